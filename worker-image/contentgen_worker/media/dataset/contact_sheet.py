@@ -1,4 +1,4 @@
-"""Contact sheets: what was taken from a video and what was left out, or what was trained with, at one glance."""
+"""Contact sheets: the pictures of a training set, and those rejected."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,18 +10,18 @@ from contentgen_worker.media.select.choose import sample_evenly
 
 _WIDTH, _MARGIN, _GAP, _RADIUS = 1680, 48, 16, 8
 _CONTENT_WIDTH = _WIDTH - 2 * _MARGIN
-# At most so many cells: so many columns. Up to the last of these numbers all pictures are on the sheet.
+# Maximum number of cells: number of columns. Above the last maximum, a sample is shown.
 _GRIDS = ((8, 4), (18, 5), (36, 6), (72, 8), (180, 10), (1000, 16))
 _MAX_CELLS = _GRIDS[-1][0]
 _MAX_REJECTED, _REJECTED_COLUMNS = 48, 12
-_SHADE = 0.25  # of a picture that was left out
+_SHADE = 0.25  # opacity of a rejected picture
 _BACKGROUND, _SURFACE, _INK, _FAINT, _MARK = "#14161a", "#20242b", "#f2f4f7", "#9aa3b2", "#e0a458"
 _Place = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One picture, the line under it and up to two lines more. `mark`: a word on the picture that warns."""
+    """Picture with the line under it and up to two lines more. `mark`: warning on the picture."""
 
     picture: Image.Image
     caption: str
@@ -31,21 +31,21 @@ class Cell:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """What was not taken: a line that counts it, and cells whose caption is the reason."""
+    """Rejected pictures: a summary line, and cells with the reason as caption."""
 
     summary: str
     cells: Sequence[Cell] = ()
 
 
 def picture_width(count: int) -> int:
-    """The pixels that a picture gets across on a sheet of so many."""
+    """Width in pixels of each picture on a sheet of `count` pictures."""
     return _cell_width(_columns(count))
 
 
 def contact_sheet(
     title: str, lines: Sequence[str], cells: Sequence[Cell], left_out: LeftOut | None = None
 ) -> Image.Image:
-    """A sheet of the pictures, and below them in grey some of those that were left out."""
+    """Sheet of the pictures, and below them, in grey, a sample of the rejected ones."""
     kept = _Grid.of(sample_evenly(cells, _MAX_CELLS), _columns(len(cells)))
     rejected = _Grid.of(sample_evenly(left_out.cells, _MAX_REJECTED) if left_out else (), _REJECTED_COLUMNS)
     kept_top = _MARGIN + 74 + 26 * len(lines[:2])
@@ -73,13 +73,13 @@ def _cell_width(columns: int) -> int:
 
 @dataclass(frozen=True)
 class _Grid:
-    """Cells in rows, all as high as the usual picture asks for: wide cells for films, high ones for portraits."""
+    """Rows of cells of one height, by the median aspect ratio."""
 
     cells: Sequence[Cell]
     columns: int
     width: int  # of a cell's picture, in pixels
     picture: int  # its height
-    text: int  # height of the lines below it
+    text: int  # height of the text below it
 
     @classmethod
     def of(cls, cells: Sequence[Cell], columns: int) -> "_Grid":
@@ -145,7 +145,7 @@ def _badge(draw: ImageDraw.ImageDraw, place: _Place, text: str, size: int, room:
 
 
 def clock(seconds: float) -> str:
-    """1:02:03.4"""
+    """Time as 1:02:03.4."""
     tenths = int(seconds * 10)
     hours, rest = divmod(tenths, 36000)
     minutes, rest = divmod(rest, 600)
