@@ -24,7 +24,7 @@ Users read the messages: each names the object, its value, what was expected and
 """
 
 from contentgen_contract.names import Reason
-from contentgen_contract.resources.addresses import without_secrets
+from contentgen_contract.resources.addresses import strip_credentials
 
 MESSAGE_LIMIT = 1024  # Outcome.message
 _SHOWN = 300
@@ -140,4 +140,4 @@ class WorkerApiRefused(Retryable):
 
 def redacted(url: object) -> str:
     """URL for a message: without user, query and fragment, which may hold signatures."""
-    return without_secrets(str(url))[:_SHOWN]
+    return strip_credentials(str(url))[:_SHOWN]

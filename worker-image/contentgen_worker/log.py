@@ -29,7 +29,7 @@ class _JsonFormatter(logging.Formatter):
 
 class _TailHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        _recent.append(log.told(self.format(record)))
+        _recent.append(log.format_line(self.format(record)))
 
 
 def configure() -> None:

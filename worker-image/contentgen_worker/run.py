@@ -10,7 +10,7 @@ from time import monotonic
 from pydantic import ValidationError
 
 from contentgen_contract.names import Kind, Reason, Stage
-from contentgen_contract.records.signatures import unsigned_text
+from contentgen_contract.records.presigned_urls import strip_signatures_from_text
 from contentgen_contract.worker.orders import Outcome, WorkOrder
 from contentgen_worker import log
 from contentgen_worker.download.address_guard import AddressGuard
@@ -55,7 +55,10 @@ def run(stage: Stage, settings: Settings, clock: Callable[[], float] = monotonic
         outcome = _run_stage(context, _stage_function(stage, order.kind))
         log.event("outcome", **_log_fields(outcome))
         outcome = outcome.model_copy(
-            update={"log": unsigned_text(log.tail()), "message": unsigned_text(outcome.message)}
+            update={
+                "log": strip_signatures_from_text(log.tail()),
+                "message": strip_signatures_from_text(outcome.message),
+            }
         )
         uploader.put_outcome(order.outcome_url, outcome, lambda: worker_api.fetch_order().outcome_url)
         progress_api.notify_outcome()

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from contentgen_contract.base import Value
 from contentgen_contract.names import Reason, Step
-from contentgen_contract.records.signatures import unsigned
+from contentgen_contract.records.presigned_urls import strip_signatures
 from contentgen_contract.resources.spec import TranscriptFormat, TranscriptionSpec
 from contentgen_contract.worker.orders import TranscriptFacts
 from contentgen_worker.collect.subtitles import TimedWord, make_cues, srt, vtt
@@ -75,7 +75,9 @@ def _outputs(response: dict[str, Any], transcript: _Transcript, formats: set[Tra
         TranscriptFormat.VTT: ("transcript.vtt", "text/vtt", vtt(lines)),
     }
     return [
-        Output.of_bytes("transcript.json", JSON, json.dumps(unsigned(response), ensure_ascii=False, indent=1).encode()),
+        Output.of_bytes(
+            "transcript.json", JSON, json.dumps(strip_signatures(response), ensure_ascii=False, indent=1).encode()
+        ),
         Output.of_bytes("transcript.txt", TEXT, _plain_text(transcript).encode()),
         *(
             Output.of_bytes(name, content_type, text.encode())

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from contentgen_contract.resources.addresses import IPAddress, pair, refusal
+from contentgen_contract.resources.addresses import IPAddress, host_and_port, refusal
 from contentgen_worker.errors import NotAllowed, Unreachable, redacted
 
 Resolver = Callable[[str, int], Sequence[str]]
@@ -46,7 +46,7 @@ class AddressGuard:
         host = url.raw_host.decode("ascii")
         port = url.port or _PORTS[url.scheme]
         addresses = self._addresses(host, port, url)
-        if pair(host, port) not in self._allowed:
+        if host_and_port(host, port) not in self._allowed:
             _check_public(addresses, url)
         return CheckedUrl(url, addresses)
 
