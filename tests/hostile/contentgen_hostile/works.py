@@ -272,9 +272,9 @@ def many(send: Send, count: int, size: int) -> None:
 
 def raw(send: Send, *messages: bytes) -> None:
     """Send bytes past our own encoder, as a compromised decoder would."""
-    messages = Connection(_MESSAGES_FD, readable=False)
+    connection = Connection(_MESSAGES_FD, readable=False)
     for message in messages:
-        messages.send_bytes(message)
+        connection.send_bytes(message)
     os._exit(0)
 
 

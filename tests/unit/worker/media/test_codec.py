@@ -1,4 +1,4 @@
-"""Messages of a confined child: what crosses, and what is refused before anything is built."""
+"""Messages of a confined child: transferable values, and malformed messages refused before anything is built."""
 
 import math
 import pickle
@@ -49,7 +49,7 @@ def test_arrays_cross(kind: Any) -> None:
 
 @dataclass(frozen=True)
 class Foreign:
-    """Not marked."""
+    """Dataclass that is not marked as transferable."""
 
     value: int = 1
 
@@ -76,7 +76,7 @@ def test_a_name_crosses_for_one_class_only() -> None:
 
 
 def record(name: str, *fields: object) -> bytes:
-    """A dataclass's bytes, with any values in its fields."""
+    """Encoded dataclass with any values in its fields."""
     return b"\x09" + struct.pack("<I", len(name)) + name.encode() + encode(fields)
 
 

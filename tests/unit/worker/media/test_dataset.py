@@ -1,4 +1,4 @@
-"""The files of a training set: what dataset.json tells of each frame, and the sheet that shows them all."""
+"""Files of a training set: dataset.json, and the contact sheet."""
 
 import io
 import json
@@ -129,7 +129,7 @@ def test_a_sheet_shows_its_pictures_in_colour_and_the_others_in_grey(judged: Jud
 
 
 def marks(judged: Judged) -> int:
-    """Pixels in the colour of the badge."""
+    """Number of pixels in the badge's colour."""
     sheet = np.asarray(make_preview(judged, CAPTIONS, "avatar", []), np.int16)
     return int((np.abs(sheet - np.array((0xE0, 0xA4, 0x58))).max(axis=2) <= 2).sum())
 

@@ -1,4 +1,4 @@
-"""From a frame to a picture: its size, colours, direction and crop, and the figures that are taken of it."""
+"""Training pictures: size, colours, orientation, crop and quality figures."""
 
 from collections.abc import Iterable
 from fractions import Fraction
@@ -33,7 +33,7 @@ PQ = int(ColorTrc.SMPTE2084)
 
 
 def photo(seed: int = 0, size: tuple[int, int] = (320, 180)) -> np.ndarray:
-    """A picture with large and small things in it: height x width x RGB."""
+    """Picture with large and small details: height x width x RGB."""
     random = np.random.default_rng(seed)
     large = cv2.resize(random.integers(20, 235, (6, 9, 3), dtype=np.uint8), size, interpolation=cv2.INTER_CUBIC)
     return cv2.add(large, cv2.resize(random.integers(0, 20, (90, 160, 3), dtype=np.uint8), size))
@@ -44,7 +44,7 @@ def bars(size: tuple[int, int] = (448, 128)) -> np.ndarray:
 
 
 def to_ycc(rgb: np.ndarray, weights: tuple[float, float]) -> np.ndarray:
-    """Full-range planes, as H.273 has them: height x width x (Y, Cb, Cr), 0-255."""
+    """Full-range planes by H.273: height x width x (Y, Cb, Cr), 0-255."""
     red, blue = weights
     r, g, b = (rgb[..., index] / 255 for index in range(3))
     y = red * r + (1 - red - blue) * g + blue * b
@@ -120,7 +120,7 @@ def test_colours_that_cannot_be_shown_are_refused() -> None:
 
 
 def test_hdr_is_toned_down() -> None:
-    """Reference white (203 cd/m2 in PQ, BT.2408) looks nearly white, what is brighter keeps its steps."""
+    """Reference white (203 cd/m2 in PQ, BT.2408) is nearly white, and brighter levels stay distinct."""
     levels = [0.0, 0.1, 0.3, 0.58, 0.7, 0.8, 0.95]  # of the signal; 0.58 is 203 cd/m2
     rgb = np.repeat(np.repeat(np.array([levels]) * 255, 64, axis=1), 128, axis=0)[..., None].repeat(3, axis=2)
     made = frame(rgb, 9, bits=10, color_trc=PQ, color_primaries=int(ColorPrimaries.BT2020))
@@ -205,7 +205,7 @@ def test_all_ways_to_turn_a_frame(numbers: tuple[int, ...], shape: tuple[int, in
 
 
 def turned(path: Path, rgb: np.ndarray, numbers: tuple[int, int, int, int] = (0, 1, -1, 0)) -> Path:
-    """A video that is to be shown a quarter clockwise, or by another matrix."""
+    """Video with a display matrix; default: rotated by 90 degrees clockwise."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=12, options={"preset": "ultrafast", "crf": "10"})
         stream.width, stream.height, stream.pix_fmt = rgb.shape[1], rgb.shape[0], "yuv420p"
@@ -234,7 +234,7 @@ def test_a_turned_and_squeezed_video_gives_upright_pictures(tmp_path: Path) -> N
 
 
 def interlaced(shift: int = 12) -> np.ndarray:
-    """Two moments of a pan in the lines of one frame."""
+    """Interlaced frame of a pan: two moments in alternate lines."""
     wide = photo(3, (700, 360))
     rgb = wide[:, :640].copy()
     rgb[1::2] = wide[1::2, shift : 640 + shift]
@@ -266,7 +266,7 @@ def test_progressive_frames_are_left_whole(kind: str) -> None:
 
 
 def boxed(rgb: np.ndarray, top: int, side: int = 0, noise: int = 3) -> np.ndarray:
-    """Black above and below, and at the sides, not quite even as encoders make it."""
+    """Letterbox and pillarbox with the noise of an encoder."""
     random = np.random.default_rng(int(rgb[0, 0, 0]))
     made = random.integers(0, noise + 1, rgb.shape, dtype=np.uint8)
     rows, columns = slice(top, rgb.shape[0] - top), slice(side, rgb.shape[1] - side)
@@ -323,7 +323,7 @@ def test_subtitles_in_a_border_do_not_keep_it() -> None:
 
 
 def test_a_frame_with_a_picture_in_the_border_keeps_it() -> None:
-    """A film that changes its shape."""
+    """Film that changes its aspect ratio."""
     result = finish(frame(photo(1, (1280, 720))), Borders(top=0.125, bottom=0.125), PictureSettings(longest_side=2048))
     assert (result.width, result.height) == (1280, 720)
 
@@ -415,7 +415,7 @@ def test_text_cards(picture: Plane) -> None:
 
 
 def headshot() -> Plane:
-    """Somebody before a white wall."""
+    """Person before a white wall."""
     image = np.full((360, 640), 240, np.uint8)
     cv2.ellipse(image, (320, 170), (70, 95), 0, 0, 360, 150, -1)
     cv2.ellipse(image, (320, 380), (160, 120), 0, 0, 360, 60, -1)
@@ -488,7 +488,7 @@ def test_opencv_finds_a_face() -> None:
 
 
 class Told:
-    """A detector that finds what it is told to."""
+    """Detector with a fixed result."""
 
     def __init__(self, *faces: FaceBox) -> None:
         self.faces = faces

@@ -1,4 +1,4 @@
-"""PySceneDetect's detectors on our planes find what its own SceneManager finds in the same file."""
+"""PySceneDetect's detectors on our planes find the same cuts as its own SceneManager."""
 
 from collections.abc import Iterator
 from copy import deepcopy
@@ -98,7 +98,7 @@ def constant() -> Iterator[int]:
 
 
 def varying() -> Iterator[int]:
-    """Every other second at a third of the rate, as screen recorders do."""
+    """Variable frame rate: every other second at a third of it, as of screen recorders."""
     at = 0.0
     for _ in range(1000):
         yield round(at * 1000)
@@ -113,7 +113,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @cache
 def decoded(path: Path) -> tuple[float, list[tuple[float, Planes]]]:
-    """A video's rate, and its frames, small, with their seconds."""
+    """Frame rate, and the planes of the frames with their seconds."""
     found = []
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
