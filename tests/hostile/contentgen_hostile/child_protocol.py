@@ -37,7 +37,7 @@ CORPUS = Path(__file__).resolve().parents[1] / "corpora/child_protocol"
 _BATCH = 2_000
 _LOOK = np.zeros((8, 8), np.uint8)
 _SCORES = Scores(100.0, 40.0, 200.0, 1 << 63, faces=(FaceBox(0.1, 0.2, 0.3, 0.4),))
-_STRIP = ThumbnailBuffer.of([(9.0, _LOOK), (9.5, _LOOK)])
+_STRIP = ThumbnailBuffer.from_thumbnails([(9.0, _LOOK), (9.5, _LOOK)])
 _CUT = Boundary(2.0, 2.04, BoundaryKind.CUT)
 
 MESSAGES: tuple[tuple[str, object], ...] = (

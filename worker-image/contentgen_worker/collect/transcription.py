@@ -75,12 +75,12 @@ def _outputs(response: dict[str, Any], transcript: _ProviderTranscript, formats:
         TranscriptFormat.VTT: ("transcript.vtt", "text/vtt", vtt(lines)),
     }
     return [
-        Output.of_bytes(
+        Output.from_bytes(
             "transcript.json", JSON, json.dumps(strip_signatures(response), ensure_ascii=False, indent=1).encode()
         ),
-        Output.of_bytes("transcript.txt", TEXT, _plain_text(transcript).encode()),
+        Output.from_bytes("transcript.txt", TEXT, _plain_text(transcript).encode()),
         *(
-            Output.of_bytes(name, content_type, text.encode())
+            Output.from_bytes(name, content_type, text.encode())
             for each, (name, content_type, text) in texts.items()
             if each in formats
         ),

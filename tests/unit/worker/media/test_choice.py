@@ -275,5 +275,5 @@ def test_the_rules_of_a_spec() -> None:
         "faces": {"mode": "Require", "minSize": "0.25", "single": True},
     }  # fmt: skip
     expected = Rules(3, 5, 40, 9, FacesMode.REQUIRE, 0.25, single=True)
-    assert Rules.of(Dataset.model_validate(spec)) == expected
-    assert Rules.of(Dataset()) == Rules()
+    assert Rules.from_dataset(Dataset.model_validate(spec)) == expected
+    assert Rules.from_dataset(Dataset()) == Rules()

@@ -135,7 +135,7 @@ def test_seconds_never_go_back(tmp_path: Path) -> None:
 
 def test_segments_hold_each_frame_once(reel: Path) -> None:
     with open_media(reel) as container:
-        parts = list(segments.plan(container, 3))
+        parts = list(segments.plan_segments(container, 3))
     assert len(parts) > 3
     seconds = [second for part in parts for second in times(reel, part)]
     assert seconds == pytest.approx(times(reel))
@@ -209,7 +209,7 @@ def test_the_best_frames_are_sharp_and_away_from_transitions(tmp_path: Path) -> 
 def test_a_long_shot_does_not_hold_more_frames(tmp_path: Path, flickers: bool) -> None:
     lit = [scene(1), scene(1) // 2 if flickers else scene(1)]
     path = film(tmp_path / "a.mp4", [lit[index // 3 % 2] for index in range(1200)])
-    best = BestFrames(FrameQuota(2, every=4.0, most=6))
+    best = BestFrames(FrameQuota(2, every=4.0, max_per_shot=6))
     most = 0
     with open_media(path) as container:
         for frame in frames(container, WHOLE, BOUNDS):
@@ -247,7 +247,7 @@ def judged(
     spec = Dataset.model_validate({"minImages": 4, **dataset})
     task = engine.make_task(path, BOUNDS, spec, len(pictures) / FPS)
     found = engine.analyse_recording(task, folder / "frames", 2, lambda _: None).candidates
-    return found, list(choose(found, Rules.of(spec)))
+    return found, list(choose(found, Rules.from_dataset(spec)))
 
 
 @pytest.mark.parametrize("speed", Speed)
@@ -304,7 +304,7 @@ def test_a_frame_in_a_dissolve_that_only_the_joint_shows_is_left_out_as_such(tmp
     """Each side decodes half of the shot, in which sharpness only grows."""
     still = film(tmp_path / "still.mp4", [scene(0, SMALL)] * 600)
     with open_media(still) as container:
-        parts = list(segments.plan(container, 2))
+        parts = list(segments.plan_segments(container, 2))
     joint = len(times(still, parts[0]))
     pictures = [*[soft(0)] * (joint - 9), *mixed(soft(0), scene(1), 19)]
     pictures += [scene(1)] * (600 - len(pictures))
@@ -329,7 +329,7 @@ def test_how_far_it_is_is_told_of_parts_that_are_decoded_in_no_time_too(reel: Pa
     told: list[float] = []
     engine.analyse_recording(engine.make_task(reel, BOUNDS, Dataset(), 60), tmp_path, 3, told.append)
     with open_media(reel) as container:
-        parts = len(list(segments.plan(container, 3)))
+        parts = len(list(segments.plan_segments(container, 3)))
     assert parts > 3
     assert told == sorted(told)
     assert told[-1] == pytest.approx(len(times(reel)) / FPS, abs=2 * parts / FPS)
@@ -340,7 +340,7 @@ def test_how_far_it_is_is_told_of_parts_that_are_decoded_in_no_time_too(reel: Pa
 def test_frames_are_limited_in_all_segments_together(tmp_path: Path, workers: int) -> None:
     path = film(tmp_path / "a.mp4", [scene(0)] * (25 * FPS))
     with open_media(path) as container:
-        assert len(list(segments.plan(container, workers))) == workers
+        assert len(list(segments.plan_segments(container, workers))) == workers
     count = len(times(path))
     for most, expected in ((count, nullcontext()), (count - 1, pytest.raises(BeyondLimits, match="more than"))):
         task = engine.make_task(path, replace(BOUNDS, frames=most), Dataset(), 25)
@@ -352,7 +352,7 @@ def test_what_lies_at_a_joint_is_seen_as_if_there_were_none(tmp_path: Path) -> N
     """Flashes of which one side of a seam, or its thumbnails, contain only the end; a dissolve; a cut."""
     still = film(tmp_path / "still.mp4", [scene(0, SMALL)] * 840)
     with open_media(still) as container:
-        joints = list(accumulate(len(times(still, part)) for part in list(segments.plan(container, 3))[:-1]))
+        joints = list(accumulate(len(times(still, part)) for part in list(segments.plan_segments(container, 3))[:-1]))
     before, after, head, tail, dissolve, cut, *_ = joints
     handed_over = round(REACH * FPS)
     white = {
@@ -439,12 +439,12 @@ def test_what_lies_outside_the_time_ranges_is_not_decoded(
 
 def test_a_strip_is_what_was_put_in() -> None:
     thumbnails = [(1.5, np.arange(6, dtype=np.uint8).reshape(2, 3)), (2.0, np.full((2, 3), 9, np.uint8))]
-    again = list(ThumbnailBuffer.of(thumbnails).thumbnails())
+    again = list(ThumbnailBuffer.from_thumbnails(thumbnails).thumbnails())
     assert [(seconds, thumbnail.tolist()) for seconds, thumbnail in again] == [
         (1.5, [[0, 1, 2], [3, 4, 5]]),
         (2.0, [[9] * 3] * 2),
     ]
-    assert list(ThumbnailBuffer.of([]).thumbnails()) == []
+    assert list(ThumbnailBuffer.from_thumbnails([]).thumbnails()) == []
 
 
 def test_a_dataset_from_a_local_file(reel: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,7 +19,7 @@ from contentgen_worker.upload import Uploader
 
 pytestmark = pytest.mark.usefixtures("bounded")
 
-OUTPUTS = [Output.of_bytes(f"images/{number:04}.jpg", JPEG, b"%d" % number * 50_000) for number in range(40)]
+OUTPUTS = [Output.from_bytes(f"images/{number:04}.jpg", JPEG, b"%d" % number * 50_000) for number in range(40)]
 Handler = BaseHTTPRequestHandler
 
 

@@ -36,7 +36,7 @@ class PictureFacts:
     face: float = 0.0
 
     @classmethod
-    def of(cls, candidate: PictureCandidate, seconds: float) -> "PictureFacts":
+    def from_candidate(cls, candidate: PictureCandidate, seconds: float) -> "PictureFacts":
         """Facts of a picture from a video of this length in seconds."""
         scores = candidate.scores
         face = max((face.height for face in scores.faces), default=0.0)
@@ -68,7 +68,7 @@ def make_captions(
     paths = [each.path for each in kept]
     descriptions = map(describer.describe, decode_pictures(paths)) if describer else repeat("", len(paths))
     return tuple(
-        caption(captions.template, trigger, captions.facts, PictureFacts.of(each, seconds), text)
+        caption(captions.template, trigger, captions.facts, PictureFacts.from_candidate(each, seconds), text)
         for each, text in zip(kept, descriptions, strict=True)
     )
 

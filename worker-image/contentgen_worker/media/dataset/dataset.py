@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from contentgen_worker.files import JPEG, JSON, TEXT, Output
-from contentgen_worker.media.dataset.contact_sheet import Cell, LeftOut, clock, contact_sheet, picture_width
+from contentgen_worker.media.dataset.contact_sheet import Cell, LeftOut, contact_sheet, format_time, picture_width
 from contentgen_worker.media.decode.stills import decode_pictures
 from contentgen_worker.media.select.choose import (
     PictureCandidate,
@@ -87,21 +87,23 @@ class Heading:
 def build(judged: Judged, shots: Sequence[Shot], captions: Sequence[str]) -> tuple[Output, ...]:
     """Pictures, captions and dataset.json. `captions`: one per kept picture, in order of time."""
     texts = [caption.encode() for caption in captions]
-    images = [Output.of_path(f"images/{number}.jpg", JPEG, each.path) for number, each in _numbered(judged)]
+    images = [Output.from_path(f"images/{number}.jpg", JPEG, each.path) for number, each in _numbered(judged)]
     sidecars = [
-        Output.of_bytes(f"captions/{number}.txt", TEXT, text)
+        Output.from_bytes(f"captions/{number}.txt", TEXT, text)
         for (number, _), text in zip(_numbered(judged), texts, strict=True)
     ]
-    return (*images, *sidecars, Output.of_bytes("dataset.json", JSON, make_index(judged, shots, captions).encode()))
+    return (*images, *sidecars, Output.from_bytes("dataset.json", JSON, make_index(judged, shots, captions).encode()))
 
 
 def bundle(judged: Judged, captions: Sequence[str], heading: Heading, scratch: Path) -> tuple[Output, ...]:
     """Files with all pictures: dataset.zip and preview.jpg."""
     texts = [caption.encode() for caption in captions]
-    archive = Output.of_path("dataset.zip", "application/zip", _zip(_numbered(judged), texts, scratch / "dataset.zip"))
+    archive = Output.from_path(
+        "dataset.zip", "application/zip", _zip(_numbered(judged), texts, scratch / "dataset.zip")
+    )
     sheet = scratch / "preview.jpg"
     make_preview(judged, captions, heading.title, heading.lines).save(sheet, "JPEG", quality=88)
-    return archive, Output.of_path("preview.jpg", JPEG, sheet)
+    return archive, Output.from_path("preview.jpg", JPEG, sheet)
 
 
 def _numbered(judged: Judged) -> list[tuple[str, PictureCandidate]]:
@@ -170,7 +172,7 @@ def make_preview(judged: Judged, captions: Sequence[str], title: str, lines: Seq
     cells = [
         Cell(
             picture,
-            f"{clock(candidate.seconds)} · shot {candidate.shot}",
+            f"{format_time(candidate.seconds)} · shot {candidate.shot}",
             caption if captions_differ else "",
             _LABELS[verdict.reason] if verdict.reason else "",
         )
@@ -202,9 +204,9 @@ def _by_count(counts: dict[str, int]) -> list[tuple[str, int]]:
 
 def _rejected_caption(judged: Judged, candidate: PictureCandidate, verdict: PictureVerdict) -> str:
     if verdict.like is not None:
-        return f"{clock(candidate.seconds)} as {clock(judged.candidates[verdict.like].seconds)}"
+        return f"{format_time(candidate.seconds)} as {format_time(judged.candidates[verdict.like].seconds)}"
     unit = _FIGURE_NAMES.get(verdict.reason) if verdict.reason else None
-    return f"{clock(candidate.seconds)} · {unit} {verdict.figure:.3g}" if unit else clock(candidate.seconds)
+    return f"{format_time(candidate.seconds)} · {unit} {verdict.figure:.3g}" if unit else format_time(candidate.seconds)
 
 
 def _thumbnails(paths: Sequence[Path], width: int) -> list[Image.Image]:

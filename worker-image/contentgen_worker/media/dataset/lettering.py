@@ -25,7 +25,7 @@ def width(text: str, size: int) -> int:
     return sum(width(word, size) for word in words) + _space(size) * (len(words) - 1) if words else 0
 
 
-def fitted(text: str, size: int, room: int) -> str:
+def shorten(text: str, size: int, room: int) -> str:
     """Text, shortened with an ellipsis to the available width in pixels."""
     if width(text, size) <= room:
         return text
@@ -38,11 +38,11 @@ def fitted(text: str, size: int, room: int) -> str:
     return text + _ELLIPSIS
 
 
-def wrapped(text: str, size: int, room: int) -> list[str]:
+def wrap(text: str, size: int, room: int) -> list[str]:
     """Text in at most two lines."""
     words = text.split()
     first = next((n for n in range(len(words), 0, -1) if width(" ".join(words[:n]), size) <= room), 1)
-    return [fitted(" ".join(part), size, room) for part in (words[:first], words[first:]) if part]
+    return [shorten(" ".join(part), size, room) for part in (words[:first], words[first:]) if part]
 
 
 @lru_cache(_CACHED_WORDS)

@@ -44,7 +44,7 @@ class _EncoderInput:
         mean, deviation = tuple(config.get("image_mean", _HALF)), tuple(config.get("image_std", _HALF))
         return cls(int(height), int(width), float(config.get("rescale_factor", 1 / 255)), mean, deviation)
 
-    def of(self, picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def tensor(self, picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Tensor of 1 x 3 x height x width."""
         small = cv2.resize(picture, (self.width, self.height), interpolation=cv2.INTER_AREA)
         scaled = (small * self.factor - np.array(self.mean)) / np.array(self.deviation)
@@ -79,7 +79,7 @@ class VisionModel:
 
     def describe(self, picture: npt.NDArray[np.uint8]) -> str:
         """Description of a picture (height x width x RGB), by greedy decoding."""
-        states = self._encoder.run(None, {self._encoder.get_inputs()[0].name: self._input.of(picture)})[0]
+        states = self._encoder.run(None, {self._encoder.get_inputs()[0].name: self._input.tensor(picture)})[0]
         tokens = [self._start]
         while len(tokens) <= _MAX_TOKENS:
             inputs = {"input_ids": np.array([tokens], np.int64), "encoder_hidden_states": states}

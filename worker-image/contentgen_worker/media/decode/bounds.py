@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contentgen_worker.errors import BeyondLimits
-from contentgen_worker.media.decode.source import MediaSource, files_of
+from contentgen_worker.media.decode.source import MediaSource, source_files
 from contentgen_worker.media.sandbox.confinement import ChildLimits
 
 _CGROUP = Path("/sys/fs/cgroup")
@@ -46,7 +46,7 @@ class MediaLimits:
         The pod's memory is divided among them, so a child that needs too much fails alone.
         """
         share = (self.memory_bytes - _RESERVE) // children
-        paths = tuple(path for file in files for path in files_of(file))
+        paths = tuple(path for file in files for path in source_files(file))
         return ChildLimits(min(max(share, _MIN_CHILD_BYTES), _MAX_CHILD_BYTES), self.cpu_seconds, paths)
 
 

@@ -27,7 +27,7 @@ class Planes:
     whole: Plane
 
     @classmethod
-    def of(cls, y: Plane, u: Plane, v: Plane) -> "Planes":
+    def from_planes(cls, y: Plane, u: Plane, v: Plane) -> "Planes":
         """Planes from three arrays."""
         return cls(np.vstack([y, np.hstack([u, v])]))
 
@@ -55,7 +55,7 @@ class Shape:
     height: int
 
     @classmethod
-    def of(cls, width: int, height: int) -> "Shape":
+    def for_frame(cls, width: int, height: int) -> "Shape":
         """Shape for frames of this size in pixels."""
         factor = _LONGEST_SIDE / max(width, height)
         return cls(*(max(1, round(side * factor / _MULTIPLE)) * _MULTIPLE for side in (width, height)))

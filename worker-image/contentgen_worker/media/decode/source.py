@@ -55,7 +55,7 @@ class MediaSource:
         return SourceFile(self)
 
 
-def files_of(source: Path | MediaSource) -> tuple[Path, ...]:
+def source_files(source: Path | MediaSource) -> tuple[Path, ...]:
     """Paths that a process must be allowed to read to open the source."""
     return source.files if isinstance(source, MediaSource) else (source,)
 

@@ -67,7 +67,7 @@ class Rules:
     single: bool = False
 
     @classmethod
-    def of(cls, dataset: Dataset) -> "Rules":
+    def from_dataset(cls, dataset: Dataset) -> "Rules":
         """Rules of a spec."""
         faces = dataset.faces
         return cls(
@@ -129,7 +129,7 @@ def choose(candidates: Sequence[PictureCandidate], rules: Rules) -> tuple[Pictur
     """Verdict of each candidate. Candidates must be in order of time."""
     if not candidates:
         return ()
-    limits = _Limits.of([each.scores for each in candidates])
+    limits = _Limits.from_scores([each.scores for each in candidates])
     verdicts = [_check_alone(each, rules, limits) for each in candidates]
     ranked = sorted(range(len(candidates)), key=_rank(candidates, rules))
     _select(candidates, ranked, rules, verdicts)
@@ -156,7 +156,7 @@ class _Limits:
     card: float
 
     @classmethod
-    def of(cls, scores: Sequence[Scores]) -> "_Limits":
+    def from_scores(cls, scores: Sequence[Scores]) -> "_Limits":
         """Limits from all candidates, without empty ones."""
         with_content = [each for each in scores if _has_content(each)] or list(scores)
         luma, contrast, sharpness, crisp = (

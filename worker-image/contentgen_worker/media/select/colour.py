@@ -59,7 +59,7 @@ class Colour:
     primaries: int
 
     @classmethod
-    def of(cls, image: av.VideoFrame) -> "Colour":
+    def from_frame(cls, image: av.VideoFrame) -> "Colour":
         """Encoding as the frame states it, else as players guess. Raises Unsupported."""
         rgb = image.format.is_rgb or image.format.has_palette
         matrix = _RGB if rgb else int(image.colorspace)

@@ -78,7 +78,7 @@ class HaarFaces:
 _thread_local = threading.local()
 
 
-def haar() -> HaarFaces:
+def thread_detector() -> HaarFaces:
     """Detector of the current thread."""
     if not hasattr(_thread_local, "haar"):
         _thread_local.haar = HaarFaces()

@@ -23,7 +23,7 @@ from contentgen_worker.media.decode.planes import Plane, luma, view
 from contentgen_worker.media.select import quality
 from contentgen_worker.media.select.borders import Borders, picture_area
 from contentgen_worker.media.select.colour import Colour, scaled
-from contentgen_worker.media.select.faces import FaceBox, FaceDetector, FaceSettings, haar
+from contentgen_worker.media.select.faces import FaceBox, FaceDetector, FaceSettings, thread_detector
 from contentgen_worker.media.select.quality import Scores
 
 cv2.setNumThreads(1)  # OpenCV's threads would compete with the decoder's
@@ -42,7 +42,7 @@ class PictureSettings:
     quality: int = 92
 
     @classmethod
-    def of(cls, dataset: Dataset) -> "PictureSettings":
+    def from_dataset(cls, dataset: Dataset) -> "PictureSettings":
         """Settings of a spec. Faces are detected if any setting needs them."""
         find = (
             dataset.faces.mode is not FacesMode.IGNORE
@@ -78,7 +78,7 @@ class Orientation:
     down: bool = False
 
     @classmethod
-    def of(cls, image: av.VideoFrame) -> "Orientation":
+    def from_frame(cls, image: av.VideoFrame) -> "Orientation":
         """Orientation from the display matrix (ISO 14496-12: nine numbers; the upper left four rotate)."""
         data: Any = image.side_data.get("DISPLAYMATRIX")
         if data is None:
@@ -104,7 +104,7 @@ def pixel_aspect(stream: Any) -> float:
     return float(aspect) if aspect and 0.1 < aspect < 10 else 1.0
 
 
-def finish(
+def encode_picture(
     image: av.VideoFrame,
     borders: Borders | None,
     settings: PictureSettings,
@@ -116,15 +116,17 @@ def finish(
 
     `aspect`: see `pixel_aspect`. `detector`: default is OpenCV's Haar cascade.
     """
-    colour = Colour.of(image)
+    colour = Colour.from_frame(image)
     raw = luma(image)
     combed = quality.combed(raw)
-    content = _Content.of(image, picture_area(raw, borders), aspect)
-    plan = _Plan.of(content, settings)
+    content = _Content.from_frame(image, picture_area(raw, borders), aspect)
+    plan = _Plan.for_content(content, settings)
     frame = _first_field(image) if combed > _COMBED else image
     planes = _orient(scaled(frame, plan.scaled, colour, _reformatter()), content.turn)
     content_luma = plan.content(planes[0])
-    faces_found = (detector or haar()).find(content_luma, settings.faces.smallest) if settings.faces.find else ()
+    faces_found = (
+        (detector or thread_detector()).find(content_luma, settings.faces.smallest) if settings.faces.find else ()
+    )
     left, top = plan.corner(faces_found if settings.crop is Crop.FACE else ())
     y, u, v = plan.cropped(planes, left, top)
     faces = plan.faces_in_picture(faces_found, left, top)
@@ -172,9 +174,9 @@ class _Content:
     bottom: float
 
     @classmethod
-    def of(cls, image: av.VideoFrame, picture: tuple[int, int, int, int], aspect: float) -> "_Content":
+    def from_frame(cls, image: av.VideoFrame, picture: tuple[int, int, int, int], aspect: float) -> "_Content":
         """`picture`: left, top, right, bottom in decoded pixels. Non-square pixels are narrowed, never stretched."""
-        turn = Orientation.of(image)
+        turn = Orientation.from_frame(image)
         across, down = min(aspect, 1.0), 1 / max(aspect, 1.0)
         left, top, right, bottom = (
             each * factor for each, factor in zip(picture, (across, down, across, down), strict=True)
@@ -199,7 +201,7 @@ class _Plan:
     height: int
 
     @classmethod
-    def of(cls, content: _Content, settings: PictureSettings) -> "_Plan":
+    def for_content(cls, content: _Content, settings: PictureSettings) -> "_Plan":
         sides = content.right - content.left, content.bottom - content.top
         crop = sides if settings.crop is Crop.NONE else (min(sides), min(sides))
         factor = min(1.0, settings.longest_side / max(crop))

@@ -284,7 +284,7 @@ class Adaptive:
         return _Keyframe(image, planes, make_thumbnail(planes))
 
     def _shrink(self, image: VideoFrame) -> Planes:
-        self._shape = self._shape or Shape.of(image.width, image.height)
+        self._shape = self._shape or Shape.for_frame(image.width, image.height)
         return self._shape.shrink(image)
 
     def _checked_seconds(self, image: VideoFrame) -> float:

@@ -17,12 +17,12 @@ from contentgen_worker.media.decode.planes import Plane, Shape
 from contentgen_worker.media.decode.probe import open_media
 from contentgen_worker.media.decode.source import MediaSource
 from contentgen_worker.media.select.borders import BorderFinder
-from contentgen_worker.media.select.picture import EncodedPicture, PictureSettings, finish, pixel_aspect
+from contentgen_worker.media.select.picture import EncodedPicture, PictureSettings, encode_picture, pixel_aspect
 from contentgen_worker.media.shots.adaptive import Adaptive, SampledSecond
 from contentgen_worker.media.shots.auto import Auto
 from contentgen_worker.media.shots.best import BestFrames, FrameCandidate, FrameQuota
 from contentgen_worker.media.shots.boundaries import REACH, Boundary, BoundaryDetector, ThumbnailBuffer
-from contentgen_worker.media.shots.segments import cores, plan, span
+from contentgen_worker.media.shots.segments import cores, plan_segments, span
 
 _REPORT_INTERVAL = 0.25  # seconds of wall-clock time
 _FIRST_BORDER_INTERVAL, _LAST_BORDER_INTERVAL = 0.3, 2.0  # seconds between border checks; the interval grows
@@ -51,9 +51,9 @@ class Task:
         """New detector in its initial state."""
         if self.detection.detector is Detector.AUTO:
             return Auto()
-        from contentgen_worker.media.shots.pyscenedetect import make  # noqa: PLC0415 - loading takes a second, and it is rarely used
+        from contentgen_worker.media.shots.pyscenedetect import make_detector  # noqa: PLC0415 - loading takes a second, and it is rarely used
 
-        return make(self.detection, self.fps)
+        return make_detector(self.detection, self.fps)
 
 
 @transferable
@@ -96,7 +96,7 @@ class SegmentResult:
 def send_plan(send: Callable[[object], None], task: Task, workers: int) -> None:
     """Child process: send the segments that overlap the requested ranges, in order."""
     with open_media(task.source) as container:
-        for segment in plan(container, max(workers, 2) if task.ranges else workers):
+        for segment in plan_segments(container, max(workers, 2) if task.ranges else workers):
             if task.in_ranges(*span(container, segment)):
                 send(segment)
 
@@ -158,7 +158,7 @@ class _Analysis:
                 return
             self._add_boundaries(self._detector.finish())
             self._send_frames(self._refine(self._best.finish(seconds), seconds))
-        edges = ThumbnailBuffer.of(self._edges.head), ThumbnailBuffer.of(self._edges.tail)
+        edges = ThumbnailBuffer.from_thumbnails(self._edges.head), ThumbnailBuffer.from_thumbnails(self._edges.tail)
         self._send(SegmentResult(self._segment.number, count, start, seconds, tuple(self._boundaries), *edges))
 
     def _sampled_seconds(self, container: InputContainer) -> Iterator[SampledSecond]:
@@ -169,7 +169,7 @@ class _Analysis:
         threads = cores() if self._segment.whole else 1
         shape: Shape | None = None
         for frame in frames(container, self._segment, self._task.bounds, threads):
-            shape = shape or Shape.of(frame.image.width, frame.image.height)
+            shape = shape or Shape.for_frame(frame.image.width, frame.image.height)
             planes = shape.shrink(frame.image)
             yield SampledSecond(frame.seconds, self._detector.thumbnail(planes), planes, frame)
 
@@ -191,7 +191,7 @@ class _Analysis:
             if candidate.frame.seconds >= self._last_sent + self._task.min_gap:
                 self._last_sent = candidate.frame.seconds
                 borders = self._borders.found()
-                picture = finish(candidate.frame.image, borders, self._task.picture, aspect=self._aspect)
+                picture = encode_picture(candidate.frame.image, borders, self._task.picture, aspect=self._aspect)
                 self._send(ChosenFrame(candidate.frame.seconds, picture, candidate.motion))
 
     def _report_progress(self, seconds: float) -> None:

@@ -108,7 +108,7 @@ def find(seconds: Sequence[float], thumbnails: Floats) -> list[Boundary]:
     """Boundaries within a run of frames (frame x value), in order."""
     if len(seconds) < 2:
         return []
-    run = _FrameRun.of(seconds, thumbnails)
+    run = _FrameRun.from_thumbnails(seconds, thumbnails)
     cuts = _cuts(run)
     fades = _fades(run, cuts)
     cuts = [at for at in cuts if not any(start <= at < end for start, end in fades)]
@@ -135,7 +135,7 @@ class _FrameRun:
     slow: bool
 
     @classmethod
-    def of(cls, seconds: Sequence[float], thumbnails: Floats) -> "_FrameRun":
+    def from_thumbnails(cls, seconds: Sequence[float], thumbnails: Floats) -> "_FrameRun":
         centred = thumbnails - 128
         pixels = thumbnails.shape[1] * 2 // 3
         luma, chroma = centred[:, :pixels], centred[:, pixels:]
@@ -152,7 +152,7 @@ class _FrameRun:
     def __len__(self) -> int:
         return len(self.contrast)
 
-    def lit(self, one: Integers, other: Integers) -> npt.NDArray[np.bool_]:
+    def differs_by_light(self, one: Integers, other: Integers) -> npt.NDArray[np.bool_]:
         """Whether nearly all of the difference is gain and offset, that is, light."""
         low, high = np.sort([self.contrast[one], self.contrast[other]], axis=0)
         covariance = self.product[one, other] - self.luma[one] * self.luma[other]
@@ -165,7 +165,7 @@ def _cuts(run: _FrameRun) -> list[int]:
     """Indices of the last frames before cuts."""
     change = np.diagonal(run.distance, 1)
     at = np.flatnonzero(change > _CHANGE)
-    return [int(each) for each in at[~run.lit(at, at + 1)] if _is_cut(run, change, int(each))]
+    return [int(each) for each in at[~run.differs_by_light(at, at + 1)] if _is_cut(run, change, int(each))]
 
 
 def _is_cut(run: _FrameRun, change: Floats, at: int) -> bool:
@@ -261,7 +261,7 @@ def _distinct_windows(run: _FrameRun, first: Integers, length: int, cuts: Sequen
         keep = run.distance[first, last] > factor * drift
         first, drift = first[keep], drift[keep]
     last = first + length
-    keep = (np.searchsorted(cuts, first) == np.searchsorted(cuts, last)) & ~run.lit(first, last)
+    keep = (np.searchsorted(cuts, first) == np.searchsorted(cuts, last)) & ~run.differs_by_light(first, last)
     return first[keep], drift[keep]
 
 

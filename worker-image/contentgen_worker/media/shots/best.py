@@ -42,7 +42,7 @@ class FrameQuota:
     every: float = float("inf")
     max_per_shot: int = 12
 
-    def of(self, seconds: float) -> int:
+    def frames_for(self, seconds: float) -> int:
         """Number for a shot of this length in seconds."""
         return min(max(self.per_shot, int(seconds / self.every)), max(self.per_shot, self.max_per_shot))
 
@@ -51,7 +51,7 @@ class BestFrames:
     """Takes frames in order of time and returns the best of each ended shot."""
 
     def __init__(self, quota: FrameQuota) -> None:
-        self._wanted = quota
+        self._quota = quota
         self._start: float | None = None  # of the current shot
         self._slots: list[FrameCandidate] = []
         self._length = SLOT
@@ -81,12 +81,12 @@ class BestFrames:
         self._slots = [candidate for candidate in self._slots if candidate.frame.seconds >= boundary.end]
         start = boundary.start if self._start is None else self._start
         self._start, self._length = boundary.end, SLOT
-        return best(inside or in_transition, start, boundary.start, self._wanted)
+        return best_frames(inside or in_transition, start, boundary.start, self._quota)
 
     def finish(self, end: float) -> list[FrameCandidate]:
         """End of the segment. Returns the best frames of the last shot."""
         self._close_slot(end)
-        return best(self._slots, self._start or 0.0, end, self._wanted)
+        return best_frames(self._slots, self._start or 0.0, end, self._quota)
 
     @property
     def frames_in_memory(self) -> int:
@@ -106,7 +106,7 @@ class BestFrames:
         if self._best is not None:
             self._slots.append(self._best)
         self._best, self._opened = None, seconds
-        room = self._wanted.of(seconds - (self._start or 0.0)) + _SPARE
+        room = self._quota.frames_for(seconds - (self._start or 0.0)) + _SPARE
         settled = [candidate for candidate in self._slots if candidate.frame.seconds < seconds - _PENDING]
         if len(settled) > room:
             self._slots = [*merge_nearest(settled), *self._slots[len(settled) :]]
@@ -126,15 +126,15 @@ def merge_nearest(slots: Sequence[FrameCandidate]) -> list[FrameCandidate]:
     return [*slots[:at], max(slots[at : at + 2], key=lambda candidate: candidate.sharpness), *slots[at + 2 :]]
 
 
-def best(slots: Sequence[FrameCandidate], start: float, end: float, quota: FrameQuota) -> list[FrameCandidate]:
+def best_frames(slots: Sequence[FrameCandidate], start: float, end: float, quota: FrameQuota) -> list[FrameCandidate]:
     """Sharpest frame of each equal part of the shot; as many parts as frames are wanted."""
     parts: dict[int, list[FrameCandidate]] = defaultdict(list)
     for candidate in [each for each in slots if start + EDGE <= each.frame.seconds <= end - EDGE] or slots:
-        parts[part_of(candidate.frame.seconds, start, end, quota.of(end - start))].append(candidate)
+        parts[part_index(candidate.frame.seconds, start, end, quota.frames_for(end - start))].append(candidate)
     return [_sharpest(parts[part]) for part in sorted(parts)]
 
 
-def part_of(second: float, start: float, end: float, parts: int) -> int:
+def part_index(second: float, start: float, end: float, parts: int) -> int:
     """Index of the equal part of a shot that a second lies in; the end belongs to the last."""
     share = (second - start) / max(end - start, 1e-9)
     return min(max(int(share * parts), 0), parts - 1)

@@ -70,7 +70,7 @@ class ThumbnailBuffer:
             raise ValueError("thumbnails are not in order of time")
 
     @classmethod
-    def of(cls, thumbnails: Sequence[tuple[float, Plane]]) -> "ThumbnailBuffer":
+    def from_thumbnails(cls, thumbnails: Sequence[tuple[float, Plane]]) -> "ThumbnailBuffer":
         """Buffer of thumbnails with their seconds, in order of time."""
         if not thumbnails:
             return cls()

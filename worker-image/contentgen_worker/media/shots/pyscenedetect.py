@@ -37,7 +37,7 @@ _TICKS = 90_000  # per second; finer than any frame rate
 _REMEMBERED = 4096  # frames; PySceneDetect lags by its minimum length or its window
 
 
-def make(settings: SceneDetection, fps: float) -> "PySceneDetect":
+def make_detector(settings: SceneDetection, fps: float) -> "PySceneDetect":
     """Detector of these settings; omitted ones have PySceneDetect's defaults. `fps`: average frames a second."""
     return PySceneDetect(_DETECTORS[settings.detector](**_parameters(settings)), fps)
 

@@ -47,7 +47,7 @@ def lengths(seconds: float, workers: int) -> list[float]:
     return found
 
 
-def plan(container: InputContainer, workers: int) -> Iterator[Segment]:
+def plan_segments(container: InputContainer, workers: int) -> Iterator[Segment]:
     """Segments of an opened recording; one if there is no index of keyframes or only one worker."""
     keys = _keyframes(container)
     if not keys or workers < 2:
