@@ -70,10 +70,10 @@ from contentgen_operator.worker_api.server import WorkerApi, create_app
 from contentgen_operator.worker_api.tls import CertificateTerm, KeptSecret, MountedFolder, WorkerApiTls
 from contentgen_operator.worker_api.work_orders import SLACK, OrderPolicy
 from contentgen_runtime import logs
+from contentgen_runtime.http_server.servers import plain_server, tls_server
 from contentgen_runtime.kube import API_ERRORS, explain
 from contentgen_runtime.namespaces import Namespaces
 from contentgen_runtime.rotation import keep_fresh
-from contentgen_runtime.servers import plain_server, tls_server
 from contentgen_runtime.stores import Stores
 from contentgen_runtime.tenancy import Tenancy
 

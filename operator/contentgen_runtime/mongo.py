@@ -1,7 +1,7 @@
 """How we connect to MongoDB."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,6 +31,15 @@ def connect(uri: str, name: str) -> Database[Document]:
         read_concern=ReadConcern("majority"),
         write_concern=WriteConcern(w="majority", j=True),
     )
+
+
+def create_indexes(
+    collection: Collection[Document], indexes: Mapping[str, Sequence[tuple[str, int]]], *, unique: str | None = None
+) -> None:
+    """Create indexes by name, one of which may be unique. Idempotent. Raises PyMongoError."""
+    for name, keys in indexes.items():
+        options: Document = {} if unique is None else {"unique": name == unique}
+        collection.create_index(list(keys), name=name, **options)
 
 
 def read_uri(uri: str, file: Path | None) -> str:

@@ -38,6 +38,11 @@ def connect(session: boto3.session.Session, region: str, endpoint: str | None) -
     return session.client("s3", region_name=region, endpoint_url=endpoint, config=config)
 
 
+def bucket_url(endpoint: str | None, bucket: str) -> str:
+    """Plain address of a bucket, as records hold it, without a slash at the end; None is AWS."""
+    return f"{endpoint.rstrip('/')}/{bucket}" if endpoint else f"https://{bucket}.s3.amazonaws.com"
+
+
 def code(error: ClientError) -> str:
     """S3's own word for what went wrong."""
     return str(error.response.get("Error", {}).get("Code", ""))

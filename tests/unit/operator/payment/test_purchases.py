@@ -18,8 +18,8 @@ from contentgen_operator.providers.base import Busy, Found, RequestState, Reques
 from contentgen_operator.state.observed import ResourceRef
 from contentgen_operator.state.provider_answers import Answer
 from contentgen_operator.state.purchases import PurchaseState
-from contentgen_operator.stores.s3 import NotDeleted
 from contentgen_runtime.kube import Conflict
+from contentgen_runtime.store_errors import NotDeleted
 from contentgen_simulation.world import SPECS, UID, World, Writes, outcome_of
 
 LORA, IMAGES, TRANSCRIPT = Kind.LORA_TRAINING, Kind.IMAGE_GENERATION, Kind.TRANSCRIPTION

@@ -11,7 +11,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from contentgen_runtime.connections import PlacedTls, Places
+from contentgen_runtime.http_server.connections import PlacedTls, Places
 
 PER_ADDRESS = 200
 PER_ADDRESS_OF_PEOPLE = 2000  # where no ingress in front is a trusted proxy, many people have its address
