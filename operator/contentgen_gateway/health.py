@@ -13,6 +13,7 @@ from starlette.routing import Route
 from contentgen_gateway import metrics
 from contentgen_gateway.problems import RESPONSES, Problem
 from contentgen_gateway.services.dependencies import Dependencies, Using
+from contentgen_runtime.metrics import CONTENT_TYPE
 
 router = APIRouter(tags=["health"])
 
@@ -54,4 +55,4 @@ def probes_app(parts: Dependencies) -> Starlette:
 
 
 async def _exposition(_: Request) -> Response:
-    return Response(metrics.exposition(), media_type=metrics.CONTENT_TYPE)
+    return Response(metrics.exposition(), media_type=CONTENT_TYPE)

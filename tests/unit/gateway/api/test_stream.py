@@ -19,7 +19,7 @@ from contentgen_gateway.api import stream
 from contentgen_gateway.live import jobs
 from contentgen_gateway.live.job_snapshot import JobSnapshot
 from contentgen_gateway.problems import NotFound
-from contentgen_runtime.servers import Server
+from contentgen_runtime.http_server.servers import Server
 from contentgen_runtime.watching import ListComplete, ObjectChanged, ObjectDeleted
 from contentgen_simulation.gateway.server import GatewayWorld, resource
 

@@ -19,8 +19,8 @@ from contentgen_operator.state.observed import ResourceRef
 from contentgen_operator.state.provider_answers import Answer
 from contentgen_operator.state.provider_requests import Found, RequestState, RequestView, Search
 from contentgen_operator.state.purchases import PurchaseState
-from contentgen_operator.stores.s3 import NotDeleted
 from contentgen_runtime.kube import Conflict
+from contentgen_runtime.store_errors import NotDeleted
 from contentgen_simulation.world import SPECS, UID, World, Writes, outcome_of
 
 LORA, IMAGES, TRANSCRIPT = Kind.LORA_TRAINING, Kind.IMAGE_GENERATION, Kind.TRANSCRIPTION

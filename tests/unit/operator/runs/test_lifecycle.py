@@ -15,7 +15,8 @@ from contentgen_contract.records.ownership import Owner
 from contentgen_operator.providers.base import Unavailable
 from contentgen_operator.state.provider_requests import RequestState, RequestView
 from contentgen_operator.state.purchases import PurchaseState
-from contentgen_operator.stores.s3 import DeletedPage, NotDeleted
+from contentgen_operator.stores.s3 import DeletedPage
+from contentgen_runtime.store_errors import NotDeleted
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
 LORA, IMAGES = Kind.LORA_TRAINING, Kind.IMAGE_GENERATION
