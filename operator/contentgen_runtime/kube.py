@@ -137,7 +137,7 @@ class KubeApi:
         return answer
 
     async def read(self, method: str, path: ApiPath, body: Body | None = None) -> bytes:
-        """Send a request with the client's credentials, renewed as needed. Raises ApiException for another status than 2xx."""
+        """Send a request with the client's credentials, renewed as needed. Raises ApiException if not answered 2xx."""
         code = 0
         try:
             response = await self._send(method, path, body)

@@ -7,8 +7,8 @@ from typing import Any
 
 from contentgen_contract.api_paths import InvalidName
 from contentgen_contract.records.tenancy import Tenant
-from contentgen_gateway.auth.authorization import EVERYWHERE
 from contentgen_gateway.problems import Problem
+from contentgen_gateway.stores.queries import EVERYWHERE
 from contentgen_runtime.kube import Conflict
 from contentgen_runtime.tenancy import NamespaceGone, Tenancy
 from contentgen_runtime.ttl_cache import TtlCache
