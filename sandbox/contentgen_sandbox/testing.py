@@ -53,6 +53,11 @@ class SandboxServer:
         """`server.arm({"fault": "reply_lost", "provider": "fal"})`; the table of them is in faults.py."""
         httpx.put(f"{self.url}/sandbox/faults", json=list(faults)).raise_for_status()
 
+    def reset(self) -> None:
+        """Empty the ledger and clear all faults."""
+        httpx.delete(f"{self.url}/sandbox/ledger").raise_for_status()
+        self.arm()
+
     def heal(self, request_id: str) -> None:
         """Clear the faults of a request."""
         httpx.delete(f"{self.url}/sandbox/jobs/{request_id}/faults").raise_for_status()

@@ -1,23 +1,16 @@
 """A run that a person cancels, at each step: what it costs, what is asked of the provider, and what is said."""
 
-from collections.abc import Iterator
-
 import pytest
-import stamina
 
 from contentgen_contract.names import CANCEL_ANNOTATION, FINALIZER, RERUN_ANNOTATION, Kind, Phase
 from contentgen_contract.resources.status import ResourceStatus
 from contentgen_operator.providers.base import GONE, Found, RequestState, RequestView, Search, Unavailable
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
+pytestmark = pytest.mark.usefixtures("no_waiting")
+
 LORA, IMAGES, TRANSCRIPT = Kind.LORA_TRAINING, Kind.IMAGE_GENERATION, Kind.TRANSCRIPTION
 CANCEL = {CANCEL_ANNOTATION: "1"}
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting() -> Iterator[None]:
-    with stamina.set_testing(True, attempts=8):
-        yield
 
 
 async def running_for_ever(model: str, request_id: str) -> RequestView:
