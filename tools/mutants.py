@@ -531,8 +531,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "decide/status",
         (
             "an estimate is shown as the cost",
-            '"actual": dollars(run.known) if run.exact else "",',
-            '"actual": dollars(run.known + run.estimated),',
+            '"actual": format_dollars(run.known) if run.exact else "",',
+            '"actual": format_dollars(run.known + run.estimated),',
             f"{_DECIDE}_the_cost_of_a_finished_run_is_the_providers_and_never_the_estimate",
         ),
     ),
@@ -546,7 +546,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     *_of(
-        "providers/base",
+        "state/provider_requests",
         (
             "every input is the same",
             "def same_input(",
@@ -747,8 +747,8 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         (
             "tenants: outputs under a name are those of all its namespaces",
-            "mine = [_under(bought_under(namespace, kind, name, each)) for each in tenant.scopes]",
-            "mine = [_under(bought_under(namespace, kind, name))]",
+            "mine = [_under(purchase_id_prefix(namespace, kind, name, each)) for each in tenant.scopes]",
+            "mine = [_under(purchase_id_prefix(namespace, kind, name))]",
             f"{_TENANCY}_files_of_the_earlier_namespace_are_not_those_of_the_name",
         ),
     ),

@@ -80,14 +80,14 @@ def why(
     Or, when it is done, where its files are; and what to do next.
     """
     from contentgen_cli.commands import show
-    from contentgen_cli.commands.why import story
+    from contentgen_cli.commands.why import explain
     from contentgen_cli.item import utc_now
 
     with _cluster(namespace, context, kubeconfig, user) as cluster:
         item = _find(cluster, names)
-        told = story(item, _surroundings(cluster, item), utc_now())
+        told = explain(item, _context(cluster, item), utc_now())
         commands = [cluster.command(words, item.namespace) for words in told.commands]
-        show.story(show.console(), told, commands)
+        show.print_report(show.console(), told, commands)
 
 
 @app.command()
@@ -107,24 +107,24 @@ def logs(
     Of a pod that is gone the last lines are kept.
     """
     from contentgen_cli.commands import logs as reading
-    from contentgen_contract.worker.log import collapsed, printable
+    from contentgen_contract.worker.log import collapse_retries, printable
 
     with _cluster(namespace, context, kubeconfig, user) as cluster:
         item = _find(cluster, names)
-        parts = reading.followed(cluster, item, stage) if follow else iter(
-            reading.parts(item, cluster.pods(item.uid), stage)
+        parts = reading.follow_attempts(cluster, item, stage) if follow else iter(
+            reading.attempt_logs(item, cluster.pods(item.uid), stage)
         )  # fmt: skip
         printed = False
         for part in parts:
             print(f"── {part.title}", file=sys.stderr, flush=True)
-            lines = reading.lines(cluster, part, follow=follow, raw=raw)
-            for line in lines if follow else collapsed(tuple(lines)):
+            lines = reading.log_lines(cluster, part, follow=follow, raw=raw)
+            for line in lines if follow else collapse_retries(tuple(lines)):
                 print(printable(line), flush=True)
             printed = True
         if not printed:
             phase = item.status.phase or "not started"
-            raise CliError(f"{item.shown} has no log{f' of {stage}' if stage else ''}: it is {phase}; "
-                           f"why: kubectl contentgen why {item.shown}")  # fmt: skip
+            raise CliError(f"{item.reference} has no log{f' of {stage}' if stage else ''}: it is {phase}; "
+                           f"why: kubectl contentgen why {item.reference}")  # fmt: skip
 
 
 @get_app.command("files")
@@ -176,9 +176,9 @@ def _print_files(listed: Sequence["VersionFiles"], output: FilesOutput, *, sever
                 print(url)
         case FilesOutput.TABLE if listed:
             # As in kubectl, names stand in the table where there are several.
-            rows = [((each.item.shown,) if several else ()) + row for each in listed for row in each.rows]
+            rows = [((each.item.reference,) if several else ()) + row for each in listed for row in each.rows]
             heads = (("NAME",) if several else ()) + ("VERSION", "SIZE", "SHA256", "URL")
-            show.put(show.console(), show.table(heads, rows, right=("SIZE",)))
+            show.print_plain(show.console(), show.table(heads, rows, right=("SIZE",)))
 
 
 @app.command()
@@ -236,11 +236,12 @@ def retry(
     with _cluster(namespace, context, kubeconfig, user) as cluster:
         item = _find(cluster, names)
         plan = retrying.retry(item, utc_now())
-        print(plan.tell)
+        print(plan.text)
         if plan.ask and not yes:
             _confirm("Pay and run it again?")
         cluster.patch(item, plan.change)
-        print(f"{item.shown} runs again; see it: {cluster.command(f'contentgen watch {item.shown}', item.namespace)}")
+        print(f"{item.reference} runs again; see it: "
+              f"{cluster.command(f'contentgen watch {item.reference}', item.namespace)}")  # fmt: skip
 
 
 @app.command()
@@ -262,8 +263,8 @@ def collect(
         change = collecting.collect(item)
         if change is not None:
             cluster.patch(item, change)
-        print(f"The result of {item.shown} is fetched once more, which pays nothing; see it: "
-              f"{cluster.command(f'contentgen watch {item.shown}', item.namespace)}")  # fmt: skip
+        print(f"The result of {item.reference} is fetched once more, which pays nothing; see it: "
+              f"{cluster.command(f'contentgen watch {item.reference}', item.namespace)}")  # fmt: skip
 
 
 @app.command()
@@ -284,9 +285,9 @@ def cancel(
         item = _find(cluster, names)
         plan = cancelling.cancel(item)
         cluster.patch(item, plan.change)
-        print(plan.tell)
-        print(f"{item.shown} is being cancelled; see it: "
-              f"{cluster.command(f'contentgen why {item.shown}', item.namespace)}")  # fmt: skip
+        print(plan.text)
+        print(f"{item.reference} is being cancelled; see it: "
+              f"{cluster.command(f'contentgen why {item.reference}', item.namespace)}")  # fmt: skip
 
 
 @app.command()
@@ -311,8 +312,8 @@ def adopt(
         item = _find(cluster, names)
         plan = adopting.adopt(item, request_id)
         cluster.patch(item, plan.change)
-        print(plan.tell)
-        print(f"See what comes of it: {cluster.command(f'contentgen why {item.shown}', item.namespace)}")
+        print(plan.text)
+        print(f"See what comes of it: {cluster.command(f'contentgen why {item.reference}', item.namespace)}")
 
 
 @app.command()
@@ -338,7 +339,7 @@ def cost(
     from contentgen_cli.commands import show
     from contentgen_cli.item import utc_now
 
-    start = utc_now() - tables.period(since) if since else None
+    start = utc_now() - tables.parse_period(since) if since else None
     with _cluster(namespace, context, kubeconfig, user) as cluster:
         items = _all(cluster, everywhere)
     begun = ((item, item.status.start_time or item.created_at) for item in items)
@@ -348,12 +349,12 @@ def cost(
         return
     rows = [
         (row.namespace, row.kind.value if row.kind else "SUM", str(row.runs),
-         tables.amount_shown(row.estimated, row.currency, row.unestimated),
-         tables.amount_shown(row.actual, row.currency, row.unknown))
+         tables.format_amount(row.estimated, row.currency, row.unestimated),
+         tables.format_amount(row.actual, row.currency, row.unknown))
         for row in costs
     ]  # fmt: skip
     heads = ("NAMESPACE", "KIND", "RUNS", "ESTIMATED", "ACTUAL")
-    show.put(show.console(), show.table(heads, rows, right=heads[2:]))
+    show.print_plain(show.console(), show.table(heads, rows, right=heads[2:]))
 
 
 @app.command()
@@ -386,11 +387,11 @@ def orphans(
 
     with _cluster(namespace, context, kubeconfig, user) as cluster:
         place = None if everywhere else cluster.namespace
-    found = listing.every(gateway, token, place)
+    found = listing.list_orphans(gateway, token, place)
     if output is TableOutput.JSON:
         print(json.dumps({"orphans": found}, indent=2))
     elif found:
-        show.put(show.console(), show.table(listing.HEADS, listing.rows(found), right=("COST",)))
+        show.print_plain(show.console(), show.table(listing.HEADS, listing.rows(found), right=("COST",)))
     else:
         where = f"in namespace {place!r}" if place else "in any namespace that the token may list"
         print(f"there is no orphan {where}", file=sys.stderr)
@@ -453,11 +454,11 @@ def move(
         else:
             items = [item for each in kinds for item in cluster.all_of(each)]
         chosen = moving.plan(items, to)
-        moving.refused([(item, why) for item in chosen.moved if (why := cluster.refusal(item, chosen.change))])
-        for line in moving.meaning(chosen, to, served=cluster.served(to)) if chosen.moved else ():
+        moving.refuse_if_any([(item, why) for item in chosen.moved if (why := cluster.refusal(item, chosen.change))])
+        for line in moving.consequences(chosen, to, served=cluster.is_served(to)) if chosen.moved else ():
             print(line)
         for item in chosen.there:
-            print(f"{item.shown} is of the class {to!r} already")
+            print(f"{item.reference} is of the class {to!r} already")
         _move(cluster, chosen, to)
 
 
@@ -467,12 +468,12 @@ def _move(cluster: "ClusterClient", chosen: "MovePlan", to: str) -> None:
     for item in chosen.moved:
         try:
             cluster.patch(item, chosen.change)
-            print(f"{item.shown} moved from the class {item.operator_class!r} to {to!r}")
+            print(f"{item.reference} moved from the class {item.operator_class!r} to {to!r}")
         except ApiUnreachable:
             raise
         except CliError as error:
             left += 1
-            print(f"error: {item.shown} was not moved: {error}", file=sys.stderr)
+            print(f"error: {item.reference} was not moved: {error}", file=sys.stderr)
     if left:
         raise typer.Exit(1)
 
@@ -501,24 +502,24 @@ def _find(cluster: "ClusterClient", names: Sequence[str]) -> "Item":
 
 def _all(cluster: "ClusterClient", everywhere: bool) -> list["Item"]:
     found = [item for kind in Kind for item in cluster.all_of(kind, everywhere=everywhere)]
-    return sorted(found, key=lambda item: (item.namespace, item.created_at, item.shown))
+    return sorted(found, key=lambda item: (item.namespace, item.created_at, item.reference))
 
 
-def _surroundings(cluster: "ClusterClient", item: "Item") -> "ResourceContext":
+def _context(cluster: "ClusterClient", item: "Item") -> "ResourceContext":
     from contentgen_cli.commands.why import ResourceContext, loras_of, needs_loras
 
-    jobs = _if_allowed(lambda: cluster.jobs(item.uid))
+    jobs = _empty_if_forbidden(lambda: cluster.jobs(item.uid))
     return ResourceContext(
-        events=_if_allowed(lambda: cluster.events(item.uid)),
+        events=_empty_if_forbidden(lambda: cluster.events(item.uid)),
         jobs=jobs,
-        job_events=_if_allowed(lambda: cluster.events(jobs[-1]["metadata"]["uid"])) if jobs else (),
-        pods=_if_allowed(lambda: cluster.pods(item.uid)),
-        served=cluster.served(item.operator_class),
+        job_events=_empty_if_forbidden(lambda: cluster.events(jobs[-1]["metadata"]["uid"])) if jobs else (),
+        pods=_empty_if_forbidden(lambda: cluster.pods(item.uid)),
+        served=cluster.is_served(item.operator_class),
         loras={name: cluster.lora(name) for name in loras_of(item)} if needs_loras(item) else {},
     )
 
 
-def _if_allowed(read: Callable[[], Sequence[dict[str, Any]]]) -> Sequence[dict[str, Any]]:
+def _empty_if_forbidden(read: Callable[[], Sequence[dict[str, Any]]]) -> Sequence[dict[str, Any]]:
     """Whoever may see the resource but not its pods or events is told what the resource says."""
     try:
         return read()
@@ -537,7 +538,7 @@ def _set_suspend(names: Sequence[str], wanted: bool, cluster: "ClusterClient") -
     with cluster:
         item = _find(cluster, names)
         if bool(item.spec.get("suspend")) is wanted:
-            print(f"{item.shown} is {'suspended' if wanted else 'not suspended'} already")
+            print(f"{item.reference} is {'suspended' if wanted else 'not suspended'} already")
             return
         cluster.patch(item, {"spec": {"suspend": wanted}})
-        print(f"{item.shown} is {'suspended' if wanted else 'resumed'}")
+        print(f"{item.reference} is {'suspended' if wanted else 'resumed'}")

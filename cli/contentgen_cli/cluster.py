@@ -93,7 +93,7 @@ class ClusterClient:
                     f"no content named {wanted.name!r} in namespace {self.namespace!r}{self._near(wanted)}"
                 )
             case _:
-                names = " or ".join(item.shown for item in found)
+                names = " or ".join(item.reference for item in found)
                 raise CliError(f"{wanted.name!r} names {len(found)} resources of namespace {self.namespace!r}: "
                                f"say which one: {names}")  # fmt: skip
 
@@ -107,7 +107,7 @@ class ClusterClient:
         """Names that were perhaps meant."""
         known = [item for kind in Kind for item in self.all_of(kind)]
         close = difflib.get_close_matches(wanted.name, [item.name for item in known], n=3)
-        names = [item.shown for item in known if item.name in close]
+        names = [item.reference for item in known if item.name in close]
         return f"; did you mean {' or '.join(names)}?" if names else ""
 
     def all_of(self, kind: Kind, *, everywhere: bool = False) -> list[Item]:
@@ -133,11 +133,11 @@ class ClusterClient:
     def _patch(self, item: Item, change: Body, query: Query | None = None) -> Body:
         meta = change.get("metadata", {}) | {"resourceVersion": item.resource_version}
         path = _path(resource_of(item.kind), item.namespace, item.name, query=query)
-        return self._json("PATCH", path, item.shown, body=change | {"metadata": meta})
+        return self._json("PATCH", path, item.reference, body=change | {"metadata": meta})
 
     # --- what is around them
 
-    def served(self, operator_class: str) -> bool | None:
+    def is_served(self, operator_class: str) -> bool | None:
         """Whether an operator serves a class; None where the user may not read that, or the cluster has no classes."""
         try:
             self._json("GET", _path(OPERATOR_CLASSES, None, operator_class), f"OperatorClass {operator_class}")

@@ -48,7 +48,7 @@ def _resources(words: Sequence[str]) -> list[str]:
     access = ClusterFlags(given.get("--kubeconfig"), given.get("--context"), namespace, given.get("--as"))
     try:
         with connect(access) as cluster:
-            return [item.shown for kind in Kind for item in cluster.all_of(kind)]
+            return [item.reference for kind in Kind for item in cluster.all_of(kind)]
     except CliError:
         return []  # whoever completes has no place for an error
 

@@ -9,12 +9,13 @@ from contentgen_cli import target
 from contentgen_cli.errors import CliError
 from contentgen_contract.advice.remedies import Facts
 from contentgen_contract.base import Value
-from contentgen_contract.names import RERUN_ANNOTATION, Kind, Phase
+from contentgen_contract.names import FINAL_PHASES, Kind, Phase
 from contentgen_contract.resources.operator_class import class_of
+from contentgen_contract.resources.parsing import ResourceBody, strict_status
 from contentgen_contract.resources.status import ResourceStatus, dump_status
 
 Body = dict[str, Any]
-_RESTING = (Phase.COMPLETED, Phase.FAILED, Phase.SUBMISSION_UNKNOWN, Phase.SUSPENDED)
+_SETTLED = (*FINAL_PHASES, Phase.SUBMISSION_UNKNOWN, Phase.SUSPENDED)
 
 
 class Item(Value):
@@ -36,34 +37,35 @@ class Item(Value):
     @classmethod
     def parse(cls, kind: Kind, body: Body) -> "Item":
         """From the JSON object of the API server. Raises CliError where its status cannot be read."""
-        meta = body["metadata"]
+        given = ResourceBody.parse(body)
+        meta = given.metadata
         try:
-            status = ResourceStatus.model_validate(body.get("status") or {})
+            status = strict_status(body)
         except ValidationError as error:
-            field = ".".join(map(str, error.errors()[0]["loc"]))
+            field, reason = ".".join(map(str, error.errors()[0]["loc"])), error.errors()[0]["msg"]
             raise CliError(
-                f"{target.shown(kind, meta['name'])}: status.{field} cannot be read: {error.errors()[0]['msg']}; "
+                f"{target.short_reference(kind, str(meta.name))}: status.{field} cannot be read: {reason}; "
                 "this plugin and the operator may be of different releases"
             ) from None
         return cls(
             kind=kind,
-            namespace=meta["namespace"],
-            name=meta["name"],
-            uid=meta["uid"],
-            generation=meta.get("generation", 1),
-            resource_version=meta["resourceVersion"],
-            created_at=meta["creationTimestamp"],
-            deleting="deletionTimestamp" in meta,
-            rerun=(meta.get("annotations") or {}).get(RERUN_ANNOTATION),
-            annotations=meta.get("annotations") or {},
-            spec=body.get("spec") or {},
+            namespace=meta.namespace,
+            name=meta.name,
+            uid=meta.uid,
+            generation=meta.generation,
+            resource_version=meta.resource_version,
+            created_at=meta.creation_timestamp,
+            deleting=meta.deletion_timestamp is not None,
+            rerun=given.rerun,
+            annotations=meta.annotations,
+            spec=given.spec,
             status=status,
         )
 
     @property
-    def shown(self) -> str:
+    def reference(self) -> str:
         """`lora/avatar`."""
-        return target.shown(self.kind, self.name)
+        return target.short_reference(self.kind, self.name)
 
     @property
     def operator_class(self) -> str:
@@ -76,17 +78,17 @@ class Item(Value):
         return Facts.of(dump_status(self.status))
 
     @property
-    def resting(self) -> bool:
+    def settled(self) -> bool:
         """Whether the operator has seen all that is asked for, and nothing happens until a person does something."""
         status = self.status
         rerun = status.run.rerun if status.run else self.rerun
         seen = status.observed_generation >= self.generation and rerun == self.rerun
-        return seen and status.phase in _RESTING and not self.deleting
+        return seen and status.phase in _SETTLED and not self.deleting
 
     @property
     def succeeded(self) -> bool:
         """Whether the outputs of what is asked for are there."""
-        return self.resting and self.status.phase is Phase.COMPLETED
+        return self.settled and self.status.phase is Phase.COMPLETED
 
 
 def age(moment: datetime, now: datetime) -> str:

@@ -24,11 +24,13 @@ def versions(item: Item, only: int | None) -> tuple[VersionStatus, ...]:
         chosen = tuple(version for version in found if version.version == only)
         if not chosen:
             known = ", ".join(str(version.version) for version in found) or "none"
-            raise CliError(f"{item.shown} has no version {only}; there is: {known}")
+            raise CliError(f"{item.reference} has no version {only}; there is: {known}")
         return chosen
     if not found:
         phase = item.status.phase or "not started"
-        raise CliError(f"{item.shown} has no files yet: it is {phase}; why: kubectl contentgen why {item.shown}")
+        raise CliError(
+            f"{item.reference} has no files yet: it is {phase}; why: kubectl contentgen why {item.reference}"
+        )
     return tuple(found)
 
 
@@ -117,12 +119,12 @@ def costs(items: Iterable[Item]) -> tuple[CostRow, ...]:
         key = (item.namespace, item.kind, cost.currency or "USD")
         amounts = Decimal(cost.estimated or 0), Decimal(cost.actual or 0)
         amount = CostRow(*key, 1, *amounts, int(not cost.estimated), int(not cost.actual))
-        rows[key] = _added(rows[key], amount) if key in rows else amount
+        rows[key] = _sum(rows[key], amount) if key in rows else amount
     listed = sorted(rows.values(), key=lambda row: (row.currency, row.namespace, str(row.kind)))
     sums: dict[str, CostRow] = {}
     for row in listed:
         start = sums.get(row.currency, CostRow("", None, row.currency, 0, Decimal(0), Decimal(0)))
-        sums[row.currency] = _added(start, row)
+        sums[row.currency] = _sum(start, row)
     return (*listed, *sums.values())
 
 
@@ -144,7 +146,7 @@ def costs_json(rows: Iterable[CostRow]) -> str:
     return json.dumps({"costs": listed}, indent=2)
 
 
-def _added(to: CostRow, row: CostRow) -> CostRow:
+def _sum(to: CostRow, row: CostRow) -> CostRow:
     return CostRow(
         to.namespace,
         to.kind,
@@ -157,13 +159,13 @@ def _added(to: CostRow, row: CostRow) -> CostRow:
     )
 
 
-def amount_shown(amount: Decimal, currency: str, unknown: int) -> str:
+def format_amount(amount: Decimal, currency: str, unknown: int) -> str:
     """`2.00 USD`, and how many are not in it: `2.00 USD + 1 unknown`; what is unknown alone is not 0."""
     words = [f"{amount} {currency}"] if amount or not unknown else []
     return " + ".join([*words, *([f"{unknown} unknown"] if unknown else [])])
 
 
-def period(text: str) -> timedelta:
+def parse_period(text: str) -> timedelta:
     """`30d`, `12h`, `90m`, `2w`. Raises CliError."""
     found = re.fullmatch(r"([1-9][0-9]{0,5})([mhdw])", text)
     if found is None:

@@ -61,6 +61,6 @@ def _checked(name: str) -> str:
     return name
 
 
-def shown(kind: Kind, name: str) -> str:
+def short_reference(kind: Kind, name: str) -> str:
     """As users write it: `lora/avatar`."""
     return f"{kind.short_name}/{name}"

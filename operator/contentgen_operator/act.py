@@ -29,18 +29,10 @@ from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.job_manifests import JobTemplate, job_manifest, job_name
 from contentgen_operator.kube.pods import JobRefused, no_dry_run, no_room, refusal_of
 from contentgen_operator.leader.leadership import Leadership, NotLeading
-from contentgen_operator.providers.base import (
-    Call,
-    KeyRefused,
-    MaybeAccepted,
-    NotAccepted,
-    Provider,
-    Refused,
-    StoredObject,
-    Unavailable,
-)
+from contentgen_operator.providers.base import KeyRefused, MaybeAccepted, NotAccepted, Provider, Refused, Unavailable
 from contentgen_operator.state.observed import JobView, Resource, ResourceRef, is_end, is_settled
 from contentgen_operator.state.plan import Adoption, Cancellation, Event, Payment, Plan, Reservation, StageJob
+from contentgen_operator.state.provider_requests import Call, StoredObject
 from contentgen_operator.state.purchases import (
     LedgerTransition,
     Purchase,
@@ -329,7 +321,7 @@ class Actor:
     async def _pay(self, payment: Payment) -> None:
         """The only place that spends money: at most one POST, by whoever moves the purchase to `sending`."""
         bought, kind = payment.purchase, payment.key.kind
-        inputs = ownership.of_job(kind, bought.job_id, (bought.user_id,)) | Owner(keys=frozenset(bought.loras))
+        inputs = ownership.job_owner(kind, bought.job_id, (bought.user_id,)) | Owner(keys=frozenset(bought.loras))
         # Signed while it is planned: what cannot be signed was never sent.
         arguments = self._signed(inputs, payment.call.arguments)
         call = payment.call.model_copy(update={"arguments": arguments, "purchase_id": bought.purchase_id})

@@ -23,19 +23,7 @@ from contentgen_operator.decide.payment import is_remembered, remembered
 from contentgen_operator.kube import pods
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Cache
-from contentgen_operator.providers.base import (
-    STORED,
-    AccessRefused,
-    Call,
-    Found,
-    Provider,
-    RequestState,
-    RequestView,
-    Search,
-    Unavailable,
-    Verified,
-    is_request_id,
-)
+from contentgen_operator.providers.base import AccessRefused, Provider, Unavailable
 from contentgen_operator.providers.pricing import NoPrices, PriceSource
 from contentgen_operator.state import kinds
 from contentgen_operator.state.observed import (
@@ -47,6 +35,16 @@ from contentgen_operator.state.observed import (
     PodTrouble,
     Resource,
     is_stored,
+)
+from contentgen_operator.state.provider_requests import (
+    STORED,
+    Call,
+    Found,
+    RequestState,
+    RequestView,
+    Search,
+    Verified,
+    is_request_id,
 )
 from contentgen_operator.state.purchases import Purchase, PurchaseKey, PurchaseState
 from contentgen_operator.state.runs import (
@@ -537,7 +535,7 @@ async def poll_or_stored(storage: Storage, provider: Provider, purchase: Purchas
 
 async def _is_stored(storage: Storage, purchase: Purchase) -> bool:
     key = keys.purchase_response(purchase.purchase_id)
-    return await storage.exists(ownership.of_purchase(purchase.purchase_id), key)
+    return await storage.exists(ownership.purchase_owner(purchase.purchase_id), key)
 
 
 async def find_lost(

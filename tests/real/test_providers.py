@@ -20,9 +20,10 @@ import pytest
 from PIL import Image
 
 from contentgen_contract.names import Kind
-from contentgen_operator.providers.base import Call, Provider, RequestState, RequestView, Search, StoredObject
+from contentgen_operator.providers.base import Provider
 from contentgen_operator.providers.fal import Fal
 from contentgen_operator.state import kinds
+from contentgen_operator.state.provider_requests import Call, RequestState, RequestView, Search, StoredObject
 from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseKey, PurchaseState
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_real.consent import LORA, PICTURE, SOUND, SOUND_SECONDS, ProviderCheck

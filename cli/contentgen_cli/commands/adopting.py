@@ -15,7 +15,7 @@ class Adopt:
     """Patch of the resource, and the text to print."""
 
     change: dict[str, Any]
-    tell: str
+    text: str
 
 
 def adopt(item: Item, request_id: str) -> Adopt:
@@ -23,10 +23,10 @@ def adopt(item: Item, request_id: str) -> Adopt:
     if not re.fullmatch(patterns.REQUEST_ID, request_id):
         raise CliError(f"{request_id!r} is no id of a request: expected letters, digits, '.', '_' and '-', 128 at most")
     if item.deleting:
-        raise CliError(f"{item.shown} is being deleted")
+        raise CliError(f"{item.reference} is being deleted")
     phase, reason = item.status.phase, item.status.reason
     if phase is not Phase.SUBMISSION_UNKNOWN and reason != Reason.LOOKING_FOR_REQUEST:
         state = f"{phase or 'not started'} ({reason or 'no reason'})"
-        raise CliError(f"{item.shown}: no request is looked for: it is {state}")
+        raise CliError(f"{item.reference}: no request is looked for: it is {state}")
     change = {"metadata": {"annotations": {ADOPT_ANNOTATION: request_id}}}
     return Adopt(change, "The operator compares the request's input and time with what was sent. Nothing is paid.")

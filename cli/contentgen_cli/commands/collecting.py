@@ -14,10 +14,12 @@ def collect(item: Item) -> dict[str, Any] | None:
     paid result.
     """
     if item.deleting:
-        raise CliError(f"{item.shown} is being deleted")
-    if why := remedies.uncollectable(item.facts):
-        raise CliError(f"{item.shown}: {why}")
+        raise CliError(f"{item.reference} is being deleted")
+    if why := remedies.collect_obstacle(item.facts):
+        raise CliError(f"{item.reference}: {why}")
     number, asked = item.facts.number, item.facts.asked
-    if collect_again.asks(item.annotations.get(COLLECT_ANNOTATION), {"number": number, "collect": {"asked": asked}}):
+    if collect_again.requests_collect(
+        item.annotations.get(COLLECT_ANNOTATION), {"number": number, "collect": {"asked": asked}}
+    ):
         return None
     return {"metadata": {"annotations": {COLLECT_ANNOTATION: remedies.collect_value(item.facts)}}}

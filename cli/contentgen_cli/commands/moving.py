@@ -7,7 +7,8 @@ from typing import Any
 from contentgen_cli.errors import CliError
 from contentgen_cli.item import Item
 from contentgen_contract.api_paths import InvalidName, checked_namespace
-from contentgen_contract.resources.operator_class import DEFAULT_CLASS, ENDED
+from contentgen_contract.names import FINAL_PHASES
+from contentgen_contract.resources.operator_class import DEFAULT_CLASS
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ def plan(items: Sequence[Item], to: str) -> MovePlan:
     except InvalidName:
         raise CliError(f"--to {to!r} is no operator class: lower-case letters, digits and '-', 63 at most") from None
     moved = tuple(item for item in items if item.operator_class != to)
-    refused(tuple((item, why) for item in moved if (why := obstacle(item))))
+    refuse_if_any(tuple((item, why) for item in moved if (why := obstacle(item))))
     # Without the field, an older release reads the resource too.
     change = {"spec": {"operatorClass": None if to == DEFAULT_CLASS else to}}
     return MovePlan(moved, tuple(item for item in items if item.operator_class == to), change)
@@ -37,23 +38,23 @@ def obstacle(item: Item) -> str:
     status = item.status
     if item.deleting:
         return "it is being deleted"
-    if status.run is not None and status.phase not in ENDED:
+    if status.run is not None and status.phase not in FINAL_PHASES:
         return f"its run {status.run.number} is under way ({status.phase}, {status.progress} %)"
     if status.run is not None and status.run.request_open:
         return f"a request of its run {status.run.number} is open at the provider"
     return ""
 
 
-def refused(reasons: Sequence[tuple[Item, str]]) -> None:
+def refuse_if_any(reasons: Sequence[tuple[Item, str]]) -> None:
     """Raises CliError that names each resource and its reason, if there is one."""
     if reasons:
-        lines = "".join(f"\n  {item.shown}: {why}" for item, why in reasons)
+        lines = "".join(f"\n  {item.reference}: {why}" for item, why in reasons)
         raise CliError(f"nothing was moved, because these cannot be:{lines}")
 
 
-def meaning(chosen: MovePlan, to: str, *, served: bool | None) -> tuple[str, ...]:
+def consequences(chosen: MovePlan, to: str, *, served: bool | None) -> tuple[str, ...]:
     """Consequences of a move, for people. `served`: whether an installation serves the class; None: not known."""
-    begin = tuple(item.shown for item in chosen.moved if not item.resting)
+    begin = tuple(item.reference for item in chosen.moved if not item.settled)
     lines = (
         "Nothing is bought again: what is Completed stays Completed, and files stay in the bucket where they are.",
         *((f"A run that was not begun begins there, and is paid for: {', '.join(begin)}.",) if begin else ()),

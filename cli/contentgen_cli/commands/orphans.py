@@ -16,7 +16,7 @@ _FIELDS = ("namespace", "kind", "name", "provider", "requestId", "state")
 Orphan = dict[str, Any]
 
 
-def every(gateway: str, token: str | None, namespace: str | None) -> list[Orphan]:
+def list_orphans(gateway: str, token: str | None, namespace: str | None) -> list[Orphan]:
     """All orphans of one namespace, or (None) of all that the token's owner may list. Raises CliError."""
     if urlsplit(gateway).scheme not in ("http", "https"):
         raise CliError(f"--gateway {gateway!r}: give the gateway's URL, such as http://localhost:5000")

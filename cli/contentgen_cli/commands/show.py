@@ -6,7 +6,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from contentgen_cli.commands.why import Story
+from contentgen_cli.commands.why import ResourceReport
 from contentgen_contract.names import Phase
 
 _UNBOUNDED = 10_000  # columns: what reads a pipe wants whole lines
@@ -20,7 +20,7 @@ def console(*, stderr: bool = False) -> Console:
                                                  width=_UNBOUNDED, no_color=True)  # fmt: skip
 
 
-def put(out: Console, what: RenderableType) -> None:
+def print_plain(out: Console, what: RenderableType) -> None:
     """Print it; in a pipe without the spaces that fill up a table's last column."""
     if out.is_terminal:
         out.print(what)
@@ -46,9 +46,9 @@ def phase(value: Phase | None) -> Text:
     return Text(value.value if value else "", style=_STYLES.get(value, "cyan") if value else "")
 
 
-def story(out: Console, told: Story, commands: Sequence[str]) -> None:
+def print_report(out: Console, told: ResourceReport, commands: Sequence[str]) -> None:
     """The answer of `why`."""
-    put(out, Text(told.headline, style="bold"))
+    print_plain(out, Text(told.headline, style="bold"))
     body = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_edge=False, show_header=False)
     body.add_column(style="dim", no_wrap=True)
     body.add_column(overflow="fold")
@@ -57,4 +57,4 @@ def story(out: Console, told: Story, commands: Sequence[str]) -> None:
             body.add_row("" if number else name, line)
     for number, command in enumerate(commands):
         body.add_row("" if number else "Next", Text(command, style="bold"))
-    put(out, body)
+    print_plain(out, body)

@@ -8,7 +8,7 @@ from typing import Any
 from contentgen_cli.item import Item, age
 from contentgen_contract.advice import remedies as advice
 from contentgen_contract.advice.reasons import PHASES, REASONS, Action, Costs, Remedy
-from contentgen_contract.annotations.cancel_run import ignored
+from contentgen_contract.annotations.cancel_run import describe_ignored
 from contentgen_contract.names import Kind, Phase, Reason
 from contentgen_contract.resources.operator_class import DEFAULT_CLASS
 from contentgen_contract.worker.log import human_bytes
@@ -33,7 +33,7 @@ class ResourceContext:
 
 
 @dataclass(frozen=True)
-class Story:
+class ResourceReport:
     """The answer: a headline, paragraphs under a word each, and commands without their flags."""
 
     headline: str
@@ -47,7 +47,7 @@ def loras_of(item: Item) -> tuple[str, ...]:
     return tuple(each["loraRef"]["name"] for each in given if each.get("loraRef"))
 
 
-def story(item: Item, around: ResourceContext, now: datetime) -> Story:
+def explain(item: Item, around: ResourceContext, now: datetime) -> ResourceReport:
     """Why, and what to do."""
     pods = _pods(item, around)
     parts = (
@@ -55,14 +55,14 @@ def story(item: Item, around: ResourceContext, now: datetime) -> Story:
         ("Ignored", _ignored(item)),
         ("Meaning", _meaning(item, now)),
         ("Class", _class(item, around)),
-        ("Do", _do(item, around, pods, now)),
+        ("Do", _advice(item, around, pods, now)),
         ("LoRAs", tuple(_lora(name, lora) for name, lora in around.loras.items())),
         ("Pods", pods),
         ("Files", _files(item)),
         ("Cost", _cost(item)),
         ("Events", tuple(_event(event, now) for event in around.events[-_SHOWN_EVENTS:])),
     )
-    return Story(_headline(item), tuple(part for part in parts if part[1]), _commands(item, around))
+    return ResourceReport(_headline(item), tuple(part for part in parts if part[1]), _commands(item, around))
 
 
 def _headline(item: Item) -> str:
@@ -79,7 +79,7 @@ def _headline(item: Item) -> str:
 
 def _message(item: Item) -> tuple[str, ...]:
     status = item.status
-    pending = () if item.resting or not status.phase or not status.phase.terminal else (_NEXT_RUN,)
+    pending = () if item.settled or not status.phase or not status.phase.terminal else (_NEXT_RUN,)
     return tuple(text for text in (status.message, *pending) if text)
 
 
@@ -88,14 +88,14 @@ _NEXT_RUN = "This is of the last run; what was changed since has not been taken 
 
 def _ignored(item: Item) -> tuple[str, ...]:
     number = item.status.run.number if item.status.run else 0
-    return ignored(item.annotations, item.status.phase, number, item.facts.token)
+    return describe_ignored(item.annotations, item.status.phase, number, item.facts.token)
 
 
 def _meaning(item: Item, now: datetime) -> tuple[str, ...]:
     if item.status.phase is None:
         return (f"It was applied {age(item.created_at, now)} ago.",)
     reason = item.facts.reason
-    return (REASONS[reason].means if reason else PHASES[item.status.phase],)
+    return (REASONS[reason].meaning if reason else PHASES[item.status.phase],)
 
 
 def _class(item: Item, around: ResourceContext) -> tuple[str, ...]:
@@ -106,16 +106,16 @@ def _class(item: Item, around: ResourceContext) -> tuple[str, ...]:
     return () if item.operator_class == DEFAULT_CLASS else (item.operator_class,)
 
 
-def _do(item: Item, around: ResourceContext, pods: tuple[str, ...], now: datetime) -> tuple[str, ...]:
-    if around.served is False and not item.resting:
+def _advice(item: Item, around: ResourceContext, pods: tuple[str, ...], now: datetime) -> tuple[str, ...]:
+    if around.served is False and not item.settled:
         return ("Install or start a release with this operatorClass, or, between runs, move the resource.",)
     if item.status.phase is None:
         late = (now - item.created_at).total_seconds() > _UNSEEN_SECONDS
         check = f"Check that an operator of the class {item.operator_class!r} runs and watches this namespace."
         return (check if late else "Wait a moment.",)
-    if any(": Pending: " in line or ": none: " in line for line in pods) and not item.resting:
+    if any(": Pending: " in line or ": none: " in line for line in pods) and not item.settled:
         return ("Give the pod what it lacks (below); the run goes on by itself then.",)
-    return advice.lines(item.facts, item.shown)
+    return advice.advice_lines(item.facts, item.reference)
 
 
 def _lora(name: str, lora: Item | None) -> str:
@@ -160,14 +160,14 @@ def _event(event: Body, now: datetime) -> str:
 def _pods(item: Item, around: ResourceContext) -> tuple[str, ...]:
     """The current Job's pods in words; once the run is over only those that say why it failed."""
     mine = _current(item, around)
-    if item.resting:
+    if item.settled:
         mine = [pod for pod in mine if item.status.phase is Phase.FAILED and pod["status"].get("phase") == "Failed"]
-        return _told(mine)
-    return _told(mine) or _without_pod(around)
+        return _pod_lines(mine)
+    return _pod_lines(mine) or _without_pod(around)
 
 
-def _told(pods: Sequence[Body]) -> tuple[str, ...]:
-    return tuple(f"{pod['metadata']['name']}: {pod_story(pod)}" for pod in pods)
+def _pod_lines(pods: Sequence[Body]) -> tuple[str, ...]:
+    return tuple(f"{pod['metadata']['name']}: {describe_pod(pod)}" for pod in pods)
 
 
 def _current(item: Item, around: ResourceContext) -> list[Body]:
@@ -192,7 +192,7 @@ def _ended(job: Body) -> bool:
     return any(each["type"] in _ENDED_JOB and each["status"] == "True" for each in conditions)
 
 
-def pod_story(pod: Body) -> str:
+def describe_pod(pod: Body) -> str:
     """A pod's state in words."""
     status = pod["status"]
     phase = status.get("phase", "Pending")
@@ -237,11 +237,11 @@ def _killed(pod: Body, ended: Body) -> str:
 
 
 def _commands(item: Item, around: ResourceContext) -> tuple[str, ...]:
-    name, status = item.shown, item.status
+    name, status = item.reference, item.status
     if found := _unserved(item, around):
         return found
     match status.phase:
-        case _ if not item.resting:
+        case _ if not item.settled:
             return _under_way(item, around)
         case Phase.COMPLETED:
             return (f"contentgen get files {name}",)
@@ -259,8 +259,8 @@ def _unserved(item: Item, around: ResourceContext) -> tuple[str, ...]:
     """Of a resource that no operator may be working on."""
     if around.served is False and item.deleting:
         return ("get operatorclasses",)
-    if around.served is False and not item.resting:
-        return ("get operatorclasses", f"contentgen move {item.shown} --to CLASS")
+    if around.served is False and not item.settled:
+        return ("get operatorclasses", f"contentgen move {item.reference} --to CLASS")
     if around.served is None and item.status.phase is None and item.operator_class != DEFAULT_CLASS:
         return (f"get operatorclass {item.operator_class}",)
     if item.deleting or item.status.phase is None:
@@ -276,15 +276,15 @@ def _under_way(item: Item, around: ResourceContext) -> tuple[str, ...]:
         missing = [name for name, lora in around.loras.items() if lora is None]
         unready = [name for name, lora in around.loras.items() if lora is not None and not lora.status.versions]
         return (*(f"contentgen why lora/{name}" for name in unready), *(("get loratrainings",) if missing else ()))
-    return (f"contentgen watch {item.shown}",)
+    return (f"contentgen watch {item.reference}",)
 
 
 def _after_failure(item: Item) -> tuple[str, ...]:
     """The logs, and the commands of what is free; where nothing is, the first that pays."""
-    logs = (f"contentgen logs {item.shown}",) if item.status.run and item.status.run.logs else ()
+    logs = (f"contentgen logs {item.reference}",) if item.status.run and item.status.run.logs else ()
     if item.status.reason == Reason.LORA_FAILED:
         return (*logs, *(f"contentgen why lora/{name}" for name in loras_of(item)))
-    remedies = [each for each in advice.advised(item.facts) if each.action in _COMMANDS]
+    remedies = [each for each in advice.applicable_remedies(item.facts) if each.action in _COMMANDS]
     free = [each for each in remedies if each.costs is Costs.FREE]
     return (*logs, *dict.fromkeys(_command(each, item) for each in free or remedies[:1]))
 
@@ -298,10 +298,10 @@ _COMMANDS = {
 
 
 def _command(remedy: Remedy, item: Item) -> str:
-    return _COMMANDS[remedy.action].format(shown=item.shown, kind=item.kind.value.lower(), name=item.name)
+    return _COMMANDS[remedy.action].format(shown=item.reference, kind=item.kind.value.lower(), name=item.name)
 
 
 def needs_loras(item: Item) -> bool:
     """Whether its LoRAs say something about it."""
     waits = item.status.reason in (Reason.WAITING_FOR_LORA, Reason.LORA_FAILED)
-    return item.kind is Kind.IMAGE_GENERATION and (waits or not item.resting)
+    return item.kind is Kind.IMAGE_GENERATION and (waits or not item.settled)

@@ -1,8 +1,7 @@
-"""Meaning of each phase, condition and reason, and remedies: docs/reference/reasons.md is made of these tables.
+"""Meaning and remedies of each phase, condition and reason, the source of docs/reference/reasons.md. Pure.
 
-For each reason the table states what was paid, what is kept, what helps and what that costs. `advice.py` selects what
-applies to one resource; messages, the plugin, the gateway and the documents take it from here.
-tests/unit/contract/test_advice.py follows every remedy.
+For each reason: what was paid, what is kept, the remedies and their costs. `remedies.py` selects those that apply to
+one resource, for messages, plugin, gateway and docs. tests/unit/contract/test_advice.py executes every remedy.
 """
 
 from collections.abc import Iterable, Iterator
@@ -30,7 +29,7 @@ class Paid(StrEnum):
 
 
 class Kept(StrEnum):
-    """Data that remains after the run has ended, or while it waits."""
+    """Data that is kept after the end of the run, or during a wait."""
 
     VERSIONS = "finished versions"
     RUN = "the run with what it has prepared, its purchase, finished versions"
@@ -41,7 +40,7 @@ class Kept(StrEnum):
 
 
 class Costs(StrEnum):
-    """Payment that a remedy leads to."""
+    """Payment that a remedy causes."""
 
     FREE = "pays nothing"
     ONCE = "pays for the run, once"
@@ -50,15 +49,15 @@ class Costs(StrEnum):
 
 
 class Action(StrEnum):
-    """Kind of a remedy: the action of a person."""
+    """Action of a user."""
 
     NONE = "none"
     WAIT = "wait"
-    REPAIR = "repair"  # the surroundings; the run goes on by itself
+    REPAIR = "repair"  # the environment; the run continues by itself
     RESUME = "resume"
     COLLECT = "collect"
     ADOPT = "adopt"
-    RESTORE = "restore"  # a store's newest backup
+    RESTORE = "restore"  # the newest backup of a store
     EDIT = "edit"
     RERUN = "rerun"
     RESUBMIT = "resubmit"
@@ -66,7 +65,7 @@ class Action(StrEnum):
 
 
 class When(StrEnum):
-    """Which resources of a reason a remedy is for."""
+    """Condition under which a remedy of a reason applies."""
 
     ALWAYS = "always"
     UNSENT = "nothing was sent to the provider"
@@ -96,7 +95,7 @@ _TEXTS = {
 
 @dataclass(frozen=True)
 class Remedy:
-    """Something that helps. `text`: the action's own, where none is given."""
+    """A remedy. `text`: empty means the default text of the action."""
 
     action: Action
     costs: Costs
@@ -105,37 +104,37 @@ class Remedy:
 
     @property
     def sentence(self) -> str:
-        """Sentence without its full stop."""
+        """The sentence, without a full stop."""
         return self.text or _TEXTS[self.action]
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """One reason: what happened, what was paid and is kept, and what helps, what is free first."""
+    """One reason: meaning, payment, kept data, and remedies with free ones first."""
 
-    means: str
+    meaning: str
     paid: Paid
     kept: Kept
     remedies: tuple[Remedy, ...]
-    look: str = ""
-    """Sentence on where to find the cause."""
+    where_to_look: str = ""
+    """Sentence about the place of the cause."""
 
     @property
-    def helps(self) -> tuple[tuple[str, str], ...]:
-        """Each remedy with what it costs, once."""
+    def remedy_costs(self) -> tuple[tuple[str, str], ...]:
+        """Text and costs of each remedy, without duplicates."""
         found: dict[str, list[Costs]] = {}
         for each in self.remedies:
             found.setdefault(each.sentence, []).append(each.costs)
         return tuple((text, costs_text(costs)) for text, costs in found.items())
 
     @property
-    def do(self) -> str:
-        """All remedies with their costs, in sentences."""
-        return " ".join(sentences(self.look, self.helps))
+    def advice(self) -> str:
+        """All remedies with their costs, as sentences."""
+        return " ".join(sentences(self.where_to_look, self.remedy_costs))
 
 
 def sentences(look: str, helps: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """A sentence for each remedy with its cost."""
+    """The place to look, then a sentence for each remedy with its cost."""
     if look:
         yield look
     for text, costs in helps:
@@ -143,7 +142,7 @@ def sentences(look: str, helps: Iterable[tuple[str, str]]) -> Iterator[str]:
 
 
 def costs_text(costs: Iterable[Costs]) -> str:
-    """The costs of one remedy, which depend on whether something was sent."""
+    """Costs of one remedy, which differ before and after the payment."""
     listed = list(dict.fromkeys(costs))
     others = [each.value for each in listed if each is not Costs.ONCE]
     if Costs.ONCE in listed and others:
@@ -151,17 +150,17 @@ def costs_text(costs: Iterable[Costs]) -> str:
     return "; or ".join(each.value for each in listed)
 
 
-def _one(action: Action, costs: Costs, text: str = "", when: When = When.ALWAYS) -> tuple[Remedy, ...]:
+def _single(action: Action, costs: Costs, text: str = "", when: When = When.ALWAYS) -> tuple[Remedy, ...]:
     return (Remedy(action, costs, text, when),)
 
 
-def _goes_on(action: Action = Action.WAIT, text: str = "") -> tuple[Remedy, ...]:
-    """A wait at any stage: it pays for the run only where that is not paid yet."""
+def _resumes_itself(action: Action = Action.WAIT, text: str = "") -> tuple[Remedy, ...]:
+    """Remedies of a wait: the run continues, and is paid only if it is not paid yet."""
     return (Remedy(action, Costs.FREE, text, When.SENT), Remedy(action, Costs.ONCE, text, When.UNSENT))
 
 
 def _collect(text: str = "") -> tuple[Remedy, ...]:
-    return _one(Action.COLLECT, Costs.FREE, text, When.RESULT)
+    return _single(Action.COLLECT, Costs.FREE, text, When.RESULT)
 
 
 def _rerun(text: str = "") -> tuple[Remedy, ...]:
@@ -171,15 +170,15 @@ def _rerun(text: str = "") -> tuple[Remedy, ...]:
     )
 
 
-_WAIT = _goes_on()
-_FREE_WAIT = _one(Action.WAIT, Costs.FREE)
+_WAIT = _resumes_itself()
+_FREE_WAIT = _single(Action.WAIT, Costs.FREE)
 _AGAIN = (*_collect(), *_rerun())
-_OPEN = _one(Action.COLLECT, Costs.FREE, f"Once the request has finished, fetch its result: {_FETCH_BY}", When.OPEN)
-_UNSENT_RERUN = _one(Action.RERUN, Costs.ONCE)
+_OPEN = _single(Action.COLLECT, Costs.FREE, f"Once the request has finished, fetch its result: {_FETCH_BY}", When.OPEN)
+_UNSENT_RERUN = _single(Action.RERUN, Costs.ONCE)
 
 
 def _edit(text: str) -> tuple[Remedy, ...]:
-    return _one(Action.EDIT, Costs.ONCE, f"{text}; the edit starts the next run")
+    return _single(Action.EDIT, Costs.ONCE, f"{text}; the edit starts the next run")
 
 
 PHASES: dict[Phase, str] = {
@@ -210,9 +209,11 @@ CONDITIONS: dict[Condition, str] = {
 }
 
 REASONS: dict[Reason, Explanation] = {
-    Reason.PREPARING: Explanation("A Job prepares the source.", Paid.NOTHING, Kept.RUN, _one(Action.WAIT, Costs.ONCE)),
+    Reason.PREPARING: Explanation(
+        "A Job prepares the source.", Paid.NOTHING, Kept.RUN, _single(Action.WAIT, Costs.ONCE)
+    ),
     Reason.SUBMITTING: Explanation(
-        "The paid request is being sent.", Paid.BY_STAGE, Kept.RUN, _one(Action.WAIT, Costs.ONCE)
+        "The paid request is being sent.", Paid.BY_STAGE, Kept.RUN, _single(Action.WAIT, Costs.ONCE)
     ),
     Reason.PROCESSING: Explanation("The provider works on the request.", Paid.PAID, Kept.RUN, _FREE_WAIT),
     Reason.COLLECTING: Explanation("A Job stores the provider's result.", Paid.PAID, Kept.ANSWER, _FREE_WAIT),
@@ -220,7 +221,7 @@ REASONS: dict[Reason, Explanation] = {
         "spec.suspend is true, so nothing new is started and nothing is bought.",
         Paid.NOTHING,
         Kept.RUN,
-        _one(Action.RESUME, Costs.ONCE),
+        _single(Action.RESUME, Costs.ONCE),
     ),
     Reason.WAITING_FOR_LORA: Explanation(
         "A LoraTraining named in spec.loras does not exist or is not finished.",
@@ -252,14 +253,14 @@ REASONS: dict[Reason, Explanation] = {
         "another one has taken this one over, or the operator may not read namespaces. Nothing is paid or adopted.",
         Paid.BY_STAGE,
         Kept.RUN,
-        _goes_on(Action.REPAIR, "Let an administrator run the command of the message; work goes on by itself"),
+        _resumes_itself(Action.REPAIR, "Let an administrator run the command of the message; work goes on by itself"),
         "What each command does: docs/install.md#namespaces-and-clusters-that-were-created-again.",
     ),
     Reason.STORE_UNAVAILABLE: Explanation(
         "MongoDB or the S3 bucket does not answer, or the bucket does not exist.",
         Paid.BY_STAGE,
         Kept.RUN,
-        _goes_on(Action.REPAIR, "Correct the store, its address or its credentials; work goes on by itself"),
+        _resumes_itself(Action.REPAIR, "Correct the store, its address or its credentials; work goes on by itself"),
         "The message names the store. From the operator's pod: its address, DNS, credentials, the "
         "bucket's name, network policies.",
     ),
@@ -267,14 +268,14 @@ REASONS: dict[Reason, Explanation] = {
         "The provider does not answer, or asks to slow down.",
         Paid.BY_STAGE,
         Kept.RUN,
-        _goes_on(text="Wait; the provider is asked again, ever less often"),
+        _resumes_itself(text="Wait; the provider is asked again, ever less often"),
         "The provider's status page, DNS, the proxy, and the account's limits.",
     ),
     Reason.PROVIDER_NOT_CONFIGURED: Explanation(
         "The operator has no key for the provider that this resource needs, or the provider refuses that key.",
         Paid.BY_STAGE,
         Kept.RUN,
-        _goes_on(
+        _resumes_itself(
             Action.REPAIR,
             "Put a valid key into the Secret that the chart's providers.existingSecret names; work goes on by itself",
         ),
@@ -291,7 +292,7 @@ REASONS: dict[Reason, Explanation] = {
         "admission policy.",
         Paid.BY_STAGE,
         Kept.RUN,
-        _goes_on(Action.REPAIR, "Make room for the Job, or allow it; work goes on by itself"),
+        _resumes_itself(Action.REPAIR, "Make room for the Job, or allow it; work goes on by itself"),
         "The message has the API server's words: a ResourceQuota, a LimitRange, Pod Security, an "
         "admission policy or webhook. After the payment be quick, as providers delete files after a "
         "while.",
@@ -300,7 +301,9 @@ REASONS: dict[Reason, Explanation] = {
         "The Job's pod has not started: its image cannot be pulled, or no node can take it.",
         Paid.BY_STAGE,
         Kept.RUN,
-        _goes_on(Action.REPAIR, "Remove the cause that the message names; work goes on by itself once the pod starts"),
+        _resumes_itself(
+            Action.REPAIR, "Remove the cause that the message names; work goes on by itself once the pod starts"
+        ),
         "The message has the cause: the image, its name and pull secrets (ErrImagePull, "
         "ImagePullBackOff), room on the nodes (Unschedulable), a queue that holds the Job.",
     ),

@@ -86,25 +86,25 @@ def has_result(facts: Facts) -> bool:
     return facts.storing or facts.reason is Reason.RESULT_UNREACHABLE
 
 
-def paid(facts: Facts) -> Paid:
+def payment_state(facts: Facts) -> Paid:
     """Payment state of a resource's run."""
     said = REASONS[facts.reason].paid if facts.reason is not None else Paid.BY_STAGE
     if facts.edit_refused:
         return Paid.NOTHING
     if said is Paid.BY_STAGE or (said is Paid.BILLED and not facts.request_id):
         return Paid.PAID if facts.request_id else Paid.UNKNOWN if facts.sent else Paid.NOTHING
-    return Paid.PAID if said is Paid.NOTHING and facts.request_id and facts.reason not in _OTHERS else said
+    return Paid.PAID if said is Paid.NOTHING and facts.request_id and facts.reason not in _PAID_ELSEWHERE else said
 
 
-_OTHERS = (Reason.ADOPTED_FINISHED_RUN,)  # the request was paid by another resource
+_PAID_ELSEWHERE = (Reason.ADOPTED_FINISHED_RUN,)  # the request was paid by another resource
 
 
-def explained(facts: Facts) -> Explanation | None:
+def explanation(facts: Facts) -> Explanation | None:
     """The row of the table; None for a reason of another release."""
     return REASONS[facts.reason] if facts.reason is not None else None
 
 
-def advised(facts: Facts) -> tuple[Remedy, ...]:
+def applicable_remedies(facts: Facts) -> tuple[Remedy, ...]:
     """The remedies that apply, in their order: what is free comes first."""
     if facts.reason is None:
         return ()
@@ -125,9 +125,9 @@ def _applies(remedy: Remedy, facts: Facts) -> bool:
     }[remedy.when]
 
 
-def helps(facts: Facts, action: Action) -> Remedy | None:
+def find_remedy(facts: Facts, action: Action) -> Remedy | None:
     """The remedy of this kind that applies; None: it does not help."""
-    return next((each for each in advised(facts) if each.action is action), None)
+    return next((each for each in applicable_remedies(facts) if each.action is action), None)
 
 
 def collect_value(facts: Facts) -> str:
@@ -135,25 +135,27 @@ def collect_value(facts: Facts) -> str:
     return collect_again.next_value(facts.number, facts.asked)
 
 
-def lines(facts: Facts, name: str = "NAME") -> tuple[str, ...]:
+def advice_lines(facts: Facts, name: str = "NAME") -> tuple[str, ...]:
     """Remedies that apply to a resource with their costs, a sentence each. `name`: the resource's, in commands."""
-    row = explained(facts)
+    row = explanation(facts)
     if row is None:
         return ()
-    return tuple(each.replace("NAME", name) for each in sentences(row.look, _told(advised(facts))))
+    return tuple(
+        each.replace("NAME", name) for each in sentences(row.where_to_look, _with_costs(applicable_remedies(facts)))
+    )
 
 
-def free_lines(facts: Facts, name: str = "NAME") -> tuple[str, ...]:
+def free_advice_lines(facts: Facts, name: str = "NAME") -> tuple[str, ...]:
     """Remedies that apply and pay nothing, a sentence each."""
-    free = [each for each in advised(facts) if each.costs is Costs.FREE and each.action is not Action.NONE]
-    return tuple(each.replace("NAME", name) for each in sentences("", _told(free)))
+    free = [each for each in applicable_remedies(facts) if each.costs is Costs.FREE and each.action is not Action.NONE]
+    return tuple(each.replace("NAME", name) for each in sentences("", _with_costs(free)))
 
 
-def _told(remedies: Iterable[Remedy]) -> Iterable[tuple[str, str]]:
+def _with_costs(remedies: Iterable[Remedy]) -> Iterable[tuple[str, str]]:
     return ((each.sentence, each.costs.value) for each in remedies)
 
 
-def uncollectable(facts: Facts) -> str:
+def collect_obstacle(facts: Facts) -> str:
     """Why the last run has no paid result to fetch; empty where it may have one."""
     if facts.phase != Phase.FAILED:
         return f"it is {facts.phase or 'not started'}: only the result of a failed run is fetched again"
@@ -169,35 +171,35 @@ def uncollectable(facts: Facts) -> str:
 # What messages say
 
 
-def which(costs: Costs) -> str:
+def cost_clause(costs: Costs) -> str:
     """The cost as a relative clause."""
     return f"which {costs.value}"
 
 
-def collect_words(number: int, asked: str | None, what: str) -> str:
+def collect_advice(number: int, asked: str | None, what: str) -> str:
     """The free retry of the collect stage of a run, and what another run costs."""
     value = collect_again.next_value(number, asked)
-    return f"the annotation {COLLECT_ANNOTATION}={value} fetches {what}, {which(Costs.FREE)}; {rerun_words()}"
+    return f"the annotation {COLLECT_ANNOTATION}={value} fetches {what}, {cost_clause(Costs.FREE)}; {rerun_advice()}"
 
 
-def rerun_words() -> str:
+def rerun_advice() -> str:
     """Another run after a payment."""
     return f"the annotation {RERUN_ANNOTATION} with a new value {Costs.PAYS.value}"
 
 
-def adopt_words(request_id: str | None = None) -> str:
+def adopt_advice(request_id: str | None = None) -> str:
     """The request is named."""
     named = request_id or "<request id>"
-    return f"name the request with the annotation {ADOPT_ANNOTATION}={named}, {which(Costs.FREE)}"
+    return f"name the request with the annotation {ADOPT_ANNOTATION}={named}, {cost_clause(Costs.FREE)}"
 
 
-def ending_with(said: str, helps: str) -> str:
+def join_message(message: str, advice: str) -> str:
     """The message, in which the words of others leave room for what helps, and name no token: the admission policy
     and older plugins take the first one.
     """
-    return said.replace(f"{RESUBMIT_ANNOTATION}=", f"{RESUBMIT_ANNOTATION} ")[: MAX_MESSAGE - len(helps)] + helps
+    return message.replace(f"{RESUBMIT_ANNOTATION}=", f"{RESUBMIT_ANNOTATION} ")[: MAX_MESSAGE - len(advice)] + advice
 
 
-def resubmit_words(token: str) -> str:
+def resubmit_advice(token: str) -> str:
     """Another payment is allowed. Nothing follows it in a message: see `resubmit_token`."""
     return f"allow another payment with the annotation {RESUBMIT_ANNOTATION}={token}"

@@ -172,7 +172,7 @@ async def question(caller: Caller, parts: Dependencies, job_id: str) -> Question
     body = _there(job := await _payable(caller, parts, job_id), await served(parts, job))
     standing = JobRunState.of(body)
     token, facts = token_of(standing), remedies.Facts.of(body.get("status") or {})
-    free = remedies.free_lines(facts, body["metadata"]["name"])
+    free = remedies.free_advice_lines(facts, body["metadata"]["name"])
     if token is not None:
         return Question(standing.number, estimate_of(body), token, free)
     to_retry(standing, body)

@@ -9,7 +9,7 @@ from pydantic import Field, StringConstraints
 
 from contentgen_contract import patterns
 from contentgen_contract.names import Kind
-from contentgen_contract.records.record import words
+from contentgen_contract.records.record import normalized_words
 from contentgen_gateway.api.jobs import page, shown
 from contentgen_gateway.auth.authentication import Caller
 from contentgen_gateway.problems import RESPONSES, BadRequest
@@ -74,11 +74,11 @@ def asked_words(given: str | None) -> tuple[str, ...]:
     """What is looked for: each word once, the last one last. Raises BadRequest."""
     if not given or not given.strip():
         return ()
-    found = tuple(dict.fromkeys(words(given)))
+    found = tuple(dict.fromkeys(normalized_words(given)))
     if not 1 <= len(found) <= _WORDS:
         raise BadRequest("q", given, f"1 to {_WORDS} words of letters or digits")
     # The last one may still be being typed, so it stays last also where it came before.
-    last = words(given)[-1]
+    last = normalized_words(given)[-1]
     return (*(each for each in found if each != last), last)
 
 

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from contentgen_contract.names import CHANGED_BY_ANNOTATION, FINALIZER
-from contentgen_contract.records.deletion_tombstone import discard_of
+from contentgen_contract.records.deletion_tombstone import tombstone_of
 from contentgen_contract.resources.spec import DeletionPolicy
 from contentgen_gateway.auth.authentication import Caller
 from contentgen_gateway.auth.authorization import Verb
@@ -61,7 +61,7 @@ async def delete_job(
     if await changed(parts, job, lambda body: _to_go(body, caller)) is not None:
         await parts.resources.delete(*job.place, job.job_id)
     # The operator's own way is the better one; what it has no run of, or can't see any more, the mark makes good.
-    await parts.records.mark_discarded(discard_of(job.kind, job.record))
+    await parts.records.mark_discarded(tombstone_of(job.kind, job.record))
     await parts.records.restore_adopted(job.record)
     await parts.shares.forget(job_id)
     await parts.collections.forget(job_id)

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from contentgen_contract.names import Kind
-from contentgen_contract.records.record import words
+from contentgen_contract.records.record import normalized_words
 from contentgen_gateway.api.assets import asked_words
 from contentgen_gateway.problems import RESPONSES
 from contentgen_gateway.schemas import assets
@@ -175,7 +175,7 @@ def marked(text: str, terms: Sequence[str]) -> tuple[str, list[Mark]]:
     places = [
         (each.start(), each.end())
         for each in _WORD.finditer(text)
-        if any(word in whole or word.startswith(last) for word in words(each.group()))
+        if any(word in whole or word.startswith(last) for word in normalized_words(each.group()))
     ]
     first = places[0][0] if places else 0
     begin, end = _bounds(text, first)

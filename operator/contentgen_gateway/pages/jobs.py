@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request, Response
 
 from contentgen_contract.advice.reasons import CONDITIONS, PHASES
-from contentgen_contract.advice.remedies import Facts, advised, lines
+from contentgen_contract.advice.remedies import Facts, advice_lines, applicable_remedies
 from contentgen_contract.names import Kind
 from contentgen_gateway.api.collections import list_collections
 from contentgen_gateway.api.downloads import located
@@ -72,8 +72,8 @@ async def one_job(request: Request, caller: Calling, parts: Using, job_id: Name)
         record=record,
         steps=steps(shown_card.kind, shown_card.phase, shown_card.progress),
         resource=resource,
-        actions={each.action.value for each in advised(facts)},
-        todo=" ".join(lines(facts, shown_card.name)),
+        actions={each.action.value for each in applicable_remedies(facts)},
+        todo=" ".join(advice_lines(facts, shown_card.name)),
         ignored=ignored_annotations(resource) if resource else _of_another_class(parts, found),
         conditions=[each | {"means": CONDITIONS.get(each.get("type"), "")} for each in status.get("conditions") or ()],
         phase_means=PHASES.get(shown_card.phase, ""),  # type: ignore[call-overload]  # a phase is its own name

@@ -37,9 +37,10 @@ from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.leader.leadership import Check, NotLeading, unchecked
 from contentgen_operator.observe import find_lost, poll_or_stored
-from contentgen_operator.providers.base import Call, Provider, RequestState, RequestView, Unavailable, arguments_of
+from contentgen_operator.providers.base import Provider, Unavailable
 from contentgen_operator.state.observed import Resource, ResourceRef
 from contentgen_operator.state.plan import StoredAnswer
+from contentgen_operator.state.provider_requests import Call, RequestState, RequestView, arguments_of
 from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseState, PurchaseStep, StoredKey
 from contentgen_operator.state.runs import current_run, ended, purchase_key
 from contentgen_operator.state.selection import DEFAULT, Selection
@@ -483,7 +484,7 @@ class Orphans:
 
     async def _delete(self, key: StoredKey, purchase: Purchase) -> None:
         """One page of the files of a discarded one; the next round goes on."""
-        owner = ownership.of_purchase(purchase.purchase_id)
+        owner = ownership.purchase_owner(purchase.purchase_id)
         self._check()
         try:
             page = await self._storage.delete_prefix(owner, keys.purchase_prefix(purchase.purchase_id))

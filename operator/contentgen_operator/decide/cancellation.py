@@ -18,9 +18,9 @@ from contentgen_operator.decide.payment import (
 )
 from contentgen_operator.decide.planning import fail, plan_of
 from contentgen_operator.decide.request_endings import is_gone
-from contentgen_operator.providers.base import RequestState
 from contentgen_operator.state.decision_input import DecisionInput
 from contentgen_operator.state.plan import Plan
+from contentgen_operator.state.provider_requests import RequestState
 from contentgen_operator.state.purchases import Purchase, PurchaseState
 
 _ENDS = (RequestState.SUCCEEDED, RequestState.FAILED)

@@ -103,7 +103,7 @@ def open_advice(run: RunStatus) -> str:
 
 def fetches(run: RunStatus, what: str) -> str:
     """The annotation that is to be set for free, and what another run costs."""
-    return words.collect_words(run.number, state_of(run).asked, what)
+    return words.collect_advice(run.number, state_of(run).asked, what)
 
 
 def missing(case: DecisionInput) -> str:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from contentgen_contract.names import MILESTONES, RERUN_ADVICE, Phase, Reason, Stage, Step
 from contentgen_contract.resources import languages, sources
-from contentgen_contract.resources.addresses import literal_refusal, without_secrets
+from contentgen_contract.resources.addresses import literal_refusal, strip_credentials
 from contentgen_contract.resources.spec import ImageGenerationSpec, TranscriptionSpec
 from contentgen_contract.resources.status import MAX_FILES, MAX_VERSIONS, OutputFile, VersionStatus
 from contentgen_contract.worker.orders import AudioFacts, DatasetFacts, Outcome
@@ -234,7 +234,7 @@ def _language_refused(case: DecisionInput) -> str | None:
     """Why the provider would refuse the language; the CRD admits some codes that AssemblyAI does not have."""
     if not isinstance(case.spec, TranscriptionSpec):
         return None
-    why = languages.unknown(case.spec.options.language)
+    why = languages.unknown_code_error(case.spec.options.language)
     return f"spec.options.language: {why}; nothing was paid" if why else None
 
 
@@ -245,7 +245,7 @@ def _lora_refused(case: DecisionInput) -> str | None:
     for index, lora in enumerate(case.spec.loras):
         why = literal_refusal(lora.path, case.policy.allowed_hosts) if lora.path else ""
         if why:
-            address = without_secrets(lora.path or "")
+            address = strip_credentials(lora.path or "")
             return (
                 f"spec.loras[{index}].path: {address}: {why}; fal fetches it from the internet: expected a public "
                 "address; nothing was paid"

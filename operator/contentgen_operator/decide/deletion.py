@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from contentgen_contract.names import Kind, Reason
 from contentgen_contract.records import ownership
-from contentgen_contract.records.deletion_tombstone import DeletionTombstone, bought_under
+from contentgen_contract.records.deletion_tombstone import DeletionTombstone, purchase_id_prefix
 from contentgen_contract.records.ownership import Owner
 from contentgen_contract.resources.status import RunStatus, VersionStatus
 from contentgen_operator.decide import history_searches
@@ -144,9 +144,9 @@ def discard_of(resource: Resource) -> DeletionTombstone:
         uid=uid,
         prefixes=tuple(sorted(ownership.union([own, *earlier]).folders)),
         job_ids=tuple(sorted(jobs)),
-        bought_under=bought_under(resource.ref.namespace, resource.ref.kind, resource.ref.name, resource.scope),
+        bought_under=purchase_id_prefix(resource.ref.namespace, resource.ref.kind, resource.ref.name, resource.scope),
     )
 
 
 def _files_of(kind: Kind, version: VersionStatus) -> Owner:
-    return ownership.of_outputs(kind, [version.model_dump(mode="json", by_alias=True)])
+    return ownership.outputs_owner(kind, [version.model_dump(mode="json", by_alias=True)])

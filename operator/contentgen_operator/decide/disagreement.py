@@ -18,12 +18,12 @@ def held_back(case: DecisionInput) -> Plan | None:
     named = [f"run {claim.number}", f"paid attempt {claim.paid_attempt}", f"version {claim.version}"]
     named += [f"purchase {claim.purchase_id}"] if claim.purchase_id else []
     named += [f"request {claim.request_id}"] if claim.request_id else []
-    message = remedies.ending_with(
+    message = remedies.join_message(
         f"the status named {', '.join(named)}, and MongoDB does not have that: it was restored from an older backup, "
         "another installation, with another MongoDB, began the run, or somebody else wrote the status, so nothing is "
         "paid. ",
         "Restore the newest backup of MongoDB, and this goes on; or, where the provider's dashboard shows that nothing "
-        f"was paid since, {remedies.resubmit_words(document.token or '')}",
+        f"was paid since, {remedies.resubmit_advice(document.token or '')}",
     )
     doing = RunState(phase=Phase.SUBMISSION_UNKNOWN, reason=Reason.STORES_DISAGREE, message=message)
     return plan_of(case, doing, again=_WAIT_SECONDS)

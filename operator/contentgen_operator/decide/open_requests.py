@@ -9,10 +9,10 @@ from contentgen_operator.decide import history_searches
 from contentgen_operator.decide.payment import cancellation, ending
 from contentgen_operator.decide.planning import SOON, plan_of, submitting, withdrawal
 from contentgen_operator.decide.status import followed
-from contentgen_operator.providers.base import RequestState
 from contentgen_operator.state.decision_input import DecisionInput
 from contentgen_operator.state.observed import OpenRequest
 from contentgen_operator.state.plan import Plan, StoredAnswer
+from contentgen_operator.state.provider_requests import RequestState
 from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseState
 
 _SOON_SECONDS = 10.0  # until a request that was asked to end is looked at

@@ -15,11 +15,11 @@ from contentgen_operator.decide.collect_retries import open_advice
 from contentgen_operator.decide.planning import SOON, collecting, fail, move_of, plan_of, submitting
 from contentgen_operator.decide.request_endings import Ending, ending_of
 from contentgen_operator.decide.stages import start
-from contentgen_operator.providers.base import Call, RequestState, RequestView, arguments_json, is_request_id
 from contentgen_operator.state import costs, kinds
 from contentgen_operator.state.decision_input import DecisionInput, RunState
 from contentgen_operator.state.observed import LoraView, Observation, Resource
 from contentgen_operator.state.plan import Adoption, Cancellation, Payment, Plan, Reservation, StoredAnswer
+from contentgen_operator.state.provider_requests import Call, RequestState, RequestView, arguments_json, is_request_id
 from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseKey, PurchaseState, PurchaseStep
 from contentgen_operator.state.runs import owner, purchase_key
 
@@ -175,11 +175,11 @@ def forgotten(case: DecisionInput) -> Plan:
     if case.resource.resubmit == case.key.token:
         return _abandoned(case, next_attempt(blind, "a person asked for another submission"), kept)
     what = f"request {case.run.request_id}" if case.run.request_id else f"purchase {case.run.purchase_id or case.key}"
-    message = remedies.ending_with(
+    message = remedies.join_message(
         f"{what} of {kinds.provider_of(case.kind)} was paid, or may have been, and the ledger in MongoDB has lost it"
         f"{_named_text(case)}",
-        f": restore the ledger and this goes on, {remedies.adopt_words(case.run.request_id)}, or "
-        f"{remedies.resubmit_words(case.key.token)}",
+        f": restore the ledger and this goes on, {remedies.adopt_advice(case.run.request_id)}, or "
+        f"{remedies.resubmit_advice(case.key.token)}",
     )
     doing = RunState(phase=Phase.SUBMISSION_UNKNOWN, reason=Reason.SUBMISSION_UNKNOWN, message=message)
     # Held: a deletion writes into the ledger what only the status knows.
@@ -272,11 +272,11 @@ def _not_found(case: DecisionInput, purchase: Purchase) -> Plan:
         message += f", which cannot be read: {problem}" if problem else ""
         doing = submitting(case, Reason.LOOKING_FOR_REQUEST, message + late + _named_text(case))
         return plan_of(case, doing, again=again)
-    message = remedies.ending_with(
+    message = remedies.join_message(
         f"{purchase.provider} may have been paid; "
         f"{history_searches.schedule_text(purchase, case.now, case.policy)}{late}"
         f"; its history {_not_shown(case.observed)}{_named_text(case)}",
-        f"; look at its dashboard, then {remedies.adopt_words()}, or {remedies.resubmit_words(case.key.token)}",
+        f"; look at its dashboard, then {remedies.adopt_advice()}, or {remedies.resubmit_advice(case.key.token)}",
     )
     doing = RunState(phase=Phase.SUBMISSION_UNKNOWN, reason=Reason.SUBMISSION_UNKNOWN, message=message)
     return plan_of(case, doing, again=again)
@@ -434,7 +434,7 @@ def unstored(case: DecisionInput, purchase: Purchase) -> Plan:
     """The end of a run whose paid result could not be stored."""
     message = (
         f"request {purchase.request_id} of {purchase.provider} was paid, but {purchase.error}, so nothing is "
-        f"stored: look for it there by this id; {remedies.rerun_words()}"
+        f"stored: look for it there by this id; {remedies.rerun_advice()}"
     )
     return fail(case, Reason.RESULT_INVALID, message)
 

@@ -4,9 +4,9 @@ from difflib import SequenceMatcher
 
 from contentgen_contract.names import Kind, Phase, Reason
 from contentgen_contract.resources.models import full_name, model_of, names_of
-from contentgen_contract.resources.prices import PRICES, trains
+from contentgen_contract.resources.prices import PRICES, is_trainer
 from contentgen_contract.resources.spec import TranscriptionSpec
-from contentgen_contract.resources.spec_checks import wrong, wrong_kind
+from contentgen_contract.resources.spec_checks import first_problem, makes_other_output
 from contentgen_operator.decide.cancellation import before_payment_stopped
 from contentgen_operator.decide.planning import plan_of
 from contentgen_operator.state.decision_input import DecisionInput, RunState
@@ -19,7 +19,7 @@ _NAME_WAIT_SECONDS = 30.0  # its own events wake it; this is for the event that 
 
 def refused(case: DecisionInput) -> Plan | None:
     """The end of a run that must not buy what its spec asks for; None: it may."""
-    if (found := wrong(case.spec)) is not None:
+    if (found := first_problem(case.spec)) is not None:
         reason = Reason.MODEL_NOT_ALLOWED if found.field[-1] == "model" else Reason.INVALID_SPEC
         return before_payment_stopped(case, reason, f"{found}; nothing was paid")
     if (message := _model_refused(case)) and not case.observed.price.problem:
@@ -81,8 +81,8 @@ def alternatives(case: DecisionInput) -> str:
 
 def _fits(kind: Kind, model: str) -> bool:
     full = full_name(model)
-    known = trains(full) is not None or full not in PRICES
-    return known and not full.startswith("assemblyai/") and not wrong_kind(kind, full)
+    known = is_trainer(full) is not None or full not in PRICES
+    return known and not full.startswith("assemblyai/") and not makes_other_output(kind, full)
 
 
 _FIELDS = {Kind.LORA_TRAINING: "spec.training.model", Kind.IMAGE_GENERATION: "spec.model"}

@@ -7,10 +7,10 @@ from typing import Any
 from contentgen_contract.base import Value
 from contentgen_contract.names import Kind
 from contentgen_contract.records import keys, ownership
-from contentgen_operator.providers.base import RequestState, RequestView
 from contentgen_operator.state import costs, kinds
 from contentgen_operator.state.plan import StoredAnswer
 from contentgen_operator.state.provider_answers import Answer
+from contentgen_operator.state.provider_requests import RequestState, RequestView
 from contentgen_operator.state.purchases import Purchase, PurchaseState
 
 _GONE_SECONDS = 3600.0  # fal keeps a result for an hour; before that, and while its history lags, it is asked again
@@ -52,7 +52,7 @@ def ending_of(
 def _answer(kind: Kind, purchase: Purchase, result: Answer) -> StoredAnswer:
     """The response under the purchase's id."""
     return StoredAnswer(
-        owner=ownership.of_purchase(purchase.purchase_id),
+        owner=ownership.purchase_owner(purchase.purchase_id),
         key=keys.purchase_response(purchase.purchase_id),
         answer=result,
         needed=kinds.fetched_under(kind),

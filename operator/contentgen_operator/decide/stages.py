@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 from contentgen_contract.names import VERDICTS, Reason, Stage
 from contentgen_contract.records import keys
-from contentgen_contract.records.signatures import unsigned_text
+from contentgen_contract.records.presigned_urls import strip_signatures_from_text
 from contentgen_contract.resources.status import MAX_LOGS, MAX_MESSAGE, JobRef, ResourceStatus, RunStatus, StageLog
 from contentgen_contract.worker.orders import Outcome, StoredFile
 from contentgen_operator.decide import collect_retries
@@ -54,7 +54,7 @@ def with_log(run: RunStatus, stage: Stage, text: str) -> RunStatus:
     """The run with what the current attempt of a stage said last."""
     if not text:
         return run
-    said = StageLog(stage=stage, attempt=run.stage_attempt, text=unsigned_text(text))
+    said = StageLog(stage=stage, attempt=run.stage_attempt, text=strip_signatures_from_text(text))
     others = [each for each in run.logs if (each.stage, each.attempt) != (said.stage, said.attempt)]
     return run.model_copy(update={"logs": tuple([*others, said][-MAX_LOGS:])})
 

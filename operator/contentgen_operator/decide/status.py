@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from contentgen_contract.names import RERUN_ANNOTATION, Kind, Phase, Reason, Step, progress_at
-from contentgen_contract.resources.prices import dollars
+from contentgen_contract.resources.prices import format_dollars
 from contentgen_contract.resources.status import CollectStatus, Cost, ResourceStatus, RunStatus
 from contentgen_operator.decide import history_searches
 from contentgen_operator.decide.conditions import ConditionInput, conditions
@@ -152,7 +152,7 @@ def _cost(case: DecisionInput, doing: RunState, costs: tuple[PurchaseCost, ...])
     purchase, price = case.observed.purchase, case.price
     estimated = purchase.estimated_micros if purchase else case.estimated_micros
     return Cost(
-        estimated="" if estimated is None else dollars(estimated),
+        estimated="" if estimated is None else format_dollars(estimated),
         currency="USD",
         source=((purchase.price_source if purchase else "") or (price.source if price else ""))[:64],
         **_amounts(costs, case.observed.other_runs, over=_is_over(doing)),
@@ -165,9 +165,9 @@ def _amounts(costs: tuple[PurchaseCost, ...], other_runs: tuple[Purchase, ...], 
     settled = [each for each in costs if each.settled or over]
     runs = total((*map(ended, other_runs), *settled))
     return {
-        "actual": dollars(run.known) if run.exact else "",
+        "actual": format_dollars(run.known) if run.exact else "",
         "actual_source": run.source[:128] if run.exact or over else "",
-        "total": dollars(runs.known) if settled or other_runs else "",
+        "total": format_dollars(runs.known) if settled or other_runs else "",
         "unknown": runs.unknown + runs.estimates,
         "display": run.display[:32],
     }

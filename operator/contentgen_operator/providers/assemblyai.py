@@ -17,23 +17,13 @@ from assemblyai.prerecorded.v2 import api
 from contentgen_contract import patterns
 from contentgen_operator.providers.base import (
     REFUSES_KEY,
-    TOO_LARGE,
     AccessRefused,
     Busy,
-    Call,
-    Found,
     KeyRefused,
     MaybeAccepted,
     Refused,
-    RequestState,
-    RequestView,
-    Search,
-    Verified,
-    billable_units,
     checked_request_id,
-    is_request_id,
     needed,
-    same_input,
     short,
     unreadable,
 )
@@ -42,6 +32,18 @@ from contentgen_operator.providers.limits import HISTORY_BYTES, ReplyTooLarge, l
 from contentgen_operator.providers.sending import BeforeSend, SendStopped, ThreadGate
 from contentgen_operator.providers.surroundings import trusted_cas
 from contentgen_operator.state.provider_answers import ANSWER_BYTES, REPLY_BYTES, Answer
+from contentgen_operator.state.provider_requests import (
+    TOO_LARGE,
+    Call,
+    Found,
+    RequestState,
+    RequestView,
+    Search,
+    Verified,
+    billable_units,
+    is_request_id,
+    same_input,
+)
 
 MARGIN = timedelta(minutes=2)  # of AssemblyAI's clock from ours
 _DELETED = "http://deleted_by_user"  # in place of an input that somebody has deleted

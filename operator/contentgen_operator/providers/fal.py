@@ -16,26 +16,16 @@ from fal_client import AsyncRequestHandle, Completed, InProgress, Queued
 from fal_client.client import AppId, FalClientError, FalClientHTTPError
 
 from contentgen_contract import patterns
-from contentgen_contract.resources.models import not_found
+from contentgen_contract.resources.models import not_found_message
 from contentgen_operator.providers.base import (
-    GONE,
     REFUSES_KEY,
-    TOO_LARGE,
     AccessRefused,
     Busy,
-    Call,
-    Found,
     KeyRefused,
     MaybeAccepted,
     Refused,
-    RequestState,
-    RequestView,
-    Search,
     Unavailable,
-    Verified,
-    billable_units,
     checked_request_id,
-    is_request_id,
     needed,
     short,
     unreadable,
@@ -46,6 +36,18 @@ from contentgen_operator.providers.limits import ReplyTooLarge, large, limited_a
 from contentgen_operator.providers.sending import POST_SECONDS, BeforeSend, Gate, SendStopped
 from contentgen_operator.providers.surroundings import trusted_cas
 from contentgen_operator.state.provider_answers import ANSWER_BYTES, Answer, TooManyAnswers
+from contentgen_operator.state.provider_requests import (
+    GONE,
+    TOO_LARGE,
+    Call,
+    Found,
+    RequestState,
+    RequestView,
+    Search,
+    Verified,
+    billable_units,
+    is_request_id,
+)
 
 # A reconcile looks again by itself; ten attempts with sleeps inside one look would only hold it up.
 fal_client.client.MAX_ATTEMPTS = 1
@@ -223,7 +225,7 @@ def _tags(purchase_id: str) -> dict[str, str]:
 
 
 def _no_model(model: str) -> str:
-    return f"{not_found(model[:140])}; a full name is written as fal-ai/flux/dev"
+    return f"{not_found_message(model[:140])}; a full name is written as fal-ai/flux/dev"
 
 
 async def _succeeded(reply: httpx.Response) -> RequestView:
@@ -267,7 +269,7 @@ def _request_id(reply: httpx.Response, model: str) -> str:
         return given
     text = f"fal answered {reply.status_code}: {error_text(reply)}"
     if reply.status_code == 404:
-        text = f"{text}; {not_found(model)}"
+        text = f"{text}; {not_found_message(model)}"
     if reply.status_code == 429:
         raise Busy(text)
     if reply.status_code in REFUSES_KEY:

@@ -13,17 +13,9 @@ from typing import Any
 import httpx
 
 from contentgen_operator.clock import utc_now
-from contentgen_operator.providers.base import (
-    Found,
-    Search,
-    Verified,
-    is_request_id,
-    same_input,
-    short,
-    unreadable,
-    verified,
-)
+from contentgen_operator.providers.base import short, unreadable
 from contentgen_operator.providers.limits import HISTORY_BYTES, ReplyTooLarge, large
+from contentgen_operator.state.provider_requests import Found, Search, Verified, is_request_id, same_input, verified
 
 MARGIN = timedelta(minutes=2)  # of fal's clock from ours
 _FIRST_SPAN = timedelta(hours=1)  # after the last moment of sending: most requests have ended by then

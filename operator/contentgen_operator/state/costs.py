@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from contentgen_contract.base import Value
-from contentgen_contract.resources.prices import SECONDS, CostSource, Price, amount, dollars, rate
+from contentgen_contract.resources.prices import SECONDS, CostSource, Price, amount, format_dollars, unit_rate
 from contentgen_contract.resources.spec import Spec
 from contentgen_operator.state.purchases import Purchase, PurchaseState
 
@@ -78,7 +78,7 @@ class TotalCost(Value):
         micros = self.known + self.estimated
         if not self.sources or (self.unknown and not micros):
             return "unknown" if self.unknown else ""
-        return f"{'~' if self.estimates else ''}${dollars(micros)}{' + unknown' if self.unknown else ''}"
+        return f"{'~' if self.estimates else ''}${format_dollars(micros)}{' + unknown' if self.unknown else ''}"
 
     @property
     def source(self) -> str:
@@ -120,7 +120,7 @@ def priced(spec: Spec, price: Price | None) -> dict[str, Any]:
     if price is None:
         return {"unit_micros": None, "unit": None, "billing": False, "price_source": ""}
     source = price.source[:_SOURCE_CHARACTERS]
-    return {"unit_micros": rate(spec, price), "unit": price.unit, "billing": price.billing, "price_source": source}
+    return {"unit_micros": unit_rate(spec, price), "unit": price.unit, "billing": price.billing, "price_source": source}
 
 
 def finished(purchase: Purchase, state: PurchaseState, **found: Any) -> dict[str, Any]:

@@ -23,8 +23,8 @@ from contentgen_contract.worker.orders import (
     StoredFile,
     TranscriptFacts,
 )
-from contentgen_operator.providers.base import Call, StoredObject, seed_marker
 from contentgen_operator.state.observed import LoraView
+from contentgen_operator.state.provider_requests import Call, StoredObject, seed_marker
 from contentgen_operator.state.purchases import Purchase, PurchaseKey
 
 # Trainers that take a learning rate; flux-lora-fast-training has no such input.

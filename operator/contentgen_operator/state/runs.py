@@ -146,7 +146,7 @@ def admitted_user(resource: Resource) -> str:
 
 def own_files(resource: Resource, *users: str) -> Owner:
     """What the resource's own job stores for these users."""
-    return ownership.of_job(resource.ref.kind, resource.ref.uid, users)
+    return ownership.job_owner(resource.ref.kind, resource.ref.uid, users)
 
 
 def purchase_key(resource: Resource, run: RunStatus) -> PurchaseKey:

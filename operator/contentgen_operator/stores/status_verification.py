@@ -19,6 +19,7 @@ from contentgen_contract.resources.spec import run_hash
 from contentgen_contract.resources.status import ResourceStatus, RunStatus, VersionStatus
 from contentgen_operator.clock import utc_now
 from contentgen_operator.decide.lora_identity import best
+from contentgen_operator.state.assignment import Assignment, RunOver
 from contentgen_operator.state.observed import Resource
 from contentgen_operator.state.purchases import Purchase, PurchaseKey, PurchaseState, Variant
 from contentgen_operator.state.run_document import (
@@ -41,7 +42,6 @@ from contentgen_operator.state.runs import (
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_operator.stores.records import RecordStore
 from contentgen_operator.stores.run_documents import RunDocuments
-from contentgen_operator.worker_api.work_orders import Assignment, RunOver
 from contentgen_runtime.kube import Conflict
 from contentgen_runtime.tenancy import Tenancy
 
@@ -330,7 +330,7 @@ def _without_outputs(version: VersionStatus) -> VersionStatus:
 def files_of(resource: Resource, version: VersionStatus, jobs: Iterable[str]) -> Owner:
     """What these jobs own under the users that a version's keys have: a job's uid is in no other user's key."""
     users = {run.user_id for file in version.files if (run := keys.run_of(file.key)) is not None}
-    return ownership.union(ownership.of_job(resource.ref.kind, job, users) for job in jobs)
+    return ownership.union(ownership.job_owner(resource.ref.kind, job, users) for job in jobs)
 
 
 def _names_other_jobs(resource: Resource) -> bool:

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from contentgen_cluster import release
 from contentgen_contract.names import API_VERSION, GROUP, VERSION, Condition, Kind, Phase, Reason, Stage, Step
 from contentgen_contract.resources.spec import SPECS, parse_spec
-from contentgen_contract.resources.spec_checks import wrong
+from contentgen_contract.resources.spec_checks import first_problem
 from contentgen_contract.resources.status import (
     ConditionStatus,
     Cost,
@@ -436,7 +436,7 @@ def refused_by_us(kind: Kind, spec: dict[str, Any]) -> bool:
     is no number.
     """
     try:
-        return wrong(SPECS[kind].model_validate_json(json.dumps(spec), strict=True)) is not None
+        return first_problem(SPECS[kind].model_validate_json(json.dumps(spec), strict=True)) is not None
     except ValidationError:
         return True
 

@@ -16,22 +16,22 @@ import numpy as np
 
 from contentgen_contract.resources.spec import SceneDetection
 from contentgen_worker.errors import WorkerError
-from contentgen_worker.media.audio.extract import Sound
+from contentgen_worker.media.audio.extract import ExtractedAudio
 from contentgen_worker.media.audio.loudness import Loudness
 from contentgen_worker.media.audio.tracks import AudioTrack
 from contentgen_worker.media.codec import Malformed, decode, encode
 from contentgen_worker.media.decode.bounds import MediaLimits
 from contentgen_worker.media.decode.decode import Segment
 from contentgen_worker.media.decode.probe import Recording
-from contentgen_worker.media.engine import _WorkerPool
 from contentgen_worker.media.sandbox.confinement import Confinement
-from contentgen_worker.media.sandbox.isolation import _message
+from contentgen_worker.media.sandbox.protocol import parse
 from contentgen_worker.media.select.faces import FaceBox
-from contentgen_worker.media.select.picture import Finished, PictureSettings
+from contentgen_worker.media.select.picture import EncodedPicture, PictureSettings
 from contentgen_worker.media.select.quality import Scores
-from contentgen_worker.media.shots.analysis import ChosenFrame, Ended, Reached, Task
+from contentgen_worker.media.shots.analysis import ChosenFrame, SegmentProgress, SegmentResult, Task
 from contentgen_worker.media.shots.best import FrameQuota
 from contentgen_worker.media.shots.boundaries import Boundary, BoundaryKind, ThumbnailBuffer
+from contentgen_worker.media.worker_pool import WorkerPool
 
 CORPUS = Path(__file__).resolve().parents[1] / "corpora/child_protocol"
 _BATCH = 2_000
@@ -45,19 +45,21 @@ MESSAGES: tuple[tuple[str, object], ...] = (
     ("Message", Segment(0, None, None, 250)),
     ("Message", Segment(1, 12, 250, None)),
     ("Message", Recording(10.0, 640, 360, "h264", "aac", 25.0)),
-    ("Message", Reached(0, 4.0)),
-    ("Message", ChosenFrame(1.5, Finished(b"\xff\xd8\xff\xd9", 640, 360, _SCORES), 0.5)),
-    ("Message", Ended(0, 250, 0.0, 10.0, (_CUT,), _STRIP, _STRIP)),
-    ("Message", Ended(1, 250, 10.0, 20.0, (_CUT, _CUT), _STRIP, ThumbnailBuffer())),
+    ("Message", SegmentProgress(0, 4.0)),
+    ("Message", ChosenFrame(1.5, EncodedPicture(b"\xff\xd8\xff\xd9", 640, 360, _SCORES), 0.5)),
+    ("Message", SegmentResult(0, 250, 0.0, 10.0, (_CUT,), _STRIP, _STRIP)),
+    ("Message", SegmentResult(1, 250, 10.0, 20.0, (_CUT, _CUT), _STRIP, ThumbnailBuffer())),
     (
         "Message",
-        Sound(10.0, AudioTrack(1, "aac", "en", default=True), 2, Loudness(-20.0, 8.0, silent=False), ("note",)),
+        ExtractedAudio(
+            10.0, AudioTrack(1, "aac", "en", default=True), 2, Loudness(-20.0, 8.0, silent=False), ("note",)
+        ),
     ),
     ("Message", 0.5),
     ("Message", (np.zeros((2, 3, 3), np.uint8), "text", b"bytes", None, -1)),
     ("Refused", ("NoVideoTrack", "nothing to see")),
     ("Failed", "Traceback\nValueError: no"),
-    ("Finished", None),
+    ("EncodedPicture", None),
 )
 
 
@@ -86,10 +88,10 @@ def corpus() -> list[bytes]:
 def attempt(content: bytes, folder: Path) -> bool:
     """Whether an answer is read. Raises AssertionError where what was read is not what was sent."""
     try:
-        word, value = _message(content)
+        word, value = parse(content)
     except (Malformed, WorkerError):
         return False
-    if word.value not in ("Refused", "Failed", "Finished"):
+    if word.value not in ("Refused", "Failed", "EncodedPicture"):
         again = decode(encode(value))
         assert type(again) is type(value), "another value after a second crossing"
         for _ in range(2):
@@ -101,15 +103,15 @@ def attempt(content: bytes, folder: Path) -> bool:
 def _hear(value: Any, folder: Path) -> None:
     """What the engine does with it, between two segments that are known."""
     task = Task(Path("none"), MediaLimits(10**7, 60), SceneDetection(), FrameQuota(1), PictureSettings())
-    crew = _WorkerPool(task, folder, lambda _: None)
+    pool = WorkerPool(task, folder, lambda _: None)
     for number in (0, 1, 2):
-        crew._planned(Segment(number))
+        pool._register(Segment(number))
     if isinstance(value, Segment):
-        crew._planned(value)
+        pool._register(value)
         return
-    crew._hear(Ended(1, 1, 0.0, 1.0, (), _STRIP, _STRIP))
-    crew._hear(value)
-    crew.joined()
+    pool._handle(SegmentResult(1, 1, 0.0, 1.0, (), _STRIP, _STRIP))
+    pool._handle(value)
+    pool.results()
 
 
 def damaged(generator: random.Random, seeds: list[bytes]) -> bytes:

@@ -10,11 +10,11 @@ from typing import Any, cast
 
 from contentgen_contract.names import Kind, Reason, Stage
 from contentgen_contract.worker.orders import Download, Limits, StoredFile, WorkOrder
-from contentgen_worker.download.fetch import DownloadLimits, Fetched, Fetcher, Watch
+from contentgen_worker.download.fetch import DownloadLimits, Fetched, Fetcher, OnProgress
 from contentgen_worker.errors import StageFailed
 from contentgen_worker.files import Output
 from contentgen_worker.media.decode.bounds import MediaLimits
-from contentgen_worker.media.decode.source import Growth
+from contentgen_worker.media.decode.source import SparseFile
 from contentgen_worker.media.sandbox import isolation
 from contentgen_worker.prepare import lora, transcription
 from contentgen_worker.progress import Fraction, Steps
@@ -52,7 +52,7 @@ class Judgement:
     outputs: tuple[bytes, ...]
 
 
-class _Shop(StageContext):
+class _LimitedContext(StageContext):
     """A workshop whose pod has as much memory as we say."""
 
     @property
@@ -68,7 +68,7 @@ class _Fetcher:
         self._content = content
         self._coming = coming
 
-    def begin(self, _download: Download, path: Path, _bounds: DownloadLimits, _watch: Watch) -> "_Incoming":
+    def start(self, _download: Download, path: Path, _bounds: DownloadLimits, _on_progress: OnProgress) -> "_Incoming":
         return _Incoming(path, self._content, coming=self._coming)
 
 
@@ -77,20 +77,20 @@ class _Incoming:
 
     def __init__(self, path: Path, content: bytes, *, coming: bool) -> None:
         self.size = len(content)
-        self._growth = Growth(path, self.size)
-        self._growth.write(0, content)
+        self._sparse_file = SparseFile(path, self.size)
+        self._sparse_file.write(0, content)
         if not coming:
-            self._growth.complete()
-        self.source = self._growth.source
+            self._sparse_file.complete()
+        self.source = self._sparse_file.source
 
     def __enter__(self) -> "_Incoming":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._growth.close()
+        self._sparse_file.close()
 
     def finish(self) -> Fetched:
-        self._growth.complete()
+        self._sparse_file.complete()
         return Fetched(self.source.path, self.size, "")
 
 
@@ -116,7 +116,7 @@ def _content(output: Output) -> bytes:
 def judge(content: bytes, kind: Kind, *, coming: bool = False) -> Judgement:
     """Prepare a file as this kind does; `coming`: as one that is not known to be whole until it was read."""
     folder = Path(tempfile.mkdtemp(prefix="hostile-"))
-    isolation._used = isolation.ChildUsage()
+    isolation._total_usage = isolation.ChildUsage()
     start = time.monotonic()
     uploader = _Uploader()
     reason: Reason | None = None
@@ -134,7 +134,7 @@ def judge(content: bytes, kind: Kind, *, coming: bool = False) -> Judgement:
             outcome_url="https://example.com/outcome",
         )
         steps = Steps(lambda _: None)
-        shop = _Shop(
+        context = _LimitedContext(
             order,
             folder,
             cast("Fetcher", _Fetcher(content, coming=coming)),
@@ -142,10 +142,10 @@ def judge(content: bytes, kind: Kind, *, coming: bool = False) -> Judgement:
             steps,
             folder / "no-model",
         )
-        _PREPARE[kind](shop)
+        _PREPARE[kind](context)
         reason, message = Reason.COMPLETED, ""
-    except StageFailed as verdict:
-        reason, message = verdict.reason, str(verdict)
+    except StageFailed as error:
+        reason, message = error.reason, str(error)
     except Exception as error:  # noqa: BLE001 - exactly what must not happen, and is reported
         message = f"{type(error).__name__}: {error}"
     finally:

@@ -17,26 +17,21 @@ from PIL import Image
 from contentgen_contract.resources.prices import PRICES, USD, amount
 from contentgen_operator.background.settlement import ChargeSettlement
 from contentgen_operator.providers.assemblyai import AssemblyAI
-from contentgen_operator.providers.base import (
-    AccessRefused,
-    Busy,
+from contentgen_operator.providers.base import AccessRefused, Busy, KeyRefused, MaybeAccepted, Provider, Refused
+from contentgen_operator.providers.billing import FalBilling
+from contentgen_operator.providers.fal import Fal
+from contentgen_operator.providers.keyfile import KeyFile
+from contentgen_operator.providers.pricing import FalPrices
+from contentgen_operator.state.costs import CostSource, cost_of
+from contentgen_operator.state.provider_requests import (
     Call,
     Found,
-    KeyRefused,
-    MaybeAccepted,
-    Provider,
-    Refused,
     RequestState,
     RequestView,
     Search,
     StoredObject,
     seed_marker,
 )
-from contentgen_operator.providers.billing import FalBilling
-from contentgen_operator.providers.fal import Fal
-from contentgen_operator.providers.keyfile import KeyFile
-from contentgen_operator.providers.pricing import FalPrices
-from contentgen_operator.state.costs import CostSource, cost_of
 from contentgen_operator.state.purchases import Purchase, PurchaseState
 from contentgen_operator.stores.charges import Charges
 from contentgen_sandbox.testing import SandboxServer

@@ -13,13 +13,13 @@ from pathlib import Path
 from contentgen_contract.worker.orders import Download
 from contentgen_worker.download import address_guard as guard_module
 from contentgen_worker.download.address_guard import AddressGuard, Resolver
-from contentgen_worker.download.fetch import Bounds, Fetcher
+from contentgen_worker.download.fetch import DownloadLimits, Fetcher
 from contentgen_worker.errors import FetchError, NotAllowed
 from contentgen_worker.retry import SOURCE, STORE
 
 CODES = (301, 302, 303, 307, 308)
 PORTS = (80, 8080)
-BOUNDS = Bounds(max_bytes=1000, seconds=10)
+BOUNDS = DownloadLimits(max_bytes=1000, seconds=10)
 NAME = "http://files.example/"
 DOOR = "93.184.216.34"  # a public address, where an honest host redirects to forbidden ones
 V4 = (

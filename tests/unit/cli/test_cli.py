@@ -20,7 +20,7 @@ from rich.console import Console
 
 from contentgen_cli import __main__, completion, tables, target
 from contentgen_cli.commands import retrying, watching
-from contentgen_cli.commands.why import pod_story
+from contentgen_cli.commands.why import describe_pod
 from contentgen_cli.errors import CliError
 from contentgen_cli.item import Item, age
 from contentgen_contract.names import Kind, Phase
@@ -376,7 +376,7 @@ UNSCHEDULABLE = {
     ],
 )  # fmt: skip
 def test_a_pod_in_words(state: Body, text: str) -> None:
-    assert pod_story(pod(state)) == text
+    assert describe_pod(pod(state)) == text
 
 
 # --- logs

@@ -9,7 +9,7 @@ import pytest
 import stamina
 
 from contentgen_cli.commands import adopting, collecting, retrying
-from contentgen_cli.commands.why import ResourceContext, story
+from contentgen_cli.commands.why import ResourceContext, explain
 from contentgen_cli.errors import CliError
 from contentgen_cli.item import Item
 from contentgen_contract.advice import remedies as advice
@@ -18,7 +18,8 @@ from contentgen_contract.names import Kind, Phase, Reason
 from contentgen_gateway.api.orphans import orphan
 from contentgen_gateway.problems import Problem
 from contentgen_gateway.services.run_state import JobRunState, to_collect, to_retry, token_of
-from contentgen_operator.providers.base import Found, RequestState, RequestView, Unavailable, Verified
+from contentgen_operator.providers.base import Unavailable
+from contentgen_operator.state.provider_requests import Found, RequestState, RequestView, Verified
 from contentgen_simulation.advice_scenarios import SCENARIOS, Scenario, ScenarioPlace, place_of
 from contentgen_simulation.world import SPECS
 
@@ -76,7 +77,7 @@ async def run_again(place: ScenarioPlace, remedy: Remedy) -> None:
         assert "kubectl" not in remedy.sentence, "the plugin refuses what it advises"
         return place.apply(**{"contentgen.dev/rerun": "again"})
     assert asked.ask or remedy.costs is Costs.ONCE, "a payment without a question"
-    assert ("Nothing was paid" in asked.tell) == (remedy.costs is Costs.ONCE)
+    assert ("Nothing was paid" in asked.text) == (remedy.costs is Costs.ONCE)
     return place.apply(**annotations(asked.change))
 
 
@@ -157,7 +158,7 @@ def assert_kept(place: ScenarioPlace, before: tuple[dict[str, Any], dict[str, An
 
 def assert_says_what_was_paid(place: ScenarioPlace, each: Scenario) -> None:
     facts = place.item().facts
-    said = advice.paid(facts)
+    said = advice.payment_state(facts)
     if each.reason is Reason.ADOPTED_FINISHED_RUN or each.paid == 0:
         assert said is Paid.NOTHING
     else:
@@ -201,14 +202,14 @@ def assert_messages_agree(place: ScenarioPlace, remedies: dict[Action, Remedy]) 
 def assert_everybody_advises_the_same(place: ScenarioPlace, remedies: dict[Action, Remedy]) -> None:
     """The plugin's `why`, and the gateway's refusals."""
     item, body = place.item(), place.world.kube.resources[place.kind, "it"]
-    told = story(item, ResourceContext(), place.world.now)
+    told = explain(item, ResourceContext(), place.world.now)
     do = dict(told.parts).get("Do", ())
     assert list(do)[-len(remedies) :] == [
-        f"{each.sentence.replace('NAME', item.shown)} ({each.costs.value})." for each in remedies.values()
+        f"{each.sentence.replace('NAME', item.reference)} ({each.costs.value})." for each in remedies.values()
     ]
     free = [each for each in remedies.values() if each.costs is Costs.FREE]
     if Action.COLLECT in remedies:
-        assert f"contentgen collect {item.shown}" in told.commands
+        assert f"contentgen collect {item.reference}" in told.commands
     if free and item.status.phase is Phase.FAILED:
         assert not any("retry" in each or each.startswith("edit") for each in told.commands)
     standing = JobRunState.of(body)
@@ -242,7 +243,7 @@ async def test_following_advice_pays_what_it_announces_and_loses_nothing(
     await each.arrive(place)
     facts = place.item().facts
     assert facts.reason is each.reason, place.world.status(place.kind)
-    advised = advice.advised(facts)
+    advised = advice.applicable_remedies(facts)
     remedies = {remedy.action: remedy for remedy in advised}
     assert [(remedy.action, remedy.costs) for remedy in advised] == [
         (listed, each.helps[listed]) for listed in remedies
@@ -276,7 +277,7 @@ async def test_messages_plugin_and_gateway_advise_the_same(each: Scenario, monke
     place = place_of(each, monkeypatch)
     await each.arrive(place)
     item = place.item()
-    helps = {remedy.action: remedy for remedy in advice.advised(item.facts)}
+    helps = {remedy.action: remedy for remedy in advice.applicable_remedies(item.facts)}
     assert_says_what_was_paid(place, each)
     assert_messages_agree(place, helps)
     assert_everybody_advises_the_same(place, helps)
@@ -335,7 +336,7 @@ async def test_a_cancelled_run_whose_reply_was_lost_has_no_result_yet(monkeypatc
         collecting.collect(place.item())
     asked = retrying.retry(place.item(), place.world.now)
     assert asked.ask
-    assert asked.tell.startswith("It may have been paid")
+    assert asked.text.startswith("It may have been paid")
 
 
 async def follow_after_refusal(place: ScenarioPlace) -> None:
@@ -453,7 +454,7 @@ async def test_long_words_of_a_provider_do_not_cut_the_advice(monkeypatch: pytes
 def test_a_token_in_the_words_of_others_is_not_taken() -> None:
     message = (
         "fal may have been paid, but its history cannot be read (contentgen.dev/resubmit=0badcafe); "
-        f"then {advice.adopt_words()}, or {advice.resubmit_words('1a2b3c4d')}"
+        f"then {advice.adopt_advice()}, or {advice.resubmit_advice('1a2b3c4d')}"
     )
     assert advice.resubmit_token("SubmissionUnknown", message) == "1a2b3c4d"
     assert advice.resubmit_token("Failed", message) is None

@@ -250,8 +250,8 @@ def test_everything_is_explained() -> None:
     assert set(PHASES) == set(Phase)
     assert set(CONDITIONS) == set(Condition)
     for reason, text in REASONS.items():
-        assert text.means, reason
-        assert text.do, reason
+        assert text.meaning, reason
+        assert text.advice, reason
 
 
 def test_generated_files_are_up_to_date(generate: ModuleType) -> None:

@@ -8,7 +8,7 @@ import pytest
 from contentgen_contract.names import Kind
 from contentgen_contract.resources.crds import crd
 from contentgen_contract.resources.spec import parse_spec, run_hash
-from contentgen_contract.resources.spec_checks import wrong
+from contentgen_contract.resources.spec_checks import first_problem
 
 LORA, IMAGES = Kind.LORA_TRAINING, Kind.IMAGE_GENERATION
 BASE: dict[Kind, dict[str, Any]] = {
@@ -50,7 +50,7 @@ RIGHT: list[tuple[Kind, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("kind", "edits", "told"), WRONG)
 def test_it_is_refused_with_field_value_and_expectation(kind: Kind, edits: dict[str, Any], told: str) -> None:
-    found = wrong(parse_spec(kind, BASE[kind] | edits))
+    found = first_problem(parse_spec(kind, BASE[kind] | edits))
     assert found is not None
     assert str(found).startswith(told)
     assert "secret" not in str(found)
@@ -58,7 +58,7 @@ def test_it_is_refused_with_field_value_and_expectation(kind: Kind, edits: dict[
 
 @pytest.mark.parametrize(("kind", "edits"), RIGHT)
 def test_others_are_taken(kind: Kind, edits: dict[str, Any]) -> None:
-    assert wrong(parse_spec(kind, BASE[kind] | edits)) is None
+    assert first_problem(parse_spec(kind, BASE[kind] | edits)) is None
 
 
 def test_a_run_of_an_older_release_is_read_and_keeps_its_hash() -> None:

@@ -26,10 +26,11 @@ from contentgen_gateway.stores.queries import JobFilter, Query, Scope, Sorted, c
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.providers.assemblyai import AssemblyAI
-from contentgen_operator.providers.base import Call, MaybeAccepted, ProviderError
+from contentgen_operator.providers.base import MaybeAccepted, ProviderError
 from contentgen_operator.providers.fal import Fal
 from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_operator.state.observed import ResourceRef
+from contentgen_operator.state.provider_requests import Call
 from contentgen_operator.stores.worker_jobs import RecordedJob, WorkerJobs
 from contentgen_operator.worker_api.authentication import (
     NotAWorker,

@@ -34,6 +34,7 @@ def _module(today: str, flat: str) -> Any:
 
 
 _status = _module("contentgen_contract.resources.status", "contentgen_contract.status")
+_requests = _module("contentgen_operator.state.provider_requests", "contentgen_operator.providers.base")
 _observed = _module("contentgen_operator.state.observed", "contentgen_operator.observed")
 _BucketFile = getattr(_observed, "BucketFile", None) or _observed.Stored
 
@@ -167,7 +168,7 @@ class Driver:
         raise getattr(base, self.flags["refuse"])("the provider does not take it")
 
     async def _hidden(self, *_: Any) -> Any:
-        found: Any = getattr(base, "Found", None)
+        found: Any = getattr(_requests, "Found", None)
         return found(request_id=None, complete=True) if found else None
 
     # What is lost
@@ -268,7 +269,7 @@ class Driver:
         world.kube._version = itertools.count(newest + _VERSIONS_APART)
         world.kube.jobs = saved["jobs"]
         world.storage.objects = {key: _untagged(value) for key, value in saved["objects"].items()}
-        provider.posts = [base.Call.model_validate(each) for each in saved["posts"]]
+        provider.posts = [_requests.Call.model_validate(each) for each in saved["posts"]]
         self.sent_at = [_time(each) for each in saved["sentAt"]]
         provider.sent_at = list(self.sent_at)
         provider.cancelled = saved["cancelled"]

@@ -10,7 +10,7 @@ import stamina
 
 from contentgen_contract.names import GROUP, Kind, Phase
 from contentgen_gateway.api import actions
-from contentgen_operator.providers.base import RequestState, RequestView
+from contentgen_operator.state.provider_requests import RequestState, RequestView
 from contentgen_runtime.kube import Body
 from contentgen_simulation.api_server import copied
 from contentgen_simulation.gateway.server import FakeApi, GatewayWorld

@@ -15,19 +15,12 @@ from typing import Any
 import pytest
 
 from contentgen_operator.providers.assemblyai import AssemblyAI
-from contentgen_operator.providers.base import (
-    TOO_LARGE,
-    Call,
-    MaybeAccepted,
-    Refused,
-    RequestState,
-    Search,
-    Unavailable,
-)
+from contentgen_operator.providers.base import MaybeAccepted, Refused, Unavailable
 from contentgen_operator.providers.fal import Fal
 from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_operator.state import provider_answers
 from contentgen_operator.state.provider_answers import Answer, TooManyAnswers
+from contentgen_operator.state.provider_requests import TOO_LARGE, Call, RequestState, Search
 
 pytestmark = [
     pytest.mark.usefixtures("bounded"),

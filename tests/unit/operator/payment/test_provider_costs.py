@@ -13,11 +13,11 @@ import pytest
 
 from contentgen_contract.resources.prices import Unit
 from contentgen_operator.providers.assemblyai import AssemblyAI
-from contentgen_operator.providers.base import RequestState, billable_units
 from contentgen_operator.providers.fal import Fal
 from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_operator.providers.pricing import FalPrices, parsed
 from contentgen_operator.state.provider_answers import Answer
+from contentgen_operator.state.provider_requests import RequestState, billable_units
 
 pytestmark = pytest.mark.filterwarnings("ignore::pydantic.PydanticDeprecatedSince20")
 

@@ -17,22 +17,24 @@ from contentgen_operator.providers.assemblyai import AssemblyAI
 from contentgen_operator.providers.base import (
     AccessRefused,
     Busy,
-    Call,
-    Found,
     KeyRefused,
     MaybeAccepted,
     Provider,
     ProviderError,
     Refused,
-    RequestState,
-    Search,
-    StoredObject,
     Unavailable,
-    names_key,
-    same_input,
 )
 from contentgen_operator.providers.fal import Fal, error_text
 from contentgen_operator.providers.keyfile import KeyFile
+from contentgen_operator.state.provider_requests import (
+    Call,
+    Found,
+    RequestState,
+    Search,
+    StoredObject,
+    names_key,
+    same_input,
+)
 
 # The SDK uses pydantic's older names.
 pytestmark = pytest.mark.filterwarnings("ignore::pydantic.PydanticDeprecatedSince20")

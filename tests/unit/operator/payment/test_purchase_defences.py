@@ -11,10 +11,10 @@ from contentgen_contract.records.tenancy import Tenant
 from contentgen_contract.resources.spec import parse_spec, run_hash
 from contentgen_operator.decide.decision import decide
 from contentgen_operator.observe import find_lost
-from contentgen_operator.providers.base import Call, Found, Search
 from contentgen_operator.state.decision_input import Policy
 from contentgen_operator.state.observed import Observation, Resource
 from contentgen_operator.state.plan import Adoption, Plan
+from contentgen_operator.state.provider_requests import Call, Found, Search
 from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseKey, PurchaseState, PurchaseStep
 from contentgen_operator.state.runs import current_run, purchase_key
 from contentgen_operator.stores.ledger import Ledger

@@ -10,11 +10,12 @@ import pytest
 from pymongo.errors import AutoReconnect
 
 from contentgen_contract.names import RERUN_ANNOTATION, RESUBMIT_ANNOTATION, Kind, Phase, Reason, Stage
-from contentgen_contract.records.deletion_tombstone import discard_of
+from contentgen_contract.records.deletion_tombstone import tombstone_of
 from contentgen_contract.resources.status import ResourceStatus
-from contentgen_operator.providers.base import Busy, Found, RequestState, RequestView, Search
+from contentgen_operator.providers.base import Busy
 from contentgen_operator.state.observed import ResourceRef
 from contentgen_operator.state.provider_answers import Answer
+from contentgen_operator.state.provider_requests import Found, RequestState, RequestView, Search
 from contentgen_operator.state.purchases import PurchaseState
 from contentgen_operator.stores.s3 import NotDeleted
 from contentgen_runtime.kube import Conflict
@@ -271,7 +272,7 @@ async def test_the_deletion_of_a_former_owner_leaves_the_files_of_the_purchase(m
     assert status.versions[0].job_id == UID
     record = world.database["jobs"].find_one({"jobId": UID})
     assert record is not None
-    await world.process._actor._janitor._records.mark_discarded(discard_of(IMAGES, record))
+    await world.process._actor._janitor._records.mark_discarded(tombstone_of(IMAGES, record))
     await sweep(world)
     assert_complete(world, status)
     assert purchase(world)["state"] == "collected"

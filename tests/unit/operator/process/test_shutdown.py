@@ -12,9 +12,10 @@ import yaml
 from contentgen_contract.names import Kind
 from contentgen_operator import __main__ as program
 from contentgen_operator.providers import sending
-from contentgen_operator.providers.base import Call, MaybeAccepted
+from contentgen_operator.providers.base import MaybeAccepted
 from contentgen_operator.providers.fal import Fal
 from contentgen_operator.settings import Settings
+from contentgen_operator.state.provider_requests import Call
 from contentgen_simulation.world import SPECS, World, Writes
 
 IMAGES = Kind.IMAGE_GENERATION

@@ -16,7 +16,6 @@ from contentgen_contract.worker.orders import DatasetFacts, Outcome, Progress
 from contentgen_operator.decide.decision import decide
 from contentgen_operator.decide.payment import COLLECT_SECONDS
 from contentgen_operator.decide.status import store_unavailable
-from contentgen_operator.providers.base import GONE, TOO_LARGE, RequestState, RequestView
 from contentgen_operator.state import kinds
 from contentgen_operator.state.decision_input import Policy
 from contentgen_operator.state.observed import (
@@ -30,6 +29,7 @@ from contentgen_operator.state.observed import (
 )
 from contentgen_operator.state.plan import Payment, Plan
 from contentgen_operator.state.provider_answers import Answer
+from contentgen_operator.state.provider_requests import GONE, TOO_LARGE, RequestState, RequestView
 from contentgen_operator.state.purchases import Purchase, PurchaseState, PurchaseStep
 from contentgen_operator.state.runs import wants_another
 

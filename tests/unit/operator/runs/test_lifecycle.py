@@ -10,7 +10,8 @@ from pymongo.errors import AutoReconnect
 from contentgen_contract.names import FINALIZER, Kind, Phase
 from contentgen_contract.records.deletion_tombstone import DeletionTombstone
 from contentgen_contract.records.ownership import Owner
-from contentgen_operator.providers.base import RequestState, RequestView, Unavailable
+from contentgen_operator.providers.base import Unavailable
+from contentgen_operator.state.provider_requests import RequestState, RequestView
 from contentgen_operator.state.purchases import PurchaseState
 from contentgen_operator.stores.s3 import DeletedPage, NotDeleted
 from contentgen_simulation.world import SPECS, UID, World, Writes

@@ -145,7 +145,9 @@ async def test_an_etcd_of_before_a_training_pays_nothing(world: World) -> None:
 
 
 async def test_a_mongodb_of_before_a_training_draws_with_the_training_that_it_knows(world: World) -> None:
-    """backup.md, What a rewound store does: the LoraTraining is Completed as version 2, which MongoDB has lost."""
+    """backup.md, Stores restored to an earlier moment: the LoraTraining is Completed as version 2, which
+    MongoDB has lost.
+    """
     await applied(world, LORA_UID, FIRST, LORA)
     kept = {name: list(world.database[name].find()) for name in world.database.list_collection_names()}
     await applied(world, LORA_UID, SECOND, LORA)

@@ -15,6 +15,7 @@ from moto import mock_aws
 
 from contentgen_contract.names import Kind, Stage
 from contentgen_contract.records import keys
+from contentgen_operator.state.assignment import Assignment
 from contentgen_operator.state.observed import JobView, Resource, ResourceRef
 from contentgen_operator.state.upload_limits import FileLimit
 from contentgen_operator.stores.ledger import Ledger
@@ -25,7 +26,7 @@ from contentgen_operator.stores.status_verification import StatusVerifier
 from contentgen_operator.worker_api import server as desk_module
 from contentgen_operator.worker_api.reports import Reports
 from contentgen_operator.worker_api.server import WorkerApi, create_app
-from contentgen_operator.worker_api.work_orders import Assignment, OrderPolicy
+from contentgen_operator.worker_api.work_orders import OrderPolicy
 from contentgen_runtime.tenancy import Tenancy
 from contentgen_simulation.world import SPECS, UID, World, Writes
 

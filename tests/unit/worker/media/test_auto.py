@@ -49,7 +49,7 @@ def found(pictures: Sequence[Picture], noise: float = 2.0) -> list[Boundary]:
     boundaries = []
     for index, picture in enumerate(pictures):
         y = np.clip(picture + random.normal(0, noise, picture.shape), 0, 255).astype(np.uint8)
-        boundaries += detector.push(index / FPS, detector.look(Planes.of(y, half, half)))
+        boundaries += detector.push(index / FPS, detector.thumbnail(Planes.of(y, half, half)))
     return boundaries + detector.finish()
 
 

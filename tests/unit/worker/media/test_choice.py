@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 
 from contentgen_contract.resources.spec import Dataset, FacesMode
-from contentgen_worker.media.select.choose import PictureCandidate, PictureVerdict, Rejection, Rules, choose, tally
+from contentgen_worker.media.select.choose import (
+    PictureCandidate,
+    PictureVerdict,
+    Rejection,
+    Rules,
+    choose,
+    count_rejections,
+)
 from contentgen_worker.media.select.faces import FaceBox
 from contentgen_worker.media.select.hashes import distances
 from contentgen_worker.media.select.quality import Scores
@@ -101,7 +108,7 @@ def test_a_soft_video_has_a_lower_limit() -> None:
 def test_black_frames_do_not_move_the_limits() -> None:
     black = [candidate(number, luma=0.5, contrast=0.5, sharpness=0.0) for number in range(10, 40)]
     verdicts = choose(video(candidate(40, sharpness=5.0), *black), RULES)
-    assert tally(verdicts) == {"TooDark": 30, "Blurred": 1}
+    assert count_rejections(verdicts) == {"TooDark": 30, "Blurred": 1}
 
 
 def test_near_duplicates_over_the_whole_video() -> None:
@@ -162,7 +169,7 @@ def test_the_maximum_is_spread_over_time_not_over_shots() -> None:
     assert len(times) == 60
     assert max(np.diff(times)) <= 18.1
     assert sum(time < 60 for time in times) < 15
-    assert tally(verdicts) == {"OverMaximum": 100}
+    assert count_rejections(verdicts) == {"OverMaximum": 100}
 
 
 def test_of_two_that_are_near_the_worse_goes() -> None:
@@ -205,7 +212,7 @@ def test_faces_required() -> None:
 
 def test_faces_required_are_never_waived() -> None:
     verdicts = choose(video(), replace(RULES, faces=FacesMode.REQUIRE, least=8))
-    assert tally(verdicts) == {"NoFace": 10}
+    assert count_rejections(verdicts) == {"NoFace": 10}
 
 
 def test_faces_preferred() -> None:

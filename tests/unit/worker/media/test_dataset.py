@@ -13,7 +13,7 @@ from PIL import Image
 
 from contentgen_worker.files import Output
 from contentgen_worker.media.dataset.contact_sheet import Cell, LeftOut, clock, contact_sheet, picture_width
-from contentgen_worker.media.dataset.dataset import Heading, Judged, build, bundle, index_of, preview_of
+from contentgen_worker.media.dataset.dataset import Heading, Judged, build, bundle, make_index, make_preview
 from contentgen_worker.media.dataset.lettering import fitted, width, wrapped
 from contentgen_worker.media.select.choose import PictureCandidate, PictureVerdict, Rejection
 from contentgen_worker.media.select.faces import FaceBox
@@ -60,7 +60,7 @@ def test_what_was_kept(judged: Judged) -> None:
 
 
 def test_the_index_tells_everything(judged: Judged) -> None:
-    index = json.loads(index_of(judged, SHOTS, CAPTIONS))
+    index = json.loads(make_index(judged, SHOTS, CAPTIONS))
     assert [image["file"] for image in index["images"]] == ["images/0001.jpg", "images/0002.jpg", "images/0003.jpg"]
     assert [image["caption"] for image in index["images"]] == list(CAPTIONS)
     first = index["images"][0]
@@ -115,7 +115,7 @@ def region(sheet: Image.Image, box: tuple[int, int, int, int]) -> np.ndarray:
 
 
 def test_a_sheet_shows_its_pictures_in_colour_and_the_others_in_grey(judged: Judged) -> None:
-    sheet = preview_of(judged, CAPTIONS, "avatar", ["one", "two"])
+    sheet = make_preview(judged, CAPTIONS, "avatar", ["one", "two"])
     side = picture_width(3)
     height = side * 180 // 320
     first = region(sheet, (48, 174, 48 + side, 174 + height))
@@ -124,13 +124,13 @@ def test_a_sheet_shows_its_pictures_in_colour_and_the_others_in_grey(judged: Jud
     bottom = region(sheet, (48, sheet.height - 150, 48 + 100, sheet.height - 100))
     assert np.ptp(bottom, axis=2).max() <= 8, "grey"
     assert bottom.mean() > 40, "and not empty"
-    alone = preview_of(Judged(judged.candidates[:1], judged.verdicts[:1]), CAPTIONS[:1], "avatar", [])
+    alone = make_preview(Judged(judged.candidates[:1], judged.verdicts[:1]), CAPTIONS[:1], "avatar", [])
     assert alone.height < sheet.height, "nothing was left out, so nothing is below"
 
 
 def marks(judged: Judged) -> int:
     """Pixels in the colour of the badge."""
-    sheet = np.asarray(preview_of(judged, CAPTIONS, "avatar", []), np.int16)
+    sheet = np.asarray(make_preview(judged, CAPTIONS, "avatar", []), np.int16)
     return int((np.abs(sheet - np.array((0xE0, 0xA4, 0x58))).max(axis=2) <= 2).sum())
 
 

@@ -19,7 +19,7 @@ from contentgen_worker.errors import Unsupported
 from contentgen_worker.media.decode.bounds import MediaLimits
 from contentgen_worker.media.decode.decode import WHOLE, frames
 from contentgen_worker.media.decode.planes import Plane
-from contentgen_worker.media.decode.probe import opened
+from contentgen_worker.media.decode.probe import open_media
 from contentgen_worker.media.select import quality
 from contentgen_worker.media.select.borders import BorderFinder, Borders
 from contentgen_worker.media.select.faces import FaceBox, FaceSettings, HaarFaces
@@ -193,8 +193,8 @@ def test_all_ways_to_turn_a_frame(numbers: tuple[int, ...], shape: tuple[int, in
     matrix = np.array([a, b, 0, c, d, 0, 0, 0, 0x40000000], np.int32).tobytes()
     stub: Any = SimpleNamespace(side_data={"DISPLAYMATRIX": matrix})
     seen = (
-        Orientation.of(stub).shown(marked()[..., 0]),
-        *(Orientation.of(stub).shown(marked()[..., each]) for each in (1, 2)),
+        Orientation.of(stub).oriented(marked()[..., 0]),
+        *(Orientation.of(stub).oriented(marked()[..., each]) for each in (1, 2)),
     )
     assert seen[0].shape == shape
     found = ""
@@ -222,7 +222,7 @@ def turned(path: Path, rgb: np.ndarray, numbers: tuple[int, int, int, int] = (0,
 
 def test_a_turned_and_squeezed_video_gives_upright_pictures(tmp_path: Path) -> None:
     path = turned(tmp_path / "a.mp4", marked())
-    with opened(path) as container:
+    with open_media(path) as container:
         aspect = pixel_aspect(container.streams.video[0])
         result = finish(
             next(frames(container, WHOLE, MediaLimits(10**7, 60))).image, None, PictureSettings(), aspect=aspect
@@ -335,7 +335,7 @@ def test_a_video_without_borders() -> None:
 
 def test_borders_of_a_turned_video(tmp_path: Path) -> None:
     path = turned(tmp_path / "a.mp4", boxed(np.full((120, 200, 3), 200, np.uint8), 20))
-    with opened(path) as container:
+    with open_media(path) as container:
         image = next(frames(container, WHOLE, MediaLimits(10**7, 60))).image
     result = finish(image, Borders(top=1 / 6, bottom=1 / 6), PictureSettings())
     assert result.height == 200
@@ -345,7 +345,7 @@ def test_borders_of_a_turned_video(tmp_path: Path) -> None:
 def test_a_border_on_one_side_of_a_video_upside_down(tmp_path: Path) -> None:
     rgb = photo(1, (320, 180))
     rgb[:30] = 0
-    with opened(turned(tmp_path / "a.mp4", rgb, (-1, 0, 0, -1))) as container:
+    with open_media(turned(tmp_path / "a.mp4", rgb, (-1, 0, 0, -1))) as container:
         image = next(frames(container, WHOLE, MediaLimits(10**7, 60))).image
     result = finish(image, Borders(top=1 / 6), PictureSettings())
     assert 146 <= result.height <= 150

@@ -127,7 +127,7 @@ def decoded(path: Path) -> tuple[float, list[tuple[float, Planes]]]:
 def ours(path: Path, settings: SceneDetection) -> list[Boundary]:
     rate, pictures = decoded(path)
     finder = make(settings, rate)
-    found = [each for seconds, planes in pictures for each in finder.push(seconds, finder.look(planes))]
+    found = [each for seconds, planes in pictures for each in finder.push(seconds, finder.thumbnail(planes))]
     return found + finder.finish()
 
 

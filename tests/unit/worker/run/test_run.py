@@ -47,7 +47,7 @@ from contentgen_contract.worker.orders import (
 )
 from contentgen_worker import log
 from contentgen_worker.download.address_guard import AddressGuard
-from contentgen_worker.download.fetch import Bounds, Fetcher, system_tls
+from contentgen_worker.download.fetch import DownloadLimits, Fetcher, system_tls
 from contentgen_worker.errors import OwnFileMissing, Retryable, Unreachable, WorkerApiRefused
 from contentgen_worker.retry import SOURCE
 from contentgen_worker.run import run
@@ -119,7 +119,8 @@ def read(handler: BaseHTTPRequestHandler) -> bytes:
 class World:
     """A desk (HTTPS), and a store with strangers' hosts (HTTP): real, in memory."""
 
-    def __init__(self, certificate: tuple[Path, str], folder: Path) -> None:
+    def __init__(self, certificate: tuple[Path, str], folder: Path, clock: "Clock") -> None:
+        self.clock = clock
         self.ca = certificate[1]
         self.folder = folder
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -168,7 +169,7 @@ class World:
         }  # fmt: skip
 
     def run(self) -> Outcome:
-        outcome = run(self.order["stage"], self.settings())
+        outcome = run(self.order["stage"], self.settings(), self.clock.monotonic)
         left, content_type = self.stored["outcome.json"]
         assert Outcome.model_validate_json(left) == outcome
         assert content_type == "application/json"
@@ -286,14 +287,14 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    for module in ("tenacity", "tenacity.nap", "contentgen_worker.run", "contentgen_worker.worker_api"):
+    for module in ("tenacity", "tenacity.nap"):
         monkeypatch.setattr(f"{module}.time", made)
     return made
 
 
 @pytest.fixture
 def world(certificate: tuple[Path, str], tmp_path: Path, clock: Clock) -> Iterator[World]:
-    with closing(World(certificate, tmp_path)) as made:
+    with closing(World(certificate, tmp_path, clock)) as made:
         yield made
 
 
@@ -465,7 +466,7 @@ def test_time_ranges_beyond_the_end_are_said_to_be(world: World, talk: bytes) ->
     prepare_lora(world, world.serve("talk.mp4", talk), timeRanges=[{"start": "20", "end": "30"}])
     outcome = world.run()
     assert outcome.reason is Reason.INSUFFICIENT_FRAMES
-    assert "no picture lies in spec.dataset.timeRanges; it lasts 16.0 s" in outcome.message
+    assert "spec.dataset.timeRanges contain no frame; the video lasts 16.0 s" in outcome.message
 
 
 @pytest.mark.parametrize("detector", ["content", "adaptive", "hash", "histogram", "threshold"])
@@ -645,7 +646,7 @@ def test_a_host_that_is_back_soon_is_waited_for(world: World, talk: bytes) -> No
 
 @pytest.mark.parametrize("prepared", [prepare_lora, prepare_sound])
 def test_a_recording_is_opened_before_it_is_all_here(world: World, talk: bytes, prepared: Callable[..., None]) -> None:
-    opened: list[bool] = []
+    open_media: list[bool] = []
 
     def half(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(200)
@@ -656,13 +657,13 @@ def test_a_recording_is_opened_before_it_is_all_here(world: World, talk: bytes, 
         ends = time.monotonic() + 20
         while time.monotonic() < ends and all(each.step == "Downloading" for each in world.progress):
             time.sleep(0.02)
-        opened.append(time.monotonic() < ends)
+        open_media.append(time.monotonic() < ends)
         handler.wfile.write(talk[len(talk) // 2 :])
 
     world.pages["talk.mp4"] = half
     prepared(world, world.url("talk.mp4"))
     assert world.run().reason is Reason.COMPLETED
-    assert opened == [True]
+    assert open_media == [True]
 
 
 def test_nothing_is_stored_of_a_recording_that_turns_out_to_be_another(world: World, talk: bytes) -> None:
@@ -698,8 +699,8 @@ def test_our_own_store_being_away_is_no_verdict(world: World) -> None:
     world.pages["own"] = lambda handler: reply(handler, 503)
     prepare_sound(world, world.url("own"))
     world.order["source"]["trusted"] = True
-    with pytest.raises(Retryable, match="store is away"):
-        run(Stage.PREPARE, world.settings())
+    with pytest.raises(Retryable, match="store is unavailable"):
+        run(Stage.PREPARE, world.settings(), world.clock.monotonic)
     assert world.stored == {}
 
 
@@ -801,7 +802,7 @@ def test_what_we_lost_ourselves_is_not_the_providers_fault(world: World) -> None
     collect_lora(world, WEIGHTS)
     del world.files["answer"]
     with pytest.raises(OwnFileMissing, match=r"answer\.json: .*HTTP 404"):
-        run(Stage.COLLECT, world.settings())
+        run(Stage.COLLECT, world.settings(), world.clock.monotonic)
     assert world.stored == {}
 
 
@@ -999,7 +1000,7 @@ def test_progress_is_silent_while_the_rate_is_limited(world: World, clock: Clock
     world.progress_codes, world.desk_headers = [429], {"Retry_After": "7"}
     settings = world.settings()
     progress = Progress(step=Step.STORING, fraction=0.5)
-    with WorkerApiClient(settings.desk_url, settings.desk_ca, settings.token_file) as desk:
+    with WorkerApiClient(settings.desk_url, settings.desk_ca, settings.token_file, clock=clock.monotonic) as desk:
         for _ in range(3):
             with pytest.raises(Retryable, match=r"429|limited our rate"):
                 desk.report(progress)
@@ -1016,7 +1017,7 @@ def test_a_desk_that_refuses(world: World) -> None:
     (world.folder / "token").write_text(TOKEN)
     (world.folder / "old").write_text("old")
     with pytest.raises(WorkerApiRefused):
-        run(Stage.COLLECT, settings.model_copy(update={"token_file": world.folder / "old"}))
+        run(Stage.COLLECT, settings.model_copy(update={"token_file": world.folder / "old"}), world.clock.monotonic)
     assert world.requests.count("GET /v1/order") > 2
 
 
@@ -1024,7 +1025,7 @@ def test_a_desk_with_another_certificate(world: World) -> None:
     collect_transcript(world, TRANSCRIPT)
     settings = world.settings().model_copy(update={"desk_ca": ""})
     with pytest.raises(Retryable, match="CERTIFICATE_VERIFY_FAILED"):
-        run(Stage.COLLECT, settings)
+        run(Stage.COLLECT, settings, world.clock.monotonic)
     assert world.requests == []
 
 
@@ -1043,7 +1044,7 @@ def test_the_token_is_read_anew_for_each_request(world: World) -> None:
 def test_an_order_for_the_other_stage(world: World) -> None:
     collect_transcript(world, TRANSCRIPT)
     with pytest.raises(Retryable, match="collect"):
-        run(Stage.PREPARE, world.settings())
+        run(Stage.PREPARE, world.settings(), world.clock.monotonic)
 
 
 def test_the_certificate_is_checked_for_the_name_not_the_address(
@@ -1060,9 +1061,9 @@ def test_the_certificate_is_checked_for_the_name_not_the_address(
     fetcher = Fetcher(guard, source=SOURCE)
     try:
         url = f"https://localhost:{port}/"
-        assert fetcher.fetch(Download(url=url), tmp_path / "f", Bounds(100, 10)).size_bytes == 2
+        assert fetcher.fetch(Download(url=url), tmp_path / "f", DownloadLimits(100, 10)).size_bytes == 2
         with pytest.raises(Unreachable, match="CERTIFICATE_VERIFY_FAILED"):
-            fetcher.fetch(Download(url=f"https://files.example:{port}/"), tmp_path / "f", Bounds(100, 10))
+            fetcher.fetch(Download(url=f"https://files.example:{port}/"), tmp_path / "f", DownloadLimits(100, 10))
     finally:
         server.close()
         system_tls.cache_clear()
@@ -1094,14 +1095,14 @@ def test_an_absent_desk_is_waited_for_until_shortly_before_the_deadline(world: W
     collect_transcript(world, TRANSCRIPT)
     world.desk_codes = [503] * 50
     with pytest.raises(Retryable, match="503"):
-        run(Stage.COLLECT, world.settings())
+        run(Stage.COLLECT, world.settings(), world.clock.monotonic)
     with_deadline = world.settings().model_copy(update={"deadline_seconds": 1200})
     world.desk_codes = [503] * 50
-    assert run(Stage.COLLECT, with_deadline).reason is Reason.COMPLETED
+    assert run(Stage.COLLECT, with_deadline, world.clock.monotonic).reason is Reason.COMPLETED
     world.desk_codes = [503] * 100
     started = clock.now
     with pytest.raises(Retryable, match="503"):
-        run(Stage.COLLECT, with_deadline)
+        run(Stage.COLLECT, with_deadline, world.clock.monotonic)
     assert 600 < clock.now - started < 1200
 
 
@@ -1153,7 +1154,7 @@ def program(world: World, stage: str, **more: str) -> subprocess.CompletedProces
 @pytest.fixture(scope="module")
 def collected(certificate: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> Ran:
     """The program has stored a transcript."""
-    with closing(World(certificate, tmp_path_factory.mktemp("collected"))) as world:
+    with closing(World(certificate, tmp_path_factory.mktemp("collected"), Clock())) as world:
         collect_transcript(world, TRANSCRIPT)
         return ran(world, "collect")
 
@@ -1161,7 +1162,7 @@ def collected(certificate: tuple[Path, str], tmp_path_factory: pytest.TempPathFa
 @pytest.fixture(scope="module")
 def nowhere(certificate: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> Ran:
     """The program has not found its source."""
-    with closing(World(certificate, tmp_path_factory.mktemp("nowhere"))) as world:
+    with closing(World(certificate, tmp_path_factory.mktemp("nowhere"), Clock())) as world:
         prepare_sound(world, world.url("nowhere", signed=True))
         return ran(world, "prepare")
 

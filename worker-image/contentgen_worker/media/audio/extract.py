@@ -21,25 +21,25 @@ from contentgen_worker.errors import NoAudioTrack, Unsupported
 from contentgen_worker.media.audio.loudness import LevelMeter, Loudness
 from contentgen_worker.media.audio.timeline import Timeline
 from contentgen_worker.media.audio.tracks import AudioTrack, choose
-from contentgen_worker.media.codec import crosses
+from contentgen_worker.media.codec import transferable
 from contentgen_worker.media.decode.bounds import MediaLimits
-from contentgen_worker.media.decode.probe import AUDIO_CODECS, codec_name, opened, stated_seconds
+from contentgen_worker.media.decode.probe import AUDIO_CODECS, codec_name, open_media, stated_duration
 from contentgen_worker.media.decode.source import MediaSource
 
 RATE = 16_000  # samples a second
 _BLOCK = RATE  # samples that are written at once
-_CLOCKLESS = {"aac", "flac", "mp3", "wav"}  # FFmpeg makes their stamps up from sizes and rates
-_MAX_NOTES, _MAX_NOTE = 8, 200  # notes, characters; AudioFacts takes no more
-_MISSING = 5.0  # seconds of a recording that may be without sound at its end
-_ASIDE = (
+_WITHOUT_CLOCK = {"aac", "flac", "mp3", "wav"}  # FFmpeg makes their stamps up from sizes and rates
+_MAX_NOTES, _MAX_NOTE_LENGTH = 8, 200  # notes, characters; AudioFacts takes no more
+_MISSING_AT_END = 5.0  # seconds of a recording that may be without sound at its end
+_SECONDARY = (
     Disposition.comment | Disposition.lyrics | Disposition.karaoke | Disposition.hearing_impaired
     | Disposition.visual_impaired | Disposition.clean_effects | Disposition.descriptions | Disposition.non_diegetic
 )  # fmt: skip
 
 
-@crosses
+@transferable
 @dataclass(frozen=True, slots=True)
-class Sound:
+class ExtractedAudio:
     """What was written: its length in seconds, the track it came from, how loud it is, and what to know about it."""
 
     seconds: float
@@ -51,11 +51,11 @@ class Sound:
     def __post_init__(self) -> None:
         if self.seconds < 0 or not 1 <= self.track.number <= self.tracks:
             raise ValueError(f"{self.seconds} s of sound from track {self.track.number} of {self.tracks}")
-        if len(self.notes) > _MAX_NOTES or any(len(note) > _MAX_NOTE for note in self.notes):
+        if len(self.notes) > _MAX_NOTES or any(len(note) > _MAX_NOTE_LENGTH for note in self.notes):
             raise ValueError(f"{len(self.notes)} notes, or long ones")
 
 
-def tell_sound(
+def send_sound(
     send: Callable[[object], None],
     source: Path | MediaSource,
     target: Path,
@@ -63,27 +63,27 @@ def tell_sound(
     bounds: MediaLimits,
 ) -> None:
     """Child: the sound to `target`; sends the share that is done, then the Sound."""
-    with opened(source) as container, target.open("wb") as file:
-        stated = stated_seconds(container)
+    with open_media(source) as container, target.open("wb") as file:
+        stated = stated_duration(container)
         bounds.check_duration(stated)
         length = stated or bounds.seconds
 
-        def watch(at: float) -> None:
+        def on_progress(at: float) -> None:
             send(min(at / length, 1.0))
 
-        send(extract(container, file, bounds, watch, wanted=options.audio_track, language=options.language))
+        send(extract(container, file, bounds, on_progress, wanted=options.audio_track, language=options.language))
 
 
 def extract(
     container: InputContainer,
     target: IO[bytes],
     bounds: MediaLimits,
-    watch: Callable[[float], None],
+    on_progress: Callable[[float], None],
     *,
     wanted: int | None = None,
     language: str = "auto",
-) -> Sound:
-    """Write the sound of an opened recording. Nothing else of it is read, let alone decoded. `watch` gets seconds.
+) -> ExtractedAudio:
+    """Write the sound of an opened recording. Nothing else of it is read. `on_progress` gets seconds.
 
     Memory does not grow with the length. Raises NoAudioTrack, Unsupported or BeyondLimits.
     """
@@ -95,10 +95,10 @@ def extract(
         stream.format = "s16"
         samples = 0
         for block in _blocks(container, container.streams.audio[track.number - 1], timeline):
-            meter.hear(block.to_ndarray()[0], RATE)
+            meter.add(block.to_ndarray()[0], RATE)
             samples += block.samples
             bounds.check_duration(samples / RATE)
-            watch(samples / RATE)
+            on_progress(samples / RATE)
             flac.mux(stream.encode(block))
         flac.mux(stream.encode(None))
     if not samples:
@@ -106,11 +106,13 @@ def extract(
     seconds = samples / RATE
     loudness = meter.loudness(seconds)
     if loudness.silent:
-        raise NoAudioTrack(f"sound track {track} of {len(tracks)} is silent from beginning to end{_other(tracks)}")
-    return Sound(seconds, track, len(tracks), loudness, tuple(_notes(seconds, loudness, timeline)))
+        raise NoAudioTrack(
+            f"sound track {track} of {len(tracks)} is silent from beginning to end{_other_track_hint(tracks)}"
+        )
+    return ExtractedAudio(seconds, track, len(tracks), loudness, tuple(_notes(seconds, loudness, timeline)))
 
 
-def _other(tracks: tuple[AudioTrack, ...]) -> str:
+def _other_track_hint(tracks: tuple[AudioTrack, ...]) -> str:
     return "; name another one in spec.options.audioTrack" if len(tracks) > 1 else ""
 
 
@@ -121,7 +123,7 @@ def _notes(seconds: float, loudness: Loudness, timeline: Timeline) -> Iterator[s
         yield f"{timeline.filled:.0f} s without sound in it are kept as silence, so that times match the recording"
     if timeline.jumps:
         yield f"its clock jumps {timeline.jumps} times: after that, times may not match the recording"
-    if timeline.length - seconds > max(_MISSING, timeline.length / 10):
+    if timeline.length - seconds > max(_MISSING_AT_END, timeline.length / 10):
         yield f"the sound ends at {seconds:.0f} s of {timeline.length:.0f} s"
 
 
@@ -132,7 +134,7 @@ def _track(number: int, stream: AudioStream) -> AudioTrack:
         codec,
         "" if stream.language in (None, "und") else stream.language,
         default=bool(stream.disposition & Disposition.default),
-        aside=bool(stream.disposition & _ASIDE),
+        secondary=bool(stream.disposition & _SECONDARY),
         readable=codec in AUDIO_CODECS,
     )
 
@@ -140,12 +142,12 @@ def _track(number: int, stream: AudioStream) -> AudioTrack:
 def _blocks(container: InputContainer, stream: AudioStream, timeline: Timeline) -> Iterator[AudioFrame]:
     """The sound in order of time, resampled, with silence in its gaps."""
     resampler = _Resampler()
-    clock = container.format.name not in _CLOCKLESS
-    begin = None if container.start_time is None else container.start_time / av.time_base
-    for frame in _decoded(container, stream):
+    clock = container.format.name not in _WITHOUT_CLOCK
+    start = None if container.start_time is None else container.start_time / av.time_base
+    for frame in _decode(container, stream):
         time = frame.time if clock else None
-        begin = time if begin is None else begin
-        gap = timeline.place(None if time is None or begin is None else time - begin, frame.samples / frame.sample_rate)
+        start = time if start is None else start
+        gap = timeline.place(None if time is None or start is None else time - start, frame.samples / frame.sample_rate)
         if gap is None:
             continue
         if gap:
@@ -155,7 +157,7 @@ def _blocks(container: InputContainer, stream: AudioStream, timeline: Timeline) 
     yield from resampler.flush()
 
 
-def _decoded(container: InputContainer, stream: AudioStream) -> Iterator[AudioFrame]:
+def _decode(container: InputContainer, stream: AudioStream) -> Iterator[AudioFrame]:
     for other in container.streams:
         if other.index != stream.index:
             other.discard = Discard.all

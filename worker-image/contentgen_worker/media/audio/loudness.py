@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from contentgen_worker.media.codec import crosses
+from contentgen_worker.media.codec import transferable
 
 WINDOW = 0.5  # seconds: a pause between words is no silence
 SILENT = -96  # dBFS; 16 bits know nothing lower
 _PARTS = 10  # of a window; it is as loud as its loudest part
-_DITHER = -88  # dBFS; what converters add to nothing
+_DITHER_LEVEL = -88  # dBFS; what converters add to nothing
 _FAINT = -50  # dBFS; speech that recognisers manage is 20 dB louder
-_NOTHING = -60  # dBFS; below this nobody is heard
-_DISTINCT = 15  # dB between background and sound, or they can't be told apart
+_INAUDIBLE = -60  # dBFS; below this nobody is heard
+_MIN_CONTRAST = 15  # dB between background and sound, or they can't be told apart
 _FULL_SCALE = 32768.0
 
 
@@ -26,7 +26,7 @@ class LevelMeter:
     def __init__(self) -> None:
         self._windows = np.zeros(-SILENT + 1, dtype=np.int64)  # by dB below full scale
 
-    def hear(self, samples: npt.NDArray[np.int16], rate: int) -> None:
+    def add(self, samples: npt.NDArray[np.int16], rate: int) -> None:
         """Any number of samples, as they are played; the rest of a window counts as one."""
         step = int(rate * WINDOW) // _PARTS
         parts = np.pad(samples, (0, -len(samples) % (step * _PARTS))).astype(np.float32).reshape(-1, _PARTS, step)
@@ -41,13 +41,13 @@ class LevelMeter:
             return Loudness(float(SILENT), 0.0, silent=True)
         loud = -int(below[min(2, below.size // 20)])  # a single bang is not the recording's level
         quiet = -int(below[int(below.size * 0.9)])
-        apart = loud - quiet >= _DISTINCT
-        least = max(_NOTHING, round(quiet + (loud - quiet) / 3)) if apart else _NOTHING
-        audible = float(self._windows[: -least + 1].sum()) * WINDOW
-        return Loudness(float(loud), min(audible, seconds), silent=-int(below[0]) <= _DITHER)
+        distinct = loud - quiet >= _MIN_CONTRAST
+        threshold = max(_INAUDIBLE, round(quiet + (loud - quiet) / 3)) if distinct else _INAUDIBLE
+        audible = float(self._windows[: -threshold + 1].sum()) * WINDOW
+        return Loudness(float(loud), min(audible, seconds), silent=-int(below[0]) <= _DITHER_LEVEL)
 
 
-@crosses
+@transferable
 @dataclass(frozen=True, slots=True)
 class Loudness:
     """`level`: dB below full scale of its loud parts; `audible`: seconds that stand out from the background;

@@ -27,17 +27,17 @@ class Timeline:
 
         `start`: what its stamp says, in seconds from the recording's start (None: it has none).
         """
-        ahead = 0.0 if start is None else start - self._offset - self.end
-        if -_OVERLAP <= ahead < -_JITTER:
+        offset = 0.0 if start is None else start - self._offset - self.end
+        if -_OVERLAP <= offset < -_JITTER:
             return None
-        gap = ahead if self._can_be(ahead) else 0.0
-        if abs(ahead) > _JITTER and not gap:
-            self._offset += ahead
+        gap = offset if self._is_plausible(offset) else 0.0
+        if abs(offset) > _JITTER and not gap:
+            self._offset += offset
             self.jumps += 1
         self.filled += gap
         self.end += gap + length
         return gap
 
-    def _can_be(self, gap: float) -> bool:
+    def _is_plausible(self, gap: float) -> bool:
         within = not self.length or self.end + gap <= self.length + _SLACK
         return _JITTER < gap <= _LONGEST_GAP and within

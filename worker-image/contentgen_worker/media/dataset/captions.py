@@ -13,15 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from contentgen_contract.resources.spec import CaptionFact, Captions
-from contentgen_worker.media.decode.stills import decoded
+from contentgen_worker.media.decode.stills import decode_pictures
 from contentgen_worker.media.select.choose import PictureCandidate
 
 _TRIGGER = "[trigger]"
-_LONGEST = 300  # characters of what a model says; some repeat themselves for ever
+_MAX_DESCRIPTION = 300  # characters of what a model says; some repeat themselves for ever
 # The face's height in the picture's: a head and shoulders fill it from about a third, a whole figure is seven heads.
 _FRAMINGS = ((0.33, "close-up"), (0.17, "medium shot"), (0.0, "wide shot"))
 _DARK, _BRIGHT = 60, 185  # mean luma
-_MOVING, _STEADY = 3.0, 1.0  # mean change of luma from frame to frame: of the camera, or of what fills the picture
+_MOVING, _STILL = 3.0, 1.0  # mean change of luma from frame to frame: of the camera, or of what fills the picture
 _THIRDS = ("beginning", "middle", "end")
 
 
@@ -50,48 +50,50 @@ class Describer(Protocol):
         """What is in it, in a few words. `picture`: height x width x RGB."""
 
 
-def caption(template: str, trigger: str, facts: Sequence[CaptionFact], look: PictureFacts, seen: str = "") -> str:
-    """One line. `seen`: what a Describer said."""
-    text = _plain(template.replace(_TRIGGER, trigger))
+def caption(
+    template: str, trigger: str, facts: Sequence[CaptionFact], picture: PictureFacts, description: str = ""
+) -> str:
+    """One line. `description`: what a Describer said."""
+    text = _printable(template.replace(_TRIGGER, trigger))
     if trigger not in text:  # the spec asks for [trigger] in the template; a training without it would be for nothing
         text = f"{trigger}, {text}"
-    said = (_SAYINGS[fact](look) for fact in CaptionFact if fact in facts)
-    return ", ".join(filter(None, (text, _plain(seen)[:_LONGEST].rstrip(" ,."), *said)))
+    facts_text = (_DESCRIPTIONS[fact](picture) for fact in CaptionFact if fact in facts)
+    return ", ".join(filter(None, (text, _printable(description)[:_MAX_DESCRIPTION].rstrip(" ,."), *facts_text)))
 
 
-def written(
+def make_captions(
     kept: Sequence[PictureCandidate], captions: Captions, trigger: str, seconds: float, describer: Describer | None
 ) -> tuple[str, ...]:
     """The captions of pictures from a video of so many seconds."""
     paths = [each.path for each in kept]
-    seen = map(describer.describe, decoded(paths)) if describer else repeat("", len(paths))
+    descriptions = map(describer.describe, decode_pictures(paths)) if describer else repeat("", len(paths))
     return tuple(
-        caption(captions.template, trigger, captions.facts, PictureFacts.of(each, seconds), said)
-        for each, said in zip(kept, seen, strict=True)
+        caption(captions.template, trigger, captions.facts, PictureFacts.of(each, seconds), text)
+        for each, text in zip(kept, descriptions, strict=True)
     )
 
 
-def _framing(look: PictureFacts) -> str:
-    return next((name for least, name in _FRAMINGS if look.face > least), "")
+def _framing(picture: PictureFacts) -> str:
+    return next((name for least, name in _FRAMINGS if picture.face > least), "")
 
 
-def _brightness(look: PictureFacts) -> str:
-    if look.luma < _DARK:
+def _brightness(picture: PictureFacts) -> str:
+    if picture.luma < _DARK:
         return "dark"
-    return "bright" if look.luma > _BRIGHT else ""
+    return "bright" if picture.luma > _BRIGHT else ""
 
 
-def _motion(look: PictureFacts) -> str:
-    if look.motion > _MOVING:
+def _motion(picture: PictureFacts) -> str:
+    if picture.motion > _MOVING:
         return "in motion"
-    return "still" if look.motion < _STEADY else ""
+    return "still" if picture.motion < _STILL else ""
 
 
-def _position(look: PictureFacts) -> str:
-    return f"{_THIRDS[min(int(look.position * 3), 2)]} of the video"
+def _position(picture: PictureFacts) -> str:
+    return f"{_THIRDS[min(int(picture.position * 3), 2)]} of the video"
 
 
-_SAYINGS = {
+_DESCRIPTIONS = {
     CaptionFact.FRAMING: _framing,
     CaptionFact.BRIGHTNESS: _brightness,
     CaptionFact.MOTION: _motion,
@@ -99,6 +101,6 @@ _SAYINGS = {
 }
 
 
-def _plain(text: str) -> str:
+def _printable(text: str) -> str:
     """One line of printable text."""
     return re.sub(r"\s+", " ", "".join(c if c.isprintable() else " " for c in text)).strip()

@@ -13,14 +13,20 @@ from PIL import Image
 
 from contentgen_worker.files import JPEG, JSON, TEXT, Output
 from contentgen_worker.media.dataset.contact_sheet import Cell, LeftOut, clock, contact_sheet, picture_width
-from contentgen_worker.media.decode.stills import decoded
-from contentgen_worker.media.select.choose import PictureCandidate, PictureVerdict, Rejection, evenly, tally
+from contentgen_worker.media.decode.stills import decode_pictures
+from contentgen_worker.media.select.choose import (
+    PictureCandidate,
+    PictureVerdict,
+    Rejection,
+    count_rejections,
+    sample_evenly,
+)
 from contentgen_worker.media.shots.shots import Shot
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # so that the same pictures make the same zip
-_GREY = 48  # pictures on the sheet that were left out
-_GREY_WIDTH = 128  # pixels
-_IN_WORDS = {
+_REJECTED_ON_SHEET = 48  # pictures on the sheet that were left out
+_REJECTED_WIDTH = 128  # pixels
+_LABELS = {
     Rejection.TOO_DARK: "too dark",
     Rejection.TOO_BRIGHT: "too bright",
     Rejection.LOW_CONTRAST: "low contrast",
@@ -34,7 +40,7 @@ _IN_WORDS = {
     Rejection.DUPLICATE: "duplicate",
     Rejection.OVER_MAXIMUM: "over maximum",
 }
-_MEASURED = {
+_FIGURE_NAMES = {
     Rejection.TOO_DARK: "luma",
     Rejection.TOO_BRIGHT: "luma",
     Rejection.LOW_CONTRAST: "contrast",
@@ -58,7 +64,7 @@ class Judged:
     @property
     def rejected(self) -> dict[str, int]:
         """How many were left out, by reason."""
-        return tally(self.verdicts)
+        return count_rejections(self.verdicts)
 
     @property
     def last_resort(self) -> int:
@@ -86,7 +92,7 @@ def build(judged: Judged, shots: Sequence[Shot], captions: Sequence[str]) -> tup
         Output.of_bytes(f"captions/{number}.txt", TEXT, text)
         for (number, _), text in zip(_numbered(judged), texts, strict=True)
     ]
-    return (*images, *sidecars, Output.of_bytes("dataset.json", JSON, index_of(judged, shots, captions).encode()))
+    return (*images, *sidecars, Output.of_bytes("dataset.json", JSON, make_index(judged, shots, captions).encode()))
 
 
 def bundle(judged: Judged, captions: Sequence[str], heading: Heading, scratch: Path) -> tuple[Output, ...]:
@@ -94,7 +100,7 @@ def bundle(judged: Judged, captions: Sequence[str], heading: Heading, scratch: P
     texts = [caption.encode() for caption in captions]
     archive = Output.of_path("dataset.zip", "application/zip", _zip(_numbered(judged), texts, scratch / "dataset.zip"))
     sheet = scratch / "preview.jpg"
-    preview_of(judged, captions, heading.title, heading.lines).save(sheet, "JPEG", quality=88)
+    make_preview(judged, captions, heading.title, heading.lines).save(sheet, "JPEG", quality=88)
     return archive, Output.of_path("preview.jpg", JPEG, sheet)
 
 
@@ -102,7 +108,7 @@ def _numbered(judged: Judged) -> list[tuple[str, PictureCandidate]]:
     return [(f"{number:04}", candidate) for number, candidate in enumerate(judged.kept, 1)]
 
 
-def index_of(judged: Judged, shots: Sequence[Shot], captions: Sequence[str]) -> str:
+def make_index(judged: Judged, shots: Sequence[Shot], captions: Sequence[str]) -> str:
     """dataset.json: the shots; where each picture is from, its figures and caption; why each other one was left out."""
     caption, number = iter(captions), 0
     images: list[dict[str, object]] = []
@@ -112,14 +118,14 @@ def index_of(judged: Judged, shots: Sequence[Shot], captions: Sequence[str]) -> 
             number += 1
             entry: dict[str, object] = {"file": f"images/{number:04}.jpg", "caption": next(caption)}
             entry |= {"width": candidate.width, "height": candidate.height, **_figures(candidate)}
-            images.append(entry | ({"lastResort": _why(verdict, judged)} if verdict.last_resort else {}))
+            images.append(entry | ({"lastResort": _rejection(verdict, judged)} if verdict.last_resort else {}))
         else:
-            rejected.append(_why(verdict, judged) | _figures(candidate))
-    taken = [{"number": each.number, "start": round(each.start, 3), "end": round(each.end, 3)} for each in shots]
-    return json.dumps({"images": images, "rejected": rejected, "shots": taken}, indent=1, ensure_ascii=False)
+            rejected.append(_rejection(verdict, judged) | _figures(candidate))
+    shot_entries = [{"number": each.number, "start": round(each.start, 3), "end": round(each.end, 3)} for each in shots]
+    return json.dumps({"images": images, "rejected": rejected, "shots": shot_entries}, indent=1, ensure_ascii=False)
 
 
-def _why(verdict: PictureVerdict, judged: Judged) -> dict[str, object]:
+def _rejection(verdict: PictureVerdict, judged: Judged) -> dict[str, object]:
     figures = {"figure": verdict.figure, "limit": verdict.limit}
     like = {"likeSeconds": round(judged.candidates[verdict.like].seconds, 3)} if verdict.like is not None else {}
     return {"reason": verdict.reason, **{k: round(v, 3) for k, v in figures.items() if v is not None}, **like}
@@ -155,51 +161,51 @@ def _zip(numbered: Sequence[tuple[str, PictureCandidate]], captions: Sequence[by
     return path
 
 
-def preview_of(judged: Judged, captions: Sequence[str], title: str, lines: Sequence[str]) -> Image.Image:
+def make_preview(judged: Judged, captions: Sequence[str], title: str, lines: Sequence[str]) -> Image.Image:
     """preview.jpg: every picture with its caption, unless all have the same, and some of those left out, in grey."""
     kept = [(candidate, verdict) for candidate, verdict in judged.pairs() if verdict.kept]
     width = picture_width(len(kept))
-    varied = len(set(captions)) > 1
-    small = _thumbnails([candidate.path for candidate, _ in kept], width)
+    captions_differ = len(set(captions)) > 1
+    thumbnails = _thumbnails([candidate.path for candidate, _ in kept], width)
     cells = [
         Cell(
             picture,
             f"{clock(candidate.seconds)} · shot {candidate.shot}",
-            caption if varied else "",
-            _IN_WORDS[verdict.reason] if verdict.reason else "",
+            caption if captions_differ else "",
+            _LABELS[verdict.reason] if verdict.reason else "",
         )
-        for (candidate, verdict), caption, picture in zip(kept, captions, small, strict=True)
+        for (candidate, verdict), caption, picture in zip(kept, captions, thumbnails, strict=True)
     ]
     return contact_sheet(title, lines, cells, _left_out(judged))
 
 
 def _left_out(judged: Judged) -> LeftOut | None:
-    others = [(each, verdict) for each, verdict in judged.pairs() if not verdict.kept and verdict.reason is not None]
-    if not others:
+    rejected = [(each, verdict) for each, verdict in judged.pairs() if not verdict.kept and verdict.reason is not None]
+    if not rejected:
         return None
-    some = evenly(others, _GREY)
-    counts = " · ".join(f"{_IN_WORDS[Rejection(reason)]} {count}" for reason, count in _most_first(judged.rejected))
-    which = f", {len(some)} of them here" if len(some) < len(others) else ""
+    some = sample_evenly(rejected, _REJECTED_ON_SHEET)
+    counts = " · ".join(f"{_LABELS[Rejection(reason)]} {count}" for reason, count in _by_count(judged.rejected))
+    shown_count = f", {len(some)} of them here" if len(some) < len(rejected) else ""
     cells = [
-        Cell(picture, _IN_WORDS[verdict.reason], _when(judged, each, verdict))
+        Cell(picture, _LABELS[verdict.reason], _rejected_caption(judged, each, verdict))
         for (each, verdict), picture in zip(
-            some, _thumbnails([each.path for each, _ in some], _GREY_WIDTH), strict=True
+            some, _thumbnails([each.path for each, _ in some], _REJECTED_WIDTH), strict=True
         )
         if verdict.reason is not None
     ]
-    return LeftOut(f"{len(others)} left out{which}: {counts}", cells)
+    return LeftOut(f"{len(rejected)} left out{shown_count}: {counts}", cells)
 
 
-def _most_first(counts: dict[str, int]) -> list[tuple[str, int]]:
+def _by_count(counts: dict[str, int]) -> list[tuple[str, int]]:
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
-def _when(judged: Judged, candidate: PictureCandidate, verdict: PictureVerdict) -> str:
+def _rejected_caption(judged: Judged, candidate: PictureCandidate, verdict: PictureVerdict) -> str:
     if verdict.like is not None:
         return f"{clock(candidate.seconds)} as {clock(judged.candidates[verdict.like].seconds)}"
-    unit = _MEASURED.get(verdict.reason) if verdict.reason else None
+    unit = _FIGURE_NAMES.get(verdict.reason) if verdict.reason else None
     return f"{clock(candidate.seconds)} · {unit} {verdict.figure:.3g}" if unit else clock(candidate.seconds)
 
 
 def _thumbnails(paths: Sequence[Path], width: int) -> list[Image.Image]:
-    return [Image.fromarray(pixels) for pixels in decoded(paths, width)]
+    return [Image.fromarray(pixels) for pixels in decode_pictures(paths, width)]

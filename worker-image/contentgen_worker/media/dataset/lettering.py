@@ -4,19 +4,19 @@ from functools import lru_cache
 
 from PIL import Image, ImageDraw, ImageFont
 
-_DOTS = "..."
-_WORDS = 4096  # kept
+_ELLIPSIS = "..."
+_CACHED_WORDS = 4096  # kept
 
 
 def write(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, size: int, colour: str) -> None:
     """A line from this left upper corner on; `size` in pixels."""
     left, top = place
     for word in text.split():
-        draw.bitmap((left, top), _drawn(word, size), fill=colour)
+        draw.bitmap((left, top), _draw_word(word, size), fill=colour)
         left += width(word, size) + _space(size)
 
 
-@lru_cache(_WORDS)
+@lru_cache(_CACHED_WORDS)
 def width(text: str, size: int) -> int:
     """Of a line, in pixels."""
     words = text.split()
@@ -30,12 +30,12 @@ def fitted(text: str, size: int, room: int) -> str:
     if width(text, size) <= room:
         return text
     words = text.split()
-    while len(words) > 1 and width(" ".join(words) + _DOTS, size) > room:
+    while len(words) > 1 and width(" ".join(words) + _ELLIPSIS, size) > room:
         words.pop()
     text = " ".join(words)
-    while text and width(text + _DOTS, size) > room:
+    while text and width(text + _ELLIPSIS, size) > room:
         text = text[:-1]
-    return text + _DOTS
+    return text + _ELLIPSIS
 
 
 def wrapped(text: str, size: int, room: int) -> list[str]:
@@ -45,8 +45,8 @@ def wrapped(text: str, size: int, room: int) -> list[str]:
     return [fitted(" ".join(part), size, room) for part in (words[:first], words[first:]) if part]
 
 
-@lru_cache(_WORDS)
-def _drawn(word: str, size: int) -> Image.Image:
+@lru_cache(_CACHED_WORDS)
+def _draw_word(word: str, size: int) -> Image.Image:
     image = Image.new("L", (width(word, size) + size // 2, size * 3 // 2))
     ImageDraw.Draw(image).text((0, 0), word, 255, _font(size))
     return image

@@ -21,14 +21,14 @@ from contentgen_contract.resources.spec import CaptionEngine
 from contentgen_worker.errors import NoVisionModel
 from contentgen_worker.media.dataset.captions import Describer
 
-_MOST_TOKENS = 40
+_MAX_TOKENS = 40
 _NAMES = ("{}_model_quantized.onnx", "{}_model.onnx")
 _GRID = 224  # pixels; ViT's
 _HALF = (0.5, 0.5, 0.5)
 
 
 @dataclass(frozen=True, slots=True)
-class _Input:
+class _EncoderInput:
     """What the encoder takes: size in pixels, and how colours are scaled."""
 
     height: int
@@ -38,7 +38,7 @@ class _Input:
     deviation: tuple[float, ...]
 
     @classmethod
-    def read(cls, config: dict[str, Any]) -> "_Input":
+    def read(cls, config: dict[str, Any]) -> "_EncoderInput":
         size = config.get("size", _GRID)
         height, width = (size["height"], size["width"]) if isinstance(size, dict) else (size, size)
         mean, deviation = tuple(config.get("image_mean", _HALF)), tuple(config.get("image_std", _HALF))
@@ -67,11 +67,11 @@ class VisionModel:
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = 1
             self._encoder, self._decoder = (
-                onnxruntime.InferenceSession(str(_found(folder, part)), options, ["CPUExecutionProvider"])
+                onnxruntime.InferenceSession(str(_model_file(folder, part)), options, ["CPUExecutionProvider"])
                 for part in ("encoder", "decoder")
             )
             self._vocabulary = _Vocabulary(json.loads((folder / "tokenizer.json").read_text()))
-            self._input = _Input.read(_json(folder / "preprocessor_config.json"))
+            self._input = _EncoderInput.read(_json(folder / "preprocessor_config.json"))
             config = _json(folder / "config.json") | _json(folder / "generation_config.json")
             self._start, self._end = _token(config, "decoder_start"), _token(config, "eos")
         except Exception as error:  # noqa: BLE001 - each of the libraries has its own ways to say no
@@ -81,12 +81,12 @@ class VisionModel:
         """What is in the picture (height x width x RGB): each next word the likeliest."""
         states = self._encoder.run(None, {self._encoder.get_inputs()[0].name: self._input.of(picture)})[0]
         tokens = [self._start]
-        while len(tokens) <= _MOST_TOKENS:
-            given = {"input_ids": np.array([tokens], np.int64), "encoder_hidden_states": states}
-            likely = int(np.argmax(self._decoder.run(["logits"], given)[0][0, -1]))
-            if likely == self._end:
+        while len(tokens) <= _MAX_TOKENS:
+            inputs = {"input_ids": np.array([tokens], np.int64), "encoder_hidden_states": states}
+            token = int(np.argmax(self._decoder.run(["logits"], inputs)[0][0, -1]))
+            if token == self._end:
                 break
-            tokens.append(likely)
+            tokens.append(token)
         return self._vocabulary.text(tokens[1:])
 
 
@@ -109,9 +109,9 @@ class _Vocabulary:
 
 def _bytes() -> dict[str, int]:
     """GPT-2 writes each byte as a letter: itself where that can be seen, else one after U+0100."""
-    seen = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    unseen = [byte for byte in range(256) if byte not in seen]
-    return {chr(byte): byte for byte in seen} | {chr(256 + index): byte for index, byte in enumerate(unseen)}
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(256 + index): byte for index, byte in enumerate(others)}
 
 
 _BYTES = _bytes()
@@ -122,7 +122,7 @@ def describer_for(engine: CaptionEngine, folder: Path) -> Describer | None:
     return VisionModel(folder) if engine is CaptionEngine.VISION else None
 
 
-def _found(folder: Path, part: str) -> Path:
+def _model_file(folder: Path, part: str) -> Path:
     names = [place / name.format(part) for name in _NAMES for place in (folder, folder / "onnx")]
     return next((path for path in names if path.exists()), names[-1])
 

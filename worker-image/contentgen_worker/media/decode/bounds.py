@@ -10,7 +10,7 @@ from contentgen_worker.media.sandbox.confinement import ChildLimits
 _CGROUP = Path("/sys/fs/cgroup")
 _MEMINFO = Path("/proc/meminfo")
 _RESERVE = 512 << 20  # for us, and for the server that children are forked from
-_LEAST, _MOST = 512 << 20, 8 << 30  # of one child
+_MIN_CHILD_BYTES, _MAX_CHILD_BYTES = 512 << 20, 8 << 30  # of one child
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,12 @@ class MediaLimits:
         if count > self.frames:
             raise BeyondLimits(f"it has more than {self.frames} frames; cut it, or lower its frame rate")
 
-    def child_limits(self, *files: Path | MediaSource, beside: int = 1) -> ChildLimits:
+    def child_limits(self, *files: Path | MediaSource, children: int = 1) -> ChildLimits:
         """Of a child that reads these files and writes none, where so many of them are at work at once: the pod's
         memory is shared among them, so that one that wants too much ends alone."""
-        share = (self.memory_bytes - _RESERVE) // beside
+        share = (self.memory_bytes - _RESERVE) // children
         paths = tuple(path for file in files for path in files_of(file))
-        return ChildLimits(min(max(share, _LEAST), _MOST), self.cpu_seconds, paths)
+        return ChildLimits(min(max(share, _MIN_CHILD_BYTES), _MAX_CHILD_BYTES), self.cpu_seconds, paths)
 
 
 def pod_memory(cgroup: Path = _CGROUP, meminfo: Path = _MEMINFO) -> int:

@@ -16,7 +16,7 @@ from av.stream import Discard
 from av.video.stream import VideoStream
 
 from contentgen_worker.errors import Unsupported
-from contentgen_worker.media.codec import crosses
+from contentgen_worker.media.codec import transferable
 from contentgen_worker.media.decode.bounds import MediaLimits
 from contentgen_worker.media.decode.probe import is_cover
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 BROKEN_PACKETS = 1000
 """A stream with more is given up."""
 
-UNSEEN = {"skip_loop_filter": "noref"}
+FAST_DECODE_OPTIONS = {"skip_loop_filter": "noref"}
 """A tenth of H.264's work is smoothing block edges. Frames that no other builds on are looked at, small, and not
 taken."""
 
 _SLACK = 60.0  # seconds that a recording may be longer than its header says
-_FRAME = 1 / 25  # seconds; where the file names no rate
+_DEFAULT_FRAME = 1 / 25  # seconds; where the file names no rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class DecodedFrame:
     image: av.VideoFrame
 
 
-@crosses
+@transferable
 @dataclass(frozen=True, slots=True)
 class Segment:
     """A run of groups of pictures, in the track's own stamps: its first keyframe and the first of the next.
@@ -72,25 +72,25 @@ class Clock:
         self._base = stream.start_time or 0
         self._unit = float(stream.time_base or 0)
         rate = stream.average_rate or stream.guessed_rate
-        self._frame = 1 / float(rate) if rate else _FRAME
-        self._latest = length + _SLACK if length > 0 else float("inf")
+        self._frame = 1 / float(rate) if rate else _DEFAULT_FRAME
+        self._max_seconds = length + _SLACK if length > 0 else float("inf")
         self._offset = 0.0
         self._last: float | None = None
 
     def seconds(self, stamp: int | None) -> float:
         """The second of the next frame; where its stamp is no good, a frame after the one before."""
-        second = self._second(stamp)
-        if self._last is not None and second < self._last:
-            self._offset += self._last + self._frame - second  # the stamps began anew
-            second = self._last + self._frame
-        self._last = second
-        return second
+        seconds = self._second(stamp)
+        if self._last is not None and seconds < self._last:
+            self._offset += self._last + self._frame - seconds  # the stamps began anew
+            seconds = self._last + self._frame
+        self._last = seconds
+        return seconds
 
     def _second(self, stamp: int | None) -> float:
         if stamp is not None:
-            second = (stamp - self._base) * self._unit
-            if second <= self._latest:
-                return max(0.0, second + self._offset)
+            seconds = (stamp - self._base) * self._unit
+            if seconds <= self._max_seconds:
+                return max(0.0, seconds + self._offset)
         return 0.0 if self._last is None else self._last + self._frame
 
 
@@ -122,10 +122,10 @@ def frames(
     Raises BeyondLimits, or Unsupported for a stream that is broken throughout."""
     stream = video_stream(container)
     stream.thread_count, stream.thread_type = threads, "AUTO"
-    stream.codec_context.options = UNSEEN
+    stream.codec_context.options = FAST_DECODE_OPTIONS
     stream.codec_context.skip_frame = skip.value
     clock = Clock(stream, (container.duration or 0) / av.time_base)
-    for number, image in enumerate(_within(_decoded(container, stream, segment), segment), 1):
+    for number, image in enumerate(_trim_to_segment(_decode(container, stream, segment), segment), 1):
         bounds.check_frames(number)
         bounds.check_pixels(image.width, image.height)
         seconds = clock.seconds(image.pts)
@@ -136,32 +136,32 @@ def frames(
 _REFERENCES = frozenset({1, 2})  # AV_PICTURE_TYPE_I and _P
 
 
-def _within(images: Iterator[tuple[av.VideoFrame, bool]], segment: Segment) -> Iterator[av.VideoFrame]:
+def _trim_to_segment(images: Iterator[tuple[av.VideoFrame, bool]], segment: Segment) -> Iterator[av.VideoFrame]:
     """Without the pictures before the first keyframe, which an open group leaves broken, and those of the next."""
-    begun = segment.start is None
-    for image, last in images:
-        begun = begun or image.pts is None or image.pts >= (segment.start or 0)
-        if last and image.pts is not None and segment.end is not None and image.pts >= segment.end:
+    started = segment.start is None
+    for image, met_next in images:
+        started = started or image.pts is None or image.pts >= (segment.start or 0)
+        if met_next and image.pts is not None and segment.end is not None and image.pts >= segment.end:
             return
-        if begun:
+        if started:
             yield image
 
 
-def _decoded(container: InputContainer, stream: VideoStream, segment: Segment) -> Iterator[tuple[av.VideoFrame, bool]]:
+def _decode(container: InputContainer, stream: VideoStream, segment: Segment) -> Iterator[tuple[av.VideoFrame, bool]]:
     """Each picture, and whether the next segment's keyframe has been met by then."""
-    last, broken = False, 0
+    met_next, broken = False, 0
     for packet in packets(container, stream, segment):
-        last = last or ends(packet, segment)
+        met_next = met_next or starts_next_segment(packet, segment)
         try:
             for image in packet.decode():
-                yield image, last
+                yield image, met_next
         except av.error.InvalidDataError:
             broken += 1
             if broken > BROKEN_PACKETS:
                 raise Unsupported("its pictures can't be decoded; it may be damaged") from None
 
 
-def ends(packet: "Packet", segment: Segment) -> bool:
+def starts_next_segment(packet: "Packet", segment: Segment) -> bool:
     """Whether it is the next segment's first keyframe, or a later one."""
     return segment.end is not None and packet.is_keyframe and (packet.pts or 0) >= segment.end
 
@@ -171,13 +171,13 @@ def packets(container: InputContainer, stream: VideoStream, segment: Segment) ->
     if segment.seek is None:
         return container.demux(stream)
     container.seek(segment.seek, stream=stream)
-    found = container.demux(stream)
-    return chain(_first(found, segment), found)
+    demuxed = container.demux(stream)
+    return chain(_seek_first(demuxed, segment), demuxed)
 
 
-def _first(found: "Iterator[Packet]", segment: Segment) -> "Iterator[Packet]":
+def _seek_first(demuxed: "Iterator[Packet]", segment: Segment) -> "Iterator[Packet]":
     """The segment's first keyframe; a seek may land before it."""
-    for packet in found:
+    for packet in demuxed:
         if packet.is_keyframe and packet.pts is not None and packet.pts >= (segment.start or 0):
             yield packet
             return

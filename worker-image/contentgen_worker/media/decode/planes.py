@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 Plane = npt.NDArray[np.uint8]
-_LONGEST = 256
+_LONGEST_SIDE = 256
 _MULTIPLE = 16  # of both sides, so that blocks of 8x8 fit in all planes
 _PLANAR = frozenset({"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p"})
 
@@ -57,7 +57,7 @@ class Shape:
     @classmethod
     def of(cls, width: int, height: int) -> "Shape":
         """The shape for frames of this size, in pixels."""
-        factor = _LONGEST / max(width, height)
+        factor = _LONGEST_SIDE / max(width, height)
         return cls(*(max(1, round(side * factor / _MULTIPLE)) * _MULTIPLE for side in (width, height)))
 
     def shrink(self, image: av.VideoFrame) -> Planes:

@@ -16,7 +16,7 @@ from av.container import InputContainer
 from av.stream import Disposition, Stream
 
 from contentgen_worker.errors import DecoderCrashed, NoVideoTrack, Unsupported
-from contentgen_worker.media.codec import crosses
+from contentgen_worker.media.codec import transferable
 from contentgen_worker.media.decode.bounds import MediaLimits
 from contentgen_worker.media.decode.source import MediaSource, SourceFile
 from contentgen_worker.media.sandbox.isolation import spawn
@@ -29,12 +29,12 @@ AUDIO_CODECS = frozenset(
     {"aac", "mp3", "mp3float", "mp2", "mp2float", "opus", "libopus", "vorbis", "flac", "alac", "ac3", "eac3"}
     | {"pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_f32le", "pcm_u8", "pcm_mulaw", "pcm_alaw"}
 )
-_MOST_STREAMS = 64
-_LOOKING_SECONDS = 60  # of CPU; 12 hours of a film take one
+_MAX_STREAMS = 64
+_PROBE_CPU_SECONDS = 60  # of CPU; 12 hours of a film take one
 _ACCEPTED = "MP4/MOV, Matroska/WebM, MPEG-TS, Ogg, WAV, MP3, FLAC or AAC"
 
 
-@crosses
+@transferable
 @dataclass(frozen=True)
 class Recording:
     """A file that was opened; `seconds` is what it says of itself (0: nothing), `width` 0 without pictures."""
@@ -61,34 +61,34 @@ class Recording:
 
 
 @contextmanager
-def opened(source: Path | MediaSource) -> Iterator[InputContainer]:
+def open_media(source: Path | MediaSource) -> Iterator[InputContainer]:
     """The file, opened; one that is still coming is read as it comes. Raises Unsupported where it is nothing on the
     list, or breaks while it is read."""
     options = {
         "protocol_whitelist": "file",
         "format_whitelist": ",".join(FORMATS),
         "codec_whitelist": ",".join(sorted(VIDEO_CODECS | AUDIO_CODECS)),
-        "max_streams": str(_MOST_STREAMS),
+        "max_streams": str(_MAX_STREAMS),
     }
     try:
-        with _readable(source) as file, av.open(file, "r", container_options=options) as container:
+        with _open_source(source) as file, av.open(file, "r", container_options=options) as container:
             yield container
     except (av.error.FFmpegError, UnicodeDecodeError) as error:
-        raise Unsupported(f"not readable as {_ACCEPTED} ({_text(error)}): {_guess(source)}") from None
+        raise Unsupported(f"not readable as {_ACCEPTED} ({_error_text(error)}): {_hint(source)}") from None
 
 
 @contextmanager
-def _readable(source: Path | MediaSource) -> Iterator[str | SourceFile]:
-    if isinstance(source, MediaSource) and not source.whole:
+def _open_source(source: Path | MediaSource) -> Iterator[str | SourceFile]:
+    if isinstance(source, MediaSource) and not source.complete:
         with source.open() as file:
             yield file
     else:
         yield str(source.path if isinstance(source, MediaSource) else source)
 
 
-_GUESSES = tuple(
-    (re.compile(pattern, re.IGNORECASE | re.DOTALL), guess)
-    for pattern, guess in (
+_HINTS = tuple(
+    (re.compile(pattern, re.IGNORECASE | re.DOTALL), hint)
+    for pattern, hint in (
         (
             rb"\s*<(!doctype\s+html|html|head|body)\b",
             "it is a web page (HTML); give the address of the file itself, one that needs no log-in",
@@ -104,59 +104,59 @@ _GUESSES = tuple(
 )
 
 
-def _guess(source: Path | MediaSource) -> str:
+def _hint(source: Path | MediaSource) -> str:
     """What a file that can't be opened looks like; none of its content is shown."""
     with source.open() if isinstance(source, MediaSource) else source.open("rb") as file:
         start = file.read(512)
-    for pattern, guess in _GUESSES:
+    for pattern, hint in _HINTS:
         if pattern.match(start):
-            return guess
+            return hint
     if start.isascii() and not re.search(rb"[\x00-\x08\x0e-\x1f]", start):
         return "it is text"
     return "it may be damaged or cut off"
 
 
-def _text(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     return str(getattr(error, "strerror", "") or type(error).__name__)
 
 
 def probe(source: Path | MediaSource, bounds: MediaLimits) -> Recording:
     """What the file is. Raises Unsupported, BeyondLimits, or DecoderCrashed."""
-    limits = replace(bounds.child_limits(source), cpu_seconds=min(_LOOKING_SECONDS, bounds.cpu_seconds))
-    with spawn(look, source, bounds, limits=limits) as child:
+    limits = replace(bounds.child_limits(source), cpu_seconds=min(_PROBE_CPU_SECONDS, bounds.cpu_seconds))
+    with spawn(send_recording, source, bounds, limits=limits) as child:
         for recording in child.messages():
             if isinstance(recording, Recording):
-                return _within(recording, bounds)
+                return _check_limits(recording, bounds)
     raise DecoderCrashed("the decoder ended without a word")
 
 
-def look(send: Callable[[object], None], source: Path | MediaSource, bounds: MediaLimits) -> None:
+def send_recording(send: Callable[[object], None], source: Path | MediaSource, bounds: MediaLimits) -> None:
     """Child: sends the Recording."""
-    with opened(source) as container:
+    with open_media(source) as container:
         video = next((stream for stream in container.streams.video if not is_cover(stream.disposition)), None)
         audio = next(iter(container.streams.audio), None)
         recording = Recording(
-            seconds=stated_seconds(container),
+            seconds=stated_duration(container),
             width=video.codec_context.width if video and video.codec_context else 0,
             height=video.codec_context.height if video and video.codec_context else 0,
             video_codec=codec_name(video) if video else "",
             audio_codec=codec_name(audio) if audio else "",
             fps=float(video.guessed_rate or 0) if video else 0.0,
         )
-    send(_within(recording, bounds))
+    send(_check_limits(recording, bounds))
 
 
-def _within(recording: Recording, bounds: MediaLimits) -> Recording:
+def _check_limits(recording: Recording, bounds: MediaLimits) -> Recording:
     """The same. Raises BeyondLimits; both the child and its parent ask, since the child may have been broken into."""
     bounds.check_duration(recording.seconds)
     bounds.check_pixels(recording.width, recording.height)
     return recording
 
 
-def stated_seconds(container: InputContainer) -> float:
+def stated_duration(container: InputContainer) -> float:
     """How long an opened file says it lasts (0: nothing). Matroska says when it ends, wherever it begins."""
-    begin = container.start_time or 0 if "matroska" in container.format.name else 0
-    return max((container.duration or 0) - max(begin, 0), 0) / av.time_base
+    start = container.start_time or 0 if "matroska" in container.format.name else 0
+    return max((container.duration or 0) - max(start, 0), 0) / av.time_base
 
 
 def codec_name(stream: Stream) -> str:

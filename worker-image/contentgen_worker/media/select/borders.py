@@ -14,9 +14,9 @@ from contentgen_worker.media.decode.planes import Plane
 _BLACK = 36  # luma as decoded: black is 16 (or 0), and encoders make some noise of it
 _FLAT = 3.0  # standard deviation of luma along a black line
 _PICTURE = 12.0  # by how much the line beside a border is brighter
-_LEAST, _MOST = 0.008, 0.4  # of the side
-_VOTES = 3
-_DISSENT = 0.1  # of the clear frames: those with subtitles or a logo in the border
+_MIN_SHARE, _MAX_SHARE = 0.008, 0.4  # of the side
+_MIN_VOTES = 3
+_DISSENTING_SHARE = 0.1  # of the clear frames: those with subtitles or a logo in the border
 _BLACK_SHARE = 0.8  # of a border's pixels in a single frame, for the same reason
 
 
@@ -45,11 +45,11 @@ class BorderFinder:
 
     def found(self) -> Borders | None:
         """What the frames so far agree on; None: no border."""
-        sides = [_agreed(votes) for votes in self._votes]
+        sides = [_consensus(votes) for votes in self._votes]
         return Borders(*sides) if any(sides) else None
 
 
-def inside(y: Plane, borders: Borders | None) -> tuple[int, int, int, int]:
+def picture_area(y: Plane, borders: Borders | None) -> tuple[int, int, int, int]:
     """Left, top, right and bottom of the picture in a full frame (right and bottom outside), in pixels."""
     height, width = y.shape
     if borders is None:
@@ -73,9 +73,9 @@ def _sides(y: Plane) -> tuple[Plane, Plane, Plane, Plane]:
     return y.T, y, y.T[::-1], y[::-1]
 
 
-def _run(lines: Plane, level: int) -> int:
+def _black_run(lines: Plane, level: int) -> int:
     """Lines before the first that is not black; -1 where that is beyond what a border may be."""
-    for part in (lines[:1], lines[: int(len(lines) * _MOST) + 1]):  # most pictures have no border at all
+    for part in (lines[:1], lines[: int(len(lines) * _MAX_SHARE) + 1]):  # most pictures have no border at all
         black = (part.mean(axis=1) <= level) & (part.std(axis=1) <= _FLAT)
         if not black.all():
             return int(np.argmin(black))
@@ -84,19 +84,21 @@ def _run(lines: Plane, level: int) -> int:
 
 def _edge(lines: Plane, level: int = _BLACK) -> float | None:
     """Where the picture begins, as a share of the lines; None where that can't be seen."""
-    run = _run(lines, level)
-    if run < 0:
+    black_lines = _black_run(lines, level)
+    if black_lines < 0:
         return None
-    outside = float(lines[max(0, run - 2) : run].mean()) if run else 16.0  # what fades into black has no edge
-    beside = lines[run : run + 3].mean(axis=1)  # a line on the border itself is partly black
-    return run / len(lines) if float(beside.max()) - outside >= _PICTURE else None
+    outside = (
+        float(lines[max(0, black_lines - 2) : black_lines].mean()) if black_lines else 16.0
+    )  # what fades into black has no edge
+    beside = lines[black_lines : black_lines + 3].mean(axis=1)  # a line on the border itself is partly black
+    return black_lines / len(lines) if float(beside.max()) - outside >= _PICTURE else None
 
 
-def _agreed(votes: list[float]) -> float:
-    if len(votes) < _VOTES:
+def _consensus(votes: list[float]) -> float:
+    if len(votes) < _MIN_VOTES:
         return 0.0
-    share = sorted(votes)[int(_DISSENT * len(votes))]
-    return share if share >= _LEAST else 0.0
+    share = sorted(votes)[int(_DISSENTING_SHARE * len(votes))]
+    return share if share >= _MIN_SHARE else 0.0
 
 
 def _black_lines(lines: Plane, share: float) -> int:

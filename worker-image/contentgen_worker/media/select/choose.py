@@ -103,17 +103,17 @@ class PictureVerdict:
 
 KEPT = PictureVerdict(kept=True)
 
-_NOTHING = 4.0  # luma, and contrast: a black, white or empty frame
+_EMPTY = 4.0  # luma, and contrast: a black, white or empty frame
 _DARK, _BRIGHT = 18.0, 240.0  # luma, where the video is usual
 _FLAT = 6.0  # contrast
 _BLURRED = 0.12  # of the video's median sharpness
 _SOFT = 0.3  # of its median sharpness for that much contrast: an even scene is not a blurred one
 _BORDER = 0.06  # of a side
 _CARD = 0.6  # of what stands out
-_USUAL = 0.3  # of a video's pictures: what so many are is how it looks
-_COLOUR = (30.0, 10.0, 10.0)  # luma, U and V: what differs by more is not alike, whatever its shapes
-_SAME = 1  # bits: the same picture once more, which is never taken
-_BACK = (  # what is taken back, in this order
+_USUAL_SHARE = 0.3  # of a video's pictures: what so many are is how it looks
+_COLOUR_TOLERANCE = (30.0, 10.0, 10.0)  # luma, U and V: what differs by more is not alike, whatever its shapes
+_IDENTICAL_BITS = 1  # bits: the same picture once more, which is never taken
+_RESTORE_ORDER = (  # what is taken back, in this order
     Rejection.BETTER_IN_SHOT,
     Rejection.BLURRED,
     Rejection.LOW_CONTRAST,
@@ -131,15 +131,15 @@ def choose(candidates: Sequence[PictureCandidate], rules: Rules) -> tuple[Pictur
     if not candidates:
         return ()
     limits = _Limits.of([each.scores for each in candidates])
-    verdicts = [_alone(each, rules, limits) for each in candidates]
+    verdicts = [_check_alone(each, rules, limits) for each in candidates]
     ranked = sorted(range(len(candidates)), key=_rank(candidates, rules))
     _select(candidates, ranked, rules, verdicts)
-    _thin(candidates, rules, verdicts)
-    _take_back(candidates, ranked, rules, verdicts)
+    _thin_out(candidates, rules, verdicts)
+    _restore_rejected(candidates, ranked, rules, verdicts)
     return tuple(verdicts)
 
 
-def tally(verdicts: Iterable[PictureVerdict]) -> dict[str, int]:
+def count_rejections(verdicts: Iterable[PictureVerdict]) -> dict[str, int]:
     """How many were left out, by reason."""
     return dict(Counter(str(each.reason) for each in verdicts if not each.kept))
 
@@ -159,9 +159,9 @@ class _Limits:
     @classmethod
     def of(cls, scores: Sequence[Scores]) -> "_Limits":
         """From all candidates, but for the black and the empty ones."""
-        some = [each for each in scores if _shows_something(each)] or list(scores)
+        with_content = [each for each in scores if _has_content(each)] or list(scores)
         luma, contrast, sharpness, crisp = (
-            float(np.median([figure(each) for each in some]))
+            float(np.median([figure(each) for each in with_content]))
             for figure in (lambda s: s.luma, lambda s: s.contrast, lambda s: s.sharpness, _crispness)
         )
         return cls(
@@ -170,18 +170,18 @@ class _Limits:
             flat=min(_FLAT, contrast / 2),
             blurred=_BLURRED * sharpness,
             soft=_SOFT * crisp,
-            border=_unless_usual([each.border for each in some], _BORDER),
-            card=_unless_usual([each.card for each in some], _CARD),
+            border=_unless_usual([each.border for each in with_content], _BORDER),
+            card=_unless_usual([each.card for each in with_content], _CARD),
         )
 
 
 def _unless_usual(figures: Sequence[float], limit: float) -> float:
     above = sum(figure > limit for figure in figures)
-    return limit if above <= _USUAL * len(figures) else 1.0
+    return limit if above <= _USUAL_SHARE * len(figures) else 1.0
 
 
-def _shows_something(scores: Scores) -> bool:
-    return scores.contrast >= _NOTHING and scores.luma >= _NOTHING
+def _has_content(scores: Scores) -> bool:
+    return scores.contrast >= _EMPTY and scores.luma >= _EMPTY
 
 
 def _crispness(scores: Scores) -> float:
@@ -189,14 +189,14 @@ def _crispness(scores: Scores) -> float:
     return scores.sharpness / max(scores.contrast, 1.0) ** 2
 
 
-def _alone(candidate: PictureCandidate, rules: Rules, limits: _Limits) -> PictureVerdict:
+def _check_alone(candidate: PictureCandidate, rules: Rules, limits: _Limits) -> PictureVerdict:
     """What is wrong with a picture by itself."""
     scores = candidate.scores
     if candidate.in_transition:
         return PictureVerdict(False, Rejection.IN_TRANSITION)
     below = (
-        (Rejection.TOO_DARK, scores.luma, max(limits.dark, _NOTHING)),
-        (Rejection.LOW_CONTRAST, scores.contrast, max(limits.flat, _NOTHING)),
+        (Rejection.TOO_DARK, scores.luma, max(limits.dark, _EMPTY)),
+        (Rejection.LOW_CONTRAST, scores.contrast, max(limits.flat, _EMPTY)),
     )
     above = (
         (Rejection.TOO_BRIGHT, scores.luma, limits.bright),
@@ -217,7 +217,7 @@ def _alone(candidate: PictureCandidate, rules: Rules, limits: _Limits) -> Pictur
 def _faces(candidate: PictureCandidate, rules: Rules) -> PictureVerdict:
     if rules.faces is not FacesMode.REQUIRE:
         return KEPT
-    count = _counting(candidate, rules)
+    count = _face_count(candidate, rules)
     if count == 0:
         largest = max((face.height for face in candidate.scores.faces), default=0.0)
         return PictureVerdict(False, Rejection.NO_FACE, largest, rules.smallest_face)
@@ -226,7 +226,7 @@ def _faces(candidate: PictureCandidate, rules: Rules) -> PictureVerdict:
     return KEPT
 
 
-def _counting(candidate: PictureCandidate, rules: Rules) -> int:
+def _face_count(candidate: PictureCandidate, rules: Rules) -> int:
     return sum(face.height >= rules.smallest_face for face in candidate.scores.faces)
 
 
@@ -234,7 +234,7 @@ def _preferred(candidate: PictureCandidate, rules: Rules) -> bool:
     """Whether it has the faces that are asked for."""
     if rules.faces is FacesMode.IGNORE:
         return True
-    count = _counting(candidate, rules)
+    count = _face_count(candidate, rules)
     return count == 1 if rules.single else count > 0
 
 
@@ -252,7 +252,7 @@ def _select(
     candidates: Sequence[PictureCandidate], ranked: Sequence[int], rules: Rules, verdicts: list[PictureVerdict]
 ) -> None:
     """Take the best of each shot, leaving out what looks like one that is taken already."""
-    taken = _Taken(len(candidates))
+    taken = _TakenPictures(len(candidates))
     of_shot: dict[int, list[float]] = defaultdict(list)  # sharpness
     for index in ranked:
         candidate = candidates[index]
@@ -268,7 +268,7 @@ def _select(
             better.append(candidate.scores.sharpness)
 
 
-class _Taken:
+class _TakenPictures:
     """How the pictures taken so far look.
 
     A hash knows shapes alone: two people before two walls are alike to it, if they sit in the same place.
@@ -289,7 +289,7 @@ class _Taken:
         if not self._indices:
             return None, BITS
         count = len(self._indices)
-        same = (np.abs(self._colours[:count] - _colour(scores)) <= _COLOUR).all(axis=1)
+        same = (np.abs(self._colours[:count] - _colour(scores)) <= _COLOUR_TOLERANCE).all(axis=1)
         bits = np.where(same, distances(scores.fingerprint, self._hashes[:count]), BITS)
         at = int(np.argmin(bits))
         return self._indices[at], int(bits[at])
@@ -299,18 +299,18 @@ def _colour(scores: Scores) -> tuple[float, float, float]:
     return scores.luma, *scores.chroma
 
 
-def _thin(candidates: Sequence[PictureCandidate], rules: Rules, verdicts: list[PictureVerdict]) -> None:
+def _thin_out(candidates: Sequence[PictureCandidate], rules: Rules, verdicts: list[PictureVerdict]) -> None:
     """Down to the maximum: those without the faces preferred go first, then of the two nearest in time the worse."""
     kept = [index for index, verdict in enumerate(verdicts) if verdict.kept]
     others = [index for index in kept if not _preferred(candidates[index], rules)]
     preferred = [index for index in kept if _preferred(candidates[index], rules)]
     room = max(0, rules.most - len(preferred))
-    chosen = {*_spread(candidates, preferred, rules.most), *_spread(candidates, others, room)}
+    chosen = {*_spread_over_time(candidates, preferred, rules.most), *_spread_over_time(candidates, others, room)}
     for index in set(kept) - chosen:
         verdicts[index] = PictureVerdict(False, Rejection.OVER_MAXIMUM, len(kept), rules.most)
 
 
-def _spread(candidates: Sequence[PictureCandidate], indices: list[int], most: int) -> list[int]:
+def _spread_over_time(candidates: Sequence[PictureCandidate], indices: list[int], most: int) -> list[int]:
     """At most so many of them, as evenly over time as they lie."""
     if most <= 1:
         return indices[:most]
@@ -324,32 +324,32 @@ def _spread(candidates: Sequence[PictureCandidate], indices: list[int], most: in
     return [int(index) for index in left]
 
 
-def _take_back(
+def _restore_rejected(
     candidates: Sequence[PictureCandidate], ranked: Sequence[int], rules: Rules, verdicts: list[PictureVerdict]
 ) -> None:
     """Where there are too few: the best of those left out, none of which shows nothing or a picture once more."""
     missing = rules.least - sum(verdict.kept for verdict in verdicts)
     if missing <= 0:
         return
-    taken = _Taken(len(candidates))
+    taken = _TakenPictures(len(candidates))
     for index, verdict in enumerate(verdicts):
         if verdict.kept:
             taken.add(index, candidates[index].scores)
-    for reason in _BACK:
+    for reason in _RESTORE_ORDER:
         for index in ranked:
             if missing and verdicts[index].reason is reason and _usable(candidates[index], rules):
                 _, bits = taken.nearest(candidates[index].scores)
-                if bits > (_SAME if reason is Rejection.DUPLICATE else rules.duplicate):
+                if bits > (_IDENTICAL_BITS if reason is Rejection.DUPLICATE else rules.duplicate):
                     taken.add(index, candidates[index].scores)
                     verdicts[index] = replace(verdicts[index], kept=True)
                     missing -= 1
 
 
 def _usable(candidate: PictureCandidate, rules: Rules) -> bool:
-    return _shows_something(candidate.scores) and _faces(candidate, rules).kept
+    return _has_content(candidate.scores) and _faces(candidate, rules).kept
 
 
-def evenly(items: Sequence[T], count: int) -> tuple[T, ...]:
+def sample_evenly(items: Sequence[T], count: int) -> tuple[T, ...]:
     """At most `count` of the items, spread over all of them."""
     if len(items) <= count:
         return tuple(items)

@@ -90,7 +90,7 @@ def scaled(
     libswscale scales and widens the range; it would change the matrix by way of RGB, at four times the cost.
     """
     if colour.wide:
-        image, colour = _toned(image, size, colour, reformatter), Colour(_RGB, True, 0, 0)
+        image, colour = _tone_mapped(image, size, colour, reformatter), Colour(_RGB, True, 0, 0)
     same = colour.swscale if colour.matrix else Colorspace.ITU601
     smaller = size[0] <= image.width and size[1] <= image.height
     flags = Interpolation.BICUBIC if smaller else Interpolation.BILINEAR
@@ -104,7 +104,7 @@ def scaled(
 
 def rematrixed(y: Plane, u: Plane, v: Plane, matrix: int) -> tuple[Plane, Plane, Plane]:
     """Full-range planes of this matrix as BT.601's. A grey stays as it is, so luma changes by chroma alone."""
-    rows = _between(matrix)
+    rows = _matrix_to_601(matrix)
     (y_u, y_v), (u_u, u_v), (v_u, v_v) = ((row[1], row[2]) for row in rows)
     size = (y.shape[1], y.shape[0])
     shift = cv2.resize(cv2.addWeighted(u, y_u, v, y_v, 128 * (1 - y_u - y_v)), size)  # 128: none; at most 60 off that
@@ -124,30 +124,32 @@ def _to_ycc(weights: tuple[float, float]) -> npt.NDArray[np.float64]:
 
 
 @cache
-def _between(matrix: int) -> tuple[tuple[float, ...], ...]:
+def _matrix_to_601(matrix: int) -> tuple[tuple[float, ...], ...]:
     """3 x 3: Y'CbCr of a matrix -> that of BT.601."""
     both = _to_ycc(_WEIGHTS[5]) @ np.linalg.inv(_to_ycc(_WEIGHTS[matrix]))
     return tuple(tuple(float(number) for number in row) for row in both)
 
 
-def _toned(image: av.VideoFrame, size: tuple[int, int], colour: Colour, reformatter: VideoReformatter) -> av.VideoFrame:
+def _tone_mapped(
+    image: av.VideoFrame, size: tuple[int, int], colour: Colour, reformatter: VideoReformatter
+) -> av.VideoFrame:
     """HDR, or colours beyond sRGB's, as sRGB in 8 bits (rgb24), of this size."""
     rgb = reformatter.reformat(
         image, *size, "rgb48le", src_colorspace=colour.swscale, interpolation=Interpolation.BICUBIC,
         src_color_range=_FULL if colour.full else _LIMITED, dst_color_range=_FULL, threads=1,
     ).to_ndarray()  # fmt: skip
-    light = np.take(_light(colour.transfer), np.asarray(rgb, np.uint16))
+    light = np.take(_linear_light(colour.transfer), np.asarray(rgb, np.uint16))
     matrix = _TO_709.get(colour.primaries)
     if matrix is not None:
         light = np.maximum(np.asarray(cv2.transform(light, np.array(matrix, np.float32)), np.float32), 0)
     peak = np.maximum(light.max(axis=2, keepdims=True), 1e-6)
-    light *= _rolled_off(peak) / peak  # all three alike, so that hues stay
-    shown = np.take(_encoded(), np.minimum(light * (_STEPS - 1), _STEPS - 1).astype(np.uint16))
-    return av.VideoFrame.from_ndarray(np.ascontiguousarray(shown), format="rgb24")
+    light *= _roll_off(peak) / peak  # all three alike, so that hues stay
+    encoded = np.take(_srgb_table(), np.minimum(light * (_STEPS - 1), _STEPS - 1).astype(np.uint16))
+    return av.VideoFrame.from_ndarray(np.ascontiguousarray(encoded), format="rgb24")
 
 
 @cache
-def _light(transfer: int) -> Floats:
+def _linear_light(transfer: int) -> Floats:
     """65,536 values: a channel's number -> linear light, 1.0 where SDR is white."""
     signal = np.linspace(0, 1, 65536)
     if transfer == int(ColorTrc.SMPTE2084):
@@ -163,14 +165,14 @@ def _light(transfer: int) -> Floats:
     return np.asarray(nits / _WHITE, np.float32)
 
 
-def _rolled_off(light: Floats) -> Floats:
+def _roll_off(light: Floats) -> Floats:
     above = np.maximum(light - _KNEE, 0) / (1 - _KNEE)
     return np.asarray(np.minimum(light, _KNEE) + (1 - _KNEE) * above / (1 + above), np.float32)
 
 
 @cache
-def _encoded() -> Plane:
+def _srgb_table() -> Plane:
     """Linear light in `_STEPS` steps -> sRGB in 8 bits."""
     light = np.linspace(0, 1, _STEPS)
-    shown = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
-    return np.asarray(np.round(255 * shown), np.uint8)
+    encoded = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    return np.asarray(np.round(255 * encoded), np.uint8)

@@ -8,7 +8,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from contentgen_worker.media.codec import crosses
+from contentgen_worker.media.codec import transferable
 from contentgen_worker.media.decode.planes import Plane
 
 _WIDTH = 320  # pixels: at 640 a frame takes five times as long
@@ -19,7 +19,7 @@ _STEP = 1.15
 _NEIGHBOURS = 4  # hits that overlap, for one face
 
 
-@crosses
+@transferable
 @dataclass(frozen=True, slots=True)
 class FaceBox:
     """Where a face is, in shares of the picture's width and height, from its top left corner."""
@@ -75,11 +75,11 @@ class HaarFaces:
         return tuple(sorted(boxes, key=lambda box: (-box.height, box.left, box.top)))
 
 
-_of_thread = threading.local()
+_thread_local = threading.local()
 
 
 def haar() -> HaarFaces:
     """This thread's detector."""
-    if not hasattr(_of_thread, "haar"):
-        _of_thread.haar = HaarFaces()
-    return _of_thread.haar  # type: ignore[no-any-return]
+    if not hasattr(_thread_local, "haar"):
+        _thread_local.haar = HaarFaces()
+    return _thread_local.haar  # type: ignore[no-any-return]

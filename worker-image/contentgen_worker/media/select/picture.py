@@ -18,10 +18,10 @@ from av.video.reformatter import VideoReformatter
 
 from contentgen_contract.resources.spec import CaptionFact, Crop, Dataset, FacesMode
 from contentgen_worker.errors import Unsupported
-from contentgen_worker.media.codec import crosses
+from contentgen_worker.media.codec import transferable
 from contentgen_worker.media.decode.planes import Plane, luma, view
 from contentgen_worker.media.select import quality
-from contentgen_worker.media.select.borders import Borders, inside
+from contentgen_worker.media.select.borders import Borders, picture_area
 from contentgen_worker.media.select.colour import Colour, scaled
 from contentgen_worker.media.select.faces import FaceBox, FaceDetector, FaceSettings, haar
 from contentgen_worker.media.select.quality import Scores
@@ -53,9 +53,9 @@ class PictureSettings:
         return cls(dataset.resolution, dataset.multiple_of, dataset.crop, faces)
 
 
-@crosses
+@transferable
 @dataclass(frozen=True, slots=True)
-class Finished:
+class EncodedPicture:
     """A picture as it will be stored, with its figures."""
 
     jpeg: bytes
@@ -87,7 +87,7 @@ class Orientation:
             return cls(False, a < 0, d < 0)
         return cls(True, c < 0, b < 0)
 
-    def shown(self, plane: Plane) -> Plane:
+    def oriented(self, plane: Plane) -> Plane:
         """A plane as it is to be seen; not copied."""
         turned = plane.T if self.transposed else plane
         return turned[:: -1 if self.down else 1, :: -1 if self.across else 1]
@@ -110,7 +110,7 @@ def finish(
     *,
     aspect: float = 1.0,
     detector: FaceDetector | None = None,
-) -> Finished:
+) -> EncodedPicture:
     """Make a picture of a frame. Raises Unsupported for colours that can't be shown and for frames that are too small.
 
     `aspect`: see `pixel_aspect`. `detector`: OpenCV's Haar cascade when left out.
@@ -118,32 +118,32 @@ def finish(
     colour = Colour.of(image)
     raw = luma(image)
     combed = quality.combed(raw)
-    content = _Content.of(image, inside(raw, borders), aspect)
+    content = _Content.of(image, picture_area(raw, borders), aspect)
     plan = _Plan.of(content, settings)
-    frame = _field(image) if combed > _COMBED else image
-    planes = _shown(scaled(frame, plan.scaled, colour, _reformatter()), content.turn)
-    everything = plan.content(planes[0])
-    found = (detector or haar()).find(everything, settings.faces.smallest) if settings.faces.find else ()
-    left, top = plan.corner(found if settings.crop is Crop.FACE else ())
+    frame = _first_field(image) if combed > _COMBED else image
+    planes = _orient(scaled(frame, plan.scaled, colour, _reformatter()), content.turn)
+    content_luma = plan.content(planes[0])
+    faces_found = (detector or haar()).find(content_luma, settings.faces.smallest) if settings.faces.find else ()
+    left, top = plan.corner(faces_found if settings.crop is Crop.FACE else ())
     y, u, v = plan.cropped(planes, left, top)
-    faces = plan.moved(found, left, top)
+    faces = plan.faces_in_picture(faces_found, left, top)
     jpeg = simplejpeg.encode_jpeg_yuv_planes(y, u, v, quality=settings.quality)
     chroma = (float(cv2.mean(u)[0]), float(cv2.mean(v)[0]))
     scores = quality.measure(y, chroma, faces, combed if frame is not image else 0.0)
-    return Finished(jpeg, plan.width, plan.height, scores)
+    return EncodedPicture(jpeg, plan.width, plan.height, scores)
 
 
-_of_thread = threading.local()
+_thread_local = threading.local()
 
 
 def _reformatter() -> VideoReformatter:
     """This thread's; it keeps its tables from frame to frame."""
-    if not hasattr(_of_thread, "reformatter"):
-        _of_thread.reformatter = VideoReformatter()
-    return _of_thread.reformatter  # type: ignore[no-any-return]
+    if not hasattr(_thread_local, "reformatter"):
+        _thread_local.reformatter = VideoReformatter()
+    return _thread_local.reformatter  # type: ignore[no-any-return]
 
 
-def _field(image: av.VideoFrame) -> av.VideoFrame:
+def _first_field(image: av.VideoFrame) -> av.VideoFrame:
     """The first field alone, half as high."""
     whole = image if image.format.name == "yuv420p" else image.reformat(format="yuv420p", threads=1)
     half = av.VideoFrame(whole.width, whole.height // 4 * 2, "yuv420p")
@@ -154,8 +154,8 @@ def _field(image: av.VideoFrame) -> av.VideoFrame:
     return half
 
 
-def _shown(planes: Sequence[Plane], turn: Orientation) -> tuple[Plane, ...]:
-    return tuple(turn.shown(plane) for plane in planes)
+def _orient(planes: Sequence[Plane], turn: Orientation) -> tuple[Plane, ...]:
+    return tuple(turn.oriented(plane) for plane in planes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +209,7 @@ class _Plan:
                 f"its pictures are {crop[0]:.0f}x{crop[1]:.0f} without borders, too small for sides that are multiples "
                 f"of spec.dataset.multipleOf ({settings.multiple_of}); lower it, or give a larger video"
             )
-        whole = _whole(content.width, factor, width), _whole(content.height, factor, height)
+        whole = _scaled_side(content.width, factor, width), _scaled_side(content.height, factor, height)
         left, right = (min(round(each * factor), whole[0]) for each in (content.left, content.right))
         top, bottom = (min(round(each * factor), whole[1]) for each in (content.top, content.bottom))
         before = whole[::-1] if content.turn.transposed else whole
@@ -239,10 +239,10 @@ class _Plan:
         y, u, v = (np.ascontiguousarray(plane) for plane in cut)
         return y, u, v
 
-    def moved(self, faces: Sequence[FaceBox], left: int, top: int) -> tuple[FaceBox, ...]:
+    def faces_in_picture(self, faces: Sequence[FaceBox], left: int, top: int) -> tuple[FaceBox, ...]:
         """Faces of the content as faces of the picture; those whose middle is outside it are not in it."""
         wide, high = self.box[2] - self.box[0], self.box[3] - self.box[1]
-        moved = (
+        faces_in_picture = (
             FaceBox(
                 (self.box[0] + face.left * wide - left) / self.width,
                 (self.box[1] + face.top * high - top) / self.height,
@@ -251,12 +251,12 @@ class _Plan:
             )
             for face in faces
         )
-        return tuple(face for face in moved if all(0 <= each <= 1 for each in face.centre))
+        return tuple(face for face in faces_in_picture if all(0 <= each <= 1 for each in face.centre))
 
 
-def _whole(shown: float, factor: float, cut: int) -> int:
+def _scaled_side(length_shown: float, factor: float, cut: int) -> int:
     """The length of a scaled frame's side: what is cut from it, where that is all of it."""
-    length = round(shown * factor)
+    length = round(length_shown * factor)
     return cut if factor < 1 and length - cut in (0, 1) else length
 
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from contentgen_worker.media.codec import crosses
+from contentgen_worker.media.codec import transferable
 from contentgen_worker.media.decode.planes import Plane
 from contentgen_worker.media.select.borders import black_share
 from contentgen_worker.media.select.faces import FaceBox
@@ -17,12 +17,12 @@ _CLIPPED_DARK, _CLIPPED_BRIGHT = 4, 251
 _GROUND, _EVEN = 10, 0.6  # luma around that of an even ground, and its share of the picture
 _INK = 40  # luma by which letters stand out
 _LETTER = (0.012, 0.25)  # of the picture's sides
-_FEWEST, _LETTERS = 6, 400
+_MIN_LETTERS, _MAX_LETTERS = 6, 400
 _BLOCK = 16  # pixels
 _COMBED, _VISIBLE = 1.6, 6.0
 
 
-@crosses
+@transferable
 @dataclass(frozen=True, slots=True)
 class Scores:
     """Figures of one picture, as its JPEG file has it: full range, 0-255."""
@@ -48,7 +48,7 @@ def measure(
     y: Plane, chroma: tuple[float, float] = (128.0, 128.0), faces: tuple[FaceBox, ...] = (), interlaced: float = 0.0
 ) -> Scores:
     """The figures of a finished picture: its luma, and the means of its chroma. 0.6 ms at 1024 x 576."""
-    small = _reduced(y)
+    small = _downscale(y)
     mean, deviation = cv2.meanStdDev(small)
     counts = np.bincount(small.ravel(), minlength=256) / small.size
     return Scores(
@@ -60,7 +60,7 @@ def measure(
         dark=float(counts[: _CLIPPED_DARK + 1].sum()),
         bright=float(counts[_CLIPPED_BRIGHT:].sum()),
         border=black_share(small),
-        card=_card(small, counts),
+        card=_card_share(small, counts),
         interlaced=interlaced,
         faces=faces,
     )
@@ -90,7 +90,7 @@ def combed(y: Plane) -> float:
     return float(np.mean((beside > _VISIBLE) & (beside > _COMBED * (beyond + 1))))
 
 
-def _reduced(y: Plane) -> Plane:
+def _downscale(y: Plane) -> Plane:
     """To a whole part of its sides: anything else takes eight times as long."""
     factor = max(1, round(max(y.shape) / _SIDE))
     size = (max(1, y.shape[1] // factor), max(1, y.shape[0] // factor))
@@ -98,30 +98,30 @@ def _reduced(y: Plane) -> Plane:
     return whole if factor == 1 else np.asarray(cv2.resize(whole, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _card(y: Plane, counts: npt.NDArray[np.float64]) -> float:
+def _card_share(y: Plane, counts: npt.NDArray[np.float64]) -> float:
     """How much of what stands out from an even ground is letters: small, and beside another on the same line."""
     ground = int(np.argmax(np.convolve(counts, np.ones(2 * _GROUND + 1), "same")))
     if counts[max(0, ground - _GROUND) : ground + _GROUND + 1].sum() < _EVEN:
         return 0.0
     _, ink = cv2.threshold(cv2.absdiff(y, np.full_like(y, ground)), _INK, 255, cv2.THRESH_BINARY)
     count, _, stats, _ = cv2.connectedComponentsWithStats(ink, connectivity=8)
-    parts = stats[1:count].astype(np.int64)  # left, top, width, height, area
-    tall, wide = parts[:, 3] / y.shape[0], parts[:, 2] / y.shape[1]
-    letters = parts[(tall > _LETTER[0]) & (tall < _LETTER[1]) & (wide < _LETTER[1])][:_LETTERS]
-    total = int(parts[:, 4].sum())
-    if len(letters) < _FEWEST or not total:
+    components = stats[1:count].astype(np.int64)  # left, top, width, height, area
+    tall, wide = components[:, 3] / y.shape[0], components[:, 2] / y.shape[1]
+    letters = components[(tall > _LETTER[0]) & (tall < _LETTER[1]) & (wide < _LETTER[1])][:_MAX_LETTERS]
+    total = int(components[:, 4].sum())
+    if len(letters) < _MIN_LETTERS or not total:
         return 0.0
     return float(letters[_in_lines(letters), 4].sum()) / total
 
 
-def _in_lines(parts: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+def _in_lines(components: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
     """Which parts stand on the same line as another, about as tall, next to it."""
-    left, top, width, height = (parts[:, index] for index in range(4))
+    left, top, width, height = (components[:, index] for index in range(4))
     bottom, right = top + height, left + width
     taller = np.maximum(height[:, None], height[None, :])
-    level = np.abs(bottom[:, None] - bottom[None, :]) <= 0.3 * taller
-    alike = np.minimum(height[:, None], height[None, :]) >= 0.5 * taller
+    same_line = np.abs(bottom[:, None] - bottom[None, :]) <= 0.3 * taller
+    same_height = np.minimum(height[:, None], height[None, :]) >= 0.5 * taller
     gap = np.maximum(left[:, None], left[None, :]) - np.minimum(right[:, None], right[None, :])
-    near = level & alike & (gap <= 1.5 * taller)
-    np.fill_diagonal(near, False)
-    return np.asarray(near.sum(axis=1) >= 1)
+    adjacent = same_line & same_height & (gap <= 1.5 * taller)
+    np.fill_diagonal(adjacent, False)
+    return np.asarray(adjacent.sum(axis=1) >= 1)

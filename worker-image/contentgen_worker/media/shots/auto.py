@@ -39,7 +39,7 @@ _STANDS_OUT = 2.2  # against the second largest change of the frames around
 _AROUND = 6  # frames on each side
 _LEAST = 3  # frames of a shot
 _BEFORE, _AFTER = 5, 6  # frames that are compared across a cut; a flash is shorter
-_COMES_BACK = 0.5  # of the change; what is nearer than that has come back
+_RETURNS = 0.5  # of the change; what is nearer than that has come back
 
 _LENGTHS = (7, 8, 10, 12, 14, 17, 20, 24, 29, 35, 42, 50)  # of windows, in frames at up to 30 a second
 _SLOW = 18  # frames a second, below which windows may be shorter: half of the frames were left out
@@ -64,52 +64,52 @@ class Auto:
 
     def __init__(self) -> None:
         self._seconds: deque[float] = deque()
-        self._thumbs: deque[Plane] = deque()
-        self._looked = -np.inf  # seconds
-        self._told = -np.inf  # the end of the last boundary
+        self._thumbnails: deque[Plane] = deque()
+        self._decided_until = -np.inf  # seconds
+        self._last_end = -np.inf  # the end of the last boundary
 
-    def look(self, planes: Planes) -> Plane:
+    def thumbnail(self, planes: Planes) -> Plane:
         """Its thumbnail."""
-        return thumb(planes)
+        return make_thumbnail(planes)
 
-    def push(self, seconds: float, look: Plane) -> list[Boundary]:
+    def push(self, seconds: float, thumbnail: Plane) -> list[Boundary]:
         """The next frame."""
         self._seconds.append(seconds)
-        self._thumbs.append(look)
-        if seconds - REACH < max(self._looked, self._seconds[0]) + _STEP:
+        self._thumbnails.append(thumbnail)
+        if seconds - REACH < max(self._decided_until, self._seconds[0]) + _STEP:
             return []
-        return self._look(seconds - REACH)
+        return self._detect(seconds - REACH)
 
     def finish(self) -> list[Boundary]:
         """No frame follows."""
-        return self._look(np.inf)
+        return self._detect(np.inf)
 
-    def _look(self, until: float) -> list[Boundary]:
-        found = find(tuple(self._seconds), np.array(self._thumbs, np.float32))
-        told = []
+    def _detect(self, until: float) -> list[Boundary]:
+        found = find(tuple(self._seconds), np.array(self._thumbnails, np.float32))
+        new = []
         for each in found:
-            if self._looked - _SLACK < each.end <= until and each.start >= self._told:
-                told.append(each)
-                self._told = each.end
-        self._looked = until
+            if self._decided_until - _SLACK < each.end <= until and each.start >= self._last_end:
+                new.append(each)
+                self._last_end = each.end
+        self._decided_until = until
         while self._seconds and self._seconds[0] < until - REACH:
             self._seconds.popleft()
-            self._thumbs.popleft()
-        return told
+            self._thumbnails.popleft()
+        return new
 
 
-def thumb(planes: Planes) -> Plane:
+def make_thumbnail(planes: Planes) -> Plane:
     """A thumbnail: luma, then both chromas at half the size, so that luma is two thirds of it."""
     height, width = planes.whole.shape
     small = cv2.resize(planes.whole, (width // _BLOCK, height // _BLOCK), interpolation=cv2.INTER_AREA)
     return np.asarray(small, np.uint8).ravel()
 
 
-def find(seconds: Sequence[float], thumbs: Floats) -> list[Boundary]:
+def find(seconds: Sequence[float], thumbnails: Floats) -> list[Boundary]:
     """The boundaries within a run of frames (frame x value), in order."""
     if len(seconds) < 2:
         return []
-    run = _Run.of(seconds, thumbs)
+    run = _FrameRun.of(seconds, thumbnails)
     cuts = _cuts(run)
     fades = _fades(run, cuts)
     cuts = [at for at in cuts if not any(start <= at < end for start, end in fades)]
@@ -124,7 +124,7 @@ def find(seconds: Sequence[float], thumbs: Floats) -> list[Boundary]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
+class _FrameRun:
     """A run of frames: how far each is from each, the contrast of each, and how alike their structures are."""
 
     square: Floats  # frame x frame, squared distances
@@ -136,12 +136,12 @@ class _Run:
     slow: bool
 
     @classmethod
-    def of(cls, seconds: Sequence[float], thumbs: Floats) -> "_Run":
-        around_zero = thumbs - 128
-        pixels = thumbs.shape[1] * 2 // 3
-        luma, chroma = around_zero[:, :pixels], around_zero[:, pixels:]
+    def of(cls, seconds: Sequence[float], thumbnails: Floats) -> "_FrameRun":
+        centred = thumbnails - 128
+        pixels = thumbnails.shape[1] * 2 // 3
+        luma, chroma = centred[:, :pixels], centred[:, pixels:]
         product = luma @ luma.T
-        gram = (product + chroma @ chroma.T) / thumbs.shape[1]
+        gram = (product + chroma @ chroma.T) / thumbnails.shape[1]
         product /= pixels
         length, mean = np.diag(gram), luma.mean(axis=1)
         square = np.maximum(length[:, None] + length - 2 * gram, 1e-3)
@@ -162,23 +162,23 @@ class _Run:
         return np.asarray((rest < 0.4 * self.distance[one, other]) & (rest < 0.45 * high) & (low > _SOME))
 
 
-def _cuts(run: _Run) -> list[int]:
+def _cuts(run: _FrameRun) -> list[int]:
     """Each frame that is the last of its shot."""
     change = np.diagonal(run.distance, 1)
     at = np.flatnonzero(change > _CHANGE)
     return [int(each) for each in at[~run.lit(at, at + 1)] if _is_cut(run, change, int(each))]
 
 
-def _is_cut(run: _Run, change: Floats, at: int) -> bool:
+def _is_cut(run: _FrameRun, change: Floats, at: int) -> bool:
     if not _LEAST <= at < len(change) - _LEAST:
         return False
     around = np.concatenate([change[max(0, at - _AROUND) : at], change[at + 1 : at + 1 + _AROUND]])
     level = max(float(np.partition(around, -2)[-2]), 1.0)
     across = run.distance[max(0, at + 1 - _BEFORE) : at + 1, at + 1 : at + 1 + _AFTER]
-    return bool(change[at] >= _STANDS_OUT * level and across.min() >= _COMES_BACK * change[at])
+    return bool(change[at] >= _STANDS_OUT * level and across.min() >= _RETURNS * change[at])
 
 
-def _fades(run: _Run, cuts: Sequence[int]) -> list[Span]:
+def _fades(run: _FrameRun, cuts: Sequence[int]) -> list[Span]:
     found = []
     for first, last in _flat(run):
         start, end = _ramp(run, first, -1, cuts), _ramp(run, last, 1, cuts)
@@ -191,7 +191,7 @@ def _fades(run: _Run, cuts: Sequence[int]) -> list[Span]:
     return found
 
 
-def _flat(run: _Run) -> Iterator[Span]:
+def _flat(run: _FrameRun) -> Iterator[Span]:
     """Runs of frames without contrast: the first and the last frame of each."""
     edges = np.diff(np.concatenate([[0], run.contrast < _FLAT, [0]]).astype(np.int8))
     return zip(
@@ -201,19 +201,19 @@ def _flat(run: _Run) -> Iterator[Span]:
     )
 
 
-def _ramp(run: _Run, flat: int, step: int, cuts: Sequence[int]) -> int:
+def _ramp(run: _FrameRun, flat: int, step: int, cuts: Sequence[int]) -> int:
     """From a flat frame to the one where the fade begins or ends: as far as the picture goes on coming back."""
-    away = run.distance[:, flat]
+    distances = run.distance[:, flat]
     at, steps = flat, deque[float](maxlen=8)
     while 0 <= at + step < len(run) and abs(at - flat) < _LONGEST_FADE * run.stride and min(at, at + step) not in cuts:
-        steps.append(float(away[at + step] - away[at]))
+        steps.append(float(distances[at + step] - distances[at]))
         if steps[-1] < _SLOWER * max(sum(steps) / len(steps), 0.5):
             break
         at += step
     return at
 
 
-def _dissolves(run: _Run, cuts: Sequence[int]) -> list[Span]:
+def _dissolves(run: _FrameRun, cuts: Sequence[int]) -> list[Span]:
     """The clearest windows first, none of which overlap."""
     lengths = (*_SHORTER, *_LENGTHS) if run.slow else _LENGTHS
     windows = [each for length in lengths for each in _windows(run, length * run.stride, cuts)]
@@ -228,10 +228,10 @@ def _overlaps(span: Span, others: Sequence[Span]) -> bool:
     return any(span[0] < end and start < span[1] for start, end in others)
 
 
-def _windows(run: _Run, length: int, cuts: Sequence[int]) -> Iterator[tuple[float, Span, Span]]:
+def _windows(run: _FrameRun, length: int, cuts: Sequence[int]) -> Iterator[tuple[float, Span, Span]]:
     """Of the windows of this length that hold a dissolve: score, window, and the dissolve within it."""
     first = np.flatnonzero(np.diagonal(run.distance, length) > _APART)
-    first, drift = _worth_it(run, first, length, cuts)
+    first, drift = _distinct_windows(run, first, length, cuts)
     if not len(first):
         return
     last = first + length
@@ -254,7 +254,7 @@ def _windows(run: _Run, length: int, cuts: Sequence[int]) -> Iterator[tuple[floa
         yield float(score[index]), (start, start + length), span
 
 
-def _worth_it(run: _Run, first: Integers, length: int, cuts: Sequence[int]) -> tuple[Integers, Floats]:
+def _distinct_windows(run: _FrameRun, first: Integers, length: int, cuts: Sequence[int]) -> tuple[Integers, Floats]:
     """The windows whose ends are other pictures, with the larger drift of the shots on both sides."""
     for share, factor in ((0.5, _SHORT_DRIFT), (1.0, _DRIFT)):
         last = first + length
@@ -266,7 +266,7 @@ def _worth_it(run: _Run, first: Integers, length: int, cuts: Sequence[int]) -> t
     return first[keep], drift[keep]
 
 
-def _drift(run: _Run, first: Integers, last: Integers, length: int, cuts: Sequence[int]) -> Floats:
+def _drift(run: _FrameRun, first: Integers, last: Integers, length: int, cuts: Sequence[int]) -> Floats:
     """How far the shots get in as many frames before and after a window; estimated where a cut leaves fewer."""
     edges = np.array([-1, *cuts, len(run) - 1], dtype=np.intp)
     begin = edges[np.searchsorted(edges, first) - 1] + 1

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from contentgen_worker.media.codec import crosses
+from contentgen_worker.media.codec import transferable
 from contentgen_worker.media.decode.planes import Plane, Planes
 
 REACH = 3.0
@@ -28,7 +28,7 @@ class BoundaryKind(StrEnum):
     FADE = "Fade"
 
 
-@crosses
+@transferable
 @dataclass(frozen=True, slots=True)
 class Boundary:
     """`start`: the last second of the old shot; `end`: the first of the new one, one frame later for a cut."""
@@ -45,17 +45,17 @@ class Boundary:
 class BoundaryDetector(Protocol):
     """Finds boundaries in frames that come in order of time."""
 
-    def look(self, planes: Planes) -> Plane:
+    def thumbnail(self, planes: Planes) -> Plane:
         """All that it goes by of a frame: an array, of one shape for all frames of a recording."""
 
-    def push(self, seconds: float, look: Plane) -> list[Boundary]:
+    def push(self, seconds: float, thumbnail: Plane) -> list[Boundary]:
         """The next frame. Returns the boundaries that have become certain; they may lag some frames."""
 
     def finish(self) -> list[Boundary]:
         """No frame follows. Returns what was still open."""
 
 
-@crosses
+@transferable
 @dataclass(frozen=True, slots=True)
 class ThumbnailBuffer:
     """A detector's looks at some frames, in order of time, as plain bytes: what one process may tell another."""
@@ -67,18 +67,18 @@ class ThumbnailBuffer:
     def __post_init__(self) -> None:
         if min(self.shape, default=-1) < 0 or len(self.content) != math.prod(self.shape) * len(self.seconds):
             raise ValueError(f"{len(self.content)} bytes for {len(self.seconds)} looks of {self.shape}")
-        if any(one > other for one, other in pairwise(self.seconds)):
+        if any(before > after for before, after in pairwise(self.seconds)):
             raise ValueError("looks that are not in order of time")
 
     @classmethod
-    def of(cls, looks: Sequence[tuple[float, Plane]]) -> "ThumbnailBuffer":
+    def of(cls, thumbnails: Sequence[tuple[float, Plane]]) -> "ThumbnailBuffer":
         """Of looks in order of time, with their seconds."""
-        if not looks:
+        if not thumbnails:
             return cls()
-        seconds, arrays = zip(*looks, strict=True)
+        seconds, arrays = zip(*thumbnails, strict=True)
         return cls(arrays[0].shape, seconds, b"".join(each.tobytes() for each in arrays))
 
-    def looks(self) -> Iterator[tuple[float, Plane]]:
+    def thumbnails(self) -> Iterator[tuple[float, Plane]]:
         """The looks, as they were."""
         arrays = np.frombuffer(self.content, np.uint8).reshape(len(self.seconds), *self.shape)
         return zip(self.seconds, arrays, strict=True)

@@ -74,15 +74,15 @@ class PySceneDetect:
         self._rate = Fraction(min(max(fps, 1.0), 1000.0)).limit_denominator(1001)
         self._seconds: deque[float] = deque(maxlen=_REMEMBERED)
 
-    def look(self, planes: Planes) -> Plane:
+    def thumbnail(self, planes: Planes) -> Plane:
         """All of it."""
         return planes.whole
 
-    def push(self, seconds: float, look: Plane) -> list[Boundary]:
+    def push(self, seconds: float, thumbnail: Plane) -> list[Boundary]:
         """The next frame."""
         self._seconds.append(seconds)
         timecode = FrameTimecode(Timecode(round(seconds * _TICKS), Fraction(1, _TICKS)), self._rate)
-        return [self._at(cut.seconds) for cut in sorted(self._detector.process_frame(timecode, bgr(Planes(look))))]
+        return [self._at(cut.seconds) for cut in sorted(self._detector.process_frame(timecode, bgr(Planes(thumbnail))))]
 
     def finish(self) -> list[Boundary]:
         """No frame follows. A fade-out without a fade-in is the end of the video, and no boundary."""

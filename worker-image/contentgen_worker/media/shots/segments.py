@@ -50,21 +50,21 @@ def lengths(seconds: float, workers: int) -> list[float]:
 
 def plan(container: InputContainer, workers: int) -> Iterator[Segment]:
     """The segments of an opened recording. One, where the file has no index of its keyframes, or one core is there."""
-    keys = _keys(container)
+    keys = _keyframes(container)
     if not keys or workers < 2:
         yield Segment(0)
         return
     stream = video_stream(container)
     unit = float(stream.time_base or 0)
-    joints = _joints(keys, unit, lengths((container.duration or 0) / 1e6, workers))
+    seams = _seams(keys, unit, lengths((container.duration or 0) / 1e6, workers))
     seek, start = None, None
     number = 0
-    for joint in joints:
-        stamp = _stamp(container, joint)
-        if stamp is None or (start is not None and stamp <= start):
+    for seam in seams:
+        pts = _seek_pts(container, seam)
+        if pts is None or (start is not None and pts <= start):
             continue
-        yield Segment(number, seek, start, stamp)
-        number, seek, start = number + 1, joint, stamp
+        yield Segment(number, seek, start, pts)
+        number, seek, start = number + 1, seam, pts
     yield Segment(number, seek, start)
 
 
@@ -76,13 +76,13 @@ def span(container: InputContainer, segment: Segment) -> tuple[float, float]:
     return 0.0 if start is None else (start - first) * unit, float("inf") if end is None else (end - first) * unit
 
 
-def _keys(container: InputContainer) -> list[int]:
+def _keyframes(container: InputContainer) -> list[int]:
     stream = video_stream(container)
     container.seek(0)  # Matroska reads its index when it is needed
     return sorted(entry.timestamp for entry in stream.index_entries if entry.is_keyframe)
 
 
-def _joints(keys: Sequence[int], unit: float, lengths: Sequence[float]) -> Iterator[int]:
+def _seams(keys: Sequence[int], unit: float, lengths: Sequence[float]) -> Iterator[int]:
     at, last = keys[0] * unit, keys[0]
     for length in lengths[:-1]:
         at += length
@@ -92,7 +92,7 @@ def _joints(keys: Sequence[int], unit: float, lengths: Sequence[float]) -> Itera
             yield last
 
 
-def _stamp(container: InputContainer, seek: int) -> int | None:
+def _seek_pts(container: InputContainer, seek: int) -> int | None:
     """When the keyframe that a seek finds is shown: the index tells when it is decoded."""
     stream = video_stream(container)
     container.seek(seek, stream=stream)

@@ -15,16 +15,18 @@ class Shot:
     end: float
 
 
-def apart(boundaries: Sequence[Boundary], start: float, end: float, shortest: float) -> tuple[Boundary, ...]:
+def drop_close_boundaries(
+    boundaries: Sequence[Boundary], start: float, end: float, min_shot_seconds: float
+) -> tuple[Boundary, ...]:
     """The boundaries, in order, that leave no shot shorter than this: the later of two that are too near is dropped."""
     kept: list[Boundary] = []
     since = start
     for each in sorted(boundaries, key=lambda each: (each.start, each.end)):
-        if each.start < start or each.end > end or each.start - since < shortest:
+        if each.start < start or each.end > end or each.start - since < min_shot_seconds:
             continue
         kept.append(each)
         since = each.end
-    if kept and end - kept[-1].end < shortest:
+    if kept and end - kept[-1].end < min_shot_seconds:
         kept.pop()
     return tuple(kept)
 
