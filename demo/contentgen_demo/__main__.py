@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from contentgen_cluster.release import CommandFailed
-from contentgen_demo import ending
+from contentgen_demo import summary
 from contentgen_demo.cluster import DemoCluster
 from contentgen_demo.errors import DemoError
 from contentgen_demo.run import run
@@ -29,7 +29,7 @@ def main() -> int:
         with ExitStack() as stack:
             cluster = DemoCluster(Path.cwd(), stack)
             done = run(cluster, console, arguments.video, timedelta(minutes=arguments.minutes))
-            return ending.show(cluster, console, done)
+            return summary.show(cluster, console, done)
     except (DemoError, CommandFailed) as error:
         console.print(f"[bold red]✗[/] {escape(str(error))}")
         return 1

@@ -130,7 +130,7 @@ def lines(before: Sequence[View], after: Sequence[View], elapsed: timedelta) -> 
     return [_line(each, elapsed) for each in after if _differs(known.get((each.kind, each.name)), each)]
 
 
-def told(before: Sequence[View], after: Sequence[View]) -> tuple[View, ...]:
+def printed_views(before: Sequence[View], after: Sequence[View]) -> tuple[View, ...]:
     """Views that were printed last once `lines(before, after, …)` are printed."""
     known = {(each.kind, each.name): each for each in before}
     return tuple(

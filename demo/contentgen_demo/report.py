@@ -36,8 +36,8 @@ class Line:
 class DemoCheck:
     """Check of the demo and its result."""
 
-    promise: str
-    held: bool
+    description: str
+    passed: bool
     found: str = ""
 
 
@@ -123,7 +123,7 @@ def files_table(jobs: Sequence[tuple[DemoJob, Sequence[str]]]) -> Table:
     return table
 
 
-def document_essence(document: dict[str, Any]) -> dict[str, Any]:
+def main_fields(document: dict[str, Any]) -> dict[str, Any]:
     """Main fields of a record, and of its versions."""
     kept = ("jobId", "type", "status", "progress")
     return {name: document.get(name) for name in kept} | {
@@ -152,10 +152,10 @@ def documents_table(jobs: Sequence[DemoJob]) -> Table:
         if job.document is None:
             table.add_row(job.view.kind, Text("no record", "bold red"))
             continue
-        essence = document_essence(job.document)
-        table.add_row(Text(essence["type"] or "?", "cyan"), essence["jobId"])
-        table.add_row("  status", f"{essence['status']}, {essence['progress']} %")
-        for version in essence["versions"]:
+        fields = main_fields(job.document)
+        table.add_row(Text(fields["type"] or "?", "cyan"), fields["jobId"])
+        table.add_row("  status", f"{fields['status']}, {fields['progress']} %")
+        for version in fields["versions"]:
             table.add_row(
                 f"  versions[{version['version']}]", plain({k: v for k, v in version.items() if k != "version"})
             )
@@ -216,13 +216,13 @@ def checks(jobs: Sequence[DemoJob], entries: Sequence[dict[str, Any]]) -> tuple[
         f"{job.view.kind} is {job.view.phase or 'without status'}" for job in jobs if not job.view.completed
     ]
     if ended_otherwise:
-        return (DemoCheck("all three are Completed", held=False, found=", ".join(ended_otherwise)),)
+        return (DemoCheck("all three are Completed", passed=False, found=", ".join(ended_otherwise)),)
     paid = sorted(entry["request_id"] for entry in entries)
     ours = sorted(job.request_id for job in jobs)
     unrecorded = [job.view.kind for job in jobs if (job.document or {}).get("status") != "completed"]
     missing = [f"{job.view.kind}: {name}" for job in jobs for name in missing_files(job)]
     return (
-        DemoCheck("all three are Completed", held=True),
+        DemoCheck("all three are Completed", passed=True),
         DemoCheck(
             "three new ledger entries, one per resource",
             len(entries) == len(jobs) and paid == ours,

@@ -25,7 +25,7 @@ _LARGEST_COPY = 8 * 2**20  # bytes; the LoRA itself and the trainer's zip are no
 
 
 @contextmanager
-def errors_for_people() -> Iterator[None]:
+def demo_errors() -> Iterator[None]:
     """Convert the clients' errors to DemoError."""
     try:
         yield
@@ -66,11 +66,11 @@ def stored_files(client: "S3Client", folders: Iterable[str]) -> tuple[ReportedFi
         return ()
 
 
-def copy_for_looking(client: "S3Client", files: Sequence[ReportedFile], folder: Path) -> tuple[Path, ...]:
+def download_viewable(client: "S3Client", files: Sequence[ReportedFile], folder: Path) -> tuple[Path, ...]:
     """Download the viewable files; returns their paths."""
     copied = []
     for file in files:
-        if not is_for_looking(file):
+        if not is_viewable(file):
             continue
         path = folder / _local_name(file.key)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -79,7 +79,7 @@ def copy_for_looking(client: "S3Client", files: Sequence[ReportedFile], folder: 
     return tuple(copied)
 
 
-def is_for_looking(file: ReportedFile) -> bool:
+def is_viewable(file: ReportedFile) -> bool:
     """Whether a file is viewable: images, text and small JSON, not archives, weights or audio."""
     endings = (".png", ".jpg", ".json", ".txt", ".srt", ".vtt")
     return file.key.endswith(endings) and "/captions/" not in file.key and file.size <= _LARGEST_COPY

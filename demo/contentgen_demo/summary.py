@@ -19,7 +19,7 @@ _SETTINGS = "export KUBECONFIG=$PWD/.cluster/kubeconfig PATH=$PWD/.cluster/bin:$
 
 def show(cluster: DemoCluster, console: Console, done: Done) -> int:
     """Print the report and return the exit code. Raises DemoError, CommandFailed."""
-    with stores.errors_for_people():
+    with stores.demo_errors():
         return _show(cluster, console, done)
 
 
@@ -40,12 +40,12 @@ def _show(cluster: DemoCluster, console: Console, done: Done) -> int:
         console.print(f"  [dim]and {len(new) - len(entries)} entries of other resources in this cluster[/]")
     _section(console, f"S3: {stores.BUCKET}", _files(jobs))
     _section(console, f"MongoDB: {stores.DATABASE}.jobs", report.documents_table(jobs))
-    copied = [path for job in jobs for path in stores.copy_for_looking(client, job.files, done.folder)]
+    copied = [path for job in jobs for path in stores.download_viewable(client, job.files, done.folder)]
     results = report.checks(jobs, entries)
     _checks(console, results)
     _diagnose(cluster, console, done, jobs)
     _next(console, jobs, copied, done.folder)
-    return 0 if all(check.held for check in results) else 1
+    return 0 if all(check.passed for check in results) else 1
 
 
 def _jobs(cluster: DemoCluster, client: Any, done: Done) -> tuple[DemoJob, ...]:
@@ -99,9 +99,9 @@ def _section(console: Console, title: str, *parts: Any) -> None:
 def _checks(console: Console, results: Sequence[report.DemoCheck]) -> None:
     console.print()
     for check in results:
-        mark = "[green]✓[/]" if check.held else "[bold red]✗[/]"
-        found = "" if check.held or not check.found else f" [red]({escape(check.found)})[/]"
-        console.print(f"{mark} {escape(check.promise)}{found}", soft_wrap=True)
+        mark = "[green]✓[/]" if check.passed else "[bold red]✗[/]"
+        found = "" if check.passed or not check.found else f" [red]({escape(check.found)})[/]"
+        console.print(f"{mark} {escape(check.description)}{found}", soft_wrap=True)
 
 
 def _next(console: Console, jobs: Sequence[DemoJob], copied: Sequence[Path], folder: Path) -> None:

@@ -40,7 +40,7 @@ def _say_lines(console: Console) -> Show:
         nonlocal said
         for line in progress.lines(said, views, elapsed):
             console.print(line, soft_wrap=True)
-        said = progress.told(said, views)
+        said = progress.printed_views(said, views)
 
     return show
 
