@@ -62,7 +62,7 @@ class Bare:
     def second_node_up(self) -> str:
         """Add the second node with the images that `up` loaded."""
         if not node.whole():
-            raise ClusterError("no cluster runs here: `make cluster` first")
+            raise ClusterError("no cluster is running: run `make cluster` first")
         kubectl = wheels.kubectl_and_helm(self._cache) / "kubectl"
         images = list(json.loads(IMAGES.read_text()).values()) if IMAGES.exists() else []
         second = SecondNode(golang.kubernetes(self._cache), kubectl)
@@ -90,11 +90,11 @@ class Bare:
         cluster = node.BareNode(golang.kubernetes(self._cache), kubectl)
         note = "runs already"
         if not (node.whole() and cluster.answers()):
-            note = "started anew" if node.anything_left() else "started"
+            note = "restarted" if node.anything_left() else "started"
             node.take_down()
             cluster.start(golang.kubernetes_key(), self._layout)
         elif node.fingerprint() != golang.kubernetes_key():
-            note = "runs already, of another version: `down` and `up` for this one"
+            note = "already running, of another version: run `down` and `up` to replace it"
         KUBECONFIG.touch(mode=0o600)
         KUBECONFIG.write_text(node.admin_kubeconfig().read_text())
         return note

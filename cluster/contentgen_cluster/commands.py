@@ -43,7 +43,7 @@ def run(
             check=False,
         )
     except FileNotFoundError:
-        raise CommandError(f"{argv[0]}: no such program on this machine") from None
+        raise CommandError(f"{argv[0]}: program not found") from None
     if done.returncode:
         output = (done.stderr + done.stdout).decode(errors="replace").strip()
         end = output.splitlines()[-25:]

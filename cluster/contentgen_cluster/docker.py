@@ -81,7 +81,7 @@ class NamedContext:
 
     def image_steps(self, images: Sequence[ImageRecipe]) -> Sequence[BuildStep]:
         if not engine_answers():
-            raise ClusterError("building images for the cluster of CONTEXT needs a Docker engine that answers")
+            raise ClusterError("building images for the cluster of CONTEXT needs a running Docker engine")
         return _image_steps(self._cache, self.references(images), images, _push)
 
     def references(self, images: Sequence[ImageRecipe]) -> Mapping[str, str]:

@@ -152,7 +152,7 @@ def _limited(root: Path, watched: str) -> tuple[str, ...]:
 def port_forward(root: Path, namespace: str, target: str, port: str | int, local: int | None = None) -> Iterator[int]:
     """Local port forwarded to `target` (such as `svc/contentgen-sandbox`) within the context.
 
-    `local` is the local port; 0 for any free one.
+    `local` is the local port; None for any free one.
     """
     forward = _Forward([_tool(root, "kubectl"), "--namespace", namespace, "port-forward", target], port, root, local)
     try:
@@ -216,7 +216,7 @@ def _local_port(process: subprocess.Popen[str]) -> int:
             break
     process.kill()
     process.communicate()
-    raise CommandFailed(f"kubectl port-forward: {''.join(said).strip() or 'it ended without a word'}")
+    raise CommandFailed(f"kubectl port-forward: {''.join(said).strip() or 'it exited without output'}")
 
 
 def _run(root: Path, tool: str, *args: str, stdin: str | None = None, with_errors: bool = False) -> str:

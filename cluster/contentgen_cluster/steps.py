@@ -47,11 +47,11 @@ def plan(steps: Iterable[BuildStep]) -> dict[str, BuildStep]:
         by_name[step.name] = step
     for step in by_name.values():
         if unknown := set(step.after) - by_name.keys():
-            raise ValueError(f"{step.name} needs {', '.join(sorted(unknown))}, which no step is named")
+            raise ValueError(f"{step.name} needs {', '.join(sorted(unknown))}, which are unknown steps")
     try:
         TopologicalSorter({step.name: step.after for step in by_name.values()}).prepare()
     except CycleError as error:
-        raise ValueError(f"steps need each other: {' → '.join(error.args[1])}") from None
+        raise ValueError(f"steps depend on each other: {' → '.join(error.args[1])}") from None
     return by_name
 
 

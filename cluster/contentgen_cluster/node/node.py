@@ -89,7 +89,7 @@ class BareNode:
         _until("the node is ready", self._node_ready, sorted(_COMPONENTS))
         self.kubectl("wait", "--for=create", "--timeout=30s", "serviceaccount/default", "--namespace=default")
         if dead := dead_components():
-            raise ClusterError(f"ended after its start: {', '.join(dead)}; see {AT.logs}")
+            raise ClusterError(f"exited after its start: {', '.join(dead)}; see {AT.logs}")
 
     def ready(self) -> bool:
         """Whether the API server is ready."""
@@ -193,9 +193,9 @@ def _until(what: str, holds: Callable[[], bool], needed: list[str], patience: fl
     deadline = time.monotonic() + patience
     while not holds():
         for component in set(needed).intersection(dead_components()):
-            raise ClusterError(f"{component} ended; its log ends with:\n{_log_end(component)}")
+            raise ClusterError(f"{component} exited; end of its log:\n{_log_end(component)}")
         if time.monotonic() > deadline:
-            raise ClusterError(f"{what}: not after {patience:.0f} s; see {AT.logs}")
+            raise ClusterError(f"timeout after {patience:.0f} s: {what}; see {AT.logs}")
         time.sleep(0.2)
 
 

@@ -76,7 +76,7 @@ def spawn(command: Sequence[Argument], pid_file: Path, log: Path) -> Started:
         )
     record = observe(process.pid)
     if record is None:
-        raise ClusterError(f"{command[0]} ended at once; see {log}")
+        raise ClusterError(f"{command[0]} exited immediately; see {log}")
     pid_file.write_text(json.dumps(asdict(record)))
     process.returncode = 0  # it is meant to outlive us: nothing to wait for, nothing to warn of
     return record
@@ -93,7 +93,7 @@ def stop(records: Sequence[Started], patience: float = 10.0) -> None:
         while any(alive(record) for record in records) and time.monotonic() < deadline:
             time.sleep(0.05)
     if left := [record.pid for record in records if alive(record)]:
-        raise ClusterError(f"these processes do not end: {left}")
+        raise ClusterError(f"processes do not exit: {left}")
 
 
 def with_argument(argument: str, proc: Path = PROC) -> list[Started]:

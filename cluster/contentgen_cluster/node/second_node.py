@@ -208,7 +208,7 @@ def _until(what: str, holds: Callable[[], bool], patience: float = 60.0) -> None
         dead = [name for name, record in components().items() if not processes.alive(record)]
         for component in dead:
             end = (AT.logs / f"{component}.log").read_text(errors="replace").splitlines()[-15:]
-            raise ClusterError("\n".join([f"{component} of the second node ended; its log ends with:", *end]))
+            raise ClusterError("\n".join([f"{component} of the second node exited; end of its log:", *end]))
         if time.monotonic() > deadline:
-            raise ClusterError(f"{what}: not after {patience:.0f} s; see {AT.logs}")
+            raise ClusterError(f"timeout after {patience:.0f} s: {what}; see {AT.logs}")
         time.sleep(0.2)
