@@ -26,10 +26,10 @@ from contentgen_gateway.transcripts.index import TranscriptIndex
 from contentgen_gateway.transcripts.indexer import Indexer
 from contentgen_runtime import logs
 from contentgen_runtime.clock import Clock, utc_now
+from contentgen_runtime.http_server.servers import gateway_server, plain_server
 from contentgen_runtime.kube import KubeApi
 from contentgen_runtime.namespaces import Namespaces
 from contentgen_runtime.rotation import keep_fresh
-from contentgen_runtime.servers import gateway_server, plain_server
 from contentgen_runtime.stores import Stores
 from contentgen_runtime.tenancy import Tenancy
 

@@ -14,6 +14,7 @@ from contentgen_gateway import metrics
 from contentgen_gateway.dependencies import Dependencies
 from contentgen_gateway.injection import DependenciesDep
 from contentgen_gateway.problems import RESPONSES, Problem
+from contentgen_runtime.metrics import CONTENT_TYPE
 
 router = APIRouter(tags=["health"])
 
@@ -55,4 +56,4 @@ def probes_app(dependencies: Dependencies) -> Starlette:
 
 
 async def _exposition(_: Request) -> Response:
-    return Response(metrics.exposition(), media_type=metrics.CONTENT_TYPE)
+    return Response(metrics.exposition(), media_type=CONTENT_TYPE)

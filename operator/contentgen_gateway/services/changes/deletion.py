@@ -42,8 +42,8 @@ class JobDeletion:
         """
         job = await self.jobs.load(caller, job_id, Verb.DELETE)
         tenant = await self.tenants.of(str(job.record.get("namespace") or "default"))
-        if tenant.held:  # another cluster has adopted the purchases, or may yet
-            raise Problem(409, tenant.held, usedInJobs=[])
+        if tenant.block_reason:  # another cluster has adopted the purchases, or may yet
+            raise Problem(409, tenant.block_reason, usedInJobs=[])
         if not force:
             await self._refuse_if_used(caller, job)
         if await self.jobs.patch(job, lambda body: _deletion_patch(body, caller)) is not None:

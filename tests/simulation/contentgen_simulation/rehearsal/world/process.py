@@ -16,7 +16,7 @@ from contentgen_operator.state.selection import DEFAULT
 from contentgen_operator.watch.lora_names import LoraNames
 from contentgen_simulation.frozen import contents
 from contentgen_simulation.rehearsal.world.context import ACTING, Acting
-from contentgen_simulation.rehearsal.world.seam import DatabaseProxy, Proxy, Seam
+from contentgen_simulation.rehearsal.world.io_points import DatabaseProxy, FaultPoints, Proxy
 from contentgen_simulation.world import Crash, World
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class _Wiring(World):
         kube: Any = Proxy(world.cluster, "kube")
         storage: Any = Proxy(world.bucket, "storage")
         provider: Any = Proxy(world.adapters, "provider")
-        writes: Any = Seam()
+        writes: Any = FaultPoints()
         self.kube, self.storage, self.provider, self.writes = kube, storage, provider, writes
         self.database = DatabaseProxy(world.database, world.ledger_changed)
         self.policy = world.policy
@@ -111,7 +111,7 @@ class RehearsalProcess:
         ACTING.set(Acting(self.world, self, ref))
         self.world.oracles.reconciled(ref)
         with self.world.lines.traced(ACTING.get()):
-            again, result = await self.reconciler._look(ref)
+            again, result = await self.reconciler._reconcile_or_pause(ref)
         if result == "error":
             self.world.oracles.unexpected(ref)
         if again is not None and again >= 0:
@@ -125,7 +125,7 @@ class RehearsalProcess:
     async def _sweep(self) -> None:
         ACTING.set(Acting(self.world, self, None))
         try:
-            janitor = self.reconciler._actor._janitor
+            janitor = self.reconciler._actor._garbage_collector
             for mark in await janitor._records.marks(1000):
                 await janitor.work(mark)
         except Exception as error:  # noqa: BLE001 - as the janitor's loop does with a store that is unavailable
