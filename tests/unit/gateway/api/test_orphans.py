@@ -72,7 +72,7 @@ async def test_states(world: World, fields: dict[str, Any], state: str, kept: bo
 async def test_of_an_image_with_a_lora_the_exception_is_told(world: World, loras: Any, lost: bool, told: bool) -> None:
     world.buy(state=PurchaseState.SUCCEEDED, result_key=None if lost else "r", loras=tuple(loras))
     (orphan,) = (await listed(world))["orphans"]
-    assert ("trained again since, it is drawn anew, and paid" in orphan["advice"]) is told
+    assert ("trained again since, it is generated and paid again" in orphan["advice"]) is told
 
 
 async def test_only_orphans_are_listed(world: World) -> None:

@@ -149,8 +149,8 @@ async def test_whom_nobody_could_be_is_refused(world: ClusterWorld, body: dict[s
         ({"users": ["system:serviceaccount:blue:robot:x"]}, "system:serviceaccount:NAMESPACE:NAME"),
         ({"users": ["system:authenticated"]}, "a group"),
         ({"users": ["system:serviceaccounts:blue"]}, "share it with the namespace"),
-        ({"namespaces": ["blue.example"]}, "no namespace can have this name"),
-        ({"namespaces": ["b" * 64]}, "no namespace can have this name"),
+        ({"namespaces": ["blue.example"]}, "not a valid name of a namespace"),
+        ({"namespaces": ["b" * 64]}, "not a valid name of a namespace"),
     ],
 )
 async def test_a_name_that_nobody_can_have_is_refused(world: ClusterWorld, body: dict[str, Any], told: str) -> None:
