@@ -1,4 +1,4 @@
-"""Sharing: who sees what was shared or made public, that they can only see it, and that it ends when taken back."""
+"""Shared and public jobs: visibility, read-only access, revocation."""
 
 from datetime import timedelta
 from typing import Any
@@ -32,7 +32,7 @@ async def share(world: ClusterWorld, job: str, who: str = "ann", method: str = "
 
 
 async def sees(world: ClusterWorld, who: str, job: str) -> bool:
-    """Alone and in a list, which agree."""
+    """Visible jobs, by id and in a list, which must agree."""
     async with world.client(who) as client:
         answer = await client.get(f"/api/jobs/{job}")
         listed = (await client.get("/api/jobs")).json()["jobs"]
@@ -186,7 +186,7 @@ def test_each_question_is_served_by_an_index() -> None:
 
 
 def plant(world: ClusterWorld, owner: str, job: str, grantees: list[str], kind: Kind = Kind.LORA_TRAINING) -> None:
-    """Shares as an earlier version stored them: nothing bounded how many there were."""
+    """Shares of an earlier release, which had no limits."""
     world.database["shares"].insert_many(
         {
             "_id": f"{job}/{to}",
@@ -206,7 +206,7 @@ def names(prefix: str, count: int) -> list[str]:
 
 
 def reviewed(world: ClusterWorld) -> set[str]:
-    """The namespaces that Kubernetes was asked about."""
+    """Namespaces of the access reviews."""
     return {each["namespace"] for each in world.api.reviews}
 
 
