@@ -55,8 +55,8 @@ class JobSnapshot:
     def of(cls, kind: Kind, body: Body) -> Self:
         """From the API server's object.
 
-        Raises ValueError where its metadata is incomplete or a field has a wrong type: the caller logs the object,
-        rather than showing progress that nobody reported.
+        Raises ValueError for incomplete metadata or a field of a wrong type: the caller logs and skips the object,
+        instead of showing defaults as progress.
         """
         given = ResourceBody.parse(body)
         meta, run = _Meta.model_validate(given.metadata, from_attributes=True), given.run
