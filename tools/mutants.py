@@ -369,7 +369,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         (
             "a failed compare-and-set is not told",
-            "        _log_failed(move, kept)\n\n",
+            "        _log_conflict(move, kept)\n\n",
             "        pass\n\n",
             f"{_PURCHASES}_a_compare_and_set_that_fails_is_an_error_that_shows_both_states",
         ),
@@ -399,7 +399,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         (
             "was_rewound: a search in the status is no evidence",
-            "if told and last.reason in _SEARCHED and not",
+            "if told and last.reason in _SEARCH_REASONS and not",
             "if False and not",
             f"{_DEFENCES}_a_status_that_was_searching_is_evidence_of_a_purchase",
         ),
@@ -486,8 +486,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "decide/deletion",
         (
             "whoever is deleted cancels",
-            "if purchase is not None and (purchase.job_id == resource.ref.uid or _used(resource, run, purchase)):",
-            "if purchase is not None:",
+            "if purchase is not None and (purchase.job_id == resource.ref.uid or _uses_purchase(",
+            "if purchase is not None and (True or _uses_purchase(",
             f"{_DEFENCES}_a_deletion_cancels_only_what_the_resource_owns",
         ),
     ),
@@ -621,7 +621,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         (
             "tenants: a run that is under way at a mapping looks under another key",
-            "chosen = own[0] if own else best(bought)",
+            "chosen = own[0] if own else most_advanced(bought)",
             "chosen = bought[0] if bought else None",
             f"{_TAKEOVER}_what_is_under_way_at_a_forced_mapping_goes_on",
         ),
@@ -639,7 +639,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         (
             "run documents: a run that MongoDB lacks is passed over",
-            "if limited(run).number > document.number:",
+            "if with_bounded_numbers(run).number > document.number:",
             "if False:",
             f"{_RUNS}_a_restored_mongodb_pays_nothing_and_the_message_says_what_helps",
         ),
@@ -765,8 +765,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "decide/decision",
         (
             "tenants: a cluster that is not confirmed pays",
-            "return _held(case) if case.resource.tenant.block_reason else _of_the_run(case)",
-            "return _of_the_run(case)",
+            "return _tenant_unconfirmed(case) if case.resource.tenant.block_reason else _plan_for_run(case)",
+            "return _plan_for_run(case)",
             f"{_TENANCY}_a_rebuilt_cluster_pays_and_adopts_nothing_until_it_is_confirmed",
         ),
     ),
