@@ -52,7 +52,7 @@ class JobSnapshot:
     status: _Status
 
     @classmethod
-    def of(cls, kind: Kind, body: Body) -> Self:
+    def parse(cls, kind: Kind, body: Body) -> Self:
         """From the API server's object.
 
         Raises ValueError for incomplete metadata or a field of a wrong type: the caller logs and skips the object,
