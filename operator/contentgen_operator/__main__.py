@@ -156,7 +156,7 @@ async def _serve(settings: Settings, kube: Kube, tls: WorkerApiTls, refresh_in: 
         jobs=jobs,
         providers=providers,
         reports=reports,
-        witness=witness,
+        verifier=witness,
         names=names,
         prices=FalPrices(KeyFile(settings.fal_key_file), settings.fal_api_url, tls=trusted_cas(settings.ca_file)),
         limits=settings.limits,
@@ -171,7 +171,7 @@ async def _serve(settings: Settings, kube: Kube, tls: WorkerApiTls, refresh_in: 
         providers=providers,
         template=partial(_template, settings, tls),
         cache=cache,
-        janitor=janitor,
+        garbage_collector=janitor,
         leadership=leadership,
     )
     reconciler = Reconciler(

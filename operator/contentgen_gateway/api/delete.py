@@ -54,8 +54,8 @@ async def delete_job(
     """Delete the job: its record, its resource and all files with their versions. A run under way is cancelled."""
     job = await held(caller, parts, job_id, Verb.DELETE)
     tenant = await parts.tenants.of(str(job.record.get("namespace") or "default"))
-    if tenant.held:  # another cluster has, or may yet adopt, what was bought
-        raise Problem(409, tenant.held, usedInJobs=[])
+    if tenant.block_reason:  # another cluster has, or may yet adopt, what was bought
+        raise Problem(409, tenant.block_reason, usedInJobs=[])
     if not force:
         await _refuse_if_used(caller, parts, job)
     if await changed(parts, job, lambda body: _to_go(body, caller)) is not None:

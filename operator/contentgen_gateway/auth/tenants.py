@@ -50,7 +50,7 @@ class Tenants:
         except Conflict as error:
             raise Problem(503, str(error)) from error
         if not tenant.uid:  # whose records they are cannot be told
-            raise Problem(503, tenant.held)
+            raise Problem(503, tenant.block_reason)
         return tenant
 
     async def of_all(self, namespaces: Iterable[str]) -> dict[str, Tenant]:
@@ -63,4 +63,4 @@ class Tenants:
         namespace of that name, all namespaces.
         """
         namespace = str(record.get("namespace") or "default")
-        return namespace if (await self.of(namespace)).holds(record) else EVERYWHERE
+        return namespace if (await self.of(namespace)).owns(record) else EVERYWHERE

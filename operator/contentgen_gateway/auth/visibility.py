@@ -91,7 +91,7 @@ class Visibility:
         """Shares of a namespace, and with one, end when it is created again."""
         given = list(shares)
         tenants = await self._tenants.of_all(name for each in given for name in each.places)
-        return [each for each in given if all(tenants[name].began_before(each.shared_at) for name in each.places)]
+        return [each for each in given if all(tenants[name].existed_at(each.shared_at) for name in each.places)]
 
     async def scope(self, caller: Caller, namespace: str | None, user_id: str | None, *, public: bool = False) -> Scope:
         """What the caller may list: where they have the right to, and single jobs that were shared with them.

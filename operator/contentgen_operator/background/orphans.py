@@ -32,7 +32,7 @@ from contentgen_contract.resources.prices import PRICES, Price
 from contentgen_contract.resources.status import RunStatus
 from contentgen_operator.clock import utc_now
 from contentgen_operator.decide import history_searches
-from contentgen_operator.decide.request_endings import ending_of
+from contentgen_operator.decide.request_endings import request_ending
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.leader.leadership import Check, NotLeading, unchecked
@@ -166,7 +166,7 @@ def after_poll(
     key: StoredKey, purchase: Purchase, view: RequestView, now: datetime, retention: Retention
 ) -> tuple[StoredAnswer | None, LedgerTransition | None]:
     """The response to store and the move that follows it; None where the request goes on."""
-    end = ending_of(key.kind, purchase, view, now, _rate(purchase, view, retention))
+    end = request_ending(key.kind, purchase, view, now, _rate(purchase, view, retention))
     return (end.answer, _move(key, purchase, end.target, changed_at=now, **end.changes)) if end else (None, None)
 
 
@@ -446,7 +446,9 @@ class Orphans:
         except ValueError as error:
             _log.error("the stored input of purchase %s cannot be read: %s", key, error)
             return
-        call = Call(provider=purchase.provider, model=purchase.model, arguments=arguments, marker=purchase.marker)
+        call = Call(
+            provider=purchase.provider, model=purchase.model, arguments=arguments, correlation_key=purchase.marker
+        )
         before = await (self._next_sent_at(key) if purchase.abandoned else self._before_next_run(purchase))
         found = await find_lost(self._ledger, provider, purchase, call, before)
         if found.request_id is None:

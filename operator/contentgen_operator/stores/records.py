@@ -24,7 +24,7 @@ from contentgen_contract.resources.spec import ImageGenerationSpec, LoraTraining
 from contentgen_contract.resources.status import ResourceStatus, VersionStatus
 from contentgen_operator.leader.leadership import Check, unchecked
 from contentgen_operator.state.observed import Resource
-from contentgen_operator.state.runs import frozen_spec, owner
+from contentgen_operator.state.runs import asset_user, frozen_spec
 from contentgen_operator.stores.s3 import Storage
 from contentgen_runtime.kube import Conflict
 
@@ -228,7 +228,7 @@ def record(resource: Resource, status: ResourceStatus) -> Document | None:
     spec = frozen_spec(resource, status.run)
     document: Document = {
         "jobId": resource.ref.uid,
-        "userId": owner(resource, spec),
+        "userId": asset_user(resource, spec),
         "type": resource.ref.kind.record_type,
         "namespace": resource.ref.namespace,
         "name": resource.ref.name,

@@ -278,7 +278,7 @@ async def test_the_deletion_of_a_former_owner_leaves_the_files_of_the_purchase(m
     assert status.versions[0].job_id == UID
     record = world.database["jobs"].find_one({"jobId": UID})
     assert record is not None
-    await world.process._actor._janitor._records.mark_discarded(tombstone_of(IMAGES, record))
+    await world.process._actor._garbage_collector._records.mark_discarded(tombstone_of(IMAGES, record))
     await sweep(world)
     assert_complete(world, status)
     assert purchase(world)["state"] == "collected"
@@ -516,7 +516,7 @@ async def until_frozen(process: Any, ref: ResourceRef) -> None:
     """Reconcile until the end of the reconcile that was frozen."""
     for _ in range(3):
         try:
-            await process._once(ref)
+            await process._read_and_reconcile(ref)
         except Conflict:
             process._cache.drop(ref)
             return

@@ -131,7 +131,7 @@ async def preparing(world: World) -> None:
     """A Transcription whose Job runs."""
     world.kube.apply(Kind.TRANSCRIPTION, SPECS[Kind.TRANSCRIPTION])
     ref = ResourceRef(kind=Kind.TRANSCRIPTION, namespace="ns", name="it", uid=UID)
-    await world.process._once(ref)
+    await world.process._read_and_reconcile(ref)
     assert world.status(Kind.TRANSCRIPTION).run is not None
 
 

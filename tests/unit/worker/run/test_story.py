@@ -102,7 +102,7 @@ SCRUBBED = """
 import sys
 from contentgen_contract.worker import log
 for piece in ("http://", "http://a", "-eyJ", "eyJ.", "-eyJa.", "X-Amz-", "bearer ", "http://a@"):
-    log.scrubbed(piece * (1_000_000 // len(piece)))
+    log.redact_secrets(piece * (1_000_000 // len(piece)))
 """
 
 
