@@ -6,12 +6,12 @@ from typing import Any
 
 from contentgen_contract.names import Kind
 from contentgen_gateway.auth.authentication import Caller
-from contentgen_gateway.auth.authorization import EVERYWHERE, Authorizer, Verb
+from contentgen_gateway.auth.authorization import Authorizer, Verb
 from contentgen_gateway.auth.tenants import Tenants
 from contentgen_gateway.live.job_snapshot import document
 from contentgen_gateway.live.recent_creations import RecentCreations
 from contentgen_gateway.problems import NotFound
-from contentgen_gateway.stores.queries import Scope
+from contentgen_gateway.stores.queries import EVERYWHERE, Scope
 from contentgen_gateway.stores.records import Record, Records, discarded
 from contentgen_gateway.stores.shares import MOST, MOST_NAMESPACES, Grantee, Share, Shares, bounded
 

@@ -15,8 +15,8 @@ from contentgen_cli.item import Item
 from contentgen_contract.advice import remedies as advice
 from contentgen_contract.advice.reasons import REASONS, Action, Costs, Kept, Paid, Remedy
 from contentgen_contract.names import Kind, Phase, Reason
-from contentgen_gateway.api.orphans import orphan
 from contentgen_gateway.problems import Problem
+from contentgen_gateway.services.orphans import orphan
 from contentgen_gateway.services.run_state import JobRunState, to_collect, to_retry, token_of
 from contentgen_operator.providers.base import Unavailable
 from contentgen_operator.state.provider_requests import Found, RequestState, RequestView, Verified
