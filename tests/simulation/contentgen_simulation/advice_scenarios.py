@@ -1,4 +1,4 @@
-"""How each reason of a status comes about, and how a person follows what the advice table says about it."""
+"""Scenarios that produce each status reason, and users who follow the remedies of the advice table."""
 
 import copy
 from collections.abc import Awaitable, Callable
@@ -33,12 +33,12 @@ Breaking = Callable[["ScenarioPlace", Body], None]
 
 
 async def nothing() -> None:
-    """Nothing is to be repaired."""
+    """No-op repair."""
 
 
 @dataclass
 class ScenarioPlace:
-    """A resource in a world, and what a person can do about it."""
+    """A simulated resource and a user's actions on it."""
 
     world: World
     kind: Kind
@@ -70,28 +70,28 @@ class ScenarioPlace:
         return run is not None and run.job is not None and run.job.uid == job["metadata"]["uid"]
 
     def apply(self, spec: Body | None = None, **annotations: str) -> None:
-        """As `kubectl apply` and `kubectl annotate` do it: other annotations stay."""
+        """Apply and annotate like kubectl: other annotations stay."""
         self.spec = self.spec if spec is None else spec
         self.annotations |= annotations
         self.world.kube.apply(self.kind, self.spec, uid=self.uid, **self.annotations)
 
     def item(self) -> Item:
-        """The resource as the plugin sees it."""
+        """The resource as parsed by the kubectl plugin."""
         return Item.parse(self.kind, copy.deepcopy(self.world.kube.resources[self.kind, "it"]))
 
     @property
     def posts(self) -> int:
-        """How often this kind was paid."""
+        """Number of paid requests of this kind."""
         return len([each for each in self.world.provider.posts if ("train" in each.model) == (self.kind is LORA)])
 
     @property
     def purchases(self) -> list[Body]:
-        """The ledger's, without those that another kind made."""
+        """Ledger entries of this kind."""
         found = self.world.database["ledger"].find().sort("_id", 1)
         return [each for each in found if f"/{self.kind.value}/" in each["_id"]]
 
     async def until(self, over: Callable[[], bool]) -> None:
-        """Reconcile until it is so."""
+        """Reconcile until the condition holds."""
         for _ in range(_STEPS):
             if over():
                 return
@@ -99,7 +99,7 @@ class ScenarioPlace:
         raise AssertionError(f"never: {self.world.status(self.kind)}")
 
     async def until_reason(self, reason: Reason) -> None:
-        """Reconcile until the status says so."""
+        """Reconcile until the status has the reason."""
         await self.until(lambda: self.world.status(self.kind).reason == reason)
 
     async def until_over(self) -> None:
@@ -107,13 +107,13 @@ class ScenarioPlace:
         await self.until(lambda: self.world.status(self.kind).phase in _DONE)
 
     async def completed(self) -> None:
-        """A run that has ended well."""
+        """Reconcile a run to Completed."""
         self.apply()
         await self.world.finish(self.kind)
         assert self.world.status(self.kind).phase is Phase.COMPLETED
 
     def breaks(self, stage: Stage, how: Breaking) -> None:
-        """From now on, until it is repaired."""
+        """Break something until it is repaired."""
         self.breaking[stage] = how
         self.repair = self._mended
 
@@ -133,17 +133,17 @@ def _end(place: ScenarioPlace, job: Body, kind: str, reason: str = "") -> None:
 
 
 def died(place: ScenarioPlace, job: Body) -> None:
-    """Evicted, or out of memory."""
+    """Worker that was evicted or ran out of memory."""
     _end(place, job, "Failed", "BackoffLimitExceeded")
 
 
 def too_slow(place: ScenarioPlace, job: Body) -> None:
-    """The Job's own deadline."""
+    """Worker that exceeded the Job's deadline."""
     _end(place, job, "Failed", "DeadlineExceeded")
 
 
 def leaves(**said: Any) -> Breaking:
-    """A worker whose outcome differs so from a good one."""
+    """Worker with an outcome that differs from a valid one by these fields."""
 
     def leave(place: ScenarioPlace, job: Body) -> None:
         stage, status = Stage(job["metadata"]["labels"][STAGE_LABEL]), place.world.status(place.kind)
@@ -158,12 +158,12 @@ def leaves(**said: Any) -> Breaking:
 
 
 def verdict(reason: Reason, message: str = "its cause", **said: Any) -> Breaking:
-    """A worker that ends the run with a reason."""
+    """Worker that ends the run with a reason."""
     return leaves(reason=reason.value, message=message, files=[], facts=None, **said)
 
 
 def with_other_bytes(place: ScenarioPlace, job: Body) -> None:
-    """Somebody writes over what the worker stored."""
+    """Overwrite of the worker's files with other bytes."""
     leaves()(place, job)
     stage, status = Stage(job["metadata"]["labels"][STAGE_LABEL]), place.world.status(place.kind)
     assert status.run is not None
@@ -204,7 +204,7 @@ def scenario(
     paid: int = 0,
     skipped: tuple[Action, ...] = (),
 ) -> Callable[[Arrive], Arrive]:
-    """Add a scenario."""
+    """Decorator that registers a scenario."""
 
     def add(arrive: Arrive) -> Arrive:
         SCENARIOS.append(Scenario(reason, name, kind, helps, frozenset(skipped), arrive, paid))
@@ -296,7 +296,7 @@ async def _(place: ScenarioPlace) -> None:
 def _before_and_after(
     reason: Reason, action: Action, breaking: Callable[[ScenarioPlace], Deed], kind: Kind = IMAGES
 ) -> None:
-    """The same trouble before the payment, and while the provider works. `breaking` returns its end."""
+    """The same failure before the payment and while the provider works. `breaking` returns its repair."""
 
     @scenario(reason, "before the payment", kind, {action: ONCE})
     async def _(place: ScenarioPlace) -> None:
@@ -384,7 +384,7 @@ def _job_refused(place: ScenarioPlace) -> Deed:
 
 
 def _pod_pending(place: ScenarioPlace) -> Deed:
-    """Its image cannot be pulled."""
+    """Pod whose image cannot be pulled."""
     waiting = {"containerStatuses": [{"state": {"waiting": {"reason": "ErrImagePull", "message": "no such image"}}}]}
 
     def pulls(_: ScenarioPlace, job: Body) -> None:
@@ -635,7 +635,7 @@ async def _(place: ScenarioPlace) -> None:
 
 
 def _runs(place: ScenarioPlace) -> Deed:
-    """Requests go on until the returned deed."""
+    """Requests that run until the returned function is called."""
     poll = place.world.provider.poll
 
     async def running(*_: Any) -> RequestView:
@@ -717,7 +717,7 @@ async def _nothing_found(_: Search) -> Found:
 
 
 def _lost(place: ScenarioPlace) -> None:
-    """The reply is lost, and the history does not show the request until it is repaired."""
+    """Lost response; the history omits the request until the repair."""
     find = place.world.provider.find
     place.world.provider.lose_replies = {1}
     place.patch.setattr(place.world.provider, "find", _nothing_found)
@@ -823,5 +823,5 @@ async def _(place: ScenarioPlace) -> None:
 
 
 def place_of(each: Scenario, patch: pytest.MonkeyPatch) -> ScenarioPlace:
-    """A world for a scenario."""
+    """Simulated world of a scenario."""
     return ScenarioPlace(World(patch, Writes()), each.kind, patch)

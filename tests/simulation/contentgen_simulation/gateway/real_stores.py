@@ -1,4 +1,4 @@
-"""The app over real stores, and an operator that fills them."""
+"""Gateway over real S3 and MongoDB servers, filled by the operator's own stores."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -47,7 +47,7 @@ TYPES = {kind: f"{kind.record_type}-1" for kind in Kind}
 
 
 class StoredWorld(ClusterWorld):
-    """Ann's namespace is red, Bob's is blue; a job's id is its resource's uid, and its name `it-` and that."""
+    """Ann has the namespace red, Bob blue. A job's id is its resource's uid; its name is `it-` and the id."""
 
     def __init__(self, database: Database[dict[str, Any]], endpoint: str) -> None:
         where = {"bucket": "assets", "region": "us-east-1", "endpoint": endpoint, "public_endpoint": None}
@@ -62,7 +62,7 @@ class StoredWorld(ClusterWorld):
         self.parts.shares.create_indexes()
 
     async def make(self, kind: Kind, job: str, namespace: str = "red", loras: tuple[str, ...] = ()) -> None:
-        """One finished run, with its files and its purchase."""
+        """Store a finished run with its files and purchase."""
         prefix, names, facts = OUTPUTS[kind]
         folder = prefix.format(job)
         for name in names:
@@ -102,7 +102,7 @@ class StoredWorld(ClusterWorld):
         )  # fmt: skip
 
     async def get(self, path: str, caller: str = "ann", code: int = 200, **params: Any) -> dict[str, Any]:
-        """A caller's answer, which has this code."""
+        """JSON response to a caller, with this status code."""
         async with self.client(caller) as client:
             answer = await client.get(path, params=params or None)
         assert answer.status_code == code, answer.text

@@ -1,4 +1,4 @@
-"""An older release of the operator in a process of its own, from its stored packages."""
+"""Older release of the operator in a separate process, from its stored packages."""
 
 import json
 import os
@@ -22,7 +22,7 @@ class ReleaseFailed(Exception):
 
 
 class OldRelease:
-    """The release of a commit; a context manager around its process."""
+    """Release of a commit; context manager of its process."""
 
     def __init__(self, commit: str, folder: Path) -> None:
         with tarfile.open(ARCHIVES / f"{commit}.tar.xz") as archive:
@@ -48,7 +48,7 @@ class OldRelease:
                 self._process.stdin.close()
 
     def run(self, kind: Kind, world: Body | None, deeds: list[driver.Deed]) -> Body:
-        """The world after these deeds. Raises ReleaseFailed."""
+        """World after these actions. Raises ReleaseFailed."""
         given, told = self._process.stdin, self._process.stdout
         if given is None or told is None:
             raise RuntimeError("the process has no pipes")

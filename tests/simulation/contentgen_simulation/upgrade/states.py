@@ -1,4 +1,4 @@
-"""States of a purchase that one release leaves and another one meets."""
+"""Purchase states that one release leaves and another one continues."""
 
 import itertools
 import os
@@ -24,7 +24,7 @@ _EDITS: dict[Kind, Body] = {
 
 @dataclass(frozen=True)
 class StateCase:
-    """How a state is reached, and what the release that meets it must come to.
+    """Steps that reach a state, and the result that the next release must reach.
 
     `before` is done by the first release and `after` by the second, which then works until the run has ended. `posts`
     are all requests that may have been sent by then, each allowed by a person or by `paidAttempts`. `unprepared` are
@@ -42,7 +42,7 @@ class StateCase:
 
 
 def old_states(kind: Kind) -> tuple[StateCase, ...]:
-    """What any release may leave."""
+    """States that any release may leave."""
     spec = SPECS[kind]
     edited, delete = spec | _EDITS[kind], spec | {"deletionPolicy": "Delete"}
     twice = spec | {"paidAttempts": 2}
@@ -114,7 +114,7 @@ def old_states(kind: Kind) -> tuple[StateCase, ...]:
 
 
 def new_states(kind: Kind) -> tuple[StateCase, ...]:
-    """What this release may leave, and a5a1c84 does not know."""
+    """States of this release that a5a1c84 does not know."""
     spec = SPECS[kind]
     edited, twice = spec | _EDITS[kind], spec | {"paidAttempts": 2}
     apply: Deed = ["apply", spec]
@@ -175,7 +175,7 @@ def _with_lora(deed: Deed) -> Deed:
 
 
 def lora_states(states: Callable[[Kind], tuple[StateCase, ...]]) -> tuple[StateCase, ...]:
-    """Of images with a LoRA; and with one that was trained again while the image was under way, or after it."""
+    """States of images with a LoRA, also one that was retrained during or after the image's run."""
     found = states(Kind.IMAGE_GENERATION)
     if os.environ.get("CONTENTGEN_UPGRADE") != "all":
         found = tuple(each for each in found if each.name in _WITH_LORA | _RETRAINED)
@@ -216,7 +216,7 @@ _RETRAINED = {
 
 
 def cases(states: Callable[[Kind], tuple[StateCase, ...]]) -> list[tuple[Kind, StateCase]]:
-    """Each state with each kind where CONTENTGEN_UPGRADE=all (`make test-upgrade`), else with one, in turn."""
+    """All cases: each state with each kind if CONTENTGEN_UPGRADE=all (`make test-upgrade`), else with one."""
     every = [states(kind) for kind in Kind]
     if os.environ.get("CONTENTGEN_UPGRADE") == "all":
         return [(kind, state) for kind, of_kind in zip(Kind, every, strict=True) for state in of_kind]
@@ -227,5 +227,5 @@ def cases(states: Callable[[Kind], tuple[StateCase, ...]]) -> list[tuple[Kind, S
 
 
 def ids(chosen: list[tuple[Kind, StateCase]]) -> list[str]:
-    """Their names."""
+    """Test ids of the cases."""
     return [f"{kind.plural}: {state.name}" for kind, state in chosen]
