@@ -1,4 +1,4 @@
-"""What the stand-in stores for every job: small, valid, always the same."""
+"""Output files of the simulated worker: small, valid and constant."""
 
 import io
 import json
@@ -26,7 +26,7 @@ _SOUND_SECONDS = 1
 
 @dataclass(frozen=True)
 class SimulatedFile:
-    """One output."""
+    """Output file."""
 
     name: str
     content: bytes

@@ -1,15 +1,15 @@
-"""Whether kubectl and helm know the words of a command that nobody runs: by their own `--help`."""
+"""Checks of kubectl and helm commands that no test runs, by the programs' `--help`."""
 
 import re
 from collections.abc import Callable, Sequence
 
 Help = Callable[..., str]
-"""Runs the program with arguments and returns what it prints; raises where it refuses them."""
+"""Runs the program with arguments and returns its output; raises if it fails."""
 _VALUED = frozenset({"-n", "--namespace"})
 
 
 def problems(words: Sequence[str], ask: Help) -> list[str]:
-    """What `kubectl` or `helm` does not know of a command."""
+    """Subcommands and flags of a command that `kubectl` or `helm` does not know."""
     program, *arguments = words
     verbs: list[str] = []
     while arguments and (arguments[0] in _VALUED or not arguments[0].startswith("-")) and len(verbs) < 2:
