@@ -1,4 +1,4 @@
-"""Tiny resources, and a film of a few seconds for them: shots that differ, sharp enough, and a tone."""
+"""Small resources, and a video of a few seconds for them: distinct, sharp shots and a tone."""
 
 import io
 from fractions import Fraction
@@ -17,7 +17,7 @@ _RATE = 16_000
 
 
 def spec(kind: Kind, name: str, film: str, model: str = "flux-dev") -> dict[str, Any]:
-    """The spec of a resource that takes little time; two names buy different things."""
+    """Spec of a fast job; each name is another purchase."""
     match kind:
         case Kind.LORA_TRAINING:
             return {
@@ -35,7 +35,7 @@ def spec(kind: Kind, name: str, film: str, model: str = "flux-dev") -> dict[str,
 
 
 def film(seed: int = 0) -> bytes:
-    """An MP4; each seed is another film."""
+    """MP4 file; each seed is another video."""
     held = io.BytesIO()
     with av.open(held, "w", format="mp4") as container:
         pictures = container.add_stream("libx264", rate=_FPS, options={"preset": "superfast", "crf": "23"})
@@ -60,7 +60,7 @@ def film(seed: int = 0) -> bytes:
 
 
 def _shot(seed: int, frame: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """Coloured tiles, which move a little."""
+    """Frame with coloured tiles that move slightly."""
     random = np.random.default_rng(seed)
     tiles = random.integers(20, 236, (_HEIGHT // 24, _WIDTH // 20, 3), dtype=np.uint8)
     return np.roll(np.kron(tiles, np.ones((24, 20, 1), dtype=np.uint8)), frame % 3, axis=1)

@@ -1,4 +1,4 @@
-"""`contentgen backup | restore | import` as a process would run them, over real stores that lose everything between."""
+"""Commands `contentgen backup | restore | import` over real stores that are emptied in between."""
 
 import json
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ KEY = f"transcripts/ann/{JOB}/transcript"
 
 
 class Stores:
-    """One test's database and bucket, and the command with their settings."""
+    """Database and bucket of one test, and the command with their settings."""
 
     def __init__(self, uri: str, server: S3Server, name: str) -> None:
         self.client: MongoClient[dict[str, Any]] = MongoClient(uri, tz_aware=True)

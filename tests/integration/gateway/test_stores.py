@@ -1,4 +1,4 @@
-"""The gateway over real stores: what the operator wrote is listed, found, counted, and can be fetched."""
+"""Gateway over real stores: records of the operator are listed, found and counted, and files download."""
 
 # ruff: noqa: ASYNC210 - a blocking request in a test blocks nobody
 import json

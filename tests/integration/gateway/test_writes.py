@@ -1,4 +1,4 @@
-"""What the gateway writes, on the real MongoDB server of the sandbox: shares, collections, descriptions, deletions."""
+"""Writes of the gateway to a real MongoDB server: shares, collections, descriptions, deletions."""
 
 from typing import Any
 

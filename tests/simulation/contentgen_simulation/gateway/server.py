@@ -3,10 +3,11 @@
 import asyncio
 import itertools
 import sys
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib.util import find_spec
+from time import monotonic
 from typing import Any
 
 import boto3
@@ -208,7 +209,7 @@ def _routes() -> tuple[BaseRoute, ...]:
 class GatewayWorld:
     """The gateway's app and its dependencies; `database` and `files` replace the in-memory ones.
 
-    `beside` is another replica, whose API server, database and bucket this one shares.
+    `beside` is another replica, whose API server, database and bucket this one shares. `clock` is that of cached rights.
     """
 
     api_class = FakeApi
@@ -222,6 +223,7 @@ class GatewayWorld:
         database: Any = None,
         files: BucketFiles | None = None,
         beside: "GatewayWorld | None" = None,
+        clock: Callable[[], float] = monotonic,
         **settings: Any,
     ) -> None:
         if beside is not None:
@@ -231,7 +233,7 @@ class GatewayWorld:
         self.database: Any = memory if database is None else database
         # A test that is about something else asks as fast as it can.
         self.settings = Settings(**({"gateway_requests_per_second": 1e6, "gateway_burst": 1_000_000} | settings))
-        access = Authorizer(self.api)
+        access = Authorizer(self.api, clock=clock)
         files = files or files_at("http://s3.test", "assets")
         records, shares = Records(self.database["jobs"], files.key_of), Shares(self.database["shares"])
         transcripts = TranscriptIndex(self.database)

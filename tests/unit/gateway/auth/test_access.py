@@ -25,10 +25,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def world(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> ClusterWorld:
-    made = ClusterWorld(ANN)
-    monkeypatch.setattr(made.parts.access, "_clock", clock)
-    return made
+def world(clock: Clock) -> ClusterWorld:
+    return ClusterWorld(ANN, clock=clock)
 
 
 async def codes(world: ClusterWorld, job: str) -> list[int]:
