@@ -209,7 +209,7 @@ def _routes() -> tuple[BaseRoute, ...]:
 class GatewayWorld:
     """The gateway's app and its dependencies; `database` and `files` replace the in-memory ones.
 
-    `beside` is another replica, whose API server, database and bucket this one shares. `clock` is that of cached rights.
+    `beside` is another replica, whose API server, database and bucket this one shares. `clock` times cached rights.
     """
 
     api_class = FakeApi
