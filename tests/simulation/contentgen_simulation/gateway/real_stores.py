@@ -15,7 +15,7 @@ from contentgen_operator.stores.ledger import Ledger
 from contentgen_operator.stores.records import RecordStore
 from contentgen_operator.stores.s3 import Storage
 from contentgen_runtime import s3
-from contentgen_simulation.gateway.cluster import ClusterWorld
+from contentgen_simulation.gateway.cluster import WritableWorld
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 SPECS: dict[Kind, dict[str, Any]] = {
@@ -46,7 +46,7 @@ OUTPUTS: dict[Kind, tuple[str, list[str], dict[str, Any]]] = {
 TYPES = {kind: f"{kind.record_type}-1" for kind in Kind}
 
 
-class StoredWorld(ClusterWorld):
+class StoredWorld(WritableWorld):
     """Ann has the namespace red, Bob blue. A job's id is its resource's uid; its name is `it-` and the id."""
 
     def __init__(self, database: Database[dict[str, Any]], endpoint: str) -> None:
