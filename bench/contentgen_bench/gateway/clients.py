@@ -81,9 +81,9 @@ async def streams(url: str, seconds: float, opened: asyncio.Event) -> list[float
         writer.write(head.encode())
         while line := await reader.readline():
             if line.startswith(b"data:") and b'"message":"1' in line:
-                told = float(line.partition(b'"message":"')[2].partition(b'"')[0])
+                sent_at = float(line.partition(b'"message":"')[2].partition(b'"')[0])
                 if opened.is_set():
-                    late.append((time.time() - told) * 1000)
+                    late.append((time.time() - sent_at) * 1000)
             if line.startswith((b"data:", b"event:", b"retry:")) and uid not in ready:
                 ready.add(uid)
                 if len(ready) == len(STREAMED):

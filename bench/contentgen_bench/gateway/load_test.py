@@ -50,7 +50,7 @@ def run(size: LoadSize) -> list[Row]:
             asyncio.run(load.open_loop(url, max(5, size.seconds / 3), _PER_SECOND, _KINDS, size.records))
             nothing = asyncio.run(load.open_loop(url, size.seconds / 4, _PER_SECOND, ("nothing",)))
             answers = asyncio.run(load.open_loop(url, size.seconds, _PER_SECOND, _KINDS, size.records))
-            surroundings = f"load {report.load()}"
+            machine_load = f"load {report.load()}"
             longer = asyncio.run(load.open_loop(url, size.seconds / 4, _PER_SECOND / 3, ("whole list",), size.records))
             streaming = asyncio.run(_streams(url, process, size.seconds / 2))
     wrong = [each for each in (*answers, *longer) if each.status != 200]
@@ -60,7 +60,7 @@ def run(size: LoadSize) -> list[Row]:
             value=len(wrong),
             unit="",
             goal=0,
-            note=surroundings,
+            note=machine_load,
         )
     ]
     for what in _KINDS:

@@ -79,10 +79,10 @@ class Gateway:
     def curl(self, line: str, tenant: GatewayTenant, folder: Path) -> str:
         """Output of a documented line, with another host and an added token."""
         (folder / ".curlrc").write_text(f'header = "Authorization: Bearer {tenant.token}"\nfail-with-body\nsilent\n')
-        told = line.replace("http://localhost:5000", self.url)
+        command = line.replace("http://localhost:5000", self.url)
         environment = os.environ | {"CURL_HOME": str(folder), "NO_PROXY": "*"}
         done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", told],
+            ["bash", "-euo", "pipefail", "-c", command],
             env=environment,
             cwd=folder,
             capture_output=True,
@@ -90,7 +90,7 @@ class Gateway:
             timeout=300,
             check=False,
         )
-        assert done.returncode == 0, f"{told}: {done.stdout}{done.stderr}"
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout
 
     def fetch(self, address: str) -> httpx.Response:

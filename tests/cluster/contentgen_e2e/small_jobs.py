@@ -36,8 +36,8 @@ def spec(kind: Kind, name: str, film: str, model: str = "flux-dev") -> dict[str,
 
 def film(seed: int = 0) -> bytes:
     """MP4 file; each seed is another video."""
-    held = io.BytesIO()
-    with av.open(held, "w", format="mp4") as container:
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as container:
         pictures = container.add_stream("libx264", rate=_FPS, options={"preset": "superfast", "crf": "23"})
         pictures.width, pictures.height, pictures.pix_fmt = _WIDTH, _HEIGHT, "yuv420p"
         sound = container.add_stream("aac", rate=_RATE, layout="mono")
@@ -56,7 +56,7 @@ def film(seed: int = 0) -> bytes:
             part.sample_rate, part.pts, part.time_base = _RATE, first, Fraction(1, _RATE)
             container.mux(sound.encode(part))
         container.mux(sound.encode(None))
-    return held.getvalue()
+    return buffer.getvalue()
 
 
 def _shot(seed: int, frame: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:

@@ -300,8 +300,8 @@ class Holders:
 
     def longest_gap(self, begin: float) -> float:
         """Longest time between the last sighting of one holder and the first of the next, since `begin`."""
-        held = [(at, who) for at, who in self.seen if at >= begin - 1 and who]
-        return max((later - before for (before, one), (later, other) in pairwise(held) if one != other), default=0.0)
+        holders = [(at, who) for at, who in self.seen if at >= begin - 1 and who]
+        return max((later - before for (before, one), (later, other) in pairwise(holders) if one != other), default=0.0)
 
 
 # Resources
@@ -444,9 +444,9 @@ class Takeovers:
     def _begin(self, row: LeaderTakeover) -> tuple[str, Kind]:
         """Create a resource that will reach the state."""
         name = f"{row.state}-{row.number}"
-        held = {"sending": "slow_accept", "submitted": "slow_model"}.get(row.state)
-        if held is not None:
-            fault = {"provider": "fal", "model": _MODEL, "fault": held, "count": 1, "delay_s": _HELD_SECONDS}
+        delay = {"sending": "slow_accept", "submitted": "slow_model"}.get(row.state)
+        if delay is not None:
+            fault = {"provider": "fal", "model": _MODEL, "fault": delay, "count": 1, "delay_s": _HELD_SECONDS}
             self._world.sandbox.put("/sandbox/faults", json=[fault]).raise_for_status()
         kind = Kind.LORA_TRAINING if row.state == "preparing" else Kind.IMAGE_GENERATION
         self._world.apply(kind, name, small_jobs.spec(kind, name, self._stream.slow_film, "flux-schnell"))

@@ -91,9 +91,9 @@ def sample(file: str, text: str) -> list[Part]:
 def indented(file: str, text: str) -> list[Command]:
     """Commands of a text that indents them by two spaces."""
     lines = text.splitlines()
-    shown = [(number, line[2:]) for number, line in enumerate(lines, 1) if re.match(r" {2,3}\S", line)]
+    numbered = [(number, line[2:]) for number, line in enumerate(lines, 1) if re.match(r" {2,3}\S", line)]
     return [
-        Command(file, number, uncommented(line)) for number, line in shown if line.split()[0].lstrip("#") in PROGRAMS
+        Command(file, number, uncommented(line)) for number, line in numbered if line.split()[0].lstrip("#") in PROGRAMS
     ]
 
 

@@ -433,8 +433,8 @@ OWNERS = FuzzTarget("owners", st.lists((_ANY_OWNER | _JOB_OWNER).map(list), max_
 
 
 def _cursors(value: list[Any]) -> None:
-    held, sort = value
-    text = held if isinstance(held, str) else base64.urlsafe_b64encode(json.dumps(held).encode()).decode()
+    cursor, sort = value
+    text = cursor if isinstance(cursor, str) else base64.urlsafe_b64encode(json.dumps(cursor).encode()).decode()
     wanted_sort = Sorted(sort)
     try:
         wanted = continued(JobFilter(sort=wanted_sort), text)

@@ -42,10 +42,10 @@ def single(command: Command) -> Iterator[Command]:
 
 def explained(database: Database[Any], command: Command) -> set[str]:
     """Stages of the winning plan of a command. Raises ValueError if the response has none."""
-    return shown(database.command("explain", command, verbosity="queryPlanner"))
+    return winning_stages(database.command("explain", command, verbosity="queryPlanner"))
 
 
-def shown(answer: Mapping[str, Any]) -> set[str]:
+def winning_stages(answer: Mapping[str, Any]) -> set[str]:
     """Stages in a response of `explain`. Raises ValueError if there are none."""
     found = set(stages(answer))
     if not found:
