@@ -18,7 +18,7 @@ from contentgen_bench.gateway.clients import DATABASE, STREAMED, UPDATES
 from contentgen_bench.gateway.job_records import USERS, namespace_of, user_of
 from contentgen_contract.names import Kind
 from contentgen_gateway.__main__ import share_the_interpreter
-from contentgen_runtime.servers import gateway_server
+from contentgen_runtime.http_server.servers import gateway_server
 from contentgen_simulation.gateway.server import GatewayWorld, resource
 
 _stored: ContextVar[list[int] | None] = ContextVar("stored", default=None)

@@ -1,4 +1,4 @@
-"""A run's log: each attempt's, from its pod while there is one, else from what the status keeps."""
+"""Logs of a run by attempt, from the pod if it exists, else from the status."""
 
 import re
 import time
@@ -29,8 +29,8 @@ class AttemptLog:
 
     @property
     def title(self) -> str:
-        """`prepare, attempt 1 (pod …)`."""
-        place = f"pod {self.pod['metadata']['name']}" if self.pod else "kept; its pod is gone"
+        """Heading: `prepare, attempt 1 (pod …)`."""
+        place = f"pod {self.pod['metadata']['name']}" if self.pod else "from the status; its pod is deleted"
         return f"{self.stage}, attempt {self.attempt} ({place})"
 
     @property
@@ -40,7 +40,7 @@ class AttemptLog:
 
 
 def attempt_logs(item: Item, pods: list[Body], stage: Stage | None) -> tuple[AttemptLog, ...]:
-    """The attempts of the run, oldest first: prepare before collect."""
+    """Attempts of the run, oldest first: prepare before collect."""
     run = item.status.run
     if run is None:
         return ()
@@ -57,7 +57,7 @@ def attempt_logs(item: Item, pods: list[Body], stage: Stage | None) -> tuple[Att
 
 
 def log_lines(cluster: ClusterClient, part: AttemptLog, *, follow: bool, raw: bool) -> Iterator[str]:
-    """The log of one attempt."""
+    """Lines of the log of one attempt."""
     if part.pod is None or not part.started:  # the API server returns an empty log for a pod without a node
         yield from _stored_lines(part)
         return
@@ -79,7 +79,7 @@ def _stored_lines(part: AttemptLog) -> Iterator[str]:
 def follow_attempts(
     cluster: ClusterClient, item: Item, stage: Stage | None, sleep: Callable[[float], None] = time.sleep
 ) -> Iterator[AttemptLog]:
-    """The attempts as they come, until the run is over; each once, and not before its container has started."""
+    """New attempts until the run is over, each once, after its container has started."""
     seen: set[tuple[Stage, int]] = set()
     while True:
         for part in attempt_logs(item, cluster.pods(item.uid), stage):

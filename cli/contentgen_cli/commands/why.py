@@ -1,4 +1,4 @@
-"""Why a resource is where it is, and what to do about it. Pure: from what was read to lines of text."""
+"""State of a resource, its cause, and advice, as text. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,26 +15,26 @@ from contentgen_contract.worker.log import human_bytes
 
 Body = dict[str, Any]
 _SHOWN_EVENTS = 5
-_UNSEEN_SECONDS = 30  # an operator that runs has seen a resource long before
+_UNSEEN_SECONDS = 30  # a running operator processes a new resource within this time
 _PULL = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable")
 _ENDED_JOB = ("Complete", "Failed")
 
 
 @dataclass(frozen=True)
 class ResourceContext:
-    """What was read around a resource."""
+    """Objects related to a resource."""
 
     events: Sequence[Body] = ()
     jobs: Sequence[Body] = ()
     job_events: Sequence[Body] = ()
     pods: Sequence[Body] = ()
     loras: dict[str, Item | None] = field(default_factory=dict)
-    served: bool | None = None  # whether an operator serves the resource's class; None: it is not known
+    served: bool | None = None  # an operator serves the resource's class; None: unknown
 
 
 @dataclass(frozen=True)
 class ResourceReport:
-    """The answer: a headline, paragraphs under a word each, and commands without their flags."""
+    """Report: a headline, paragraphs with a label each, and commands without their flags."""
 
     headline: str
     parts: tuple[tuple[str, tuple[str, ...]], ...]
@@ -42,13 +42,13 @@ class ResourceReport:
 
 
 def loras_of(item: Item) -> tuple[str, ...]:
-    """The LoraTrainings that an ImageGeneration names."""
+    """Names of the LoraTrainings of an ImageGeneration."""
     given = item.spec.get("loras") or []
     return tuple(each["loraRef"]["name"] for each in given if each.get("loraRef"))
 
 
 def explain(item: Item, around: ResourceContext, now: datetime) -> ResourceReport:
-    """Why, and what to do."""
+    """Report on a resource."""
     pods = _pods(item, around)
     parts = (
         ("Message", _message(item)),
@@ -71,7 +71,7 @@ def _headline(item: Item) -> str:
     if item.deleting:
         return f"{where} is being deleted"
     if status.phase is None:
-        return f"{where} has not been looked at by the operator"
+        return f"{where} has not been processed by the operator"
     why = f" ({status.reason})" if status.reason and status.reason != status.phase else ""
     done = "" if status.phase.terminal else f", {status.progress} %"
     return f"{where} is {status.phase}{why}{done}"
@@ -83,7 +83,7 @@ def _message(item: Item) -> tuple[str, ...]:
     return tuple(text for text in (status.message, *pending) if text)
 
 
-_NEXT_RUN = "This is of the last run; what was changed since has not been taken up yet."
+_NEXT_RUN = "This is the message of the last run; the change since then has not been processed yet."
 
 
 def _ignored(item: Item) -> tuple[str, ...]:
@@ -99,9 +99,9 @@ def _meaning(item: Item, now: datetime) -> tuple[str, ...]:
 
 
 def _class(item: Item, around: ResourceContext) -> tuple[str, ...]:
-    """The operator class, where it is not the default one or nobody serves it."""
+    """Operator class, if it is not the default one or no operator serves it."""
     if around.served is False:
-        done = "its deletion waits" if item.deleting else "nothing is done for this resource"
+        done = "its deletion waits" if item.deleting else "this resource is not processed"
         return (f"{item.operator_class}: no operator serves it, so {done}.",)
     return () if item.operator_class == DEFAULT_CLASS else (item.operator_class,)
 
@@ -114,13 +114,13 @@ def _advice(item: Item, around: ResourceContext, pods: tuple[str, ...], now: dat
         check = f"Check that an operator of the class {item.operator_class!r} runs and watches this namespace."
         return (check if late else "Wait a moment.",)
     if any(": Pending: " in line or ": none: " in line for line in pods) and not item.settled:
-        return ("Give the pod what it lacks (below); the run goes on by itself then.",)
+        return ("Remove the cause of the pod's wait (below); the run then continues by itself.",)
     return advice.advice_lines(item.facts, item.reference)
 
 
 def _lora(name: str, lora: Item | None) -> str:
     if lora is None:
-        return f"lora/{name}: there is none in this namespace"
+        return f"lora/{name}: does not exist in this namespace"
     status = lora.status
     state = f"{status.phase or 'not started'} {status.progress} %"
     return f"lora/{name}: {state}{f', {status.message}' if status.message else ''}"
@@ -143,7 +143,7 @@ def _cost(item: Item) -> tuple[str, ...]:
     if cost.actual:
         return (f"{cost.actual} {cost.currency} paid{f' ({cost.actual_source})' if cost.actual_source else ''}",)
     if cost.actual_source or not cost.estimated:
-        return (f"{cost.display}: the provider has not told what it bills",) if cost.display else ()
+        return (f"{cost.display}: the provider has not reported the cost",) if cost.display else ()
     return (f"about {cost.estimated} {cost.currency}, by the {cost.source}",)
 
 
@@ -158,7 +158,7 @@ def _event(event: Body, now: datetime) -> str:
 
 
 def _pods(item: Item, around: ResourceContext) -> tuple[str, ...]:
-    """The current Job's pods in words; once the run is over only those that say why it failed."""
+    """States of the current Job's pods; after the end of the run only of failed ones."""
     mine = _current(item, around)
     if item.settled:
         mine = [pod for pod in mine if item.status.phase is Phase.FAILED and pod["status"].get("phase") == "Failed"]
@@ -181,7 +181,7 @@ def _job_of(pod: Body) -> str:
 
 
 def _without_pod(around: ResourceContext) -> tuple[str, ...]:
-    """A Job whose pod may not be made: a quota, a missing service account, Pod Security."""
+    """Cause for a Job without a pod: a quota, a missing service account, Pod Security."""
     open_jobs = [job for job in around.jobs if not _ended(job)]
     said = [event for event in around.job_events if event.get("reason") == "FailedCreate"]
     return (f"{open_jobs[-1]['metadata']['name']}: none: {said[-1]['message']}",) if open_jobs and said else ()
@@ -193,7 +193,7 @@ def _ended(job: Body) -> bool:
 
 
 def describe_pod(pod: Body) -> str:
-    """A pod's state in words."""
+    """State of a pod as text."""
     status = pod["status"]
     phase = status.get("phase", "Pending")
     states = [each.get("state") or {} for each in status.get("containerStatuses") or []]
@@ -209,7 +209,7 @@ def describe_pod(pod: Body) -> str:
 def _unscheduled(status: Body) -> str:
     for condition in status.get("conditions") or []:
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
-            return f"no node can take it: {condition.get('message', condition.get('reason'))}"
+            return f"no node has room for it: {condition.get('message', condition.get('reason'))}"
     return ""
 
 
@@ -218,7 +218,7 @@ def _not_started(waiting: Body) -> str:
     if reason in _PULL:
         return f"its image cannot be pulled ({reason}): {message}"
     if "Config" in reason or reason.endswith("Error"):
-        return f"its container cannot be made ({reason}): {message}"
+        return f"its container cannot be created ({reason}): {message}"
     return "it is starting"
 
 
@@ -233,7 +233,7 @@ def _killed(pod: Body, ended: Body) -> str:
     return f"{ended.get('reason', 'Error')}, exit code {ended.get('exitCode', '?')}"
 
 
-# --- what to type next
+# --- next commands
 
 
 def _commands(item: Item, around: ResourceContext) -> tuple[str, ...]:
@@ -256,7 +256,7 @@ def _commands(item: Item, around: ResourceContext) -> tuple[str, ...]:
 
 
 def _unserved(item: Item, around: ResourceContext) -> tuple[str, ...]:
-    """Of a resource that no operator may be working on."""
+    """Commands for a resource that possibly no operator processes."""
     if around.served is False and item.deleting:
         return ("get operatorclasses",)
     if around.served is False and not item.settled:
@@ -280,7 +280,7 @@ def _under_way(item: Item, around: ResourceContext) -> tuple[str, ...]:
 
 
 def _after_failure(item: Item) -> tuple[str, ...]:
-    """The logs, and the commands of what is free; where nothing is, the first that pays."""
+    """Commands for logs and free remedies; without a free one, the first remedy that pays."""
     logs = (f"contentgen logs {item.reference}",) if item.status.run and item.status.run.logs else ()
     if item.status.reason == Reason.LORA_FAILED:
         return (*logs, *(f"contentgen why lora/{name}" for name in loras_of(item)))
@@ -291,7 +291,7 @@ def _after_failure(item: Item) -> tuple[str, ...]:
 
 _COMMANDS = {
     Action.COLLECT: "contentgen collect {shown}",
-    Action.RESTORE: "contentgen collect {shown}",  # of a run that has failed: it takes what is restored
+    Action.RESTORE: "contentgen collect {shown}",  # of a failed run: it adopts what was restored
     Action.EDIT: "edit {kind} {name}",
     Action.RERUN: "contentgen retry {shown}",
 }
@@ -302,6 +302,6 @@ def _command(remedy: Remedy, item: Item) -> str:
 
 
 def needs_loras(item: Item) -> bool:
-    """Whether its LoRAs say something about it."""
+    """True if the state of its LoRAs belongs in the report."""
     waits = item.status.reason in (Reason.WAITING_FOR_LORA, Reason.LORA_FAILED)
     return item.kind is Kind.IMAGE_GENERATION and (waits or not item.settled)

@@ -175,10 +175,3 @@ def require_token(standing: JobRunState, given: str) -> None:
 def token_of(standing: JobRunState) -> str | None:
     """The word that allows one more payment for a request that nobody can find."""
     return remedies.resubmit_token(standing.phase, standing.message)
-
-
-def annotated(body: Body, annotations: dict[str, str], **more: Any) -> Body:
-    """A patch of exactly this version of a resource."""
-    meta = body["metadata"]
-    here = {"uid": meta["uid"], "resourceVersion": meta["resourceVersion"], "annotations": annotations}
-    return {"metadata": here | more}

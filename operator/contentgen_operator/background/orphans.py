@@ -18,10 +18,9 @@ from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 from kubernetes.aio.client.exceptions import ApiException
 from pydantic import ValidationError
-from pymongo.errors import PyMongoError
 
 from contentgen_contract.api_paths import InvalidName, equals
 from contentgen_contract.base import Value
@@ -32,7 +31,7 @@ from contentgen_contract.resources.prices import PRICES, Price
 from contentgen_contract.resources.status import RunStatus
 from contentgen_operator.clock import utc_now
 from contentgen_operator.decide import history_searches
-from contentgen_operator.decide.request_endings import ending_of
+from contentgen_operator.decide.request_endings import request_ending
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.leader.leadership import Check, NotLeading, unchecked
@@ -45,8 +44,9 @@ from contentgen_operator.state.purchases import LedgerTransition, Purchase, Purc
 from contentgen_operator.state.runs import current_run, ended, purchase_key
 from contentgen_operator.state.selection import DEFAULT, Selection
 from contentgen_operator.stores.ledger import Ledger
-from contentgen_operator.stores.s3 import BucketMissing, NotDeleted, Storage
+from contentgen_operator.stores.s3 import Storage
 from contentgen_runtime.kube import API_ERRORS, Body, explain
+from contentgen_runtime.store_errors import STORE_ERRORS, NotDeleted
 from contentgen_runtime.tenancy import Followed, NamespaceGone, Tenancy
 
 _log = logging.getLogger(__name__)
@@ -60,7 +60,6 @@ _FIRST_PAUSE, _LONGEST_PAUSE = timedelta(seconds=60), timedelta(hours=1)
 _PAUSE_WITH_RESOURCE = timedelta(minutes=15)
 _SEEN_EVERY, _WATCH_GAP = timedelta(days=1), timedelta(days=3)
 _FORBIDDEN = 403
-_STORE_ERRORS = (PyMongoError, BotoCoreError, ClientError, BucketMissing, NotDeleted)
 
 
 class Retention(Value):
@@ -166,7 +165,7 @@ def after_poll(
     key: StoredKey, purchase: Purchase, view: RequestView, now: datetime, retention: Retention
 ) -> tuple[StoredAnswer | None, LedgerTransition | None]:
     """The response to store and the move that follows it; None where the request goes on."""
-    end = ending_of(key.kind, purchase, view, now, _rate(purchase, view, retention))
+    end = request_ending(key.kind, purchase, view, now, _rate(purchase, view, retention))
     return (end.answer, _move(key, purchase, end.target, changed_at=now, **end.changes)) if end else (None, None)
 
 
@@ -314,7 +313,7 @@ class Orphans:
         while True:
             try:
                 await self.round(utc_now())
-            except _STORE_ERRORS as error:
+            except STORE_ERRORS as error:
                 _log.warning("orphans wait for a store: %s", str(error).split("?", maxsplit=1)[0][:200])
             except NotLeading as error:
                 _log.info("orphans wait for the next leader: %s", error)
@@ -446,7 +445,9 @@ class Orphans:
         except ValueError as error:
             _log.error("the stored input of purchase %s cannot be read: %s", key, error)
             return
-        call = Call(provider=purchase.provider, model=purchase.model, arguments=arguments, marker=purchase.marker)
+        call = Call(
+            provider=purchase.provider, model=purchase.model, arguments=arguments, correlation_key=purchase.marker
+        )
         before = await (self._next_sent_at(key) if purchase.abandoned else self._before_next_run(purchase))
         found = await find_lost(self._ledger, provider, purchase, call, before)
         if found.request_id is None:

@@ -67,7 +67,7 @@ class AccessRefused(Unavailable):
 REFUSES_KEY = (401, 402, 403)
 
 
-def needed(key: KeyFile, provider: str, refused: type[KeyRefused | AccessRefused]) -> str:
+def required_key(key: KeyFile, provider: str, refused: type[KeyRefused | AccessRefused]) -> str:
     """The key as it is now. Raises `refused` where there is none that fits into a header: nothing is sent then."""
     if (found := key.read()) is None:
         raise refused(provider, f"there is no key for {provider}")
@@ -76,12 +76,12 @@ def needed(key: KeyFile, provider: str, refused: type[KeyRefused | AccessRefused
     return found
 
 
-def unreadable(provider: str, text: str, code: int | None = None) -> Unavailable:
+def read_error(provider: str, text: str, code: int | None = None) -> Unavailable:
     """What a failed read means; `code` is the HTTP status, where there was an answer."""
     return AccessRefused(provider, f"{provider} answered {code}") if code in REFUSES_KEY else Unavailable(text)
 
 
-def short(error: Exception) -> str:
+def short_text(error: Exception) -> str:
     """An error's text, or its type's name; URLs are cut before their query, which may be signed."""
     return _QUERY.sub("", str(error) or type(error).__name__)[:300]
 

@@ -7,7 +7,7 @@ from contentgen_contract.records.ownership import Owner
 from contentgen_contract.resources.spec import Spec
 from contentgen_contract.resources.status import JobRef, RunStatus
 from contentgen_operator.state.observed import Resource
-from contentgen_operator.state.runs import frozen_spec, own_files, owner
+from contentgen_operator.state.runs import asset_user, frozen_spec, own_files
 
 
 class RunOver(Exception):
@@ -34,7 +34,7 @@ class Assignment(Value):
     @property
     def owner(self) -> Owner:
         """What the Job's resource owns."""
-        return own_files(self.resource, owner(self.resource, self.spec))
+        return own_files(self.resource, asset_user(self.resource, self.spec))
 
     @property
     def outcome_key(self) -> str:
@@ -48,4 +48,4 @@ class Assignment(Value):
 
     def _prefix(self, stage: Stage) -> str:
         ref = self.resource.ref
-        return keys.prefix(ref.kind, stage, owner(self.resource, self.spec), ref.uid, self.run.version)
+        return keys.prefix(ref.kind, stage, asset_user(self.resource, self.spec), ref.uid, self.run.version)

@@ -32,7 +32,7 @@ from contentgen_operator.state.purchases import Purchase, PurchaseKey
 from contentgen_operator.state.run_document import RunDocument
 
 _END_CONDITIONS = dict(zip(FINAL_PHASES, (Condition.COMPLETE, Condition.FAILED), strict=True))
-_WORDS = 500  # characters of a Job's reason or message
+_MAX_TEXT = 500  # characters of a Job's reason or message
 
 
 class ResourceRef(Value):
@@ -146,10 +146,10 @@ def is_end(status: dict[str, Any]) -> bool:
     if phase not in FINAL_PHASES or status.get("reason") == Reason.LORA_FAILED or not status.get("completionTime"):
         return False
     true = {each.get("type") for each in status.get("conditions") or () if each.get("status") == "True"}
-    return _END_CONDITIONS[phase] in true and made_its_version(status) == (phase == Phase.COMPLETED)
+    return _END_CONDITIONS[phase] in true and has_stored_version(status) == (phase == Phase.COMPLETED)
 
 
-def made_its_version(status: dict[str, Any]) -> bool:
+def has_stored_version(status: dict[str, Any]) -> bool:
     """Whether the run of a status (JSON) is there and has stored its outputs."""
     version = (status.get("run") or {}).get("version")
     return version is not None and any(each.get("version") == version for each in status.get("versions") or ())
@@ -209,8 +209,8 @@ class JobView(Value):
             started_at=body["metadata"]["creationTimestamp"],
             finished=bool(ends),
             succeeded="Complete" in ends,
-            reason=end.get("reason", "")[:_WORDS],
-            message=end.get("message", "")[:_WORDS],
+            reason=end.get("reason", "")[:_MAX_TEXT],
+            message=end.get("message", "")[:_MAX_TEXT],
             ready=bool(status.get("ready")),
             suspended=(body.get("spec") or {}).get("suspend") is True,
             terminating=not ends and bool(status.get("terminating")) and not status.get("active"),
@@ -243,10 +243,10 @@ class BucketFile(Value):
 
 def is_stored(outputs: VersionStatus, stored: Mapping[str, BucketFile]) -> bool:
     """Whether all files of a finished version are in the bucket (`stored`, by key) with their sizes and SHA-256."""
-    return bool(outputs.files) and all(_same(each, stored.get(each.key)) for each in outputs.files)
+    return bool(outputs.files) and all(_is_same_file(each, stored.get(each.key)) for each in outputs.files)
 
 
-def _same(file: OutputFile, found: BucketFile | None) -> bool:
+def _is_same_file(file: OutputFile, found: BucketFile | None) -> bool:
     return found is not None and found.size_bytes == file.size_bytes and file.sha256 in (None, found.sha256)
 
 

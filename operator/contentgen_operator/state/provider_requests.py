@@ -14,7 +14,7 @@ from contentgen_contract.base import Value
 from contentgen_operator.state.provider_answers import ANSWER_BYTES, Answer
 
 _STORED_OBJECT = "storedObject"
-_MOST_UNITS = 1e9  # of one request
+_MAX_UNITS = 1e9  # of one request
 _REQUEST_ID = re.compile(patterns.REQUEST_ID)
 
 
@@ -69,7 +69,7 @@ class Call(Value):
     provider: str
     model: str
     arguments: dict[str, Any]
-    marker: str  # what the provider's history will show again, so that a lost request can be found
+    correlation_key: str  # what the provider's history will show again, so that a lost request can be found
     purchase_id: str = ""  # sent as a tag, where the provider keeps tags
 
 
@@ -173,14 +173,14 @@ def same_input(asked: Any, shown: Any) -> bool:
             return type(asked) is type(shown) and bool(asked == shown)
 
 
-def verified(search: Search, sent_at: datetime, margin: timedelta, *, same: bool) -> Verified:
+def verdict_by_time(search: Search, sent_at: datetime, margin: timedelta, *, same: bool) -> Verified:
     """The verdict on a request whose input and time are known."""
     if not search.sent_after - margin <= sent_at <= search.sent_before:
         return Verified(same=False, text=f"it was sent at {sent_at:%Y-%m-%d %H:%M:%S %Z}, and not when this one was")
     return Verified(same=same, text="" if same else "its input is another one")
 
 
-def seed_marker(arguments: dict[str, Any]) -> str:
+def seed_correlation_key(arguments: dict[str, Any]) -> str:
     """The marker of a call without an input file: its seed and prompt."""
     return f"seed:{arguments.get('seed')} prompt:{arguments.get('prompt')}"
 
@@ -191,4 +191,4 @@ def billable_units(given: object) -> float | None:
         units = float(given) if isinstance(given, str | int | float) and not isinstance(given, bool) else -1.0
     except ValueError:
         return None
-    return units if 0 <= units <= _MOST_UNITS else None  # NaN is not
+    return units if 0 <= units <= _MAX_UNITS else None  # NaN is not

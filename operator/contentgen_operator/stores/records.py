@@ -24,9 +24,10 @@ from contentgen_contract.resources.spec import ImageGenerationSpec, LoraTraining
 from contentgen_contract.resources.status import ResourceStatus, VersionStatus
 from contentgen_operator.leader.leadership import Check, unchecked
 from contentgen_operator.state.observed import Resource
-from contentgen_operator.state.runs import frozen_spec, owner
+from contentgen_operator.state.runs import asset_user, frozen_spec
 from contentgen_operator.stores.s3 import Storage
 from contentgen_runtime.kube import Conflict
+from contentgen_runtime.mongo import create_indexes
 
 Document = dict[str, Any]
 _DISCARDED = {"discard.uid": {"$gt": ""}}  # in this form an index serves it
@@ -57,8 +58,7 @@ class RecordStore:
 
     def create_indexes(self) -> None:
         """Idempotent; each serves a query of the gateway."""
-        for name, keys in indexes.JOBS.items():
-            self._collection.create_index(list(keys), name=name, unique=name == "job_id")
+        create_indexes(self._collection, indexes.JOBS, unique="job_id")
 
     async def write(self, resource: Resource, status: ResourceStatus) -> None:
         """Make the record say what the status says. Raises Conflict where another process changes it, or leads."""
@@ -228,7 +228,7 @@ def record(resource: Resource, status: ResourceStatus) -> Document | None:
     spec = frozen_spec(resource, status.run)
     document: Document = {
         "jobId": resource.ref.uid,
-        "userId": owner(resource, spec),
+        "userId": asset_user(resource, spec),
         "type": resource.ref.kind.record_type,
         "namespace": resource.ref.namespace,
         "name": resource.ref.name,

@@ -18,25 +18,25 @@ from contentgen_contract.records.tenancy import UNSCOPED, Tenant
 from contentgen_contract.resources.spec import run_hash
 from contentgen_contract.resources.status import ResourceStatus, RunStatus, VersionStatus
 from contentgen_operator.clock import utc_now
-from contentgen_operator.decide.lora_identity import best
+from contentgen_operator.decide.lora_identity import most_advanced
 from contentgen_operator.state.assignment import Assignment, RunOver
 from contentgen_operator.state.observed import Resource
 from contentgen_operator.state.purchases import Purchase, PurchaseKey, PurchaseState, Variant
 from contentgen_operator.state.run_document import (
     FrozenRun,
     RunDocument,
-    limited,
     projected,
     projected_run,
     unknown_versions,
+    with_bounded_numbers,
 )
 from contentgen_operator.state.runs import (
     admitted_user,
+    asset_user,
     current_run,
     ended,
     frozen_spec,
     is_of_another_class,
-    owner,
     purchase_key,
 )
 from contentgen_operator.stores.ledger import Ledger
@@ -120,10 +120,14 @@ class StatusVerifier:
             return document.without_run()
         if run is None:
             return document
-        if limited(run).number > document.number:
+        if with_bounded_numbers(run).number > document.number:
             return await self._of_older_release(resource, document, run) or await self._claimed(resource, document, run)
-        if kept is not None and run.number == kept.number and limited(run).paid_attempt > kept.paid_attempt:
-            return await self._of_later_attempt(resource, document, kept, limited(run))
+        if (
+            kept is not None
+            and run.number == kept.number
+            and with_bounded_numbers(run).paid_attempt > kept.paid_attempt
+        ):
+            return await self._of_later_attempt(resource, document, kept, with_bounded_numbers(run))
         return document
 
     async def _of_older_release(self, resource: Resource, document: RunDocument, run: RunStatus) -> RunDocument | None:
@@ -132,7 +136,11 @@ class StatusVerifier:
         An older release writes no document; each writes the record before the status.
         """
         known = document.run is None or document.run.started_at != run.started_at
-        if not known or run != limited(run) or await self._records.started_at(resource.ref.uid) != run.started_at:
+        if (
+            not known
+            or run != with_bounded_numbers(run)
+            or await self._records.started_at(resource.ref.uid) != run.started_at
+        ):
             return None
         return document.begun(await self._run(resource, run))
 
@@ -143,7 +151,7 @@ class StatusVerifier:
         Payments are not held back after a run of another operator class that has ended: another installation has done
         it, whose MongoDB may be another one, and this one has lost nothing.
         """
-        over = ended(resource) and run == limited(run)
+        over = ended(resource) and run == with_bounded_numbers(run)
         if over and is_of_another_class(resource, run):
             _log.info("%s was moved to this operator class", resource.ref.name, extra=resource.ref.about)
             return document.begun(await self._run(resource, run))
@@ -235,7 +243,7 @@ class StatusVerifier:
         uid, here = resource.ref.uid, key.scope
         own = [each for each in bought if uid in (each.purchase.job_id, *each.purchase.former_owners)]
         own.sort(key=lambda each: each.scope == here)  # a run goes on as it was begun, before a mapping
-        chosen = own[0] if own else best(bought)
+        chosen = own[0] if own else most_advanced(bought)
         return key if chosen is None else key.model_copy(update={"scope": chosen.scope})
 
     async def variants(self, resource: Resource, run: RunStatus) -> tuple[Variant, ...]:
@@ -269,7 +277,7 @@ class StatusVerifier:
             spec = frozen_spec(resource, run)
         except ValidationError:  # decide says so on the resource, and nothing is done for such a run
             return run
-        user, true_hash = owner(resource, spec), run_hash(resource.ref.kind, spec)
+        user, true_hash = asset_user(resource, spec), run_hash(resource.ref.kind, spec)
         # A run that has ended buys nothing: its hash only says whether another one is asked for.
         doubtful_hash = run.run_hash != true_hash and not ended(resource)
         # While a run goes on, the ledger's word on the LoRAs is put into the status each time.
@@ -348,7 +356,7 @@ def _warn(resource: Resource, what: str) -> None:
 
 def _other_scopes(tenant: Tenant) -> tuple[str, ...]:
     """The scopes beside the present one under which something may have been bought for a tenant."""
-    return tuple(sorted({*tenant.also, *((UNSCOPED,) if tenant.scope else ())} - {tenant.scope}))
+    return tuple(sorted({*tenant.other_scopes, *((UNSCOPED,) if tenant.scope else ())} - {tenant.scope}))
 
 
 def _is_of(tenant: Tenant, resource: Resource, variant: Variant) -> bool:

@@ -10,7 +10,7 @@ from contentgen_contract.resources.spec import ImageGenerationSpec
 from contentgen_contract.worker.orders import DatasetFacts, Download, Limits, WorkOrder
 from contentgen_operator.state.assignment import Assignment
 from contentgen_operator.state.purchases import Purchase
-from contentgen_operator.state.runs import owner
+from contentgen_operator.state.runs import asset_user
 from contentgen_operator.stores.s3 import Storage
 
 _PREVIEWS = 12  # training pictures on a LoRA's contact sheet
@@ -77,7 +77,7 @@ def work_order(
         stage=job.stage,
         version=assignment.run.version,
         attempt=job.attempt,
-        user_id=owner(assignment.resource, assignment.spec),
+        user_id=asset_user(assignment.resource, assignment.spec),
         spec=assignment.spec.model_dump(mode="json", by_alias=True),
         source=_source(assignment, storage, policy, good_for) if job.stage is Stage.PREPARE else None,
         result=signed(result_key) if result_key else None,

@@ -31,8 +31,9 @@ from contentgen_operator.state.purchases import LedgerTransition, Purchase, Purc
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_operator.stores.preparation import prepare_stores
 from contentgen_operator.stores.records import RecordStore
-from contentgen_operator.stores.s3 import BucketMissing, InvalidOutcome, Storage
+from contentgen_operator.stores.s3 import InvalidOutcome, Storage
 from contentgen_operator.stores.worker_jobs import WorkerJobs
+from contentgen_runtime.store_errors import BucketMissing
 from contentgen_simulation.world import SPECS, UID, World, Writes, outcome_of
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)

@@ -529,7 +529,7 @@ class World:
             jobs=jobs,
             providers=providers,
             reports=Reports(),
-            witness=StatusVerifier(ledger=ledger, records=records, runs=runs, tenancy=tenancy),
+            verifier=StatusVerifier(ledger=ledger, records=records, runs=runs, tenancy=tenancy),
             prices=self.prices,
             names=self.names,
             limits=Limits(),
@@ -558,7 +558,7 @@ class World:
             providers=providers,
             template=lambda: TEMPLATE,
             cache=cache,
-            janitor=GarbageCollector(
+            garbage_collector=GarbageCollector(
                 storage=storage, ledger=ledger, records=records, jobs=jobs, runs=runs, check=check
             ),
             leadership=self.leadership,
@@ -603,13 +603,13 @@ class World:
 
     async def sweep(self) -> None:
         """Run the garbage collector once for each mark."""
-        janitor = self.process._actor._janitor
-        for mark in await janitor._records.marks(1000):
-            await janitor.work(mark)
+        collector = self.process._actor._garbage_collector
+        for mark in await collector._records.marks(1000):
+            await collector.work(mark)
 
     async def marks(self) -> list[str]:
         """Uids of jobs with files to delete."""
-        return [mark.uid for mark in await self.process._actor._janitor._records.marks(1000)]
+        return [mark.uid for mark in await self.process._actor._collector._records.marks(1000)]
 
     def there(self, kind: Kind, name: str = "it") -> bool:
         return (kind, name) in self.kube.resources
@@ -657,7 +657,7 @@ class World:
         again: float | None = 1
         try:
             if self.watch(ref) or await self.is_behind(ref):
-                again = await self.process._once(ref)
+                again = await self.process._read_and_reconcile(ref)
         except Conflict:
             self.process._cache.drop(ref)
         except Unavailable:

@@ -1,4 +1,4 @@
-"""What can be seen in a URL alone: addresses off limits, however they are written."""
+"""Refusal of private addresses in URLs, in all notations, without resolution."""
 
 import pytest
 from pydantic import ValidationError
@@ -27,7 +27,7 @@ ALLOWED = [
 @pytest.mark.parametrize("url", NO_URLS)
 @pytest.mark.parametrize("kind", [Kind.LORA_TRAINING, Kind.TRANSCRIPTION])
 def test_what_is_no_url_is_no_source(url: str, kind: Kind) -> None:
-    """Whatever takes a source apart can rely on that."""
+    """Admitted sources can be parsed."""
     given = {"source": {"url": url}} | ({"loraName": "a", "triggerWord": "jf"} if kind is Kind.LORA_TRAINING else {})
     with pytest.raises(ValidationError, match=r"source\.url"):
         SPECS[kind].model_validate(given)

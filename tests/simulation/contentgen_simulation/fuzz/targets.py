@@ -275,7 +275,7 @@ async def _ask_providers(model: str, request_id: str, given: Any) -> None:
     fal = _fal()
     fal._client = fal._paying = httpx.AsyncClient(transport=wire, trust_env=False)
     try:
-        taken = await fal.submit(Call(provider="fal", model=model, arguments={}, marker=""), _nothing)
+        taken = await fal.submit(Call(provider="fal", model=model, arguments={}, correlation_key=""), _nothing)
     except MaybeAccepted:
         pass  # the answer's id is none
     except ProviderError:

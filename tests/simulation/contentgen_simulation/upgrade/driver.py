@@ -44,6 +44,13 @@ _MOST_STEPS = 400
 _VERSIONS_APART = 10_000  # resource versions of two processes never meet
 
 
+def _call(saved: Body) -> Any:
+    """A saved call of either release: a5a1c84 names the correlation key `marker`."""
+    name = "correlation_key" if "correlation_key" in _requests.Call.model_fields else "marker"
+    values = {name if each in ("correlation_key", "marker") else each: value for each, value in saved.items()}
+    return _requests.Call.model_validate(values)
+
+
 class CrashingWrites(Writes):
     """Ends the process at the first write with the armed name, such as "after intend" or "before POST"."""
 
@@ -269,7 +276,7 @@ class Driver:
         world.kube._version = itertools.count(newest + _VERSIONS_APART)
         world.kube.jobs = saved["jobs"]
         world.storage.objects = {key: _untagged(value) for key, value in saved["objects"].items()}
-        provider.posts = [_requests.Call.model_validate(each) for each in saved["posts"]]
+        provider.posts = [_call(each) for each in saved["posts"]]
         self.sent_at = [_time(each) for each in saved["sentAt"]]
         provider.sent_at = list(self.sent_at)
         provider.cancelled = saved["cancelled"]

@@ -9,7 +9,7 @@ import pytest
 import stamina
 
 from contentgen_contract.names import GROUP, Kind, Phase
-from contentgen_gateway.api import actions
+from contentgen_gateway.services.changes import actions
 from contentgen_operator.state.provider_requests import RequestState, RequestView
 from contentgen_runtime.kube import Body
 from contentgen_simulation.api_server import copied
@@ -73,7 +73,7 @@ class Both:
 
 @pytest.fixture
 def both(monkeypatch: pytest.MonkeyPatch) -> Iterator[Both]:
-    monkeypatch.setattr(actions, "_LOOK_SECONDS", 0)
+    monkeypatch.setattr(actions, "_POLL_SECONDS", 0)
     with stamina.set_testing(True, attempts=8):
         yield Both(monkeypatch)
 

@@ -23,11 +23,12 @@ from contentgen_operator.stores.charges import Charges
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_operator.stores.records import RecordStore
 from contentgen_operator.stores.run_documents import RunDocuments
-from contentgen_operator.stores.s3 import Leftovers, NotDeleted
+from contentgen_operator.stores.s3 import Leftovers
 from contentgen_operator.stores.worker_jobs import RecordedJob, WorkerJobs
 from contentgen_operator.worker_api.reports import Reports
 from contentgen_operator.worker_api.server import WorkerApi, create_app
 from contentgen_runtime.kube import Conflict
+from contentgen_runtime.store_errors import NotDeleted
 from contentgen_runtime.tenancy import Tenancy
 from contentgen_simulation.frozen import FormerLeader, Freezer, contents, effects
 from contentgen_simulation.world import INLINE, SPECS, UID, World, Writes
@@ -72,7 +73,7 @@ class Case:
         ref = self.ref
         if not process.watch(ref):
             return "settled"
-        again, result = await process.process._look(ref)
+        again, result = await process.process._reconcile_or_pause(ref)
         assert result != "error", self.freezer.done[-3:]
         self.world.now += timedelta(seconds=min(max(again or 1, 1), 300))
         return result
@@ -82,7 +83,7 @@ class Case:
         ref = ResourceRef(kind=self.kind, namespace="ns", name="it", uid=UID)
         for cache in process.caches:
             cache.forget(ref)
-        _, result = await process.process._look(ref)
+        _, result = await process.process._reconcile_or_pause(ref)
         assert result == "done" or process is not self.world, result
 
     async def until(self, process: World, over: Callable[[], bool]) -> None:

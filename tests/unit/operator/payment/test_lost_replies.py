@@ -50,7 +50,7 @@ async def follow(world: World, kind: Kind, over: Callable[[], bool], name: str =
         again: float | None = 0.0
         try:
             if world.watch(ref):
-                again = await world.process._once(ref)
+                again = await world.process._read_and_reconcile(ref)
         except Conflict:
             world.process._cache.drop(ref)
         if again is None and not any("status" not in job for job in world.kube.jobs.values()):

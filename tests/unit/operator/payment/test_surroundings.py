@@ -49,8 +49,8 @@ class Company:
 
     def providers(self, ca: Path | None) -> list[tuple[Provider, Call]]:
         url, tls = f"https://{HOST}", trusted_cas(ca)
-        training = Call(provider="fal", model=MODEL, arguments={"seed": 1}, marker="")
-        sound = Call(provider="assemblyai", model="", arguments={"audio_url": "https://s3/a.flac"}, marker="")
+        training = Call(provider="fal", model=MODEL, arguments={"seed": 1}, correlation_key="")
+        sound = Call(provider="assemblyai", model="", arguments={"audio_url": "https://s3/a.flac"}, correlation_key="")
         self.opened.append(Fal(self.key, url, url, tls=tls))
         return [(self.opened[-1], training), (AssemblyAI(self.key, url, tls=tls), sound)]
 

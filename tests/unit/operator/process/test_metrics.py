@@ -85,9 +85,9 @@ class Lossy:
 async def test_calls_are_counted_by_their_verdict() -> None:
     lossy: Any = Lossy()
     provider = InstrumentedProvider("fal", lossy)
-    call = Call(provider="fal", model="m", arguments={}, marker="x")
+    call = Call(provider="fal", model="m", arguments={}, correlation_key="x")
     assert provider.configured
-    call = Call(provider="fal", model="m", arguments={}, marker="x")
+    call = Call(provider="fal", model="m", arguments={}, correlation_key="x")
     with pytest.raises(MaybeAccepted):
         await provider.submit(call, nothing)
     await provider.find(Search(call=call, sent_after=NOW, sent_before=NOW))

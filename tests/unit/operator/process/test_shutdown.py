@@ -110,7 +110,7 @@ async def test_a_reply_that_drips_is_lost_after_the_time_of_a_post(monkeypatch: 
     async def begin() -> None:
         begun.append(True)
 
-    call = Call(provider="fal", model="fal-ai/flux/dev", arguments={}, marker="m")
+    call = Call(provider="fal", model="fal-ai/flux/dev", arguments={}, correlation_key="m")
     with pytest.raises(MaybeAccepted, match="was not there after"):
         await fal.submit(call, begin)
     assert begun == [True]

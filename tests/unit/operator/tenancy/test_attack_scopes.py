@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from contentgen_contract.names import COLLECT_ANNOTATION, RERUN_ANNOTATION, Phase, Reason
-from contentgen_gateway.api.orphans import orphan
+from contentgen_gateway.services.orphans import orphan
 from contentgen_operator.providers.base import Busy
 from contentgen_simulation.tenancy import (
     CAT,

@@ -30,8 +30,8 @@ from contentgen_operator.worker_api.reports import Reports
 from contentgen_operator.worker_api.server import WorkerApi, create_app
 from contentgen_operator.worker_api.tls import CertificateTerm, KeptSecret, WorkerApiTls
 from contentgen_operator.worker_api.work_orders import OrderPolicy
-from contentgen_runtime import connections, servers
-from contentgen_runtime.servers import HurriedProtocol, tls_server
+from contentgen_runtime.http_server import connections, servers
+from contentgen_runtime.http_server.servers import HurriedProtocol, tls_server
 from contentgen_runtime.tenancy import Tenancy
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
@@ -131,7 +131,7 @@ async def preparing(world: World) -> None:
     """A Transcription whose Job runs."""
     world.kube.apply(Kind.TRANSCRIPTION, SPECS[Kind.TRANSCRIPTION])
     ref = ResourceRef(kind=Kind.TRANSCRIPTION, namespace="ns", name="it", uid=UID)
-    await world.process._once(ref)
+    await world.process._read_and_reconcile(ref)
     assert world.status(Kind.TRANSCRIPTION).run is not None
 
 

@@ -105,7 +105,7 @@ async def setting(monkeypatch: pytest.MonkeyPatch) -> Setting:
     world = World(monkeypatch, Writes())
     world.kube.namespaces["another"] = ("another-uid", CREATED)
     world.kube.apply(KIND, SPECS[KIND])
-    await world.process._once(ResourceRef(kind=KIND, namespace="ns", name="it", uid=UID))
+    await world.process._read_and_reconcile(ResourceRef(kind=KIND, namespace="ns", name="it", uid=UID))
     resource = Resource.parse(KIND, world.kube.resources[KIND, "it"])
     assert resource.status.run is not None
     assert resource.status.run.job is not None

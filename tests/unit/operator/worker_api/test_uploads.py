@@ -127,7 +127,7 @@ def storage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Storage]:
 async def setting(monkeypatch: pytest.MonkeyPatch, storage: Storage) -> AsyncIterator[Setting]:
     world = World(monkeypatch, Writes())
     world.kube.apply(KIND, SPECS[KIND])
-    await world.process._once(REF)
+    await world.process._read_and_reconcile(REF)
     monkeypatch.setattr(desk_module, "utc_now", lambda: world.now)
     made = Setting(world, storage)
     transport = httpx.ASGITransport(made.app)
@@ -296,7 +296,7 @@ async def test_nothing_is_signed_once_the_job_has_ended(setting: Setting) -> Non
     (job,) = setting.world.kube.jobs.values()
     job["status"] = {"conditions": [{"type": "Failed", "status": "True"}]}
     setting.world.process._cache.note_job(REF, JobView.parse(job))
-    await setting.world.process._once(REF)
+    await setting.world.process._read_and_reconcile(REF)
     assert await ended_codes(setting) == (403, 403)
 
 
@@ -304,7 +304,7 @@ async def test_nothing_is_signed_once_the_job_is_gone(setting: Setting) -> None:
     setting.world.kube.jobs.clear()
     setting.world.restart()
     setting.world.process._observer._reports = setting.reports
-    await setting.world.process._once(REF)
+    await setting.world.process._read_and_reconcile(REF)
     assert await ended_codes(setting) == (403, 403)
 
 
@@ -336,7 +336,7 @@ async def test_files_are_not_verified_while_they_are_replaced(
     asking = asyncio.create_task(setting.ask(claim(b"other")))
     await removing.wait()
     setting.reports.note_finished(setting.job_uid)
-    reconciling = asyncio.create_task(setting.world.process._once(REF))
+    reconciling = asyncio.create_task(setting.world.process._read_and_reconcile(REF))
     for _ in range(50):
         await asyncio.sleep(0)
     go_on.set()

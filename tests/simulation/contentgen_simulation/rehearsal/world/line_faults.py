@@ -22,7 +22,12 @@ _OPERATOR = "/contentgen_operator/"
 # What handles an error has none itself: nothing would be left to look at the resource again.
 _HANDLERS = frozenset(
     each.__name__
-    for each in (Reconciler._look, Reconciler._pause, Reconciler._pause_after_conflict, Reconciler._advice)
+    for each in (
+        Reconciler._reconcile_or_pause,
+        Reconciler._pause,
+        Reconciler._pause_after_conflict,
+        Reconciler._release_advice,
+    )
 )
 
 

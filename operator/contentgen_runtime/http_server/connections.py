@@ -1,4 +1,4 @@
-"""Limits of open TCP connections, by client address and in total, taken before a TLS handshake."""
+"""Limits of open TCP connections, by client address and in total, enforced before the TLS handshake."""
 
 import ipaddress
 import ssl
@@ -10,10 +10,10 @@ _HANDSHAKE_SECONDS = 5
 
 
 class Places:
-    """The connections of one server. Once all places are taken, a new connection takes that of the oldest one of the
-    address that holds most, if that is more than the newcomer's address holds.
+    """Connection slots of one server. If all are in use, a new connection evicts the oldest connection of the address
+    with the most connections, provided that this address has more than the new one's.
 
-    `exempt` are proxies, which carry the connections of many clients: no limit by address, and never cut for others.
+    `exempt` are proxies, which carry connections of many clients: they have no limit by address and are never evicted.
     """
 
     def __init__(self, total: int, per_address: int, exempt: Sequence[Network] = ()) -> None:
@@ -22,11 +22,11 @@ class Places:
         self._count = 0
 
     def __len__(self) -> int:
-        """Places taken."""
+        """Slots in use."""
         return self._count
 
     def take(self, transport: Transport) -> bool:
-        """Take a place; False if there is none: the transport is aborted then."""
+        """Take a slot; False if there is none, and then the transport is aborted."""
         address = _address(transport)
         mine = len(self._held.get(address, ()))
         full = mine >= self._per_address and not self._is_exempt(address)
@@ -38,7 +38,7 @@ class Places:
         return True
 
     def leave(self, transport: BaseTransport) -> None:
-        """Give a place back. Idempotent."""
+        """Free a slot. Idempotent."""
         address = _address(transport)
         held = self._held.get(address, {})
         if transport in held:
@@ -73,30 +73,30 @@ def _address(transport: BaseTransport) -> str:
 
 
 class PlacedTls(sslproto.SSLProtocol):
-    """TLS of an accepted connection, which takes its place before the handshake.
+    """TLS of an accepted connection, which takes its slot before the handshake.
 
-    asyncio's own server gives each silent connection 60 s and 256 KiB before any protocol of ours hears of it: 1,500 of
-    them took 450 MiB.
+    asyncio's own server allows each silent connection 60 s and 256 KiB before our protocol is called: 1,500 of them
+    took 450 MiB.
     """
 
     max_size = 64 * 1024  # bytes of the read buffer
 
     def __init__(self, loop: AbstractEventLoop, inner: Protocol, context: ssl.SSLContext, places: Places) -> None:
         handshake = loop.create_future()
-        handshake.cancel()  # nobody waits for it: an error in it would be logged as never retrieved
+        handshake.cancel()  # not awaited: an error in it would be logged as never retrieved
         super().__init__(loop, inner, context, handshake, True, ssl_handshake_timeout=_HANDSHAKE_SECONDS)
         self._places = places
         self._placed: BaseTransport | None = None
 
     def connection_made(self, transport: BaseTransport) -> None:
-        """Take a place, then begin the handshake."""
+        """Take a slot, then start the handshake."""
         assert isinstance(transport, Transport)  # noqa: S101 - of a TCP server
         if self._places.take(transport):
             self._placed = transport
             super().connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Give the place back."""
+        """Free the slot."""
         if self._placed is not None:
             self._places.leave(self._placed)
         super().connection_lost(exc)

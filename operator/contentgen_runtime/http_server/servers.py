@@ -1,4 +1,4 @@
-"""uvicorn inside our event loop: the desk (HTTPS), the health endpoint and the gateway (HTTP)."""
+"""uvicorn servers in our event loop: worker API (HTTPS), health endpoint and gateway (HTTP)."""
 
 import asyncio
 import contextlib
@@ -11,51 +11,51 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from contentgen_runtime.connections import PlacedTls, Places
+from contentgen_runtime.http_server.connections import PlacedTls, Places
 
 PER_ADDRESS = 200
-PER_ADDRESS_OF_PEOPLE = 2000  # where no ingress in front is a trusted proxy, many people have its address
-# Our apps have nothing to do at start and end; waiting for it is logged as an error when the operator stops.
+PER_ADDRESS_OF_PEOPLE = 2000  # without a trusted proxy, all users behind an ingress share its address
+# Without lifespan events: our apps don't handle them, and uvicorn logs their cancellation as an error.
 _QUIET: dict[str, Any] = {"log_config": None, "access_log": False, "lifespan": "off"}
 
 
 class Server(uvicorn.Server):
-    """A server that leaves the process's signals to `__main__`."""
+    """uvicorn server without signal handlers: `__main__` handles the signals."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Do not."""
+        """Do nothing."""
         yield
 
 
 class HurriedProtocol(H11Protocol):
-    """HTTP for clients that may be slow on purpose: a connection that has not seen a request through in time is cut.
+    """HTTP with a time limit for each exchange, against slow clients: a connection that exceeds it is aborted.
 
-    uvicorn has a limit for pauses between requests only.
+    uvicorn limits the pauses between requests only.
     """
 
-    exchange_seconds = 30.0  # from the first byte to the response's last; a worker waits no longer either
+    exchange_seconds = 30.0  # first byte of the request to last byte of the response; a worker's own timeout is equal
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """One that never says anything is late too."""
+        """Start the time limit, for connections that never send a byte."""
         super().connection_made(transport)
         self._hurry()
 
     def data_received(self, data: bytes) -> None:
-        """The time runs from the first byte, however many follow."""
+        """Start the time limit at the first byte of a request."""
         self._hurry()
         super().data_received(data)
 
     def on_response_complete(self) -> None:
-        """Between requests uvicorn's own limit holds."""
+        """Stop the time limit: uvicorn limits the pause between requests."""
         self._relax()
         super().on_response_complete()
-        if not self.cycle.response_complete:  # the next request was there already
+        if not self.cycle.response_complete:  # pipelining: the next request has arrived
             self._hurry()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nobody is waited for."""
+        """Cancel the time limit."""
         self._relax()
         super().connection_lost(exc)
 
@@ -70,40 +70,40 @@ class HurriedProtocol(H11Protocol):
 
 
 class Placed(H11Protocol):
-    """HTTP on connections that each take one of `places`."""
+    """HTTP on connections that each take a slot of `places`."""
 
     places: ClassVar[Places]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """One without a place is cut at once."""
+        """Take a slot; without one the connection is aborted."""
         super().connection_made(transport)
         self.places.take(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Its place is free."""
+        """Free the slot."""
         super().connection_lost(exc)
         self.places.leave(self.transport)
 
 
 class PatientProtocol(HurriedProtocol):
-    """HTTP for answers that may go on for ever: only a request's head has to come in time; the app sees to the rest."""
+    """HTTP for endless responses: the time limit covers the request's head only, the app limits the rest."""
 
     exchange_seconds = 10.0
 
     def data_received(self, data: bytes) -> None:
-        """A head that is whole is in time."""
+        """Stop the time limit once the head is complete."""
         super().data_received(data)
         if self.cycle is not None and not self.cycle.response_complete:
             self._relax()
 
     def on_response_complete(self) -> None:
-        """Also where the next request's head was there already."""
+        """Stop the time limit, also if the next request's head has arrived."""
         super().on_response_complete()
         self._relax()
 
 
 def plain_server(app: ASGIApp, port: int) -> Server:
-    """An HTTP server for probes and metrics: it answers however many connections the other ports have."""
+    """HTTP server for probes and metrics, with connection slots of its own."""
 
     class Protocol(Placed, HurriedProtocol):
         places = Places(total=1000, per_address=PER_ADDRESS)
@@ -112,9 +112,9 @@ def plain_server(app: ASGIApp, port: int) -> Server:
 
 
 def tls_server(app: ASGIApp, port: int, context: ssl.SSLContext) -> Server:
-    """An HTTPS server for clients that have an address each. What `context` serves may change while it runs.
+    """HTTPS server for clients with an address each. The certificate of `context` may change while it runs.
 
-    A node that hides its pods behind one address has 200 connections for all of them.
+    A node that masquerades its pods' addresses has 200 connections for all of them.
     """
     config = uvicorn.Config(
         app,
@@ -131,13 +131,13 @@ def tls_server(app: ASGIApp, port: int, context: ssl.SSLContext) -> Server:
     def connected(**given: Any) -> asyncio.BaseProtocol:
         return PlacedTls(asyncio.get_running_loop(), HurriedProtocol(**given), context, places)
 
-    config.http_protocol_class = connected  # type: ignore[assignment]  # called like the class, once for each connection
+    config.http_protocol_class = connected  # type: ignore[assignment]  # called like the class, once per connection
     return Server(config)
 
 
 def gateway_server(app: ASGIApp, port: int, *, trusted: Sequence[str], request_seconds: float) -> Server:
-    """An HTTP server for people. `trusted` proxies say who asks, and may have any number of its connections; at the end
-    what was begun is finished.
+    """HTTP server for users. `trusted` proxies set the client address, and have no limit of connections by address. At
+    shutdown, requests in progress are completed within `request_seconds`.
     """
     proxies = tuple(ipaddress.ip_network(each, strict=False) for each in trusted)
 
@@ -153,7 +153,7 @@ def gateway_server(app: ASGIApp, port: int, *, trusted: Sequence[str], request_s
         ws="none",
         server_header=False,
         forwarded_allow_ips=list(trusted),
-        timeout_keep_alive=75,  # longer than an ingress keeps its connections, which would meet one just closed
+        timeout_keep_alive=75,  # longer than an ingress: it would send a request on a closed connection
         timeout_graceful_shutdown=int(request_seconds) + 1,
     )
     return Server(config)
