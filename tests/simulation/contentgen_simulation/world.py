@@ -609,7 +609,7 @@ class World:
 
     async def marks(self) -> list[str]:
         """Uids of jobs with files to delete."""
-        return [mark.uid for mark in await self.process._actor._collector._records.marks(1000)]
+        return [mark.uid for mark in await self.process._actor._garbage_collector._records.marks(1000)]
 
     def there(self, kind: Kind, name: str = "it") -> bool:
         return (kind, name) in self.kube.resources
