@@ -172,7 +172,7 @@ def three_uids(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
     for policy in (second, random.choice(POLICIES)):
         if store:
             args: dict[str, Any] = {"store": store, "seconds": random.choice((10.0, 40.0, 60.0, 400.0))}
-            made.append(PlannedEvent("away", max(at - 1, 0), on, args=args))
+            made.append(PlannedEvent("unavailable", max(at - 1, 0), on, args=args))
         made.append(PlannedEvent("delete", at, on))
         gap = random.choice((0.5, 5.0, 40.0, HOUR))
         args = {"policy": policy} | ({"variant": random.choice((0, 1))} if random.random() < 0.3 else {})
@@ -257,7 +257,7 @@ def history(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
     plan = replace(_lost(random, plan), history=given)
     if what == "old" or random.random() < 0.2:
         store, seconds = random.choice((("kube", 26 * HOUR), ("mongo", 2 * DAY), ("kube", 2 * DAY)))
-        plan = _with(plan, PlannedEvent("away", 0.1, "state:intent", args={"store": store, "seconds": seconds}))
+        plan = _with(plan, PlannedEvent("unavailable", 0.1, "state:intent", args={"store": store, "seconds": seconds}))
     if random.random() < 0.2:
         plan = _with(
             plan,
@@ -403,7 +403,7 @@ def refused(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
 def collecting(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
     """Collecting fails for minutes or a day; lost workers write late."""
     moment = random.choice(("state:succeeded", "state:submitted", "state:submitted"))
-    match ("jobs_fail", "zombie", "jobs_fail", "evict", "jobs_fail", "zombie", "away")[_number(plan) % 7]:
+    match ("jobs_fail", "zombie", "jobs_fail", "evict", "jobs_fail", "zombie", "unavailable")[_number(plan) % 7]:
         case "jobs_fail":
             made = PlannedEvent("jobs_fail", 0, moment, args={"seconds": random.choice((60.0, HOUR, DAY, DAY))})
         case "zombie":
@@ -414,7 +414,7 @@ def collecting(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
             made = PlannedEvent("evict", 3, moment)
         case _:
             made = PlannedEvent(
-                "away", 0, moment, args={"store": random.choice(STORES), "seconds": random.choice((HOUR, DAY))}
+                "unavailable", 0, moment, args={"store": random.choice(STORES), "seconds": random.choice((HOUR, DAY))}
             )
     plan = _with(plan, made)
     if random.random() < 0.5:
@@ -453,7 +453,7 @@ def stores(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
     """One or two stores unavailable from any moment on."""
     for _ in range(random.choice((1, 2))):
         args = {"store": random.choice(STORES), "seconds": random.choice((5.0, 60.0, 600.0, 3 * HOUR))}
-        plan = _with(plan, PlannedEvent("away", _after(random), random.choice(("", _moment(random))), args=args))
+        plan = _with(plan, PlannedEvent("unavailable", _after(random), random.choice(("", _moment(random))), args=args))
     return _lost(random, plan) if random.random() < 0.3 else plan
 
 

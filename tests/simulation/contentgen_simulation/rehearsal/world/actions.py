@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Body = dict[str, Any]
 _TOKEN = re.compile(r"contentgen\.dev/resubmit=([0-9a-f]+)")
 _COLLECT = re.compile(r"contentgen\.dev/collect=([1-9][0-9]*(?:-[0-9]+)?)")
-_TOLD = {"mongo": "StoreUnavailable", "storage": "StoreUnavailable"}
+_OUTAGE_REASONS = {"mongo": "StoreUnavailable", "storage": "StoreUnavailable"}
 _LONG_SECONDS = 300.0  # after which a resource says why it does not go on
 
 
@@ -184,18 +184,21 @@ class Actions:
 
     # Stores and the API server
 
-    def away(self, who: int, store: str, seconds: float) -> None:
+    def unavailable(self, who: int, store: str, seconds: float) -> None:
         """Make a store unavailable."""
-        self._world.faults.away[store] = self._world.seconds + seconds
-        if store in _TOLD and seconds > _LONG_SECONDS:
-            self._world.later(seconds - 1, lambda: self._world.oracles.told(f"{store} is away", (_TOLD[store],)))
+        self._world.faults.unavailable_until[store] = self._world.seconds + seconds
+        if store in _OUTAGE_REASONS and seconds > _LONG_SECONDS:
+            self._world.later(
+                seconds - 1,
+                lambda: self._world.oracles.check_reported(f"{store} is unavailable", (_OUTAGE_REASONS[store],)),
+            )
 
     def refuse(self, who: int, what: str, code: int, seconds: float) -> None:
         """Make the API server refuse some requests."""
         self._world.faults.refusals.append((what, code, self._world.seconds + seconds))
         if what == "jobs" and seconds > _LONG_SECONDS:
-            told = ("JobRefused", "Retrying")
-            self._world.later(seconds - 1, lambda: self._world.oracles.told("refused jobs", told))
+            reasons = ("JobRefused", "Retrying")
+            self._world.later(seconds - 1, lambda: self._world.oracles.check_reported("refused jobs", reasons))
 
     def snapshot(self, who: int) -> None:
         """Take a backup."""

@@ -31,20 +31,20 @@ class RehearsalCluster(FakeKube):
         now: Callable[[], datetime],
         changed: Callable[[ResourceRef], None],
         started: Callable[[Body], None],
-        told: Callable[[ResourceRef, Body, Body], None],
+        status_changed: Callable[[ResourceRef, Body, Body], None],
     ) -> None:
         writes: Any = _done
         super().__init__(writes, lambda: now().strftime("%Y-%m-%dT%H:%M:%SZ"))
-        self._tell = changed
+        self._notify = changed
         self._started = started
-        self._told = told
+        self._status_changed = status_changed
         self.namespaces = {}  # uid and creation time by name, kube-system included
 
     def put(self, ref: ResourceRef, spec: Body, annotations: dict[str, str]) -> None:
         """Create a resource, or edit the one with this uid."""
         metadata = {"name": ref.name, "namespace": ref.namespace, "uid": ref.uid, "annotations": annotations}
         self.store.apply(key_of(ref), metadata, spec)
-        self._tell(ref)
+        self._notify(ref)
 
     def find(self, kind: Kind, namespace: str, name: str) -> Body | None:
         """Stored resource; None if it does not exist."""
@@ -54,11 +54,11 @@ class RehearsalCluster(FakeKube):
         """Delete a resource as a user does."""
         marked = "deletionTimestamp" in self.resources[key_of(ref)]["metadata"]
         if not self.store.delete(key_of(ref)) and not marked:
-            self._tell(ref)
+            self._notify(ref)
 
     def _resource_deleted(self, key: tuple[Kind, str], body: Body) -> None:
         super()._resource_deleted(key, body)
-        self._tell(ref_of(key[0], body))
+        self._notify(ref_of(key[0], body))
 
     def snapshot(self) -> Snapshot:
         """Copy of etcd's contents."""
@@ -72,7 +72,7 @@ class RehearsalCluster(FakeKube):
             body["metadata"]["resourceVersion"] = self.server.next_version()
         for key in before | set(self.resources):
             if (there := self.resources.get(key)) is not None:
-                self._tell(ref_of(key[0], there))
+                self._notify(ref_of(key[0], there))
 
     def create_namespace(self, name: str, uid: str) -> None:
         """Create a namespace, replacing an earlier one of its name."""
@@ -93,8 +93,8 @@ class RehearsalCluster(FakeKube):
         kept = self._changed(*key, version)
         before, kept["status"] = kept["status"], copied(status)
         ref = ref_of(kind, kept)
-        self._told(ref, before, kept["status"])
-        self._tell(ref)
+        self._status_changed(ref, before, kept["status"])
+        self._notify(ref)
         return copied(kept)
 
     async def put_finalizers(self, kind: Kind, namespace: str, name: str, version: str, finalizers: list[str]) -> Body:
@@ -102,7 +102,7 @@ class RehearsalCluster(FakeKube):
         self._changed(*key, version)
         result = self.store.finalize(key, finalizers)
         if key in self.resources:
-            self._tell(ref_of(kind, result))
+            self._notify(ref_of(kind, result))
         return result
 
     async def create_job(self, namespace: str, manifest: Body) -> Body | None:

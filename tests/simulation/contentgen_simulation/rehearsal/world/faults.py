@@ -41,14 +41,14 @@ class FaultInjector:
     """Faults of a world."""
 
     world: "RehearsalWorld"
-    away: dict[str, float] = field(default_factory=dict)  # store -> until
+    unavailable_until: dict[str, float] = field(default_factory=dict)  # store -> until
     refusals: list[tuple[str, int, float]] = field(default_factory=list)  # what, code, until
     io: list[IoFault] = field(default_factory=list)
     points: int = 0
 
-    def is_away(self, store: str) -> bool:
+    def is_unavailable(self, store: str) -> bool:
         """Whether a store is unavailable now."""
-        return self.away.get(store, -1.0) > self.world.seconds
+        return self.unavailable_until.get(store, -1.0) > self.world.seconds
 
     async def strike(self, acting: Acting, name: str, side: str) -> None:
         """Raise, or freeze the process, if a fault is due at this point."""
@@ -64,7 +64,7 @@ class FaultInjector:
         self.points += 1
         store = name.partition(".")[0]
         if side == "before":
-            if self.is_away(store):
+            if self.is_unavailable(store):
                 raise error_of(store)
             self._refuse(name)
         for fault in self.io:

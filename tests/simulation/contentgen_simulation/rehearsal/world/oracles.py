@@ -358,7 +358,7 @@ class Oracles:
 
     # Every stopped resource has a reason
 
-    def told(self, about: str, reasons: tuple[str, ...]) -> None:
+    def check_reported(self, about: str, reasons: tuple[str, ...]) -> None:
         """Check that running resources report a refusal or outage that lasts minutes."""
         for kind, namespace, body in self.world.living():
             status = body["status"]

@@ -58,8 +58,8 @@ class RehearsalPlan:
     @property
     def digest(self) -> str:
         """Hash of the plan without its seed, which identifies duplicates."""
-        told = asdict(replace(self, seed=0))
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+        content = asdict(replace(self, seed=0))
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def __str__(self) -> str:
         lines = [f"plan {self.seed} ({self.group})"]

@@ -53,12 +53,12 @@ class _Wiring(World):
 
 @dataclass
 class RehearsalProcess:
-    """Operator process; `held` while a fault freezes it or SIGTERM drains it."""
+    """Operator process; `frozen` while a fault freezes it or SIGTERM drains it."""
 
     world: "RehearsalWorld"
     number: int
     due: dict[ResourceRef, float] = field(default_factory=dict)
-    held: bool = False
+    frozen: bool = False
     draining: bool = False
     gone: bool = False
     task: "asyncio.Task[Any] | None" = None
@@ -87,8 +87,8 @@ class RehearsalProcess:
     async def hold(self, fault: "IoFault") -> None:
         """Freeze until resumed; the world continues."""
         self._resumed = asyncio.Event()
-        self.held = True
-        self.world.held(self, fault)
+        self.frozen = True
+        self.world.freeze(self, fault)
         await self._resumed.wait()
 
     async def resume(self) -> None:
@@ -96,7 +96,7 @@ class RehearsalProcess:
         if self._resumed is not None and not self.gone:
             former = self.met is not None and bool(self.leadership.over)  # then another one leads, or nobody
             left = contents(self.world) if former else {}
-            self.held = False
+            self.frozen = False
             self._resumed.set()
             await self._until_done_or_held()
             if former:
@@ -139,7 +139,7 @@ class RehearsalProcess:
         task = self.task
         if task is None:
             return
-        while not task.done() and not self.held:  # noqa: ASYNC110 - nothing here takes real time
+        while not task.done() and not self.frozen:  # noqa: ASYNC110 - nothing here takes real time
             await asyncio.sleep(0)
         if task.done() and not task.cancelled() and (error := task.exception()) is not None:
             if not isinstance(error, Crash):

@@ -49,7 +49,7 @@ class Workers:
             self._end(job, "Failed", "DeadlineExceeded")
         elif self._world.seconds < self.failing_until:
             self._end(job, "Failed", "BackoffLimitExceeded")
-        elif self._world.faults.is_away("storage") or (outcome := self._outcome(job)) is None:
+        elif self._world.faults.is_unavailable("storage") or (outcome := self._outcome(job)) is None:
             self._world.later(_AGAIN_SECONDS, lambda: self._work(name, uid))
         elif self.zombie_seconds is not None:
             write, self.zombie_seconds = self.zombie_seconds, None

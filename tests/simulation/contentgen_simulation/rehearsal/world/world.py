@@ -193,7 +193,7 @@ class RehearsalWorld:
     def _due(self) -> tuple[RehearsalProcess | None, ResourceRef | None, float]:
         found: tuple[RehearsalProcess | None, ResourceRef | None, float] = (None, None, float("inf"))
         for process in self._processes:
-            if process.held or process.draining or process.gone or not process.leadership.is_leader:
+            if process.frozen or process.draining or process.gone or not process.leadership.is_leader:
                 continue
             for ref, at in process.due.items():
                 if at < found[2]:
@@ -212,7 +212,7 @@ class RehearsalWorld:
                 self._remove(process)
         if self._sweep:
             self._sweep = False
-            for process in [each for each in self._processes if not each.held and each.leadership.is_leader]:
+            for process in [each for each in self._processes if not each.frozen and each.leadership.is_leader]:
                 await process.sweep()
 
     def _sweep_soon(self) -> None:
@@ -256,7 +256,7 @@ class RehearsalWorld:
 
     def _lose(self, process: RehearsalProcess) -> None:
         """Expire the Lease of a process that is still frozen."""
-        if process.held and self.elects:
+        if process.frozen and self.elects:
             process.leadership.revoke("the Lease is another's")
 
     def _take_over(self) -> None:
@@ -288,7 +288,7 @@ class RehearsalWorld:
         for process in list(self._processes):
             self._resume.append((process, True))
 
-    def held(self, process: RehearsalProcess, fault: IoFault) -> None:
+    def freeze(self, process: RehearsalProcess, fault: IoFault) -> None:
         """Freeze a process, or drain it after SIGTERM during a call."""
         if fault.action == "sigterm":
             process.draining = True
@@ -363,7 +363,7 @@ class RehearsalWorld:
         self.later(event.at, lambda: self._do(event))
 
     def _do(self, event: PlannedEvent) -> None:
-        if event.do in _PERSONAL and self.faults.is_away("kube"):
+        if event.do in _PERSONAL and self.faults.is_unavailable("kube"):
             self.later(_NO_API_SECONDS, lambda: self._do(event))
             return
         self.tell(f"event: {event.do} {event.args or ''} of subject {event.who}")
@@ -415,8 +415,14 @@ class RehearsalWorld:
 
     def group_of(self, ref: ResourceRef, given: Body) -> Group:
         """Identity of a purchase: namespace uid, resource name and input."""
-        told = {name: given[name] for name in ("prompt", "num_images", "steps", "language_code") if name in given}
-        return (self.namespace_uid[ref.namespace], ref.kind, ref.namespace, ref.name, json.dumps(told, sort_keys=True))
+        arguments = {name: given[name] for name in ("prompt", "num_images", "steps", "language_code") if name in given}
+        return (
+            self.namespace_uid[ref.namespace],
+            ref.kind,
+            ref.namespace,
+            ref.name,
+            json.dumps(arguments, sort_keys=True),
+        )
 
     def paid_attempts(self, group: Group) -> int:
         """Largest number of paid attempts that a spec of this purchase allowed."""
@@ -430,7 +436,7 @@ class RehearsalWorld:
 
     def waits_for(self, about: str, body: Body) -> bool:
         """Whether a resource is blocked by refused Jobs or an unavailable store."""
-        if self.seconds < self.faults.away.get("kube", -1.0) + 300:
+        if self.seconds < self.faults.unavailable_until.get("kube", -1.0) + 300:
             return False
         if about.startswith("mongo"):
             return bool(body["status"].get("phase"))
@@ -455,13 +461,13 @@ class RehearsalWorld:
 
     def several_processes(self) -> bool:
         """Whether several operators are running."""
-        return len([each for each in self._processes if not each.held]) > 1
+        return len([each for each in self._processes if not each.frozen]) > 1
 
     def last_error(self) -> str:
         """Exception that the operator logged last."""
         return self._last_error.text
 
-    # Used by the deeds
+    # Used by the actions
 
     def fresh_uid(self) -> str:
         """Unused uid."""
