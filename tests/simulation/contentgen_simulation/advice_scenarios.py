@@ -28,7 +28,7 @@ _DONE = (Phase.COMPLETED, Phase.FAILED)
 _STEPS = 600
 
 Body = dict[str, Any]
-Deed = Callable[[], Awaitable[None]]
+Repair = Callable[[], Awaitable[None]]
 Breaking = Callable[["ScenarioPlace", Body], None]
 
 
@@ -46,9 +46,9 @@ class ScenarioPlace:
     uid: str = UID
     spec: Body = field(default_factory=dict)
     edit: Body | None = None  # the spec as the advice has it corrected
-    repair: Deed = nothing  # the cause is removed
-    restore: Deed | None = None
-    delete_other: Deed | None = None
+    repair: Repair = nothing  # the cause is removed
+    restore: Repair | None = None
+    delete_other: Repair | None = None
     annotations: dict[str, str] = field(default_factory=dict)
     breaking: dict[Stage, Breaking] = field(default_factory=dict)  # what becomes of a stage's Jobs
 
@@ -142,14 +142,14 @@ def too_slow(place: ScenarioPlace, job: Body) -> None:
     _end(place, job, "Failed", "DeadlineExceeded")
 
 
-def leaves(**said: Any) -> Breaking:
+def leaves(**fields: Any) -> Breaking:
     """Worker with an outcome that differs from a valid one by these fields."""
 
     def leave(place: ScenarioPlace, job: Body) -> None:
         stage, status = Stage(job["metadata"]["labels"][STAGE_LABEL]), place.world.status(place.kind)
         assert status.run is not None
         good = outcome_of(place.kind, stage, status.job_id or "")
-        body = good.model_dump(mode="json", by_alias=True) | said
+        body = good.model_dump(mode="json", by_alias=True) | fields
         text = type(good).model_validate(body).model_dump_json(by_alias=True)
         place.world.storage.objects[keys.outcome(place.uid, status.run.number, stage, status.run.stage_attempt)] = text
         _end(place, job, "Complete")
@@ -157,9 +157,9 @@ def leaves(**said: Any) -> Breaking:
     return leave
 
 
-def verdict(reason: Reason, message: str = "its cause", **said: Any) -> Breaking:
+def verdict(reason: Reason, message: str = "its cause", **fields: Any) -> Breaking:
     """Worker that ends the run with a reason."""
-    return leaves(reason=reason.value, message=message, files=[], facts=None, **said)
+    return leaves(reason=reason.value, message=message, files=[], facts=None, **fields)
 
 
 def with_other_bytes(place: ScenarioPlace, job: Body) -> None:
@@ -294,7 +294,7 @@ async def _(place: ScenarioPlace) -> None:
 
 
 def _before_and_after(
-    reason: Reason, action: Action, breaking: Callable[[ScenarioPlace], Deed], kind: Kind = IMAGES
+    reason: Reason, action: Action, breaking: Callable[[ScenarioPlace], Repair], kind: Kind = IMAGES
 ) -> None:
     """The same failure before the payment and while the provider works. `breaking` returns its repair."""
 
@@ -312,7 +312,7 @@ def _before_and_after(
         await place.until_reason(reason)
 
 
-def _taken_over(place: ScenarioPlace) -> Deed:
+def _taken_over(place: ScenarioPlace) -> Repair:
     ours = place.world.kube.namespaces[SYSTEM][0]
     clusters = place.world.database["clusters"]
     clusters.update_one({"_id": FIRST}, {"$setOnInsert": {"cluster": ours}}, upsert=True)
@@ -329,7 +329,7 @@ def _taken_over(place: ScenarioPlace) -> Deed:
     return confirmed
 
 
-def _store_away(place: ScenarioPlace) -> Deed:
+def _store_unavailable(place: ScenarioPlace) -> Repair:
     async def get(*_: Any) -> Any:
         raise PyMongoError("down")
 
@@ -344,8 +344,10 @@ def _store_away(place: ScenarioPlace) -> Deed:
 _LEDGER_GET = Ledger.get
 
 
-def _provider_away(error: Callable[[], Exception], refusal: Callable[[], Exception]) -> Callable[[ScenarioPlace], Deed]:
-    def breaking(place: ScenarioPlace) -> Deed:
+def _provider_unavailable(
+    error: Callable[[], Exception], refusal: Callable[[], Exception]
+) -> Callable[[ScenarioPlace], Repair]:
+    def breaking(place: ScenarioPlace) -> Repair:
         provider, poll = place.world.provider, place.world.provider.poll
 
         async def away(*_: Any) -> Any:
@@ -363,8 +365,11 @@ def _provider_away(error: Callable[[], Exception], refusal: Callable[[], Excepti
     return breaking
 
 
-def _no_key(place: ScenarioPlace) -> Deed:
-    provider, back = place.world.provider, _provider_away(lambda: AccessRefused("fal", "401"), lambda: Busy("x"))(place)
+def _no_key(place: ScenarioPlace) -> Repair:
+    provider, back = (
+        place.world.provider,
+        _provider_unavailable(lambda: AccessRefused("fal", "401"), lambda: Busy("x"))(place),
+    )
     provider.refuses, provider.configured = None, False
 
     async def given() -> None:
@@ -374,7 +379,7 @@ def _no_key(place: ScenarioPlace) -> Deed:
     return given
 
 
-def _job_refused(place: ScenarioPlace) -> Deed:
+def _job_refused(place: ScenarioPlace) -> Repair:
     place.world.kube.refuses_jobs = (403, "exceeded quota: small")
 
     async def room() -> None:
@@ -383,7 +388,7 @@ def _job_refused(place: ScenarioPlace) -> Deed:
     return room
 
 
-def _pod_pending(place: ScenarioPlace) -> Deed:
+def _pod_pending(place: ScenarioPlace) -> Repair:
     """Pod whose image cannot be pulled."""
     waiting = {"containerStatuses": [{"state": {"waiting": {"reason": "ErrImagePull", "message": "no such image"}}}]}
 
@@ -414,7 +419,7 @@ def _pod_pending(place: ScenarioPlace) -> Deed:
     return pulled
 
 
-def _attempt_dies(place: ScenarioPlace) -> Deed:
+def _attempt_dies(place: ScenarioPlace) -> Repair:
     def once(place: ScenarioPlace, job: Body) -> None:
         died(place, job)
         place.breaking.clear()
@@ -424,9 +429,11 @@ def _attempt_dies(place: ScenarioPlace) -> Deed:
     return nothing
 
 
-_before_and_after(Reason.STORE_UNAVAILABLE, REPAIR, _store_away)
+_before_and_after(Reason.STORE_UNAVAILABLE, REPAIR, _store_unavailable)
 _before_and_after(Reason.CLUSTER_NOT_CONFIRMED, REPAIR, _taken_over)
-_before_and_after(Reason.PROVIDER_UNAVAILABLE, WAIT, _provider_away(lambda: Unavailable("503"), lambda: Busy("429")))
+_before_and_after(
+    Reason.PROVIDER_UNAVAILABLE, WAIT, _provider_unavailable(lambda: Unavailable("503"), lambda: Busy("429"))
+)
 _before_and_after(Reason.PROVIDER_NOT_CONFIGURED, REPAIR, _no_key)
 _before_and_after(Reason.JOB_REFUSED, REPAIR, _job_refused)
 _before_and_after(Reason.POD_NOT_STARTED, REPAIR, _pod_pending, TRANSCRIPT)
@@ -584,10 +591,10 @@ _ends(Reason.OUTPUT_CHANGED, with_other_bytes, {RERUN: ONCE})
 _ends(Reason.OUTCOME_INVALID, verdict(Reason.CANCELLED, "a foreign reason"), {RERUN: ONCE})
 
 
-def _result(reason: Reason, **said: Any) -> None:
+def _result(reason: Reason, **fields: Any) -> None:
     @scenario(reason, "a worker's verdict", IMAGES, _PAID_END, paid=1)
     async def _(place: ScenarioPlace) -> None:
-        place.breaks(Stage.COLLECT, verdict(reason, **said))
+        place.breaks(Stage.COLLECT, verdict(reason, **fields))
         place.apply()
         await place.until_over()
 
@@ -634,7 +641,7 @@ async def _(place: ScenarioPlace) -> None:
     await place.until_over()
 
 
-def _runs(place: ScenarioPlace) -> Deed:
+def _runs(place: ScenarioPlace) -> Repair:
     """Requests that run until the returned function is called."""
     poll = place.world.provider.poll
 
@@ -722,10 +729,10 @@ def _lost(place: ScenarioPlace) -> None:
     place.world.provider.lose_replies = {1}
     place.patch.setattr(place.world.provider, "find", _nothing_found)
 
-    async def shown() -> None:
+    async def show_again() -> None:
         place.patch.setattr(place.world.provider, "find", find)
 
-    place.repair = shown
+    place.repair = show_again
     place.apply()
 
 

@@ -1,7 +1,7 @@
 """Simulated world of one resource, run by the release whose packages are on the path, and saved as JSON.
 
 The file runs in two processes. Current tests import it. An older release runs it as a program with its own packages
-first on the path: each input line is JSON {"world", "deeds"}, each output line {"world"} or {"error"}. Names that
+first on the path: each input line is JSON {"world", "actions"}, each output line {"world"} or {"error"}. Names that
 differ between the releases are looked up at run time.
 """
 
@@ -39,7 +39,7 @@ _observed = _module("contentgen_operator.state.observed", "contentgen_operator.o
 _BucketFile = getattr(_observed, "BucketFile", None) or _observed.Stored
 
 Body = dict[str, Any]
-Deed = list[Any]  # its name, then its arguments
+Action = list[Any]  # its name, then its arguments
 _MOST_STEPS = 400
 _VERSIONS_APART = 10_000  # resource versions of two processes never meet
 
@@ -88,9 +88,9 @@ class Driver:
             self._load(saved)
         self._as_flagged()
 
-    async def do(self, deeds: Iterable[Deed]) -> None:
+    async def do(self, actions: Iterable[Action]) -> None:
         """Carry out actions in order."""
-        for name, *given in deeds:
+        for name, *given in actions:
             done = getattr(self, name)(*given)
             if done is not None:
                 await done
@@ -325,7 +325,7 @@ def _answer(asked: Body) -> Body:
     with pytest.MonkeyPatch.context() as monkeypatch:
         driver = Driver(Kind(asked["kind"]), monkeypatch, asked["world"])
         try:
-            asyncio.run(driver.do(asked["deeds"]))
+            asyncio.run(driver.do(asked["actions"]))
         except Exception:  # noqa: BLE001 - whatever it is, the test has to tell it
             return {"error": traceback.format_exc(), "world": driver.dump()}
         return {"world": driver.dump()}

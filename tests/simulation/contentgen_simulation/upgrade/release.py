@@ -47,12 +47,12 @@ class OldRelease:
             if self._process.stdin is not None:
                 self._process.stdin.close()
 
-    def run(self, kind: Kind, world: Body | None, deeds: list[driver.Deed]) -> Body:
+    def run(self, kind: Kind, world: Body | None, actions: list[driver.Action]) -> Body:
         """World after these actions. Raises ReleaseFailed."""
         given, told = self._process.stdin, self._process.stdout
         if given is None or told is None:
             raise RuntimeError("the process has no pipes")
-        given.write(json.dumps({"kind": kind.value, "world": world, "deeds": deeds}) + "\n")
+        given.write(json.dumps({"kind": kind.value, "world": world, "actions": actions}) + "\n")
         given.flush()
         answer: Body = json.loads(told.readline())
         if "error" in answer:

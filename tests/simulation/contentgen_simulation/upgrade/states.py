@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from contentgen_contract.names import Kind
-from contentgen_simulation.upgrade.driver import Deed
+from contentgen_simulation.upgrade.driver import Action
 from contentgen_simulation.world import SPECS, UID
 
 Body = dict[str, Any]
@@ -32,11 +32,11 @@ class StateCase:
     """
 
     name: str
-    before: tuple[Deed, ...]
+    before: tuple[Action, ...]
     posts: int
     phase: str = "Completed"
     reason: str | None = None
-    after: tuple[Deed, ...] = ()
+    after: tuple[Action, ...] = ()
     unprepared: int | None = None
     resumed: str | None = None
 
@@ -46,10 +46,10 @@ def old_states(kind: Kind) -> tuple[StateCase, ...]:
     spec = SPECS[kind]
     edited, delete = spec | _EDITS[kind], spec | {"deletionPolicy": "Delete"}
     twice = spec | {"paidAttempts": 2}
-    apply: Deed = ["apply", spec]
-    done: tuple[Deed, ...] = (apply, ["finish"])
-    unknown: tuple[Deed, ...] = (apply, ["lose", 1], ["hide", True], ["reason", "SubmissionUnknown"])
-    again: Deed = ["apply", spec, SECOND]
+    apply: Action = ["apply", spec]
+    done: tuple[Action, ...] = (apply, ["finish"])
+    unknown: tuple[Action, ...] = (apply, ["lose", 1], ["hide", True], ["reason", "SubmissionUnknown"])
+    again: Action = ["apply", spec, SECOND]
     common = (
         StateCase("applied", (apply,), 1),
         StateCase("begun", (apply, ["step"]), 1),
@@ -117,11 +117,11 @@ def new_states(kind: Kind) -> tuple[StateCase, ...]:
     """States of this release that a5a1c84 does not know."""
     spec = SPECS[kind]
     edited, twice = spec | _EDITS[kind], spec | {"paidAttempts": 2}
-    apply: Deed = ["apply", spec]
-    again: Deed = ["apply", spec, SECOND]
-    done: tuple[Deed, ...] = (apply, ["finish"])
-    lost: tuple[Deed, ...] = (apply, ["lose", 1], ["hide", True], ["state", "intent"], ["step", 2])
-    unknown: tuple[Deed, ...] = (apply, ["lose", 1], ["hide", True], ["reason", "SubmissionUnknown"])
+    apply: Action = ["apply", spec]
+    again: Action = ["apply", spec, SECOND]
+    done: tuple[Action, ...] = (apply, ["finish"])
+    lost: tuple[Action, ...] = (apply, ["lose", 1], ["hide", True], ["state", "intent"], ["step", 2])
+    unknown: tuple[Action, ...] = (apply, ["lose", 1], ["hide", True], ["reason", "SubmissionUnknown"])
     # The ledger is written without the archive's key, which a training or a recording is found by.
     found = "Completed" if kind is Kind.IMAGE_GENERATION else None
     return (
@@ -152,7 +152,7 @@ def with_lora(state: StateCase, *, retrained: bool = False) -> StateCase:
     """The state of an image that is drawn with a LoRA, which the first release trains before, and perhaps again after
     it. A request of the provider is one number later, therefore.
     """
-    again: tuple[Deed, ...] = (["train", RETRAINED, LORA_UID],) if retrained else ()
+    again: tuple[Action, ...] = (["train", RETRAINED, LORA_UID],) if retrained else ()
     before = (["train", TRAINED, LORA_UID], *map(_with_lora, state.before), *again)
     more = 2 if retrained else 1
     return replace(
@@ -167,11 +167,11 @@ def with_lora(state: StateCase, *, retrained: bool = False) -> StateCase:
     )
 
 
-def _with_lora(deed: Deed) -> Deed:
-    name, *given = deed
+def _with_lora(action: Action) -> Action:
+    name, *given = action
     if name == "apply":
         return [name, given[0] | {"loras": [{"loraRef": {"name": "it"}}]}, *given[1:]]
-    return [name, *(each + 1 for each in given)] if name in ("lose", "fail") else deed
+    return [name, *(each + 1 for each in given)] if name in ("lose", "fail") else action
 
 
 def lora_states(states: Callable[[Kind], tuple[StateCase, ...]]) -> tuple[StateCase, ...]:
@@ -188,10 +188,10 @@ def retrained_states() -> tuple[StateCase, ...]:
     with the pictures that were bought before.
     """
     spec = SPECS[Kind.IMAGE_GENERATION] | {"loras": [{"loraRef": {"name": "it"}}]}
-    first: Deed = ["train", TRAINED, LORA_UID]
-    again: tuple[Deed, ...] = (["delete"], ["train", RETRAINED, LORA_UID], ["apply", spec, SECOND])
-    done: tuple[Deed, ...] = (first, ["apply", spec], ["finish"], *again)
-    failed: tuple[Deed, ...] = (first, ["apply", spec], ["fail", 2], ["finish"], *again)
+    first: Action = ["train", TRAINED, LORA_UID]
+    again: tuple[Action, ...] = (["delete"], ["train", RETRAINED, LORA_UID], ["apply", spec, SECOND])
+    done: tuple[Action, ...] = (first, ["apply", spec], ["finish"], *again)
+    failed: tuple[Action, ...] = (first, ["apply", spec], ["fail", 2], ["finish"], *again)
     return (
         StateCase("trained again, planned", (*done, ["arm", "before sending"], ["struck"]), 3, resumed="Completed"),
         StateCase("trained again, submitted", (*done, ["state", "submitted"]), 4),

@@ -117,7 +117,7 @@ class RehearsalWorld:
         self._states: dict[str, str] = {}  # of the newest purchase, by namespace/kind/name
         self._steps: dict[str, str] = {}  # of an intent, likewise
         self._last_error = _LastError()
-        self._deeds = Actions(self)
+        self._actions = Actions(self)
 
     # Time
 
@@ -161,7 +161,7 @@ class RehearsalWorld:
         self._processes = [RehearsalProcess(self, 1)]
         self._elect()
         for index, _ in enumerate(self.plan.subjects):
-            self.later(0, lambda who=index: self._deeds.apply(who))  # type: ignore[misc]  # a default binds the index
+            self.later(0, lambda who=index: self._actions.apply(who))  # type: ignore[misc]  # a default binds the index
         for event in self.plan.events:
             self._schedule(event) if not event.on else self._pending.append(event)
         self.later(_SWEEP_SECONDS, self._sweep_soon)
@@ -367,7 +367,7 @@ class RehearsalWorld:
             self.later(_NO_API_SECONDS, lambda: self._do(event))
             return
         self.tell(f"event: {event.do} {event.args or ''} of subject {event.who}")
-        getattr(self._deeds, event.do)(event.who, **event.args)
+        getattr(self._actions, event.do)(event.who, **event.args)
 
     def _fire_triggers(self) -> None:
         for event in [each for each in self._pending if self._met(each)]:
