@@ -15,7 +15,7 @@ from contentgen_sandbox.fetch import SandboxFetchError, fetch
 from contentgen_sandbox.jobs import JobProgress, Jobs, ModelError, SandboxJob
 from contentgen_sandbox.ledger import megapixels
 from contentgen_sandbox.sandbox import url_marker
-from contentgen_sandbox.settings import MIB, Settings
+from contentgen_sandbox.settings import MIB, SandboxSettings
 
 T = TypeVar("T", bound=BaseModel)
 LORA_BYTES = 1024 * MIB
@@ -91,7 +91,7 @@ class PriceQuote:
 class Shop:
     """Dependencies of a model besides the request."""
 
-    settings: Settings
+    settings: SandboxSettings
     jobs: Jobs
 
 
@@ -99,7 +99,7 @@ class Shop:
 class Model:
     quote: Callable[[Mapping[str, Any]], PriceQuote]
     run: Callable[[SandboxJob, JobProgress, Shop], dict[str, Any]]
-    seconds: Callable[[Settings], float]
+    seconds: Callable[[SandboxSettings], float]
 
 
 def _parsed(kind: type[T], arguments: Mapping[str, Any]) -> T:

@@ -1,7 +1,6 @@
-"""The gateway with made-up jobs, pictures and sound, to look at and for browsers to go through: `make pages`.
+"""Gateway with generated jobs, pictures and audio, for manual review and browser tests: `make pages`.
 
-Everything is real but for the Kubernetes API and MongoDB, which are in memory; the bucket is a folder that this very
-server gives out.
+Only the Kubernetes API and MongoDB are in memory; the bucket is a folder that this server serves.
 """
 
 import asyncio
@@ -31,7 +30,7 @@ RIGHTS = (
 
 
 class Showcase(GatewayWorld):
-    """`ann` may do everything, `bob` may see one namespace."""
+    """Showcase gateway: `ann` has all rights, `bob` may read one namespace."""
 
     api_class = TenantApi
 
@@ -58,7 +57,7 @@ class Showcase(GatewayWorld):
 
 
 def _in_a_thread(work: Callable[[], None]) -> None:
-    """A test's own loop may be running in this one."""
+    """Run in a new thread, because the test's event loop may run in this one."""
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
@@ -72,7 +71,7 @@ def _give_out(app: FastAPI, folder: Path) -> None:
 
 
 def serve(port: int, **settings: Any) -> Iterator[str]:
-    """The showcase's address, while it runs in a thread."""
+    """URL of the showcase, which runs in a thread within the context."""
     with tempfile.TemporaryDirectory() as folder:
         address = f"http://127.0.0.1:{port}"
         app = Showcase(Path(folder), address, **settings).app
@@ -87,7 +86,7 @@ def serve(port: int, **settings: Any) -> Iterator[str]:
 
 
 def main() -> None:
-    """Until it is interrupted."""
+    """Serve until interrupted."""
     port = int(sys.argv[1]) if len(sys.argv) > 1 else 8010
     with tempfile.TemporaryDirectory() as folder:
         address = f"http://127.0.0.1:{port}"

@@ -17,7 +17,7 @@ from contentgen_gateway.stores.files import BucketFiles
 from contentgen_gateway.stores.verification import OwnedKey, owned_key, owner_of
 from contentgen_operator.state.purchases import PurchaseState
 from contentgen_simulation.gateway.bucket import RecordingBucket
-from contentgen_simulation.gateway.cluster import GatewayClusterWorld
+from contentgen_simulation.gateway.cluster import WritableWorld
 
 VICTIM = "7d0f1c5e-0000-4a1c-9f3e-2f3c7c1b9a99"
 OWN = {kind: f"00000000-0000-4000-8000-{number:012}" for number, kind in enumerate(Kind, 1)}
@@ -48,9 +48,9 @@ def version(kind: Kind, address: Any, user: str, job: str) -> dict[str, Any]:
     return common | {"transcriptUrl": address(told), "textUrl": address(text), "srtUrl": None, "vttUrl": None}
 
 
-def world_of(user: str, job: str | None, **fields: Any) -> tuple[GatewayClusterWorld, RecordingBucket]:
+def world_of(user: str, job: str | None, **fields: Any) -> tuple[WritableWorld, RecordingBucket]:
     """Ann's three jobs in red, whose versions name the files of a job (None: of each itself)."""
-    world, bucket = GatewayClusterWorld(("ann", "*", "*", "red")), RecordingBucket()
+    world, bucket = WritableWorld(("ann", "*", "*", "red")), RecordingBucket()
     bucket.behind(world.parts.files)
     world.lists_adopted = False
     for number, kind in enumerate(Kind, 1):
@@ -78,7 +78,7 @@ FILES = [
 ]
 
 
-async def ask_for_all(world: GatewayClusterWorld) -> str:
+async def ask_for_all(world: WritableWorld) -> str:
     """What Ann is answered to everything that one can ask about her jobs."""
     said = []
     async with world.client("ann") as ann:

@@ -24,7 +24,7 @@ from contentgen_gateway.problems import Problem
 from contentgen_gateway.transcripts.index import TranscriptIndex
 from contentgen_gateway.transcripts.passages import Passage
 from contentgen_runtime.watching import ObjectChanged
-from contentgen_simulation.gateway.cluster import GatewayClusterWorld
+from contentgen_simulation.gateway.cluster import WritableWorld
 from contentgen_simulation.gateway.server import resource
 
 ANN, BOB = ("ann", "*", "*", "red"), ("bob", "*", "*", "blue")
@@ -35,8 +35,8 @@ class Replicas:
     """The two, and a client of each."""
 
     def __init__(self, **settings: Any) -> None:
-        self.a = GatewayClusterWorld(ANN, BOB, **settings)
-        self.b = GatewayClusterWorld(beside=self.a, **settings)
+        self.a = WritableWorld(ANN, BOB, **settings)
+        self.b = WritableWorld(beside=self.a, **settings)
         self.api, self.database = self.a.api, self.a.database
 
     def clients(self, who: str | None = "ann") -> tuple[httpx.AsyncClient, httpx.AsyncClient]:
@@ -115,7 +115,7 @@ SOUND = Kind.TRANSCRIPTION
 JOB = "a"
 
 
-def at_version(replica: GatewayClusterWorld, version: int, **status: Any) -> dict[str, Any]:
+def at_version(replica: WritableWorld, version: int, **status: Any) -> dict[str, Any]:
     """A job's state, as the watch of one replica tells it."""
     body = resource(SOUND, JOB, version=version, **status)
     replica.parts.live.see(SOUND, ObjectChanged(body))
