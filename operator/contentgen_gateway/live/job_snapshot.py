@@ -12,7 +12,7 @@ from contentgen_contract.resources.parsing import ResourceBody
 from contentgen_contract.resources.spec import Metadata, parse_spec
 from contentgen_runtime.kube import Body
 
-_LONG_SPEC = 2048  # characters
+_MAX_SPEC = 2048  # characters
 
 
 class _Facts(Value):
@@ -67,7 +67,7 @@ class JobSnapshot:
             status = _Status.model_validate(given.status | {"facts": run.facts if run else {}})
         # The user is the resource's own, which was admitted: the run's spec is a part of the status.
         spec = {**((run.spec if run else None) or given.spec), "userId": given.spec.get("userId")}
-        return cls(kind, meta, _kept({name: each for name, each in spec.items() if each is not None}), status)
+        return cls(kind, meta, _trimmed({name: each for name, each in spec.items() if each is not None}), status)
 
     @property
     def job_id(self) -> str:
@@ -103,23 +103,23 @@ class JobSnapshot:
         return record.legacy_status(self.status.phase, self.status.reason)
 
 
-def document(now: JobSnapshot) -> dict[str, Any]:
+def document(snapshot: JobSnapshot) -> dict[str, Any]:
     """The record that the operator is about to write, in the same shape, without versions."""
-    status = now.status
+    status = snapshot.status
     try:
-        spec = parse_spec(now.kind, now.spec)
+        spec = parse_spec(snapshot.kind, snapshot.spec)
     except ValidationError:  # the operator will say what is wrong with it, or it was too long to keep
         spec = None
     return {
-        "jobId": now.job_id,
-        "userId": str(now.spec.get("userId") or now.meta.namespace),
-        "type": now.kind.record_type,
-        "namespace": now.meta.namespace,
-        "name": now.meta.name,
+        "jobId": snapshot.job_id,
+        "userId": str(snapshot.spec.get("userId") or snapshot.meta.namespace),
+        "type": snapshot.kind.record_type,
+        "namespace": snapshot.meta.namespace,
+        "name": snapshot.meta.name,
         "config": record.config_fields(spec) if spec else {},
         "metadata": (spec.metadata if spec else Metadata()).model_dump(mode="json", by_alias=True),
         "versions": [],
-        "status": now.word,
+        "status": snapshot.word,
         "phase": status.phase,
         "progress": status.progress,
         "stage": status.stage,
@@ -128,7 +128,7 @@ def document(now: JobSnapshot) -> dict[str, Any]:
         "error": status.message if status.phase == Phase.FAILED else None,
         "cost": status.cost,
         "estimatedCompletionTime": status.estimated_completion_time,
-        "createdAt": now.meta.creation_timestamp,
+        "createdAt": snapshot.meta.creation_timestamp,
         "startedAt": status.start_time,
         "completedAt": status.completion_time,
     } | (record.source_fields(spec, status.facts.model_dump()) if spec else {})
@@ -138,6 +138,6 @@ def _is_number(version: str) -> bool:
     return version.isascii() and version.isdecimal()
 
 
-def _kept(spec: dict[str, Any]) -> dict[str, Any]:
+def _trimmed(spec: dict[str, Any]) -> dict[str, Any]:
     """A spec has 64 KiB at most; of a long one the record will tell in a moment."""
-    return spec if len(repr(spec)) <= _LONG_SPEC else {"userId": spec.get("userId")}
+    return spec if len(repr(spec)) <= _MAX_SPEC else {"userId": spec.get("userId")}

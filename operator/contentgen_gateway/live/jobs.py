@@ -15,7 +15,7 @@ from contentgen_gateway.live.job_snapshot import JobSnapshot
 from contentgen_runtime.kube import Body, KubeApi
 from contentgen_runtime.watching import ListComplete, ObjectChanged, ObjectDeleted, Seen, follow
 
-MOST = 20_000
+MAX_JOBS = 20_000
 """Jobs under way that are known at a time, some kilobytes each at most; of more, the quietest are left out."""
 
 _log = logging.getLogger(__name__)
@@ -25,20 +25,20 @@ class JobFollower:
     """One who follows a job, at their own pace: what is newest is what they get, and nobody waits for them."""
 
     def __init__(self) -> None:
-        self._news = asyncio.Event()
-        self._newest: JobSnapshot | None = None
+        self._changed = asyncio.Event()
+        self._latest: JobSnapshot | None = None
 
-    def tell(self, now: JobSnapshot | None) -> None:
+    def publish(self, now: JobSnapshot | None) -> None:
         """What there is to know; None where it can't be known here any more: it was deleted, or the end was missed."""
-        self._newest = now
-        self._news.set()
+        self._latest = now
+        self._changed.set()
 
     async def next(self, seconds: float) -> JobSnapshot | None:
         """What is new, as soon as something is. Raises TimeoutError after so many seconds."""
         async with asyncio.timeout(seconds):
-            await self._news.wait()
-        self._news.clear()
-        return self._newest
+            await self._changed.wait()
+        self._changed.clear()
+        return self._latest
 
 
 class LiveJobs:
@@ -46,22 +46,22 @@ class LiveJobs:
 
     def __init__(
         self,
-        most: int = MOST,
-        over: Callable[[Kind, str], None] = lambda *_: None,
+        max_jobs: int = MAX_JOBS,
+        on_end: Callable[[Kind, str], None] = lambda *_: None,
         serves: Callable[[Body], bool] = lambda _: True,
     ) -> None:
-        """`over` is told of each run that has ended, and of each resource that is gone; `serves` tells whether a
+        """`on_end` is told of each run that has ended, and of each resource that is gone; `serves` tells whether a
         resource is of our operator class: one of another class is as one that is not there.
         """
-        self._most = most
+        self._max_jobs = max_jobs
         self._serves = serves
-        self._over = over
-        self._known: dict[str, JobSnapshot] = {}
-        self._readers: dict[str, set[JobFollower]] = {}
+        self._on_end = on_end
+        self._snapshots: dict[str, JobSnapshot] = {}
+        self._followers: dict[str, set[JobFollower]] = {}
 
     def get(self, job_id: str) -> JobSnapshot | None:
         """What is known of a job under way."""
-        return self._known.get(job_id)
+        return self._snapshots.get(job_id)
 
     def note(self, kind: Kind, body: Body) -> JobSnapshot:
         """A resource that was just made or read: known from now on, without waiting for the watch.
@@ -69,25 +69,25 @@ class LiveJobs:
         The later one of it and what the watch knows: the watch may be behind.
         """
         now = JobSnapshot.of(kind, body)
-        known = self._known.get(now.job_id)
+        known = self._snapshots.get(now.job_id)
         if known is not None and not now.later_than(known.version):
             return known
         if not now.ended:
-            self._known[now.job_id] = now
+            self._snapshots[now.job_id] = now
         return now
 
     @contextmanager
     def reader(self, job_id: str) -> Iterator[JobFollower]:
         """Follow a job."""
-        reader = JobFollower()
-        self._readers.setdefault(job_id, set()).add(reader)
+        follower = JobFollower()
+        self._followers.setdefault(job_id, set()).add(follower)
         try:
-            yield reader
+            yield follower
         finally:
-            left = self._readers[job_id]
-            left.discard(reader)
+            left = self._followers[job_id]
+            left.discard(follower)
             if not left:
-                del self._readers[job_id]
+                del self._followers[job_id]
 
     async def run(self, kube: KubeApi, namespaces: Iterable[str]) -> None:
         """Follow all kinds in these namespaces, or (the empty name) in all, for ever."""
@@ -101,45 +101,45 @@ class LiveJobs:
         async with aclosing(follow(kube, resource_of(kind), namespace or None, selector=UNFINISHED)) as seen:
             async for each in seen:
                 try:
-                    self.see(kind, each, namespace)
+                    self.apply(kind, each, namespace)
                 except (ValueError, KeyError, TypeError) as error:  # one odd resource is not to hide the others
                     _log.warning("a %s can't be read: %s", kind.value, error)
 
-    def see(self, kind: Kind, seen: Seen, namespace: str = "") -> None:
+    def apply(self, kind: Kind, seen: Seen, namespace: str = "") -> None:
         """Something of this kind has happened, in one namespace or (empty) in any."""
         match seen:
             case ObjectChanged(body) if not self._serves(body):
-                self._leave(body["metadata"]["uid"])
+                self._drop(body["metadata"]["uid"])
             case ObjectChanged(body):
-                self._change(JobSnapshot.of(kind, body))
+                self._update(JobSnapshot.of(kind, body))
             case ObjectDeleted(body):
-                self._lose(kind, body["metadata"]["uid"])
+                self._delete(kind, body["metadata"]["uid"])
             case ListComplete(uids):
-                listed = [each for each in self._known.values() if each.kind is kind]
+                listed = [each for each in self._snapshots.values() if each.kind is kind]
                 for each in listed:
                     if each.job_id not in uids and namespace in ("", each.meta.namespace):
-                        self._lose(kind, each.job_id)
+                        self._delete(kind, each.job_id)
 
-    def _change(self, now: JobSnapshot) -> None:
-        self._known.pop(now.job_id, None)
+    def _update(self, now: JobSnapshot) -> None:
+        self._snapshots.pop(now.job_id, None)
         if not now.ended:
-            self._known[now.job_id] = now  # the newest last
-            if len(self._known) > self._most:
-                self._known.pop(next(iter(self._known)))
+            self._snapshots[now.job_id] = now  # the newest last
+            if len(self._snapshots) > self._max_jobs:
+                self._snapshots.pop(next(iter(self._snapshots)))
         else:
-            self._over(now.kind, now.job_id)
-        self._tell(now.job_id, now)
+            self._on_end(now.kind, now.job_id)
+        self._publish(now.job_id, now)
 
-    def _lose(self, kind: Kind, job_id: str) -> None:
-        self._known.pop(job_id, None)
-        self._over(kind, job_id)
-        self._tell(job_id, None)
+    def _delete(self, kind: Kind, job_id: str) -> None:
+        self._snapshots.pop(job_id, None)
+        self._on_end(kind, job_id)
+        self._publish(job_id, None)
 
-    def _leave(self, job_id: str) -> None:
+    def _drop(self, job_id: str) -> None:
         """It is of another operator class; its end, and its transcript, are told to another gateway."""
-        if self._known.pop(job_id, None) is not None:
-            self._tell(job_id, None)
+        if self._snapshots.pop(job_id, None) is not None:
+            self._publish(job_id, None)
 
-    def _tell(self, job_id: str, now: JobSnapshot | None) -> None:
-        for reader in self._readers.get(job_id, ()):
-            reader.tell(now)
+    def _publish(self, job_id: str, now: JobSnapshot | None) -> None:
+        for follower in self._followers.get(job_id, ()):
+            follower.publish(now)

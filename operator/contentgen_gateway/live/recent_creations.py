@@ -22,14 +22,14 @@ from contentgen_runtime.kube import Body
 
 Document = dict[str, Any]
 INDEXES: dict[str, Keys] = {"until": (("until", 1),)}
-KEPT = timedelta(minutes=10)
+RETENTION = timedelta(minutes=10)
 """Longer than a watch may be broken without being noticed, its pauses after errors included."""
 _WRITE_SECONDS = 2.0  # the resource is there already: its client waits no longer for this write
 _log = logging.getLogger(__name__)
 
 
 class RecentCreations:
-    """The collection `recent-creations`: kind, namespace and name of resources by uid, for `KEPT`. Synchronous calls
+    """The collection `recent-creations`: kind, namespace and name of resources by uid, for `RETENTION`. Synchronous calls
     run in a thread.
     """
 
@@ -61,7 +61,9 @@ class RecentCreations:
     def _add(self, now: JobSnapshot) -> None:
         at = self._clock()
         place = {"kind": now.kind.value, "namespace": now.meta.namespace, "name": now.meta.name}
-        self._collection.update_one({"_id": {"$eq": now.job_id}}, {"$set": place | {"until": at + KEPT}}, upsert=True)
+        self._collection.update_one(
+            {"_id": {"$eq": now.job_id}}, {"$set": place | {"until": at + RETENTION}}, upsert=True
+        )
         self._collection.delete_many({"until": {"$lt": at}})
 
     async def find(self, job_id: str) -> JobSnapshot | None:

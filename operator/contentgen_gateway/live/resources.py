@@ -15,7 +15,7 @@ from contentgen_gateway.problems import BadRequest, Problem
 from contentgen_runtime.kube import Body, KubeApi, explain, lies_in
 
 _FORBIDDEN = 403
-_REFUSALS = (400, 403, 404, 409, 422)
+_REFUSED = (400, 403, 404, 409, 422)
 
 
 class Unreadable(Problem):
@@ -91,11 +91,13 @@ class JobResources:
             "apiVersion": API_VERSION,
             "kind": kind.value,
             "metadata": {"name": name, "namespace": namespace, "annotations": annotations},
-            "spec": self._classed(spec),
+            "spec": self._with_class(spec),
         }
-        return await _or_problem(self._kube.request("POST", resource_of(kind), namespace=namespace, body=body))
+        return await _refusals_as_problems(
+            self._kube.request("POST", resource_of(kind), namespace=namespace, body=body)
+        )
 
-    def _classed(self, spec: dict[str, Any]) -> dict[str, Any]:
+    def _with_class(self, spec: dict[str, Any]) -> dict[str, Any]:
         """With the class, unless that is the default one: a release before operator classes refuses the field."""
         rest = {name: value for name, value in spec.items() if name != "operatorClass"}
         return rest if self._class == DEFAULT_CLASS else rest | {"operatorClass": self._class}
@@ -103,7 +105,7 @@ class JobResources:
     async def patch(self, kind: Kind, namespace: str, name: str, patch: Body) -> Body:
         """Merge into a resource. Raises Problem as above."""
         call = self._kube.request("PATCH", resource_of(kind), namespace=namespace, name=name, body=patch)
-        return await _or_problem(call)
+        return await _refusals_as_problems(call)
 
     async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
         """Delete this resource, and none of the same name that was made later. One that is gone is fine."""
@@ -127,12 +129,12 @@ def other_class(body: Body, own: str) -> Problem:
     return Problem(409, detail, operatorClass=theirs)
 
 
-async def _or_problem(call: Awaitable[Body]) -> Body:
+async def _refusals_as_problems(call: Awaitable[Body]) -> Body:
     try:
         return await call
     except InvalidName as error:
         raise Problem(422, str(error)) from None
     except ApiException as error:
-        if error.status in _REFUSALS:
+        if error.status in _REFUSED:
             raise Problem(422 if error.status == 400 else error.status, redact_secrets(explain(error)[4:])) from None
         raise

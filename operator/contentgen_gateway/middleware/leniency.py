@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from contentgen_gateway.problems import Problem
 
-_SEVERAL = frozenset({"users", "namespaces"})
+_REPEATABLE = frozenset({"users", "namespaces"})
 """Query parameters that may be given several times."""
 _API = "/api/"
 _CHANGES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
@@ -16,17 +16,17 @@ _JSON = "application/json"
 _PLAIN = "text/plain"
 
 
-async def each_once(request: Request) -> None:
+async def reject_repeated_parameters(request: Request) -> None:
     """Raises Problem 422 where a parameter is given twice: of `?userId=ann&userId=bob` only one would be used."""
-    counted = Counter(name for name, _ in request.query_params.multi_items() if name not in _SEVERAL)
-    twice = next((name for name, number in counted.items() if number > 1), None)
-    if twice is not None:
-        shown = twice[:64]
-        errors = [{"loc": ["query", shown], "msg": "given more than once"}]
-        raise Problem(422, f"{shown}: the parameter is given more than once; give it once", errors=errors)
+    counted = Counter(name for name, _ in request.query_params.multi_items() if name not in _REPEATABLE)
+    repeated = next((name for name, number in counted.items() if number > 1), None)
+    if repeated is not None:
+        name = repeated[:64]
+        errors = [{"loc": ["query", name], "msg": "given more than once"}]
+        raise Problem(422, f"{name}: the parameter is given more than once; give it once", errors=errors)
 
 
-class Untyped:
+class JsonWithoutContentType:
     """Middleware: a body of `/api/` without a Content-Type, or with text/plain, is read as JSON.
 
     The first service's clients give `fetch` a string, which browsers send as text/plain. The CSRF checks of origin and

@@ -1,4 +1,4 @@
-"""What is around every request, whatever it asks for, from the outside in: its answer tells browsers what they may do
+"""What is around every request, whatever it asks for, from the outside in: its response tells browsers what they may do
 with it; it is counted and logged; it takes its caller's or its address's share of the rate; its body has an end, and it
 ends in time.
 
@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from contentgen_gateway import metrics, problems
 from contentgen_gateway.auth.authentication import Authenticator
 from contentgen_gateway.lifecycle import Lifecycle
-from contentgen_gateway.middleware.leniency import Untyped
+from contentgen_gateway.middleware.leniency import JsonWithoutContentType
 from contentgen_gateway.middleware.rate_limit import TokenBuckets, network_of
 from contentgen_gateway.problems import Problem
 from contentgen_gateway.services.dependencies import Dependencies, token_of
@@ -49,7 +49,7 @@ _HSTS = {"Strict-Transport-Security": "max-age=31536000"}
 def install(app: FastAPI, parts: Dependencies) -> None:
     """Put the shell around an app. What is added last is outermost."""
     settings = parts.settings
-    app.add_middleware(Untyped)
+    app.add_middleware(JsonWithoutContentType)
     app.add_middleware(MaxBody, limit=settings.gateway_body_bytes)
     app.add_middleware(RequestTimeout, seconds=settings.gateway_request_seconds, lifecycle=parts.lifecycle)
     buckets = TokenBuckets(settings.gateway_requests_per_second, settings.gateway_burst)
@@ -80,20 +80,20 @@ class AccessLog:
             await self._app(scope, receive, send)
             return
         state = scope.setdefault("state", {})  # where the dependency of the endpoints puts the caller
-        answer = _Answer(send)
+        response = _ResponseState(send)
         started = time.monotonic()
         try:
-            await self._app(scope, receive, answer.send)
+            await self._app(scope, receive, response.send)
         except Exception:  # noqa: BLE001 - whatever it is, the caller gets a problem and the log the rest
-            _log.exception("%s %s broke", scope["method"], _shown(scope["path"]))
-            if not answer.code:
-                await _broken(scope)(scope, receive, answer.send)
+            _log.exception("%s %s broke", scope["method"], _escaped_path(scope["path"]))
+            if not response.code:
+                await _internal_error(scope)(scope, receive, response.send)
         finally:
-            took = time.monotonic() - started
-            _note(scope, answer, took, str(getattr(state.get("caller"), "name", "")))
+            seconds = time.monotonic() - started
+            _count_and_log(scope, response, seconds, str(getattr(state.get("caller"), "name", "")))
 
 
-class _Answer:
+class _ResponseState:
     """What was answered so far."""
 
     def __init__(self, send: Send) -> None:
@@ -104,16 +104,16 @@ class _Answer:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.code = message["status"]
-            self.streams = is_stream(message)
+            self.streams = is_event_stream(message)
         await self._send(message)
 
 
-def is_stream(start: Message) -> bool:
-    """Whether an answer that begins like this has no end of its own."""
+def is_event_stream(start: Message) -> bool:
+    """Whether a response that begins like this has no end of its own."""
     return any(name.lower() == b"content-type" and value.startswith(_STREAM) for name, value in start["headers"])
 
 
-def _broken(scope: Scope) -> ASGIApp:
+def _internal_error(scope: Scope) -> ASGIApp:
     problem = Problem(500, "this is an error of ours, and the log of the gateway has it; try again later")
     try:
         return problems.answer(scope, problem)
@@ -121,21 +121,21 @@ def _broken(scope: Scope) -> ASGIApp:
         return problem.response()
 
 
-def _note(scope: Scope, answer: _Answer, took: float, caller: str) -> None:
+def _count_and_log(scope: Scope, response: _ResponseState, seconds: float, caller: str) -> None:
     route = str(getattr(scope.get("route"), "path", metrics.OTHER))
     method = scope["method"] if scope["method"] in _METHODS else metrics.OTHER
-    code = answer.code or 499
+    code = response.code or 499
     metrics.requests.labels(route, method, str(code)).inc()
-    if not answer.streams:
-        metrics.seconds.labels(route, method).observe(took)
+    if not response.streams:
+        metrics.seconds.labels(route, method).observe(seconds)
     extra = {"caller": caller} if caller else {}
-    _log.info("%s %s %d in %.0f ms", method, _shown(scope["path"]), code, took * 1000, extra=extra)
+    _log.info("%s %s %d in %.0f ms", method, _escaped_path(scope["path"]), code, seconds * 1000, extra=extra)
 
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
-def _shown(path: str) -> str:
+def _escaped_path(path: str) -> str:
     """A path without what would make a second line of the log."""
     return quote(path, safe="/:@-._~")[:200]
 
@@ -163,7 +163,7 @@ class RateLimitByCaller:
             by, wait = self._wait(HTTPConnection(scope))
             if wait:
                 metrics.refused.labels(by).inc()
-                await _too_many(scope, wait)(scope, receive, send)
+                await _too_many_requests(scope, wait)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
@@ -183,7 +183,7 @@ class RateLimitByCaller:
         return network_of(hops[-1].rpartition(",")[2].strip()) if hops else ""
 
 
-def _too_many(scope: Scope, wait: float) -> ASGIApp:
+def _too_many_requests(scope: Scope, wait: float) -> ASGIApp:
     seconds = math.ceil(wait)
     detail = f"too many requests; there is room for the next one in {seconds} s"
     return problems.answer(scope, Problem(429, detail, headers={"Retry-After": str(seconds)}))
@@ -232,37 +232,37 @@ class RequestTimeout:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        answer = _Answer(send)
+        response = _ResponseState(send)
         with ExitStack() as open_stream:
             try:
                 async with asyncio.timeout(self._seconds) as limit:
 
-                    async def noted(message: Message) -> None:
-                        await answer.send(message)
-                        if message["type"] == "http.response.start" and answer.streams:
+                    async def observed_send(message: Message) -> None:
+                        await response.send(message)
+                        if message["type"] == "http.response.start" and response.streams:
                             limit.reschedule(None)
                             open_stream.enter_context(metrics.streams.track_inprogress())
                             open_stream.enter_context(self._lifecycle.endless(lambda: limit.reschedule(0)))
 
-                    await self._app(scope, receive, noted)
+                    await self._app(scope, receive, observed_send)
             except TimeoutError:
                 if not limit.expired():  # somebody else's
                     raise
-                await self._give_up(answer, scope, receive)
+                await self._abort(response, scope, receive)
 
-    async def _give_up(self, answer: _Answer, scope: Scope, receive: Receive) -> None:
-        if answer.streams:
-            await answer.send({"type": "http.response.body", "body": b"", "more_body": False})
-        elif not answer.code:
+    async def _abort(self, response: _ResponseState, scope: Scope, receive: Receive) -> None:
+        if response.streams:
+            await response.send({"type": "http.response.body", "body": b"", "more_body": False})
+        elif not response.code:
             detail = f"it took longer than {self._seconds:g} s; ask for less, or try again later"
             late = Problem(503, detail, headers={"Retry-After": "5"})
-            await problems.answer(scope, late)(scope, receive, answer.send)
+            await problems.answer(scope, late)(scope, receive, response.send)
 
 
 class ResponseHeaders:
     """Response headers: for security, and `connection: close` while the replica is about to stop.
 
-    By default browsers may do nothing with an answer. No new connection leads to a replica that is about to stop, and a
+    By default browsers may do nothing with a response. No new connection leads to a replica that is about to stop, and a
     client that keeps one would send its next request at the moment when it is cut.
     """
 
@@ -272,14 +272,14 @@ class ResponseHeaders:
         self._tls = tls
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass it on, and complete the answer's headers. Says in `state.by_tls` whether the browser came by TLS."""
+        """Pass it on, and complete the response's headers. Says in `state.by_tls` whether the browser came by TLS."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        by_tls = scope.setdefault("state", {})["by_tls"] = _by_tls(scope, told=self._tls)
+        by_tls = scope.setdefault("state", {})["by_tls"] = _is_tls(scope, configured=self._tls)
         added = _HEADERS | (_HSTS if by_tls else {})
 
-        async def headed(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(raw=message["headers"])
                 for name, value in added.items():
@@ -288,10 +288,10 @@ class ResponseHeaders:
                     headers["Connection"] = "close"
             await send(message)
 
-        await self._app(scope, receive, headed)
+        await self._app(scope, receive, send_with_headers)
 
 
-def _by_tls(scope: Scope, *, told: bool) -> bool:
+def _is_tls(scope: Scope, *, configured: bool) -> bool:
     """By the scheme, which uvicorn takes from X-Forwarded-Proto of a trusted proxy alone, or as the settings say it.
 
     To this machine itself (kubectl port-forward) plain HTTP is plain HTTP, whatever the settings say.
@@ -299,4 +299,4 @@ def _by_tls(scope: Scope, *, told: bool) -> bool:
     if scope.get("scheme") == "https":
         return True
     host = Headers(scope=scope).get("host", "")
-    return told and host not in _LOCAL and host.rpartition(":")[0] not in _LOCAL
+    return configured and host not in _LOCAL and host.rpartition(":")[0] not in _LOCAL

@@ -42,32 +42,32 @@ class Aggregation:
 
 
 _DAY = {"$dateToString": {"format": "%Y-%m-%d", "date": "$createdAt"}}
-_OF_JOBS: dict[By, Any] = {By.USER: "$userId", By.KIND: "$type", By.MODEL: "$config.model", By.DAY: _DAY}
-_OF_PURCHASES: dict[By, Any] = _OF_JOBS | {By.MODEL: "$model"}
-_IS: dict[str, Any] = {each.value: {"$eq": ["$state", each.value]} for each in PurchaseState}
+_JOB_KEYS: dict[By, Any] = {By.USER: "$userId", By.KIND: "$type", By.MODEL: "$config.model", By.DAY: _DAY}
+_PURCHASE_KEYS: dict[By, Any] = _JOB_KEYS | {By.MODEL: "$model"}
+_HAS_STATE: dict[str, Any] = {each.value: {"$eq": ["$state", each.value]} for each in PurchaseState}
 _BILLED = {"$or": [{"$eq": [{"$ifNull": ["$costSource", ""]}, each.value]} for each in BILLED]}
 _UNPRICED = {"$eq": [{"$ifNull": ["$actualMicros", {"$ifNull": ["$estimatedMicros", -1]}]}, -1]}
-_FINISHED = {"$or": [_IS["succeeded"], _IS["collected"], _IS["discarded"]]}
+_FINISHED = {"$or": [_HAS_STATE["succeeded"], _HAS_STATE["collected"], _HAS_STATE["discarded"]]}
 # Of a request without a result nobody knows what it cost, unless the provider has said so.
-_ENDED = {"$or": [_IS["failed"], _IS["cancelled"]]}
+_ENDED = {"$or": [_HAS_STATE["failed"], _HAS_STATE["cancelled"]]}
 _STEP = {"$ifNull": ["$step", PurchaseStep.SENDING.value]}  # of older releases: it may have been sent
-_SENDING = {"$and": [_IS["intent"], {"$eq": [_STEP, PurchaseStep.SENDING.value]}]}
+_SENDING = {"$and": [_HAS_STATE["intent"], {"$eq": [_STEP, PurchaseStep.SENDING.value]}]}
 # A person allowed another attempt in its place: it may have been paid.
-_ABANDONED = {"$and": [_IS["intent"], {"$eq": [_STEP, PurchaseStep.ABANDONED.value]}]}
-_ASKED = {"$or": [_SENDING, _IS["submitted"]]}
+_ABANDONED = {"$and": [_HAS_STATE["intent"], {"$eq": [_STEP, PurchaseStep.ABANDONED.value]}]}
+_PENDING = {"$or": [_SENDING, _HAS_STATE["submitted"]]}
 
 
 def of_jobs(scope: Scope, wanted: JobFilter, by: By | None) -> Aggregation:
     """Jobs, their bytes and pictures."""
     sums = {"jobs": 1, "bytes": "$bytes", "pictures": "$pictures"}
-    return Aggregation(counting(scope, wanted), _OF_JOBS[by] if by else None, sums, _index(scope, wanted))
+    return Aggregation(counting(scope, wanted), _JOB_KEYS[by] if by else None, sums, _index(scope, wanted))
 
 
 def of_purchases(scope: Scope, wanted: JobFilter, by: By) -> Aggregation:
     """In micro-dollars: what was paid by the providers' figures, estimates of what else was finished, and estimates of
     requests that have not ended. Besides, how many there are whose cost nobody knows.
     """
-    unknown = {"$or": [{"$and": [_UNPRICED, {"$or": [_FINISHED, _ASKED]}]}, _ENDED, _ABANDONED]}
+    unknown = {"$or": [{"$and": [_UNPRICED, {"$or": [_FINISHED, _PENDING]}]}, _ENDED, _ABANDONED]}
     sums = {
         "purchases": 1,
         "paid": {"$cond": [_BILLED, "$actualMicros", 0]},
@@ -75,10 +75,10 @@ def of_purchases(scope: Scope, wanted: JobFilter, by: By) -> Aggregation:
         "estimated": {
             "$cond": [_BILLED, 0, {"$cond": [_FINISHED, {"$ifNull": ["$actualMicros", "$estimatedMicros"]}, 0]}]
         },
-        "asked": {"$cond": [_ASKED, "$estimatedMicros", 0]},
+        "asked": {"$cond": [_PENDING, "$estimatedMicros", 0]},
         "unknown": {"$cond": [_BILLED, 0, {"$cond": [unknown, 1, 0]}]},
     }
-    return Aggregation(counting(scope, wanted), _OF_PURCHASES[by], sums, _index(scope, wanted))
+    return Aggregation(counting(scope, wanted), _PURCHASE_KEYS[by], sums, _index(scope, wanted))
 
 
 def own(scope: Scope) -> Scope:

@@ -10,7 +10,7 @@ from pymongo.collection import Collection as MongoCollection
 
 from contentgen_contract.records.indexes import Keys
 from contentgen_contract.records.tenancy import Tenant
-from contentgen_gateway.stores.queries import MOST, NOTHING, Filter, Place, in_namespaces
+from contentgen_gateway.stores.queries import MOST, NOTHING, Cursor, Filter, in_namespaces
 
 Document = dict[str, Any]
 _NEWEST: Keys = (("createdAt", -1), ("collectionId", -1))
@@ -58,14 +58,14 @@ class CollectionFilter:
     user_id: str | None = None
     limit: int = 50
     tenants: Mapping[str, Tenant] = field(default_factory=dict)
-    after: Place | None = None
+    after: Cursor | None = None
 
     def filter(self) -> Filter:
         """Without the page."""
         found: Filter = {}
         if self.namespaces is not None:
             either = in_namespaces(self.namespaces, self.tenants)
-            found |= _any(either)
+            found |= _any_of(either)
         if self.user_id is not None:
             found["userId"] = {"$eq": self.user_id}
         return found
@@ -98,39 +98,39 @@ class Collections:
 
     async def get(self, collection_id: str) -> Collection | None:
         """One."""
-        found = await asyncio.to_thread(self._collection.find_one, _named(collection_id))
-        return _parsed(found) if found else None
+        found = await asyncio.to_thread(self._collection.find_one, _by_id(collection_id))
+        return _parse(found) if found else None
 
-    async def find(self, asked: CollectionFilter) -> list[Collection]:
+    async def find(self, wanted: CollectionFilter) -> list[Collection]:
         """Those of a page, and one more where another page follows."""
-        return await asyncio.to_thread(self._find, asked)
+        return await asyncio.to_thread(self._find, wanted)
 
-    def _find(self, asked: CollectionFilter) -> list[Collection]:
-        found = self._collection.find(asked.page()).sort(list(_NEWEST)).limit(min(asked.limit, MOST) + 1)
-        return [_parsed(each) for each in found]
+    def _find(self, wanted: CollectionFilter) -> list[Collection]:
+        found = self._collection.find(wanted.page()).sort(list(_NEWEST)).limit(min(wanted.limit, MOST) + 1)
+        return [_parse(each) for each in found]
 
     async def namespaces(self, user_id: str | None) -> list[str]:
         """Those that have collections, of one user's or of all."""
         matching = {"userId": {"$eq": user_id}} if user_id else {}
         return sorted(await asyncio.to_thread(self._collection.distinct, "namespace", matching))
 
-    async def count(self, asked: CollectionFilter) -> int:
+    async def count(self, wanted: CollectionFilter) -> int:
         """How many there are on all pages."""
-        return await asyncio.to_thread(self._collection.count_documents, asked.filter())
+        return await asyncio.to_thread(self._collection.count_documents, wanted.filter())
 
-    async def add(self, made: Collection) -> None:
+    async def add(self, collection: Collection) -> None:
         """A new one."""
         document = {
-            "collectionId": made.collection_id,
-            "namespace": made.namespace,
-            "tenant": made.tenant,
-            "userId": made.user_id,
-            "name": made.name,
-            "description": made.description,
-            "createdBy": made.created_by,
-            "createdAt": made.created_at,
-            "updatedAt": made.updated_at,
-            "assets": _documents(made.assets),
+            "collectionId": collection.collection_id,
+            "namespace": collection.namespace,
+            "tenant": collection.tenant,
+            "userId": collection.user_id,
+            "name": collection.name,
+            "description": collection.description,
+            "createdBy": collection.created_by,
+            "createdAt": collection.created_at,
+            "updatedAt": collection.updated_at,
+            "assets": _documents(collection.assets),
         }
         await asyncio.to_thread(self._collection.insert_one, document)
 
@@ -138,23 +138,23 @@ class Collections:
         """Other values; `assets` are a tuple of `CollectionItem`."""
         values = {key: _documents(value) if key == "assets" else value for key, value in fields.items()}
         change = {"$set": values | {"updatedAt": now}}
-        await asyncio.to_thread(self._collection.update_one, _named(collection_id), change)
+        await asyncio.to_thread(self._collection.update_one, _by_id(collection_id), change)
 
     async def put(self, collection_id: str, assets: Sequence[CollectionItem], now: datetime) -> bool:
         """Put these in, each once; False where there would be more than `MOST_ASSETS`, and then none is."""
-        room = _named(collection_id) | {f"assets.{MOST_ASSETS - len(assets)}": {"$exists": False}}
+        with_room = _by_id(collection_id) | {f"assets.{MOST_ASSETS - len(assets)}": {"$exists": False}}
         change = {"$addToSet": {"assets": {"$each": _documents(assets)}}, "$set": {"updatedAt": now}}
-        done = await asyncio.to_thread(self._collection.update_one, room, change)
+        done = await asyncio.to_thread(self._collection.update_one, with_room, change)
         return done.matched_count == 1
 
     async def take(self, collection_id: str, job_id: str, now: datetime) -> None:
         """Take a job out; one that is not in is fine."""
         change = {"$pull": {"assets": {"jobId": job_id}}, "$set": {"updatedAt": now}}
-        await asyncio.to_thread(self._collection.update_one, _named(collection_id), change)
+        await asyncio.to_thread(self._collection.update_one, _by_id(collection_id), change)
 
     async def delete(self, collection_id: str) -> None:
         """Its jobs stay."""
-        await asyncio.to_thread(self._collection.delete_one, _named(collection_id))
+        await asyncio.to_thread(self._collection.delete_one, _by_id(collection_id))
 
     async def forget(self, job_id: str) -> None:
         """The job is gone, from everywhere."""
@@ -162,14 +162,14 @@ class Collections:
         await asyncio.to_thread(self._collection.update_many, {"assets.jobId": {"$eq": job_id}}, change)
 
 
-def _any(either: list[Filter]) -> Filter:
+def _any_of(either: list[Filter]) -> Filter:
     """One of these, as a filter that an "$or" can be added to."""
     if not either:
         return NOTHING
     return either[0] if len(either) == 1 and "$or" not in either[0] else {"$and": [{"$or": either}]}
 
 
-def _named(collection_id: str) -> Filter:
+def _by_id(collection_id: str) -> Filter:
     return {"collectionId": {"$eq": collection_id}}
 
 
@@ -177,7 +177,7 @@ def _documents(assets: Iterable[CollectionItem]) -> list[Document]:
     return [{"type": each.type, "jobId": each.job_id} for each in assets]
 
 
-def _parsed(found: Document) -> Collection:
+def _parse(found: Document) -> Collection:
     return Collection(
         collection_id=found["collectionId"],
         namespace=found["namespace"],

@@ -21,8 +21,8 @@ from contentgen_runtime.clock import Clock, utc_now
 
 PERSON_URL_LIFETIME = timedelta(minutes=15)
 LONGEST = timedelta(hours=24)
-_SAME_SECONDS = 300  # a third of a URL's life: who gets it last can still use it for ten minutes
-_REMEMBERED = 8192  # some megabytes: who watches a page asks for the same addresses again every few seconds
+_URL_WINDOW_SECONDS = 300  # a third of a URL's life: who gets it last can still use it for ten minutes
+_CACHED_URLS = 8192  # some megabytes: who watches a page asks for the same addresses again every few seconds
 
 
 class BucketFiles:
@@ -64,7 +64,7 @@ class BucketFiles:
         """A URL with which a person saves one object; never stored, never logged."""
         return self.presigned(key, self._clock(), min(lifetime, LONGEST), saved=True)
 
-    def _known(self) -> ReadOnlyCredentials:
+    def _current_credentials(self) -> ReadOnlyCredentials:
         """The credentials in use. Raises NoCredentialsError."""
         if self._credentials is None:
             raise NoCredentialsError
@@ -75,7 +75,7 @@ class BucketFiles:
         name = key.rpartition("/")[2]
         return self._presigner.get(
             key,
-            self._known(),
+            self._current_credentials(),
             since=since,
             lifetime=lifetime,
             disposition=disposition_of(name, saved=saved),
@@ -99,7 +99,9 @@ class BucketFiles:
         """A URL that shows one object. It is good for ten minutes at least, and for some minutes the same from every
         replica: browsers keep what they got.
         """
-        return _signed(self, key, int(self._clock().timestamp() // _SAME_SECONDS), self._known().access_key)
+        return _cached_url(
+            self, key, int(self._clock().timestamp() // _URL_WINDOW_SECONDS), self._current_credentials().access_key
+        )
 
     def key_of(self, address: str) -> str | None:
         """The key of an s3:// URL or an address of this bucket, as records hold it or people got it; else None."""
@@ -152,10 +154,12 @@ class BucketFiles:
         }
 
 
-@lru_cache(_REMEMBERED)
-def _signed(files: BucketFiles, key: OwnedKey, window: int, _access_key: str) -> str:
+@lru_cache(_CACHED_URLS)
+def _cached_url(files: BucketFiles, key: OwnedKey, window: int, _access_key: str) -> str:
     # By access key too: a URL signed with a key that was replaced may be refused.
-    return files.presigned(key, datetime.fromtimestamp(window * _SAME_SECONDS, UTC), PERSON_URL_LIFETIME, saved=False)
+    return files.presigned(
+        key, datetime.fromtimestamp(window * _URL_WINDOW_SECONDS, UTC), PERSON_URL_LIFETIME, saved=False
+    )
 
 
 def _base(endpoint: str | None, bucket: str) -> str | None:

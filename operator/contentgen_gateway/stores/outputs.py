@@ -19,19 +19,19 @@ FILES = {
 }
 """How a job's files are called."""
 
-_ADDRESSES = ("modelUrl", "transcriptUrl", "textUrl")
+_ADDRESS_FIELDS = ("modelUrl", "transcriptUrl", "textUrl")
 
 
 def versions_of(record: Record) -> list[Version]:
     """The versions, the newest first."""
-    made = [each for each in record.get("versions") or () if isinstance(each, dict)]
-    return sorted(made, key=lambda each: each.get("version") or 1, reverse=True)
+    versions = [each for each in record.get("versions") or () if isinstance(each, dict)]
+    return sorted(versions, key=lambda each: each.get("version") or 1, reverse=True)
 
 
 def version_of(record: Record, number: int | None) -> Version | None:
     """One version; the newest where none is named."""
-    made = versions_of(record)
-    return next((each for each in made if number is None or (each.get("version") or 1) == number), None)
+    versions = versions_of(record)
+    return next((each for each in versions if number is None or (each.get("version") or 1) == number), None)
 
 
 def main_file(kind: Kind, version: Version) -> str:
@@ -59,32 +59,34 @@ def folder_of(kind: Kind, stage: Stage, version: Version, key_of: KeyOf) -> str 
     """Where a stage's files of a version lie. They may be another job's: a resource that is applied again takes over
     what was made for the one before.
     """
-    for key in _keys(version, key_of):
+    for key in _file_keys(version, key_of):
         run = keys.run_of(key)
         if run is not None:
             return keys.prefix(kind, stage, *run)
     return None
 
 
-def _keys(version: Version, key_of: KeyOf) -> Iterator[str]:
+def _file_keys(version: Version, key_of: KeyOf) -> Iterator[str]:
     for each in (version, *(version.get("images") or ())):
         if isinstance(key := each.get("s3Key"), str):
             yield key
-        for name in ("url", *_ADDRESSES):
+        for name in ("url", *_ADDRESS_FIELDS):
             if isinstance(address := each.get(name), str) and (found := key_of(address)):
                 yield found
 
 
-def with_addresses(record: Record, shown: Callable[[object], str | None]) -> Record:
+def with_addresses(record: Record, replace: Callable[[object], str | None]) -> Record:
     """The record with each address of its versions as `shown` gives it."""
-    versions = [_addressed(each, shown) if isinstance(each, dict) else each for each in record.get("versions") or ()]
+    versions = [
+        _replace_addresses(each, replace) if isinstance(each, dict) else each for each in record.get("versions") or ()
+    ]
     return record | {"versions": versions}
 
 
-def _addressed(part: dict[str, Any], shown: Callable[[object], str | None]) -> dict[str, Any]:
+def _replace_addresses(part: dict[str, Any], replace: Callable[[object], str | None]) -> dict[str, Any]:
     changed: dict[str, Any] = {
-        name: shown(value) for name, value in part.items() if name == "url" or name.endswith("Url")
+        name: replace(value) for name, value in part.items() if name == "url" or name.endswith("Url")
     }
     if isinstance(images := part.get("images"), list):
-        changed["images"] = [_addressed(each, shown) if isinstance(each, dict) else each for each in images]
+        changed["images"] = [_replace_addresses(each, replace) if isinstance(each, dict) else each for each in images]
     return part | changed

@@ -19,7 +19,7 @@ class Presigner:
     def __init__(self, base: str, region: str) -> None:
         parts = urlsplit(base)
         self._origin = f"{parts.scheme}://{parts.netloc}"
-        self._below = parts.path
+        self._path_prefix = parts.path
         self._region = region
         # As every client sends it: what is signed and what is sent have to be the same.
         host = parts.netloc.lower()
@@ -39,7 +39,7 @@ class Presigner:
         whatever the object was stored with.
         """
         query = f"response-content-disposition={quote(disposition, safe='')}&response-content-type="
-        path = f"{self._below}/{quote(key, safe='/~')}?{query}{quote(content_type, safe='')}"
+        path = f"{self._path_prefix}/{quote(key, safe='/~')}?{query}{quote(content_type, safe='')}"
         request = HttpRequest("GET", path, HttpHeaders(self._headers))
         config = _config(credentials, self._region, since, int(lifetime.total_seconds()))
         # Nothing is waited for: the credentials are at hand.
@@ -48,10 +48,10 @@ class Presigner:
 
 @lru_cache(8)
 def _config(credentials: ReadOnlyCredentials, region: str, since: datetime, seconds: int) -> AwsSigningConfig:
-    known = AwsCredentialsProvider.new_static(credentials.access_key, credentials.secret_key, credentials.token)
+    provider = AwsCredentialsProvider.new_static(credentials.access_key, credentials.secret_key, credentials.token)
     return AwsSigningConfig(
         signature_type=AwsSignatureType.HTTP_REQUEST_QUERY_PARAMS,
-        credentials_provider=known,
+        credentials_provider=provider,
         region=region,
         service="s3",
         date=since.astimezone(UTC),

@@ -21,7 +21,7 @@ from contentgen_gateway.problems import BadRequest
 Filter = dict[str, Any]
 Sort = tuple[tuple[str, int], ...]
 MOST = 200  # records of a page
-_LONGEST = 253  # characters of a jobId
+_MAX_JOB_ID_LENGTH = 253  # characters of a jobId
 NOT_DISCARDED = {"discard": {"$exists": False}}
 NOTHING: Filter = {"namespace": {"$in": []}}
 
@@ -104,7 +104,7 @@ class Scope:
         return in_namespaces([name], self.tenants) if name != EVERYWHERE else [{}]
 
 
-Place = tuple[datetime | str | int | None, str]
+Cursor = tuple[datetime | str | int | None, str]
 """In an ordered list: what a record is ordered by, and its jobId."""
 
 
@@ -124,7 +124,7 @@ class JobFilter:
     sort: Sorted = Sorted.CREATED
     order: Order = Order.NEWEST
     limit: int = MOST
-    after: Place | None = None
+    after: Cursor | None = None
     made: bool = False  # only what has outputs
 
 
@@ -144,7 +144,7 @@ def listing(scope: Scope, wanted: JobFilter) -> Query:
     direction = -1 if wanted.order is Order.NEWEST else 1
     sort = ((wanted.sort.value, direction), ("jobId", direction))
     if wanted.after is not None:
-        conditions.append(_beyond(wanted, wanted.after))
+        conditions.append(_after_cursor(wanted, wanted.after))
     return Query(every(conditions), sort, min(wanted.limit, MOST), _index(scope, wanted))
 
 
@@ -210,15 +210,17 @@ def _index(scope: Scope, wanted: JobFilter) -> str:
 def cursor_after(record: Mapping[str, Any], wanted: JobFilter) -> str:
     """Of the page that follows on a record."""
     value = record.get(wanted.sort.value)
-    told = value.isoformat() if isinstance(value, datetime) else value
+    encoded = value.isoformat() if isinstance(value, datetime) else value
     return (
-        base64.urlsafe_b64encode(json.dumps([_ordering(wanted), told, record["jobId"]]).encode()).decode().rstrip("=")
+        base64.urlsafe_b64encode(json.dumps([_order_name(wanted), encoded, record["jobId"]]).encode())
+        .decode()
+        .rstrip("=")
     )
 
 
-def _beyond(wanted: JobFilter, place: Place) -> Filter:
+def _after_cursor(wanted: JobFilter, cursor: Cursor) -> Filter:
     key, than = wanted.sort.value, "$lt" if wanted.order is Order.NEWEST else "$gt"
-    value, job = place
+    value, job = cursor
     same = {key: {"$eq": value}, "jobId": {than: job}}
     if value is None:  # what has no value sorts lowest
         beyond = {} if wanted.order is Order.NEWEST else {key: {"$ne": None}}
@@ -231,27 +233,27 @@ def _beyond(wanted: JobFilter, place: Place) -> Filter:
 
 def continued(wanted: JobFilter, cursor: str | None) -> JobFilter:
     """What follows on the page before; the first page where there is no cursor. Raises BadRequest."""
-    return wanted if cursor is None else replace(wanted, after=_place(cursor, wanted))
+    return wanted if cursor is None else replace(wanted, after=_decode_cursor(cursor, wanted))
 
 
-def _place(given: str, wanted: JobFilter) -> Place:
+def _decode_cursor(given: str, wanted: JobFilter) -> Cursor:
     """Where a page ended. Raises BadRequest for the cursor of another list or order, which would skip entries."""
     try:
         padded = given + "=" * (-len(given) % 4)
         ordering, value, job = json.loads(base64.urlsafe_b64decode(padded.encode("ascii")))
-        if ordering != _ordering(wanted):
+        if ordering != _order_name(wanted):
             raise ValueError("of another list or order")
-        return _value(value, wanted.sort), _text(job)
+        return _cursor_value(value, wanted.sort), _cursor_text(job)
     except (ValueError, TypeError, OverflowError, RecursionError):
         expected = f"a nextCursor of this list in this order ({wanted.sort.value} {wanted.order.value})"
         raise BadRequest("cursor", given[:80], expected) from None
 
 
-def _ordering(wanted: JobFilter) -> str:
+def _order_name(wanted: JobFilter) -> str:
     return f"{wanted.list_name}.{wanted.sort.value}.{wanted.order.value}"
 
 
-def _value(given: object, sort: Sorted) -> datetime | str | int | None:
+def _cursor_value(given: object, sort: Sorted) -> datetime | str | int | None:
     """A value that MongoDB can compare with. Raises ValueError, OverflowError."""
     if given is None:
         return None
@@ -259,19 +261,19 @@ def _value(given: object, sort: Sorted) -> datetime | str | int | None:
         if isinstance(given, bool) or not isinstance(given, int) or abs(given) >= 2**63:
             raise ValueError("no 64-bit number")
         return given
-    text = _text(given)
-    return text if sort in (Sorted.STATUS, Sorted.TYPE) else _moment(text)
+    text = _cursor_text(given)
+    return text if sort in (Sorted.STATUS, Sorted.TYPE) else _parse_time(text)
 
 
-def _moment(text: str) -> datetime:
+def _parse_time(text: str) -> datetime:
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError("a time without its zone")
     return moment.astimezone(UTC)
 
 
-def _text(given: object) -> str:
-    if not isinstance(given, str) or len(given) > _LONGEST:
+def _cursor_text(given: object) -> str:
+    if not isinstance(given, str) or len(given) > _MAX_JOB_ID_LENGTH:
         raise ValueError("no text, or too long")
     given.encode()  # half of a surrogate pair cannot be stored, nor compared with
     return given

@@ -15,8 +15,8 @@ from typing import Any
 from contentgen_contract.names import Kind
 
 Record = dict[str, Any]
-_DEEPEST = 20  # levels of a value that is not described here
-_LONGEST_SHOWN = 64  # characters of a value in a refusal
+_MAX_DEPTH = 20  # levels of a value that is not described here
+_MAX_FORMATTED = 64  # characters of a value in a refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Scalar:
 class Many:
     """A list of values of one type."""
 
-    of: "Type"
+    element: "Type"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,25 +126,25 @@ class WrongType:
     expected: str
 
     def __str__(self) -> str:
-        return f"{_shown(self.given)}: expected {self.expected}"
+        return f"{_format_value(self.given)}: expected {self.expected}"
 
 
 def wrong_values(record: Mapping[str, Any]) -> tuple[WrongType, ...]:
     """Everything in a record that its readers could not show."""
-    return tuple(_wrong(record, RECORD, ()))
+    return tuple(_find_wrong(record, RECORD, ()))
 
 
-def _wrong(given: object, type_: Type, at: tuple[str, ...]) -> Iterator[WrongType]:
+def _find_wrong(given: object, type_: Type, at: tuple[str, ...]) -> Iterator[WrongType]:
     match type_, given:
         case _, None:
             return
         case Object(), Mapping():
             for name, each in given.items():
                 if (known := type_.fields.get(name)) is not None:
-                    yield from _wrong(each, known, (*at, name))
+                    yield from _find_wrong(each, known, (*at, name))
         case Many(), list():
             for index, each in enumerate(given):
-                yield from _wrong(each, type_.of, (*at, str(index)))
+                yield from _find_wrong(each, type_.element, (*at, str(index)))
         case Scalar(), _ if type_.fits(given):
             return
         case _:
@@ -161,7 +161,7 @@ def _expected(type_: Type) -> str:
             return "an object"
 
 
-def _shown(given: object) -> str:
+def _format_value(given: object) -> str:
     """A value in a refusal. A text that may be an address is not repeated: it may hold a password."""
     match given:
         case Mapping():
@@ -169,7 +169,7 @@ def _shown(given: object) -> str:
         case list():
             return "a list"
         case str():
-            return "a text" if "/" in given or "@" in given else repr(given[:_LONGEST_SHOWN])
+            return "a text" if "/" in given or "@" in given else repr(given[:_MAX_FORMATTED])
         case bool() | int() | float():
             return json.dumps(given)
         case _:
@@ -195,7 +195,7 @@ def _read(given: object, type_: Type) -> Any:
         case Scalar():
             return (int(given) if type_ is WHOLE else given) if type_.fits(given) else None  # type: ignore[call-overload]  # fits: a number
         case Many():
-            elements = (_read(each, type_.of) for each in given) if isinstance(given, list) else ()
+            elements = (_read(each, type_.element) for each in given) if isinstance(given, list) else ()
             return [each for each in elements if each is not None]
         case Object():
             return _read_object(given, type_) if isinstance(given, dict) else None
@@ -203,19 +203,19 @@ def _read(given: object, type_: Type) -> Any:
 
 def _read_object(given: Mapping[str, Any], type_: Object) -> Record:
     known = type_.fields
-    return {name: _read(each, known[name]) if name in known else _plain(each, 0) for name, each in given.items()}
+    return {name: _read(each, known[name]) if name in known else _json_value(each, 0) for name, each in given.items()}
 
 
-def _plain(given: object, depth: int) -> Any:
+def _json_value(given: object, depth: int) -> Any:
     """A value of an undescribed field, limited to JSON's types and 20 levels; None in place of anything else."""
     match given:
         case None | str() | bool() | int() | datetime():
             return given
         case float():
             return given if math.isfinite(given) else None
-        case dict() if depth < _DEEPEST:
-            return {str(name): _plain(each, depth + 1) for name, each in given.items()}
-        case list() if depth < _DEEPEST:
-            return [_plain(each, depth + 1) for each in given]
+        case dict() if depth < _MAX_DEPTH:
+            return {str(name): _json_value(each, depth + 1) for name, each in given.items()}
+        case list() if depth < _MAX_DEPTH:
+            return [_json_value(each, depth + 1) for each in given]
         case _:
             return None

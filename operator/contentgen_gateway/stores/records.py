@@ -19,15 +19,15 @@ from contentgen_gateway.stores.record_types import readable
 from contentgen_gateway.stores.verification import KeyOf, other_jobs, purchase_prefixes, verified
 
 Record = dict[str, Any]
-_HIDDEN = {"_id": False, "terms": False}
-_INDEXED = {
+_ALL_FIELDS = {"_id": False, "terms": False}
+_TRANSCRIPT_FIELDS = {
     "_id": False, "jobId": True, "userId": True, "namespace": True, "type": True, "createdAt": True,
     "metadata.isPublic": True, "versions.version": True, "versions.transcriptUrl": True, "name": True,
     "imported": True, "status": True, "tenant": True, "scopes": True,
 }  # fmt: skip
 
 
-def _of(job_id: str) -> dict[str, Any]:
+def _by_job_id(job_id: str) -> dict[str, Any]:
     """The filter of one job: `$eq` in words for which the embedded server takes its index too."""
     return {"jobId": {"$in": [job_id]}}
 
@@ -50,10 +50,10 @@ class Records:
         """One more query, only where a record names files of another job: for all of them together."""
         records = [each for record in found if (each := readable(record)) is not None]
         others = {id(each): jobs for each in records if (jobs := other_jobs(each, self._key_of))}
-        bought = self._bought(set().union(*others.values())) if others else {}
-        return [verified(each, self._key_of, _of_name(each, bought)) for each in records]
+        bought = self._buyers(set().union(*others.values())) if others else {}
+        return [verified(each, self._key_of, _jobs_bought_under_name(each, bought)) for each in records]
 
-    def _bought(self, job_ids: set[str]) -> dict[str, set[str]]:
+    def _buyers(self, job_ids: set[str]) -> dict[str, set[str]]:
         """Of these jobs, those that bought something, by what the ids of their purchases begin with."""
         ledger, bought = self._collection.database["ledger"], dict[str, set[str]]()
         asked = {"$in": sorted(job_ids)}
@@ -77,7 +77,7 @@ class Records:
         return await asyncio.to_thread(self._find, query)
 
     def _find(self, query: Query) -> list[Record]:
-        found = self._collection.find(query.filter, _HIDDEN).sort(list(query.sort)).limit(query.limit + 1)
+        found = self._collection.find(query.filter, _ALL_FIELDS).sort(list(query.sort)).limit(query.limit + 1)
         return self._verified(found)
 
     async def first(self, query: Query, most: int) -> tuple[list[Record], int]:
@@ -91,7 +91,7 @@ class Records:
         page = ids[: query.limit]
         if not page:
             return [], 0
-        known = {each["jobId"]: each for each in self._collection.find({"jobId": {"$in": page}}, _HIDDEN)}
+        known = {each["jobId"]: each for each in self._collection.find({"jobId": {"$in": page}}, _ALL_FIELDS)}
         return self._verified(known[each] for each in page if each in known), len(ids)
 
     async def count(self, matching: dict[str, Any]) -> int:
@@ -100,15 +100,15 @@ class Records:
 
     async def get(self, job_id: str) -> Record | None:
         """One record."""
-        found = await self.known(job_id)
+        found = await self.get_with_discarded(job_id)
         return found if found is not None and not discarded(found) else None
 
-    async def known(self, job_id: str) -> Record | None:
+    async def get_with_discarded(self, job_id: str) -> Record | None:
         """The same, also of a job whose files are being deleted."""
-        return await asyncio.to_thread(self._known, job_id)
+        return await asyncio.to_thread(self._get_with_discarded, job_id)
 
-    def _known(self, job_id: str) -> Record | None:
-        found = self._collection.find_one(_of(job_id), _HIDDEN)
+    def _get_with_discarded(self, job_id: str) -> Record | None:
+        found = self._collection.find_one(_by_job_id(job_id), _ALL_FIELDS)
         return next(iter(self._verified([found])), None) if found is not None else None
 
     async def transcripts(self, after: str, most: int) -> list[Record]:
@@ -117,7 +117,7 @@ class Records:
 
     def _transcripts(self, after: str, most: int) -> list[Record]:
         wanted = {"jobId": {"$gt": after}, "type": Kind.TRANSCRIPTION.record_type} | NOT_DISCARDED
-        return self._verified(self._collection.find(wanted, _INDEXED).sort("jobId", 1).limit(most))
+        return self._verified(self._collection.find(wanted, _TRANSCRIPT_FIELDS).sort("jobId", 1).limit(most))
 
     async def namespaces(self, user_id: str | None) -> Sequence[str]:
         """The namespaces that have records, of one user's or of all."""
@@ -128,27 +128,27 @@ class Records:
     async def using(self, *job_ids: str) -> list[Record]:
         """The records of what was made with the outputs of one of these jobs."""
         wanted = {"uses": {"$in": list(job_ids)}} | NOT_DISCARDED
-        return await asyncio.to_thread(lambda: self._verified(self._collection.find(wanted, _HIDDEN).limit(100)))
+        return await asyncio.to_thread(lambda: self._verified(self._collection.find(wanted, _ALL_FIELDS).limit(100)))
 
-    async def some(self, job_ids: Iterable[str]) -> dict[str, Record]:
+    async def visibility_fields(self, job_ids: Iterable[str]) -> dict[str, Record]:
         """Of these jobs, those that there are, by id: what tells who may see them, and no more."""
         wanted = {"jobId": {"$in": sorted(set(job_ids))}} | NOT_DISCARDED
-        shown = {"_id": False, "jobId": True, "type": True, "namespace": True, "metadata.isPublic": True}
-        shown |= {"tenant": True, "createdAt": True}
-        found = await asyncio.to_thread(lambda: list(self._collection.find(wanted, shown)))
+        fields = {"_id": False, "jobId": True, "type": True, "namespace": True, "metadata.isPublic": True}
+        fields |= {"tenant": True, "createdAt": True}
+        found = await asyncio.to_thread(lambda: list(self._collection.find(wanted, fields)))
         return {each["jobId"]: each for each in found}
 
     async def describe(self, record: Record) -> None:
         """What people find it by has changed."""
         change = {"metadata": record["metadata"], "terms": search_terms(record)}
-        mine = _of(record["jobId"])
-        await asyncio.to_thread(self._collection.update_one, mine, {"$set": change})
+        same = _by_job_id(record["jobId"])
+        await asyncio.to_thread(self._collection.update_one, same, {"$set": change})
 
     async def mark_discarded(self, discard: DeletionTombstone) -> None:
         """It is not to be seen any more; the operator's janitor deletes the files, and the record last."""
         change = {"discard": discard.model_dump(mode="json")}
-        mine = _of(discard.uid)
-        await asyncio.to_thread(self._collection.update_one, mine, {"$set": change})
+        same = _by_job_id(discard.uid)
+        await asyncio.to_thread(self._collection.update_one, same, {"$set": change})
 
     async def restore_adopted(self, record: Record) -> None:
         """List again, as the earlier jobs', the outputs that a job had adopted: they stay when its record goes."""
@@ -162,20 +162,20 @@ class Records:
             "config.loras.loraRef.name": {"$eq": lora},
         }
         return await asyncio.to_thread(
-            lambda: self._verified(self._collection.find(wanted | NOT_DISCARDED, _HIDDEN).limit(100))
+            lambda: self._verified(self._collection.find(wanted | NOT_DISCARDED, _ALL_FIELDS).limit(100))
         )
 
     async def note_download(self, job_id: str, now: datetime) -> None:
         """Somebody has got a URL of one of its files."""
         change = {"$inc": {"downloads": 1}, "$set": {"lastAccessed": now}}
-        await asyncio.to_thread(self._collection.update_one, _of(job_id), change)
+        await asyncio.to_thread(self._collection.update_one, _by_job_id(job_id), change)
 
-    async def tally(self, tally: Aggregation) -> list[Row]:
+    async def tally(self, aggregation: Aggregation) -> list[Row]:
         """The groups of some records with their sums."""
-        return await asyncio.to_thread(_rows, self._collection, tally)
+        return await asyncio.to_thread(_rows, self._collection, aggregation)
 
 
-def _of_name(record: Record, bought: dict[str, set[str]]) -> set[str]:
+def _jobs_bought_under_name(record: Record, bought: dict[str, set[str]]) -> set[str]:
     """The jobs that bought something under a record's name and one of its scopes."""
     return set[str]().union(*(bought.get(each, ()) for each in purchase_prefixes(record)))
 
@@ -196,10 +196,10 @@ class Purchases:
         """How many there are."""
         return await asyncio.to_thread(self._collection.count_documents, matching)
 
-    async def tally(self, tally: Aggregation) -> list[Row]:
+    async def tally(self, aggregation: Aggregation) -> list[Row]:
         """The groups of some purchases with their sums."""
-        return await asyncio.to_thread(_rows, self._collection, tally)
+        return await asyncio.to_thread(_rows, self._collection, aggregation)
 
 
-def _rows(collection: Collection[Record], tally: Aggregation) -> list[Row]:
-    return list(collection.aggregate(list(tally.pipeline)))
+def _rows(collection: Collection[Record], aggregation: Aggregation) -> list[Row]:
+    return list(collection.aggregate(list(aggregation.pipeline)))

@@ -118,7 +118,7 @@ class Shares:
             "$or": [{"to": {"$in": sorted(map(str, grantees))}}, _TO_NAMESPACES],
         }
         found: dict[str, list[Share]] = {}
-        for each in map(_share, await asyncio.to_thread(lambda: list(self._collection.find(matching)))):
+        for each in map(_parse, await asyncio.to_thread(lambda: list(self._collection.find(matching)))):
             found.setdefault(each.job_id, []).append(each)
         return found
 
@@ -143,7 +143,7 @@ class Shares:
 
     def _find(self, matching: Document) -> list[Share]:
         found = self._collection.find(matching).sort([("sharedAt", -1)]).limit(MOST)
-        return [_share(each) for each in found]
+        return [_parse(each) for each in found]
 
     async def add(self, shares: Sequence[Share]) -> None:
         """Once each; who shared it first stays named."""
@@ -151,7 +151,7 @@ class Shares:
 
     def _add(self, shares: Sequence[Share]) -> None:
         for each in shares:
-            fresh = {
+            document = {
                 "jobId": each.job_id,
                 "namespace": each.namespace,
                 "type": each.type,
@@ -159,7 +159,7 @@ class Shares:
                 "sharedBy": each.shared_by,
                 "sharedAt": each.shared_at,
             }
-            self._collection.update_one({"_id": f"{each.job_id}/{each.to}"}, {"$setOnInsert": fresh}, upsert=True)
+            self._collection.update_one({"_id": f"{each.job_id}/{each.to}"}, {"$setOnInsert": document}, upsert=True)
 
     async def revoke(self, job_id: str, grantees: Iterable[Grantee]) -> None:
         """No longer shared with these."""
@@ -171,7 +171,7 @@ class Shares:
         await asyncio.to_thread(self._collection.delete_many, {"jobId": {"$eq": job_id}})
 
 
-def _share(found: Document) -> Share:
+def _parse(found: Document) -> Share:
     return Share(
         job_id=found["jobId"],
         namespace=found["namespace"],

@@ -23,7 +23,7 @@ _KINDS = {kind.record_type: kind for kind in Kind}
 
 def other_jobs(record: Record, key_of: KeyOf) -> set[str]:
     """The ids of other jobs whose files a record names: the ledger is asked for these."""
-    runs = (keys.run_of(key) for part in _parts(record) for _, key in _keys(part, key_of))
+    runs = (keys.run_of(key) for part in _parts(record) for _, key in _file_fields(part, key_of))
     return {run.job_id for run in runs if run is not None} - {str(record.get("jobId"))}
 
 
@@ -43,7 +43,9 @@ def verified(record: Record, key_of: KeyOf, bought: Collection[str] = ()) -> Rec
     if not record.get("versions"):
         return record
     owner = _owner(record, key_of, bought)
-    versions = [_checked(each, owner, key_of) if isinstance(each, dict) else each for each in record["versions"]]
+    versions = [
+        _without_foreign_files(each, owner, key_of) if isinstance(each, dict) else each for each in record["versions"]
+    ]
     return record | {"versions": versions}
 
 
@@ -53,7 +55,7 @@ def owner_of(record: Record, key_of: KeyOf) -> Owner:
     if kind is None:
         return Owner()
     users = {str(record[name]) for name in ("userId", "namespace") if record.get(name)}
-    return _of_imported(kind, job_id, users) | _owner(record, key_of, other_jobs(record, key_of))
+    return _imported_owner(kind, job_id, users) | _owner(record, key_of, other_jobs(record, key_of))
 
 
 def owned_key(owner: Owner, key: str) -> OwnedKey | None:
@@ -67,23 +69,27 @@ def _owner(record: Record, key_of: KeyOf, bought: Collection[str]) -> Owner:
         return Owner()
     users = {str(record[name]) for name in ("userId", "namespace") if record.get(name)}
     if record.get("imported"):  # its jobId is no uid of Kubernetes: the user belongs to it
-        return _of_imported(kind, job_id, users)
-    runs = {run for part in _parts(record) for _, key in _keys(part, key_of) if (run := keys.run_of(key)) is not None}
+        return _imported_owner(kind, job_id, users)
+    runs = {
+        run for part in _parts(record) for _, key in _file_fields(part, key_of) if (run := keys.run_of(key)) is not None
+    }
     mine = [run for run in runs if run.job_id == job_id or run.job_id in bought]
     return ownership.union([ownership.job_owner(kind, run.job_id, {run.user_id}) for run in mine])
 
 
-def _of_imported(kind: Kind, job_id: str, users: Collection[str]) -> Owner:
+def _imported_owner(kind: Kind, job_id: str, users: Collection[str]) -> Owner:
     try:
         return ownership.job_owner(kind, job_id, users)
     except ValueError:  # an id or a user of the old service that makes no key
         return Owner()
 
 
-def _checked(part: Record, owner: Owner, key_of: KeyOf) -> Record:
-    changed: Record = {name: None for name, key in _keys(part, key_of) if not owns(owner, key)}
+def _without_foreign_files(part: Record, owner: Owner, key_of: KeyOf) -> Record:
+    changed: Record = {name: None for name, key in _file_fields(part, key_of) if not owns(owner, key)}
     if isinstance(images := part.get("images"), list):
-        changed["images"] = [_checked(each, owner, key_of) if isinstance(each, dict) else each for each in images]
+        changed["images"] = [
+            _without_foreign_files(each, owner, key_of) if isinstance(each, dict) else each for each in images
+        ]
     return part | changed
 
 
@@ -94,7 +100,7 @@ def _parts(record: Record) -> Iterator[Mapping[str, Any]]:
             yield from (each for each in version.get("images") or () if isinstance(each, dict))
 
 
-def _keys(part: Mapping[str, Any], key_of: KeyOf) -> Iterator[tuple[str, str]]:
+def _file_fields(part: Mapping[str, Any], key_of: KeyOf) -> Iterator[tuple[str, str]]:
     """The fields of a part that name a file in our bucket, with its key."""
     for name, value in part.items():
         if not isinstance(value, str) or not value:

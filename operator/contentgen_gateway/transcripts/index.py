@@ -22,7 +22,7 @@ IN_ORDER: Keys = (*NEWEST_FIRST, ("number", 1))
 INDEXES: dict[str, Keys] = {"terms_created": (("terms", 1), *IN_ORDER), "job_id": (("jobId", 1),)}
 _BATCH = 500
 _DUPLICATE = 11000
-_SHOWN = {"_id": False, "terms": False}
+_FIELDS = {"_id": False, "terms": False}
 
 
 class TranscriptIndex:
@@ -45,7 +45,7 @@ class TranscriptIndex:
         return await asyncio.to_thread(self._find, query, most)
 
     def _find(self, query: Query, most: int) -> list[Document]:
-        return list(self._passages.find(query.filter, _SHOWN).sort(list(IN_ORDER)).limit(most))
+        return list(self._passages.find(query.filter, _FIELDS).sort(list(IN_ORDER)).limit(most))
 
     async def mark(self, job_id: str) -> Document | None:
         """What the passages of a job were made of."""
@@ -60,25 +60,27 @@ class TranscriptIndex:
         return {each.pop("_id"): each for each in found}
 
     async def replace(
-        self, job_id: str, about: Mapping[str, Any], mark: Mapping[str, Any], said: Sequence[Passage]
+        self, job_id: str, about: Mapping[str, Any], mark: Mapping[str, Any], passages: Sequence[Passage]
     ) -> None:
         """These are the passages of a job now, each with what is known `about` the job. Idempotent.
 
         Several replicas may do so at the same time, and each may be ended in between: each stores all passages before
         it deletes any other, and sets the mark last.
         """
-        await asyncio.to_thread(self._replace, job_id, about, mark, said)
+        await asyncio.to_thread(self._replace, job_id, about, mark, passages)
 
-    def _replace(self, job_id: str, about: Mapping[str, Any], mark: Mapping[str, Any], said: Sequence[Passage]) -> None:
+    def _replace(
+        self, job_id: str, about: Mapping[str, Any], mark: Mapping[str, Any], passages: Sequence[Passage]
+    ) -> None:
         version = about["version"]
-        for first in range(0, len(said), _BATCH):
-            numbered = enumerate(said[first : first + _BATCH], first)
+        for first in range(0, len(passages), _BATCH):
+            numbered = enumerate(passages[first : first + _BATCH], first)
             self._store([_document(job_id, number, each, about) for number, each in numbered])
-        others = [{"version": {"$ne": version}}, {"number": {"$gte": len(said)}}]
+        others = [{"version": {"$ne": version}}, {"number": {"$gte": len(passages)}}]
         self._passages.delete_many({"jobId": job_id, "$or": others})
         # Last: what was interrupted has the mark of before, or none, and is done again.
         self._marks.replace_one({"_id": job_id}, {"_id": job_id, **mark}, upsert=True)
-        if self._passages.count_documents({"jobId": job_id, "version": version}) < len(said):
+        if self._passages.count_documents({"jobId": job_id, "version": version}) < len(passages):
             # Another replica had read an older record, and has deleted what it did not know.
             self._marks.delete_one({"_id": job_id})
 

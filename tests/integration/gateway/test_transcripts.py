@@ -64,7 +64,7 @@ class World(GatewayWorld):
 
     async def walk(self) -> None:
         """Both at once."""
-        await asyncio.gather(*(each.walk() for each in self.indexers))
+        await asyncio.gather(*(each.update_all() for each in self.indexers))
 
     async def search(self, q: str, who: str = "ann", **asked: Any) -> list[dict[str, Any]]:
         """The transcripts that are found."""

@@ -13,27 +13,32 @@ from pydantic import TypeAdapter
 
 from contentgen_gateway.transcripts.passages import Passage, passages
 
-_SMALL = 500_000  # bytes: some twelve minutes of speech; a child takes longer than that to start
-_SECONDS = 60.0
-_MEMORY = 256 * 2**20  # bytes that the child may map beyond those that it starts with; ten hours need half of it
+_IN_PROCESS_BYTES = 500_000  # bytes: some twelve minutes of speech; a child takes longer than that to start
+_TIMEOUT_SECONDS = 60.0
+_MEMORY_BYTES = 256 * 2**20  # bytes that the child may map beyond those that it starts with; ten hours need half of it
 _PASSAGES = TypeAdapter(list[Passage])
 
 
-async def cut(content: bytes) -> list[Passage]:
+async def split(content: bytes) -> list[Passage]:
     """As `passages`. Raises ValueError where it is no transcript."""
-    if len(content) <= _SMALL:
+    if len(content) <= _IN_PROCESS_BYTES:
         return await asyncio.to_thread(passages, content)
-    return await asyncio.to_thread(_in_a_child, content)
+    return await asyncio.to_thread(_split_in_subprocess, content)
 
 
-def _in_a_child(content: bytes) -> list[Passage]:
-    command = [sys.executable, "-m", "contentgen_gateway.transcripts.cutting"]
+def _split_in_subprocess(content: bytes) -> list[Passage]:
+    command = [sys.executable, "-m", "contentgen_gateway.transcripts.splitting"]
     try:
         done = subprocess.run(  # noqa: S603 - our own module
-            command, input=content, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=_SECONDS, check=True
+            command,
+            input=content,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=_TIMEOUT_SECONDS,
+            check=True,
         )
     except subprocess.TimeoutExpired:
-        raise ValueError(f"it takes longer than {_SECONDS:.0f} s") from None
+        raise ValueError(f"it takes longer than {_TIMEOUT_SECONDS:.0f} s") from None
     except subprocess.CalledProcessError as error:
         raise ValueError(f"no transcript, or more than its child could bear ({error.returncode})") from None
     return _PASSAGES.validate_json(done.stdout)
@@ -48,7 +53,7 @@ def _main() -> None:
 def _limit_memory() -> None:
     # The child shares the memory limit of the gateway's container: beyond it, both would be killed.
     mapped = int(Path("/proc/self/statm").read_text("ascii").split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (mapped + _MEMORY, mapped + _MEMORY))
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + _MEMORY_BYTES, mapped + _MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
