@@ -1,4 +1,4 @@
-"""Collections as they are kept: named lists of jobs. What is in one is seen only by those who may see that very job."""
+"""Stored collections: named lists of jobs. Each item is visible only to callers who may see its job."""
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
@@ -46,13 +46,13 @@ class Collection:
     created_by: str
     created_at: datetime
     updated_at: datetime
-    tenant: str | None = None  # the scope of the namespace
+    tenant: str | None = None  # the namespace's scope; None: unscoped
     assets: tuple[CollectionItem, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class CollectionFilter:
-    """Which collections a list should hold; `namespaces` None: of all."""
+    """Filter of a list of collections; `namespaces` None means all namespaces."""
 
     namespaces: tuple[str, ...] | None
     user_id: str | None = None
@@ -61,7 +61,7 @@ class CollectionFilter:
     after: Cursor | None = None
 
     def filter(self) -> Filter:
-        """Without the page."""
+        """MongoDB filter for all pages."""
         found: Filter = {}
         if self.namespaces is not None:
             either = in_namespaces(self.namespaces, self.tenants)
@@ -71,7 +71,7 @@ class CollectionFilter:
         return found
 
     def page(self) -> Filter:
-        """What comes after the page before."""
+        """MongoDB filter for the page after `after`."""
         if self.after is None:
             return self.filter()
         at, last = self.after
@@ -80,13 +80,13 @@ class CollectionFilter:
 
     @property
     def index(self) -> str:
-        """Which of the indexes serves it."""
+        """Name of the index that serves the filter."""
         parts = ("namespace_" * (self.namespaces is not None), "user_" * (self.user_id is not None))
         return f"{''.join(parts)}created"
 
 
 class Collections:
-    """The collection `collections`. pymongo is synchronous: every call runs in a thread."""
+    """The MongoDB collection `collections`. pymongo is synchronous, so each call runs in a thread."""
 
     def __init__(self, collection: MongoCollection[Document]) -> None:
         self._collection = collection
@@ -97,12 +97,12 @@ class Collections:
             self._collection.create_index(list(keys), name=name, unique=name == "collection_id")
 
     async def get(self, collection_id: str) -> Collection | None:
-        """One."""
+        """The collection with this id, or None."""
         found = await asyncio.to_thread(self._collection.find_one, _by_id(collection_id))
         return _parse(found) if found else None
 
     async def find(self, wanted: CollectionFilter) -> list[Collection]:
-        """Those of a page, and one more where another page follows."""
+        """The collections of a page, plus one if there is a next page."""
         return await asyncio.to_thread(self._find, wanted)
 
     def _find(self, wanted: CollectionFilter) -> list[Collection]:
@@ -110,16 +110,16 @@ class Collections:
         return [_parse(each) for each in found]
 
     async def namespaces(self, user_id: str | None) -> list[str]:
-        """Those that have collections, of one user's or of all."""
+        """Namespaces that have collections; `user_id` limits them to one owner."""
         matching = {"userId": {"$eq": user_id}} if user_id else {}
         return sorted(await asyncio.to_thread(self._collection.distinct, "namespace", matching))
 
     async def count(self, wanted: CollectionFilter) -> int:
-        """How many there are on all pages."""
+        """Number of collections on all pages."""
         return await asyncio.to_thread(self._collection.count_documents, wanted.filter())
 
     async def add(self, collection: Collection) -> None:
-        """A new one."""
+        """Insert a new collection."""
         document = {
             "collectionId": collection.collection_id,
             "namespace": collection.namespace,
@@ -135,35 +135,35 @@ class Collections:
         await asyncio.to_thread(self._collection.insert_one, document)
 
     async def change(self, collection_id: str, fields: Document, now: datetime) -> None:
-        """Other values; `assets` are a tuple of `CollectionItem`."""
+        """Set fields by their stored names; `assets` is a tuple of `CollectionItem`."""
         values = {key: _documents(value) if key == "assets" else value for key, value in fields.items()}
         change = {"$set": values | {"updatedAt": now}}
         await asyncio.to_thread(self._collection.update_one, _by_id(collection_id), change)
 
     async def put(self, collection_id: str, assets: Sequence[CollectionItem], now: datetime) -> bool:
-        """Put these in, each once; False where there would be more than `MOST_ASSETS`, and then none is."""
+        """Add items, without duplicates. False, and none is added, if there could be more than `MOST_ASSETS` then."""
         with_room = _by_id(collection_id) | {f"assets.{MOST_ASSETS - len(assets)}": {"$exists": False}}
         change = {"$addToSet": {"assets": {"$each": _documents(assets)}}, "$set": {"updatedAt": now}}
         done = await asyncio.to_thread(self._collection.update_one, with_room, change)
         return done.matched_count == 1
 
     async def take(self, collection_id: str, job_id: str, now: datetime) -> None:
-        """Take a job out; one that is not in is fine."""
+        """Remove a job from the collection. Idempotent."""
         change = {"$pull": {"assets": {"jobId": job_id}}, "$set": {"updatedAt": now}}
         await asyncio.to_thread(self._collection.update_one, _by_id(collection_id), change)
 
     async def delete(self, collection_id: str) -> None:
-        """Its jobs stay."""
+        """Delete the collection; its jobs remain."""
         await asyncio.to_thread(self._collection.delete_one, _by_id(collection_id))
 
     async def forget(self, job_id: str) -> None:
-        """The job is gone, from everywhere."""
+        """Remove a deleted job from all collections."""
         change = {"$pull": {"assets": {"jobId": job_id}}}
         await asyncio.to_thread(self._collection.update_many, {"assets.jobId": {"$eq": job_id}}, change)
 
 
 def _any_of(either: list[Filter]) -> Filter:
-    """One of these, as a filter that an "$or" can be added to."""
+    """Match any of the filters; the result has no top-level "$or", so that a caller can add one."""
     if not either:
         return NOTHING
     return either[0] if len(either) == 1 and "$or" not in either[0] else {"$and": [{"$or": either}]}
