@@ -1,7 +1,8 @@
-"""What is known right now of jobs that are under way, as the API server tells it: before the operator has written a
-record, and as often as something moves.
+"""In-memory snapshots of unfinished jobs from API-server watches: earlier than the operator's records, and updated at
+each change.
 
-It may be behind, and it forgets what is finished: the record has that. Nothing here says who may see it (`Sight` does).
+They may be stale, and finished jobs are removed, because their record is complete. Authorization is the caller's task
+(`Visibility`).
 """
 
 import asyncio
@@ -16,25 +17,25 @@ from contentgen_runtime.kube import Body, KubeApi
 from contentgen_runtime.watching import ListComplete, ObjectChanged, ObjectDeleted, Seen, follow
 
 MAX_JOBS = 20_000
-"""Jobs under way that are known at a time, some kilobytes each at most; of more, the quietest are left out."""
+"""Limit of snapshots, of a few kilobytes each; beyond it, the one updated longest ago is removed."""
 
 _log = logging.getLogger(__name__)
 
 
 class JobFollower:
-    """One who follows a job, at their own pace: what is newest is what they get, and nobody waits for them."""
+    """Subscription to one job. A slow reader gets only the latest snapshot, and never blocks the publisher."""
 
     def __init__(self) -> None:
         self._changed = asyncio.Event()
         self._latest: JobSnapshot | None = None
 
     def publish(self, now: JobSnapshot | None) -> None:
-        """What there is to know; None where it can't be known here any more: it was deleted, or the end was missed."""
+        """Set the latest snapshot; None if the job was deleted or left the watch, so that its end is unknown here."""
         self._latest = now
         self._changed.set()
 
     async def next(self, seconds: float) -> JobSnapshot | None:
-        """What is new, as soon as something is. Raises TimeoutError after so many seconds."""
+        """Wait for a new snapshot, and return the latest. Raises TimeoutError."""
         async with asyncio.timeout(seconds):
             await self._changed.wait()
         self._changed.clear()
@@ -42,7 +43,7 @@ class JobFollower:
 
 
 class LiveJobs:
-    """Jobs under way by their ids (the resources' uids), and who follows them."""
+    """Snapshots of unfinished jobs by job id, and their followers."""
 
     def __init__(
         self,
@@ -50,8 +51,8 @@ class LiveJobs:
         on_end: Callable[[Kind, str], None] = lambda *_: None,
         serves: Callable[[Body], bool] = lambda _: True,
     ) -> None:
-        """`on_end` is told of each run that has ended, and of each resource that is gone; `serves` tells whether a
-        resource is of our operator class: one of another class is as one that is not there.
+        """`on_end` is called for each run that has ended and each deleted resource. `serves` is True for resources of
+        the gateway's operator class; others are ignored.
         """
         self._max_jobs = max_jobs
         self._serves = serves
@@ -60,13 +61,13 @@ class LiveJobs:
         self._followers: dict[str, set[JobFollower]] = {}
 
     def get(self, job_id: str) -> JobSnapshot | None:
-        """What is known of a job under way."""
+        """The snapshot of an unfinished job, or None."""
         return self._snapshots.get(job_id)
 
     def note(self, kind: Kind, body: Body) -> JobSnapshot:
-        """A resource that was just made or read: known from now on, without waiting for the watch.
+        """Store a resource that was just created or read, without waiting for the watch.
 
-        The later one of it and what the watch knows: the watch may be behind.
+        Returns the later of it and the present snapshot, because the watch may lag behind or be ahead.
         """
         now = JobSnapshot.of(kind, body)
         known = self._snapshots.get(now.job_id)
@@ -78,7 +79,7 @@ class LiveJobs:
 
     @contextmanager
     def reader(self, job_id: str) -> Iterator[JobFollower]:
-        """Follow a job."""
+        """Subscribe to a job for the duration of the context."""
         follower = JobFollower()
         self._followers.setdefault(job_id, set()).add(follower)
         try:
@@ -90,23 +91,23 @@ class LiveJobs:
                 del self._followers[job_id]
 
     async def run(self, kube: KubeApi, namespaces: Iterable[str]) -> None:
-        """Follow all kinds in these namespaces, or (the empty name) in all, for ever."""
+        """Watch all kinds in these namespaces (the empty name: all namespaces) until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             for namespace in namespaces:
                 for kind in Kind:
                     tasks.create_task(self._follow(kube, kind, namespace))
 
     async def _follow(self, kube: KubeApi, kind: Kind, namespace: str) -> None:
-        # The watch itself selects nothing: one that did would tell of an end as of a deletion.
+        # Only the list is filtered: a filtered watch would report the end of a run as a deletion.
         async with aclosing(follow(kube, resource_of(kind), namespace or None, selector=UNFINISHED)) as seen:
             async for each in seen:
                 try:
                     self.apply(kind, each, namespace)
-                except (ValueError, KeyError, TypeError) as error:  # one odd resource is not to hide the others
-                    _log.warning("a %s can't be read: %s", kind.value, error)
+                except (ValueError, KeyError, TypeError) as error:  # one invalid resource must not hide the others
+                    _log.warning("unreadable %s: %s", kind.value, error)
 
     def apply(self, kind: Kind, seen: Seen, namespace: str = "") -> None:
-        """Something of this kind has happened, in one namespace or (empty) in any."""
+        """Apply a watch event of this kind; `namespace` is the watch's (empty: all)."""
         match seen:
             case ObjectChanged(body) if not self._serves(body):
                 self._drop(body["metadata"]["uid"])
@@ -123,7 +124,7 @@ class LiveJobs:
     def _update(self, now: JobSnapshot) -> None:
         self._snapshots.pop(now.job_id, None)
         if not now.ended:
-            self._snapshots[now.job_id] = now  # the newest last
+            self._snapshots[now.job_id] = now  # insertion order: the latest update is last
             if len(self._snapshots) > self._max_jobs:
                 self._snapshots.pop(next(iter(self._snapshots)))
         else:
@@ -136,7 +137,7 @@ class LiveJobs:
         self._publish(job_id, None)
 
     def _drop(self, job_id: str) -> None:
-        """It is of another operator class; its end, and its transcript, are told to another gateway."""
+        """Remove a job that has moved to another operator class, without `on_end`: another gateway handles its end."""
         if self._snapshots.pop(job_id, None) is not None:
             self._publish(job_id, None)
 

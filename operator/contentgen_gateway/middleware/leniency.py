@@ -1,4 +1,4 @@
-"""Query and JSON leniency: a query parameter given twice is refused; a JSON body needs no Content-Type."""
+"""Query and JSON parsing: repeated query parameters are refused; JSON bodies need no Content-Type."""
 
 from collections import Counter
 
@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from contentgen_gateway.problems import Problem
 
 _REPEATABLE = frozenset({"users", "namespaces"})
-"""Query parameters that may be given several times."""
+"""Query parameters that may be repeated."""
 _API = "/api/"
 _CHANGES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _JSON = "application/json"
@@ -17,7 +17,7 @@ _PLAIN = "text/plain"
 
 
 async def reject_repeated_parameters(request: Request) -> None:
-    """Raises Problem 422 where a parameter is given twice: of `?userId=ann&userId=bob` only one would be used."""
+    """Raises Problem 422 for a repeated parameter: of `?userId=ann&userId=bob` only one would be used."""
     counted = Counter(name for name, _ in request.query_params.multi_items() if name not in _REPEATABLE)
     repeated = next((name for name, number in counted.items() if number > 1), None)
     if repeated is not None:
@@ -27,9 +27,9 @@ async def reject_repeated_parameters(request: Request) -> None:
 
 
 class JsonWithoutContentType:
-    """Middleware: a body of `/api/` without a Content-Type, or with text/plain, is read as JSON.
+    """Middleware: bodies of `/api/` without a Content-Type, or with text/plain, are parsed as JSON.
 
-    The first service's clients give `fetch` a string, which browsers send as text/plain. The CSRF checks of origin and
+    Clients of the legacy API pass a string to `fetch`, which browsers send as text/plain. The CSRF checks of origin and
     token apply to any Content-Type.
     """
 
@@ -37,7 +37,7 @@ class JsonWithoutContentType:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass it on, as JSON where it is untyped."""
+        """Call the app, with Content-Type application/json where it was missing or text/plain."""
         if scope["type"] == "http" and scope["method"] in _CHANGES and scope["path"].startswith(_API):
             headers = MutableHeaders(scope=scope)
             if headers.get("content-type", _PLAIN).partition(";")[0].strip().lower() == _PLAIN:

@@ -1,4 +1,4 @@
-"""How many requests somebody may make: a token bucket each, kept in bounded memory. Pure but for the clock."""
+"""Token buckets for rate limits, in bounded memory. Pure except for the clock."""
 
 import ipaddress
 import time
@@ -9,7 +9,7 @@ _MAX_BUCKETS = 65536  # buckets
 
 
 class TokenBuckets:
-    """Token buckets by name. One that is full is not kept; of too many, the one used longest ago is full again."""
+    """Token buckets by name. Full ones are not stored; beyond `max_buckets`, the least recently used one is reset."""
 
     def __init__(
         self,
@@ -29,7 +29,7 @@ class TokenBuckets:
         return len(self._full_at)
 
     def take(self, name: str) -> float:
-        """Take one token: 0 when there was one, else the seconds until there will be."""
+        """Take a token. Returns 0, or the seconds until one is available."""
         now = self._clock()
         full_at = max(self._full_at.get(name, now), now) + self._interval
         missing = full_at - now - self._burst_seconds
@@ -41,7 +41,7 @@ class TokenBuckets:
         return 0.0
 
     def _evict(self, now: float) -> None:
-        """The oldest, while it is full or one too many: a step or two for each that is added."""
+        """Remove up to two of the least recently used buckets, if they are full or there are too many."""
         for _ in range(2):
             name, full_at = next(iter(self._full_at.items()))
             if full_at > now and len(self._full_at) <= self._max_buckets:
@@ -52,7 +52,7 @@ class TokenBuckets:
 
 
 def network_of(address: str) -> str:
-    """Whom an address belongs to: itself in IPv4, its /64 in IPv6, where one host has as many as it likes."""
+    """The unit of rate limits: an IPv4 address, or the /64 of an IPv6 address, because one host may use all of it."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

@@ -1,8 +1,6 @@
-"""What is around every request, whatever it asks for, from the outside in: its response tells browsers what they may do
-with it; it is counted and logged; it takes its caller's or its address's share of the rate; its body has an end, and it
-ends in time.
+"""ASGI middleware of all requests, outermost first: security headers, access log, rate limit, timeout, body limit.
 
-Plain ASGI: Starlette's function middleware would cost more than most of the requests, and would buffer streams.
+Plain ASGI: Starlette's function middleware takes longer than most of the requests, and buffers streams.
 """
 
 import asyncio
@@ -27,9 +25,9 @@ from contentgen_gateway.problems import Problem
 from contentgen_gateway.services.dependencies import Dependencies, token_of
 
 CLIENTS_OF_A_PEER = 10
-"""Before sign-in the clients of one peer, such as an ingress, together have the rate of so many."""
+"""Before sign-in, all clients of one peer, such as an ingress, share the rate limit of this many clients."""
 PROBES = frozenset({"/health", "/ready"})
-"""What the kubelet asks for: neither counted among the requests nor limited."""
+"""Paths of the kubelet's probes: neither counted as requests nor rate limited."""
 
 _log = logging.getLogger(__name__)
 _STREAM = b"text/event-stream"
@@ -47,7 +45,7 @@ _HSTS = {"Strict-Transport-Security": "max-age=31536000"}
 
 
 def install(app: FastAPI, parts: Dependencies) -> None:
-    """Put the shell around an app. What is added last is outermost."""
+    """Add the middleware to an app. The one that is added last is outermost."""
     settings = parts.settings
     app.add_middleware(JsonWithoutContentType)
     app.add_middleware(MaxBody, limit=settings.gateway_body_bytes)
@@ -69,23 +67,23 @@ def install(app: FastAPI, parts: Dependencies) -> None:
 
 
 class AccessLog:
-    """Counts and logs each request, and answers where something broke. No query, no header and no body is logged."""
+    """Counts and logs each request, and turns exceptions into Problem 500. Queries, headers and bodies are not logged."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass it on, and note what became of it."""
+        """Call the app, then count and log the response."""
         if scope["type"] != "http" or scope["path"] in PROBES:
             await self._app(scope, receive, send)
             return
-        state = scope.setdefault("state", {})  # where the dependency of the endpoints puts the caller
+        state = scope.setdefault("state", {})  # the endpoints' dependency stores the caller here
         response = _ResponseState(send)
         started = time.monotonic()
         try:
             await self._app(scope, receive, response.send)
-        except Exception:  # noqa: BLE001 - whatever it is, the caller gets a problem and the log the rest
-            _log.exception("%s %s broke", scope["method"], _escaped_path(scope["path"]))
+        except Exception:  # noqa: BLE001 - any exception becomes a problem, with its traceback in the log
+            _log.exception("%s %s failed", scope["method"], _escaped_path(scope["path"]))
             if not response.code:
                 await _internal_error(scope)(scope, receive, response.send)
         finally:
@@ -94,7 +92,7 @@ class AccessLog:
 
 
 class _ResponseState:
-    """What was answered so far."""
+    """Status and kind of the response, recorded while it is sent."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -109,15 +107,15 @@ class _ResponseState:
 
 
 def is_event_stream(start: Message) -> bool:
-    """Whether a response that begins like this has no end of its own."""
+    """True if the response is a stream of Server-Sent Events, which has no end of its own."""
     return any(name.lower() == b"content-type" and value.startswith(_STREAM) for name, value in start["headers"])
 
 
 def _internal_error(scope: Scope) -> ASGIApp:
-    problem = Problem(500, "this is an error of ours, and the log of the gateway has it; try again later")
+    problem = Problem(500, "internal error; details are in the gateway's log; try again later")
     try:
         return problems.answer(scope, problem)
-    except Exception:  # noqa: BLE001 - the page may be what broke, and the log has it
+    except Exception:  # noqa: BLE001 - rendering the error page may fail as well; logged before
         return problem.response()
 
 
@@ -136,16 +134,16 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 
 
 def _escaped_path(path: str) -> str:
-    """A path without what would make a second line of the log."""
+    """The path percent-encoded, so that it cannot add a line to the log; up to 200 characters."""
     return quote(path, safe="/:@-._~")[:200]
 
 
 class RateLimitByCaller:
-    """Rate limit: by the caller (`Caller.counted_as`), and before sign-in by the client's address.
+    """Rate limit by caller (`Caller.counted_as`), and before sign-in by the client's address.
 
-    Without trusted proxies the client of an ingress is the last hop of X-Forwarded-For, which the ingress appends. A
-    peer that is no ingress can make hops up, so all clients of one peer together have the rate of `CLIENTS_OF_A_PEER`.
-    `callers` is None where there is no sign-in.
+    Without trusted proxies, an ingress's client is the last hop of X-Forwarded-For, which the ingress appends. Other
+    peers can forge hops, so all clients of one peer together are limited to `CLIENTS_OF_A_PEER` times the rate.
+    `callers` is None if sign-in is disabled.
     """
 
     def __init__(
@@ -158,7 +156,7 @@ class RateLimitByCaller:
         self._hops = hops
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass it on if there is a token in the bucket."""
+        """Call the app, or respond with Problem 429 if the bucket is empty."""
         if scope["type"] == "http" and scope["path"] not in PROBES:
             by, wait = self._wait(HTTPConnection(scope))
             if wait:
@@ -168,7 +166,7 @@ class RateLimitByCaller:
         await self._app(scope, receive, send)
 
     def _wait(self, request: HTTPConnection) -> tuple[str, float]:
-        """What a request is counted by, and the seconds until it may come; 0 where it may now."""
+        """What a request is counted by (caller or address), and the seconds until it is allowed; 0 if it is now."""
         token = token_of(request)
         if self._callers is not None and token and (caller := self._callers.last_known(token)):
             return "caller", self._buckets.take(f"caller {caller.counted_as}")
@@ -178,14 +176,14 @@ class RateLimitByCaller:
         return "address", wait or (self._peers.take(peer) if hop else 0.0)
 
     def _hop(self, request: HTTPConnection) -> str:
-        """Whom an ingress says that it asks for; empty without one."""
+        """The client's network according to the ingress; empty without an ingress."""
         hops = request.headers.getlist("x-forwarded-for") if self._hops else []
         return network_of(hops[-1].rpartition(",")[2].strip()) if hops else ""
 
 
 def _too_many_requests(scope: Scope, wait: float) -> ASGIApp:
     seconds = math.ceil(wait)
-    detail = f"too many requests; there is room for the next one in {seconds} s"
+    detail = f"too many requests; the next one is allowed in {seconds} s"
     return problems.answer(scope, Problem(429, detail, headers={"Retry-After": str(seconds)}))
 
 
@@ -220,7 +218,7 @@ class MaxBody:
 
 
 class RequestTimeout:
-    """A request has so many seconds, its body's arrival among them. A stream has until its client leaves, or we do."""
+    """Timeout of requests, including the arrival of the body. Streams last until the client or the server ends them."""
 
     def __init__(self, app: ASGIApp, seconds: float, lifecycle: Lifecycle) -> None:
         self._app = app
@@ -228,7 +226,7 @@ class RequestTimeout:
         self._lifecycle = lifecycle
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass it on, and give it up when its time is over."""
+        """Call the app; after the timeout cancel it, and respond with Problem 503 unless the response has started."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -246,7 +244,7 @@ class RequestTimeout:
 
                     await self._app(scope, receive, observed_send)
             except TimeoutError:
-                if not limit.expired():  # somebody else's
+                if not limit.expired():  # a timeout inside the app
                     raise
                 await self._abort(response, scope, receive)
 
@@ -254,16 +252,16 @@ class RequestTimeout:
         if response.streams:
             await response.send({"type": "http.response.body", "body": b"", "more_body": False})
         elif not response.code:
-            detail = f"it took longer than {self._seconds:g} s; ask for less, or try again later"
+            detail = f"the request took longer than {self._seconds:g} s; request less, or try again later"
             late = Problem(503, detail, headers={"Retry-After": "5"})
             await problems.answer(scope, late)(scope, receive, response.send)
 
 
 class ResponseHeaders:
-    """Response headers: for security, and `connection: close` while the replica is about to stop.
+    """Response headers: security headers, and `Connection: close` while the replica is draining.
 
-    By default browsers may do nothing with a response. No new connection leads to a replica that is about to stop, and a
-    client that keeps one would send its next request at the moment when it is cut.
+    The default policy allows browsers nothing. A draining replica gets no new connections, and a client on a kept
+    connection would send its next request when the replica closes it.
     """
 
     def __init__(self, app: ASGIApp, *, lifecycle: Lifecycle, tls: bool) -> None:
@@ -272,7 +270,7 @@ class ResponseHeaders:
         self._tls = tls
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass it on, and complete the response's headers. Says in `state.by_tls` whether the browser came by TLS."""
+        """Call the app and add headers to its response. Sets `state.by_tls`: True if the browser used TLS."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -292,9 +290,9 @@ class ResponseHeaders:
 
 
 def _is_tls(scope: Scope, *, configured: bool) -> bool:
-    """By the scheme, which uvicorn takes from X-Forwarded-Proto of a trusted proxy alone, or as the settings say it.
+    """True for the scheme https, which uvicorn reads from X-Forwarded-Proto of trusted proxies only, or if configured.
 
-    To this machine itself (kubectl port-forward) plain HTTP is plain HTTP, whatever the settings say.
+    Requests to localhost (kubectl port-forward) over plain HTTP count as plain HTTP, whatever is configured.
     """
     if scope.get("scheme") == "https":
         return True

@@ -1,7 +1,7 @@
-"""Brings what is said in finished transcripts into the index, and takes out what is gone.
+"""Background task that keeps the search index in step with finished transcripts.
 
-Told of an end it looks soon; a walk over all records now and then makes good whatever was missed. Several gateways do
-the same work twice, and come to the same result.
+Jobs are updated soon after their end; a periodic pass over all records repairs whatever was missed. Several gateways
+repeat each other's work with the same result.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from contentgen_gateway.transcripts.passages import Passage
 from contentgen_gateway.transcripts.splitting import split
 
 _MAX_BYTES = 40_000_000  # bytes of a transcript.json; ten hours are 27 MB
-_UPDATE_DELAYS = (1.0, 5.0, 30.0)  # seconds after the end of a run: its record is written a little later
+_UPDATE_DELAYS = (1.0, 5.0, 30.0)  # seconds after the end of a run, whose record is written a little later
 _FULL_UPDATE_SECONDS = 600.0
 _PAGE = 200
 _log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class IndexSource:
-    """What a job's passages are made of, and what each says about the job."""
+    """Source of a job's passages, and the job's fields that each passage repeats."""
 
     key: OwnedKey
     version: int
@@ -40,12 +40,12 @@ class IndexSource:
 
     @property
     def mark(self) -> dict[str, Any]:
-        """To be compared with what was done before."""
+        """Mark to be stored; the job is indexed again if the stored one differs."""
         return {"key": self.key, "version": self.version, "about": dict(self.about)}
 
 
 def source_of(record: Record, key_of: KeyOf) -> IndexSource | None:
-    """The newest transcript of a record, where there is one in our bucket."""
+    """The newest transcript of a record; None if there is none, or it is not the job's own file in our bucket."""
     newest = next(iter(versions_of(record)), None)
     address = (newest or {}).get("transcriptUrl")
     named = key_of(address) if isinstance(address, str) else None
@@ -66,7 +66,7 @@ def source_of(record: Record, key_of: KeyOf) -> IndexSource | None:
 
 
 class Indexer:
-    """Keeps the index as the records are."""
+    """Indexes new transcripts and removes deleted ones."""
 
     def __init__(self, records: Records, files: BucketFiles, index: TranscriptIndex) -> None:
         self._records = records
@@ -76,14 +76,14 @@ class Indexer:
         self._pending: set[str] = set()
 
     def note(self, kind: Kind, job_id: str) -> None:
-        """A run has ended, or a resource is gone."""
+        """Schedule updates of a job whose run has ended or whose resource was deleted."""
         if kind is Kind.TRANSCRIPTION and job_id not in self._pending:
             self._pending.add(job_id)
             for seconds in _UPDATE_DELAYS:
                 asyncio.get_running_loop().call_later(seconds, self._queue.put_nowait, job_id)
 
     async def run(self) -> None:
-        """For ever."""
+        """Index until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._update_queued())
             tasks.create_task(self._update_all_periodically())
@@ -94,23 +94,23 @@ class Indexer:
             self._pending.discard(job_id)
             try:
                 await self.update(job_id)
-            except Exception as error:  # noqa: BLE001 - tenants write records and transcripts: none ends the process
+            except Exception as error:  # noqa: BLE001 - tenants' data must not end the process
                 _log_failure(job_id, error)
 
     async def _update_all_periodically(self) -> None:
         while True:
             try:
                 await self.update_all()
-            except Exception as error:  # noqa: BLE001 - the next walk may succeed
-                _log.warning("not all transcripts are looked at: %s", type(error).__name__)
+            except Exception as error:  # noqa: BLE001 - the next pass may succeed
+                _log.warning("pass over all transcripts failed: %s", type(error).__name__)
             await asyncio.sleep(_FULL_UPDATE_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
 
     async def update(self, job_id: str) -> None:
-        """Do what is to be done about one job."""
+        """Update the index of one job."""
         await self._sync(job_id, await self._records.get(job_id), await self._index.mark(job_id))
 
     async def update_all(self) -> None:
-        """Do what is to be done about all."""
+        """Update the index of all jobs, page by page in order of their ids."""
         after = ""
         while True:
             page = {each["jobId"]: each for each in await self._records.transcripts(after, _PAGE)}
@@ -123,12 +123,12 @@ class Indexer:
             after = last
 
     async def _sync_or_log(self, job_id: str, record: Record | None, mark: Mapping[str, Any] | None) -> None:
-        """Raises ConnectionFailure alone, which would meet each further job as well."""
+        """Sync a job and log failures. Raises ConnectionFailure, which would affect all further jobs too."""
         try:
             await self._sync(job_id, record, mark)
         except ConnectionFailure:
             raise
-        except Exception as error:  # noqa: BLE001 - tenants write records and transcripts: none hides the later jobs
+        except Exception as error:  # noqa: BLE001 - tenants' data must not block later jobs
             _log_failure(job_id, error)
 
     async def _sync(self, job_id: str, record: Record | None, mark: Mapping[str, Any] | None) -> None:
@@ -143,7 +143,7 @@ class Indexer:
             await self._index.amend(job_id, source.about, source.mark)
 
     async def _read_passages(self, job_id: str, key: OwnedKey) -> list[Passage]:
-        """Nothing where it can't be read, which another look would not change."""
+        """The passages; empty for an unreadable transcript, which a retry would not change."""
         try:
             async with self._files.parsing:
                 content = await self._files.read(key, _MAX_BYTES)
@@ -151,9 +151,9 @@ class Indexer:
                     raise ValueError(f"missing, or larger than {_MAX_BYTES} bytes")
                 return await split(content)
         except ValueError as error:
-            _log.warning("a transcript can't be searched: %s", error, extra={"jobId": job_id, "key": key})
+            _log.warning("transcript cannot be indexed: %s", error, extra={"jobId": job_id, "key": key})
             return []
 
 
 def _log_failure(job_id: str, error: Exception) -> None:
-    _log.warning("a transcript is not indexed yet: %s", type(error).__name__, extra={"jobId": job_id})
+    _log.warning("transcript not indexed yet: %s", type(error).__name__, extra={"jobId": job_id})

@@ -1,5 +1,6 @@
-"""Cuts a transcript into passages without keeping anybody waiting: a parser holds the interpreter for as long as it
-parses, 45 ms a megabyte, so a long recording's is parsed by a child.
+"""Transcript splitting without blocking other requests: long transcripts are parsed in a subprocess.
+
+A JSON parser holds the interpreter lock while it parses, about 45 ms for each megabyte.
 """
 
 import asyncio
@@ -13,14 +14,14 @@ from pydantic import TypeAdapter
 
 from contentgen_gateway.transcripts.passages import Passage, passages
 
-_IN_PROCESS_BYTES = 500_000  # bytes: some twelve minutes of speech; a child takes longer than that to start
+_IN_PROCESS_BYTES = 500_000  # about twelve minutes of speech; starting a subprocess takes longer than parsing these
 _TIMEOUT_SECONDS = 60.0
-_MEMORY_BYTES = 256 * 2**20  # bytes that the child may map beyond those that it starts with; ten hours need half of it
+_MEMORY_BYTES = 256 * 2**20  # added to the subprocess's initial address space; ten hours need half of it
 _PASSAGES = TypeAdapter(list[Passage])
 
 
 async def split(content: bytes) -> list[Passage]:
-    """As `passages`. Raises ValueError where it is no transcript."""
+    """The passages of a transcript.json. Raises ValueError if it is not a transcript, or too large to parse."""
     if len(content) <= _IN_PROCESS_BYTES:
         return await asyncio.to_thread(passages, content)
     return await asyncio.to_thread(_split_in_subprocess, content)
@@ -29,7 +30,7 @@ async def split(content: bytes) -> list[Passage]:
 def _split_in_subprocess(content: bytes) -> list[Passage]:
     command = [sys.executable, "-m", "contentgen_gateway.transcripts.splitting"]
     try:
-        done = subprocess.run(  # noqa: S603 - our own module
+        done = subprocess.run(  # noqa: S603 - a constant command
             command,
             input=content,
             stdout=subprocess.PIPE,
@@ -38,20 +39,20 @@ def _split_in_subprocess(content: bytes) -> list[Passage]:
             check=True,
         )
     except subprocess.TimeoutExpired:
-        raise ValueError(f"it takes longer than {_TIMEOUT_SECONDS:.0f} s") from None
+        raise ValueError(f"parsing takes longer than {_TIMEOUT_SECONDS:.0f} s") from None
     except subprocess.CalledProcessError as error:
-        raise ValueError(f"no transcript, or more than its child could bear ({error.returncode})") from None
+        raise ValueError(f"not a transcript, or too large to parse (exit status {error.returncode})") from None
     return _PASSAGES.validate_json(done.stdout)
 
 
 def _main() -> None:
-    os.nice(10)  # whoever waits for an answer comes first
+    os.nice(10)  # lower priority than requests
     _limit_memory()
     sys.stdout.buffer.write(_PASSAGES.dump_json(passages(sys.stdin.buffer.read())))
 
 
 def _limit_memory() -> None:
-    # The child shares the memory limit of the gateway's container: beyond it, both would be killed.
+    # The subprocess shares the container's memory limit; exceeding that would kill the gateway too.
     mapped = int(Path("/proc/self/statm").read_text("ascii").split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (mapped + _MEMORY_BYTES, mapped + _MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
