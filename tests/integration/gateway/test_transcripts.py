@@ -55,7 +55,7 @@ class World(GatewayWorld):
 
     async def walk(self) -> None:
         """Run both indexers concurrently."""
-        await asyncio.gather(*(each.walk() for each in self.indexers))
+        await asyncio.gather(*(each.update_all() for each in self.indexers))
 
     async def search(self, q: str, who: str = "ann", **asked: Any) -> list[dict[str, Any]]:
         """Transcripts found by a search."""

@@ -51,7 +51,7 @@ class Showcase(GatewayWorld):
         for key, content in made.objects.items():
             (folder / key).parent.mkdir(parents=True, exist_ok=True)
             (folder / key).write_bytes(content)
-        walk = Indexer(self.parts.records, files, self.parts.transcripts).walk
+        walk = Indexer(self.parts.records, files, self.parts.transcripts).update_all
         _in_a_thread(lambda: asyncio.run(walk()))
         _give_out(self.app, folder)
 

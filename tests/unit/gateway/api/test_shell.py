@@ -63,7 +63,7 @@ def test_a_bucket_gives_its_burst_at_once_and_then_its_rate() -> None:
 
 def test_buckets_stay_few_and_who_is_refused_stays_so() -> None:
     clock = Clock()
-    buckets = TokenBuckets(1, 1, most=100, clock=clock)
+    buckets = TokenBuckets(1, 1, max_buckets=100, clock=clock)
     for number in range(1000):
         buckets.take(f"caller {number}")
     assert len(buckets) == 100

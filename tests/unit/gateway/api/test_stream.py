@@ -60,7 +60,7 @@ class Served(GatewayWorld):
 
     def now(self, version: int, job: str = "a", **status: Any) -> None:
         """The watch tells of a job."""
-        self.parts.live.see(SOUND, ObjectChanged(resource(SOUND, job, version=version, **status)))
+        self.parts.live.apply(SOUND, ObjectChanged(resource(SOUND, job, version=version, **status)))
 
     @asynccontextmanager
     async def events(self, job: str = "a", who: str = "ann", last: str | None = None) -> AsyncIterator[Events]:
@@ -109,7 +109,7 @@ async def test_a_job_is_followed_to_its_end(world: Served) -> None:
     end = {"jobId": "a", "status": "completed", "reason": "Completed", "message": None}
     assert last == {"id": "end 2026-11-01T12:30:00Z", "event": "end", "data": end}
     assert after is None
-    assert world.parts.live._readers == {}
+    assert world.parts.live._followers == {}
 
 
 async def test_a_change_that_an_event_does_not_tell_makes_no_event(
@@ -171,7 +171,7 @@ async def test_a_job_that_was_deleted_is_cancelled(world: Served, *, known: bool
     async with world.events(job) as events:
         if known:
             assert await events.next()
-            world.parts.live.see(SOUND, ObjectDeleted(resource(SOUND, job)))
+            world.parts.live.apply(SOUND, ObjectDeleted(resource(SOUND, job)))
         end = await events.next()
     assert end is not None
     assert (end["event"], end["data"]["status"], end["data"]["reason"]) == ("end", "cancelled", "Cancelled")
@@ -182,7 +182,7 @@ async def test_an_end_that_the_watch_missed_is_read(world: Served) -> None:
     async with world.events() as events:
         assert await events.next()
         world.api.put(resource(SOUND, "a", version=9, phase="Failed", reason="NoAudio"))
-        world.parts.live.see(SOUND, ListComplete(frozenset()))
+        world.parts.live.apply(SOUND, ListComplete(frozenset()))
         end = await events.next()
     assert end is not None
     assert (end["event"], end["data"]["reason"]) == ("end", "NoAudio")
@@ -193,7 +193,7 @@ async def test_a_job_that_vanished_and_is_still_there_is_followed_on(world: Serv
     async with world.events() as events:
         assert await events.next()
         world.api.put(resource(SOUND, "a", version=2, progress=50))
-        world.parts.live.see(SOUND, ListComplete(frozenset()))
+        world.parts.live.apply(SOUND, ListComplete(frozenset()))
         told = await events.next()
     assert told is not None
     assert told["data"]["progress"] == 50
@@ -278,9 +278,9 @@ async def test_a_client_that_reads_nothing_keeps_nobody_waiting(world: Served) -
                 told = await quick.next()
                 while told is not None and told["id"] != str(version):
                     told = await quick.next()
-        (one, two) = world.parts.live._readers["a"]
-        assert one._newest is not None
-        assert one._newest is two._newest
+        (one, two) = world.parts.live._followers["a"]
+        assert one._latest is not None
+        assert one._latest is two._latest
         assert slow.response.status_code == 200
 
 

@@ -83,7 +83,7 @@ async def ask_for_all(world: WritableWorld) -> str:
     said = []
     async with world.client("ann") as ann:
         for kind in Kind:
-            await world.parts.indexer.look(OWN[kind])
+            await world.parts.indexer.update(OWN[kind])
             paths = [*PATHS, *(path.format(OWN[kind]) for path in OF_A_JOB)]
             paths += [f"/api/assets/{OWN[kind]}/download?file={name}" for name in FILES]
             for path in paths:

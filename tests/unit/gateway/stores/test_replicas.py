@@ -102,7 +102,7 @@ async def test_creations_are_forgotten_when_every_watch_has_told(both: Replicas)
     await made(a)
     told = both.database["recent-creations"]
     (first,) = told.find()
-    told.update_one({}, {"$set": {"until": first["until"] - recent_creations.KEPT}})
+    told.update_one({}, {"$set": {"until": first["until"] - recent_creations.RETENTION}})
     await made(a)
     assert [each["_id"] for each in told.find()] != [first["_id"]]
     assert told.count_documents({}) == 1
@@ -118,7 +118,7 @@ JOB = "a"
 def at_version(replica: WritableWorld, version: int, **status: Any) -> dict[str, Any]:
     """A job's state, as the watch of one replica tells it."""
     body = resource(SOUND, JOB, version=version, **status)
-    replica.parts.live.see(SOUND, ObjectChanged(body))
+    replica.parts.live.apply(SOUND, ObjectChanged(body))
     return body
 
 
