@@ -1,4 +1,4 @@
-"""Payments held back while MongoDB lacks what a status has named (`recorded_runs.Claim`). Pure."""
+"""Payments blocked while MongoDB lacks a run that a status names (`run_document.UnrecordedRun`). Pure."""
 
 from contentgen_contract.advice import remedies
 from contentgen_contract.names import Phase, Reason
@@ -10,7 +10,7 @@ _WAIT_SECONDS = 60.0  # until the run document is read again
 
 
 def wait_for_stores(case: DecisionInput) -> Plan | None:
-    """The wait of a run that may not pay; None: it may."""
+    """The plan of a run that waits because the stores disagree; None: it may pay."""
     document = case.resource.document
     if document is None or document.claim is None or case.resource.payments_allowed:
         return None

@@ -96,11 +96,11 @@ async def test_a_purchase_that_the_ledger_has_lost_is_restored(
     ("given", "told"),
     [
         ("request-2", "another input, or another time"),
-        ("../../v1/models", "it is no id of a request"),
-        ("request-1?x=1", "it is no id of a request"),
-        ("r" * 129, "it is no id of a request"),
-        ("", "it is no id of a request"),
-        ("x contentgen.dev/resubmit=0badcafe", "it is no id of a request"),
+        ("../../v1/models", "it is not a request id"),
+        ("request-1?x=1", "it is not a request id"),
+        ("r" * 129, "it is not a request id"),
+        ("", "it is not a request id"),
+        ("x contentgen.dev/resubmit=0badcafe", "it is not a request id"),
         ("request-9", "it is not in the history"),
     ],
 )

@@ -529,7 +529,7 @@ async def test_an_id_that_is_none_is_not_asked_for(
     fal: Fal, assemblyai: AssemblyAI, server: Server, request_id: str
 ) -> None:
     for look in (fal.poll, fal.cancel, assemblyai.poll):
-        with pytest.raises(Unavailable, match="is no id of a request"):
+        with pytest.raises(Unavailable, match="is not a request id"):
             await look(TRAINER, request_id)
     assert server.seen == []
 
@@ -937,6 +937,6 @@ async def test_a_name_that_is_no_id_is_not_asked_for(
     named: str, fal: Fal, assemblyai: AssemblyAI, server: Server
 ) -> None:
     for provider, search in ((fal, LOST_TRAINING), (assemblyai, LOST_TRANSCRIPT)):
-        with pytest.raises(Unavailable, match="is no id of a request"):
+        with pytest.raises(Unavailable, match="is not a request id"):
             await provider.verify(search, named)
     assert server.seen == []
