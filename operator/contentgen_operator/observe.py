@@ -347,7 +347,9 @@ class Observer:
             return PodTrouble(refused=True, words=words)
         if seconds < pods.SCHEDULING_SECONDS:
             return None
-        cause = "a queue holds the Job: it is suspended" if job.suspended else "the Job has no pod, and gives no cause"
+        cause = (
+            "a queue holds the Job: it is suspended" if job.suspended else "the Job has no pod, and no event says why"
+        )
         return PodTrouble(refused=False, words=cause)
 
     async def _pods(self, namespace: str, job: JobView) -> list[dict[str, Any]]:
@@ -451,7 +453,7 @@ class Observer:
         if not is_request_id(given):
             return Verified(same=False, text="it is not a request id")
         if await self._ledger.is_anothers(purchase, given):
-            return Verified(same=False, text="it is another purchase's")
+            return Verified(same=False, text="it belongs to another purchase")
         search = Search(
             call=kinds.sent_call(spec, key, purchase),
             sent_after=history_searches.sent_at(purchase) - _CLOCK_ERROR,
@@ -459,7 +461,7 @@ class Observer:
             claimed=await self._ledger.request_ids(purchase),
         )
         if given in search.claimed:
-            return Verified(same=False, text="it is another purchase's")
+            return Verified(same=False, text="it belongs to another purchase")
         try:
             return await self._providers[purchase.provider].verify(search, given)
         except Unavailable as error:

@@ -58,7 +58,7 @@ def _lost(case: DecisionInput, purchase: Purchase) -> Plan:
         return plan
     message = (
         f"{_CANCELLED}; {purchase.provider} may have been paid: its reply was lost and its history does not show the "
-        "request; look at its dashboard"
+        "request; check its dashboard"
     )
     return fail(case, Reason.CANCELLED, message)
 
@@ -82,14 +82,14 @@ def _submitted(case: DecisionInput, purchase: Purchase) -> Plan:
         again = CANCEL_POLL_SECONDS if view is not None else case.policy.poll_seconds
         return new_plan(case, run_state, again=again).model_copy(update=asking)
     if (case.now - purchase.cancel_asked_at).total_seconds() < CANCEL_GRACE_SECONDS:
-        run_state = processing(case, purchase, Reason.PROCESSING, f"{name} was asked to end")
+        run_state = processing(case, purchase, Reason.PROCESSING, f"the cancellation of {name} was requested")
         return new_plan(case, run_state, again=CANCEL_POLL_SECONDS)
     if view is None or view.state is RequestState.GONE:  # a request cancelled in the queue may be unknown afterwards
         why = (view.message if view is not None else case.observed.provider_problem)[:_MAX_PROBLEM]
-        unknown = f"{_CANCELLED}; whether {name} ends, and is billed, is not known: {why}"
+        unknown = f"{_CANCELLED}; it is unknown whether {name} ends and is billed: {why}"
         message = f"{unknown}; {open_advice(case.run)}"
         return fail(case, Reason.CANCELLED, message)
-    message = f"{_CANCELLED}; {name} goes on all the same and is billed; {open_advice(case.run)}"
+    message = f"{_CANCELLED}; {name} continues nevertheless and is billed; {open_advice(case.run)}"
     case = case.model_copy(update={"run": case.run.model_copy(update={"billed": True})})
     return fail(case, Reason.CANCELLED, message)
 

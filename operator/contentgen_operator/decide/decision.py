@@ -124,7 +124,7 @@ def _with_retrained_loras(case: DecisionInput) -> Plan | None:
         run = run.model_copy(update={"number": number, "purchase_id": None, "sent_at": None})
     phase = Phase.PENDING if named else before_submission(case)
     run_state = RunState(
-        phase=phase, reason=Reason.WAITING_FOR_LORA, message="the LoRAs are of another training than before"
+        phase=phase, reason=Reason.WAITING_FOR_LORA, message="the LoRAs were trained again since the last purchase"
     )
     return new_plan(blind, run_state, run=run, moves=moves, again=SOON)
 
@@ -173,7 +173,7 @@ def _before_payment(case: DecisionInput) -> Plan:
     if deadline_passed(case):
         seconds, last = case.resource.deadline_seconds, case.resource.status
         paid = "no other attempt is made" if case.observed.earlier else "nothing was paid"
-        message = f"the run is not done after spec.deadlineSeconds ({seconds}); {paid}"
+        message = f"the run is not finished after spec.deadlineSeconds ({seconds}); {paid}"
         if last.run is not None and last.run.number == case.run.number and last.message:
             message += f"; it waited ({last.reason}): {last.message}"
         return stop_before_payment(case, Reason.DEADLINE_EXCEEDED, message)
@@ -272,7 +272,7 @@ def _prepared_text(outcome: Outcome) -> str:
 
 
 def _audio_text(facts: AudioFacts) -> str:
-    text = f"{facts.duration_seconds:.0f} s of sound are ready"
+    text = f"{facts.duration_seconds:.0f} s of audio are ready"
     if facts.audible_seconds is not None:
         text += f", {facts.audible_seconds:.0f} s of them audible"
     if facts.tracks > 1:
@@ -304,11 +304,11 @@ def _missing_lora_state(case: DecisionInput, lora: LoraView) -> RunState:
     """State of an ImageGeneration whose LoRA is not ready: it continues once the LoraTraining has a version."""
     if lora.phase is Phase.FAILED:
         message = (
-            f"LoraTraining {lora.name} has failed: {lora.message or 'it gives no cause'}; nothing was paid here, and "
+            f"LoraTraining {lora.name} has failed: {lora.message or 'no message'}; nothing was paid here, and "
             "it goes on by itself once that LoraTraining has a version, or with another LoRA in spec.loras"
         )
         return RunState(phase=before_submission(case), reason=Reason.LORA_FAILED, message=message)
-    state = lora.phase.value if lora.phase else "not there yet"
+    state = lora.phase.value if lora.phase else "missing"
     message = f"waiting for LoraTraining {lora.name}, which is {state}"
     if lora.phase is Phase.COMPLETED:
         message += (
@@ -381,7 +381,7 @@ def _adopt_outputs(case: DecisionInput, purchase: Purchase) -> Plan:
     if (stored.job_id, stored.version) == (case.resource.ref.uid, case.run.version):
         return _complete(case, stored, Reason.COMPLETED, _stored_text(case, stored), ())
     version = stored.model_copy(update={"version": case.run.version})
-    message = f"the same was bought before, for job {stored.job_id}; its outputs are used and nothing is paid"
+    message = f"the same inputs were bought before, for job {stored.job_id}; its outputs are used and nothing is paid"
     message = "; ".join([message, *kinds.shortfalls(case.spec, stored.facts)])
     return _complete(case, version, Reason.ADOPTED_FINISHED_RUN, message, ())
 
@@ -392,7 +392,9 @@ def _outputs_missing(case: DecisionInput, purchase: Purchase) -> Plan:
     """
     if case.observed.response_kept:
         run = collect_retries.restarted(case, case.run, collect_retries.state_of(case.run).asked)
-        run_state = collecting("the stored files are gone or changed; they are made again from the provider's response")
+        run_state = collecting(
+            "the stored files are missing or changed; they are collected again from the provider's response"
+        )
         moves = (purchase_transition(case, purchase, PurchaseState.SUCCEEDED, outputs=None),)
         return new_plan(case, run_state, run=run, moves=moves, again=SOON)
     message = (
@@ -414,7 +416,7 @@ def _complete(
     return plan.model_copy(update={"status": plan.status.model_copy(update={"versions": tuple(versions)})})
 
 
-_NOT_BOUGHT_AGAIN = f"nothing is bought again by itself; to buy, {RERUN_ADVICE}"
+_NOT_BOUGHT_AGAIN = f"nothing is bought again automatically; to buy, {RERUN_ADVICE}"
 
 
 def _cancelled(case: DecisionInput, purchase: Purchase) -> Plan:
@@ -428,7 +430,7 @@ def _discarded(case: DecisionInput, purchase: Purchase) -> Plan:
     how = "its files were deleted with deletionPolicy Delete"
     if purchase.expired_at is not None:
         how = f"its resource was deleted; its result was kept until {purchase.expired_at:%Y-%m-%d}, and is deleted now"
-    message = f"the same was bought before, and {how}; {_NOT_BOUGHT_AGAIN}"
+    message = f"the same inputs were bought before, and {how}; {_NOT_BOUGHT_AGAIN}"
     return fail(case, Reason.OUTPUTS_DELETED, message)
 
 

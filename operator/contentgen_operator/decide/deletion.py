@@ -95,10 +95,10 @@ def _search_lost_request(
     problem = observed.provider_problem
     if problem and not last_chance:
         return {"hold": True, "again_seconds": _SEARCH_AGAIN_SECONDS}
-    why = f"its history cannot be read: {problem[:300]}" if problem else "its history does not show the request"
+    why = f"its history cannot be read: {problem[:300]}" if problem else "its history does not list the request"
     message = (
         f"deleted although {purchase.provider} may have been paid for purchase {purchase.purchase_id}: the reply was "
-        f"lost, and {why}; the ledger keeps the purchase, and what is applied again under this name looks for it"
+        f"lost, and {why}; the ledger keeps the purchase, and a resource applied again under this name searches it"
     )
     return {"notices": (Event(type="Warning", reason=Reason.SUBMISSION_UNKNOWN, message=message),)}
 

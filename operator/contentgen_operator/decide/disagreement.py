@@ -19,9 +19,8 @@ def wait_for_stores(case: DecisionInput) -> Plan | None:
     named += [f"purchase {claim.purchase_id}"] if claim.purchase_id else []
     named += [f"request {claim.request_id}"] if claim.request_id else []
     message = remedies.join_message(
-        f"the status named {', '.join(named)}, and MongoDB does not have that: it was restored from an older backup, "
-        "another installation, with another MongoDB, began the run, or somebody else wrote the status, so nothing is "
-        "paid. ",
+        f"the status names {', '.join(named)}, which MongoDB lacks: it was restored from an older backup, an "
+        "installation with another MongoDB began the run, or somebody else wrote the status, so nothing is paid. ",
         "Restore the newest backup of MongoDB, and this goes on; or, where the provider's dashboard shows that nothing "
         f"was paid since, {remedies.resubmit_advice(document.token or '')}",
     )

@@ -39,10 +39,10 @@ def schedule_text(purchase: Purchase, now: datetime, policy: Policy) -> str:
     """Message about the schedule. It stays the same while the schedule does, because each change is a write."""
     until, last = may_run_until(purchase, policy), sent_at(purchase) + HISTORY
     if now < until:
-        return f"it is looked for until {until:%Y-%m-%d %H:%M} UTC, then once an hour until {last:%Y-%m-%d}"
+        return f"the search goes on until {until:%Y-%m-%d %H:%M} UTC, then hourly until {last:%Y-%m-%d}"
     if now < last:
-        return f"it is looked for once an hour until {last:%Y-%m-%d}"
-    return f"it was looked for until {last:%Y-%m-%d}, and is at each start of the operator"
+        return f"the search goes on hourly until {last:%Y-%m-%d}"
+    return f"the search ended on {last:%Y-%m-%d} and is repeated at each start of the operator"
 
 
 def is_open(purchase: Purchase, now: datetime) -> bool:

@@ -71,7 +71,7 @@ def pay(case: DecisionInput) -> Plan:
         estimated_micros=case.estimated_micros,
         **costs.price_fields(case.spec, case.price),
     )
-    run_state = submitting(case, Reason.SUBMITTING, f"asking {call.provider} for {call.model}")
+    run_state = submitting(case, Reason.SUBMITTING, f"requesting {call.model} from {call.provider}")
     plan = new_plan(case, run_state, again=SOON).model_copy(update={"finalizer": True})
     planned = case.observed.purchase
     if planned is None or not _is_reserved(case, planned):
@@ -198,9 +198,7 @@ def _named_text(case: DecisionInput) -> str:
 def _restore_purchase(case: DecisionInput, kept: Purchase | None, request_id: str) -> Plan:
     """The plan that restores a lost purchase in the ledger with the request id of the adopt annotation."""
     was = purchase_from_status(case.resource, case.run, case.spec)
-    run_state = RunState(
-        phase=Phase.PROCESSING, reason=Reason.PROCESSING, message="the request that was named is the one"
-    )
+    run_state = RunState(phase=Phase.PROCESSING, reason=Reason.PROCESSING, message="the named request is verified")
     plan = new_plan(case, run_state, again=SOON).model_copy(update={"finalizer": True})
     changes = {"request_id": request_id, "submitted_at": was.sent_at, "sent_at": was.sent_at, "step": None}
     if kept is None:
@@ -270,7 +268,7 @@ def _not_found(case: DecisionInput, purchase: Purchase) -> Plan:
     # A clock that is set back makes the wait shorter; the advice in the status stays all the same.
     advised = case.resource.status.phase is Phase.SUBMISSION_UNKNOWN
     if waited < case.policy.adoption_seconds and not advised:
-        message = f"the reply of {purchase.provider} was lost; looking for the request in its history"
+        message = f"the reply of {purchase.provider} was lost; searching its history for the request"
         message += f", which cannot be read: {problem}" if problem else ""
         run_state = submitting(case, Reason.LOOKING_FOR_REQUEST, message + late + _named_text(case))
         return new_plan(case, run_state, again=again)
@@ -278,7 +276,7 @@ def _not_found(case: DecisionInput, purchase: Purchase) -> Plan:
         f"{purchase.provider} may have been paid; "
         f"{history_searches.schedule_text(purchase, case.now, case.policy)}{late}"
         f"; its history {_search_result_text(case.observed)}{_named_text(case)}",
-        f"; look at its dashboard, then {remedies.adopt_advice()}, or {remedies.resubmit_advice(case.key.token)}",
+        f"; check its dashboard, then {remedies.adopt_advice()}, or {remedies.resubmit_advice(case.key.token)}",
     )
     run_state = RunState(phase=Phase.SUBMISSION_UNKNOWN, reason=Reason.SUBMISSION_UNKNOWN, message=message)
     return new_plan(case, run_state, again=again)
@@ -287,7 +285,7 @@ def _not_found(case: DecisionInput, purchase: Purchase) -> Plan:
 def _search_result_text(observed: Observation) -> str:
     if observed.provider_problem:
         return f"cannot be read ({observed.provider_problem[:_MAX_PROBLEM]})"
-    return "does not show the request" if observed.history_complete else "could be read only in part"
+    return "does not list the request" if observed.history_complete else "could be read only in part"
 
 
 def poll(case: DecisionInput, purchase: Purchase) -> Plan:
@@ -373,15 +371,15 @@ def _cancel_at_limit(case: DecisionInput, purchase: Purchase, late: TooLate) -> 
     if asked is None or asked < late.since:
         long_over = (case.now - late.since).total_seconds() >= _UNREACHABLE_SECONDS
         if view is None and long_over:
-            text = f"{late.text}; it could not be asked to cancel it{_open_text(case)}"
+            text = f"{late.text}; the cancellation could not be requested{_open_text(case)}"
             return fail(case, Reason.DEADLINE_EXCEEDED, text).model_copy(update=cancel)
         run_state = processing(case, purchase, Reason.PROCESSING, f"{late.text}; it is being cancelled")
         again = case.policy.poll_seconds if view is None or long_over else CANCEL_POLL_SECONDS
         return new_plan(case, run_state, again=again).model_copy(update=cancel)
     if (case.now - asked).total_seconds() < CANCEL_GRACE_SECONDS:
-        run_state = processing(case, purchase, Reason.PROCESSING, f"{late.text}; it was asked to end it")
+        run_state = processing(case, purchase, Reason.PROCESSING, f"{late.text}; its cancellation was requested")
         return new_plan(case, run_state, again=CANCEL_POLL_SECONDS)
-    text = f"{late.text}; it was asked to cancel it and has not{_open_text(case)}"
+    text = f"{late.text}; it was asked to cancel the request and has not{_open_text(case)}"
     return fail(case, Reason.DEADLINE_EXCEEDED, text)
 
 

@@ -30,7 +30,9 @@ def refused(case: DecisionInput) -> Plan | None:
 def waits(case: DecisionInput) -> Plan | None:
     """The plan of a run that may not buy yet; None: it may."""
     if message := _model_refused(case):
-        text = f"{message}, because {case.observed.price.problem}; it is asked again, and nothing is paid until then"
+        text = (
+            f"{message}, because {case.observed.price.problem}; the price is read again, and nothing is paid until then"
+        )
         run_state = RunState(phase=before_submission(case), reason=Reason.PROVIDER_UNAVAILABLE, message=text)
         return new_plan(case, run_state, again=_PRICE_WAIT_SECONDS)
     return _waits_for_name(case)
@@ -41,7 +43,7 @@ def _waits_for_name(case: DecisionInput) -> Plan | None:
     if other is None:
         return None
     message = (
-        f"spec.loraName is also that of LoraTraining {other}, which is older: both would be paid; nothing is paid here "
+        f"the older LoraTraining {other} has the same spec.loraName: both would be paid; nothing is paid here "
         "until that one is deleted or has another loraName"
     )
     run_state = RunState(phase=before_submission(case), reason=Reason.WAITING_FOR_LORA_NAME, message=message)

@@ -182,7 +182,7 @@ def _deadline_exceeded(case: DecisionInput, stage: Stage, run_state: RunState, j
             update={"reason": Reason(last.reason), "message": last.message or run_state.message}
         )
         return new_plan(case, kept, run=run, again=SOON).model_copy(update={"stop_job": True})
-    message = f"the {stage} stage ran out of time ({job.message}); it was at: {last.message or 'nothing that is known'}"
+    message = f"the {stage} stage ran out of time ({job.message}); last state: {last.message or 'unknown'}"
     return _failed(case, stage, run_state, Reason.DEADLINE_EXCEEDED, message)
 
 
@@ -196,7 +196,7 @@ def _checked_outcome(case: DecisionInput, stage: Stage, run_state: RunState, out
     if (wrong := _files_problem(case, stage, outcome)) is not None:
         return _failed(case, stage, run_state, *wrong)
     if not isinstance(outcome.facts, kinds.FACTS[case.kind, stage]):
-        return _failed(case, stage, run_state, Reason.OUTCOME_INVALID, f"the {stage} stage does not say what it found")
+        return _failed(case, stage, run_state, Reason.OUTCOME_INVALID, f"the {stage} stage reports no facts")
     problem = kinds.facts_problem(case.spec, outcome.facts, outcome.files, case.policy.recording_seconds)
     return _failed(case, stage, run_state, Reason.OUTCOME_INVALID, problem) if problem else outcome
 

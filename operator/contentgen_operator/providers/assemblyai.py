@@ -83,7 +83,7 @@ class AssemblyAI:
         try:
             request = aai.types.TranscriptRequest(**call.arguments)
         except ValueError as error:
-            raise Refused(f"AssemblyAI takes no such request: {short_text(error)}") from error
+            raise Refused(f"AssemblyAI does not accept the request: {short_text(error)}") from error
         key, gate = required_key(self._key, self.name, KeyRefused), ThreadGate(before_send)
         try:
             answer = await asyncio.to_thread(self._post, key, gate, request)
@@ -99,7 +99,7 @@ class AssemblyAI:
         except _NO_TRANSCRIPT as error:  # before the POST the arguments are invalid, after it the reply
             if gate.opened:
                 raise MaybeAccepted("AssemblyAI's reply could not be read") from error
-            raise Refused(f"AssemblyAI takes no such request: {type(error).__name__}") from error
+            raise Refused(f"AssemblyAI does not accept the request: {type(error).__name__}") from error
         finally:
             gate.close()
         if not is_request_id(answer.id):
@@ -133,7 +133,7 @@ class AssemblyAI:
         try:
             return await self._in_thread(AccessRefused, call)
         except (httpx.HTTPError, aai.types.AssemblyAIError, *_NO_TRANSCRIPT) as error:
-            text = f"AssemblyAI could not be asked: {short_text(error)}"
+            text = f"AssemblyAI could not be read: {short_text(error)}"
             raise read_error("assemblyai", text, _code(error)) from error
 
     async def _in_thread(self, refused: type[KeyRefused | AccessRefused], call: Callable[[httpx.Client], T]) -> T:
@@ -174,10 +174,10 @@ def _verify(http: httpx.Client, search: Search, request_id: str) -> Verified:
     made, complete = _created_in_time(http, search)
     if request_id in made:
         same = _is_same(http, request_id, search.call.arguments)
-        text = "" if same else "its options are others" if same is False else "it is too large to be compared"
+        text = "" if same else "its options differ" if same is False else "it is too large to be compared"
         return Verified(same=same, text=text)
     if complete:
-        return Verified(same=False, text="AssemblyAI lists none of this id with this sound at that time")
+        return Verified(same=False, text="AssemblyAI lists no transcript of this id with this audio at that time")
     return Verified(same=None, text="AssemblyAI's list could be read only in part")
 
 

@@ -60,7 +60,7 @@ class AccessRefused(Unavailable):
     def __init__(self, provider: str, text: str) -> None:
         super().__init__(
             f"{text}; it refuses the operator's key or its account: put a valid {provider}-key into the providers' "
-            "Secret, or settle the account; what was bought goes on there, and is fetched then"
+            "Secret, or settle the account; paid requests continue there, and their results are fetched later"
         )
 
 

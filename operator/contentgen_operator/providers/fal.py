@@ -113,7 +113,7 @@ class Fal:
         except SendStopped as stopped:
             raise stopped.cause from None
         except TimeoutError as error:
-            raise MaybeAccepted(f"fal's reply was lost: it was not there after {POST_SECONDS:.0f} s") from error
+            raise MaybeAccepted(f"fal's reply was lost: there was no reply within {POST_SECONDS:.0f} s") from error
         except httpx.HTTPError as error:
             text = str(error) or type(error).__name__
             if gate.opened:
@@ -150,7 +150,7 @@ class Fal:
         except _READ_ERRORS as error:
             if _is_unknown(error):
                 return await self._kept(model, request_id)
-            raise read_error("fal", f"fal could not be asked: {short_text(error)}", _code(error)) from error
+            raise read_error("fal", f"fal could not be read: {short_text(error)}", _code(error)) from error
 
     async def _result(self, model: str, handle: AsyncRequestHandle, error: str | None) -> RequestView:
         async with self._client.stream("GET", handle.response_url, extensions=reply_limit(ANSWER_BYTES)) as reply:
@@ -181,7 +181,9 @@ class Fal:
             handle = self._handle(model, request_id)
             reply = await self._client.put(handle.cancel_url)
         except _READ_ERRORS as error:
-            raise read_error("fal", f"fal could not be asked to cancel: {short_text(error)}", _code(error)) from error
+            raise read_error(
+                "fal", f"the cancellation could not be sent to fal: {short_text(error)}", _code(error)
+            ) from error
         if reply.status_code >= 500 or reply.status_code in _NOT_ABOUT_THE_RESULT:
             raise read_error("fal", f"fal answered {reply.status_code} to the cancellation", reply.status_code)
         return (await self.poll(model, request_id)).state is RequestState.FAILED

@@ -131,13 +131,13 @@ def facts_problem(spec: Spec, facts: Facts | None, files: Sequence[StoredFile], 
     """
     match facts:
         case AudioFacts(duration_seconds=seconds) | DatasetFacts(duration_seconds=seconds) if seconds > longest:
-            return f"the recording lasts {seconds:.0f} s by the worker's word, at most {longest:g} s are taken"
+            return f"the recording lasts {seconds:.0f} s according to the worker, at most {longest:g} s are taken"
         case AudioFacts(duration_seconds=seconds):
             return _sound_problem(seconds, next((each.size_bytes for each in files if each.name == _SOUND), 0))
         case DatasetFacts(images=images) if isinstance(spec, LoraTrainingSpec) and images < spec.dataset.min_images:
-            return f"the training set has {images} pictures by the worker's word, at least {spec.dataset.min_images}"
+            return f"the training set has {images} pictures according to the worker, at least {spec.dataset.min_images}"
         case DatasetFacts(images=images) if isinstance(spec, LoraTrainingSpec) and images > spec.dataset.max_images:
-            return f"the training set has {images} pictures by the worker's word, at most {spec.dataset.max_images}"
+            return f"the training set has {images} pictures according to the worker, at most {spec.dataset.max_images}"
         case _:
             return ""
 

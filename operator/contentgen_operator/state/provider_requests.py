@@ -174,8 +174,11 @@ def same_input(expected: Any, listed: Any) -> bool:
 def verdict_by_time(search: Search, sent_at: datetime, margin: timedelta, *, same: bool) -> Verified:
     """Verdict on a request whose input and time are known; `margin` is the clocks' difference at most."""
     if not search.sent_after - margin <= sent_at <= search.sent_before:
-        return Verified(same=False, text=f"it was sent at {sent_at:%Y-%m-%d %H:%M:%S %Z}, and not when this one was")
-    return Verified(same=same, text="" if same else "its input is another one")
+        return Verified(
+            same=False,
+            text=f"it was sent at {sent_at:%Y-%m-%d %H:%M:%S %Z}, but this purchase's request was sent at another time",
+        )
+    return Verified(same=same, text="" if same else "its input differs")
 
 
 def seed_correlation_key(arguments: dict[str, Any]) -> str:

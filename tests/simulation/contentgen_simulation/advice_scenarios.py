@@ -717,7 +717,7 @@ async def _nothing_found(_: Search) -> Found:
 
 
 def _lost(place: ScenarioPlace) -> None:
-    """The reply is lost, and the history does not show the request until it is repaired."""
+    """The reply is lost, and the history does not list the request until it is repaired."""
     find = place.world.provider.find
     place.world.provider.lose_replies = {1}
     place.patch.setattr(place.world.provider, "find", _nothing_found)

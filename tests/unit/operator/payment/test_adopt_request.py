@@ -141,7 +141,7 @@ async def test_the_request_of_another_purchase_is_not_adopted(monkeypatch: pytes
     name(world, IMAGES, "request-1")
     for _ in range(3):
         await world.step(IMAGES)
-    assert "is not adopted: it is another purchase's" in (world.status(IMAGES).message or "")
+    assert "is not adopted: it belongs to another purchase" in (world.status(IMAGES).message or "")
     assert purchases(world)[0].get("requestId") is None
 
 
