@@ -627,7 +627,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         (
             "tenants: what was bought before a mapping is bought again",
-            "sorted({*tenant.also, *((UNSCOPED,) if tenant.scope else ())} - {tenant.scope})",
+            "sorted({*tenant.other_scopes, *((UNSCOPED,) if tenant.scope else ())} - {tenant.scope})",
             "sorted({*((UNSCOPED,) if tenant.scope else ())} - {tenant.scope})",
             f"{_TAKEOVER}_what_was_bought_before_a_mapping_is_adopted_after_it",
         ),
@@ -756,7 +756,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "decide/payment",
         (
             "tenants: a tenant that is not known adopts",
-            "if resource.tenant.held:",
+            "if resource.tenant.block_reason:",
             "if False:",
             f"{_TENANCY}_without_the_right_to_read_namespaces_nothing_is_paid_or_adopted",
         ),
@@ -765,7 +765,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "decide/decision",
         (
             "tenants: a cluster that is not confirmed pays",
-            "return _tenant_unconfirmed(case) if case.resource.tenant.held else _plan_for_run(case)",
+            "return _tenant_unconfirmed(case) if case.resource.tenant.block_reason else _plan_for_run(case)",
             "return _plan_for_run(case)",
             f"{_TENANCY}_a_rebuilt_cluster_pays_and_adopts_nothing_until_it_is_confirmed",
         ),
@@ -795,13 +795,13 @@ MUTANTS: tuple[Mutant, ...] = (
         "decide/deletion",
         (
             "tenants: a deletion cancels what another cluster may adopt",
-            "if resource.tenant.held:  # another cluster",
+            "if resource.tenant.block_reason:  # another cluster",
             "if False:  # another cluster",
             "operator/tenancy/test_attack_takeover.py::test_clearing_up_the_earlier_cluster_spares_what_was_taken_over",
         ),
         (
             "tenants: a status of a backup writes a purchase of another cluster",
-            "if resource.tenant.held:  # another cluster",
+            "if resource.tenant.block_reason:  # another cluster",
             "if False:  # another cluster",
             f"{_TAKEOVER}_a_status_of_a_backup_writes_no_purchase_for_a_cluster_that_is_not_confirmed",
         ),
@@ -907,14 +907,14 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "tenants: a record of the earlier namespace needs the right to the present one",
         "operator/contentgen_gateway/auth/tenants.py",
-        "return namespace if (await self.of(namespace)).holds(record) else EVERYWHERE",
+        "return namespace if (await self.of(namespace)).owns(record) else EVERYWHERE",
         "return namespace",
         f"tests/unit/{_SIGHT}_a_record_of_the_earlier_namespace_looks_like_one_that_is_missing",
     ),
     Mutant(
         "tenants: a share outlives the namespace that it names",
         "operator/contentgen_gateway/auth/visibility.py",
-        "return [each for each in given if all(tenants[name].began_before(each.shared_at) for name in each.places)]",
+        "return [each for each in given if all(tenants[name].existed_at(each.shared_at) for name in each.places)]",
         "return given",
         f"tests/unit/{_SIGHT}_shares_with_the_earlier_namespace_end",
     ),

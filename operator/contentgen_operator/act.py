@@ -13,7 +13,6 @@ from datetime import datetime
 from typing import Any
 
 import stamina
-from botocore.exceptions import BotoCoreError, ClientError
 from kubernetes.aio.client.exceptions import ApiException
 from pymongo.errors import PyMongoError
 
@@ -46,9 +45,10 @@ from contentgen_operator.stores.garbage_collector import GarbageCollector
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_operator.stores.records import RecordStore
 from contentgen_operator.stores.run_documents import RunDocuments
-from contentgen_operator.stores.s3 import NotDeleted, Storage
+from contentgen_operator.stores.s3 import Storage
 from contentgen_operator.stores.worker_jobs import RecordedJob, WorkerJobs
 from contentgen_runtime.kube import Conflict, explain
+from contentgen_runtime.store_errors import STORE_ERRORS
 
 _log = logging.getLogger(__name__)
 _LEASE_TO_WRITE_SECONDS = 2.0  # remaining time of the Lease, for the compare-and-set before a POST
@@ -213,7 +213,7 @@ class Actor:
                     return
             else:
                 await self._records.end(resource.ref.uid)
-        except (PyMongoError, BotoCoreError, ClientError, NotDeleted) as error:
+        except STORE_ERRORS as error:
             if not plan.last_chance:
                 raise
             left = plan.discard.prefixes if plan.discard else ()

@@ -6,16 +6,8 @@ Prometheus expects; what must be right for ever is in the ledger, whose states a
 
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 
-from prometheus_client import (
-    CONTENT_TYPE_LATEST,
-    CollectorRegistry,
-    Counter,
-    Histogram,
-    ProcessCollector,
-    disable_created_metrics,
-)
+from prometheus_client import Counter, Histogram
 from prometheus_client import generate_latest as _exposition
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.metrics import MetricWrapperBase
@@ -23,16 +15,12 @@ from prometheus_client.registry import Collector
 
 from contentgen_contract.names import Phase, Reason
 from contentgen_contract.resources.prices import PRICES
+from contentgen_runtime.metrics import SECONDS, Description, describe, new_registry
 
-CONTENT_TYPE = CONTENT_TYPE_LATEST
-# A series more for each counter, which nobody asks for.
-disable_created_metrics()  # type: ignore[no-untyped-call] # it has no annotations
-REGISTRY = CollectorRegistry()
-ProcessCollector(registry=REGISTRY)
+REGISTRY = new_registry()
 
 _OTHER = "other"
 _PHASES, _REASONS = frozenset(Phase), frozenset(Reason) | {""}
-_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 reconciles = Counter(
     "contentgen_reconciles",
@@ -41,7 +29,7 @@ reconciles = Counter(
     registry=REGISTRY,
 )
 reconcile_seconds = Histogram(
-    "contentgen_reconcile_seconds", "Time of one look at a resource.", ("kind",), buckets=_SECONDS, registry=REGISTRY
+    "contentgen_reconcile_seconds", "Time of one look at a resource.", ("kind",), buckets=SECONDS, registry=REGISTRY
 )
 provider_calls = Counter(
     "contentgen_provider_calls",
@@ -54,7 +42,7 @@ provider_seconds = Histogram(
     "contentgen_provider_call_seconds",
     "Time of requests to paid providers.",
     ("provider", "call"),
-    buckets=_SECONDS,
+    buckets=SECONDS,
     registry=REGISTRY,
 )
 estimated_dollars = Counter(
@@ -182,30 +170,9 @@ gauges = Gauges()
 REGISTRY.register(gauges)
 
 
-@dataclass(frozen=True)
-class Description:
-    """A metric as Prometheus names it."""
-
-    name: str
-    type: str
-    labels: tuple[str, ...]
-    meaning: str
-
-
 def described() -> tuple[Description, ...]:
-    """Every metric of ours, by name; those of the process are everybody's."""
-    counters = [each for each in globals().values() if isinstance(each, MetricWrapperBase)]
-    counted = {family.name: each for each in counters for family in each.describe()}
-    return tuple(
-        Description(
-            name=family.name + ("_total" if family.type == "counter" else ""),
-            type=family.type,
-            labels=tuple(getattr(counted.get(family.name, family), "_labelnames", ())),
-            meaning=family.documentation,
-        )
-        for family in sorted(REGISTRY.collect(), key=lambda family: family.name)
-        if family.name.startswith("contentgen_")
-    )
+    """The operator's metrics, by name."""
+    return describe(REGISTRY, (each for each in globals().values() if isinstance(each, MetricWrapperBase)))
 
 
 def exposition() -> bytes:

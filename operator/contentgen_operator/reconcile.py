@@ -3,9 +3,7 @@
 import logging
 from datetime import datetime
 
-from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import ValidationError
-from pymongo.errors import PyMongoError
 
 from contentgen_contract.names import GROUP
 from contentgen_operator import metrics
@@ -23,12 +21,11 @@ from contentgen_operator.state.decision_input import Policy, decision_input
 from contentgen_operator.state.observed import Observation, Resource, ResourceRef
 from contentgen_operator.state.plan import Plan
 from contentgen_operator.state.selection import DEFAULT, Selection
-from contentgen_operator.stores.s3 import BucketMissing, NotDeleted
 from contentgen_operator.stores.status_verification import with_owned_versions
 from contentgen_runtime.kube import API_ERRORS, Conflict, explain
+from contentgen_runtime.store_errors import STORE_ERRORS, store_of
 
 _log = logging.getLogger(__name__)
-_STORE_ERRORS = (PyMongoError, BotoCoreError, ClientError, BucketMissing, NotDeleted)
 _MALFORMED_SECONDS = 300.0
 _DELETION_PAUSE_SECONDS = 4.0
 _FIRST_CONFLICT_SECONDS, _MAX_CONFLICT_SECONDS = 0.1, 30.0
@@ -135,7 +132,7 @@ class Reconciler:
                 # Without a finalizer, writing it first fails unless the resource is the newest.
                 await self._require_unchanged(resource)
             admitted = await self._actor.act(resource, plan, now)
-        except _STORE_ERRORS as error:
+        except STORE_ERRORS as error:
             return await self._report_store_error(resource, error, now)
         except Unavailable as error:  # a cancellation that can still be tried again
             _log.warning("%s", error, extra=resource.ref.about)
@@ -148,7 +145,7 @@ class Reconciler:
     async def _verified(self, resource: Resource, now: datetime) -> Resource:
         try:
             return await self._observer.verified(resource)
-        except _STORE_ERRORS:
+        except STORE_ERRORS:
             if not grace_is_over(resource, now, self._policy):
                 raise
             return with_owned_versions(resource, ())  # deleted all the same, with only its own files
@@ -165,7 +162,7 @@ class Reconciler:
     async def _observed_at_deletion(self, resource: Resource, now: datetime) -> Observation:
         try:
             return await self._observer.observe_deleted(resource, now)
-        except _STORE_ERRORS:
+        except STORE_ERRORS:
             if not grace_is_over(resource, now, self._policy):
                 raise
             return Observation()  # deleted all the same
@@ -178,7 +175,7 @@ class Reconciler:
 
     async def _report_store_error(self, resource: Resource, error: Exception, now: datetime) -> float:
         again = self._pause(resource.ref)
-        store = "MongoDB" if isinstance(error, PyMongoError) else "S3"
+        store = store_of(error)
         metrics.store_errors.labels(store).inc()
         message = f"{store} is not available: {_short_text(error)}; work goes on by itself once it is"
         _log.warning("a store is unavailable: %s; again in %.0f s", message, again, extra=resource.ref.about)

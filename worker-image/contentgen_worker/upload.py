@@ -90,7 +90,7 @@ class Uploader:
         Retryable.
         """
         body = outcome.model_dump_json(by_alias=True).encode()
-        output = Output.of_bytes("outcome", JSON, body)
+        output = Output.from_bytes("outcome", JSON, body)
         for _ in range(_ROUNDS):
             try:
                 return self._put(url, {"Content-Type": JSON}, output)

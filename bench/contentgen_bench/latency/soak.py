@@ -23,7 +23,7 @@ from typing import Any
 from contentgen_bench.report import Row, load
 from contentgen_cluster import release
 from contentgen_contract.names import RESUBMIT_ANNOTATION, Kind, Phase
-from contentgen_e2e import tiny
+from contentgen_e2e import small_jobs
 from contentgen_e2e.oracle import OracleViolation, check_completed
 from contentgen_e2e.settings import KEYS
 from contentgen_e2e.world import ClusterWorld
@@ -168,7 +168,7 @@ class Soak:
         with self._lock:
             self._open[name] = kind
         self.found.applied.append((kind, name))
-        self._world.apply(kind, name, tiny.spec(kind, name, films[number % len(films)]))
+        self._world.apply(kind, name, small_jobs.spec(kind, name, films[number % len(films)]))
 
     def _check_finished(self) -> None:
         for name in [name for name in self._open if self._ended(name)]:
@@ -225,7 +225,7 @@ class Soak:
 
     def _film(self, number: int) -> str:
         name = f"soak-{number}.mp4"
-        self._world.sandbox.put(f"/media/{name}", content=tiny.film(number)).raise_for_status()
+        self._world.sandbox.put(f"/media/{name}", content=small_jobs.film(number)).raise_for_status()
         return f"{release.SANDBOX}/media/{name}"
 
     def _watch(self) -> None:
@@ -293,9 +293,9 @@ def rows(found: Findings, minutes: float) -> list[Row]:
         _row(
             "jobs not Completed, paid once, stored and recorded", failed, "jobs", 0, f"of {len(found.applied)}, {note}"
         ),
-        Row(figure="soak: a person was asked whether it was paid", value=found.asked, unit="jobs"),
+        Row(figure="soak: jobs that became SubmissionUnknown", value=found.asked, unit="jobs"),
         _row("errors in the logs of operators and workers", len(found.log), "lines", 0),
-        _row("steps back of phase or progress", len(back), "steps", 0, f"in {len(found.stories)} stories"),
+        _row("decreases of phase or progress", len(back), "steps", 0, f"in {len(found.stories)} status histories"),
         _row("objects left when the resources are gone", len(found.left), "objects", 0),
         _growth_row("in the last quarter, without kills", found.memory_alive),
         _growth_row("at equal age, over all kills", found.memory_at_kill),

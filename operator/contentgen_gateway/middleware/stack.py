@@ -14,17 +14,18 @@ from urllib.parse import quote
 
 from fastapi import FastAPI
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from contentgen_gateway import metrics, problems
 from contentgen_gateway.auth.authentication import Authenticator
+from contentgen_gateway.auth.tokens import token_of
+from contentgen_gateway.dependencies import Dependencies
 from contentgen_gateway.lifecycle import Lifecycle
 from contentgen_gateway.middleware.leniency import Untyped
 from contentgen_gateway.middleware.rate_limit import TokenBuckets, network_of
 from contentgen_gateway.problems import Problem
-from contentgen_gateway.services.dependencies import Dependencies, token_of
+from contentgen_runtime.http_server.body_limit import BodyLimit
 
 CLIENTS_OF_A_PEER = 10
 """Before sign-in the clients of one peer, such as an ingress, together have the rate of so many."""
@@ -50,7 +51,7 @@ def install(app: FastAPI, parts: Dependencies) -> None:
     """Put the shell around an app. What is added last is outermost."""
     settings = parts.settings
     app.add_middleware(Untyped)
-    app.add_middleware(MaxBody, limit=settings.gateway_body_bytes)
+    app.add_middleware(BodyLimit, limit=settings.gateway_body_bytes, refuse=_too_large, chunked=True)
     app.add_middleware(RequestTimeout, seconds=settings.gateway_request_seconds, lifecycle=parts.lifecycle)
     buckets = TokenBuckets(settings.gateway_requests_per_second, settings.gateway_burst)
     known = None if settings.gateway_sign_in == "None" else parts.callers
@@ -189,34 +190,8 @@ def _too_many(scope: Scope, wait: float) -> ASGIApp:
     return problems.answer(scope, Problem(429, detail, headers={"Retry-After": str(seconds)}))
 
 
-class MaxBody:
-    """A body has so many bytes at most. Starlette's own limit answers in plain text."""
-
-    def __init__(self, app: ASGIApp, limit: int) -> None:
-        self._app = app
-        self._limit = limit
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass it on; a body that says nothing of its length is counted as it comes."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        detail = f"a body has at most {self._limit} bytes"
-        length = Headers(scope=scope).get("content-length", "0")
-        if not length.isdecimal() or int(length) > self._limit:
-            await problems.answer(scope, Problem(413, detail))(scope, receive, send)
-            return
-        came = 0
-
-        async def counted() -> Message:
-            nonlocal came
-            message = await receive()
-            came += len(message.get("body", b""))
-            if came > self._limit:
-                raise HTTPException(413, detail)  # FastAPI would make a 400 of any other
-            return message
-
-        await self._app(scope, counted, send)
+def _too_large(scope: Scope, detail: str) -> ASGIApp:
+    return problems.answer(scope, Problem(413, detail))
 
 
 class RequestTimeout:

@@ -18,10 +18,9 @@ from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 from kubernetes.aio.client.exceptions import ApiException
 from pydantic import ValidationError
-from pymongo.errors import PyMongoError
 
 from contentgen_contract.api_paths import InvalidName, equals
 from contentgen_contract.base import Value
@@ -45,8 +44,9 @@ from contentgen_operator.state.purchases import LedgerTransition, Purchase, Purc
 from contentgen_operator.state.runs import current_run, ended, purchase_key
 from contentgen_operator.state.selection import DEFAULT, Selection
 from contentgen_operator.stores.ledger import Ledger
-from contentgen_operator.stores.s3 import BucketMissing, NotDeleted, Storage
+from contentgen_operator.stores.s3 import Storage
 from contentgen_runtime.kube import API_ERRORS, Body, explain
+from contentgen_runtime.store_errors import STORE_ERRORS, NotDeleted
 from contentgen_runtime.tenancy import Followed, NamespaceGone, Tenancy
 
 _log = logging.getLogger(__name__)
@@ -60,7 +60,6 @@ _FIRST_PAUSE, _LONGEST_PAUSE = timedelta(seconds=60), timedelta(hours=1)
 _PAUSE_WITH_RESOURCE = timedelta(minutes=15)
 _SEEN_EVERY, _WATCH_GAP = timedelta(days=1), timedelta(days=3)
 _FORBIDDEN = 403
-_STORE_ERRORS = (PyMongoError, BotoCoreError, ClientError, BucketMissing, NotDeleted)
 
 
 class Retention(Value):
@@ -314,7 +313,7 @@ class Orphans:
         while True:
             try:
                 await self.round(utc_now())
-            except _STORE_ERRORS as error:
+            except STORE_ERRORS as error:
                 _log.warning("orphans wait for a store: %s", str(error).split("?", maxsplit=1)[0][:200])
             except NotLeading as error:
                 _log.info("orphans wait for the next leader: %s", error)

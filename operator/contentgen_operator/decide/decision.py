@@ -102,7 +102,7 @@ def _with_stage_log(case: DecisionInput) -> DecisionInput:
 
 
 def _plan_for_tenant(case: DecisionInput) -> Plan:
-    return _tenant_unconfirmed(case) if case.resource.tenant.held else _plan_for_run(case)
+    return _tenant_unconfirmed(case) if case.resource.tenant.block_reason else _plan_for_run(case)
 
 
 def _with_retrained_loras(case: DecisionInput) -> Plan | None:
@@ -112,7 +112,7 @@ def _with_retrained_loras(case: DecisionInput) -> Plan | None:
     wanted = case.observed.wanted
     if wanted is None or wanted.waits or wanted.identity == case.run.lora_identity:
         return None
-    if was_rewound(case) or case.cancelled or case.resource.tenant.held:
+    if was_rewound(case) or case.cancelled or case.resource.tenant.block_reason:
         return None
     moves = withdraw_planned(case)
     blind = case.model_copy(update={"observed": case.observed.model_copy(update={"purchase": None})})
@@ -151,7 +151,7 @@ def _tenant_unconfirmed(case: DecisionInput) -> Plan:
     run_state = RunState(
         phase=Phase.PENDING if phase.terminal else phase,
         reason=Reason.CLUSTER_NOT_CONFIRMED,
-        message=case.resource.tenant.held,
+        message=case.resource.tenant.block_reason,
     )
     return new_plan(case, run_state, again=_WAIT_SECONDS)
 

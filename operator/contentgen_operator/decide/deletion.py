@@ -34,7 +34,7 @@ def decide_deletion(resource: Resource, observed: Observation, now: datetime, po
     run, purchase = resource.status.run, observed.purchase
     if not resource.finalized or run is None:
         return plan
-    if resource.tenant.held:  # another cluster may own or adopt the purchases: only remove the finalizer
+    if resource.tenant.block_reason:  # another cluster may own or adopt the purchases: only remove the finalizer
         return plan.model_copy(update={"stop_job": True})
     discard = deletion_tombstone_of(resource) if resource.deletes_files else None
     again = _NEXT_SLICE_SECONDS if discard is not None else None
@@ -69,7 +69,7 @@ def _reservation_from_status(resource: Resource, run: RunStatus) -> Reservation 
 
 def is_searched_at_deletion(resource: Resource, purchase: Purchase) -> bool:
     """True if the reply to a paid request of the resource was lost: the request is searched, and cancelled if found."""
-    if resource.tenant.held:
+    if resource.tenant.block_reason:
         return False
     lost = purchase.state is PurchaseState.INTENT and not purchase.planned and not purchase.abandoned
     return lost and purchase.job_id == resource.ref.uid

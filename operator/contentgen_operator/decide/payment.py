@@ -40,7 +40,7 @@ def adoption(resource: Resource, key: PurchaseKey, purchase: Purchase | None) ->
     """Change of owner of a purchase that the resource uses; None: its own, or not adoptable."""
     if purchase is None or purchase.job_id == resource.ref.uid or purchase.unpaid or purchase.abandoned:
         return None
-    if resource.tenant.held:  # the owner of the tenant's purchases is unknown
+    if resource.tenant.block_reason:  # the owner of the tenant's purchases is unknown
         return None
     if purchase.state not in _ADOPTABLE:
         return None

@@ -8,7 +8,7 @@ import asyncio
 import logging
 from datetime import timedelta
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 from pydantic import ValidationError
 from pymongo.errors import PyMongoError
 
@@ -21,9 +21,10 @@ from contentgen_operator.queues.work_queue import WorkQueue
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_operator.stores.records import DeletionMark, RecordStore
 from contentgen_operator.stores.run_documents import RunDocuments
-from contentgen_operator.stores.s3 import BucketMissing, DeletedPage, NotDeleted, Storage
+from contentgen_operator.stores.s3 import DeletedPage, Storage
 from contentgen_operator.stores.worker_jobs import WorkerJobs
 from contentgen_runtime.kube import Conflict
+from contentgen_runtime.store_errors import STORE_ERRORS, NotDeleted
 
 _log = logging.getLogger(__name__)
 _SWEEP_SECONDS = 60
@@ -33,7 +34,6 @@ _SLICE = 1000  # versions that one slice deletes
 _NEXT_SLICE_SECONDS = 0.5
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 30.0, 1800.0  # after an error
 _OF_ONE_PREFIX = (ClientError, NotDeleted)
-_STORE_ERRORS = (PyMongoError, BotoCoreError, BucketMissing, *_OF_ONE_PREFIX)
 _JOB_RECORDS_KEPT = timedelta(days=30)  # longer than any Job runs
 
 
@@ -122,7 +122,7 @@ class GarbageCollector:
             _log.info("files of a deleted resource wait: %s", error, extra={"jobId": mark.uid})
             await self.queue.wake(mark, _FIRST_PAUSE_SECONDS)
             return
-        except (*_STORE_ERRORS, ValidationError) as error:  # the gateway writes marks too: one may be unreadable
+        except (*STORE_ERRORS, ValidationError) as error:  # the gateway writes marks too: one may be unreadable
             again = self._pause(mark)
             what = "files of a deleted resource wait, again in %.0f s: %s"
             _log.warning(what, again, _short(error), extra={"jobId": mark.uid})

@@ -38,6 +38,7 @@ from contentgen_operator.state.purchases import (
     Variant,
 )
 from contentgen_runtime.kube import Conflict
+from contentgen_runtime.mongo import create_indexes
 
 _log = logging.getLogger(__name__)
 Document = dict[str, Any]
@@ -71,10 +72,8 @@ class Ledger:
 
     def create_indexes(self) -> None:
         """Idempotent."""
-        for name, keys in indexes.LEDGER.items():
-            self._collection.create_index(list(keys), name=name)
-        for name, keys in indexes.REQUEST_CLAIMS.items():
-            self._claims.create_index(list(keys), name=name)
+        create_indexes(self._collection, indexes.LEDGER)
+        create_indexes(self._claims, indexes.REQUEST_CLAIMS)
 
     async def get(self, key: PurchaseKey | StoredKey) -> Purchase | None:
         """The purchase, if it was ever intended."""

@@ -27,6 +27,7 @@ from contentgen_operator.state.observed import Resource
 from contentgen_operator.state.runs import asset_user, frozen_spec
 from contentgen_operator.stores.s3 import Storage
 from contentgen_runtime.kube import Conflict
+from contentgen_runtime.mongo import create_indexes
 
 Document = dict[str, Any]
 _DISCARDED = {"discard.uid": {"$gt": ""}}  # in this form an index serves it
@@ -57,8 +58,7 @@ class RecordStore:
 
     def create_indexes(self) -> None:
         """Idempotent; each serves a query of the gateway."""
-        for name, keys in indexes.JOBS.items():
-            self._collection.create_index(list(keys), name=name, unique=name == "job_id")
+        create_indexes(self._collection, indexes.JOBS, unique="job_id")
 
     async def write(self, resource: Resource, status: ResourceStatus) -> None:
         """Make the record say what the status says. Raises Conflict where another process changes it, or leads."""

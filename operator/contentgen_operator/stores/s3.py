@@ -33,6 +33,7 @@ from contentgen_operator.state.observed import BucketFile
 from contentgen_operator.state.plan import StoredAnswer
 from contentgen_operator.state.provider_answers import Answer
 from contentgen_runtime import s3
+from contentgen_runtime.store_errors import BucketMissing, NotDeleted
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -53,17 +54,6 @@ _NO_BUCKET = {"404", "NotFound", "NoSuchBucket"}
 
 class InvalidOutcome(Exception):
     """A worker left something that is no outcome."""
-
-
-class BucketMissing(Exception):
-    """The bucket is not there: a store that is away, and no file that is missing."""
-
-    def __init__(self, bucket: str) -> None:
-        super().__init__(f"bucket {bucket!r} does not exist: create it")
-
-
-class NotDeleted(Exception):
-    """The store kept an object that was to be deleted."""
 
 
 class Leftovers(Value):
@@ -189,9 +179,7 @@ class Storage:
 
     def plain_url(self, key: str) -> str:
         """The unsigned address of an object, as the seeds' records have it."""
-        if self._public_endpoint:
-            return f"{self._public_endpoint.rstrip('/')}/{self.bucket}/{key}"
-        return f"https://{self.bucket}.s3.amazonaws.com/{key}"
+        return f"{s3.bucket_url(self._public_endpoint, self.bucket)}/{key}"
 
     async def require_bucket(self) -> None:
         """Raises BucketMissing, or what boto3 raises for a store that is away."""

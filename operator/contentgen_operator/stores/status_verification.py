@@ -356,7 +356,7 @@ def _warn(resource: Resource, what: str) -> None:
 
 def _other_scopes(tenant: Tenant) -> tuple[str, ...]:
     """The scopes beside the present one under which something may have been bought for a tenant."""
-    return tuple(sorted({*tenant.also, *((UNSCOPED,) if tenant.scope else ())} - {tenant.scope}))
+    return tuple(sorted({*tenant.other_scopes, *((UNSCOPED,) if tenant.scope else ())} - {tenant.scope}))
 
 
 def _is_of(tenant: Tenant, resource: Resource, variant: Variant) -> bool:

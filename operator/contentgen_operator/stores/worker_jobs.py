@@ -23,6 +23,7 @@ from contentgen_contract.resources.status import JobRef
 from contentgen_operator.leader.leadership import Check, unchecked
 from contentgen_operator.state.observed import ResourceRef
 from contentgen_runtime.kube import Conflict
+from contentgen_runtime.mongo import create_indexes
 
 Document = dict[str, Any]
 _REMEMBERED = 4096  # documents kept in memory
@@ -60,8 +61,7 @@ class WorkerJobs:
 
     def create_indexes(self) -> None:
         """Idempotent."""
-        for name, keys in indexes.WORKER_JOBS.items():
-            self._collection.create_index(list(keys), name=name)
+        create_indexes(self._collection, indexes.WORKER_JOBS)
 
     async def record(self, job: RecordedJob) -> None:
         """Make a Job its resource's newest. Raises Conflict where another process has done so, or leads."""

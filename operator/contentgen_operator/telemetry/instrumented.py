@@ -16,6 +16,7 @@ from contentgen_operator.state.costs import cost_of
 from contentgen_operator.state.provider_requests import Call, Found, RequestView, Search, Verified
 from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseState, PurchaseStep
 from contentgen_operator.stores.ledger import Ledger
+from contentgen_runtime.metrics import CONTENT_TYPE
 
 T = TypeVar("T")
 _STATES_SECONDS = 30.0
@@ -102,7 +103,7 @@ async def exposition(ledger: InstrumentedLedger) -> tuple[bytes, str]:
     """What a scrape is answered, and its media type. A database that is away costs its own gauge alone."""
     with contextlib.suppress(PyMongoError):
         await ledger.count_states()
-    return metrics.exposition(), metrics.CONTENT_TYPE
+    return metrics.exposition(), CONTENT_TYPE
 
 
 def counted_desk(app: ASGIApp) -> ASGIApp:

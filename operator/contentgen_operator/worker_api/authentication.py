@@ -17,6 +17,7 @@ from contentgen_operator.state.assignment import Assignment
 from contentgen_operator.state.observed import JobView, Resource
 from contentgen_operator.state.selection import DEFAULT, Selection
 from contentgen_operator.stores.worker_jobs import RecordedJob, WorkerJobs
+from contentgen_runtime.ttl_cache import TtlCache
 
 _POD_NAME = "authentication.kubernetes.io/pod-name"
 _POD_UID = "authentication.kubernetes.io/pod-uid"
@@ -60,24 +61,20 @@ class WorkerAuthenticator:
         selection: Selection = DEFAULT,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._clock = clock
         self._kube = kube
         self._selection = selection
         self._cache = cache
         self._jobs = jobs
-        self._known: dict[str, tuple[float, str, RecordedJob]] = {}
+        self._known = TtlCache[str, tuple[str, RecordedJob]](_REMEMBERED_SECONDS, _REMEMBERED, clock)
 
     async def assignment(self, token: str) -> Assignment:
         """What the bearer of this token works on. Raises Unauthenticated, Forbidden or NotYet."""
         digest = hashlib.sha256(token.encode()).hexdigest()
         known = self._known.get(digest)
-        if known is None or self._clock() - known[0] >= _REMEMBERED_SECONDS:
-            who, job = await self._authenticated(token)
-            known = (self._clock(), who, job)
-            if len(self._known) >= _REMEMBERED:
-                self._known.clear()
-            self._known[digest] = known
-        return await self._current(known[1], known[2])
+        if known is None:
+            known = await self._authenticated(token)
+            self._known.put(digest, known)
+        return await self._current(*known)
 
     async def _authenticated(self, token: str) -> tuple[str, RecordedJob]:
         """The pod in words, and the recorded Job that controls it."""

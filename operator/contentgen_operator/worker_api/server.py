@@ -12,16 +12,11 @@ from functools import partial
 from itertools import chain
 from typing import Annotated, Any
 
-import aiohttp
-from botocore.exceptions import BotoCoreError, ClientError
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from kubernetes.aio.client.exceptions import ApiException
-from pymongo.errors import PyMongoError
-from starlette.datastructures import Headers
 from starlette.middleware import Middleware
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Scope
 
 from contentgen_contract.records import keys
 from contentgen_contract.worker.orders import FileClaim, Progress, UploadGrant, UploadGrants, UploadRequest, WorkOrder
@@ -33,7 +28,7 @@ from contentgen_operator.state.observed import ResourceRef
 from contentgen_operator.state.runs import purchase_key
 from contentgen_operator.state.upload_limits import FileLimit, file_limits, limit_of
 from contentgen_operator.stores.ledger import Ledger
-from contentgen_operator.stores.s3 import NotDeleted, Storage
+from contentgen_operator.stores.s3 import Storage
 from contentgen_operator.stores.status_verification import StatusVerifier
 from contentgen_operator.worker_api.authentication import (
     NotAWorker,
@@ -66,19 +61,13 @@ from contentgen_operator.worker_api.work_orders import (
     upload_lifetime,
     work_order,
 )
-from contentgen_runtime.kube import Conflict, explain
+from contentgen_runtime.http_server.body_limit import BodyLimit
+from contentgen_runtime.kube import API_ERRORS, Conflict, explain
+from contentgen_runtime.store_errors import STORE_ERRORS
 
 _log = logging.getLogger(__name__)
-_AWAY = (
-    PyMongoError,
-    BotoCoreError,
-    ClientError,
-    NotDeleted,
-    ApiException,
-    aiohttp.ClientError,
-    TimeoutError,
-    Conflict,  # the namespace is gone, or another process leads
-)
+# Conflict: the namespace is gone, or another process leads.
+_UNAVAILABLE = (*STORE_ERRORS, *API_ERRORS, Conflict)
 _MAX_BODY_BYTES = 256 * 1024
 _MOST_REMOVED = 20_000  # versions removed for one attempt; a stage has 4,096 files at most, each usually one version
 _ASKED_AGAIN = 32  # times that a file may be asked for on average: grants expire, and requests are repeated
@@ -303,26 +292,12 @@ def _check_claim(assignment: Assignment, claim: FileClaim, limits: Sequence[File
         raise HTTPException(422, f"{claim.name} has {claim.size_bytes} bytes; expected at most {limit.size_bytes}")
 
 
-class BodyLimit:
-    """ASGI middleware: bodies have a length, which is bounded. A plain function's would cost more than the work."""
-
-    def __init__(self, app: ASGIApp, limit: int) -> None:
-        self._app = app
-        self._limit = limit
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on what is short enough."""
-        headers = Headers(scope=scope)
-        length = headers.get("content-length", "0")
-        if "transfer-encoding" in headers or not length.isdigit() or int(length) > self._limit:
-            refusal = JSONResponse({"detail": f"a body has at most {self._limit} bytes"}, 413)
-            await refusal(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
+def _too_large(_scope: Scope, detail: str) -> Response:
+    return JSONResponse({"detail": detail}, 413)
 
 
-async def _away(_request: Request, error: Exception) -> Response:
-    """What the desk itself needs is away: the worker waits."""
+async def _unavailable(_request: Request, error: Exception) -> Response:
+    """503 while a store or the Kubernetes API is unavailable: the worker retries."""
     _log.warning("a worker has to wait: %s", explain(error))
     return JSONResponse({"detail": "try again later"}, 503, headers={"Retry-After": "5"})
 
@@ -335,7 +310,7 @@ def create_app(desk: WorkerApi) -> FastAPI:
     """The HTTP face of the desk."""
     handlers: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {
         TooManyRequests: _too_many,
-        **dict.fromkeys(_AWAY, _away),
+        **dict.fromkeys(_UNAVAILABLE, _unavailable),
     }
     app = FastAPI(
         title="contentgen desk",
@@ -344,7 +319,7 @@ def create_app(desk: WorkerApi) -> FastAPI:
         openapi_url=None,
         middleware=[
             Middleware(RateLimitMiddleware, limiter=desk.requests),
-            Middleware(BodyLimit, limit=_MAX_BODY_BYTES),
+            Middleware(BodyLimit, limit=_MAX_BODY_BYTES, refuse=_too_large, chunked=False),
         ],
         exception_handlers=handlers,
     )

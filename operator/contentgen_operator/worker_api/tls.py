@@ -13,9 +13,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
-import aiohttp
 from cryptography import x509
-from kubernetes.aio.client.exceptions import ApiException
 
 from contentgen_contract.base import Value
 from contentgen_operator.clock import utc_now
@@ -28,11 +26,10 @@ from contentgen_operator.worker_api.certificate_authority import (
     new_authority,
     vouch,
 )
-from contentgen_runtime.kube import Conflict, explain
+from contentgen_runtime.kube import API_ERRORS, Conflict, explain
 
 _log = logging.getLogger(__name__)
 _LOOK_SECONDS = 60.0
-_API_ERRORS = (ApiException, aiohttp.ClientError, TimeoutError)
 CA, CA_KEY, CHAIN, KEY = "ca.crt", "ca.key", "tls.crt", "tls.key"
 
 
@@ -158,7 +155,7 @@ class WorkerApiTls:
             await asyncio.sleep(seconds)
             try:
                 seconds = await self.refresh()
-            except (UnusableCertificate, ssl.SSLError, Conflict, *_API_ERRORS) as error:
+            except (UnusableCertificate, ssl.SSLError, Conflict, *API_ERRORS) as error:
                 seconds = _LOOK_SECONDS
                 _log.warning(
                     "the desk's certificate, good until %s, can't be renewed: %s", self.expires_at, explain(error)

@@ -19,10 +19,10 @@ from contentgen_worker.download.incoming import (
     CHUNKS_PER_RANGE,
     CompletedDownload,
     Fetched,
+    FirstResponse,
     Incoming,
     InProgressDownload,
     OnProgress,
-    Opened,
     check_response,
     check_sha256,
     disk_error,
@@ -89,11 +89,11 @@ class _FirstRequest:
             stack.callback(connection.close)
             response = connection.get({"Range": f"bytes=0-{CHUNKS_PER_RANGE * CHUNK_BYTES - 1}"})
             if first := self._usable_range(response):
-                opened = Opened(connection, response, first)
+                first_response = FirstResponse(connection, response, first)
                 in_progress = InProgressDownload(
                     self.download,
                     self.to,
-                    opened,
+                    first_response,
                     budget=self.budget,
                     retry_policy=self.retry_policy,
                     connect=self._connect,

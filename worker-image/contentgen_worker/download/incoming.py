@@ -57,7 +57,7 @@ class Fetched:
 
 
 @dataclass(frozen=True)
-class Opened:
+class FirstResponse:
     """Connection with its first response, whose body is unread: the whole file or its first range."""
 
     connection: Connection
@@ -133,16 +133,16 @@ class InProgressDownload(Incoming):
         self,
         download: Download,
         path: Path,
-        opened: Opened,
+        first_response: FirstResponse,
         *,
         budget: DownloadBudget,
         retry_policy: RetryPolicy,
         connect: Callable[[], Connection],
     ) -> None:
-        self.sparse_file = SparseFile(path, opened.byte_range.identity.size)
-        super().__init__(download, self.sparse_file.source, opened.byte_range.identity.size)
-        self._identity = opened.byte_range.identity
-        self._ranged = opened.ranged
+        self.sparse_file = SparseFile(path, first_response.byte_range.identity.size)
+        super().__init__(download, self.sparse_file.source, first_response.byte_range.identity.size)
+        self._identity = first_response.byte_range.identity
+        self._ranged = first_response.ranged
         self._budget = budget
         self._retry_policy = retry_policy
         self._lock = threading.Lock()
@@ -151,14 +151,14 @@ class InProgressDownload(Incoming):
         self._hash_lock = threading.Lock()
         self._read_all, self._readahead_from = threading.Event(), time.monotonic() + _NO_READAHEAD_SECONDS
         self._free = bytearray(b"\1" * self.sparse_file.chunk_count)
-        first = self._claim(range(-(-opened.byte_range.end // CHUNK_BYTES)))
+        first = self._claim(range(-(-first_response.byte_range.end // CHUNK_BYTES)))
         # The index of an MP4 may be at its end: the second connection begins there.
         last = self._claim(range(max(self.sparse_file.chunk_count - 1, first.stop), self.sparse_file.chunk_count))
         count = 1 + min(MAX_CONNECTIONS - 1, -(-sum(self._free) // CHUNKS_PER_RANGE) + len(last))
-        self._connections = [opened.connection, *(connect() for _ in range(count - 1))]
+        self._connections = [first_response.connection, *(connect() for _ in range(count - 1))]
         self._active = count
         for connection, chunks in zip_longest(self._connections, (first, last)[:count]):
-            response = opened.response if connection is opened.connection else None
+            response = first_response.response if connection is first_response.connection else None
             threading.Thread(
                 target=self._run_connection, args=(connection, chunks or None, response), name="download", daemon=True
             ).start()

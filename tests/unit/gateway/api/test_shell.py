@@ -23,8 +23,9 @@ from contentgen_gateway.auth.sign_outs import SignOuts
 from contentgen_gateway.health import probes_app
 from contentgen_gateway.middleware.rate_limit import TokenBuckets, network_of
 from contentgen_gateway.middleware.stack import CLIENTS_OF_A_PEER
-from contentgen_runtime import servers
-from contentgen_runtime.connections import Places
+from contentgen_runtime.http_server import servers
+from contentgen_runtime.http_server.connections import Places
+from contentgen_runtime.metrics import CONTENT_TYPE
 from contentgen_simulation.gateway.server import GatewayWorld
 
 ANN = ("ann", "*", "*", "red")
@@ -211,7 +212,7 @@ async def test_metrics_are_served_on_a_port_of_their_own(world: GatewayWorld) ->
     transport = httpx.ASGITransport(probes_app(world.parts))
     async with httpx.AsyncClient(transport=transport, base_url="http://metrics") as prometheus:
         answer = await prometheus.get("/metrics")
-        assert answer.headers["content-type"] == metrics.CONTENT_TYPE
+        assert answer.headers["content-type"] == CONTENT_TYPE
         assert "contentgen_gateway_requests" in answer.text
         for path in ("/", "/api/jobs", "/openapi.json"):
             assert (await prometheus.get(path)).status_code == 404

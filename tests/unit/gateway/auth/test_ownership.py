@@ -17,7 +17,7 @@ from contentgen_gateway.stores.files import BucketFiles
 from contentgen_gateway.stores.verification import OwnedKey, owned_key, owner_of
 from contentgen_operator.state.purchases import PurchaseState
 from contentgen_simulation.gateway.bucket import RecordingBucket
-from contentgen_simulation.gateway.cluster import ClusterWorld
+from contentgen_simulation.gateway.cluster import GatewayClusterWorld
 
 VICTIM = "7d0f1c5e-0000-4a1c-9f3e-2f3c7c1b9a99"
 OWN = {kind: f"00000000-0000-4000-8000-{number:012}" for number, kind in enumerate(Kind, 1)}
@@ -48,9 +48,9 @@ def version(kind: Kind, address: Any, user: str, job: str) -> dict[str, Any]:
     return common | {"transcriptUrl": address(told), "textUrl": address(text), "srtUrl": None, "vttUrl": None}
 
 
-def world_of(user: str, job: str | None, **fields: Any) -> tuple[ClusterWorld, RecordingBucket]:
+def world_of(user: str, job: str | None, **fields: Any) -> tuple[GatewayClusterWorld, RecordingBucket]:
     """Ann's three jobs in red, whose versions name the files of a job (None: of each itself)."""
-    world, bucket = ClusterWorld(("ann", "*", "*", "red")), RecordingBucket()
+    world, bucket = GatewayClusterWorld(("ann", "*", "*", "red")), RecordingBucket()
     bucket.behind(world.parts.files)
     world.lists_adopted = False
     for number, kind in enumerate(Kind, 1):
@@ -78,7 +78,7 @@ FILES = [
 ]
 
 
-async def ask_for_all(world: ClusterWorld) -> str:
+async def ask_for_all(world: GatewayClusterWorld) -> str:
     """What Ann is answered to everything that one can ask about her jobs."""
     said = []
     async with world.client("ann") as ann:
@@ -139,7 +139,7 @@ def test_a_job_under_way_is_of_the_user_that_was_admitted(kind: Kind) -> None:
     }  # fmt: skip
     forged = status.model_dump(mode="json", by_alias=True) | {"run": {"spec": {"userId": "victim"}}}
     for spec, user in (({"userId": "ann"}, "ann"), ({}, "red")):
-        assert document(JobSnapshot.of(kind, {"metadata": meta, "spec": spec, "status": forged}))["userId"] == user
+        assert document(JobSnapshot.parse(kind, {"metadata": meta, "spec": spec, "status": forged}))["userId"] == user
 
 
 # All signers, readers and deleters
@@ -238,7 +238,7 @@ def test_a_key_is_owned_by_its_job_and_by_no_other(kind: Kind) -> None:
 async def test_a_file_that_is_not_the_jobs_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """The last check before the bucket, whatever has made the key."""
     world, bucket = world_of("ann", None)
-    monkeypatch.setattr("contentgen_gateway.api.downloads.outputs.folder_of", lambda *_: f"loras/ann/{VICTIM}/v1/")
+    monkeypatch.setattr("contentgen_gateway.services.downloads.outputs.folder_of", lambda *_: f"loras/ann/{VICTIM}/v1/")
     async with world.client("ann") as ann:
         answer = await ann.get(f"/api/assets/{OWN[Kind.LORA_TRAINING]}/download")
         dataset = await ann.get(f"/api/jobs/{OWN[Kind.LORA_TRAINING]}/dataset?version=1")

@@ -11,7 +11,7 @@ from contentgen_gateway.live.jobs import LiveJobs
 from contentgen_gateway.live.resources import JobResources
 from contentgen_runtime.kube import KubeApi
 from contentgen_runtime.watching import ObjectChanged, ObjectDeleted
-from contentgen_simulation.gateway.cluster import ClusterWorld
+from contentgen_simulation.gateway.cluster import GatewayClusterWorld
 from contentgen_simulation.gateway.server import GatewayWorld, resource
 
 ANN = ("ann", "*", "*", "red")
@@ -27,7 +27,7 @@ def of_class(name: str | None, job: str = "a", version: int = 1, **status: Any) 
 
 
 async def created(own: str, **given: Any) -> tuple[Any, list[Any]]:
-    world = ClusterWorld(ANN, operator_class=own)
+    world = GatewayClusterWorld(ANN, operator_class=own)
     async with world.client("ann") as ann:
         answer = await ann.post("/api/images/generate", json=IMAGE | given)
     return answer, [each["spec"] for each in world.api.resources.values()]
@@ -58,7 +58,7 @@ async def test_a_caller_cannot_choose_another_class(own: str, given: str) -> Non
 
 
 async def test_a_key_whose_job_was_moved_to_another_class_creates_no_second_one() -> None:
-    world = ClusterWorld(ANN)
+    world = GatewayClusterWorld(ANN)
     async with world.client("ann") as ann:
         key = {"Idempotency-Key": "one"}
         assert (await ann.post("/api/images/generate", json=IMAGE, headers=key)).status_code == 202
@@ -72,9 +72,9 @@ async def test_a_key_whose_job_was_moved_to_another_class_creates_no_second_one(
 # Resources of another class
 
 
-def shared_with(own: str, theirs: str | None, **record: Any) -> tuple[ClusterWorld, str]:
+def shared_with(own: str, theirs: str | None, **record: Any) -> tuple[GatewayClusterWorld, str]:
     """A world with a record in the shared database whose resource is of the class `theirs`."""
-    world = ClusterWorld(ANN, operator_class=own)
+    world = GatewayClusterWorld(ANN, operator_class=own)
     job = world.job(1, Kind.IMAGE_GENERATION, **record)
     kept = world.resource(Kind.IMAGE_GENERATION, "job-1", job, prompt="a cat", suspend=True)
     kept["status"] = {"phase": "Failed", "reason": "ProviderFailed", "run": {"number": 1}}
@@ -172,12 +172,12 @@ async def test_a_stream_ends_without_an_end_event_when_its_job_leaves_the_class(
     world = GatewayWorld(ANN)
     world.job(1, TRANSCRIPT, jobId="a", name="job-a", status="processing", phase="Processing")
     world.parts.live.see(TRANSCRIPT, ObjectChanged(of_class(None)))
-    world.api.applied = [of_class("night", version=2)]
+    world.api.put(of_class("night", version=2))
     async with world.client("ann") as ann:
         following = asyncio.create_task(ann.get("/api/stream/job/a"))
         while not world.parts.live._readers:  # noqa: ASYNC110 - the stream tells nobody that it has begun
             await asyncio.sleep(0)
-        world.parts.live.see(TRANSCRIPT, ObjectChanged(world.api.applied[0]))
+        world.parts.live.see(TRANSCRIPT, ObjectChanged(of_class("night", version=2)))
         told = (await asyncio.wait_for(following, 10)).text
     assert "event: end" not in told, "the job goes on, in another class"
 

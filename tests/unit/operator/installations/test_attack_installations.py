@@ -25,7 +25,8 @@ from contentgen_operator.state.selection import Selection
 from contentgen_operator.watch.event_handlers import EventHandlers
 from contentgen_operator.worker_api.reports import Reports
 from contentgen_runtime.namespaces import Namespaces
-from contentgen_simulation.gateway.cluster import ClusterWorld, refused
+from contentgen_simulation.api_server import rejection
+from contentgen_simulation.gateway.cluster import GatewayClusterWorld
 from contentgen_simulation.installations import BATCH, Installations
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
@@ -190,7 +191,7 @@ async def test_a_run_of_another_installation_is_told_as_one_of_the_causes(monkey
     told = second.status(IMAGE)
     assert (told.reason, len(first.provider.posts), second.provider.posts) == (Reason.STORES_DISAGREE, 1, [])
     assert "another installation, with another MongoDB, began the run" in (told.message or "")
-    assert "kubectl get operatorclasses" in REASONS[Reason.STORES_DISAGREE].look
+    assert "kubectl get operatorclasses" in REASONS[Reason.STORES_DISAGREE].where_to_look
     first.now = second.now
     first.restart()
     assert ((await first.finish(IMAGE)).phase, len(first.provider.posts)) == (Phase.COMPLETED, 1), "given back"
@@ -244,14 +245,16 @@ async def test_a_deletion_in_a_class_that_nobody_serves_ends_once_it_is_moved_ba
 ORDER = {"audioUrl": "https://example.com/podcast.mp3", "namespace": "red"}
 
 
-def beside(first: ClusterWorld, monkeypatch: pytest.MonkeyPatch, *unreadable: str, **settings: Any) -> ClusterWorld:
+def beside(
+    first: GatewayClusterWorld, monkeypatch: pytest.MonkeyPatch, *unreadable: str, **settings: Any
+) -> GatewayClusterWorld:
     """The gateway of another installation, without rights in some namespaces."""
-    other = ClusterWorld(beside=first, **settings)
+    other = GatewayClusterWorld(beside=first, **settings)
     api = copy.copy(first.api)
 
     async def call(method: str, path: str, body: Any = None) -> Any:
         if path.startswith(f"/apis/{GROUP}/") and any(f"/namespaces/{each}/" in path for each in unreadable):
-            raise refused(403, "forbidden")
+            raise rejection(403, "forbidden")
         return await first.api.call(method, path, body)
 
     monkeypatch.setattr(api, "call", call)
@@ -264,7 +267,7 @@ async def test_a_new_job_of_another_installations_namespace_looks_like_one_that_
     who: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever knows its id, with or without rights there, is told nothing of its namespace."""
-    first = ClusterWorld(("ann", "*", "*", "red"), ("bob", "*", "*", "blue"))
+    first = GatewayClusterWorld(("ann", "*", "*", "red"), ("bob", "*", "*", "blue"))
     second = beside(first, monkeypatch, "red", watch_namespaces=("blue",))
     made = await first.client("ann").post("/api/transcribe", json=ORDER)
     answer = await second.client(who).get(made.headers["location"])
@@ -272,7 +275,7 @@ async def test_a_new_job_of_another_installations_namespace_looks_like_one_that_
 
 
 async def test_a_new_job_of_another_class_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    first = ClusterWorld(("ann", "*", "*", "red"))
+    first = GatewayClusterWorld(("ann", "*", "*", "red"))
     second = beside(first, monkeypatch, operator_class=BATCH)
     made = await first.client("ann").post("/api/transcribe", json=ORDER)
     assert (await second.client("ann").get(made.headers["location"])).status_code == 404

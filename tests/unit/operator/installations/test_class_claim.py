@@ -10,7 +10,7 @@ from kubernetes.aio.client.exceptions import ApiException
 
 from contentgen_contract.names import Kind, Phase
 from contentgen_contract.resources.operator_class import ClassOwner
-from contentgen_operator import __main__ as program
+from contentgen_operator.components import LeaderRole
 from contentgen_operator.leader.class_claim import ClassClaim, KubeClass
 from contentgen_operator.leader.leadership import Leadership
 from contentgen_operator.leader.tasks import LeaderTasks
@@ -252,8 +252,8 @@ async def test_work_begins_with_the_claim_and_ends_with_it() -> None:
             await asyncio.Event().wait()
 
     claim, standby = Held(), list[bool]()
-    begin = program._may_begin(cast("ElectionThread", Elected()), cast("ClassClaim", claim))
-    tasks = LeaderTasks(lambda: begin, WorkQueue(work), lambda: [ref])
+    role = LeaderRole(Leadership(), cast("ElectionThread", Elected()), cast("ClassClaim", claim))
+    tasks = LeaderTasks(role.acquired, WorkQueue(work), lambda: [ref])
     running = asyncio.create_task(tasks.run(Server(), [kept]))
     for _ in range(5):
         await asyncio.sleep(0)

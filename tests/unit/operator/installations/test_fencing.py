@@ -23,11 +23,12 @@ from contentgen_operator.stores.charges import Charges
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_operator.stores.records import RecordStore
 from contentgen_operator.stores.run_documents import RunDocuments
-from contentgen_operator.stores.s3 import Leftovers, NotDeleted
+from contentgen_operator.stores.s3 import Leftovers
 from contentgen_operator.stores.worker_jobs import RecordedJob, WorkerJobs
 from contentgen_operator.worker_api.reports import Reports
 from contentgen_operator.worker_api.server import WorkerApi, create_app
 from contentgen_runtime.kube import Conflict
+from contentgen_runtime.store_errors import NotDeleted
 from contentgen_runtime.tenancy import Tenancy
 from contentgen_simulation.frozen import FormerLeader, Freezer, contents, effects
 from contentgen_simulation.world import INLINE, SPECS, UID, World, Writes

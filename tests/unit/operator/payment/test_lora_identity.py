@@ -28,11 +28,6 @@ DOG = PICTURE | {"prompt": "jf and a dog"}
 LORA_UID, OTHER_LORA_UID, OTHER_UID, THIRD_UID = (f"1c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a0{n}" for n in range(4))
 
 
-@pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    return World(monkeypatch, Writes())
-
-
 async def trained(world: World, spec: dict[str, Any], uid: str = LORA_UID) -> None:
     """A LoraTraining with this spec, finished."""
     world.kube.apply(LORA, spec, uid)
@@ -369,7 +364,7 @@ def an_image(reason: str, **run: Any) -> dict[str, Any]:
         "namespace": "ns",
         "uid": OTHER_UID,
         "resourceVersion": "1",
-        "creationTimestamp": NOW.isoformat(),
+        "creationTimestamp": f"{NOW:%Y-%m-%dT%H:%M:%SZ}",
     }
     body: dict[str, Any] = {"metadata": meta, "spec": PICTURE}
     last = run_of(body, "0" * 16).model_copy(update={"lora_identity": None} | run)
@@ -467,7 +462,13 @@ def test_a_lora_without_a_file(lora: LoraView, age: int, expected: WantedPurchas
 
 def test_the_key_of_older_releases_is_unchanged() -> None:
     run = run_of({"spec": PICTURE}, "0" * 16)
-    meta = {"name": "it", "namespace": "ns", "uid": UID, "resourceVersion": "1", "creationTimestamp": NOW.isoformat()}
+    meta = {
+        "name": "it",
+        "namespace": "ns",
+        "uid": UID,
+        "resourceVersion": "1",
+        "creationTimestamp": f"{NOW:%Y-%m-%dT%H:%M:%SZ}",
+    }
     resource = Resource.parse(IMAGES, {"metadata": meta, "spec": PICTURE})
     plain = purchase_key(resource, run.model_copy(update={"lora_identity": None}))
     assert str(plain) == "ns/ImageGeneration/it/2f9642154c368e50/-/1", "by a5a1c84"

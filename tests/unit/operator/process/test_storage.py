@@ -20,7 +20,8 @@ from contentgen_contract.worker.orders import FileClaim
 from contentgen_operator.state.observed import BucketFile
 from contentgen_operator.state.plan import StoredAnswer
 from contentgen_operator.state.provider_answers import Answer
-from contentgen_operator.stores.s3 import InvalidOutcome, Leftovers, NotDeleted, Storage
+from contentgen_operator.stores.s3 import InvalidOutcome, Leftovers, Storage
+from contentgen_runtime.store_errors import NotDeleted
 
 GOOD = b'{"jobId":"j","stage":"prepare","attempt":1,"reason":"Completed","newer":1}'
 MINUTE = timedelta(minutes=1)

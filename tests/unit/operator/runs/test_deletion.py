@@ -13,7 +13,7 @@ from contentgen_contract.names import Kind, Phase
 from contentgen_contract.records.deletion_tombstone import DeletionTombstone
 from contentgen_contract.records.ownership import Owner
 from contentgen_operator.state.observed import ResourceRef
-from contentgen_operator.stores.s3 import NotDeleted
+from contentgen_runtime.store_errors import NotDeleted
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
 IMAGES = Kind.IMAGE_GENERATION

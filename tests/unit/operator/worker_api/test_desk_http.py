@@ -30,8 +30,8 @@ from contentgen_operator.worker_api.reports import Reports
 from contentgen_operator.worker_api.server import WorkerApi, create_app
 from contentgen_operator.worker_api.tls import CertificateTerm, KeptSecret, WorkerApiTls
 from contentgen_operator.worker_api.work_orders import OrderPolicy
-from contentgen_runtime import connections, servers
-from contentgen_runtime.servers import HurriedProtocol, tls_server
+from contentgen_runtime.http_server import connections, servers
+from contentgen_runtime.http_server.servers import HurriedProtocol, tls_server
 from contentgen_runtime.tenancy import Tenancy
 from contentgen_simulation.world import SPECS, UID, World, Writes
 

@@ -30,8 +30,8 @@ from contentgen_operator.worker_api.tls import (
     UnusableCertificate,
     WorkerApiTls,
 )
+from contentgen_runtime.http_server.servers import tls_server
 from contentgen_runtime.kube import Conflict
-from contentgen_runtime.servers import tls_server
 from contentgen_worker.worker_api import WorkerApiClient as WorkersDesk
 
 HOST = "localhost"

@@ -1,4 +1,4 @@
-"""Captions: one line, the trigger always in it, facts that the figures bear out, and a vision model's words."""
+"""Captions: one line, always with the trigger, facts from figures, and a vision model's descriptions."""
 
 import json
 import os
@@ -109,7 +109,7 @@ PIECES = {  # as BERT has them
 
 
 def model(folder: Path, *, quantized: bool = False, tokenizer: dict[str, Any] = PLAIN_WORDS) -> Path:
-    """A tiny one as Optimum exports them: it says `a bright room`, or `a dark street`."""
+    """Tiny model in Optimum's layout; describes a picture as `a bright room` or `a dark street`."""
     onnx = pytest.importorskip("onnx")
     make, kind = onnx.helper, onnx.TensorProto
     known = np.zeros((6, 6), np.float32)  # which word follows which
@@ -197,7 +197,7 @@ def test_a_model_that_is_not_whole(tmp_path: Path, left_out: str) -> None:
 
 
 def test_nobody_is_told_which_model_is_loaded(tmp_path: Path) -> None:
-    """onnxruntime reads this when it is imported, and sends from then on."""
+    """onnxruntime reads this variable when it is imported, and sends telemetry from then on."""
     (tmp_path / "onnxruntime.py").write_text("import os; raise ImportError(os.environ.get('ORT_DISABLE_TELEMETRY'))")
     load = "from contentgen_worker.media.dataset.vision import VisionModel; VisionModel(None)"
     told = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}

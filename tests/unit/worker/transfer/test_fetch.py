@@ -1,4 +1,4 @@
-"""The address guard: what it refuses, what it lets through, and that no byte goes where it must not."""
+"""Address guard: refused and accepted URLs, and that no connection reaches a forbidden address."""
 
 import http.server
 import ipaddress
@@ -220,7 +220,7 @@ def test_a_redirect_to_no_url_does_not_repeat_it() -> None:
 
 
 class Canary:
-    """A listener on loopback that counts who connects, and answers like a web server."""
+    """Loopback listener that counts connections and answers like a web server."""
 
     def __init__(self, answer: bytes) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))
