@@ -190,7 +190,7 @@ class Storage:
             raise
 
     async def outcome(self, owner: Owner, key: str) -> Outcome | None:
-        """Outcome that a worker stored; None if there is none. Raises InvalidOutcome if it is malformed, or NotOwned."""
+        """Outcome that a worker stored; None if there is none. Raises InvalidOutcome or NotOwned."""
         body = await asyncio.to_thread(self._read, owned(owner, key), _MAX_OUTCOME_BYTES)
         try:
             return Outcome.model_validate_json(body) if body is not None else None
@@ -314,7 +314,7 @@ class Storage:
             raise NotDeleted(f"{errors[0].get('Key')}: {errors[0].get('Code')}")
 
     async def put_marker(self, buying_key: str, purchase_id: str, namespace_uid: str | None = None) -> str:
-        """Create the marker of a purchase, once for ever; returns the id in the marker, which may be an earlier one's."""
+        """Create the marker of a purchase, once; returns the id in the marker, which may be an earlier one's."""
         body = {"purchaseId": purchase_id} | ({"namespaceUid": namespace_uid} if namespace_uid else {})
         return await asyncio.to_thread(self._put_marker, keys.purchase_marker(buying_key), purchase_id, body)
 
