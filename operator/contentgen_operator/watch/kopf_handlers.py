@@ -1,4 +1,6 @@
-"""kopf watches and reconnects; its handlers only hand over. No finalizer, no annotation of kopf's."""
+"""kopf handlers: kopf watches and reconnects, its handlers call the EventHandlers. No finalizers or annotations of
+kopf.
+"""
 
 from typing import Any
 
@@ -10,18 +12,18 @@ from contentgen_operator.watch.liveness import CLIENT_SECONDS, SERVER_SECONDS, W
 
 
 class NoMemory(kopf.DiffBaseStorage):
-    """kopf copies every object that it delivers, to compare it with the last; nobody here asks for a difference."""
+    """Storage of last-seen states, disabled: kopf copies every object for a diff that no handler uses."""
 
     def build(self, **_: Any) -> kopf.BodyEssence:
-        """Nothing."""
+        """Return an empty essence."""
         return kopf.BodyEssence()
 
     def fetch(self, **_: Any) -> kopf.BodyEssence | None:
-        """Nothing."""
+        """Return an empty essence."""
         return kopf.BodyEssence()
 
     def store(self, **_: Any) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 def build_registry(intake: EventHandlers, watches: WatchLiveness) -> kopf.OperatorRegistry:
@@ -30,15 +32,15 @@ def build_registry(intake: EventHandlers, watches: WatchLiveness) -> kopf.Operat
 
     @kopf.on.startup(registry=registry)
     def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
-        settings.posting.enabled = False  # we post our own events, at transitions
+        settings.posting.enabled = False  # the operator creates its own events, at transitions
         settings.scanning.disabled = True  # the kinds are known; scanning needs rights on all CRDs
         settings.persistence.diffbase_storage = NoMemory()
-        # kopf has a task for each object that holds its body until it ends: of 2,000 in a list, all at once.
+        # kopf keeps a task with the body of each object until this timeout: for a list of 2,000, all at once.
         settings.queueing.idle_timeout = 0.1
         settings.watching.server_timeout = SERVER_SECONDS
-        settings.watching.client_timeout = CLIENT_SECONDS  # a watch that died silently is opened anew (kopf#1276)
+        settings.watching.client_timeout = CLIENT_SECONDS  # a dead watch is reopened (kopf#1276)
         settings.watching.chunk_size = 50  # each may have 256 KiB of annotations
-        settings.watching.label_selectors["batch", "v1", "jobs"] = UID_LABEL  # nobody else's Jobs
+        settings.watching.label_selectors["batch", "v1", "jobs"] = UID_LABEL  # only our Jobs
 
     @kopf.on.login(registry=registry)
     async def login(**kwargs: Any) -> Any:

@@ -1,7 +1,7 @@
-"""Finished resources whose status is not the newest: compared with their run documents in batches, and woken.
+"""Comparison of finished statuses with their run documents, in batches; resources that differ are woken.
 
-Finished resources are not reconciled, and an operator that starts is told of thousands of them. An etcd that was
-restored, or somebody else, may have put an earlier end into a status.
+Finished resources are not reconciled, and a starting operator receives thousands of them. A restored etcd, or a user,
+may have replaced the status by an older one.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ _BATCH_SECONDS, _PAUSE_SECONDS = 0.2, 30.0
 
 
 class SettledCheck:
-    """Collects finished statuses as the watches deliver them."""
+    """Collects finished statuses from the watches."""
 
     def __init__(self, runs: RunDocuments, wake: Callable[[ResourceRef], Awaitable[None]]) -> None:
         self._runs = runs
@@ -30,12 +30,12 @@ class SettledCheck:
         self._news = asyncio.Event()
 
     def note(self, ref: ResourceRef, status: dict[str, Any]) -> None:
-        """A finished status (JSON) to compare."""
+        """Queue a finished status (JSON) for comparison."""
         self._waiting[ref] = digest_of_status(status)
         self._news.set()
 
     def forget(self, ref: ResourceRef) -> None:
-        """The resource is changed or gone."""
+        """Remove a changed or deleted resource."""
         self._waiting.pop(ref, None)
 
     async def check(self) -> None:
@@ -53,7 +53,7 @@ class SettledCheck:
         """Check until cancelled."""
         while True:
             await self._news.wait()
-            await asyncio.sleep(_BATCH_SECONDS)  # for a batch to come together
+            await asyncio.sleep(_BATCH_SECONDS)  # collects a batch
             try:
                 await self.check()
             except PyMongoError as error:
