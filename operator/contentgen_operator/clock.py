@@ -1,4 +1,4 @@
-"""Time as it is passed in: UTC, whole seconds where Kubernetes stores no more."""
+"""Clock of the operator: UTC in whole seconds, because Kubernetes stores no more."""
 
 from datetime import datetime
 

@@ -118,7 +118,7 @@ def test_its_resources_are_of_the_class_that_the_release_serves(
 def test_a_kind_that_is_not_taken_is_named(cluster: tuple[Cluster, SelftestChecks]) -> None:
     server, check = cluster
     server.refused = "Transcription"
-    with pytest.raises(SelftestFailed, match="Transcription is not taken, in a dry run: 422"):
+    with pytest.raises(SelftestFailed, match="Transcription is refused in a dry run: 422"):
         check.kinds()
 
 
