@@ -38,7 +38,7 @@ class ChargeDisplay:
         try:
             body = await self._kube.get_resource(ref.kind, ref.namespace, ref.name)
         except API_ERRORS as error:
-            _log.info("the charge of a purchase is not on its resource: %s", explain(error), extra=ref.about)
+            _log.info("the charge of a purchase is not displayed: %s", explain(error), extra=ref.about)
             return
         if body is None or body["metadata"]["uid"] != ref.uid or not self._selection.serves(body):
             return

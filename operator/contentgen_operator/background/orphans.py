@@ -324,7 +324,7 @@ class Orphans:
             except API_ERRORS as error:
                 _log.warning("orphans wait for the API server: %s", explain(error))
             except Exception:  # noqa: BLE001 - other work of the operator continues
-                _log.exception("a round of looking for orphans failed")
+                _log.exception("a round of orphans failed")
             await asyncio.sleep(_ROUND_SECONDS)
 
     async def round(self, now: datetime) -> None:

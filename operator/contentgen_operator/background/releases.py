@@ -55,7 +55,7 @@ class NamespaceReleases:
             except Conflict:  # read again at the next attempt
                 continue
             except API_ERRORS as error:
-                _log.warning("its finalizer stays for now: %s", explain(error), extra=ref.about)
+                _log.warning("the finalizer cannot be removed yet: %s", explain(error), extra=ref.about)
                 continue
             self._waiting.pop(ref, None)
 

@@ -69,7 +69,7 @@ class KubeClass:
             return await self._kube.request("POST", OPERATOR_CLASSES, body=body)
         except ApiException as error:
             if error.status == 409:
-                raise Conflict("another installation was quicker") from error
+                raise Conflict("another installation was faster") from error
             raise
 
 

@@ -89,7 +89,9 @@ class GarbageCollector:
         owner = ownership.of_jobs((discard.uid, *discard.job_ids), discard.prefixes)
         for prefix in discard.prefixes:
             if not owns(owner, prefix):
-                _log.warning("a discard names %r, which is not its job's", prefix, extra={"jobId": discard.uid})
+                _log.warning(
+                    "a deletion tombstone names %r, which belongs to another job", prefix, extra={"jobId": discard.uid}
+                )
         owned = [prefix for prefix in discard.prefixes if owns(owner, prefix)]
         owned += [keys.purchase_prefix(each) for each in bought]
         owner |= ownership.union(map(ownership.of_purchase, bought))
@@ -120,12 +122,12 @@ class GarbageCollector:
             discard = await self._records.discard_of(mark)
             done = discard is None or await self.discard(discard)
         except Conflict as error:
-            _log.info("files of a deleted resource wait: %s", error, extra={"jobId": mark.uid})
+            _log.info("files of a deleted resource are not deleted yet: %s", error, extra={"jobId": mark.uid})
             await self.queue.wake(mark, _FIRST_PAUSE_SECONDS)
             return
         except (*STORE_ERRORS, ValidationError) as error:  # the gateway writes marks too, and one may be malformed
             again = self._pause(mark)
-            what = "files of a deleted resource wait, again in %.0f s: %s"
+            what = "files of a deleted resource are not deleted yet, retry in %.0f s: %s"
             _log.warning(what, again, _short(error), extra={"jobId": mark.uid})
             await self.queue.wake(mark, again)
             return
@@ -150,7 +152,7 @@ class GarbageCollector:
                 await self._jobs.expire(utc_now() - _JOB_RECORDS_KEPT)
                 await self.sweep()
             except PyMongoError as error:
-                _log.warning("files of deleted resources wait: %s", _short(error))
+                _log.warning("files of deleted resources are not deleted yet: %s", _short(error))
             await asyncio.sleep(_SWEEP_SECONDS)
 
     def _pause(self, mark: DeletionMark) -> float:

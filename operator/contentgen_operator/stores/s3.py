@@ -117,7 +117,7 @@ class Storage:
         except ClientError as error:
             if s3.code(error) not in _NOT_OURS_TO_SET:
                 raise
-            _log.warning("bucket %s: versions are not kept by us: %s", self.bucket, s3.code(error))
+            _log.warning("bucket %s: versioning cannot be enabled: %s", self.bucket, s3.code(error))
 
     def _create_bucket(self) -> None:
         if self._region == "us-east-1":  # S3 refuses its default region as a constraint
@@ -228,7 +228,7 @@ class Storage:
             likely = [each for each in claims if found.sizes.get(prefix + each.name) == each.size_bytes]
             same = await self._heads.map(namespace, partial(self._keeps, prefix), likely)
         except (ClientError, BotoCoreError) as error:
-            _log.warning("files of an earlier attempt are not looked for: %s", type(error).__name__)
+            _log.warning("files of an earlier attempt cannot be listed: %s", type(error).__name__)
             return Leftovers()
         kept = frozenset(claim.name for claim, is_same in zip(likely, same, strict=True) if is_same)
         return Leftovers(kept=kept, stale=tuple(each for each in found.all if each[0].removeprefix(prefix) not in kept))

@@ -343,7 +343,9 @@ def _names_other_jobs(resource: Resource) -> bool:
 
 
 def _warn(resource: Resource, what: str) -> None:
-    _log.warning("the status of %s was written by somebody else: %s", resource.ref.name, what, extra=resource.ref.about)
+    _log.warning(
+        "the status of %s was not written by the operator: %s", resource.ref.name, what, extra=resource.ref.about
+    )
 
 
 def _other_scopes(tenant: Tenant) -> tuple[str, ...]:

@@ -92,7 +92,7 @@ class EventHandlers:
                         async for body in kube.unfinished(kind, namespace):
                             await self.resource(kind, body, deleted=False)
             except API_ERRORS as error:
-                _log.info("the first look ended early%s: %s", f" in {namespace}" * bool(namespace), explain(error))
+                _log.info("the first list is incomplete%s: %s", f" in {namespace}" * bool(namespace), explain(error))
 
     async def look(self, kube: Kube, namespace: str) -> None:
         """List all resources of a namespace whose selection has changed.
@@ -106,7 +106,7 @@ class EventHandlers:
                         await self.resource(kind, body, deleted=False)
                 return
             except API_ERRORS as error:
-                _log.warning("the resources of %s are listed later: %s", namespace, explain(error))
+                _log.warning("the resources of %s cannot be listed yet: %s", namespace, explain(error))
             await asyncio.sleep(_AGAIN_SECONDS)
 
     async def resource(self, kind: Kind, body: Body, *, deleted: bool) -> None:

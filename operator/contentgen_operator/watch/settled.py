@@ -46,7 +46,7 @@ class SettledCheck:
             if self._waiting.get(ref) == digest:
                 del self._waiting[ref]
             if documents.get(ref.uid, digest) != digest:
-                _log.warning("the status of %s is not the one of its run", ref.name, extra=ref.about)
+                _log.warning("the status of %s differs from its run document", ref.name, extra=ref.about)
                 await self._wake(ref)
 
     async def run(self) -> None:
@@ -57,7 +57,7 @@ class SettledCheck:
             try:
                 await self.check()
             except PyMongoError as error:
-                _log.info("finished resources are compared later: %s", error)
+                _log.info("finished resources cannot be compared yet: %s", error)
                 await asyncio.sleep(_PAUSE_SECONDS)
             if not self._waiting:
                 self._news.clear()
