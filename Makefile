@@ -28,11 +28,11 @@ help: ## this list
 	@sh tools/bootstrap.sh
 
 .PHONY: demo
-demo: cluster ## a real cluster, three samples, a table of what came out; VIDEO=path-or-url takes your own
+demo: cluster ## a real cluster, three samples, a table of the results; VIDEO=path-or-url uses your own
 	@$(PY) -m contentgen_demo $(if $(VIDEO),--video "$(VIDEO)")
 
 .PHONY: ui
-ui: .venv/.ready ## what the demo made, in a browser: the gateway at http://localhost:5000 (PORT=), with a token to sign in
+ui: .venv/.ready ## the demo's results in a browser: the gateway at http://localhost:5000 (PORT=), with a token to sign in
 	@$(PY) -m contentgen_demo.ui $(if $(PORT),--port $(PORT))
 
 .PHONY: test
@@ -40,11 +40,11 @@ test: .venv/.ready ## everything: unit, integration, the CRDs and end to end on 
 	@$(PY) tools/run_suites.py
 
 .PHONY: cluster
-cluster: .venv/.ready ## a real Kubernetes cluster with our images (CONTEXT=name takes one of yours)
+cluster: .venv/.ready ## a real Kubernetes cluster with our images (CONTEXT=name uses one of yours)
 	@$(PY) -m contentgen_cluster up
 
 .PHONY: cluster-down
-cluster-down: .venv/.ready ## end it, and leave nothing behind
+cluster-down: .venv/.ready ## stop the cluster and remove its data
 	@$(PY) -m contentgen_cluster down
 
 .PHONY: lint
@@ -68,16 +68,16 @@ test-hostile: .venv/.ready ## every hostile and broken file, both ways: about 10
 	@CONTENTGEN_HOSTILE=all $(PYTEST) tests/hostile
 
 .PHONY: fuzz
-fuzz: .venv/.ready ## paths, keys, filters, URLs, owner references, cursors, decoders' answers: each for MINUTES=10, with new inputs
+fuzz: .venv/.ready ## paths, keys, filters, URLs, owner references, cursors, responses of decoders: each for MINUTES=10, with new inputs
 	@PYTHONPATH=tests/simulation $(PY) -m contentgen_simulation.fuzz --minutes $(if $(filter file,$(origin MINUTES)),10,$(MINUTES))
 	@PYTHONPATH=tests/hostile $(PY) -m contentgen_hostile.child_protocol --minutes $(if $(filter file,$(origin MINUTES)),10,$(MINUTES))
 
 .PHONY: rehearse
-rehearse: .venv/.ready ## purchases: PLANS=3000 randomized plans from SEED=0 in the simulation, minutes; REPLAY=seed tells one
+rehearse: .venv/.ready ## purchases: PLANS=3000 randomized plans from SEED=0 in the simulation, minutes; REPLAY=seed prints one
 	@PYTHONPATH=tests/simulation $(PY) -m contentgen_simulation.rehearsal $(if $(REPLAY),--replay $(REPLAY) --shrink,--plans $(PLANS) --seed $(SEED))
 
 .PHONY: mutants
-mutants: .venv/.ready ## defences around a purchase: each is taken out, and a test has to fail; ONLY=text for some, about 5 minutes
+mutants: .venv/.ready ## mutation tests of purchases: a test must fail without each defence; ONLY=text for some, about 5 minutes
 	@$(PY) tools/mutants.py $(if $(ONLY),--only "$(ONLY)")
 
 .PHONY: test-upgrade
@@ -89,28 +89,28 @@ test-api: .venv/.ready ## the gateway: 100,000 hostile requests, 10,000 of schem
 	@CONTENTGEN_API=all $(PYTEST) tests/unit/gateway/auth/test_tenants.py tests/unit/gateway/auth/test_hostile.py tests/unit/gateway/api/test_schema.py
 
 .PHONY: test-pages
-test-pages: .venv/.ready ## Chromium goes through the gateway's pages; screenshots: build/pages
+test-pages: .venv/.ready ## browser tests of the gateway's pages with Chromium; screenshots: build/pages
 	@$(PYTEST) tests/pages
 
 .PHONY: pages
-pages: .venv/.ready ## the gateway's pages over made-up jobs, to look at: http://127.0.0.1:8010, the token is ann
+pages: .venv/.ready ## the gateway's pages with generated jobs, for development: http://127.0.0.1:8010, the token is ann
 	@PYTHONPATH=tests/simulation $(PY) -m contentgen_simulation.showcase
 
 .PHONY: vendor
-vendor: .venv/.ready ## what the pages take from npm packages, checked by their hashes
+vendor: .venv/.ready ## files of the pages from npm packages, verified by their hashes
 	@$(PY) tools/vendor.py
 
 .PHONY: test-integration
-test-integration: .venv/.ready ## against real store servers (MONGODB_URI, S3_ENDPOINT take yours)
+test-integration: .venv/.ready ## tests with real store servers (MONGODB_URI, S3_ENDPOINT use yours)
 	@$(PY) -m contentgen_cluster stores
 	@$(PYTEST) tests/integration
 
 .PHONY: test-explain
-test-explain: .venv/.ready ## on a MongoDB of yours (MONGODB_URI=): each question of the gateway is answered by an index
+test-explain: .venv/.ready ## query plans on your MongoDB (MONGODB_URI=): every query of the gateway uses an index
 	@$(PYTEST) tests/explain
 
 .PHONY: test-cluster
-test-cluster: cluster ## the CRDs, the chart and end to end, on the cluster
+test-cluster: cluster ## tests of the CRDs and the chart, and end to end, on the cluster
 	@$(PY) -m contentgen_cluster chart-tools
 	@$(PYTEST) tests/cluster
 
@@ -127,7 +127,7 @@ soak: cluster ## jobs of all kinds while the operator is killed every 30 s: buil
 	@$(PY) -m contentgen_bench soak --minutes $(MINUTES)
 
 .PHONY: takeovers
-takeovers: cluster ## the leader frozen, killed, cut off, rolled out, without an API server: COUNT=50 times, choices by SEED=0
+takeovers: cluster ## leader takeovers: frozen, killed, cut off, rolled out, without an API server; COUNT=50 times, choices by SEED=0
 	@CONTENTGEN_TAKEOVERS=$(COUNT) CONTENTGEN_SEED=$(SEED) $(PYTEST) -q tests/cluster/installations/test_takeovers.py
 
 .PHONY: installations
@@ -145,11 +145,11 @@ bench-gateway: .venv/.ready ## figures of the HTTP API: build/bench/gateway.json
 	@$(PY) -m contentgen_bench gateway $(if $(SMALL),--small)
 
 .PHONY: golden
-golden: .venv/.ready ## what the engine makes of the golden video becomes what is expected (tests/golden)
+golden: .venv/.ready ## update the expected results of the golden video (tests/golden)
 	@$(PY) -m contentgen_bench golden
 
 .PHONY: test-real
-test-real: .venv/.ready ## against the real fal and AssemblyAI; costs money: alone it says how, and asks
+test-real: .venv/.ready ## tests with the real fal and AssemblyAI; costs money: explains how, and asks first
 	@$(PY) -m contentgen_real
 
 .PHONY: generate
@@ -157,14 +157,14 @@ generate: .venv/.ready ## CRDs and reference pages from the models
 	@$(PY) tools/generate.py
 
 .PHONY: verify
-verify: lint ## lint, and fail where something generated is out of date
+verify: lint ## lint, and fail if a generated file is out of date
 	@$(PY) tools/generate.py --check
 	@$(PY) tools/lock.py --check
 
 .PHONY: lock
-lock: .venv/.ready ## lock the requirements anew
+lock: .venv/.ready ## resolve and lock the requirements
 	@$(PY) tools/lock.py
 
 .PHONY: clean
-clean: ## remove what was built here; the content cache outside stays
+clean: ## remove build results; the content cache outside stays
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .venv

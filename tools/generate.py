@@ -134,9 +134,12 @@ def _reasons_table(reasons: Sequence[Reason]) -> str:
 
 
 def _reason_row(reason: Reason, text: Explanation) -> tuple[str, ...]:
-    helps, costs = _numbered([help_ for help_, _ in text.helps]), _numbered([cost for _, cost in text.helps])
-    look = f"{_marked(text.look)}<br>" if text.look else ""
-    return (f"`{reason}`", _cell(text.means), text.paid.value, text.kept.value, look + helps, costs)
+    helps, costs = (
+        _numbered([help_ for help_, _ in text.remedy_costs]),
+        _numbered([cost for _, cost in text.remedy_costs]),
+    )
+    look = f"{_marked(text.where_to_look)}<br>" if text.where_to_look else ""
+    return (f"`{reason}`", _cell(text.meaning), text.paid.value, text.kept.value, look + helps, costs)
 
 
 _BLOCK = re.compile(r"(<!-- reasons: ([\w ]+) -->\n).*?(<!-- end of reasons -->\n)", re.DOTALL)
@@ -153,8 +156,8 @@ def _advice_table(names: str) -> str:
     rows = []
     for reason in map(Reason, names.split()):
         row = REASONS[reason]
-        helps = _numbered(list(sentences("", row.helps)))
-        rows.append((_linked(reason), row.paid.value, _marked(row.look), helps))
+        helps = _numbered(list(sentences("", row.remedy_costs)))
+        rows.append((_linked(reason), row.paid.value, _marked(row.where_to_look), helps))
     return _table(("reason", "paid", "look at", "what helps, and what that costs"), rows)
 
 
@@ -168,8 +171,8 @@ def _advice_list(names: str) -> str:
     lines = []
     for reason in map(Reason, names.split()):
         row = REASONS[reason]
-        lines.append(f"- `{reason}`. Paid: {row.paid}. Kept: {row.kept}. {_marked(row.look)}".rstrip())
-        lines += [f"  {number}. {_marked(each)}" for number, each in enumerate(sentences("", row.helps), 1)]
+        lines.append(f"- `{reason}`. Paid: {row.paid}. Kept: {row.kept}. {_marked(row.where_to_look)}".rstrip())
+        lines += [f"  {number}. {_marked(each)}" for number, each in enumerate(sentences("", row.remedy_costs), 1)]
     return "\n".join(lines) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""A resource as the API server gave it, as a frozen value."""
+"""A resource as a frozen value."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -9,12 +9,13 @@ from contentgen_cli import target
 from contentgen_cli.errors import CliError
 from contentgen_contract.advice.remedies import Facts
 from contentgen_contract.base import Value
-from contentgen_contract.names import RERUN_ANNOTATION, Kind, Phase
+from contentgen_contract.names import FINAL_PHASES, Kind, Phase
 from contentgen_contract.resources.operator_class import class_of
+from contentgen_contract.resources.parsing import ResourceBody, strict_status
 from contentgen_contract.resources.status import ResourceStatus, dump_status
 
 Body = dict[str, Any]
-_RESTING = (Phase.COMPLETED, Phase.FAILED, Phase.SUBMISSION_UNKNOWN, Phase.SUSPENDED)
+_SETTLED = (*FINAL_PHASES, Phase.SUBMISSION_UNKNOWN, Phase.SUSPENDED)
 
 
 class Item(Value):
@@ -35,62 +36,66 @@ class Item(Value):
 
     @classmethod
     def parse(cls, kind: Kind, body: Body) -> "Item":
-        """From the JSON object of the API server. Raises CliError where its status cannot be read."""
-        meta = body["metadata"]
+        """From the JSON object of the API server.
+
+        Raises CliError for an invalid status: commands that pay must not work on defaults.
+        """
+        given = ResourceBody.parse(body)
+        meta = given.metadata
         try:
-            status = ResourceStatus.model_validate(body.get("status") or {})
+            status = strict_status(body)
         except ValidationError as error:
-            field = ".".join(map(str, error.errors()[0]["loc"]))
+            field, reason = ".".join(map(str, error.errors()[0]["loc"])), error.errors()[0]["msg"]
             raise CliError(
-                f"{target.shown(kind, meta['name'])}: status.{field} cannot be read: {error.errors()[0]['msg']}; "
+                f"{target.short_reference(kind, str(meta.name))}: status.{field} cannot be read: {reason}; "
                 "this plugin and the operator may be of different releases"
             ) from None
         return cls(
             kind=kind,
-            namespace=meta["namespace"],
-            name=meta["name"],
-            uid=meta["uid"],
-            generation=meta.get("generation", 1),
-            resource_version=meta["resourceVersion"],
-            created_at=meta["creationTimestamp"],
-            deleting="deletionTimestamp" in meta,
-            rerun=(meta.get("annotations") or {}).get(RERUN_ANNOTATION),
-            annotations=meta.get("annotations") or {},
-            spec=body.get("spec") or {},
+            namespace=meta.namespace,
+            name=meta.name,
+            uid=meta.uid,
+            generation=meta.generation,
+            resource_version=meta.resource_version,
+            created_at=meta.creation_timestamp,
+            deleting=meta.deletion_timestamp is not None,
+            rerun=given.rerun,
+            annotations=meta.annotations,
+            spec=given.spec,
             status=status,
         )
 
     @property
-    def shown(self) -> str:
-        """`lora/avatar`."""
-        return target.shown(self.kind, self.name)
+    def reference(self) -> str:
+        """Short kind and name: `lora/avatar`."""
+        return target.short_reference(self.kind, self.name)
 
     @property
     def operator_class(self) -> str:
-        """The operator class that it belongs to."""
+        """Operator class of the resource."""
         return class_of({"spec": self.spec})
 
     @property
     def facts(self) -> Facts:
-        """Facts of the status on which advice depends."""
+        """Fields of the status that determine the advice."""
         return Facts.of(dump_status(self.status))
 
     @property
-    def resting(self) -> bool:
-        """Whether the operator has seen all that is asked for, and nothing happens until a person does something."""
+    def settled(self) -> bool:
+        """True if the operator has processed the spec and annotations, and nothing happens until a user acts."""
         status = self.status
         rerun = status.run.rerun if status.run else self.rerun
         seen = status.observed_generation >= self.generation and rerun == self.rerun
-        return seen and status.phase in _RESTING and not self.deleting
+        return seen and status.phase in _SETTLED and not self.deleting
 
     @property
     def succeeded(self) -> bool:
-        """Whether the outputs of what is asked for are there."""
-        return self.resting and self.status.phase is Phase.COMPLETED
+        """True if the outputs of the current spec are stored."""
+        return self.settled and self.status.phase is Phase.COMPLETED
 
 
 def age(moment: datetime, now: datetime) -> str:
-    """As kubectl writes it: `12s`, `5m`, `3h`, `8d`."""
+    """Age in kubectl's format: `12s`, `5m`, `3h`, `8d`."""
     seconds = max(0, int((now - moment).total_seconds()))
     for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
         if seconds >= 2 * length or (unit == "d" and seconds >= length):
@@ -99,5 +104,5 @@ def age(moment: datetime, now: datetime) -> str:
 
 
 def utc_now() -> datetime:
-    """The only clock."""
+    """Current time in UTC."""
     return datetime.now(UTC)

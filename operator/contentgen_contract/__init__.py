@@ -1,4 +1,4 @@
-"""What the operator, the worker and the gateway agree on: resources, keys, work orders, outcomes, records.
+"""Definitions shared by operator, worker, gateway and plugin: resources, keys, work orders, outcomes, records.
 
-Pydantic and the standard library only; no I/O, no client of anything (import-linter holds us to it).
+Requires pydantic and the standard library only. No I/O and no clients (enforced by import-linter).
 """

@@ -1,7 +1,7 @@
-"""Paths of Kubernetes API requests. Every path is built here, from parts that are checked one by one. Pure.
+"""Paths of Kubernetes API requests, built from parts that are validated one by one. Pure.
 
-HTTP clients resolve `..` and decode `%2e` before they send, so a name taken from an owner reference or a status could
-select another object. `ApiPath` is made by `api_path` only: the type checker refuses any other text as a path.
+HTTP clients resolve `..` and decode `%2e`, so a name from an owner reference or a status could select another object.
+Only `api_path` returns an `ApiPath`, and the type checker rejects any other text as a path.
 """
 
 import re
@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import NewType
 from urllib.parse import quote, urlencode
 
-from contentgen_contract.names import API_VERSION, Kind
+from contentgen_contract.names import API_VERSION, FINAL_PHASES, Kind
 from contentgen_contract.resources.operator_class import CLASS_KIND, CLASS_PLURAL
 
 ApiPath = NewType("ApiPath", str)
-"""A request's path with its query, percent-encoded."""
+"""Path and query of a request, percent-encoded."""
 Query = Mapping[str, str | int]
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -24,7 +24,7 @@ _SELECTED = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 
 
 class InvalidName(Exception):
-    """Kubernetes allows no such namespace, name or value: there is no such object."""
+    """A namespace, name or value that Kubernetes does not allow, so no such object exists."""
 
     def __init__(self, part: str, given: object) -> None:
         shown = ascii(given)
@@ -34,7 +34,7 @@ class InvalidName(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ApiResource:
-    """A collection of the API server; `kind` is what its objects call themselves."""
+    """A collection of the API server; `kind` is the kind of its objects."""
 
     api_version: str
     plural: str
@@ -54,6 +54,8 @@ ENDPOINT_SLICES = ApiResource("discovery.k8s.io/v1", "endpointslices", "Endpoint
 NAMESPACES = ApiResource("v1", "namespaces", "Namespace", namespaced=False)
 TOKEN_REVIEWS = ApiResource("authentication.k8s.io/v1", "tokenreviews", "TokenReview", namespaced=False)
 ACCESS_REVIEWS = ApiResource("authorization.k8s.io/v1", "subjectaccessreviews", "SubjectAccessReview", namespaced=False)
+UNFINISHED = ",".join(f"status.phase!={phase.value}" for phase in FINAL_PHASES)
+"""Field selector: resources whose last run is not over."""
 OPERATOR_CLASSES = ApiResource(API_VERSION, CLASS_PLURAL, CLASS_KIND, namespaced=False)
 _OURS = {kind: ApiResource(API_VERSION, kind.plural, kind.value, subresources=frozenset({"status"})) for kind in Kind}
 KNOWN = frozenset(
@@ -62,11 +64,11 @@ KNOWN = frozenset(
         *(ENDPOINT_SLICES, OPERATOR_CLASSES, *_OURS.values()),
     }
 )
-"""Every collection that is requested; `api_path` refuses any other."""
+"""All collections that are requested; `api_path` rejects any other."""
 
 
 def resource_of(kind: Kind) -> ApiResource:
-    """The collection of a kind of ours."""
+    """Collection of one of our kinds."""
     return _OURS[kind]
 
 
@@ -78,10 +80,10 @@ def api_path(
     subresource: str | None = None,
     query: Query | None = None,
 ) -> ApiPath:
-    """The path of a collection, an object or a subresource.
+    """Path of a collection, an object or a subresource.
 
-    `namespace` None: all namespaces, or a resource that has none. `name` None: the collection. The empty string is no
-    name. Raises InvalidName.
+    `namespace` None: all namespaces, or a cluster-scoped resource. `name` None: the collection. Raises InvalidName,
+    also for an empty string.
     """
     if resource not in KNOWN:
         raise InvalidName("resource", resource.plural)
@@ -104,21 +106,21 @@ def api_path(
 
 
 def checked_namespace(given: object) -> str:
-    """A DNS-1123 label. Raises InvalidName."""
+    """The namespace, if it is a DNS-1123 label. Raises InvalidName."""
     if not isinstance(given, str) or not _LABEL.fullmatch(given):
         raise InvalidName("namespace", given)
     return given
 
 
 def checked_name(given: object) -> str:
-    """A DNS-1123 subdomain, which is any object's name here. Raises InvalidName."""
+    """The object name, if it is a DNS-1123 subdomain. Raises InvalidName."""
     if not isinstance(given, str) or len(given) > _SUBDOMAIN_LENGTH or not _SUBDOMAIN.fullmatch(given):
         raise InvalidName("name", given)
     return given
 
 
 def equals(key: str, value: object) -> str:
-    """A field or label selector of one term. Raises InvalidName for a value that could add another term."""
+    """Field or label selector of one term. Raises InvalidName for a value that could add a term."""
     if not isinstance(value, str) or not _SELECTED.fullmatch(value):
         raise InvalidName(f"value of {key}", value)
     return f"{key}={value}"

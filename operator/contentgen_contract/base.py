@@ -1,4 +1,4 @@
-"""The two kinds of model: `Value` between our own parts, `Manifest` for what a person writes."""
+"""Base models: `Value` for data between our own programs, `Manifest` for input that a person writes."""
 
 from typing import Annotated
 
@@ -11,16 +11,16 @@ _CAMEL = ConfigDict(alias_generator=to_camel, validate_by_name=True, validate_by
 
 
 class Value(BaseModel):
-    """A frozen value; unknown fields are dropped, so that an older part reads a newer one's messages."""
+    """A frozen value. Unknown fields are ignored, so that an older program reads messages of a newer one."""
 
     model_config = ConfigDict(**_CAMEL, serialize_by_alias=True, extra="ignore")
 
 
 class Manifest(BaseModel):
-    """A frozen part of a resource's spec; unknown fields are an error, as the API server treats them."""
+    """A frozen part of a spec. Unknown fields are an error, as they are for the API server."""
 
     model_config = ConfigDict(**_CAMEL, serialize_by_alias=True, extra="forbid")
 
 
 Sha256 = Annotated[str, StringConstraints(pattern=patterns.SHA256, max_length=64)]
-"""A sha256 in lower-case hexadecimal."""
+"""A SHA-256 in lower-case hexadecimal."""

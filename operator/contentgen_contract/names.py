@@ -1,4 +1,4 @@
-"""Names that more than one program uses, each defined once: API group, kinds, labels, annotations, conditions."""
+"""Names shared by several programs: API group, kinds, labels, annotations, phases, conditions, reasons."""
 
 from enum import StrEnum
 
@@ -8,28 +8,28 @@ API_VERSION = f"{GROUP}/{VERSION}"
 CATEGORY = "contentgen"  # `kubectl get contentgen` lists all kinds
 
 TOKEN_AUDIENCE = "contentgen"  # noqa: S105 - the audience of a worker's token, not a token
-GATEWAY_AUDIENCE = "contentgen-gateway"  # of a person's or a program's; a worker's is worth nothing there
-TOKEN_FOLDER = "/var/run/secrets/contentgen"  # noqa: S105 - where the kubelet puts that token
+GATEWAY_AUDIENCE = "contentgen-gateway"  # of tokens for the gateway, which rejects workers' tokens
+TOKEN_FOLDER = "/var/run/secrets/contentgen"  # noqa: S105 - mount path of the worker's token
 
-FINALIZER = f"{GROUP}/finalizer"  # only while a paid request is in flight, or files are to go with the resource
+FINALIZER = f"{GROUP}/finalizer"  # set only during a paid request, or with deletionPolicy Delete
 
-RERUN_ANNOTATION = f"{GROUP}/rerun"  # any new value asks for one more paid run of the same inputs
-RESUBMIT_ANNOTATION = f"{GROUP}/resubmit"  # a purchase's token: pay again although the last reply is lost
-RERUN_ADVICE = f"give the annotation {RERUN_ANNOTATION} a new value"  # the gateway tells it in terms of HTTP
-ADOPT_ANNOTATION = f"{GROUP}/adopt"  # the provider's id of the request whose reply was lost
-COLLECT_ANNOTATION = f"{GROUP}/collect"  # <run> or <run>-<anything>: the collect stage of that run once more, free
-CANCEL_ANNOTATION = f"{GROUP}/cancel"  # the number of a run (status.run.number): that run is to end
-CALLER_ANNOTATION = f"{GROUP}/caller"  # who asked the gateway for the resource
-CHANGED_BY_ANNOTATION = f"{GROUP}/changed-by"  # who last had the gateway change it
-REQUEST_ANNOTATION = f"{GROUP}/request"  # hashes of the Idempotency-Key and of the body that made the resource
+RERUN_ANNOTATION = f"{GROUP}/rerun"  # each new value requests another paid run of the same inputs
+RESUBMIT_ANNOTATION = f"{GROUP}/resubmit"  # a purchase's token: allows another payment after a lost reply
+RERUN_ADVICE = f"give the annotation {RERUN_ANNOTATION} a new value"  # the gateway replaces it by an HTTP request
+ADOPT_ANNOTATION = f"{GROUP}/adopt"  # the provider's ID of the request whose reply was lost
+COLLECT_ANNOTATION = f"{GROUP}/collect"  # <run> or <run>-<anything>: repeats the collect stage of that run, free
+CANCEL_ANNOTATION = f"{GROUP}/cancel"  # the number of a run (status.run.number): cancels that run
+CALLER_ANNOTATION = f"{GROUP}/caller"  # the user who created the resource through the gateway
+CHANGED_BY_ANNOTATION = f"{GROUP}/changed-by"  # the user who changed it last through the gateway
+REQUEST_ANNOTATION = f"{GROUP}/request"  # hashes of the Idempotency-Key and of the request body of the creation
 
-UID_LABEL = f"{GROUP}/uid"  # on Jobs and pods: the uid of the resource they work for
+UID_LABEL = f"{GROUP}/uid"  # on Jobs and pods: the UID of their resource
 KIND_LABEL = f"{GROUP}/kind"
 STAGE_LABEL = f"{GROUP}/stage"
 
 
 class Kind(StrEnum):
-    """The resources that a user applies."""
+    """Kind of a resource."""
 
     LORA_TRAINING = "LoraTraining"
     IMAGE_GENERATION = "ImageGeneration"
@@ -37,17 +37,17 @@ class Kind(StrEnum):
 
     @property
     def plural(self) -> str:
-        """The resource's name in URLs and RBAC rules."""
+        """Plural name in URLs and RBAC rules."""
         return f"{self.value.lower()}s"
 
     @property
     def record_type(self) -> str:
-        """The word for this kind in MongoDB and in the HTTP API."""
+        """Name of the kind in MongoDB and in the HTTP API."""
         return _RECORD_TYPES[self]
 
     @property
     def short_name(self) -> str:
-        """What `kubectl get` also calls it."""
+        """Short name for `kubectl get`."""
         return _SHORT_NAMES[self]
 
 
@@ -60,14 +60,14 @@ _SHORT_NAMES = {Kind.LORA_TRAINING: "lora", Kind.IMAGE_GENERATION: "imagegen", K
 
 
 class Stage(StrEnum):
-    """The work of one Job: the free part before the paid call, and the free part after it."""
+    """Work of one Job: the free part before the paid call, or the free part after it."""
 
     PREPARE = "prepare"
     COLLECT = "collect"
 
 
 class Phase(StrEnum):
-    """Phase of a run. Phases only go forward, except from Suspended, and from Failed by contentgen.dev/collect."""
+    """Phase of a run. Phases only advance, except from Suspended, and from Failed by contentgen.dev/collect."""
 
     PENDING = "Pending"
     SUSPENDED = "Suspended"
@@ -81,12 +81,16 @@ class Phase(StrEnum):
 
     @property
     def terminal(self) -> bool:
-        """Whether the run is over."""
-        return self in (Phase.COMPLETED, Phase.FAILED)
+        """True if the run is over."""
+        return self in FINAL_PHASES
+
+
+FINAL_PHASES = (Phase.COMPLETED, Phase.FAILED)
+"""Phases of a run that is over."""
 
 
 class Step(StrEnum):
-    """What is being done right now, in a user's words: the STAGE column."""
+    """Current step for users: the STAGE column."""
 
     WAITING = "Waiting"
     DOWNLOADING = "Downloading"
@@ -103,7 +107,7 @@ class Step(StrEnum):
     DONE = "Done"
 
 
-# The seeds promise progress 0, 10, 20, 35, 50, 60, 85, 95 and 100; between two of them it moves.
+# The legacy API defines progress 0, 10, 20, 35, 50, 60, 85, 95 and 100; between two of them it is interpolated.
 MILESTONES: dict[Kind, dict[Step, tuple[int, int]]] = {
     Kind.LORA_TRAINING: {
         Step.DOWNLOADING: (0, 10),
@@ -131,13 +135,13 @@ PROVIDER_STEP = {
 
 
 def progress_at(kind: Kind, step: Step, fraction: float) -> int:
-    """The overall progress (0-100) when `fraction` (0-1) of `step` is done."""
+    """Overall progress (0-100) at `fraction` (0-1) of a step."""
     start, end = MILESTONES[kind].get(step, (0, 0))
     return start + int((end - start) * min(max(fraction, 0.0), 1.0))
 
 
 class Condition(StrEnum):
-    """Condition types; the first three are kstatus's, the next three are as a Job has them, for `kubectl wait`."""
+    """Condition types. The first three are kstatus's, the next three those of a Job, for `kubectl wait`."""
 
     READY = "Ready"
     RECONCILING = "Reconciling"
@@ -152,7 +156,7 @@ class Condition(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a resource is where it is: the REASON column, condition reasons, and a worker's verdicts."""
+    """Reason of a phase: the REASON column, condition reasons, and verdicts of workers."""
 
     # on the way
     PREPARING = "Preparing"
@@ -201,8 +205,8 @@ class Reason(StrEnum):
     RESULT_INVALID = "ResultInvalid"
 
 
-# Why a worker may end a run: its verdicts on the source and on the provider's result, and on a spec that its image
-# cannot serve. Any other reason in an outcome is not believed.
+# Reasons with which a worker may end a run: about the source, the provider's result, or a spec that its image does not
+# support. The operator rejects an outcome with any other reason.
 VERDICTS = frozenset(
     {
         Reason.INVALID_SPEC,

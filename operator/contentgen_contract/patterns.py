@@ -1,12 +1,12 @@
-"""Patterns of texts from a user, and what each asks for in words: one source for models, CRDs and the gateway."""
+"""Patterns of user input, and the error text of each, for models, CRDs and the gateway."""
 
 USER_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 DECIMAL = r"^[0-9]{1,6}(\.[0-9]{1,8})?$"
 SHARE = r"^(0(\.[0-9]{1,8})?|1(\.0{1,8})?)$"
 SIGNED_SHARE = r"^-?(0(\.[0-9]{1,8})?|1(\.0{1,8})?)$"
 TAG = r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}$"
-# No @ before the path; brackets hold an IPv6 address, or parsers disagree about where the host ends.
-# Capitals in a scheme mean the same (RFC 3986); the models write it in lower case.
+# No @ before the path, and brackets only around an IPv6 address: parsers disagree about the host otherwise.
+# The case of a scheme is insignificant (RFC 3986); the models normalize it to lower case.
 SOURCE_URL = r"^([Hh][Tt][Tt][Pp][Ss]?|[Ss]3)://(\[[0-9A-Fa-f:.]+\](:[0-9]+)?|[^\s/@?#\[\]\\]+)([/?#]\S*)?$"
 WEB_URL = r"^[Hh][Tt][Tt][Pp][Ss]?://[!-.0-?A-~]+(/[!-~]*)?$"  # ASCII, and no @ before the path
 OBJECT_NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
@@ -14,14 +14,14 @@ MODEL_NAME = r"^[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)*$"
 LORA_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
 TRIGGER_WORD = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$"
 LANGUAGE = r"^([Aa][Uu][Tt][Oo]|[A-Za-z]{2,3}([_-][A-Za-z]{2})?)$"
-OPERATOR_CLASS = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"  # a label of DNS
-NAMESPACE = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"  # a label of DNS
+OPERATOR_CLASS = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"  # a DNS label
+NAMESPACE = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"  # a DNS label
 LABEL_KEY = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
 LABEL_VALUE = r"^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$"
 JOB_NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"  # DNS-1123
 UID = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-KEY = r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$"  # no empty segment, and none that is dots
-REQUEST_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"  # of a provider; one segment of a path
+KEY = r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$"  # no empty segment, no `.` or `..`
+REQUEST_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"  # of a provider; one path segment
 SHA256 = r"^[0-9a-f]{64}$"
 LORA_IDENTITY = r"^[0-9a-f]{16}$"
 
@@ -48,4 +48,4 @@ WORDS = {
     "such as default",
     SHA256: "must be a sha256 in 64 lower-case hexadecimal digits",
 }
-"""What is expected; whoever refuses a text adds the field and the value."""
+"""Expectation by pattern; the caller adds the field and the value."""

@@ -11,11 +11,11 @@ from contentgen_gateway.auth.authorization import Authorizer
 from contentgen_gateway.auth.sign_outs import SignOuts
 from contentgen_gateway.auth.tenants import Tenants
 from contentgen_gateway.auth.visibility import Visibility
+from contentgen_gateway.dependencies import Dependencies
 from contentgen_gateway.health import probes_app
 from contentgen_gateway.live.jobs import LiveJobs
 from contentgen_gateway.live.recent_creations import RecentCreations
 from contentgen_gateway.live.resources import JobResources
-from contentgen_gateway.services.dependencies import Dependencies
 from contentgen_gateway.settings import Settings
 from contentgen_gateway.stores import preparation
 from contentgen_gateway.stores.collections import Collections

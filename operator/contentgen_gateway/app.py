@@ -11,24 +11,20 @@ from contentgen_gateway.api import (
     assets,
     collections,
     create,
-    dataset,
-    delete,
     docs,
     downloads,
-    edit,
     jobs,
     lora,
     orphans,
     sharing,
-    stats,
     stream,
     transcripts,
     usage,
 )
+from contentgen_gateway.dependencies import Dependencies, Services
 from contentgen_gateway.middleware import stack
 from contentgen_gateway.middleware.leniency import each_once
 from contentgen_gateway.schemas import refusals
-from contentgen_gateway.services.dependencies import Dependencies
 
 _ROUTERS = (
     health.router,
@@ -36,18 +32,18 @@ _ROUTERS = (
     jobs.router,
     stream.router,
     transcripts.router,
-    dataset.router,
+    lora.dataset_router,
     lora.router,
     assets.router,
     assets.short,
-    stats.router,
+    usage.stats_router,
     downloads.router,
     usage.router,
     orphans.router,
     create.router,
     actions.router,
-    delete.router,
-    edit.router,
+    actions.deletion_router,
+    sharing.edit_router,
     sharing.router,
     admin.router,
     collections.router,
@@ -58,6 +54,7 @@ def create_app(parts: Dependencies) -> FastAPI:
     """The app over its parts."""
     app = endpoints()
     app.state.parts = parts
+    app.state.services = Services.of(parts)
     stack.install(app, parts)
     return app
 

@@ -11,8 +11,9 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from contentgen_gateway import metrics
+from contentgen_gateway.dependencies import Dependencies
+from contentgen_gateway.injection import DependenciesDep
 from contentgen_gateway.problems import RESPONSES, Problem
-from contentgen_gateway.services.dependencies import Dependencies, Using
 from contentgen_runtime.metrics import CONTENT_TYPE
 
 router = APIRouter(tags=["health"])
@@ -31,7 +32,7 @@ async def health() -> Health:
 
 
 @router.get("/ready", responses={503: RESPONSES[503]})
-async def ready(parts: Using) -> Health:
+async def ready(parts: DependenciesDep) -> Health:
     """Whether requests should come to this replica."""
     if why := await parts.lifecycle.unready(parts.records.ping):
         raise Problem(503, why, headers={"Retry-After": "5"})

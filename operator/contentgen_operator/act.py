@@ -28,18 +28,10 @@ from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.job_manifests import JobTemplate, job_manifest, job_name
 from contentgen_operator.kube.pods import JobRefused, no_dry_run, no_room, refusal_of
 from contentgen_operator.leader.leadership import Leadership, NotLeading
-from contentgen_operator.providers.base import (
-    Call,
-    KeyRefused,
-    MaybeAccepted,
-    NotAccepted,
-    Provider,
-    Refused,
-    StoredObject,
-    Unavailable,
-)
+from contentgen_operator.providers.base import KeyRefused, MaybeAccepted, NotAccepted, Provider, Refused, Unavailable
 from contentgen_operator.state.observed import JobView, Resource, ResourceRef, is_end, is_settled
 from contentgen_operator.state.plan import Adoption, Cancellation, Event, Payment, Plan, Reservation, StageJob
+from contentgen_operator.state.provider_requests import Call, StoredObject
 from contentgen_operator.state.purchases import (
     LedgerTransition,
     Purchase,
@@ -48,7 +40,7 @@ from contentgen_operator.state.purchases import (
     PurchaseStep,
     new_purchase_id,
 )
-from contentgen_operator.state.run_document import after
+from contentgen_operator.state.run_document import next_document
 from contentgen_operator.stores.garbage_collector import GarbageCollector
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_operator.stores.records import RecordStore
@@ -59,9 +51,9 @@ from contentgen_runtime.kube import Conflict, explain
 from contentgen_runtime.store_errors import STORE_ERRORS
 
 _log = logging.getLogger(__name__)
-_TO_WRITE_SECONDS = 2.0  # of the Lease, for the compare-and-set before a POST
-_TO_SEND_SECONDS = 1.0  # for the bytes of the request
-_CHECKED_SECONDS = 60.0  # for so long the API server's word on the collect Job is good
+_LEASE_TO_WRITE_SECONDS = 2.0  # of the Lease, for the compare-and-set before a POST
+_LEASE_TO_SEND_SECONDS = 1.0  # for the bytes of the request
+_JOB_CHECK_SECONDS = 60.0  # for so long the API server's word on the collect Job is good
 
 
 class Actor:
@@ -79,12 +71,12 @@ class Actor:
         providers: dict[str, Provider],
         template: Callable[[], JobTemplate],
         cache: Cache,
-        janitor: GarbageCollector,
+        garbage_collector: GarbageCollector,
         leadership: Leadership,
     ) -> None:
         self._leadership = leadership
         self._cache = cache
-        self._janitor = janitor
+        self._garbage_collector = garbage_collector
         self._kube = kube
         self._storage = storage
         self._ledger = ledger
@@ -93,20 +85,20 @@ class Actor:
         self._runs = runs
         self._providers = providers
         self._template = template
-        self._recorded: dict[str, ResourceStatus] = {}
-        self._ending = False  # the process: nothing more is sent
-        self._stopped: set[str] = set()  # uids of deleted resources whose Job is stopped, until they are gone
+        self._written_records: dict[str, ResourceStatus] = {}
+        self._stopping = False  # the process: nothing more is sent
+        self._stopped_jobs: set[str] = set()  # uids of deleted resources whose Job is stopped, until they are gone
 
     def stop_paying(self) -> None:
-        """From now on no paid request is begun. One that is being sent goes on."""
-        self._ending = True
+        """From now on no paid request is ensure_begun. One that is being sent goes on."""
+        self._stopping = True
 
     async def act(self, resource: Resource, plan: Plan, now: datetime) -> bool:
         """Carry out a plan; False where a Job of it is refused, which the status tells then.
 
         Raises Conflict where the resource was changed in between.
         """
-        if _may_be_uncollectable(plan, now) and (refused := await self._uncollectable(resource, plan)):
+        if _may_be_uncollectable(plan, now) and (refused := await self._collect_job_refusal(resource, plan)):
             plan = without_job(resource, plan, refused, now)
             await self._act(resource, plan, now)
             return False
@@ -116,36 +108,36 @@ class Actor:
         self._leadership.check()
         if plan.finalizer and not resource.deleting:
             resource = await self._with_finalizer(resource)
-        begun = resource.status.model_copy(update={"run": plan.status.run})
-        resource = await self._documented(resource, begun)
+        status = resource.status.model_copy(update={"run": plan.status.run})
+        resource = await self._with_run_document(resource, status)
         self._leadership.check()
-        plan = await self._with_purchase(plan, now)
+        plan = await self._act_on_purchase(plan, now)
         self._leadership.check()  # after a POST, whose request id is in the ledger now
-        resource = await self._documented(resource, plan.status)
-        if plan.stop_job and resource.ref.uid not in self._stopped:
+        resource = await self._with_run_document(resource, plan.status)
+        if plan.stop_job and resource.ref.uid not in self._stopped_jobs:
             await self._stop_job(resource.ref, plan)
         if resource.deleting:
-            self._stopped.add(resource.ref.uid)
+            self._stopped_jobs.add(resource.ref.uid)
             if not plan.hold:
-                await self._let_go(resource, plan, now)
+                await self._finish_deletion(resource, plan, now)
             return True
-        plan, admitted = await self._started(resource, plan, now)
+        plan, admitted = await self._with_job(resource, plan, now)
         if not plan.finalizer:
             resource = await self._without_finalizer(resource)
         self._leadership.check()
-        await self._record(resource, plan.status)
+        await self._write_record(resource, plan.status)
         await self.write_status(resource, plan.status)
-        await self._announce(resource, plan.notices, now)
+        await self._post_events(resource, plan.notices, now)
         if plan.lost_job is not None:  # after the status: one that it names, and that is gone, counts as a failure
             await self._kube.delete_job(resource.ref.namespace, plan.lost_job.name, plan.lost_job.uid)
         return admitted
 
-    async def _documented(self, resource: Resource, status: ResourceStatus) -> Resource:
+    async def _with_run_document(self, resource: Resource, status: ResourceStatus) -> Resource:
         """The resource with its run document written, where the status tells more than it. Raises Conflict."""
         before = resource.document
         if before is None or resource.deleting:
             return resource
-        document = after(before, status, allowed=resource.payments_allowed)
+        document = next_document(before, status, allowed=resource.payments_allowed)
         if document == before:
             return resource
         stored = await self._runs.put(document)
@@ -153,7 +145,7 @@ class Actor:
             raise Conflict(f"the run document of {resource.ref.name} was changed")
         return resource.model_copy(update={"document": stored})
 
-    async def _with_purchase(self, plan: Plan, now: datetime) -> Plan:
+    async def _act_on_purchase(self, plan: Plan, now: datetime) -> Plan:
         """Everything about the purchase; the plan, whose status names one that was reserved."""
         if plan.adoption is not None:
             await self._adopt(plan.adoption)
@@ -168,22 +160,22 @@ class Actor:
         if plan.restored is not None:
             await self._restore(plan.restored, now)
         if plan.reservation is not None:
-            plan = await self._reserved(plan, plan.reservation)
+            plan = await self._reserve(plan, plan.reservation)
         if plan.payment is not None:
             await self._pay(plan.payment)
         return plan
 
-    async def _started(self, resource: Resource, plan: Plan, now: datetime) -> tuple[Plan, bool]:
+    async def _with_job(self, resource: Resource, plan: Plan, now: datetime) -> tuple[Plan, bool]:
         """The plan with its Job in the status, or with the refusal of it; and whether there is no refusal."""
         if plan.job is None:
             return plan, True
         try:
-            status = await self._have_job(resource, plan.status, plan.job, now)
+            status = await self._create_job(resource, plan.status, plan.job, now)
         except JobRefused as error:
             return without_job(resource, plan, str(error), now), False
         return plan.model_copy(update={"status": status}), True
 
-    async def _uncollectable(self, resource: Resource, plan: Plan) -> str:
+    async def _collect_job_refusal(self, resource: Resource, plan: Plan) -> str:
         """Why the Job that would collect the result, or its pod, could not be created; empty where nothing says so."""
         assert plan.status.run is not None  # noqa: S101 - a plan with a payment has a run
         manifest = job_manifest(resource.ref, plan.status.run.number, Stage.COLLECT, 1, self._template())
@@ -191,13 +183,13 @@ class Actor:
             await self._kube.check_job(resource.ref.namespace, manifest)
         except ApiException as error:
             if error.status == 409 or no_dry_run(error):
-                return await self._no_room(resource.ref)
+                return await self._quota_refusal(resource.ref)
             if words := refusal_of(error):
                 return words
             raise
-        return await self._no_room(resource.ref)
+        return await self._quota_refusal(resource.ref)
 
-    async def _no_room(self, ref: ResourceRef) -> str:
+    async def _quota_refusal(self, ref: ResourceRef) -> str:
         """Why the pod of a Job could not be created, as far as the namespace's quotas tell."""
         try:
             return no_room(await self._kube.quotas(ref.namespace))
@@ -208,16 +200,16 @@ class Actor:
     async def gone(self, ref: ResourceRef) -> None:
         """The resource is not there any more."""
         self._leadership.check()
-        self._recorded.pop(ref.uid, None)
-        self._stopped.discard(ref.uid)
+        self._written_records.pop(ref.uid, None)
+        self._stopped_jobs.discard(ref.uid)
         await self._records.end(ref.uid)
         await self._jobs.forget(ref.uid)
 
-    async def _let_go(self, resource: Resource, plan: Plan, now: datetime) -> None:
+    async def _finish_deletion(self, resource: Resource, plan: Plan, now: datetime) -> None:
         """Delete the next files of a deleted resource; once none is left, remove the finalizer."""
         try:
             if plan.discard is not None:
-                if not await self._janitor.discard(plan.discard, held=True):
+                if not await self._garbage_collector.discard(plan.discard, held=True):
                     return
             else:
                 await self._records.end(resource.ref.uid)
@@ -226,7 +218,7 @@ class Actor:
                 raise
             left = plan.discard.prefixes if plan.discard else ()
             _log.warning("a deleted resource goes, and %s stays: %s", left, error, extra=resource.ref.about)
-        await self._announce(resource, plan.notices, now)
+        await self._post_events(resource, plan.notices, now)
         await self._without_finalizer(resource)
 
     async def _cancel(self, cancel: Cancellation, now: datetime, *, last_chance: bool) -> None:
@@ -254,7 +246,9 @@ class Actor:
         seen = adoption.purchase
         if not await self._ledger.adopt(adoption.key, seen, adoption.job_id, adoption.tenant):
             kept = await self._ledger.get(adoption.key)
-            _log.warning("%s was not adopted: it was %s, and is %s", adoption.key, _state(seen), _state(kept))
+            _log.warning(
+                "%s was not adopted: it was %s, and is %s", adoption.key, _purchase_text(seen), _purchase_text(kept)
+            )
             raise Conflict(f"purchase {adoption.key} was changed before it was adopted")
         _log.info(
             "purchase %s of %s is adopted by %s", seen.purchase_id, seen.job_id, adoption.job_id,
@@ -269,7 +263,7 @@ class Actor:
         if claim is not None and request_id and not await self._ledger.claim(claim, request_id, now):
             raise Conflict(f"request {request_id} is another purchase's")
         if await self._ledger.move(move) is None:
-            _log_failed(move, await self._ledger.get(move.key))
+            _log_conflict(move, await self._ledger.get(move.key))
             raise Conflict(f"purchase {move.key} was changed")
 
     async def _restore(self, restored: Reservation, now: datetime) -> None:
@@ -294,14 +288,14 @@ class Actor:
         changed = {"resource_version": body["metadata"]["resourceVersion"], "finalizers": tuple(finalizers)}
         return resource.model_copy(update=changed)
 
-    async def _reserved(self, plan: Plan, reservation: Reservation) -> Plan:
+    async def _reserve(self, plan: Plan, reservation: Reservation) -> Plan:
         """The plan whose status names the purchase: planned in the ledger first, then marked in the bucket."""
         key, wanted = reservation.key, reservation.purchase
         await self._ledger.intend(key, wanted.model_copy(update={"purchase_id": new_purchase_id()}))
         kept = await self._ledger.get(key)
         if kept is None or not kept.planned or kept.job_id != wanted.job_id:
             raise Conflict(f"purchase {key} was changed before it was planned")
-        named = await self._marked(key, kept)
+        named = await self._marker_id(key, kept)
         if named != kept.purchase_id:
             # The ledger, and perhaps the resource, are of a backup; decide stops at the name.
             _log.error("the bucket knows purchase %s as %s, the ledger as %s: not paid", key, named, kept.purchase_id)
@@ -310,7 +304,7 @@ class Actor:
         run = plan.status.run.model_copy(update={"purchase_id": named})
         return plan.model_copy(update={"status": plan.status.model_copy(update={"run": run})})
 
-    async def _marked(self, key: PurchaseKey, planned: Purchase) -> str:
+    async def _marker_id(self, key: PurchaseKey, planned: Purchase) -> str:
         """The id that the bucket's marker of a purchase names. A database that was rewound may have lost the binding
         under which the namespace has bought the same: under its uid, or after a mapping without a scope.
         """
@@ -329,17 +323,17 @@ class Actor:
     async def _pay(self, payment: Payment) -> None:
         """The only place that spends money: at most one POST, by whoever moves the purchase to `sending`."""
         bought, kind = payment.purchase, payment.key.kind
-        inputs = ownership.of_job(kind, bought.job_id, (bought.user_id,)) | Owner(keys=frozenset(bought.loras))
+        inputs = ownership.job_owner(kind, bought.job_id, (bought.user_id,)) | Owner(keys=frozenset(bought.loras))
         # Signed while it is planned: what cannot be signed was never sent.
-        arguments = self._signed(inputs, payment.call.arguments)
+        arguments = self._presigned(inputs, payment.call.arguments)
         call = payment.call.model_copy(update={"arguments": arguments, "purchase_id": bought.purchase_id})
-        sending = _Sending(self._ledger, payment, self._leadership, lambda: self._ending)
+        sending = _Sending(self._ledger, payment, self._leadership, lambda: self._stopping)
         move = await self._send(payment, call, sending)
         try:
-            await self._note(move)
+            await self._write_result(move)
         except PyMongoError:
             # The purchase stays in `sending`, and its request is found by its input.
-            _log.error("not written: %s", _told(move), extra={"purchase": str(move.key)})
+            _log.error("not written: %s", _transition_text(move), extra={"purchase": str(move.key)})
             raise
 
     async def _send(self, payment: Payment, call: Call, sending: "_Sending") -> LedgerTransition:
@@ -358,20 +352,20 @@ class Actor:
                 key=key, source=intent, target=PurchaseState.REFUSED, changes=changes, **sending.mine
             )
         except MaybeAccepted as error:
-            await sending.begun()
+            await sending.ensure_begun()
             _log.warning("the reply to a paid request was lost", extra={"purchase": str(key)})
             changes = {"error": str(error), "changed_at": utc_now()}
             return LedgerTransition(key=key, source=intent, target=intent, changes=changes, **sending.mine)
         # Before anything else can fail: with this line the request can be found again.
         _log.info("%s accepted request %s", call.provider, request_id, extra={"purchase": str(key)})
-        await sending.begun()
+        await sending.ensure_begun()
         now = utc_now()
         changes = {"request_id": request_id, "submitted_at": now, "changed_at": now, "step": None}
         move = LedgerTransition(key=key, source=intent, target=PurchaseState.SUBMITTED, changes=changes, **sending.mine)
         return move.model_copy(update={"claimed_for": payment.purchase})
 
     @stamina.retry(on=PyMongoError, attempts=8, timeout=60)
-    async def _note(self, move: LedgerTransition) -> None:
+    async def _write_result(self, move: LedgerTransition) -> None:
         request_id, claim = move.changes.get("request_id"), move.claimed_for
         if claim is not None and request_id and not await self._ledger.claim(claim, request_id, utc_now()):
             _log.error("request %s is another purchase's; %s has none", request_id, move.key)
@@ -380,21 +374,21 @@ class Actor:
             return
         kept = await self._ledger.get(move.key)
         if kept is None or (kept.state, kept.request_id) != (move.target, request_id):  # else an earlier try wrote it
-            _log_failed(move, kept)
+            _log_conflict(move, kept)
 
-    def _signed(self, inputs: Owner, value: Any) -> Any:
+    def _presigned(self, inputs: Owner, value: Any) -> Any:
         """The arguments with every StoredObject replaced by a URL for the provider."""
         match value:
             case StoredObject(key=key):
                 return self._storage.provider_get(inputs, key)
             case dict():
-                return {name: self._signed(inputs, each) for name, each in value.items()}
+                return {name: self._presigned(inputs, each) for name, each in value.items()}
             case list():
-                return [self._signed(inputs, each) for each in value]
+                return [self._presigned(inputs, each) for each in value]
             case _:
                 return value
 
-    async def _have_job(
+    async def _create_job(
         self, resource: Resource, status: ResourceStatus, job: StageJob, now: datetime
     ) -> ResourceStatus:
         assert status.run is not None  # noqa: S101 - a plan with a Job has a run
@@ -410,7 +404,7 @@ class Actor:
         if body is None:
             body = await self._recorded_job(resource.ref, manifest["metadata"]["name"])
         else:
-            await self._recorded_or_deleted(_recorded(resource.ref, run.number, job, body))
+            await self._recorded_or_deleted(_job_record(resource.ref, run.number, job, body))
         view = JobView.parse(body)
         self._cache.note_job(resource.ref, view)
         ref = JobRef(name=view.name, uid=view.uid, stage=job.stage, attempt=job.attempt, started_at=now)
@@ -489,7 +483,7 @@ class Actor:
                 extra=ref.about,
             )
 
-    async def _announce(self, resource: Resource, notices: tuple[Event, ...], now: datetime) -> None:
+    async def _post_events(self, resource: Resource, notices: tuple[Event, ...], now: datetime) -> None:
         """Events are for people who look: one that cannot be posted is no reason to stop."""
         for notice in notices:
             try:
@@ -497,22 +491,22 @@ class Actor:
             except ApiException as error:
                 _log.warning("an event was not posted: %s", explain(error), extra=resource.ref.about)
 
-    async def _record(self, resource: Resource, status: ResourceStatus) -> None:
+    async def _write_record(self, resource: Resource, status: ResourceStatus) -> None:
         looked_at_again = status == resource.status and status.run is not None and status.run.request_open
-        if self._recorded.get(resource.ref.uid) == status or looked_at_again:
+        if self._written_records.get(resource.ref.uid) == status or looked_at_again:
             return
         await self._records.write(resource, status)
         if is_end(dump_status(status)):  # a finished resource costs no memory
-            self._recorded.pop(resource.ref.uid, None)
+            self._written_records.pop(resource.ref.uid, None)
         else:
-            self._recorded[resource.ref.uid] = status
+            self._written_records[resource.ref.uid] = status
 
 
 class _Sending:
     """The compare-and-set of one payment, which its provider asks for once the connection is open."""
 
     def __init__(self, ledger: Ledger, payment: Payment, leadership: Leadership, ending: Callable[[], bool]) -> None:
-        self._ending = ending
+        self._stopping = ending
         self._leadership = leadership
         self._ledger = ledger
         self._payment = payment
@@ -523,12 +517,12 @@ class _Sending:
         process ends, or it does not lead for long enough.
         """
         key = self._payment.key
-        if self._ending():
+        if self._stopping():
             raise Conflict(f"the operator ends: purchase {key} stays planned")
-        self._require(_TO_WRITE_SECONDS)
+        self._require(_LEASE_TO_WRITE_SECONDS)
         sent_by = await self._compare_and_set()
         try:
-            self._require(_TO_SEND_SECONDS)
+            self._require(_LEASE_TO_SEND_SECONDS)
         except Conflict:
             self._sent_by = None
             await self._ledger.withdraw(key, sent_by)
@@ -549,7 +543,7 @@ class _Sending:
             raise Conflict(f"purchase {key} is sent by somebody else, or is not to be sent")
         return self._sent_by
 
-    async def begun(self) -> None:
+    async def ensure_begun(self) -> None:
         """As `begin`, where a provider has not asked although it may have sent the request."""
         if self._sent_by is None:
             await self._compare_and_set()
@@ -568,11 +562,11 @@ def _may_be_uncollectable(plan: Plan, now: datetime) -> bool:
     """Whether to ask the API server about the collect Job: when a purchase is planned, and when that is long ago."""
     if plan.payment is not None:
         planned_at = plan.payment.planned_at
-        return planned_at is None or (now - planned_at).total_seconds() > _CHECKED_SECONDS
+        return planned_at is None or (now - planned_at).total_seconds() > _JOB_CHECK_SECONDS
     return plan.reservation is not None
 
 
-def _state(purchase: Purchase | None) -> str:
+def _purchase_text(purchase: Purchase | None) -> str:
     """In words, for the log."""
     if purchase is None:
         return "not in the ledger"
@@ -580,15 +574,16 @@ def _state(purchase: Purchase | None) -> str:
     return f"{purchase.state}{step} of {purchase.job_id}, request {purchase.request_id}"
 
 
-def _told(move: LedgerTransition) -> str:
+def _transition_text(move: LedgerTransition) -> str:
     request = move.changes.get("request_id")
     return f"{move.key} from {move.source} to {move.target}" + (f", request {request}" if request else "")
 
 
-def _log_failed(move: LedgerTransition, kept: Purchase | None) -> None:
+def _log_conflict(move: LedgerTransition, kept: Purchase | None) -> None:
     expected = {"owner": move.owner} | move.expected
     _log.error(
-        "a compare-and-set failed: %s (expected %s); the ledger has %s", _told(move), expected, _state(kept),
+        "a compare-and-set failed: %s (expected %s); the ledger has %s",
+        *(_transition_text(move), expected, _purchase_text(kept)),
         extra={"purchase": str(move.key)},
     )  # fmt: skip
 
@@ -603,7 +598,7 @@ def _check_crd(status: ResourceStatus, written: dict[str, Any]) -> None:
         raise RuntimeError("the CRDs are of an older release than the operator: apply the ones of this release")
 
 
-def _recorded(owner: ResourceRef, run: int, job: StageJob, body: dict[str, Any]) -> RecordedJob:
+def _job_record(owner: ResourceRef, run: int, job: StageJob, body: dict[str, Any]) -> RecordedJob:
     view = JobView.parse(body)
     return RecordedJob(
         uid=view.uid,

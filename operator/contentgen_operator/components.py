@@ -255,7 +255,7 @@ def build_reconcile_loop(base: Foundation) -> ReconcileLoop:
         providers=providers,
         template=partial(_template, base.settings, base.tls),
         cache=base.shared.cache,
-        janitor=garbage_collector,
+        garbage_collector=garbage_collector,
         leadership=base.role.leadership,
     )
     reconciler = Reconciler(
@@ -285,7 +285,7 @@ def _observer(base: Foundation, providers: dict[str, Provider]) -> Observer:
         jobs=stores.jobs,
         providers=providers,
         reports=shared.reports,
-        witness=stores.verifier,
+        verifier=stores.verifier,
         names=shared.lora_names,
         prices=FalPrices(KeyFile(settings.fal_key_file), settings.fal_api_url, tls=trusted_cas(settings.ca_file)),
         limits=settings.limits,

@@ -15,29 +15,18 @@ from contentgen_contract.records.tenancy import Tenant
 from contentgen_contract.resources.models import model_of
 from contentgen_contract.resources.prices import PriceLookup
 from contentgen_contract.resources.spec import ImageGenerationSpec, Spec
-from contentgen_contract.resources.status import MAX_LOG, ResourceStatus, RunStatus, VersionStatus
+from contentgen_contract.resources.status import MAX_LOG, ResourceStatus, VersionStatus
 from contentgen_contract.worker.orders import Limits
 from contentgen_operator.decide import history_searches, lora_identity
 from contentgen_operator.decide.deletion import is_searched_at_deletion
-from contentgen_operator.decide.payment import is_remembered, remembered
+from contentgen_operator.decide.payment import purchase_from_status, status_names_purchase
 from contentgen_operator.kube import pods
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Cache
-from contentgen_operator.providers.base import (
-    STORED,
-    AccessRefused,
-    Call,
-    Found,
-    Provider,
-    RequestState,
-    RequestView,
-    Search,
-    Unavailable,
-    Verified,
-    is_request_id,
-)
+from contentgen_operator.providers.base import AccessRefused, Provider, Unavailable
 from contentgen_operator.providers.pricing import NoPrices, PriceSource
 from contentgen_operator.state import kinds
+from contentgen_operator.state.decision_input import DecisionInput
 from contentgen_operator.state.observed import (
     BucketFile,
     JobView,
@@ -48,16 +37,18 @@ from contentgen_operator.state.observed import (
     Resource,
     is_stored,
 )
-from contentgen_operator.state.purchases import Purchase, PurchaseKey, PurchaseState
-from contentgen_operator.state.runs import (
-    collects_again,
-    current_run,
-    ended,
-    frozen_spec,
-    own_files,
-    owner,
-    purchase_key,
+from contentgen_operator.state.provider_requests import (
+    STORED,
+    Call,
+    Found,
+    RequestState,
+    RequestView,
+    Search,
+    Verified,
+    is_request_id,
 )
+from contentgen_operator.state.purchases import Purchase, PurchaseKey, PurchaseState
+from contentgen_operator.state.runs import asset_user, frozen_spec, own_files, purchase_key
 from contentgen_operator.state.upload_limits import file_limits, files_problem
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_operator.stores.s3 import InvalidOutcome, Storage
@@ -72,7 +63,7 @@ _CLOCK_ERROR = timedelta(hours=25)
 _AFTER_SENT = timedelta(minutes=20)  # the time of a POST, and of a provider's clock from ours
 _NO_PRICES = NoPrices()
 _AT_DELETION = "deletion"
-_MOST_FOLLOWED = 10_000  # open requests whose last look is remembered; others are looked at more often
+_MAX_POLL_TIMES = 10_000  # open requests whose last look is remembered; others are looked at more often
 _STARTING_SECONDS = 3.0  # in which a pod is created, scheduled and started, at best
 
 
@@ -89,7 +80,7 @@ class Observer:
         jobs: WorkerJobs,
         providers: dict[str, Provider],
         reports: Reports,
-        witness: StatusVerifier,
+        verifier: StatusVerifier,
         limits: Limits,
         prices: PriceSource = _NO_PRICES,
         names: LoraNames | None = None,
@@ -103,159 +94,144 @@ class Observer:
         self._jobs = jobs
         self._providers = providers
         self._reports = reports
-        self._witness = witness
+        self._verifier = verifier
         self._limits = limits
         self._settled: set[str] = set()  # uids whose purchases got a charge, which their status does not show yet
-        self._followed_at: OrderedDict[tuple[str, str], datetime] = OrderedDict()  # purchase id, state
+        self._polled_at: OrderedDict[tuple[str, str], datetime] = OrderedDict()  # purchase id, state
 
     def note_settled(self, uid: str) -> None:
         """Read what the purchases of a resource cost at the next look, though its run is over."""
         self._settled.add(uid)
 
-    async def observe(self, resource: Resource, now: datetime) -> Observation:
-        """Everything that a decision about this resource needs now. Raises ValidationError for a wrong spec."""
-        if resource.deleting:
-            return await self._of_the_deleted(resource, now)
-        run = current_run(resource, now)
-        over = run == resource.status.run and ended(resource)
-        if over and not collects_again(resource):
-            if run.request_open:
-                return await self._after_end(resource, run, now)
-            return await self._settled_run(resource, run)
-        spec = frozen_spec(resource, run)
-        purchase = await self._ledger.get(purchase_key(resource, run))
+    async def observe(self, case: DecisionInput) -> Observation:
+        """Everything that a decision about a resource that is not being deleted needs now."""
+        if case.over and not case.collects_again:
+            if case.run.request_open:
+                return await self._observe_ended(case)
+            return await self._observe_settled(case)
+        purchase = await self._ledger.get(case.key)
         seen: dict[str, Any] = {"purchase": purchase}
-        if run.number > 1 or run.paid_attempt > 1:
-            key = purchase_key(resource, run)
-            seen["earlier"], seen["other_runs"] = await self._ledger.others(key, resource.ref.uid)
-            seen["open_requests"] = await self._open_requests(resource, key, spec, purchase, now)
-        if over:
-            seen |= await self._kept(purchase)
-        elif lora_identity.decides(resource, run, spec, purchase):
-            seen |= await self._drawn(resource, run, spec, purchase, now)
+        if case.run.number > 1 or case.run.paid_attempt > 1:
+            seen["earlier"], seen["other_runs"] = await self._ledger.others(case.key, case.resource.ref.uid)
+            seen["open_requests"] = await self._open_requests(case, purchase)
+        if case.over:
+            seen |= await self._find_result(purchase)
+        elif lora_identity.decides_purchase(case.resource, case.run, case.spec, purchase):
+            seen |= await self._observe_lora_image(case, purchase)
         elif purchase is None or purchase.unpaid:
-            seen |= await self._before_payment(resource, run, spec, now)
-            seen["loras"] = lora_identity.as_before(seen.get("loras", ()), seen.get("earlier", ()))
-            if resource.adopt is not None and is_remembered(resource, run):
-                seen["named"] = await self._named_of_the_forgotten(resource, run, spec, now)
+            seen |= await self._observe_unpaid(case)
+            seen["loras"] = lora_identity.with_earlier_files(seen.get("loras", ()), seen.get("earlier", ()))
+            if case.resource.adopt is not None and status_names_purchase(case.resource, case.run):
+                seen["named"] = await self._verify_for_missing_purchase(case)
         else:
-            seen |= await self._paid(resource, run, spec, purchase, now)
+            seen |= await self._observe_sent(case, purchase)
         return Observation(**seen)
 
-    async def _paid(
-        self, resource: Resource, run: RunStatus, spec: Spec, purchase: Purchase, now: datetime
-    ) -> dict[str, Any]:
+    async def _observe_sent(self, case: DecisionInput, purchase: Purchase) -> dict[str, Any]:
         """Observations of a purchase that was sent, or may have been."""
-        if await self._is_superseded(resource, run, purchase):
+        if await self._is_superseded(case, purchase):
             return {"superseded": True}
-        return {} if purchase.abandoned else await self._bought(resource, run, spec, purchase, now)
+        return {} if purchase.abandoned else await self._observe_purchase(case, purchase)
 
-    async def _drawn(
-        self, resource: Resource, run: RunStatus, spec: Spec, purchase: Purchase | None, now: datetime
-    ) -> dict[str, Any]:
+    async def _observe_lora_image(self, case: DecisionInput, purchase: Purchase | None) -> dict[str, Any]:
         """Observations of an image whose LoRAs' trainings decide which purchase it asks for."""
-        seen = await self._before_payment(resource, run, spec, now)
-        variants = await self._witness.variants(resource, run)
-        wanted = lora_identity.wanted(run, seen["loras"], variants, now, resource.tenant.cluster)
+        resource, run = case.resource, case.run
+        seen = await self._observe_unpaid(case)
+        variants = await self._verifier.variants(resource, run)
+        wanted = lora_identity.wanted_purchase(run, seen["loras"], variants, case.now, resource.tenant.cluster)
         seen["wanted"] = wanted
         if wanted.scope is not None and wanted.scope != resource.scope:
-            resource = resource.model_copy(update={"scope": wanted.scope})
-            seen["purchase"] = purchase = await self._ledger.get(purchase_key(resource, run))
+            case = case.model_copy(update={"resource": resource.model_copy(update={"scope": wanted.scope})})
+            seen["purchase"] = purchase = await self._ledger.get(case.key)
         if purchase is None or purchase.unpaid or wanted.identity != run.lora_identity:
             return seen
-        return seen | ({"purchase": None} if wanted.waits else await self._paid(resource, run, spec, purchase, now))
+        return seen | ({"purchase": None} if wanted.waits else await self._observe_sent(case, purchase))
 
-    async def _is_superseded(self, resource: Resource, run: RunStatus, purchase: Purchase) -> bool:
+    async def _is_superseded(self, case: DecisionInput, purchase: Purchase) -> bool:
         """Whether the purchase is of a resource that is gone, and the files of the attempt after it are stored."""
         located = purchase.state in (PurchaseState.SUBMITTED, PurchaseState.SUCCEEDED)
-        if not located or purchase.job_id == resource.ref.uid:
+        if not located or purchase.job_id == case.resource.ref.uid:
             return False
-        key = purchase_key(resource, run)
-        following = await self._ledger.get(key.model_copy(update={"attempt": key.attempt + 1}))
+        following = await self._ledger.get(case.key.model_copy(update={"attempt": case.key.attempt + 1}))
         if following is None or following.state is not PurchaseState.COLLECTED:
             return False
-        return bool((await self._collected(following)).get("outputs_stored"))
+        return bool((await self._find_outputs(following)).get("outputs_stored"))
 
-    async def _settled_run(self, resource: Resource, run: RunStatus) -> Observation:
-        if resource.ref.uid not in self._settled:
+    async def _observe_settled(self, case: DecisionInput) -> Observation:
+        uid = case.resource.ref.uid
+        if uid not in self._settled:
             return Observation()
-        key = purchase_key(resource, run)
-        purchase = await self._ledger.get(key)
-        earlier, other_runs = await self._ledger.others(key, resource.ref.uid)
-        self._settled.discard(resource.ref.uid)
+        purchase = await self._ledger.get(case.key)
+        earlier, other_runs = await self._ledger.others(case.key, uid)
+        self._settled.discard(uid)
         return Observation(purchase=purchase, earlier=earlier, other_runs=other_runs)
 
-    async def _after_end(self, resource: Resource, run: RunStatus, now: datetime) -> Observation:
+    async def _observe_ended(self, case: DecisionInput) -> Observation:
         """What has come of requests that were open when the run ended."""
-        key, spec = purchase_key(resource, run), frozen_spec(resource, run)
-        purchase = await self._ledger.get(key)
-        earlier, other_runs = await self._ledger.others(key, resource.ref.uid)
-        opened = await self._open_requests(resource, key, spec, purchase, now)
+        purchase = await self._ledger.get(case.key)
+        earlier, other_runs = await self._ledger.others(case.key, case.resource.ref.uid)
+        opened = await self._open_requests(case, purchase)
         if purchase is not None:
-            opened += (await self._followed(resource, spec, OpenRequest(key=key, purchase=purchase), None, now),)
+            opened += (await self._polled_if_due(case, OpenRequest(key=case.key, purchase=purchase), None),)
         return Observation(purchase=purchase, earlier=earlier, other_runs=other_runs, open_requests=opened)
 
-    async def _open_requests(
-        self, resource: Resource, key: PurchaseKey, spec: Spec, purchase: Purchase | None, now: datetime
-    ) -> tuple[OpenRequest, ...]:
-        """The attempts before `key`, and what the provider says of those that are due."""
-        kept = await self._ledger.attempts(key)
+    async def _open_requests(self, case: DecisionInput, purchase: Purchase | None) -> tuple[OpenRequest, ...]:
+        """The attempts before the run's, and what the provider says of those that are due."""
+        kept = await self._ledger.attempts(case.key)
         opened = list[OpenRequest]()
         for index, (at, each) in enumerate(kept):
             following = kept[index + 1][1] if index + 1 < len(kept) else purchase
-            opened.append(await self._followed(resource, spec, OpenRequest(key=at, purchase=each), following, now))
+            opened.append(await self._polled_if_due(case, OpenRequest(key=at, purchase=each), following))
         return tuple(opened)
 
-    async def _followed(
-        self, resource: Resource, spec: Spec, each: OpenRequest, following: Purchase | None, now: datetime
-    ) -> OpenRequest:
+    async def _polled_if_due(self, case: DecisionInput, each: OpenRequest, following: Purchase | None) -> OpenRequest:
         """An attempt with the provider's word, if it is the resource's, open and due. One that is gone is not ours."""
-        purchase = each.purchase
-        if purchase.job_id != resource.ref.uid or not history_searches.is_open(purchase, now):
+        purchase, now = each.purchase, case.now
+        if purchase.job_id != case.resource.ref.uid or not history_searches.is_open(purchase, now):
             return each
-        at = self._followed_at.get((purchase.purchase_id, purchase.state))
-        if at is not None and timedelta(0) <= now - at < timedelta(seconds=history_searches.pause(purchase, now)):
+        at = self._polled_at.get((purchase.purchase_id, purchase.state))
+        if at is not None and timedelta(0) <= now - at < timedelta(
+            seconds=history_searches.recheck_seconds(purchase, now)
+        ):
             return each
-        self._note_look(purchase.purchase_id, purchase.state, now)
+        self._note_poll(purchase.purchase_id, purchase.state, now)
         if purchase.state is PurchaseState.SUBMITTED:
             view = (await self._poll(purchase)).get("request")
             return each.model_copy(update={"view": view})
         before = following.sent_at if following is not None else None
-        found = (await self._search(each.key, spec, purchase, before)).get("found_request")
+        found = (await self._search(each.key, case.spec, purchase, before)).get("found_request")
         return each.model_copy(update={"found_request": found})
 
-    def _note_look(self, purchase_id: str, what: str, now: datetime) -> None:
-        self._followed_at[purchase_id, what] = now
-        self._followed_at.move_to_end((purchase_id, what))
-        while len(self._followed_at) > _MOST_FOLLOWED:
-            self._followed_at.popitem(last=False)
+    def _note_poll(self, purchase_id: str, what: str, now: datetime) -> None:
+        self._polled_at[purchase_id, what] = now
+        self._polled_at.move_to_end((purchase_id, what))
+        while len(self._polled_at) > _MAX_POLL_TIMES:
+            self._polled_at.popitem(last=False)
 
-    async def _before_payment(self, resource: Resource, run: RunStatus, spec: Spec, now: datetime) -> dict[str, Any]:
-        if not kinds.has_prepare(resource.ref.kind) or run.facts is not None:
-            return await self._gate(resource, spec)
-        seen = await self._stage(resource, run, spec, Stage.PREPARE, now)
+    async def _observe_unpaid(self, case: DecisionInput) -> dict[str, Any]:
+        if not kinds.has_prepare(case.kind) or case.run.facts is not None:
+            return await self._observe_gate(case.resource, case.spec)
+        seen = await self._observe_stage(case, Stage.PREPARE)
         return seen | {
-            "seconds_per_unit": await self._ledger.seconds_per_unit(model_of(spec)),
-            "price": await self._price(resource, spec),
-            "same_lora_name": await self._same_name(resource),
+            "seconds_per_unit": await self._ledger.seconds_per_unit(model_of(case.spec)),
+            "price": await self._price(case.resource, case.spec),
+            "same_lora_name": await self._older_same_name(case.resource),
         }
 
-    async def _bought(
-        self, resource: Resource, run: RunStatus, spec: Spec, purchase: Purchase, now: datetime
-    ) -> dict[str, Any]:
+    async def _observe_purchase(self, case: DecisionInput, purchase: Purchase) -> dict[str, Any]:
         match purchase.state:
             case PurchaseState.INTENT:
-                return await self._lost(resource, purchase_key(resource, run), spec, purchase)
+                return await self._find_lost_request(case.resource, case.key, case.spec, purchase)
             case PurchaseState.SUBMITTED:
                 return await self._poll(purchase)
             case PurchaseState.SUCCEEDED:
-                return await self._stage(resource, run, spec, Stage.COLLECT, now)
+                return await self._observe_stage(case, Stage.COLLECT)
             case PurchaseState.COLLECTED:
-                return await self._collected(purchase)
+                return await self._find_outputs(purchase)
             case _:
                 return {}
 
-    async def _collected(self, purchase: Purchase) -> dict[str, Any]:
+    async def _find_outputs(self, purchase: Purchase) -> dict[str, Any]:
         """Whether the files that the ledger lists are there now; if not, whether the response is."""
         outputs = VersionStatus.model_validate(purchase.outputs or {"version": 0})
         listed = [each.key for each in outputs.files]
@@ -264,12 +240,12 @@ class Observer:
             return {"outputs_stored": True}
         return {"response_kept": await self._response_kept(purchase)}
 
-    async def _kept(self, purchase: Purchase | None) -> dict[str, Any]:
+    async def _find_result(self, purchase: Purchase | None) -> dict[str, Any]:
         """What there is to collect for a run that has failed."""
         if purchase is None:
             return {}
         if purchase.state is PurchaseState.COLLECTED:
-            return await self._collected(purchase)
+            return await self._find_outputs(purchase)
         return {"response_kept": await self._response_kept(purchase)}
 
     async def _response_kept(self, purchase: Purchase) -> bool:
@@ -278,9 +254,10 @@ class Observer:
 
     async def verified(self, resource: Resource) -> Resource:
         """The resource as far as its status is borne out. Raises PyMongoError."""
-        return await self._witness.verified(resource)
+        return await self._verifier.verified(resource)
 
-    async def _of_the_deleted(self, resource: Resource, now: datetime) -> Observation:
+    async def observe_deleted(self, resource: Resource, now: datetime) -> Observation:
+        """Everything that a decision about a resource that is being deleted needs now."""
         run = resource.status.run
         if run is None or not resource.finalized:
             return Observation()
@@ -292,16 +269,15 @@ class Observer:
             spec = frozen_spec(resource, run)
         except ValidationError:
             return Observation(purchase=purchase, provider_problem="the spec of its run cannot be read")
-        if (purchase.purchase_id, _AT_DELETION) in self._followed_at:  # files are deleted in many slices
+        if (purchase.purchase_id, _AT_DELETION) in self._polled_at:  # files are deleted in many slices
             return Observation(purchase=purchase)
-        seen = await self._lost(resource, key, spec, purchase)
+        seen = await self._find_lost_request(resource, key, spec, purchase)
         if not seen.get("provider_problem") and seen.get("found_request") is None:
-            self._note_look(purchase.purchase_id, _AT_DELETION, now)
+            self._note_poll(purchase.purchase_id, _AT_DELETION, now)
         return Observation(purchase=purchase, **seen)
 
-    async def _stage(
-        self, resource: Resource, run: RunStatus, spec: Spec, stage: Stage, now: datetime
-    ) -> dict[str, Any]:
+    async def _observe_stage(self, case: DecisionInput, stage: Stage) -> dict[str, Any]:
+        resource, run, now = case.resource, case.run, case.now
         if run.job is None or run.job.stage is not stage:
             return {}  # to be started; a Job that a crash has left behind is found by its name then
         attempt = run.stage_attempt
@@ -309,9 +285,9 @@ class Observer:
         if recorded is not None and (recorded.run, recorded.stage, recorded.attempt) != (run.number, stage, attempt):
             recorded = None
         job = await self._job(recorded) if recorded is not None else None
-        lost = await self._ending(resource.ref.namespace, job, now)
+        lost = await self._observe_termination(resource.ref.namespace, job, now)
         if job is not None and not job.finished and not lost.get("node_gone") and not self._reports.finished(job.uid):
-            trouble = await self._trouble(resource.ref.namespace, job, now)
+            trouble = await self._pod_problem(resource.ref.namespace, job, now)
             return {"job": job, "progress": self._reports.progress(job.uid), "trouble": trouble} | lost
         # Never by the uid in the status: it may be that of another tenant's Job. Without a record there is no Job that
         # is granted uploads; the resource's uid keeps its lock apart from those of other resources.
@@ -320,16 +296,15 @@ class Observer:
             self._reports.forget(uid)
         # The worker API replaces no file between the look at the outcome and the look at the files that it lists.
         async with self._reports.exclusive(uid):
-            left = await self._left(resource, run, spec, stage, job)
+            left = await self._read_outcome(case, stage, job)
         return left | lost | {"unrecorded_job": recorded is None}
 
-    async def _left(
-        self, resource: Resource, run: RunStatus, spec: Spec, stage: Stage, job: JobView | None
-    ) -> dict[str, Any]:
+    async def _read_outcome(self, case: DecisionInput, stage: Stage, job: JobView | None) -> dict[str, Any]:
         """The outcome of an attempt and the files that it lists."""
+        resource, run, spec = case.resource, case.run, case.spec
         key = keys.outcome(resource.ref.uid, run.number, stage, run.stage_attempt)
         try:
-            outcome = await self._storage.outcome(own_files(resource, owner(resource, spec)), key)
+            outcome = await self._storage.outcome(own_files(resource, asset_user(resource, spec)), key)
         except InvalidOutcome as error:
             return {"job": job, "outcome_problem": str(error)}
         files = outcome.files if outcome is not None and outcome.succeeded else ()
@@ -340,12 +315,12 @@ class Observer:
             said = await self._kube.job_log(resource.ref.namespace, job.name, job.uid, MAX_LOG)
             ended = await self._pods(resource.ref.namespace, job)
             cause, gone = pods.end_cause(ended), pods.node_is_gone(ended)
-        stored = await self._stored(resource, run, spec, stage, [file.name for file in files])
+        stored = await self._stored(case, stage, [file.name for file in files])
         progress = self._reports.progress(job.uid) if job else None
         seen = {"log": said, "cause": cause, "node_gone": gone, "progress": progress}
         return {"job": job, "outcome": outcome, "stored": stored} | seen
 
-    async def _ending(self, namespace: str, job: JobView | None, now: datetime) -> dict[str, Any]:
+    async def _observe_termination(self, namespace: str, job: JobView | None, now: datetime) -> dict[str, Any]:
         """Observations of a Job whose pod was deleted and is not ended; what the node would say cannot be read."""
         if job is None or job.finished or not job.terminating:
             return {}
@@ -355,7 +330,7 @@ class Observer:
             return {"lost_in": seconds}
         return {"node_gone": True, "cause": pods.lost_cause(mine)}
 
-    async def _trouble(self, namespace: str, job: JobView, now: datetime) -> PodTrouble | None:
+    async def _pod_problem(self, namespace: str, job: JobView, now: datetime) -> PodTrouble | None:
         """Asked only for a Job whose worker should have started: a pod that runs costs no request."""
         seconds = (now - job.started_at).total_seconds()
         if job.ready or self._reports.progress(job.uid) is not None or seconds < _STARTING_SECONDS:
@@ -394,27 +369,25 @@ class Observer:
         self._cache.note_job(ref, job)
         return job
 
-    async def _stored(
-        self, resource: Resource, run: RunStatus, spec: Spec, stage: Stage, names: list[str]
-    ) -> dict[str, BucketFile]:
+    async def _stored(self, case: DecisionInput, stage: Stage, names: list[str]) -> dict[str, BucketFile]:
         if not names:
             return {}
-        ref, user = resource.ref, owner(resource, spec)
-        prefix = keys.prefix(ref.kind, stage, user, ref.uid, run.version)
-        return await self._storage.stored(own_files(resource, user), prefix, names, ref.namespace)
+        ref, user = case.resource.ref, asset_user(case.resource, case.spec)
+        prefix = keys.prefix(ref.kind, stage, user, ref.uid, case.run.version)
+        return await self._storage.stored(own_files(case.resource, user), prefix, names, ref.namespace)
 
-    async def _gate(self, resource: Resource, spec: Spec) -> dict[str, Any]:
+    async def _observe_gate(self, resource: Resource, spec: Spec) -> dict[str, Any]:
         provider = self._providers[kinds.provider_of(resource.ref.kind)]
         await self._storage.require_bucket()  # nothing is bought that could not be stored
         loras: tuple[LoraView, ...] = ()
         if isinstance(spec, ImageGenerationSpec):
             names = [lora.lora_ref.name for lora in spec.loras if lora.lora_ref]
-            loras = tuple([await self._lora(resource.tenant, resource.ref.namespace, name) for name in names])
+            loras = tuple([await self._observe_lora(resource.tenant, resource.ref.namespace, name) for name in names])
         price = await self._price(resource, spec)
-        name = await self._same_name(resource)
+        name = await self._older_same_name(resource)
         return {"provider_configured": provider.configured, "loras": loras, "price": price, "same_lora_name": name}
 
-    async def _same_name(self, resource: Resource) -> str | None:
+    async def _older_same_name(self, resource: Resource) -> str | None:
         """An older LoraTraining with the same loraName. After a restart the index is not complete at once, so the end
         of a wait is looked up.
         """
@@ -432,7 +405,7 @@ class Observer:
             return PriceLookup()
         return await self._prices.price(model_of(spec))
 
-    async def _lora(self, tenant: Tenant, namespace: str, name: str) -> LoraView:
+    async def _observe_lora(self, tenant: Tenant, namespace: str, name: str) -> LoraView:
         body = await self._kube.get_resource(Kind.LORA_TRAINING, namespace, name)
         if body is None:
             return LoraView(name=name)
@@ -440,28 +413,29 @@ class Observer:
             status = ResourceStatus.model_validate(body.get("status") or {})
         except ValidationError:  # a foreign hand in its status: not ready
             return LoraView(name=name)
-        trainings = await self._witness.trainings(tenant, namespace, name)
+        trainings = await self._verifier.trainings(tenant, namespace, name)
         key = _model_key(status, lora_identity.files_of(trainings))
         message = (status.message or "")[:200]
         phase = status.phase or Phase.PENDING
         return LoraView(name=name, phase=phase, model_key=key, message=message, trainings=trainings)
 
-    async def _lost(self, resource: Resource, key: PurchaseKey, spec: Spec, purchase: Purchase) -> dict[str, Any]:
+    async def _find_lost_request(
+        self, resource: Resource, key: PurchaseKey, spec: Spec, purchase: Purchase
+    ) -> dict[str, Any]:
         """The request that a person names, if it is the one; else what the history shows."""
         sent = history_searches.sent_at(purchase)
-        named = await self._named(resource, key, spec, purchase, sent + _AFTER_SENT)
+        named = await self._verify_named(resource, key, spec, purchase, sent + _AFTER_SENT)
         if named is not None and named.same:
             return {"named": named, "found_request": resource.adopt}
         return await self._search(key, spec, purchase) | {"named": named}
 
-    async def _named_of_the_forgotten(
-        self, resource: Resource, run: RunStatus, spec: Spec, now: datetime
-    ) -> Verified | None:
+    async def _verify_for_missing_purchase(self, case: DecisionInput) -> Verified | None:
         """Likewise for a purchase that the ledger has lost: the status says when it may have been sent."""
-        before = run.sent_at + _AFTER_SENT if run.sent_at is not None else now
-        return await self._named(resource, purchase_key(resource, run), spec, remembered(resource, run, spec), before)
+        resource, run, spec = case.resource, case.run, case.spec
+        before = run.sent_at + _AFTER_SENT if run.sent_at is not None else case.now
+        return await self._verify_named(resource, case.key, spec, purchase_from_status(resource, run, spec), before)
 
-    async def _named(
+    async def _verify_named(
         self, resource: Resource, key: PurchaseKey, spec: Spec, purchase: Purchase, before: datetime
     ) -> Verified | None:
         """The verdict on the request that the annotation names; None: there is none. Anybody may have written it.
@@ -498,7 +472,7 @@ class Observer:
         try:
             found = await find_lost(self._ledger, self._providers[purchase.provider], purchase, call, before)
         except Unavailable as error:
-            return _problem(error)
+            return _read_problem(error)
         return {"found_request": found.request_id, "history_complete": found.complete}
 
     async def _poll(self, purchase: Purchase) -> dict[str, Any]:
@@ -508,7 +482,7 @@ class Observer:
             if view.state is RequestState.GONE:
                 self._confirm_bought_here(purchase)
         except Unavailable as error:
-            return _problem(error) | {"seconds_per_unit": rate}
+            return _read_problem(error) | {"seconds_per_unit": rate}
         return {"request": view, "seconds_per_unit": rate}
 
     def _confirm_bought_here(self, purchase: Purchase) -> None:
@@ -537,7 +511,7 @@ async def poll_or_stored(storage: Storage, provider: Provider, purchase: Purchas
 
 async def _is_stored(storage: Storage, purchase: Purchase) -> bool:
     key = keys.purchase_response(purchase.purchase_id)
-    return await storage.exists(ownership.of_purchase(purchase.purchase_id), key)
+    return await storage.exists(ownership.purchase_owner(purchase.purchase_id), key)
 
 
 async def find_lost(
@@ -559,7 +533,7 @@ async def find_lost(
     return found
 
 
-def _problem(error: Unavailable) -> dict[str, Any]:
+def _read_problem(error: Unavailable) -> dict[str, Any]:
     return {"provider_problem": str(error), "access_refused": isinstance(error, AccessRefused)}
 
 

@@ -137,7 +137,7 @@ class KubeApi:
         return answer
 
     async def read(self, method: str, path: ApiPath, body: Body | None = None) -> bytes:
-        """Send a request with the client's credentials, which it renews. Raises ApiException unless it is 2xx."""
+        """Send a request with the client's credentials, renewed as needed. Raises ApiException if not answered 2xx."""
         code = 0
         try:
             response = await self._send(method, path, body)
@@ -152,8 +152,8 @@ class KubeApi:
     async def watch(
         self, resource: ApiResource, namespace: str | None, version: str, labels: str = ""
     ) -> AsyncGenerator[tuple[str, Body]]:
-        """Changes of a collection since a version: ADDED, MODIFIED, DELETED or BOOKMARK, with the object. A namespace
-        of None is all.
+        """Changes of a collection since a version: ADDED, MODIFIED, DELETED or BOOKMARK, with the object.
+        Namespace None: all.
 
         The watch ends after `WATCH_SECONDS`, which distinguishes a dead watch from an idle one. Raises InvalidName, or
         one of API_ERRORS; ApiException with status 410 if the version is too old: list again.

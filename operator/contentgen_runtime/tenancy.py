@@ -162,7 +162,7 @@ class Tenancy:
                 "adopted: this release's chart grants get on namespaces"
             )
             self._tell("rights", held)
-            return Tenant(held=held)
+            return Tenant(block_reason=held)
 
     async def _look(self, namespace: str) -> Tenant:
         cluster = await self._current_cluster()
@@ -211,7 +211,7 @@ class Tenancy:
             f"`contentgen namespaces confirm --cluster {cluster}`, or maps this one with {mapping}"
         )
         self._tell(cluster, held)
-        return Tenant(cluster=cluster, uid=seen.uid, scope=seen.uid, held=held)
+        return Tenant(cluster=cluster, uid=seen.uid, scope=seen.uid, block_reason=held)
 
     def _tell(self, what: str, words: str) -> None:
         if what not in self._told:
@@ -361,10 +361,10 @@ def _tenant(cluster: str, namespace: str, entry: Document) -> Tenant:
         cluster=cluster,
         uid=uid,
         scope=scope,
-        also=tuple(entry.get("also") or ()),
+        other_scopes=tuple(entry.get("also") or ()),
         since=entry.get("since"),
         began=entry.get("began"),
-        held=(
+        block_reason=(
             f"cluster {taken_by} has taken over what this namespace has bought, so nothing is paid or adopted here; "
             f"an administrator takes it back with `{back}`"
         )

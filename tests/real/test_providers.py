@@ -20,9 +20,10 @@ import pytest
 from PIL import Image
 
 from contentgen_contract.names import Kind
-from contentgen_operator.providers.base import Call, Provider, RequestState, RequestView, Search, StoredObject
+from contentgen_operator.providers.base import Provider
 from contentgen_operator.providers.fal import Fal
 from contentgen_operator.state import kinds
+from contentgen_operator.state.provider_requests import Call, RequestState, RequestView, Search, StoredObject
 from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseKey, PurchaseState
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_real.consent import LORA, PICTURE, SOUND, SOUND_SECONDS, ProviderCheck
@@ -116,12 +117,12 @@ def purchase_of(check: ProviderCheck, input_url: str | None) -> tuple[PurchaseKe
     if input_url is None:
         return key, call
     given = {name: input_url if isinstance(value, StoredObject) else value for name, value in call.arguments.items()}
-    return key, call.model_copy(update={"arguments": given, "marker": urlsplit(input_url).path.lstrip("/")})
+    return key, call.model_copy(update={"arguments": given, "correlation_key": urlsplit(input_url).path.lstrip("/")})
 
 
 def unsigned(call: Call, input_url: str | None) -> Call:
     """The call as a search has it: the stored input in place of its signed URL."""
-    stored = StoredObject(key=call.marker)
+    stored = StoredObject(key=call.correlation_key)
     return call.model_copy(
         update={"arguments": {name: stored if each == input_url else each for name, each in call.arguments.items()}}
     )
@@ -135,8 +136,8 @@ async def pay(provider: Provider, ledger: Ledger, key: PurchaseKey, call: Call) 
     """As `act` does: the POST is sent by whoever wrote the intent, and by nobody else."""
     now = datetime.now(UTC)
     intent = Purchase(
-        state=PurchaseState.INTENT, job_id=key.run_hash, provider=call.provider, model=call.model, marker=call.marker,
-        created_at=now, changed_at=now,
+        state=PurchaseState.INTENT, job_id=key.run_hash, provider=call.provider, model=call.model,
+        marker=call.correlation_key, created_at=now, changed_at=now,
     )  # fmt: skip
     if not await ledger.intend(key, intent):
         return None

@@ -1,4 +1,4 @@
-"""The pipeline container: prepare and collect, one stage a process.
+"""Worker container: runs one stage, prepare or collect, per process.
 
-Knows the work order it is given and nothing else: no Kubernetes, no MongoDB, no key of anything.
+Its only input is the work order. It has no Kubernetes client, no MongoDB client and no credentials.
 """

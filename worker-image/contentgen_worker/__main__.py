@@ -1,8 +1,8 @@
-"""`contentgen-worker prepare` and `contentgen-worker collect`: what the two Jobs of a resource run;
-`contentgen-worker dataset`: what the first makes of a video, without a cluster.
+"""Command line: `contentgen-worker prepare` and `collect` run in the two Jobs of a resource; `dataset` builds a
+training set locally, without a cluster.
 
-Exit codes: 0 an outcome was left (also one that says why the input is no good), 1 try again, 3 the desk does not
-take our token, 143 ended from outside.
+Exit codes: 0 the outcome is stored, even if it reports a failure; 1 retryable; 3 the worker API rejects the token; 143
+terminated by SIGTERM.
 """
 
 import os
@@ -28,36 +28,38 @@ app = typer.Typer(help=__doc__, add_completion=False, pretty_exceptions_enable=F
 
 @app.command()
 def prepare() -> None:
-    """The free stage before the paid call."""
-    preload()  # it decodes: the decoders are imported beside our own modules
+    """Run the free stage before the paid call."""
+    preload()  # the decoders are imported while our own modules load
     raise typer.Exit(_exit_code(Stage.PREPARE))
 
 
 @app.command()
 def collect() -> None:
-    """The free stage after the paid call."""
+    """Run the free stage after the paid call."""
     raise typer.Exit(_exit_code(Stage.COLLECT))
 
 
 @app.command()
 def dataset(
     video: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A video file.")],
-    out: Annotated[Path, typer.Argument(file_okay=False, help="The folder for the training set; made if need be.")],
-    trigger: Annotated[str, typer.Option(help="The word that the captions contain.")] = "subject",
-    speed: Annotated[Speed, typer.Option(help="How much of the video is decoded.")] = Speed.EXACT,
-    settings: Annotated[str, typer.Option(help="JSON as in spec.dataset: it has all that can be set.")] = "{}",
+    out: Annotated[Path, typer.Argument(file_okay=False, help="Output folder; created if it does not exist.")],
+    trigger: Annotated[str, typer.Option(help="Trigger word in every caption.")] = "subject",
+    speed: Annotated[
+        Speed, typer.Option(help="Exact decodes every frame, Fast only as much as shot detection needs.")
+    ] = Speed.EXACT,
+    settings: Annotated[str, typer.Option(help="JSON in the format of spec.dataset.")] = "{}",
     *,
-    vision_model: Annotated[Path, typer.Option(help="Folder of the model for captions.engine Vision.")] = VISION_MODEL,
+    vision_model: Annotated[Path, typer.Option(help="Model folder for captions.engine Vision.")] = VISION_MODEL,
 ) -> None:
-    """Make a training set of a video in a local folder, without a cluster."""
+    """Build a training set from a local video, without a cluster."""
     preload()
-    from contentgen_worker.dataset_command import make  # noqa: PLC0415 - the decoders take longer to load than --help
+    from contentgen_worker.dataset_command import make_dataset  # noqa: PLC0415 - importing the decoders would delay --help
 
-    raise typer.Exit(make(video, out, trigger, speed, settings, vision_model=vision_model))
+    raise typer.Exit(make_dataset(video, out, trigger, speed, settings, vision_model=vision_model))
 
 
 def _exit_code(stage: Stage) -> int:
-    import stamina.instrumentation  # noqa: PLC0415 - as the decoders: --help and `dataset` do without
+    import stamina.instrumentation  # noqa: PLC0415 - not needed by --help and `dataset`
 
     from contentgen_worker.retry import log_retries  # noqa: PLC0415
     from contentgen_worker.run import run  # noqa: PLC0415
@@ -74,7 +76,7 @@ def _exit_code(stage: Stage) -> int:
         names = ", ".join("CONTENTGEN_" + "_".join(map(str, item["loc"])).upper() for item in error.errors())
         log.failure("no outcome", error=f"environment: missing or wrong: {names}", exit=_CRASHED)
         return _CRASHED
-    except Exception:  # noqa: BLE001 - the one place where a bug becomes an exit code and a line
+    except Exception:  # noqa: BLE001 - last resort: log the bug and set the exit code
         log.failure("crashed", crash=True, exit=_CRASHED)
         return _CRASHED
     return 0
@@ -82,11 +84,11 @@ def _exit_code(stage: Stage) -> int:
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:
     log.event("terminated")
-    os._exit(_TERMINATED)  # nothing of ours outlives the pod, and uploads in flight would keep us
+    os._exit(_TERMINATED)  # a normal exit would wait for uploads in flight
 
 
 def main() -> None:
-    """The console script."""
+    """Console script entry point."""
     app()
 
 

@@ -1,4 +1,4 @@
-"""`contentgen-worker dataset VIDEO OUT`: the engine on a local file, for people and for measuring."""
+"""`contentgen-worker dataset VIDEO OUT`: build a training set from a local video, for users and benchmarks."""
 
 import json
 import shutil
@@ -17,31 +17,33 @@ from contentgen_worker.media.decode.bounds import MediaLimits, pod_memory
 from contentgen_worker.prepare.lora import training_set
 from contentgen_worker.progress import Steps
 
-_NO_DATASET, _NO_SETTINGS = 1, 2
+_EXIT_BAD_MEDIA, _EXIT_BAD_SETTINGS = 1, 2
 
 
-def make(video: Path, out: Path, trigger: str, speed: Speed, settings: str, *, vision_model: Path) -> int:
-    """Fill the folder and say on stderr what came out. Returns the exit code."""
+def make_dataset(video: Path, out: Path, trigger: str, speed: Speed, settings: str, *, vision_model: Path) -> int:
+    """Build the training set in `out` and print a summary to stderr. Returns the exit code."""
     try:
         spec = _spec(trigger, speed, settings)
     except ValueError as error:
-        _say(f"--trigger or --settings: {_reason(error)}")
-        return _NO_SETTINGS
+        _print_line(f"--trigger or --settings: {_validation_text(error)}")
+        return _EXIT_BAD_SETTINGS
     out.mkdir(parents=True, exist_ok=True)
     try:
         describer = describer_for(spec.dataset.captions.engine, vision_model)
-        # Beside the result, so that files are moved and not copied.
+        # In the output folder, so that files are moved and not copied.
         with tempfile.TemporaryDirectory(prefix=".contentgen-", dir=out) as scratch:
-            made = training_set(spec, video.resolve(), _bounds(), Steps(_tell), Path(scratch), describer=describer)
-            for output in (*made.bundle(), *made.outputs):  # which are moved away from here
-                _put(output, out / output.name)
+            dataset = training_set(
+                spec, video.resolve(), _bounds(), Steps(_print_progress), Path(scratch), describer=describer
+            )
+            for output in (*dataset.bundle(), *dataset.outputs):  # moved, so `outputs` are read last
+                _move_output(output, out / output.name)
     except NoVisionModel as error:
-        _say(f"--settings: {error}")
-        return _NO_SETTINGS
+        _print_line(f"--settings: {error}")
+        return _EXIT_BAD_SETTINGS
     except BadMedia as error:
-        _say(f"{video}: {error.reason}: {error}")
-        return _NO_DATASET
-    _say(_summary(made.facts, out))
+        _print_line(f"{video}: {error.reason}: {error}")
+        return _EXIT_BAD_MEDIA
+    _print_line(_summary(dataset.facts, out))
     return 0
 
 
@@ -62,7 +64,7 @@ def _bounds() -> MediaLimits:
     return MediaLimits(limits.pixels, limits.duration_seconds, memory_bytes=pod_memory())
 
 
-def _put(output: Output, target: Path) -> None:
+def _move_output(output: Output, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(output.content, bytes):
         target.write_bytes(output.content)
@@ -70,19 +72,19 @@ def _put(output: Output, target: Path) -> None:
         shutil.move(output.content, target)
 
 
-def _tell(progress: Progress) -> None:
+def _print_progress(progress: Progress) -> None:
     if sys.stderr.isatty():
         print(f"\r{progress.step} {progress.fraction:4.0%}\033[K", end="", file=sys.stderr, flush=True)  # noqa: T201
 
 
-def _say(text: str) -> None:
+def _print_line(text: str) -> None:
     print(f"\r{text}" if sys.stderr.isatty() else text, file=sys.stderr)  # noqa: T201
 
 
-def _reason(error: ValueError) -> str:
+def _validation_text(error: ValueError) -> str:
     return "; ".join(each["msg"] for each in error.errors()) if isinstance(error, ValidationError) else str(error)
 
 
 def _summary(facts: DatasetFacts, out: Path) -> str:
     left_out = ", ".join(f"{reason} {count}" for reason, count in sorted(facts.rejected.items())) or "none"
-    return f"{out}: {facts.images} pictures from {facts.scenes} shots; left out: {left_out}"
+    return f"{out}: {facts.images} pictures from {facts.scenes} shots; rejected: {left_out}"

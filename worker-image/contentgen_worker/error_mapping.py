@@ -1,5 +1,5 @@
-"""Whose file it was that could not be fetched: the same failure is the user's with a source, the provider's with
-a result."""
+"""Mapping of download and media errors to reasons: the same failure is the user's fault for a source and the provider's
+for a result."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,16 +16,16 @@ from contentgen_worker.errors import (
     Unreachable,
 )
 
-Blame = Mapping[type[FetchError], Reason]
+ReasonMap = Mapping[type[FetchError], Reason]
 
-SOURCE: Blame = {
+SOURCE: ReasonMap = {
     NotAllowed: Reason.SOURCE_NOT_ALLOWED,
     Unreachable: Reason.SOURCE_UNREACHABLE,
     TooLarge: Reason.SOURCE_TOO_LARGE,
     Empty: Reason.SOURCE_EMPTY,
     ChecksumMismatch: Reason.SOURCE_CHECKSUM_MISMATCH,
 }
-RESULT: Blame = {
+RESULT: ReasonMap = {
     NotAllowed: Reason.RESULT_UNREACHABLE,
     Unreachable: Reason.RESULT_UNREACHABLE,
     TooLarge: Reason.RESULT_INVALID,
@@ -35,11 +35,11 @@ RESULT: Blame = {
 
 
 @contextmanager
-def verdicts(blame: Blame, what: str) -> Iterator[None]:
-    """Turn the failures of fetching and opening `what` into verdicts."""
+def stage_failures(reasons: ReasonMap, what: str) -> Iterator[None]:
+    """Context manager that turns FetchError and BadMedia into StageFailed. `what`: prefix of the message."""
     try:
         yield
     except FetchError as error:
-        raise StageFailed(blame[type(error)], f"{what}: {error}", passing=not error.final) from None
+        raise StageFailed(reasons[type(error)], f"{what}: {error}", transient=not error.permanent) from None
     except BadMedia as error:
         raise StageFailed(error.reason, f"{what}: {error}") from None

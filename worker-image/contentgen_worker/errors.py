@@ -1,144 +1,143 @@
-"""Errors named by what follows from them.
+"""Worker errors, named by their consequence.
 
     WorkerError
-    ├── FetchError            a download failed; `blame.py` says whose file it was, and makes it a Verdict
+    ├── FetchError            a download failed; `error_mapping` turns it into a StageFailed
     │   ├── NotAllowed
     │   ├── Unreachable
     │   ├── TooLarge
     │   ├── Empty
     │   └── ChecksumMismatch
-    ├── BadMedia              a file that can't be used as sound or picture
+    ├── BadMedia              the file can't be used as audio, video or picture
     │   ├── Unsupported
     │   ├── BeyondLimits
     │   ├── DecoderCrashed
     │   ├── NoVideoTrack
     │   ├── NoAudioTrack
     │   └── TooFewFrames
-    ├── Verdict               it can never succeed: the outcome says so, exit 0
-    │   └── NoVisionModel     captions by a model were asked for, and there is none
-    └── Retryable             it may pass when tried again: no outcome, exit 1
-        ├── OwnFileMissing    our own store has not got what we left there
-        └── DeskRefused       the desk does not take our token: exit 3
+    ├── StageFailed           permanent: the outcome reports it, exit 0
+    │   └── NoVisionModel     captions by a model were requested, and none is installed
+    └── Retryable             may succeed later: no outcome, exit 1
+        ├── OwnFileMissing    a file is missing in our own store
+        └── WorkerApiRefused  the worker API rejects the token: exit 3
 
-Their texts are read by users: they name the thing, the value, what was expected and what to do, and never a
-signed URL.
+Users read the messages: each names the object, its value, what was expected and what to do. None contains a signed URL.
 """
 
 from contentgen_contract.names import Reason
-from contentgen_contract.resources.addresses import without_secrets
+from contentgen_contract.resources.addresses import strip_credentials
 
 MESSAGE_LIMIT = 1024  # Outcome.message
 _SHOWN = 300
 
 
 class WorkerError(Exception):
-    """Anything that this worker expects to go wrong."""
+    """Base class of expected errors."""
 
 
 class FetchError(WorkerError):
-    """A download failed. `passing`: another try may succeed at once; `final`: none will, hours later either."""
+    """A download failed. `transient`: an immediate retry may succeed; `permanent`: no later attempt can."""
 
-    final = True
+    permanent = True
 
-    def __init__(self, message: str, *, passing: bool = False) -> None:
+    def __init__(self, message: str, *, transient: bool = False) -> None:
         super().__init__(message)
-        self.passing = passing
+        self.transient = transient
 
 
 class NotAllowed(FetchError):
-    """The URL, or where it leads, is one that a user's file may not come from."""
+    """The URL, or a redirect from it, leads to a forbidden address."""
 
 
 class Unreachable(FetchError):
-    """Nothing usable came from the URL. `final`: the server says that there is no such file for us (HTTP 4xx)."""
+    """The URL gave no usable response. `permanent`: the server answered HTTP 4xx."""
 
-    def __init__(self, message: str, *, passing: bool = False, final: bool = False) -> None:
-        super().__init__(message, passing=passing)
-        self.final = final
+    def __init__(self, message: str, *, transient: bool = False, permanent: bool = False) -> None:
+        super().__init__(message, transient=transient)
+        self.permanent = permanent
 
 
 class TooLarge(FetchError):
-    """More bytes than the limit."""
+    """The file exceeds the size limit."""
 
 
 class Empty(FetchError):
-    """No byte at all."""
+    """The file has 0 bytes."""
 
 
 class ChecksumMismatch(FetchError):
-    """Another file than the one asked for."""
+    """The file has another sha256 than expected."""
 
 
 class BadMedia(WorkerError):
-    """The file can't be used; `reason` says why."""
+    """The file can't be used; `reason` is the outcome's reason."""
 
     reason = Reason.UNSUPPORTED_MEDIA
 
 
 class Unsupported(BadMedia):
-    """Not a container or codec that we open, or broken."""
+    """Unsupported container or codec, or damaged."""
 
 
 class BeyondLimits(BadMedia):
-    """Longer, larger, or dearer to decode than is taken."""
+    """The file exceeds a limit on duration, size or decoding cost."""
 
     reason = Reason.SOURCE_TOO_LARGE
 
 
 class DecoderCrashed(BadMedia):
-    """The process that decoded the file died of it."""
+    """The decoding process crashed or sent malformed data."""
 
 
 class NoVideoTrack(BadMedia):
-    """A recording without pictures."""
+    """The recording has no video track."""
 
     reason = Reason.NO_VIDEO
 
 
 class NoAudioTrack(BadMedia):
-    """A recording without sound."""
+    """The recording has no audible track."""
 
     reason = Reason.NO_AUDIO
 
 
 class TooFewFrames(BadMedia):
-    """Too few usable pictures to train with."""
+    """The video has too few usable pictures for a training set."""
 
     reason = Reason.INSUFFICIENT_FRAMES
 
 
 class StageFailed(WorkerError):
-    """The stage cannot succeed, for this reason. `passing`: a later attempt may, such as once a server is back."""
+    """The stage failed with this reason. `transient`: a later attempt may succeed, such as once a server is up."""
 
-    def __init__(self, reason: Reason, message: str, *, passing: bool = False) -> None:
+    def __init__(self, reason: Reason, message: str, *, transient: bool = False) -> None:
         super().__init__(message[:MESSAGE_LIMIT])
         self.reason = reason
-        self.passing = passing
+        self.transient = transient
 
 
 class NoVisionModel(StageFailed):
-    """The spec asks for captions by a vision model, and this worker has none that works."""
+    """The spec asks for captions by a vision model, and this worker has no usable one."""
 
     def __init__(self, why: str) -> None:
         super().__init__(Reason.INVALID_SPEC, f"spec.dataset.captions.engine is Vision, but {why}")
 
 
 class Retryable(WorkerError):
-    """Something outside is away; the same stage may pass later."""
+    """An external service is unavailable; the same stage may succeed later."""
 
     exit_code = 1
 
 
 class OwnFileMissing(Retryable):
-    """What an earlier stage or the operator left in our own store is not there."""
+    """A file that an earlier stage or the operator stored is missing."""
 
 
 class WorkerApiRefused(Retryable):
-    """The desk keeps answering 401 or 403."""
+    """The worker API keeps answering 401 or 403."""
 
     exit_code = 3
 
 
-def shown(url: object) -> str:
-    """A URL for a message: without user, query and fragment, since those may be signatures."""
-    return without_secrets(str(url))[:_SHOWN]
+def redacted(url: object) -> str:
+    """URL for a message: without user, query and fragment, which may hold signatures."""
+    return strip_credentials(str(url))[:_SHOWN]

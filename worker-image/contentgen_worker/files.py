@@ -1,4 +1,4 @@
-"""An output before it is stored: its name under the stage's prefix, its bytes in memory or on disk."""
+"""Output file before upload: its name under the stage's prefix and its content, in memory or on disk."""
 
 import hashlib
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ JPEG, PNG, JSON, TEXT = "image/jpeg", "image/png", "application/json", "text/pla
 
 @dataclass(frozen=True)
 class Output:
-    """A file to store."""
+    """File to store. `content`: bytes, or a path for large files."""
 
     name: str
     content_type: str
@@ -22,29 +22,29 @@ class Output:
     content: bytes | Path
 
     @classmethod
-    def of_bytes(cls, name: str, content_type: str, content: bytes) -> "Output":
-        """A small file, kept in memory."""
+    def from_bytes(cls, name: str, content_type: str, content: bytes) -> "Output":
+        """Small file, kept in memory."""
         return cls(name, content_type, len(content), hashlib.sha256(content).hexdigest(), content)
 
     @classmethod
-    def of_path(cls, name: str, content_type: str, path: Path) -> "Output":
-        """A file on disk, read again for each try."""
+    def from_path(cls, name: str, content_type: str, path: Path) -> "Output":
+        """File on disk; each try reads it again."""
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         return cls(name, content_type, path.stat().st_size, digest, path)
 
     @property
     def claim(self) -> FileClaim:
-        """What the desk signs."""
+        """Name, size, sha256 and type, for which the worker API signs a PUT."""
         return FileClaim(name=self.name, size_bytes=self.size_bytes, sha256=self.sha256, content_type=self.content_type)
 
     @property
     def stored(self) -> StoredFile:
-        """What the outcome lists."""
+        """Entry of the outcome's file list."""
         return StoredFile.model_validate(self.claim.model_dump())
 
     def body(self) -> bytes | Iterator[bytes]:
-        """The bytes for one PUT; large files are streamed."""
+        """Request body of one PUT; files on disk are streamed."""
         return self.content if isinstance(self.content, bytes) else _chunks(self.content)
 
 

@@ -1,4 +1,4 @@
-"""One JSON object a line on stderr, each with the job's id; the last lines are kept as text for the outcome."""
+"""JSON log lines on stderr, each with the job id; the last 200 are kept as text for the outcome."""
 
 import json
 import logging
@@ -10,10 +10,10 @@ from contentgen_contract.worker import log
 
 _log = logging.getLogger("contentgen.worker")
 _context: dict[str, str] = {}
-_tail: deque[str] = deque(maxlen=200)
+_recent: deque[str] = deque(maxlen=200)
 
 
-class _Json(logging.Formatter):
+class _JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         fields = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
@@ -27,37 +27,37 @@ class _Json(logging.Formatter):
         return json.dumps(fields, ensure_ascii=False, default=str)
 
 
-class _Tail(logging.Handler):
+class _TailHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        _tail.append(log.told(self.format(record)))
+        _recent.append(log.format_line(self.format(record)))
 
 
 def configure() -> None:
-    """Write our lines, and the warnings of libraries, to stderr, and keep the last ones."""
-    handlers = (logging.StreamHandler(sys.stderr), _Tail())
+    """Write our log lines and warnings of libraries to stderr, and keep the last ones."""
+    handlers = (logging.StreamHandler(sys.stderr), _TailHandler())
     for handler in handlers:
-        handler.setFormatter(_Json())
-    _tail.clear()
+        handler.setFormatter(_JsonFormatter())
+    _recent.clear()
     logging.basicConfig(level=logging.WARNING, handlers=handlers, force=True)
     logging.getLogger("pyscenedetect").setLevel(logging.ERROR)
     _log.setLevel(logging.INFO)
 
 
 def bind(**context: str) -> None:
-    """Put these into every further line."""
+    """Add these fields to every further line."""
     _context.update(context)
 
 
 def event(name: str, **fields: object) -> None:
-    """One line."""
+    """Log one line at level info."""
     _log.info(name, extra={"fields": fields})
 
 
 def tail() -> str:
-    """What was said last, for people: it outlives the pod in the outcome."""
-    return log.tail(tuple(_tail))
+    """Last log lines as text; the outcome keeps them after the pod is gone."""
+    return log.tail(tuple(_recent))
 
 
 def failure(name: str, *, crash: bool = False, **fields: object) -> None:
-    """One line of level error; only a crash, which nobody expected, brings its traceback."""
+    """Log one line at level error; with a traceback only for a crash."""
     _log.error(name, extra={"fields": fields}, exc_info=crash)

@@ -1,9 +1,9 @@
-"""Telling how far we are, beside the work: the newest word at most once a second, and nothing is lost by silence."""
+"""Progress reports, sent from a thread at most once a second. Lost reports do no harm."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from time import monotonic
 
 from contentgen_contract.names import Step
 from contentgen_contract.worker.orders import Progress
@@ -12,16 +12,16 @@ from contentgen_worker.log import event
 
 Send = Callable[[Progress], None]
 Fraction = Callable[[float], None]
-_FIRST_ETA = 0.05  # a smaller share of the work says nothing about the rest
+_FIRST_ETA = 0.05  # below this share done, the remaining time can't be estimated
 
 
 class Reporter:
-    """A thread that sends the newest Progress. Use as a context manager; `send` may fail and may hang."""
+    """Thread that sends the newest Progress. Use as a context manager; `send` may fail or block."""
 
     def __init__(self, send: Send, interval: float = 1.0) -> None:
         self._send = send
         self._interval = interval
-        self._news = threading.Condition()
+        self._changed = threading.Condition()
         self._newest: Progress | None = None
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
@@ -31,59 +31,60 @@ class Reporter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with self._news:
+        with self._changed:
             self._closed = True
-            self._news.notify()
-        self._thread.join(timeout=0.5)  # a hanging desk does not keep us: the thread is a daemon
+            self._changed.notify()
+        self._thread.join(timeout=0.5)  # the thread is a daemon, so a blocked request does not delay the exit
 
     def report(self, progress: Progress) -> None:
-        """Replace what is to be sent next. Never blocks."""
-        with self._news:
+        """Replace the next report. Never blocks."""
+        with self._changed:
             self._newest = progress
-            self._news.notify()
+            self._changed.notify()
 
     def _run(self) -> None:
-        while (progress := self._next()) is not None:
-            with suppress(WorkerError):  # the operator is away; the next word is a newer one anyway
+        while (progress := self._wait_for_newest()) is not None:
+            with suppress(WorkerError):  # the worker API is unavailable; the next report replaces this one
                 self._send(progress)
-            with self._news:
-                self._news.wait_for(lambda: self._closed, timeout=self._interval)
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed, timeout=self._interval)
 
-    def _next(self) -> Progress | None:
-        with self._news:
-            self._news.wait_for(lambda: self._closed or self._newest is not None)
+    def _wait_for_newest(self) -> Progress | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._newest is not None)
             newest, self._newest = self._newest, None
             return None if self._closed else newest
 
 
 class Steps:
-    """The steps of one stage: each is timed, reported and logged."""
+    """Timing, progress and logging of a stage's steps."""
 
-    def __init__(self, report: Callable[[Progress], None]) -> None:
+    def __init__(self, report: Callable[[Progress], None], clock: Callable[[], float] = monotonic) -> None:
         self._report = report
+        self._clock = clock
         self.seconds: dict[str, float] = {}
         self._figures: dict[str, object] = {}
 
     def note(self, **figures: object) -> None:
-        """Figures for the line that the step under way will log."""
+        """Add figures to the log line of the current step."""
         self._figures |= figures
 
     @contextmanager
     def __call__(self, step: Step) -> Iterator[Fraction]:
-        """Do a step; what it yields takes the share of it that is done (0-1)."""
-        started = time.monotonic()
+        """Context manager of one step; yields a callback for the share done (0-1)."""
+        started = self._clock()
 
         def fraction(done: float) -> None:
-            self._report(_progress(step, done, time.monotonic() - started))
+            self._report(_progress(step, done, self._clock() - started))
 
         fraction(0)
         try:
             yield fraction
         finally:
-            took = round(time.monotonic() - started, 3)
-            self.seconds[step] = round(self.seconds.get(step, 0) + took, 3)
+            seconds = round(self._clock() - started, 3)
+            self.seconds[step] = round(self.seconds.get(step, 0) + seconds, 3)
             figures, self._figures = self._figures, {}
-            event("step", step=step, **figures, seconds=took)
+            event("step", step=step, **figures, seconds=seconds)
 
 
 def _progress(step: Step, done: float, elapsed: float) -> Progress:

@@ -1,4 +1,4 @@
-"""How long to try again, as values: which thing may be away for how long is decided in one place."""
+"""Retry policies: how long to retry each dependency."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """Seconds, and the growing pauses within them. Either bound may be None, not both."""
+    """Retry with exponential backoff. Seconds; `seconds` or `tries` may be None (unlimited), not both."""
 
     seconds: float | None
     tries: int | None
@@ -22,21 +22,22 @@ class RetryPolicy:
     longest_pause: float
 
     def scaled(self, factor: float) -> "RetryPolicy":
-        """The same, faster or slower."""
+        """Policy with all times multiplied by `factor`."""
         seconds = None if self.seconds is None else self.seconds * factor
         return RetryPolicy(seconds, self.tries, self.first_pause * factor, self.longest_pause * factor)
 
-    def lasting(self, seconds: float) -> "RetryPolicy":
-        """The same for this long, where that is longer."""
+    def at_least(self, seconds: float) -> "RetryPolicy":
+        """Policy that retries for at least this long."""
         return replace(self, seconds=max(seconds, self.seconds or 0))
 
-    def run(self, action: Callable[[], T], again: Callable[[Exception], bool | float]) -> T:
-        """The result of `action`, tried until it succeeds, `again` says no, or patience ends (its last error).
+    def run(self, action: Callable[[], T], should_retry: Callable[[Exception], bool | float]) -> T:
+        """Result of `action`, retried until it succeeds. Raises its last error once `should_retry` returns False or the
+        policy is exhausted.
 
-        `again` may name the seconds until the next try.
+        `should_retry` may return the seconds until the next try.
         """
         for attempt in stamina.retry_context(
-            on=again,
+            on=should_retry,
             attempts=self.tries,
             timeout=self.seconds,
             wait_initial=self.first_pause,
@@ -48,16 +49,15 @@ class RetryPolicy:
         raise AssertionError("stamina ends with a result or an error")
 
 
-DESK = RetryPolicy(seconds=600, tries=None, first_pause=0.5, longest_pause=15)  # the operator may be restarting
-DESK_SHARE = (
-    0.75  # of what is left until the Job's deadline: past that, the run would fail instead of being tried again
-)
-DESK_REFUSAL_SECONDS = 30.0  # TokenReview may lag behind a new token
+WORKER_API = RetryPolicy(seconds=600, tries=None, first_pause=0.5, longest_pause=15)  # the operator may be restarting
+# Share of the time left until the Job's deadline: at the deadline the run fails instead of being retried.
+DEADLINE_SHARE = 0.75
+REFUSAL_SECONDS = 30.0  # TokenReview may lag behind a new token
 STORE = RetryPolicy(seconds=300, tries=None, first_pause=0.5, longest_pause=15)
-# 1 2 4 8 16 16: about a minute; no further try after 90 s, as each may take 30 s to say nothing.
+# Pauses of 1 2 4 8 16 16 s, about a minute. No try begins after 90 s, since each may time out after 30 s.
 SOURCE = RetryPolicy(seconds=90, tries=7, first_pause=1, longest_pause=16)
 
 
 def log_retries(details: RetryDetails) -> None:
-    """A stamina hook: one line for each try that failed, without its arguments (they hold signed URLs)."""
+    """Stamina hook: log each failed try, without its arguments, which hold signed URLs."""
     event("again", error=str(details.caused_by)[:300], pause=round(details.wait_for, 2), attempt=details.retry_num)

@@ -1,29 +1,29 @@
-"""One run of the worker: fetch the order, carry it out, leave the outcome."""
+"""One worker run: fetch the work order, run its stage, store the outcome."""
 
 import importlib
 import tempfile
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from time import monotonic
 
 from pydantic import ValidationError
 
 from contentgen_contract.names import Kind, Reason, Stage
-from contentgen_contract.records.signatures import unsigned_text
+from contentgen_contract.records.presigned_urls import strip_signatures_from_text
 from contentgen_contract.worker.orders import Outcome, WorkOrder
 from contentgen_worker import log
 from contentgen_worker.download.address_guard import AddressGuard
 from contentgen_worker.download.fetch import Fetcher
 from contentgen_worker.errors import MESSAGE_LIMIT, Retryable, StageFailed
 from contentgen_worker.progress import Reporter, Steps
-from contentgen_worker.retry import DESK, DESK_REFUSAL_SECONDS, SOURCE, STORE
+from contentgen_worker.retry import REFUSAL_SECONDS, SOURCE, STORE, WORKER_API
 from contentgen_worker.settings import Settings
 from contentgen_worker.stage_context import StageContext, StageResult
 from contentgen_worker.upload import Uploader
 from contentgen_worker.worker_api import WorkerApiClient
 
-# Imported when they are needed: OpenCV and the decoders take longer to load than a small stage takes to run.
+# Imported on demand: loading OpenCV and the decoders takes longer than a small stage runs.
 _STAGES = {
     (Kind.LORA_TRAINING, Stage.PREPARE): "prepare.lora",
     (Kind.TRANSCRIPTION, Stage.PREPARE): "prepare.transcription",
@@ -34,43 +34,52 @@ _STAGES = {
 _REPORT_TIMEOUT = 5.0
 
 
-def run(stage: Stage, settings: Settings) -> Outcome:
-    """Do the stage and return the outcome that was left. Raises Retryable where none was."""
+def run(stage: Stage, settings: Settings, clock: Callable[[], float] = monotonic) -> Outcome:
+    """Run the stage and return the stored outcome. Raises Retryable if none was stored.
+
+    `clock`: monotonic seconds, for deadlines and expiry.
+    """
     with ExitStack() as stack:
-        desk = stack.enter_context(_desk(settings, 30))
-        order = _order(desk, stage)
+        worker_api = stack.enter_context(_worker_api(settings, 30, clock))
+        order = _fetch_order(worker_api, stage)
         log.bind(jobId=order.job_id, kind=order.kind, stage=order.stage)
         log.event("order", version=order.version, attempt=order.attempt)
-        messenger = stack.enter_context(_desk(settings, _REPORT_TIMEOUT))
-        reporter = stack.enter_context(Reporter(messenger.report))
-        uploader = stack.enter_context(Uploader(desk.grants, STORE.scaled(settings.patience_scale)))
+        progress_api = stack.enter_context(_worker_api(settings, _REPORT_TIMEOUT, clock))
+        reporter = stack.enter_context(Reporter(progress_api.report))
+        uploader = stack.enter_context(
+            Uploader(worker_api.request_grants, STORE.scaled(settings.patience_scale), clock)
+        )
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="contentgen-", dir=settings.scratch))
         steps = Steps(reporter.report)
-        shop = StageContext(order, Path(scratch), _fetcher(order, settings), uploader, steps, settings.vision_model)
-        outcome = _outcome(shop, _work(stage, order.kind))
-        log.event("outcome", **_verdict(outcome))
+        context = StageContext(order, Path(scratch), _fetcher(order, settings), uploader, steps, settings.vision_model)
+        outcome = _run_stage(context, _stage_function(stage, order.kind))
+        log.event("outcome", **_log_fields(outcome))
         outcome = outcome.model_copy(
-            update={"log": unsigned_text(log.tail()), "message": unsigned_text(outcome.message)}
+            update={
+                "log": strip_signatures_from_text(log.tail()),
+                "message": strip_signatures_from_text(outcome.message),
+            }
         )
-        uploader.put_outcome(order.outcome_url, outcome, lambda: desk.order().outcome_url)
-        messenger.wake()
+        uploader.put_outcome(order.outcome_url, outcome, lambda: worker_api.fetch_order().outcome_url)
+        progress_api.notify_outcome()
     return outcome
 
 
-def _desk(settings: Settings, timeout: float) -> WorkerApiClient:
+def _worker_api(settings: Settings, timeout: float, clock: Callable[[], float]) -> WorkerApiClient:
     return WorkerApiClient(
         settings.desk_url,
         settings.desk_ca,
         settings.token_file,
-        patience=DESK.scaled(settings.patience_scale),
-        refusal_seconds=DESK_REFUSAL_SECONDS * settings.patience_scale,
+        retry_policy=WORKER_API.scaled(settings.patience_scale),
+        refusal_seconds=REFUSAL_SECONDS * settings.patience_scale,
         timeout=timeout,
-        ends_at=time.monotonic() + settings.deadline_seconds,
+        ends_at=clock() + settings.deadline_seconds,
+        clock=clock,
     )
 
 
-def _order(desk: WorkerApiClient, stage: Stage) -> WorkOrder:
-    order = desk.order()
+def _fetch_order(worker_api: WorkerApiClient, stage: Stage) -> WorkOrder:
+    order = worker_api.fetch_order()
     if order.stage is not stage:
         raise Retryable(f"the work order is for stage {order.stage}, this pod was started for {stage}")
     return order
@@ -81,29 +90,29 @@ def _fetcher(order: WorkOrder, settings: Settings) -> Fetcher:
     return Fetcher(AddressGuard(order.allowed_hosts), source=SOURCE.scaled(scale), store=STORE.scaled(scale))
 
 
-def _work(stage: Stage, kind: Kind) -> Callable[[StageContext], StageResult]:
+def _stage_function(stage: Stage, kind: Kind) -> Callable[[StageContext], StageResult]:
     name = _STAGES.get((kind, stage))
     if name is None:
         raise Retryable(f"{kind} has no stage {stage}; operator and worker may differ in version")
     module = importlib.import_module(f"contentgen_worker.{name}")
-    work: Callable[[StageContext], StageResult] = getattr(module, stage.value)
-    return work
+    function: Callable[[StageContext], StageResult] = getattr(module, stage.value)
+    return function
 
 
-def _verdict(outcome: Outcome) -> dict[str, object]:
+def _log_fields(outcome: Outcome) -> dict[str, object]:
     message = {"message": outcome.message} if outcome.message else {}
     size = sum(file.size_bytes for file in outcome.files)
     return {"reason": outcome.reason, **message, "files": len(outcome.files), "bytes": size}
 
 
-def _outcome(shop: StageContext, work: Callable[[StageContext], StageResult]) -> Outcome:
-    order = shop.order
-    common = {"job_id": order.job_id, "stage": order.stage, "attempt": order.attempt, "seconds": shop.steps.seconds}
+def _run_stage(context: StageContext, stage_function: Callable[[StageContext], StageResult]) -> Outcome:
+    order = context.order
+    common = {"job_id": order.job_id, "stage": order.stage, "attempt": order.attempt, "seconds": context.steps.seconds}
     try:
-        result = work(shop)
-    except StageFailed as verdict:
-        said = {"reason": verdict.reason, "message": str(verdict)[:MESSAGE_LIMIT], "passing": verdict.passing}
-        return Outcome.model_validate({**common, **said})
+        result = stage_function(context)
+    except StageFailed as error:
+        failure = {"reason": error.reason, "message": str(error)[:MESSAGE_LIMIT], "passing": error.transient}
+        return Outcome.model_validate({**common, **failure})
     except ValidationError as error:
         raise Retryable(f"the work order's spec can't be read ({error.title}); versions may differ") from None
     return Outcome(**common, reason=Reason.COMPLETED, files=result.files, facts=result.facts)

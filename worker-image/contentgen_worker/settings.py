@@ -1,4 +1,4 @@
-"""What the operator tells a worker pod through its environment."""
+"""Environment variables that the operator sets on a worker pod."""
 
 import tempfile
 from pathlib import Path
@@ -12,16 +12,16 @@ VISION_MODEL = Path("/opt/contentgen/vision")
 
 
 class Settings(BaseSettings):
-    """CONTENTGEN_*"""
+    """Settings from `CONTENTGEN_*` variables."""
 
     model_config = SettingsConfigDict(env_prefix="CONTENTGEN_", frozen=True)
 
-    desk_url: str = Field(description="Where the desk is, such as https://contentgen-desk.contentgen.svc:8443.")
-    desk_ca: str = Field("", description="PEM of the only CA that the desk's certificate may come from.")
-    token_file: Path = Field(Path(TOKEN_FOLDER) / "token", description="The kubelet's token; it changes while we run.")
-    scratch: Path = Field(
-        default_factory=lambda: Path(tempfile.gettempdir()), description="The only folder we write into."
+    desk_url: str = Field(description="URL of the worker API, such as https://contentgen-desk.contentgen.svc:8443.")
+    desk_ca: str = Field("", description="PEM of the only CA that may sign the worker API's certificate.")
+    token_file: Path = Field(
+        Path(TOKEN_FOLDER) / "token", description="Projected service account token; the kubelet rotates it."
     )
-    vision_model: Path = Field(VISION_MODEL, description="Folder of the model that writes captions.")
-    deadline_seconds: int = Field(0, ge=0, description="When the Job is ended; 0 where nobody says so.")
-    patience_scale: float = Field(1.0, gt=0, description="Multiplies every waiting time; for tests.")
+    scratch: Path = Field(default_factory=lambda: Path(tempfile.gettempdir()), description="The only writable folder.")
+    vision_model: Path = Field(VISION_MODEL, description="Folder of the captioning model.")
+    deadline_seconds: int = Field(0, ge=0, description="Seconds until the Job's deadline; 0 if it has none.")
+    patience_scale: float = Field(1.0, gt=0, description="Factor on all retry delays and timeouts; for tests.")

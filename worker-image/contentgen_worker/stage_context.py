@@ -1,4 +1,4 @@
-"""What a stage works with, and what it hands back."""
+"""Inputs and services of a stage, and its result."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -8,20 +8,20 @@ from typing import Any
 
 from contentgen_contract.names import Reason
 from contentgen_contract.worker.orders import Download, Facts, StoredFile, WorkOrder
-from contentgen_worker.download.fetch import DownloadLimits, Fetched, Fetcher, Incoming, Watch, no_watch
-from contentgen_worker.error_mapping import RESULT, SOURCE, verdicts
+from contentgen_worker.download.fetch import DownloadLimits, Fetched, Fetcher, Incoming, OnProgress, ignore_progress
+from contentgen_worker.error_mapping import RESULT, SOURCE, stage_failures
 from contentgen_worker.errors import FetchError, OwnFileMissing, Retryable, StageFailed
 from contentgen_worker.files import Output
 from contentgen_worker.media.decode.bounds import MediaLimits, pod_memory
 from contentgen_worker.progress import Fraction, Steps
 from contentgen_worker.upload import Uploader
 
-_ANSWER_BYTES = 256 << 20  # of a provider's JSON; 12 hours of words are about 30 MB
+_RESPONSE_BYTES = 256 << 20  # of a provider's JSON; 12 hours of speech are about 30 MB
 
 
 @dataclass(frozen=True)
 class StageResult:
-    """What a stage stored and found out."""
+    """Stored files and facts of a completed stage."""
 
     files: tuple[StoredFile, ...]
     facts: Facts
@@ -29,7 +29,7 @@ class StageResult:
 
 @dataclass(frozen=True)
 class StageContext:
-    """The order, and the tools to carry it out. `scratch` is this run's own folder."""
+    """Work order and the services that a stage uses. `scratch`: private folder of this run."""
 
     order: WorkOrder
     scratch: Path
@@ -40,53 +40,61 @@ class StageContext:
 
     @property
     def media_bounds(self) -> MediaLimits:
-        """What a decoder is let near."""
+        """Limits for decoding untrusted media."""
         limits = self.order.limits
         return MediaLimits(limits.pixels, limits.duration_seconds, limits.frames, limits.cpu_seconds, pod_memory())
 
-    def begin_source(self, watch: Watch) -> Incoming:
-        """The user's recording, which may still be coming; a context manager. Nothing may be stored before it is all
-        here, as its `finish` says."""
+    def start_source_download(self, on_progress: OnProgress) -> Incoming:
+        """Start downloading the user's source; returns a context manager that can be read at once.
+
+        Call `finish` before storing anything derived from it: only then is the file known to be complete. Raises
+        StageFailed, or Retryable if the order has no source.
+        """
         if self.order.source is None:
             raise Retryable("the work order names no source; operator and worker may differ in version")
         limits = self.order.limits
         bounds = DownloadLimits(limits.download_bytes, limits.download_seconds)
-        with verdicts(SOURCE, "spec.source.url"):
-            return self.fetcher.begin(self.order.source, self.scratch / "source", bounds, watch)
+        with stage_failures(SOURCE, "spec.source.url"):
+            return self.fetcher.start(self.order.source, self.scratch / "source", bounds, on_progress)
 
-    def fetch_result(self, url: str, name: str, most: int | None = None, watch: Watch = no_watch) -> Fetched:
-        """A file that the provider's answer names: as untrusted as a user's."""
-        bounds = DownloadLimits(most or self.order.limits.result_bytes, self.order.limits.download_seconds)
-        with verdicts(RESULT, f"the provider's {name}"):
-            return self.fetcher.fetch(Download(url=url), self.scratch / name, bounds, watch)
+    def fetch_result(
+        self, url: str, name: str, max_bytes: int | None = None, on_progress: OnProgress = ignore_progress
+    ) -> Fetched:
+        """Download a file named in the provider's response, which is untrusted like a user's URL.
 
-    def fetch_own(self, download: Download, name: str) -> Fetched:
-        """A file of an earlier stage, from our own store. Raises OwnFileMissing: it is nobody else's fault."""
+        `max_bytes`: default is the order's limit for results. Raises StageFailed.
+        """
+        bounds = DownloadLimits(max_bytes or self.order.limits.result_bytes, self.order.limits.download_seconds)
+        with stage_failures(RESULT, f"the provider's {name}"):
+            return self.fetcher.fetch(Download(url=url), self.scratch / name, bounds, on_progress)
+
+    def fetch_stored(self, download: Download, name: str) -> Fetched:
+        """Download a file of an earlier stage from our own store. Raises OwnFileMissing."""
         bounds = DownloadLimits(self.order.limits.result_bytes, self.order.limits.download_seconds)
         try:
             return self.fetcher.fetch(download, self.scratch / name, bounds)
         except FetchError as error:
             raise OwnFileMissing(f"our own {name}: {error}; are the bucket and its files as they were?") from None
 
-    def provider_answer(self) -> dict[str, Any]:
-        """The provider's JSON as the operator stored it."""
+    def provider_response(self) -> dict[str, Any]:
+        """The provider's JSON response as the operator stored it. Raises StageFailed, or Retryable if there is none."""
         if self.order.result is None:
             raise Retryable("the work order names no result; operator and worker may differ in version")
-        fetched = self.fetch_own(self.order.result, "answer.json")
-        if fetched.size_bytes > _ANSWER_BYTES:
-            raise StageFailed(Reason.RESULT_INVALID, f"the provider's answer has more than {_ANSWER_BYTES} bytes")
+        file = self.fetch_stored(self.order.result, "answer.json")
+        if file.size_bytes > _RESPONSE_BYTES:
+            raise StageFailed(Reason.RESULT_INVALID, f"the provider's answer has more than {_RESPONSE_BYTES} bytes")
         try:
-            answer = json.loads(fetched.path.read_bytes())
+            response = json.loads(file.path.read_bytes())
         except (ValueError, RecursionError) as error:
             raise StageFailed(Reason.RESULT_INVALID, f"the provider's answer is not JSON ({error})") from None
-        if not isinstance(answer, dict):
+        if not isinstance(response, dict):
             raise StageFailed(Reason.RESULT_INVALID, "the provider's answer is not a JSON object")
-        return answer
+        return response
 
     def store(
-        self, outputs: Sequence[Output], fraction: Fraction, more: Callable[[], Sequence[Output]] = tuple
+        self, outputs: Sequence[Output], fraction: Fraction, make_rest: Callable[[], Sequence[Output]] = tuple
     ) -> tuple[StoredFile, ...]:
-        """Store the stage's files; `more` makes the last of them meanwhile."""
-        stored = self.uploader.store(outputs, fraction, more)
+        """Upload the outputs; `make_rest` produces further outputs meanwhile. Raises Retryable."""
+        stored = self.uploader.store(outputs, fraction, make_rest)
         self.steps.note(files=len(stored), bytes=sum(file.size_bytes for file in stored))
         return stored

@@ -1,8 +1,8 @@
-"""Storing outputs: presigned PUTs from the worker API, one a file, 16 at a time over kept connections.
+"""Upload of outputs by presigned PUTs from the worker API, 16 in parallel.
 
-A PUT carries its length and checksum, so a store keeps all of it or nothing, and it creates only. Grants live for
-minutes: where one has expired (by the clock, or 403), or the key exists (412), another is asked for. The worker API
-then says that the file is stored as claimed, or removes what is in its place.
+Each PUT carries length and checksum, so the store keeps the whole file or nothing, and never overwrites. Grants expire
+after minutes. If one has expired (by the clock, or 403) or the key exists (412), a new grant is requested; the worker
+API then reports the file as stored, or removes the object in its place.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ import httpx
 
 from contentgen_contract.worker.orders import FileClaim, Outcome, StoredFile, UploadGrant
 from contentgen_worker.download.connection import system_tls
-from contentgen_worker.errors import Retryable, shown
+from contentgen_worker.errors import Retryable, redacted
 from contentgen_worker.files import JSON, Output
 from contentgen_worker.log import event
 from contentgen_worker.progress import Fraction
@@ -23,39 +23,42 @@ from contentgen_worker.retry import STORE, RetryPolicy
 
 BATCH = 256  # UploadRequest.files
 _PARALLEL = 16
-_ROUNDS = 4  # of fresh grants without a file stored in between
-_MARGIN_SECONDS = 30.0  # before a grant's end by our clock: the request has to arrive in time
+_ROUNDS = 4  # rounds of fresh grants without any file stored
+_MARGIN_SECONDS = 30.0  # before a grant's expiry by our clock: the request must arrive in time
 _TIMEOUT = httpx.Timeout(60, connect=10)
-Granter = Callable[[Sequence[FileClaim]], tuple[UploadGrant, ...]]
+RequestGrants = Callable[[Sequence[FileClaim]], tuple[UploadGrant, ...]]
 
 
-class _Put(Enum):
-    """Result of one file's PUT. Those that were not stored need another grant; the value says why."""
+class _PutResult(Enum):
+    """Result of one PUT. All but STORED need another grant; the value is the reason."""
 
     STORED = "stored"
-    LATE = "the grant had expired when its turn came"
+    EXPIRED = "the grant had expired before the upload began"
     REFUSED = "the store answered 403; check its clock and keys"
-    EXISTS = "the store answered 412: another file is there, and is not removed"
+    EXISTS = "the store answered 412: another file has this key and is not removed"
 
 
-class _Exists(Retryable):
-    """The store answers 412: there is an object under this key."""
+class _KeyExists(Retryable):
+    """The store answered 412: the key exists."""
 
 
-class _Away(Retryable):
-    """The store can't be reached, or answers 5xx."""
+class _StoreUnavailable(Retryable):
+    """The store can't be reached or answered 5xx."""
 
 
-class _Expired(Retryable):
-    """The store answers 403: the signature is too old, most likely."""
+class _SignatureExpired(Retryable):
+    """The store answered 403, most likely since the signature has expired."""
 
 
 class Uploader:
-    """Puts files where the desk says. Use as a context manager."""
+    """Uploads files with grants of the worker API. Use as a context manager."""
 
-    def __init__(self, grants: Granter, patience: RetryPolicy = STORE) -> None:
-        self._grants = grants
-        self._patience = patience
+    def __init__(
+        self, request_grants: RequestGrants, retry_policy: RetryPolicy = STORE, clock: Callable[[], float] = monotonic
+    ) -> None:
+        self._request_grants = request_grants
+        self._clock = clock
+        self._retry_policy = retry_policy
         limits = httpx.Limits(max_connections=_PARALLEL, max_keepalive_connections=_PARALLEL)
         self._client = httpx.Client(verify=system_tls(), trust_env=False, timeout=_TIMEOUT, limits=limits)
 
@@ -66,93 +69,101 @@ class Uploader:
         self._client.close()
 
     def store(
-        self, outputs: Sequence[Output], fraction: Fraction, more: Callable[[], Sequence[Output]] = tuple
+        self, outputs: Sequence[Output], fraction: Fraction, make_rest: Callable[[], Sequence[Output]] = tuple
     ) -> tuple[StoredFile, ...]:
-        """Store all files; `more` makes the last of them while the others are on their way. Raises Retryable where one
-        can't be stored."""
-        with ThreadPoolExecutor(1) as beside:
-            begun = beside.submit(self._store_all, outputs, fraction)
-            last = more()
-            begun.result()
-        self._store_all(last, lambda _: None)
-        return tuple(output.stored for output in (*outputs, *last))
+        """Upload all files; `make_rest` produces further files meanwhile. `fraction` gets the share done (0-1) of
+        `outputs`.
 
-    def put_outcome(self, url: str, outcome: Outcome, another: Callable[[], str]) -> None:
-        """Leave the outcome where the operator looks for it, also while it is away.
+        Raises Retryable if a file can't be stored.
+        """
+        with ThreadPoolExecutor(1) as executor:
+            upload = executor.submit(self._store_all, outputs, fraction)
+            rest = make_rest()
+            upload.result()
+        self._store_all(rest, lambda _: None)
+        return tuple(output.stored for output in (*outputs, *rest))
 
-        `another` gives a fresh URL for one that has expired: those signed with temporary credentials end with them.
+    def put_outcome(self, url: str, outcome: Outcome, new_url: Callable[[], str]) -> None:
+        """Upload the outcome to its presigned URL; works while the worker API is unavailable.
+
+        `new_url`: returns a fresh URL if this one has expired, as those signed with temporary credentials do. Raises
+        Retryable.
         """
         body = outcome.model_dump_json(by_alias=True).encode()
-        output = Output.of_bytes("outcome", JSON, body)
+        output = Output.from_bytes("outcome", JSON, body)
         for _ in range(_ROUNDS):
             try:
                 return self._put(url, {"Content-Type": JSON}, output)
-            except _Expired:
-                url = another()
+            except _SignatureExpired:
+                url = new_url()
         raise Retryable(f"outcome: the store answered 403 to {_ROUNDS} signed URLs; check its clock and keys")
 
     def _store_all(self, outputs: Sequence[Output], fraction: Fraction) -> None:
         done = 0
         with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="upload") as pool:
-            rest = iter(outputs)
-            while batch := list(islice(rest, BATCH)):
+            queue = iter(outputs)
+            while batch := list(islice(queue, BATCH)):
                 self._store_batch(batch, pool)
                 done += len(batch)
                 fraction(done / len(outputs))
 
     def _store_batch(self, batch: list[Output], pool: ThreadPoolExecutor) -> None:
-        """Ask for grants until every file is stored, for as long as each few rounds store one."""
-        in_vain = 0
+        """Request grants until every file is stored. Raises Retryable after four rounds in a row without success."""
+        idle_rounds = 0
         while batch:
-            left = self._round(batch, pool)
-            in_vain = in_vain + 1 if len(left) == len(batch) else 0
-            if in_vain == _ROUNDS:
-                output, result = left[0]
+            remaining = self._upload_round(batch, pool)
+            idle_rounds = idle_rounds + 1 if len(remaining) == len(batch) else 0
+            if idle_rounds == _ROUNDS:
+                output, result = remaining[0]
                 raise Retryable(f"{output.name}: {result.value} ({_ROUNDS} times in a row, with fresh grants)")
-            batch = [output for output, _ in left]
+            batch = [output for output, _ in remaining]
 
-    def _round(self, batch: list[Output], pool: ThreadPoolExecutor) -> list[tuple[Output, _Put]]:
-        """One round of grants and PUTs; the files that are not stored yet."""
-        asked_at = monotonic()
-        grants = self._grants([output.claim for output in batch])
+    def _upload_round(self, batch: list[Output], pool: ThreadPoolExecutor) -> list[tuple[Output, _PutResult]]:
+        """One round of grants and PUTs. Returns the files not stored, with the reason."""
+        requested_at = self._clock()
+        grants = self._request_grants([output.claim for output in batch])
         due = [(output, grant) for output, grant in zip(batch, grants, strict=True) if not grant.stored]
         if len(due) < len(batch):
             event("stored already", files=len(batch) - len(due))
-        results = pool.map(lambda pair: self._put_granted(pair[0], pair[1], asked_at), due)
-        return [(output, each) for (output, _), each in zip(due, results, strict=True) if each is not _Put.STORED]
+        results = pool.map(lambda pair: self._put_granted(pair[0], pair[1], requested_at), due)
+        return [(output, each) for (output, _), each in zip(due, results, strict=True) if each is not _PutResult.STORED]
 
-    def _put_granted(self, output: Output, grant: UploadGrant, asked_at: float) -> _Put:
+    def _put_granted(self, output: Output, grant: UploadGrant, requested_at: float) -> _PutResult:
         lifetime = grant.expires_seconds
-        if lifetime is not None and monotonic() >= asked_at + lifetime - min(_MARGIN_SECONDS, lifetime / 2):
-            return _Put.LATE
+        if lifetime is not None and self._clock() >= requested_at + lifetime - min(_MARGIN_SECONDS, lifetime / 2):
+            return _PutResult.EXPIRED
         try:
             self._put(grant.url, grant.headers, output)
-        except _Expired:
-            return _Put.REFUSED
-        except _Exists:
-            return _Put.EXISTS
-        return _Put.STORED
+        except _SignatureExpired:
+            return _PutResult.REFUSED
+        except _KeyExists:
+            return _PutResult.EXISTS
+        return _PutResult.STORED
 
     def _put(self, url: str, headers: dict[str, str], output: Output) -> None:
-        self._patience.run(lambda: self._put_once(url, headers, output), lambda error: isinstance(error, _Away))
+        self._retry_policy.run(
+            lambda: self._send(url, headers, output), lambda error: isinstance(error, _StoreUnavailable)
+        )
 
-    def _put_once(self, url: str, headers: dict[str, str], output: Output) -> None:
-        length = {"Content-Length": str(output.size_bytes)}  # S3 knows no chunked PUT
+    def _send(self, url: str, headers: dict[str, str], output: Output) -> None:
+        length = {"Content-Length": str(output.size_bytes)}  # S3 supports no chunked PUT
         given = {name: value for name, value in headers.items() if name.lower() != "content-length"}
         try:
             response = self._client.put(url, headers={**given, **length}, content=output.body())
         except httpx.TransportError as error:
-            raise _Away(f"store PUT {shown(url)}: {type(error).__name__} {error}; is the store up?") from None
-        _raise_for(response, f"store PUT {shown(url)}: HTTP {response.status_code}")
+            raise _StoreUnavailable(
+                f"store PUT {redacted(url)}: {type(error).__name__} {error}; is the store up?"
+            ) from None
+        _raise_for_status(response, f"store PUT {redacted(url)}: HTTP {response.status_code}")
 
 
-def _raise_for(response: httpx.Response, text: str) -> None:
+def _raise_for_status(response: httpx.Response, text: str) -> None:
     code = response.status_code
     if code == 403:
-        raise _Expired(text)
+        raise _SignatureExpired(text)
     if code == 412:
-        raise _Exists(text)
-    if code in (408, 409, 425, 429) or code >= 500:  # 409: another conditional PUT of this key is under way
-        raise _Away(text)
+        raise _KeyExists(text)
+    if code in (408, 409, 425, 429) or code >= 500:  # 409: another conditional PUT of this key is in progress
+        raise _StoreUnavailable(text)
     if not response.is_success:
         raise Retryable(f"{text} {response.text[:200]}; expected 200")

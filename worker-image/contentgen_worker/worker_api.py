@@ -1,13 +1,13 @@
-"""The desk: the only part of contentgen that a worker talks to.
+"""Client of the worker API, the only part of contentgen that a worker talks to.
 
-The token is read anew for each request (the kubelet rotates it), and the certificate must come from exactly the
-CA that the pod was given.
+The token is read for each request, since the kubelet rotates it. The certificate must be signed by the CA that the pod
+was given.
 """
 
 import ssl
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from time import monotonic
 from typing import TypeVar
 
 import httpx
@@ -17,17 +17,17 @@ from contentgen_contract.base import Value
 from contentgen_contract.worker.orders import FileClaim, Progress, UploadGrant, UploadGrants, UploadRequest, WorkOrder
 from contentgen_worker.errors import Retryable, WorkerApiRefused
 from contentgen_worker.log import event
-from contentgen_worker.retry import DESK, DESK_REFUSAL_SECONDS, DESK_SHARE, RetryPolicy
+from contentgen_worker.retry import DEADLINE_SHARE, REFUSAL_SECONDS, WORKER_API, RetryPolicy
 
-_PASSING_CODES = (425,)
-_LONGEST_RETRY_AFTER = 60.0  # seconds; whatever the header says
+_TRANSIENT_CODES = (425,)
+_MAX_RETRY_AFTER = 60.0  # seconds
 M = TypeVar("M", bound=Value)
 
 
 class _WorkerApiUnavailable(Retryable):
-    """The desk can't be reached, or says that it can't answer now.
+    """The worker API can't be reached or answers that it is unavailable.
 
-    `retry_after`: seconds until it may be asked again, where it has limited our rate; else None.
+    `retry_after`: seconds until the next request is allowed, if the rate is limited; else None.
     """
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
@@ -36,10 +36,10 @@ class _WorkerApiUnavailable(Retryable):
 
 
 class WorkerApiClient:
-    """A client of the desk. Use as a context manager.
+    """HTTP client of the worker API. Use as a context manager.
 
-    `ends_at` is when the Job is ended, as `time.monotonic()` counts: until shortly before, an absent desk is waited
-    for. What has been downloaded and made is worth more than the pod's place.
+    `ends_at`: the Job's deadline by `clock`. Requests are retried until shortly before it, since a failed run loses
+    what it has downloaded and produced.
     """
 
     def __init__(
@@ -48,20 +48,22 @@ class WorkerApiClient:
         ca: str,
         token_file: Path,
         *,
-        patience: RetryPolicy = DESK,
-        refusal_seconds: float = DESK_REFUSAL_SECONDS,
+        retry_policy: RetryPolicy = WORKER_API,
+        refusal_seconds: float = REFUSAL_SECONDS,
         timeout: float = 30,
         ends_at: float = 0,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         verify: ssl.SSLContext | bool = ssl.create_default_context(cadata=ca) if ca else True
         self._client = httpx.Client(
             base_url=url, verify=verify, trust_env=False, timeout=httpx.Timeout(timeout, connect=min(timeout, 10))
         )
         self._token_file = token_file
-        self._patience = patience
+        self._retry_policy = retry_policy
         self._refusal_seconds = refusal_seconds
         self._ends_at = ends_at
-        self._quiet_until = 0.0
+        self._clock = clock
+        self._rate_limited_until = 0.0
 
     def __enter__(self) -> "WorkerApiClient":
         return self
@@ -69,36 +71,40 @@ class WorkerApiClient:
     def __exit__(self, *_: object) -> None:
         self._client.close()
 
-    def order(self) -> WorkOrder:
-        """What to do."""
-        return _parsed(WorkOrder, self._persistently("GET", "/v1/order"))
+    def fetch_order(self) -> WorkOrder:
+        """The pod's work order. Raises Retryable."""
+        return _parse(WorkOrder, self._request_with_retries("GET", "/v1/order"))
 
-    def grants(self, claims: Sequence[FileClaim]) -> tuple[UploadGrant, ...]:
-        """A signed PUT for each of at most 256 files, in their order."""
-        answer = self._persistently("POST", "/v1/uploads", UploadRequest(files=tuple(claims)))
-        grants = _parsed(UploadGrants, answer).grants
+    def request_grants(self, claims: Sequence[FileClaim]) -> tuple[UploadGrant, ...]:
+        """Presigned PUTs for at most 256 files, in their order. Raises Retryable."""
+        response = self._request_with_retries("POST", "/v1/uploads", UploadRequest(files=tuple(claims)))
+        grants = _parse(UploadGrants, response).grants
         if [grant.name for grant in grants] != [claim.name for claim in claims]:
-            raise Retryable("the desk granted other files than asked for; operator and worker may differ in version")
+            raise Retryable(
+                "the worker API granted other files than requested; operator and worker may differ in version"
+            )
         return grants
 
     def report(self, progress: Progress) -> None:
-        """Tell the progress, once. Raises where nobody listens, and without a request while our rate is limited."""
-        if time.monotonic() < self._quiet_until:
-            raise _WorkerApiUnavailable("the desk has limited our rate")
-        self._once("POST", "/v1/progress", progress)
+        """Send progress once, without retries. Raises Retryable; sends nothing while the rate is limited."""
+        if self._clock() < self._rate_limited_until:
+            raise _WorkerApiUnavailable("the worker API has limited our rate")
+        self._request("POST", "/v1/progress", progress)
 
-    def wake(self) -> None:
-        """Tell the operator that the outcome is in the store. It would find out by itself, later."""
+    def notify_outcome(self) -> None:
+        """Tell the operator that the outcome is stored. Optional: it polls for it, too."""
         try:
-            self._once("POST", "/v1/outcome")
+            self._request("POST", "/v1/outcome")
         except Retryable as error:
             event("operator not woken", error=str(error))
 
-    def _persistently(self, method: str, path: str, body: Value | None = None) -> httpx.Response:
-        patience = self._patience.lasting(DESK_SHARE * (self._ends_at - time.monotonic()))
-        return patience.run(lambda: self._once(method, path, body), _Again(self._refusal_seconds))
+    def _request_with_retries(self, method: str, path: str, body: Value | None = None) -> httpx.Response:
+        retry_policy = self._retry_policy.at_least(DEADLINE_SHARE * (self._ends_at - self._clock()))
+        return retry_policy.run(
+            lambda: self._request(method, path, body), _RetryRule(self._refusal_seconds, self._clock)
+        )
 
-    def _once(self, method: str, path: str, body: Value | None = None) -> httpx.Response:
+    def _request(self, method: str, path: str, body: Value | None = None) -> httpx.Response:
         headers = {"Authorization": f"Bearer {self._token()}"}
         content = None if body is None else body.model_dump_json(by_alias=True).encode()
         if content is not None:
@@ -107,12 +113,12 @@ class WorkerApiClient:
             response = self._client.request(method, path, content=content, headers=headers)
         except httpx.TransportError as error:
             raise _WorkerApiUnavailable(
-                f"desk {method} {path}: {type(error).__name__} {error}; is the operator up?"
+                f"worker API {method} {path}: {type(error).__name__} {error}; is the operator up?"
             ) from None
         try:
-            _raise_for(response, f"desk {method} {path}")
+            _raise_for_status(response, f"worker API {method} {path}")
         except _WorkerApiUnavailable as error:
-            self._quiet_until = time.monotonic() + (error.retry_after or 0)
+            self._rate_limited_until = self._clock() + (error.retry_after or 0)
             raise
         return response
 
@@ -125,45 +131,48 @@ class WorkerApiClient:
             ) from None
 
 
-class _Again:
-    """Whether to try again: while the desk is away, and for a little while when it refuses us."""
+class _RetryRule:
+    """Retry rule: while the API is unavailable, and for a short time while it rejects the token."""
 
-    def __init__(self, refusal_seconds: float) -> None:
+    def __init__(self, refusal_seconds: float, clock: Callable[[], float]) -> None:
         self._refusal_seconds = refusal_seconds
+        self._clock = clock
         self._refused_since: float | None = None
 
     def __call__(self, error: Exception) -> bool | float:
-        """Whether to try again, or after how many seconds."""
+        """True to retry, or the seconds to wait before it."""
         if not isinstance(error, WorkerApiRefused):
             self._refused_since = None
             return (error.retry_after or True) if isinstance(error, _WorkerApiUnavailable) else False
-        now = time.monotonic()
+        now = self._clock()
         self._refused_since = self._refused_since or now
         return now - self._refused_since < self._refusal_seconds
 
 
-def _raise_for(response: httpx.Response, what: str) -> None:
+def _raise_for_status(response: httpx.Response, request: str) -> None:
     code = response.status_code
-    text = f"{what}: HTTP {code} {response.text[:200]}".rstrip()
+    text = f"{request}: HTTP {code} {response.text[:200]}".rstrip()
     if code in (401, 403):
-        raise WorkerApiRefused(f"{text}; the desk does not know this pod's token")
+        raise WorkerApiRefused(f"{text}; the worker API rejects this pod's token")
     if code == 429:
         raise _WorkerApiUnavailable(text, _retry_after(response))
-    if code in _PASSING_CODES or code >= 500:
+    if code in _TRANSIENT_CODES or code >= 500:
         raise _WorkerApiUnavailable(text)
     if not response.is_success:
         raise Retryable(f"{text}; expected 2xx")
 
 
 def _retry_after(response: httpx.Response) -> float | None:
-    """Seconds that a response asks us to wait; None where it names none, or a date."""
+    """Seconds of the Retry-After header; None if absent or a date."""
     text = response.headers.get("Retry-After", "")
-    return min(float(text), _LONGEST_RETRY_AFTER) if text.isdecimal() and len(text) < 10 else None
+    return min(float(text), _MAX_RETRY_AFTER) if text.isdecimal() and len(text) < 10 else None
 
 
-def _parsed(model: type[M], response: httpx.Response) -> M:
+def _parse(model: type[M], response: httpx.Response) -> M:
     try:
         return model.model_validate_json(response.content)
     except ValidationError as error:
         fields = ", ".join(".".join(map(str, item["loc"])) for item in error.errors()[:5])
-        raise Retryable(f"the desk's {model.__name__} can't be read (wrong: {fields}); versions may differ") from None
+        raise Retryable(
+            f"the worker API's {model.__name__} can't be read (wrong: {fields}); versions may differ"
+        ) from None

@@ -7,7 +7,7 @@ from typing import Any
 
 from contentgen_contract.names import Kind, Stage
 from contentgen_contract.records import keys
-from contentgen_contract.records.record import counted, terms_of
+from contentgen_contract.records.record import search_terms, version_totals
 
 RECORDS = 20_000
 USERS = 200
@@ -57,7 +57,7 @@ def records(count: int) -> Iterator[Document]:
             "completedAt": made + timedelta(minutes=9), "stage": None, "message": "done",
             "estimatedCompletionTime": None,
         } | ({} if kind is Kind.IMAGE_GENERATION else {"sourceVideo": _source(words)})  # fmt: skip
-        yield document | counted(versions) | {"terms": terms_of(document)}
+        yield document | version_totals(versions) | {"terms": search_terms(document)}
 
 
 def _config(kind: Kind, words: list[str]) -> Document:

@@ -116,13 +116,13 @@ class OperatorBench:
                 goal=200,
             ),
             Row(
-                figure=f"operator CPU when nothing happens, {count} finished resources",
+                figure=f"idle CPU of the operator, {count} finished resources",
                 value=round(100 * idle, 2),
                 unit="% of a core",
                 goal=1,
             ),
             Row(
-                figure=f"operator start with {count} resources until it reacts",
+                figure=f"operator start with {count} resources until its first status",
                 value=round(statistics.median(starts), 2),
                 unit="s",
                 goal=5,

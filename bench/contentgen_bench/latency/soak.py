@@ -293,9 +293,9 @@ def rows(found: Findings, minutes: float) -> list[Row]:
         _row(
             "jobs not Completed, paid once, stored and recorded", failed, "jobs", 0, f"of {len(found.applied)}, {note}"
         ),
-        Row(figure="soak: a person was asked whether it was paid", value=found.asked, unit="jobs"),
+        Row(figure="soak: jobs that became SubmissionUnknown", value=found.asked, unit="jobs"),
         _row("errors in the logs of operators and workers", len(found.log), "lines", 0),
-        _row("steps back of phase or progress", len(back), "steps", 0, f"in {len(found.stories)} stories"),
+        _row("decreases of phase or progress", len(back), "steps", 0, f"in {len(found.stories)} status histories"),
         _row("objects left when the resources are gone", len(found.left), "objects", 0),
         _growth_row("in the last quarter, without kills", found.memory_alive),
         _growth_row("at equal age, over all kills", found.memory_at_kill),

@@ -21,7 +21,7 @@ from contentgen_contract.worker.orders import Limits
 from contentgen_worker.media.decode.bounds import MediaLimits, pod_memory
 from contentgen_worker.media.decode.decode import WHOLE, frames
 from contentgen_worker.media.decode.planes import Shape
-from contentgen_worker.media.decode.probe import opened
+from contentgen_worker.media.decode.probe import open_media
 from contentgen_worker.media.shots import auto
 from contentgen_worker.media.shots.best import detail
 from contentgen_worker.media.shots.boundaries import Boundary, BoundaryKind
@@ -86,17 +86,17 @@ def _seen(video: Path) -> DetectorView:
     limits, detector = Limits(), auto.Auto()
     seen = DetectorView([], [], [], [], [])
     last = None
-    with opened(video) as container:
+    with open_media(video) as container:
         for frame in frames(container, WHOLE, MediaLimits(limits.pixels, limits.duration_seconds)):
-            planes = Shape.of(frame.image.width, frame.image.height).shrink(frame.image)
-            thumb = auto.thumb(planes).astype(np.float32)
+            planes = Shape.for_frame(frame.image.width, frame.image.height).shrink(frame.image)
+            thumbnail = auto.make_thumbnail(planes).astype(np.float32)
             seen.seconds.append(frame.seconds)
-            seen.change.append(0.0 if last is None else float(np.sqrt(np.square(thumb - last).mean())))
+            seen.change.append(0.0 if last is None else float(np.sqrt(np.square(thumbnail - last).mean())))
             seen.detail.append(detail(planes.y))
-            seen.boundaries.extend(detector.push(frame.seconds, detector.look(planes)))
+            seen.boundaries.extend(detector.push(frame.seconds, detector.thumbnail(planes)))
             if _FROM <= frame.seconds <= _TO:
                 seen.small.append(_image(frame.image).resize((160, 90)))
-            last = thumb
+            last = thumbnail
     return seen
 
 
@@ -200,7 +200,7 @@ def _kept_near(entry: dict[str, Any], kept: Sequence[dict[str, Any]]) -> dict[st
 def _frames(video: Path, seconds: Sequence[float]) -> dict[float, Image.Image]:
     """The frame at each of these seconds."""
     found: dict[float, Image.Image] = {}
-    with opened(video) as container:
+    with open_media(video) as container:
         for frame in frames(container, WHOLE, MediaLimits(10**9, 1e9)):
             for second in seconds:
                 if abs(frame.seconds - second) < _SAME:

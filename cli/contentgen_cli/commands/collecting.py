@@ -1,4 +1,4 @@
-"""Whether the paid result of a failed run may be fetched once more, which costs nothing. Pure."""
+"""Retry of the collect stage of a failed run, which pays nothing. Pure."""
 
 from typing import Any
 
@@ -10,14 +10,14 @@ from contentgen_contract.names import COLLECT_ANNOTATION
 
 
 def collect(item: Item) -> dict[str, Any] | None:
-    """Patch of the resource; None where the retry was asked for and has not begun. Raises CliError where there is no
-    paid result.
-    """
+    """Patch of the resource; None if the retry was requested already. Raises CliError if there is no paid result."""
     if item.deleting:
-        raise CliError(f"{item.shown} is being deleted")
-    if why := remedies.uncollectable(item.facts):
-        raise CliError(f"{item.shown}: {why}")
+        raise CliError(f"{item.reference} is being deleted")
+    if why := remedies.collect_obstacle(item.facts):
+        raise CliError(f"{item.reference}: {why}")
     number, asked = item.facts.number, item.facts.asked
-    if collect_again.asks(item.annotations.get(COLLECT_ANNOTATION), {"number": number, "collect": {"asked": asked}}):
+    if collect_again.requests_collect(
+        item.annotations.get(COLLECT_ANNOTATION), {"number": number, "collect": {"asked": asked}}
+    ):
         return None
     return {"metadata": {"annotations": {COLLECT_ANNOTATION: remedies.collect_value(item.facts)}}}

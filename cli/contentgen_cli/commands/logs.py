@@ -1,4 +1,4 @@
-"""A run's log: each attempt's, from its pod while there is one, else from what the status keeps."""
+"""Logs of a run by attempt, from the pod if it exists, else from the status."""
 
 import re
 import time
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from contentgen_cli.cluster import ClusterClient
-from contentgen_cli.commands.why import pod_story
+from contentgen_cli.commands.why import describe_pod
 from contentgen_cli.errors import ResourceNotFound, Waiting
 from contentgen_cli.item import Item
 from contentgen_contract.names import Stage
-from contentgen_contract.worker.log import told
+from contentgen_contract.worker.log import format_line
 
 Body = dict[str, Any]
 _NAME = re.compile(r"-r(\d+)-(prepare|collect)-(\d+)$")  # of a Job: run, stage, attempt
@@ -29,8 +29,8 @@ class AttemptLog:
 
     @property
     def title(self) -> str:
-        """`prepare, attempt 1 (pod …)`."""
-        place = f"pod {self.pod['metadata']['name']}" if self.pod else "kept; its pod is gone"
+        """Heading: `prepare, attempt 1 (pod …)`."""
+        place = f"pod {self.pod['metadata']['name']}" if self.pod else "from the status; its pod is deleted"
         return f"{self.stage}, attempt {self.attempt} ({place})"
 
     @property
@@ -39,8 +39,8 @@ class AttemptLog:
         return self.pod is None or (self.pod["status"].get("phase") or "Pending") != "Pending"
 
 
-def parts(item: Item, pods: list[Body], stage: Stage | None) -> tuple[AttemptLog, ...]:
-    """The attempts of the run, oldest first: prepare before collect."""
+def attempt_logs(item: Item, pods: list[Body], stage: Stage | None) -> tuple[AttemptLog, ...]:
+    """Attempts of the run, oldest first: prepare before collect."""
     run = item.status.run
     if run is None:
         return ()
@@ -56,37 +56,37 @@ def parts(item: Item, pods: list[Body], stage: Stage | None) -> tuple[AttemptLog
     )
 
 
-def lines(cluster: ClusterClient, part: AttemptLog, *, follow: bool, raw: bool) -> Iterator[str]:
-    """The log of one attempt."""
+def log_lines(cluster: ClusterClient, part: AttemptLog, *, follow: bool, raw: bool) -> Iterator[str]:
+    """Lines of the log of one attempt."""
     if part.pod is None or not part.started:  # the API server returns an empty log for a pod without a node
-        yield from _without_pod(part)
+        yield from _stored_lines(part)
         return
     try:
         for line in cluster.log(part.pod["metadata"]["name"], follow=follow):
-            yield line if raw else told(line)
+            yield line if raw else format_line(line)
     except Waiting:
-        yield from _without_pod(part)
+        yield from _stored_lines(part)
     except ResourceNotFound:  # the pod was deleted after it was listed
         yield from part.kept.splitlines()
 
 
-def _without_pod(part: AttemptLog) -> Iterator[str]:
+def _stored_lines(part: AttemptLog) -> Iterator[str]:
     if part.pod is not None and not part.kept:
-        yield f"(no log yet; the pod is {pod_story(part.pod)})"
+        yield f"(no log yet; the pod is {describe_pod(part.pod)})"
     yield from part.kept.splitlines()
 
 
-def followed(
+def follow_attempts(
     cluster: ClusterClient, item: Item, stage: Stage | None, sleep: Callable[[float], None] = time.sleep
 ) -> Iterator[AttemptLog]:
-    """The attempts as they come, until the run is over; each once, and not before its container has started."""
+    """New attempts until the run is over, each once, after its container has started."""
     seen: set[tuple[Stage, int]] = set()
     while True:
-        for part in parts(item, cluster.pods(item.uid), stage):
+        for part in attempt_logs(item, cluster.pods(item.uid), stage):
             if (part.started or part.kept) and (part.stage, part.attempt) not in seen:
                 seen.add((part.stage, part.attempt))
                 yield part
-        if item.resting:
+        if item.settled:
             return
         sleep(_PAUSE)
         item = cluster.get(item.kind, item.name)

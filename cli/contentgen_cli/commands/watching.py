@@ -1,4 +1,4 @@
-"""`watch`: a live table on a terminal, a line at each change in a pipe; ends when nothing is under way any more."""
+"""Progress of resources: a live table on a terminal, a line per change in a pipe; ends when all runs are over."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,13 +16,13 @@ from contentgen_contract.resources.operator_class import DEFAULT_CLASS
 
 Read = Callable[[], Sequence[Item]]
 _PAUSE = 1.0
-_WIDE = 100  # columns; in fewer, names come before prices, which `cost` has too
-_UNANSWERED = 30  # reads in a row that may fail
+_WIDE = 100  # columns; a narrower terminal omits costs
+_UNANSWERED = 30  # consecutive failed reads before the error is raised
 
 
 def watch(out: Console, read: Read, *, namespaces: bool, timeout: float | None, pause: float = _PAUSE) -> int:
-    """The exit status: 0 where all are Completed, 1 where one ended otherwise. Raises CliError after `timeout`."""
-    views = _views(read, timeout, pause)
+    """Exit status: 0 if all are Completed, else 1. Raises CliError after `timeout` seconds."""
+    views = _poll(read, timeout, pause)
     last: Sequence[Item] = ()
     if out.is_terminal:
         with Live(console=out, auto_refresh=False) as live:
@@ -40,7 +40,7 @@ def watch(out: Console, read: Read, *, namespaces: bool, timeout: float | None, 
     return int(not all(item.succeeded for item in last))
 
 
-def _views(read: Read, timeout: float | None, pause: float) -> Iterator[Sequence[Item]]:
+def _poll(read: Read, timeout: float | None, pause: float) -> Iterator[Sequence[Item]]:
     deadline = None if timeout is None else time.monotonic() + timeout
     unanswered = 0
     while True:
@@ -48,14 +48,14 @@ def _views(read: Read, timeout: float | None, pause: float) -> Iterator[Sequence
             items = read()
             unanswered = 0
             yield items
-            if all(item.resting for item in items):
+            if all(item.settled for item in items):
                 return
         except ApiUnreachable:
             unanswered += 1
             if unanswered == _UNANSWERED:
                 raise
         if deadline is not None and time.monotonic() > deadline:
-            raise CliError(f"not all are done after {timeout:g} s")
+            raise CliError(f"not all runs are over after {timeout:g} s")
         time.sleep(pause)
 
 
@@ -71,17 +71,17 @@ def _table(items: Sequence[Item], now: datetime, *, namespaces: bool, wide: bool
             show.phase(status.phase),
             ProgressBar(completed=status.progress, width=10),
             str(status.progress),
-            _doing(item),
+            _activity(item),
             age(now, status.estimated_completion_time) if status.estimated_completion_time else "",
         )
         paid = status.cost.display if status.cost else ""
-        named = ([item.namespace] if namespaces else []) + [item.shown] + ([item.operator_class] if classes else [])
+        named = ([item.namespace] if namespaces else []) + [item.reference] + ([item.operator_class] if classes else [])
         table.add_row(*named, *row, *([paid] if wide else []))
     return table
 
 
-def _doing(item: Item) -> str:
-    """The reason where it says more than the phase, else the stage."""
+def _activity(item: Item) -> str:
+    """The reason if it differs from the phase, else the stage."""
     status = item.status
     if status.reason and status.reason != status.phase:
         return status.reason
@@ -92,4 +92,6 @@ def _line(item: Item, *, namespaces: bool) -> str:
     status = item.status
     place = f"{item.namespace}/" if namespaces else ""
     of_class = "" if item.operator_class == DEFAULT_CLASS else f" (class {item.operator_class})"
-    return f"{place}{item.shown}{of_class} {status.phase or 'Unseen'} {status.progress} % {_doing(item)}".rstrip()
+    return (
+        f"{place}{item.reference}{of_class} {status.phase or 'Unseen'} {status.progress} % {_activity(item)}".rstrip()
+    )

@@ -1,4 +1,4 @@
-"""Why a resource is where it is, and what to do about it. Pure: from what was read to lines of text."""
+"""State of a resource, its cause, and advice, as text. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,33 +8,33 @@ from typing import Any
 from contentgen_cli.item import Item, age
 from contentgen_contract.advice import remedies as advice
 from contentgen_contract.advice.reasons import PHASES, REASONS, Action, Costs, Remedy
-from contentgen_contract.annotations.cancel_run import ignored
+from contentgen_contract.annotations.cancel_run import describe_ignored
 from contentgen_contract.names import Kind, Phase, Reason
 from contentgen_contract.resources.operator_class import DEFAULT_CLASS
 from contentgen_contract.worker.log import human_bytes
 
 Body = dict[str, Any]
 _SHOWN_EVENTS = 5
-_UNSEEN_SECONDS = 30  # an operator that runs has seen a resource long before
+_UNSEEN_SECONDS = 30  # a running operator processes a new resource within this time
 _PULL = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable")
 _ENDED_JOB = ("Complete", "Failed")
 
 
 @dataclass(frozen=True)
 class ResourceContext:
-    """What was read around a resource."""
+    """Objects related to a resource."""
 
     events: Sequence[Body] = ()
     jobs: Sequence[Body] = ()
     job_events: Sequence[Body] = ()
     pods: Sequence[Body] = ()
     loras: dict[str, Item | None] = field(default_factory=dict)
-    served: bool | None = None  # whether an operator serves the resource's class; None: it is not known
+    served: bool | None = None  # an operator serves the resource's class; None: unknown
 
 
 @dataclass(frozen=True)
-class Story:
-    """The answer: a headline, paragraphs under a word each, and commands without their flags."""
+class ResourceReport:
+    """Report: a headline, paragraphs with a label each, and commands without their flags."""
 
     headline: str
     parts: tuple[tuple[str, tuple[str, ...]], ...]
@@ -42,27 +42,27 @@ class Story:
 
 
 def loras_of(item: Item) -> tuple[str, ...]:
-    """The LoraTrainings that an ImageGeneration names."""
+    """Names of the LoraTrainings of an ImageGeneration."""
     given = item.spec.get("loras") or []
     return tuple(each["loraRef"]["name"] for each in given if each.get("loraRef"))
 
 
-def story(item: Item, around: ResourceContext, now: datetime) -> Story:
-    """Why, and what to do."""
+def explain(item: Item, around: ResourceContext, now: datetime) -> ResourceReport:
+    """Report on a resource."""
     pods = _pods(item, around)
     parts = (
         ("Message", _message(item)),
         ("Ignored", _ignored(item)),
         ("Meaning", _meaning(item, now)),
         ("Class", _class(item, around)),
-        ("Do", _do(item, around, pods, now)),
+        ("Do", _advice(item, around, pods, now)),
         ("LoRAs", tuple(_lora(name, lora) for name, lora in around.loras.items())),
         ("Pods", pods),
         ("Files", _files(item)),
         ("Cost", _cost(item)),
         ("Events", tuple(_event(event, now) for event in around.events[-_SHOWN_EVENTS:])),
     )
-    return Story(_headline(item), tuple(part for part in parts if part[1]), _commands(item, around))
+    return ResourceReport(_headline(item), tuple(part for part in parts if part[1]), _commands(item, around))
 
 
 def _headline(item: Item) -> str:
@@ -71,7 +71,7 @@ def _headline(item: Item) -> str:
     if item.deleting:
         return f"{where} is being deleted"
     if status.phase is None:
-        return f"{where} has not been looked at by the operator"
+        return f"{where} has not been processed by the operator"
     why = f" ({status.reason})" if status.reason and status.reason != status.phase else ""
     done = "" if status.phase.terminal else f", {status.progress} %"
     return f"{where} is {status.phase}{why}{done}"
@@ -79,48 +79,48 @@ def _headline(item: Item) -> str:
 
 def _message(item: Item) -> tuple[str, ...]:
     status = item.status
-    pending = () if item.resting or not status.phase or not status.phase.terminal else (_NEXT_RUN,)
+    pending = () if item.settled or not status.phase or not status.phase.terminal else (_NEXT_RUN,)
     return tuple(text for text in (status.message, *pending) if text)
 
 
-_NEXT_RUN = "This is of the last run; what was changed since has not been taken up yet."
+_NEXT_RUN = "This is the message of the last run; the change since then has not been processed yet."
 
 
 def _ignored(item: Item) -> tuple[str, ...]:
     number = item.status.run.number if item.status.run else 0
-    return ignored(item.annotations, item.status.phase, number, item.facts.token)
+    return describe_ignored(item.annotations, item.status.phase, number, item.facts.token)
 
 
 def _meaning(item: Item, now: datetime) -> tuple[str, ...]:
     if item.status.phase is None:
         return (f"It was applied {age(item.created_at, now)} ago.",)
     reason = item.facts.reason
-    return (REASONS[reason].means if reason else PHASES[item.status.phase],)
+    return (REASONS[reason].meaning if reason else PHASES[item.status.phase],)
 
 
 def _class(item: Item, around: ResourceContext) -> tuple[str, ...]:
-    """The operator class, where it is not the default one or nobody serves it."""
+    """Operator class, if it is not the default one or no operator serves it."""
     if around.served is False:
-        done = "its deletion waits" if item.deleting else "nothing is done for this resource"
+        done = "its deletion waits" if item.deleting else "this resource is not processed"
         return (f"{item.operator_class}: no operator serves it, so {done}.",)
     return () if item.operator_class == DEFAULT_CLASS else (item.operator_class,)
 
 
-def _do(item: Item, around: ResourceContext, pods: tuple[str, ...], now: datetime) -> tuple[str, ...]:
-    if around.served is False and not item.resting:
+def _advice(item: Item, around: ResourceContext, pods: tuple[str, ...], now: datetime) -> tuple[str, ...]:
+    if around.served is False and not item.settled:
         return ("Install or start a release with this operatorClass, or, between runs, move the resource.",)
     if item.status.phase is None:
         late = (now - item.created_at).total_seconds() > _UNSEEN_SECONDS
         check = f"Check that an operator of the class {item.operator_class!r} runs and watches this namespace."
         return (check if late else "Wait a moment.",)
-    if any(": Pending: " in line or ": none: " in line for line in pods) and not item.resting:
-        return ("Give the pod what it lacks (below); the run goes on by itself then.",)
-    return advice.lines(item.facts, item.shown)
+    if any(": Pending: " in line or ": none: " in line for line in pods) and not item.settled:
+        return ("Remove the cause of the pod's wait (below); the run then continues by itself.",)
+    return advice.advice_lines(item.facts, item.reference)
 
 
 def _lora(name: str, lora: Item | None) -> str:
     if lora is None:
-        return f"lora/{name}: there is none in this namespace"
+        return f"lora/{name}: does not exist in this namespace"
     status = lora.status
     state = f"{status.phase or 'not started'} {status.progress} %"
     return f"lora/{name}: {state}{f', {status.message}' if status.message else ''}"
@@ -143,7 +143,7 @@ def _cost(item: Item) -> tuple[str, ...]:
     if cost.actual:
         return (f"{cost.actual} {cost.currency} paid{f' ({cost.actual_source})' if cost.actual_source else ''}",)
     if cost.actual_source or not cost.estimated:
-        return (f"{cost.display}: the provider has not told what it bills",) if cost.display else ()
+        return (f"{cost.display}: the provider has not reported the cost",) if cost.display else ()
     return (f"about {cost.estimated} {cost.currency}, by the {cost.source}",)
 
 
@@ -158,16 +158,16 @@ def _event(event: Body, now: datetime) -> str:
 
 
 def _pods(item: Item, around: ResourceContext) -> tuple[str, ...]:
-    """The current Job's pods in words; once the run is over only those that say why it failed."""
+    """States of the current Job's pods; after the end of the run only of failed ones."""
     mine = _current(item, around)
-    if item.resting:
+    if item.settled:
         mine = [pod for pod in mine if item.status.phase is Phase.FAILED and pod["status"].get("phase") == "Failed"]
-        return _told(mine)
-    return _told(mine) or _without_pod(around)
+        return _pod_lines(mine)
+    return _pod_lines(mine) or _without_pod(around)
 
 
-def _told(pods: Sequence[Body]) -> tuple[str, ...]:
-    return tuple(f"{pod['metadata']['name']}: {pod_story(pod)}" for pod in pods)
+def _pod_lines(pods: Sequence[Body]) -> tuple[str, ...]:
+    return tuple(f"{pod['metadata']['name']}: {describe_pod(pod)}" for pod in pods)
 
 
 def _current(item: Item, around: ResourceContext) -> list[Body]:
@@ -181,7 +181,7 @@ def _job_of(pod: Body) -> str:
 
 
 def _without_pod(around: ResourceContext) -> tuple[str, ...]:
-    """A Job whose pod may not be made: a quota, a missing service account, Pod Security."""
+    """Cause for a Job without a pod: a quota, a missing service account, Pod Security."""
     open_jobs = [job for job in around.jobs if not _ended(job)]
     said = [event for event in around.job_events if event.get("reason") == "FailedCreate"]
     return (f"{open_jobs[-1]['metadata']['name']}: none: {said[-1]['message']}",) if open_jobs and said else ()
@@ -192,8 +192,8 @@ def _ended(job: Body) -> bool:
     return any(each["type"] in _ENDED_JOB and each["status"] == "True" for each in conditions)
 
 
-def pod_story(pod: Body) -> str:
-    """A pod's state in words."""
+def describe_pod(pod: Body) -> str:
+    """State of a pod as text."""
     status = pod["status"]
     phase = status.get("phase", "Pending")
     states = [each.get("state") or {} for each in status.get("containerStatuses") or []]
@@ -209,7 +209,7 @@ def pod_story(pod: Body) -> str:
 def _unscheduled(status: Body) -> str:
     for condition in status.get("conditions") or []:
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
-            return f"no node can take it: {condition.get('message', condition.get('reason'))}"
+            return f"no node has room for it: {condition.get('message', condition.get('reason'))}"
     return ""
 
 
@@ -218,7 +218,7 @@ def _not_started(waiting: Body) -> str:
     if reason in _PULL:
         return f"its image cannot be pulled ({reason}): {message}"
     if "Config" in reason or reason.endswith("Error"):
-        return f"its container cannot be made ({reason}): {message}"
+        return f"its container cannot be created ({reason}): {message}"
     return "it is starting"
 
 
@@ -233,15 +233,15 @@ def _killed(pod: Body, ended: Body) -> str:
     return f"{ended.get('reason', 'Error')}, exit code {ended.get('exitCode', '?')}"
 
 
-# --- what to type next
+# --- next commands
 
 
 def _commands(item: Item, around: ResourceContext) -> tuple[str, ...]:
-    name, status = item.shown, item.status
+    name, status = item.reference, item.status
     if found := _unserved(item, around):
         return found
     match status.phase:
-        case _ if not item.resting:
+        case _ if not item.settled:
             return _under_way(item, around)
         case Phase.COMPLETED:
             return (f"contentgen get files {name}",)
@@ -256,11 +256,11 @@ def _commands(item: Item, around: ResourceContext) -> tuple[str, ...]:
 
 
 def _unserved(item: Item, around: ResourceContext) -> tuple[str, ...]:
-    """Of a resource that no operator may be working on."""
+    """Commands for a resource that possibly no operator processes."""
     if around.served is False and item.deleting:
         return ("get operatorclasses",)
-    if around.served is False and not item.resting:
-        return ("get operatorclasses", f"contentgen move {item.shown} --to CLASS")
+    if around.served is False and not item.settled:
+        return ("get operatorclasses", f"contentgen move {item.reference} --to CLASS")
     if around.served is None and item.status.phase is None and item.operator_class != DEFAULT_CLASS:
         return (f"get operatorclass {item.operator_class}",)
     if item.deleting or item.status.phase is None:
@@ -276,32 +276,32 @@ def _under_way(item: Item, around: ResourceContext) -> tuple[str, ...]:
         missing = [name for name, lora in around.loras.items() if lora is None]
         unready = [name for name, lora in around.loras.items() if lora is not None and not lora.status.versions]
         return (*(f"contentgen why lora/{name}" for name in unready), *(("get loratrainings",) if missing else ()))
-    return (f"contentgen watch {item.shown}",)
+    return (f"contentgen watch {item.reference}",)
 
 
 def _after_failure(item: Item) -> tuple[str, ...]:
-    """The logs, and the commands of what is free; where nothing is, the first that pays."""
-    logs = (f"contentgen logs {item.shown}",) if item.status.run and item.status.run.logs else ()
+    """Commands for logs and free remedies; without a free one, the first remedy that pays."""
+    logs = (f"contentgen logs {item.reference}",) if item.status.run and item.status.run.logs else ()
     if item.status.reason == Reason.LORA_FAILED:
         return (*logs, *(f"contentgen why lora/{name}" for name in loras_of(item)))
-    remedies = [each for each in advice.advised(item.facts) if each.action in _COMMANDS]
+    remedies = [each for each in advice.applicable_remedies(item.facts) if each.action in _COMMANDS]
     free = [each for each in remedies if each.costs is Costs.FREE]
     return (*logs, *dict.fromkeys(_command(each, item) for each in free or remedies[:1]))
 
 
 _COMMANDS = {
     Action.COLLECT: "contentgen collect {shown}",
-    Action.RESTORE: "contentgen collect {shown}",  # of a run that has failed: it takes what is restored
+    Action.RESTORE: "contentgen collect {shown}",  # of a failed run: it adopts what was restored
     Action.EDIT: "edit {kind} {name}",
     Action.RERUN: "contentgen retry {shown}",
 }
 
 
 def _command(remedy: Remedy, item: Item) -> str:
-    return _COMMANDS[remedy.action].format(shown=item.shown, kind=item.kind.value.lower(), name=item.name)
+    return _COMMANDS[remedy.action].format(shown=item.reference, kind=item.kind.value.lower(), name=item.name)
 
 
 def needs_loras(item: Item) -> bool:
-    """Whether its LoRAs say something about it."""
+    """True if the state of its LoRAs belongs in the report."""
     waits = item.status.reason in (Reason.WAITING_FOR_LORA, Reason.LORA_FAILED)
-    return item.kind is Kind.IMAGE_GENERATION and (waits or not item.resting)
+    return item.kind is Kind.IMAGE_GENERATION and (waits or not item.settled)

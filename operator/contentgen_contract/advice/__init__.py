@@ -1,1 +1,1 @@
-"""Meaning of phases, conditions and reasons, and remedies for people. Pure."""
+"""Meaning of phases, conditions and reasons, and remedies for users. Pure."""

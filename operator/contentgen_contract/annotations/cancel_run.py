@@ -1,13 +1,13 @@
-"""Which run ends when a person cancels: the annotation names it by its number (docs/decisions/0014). Pure."""
+"""The annotation contentgen.dev/cancel, which names a run by its number (docs/decisions/0014). Pure."""
 
 from collections.abc import Mapping
 
-from contentgen_contract.annotations.collect_again import run_named
-from contentgen_contract.names import CANCEL_ANNOTATION, COLLECT_ANNOTATION, RESUBMIT_ANNOTATION, Phase
+from contentgen_contract.annotations.collect_again import run_number_of
+from contentgen_contract.names import CANCEL_ANNOTATION, COLLECT_ANNOTATION, FINAL_PHASES, RESUBMIT_ANNOTATION, Phase
 
 
 class CannotCancel(ValueError):
-    """Says why. `paid`: the provider has finished, and is paid in any case."""
+    """Cancellation refused, with the reason. `paid`: the provider has finished and is paid in any case."""
 
     def __init__(self, message: str, *, paid: bool = False) -> None:
         super().__init__(message)
@@ -15,11 +15,11 @@ class CannotCancel(ValueError):
 
 
 def run_to_cancel(phase: str | None, reason: str | None, number: int, *, asked_again: bool) -> int:
-    """The number of the run under way, or of the one that was asked for and has not begun. Raises CannotCancel.
+    """Number of the current run, or of a requested one that has not begun. Raises CannotCancel.
 
-    `number` is that of the last run that began, 0 before the first.
+    `number`: the last run that began; 0 before the first. `asked_again`: another run is requested.
     """
-    ended = phase in (Phase.COMPLETED, Phase.FAILED)
+    ended = phase in FINAL_PHASES
     if asked_again:
         return number + 1 if ended else max(number, 1)
     if ended:
@@ -32,32 +32,34 @@ def run_to_cancel(phase: str | None, reason: str | None, number: int, *, asked_a
     return max(number, 1)
 
 
-def ignored(annotations: Mapping[str, str], phase: str | None, number: int, token: str | None) -> tuple[str, ...]:
-    """A sentence for each annotation of a person that names nothing, with what it should name.
+def describe_ignored(
+    annotations: Mapping[str, str], phase: str | None, number: int, token: str | None
+) -> tuple[str, ...]:
+    """A sentence for each annotation that names no run or purchase, with the valid value.
 
-    `number` is that of the last run that began, 0 before the first; `token` names the purchase whose reply was lost
-    and that waits for another payment.
+    `number`: the last run that began; 0 before the first. `token`: the purchase with a lost reply that waits for
+    another payment; None: none.
     """
     found = []
     cancel, resubmit = annotations.get(CANCEL_ANNOTATION), annotations.get(RESUBMIT_ANNOTATION)
-    if cancel is not None and not _is_number(cancel, number + 1):
-        ended = phase in (Phase.COMPLETED, Phase.FAILED)
+    if cancel is not None and not _is_run_number(cancel, number + 1):
+        ended = phase in FINAL_PHASES
         right = "none is under way" if ended else f"the run under way is {max(number, 1)}"
-        found.append(f"{CANCEL_ANNOTATION}={cancel[:_SHOWN]!r} is ignored: it names no run; {right}")
+        found.append(f"{CANCEL_ANNOTATION}={cancel[:_MAX_QUOTED]!r} is ignored: it names no run; {right}")
     if resubmit is not None and token is not None and resubmit != token:
         right = f"the one that waits for another payment is {token}"
-        found.append(f"{RESUBMIT_ANNOTATION}={resubmit[:_SHOWN]!r} is ignored: it names no purchase; {right}")
+        found.append(f"{RESUBMIT_ANNOTATION}={resubmit[:_MAX_QUOTED]!r} is ignored: it names no purchase; {right}")
     collect = annotations.get(COLLECT_ANNOTATION)
-    if collect is not None and not 1 <= (run_named(collect) or 0) <= max(number, 1):
+    if collect is not None and not 1 <= (run_number_of(collect) or 0) <= max(number, 1):
         right = f"the last one is {number}" if number else "none has begun"
-        found.append(f"{COLLECT_ANNOTATION}={collect[:_SHOWN]!r} is ignored: it names no run; {right}")
+        found.append(f"{COLLECT_ANNOTATION}={collect[:_MAX_QUOTED]!r} is ignored: it names no run; {right}")
     return tuple(found)
 
 
-_SHOWN = 64  # characters of a value
+_MAX_QUOTED = 64  # characters of a value
 
 
-def _is_number(given: str, most: int) -> bool:
-    """Whether a text is a whole number from 1, as the operator writes it."""
-    plain = given.isascii() and given.isdecimal() and not given.startswith("0") and len(given) < _SHOWN
+def _is_run_number(given: str, most: int) -> bool:
+    """True for a decimal number from 1 to `most`, without leading zeros."""
+    plain = given.isascii() and given.isdecimal() and not given.startswith("0") and len(given) < _MAX_QUOTED
     return plain and int(given) <= most

@@ -1,4 +1,4 @@
-"""The annotation contentgen.dev/collect: the values that ask for the collect stage of a run once more. Pure."""
+"""The annotation contentgen.dev/collect, whose values request a repetition of a run's collect stage. Pure."""
 
 import re
 from typing import Any
@@ -6,21 +6,24 @@ from typing import Any
 _VALUE = re.compile(r"([1-9][0-9]{0,8})(?:-[A-Za-z0-9._-]{1,48})?", re.ASCII)
 
 
-def run_named(value: str) -> int | None:
-    """The run number in `<run>` or `<run>-<anything>`; None for any other text."""
+def run_number_of(value: str) -> int | None:
+    """Run number of a value `<run>` or `<run>-<anything>`; None for any other text."""
     found = _VALUE.fullmatch(value)
     return int(found[1]) if found else None
 
 
 def next_value(number: int, asked: str | None) -> str:
-    """A value other than `asked`, which was used last for this run; None: none was."""
-    if asked is None or run_named(asked) != number:
+    """A value that was not used before. `asked`: the value that was used last; None: none."""
+    if asked is None or run_number_of(asked) != number:
         return str(number)
     last = re.fullmatch(r"[0-9]+-([0-9]{1,9})", asked)
     return f"{number}-{int(last[1]) + 1 if last else 2}"
 
 
-def asks(value: str | None, run: dict[str, Any]) -> bool:
-    """Whether a value asks for a retry of a run (`status.run`, JSON) that has failed, and has not been used."""
+def requests_collect(value: str | None, run: dict[str, Any]) -> bool:
+    """True if a value names a run (`status.run`, JSON) and was not used before.
+
+    The caller checks that the run has failed.
+    """
     asked = (run.get("collect") or {}).get("asked")
-    return value is not None and value != asked and run_named(value) == run.get("number")
+    return value is not None and value != asked and run_number_of(value) == run.get("number")

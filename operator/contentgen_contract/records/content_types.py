@@ -1,6 +1,6 @@
-"""Content types of stored files, by their names, and which of them a browser may show in a page of its own. Pure.
+"""Content types and dispositions of downloads, by file name. Pure.
 
-A worker says a content type when it stores a file. What a browser makes of a file is decided here instead.
+The content type that a worker declared is not used: it would decide whether a browser executes the file.
 """
 
 _BY_SUFFIX = {
@@ -16,16 +16,16 @@ _BY_SUFFIX = {
     "zip": "application/zip",
 }
 _UNKNOWN = "application/octet-stream"
-_SHOWN = {"audio/flac", "image/jpeg", "image/png", "image/webp", "text/plain; charset=utf-8"}
+_INLINE_TYPES = {"audio/flac", "image/jpeg", "image/png", "image/webp", "text/plain; charset=utf-8"}
 
 
 def content_type_of(name: str) -> str:
-    """The content type of a file of this name; that of plain bytes where the name tells none."""
+    """Content type by suffix; application/octet-stream for an unknown one."""
     _, dot, suffix = name.rpartition(".")
     return _BY_SUFFIX.get(suffix, _UNKNOWN) if dot else _UNKNOWN
 
 
 def disposition_of(name: str, *, saved: bool) -> str:
-    """The Content-Disposition: `inline` only for pictures, sound and plain text, and where it is not to be saved."""
-    shown = not saved and content_type_of(name) in _SHOWN
-    return f'{"inline" if shown else "attachment"}; filename="{name}"'
+    """Content-Disposition: `inline` for pictures, sound and plain text unless `saved`, else `attachment`."""
+    inline = not saved and content_type_of(name) in _INLINE_TYPES
+    return f'{"inline" if inline else "attachment"}; filename="{name}"'

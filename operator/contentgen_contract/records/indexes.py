@@ -1,7 +1,7 @@
-"""The indexes of our collections. The operator creates them; each query of the gateway has one.
+"""Indexes of the MongoDB collections. The operator creates them; each query of the gateway uses one.
 
-Plain indexes only (no text, partial or TTL index), which every MongoDB-compatible server has: what a query asks for
-equality comes first, what it sorts by last; `jobId` makes the order total, so that a cursor can go on after any record.
+Only plain indexes (no text, partial or TTL index), which every MongoDB-compatible server supports. Equality fields come
+first, the sort fields last; `jobId` makes the order total, so that a cursor can continue after any record.
 """
 
 Keys = tuple[tuple[str, int], ...]
@@ -38,8 +38,7 @@ LEDGER: dict[str, Keys] = {
     "namespace_created": (("namespace", 1), ("createdAt", -1)),
     "namespace_user_created": (("namespace", 1), ("userId", 1), ("createdAt", -1)),
 }
-"""The first five are the operator's own: how long a model takes, lost requests, owners, orphans. `formerOwners` is an
-array.
+"""The operator uses the first five: durations of a model, lost requests, owners, orphans. `formerOwners` is an array.
 """
 
 REQUEST_CLAIMS: dict[str, Keys] = {"marker": (("marker", 1),)}

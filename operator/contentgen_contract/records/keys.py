@@ -1,8 +1,7 @@
-"""Where things lie in the bucket: the seeds' layout, each key made in one place.
+"""S3 keys in the layout of the legacy API. Pure.
 
-Version 1 of a job has exactly the seeds' keys; later versions add `v{n}/` where the seeds have none.
-`{userId}` and `{jobId}` have passed strict patterns before they come here; `_part` checks once more, because
-a key that escapes its prefix is another tenant's file.
+Version 1 of a job has the keys of the legacy API; later versions add `v{n}/`. `_part` validates `{userId}` and
+`{jobId}` a second time, because a key outside of its prefix would be another tenant's file.
 """
 
 import hashlib
@@ -33,7 +32,7 @@ CONTENT_TYPES = {
     "vtt": "text/vtt",
     "zip": "application/zip",
 }
-"""Content type by file name suffix. None of these can run scripts when a browser shows it."""
+"""Content type by file name suffix. Browsers execute scripts in none of these."""
 
 _STORED = re.compile(
     r"(loras|datasets|generated-images|transcripts)/(?P<user>[A-Za-z0-9][A-Za-z0-9._-]{0,127})"
@@ -42,14 +41,14 @@ _STORED = re.compile(
 
 
 def _part(text: str) -> str:
-    # Two dots inside a part, as in a userId `a..b`, lead nowhere: a part neither begins with one nor has a slash.
+    # Two dots inside a part, such as `a..b`, are harmless: a part has no slash and does not begin with a dot.
     if not _PART.fullmatch(text):
         raise ValueError(f"not usable in an S3 key: {text!r}")
     return text
 
 
 def prefix(kind: Kind, stage: Stage, user_id: str, job_id: str, version: int) -> str:
-    """The folder (with a slash at its end) that one stage of one run writes into."""
+    """Prefix (with a trailing slash) of the files of one stage of one run."""
     owner = f"{_part(user_id)}/{_part(job_id)}"
     later = f"v{version}/" if version > 1 else ""
     if kind is Kind.LORA_TRAINING:
@@ -60,18 +59,18 @@ def prefix(kind: Kind, stage: Stage, user_id: str, job_id: str, version: int) ->
 
 
 def job_prefixes(kind: Kind, user_id: str, job_id: str) -> set[str]:
-    """The folders that hold all versions of a job's files."""
+    """Prefixes of all versions of a job's files."""
     return {job_prefix_of(prefix(kind, stage, user_id, job_id, 1)) for stage in Stage}
 
 
 def job_prefix_of(key: str) -> str:
-    """The folder of the job that a file lies in: `{kind}/{userId}/{jobId}/`."""
+    """Prefix of the job of a file: `{kind}/{userId}/{jobId}/`. Raises ValueError for an invalid part."""
     top, user_id, job_id = key.split("/")[:3]
     return f"{_part(top)}/{_part(user_id)}/{_part(job_id)}/"
 
 
 class RunKeys(NamedTuple):
-    """Where the files of one run of one job lie: `prefix` takes these."""
+    """Arguments of `prefix` for one run of one job."""
 
     user_id: str
     job_id: str
@@ -79,24 +78,24 @@ class RunKeys(NamedTuple):
 
 
 def run_of(key: str) -> RunKeys | None:
-    """The run that a stored file is of; None for what no stage stores."""
+    """The run of a stored file; None for a key that no stage writes."""
     found = _STORED.fullmatch(key)
     return RunKeys(found["user"], found["job"], int(found["version"] or 1)) if found else None
 
 
 def internal_prefix(job_id: str) -> str:
-    """The folder of a job's outcomes and its provider's answers."""
+    """Prefix of a job's outcomes and of its provider responses."""
     return f"runs/{_part(job_id)}/"
 
 
 def is_output(kind: Kind, stage: Stage, name: str) -> bool:
-    """Whether a stage may write a file of this name under its prefix."""
+    """True if a stage may write a file of this name under its prefix."""
     pattern = _FILES.get((kind, stage))
     return pattern is not None and pattern.fullmatch(name) is not None
 
 
 def content_type(name: str) -> str:
-    """Content type of an output, decided by its suffix alone. Raises ValueError for a suffix without an entry."""
+    """Content type of an output by its suffix. Raises ValueError for an unknown suffix."""
     suffix = name.rpartition(".")[2]
     if suffix not in CONTENT_TYPES:
         raise ValueError(f"{name!r} has no known suffix; expected one of {', '.join(CONTENT_TYPES)}")
@@ -104,23 +103,24 @@ def content_type(name: str) -> str:
 
 
 def outcome(job_id: str, run: int, stage: Stage, attempt: int) -> str:
-    """Where a worker leaves the outcome of a stage, also while the operator is away."""
+    """Key of a stage's outcome, which the worker writes even if the operator is unavailable."""
     return f"runs/{_part(job_id)}/{run}/{stage}-{attempt}.json"
 
 
 def purchase_prefix(purchase_id: str) -> str:
-    """The folder (with a slash at its end) of what is kept of one purchase."""
+    """Prefix (with a trailing slash) of the objects of one purchase."""
     return f"purchases/{_part(purchase_id)}/"
 
 
 def purchase_response(purchase_id: str) -> str:
-    """The provider's response, written once: providers delete theirs within the hour.
+    """Key of the provider's response, written once: providers delete theirs within an hour.
 
-    Releases before 0.3 kept it at `runs/{jobId}/{run}/provider-{attempt}.json`; the ledger's `resultKey` names either.
+    Releases before 0.3 stored it at `runs/{jobId}/{run}/provider-{attempt}.json`; the ledger's `resultKey` contains
+    either.
     """
     return f"{purchase_prefix(purchase_id)}response.json"
 
 
 def purchase_marker(buying_key: str) -> str:
-    """The create-only object that witnesses a purchase; never deleted with its outputs."""
+    """Key of the create-only marker of a purchase, which is not deleted with its outputs."""
     return f"purchases/by-key/{hashlib.sha256(buying_key.encode()).hexdigest()}.json"

@@ -1,8 +1,7 @@
-"""The owner of S3 objects, and the one check before a key is signed, read, written or deleted. Pure.
+"""Owners of S3 objects, and the check before a key is signed, read, written or deleted. Pure.
 
-A key may come from a status, a worker's outcome or a record, which others can write. `owned` compares it with what the
-owner has for certain: the folders of its own job, by the uid that Kubernetes gave it, and what the ledger lists as
-stored for it.
+A key may come from a status, a worker's outcome or a record, which others can write. `require_owned` accepts only the
+prefixes of the owner's own job, by its Kubernetes UID, and keys that the ledger lists as stored for it.
 """
 
 import re
@@ -13,62 +12,62 @@ from contentgen_contract.base import Value
 from contentgen_contract.names import Kind
 from contentgen_contract.records import keys
 
-# Each segment begins with a letter or a digit: no `..`, no empty segment, no slash at the front.
+# Each segment begins with a letter or a digit: no `..`, no empty segment, no leading slash.
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*/?")
 
 
 class NotOwned(Exception):
-    """A key that is not this owner's; nothing was signed, read, written or deleted."""
+    """The key belongs to another owner; nothing was signed, read, written or deleted."""
 
     def __init__(self, key: str) -> None:
         super().__init__(f"the key {key[:200]!r} is neither under the owner's prefix nor listed as stored for it")
 
 
 class Owner(Value):
-    """The folders, each with a slash at its end, and the single keys that belong to one job."""
+    """Prefixes (`folders`, each with a trailing slash) and single keys that belong to one job."""
 
     folders: frozenset[str] = frozenset()
     keys: frozenset[str] = frozenset()
 
     def __or__(self, other: "Owner") -> "Owner":
-        """The union of two owners."""
+        """Union of two owners."""
         return Owner(folders=self.folders | other.folders, keys=self.keys | other.keys)
 
 
-def owned(owner: Owner, key: str) -> str:
-    """The key, or a prefix with a slash at its end. Raises NotOwned."""
+def require_owned(owner: Owner, key: str) -> str:
+    """The key, or a prefix with a trailing slash, if it belongs to the owner. Raises NotOwned."""
     if not owns(owner, key):
         raise NotOwned(key)
     return key
 
 
 def owns(owner: Owner, key: str) -> bool:
-    """Whether a key, or a prefix with a slash at its end, is this owner's."""
+    """True if a key, or a prefix with a trailing slash, belongs to the owner."""
     if _KEY.fullmatch(key) is None:
         return False
     return key in owner.keys or any(key.startswith(folder) for folder in owner.folders)
 
 
-def of_job(kind: Kind, job_id: str, users: Iterable[str]) -> Owner:
-    """The folders of one job: its files under each of these users, and its outcomes."""
+def job_owner(kind: Kind, job_id: str, users: Iterable[str]) -> Owner:
+    """Prefixes of one job: its files under each of these users, and its outcomes."""
     folders = {folder for user in users for folder in keys.job_prefixes(kind, user, job_id)}
     return Owner(folders=frozenset(folders | {keys.internal_prefix(job_id)}))
 
 
-def of_purchase(purchase_id: str) -> Owner:
-    """The folder of one purchase. Its marker is in no owner's folder: nobody deletes it."""
+def purchase_owner(purchase_id: str) -> Owner:
+    """Prefix of one purchase, without its marker, which is never deleted."""
     return Owner(folders=frozenset({keys.purchase_prefix(purchase_id)}))
 
 
-def of_outputs(kind: Kind, outputs: Iterable[Mapping[str, Any]]) -> Owner:
-    """The folders of the jobs whose files the ledger lists in these `outputs` (finished versions)."""
+def outputs_owner(kind: Kind, outputs: Iterable[Mapping[str, Any]]) -> Owner:
+    """Prefixes of the jobs whose files the ledger lists in `outputs` (finished versions)."""
     files = (str(file.get("key")) for each in outputs for file in each.get("files") or ())
     runs = {run for key in files if (run := keys.run_of(key)) is not None}
-    return union(of_job(kind, run.job_id, (run.user_id,)) for run in runs)
+    return union(job_owner(kind, run.job_id, (run.user_id,)) for run in runs)
 
 
-def of_jobs(job_ids: Iterable[str], prefixes: Iterable[str]) -> Owner:
-    """Of some prefixes, those that are a whole folder of one of these jobs."""
+def jobs_owner(job_ids: Iterable[str], prefixes: Iterable[str]) -> Owner:
+    """Those prefixes that are a complete prefix of one of these jobs."""
     known = set(job_ids)
     internal = {keys.internal_prefix(each) for each in known}
     return Owner(folders=frozenset(each for each in prefixes if each in internal or _job_of(each) in known))
@@ -82,7 +81,7 @@ def _job_of(prefix: str) -> str | None:
 
 
 def union(owners: Iterable[Owner]) -> Owner:
-    """The union of any number of owners."""
+    """Union of any number of owners."""
     result = Owner()
     for each in owners:
         result |= each

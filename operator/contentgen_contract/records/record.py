@@ -1,6 +1,6 @@
-"""Fields of a job's record that follow from its resource or from its other fields, and its search terms. Pure.
+"""Derived fields of a job's record: configuration, totals of its versions, search terms. Pure.
 
-The operator and the gateway write records; the gateway also shows one that the operator has not written yet.
+The operator and the gateway write records; the gateway also derives one for a job that has no record yet.
 """
 
 import re
@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from contentgen_contract.names import Phase, Reason
 from contentgen_contract.records import keys
-from contentgen_contract.records.signatures import unsigned
+from contentgen_contract.records.presigned_urls import strip_signatures
 from contentgen_contract.resources.models import model_of
 from contentgen_contract.resources.spec import ImageGenerationSpec, LoraTrainingSpec, Spec, TranscriptionSpec
 
@@ -23,8 +23,8 @@ _LONGEST_WORD = 40  # characters
 _SEARCHED_CONFIG = ("loraName", "trigger", "prompt", "model")
 
 
-def status_word(phase: str | None, reason: str | None = None) -> str:
-    """The seeds' four words, and `cancelled`."""
+def legacy_status(phase: str | None, reason: str | None = None) -> str:
+    """Status in the legacy API: one of its four values, or `cancelled`."""
     match phase:
         case None | Phase.PENDING:
             return "queued"
@@ -36,19 +36,19 @@ def status_word(phase: str | None, reason: str | None = None) -> str:
             return "processing"
 
 
-def source(spec: Spec, facts: Mapping[str, Any]) -> Document:
-    """`sourceVideo`, where there is a source."""
+def source_fields(spec: Spec, facts: Mapping[str, Any]) -> Document:
+    """`sourceVideo`: URL without its query, file name and size in bytes; empty for an ImageGeneration."""
     if isinstance(spec, ImageGenerationSpec):
         return {}
     path = unquote(urlsplit(spec.source.url).path)
-    # A source's query may hold a signature: it is left out.
+    # The query may contain a signature.
     address = spec.source.url.split("?", 1)[0]
     name = PurePosixPath(path).name
     return {"sourceVideo": {"url": address, "filename": name, "sizeBytes": facts.get("sourceBytes")}}
 
 
-def config(spec: Spec) -> Document:
-    """What was asked for."""
+def config_fields(spec: Spec) -> Document:
+    """`config`: the requested model and parameters."""
     match spec:
         case LoraTrainingSpec():
             return {
@@ -63,15 +63,15 @@ def config(spec: Spec) -> Document:
             return {
                 "model": model_of(spec),
                 "prompt": spec.prompt,
-                "loras": [unsigned(each.model_dump(mode="json", by_alias=True)) for each in spec.loras],
+                "loras": [strip_signatures(each.model_dump(mode="json", by_alias=True)) for each in spec.loras],
             } | spec.image.model_dump(mode="json", by_alias=True)
         case TranscriptionSpec():
             return {"model": model_of(spec)} | spec.options.model_dump(mode="json", by_alias=True)
 
 
-def terms_of(document: Mapping[str, Any]) -> list[str]:
-    """The words of a record that a search finds it by."""
-    return terms(each for each in _texts(document) if isinstance(each, str))
+def search_terms(document: Mapping[str, Any]) -> list[str]:
+    """Search terms of a record."""
+    return distinct_words(each for each in _texts(document) if isinstance(each, str))
 
 
 def _texts(document: Mapping[str, Any]) -> Iterator[object]:
@@ -83,9 +83,9 @@ def _texts(document: Mapping[str, Any]) -> Iterator[object]:
     yield (document.get("sourceVideo") or {}).get("filename")
 
 
-def counted(versions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Of all versions of a job: `bytes` that they take in the bucket, how many `pictures` they are, and `uses`, the
-    jobIds of the LoRAs that they were drawn with.
+def version_totals(versions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Totals of all versions of a job: `bytes` in the bucket, number of `pictures`, and `uses`, the jobIds of the LoRAs
+    that were applied.
     """
     used = (key for version in versions for key in version.get("loras") or ())
     return {
@@ -95,13 +95,13 @@ def counted(versions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def words(text: str) -> list[str]:
-    """The words of a text as they are compared: without case and accents, in order, each as often as it comes."""
+def normalized_words(text: str) -> list[str]:
+    """Words of a text without case and accents, in order, with repetitions."""
     plain = "".join(each for each in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(each))
     return [word[:_LONGEST_WORD] for word in _WORD.findall(plain.replace("_", " "))]
 
 
-def terms(texts: Iterable[str]) -> list[str]:
-    """Each word of some texts once, in the order in which they first come; at most `MAX_TERMS`."""
-    found = dict.fromkeys(word for text in texts for word in words(text))
+def distinct_words(texts: Iterable[str]) -> list[str]:
+    """Distinct normalized words of some texts, in order of first occurrence; at most `MAX_TERMS`."""
+    found = dict.fromkeys(word for text in texts for word in normalized_words(text))
     return list(found)[:MAX_TERMS]

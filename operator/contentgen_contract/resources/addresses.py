@@ -1,7 +1,7 @@
-"""Which addresses are off limits for URLs that a user or a provider gave. Pure: nothing is resolved or opened.
+"""Private and internal addresses, which URLs of users and providers must not reach. Pure: resolves and opens nothing.
 
-The worker asks for every address that it is about to connect to (`refusal`); the operator asks about URLs that it
-hands to a provider (`literal_refusal`), of which it can only see what is written in them.
+The worker checks each address before it connects (`refusal`). The operator checks the text of URLs that it passes to a
+provider (`literal_refusal`), without resolving them.
 """
 
 import ipaddress
@@ -11,15 +11,15 @@ from urllib.parse import SplitResult, urlsplit
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-# RFC 6890 and its registry, and what clouds put beside it.
+# RFC 6890 with its registry, and addresses of cloud metadata services.
 _REFUSED_V4 = tuple(
     ipaddress.IPv4Network(network)
     for network in (
         "0.0.0.0/8",  # this network
         "10.0.0.0/8",
-        "100.64.0.0/10",  # carrier NAT, where pods and Alibaba's metadata live
+        "100.64.0.0/10",  # carrier-grade NAT: pods, Alibaba's metadata
         "127.0.0.0/8",
-        "168.63.129.16/32",  # Azure's wire server has a public address
+        "168.63.129.16/32",  # Azure's wire server, a public address
         "169.254.0.0/16",  # link-local, metadata
         "172.16.0.0/12",
         "192.0.0.0/24",  # IETF, Oracle's metadata
@@ -36,27 +36,27 @@ _REFUSED_V4 = tuple(
         "240.0.0.0/4",  # reserved, broadcast
     )
 )
-_GLOBAL_V6 = ipaddress.IPv6Network("2000::/3")  # all else is local, mapped, multicast or unassigned
+_GLOBAL_V6 = ipaddress.IPv6Network("2000::/3")  # all others are local, mapped, multicast or unassigned
 _REFUSED_V6 = tuple(
     ipaddress.IPv6Network(network)
     for network in (
         "2001::/23",  # IETF: Teredo, benchmarking, ORCHID
         "2001:db8::/32",
-        "2002::/16",  # 6to4 hides an IPv4 address; nobody serves files from it any more
+        "2002::/16",  # 6to4 embeds an IPv4 address, and is obsolete
         "3fff::/20",
     )
 )
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # a DNS64 makes these for every IPv4 host
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # a DNS64 returns these for IPv4 hosts
 _ISATAP = (0x00005EFE, 0x02005EFE)
-# Names that mean something inside a cluster, a machine or a company's network alone.
+# Suffixes of names that resolve only inside of a cluster, a machine or a private network.
 _PRIVATE_SUFFIXES = (".localhost", ".local", ".internal", ".svc", ".cluster.local", ".home.arpa", ".lan", ".corp")
 
 
 def refusal(address: IPAddress) -> str:
-    """Why an address is off limits, or nothing."""
+    """Reason to refuse an address; empty if it is allowed."""
     if isinstance(address, ipaddress.IPv4Address):
         return next((f"in {network}" for network in _REFUSED_V4 if address in network), "")
-    inner = _embedded(address)
+    inner = _embedded_ipv4(address)
     if inner is not None:
         return refusal(inner)
     if address not in _GLOBAL_V6:
@@ -64,7 +64,7 @@ def refusal(address: IPAddress) -> str:
     return next((f"in {network}" for network in _REFUSED_V6 if address in network), "")
 
 
-def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+def _embedded_ipv4(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
     if address.ipv4_mapped is not None:
         return address.ipv4_mapped
     if address in _NAT64 or (int(address) >> 32) & 0xFFFFFFFF in _ISATAP:
@@ -72,8 +72,8 @@ def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
     return None
 
 
-def parts_of(url: str) -> SplitResult | None:
-    """A URL in its parts; None for what can't be taken apart, such as `https://[x` or a host that hides a slash."""
+def split_url(url: str) -> SplitResult | None:
+    """Parts of a URL; None for an invalid one, such as `https://[x`, or a host that normalizes to one with a slash."""
     try:
         return urlsplit(url)
     except ValueError:
@@ -84,13 +84,13 @@ NOT_A_URL = "(not a URL)"
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\s\[\]:@]+)(:[0-9]*)?")
 
 
-def without_secrets(url: str) -> str:
+def strip_credentials(url: str) -> str:
     """A URL without user, password, query and fragment, for messages and records.
 
-    `NOT_A_URL` where these cannot be told from host and path, as in `https://user:pass/word@host`.
+    `NOT_A_URL` if they cannot be separated from host and path, as in `https://user:pass/word@host`.
     """
     bare = re.split(r"[?#]", url, maxsplit=1)[0]
-    parts = parts_of(bare)
+    parts = split_url(bare)
     if parts is None or (not parts.netloc and "@" in bare):
         return NOT_A_URL
     if not parts.netloc:
@@ -99,15 +99,15 @@ def without_secrets(url: str) -> str:
     return f"{parts.scheme}://{host}{parts.path}" if _HOST.fullmatch(host) else NOT_A_URL
 
 
-def pair(host: str, port: int) -> str:
-    """`host:port` as allow-lists have it."""
+def host_and_port(host: str, port: int) -> str:
+    """`host:port` in lower case, the form of allow-lists."""
     return (f"[{host}]:{port}" if ":" in host else f"{host}:{port}").lower()
 
 
 def literal_refusal(url: str, allowed: tuple[str, ...] = ()) -> str:
-    """Why a URL can be seen to lead to an address off limits, or nothing.
+    """Reason to refuse a URL by its text; empty if it is allowed.
 
-    Only what is written in it counts: where a public name leads is found out by whoever resolves it.
+    `allowed`: exact host:port pairs. Names are not resolved: the resolver must check their addresses.
     """
     try:
         parts = urlsplit(url)
@@ -117,9 +117,9 @@ def literal_refusal(url: str, allowed: tuple[str, ...] = ()) -> str:
         return "not a usable URL"
     if parts.username is not None or parts.password is not None:
         return "holds a user or password"
-    if pair(host, port) in {each.lower() for each in allowed}:
+    if host_and_port(host, port) in {each.lower() for each in allowed}:
         return ""
-    address = _literal(host)
+    address = _literal_address(host)
     if address is not None:
         return refusal(address)
     if "." not in host or host.endswith(_PRIVATE_SUFFIXES):
@@ -127,8 +127,8 @@ def literal_refusal(url: str, allowed: tuple[str, ...] = ()) -> str:
     return ""
 
 
-def _literal(host: str) -> IPAddress | None:
-    """The address that a host is written as, also as 127.1, 2130706433, 0x7f.1 or 0177.0.0.1."""
+def _literal_address(host: str) -> IPAddress | None:
+    """The address in a literal host, also in the forms 127.1, 2130706433, 0x7f.1 and 0177.0.0.1; None for a name."""
     try:
         return ipaddress.ip_address(host.partition("%")[0])
     except ValueError:

@@ -1,7 +1,7 @@
-"""The models as CustomResourceDefinitions: pure functions, so that CRDs are generated and never edited.
+"""CustomResourceDefinitions generated from the models. Pure.
 
-pydantic's JSON schema is not a structural one: it has `$ref`, `anyOf` with null, numeric exclusive bounds and titles.
-Nullable fields become plain optional ones, since the API server tells an absent field from a null.
+pydantic's JSON schema is not a structural schema: it has `$ref`, `anyOf` with null, numeric exclusive bounds and
+titles. Nullable fields become optional ones, because the API server distinguishes an absent field from a null.
 """
 
 import json
@@ -14,19 +14,18 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema, to_jsonable_python
 
 from contentgen_contract import patterns
-from contentgen_contract.names import CATEGORY, GROUP, VERSION, Kind
+from contentgen_contract.names import CATEGORY, FINAL_PHASES, GROUP, VERSION, Kind
 from contentgen_contract.resources import languages, spec_checks
 from contentgen_contract.resources.models import names_of
 from contentgen_contract.resources.operator_class import (
     CLASS_KIND,
     CLASS_PLURAL,
     DEFAULT_CLASS,
-    ENDED,
     OperatorClassSpec,
 )
 from contentgen_contract.resources.prices import IMAGE_MODELS
 from contentgen_contract.resources.spec import (
-    DETECTORS_WITH,
+    DETECTORS_BY_PARAMETER,
     SPECS,
     Captions,
     Dataset,
@@ -38,24 +37,24 @@ from contentgen_contract.resources.spec import (
     TimeRange,
     Training,
     TranscriptionOptions,
-    one_of,
+    join_names,
 )
 from contentgen_contract.resources.status import ConditionStatus, ResourceStatus, VersionStatus
 
 Schema = dict[str, Any]
 
-MAX_NAME = 52  # a Job's name is made from the resource's; the pods' names add a suffix to it
+MAX_NAME = 52  # Job names contain the resource's name, and pod names add a suffix
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A CEL rule that spans fields, or whose pattern would not tell a person what is wrong."""
+    """A CEL validation rule: of several fields, or in place of a pattern whose error would not explain itself."""
 
-    holds: str
+    holds: str  # the CEL expression
     message: str
-    shows: str = ""  # a CEL expression for a message with the values in it
-    field: str = ""  # the field to name, where the rule stands at its parent
-    secret: bool = False  # the API server must not repeat the value
+    shows: str = ""  # a CEL expression for a message that includes the values
+    field: str = ""  # the field in the error, for a rule of its parent
+    secret: bool = False  # the API server must not include the value in the error
 
     def as_schema(self) -> Schema:
         """The rule as an item of `x-kubernetes-validations`."""
@@ -65,18 +64,18 @@ class Rule:
         if self.field:
             rule["fieldPath"] = f".{self.field}"
         if self.secret:
-            rule["reason"] = "FieldValueForbidden"  # of the reasons the one whose message has no value in it
+            rule["reason"] = "FieldValueForbidden"  # the only reason whose message omits the value
         return rule
 
 
-def _belongs_to(field: str, detectors: tuple[Detector, ...]) -> Rule:
-    """A parameter that only these detectors have."""
-    names = one_of(detectors)
+def _only_with_detectors(field: str, detectors: tuple[Detector, ...]) -> Rule:
+    """Rule for a parameter that only these detectors accept."""
+    names = join_names(detectors)
     return Rule(
-        # The API server tries a rule on the default {}, before the defaults below it are there.
+        # The API server evaluates rules on the default {} before it adds the defaults below it.
         holds=f"!has(self.{field}) || self.detector in {[str(each) for each in detectors]}",
         message=f"{field} must only be set with detector {names}",
-        # One format: what is joined to a text of unknown length counts as unbounded.
+        # One format(): concatenation with a text of unknown length would count as unbounded in the cost budget.
         shows=f"'detector is %s and {field} is %s; {field} must only be set with {names}'"
         f".format([self.detector, self.{field}])",
         field=field,
@@ -84,11 +83,11 @@ def _belongs_to(field: str, detectors: tuple[Detector, ...]) -> Rule:
 
 
 def _known_language() -> Rule:
-    """Membership in AssemblyAI's codes, for spellings that were not admitted before; `languages.admitted` in CEL."""
+    """`languages.is_admitted` in CEL: AssemblyAI's codes, and spellings that were always admitted."""
     code, near = "self.lowerAscii().replace('-', '_')", str(languages.SUGGESTIONS)
     codes, base = str([languages.AUTO, *languages.CODES]), f"{code}.substring(0, 2)"
-    # A text of another form has been told so already.
-    form, earlier = f"self.matches(r'{patterns.LANGUAGE}')", f"self.matches(r'{languages.EARLIER}')"
+    # Another rule reports a text of another form.
+    form, earlier = f"self.matches(r'{patterns.LANGUAGE}')", f"self.matches(r'{languages.ALWAYS_ADMITTED}')"
     return Rule(
         holds=f"!{form} || {earlier} || {code} in {codes}",
         message="must be auto or a language code of AssemblyAI, such as en, en_us or pt",
@@ -101,7 +100,7 @@ def _known_language() -> Rule:
 
 _IMAGE_MODELS = sorted(name for model in IMAGE_MODELS for name in names_of(model))
 
-# (model, field) -> rules at that field; the field "" is the model itself.
+# (model, field) -> rules of that field; the field "" is the model itself.
 _RULES: dict[tuple[type[BaseModel], str], tuple[Rule, ...]] = {
     (Captions, "template"): (
         Rule(
@@ -111,10 +110,12 @@ _RULES: dict[tuple[type[BaseModel], str], tuple[Rule, ...]] = {
             "which stands for the trigger word'",
         ),
     ),
-    (SceneDetection, ""): tuple(_belongs_to(to_camel(name), having) for name, having in DETECTORS_WITH.items()),
+    (SceneDetection, ""): tuple(
+        _only_with_detectors(to_camel(name), having) for name, having in DETECTORS_BY_PARAMETER.items()
+    ),
     (TimeRange, ""): (
         Rule(
-            # A text that is no number has been told so already.
+            # Another rule reports a text that is not a number.
             holds=f"!has(self.start) || !has(self.end) || !self.start.matches(r'{patterns.DECIMAL}') "
             f"|| !self.end.matches(r'{patterns.DECIMAL}') || double(self.end) > double(self.start)",
             message="end must be after start",
@@ -132,7 +133,7 @@ _RULES: dict[tuple[type[BaseModel], str], tuple[Rule, ...]] = {
     ),
     (Dataset, ""): (
         Rule(
-            # The API server tries a rule on the default {}, before the defaults below it are there.
+            # The API server evaluates rules on the default {} before it adds the defaults below it.
             holds="!has(self.maxImages) || !has(self.minImages) || self.maxImages >= self.minImages",
             message="maxImages must be at least minImages (150 and 10 when left out)",
             shows="'maxImages is %d and minImages is %d; maxImages must be at least minImages'"
@@ -151,7 +152,7 @@ _RULES: dict[tuple[type[BaseModel], str], tuple[Rule, ...]] = {
     ),
     (Lora, "scale"): (
         Rule(
-            # A text that is no number has been told so already.
+            # Another rule reports a text that is not a number.
             holds=f"!self.matches(r'{patterns.DECIMAL}') || double(self) > 0.0",
             message=f"scale {spec_checks.SCALE}",
             shows=f"'scale is ' + self + '; it {spec_checks.SCALE}'",
@@ -160,44 +161,44 @@ _RULES: dict[tuple[type[BaseModel], str], tuple[Rule, ...]] = {
     (Training, "learningRate"): (
         Rule(
             holds=f"!self.matches(r'{patterns.DECIMAL}') || (double(self) > 0.0 && double(self) <= 1.0)",
-            message=f"learningRate {spec_checks.RATE}",
-            shows=f"'learningRate is ' + self + '; it {spec_checks.RATE}'",
+            message=f"learningRate {spec_checks.LEARNING_RATE}",
+            shows=f"'learningRate is ' + self + '; it {spec_checks.LEARNING_RATE}'",
         ),
     ),
     (Training, "model"): (
         Rule(
             holds=f"!(self in {_IMAGE_MODELS})",
-            message=f"model {spec_checks.NO_IMAGE_MODEL}",
-            shows=f"'model is ' + self + '; it {spec_checks.NO_IMAGE_MODEL}'",
+            message=f"model {spec_checks.NOT_AN_IMAGE_MODEL}",
+            shows=f"'model is ' + self + '; it {spec_checks.NOT_AN_IMAGE_MODEL}'",
         ),
     ),
     (ImageGenerationSpec, "model"): (
         Rule(
             holds="!self.contains('trainer') && !self.contains('training')",
-            message=f"model {spec_checks.NO_TRAINER}",
-            shows=f"'model is ' + self + '; it {spec_checks.NO_TRAINER}'",
+            message=f"model {spec_checks.NOT_A_TRAINER}",
+            shows=f"'model is ' + self + '; it {spec_checks.NOT_A_TRAINER}'",
         ),
     ),
     (ImageGenerationSpec, "prompt"): (
         Rule(holds=f"self.matches(r'{spec_checks.NOT_BLANK}')", message=f"prompt {spec_checks.BLANK}"),
-        # Its value is not repeated: a terminal would obey it.
+        # The error omits the value: a terminal would interpret it.
         Rule(
             holds=f"!self.matches(r'{spec_checks.REFUSED_CHARACTERS}')",
-            message=f"prompt {spec_checks.CONTROLS}",
+            message=f"prompt {spec_checks.NO_CONTROL_CHARACTERS}",
             secret=True,
         ),
     ),
     (ImageGenerationSpec, "loras"): (
-        # Without the value: an address may hold a signature.
+        # Without the value: a URL may contain a signature.
         Rule(
             holds="self.all(a, !has(a.loraRef) || "
             "self.exists_one(b, has(b.loraRef) && b.loraRef.name == a.loraRef.name))",
-            message=f"loras {spec_checks.TWICE}; a loraRef is there twice",
+            message=f"loras {spec_checks.DISTINCT}; a loraRef is there twice",
             secret=True,
         ),
         Rule(
             holds="self.all(a, !has(a.path) || self.exists_one(b, has(b.path) && b.path == a.path))",
-            message=f"loras {spec_checks.TWICE}; a path is there twice",
+            message=f"loras {spec_checks.DISTINCT}; a path is there twice",
             secret=True,
         ),
     ),
@@ -213,14 +214,14 @@ _RULES: dict[tuple[type[BaseModel], str], tuple[Rule, ...]] = {
 }
 _NAME_RULE = Rule(
     holds=f"self.metadata.name.size() <= {MAX_NAME}",
-    # Without the value: a name has no bound in the schema, so an expression with it exceeds the cost budget.
+    # Without the value: the schema bounds no name, so an expression with it exceeds the cost budget.
     message=f"metadata.name must have at most {MAX_NAME} characters",
 )
 _CLASS = "(has({0}.spec.operatorClass) ? {0}.spec.operatorClass : '" + DEFAULT_CLASS + "')"
 _MOVE_RULE = Rule(
     holds=f"{_CLASS.format('self')} == {_CLASS.format('oldSelf')} || !has(oldSelf.status) || !has(oldSelf.status.run) "
-    f"|| (has(oldSelf.status.phase) && oldSelf.status.phase in {[str(each) for each in ENDED]} "
-    # Another installation, with other stores, would neither follow the request nor store its result.
+    f"|| (has(oldSelf.status.phase) && oldSelf.status.phase in {[str(each) for each in FINAL_PHASES]} "
+    # Another installation has other stores: it would neither poll the request nor store its result.
     "&& !(has(oldSelf.status.run.requestOpen) && oldSelf.status.run.requestOpen))",
     message="spec.operatorClass must not change during a run: wait until status.phase is Completed or Failed, and "
     "status.run.requestOpen is not true",
@@ -232,19 +233,19 @@ _OWNER_RULE = Rule(
 _CLASS_NAME_RULE = Rule(
     holds="self.metadata.name.size() <= 63", message="metadata.name must have at most 63 characters"
 )
-# Lists whose items have a key, so that server-side apply and patches meet the right item.
+# Keys of list items, for server-side apply and merge patches.
 _LIST_KEYS: dict[type[BaseModel], str] = {ConditionStatus: "type", VersionStatus: "version"}
 
 _STANDARD_FIELDS: Schema = {
-    "apiVersion": {"type": "string", "description": "The version of this resource's schema: contentgen.dev/v1alpha1."},
-    "kind": {"type": "string", "description": "The kind of this resource."},
-    "metadata": {"type": "object"},  # the API server describes it, and lets nobody else
+    "apiVersion": {"type": "string", "description": "API version of the resource: contentgen.dev/v1alpha1."},
+    "kind": {"type": "string", "description": "Kind of the resource."},
+    "metadata": {"type": "object"},  # the API server allows no schema here
 }
 _COLUMNS: list[Schema] = [
     {"name": "Phase", "type": "string", "jsonPath": ".status.phase"},
     {"name": "Progress", "type": "integer", "jsonPath": ".status.progress"},
     {"name": "Stage", "type": "string", "jsonPath": ".status.stage"},
-    # A column of type date is printed as an age, and a future one as <invalid>.
+    # kubectl prints a column of type date as an age, and a future date as <invalid>.
     {"name": "ETA", "type": "string", "jsonPath": ".status.estimatedCompletionTime"},
     {"name": "Cost", "type": "string", "jsonPath": ".status.cost.display"},
     {"name": "Reason", "type": "string", "jsonPath": ".status.reason"},
@@ -264,7 +265,7 @@ _SELECTABLE = (".status.phase", ".status.reason", ".spec.userId")  # for --field
 
 
 class _Generator(GenerateJsonSchema):
-    """pydantic's generator, with nullable as optional and the defaults that factories make."""
+    """pydantic's generator, with optional instead of nullable fields and the values of default factories."""
 
     def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
         return self.generate_inner(schema["schema"])
@@ -274,27 +275,27 @@ class _Generator(GenerateJsonSchema):
         factory: Any = schema.get("default_factory")
         value = factory() if factory else schema.get("default")
         if isinstance(value, BaseModel):
-            inner["default"] = {}  # the API server fills in the defaults below it
+            inner["default"] = {}  # the API server adds the defaults below it
         elif value not in (None, [], (), {}):
             inner["default"] = to_jsonable_python(value)
         return inner
 
 
-def _inlined(schema: Schema, definitions: Schema) -> Schema:
+def _inline_refs(schema: Schema, definitions: Schema) -> Schema:
     if "$ref" in schema:
         target = definitions[schema["$ref"].rsplit("/", 1)[-1]]
         schema = {**target, **{key: value for key, value in schema.items() if key != "$ref"}}
     inlined = dict(schema)
     if "properties" in schema:
-        inlined["properties"] = {name: _inlined(field, definitions) for name, field in schema["properties"].items()}
+        inlined["properties"] = {name: _inline_refs(field, definitions) for name, field in schema["properties"].items()}
     for below in ("items", "additionalProperties"):
         if isinstance(schema.get(below), dict):
-            inlined[below] = _inlined(schema[below], definitions)
+            inlined[below] = _inline_refs(schema[below], definitions)
     return inlined
 
 
 def _structural(schema: Schema) -> Schema:
-    """The same schema without what a structural one may not have."""
+    """The schema reduced to what a structural schema may contain."""
     result = {key: value for key, value in schema.items() if key not in ("title", "additionalProperties")}
     for exclusive, bound in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
         if exclusive in schema:
@@ -311,8 +312,8 @@ def _structural(schema: Schema) -> Schema:
     return result
 
 
-def _marked(definitions: Schema) -> Schema:
-    """The definitions with CEL rules and list keys at the models and fields that have them."""
+def _with_rules(definitions: Schema) -> Schema:
+    """The definitions with the CEL rules of their models and fields."""
     marked = {
         name: {**schema, "properties": dict(schema.get("properties", {}))} for name, schema in definitions.items()
     }
@@ -329,11 +330,11 @@ def _marked(definitions: Schema) -> Schema:
 
 
 def model_schema(model: type[BaseModel]) -> Schema:
-    """The structural schema of a model."""
+    """Structural schema of a model."""
     generated = model.model_json_schema(schema_generator=_Generator)
     definitions = generated.pop("$defs", {})
-    definitions = _marked({**definitions, model.__name__: generated})
-    return _structural(_inlined(definitions[model.__name__], definitions))
+    definitions = _with_rules({**definitions, model.__name__: generated})
+    return _structural(_inline_refs(definitions[model.__name__], definitions))
 
 
 def _bounds_of(schema: Schema) -> str:
@@ -349,22 +350,22 @@ def _bounds_of(schema: Schema) -> str:
     return ""
 
 
-def explained(schema: Schema) -> Schema:
-    """The schema with bounds and defaults in the descriptions: `kubectl explain` shows neither."""
+def describe_bounds(schema: Schema) -> Schema:
+    """The schema with bounds and defaults in the descriptions, because `kubectl explain` shows neither."""
     result = dict(schema)
     if schema["type"] not in ("object", "boolean"):
         result["description"] = f"{schema['description']}{_bounds_of(schema)}"
     if schema.get("default") not in (None, {}, ""):
         result["description"] = f"{result['description']} Default: {json.dumps(schema['default'])}."
     if "properties" in schema:
-        result["properties"] = {name: explained(field) for name, field in schema["properties"].items()}
+        result["properties"] = {name: describe_bounds(field) for name, field in schema["properties"].items()}
     if schema.get("items", {}).get("type") == "object":
-        result["items"] = explained(schema["items"])
+        result["items"] = describe_bounds(schema["items"])
     return result
 
 
 def _pattern_rules(pattern: str) -> tuple[Rule, ...]:
-    """A pattern as a rule. Of a URL that may hold a password or a signature the value is not repeated."""
+    """A pattern as a rule. The error omits the value of a URL that may contain a password or a signature."""
     matches, words = f"self.matches(r'{pattern}')", patterns.WORDS[pattern]
     if pattern not in (patterns.SOURCE_URL, patterns.WEB_URL):
         return (Rule(holds=matches, message=words),)
@@ -376,16 +377,16 @@ def _pattern_rules(pattern: str) -> tuple[Rule, ...]:
     )
 
 
-def _in_words(schema: Schema) -> Schema:
-    """The schema with rules that explain themselves in place of patterns."""
+def _patterns_as_rules(schema: Schema) -> Schema:
+    """The schema with rules in place of patterns, whose errors do not explain themselves."""
     result = dict(schema)
     if "pattern" in schema:
         rules = [rule.as_schema() for rule in _pattern_rules(result.pop("pattern"))]
         result["x-kubernetes-validations"] = [*schema.get("x-kubernetes-validations", ()), *rules]
     if "properties" in schema:
-        result["properties"] = {name: _in_words(field) for name, field in schema["properties"].items()}
+        result["properties"] = {name: _patterns_as_rules(field) for name, field in schema["properties"].items()}
     if "items" in schema:
-        result["items"] = _in_words(schema["items"])
+        result["items"] = _patterns_as_rules(schema["items"])
     return result
 
 
@@ -396,14 +397,14 @@ def _status_schema() -> Schema:
         listed = schema["properties"][name]
         listed |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}
         listed["items"]["required"] = [key]
-    # kstatus: a resource that no operator has seen yet must not count as reconciled.
+    # For kstatus: a new resource must not count as reconciled.
     schema["properties"]["observedGeneration"]["default"] = -1
     schema["default"] = {"observedGeneration": -1}
     return schema
 
 
 def _lenient(schema: Schema) -> Schema:
-    """Without required fields and defaults: an operator of another version must be able to write its status."""
+    """The schema without required fields and defaults, so that operators of other versions can write a status."""
     result = {key: value for key, value in schema.items() if key not in ("required", "default")}
     if "properties" in schema:
         result["properties"] = {name: _lenient(field) for name, field in schema["properties"].items()}
@@ -413,15 +414,18 @@ def _lenient(schema: Schema) -> Schema:
 
 
 def resource_schema(kind: Kind) -> Schema:
-    """The schema of a whole resource of this kind."""
-    spec = explained(_in_words(model_schema(SPECS[kind])))
+    """The schema of a resource of this kind."""
+    spec = describe_bounds(_patterns_as_rules(model_schema(SPECS[kind])))
     return {
         "type": "object",
         "description": spec["description"],
         "required": ["spec"],
         "properties": {
             **_STANDARD_FIELDS,
-            "spec": {**spec, "description": "What to make. A change of what decides the result starts a new run."},
+            "spec": {
+                **spec,
+                "description": "Desired result. A change of a field that determines the result starts a new run.",
+            },
             "status": _status_schema(),
         },
         "x-kubernetes-validations": [_NAME_RULE.as_schema(), _MOVE_RULE.as_schema()],
@@ -448,8 +452,8 @@ def crd(kind: Kind) -> dict[str, Any]:
 
 
 def operator_class_schema() -> Schema:
-    """The schema of a whole OperatorClass."""
-    spec = _in_words(model_schema(OperatorClassSpec))
+    """The schema of an OperatorClass."""
+    spec = _patterns_as_rules(model_schema(OperatorClassSpec))
     return {
         "type": "object",
         "description": spec["description"],

@@ -1,7 +1,7 @@
 """Language codes that AssemblyAI transcribes, and their canonical spelling. Pure.
 
-From the enum `TranscriptLanguageCode` of AssemblyAI's OpenAPI description and its page "Set language manually", read on
-2026-11-22. The API answers 400 to all others, before anything is paid.
+Source: the enum `TranscriptLanguageCode` of AssemblyAI's OpenAPI description and its page "Set language manually", read
+on 2026-11-22. The API returns 400 for other codes, before any payment.
 """
 
 import re
@@ -15,23 +15,23 @@ CODES = (
     "ru", "sa", "sr", "sn", "sd", "si", "sk", "sl", "so", "su", "sw", "sv", "tl", "tg", "ta", "tt", "te", "th", "bo",
     "tr", "tk", "uk", "ur", "uz", "vi", "cy", "yi", "yo",
 )  # fmt: skip
-EARLIER = r"^[a-z]{2}(_[a-z]{2})?$"
-"""Codes that the CRD has always admitted, whether AssemblyAI knows them or not.
+ALWAYS_ADMITTED = r"^[a-z]{2}(_[a-z]{2})?$"
+"""Codes that the CRD has always admitted, also codes that AssemblyAI does not know.
 
-They stay valid, and stand in run hashes as they were written: a stored resource must remain valid, or the API server
-would not let its finalizer be removed.
+They remain valid and unchanged in run hashes: if a stored resource became invalid, the API server would refuse the
+removal of its finalizer.
 """
 SUGGESTIONS = {"en_gb": "en_uk", "nb": "no", "jv": "jw", "fil": "tl"}
-"""AssemblyAI's code by the BCP 47 code of the same language, where they differ."""
+"""AssemblyAI's code by BCP 47 code, where they differ."""
 
 
 def canonical(code: str) -> str:
-    """The code in lower case with an underscore, as AssemblyAI has it: `en_us` for `en-US`."""
+    """The code in AssemblyAI's spelling: `en_us` for `en-US`."""
     return code.lower().replace("-", "_")
 
 
-def unknown(code: str) -> str:
-    """Error text for a code that AssemblyAI does not have, naming the nearest one; empty for a known code."""
+def unknown_code_error(code: str) -> str:
+    """Error text for an unknown code, with the nearest known one; empty for a known code."""
     given = canonical(code)
     if given == AUTO or given in CODES:
         return ""
@@ -40,6 +40,6 @@ def unknown(code: str) -> str:
     return f"{code} must be a language code of AssemblyAI, such as en, en_us or pt{meant}"
 
 
-def admitted(code: str) -> bool:
-    """Whether the CRD admits a code of the right form."""
-    return re.search(EARLIER, code) is not None or not unknown(code)
+def is_admitted(code: str) -> bool:
+    """True if the CRD admits a code that matches its pattern."""
+    return re.search(ALWAYS_ADMITTED, code) is not None or not unknown_code_error(code)

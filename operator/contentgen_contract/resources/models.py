@@ -1,4 +1,4 @@
-"""The providers' models, and the short names that people have for them."""
+"""The providers' models and their short names. Pure."""
 
 from difflib import get_close_matches
 
@@ -16,23 +16,23 @@ SHORT_NAMES: dict[Kind, tuple[str, ...]] = {
     Kind.LORA_TRAINING: ("flux-lora-fast-training",),
     Kind.IMAGE_GENERATION: ("flux-lora", "flux-dev", "flux-schnell", "flux-pro"),
 }
-"""The short names by the kind that takes them."""
+"""Short names by kind."""
 TRANSCRIBER = "assemblyai/universal"
 
 
 def full_name(model: str) -> str:
-    """The name that the provider has for it."""
+    """Full model id for a short name; other names unchanged."""
     return ALIASES.get(model, model)
 
 
 def names_of(model: str) -> tuple[str, ...]:
-    """All names of the model that this one is a name of."""
+    """All names of a model: its full id and its short names."""
     full = full_name(model)
     return (full, *(alias for alias, name in ALIASES.items() if name == full))
 
 
 def model_of(spec: Spec) -> str:
-    """The full name of the model, with aliases resolved."""
+    """Full model id of a spec."""
     match spec:
         case LoraTrainingSpec():
             return full_name(spec.training.model)
@@ -42,10 +42,10 @@ def model_of(spec: Spec) -> str:
             return TRANSCRIBER
 
 
-def unknown_short_name(kind: Kind, model: str) -> str | None:
-    """Expectation for a model name that is certainly wrong: no short name of this kind and no full id with a slash.
+def short_name_error(kind: Kind, model: str) -> str | None:
+    """Error text for a name that is neither a short name of this kind nor a full id with a slash.
 
-    None for all others: only the provider knows its full ids.
+    None for all others: full ids are not validated here.
     """
     names = SHORT_NAMES.get(kind, ())
     if "/" in model or model in names or not names:
@@ -56,8 +56,8 @@ def unknown_short_name(kind: Kind, model: str) -> str | None:
     return f"must be a short name ({', '.join(names)}) or a full fal model id such as {example}{meant}"
 
 
-def not_found(model: str) -> str:
-    """Message for a model that its provider does not have: the short names, and the nearest one if any."""
+def not_found_message(model: str) -> str:
+    """Error text for a model that the provider does not have, with the short names and the nearest one."""
     near = get_close_matches(model, (*ALIASES, *ALIASES.values()), 1)
     meant = f"; did you mean {near[0]}?" if near and near[0] != model else ""
     return f"there is no model {model!r}; the short names are {', '.join(ALIASES)}{meant}"

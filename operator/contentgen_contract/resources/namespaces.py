@@ -1,4 +1,4 @@
-"""The namespaces that an installation works in: all, a list, or those whose labels match a selector."""
+"""Selection of an installation's namespaces: all, a list, or those that match a label selector. Pure."""
 
 from typing import Annotated, Literal
 
@@ -22,7 +22,7 @@ class Expression(Manifest):
     @model_validator(mode="after")
     def _has_values_where_it_needs_them(self) -> "Expression":
         if bool(self.values) != (self.operator in ("In", "NotIn")):
-            raise ValueError("values: expected with the operators In and NotIn alone")
+            raise ValueError("values: expected with the operators In and NotIn only")
         return self
 
     def __str__(self) -> str:
@@ -36,7 +36,7 @@ class Expression(Manifest):
 
 
 class LabelSelector(Manifest):
-    """A Kubernetes LabelSelector of one term or more: without any it would select all."""
+    """A Kubernetes LabelSelector with at least one term: an empty one would select all namespaces."""
 
     match_labels: dict[_Key, _Label] = Field(default_factory=dict)
     match_expressions: tuple[Expression, ...] = ()
@@ -44,10 +44,10 @@ class LabelSelector(Manifest):
     @model_validator(mode="after")
     def _has_a_term(self) -> "LabelSelector":
         if not self.match_labels and not self.match_expressions:
-            raise ValueError("matchLabels or matchExpressions: expected one term or more")
+            raise ValueError("matchLabels or matchExpressions: expected at least one term")
         return self
 
     def __str__(self) -> str:
-        """As the parameter `labelSelector` of a request."""
+        """Value of the request parameter `labelSelector`."""
         equal = (f"{key}={value}" for key, value in sorted(self.match_labels.items()))
         return ",".join([*equal, *map(str, self.match_expressions)])

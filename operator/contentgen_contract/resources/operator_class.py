@@ -1,4 +1,4 @@
-"""Operator classes: each resource belongs to one, and each installation serves one."""
+"""Operator classes: each resource belongs to one, and each installation serves one. Pure."""
 
 from typing import Annotated, Any
 
@@ -6,27 +6,25 @@ from pydantic import Field, StringConstraints, ValidationError
 
 from contentgen_contract import patterns
 from contentgen_contract.base import Manifest
-from contentgen_contract.names import GROUP, Phase
+from contentgen_contract.names import GROUP
 
 DEFAULT_CLASS = "default"
-ENDED = (Phase.COMPLETED, Phase.FAILED)
-"""Phases in which a resource may move to another class."""
 CLASS_KIND, CLASS_PLURAL = "OperatorClass", "operatorclasses"
 CLASS_LABEL = f"{GROUP}/operator-class"
-"""Of a Job: the class of the operator that made it. It proves nothing by itself; the verb `serve` on the class does."""
+"""Label of a Job: the class of its operator. It is no proof of origin; the right `serve` on the class is."""
 
 
 class ClassOwner(Manifest):
-    """The installation that serves the class."""
+    """The installation that serves a class."""
 
     namespace: Annotated[str, StringConstraints(pattern=patterns.OBJECT_NAME, max_length=63)] = Field(
-        description="The operator's namespace."
+        description="Namespace of the operator."
     )
     service_account: Annotated[str, StringConstraints(pattern=patterns.OBJECT_NAME, max_length=253)] = Field(
-        description="The operator's service account. It alone writes the status of resources of the class."
+        description="Service account of the operator. Only it may write the status of resources of the class."
     )
     release: Annotated[str, StringConstraints(pattern=patterns.OBJECT_NAME, max_length=63)] = Field(
-        description="The name of the Helm release."
+        description="Name of the Helm release."
     )
 
     def __str__(self) -> str:
@@ -34,13 +32,13 @@ class ClassOwner(Manifest):
 
 
 class OperatorClassSpec(Manifest):
-    """Owner of an operator class: the installation that serves it. The operator creates the object once it leads."""
+    """Owner of an operator class. The operator creates the object when it becomes the leader."""
 
     owner: ClassOwner = Field(description="The installation that serves the class; immutable.")
 
 
 def owner_of(body: dict[str, Any]) -> ClassOwner | None:
-    """The owner that an OperatorClass (JSON) names; None where it cannot be read, such as one of a later release."""
+    """Owner in an OperatorClass (JSON); None for an unreadable one, such as that of a newer release."""
     spec = body.get("spec")
     try:
         return ClassOwner.model_validate(spec.get("owner") if isinstance(spec, dict) else None)
@@ -49,5 +47,5 @@ def owner_of(body: dict[str, Any]) -> ClassOwner | None:
 
 
 def class_of(body: dict[str, Any]) -> str:
-    """The class of a resource, from its manifest; a text of any form where the manifest is not validated."""
+    """Class of a resource (JSON), not validated."""
     return str((body.get("spec") or {}).get("operatorClass") or DEFAULT_CLASS)

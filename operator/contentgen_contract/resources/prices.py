@@ -1,7 +1,7 @@
-"""Price table of the providers' models, and estimates from it, in whole micro-dollars. Pure.
+"""Price table of the providers' models, and cost estimates in whole micro-dollars. Pure.
 
-`CONTENTGEN_PRICES` replaces entries of the table; fal's pricing endpoint, where it answers, comes before the table.
-A model that is in none of them has no price: it is unknown, which is never counted as 0.
+`CONTENTGEN_PRICES` overrides entries of the table; a price from fal's pricing endpoint takes precedence over the table.
+The price of a model without an entry is unknown, which never counts as 0.
 """
 
 import math
@@ -14,29 +14,29 @@ from contentgen_contract.resources.models import TRANSCRIBER, full_name
 from contentgen_contract.resources.spec import ImageGenerationSpec, LoraTrainingSpec, Spec, TranscriptionSpec
 
 USD = 1_000_000  # micro-dollars
-_MEGAPIXEL = 1024 * 1024  # as fal counts: 1024 by 1024 is one
+_MEGAPIXEL = 1024 * 1024  # fal counts 1024 × 1024 pixels as one
 _MOST_MICROS = 1e12
 
 
 class Unit(StrEnum):
-    """The unit that a price is for."""
+    """Unit of a price."""
 
     RUN = "run"
     STEP = "step"
     IMAGE = "image"
-    MEGAPIXEL = "megapixel"  # each picture is rounded up to whole megapixels
-    SECOND = "second"  # of sound, as are the next two; all three are billed by the second
+    MEGAPIXEL = "megapixel"  # per picture, rounded up to whole megapixels
+    SECOND = "second"  # of audio, like the next two; all three are billed by the second
     MINUTE = "minute"
     HOUR = "hour"
-    OTHER = "other"  # of the provider's own, which cannot be counted before it has
+    OTHER = "other"  # a unit of the provider that is unknown before the request
 
 
 SECONDS = {Unit.SECOND: 1, Unit.MINUTE: 60, Unit.HOUR: 3600}
-"""Seconds of sound in a unit."""
+"""Seconds of audio per unit."""
 
 
 class CostSource(StrEnum):
-    """The source of an amount, in words for people."""
+    """Source of an amount, for people."""
 
     BILLING_EVENTS = "billing events"
     UNITS = "billable units × unit price"
@@ -47,24 +47,24 @@ class CostSource(StrEnum):
 
 
 BILLED = (CostSource.BILLING_EVENTS, CostSource.UNITS, CostSource.SECONDS, CostSource.NOT_BILLED)
-"""Those by the provider's own figures."""
+"""Sources that are figures of the provider."""
 
 
 class Price(Value):
-    """The price of one unit of a model."""
+    """Price of one unit of a model."""
 
     micros: float = Field(ge=0, le=_MOST_MICROS, allow_inf_nan=False)
     unit: Unit
     source: str
     url: str = ""
     read_on: str = ""  # date, as 2026-11-22
-    minimum: float = Field(0, ge=0, allow_inf_nan=False)  # units that are billed at least
-    speaker_labels_micros: float = Field(0, ge=0, le=_MOST_MICROS, allow_inf_nan=False)  # a unit, in addition
-    billing: bool = False  # whether the provider's billable units are known to count this unit
+    minimum: float = Field(0, ge=0, allow_inf_nan=False)  # minimum number of billed units
+    speaker_labels_micros: float = Field(0, ge=0, le=_MOST_MICROS, allow_inf_nan=False)  # surcharge per unit
+    billing: bool = False  # whether the provider's billable units are in this unit
 
 
 class PriceLookup(Value):
-    """A provider's answer about its price. `problem` where there was no answer; neither: it names no price."""
+    """Result of a price request. `problem`: no response. Without both, the provider states no price."""
 
     price: Price | None = None
     problem: str = ""
@@ -100,7 +100,7 @@ def _assemblyai(model: str, usd_an_hour: float) -> dict[str, Price]:
     return {model: price}
 
 
-# Trainers that take the operator's request and give the file that it collects.
+# Trainers that accept the operator's request format and return the file that it collects.
 _TRAINER_PRICES: dict[str, Price] = _fal("fal-ai/flux-lora-fast-training", 0.002, Unit.STEP) | _fal(
     "fal-ai/flux-lora-portrait-trainer", 0.0024, Unit.STEP, minimum=1000
 )
@@ -113,43 +113,43 @@ _IMAGE_PRICES: dict[str, Price] = (
 PRICES: dict[str, Price] = (
     _TRAINER_PRICES
     | _IMAGE_PRICES
-    # A request names no model: AssemblyAI takes the first of its list, so that is the estimate.
+    # Requests name no model: the estimate is for the first of AssemblyAI's list, which it uses.
     | _assemblyai(TRANSCRIBER, 0.21)
     | _assemblyai("assemblyai/universal-3-5-pro", 0.21)
     | _assemblyai("assemblyai/universal-2", 0.15)
 )
 TRAINERS = frozenset(_TRAINER_PRICES)
-"""Models that make a LoRA, as far as the table knows them."""
+"""Models in the table that train a LoRA."""
 IMAGE_MODELS = frozenset(_IMAGE_PRICES)
-"""Models that make pictures, likewise."""
+"""Models in the table that generate pictures."""
 
 
-def trains(model: str) -> bool | None:
-    """Whether a fal model makes a LoRA and no pictures; None: unknown."""
+def is_trainer(model: str) -> bool | None:
+    """True for a fal model that trains a LoRA, False for one that generates pictures, None if unknown."""
     full = full_name(model)
     if full in IMAGE_MODELS:
         return False
-    # fal names its trainers so: flux-2-trainer, hunyuan-video-lora-training.
+    # Naming convention of fal: flux-2-trainer, hunyuan-video-lora-training.
     return True if full in TRAINERS or "trainer" in full or "training" in full else None
 
 
-def rate(spec: Spec, price: Price) -> float:
-    """Micro-dollars of one unit, with what the spec asks for in addition."""
+def unit_rate(spec: Spec, price: Price) -> float:
+    """Micro-dollars per unit, with the surcharges of the spec."""
     labels = isinstance(spec, TranscriptionSpec) and spec.options.speaker_labels
     return price.micros + (price.speaker_labels_micros if labels else 0)
 
 
 def estimate(spec: Spec, price: Price, duration_seconds: float) -> int | None:
-    """Micro-dollars that a run will cost, rounded up; None where the units are unknown, or not known yet.
+    """Expected cost of a run in micro-dollars, rounded up; None if the number of units is unknown.
 
-    `duration_seconds` of sound count where the price is for a time.
+    `duration_seconds`: length of the audio, for prices per time.
     """
     units = _units(spec, price.unit, duration_seconds)
-    return None if units is None else amount(rate(spec, price), max(units, price.minimum))
+    return None if units is None else amount(unit_rate(spec, price), max(units, price.minimum))
 
 
 def amount(micros: float, units: float) -> int:
-    """Units at a price, in whole micro-dollars, rounded up."""
+    """Price of some units in whole micro-dollars, rounded up."""
     return math.ceil(round(micros * units, 6))
 
 
@@ -173,7 +173,7 @@ def _megapixels(spec: ImageGenerationSpec) -> int:
     return math.ceil(spec.image.size.width * spec.image.size.height / _MEGAPIXEL) * spec.image.count
 
 
-def dollars(micros: int) -> str:
-    """Two decimals, more where the amount is smaller than a cent: `2.00`, `0.0045`."""
+def format_dollars(micros: int) -> str:
+    """Dollars with two decimals, or four for fractions of a cent below a dollar: `2.00`, `0.0045`."""
     total = micros / USD
     return f"{total:.2f}" if micros % 10_000 == 0 or total >= 1 else f"{total:.4f}"

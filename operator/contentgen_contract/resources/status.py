@@ -1,8 +1,8 @@
-"""What the operator writes to a resource's status. The CRDs' status schemas are generated from these models.
+"""Models of a resource's status. The status schemas of the CRDs are generated from them.
 
-Fields that the schema lacks are pruned by the API server, so whatever the operator has to remember is here.
-Everything is optional or has a default: a status grows as a run does, and an older or newer operator reads it too.
-Dump with `dump_status`: a null is not the same as an absent field to the API server.
+The API server prunes fields that the schema lacks, so all that the operator stores is listed here. Fields are optional
+or have a default: a status grows during a run, and older and newer operators read it.
+Serialize with `dump_status`: the API server distinguishes a null from an absent field.
 """
 
 from datetime import UTC, datetime
@@ -24,205 +24,208 @@ def _rfc3339(instant: datetime) -> str:
 
 
 Instant = Annotated[AwareDatetime, AfterValidator(_whole_seconds), PlainSerializer(_rfc3339, return_type=str)]
-"""A moment in UTC in whole seconds, as Kubernetes writes it; so what is read back equals what was written."""
+"""A time in UTC in whole seconds, as Kubernetes writes it, so that a value read back equals the one written."""
 
 MAX_MESSAGE = 1024
 MAX_VERSIONS = 50
 MAX_FILES = 64
 MAX_LOG = 4096  # characters
-MAX_LOGS = 4  # attempts whose logs are kept
+MAX_LOGS = 4  # attempts
 
 
-def _clip(text: object) -> object:
+def _truncate(text: object) -> object:
     return text[:MAX_MESSAGE] if isinstance(text, str) else text
 
 
-Message = Annotated[str, BeforeValidator(_clip), Field(max_length=MAX_MESSAGE)]
-"""A sentence; what is longer is cut, because a status that the API server refuses helps nobody."""
+Message = Annotated[str, BeforeValidator(_truncate), Field(max_length=MAX_MESSAGE)]
+"""A sentence, truncated to `MAX_MESSAGE`: the API server would refuse the whole status for a longer one."""
 
 
 class Cost(Value):
-    """Cost of the run with all its paid attempts. Amounts are decimal strings; an empty one is unknown."""
+    """Cost of the run with all its paid attempts. Amounts are decimal strings; empty means unknown."""
 
-    estimated: str = Field("", max_length=32, description="What the run is expected to cost, a decimal.")
-    actual: str = Field("", max_length=32, description="What it cost by what the provider reported, a decimal.")
+    estimated: str = Field("", max_length=32, description="Expected cost of the run, a decimal.")
+    actual: str = Field("", max_length=32, description="Cost by the provider's figures, a decimal; empty if unknown.")
     currency: str = Field("", max_length=8, description="The currency of both amounts, such as USD.")
-    source: str = Field(
-        "", max_length=64, description="Where the unit price comes from, such as the price table's name."
-    )
+    source: str = Field("", max_length=64, description="Source of the unit price, such as the name of the price table.")
     actual_source: str = Field(
         "",
         max_length=128,
-        description="Where the actual amount comes from: billing events, billable units × unit price, seconds × rate, "
-        "not billed; estimate or unknown where the provider has not reported it, and then there is no actual amount.",
+        description="Source of the actual amount: billing events, billable units × unit price, seconds × rate, not "
+        "billed. estimate or unknown: the provider has not reported it, and there is no actual amount.",
     )
-    total: str = Field(
-        "", max_length=32, description="What all runs of the resource cost, as far as it is known; a decimal."
-    )
+    total: str = Field("", max_length=32, description="Known cost of all runs of the resource, a decimal.")
     unknown: int = Field(
-        0, ge=0, description="Paid requests of all runs whose cost is not known, and not in the total therefore."
+        0, ge=0, description="Number of paid requests of all runs whose cost is unknown and not in the total."
     )
     display: str = Field(
         "",
         max_length=32,
-        description='What the COST column shows: "~$2.00" for an estimate, "$2.00" for what is known, else "unknown".',
+        description='Text of the COST column: "~$2.00" for an estimate, "$2.00" for a known cost, else "unknown".',
     )
 
 
 class ConditionStatus(Value):
-    """One aspect of the resource's state, as the Kubernetes API conventions have it."""
+    """A condition as the Kubernetes API conventions define it."""
 
-    type: str = Field(max_length=64, description="Which aspect: Ready, Reconciling, Stalled, Complete, Failed, …")
+    type: str = Field(max_length=64, description="Type: Ready, Reconciling, Stalled, Complete, Failed, …")
     status: str = Field("Unknown", pattern="^(True|False|Unknown)$", description="True, False or Unknown.")
-    reason: str = Field("", max_length=64, description="Why, in one word; docs/reference/reasons.md explains each.")
-    message: Message = Field("", description="Why, in a sentence.")
-    last_transition_time: Instant | None = Field(None, description="When the status last changed.")
-    observed_generation: int | None = Field(None, description="The generation of the resource that this speaks of.")
+    reason: str = Field("", max_length=64, description="Reason in one word; see docs/reference/reasons.md.")
+    message: Message = Field("", description="Reason in a sentence.")
+    last_transition_time: Instant | None = Field(None, description="Time of the last change of `status`.")
+    observed_generation: int | None = Field(
+        None, description="Generation of the resource that the condition describes."
+    )
 
 
 class JobRef(Value):
-    """The Kubernetes Job that a run has at the moment."""
+    """The current Kubernetes Job of a run."""
 
-    name: str = Field(max_length=63, pattern=patterns.JOB_NAME, description="The Job's name.")
+    name: str = Field(max_length=63, pattern=patterns.JOB_NAME, description="Name of the Job.")
     uid: str | None = Field(
         None,
         max_length=64,
         pattern=patterns.UID,
-        description="The Job's uid; a Job of this name and another uid is not ours.",
+        description="UID of the Job; a Job of this name with another UID is foreign.",
     )
-    stage: Stage = Field(description="The stage of the run that the Job works on.")
-    attempt: int = Field(1, description="Which attempt of the stage this is, from 1.")
-    started_at: Instant | None = Field(None, description="When the Job was created.")
+    stage: Stage = Field(description="Stage of the run that the Job executes.")
+    attempt: int = Field(1, description="Attempt of the stage, from 1.")
+    started_at: Instant | None = Field(None, description="Creation time of the Job.")
 
 
 class StageLog(Value):
-    """What one attempt of a stage said last: it outlives the pod."""
+    """Last log lines of one attempt, kept after the pod is deleted."""
 
-    stage: Stage = Field(description="The stage.")
-    attempt: int = Field(1, description="The attempt of the stage, from 1.")
-    text: str = Field("", max_length=MAX_LOG, description="The last lines of the worker's log.")
+    stage: Stage = Field(description="Stage of the attempt.")
+    attempt: int = Field(1, description="Attempt of the stage, from 1.")
+    text: str = Field("", max_length=MAX_LOG, description="Last lines of the worker's log.")
 
 
 class CollectStatus(Value):
-    """The retries of the collect stage."""
+    """Retries of the collect stage."""
 
-    failure: str | None = Field(None, max_length=64, description="Why the last attempt failed, in one word.")
+    failure: str | None = Field(None, max_length=64, description="Reason of the last failed attempt, in one word.")
     asked: str | None = Field(
-        None, max_length=64, description="The contentgen.dev/collect annotation that was carried out last."
+        None, max_length=64, description="Value of the contentgen.dev/collect annotation that was executed last."
     )
     asked_at: Instant | None = Field(
-        None, description="When the stage began anew; spec.collectDeadlineSeconds counts from then."
+        None, description="Time when the retry was requested; spec.collectDeadlineSeconds counts from it."
     )
-    first_attempt: int = Field(1, description="The attempt of the stage with which it began, from 1.")
+    first_attempt: int = Field(1, description="First attempt of the retry, from 1.")
 
 
 class RunStatus(Value):
-    """The run under way, or the last one. Its spec is frozen: an edit becomes the next run."""
+    """The current run, or the last one. Its spec is frozen: an edit starts the next run."""
 
-    number: int = Field(1, description="Counts the resource's runs from 1, those that failed too.")
-    version: int = Field(description="The version of the outputs that this run makes, from 1.")
-    run_hash: str = Field(max_length=64, description="Hash of the fields that decide the result.")
-    rerun: str | None = Field(None, max_length=256, description="The contentgen.dev/rerun annotation at the start.")
-    generation: int = Field(description="The resource's generation at the start.")
-    spec: dict[str, Any] = Field(description="The spec as it was at the start.")
-    started_at: Instant = Field(description="When the run started.")
+    number: int = Field(1, description="Number of the run, from 1, including failed runs.")
+    version: int = Field(description="Version of the outputs of this run, from 1.")
+    run_hash: str = Field(max_length=64, description="Hash of the fields that determine the result.")
+    rerun: str | None = Field(
+        None, max_length=256, description="Value of the contentgen.dev/rerun annotation at the start."
+    )
+    generation: int = Field(description="Generation of the resource at the start.")
+    spec: dict[str, Any] = Field(description="The spec at the start.")
+    started_at: Instant = Field(description="Start of the run.")
     lora_identity: str | None = Field(
         None,
         max_length=16,
         pattern=patterns.LORA_IDENTITY,
-        description="Hash of the purchases of the trained LoRAs, where it is a part of the run's buying key: the same "
-        "spec was bought before with LoRAs of other trainings.",
+        description="Hash of the purchases of the trained LoRAs, where the buying key includes it: the same spec was "
+        "bought before with LoRAs of other trainings.",
     )
-    paid_attempt: int = Field(1, description="Which paid attempt this is, from 1.")
-    stage_attempt: int = Field(1, description="Which attempt of the current stage this is, from 1.")
+    paid_attempt: int = Field(1, description="Current paid attempt, from 1.")
+    stage_attempt: int = Field(1, description="Current attempt of the current stage, from 1.")
     lost_attempts: int = Field(
         0,
         ge=0,
-        description="How many attempts of the current stage don't count, as their node was gone; 5 at most.",
+        description="Attempts of the current stage that do not count because their node was lost; at most 5.",
     )
-    retry_at: Instant | None = Field(None, description="When the next attempt of the current stage may start.")
-    collect: CollectStatus | None = Field(None, description="The retries of the collect stage.")
-    job: JobRef | None = Field(None, description="The Kubernetes Job that works for the run at the moment.")
+    retry_at: Instant | None = Field(None, description="Earliest start of the next attempt of the current stage.")
+    collect: CollectStatus | None = Field(None, description="Retries of the collect stage.")
+    job: JobRef | None = Field(None, description="Current Kubernetes Job of the run.")
     logs: tuple[StageLog, ...] = Field(
-        (), max_length=MAX_LOGS, description="The last lines of the newest attempts' logs, by stage and attempt."
+        (), max_length=MAX_LOGS, description="Last log lines of the newest attempts, by stage and attempt."
     )
-    facts: dict[str, Any] | None = Field(None, description="What the prepare stage found out about the source.")
+    facts: dict[str, Any] | None = Field(None, description="Facts about the source, from the prepare stage.")
     purchase_id: str | None = Field(
         None,
         max_length=64,
         pattern=patterns.UID,
-        description="The purchase of the run's current attempt, named before anything is sent.",
+        description="ID of the purchase of the current paid attempt, set before anything is sent.",
     )
-    sent_at: Instant | None = Field(None, description="When the paid request was sent, or may have been.")
-    request_id: str | None = Field(None, max_length=256, description="The provider's name for the paid request.")
-    submitted_at: Instant | None = Field(None, description="When the provider accepted the request.")
+    sent_at: Instant | None = Field(None, description="Time when the paid request was, or may have been, sent.")
+    request_id: str | None = Field(None, max_length=256, description="The provider's ID of the paid request.")
+    submitted_at: Instant | None = Field(None, description="Time when the provider accepted the request.")
     billed: bool | None = Field(
         None,
-        description="Of a run that has ended: whether the provider bills any of its requests. Absent where nobody "
-        "can tell.",
+        description="After the end of a run: whether the provider bills any of its requests. Absent if unknown.",
     )
     request_open: bool | None = Field(
-        None, description="Whether a paid request of the ended run may still finish; its result is stored then."
+        None, description="Whether a paid request of the ended run may still finish; its result is stored if it does."
     )
     loras: tuple[Annotated[str, Field(max_length=1024, pattern=patterns.KEY)], ...] = Field(
-        (), max_length=4, description="The keys of the trained LoRAs that the pictures are drawn with."
+        (), max_length=4, description="S3 keys of the trained LoRAs that are applied."
     )
 
 
 class OutputFile(Value):
     """One stored file."""
 
-    key: str = Field(max_length=1024, pattern=patterns.KEY, description="The file's key in the bucket.")
-    size_bytes: int = Field(0, description="The file's size in bytes.")
-    sha256: Sha256 | None = Field(None, description="The file's sha256 in hexadecimal.")
+    key: str = Field(max_length=1024, pattern=patterns.KEY, description="S3 key of the file.")
+    size_bytes: int = Field(0, description="Size of the file in bytes.")
+    sha256: Sha256 | None = Field(None, description="SHA-256 of the file in hexadecimal.")
 
 
 class VersionStatus(Value):
-    """The outputs of one finished run."""
+    """Outputs of one finished run."""
 
-    version: int = Field(description="The version, from 1.")
-    run_hash: str = Field("", max_length=64, description="Hash of the fields that decided the result.")
-    rerun: str | None = Field(None, max_length=256, description="The contentgen.dev/rerun annotation of the run.")
+    version: int = Field(description="Number of the version, from 1.")
+    run_hash: str = Field("", max_length=64, description="Hash of the fields that determined the result.")
+    rerun: str | None = Field(
+        None, max_length=256, description="Value of the contentgen.dev/rerun annotation of the run."
+    )
     job_id: str | None = Field(
         None,
         max_length=64,
         pattern=patterns.UID,
-        description="The jobId under which the files lie; another resource's for an adopted run.",
+        description="The jobId in the keys of the files; of another resource for an adopted run.",
     )
-    completed_at: Instant | None = Field(None, description="When the run finished.")
-    bucket: str | None = Field(None, max_length=255, description="The bucket in which the files lie.")
+    completed_at: Instant | None = Field(None, description="End of the run.")
+    bucket: str | None = Field(None, max_length=255, description="Bucket of the files.")
     files: tuple[OutputFile, ...] = Field(
-        (), max_length=MAX_FILES, description="The files; a larger set is listed in its dataset.json instead."
+        (), max_length=MAX_FILES, description="The files; a larger set is listed in its dataset.json."
     )
-    facts: dict[str, Any] = Field(default_factory=dict, description="What is known about the outputs.")
+    facts: dict[str, Any] = Field(default_factory=dict, description="Facts about the outputs.")
 
 
 class ResourceStatus(Value):
-    """The state of the resource, written by the operator alone."""
+    """State of the resource; only the operator writes it."""
 
-    observed_generation: int = Field(-1, description="The generation that this status speaks of; -1 before the first.")
-    job_id: str | None = Field(None, max_length=64, description="The job's id in keys, records and the API: the uid.")
-    phase: Phase | None = Field(None, description="Where the run is; it only goes forward within a run.")
-    progress: int = Field(0, ge=0, le=100, description="How much of the run is done, in percent.")
-    stage: Step | None = Field(None, description="What is being done right now.")
-    reason: str | None = Field(
-        None, max_length=64, description="Why the resource is where it is; docs/reference/reasons.md explains each."
+    observed_generation: int = Field(
+        -1, description="Generation of the resource that the status describes; -1 before the first."
     )
+    job_id: str | None = Field(
+        None, max_length=64, description="ID of the job in keys, records and the API: the resource's UID."
+    )
+    phase: Phase | None = Field(None, description="Phase of the run; within a run it only advances.")
+    progress: int = Field(0, ge=0, le=100, description="Progress of the run in percent.")
+    stage: Step | None = Field(None, description="Current step.")
+    reason: str | None = Field(None, max_length=64, description="Reason of the phase; see docs/reference/reasons.md.")
     message: Message | None = Field(None, description="The reason in a sentence.")
-    estimated_completion_time: Instant | None = Field(None, description="When the run will probably be done.")
-    start_time: Instant | None = Field(None, description="When the run started.")
-    completion_time: Instant | None = Field(None, description="When the run ended.")
-    cost: Cost | None = Field(None, description="What the run costs.")
-    conditions: tuple[ConditionStatus, ...] = Field((), max_length=32, description="The aspects of the state, by type.")
-    run: RunStatus | None = Field(None, description="The run under way, or the last one.")
+    estimated_completion_time: Instant | None = Field(None, description="Estimated end of the run.")
+    start_time: Instant | None = Field(None, description="Start of the run.")
+    completion_time: Instant | None = Field(None, description="End of the run.")
+    cost: Cost | None = Field(None, description="Cost of the run.")
+    conditions: tuple[ConditionStatus, ...] = Field((), max_length=32, description="Conditions by type.")
+    run: RunStatus | None = Field(None, description="The current run, or the last one.")
     versions: tuple[VersionStatus, ...] = Field(
-        (), max_length=MAX_VERSIONS, description="The outputs of finished runs, by version."
+        (), max_length=MAX_VERSIONS, description="Outputs of finished runs, by version."
     )
 
 
 def dump_status(status: ResourceStatus) -> dict[str, Any]:
-    """The status as JSON for the API server: fields that are not set are absent.
+    """The status as JSON for the API server, without unset fields.
 
-    Only our own fields lose their nulls; `run.spec` and the facts are kept as they are given.
+    Nulls inside `run.spec` and the facts are kept.
     """
     return status.model_dump(mode="json", by_alias=True, exclude_none=True)

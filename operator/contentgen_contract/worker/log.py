@@ -1,6 +1,6 @@
-"""A worker's log for people: its JSON lines told as text, without secrets, and no longer than a status may hold.
+"""A worker's log as text: JSON lines formatted, secrets redacted, truncated to the size limit of a status. Pure.
 
-The worker keeps its own tail with these; the operator and `kubectl contentgen logs` use them on a pod's log.
+The worker applies it to its own last lines; the operator and `kubectl contentgen logs` to a pod's log.
 """
 
 import json
@@ -10,50 +10,50 @@ from typing import Any
 
 from contentgen_contract.resources.status import MAX_LOG
 
-_CONTEXT = ("time", "level", "jobId", "kind", "stage", "event", "step", "traceback")  # told otherwise, or known
-# Each takes time in proportion to a text that may be hostile: what it begins to match it consumes, or is short.
+_CONTEXT = ("time", "level", "jobId", "kind", "stage", "event", "step", "traceback")  # formatted separately, or omitted
+# Each pattern is linear in a possibly hostile text: a partial match is possessive, or short.
 _SECRETS = (
-    (re.compile(r"(https?://)[^\s/@\"']+@"), r"\1"),  # a URL's user and password
-    (re.compile(r"(https?://[^\s?\"'<>]+)(?:\?[^\s\"'<>]+)?"), r"\1"),  # a query may hold a signature
+    (re.compile(r"(https?://)[^\s/@\"']+@"), r"\1"),  # user and password in a URL
+    (re.compile(r"(https?://[^\s?\"'<>]+)(?:\?[^\s\"'<>]+)?"), r"\1"),  # a query may contain a signature
     (re.compile(r"\bX-Amz-[A-Za-z-]{1,40}+=[^\s&\"']+"), "***"),
     (re.compile(r"(?i)\bbearer\s+[^\s\"']+"), "Bearer ***"),
-    # A JSON web token, such as a service account's.
+    # A JSON web token, such as that of a service account.
     (re.compile(r"\beyJ[\w-]{1,1024}+\.[\w-]++\.[\w-]*"), "***"),
 )
-_TRY = re.compile(r"^\S+ (again: .*), pause [0-9.]+, attempt \d+$")  # a line of the worker's retry hook
+_RETRY_LINE = re.compile(r"^\S+ (again: .*), pause [0-9.]+, attempt \d+$")  # a line of the worker's retry hook
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-_KILO = 1000
+_UNIT_STEP = 1000
 
 
-def told(line: str) -> str:
-    """One line of a worker's log as text; what is no JSON object of ours is passed on as it is."""
+def format_line(line: str) -> str:
+    """One log line as text, with secrets redacted; a line in another format is otherwise unchanged."""
     try:
-        text = _of_ours(json.loads(line))
+        text = _format_record(json.loads(line))
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-        text = line.rstrip()  # also what only looks like ours: whoever may exec into a pod writes into its log
-    return scrubbed(text)
+        text = line.rstrip()  # also a forged line: anybody with exec rights writes into the pod's log
+    return redact_secrets(text)
 
 
-def _of_ours(record: dict[str, Any]) -> str:
-    """Raises one of many errors where a field is not as our worker writes it."""
+def _format_record(record: dict[str, Any]) -> str:
+    """Raises various errors for a record that our worker did not write."""
     what = str(record["step"] if record["event"] == "step" else record["event"])
     time = str(record["time"])[11:19]
     mark = "" if record.get("level") == "info" else f"{record.get('level')}: "
-    figures = ", ".join(_figure(name, value) for name, value in record.items() if name not in _CONTEXT)
+    figures = ", ".join(_format_field(name, value) for name, value in record.items() if name not in _CONTEXT)
     text = f"{time} {mark}{what}{': ' if figures else ''}{figures}"
     return "\n".join(part for part in (text, record.get("traceback", "")) if part)
 
 
-def collapsed(lines: Sequence[str]) -> tuple[str, ...]:
-    """Of tries that failed one after another in the same way the last one: its attempt says how many there were."""
-    kinds = [found[1] if (found := _TRY.match(line)) else None for line in lines]
+def collapse_retries(lines: Sequence[str]) -> tuple[str, ...]:
+    """The lines without repeated failures of the same kind, except the last, which has the attempt number."""
+    kinds = [found[1] if (found := _RETRY_LINE.match(line)) else None for line in lines]
     pairs = zip(lines, kinds, [*kinds[1:], None], strict=False)
     return tuple(line for line, kind, following in pairs if kind is None or kind != following)
 
 
 def tail(lines: Sequence[str]) -> str:
-    """The last lines (already told) that fit into a status; a single longer one keeps its end."""
-    lines = collapsed(lines)
+    """The last formatted lines within `MAX_LOG` characters; the end of the last line if it alone is longer."""
+    lines = collapse_retries(lines)
     kept: list[str] = []
     room = MAX_LOG
     for line in reversed(lines):
@@ -64,28 +64,28 @@ def tail(lines: Sequence[str]) -> str:
     return "\n".join(kept) if kept else "".join(lines[-1:])[-MAX_LOG:]
 
 
-def scrubbed(text: str) -> str:
-    """Without signatures, tokens and passwords."""
+def redact_secrets(text: str) -> str:
+    """The text without signatures, tokens and passwords."""
     for pattern, instead in _SECRETS:
         text = pattern.sub(instead, text)
     return text
 
 
 def printable(text: str) -> str:
-    """Without control characters (C0 and C1, but newline and tab), which a terminal would obey."""
+    """The text without control characters (C0 and C1 except newline and tab), which a terminal would interpret."""
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def human_bytes(size: float) -> str:
-    """`999 B`, `12.3 MB`."""
+    """Size with a decimal unit: `999 B`, `12.3 MB`."""
     for unit in ("B", "kB", "MB"):
-        if size < _KILO:
+        if size < _UNIT_STEP:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= _KILO
+        size /= _UNIT_STEP
     return f"{size:.1f} GB"
 
 
-def _figure(name: str, value: object) -> str:
+def _format_field(name: str, value: object) -> str:
     match name, value:
         case "bytes", int() | float():
             return human_bytes(value)

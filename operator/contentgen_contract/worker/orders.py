@@ -1,4 +1,4 @@
-"""What the desk and a worker say to each other. All of it is JSON over the desk's HTTPS, or the outcome in S3."""
+"""Messages between worker API and worker: JSON over HTTPS, and the outcome in S3. Pure."""
 
 from typing import Annotated, Any, Literal
 
@@ -8,8 +8,8 @@ from contentgen_contract.base import Sha256, Value
 from contentgen_contract.names import Kind, Reason, Stage, Step
 from contentgen_contract.resources.status import MAX_LOG
 
-MAX_SECONDS = 10_000_000  # of any recording, and of any step of a worker
-_MAX_COUNT = 2**53 - 1  # what JSON's readers take for whole; the API server takes 64 bits
+MAX_SECONDS = 10_000_000  # of a recording, and of a step of a worker
+_MAX_COUNT = 2**53 - 1  # largest integer that all JSON readers represent exactly
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, le=_MAX_COUNT)]
@@ -17,19 +17,19 @@ Word = Annotated[str, Field(max_length=64)]  # such as a step or a rejection rea
 
 
 class Limits(Value):
-    """What a worker refuses to go beyond."""
+    """Limits that a worker enforces."""
 
-    download_bytes: int = Field(8 * 2**30, gt=0, description="Largest file fetched from a user's URL.")
-    download_seconds: int = Field(3600, gt=0, description="Longest time for one download.")
-    result_bytes: int = Field(4 * 2**30, gt=0, description="Largest file fetched from a provider's URL.")
-    pixels: int = Field(8192 * 4320, gt=0, description="Largest frame of a video, width times height.")
-    duration_seconds: int = Field(12 * 3600, gt=0, description="Longest recording.")
-    frames: int = Field(12 * 3600 * 120, gt=0, description="Most frames of a video.")
-    cpu_seconds: int = Field(6 * 3600, gt=0, description="Most CPU time of one process that decodes.")
+    download_bytes: int = Field(8 * 2**30, gt=0, description="Maximum size in bytes of a file from a user's URL.")
+    download_seconds: int = Field(3600, gt=0, description="Maximum duration of one download in seconds.")
+    result_bytes: int = Field(4 * 2**30, gt=0, description="Maximum size in bytes of a file from a provider's URL.")
+    pixels: int = Field(8192 * 4320, gt=0, description="Maximum size of a video frame, width times height.")
+    duration_seconds: int = Field(12 * 3600, gt=0, description="Maximum duration of a recording in seconds.")
+    frames: int = Field(12 * 3600 * 120, gt=0, description="Maximum number of frames of a video.")
+    cpu_seconds: int = Field(6 * 3600, gt=0, description="Maximum CPU time in seconds of one decoding process.")
 
 
 class Download(Value):
-    """A file to fetch. `trusted` URLs were signed by the operator; others pass the worker's address guard."""
+    """A file to download. `trusted`: signed by the operator; other URLs pass the worker's address guard."""
 
     url: str
     trusted: bool = False
@@ -37,7 +37,7 @@ class Download(Value):
 
 
 class WorkOrder(Value):
-    """GET /v1/order: everything that a worker needs to know; it holds no key of anything."""
+    """GET /v1/order: all inputs of a worker. Contains no credentials other than signed URLs."""
 
     job_id: str
     kind: Kind
@@ -47,16 +47,16 @@ class WorkOrder(Value):
     user_id: str
     spec: dict[str, Any]
     source: Download | None = None  # prepare: the user's recording
-    result: Download | None = None  # collect: the provider's answer, a JSON document that the operator stored
+    result: Download | None = None  # collect: the provider's response, a JSON document in S3
     dataset: Download | None = None  # collect of a LoraTraining: dataset.json of its prepare stage
-    dataset_previews: tuple[Download, ...] = ()  # some of the training pictures, for the LoRA's contact sheet
-    allowed_hosts: tuple[str, ...] = ()  # exact host:port pairs that the address guard lets through
+    dataset_previews: tuple[Download, ...] = ()  # some training pictures, for the contact sheet
+    allowed_hosts: tuple[str, ...] = ()  # exact host:port pairs that the address guard allows
     limits: Limits = Limits()
-    outcome_url: str  # a presigned PUT, so that an operator that is away costs no work
+    outcome_url: str  # a presigned PUT, which works without the operator
 
 
 class Progress(Value):
-    """POST /v1/progress"""
+    """POST /v1/progress: the current step, its fraction (0-1), and the estimated remaining seconds."""
 
     step: Step
     fraction: float = Field(ge=0, le=1, allow_inf_nan=False)
@@ -65,44 +65,44 @@ class Progress(Value):
 
 
 class FileClaim(Value):
-    """A file that a worker is about to store; length and checksum become part of the signature.
+    """A file to upload; the signature covers its length and checksum.
 
-    `content_type` must be the one that `keys.content_type` gives for the name.
+    `content_type` must equal `keys.content_type(name)`.
     """
 
     name: str = Field(max_length=128)
-    size_bytes: int = Field(ge=1, le=5 * 2**30)  # what S3 takes in a single PUT
+    size_bytes: int = Field(ge=1, le=5 * 2**30)  # the maximum of a single S3 PUT
     sha256: Sha256
     content_type: str = Field(pattern=r"^[a-z]+/[a-z0-9.+-]+$", max_length=64)
 
 
 class UploadRequest(Value):
-    """POST /v1/uploads"""
+    """POST /v1/uploads: a request for upload grants."""
 
     files: tuple[FileClaim, ...] = Field(min_length=1, max_length=256)
 
 
 class UploadGrant(Value):
-    """One PUT of a new object, with exactly these headers. Nothing is to be sent if the file is `stored` already.
+    """One PUT of a new object, with exactly these headers; not needed if the file is `stored` already.
 
-    The store answers 412 if the key exists, and 403 when the URL has expired: ask for another grant then.
+    The store returns 412 for an existing key, and 403 for an expired URL, which needs a new grant.
     """
 
     name: str
     url: str
     headers: dict[str, str]
     stored: bool = False  # with the claimed size, checksum and content type
-    expires_seconds: int | None = Field(None, ge=0, description="Lifetime of the URL from when it was asked for.")
+    expires_seconds: int | None = Field(None, ge=0, description="Lifetime of the URL in seconds, from the request.")
 
 
 class UploadGrants(Value):
-    """The answer to an UploadRequest, in its order."""
+    """Response to an UploadRequest, in the same order."""
 
     grants: tuple[UploadGrant, ...]
 
 
 class StoredFile(Value):
-    """A file that a worker stored, or the operator found stored. `name` is relative to the stage's prefix."""
+    """A stored file. `name` is relative to the prefix of the stage."""
 
     name: str = Field(max_length=128)
     size_bytes: Count
@@ -111,7 +111,7 @@ class StoredFile(Value):
 
 
 class DatasetFacts(Value):
-    """What prepare found out about a video."""
+    """Facts about a video, from prepare."""
 
     type: Literal["dataset"] = "dataset"
     images: int = Field(ge=0, le=100_000)
@@ -124,27 +124,27 @@ class DatasetFacts(Value):
 
 
 class AudioFacts(Value):
-    """What prepare found out about a recording."""
+    """Facts about a recording, from prepare."""
 
     type: Literal["audio"] = "audio"
-    duration_seconds: Seconds  # what is paid for, silence too
+    duration_seconds: Seconds  # billed, including silence
     source_bytes: Count
-    audible_seconds: Seconds | None = None  # of those, how many stand out from the background
-    level: Finite | None = None  # dB below full scale, where it is loud
+    audible_seconds: Seconds | None = None  # louder than the background
+    level: Finite | None = None  # dB below full scale of the loud parts
     track: Count = 1
     tracks: Count = 1
-    notes: tuple[Annotated[str, Field(max_length=200)], ...] = Field((), max_length=8)  # what a person should know
+    notes: tuple[Annotated[str, Field(max_length=200)], ...] = Field((), max_length=8)  # remarks for the user
 
 
 class LoraFacts(Value):
-    """What collect stored of a training."""
+    """Facts about a stored LoRA, from collect."""
 
     type: Literal["lora"] = "lora"
     size_bytes: Count
 
 
 class ImageFact(Value):
-    """One generated picture with its true size."""
+    """One generated picture with its actual size."""
 
     name: str = Field(max_length=128)
     thumbnail: str = Field(max_length=128)
@@ -152,11 +152,11 @@ class ImageFact(Value):
     height: Count
     size_bytes: Count
     unsafe: bool = False  # by the provider's safety checker
-    black: bool = False  # all of it, as the provider's safety checker leaves a picture
+    black: bool = False  # entirely black, as the provider's safety checker returns pictures
 
 
 class ImageFacts(Value):
-    """What collect stored of a generation."""
+    """Facts about generated pictures, from collect."""
 
     type: Literal["images"] = "images"
     images: tuple[ImageFact, ...] = Field(max_length=16)
@@ -164,7 +164,7 @@ class ImageFacts(Value):
 
 
 class TranscriptFacts(Value):
-    """What collect stored of a transcription."""
+    """Facts about a transcript, from collect."""
 
     type: Literal["transcript"] = "transcript"
     word_count: Count
@@ -177,10 +177,10 @@ Facts = Annotated[DatasetFacts | AudioFacts | LoraFacts | ImageFacts | Transcrip
 
 
 class Outcome(Value):
-    """What a stage came to: put to `WorkOrder.outcome_url`, then POST /v1/outcome wakes the operator.
+    """Outcome of a stage: uploaded to `WorkOrder.outcome_url`; POST /v1/outcome notifies the operator.
 
-    `reason` is Completed, or why it can never succeed; a worker that may succeed when tried again leaves no
-    outcome and exits with a code other than 0.
+    `reason`: Completed, or the cause of a permanent failure. After a transient failure a worker writes no outcome and
+    exits with a nonzero code.
     """
 
     job_id: str = Field(max_length=64)
@@ -188,13 +188,13 @@ class Outcome(Value):
     attempt: int = Field(ge=1)
     reason: Reason
     message: str = Field("", max_length=1024)
-    passing: bool | None = None  # of a failure: whether a later attempt may succeed; None: an older worker's
+    passing: bool | None = None  # whether a later attempt may succeed after this failure; None: from an older worker
     files: tuple[StoredFile, ...] = Field((), max_length=4096)
     facts: Facts | None = None
     seconds: dict[Word, Seconds] = Field(default_factory=dict, max_length=64)  # wall time by step
-    log: str = Field("", max_length=MAX_LOG)  # the last lines of the worker's log, for when the pod is gone
+    log: str = Field("", max_length=MAX_LOG)  # last lines of the worker's log, kept after the pod is deleted
 
     @property
     def succeeded(self) -> bool:
-        """Whether the stage did its work."""
+        """True if the stage succeeded."""
         return self.reason is Reason.COMPLETED

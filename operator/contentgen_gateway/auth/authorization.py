@@ -22,8 +22,6 @@ MOST_REVIEWS = 3000
 USER_IDS = "userids"  # no resource: the right to name a user is the verb `use` on it (docs/decisions/0011)
 _Asked = tuple[Caller, str, str, str, str]
 """Who, verb, resource, namespace, name; any name where it is empty."""
-EVERYWHERE = ""
-"""Stands for all namespaces, as in a SubjectAccessReview."""
 
 
 class Verb(StrEnum):

@@ -12,7 +12,7 @@ from typing import cast
 from fastapi import Request, Response
 from starlette.requests import HTTPConnection
 
-from contentgen_contract.resources.addresses import parts_of
+from contentgen_contract.resources.addresses import split_url
 from contentgen_gateway.problems import Problem
 
 SESSION = "contentgen-session"
@@ -65,7 +65,7 @@ def remember(request: Request, response: Response) -> None:
 
 
 def _host_of(origin: str) -> str | None:
-    parts = parts_of(origin)
+    parts = split_url(origin)
     return parts.netloc if parts is not None else None
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from contentgen_contract.api_paths import InvalidName
 from contentgen_contract.records.tenancy import Tenant
-from contentgen_gateway.auth.authorization import EVERYWHERE
 from contentgen_gateway.problems import Problem
+from contentgen_gateway.stores.queries import EVERYWHERE
 from contentgen_runtime.kube import Conflict
 from contentgen_runtime.tenancy import NamespaceGone, Tenancy
 from contentgen_runtime.ttl_cache import TtlCache
@@ -47,7 +47,7 @@ class Tenants:
         except Conflict as error:
             raise Problem(503, str(error)) from error
         if not tenant.uid:  # whose records they are cannot be told
-            raise Problem(503, tenant.held)
+            raise Problem(503, tenant.block_reason)
         return tenant
 
     async def of_all(self, namespaces: Iterable[str]) -> dict[str, Tenant]:
@@ -60,4 +60,4 @@ class Tenants:
         namespace of that name, all namespaces.
         """
         namespace = str(record.get("namespace") or "default")
-        return namespace if (await self.of(namespace)).holds(record) else EVERYWHERE
+        return namespace if (await self.of(namespace)).owns(record) else EVERYWHERE

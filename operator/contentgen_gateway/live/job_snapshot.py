@@ -6,13 +6,13 @@ from typing import Any, Self
 from pydantic import AwareDatetime, ValidationError
 
 from contentgen_contract.base import Value
-from contentgen_contract.names import RERUN_ANNOTATION, Kind, Phase, Step
+from contentgen_contract.names import FINAL_PHASES, Kind, Phase, Step
 from contentgen_contract.records import record
+from contentgen_contract.resources.parsing import ResourceBody
 from contentgen_contract.resources.spec import Metadata, parse_spec
 from contentgen_runtime.kube import Body
 
 _LONG_SPEC = 2048  # characters
-_FINAL = {phase.value for phase in Phase if phase.terminal}
 
 
 class _Facts(Value):
@@ -53,19 +53,20 @@ class JobSnapshot:
 
     @classmethod
     def of(cls, kind: Kind, body: Body) -> Self:
-        """From the API server's object. Raises ValueError where it is none."""
-        meta = _Meta.model_validate(body.get("metadata"))
-        given = body.get("status") or {}
-        run = given.get("run") or {}
-        asked = (body["metadata"].get("annotations") or {}).get(RERUN_ANNOTATION)
-        if given.get("phase") in _FINAL and run and asked != run.get("rerun"):
+        """From the API server's object.
+
+        Raises ValueError where its metadata is incomplete or a field has a wrong type: the caller logs the object,
+        rather than showing progress that nobody reported.
+        """
+        given = ResourceBody.parse(body)
+        meta, run = _Meta.model_validate(given.metadata, from_attributes=True), given.run
+        if given.ended and given.rerun_requested:
             # The next run was asked for, and the operator has not seen it yet.
             status = _Status(phase=Phase.PENDING, stage=Step.WAITING)
         else:
-            status = _Status.model_validate(given | {"facts": run.get("facts") or {}})
-        asked_for = body.get("spec") or {}
+            status = _Status.model_validate(given.status | {"facts": run.facts if run else {}})
         # The user is the resource's own, which was admitted: the run's spec is a part of the status.
-        spec = {**(run.get("spec") or asked_for), "userId": asked_for.get("userId")}
+        spec = {**((run.spec if run else None) or given.spec), "userId": given.spec.get("userId")}
         return cls(kind, meta, _kept({name: each for name, each in spec.items() if each is not None}), status)
 
     @property
@@ -94,12 +95,12 @@ class JobSnapshot:
     @property
     def ended(self) -> bool:
         """Whether the run is over."""
-        return self.status.phase in _FINAL
+        return self.status.phase in FINAL_PHASES
 
     @property
     def word(self) -> str:
         """The seeds' word for where it is."""
-        return record.status_word(self.status.phase, self.status.reason)
+        return record.legacy_status(self.status.phase, self.status.reason)
 
 
 def document(now: JobSnapshot) -> dict[str, Any]:
@@ -115,7 +116,7 @@ def document(now: JobSnapshot) -> dict[str, Any]:
         "type": now.kind.record_type,
         "namespace": now.meta.namespace,
         "name": now.meta.name,
-        "config": record.config(spec) if spec else {},
+        "config": record.config_fields(spec) if spec else {},
         "metadata": (spec.metadata if spec else Metadata()).model_dump(mode="json", by_alias=True),
         "versions": [],
         "status": now.word,
@@ -130,7 +131,7 @@ def document(now: JobSnapshot) -> dict[str, Any]:
         "createdAt": now.meta.creation_timestamp,
         "startedAt": status.start_time,
         "completedAt": status.completion_time,
-    } | (record.source(spec, status.facts.model_dump()) if spec else {})
+    } | (record.source_fields(spec, status.facts.model_dump()) if spec else {})
 
 
 def _is_number(version: str) -> bool:

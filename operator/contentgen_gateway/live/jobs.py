@@ -9,8 +9,8 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import aclosing, contextmanager
 
-from contentgen_contract.api_paths import resource_of
-from contentgen_contract.names import Kind, Phase
+from contentgen_contract.api_paths import UNFINISHED, resource_of
+from contentgen_contract.names import Kind
 from contentgen_gateway.live.job_snapshot import JobSnapshot
 from contentgen_runtime.kube import Body, KubeApi
 from contentgen_runtime.watching import ListComplete, ObjectChanged, ObjectDeleted, Seen, follow
@@ -18,7 +18,6 @@ from contentgen_runtime.watching import ListComplete, ObjectChanged, ObjectDelet
 MOST = 20_000
 """Jobs under way that are known at a time, some kilobytes each at most; of more, the quietest are left out."""
 
-_UNFINISHED = ",".join(f"status.phase!={phase.value}" for phase in Phase if phase.terminal)
 _log = logging.getLogger(__name__)
 
 
@@ -99,7 +98,7 @@ class LiveJobs:
 
     async def _follow(self, kube: KubeApi, kind: Kind, namespace: str) -> None:
         # The watch itself selects nothing: one that did would tell of an end as of a deletion.
-        async with aclosing(follow(kube, resource_of(kind), namespace or None, selector=_UNFINISHED)) as seen:
+        async with aclosing(follow(kube, resource_of(kind), namespace or None, selector=UNFINISHED)) as seen:
             async for each in seen:
                 try:
                     self.see(kind, each, namespace)

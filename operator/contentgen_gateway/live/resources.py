@@ -10,7 +10,7 @@ from kubernetes.aio.client.exceptions import ApiException
 from contentgen_contract.api_paths import EVENTS, InvalidName, Query, equals, resource_of
 from contentgen_contract.names import API_VERSION, Kind
 from contentgen_contract.resources.operator_class import DEFAULT_CLASS, class_of
-from contentgen_contract.worker.log import scrubbed
+from contentgen_contract.worker.log import redact_secrets
 from contentgen_gateway.problems import BadRequest, Problem
 from contentgen_runtime.kube import Body, KubeApi, explain, lies_in
 
@@ -134,5 +134,5 @@ async def _or_problem(call: Awaitable[Body]) -> Body:
         raise Problem(422, str(error)) from None
     except ApiException as error:
         if error.status in _REFUSALS:
-            raise Problem(422 if error.status == 400 else error.status, scrubbed(explain(error)[4:])) from None
+            raise Problem(422 if error.status == 400 else error.status, redact_secrets(explain(error)[4:])) from None
         raise

@@ -19,11 +19,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from contentgen_gateway import metrics, problems
 from contentgen_gateway.auth.authentication import Authenticator
+from contentgen_gateway.auth.tokens import token_of
+from contentgen_gateway.dependencies import Dependencies
 from contentgen_gateway.lifecycle import Lifecycle
 from contentgen_gateway.middleware.leniency import Untyped
 from contentgen_gateway.middleware.rate_limit import TokenBuckets, network_of
 from contentgen_gateway.problems import Problem
-from contentgen_gateway.services.dependencies import Dependencies, token_of
 from contentgen_runtime.http_server.body_limit import BodyLimit
 
 CLIENTS_OF_A_PEER = 10

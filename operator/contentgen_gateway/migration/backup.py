@@ -15,7 +15,7 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
-from contentgen_contract.records.ledger import restored
+from contentgen_contract.records.ledger import merge_restored
 from contentgen_gateway.migration.archive import ArchiveReader, ArchiveWriter
 from contentgen_runtime.tenancy import COMMAND, FIRST
 
@@ -72,7 +72,7 @@ def _used(runs: Document) -> tuple[int, int, int]:
 
 
 def _purchase(stored: Document | None, given: Document) -> Mapping[str, Any] | None:
-    return restored(stored, given)
+    return merge_restored(stored, given)
 
 
 def _cluster(stored: Document | None, given: Document) -> Document | None:

@@ -14,8 +14,8 @@ from pydantic import ValidationError
 
 from contentgen_contract.names import Kind, Stage
 from contentgen_contract.records import keys
-from contentgen_contract.records.record import counted, terms_of
-from contentgen_contract.resources.addresses import parts_of, without_secrets
+from contentgen_contract.records.record import search_terms, version_totals
+from contentgen_contract.resources.addresses import split_url, strip_credentials
 from contentgen_gateway.migration.legacy_documents import LegacyDocument, LegacyPicture, LegacyVersion
 from contentgen_gateway.stores.record_types import wrong_values
 
@@ -88,7 +88,7 @@ class _Files:
         if key is None or key.removesuffix(name) not in folders or not keys.is_output(kind, Stage.COLLECT, name):
             self.problems.append(
                 FieldProblem(
-                    field, f"{without_secrets(given)[:200]!r} is no file of this job; it would be under {folder!r}"
+                    field, f"{strip_credentials(given)[:200]!r} is no file of this job; it would be under {folder!r}"
                 )
             )
             return None
@@ -106,7 +106,7 @@ class _Files:
 
 def _key_of(address: str, bucket: str) -> str | None:
     """The key, in any of the addresses that AWS has for this bucket."""
-    parts = parts_of(address)
+    parts = split_url(address)
     if parts is None:
         return None
     path = unquote(parts.path).lstrip("/")
@@ -192,7 +192,7 @@ def _record(old: LegacyDocument, versions: list[Document], place: ImportTarget) 
     over = old.status in ("completed", "failed", "cancelled")
     source = {"sourceVideo": old.source_video.model_dump(by_alias=True)} if old.source_video else {}
     if source:
-        source["sourceVideo"]["url"] = without_secrets(source["sourceVideo"]["url"])
+        source["sourceVideo"]["url"] = strip_credentials(source["sourceVideo"]["url"])
     status = old.status if over else "cancelled"
     document: Document = {
         "jobId": old.job_id,
@@ -215,13 +215,13 @@ def _record(old: LegacyDocument, versions: list[Document], place: ImportTarget) 
         "completedAt": old.completed_at,
         "imported": True,
     } | source
-    return document | counted(versions) | {"terms": terms_of(document)}
+    return document | version_totals(versions) | {"terms": search_terms(document)}
 
 
 def with_sizes(record: Document, sizes: Mapping[str, int], key_of: Callable[[str], str | None]) -> Document:
     """The record with what its files really take; `sizes` are those in the job's folders, by key."""
     versions = [each | {"bytes": _bytes(each, sizes, key_of) or each["bytes"]} for each in record["versions"]]
-    return record | {"versions": versions} | counted(versions)
+    return record | {"versions": versions} | version_totals(versions)
 
 
 def _bytes(version: Document, sizes: Mapping[str, int], key_of: Callable[[str], str | None]) -> int:

@@ -11,7 +11,7 @@ from contentgen_contract import patterns
 from contentgen_contract.base import Manifest
 from contentgen_contract.names import Kind
 from contentgen_contract.resources import languages
-from contentgen_contract.resources.models import unknown_short_name
+from contentgen_contract.resources.models import short_name_error
 from contentgen_contract.resources.spec import (
     SPECS,
     Dataset,
@@ -35,7 +35,7 @@ from contentgen_contract.resources.spec import (
     TranscriptionSpec,
     UserId,
 )
-from contentgen_contract.resources.spec_checks import wrong
+from contentgen_contract.resources.spec_checks import first_problem
 from contentgen_gateway.problems import Problem
 from contentgen_gateway.schemas.refusals import refusal
 
@@ -250,7 +250,7 @@ def checked(kind: Kind, spec: dict[str, Any]) -> dict[str, Any]:
         raise refusal(error.errors(), "body", SPECS[kind]) from None
     _require_known_model(kind, parsed)
     _require_known_language(parsed)
-    if (found := wrong(parsed)) is not None:
+    if (found := first_problem(parsed)) is not None:
         raise Problem(
             422, str(found).removeprefix("spec."), errors=[{"loc": ["body", *found.field], "msg": found.expected}]
         )
@@ -266,7 +266,7 @@ def _require_known_model(kind: Kind, spec: Spec) -> None:
             where, model = "model", spec.model
         case _:
             return
-    expected = unknown_short_name(kind, model)
+    expected = short_name_error(kind, model)
     if expected is not None:
         errors = [{"loc": ["body", *where.split(".")], "msg": expected}]
         raise Problem(422, f"{where}: {model[:64]!r} {expected}", errors=errors)
@@ -281,7 +281,7 @@ def _one_of(order: Manifest, *names: str) -> None:
 
 def _require_known_language(spec: Spec) -> None:
     """Raises Problem 422 for a code that the CRD admits and AssemblyAI does not have."""
-    why = languages.unknown(spec.options.language) if isinstance(spec, TranscriptionSpec) else ""
+    why = languages.unknown_code_error(spec.options.language) if isinstance(spec, TranscriptionSpec) else ""
     if why:
         errors = [{"loc": ["body", "options", "language"], "msg": why}]
         raise Problem(422, f"options.language: {why}", errors=errors)

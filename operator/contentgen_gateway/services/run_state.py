@@ -9,12 +9,12 @@ from contentgen_contract.advice import remedies
 from contentgen_contract.advice.reasons import Action
 from contentgen_contract.advice.remedies import Facts
 from contentgen_contract.annotations import collect_again
-from contentgen_contract.annotations.cancel_run import CannotCancel, ignored, run_to_cancel
-from contentgen_contract.names import COLLECT_ANNOTATION, RERUN_ADVICE, RERUN_ANNOTATION, Phase, Reason
+from contentgen_contract.annotations.cancel_run import CannotCancel, describe_ignored, run_to_cancel
+from contentgen_contract.names import COLLECT_ANNOTATION, FINAL_PHASES, RERUN_ADVICE, RERUN_ANNOTATION, Phase, Reason
+from contentgen_contract.resources.parsing import ResourceBody
 from contentgen_gateway.problems import Problem
 from contentgen_runtime.kube import Body
 
-_FINAL = {phase.value for phase in Phase if phase.terminal}
 _ACTIONS = (
     (re.compile(re.escape(RERUN_ADVICE)), "retry"),
     (re.compile(rf"the annotation {re.escape(RERUN_ANNOTATION)}(?: with a new value)?"), "retry"),
@@ -37,23 +37,21 @@ class JobRunState:
     @classmethod
     def of(cls, body: Body) -> Self:
         """Of a resource."""
-        status = body.get("status") or {}
-        run = status.get("run") or {}
-        rerun = (body["metadata"].get("annotations") or {}).get(RERUN_ANNOTATION)
+        given = ResourceBody.parse(body)
         return cls(
-            phase=status.get("phase"),
-            reason=status.get("reason"),
-            message=status.get("message") or "",
-            number=run.get("number", 0),
-            billed=run.get("billed"),
-            asked_again=bool(run) and rerun != run.get("rerun"),
-            rerun=rerun,
+            phase=given.phase,
+            reason=given.reason,
+            message=given.message,
+            number=given.run.number if given.run else 0,
+            billed=given.run.billed if given.run else None,
+            asked_again=given.rerun_requested,
+            rerun=given.rerun,
         )
 
     @property
     def ended(self) -> bool:
         """Whether there is nothing under way."""
-        return self.phase in _FINAL and not self.asked_again
+        return self.phase in FINAL_PHASES and not self.asked_again
 
     @property
     def cancelled(self) -> bool:
@@ -70,7 +68,7 @@ class JobRunState:
     @property
     def current(self) -> int:
         """The number of the run that is under way, or is about to begin."""
-        return self.number + 1 if self.phase in _FINAL and self.asked_again else max(self.number, 1)
+        return self.number + 1 if self.phase in FINAL_PHASES and self.asked_again else max(self.number, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +107,10 @@ def to_cancel(standing: JobRunState) -> int:
 
 def _doubt(facts: Facts, name: str) -> str:
     """Text of the refusal: meaning of the reason, free remedies, and the cost of another payment."""
-    row, resubmit = remedies.explained(facts), remedies.helps(facts, Action.RESUBMIT)
-    means = (row.means,) if row is not None else ()
+    row, resubmit = remedies.explanation(facts), remedies.find_remedy(facts, Action.RESUBMIT)
+    means = (row.meaning,) if row is not None else ()
     cost = f" ({resubmit.costs.value})" if resubmit is not None else ""
-    return " ".join([*means, *remedies.free_lines(facts, name), f"To allow another payment{cost}"])
+    return " ".join([*means, *remedies.free_advice_lines(facts, name), f"To allow another payment{cost}"])
 
 
 def to_retry(standing: JobRunState, body: Body) -> None:
@@ -136,10 +134,10 @@ def to_collect(standing: JobRunState, body: Body) -> str | None:
     facts = Facts.of(body.get("status") or {})
     if not standing.ended and standing.phase == Phase.FAILED:
         raise Problem(409, "another run was asked for: only the result of a failed run is fetched again")
-    if why := remedies.uncollectable(facts):
+    if why := remedies.collect_obstacle(facts):
         raise Problem(409, why)
     given = (body["metadata"].get("annotations") or {}).get(COLLECT_ANNOTATION)
-    if collect_again.asks(given, {"number": facts.number, "collect": {"asked": facts.asked}}):
+    if collect_again.requests_collect(given, {"number": facts.number, "collect": {"asked": facts.asked}}):
         return None
     return remedies.collect_value(facts)
 
@@ -154,7 +152,9 @@ def in_http_terms(message: str, job_id: str) -> str:
 def ignored_annotations(body: Body) -> tuple[str, ...]:
     """A sentence for each of a person's annotations that names no run or purchase, with what it should name."""
     standing = JobRunState.of(body)
-    return ignored(body["metadata"].get("annotations") or {}, standing.phase, standing.number, token_of(standing))
+    return describe_ignored(
+        body["metadata"].get("annotations") or {}, standing.phase, standing.number, token_of(standing)
+    )
 
 
 def require_token(standing: JobRunState, given: str) -> None:
@@ -175,10 +175,3 @@ def require_token(standing: JobRunState, given: str) -> None:
 def token_of(standing: JobRunState) -> str | None:
     """The word that allows one more payment for a request that nobody can find."""
     return remedies.resubmit_token(standing.phase, standing.message)
-
-
-def annotated(body: Body, annotations: dict[str, str], **more: Any) -> Body:
-    """A patch of exactly this version of a resource."""
-    meta = body["metadata"]
-    here = {"uid": meta["uid"], "resourceVersion": meta["resourceVersion"], "annotations": annotations}
-    return {"metadata": here | more}

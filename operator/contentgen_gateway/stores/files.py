@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError, NoCredentialsError
 
 from contentgen_contract.records import keys
 from contentgen_contract.records.content_types import content_type_of, disposition_of
-from contentgen_contract.resources.addresses import parts_of
+from contentgen_contract.resources.addresses import split_url
 from contentgen_gateway.stores.presigning import Presigner
 from contentgen_gateway.stores.verification import OwnedKey
 from contentgen_runtime import s3
@@ -105,7 +105,7 @@ class BucketFiles:
         for base in self._ours:
             if address.startswith(base):
                 return unquote(address[len(base) :].partition("?")[0])
-        parts = parts_of(address)
+        parts = split_url(address)
         if parts is None or (parts.scheme, parts.netloc) != ("s3", self.bucket):
             return None
         return unquote(parts.path.lstrip("/"))

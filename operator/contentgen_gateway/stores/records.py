@@ -12,7 +12,7 @@ from pymongo.collection import Collection
 
 from contentgen_contract.names import Kind
 from contentgen_contract.records.deletion_tombstone import DeletionTombstone
-from contentgen_contract.records.record import terms_of
+from contentgen_contract.records.record import search_terms
 from contentgen_gateway.stores.aggregations import Aggregation, Row
 from contentgen_gateway.stores.queries import NOT_DISCARDED, Filter, Query
 from contentgen_gateway.stores.record_types import readable
@@ -140,7 +140,7 @@ class Records:
 
     async def describe(self, record: Record) -> None:
         """What people find it by has changed."""
-        change = {"metadata": record["metadata"], "terms": terms_of(record)}
+        change = {"metadata": record["metadata"], "terms": search_terms(record)}
         mine = _of(record["jobId"])
         await asyncio.to_thread(self._collection.update_one, mine, {"$set": change})
 

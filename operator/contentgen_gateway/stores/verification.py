@@ -9,7 +9,7 @@ from typing import Any, NewType
 
 from contentgen_contract.names import Kind
 from contentgen_contract.records import keys, ownership
-from contentgen_contract.records.deletion_tombstone import bought_under
+from contentgen_contract.records.deletion_tombstone import purchase_id_prefix
 from contentgen_contract.records.ownership import Owner, owns
 
 Record = dict[str, Any]
@@ -33,7 +33,7 @@ def purchase_prefixes(record: Record) -> list[str]:
     if kind is None or not record.get("name"):
         return []
     scopes = record.get("scopes") or [record.get("tenant")]
-    return [bought_under(record.get("namespace"), kind, record["name"], each) for each in scopes]
+    return [purchase_id_prefix(record.get("namespace"), kind, record["name"], each) for each in scopes]
 
 
 def verified(record: Record, key_of: KeyOf, bought: Collection[str] = ()) -> Record:
@@ -70,12 +70,12 @@ def _owner(record: Record, key_of: KeyOf, bought: Collection[str]) -> Owner:
         return _of_imported(kind, job_id, users)
     runs = {run for part in _parts(record) for _, key in _keys(part, key_of) if (run := keys.run_of(key)) is not None}
     mine = [run for run in runs if run.job_id == job_id or run.job_id in bought]
-    return ownership.union([ownership.of_job(kind, run.job_id, {run.user_id}) for run in mine])
+    return ownership.union([ownership.job_owner(kind, run.job_id, {run.user_id}) for run in mine])
 
 
 def _of_imported(kind: Kind, job_id: str, users: Collection[str]) -> Owner:
     try:
-        return ownership.of_job(kind, job_id, users)
+        return ownership.job_owner(kind, job_id, users)
     except ValueError:  # an id or a user of the old service that makes no key
         return Owner()
 

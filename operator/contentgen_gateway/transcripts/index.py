@@ -13,7 +13,7 @@ from pymongo.database import Database
 from pymongo.errors import BulkWriteError
 
 from contentgen_contract.records.indexes import NEWEST_FIRST, Keys
-from contentgen_contract.records.record import terms
+from contentgen_contract.records.record import distinct_words
 from contentgen_gateway.stores.queries import Query
 from contentgen_gateway.transcripts.passages import Passage
 from contentgen_runtime.mongo import create_indexes
@@ -115,7 +115,7 @@ def _document(job_id: str, number: int, passage: Passage, about: Mapping[str, An
         "_id": f"{job_id}/{about['version']}/{number:05}",
         "jobId": job_id,
         "number": number,
-        "terms": terms([passage.text]),
+        "terms": distinct_words([passage.text]),
         **dataclasses.asdict(passage),
         **about,
     }

@@ -32,14 +32,15 @@ from contentgen_contract.resources.prices import PRICES, Price
 from contentgen_contract.resources.status import RunStatus
 from contentgen_operator.clock import utc_now
 from contentgen_operator.decide import history_searches
-from contentgen_operator.decide.request_endings import ending_of
+from contentgen_operator.decide.request_endings import request_ending
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.leader.leadership import Check, NotLeading, unchecked
 from contentgen_operator.observe import find_lost, poll_or_stored
-from contentgen_operator.providers.base import Call, Provider, RequestState, RequestView, Unavailable, arguments_of
+from contentgen_operator.providers.base import Provider, Unavailable
 from contentgen_operator.state.observed import Resource, ResourceRef
 from contentgen_operator.state.plan import StoredAnswer
+from contentgen_operator.state.provider_requests import Call, RequestState, RequestView, arguments_of
 from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseState, PurchaseStep, StoredKey
 from contentgen_operator.state.runs import current_run, ended, purchase_key
 from contentgen_operator.state.selection import DEFAULT, Selection
@@ -167,7 +168,7 @@ def after_poll(
     key: StoredKey, purchase: Purchase, view: RequestView, now: datetime, retention: Retention
 ) -> tuple[StoredAnswer | None, LedgerTransition | None]:
     """Response to store and the transition after it; None while the request is in progress."""
-    end = ending_of(key.kind, purchase, view, now, _rate(purchase, view, retention))
+    end = request_ending(key.kind, purchase, view, now, _rate(purchase, view, retention))
     return (end.answer, _move(key, purchase, end.target, changed_at=now, **end.changes)) if end else (None, None)
 
 
@@ -449,7 +450,9 @@ class Orphans:
         except ValueError as error:
             _log.error("the stored input of purchase %s cannot be read: %s", key, error)
             return
-        call = Call(provider=purchase.provider, model=purchase.model, arguments=arguments, marker=purchase.marker)
+        call = Call(
+            provider=purchase.provider, model=purchase.model, arguments=arguments, correlation_key=purchase.marker
+        )
         before = await (self._next_sent_at(key) if purchase.abandoned else self._before_next_run(purchase))
         found = await find_lost(self._ledger, provider, purchase, call, before)
         if found.request_id is None:
@@ -489,7 +492,7 @@ class Orphans:
 
     async def _delete(self, key: StoredKey, purchase: Purchase) -> None:
         """Delete one page of the files of a discarded orphan; the next round continues."""
-        owner = ownership.of_purchase(purchase.purchase_id)
+        owner = ownership.purchase_owner(purchase.purchase_id)
         self._check()
         try:
             page = await self._storage.delete_prefix(owner, keys.purchase_prefix(purchase.purchase_id))

@@ -16,8 +16,9 @@ from pymongo.errors import PyMongoError
 
 from contentgen_operator.clock import utc_now
 from contentgen_operator.leader.leadership import Check, NotLeading, unchecked
-from contentgen_operator.providers.base import AccessRefused, Unavailable, is_request_id
+from contentgen_operator.providers.base import AccessRefused, Unavailable
 from contentgen_operator.providers.billing import Billing
+from contentgen_operator.state.provider_requests import is_request_id
 from contentgen_operator.state.purchases import Unsettled
 from contentgen_operator.stores.charges import Charges
 

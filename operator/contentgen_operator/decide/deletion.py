@@ -12,12 +12,12 @@ from pydantic import ValidationError
 
 from contentgen_contract.names import Kind, Reason
 from contentgen_contract.records import ownership
-from contentgen_contract.records.deletion_tombstone import DeletionTombstone, bought_under
+from contentgen_contract.records.deletion_tombstone import DeletionTombstone, purchase_id_prefix
 from contentgen_contract.records.ownership import Owner
 from contentgen_contract.resources.status import RunStatus, VersionStatus
 from contentgen_operator.decide import history_searches
-from contentgen_operator.decide.payment import adoption, cancellation, is_remembered, remembered
-from contentgen_operator.decide.planning import withdrawn
+from contentgen_operator.decide.payment import adoption, cancel_request, purchase_from_status, status_names_purchase
+from contentgen_operator.decide.planning import withdrawal_transition
 from contentgen_operator.state.decision_input import Policy
 from contentgen_operator.state.observed import Observation, Resource
 from contentgen_operator.state.plan import Event, Plan, Reservation
@@ -34,43 +34,48 @@ def decide_deletion(resource: Resource, observed: Observation, now: datetime, po
     run, purchase = resource.status.run, observed.purchase
     if not resource.finalized or run is None:
         return plan
-    if resource.tenant.held:  # another cluster has, or may yet adopt, what was bought: only the finalizer goes
+    if resource.tenant.block_reason:  # another cluster has, or may yet adopt, what was bought: only the finalizer goes
         return plan.model_copy(update={"stop_job": True})
-    discard = discard_of(resource) if resource.deletes_files else None
+    discard = deletion_tombstone_of(resource) if resource.deletes_files else None
     again = _NEXT_SLICE_SECONDS if discard is not None else None
     changes: dict[str, object] = {"stop_job": True, "discard": discard, "again_seconds": again}
-    if _is_lost(resource, run, purchase) and (lost := _remembered(resource, run)) is not None:
+    if (
+        _ledger_lacks_purchase(resource, run, purchase)
+        and (lost := _reservation_from_status(resource, run)) is not None
+    ):
         return plan.model_copy(update=changes | {"unrecorded": lost})
     if purchase is not None and is_searched_at_deletion(resource, purchase):
-        return plan.model_copy(update=changes | _lost(resource, observed, purchase, now, last_chance=plan.last_chance))
-    if purchase is not None and (purchase.job_id == resource.ref.uid or _used(resource, run, purchase)):
-        changes |= _ended(resource, run, purchase, now)
+        return plan.model_copy(
+            update=changes | _search_lost_request(resource, observed, purchase, now, last_chance=plan.last_chance)
+        )
+    if purchase is not None and (purchase.job_id == resource.ref.uid or _uses_purchase(resource, run, purchase)):
+        changes |= _end_purchase(resource, run, purchase, now)
     return plan.model_copy(update=changes)
 
 
-def _is_lost(resource: Resource, run: RunStatus, purchase: Purchase | None) -> bool:
+def _ledger_lacks_purchase(resource: Resource, run: RunStatus, purchase: Purchase | None) -> bool:
     """Whether the ledger lacks a purchase that the status names."""
-    return purchase is None and is_remembered(resource, run)
+    return purchase is None and status_names_purchase(resource, run)
 
 
-def _remembered(resource: Resource, run: RunStatus) -> Reservation | None:
+def _reservation_from_status(resource: Resource, run: RunStatus) -> Reservation | None:
     """A purchase that the ledger has lost, for the ledger: the status is its only witness, and goes."""
     try:
         spec = frozen_spec(resource, run)
     except ValidationError:
         return None
-    return Reservation(key=purchase_key(resource, run), purchase=remembered(resource, run, spec))
+    return Reservation(key=purchase_key(resource, run), purchase=purchase_from_status(resource, run, spec))
 
 
 def is_searched_at_deletion(resource: Resource, purchase: Purchase) -> bool:
     """Whether the reply to a paid request of the resource is lost: what is found is cancelled before it goes."""
-    if resource.tenant.held:
+    if resource.tenant.block_reason:
         return False
     lost = purchase.state is PurchaseState.INTENT and not purchase.planned and not purchase.abandoned
     return lost and purchase.job_id == resource.ref.uid
 
 
-def _lost(
+def _search_lost_request(
     resource: Resource, observed: Observation, purchase: Purchase, now: datetime, *, last_chance: bool
 ) -> dict[str, object]:
     """One search; again only while the history cannot be read."""
@@ -98,7 +103,7 @@ def _lost(
     return {"notices": (Event(type="Warning", reason=Reason.SUBMISSION_UNKNOWN, message=message),)}
 
 
-def _used(resource: Resource, run: RunStatus, purchase: Purchase) -> bool:
+def _uses_purchase(resource: Resource, run: RunStatus, purchase: Purchase) -> bool:
     """Whether the run went on with a purchase of an earlier resource: an older release did not change its owner.
 
     One that another resource has adopted since is that one's.
@@ -108,17 +113,17 @@ def _used(resource: Resource, run: RunStatus, purchase: Purchase) -> bool:
     return purchase.request_id is not None and run.request_id == purchase.request_id
 
 
-def _ended(resource: Resource, run: RunStatus, purchase: Purchase, now: datetime) -> dict[str, object]:
+def _end_purchase(resource: Resource, run: RunStatus, purchase: Purchase, now: datetime) -> dict[str, object]:
     """What is done with the run's own purchase."""
     key = purchase_key(resource, run)
     if purchase.planned:
-        return {"moves": (withdrawn(key, purchase, now),)}
-    if purchase.state is not PurchaseState.SUBMITTED or _was_asked(resource, purchase):
+        return {"moves": (withdrawal_transition(key, purchase, now),)}
+    if purchase.state is not PurchaseState.SUBMITTED or _cancel_was_asked(resource, purchase):
         return {}
-    return {"cancel": cancellation(key, purchase), "adoption": adoption(resource, key, purchase)}
+    return {"cancel": cancel_request(key, purchase), "adoption": adoption(resource, key, purchase)}
 
 
-def _was_asked(resource: Resource, purchase: Purchase) -> bool:
+def _cancel_was_asked(resource: Resource, purchase: Purchase) -> bool:
     """Whether the provider was asked to cancel since the deletion, and has not: it is not asked in each slice."""
     asked, deleted = purchase.cancel_asked_at, resource.deleted_at
     return asked is not None and deleted is not None and asked >= deleted
@@ -129,7 +134,7 @@ def grace_is_over(resource: Resource, now: datetime, policy: Policy) -> bool:
     return resource.deleted_at is not None and (now - resource.deleted_at).total_seconds() >= policy.deletion_seconds
 
 
-def discard_of(resource: Resource) -> DeletionTombstone:
+def deletion_tombstone_of(resource: Resource) -> DeletionTombstone:
     """Everything that was stored for the resource, also what it took over from one that was deleted before it.
 
     The versions of its status have been verified (`witness.py`).
@@ -144,9 +149,9 @@ def discard_of(resource: Resource) -> DeletionTombstone:
         uid=uid,
         prefixes=tuple(sorted(ownership.union([own, *earlier]).folders)),
         job_ids=tuple(sorted(jobs)),
-        bought_under=bought_under(resource.ref.namespace, resource.ref.kind, resource.ref.name, resource.scope),
+        bought_under=purchase_id_prefix(resource.ref.namespace, resource.ref.kind, resource.ref.name, resource.scope),
     )
 
 
 def _files_of(kind: Kind, version: VersionStatus) -> Owner:
-    return ownership.of_outputs(kind, [version.model_dump(mode="json", by_alias=True)])
+    return ownership.outputs_owner(kind, [version.model_dump(mode="json", by_alias=True)])

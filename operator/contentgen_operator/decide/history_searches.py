@@ -10,8 +10,8 @@ from contentgen_operator.state.decision_input import Policy
 from contentgen_operator.state.purchases import Purchase, PurchaseState
 
 HISTORY = timedelta(days=30)  # fal keeps inputs and outputs for so long; AssemblyAI lists 90 days
-_LONGEST_SECONDS = 600.0  # between two searches while the request may run
-_SHORTEST_SECONDS = 10.0
+_MAX_SECONDS = 600.0  # between two searches while the request may run
+_MIN_SECONDS = 10.0
 _HOUR, _DAY_SECONDS = 3600.0, 86400.0
 
 
@@ -25,13 +25,13 @@ def may_run_until(purchase: Purchase, policy: Policy) -> datetime:
     return sent_at(purchase) + timedelta(seconds=max(policy.provider_seconds, policy.adoption_seconds))
 
 
-def next_search(purchase: Purchase, now: datetime, policy: Policy) -> float | None:
+def next_search_seconds(purchase: Purchase, now: datetime, policy: Policy) -> float | None:
     """Seconds until the next search: `poll_seconds` at first, up to ten minutes, then an hour; None: at the next
     start of the operator.
     """
     since = max((now - sent_at(purchase)).total_seconds(), 0.0)
     if now < may_run_until(purchase, policy):
-        return max(min(since / 10, _LONGEST_SECONDS), policy.poll_seconds)
+        return max(min(since / 10, _MAX_SECONDS), policy.poll_seconds)
     return max(_HOUR, policy.poll_seconds) if since < HISTORY.total_seconds() else None
 
 
@@ -51,7 +51,7 @@ def is_open(purchase: Purchase, now: datetime) -> bool:
     return (lost or purchase.state is PurchaseState.SUBMITTED) and now - sent_at(purchase) < HISTORY
 
 
-def pause(purchase: Purchase, now: datetime) -> float:
+def recheck_seconds(purchase: Purchase, now: datetime) -> float:
     """Seconds between two looks at an open request that no run waits for: a tenth of its age, then an hour."""
     age = (now - sent_at(purchase)).total_seconds()
-    return min(max(age / 10, _SHORTEST_SECONDS), _LONGEST_SECONDS) if age < _DAY_SECONDS else _HOUR
+    return min(max(age / 10, _MIN_SECONDS), _MAX_SECONDS) if age < _DAY_SECONDS else _HOUR

@@ -11,14 +11,14 @@ from datetime import datetime, timedelta
 from contentgen_contract.records import keys
 from contentgen_contract.resources.spec import ImageGenerationSpec, Spec
 from contentgen_contract.resources.status import RunStatus
-from contentgen_operator.decide.payment import is_remembered
+from contentgen_operator.decide.payment import status_names_purchase
 from contentgen_operator.state.observed import LoraView, Resource, WantedPurchase
 from contentgen_operator.state.purchases import Purchase, Variant, worth
 
-_MISSING_PATIENCE = timedelta(seconds=60)  # an image and its LoRA are applied together, in any order
+_MISSING_WAIT = timedelta(seconds=60)  # an image and its LoRA are applied together, in any order
 
 
-def decides(resource: Resource, run: RunStatus, spec: Spec, purchase: Purchase | None) -> bool:
+def decides_purchase(resource: Resource, run: RunStatus, spec: Spec, purchase: Purchase | None) -> bool:
     """Whether the LoRAs as they are now decide what the run buys: not once it has a purchase, or had an attempt."""
     if not isinstance(spec, ImageGenerationSpec) or not any(each.lora_ref for each in spec.loras):
         return False
@@ -26,7 +26,7 @@ def decides(resource: Resource, run: RunStatus, spec: Spec, purchase: Purchase |
         return False
     if purchase is not None and purchase.unpaid:
         return run.purchase_id in (None, purchase.purchase_id) and run.request_id is None
-    if is_remembered(resource, run):
+    if status_names_purchase(resource, run):
         return False
     if purchase is None or purchase.job_id != resource.ref.uid:
         return True
@@ -35,7 +35,7 @@ def decides(resource: Resource, run: RunStatus, spec: Spec, purchase: Purchase |
     return told is not None and purchase.created_at < told.started_at
 
 
-def wanted(
+def wanted_purchase(
     run: RunStatus, loras: tuple[LoraView, ...], variants: Sequence[Variant], now: datetime, cluster: str = ""
 ) -> WantedPurchase:
     """The purchase that a run asks for. `variants` are those of its spec (`Witness.variants`).
@@ -45,25 +45,25 @@ def wanted(
     bought = [each for each in variants if not each.purchase.unpaid]
     mine, newest = identity(loras), _newest(bought)
     if mine is None:
-        if any(_is_coming(each, run, now) for each in loras):
+        if any(_may_become_ready(each, run, now) for each in loras):
             return WantedPurchase(identity=run.lora_identity, waits=True)
         # None can be bought: what there is, is the best that can be had.
-        return _asks(newest) if newest is not None else WantedPurchase(identity=run.lora_identity)
-    if same := best([each for each in bought if each.identity == mine]):
-        return _asks(same)
+        return _wanted_variant(newest) if newest is not None else WantedPurchase(identity=run.lora_identity)
+    if same := most_advanced([each for each in bought if each.identity == mine]):
+        return _wanted_variant(same)
     if newest is not None and all(each.purchase.cluster_uid not in (None, cluster) for each in bought):
-        return _asks(newest)
+        return _wanted_variant(newest)
     plain = [each for each in bought if not each.identity]
-    if drawn := best([each for each in plain if may_be_drawn_with(each.purchase, loras)]):
-        return _asks(drawn)
+    if drawn := most_advanced([each for each in plain if may_be_drawn_with(each.purchase, loras)]):
+        return _wanted_variant(drawn)
     return WantedPurchase(identity=mine) if plain else WantedPurchase()
 
 
-def _asks(variant: Variant) -> WantedPurchase:
+def _wanted_variant(variant: Variant) -> WantedPurchase:
     return WantedPurchase(identity=variant.identity or None, scope=variant.scope)
 
 
-def best(variants: Iterable[Variant]) -> Variant | None:
+def most_advanced(variants: Iterable[Variant]) -> Variant | None:
     """The purchase that is nearest to a result, the first of several; None where there is none."""
     return max(variants, key=lambda each: worth(each.purchase), default=None)
 
@@ -75,7 +75,7 @@ def _newest(variants: Sequence[Variant]) -> Variant | None:
 
 def identity(loras: tuple[LoraView, ...]) -> str | None:
     """Hash (16 hex digits) of the trainings' purchase ids in the spec's order; None where one has no file."""
-    trained = [_training(each) for each in loras]
+    trained = [_training_of_file(each) for each in loras]
     if None in trained:
         return None
     text = "/".join(each.purchase_id for each in trained if each is not None)
@@ -90,7 +90,7 @@ def may_be_drawn_with(purchase: Purchase, loras: tuple[LoraView, ...]) -> bool:
 
 
 def _may_be_of(key: str, lora: LoraView) -> bool:
-    mine = _training(lora)
+    mine = _training_of_file(lora)
     if mine is None or key in files_of([mine]):
         return True
     if key in files_of(lora.trainings):
@@ -100,7 +100,7 @@ def _may_be_of(key: str, lora: LoraView) -> bool:
     return made_by is None or made_by.job_id in (mine.job_id, *mine.former_owners)
 
 
-def as_before(loras: tuple[LoraView, ...], earlier: Iterable[Purchase]) -> tuple[LoraView, ...]:
+def with_earlier_files(loras: tuple[LoraView, ...], earlier: Iterable[Purchase]) -> tuple[LoraView, ...]:
     """The LoRAs with the files that the run's attempts before were drawn with, as far as they are there."""
     used = next((each.loras for each in earlier if len(each.loras) == len(loras)), ())
     kept = [
@@ -116,13 +116,13 @@ def files_of(purchases: Iterable[Purchase]) -> frozenset[str]:
     return frozenset(str(file.get("key")) for each in outputs for file in each.get("files") or ())
 
 
-def _training(lora: LoraView) -> Purchase | None:
+def _training_of_file(lora: LoraView) -> Purchase | None:
     """The purchase that its file is of."""
     return next((each for each in lora.trainings if lora.model_key in files_of([each])), None)
 
 
-def _is_coming(lora: LoraView, run: RunStatus, now: datetime) -> bool:
+def _may_become_ready(lora: LoraView, run: RunStatus, now: datetime) -> bool:
     """Whether a LoRA without a file may get one by itself."""
     if lora.model_key is not None:
         return False
-    return not lora.phase.terminal if lora.phase is not None else now - run.started_at < _MISSING_PATIENCE
+    return not lora.phase.terminal if lora.phase is not None else now - run.started_at < _MISSING_WAIT

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 from contentgen_contract.names import PROVIDER_STEP, Phase, Reason, Step
 from contentgen_contract.resources.status import RunStatus
-from contentgen_operator.decide.status import notices_of, status_of
+from contentgen_operator.decide.status import build_status, transition_events
 from contentgen_operator.state.decision_input import DecisionInput, RunState
 from contentgen_operator.state.plan import Plan
 from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseKey, PurchaseState, PurchaseStep
@@ -12,22 +12,22 @@ from contentgen_operator.state.purchases import LedgerTransition, Purchase, Purc
 SOON = 0.0
 
 
-def plan_of(
+def new_plan(
     case: DecisionInput,
-    doing: RunState,
+    run_state: RunState,
     *,
     run: RunStatus | None = None,
     moves: tuple[LedgerTransition, ...] = (),
     again: float | None = None,
 ) -> Plan:
     """A plan that only tells, moves the ledger and looks again; `model_copy` adds what else is to be done."""
-    status = status_of(case, doing, run or case.run)
+    status = build_status(case, run_state, run or case.run)
     return Plan(
         status=status,
         moves=moves,
-        notices=notices_of(case.resource, status),
-        again_seconds=_in_time(case, again) if not doing.phase.terminal else again,
-        finalizer=(needs_finalizer(case, moves) and not doing.phase.terminal) or case.resource.deletes_files,
+        notices=transition_events(case.resource, status),
+        again_seconds=_until_deadline(case, again) if not run_state.phase.terminal else again,
+        finalizer=(needs_finalizer(case, moves) and not run_state.phase.terminal) or case.resource.deletes_files,
     )
 
 
@@ -37,7 +37,7 @@ def needs_finalizer(case: DecisionInput, moves: tuple[LedgerTransition, ...] = (
     return state in (PurchaseState.INTENT, PurchaseState.SUBMITTED)
 
 
-def _in_time(case: DecisionInput, again: float | None) -> float | None:
+def _until_deadline(case: DecisionInput, again: float | None) -> float | None:
     """A deadline is looked at when it is there, however long the wait would be otherwise."""
     if case.resource.deadline_seconds is None:
         return again
@@ -50,18 +50,18 @@ def _in_time(case: DecisionInput, again: float | None) -> float | None:
 
 def fail(case: DecisionInput, reason: Reason, message: str) -> Plan:
     """The run is over without outputs, and what it had planned to buy is not bought."""
-    return plan_of(case, RunState(phase=Phase.FAILED, reason=reason, message=message), moves=withdrawal(case))
+    return new_plan(case, RunState(phase=Phase.FAILED, reason=reason, message=message), moves=withdraw_planned(case))
 
 
-def withdrawal(case: DecisionInput) -> tuple[LedgerTransition, ...]:
+def withdraw_planned(case: DecisionInput) -> tuple[LedgerTransition, ...]:
     """A planned purchase of the run taken back: a process that is about to send it does not."""
     purchase = case.observed.purchase
     if purchase is None or not purchase.planned or purchase.job_id != case.resource.ref.uid:
         return ()
-    return (withdrawn(case.key, purchase, case.now),)
+    return (withdrawal_transition(case.key, purchase, case.now),)
 
 
-def withdrawn(key: PurchaseKey, purchase: Purchase, now: datetime) -> LedgerTransition:
+def withdrawal_transition(key: PurchaseKey, purchase: Purchase, now: datetime) -> LedgerTransition:
     """Planned to refused: nothing was sent, and whoever asks for the same may plan it again."""
     return LedgerTransition(
         key=key,
@@ -73,7 +73,9 @@ def withdrawn(key: PurchaseKey, purchase: Purchase, now: datetime) -> LedgerTran
     )
 
 
-def move_of(case: DecisionInput, purchase: Purchase, target: PurchaseState, **changes: object) -> LedgerTransition:
+def purchase_transition(
+    case: DecisionInput, purchase: Purchase, target: PurchaseState, **changes: object
+) -> LedgerTransition:
     """A step of the run's purchase, which the resource owns by then (`Plan.adoption`)."""
     changes = {"changed_at": case.now, "step": None} | changes
     expected = {"step": purchase.step}

@@ -4,26 +4,26 @@ from difflib import SequenceMatcher
 
 from contentgen_contract.names import Kind, Phase, Reason
 from contentgen_contract.resources.models import full_name, model_of, names_of
-from contentgen_contract.resources.prices import PRICES, trains
+from contentgen_contract.resources.prices import PRICES, is_trainer
 from contentgen_contract.resources.spec import TranscriptionSpec
-from contentgen_contract.resources.spec_checks import wrong, wrong_kind
-from contentgen_operator.decide.cancellation import before_payment_stopped
-from contentgen_operator.decide.planning import plan_of
+from contentgen_contract.resources.spec_checks import first_problem, makes_other_output
+from contentgen_operator.decide.cancellation import stop_before_payment
+from contentgen_operator.decide.planning import new_plan
 from contentgen_operator.state.decision_input import DecisionInput, RunState
 from contentgen_operator.state.plan import Plan
 
-_MOST_ALTERNATIVES = 5
+_MAX_ALTERNATIVES = 5
 _PRICE_WAIT_SECONDS = 60.0
 _NAME_WAIT_SECONDS = 30.0  # its own events wake it; this is for the event that never came
 
 
 def refused(case: DecisionInput) -> Plan | None:
     """The end of a run that must not buy what its spec asks for; None: it may."""
-    if (found := wrong(case.spec)) is not None:
+    if (found := first_problem(case.spec)) is not None:
         reason = Reason.MODEL_NOT_ALLOWED if found.field[-1] == "model" else Reason.INVALID_SPEC
-        return before_payment_stopped(case, reason, f"{found}; nothing was paid")
+        return stop_before_payment(case, reason, f"{found}; nothing was paid")
     if (message := _model_refused(case)) and not case.observed.price.problem:
-        return before_payment_stopped(case, Reason.MODEL_NOT_ALLOWED, f"{message}; nothing was paid")
+        return stop_before_payment(case, Reason.MODEL_NOT_ALLOWED, f"{message}; nothing was paid")
     return None
 
 
@@ -31,8 +31,8 @@ def waits(case: DecisionInput) -> Plan | None:
     """The wait of a run that may not buy yet; None: it may."""
     if message := _model_refused(case):
         text = f"{message}, because {case.observed.price.problem}; it is asked again, and nothing is paid until then"
-        doing = RunState(phase=before_submission(case), reason=Reason.PROVIDER_UNAVAILABLE, message=text)
-        return plan_of(case, doing, again=_PRICE_WAIT_SECONDS)
+        run_state = RunState(phase=before_submission(case), reason=Reason.PROVIDER_UNAVAILABLE, message=text)
+        return new_plan(case, run_state, again=_PRICE_WAIT_SECONDS)
     return _waits_for_name(case)
 
 
@@ -44,8 +44,8 @@ def _waits_for_name(case: DecisionInput) -> Plan | None:
         f"spec.loraName is also that of LoraTraining {other}, which is older: both would be paid; nothing is paid here "
         "until that one is deleted or has another loraName"
     )
-    doing = RunState(phase=before_submission(case), reason=Reason.WAITING_FOR_LORA_NAME, message=message)
-    return plan_of(case, doing, again=_NAME_WAIT_SECONDS)
+    run_state = RunState(phase=before_submission(case), reason=Reason.WAITING_FOR_LORA_NAME, message=message)
+    return new_plan(case, run_state, again=_NAME_WAIT_SECONDS)
 
 
 def before_submission(case: DecisionInput) -> Phase:
@@ -65,7 +65,7 @@ def _model_refused(case: DecisionInput) -> str:
     if model in map(full_name, listed) if listed else case.price is not None:
         return ""
     why = "the operator's models.allowed does not list it" if listed else "it has no known price"
-    return f"{_FIELDS[case.kind]}: {model[:128]!r} may not be bought: {why}; {alternatives(case)}"
+    return f"{_MODEL_FIELDS[case.kind]}: {model[:128]!r} may not be bought: {why}; {alternatives(case)}"
 
 
 def alternatives(case: DecisionInput) -> str:
@@ -76,13 +76,13 @@ def alternatives(case: DecisionInput) -> str:
     near = sorted(fitting, key=lambda name: (-SequenceMatcher(None, model, name).ratio(), name))
     if not near:
         return "no model of this kind may be"
-    return f"allowed are {', '.join(names_of(each)[-1] for each in near[:_MOST_ALTERNATIVES])}"
+    return f"allowed are {', '.join(names_of(each)[-1] for each in near[:_MAX_ALTERNATIVES])}"
 
 
 def _fits(kind: Kind, model: str) -> bool:
     full = full_name(model)
-    known = trains(full) is not None or full not in PRICES
-    return known and not full.startswith("assemblyai/") and not wrong_kind(kind, full)
+    known = is_trainer(full) is not None or full not in PRICES
+    return known and not full.startswith("assemblyai/") and not makes_other_output(kind, full)
 
 
-_FIELDS = {Kind.LORA_TRAINING: "spec.training.model", Kind.IMAGE_GENERATION: "spec.model"}
+_MODEL_FIELDS = {Kind.LORA_TRAINING: "spec.training.model", Kind.IMAGE_GENERATION: "spec.model"}

@@ -7,10 +7,10 @@ from typing import Any
 from contentgen_contract.base import Value
 from contentgen_contract.names import Kind
 from contentgen_contract.records import keys, ownership
-from contentgen_operator.providers.base import RequestState, RequestView
 from contentgen_operator.state import costs, kinds
 from contentgen_operator.state.plan import StoredAnswer
 from contentgen_operator.state.provider_answers import Answer
+from contentgen_operator.state.provider_requests import RequestState, RequestView
 from contentgen_operator.state.purchases import Purchase, PurchaseState
 
 _GONE_SECONDS = 3600.0  # fal keeps a result for an hour; before that, and while its history lags, it is asked again
@@ -24,23 +24,23 @@ class Ending(Value):
     answer: StoredAnswer | None = None
 
 
-def ending_of(
+def request_ending(
     kind: Kind, purchase: Purchase, view: RequestView, now: datetime, rate: Mapping[str, Any]
 ) -> Ending | None:
     """The end of a submitted purchase; None while its request goes on.
 
-    `rate` has the fields of the unit price where another model did the work (`costs.priced`); empty: as planned.
+    `rate` has the fields of the unit price where another model did the work (`costs.price_fields`); empty: as planned.
     """
     if view.state is RequestState.FAILED:
         # One that ended by itself has failed, also where somebody had asked for its end before.
         asked = purchase.cancel_asked_at is not None
         target = PurchaseState.CANCELLED if asked and view.cancelled else PurchaseState.FAILED
-        billing = costs.finished(purchase, target, billable_units=view.billable_units)
+        billing = costs.ending_fields(purchase, target, billable_units=view.billable_units)
         return Ending(target=target, changes={"error": view.message} | billing)
     target = PurchaseState.SUCCEEDED
-    changes = {"finished_at": now} | costs.finished(purchase, target, billable_units=view.billable_units, **rate)
+    changes = {"finished_at": now} | costs.ending_fields(purchase, target, billable_units=view.billable_units, **rate)
     if view.state is RequestState.SUCCEEDED and view.result is not None:
-        answer = _answer(kind, purchase, view.result)
+        answer = _stored_answer(kind, purchase, view.result)
         return Ending(target=target, changes=changes | {"result_key": answer.key}, answer=answer)
     if view.stored:
         return Ending(target=target, changes=changes | {"result_key": keys.purchase_response(purchase.purchase_id)})
@@ -49,13 +49,13 @@ def ending_of(
     return None
 
 
-def _answer(kind: Kind, purchase: Purchase, result: Answer) -> StoredAnswer:
+def _stored_answer(kind: Kind, purchase: Purchase, result: Answer) -> StoredAnswer:
     """The response under the purchase's id."""
     return StoredAnswer(
-        owner=ownership.of_purchase(purchase.purchase_id),
+        owner=ownership.purchase_owner(purchase.purchase_id),
         key=keys.purchase_response(purchase.purchase_id),
         answer=result,
-        needed=kinds.fetched_under(kind),
+        needed=kinds.fetched_url_names(kind),
     )
 
 

@@ -14,6 +14,7 @@ from contentgen_contract.api_paths import (
     PODS,
     RESOURCE_QUOTAS,
     SECRETS,
+    UNFINISHED,
     ApiResource,
     InvalidName,
     Query,
@@ -22,7 +23,7 @@ from contentgen_contract.api_paths import (
     equals,
     resource_of,
 )
-from contentgen_contract.names import GROUP, VERSION, Kind, Phase
+from contentgen_contract.names import GROUP, VERSION, Kind
 from contentgen_contract.worker import log
 from contentgen_operator import metrics
 from contentgen_operator.kube import pods
@@ -34,7 +35,6 @@ _COMPONENT = "contentgen"
 _log = logging.getLogger(__name__)
 _A_PAGE, _MOST = 10, 50  # pods, events and quotas of a tenant, up to a megabyte each
 _RESOURCES_A_PAGE = 50  # each may have 256 KiB of annotations
-_UNFINISHED = ",".join(f"status.phase!={phase.value}" for phase in Phase if phase.terminal)
 
 
 class Kube(KubeApi):
@@ -57,7 +57,7 @@ class Kube(KubeApi):
 
     async def unfinished(self, kind: Kind, namespace: str = "") -> AsyncIterator[Body]:
         """Resources that are neither Completed nor Failed, of one namespace or (empty) of all."""
-        async for body in self.every(kind, namespace, {"fieldSelector": _UNFINISHED}):
+        async for body in self.every(kind, namespace, {"fieldSelector": UNFINISHED}):
             yield body
 
     async def every(self, kind: Kind, namespace: str = "", asked: Query | None = None) -> AsyncIterator[Body]:
@@ -104,7 +104,7 @@ class Kube(KubeApi):
         except ApiException as error:  # not started, or its node is gone; the run continues without the log
             _log.info("the log of pod %s cannot be read: %s", names[-1], explain(error))
             return ""
-        return log.tail([log.told(line) for line in said.decode(errors="replace").splitlines()])[-characters:]
+        return log.tail([log.format_line(line) for line in said.decode(errors="replace").splitlines()])[-characters:]
 
     async def get_job(
         self, namespace: str, name: str, *, uid: str | None = None, asked_by: str = _COMPONENT

@@ -12,7 +12,6 @@ from pydantic import Field
 
 from contentgen_contract.base import Manifest, Value
 from contentgen_contract.names import (
-    API_VERSION,
     KIND_LABEL,
     STAGE_LABEL,
     TOKEN_AUDIENCE,
@@ -21,6 +20,7 @@ from contentgen_contract.names import (
     Stage,
 )
 from contentgen_contract.resources.operator_class import CLASS_LABEL, DEFAULT_CLASS
+from contentgen_contract.resources.owner_references import owner_reference
 from contentgen_operator.state.observed import ResourceRef
 
 _SCRATCH = "/scratch"
@@ -114,7 +114,7 @@ def job_manifest(ref: ResourceRef, run: int, stage: Stage, attempt: int, templat
             "namespace": ref.namespace,
             "labels": template.pod.job_labels | labels,
             "annotations": dict(template.pod.job_annotations),
-            "ownerReferences": [_owner(ref)],
+            "ownerReferences": [owner_reference(ref.kind, ref.name, ref.uid)],
         },
         "spec": {
             "backoffLimit": 0,  # the operator counts attempts, because it knows the outcome
@@ -126,18 +126,6 @@ def job_manifest(ref: ResourceRef, run: int, stage: Stage, attempt: int, templat
                 "spec": template.pod.spec() | _pod(stage, template),
             },
         },
-    }
-
-
-def _owner(ref: ResourceRef) -> dict[str, Any]:
-    return {
-        "apiVersion": API_VERSION,
-        "kind": ref.kind.value,
-        "name": ref.name,
-        "uid": ref.uid,
-        "controller": True,
-        # True requires the permission to update finalizers on some clusters.
-        "blockOwnerDeletion": False,
     }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from kubernetes.aio.client.exceptions import ApiException
 
+from contentgen_contract.resources.owner_references import controllers
 from contentgen_runtime.kube import explain
 
 Body = dict[str, Any]
@@ -175,5 +176,4 @@ def _memory_limit(pod: Body) -> str:
 
 
 def _controller_uid(pod: Body) -> str:
-    owners = pod["metadata"].get("ownerReferences") or ()
-    return next((str(owner.get("uid")) for owner in owners if owner.get("controller")), "")
+    return next((owner.uid for owner in controllers(pod)), "")

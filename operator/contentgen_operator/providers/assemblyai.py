@@ -17,36 +17,44 @@ from assemblyai.prerecorded.v2 import api
 from contentgen_contract import patterns
 from contentgen_operator.providers.base import (
     REFUSES_KEY,
-    TOO_LARGE,
     AccessRefused,
     Busy,
-    Call,
-    Found,
     KeyRefused,
     MaybeAccepted,
     Refused,
+    checked_request_id,
+    read_error,
+    required_key,
+    short_text,
+)
+from contentgen_operator.providers.keyfile import KeyFile
+from contentgen_operator.providers.limits import (
+    HISTORY_BYTES,
+    ReplyTooLarge,
+    limit_replies,
+    read_answer_sync,
+    reply_limit,
+)
+from contentgen_operator.providers.sending import BeforeSend, SendStopped, ThreadGate
+from contentgen_operator.providers.surroundings import trusted_cas
+from contentgen_operator.state.provider_answers import ANSWER_BYTES, REPLY_BYTES, Answer
+from contentgen_operator.state.provider_requests import (
+    TOO_LARGE,
+    Call,
+    Found,
     RequestState,
     RequestView,
     Search,
     Verified,
     billable_units,
-    checked_request_id,
     is_request_id,
-    needed,
     same_input,
-    short,
-    unreadable,
 )
-from contentgen_operator.providers.keyfile import KeyFile
-from contentgen_operator.providers.limits import HISTORY_BYTES, ReplyTooLarge, large, limited, received_now
-from contentgen_operator.providers.sending import BeforeSend, SendStopped, ThreadGate
-from contentgen_operator.providers.surroundings import trusted_cas
-from contentgen_operator.state.provider_answers import ANSWER_BYTES, REPLY_BYTES, Answer
 
 MARGIN = timedelta(minutes=2)  # of AssemblyAI's clock from ours
 _DELETED = "http://deleted_by_user"  # in place of an input that somebody has deleted
-_PAGES = 100  # of 200 transcripts, of one search
-_LOOKS = 20  # at single transcripts, likewise
+_MAX_PAGES = 100  # of 200 transcripts, of one search
+_MAX_READS = 20  # at single transcripts, likewise
 T = TypeVar("T")
 _LONGEST_NAME = 64  # of a model
 _STATES = {"queued": RequestState.QUEUED, "processing": RequestState.RUNNING}
@@ -75,8 +83,8 @@ class AssemblyAI:
         try:
             request = aai.types.TranscriptRequest(**call.arguments)
         except ValueError as error:
-            raise Refused(f"AssemblyAI takes no such request: {short(error)}") from error
-        key, gate = needed(self._key, self.name, KeyRefused), ThreadGate(before_send)
+            raise Refused(f"AssemblyAI takes no such request: {short_text(error)}") from error
+        key, gate = required_key(self._key, self.name, KeyRefused), ThreadGate(before_send)
         try:
             answer = await asyncio.to_thread(self._post, key, gate, request)
         except SendStopped as stopped:
@@ -87,7 +95,7 @@ class AssemblyAI:
                 raise MaybeAccepted(f"AssemblyAI's reply was lost: {text}") from error
             raise Busy(f"AssemblyAI could not be reached: {text}") from error
         except aai.types.AssemblyAIError as error:
-            raise _verdict(error) from error
+            raise _post_error(error) from error
         except _NO_TRANSCRIPT as error:  # before the request: it is no JSON; after it: the reply is no transcript
             if gate.opened:
                 raise MaybeAccepted("AssemblyAI's reply could not be read") from error
@@ -125,11 +133,11 @@ class AssemblyAI:
         try:
             return await self._in_thread(AccessRefused, call)
         except (httpx.HTTPError, aai.types.AssemblyAIError, *_NO_TRANSCRIPT) as error:
-            text = f"AssemblyAI could not be asked: {short(error)}"
-            raise unreadable("assemblyai", text, _code(error)) from error
+            text = f"AssemblyAI could not be asked: {short_text(error)}"
+            raise read_error("assemblyai", text, _code(error)) from error
 
     async def _in_thread(self, refused: type[KeyRefused | AccessRefused], call: Callable[[httpx.Client], T]) -> T:
-        key = needed(self._key, self.name, refused)
+        key = required_key(self._key, self.name, refused)
         return await asyncio.to_thread(call, self._connected(key))
 
     def _connected(self, key: str) -> httpx.Client:
@@ -139,7 +147,7 @@ class AssemblyAI:
         return self._client[1]
 
     def _new_client(self, key: str) -> httpx.Client:
-        return limited(
+        return limit_replies(
             httpx.Client(
                 base_url=self._url,
                 headers={"authorization": key},
@@ -152,18 +160,18 @@ class AssemblyAI:
 
 def _find(http: httpx.Client, search: Search) -> Found:
     """The unclaimed transcript of this sound and these options that was made nearest to `sent_after`."""
-    made, complete = _made_in_time(http, search)
+    made, complete = _created_in_time(http, search)
     nearest_first = sorted(made, key=lambda each: abs(made[each] - search.sent_after))
-    for request_id in nearest_first[:_LOOKS]:
+    for request_id in nearest_first[:_MAX_READS]:
         same = _is_same(http, request_id, search.call.arguments)
         if same:
             return Found(request_id=request_id, complete=complete)
         complete = complete and same is not None
-    return Found(request_id=None, complete=complete and len(made) <= _LOOKS)
+    return Found(request_id=None, complete=complete and len(made) <= _MAX_READS)
 
 
 def _verify(http: httpx.Client, search: Search, request_id: str) -> Verified:
-    made, complete = _made_in_time(http, search)
+    made, complete = _created_in_time(http, search)
     if request_id in made:
         same = _is_same(http, request_id, search.call.arguments)
         text = "" if same else "its options are others" if same is False else "it is too large to be compared"
@@ -173,11 +181,11 @@ def _verify(http: httpx.Client, search: Search, request_id: str) -> Verified:
     return Verified(same=None, text="AssemblyAI's list could be read only in part")
 
 
-def _made_in_time(http: httpx.Client, search: Search) -> tuple[dict[str, datetime], bool]:
+def _created_in_time(http: httpx.Client, search: Search) -> tuple[dict[str, datetime], bool]:
     """The unclaimed transcripts of this sound, with the times at which they were made; whether nothing is unknown."""
     start, made, complete = search.sent_after - MARGIN, dict[str, datetime](), True
     before: str | None = None
-    for _ in range(_PAGES):
+    for _ in range(_MAX_PAGES):
         page, older = _page(http, before)
         moments = [_moment(item.get("created")) for item in page]
         for item, at in zip(page, moments, strict=True):
@@ -199,7 +207,7 @@ def _made_in_time(http: httpx.Client, search: Search) -> tuple[dict[str, datetim
 def _page(http: httpx.Client, before: str | None) -> tuple[list[dict[str, Any]], str | None]:
     """A page of the list, and the id that older ones come before; None at the end."""
     asked = {"limit": "200"} | ({"before_id": before} if before else {})
-    reply = http.get("/v2/transcript", params=asked, extensions=large(HISTORY_BYTES))
+    reply = http.get("/v2/transcript", params=asked, extensions=reply_limit(HISTORY_BYTES))
     reply.raise_for_status()
     try:
         listed = reply.json()
@@ -213,9 +221,9 @@ def _page(http: httpx.Client, before: str | None) -> tuple[list[dict[str, Any]],
 def _is_same(http: httpx.Client, request_id: str, asked: dict[str, Any]) -> bool | None:
     """Whether a transcript was made with these options, as far as it shows them; None where it can't be read."""
     try:
-        with http.stream("GET", f"/v2/transcript/{request_id}", extensions=large(ANSWER_BYTES)) as reply:
+        with http.stream("GET", f"/v2/transcript/{request_id}", extensions=reply_limit(ANSWER_BYTES)) as reply:
             reply.raise_for_status()
-            answer = received_now(reply)
+            answer = read_answer_sync(reply)
     except ReplyTooLarge:
         return None
     with contextlib.closing(answer):
@@ -235,9 +243,9 @@ def _moment(given: object) -> datetime | None:
 def _view(http: httpx.Client, path: str) -> RequestView:
     # The SDK's own read drops fields that it does not know; transcript.json is promised to be the full answer.
     try:
-        with http.stream("GET", path, extensions=large(ANSWER_BYTES)) as reply:
+        with http.stream("GET", path, extensions=reply_limit(ANSWER_BYTES)) as reply:
             reply.raise_for_status()
-            answer = received_now(reply)
+            answer = read_answer_sync(reply)
     except ReplyTooLarge:
         return TOO_LARGE
     status = answer.status()
@@ -270,9 +278,9 @@ def _code(error: Exception) -> int | None:
     return getattr(error, "status_code", None)
 
 
-def _verdict(error: aai.types.AssemblyAIError) -> Exception:
+def _post_error(error: aai.types.AssemblyAIError) -> Exception:
     code = _code(error)
-    text = f"AssemblyAI answered {code}: {short(error)}"
+    text = f"AssemblyAI answered {code}: {short_text(error)}"
     if code == 429:
         return Busy(text)
     if code in REFUSES_KEY:

@@ -14,9 +14,9 @@ from typing import Any, Protocol
 import httpx
 
 from contentgen_contract.resources.prices import USD, amount
-from contentgen_operator.providers.base import Unavailable, short, unreadable
+from contentgen_operator.providers.base import Unavailable, read_error, short_text
 from contentgen_operator.providers.keyfile import KeyFile
-from contentgen_operator.providers.limits import HISTORY_BYTES, large, limited_async
+from contentgen_operator.providers.limits import HISTORY_BYTES, limit_replies_async, reply_limit
 from contentgen_operator.providers.surroundings import trusted_cas
 from contentgen_operator.state.purchases import Unsettled
 
@@ -56,7 +56,7 @@ class FalBilling:
         self._keys = keys
         self._url = f"{api_url.rstrip('/')}/v1/models/billing-events"
         client = httpx.AsyncClient(timeout=_TIMEOUT_SECONDS, verify=tls or trusted_cas(), transport=transport)
-        self._client = limited_async(client)
+        self._client = limit_replies_async(client)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -73,8 +73,8 @@ class FalBilling:
                 rows = await self._rows(asked)
         except _ERRORS as error:
             code = error.response.status_code if isinstance(error, httpx.HTTPStatusError) else None
-            raise unreadable("fal", f"fal's billing events could not be read: {short(error)}", code) from error
-        return charged(rows, {each.request_id: each.model for each in asked})
+            raise read_error("fal", f"fal's billing events could not be read: {short_text(error)}", code) from error
+        return charges_by_request(rows, {each.request_id: each.model for each in asked})
 
     async def _rows(self, asked: Sequence[Unsettled]) -> list[Any]:
         params: dict[str, Any] = {
@@ -96,7 +96,7 @@ class FalBilling:
 
     async def _page(self, params: Mapping[str, Any]) -> Row:
         headers = {"Authorization": f"Key {self.key() or ''}"}
-        reply = await self._client.get(self._url, params=params, headers=headers, extensions=large(HISTORY_BYTES))
+        reply = await self._client.get(self._url, params=params, headers=headers, extensions=reply_limit(HISTORY_BYTES))
         reply.raise_for_status()
         page = json.loads(reply.content)
         if not isinstance(page, dict) or not isinstance(page.get("billing_events"), list):
@@ -104,7 +104,7 @@ class FalBilling:
         return page
 
 
-def charged(rows: Iterable[Any], models: Mapping[str, str]) -> dict[str, int]:
+def charges_by_request(rows: Iterable[Any], models: Mapping[str, str]) -> dict[str, int]:
     """Micro-dollars, rounded up, by request id: the sum of a request's rows.
 
     A request with a row that is malformed or of another app is left out: part of a sum would be a wrong charge. Rows of

@@ -16,36 +16,38 @@ from fal_client import AsyncRequestHandle, Completed, InProgress, Queued
 from fal_client.client import AppId, FalClientError, FalClientHTTPError
 
 from contentgen_contract import patterns
-from contentgen_contract.resources.models import not_found
+from contentgen_contract.resources.models import not_found_message
 from contentgen_operator.providers.base import (
-    GONE,
     REFUSES_KEY,
-    TOO_LARGE,
     AccessRefused,
     Busy,
-    Call,
-    Found,
     KeyRefused,
     MaybeAccepted,
     Refused,
-    RequestState,
-    RequestView,
-    Search,
     Unavailable,
-    Verified,
-    billable_units,
     checked_request_id,
-    is_request_id,
-    needed,
-    short,
-    unreadable,
+    read_error,
+    required_key,
+    short_text,
 )
 from contentgen_operator.providers.fal_history import FalHistory
 from contentgen_operator.providers.keyfile import KeyFile
-from contentgen_operator.providers.limits import ReplyTooLarge, large, limited_async, received
+from contentgen_operator.providers.limits import ReplyTooLarge, limit_replies_async, read_answer, reply_limit
 from contentgen_operator.providers.sending import POST_SECONDS, BeforeSend, Gate, SendStopped
 from contentgen_operator.providers.surroundings import trusted_cas
 from contentgen_operator.state.provider_answers import ANSWER_BYTES, Answer, TooManyAnswers
+from contentgen_operator.state.provider_requests import (
+    GONE,
+    TOO_LARGE,
+    Call,
+    Found,
+    RequestState,
+    RequestView,
+    Search,
+    Verified,
+    billable_units,
+    is_request_id,
+)
 
 # A reconcile looks again by itself; ten attempts with sleeps inside one look would only hold it up.
 fal_client.client.MAX_ATTEMPTS = 1
@@ -78,10 +80,10 @@ class Fal:
         self._queue_url = queue_url.rstrip("/")
         self._api_url = api_url.rstrip("/")
         tls = tls or trusted_cas()
-        self._client = limited_async(httpx.AsyncClient(timeout=timeout, verify=tls))
+        self._client = limit_replies_async(httpx.AsyncClient(timeout=timeout, verify=tls))
         # A connection that fal closes as the paid POST goes out on it is a lost reply, so each POST has a new one.
         fresh = httpx.Limits(max_keepalive_connections=0)
-        self._paying = limited_async(httpx.AsyncClient(timeout=timeout, verify=tls, limits=fresh))
+        self._paying = limit_replies_async(httpx.AsyncClient(timeout=timeout, verify=tls, limits=fresh))
         self._history = FalHistory(self._client, f"{self._api_url}/v1/models/requests/by-endpoint", self._headers)
         # The handle builds its URLs from this module constant; there is no other setting with a scheme in it.
         fal_client.client.QUEUE_URL_FORMAT = self._queue_url + "/"
@@ -101,7 +103,7 @@ class Fal:
     async def submit(self, call: Call, before_send: BeforeSend) -> str:
         """One POST, whatever happens; none to a model whose requests could not be asked for afterwards."""
         if not _is_model(call.model):
-            raise Refused(_no_model(call.model))
+            raise Refused(_no_model_text(call.model))
         limit = asyncio.timeout(None)
         gate = Gate(before_send, limit)
         request = self._post(call, gate)
@@ -148,17 +150,17 @@ class Fal:
         except _READ_ERRORS as error:
             if _is_unknown(error):
                 return await self._kept(model, request_id)
-            raise unreadable("fal", f"fal could not be asked: {short(error)}", _code(error)) from error
+            raise read_error("fal", f"fal could not be asked: {short_text(error)}", _code(error)) from error
 
     async def _result(self, model: str, handle: AsyncRequestHandle, error: str | None) -> RequestView:
-        async with self._client.stream("GET", handle.response_url, extensions=large(ANSWER_BYTES)) as reply:
+        async with self._client.stream("GET", handle.response_url, extensions=reply_limit(ANSWER_BYTES)) as reply:
             if reply.status_code == 200 and error is None:
                 return await _succeeded(reply)
             await reply.aread()
         if error is None and _is_gone(reply):
             return await self._kept(model, handle.request_id)
         if error is None and (reply.status_code >= 500 or reply.status_code in _NOT_ABOUT_THE_RESULT):
-            raise unreadable("fal", f"fal's result answered {reply.status_code}", reply.status_code)
+            raise read_error("fal", f"fal's result answered {reply.status_code}", reply.status_code)
         return _failed(reply, error_text(reply) or error or "")
 
     async def _kept(self, model: str, request_id: str) -> RequestView:
@@ -169,7 +171,7 @@ class Fal:
             return RequestView(state=RequestState.SUCCEEDED, result=_answer(output))
         if isinstance(code, int) and code >= 400:
             message = detail_text(output.get("detail", "")) if isinstance(output, dict) else ""
-            return _ended(code, None, message or f"it ended with {code}", told=False)
+            return _failed_view(code, None, message or f"it ended with {code}", told=False)
         return GONE
 
     async def cancel(self, model: str, request_id: str) -> bool:
@@ -179,9 +181,9 @@ class Fal:
             handle = self._handle(model, request_id)
             reply = await self._client.put(handle.cancel_url)
         except _READ_ERRORS as error:
-            raise unreadable("fal", f"fal could not be asked to cancel: {short(error)}", _code(error)) from error
+            raise read_error("fal", f"fal could not be asked to cancel: {short_text(error)}", _code(error)) from error
         if reply.status_code >= 500 or reply.status_code in _NOT_ABOUT_THE_RESULT:
-            raise unreadable("fal", f"fal answered {reply.status_code} to the cancellation", reply.status_code)
+            raise read_error("fal", f"fal answered {reply.status_code} to the cancellation", reply.status_code)
         return (await self.poll(model, request_id)).state is RequestState.FAILED
 
     async def find(self, search: Search) -> Found:
@@ -194,11 +196,11 @@ class Fal:
 
     def _handle(self, model: str, request_id: str) -> AsyncRequestHandle:
         if not _is_model(model):
-            raise Unavailable(_no_model(model))
+            raise Unavailable(_no_model_text(model))
         return AsyncRequestHandle.from_request_id(self._client, model, checked_request_id(request_id))
 
     def _headers(self, refused: type[KeyRefused | AccessRefused] = AccessRefused) -> dict[str, str]:
-        return {"Authorization": f"Key {needed(self._key, self.name, refused)}"}
+        return {"Authorization": f"Key {required_key(self._key, self.name, refused)}"}
 
 
 def _is_model(model: str) -> bool:
@@ -222,14 +224,14 @@ def _tags(purchase_id: str) -> dict[str, str]:
     return {"x-fal-tags": f"contentgen-purchase={purchase_id}"} if _TAG.fullmatch(purchase_id) else {}
 
 
-def _no_model(model: str) -> str:
-    return f"{not_found(model[:140])}; a full name is written as fal-ai/flux/dev"
+def _no_model_text(model: str) -> str:
+    return f"{not_found_message(model[:140])}; a full name is written as fal-ai/flux/dev"
 
 
 async def _succeeded(reply: httpx.Response) -> RequestView:
     units = billable_units(reply.headers.get(_UNITS_HEADER, ""))
     try:
-        return RequestView(state=RequestState.SUCCEEDED, result=await received(reply), billable_units=units)
+        return RequestView(state=RequestState.SUCCEEDED, result=await read_answer(reply), billable_units=units)
     except ReplyTooLarge:
         return TOO_LARGE.model_copy(update={"billable_units": units})
 
@@ -238,10 +240,10 @@ def _failed(reply: httpx.Response, message: str) -> RequestView:
     """fal bills no server error, and may bill a 422 on which GPU time was spent."""
     units = billable_units(reply.headers.get(_UNITS_HEADER, ""))
     told = reply.headers.get("x-fal-error-type") == "client_cancelled"
-    return _ended(reply.status_code, units, message, told=told)
+    return _failed_view(reply.status_code, units, message, told=told)
 
 
-def _ended(code: int, units: float | None, message: str, *, told: bool) -> RequestView:
+def _failed_view(code: int, units: float | None, message: str, *, told: bool) -> RequestView:
     """A failed request with these units; `told`: fal calls it cancelled."""
     cancelled = told or code == _CLIENT_CLOSED or "cancelled" in message[:200].lower()
     free = 0.0 if units is None and code >= 500 else units
@@ -267,7 +269,7 @@ def _request_id(reply: httpx.Response, model: str) -> str:
         return given
     text = f"fal answered {reply.status_code}: {error_text(reply)}"
     if reply.status_code == 404:
-        text = f"{text}; {not_found(model)}"
+        text = f"{text}; {not_found_message(model)}"
     if reply.status_code == 429:
         raise Busy(text)
     if reply.status_code in REFUSES_KEY:

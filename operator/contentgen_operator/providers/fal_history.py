@@ -13,23 +13,22 @@ from typing import Any
 import httpx
 
 from contentgen_operator.clock import utc_now
-from contentgen_operator.providers.base import (
+from contentgen_operator.providers.base import read_error, short_text
+from contentgen_operator.providers.limits import HISTORY_BYTES, ReplyTooLarge, reply_limit
+from contentgen_operator.state.provider_requests import (
     Found,
     Search,
     Verified,
     is_request_id,
     same_input,
-    short,
-    unreadable,
-    verified,
+    verdict_by_time,
 )
-from contentgen_operator.providers.limits import HISTORY_BYTES, ReplyTooLarge, large
 
 MARGIN = timedelta(minutes=2)  # of fal's clock from ours
 _FIRST_SPAN = timedelta(hours=1)  # after the last moment of sending: most requests have ended by then
-_PAGES = 60  # of 100 entries, of each of the two spans of a search
-_LOOKS = 60  # at single requests, likewise
-_BYTES = 64 << 20  # likewise
+_MAX_PAGES = 60  # of 100 entries, of each of the two spans of a search
+_MAX_READS = 60  # at single requests, likewise
+_MAX_BYTES = 64 << 20  # likewise
 _ERRORS = (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError)
 Item = dict[str, Any]
 
@@ -44,9 +43,9 @@ class _Span:
 
     search: Search
     time: Mapping[str, str]
-    pages: int = _PAGES
-    looks: int = _LOOKS
-    size: int = _BYTES
+    pages: int = _MAX_PAGES
+    looks: int = _MAX_READS
+    size: int = _MAX_BYTES
     inputs: bool = True  # whether pages are asked for with inputs: not any more once one was too large
     sent_at: dict[str, datetime] = field(default_factory=dict)
     same: dict[str, bool] = field(default_factory=dict)  # of those whose input is known
@@ -100,7 +99,7 @@ class FalHistory:
         sent_at, shown = _moment(item.get("sent_at")), item.get("json_input")
         if sent_at is None or not shown:
             return Verified(same=None, text="fal's history shows neither its input nor when it was sent")
-        return verified(search, sent_at, MARGIN, same=same_input(search.call.arguments, shown))
+        return verdict_by_time(search, sent_at, MARGIN, same=same_input(search.call.arguments, shown))
 
     async def entry(self, model: str, request_id: str) -> Item | None:
         """One request with its input and output; None where the history does not show it, or it is too large.
@@ -161,7 +160,7 @@ class FalHistory:
         """A page, and its size in bytes. Raises _TooLarge."""
         try:
             reply = await self._client.get(
-                self._url, params=asked, headers=self._headers(), extensions=large(HISTORY_BYTES)
+                self._url, params=asked, headers=self._headers(), extensions=reply_limit(HISTORY_BYTES)
             )
         except ReplyTooLarge as error:
             raise _TooLarge(str(error)) from error
@@ -196,4 +195,4 @@ def _time(moment: datetime) -> str:
 
 def _unavailable(error: Exception) -> Exception:
     code = error.response.status_code if isinstance(error, httpx.HTTPStatusError) else None
-    return unreadable("fal", f"fal's history could not be read: {short(error)}", code)
+    return read_error("fal", f"fal's history could not be read: {short_text(error)}", code)

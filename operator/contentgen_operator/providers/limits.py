@@ -19,35 +19,35 @@ class ReplyCompressed(httpx.RequestError):
     """A provider's reply is compressed, although that was not asked for: unpacked it may be of any size."""
 
 
-def large(limit: int) -> dict[str, Any]:
+def reply_limit(limit: int) -> dict[str, Any]:
     """A request's `extensions` for a reply that may be so large."""
     return {_LIMIT: limit}
 
 
-def limited(client: httpx.Client) -> httpx.Client:
+def limit_replies(client: httpx.Client) -> httpx.Client:
     """The same client: it asks for plain bytes, and takes no more of them than its limits."""
-    client.event_hooks = {"request": [_plain], "response": [_limit]}
+    client.event_hooks = {"request": [_ask_uncompressed], "response": [_limit_body]}
     return client
 
 
-def limited_async(client: httpx.AsyncClient) -> httpx.AsyncClient:
+def limit_replies_async(client: httpx.AsyncClient) -> httpx.AsyncClient:
     """Likewise."""
 
     async def plain(request: httpx.Request) -> None:
-        _plain(request)
+        _ask_uncompressed(request)
 
     async def limit(response: httpx.Response) -> None:
-        _limit(response)
+        _limit_body(response)
 
     client.event_hooks = {"request": [plain], "response": [limit]}
     return client
 
 
-def _plain(request: httpx.Request) -> None:
+def _ask_uncompressed(request: httpx.Request) -> None:
     request.headers["accept-encoding"] = "identity"  # a compressed reply is as large as its sender likes
 
 
-def _limit(response: httpx.Response) -> None:
+def _limit_body(response: httpx.Response) -> None:
     if response.headers.get("content-encoding", "identity") != "identity":
         raise ReplyCompressed("the reply is compressed, which was not asked for", request=response.request)
     most = int(response.request.extensions.get(_LIMIT, REPLY_BYTES)) if response.status_code == 200 else REPLY_BYTES
@@ -87,7 +87,7 @@ class _AsyncLimited(_Counter, httpx.AsyncByteStream):
         await self._stream.aclose()
 
 
-async def received(reply: httpx.Response) -> Answer:
+async def read_answer(reply: httpx.Response) -> Answer:
     """The body of an open reply. Raises ReplyTooLarge, TooManyAnswers, or ValueError where it is no JSON object."""
     answer = Answer()
     try:
@@ -99,7 +99,7 @@ async def received(reply: httpx.Response) -> Answer:
         raise
 
 
-def received_now(reply: httpx.Response) -> Answer:
+def read_answer_sync(reply: httpx.Response) -> Answer:
     """Likewise, in a thread."""
     answer = Answer()
     try:

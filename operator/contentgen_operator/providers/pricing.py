@@ -17,7 +17,7 @@ import httpx
 
 from contentgen_contract.resources.prices import PRICES, USD, Price, PriceLookup, Unit
 from contentgen_operator.providers.keyfile import KeyFile
-from contentgen_operator.providers.limits import limited_async
+from contentgen_operator.providers.limits import limit_replies_async
 from contentgen_operator.providers.surroundings import trusted_cas
 from contentgen_runtime.clock import Clock, utc_now
 
@@ -66,7 +66,7 @@ class FalPrices:
         self._clock = clock
         self._wall = wall
         self._timeout = timeout
-        self._client = limited_async(httpx.AsyncClient(timeout=timeout, verify=tls or trusted_cas()))
+        self._client = limit_replies_async(httpx.AsyncClient(timeout=timeout, verify=tls or trusted_cas()))
         self._known: OrderedDict[str, tuple[float, PriceLookup]] = OrderedDict()  # valid until, answer
 
     async def close(self) -> None:
@@ -102,14 +102,14 @@ class FalPrices:
             if reply.status_code == httpx.codes.NOT_FOUND:
                 return PriceLookup()
             reply.raise_for_status()
-            return PriceLookup(price=parsed(reply.json(), model, self._wall()))
+            return PriceLookup(price=parse_price(reply.json(), model, self._wall()))
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError) as error:
             problem = f"fal's prices could not be read: {(str(error) or type(error).__name__).split('?')[0][:200]}"
             _log.info("%s", problem, extra={"model": model})
             return PriceLookup(problem=problem)
 
 
-def parsed(document: Any, model: str, now: datetime) -> Price | None:
+def parse_price(document: Any, model: str, now: datetime) -> Price | None:
     """The price of a model in an answer; None where there is none. Raises ValueError for an answer of another form."""
     listed = document.get("prices") if isinstance(document, dict) else None
     if not isinstance(listed, list):

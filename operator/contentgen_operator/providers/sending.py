@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from typing import Any
 
 BeforeSend = Callable[[], Awaitable[None]]
-_WRITES_HEADERS = "send_request_headers.started"  # after "http11." or "http2."
+_HEADERS_EVENT = "send_request_headers.started"  # after "http11." or "http2."
 POST_SECONDS = 60.0  # from the first byte of a paid request to the end of its reply
 _SECONDS = 60.0  # for `before_send`, where a thread waits for it: a loop that has stopped never answers
 
@@ -95,4 +95,4 @@ class ThreadGate:
 
 
 def _is_the_post(event: str, info: dict[str, Any]) -> bool:
-    return event.endswith(_WRITES_HEADERS) and info["request"].method == b"POST"
+    return event.endswith(_HEADERS_EVENT) and info["request"].method == b"POST"

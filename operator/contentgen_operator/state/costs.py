@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from contentgen_contract.base import Value
-from contentgen_contract.resources.prices import SECONDS, CostSource, Price, amount, dollars, rate
+from contentgen_contract.resources.prices import SECONDS, CostSource, Price, amount, format_dollars, unit_rate
 from contentgen_contract.resources.spec import Spec
 from contentgen_operator.state.purchases import Purchase, PurchaseState
 
-__all__ = ["CostSource", "PurchaseCost", "TotalCost", "cost_of", "ended", "finished", "priced", "total"]
+__all__ = ["CostSource", "PurchaseCost", "TotalCost", "cost_of", "ending_fields", "final_cost", "price_fields", "total"]
 _SOURCE_CHARACTERS = 64
 _PAID = (PurchaseState.SUCCEEDED, PurchaseState.COLLECTED, PurchaseState.DISCARDED)
 _OPEN = (PurchaseState.INTENT, PurchaseState.SUBMITTED)
@@ -39,7 +39,7 @@ def cost_of(purchase: Purchase) -> PurchaseCost:
     if purchase.abandoned:  # it may have been paid, and nobody looks for it any more
         return PurchaseCost(source=CostSource.UNKNOWN)
     billed = True if purchase.state in _PAID or purchase.billable_units else None
-    if (known := _by_units(purchase)) is not None:
+    if (known := _cost_by_units(purchase)) is not None:
         return known
     # Before `cost_source` there was only the estimate, which was stored as the actual cost too.
     estimated = purchase.actual_micros if purchase.actual_micros is not None else purchase.estimated_micros
@@ -48,7 +48,7 @@ def cost_of(purchase: Purchase) -> PurchaseCost:
     return PurchaseCost(source=CostSource.ESTIMATE, micros=estimated, billed=billed)
 
 
-def _by_units(purchase: Purchase) -> PurchaseCost | None:
+def _cost_by_units(purchase: Purchase) -> PurchaseCost | None:
     units, price = purchase.billable_units, purchase.unit_micros
     if units is None or price is None or not purchase.billing:
         return None
@@ -78,7 +78,7 @@ class TotalCost(Value):
         micros = self.known + self.estimated
         if not self.sources or (self.unknown and not micros):
             return "unknown" if self.unknown else ""
-        return f"{'~' if self.estimates else ''}${dollars(micros)}{' + unknown' if self.unknown else ''}"
+        return f"{'~' if self.estimates else ''}${format_dollars(micros)}{' + unknown' if self.unknown else ''}"
 
     @property
     def source(self) -> str:
@@ -107,7 +107,7 @@ def _any_billed(costs: Iterable[PurchaseCost]) -> bool | None:
     return True if True in answers else None if None in answers else False
 
 
-def ended(purchase: Purchase) -> PurchaseCost:
+def final_cost(purchase: Purchase) -> PurchaseCost:
     """The cost of a purchase that nobody follows any more: what is open then stays unknown."""
     found = cost_of(purchase)
     if purchase.state in _OPEN and found.source is CostSource.ESTIMATE:
@@ -115,15 +115,15 @@ def ended(purchase: Purchase) -> PurchaseCost:
     return found
 
 
-def priced(spec: Spec, price: Price | None) -> dict[str, Any]:
+def price_fields(spec: Spec, price: Price | None) -> dict[str, Any]:
     """The fields of a purchase that hold its unit price; None: unknown."""
     if price is None:
         return {"unit_micros": None, "unit": None, "billing": False, "price_source": ""}
     source = price.source[:_SOURCE_CHARACTERS]
-    return {"unit_micros": rate(spec, price), "unit": price.unit, "billing": price.billing, "price_source": source}
+    return {"unit_micros": unit_rate(spec, price), "unit": price.unit, "billing": price.billing, "price_source": source}
 
 
-def finished(purchase: Purchase, state: PurchaseState, **found: Any) -> dict[str, Any]:
+def ending_fields(purchase: Purchase, state: PurchaseState, **found: Any) -> dict[str, Any]:
     """The fields of a purchase that has ended in `state`: what was `found`, and the cost that follows from it."""
     cost = cost_of(purchase.model_copy(update={"state": state, "actual_micros": None, **found}))
     exact = cost.micros if cost.source is not CostSource.ESTIMATE else None

@@ -14,7 +14,7 @@ from contentgen_contract.worker.orders import Limits
 from contentgen_operator.state import kinds
 from contentgen_operator.state.observed import Observation, Resource
 from contentgen_operator.state.purchases import PurchaseKey
-from contentgen_operator.state.runs import owner, purchase_key
+from contentgen_operator.state.runs import asset_user, collects_again, current_run, ended, frozen_spec, purchase_key
 
 
 class Policy(Value):
@@ -35,14 +35,20 @@ class Policy(Value):
 
 
 class DecisionInput(Value):
-    """One decision's input."""
+    """Input of one decision: built once per reconcile (`decision_input`), completed by what was observed."""
 
     resource: Resource
     run: RunStatus
-    spec: Spec
-    observed: Observation
+    spec: Spec  # the run's frozen spec
+    over: bool  # the run has ended, and nothing else is asked for
+    collects_again: bool  # a person asks for another try of the collect stage of a run that is over
+    observed: Observation = Observation()
     now: datetime
     policy: Policy
+
+    def observing(self, observed: Observation) -> "DecisionInput":
+        """The same input with this observation."""
+        return self.model_copy(update={"observed": observed})
 
     @property
     def kind(self) -> Kind:
@@ -94,8 +100,20 @@ class DecisionInput(Value):
     @property
     def prefix(self) -> str:
         """Where the stage's files lie."""
-        user = owner(self.resource, self.spec)
+        user = asset_user(self.resource, self.spec)
         return keys.prefix(self.kind, self.stage, user, self.resource.ref.uid, self.run.version)
+
+
+def decision_input(resource: Resource, now: datetime, policy: Policy) -> DecisionInput:
+    """The input of a decision about a resource that is not being deleted, before anything is observed.
+
+    Raises pydantic.ValidationError for a wrong spec.
+    """
+    run = current_run(resource, now)
+    spec = frozen_spec(resource, run)
+    over = run == resource.status.run and ended(resource)
+    again = over and collects_again(resource)
+    return DecisionInput(resource=resource, run=run, spec=spec, over=over, collects_again=again, now=now, policy=policy)
 
 
 class RunState(Value):

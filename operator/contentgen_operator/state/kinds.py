@@ -23,8 +23,8 @@ from contentgen_contract.worker.orders import (
     StoredFile,
     TranscriptFacts,
 )
-from contentgen_operator.providers.base import Call, StoredObject, seed_marker
 from contentgen_operator.state.observed import LoraView
+from contentgen_operator.state.provider_requests import Call, StoredObject, seed_correlation_key
 from contentgen_operator.state.purchases import Purchase, PurchaseKey
 
 # Trainers that take a learning rate; flux-lora-fast-training has no such input.
@@ -74,7 +74,7 @@ def has_prepare(kind: Kind) -> bool:
     return kind is not Kind.IMAGE_GENERATION
 
 
-def fetched_under(kind: Kind) -> frozenset[str]:
+def fetched_url_names(kind: Kind) -> frozenset[str]:
     """The names under which the provider's answer has URLs that the collect stage fetches, whoever signed them."""
     return frozenset() if kind is Kind.TRANSCRIPTION else frozenset({"url"})
 
@@ -150,13 +150,13 @@ def shortfalls(spec: Spec, facts: dict[str, Any]) -> tuple[str, ...]:
     count, wanted = len(images), spec.image.count
     said = [
         (f"{wanted} asked, {count} stored" if count != wanted else ""),
-        _named(images, "unsafe", "unsafe by the provider's safety checker"),
-        _named(images, "black", "all black, as a safety checker leaves a picture"),
+        _marked_images(images, "unsafe", "unsafe by the provider's safety checker"),
+        _marked_images(images, "black", "all black, as a safety checker leaves a picture"),
     ]
     return tuple(each for each in said if each)
 
 
-def _named(images: list[dict[str, Any]], mark: str, words: str) -> str:
+def _marked_images(images: list[dict[str, Any]], mark: str, words: str) -> str:
     names = [str(each.get("name"))[:64] for each in images if each.get(mark) is True]
     return f"{', '.join(names)}: {words}" if names else ""
 
@@ -193,7 +193,7 @@ def sent_call(spec: Spec, key: PurchaseKey, purchase: Purchase) -> Call:
     if isinstance(spec, ImageGenerationSpec):
         return call
     archive = {n: StoredObject(key=purchase.marker) for n, v in call.arguments.items() if isinstance(v, StoredObject)}
-    return call.model_copy(update={"arguments": call.arguments | archive, "marker": purchase.marker})
+    return call.model_copy(update={"arguments": call.arguments | archive, "correlation_key": purchase.marker})
 
 
 def _training(spec: LoraTrainingSpec, job: CallContext) -> Call:
@@ -209,7 +209,7 @@ def _training(spec: LoraTrainingSpec, job: CallContext) -> Call:
     }
     if spec.training.learning_rate is not None and model in _TAKES_LEARNING_RATE:
         arguments["learning_rate"] = float(spec.training.learning_rate)
-    return Call(provider="fal", model=model, arguments=arguments, marker=archive)
+    return Call(provider="fal", model=model, arguments=arguments, correlation_key=archive)
 
 
 def _generation(spec: ImageGenerationSpec, key: PurchaseKey, loras: tuple[LoraView, ...]) -> Call:
@@ -231,7 +231,9 @@ def _generation(spec: ImageGenerationSpec, key: PurchaseKey, loras: tuple[LoraVi
             }
             for lora in spec.loras
         ]
-    return Call(provider="fal", model=model_of(spec), arguments=arguments, marker=seed_marker(arguments))
+    return Call(
+        provider="fal", model=model_of(spec), arguments=arguments, correlation_key=seed_correlation_key(arguments)
+    )
 
 
 def _transcription(spec: TranscriptionSpec, job: CallContext) -> Call:
@@ -241,7 +243,7 @@ def _transcription(spec: TranscriptionSpec, job: CallContext) -> Call:
         "audio_url": StoredObject(key=sound),
         "speaker_labels": spec.options.speaker_labels,
     } | ({"language_detection": True} if language == "auto" else {"language_code": language})
-    return Call(provider="assemblyai", model=TRANSCRIBER, arguments=arguments, marker=sound)
+    return Call(provider="assemblyai", model=TRANSCRIBER, arguments=arguments, correlation_key=sound)
 
 
 def _prepared(kind: Kind, job: CallContext) -> str:

@@ -12,6 +12,7 @@ from contentgen_contract.names import (
     ADOPT_ANNOTATION,
     CANCEL_ANNOTATION,
     COLLECT_ANNOTATION,
+    FINAL_PHASES,
     FINALIZER,
     RERUN_ANNOTATION,
     RESUBMIT_ANNOTATION,
@@ -21,16 +22,17 @@ from contentgen_contract.names import (
     Reason,
 )
 from contentgen_contract.records.tenancy import Tenant
+from contentgen_contract.resources.parsing import ResourceBody, strict_status
 from contentgen_contract.resources.prices import PriceLookup
 from contentgen_contract.resources.spec import COLLECT_DEADLINE_SECONDS, DeletionPolicy
 from contentgen_contract.resources.status import OutputFile, ResourceStatus, VersionStatus
 from contentgen_contract.worker.orders import Outcome, Progress
-from contentgen_operator.providers.base import RequestView, Verified
+from contentgen_operator.state.provider_requests import RequestView, Verified
 from contentgen_operator.state.purchases import Purchase, PurchaseKey
 from contentgen_operator.state.run_document import RunDocument
 
-_FINAL = {Phase.COMPLETED.value: Condition.COMPLETE.value, Phase.FAILED.value: Condition.FAILED.value}
-_WORDS = 500  # characters of a Job's reason or message
+_END_CONDITIONS = dict(zip(FINAL_PHASES, (Condition.COMPLETE, Condition.FAILED), strict=True))
+_MAX_TEXT = 500  # characters of a Job's reason or message
 
 
 class ResourceRef(Value):
@@ -71,23 +73,26 @@ class Resource(Value):
 
     @classmethod
     def parse(cls, kind: Kind, body: dict[str, Any]) -> "Resource":
-        """From the JSON object of the API server."""
-        meta = body["metadata"]
-        annotations = meta.get("annotations") or {}
+        """From the JSON object of the API server.
+
+        Raises pydantic.ValidationError: a status that is misread would have a run paid again.
+        """
+        given = ResourceBody.parse(body)
+        meta, annotations = given.metadata, given.metadata.annotations
         return cls(
-            ref=ResourceRef(kind=kind, namespace=meta["namespace"], name=meta["name"], uid=meta["uid"]),
-            generation=meta.get("generation", 1),
-            resource_version=meta["resourceVersion"],
-            deleted_at=meta.get("deletionTimestamp"),
-            finalizers=tuple(meta.get("finalizers") or ()),
-            rerun=annotations.get(RERUN_ANNOTATION),
+            ref=ResourceRef(kind=kind, namespace=meta.namespace, name=meta.name, uid=meta.uid),
+            generation=meta.generation,
+            resource_version=meta.resource_version,
+            deleted_at=meta.deletion_timestamp,
+            finalizers=meta.finalizers,
+            rerun=given.rerun,
             resubmit=annotations.get(RESUBMIT_ANNOTATION),
             cancel=annotations.get(CANCEL_ANNOTATION),
             adopt=annotations.get(ADOPT_ANNOTATION),
             collect=annotations.get(COLLECT_ANNOTATION),
-            created_at=meta["creationTimestamp"],
-            spec=body.get("spec") or {},
-            status=ResourceStatus.model_validate(body.get("status") or {}),
+            created_at=meta.creation_timestamp,
+            spec=given.spec,
+            status=strict_status(body),
         )
 
     @property
@@ -138,13 +143,13 @@ def is_end(status: dict[str, Any]) -> bool:
     LoraFailed was an end before it became a state in which the run waits.
     """
     phase = status.get("phase")
-    if phase not in _FINAL or status.get("reason") == Reason.LORA_FAILED or not status.get("completionTime"):
+    if phase not in FINAL_PHASES or status.get("reason") == Reason.LORA_FAILED or not status.get("completionTime"):
         return False
     true = {each.get("type") for each in status.get("conditions") or () if each.get("status") == "True"}
-    return _FINAL[phase] in true and made_its_version(status) == (phase == Phase.COMPLETED)
+    return _END_CONDITIONS[phase] in true and has_stored_version(status) == (phase == Phase.COMPLETED)
 
 
-def made_its_version(status: dict[str, Any]) -> bool:
+def has_stored_version(status: dict[str, Any]) -> bool:
     """Whether the run of a status (JSON) is there and has stored its outputs."""
     version = (status.get("run") or {}).get("version")
     return version is not None and any(each.get("version") == version for each in status.get("versions") or ())
@@ -153,7 +158,7 @@ def made_its_version(status: dict[str, Any]) -> bool:
 def asks_to_collect(given: str | None, status: dict[str, Any]) -> bool:
     """Whether the collect annotation asks for a retry of the run of a status (JSON), which has failed."""
     failed = status.get("phase") == Phase.FAILED and is_end(status)
-    return failed and collect_again.asks(given, status.get("run") or {})
+    return failed and collect_again.requests_collect(given, status.get("run") or {})
 
 
 def is_settled(body: dict[str, Any]) -> bool:
@@ -204,8 +209,8 @@ class JobView(Value):
             started_at=body["metadata"]["creationTimestamp"],
             finished=bool(ends),
             succeeded="Complete" in ends,
-            reason=end.get("reason", "")[:_WORDS],
-            message=end.get("message", "")[:_WORDS],
+            reason=end.get("reason", "")[:_MAX_TEXT],
+            message=end.get("message", "")[:_MAX_TEXT],
             ready=bool(status.get("ready")),
             suspended=(body.get("spec") or {}).get("suspend") is True,
             terminating=not ends and bool(status.get("terminating")) and not status.get("active"),
@@ -238,10 +243,10 @@ class BucketFile(Value):
 
 def is_stored(outputs: VersionStatus, stored: Mapping[str, BucketFile]) -> bool:
     """Whether all files of a finished version are in the bucket (`stored`, by key) with their sizes and SHA-256."""
-    return bool(outputs.files) and all(_same(each, stored.get(each.key)) for each in outputs.files)
+    return bool(outputs.files) and all(_is_same_file(each, stored.get(each.key)) for each in outputs.files)
 
 
-def _same(file: OutputFile, found: BucketFile | None) -> bool:
+def _is_same_file(file: OutputFile, found: BucketFile | None) -> bool:
     return found is not None and found.size_bytes == file.size_bytes and file.sha256 in (None, found.sha256)
 
 

@@ -11,19 +11,19 @@ from typing import IO, Any
 
 REPLY_BYTES = 1 << 20  # of a reply that is read whole
 ANSWER_BYTES = 64 << 20  # of a result; 12 hours of words are about 30 MB
-_HELD_BYTES = 512 << 20  # of all results that wait to be stored; /tmp has 1 GiB
+_BUFFERED_BYTES = 512 << 20  # of all results that wait to be stored; /tmp has 1 GiB
 _IN_MEMORY_BYTES = 1 << 20  # a smaller result needs no file
 _BLOCK = 1 << 20
 # Of a transcript, whatever nested objects there are: inside of a string the quotes would be escaped, and the other
 # objects that have a status know other words.
 _STATUS = re.compile(rb'"status"\s*:\s*"(queued|processing|completed|error)"')
 _VALUE = rb'true|false|null|-?[0-9][0-9.eE+-]{0,30}|"(?:[^"\\]|\\.){0,8192}"|\[[^\[\]{}]{0,8192}\]'
-_MARK = re.compile(rb"(?:X-Amz-(?:Signature|Credential)|AWSAccessKeyId)=", re.IGNORECASE)  # of AWS, version 4 or 2
-_BREAK = re.compile(rb'["\s<>]')  # ends a URL in JSON
+_SIGNATURE = re.compile(rb"(?:X-Amz-(?:Signature|Credential)|AWSAccessKeyId)=", re.IGNORECASE)  # of AWS, version 4 or 2
+_URL_END = re.compile(rb'["\s<>]')  # ends a URL in JSON
 _NAME = re.compile(rb'"([^"]*)"\s*:\s*$')
 _LONGEST_URL = 8192
 _LONGEST_NAME = 200
-_held = 0
+_buffered = 0
 
 
 class TooManyAnswers(ValueError):
@@ -37,7 +37,7 @@ class Answer:
         self.size = 0
         self._file: IO[bytes] = tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES)  # noqa: SIM115 - the finalizer closes it
         self._sizes = [0]  # counted against _HELD_BYTES
-        self._given_back = weakref.finalize(self, _give_back, self._file, self._sizes)
+        self._release_once = weakref.finalize(self, _release, self._file, self._sizes)
 
     @classmethod
     def of(cls, document: dict[str, Any]) -> "Answer":
@@ -48,10 +48,10 @@ class Answer:
 
     def write(self, content: bytes) -> None:
         """More of it. Raises TooManyAnswers."""
-        global _held  # noqa: PLW0603 - all results share one volume
-        if _held + len(content) > _HELD_BYTES:
-            raise TooManyAnswers(f"{_held >> 20} MiB of other results wait to be stored")
-        _held += len(content)
+        global _buffered  # noqa: PLW0603 - all results share one volume
+        if _buffered + len(content) > _BUFFERED_BYTES:
+            raise TooManyAnswers(f"{_buffered >> 20} MiB of other results wait to be stored")
+        _buffered += len(content)
         self._sizes[0] += len(content)
         self.size += len(content)
         self._file.write(content)
@@ -88,13 +88,13 @@ class Answer:
         """Cut presigned URLs before their query, except those under a name in `needed`. The size stays."""
         if self.size <= _IN_MEMORY_BYTES:
             content = bytearray(self.read())
-            _cut(content, needed)
+            _cut_queries(content, needed)
             self._file.seek(0)
             self._file.write(content)
         else:
             self._file.flush()
             with mmap.mmap(self._file.fileno(), 0) as mapped:
-                _cut(mapped, needed)
+                _cut_queries(mapped, needed)
 
     def read(self) -> bytes:
         """All of it. For small ones."""
@@ -108,7 +108,7 @@ class Answer:
 
     def close(self) -> None:
         """Remove the file. Any number of times."""
-        self._given_back()
+        self._release_once()
 
     def _at(self, start: int) -> bytes:
         self._file.flush()
@@ -116,17 +116,17 @@ class Answer:
         return self._file.read(_BLOCK)
 
 
-def _cut(content: bytearray | mmap.mmap, needed: frozenset[str]) -> None:
+def _cut_queries(content: bytearray | mmap.mmap, needed: frozenset[str]) -> None:
     """In place: a string that is cut ends earlier, and spaces follow it; in the middle of a text they stand in it."""
     at = 0
-    while (mark := _MARK.search(content, at)) is not None:
+    while (mark := _SIGNATURE.search(content, at)) is not None:
         at = mark.end()
         start = content.rfind(b"?", max(mark.start() - _LONGEST_URL, 0), mark.start())
-        if start < 0 or _BREAK.search(content, start, mark.start()):
+        if start < 0 or _URL_END.search(content, start, mark.start()):
             continue
-        found = _BREAK.search(content, at)
+        found = _URL_END.search(content, at)
         end = found.start() if found else len(content)
-        if _name_of(content, start) not in needed:
+        if _json_name_at(content, start) not in needed:
             escapes = len(content[start:end]) - len(content[start:end].rstrip(b"\\"))
             closes = content[end : end + 1] == b'"' and escapes % 2 == 0
             end += closes or -(escapes % 2)
@@ -134,14 +134,14 @@ def _cut(content: bytearray | mmap.mmap, needed: frozenset[str]) -> None:
         at = max(at, end)
 
 
-def _name_of(content: bytearray | mmap.mmap, inside: int) -> str:
+def _json_name_at(content: bytearray | mmap.mmap, inside: int) -> str:
     """The name of the JSON string in which a position is; empty for none."""
     start = content.rfind(b'"', max(inside - _LONGEST_URL, 0), inside)
     name = _NAME.search(bytes(content[max(start - _LONGEST_NAME, 0) : start])) if start > 0 else None
     return name[1].decode(errors="replace") if name else ""
 
 
-def _give_back(file: IO[bytes], sizes: list[int]) -> None:
-    global _held  # noqa: PLW0603 - see above
+def _release(file: IO[bytes], sizes: list[int]) -> None:
+    global _buffered  # noqa: PLW0603 - see above
     file.close()
-    _held -= sizes[0]
+    _buffered -= sizes[0]

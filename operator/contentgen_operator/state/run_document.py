@@ -15,7 +15,7 @@ from contentgen_contract.base import Value
 from contentgen_contract.names import Kind
 from contentgen_contract.resources.status import MAX_VERSIONS, Instant, ResourceStatus, RunStatus, VersionStatus
 
-MOST_RUNS = 1_000_000  # numbers above it in a status are not believed: a resource would not live to have them
+MAX_RUNS = 1_000_000  # numbers above it in a status are not believed: a resource would not live to have them
 
 
 class FrozenRun(Value):
@@ -90,7 +90,7 @@ class RunDocument(Value):
 
     def claimed(self, run: RunStatus, *, over: bool) -> "RunDocument":
         """The document with the numbers of a run that MongoDB lacks as used, and payments held back."""
-        run, last = limited(run), self.claim or UnrecordedRun(number=0, version=0)
+        run, last = with_bounded_numbers(run), self.claim or UnrecordedRun(number=0, version=0)
         claim = UnrecordedRun(
             number=max(run.number, last.number),
             version=max(run.version, last.version),
@@ -103,7 +103,7 @@ class RunDocument(Value):
         return self.model_copy(update={"claim": claim, "number": number, "version": version})
 
 
-def after(document: RunDocument, status: ResourceStatus, *, allowed: bool) -> RunDocument:
+def next_document(document: RunDocument, status: ResourceStatus, *, allowed: bool) -> RunDocument:
     """The document that a planned status is the projection of. `allowed`: a person has allowed payments."""
     changes: dict[str, object] = {"versions": status.versions}
     if allowed:
@@ -111,9 +111,9 @@ def after(document: RunDocument, status: ResourceStatus, *, allowed: bool) -> Ru
     return document.begun(status.run).model_copy(update=changes)
 
 
-def limited(run: RunStatus) -> RunStatus:
+def with_bounded_numbers(run: RunStatus) -> RunStatus:
     """The run of a status with numbers that can be counted on from."""
-    numbers = {name: min(max(getattr(run, name), 1), MOST_RUNS) for name in ("number", "version", "paid_attempt")}
+    numbers = {name: min(max(getattr(run, name), 1), MAX_RUNS) for name in ("number", "version", "paid_attempt")}
     return run.model_copy(update=numbers)
 
 
@@ -138,7 +138,7 @@ def projected(document: RunDocument, told: ResourceStatus, more: tuple[VersionSt
     `more` are finished versions that the status has and the document lacks.
     """
     run = projected_run(document.run, told.run) if document.run is not None else None
-    versions = _versions(document.versions, told.versions, more)
+    versions = _merged_versions(document.versions, told.versions, more)
     same = (told.run and told.run.number) == (run and run.number)
     kept = told if same else ResourceStatus(job_id=told.job_id, conditions=told.conditions)
     return kept.model_copy(update={"run": run, "versions": versions})
@@ -154,7 +154,7 @@ def unknown_versions(document: RunDocument, told: ResourceStatus) -> tuple[Versi
     return tuple(each for each in told.versions if each.version in used and each.version not in known)
 
 
-def _versions(
+def _merged_versions(
     kept: tuple[VersionStatus, ...], told: tuple[VersionStatus, ...], more: tuple[VersionStatus, ...]
 ) -> tuple[VersionStatus, ...]:
     merged = {each.version: each for each in (*more, *kept)}
@@ -164,7 +164,7 @@ def _versions(
     return tuple(merged[number] for number in sorted(merged))[-MAX_VERSIONS:]
 
 
-def digest_of(document: RunDocument) -> str:
+def document_digest(document: RunDocument) -> str:
     """What a status that is the document's projection has the same of, as `digest_of_status` gives it."""
     run = document.run
     return _digest(
@@ -173,7 +173,7 @@ def digest_of(document: RunDocument) -> str:
     )
 
 
-def digest_of_status(status: dict[str, Any]) -> str:
+def status_digest(status: dict[str, Any]) -> str:
     """The same of a status (JSON), which may have any content."""
     return _digest(status.get("run") or {}, status.get("versions") or ())
 

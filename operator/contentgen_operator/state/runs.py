@@ -10,7 +10,7 @@ from contentgen_contract.records.ownership import Owner
 from contentgen_contract.resources.operator_class import class_of
 from contentgen_contract.resources.spec import LoraTrainingSpec, Spec, parse_spec, run_hash
 from contentgen_contract.resources.status import ResourceStatus, RunStatus, dump_status
-from contentgen_operator.state.observed import Resource, asks_to_collect, is_end, made_its_version
+from contentgen_operator.state.observed import Resource, asks_to_collect, has_stored_version, is_end
 from contentgen_operator.state.purchases import PurchaseKey
 
 
@@ -20,7 +20,7 @@ def current_run(resource: Resource, now: datetime) -> RunStatus:
     Raises pydantic.ValidationError where a new run's spec is wrong.
     """
     run = resource.status.run
-    if run is not None and not (ended(resource) and wants_another(resource, run)):
+    if run is not None and not (ended(resource) and wants_new_run(resource, run)):
         return run
     return _new_run(resource, run, now)
 
@@ -40,7 +40,7 @@ def _edit_was_invalid(status: ResourceStatus) -> bool:
     """
     if (status.phase, status.reason) != (Phase.FAILED, Reason.INVALID_SPEC):
         return False
-    return status.completion_time is None or made_its_version(dump_status(status))
+    return status.completion_time is None or has_stored_version(dump_status(status))
 
 
 def is_of_another_class(resource: Resource, run: RunStatus) -> bool:
@@ -53,17 +53,17 @@ def collects_again(resource: Resource) -> bool:
     return asks_to_collect(resource.collect, dump_status(resource.status))
 
 
-def wants_another(resource: Resource, run: RunStatus) -> bool:
+def wants_new_run(resource: Resource, run: RunStatus) -> bool:
     """Whether the resource asks for something else than what this run made.
 
     Raises pydantic.ValidationError where the spec is wrong.
     """
     # To take the annotation off starts nothing: it needs no right to spend, and what it would ask for may be unpaid.
     rerun = resource.rerun is not None and resource.rerun != run.rerun
-    return _edit_was_invalid(resource.status) or rerun or asks_for_else(resource, run)
+    return _edit_was_invalid(resource.status) or rerun or inputs_changed(resource, run)
 
 
-def asks_for_else(resource: Resource, run: RunStatus) -> bool:
+def inputs_changed(resource: Resource, run: RunStatus) -> bool:
     """Whether the spec differs from the run's in what decides the result; the name of a LoRA does not.
 
     Raises pydantic.ValidationError where the spec is wrong.
@@ -72,10 +72,10 @@ def asks_for_else(resource: Resource, run: RunStatus) -> bool:
     if resource.generation == run.generation and resource.spec == run.spec:
         return False
     spec = parse_spec(resource.ref.kind, resource.spec)
-    return run_hash(resource.ref.kind, _named_as_before(spec, run)) != run.run_hash
+    return run_hash(resource.ref.kind, _with_run_lora_name(spec, run)) != run.run_hash
 
 
-def _named_as_before(spec: Spec, run: RunStatus) -> Spec:
+def _with_run_lora_name(spec: Spec, run: RunStatus) -> Spec:
     """The spec with the run's loraName, which is a part of the run's hash and decides nothing of the result."""
     name = run.spec.get("loraName")
     if isinstance(spec, LoraTrainingSpec) and isinstance(name, str):
@@ -88,17 +88,17 @@ def replacing_run(resource: Resource, run: RunStatus, now: datetime) -> RunStatu
     other, or its spec is wrong.
     """
     try:
-        if not wants_another(resource, run):
+        if not wants_new_run(resource, run):
             return None
         return _new_run(resource, run, now).model_copy(update={"version": run.version})
     except ValidationError:
         return None
 
 
-def generation_told(resource: Resource, run: RunStatus, *, ended: bool) -> int:
+def generation_of_status(resource: Resource, run: RunStatus, *, ended: bool) -> int:
     """The generation that a status speaks of: the end of a run says nothing of an edit that is the next run's."""
     try:
-        pending = ended and asks_for_else(resource, run)
+        pending = ended and inputs_changed(resource, run)
     except ValidationError:  # what the next run will say
         pending = ended
     return run.generation if pending else resource.generation
@@ -124,16 +124,7 @@ def frozen_spec(resource: Resource, run: RunStatus) -> Spec:
     return parse_spec(resource.ref.kind, run.spec)
 
 
-def has_valid_spec(resource: Resource, now: datetime) -> bool:
-    """Whether the spec of the current run can be worked on."""
-    try:
-        frozen_spec(resource, current_run(resource, now))
-    except ValidationError:
-        return False
-    return True
-
-
-def owner(resource: Resource, spec: Spec) -> str:
+def asset_user(resource: Resource, spec: Spec) -> str:
     """Whose asset it is."""
     return spec.user_id or resource.ref.namespace
 
@@ -146,7 +137,7 @@ def admitted_user(resource: Resource) -> str:
 
 def own_files(resource: Resource, *users: str) -> Owner:
     """What the resource's own job stores for these users."""
-    return ownership.of_job(resource.ref.kind, resource.ref.uid, users)
+    return ownership.job_owner(resource.ref.kind, resource.ref.uid, users)
 
 
 def purchase_key(resource: Resource, run: RunStatus) -> PurchaseKey:

@@ -24,7 +24,7 @@ _INDEX = 256 * _MIB  # dataset.json: 1 kB for each picture that was taken, of so
 _SHEET = 64 * _MIB  # a contact sheet of 1,000 pictures
 _CONFIG = 64 * _MIB  # a provider's config of 4 MiB, indented
 _THUMBNAIL = _MIB  # 256 by 256 pixels
-_MOST_PICTURES = 16  # ImageFacts.images
+_MAX_PICTURES = 16  # ImageFacts.images
 _METADATA = 16 * _MIB  # of a provider's picture, such as where it comes from
 _SOUND_SECOND = 16_000 * 2 * 1.05  # bytes: samples of 16 bits at 16 kHz, uncompressed in frames
 _INDENTED = 8  # times the provider's answer: indented, or as cues with times
@@ -74,8 +74,8 @@ def file_limits(spec: Spec, stage: Stage, limits: Limits) -> tuple[FileLimit, ..
             )
         case ImageGenerationSpec(), Stage.COLLECT:
             found = (
-                FileLimit(name="image_*_thumb.*", size_bytes=_THUMBNAIL, count=_MOST_PICTURES),
-                FileLimit(name="image_*", size_bytes=_PNG_BYTES * limits.pixels + _METADATA, count=_MOST_PICTURES),
+                FileLimit(name="image_*_thumb.*", size_bytes=_THUMBNAIL, count=_MAX_PICTURES),
+                FileLimit(name="image_*", size_bytes=_PNG_BYTES * limits.pixels + _METADATA, count=_MAX_PICTURES),
             )
         case TranscriptionSpec(), Stage.PREPARE:
             found = (FileLimit(name="audio.flac", size_bytes=int(limits.duration_seconds * _SOUND_SECOND) + _MIB),)

@@ -86,7 +86,7 @@ class GarbageCollector:
 
         An error of one prefix does not stop the others; it is raised at the end.
         """
-        owner = ownership.of_jobs((discard.uid, *discard.job_ids), discard.prefixes)
+        owner = ownership.jobs_owner((discard.uid, *discard.job_ids), discard.prefixes)
         for prefix in discard.prefixes:
             if not owns(owner, prefix):
                 _log.warning(
@@ -94,7 +94,7 @@ class GarbageCollector:
                 )
         owned = [prefix for prefix in discard.prefixes if owns(owner, prefix)]
         owned += [keys.purchase_prefix(each) for each in bought]
-        owner |= ownership.union(map(ownership.of_purchase, bought))
+        owner |= ownership.union(map(ownership.purchase_owner, bought))
         left, kept = _SLICE, list[Exception]()
         for prefix in owned:
             page = await self._deleted(owner, prefix, left, keep)

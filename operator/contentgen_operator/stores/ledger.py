@@ -22,9 +22,9 @@ from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from contentgen_contract.names import Kind
 from contentgen_contract.records import indexes
-from contentgen_contract.records.deletion_tombstone import bought_under
+from contentgen_contract.records.deletion_tombstone import purchase_id_prefix
 from contentgen_contract.records.ledger import legacy_id
-from contentgen_contract.records.signatures import unsigned
+from contentgen_contract.records.presigned_urls import strip_signatures
 from contentgen_contract.records.tenancy import UNSCOPED, Tenant, unscoped
 from contentgen_contract.resources.operator_class import DEFAULT_CLASS
 from contentgen_operator.leader.leadership import Check, unchecked
@@ -166,7 +166,9 @@ class Ledger:
     async def move(self, move: LedgerTransition) -> Purchase | None:
         """Compare-and-set; returns the changed purchase, or None if it was not in the expected state."""
         # A provider's message may repeat the presigned URL.
-        update = {"state": move.target.value} | {_camel(name): unsigned(value) for name, value in move.changes.items()}
+        update = {"state": move.target.value} | {
+            _camel(name): strip_signatures(value) for name, value in move.changes.items()
+        }
         if move.target is not PurchaseState.INTENT:
             update["sentInput"] = None  # user content, needed only to find a lost request
         where = {"_id": str(move.key), "state": move.source.value} | ({"jobId": move.owner} if move.owner else {})
@@ -400,9 +402,9 @@ def _readable(found: Iterable[Document]) -> list[tuple[StoredKey, Purchase]]:
 
 def _of_tenant(tenant: Tenant, namespace: str, kind: Kind, name: str) -> Document:
     """All purchases of a resource name that belong to the tenant."""
-    mine = [_under(bought_under(namespace, kind, name, each)) for each in tenant.scopes]
+    mine = [_under(purchase_id_prefix(namespace, kind, name, each)) for each in tenant.scopes]
     if tenant.since is not None and UNSCOPED not in tenant.scopes:
-        mine.append(_under(bought_under(namespace, kind, name)) | {"createdAt": {"$gte": tenant.since}})
+        mine.append(_under(purchase_id_prefix(namespace, kind, name)) | {"createdAt": {"$gte": tenant.since}})
     return mine[0] if len(mine) == 1 else {"$or": mine}
 
 

@@ -17,14 +17,14 @@ from pymongo.errors import DuplicateKeyError
 from contentgen_contract.base import Value
 from contentgen_contract.names import Kind, Phase
 from contentgen_contract.records import indexes
-from contentgen_contract.records.deletion_tombstone import DeletionTombstone, bought_under
-from contentgen_contract.records.record import config, counted, source, status_word, terms_of
+from contentgen_contract.records.deletion_tombstone import DeletionTombstone, purchase_id_prefix
+from contentgen_contract.records.record import config_fields, legacy_status, search_terms, source_fields, version_totals
 from contentgen_contract.resources.models import model_of
 from contentgen_contract.resources.spec import ImageGenerationSpec, LoraTrainingSpec, Metadata, Spec, parse_spec
 from contentgen_contract.resources.status import ResourceStatus, VersionStatus
 from contentgen_operator.leader.leadership import Check, unchecked
 from contentgen_operator.state.observed import Resource
-from contentgen_operator.state.runs import frozen_spec, owner
+from contentgen_operator.state.runs import asset_user, frozen_spec
 from contentgen_operator.stores.s3 import Storage
 from contentgen_runtime.kube import Conflict
 from contentgen_runtime.mongo import create_indexes
@@ -77,7 +77,7 @@ class RecordStore:
         # A version is written once: it records how it was made, and the spec may have changed since.
         if version is not None and version["version"] not in {each.get("version") for each in versions}:
             versions.append(version)
-        counts = {} if version is None else {"versions": versions, **counted(versions)}
+        counts = {} if version is None else {"versions": versions, **version_totals(versions)}
         if kept:
             self._change(kept[0], document | counts, () if "scopes" in document else ("scopes",))
         else:
@@ -212,7 +212,7 @@ def _bought_under(document: Document) -> str:
     kind = next((kind for kind in Kind if kind.record_type == document.get("type")), None)
     if kind is None or not document.get("name"):
         return ""
-    return bought_under(document["namespace"], kind, document["name"], document.get("tenant"))
+    return purchase_id_prefix(document["namespace"], kind, document["name"], document.get("tenant"))
 
 
 def _adopted_from(resource: Resource, status: ResourceStatus) -> list[str]:
@@ -228,13 +228,13 @@ def record(resource: Resource, status: ResourceStatus) -> Document | None:
     spec = frozen_spec(resource, status.run)
     document: Document = {
         "jobId": resource.ref.uid,
-        "userId": owner(resource, spec),
+        "userId": asset_user(resource, spec),
         "type": resource.ref.kind.record_type,
         "namespace": resource.ref.namespace,
         "name": resource.ref.name,
-        "config": config(_named_as_now(resource, spec)),
+        "config": config_fields(_named_as_now(resource, spec)),
         "metadata": _metadata(resource, spec).model_dump(mode="json", by_alias=True),
-        "status": status_word(status.phase, status.reason),
+        "status": legacy_status(status.phase, status.reason),
         "phase": status.phase.value if status.phase else None,
         "progress": status.progress,
         "reason": status.reason,
@@ -246,8 +246,8 @@ def record(resource: Resource, status: ResourceStatus) -> Document | None:
         "stage": status.stage.value if status.stage else None,
         "message": status.message,
         "estimatedCompletionTime": status.estimated_completion_time,
-    } | source(spec, (status.run.facts or {}))
-    return document | {"terms": terms_of(document)}
+    } | source_fields(spec, (status.run.facts or {}))
+    return document | {"terms": search_terms(document)}
 
 
 def _metadata(resource: Resource, spec: Spec) -> Metadata:

@@ -17,7 +17,7 @@ from pymongo.errors import DuplicateKeyError
 
 from contentgen_contract.resources.status import VersionStatus
 from contentgen_operator.leader.leadership import Check, unchecked
-from contentgen_operator.state.run_document import FrozenRun, RunDocument, digest_of
+from contentgen_operator.state.run_document import FrozenRun, RunDocument, document_digest
 from contentgen_runtime.kube import Conflict
 
 Document = dict[str, Any]
@@ -109,7 +109,7 @@ def _written(document: RunDocument) -> Document:
     return {
         "_id": document.uid,
         **plain,
-        "digest": digest_of(document),
+        "digest": document_digest(document),
         "run": run.model_dump_json(by_alias=True) if run else None,
         "versions": _VERSIONS.dump_json(document.versions, by_alias=True).decode(),
     }

@@ -25,7 +25,7 @@ from pydantic import ValidationError
 from contentgen_contract import patterns
 from contentgen_contract.base import Value
 from contentgen_contract.records import keys
-from contentgen_contract.records.ownership import NotOwned, Owner, owned
+from contentgen_contract.records.ownership import NotOwned, Owner, require_owned
 from contentgen_contract.resources.sources import Address, same_bucket
 from contentgen_contract.worker.orders import FileClaim, Outcome, UploadGrant
 from contentgen_operator.queues.fair_pool import FairPool
@@ -130,11 +130,13 @@ class Storage:
 
     def worker_get(self, owner: Owner, key: str, lifetime: timedelta) -> str:
         """URL with which a worker reads one object. Raises NotOwned."""
-        return self._sign(self._client, "get_object", {"Bucket": self.bucket, "Key": owned(owner, key)}, lifetime)
+        return self._sign(
+            self._client, "get_object", {"Bucket": self.bucket, "Key": require_owned(owner, key)}, lifetime
+        )
 
     def worker_put(self, owner: Owner, key: str, lifetime: timedelta) -> str:
         """URL with which a worker writes one small JSON document. Raises NotOwned."""
-        params = {"Bucket": self.bucket, "Key": owned(owner, key), "ContentType": "application/json"}
+        params = {"Bucket": self.bucket, "Key": require_owned(owner, key), "ContentType": "application/json"}
         return self._sign(self._client, "put_object", params, lifetime)
 
     def source_get(self, source: Address, lifetime: timedelta) -> str:
@@ -146,7 +148,7 @@ class Storage:
 
     def provider_get(self, owner: Owner, key: str) -> str:
         """URL with which a provider reads one object. Raises NotOwned."""
-        params = {"Bucket": self.bucket, "Key": owned(owner, key)}
+        params = {"Bucket": self.bucket, "Key": require_owned(owner, key)}
         return self._sign(self._public, "get_object", params, self._provider_lifetime)
 
     def grant(self, owner: Owner, prefix: str, claim: FileClaim, lifetime: timedelta) -> UploadGrant:
@@ -158,7 +160,7 @@ class Storage:
         checksum, content_type = _checksum(claim), keys.content_type(claim.name)
         params = {
             "Bucket": self.bucket,
-            "Key": owned(owner, prefix + claim.name),
+            "Key": require_owned(owner, prefix + claim.name),
             "ContentType": content_type,
             "ContentLength": claim.size_bytes,
             "ChecksumSHA256": checksum,
@@ -191,7 +193,7 @@ class Storage:
 
     async def outcome(self, owner: Owner, key: str) -> Outcome | None:
         """Outcome that a worker stored; None if there is none. Raises InvalidOutcome or NotOwned."""
-        body = await asyncio.to_thread(self._read, owned(owner, key), _MAX_OUTCOME_BYTES)
+        body = await asyncio.to_thread(self._read, require_owned(owner, key), _MAX_OUTCOME_BYTES)
         try:
             return Outcome.model_validate_json(body) if body is not None else None
         except ValidationError as error:
@@ -205,12 +207,12 @@ class Storage:
         Namespaces share the threads. Raises NotOwned.
         """
         wanted = sorted(set(names))
-        found = await self._heads.map(namespace, self._stored, [owned(owner, prefix + name) for name in wanted])
+        found = await self._heads.map(namespace, self._stored, [require_owned(owner, prefix + name) for name in wanted])
         return {name: each for name, each in zip(wanted, found, strict=True) if each is not None}
 
     async def exists(self, owner: Owner, key: str) -> bool:
         """True if an object exists. Raises NotOwned, or boto3's errors."""
-        return await asyncio.to_thread(self._exists, owned(owner, key))
+        return await asyncio.to_thread(self._exists, require_owned(owner, key))
 
     def _exists(self, key: str) -> bool:
         return s3.head(self._client, self.bucket, key) is not None
@@ -222,7 +224,7 @@ class Storage:
         still works: a PUT creates only, so it cannot overwrite. Namespaces share the threads. Raises NotOwned.
         """
         for claim in claims:
-            owned(owner, prefix + claim.name)
+            require_owned(owner, prefix + claim.name)
         try:
             found = await self._heads.run(namespace, self._versions, {prefix + each.name for each in claims})
             likely = [each for each in claims if found.sizes.get(prefix + each.name) == each.size_bytes]
@@ -252,7 +254,7 @@ class Storage:
     async def remove(self, owner: Owner, versions: Sequence[tuple[str, str]]) -> None:
         """Delete (key, version id) pairs, including delete markers. Raises NotDeleted or NotOwned."""
         for key, _ in versions:
-            owned(owner, key)
+            require_owned(owner, key)
         for start in range(0, len(versions), _MOST_DELETED):
             await asyncio.to_thread(self._delete, versions[start : start + _MOST_DELETED])
 
@@ -293,7 +295,7 @@ class Storage:
         """
         if not prefix.endswith("/"):  # `…/job` would take `…/job-of-another/` with it
             raise NotOwned(prefix)
-        return await asyncio.to_thread(self._delete_page, owned(owner, prefix), min(most, _MOST_DELETED), keep)
+        return await asyncio.to_thread(self._delete_page, require_owned(owner, prefix), min(most, _MOST_DELETED), keep)
 
     def _delete_page(self, prefix: str, most: int, keep: frozenset[str]) -> DeletedPage:
         pages = self._client.get_paginator("list_object_versions").paginate(
@@ -357,7 +359,7 @@ class Storage:
         """Store a provider's response without its presigned URLs, and close its file. An existing response is kept: an
         earlier process stored it for the same request. Raises NotOwned.
         """
-        await asyncio.to_thread(self._put_answer, owned(store.owner, store.key), store.answer, store.needed)
+        await asyncio.to_thread(self._put_answer, require_owned(store.owner, store.key), store.answer, store.needed)
 
     def _put_answer(self, key: str, answer: Answer, needed: frozenset[str]) -> None:
         answer.cut_signatures(needed)

@@ -18,30 +18,30 @@ from contentgen_contract.records.tenancy import UNSCOPED, Tenant
 from contentgen_contract.resources.spec import run_hash
 from contentgen_contract.resources.status import ResourceStatus, RunStatus, VersionStatus
 from contentgen_operator.clock import utc_now
-from contentgen_operator.decide.lora_identity import best
+from contentgen_operator.decide.lora_identity import most_advanced
+from contentgen_operator.state.assignment import Assignment, RunOver
 from contentgen_operator.state.observed import Resource
 from contentgen_operator.state.purchases import Purchase, PurchaseKey, PurchaseState, Variant
 from contentgen_operator.state.run_document import (
     FrozenRun,
     RunDocument,
-    limited,
     projected,
     projected_run,
     unknown_versions,
+    with_bounded_numbers,
 )
 from contentgen_operator.state.runs import (
     admitted_user,
+    asset_user,
     current_run,
     ended,
     frozen_spec,
     is_of_another_class,
-    owner,
     purchase_key,
 )
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_operator.stores.records import RecordStore
 from contentgen_operator.stores.run_documents import RunDocuments
-from contentgen_operator.worker_api.work_orders import Assignment, RunOver
 from contentgen_runtime.kube import Conflict
 from contentgen_runtime.tenancy import Tenancy
 
@@ -120,10 +120,14 @@ class StatusVerifier:
             return document.without_run()
         if run is None:
             return document
-        if limited(run).number > document.number:
+        if with_bounded_numbers(run).number > document.number:
             return await self._of_older_release(resource, document, run) or await self._claimed(resource, document, run)
-        if kept is not None and run.number == kept.number and limited(run).paid_attempt > kept.paid_attempt:
-            return await self._of_later_attempt(resource, document, kept, limited(run))
+        if (
+            kept is not None
+            and run.number == kept.number
+            and with_bounded_numbers(run).paid_attempt > kept.paid_attempt
+        ):
+            return await self._of_later_attempt(resource, document, kept, with_bounded_numbers(run))
         return document
 
     async def _of_older_release(self, resource: Resource, document: RunDocument, run: RunStatus) -> RunDocument | None:
@@ -132,7 +136,11 @@ class StatusVerifier:
         An older release writes no document, but each release writes the record before the status.
         """
         known = document.run is None or document.run.started_at != run.started_at
-        if not known or run != limited(run) or await self._records.started_at(resource.ref.uid) != run.started_at:
+        if (
+            not known
+            or run != with_bounded_numbers(run)
+            or await self._records.started_at(resource.ref.uid) != run.started_at
+        ):
             return None
         return document.begun(await self._run(resource, run))
 
@@ -143,7 +151,7 @@ class StatusVerifier:
         Payments are not held back after an ended run of another operator class: another installation did it, perhaps
         with another MongoDB, and this one has lost nothing.
         """
-        over = ended(resource) and run == limited(run)
+        over = ended(resource) and run == with_bounded_numbers(run)
         if over and is_of_another_class(resource, run):
             _log.info("%s was moved to this operator class", resource.ref.name, extra=resource.ref.about)
             return document.begun(await self._run(resource, run))
@@ -235,7 +243,7 @@ class StatusVerifier:
         uid, here = resource.ref.uid, key.scope
         own = [each for each in bought if uid in (each.purchase.job_id, *each.purchase.former_owners)]
         own.sort(key=lambda each: each.scope == here)  # a run continues as it began, before a mapping
-        chosen = own[0] if own else best(bought)
+        chosen = own[0] if own else most_advanced(bought)
         return key if chosen is None else key.model_copy(update={"scope": chosen.scope})
 
     async def variants(self, resource: Resource, run: RunStatus) -> tuple[Variant, ...]:
@@ -269,7 +277,7 @@ class StatusVerifier:
             spec = frozen_spec(resource, run)
         except ValidationError:  # `decide` reports it on the resource, and does nothing for such a run
             return run
-        user, true_hash = owner(resource, spec), run_hash(resource.ref.kind, spec)
+        user, true_hash = asset_user(resource, spec), run_hash(resource.ref.kind, spec)
         # An ended run buys nothing: its hash only determines whether a new run is requested.
         doubtful_hash = run.run_hash != true_hash and not ended(resource)
         # While a run goes on, the ledger's word on the LoRAs is put into the status each time.
@@ -330,7 +338,7 @@ def _without_outputs(version: VersionStatus) -> VersionStatus:
 def files_of(resource: Resource, version: VersionStatus, jobs: Iterable[str]) -> Owner:
     """Owner of the files of these jobs, for the users in a version's keys: no other user's key has a job's uid."""
     users = {run.user_id for file in version.files if (run := keys.run_of(file.key)) is not None}
-    return ownership.union(ownership.of_job(resource.ref.kind, job, users) for job in jobs)
+    return ownership.union(ownership.job_owner(resource.ref.kind, job, users) for job in jobs)
 
 
 def _names_other_jobs(resource: Resource) -> bool:
@@ -350,7 +358,7 @@ def _warn(resource: Resource, what: str) -> None:
 
 def _other_scopes(tenant: Tenant) -> tuple[str, ...]:
     """Scopes, except the current one, under which purchases of a tenant may exist."""
-    return tuple(sorted({*tenant.also, *((UNSCOPED,) if tenant.scope else ())} - {tenant.scope}))
+    return tuple(sorted({*tenant.other_scopes, *((UNSCOPED,) if tenant.scope else ())} - {tenant.scope}))
 
 
 def _is_of(tenant: Tenant, resource: Resource, variant: Variant) -> bool:

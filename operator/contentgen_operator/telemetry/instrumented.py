@@ -10,9 +10,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from contentgen_contract.resources.prices import USD
 from contentgen_operator import metrics
-from contentgen_operator.providers.base import Call, Found, Provider, ProviderError, RequestView, Search, Verified
+from contentgen_operator.providers.base import Provider, ProviderError
 from contentgen_operator.providers.sending import BeforeSend
 from contentgen_operator.state.costs import cost_of
+from contentgen_operator.state.provider_requests import Call, Found, RequestView, Search, Verified
 from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseState, PurchaseStep
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_runtime.metrics import CONTENT_TYPE

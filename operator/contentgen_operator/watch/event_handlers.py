@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
-from contentgen_contract.names import GROUP, Kind
+from contentgen_contract.names import Kind
+from contentgen_contract.resources.owner_references import controllers
 from contentgen_operator import metrics
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Cache
@@ -169,8 +170,7 @@ class EventHandlers:
 
 def owner_of(job: Body) -> ResourceRef | None:
     """Resource that owns a Job, by its owner reference; None if there is none."""
-    for owner in job["metadata"].get("ownerReferences") or ():
-        if owner.get("controller") and owner["apiVersion"].startswith(f"{GROUP}/") and owner["kind"] in list(Kind):
-            namespace = job["metadata"]["namespace"]
-            return ResourceRef(kind=Kind(owner["kind"]), namespace=namespace, name=owner["name"], uid=owner["uid"])
+    for owner in controllers(job):
+        if (kind := owner.resource_kind) is not None:
+            return ResourceRef(kind=kind, namespace=job["metadata"]["namespace"], name=owner.name, uid=owner.uid)
     return None

@@ -12,7 +12,7 @@ from typing import Any
 from pymongo.errors import PyMongoError
 
 from contentgen_operator.state.observed import ResourceRef
-from contentgen_operator.state.run_document import digest_of_status
+from contentgen_operator.state.run_document import status_digest
 from contentgen_operator.stores.run_documents import RunDocuments
 
 _log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ class SettledCheck:
 
     def note(self, ref: ResourceRef, status: dict[str, Any]) -> None:
         """Queue a finished status (JSON) for comparison."""
-        self._waiting[ref] = digest_of_status(status)
+        self._waiting[ref] = status_digest(status)
         self._news.set()
 
     def forget(self, ref: ResourceRef) -> None:

@@ -10,12 +10,13 @@ from collections.abc import Callable
 from typing import Any
 
 from contentgen_contract.names import TOKEN_AUDIENCE
+from contentgen_contract.resources.owner_references import controllers
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Cache
+from contentgen_operator.state.assignment import Assignment
 from contentgen_operator.state.observed import JobView, Resource
 from contentgen_operator.state.selection import DEFAULT, Selection
 from contentgen_operator.stores.worker_jobs import RecordedJob, WorkerJobs
-from contentgen_operator.worker_api.work_orders import Assignment
 from contentgen_runtime.ttl_cache import TtlCache
 
 _POD_NAME = "authentication.kubernetes.io/pod-name"
@@ -140,7 +141,7 @@ def _bound_pod(review: dict[str, Any]) -> tuple[str, str, str]:
 
 def _controlling_job(pod: dict[str, Any], who: str) -> str:
     """Uid of the Job that a pod names as its controller. Raises NotAWorker."""
-    for owner in pod["metadata"].get("ownerReferences") or []:
-        if owner.get("controller") and owner.get("kind") == "Job" and str(owner.get("apiVersion", "")) == "batch/v1":
-            return str(owner["uid"])
+    for owner in controllers(pod):
+        if owner.is_job:
+            return owner.uid
     raise NotAWorker("the pod has no Job as its controller", who)

@@ -23,6 +23,7 @@ from contentgen_contract.worker.orders import FileClaim, Progress, UploadGrant, 
 from contentgen_operator.clock import utc_now
 from contentgen_operator.leader.leadership import Check, unchecked
 from contentgen_operator.queues.fair_pool import FairPool
+from contentgen_operator.state.assignment import Assignment, RunOver
 from contentgen_operator.state.observed import ResourceRef
 from contentgen_operator.state.runs import purchase_key
 from contentgen_operator.state.upload_limits import FileLimit, file_limits, limit_of
@@ -54,10 +55,8 @@ from contentgen_operator.worker_api.rate_limit import (
 )
 from contentgen_operator.worker_api.reports import Reports
 from contentgen_operator.worker_api.work_orders import (
-    Assignment,
     NotPurchased,
     OrderPolicy,
-    RunOver,
     SourceRefused,
     upload_lifetime,
     work_order,

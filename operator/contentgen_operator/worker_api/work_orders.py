@@ -4,15 +4,13 @@ from datetime import datetime, timedelta
 
 from contentgen_contract.base import Value
 from contentgen_contract.names import Kind, Stage
-from contentgen_contract.records import keys
 from contentgen_contract.records.ownership import Owner
-from contentgen_contract.resources.sources import SourceGrant, address_of, refusal
-from contentgen_contract.resources.spec import ImageGenerationSpec, Spec
-from contentgen_contract.resources.status import JobRef, RunStatus
+from contentgen_contract.resources.sources import SourceGrant, parse_s3_url, refusal
+from contentgen_contract.resources.spec import ImageGenerationSpec
 from contentgen_contract.worker.orders import DatasetFacts, Download, Limits, WorkOrder
-from contentgen_operator.state.observed import Resource
+from contentgen_operator.state.assignment import Assignment
 from contentgen_operator.state.purchases import Purchase
-from contentgen_operator.state.runs import frozen_spec, own_files, owner
+from contentgen_operator.state.runs import asset_user
 from contentgen_operator.stores.s3 import Storage
 
 _PREVIEWS = 12  # training pictures on a LoRA's contact sheet
@@ -22,10 +20,6 @@ UPLOAD_LIFETIME = timedelta(minutes=10)  # of one PUT's URL; a worker asks for a
 
 class SourceRefused(Exception):
     """The source is not granted to the namespace."""
-
-
-class RunOver(Exception):
-    """The run that a Job was created for is not its resource's current one."""
 
 
 class NotPurchased(Exception):
@@ -40,43 +34,6 @@ class OrderPolicy(Value):
     bucket: str = ""  # the operator's own
     sources: tuple[SourceGrant, ...] = ()
     stage_deadline: timedelta = timedelta(hours=4)
-
-
-class Assignment(Value):
-    """A Job that a resource's status records as its current one."""
-
-    resource: Resource
-    run: RunStatus
-    job: JobRef
-
-    @property
-    def prefix(self) -> str:
-        """The only place of the bucket that the Job may write to."""
-        return self._prefix(self.job.stage)
-
-    @property
-    def dataset_prefix(self) -> str:
-        """Where the prepare stage of the same run has written."""
-        return self._prefix(Stage.PREPARE)
-
-    @property
-    def owner(self) -> Owner:
-        """What the Job's resource owns."""
-        return own_files(self.resource, owner(self.resource, self.spec))
-
-    @property
-    def outcome_key(self) -> str:
-        """Where the Job's worker leaves its outcome."""
-        return keys.outcome(self.resource.ref.uid, self.run.number, self.job.stage, self.job.attempt)
-
-    @property
-    def spec(self) -> Spec:
-        """The frozen spec."""
-        return frozen_spec(self.resource, self.run)
-
-    def _prefix(self, stage: Stage) -> str:
-        ref = self.resource.ref
-        return keys.prefix(ref.kind, stage, owner(self.resource, self.spec), ref.uid, self.run.version)
 
 
 def lifetime(assignment: Assignment, policy: OrderPolicy, now: datetime) -> timedelta:
@@ -120,7 +77,7 @@ def work_order(
         stage=job.stage,
         version=assignment.run.version,
         attempt=job.attempt,
-        user_id=owner(assignment.resource, assignment.spec),
+        user_id=asset_user(assignment.resource, assignment.spec),
         spec=assignment.spec.model_dump(mode="json", by_alias=True),
         source=_source(assignment, storage, policy, good_for) if job.stage is Stage.PREPARE else None,
         result=signed(result_key) if result_key else None,
@@ -140,7 +97,7 @@ def _source(assignment: Assignment, storage: Storage, policy: OrderPolicy, good_
     url, sha256 = spec.source.url, spec.source.sha256
     if url.startswith("s3://"):
         why = refusal(url, assignment.resource.ref.namespace, policy.sources, policy.bucket)
-        address = address_of(url)
+        address = parse_s3_url(url)
         if why is not None or isinstance(address, str):
             raise SourceRefused(f"spec.source.url: {why}")
         return Download(url=storage.source_get(address, good_for), trusted=True, sha256=sha256)

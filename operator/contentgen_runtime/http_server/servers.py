@@ -153,7 +153,7 @@ def gateway_server(app: ASGIApp, port: int, *, trusted: Sequence[str], request_s
         ws="none",
         server_header=False,
         forwarded_allow_ips=list(trusted),
-        timeout_keep_alive=75,  # longer than an ingress, which would use a closed connection otherwise
+        timeout_keep_alive=75,  # longer than an ingress: it would send a request on a closed connection
         timeout_graceful_shutdown=int(request_seconds) + 1,
     )
     return Server(config)

@@ -21,7 +21,7 @@ if "CONTENTGEN_DESK_CA" in os.environ:  # a worker
     from contentgen_worker.upload import Uploader
     Uploader._store_batch = lambda self, batch, pool: None
 else:
-    from contentgen_operator import jobs
+    from contentgen_operator.kube import job_manifests as jobs
     container = jobs._container
     pod = jobs._pod
     def sabotaged(*args):
@@ -36,10 +36,10 @@ else:
     jobs._container, jobs._pod = sabotaged, with_volume
 """
 RECORD_IS_NOT_WRITTEN = """
-from contentgen_operator.stores.records import Records
+from contentgen_operator.stores.records import RecordStore
 async def nothing(self, resource, status):
     return None
-Records.write = nothing
+RecordStore.write = nothing
 """
 PROVIDER_IS_CALLED_TWICE = """
 from contentgen_operator.providers.fal import Fal

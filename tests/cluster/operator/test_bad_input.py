@@ -74,7 +74,7 @@ HOSTILE = {
     "endless": hostile("endless", "SourceTooLarge", "more than 2000000 bytes"),
     "huge": hostile("huge", "SourceTooLarge", "at most 2000000"),
     "drip": hostile("drip", "SourceUnreachable", "bytes/s"),
-    "slow-head": hostile("slow-head", "SourceUnreachable", "no answer began"),
+    "slow-head": hostile("slow-head", "SourceUnreachable", "no response began"),
     "silent": hostile("silent", "SourceUnreachable", "Timeout"),
     "reset": hostile("reset", "SourceUnreachable", "broke off"),
     "short": hostile("short", "SourceUnreachable", "broke off after 65536 bytes"),

@@ -66,7 +66,7 @@ def test_it_reads_well(world: ClusterWorld) -> None:
         assert reason in events, story
     explained = world.kubectl("explain", "loratraining.spec.dataset")
     assert "minImages" in explained
-    assert "Fewer pictures than this" in explained
+    assert "Minimum number of pictures" in explained
     raw = f"/api/v1/namespaces/{release.NAMESPACE}/services/contentgen-sandbox:http/proxy/sandbox/ledger"
     assert len(json.loads(world.kubectl("get", "--raw", raw))["entries"]) >= 3
 

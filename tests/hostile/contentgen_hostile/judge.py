@@ -1,4 +1,4 @@
-"""Each file both ways, as a worker takes it: a training set, or its sound, or a reason; in how much time and memory."""
+"""Both prepare stages on a file as a worker runs them: outcome, time and memory."""
 
 import shutil
 import tempfile
@@ -10,11 +10,11 @@ from typing import Any, cast
 
 from contentgen_contract.names import Kind, Reason, Stage
 from contentgen_contract.worker.orders import Download, Limits, StoredFile, WorkOrder
-from contentgen_worker.download.fetch import DownloadLimits, Fetched, Fetcher, Watch
+from contentgen_worker.download.fetch import DownloadLimits, Fetched, Fetcher, OnProgress
 from contentgen_worker.errors import StageFailed
 from contentgen_worker.files import Output
 from contentgen_worker.media.decode.bounds import MediaLimits
-from contentgen_worker.media.decode.source import Growth
+from contentgen_worker.media.decode.source import SparseFile
 from contentgen_worker.media.sandbox import isolation
 from contentgen_worker.prepare import lora, transcription
 from contentgen_worker.progress import Fraction, Steps
@@ -23,8 +23,8 @@ from contentgen_worker.upload import Uploader
 
 LIMITS = Limits(pixels=1920 * 1088, duration_seconds=600, frames=5000, cpu_seconds=8)
 MEMORY = 1 << 30  # of the pod
-MOST_SECONDS = 60.0  # on the clock of a busy machine; CPU is what is limited
-MOST_CPU = 3 * LIMITS.cpu_seconds + 3  # to look, to plan and to decode, in one process each; two cores
+MOST_SECONDS = 60.0  # wall-clock time on a busy machine; the limit is on CPU time
+MOST_CPU = 3 * LIMITS.cpu_seconds + 3  # probing, planning and decoding, in one process each; two cores
 _SPEC = {
     Kind.LORA_TRAINING: {
         "loraName": "hostile",
@@ -42,7 +42,7 @@ _PREPARE: dict[Kind, Callable[[StageContext], StageResult]] = {
 
 @dataclass(frozen=True)
 class Judgement:
-    """What became of a file. `reason` is empty where the worker had neither a result nor a verdict."""
+    """Outcome of a file. `reason` None: an unexpected exception."""
 
     reason: Reason | None
     message: str
@@ -52,8 +52,8 @@ class Judgement:
     outputs: tuple[bytes, ...]
 
 
-class _Shop(StageContext):
-    """A workshop whose pod has as much memory as we say."""
+class _LimitedContext(StageContext):
+    """StageContext with a fixed memory of the pod."""
 
     @property
     def media_bounds(self) -> MediaLimits:
@@ -62,40 +62,40 @@ class _Shop(StageContext):
 
 
 class _Fetcher:
-    """Has the file already, but may say so only at the end: until then it is read as one that is still coming."""
+    """Fetcher that has the file. `coming`: it is marked complete only at `finish`, as during a download."""
 
     def __init__(self, content: bytes, *, coming: bool) -> None:
         self._content = content
         self._coming = coming
 
-    def begin(self, _download: Download, path: Path, _bounds: DownloadLimits, _watch: Watch) -> "_Incoming":
+    def start(self, _download: Download, path: Path, _bounds: DownloadLimits, _on_progress: OnProgress) -> "_Incoming":
         return _Incoming(path, self._content, coming=self._coming)
 
 
 class _Incoming:
-    """A file that is all there."""
+    """Download whose bytes are all there."""
 
     def __init__(self, path: Path, content: bytes, *, coming: bool) -> None:
         self.size = len(content)
-        self._growth = Growth(path, self.size)
-        self._growth.write(0, content)
+        self._sparse_file = SparseFile(path, self.size)
+        self._sparse_file.write(0, content)
         if not coming:
-            self._growth.complete()
-        self.source = self._growth.source
+            self._sparse_file.complete()
+        self.source = self._sparse_file.source
 
     def __enter__(self) -> "_Incoming":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._growth.close()
+        self._sparse_file.close()
 
     def finish(self) -> Fetched:
-        self._growth.complete()
+        self._sparse_file.complete()
         return Fetched(self.source.path, self.size, "")
 
 
 class _Uploader:
-    """Keeps what is stored."""
+    """Uploader that keeps the contents in memory."""
 
     def __init__(self) -> None:
         self.contents: list[bytes] = []
@@ -114,9 +114,9 @@ def _content(output: Output) -> bytes:
 
 
 def judge(content: bytes, kind: Kind, *, coming: bool = False) -> Judgement:
-    """Prepare a file as this kind does; `coming`: as one that is not known to be whole until it was read."""
+    """Prepare a file as this kind. `coming`: as one whose download ends only after it was read."""
     folder = Path(tempfile.mkdtemp(prefix="hostile-"))
-    isolation._used = isolation.ChildUsage()
+    isolation._total_usage = isolation.ChildUsage()
     start = time.monotonic()
     uploader = _Uploader()
     reason: Reason | None = None
@@ -134,7 +134,7 @@ def judge(content: bytes, kind: Kind, *, coming: bool = False) -> Judgement:
             outcome_url="https://example.com/outcome",
         )
         steps = Steps(lambda _: None)
-        shop = _Shop(
+        context = _LimitedContext(
             order,
             folder,
             cast("Fetcher", _Fetcher(content, coming=coming)),
@@ -142,11 +142,11 @@ def judge(content: bytes, kind: Kind, *, coming: bool = False) -> Judgement:
             steps,
             folder / "no-model",
         )
-        _PREPARE[kind](shop)
+        _PREPARE[kind](context)
         reason, message = Reason.COMPLETED, ""
-    except StageFailed as verdict:
-        reason, message = verdict.reason, str(verdict)
-    except Exception as error:  # noqa: BLE001 - exactly what must not happen, and is reported
+    except StageFailed as error:
+        reason, message = error.reason, str(error)
+    except Exception as error:  # noqa: BLE001 - the defect that this test looks for
         message = f"{type(error).__name__}: {error}"
     finally:
         shutil.rmtree(folder)

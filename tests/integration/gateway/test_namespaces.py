@@ -61,17 +61,17 @@ def world(mongo_uri: str, database_name: str) -> Iterator[Stores]:
 
 
 async def test_a_second_cluster_takes_over_and_the_first_takes_back(world: Stores) -> None:
-    assert (await world.of(world.one)).held == ""
-    assert "cluster-2" in (await world.of(world.two)).held
+    assert (await world.of(world.one)).block_reason == ""
+    assert "cluster-2" in (await world.of(world.two)).block_reason
     assert "must be one of" in world.run("confirm", status=1)
     assert "cluster-1 used the database" in world.run("confirm", "--cluster", "cluster-2", status=1)
     world.run("confirm", "--cluster", "cluster-2", "--from", "cluster-1", "--force")
-    assert [bool((await world.of(each)).held) for each in (world.one, world.two)] == [True, False]
+    assert [bool((await world.of(each)).block_reason) for each in (world.one, world.two)] == [True, False]
     listed = world.run("list")
     assert "cluster cluster-1: taken over by cluster-2" in listed
     assert "namespace cluster-1/web: uid web-1, unscoped, taken over by cluster cluster-2" in listed
     world.run("confirm", "--cluster", "cluster-1", "--force")
-    assert [bool((await world.of(each)).held) for each in (world.one, world.two)] == [False, True]
+    assert [bool((await world.of(each)).block_reason) for each in (world.one, world.two)] == [False, True]
     assert [len(each.clusters) for each in [await Tenancy(world.two, world.database).followed()]] == [0]
 
 

@@ -19,26 +19,21 @@ from PIL import Image
 from contentgen_contract.resources.prices import PRICES, USD, amount
 from contentgen_operator.background.settlement import ChargeSettlement
 from contentgen_operator.providers.assemblyai import AssemblyAI
-from contentgen_operator.providers.base import (
-    AccessRefused,
-    Busy,
-    Call,
-    Found,
-    KeyRefused,
-    MaybeAccepted,
-    Provider,
-    Refused,
-    RequestState,
-    RequestView,
-    Search,
-    StoredObject,
-    seed_marker,
-)
+from contentgen_operator.providers.base import AccessRefused, Busy, KeyRefused, MaybeAccepted, Provider, Refused
 from contentgen_operator.providers.billing import FalBilling
 from contentgen_operator.providers.fal import Fal
 from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_operator.providers.pricing import FalPrices
 from contentgen_operator.state.costs import CostSource, cost_of
+from contentgen_operator.state.provider_requests import (
+    Call,
+    Found,
+    RequestState,
+    RequestView,
+    Search,
+    StoredObject,
+    seed_correlation_key,
+)
 from contentgen_operator.state.purchases import Purchase, PurchaseState
 from contentgen_operator.stores.charges import Charges
 from contentgen_sandbox.testing import SandboxServer, sandbox_server
@@ -90,7 +85,7 @@ def training(server: SandboxServer) -> Call:
     name = f"dataset-{secrets.token_hex(4)}.zip"  # the history outlives a test
     url = server.put_media(name, buffer.getvalue())
     arguments = {"images_data_url": f"{url}?signature=secret", "trigger_word": "jf", "steps": 500}
-    return Call(provider="fal", model=TRAINER, arguments=arguments, marker=name)
+    return Call(provider="fal", model=TRAINER, arguments=arguments, correlation_key=name)
 
 
 def generation() -> Call:
@@ -101,7 +96,7 @@ def generation() -> Call:
         "image_size": {"width": 256, "height": 256},
         "output_format": "png",
     }
-    return Call(provider="fal", model=PICTURES, arguments=arguments, marker=seed_marker(arguments))
+    return Call(provider="fal", model=PICTURES, arguments=arguments, correlation_key=seed_correlation_key(arguments))
 
 
 def transcription(server: SandboxServer) -> Call:
@@ -114,7 +109,7 @@ def transcription(server: SandboxServer) -> Call:
     name = f"audio-{secrets.token_hex(4)}.wav"
     url = server.put_media(name, buffer.getvalue())
     arguments = {"audio_url": f"{url}?signature=secret", "speaker_labels": True, "language_detection": True}
-    return Call(provider="assemblyai", model="assemblyai/universal", arguments=arguments, marker=name)
+    return Call(provider="assemblyai", model="assemblyai/universal", arguments=arguments, correlation_key=name)
 
 
 @pytest.mark.parametrize("made", [training, generation, transcription])
@@ -187,7 +182,9 @@ async def nothing() -> None:
 def search_for(call: Call, sent_after: datetime, *claimed: str) -> Search:
     """A search for a call, with the stored input in place of its signed URL."""
     stored = {
-        name: StoredObject(key=call.marker) for name in ("images_data_url", "audio_url") if name in call.arguments
+        name: StoredObject(key=call.correlation_key)
+        for name in ("images_data_url", "audio_url")
+        if name in call.arguments
     }
     return Search(
         call=call.model_copy(update={"arguments": call.arguments | stored}),

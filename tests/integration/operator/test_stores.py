@@ -42,7 +42,7 @@ KEY = PurchaseKey(namespace="ns", kind=Kind.TRANSCRIPTION, name="it", run_hash="
 
 
 FOLDERS = ("right", "wrong", "other", "changed", "dataset", "readable", "gone", "runs", "p")
-OWNER = ownership.of_job(Kind.TRANSCRIPTION, UID, ("ns",)) | Owner(
+OWNER = ownership.job_owner(Kind.TRANSCRIPTION, UID, ("ns",)) | Owner(
     folders=frozenset(f"{each}/" for each in FOLDERS), keys=frozenset({"k"})
 )
 

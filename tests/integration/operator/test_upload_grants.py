@@ -116,7 +116,7 @@ async def test_a_verified_file_cannot_be_swapped_by_an_unused_grant(storage: Sto
 async def test_a_retry_ends_with_exactly_its_own_files(storage: Storage) -> None:
     """A failed attempt left the same files, others of the same names, and a delete marker. One more of its PUTs comes
     between the retry's grants and its own PUTs."""
-    outputs = [Output.of_bytes(f"images/{n:04}.jpg", JPEG, b"picture %d" % n) for n in range(1, 33)]
+    outputs = [Output.from_bytes(f"images/{n:04}.jpg", JPEG, b"picture %d" % n) for n in range(1, 33)]
     prefix = "retry/"
     for output in outputs[:20]:
         content = output.body() if int(output.name[7:11]) % 2 else b"of the failed attempt"

@@ -13,13 +13,13 @@ from pathlib import Path
 from contentgen_contract.worker.orders import Download
 from contentgen_worker.download import address_guard as guard_module
 from contentgen_worker.download.address_guard import AddressGuard, Resolver
-from contentgen_worker.download.fetch import Bounds, Fetcher
+from contentgen_worker.download.fetch import DownloadLimits, Fetcher
 from contentgen_worker.errors import FetchError, NotAllowed
 from contentgen_worker.retry import SOURCE, STORE
 
 CODES = (301, 302, 303, 307, 308)
 PORTS = (80, 8080)
-BOUNDS = Bounds(max_bytes=1000, seconds=10)
+BOUNDS = DownloadLimits(max_bytes=1000, seconds=10)
 NAME = "http://files.example/"
 DOOR = "93.184.216.34"  # a public address, where an honest host redirects to forbidden ones
 V4 = (
@@ -37,7 +37,7 @@ V6 = (
 
 
 class Canaries:
-    """A listener on each port that takes every address of the namespace, and counts who connects to which."""
+    """Listener on each port of all addresses of the namespace, which counts connections by address."""
 
     def __init__(self) -> None:
         self.rang: list[str] = []
@@ -72,7 +72,7 @@ def _answer(path: str) -> bytes:
 
 
 def spellings(address: str) -> list[str]:
-    """Ways to write an IPv4 address that resolvers understand."""
+    """Notations of an IPv4 address that resolvers accept."""
     a, b, c, d = map(int, address.split("."))
     number = int.from_bytes(bytes((a, b, c, d)))
     return [
@@ -110,7 +110,7 @@ REBINDING = ("169.254.169.254", "127.0.0.1", "10.96.0.1", "::1", "fd00:ec2::254"
 
 
 class Rebinding:
-    """A name server whose second answer is a forbidden address: whoever asks twice is had."""
+    """Name server whose second answer is a forbidden address (DNS rebinding)."""
 
     def __init__(self, second: str) -> None:
         self.answers = [[DOOR]]
@@ -121,7 +121,7 @@ class Rebinding:
 
 
 def tried(guard: AddressGuard, url: str, folder: Path) -> str:
-    """What became of a download."""
+    """Result of a download."""
     fetcher = Fetcher(guard, source=SOURCE.scaled(0.0001), store=STORE.scaled(0.0001))
     try:
         fetcher.fetch(Download(url=url), folder / "file", BOUNDS)
@@ -133,7 +133,7 @@ def tried(guard: AddressGuard, url: str, folder: Path) -> str:
 
 
 def main() -> None:
-    """Bring the addresses up, try every URL with the guard, and with the guard taken out."""
+    """Add the addresses, then try every URL with and without the guard."""
     _raise_addresses()
     folder, canaries = Path(sys.argv[1]), Canaries()
     said: dict[str, object] = {"door": tried(AddressGuard(), f"http://{DOOR}/", folder), "addresses": [*V4, *V6]}
@@ -148,7 +148,7 @@ def main() -> None:
 
 
 def all_tried(folder: Path) -> dict[str, str]:
-    """Every URL, every forbidden address behind a name, and every one behind a name beside a public one."""
+    """Every URL, and every forbidden address behind a name, alone and beside a public one."""
     found = {url: tried(AddressGuard(), url, folder) for url in urls()}
     for address in (*V4, *V6):
         found[f"{NAME} is {address}"] = tried(AddressGuard(resolve=named(address)), NAME, folder)

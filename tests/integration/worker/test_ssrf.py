@@ -20,7 +20,7 @@ PROGRAM = Path(__file__).with_name("ssrf_program.py")
 
 @pytest.fixture(scope="module")
 def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What the program found out in its namespace."""
+    """Results of the program in its namespace."""
     user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
     command = ["unshare", *user, "--net", sys.executable, str(PROGRAM), str(tmp_path_factory.mktemp("ssrf"))]
     environment = os.environ | {"PYTHONPATH": f"{ROOT / 'operator'}:{ROOT / 'worker-image'}"}

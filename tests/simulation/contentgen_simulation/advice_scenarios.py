@@ -14,18 +14,9 @@ from contentgen_contract.advice.reasons import Action, Costs
 from contentgen_contract.names import STAGE_LABEL, Kind, Phase, Reason, Stage
 from contentgen_contract.records import keys
 from contentgen_gateway.migration.namespaces import TenantAdministration
-from contentgen_operator.providers.base import (
-    TOO_LARGE,
-    AccessRefused,
-    Busy,
-    Found,
-    Refused,
-    RequestState,
-    RequestView,
-    Search,
-    Unavailable,
-)
+from contentgen_operator.providers.base import AccessRefused, Busy, Refused, Unavailable
 from contentgen_operator.state.observed import BucketFile, JobView
+from contentgen_operator.state.provider_requests import TOO_LARGE, Found, RequestState, RequestView, Search
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_operator.watch.event_handlers import owner_of
 from contentgen_runtime.tenancy import FIRST, SYSTEM

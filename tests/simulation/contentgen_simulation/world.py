@@ -20,7 +20,7 @@ from kubernetes.aio.client.exceptions import ApiException
 
 from contentgen_contract.names import KIND_LABEL, STAGE_LABEL, Kind, Phase, Stage
 from contentgen_contract.records import keys
-from contentgen_contract.records.ownership import Owner, owned
+from contentgen_contract.records.ownership import Owner, require_owned
 from contentgen_contract.records.tenancy import Tenant
 from contentgen_contract.resources.operator_class import DEFAULT_CLASS
 from contentgen_contract.resources.status import ResourceStatus
@@ -32,17 +32,7 @@ from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.job_manifests import JobTemplate
 from contentgen_operator.leader.leadership import Check, Leadership, unchecked
 from contentgen_operator.observe import Observer
-from contentgen_operator.providers.base import (
-    Call,
-    Found,
-    MaybeAccepted,
-    RequestState,
-    RequestView,
-    Search,
-    Unavailable,
-    Verified,
-    same_input,
-)
+from contentgen_operator.providers.base import MaybeAccepted, Unavailable
 from contentgen_operator.providers.pricing import NoPrices, PriceSource
 from contentgen_operator.providers.sending import BeforeSend
 from contentgen_operator.reconcile import Reconciler
@@ -50,6 +40,15 @@ from contentgen_operator.state.decision_input import Policy
 from contentgen_operator.state.observed import BucketFile, JobView, ResourceRef, is_settled
 from contentgen_operator.state.plan import StoredAnswer
 from contentgen_operator.state.provider_answers import Answer
+from contentgen_operator.state.provider_requests import (
+    Call,
+    Found,
+    RequestState,
+    RequestView,
+    Search,
+    Verified,
+    same_input,
+)
 from contentgen_operator.state.purchases import Purchase
 from contentgen_operator.state.run_document import RunDocument
 from contentgen_operator.state.selection import DEFAULT
@@ -292,22 +291,22 @@ class MemoryStorage:
         """It is there."""
 
     async def outcome(self, owner: Owner, key: str) -> Outcome | None:
-        found = self.objects.get(owned(owner, key))
+        found = self.objects.get(require_owned(owner, key))
         return Outcome.model_validate_json(found) if found is not None else None
 
     async def stored(
         self, owner: Owner, prefix: str, names: Iterable[str], namespace: str = ""
     ) -> dict[str, BucketFile]:
-        there = {name: self.objects.get(owned(owner, prefix + name)) for name in names}
+        there = {name: self.objects.get(require_owned(owner, prefix + name)) for name in names}
         return {name: found for name, found in there.items() if isinstance(found, BucketFile)}
 
     async def exists(self, owner: Owner, key: str) -> bool:
-        return owned(owner, key) in self.objects
+        return require_owned(owner, key) in self.objects
 
     async def delete_prefix(
         self, owner: Owner, prefix: str, most: int = 1000, keep: frozenset[str] = frozenset()
     ) -> DeletedPage:
-        checked = owned(owner, prefix)
+        checked = require_owned(owner, prefix)
         found = [each for each in self.objects if each.startswith(checked) and each not in keep]
 
         async def write() -> None:
@@ -320,7 +319,7 @@ class MemoryStorage:
     async def put_answer(self, store: StoredAnswer) -> None:
         async def write() -> None:
             store.answer.cut_signatures(store.needed)
-            self.objects.setdefault(owned(store.owner, store.key), json.loads(store.answer.read()))
+            self.objects.setdefault(require_owned(store.owner, store.key), json.loads(store.answer.read()))
 
         await self._writes("document", write)
 
@@ -339,7 +338,7 @@ class MemoryStorage:
         return str(found["purchaseId"])
 
     def provider_get(self, owner: Owner, key: str) -> str:
-        return f"http://s3.example/bucket/{owned(owner, key)}?X-Amz-Signature=secret"
+        return f"http://s3.example/bucket/{require_owned(owner, key)}?X-Amz-Signature=secret"
 
     def plain_url(self, key: str) -> str:
         return f"http://s3.example/bucket/{key}"
@@ -533,7 +532,7 @@ class World:
             jobs=jobs,
             providers=providers,
             reports=Reports(),
-            witness=StatusVerifier(ledger=ledger, records=records, runs=runs, tenancy=tenancy),
+            verifier=StatusVerifier(ledger=ledger, records=records, runs=runs, tenancy=tenancy),
             prices=self.prices,
             names=self.names,
             limits=Limits(),
@@ -562,7 +561,7 @@ class World:
             providers=providers,
             template=lambda: TEMPLATE,
             cache=cache,
-            janitor=GarbageCollector(
+            garbage_collector=GarbageCollector(
                 storage=storage, ledger=ledger, records=records, jobs=jobs, runs=runs, check=check
             ),
             leadership=self.leadership,
@@ -607,13 +606,13 @@ class World:
 
     async def sweep(self) -> None:
         """The janitor's next slice of each mark."""
-        janitor = self.process._actor._janitor
+        janitor = self.process._actor._garbage_collector
         for mark in await janitor._records.marks(1000):
             await janitor.work(mark)
 
     async def marks(self) -> list[str]:
         """The uids of jobs whose files are still to be deleted."""
-        return [mark.uid for mark in await self.process._actor._janitor._records.marks(1000)]
+        return [mark.uid for mark in await self.process._actor._garbage_collector._records.marks(1000)]
 
     def there(self, kind: Kind, name: str = "it") -> bool:
         return (kind, name) in self.kube.resources
@@ -661,7 +660,7 @@ class World:
         again: float | None = 1
         try:
             if self.watch(ref) or await self.is_behind(ref):
-                again = await self.process._once(ref)
+                again = await self.process._read_and_reconcile(ref)
         except Conflict:
             self.process._cache.drop(ref)
         except Unavailable:

@@ -1,10 +1,10 @@
-"""What can be seen in a URL alone: addresses off limits, however they are written."""
+"""Refusal of private addresses in URLs, in all notations, without resolution."""
 
 import pytest
 from pydantic import ValidationError
 
 from contentgen_contract.names import Kind
-from contentgen_contract.resources.addresses import NOT_A_URL, literal_refusal, parts_of, without_secrets
+from contentgen_contract.resources.addresses import NOT_A_URL, literal_refusal, split_url, strip_credentials
 from contentgen_contract.resources.spec import SPECS
 from contentgen_runtime.logs import redacted
 from contentgen_simulation.gateway.questions import NO_URLS
@@ -27,11 +27,11 @@ ALLOWED = [
 @pytest.mark.parametrize("url", NO_URLS)
 @pytest.mark.parametrize("kind", [Kind.LORA_TRAINING, Kind.TRANSCRIPTION])
 def test_what_is_no_url_is_no_source(url: str, kind: Kind) -> None:
-    """Whatever takes a source apart can rely on that."""
+    """Admitted sources can be parsed."""
     given = {"source": {"url": url}} | ({"loraName": "a", "triggerWord": "jf"} if kind is Kind.LORA_TRAINING else {})
     with pytest.raises(ValidationError, match=r"source\.url"):
         SPECS[kind].model_validate(given)
-    assert parts_of("https://example.com/[a]?b=[c]#[d]") is not None, "behind the host brackets are letters"
+    assert split_url("https://example.com/[a]?b=[c]#[d]") is not None, "behind the host brackets are letters"
 
 
 @pytest.mark.parametrize("url", REFUSED)
@@ -66,7 +66,7 @@ def test_permission_is_for_exactly_one_host_and_port() -> None:
     ],
 )
 def test_a_url_without_its_secrets(url: str, bare: str) -> None:
-    assert without_secrets(url) == bare
+    assert strip_credentials(url) == bare
 
 
 @pytest.mark.parametrize(

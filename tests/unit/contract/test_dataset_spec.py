@@ -1,4 +1,4 @@
-"""LoraTraining.spec.dataset: what fits together, and that a field added later makes no finished resource buy again."""
+"""LoraTraining.spec.dataset: combinations of fields, and stable run hashes when fields are added."""
 
 import re
 from typing import Any
@@ -11,7 +11,7 @@ from contentgen_contract import patterns
 from contentgen_contract.names import Kind
 from contentgen_contract.resources.crds import model_schema
 from contentgen_contract.resources.spec import (
-    DETECTORS_WITH,
+    DETECTORS_BY_PARAMETER,
     CaptionEngine,
     Crop,
     Dataset,
@@ -71,7 +71,7 @@ def test_specs_written_before_these_fields_have_the_hash_that_they_had(
 
 
 def test_the_defaults_written_out_are_the_same_run() -> None:
-    """The API server writes them into every resource."""
+    """The API server writes defaults into every resource."""
     filled = LoraTrainingSpec.model_validate(BASE).model_dump(mode="json", by_alias=True, exclude_none=True)
     assert {"speed", "timeRanges", "multipleOf", "crop", "duplicates"} <= filled["dataset"].keys()
     assert hash_of(filled["dataset"]) == hash_of(None)
@@ -114,8 +114,8 @@ def test_wrong(dataset: dict[str, Any], told: str) -> None:
 def test_every_parameter_of_a_detector_is_refused_by_the_others() -> None:
     values: dict[str, Any] = {"method": "Floor", "luma_only": False} | dict.fromkeys(("size", "bins", "lowpass"), 4)
     plain = {"detector", "min_scene_length"}
-    assert DETECTORS_WITH.keys() == SceneDetection.model_fields.keys() - plain
-    for name, taking in DETECTORS_WITH.items():
+    assert DETECTORS_BY_PARAMETER.keys() == SceneDetection.model_fields.keys() - plain
+    for name, taking in DETECTORS_BY_PARAMETER.items():
         for detector in Detector:
             value = values.get(name, 3 if name == "window_width" else "1")
             settings = {"detector": detector, name: value}
@@ -128,7 +128,7 @@ def test_every_parameter_of_a_detector_is_refused_by_the_others() -> None:
 
 def test_the_api_server_has_a_rule_for_each_parameter() -> None:
     rules = model_schema(SceneDetection)["x-kubernetes-validations"]
-    assert [rule["fieldPath"] for rule in rules] == [f".{to_camel(name)}" for name in DETECTORS_WITH]
+    assert [rule["fieldPath"] for rule in rules] == [f".{to_camel(name)}" for name in DETECTORS_BY_PARAMETER]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The owner of S3 objects: what is theirs, and that each signer, reader and deleter of the operator asks."""
+"""Owners of S3 objects, and the ownership check in each method of the operator that signs, reads or deletes."""
 
 import ast
 import inspect
@@ -13,7 +13,7 @@ from moto import mock_aws
 import contentgen_operator
 from contentgen_contract.names import Kind
 from contentgen_contract.records import ownership
-from contentgen_contract.records.ownership import NotOwned, Owner, owned, owns
+from contentgen_contract.records.ownership import NotOwned, Owner, owns, require_owned
 from contentgen_contract.worker.orders import FileClaim
 from contentgen_operator.state.plan import StoredAnswer
 from contentgen_operator.state.provider_answers import Answer
@@ -22,7 +22,7 @@ from contentgen_operator.stores.s3 import Storage
 
 UID = "0c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a01"
 OTHER = "7d0f1c5e-0000-4a1c-9f3e-2f3c7c1b9a99"
-MINE = ownership.of_job(Kind.TRANSCRIPTION, UID, ("ann",))
+MINE = ownership.job_owner(Kind.TRANSCRIPTION, UID, ("ann",))
 HOUR = timedelta(hours=1)
 CLAIM = FileClaim(name="transcript.txt", size_bytes=7, sha256="00" * 32, content_type="text/plain")
 
@@ -37,7 +37,7 @@ CLAIM = FileClaim(name="transcript.txt", size_bytes=7, sha256="00" * 32, content
     ],
 )
 def test_a_jobs_own_files_are_owned(key: str) -> None:
-    assert owned(MINE, key) == key
+    assert require_owned(MINE, key) == key
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_a_jobs_own_files_are_owned(key: str) -> None:
 def test_every_other_key_is_refused(key: str) -> None:
     assert not owns(MINE, key)
     with pytest.raises(NotOwned):
-        owned(MINE, key)
+        require_owned(MINE, key)
 
 
 def test_a_listed_key_is_owned_and_its_neighbours_are_not() -> None:
@@ -79,7 +79,7 @@ def test_a_listed_key_is_owned_and_its_neighbours_are_not() -> None:
 def test_a_mark_of_deletion_names_whole_folders_of_its_jobs_alone() -> None:
     good = {f"transcripts/ann/{UID}/", f"runs/{UID}/", f"datasets/a..b/{UID}/"}
     bad = {"", "/", "runs/", "transcripts/", f"transcripts/ann/{OTHER}/", f"runs/{OTHER}/", f"transcripts/ann/{UID}"}
-    assert ownership.of_jobs([UID], good | bad).folders == good
+    assert ownership.jobs_owner([UID], good | bad).folders == good
 
 
 # The operator's bucket
@@ -99,7 +99,7 @@ REACHES: dict[str, Callable[[Storage, str], Any]] = {
         StoredAnswer(owner=MINE, key=f"{folder}a.json", answer=Answer.of({}))
     ),
 }
-"""Each public method of Storage that takes a key of the bucket; `test_all_of_them_are_here` keeps the list whole."""
+"""Public methods of Storage with a key of the bucket; `test_all_of_them_are_here` checks completeness."""
 
 WITHOUT_A_KEY = {"ensure_bucket", "require_bucket", "plain_url", "put_marker", "marker", "source_get"}
 """`plain_url` signs nothing; markers hash their keys; `source_get` is of other buckets (test_sources.py)."""

@@ -6,7 +6,7 @@ import pytest
 
 from contentgen_contract.names import Kind
 from contentgen_contract.resources.models import ALIASES, TRANSCRIBER
-from contentgen_contract.resources.prices import PRICES, Price, Unit, dollars, estimate, trains
+from contentgen_contract.resources.prices import PRICES, Price, Unit, estimate, format_dollars, is_trainer
 from contentgen_contract.resources.spec import parse_spec
 
 SOURCE = {"url": "https://h/x"}
@@ -77,21 +77,21 @@ def test_an_estimate_is_whole_and_never_too_low() -> None:
 def test_a_training_costs_by_its_steps(model: str, spec: dict[str, Any], usd: str) -> None:
     found = estimate(parse_spec(Kind.LORA_TRAINING, spec), PRICES[model], 0)
     assert found is not None
-    assert dollars(found) == usd
+    assert format_dollars(found) == usd
 
 
 @pytest.mark.parametrize(("spec", "usd"), [(SILENT, "0.21"), ({"source": SOURCE}, "0.23")])
 def test_speaker_labels_are_paid_in_addition(spec: dict[str, Any], usd: str) -> None:
     found = estimate(parse_spec(Kind.TRANSCRIPTION, spec), PRICES[TRANSCRIBER], 3600)
     assert found is not None
-    assert dollars(found) == usd
+    assert format_dollars(found) == usd
 
 
 @pytest.mark.parametrize(
     ("micros", "text"), [(0, "0.00"), (2_000_000, "2.00"), (35_000, "0.0350"), (4_500, "0.0045"), (1_234_567, "1.23")]
 )
 def test_dollars(micros: int, text: str) -> None:
-    assert dollars(micros) == text
+    assert format_dollars(micros) == text
 
 
 def test_each_built_in_price_says_where_it_is_from_and_of_when() -> None:
@@ -115,4 +115,4 @@ def test_each_short_name_has_a_price() -> None:
     ],
 )
 def test_trainers_are_told_from_models_that_make_pictures(model: str, answer: bool | None) -> None:
-    assert trains(model) is answer
+    assert is_trainer(model) is answer

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from contentgen_contract.names import Kind, Phase
-from contentgen_contract.records.signatures import unsigned, unsigned_text
-from contentgen_operator.providers.base import Refused, RequestState, RequestView, Unavailable
+from contentgen_contract.records.presigned_urls import strip_signatures, strip_signatures_from_text
+from contentgen_operator.providers.base import Refused, Unavailable
 from contentgen_operator.state.provider_answers import Answer
+from contentgen_operator.state.provider_requests import RequestState, RequestView
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
 MARKS = ("X-Amz-Signature", "X-Amz-Credential", "AWSAccessKeyId")
@@ -24,38 +25,38 @@ QUERIES = (
 def test_a_signature_is_taken_out_of_a_text(query: str) -> None:
     url = f"https://s3.example/bucket/transcripts/a/b/audio.flac?{query}"
     for text in (url, f'Download error, unable to download {url}, tried twice; "{url}"'):
-        cleaned = unsigned_text(text)
+        cleaned = strip_signatures_from_text(text)
         assert "abc" not in cleaned
         assert cleaned == text.replace(f"?{query}", "")
 
 
 @pytest.mark.parametrize("text", ["https://fal.media/files/a.png", "https://h/a?b=c&d=e", "is X-Amz-Signature a word?"])
 def test_other_texts_stay_as_they_are(text: str) -> None:
-    assert unsigned_text(text) == text
+    assert strip_signatures_from_text(text) == text
 
 
 def test_a_document_keeps_the_addresses_that_are_needed() -> None:
     signed = f"https://cdn.example/out.png?{QUERIES[0]}"
     echoed = f"https://s3.example/bucket/loras/a/b/v1/model.safetensors?{QUERIES[0]}"
     document: Any = {"images": [{"url": signed, "width": 8}], "loras": [{"path": echoed}], "seed": 1, "n": None}
-    assert unsigned(document, needed=frozenset({"url"})) == {
+    assert strip_signatures(document, needed=frozenset({"url"})) == {
         "images": [{"url": signed, "width": 8}],
         "loras": [{"path": echoed.partition("?")[0]}],
         "seed": 1,
         "n": None,
     }
-    assert "X-Amz" not in json.dumps(unsigned(document))
+    assert "X-Amz" not in json.dumps(strip_signatures(document))
 
 
 def everything(world: World, caplog: pytest.LogCaptureFixture) -> str:
-    """All that the run has left anywhere."""
+    """All data that the run has stored."""
     parts = [world.storage.objects, world.kube.resources, world.kube.statuses, world.kube.jobs, world.notices]
     parts += [list(world.database[name].find()) for name in world.database.list_collection_names()]
     return "\n".join([*map(repr, parts), *(record.getMessage() for record in caplog.records), caplog.text])
 
 
 class Watched(World):
-    """A world that keeps its events' messages, and whose provider repeats its input as AssemblyAI does."""
+    """A world that records event messages, and whose provider repeats its input, like AssemblyAI."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__(monkeypatch, Writes())

@@ -1,4 +1,4 @@
-"""Sources in S3: granted by namespace and prefix, and never the operator's own bucket."""
+"""Sources in S3: grants by namespace and prefix; the operator's own bucket is refused."""
 
 from datetime import timedelta
 from typing import Any
@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from contentgen_contract.records.ownership import NotOwned
-from contentgen_contract.resources.sources import Address, SourceGrant, address_of, refusal
+from contentgen_contract.resources.sources import Address, SourceGrant, parse_s3_url, refusal
 from contentgen_operator.settings import Settings
 from contentgen_operator.stores.s3 import Storage
 
@@ -88,7 +88,7 @@ def storage(monkeypatch: pytest.MonkeyPatch) -> Storage:
 
 @pytest.mark.parametrize("key", ["a.mp3", "2026/My talk (1).mp3", "50%25.mp3", "ä+b&c=d.mp3", "a~!*'().mp3"])
 def test_the_key_that_is_compared_is_the_key_that_is_signed(key: str, storage: Storage) -> None:
-    address = address_of(f"s3://shared/{key}")
+    address = parse_s3_url(f"s3://shared/{key}")
     assert isinstance(address, Address)
     assert address == ("shared", key)
     signed = urlsplit(storage.source_get(address, timedelta(hours=1)))
@@ -97,7 +97,7 @@ def test_the_key_that_is_compared_is_the_key_that_is_signed(key: str, storage: S
 
 @pytest.mark.parametrize("key", ["a.mp3?x=1", "a.mp3#x", "a?.mp3"])
 def test_a_query_or_fragment_is_refused_and_not_dropped(key: str) -> None:
-    assert isinstance(address_of(f"s3://shared/{key}"), str)
+    assert isinstance(parse_s3_url(f"s3://shared/{key}"), str)
 
 
 def test_the_signer_takes_no_object_of_the_own_bucket(storage: Storage) -> None:

@@ -9,7 +9,8 @@ import pytest
 from contentgen_contract import api_paths
 from contentgen_contract.records import keys
 from contentgen_gateway.stores import queries
-from contentgen_operator.providers import base, fal
+from contentgen_operator.providers import fal
+from contentgen_operator.state import provider_requests
 from contentgen_operator.worker_api import authentication
 from contentgen_simulation.fuzz import CORPORA, FuzzTarget, fuzz
 from contentgen_simulation.fuzz.targets import CURSORS, FILTERS, KEYS, OWNERS, PATHS, PROVIDERS, TARGETS
@@ -45,7 +46,7 @@ HOLES: dict[str, tuple[FuzzTarget, tuple[object, str, Any]]] = {
     "any part of a key": (KEYS, (keys, "_PART", ANYTHING)),
     "any user's words as a filter": (FILTERS, (queries, "_conditions", lambda wanted: [{wanted.user_id or "a": 1}])),
     "everybody's records": (FILTERS, (queries.Scope, "filter", lambda _: {})),
-    "any id of a request": (PROVIDERS, (base, "_REQUEST_ID", ANYTHING)),
+    "any id of a request": (PROVIDERS, (provider_requests, "_REQUEST_ID", ANYTHING)),
     "any model": (PROVIDERS, (fal, "_MODEL", ANYTHING)),
     "any controller": (OWNERS, (authentication, "_controlling_job", lambda *_: "recorded")),
     "any cursor's value": (CURSORS, (queries, "_value", lambda value, _: value)),

@@ -1,1 +1,1 @@
-"""The free, light stage after the paid call: one module for each kind."""
+"""Collect stages: one module per kind; free and light, after the paid call."""

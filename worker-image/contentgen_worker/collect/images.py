@@ -1,4 +1,4 @@
-"""From a provider's picture URLs to pictures that are ours, each with a thumbnail."""
+"""Collect stage of an image generation: download the provider's pictures, check them and make thumbnails."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,14 +10,14 @@ from contentgen_contract.base import Value
 from contentgen_contract.names import Reason, Step
 from contentgen_contract.resources.spec import ImageFormat, ImageGenerationSpec
 from contentgen_contract.worker.orders import ImageFact, ImageFacts
-from contentgen_worker.errors import BadMedia, StageFailed, shown
+from contentgen_worker.errors import BadMedia, StageFailed, redacted
 from contentgen_worker.files import JPEG, PNG, Output
 from contentgen_worker.media.decode.stills import Conversion, convert
 from contentgen_worker.media.sandbox.isolation import preload
 from contentgen_worker.progress import Fraction
 from contentgen_worker.stage_context import StageContext, StageResult
 
-_CPU_SECONDS = 120  # for one picture
+_CPU_SECONDS = 120  # per picture
 _SUFFIX = {ImageFormat.PNG: "png", ImageFormat.JPEG: "jpg"}
 _TYPE = {ImageFormat.PNG: PNG, ImageFormat.JPEG: JPEG}
 
@@ -26,19 +26,19 @@ class _Picture(Value):
     url: str
 
 
-class _Answer(Value):
+class _ImagesResponse(Value):
     images: list[_Picture] = Field(min_length=1, max_length=32)
     seed: int | None = None
-    has_nsfw_concepts: Any = None  # a list of booleans, if the model has a safety checker
+    has_nsfw_concepts: Any = None  # list of booleans if the model has a safety checker
 
     def unsafe(self, index: int) -> bool:
-        """Whether the provider's safety checker says so of a picture."""
-        told = self.has_nsfw_concepts
-        return isinstance(told, list) and index < len(told) and told[index] is True
+        """Whether the provider's safety checker flagged this picture."""
+        flags = self.has_nsfw_concepts
+        return isinstance(flags, list) and index < len(flags) and flags[index] is True
 
 
 @dataclass(frozen=True)
-class _Made:
+class _ConvertedPicture:
     picture: Output
     thumbnail: Output
     width: int
@@ -59,22 +59,22 @@ class _Made:
         )
 
 
-def collect(shop: StageContext) -> StageResult:
-    """Fetch, check, store."""
-    spec = ImageGenerationSpec.model_validate(shop.order.spec)
+def collect(context: StageContext) -> StageResult:
+    """Download, check and store the pictures. Raises StageFailed or Retryable."""
+    spec = ImageGenerationSpec.model_validate(context.order.spec)
     preload()  # the decoders are imported while the pictures are fetched
-    with shop.steps(Step.STORING) as fraction:
-        answer = _parsed(shop.provider_answer())
-        made = _made(shop, spec.image.format, answer, fraction)
+    with context.steps(Step.STORING) as fraction:
+        response = _parse(context.provider_response())
+        made = _convert_all(context, spec.image.format, response, fraction)
         outputs = [output for each in made for output in (each.picture, each.thumbnail)]
-        shop.steps.note(pictures=[f"{each.width}x{each.height}" for each in made])
-        files = shop.store(outputs, lambda done: fraction(0.5 + done / 2))
-    return StageResult(files, ImageFacts(images=tuple(each.fact for each in made), seed=answer.seed))
+        context.steps.note(pictures=[f"{each.width}x{each.height}" for each in made])
+        files = context.store(outputs, lambda done: fraction(0.5 + done / 2))
+    return StageResult(files, ImageFacts(images=tuple(each.fact for each in made), seed=response.seed))
 
 
-def _parsed(answer: dict[str, Any]) -> _Answer:
+def _parse(response: dict[str, Any]) -> _ImagesResponse:
     try:
-        return _Answer.model_validate(answer)
+        return _ImagesResponse.model_validate(response)
     except ValidationError as error:
         fields = ", ".join(".".join(map(str, item["loc"])) for item in error.errors()[:5])
         raise StageFailed(
@@ -82,28 +82,30 @@ def _parsed(answer: dict[str, Any]) -> _Answer:
         ) from None
 
 
-def _made(shop: StageContext, wanted: ImageFormat, answer: _Answer, fraction: Fraction) -> tuple[_Made, ...]:
+def _convert_all(
+    context: StageContext, wanted: ImageFormat, response: _ImagesResponse, fraction: Fraction
+) -> tuple[_ConvertedPicture, ...]:
     made = []
-    for number, picture in enumerate(answer.images, 1):
-        fetched = shop.fetch_result(picture.url, f"fetched-{number}")
-        one = _one(shop, fetched.path, f"image_{number}", wanted, shown(picture.url))
-        made.append(replace(one, unsafe=answer.unsafe(number - 1)))
-        fraction(number / len(answer.images) / 2)
+    for number, picture in enumerate(response.images, 1):
+        fetched = context.fetch_result(picture.url, f"fetched-{number}")
+        converted = _convert(context, fetched.path, f"image_{number}", wanted, redacted(picture.url))
+        made.append(replace(converted, unsafe=response.unsafe(number - 1)))
+        fraction(number / len(response.images) / 2)
     return tuple(made)
 
 
-def _one(shop: StageContext, path: Path, name: str, wanted: ImageFormat, url: str) -> _Made:
-    folder = path.with_name(name)  # which the child may write to
+def _convert(context: StageContext, path: Path, name: str, wanted: ImageFormat, url: str) -> _ConvertedPicture:
+    folder = path.with_name(name)  # the only folder that the child may write to
     folder.mkdir()
     target, thumbnail = folder / f"{name}.{_SUFFIX[wanted]}", folder / f"{name}_thumb.png"
-    bounds = shop.media_bounds
+    bounds = context.media_bounds
     limits = bounds.child_limits(path)
-    asked = Conversion(path, target, thumbnail, wanted, bounds.pixels)
+    conversion = Conversion(path, target, thumbnail, wanted, bounds.pixels)
     try:
-        still = convert(asked, limits.memory_bytes, min(limits.cpu_seconds, _CPU_SECONDS))
+        still = convert(conversion, limits.memory_bytes, min(limits.cpu_seconds, _CPU_SECONDS))
         if still.format is wanted:
-            path.rename(target)  # byte for byte what was paid for
-        made = Output.of_path(target.name, _TYPE[wanted], target), Output.of_path(thumbnail.name, PNG, thumbnail)
+            path.rename(target)  # the provider's file, unchanged
+        made = Output.from_path(target.name, _TYPE[wanted], target), Output.from_path(thumbnail.name, PNG, thumbnail)
     except (BadMedia, FileNotFoundError) as error:
         raise StageFailed(Reason.RESULT_INVALID, f"{url}: {error}") from None
-    return _Made(*made, still.width, still.height, unsafe=False, black=still.black)
+    return _ConvertedPicture(*made, still.width, still.height, unsafe=False, black=still.black)

@@ -1,4 +1,4 @@
-"""From a finished training to a LoRA that is ours: the weights, how they were made, and what they were made from."""
+"""Collect stage of a LoRA training: weights, their configuration and a contact sheet of the training set."""
 
 import json
 from pathlib import Path
@@ -14,50 +14,50 @@ from contentgen_contract.resources.spec import LoraTrainingSpec
 from contentgen_contract.worker.orders import Download, LoraFacts
 from contentgen_worker.collect import safetensors
 from contentgen_worker.download.fetch import Fetched
-from contentgen_worker.errors import BadMedia, OwnFileMissing, StageFailed, shown
+from contentgen_worker.errors import BadMedia, OwnFileMissing, StageFailed, redacted
 from contentgen_worker.files import JSON, PNG, Output
 from contentgen_worker.log import event
 from contentgen_worker.media.dataset.contact_sheet import Cell, contact_sheet
-from contentgen_worker.media.decode.stills import decoded
+from contentgen_worker.media.decode.stills import decode_pictures
 from contentgen_worker.media.sandbox.isolation import preload
 from contentgen_worker.stage_context import StageContext, StageResult
 
 _CONFIG_BYTES = 4 << 20
-_PREVIEW_WIDTH = 480  # pixels, about
+_PREVIEW_WIDTH = 480  # pixels, approximately
 
 
 class _ProviderFile(Value):
     url: str
 
 
-class _Answer(Value):
+class _TrainingResponse(Value):
     diffusers_lora_file: _ProviderFile
     config_file: _ProviderFile | None = None
 
 
-def collect(shop: StageContext) -> StageResult:
-    """Fetch and check the weights, then store them with their config and contact sheet."""
-    spec = LoraTrainingSpec.model_validate(shop.order.spec)
+def collect(context: StageContext) -> StageResult:
+    """Download, check and store the weights with config.json and preview.png. Raises StageFailed or Retryable."""
+    spec = LoraTrainingSpec.model_validate(context.order.spec)
     preload()  # the decoders are imported while the weights are fetched
-    with shop.steps(Step.STORING) as fraction:
-        answer = _parsed(shop.provider_answer())
-        weights = shop.fetch_result(
-            answer.diffusers_lora_file.url, "model.safetensors", watch=lambda done: fraction(done / 2)
+    with context.steps(Step.STORING) as fraction:
+        response = _parse(context.provider_response())
+        weights = context.fetch_result(
+            response.diffusers_lora_file.url, "model.safetensors", on_progress=lambda done: fraction(done / 2)
         )
-        _check(shop, weights, answer.diffusers_lora_file.url)
+        _check_weights(context, weights, response.diffusers_lora_file.url)
         outputs = (
-            Output.of_path("model.safetensors", "application/octet-stream", weights.path),
-            Output.of_bytes("config.json", JSON, _config(shop, spec, answer).encode()),
-            _preview(shop, spec),
+            Output.from_path("model.safetensors", "application/octet-stream", weights.path),
+            Output.from_bytes("config.json", JSON, _config(context, spec, response).encode()),
+            _preview(context, spec),
         )
-        files = shop.store(outputs, lambda done: fraction(0.5 + done / 2))
+        files = context.store(outputs, lambda done: fraction(0.5 + done / 2))
     return StageResult(files, LoraFacts(size_bytes=weights.size_bytes))
 
 
-def _parsed(answer: dict[str, Any]) -> _Answer:
+def _parse(response: dict[str, Any]) -> _TrainingResponse:
     try:
-        # The provider writes snake_case; our aliases are camelCase, so the names are given as they are.
-        return _Answer.model_validate(answer, by_name=True)
+        # The provider uses snake_case, our aliases are camelCase: match by field name.
+        return _TrainingResponse.model_validate(response, by_name=True)
     except ValidationError as error:
         fields = ", ".join(".".join(map(str, item["loc"])) for item in error.errors()[:5])
         raise StageFailed(
@@ -65,16 +65,16 @@ def _parsed(answer: dict[str, Any]) -> _Answer:
         ) from None
 
 
-def _check(shop: StageContext, weights: Fetched, url: str) -> None:
+def _check_weights(context: StageContext, weights: Fetched, url: str) -> None:
     try:
-        tensors = safetensors.counted(weights.path, shop.media_bounds)
+        tensors = safetensors.count_tensors(weights.path, context.media_bounds)
     except BadMedia as error:
-        raise StageFailed(Reason.RESULT_INVALID, f"{shown(url)}: not a safetensors file: {error}") from None
+        raise StageFailed(Reason.RESULT_INVALID, f"{redacted(url)}: not a safetensors file: {error}") from None
     event("weights", tensors=tensors, bytes=weights.size_bytes)
 
 
-def _config(shop: StageContext, spec: LoraTrainingSpec, answer: _Answer) -> str:
-    order = shop.order
+def _config(context: StageContext, spec: LoraTrainingSpec, response: _TrainingResponse) -> str:
+    order = context.order
     training = spec.training
     config = {
         "loraName": spec.lora_name,
@@ -85,41 +85,41 @@ def _config(shop: StageContext, spec: LoraTrainingSpec, answer: _Answer) -> str:
         "model": training.model,
         "version": order.version,
         "jobId": order.job_id,
-        "frame_count": _frame_count(shop),
-        "provider": _provider_config(shop, answer),
+        "frame_count": _frame_count(context),
+        "provider": _provider_config(context, response),
     }
     return json.dumps(config, indent=2, ensure_ascii=False)
 
 
-def _frame_count(shop: StageContext) -> int | None:
-    """How many pictures were trained with, as dataset.json has it."""
-    if shop.order.dataset is None:
+def _frame_count(context: StageContext) -> int | None:
+    """Number of training pictures in dataset.json; None if it is missing or invalid."""
+    if context.order.dataset is None:
         return None
-    fetched = _accessory(shop, shop.order.dataset, "dataset.json")
+    fetched = _fetch_optional(context, context.order.dataset, "dataset.json")
     if fetched is None:
         return None
-    try:  # a pod of the user's namespace may have stored it
+    try:  # untrusted: a pod of the user's namespace may have stored it
         return len(json.loads(fetched.path.read_bytes())["images"])
     except (ValueError, RecursionError, LookupError, TypeError) as error:
         event("left out", error=f"dataset.json: {type(error).__name__}")
         return None
 
 
-def _accessory(shop: StageContext, download: Download, name: str) -> Fetched | None:
-    """A file of the training set. The weights are what was paid for: without it they are stored all the same."""
+def _fetch_optional(context: StageContext, download: Download, name: str) -> Fetched | None:
+    """File of the training set; None if missing: the paid weights are stored all the same."""
     try:
-        return shop.fetch_own(download, name)
+        return context.fetch_stored(download, name)
     except OwnFileMissing as error:
         event("left out", error=str(error))
         return None
 
 
-def _provider_config(shop: StageContext, answer: _Answer) -> object:
-    """The provider's own config. The weights are what was paid for: without it they are stored all the same."""
-    if answer.config_file is None:
+def _provider_config(context: StageContext, response: _TrainingResponse) -> object:
+    """The provider's training configuration; None if missing or invalid: the paid weights are stored all the same."""
+    if response.config_file is None:
         return None
     try:
-        fetched = shop.fetch_result(answer.config_file.url, "provider-config.json", _CONFIG_BYTES)
+        fetched = context.fetch_result(response.config_file.url, "provider-config.json", _CONFIG_BYTES)
         config: object = json.loads(fetched.path.read_bytes())
     except (StageFailed, ValueError, RecursionError) as error:
         event("provider config left out", error=str(error))
@@ -127,22 +127,22 @@ def _provider_config(shop: StageContext, answer: _Answer) -> object:
     return config
 
 
-def _preview(shop: StageContext, spec: LoraTrainingSpec) -> Output:
+def _preview(context: StageContext, spec: LoraTrainingSpec) -> Output:
     cells = []
-    for number, download in enumerate(shop.order.dataset_previews, 1):
-        fetched = _accessory(shop, download, f"preview-{number}.jpg")
+    for number, download in enumerate(context.order.dataset_previews, 1):
+        fetched = _fetch_optional(context, download, f"preview-{number}.jpg")
         if fetched is None:
             continue
         try:
-            (pixels,) = decoded([fetched.path], _PREVIEW_WIDTH)
+            (pixels,) = decode_pictures([fetched.path], _PREVIEW_WIDTH)
         except BadMedia as error:
             event("left out", error=str(error))
             continue
         cells.append(Cell(Image.fromarray(pixels), Path(urlsplit(download.url).path).stem))
     lines = (
         f"Trigger: {spec.trigger_word}    {spec.training.steps} steps    {spec.training.style}",
-        f"Version {shop.order.version}    {spec.training.model}",
+        f"Version {context.order.version}    {spec.training.model}",
     )
-    path = shop.scratch / "preview.png"
+    path = context.scratch / "preview.png"
     contact_sheet(spec.lora_name, lines, cells).save(path, "PNG")
-    return Output.of_path("preview.png", PNG, path)
+    return Output.from_path("preview.png", PNG, path)

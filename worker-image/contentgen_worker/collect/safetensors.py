@@ -1,4 +1,4 @@
-"""Whether a file is a safetensors file, by its header alone: no tensor is read, nothing of it is executed.
+"""Check of a safetensors file by its header alone: no tensor is read and nothing is executed.
 
 Format: 8 bytes little-endian length N, N bytes of JSON {name: {dtype, shape, data_offsets: [begin, end]}}, data.
 """
@@ -10,29 +10,31 @@ from pathlib import Path
 
 from contentgen_worker.errors import Unsupported
 from contentgen_worker.media.decode.bounds import MediaLimits
-from contentgen_worker.media.sandbox.isolation import nonsense, spawn
+from contentgen_worker.media.sandbox.isolation import malformed_answer, spawn
 
-_MAX_HEADER = 100 << 20  # the reference implementation's bound
+_MAX_HEADER = 100 << 20  # limit of the reference implementation
 _CPU_SECONDS = 60
 
 
 class NotSafetensors(ValueError):
-    """What is wrong with the file."""
+    """The file is no valid safetensors file; the message says why."""
 
 
-def counted(path: Path, bounds: MediaLimits) -> int:
-    """The number of tensors, found by a confined child: 100 MiB of JSON may be a hundred times as much in memory.
-    Raises BadMedia."""
+def count_tensors(path: Path, bounds: MediaLimits) -> int:
+    """Number of tensors. Raises BadMedia.
+
+    A confined child parses the header, since 100 MiB of JSON may take a hundred times as much memory.
+    """
     limits = replace(bounds.child_limits(path), cpu_seconds=min(_CPU_SECONDS, bounds.cpu_seconds))
-    with spawn(tell_tensors, path, limits=limits) as child:
+    with spawn(send_tensor_count, path, limits=limits) as child:
         for count in child.messages():
             if isinstance(count, int) and count > 0:
                 return count
-    raise nonsense("no number of tensors")
+    raise malformed_answer("no number of tensors")
 
 
-def tell_tensors(send: Callable[[object], None], path: Path) -> None:
-    """Child: sends the number of tensors."""
+def send_tensor_count(send: Callable[[object], None], path: Path) -> None:
+    """Child process: send the number of tensors."""
     try:
         send(check(path))
     except NotSafetensors as error:
@@ -40,18 +42,18 @@ def tell_tensors(send: Callable[[object], None], path: Path) -> None:
 
 
 def check(path: Path) -> int:
-    """The number of tensors. Raises NotSafetensors."""
+    """Number of tensors. Raises NotSafetensors."""
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if size < 8 or not 2 <= length <= min(_MAX_HEADER, size - 8):
-            raise NotSafetensors(f"a header of {length} bytes in a file of {size}")
+            raise NotSafetensors(f"a header of {length} bytes in a file of {size} bytes")
         header = _header(file.read(length))
     tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
     for name, entry in tensors.items():
         _check_entry(name, entry, size - 8 - length)
     if not tensors:
-        raise NotSafetensors("no tensor in it")
+        raise NotSafetensors("it contains no tensor")
     return len(tensors)
 
 
@@ -71,4 +73,4 @@ def _check_entry(name: str, entry: object, data_size: int) -> None:
             0 <= begin <= end <= data_size
         ):
             return
-    raise NotSafetensors(f"tensor {name[:80]!r} lies outside the file's {data_size} bytes of data, or has no place")
+    raise NotSafetensors(f"tensor {name[:80]!r} has missing or invalid offsets; the file has {data_size} bytes of data")

@@ -1,1 +1,1 @@
-"""Downloads from addresses that users gave: guarded connections, ranges, budgets and resumption."""
+"""Downloads from untrusted URLs: address checks, byte ranges, budgets and resumption."""

@@ -1,7 +1,7 @@
-"""Where a user's, or a provider's, URL may lead: the public internet, and what the operator allowed by name.
+"""Address check of untrusted URLs: only public addresses, and hosts that the administrator allows.
 
-The name is resolved once; `fetch.py` connects to the very addresses that were checked here, so that a second
-answer of the name server changes nothing. Nothing here opens a connection.
+The name is resolved once, and `connection.py` connects to exactly the checked addresses; a later DNS answer changes
+nothing (DNS rebinding). This module opens no connection.
 """
 
 import ipaddress
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import httpx
 
-from contentgen_contract.resources.addresses import IPAddress, pair, refusal
-from contentgen_worker.errors import NotAllowed, Unreachable, shown
+from contentgen_contract.resources.addresses import IPAddress, host_and_port, refusal
+from contentgen_worker.errors import NotAllowed, Unreachable, redacted
 
 Resolver = Callable[[str, int], Sequence[str]]
 
@@ -21,45 +21,45 @@ _PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True)
 class CheckedUrl:
-    """A checked URL and the addresses that it may be fetched from, in the order to try them."""
+    """Checked URL with its permitted addresses, in the order to try them."""
 
     url: httpx.URL
     addresses: tuple[IPAddress, ...]
 
 
 def system_resolver(host: str, port: int) -> list[str]:
-    """The addresses of a name, as the pod's resolver knows them; it also reads 0x7f.1 as what it is."""
+    """Addresses of a name from the pod's resolver, which also normalizes forms such as 0x7f.1."""
     answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(answer[4][0]) for answer in answers))
 
 
 class AddressGuard:
-    """Checks URLs. `allowed_hosts` are exact host:port pairs that may be anywhere."""
+    """Checks URLs. `allowed_hosts`: exact host:port pairs that may have any address."""
 
     def __init__(self, allowed_hosts: Sequence[str] = (), resolve: Resolver = system_resolver) -> None:
         self._allowed = frozenset(host.lower() for host in allowed_hosts)
         self._resolve = resolve
 
     def check(self, address: str | httpx.URL) -> CheckedUrl:
-        """The target of a URL. Raises NotAllowed, or Unreachable where the name has no address."""
+        """Checked URL. Raises NotAllowed, or Unreachable if the name has no address."""
         url = _parse(address)
         host = url.raw_host.decode("ascii")
         port = url.port or _PORTS[url.scheme]
         addresses = self._addresses(host, port, url)
-        if pair(host, port) not in self._allowed:
-            _refuse_any(addresses, url)
+        if host_and_port(host, port) not in self._allowed:
+            _check_public(addresses, url)
         return CheckedUrl(url, addresses)
 
     def _addresses(self, host: str, port: int, url: httpx.URL) -> tuple[IPAddress, ...]:
         try:
-            found = self._resolve(host, port)
-            addresses = tuple(ipaddress.ip_address(text) for text in found)
+            answers = self._resolve(host, port)
+            addresses = tuple(ipaddress.ip_address(text) for text in answers)
         except (OSError, UnicodeError, ValueError) as error:
             raise Unreachable(
-                f"{shown(url)}: no address found for {host} ({error}); check the name", passing=True
+                f"{redacted(url)}: no address found for {host} ({error}); check the name", transient=True
             ) from None
         if not addresses:
-            raise Unreachable(f"{shown(url)}: no address found for {host}; check the name", passing=True)
+            raise Unreachable(f"{redacted(url)}: no address found for {host}; check the name", transient=True)
         return addresses
 
 
@@ -67,26 +67,26 @@ def _parse(address: str | httpx.URL) -> httpx.URL:
     try:
         url = httpx.URL(address)
     except (httpx.InvalidURL, ValueError, TypeError):
-        # Without httpx's words: they repeat the part that is wrong, which may be a password.
-        raise NotAllowed(f"{shown(address)}: not a usable URL") from None
+        # Without httpx's message: it repeats the wrong part, which may be a password.
+        raise NotAllowed(f"{redacted(address)}: not a usable URL") from None
     if url.scheme not in _PORTS:
-        raise NotAllowed(f"{shown(url)}: scheme {url.scheme or '(none)'!r}; only http and https are fetched")
+        raise NotAllowed(f"{redacted(url)}: scheme {url.scheme or '(none)'!r}; only http and https are supported")
     if url.userinfo or "@" in url.netloc.decode("ascii", "replace"):
-        raise NotAllowed(f"{shown(url)}: holds a user or password; use a URL without")
+        raise NotAllowed(f"{redacted(url)}: contains a user or password; use a URL without them")
     if not url.host or "%" in url.host or (url.port is not None and not 0 < url.port < 65536):
-        raise NotAllowed(f"{shown(url)}: names no usable host and port")
+        raise NotAllowed(f"{redacted(url)}: has no valid host and port")
     return url
 
 
-def _named(url: httpx.URL, address: IPAddress) -> str:
+def _describe(url: httpx.URL, address: IPAddress) -> str:
     return str(address) if url.host == str(address) else f"{url.host} is {address}"
 
 
-def _refuse_any(addresses: Sequence[IPAddress], url: httpx.URL) -> None:
-    # One bad address among good ones is a rebinding attempt or a split horizon; both are refused.
+def _check_public(addresses: Sequence[IPAddress], url: httpx.URL) -> None:
+    # A private address among public ones is DNS rebinding or split-horizon DNS; both are refused.
     for address in addresses:
-        if why := refusal(address):
+        if reason := refusal(address):
             raise NotAllowed(
-                f"{shown(url)}: {_named(url, address)}, {why}; only public addresses are fetched, or a host:port "
-                "that the operator's administrator allows"
+                f"{redacted(url)}: {_describe(url, address)}, {reason}; only public addresses are fetched, or a "
+                "host:port that the operator's administrator allows"
             )

@@ -1,63 +1,65 @@
-"""What one download may cost: bytes, time, and how slow it may be; counted over all its connections."""
+"""Download budget: limits on bytes, time and rate, over all connections of one download."""
 
 import threading
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from time import monotonic
 
-from contentgen_worker.errors import TooLarge, Unreachable, shown
+from contentgen_worker.errors import TooLarge, Unreachable, redacted
 
 
 @dataclass(frozen=True)
 class DownloadLimits:
-    """What one download may cost."""
+    """Limits of one download."""
 
     max_bytes: int
     seconds: float
-    bytes_per_second: float = 16 * 1024  # a slower sender is given up ...
-    rate_window: float = 30.0  # ... after being slower for this many seconds
-    answer_seconds: float = 60.0  # until an answer begins
+    bytes_per_second: float = 16 * 1024  # minimum rate ...
+    rate_window: float = 30.0  # ... over so many seconds
+    answer_seconds: float = 60.0  # until the response begins
 
 
 class DownloadBudget:
-    """Bytes, time and rate of one download. `deadline` counts all its tries."""
+    """Bytes, time and rate of one download. The deadline covers all tries. Thread-safe."""
 
-    def __init__(self, url: object, bounds: DownloadLimits) -> None:
+    def __init__(self, url: object, bounds: DownloadLimits, clock: Callable[[], float] = monotonic) -> None:
         self.bounds = bounds
-        self._url = shown(url)
-        self._deadline = time.monotonic() + bounds.seconds
+        self._clock = clock
+        self._url = redacted(url)
+        self._deadline = self._clock() + bounds.seconds
         self._lock = threading.Lock()
         self.restart()
 
     def restart(self) -> None:
-        """A try begins anew."""
-        self._window_start = time.monotonic()
+        """Restart the rate window at the beginning of a try."""
+        self._window_start = self._clock()
         self._window_bytes = 0
 
     @property
-    def left(self) -> float:
-        """Seconds."""
-        return self._deadline - time.monotonic()
+    def seconds_left(self) -> float:
+        """Seconds until the deadline; negative after it."""
+        return self._deadline - self._clock()
 
-    def fits(self, size: int, *, more: bool = False) -> None:
-        """Raises TooLarge. `more`: the file has at least so many bytes."""
+    def check_size(self, size: int, *, at_least: bool = False) -> None:
+        """Raises TooLarge. `at_least`: the size is a lower bound."""
         if size > self.bounds.max_bytes:
-            most = self.bounds.max_bytes
-            many = f"more than {most} bytes" if more else f"{size} bytes, at most {most}"
-            raise TooLarge(f"{self._url}: {many}; use a smaller file")
+            max_bytes = self.bounds.max_bytes
+            size_text = f"more than {max_bytes} bytes" if at_least else f"{size} bytes, at most {max_bytes}"
+            raise TooLarge(f"{self._url}: {size_text}; use a smaller file")
 
     def count(self, size: int) -> None:
-        """So many bytes have come. Raises Unreachable where it takes too long."""
-        if self.left < 0:
-            raise Unreachable(f"{self._url}: not done within {self.bounds.seconds:g} s; use a faster host")
+        """Count received bytes. Raises Unreachable past the deadline or below the minimum rate."""
+        if self.seconds_left < 0:
+            raise Unreachable(f"{self._url}: not finished within {self.bounds.seconds:g} s; use a faster host")
         with self._lock:
             self._window_bytes += size
-            now = time.monotonic()
+            now = self._clock()
             if now - self._window_start >= self.bounds.rate_window:
-                self._judge(now)
+                self._check_rate(now)
 
-    def _judge(self, now: float) -> None:
+    def _check_rate(self, now: float) -> None:
         rate = self._window_bytes / (now - self._window_start)
         if rate < self.bounds.bytes_per_second:
-            least = self.bounds.bytes_per_second
-            raise Unreachable(f"{self._url}: {rate:.0f} bytes/s, at least {least:.0f}; use a faster host")
+            minimum = self.bounds.bytes_per_second
+            raise Unreachable(f"{self._url}: {rate:.0f} bytes/s, at least {minimum:.0f}; use a faster host")
         self._window_start, self._window_bytes = now, 0

@@ -1,7 +1,7 @@
-"""Downloads to a file: the operator's own URLs plainly, everybody else's through the guard.
+"""Downloads to files: our own URLs directly, all others through the address guard.
 
-Bytes, time and rate are bounded; what the file is, is for whoever opens it. Where the server says which file it is, the
-file can be read while it comes (`incoming.py`); else it is here before anybody looks.
+If the server supports ranges and identifies the file, the file can be read while it is downloaded (`incoming.py`); else
+it is complete before it is read. Content is not inspected here.
 """
 
 import hashlib
@@ -16,128 +16,140 @@ from contentgen_worker.download.address_guard import AddressGuard
 from contentgen_worker.download.budget import DownloadBudget, DownloadLimits
 from contentgen_worker.download.connection import Connection, system_tls
 from contentgen_worker.download.incoming import (
-    RUN,
+    CHUNKS_PER_RANGE,
     CompletedDownload,
     Fetched,
+    FirstResponse,
     Incoming,
     InProgressDownload,
-    Opened,
-    Watch,
-    accept,
-    blamed,
-    broke_off,
-    check,
-    disk,
-    is_passing,
-    no_watch,
+    OnProgress,
+    check_response,
+    check_sha256,
+    disk_error,
+    ignore_progress,
+    interrupted,
+    is_transient,
+    retryable_if_own_store,
 )
-from contentgen_worker.download.ranges import ByteRange, part
-from contentgen_worker.errors import Empty, FetchError, shown
-from contentgen_worker.media.decode.source import PIECE
+from contentgen_worker.download.ranges import ByteRange, parse_range
+from contentgen_worker.errors import Empty, FetchError, redacted
+from contentgen_worker.media.decode.source import CHUNK_BYTES
 from contentgen_worker.retry import SOURCE, STORE, RetryPolicy
 
-__all__ = ["DownloadLimits", "Fetched", "Fetcher", "Incoming", "Watch", "no_watch", "system_tls"]
+__all__ = ["DownloadLimits", "Fetched", "Fetcher", "Incoming", "OnProgress", "ignore_progress", "system_tls"]
 
 
 class Fetcher:
-    """Fetches files into the scratch folder."""
+    """Downloads files into the scratch folder."""
 
     def __init__(self, guard: AddressGuard, *, source: RetryPolicy = SOURCE, store: RetryPolicy = STORE) -> None:
         self._guard = guard
         self._source = source
         self._store = store
 
-    def fetch(self, download: Download, to: Path, bounds: DownloadLimits, watch: Watch = no_watch) -> Fetched:
-        """The file at a URL. Raises a FetchError, or Retryable where our own store is away."""
-        with self.begin(download, to, bounds, watch) as incoming:
-            return incoming.finish(watch)
+    def fetch(
+        self, download: Download, to: Path, bounds: DownloadLimits, on_progress: OnProgress = ignore_progress
+    ) -> Fetched:
+        """Download the whole file. Raises a FetchError, or Retryable if our own store is unavailable."""
+        with self.start(download, to, bounds, on_progress) as incoming:
+            return incoming.finish(on_progress)
 
-    def begin(self, download: Download, to: Path, bounds: DownloadLimits, watch: Watch = no_watch) -> Incoming:
-        """The file, as soon as it can be read: at the first answer, or when all is here, which `watch` then sees.
-        Raises as `fetch` does."""
-        patience = self._store if download.trusted else self._source
+    def start(
+        self, download: Download, to: Path, bounds: DownloadLimits, on_progress: OnProgress = ignore_progress
+    ) -> Incoming:
+        """Start a download and return it once it can be read.
+
+        That is at the first response, or after the whole file if the server supports no ranges; `on_progress` gets the
+        share done in that case. Raises as `fetch` does.
+        """
+        retry_policy = self._store if download.trusted else self._source
         guard = None if download.trusted else self._guard
-        start = _Start(download, to, DownloadBudget(download.url, bounds), patience, guard, watch)
+        start = _FirstRequest(download, to, DownloadBudget(download.url, bounds), retry_policy, guard, on_progress)
         try:
-            return patience.run(start, is_passing)
+            return retry_policy.run(start, is_transient)
         except FetchError as error:
-            raise blamed(error, download) from None
+            raise retryable_if_own_store(error, download) from None
 
 
 @dataclass(frozen=True)
-class _Start:
-    """The first request for a file, and what its answer makes possible."""
+class _FirstRequest:
+    """First request of a download; its response decides between parallel ranges and one plain GET."""
 
     download: Download
     to: Path
-    meter: DownloadBudget
-    patience: RetryPolicy
+    budget: DownloadBudget
+    retry_policy: RetryPolicy
     guard: AddressGuard | None
-    watch: Watch
+    on_progress: OnProgress
 
     def __call__(self) -> Incoming:
-        self.meter.restart()
+        self.budget.restart()
         with ExitStack() as stack:
-            lane = Connection(self.download.url, self.guard, self.meter)
-            stack.callback(lane.close)
-            response = lane.get({"Range": f"bytes=0-{RUN * PIECE - 1}"})
-            if first := self._first(response):
-                opened = Opened(lane, response, first)
-                growing = InProgressDownload(
-                    self.download, self.to, opened, meter=self.meter, patience=self.patience, more=self._another_lane
+            connection = Connection(self.download.url, self.guard, self.budget)
+            stack.callback(connection.close)
+            response = connection.get({"Range": f"bytes=0-{CHUNKS_PER_RANGE * CHUNK_BYTES - 1}"})
+            if first := self._usable_range(response):
+                first_response = FirstResponse(connection, response, first)
+                in_progress = InProgressDownload(
+                    self.download,
+                    self.to,
+                    first_response,
+                    budget=self.budget,
+                    retry_policy=self.retry_policy,
+                    connect=self._connect,
                 )
                 stack.pop_all()
-                return growing
-            return self._landed(self._all(lane, response))
+                return in_progress
+            return self._completed(self._plain_response(connection, response))
 
-    def _another_lane(self) -> Connection:
-        return Connection(self.download.url, self.guard, self.meter)
+    def _connect(self) -> Connection:
+        return Connection(self.download.url, self.guard, self.budget)
 
-    def _first(self, response: httpx.Response) -> ByteRange | None:
-        """Where the file begins, and whose parts can be told from those of another."""
-        found = part(response.status_code, response.headers)
-        if found is None or found.start or not found.end or not found.identity.validator:
+    def _usable_range(self, response: httpx.Response) -> ByteRange | None:
+        """Range of the response if it begins the file and has a validator for further ranges; else None."""
+        received = parse_range(response.status_code, response.headers)
+        if received is None or received.start or not received.end or not received.identity.validator:
             return None
-        accept(response, self.download, (200, 206))
-        self.meter.fits(found.identity.size)
-        return found
+        check_response(response, self.download, (200, 206))
+        self.budget.check_size(received.identity.size)
+        return received
 
-    def _all(self, lane: Connection, response: httpx.Response) -> httpx.Response:
-        """The answer to a plain GET, where the one to a range is of no use."""
+    def _plain_response(self, connection: Connection, response: httpx.Response) -> httpx.Response:
+        """Response to a plain GET, if the one to a range is unusable."""
         if response.status_code not in (206, 416):
             return response
         response.close()
         if response.headers.get("content-range", "").endswith("*/0"):
-            raise _empty(self.download)
-        return lane.get({})
+            raise _empty_error(self.download)
+        return connection.get({})
 
-    def _landed(self, response: httpx.Response) -> Incoming:
+    def _completed(self, response: httpx.Response) -> Incoming:
         with closing(response):
-            accept(response, self.download)
-            return CompletedDownload(self.download, check(self._saved(response), self.download))
+            check_response(response, self.download)
+            return CompletedDownload(self.download, check_sha256(self._save(response), self.download))
 
-    def _saved(self, response: httpx.Response) -> Fetched:
+    def _save(self, response: httpx.Response) -> Fetched:
         expected = int(response.headers.get("content-length") or 0)
-        self.meter.fits(expected)
+        self.budget.check_size(expected)
         digest, total = hashlib.sha256(), 0
         try:
             with self.to.open("wb") as file:
-                for chunk in response.iter_raw():
-                    total += len(chunk)
-                    self.meter.fits(total, more=True)
-                    self.meter.count(len(chunk))
-                    digest.update(chunk)
-                    file.write(chunk)
+                for data in response.iter_raw():
+                    total += len(data)
+                    self.budget.check_size(total, at_least=True)
+                    self.budget.count(len(data))
+                    digest.update(data)
+                    file.write(data)
                     if expected:
-                        self.watch(total / expected)
+                        self.on_progress(total / expected)
         except httpx.TransportError as error:
-            raise broke_off(self.download.url, total, error) from None
+            raise interrupted(self.download.url, total, error) from None
         except OSError as error:
-            raise disk(error, self.to) from None
+            raise disk_error(error, self.to) from None
         if not total:
-            raise _empty(self.download)
+            raise _empty_error(self.download)
         return Fetched(self.to, total, digest.hexdigest())
 
 
-def _empty(download: Download) -> Empty:
-    return Empty(f"{shown(download.url)}: 0 bytes; check that the upload of the file was finished")
+def _empty_error(download: Download) -> Empty:
+    return Empty(f"{redacted(download.url)}: 0 bytes; check that the upload of the file was finished")

@@ -1,6 +1,7 @@
-"""A file on its way: some lanes bring runs of its pieces into one growing file, each continuing where it broke off.
+"""Parallel ranged download into a sparse file, resumable.
 
-Bytes are hashed in their order, as soon as those before them are there; one pass, whichever lane brought them.
+Several connections fetch ranges of chunks; after an error each continues where it stopped. Bytes are hashed once, in
+file order, as soon as all before them have arrived.
 """
 
 import errno
@@ -19,27 +20,36 @@ import httpx
 from contentgen_contract.worker.orders import Download
 from contentgen_worker.download.budget import DownloadBudget
 from contentgen_worker.download.connection import Connection
-from contentgen_worker.download.ranges import ByteRange, next_run, part
-from contentgen_worker.errors import BadMedia, ChecksumMismatch, FetchError, Retryable, Unreachable, WorkerError, shown
-from contentgen_worker.media.decode.source import PIECE, Growth, MediaSource
+from contentgen_worker.download.ranges import ByteRange, next_range, parse_range
+from contentgen_worker.errors import (
+    BadMedia,
+    ChecksumMismatch,
+    FetchError,
+    Retryable,
+    Unreachable,
+    WorkerError,
+    redacted,
+)
+from contentgen_worker.media.decode.source import CHUNK_BYTES, MediaSource, SparseFile
 from contentgen_worker.retry import RetryPolicy
 
-RUN = 2  # pieces that are asked for at once: what a reader waits for begins when the first lane is through with its own
-LANES = 4
-_LOOK = 0.25  # seconds
-_FIRST = 0.75  # seconds in which nothing is brought but what a reader waits for
-_GLANCE = 0.01  # seconds
-_PASSING_CODES = (408, 425, 429)
-Watch = Callable[[float], None]
+# Few, since a chunk that a reader waits for is requested only when a connection has finished its range.
+CHUNKS_PER_RANGE = 2
+MAX_CONNECTIONS = 4
+_POLL_SECONDS = 0.25
+_NO_READAHEAD_SECONDS = 0.75  # at first, only chunks that a reader waits for are fetched
+_IDLE_SECONDS = 0.01
+_TRANSIENT_CODES = (408, 425, 429)
+OnProgress = Callable[[float], None]
 
 
-def no_watch(_: float) -> None:
-    """For downloads that nobody watches."""
+def ignore_progress(_: float) -> None:
+    """Progress callback that does nothing."""
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """A file that came down."""
+    """Downloaded file."""
 
     path: Path
     size_bytes: int
@@ -47,22 +57,25 @@ class Fetched:
 
 
 @dataclass(frozen=True)
-class Opened:
-    """A lane with the first answer, whose body is still to be read: of all the file, or of its first run."""
+class FirstResponse:
+    """Connection with its first response, whose body is unread: the whole file or its first range."""
 
-    lane: Connection
+    connection: Connection
     response: httpx.Response
-    part: ByteRange
+    byte_range: ByteRange
 
     @property
     def ranged(self) -> bool:
-        """Other parts may be asked for."""
+        """Whether the server supports ranges."""
         return self.response.status_code == 206
 
 
 class Incoming:
-    """A file that is coming. `source` can be read at once. As a context manager it ends the download with the block;
-    where the download has failed, that is what is raised: a decoder's troubles follow from it."""
+    """Download that may be in progress. `source` can be read at once.
+
+    The context manager cancels the download at its end. If the download has failed, that error is raised: errors of the
+    decoder are its consequence.
+    """
 
     def __init__(
         self, download: Download, source: Path | MediaSource, size: int, fetched: Fetched | None = None
@@ -72,302 +85,316 @@ class Incoming:
         self._download = download
         self._fetched = fetched
         self._error: Exception | None = None
-        self._over = threading.Event()
+        self._ended = threading.Event()
         if fetched:
-            self._over.set()
+            self._ended.set()
 
     def __enter__(self) -> "Incoming":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if isinstance(error, BadMedia) and self._download.sha256:
-            self.finish()  # another file than the one asked for is the better reason
+            self.finish()  # a wrong checksum is the better reason
         failed = self._error
-        self._fail(Unreachable("the download was given up"))
+        self._fail(Unreachable("the download was cancelled"))
         if failed and (error is None or isinstance(error, WorkerError)):
             raise failed from None
 
-    def finish(self, watch: Watch = no_watch) -> Fetched:
-        """Wait for the last byte. Raises a FetchError, or Retryable; nothing may be made of the file before it."""
-        while not self._over.wait(_LOOK):
-            watch(self._share())
+    def finish(self, on_progress: OnProgress = ignore_progress) -> Fetched:
+        """Wait for the last byte. Raises a FetchError, or Retryable.
+
+        `on_progress` gets the share downloaded (0-1). Nothing may be stored that was derived from the file before this
+        returns.
+        """
+        while not self._ended.wait(_POLL_SECONDS):
+            on_progress(self._fraction())
         if self._fetched is None:
             raise self._error or AssertionError("a download ends with a file or an error")
         return self._fetched
 
-    def _share(self) -> float:
+    def _fraction(self) -> float:
         return 0.0
 
     def _fail(self, error: Exception) -> None:
-        """The first reason counts. Nothing, where the file is here."""
+        """Record the first error; no effect once the download is complete."""
 
 
 class CompletedDownload(Incoming):
-    """A file that has come already."""
+    """Download that is complete from the start."""
 
     def __init__(self, download: Download, fetched: Fetched) -> None:
         super().__init__(download, fetched.path, fetched.size_bytes, fetched)
 
 
 class InProgressDownload(Incoming):
-    """A file of which parts are here."""
+    """Download over several connections, one thread each."""
 
     def __init__(
         self,
         download: Download,
         path: Path,
-        opened: Opened,
+        first_response: FirstResponse,
         *,
-        meter: DownloadBudget,
-        patience: RetryPolicy,
-        more: Callable[[], Connection],
+        budget: DownloadBudget,
+        retry_policy: RetryPolicy,
+        connect: Callable[[], Connection],
     ) -> None:
-        self.growth = Growth(path, opened.part.identity.size)
-        super().__init__(download, self.growth.source, opened.part.identity.size)
-        self._identity = opened.part.identity
-        self._ranged = opened.ranged
-        self._meter = meter
-        self._patience = patience
-        self._changes = threading.Lock()
+        self.sparse_file = SparseFile(path, first_response.byte_range.identity.size)
+        super().__init__(download, self.sparse_file.source, first_response.byte_range.identity.size)
+        self._identity = first_response.byte_range.identity
+        self._ranged = first_response.ranged
+        self._budget = budget
+        self._retry_policy = retry_policy
+        self._lock = threading.Lock()
         self._digest = hashlib.sha256()
         self._hashed = 0
-        self._hashing = threading.Lock()
-        self._hurry, self._ahead_from = threading.Event(), time.monotonic() + _FIRST
-        self._free = bytearray(b"\1" * self.growth.pieces)
-        first = self._taken(range(-(-opened.part.end // PIECE)))
-        # The index of an MP4 may be at its end: the second lane begins there.
-        last = self._taken(range(max(self.growth.pieces - 1, first.stop), self.growth.pieces))
-        count = 1 + min(LANES - 1, -(-sum(self._free) // RUN) + len(last))
-        self._lanes = [opened.lane, *(more() for _ in range(count - 1))]
-        self._working = count
-        for lane, run in zip_longest(self._lanes, (first, last)[:count]):
-            answer = opened.response if lane is opened.lane else None
-            threading.Thread(target=self._work, args=(lane, run or None, answer), name="download", daemon=True).start()
+        self._hash_lock = threading.Lock()
+        self._read_all, self._readahead_from = threading.Event(), time.monotonic() + _NO_READAHEAD_SECONDS
+        self._free = bytearray(b"\1" * self.sparse_file.chunk_count)
+        first = self._claim(range(-(-first_response.byte_range.end // CHUNK_BYTES)))
+        # The index of an MP4 may be at its end: the second connection begins there.
+        last = self._claim(range(max(self.sparse_file.chunk_count - 1, first.stop), self.sparse_file.chunk_count))
+        count = 1 + min(MAX_CONNECTIONS - 1, -(-sum(self._free) // CHUNKS_PER_RANGE) + len(last))
+        self._connections = [first_response.connection, *(connect() for _ in range(count - 1))]
+        self._active = count
+        for connection, chunks in zip_longest(self._connections, (first, last)[:count]):
+            response = first_response.response if connection is first_response.connection else None
+            threading.Thread(
+                target=self._run_connection, args=(connection, chunks or None, response), name="download", daemon=True
+            ).start()
 
-    def finish(self, watch: Watch = no_watch) -> Fetched:
-        """As any file's; from now on its parts may come in any order."""
-        self._hurry.set()
-        return super().finish(watch)
+    def finish(self, on_progress: OnProgress = ignore_progress) -> Fetched:
+        """Wait for the last byte; from now on chunks are fetched without regard to readers."""
+        self._read_all.set()
+        return super().finish(on_progress)
 
-    def _taken(self, run: range) -> range:
-        self._free[run.start : run.stop] = bytes(len(run))
-        return run
+    def _claim(self, chunks: range) -> range:
+        self._free[chunks.start : chunks.stop] = bytes(len(chunks))
+        return chunks
 
-    def _work(self, lane: Connection, run: range | None, answer: httpx.Response | None) -> None:
-        """A lane's life: run after run, until none is free."""
+    def _run_connection(self, connection: Connection, chunks: range | None, response: httpx.Response | None) -> None:
+        """Thread of one connection: fetch range after range until none is free."""
         try:
-            while (run := run or self._next()) is not None and self._error is None:
-                errand = _RangeTask(lane, run, answer, self)
-                self._patience.run(errand, lambda error: self._error is None and is_passing(error))
-                run, answer = None, None
+            while (chunks := chunks or self._next_chunks()) is not None and self._error is None:
+                task = _RangeTask(connection, chunks, response, self)
+                self._retry_policy.run(task, lambda error: self._error is None and is_transient(error))
+                chunks, response = None, None
         except OSError as error:
-            self._fail(disk(error, self.growth.source.path))
-        except Exception as error:  # noqa: BLE001 - whatever ends a lane must end those who wait for its bytes
+            self._fail(disk_error(error, self.sparse_file.source.path))
+        except Exception as error:  # noqa: BLE001 - any error must reach the readers that wait for bytes
             self._fail(error)
         finally:
-            lane.close()
-            self._leave()
+            connection.close()
+            self._finish_worker()
 
-    def _next(self) -> range | None:
+    def _next_chunks(self) -> range | None:
         while True:
-            with self._changes:  # what one reader waits for is one lane's
-                if self._may_go_on():
-                    run = next_run(self._free, self.growth.readers(), RUN)
-                    return run and self._taken(run)
-            self._hurry.wait(_GLANCE)
+            with self._lock:  # one connection claims what a reader waits for
+                if self._may_claim():
+                    chunks = next_range(self._free, self.sparse_file.reader_chunks(), CHUNKS_PER_RANGE)
+                    return chunks and self._claim(chunks)
+            self._read_all.wait(_IDLE_SECONDS)
 
-    def _may_go_on(self) -> bool:
-        """At first nothing is read ahead: it would stand in the way of the index, and of where the segments begin."""
-        ahead = self._hurry.is_set() or time.monotonic() >= self._ahead_from
-        return ahead or not any(self._free) or self._awaited()
+    def _may_claim(self) -> bool:
+        """Whether to fetch another range: read-ahead would delay the index and the starts of the segments, so it begins
+        later."""
+        ahead = self._read_all.is_set() or time.monotonic() >= self._readahead_from
+        return ahead or not any(self._free) or self._reader_waits()
 
-    def _awaited(self) -> bool:
-        """Somebody reads what no lane brings."""
-        return any(self._free[piece] for piece in self.growth.readers())
+    def _reader_waits(self) -> bool:
+        """Whether a reader waits for a chunk that no connection fetches."""
+        return any(self._free[chunk] for chunk in self.sparse_file.reader_chunks())
 
-    def _leave(self) -> None:
-        """The last lane leaves a file."""
-        with self._changes:
-            self._working -= 1
-            if self._working:
+    def _finish_worker(self) -> None:
+        """Last connection: check and publish the file."""
+        with self._lock:
+            self._active -= 1
+            if self._active:
                 return
         try:
             if self._error is None:
-                self.advance()
-                fetched = Fetched(self.growth.source.path, self.size, self._digest.hexdigest())
-                self._fetched = check(fetched, self._download)
-                self.growth.complete()
-                self._over.set()
+                self.hash_available()
+                fetched = Fetched(self.sparse_file.source.path, self.size, self._digest.hexdigest())
+                self._fetched = check_sha256(fetched, self._download)
+                self.sparse_file.complete()
+                self._ended.set()
         except Exception as error:  # noqa: BLE001 - as above
             self._fail(error)
         finally:
-            self.growth.close()
+            self.sparse_file.close()
 
     def _fail(self, error: Exception) -> None:
-        with self._changes:
-            if self._over.is_set():
+        with self._lock:
+            if self._ended.is_set():
                 return
-            self._error = blamed(error, self._download)
-            self.growth.fail()
-            self._over.set()
-        self._hurry.set()
-        for lane in self._lanes:
-            lane.end()
+            self._error = retryable_if_own_store(error, self._download)
+            self.sparse_file.fail()
+            self._ended.set()
+        self._read_all.set()
+        for connection in self._connections:
+            connection.cancel()
 
-    def _share(self) -> float:
+    def _fraction(self) -> float:
         return self._hashed / self.size
 
-    def advance(self) -> None:
-        """Hash what has come in order. Whoever finds another at it goes on: that one takes it along, or the next."""
-        if self._hashing.acquire(blocking=False):
+    def hash_available(self) -> None:
+        """Hash the bytes that follow on those hashed. Returns at once if another thread does so; that one includes
+        them."""
+        if self._hash_lock.acquire(blocking=False):
             try:
-                while content := self.growth.read(self._hashed, PIECE):
+                while content := self.sparse_file.read(self._hashed, CHUNK_BYTES):
                     self._digest.update(content)
                     self._hashed += len(content)
             finally:
-                self._hashing.release()
+                self._hash_lock.release()
 
-    # What an errand needs
+    # Interface of _RangeTask
 
-    def question(self, at: int, end: int) -> Mapping[str, str]:
-        """Asks for bytes of the same file only."""
+    def range_headers(self, offset: int, end: int) -> Mapping[str, str]:
+        """Headers that request a range of the same version of the file."""
         last = str(end - 1) if self._ranged else ""
-        return {"Range": f"bytes={at}-{last}", "If-Range": self._identity.validator}
+        return {"Range": f"bytes={offset}-{last}", "If-Range": self._identity.validator}
 
-    def answered(self, response: httpx.Response, at: int) -> ByteRange:
-        """What came for bytes from `at` on. Raises where it is of another file, or of no use."""
+    def received_range(self, response: httpx.Response, offset: int) -> ByteRange:
+        """Range in a response to a request for bytes from `offset`. Raises Unreachable if it is unusable or of another
+        file."""
         url = self._download.url
-        accept(response, self._download, (200, 206))
-        found = part(response.status_code, response.headers)
-        if found is None:
-            raise Unreachable(f"{shown(url)}: answered a range in a way that can't be understood; try again later")
-        if not found.identity.is_of(self._identity):
-            raise Unreachable(f"{shown(url)}: the file was changed while it came down; try again when it stays")
+        check_response(response, self._download, (200, 206))
+        received = parse_range(response.status_code, response.headers)
+        if received is None:
+            raise Unreachable(f"{redacted(url)}: invalid response to a range request; try again later")
+        if not received.identity.is_of(self._identity):
+            raise Unreachable(
+                f"{redacted(url)}: the file was changed during the download; try again when it no longer changes"
+            )
         if response.status_code == 200 and self._ranged:
-            raise Unreachable(f"{shown(url)}: sent the whole file, asked for a part of it", passing=True)
-        if not found.start <= at < found.end:
-            raise Unreachable(f"{shown(url)}: sent bytes from {found.start}, asked for those from {at}")
-        return found
+            raise Unreachable(f"{redacted(url)}: sent the whole file for a range request", transient=True)
+        if not received.start <= offset < received.end:
+            raise Unreachable(f"{redacted(url)}: sent bytes from {received.start}, requested from {offset}")
+        return received
 
-    def arrived(self, size: int) -> None:
-        """So many bytes have come. Raises where no more are wanted, or they come too slowly."""
+    def count_bytes(self, size: int) -> None:
+        """Count received bytes. Raises Unreachable if the download has failed or is too slow."""
         if self._error:
-            raise Unreachable("the download was given up")
-        self._meter.count(size)
+            raise Unreachable("the download was cancelled")
+        self._budget.count(size)
 
-    def keep(self, at: int, content: bytes) -> None:
-        """Bytes of the file."""
-        self.growth.write(at, content)
+    def write(self, offset: int, content: bytes) -> None:
+        """Write bytes at this offset."""
+        self.sparse_file.write(offset, content)
 
-    def resume(self) -> None:
-        """After a pause, which was nobody's slowness."""
-        self._meter.restart()
+    def restart_rate(self) -> None:
+        """Restart the rate window after a pause between tries."""
+        self._budget.restart()
 
-    def missing_from(self, run: range) -> int | None:
-        """The first byte of a run that is not here."""
-        for piece in run:
-            at = piece * PIECE
-            at += self.growth.there(at)
-            if at < min((piece + 1) * PIECE, self.size):
-                return at
+    def first_missing_byte(self, chunks: range) -> int | None:
+        """Offset of the first missing byte of these chunks; None if they are complete."""
+        for chunk in chunks:
+            offset = chunk * CHUNK_BYTES
+            offset += self.sparse_file.available(offset)
+            if offset < min((chunk + 1) * CHUNK_BYTES, self.size):
+                return offset
         return None
 
 
 class _RangeTask:
-    """Bringing one run. Called again, it continues where it broke off."""
+    """Fetches one range of chunks. Called again, it resumes."""
 
-    def __init__(self, lane: Connection, run: range, answer: httpx.Response | None, file: InProgressDownload) -> None:
-        self._lane = lane
-        self._run = run
-        self._answer = answer
+    def __init__(
+        self, connection: Connection, chunks: range, response: httpx.Response | None, file: InProgressDownload
+    ) -> None:
+        self._connection = connection
+        self._chunks = chunks
+        self._response = response
         self._file = file
-        self._again = False
+        self._retrying = False
 
     def __call__(self) -> None:
-        """Until the run is here. Raises where a try brought nothing."""
-        if self._again:
-            self._file.resume()
-        self._again = True
-        while (at := self._file.missing_from(self._run)) is not None:
+        """Fetch until the range is complete. Raises if a try brought no byte."""
+        if self._retrying:
+            self._file.restart_rate()
+        self._retrying = True
+        while (offset := self._file.first_missing_byte(self._chunks)) is not None:
             try:
-                self._try(at)
+                self._fetch_from(offset)
             except Unreachable as error:
-                if not error.passing or self._file.missing_from(self._run) == at:
+                if not error.transient or self._file.first_missing_byte(self._chunks) == offset:
                     raise
-        self._file.advance()
+        self._file.hash_available()
 
-    def _try(self, at: int) -> None:
-        answer, self._answer = self._answer, None
-        end = min(self._run.stop * PIECE, self._file.size)
-        response = answer or self._lane.get(self._file.question(at, end))
+    def _fetch_from(self, offset: int) -> None:
+        response, self._response = self._response, None
+        end = min(self._chunks.stop * CHUNK_BYTES, self._file.size)
+        response = response or self._connection.get(self._file.range_headers(offset, end))
         with closing(response):
-            found = self._file.answered(response, at)
-            self._read(response, found, at, min(end, found.end))
+            received = self._file.received_range(response, offset)
+            self._read(response, received, offset, min(end, received.end))
 
-    def _read(self, response: httpx.Response, found: ByteRange, at: int, end: int) -> None:
-        """Keep what lies from `at` to `end`: an answer may hold more on both sides."""
-        here = found.start
+    def _read(self, response: httpx.Response, received: ByteRange, offset: int, end: int) -> None:
+        """Write the bytes from `offset` to `end`; the response may contain more on both sides."""
+        position = received.start
         try:
-            for chunk in response.iter_raw():
-                self._file.arrived(len(chunk))
-                if wanted := chunk[max(at - here, 0) : max(end - here, 0)]:
-                    self._file.keep(max(at, here), wanted)
-                here += len(chunk)
-                if here >= end < found.end:
+            for data in response.iter_raw():
+                self._file.count_bytes(len(data))
+                if wanted := data[max(offset - position, 0) : max(end - position, 0)]:
+                    self._file.write(max(offset, position), wanted)
+                position += len(data)
+                if position >= end < received.end:
                     return
         except httpx.TransportError as error:
-            raise broke_off(response.url, here, error) from None
-        if here != found.end:
-            raise broke_off(response.url, here, None)
+            raise interrupted(response.url, position, error) from None
+        if position != received.end:
+            raise interrupted(response.url, position, None)
 
 
-def broke_off(url: object, at: int, error: Exception | None) -> Unreachable:
-    """For a body that ends before its end."""
-    return Unreachable(f"{shown(url)}: broke off after {at} bytes ({error or 'it ended'})", passing=True)
+def interrupted(url: object, offset: int, error: Exception | None) -> Unreachable:
+    """Error of a body that ended early."""
+    return Unreachable(f"{redacted(url)}: broke off after {offset} bytes ({error or 'end of stream'})", transient=True)
 
 
-def is_passing(error: Exception) -> bool:
-    """Whether another try may help."""
-    return isinstance(error, FetchError) and error.passing
+def is_transient(error: Exception) -> bool:
+    """Whether an immediate retry may succeed."""
+    return isinstance(error, FetchError) and error.transient
 
 
-def blamed(error: Exception, download: Download) -> Exception:
-    """What follows from it: that our own store is away is no verdict about anybody's file."""
-    return Retryable(f"{error}; the store is away") if download.trusted and is_passing(error) else error
+def retryable_if_own_store(error: Exception, download: Download) -> Exception:
+    """Retryable if our own store is unavailable: that says nothing about the file. Else the same error."""
+    return Retryable(f"{error}; the store is unavailable") if download.trusted and is_transient(error) else error
 
 
-def accept(response: httpx.Response, download: Download, wanted: tuple[int, ...] = (200,)) -> None:
-    """Raises Unreachable unless the answer is one that was asked for."""
-    code, url = response.status_code, shown(download.url)
-    if download.trusted and code == 403 and b"xpired" in _start(response):  # S3's "Request has expired"
+def check_response(response: httpx.Response, download: Download, wanted: tuple[int, ...] = (200,)) -> None:
+    """Raises Unreachable unless the response has a wanted status and is not compressed; Retryable if our signed URL
+    expired."""
+    code, url = response.status_code, redacted(download.url)
+    if download.trusted and code == 403 and b"xpired" in _first_bytes(response):  # S3's "Request has expired"
         raise Retryable(f"{url}: the signed URL has expired; a new attempt gets a new one")
     if code not in wanted:
-        text = f"{url}: HTTP {code}, expected {wanted[0]}; check the URL and who may read it"
-        passing = code >= 500 or code in _PASSING_CODES
-        raise Unreachable(text, passing=passing, final=code >= 400 and not passing)
+        text = f"{url}: HTTP {code}, expected {wanted[0]}; check the URL and its permissions"
+        transient = code >= 500 or code in _TRANSIENT_CODES
+        raise Unreachable(text, transient=transient, permanent=code >= 400 and not transient)
     if response.headers.get("content-encoding", "identity") != "identity":
-        raise Unreachable(f"{url}: sent compressed although not asked to; serve the file as it is")
+        raise Unreachable(f"{url}: sent compressed although not requested; serve the file uncompressed")
 
 
-def _start(response: httpx.Response) -> bytes:
+def _first_bytes(response: httpx.Response) -> bytes:
     try:
         return next(response.iter_raw(4096), b"")
     except httpx.TransportError:
         return b""
 
 
-def check(fetched: Fetched, download: Download) -> Fetched:
-    """The same. Raises ChecksumMismatch."""
+def check_sha256(fetched: Fetched, download: Download) -> Fetched:
+    """The same file. Raises ChecksumMismatch."""
     if download.sha256 and fetched.sha256 != download.sha256:
         raise ChecksumMismatch(
-            f"{shown(download.url)}: sha256 is {fetched.sha256}, expected {download.sha256}; the file was changed or "
-            "the sha256 is another file's"
+            f"{redacted(download.url)}: sha256 is {fetched.sha256}, expected {download.sha256}; the file was changed "
+            "or the sha256 is another file's"
         )
     return fetched
 
 
-def disk(error: OSError, path: Path) -> Exception:
-    """For a file that can't be written."""
+def disk_error(error: OSError, path: Path) -> Exception:
+    """Error of a failed write: Retryable if the disk is full."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return Retryable(f"no space left for {path.name} in the scratch folder; give the worker a larger volume")
     return error

@@ -1,7 +1,4 @@
-"""Parts of a file over HTTP (RFC 9110, section 14): what an answer is a part of, and which part to ask for next.
-
-Pure: nothing here asks anybody.
-"""
+"""Byte ranges over HTTP (RFC 9110, section 14): parsing of responses, and choice of the next range. Pure."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -12,7 +9,7 @@ _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", re.IGNORE
 
 @dataclass(frozen=True, slots=True)
 class FileIdentity:
-    """Which file it is; `etag` and `modified` are empty where the server does not say."""
+    """Version of a file; `etag` and `modified` are empty if the server sends none."""
 
     size: int
     etag: str
@@ -20,26 +17,26 @@ class FileIdentity:
 
     @property
     def validator(self) -> str:
-        """For If-Range: a strong ETag, else when it was changed; empty where parts can't be told to be of one file."""
+        """Value for If-Range: a strong ETag, else Last-Modified; empty if there is neither."""
         return self.etag if self.etag.startswith('"') else self.modified
 
     def is_of(self, other: "FileIdentity") -> bool:
-        """Whether both are the same file. What one of them does not say is no difference."""
+        """Whether both are the same version. A missing value matches any."""
         pairs = ((self.etag, other.etag), (self.modified, other.modified))
         return self.size == other.size and all(a == b or not a or not b for a, b in pairs)
 
 
 @dataclass(frozen=True, slots=True)
 class ByteRange:
-    """The bytes from `start` up to `end` of a file."""
+    """Bytes from `start` up to, not including, `end` of a file."""
 
     start: int
     end: int
     identity: FileIdentity
 
 
-def part(status: int, headers: Mapping[str, str]) -> ByteRange | None:
-    """What an answer with 200 or 206 holds; None where it does not say, or says nothing that can be."""
+def parse_range(status: int, headers: Mapping[str, str]) -> ByteRange | None:
+    """Range in a response with status 200 or 206; None if missing or invalid."""
     if status == 200:
         return _whole(headers)
     found = _CONTENT_RANGE.fullmatch(headers.get("content-range", "").strip())
@@ -61,14 +58,14 @@ def _identity(size: int, headers: Mapping[str, str]) -> FileIdentity:
     return FileIdentity(size, headers.get("etag", ""), headers.get("last-modified", ""))
 
 
-def next_run(free: bytearray, readers: Iterable[int], most: int) -> range | None:
-    """The pieces to fetch next: at most `most` in a row, all free (1, not 0), None where none is.
+def next_range(free: bytearray, readers: Iterable[int], max_chunks: int) -> range | None:
+    """Chunks to fetch next: at most `max_chunks` in a row, all free (1; 0: claimed); None if none is free.
 
-    Those that a reader comes to first, before any other comes to a missing one; in order, where nobody reads.
+    First the chunks that a reader reaches next; in file order without readers.
     """
-    ahead = [(found - reader, found) for reader in readers if (found := free.find(1, reader)) >= 0]
-    start = min(ahead)[1] if ahead else free.find(1)
+    missing = [(found - reader, found) for reader in readers if (found := free.find(1, reader)) >= 0]
+    start = min(missing)[1] if missing else free.find(1)
     if start < 0:
         return None
-    taken = free.find(0, start, start + most)
-    return range(start, taken if taken >= 0 else min(start + most, len(free)))
+    end = free.find(0, start, start + max_chunks)
+    return range(start, end if end >= 0 else min(start + max_chunks, len(free)))

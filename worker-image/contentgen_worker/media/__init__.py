@@ -1,1 +1,1 @@
-"""Media on plain values and local files: nothing here knows a URL, the desk or a work order."""
+"""Media processing on local files and plain values, without URLs, worker API or work orders."""

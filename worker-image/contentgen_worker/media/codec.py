@@ -1,8 +1,7 @@
-"""Messages of a confined child, as bytes that are data and nothing else: plain values, arrays, and the frozen
-dataclasses that are marked with `@crosses`.
+"""Encoding of a confined child's messages: plain values, arrays, and frozen dataclasses marked with `@transferable`.
 
-The reader trusts nothing: length, depth and the number of values are limited before anything is built, each field of a
-dataclass is checked against its annotation, and floats are finite. Whatever is wrong raises Malformed.
+The decoder trusts nothing: length, depth and number of values are limited before anything is built, each field of a
+dataclass is checked against its annotation, and floats must be finite. It raises Malformed.
 """
 
 import dataclasses
@@ -20,7 +19,7 @@ import numpy as np
 T = TypeVar("T")
 
 MAX_DEPTH = 16
-MAX_VALUES = 1_000_000  # in one message; a recording of 12 hours with a cut each second has 200,000
+MAX_VALUES = 1_000_000  # per message; 12 hours with a cut each second need 200,000
 _MAX_DIMENSIONS = 4
 _MAX_NAME = 64  # bytes of a dataclass's name
 _DTYPES = (np.dtype(np.uint8), np.dtype(np.int16), np.dtype("<i4"), np.dtype("<f4"))
@@ -30,29 +29,30 @@ _RECORDS: dict[str, type] = {}
 
 
 class Malformed(ValueError):
-    """The bytes are no message."""
+    """The bytes are no valid message."""
 
 
 class _Tag(enum.IntEnum):
     NONE, FALSE, TRUE, INTEGER, UNSIGNED, FLOAT, TEXT, BYTES, SEQUENCE, RECORD, ARRAY = range(11)
 
 
-def crosses(kind: type[T]) -> type[T]:
-    """Decorator of a frozen dataclass: a child may send it. Its `__post_init__` checks ranges, by ValueError."""
+def transferable(kind: type[T]) -> type[T]:
+    """Decorator of a frozen dataclass that a child may send. Its `__post_init__` checks ranges and raises
+    ValueError."""
     if not dataclasses.is_dataclass(kind) or _RECORDS.setdefault(kind.__name__, kind) is not kind:
-        raise TypeError(f"{kind.__name__} is no dataclass, or its name is taken")
+        raise TypeError(f"{kind.__name__} is no dataclass, or its name is already registered")
     return kind
 
 
 def encode(value: object) -> bytes:
-    """Bytes of a value. Raises TypeError for what may not cross, ValueError for what is out of range."""
+    """Bytes of a value. Raises TypeError for an unsupported type, ValueError for a number out of range."""
     out = bytearray()
     _write(out, value)
     return bytes(out)
 
 
 def decode(content: bytes) -> Any:
-    """Value of such bytes. Raises Malformed."""
+    """Value of encoded bytes. Raises Malformed."""
     reader = _Reader(content)
     try:
         value = reader.value(0)
@@ -90,7 +90,7 @@ def _write(out: bytearray, value: object) -> None:
 def _write_record(out: bytearray, value: object) -> None:
     kind: type = type(value)
     if _RECORDS.get(kind.__name__) is not kind:
-        raise TypeError(f"a child may not send {kind.__module__}.{kind.__qualname__}")
+        raise TypeError(f"type not transferable: {kind.__module__}.{kind.__qualname__}")
     _write_bytes(out, _Tag.RECORD, kind.__name__.encode())
     _write_values(out, [getattr(value, name) for name in _fields(kind)])
 
@@ -135,7 +135,7 @@ def _write_array(out: bytearray, array: "np.ndarray[Any, Any]") -> None:
 
 
 class _Reader:
-    """A position in a message."""
+    """Reads a message from its beginning to its end."""
 
     def __init__(self, content: bytes) -> None:
         self.at = 0
@@ -162,8 +162,8 @@ class _Reader:
         return bytes(self._take(self._count()))
 
     def sequence(self, depth: int) -> tuple[Any, ...]:
-        if (count := self._count()) > len(self._content) - self.at:  # each value takes a byte at least
-            raise Malformed(f"{count} values announced, and fewer bytes follow")
+        if (count := self._count()) > len(self._content) - self.at:  # each value takes at least a byte
+            raise Malformed(f"{count} values announced, but fewer bytes follow")
         return tuple([self.value(depth + 1) for _ in range(count)])
 
     def _byte(self) -> int:
@@ -182,7 +182,7 @@ class _Reader:
         name = str(self._take(min(self._count(), _MAX_NAME)), "utf-8")
         kind = _RECORDS.get(name)
         if kind is None:
-            raise Malformed(f"{name!r} may not cross")
+            raise Malformed(f"{name!r} is not transferable")
         given = self.value(depth + 1)
         hints = _fields(kind)
         if not isinstance(given, tuple) or len(given) != len(hints):
@@ -224,7 +224,7 @@ def _fields(kind: type) -> dict[str, Any]:
 
 
 def _checked(value: Any, hint: Any, where: str) -> Any:
-    """The value, as the annotation asks for it. Raises Malformed."""
+    """The value, converted as its annotation requires. Raises Malformed."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return _checked_union(value, arguments, where)

@@ -1,1 +1,1 @@
-"""The free, heavy stage before the paid call: one module for each kind."""
+"""Prepare stages: one module per kind; free and CPU-bound, before the paid call."""

@@ -1,4 +1,4 @@
-"""From a video to a training set."""
+"""Prepare stage of a LoRA training: from a video to a training set."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -8,16 +8,16 @@ from pathlib import Path
 from contentgen_contract.names import Step
 from contentgen_contract.resources.spec import LoraTrainingSpec
 from contentgen_contract.worker.orders import DatasetFacts
-from contentgen_worker.error_mapping import SOURCE, verdicts
+from contentgen_worker.error_mapping import SOURCE, stage_failures
 from contentgen_worker.errors import TooFewFrames
 from contentgen_worker.files import Output
 from contentgen_worker.media import engine
 from contentgen_worker.media.dataset import dataset
-from contentgen_worker.media.dataset.captions import Describer, written
+from contentgen_worker.media.dataset.captions import Describer, make_captions
 from contentgen_worker.media.dataset.vision import describer_for
 from contentgen_worker.media.decode.bounds import MediaLimits
 from contentgen_worker.media.decode.probe import Recording, probe
-from contentgen_worker.media.decode.source import MediaSource, files_of
+from contentgen_worker.media.decode.source import MediaSource, source_files
 from contentgen_worker.media.engine import Analysis
 from contentgen_worker.media.select.choose import PictureCandidate, Rules, choose
 from contentgen_worker.media.shots.segments import cores
@@ -25,37 +25,43 @@ from contentgen_worker.media.shots.shots import Shot
 from contentgen_worker.progress import Steps
 from contentgen_worker.stage_context import StageContext, StageResult
 
-_USUAL_FPS = 25.0  # where a file says nothing
+_USUAL_FPS = 25.0  # if the file states none
 
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """The files of a training set, not yet stored, and what was found out about the video. `bundle` makes the zip and
-    the sheet, which nobody need wait for before the others are stored."""
+    """Outputs and facts of a training set, not yet stored.
+
+    `bundle` makes the zip and the contact sheet, while the other files are already uploaded.
+    """
 
     outputs: tuple[Output, ...]
     bundle: Callable[[], tuple[Output, ...]]
     facts: DatasetFacts
 
 
-def prepare(shop: StageContext) -> StageResult:
-    """Download, one pass over the pictures, choice, files."""
-    spec = LoraTrainingSpec.model_validate(shop.order.spec)
-    describer = describer_for(spec.dataset.captions.engine, shop.vision_model)  # before anything is fetched
-    with shop.steps(Step.DOWNLOADING) as fraction:
-        incoming = shop.begin_source(fraction)
-        shop.steps.note(bytes=incoming.size)
-    with verdicts(SOURCE, "spec.source.url"), incoming:
-        made = training_set(spec, incoming.source, shop.media_bounds, shop.steps, shop.scratch, describer=describer)
+def prepare(context: StageContext) -> StageResult:
+    """Download the video, choose pictures and store the training set. Raises StageFailed or Retryable."""
+    spec = LoraTrainingSpec.model_validate(context.order.spec)
+    describer = describer_for(
+        spec.dataset.captions.engine, context.vision_model
+    )  # fails before the download if no model is installed
+    with context.steps(Step.DOWNLOADING) as fraction:
+        incoming = context.start_source_download(fraction)
+        context.steps.note(bytes=incoming.size)
+    with stage_failures(SOURCE, "spec.source.url"), incoming:
+        training = training_set(
+            spec, incoming.source, context.media_bounds, context.steps, context.scratch, describer=describer
+        )
         incoming.finish()
-    with shop.steps(Step.UPLOADING_DATASET) as fraction:
-        files = shop.store(made.outputs, fraction, partial(_bundled, made))
-    return StageResult(files, made.facts)
+    with context.steps(Step.UPLOADING_DATASET) as fraction:
+        files = context.store(training.outputs, fraction, partial(_make_bundle, training))
+    return StageResult(files, training.facts)
 
 
-def _bundled(made: TrainingSet) -> tuple[Output, ...]:
-    with verdicts(SOURCE, "spec.source.url"):  # it decodes pictures, which an earlier child has made
-        return made.bundle()
+def _make_bundle(training: TrainingSet) -> tuple[Output, ...]:
+    with stage_failures(SOURCE, "spec.source.url"):  # it decodes the JPEG files of an untrusted child
+        return training.bundle()
 
 
 def training_set(
@@ -67,35 +73,35 @@ def training_set(
     *,
     describer: Describer | None = None,
 ) -> TrainingSet:
-    """All but download and upload. Raises BadMedia."""
+    """Training set of a local video, without download and upload. Raises BadMedia."""
     with steps(Step.DETECTING_SCENES):
         recording = probe(video, bounds)
         recording.require_video()
-        steps.note(video=_shape(recording), length=f"{recording.seconds:.1f} s")
+        steps.note(video=_describe_video(recording), length=f"{recording.seconds:.1f} s")
     with steps(Step.EXTRACTING_FRAMES) as fraction:
         length = recording.seconds or bounds.seconds
-        task = replace(engine.task(video, bounds, spec.dataset, length), fps=recording.fps or _USUAL_FPS)
+        task = replace(engine.make_task(video, bounds, spec.dataset, length), fps=recording.fps or _USUAL_FPS)
         analysis = engine.analyse_recording(task, scratch / "frames", cores(), lambda at: fraction(at / length))
         steps.note(shots=len(analysis.shots), pictures=len(analysis.candidates))
     with steps(Step.BUILDING_DATASET) as fraction:
         length = recording.seconds or analysis.seconds
         if not analysis.candidates:
-            raise TooFewFrames(f"no picture lies in spec.dataset.timeRanges; it lasts {length:.1f} s")
-        judged = _judged(steps, spec, analysis.candidates)
-        captions = written(judged.kept, spec.dataset.captions, spec.trigger_word, length, describer)
-        heading = dataset.Heading(spec.lora_name, _lines(spec, judged, analysis.shots, captions))
+            raise TooFewFrames(f"spec.dataset.timeRanges contain no frame; the video lasts {length:.1f} s")
+        judged = _choose_pictures(steps, spec, analysis.candidates)
+        captions = make_captions(judged.kept, spec.dataset.captions, spec.trigger_word, length, describer)
+        heading = dataset.Heading(spec.lora_name, _sheet_lines(spec, judged, analysis.shots, captions))
         outputs = dataset.build(judged, analysis.shots, captions)
         fraction(1)
     bundle = partial(dataset.bundle, judged, captions, heading, scratch)
-    return TrainingSet(outputs, bundle, _facts(judged, analysis, recording, files_of(video)[0].stat().st_size))
+    return TrainingSet(outputs, bundle, _facts(judged, analysis, recording, source_files(video)[0].stat().st_size))
 
 
-def _shape(recording: Recording) -> str:
+def _describe_video(recording: Recording) -> str:
     return f"{recording.width}x{recording.height} {recording.video_codec}"
 
 
-def _judged(steps: Steps, spec: LoraTrainingSpec, candidates: tuple[PictureCandidate, ...]) -> dataset.Judged:
-    judged = dataset.Judged(candidates, choose(candidates, Rules.of(spec.dataset)))
+def _choose_pictures(steps: Steps, spec: LoraTrainingSpec, candidates: tuple[PictureCandidate, ...]) -> dataset.Judged:
+    judged = dataset.Judged(candidates, choose(candidates, Rules.from_dataset(spec.dataset)))
     steps.note(kept=len(judged.kept), left_out=judged.rejected, last_resort=judged.last_resort)
     if len(judged.kept) < spec.dataset.min_images:
         left_out = ", ".join(f"{reason} {count}" for reason, count in sorted(judged.rejected.items())) or "none"
@@ -107,15 +113,15 @@ def _judged(steps: Steps, spec: LoraTrainingSpec, candidates: tuple[PictureCandi
     return judged
 
 
-def _lines(
+def _sheet_lines(
     spec: LoraTrainingSpec, judged: dataset.Judged, shots: tuple[Shot, ...], captions: tuple[str, ...]
 ) -> tuple[str, str]:
     left_out = sum(judged.rejected.values())
-    forced = f", {judged.last_resort} of the pictures as a last resort" if judged.last_resort else ""
-    said = f"Caption: {captions[0]}" if len(set(captions)) == 1 else "Captions below the pictures"
+    last_resort = f", {judged.last_resort} of the pictures as a last resort" if judged.last_resort else ""
+    caption_line = f"Caption: {captions[0]}" if len(set(captions)) == 1 else "Captions below the pictures"
     return (
-        f"{len(judged.kept)} pictures from {len(shots)} shots, {left_out} left out{forced}",
-        f"Trigger: {spec.trigger_word} · {said}",
+        f"{len(judged.kept)} pictures from {len(shots)} shots, {left_out} left out{last_resort}",
+        f"Trigger: {spec.trigger_word} · {caption_line}",
     )
 
 

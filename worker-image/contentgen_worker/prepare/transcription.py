@@ -1,4 +1,4 @@
-"""From a recording to its sound."""
+"""Prepare stage of a transcription: from a recording to a FLAC file."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,10 +7,10 @@ from contentgen_contract.names import Step
 from contentgen_contract.resources.spec import TranscriptionOptions, TranscriptionSpec
 from contentgen_contract.worker.orders import AudioFacts
 from contentgen_worker.download.fetch import Fetched
-from contentgen_worker.error_mapping import SOURCE, verdicts
+from contentgen_worker.error_mapping import SOURCE, stage_failures
 from contentgen_worker.errors import DecoderCrashed
 from contentgen_worker.files import Output
-from contentgen_worker.media.audio.extract import RATE, Sound, tell_sound
+from contentgen_worker.media.audio.extract import RATE, ExtractedAudio, send_sound
 from contentgen_worker.media.decode.bounds import MediaLimits
 from contentgen_worker.media.decode.source import MediaSource
 from contentgen_worker.media.sandbox.isolation import spawn
@@ -18,43 +18,43 @@ from contentgen_worker.progress import Fraction
 from contentgen_worker.stage_context import StageContext, StageResult
 
 _NAME = "audio.flac"
-_HEADERS = 1 << 20  # bytes of a FLAC file that are no sound, at the most
+_MAX_HEADER_BYTES = 1 << 20  # bytes of a FLAC file besides audio, at most
 
 
-def prepare(shop: StageContext) -> StageResult:
-    """Download, check, sound only."""
-    options = TranscriptionSpec.model_validate(shop.order.spec).options
-    with shop.steps(Step.DOWNLOADING) as fraction:
-        incoming = shop.begin_source(fraction)
-        shop.steps.note(bytes=incoming.size)
-    target = shop.scratch / "sound" / _NAME
+def prepare(context: StageContext) -> StageResult:
+    """Download the recording, extract its audio and store it. Raises StageFailed or Retryable."""
+    options = TranscriptionSpec.model_validate(context.order.spec).options
+    with context.steps(Step.DOWNLOADING) as fraction:
+        incoming = context.start_source_download(fraction)
+        context.steps.note(bytes=incoming.size)
+    target = context.scratch / "sound" / _NAME
     target.parent.mkdir()
-    with verdicts(SOURCE, "spec.source.url"), incoming, shop.steps(Step.EXTRACTING_AUDIO) as fraction:
-        sound = _extracted(incoming.source, target, options, shop.media_bounds, fraction)
-        shop.steps.note(track=str(sound.track), of=sound.tracks, codec=sound.track.codec)
-        shop.steps.note(length=f"{sound.seconds:.1f} s", bytes=target.stat().st_size, notes=list(sound.notes))
+    with stage_failures(SOURCE, "spec.source.url"), incoming, context.steps(Step.EXTRACTING_AUDIO) as fraction:
+        sound = _extract(incoming.source, target, options, context.media_bounds, fraction)
+        context.steps.note(track=str(sound.track), of=sound.tracks, codec=sound.track.codec)
+        context.steps.note(length=f"{sound.seconds:.1f} s", bytes=target.stat().st_size, notes=list(sound.notes))
         source = incoming.finish()
-    with shop.steps(Step.UPLOADING_AUDIO) as fraction:
-        files = shop.store([Output.of_path(_NAME, "audio/flac", target)], fraction)
+    with context.steps(Step.UPLOADING_AUDIO) as fraction:
+        files = context.store([Output.from_path(_NAME, "audio/flac", target)], fraction)
     return StageResult(files, _facts(sound, source))
 
 
-def _extracted(
+def _extract(
     source: Path | MediaSource, target: Path, options: TranscriptionOptions, bounds: MediaLimits, fraction: Fraction
-) -> Sound:
-    most = int(bounds.seconds) * RATE * 2 + _HEADERS
-    limits = replace(bounds.child_limits(source), folder=target.parent, file_bytes=most)
-    with spawn(tell_sound, source, target, options, bounds, limits=limits) as child:
+) -> ExtractedAudio:
+    max_bytes = int(bounds.seconds) * RATE * 2 + _MAX_HEADER_BYTES
+    limits = replace(bounds.child_limits(source), folder=target.parent, file_bytes=max_bytes)
+    with spawn(send_sound, source, target, options, bounds, limits=limits) as child:
         for message in child.messages():
-            if isinstance(message, Sound):
-                bounds.check_duration(message.seconds)  # once more: the child may have been broken into
+            if isinstance(message, ExtractedAudio):
+                bounds.check_duration(message.seconds)  # checked again: the child is untrusted
                 return message
             if isinstance(message, float):
                 fraction(message)
-    raise DecoderCrashed("the decoder ended without a word")
+    raise DecoderCrashed("the decoder ended without a result")
 
 
-def _facts(sound: Sound, source: Fetched) -> AudioFacts:
+def _facts(sound: ExtractedAudio, source: Fetched) -> AudioFacts:
     return AudioFacts(
         duration_seconds=round(sound.seconds, 3),
         source_bytes=source.size_bytes,

@@ -26,10 +26,11 @@ from contentgen_gateway.stores.queries import JobFilter, Query, Scope, Sorted, c
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.providers.assemblyai import AssemblyAI
-from contentgen_operator.providers.base import Call, MaybeAccepted, ProviderError
+from contentgen_operator.providers.base import MaybeAccepted, ProviderError
 from contentgen_operator.providers.fal import Fal
 from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_operator.state.observed import ResourceRef
+from contentgen_operator.state.provider_requests import Call
 from contentgen_operator.stores.worker_jobs import RecordedJob, WorkerJobs
 from contentgen_operator.worker_api.authentication import (
     NotAWorker,
@@ -274,7 +275,7 @@ async def _ask_providers(model: str, request_id: str, given: Any) -> None:
     fal = _fal()
     fal._client = fal._paying = httpx.AsyncClient(transport=wire, trust_env=False)
     try:
-        taken = await fal.submit(Call(provider="fal", model=model, arguments={}, marker=""), _nothing)
+        taken = await fal.submit(Call(provider="fal", model=model, arguments={}, correlation_key=""), _nothing)
     except MaybeAccepted:
         pass  # the answer's id is none
     except ProviderError:

@@ -14,7 +14,7 @@ from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel
 
 from contentgen_contract.names import Kind
-from contentgen_gateway.services import dependencies
+from contentgen_gateway import injection
 from contentgen_simulation.gateway.tenants import PlantedJobs
 
 MAIN_FILES = {
@@ -149,7 +149,7 @@ def _endpoint(method: str, path: str, dependant: Any) -> GatewayEndpoint:
     every = tuple(_with_dependencies(dependant))
     query = [name for one in every for each in one.query_params for name in _names(each)]
     ids = dict.fromkeys(each.alias for one in every for each in one.path_params)
-    signed_in = any(one.call is dependencies.caller_of for one in every)
+    signed_in = any(one.call is injection.caller_of for one in every)
     return GatewayEndpoint(method, path, tuple(ids), tuple(query), any(one.body_params for one in every), signed_in)
 
 

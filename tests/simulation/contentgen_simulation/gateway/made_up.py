@@ -12,7 +12,7 @@ import numpy as np
 
 from contentgen_contract.names import API_VERSION, Kind, Stage
 from contentgen_contract.records.keys import prefix
-from contentgen_contract.records.record import counted, terms_of
+from contentgen_contract.records.record import search_terms, version_totals
 from contentgen_sandbox.assemblyai import transcript
 from contentgen_sandbox.fal import pictures
 
@@ -96,7 +96,7 @@ def everything(bucket: str, shrink: int = 1) -> MadeUp:
         made.records.append(_record(number, kind, title, user, where, now - timedelta(minutes=1), status="queued", phase="Pending", progress=0, reason=reason, startedAt=None, completedAt=None))  # fmt: skip
     made.records.append(_record(70, Kind.TRANSCRIPTION, "wrong-file.mp4", "tom", "shop", now - timedelta(days=2), status="cancelled", phase="Failed", reason="Cancelled", progress=20))  # fmt: skip
     for record in made.records:
-        record.update(counted(record["versions"]) | {"terms": terms_of(record)})
+        record.update(version_totals(record["versions"]) | {"terms": search_terms(record)})
         _resource(made, record)
     paid = [record for record in made.records if record["status"] == "completed"]
     made.others["ledger"] = [

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import httpx
 
 from contentgen_contract.names import GROUP, Kind
-from contentgen_contract.records.record import terms
+from contentgen_contract.records.record import distinct_words
 from contentgen_runtime.kube import Body
 from contentgen_runtime.tenancy import Tenancy
 from contentgen_simulation.gateway.bucket import RecordingBucket
@@ -189,7 +189,7 @@ class TenantWorld(GatewayWorld):
         source = {"sourceVideo": {"url": f"https://h/{canary}.mp3", "filename": f"{canary}.mp3", "sizeBytes": 5}}
         job_id = self.job(
             number, kind, namespace=namespace, userId=user, name=f"{canary}-job", status="processing",
-            phase="Transcribing", progress=40, terms=terms([canary]), uses=[], **source,
+            phase="Transcribing", progress=40, terms=distinct_words([canary]), uses=[], **source,
         )  # fmt: skip
         return PlantedJobs(job_id, kind, namespace, user, canary)
 
@@ -204,7 +204,7 @@ class TenantWorld(GatewayWorld):
         more = source if kind is not Kind.IMAGE_GENERATION else {}
         self.job(
             number, kind, namespace=namespace, userId=user, name=f"{canary}-job", config=config, metadata=metadata,
-            versions=versions, terms=terms(words), uses=[], bytes=1000, **more,
+            versions=versions, terms=distinct_words(words), uses=[], bytes=1000, **more,
         )  # fmt: skip
         path = f"{_OURS}v1alpha1/namespaces/{namespace}/{kind.plural}/{canary}-job"
         self.api.objects[path] = {
@@ -233,7 +233,7 @@ class TenantWorld(GatewayWorld):
             {
                 "jobId": job.job_id, "namespace": job.namespace, "userId": job.user, "type": job.kind.record_type,
                 "createdAt": START, "version": 1, "number": 0, "start": 0.0, "end": 1.0, "speaker": "A", "text": text,
-                "terms": terms([text]), "metadata": {"isPublic": False},
+                "terms": distinct_words([text]), "metadata": {"isPublic": False},
             }
         )  # fmt: skip
 

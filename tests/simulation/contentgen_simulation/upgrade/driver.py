@@ -34,6 +34,7 @@ def _module(today: str, flat: str) -> Any:
 
 
 _status = _module("contentgen_contract.resources.status", "contentgen_contract.status")
+_requests = _module("contentgen_operator.state.provider_requests", "contentgen_operator.providers.base")
 _observed = _module("contentgen_operator.state.observed", "contentgen_operator.observed")
 _BucketFile = getattr(_observed, "BucketFile", None) or _observed.Stored
 
@@ -41,6 +42,13 @@ Body = dict[str, Any]
 Deed = list[Any]  # its name, then its arguments
 _MOST_STEPS = 400
 _VERSIONS_APART = 10_000  # resource versions of two processes never meet
+
+
+def _call(saved: Body) -> Any:
+    """A saved call of either release: a5a1c84 names the correlation key `marker`."""
+    name = "correlation_key" if "correlation_key" in _requests.Call.model_fields else "marker"
+    values = {name if each in ("correlation_key", "marker") else each: value for each, value in saved.items()}
+    return _requests.Call.model_validate(values)
 
 
 class CrashingWrites(Writes):
@@ -167,7 +175,7 @@ class Driver:
         raise getattr(base, self.flags["refuse"])("the provider does not take it")
 
     async def _hidden(self, *_: Any) -> Any:
-        found: Any = getattr(base, "Found", None)
+        found: Any = getattr(_requests, "Found", None)
         return found(request_id=None, complete=True) if found else None
 
     # What is lost
@@ -268,7 +276,7 @@ class Driver:
         world.kube._version = itertools.count(newest + _VERSIONS_APART)
         world.kube.jobs = saved["jobs"]
         world.storage.objects = {key: _untagged(value) for key, value in saved["objects"].items()}
-        provider.posts = [base.Call.model_validate(each) for each in saved["posts"]]
+        provider.posts = [_call(each) for each in saved["posts"]]
         self.sent_at = [_time(each) for each in saved["sentAt"]]
         provider.sent_at = list(self.sent_at)
         provider.cancelled = saved["cancelled"]

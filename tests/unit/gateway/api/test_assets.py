@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from contentgen_contract.names import Kind
-from contentgen_contract.records.record import counted, terms_of
-from contentgen_gateway.api.stats import told
+from contentgen_contract.records.record import search_terms, version_totals
+from contentgen_gateway.services.usage import totals
 from contentgen_simulation.gateway.bucket import RecordingBucket
 from contentgen_simulation.gateway.server import START, GatewayWorld
 
@@ -87,8 +87,8 @@ def transcript(world: GatewayWorld, number: int, **fields: Any) -> str:
 
 def put(world: GatewayWorld, number: int, kind: Kind, fields: dict[str, Any]) -> str:
     """As the operator and the import do it: what is derived is derived from the rest."""
-    found = terms_of({"name": f"job-{number}", "metadata": {}} | fields)
-    return world.job(number, kind, **(fields | {"terms": found} | counted(fields.get("versions", ()))))
+    found = search_terms({"name": f"job-{number}", "metadata": {}} | fields)
+    return world.job(number, kind, **(fields | {"terms": found} | version_totals(fields.get("versions", ()))))
 
 
 async def get(world: GatewayWorld, path: str, caller: str = "ann", **params: Any) -> dict[str, Any]:
@@ -309,7 +309,7 @@ async def test_stats_are_as_the_seeds_have_them(world: GatewayWorld) -> None:
 )
 def test_gigabytes_are_told_with_what_matters(size: int, text: str) -> None:
     rows = [{"_id": "lora-training", "jobs": 1, "bytes": size}]
-    assert told(rows, 0.023).total_storage_gb == text
+    assert totals(rows, 0.023).total_storage_gb == text
 
 
 async def test_what_the_first_service_has_stored_is_shown(world: GatewayWorld) -> None:

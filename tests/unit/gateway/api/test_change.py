@@ -14,7 +14,7 @@ from contentgen_contract.names import (
     Kind,
 )
 from contentgen_contract.resources.status import ResourceStatus
-from contentgen_gateway.api import actions
+from contentgen_gateway.services.changes import actions
 from contentgen_operator.stores.records import RecordStore
 from contentgen_simulation.gateway.cluster import ClusterWorld, Place
 
@@ -26,7 +26,7 @@ AT: Place = ("red", LORA.plural, "job-1")
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(actions, "_LOOK_SECONDS", 0)
+    monkeypatch.setattr(actions, "_POLL_SECONDS", 0)
 
 
 @pytest.fixture

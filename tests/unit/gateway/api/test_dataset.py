@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from contentgen_contract.names import Kind
-from contentgen_gateway.api.dataset import Index
+from contentgen_gateway.schemas.dataset import Index
 from contentgen_gateway.stores.files import BucketFiles
 from contentgen_gateway.stores.verification import OwnedKey
 from contentgen_simulation.gateway.bucket import RecordingBucket

@@ -9,8 +9,8 @@ import pytest
 import stamina
 
 from contentgen_contract.names import GROUP, Kind, Phase
-from contentgen_gateway.api import actions
-from contentgen_operator.providers.base import RequestState, RequestView
+from contentgen_gateway.services.changes import actions
+from contentgen_operator.state.provider_requests import RequestState, RequestView
 from contentgen_runtime.kube import Body, Conflict
 from contentgen_simulation.gateway.cluster import merge, refused
 from contentgen_simulation.gateway.server import FakeApi, GatewayWorld
@@ -85,7 +85,7 @@ class Both:
 
 @pytest.fixture
 def both(monkeypatch: pytest.MonkeyPatch) -> Iterator[Both]:
-    monkeypatch.setattr(actions, "_LOOK_SECONDS", 0)
+    monkeypatch.setattr(actions, "_POLL_SECONDS", 0)
     with stamina.set_testing(True, attempts=8):
         yield Both(monkeypatch)
 

@@ -9,7 +9,7 @@ import pytest
 
 from contentgen_contract import patterns
 from contentgen_contract.names import Kind
-from contentgen_contract.resources.models import SHORT_NAMES, unknown_short_name
+from contentgen_contract.resources.models import SHORT_NAMES, short_name_error
 from contentgen_gateway.app import document
 from contentgen_simulation.gateway.cluster import ClusterWorld
 from contentgen_simulation.gateway.server import GatewayWorld
@@ -247,10 +247,10 @@ def test_every_pattern_of_the_api_has_words() -> None:
 
 
 def test_a_full_id_is_never_called_unknown() -> None:
-    assert unknown_short_name(Kind.IMAGE_GENERATION, "somebody/else/model") is None
+    assert short_name_error(Kind.IMAGE_GENERATION, "somebody/else/model") is None
     for kind, names in SHORT_NAMES.items():
         for name in names:
-            assert unknown_short_name(kind, name) is None
+            assert short_name_error(kind, name) is None
 
 
 async def test_a_page_says_the_same(world: ClusterWorld) -> None:

@@ -15,10 +15,11 @@ import pytest
 import uvicorn
 
 from contentgen_contract.names import Kind
-from contentgen_gateway.api import stream
+from contentgen_gateway.dependencies import Services
 from contentgen_gateway.live import jobs
 from contentgen_gateway.live.job_snapshot import JobSnapshot
 from contentgen_gateway.problems import NotFound
+from contentgen_gateway.services import streams
 from contentgen_runtime.http_server.servers import Server
 from contentgen_runtime.watching import ListComplete, ObjectChanged, ObjectDeleted
 from contentgen_simulation.gateway.server import GatewayWorld, resource
@@ -210,7 +211,7 @@ async def test_foreign_and_missing_look_the_same(world: Served) -> None:
 
 
 async def test_a_right_that_is_taken_away_cuts_the_stream(world: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "_ASK_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(streams, "_ASK_AGAIN_SECONDS", 0.01)
     world.now(1)
     async with world.events() as events:
         assert await events.next()
@@ -224,7 +225,7 @@ async def test_a_right_that_is_taken_away_cuts_the_stream_of_a_busy_job(
 ) -> None:
     """There is never a quiet minute: each event comes a second after the one before."""
     clock = itertools.count()
-    monkeypatch.setattr(stream, "monotonic", lambda: float(next(clock)), raising=False)
+    monkeypatch.setattr(streams, "monotonic", lambda: float(next(clock)), raising=False)
     versions = itertools.count(2)
 
     async def tell(_: jobs.JobFollower, __: float) -> JobSnapshot:
@@ -252,7 +253,7 @@ async def test_a_right_that_is_taken_away_cuts_the_stream_of_a_busy_job(
 async def test_a_stream_lasts_through_the_checks_and_learns_an_end_that_was_missed(
     world: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream, "_ASK_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(streams, "_ASK_AGAIN_SECONDS", 0.01)
     job = world.job(1, SOUND, status="processing", name="job-x", completedAt=None)
     world.now(1, job)
     async with world.events(job) as events:
@@ -288,7 +289,7 @@ async def test_a_caller_has_so_many_streams_open_and_no_more(world: Served) -> N
     world.parts = dataclasses.replace(
         world.parts, settings=world.settings.model_copy(update={"gateway_streams_per_caller": 2})
     )
-    world.app.state.parts = world.parts
+    world.app.state.services = Services.of(world.parts)
     world.api.rights.add(("bob", "*", "*", "red"))
     world.now(1, progress=10)
     async with world.events() as first, world.events():
@@ -313,7 +314,7 @@ async def test_the_service_accounts_of_a_namespace_share_their_streams(world: Se
     world.parts = dataclasses.replace(
         world.parts, settings=world.settings.model_copy(update={"gateway_streams_per_caller": 2})
     )
-    world.app.state.parts = world.parts
+    world.app.state.services = Services.of(world.parts)
     robots = [f"system~serviceaccount~blue~robot-{number}" for number in range(3)]
     world.api.rights |= {(each.replace("~", ":"), "*", "*", "red") for each in robots}
     world.now(1, progress=10)

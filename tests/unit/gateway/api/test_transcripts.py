@@ -12,8 +12,8 @@ from pymongo.errors import AutoReconnect, BulkWriteError
 
 from contentgen_contract.names import Kind, Stage
 from contentgen_contract.records import keys
-from contentgen_gateway.api import transcripts
-from contentgen_gateway.api.transcripts import marked
+from contentgen_gateway.services import transcript_search
+from contentgen_gateway.services.transcript_search import marked
 from contentgen_gateway.stores.files import BucketFiles
 from contentgen_gateway.stores.queries import JobFilter, Query, Scope, listing
 from contentgen_gateway.transcripts import cutting
@@ -127,7 +127,7 @@ async def test_the_newest_comes_first_and_pages_hold_each_once(world: World) -> 
 
 async def test_passages_of_what_is_private_by_now_tell_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither that there is more, nor where: the index learns of it a while later."""
-    monkeypatch.setattr(transcripts, "_READ", 5)
+    monkeypatch.setattr(transcript_search, "_READ", 5)
     made = [world.said(number, *[f"Trains {'and so on ' * 12}." for _ in range(3)], metadata={"isPublic": True})
             for number in range(6)]  # fmt: skip
     await world.indexer.walk()
@@ -145,8 +145,8 @@ async def test_passages_of_what_is_private_by_now_tell_nothing(world: World, mon
 async def test_a_search_gives_up_where_too_much_is_private_by_now(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transcripts, "_READ", 2)
-    monkeypatch.setattr(transcripts, "_ROUNDS", 3)
+    monkeypatch.setattr(transcript_search, "_READ", 2)
+    monkeypatch.setattr(transcript_search, "_ROUNDS", 3)
     for number in range(6):
         world.said(number, "Trains.", metadata={"isPublic": True})
     await world.indexer.walk()
@@ -158,7 +158,7 @@ async def test_a_search_gives_up_where_too_much_is_private_by_now(
 async def test_where_there_is_more_than_is_read_the_next_page_goes_on(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transcripts, "_READ", 5)
+    monkeypatch.setattr(transcript_search, "_READ", 5)
     made = [world.said(number, *[f"Trains {'and so on ' * 12}." for _ in range(3)]) for number in range(4)]
     await world.indexer.walk()
     seen: list[tuple[str, int]] = []

@@ -238,7 +238,7 @@ def test_a_key_is_owned_by_its_job_and_by_no_other(kind: Kind) -> None:
 async def test_a_file_that_is_not_the_jobs_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """The last check before the bucket, whatever has made the key."""
     world, bucket = world_of("ann", None)
-    monkeypatch.setattr("contentgen_gateway.api.downloads.outputs.folder_of", lambda *_: f"loras/ann/{VICTIM}/v1/")
+    monkeypatch.setattr("contentgen_gateway.services.downloads.outputs.folder_of", lambda *_: f"loras/ann/{VICTIM}/v1/")
     async with world.client("ann") as ann:
         answer = await ann.get(f"/api/assets/{OWN[Kind.LORA_TRAINING]}/download")
         dataset = await ann.get(f"/api/jobs/{OWN[Kind.LORA_TRAINING]}/dataset?version=1")

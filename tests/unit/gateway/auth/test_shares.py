@@ -263,7 +263,7 @@ async def test_the_jobs_of_a_namespace_are_shared_with_a_bounded_number_of_names
 async def test_the_jobs_of_a_namespace_have_a_bounded_number_of_shares(
     world: ClusterWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("contentgen_gateway.api.sharing.MOST_OF_A_NAMESPACE", 5)
+    monkeypatch.setattr("contentgen_gateway.services.changes.sharing.MOST_OF_A_NAMESPACE", 5)
     assert (await share(world, world.job(1), users=["bob", "carol", "dave"])).status_code == 200
     refused = await share(world, job := world.job(2), users=["bob", "carol", "dave"])
     assert (refused.status_code, refused.json()["errors"][0]["loc"]) == (422, ["body", "users"])

@@ -75,7 +75,7 @@ async def test_a_record_that_another_cluster_has_taken_over_is_not_deleted(world
     old = world.job(1)
     await Tenancy(world.api, world.database).of("red")
     world.api.namespaces["kube-system"] = ("cluster-b", AGAIN)
-    assert (await Tenancy(world.api, world.database).of("red")).held
+    assert (await Tenancy(world.api, world.database).of("red")).block_reason
     TenantAdministration(world.database, "ann").confirm("cluster-b", force=True)
     del world.api.namespaces["kube-system"]
     async with world.client("ann") as client:
@@ -193,7 +193,7 @@ async def test_a_recreated_namespace_is_noticed_after_some_seconds(world: Cluste
 
 
 def test_one_function_builds_the_filter_of_namespaces() -> None:
-    tenants = {"b": Tenant(scope="u"), "c": Tenant(scope="v", since=BETWEEN), "e": Tenant(also=("w",))}
+    tenants = {"b": Tenant(scope="u"), "c": Tenant(scope="v", since=BETWEEN), "e": Tenant(other_scopes=("w",))}
     assert in_namespaces(["a", "b", "c", "d", "e"], tenants) == [
         {"namespace": {"$in": ["a", "d"]}, "tenant": None},
         {"namespace": "b", "tenant": "u"},

@@ -11,7 +11,7 @@ import pytest
 from pymongo.errors import AutoReconnect
 
 from contentgen_contract.names import Kind
-from contentgen_contract.records.ledger import UNCERTAIN, PurchaseState, PurchaseStep, restored
+from contentgen_contract.records.ledger import UNCERTAIN, PurchaseState, PurchaseStep, merge_restored
 from contentgen_gateway.migration import asset_listing
 from contentgen_gateway.migration import backup as backups
 from contentgen_gateway.migration.archive import BadArchive, reading, writing
@@ -193,7 +193,7 @@ def test_what_was_under_way_waits_for_nobody() -> None:
 async def test_a_restored_ledger_pays_for_nothing_again(state: PurchaseState) -> None:
     """Whatever state was backed up: nobody may send the request for it, also not the resource of another uid."""
     database = empty()
-    made = restored(None, {"_id": str(KEY), **purchase(state).model_dump(by_alias=True)})
+    made = merge_restored(None, {"_id": str(KEY), **purchase(state).model_dump(by_alias=True)})
     database["ledger"].insert_one(dict(made or {}))
     ledger = Ledger(database["ledger"])
     assert not await ledger.intend(KEY, purchase(PurchaseState.INTENT))
@@ -205,7 +205,7 @@ async def test_a_restored_intent_is_not_sent(step: PurchaseStep | None) -> None:
     """One that was planned when the backup was made may have been sent since."""
     database = empty()
     given = purchase(PurchaseState.INTENT, step=step).model_dump(by_alias=True)
-    database["ledger"].insert_one(dict(restored(None, {"_id": str(KEY), **given}) or {}))
+    database["ledger"].insert_one(dict(merge_restored(None, {"_id": str(KEY), **given}) or {}))
     ledger = Ledger(database["ledger"])
     planned = purchase(PurchaseState.INTENT, step=PurchaseStep.PLANNED)
     assert not await ledger.intend(KEY, planned)
@@ -217,7 +217,7 @@ async def test_a_restored_intent_is_not_sent(step: PurchaseStep | None) -> None:
     [("planned", "sending", True), ("sending", "abandoned", True), ("sending", "planned", False), (None, None, False)],
 )
 def test_an_intent_goes_forward_by_its_steps(stored: str | None, given: str | None, later: bool) -> None:
-    made = restored({"state": "intent", "step": stored}, {"state": "intent", "step": given})
+    made = merge_restored({"state": "intent", "step": stored}, {"state": "intent", "step": given})
     assert (made is not None) is later
 
 
@@ -231,7 +231,7 @@ async def test_the_control_a_refused_purchase_may_be_sent_again() -> None:
 @pytest.mark.parametrize("given", list(PurchaseState))
 @pytest.mark.parametrize("stored", list(PurchaseState))
 def test_a_purchase_only_goes_forward(stored: PurchaseState, given: PurchaseState) -> None:
-    made = restored({"state": stored.value}, {"state": given.value})
+    made = merge_restored({"state": stored.value}, {"state": given.value})
     order = ["intent", "refused", "submitted", "succeeded", "collected"]
     if made is not None:
         assert made["state"] == given.value

@@ -6,13 +6,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from contentgen_gateway.api.transcripts import Mark
-from contentgen_gateway.api.usage import Usage
 from contentgen_gateway.auth import csrf
 from contentgen_gateway.pages.rendering.turns import SpeakerTurn, SpokenWord, turns
 from contentgen_gateway.pages.search import pieces
 from contentgen_gateway.pages.transcripts import _colours
 from contentgen_gateway.pages.usage import bars
+from contentgen_gateway.schemas.transcript_search import Mark
+from contentgen_gateway.schemas.usage import Usage
 from contentgen_gateway.stores.files import BucketFiles
 from contentgen_gateway.stores.verification import OwnedKey
 from contentgen_simulation.gateway.made_up import HOSTILE, job_id

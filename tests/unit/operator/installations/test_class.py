@@ -10,8 +10,8 @@ from contentgen_operator import metrics
 from contentgen_operator.background.charge_display import ChargeDisplay
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Cache
-from contentgen_operator.providers.base import RequestState, RequestView
 from contentgen_operator.state.observed import ResourceRef
+from contentgen_operator.state.provider_requests import RequestState, RequestView
 from contentgen_operator.state.purchases import Unsettled
 from contentgen_operator.state.selection import Selection
 from contentgen_operator.stores.worker_jobs import RecordedJob

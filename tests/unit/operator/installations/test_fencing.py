@@ -73,7 +73,7 @@ class Case:
         ref = self.ref
         if not process.watch(ref):
             return "settled"
-        again, result = await process.process._look(ref)
+        again, result = await process.process._reconcile_or_pause(ref)
         assert result != "error", self.freezer.done[-3:]
         self.world.now += timedelta(seconds=min(max(again or 1, 1), 300))
         return result
@@ -83,7 +83,7 @@ class Case:
         ref = ResourceRef(kind=self.kind, namespace="ns", name="it", uid=UID)
         for cache in process.caches:
             cache.forget(ref)
-        _, result = await process.process._look(ref)
+        _, result = await process.process._reconcile_or_pause(ref)
         assert result == "done" or process is not self.world, result
 
     async def until(self, process: World, over: Callable[[], bool]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from contentgen_contract.names import ADOPT_ANNOTATION, Kind, Phase
-from contentgen_operator.providers.base import Found, Search
+from contentgen_operator.state.provider_requests import Found, Search
 from contentgen_simulation.world import SPECS, World, Writes
 
 IMAGES = Kind.IMAGE_GENERATION

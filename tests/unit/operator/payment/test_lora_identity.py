@@ -13,7 +13,7 @@ from contentgen_contract.resources.spec import parse_spec, run_hash
 from contentgen_contract.resources.status import ResourceStatus, RunStatus, dump_status
 from contentgen_gateway.migration.namespaces import TenantAdministration
 from contentgen_operator.background.orphans import FollowState, standing_of
-from contentgen_operator.decide.lora_identity import identity, may_be_drawn_with, wanted
+from contentgen_operator.decide.lora_identity import identity, may_be_drawn_with, wanted_purchase
 from contentgen_operator.providers.base import Busy
 from contentgen_operator.state.observed import LoraView, Resource, WantedPurchase
 from contentgen_operator.state.purchases import Purchase, PurchaseKey, PurchaseState, PurchaseStep, StoredKey, Variant
@@ -297,7 +297,7 @@ async def test_a_forged_identity_without_a_document_is_believed_of_no_purchase_o
     forged["status"] = dump_status(ResourceStatus(phase=Phase.PENDING, run=run_of(forged, identity)))
     await world.until_gone(LORA)
     await trained(world, FIRST, OTHER_LORA_UID)
-    witness = world.process._observer._witness
+    witness = world.process._observer._verifier
     resource = Resource.parse(IMAGES, forged)
     assert resource.status.run is not None
     assert (await witness._run(resource, resource.status.run)).lora_identity is None
@@ -439,7 +439,7 @@ def as_variants(found: list[tuple[str, Purchase]]) -> list[Variant]:
 )
 def test_the_purchase_that_is_asked_for(variants: list[tuple[str, Purchase]], expected: str | None) -> None:
     run = run_of({"spec": PICTURE}, "0" * 16)
-    assert wanted(run, (view(V2, ONE, TWO),), as_variants(variants), NOW).identity == expected
+    assert wanted_purchase(run, (view(V2, ONE, TWO),), as_variants(variants), NOW).identity == expected
 
 
 @pytest.mark.parametrize(
@@ -453,7 +453,9 @@ def test_the_purchase_that_is_asked_for(variants: list[tuple[str, Purchase]], ex
 )
 def test_a_lora_without_a_file(lora: LoraView, age: int, expected: WantedPurchase) -> None:
     run = run_of({"spec": PICTURE}, "0" * 16)
-    found = wanted(run, (lora,), as_variants([("", OLD), (MINE, NEW)]), run.started_at + timedelta(seconds=age))
+    found = wanted_purchase(
+        run, (lora,), as_variants([("", OLD), (MINE, NEW)]), run.started_at + timedelta(seconds=age)
+    )
     assert (found.identity, found.waits) == (expected.identity, expected.waits)
 
 

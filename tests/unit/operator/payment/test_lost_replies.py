@@ -11,8 +11,9 @@ import pytest
 from contentgen_contract.annotations import collect_again
 from contentgen_contract.names import COLLECT_ANNOTATION, RESUBMIT_ANNOTATION, Kind, Phase, Reason
 from contentgen_contract.resources.status import ResourceStatus
-from contentgen_operator.providers.base import Found, RequestState, RequestView, Search, Unavailable
+from contentgen_operator.providers.base import Unavailable
 from contentgen_operator.state.observed import ResourceRef, is_settled
+from contentgen_operator.state.provider_requests import Found, RequestState, RequestView, Search
 from contentgen_runtime.kube import Conflict
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
@@ -49,7 +50,7 @@ async def follow(world: World, kind: Kind, over: Callable[[], bool], name: str =
         again: float | None = 0.0
         try:
             if world.watch(ref):
-                again = await world.process._once(ref)
+                again = await world.process._read_and_reconcile(ref)
         except Conflict:
             world.process._cache.drop(ref)
         if again is None and not any("status" not in job for job in world.kube.jobs.values()):

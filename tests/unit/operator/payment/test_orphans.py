@@ -20,16 +20,16 @@ from contentgen_operator.background.orphans import (
     noted,
     pause,
 )
-from contentgen_operator.providers.base import (
+from contentgen_operator.providers.base import Unavailable
+from contentgen_operator.state.decision_input import Policy
+from contentgen_operator.state.provider_answers import Answer
+from contentgen_operator.state.provider_requests import (
     RequestState,
     RequestView,
     StoredObject,
-    Unavailable,
     arguments_json,
     arguments_of,
 )
-from contentgen_operator.state.decision_input import Policy
-from contentgen_operator.state.provider_answers import Answer
 from contentgen_operator.state.purchases import Purchase, PurchaseState, StoredKey
 from contentgen_operator.state.selection import Selection
 from contentgen_runtime.namespaces import Namespaces

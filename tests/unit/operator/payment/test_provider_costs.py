@@ -13,11 +13,11 @@ import pytest
 
 from contentgen_contract.resources.prices import Unit
 from contentgen_operator.providers.assemblyai import AssemblyAI
-from contentgen_operator.providers.base import RequestState, billable_units
 from contentgen_operator.providers.fal import Fal
 from contentgen_operator.providers.keyfile import KeyFile
-from contentgen_operator.providers.pricing import FalPrices, parsed
+from contentgen_operator.providers.pricing import FalPrices, parse_price
 from contentgen_operator.state.provider_answers import Answer
+from contentgen_operator.state.provider_requests import RequestState, billable_units
 
 pytestmark = pytest.mark.filterwarnings("ignore::pydantic.PydanticDeprecatedSince20")
 
@@ -234,7 +234,7 @@ async def test_without_a_key_nobody_is_asked(server: Server, tmp_path: Path) -> 
     ],
 )
 def test_a_price_that_cannot_be_believed_is_none(document: Any) -> None:
-    assert parsed(document, MODEL, datetime(2026, 11, 22, tzinfo=UTC)) is None
+    assert parse_price(document, MODEL, datetime(2026, 11, 22, tzinfo=UTC)) is None
 
 
 @pytest.mark.parametrize(
@@ -249,6 +249,6 @@ def test_a_price_that_cannot_be_believed_is_none(document: Any) -> None:
     ],
 )
 def test_the_unit_is_the_providers(model: str, unit: str, ours: Unit, minimum: float) -> None:
-    found = parsed(priced(0.02, unit, model=model), model, datetime(2026, 11, 22, tzinfo=UTC))
+    found = parse_price(priced(0.02, unit, model=model), model, datetime(2026, 11, 22, tzinfo=UTC))
     assert found is not None
     assert (found.unit, found.minimum) == (ours, minimum)

@@ -17,22 +17,24 @@ from contentgen_operator.providers.assemblyai import AssemblyAI
 from contentgen_operator.providers.base import (
     AccessRefused,
     Busy,
-    Call,
-    Found,
     KeyRefused,
     MaybeAccepted,
     Provider,
     ProviderError,
     Refused,
-    RequestState,
-    Search,
-    StoredObject,
     Unavailable,
-    names_key,
-    same_input,
 )
 from contentgen_operator.providers.fal import Fal, error_text
 from contentgen_operator.providers.keyfile import KeyFile
+from contentgen_operator.state.provider_requests import (
+    Call,
+    Found,
+    RequestState,
+    Search,
+    StoredObject,
+    names_key,
+    same_input,
+)
 
 # The SDK uses pydantic's older names.
 pytestmark = pytest.mark.filterwarnings("ignore::pydantic.PydanticDeprecatedSince20")
@@ -131,13 +133,16 @@ def assemblyai(server: Server, key: KeyFile, patience: float) -> AssemblyAI:
 
 
 TRAINING = Call(
-    provider="fal", model=TRAINER, arguments={"images_data_url": f"https://s3/{ZIP}?sig", "steps": 5}, marker=ZIP
+    provider="fal",
+    model=TRAINER,
+    arguments={"images_data_url": f"https://s3/{ZIP}?sig", "steps": 5},
+    correlation_key=ZIP,
 )
 TRANSCRIPT = Call(
     provider="assemblyai",
     model="assemblyai/universal",
     arguments={"audio_url": "https://s3/a.flac?sig", "speaker_labels": True, "language_detection": True},
-    marker="a.flac",
+    correlation_key="a.flac",
 )
 SENT = datetime(2024, 11, 22, 12, tzinfo=UTC)
 
@@ -512,7 +517,7 @@ FOREIGN_IDS = ["../r2", "r/1", "..", ".", "", "r?x=1", "r#", "r%2f", "r\n", " r"
 @pytest.mark.parametrize("model", [*FOREIGN_MODELS, "workflows/x"])
 async def test_a_model_that_is_no_path_is_refused_before_it_is_paid(fal: Fal, server: Server, model: str) -> None:
     with pytest.raises(Refused, match="there is no model"):
-        await fal.submit(Call(provider="fal", model=model, arguments={}, marker=""), nothing)
+        await fal.submit(Call(provider="fal", model=model, arguments={}, correlation_key=""), nothing)
     for look in (fal.poll, fal.cancel):
         with pytest.raises(Unavailable):
             await look(model, "r1")
@@ -536,7 +541,7 @@ async def test_an_id_that_is_none_is_not_taken_from_an_answer(
     """What was sent may be paid; the history is looked through for it."""
     server.replies[f"/{TRAINER}"] = (200, {"request_id": request_id})
     with pytest.raises(MaybeAccepted):
-        await fal.submit(Call(provider="fal", model=TRAINER, arguments={}, marker=""), nothing)
+        await fal.submit(Call(provider="fal", model=TRAINER, arguments={}, correlation_key=""), nothing)
     item = entry(request_id)
     server.replies[HISTORY] = (200, {"items": [item, entry("r1")]})
     assert (await fal.find(LOST_TRAINING)).request_id == "r1"

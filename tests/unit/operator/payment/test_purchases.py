@@ -12,11 +12,12 @@ import stamina
 from pymongo.errors import AutoReconnect
 
 from contentgen_contract.names import RERUN_ANNOTATION, RESUBMIT_ANNOTATION, Kind, Phase, Reason, Stage
-from contentgen_contract.records.deletion_tombstone import discard_of
+from contentgen_contract.records.deletion_tombstone import tombstone_of
 from contentgen_contract.resources.status import ResourceStatus
-from contentgen_operator.providers.base import Busy, Found, RequestState, RequestView, Search
+from contentgen_operator.providers.base import Busy
 from contentgen_operator.state.observed import ResourceRef
 from contentgen_operator.state.provider_answers import Answer
+from contentgen_operator.state.provider_requests import Found, RequestState, RequestView, Search
 from contentgen_operator.state.purchases import PurchaseState
 from contentgen_runtime.kube import Conflict
 from contentgen_runtime.store_errors import NotDeleted
@@ -277,7 +278,7 @@ async def test_the_deletion_of_a_former_owner_leaves_the_files_of_the_purchase(m
     assert status.versions[0].job_id == UID
     record = world.database["jobs"].find_one({"jobId": UID})
     assert record is not None
-    await world.process._actor._janitor._records.mark_discarded(discard_of(IMAGES, record))
+    await world.process._actor._garbage_collector._records.mark_discarded(tombstone_of(IMAGES, record))
     await sweep(world)
     assert_complete(world, status)
     assert purchase(world)["state"] == "collected"
@@ -515,7 +516,7 @@ async def until_frozen(process: Any, ref: ResourceRef) -> None:
     """Reconcile until the end of the reconcile that was frozen."""
     for _ in range(3):
         try:
-            await process._once(ref)
+            await process._read_and_reconcile(ref)
         except Conflict:
             process._cache.drop(ref)
             return

@@ -15,11 +15,12 @@ from urllib.request import proxy_bypass
 import pytest
 
 from contentgen_operator.providers.assemblyai import AssemblyAI
-from contentgen_operator.providers.base import Busy, Call, Provider, RequestState, Search, StoredObject
+from contentgen_operator.providers.base import Busy, Provider
 from contentgen_operator.providers.fal import Fal
 from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_operator.providers.pricing import FalPrices
 from contentgen_operator.providers.surroundings import reach_cluster_directly, trusted_cas
+from contentgen_operator.state.provider_requests import Call, RequestState, Search, StoredObject
 from contentgen_operator.worker_api.certificate_authority import issue, new_authority
 
 # The SDK of AssemblyAI uses pydantic's older names.
@@ -48,8 +49,8 @@ class Company:
 
     def providers(self, ca: Path | None) -> list[tuple[Provider, Call]]:
         url, tls = f"https://{HOST}", trusted_cas(ca)
-        training = Call(provider="fal", model=MODEL, arguments={"seed": 1}, marker="")
-        sound = Call(provider="assemblyai", model="", arguments={"audio_url": "https://s3/a.flac"}, marker="")
+        training = Call(provider="fal", model=MODEL, arguments={"seed": 1}, correlation_key="")
+        sound = Call(provider="assemblyai", model="", arguments={"audio_url": "https://s3/a.flac"}, correlation_key="")
         self.opened.append(Fal(self.key, url, url, tls=tls))
         return [(self.opened[-1], training), (AssemblyAI(self.key, url, tls=tls), sound)]
 

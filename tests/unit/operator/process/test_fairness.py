@@ -47,7 +47,7 @@ async def order_of(operator: Reconciler, refs: list[ResourceRef], monkeypatch: p
             finished.set()
         return None, "done"
 
-    monkeypatch.setattr(operator, "_look", look)
+    monkeypatch.setattr(operator, "_reconcile_or_pause", look)
     for each in refs:
         await operator.wake(each)
     running = asyncio.create_task(operator.queue.run())
@@ -83,7 +83,7 @@ async def test_reconciles_of_one_namespace_that_hang_hold_up_no_other(monkeypatc
         await asyncio.Event().wait()
         return None, "never"
 
-    monkeypatch.setattr(operator, "_look", look)
+    monkeypatch.setattr(operator, "_reconcile_or_pause", look)
     for number in range(100):
         await operator.wake(ref("crowd", number))
     running = asyncio.create_task(operator.queue.run())
@@ -106,7 +106,7 @@ async def reconciles(world: World, duration: timedelta) -> int:
     this = ResourceRef(kind=IMAGES, namespace="ns", name="it", uid=UID)
     while world.now - begun < duration:
         world.watch(this)
-        again = await world.process._once(this)
+        again = await world.process._read_and_reconcile(this)
         count += 1
         if again is None:
             break
@@ -164,7 +164,7 @@ async def test_statuses_of_finished_resources_are_not_kept(monkeypatch: pytest.M
     world = World(monkeypatch, Writes())
     world.kube.apply(IMAGES, SPECS[IMAGES])
     assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
-    assert world.process._actor._recorded == {}
+    assert world.process._actor._written_records == {}
 
 
 def test_annotations_and_labels_that_nobody_reads_are_not_kept() -> None:
@@ -235,7 +235,7 @@ async def test_refused_purchases_of_a_lora_are_not_read_by_those_who_draw_with_i
         return parse(document)
 
     monkeypatch.setattr(ledger, "_purchase", noted)
-    witness = world.process._observer._witness
+    witness = world.process._observer._verifier
     assert len(files_of(await witness.trainings(Tenant(), "ns", "it"))) == 2
     assert read == [bought["_id"]]
 
@@ -328,7 +328,7 @@ async def test_conflicts_in_a_row_are_tried_again_ever_later(monkeypatch: pytest
     this = ResourceRef(kind=kind, namespace="ns", name="it", uid=UID)
 
     async def looks(count: int) -> list[tuple[float | None, str]]:
-        return [await world.process._look(this) for _ in range(count)]
+        return [await world.process._reconcile_or_pause(this) for _ in range(count)]
 
     name = job["metadata"]["name"]
     world.kube.jobs[name] = job | {"metadata": job["metadata"] | {"uid": "theirs"}}

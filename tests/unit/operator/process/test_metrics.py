@@ -18,9 +18,10 @@ from contentgen_contract.resources.prices import PRICES, Unit
 from contentgen_operator import metrics
 from contentgen_operator.kube.api import _resource_of
 from contentgen_operator.kube.cache import Cache
-from contentgen_operator.providers.base import Call, Found, MaybeAccepted, Search
+from contentgen_operator.providers.base import MaybeAccepted
 from contentgen_operator.providers.sending import BeforeSend
 from contentgen_operator.state.observed import ResourceRef
+from contentgen_operator.state.provider_requests import Call, Found, Search
 from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseKey, PurchaseState
 from contentgen_operator.stores import preparation
 from contentgen_operator.telemetry import instrumented
@@ -84,9 +85,9 @@ class Lossy:
 async def test_calls_are_counted_by_their_verdict() -> None:
     lossy: Any = Lossy()
     provider = InstrumentedProvider("fal", lossy)
-    call = Call(provider="fal", model="m", arguments={}, marker="x")
+    call = Call(provider="fal", model="m", arguments={}, correlation_key="x")
     assert provider.configured
-    call = Call(provider="fal", model="m", arguments={}, marker="x")
+    call = Call(provider="fal", model="m", arguments={}, correlation_key="x")
     with pytest.raises(MaybeAccepted):
         await provider.submit(call, nothing)
     await provider.find(Search(call=call, sent_after=NOW, sent_before=NOW))

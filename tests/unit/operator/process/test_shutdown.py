@@ -12,9 +12,10 @@ import yaml
 from contentgen_contract.names import Kind
 from contentgen_operator import __main__ as program
 from contentgen_operator.providers import sending
-from contentgen_operator.providers.base import Call, MaybeAccepted
+from contentgen_operator.providers.base import MaybeAccepted
 from contentgen_operator.providers.fal import Fal
 from contentgen_operator.settings import Settings
+from contentgen_operator.state.provider_requests import Call
 from contentgen_simulation.world import SPECS, World, Writes
 
 IMAGES = Kind.IMAGE_GENERATION
@@ -109,7 +110,7 @@ async def test_a_reply_that_drips_is_lost_after_the_time_of_a_post(monkeypatch: 
     async def begin() -> None:
         begun.append(True)
 
-    call = Call(provider="fal", model="fal-ai/flux/dev", arguments={}, marker="m")
+    call = Call(provider="fal", model="fal-ai/flux/dev", arguments={}, correlation_key="m")
     with pytest.raises(MaybeAccepted, match="was not there after"):
         await fal.submit(call, begin)
     assert begun == [True]

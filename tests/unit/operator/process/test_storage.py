@@ -209,7 +209,7 @@ async def test_a_document_is_stored(storage: Storage) -> None:
 async def test_a_marker_and_a_response_are_written_once(storage: Storage) -> None:
     assert [await storage.put_marker("ns/Kind/it/hash/-/1", each) for each in ("one", "two")] == ["one", "one"]
     assert await storage.put_marker("ns/Kind/it/hash/-/2", "two") == "two"
-    owner, key = ownership.of_purchase("one"), keys.purchase_response("one")
+    owner, key = ownership.purchase_owner("one"), keys.purchase_response("one")
     for answer in ({"n": 1}, {"n": 2}):
         await storage.put_answer(StoredAnswer(owner=owner, key=key, answer=Answer.of(answer)))
     assert json.loads(storage._read(key, 99) or b"") == {"n": 1}

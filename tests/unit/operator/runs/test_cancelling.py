@@ -7,7 +7,8 @@ import stamina
 
 from contentgen_contract.names import CANCEL_ANNOTATION, FINALIZER, RERUN_ANNOTATION, Kind, Phase
 from contentgen_contract.resources.status import ResourceStatus
-from contentgen_operator.providers.base import GONE, Found, RequestState, RequestView, Search, Unavailable
+from contentgen_operator.providers.base import Unavailable
+from contentgen_operator.state.provider_requests import GONE, Found, RequestState, RequestView, Search
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
 LORA, IMAGES, TRANSCRIPT = Kind.LORA_TRAINING, Kind.IMAGE_GENERATION, Kind.TRANSCRIPTION

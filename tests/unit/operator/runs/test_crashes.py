@@ -14,8 +14,8 @@ from pymongo.errors import AutoReconnect
 from contentgen_contract.names import Kind, Phase, progress_at
 from contentgen_contract.resources.spec import parse_spec
 from contentgen_contract.resources.status import ResourceStatus
-from contentgen_operator.providers.base import Found, Search
 from contentgen_operator.state.observed import ResourceRef
+from contentgen_operator.state.provider_requests import Found, Search
 from contentgen_runtime.kube import Conflict
 from contentgen_simulation.world import SPECS, UID, World, Writes
 

@@ -12,7 +12,8 @@ from pymongo.errors import AutoReconnect
 from contentgen_contract.names import FINALIZER, Kind, Phase
 from contentgen_contract.records.deletion_tombstone import DeletionTombstone
 from contentgen_contract.records.ownership import Owner
-from contentgen_operator.providers.base import RequestState, RequestView, Unavailable
+from contentgen_operator.providers.base import Unavailable
+from contentgen_operator.state.provider_requests import RequestState, RequestView
 from contentgen_operator.state.purchases import PurchaseState
 from contentgen_operator.stores.s3 import DeletedPage
 from contentgen_runtime.store_errors import NotDeleted
@@ -160,7 +161,7 @@ async def test_stores_that_are_away_hold_nothing_up_and_files_are_deleted_later(
 
 async def test_one_prefix_that_cannot_be_deleted_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, Writes())
-    janitor = world.process._actor._janitor
+    janitor = world.process._actor._garbage_collector
     marks = [
         DeletionTombstone(uid=uid, prefixes=(f"images/ns/{uid}/", f"runs/{uid}/"), job_ids=(uid,))
         for uid in ("first", "second")

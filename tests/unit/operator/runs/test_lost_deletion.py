@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from contentgen_contract.names import Kind, Phase
-from contentgen_operator.providers.base import Found, RequestState, RequestView, Search, Unavailable
+from contentgen_operator.providers.base import Unavailable
+from contentgen_operator.state.provider_requests import Found, RequestState, RequestView, Search
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
 

@@ -9,7 +9,7 @@ import pytest
 from contentgen_contract.names import Kind, Phase
 from contentgen_contract.records import keys
 from contentgen_contract.records.deletion_tombstone import DeletionTombstone
-from contentgen_contract.records.record import status_word
+from contentgen_contract.records.record import legacy_status
 from contentgen_contract.resources.spec import parse_spec, run_hash
 from contentgen_contract.resources.status import OutputFile, ResourceStatus, RunStatus, VersionStatus
 from contentgen_operator.state.observed import Resource
@@ -163,7 +163,7 @@ async def test_the_version_of_a_transcript() -> None:
 
 @pytest.mark.parametrize("phase", [None, *Phase])
 def test_the_seeds_words(phase: Phase | None) -> None:
-    word = status_word(phase)
+    word = legacy_status(phase)
     assert word in {"queued", "processing", "completed", "failed"}
     if phase is not None:
         assert (word in {"completed", "failed"}) is phase.terminal

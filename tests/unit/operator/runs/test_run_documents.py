@@ -469,7 +469,7 @@ async def test_a_failed_run_keeps_its_version_number(monkeypatch: pytest.MonkeyP
     assert (await world.finish(LORA)).phase is Phase.FAILED
     status = await made(world, LORA, OTHER[LORA])
     assert [each.version for each in status.versions] == [2]
-    assert len({each.marker for each in world.provider.posts}) == 2
+    assert len({each.correlation_key for each in world.provider.posts}) == 2
 
 
 async def test_a_deletion_with_its_files_takes_the_document_along(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -528,7 +528,7 @@ async def test_what_the_api_server_writes_otherwise_is_repaired_by_no_write(
     assert not await world.is_behind(ref)
     before = len(world.writes.done)
     world.restart()
-    await world.process._once(ref)
+    await world.process._read_and_reconcile(ref)
     assert set(world.writes.done[before:]) <= {"record", "run document"}, "a restart writes the record, no status"
 
 

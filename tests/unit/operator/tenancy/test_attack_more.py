@@ -45,7 +45,7 @@ async def test_of_two_clusters_that_are_confirmed_at_once_one_has_the_scope(worl
     await applied(world, UID)
     for cluster in ("cluster-b", "cluster-c"):
         rebuilt(world, cluster, f"ns-of-{cluster}")
-        assert (await Tenancy(world.kube, world.database).of("ns")).held
+        assert (await Tenancy(world.kube, world.database).of("ns")).block_reason
     one, two = admin(world), admin(world)
     confirm = one._confirm
 
@@ -69,13 +69,13 @@ async def unheld(world: World) -> set[str]:
         created = "2026-01-02T00:00:00Z"
         world.kube.namespaces = {SYSTEM: (cluster, created), "ns": (f"ns-of-{cluster}", created)}
         tenants.append(await Tenancy(world.kube, world.database).of("ns"))
-    return {each.cluster for each in tenants[1:] if not each.held}
+    return {each.cluster for each in tenants[1:] if not each.block_reason}
 
 
 async def test_a_command_that_was_interrupted_gives_way_after_ten_minutes(world: World) -> None:
     await Tenancy(world.kube, world.database).of("ns")
     rebuilt(world, "cluster-b", "ns-b")
-    assert (await Tenancy(world.kube, world.database).of("ns")).held
+    assert (await Tenancy(world.kube, world.database).of("ns")).block_reason
     interrupted, at = ExitStack(), world.now
     interrupted.enter_context(admin(world)._alone())
     lock = world.database["clusters"].find_one({"_id": "command"})
@@ -151,7 +151,9 @@ async def test_an_etcd_of_before_a_training_pays_nothing(world: World) -> None:
 
 
 async def test_a_mongodb_of_before_a_training_draws_with_the_training_that_it_knows(world: World) -> None:
-    """backup.md, What a rewound store does: the LoraTraining is Completed as version 2, which MongoDB has lost."""
+    """backup.md, Stores restored to an earlier moment: the LoraTraining is Completed as version 2, which
+    MongoDB has lost.
+    """
     await applied(world, LORA_UID, FIRST, LORA)
     kept = {name: list(world.database[name].find()) for name in world.database.list_collection_names()}
     await applied(world, LORA_UID, SECOND, LORA)

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from contentgen_contract.names import COLLECT_ANNOTATION, RERUN_ANNOTATION, Phase, Reason
-from contentgen_gateway.api.orphans import orphan
+from contentgen_gateway.services.orphans import orphan
 from contentgen_operator.providers.base import Busy
 from contentgen_simulation.tenancy import (
     CAT,
@@ -191,8 +191,8 @@ async def test_what_was_bought_under_a_mapping_that_a_restore_has_lost_is_not_bo
 
 @pytest.mark.parametrize("retrained", [False, True])
 async def test_an_orphan_that_is_applied_again_pays_only_what_its_advice_says(world: World, retrained: bool) -> None:
-    """troubleshooting.md, It was deleted, and it was paid: apply it again; it pays nothing, but for a LoRA that was
-    trained again.
+    """troubleshooting.md, The resource was deleted after payment: apply it again; it pays nothing, except for a LoRA
+    that was trained again.
     """
     await applied(world, LORA_UID, FIRST, LORA)
     world.kube.apply(IMAGES, PICTURE, UID)

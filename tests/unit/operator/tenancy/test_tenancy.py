@@ -395,7 +395,7 @@ async def test_a_cluster_that_is_younger_than_the_purchases_of_an_unnamed_one_is
 async def test_of_two_clusters_that_begin_at_once_one_is_registered(world: World) -> None:
     one, two = Tenancy(world.kube, world.database), Tenancy(Elsewhere(world), world.database)
     tenants = await asyncio.gather(one.of("ns"), two.of("ns"))
-    assert sorted(bool(each.held) for each in tenants) == [False, True]
+    assert sorted(bool(each.block_reason) for each in tenants) == [False, True]
     assert world.database["clusters"].count_documents({}) == 3
 
 
@@ -487,7 +487,7 @@ async def test_a_backup_restored_into_a_new_cluster_waits_to_be_confirmed(world:
     for name in kept:
         world.database[name].delete_many({})
     rebuild(world)
-    assert (await Tenancy(world.kube, world.database).of("ns")).held == ""
+    assert (await Tenancy(world.kube, world.database).of("ns")).block_reason == ""
     world.database["namespaces"].delete_many({})  # of another namespace, say
     restored = {each["_id"]: each for each in kept["clusters"]}
     for name in ("ledger", "jobs", "namespaces"):

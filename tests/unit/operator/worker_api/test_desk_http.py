@@ -16,6 +16,7 @@ from pymongo.errors import ServerSelectionTimeoutError
 from contentgen_contract.names import Kind
 from contentgen_contract.worker.orders import Progress
 from contentgen_operator.kube.cache import Cache
+from contentgen_operator.state.assignment import Assignment
 from contentgen_operator.state.observed import Resource, ResourceRef
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_operator.stores.records import RecordStore
@@ -28,7 +29,7 @@ from contentgen_operator.worker_api.rate_limit import RateLimit
 from contentgen_operator.worker_api.reports import Reports
 from contentgen_operator.worker_api.server import WorkerApi, create_app
 from contentgen_operator.worker_api.tls import CertificateTerm, KeptSecret, WorkerApiTls
-from contentgen_operator.worker_api.work_orders import Assignment, OrderPolicy
+from contentgen_operator.worker_api.work_orders import OrderPolicy
 from contentgen_runtime.http_server import connections, servers
 from contentgen_runtime.http_server.servers import HurriedProtocol, tls_server
 from contentgen_runtime.tenancy import Tenancy
@@ -130,7 +131,7 @@ async def preparing(world: World) -> None:
     """A Transcription whose Job runs."""
     world.kube.apply(Kind.TRANSCRIPTION, SPECS[Kind.TRANSCRIPTION])
     ref = ResourceRef(kind=Kind.TRANSCRIPTION, namespace="ns", name="it", uid=UID)
-    await world.process._once(ref)
+    await world.process._read_and_reconcile(ref)
     assert world.status(Kind.TRANSCRIPTION).run is not None
 
 

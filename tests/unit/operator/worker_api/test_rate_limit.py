@@ -13,6 +13,7 @@ import mongomock
 import pytest
 
 from contentgen_contract.names import Kind
+from contentgen_operator.state.assignment import Assignment
 from contentgen_operator.state.observed import Resource, ResourceRef
 from contentgen_operator.state.purchases import PurchaseKey
 from contentgen_operator.stores.ledger import Ledger
@@ -24,7 +25,7 @@ from contentgen_operator.worker_api.authentication import NotAWorker, NotYetReco
 from contentgen_operator.worker_api.rate_limit import Admission, RateLimit, RateLimiter, TooManyRequests
 from contentgen_operator.worker_api.reports import Reports
 from contentgen_operator.worker_api.server import WorkerApi, _Rates, create_app
-from contentgen_operator.worker_api.work_orders import Assignment, OrderPolicy
+from contentgen_operator.worker_api.work_orders import OrderPolicy
 from contentgen_runtime.tenancy import Tenancy
 from contentgen_simulation.world import CREATED, SPECS, UID, World, Writes
 
@@ -104,7 +105,7 @@ async def setting(monkeypatch: pytest.MonkeyPatch) -> Setting:
     world = World(monkeypatch, Writes())
     world.kube.namespaces["another"] = ("another-uid", CREATED)
     world.kube.apply(KIND, SPECS[KIND])
-    await world.process._once(ResourceRef(kind=KIND, namespace="ns", name="it", uid=UID))
+    await world.process._read_and_reconcile(ResourceRef(kind=KIND, namespace="ns", name="it", uid=UID))
     resource = Resource.parse(KIND, world.kube.resources[KIND, "it"])
     assert resource.status.run is not None
     assert resource.status.run.job is not None

@@ -15,6 +15,7 @@ from moto import mock_aws
 
 from contentgen_contract.names import Kind, Stage
 from contentgen_contract.records import keys
+from contentgen_operator.state.assignment import Assignment
 from contentgen_operator.state.observed import JobView, Resource, ResourceRef
 from contentgen_operator.state.upload_limits import FileLimit
 from contentgen_operator.stores.ledger import Ledger
@@ -25,7 +26,7 @@ from contentgen_operator.stores.status_verification import StatusVerifier
 from contentgen_operator.worker_api import server as desk_module
 from contentgen_operator.worker_api.reports import Reports
 from contentgen_operator.worker_api.server import WorkerApi, create_app
-from contentgen_operator.worker_api.work_orders import Assignment, OrderPolicy
+from contentgen_operator.worker_api.work_orders import OrderPolicy
 from contentgen_runtime.tenancy import Tenancy
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
@@ -126,7 +127,7 @@ def storage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Storage]:
 async def setting(monkeypatch: pytest.MonkeyPatch, storage: Storage) -> AsyncIterator[Setting]:
     world = World(monkeypatch, Writes())
     world.kube.apply(KIND, SPECS[KIND])
-    await world.process._once(REF)
+    await world.process._read_and_reconcile(REF)
     monkeypatch.setattr(desk_module, "utc_now", lambda: world.now)
     made = Setting(world, storage)
     transport = httpx.ASGITransport(made.app)
@@ -295,7 +296,7 @@ async def test_nothing_is_signed_once_the_job_has_ended(setting: Setting) -> Non
     (job,) = setting.world.kube.jobs.values()
     job["status"] = {"conditions": [{"type": "Failed", "status": "True"}]}
     setting.world.process._cache.note_job(REF, JobView.parse(job))
-    await setting.world.process._once(REF)
+    await setting.world.process._read_and_reconcile(REF)
     assert await ended_codes(setting) == (403, 403)
 
 
@@ -303,7 +304,7 @@ async def test_nothing_is_signed_once_the_job_is_gone(setting: Setting) -> None:
     setting.world.kube.jobs.clear()
     setting.world.restart()
     setting.world.process._observer._reports = setting.reports
-    await setting.world.process._once(REF)
+    await setting.world.process._read_and_reconcile(REF)
     assert await ended_codes(setting) == (403, 403)
 
 
@@ -335,7 +336,7 @@ async def test_files_are_not_verified_while_they_are_replaced(
     asking = asyncio.create_task(setting.ask(claim(b"other")))
     await removing.wait()
     setting.reports.note_finished(setting.job_uid)
-    reconciling = asyncio.create_task(setting.world.process._once(REF))
+    reconciling = asyncio.create_task(setting.world.process._read_and_reconcile(REF))
     for _ in range(50):
         await asyncio.sleep(0)
     go_on.set()

@@ -1,4 +1,4 @@
-"""`speed: Fast`: what is decoded of a recording, that its shots stay the same, and that its pictures are whole."""
+"""`speed: Fast`: which frames are decoded, that shots equal those of `Exact`, and that pictures have no artefacts."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,11 +18,19 @@ from contentgen_contract.resources.spec import Dataset, Speed
 from contentgen_worker.media import engine
 from contentgen_worker.media.decode.bounds import MediaLimits
 from contentgen_worker.media.decode.decode import WHOLE, Segment
-from contentgen_worker.media.decode.probe import opened
+from contentgen_worker.media.decode.probe import open_media
 from contentgen_worker.media.shots import adaptive, groups
-from contentgen_worker.media.shots.adaptive import Adaptive, Glimpse, Rest, SampledSecond, between, clearest, settled
-from contentgen_worker.media.shots.groups import PacketGroup, anchors, stamp
-from contentgen_worker.media.shots.segments import plan
+from contentgen_worker.media.shots.adaptive import (
+    Adaptive,
+    InspectedFrame,
+    RemainingGroup,
+    SampledSecond,
+    interpolate,
+    is_decided,
+    sharpest_inspected,
+)
+from contentgen_worker.media.shots.groups import PacketGroup, anchors, timestamp
+from contentgen_worker.media.shots.segments import plan_segments
 
 Picture = npt.NDArray[np.uint8]
 BOUNDS = MediaLimits(10**7, 3600, memory_bytes=4 << 30)
@@ -59,14 +67,14 @@ STRICT = "keyint=48:min-keyint=48:scenecut=0:bframes=2"
 
 @pytest.fixture(scope="module")
 def talk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three still shots in 80 s, the second of them one second long: it begins and ends between two keyframes."""
+    """Three still shots in 80 s; the second lasts one second, between two keyframes."""
     shown = [scene(1) if 492 <= index < 504 else scene(0) if index < 492 else scene(2) for index in range(80 * FPS)]
     return film(tmp_path_factory.mktemp("talk") / "talk.mp4", shown, STRICT)
 
 
 def watched(path: Path, segment: Segment = WHOLE) -> list[SampledSecond]:
-    with opened(path) as container:
-        return list(Adaptive(container, segment, BOUNDS).watch())
+    with open_media(path) as container:
+        return list(Adaptive(container, segment, BOUNDS).samples())
 
 
 def decoded(seen: Sequence[SampledSecond]) -> list[float]:
@@ -79,11 +87,11 @@ CALM = (100, 90, 110) * 5
 
 
 def rest(
-    look: float, following: float | None, sizes: Sequence[int] = CALM, seconds: float = 4, early: bool = True
-) -> Rest:
-    looks = [None if value is None else np.full(12, value, np.uint8) for value in (look, following)]
-    assert looks[0] is not None
-    return Rest(looks[0], looks[1], sizes, 1000, seconds, early)
+    thumbnail: float, following: float | None, sizes: Sequence[int] = CALM, seconds: float = 4, early: bool = True
+) -> RemainingGroup:
+    thumbnails = [None if value is None else np.full(12, value, np.uint8) for value in (thumbnail, following)]
+    assert thumbnails[0] is not None
+    return RemainingGroup(thumbnails[0], thumbnails[1], sizes, 1000, seconds, early)
 
 
 BURST = (*CALM, 900, *CALM)
@@ -109,26 +117,26 @@ BURST = (*CALM, 900, *CALM)
         (rest(50, 60, ()), True),
     ],
 )
-def test_what_is_left_is_known_where_it_is_alike_or_steady_up_to_a_cut(left: Rest, known: bool) -> None:
-    assert settled(left) is known
+def test_what_is_left_is_known_where_it_is_alike_or_steady_up_to_a_cut(left: RemainingGroup, known: bool) -> None:
+    assert is_decided(left) is known
 
 
 def test_what_is_not_looked_at_goes_evenly_or_stays_until_the_cut() -> None:
-    assert [int(look[0]) for look in between(rest(50, 54), [0.25, 0.5])] == [51, 52]
-    assert [int(look[0]) for look in between(rest(50, 90), [0.25, 0.5])] == [50, 50]
-    assert [int(look[0]) for look in between(rest(50, None), [0.5])] == [50]
+    assert [int(thumbnail[0]) for thumbnail in interpolate(rest(50, 54), [0.25, 0.5])] == [51, 52]
+    assert [int(thumbnail[0]) for thumbnail in interpolate(rest(50, 90), [0.25, 0.5])] == [50, 50]
+    assert [int(thumbnail[0]) for thumbnail in interpolate(rest(50, None), [0.5])] == [50]
 
 
 def packets(path: Path) -> list[PacketGroup]:
-    with opened(path) as container:
+    with open_media(path) as container:
         return list(groups.groups(container, WHOLE))
 
 
 def test_anchors_are_shown_after_all_that_come_before_them(talk: Path) -> None:
     first = packets(talk)[0]
     assert len(first.packets) == 48
-    found = [stamp(packet) for packet in anchors(first)]
-    shown = [stamp(packet) for packet in first.packets]
+    found = [timestamp(packet) for packet in anchors(first)]
+    shown = [timestamp(packet) for packet in first.packets]
     assert found == sorted(found)
     assert max(shown) == found[-1]
     assert 48 // 3 <= len(found) <= 48 // 2  # two of three were built between others
@@ -136,10 +144,10 @@ def test_anchors_are_shown_after_all_that_come_before_them(talk: Path) -> None:
 
 def test_a_picture_is_had_of_what_was_looked_at_where_it_is_much_clearer(talk: Path) -> None:
     group = packets(talk)[0]
-    soft, sharp = (Glimpse(0, stamp(group.packets[0]), clear, group) for clear in (5, 10))
-    assert clearest([soft, sharp], held=4) is sharp
-    assert clearest([soft, sharp], held=5) is None
-    assert clearest([], held=0) is None
+    soft, sharp = (InspectedFrame(0, timestamp(group.packets[0]), sharpness, group) for sharpness in (5, 10))
+    assert sharpest_inspected([soft, sharp], held=4) is sharp
+    assert sharpest_inspected([soft, sharp], held=5) is None
+    assert sharpest_inspected([], held=0) is None
 
 
 # --- what is decoded -----------------------------------------------------------------------------------------------
@@ -147,8 +155,8 @@ def test_a_picture_is_had_of_what_was_looked_at_where_it_is_much_clearer(talk: P
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_where_nothing_happens_only_keyframes_are_decoded(talk: Path, workers: int) -> None:
-    with opened(talk) as container:
-        parts = list(plan(container, workers))
+    with open_media(talk) as container:
+        parts = list(plan_segments(container, workers))
     seen = [each for part in parts for each in watched(talk, part)]
     assert [each.seconds for each in seen] == sorted({each.seconds for each in seen})
     keys = {round(4 * index, 3) for index in range(20)}
@@ -170,14 +178,14 @@ def test_between_two_looks_the_others_are_made_up(talk: Path) -> None:
 
 
 def test_a_cut_that_the_encoder_saw_need_not_be_looked_at(tmp_path: Path) -> None:
-    """The keyframes are at the cuts, and all between is steady."""
+    """Keyframes at the cuts, no motion between them."""
     lengths = [96, 60, 70, 60, 66]
     shown = [scene(number) for number, length in enumerate(lengths) for _ in range(length)]
     path = film(tmp_path / "cuts.mp4", shown, "keyint=96:min-keyint=12:bframes=2", preset="veryfast")
     seen = watched(path)
     assert len(decoded(seen)) < len(shown) // 4
-    asked = engine.task(path, BOUNDS, Dataset(speed=Speed.FAST), 30)
-    found = engine.analyse_recording(asked, tmp_path / "out", 1, lambda _: None)
+    task = engine.make_task(path, BOUNDS, Dataset(speed=Speed.FAST), 30)
+    found = engine.analyse_recording(task, tmp_path / "out", 1, lambda _: None)
     starts = [each.start for each in found.shots]
     assert starts == pytest.approx([0, *np.cumsum(lengths[:-1]) / FPS], abs=2.1 / FPS)
 
@@ -185,8 +193,8 @@ def test_a_cut_that_the_encoder_saw_need_not_be_looked_at(tmp_path: Path) -> Non
 def test_fast_finds_the_same_shots(talk: Path, tmp_path: Path) -> None:
     found = []
     for speed in Speed:
-        asked = engine.task(talk, BOUNDS, Dataset(speed=speed), 80)
-        found.append(engine.analyse_recording(asked, tmp_path / speed.value, 2, lambda _: None))
+        task = engine.make_task(talk, BOUNDS, Dataset(speed=speed), 80)
+        found.append(engine.analyse_recording(task, tmp_path / speed.value, 2, lambda _: None))
     exact, fast = found
     assert [each.start for each in exact.shots] == pytest.approx([0, 492 / FPS, 504 / FPS], abs=1.1 / FPS)
     assert [each.start for each in fast.shots] == pytest.approx([each.start for each in exact.shots], abs=3.1 / FPS)
@@ -201,7 +209,7 @@ def luma(image: av.VideoFrame) -> Picture:
 
 
 def test_a_shot_without_a_keyframe_gives_a_picture_as_good_as_a_whole_decode(tmp_path: Path) -> None:
-    """The encoder builds on frames that are not looked at, and smooths edges: what was looked at is not the picture."""
+    """The encoder references frames that are skipped, and deblocks: the thumbnail's frame is not the picture."""
     rng = np.random.default_rng(5)
     noise = rng.integers(-12, 12, (180, 320, 3))
     moving = [np.roll(scene(number), 3 * step, 1) for number in (0, 1, 2) for step in range(40)]
@@ -209,10 +217,10 @@ def test_a_shot_without_a_keyframe_gives_a_picture_as_good_as_a_whole_decode(tmp
     path = film(
         tmp_path / "no-key.mp4", shown, "keyint=120:scenecut=0:bframes=3:b-pyramid=normal:ref=4", preset="medium"
     )
-    with opened(path) as container:
+    with open_media(path) as container:
         whole = {image.pts: luma(image) for image in container.decode(video=0)}
         unit = float(container.streams.video[0].time_base or 0)
-    with opened(path) as container:
+    with open_media(path) as container:
         part = Adaptive(container, WHOLE, BOUNDS)
         assert len(list(part.watch())) > 20
         held = part.pictures([], 40 / FPS, 79 / FPS, lambda _: True)
@@ -229,24 +237,24 @@ def told_until(container: InputContainer, end: float) -> Adaptive:
 
 
 def test_pictures_lie_where_they_may_be_taken(talk: Path) -> None:
-    with opened(talk) as container:
+    with open_media(talk) as container:
         part = told_until(container, 46)
         assert part.pictures([], 41, 42, lambda second: second < 41.5)[0].frame.seconds < 41.5
         assert part.pictures([], 41, 42, lambda _: False) == []
 
 
 def test_a_held_picture_gives_way_to_a_much_clearer_one(talk: Path) -> None:
-    with opened(talk) as container:
+    with open_media(talk) as container:
         part = told_until(container, 46)
         taken = part.pictures([], 41, 42, lambda _: True)
         assert part.pictures(taken, 41, 42, lambda _: True) == taken
-        blurred = replace(taken[0], clear=taken[0].clear / 3)
-        assert part.pictures([blurred], 41, 42, lambda _: True)[0].clear > blurred.clear
+        blurred = replace(taken[0], sharpness=taken[0].sharpness / 3)
+        assert part.pictures([blurred], 41, 42, lambda _: True)[0].sharpness > blurred.sharpness
 
 
 def test_what_was_looked_at_long_ago_is_forgotten(talk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(adaptive, "LAG", 0.25)
-    with opened(talk) as container:
+    with open_media(talk) as container:
         part = told_until(container, 80)
         assert part.pictures([], 40, 41, lambda _: True) == []
 
@@ -255,12 +263,12 @@ def test_what_was_looked_at_long_ago_is_forgotten(talk: Path, monkeypatch: pytes
 
 
 def test_a_recording_of_one_keyframe_is_looked_at_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(groups, "_MOST_PACKETS", 20)
+    monkeypatch.setattr(groups, "_MAX_PACKETS", 20)
     shown = [scene(index // 60) for index in range(180)]
     path = film(tmp_path / "one.mp4", shown, "keyint=1000:scenecut=0:bframes=2")
     assert [len(each.packets) for each in packets(path)] == [20] * 9
-    asked = engine.task(path, BOUNDS, Dataset(speed=Speed.FAST), 15)
-    found = engine.analyse_recording(asked, tmp_path / "out", 2, lambda _: None)
+    task = engine.make_task(path, BOUNDS, Dataset(speed=Speed.FAST), 15)
+    found = engine.analyse_recording(task, tmp_path / "out", 2, lambda _: None)
     assert [each.start for each in found.shots] == pytest.approx([0, 5, 10], abs=3.1 / FPS)
 
 

@@ -1,4 +1,4 @@
-"""Sound: the right track, at the right time, in any shape, and what a person is told of it. Files are made here."""
+"""Audio extraction: track, timing, formats, and the notes for users. Files are made here."""
 
 import io
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ import pytest
 from av.stream import Disposition
 
 from contentgen_worker.errors import BeyondLimits, NoAudioTrack, Unsupported
-from contentgen_worker.media.audio.extract import Sound, extract
+from contentgen_worker.media.audio.extract import ExtractedAudio, extract
 from contentgen_worker.media.audio.loudness import LevelMeter, Loudness
 from contentgen_worker.media.audio.timeline import Timeline
 from contentgen_worker.media.audio.tracks import AudioTrack, choose
 from contentgen_worker.media.decode.bounds import MediaLimits
-from contentgen_worker.media.decode.probe import opened
+from contentgen_worker.media.decode.probe import open_media
 
 BOUNDS = MediaLimits(pixels=10**7, seconds=600)
 BEEP = 0.2  # seconds
@@ -42,7 +42,7 @@ def record(
     dispositions: Sequence[Disposition] = (),
     pictures: float = 0,
 ) -> Path:
-    """A recording with these sound tracks, and with pictures of this many seconds."""
+    """Recording with these audio tracks, and video of this many seconds."""
     with av.open(str(path), "w") as container:
         film = container.add_stream("mpeg4", rate=10) if pictures else None
         voices = [container.add_stream(codec, rate=rate, layout=layout) for _ in tracks]
@@ -73,10 +73,10 @@ def record(
 
 def taken(
     path: Path, *, bounds: MediaLimits = BOUNDS, wanted: int | None = None, language: str = "auto"
-) -> tuple[Sound, np.ndarray]:
-    """What was extracted, and its samples."""
+) -> tuple[ExtractedAudio, np.ndarray]:
+    """Extracted audio and its samples."""
     file = io.BytesIO()
-    with opened(path) as container:
+    with open_media(path) as container:
         sound = extract(container, file, bounds, lambda _: None, wanted=wanted, language=language)
     with av.open(io.BytesIO(file.getvalue())) as flac:
         stream = flac.streams.audio[0]
@@ -322,11 +322,11 @@ def test_a_recording_that_ends_early_says_so(tmp_path: Path) -> None:
 
 
 def loudness(*parts: tuple[float, float]) -> Loudness:
-    """Of noise: (seconds, dBFS) one after another."""
+    """Consecutive noise of these (seconds, dBFS)."""
     meter, random = LevelMeter(), np.random.default_rng(0)
     for seconds, level in parts:
         for second in np.split(random.normal(0, 32768 * 10 ** (level / 20), round(seconds) * 16000), round(seconds)):
-            meter.hear(np.clip(second, -32768, 32767).astype(np.int16), 16000)
+            meter.add(np.clip(second, -32768, 32767).astype(np.int16), 16000)
     return meter.loudness(sum(seconds for seconds, _ in parts))
 
 
@@ -347,7 +347,7 @@ def test_audible_seconds(parts: list[tuple[float, float]], audible: float) -> No
 
 def test_a_bang_is_not_the_level() -> None:
     meter = LevelMeter()
-    meter.hear(np.r_[np.full(800, 30000, np.int16), np.zeros(16000 * 60, np.int16)], 16000)
+    meter.add(np.r_[np.full(800, 30000, np.int16), np.zeros(16000 * 60, np.int16)], 16000)
     assert meter.loudness(60).level == -96
 
 

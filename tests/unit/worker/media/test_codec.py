@@ -1,4 +1,4 @@
-"""Messages of a confined child: what crosses, and what is refused before anything is built."""
+"""Messages of a confined child: transferable values, and malformed messages refused before anything is built."""
 
 import math
 import pickle
@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from contentgen_hostile import child_protocol
-from contentgen_worker.media.codec import MAX_DEPTH, MAX_VALUES, Malformed, crosses, decode, encode
+from contentgen_worker.media.codec import MAX_DEPTH, MAX_VALUES, Malformed, decode, encode, transferable
 from contentgen_worker.media.decode.decode import Segment
 from contentgen_worker.media.select.quality import Scores
-from contentgen_worker.media.shots.analysis import Ended
+from contentgen_worker.media.shots.analysis import SegmentResult
 from contentgen_worker.media.shots.boundaries import Boundary, BoundaryKind, ThumbnailBuffer
 
 
@@ -49,7 +49,7 @@ def test_arrays_cross(kind: Any) -> None:
 
 @dataclass(frozen=True)
 class Foreign:
-    """Not marked."""
+    """Dataclass that is not marked as transferable."""
 
     value: int = 1
 
@@ -71,12 +71,12 @@ def test_a_name_crosses_for_one_class_only() -> None:
     class Segment:
         number: int
 
-    with pytest.raises(TypeError, match="its name is taken"):
-        crosses(Segment)
+    with pytest.raises(TypeError, match="its name is already registered"):
+        transferable(Segment)
 
 
 def record(name: str, *fields: object) -> bytes:
-    """A dataclass's bytes, with any values in its fields."""
+    """Encoded dataclass with any values in its fields."""
     return b"\x09" + struct.pack("<I", len(name)) + name.encode() + encode(fields)
 
 
@@ -105,19 +105,19 @@ def sequence(count: int, content: bytes = b"") -> bytes:
         (b"\x0a\x00\x00", "0 dimensions"),
         (b"\x0a\x09\x01" + struct.pack("<I", 1), "type 9"),
         (b"\x0a\x00\x04" + struct.pack("<4I", *[0xFFFFFFFF] * 4), "cut off"),
-        (record("object"), "may not cross"),
-        (record("Verdict", "a", "b"), "may not cross"),
+        (record("object"), "not transferable"),
+        (record("Verdict", "a", "b"), "not transferable"),
         (record("Segment", 1), "fields of Segment"),
         (record("Segment", True, None, None, None), r"Segment\.number is bool"),
         (record("Segment", 1, "x", None, None), r"Segment\.seek is str"),
         (record("Boundary", 1.0, 2.0, "Melt"), "Melt"),
         (record("Boundary", 1.0, 2.0, ("Cut",)), "BoundaryKind"),
         (record("Boundary", 2.0, 1.0, "Cut"), "a boundary from"),
-        (record("Strip", (2, -2), (), b""), "bytes for 0 looks"),
-        (record("Strip", (2, 2), (1.0,), b"123"), "3 bytes for 1 looks"),
-        (record("Strip", (1,), (2.0, 1.0), b"12"), "order of time"),
-        (record("Strip", 4, (), b""), "expected a tuple"),
-        (record("Reached", 1, b"x"), r"Reached\.seconds is bytes"),
+        (record("ThumbnailBuffer", (2, -2), (), b""), "bytes for 0 thumbnails"),
+        (record("ThumbnailBuffer", (2, 2), (1.0,), b"123"), "3 bytes for 1 thumbnails"),
+        (record("ThumbnailBuffer", (1,), (2.0, 1.0), b"12"), "order of time"),
+        (record("ThumbnailBuffer", 4, (), b""), "expected a tuple"),
+        (record("SegmentProgress", 1, b"x"), r"SegmentProgress\.seconds is bytes"),
         (record("FaceBox", 1.0, 1.0, 1.0), "fields of FaceBox"),
         (record("Scores", 1.0, 1.0, 1.0, -1, (1.0, 1.0), *[0.0] * 5, ()), "fingerprint"),
         (record("Scores", 1.0, 1.0, 1.0, 1, (1.0,), *[0.0] * 5, ()), "has 1 values, expected 2"),
@@ -129,12 +129,12 @@ def test_what_is_malformed_is_refused(content: bytes, why: str) -> None:
 
 
 def test_an_integer_stands_for_a_float() -> None:
-    assert decode(record("Reached", 1, 2)).seconds == 2.0
+    assert decode(record("SegmentProgress", 1, 2)).seconds == 2.0
 
 
 def test_an_end_without_frames_is_malformed() -> None:
     with pytest.raises(ValueError, match="0 frames"):
-        Ended(0, 0, 0.0, 1.0, (), ThumbnailBuffer(), ThumbnailBuffer())
+        SegmentResult(0, 0, 0.0, 1.0, (), ThumbnailBuffer(), ThumbnailBuffer())
 
 
 def test_damaged_answers_end_in_a_message_or_in_malformed() -> None:

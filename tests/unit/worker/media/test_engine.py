@@ -1,4 +1,4 @@
-"""The one pass: timestamps, segments and their joints, the best frames of each shot, the command for a local file."""
+"""Analysis of recordings: timestamps, segments and their seams, best frames of shots, and the local command."""
 
 import json
 import os
@@ -24,13 +24,22 @@ from contentgen_worker.media import engine
 from contentgen_worker.media.decode.bounds import MediaLimits
 from contentgen_worker.media.decode.decode import WHOLE, Segment, frames
 from contentgen_worker.media.decode.planes import Shape
-from contentgen_worker.media.decode.probe import opened
-from contentgen_worker.media.select.choose import KEPT, PictureCandidate, PictureVerdict, Rules, choose, tally
+from contentgen_worker.media.decode.probe import open_media
+from contentgen_worker.media.select.choose import (
+    KEPT,
+    PictureCandidate,
+    PictureVerdict,
+    Rules,
+    choose,
+    count_rejections,
+)
 from contentgen_worker.media.shots import segments
-from contentgen_worker.media.shots.analysis import Ended, analyse, tell_plan
+from contentgen_worker.media.shots.analysis import SegmentResult, analyse, send_plan
 from contentgen_worker.media.shots.best import BestFrames, FrameQuota
 from contentgen_worker.media.shots.boundaries import REACH, Boundary, BoundaryKind, ThumbnailBuffer
-from contentgen_worker.media.shots.shots import apart, shots
+from contentgen_worker.media.shots.seams import merge_boundaries, seam_boundaries
+from contentgen_worker.media.shots.shots import drop_close_boundaries, shots
+from contentgen_worker.media.worker_pool import WorkerPool
 
 Picture = npt.NDArray[np.uint8]
 BOUNDS = MediaLimits(10**7, 3600, memory_bytes=4 << 30)
@@ -59,7 +68,7 @@ def planar(pixels: Picture) -> av.VideoFrame:
 
 
 def film(path: Path, pictures: list[Picture], stamps: Callable[[int], int] | None = None, keyint: int = 24) -> Path:
-    """Stamps in 1/12 s; some encoders and players begin below zero."""
+    """Timestamps in 1/12 s; some encoders begin below zero."""
     height, width = pictures[0].shape[:2]
     shown = {key: planar(pixels) for key, pixels in {id(each): each for each in pictures}.items()}
     with av.open(str(path), "w") as container:
@@ -76,13 +85,13 @@ def film(path: Path, pictures: list[Picture], stamps: Callable[[int], int] | Non
 
 
 def times(path: Path, segment: Segment = WHOLE) -> list[float]:
-    with opened(path) as container:
+    with open_media(path) as container:
         return [frame.seconds for frame in frames(container, segment, BOUNDS)]
 
 
 @pytest.fixture(scope="module")
 def reel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """60 s: 17 scenes of uneven lengths, keyframes every 2 s wherever the cuts are."""
+    """60 s: 17 scenes of uneven lengths, keyframes every 2 s independent of cuts."""
     lengths = [41, 53, 29, 66, 37, 45, 31, 58, 40, 33, 61, 27, 48, 36, 55, 30, 30]
     pictures = [scene(seed) for seed, length in enumerate(lengths) for _ in range(length)]
     return film(tmp_path_factory.mktemp("reel") / "reel.mp4", pictures)
@@ -90,9 +99,9 @@ def reel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(reel: Path, tmp_path_factory: pytest.TempPathFactory) -> engine.Analysis:
-    """The reel's, by one worker."""
-    asked = engine.task(reel, BOUNDS, Dataset(), 60)
-    return engine.analyse_recording(asked, tmp_path_factory.mktemp("whole"), 1, lambda _: None)
+    """Analysis of the reel by one worker."""
+    task = engine.make_task(reel, BOUNDS, Dataset(), 60)
+    return engine.analyse_recording(task, tmp_path_factory.mktemp("whole"), 1, lambda _: None)
 
 
 # --- decode --------------------------------------------------------------------------------------------------------
@@ -109,7 +118,7 @@ def test_a_variable_rate_keeps_its_times(tmp_path: Path) -> None:
 
 
 def test_seconds_never_go_back(tmp_path: Path) -> None:
-    """Two transport streams joined byte by byte: the stamps begin anew in the middle."""
+    """Two concatenated transport streams: timestamps restart in the middle."""
     one = film(tmp_path / "a.ts", [scene(0)] * 24)
     two = film(tmp_path / "b.ts", [scene(1)] * 24)
     joined = tmp_path / "c.ts"
@@ -125,8 +134,8 @@ def test_seconds_never_go_back(tmp_path: Path) -> None:
 
 
 def test_segments_hold_each_frame_once(reel: Path) -> None:
-    with opened(reel) as container:
-        parts = list(segments.plan(container, 3))
+    with open_media(reel) as container:
+        parts = list(segments.plan_segments(container, 3))
     assert len(parts) > 3
     seconds = [second for part in parts for second in times(reel, part)]
     assert seconds == pytest.approx(times(reel))
@@ -175,21 +184,21 @@ def test_shots_lie_between_the_boundaries() -> None:
 
 
 def test_a_shot_that_is_too_short_is_joined() -> None:
-    assert apart([cut(0.3), cut(2), cut(2.5), cut(5), cut(8.9)], 0, 9, 1) == (cut(2), cut(5))
+    assert drop_close_boundaries([cut(0.3), cut(2), cut(2.5), cut(5), cut(8.9)], 0, 9, 1) == (cut(2), cut(5))
 
 
 # --- the best frames -----------------------------------------------------------------------------------------------
 
 
 def test_the_best_frames_are_sharp_and_away_from_transitions(tmp_path: Path) -> None:
-    """In a shot that is blurred but for some frames, and dissolves at its end."""
+    """In a shot with few sharp frames and a dissolve at its end."""
     sharp, other = scene(1), scene(2)
     blurred = cv2.GaussianBlur(sharp, (0, 0), 4)
     pictures = [sharp if 30 <= index < 36 else blurred for index in range(60)]
     pictures += [np.asarray(cv2.addWeighted(sharp, 1 - share, other, share, 0)) for share in np.linspace(0, 1, 12)]
     path = film(tmp_path / "a.mp4", pictures, keyint=6)
     best = BestFrames(FrameQuota(1))
-    with opened(path) as container:
+    with open_media(path) as container:
         for frame in frames(container, WHOLE, BOUNDS):
             best.offer(frame, Shape(256, 144).shrink(frame.image))
     (held,) = best.boundary(Boundary(5.0, 6.0, BoundaryKind.DISSOLVE))
@@ -200,12 +209,12 @@ def test_the_best_frames_are_sharp_and_away_from_transitions(tmp_path: Path) -> 
 def test_a_long_shot_does_not_hold_more_frames(tmp_path: Path, flickers: bool) -> None:
     lit = [scene(1), scene(1) // 2 if flickers else scene(1)]
     path = film(tmp_path / "a.mp4", [lit[index // 3 % 2] for index in range(1200)])
-    best = BestFrames(FrameQuota(2, every=4.0, most=6))
+    best = BestFrames(FrameQuota(2, every=4.0, max_per_shot=6))
     most = 0
-    with opened(path) as container:
+    with open_media(path) as container:
         for frame in frames(container, WHOLE, BOUNDS):
             best.offer(frame, Shape(256, 144).shrink(frame.image))
-            most = max(most, best.held)
+            most = max(most, best.frames_in_memory)
     assert most <= 34
     chosen = [held.frame.seconds for held in best.finish(100.0)]
     assert len(chosen) == 6
@@ -215,7 +224,7 @@ def test_a_long_shot_does_not_hold_more_frames(tmp_path: Path, flickers: bool) -
 def test_a_shot_that_a_slot_reaches_beyond_gives_what_there_is_of_the_transition(tmp_path: Path) -> None:
     path = film(tmp_path / "a.mp4", mixed(soft(1), scene(1), 4))
     best = BestFrames(FrameQuota(1))
-    with opened(path) as container:
+    with open_media(path) as container:
         for frame in frames(container, WHOLE, BOUNDS):
             best.offer(frame, Shape(256, 144).shrink(frame.image))
     (held,) = best.boundary(Boundary(0.0, 1.0, BoundaryKind.DISSOLVE))
@@ -236,15 +245,15 @@ def judged(
 ) -> tuple[tuple[PictureCandidate, ...], list[PictureVerdict]]:
     path = film(folder / "a.mp4", pictures)
     spec = Dataset.model_validate({"minImages": 4, **dataset})
-    asked = engine.task(path, BOUNDS, spec, len(pictures) / FPS)
-    found = engine.analyse_recording(asked, folder / "frames", 2, lambda _: None).candidates
-    return found, list(choose(found, Rules.of(spec)))
+    task = engine.make_task(path, BOUNDS, spec, len(pictures) / FPS)
+    found = engine.analyse_recording(task, folder / "frames", 2, lambda _: None).candidates
+    return found, list(choose(found, Rules.from_dataset(spec)))
 
 
 @pytest.mark.parametrize("speed", Speed)
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_of_very_few_frames_the_best_is_taken(tmp_path: Path, count: int, speed: Speed) -> None:
-    """Here the last one, which nothing follows."""
+    """Here the last shot, which no frame follows."""
     (candidate,), (verdict,) = judged([*[soft(0)] * (count - 1), scene(0)], tmp_path, speed=speed)
     assert candidate.seconds == pytest.approx((count - 1) / FPS, abs=0.001)
     assert verdict == KEPT
@@ -253,7 +262,7 @@ def test_of_very_few_frames_the_best_is_taken(tmp_path: Path, count: int, speed:
 def test_of_a_still_picture_one_is_taken_and_the_others_are_the_same(tmp_path: Path) -> None:
     _, verdicts = judged([scene(0)] * 120, tmp_path)
     assert sum(verdict.kept for verdict in verdicts) == 1
-    assert tally(verdicts) == {"Duplicate": len(verdicts) - 1}
+    assert count_rejections(verdicts) == {"Duplicate": len(verdicts) - 1}
     assert len(verdicts) > 4
 
 
@@ -278,7 +287,7 @@ def test_a_cartoon_in_flat_colours_gives_enough_pictures(tmp_path: Path, shots: 
 @pytest.mark.parametrize(("level", "reason"), [(0, "TooDark"), (128, "LowContrast")])
 def test_where_nothing_is_shown_each_frame_says_so(tmp_path: Path, level: int, reason: str) -> None:
     _, verdicts = judged([np.full((180, 320, 3), level, np.uint8)] * 48, tmp_path)
-    assert tally(verdicts) == {reason: len(verdicts)}
+    assert count_rejections(verdicts) == {reason: len(verdicts)}
     assert verdicts
 
 
@@ -292,10 +301,10 @@ def test_a_short_video_gives_as_many_frames_as_a_last_resort_may_need(tmp_path: 
 
 
 def test_a_frame_in_a_dissolve_that_only_the_joint_shows_is_left_out_as_such(tmp_path: Path) -> None:
-    """Each side has seen half of it, in which the picture only gets sharper."""
+    """Each side decodes half of the shot, in which sharpness only grows."""
     still = film(tmp_path / "still.mp4", [scene(0, SMALL)] * 600)
-    with opened(still) as container:
-        parts = list(segments.plan(container, 2))
+    with open_media(still) as container:
+        parts = list(segments.plan_segments(container, 2))
     joint = len(times(still, parts[0]))
     pictures = [*[soft(0)] * (joint - 9), *mixed(soft(0), scene(1), 19)]
     pictures += [scene(1)] * (600 - len(pictures))
@@ -310,7 +319,7 @@ def test_a_frame_in_a_dissolve_that_only_the_joint_shows_is_left_out_as_such(tmp
 
 
 def test_the_shots_are_the_same_whatever_the_split(reel: Path, whole: engine.Analysis, tmp_path: Path) -> None:
-    split = engine.analyse_recording(engine.task(reel, BOUNDS, Dataset(), 60), tmp_path / "out", 3, lambda _: None)
+    split = engine.analyse_recording(engine.make_task(reel, BOUNDS, Dataset(), 60), tmp_path / "out", 3, lambda _: None)
     assert len(whole.shots) == 17
     assert whole.shots == split.shots
     assert [each.shot for each in split.candidates] == list(range(1, 18))
@@ -318,9 +327,9 @@ def test_the_shots_are_the_same_whatever_the_split(reel: Path, whole: engine.Ana
 
 def test_how_far_it_is_is_told_of_parts_that_are_decoded_in_no_time_too(reel: Path, tmp_path: Path) -> None:
     told: list[float] = []
-    engine.analyse_recording(engine.task(reel, BOUNDS, Dataset(), 60), tmp_path, 3, told.append)
-    with opened(reel) as container:
-        parts = len(list(segments.plan(container, 3)))
+    engine.analyse_recording(engine.make_task(reel, BOUNDS, Dataset(), 60), tmp_path, 3, told.append)
+    with open_media(reel) as container:
+        parts = len(list(segments.plan_segments(container, 3)))
     assert parts > 3
     assert told == sorted(told)
     assert told[-1] == pytest.approx(len(times(reel)) / FPS, abs=2 * parts / FPS)
@@ -330,20 +339,20 @@ def test_how_far_it_is_is_told_of_parts_that_are_decoded_in_no_time_too(reel: Pa
 @pytest.mark.parametrize("workers", [1, 3])
 def test_frames_are_limited_in_all_segments_together(tmp_path: Path, workers: int) -> None:
     path = film(tmp_path / "a.mp4", [scene(0)] * (25 * FPS))
-    with opened(path) as container:
-        assert len(list(segments.plan(container, workers))) == workers
+    with open_media(path) as container:
+        assert len(list(segments.plan_segments(container, workers))) == workers
     count = len(times(path))
     for most, expected in ((count, nullcontext()), (count - 1, pytest.raises(BeyondLimits, match="more than"))):
-        asked = engine.task(path, replace(BOUNDS, frames=most), Dataset(), 25)
+        task = engine.make_task(path, replace(BOUNDS, frames=most), Dataset(), 25)
         with expected:
-            engine.analyse_recording(asked, tmp_path / str(most), workers, lambda _: None)
+            engine.analyse_recording(task, tmp_path / str(most), workers, lambda _: None)
 
 
 def test_what_lies_at_a_joint_is_seen_as_if_there_were_none(tmp_path: Path) -> None:
-    """Flashes, of which one side of a joint, or what it hands over, sees only the end; a dissolve; a cut."""
+    """Flashes of which one side of a seam, or its thumbnails, contain only the end; a dissolve; a cut."""
     still = film(tmp_path / "still.mp4", [scene(0, SMALL)] * 840)
-    with opened(still) as container:
-        joints = list(accumulate(len(times(still, part)) for part in list(segments.plan(container, 3))[:-1]))
+    with open_media(still) as container:
+        joints = list(accumulate(len(times(still, part)) for part in list(segments.plan_segments(container, 3))[:-1]))
     before, after, head, tail, dissolve, cut, *_ = joints
     handed_over = round(REACH * FPS)
     white = {
@@ -354,49 +363,55 @@ def test_what_lies_at_a_joint_is_seen_as_if_there_were_none(tmp_path: Path) -> N
     for index in white:
         pictures[index] = np.full_like(pictures[index], 250)
     path = film(tmp_path / "a.mp4", pictures)
-    asked = engine.task(path, BOUNDS, Dataset(), 70)
-    whole, split = (engine.analyse_recording(asked, tmp_path / str(n), n, lambda _: None) for n in (1, 3))
+    task = engine.make_task(path, BOUNDS, Dataset(), 70)
+    whole, split = (engine.analyse_recording(task, tmp_path / str(n), n, lambda _: None) for n in (1, 3))
     assert whole.boundaries == split.boundaries
     assert [each.kind for each in split.boundaries] == ["Dissolve", "Cut"]
     assert split.shots[2].start == pytest.approx(cut / FPS)
 
 
 def test_what_was_not_decoded_divides_shots(reel: Path) -> None:
-    asked = engine.task(reel, BOUNDS, Dataset(), 60)
-    one = Ended(0, 100, 0.0, 10.0, (cut(1), cut(9)), ThumbnailBuffer(), ThumbnailBuffer())
-    other = Ended(3, 100, 30.0, 40.0, (cut(31), cut(39)), ThumbnailBuffer(), ThumbnailBuffer())
+    task = engine.make_task(reel, BOUNDS, Dataset(), 60)
+    one = SegmentResult(0, 100, 0.0, 10.0, (cut(1), cut(9)), ThumbnailBuffer(), ThumbnailBuffer())
+    other = SegmentResult(3, 100, 30.0, 40.0, (cut(31), cut(39)), ThumbnailBuffer(), ThumbnailBuffer())
     gap = Boundary(10.0, 30.0, BoundaryKind.CUT)
-    assert engine.merged([one, other], [engine.joint(one, other, asked)]) == [cut(1), cut(9), gap, cut(31), cut(39)]
+    assert merge_boundaries([one, other], [seam_boundaries(one, other, task)]) == [
+        cut(1),
+        cut(9),
+        gap,
+        cut(31),
+        cut(39),
+    ]
 
 
 def test_memory_does_not_grow_with_a_segment(tmp_path: Path) -> None:
-    """All that a child keeps: small pictures, thumbnails, frames; but not what the decoder itself holds."""
+    """Planes, thumbnails and frames kept by a child; without memory of the decoder itself."""
     peaks = []
     for seconds in (5, 15, 60):  # the first time, what is made once is made
         path = film(tmp_path / f"{seconds}.mp4", [scene(1)] * (seconds * FPS))
         tracemalloc.start()
-        analyse(lambda _: None, engine.task(path, BOUNDS, Dataset(), seconds), WHOLE)
+        analyse(lambda _: None, engine.make_task(path, BOUNDS, Dataset(), seconds), WHOLE)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[2] < 1.1 * peaks[1]
 
 
 def test_pictures_are_kept_on_disk_and_not_in_memory(reel: Path, tmp_path: Path) -> None:
-    crew = engine._WorkerPool(engine.task(reel, BOUNDS, Dataset(), 60), tmp_path / "frames", lambda _: None)
+    pool = WorkerPool(engine.make_task(reel, BOUNDS, Dataset(), 60), tmp_path / "frames", lambda _: None)
     (tmp_path / "frames").mkdir()
-    crew.run(2)
-    assert len(crew.samples) >= 17
-    assert all(each.path.read_bytes()[:2] == b"\xff\xd8" for each in crew.samples)
-    assert {each.sample.picture.jpeg for each in crew.samples} == {b""}
-    parts, _ = crew.joined()
+    pool.run(2)
+    assert len(pool.frames) >= 17
+    assert all(each.path.read_bytes()[:2] == b"\xff\xd8" for each in pool.frames)
+    assert {each.chosen.picture.jpeg for each in pool.frames} == {b""}
+    parts, _ = pool.results()
     assert len(parts) > 2
     assert all(len(each.head.seconds) == len(each.tail.seconds) == 0 for each in parts[1:-1])
 
 
 def test_frames_are_taken_from_the_time_ranges_alone(reel: Path, tmp_path: Path) -> None:
     ranges = {"timeRanges": [{"start": "5", "end": "9.5"}, {"start": "50"}]}
-    asked = engine.task(reel, BOUNDS, Dataset.model_validate(ranges), 60)
-    seconds = [each.seconds for each in engine.analyse_recording(asked, tmp_path / "a", 2, lambda _: None).candidates]
+    task = engine.make_task(reel, BOUNDS, Dataset.model_validate(ranges), 60)
+    seconds = [each.seconds for each in engine.analyse_recording(task, tmp_path / "a", 2, lambda _: None).candidates]
     assert len(seconds) > 3
     assert all(5 <= second <= 9.5 or second >= 50 for second in seconds)
     assert min(seconds) < 9.5
@@ -406,30 +421,30 @@ def test_frames_are_taken_from_the_time_ranges_alone(reel: Path, tmp_path: Path)
 def test_what_lies_outside_the_time_ranges_is_not_decoded(
     reel: Path, whole: engine.Analysis, tmp_path: Path, workers: int
 ) -> None:
-    """But for what its keyframes bring along; the shots of the ranges are those of the whole, numbered anew."""
+    """Except up to the next keyframes; the shots of the ranges are those of the whole, renumbered."""
     ranges = {"timeRanges": [{"start": "1", "end": "5"}, {"start": "45", "end": "49"}]}
-    asked = engine.task(reel, BOUNDS, Dataset.model_validate(ranges), 60)
+    task = engine.make_task(reel, BOUNDS, Dataset.model_validate(ranges), 60)
     parts: list[Segment] = []
-    tell_plan(parts.append, asked, workers)  # type: ignore[arg-type]
+    send_plan(parts.append, task, workers)  # type: ignore[arg-type]
     decoded = [second for part in parts for second in times(reel, part)]
-    assert {second for second in times(reel) if asked.takes(second, second)} <= set(decoded)
+    assert {second for second in times(reel) if task.in_ranges(second, second)} <= set(decoded)
     assert len(decoded) < 0.6 * len(times(reel)) or workers == 1
     assert len(decoded) < len(times(reel))
-    found = engine.analyse_recording(asked, tmp_path / "a", workers, lambda _: None)
-    among = [each for each in whole.shots if asked.takes(each.start, each.end)]
+    found = engine.analyse_recording(task, tmp_path / "a", workers, lambda _: None)
+    among = [each for each in whole.shots if task.in_ranges(each.start, each.end)]
     assert [each.number for each in found.shots] == list(range(1, len(among) + 1))
     assert [each.end for each in found.shots[:2]] == [each.end for each in among[:2]]
     assert {each.shot for each in found.candidates} == {each.number for each in found.shots}
 
 
 def test_a_strip_is_what_was_put_in() -> None:
-    looks = [(1.5, np.arange(6, dtype=np.uint8).reshape(2, 3)), (2.0, np.full((2, 3), 9, np.uint8))]
-    again = list(ThumbnailBuffer.of(looks).looks())
-    assert [(seconds, look.tolist()) for seconds, look in again] == [
+    thumbnails = [(1.5, np.arange(6, dtype=np.uint8).reshape(2, 3)), (2.0, np.full((2, 3), 9, np.uint8))]
+    again = list(ThumbnailBuffer.from_thumbnails(thumbnails).thumbnails())
+    assert [(seconds, thumbnail.tolist()) for seconds, thumbnail in again] == [
         (1.5, [[0, 1, 2], [3, 4, 5]]),
         (2.0, [[9] * 3] * 2),
     ]
-    assert list(ThumbnailBuffer.of([]).looks()) == []
+    assert list(ThumbnailBuffer.from_thumbnails([]).thumbnails()) == []
 
 
 def test_a_dataset_from_a_local_file(reel: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""What a child that decodes a user's file can do, and how its end is told. The attempts are real: see works.py."""
+"""Confined children: forbidden operations, tried for real (works.py), and how their end is reported."""
 
 import mmap
 import multiprocessing
@@ -196,7 +196,7 @@ def test_a_child_can_do_what_decoders_do() -> None:
 
 @pytest.fixture(scope="module")
 def spun() -> tuple[WorkerError, float]:
-    """How an endless loop ended that may take a second of CPU, and the seconds that are counted for it."""
+    """Error of an endless loop with a limit of one CPU second, and the CPU seconds counted for it."""
     before = isolation.usage()
     error = dies(works.spin, limits=ChildLimits(256 * MIB, cpu_seconds=1))
     return error, isolation.usage().cpu_seconds - before.cpu_seconds
@@ -220,7 +220,7 @@ def test_memory_beyond_the_limit() -> None:
         (works.crash, DecoderCrashed, r"crashed on it \(SIGSEGV\).*ffmpeg -i FILE"),
         (works.abort, DecoderCrashed, r"crashed on it \(SIGABRT\)"),
         (works.leave, DecoderCrashed, r"crashed on it \(exit code 0\)"),
-        (works.fail, DecoderCrashed, r"LookupError: nowhere\); make the file anew"),
+        (works.fail, DecoderCrashed, r"LookupError: nowhere\); re-encode it"),
         (works.refuse, NoVideoTrack, "^nothing to see$"),
     ],
 )
@@ -250,7 +250,7 @@ def test_a_child_that_the_kernel_ends_for_memory() -> None:
     with spawn(works.sleep, limits=LIMITS) as child:
         messages = child.messages()
         os.kill(int(str(next(messages))), signal.SIGKILL)
-        with pytest.raises(BeyondLimits, match="SIGKILL, most likely for want of memory"):
+        with pytest.raises(BeyondLimits, match="SIGKILL, most likely for lack of memory"):
             next(messages)
 
 
@@ -263,7 +263,7 @@ def test_a_child_ends_with_its_block() -> None:
 
 
 def with_works() -> dict[str, str]:
-    """The environment of a process that imports `works`."""
+    """Environment of a process that imports `works`."""
     return os.environ | {"PYTHONPATH": str(Path(works.__file__).parents[1])}
 
 
@@ -288,20 +288,20 @@ def test_a_child_ends_with_its_parent(how: signal.Signals) -> None:
 
 
 def test_a_server_that_is_gone_is_a_reason_to_try_again() -> None:
-    nursery = isolation._ForkServer()
-    nursery._process.kill()
-    nursery._process.wait()
-    (words, theirs), (end, told) = multiprocessing.Pipe(duplex=False), multiprocessing.Pipe(duplex=False)
-    with words, end:
-        nursery.fork(b"anything", theirs.fileno(), told.fileno())
+    server = isolation._ForkServer()
+    server._process.kill()
+    server._process.wait()
+    (connection, theirs), (end, server_end) = multiprocessing.Pipe(duplex=False), multiprocessing.Pipe(duplex=False)
+    with connection, end:
+        server.fork(b"anything", theirs.fileno(), server_end.fileno())
         theirs.close()
-        told.close()
-        with pytest.raises(Retryable, match="forked from is gone"):
-            ConfinedChild(words, end, LIMITS)
+        server_end.close()
+        with pytest.raises(Retryable, match="fork server of the decoders is gone"):
+            ConfinedChild(connection, end, LIMITS)
 
 
 class Trap:
-    """Makes a folder where it is unpickled."""
+    """Makes a folder when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -334,10 +334,10 @@ def test_answers_of_a_child_are_never_unpickled(tmp_path: Path) -> None:
     [
         (("Refused", ("DeskRefused", "no token")), "error 'DeskRefused'"),
         (("Refused", ("Verdict", "no")), "error 'Verdict'"),
-        (("Message",), "no word and value"),
-        ("Message", "no word and value"),
-        (("Confined", 1), "no word and value"),
-        (("Failed", 1), "no word and value"),
+        (("Message",), "no message type and value"),
+        ("Message", "no message type and value"),
+        (("Confined", 1), "no message type and value"),
+        (("Failed", 1), "no message type and value"),
     ],
 )
 def test_an_answer_that_our_code_never_sends_is_a_reason_of_the_file(value: object, why: str) -> None:
@@ -374,21 +374,21 @@ def test_large_messages_come_whole() -> None:
 
 def test_what_is_missing_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "contentgen.worker")
-    isolation._said.clear()
+    isolation._logged.clear()
     for _ in range(2):
-        isolation._say_once(Confinement(landlock=0, seccomp=True))
+        isolation._log_once(Confinement(landlock=0, seccomp=True))
     (record,) = caplog.records
     assert (record.message, record.__dict__["fields"]["missing"]) == ("decoder not wholly confined", ["landlock"])
 
 
 def test_this_kernel_confines_wholly() -> None:
-    isolation._said.clear()
+    isolation._logged.clear()
     said(works.idle)
-    assert [each.whole for each in isolation._said] == [True]
+    assert [each.complete for each in isolation._logged] == [True]
 
 
 def test_modules_in_the_working_folder_are_not_imported(tmp_path: Path) -> None:
-    """Neither by the worker nor by the server of its decoders, started as in the image with planted modules."""
+    """Neither by the worker nor by the fork server, started as in the image with planted modules."""
     (started,) = re.findall(r"exec \S+/python (.*) \"\$@\"", (ROOT / "worker-image/Dockerfile").read_text())
     for name in ("typer", "av", "numpy", "signal", "contentgen_contract"):
         (tmp_path / f"{name}.py").write_text(f"open('shadowed-{name}', 'w')\nraise SystemExit('shadowed')\n")

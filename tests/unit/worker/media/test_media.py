@@ -1,4 +1,4 @@
-"""Media logic on plain values: choosing moments, cutting subtitles, timing steps."""
+"""Subtitles, probing, and timing of steps."""
 
 import io
 from pathlib import Path
@@ -10,11 +10,11 @@ import webvtt
 
 from contentgen_contract.names import Step
 from contentgen_contract.worker.orders import Progress
-from contentgen_worker.collect.subtitles import LINE, LINES, TimedWord, cues, srt, vtt
+from contentgen_worker.collect.subtitles import LINE_LENGTH, MAX_LINES, TimedWord, make_cues, srt, vtt
 from contentgen_worker.errors import BeyondLimits, Unsupported
 from contentgen_worker.media.decode.bounds import MediaLimits
 from contentgen_worker.media.decode.probe import probe
-from contentgen_worker.media.select.choose import evenly
+from contentgen_worker.media.select.choose import sample_evenly
 from contentgen_worker.progress import Reporter, Steps
 
 BOUNDS = MediaLimits(pixels=10**7, seconds=3600)
@@ -22,7 +22,7 @@ BOUNDS = MediaLimits(pixels=10**7, seconds=3600)
 
 @pytest.mark.parametrize(("count", "expected"), [(10, list(range(10))), (20, list(range(10))), (2, [2, 7]), (1, [5])])
 def test_evenly(count: int, expected: list[int]) -> None:
-    assert list(evenly(range(10), count)) == expected
+    assert list(sample_evenly(range(10), count)) == expected
 
 
 def clip(path: Path, frames: int = 12) -> Path:
@@ -74,8 +74,8 @@ def test_a_playlist_opens_no_other_file(tmp_path: Path) -> None:
     text = f"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nfile://{secret}\n#EXT-X-ENDLIST\n"
     playlist = tmp_path / "a.m3u8"
     playlist.write_text(text)
-    with av.open(str(playlist), container_options={"protocol_whitelist": "file"}) as opened:
-        assert opened.format.name == "hls"  # the control: FFmpeg itself would take it
+    with av.open(str(playlist), container_options={"protocol_whitelist": "file"}) as open_media:
+        assert open_media.format.name == "hls"  # the control: FFmpeg itself would take it
     with pytest.raises(Unsupported, match="not readable"):
         probe(playlist, BOUNDS)
 
@@ -86,15 +86,15 @@ def spoken(text: str, speaker: str = "", start: int = 0) -> list[TimedWord]:
 
 def test_subtitles_fit_their_lines() -> None:
     words = [*spoken("every good boy deserves fruit and " * 60, "A"), TimedWord("x" * 130, 10**6, 10**6 + 100, "B")]
-    text = srt(cues(words))
+    text = srt(make_cues(words))
     blocks = [block.split("\n")[2:] for block in text.strip().split("\n\n")]
-    assert all(len(line) <= LINE for block in blocks for line in block)
-    assert all(len(block) <= LINES for block in blocks[:-1])  # but for a word longer than two lines
+    assert all(len(line) <= LINE_LENGTH for block in blocks for line in block)
+    assert all(len(block) <= MAX_LINES for block in blocks[:-1])  # but for a word longer than two lines
     assert " ".join(" ".join(block) for block in blocks[:-1]) == "Speaker A: " + " ".join(w.text for w in words[:-1])
 
 
 def test_cues_do_not_overlap_and_end_after_they_start() -> None:
-    made = cues(
+    made = make_cues(
         [
             TimedWord("a", 0, 5000, "A"),
             TimedWord("b", 4000, 4500, "B"),
@@ -106,19 +106,19 @@ def test_cues_do_not_overlap_and_end_after_they_start() -> None:
 
 
 def test_a_silence_of_more_than_its_limit_ends_a_cue() -> None:
-    made = cues([TimedWord("a", 0, 300), TimedWord("b", 1500, 1800), TimedWord("c", 3001, 3300)])
+    made = make_cues([TimedWord("a", 0, 300), TimedWord("b", 1500, 1800), TimedWord("c", 3001, 3300)])
     assert [cue.text for cue in made] == ["a b", "c"]
 
 
 def test_a_sentence_or_a_silence_ends_a_cue() -> None:
     words = spoken("This is a sentence of some length. And another one.") + spoken("After a pause.", start=9000)
-    assert [cue.text for cue in cues(words)] == [
+    assert [cue.text for cue in make_cues(words)] == [
         "This is a sentence of some length.", "And another one.", "After a pause."
     ]  # fmt: skip
 
 
 def test_vtt_is_what_a_player_reads() -> None:
-    parsed = webvtt.from_buffer(io.StringIO(vtt(cues(spoken("a < b & c -->", "A")))))
+    parsed = webvtt.from_buffer(io.StringIO(vtt(make_cues(spoken("a < b & c -->", "A")))))
     assert [(c.start, c.end, c.voice) for c in parsed] == [("00:00:00.000", "00:00:01.750", "Speaker A")]
     assert vtt(()) == "WEBVTT\n"
     assert srt(()) == "\n"

@@ -1,4 +1,4 @@
-"""What a file is, found in a confined child: what it looks like where it can't be opened, and what it may cost."""
+"""Probing in a confined child: properties, hints for unsupported files, and limits."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +10,7 @@ import pytest
 from contentgen_worker.errors import BeyondLimits, Unsupported
 from contentgen_worker.media.decode.bounds import MediaLimits, pod_memory
 from contentgen_worker.media.decode.decode import WHOLE, frames
-from contentgen_worker.media.decode.probe import opened, probe
+from contentgen_worker.media.decode.probe import open_media, probe
 
 BOUNDS = MediaLimits(pixels=10**7, seconds=3600)
 GIB = 1 << 30
@@ -52,9 +52,9 @@ def clip(path: Path, count: int = 30) -> Path:
 
 def test_frames_beyond_the_limit(tmp_path: Path) -> None:
     path = clip(tmp_path / "a.mp4")
-    with opened(path) as container:
+    with open_media(path) as container:
         assert len(list(frames(container, WHOLE, replace(BOUNDS, frames=30)))) == 30
-    with opened(path) as container, pytest.raises(BeyondLimits, match="more than 29 frames; cut it"):
+    with open_media(path) as container, pytest.raises(BeyondLimits, match="more than 29 frames; cut it"):
         list(frames(container, WHOLE, replace(BOUNDS, frames=29)))
 
 
@@ -80,7 +80,7 @@ def test_what_the_pod_may_use(tmp_path: Path, cgroup: dict[str, str], expected: 
 @pytest.mark.parametrize(("pod", "children", "expected"), [(4, 1, 3.5), (4, 2, 1.75), (4, 64, 0.5), (64, 2, 8)])
 def test_children_share_the_pods_memory(pod: int, children: int, expected: float) -> None:
     bounds = replace(BOUNDS, memory_bytes=pod * GIB)
-    assert bounds.child_limits(beside=children).memory_bytes / GIB == expected
+    assert bounds.child_limits(children=children).memory_bytes / GIB == expected
 
 
 def test_a_child_that_decodes_reads_its_file_alone(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""prepare and collect from order to outcome, against a desk, a store and hosts on real sockets (loopback only)."""
+"""Both stages from work order to outcome, against a worker API, a store and hosts on real sockets (loopback only)."""
 
 import base64
 import hashlib
@@ -47,7 +47,7 @@ from contentgen_contract.worker.orders import (
 )
 from contentgen_worker import log
 from contentgen_worker.download.address_guard import AddressGuard
-from contentgen_worker.download.fetch import Bounds, Fetcher, system_tls
+from contentgen_worker.download.fetch import DownloadLimits, Fetcher, system_tls
 from contentgen_worker.errors import OwnFileMissing, Retryable, Unreachable, WorkerApiRefused
 from contentgen_worker.retry import SOURCE
 from contentgen_worker.run import run
@@ -117,9 +117,10 @@ def read(handler: BaseHTTPRequestHandler) -> bytes:
 
 
 class World:
-    """A desk (HTTPS), and a store with strangers' hosts (HTTP): real, in memory."""
+    """Worker API (HTTPS), store and source hosts (HTTP) on loopback, with contents in memory."""
 
-    def __init__(self, certificate: tuple[Path, str], folder: Path) -> None:
+    def __init__(self, certificate: tuple[Path, str], folder: Path, clock: "Clock") -> None:
+        self.clock = clock
         self.ca = certificate[1]
         self.folder = folder
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -168,7 +169,7 @@ class World:
         }  # fmt: skip
 
     def run(self) -> Outcome:
-        outcome = run(self.order["stage"], self.settings())
+        outcome = run(self.order["stage"], self.settings(), self.clock.monotonic)
         left, content_type = self.stored["outcome.json"]
         assert Outcome.model_validate_json(left) == outcome
         assert content_type == "application/json"
@@ -243,7 +244,7 @@ class World:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A key and certificate in one PEM for the desk, and the CA's PEM (itself)."""
+    """Key and certificate of the worker API in one PEM, and the CA's PEM (the same certificate)."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "desk")])
     now = datetime.now(UTC)
@@ -271,7 +272,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 
 class Clock:
-    """What time it is for those who try again: it passes in their pauses only."""
+    """Fake clock of retries; time passes only in their pauses."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -286,14 +287,14 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    for module in ("tenacity", "tenacity.nap", "contentgen_worker.run", "contentgen_worker.worker_api"):
+    for module in ("tenacity", "tenacity.nap"):
         monkeypatch.setattr(f"{module}.time", made)
     return made
 
 
 @pytest.fixture
 def world(certificate: tuple[Path, str], tmp_path: Path, clock: Clock) -> Iterator[World]:
-    with closing(World(certificate, tmp_path)) as made:
+    with closing(World(certificate, tmp_path, clock)) as made:
         yield made
 
 
@@ -329,7 +330,7 @@ def video(path: Path, frames: list[np.ndarray], *, sound: bool = False, fps: int
 
 
 def shown(index: int) -> np.ndarray:
-    """A frame of the talk: eight shots of 2 s, a still one, five that pan, a black one, and the first once more."""
+    """Frame of the talk: eight shots of 2 s: a still one, five that pan, a black one, and the first again."""
     shot, frame = divmod(index, 24)
     if shot == 6:
         return np.zeros((180, 320, 3), np.uint8)
@@ -338,8 +339,8 @@ def shown(index: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def talk(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """With sound. Of two pictures a shot, ten are of the five that pan, two are black, and of the other four three
-    are the same once more."""
+    """Video with audio. With two pictures a shot, ten are of the panning shots, two are black, and three of the other
+    four are duplicates."""
     frames = [shown(index) for index in range(8 * 24)]
     return video(tmp_path_factory.mktemp("media") / "talk.mp4", frames, sound=True)
 
@@ -465,7 +466,7 @@ def test_time_ranges_beyond_the_end_are_said_to_be(world: World, talk: bytes) ->
     prepare_lora(world, world.serve("talk.mp4", talk), timeRanges=[{"start": "20", "end": "30"}])
     outcome = world.run()
     assert outcome.reason is Reason.INSUFFICIENT_FRAMES
-    assert "no picture lies in spec.dataset.timeRanges; it lasts 16.0 s" in outcome.message
+    assert "spec.dataset.timeRanges contain no frame; the video lasts 16.0 s" in outcome.message
 
 
 @pytest.mark.parametrize("detector", ["content", "adaptive", "hash", "histogram", "threshold"])
@@ -645,7 +646,7 @@ def test_a_host_that_is_back_soon_is_waited_for(world: World, talk: bytes) -> No
 
 @pytest.mark.parametrize("prepared", [prepare_lora, prepare_sound])
 def test_a_recording_is_opened_before_it_is_all_here(world: World, talk: bytes, prepared: Callable[..., None]) -> None:
-    opened: list[bool] = []
+    open_media: list[bool] = []
 
     def half(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(200)
@@ -656,13 +657,13 @@ def test_a_recording_is_opened_before_it_is_all_here(world: World, talk: bytes, 
         ends = time.monotonic() + 20
         while time.monotonic() < ends and all(each.step == "Downloading" for each in world.progress):
             time.sleep(0.02)
-        opened.append(time.monotonic() < ends)
+        open_media.append(time.monotonic() < ends)
         handler.wfile.write(talk[len(talk) // 2 :])
 
     world.pages["talk.mp4"] = half
     prepared(world, world.url("talk.mp4"))
     assert world.run().reason is Reason.COMPLETED
-    assert opened == [True]
+    assert open_media == [True]
 
 
 def test_nothing_is_stored_of_a_recording_that_turns_out_to_be_another(world: World, talk: bytes) -> None:
@@ -698,8 +699,8 @@ def test_our_own_store_being_away_is_no_verdict(world: World) -> None:
     world.pages["own"] = lambda handler: reply(handler, 503)
     prepare_sound(world, world.url("own"))
     world.order["source"]["trusted"] = True
-    with pytest.raises(Retryable, match="store is away"):
-        run(Stage.PREPARE, world.settings())
+    with pytest.raises(Retryable, match="store is unavailable"):
+        run(Stage.PREPARE, world.settings(), world.clock.monotonic)
     assert world.stored == {}
 
 
@@ -801,7 +802,7 @@ def test_what_we_lost_ourselves_is_not_the_providers_fault(world: World) -> None
     collect_lora(world, WEIGHTS)
     del world.files["answer"]
     with pytest.raises(OwnFileMissing, match=r"answer\.json: .*HTTP 404"):
-        run(Stage.COLLECT, world.settings())
+        run(Stage.COLLECT, world.settings(), world.clock.monotonic)
     assert world.stored == {}
 
 
@@ -847,7 +848,7 @@ def test_collect_stores_pictures(world: World) -> None:
     ],
 )
 def test_unsafe_and_black_pictures_are_told(world: World, told: object, unsafe: list[bool]) -> None:
-    """Money 22: a checker blacks pictures out, and they were Completed like any other."""
+    """Money 22: pictures blacked out by a safety checker were Completed like any other."""
     black = [Image.new("RGB", (64, 64), color) for color in ((0, 0, 0), (1, 0, 2), (0, 0, 90))]
     contents = []
     for each in black:
@@ -999,7 +1000,7 @@ def test_progress_is_silent_while_the_rate_is_limited(world: World, clock: Clock
     world.progress_codes, world.desk_headers = [429], {"Retry_After": "7"}
     settings = world.settings()
     progress = Progress(step=Step.STORING, fraction=0.5)
-    with WorkerApiClient(settings.desk_url, settings.desk_ca, settings.token_file) as desk:
+    with WorkerApiClient(settings.desk_url, settings.desk_ca, settings.token_file, clock=clock.monotonic) as desk:
         for _ in range(3):
             with pytest.raises(Retryable, match=r"429|limited our rate"):
                 desk.report(progress)
@@ -1016,7 +1017,7 @@ def test_a_desk_that_refuses(world: World) -> None:
     (world.folder / "token").write_text(TOKEN)
     (world.folder / "old").write_text("old")
     with pytest.raises(WorkerApiRefused):
-        run(Stage.COLLECT, settings.model_copy(update={"token_file": world.folder / "old"}))
+        run(Stage.COLLECT, settings.model_copy(update={"token_file": world.folder / "old"}), world.clock.monotonic)
     assert world.requests.count("GET /v1/order") > 2
 
 
@@ -1024,7 +1025,7 @@ def test_a_desk_with_another_certificate(world: World) -> None:
     collect_transcript(world, TRANSCRIPT)
     settings = world.settings().model_copy(update={"desk_ca": ""})
     with pytest.raises(Retryable, match="CERTIFICATE_VERIFY_FAILED"):
-        run(Stage.COLLECT, settings)
+        run(Stage.COLLECT, settings, world.clock.monotonic)
     assert world.requests == []
 
 
@@ -1043,7 +1044,7 @@ def test_the_token_is_read_anew_for_each_request(world: World) -> None:
 def test_an_order_for_the_other_stage(world: World) -> None:
     collect_transcript(world, TRANSCRIPT)
     with pytest.raises(Retryable, match="collect"):
-        run(Stage.PREPARE, world.settings())
+        run(Stage.PREPARE, world.settings(), world.clock.monotonic)
 
 
 def test_the_certificate_is_checked_for_the_name_not_the_address(
@@ -1060,9 +1061,9 @@ def test_the_certificate_is_checked_for_the_name_not_the_address(
     fetcher = Fetcher(guard, source=SOURCE)
     try:
         url = f"https://localhost:{port}/"
-        assert fetcher.fetch(Download(url=url), tmp_path / "f", Bounds(100, 10)).size_bytes == 2
+        assert fetcher.fetch(Download(url=url), tmp_path / "f", DownloadLimits(100, 10)).size_bytes == 2
         with pytest.raises(Unreachable, match="CERTIFICATE_VERIFY_FAILED"):
-            fetcher.fetch(Download(url=f"https://files.example:{port}/"), tmp_path / "f", Bounds(100, 10))
+            fetcher.fetch(Download(url=f"https://files.example:{port}/"), tmp_path / "f", DownloadLimits(100, 10))
     finally:
         server.close()
         system_tls.cache_clear()
@@ -1090,18 +1091,18 @@ def test_a_store_that_refuses_every_url_for_the_outcome_is_said(world: World) ->
 
 
 def test_an_absent_desk_is_waited_for_until_shortly_before_the_deadline(world: World, clock: Clock) -> None:
-    """Each attempt that gives up is one of three."""
+    """Each failed attempt is one of three."""
     collect_transcript(world, TRANSCRIPT)
     world.desk_codes = [503] * 50
     with pytest.raises(Retryable, match="503"):
-        run(Stage.COLLECT, world.settings())
+        run(Stage.COLLECT, world.settings(), world.clock.monotonic)
     with_deadline = world.settings().model_copy(update={"deadline_seconds": 1200})
     world.desk_codes = [503] * 50
-    assert run(Stage.COLLECT, with_deadline).reason is Reason.COMPLETED
+    assert run(Stage.COLLECT, with_deadline, world.clock.monotonic).reason is Reason.COMPLETED
     world.desk_codes = [503] * 100
     started = clock.now
     with pytest.raises(Retryable, match="503"):
-        run(Stage.COLLECT, with_deadline)
+        run(Stage.COLLECT, with_deadline, world.clock.monotonic)
     assert 600 < clock.now - started < 1200
 
 
@@ -1152,16 +1153,16 @@ def program(world: World, stage: str, **more: str) -> subprocess.CompletedProces
 
 @pytest.fixture(scope="module")
 def collected(certificate: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    """The program has stored a transcript."""
-    with closing(World(certificate, tmp_path_factory.mktemp("collected"))) as world:
+    """Run of the program that stored a transcript."""
+    with closing(World(certificate, tmp_path_factory.mktemp("collected"), Clock())) as world:
         collect_transcript(world, TRANSCRIPT)
         return ran(world, "collect")
 
 
 @pytest.fixture(scope="module")
 def nowhere(certificate: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    """The program has not found its source."""
-    with closing(World(certificate, tmp_path_factory.mktemp("nowhere"))) as world:
+    """Run of the program whose source does not exist."""
+    with closing(World(certificate, tmp_path_factory.mktemp("nowhere"), Clock())) as world:
         prepare_sound(world, world.url("nowhere", signed=True))
         return ran(world, "prepare")
 

@@ -1,4 +1,4 @@
-"""A worker's log lines told to people: readable, bounded, without secrets."""
+"""Log lines of a worker as text for users: readable, bounded, without secrets."""
 
 import json
 import resource
@@ -32,7 +32,7 @@ def line(event: str, level: str = "info", **fields: object) -> str:
     ],
 )
 def test_a_line_is_told(said: str, text: str) -> None:
-    assert log.told(said) == text
+    assert log.format_line(said) == text
 
 
 @pytest.mark.parametrize(
@@ -47,8 +47,8 @@ def test_a_line_is_told(said: str, text: str) -> None:
     ],
 )
 def test_secrets_are_not_told(text: str, shown: str) -> None:
-    assert log.told(text) == shown
-    assert log.told(line("again", error=text)).endswith(shown)
+    assert log.format_line(text) == shown
+    assert log.format_line(line("again", error=text)).endswith(shown)
 
 
 def test_the_tail_keeps_the_last_whole_lines() -> None:
@@ -65,7 +65,7 @@ def test_the_tail_keeps_the_last_whole_lines() -> None:
 def test_of_the_same_tries_the_last_is_kept() -> None:
     tries = [line("again", error="desk away", pause=0.5, attempt=number) for number in (1, 2, 3)]
     other = line("again", error="store away", pause=0.5, attempt=1)
-    lines = [log.told(each) for each in (line("order"), *tries, other, tries[0], line("terminated"))]
+    lines = [log.format_line(each) for each in (line("order"), *tries, other, tries[0], line("terminated"))]
     assert [text[9:] for text in log.tail(lines).splitlines()] == [
         "order",
         "again: desk away, pause 0.5, attempt 3",
@@ -94,20 +94,20 @@ def test_sizes(size: float, text: str) -> None:
     ids=lambda line: line[:60],
 )
 def test_a_line_that_no_worker_of_ours_writes_is_passed_on(line: str) -> None:
-    """Whoever may exec into a worker's pod writes its log; the operator, `kubectl contentgen` and the pages read it."""
-    assert log.told(line) == line
+    """Users with exec rights can write to a worker's log; the operator, `kubectl contentgen` and the pages read it."""
+    assert log.format_line(line) == line
 
 
 SCRUBBED = """
 import sys
 from contentgen_contract.worker import log
 for piece in ("http://", "http://a", "-eyJ", "eyJ.", "-eyJa.", "X-Amz-", "bearer ", "http://a@"):
-    log.scrubbed(piece * (1_000_000 // len(piece)))
+    log.redact_secrets(piece * (1_000_000 // len(piece)))
 """
 
 
 def test_the_time_to_scrub_a_line_is_proportional_to_its_length() -> None:
-    """The operator reads 64 KiB of a log that whoever may exec into the pod writes, and does nothing else meanwhile.
+    """The operator reads 64 KiB of an untrusted log, synchronously.
 
     The limit is CPU time: 8 MB take some seconds, and hours where a search starts anew at each piece.
     """
@@ -132,4 +132,4 @@ def test_the_time_to_scrub_a_line_is_proportional_to_its_length() -> None:
     ],
 )
 def test_every_secret_of_a_line_is_scrubbed(text: str, shown: str) -> None:
-    assert log.scrubbed(text) == shown
+    assert log.redact_secrets(text) == shown

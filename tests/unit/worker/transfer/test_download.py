@@ -1,4 +1,4 @@
-"""Downloads in parts: what servers do wrong, and files that are read while they come."""
+"""Ranged downloads: misbehaving servers, and files that are read during the download."""
 
 import hashlib
 import http.server
@@ -15,9 +15,9 @@ import pytest
 from contentgen_contract.worker.orders import Download
 from contentgen_hostile import readers, works
 from contentgen_worker.download.address_guard import AddressGuard
-from contentgen_worker.download.fetch import Bounds, Fetcher
-from contentgen_worker.download.incoming import LANES, InProgressDownload
-from contentgen_worker.download.ranges import FileIdentity, next_run, part
+from contentgen_worker.download.fetch import DownloadLimits, Fetcher
+from contentgen_worker.download.incoming import MAX_CONNECTIONS, InProgressDownload
+from contentgen_worker.download.ranges import FileIdentity, next_range, parse_range
 from contentgen_worker.errors import (
     BadMedia,
     ChecksumMismatch,
@@ -28,24 +28,24 @@ from contentgen_worker.errors import (
     Unreachable,
     Unsupported,
 )
-from contentgen_worker.media.decode.source import PIECE, Growth, MediaSource
+from contentgen_worker.media.decode.source import CHUNK_BYTES, MediaSource, SparseFile
 from contentgen_worker.media.sandbox.confinement import ChildLimits
 from contentgen_worker.media.sandbox.isolation import ConfinedChild, spawn
 from contentgen_worker.retry import SOURCE, STORE
 
 pytestmark = pytest.mark.usefixtures("bounded")
 
-CONTENT = b"".join(hashlib.sha256(number.to_bytes(4)).digest() for number in range((5 * PIECE + 12345) // 32 + 1))
+CONTENT = b"".join(hashlib.sha256(number.to_bytes(4)).digest() for number in range((5 * CHUNK_BYTES + 12345) // 32 + 1))
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 PATIENT = replace(SOURCE.scaled(0.001), seconds=20)  # its seven tries, on however busy a machine
-BOUNDS = Bounds(max_bytes=10 * PIECE, seconds=20)
+BOUNDS = DownloadLimits(max_bytes=10 * CHUNK_BYTES, seconds=20)
 Handler = http.server.BaseHTTPRequestHandler
 Behave = Callable[["Server", Handler, int, int], None]
 
 
 @dataclass
 class Server:
-    """A server that keeps to RFC 9110 with `content`, until `behave` takes a request over. `ranges` are those asked."""
+    """Server that follows RFC 9110 for `content`, unless `behave` handles a request. `ranges`: those requested."""
 
     content: bytes = CONTENT
     etag: str = '"one"'
@@ -75,7 +75,7 @@ class Server:
             self.right(handler, start, end)
 
     def right(self, handler: Handler, start: int, end: int, **changed: str) -> None:
-        """What the standard says."""
+        """Response by the standard."""
         headers = {"ETag": self.etag, "Accept-Ranges": "bytes"}
         if self.ranged and "Range" in handler.headers:
             headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(self.content)}"
@@ -139,8 +139,8 @@ def fetcher(*servers: Server) -> Fetcher:
     return Fetcher(guard, source=PATIENT, store=STORE.scaled(0.001))
 
 
-def fetched(server: Server, folder: Path, *, bounds: Bounds = BOUNDS, sha256: str | None = None) -> bytes:
-    """The file as it came, whose checksum is told rightly."""
+def fetched(server: Server, folder: Path, *, bounds: DownloadLimits = BOUNDS, sha256: str | None = None) -> bytes:
+    """Downloaded file, after a check of the reported checksum."""
     got = fetcher(server).fetch(Download(url=server.url, sha256=sha256), folder / "file", bounds)
     content = got.path.read_bytes()
     assert (got.size_bytes, got.sha256) == (len(content), hashlib.sha256(content).hexdigest())
@@ -157,7 +157,9 @@ def test_parts_are_fetched_side_by_side_each_once(server: Server, tmp_path: Path
     assert server.if_range == {None, '"one"'}
 
 
-@pytest.mark.parametrize("size", [1, PIECE - 1, PIECE, PIECE + 1, 2 * PIECE, 2 * PIECE + 1, 3 * PIECE])
+@pytest.mark.parametrize(
+    "size", [1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 2 * CHUNK_BYTES, 2 * CHUNK_BYTES + 1, 3 * CHUNK_BYTES]
+)
 def test_any_size(server: Server, tmp_path: Path, size: int) -> None:
     server.content = CONTENT[:size]
     assert fetched(server, tmp_path) == CONTENT[:size]
@@ -327,13 +329,13 @@ def whole_after_parts(server: Server, handler: Handler, start: int, end: int) ->
 @pytest.mark.parametrize(
     ("behave", "text"),
     [
-        (changes, "was changed while it came down"),
-        (changes_whole, "was changed while it came down"),
-        (grows, "was changed while it came down"),
-        (elsewhere, "asked for those from"),
-        (long_lies, "can't be understood"),
-        (packed, "compressed although not asked to"),
-        (multipart_later, "can't be understood"),
+        (changes, "was changed during the download"),
+        (changes_whole, "was changed during the download"),
+        (grows, "was changed during the download"),
+        (elsewhere, "requested from"),
+        (long_lies, "invalid response to a range request"),
+        (packed, "compressed although not requested"),
+        (multipart_later, "invalid response to a range request"),
         (gone, "HTTP 404"),
         (no_such_range, "HTTP 416"),
         (whole_after_parts, "sent the whole file"),
@@ -363,13 +365,13 @@ def test_a_server_that_stays_broken_is_given_up(server: Server, tmp_path: Path) 
 
 def test_our_own_store_breaking_off_is_no_verdict(server: Server, tmp_path: Path) -> None:
     server.behave = stays_broken
-    with pytest.raises(Retryable, match="store is away"):
+    with pytest.raises(Retryable, match="store is unavailable"):
         fetcher().fetch(Download(url=server.url, trusted=True), tmp_path / "file", BOUNDS)
 
 
 def test_a_file_too_large_is_refused_before_it_comes(server: Server, tmp_path: Path) -> None:
-    with pytest.raises(TooLarge, match=f"{len(CONTENT)} bytes, at most {3 * PIECE}"):
-        fetched(server, tmp_path, bounds=Bounds(3 * PIECE, 20))
+    with pytest.raises(TooLarge, match=f"{len(CONTENT)} bytes, at most {3 * CHUNK_BYTES}"):
+        fetched(server, tmp_path, bounds=DownloadLimits(3 * CHUNK_BYTES, 20))
     assert len(server.ranges) == 1
 
 
@@ -396,11 +398,13 @@ def trickles(server: Server, handler: Handler, start: int, end: int) -> None:
 @pytest.mark.parametrize(
     ("bounds", "text"),
     [
-        (Bounds(10 * PIECE, 20, bytes_per_second=1000, rate_window=0.3), "bytes/s"),
-        (Bounds(10 * PIECE, 0.5), "within 0.5 s"),
+        (DownloadLimits(10 * CHUNK_BYTES, 20, bytes_per_second=1000, rate_window=0.3), "bytes/s"),
+        (DownloadLimits(10 * CHUNK_BYTES, 0.5), "within 0.5 s"),
     ],
 )
-def test_parts_that_are_slow_together_are_given_up(server: Server, tmp_path: Path, bounds: Bounds, text: str) -> None:
+def test_parts_that_are_slow_together_are_given_up(
+    server: Server, tmp_path: Path, bounds: DownloadLimits, text: str
+) -> None:
     server.behave = trickles
     with pytest.raises(Unreachable, match=text):
         fetched(server, tmp_path, bounds=bounds)
@@ -432,7 +436,7 @@ def test_each_part_passes_the_guard(server: Server, other: Server, tmp_path: Pat
 
 
 def test_a_name_that_is_rebound_between_parts_is_refused(server: Server, tmp_path: Path) -> None:
-    """Each lane that needs a new connection asks the name again, and checks what it gets."""
+    """Each new connection resolves the name again, and checks the addresses."""
     port = int(server.host.rpartition(":")[2])
     asked: list[str] = []
 
@@ -441,7 +445,7 @@ def test_a_name_that_is_rebound_between_parts_is_refused(server: Server, tmp_pat
         return ["127.0.0.1"] if len(asked) == 1 else ["169.254.169.254"]
 
     class Rebinding(AddressGuard):
-        """Lets loopback through, as if it were public."""
+        """Resolver and guard that accept loopback as public."""
 
         def check(self, address: object) -> object:  # type: ignore[override]
             first = not asked
@@ -477,7 +481,7 @@ def test_a_redirect_is_followed_by_each_lane_and_its_target_kept(server: Server,
     ],
 )
 def test_what_a_reader_comes_to_next_is_fetched_next(free: str, readers: list[int], expected: range | None) -> None:
-    assert next_run(bytearray(map(int, free)), readers, 2) == expected
+    assert next_range(bytearray(map(int, free)), readers, 2) == expected
 
 
 @pytest.mark.parametrize(
@@ -497,7 +501,7 @@ def test_what_a_reader_comes_to_next_is_fetched_next(free: str, readers: list[in
     ],
 )
 def test_answers_that_are_of_no_use(status: int, headers: dict[str, str]) -> None:
-    assert part(status, headers) is None
+    assert parse_range(status, headers) is None
 
 
 def test_which_file_it_is() -> None:
@@ -517,7 +521,7 @@ def test_which_file_it_is() -> None:
 
 
 def reader(source: MediaSource, start: int = 0, end: int = len(CONTENT)) -> ConfinedChild:
-    """A confined process that reads, and may do nothing else."""
+    """Confined child that reads a byte range."""
     return spawn(readers.digest, source, start, end, limits=ChildLimits(256 << 20, 20, files=source.files))
 
 
@@ -534,47 +538,47 @@ def until(true: Callable[[], bool]) -> None:
 
 
 def test_readers_in_confined_processes_wait_for_what_they_read(tmp_path: Path) -> None:
-    with Growth(tmp_path / "file", len(CONTENT)) as growth, ExitStack() as stack:
-        spans = [(3 * PIECE + 5, len(CONTENT)), (5 * PIECE + 1, len(CONTENT)), (0, len(CONTENT))]
+    with SparseFile(tmp_path / "file", len(CONTENT)) as sparse_file, ExitStack() as stack:
+        spans = [(3 * CHUNK_BYTES + 5, len(CONTENT)), (5 * CHUNK_BYTES + 1, len(CONTENT)), (0, len(CONTENT))]
         children = []
         for waiting, span in zip(([3], [3, 5], [0, 3, 5]), spans, strict=True):  # the kernel tells the oldest first
-            children.append(stack.enter_context(reader(growth.source, *span)))
-            until(lambda waiting=waiting: growth.readers() == waiting)  # type: ignore[misc]
+            children.append(stack.enter_context(reader(sparse_file.source, *span)))
+            until(lambda waiting=waiting: sparse_file.reader_chunks() == waiting)  # type: ignore[misc]
         for piece in (5, 3, 4, 0, 2, 1):
-            for at in range(piece * PIECE, min((piece + 1) * PIECE, len(CONTENT)), 300_000):
-                growth.write(at, CONTENT[at : min(at + 300_000, (piece + 1) * PIECE)])
-        growth.complete()
+            for at in range(piece * CHUNK_BYTES, min((piece + 1) * CHUNK_BYTES, len(CONTENT)), 300_000):
+                sparse_file.write(at, CONTENT[at : min(at + 300_000, (piece + 1) * CHUNK_BYTES)])
+        sparse_file.complete()
         for (start, end), child in zip(spans, children, strict=True):
             assert said(child) == hashlib.sha256(CONTENT[start:end]).hexdigest()
-        until(lambda: growth.readers() == [])
-        assert growth.source.whole
+        until(lambda: sparse_file.reader_chunks() == [])
+        assert sparse_file.source.whole
 
 
 def test_a_download_that_fails_ends_every_reader(tmp_path: Path) -> None:
-    with Growth(tmp_path / "file", len(CONTENT)) as growth, ExitStack() as stack:
-        growth.write(0, CONTENT[: PIECE + 10])
-        children = [stack.enter_context(reader(growth.source)) for _ in range(3)]
-        until(lambda: growth.readers() == [1])
-        growth.fail()
+    with SparseFile(tmp_path / "file", len(CONTENT)) as sparse_file, ExitStack() as stack:
+        sparse_file.write(0, CONTENT[: CHUNK_BYTES + 10])
+        children = [stack.enter_context(reader(sparse_file.source)) for _ in range(3)]
+        until(lambda: sparse_file.reader_chunks() == [1])
+        sparse_file.fail()
         for child in children:
             with pytest.raises(Unreachable, match="download of the recording has failed"):
                 said(child)
-        growth.complete()  # too late
-        assert not growth.source.whole
+        sparse_file.complete()  # too late
+        assert not sparse_file.source.whole
 
 
 def test_a_reader_can_write_nothing(tmp_path: Path) -> None:
-    """Of all that a child may touch, neither the file nor the map of it."""
-    with Growth(tmp_path / "file", 10) as growth:
-        limits = ChildLimits(256 << 20, 20, files=growth.source.files)
-        for path in growth.source.files:
+    """A child can write neither the file nor its map."""
+    with SparseFile(tmp_path / "file", 10) as sparse_file:
+        limits = ChildLimits(256 << 20, 20, files=sparse_file.source.files)
+        for path in sparse_file.source.files:
             with spawn(works.write, path, 5, limits=limits) as child:
                 assert next(child.messages()) == ("refused", "PermissionError")
 
 
 def test_a_reader_is_a_file(tmp_path: Path) -> None:
-    with Growth(tmp_path / "file", 10) as growth, growth.source.open() as file:
-        growth.write(0, b"0123456789")
+    with SparseFile(tmp_path / "file", 10) as sparse_file, sparse_file.source.open() as file:
+        sparse_file.write(0, b"0123456789")
         assert (file.read(4), file.tell(), file.seek(-3, 2), file.read(9), file.read(1)) == (b"0123", 4, 7, b"789", b"")
         assert (file.seek(2), file.seek(1, 1), file.read()) == (2, 3, b"3456789")
         with pytest.raises(ValueError, match="before the file's first byte"):
@@ -592,30 +596,33 @@ def test_what_a_reader_waits_for_comes_before_the_rest(server: Server, tmp_path:
 
     server.behave = slow
     wanted = 24  # in order it would not come for a long time
-    with fetcher(server).begin(Download(url=server.url), tmp_path / "file", Bounds(10**9, 20)) as incoming:
+    with fetcher(server).start(Download(url=server.url), tmp_path / "file", DownloadLimits(10**9, 20)) as incoming:
         assert isinstance(incoming, InProgressDownload)
-        until(lambda: len(server.ranges) == 1 + LANES)  # the first is through, and each lane waits
-        with reader(incoming.source, wanted * PIECE + 77, wanted * PIECE + 99) as child:
-            until(lambda: incoming.growth.readers() == [wanted])
+        until(lambda: len(server.ranges) == 1 + MAX_CONNECTIONS)  # the first is through, and each lane waits
+        with reader(incoming.source, wanted * CHUNK_BYTES + 77, wanted * CHUNK_BYTES + 99) as child:
+            until(lambda: incoming.sparse_file.reader_chunks() == [wanted])
             may_go.set()
-            assert said(child) == hashlib.sha256(server.content[wanted * PIECE + 77 : wanted * PIECE + 99]).hexdigest()
+            assert (
+                said(child)
+                == hashlib.sha256(server.content[wanted * CHUNK_BYTES + 77 : wanted * CHUNK_BYTES + 99]).hexdigest()
+            )
         incoming.finish()
-    assert wanted * PIECE in [start for start, _ in server.ranges[1 + LANES : 1 + 2 * LANES]]
-    assert wanted * PIECE not in [start for start, _ in server.ranges[: 1 + LANES]]
+    assert wanted * CHUNK_BYTES in [start for start, _ in server.ranges[1 + MAX_CONNECTIONS : 1 + 2 * MAX_CONNECTIONS]]
+    assert wanted * CHUNK_BYTES not in [start for start, _ in server.ranges[: 1 + MAX_CONNECTIONS]]
 
 
 def test_at_first_nothing_is_read_ahead(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """But for what is read, and until somebody waits for all."""
-    monkeypatch.setattr("contentgen_worker.download.incoming._FIRST", 60)
+    """Except chunks that a reader waits for, and until `finish` waits for all."""
+    monkeypatch.setattr("contentgen_worker.download.incoming._NO_READAHEAD_SECONDS", 60)
     server.content = CONTENT * 6
-    with fetcher(server).begin(Download(url=server.url), tmp_path / "file", Bounds(10**9, 20)) as incoming:
+    with fetcher(server).start(Download(url=server.url), tmp_path / "file", DownloadLimits(10**9, 20)) as incoming:
         assert isinstance(incoming.source, MediaSource)
         with incoming.source.open() as file:
             for wanted in (24, 7):
-                file.seek(wanted * PIECE + 77)
-                assert file.read(22) == server.content[wanted * PIECE + 77 : wanted * PIECE + 99]
-        last = len(server.content) // PIECE
-        assert sorted(start // PIECE for start, _ in server.ranges) == [0, 7, 24, last]
+                file.seek(wanted * CHUNK_BYTES + 77)
+                assert file.read(22) == server.content[wanted * CHUNK_BYTES + 77 : wanted * CHUNK_BYTES + 99]
+        last = len(server.content) // CHUNK_BYTES
+        assert sorted(start // CHUNK_BYTES for start, _ in server.ranges) == [0, 7, 24, last]
         assert incoming.finish().size_bytes == len(server.content)
 
 
@@ -628,7 +635,7 @@ def test_a_download_ends_with_its_block(server: Server, tmp_path: Path) -> None:
         server.right(handler, start, end)
 
     server.behave = hangs
-    incoming = fetcher(server).begin(Download(url=server.url), tmp_path / "file", BOUNDS)
+    incoming = fetcher(server).start(Download(url=server.url), tmp_path / "file", BOUNDS)
     with pytest.raises(Unsupported, match="no video"), incoming:  # noqa: PT012 - as a stage does it
         until(lambda: len(server.ranges) == 4)  # one of each lane
         raise Unsupported("no video")
@@ -637,13 +644,13 @@ def test_a_download_ends_with_its_block(server: Server, tmp_path: Path) -> None:
 
 
 def begun(server: Server, folder: Path, error: BadMedia, sha256: str | None = None) -> None:
-    with fetcher(server).begin(Download(url=server.url, sha256=sha256), folder / "file", BOUNDS):
+    with fetcher(server).start(Download(url=server.url, sha256=sha256), folder / "file", BOUNDS):
         raise error
 
 
 def test_why_the_download_failed_is_said_and_not_what_followed(server: Server, tmp_path: Path) -> None:
     server.behave = gone
-    incoming = fetcher(server).begin(Download(url=server.url), tmp_path / "file", BOUNDS)
+    incoming = fetcher(server).start(Download(url=server.url), tmp_path / "file", BOUNDS)
     with pytest.raises(Unreachable, match="HTTP 404"), incoming:  # noqa: PT012 - as a stage does it
         assert isinstance(incoming.source, MediaSource)
         with pytest.raises(Unreachable, match="has failed"):

@@ -1,4 +1,4 @@
-"""The address guard: what it refuses, what it lets through, and that no byte goes where it must not."""
+"""Address guard: refused and accepted URLs, and that no connection reaches a forbidden address."""
 
 import http.server
 import ipaddress
@@ -15,13 +15,13 @@ from contentgen_contract.resources.addresses import refusal
 from contentgen_contract.worker.orders import Download
 from contentgen_worker.download import connection as lane
 from contentgen_worker.download.address_guard import AddressGuard
-from contentgen_worker.download.fetch import Bounds, Fetcher
-from contentgen_worker.errors import FetchError, NotAllowed, Unreachable, shown
+from contentgen_worker.download.fetch import DownloadLimits, Fetcher
+from contentgen_worker.errors import FetchError, NotAllowed, Unreachable, redacted
 from contentgen_worker.retry import SOURCE, STORE
 
 pytestmark = pytest.mark.usefixtures("bounded")
 
-BOUNDS = Bounds(max_bytes=1000, seconds=20)
+BOUNDS = DownloadLimits(max_bytes=1000, seconds=20)
 
 REFUSED = [
     "0.0.0.0",  # noqa: S104 - an address to refuse
@@ -175,12 +175,12 @@ def test_permission_is_for_exactly_one_host_and_port() -> None:
 def test_a_name_without_address_may_have_one_later() -> None:
     with pytest.raises(Unreachable) as caught:
         AddressGuard(resolve=lambda *_: []).check("http://files.example/")
-    assert caught.value.passing
+    assert caught.value.transient
 
 
 def test_messages_show_no_signature() -> None:
-    assert shown("https://user:pw@a.example:1/b/c?X-Amz-Signature=1#f") == "https://a.example:1/b/c"
-    assert shown("http://[") == "(not a URL)"
+    assert redacted("https://user:pw@a.example:1/b/c?X-Amz-Signature=1#f") == "https://a.example:1/b/c"
+    assert redacted("http://[") == "(not a URL)"
 
 
 @pytest.mark.parametrize(
@@ -201,8 +201,8 @@ def test_messages_show_no_signature() -> None:
     ],
 )
 def test_no_refusal_repeats_a_password_or_a_query(url: str) -> None:
-    assert "hunter" not in shown(url)
-    assert "ter2" not in shown(url)
+    assert "hunter" not in redacted(url)
+    assert "ter2" not in redacted(url)
     with pytest.raises(FetchError) as refused:
         AddressGuard(resolve=lambda *_: ["127.0.0.1"]).check(url)
     assert "hunter" not in str(refused.value)
@@ -220,7 +220,7 @@ def test_a_redirect_to_no_url_does_not_repeat_it() -> None:
 
 
 class Canary:
-    """A listener on loopback that counts who connects, and answers like a web server."""
+    """Loopback listener that counts connections and answers like a web server."""
 
     def __init__(self, answer: bytes) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))
@@ -342,11 +342,11 @@ def trickle(request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.mark.parametrize(
     ("bounds", "text"),
     [
-        (Bounds(1000, 20, bytes_per_second=1000, rate_window=0.3), "bytes/s"),
-        (Bounds(1000, 0.3), "within 0.3 s"),
+        (DownloadLimits(1000, 20, bytes_per_second=1000, rate_window=0.3), "bytes/s"),
+        (DownloadLimits(1000, 0.3), "within 0.3 s"),
     ],
 )
-def test_a_slow_sender_is_given_up(trickle: str, tmp_path: Path, bounds: Bounds, text: str) -> None:
+def test_a_slow_sender_is_given_up(trickle: str, tmp_path: Path, bounds: DownloadLimits, text: str) -> None:
     started = time.monotonic()
     with pytest.raises(Unreachable, match=text):
         fetcher(AddressGuard([trickle])).fetch(Download(url=f"http://{trickle}/"), tmp_path / "f", bounds)
@@ -367,8 +367,8 @@ class _SlowHead(_Trickle):
 @pytest.mark.parametrize("trickle", [_SlowHead], indirect=True)
 def test_an_answer_that_never_begins_is_given_up(trickle: str, tmp_path: Path) -> None:
     started = time.monotonic()
-    bounds = Bounds(1000, 20, answer_seconds=0.3)
-    with pytest.raises(Unreachable, match="no answer began") as caught:
+    bounds = DownloadLimits(1000, 20, answer_seconds=0.3)
+    with pytest.raises(Unreachable, match="no response began") as caught:
         fetcher(AddressGuard([trickle])).fetch(Download(url=f"http://{trickle}/"), tmp_path / "f", bounds)
-    assert not caught.value.passing
+    assert not caught.value.transient
     assert time.monotonic() - started < 2

@@ -1,7 +1,7 @@
-"""The sound of a recording as speech recognisers like it: 16 kHz, one channel, FLAC.
+"""Audio of a recording in the format of speech recognition: 16 kHz, mono, FLAC.
 
-FLAC and not Opus: it takes a third of the CPU time (17 s an hour of recording against 57 s), which outweighs 68 MB an
-hour against 15 MB from 10 Mbit/s on, and nothing is lost.
+FLAC takes a third of the CPU time of Opus (17 s against 57 s per hour of recording) and is lossless. From 10 Mbit/s on,
+that outweighs its size (68 MB against 15 MB per hour).
 """
 
 from collections.abc import Callable, Iterator
@@ -21,26 +21,26 @@ from contentgen_worker.errors import NoAudioTrack, Unsupported
 from contentgen_worker.media.audio.loudness import LevelMeter, Loudness
 from contentgen_worker.media.audio.timeline import Timeline
 from contentgen_worker.media.audio.tracks import AudioTrack, choose
-from contentgen_worker.media.codec import crosses
+from contentgen_worker.media.codec import transferable
 from contentgen_worker.media.decode.bounds import MediaLimits
-from contentgen_worker.media.decode.probe import AUDIO_CODECS, codec_name, opened, stated_seconds
+from contentgen_worker.media.decode.probe import AUDIO_CODECS, codec_name, open_media, stated_duration
 from contentgen_worker.media.decode.source import MediaSource
 
 RATE = 16_000  # samples a second
-_BLOCK = RATE  # samples that are written at once
-_CLOCKLESS = {"aac", "flac", "mp3", "wav"}  # FFmpeg makes their stamps up from sizes and rates
-_MAX_NOTES, _MAX_NOTE = 8, 200  # notes, characters; AudioFacts takes no more
-_MISSING = 5.0  # seconds of a recording that may be without sound at its end
-_ASIDE = (
+_BLOCK = RATE  # samples per block
+_WITHOUT_CLOCK = {"aac", "flac", "mp3", "wav"}  # FFmpeg derives their timestamps from sizes and rates
+_MAX_NOTES, _MAX_NOTE_LENGTH = 8, 200  # notes, characters; limits of AudioFacts
+_MISSING_AT_END = 5.0  # seconds without audio at the end that need no note
+_SECONDARY = (
     Disposition.comment | Disposition.lyrics | Disposition.karaoke | Disposition.hearing_impaired
     | Disposition.visual_impaired | Disposition.clean_effects | Disposition.descriptions | Disposition.non_diegetic
 )  # fmt: skip
 
 
-@crosses
+@transferable
 @dataclass(frozen=True, slots=True)
-class Sound:
-    """What was written: its length in seconds, the track it came from, how loud it is, and what to know about it."""
+class ExtractedAudio:
+    """Extracted audio: its length in seconds, source track, number of tracks, loudness, and notes for the user."""
 
     seconds: float
     track: AudioTrack
@@ -51,39 +51,39 @@ class Sound:
     def __post_init__(self) -> None:
         if self.seconds < 0 or not 1 <= self.track.number <= self.tracks:
             raise ValueError(f"{self.seconds} s of sound from track {self.track.number} of {self.tracks}")
-        if len(self.notes) > _MAX_NOTES or any(len(note) > _MAX_NOTE for note in self.notes):
+        if len(self.notes) > _MAX_NOTES or any(len(note) > _MAX_NOTE_LENGTH for note in self.notes):
             raise ValueError(f"{len(self.notes)} notes, or long ones")
 
 
-def tell_sound(
+def send_sound(
     send: Callable[[object], None],
     source: Path | MediaSource,
     target: Path,
     options: TranscriptionOptions,
     bounds: MediaLimits,
 ) -> None:
-    """Child: the sound to `target`; sends the share that is done, then the Sound."""
-    with opened(source) as container, target.open("wb") as file:
-        stated = stated_seconds(container)
+    """Child process: write the audio to `target`; send the share done, then the ExtractedAudio."""
+    with open_media(source) as container, target.open("wb") as file:
+        stated = stated_duration(container)
         bounds.check_duration(stated)
         length = stated or bounds.seconds
 
-        def watch(at: float) -> None:
+        def on_progress(at: float) -> None:
             send(min(at / length, 1.0))
 
-        send(extract(container, file, bounds, watch, wanted=options.audio_track, language=options.language))
+        send(extract(container, file, bounds, on_progress, wanted=options.audio_track, language=options.language))
 
 
 def extract(
     container: InputContainer,
     target: IO[bytes],
     bounds: MediaLimits,
-    watch: Callable[[float], None],
+    on_progress: Callable[[float], None],
     *,
     wanted: int | None = None,
     language: str = "auto",
-) -> Sound:
-    """Write the sound of an opened recording. Nothing else of it is read, let alone decoded. `watch` gets seconds.
+) -> ExtractedAudio:
+    """Write the audio of an opened recording; other tracks are neither read nor decoded. `on_progress` gets seconds.
 
     Memory does not grow with the length. Raises NoAudioTrack, Unsupported or BeyondLimits.
     """
@@ -95,22 +95,24 @@ def extract(
         stream.format = "s16"
         samples = 0
         for block in _blocks(container, container.streams.audio[track.number - 1], timeline):
-            meter.hear(block.to_ndarray()[0], RATE)
+            meter.add(block.to_ndarray()[0], RATE)
             samples += block.samples
             bounds.check_duration(samples / RATE)
-            watch(samples / RATE)
+            on_progress(samples / RATE)
             flac.mux(stream.encode(block))
         flac.mux(stream.encode(None))
     if not samples:
-        raise Unsupported("its sound track holds no sound that can be decoded; it may be damaged or cut off")
+        raise Unsupported("its sound track has no sound that can be decoded; it may be damaged or truncated")
     seconds = samples / RATE
     loudness = meter.loudness(seconds)
     if loudness.silent:
-        raise NoAudioTrack(f"sound track {track} of {len(tracks)} is silent from beginning to end{_other(tracks)}")
-    return Sound(seconds, track, len(tracks), loudness, tuple(_notes(seconds, loudness, timeline)))
+        raise NoAudioTrack(
+            f"sound track {track} of {len(tracks)} is silent from beginning to end{_other_track_hint(tracks)}"
+        )
+    return ExtractedAudio(seconds, track, len(tracks), loudness, tuple(_notes(seconds, loudness, timeline)))
 
 
-def _other(tracks: tuple[AudioTrack, ...]) -> str:
+def _other_track_hint(tracks: tuple[AudioTrack, ...]) -> str:
     return "; name another one in spec.options.audioTrack" if len(tracks) > 1 else ""
 
 
@@ -121,7 +123,7 @@ def _notes(seconds: float, loudness: Loudness, timeline: Timeline) -> Iterator[s
         yield f"{timeline.filled:.0f} s without sound in it are kept as silence, so that times match the recording"
     if timeline.jumps:
         yield f"its clock jumps {timeline.jumps} times: after that, times may not match the recording"
-    if timeline.length - seconds > max(_MISSING, timeline.length / 10):
+    if timeline.length - seconds > max(_MISSING_AT_END, timeline.length / 10):
         yield f"the sound ends at {seconds:.0f} s of {timeline.length:.0f} s"
 
 
@@ -132,20 +134,20 @@ def _track(number: int, stream: AudioStream) -> AudioTrack:
         codec,
         "" if stream.language in (None, "und") else stream.language,
         default=bool(stream.disposition & Disposition.default),
-        aside=bool(stream.disposition & _ASIDE),
+        secondary=bool(stream.disposition & _SECONDARY),
         readable=codec in AUDIO_CODECS,
     )
 
 
 def _blocks(container: InputContainer, stream: AudioStream, timeline: Timeline) -> Iterator[AudioFrame]:
-    """The sound in order of time, resampled, with silence in its gaps."""
+    """Resampled audio in order of time, with silence in its gaps."""
     resampler = _Resampler()
-    clock = container.format.name not in _CLOCKLESS
-    begin = None if container.start_time is None else container.start_time / av.time_base
-    for frame in _decoded(container, stream):
+    clock = container.format.name not in _WITHOUT_CLOCK
+    start = None if container.start_time is None else container.start_time / av.time_base
+    for frame in _decode(container, stream):
         time = frame.time if clock else None
-        begin = time if begin is None else begin
-        gap = timeline.place(None if time is None or begin is None else time - begin, frame.samples / frame.sample_rate)
+        start = time if start is None else start
+        gap = timeline.place(None if time is None or start is None else time - start, frame.samples / frame.sample_rate)
         if gap is None:
             continue
         if gap:
@@ -155,7 +157,7 @@ def _blocks(container: InputContainer, stream: AudioStream, timeline: Timeline) 
     yield from resampler.flush()
 
 
-def _decoded(container: InputContainer, stream: AudioStream) -> Iterator[AudioFrame]:
+def _decode(container: InputContainer, stream: AudioStream) -> Iterator[AudioFrame]:
     for other in container.streams:
         if other.index != stream.index:
             other.discard = Discard.all
@@ -163,11 +165,11 @@ def _decoded(container: InputContainer, stream: AudioStream) -> Iterator[AudioFr
         try:
             yield from packet.decode()
         except av.error.InvalidDataError:
-            continue  # a damaged packet is a gap
+            continue  # a damaged packet leaves a gap
 
 
 class _Resampler:
-    """Takes what comes: some files change rate or layout on the way."""
+    """Resampler that handles changes of rate or layout within a file."""
 
     def __init__(self) -> None:
         self._shape: tuple[Any, ...] = ()

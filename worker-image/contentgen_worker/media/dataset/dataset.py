@@ -1,6 +1,6 @@
-"""The training set of a video: its files, made from judged pictures.
+"""Files of a training set, from the chosen pictures.
 
-Pictures wait on disk as the JPEG files that they will be stored as: a long video has more of them than memory.
+Pictures stay on disk as JPEG files: those of a long video exceed the memory.
 """
 
 import json
@@ -12,15 +12,21 @@ from pathlib import Path
 from PIL import Image
 
 from contentgen_worker.files import JPEG, JSON, TEXT, Output
-from contentgen_worker.media.dataset.contact_sheet import Cell, LeftOut, clock, contact_sheet, picture_width
-from contentgen_worker.media.decode.stills import decoded
-from contentgen_worker.media.select.choose import PictureCandidate, PictureVerdict, Rejection, evenly, tally
+from contentgen_worker.media.dataset.contact_sheet import Cell, LeftOut, contact_sheet, format_time, picture_width
+from contentgen_worker.media.decode.stills import decode_pictures
+from contentgen_worker.media.select.choose import (
+    PictureCandidate,
+    PictureVerdict,
+    Rejection,
+    count_rejections,
+    sample_evenly,
+)
 from contentgen_worker.media.shots.shots import Shot
 
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # so that the same pictures make the same zip
-_GREY = 48  # pictures on the sheet that were left out
-_GREY_WIDTH = 128  # pixels
-_IN_WORDS = {
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # constant, so that equal pictures give an equal zip
+_REJECTED_ON_SHEET = 48  # rejected pictures on the sheet
+_REJECTED_WIDTH = 128  # pixels
+_LABELS = {
     Rejection.TOO_DARK: "too dark",
     Rejection.TOO_BRIGHT: "too bright",
     Rejection.LOW_CONTRAST: "low contrast",
@@ -34,7 +40,7 @@ _IN_WORDS = {
     Rejection.DUPLICATE: "duplicate",
     Rejection.OVER_MAXIMUM: "over maximum",
 }
-_MEASURED = {
+_FIGURE_NAMES = {
     Rejection.TOO_DARK: "luma",
     Rejection.TOO_BRIGHT: "luma",
     Rejection.LOW_CONTRAST: "contrast",
@@ -45,65 +51,67 @@ _MEASURED = {
 
 @dataclass(frozen=True)
 class Judged:
-    """All pictures that were taken, in order of time, and what became of each."""
+    """All candidates in order of time, each with its verdict."""
 
     candidates: tuple[PictureCandidate, ...]
     verdicts: tuple[PictureVerdict, ...]
 
     @property
     def kept(self) -> tuple[PictureCandidate, ...]:
-        """The pictures to train with, in order of time."""
+        """Training pictures in order of time."""
         return tuple(candidate for candidate, verdict in self.pairs() if verdict.kept)
 
     @property
     def rejected(self) -> dict[str, int]:
-        """How many were left out, by reason."""
-        return tally(self.verdicts)
+        """Number of rejected pictures by reason."""
+        return count_rejections(self.verdicts)
 
     @property
     def last_resort(self) -> int:
-        """How many were kept only because there were too few others."""
+        """Number of pictures kept only because there were too few others."""
         return sum(verdict.last_resort for verdict in self.verdicts)
 
     def pairs(self) -> Iterator[tuple[PictureCandidate, PictureVerdict]]:
-        """Each picture with what became of it."""
+        """Each picture with its verdict."""
         return zip(self.candidates, self.verdicts, strict=True)
 
 
 @dataclass(frozen=True)
 class Heading:
-    """What stands above the pictures of preview.jpg."""
+    """Text above the pictures of preview.jpg."""
 
     title: str
     lines: Sequence[str]
 
 
 def build(judged: Judged, shots: Sequence[Shot], captions: Sequence[str]) -> tuple[Output, ...]:
-    """Pictures, captions and dataset.json. `captions`: one for each picture that is kept, in order of time."""
+    """Pictures, captions and dataset.json. `captions`: one per kept picture, in order of time."""
     texts = [caption.encode() for caption in captions]
-    images = [Output.of_path(f"images/{number}.jpg", JPEG, each.path) for number, each in _numbered(judged)]
+    images = [Output.from_path(f"images/{number}.jpg", JPEG, each.path) for number, each in _numbered(judged)]
     sidecars = [
-        Output.of_bytes(f"captions/{number}.txt", TEXT, text)
+        Output.from_bytes(f"captions/{number}.txt", TEXT, text)
         for (number, _), text in zip(_numbered(judged), texts, strict=True)
     ]
-    return (*images, *sidecars, Output.of_bytes("dataset.json", JSON, index_of(judged, shots, captions).encode()))
+    return (*images, *sidecars, Output.from_bytes("dataset.json", JSON, make_index(judged, shots, captions).encode()))
 
 
 def bundle(judged: Judged, captions: Sequence[str], heading: Heading, scratch: Path) -> tuple[Output, ...]:
-    """What shows or holds all pictures at once: dataset.zip and preview.jpg."""
+    """Files with all pictures: dataset.zip and preview.jpg."""
     texts = [caption.encode() for caption in captions]
-    archive = Output.of_path("dataset.zip", "application/zip", _zip(_numbered(judged), texts, scratch / "dataset.zip"))
+    archive = Output.from_path(
+        "dataset.zip", "application/zip", _zip(_numbered(judged), texts, scratch / "dataset.zip")
+    )
     sheet = scratch / "preview.jpg"
-    preview_of(judged, captions, heading.title, heading.lines).save(sheet, "JPEG", quality=88)
-    return archive, Output.of_path("preview.jpg", JPEG, sheet)
+    make_preview(judged, captions, heading.title, heading.lines).save(sheet, "JPEG", quality=88)
+    return archive, Output.from_path("preview.jpg", JPEG, sheet)
 
 
 def _numbered(judged: Judged) -> list[tuple[str, PictureCandidate]]:
     return [(f"{number:04}", candidate) for number, candidate in enumerate(judged.kept, 1)]
 
 
-def index_of(judged: Judged, shots: Sequence[Shot], captions: Sequence[str]) -> str:
-    """dataset.json: the shots; where each picture is from, its figures and caption; why each other one was left out."""
+def make_index(judged: Judged, shots: Sequence[Shot], captions: Sequence[str]) -> str:
+    """dataset.json: shots; source, figures and caption of each picture; reason of each rejection."""
     caption, number = iter(captions), 0
     images: list[dict[str, object]] = []
     rejected: list[dict[str, object]] = []
@@ -112,14 +120,14 @@ def index_of(judged: Judged, shots: Sequence[Shot], captions: Sequence[str]) -> 
             number += 1
             entry: dict[str, object] = {"file": f"images/{number:04}.jpg", "caption": next(caption)}
             entry |= {"width": candidate.width, "height": candidate.height, **_figures(candidate)}
-            images.append(entry | ({"lastResort": _why(verdict, judged)} if verdict.last_resort else {}))
+            images.append(entry | ({"lastResort": _rejection(verdict, judged)} if verdict.last_resort else {}))
         else:
-            rejected.append(_why(verdict, judged) | _figures(candidate))
-    taken = [{"number": each.number, "start": round(each.start, 3), "end": round(each.end, 3)} for each in shots]
-    return json.dumps({"images": images, "rejected": rejected, "shots": taken}, indent=1, ensure_ascii=False)
+            rejected.append(_rejection(verdict, judged) | _figures(candidate))
+    shot_entries = [{"number": each.number, "start": round(each.start, 3), "end": round(each.end, 3)} for each in shots]
+    return json.dumps({"images": images, "rejected": rejected, "shots": shot_entries}, indent=1, ensure_ascii=False)
 
 
-def _why(verdict: PictureVerdict, judged: Judged) -> dict[str, object]:
+def _rejection(verdict: PictureVerdict, judged: Judged) -> dict[str, object]:
     figures = {"figure": verdict.figure, "limit": verdict.limit}
     like = {"likeSeconds": round(judged.candidates[verdict.like].seconds, 3)} if verdict.like is not None else {}
     return {"reason": verdict.reason, **{k: round(v, 3) for k, v in figures.items() if v is not None}, **like}
@@ -147,7 +155,7 @@ def _figures(candidate: PictureCandidate) -> dict[str, object]:
 
 
 def _zip(numbered: Sequence[tuple[str, PictureCandidate]], captions: Sequence[bytes], path: Path) -> Path:
-    """Picture and caption side by side, as trainers want them; stored, since JPEG does not shrink."""
+    """Pictures with captions beside them, as trainers expect; uncompressed, since JPEG does not shrink."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for (number, candidate), caption in zip(numbered, captions, strict=True):
             archive.writestr(zipfile.ZipInfo(f"{number}.jpg", _EPOCH), candidate.path.read_bytes())
@@ -155,51 +163,51 @@ def _zip(numbered: Sequence[tuple[str, PictureCandidate]], captions: Sequence[by
     return path
 
 
-def preview_of(judged: Judged, captions: Sequence[str], title: str, lines: Sequence[str]) -> Image.Image:
-    """preview.jpg: every picture with its caption, unless all have the same, and some of those left out, in grey."""
+def make_preview(judged: Judged, captions: Sequence[str], title: str, lines: Sequence[str]) -> Image.Image:
+    """preview.jpg: all pictures, with captions unless all are equal, and a sample of the rejected ones in grey."""
     kept = [(candidate, verdict) for candidate, verdict in judged.pairs() if verdict.kept]
     width = picture_width(len(kept))
-    varied = len(set(captions)) > 1
-    small = _thumbnails([candidate.path for candidate, _ in kept], width)
+    captions_differ = len(set(captions)) > 1
+    thumbnails = _thumbnails([candidate.path for candidate, _ in kept], width)
     cells = [
         Cell(
             picture,
-            f"{clock(candidate.seconds)} · shot {candidate.shot}",
-            caption if varied else "",
-            _IN_WORDS[verdict.reason] if verdict.reason else "",
+            f"{format_time(candidate.seconds)} · shot {candidate.shot}",
+            caption if captions_differ else "",
+            _LABELS[verdict.reason] if verdict.reason else "",
         )
-        for (candidate, verdict), caption, picture in zip(kept, captions, small, strict=True)
+        for (candidate, verdict), caption, picture in zip(kept, captions, thumbnails, strict=True)
     ]
     return contact_sheet(title, lines, cells, _left_out(judged))
 
 
 def _left_out(judged: Judged) -> LeftOut | None:
-    others = [(each, verdict) for each, verdict in judged.pairs() if not verdict.kept and verdict.reason is not None]
-    if not others:
+    rejected = [(each, verdict) for each, verdict in judged.pairs() if not verdict.kept and verdict.reason is not None]
+    if not rejected:
         return None
-    some = evenly(others, _GREY)
-    counts = " · ".join(f"{_IN_WORDS[Rejection(reason)]} {count}" for reason, count in _most_first(judged.rejected))
-    which = f", {len(some)} of them here" if len(some) < len(others) else ""
+    some = sample_evenly(rejected, _REJECTED_ON_SHEET)
+    counts = " · ".join(f"{_LABELS[Rejection(reason)]} {count}" for reason, count in _by_count(judged.rejected))
+    shown_count = f", {len(some)} of them here" if len(some) < len(rejected) else ""
     cells = [
-        Cell(picture, _IN_WORDS[verdict.reason], _when(judged, each, verdict))
+        Cell(picture, _LABELS[verdict.reason], _rejected_caption(judged, each, verdict))
         for (each, verdict), picture in zip(
-            some, _thumbnails([each.path for each, _ in some], _GREY_WIDTH), strict=True
+            some, _thumbnails([each.path for each, _ in some], _REJECTED_WIDTH), strict=True
         )
         if verdict.reason is not None
     ]
-    return LeftOut(f"{len(others)} left out{which}: {counts}", cells)
+    return LeftOut(f"{len(rejected)} left out{shown_count}: {counts}", cells)
 
 
-def _most_first(counts: dict[str, int]) -> list[tuple[str, int]]:
+def _by_count(counts: dict[str, int]) -> list[tuple[str, int]]:
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
-def _when(judged: Judged, candidate: PictureCandidate, verdict: PictureVerdict) -> str:
+def _rejected_caption(judged: Judged, candidate: PictureCandidate, verdict: PictureVerdict) -> str:
     if verdict.like is not None:
-        return f"{clock(candidate.seconds)} as {clock(judged.candidates[verdict.like].seconds)}"
-    unit = _MEASURED.get(verdict.reason) if verdict.reason else None
-    return f"{clock(candidate.seconds)} · {unit} {verdict.figure:.3g}" if unit else clock(candidate.seconds)
+        return f"{format_time(candidate.seconds)} as {format_time(judged.candidates[verdict.like].seconds)}"
+    unit = _FIGURE_NAMES.get(verdict.reason) if verdict.reason else None
+    return f"{format_time(candidate.seconds)} · {unit} {verdict.figure:.3g}" if unit else format_time(candidate.seconds)
 
 
 def _thumbnails(paths: Sequence[Path], width: int) -> list[Image.Image]:
-    return [Image.fromarray(pixels) for pixels in decoded(paths, width)]
+    return [Image.fromarray(pixels) for pixels in decode_pictures(paths, width)]

@@ -1,52 +1,52 @@
-"""Text on a contact sheet. Its lines share most of their words, so each word is drawn once and then pasted."""
+"""Text of contact sheets. Lines share most words, so each word is drawn once and pasted."""
 
 from functools import lru_cache
 
 from PIL import Image, ImageDraw, ImageFont
 
-_DOTS = "..."
-_WORDS = 4096  # kept
+_ELLIPSIS = "..."
+_CACHED_WORDS = 4096
 
 
 def write(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, size: int, colour: str) -> None:
-    """A line from this left upper corner on; `size` in pixels."""
+    """Draw a line at this upper left corner; `size` in pixels."""
     left, top = place
     for word in text.split():
-        draw.bitmap((left, top), _drawn(word, size), fill=colour)
+        draw.bitmap((left, top), _draw_word(word, size), fill=colour)
         left += width(word, size) + _space(size)
 
 
-@lru_cache(_WORDS)
+@lru_cache(_CACHED_WORDS)
 def width(text: str, size: int) -> int:
-    """Of a line, in pixels."""
+    """Width of a line in pixels."""
     words = text.split()
     if len(words) == 1:
         return round(_font(size).getlength(text))
     return sum(width(word, size) for word in words) + _space(size) * (len(words) - 1) if words else 0
 
 
-def fitted(text: str, size: int, room: int) -> str:
-    """The text, or as much of it as there is room for and three dots."""
+def shorten(text: str, size: int, room: int) -> str:
+    """Text, shortened with an ellipsis to the available width in pixels."""
     if width(text, size) <= room:
         return text
     words = text.split()
-    while len(words) > 1 and width(" ".join(words) + _DOTS, size) > room:
+    while len(words) > 1 and width(" ".join(words) + _ELLIPSIS, size) > room:
         words.pop()
     text = " ".join(words)
-    while text and width(text + _DOTS, size) > room:
+    while text and width(text + _ELLIPSIS, size) > room:
         text = text[:-1]
-    return text + _DOTS
+    return text + _ELLIPSIS
 
 
-def wrapped(text: str, size: int, room: int) -> list[str]:
-    """The text in at most two lines."""
+def wrap(text: str, size: int, room: int) -> list[str]:
+    """Text in at most two lines."""
     words = text.split()
     first = next((n for n in range(len(words), 0, -1) if width(" ".join(words[:n]), size) <= room), 1)
-    return [fitted(" ".join(part), size, room) for part in (words[:first], words[first:]) if part]
+    return [shorten(" ".join(part), size, room) for part in (words[:first], words[first:]) if part]
 
 
-@lru_cache(_WORDS)
-def _drawn(word: str, size: int) -> Image.Image:
+@lru_cache(_CACHED_WORDS)
+def _draw_word(word: str, size: int) -> Image.Image:
     image = Image.new("L", (width(word, size) + size // 2, size * 3 // 2))
     ImageDraw.Draw(image).text((0, 0), word, 255, _font(size))
     return image

@@ -1,4 +1,4 @@
-"""Pictures of others, decoded in a confined child: a provider's, and the JPEG files that an earlier child has made."""
+"""Untrusted pictures, decoded in a confined child: the provider's, and JPEG files of an earlier child."""
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -13,22 +13,22 @@ from PIL import Image
 
 from contentgen_contract.resources.spec import ImageFormat
 from contentgen_worker.errors import Unsupported
-from contentgen_worker.media.codec import crosses
+from contentgen_worker.media.codec import transferable
 from contentgen_worker.media.sandbox.confinement import ChildLimits
-from contentgen_worker.media.sandbox.isolation import nonsense, spawn
+from contentgen_worker.media.sandbox.isolation import malformed_answer, spawn
 
 Pixels = npt.NDArray[np.uint8]  # height x width x RGB
 _LARGEST_SIDE = 65_500  # pixels; of a JPEG
-_THUMBNAIL = 256  # pixels, both sides fit in
-_BLACK = 2  # of 255; JPEG does not keep 0
-_BATCH = 32  # pictures decoded at once
+_THUMBNAIL = 256  # pixels; limit of both sides
+_BLACK = 2  # of 255; JPEG does not preserve 0
+_BATCH_PICTURES = 32  # pictures decoded at once
 _MEMORY_BYTES, _CPU_SECONDS = 1 << 30, 600
 
 
-@crosses
+@transferable
 @dataclass(frozen=True, slots=True)
 class Still:
-    """Format and size of a picture that was decoded to its last pixel, and whether all of it is black."""
+    """Format and size of a completely decoded picture, and whether it is all black."""
 
     format: ImageFormat
     width: int
@@ -42,42 +42,43 @@ class Still:
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """Files of one picture: `source` is read, `thumbnail` is written, `target` where the format is another one.
+    """Conversion of one picture: reads `source`, writes `thumbnail`, and `target` if the format differs.
 
-    Both are written into a folder of their own; `pixels`: most that are taken."""
+    Both are written to a folder of their own. `pixels`: limit.
+    """
 
     source: Path
     target: Path
     thumbnail: Path
-    wanted: ImageFormat
+    target_format: ImageFormat
     pixels: int
 
 
-def convert(asked: Conversion, memory_bytes: int, cpu_seconds: int) -> Still:
-    """Decode a PNG or JPEG file, and write what is asked for. Raises BadMedia."""
+def convert(conversion: Conversion, memory_bytes: int, cpu_seconds: int) -> Still:
+    """Decode a PNG or JPEG file and write the requested files. Raises BadMedia."""
     limits = ChildLimits(
         memory_bytes,
         cpu_seconds,
-        files=(asked.source,),
-        folder=asked.target.parent,
-        file_bytes=8 * asked.pixels + (1 << 20),
+        files=(conversion.source,),
+        folder=conversion.target.parent,
+        file_bytes=8 * conversion.pixels + (1 << 20),
     )
-    with spawn(tell_still, asked, limits=limits) as child:
+    with spawn(send_still, conversion, limits=limits) as child:
         for still in child.messages():
-            if isinstance(still, Still) and still.width * still.height <= asked.pixels:
+            if isinstance(still, Still) and still.width * still.height <= conversion.pixels:
                 return still
-    raise nonsense("no picture")
+    raise malformed_answer("no picture")
 
 
-def tell_still(send: Callable[[object], None], asked: Conversion) -> None:
-    """Child: writes the files; sends the Still."""
-    image, found = _opened(asked.source, asked.pixels)
-    if found is not asked.wanted:
-        _save(image, asked.target, asked.wanted)
+def send_still(send: Callable[[object], None], conversion: Conversion) -> None:
+    """Child process: write the files and send the Still."""
+    image, source_format = _open_picture(conversion.source, conversion.pixels)
+    if source_format is not conversion.target_format:
+        _save(image, conversion.target, conversion.target_format)
     small = image.copy()
     small.thumbnail((_THUMBNAIL, _THUMBNAIL), Image.Resampling.LANCZOS)
-    small.save(asked.thumbnail, "PNG", optimize=True)
-    send(Still(found, image.width, image.height, _is_black(image)))
+    small.save(conversion.thumbnail, "PNG", optimize=True)
+    send(Still(source_format, image.width, image.height, _is_black(image)))
 
 
 def _is_black(image: Image.Image) -> bool:
@@ -85,63 +86,62 @@ def _is_black(image: Image.Image) -> bool:
     return isinstance(brightest, int | float) and brightest <= _BLACK
 
 
-def _opened(path: Path, most_pixels: int) -> tuple[Image.Image, ImageFormat]:
-    """The decoded picture and its true format. Pixels are counted before any is decoded."""
+def _open_picture(path: Path, max_pixels: int) -> tuple[Image.Image, ImageFormat]:
+    """Decoded picture and its actual format. The size is checked before decoding."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own bound is below
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is below
             with Image.open(path, formats=("PNG", "JPEG")) as image:
-                if image.width * image.height > most_pixels:
-                    raise Unsupported(f"{image.width}x{image.height}, at most {most_pixels} pixels are taken")
+                if image.width * image.height > max_pixels:
+                    raise Unsupported(f"{image.width}x{image.height}, at most {max_pixels} pixels are allowed")
                 image.load()
                 return image.copy(), ImageFormat[str(image.format)]
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise Unsupported(f"not a PNG or JPEG picture ({type(error).__name__})") from None
 
 
-def _save(image: Image.Image, path: Path, wanted: ImageFormat) -> None:
-    if wanted is ImageFormat.JPEG:
+def _save(image: Image.Image, path: Path, target_format: ImageFormat) -> None:
+    if target_format is ImageFormat.JPEG:
         image.convert("RGB").save(path, "JPEG", quality=95, subsampling=0)
     else:
         image.save(path, "PNG")
 
 
-def decoded(paths: Sequence[Path], width: int | None = None) -> Iterator[Pixels]:
-    """Pixels of JPEG files, in their order; `width`: about how wide, which is much faster than in full. Raises
-    BadMedia."""
+def decode_pictures(paths: Sequence[Path], width: int | None = None) -> Iterator[Pixels]:
+    """Pixels of JPEG files, in their order. `width`: approximate width, much faster than full size. Raises BadMedia."""
     if not paths:
         return
     limits = ChildLimits(_MEMORY_BYTES, _CPU_SECONDS, files=tuple(paths))
-    with spawn(tell_pixels, tuple(paths), width, limits=limits) as child:
+    with spawn(send_pixels, tuple(paths), width, limits=limits) as child:
         count = 0
         for pixels in child.messages():
             if count == len(paths):
-                raise nonsense("more pictures than files")
+                raise malformed_answer("more pictures than files")
             count += 1
-            yield _picture(pixels)
+            yield _check_picture(pixels)
     if count != len(paths):
-        raise nonsense(f"{count} pictures of {len(paths)}")
+        raise malformed_answer(f"{count} pictures of {len(paths)}")
 
 
-def _picture(pixels: object) -> Pixels:
+def _check_picture(pixels: object) -> Pixels:
     if isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3:
         picture: Pixels = pixels
         if min(picture.shape) > 0 and max(picture.shape) <= _LARGEST_SIDE:
             return picture
-    raise nonsense("no picture")
+    raise malformed_answer("no picture")
 
 
-def tell_pixels(send: Callable[[object], None], paths: tuple[Path, ...], width: int | None) -> None:
-    """Child: sends an array for each file."""
-    with ThreadPoolExecutor() as pool:  # decoding holds no lock
-        for start in range(0, len(paths), _BATCH):
-            for pixels in pool.map(lambda path: _pixels(path, width), paths[start : start + _BATCH]):
+def send_pixels(send: Callable[[object], None], paths: tuple[Path, ...], width: int | None) -> None:
+    """Child process: send an array per file."""
+    with ThreadPoolExecutor() as pool:  # the decoder releases the GIL
+        for start in range(0, len(paths), _BATCH_PICTURES):
+            for pixels in pool.map(lambda path: _pixels(path, width), paths[start : start + _BATCH_PICTURES]):
                 send(pixels)
 
 
 def _pixels(path: Path, width: int | None) -> Pixels:
-    least = {} if width is None else {"fastdct": True, "min_width": width, "min_height": width // 2}
+    options = {} if width is None else {"fastdct": True, "min_width": width, "min_height": width // 2}
     try:
-        return np.asarray(simplejpeg.decode_jpeg(path.read_bytes(), "RGB", **least), np.uint8)
+        return np.asarray(simplejpeg.decode_jpeg(path.read_bytes(), "RGB", **options), np.uint8)
     except ValueError as error:
         raise Unsupported(f"not a JPEG picture ({error})") from None

@@ -1,1 +1,1 @@
-"""Confined child processes that open untrusted media: limits, seccomp and namespaces, and the fork server."""
+"""Confined child processes for untrusted media: resource limits, landlock, seccomp, and the fork server."""

@@ -1,7 +1,7 @@
-"""Taking rights from the process that decodes a user's file, by what the kernel has: rlimits, no_new_privs, landlock
+"""Confinement of the current process: rlimits, no_new_privs, landlock
 (https://docs.kernel.org/userspace-api/landlock.html) and a seccomp filter (seccomp(2)).
 
-Only this process and its later threads lose rights, and none comes back. Nothing here decides what a file may cost.
+It applies to this process and its later threads, and can't be undone. The limits' values are decided by the caller.
 """
 
 import ctypes
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import contentgen_contract
 import contentgen_worker
-from contentgen_worker.media.codec import crosses
+from contentgen_worker.media.codec import transferable
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _EPERM, _ENOSYS = 1, 38
@@ -30,24 +30,24 @@ _CREATE_VERSION = 1
 _PATH_BENEATH = 1
 _READ_FILE, _READ_DIR = 1 << 2, 1 << 3
 _WRITE_FILE, _REMOVE_FILE, _MAKE_REG, _TRUNCATE = 1 << 1, 1 << 5, 1 << 8, 1 << 14
-_FILE_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15}  # how many bits of a file's rights each version knows
+_FILE_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15}  # bits of file access rights by ABI version
 _NEWEST_FILE_RIGHTS = 16
 _ALL_TCP = 0b11  # bind, connect; since version 4
 _ALL_SCOPES = 0b11  # abstract sockets and signals to processes outside; since version 6
 
 # Opcodes of a classic BPF program over struct seccomp_data {nr, arch, ip, args[6]}.
 _LOAD, _IF_EQUAL, _IF_AT_LEAST, _IF_ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-_NUMBER, _ARCH, _ARGUMENTS = 0, 4, 16  # of the arguments the lower 32 bits: both machines are little-endian
+_NUMBER, _ARCH, _ARGUMENTS = 0, 4, 16  # lower 32 bits of arguments: both machines are little-endian
 _ALLOW, _ERRNO, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
 _CLONE_THREAD = 0x00010000
 _PROT_WRITE = 0x2
 _MAP_SHARED, _MAP_ANONYMOUS, _MAP_GROWSDOWN = 0x01, 0x20, 0x100
 _SIGNALS_BY_DESCRIPTOR = (8, 10, 15)  # fcntl's F_SETOWN, F_SETSIG, F_SETOWN_EX
 _STACK_BYTES = 8 << 20
-_X32 = 0x40000000  # the third calling convention of x86_64, with numbers of its own
+_X32 = 0x40000000  # x32 calls of x86_64 have separate numbers
 
-# What a decoder never needs: sockets, programs, processes, other processes, other ways to files and memory, the
-# kernel's own doors. A list of what it does need would break with each release of a C library.
+# Calls that no decoder needs: sockets, exec, fork, access to other processes, other ways to files and memory, kernel
+# administration. An allow-list would break with each release of a C library.
 _FORBIDDEN = {
     "x86_64": (
         *(41, 42, 43, 44, 46, 49, 50, 53, 288, 307),  # socket connect accept sendto sendmsg bind listen … sendmmsg
@@ -93,9 +93,9 @@ _AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 
 @dataclass(frozen=True, slots=True)
 class ChildLimits:
-    """What a child may use. `files` may be read, `folder` written; memory is its own, without shared libraries.
+    """Limits of a child. `files` are readable, `folder` is writable; memory is private memory without shared libraries.
 
-    CPU seconds count all its threads together; `file_bytes` is the size of one written file.
+    CPU seconds are summed over its threads; `file_bytes` limits each written file.
     """
 
     memory_bytes: int
@@ -106,46 +106,47 @@ class ChildLimits:
     open_files: int = 128
 
 
-@crosses
+@transferable
 @dataclass(frozen=True, slots=True)
 class Confinement:
-    """What holds in a child. `landlock` is the kernel's version of it, 0 where it has none."""
+    """Confinement in effect. `landlock`: ABI version of the kernel, 0 without landlock."""
 
     landlock: int
     seccomp: bool
 
     @property
-    def whole(self) -> bool:
-        """Whether the kernel took everything that it was asked to take."""
+    def complete(self) -> bool:
+        """Whether both landlock and seccomp are in effect."""
         return bool(self.landlock and self.seccomp)
 
 
 def confine(limits: ChildLimits) -> Confinement:
-    """Limit this process, which has no other thread yet, for good. Where the kernel lacks something it says so."""
-    _limit(limits)
+    """Confine this process for good. It must have no other thread. Returns what the kernel supports."""
+    _set_rlimits(limits)
     if _LIBC.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
         return Confinement(landlock=0, seccomp=False)
-    return Confinement(landlock=_landlock(limits), seccomp=_seccomp())
+    return Confinement(landlock=_apply_landlock(limits), seccomp=_apply_seccomp())
 
 
-def _limit(limits: ChildLimits) -> None:
-    # RLIMIT_DATA counts what is written and private; RLIMIT_AS would count a reserved arena of each thread as well.
-    _lower(resource.RLIMIT_DATA, limits.memory_bytes)  # what it does not count, the filter and the next line refuse
-    _lower(resource.RLIMIT_STACK, _STACK_BYTES)
-    _lower(resource.RLIMIT_CPU, limits.cpu_seconds, limits.cpu_seconds + 1)  # SIGXCPU, a second later SIGKILL
-    _lower(resource.RLIMIT_FSIZE, limits.file_bytes if limits.folder else 0)
-    _lower(resource.RLIMIT_NOFILE, limits.open_files)
-    _lower(resource.RLIMIT_CORE, 0)
+def _set_rlimits(limits: ChildLimits) -> None:
+    # RLIMIT_DATA counts private writable memory; RLIMIT_AS would also count the reserved arena of each thread.
+    # Other memory is refused by the seccomp filter and RLIMIT_STACK.
+    _lower_rlimit(resource.RLIMIT_DATA, limits.memory_bytes)
+    _lower_rlimit(resource.RLIMIT_STACK, _STACK_BYTES)
+    _lower_rlimit(resource.RLIMIT_CPU, limits.cpu_seconds, limits.cpu_seconds + 1)  # SIGXCPU, a second later SIGKILL
+    _lower_rlimit(resource.RLIMIT_FSIZE, limits.file_bytes if limits.folder else 0)
+    _lower_rlimit(resource.RLIMIT_NOFILE, limits.open_files)
+    _lower_rlimit(resource.RLIMIT_CORE, 0)
 
 
-def _lower(what: int, most: int, hard: int | None = None) -> None:
-    """Never above what already holds: only root could."""
-    held = resource.getrlimit(what)[1]
-    soft_hard = (most, most if hard is None else hard)
-    resource.setrlimit(what, soft_hard if held < 0 else (min(most, held), min(soft_hard[1], held)))
+def _lower_rlimit(what: int, soft: int, hard: int | None = None) -> None:
+    """Set a limit, but not above the current hard limit, which only root may raise."""
+    hard_limit = resource.getrlimit(what)[1]
+    soft_hard = (soft, soft if hard is None else hard)
+    resource.setrlimit(what, soft_hard if hard_limit < 0 else (min(soft, hard_limit), min(soft_hard[1], hard_limit)))
 
 
-def _landlock(limits: ChildLimits) -> int:
+def _apply_landlock(limits: ChildLimits) -> int:
     version: int = _LIBC.syscall(_LANDLOCK_CREATE, None, ctypes.c_size_t(0), _CREATE_VERSION)
     if version <= 0:
         return 0
@@ -156,48 +157,48 @@ def _landlock(limits: ChildLimits) -> int:
         return 0
     try:
         allowed = [(path, _READ_FILE) for path in limits.files]
-        allowed += [(path, _READ_FILE | _READ_DIR) for path in _code()]
+        allowed += [(path, _READ_FILE | _READ_DIR) for path in _code_folders()]
         if limits.folder:
             allowed.append((limits.folder, rights & (_READ_FILE | _WRITE_FILE | _REMOVE_FILE | _MAKE_REG | _TRUNCATE)))
-        done = all(_allow(rules, path, right) for path, right in allowed)
-        return version if done and not _LIBC.syscall(_LANDLOCK_RESTRICT, rules, 0) else 0
+        added = all(_allow(rules, path, right) for path, right in allowed)
+        return version if added and not _LIBC.syscall(_LANDLOCK_RESTRICT, rules, 0) else 0
     finally:
         os.close(rules)
 
 
 def _allow(rules: int, path: Path, right: int) -> bool:
-    opened = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
-        beneath = struct.pack("=Qi", right, opened)
+        beneath = struct.pack("=Qi", right, descriptor)
         return not _LIBC.syscall(_LANDLOCK_ADD, rules, _PATH_BENEATH, beneath, 0)
     finally:
-        os.close(opened)
+        os.close(descriptor)
 
 
-def _code() -> Iterable[Path]:
-    """Python's modules and our own: some are imported only when they are needed."""
+def _code_folders() -> Iterable[Path]:
+    """Folders of Python and our packages: some modules are imported on demand."""
     paths = sysconfig.get_paths()
     installed = (Path(paths[name]) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
     ours = (Path(part.__path__[0]) for part in (contentgen_worker, contentgen_contract))
     return {path.resolve() for path in (*installed, *ours) if path.is_dir()}
 
 
-def _seccomp() -> bool:
+def _apply_seccomp() -> bool:
     machine = platform.machine()
     if machine not in _FORBIDDEN:
         return False
-    code = b"".join(struct.pack("=HBBI", *step) for step in _program(machine, os.getpid()))
+    code = b"".join(struct.pack("=HBBI", *instruction) for instruction in _program(machine, os.getpid()))
     buffer = ctypes.create_string_buffer(code, len(code))
     program = struct.pack("@HP", len(code) // 8, ctypes.addressof(buffer))  # struct sock_fprog
     return not _LIBC.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, program, 0, 0)
 
 
-_Step = tuple[int, int, int, int]
-_REFUSE: _Step = (_RETURN, 0, 0, _ERRNO | _EPERM)
-_PASS: _Step = (_RETURN, 0, 0, _ALLOW)
+_Instruction = tuple[int, int, int, int]
+_REFUSE: _Instruction = (_RETURN, 0, 0, _ERRNO | _EPERM)
+_PASS: _Instruction = (_RETURN, 0, 0, _ALLOW)
 
 
-def _program(machine: str, own: int) -> Iterable[_Step]:
+def _program(machine: str, own: int) -> Iterable[_Instruction]:
     """(opcode, steps to skip if true, if false, operand): threads and signals to itself, nothing that is forbidden."""
     yield _LOAD, 0, 0, _ARCH
     yield _IF_EQUAL, 1, 0, _AUDIT_ARCH[machine]
@@ -208,30 +209,32 @@ def _program(machine: str, own: int) -> Iterable[_Step]:
         yield _REFUSE
     for number in (*_FORBIDDEN[machine], *_FORBIDDEN_ANYWHERE):
         yield from _rule(number, _REFUSE)
-    yield from _rule(_CLONE3, (_RETURN, 0, 0, _ERRNO | _ENOSYS))  # its flags can't be read; the C library falls back
+    yield from _rule(
+        _CLONE3, (_RETURN, 0, 0, _ERRNO | _ENOSYS)
+    )  # its flags are behind a pointer; the C library falls back to clone
     yield from _rule(_CLONE[machine], _argument(0), (_IF_ANY_BIT, 1, 0, _CLONE_THREAD), _REFUSE, _PASS)
     for number in _OWN_SIGNALS[machine]:
         yield from _rule(number, _argument(0), (_IF_EQUAL, 1, 0, own), _REFUSE, _PASS)
     yield from _rule(_PRLIMIT[machine], _argument(0), (_IF_EQUAL, 1, 0, 0), _REFUSE, _PASS)  # 0: the caller
-    commands = [step for each in _SIGNALS_BY_DESCRIPTOR for step in ((_IF_EQUAL, 0, 1, each), _REFUSE)]
+    commands = [instruction for each in _SIGNALS_BY_DESCRIPTOR for instruction in ((_IF_EQUAL, 0, 1, each), _REFUSE)]
     yield from _rule(_FCNTL[machine], _argument(1), *commands, _PASS)
     yield from _rule(_MMAP[machine], *_mapping())
     yield _PASS
 
 
-def _rule(number: int, *steps: _Step) -> Iterable[_Step]:
-    """Steps for one system call; the last returns, for the number is not in the accumulator any more."""
-    yield _IF_EQUAL, 0, len(steps), number
-    yield from steps
+def _rule(number: int, *instructions: _Instruction) -> Iterable[_Instruction]:
+    """Instructions for one system call. They must end in a return, since the accumulator no longer holds the number."""
+    yield _IF_EQUAL, 0, len(instructions), number
+    yield from instructions
 
 
-def _argument(index: int) -> _Step:
+def _argument(index: int) -> _Instruction:
     return _LOAD, 0, 0, _ARGUMENTS + 8 * index
 
 
-def _mapping() -> Iterable[_Step]:
-    """mmap without memory that RLIMIT_DATA does not count: what is shared, unless it is a file and read alone, and
-    what grows like a stack."""
+def _mapping() -> Iterable[_Instruction]:
+    """mmap without memory that RLIMIT_DATA does not count: shared mappings except read-only files, and
+    MAP_GROWSDOWN."""
     yield _argument(3)  # flags
     yield _IF_ANY_BIT, 0, 1, _MAP_GROWSDOWN
     yield _REFUSE

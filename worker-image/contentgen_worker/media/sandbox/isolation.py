@@ -1,12 +1,11 @@
-"""A user's file is decoded in a child process that may read this file and nothing else: a decoder that is broken into
-reaches no token, no file and no network, and one that dies is a reason, not a dead worker.
+"""Confined child processes that decode untrusted files.
 
-Children are forked from a server that has imported the decoders and was started without our secrets in memory.
-Answers of a child are plain data with limits (`codec.py`), never pickles; what is wrong with one ends that file.
+A child may read its file and nothing else, so a compromised decoder reaches no token, file or network, and a crash
+becomes a reason. Children are forked from a server that was started without our secrets in memory. Their messages are
+plain data with limits (`codec.py`), never pickles; a malformed one fails the file.
 """
 
 import atexit
-import enum
 import fcntl
 import functools
 import os
@@ -15,7 +14,6 @@ import signal
 import socket
 import subprocess
 import sys
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,71 +21,69 @@ from multiprocessing.connection import Connection, Pipe, wait
 from types import TracebackType
 from typing import Any
 
-from contentgen_worker import errors, log
-from contentgen_worker.errors import BadMedia, BeyondLimits, DecoderCrashed, FetchError, Retryable, WorkerError
-from contentgen_worker.media.codec import Malformed, decode, encode
-from contentgen_worker.media.sandbox.confinement import ChildLimits, Confinement, confine
-from contentgen_worker.media.sandbox.fork_server import ENDED, REQUEST_BYTES, STARTED
+from contentgen_worker import log
+from contentgen_worker.errors import BeyondLimits, DecoderCrashed, Retryable, WorkerError
+from contentgen_worker.media.codec import Malformed
+from contentgen_worker.media.sandbox.confinement import ChildLimits, Confinement
+from contentgen_worker.media.sandbox.protocol import ENDED, REQUEST_BYTES, STARTED, MessageType, parse
 
-_MESSAGE_BYTES = 256 << 20  # of one message; a JPEG has less than one
-_ANSWER_BYTES = 8 << 30  # of all messages of a child
-_TRACEBACK_LENGTH = 8000  # characters that are logged
-_DYING_SECONDS = 5.0  # from the end of its words to the end of a process
-_PIPE_BYTES = 1 << 20  # what a child may be ahead of us; the most that a kernel gives without asking
-_MAKE_ANEW = "make the file anew, for example: ffmpeg -i FILE -c:v libx264 -c:a aac new.mp4"
-_KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR")  # of our environment; the rest is no decoder's business
+_MESSAGE_BYTES = 256 << 20  # per message; a JPEG has less than 1 MiB
+_ANSWER_BYTES = 8 << 30  # all messages of a child
+_TRACEBACK_LENGTH = 8000  # characters in the log
+_EXIT_SECONDS = 5.0  # from the end of its messages to the end of the process
+_PIPE_BYTES = 1 << 20  # unread messages of a child; the default maximum for unprivileged processes
+_REENCODE = "re-encode it, for example: ffmpeg -i FILE -c:v libx264 -c:a aac new.mp4"
+_ENVIRONMENT = (
+    "PATH",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "TMPDIR",
+)  # variables that the server inherits; all others may be secrets
 
-_KILLED = ENDED.pack(-signal.SIGKILL, 0, 0)  # so does every child end whose server has
+_KILLED = ENDED.pack(-signal.SIGKILL, 0, 0)  # result of a child whose server has died
 
-_said: set[Confinement] = set()
+_logged: set[Confinement] = set()
 
 
 @dataclass(frozen=True, slots=True)
 class ChildUsage:
-    """What children that have ended used: the largest peak of one (shared pages included), the CPU time of all."""
+    """Resources used by ended children: largest peak memory of one (with shared pages), CPU seconds of all."""
 
     peak_bytes: int = 0
     cpu_seconds: float = 0.0
 
 
-_used = ChildUsage()
+_total_usage = ChildUsage()
 
 
 def usage() -> ChildUsage:
-    """Of all children of this process so far."""
-    return _used
-
-
-class _Message(enum.Enum):
-    CONFINED = "Confined"
-    MESSAGE = "Message"
-    REFUSED = "Refused"  # the work raised one of our errors
-    FAILED = "Failed"  # it raised another one
-    FINISHED = "Finished"
+    """Resources used by all ended children of this process."""
+    return _total_usage
 
 
 class _ForkServer:
-    """The server's process, and our end of its socket."""
+    """Process of the fork server, and our end of its socket."""
 
     def __init__(self) -> None:
-        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        number = str(theirs.fileno())
-        environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
+        self._socket, child_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        number = str(child_end.fileno())
+        environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
         environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-        # Threads of the server would be missing in what it forks.
+        # Threads of the server would not exist in its children.
         environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
         # -P: no module is imported from the working directory.
         command = [sys.executable, "-P", "-m", "contentgen_worker.media.sandbox.fork_server", number]
         self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            command, stdin=subprocess.DEVNULL, env=environment, pass_fds=[theirs.fileno()]
+            command, stdin=subprocess.DEVNULL, env=environment, pass_fds=[child_end.fileno()]
         )
-        theirs.close()
+        child_end.close()
         atexit.register(self._close)
 
-    def fork(self, request: bytes, words: int, end: int) -> None:
-        """Ask for a child that writes to `words`; its id and exit code go to `end`."""
-        with suppress(BrokenPipeError, ConnectionResetError):  # nothing will come from `end`
-            socket.send_fds(self._socket, [request], [words, end])
+    def fork(self, request: bytes, messages: int, records: int) -> None:
+        """Request a child that writes its messages to `messages`; its id and exit status go to `records`."""
+        with suppress(BrokenPipeError, ConnectionResetError):  # reading `records` then returns nothing
+            socket.send_fds(self._socket, [request], [messages, records])
 
     def _close(self) -> None:
         self._socket.close()
@@ -95,40 +91,45 @@ class _ForkServer:
 
 
 @functools.cache
-def _nursery() -> _ForkServer:
+def _fork_server() -> _ForkServer:
     return _ForkServer()
 
 
 def preload() -> None:
-    """Start the server that children are forked from; it imports beside whatever follows. Needs no second call."""
-    _nursery()
+    """Start the fork server; it imports the decoders in the background. Idempotent."""
+    _fork_server()
 
 
 def spawn(work: Callable[..., None], *args: Any, limits: ChildLimits) -> "ConfinedChild":
-    """Run `work(send, *args)`, a function of a module, in a confined child. `send` takes plain values, arrays and the
-    dataclasses that cross (`codec.py`). Waits until the server has imported what it imports."""
+    """Run `work(send, *args)`, a module-level function, in a confined child.
+
+    `send` accepts what `codec.py` encodes. Waits until the fork server has imported its modules. Raises Retryable if
+    the server is gone.
+    """
     request = pickle.dumps((limits, pickle.dumps((work, args))))
     if len(request) > REQUEST_BYTES:
-        raise ValueError(f"{len(request)} bytes of arguments; give a file instead")
-    (words, theirs), (end, told) = Pipe(duplex=False), Pipe(duplex=False)
-    with theirs, told:
-        fcntl.fcntl(words.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-        _nursery().fork(request, theirs.fileno(), told.fileno())
-    return ConfinedChild(words, end, limits)
+        raise ValueError(f"{len(request)} bytes of arguments; pass a file instead")
+    (connection, child_end), (records, server_end) = Pipe(duplex=False), Pipe(duplex=False)
+    with child_end, server_end:
+        fcntl.fcntl(connection.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        _fork_server().fork(request, child_end.fileno(), server_end.fileno())
+    return ConfinedChild(connection, records, limits)
 
 
 class ConfinedChild:
-    """A confined process. As a context manager it ends with the block; `multiprocessing.connection.wait` takes it."""
+    """Confined process. The context manager ends it; `multiprocessing.connection.wait` accepts it."""
 
-    def __init__(self, words: "Connection[Any, Any]", end: "Connection[Any, Any]", limits: ChildLimits) -> None:
-        self._words = words
-        self._end = end
+    def __init__(
+        self, connection: "Connection[Any, Any]", records: "Connection[Any, Any]", limits: ChildLimits
+    ) -> None:
+        self._connection = connection
+        self._records = records
         self._limits = limits
-        self._over = False
+        self._ended = False
         self._received = 0
-        if not (said := os.read(end.fileno(), STARTED.size)):
-            raise Retryable("the server that decoders are forked from is gone")
-        (self.pid,) = STARTED.unpack(said)  # its process id
+        if not (record := os.read(records.fileno(), STARTED.size)):
+            raise Retryable("the fork server of the decoders is gone")
+        (self.pid,) = STARTED.unpack(record)  # its process id
 
     def __enter__(self) -> "ConfinedChild":
         return self
@@ -137,148 +138,99 @@ class ConfinedChild:
         self.end()
 
     def fileno(self) -> int:
-        """Readable when there is a message, or an end."""
-        return self._words.fileno()
+        """File descriptor that is readable when there is a message, or the end."""
+        return self._connection.fileno()
 
     def messages(self) -> Iterator[object]:
-        """What the work sends, each as it comes; then the end: raises the WorkerError that the work raised, or
-        DecoderCrashed or BeyondLimits where it died. May be called again for the next ones."""
-        while not self._over:
-            word, value = self._next()
-            if word is _Message.MESSAGE:
+        """Messages of the child as they arrive, until it ends. May be called again to continue.
+
+        Raises the WorkerError that the work raised, or DecoderCrashed or BeyondLimits if the process died.
+        """
+        while not self._ended:
+            kind, value = self._next()
+            if kind is MessageType.MESSAGE:
                 yield value
-            elif word is _Message.CONFINED:
-                _say_once(value)
+            elif kind is MessageType.CONFINED:
+                _log_once(value)
             else:
-                self._over = True
-                self._raise(word, value)
+                self._ended = True
+                self._raise(kind, value)
 
     def end(self) -> None:
-        """End the process, whatever it does. Any number of times."""
-        self._over = True
-        if not self._end.closed:
-            self._exit_code(patience=0)
-            self._end.close()
-            self._words.close()
+        """Kill the process. Idempotent."""
+        self._ended = True
+        if not self._records.closed:
+            self._exit_code(seconds=0)
+            self._records.close()
+            self._connection.close()
 
-    def _next(self) -> tuple[_Message, Any]:
+    def _next(self) -> tuple[MessageType, Any]:
         try:
-            content = self._words.recv_bytes(_MESSAGE_BYTES)
+            content = self._connection.recv_bytes(_MESSAGE_BYTES)
         except (EOFError, OSError) as error:
-            self._over = True
+            self._ended = True
             if str(error) == "bad message length":
-                raise self._nonsense(f"a message of more than {_MESSAGE_BYTES} bytes") from None
-            raise _death(self._exit_code(_DYING_SECONDS), self._limits) from None
+                raise self._malformed_answer(f"a message of more than {_MESSAGE_BYTES} bytes") from None
+            raise _exit_error(self._exit_code(_EXIT_SECONDS), self._limits) from None
         self._received += len(content)
         if self._received > _ANSWER_BYTES:
-            raise self._nonsense(f"more than {_ANSWER_BYTES} bytes")
+            raise self._malformed_answer(f"more than {_ANSWER_BYTES} bytes")
         try:
-            return _message(content)
+            return parse(content)
         except Malformed as error:
-            raise self._nonsense(str(error)) from None
+            raise self._malformed_answer(str(error)) from None
 
-    def _nonsense(self, why: str) -> DecoderCrashed:
-        """The error for an answer that our own code never sends."""
+    def _malformed_answer(self, reason: str) -> DecoderCrashed:
+        """Kill the child. Returns the error for an answer that our own code never sends."""
         self.end()
-        return nonsense(why)
+        return malformed_answer(reason)
 
-    def _exit_code(self, patience: float) -> int:
-        """How it ended; by us, where it does not end by itself."""
-        if not wait([self._end], patience):
+    def _exit_code(self, seconds: float) -> int:
+        """Exit code, after waiting so many seconds; then the process is killed."""
+        if not wait([self._records], seconds):
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
-        code, peak, seconds = ENDED.unpack(os.read(self._end.fileno(), ENDED.size) or _KILLED)
-        _count(peak, seconds)
+        code, peak, seconds = ENDED.unpack(os.read(self._records.fileno(), ENDED.size) or _KILLED)
+        _add_usage(peak, seconds)
         return int(code)
 
-    def _raise(self, word: _Message, value: Any) -> None:
-        if word is _Message.REFUSED:
+    def _raise(self, kind: MessageType, value: Any) -> None:
+        if kind is MessageType.REFUSED:
             raise value
-        if word is _Message.FAILED:
+        if kind is MessageType.FAILED:
             log.failure("decoder failed", traceback=value[-_TRACEBACK_LENGTH:])
             last = value.strip().rpartition("\n")[2]
-            raise DecoderCrashed(f"decoding failed ({last[:200]}); {_MAKE_ANEW}")
+            raise DecoderCrashed(f"decoding failed ({last[:200]}); {_REENCODE}")
 
 
-def nonsense(why: str) -> DecoderCrashed:
-    """The error for an answer that our own code never sends: the decoder was broken into, or its memory is damaged."""
-    return DecoderCrashed(f"the decoder sent a malformed answer ({why[:200]}); {_MAKE_ANEW}")
+def malformed_answer(reason: str) -> DecoderCrashed:
+    """Error for an answer that our own code never sends: the decoder is compromised or its memory is corrupt."""
+    return DecoderCrashed(f"the decoder sent a malformed answer ({reason[:200]}); {_REENCODE}")
 
 
-def _message(content: bytes) -> tuple[_Message, Any]:
-    """Word and value. Raises Malformed."""
-    match decode(content):
-        # `str()` first: an array in the word's place cannot be compared with one.
-        case (str(_Message.CONFINED.value), Confinement() as value):
-            return _Message.CONFINED, value
-        case (str(_Message.MESSAGE.value), value):
-            return _Message.MESSAGE, value
-        case (str(_Message.REFUSED.value), (str(name), str(text))):
-            return _Message.REFUSED, _error(name, text)
-        case (str(_Message.FAILED.value), str(value)):
-            return _Message.FAILED, value
-        case (str(_Message.FINISHED.value), None):
-            return _Message.FINISHED, None
-    raise Malformed("no word and value")
-
-
-def _error(name: str, text: str) -> WorkerError:
-    """One of our errors about the file; what is about the desk or the store is no child's to say."""
-    kind = getattr(errors, name, None)
-    if not (isinstance(kind, type) and issubclass(kind, (BadMedia, FetchError))):
-        raise Malformed(f"error {name[:80]!r}")
-    return kind(text[: errors.MESSAGE_LIMIT])
-
-
-def _death(code: int, limits: ChildLimits) -> WorkerError:
-    """Why a process ended that did not say so."""
+def _exit_error(code: int, limits: ChildLimits) -> WorkerError:
+    """Error for a process that died."""
     name = signal.Signals(-code).name if -code in set(signal.Signals) else f"exit code {code}"
     if code == -signal.SIGXCPU:
         return BeyondLimits(f"decoding it took more than {limits.cpu_seconds} s of CPU; cut it, or scale it down")
     if code == -signal.SIGKILL:
-        return BeyondLimits("decoding it was ended by SIGKILL, most likely for want of memory; scale it down")
-    return DecoderCrashed(f"the decoder crashed on it ({name}): it is damaged, or made to do harm; {_MAKE_ANEW}")
+        return BeyondLimits("its decoder was ended by SIGKILL, most likely for lack of memory; scale it down")
+    return DecoderCrashed(f"the decoder crashed on it ({name}): it is damaged or malicious; {_REENCODE}")
 
 
-def _count(peak: int, seconds: float) -> None:
-    global _used  # noqa: PLW0603 - as a process's own usage is
-    _used = ChildUsage(max(_used.peak_bytes, peak), _used.cpu_seconds + seconds)
+def _add_usage(peak: int, seconds: float) -> None:
+    global _total_usage  # noqa: PLW0603 - process-wide, like resource.getrusage
+    _total_usage = ChildUsage(max(_total_usage.peak_bytes, peak), _total_usage.cpu_seconds + seconds)
 
 
-def _say_once(confinement: Confinement) -> None:
-    if confinement in _said:
+def _log_once(confinement: Confinement) -> None:
+    if confinement in _logged:
         return
-    _said.add(confinement)
+    _logged.add(confinement)
     missing = [name for name in ("landlock", "seccomp") if not getattr(confinement, name)]
     if missing:
-        log.event("decoder not wholly confined", missing=missing, hint="the kernel, or the runtime, has not got it")
+        log.event(
+            "decoder not wholly confined", missing=missing, hint="not supported by the kernel or the container runtime"
+        )
     else:
         log.event("decoder confined", landlock=confinement.landlock, seccomp=confinement.seccomp)
-
-
-def live(words: "Connection[Any, Any]", request: bytes) -> None:
-    """The child's life."""
-    limits: ChildLimits
-    limits, wanted = pickle.loads(request)  # noqa: S301 - from the process that we belong to
-    try:
-        work, args = pickle.loads(wanted)  # noqa: S301
-        _tell(words, _Message.CONFINED, confine(limits))
-        work(lambda message: _tell(words, _Message.MESSAGE, message), *args)
-    except WorkerError as error:
-        _tell(words, _Message.REFUSED, (type(error).__name__, str(error)))
-    except MemoryError:
-        _tell(words, _Message.REFUSED, (BeyondLimits.__name__, _out_of_memory(limits)))
-    except BrokenPipeError:
-        return  # nobody listens any more
-    except Exception:  # noqa: BLE001 - whatever a broken file makes a library raise is told, not lost
-        _tell(words, _Message.FAILED, traceback.format_exc())
-    else:
-        _tell(words, _Message.FINISHED, None)
-
-
-def _tell(words: "Connection[Any, Any]", word: _Message, value: object) -> None:
-    words.send_bytes(encode((word.value, value)))
-
-
-def _out_of_memory(limits: ChildLimits) -> str:
-    return f"decoding it needs more than {limits.memory_bytes >> 20} MiB of memory; scale it down"

@@ -1,4 +1,4 @@
-"""Figures of one picture. What they mean for a training set is decided when all are known (`choose.py`)."""
+"""Quality figures of one picture. `choose.py` decides their meaning, relative to the whole video."""
 
 from dataclasses import dataclass
 
@@ -6,26 +6,26 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from contentgen_worker.media.codec import crosses
+from contentgen_worker.media.codec import transferable
 from contentgen_worker.media.decode.planes import Plane
 from contentgen_worker.media.select.borders import black_share
 from contentgen_worker.media.select.faces import FaceBox
 from contentgen_worker.media.select.hashes import perceptual_hash
 
-_SIDE = 512  # pixels, about: what figures are taken at
+_SIDE = 512  # pixels, approximately, at which figures are measured
 _CLIPPED_DARK, _CLIPPED_BRIGHT = 4, 251
-_GROUND, _EVEN = 10, 0.6  # luma around that of an even ground, and its share of the picture
-_INK = 40  # luma by which letters stand out
-_LETTER = (0.012, 0.25)  # of the picture's sides
-_FEWEST, _LETTERS = 6, 400
+_GROUND, _EVEN = 10, 0.6  # tolerance in luma of an even background, and its minimum share of the picture
+_INK = 40  # difference in luma of letters to the background
+_LETTER = (0.012, 0.25)  # share of the picture's sides
+_MIN_LETTERS, _MAX_LETTERS = 6, 400
 _BLOCK = 16  # pixels
 _COMBED, _VISIBLE = 1.6, 6.0
 
 
-@crosses
+@transferable
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Figures of one picture, as its JPEG file has it: full range, 0-255."""
+    """Figures of one picture as in its JPEG file: full range, 0-255."""
 
     luma: float  # mean
     contrast: float  # standard deviation
@@ -34,9 +34,9 @@ class Scores:
     chroma: tuple[float, float] = (128.0, 128.0)  # mean of U and of V
     dark: float = 0.0  # share of pixels that are black
     bright: float = 0.0  # share of pixels that are white
-    border: float = 0.0  # share of the width or height that is black lines at the edges
-    card: float = 0.0  # share of what stands out from an even ground that is letters
-    interlaced: float = 0.0  # share of the frame that was combed; the picture was made from one field then
+    border: float = 0.0  # share of the width or height that is black at the edges
+    card: float = 0.0  # share of letters in the foreground on an even background
+    interlaced: float = 0.0  # share of the frame with interlaced motion; then the picture is made from one field
     faces: tuple[FaceBox, ...] = ()  # the largest first
 
     def __post_init__(self) -> None:
@@ -47,8 +47,8 @@ class Scores:
 def measure(
     y: Plane, chroma: tuple[float, float] = (128.0, 128.0), faces: tuple[FaceBox, ...] = (), interlaced: float = 0.0
 ) -> Scores:
-    """The figures of a finished picture: its luma, and the means of its chroma. 0.6 ms at 1024 x 576."""
-    small = _reduced(y)
+    """Figures of a finished picture from its luma and its mean chroma. 0.6 ms at 1024 x 576."""
+    small = _downscale(y)
     mean, deviation = cv2.meanStdDev(small)
     counts = np.bincount(small.ravel(), minlength=256) / small.size
     return Scores(
@@ -60,22 +60,22 @@ def measure(
         dark=float(counts[: _CLIPPED_DARK + 1].sum()),
         bright=float(counts[_CLIPPED_BRIGHT:].sum()),
         border=black_share(small),
-        card=_card(small, counts),
+        card=_card_share(small, counts),
         interlaced=interlaced,
         faces=faces,
     )
 
 
 def sharpness(y: Plane) -> float:
-    """Variance of the Laplacian. In 16 bits: 0.5 ms on 720p, an eighth of what it takes in floats."""
+    """Variance of the Laplacian. In 16 bits: 0.5 ms at 720p, an eighth of the time in floats."""
     _, deviation = cv2.meanStdDev(cv2.Laplacian(y, cv2.CV_16S))
     return float(deviation[0, 0]) ** 2
 
 
 def combed(y: Plane) -> float:
-    """The share of a frame (luma as decoded, unscaled) where its two fields show different moments, 0 to 1.
+    """Share of a frame (luma as decoded, unscaled) in which its two fields differ, 0 to 1: interlaced motion.
 
-    There a line is like the next but one, and unlike the next; in grain it is as unlike both.
+    There, a line resembles the next but one more than the next; with film grain it differs from both alike.
     """
     height, width = y.shape
     if min(height, width // 2) < 4 * _BLOCK:
@@ -90,38 +90,39 @@ def combed(y: Plane) -> float:
     return float(np.mean((beside > _VISIBLE) & (beside > _COMBED * (beyond + 1))))
 
 
-def _reduced(y: Plane) -> Plane:
-    """To a whole part of its sides: anything else takes eight times as long."""
+def _downscale(y: Plane) -> Plane:
+    """Reduced by an integer factor: any other takes eight times as long."""
     factor = max(1, round(max(y.shape) / _SIDE))
     size = (max(1, y.shape[1] // factor), max(1, y.shape[0] // factor))
     whole = np.ascontiguousarray(y[: size[1] * factor, : size[0] * factor])
     return whole if factor == 1 else np.asarray(cv2.resize(whole, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _card(y: Plane, counts: npt.NDArray[np.float64]) -> float:
-    """How much of what stands out from an even ground is letters: small, and beside another on the same line."""
+def _card_share(y: Plane, counts: npt.NDArray[np.float64]) -> float:
+    """Share of the foreground on an even background that is letters: small components next to another on the same
+    line."""
     ground = int(np.argmax(np.convolve(counts, np.ones(2 * _GROUND + 1), "same")))
     if counts[max(0, ground - _GROUND) : ground + _GROUND + 1].sum() < _EVEN:
         return 0.0
     _, ink = cv2.threshold(cv2.absdiff(y, np.full_like(y, ground)), _INK, 255, cv2.THRESH_BINARY)
     count, _, stats, _ = cv2.connectedComponentsWithStats(ink, connectivity=8)
-    parts = stats[1:count].astype(np.int64)  # left, top, width, height, area
-    tall, wide = parts[:, 3] / y.shape[0], parts[:, 2] / y.shape[1]
-    letters = parts[(tall > _LETTER[0]) & (tall < _LETTER[1]) & (wide < _LETTER[1])][:_LETTERS]
-    total = int(parts[:, 4].sum())
-    if len(letters) < _FEWEST or not total:
+    components = stats[1:count].astype(np.int64)  # left, top, width, height, area
+    tall, wide = components[:, 3] / y.shape[0], components[:, 2] / y.shape[1]
+    letters = components[(tall > _LETTER[0]) & (tall < _LETTER[1]) & (wide < _LETTER[1])][:_MAX_LETTERS]
+    total = int(components[:, 4].sum())
+    if len(letters) < _MIN_LETTERS or not total:
         return 0.0
     return float(letters[_in_lines(letters), 4].sum()) / total
 
 
-def _in_lines(parts: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Which parts stand on the same line as another, about as tall, next to it."""
-    left, top, width, height = (parts[:, index] for index in range(4))
+def _in_lines(components: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Whether each component is beside another of similar height on the same line."""
+    left, top, width, height = (components[:, index] for index in range(4))
     bottom, right = top + height, left + width
     taller = np.maximum(height[:, None], height[None, :])
-    level = np.abs(bottom[:, None] - bottom[None, :]) <= 0.3 * taller
-    alike = np.minimum(height[:, None], height[None, :]) >= 0.5 * taller
+    same_line = np.abs(bottom[:, None] - bottom[None, :]) <= 0.3 * taller
+    same_height = np.minimum(height[:, None], height[None, :]) >= 0.5 * taller
     gap = np.maximum(left[:, None], left[None, :]) - np.minimum(right[:, None], right[None, :])
-    near = level & alike & (gap <= 1.5 * taller)
-    np.fill_diagonal(near, False)
-    return np.asarray(near.sum(axis=1) >= 1)
+    adjacent = same_line & same_height & (gap <= 1.5 * taller)
+    np.fill_diagonal(adjacent, False)
+    return np.asarray(adjacent.sum(axis=1) >= 1)

@@ -1,13 +1,14 @@
-"""`speed: Fast`: of each group of pictures only as much is decoded as it takes to see what happens in it.
+"""Detection for `speed: Fast`: each group of pictures (GOP) is decoded only as far as needed to know what happens in
+it.
 
-Each keyframe is decoded, and the sizes of all packets are known. Where a keyframe looks like the next one, and nothing
-between them is large enough to bring another picture, nothing has happened. Where it looks different, all between is
-steady, and the encoder had reason to begin anew, there is a cut at the next keyframe. Else the group's anchors are
-looked at, one after another, until the same can be said of what is left of it. What is not looked at is taken to go
-evenly from one look to the next.
+All keyframes are decoded, and the sizes of all packets are known. If a keyframe looks like the next one and no packet
+between them is large enough for another picture, nothing happens in the group. If it looks different, all packets
+between are small and the encoder began the next group early, there is a cut at the next keyframe. Otherwise the group's
+anchors are decoded one after another until one of these holds for the rest. Thumbnails of frames that are not decoded
+are interpolated.
 
-Pictures are keyframes: nothing else is decoded well enough. Where a shot has none, or what was looked at is much
-clearer, the group is decoded once more, with all that the clearest frame builds on.
+Pictures are taken from keyframes, the only frames that are fully decoded. If a shot has none, or a thumbnail is much
+sharper, its group is decoded again with all references of the sharpest frame.
 """
 
 from collections import deque
@@ -24,38 +25,41 @@ from av.container import InputContainer
 from contentgen_worker.media.decode.bounds import MediaLimits
 from contentgen_worker.media.decode.decode import Clock, DecodedFrame, Segment, Skip, frames, video_stream
 from contentgen_worker.media.decode.planes import Plane, Planes, Shape
-from contentgen_worker.media.shots.auto import thumb
+from contentgen_worker.media.shots.auto import make_thumbnail
 from contentgen_worker.media.shots.best import EDGE, FrameCandidate, detail
 from contentgen_worker.media.shots.boundaries import LAG
-from contentgen_worker.media.shots.groups import Decoder, PacketGroup, anchors, groups, stamp
+from contentgen_worker.media.shots.groups import Decoder, PacketGroup, anchors, groups, timestamp
 
 if TYPE_CHECKING:
     from contentgen_worker.media.shots.groups import Packet
 
 # Distances are root mean squares of differences of 0-255.
-_ALIKE = 6.0  # two looks at one shot
-_OTHER = 20.0  # two looks of which one does not become the other unseen
-_BRINGS = 0.3  # of a keyframe's size; less does not bring another picture
-_CUT = 0.5  # likewise; a packet that brings all of another picture is larger
-_STEADY = 2.2  # the largest packet, of their median
-_TAIL, _TAIL_STEADY = 2, 1.4  # the last of them, before a cut: what sweeps away makes them larger
-_ENOUGH = 12  # packets whose level is known
-_COMES_BACK = 2.05  # seconds; what looks the same so soon has been away for a moment, if at all
-_EARLY = 0.9  # of the longest group's packets; what is shorter was ended for a reason
+_ALIKE = 6.0  # thumbnails of one shot
+_OTHER = 20.0  # thumbnails that need a cut between them
+_BRINGS = 0.3  # share of a keyframe's size; a smaller packet holds no other picture
+_CUT = 0.5  # likewise; a packet with a whole other picture is larger
+_STEADY = 2.2  # largest packet, as a multiple of the median
+_TAIL, _TAIL_STEADY = 2, 1.4  # the last packets before a cut; a wipe makes them larger
+_ENOUGH = 12  # packets needed for a reliable median
+_COMES_BACK = 2.05  # seconds; in so short a group, similar ends mean at most a flash
+_EARLY = 0.9  # share of the longest group's packets; the encoder ended a shorter group at a change
 
-_FEW = 4  # packets of a group; of shorter ones nothing is saved
-_FIRST = 3  # groups that are counted
-_SPARSE = 3  # packets from one look to the next where nothing is decoded
-_CLEARER = 2.0  # than the clearest keyframe of the shot
+_FEW = 4  # packets of a group; shorter groups save nothing
+_FIRST = 3  # groups checked at the beginning
+_SPARSE = 3  # packets between interpolated thumbnails
+_CLEARER = 2.0  # times the sharpest keyframe of the shot
 
 
 @dataclass(frozen=True, slots=True)
-class Rest:
-    """What is left of a group: how it looks where decoding has got to and at the next keyframe, None: none follows;
-    the sizes of the anchors between, and the smaller one's of both keyframes; its seconds. `early`: the group ends
-    before it must."""
+class RemainingGroup:
+    """Rest of a group that is not decoded yet. `thumbnail`: last decoded frame; `following`: next keyframe, None at the
+    end.
 
-    look: Plane
+    `sizes`: bytes of the anchors between; `key`: bytes of the smaller of both keyframes; `early`: the group is shorter
+    than the encoder's maximum.
+    """
+
+    thumbnail: Plane
     following: Plane | None
     sizes: Sequence[int]
     key: int
@@ -63,30 +67,32 @@ class Rest:
     early: bool
 
 
-def settled(rest: Rest) -> bool:
-    """Whether it is known what happens in it, so that it need not be decoded."""
-    if not rest.sizes:
+def is_decided(remaining: RemainingGroup) -> bool:
+    """Whether the content of the rest is known, so that it need not be decoded."""
+    if not remaining.sizes:
         return True
-    largest, level = max(rest.sizes), median(rest.sizes)
-    if rest.following is None:
-        return largest <= _BRINGS * rest.key
-    if alike(rest.look, rest.following):
-        return largest <= max(_BRINGS * rest.key, _STEADY * level) or rest.seconds <= _COMES_BACK
-    steady = largest <= min(_CUT * rest.key, _STEADY * level) and max(rest.sizes[-_TAIL:]) <= _TAIL_STEADY * level
-    other = distance(rest.look, rest.following) > _OTHER
-    return other and rest.early and steady and len(rest.sizes) >= _ENOUGH
+    largest, level = max(remaining.sizes), median(remaining.sizes)
+    if remaining.following is None:
+        return largest <= _BRINGS * remaining.key
+    if is_similar(remaining.thumbnail, remaining.following):
+        return largest <= max(_BRINGS * remaining.key, _STEADY * level) or remaining.seconds <= _COMES_BACK
+    steady = (
+        largest <= min(_CUT * remaining.key, _STEADY * level) and max(remaining.sizes[-_TAIL:]) <= _TAIL_STEADY * level
+    )
+    different = distance(remaining.thumbnail, remaining.following) > _OTHER
+    return different and remaining.early and steady and len(remaining.sizes) >= _ENOUGH
 
 
-def between(rest: Rest, shares: Sequence[float]) -> list[Plane]:
-    """The looks at so many shares of it: evenly from one to the other, or the same until a cut at the end."""
-    if rest.following is None or not alike(rest.look, rest.following):
-        return [rest.look] * len(shares)
-    one, other = rest.look.astype(np.float32), rest.following.astype(np.float32)
-    return [np.rint(one + share * (other - one)).astype(np.uint8) for share in shares]
+def interpolate(remaining: RemainingGroup, shares: Sequence[float]) -> list[Plane]:
+    """Thumbnails at these shares of the rest: linear between similar ends, else constant until a cut at the end."""
+    if remaining.following is None or not is_similar(remaining.thumbnail, remaining.following):
+        return [remaining.thumbnail] * len(shares)
+    first, second = remaining.thumbnail.astype(np.float32), remaining.following.astype(np.float32)
+    return [np.rint(first + share * (second - first)).astype(np.uint8) for share in shares]
 
 
-def worthwhile(first: Sequence[PacketGroup]) -> bool:
-    """Whether a recording that begins so has groups of which something can be left out, and stamps to tell."""
+def can_skip(first: Sequence[PacketGroup]) -> bool:
+    """Whether these first groups have timestamps and enough packets for decoding to be skipped."""
     known = all(packet.pts is not None for group in first for packet in group.packets)
     return bool(first) and first[0].key is not None and known and sum(map(_length, first)) >= _FEW * len(first)
 
@@ -95,187 +101,199 @@ def _length(group: PacketGroup) -> int:
     return len(group.packets)
 
 
-def distance(one: Plane, other: Plane) -> float:
-    """Of two looks."""
-    return float(np.sqrt(np.mean(np.subtract(one, other, dtype=np.float32) ** 2)))
+def distance(first: Plane, second: Plane) -> float:
+    """Root mean square difference of two thumbnails, 0-255."""
+    return float(np.sqrt(np.mean(np.subtract(first, second, dtype=np.float32) ** 2)))
 
 
-def alike(one: Plane, other: Plane) -> bool:
-    """Whether they may be of one shot."""
-    return distance(one, other) <= _ALIKE
+def is_similar(first: Plane, second: Plane) -> bool:
+    """Whether two thumbnails may be of the same shot."""
+    return distance(first, second) <= _ALIKE
 
 
 @dataclass(frozen=True, slots=True)
 class SampledSecond:
-    """A look at a second. `planes`: of a frame that was decoded; `frame`: of one that may be taken."""
+    """Thumbnail at a second. `planes`: if the frame was decoded; `frame`: if it may become a picture."""
 
     seconds: float
-    look: Plane
+    thumbnail: Plane
     planes: Planes | None = None
     frame: DecodedFrame | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class _Still:
-    """A keyframe, decoded."""
+class _Keyframe:
+    """Decoded keyframe."""
 
     image: VideoFrame
     planes: Planes
-    look: Plane
+    thumbnail: Plane
 
 
 @dataclass(frozen=True, slots=True)
-class Glimpse:
-    """A frame that was only looked at, and from what its picture can be had."""
+class InspectedFrame:
+    """Frame decoded for its thumbnail only, and the group from which its picture can be decoded."""
 
     seconds: float
-    stamp: int
-    clear: float
+    timestamp: int
+    sharpness: float
     group: PacketGroup
 
 
-def clearest(glimpses: Sequence[Glimpse], held: float) -> Glimpse | None:
-    """One that is much clearer than what is held."""
-    best = max(glimpses, key=lambda each: each.clear, default=None)
-    return best if best and best.clear > _CLEARER * held else None
+def sharpest_inspected(inspected_frames: Sequence[InspectedFrame], kept: float) -> InspectedFrame | None:
+    """Sharpest inspected frame, if it is much sharper than the frames kept; else None."""
+    best = max(inspected_frames, key=lambda each: each.sharpness, default=None)
+    return best if best and best.sharpness > _CLEARER * kept else None
 
 
-class _Left:
-    """What is left of a group while it is decoded."""
+class _GroupProgress:
+    """Progress of decoding a group."""
 
     def __init__(self, group: PacketGroup, following: Plane | None, *, early: bool) -> None:
         self._group, self._following, self._early = group, following, early
         self.packets = anchors(group)
-        self._at = stamp(group.packets[0])
-        self._end = max(stamp(packet) for packet in (*group.packets, *filter(None, [group.following])))
+        self._at = timestamp(group.packets[0])
+        self._end = max(timestamp(packet) for packet in (*group.packets, *filter(None, [group.following])))
 
-    def pop(self, at: int) -> bool:
-        """Decoding has got there; whether that is any further."""
+    def advance(self, at: int) -> bool:
+        """Set the decoded position. Returns whether it is beyond the previous one."""
         if at <= self._at:
             return False
         self._at = at
-        self.packets = [packet for packet in self.packets if stamp(packet) > at]
+        self.packets = [packet for packet in self.packets if timestamp(packet) > at]
         return True
 
-    def settled(self, look: Plane) -> bool:
-        """Whether the rest after this look need not be decoded."""
-        return not self._group.goes_on and settled(self._rest(look))
+    def is_decided(self, thumbnail: Plane) -> bool:
+        """Whether the rest after this thumbnail need not be decoded."""
+        return not self._group.continues and is_decided(self._remaining(thumbnail))
 
-    def unseen(self, look: Plane) -> Iterator[tuple[int, Plane]]:
-        """Stamps, and looks that nobody has had, from this one to the next keyframe's."""
+    def interpolated_thumbnails(self, thumbnail: Plane) -> Iterator[tuple[int, Plane]]:
+        """Timestamps and interpolated thumbnails of the frames that were not decoded."""
         if not self.packets:
             return
-        stamps = sorted(stamp(packet) for packet in self._group.packets if stamp(packet) > self._at)
+        stamps = sorted(timestamp(packet) for packet in self._group.packets if timestamp(packet) > self._at)
         stamps = [*stamps[_SPARSE - 1 : -1 : _SPARSE], stamps[-1]]
         shares = [(at - self._at) / (self._end - self._at) for at in stamps]
-        yield from zip(stamps, between(self._rest(look), shares), strict=True)
+        yield from zip(stamps, interpolate(self._remaining(thumbnail), shares), strict=True)
 
-    def _rest(self, look: Plane) -> Rest:
+    def _remaining(self, thumbnail: Plane) -> RemainingGroup:
         group = self._group
         key = min(packet.size for packet in (group.packets[0], group.following) if packet)
         seconds = (self._end - self._at) * float(group.packets[0].time_base)
-        return Rest(look, self._following, [packet.size for packet in self.packets], key, seconds, self._early)
+        return RemainingGroup(
+            thumbnail, self._following, [packet.size for packet in self.packets], key, seconds, self._early
+        )
 
 
 class Adaptive:
-    """A segment of a recording: what is seen of it, in order of time, and pictures of what was."""
+    """Segment of a recording, decoded adaptively: thumbnails in order of time, and pictures on request."""
 
     def __init__(self, container: InputContainer, segment: Segment, bounds: MediaLimits) -> None:
         self._container, self._segment, self._bounds = container, segment, bounds
         stream = video_stream(container)
         self._clock = Clock(stream, (container.duration or 0) / 1e6)
-        self._looking, self._taking = Decoder.looking(stream, bounds), Decoder.taking(stream, bounds)
+        self._thumbnail_decoder, self._picture_decoder = (
+            Decoder.for_thumbnails(stream, bounds),
+            Decoder.for_pictures(stream, bounds),
+        )
         self._shape: Shape | None = None
         self._longest = 0
-        self._glimpses: deque[Glimpse] = deque()
+        self._inspected: deque[InspectedFrame] = deque()
 
-    def watch(self) -> Iterator[SampledSecond]:
-        """All that is seen. Raises BeyondLimits, Unsupported."""
+    def samples(self) -> Iterator[SampledSecond]:
+        """Samples of the segment in order of time. Raises BeyondLimits, Unsupported."""
         found = groups(self._container, self._segment)
         first = list(islice(found, _FIRST))
-        if not worthwhile(first):
-            yield from self._everything()
+        if not can_skip(first):
+            yield from self._decode_all()
             return
-        still: _Still | None = None
+        keyframe: _Keyframe | None = None
         for index, group in enumerate(chain(first, found)):
-            still = self._still(group.key) if group.key and not index else still
-            following = self._still(group.following) if group.following else None
-            yield from self._group(group, still, following)
-            still = following
+            keyframe = self._decode_keyframe(group.key) if group.key and not index else keyframe
+            following = self._decode_keyframe(group.following) if group.following else None
+            yield from self._sample_group(group, keyframe, following)
+            keyframe = following
 
-    def pictures(
-        self, held: Sequence[FrameCandidate], start: float, end: float, takes: Callable[[float], bool]
+    def choose_frames(
+        self, candidates: Sequence[FrameCandidate], start: float, end: float, in_ranges: Callable[[float], bool]
     ) -> list[FrameCandidate]:
-        """What was `held` of a shot; where there is nothing like what was looked at, a picture of that."""
-        kept = [each for each in held if start <= each.frame.seconds <= end]
-        found = [each for each in self._glimpses if start + EDGE <= each.seconds <= end - EDGE and takes(each.seconds)]
-        glimpse = clearest(found, max((each.clear for each in kept), default=0.0))
-        image = self._taking.picture(glimpse.group.packets, glimpse.stamp) if glimpse else None
-        if not glimpse or not image:
-            return list(held)
+        """Frames of a shot: the candidates, with the least sharp replaced if an inspected frame is much sharper."""
+        kept = [each for each in candidates if start <= each.frame.seconds <= end]
+        found = [
+            each for each in self._inspected if start + EDGE <= each.seconds <= end - EDGE and in_ranges(each.seconds)
+        ]
+        inspected = sharpest_inspected(found, max((each.sharpness for each in kept), default=0.0))
+        image = self._picture_decoder.picture(inspected.group.packets, inspected.timestamp) if inspected else None
+        if not inspected or not image:
+            return list(candidates)
         taken = FrameCandidate(
-            DecodedFrame(glimpse.seconds, image.key_frame, reference=True, image=image), glimpse.clear, 0.0
+            DecodedFrame(inspected.seconds, image.key_frame, reference=True, image=image), inspected.sharpness, 0.0
         )
-        best = sorted(kept, key=lambda each: -each.clear)[:-1]
+        best = sorted(kept, key=lambda each: -each.sharpness)[:-1]
         return sorted([*best, taken], key=lambda each: each.frame.seconds)
 
-    def _everything(self) -> Iterator[SampledSecond]:
+    def _decode_all(self) -> Iterator[SampledSecond]:
         self._container.seek(0)
         for frame in frames(self._container, self._segment, self._bounds, skip=Skip.UNUSED):
-            planes = self._small(frame.image)
-            yield SampledSecond(frame.seconds, thumb(planes), planes, frame)
+            planes = self._shrink(frame.image)
+            yield SampledSecond(frame.seconds, make_thumbnail(planes), planes, frame)
 
-    def _group(self, group: PacketGroup, still: _Still | None, following: _Still | None) -> Iterator[SampledSecond]:
-        """Its keyframe, then its anchors, until the rest is known; then that, as it is taken to be."""
-        left = _Left(group, following.look if following else None, early=self._early(group))
-        look = None
-        if group.key and still:
-            seconds = self._second(still.image)
-            look = still.look
+    def _sample_group(
+        self, group: PacketGroup, keyframe: _Keyframe | None, following: _Keyframe | None
+    ) -> Iterator[SampledSecond]:
+        """Samples of a group: keyframe, anchors until the rest is decided, then interpolated thumbnails."""
+        remaining = _GroupProgress(group, following.thumbnail if following else None, early=self._early(group))
+        thumbnail = None
+        if group.key and keyframe:
+            seconds = self._checked_seconds(keyframe.image)
+            thumbnail = keyframe.thumbnail
             yield SampledSecond(
-                seconds, look, still.planes, DecodedFrame(seconds, key=True, reference=True, image=still.image)
+                seconds,
+                thumbnail,
+                keyframe.planes,
+                DecodedFrame(seconds, key=True, reference=True, image=keyframe.image),
             )
-        if look is None or not left.settled(look):
-            for image, planes in self._looked(group, left):
-                look, seconds = thumb(planes), self._second(image)
-                self._remember(Glimpse(seconds, image.pts or 0, detail(planes.y), group))
-                yield SampledSecond(seconds, look, planes)
-                if left.settled(look):
+        if thumbnail is None or not remaining.is_decided(thumbnail):
+            for image, planes in self._decode_anchors(group, remaining):
+                thumbnail, seconds = make_thumbnail(planes), self._checked_seconds(image)
+                self._remember(InspectedFrame(seconds, image.pts or 0, detail(planes.y), group))
+                yield SampledSecond(seconds, thumbnail, planes)
+                if remaining.is_decided(thumbnail):
                     break
-        if look is not None:
-            for at, between in left.unseen(look):
-                yield SampledSecond(self._clock.seconds(at), between)
+        if thumbnail is not None:
+            for at, interpolated in remaining.interpolated_thumbnails(thumbnail):
+                yield SampledSecond(self._clock.seconds(at), interpolated)
 
     def _early(self, group: PacketGroup) -> bool:
         early = len(group.packets) < _EARLY * self._longest
         self._longest = max(self._longest, len(group.packets))
         return early
 
-    def _looked(self, group: PacketGroup, left: _Left) -> Iterator[tuple[VideoFrame, Planes]]:
-        """A group's anchors, made small, but for the keyframe."""
-        sequence = [*group.packets[:1], *left.packets] if group.key else left.packets
-        for image in self._looking.images(sequence, begins=group.key is not None, goes_on=group.goes_on):
-            if image.pts is not None and left.pop(image.pts):
-                yield image, self._small(image)
+    def _decode_anchors(self, group: PacketGroup, remaining: _GroupProgress) -> Iterator[tuple[VideoFrame, Planes]]:
+        """Anchors of a group without its keyframe, with their planes."""
+        sequence = [*group.packets[:1], *remaining.packets] if group.key else remaining.packets
+        for image in self._thumbnail_decoder.images(sequence, starts=group.key is not None, continues=group.continues):
+            if image.pts is not None and remaining.advance(image.pts):
+                yield image, self._shrink(image)
 
-    def _still(self, key: "Packet") -> _Still | None:
-        image = self._taking.picture([key], stamp(key))
+    def _decode_keyframe(self, key: "Packet") -> _Keyframe | None:
+        image = self._picture_decoder.picture([key], timestamp(key))
         if not image:
             return None
-        planes = self._small(image)
-        return _Still(image, planes, thumb(planes))
+        planes = self._shrink(image)
+        return _Keyframe(image, planes, make_thumbnail(planes))
 
-    def _small(self, image: VideoFrame) -> Planes:
-        self._shape = self._shape or Shape.of(image.width, image.height)
+    def _shrink(self, image: VideoFrame) -> Planes:
+        self._shape = self._shape or Shape.for_frame(image.width, image.height)
         return self._shape.shrink(image)
 
-    def _second(self, image: VideoFrame) -> float:
+    def _checked_seconds(self, image: VideoFrame) -> float:
         seconds = self._clock.seconds(image.pts)
         self._bounds.check_duration(seconds)
         return seconds
 
-    def _remember(self, glimpse: Glimpse) -> None:
-        if glimpse.group.key:
-            self._glimpses.append(glimpse)
-        while self._glimpses and self._glimpses[0].seconds < glimpse.seconds - 2 * LAG:
-            self._glimpses.popleft()
+    def _remember(self, inspected: InspectedFrame) -> None:
+        if inspected.group.key:
+            self._inspected.append(inspected)
+        while self._inspected and self._inspected[0].seconds < inspected.seconds - 2 * LAG:
+            self._inspected.popleft()

@@ -1,4 +1,5 @@
-"""What a child does with its segment: decode, find boundaries, choose, finish, and tell."""
+"""Analysis of one segment in a child process: decode, detect boundaries, choose frames, encode them, send the
+results."""
 
 import time
 from collections import deque
@@ -9,75 +10,75 @@ from pathlib import Path
 from av.container import InputContainer
 
 from contentgen_contract.resources.spec import Detector, SceneDetection, Speed
-from contentgen_worker.media.codec import crosses
+from contentgen_worker.media.codec import transferable
 from contentgen_worker.media.decode.bounds import MediaLimits
 from contentgen_worker.media.decode.decode import Segment, frames
 from contentgen_worker.media.decode.planes import Plane, Shape
-from contentgen_worker.media.decode.probe import opened
+from contentgen_worker.media.decode.probe import open_media
 from contentgen_worker.media.decode.source import MediaSource
 from contentgen_worker.media.select.borders import BorderFinder
-from contentgen_worker.media.select.picture import Finished, PictureSettings, finish, pixel_aspect
+from contentgen_worker.media.select.picture import EncodedPicture, PictureSettings, encode_picture, pixel_aspect
 from contentgen_worker.media.shots.adaptive import Adaptive, SampledSecond
 from contentgen_worker.media.shots.auto import Auto
 from contentgen_worker.media.shots.best import BestFrames, FrameCandidate, FrameQuota
 from contentgen_worker.media.shots.boundaries import REACH, Boundary, BoundaryDetector, ThumbnailBuffer
-from contentgen_worker.media.shots.segments import cores, plan, span
+from contentgen_worker.media.shots.segments import cores, plan_segments, span
 
-_TOLD_EVERY = 0.25  # seconds on the clock
-_BORDERS_FIRST, _BORDERS_LAST = 0.3, 2.0  # seconds between two looks at the borders; ever rarer
+_REPORT_INTERVAL = 0.25  # seconds of wall-clock time
+_FIRST_BORDER_INTERVAL, _LAST_BORDER_INTERVAL = 0.3, 2.0  # seconds between border checks; the interval grows
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is asked of a recording."""
+    """Parameters of an analysis."""
 
     source: Path | MediaSource
     bounds: MediaLimits
     detection: SceneDetection
-    wanted: FrameQuota
+    quota: FrameQuota
     picture: PictureSettings
     fps: float = 25.0
-    shortest: float = 0.0  # seconds of a shot
+    min_shot_seconds: float = 0.0  # seconds
     speed: Speed = Speed.EXACT
-    ranges: tuple[tuple[float, float], ...] = ()  # seconds to take frames from; all where there are none
-    apart: float = 0.0  # seconds; of frames that are nearer only the first is finished
+    ranges: tuple[tuple[float, float], ...] = ()  # seconds from which frames are taken; empty: all
+    min_gap: float = 0.0  # seconds; of frames closer than this, only the first is encoded
 
-    def takes(self, start: float, end: float) -> bool:
-        """Whether frames may be taken anywhere from one second to another."""
+    def in_ranges(self, start: float, end: float) -> bool:
+        """Whether the interval of seconds overlaps the requested time ranges."""
         return not self.ranges or any(first <= end and start <= last for first, last in self.ranges)
 
     def detector(self) -> BoundaryDetector:
-        """A detector, as fresh as it is for a new recording."""
+        """New detector in its initial state."""
         if self.detection.detector is Detector.AUTO:
             return Auto()
-        from contentgen_worker.media.shots.pyscenedetect import make  # noqa: PLC0415 - takes a second, and few name one
+        from contentgen_worker.media.shots.pyscenedetect import make_detector  # noqa: PLC0415 - loading takes a second, and it is rarely used
 
-        return make(self.detection, self.fps)
+        return make_detector(self.detection, self.fps)
 
 
-@crosses
+@transferable
 @dataclass(frozen=True, slots=True)
-class Reached:
-    """How many seconds of a segment have been decoded."""
+class SegmentProgress:
+    """Seconds of a segment decoded so far."""
 
     segment: int
     seconds: float
 
 
-@crosses
+@transferable
 @dataclass(frozen=True, slots=True)
 class ChosenFrame:
-    """A frame that was chosen and finished."""
+    """Chosen frame with its encoded picture. `motion`: mean change of luma to the frame before."""
 
     seconds: float
-    picture: Finished
+    picture: EncodedPicture
     motion: float
 
 
-@crosses
+@transferable
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """What was found in a segment, and what the parent needs to decide its joints."""
+class SegmentResult:
+    """Result of a segment. `head`, `tail`: thumbnails with which the parent decides the seams."""
 
     segment: int
     frames: int
@@ -92,30 +93,30 @@ class Ended:
             raise ValueError(f"{self.frames} frames from {self.start} s to {self.end} s")
 
 
-def tell_plan(send: Callable[[object], None], task: Task, workers: int) -> None:
-    """Child: the segments of a recording of which something is wanted, one after another."""
-    with opened(task.source) as container:
-        for segment in plan(container, max(workers, 2) if task.ranges else workers):
-            if task.takes(*span(container, segment)):
+def send_plan(send: Callable[[object], None], task: Task, workers: int) -> None:
+    """Child process: send the segments that overlap the requested ranges, in order."""
+    with open_media(task.source) as container:
+        for segment in plan_segments(container, max(workers, 2) if task.ranges else workers):
+            if task.in_ranges(*span(container, segment)):
                 send(segment)
 
 
 def analyse(send: Callable[[object], None], task: Task, segment: Segment) -> None:
-    """Child: samples and boundaries of a segment."""
+    """Child process: send progress, chosen frames and the result of a segment."""
     _Analysis(send, task, segment).run()
 
 
 @dataclass(slots=True)
 class _Edges:
-    """The looks of the first and the last `2 * REACH` seconds."""
+    """Thumbnails of the first and the last `2 * REACH` seconds."""
 
     head: list[tuple[float, Plane]] = field(default_factory=list)
     tail: deque[tuple[float, Plane]] = field(default_factory=deque)
 
-    def add(self, seconds: float, look: Plane) -> None:
+    def add(self, seconds: float, thumbnail: Plane) -> None:
         if not self.head or seconds <= self.head[0][0] + 2 * REACH:
-            self.head.append((seconds, look))
-        self.tail.append((seconds, look))
+            self.head.append((seconds, thumbnail))
+        self.tail.append((seconds, thumbnail))
         while self.tail[0][0] < seconds - 2 * REACH:
             self.tail.popleft()
 
@@ -124,71 +125,76 @@ class _Analysis:
     def __init__(self, send: Callable[[object], None], task: Task, segment: Segment) -> None:
         self._send, self._task, self._segment = send, task, segment
         self._detector = task.detector()
-        self._best = BestFrames(task.wanted)
+        self._best = BestFrames(task.quota)
         self._edges = _Edges()
         self._boundaries: list[Boundary] = []
-        self._told = 0.0
-        self._sampled = -1e9
-        self._borders, self._next_borders, self._pause = BorderFinder(), -1e9, _BORDERS_FIRST
+        self._reported_at = 0.0
+        self._last_sent = -1e9
+        self._borders, self._next_border_check, self._border_interval = BorderFinder(), -1e9, _FIRST_BORDER_INTERVAL
         self._aspect = 1.0
         self._adaptive: Adaptive | None = None
-        self._shot = 0.0  # the open one's first second
+        self._shot_start = 0.0  # start of the current shot in seconds
 
     def run(self) -> None:
         start, seconds, count = None, 0.0, 0
-        with opened(self._task.source) as container:
+        with open_media(self._task.source) as container:
             self._aspect = pixel_aspect(container.streams.video[0])
-            for count, seen in enumerate(self._watch(container), 1):  # noqa: B007 - told at the end
-                seconds = seen.seconds
+            for count, sample in enumerate(self._sampled_seconds(container), 1):  # noqa: B007 - sent at the end
+                seconds = sample.seconds
                 if start is None:
-                    start = self._shot = seconds
-                self._edges.add(seconds, seen.look)
-                if seen.planes and seconds >= self._next_borders:
-                    self._borders.push(seen.planes.y)
-                    self._next_borders, self._pause = seconds + self._pause, min(1.1 * self._pause, _BORDERS_LAST)
-                self._found(self._detector.push(seconds, seen.look))
-                if seen.frame and seen.planes and self._task.takes(seconds, seconds):
-                    self._best.offer(seen.frame, seen.planes)
-                self._tell(seconds - start)
+                    start = self._shot_start = seconds
+                self._edges.add(seconds, sample.thumbnail)
+                if sample.planes and seconds >= self._next_border_check:
+                    self._borders.push(sample.planes.y)
+                    self._next_border_check, self._border_interval = (
+                        seconds + self._border_interval,
+                        min(1.1 * self._border_interval, _LAST_BORDER_INTERVAL),
+                    )
+                self._add_boundaries(self._detector.push(seconds, sample.thumbnail))
+                if sample.frame and sample.planes and self._task.in_ranges(seconds, seconds):
+                    self._best.offer(sample.frame, sample.planes)
+                self._report_progress(seconds - start)
             if start is None:
                 return
-            self._found(self._detector.finish())
-            self._samples(self._taken(self._best.finish(seconds), seconds))
-        edges = ThumbnailBuffer.of(self._edges.head), ThumbnailBuffer.of(self._edges.tail)
-        self._send(Ended(self._segment.number, count, start, seconds, tuple(self._boundaries), *edges))
+            self._add_boundaries(self._detector.finish())
+            self._send_frames(self._refine(self._best.finish(seconds), seconds))
+        edges = ThumbnailBuffer.from_thumbnails(self._edges.head), ThumbnailBuffer.from_thumbnails(self._edges.tail)
+        self._send(SegmentResult(self._segment.number, count, start, seconds, tuple(self._boundaries), *edges))
 
-    def _watch(self, container: InputContainer) -> Iterator[SampledSecond]:
+    def _sampled_seconds(self, container: InputContainer) -> Iterator[SampledSecond]:
         if self._task.speed is Speed.FAST and self._task.detection.detector is Detector.AUTO:
             self._adaptive = Adaptive(container, self._segment, self._task.bounds)
-            yield from self._adaptive.watch()
+            yield from self._adaptive.samples()
             return
         threads = cores() if self._segment.whole else 1
         shape: Shape | None = None
         for frame in frames(container, self._segment, self._task.bounds, threads):
-            shape = shape or Shape.of(frame.image.width, frame.image.height)
+            shape = shape or Shape.for_frame(frame.image.width, frame.image.height)
             planes = shape.shrink(frame.image)
-            yield SampledSecond(frame.seconds, self._detector.look(planes), planes, frame)
+            yield SampledSecond(frame.seconds, self._detector.thumbnail(planes), planes, frame)
 
-    def _found(self, boundaries: list[Boundary]) -> None:
+    def _add_boundaries(self, boundaries: list[Boundary]) -> None:
         for boundary in boundaries:
             self._boundaries.append(boundary)
-            self._samples(self._taken(self._best.boundary(boundary), boundary.start))
-            self._shot = boundary.end
+            self._send_frames(self._refine(self._best.boundary(boundary), boundary.start))
+            self._shot_start = boundary.end
 
-    def _taken(self, held: list[FrameCandidate], end: float) -> list[FrameCandidate]:
+    def _refine(self, candidates: list[FrameCandidate], end: float) -> list[FrameCandidate]:
         if self._adaptive is None:
-            return held
-        return self._adaptive.pictures(held, self._shot, end, lambda second: self._task.takes(second, second))
+            return candidates
+        return self._adaptive.choose_frames(
+            candidates, self._shot_start, end, lambda second: self._task.in_ranges(second, second)
+        )
 
-    def _samples(self, chosen: list[FrameCandidate]) -> None:
-        for held in chosen:
-            if held.frame.seconds >= self._sampled + self._task.apart:
-                self._sampled = held.frame.seconds
+    def _send_frames(self, chosen: list[FrameCandidate]) -> None:
+        for candidate in chosen:
+            if candidate.frame.seconds >= self._last_sent + self._task.min_gap:
+                self._last_sent = candidate.frame.seconds
                 borders = self._borders.found()
-                picture = finish(held.frame.image, borders, self._task.picture, aspect=self._aspect)
-                self._send(ChosenFrame(held.frame.seconds, picture, held.motion))
+                picture = encode_picture(candidate.frame.image, borders, self._task.picture, aspect=self._aspect)
+                self._send(ChosenFrame(candidate.frame.seconds, picture, candidate.motion))
 
-    def _tell(self, seconds: float) -> None:
-        if (now := time.monotonic()) >= self._told + _TOLD_EVERY:
-            self._told = now
-            self._send(Reached(self._segment.number, seconds))
+    def _report_progress(self, seconds: float) -> None:
+        if (now := time.monotonic()) >= self._reported_at + _REPORT_INTERVAL:
+            self._reported_at = now
+            self._send(SegmentProgress(self._segment.number, seconds))

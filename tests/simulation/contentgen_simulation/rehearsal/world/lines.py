@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _OPERATOR = "/contentgen_operator/"
 # What handles an error has none itself: nothing would be left to look at the resource again.
-_HANDLERS = frozenset({"_look", "_pause", "_pause_after_conflict", "_advice"})
+_HANDLERS = frozenset({"_reconcile_or_pause", "_pause", "_pause_after_conflict", "_release_advice"})
 
 
 class PlantedLine(Exception):

@@ -12,7 +12,7 @@ from contentgen_contract.names import (
     Phase,
     Reason,
 )
-from contentgen_contract.resources.prices import dollars
+from contentgen_contract.resources.prices import format_dollars
 from contentgen_contract.resources.status import ResourceStatus, RunStatus
 from contentgen_operator.state.observed import BucketFile, Resource, ResourceRef
 from contentgen_operator.state.runs import purchase_key
@@ -255,7 +255,7 @@ class Oracles:
         own = {found.id: found for found in requests}
         if run.request_id in provider.requests and status.reason != Reason.ADOPTED_FINISHED_RUN:
             own[run.request_id or ""] = provider.requests[run.request_id or ""]
-        bills = {dollars(sum(each.micros for each in found)) for found in (requests, own.values())}
+        bills = {format_dollars(sum(each.micros for each in found)) for found in (requests, own.values())}
         if cost is not None and cost.actual and cost.actual not in bills:
             detail = self._cost_detail(ref.kind, status, list(own.values()))
             text = f"{ref.name} run {run.number}: {cost.actual} USD, billed {' or '.join(sorted(bills))}"
@@ -374,7 +374,7 @@ class Oracles:
         if body is None or body["metadata"]["uid"] != ref.uid:
             return  # there is no status to say it in, and it is tried again
         error = self.world.last_error()
-        if error.startswith("Planted "):
+        if error.startswith("PlantedLine "):
             return
         self.report("a stopped resource has a reason", f"unexpected {error.partition(':')[0]}", f"{ref.name}: {error}")
 

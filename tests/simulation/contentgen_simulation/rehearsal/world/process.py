@@ -111,7 +111,7 @@ class RehearsalProcess:
         ACTING.set(Acting(self.world, self, ref))
         self.world.oracles.reconciled(ref)
         with self.world.lines.traced(ACTING.get()):
-            again, result = await self.reconciler._look(ref)
+            again, result = await self.reconciler._reconcile_or_pause(ref)
         if result == "error":
             self.world.oracles.unexpected(ref)
         if again is not None and again >= 0:
@@ -125,7 +125,7 @@ class RehearsalProcess:
     async def _sweep(self) -> None:
         ACTING.set(Acting(self.world, self, None))
         try:
-            janitor = self.reconciler._actor._janitor
+            janitor = self.reconciler._actor._garbage_collector
             for mark in await janitor._records.marks(1000):
                 await janitor.work(mark)
         except Exception as error:  # noqa: BLE001 - as the janitor's loop does with a store that is unavailable

@@ -18,7 +18,7 @@ from contentgen_contract.records.tenancy import unscoped
 from contentgen_gateway.migration.namespaces import CommandRefused, TenantAdministration
 from contentgen_operator.state.decision_input import Policy
 from contentgen_operator.state.observed import JobView, ResourceRef, is_settled
-from contentgen_operator.state.run_document import digest_of_status
+from contentgen_operator.state.run_document import status_digest
 from contentgen_simulation.frozen import contents
 from contentgen_simulation.rehearsal.world.bucket import RehearsalBucket
 from contentgen_simulation.rehearsal.world.cluster import RehearsalCluster, Snapshot, copied, ref_of
@@ -333,7 +333,7 @@ class RehearsalWorld:
     def _is_behind(self, ref: ResourceRef, body: Body) -> bool:
         """Whether a finished status is not of its newest run, as `SettledCheck` finds out."""
         found = self.database["runs"].find_one({"_id": ref.uid})
-        return found is not None and found["digest"] != digest_of_status(body["status"])
+        return found is not None and found["digest"] != status_digest(body["status"])
 
     def job_ended(self, owner: ResourceRef, job: JobView) -> None:
         """A Job has ended."""

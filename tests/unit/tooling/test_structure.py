@@ -1,0 +1,125 @@
+"""Structure of the code: size of folders, module cycles, class names. `make lint` checks the layers (.importlinter)."""
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).parents[3]
+SOURCES = (
+    "operator", "worker-image", "cli", "sandbox", "demo", "bench", "cluster", "tools",
+    "tests/cluster", "tests/documents", "tests/hostile", "tests/real", "tests/simulation",
+)  # fmt: skip
+MOST_MODULES = 16
+OPENAPI = "a schema of the gateway's OpenAPI document, whose names are public"
+SAME_NAME = {
+    "Dataset": OPENAPI,
+    "Download": OPENAPI,
+    "Lora": OPENAPI,
+    "Order": OPENAPI,
+    "Outcome": OPENAPI,
+    "Shot": OPENAPI,
+    "Wish": OPENAPI,
+    "Settings": "the environment of one program; each program has its own",
+}
+"""Class names that more than one module has, and why."""
+
+
+@cache
+def modules() -> dict[str, Path]:
+    """Files of our packages and tools by dotted name; a package is its __init__.py."""
+    found = {}
+    for source in SOURCES:
+        for path in (ROOT / source).rglob("*.py"):
+            parts = path.relative_to(ROOT / source).with_suffix("").parts
+            if parts[0].startswith("contentgen_") or source == "tools":
+                found[".".join(parts).removesuffix(".__init__")] = path
+    return found
+
+
+def trees() -> Iterator[tuple[str, ast.Module]]:
+    for name, path in modules().items():
+        yield name, ast.parse(path.read_text())
+
+
+def imports() -> dict[str, set[str]]:
+    """Modules of ours that each module imports, also inside functions. Imports for type checkers alone do not count:
+    the parts of a rehearsal name the world that is made of them.
+    """
+    known, found = modules(), defaultdict(set)
+    for name, tree in trees():
+        for node in run(tree):
+            if isinstance(node, ast.Import):
+                found[name] |= {alias.name for alias in node.names} & known.keys()
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                for alias in node.names:
+                    inner = f"{node.module}.{alias.name}"
+                    found[name] |= {inner if inner in known else node.module} & known.keys()
+        found[name].discard(name)
+    return found
+
+
+def run(tree: ast.AST) -> Iterator[ast.AST]:
+    """Nodes of a module, without what stands under `if TYPE_CHECKING:`."""
+    for node in ast.iter_child_nodes(tree):
+        if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+            yield node
+            yield from run(node)
+
+
+def cycles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Strongly connected components of more than one module (Tarjan)."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    found = []
+
+    def visit(node: str) -> None:
+        index[node] = low[node] = len(index)
+        stack.append(node)
+        for other in graph.get(node, ()):
+            if other not in index:
+                visit(other)
+                low[node] = min(low[node], low[other])
+            elif other in stack:
+                low[node] = min(low[node], index[other])
+        if low[node] == index[node]:
+            component = stack[stack.index(node) :]
+            del stack[stack.index(node) :]
+            if len(component) > 1:
+                found.append(sorted(component))
+
+    for node in sorted(graph):
+        if node not in index:
+            visit(node)
+    return found
+
+
+def test_a_package_folder_has_at_most_16_modules() -> None:
+    sizes = defaultdict(int)
+    for path in modules().values():
+        sizes[str(path.parent.relative_to(ROOT))] += 1
+    assert sizes["operator/contentgen_operator"] > 5
+    assert {folder: count for folder, count in sizes.items() if count > MOST_MODULES} == {}
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    graph = imports()
+    assert sum(map(len, graph.values())) > 2000
+    assert cycles(graph) == []
+
+
+def test_a_cycle_is_found() -> None:
+    assert cycles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
+
+
+def test_a_class_name_belongs_to_one_module() -> None:
+    where = defaultdict(set)
+    for name, tree in trees():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                where[node.name].add(name)
+    several = {name: sorted(found) for name, found in where.items() if len(found) > 1}
+    assert {name: found for name, found in several.items() if name not in SAME_NAME} == {}
+    assert SAME_NAME.keys() - several.keys() == set(), "reasons that are not needed any more"
