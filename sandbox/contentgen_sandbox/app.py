@@ -1,4 +1,4 @@
-"""Puts the provider server together."""
+"""FastAPI application of the simulated providers."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,7 +21,7 @@ from contentgen_sandbox.settings import Settings
 
 
 def make_sandbox(settings: Settings) -> Sandbox:
-    """Reads the data folder back: what was accepted before a restart is worked on again."""
+    """Load the data folder; requests accepted before a restart are processed again."""
     data = settings.data
     data.mkdir(parents=True, exist_ok=True)
     jobs = Jobs(data / "jobs", data / "files", settings.kept_jobs)
@@ -62,7 +62,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 class KeepReceive:
-    """Keeps the server's own `receive` where faults.connection finds it, behind whatever frameworks wrap it."""
+    """ASGI middleware that stores the server's own `receive` for faults.connection before frameworks wrap it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

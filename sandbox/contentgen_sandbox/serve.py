@@ -1,4 +1,4 @@
-"""Runs the provider server; a module of its own, so that the supervisor of the stores doesn't load a web framework."""
+"""Entry point of the provider server; separate, so that the supervisor of the stores loads no web framework."""
 
 import uvicorn
 

@@ -19,7 +19,7 @@ from contentgen_gateway.stores import aggregations
 from contentgen_gateway.stores.queries import counting, listing
 from contentgen_simulation.gateway.bucket import RecordingBucket
 from contentgen_simulation.gateway.query_plans import Commands, explained, single
-from contentgen_simulation.gateway.questions import CHANGES, EVERYTHING, PATHS, SCOPES, WANTED
+from contentgen_simulation.gateway.request_corpus import CHANGES, EVERYTHING, PATHS, SCOPES, WANTED
 from contentgen_simulation.gateway.server import GatewayWorld
 
 JOBS = 200

@@ -18,7 +18,8 @@ from pymongo.database import Database
 from pymongo.read_concern import ReadConcern
 
 from contentgen_cluster.node.certificates import ClusterAuthority
-from contentgen_sandbox.testing import S3Server, mongo_server, s3_server
+from contentgen_operator.stores.s3 import Storage
+from contentgen_sandbox.testing import S3Server, SandboxServer, mongo_server, s3_server, sandbox_server
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -74,3 +75,18 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
         patch.setenv("AWS_ACCESS_KEY_ID", server.access_key)
         patch.setenv("AWS_SECRET_ACCESS_KEY", server.secret_key)
         yield server
+
+
+@pytest.fixture(scope="module")
+def storage(s3: S3Server) -> Storage:
+    """The operator's view of the bucket `assets` on that server."""
+    storage = Storage(bucket="assets", region="us-east-1", endpoint=s3.endpoint, public_endpoint=None)
+    storage.ensure_bucket()
+    return storage
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[SandboxServer]:
+    """Sandbox providers that answer at once."""
+    with sandbox_server() as running:
+        yield running

@@ -70,7 +70,7 @@ async def serve(uri: str, port: int) -> None:
     client: MongoClient[dict[str, Any]] = MongoClient(uri, tz_aware=True, event_listeners=[Store()])
     world = GatewayWorld(*rights, database=client[DATABASE], gateway_streams_per_caller=len(STREAMED))
     jobs = [resource(Kind.TRANSCRIPTION, uid, namespace=namespace_of(0), progress=0) for uid in STREAMED]
-    world.api.applied.extend(jobs)
+    world.api.put(*jobs)
     server = gateway_server(TimedApp(world.app), port, trusted=(), request_seconds=30)
     async with asyncio.TaskGroup() as tasks:
         beside = [tasks.create_task(world.parts.live.run(world.api, "")), tasks.create_task(move(world))]
@@ -92,7 +92,7 @@ async def move(world: GatewayWorld) -> None:
             Kind.TRANSCRIPTION, uid, namespace=namespace_of(0), version=number + 1, progress=number % 90,
             message=f"{time.time():.6f}",
         )  # fmt: skip
-        world.api.happens("MODIFIED", body)
+        world.api.send("MODIFIED", body)
 
 
 if __name__ == "__main__":

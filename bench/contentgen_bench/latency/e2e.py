@@ -15,10 +15,10 @@ from tempfile import TemporaryDirectory
 
 import httpx
 
-from contentgen_bench.latency import surroundings
+from contentgen_bench.latency import environment
 from contentgen_bench.latency.control_plane import ControlPlane, control_plane
+from contentgen_bench.latency.environment import BenchStores
 from contentgen_bench.latency.resources import BenchResources, Body, Watcher
-from contentgen_bench.latency.surroundings import BenchStores
 from contentgen_bench.processes import MeasuredProcess
 from contentgen_bench.report import Row, load
 from contentgen_contract.names import Kind
@@ -65,13 +65,13 @@ class OperatorBench:
         """Jobs a second with all applied at once, and requests of the operator a job."""
         with ExitStack() as stack:
             watcher = stack.enter_context(Watcher(self._plane.api))
-            standing_in = stack.enter_context(surroundings.stand_in(self._plane, self._at.folder))
+            node = stack.enter_context(environment.simulated_node(self._plane, self._at.folder))
             process = stack.enter_context(
-                surroundings.operator(self._plane, self._at, log=f"operator-{name}", wrapper=self._profile)
+                environment.operator(self._plane, self._at, log=f"operator-{name}", wrapper=self._profile)
             )
             self._complete(watcher, _named(kinds, f"{name}-warm", _WARM))
             asked = self._plane.operator_requests()
-            processes = {"operator": process, "stand-in": standing_in, "this": MeasuredProcess(os.getpid())}
+            processes = {"operator": process, "stand-in": node, "this": MeasuredProcess(os.getpid())}
             processes |= self._plane.processes | {each.name(): each for each in self._at.process.children()}
             cpu, begun = _cpu(processes), time.time()
             wanted = _named(kinds, name, jobs)
@@ -94,7 +94,7 @@ class OperatorBench:
         like = {kind: self._resources.get(kind, f"mixed-{number}") for number, kind in enumerate(Kind)}
         self._resources.finished(_named(list(Kind), "finished", self._size.finished - already), like)
         starts = [self._start(number) for number in range(self._size.starts)]
-        with surroundings.operator(self._plane, self._at, log="operator-idle") as process:
+        with environment.operator(self._plane, self._at, log="operator-idle") as process:
             self._settle(process)
             cpu, begun = process.cpu_seconds(), time.monotonic()
             asked = self._plane.operator_requests()
@@ -144,7 +144,7 @@ class OperatorBench:
         with Watcher(self._plane.api) as watcher:
             self._resources.apply([(Kind.LORA_TRAINING, name)])
             begun = time.time()
-            with surroundings.operator(self._plane, self._at, log="operator-start"):
+            with environment.operator(self._plane, self._at, log="operator-start"):
                 watcher.wait(lambda w: w.first(name) is not None, 120, f"a status of {name}")
                 return (watcher.first(name) or 0) - begun
 
@@ -163,7 +163,7 @@ class OperatorBench:
         httpx.put(f"{self._at.url}/sandbox/faults", json=[{"fault": "stuck", "count": half}]).raise_for_status()
         with Watcher(self._plane.api) as watcher:
             stuck = _named([Kind.LORA_TRAINING], "stuck", half)
-            with surroundings.stand_in(self._plane, self._at.folder):
+            with environment.simulated_node(self._plane, self._at.folder):
                 self._resources.apply(stuck)
                 self._reach(watcher, stuck, "Processing")
             still = _named([Kind.TRANSCRIPTION], "still", half)
@@ -187,9 +187,9 @@ def run(
     """All figures that need no node."""
     with ExitStack() as stack:
         plane = stack.enter_context(control_plane(folder))
-        at = stack.enter_context(surroundings.stores(folder))
+        at = stack.enter_context(environment.stores(folder))
         with plane.api.client() as client:
-            surroundings.prepare(client)
+            environment.prepare(client)
         bench = OperatorBench(size, plane, at, profile)
         stack.callback(bench.close)
         rate, requests = bench.throughput(list(Kind), "mixed", size.jobs)

@@ -21,13 +21,13 @@ from typing import Any
 import httpx
 
 from contentgen_bench.latency.api import Api, from_kubeconfig
+from contentgen_bench.latency.environment import NAMESPACE
 from contentgen_bench.latency.resources import BenchResources, Body, Watcher
-from contentgen_bench.latency.surroundings import NAMESPACE
 from contentgen_bench.report import Row, load
 from contentgen_cluster import release
 from contentgen_cluster.node.node import AT
 from contentgen_contract.names import UID_LABEL, Kind
-from contentgen_e2e import tiny
+from contentgen_e2e import small_jobs
 from contentgen_e2e.world import wait_for_rollout
 
 _POD_LABEL = "app.kubernetes.io/name"
@@ -274,5 +274,5 @@ def _row(figure: str, seconds: Sequence[float], goal: float | None = None) -> Ro
 def _upload(root: Path) -> str:
     with release.port_forward(root, release.NAMESPACE, "svc/contentgen-sandbox", "http") as port:
         url = f"http://127.0.0.1:{port}/media/bench.mp4"
-        httpx.put(url, content=tiny.film(), timeout=30, trust_env=False).raise_for_status()
+        httpx.put(url, content=small_jobs.film(), timeout=30, trust_env=False).raise_for_status()
     return f"http://contentgen-sandbox.{release.NAMESPACE}.svc/media/bench.mp4"

@@ -25,7 +25,7 @@ _SOUND_SECONDS = 1
 
 
 @dataclass(frozen=True)
-class StandInFile:
+class SimulatedFile:
     """One output."""
 
     name: str
@@ -51,9 +51,9 @@ def _sound() -> bytes:
     return held.getvalue()
 
 
-def _dataset() -> tuple[StandInFile, ...]:
-    pictures = [StandInFile(f"images/{n:04}.jpg", _picture("JPEG", n), "image/jpeg") for n in range(1, _PICTURES + 1)]
-    captions = [StandInFile(f"captions/{n:04}.txt", b"a photo of jf", "text/plain") for n in range(1, _PICTURES + 1)]
+def _dataset() -> tuple[SimulatedFile, ...]:
+    pictures = [SimulatedFile(f"images/{n:04}.jpg", _picture("JPEG", n), "image/jpeg") for n in range(1, _PICTURES + 1)]
+    captions = [SimulatedFile(f"captions/{n:04}.txt", b"a photo of jf", "text/plain") for n in range(1, _PICTURES + 1)]
     held = io.BytesIO()
     with zipfile.ZipFile(held, "w") as archive:
         for file in (*pictures, *captions):
@@ -62,31 +62,31 @@ def _dataset() -> tuple[StandInFile, ...]:
     return (
         *pictures,
         *captions,
-        StandInFile("dataset.zip", held.getvalue(), "application/zip"),
-        StandInFile("dataset.json", listing, "application/json"),
-        StandInFile("preview.jpg", _picture("JPEG"), "image/jpeg"),
+        SimulatedFile("dataset.zip", held.getvalue(), "application/zip"),
+        SimulatedFile("dataset.json", listing, "application/json"),
+        SimulatedFile("preview.jpg", _picture("JPEG"), "image/jpeg"),
     )
 
 
 _IMAGE = ImageFact(name="image_1.png", thumbnail="image_1_thumb.png", width=256, height=256, size_bytes=1)
 
-OUTPUTS: dict[tuple[Kind, Stage], tuple[StandInFile, ...]] = {
+OUTPUTS: dict[tuple[Kind, Stage], tuple[SimulatedFile, ...]] = {
     (Kind.LORA_TRAINING, Stage.PREPARE): _dataset(),
     (Kind.LORA_TRAINING, Stage.COLLECT): (
-        StandInFile("model.safetensors", b"\0" * 4096, "application/octet-stream"),
-        StandInFile("config.json", b"{}", "application/json"),
-        StandInFile("preview.png", _picture("PNG"), "image/png"),
+        SimulatedFile("model.safetensors", b"\0" * 4096, "application/octet-stream"),
+        SimulatedFile("config.json", b"{}", "application/json"),
+        SimulatedFile("preview.png", _picture("PNG"), "image/png"),
     ),
     (Kind.IMAGE_GENERATION, Stage.COLLECT): (
-        StandInFile("image_1.png", _picture("PNG"), "image/png"),
-        StandInFile("image_1_thumb.png", _picture("PNG"), "image/png"),
+        SimulatedFile("image_1.png", _picture("PNG"), "image/png"),
+        SimulatedFile("image_1_thumb.png", _picture("PNG"), "image/png"),
     ),
-    (Kind.TRANSCRIPTION, Stage.PREPARE): (StandInFile("audio.flac", _sound(), "audio/flac"),),
+    (Kind.TRANSCRIPTION, Stage.PREPARE): (SimulatedFile("audio.flac", _sound(), "audio/flac"),),
     (Kind.TRANSCRIPTION, Stage.COLLECT): (
-        StandInFile("transcript.json", b'{"words":[]}', "application/json"),
-        StandInFile("transcript.txt", b"so it is", "text/plain"),
-        StandInFile("transcript.srt", b"1\n00:00:00,000 --> 00:00:01,000\nso it is\n", "application/x-subrip"),
-        StandInFile("transcript.vtt", b"WEBVTT\n\n00:00.000 --> 00:01.000\nso it is\n", "text/vtt"),
+        SimulatedFile("transcript.json", b'{"words":[]}', "application/json"),
+        SimulatedFile("transcript.txt", b"so it is", "text/plain"),
+        SimulatedFile("transcript.srt", b"1\n00:00:00,000 --> 00:00:01,000\nso it is\n", "application/x-subrip"),
+        SimulatedFile("transcript.vtt", b"WEBVTT\n\n00:00.000 --> 00:01.000\nso it is\n", "text/vtt"),
     ),
 }
 FACTS: dict[tuple[Kind, Stage], Facts] = {

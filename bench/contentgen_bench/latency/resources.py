@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from contentgen_bench.latency.api import Api
-from contentgen_bench.latency.surroundings import NAMESPACE
+from contentgen_bench.latency.environment import NAMESPACE
 from contentgen_contract.names import API_VERSION, GROUP, VERSION, Kind
 
 Body = dict[str, Any]

@@ -23,7 +23,7 @@ from typing import Any
 from contentgen_bench.report import Row, load
 from contentgen_cluster import release
 from contentgen_contract.names import RESUBMIT_ANNOTATION, Kind, Phase
-from contentgen_e2e import tiny
+from contentgen_e2e import small_jobs
 from contentgen_e2e.oracle import OracleViolation, check_completed
 from contentgen_e2e.settings import KEYS
 from contentgen_e2e.world import ClusterWorld
@@ -168,7 +168,7 @@ class Soak:
         with self._lock:
             self._open[name] = kind
         self.found.applied.append((kind, name))
-        self._world.apply(kind, name, tiny.spec(kind, name, films[number % len(films)]))
+        self._world.apply(kind, name, small_jobs.spec(kind, name, films[number % len(films)]))
 
     def _check_finished(self) -> None:
         for name in [name for name in self._open if self._ended(name)]:
@@ -225,7 +225,7 @@ class Soak:
 
     def _film(self, number: int) -> str:
         name = f"soak-{number}.mp4"
-        self._world.sandbox.put(f"/media/{name}", content=tiny.film(number)).raise_for_status()
+        self._world.sandbox.put(f"/media/{name}", content=small_jobs.film(number)).raise_for_status()
         return f"{release.SANDBOX}/media/{name}"
 
     def _watch(self) -> None:

@@ -1,4 +1,4 @@
-"""fal's models: what each takes, what it costs, and its work."""
+"""fal's models: input schema, price and output of each."""
 
 import tempfile
 import zlib
@@ -89,7 +89,7 @@ class Quote:
 
 @dataclass(frozen=True)
 class Shop:
-    """What a model's work needs besides the request."""
+    """Dependencies of a model besides the request."""
 
     settings: Settings
     jobs: Jobs
@@ -103,7 +103,7 @@ class Model:
 
 
 def _parsed(kind: type[T], arguments: Mapping[str, Any]) -> T:
-    """Raises: ModelError, with fal's list of what is wrong."""
+    """Parsed input. Raises ModelError with fal's list of validation errors."""
     try:
         return kind.model_validate(arguments)
     except ValidationError as error:
@@ -193,7 +193,7 @@ def _draw(job: SandboxJob, progress: JobProgress, shop: Shop) -> dict[str, Any]:
 
 
 def _load(weight: LoraWeight, index: int, shop: Shop) -> str:
-    """Fetches and checks a LoRA; returns how to name it in the picture."""
+    """Download and check a LoRA; returns its label for the image."""
     loc = ("body", "loras", index, "path")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "lora.safetensors")

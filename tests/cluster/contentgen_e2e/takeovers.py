@@ -34,7 +34,7 @@ from contentgen_cluster.node import processes
 from contentgen_cluster.node.node import AT
 from contentgen_cluster.node.processes import Started
 from contentgen_contract.names import RESUBMIT_ANNOTATION, Kind
-from contentgen_e2e import tiny
+from contentgen_e2e import small_jobs
 from contentgen_e2e.gateway import Gateway, tenant
 from contentgen_e2e.oracle import OracleViolation, check_completed
 from contentgen_e2e.world import Addresses, ClusterWorld, world_at
@@ -339,12 +339,12 @@ class Stream:
         number = next(self._numbers)
         kind = list(Kind)[number % len(Kind)]
         name = f"{kind.short_name}-{number}"
-        self._world.apply(kind, name, tiny.spec(kind, name, self._films[number % len(self._films)]))
+        self._world.apply(kind, name, small_jobs.spec(kind, name, self._films[number % len(self._films)]))
         self.open[name] = kind
 
     def _film(self, number: int) -> str:
         name = f"takeovers-{number}.mp4"
-        self._world.sandbox.put(f"/media/{name}", content=tiny.film(number)).raise_for_status()
+        self._world.sandbox.put(f"/media/{name}", content=small_jobs.film(number)).raise_for_status()
         return f"{release.SANDBOX}/media/{name}"
 
     @property
@@ -449,7 +449,7 @@ class Takeovers:
             fault = {"provider": "fal", "model": _MODEL, "fault": held, "count": 1, "delay_s": _HELD_SECONDS}
             self._world.sandbox.put("/sandbox/faults", json=[fault]).raise_for_status()
         kind = Kind.LORA_TRAINING if row.state == "preparing" else Kind.IMAGE_GENERATION
-        self._world.apply(kind, name, tiny.spec(kind, name, self._stream.slow_film, "flux-schnell"))
+        self._world.apply(kind, name, small_jobs.spec(kind, name, self._stream.slow_film, "flux-schnell"))
         return name, kind
 
     def _at(self, row: LeaderTakeover, leader: str, name: str) -> Started:

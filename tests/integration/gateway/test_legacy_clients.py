@@ -12,7 +12,7 @@ from pymongo.database import Database
 from contentgen_contract.names import Kind
 from contentgen_sandbox.testing import S3Server
 from contentgen_simulation.gateway import legacy_clients
-from contentgen_simulation.gateway.stored import TYPES, StoredWorld
+from contentgen_simulation.gateway.real_stores import TYPES, StoredWorld
 
 IDS = legacy_clients.Ids(*(TYPES[kind] for kind in (Kind.LORA_TRAINING, Kind.IMAGE_GENERATION, Kind.TRANSCRIPTION)))
 MODEL = f"loras/user123/{IDS.lora}/v1/model.safetensors"

@@ -13,7 +13,7 @@ from pymongo.database import Database
 from contentgen_contract.names import Kind
 from contentgen_gateway.stores.shares import Grantee, Share
 from contentgen_sandbox.testing import S3Server
-from contentgen_simulation.gateway.stored import NOW, TYPES, StoredWorld
+from contentgen_simulation.gateway.real_stores import NOW, TYPES, StoredWorld
 
 
 @pytest.fixture

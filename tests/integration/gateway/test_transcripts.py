@@ -5,7 +5,6 @@ import json
 from dataclasses import replace
 from typing import Any
 
-import pytest
 from pymongo.database import Database
 
 from contentgen_contract.names import Kind
@@ -18,17 +17,9 @@ from contentgen_gateway.transcripts.indexer import Indexer
 from contentgen_operator.stores.s3 import Storage
 from contentgen_runtime import s3
 from contentgen_sandbox.assemblyai import transcript
-from contentgen_sandbox.testing import S3Server
 from contentgen_simulation.gateway.server import GatewayWorld
 
 MINUTE_MS = 60_000
-
-
-@pytest.fixture(scope="module")
-def storage(s3: S3Server) -> Storage:
-    made = Storage(bucket="assets", region="us-east-1", endpoint=s3.endpoint, public_endpoint=None)
-    made.ensure_bucket()
-    return made
 
 
 class World(GatewayWorld):

@@ -6,12 +6,10 @@ import json
 import secrets
 import wave
 import zipfile
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
 import mongomock
 import pytest
 from PIL import Image
@@ -36,7 +34,7 @@ from contentgen_operator.state.provider_requests import (
 )
 from contentgen_operator.state.purchases import Purchase, PurchaseState
 from contentgen_operator.stores.charges import Charges
-from contentgen_sandbox.testing import SandboxServer, sandbox_server
+from contentgen_sandbox.testing import SandboxServer
 
 # The SDK of AssemblyAI uses pydantic's older names.
 pytestmark = pytest.mark.filterwarnings("ignore::pydantic.PydanticDeprecatedSince20")
@@ -45,16 +43,9 @@ TRAINER = "fal-ai/flux-lora-fast-training"
 PICTURES = "fal-ai/flux-lora"
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[SandboxServer]:
-    with sandbox_server() as running:
-        yield running
-
-
 @pytest.fixture(autouse=True)
 def _fresh(server: SandboxServer) -> None:
-    httpx.delete(f"{server.url}/sandbox/ledger").raise_for_status()
-    server.arm()
+    server.reset()
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from contentgen_sandbox.settings import SandboxStoreSettings
 from contentgen_sandbox.stores import s3 as s3_child
 from contentgen_sandbox.stores import start, stop
 from contentgen_sandbox.testing import BUILT, free_port
-from contentgen_simulation.gateway.volume import Volume
+from contentgen_simulation.gateway.mounted_secret import Volume
 
 OWNER = Owner(folders=frozenset({"p/"}))
 

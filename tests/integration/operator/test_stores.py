@@ -34,7 +34,6 @@ from contentgen_operator.stores.records import RecordStore
 from contentgen_operator.stores.s3 import InvalidOutcome, Storage
 from contentgen_operator.stores.worker_jobs import WorkerJobs
 from contentgen_runtime.store_errors import BucketMissing
-from contentgen_sandbox.testing import S3Server
 from contentgen_simulation.world import SPECS, UID, World, Writes, outcome_of
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
@@ -45,13 +44,6 @@ FOLDERS = ("right", "wrong", "other", "changed", "dataset", "readable", "gone", 
 OWNER = ownership.job_owner(Kind.TRANSCRIPTION, UID, ("ns",)) | Owner(
     folders=frozenset(f"{each}/" for each in FOLDERS), keys=frozenset({"k"})
 )
-
-
-@pytest.fixture(scope="module")
-def storage(s3: S3Server) -> Storage:
-    made = Storage(bucket="assets", region="us-east-1", endpoint=s3.endpoint, public_endpoint=None)
-    made.ensure_bucket()
-    return made
 
 
 def storage_of_another(storage: Storage) -> Storage:

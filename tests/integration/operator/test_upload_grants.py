@@ -8,14 +8,12 @@ from contextlib import suppress
 from datetime import timedelta
 
 import httpx
-import pytest
 from botocore.exceptions import ClientError
 
 from contentgen_contract.records.ownership import Owner
 from contentgen_contract.worker.orders import FileClaim, UploadGrant
 from contentgen_operator.state.observed import BucketFile
 from contentgen_operator.stores.s3 import Storage
-from contentgen_sandbox.testing import S3Server
 from contentgen_worker.files import JPEG, Output
 from contentgen_worker.retry import STORE
 from contentgen_worker.upload import Uploader
@@ -30,13 +28,6 @@ NAME = "images/0001.jpg"
 def claim(content: bytes = CONTENT, name: str = NAME) -> FileClaim:
     sha256 = hashlib.sha256(content).hexdigest()
     return FileClaim(name=name, size_bytes=len(content), sha256=sha256, content_type="image/jpeg")
-
-
-@pytest.fixture(scope="module")
-def storage(s3: S3Server) -> Storage:
-    made = Storage(bucket="uploads", region="us-east-1", endpoint=s3.endpoint, public_endpoint=None)
-    made.ensure_bucket()
-    return made
 
 
 def put(grant: UploadGrant, content: bytes = CONTENT, without: str = "") -> int:

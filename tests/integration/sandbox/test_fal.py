@@ -18,16 +18,9 @@ TRAINER = "fal-ai/flux-lora-fast-training"
 AUTH = {"Authorization": "Key test"}
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[SandboxServer]:
-    with sandbox_server() as running:
-        yield running
-
-
 @pytest.fixture
 def client(server: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[fal_client.SyncClient]:
-    httpx.delete(f"{server.url}/sandbox/ledger")
-    server.arm()
+    server.reset()
     monkeypatch.setattr(fal_client.client, "QUEUE_URL_FORMAT", server.fal_queue_url)
     made = fal_client.SyncClient(key="test")
     yield made

@@ -1,22 +1,15 @@
 """The sandbox's bad host does what its paths say, and spoiled results are what their fault says."""
 
 import time
-from collections.abc import Iterator
 
 import httpx
 import pytest
 
 from contentgen_sandbox.hostile import METADATA, REDIRECTS
-from contentgen_sandbox.testing import SandboxServer, sandbox_server
+from contentgen_sandbox.testing import SandboxServer
 
 PICTURES = "fal-ai/flux/dev"
 AUTH = {"Authorization": "Key test"}
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[SandboxServer]:
-    with sandbox_server() as running:
-        yield running
 
 
 def get(server: SandboxServer, path: str) -> httpx.Response:

@@ -6,7 +6,6 @@ import pty
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +13,17 @@ import httpx
 import pytest
 
 from contentgen_real import consent, providers
-from contentgen_sandbox.testing import SandboxServer, sandbox_server
+from contentgen_sandbox.testing import SandboxServer
 
 ROOT = Path(__file__).parents[3]
 COMMAND = [sys.executable, "-m", "contentgen_real", "-p", "no:cacheprovider"]
 KEYS = {"FAL_KEY": "test-fal-key", "ASSEMBLYAI_API_KEY": "test-assemblyai-key"}
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[SandboxServer]:
-    with sandbox_server() as started:
-        yield started
-
-
 @pytest.fixture
-def server(running: SandboxServer) -> SandboxServer:
-    httpx.delete(f"{running.url}/sandbox/ledger").raise_for_status()
-    running.arm()
-    return running
+def server(server: SandboxServer) -> SandboxServer:
+    server.reset()
+    return server
 
 
 def environment(server: SandboxServer, **more: str) -> dict[str, str]:

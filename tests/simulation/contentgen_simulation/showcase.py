@@ -18,7 +18,7 @@ from fastapi.responses import FileResponse, Response
 
 from contentgen_gateway.transcripts.indexer import Indexer
 from contentgen_simulation.gateway.bucket import RecordingBucket
-from contentgen_simulation.gateway.made_up import everything
+from contentgen_simulation.gateway.sample_data import everything
 from contentgen_simulation.gateway.server import GatewayWorld, files_at
 from contentgen_simulation.gateway.tenants import TenantApi
 
@@ -30,20 +30,10 @@ RIGHTS = (
 )
 
 
-class ShowcaseApi(TenantApi):
-    """Resources and their events in memory."""
-
-    async def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        """As the API server."""
-        if method == "GET" and "/events" in path:
-            return {"items": self.objects.get("events", {}).get("items", [])}
-        return await super().call(method, path, body)
-
-
 class Showcase(GatewayWorld):
     """`ann` may do everything, `bob` may see one namespace."""
 
-    api_class = ShowcaseApi
+    api_class = TenantApi
 
     def __init__(self, folder: Path, address: str, *, shrink: int = 1, **settings: Any) -> None:
         super().__init__(*RIGHTS, gateway_url=address, **settings)
@@ -58,8 +48,7 @@ class Showcase(GatewayWorld):
         for collection, documents in made.others.items():
             self.database[collection].insert_many(documents)
         bucket.objects |= made.objects
-        assert isinstance(self.api, ShowcaseApi)
-        self.api.objects |= made.resources
+        self.api.resources.update(made.resources)
         for key, content in made.objects.items():
             (folder / key).parent.mkdir(parents=True, exist_ok=True)
             (folder / key).write_bytes(content)

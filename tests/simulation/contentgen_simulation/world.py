@@ -12,7 +12,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 import mongomock
 import pytest
@@ -65,8 +65,9 @@ from contentgen_operator.watch.settled import SettledCheck
 from contentgen_operator.worker_api.reports import Reports
 from contentgen_runtime.kube import Conflict
 from contentgen_runtime.tenancy import SYSTEM, Tenancy
+from contentgen_simulation.api_server import CREATED as APPLIED
+from contentgen_simulation.api_server import ApiServer, ObjectStore, copied, rejection
 
-J = TypeVar("J")
 _MARGIN = timedelta(minutes=2)  # as the providers', of their clock from ours
 CREATED = "2026-01-01T00:00:00Z"
 UID = "0c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a01"
@@ -106,12 +107,6 @@ class InlineThreads(ThreadPoolExecutor):
 INLINE = InlineThreads()
 
 
-def copied(body: J) -> J:
-    """Copy of plain JSON, as it goes over the wire: several times faster than deepcopy."""
-    copy: J = json.loads(json.dumps(body))
-    return copy
-
-
 class Crash(BaseException):
     """The process is gone."""
 
@@ -140,68 +135,82 @@ class Writes:
 
 
 class FakeKube:
-    """Resources and Jobs with optimistic locking."""
+    """Kubernetes as the operator's client shows it, over an `ApiServer`; each write is a crash point.
 
-    def __init__(self, writes: Writes) -> None:
-        self.resources: dict[tuple[Kind, str], dict[str, Any]] = {}
-        self.jobs: dict[str, dict[str, Any]] = {}
+    `resources` are keyed by kind and name, `jobs` by name: all are in the namespace `ns`.
+    """
+
+    def __init__(self, writes: Writes, now: Callable[[], str] = lambda: APPLIED) -> None:
+        self.server = ApiServer(namespaces={SYSTEM: ("a-cluster", CREATED), "ns": ("a-namespace", CREATED)}, now=now)
+        self.store = ObjectStore[tuple[Kind, str]](self.server, self._resource_deleted)
+        self._jobs = ObjectStore[str](self.server)
         self.events: list[tuple[str, str]] = []
         self.refuses_jobs: tuple[int, str] | None = None  # code and message with which Jobs are not admitted
         self.full: list[dict[str, Any]] = []  # ResourceQuotas
         self.pods: list[dict[str, Any]] = []
         self.pod_refusals: list[dict[str, Any]] = []  # events of the Job controller
         self.statuses: list[ResourceStatus] = []
-        self.namespaces = {SYSTEM: ("a-cluster", CREATED), "ns": ("a-namespace", CREATED)}  # uid and time
         self._writes = writes
-        self._version = itertools.count(1)
+
+    @property
+    def resources(self) -> dict[tuple[Kind, str], dict[str, Any]]:
+        return self.store.objects
+
+    @resources.setter
+    def resources(self, objects: dict[tuple[Kind, str], dict[str, Any]]) -> None:
+        self.store.objects = objects
+
+    @property
+    def jobs(self) -> dict[str, dict[str, Any]]:
+        return self._jobs.objects
+
+    @jobs.setter
+    def jobs(self, objects: dict[str, dict[str, Any]]) -> None:
+        self._jobs.objects = objects
+
+    @property
+    def namespaces(self) -> dict[str, tuple[str, str]]:
+        return self.server.namespaces
+
+    @namespaces.setter
+    def namespaces(self, namespaces: dict[str, tuple[str, str]]) -> None:
+        self.server.namespaces = namespaces
+
+    @property
+    def _version(self) -> "itertools.count[int]":  # by the name that older releases' worlds have, for the driver
+        return self.server.revisions
+
+    @_version.setter
+    def _version(self, revisions: "itertools.count[int]") -> None:
+        self.server.revisions = revisions
+
+    def _resource_deleted(self, _key: tuple[Kind, str], body: dict[str, Any]) -> None:
+        self._jobs.delete_owned(body["metadata"]["uid"])
 
     def apply(self, kind: Kind, spec: dict[str, Any], uid: str = UID, name: str = "it", **annotations: str) -> None:
-        before = self.resources.get((kind, name))
-        keep = before if before is not None and before["metadata"]["uid"] == uid else None
-        deletion = keep["metadata"].get("deletionTimestamp") if keep else None
-        self.resources[kind, name] = {
-            "metadata": {
-                "name": name,
-                "namespace": "ns",
-                "uid": uid,
-                "generation": (keep["metadata"]["generation"] + (keep["spec"] != spec)) if keep else 1,
-                "resourceVersion": str(next(self._version)),
-                "creationTimestamp": "2026-11-21T00:00:00Z",
-                "annotations": annotations,
-                "finalizers": keep["metadata"]["finalizers"] if keep else [],
-                **({"deletionTimestamp": deletion} if deletion else {}),
-            },
-            "spec": spec,
-            "status": keep["status"] if keep else {},
-        }
+        metadata = {"name": name, "namespace": "ns", "uid": uid, "annotations": annotations}
+        self.store.apply((kind, name), metadata, spec)
 
     async def get_namespace(self, name: str) -> dict[str, Any] | None:
-        uid, created = self.namespaces.get(name, (None, CREATED))
-        return {"metadata": {"name": name, "uid": uid, "creationTimestamp": created}} if uid else None
+        return self.server.namespace(name)
 
     async def every(self, kind: Kind, namespace: str = "", asked: Any = None) -> AsyncIterator[dict[str, Any]]:
         for (kept, _), body in list(self.resources.items()):
-            if kept is kind:
+            if kept is kind and namespace in ("", body["metadata"]["namespace"]):
                 yield copied(body)
 
     async def get_resource(self, kind: Kind, namespace: str, name: str) -> dict[str, Any] | None:
         return copied(self.resources.get((kind, name)))
 
     def delete(self, kind: Kind, now: datetime, name: str = "it") -> None:
-        """As the API server does it: what has a finalizer stays, and is marked."""
-        meta = self.resources[kind, name]["metadata"]
-        if meta["finalizers"]:
-            meta |= {"deletionTimestamp": now.isoformat(), "resourceVersion": str(next(self._version))}
-        else:
-            del self.resources[kind, name]
-            self.jobs.clear()  # the garbage collector
+        """Delete as a person does; an object with finalizers stays, marked."""
+        self.store.delete((kind, name), at=now.isoformat())
 
     def _changed(self, kind: Kind, name: str, version: str) -> dict[str, Any]:
-        kept = self.resources.get((kind, name))
-        if kept is None or kept["metadata"]["resourceVersion"] != version:
-            raise Conflict("changed in between")
-        kept["metadata"]["resourceVersion"] = str(next(self._version))
-        return kept
+        try:
+            return self.store.for_update((kind, name), version)
+        except ApiException as error:
+            raise Conflict("changed in between") from error
 
     async def put_status(self, kind: Kind, namespace: str, name: str, body: dict[str, Any]) -> dict[str, Any]:
         async def write() -> dict[str, Any]:
@@ -217,18 +226,14 @@ class FakeKube:
         self, kind: Kind, namespace: str, name: str, version: str, finalizers: list[str]
     ) -> dict[str, Any]:
         async def write() -> dict[str, Any]:
-            kept = self._changed(kind, name, version)
-            kept["metadata"]["finalizers"] = finalizers
-            if not finalizers and "deletionTimestamp" in kept["metadata"]:
-                del self.resources[kind, name]
-                self.jobs.clear()
-            return copied(kept)
+            self._changed(kind, name, version)
+            return self.store.finalize((kind, name), finalizers)
 
         return dict(await self._writes("finalizers", write))
 
     async def delete_job(self, namespace: str, name: str, uid: str) -> None:
         if name in self.jobs and self.jobs[name]["metadata"]["uid"] == uid:
-            del self.jobs[name]
+            self._jobs.delete(name)
 
     async def job_log(self, namespace: str, job: str, uid: str, characters: int) -> str:
         return f"the last words of {job}"
@@ -247,23 +252,15 @@ class FakeKube:
 
     async def check_job(self, namespace: str, manifest: dict[str, Any]) -> None:
         if self.refuses_jobs is not None:
-            code, message = self.refuses_jobs
-            error = ApiException(status=code)
-            error.body = json.dumps({"message": message})
-            raise error
+            raise rejection(*self.refuses_jobs)
 
     async def create_job(self, namespace: str, manifest: dict[str, Any]) -> dict[str, Any] | None:
         await self.check_job(namespace, manifest)
 
         async def write() -> dict[str, Any] | None:
             name = manifest["metadata"]["name"]
-            if name in self.jobs:
-                return None
-            job = copied(manifest)
-            made = next(self._version)
-            job["metadata"] |= {"uid": f"uid-{made}-of-{name}", "creationTimestamp": "2026-11-21T00:00:00Z"}
-            self.jobs[name] = job
-            return copied(job)
+            taken = name in self.jobs
+            return None if taken else self._jobs.create(name, manifest, lambda version: f"uid-{version}-of-{name}")
 
         created: dict[str, Any] | None = await self._writes("job", write)
         return created

@@ -7,7 +7,7 @@ from contentgen_contract.names import Kind
 from contentgen_contract.resources.addresses import NOT_A_URL, literal_refusal, split_url, strip_credentials
 from contentgen_contract.resources.spec import SPECS
 from contentgen_runtime.logs import redacted
-from contentgen_simulation.gateway.questions import NO_URLS
+from contentgen_simulation.gateway.request_corpus import NO_URLS
 
 REFUSED = [
     "http://127.0.0.1/", "http://127.1/", "http://0x7f.1/", "http://0177.0.0.1/", "http://2130706433/", "http://0/",

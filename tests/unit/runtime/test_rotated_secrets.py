@@ -29,7 +29,7 @@ from contentgen_runtime import rotation, s3
 from contentgen_runtime.mongo import RotatedDatabase, read_uri
 from contentgen_runtime.rotation import Rotated, keep_fresh, read_files
 from contentgen_runtime.stores import Stores, StoreSettings
-from contentgen_simulation.gateway.volume import Volume
+from contentgen_simulation.gateway.mounted_secret import Volume
 from contentgen_simulation.world import SPECS, World, Writes
 
 KEY = ("access-key-id", "secret-access-key")

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 import httpx
 
-from contentgen_contract.names import GROUP, Kind
+from contentgen_contract.names import Kind
 from contentgen_contract.records.record import distinct_words
 from contentgen_runtime.kube import Body
 from contentgen_runtime.tenancy import Tenancy
@@ -30,7 +30,6 @@ CALLERS = ("ann", "bob", "carol", "vera", "dave", "root", None)
 """dave may nothing; None has no token."""
 OWNERS = {"red": "ann", "blue": "bob"}
 MISSING = "00000000-0000-4000-8000-999999999999"
-_OURS = f"/apis/{GROUP}/"
 _AGAIN = "2100-01-01T00:00:00Z"  # after everything that was planted
 _PATH = re.compile(r"/apis?(/[a-z0-9][a-z0-9.-]*)+(\?[a-zA-Z]+=[\w%.=,-]*(&[a-zA-Z]+=[\w%.=,-]*)*)?")
 _SEEING = {"downloads", "lastAccessed"}  # what a look at an asset changes of its record
@@ -63,79 +62,37 @@ class PlantedJobs:
 
 
 class TenantApi(FakeApi):
-    """Resources in memory as well; `looked` and `changed` say where, as (verb or method, plural, namespace)."""
+    """API server that authenticates `CALLERS` only.
+
+    `looked` and `changed` list requests for resources as (verb or method, plural, namespace).
+    """
 
     def __init__(self, rights: Any = ()) -> None:
         super().__init__(rights)
-        self.objects: dict[str, Body] = {}
         self.looked: list[tuple[str, str, str]] = []
         self.changed: list[tuple[str, str, str]] = []
 
     def allows(self, caller: str | None, verb: str, plural: str, namespace: str) -> bool:
-        """What RBAC says."""
-        asked = (caller, verb, plural, namespace)
-        return any(all(mine in ("*", theirs) for mine, theirs in zip(r, asked, strict=True)) for r in self.rights)
+        """Whether RBAC allows a request."""
+        return self.server.allows(caller, verb, plural, namespace)
 
     async def review_token(self, token: str, audience: str) -> Body:
-        """Known are the callers, and nobody else."""
+        """Authenticate the callers and nobody else."""
         return await super().review_token(token if token in CALLERS else "unknown", audience)
 
     async def call(self, method: str, path: str, body: Body | None = None) -> Body:
-        """Reviews, and the resources of our kinds."""
+        """Reviews, requests for resources of our kinds, and events, of which there are none."""
         assert _PATH.fullmatch(path), f"no path of ours: {path!r}"
-        if "/events?" in path:
-            return {"items": []}
-        if not path.startswith(_OURS):
-            return await super().call(method, path, body)
-        return self._resource(method, path, body)
+        return {"items": []} if "/events?" in path else await super().call(method, path, body)
 
-    def _resource(self, method: str, path: str, body: Body | None) -> Body:
-        _, _, _, _, _, namespace, plural, *name = path.partition("?")[0].split("/")
+    def _resource(self, method: str, parents: list[str], last: str, body: Body | None) -> Body:
+        single = len(parents) == 3
+        plural, namespace = parents[2] if single else last, parents[1]
         if method == "GET":
-            self.looked.append(("get" if name else "list", plural, namespace))
-            return self._found(path) if name else {"items": []}
-        self.changed.append((method, plural, namespace))
-        if method == "POST":
-            assert body is not None
-            path = f"{path}/{body['metadata']['name']}"
-            if path in self.objects:
-                raise _status(409)
-            number = len(self.objects) + 1
-            body["metadata"] |= {
-                "uid": f"10000000-0000-4000-8000-{number:012}", "generation": 1, "resourceVersion": "1",
-                "creationTimestamp": "2026-11-21T00:00:00Z",
-            }  # fmt: skip
-            self.objects[path] = body
-            return body
-        found = self._found(path)
-        if method == "DELETE":
-            self.objects.pop(path)
-            return {}
-        _merge(found, body or {})
-        return found
-
-    def _found(self, path: str) -> Body:
-        if path not in self.objects:
-            raise _status(404)
-        return self.objects[path]
-
-
-def _status(code: int) -> Exception:
-    from kubernetes.aio.client.exceptions import ApiException  # noqa: PLC0415 - seconds, for those that need it
-
-    error = ApiException(status=code)
-    error.body = json.dumps({"message": "refused"})
-    return error
-
-
-def _merge(into: Body, patch: Body) -> None:
-    for key, value in patch.items():
-        if value is None:
-            into.pop(key, None)
-        elif isinstance(value, dict):
-            _merge(into.setdefault(key, {}), value)
+            self.looked.append(("get" if single else "list", plural, namespace))
         else:
-            into[key] = value
+            self.changed.append((method, plural, namespace))
+        return super()._resource(method, parents, last, body)
 
 
 class TenantWorld(GatewayWorld):
@@ -206,8 +163,7 @@ class TenantWorld(GatewayWorld):
             number, kind, namespace=namespace, userId=user, name=f"{canary}-job", config=config, metadata=metadata,
             versions=versions, terms=distinct_words(words), uses=[], bytes=1000, **more,
         )  # fmt: skip
-        path = f"{_OURS}v1alpha1/namespaces/{namespace}/{kind.plural}/{canary}-job"
-        self.api.objects[path] = {
+        self.api.resources[namespace, kind.plural, f"{canary}-job"] = {
             "metadata": {
                 "name": f"{canary}-job",
                 "namespace": namespace,
@@ -315,7 +271,7 @@ class Recreated(TenantWorld):
         """It is another tenant from now on; what was planted there is for those with rights everywhere."""
         await Tenancy(self.api, self.database).of("red")
         self.api.namespaces["red"] = ("another-namespace", _AGAIN)
-        self.api.objects = {path: each for path, each in self.api.objects.items() if "/namespaces/red/" not in path}
+        self.api.store.objects = {place: each for place, each in self.api.resources.items() if place[0] != "red"}
         self._rights.clear()
         self.settle()
 

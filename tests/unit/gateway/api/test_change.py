@@ -16,7 +16,8 @@ from contentgen_contract.names import (
 from contentgen_contract.resources.status import ResourceStatus
 from contentgen_gateway.services.changes import actions
 from contentgen_operator.stores.records import RecordStore
-from contentgen_simulation.gateway.cluster import ClusterWorld, Place
+from contentgen_simulation.gateway.cluster import ClusterWorld
+from contentgen_simulation.gateway.server import Place
 
 ANN = ("ann", "*", "*", "red")
 VERA = ("vera", "get", "*", "red")

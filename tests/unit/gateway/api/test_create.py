@@ -10,8 +10,9 @@ from contentgen_contract.resources.namespaces import LabelSelector
 from contentgen_contract.resources.spec import SPECS, parse_spec
 from contentgen_contract.resources.status import OutputFile, ResourceStatus, VersionStatus
 from contentgen_gateway.schemas import requests
-from contentgen_simulation.gateway.cluster import ClusterWorld, refused
-from contentgen_simulation.gateway.questions import NO_URLS
+from contentgen_simulation.api_server import rejection
+from contentgen_simulation.gateway.cluster import ClusterWorld
+from contentgen_simulation.gateway.request_corpus import NO_URLS
 
 ANN = ("ann", "*", "*", "red")
 ROBOT = "system:serviceaccount:green:robot"
@@ -384,7 +385,7 @@ async def test_the_api_servers_words_are_told_without_secrets(
     words = 'url: Invalid value: "https://u:hunter2@h.example/a?sig=hunter2": is not wanted here'
 
     def refuses(*_: object) -> None:
-        raise refused(422, words)
+        raise rejection(422, words)
 
     monkeypatch.setattr(world.api, "_create", refuses)
     async with world.client("ann") as ann:

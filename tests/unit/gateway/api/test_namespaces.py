@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from contentgen_contract.names import GROUP, Kind
-from contentgen_simulation.gateway.cluster import ClusterWorld, refused
+from contentgen_simulation.api_server import rejection
+from contentgen_simulation.gateway.cluster import ClusterWorld
 
 ANN = ("ann", "*", "*", "red")
 
@@ -18,7 +19,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> ClusterWorld:
 
     async def call(method: str, path: str, body: Any = None) -> Any:
         if path.startswith(f"/apis/{GROUP}/") and "/namespaces/red/" in path:
-            raise refused(403, "forbidden")
+            raise rejection(403, "forbidden")
         return await answered(method, path, body)
 
     monkeypatch.setattr(made.api, "call", call)

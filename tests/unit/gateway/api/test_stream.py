@@ -156,7 +156,7 @@ async def test_a_job_that_nobody_told_of_yet_is_read(world: Served) -> None:
     job = world.job(1, SOUND, status="queued", name="job-x")
     body = resource(SOUND, job, version=4, progress=35)
     body["metadata"]["name"] = "job-x"
-    world.api.applied = [body]
+    world.api.put(body)
     async with world.events(job) as events:
         told = await events.next()
         assert told is not None
@@ -181,7 +181,7 @@ async def test_an_end_that_the_watch_missed_is_read(world: Served) -> None:
     world.now(1)
     async with world.events() as events:
         assert await events.next()
-        world.api.applied = [resource(SOUND, "a", version=9, phase="Failed", reason="NoAudio")]
+        world.api.put(resource(SOUND, "a", version=9, phase="Failed", reason="NoAudio"))
         world.parts.live.see(SOUND, ListComplete(frozenset()))
         end = await events.next()
     assert end is not None
@@ -192,7 +192,7 @@ async def test_a_job_that_vanished_and_is_still_there_is_followed_on(world: Serv
     world.now(1)
     async with world.events() as events:
         assert await events.next()
-        world.api.applied = [resource(SOUND, "a", version=2, progress=50)]
+        world.api.put(resource(SOUND, "a", version=2, progress=50))
         world.parts.live.see(SOUND, ListComplete(frozenset()))
         told = await events.next()
     assert told is not None
@@ -258,13 +258,13 @@ async def test_a_stream_lasts_through_the_checks_and_learns_an_end_that_was_miss
     world.now(1, job)
     async with world.events(job) as events:
         assert await events.next()
-        reads = len(world.api.asked)
+        reads = len(world.api.requests)
         await asyncio.sleep(0.1)
         world.database["jobs"].update_one({"jobId": job}, {"$set": {"status": "completed", "completedAt": DONE}})
         end = await events.next()
     assert end is not None
     assert (end["event"], end["data"]["status"]) == ("end", "completed")
-    assert len(world.api.asked) > reads
+    assert len(world.api.requests) > reads
 
 
 async def test_a_client_that_reads_nothing_keeps_nobody_waiting(world: Served) -> None:

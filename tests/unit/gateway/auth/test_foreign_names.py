@@ -16,14 +16,14 @@ KIND = Kind.TRANSCRIPTION
 
 
 class Answering(FakeApi):
-    """Answers any path with the same object; says which were asked for."""
+    """Answers any path with the same object; notes the requests."""
 
     def __init__(self, answer: Body) -> None:
         super().__init__()
         self.answer = answer
 
     async def call(self, method: str, path: str, body: Body | None = None) -> Body:  # noqa: ARG002 - as the client has it
-        self.asked.append((method, path))
+        self.requests.append((method, path))
         return self.answer
 
 
@@ -44,14 +44,14 @@ async def test_a_name_that_is_none_is_not_asked_for(name: str) -> None:
         with pytest.raises(Problem) as problem:
             await refused()
         assert problem.value.status == 422
-    assert api.asked == []
+    assert api.requests == []
 
 
 @pytest.mark.parametrize("uid", ["", "a,involvedObject.name=b", "a=b", "a b", "a\\", "x" * 64, "\ud800"])
 async def test_a_uid_adds_no_term_to_a_selector(uid: str) -> None:
     api = Answering({"items": []})
     assert await JobResources(api).events("red", uid) == []
-    assert api.asked == []
+    assert api.requests == []
 
 
 async def test_another_object_than_the_one_asked_for_is_none(caplog: pytest.LogCaptureFixture) -> None:

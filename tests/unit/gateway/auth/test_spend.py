@@ -18,7 +18,8 @@ from contentgen_contract.resources.status import ResourceStatus
 from contentgen_gateway.auth import csrf
 from contentgen_runtime.kube import Body
 from contentgen_simulation.gateway.bucket import RecordingBucket
-from contentgen_simulation.gateway.cluster import ClusterApi, ClusterWorld, Place
+from contentgen_simulation.gateway.cluster import ClusterApi, ClusterWorld
+from contentgen_simulation.gateway.server import Place
 
 LORA = Kind.LORA_TRAINING
 AT: Place = ("red", LORA.plural, "job-1")

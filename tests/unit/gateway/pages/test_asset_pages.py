@@ -15,7 +15,7 @@ from contentgen_gateway.schemas.transcript_search import Mark
 from contentgen_gateway.schemas.usage import Usage
 from contentgen_gateway.stores.files import BucketFiles
 from contentgen_gateway.stores.verification import OwnedKey
-from contentgen_simulation.gateway.made_up import HOSTILE, job_id
+from contentgen_simulation.gateway.sample_data import HOSTILE, job_id
 from contentgen_simulation.showcase import Showcase
 
 LORA, PICTURE, TRANSCRIPT, RUNNING, FAILED = (job_id(number) for number in (1, 10, 30, 50, 40))

@@ -172,12 +172,12 @@ async def test_a_stream_ends_without_an_end_event_when_its_job_leaves_the_class(
     world = GatewayWorld(ANN)
     world.job(1, TRANSCRIPT, jobId="a", name="job-a", status="processing", phase="Processing")
     world.parts.live.see(TRANSCRIPT, ObjectChanged(of_class(None)))
-    world.api.applied = [of_class("night", version=2)]
+    world.api.put(of_class("night", version=2))
     async with world.client("ann") as ann:
         following = asyncio.create_task(ann.get("/api/stream/job/a"))
         while not world.parts.live._readers:  # noqa: ASYNC110 - the stream tells nobody that it has begun
             await asyncio.sleep(0)
-        world.parts.live.see(TRANSCRIPT, ObjectChanged(world.api.applied[0]))
+        world.parts.live.see(TRANSCRIPT, ObjectChanged(of_class("night", version=2)))
         told = (await asyncio.wait_for(following, 10)).text
     assert "event: end" not in told, "the job goes on, in another class"
 

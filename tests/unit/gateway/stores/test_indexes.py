@@ -21,7 +21,7 @@ from contentgen_gateway.stores.queries import Scope, counting, listing
 from contentgen_gateway.transcripts import index
 from contentgen_operator.stores.records import DeletionMark, RecordStore
 from contentgen_simulation.gateway.bucket import RecordingBucket
-from contentgen_simulation.gateway.questions import CHANGES, EVERYTHING, PATHS, SCOPES, WANTED
+from contentgen_simulation.gateway.request_corpus import CHANGES, EVERYTHING, PATHS, SCOPES, WANTED
 from contentgen_simulation.gateway.server import GatewayWorld
 
 

@@ -151,15 +151,15 @@ async def test_the_list_of_one_namespace_says_nothing_about_another() -> None:
 async def test_all_kinds_are_followed_and_an_odd_resource_hides_no_other() -> None:
     world = GatewayWorld()
     live = world.parts.live
-    world.api.applied = [
+    world.api.put(
         {"kind": SOUND.value, "metadata": {"uid": "odd"}},
         *(resource(kind, kind.value) for kind in Kind),
         resource(SOUND, "done", phase="Completed"),
-    ]
+    )
     running = asyncio.create_task(live.run(world.api, [""]))
     with live.reader(SOUND.value) as sound, live.reader(Kind.LORA_TRAINING.value) as lora:
         assert [await reader.next(5) for reader in (sound, lora)] == [live.get(SOUND.value), live.get("LoraTraining")]
-        world.api.happens("MODIFIED", resource(SOUND, SOUND.value, version=2, progress=40))
+        world.api.send("MODIFIED", resource(SOUND, SOUND.value, version=2, progress=40))
         now = await sound.next(5)
     running.cancel()
     assert now is not None

@@ -25,7 +25,8 @@ from contentgen_operator.state.selection import Selection
 from contentgen_operator.watch.event_handlers import EventHandlers
 from contentgen_operator.worker_api.reports import Reports
 from contentgen_runtime.namespaces import Namespaces
-from contentgen_simulation.gateway.cluster import ClusterWorld, refused
+from contentgen_simulation.api_server import rejection
+from contentgen_simulation.gateway.cluster import ClusterWorld
 from contentgen_simulation.installations import BATCH, Installations
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
@@ -251,7 +252,7 @@ def beside(first: ClusterWorld, monkeypatch: pytest.MonkeyPatch, *unreadable: st
 
     async def call(method: str, path: str, body: Any = None) -> Any:
         if path.startswith(f"/apis/{GROUP}/") and any(f"/namespaces/{each}/" in path for each in unreadable):
-            raise refused(403, "forbidden")
+            raise rejection(403, "forbidden")
         return await first.api.call(method, path, body)
 
     monkeypatch.setattr(api, "call", call)

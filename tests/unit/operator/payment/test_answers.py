@@ -92,12 +92,6 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def key(tmp_path: Path) -> KeyFile:
-    (tmp_path / "key").write_text("k3y\n")
-    return KeyFile(str(tmp_path / "key"))
-
-
-@pytest.fixture
 async def fal(server: Server, key: KeyFile) -> Any:
     made = Fal(key, server.url, server.url)
     yield made

@@ -28,11 +28,6 @@ DOG = PICTURE | {"prompt": "jf and a dog"}
 LORA_UID, OTHER_LORA_UID, OTHER_UID, THIRD_UID = (f"1c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a0{n}" for n in range(4))
 
 
-@pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    return World(monkeypatch, Writes())
-
-
 async def trained(world: World, spec: dict[str, Any], uid: str = LORA_UID) -> None:
     """A LoraTraining with this spec, finished."""
     world.kube.apply(LORA, spec, uid)

@@ -75,12 +75,6 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def key(tmp_path: Path) -> KeyFile:
-    (tmp_path / "key").write_text("k3y\n")
-    return KeyFile(str(tmp_path / "key"))
-
-
-@pytest.fixture
 async def fal(server: Server, key: KeyFile) -> AsyncIterator[Fal]:
     made = Fal(key, server.url, server.url, timeout=httpx.Timeout(5))
     yield made

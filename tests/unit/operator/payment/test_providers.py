@@ -108,12 +108,6 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def key(tmp_path: Path) -> KeyFile:
-    (tmp_path / "key").write_text("k3y\n")
-    return KeyFile(str(tmp_path / "key"))
-
-
-@pytest.fixture
 def patience(request: pytest.FixtureRequest) -> float:
     """Seconds until a read times out: few where the test waits for that."""
     given = request.node.callspec.params.values() if hasattr(request.node, "callspec") else ()

@@ -4,11 +4,9 @@ import asyncio
 import copy
 import itertools
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import stamina
 from pymongo.errors import AutoReconnect
 
 from contentgen_contract.names import RERUN_ANNOTATION, RESUBMIT_ANNOTATION, Kind, Phase, Reason, Stage
@@ -23,15 +21,11 @@ from contentgen_runtime.kube import Conflict
 from contentgen_runtime.store_errors import NotDeleted
 from contentgen_simulation.world import SPECS, UID, World, Writes, outcome_of
 
+pytestmark = pytest.mark.usefixtures("no_waiting")
+
 LORA, IMAGES, TRANSCRIPT = Kind.LORA_TRAINING, Kind.IMAGE_GENERATION, Kind.TRANSCRIPTION
 SECOND, THIRD = "second-uid", "third-uid"
 DELETE = {"deletionPolicy": "Delete"}
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting() -> Iterator[None]:
-    with stamina.set_testing(True, attempts=8):
-        yield
 
 
 def world_of(monkeypatch: pytest.MonkeyPatch, writes: Writes | None = None) -> World:

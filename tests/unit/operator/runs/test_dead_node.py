@@ -1,12 +1,10 @@
 """A node that dies with a worker's pod: the stage is tried again under a new Job name, and nothing is paid again."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
-import stamina
 from pydantic import ValidationError
 
 from contentgen_contract.names import STAGE_LABEL, Kind, Phase, Reason, Stage
@@ -25,7 +23,9 @@ from contentgen_operator.worker_api.reports import Reports
 from contentgen_operator.worker_api.server import WorkerApi, create_app
 from contentgen_operator.worker_api.work_orders import OrderPolicy
 from contentgen_runtime.tenancy import Tenancy
-from contentgen_simulation.world import SPECS, World, Writes
+from contentgen_simulation.world import SPECS, World
+
+pytestmark = pytest.mark.usefixtures("no_waiting")
 
 LORA = Kind.LORA_TRAINING
 STAGES = [(kind, stage) for kind in Kind for stage in Stage if (kind, stage) != (Kind.IMAGE_GENERATION, Stage.PREPARE)]
@@ -36,17 +36,6 @@ TAINTED = {
     "reason": "DeletionByTaintManager",
     "message": "Taint manager: deleting due to NoExecute taint",
 }
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting() -> Iterator[None]:
-    with stamina.set_testing(True, attempts=8):
-        yield
-
-
-@pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    return World(monkeypatch, Writes())
 
 
 def pod_of(job: dict[str, Any], **metadata: Any) -> dict[str, Any]:

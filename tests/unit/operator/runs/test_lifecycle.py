@@ -1,11 +1,9 @@
 """Deletion, suspension and deadlines, in the simulated world and with the process ended at each of its writes."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
-import stamina
 from botocore.exceptions import EndpointConnectionError
 from pymongo.errors import AutoReconnect
 
@@ -19,14 +17,10 @@ from contentgen_operator.stores.s3 import DeletedPage
 from contentgen_runtime.store_errors import NotDeleted
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
+pytestmark = pytest.mark.usefixtures("no_waiting")
+
 LORA, IMAGES = Kind.LORA_TRAINING, Kind.IMAGE_GENERATION
 DELETE = {"deletionPolicy": "Delete"}
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting() -> Iterator[None]:
-    with stamina.set_testing(True, attempts=8):
-        yield
 
 
 def finalized(world: World, kind: Kind) -> bool:

@@ -2,12 +2,11 @@
 
 import copy
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any
 
 import pytest
-import stamina
 from pymongo.errors import AutoReconnect
 
 from contentgen_contract.names import RERUN_ANNOTATION, RESUBMIT_ANNOTATION, Kind, Phase, Stage
@@ -21,6 +20,8 @@ from contentgen_operator.worker_api.reports import Reports
 from contentgen_runtime.kube import Conflict
 from contentgen_simulation.world import SPECS, UID, World, Writes, outcome_of
 
+pytestmark = pytest.mark.usefixtures("no_waiting")
+
 LORA, IMAGES, TRANSCRIPT = Kind.LORA_TRAINING, Kind.IMAGE_GENERATION, Kind.TRANSCRIPTION
 OTHER: dict[Kind, dict[str, Any]] = {
     LORA: SPECS[LORA] | {"triggerWord": "other"},
@@ -32,12 +33,6 @@ THIRD: dict[Kind, dict[str, Any]] = {
     IMAGES: SPECS[IMAGES] | {"prompt": "a bird"},
     TRANSCRIPT: SPECS[TRANSCRIPT] | {"source": {"url": "https://example.com/third.mp3"}},
 }
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting() -> Iterator[None]:
-    with stamina.set_testing(True, attempts=8):
-        yield
 
 
 def world_of(monkeypatch: pytest.MonkeyPatch, writes: Writes | None = None) -> World:

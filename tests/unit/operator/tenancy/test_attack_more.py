@@ -31,12 +31,6 @@ from contentgen_simulation.tenancy import (
 )
 from contentgen_simulation.world import UID, World, Writes, copied
 
-
-@pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    return World(monkeypatch, Writes())
-
-
 # Clusters
 
 

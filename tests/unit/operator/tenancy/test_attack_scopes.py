@@ -29,14 +29,9 @@ from contentgen_simulation.tenancy import (
     rounds,
     states,
 )
-from contentgen_simulation.world import UID, World, Writes
+from contentgen_simulation.world import UID, World
 
 DOG = CAT | {"prompt": "a dog"}
-
-
-@pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    return World(monkeypatch, Writes())
 
 
 # Mapped namespaces: what was bought is adopted

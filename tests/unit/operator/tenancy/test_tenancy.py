@@ -16,17 +16,12 @@ from contentgen_operator.stores.ledger import Ledger
 from contentgen_runtime.kube import Conflict
 from contentgen_runtime.namespaces import Namespaces
 from contentgen_runtime.tenancy import SYSTEM, Tenancy
-from contentgen_simulation.world import SPECS, UID, World, Writes
+from contentgen_simulation.world import SPECS, UID, World
 
 IMAGE = Kind.IMAGE_GENERATION
 OTHER = "0c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a02"
 THIRD = "0c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a03"
 LATER = "2026-11-22T00:00:00Z"
-
-
-@pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    return World(monkeypatch, Writes())
 
 
 async def finished(world: World, uid: str) -> str | None:

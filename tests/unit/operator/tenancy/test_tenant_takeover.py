@@ -12,18 +12,13 @@ from contentgen_gateway.migration.namespaces import CommandRefused, TenantAdmini
 from contentgen_operator.state.purchases import Purchase, PurchaseKey, PurchaseState
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_runtime.tenancy import SYSTEM, Followed, Tenancy
-from contentgen_simulation.world import SPECS, UID, World, Writes
+from contentgen_simulation.world import SPECS, UID, World
 
 IMAGE = Kind.IMAGE_GENERATION
 OTHER = "0c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a02"
 THIRD = "0c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a03"
 CAT, DOG = SPECS[IMAGE], SPECS[IMAGE] | {"prompt": "a dog"}
 OLD = "2026-01-02T00:00:00Z"
-
-
-@pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    return World(monkeypatch, Writes())
 
 
 class Clusters:

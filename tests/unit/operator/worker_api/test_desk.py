@@ -31,6 +31,7 @@ from contentgen_operator.worker_api.reports import Reports
 from contentgen_operator.worker_api.server import WorkerApi, create_app
 from contentgen_operator.worker_api.work_orders import OrderPolicy
 from contentgen_runtime.tenancy import Tenancy
+from contentgen_simulation.api_server import ApiServer
 from contentgen_simulation.world import CREATED, outcome_of
 
 SPECS: dict[Kind, dict[str, Any]] = {
@@ -50,19 +51,19 @@ DATASET = {
 SHA = "ab" * 32
 
 
-class Cluster:
-    """What the API server would say."""
+class WorkerCluster:
+    """Kubernetes as the worker API reads it: token reviews, pods, Jobs and resources."""
 
     def __init__(self, jobs: WorkerJobs) -> None:
+        self.server = ApiServer(implied_since=CREATED)
         self.recorded = jobs
         self.asked: list[str] = []  # names that objects were read by
-        self.reviews: dict[str, dict[str, Any]] = {}
         self.pods: dict[tuple[str, str], dict[str, Any]] = {}
         self.jobs: dict[tuple[str, str], dict[str, Any]] = {}
         self.resources: dict[tuple[Kind, str, str], dict[str, Any]] = {}
 
     async def review_token(self, token: str, _audience: str) -> dict[str, Any]:
-        return self.reviews.get(token, {"authenticated": False})
+        return self.server.review_token(token)
 
     async def get_pod(self, namespace: str, name: str) -> dict[str, Any] | None:
         self.asked.append(name)
@@ -72,8 +73,8 @@ class Cluster:
         self.asked.append(name)
         return self.jobs.get((namespace, name))
 
-    async def get_namespace(self, name: str) -> dict[str, Any]:
-        return {"metadata": {"name": name, "uid": f"namespace-{name}", "creationTimestamp": CREATED}}
+    async def get_namespace(self, name: str) -> dict[str, Any] | None:
+        return self.server.namespace(name)
 
     async def get_resource(self, kind: Kind, namespace: str, name: str) -> dict[str, Any] | None:
         self.asked.append(name)
@@ -155,7 +156,7 @@ class Cluster:
         return status
 
     def token(self, token: str, namespace: str, pod: str, uid: str, audience: str = "contentgen") -> str:
-        self.reviews[token] = {
+        self.server.token_reviews[token] = {
             "authenticated": True,
             "audiences": [audience],
             "user": {
@@ -175,7 +176,7 @@ class Setting:
     def __init__(self) -> None:
         self.database: Any = mongomock.MongoClient(tz_aware=True)["db"]
         self.jobs = WorkerJobs(self.database["worker_jobs"])
-        self.cluster = Cluster(self.jobs)
+        self.cluster = WorkerCluster(self.jobs)
         self.reports = Reports()
         self.cache = Cache()
         self.woken: list[tuple[ResourceRef, float]] = []
@@ -405,7 +406,7 @@ async def test_bodies_are_bounded(setting: Setting) -> None:
 async def test_forged_tokens_are_nobody(setting: Setting) -> None:
     cluster = setting.cluster
     good = cluster.worker(Kind.TRANSCRIPTION, "it", Stage.PREPARE)
-    review = cluster.reviews[good]
+    review = cluster.server.token_reviews[good]
     user = review["user"]
     forged = {
         "another audience": review | {"audiences": ["https://kubernetes.default.svc"]},
@@ -420,7 +421,7 @@ async def test_forged_tokens_are_nobody(setting: Setting) -> None:
         "a pod of another namespace": review | {"user": user | {"username": "system:serviceaccount:other:default"}},
     }
     for name, answer in forged.items():
-        cluster.reviews[name] = answer
+        cluster.server.token_reviews[name] = answer
         assert (await setting.get(name)).status_code == 401, name
     assert (await setting.get("never seen")).status_code == 401
     assert (await setting.client.get("/v1/order")).status_code == 401
@@ -431,31 +432,31 @@ async def test_forged_tokens_are_nobody(setting: Setting) -> None:
 ESCAPE = "../../../../../../api/v1/namespaces/ns/pods/json/log"
 
 
-def _no_owner(cluster: Cluster) -> None:
+def _no_owner(cluster: WorkerCluster) -> None:
     cluster.pod["ownerReferences"] = []
 
 
-def _owner_is_no_controller(cluster: Cluster) -> None:
+def _owner_is_no_controller(cluster: WorkerCluster) -> None:
     cluster.pod["ownerReferences"][0]["controller"] = False
 
 
-def _owner_of_another_kind(cluster: Cluster) -> None:
+def _owner_of_another_kind(cluster: WorkerCluster) -> None:
     cluster.pod["ownerReferences"][0]["kind"] = "ReplicaSet"
 
 
-def _owner_of_another_group(cluster: Cluster) -> None:
+def _owner_of_another_group(cluster: WorkerCluster) -> None:
     cluster.pod["ownerReferences"][0]["apiVersion"] = "batch/../evil"
 
 
-def _owner_with_another_uid(cluster: Cluster) -> None:
+def _owner_with_another_uid(cluster: WorkerCluster) -> None:
     cluster.pod["ownerReferences"][0]["uid"] = "older"
 
 
-def _owner_whose_name_is_a_path(cluster: Cluster) -> None:
+def _owner_whose_name_is_a_path(cluster: WorkerCluster) -> None:
     cluster.pod["ownerReferences"][0] |= {"name": ESCAPE, "uid": "forged"}
 
 
-def _job_that_a_tenant_created(cluster: Cluster) -> None:
+def _job_that_a_tenant_created(cluster: WorkerCluster) -> None:
     """It names the resource as its controller, as the operator's own does."""
     cluster.jobs["ns", "mine"] = {
         "metadata": cluster.jobs["ns", "job-it"]["metadata"] | {"name": "mine", "uid": "mine"}
@@ -463,49 +464,49 @@ def _job_that_a_tenant_created(cluster: Cluster) -> None:
     cluster.pod["ownerReferences"][0] |= {"name": "mine", "uid": "mine"}
 
 
-def _job_of_another_namespace(cluster: Cluster) -> None:
+def _job_of_another_namespace(cluster: WorkerCluster) -> None:
     cluster.worker(Kind.TRANSCRIPTION, "foreign", Stage.PREPARE, "other")
     cluster.pod["ownerReferences"][0]["uid"] = "uid-other-foreign-job"
 
 
-def _job_deleted(cluster: Cluster) -> None:
+def _job_deleted(cluster: WorkerCluster) -> None:
     del cluster.jobs["ns", "job-it"]
 
 
-def _job_created_anew(cluster: Cluster) -> None:
+def _job_created_anew(cluster: WorkerCluster) -> None:
     cluster.jobs["ns", "job-it"]["metadata"]["uid"] = "newer"
 
 
-def _older_attempt(cluster: Cluster) -> None:
+def _older_attempt(cluster: WorkerCluster) -> None:
     owner = ResourceRef(kind=Kind.TRANSCRIPTION, namespace="ns", name="it", uid="uid-ns-it")
     cluster.record(owner, "newer", Stage.PREPARE)
 
 
-def _resource_deleted(cluster: Cluster) -> None:
+def _resource_deleted(cluster: WorkerCluster) -> None:
     cluster.resources.clear()
 
 
-def _resource_created_anew(cluster: Cluster) -> None:
+def _resource_created_anew(cluster: WorkerCluster) -> None:
     cluster.resources[Kind.TRANSCRIPTION, "ns", "it"]["metadata"]["uid"] = "newer"
 
 
-def _run_completed(cluster: Cluster) -> None:
+def _run_completed(cluster: WorkerCluster) -> None:
     cluster.status["phase"] = "Completed"
 
 
-def _next_run(cluster: Cluster) -> None:
+def _next_run(cluster: WorkerCluster) -> None:
     cluster.status["run"]["number"] = 2
 
 
-def _status_names_another_job(cluster: Cluster) -> None:
+def _status_names_another_job(cluster: WorkerCluster) -> None:
     cluster.status["run"]["job"]["uid"] = "another"
 
 
-def _status_names_no_job(cluster: Cluster) -> None:
+def _status_names_no_job(cluster: WorkerCluster) -> None:
     cluster.status["run"]["job"] = None
 
 
-def _status_is_empty(cluster: Cluster) -> None:
+def _status_is_empty(cluster: WorkerCluster) -> None:
     cluster.status.clear()
 
 
@@ -516,7 +517,7 @@ def _status_is_empty(cluster: Cluster) -> None:
      _job_created_anew, _older_attempt, _resource_deleted, _resource_created_anew, _run_completed, _next_run],
 )  # fmt: skip
 async def test_only_pods_of_the_recorded_job_are_workers(
-    setting: Setting, attack: Callable[[Cluster], None], caplog: pytest.LogCaptureFixture
+    setting: Setting, attack: Callable[[WorkerCluster], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     token = setting.cluster.worker(Kind.TRANSCRIPTION, "it", Stage.PREPARE)
     attack(setting.cluster)
@@ -532,7 +533,7 @@ async def test_only_pods_of_the_recorded_job_are_workers(
 
 @pytest.mark.parametrize("attack", [_status_names_another_job, _status_names_no_job, _status_is_empty])
 async def test_a_worker_waits_for_the_status_that_names_its_job(
-    setting: Setting, attack: Callable[[Cluster], None]
+    setting: Setting, attack: Callable[[WorkerCluster], None]
 ) -> None:
     token = setting.cluster.worker(Kind.TRANSCRIPTION, "it", Stage.PREPARE)
     attack(setting.cluster)
@@ -630,7 +631,7 @@ async def test_nobody_gets_anothers(setting: Setting) -> None:
 async def test_an_assignment_is_remembered_for_a_while(setting: Setting) -> None:
     token = setting.cluster.worker(Kind.TRANSCRIPTION, "it", Stage.PREPARE)
     assert (await setting.get(token)).status_code == 200
-    setting.cluster.reviews.clear()
+    setting.cluster.server.token_reviews.clear()
     assert (await setting.get(token)).status_code == 200
     setting.seconds += 301
     assert (await setting.get(token)).status_code == 401

@@ -22,11 +22,11 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Event:
+class PlannedEvent:
     """Something that happens `at` seconds after `on`: the start (""), `state:<purchase state, or step of an intent>` or
     `phase:<phase>`.
 
-    `who` is the index of a subject. `do` names a method of `world.Deeds`, `args` its arguments.
+    `who` is the index of a subject. `do` names a method of `world.Actions`, `args` its arguments.
     """
 
     do: str
@@ -48,7 +48,7 @@ class RehearsalPlan:
     seed: int
     group: str
     subjects: tuple[Subject, ...]
-    events: tuple[Event, ...]
+    events: tuple[PlannedEvent, ...]
     replies: Args = field(default_factory=dict)  # lost, dropped, unreachable, or an HTTP status
     results: Args = field(default_factory=dict)  # an entry of generate.FATES
     history: Args = field(default_factory=dict)  # noise, lag, missing, without_payload

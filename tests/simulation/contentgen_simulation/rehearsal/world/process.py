@@ -16,7 +16,7 @@ from contentgen_operator.state.selection import DEFAULT
 from contentgen_operator.watch.lora_names import LoraNames
 from contentgen_simulation.frozen import contents
 from contentgen_simulation.rehearsal.world.context import ACTING, Acting
-from contentgen_simulation.rehearsal.world.seam import DatabaseProxy, Proxy, Seam
+from contentgen_simulation.rehearsal.world.io_points import DatabaseProxy, FaultPoints, Proxy
 from contentgen_simulation.world import Crash, World
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class _Wiring(World):
         kube: Any = Proxy(world.cluster, "kube")
         storage: Any = Proxy(world.bucket, "storage")
         provider: Any = Proxy(world.adapters, "provider")
-        writes: Any = Seam()
+        writes: Any = FaultPoints()
         self.kube, self.storage, self.provider, self.writes = kube, storage, provider, writes
         self.database = DatabaseProxy(world.database, world.ledger_changed)
         self.policy = world.policy

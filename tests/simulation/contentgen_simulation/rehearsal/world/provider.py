@@ -18,7 +18,7 @@ from contentgen_contract.resources.prices import PRICES, SECONDS, amount
 from contentgen_operator.providers.assemblyai import AssemblyAI
 from contentgen_operator.providers.fal import Fal
 from contentgen_operator.state.observed import ResourceRef
-from contentgen_simulation.rehearsal.world import seam
+from contentgen_simulation.rehearsal.world import io_points
 from contentgen_simulation.rehearsal.world.context import ACTING
 
 if TYPE_CHECKING:
@@ -173,30 +173,30 @@ class ProviderWorld:
         """One exchange over a new connection; the trace callback of httpcore is called as httpcore calls it."""
         name = f"http.{request.url.host.split('.')[0]}.{request.method}"
         trace = request.extensions.get("trace")
-        await seam.point(f"{name}.connect", "before")
+        await io_points.point(f"{name}.connect", "before")
         self._connect(request)
         for step in ("connection.connect_tcp.started", "connection.connect_tcp.complete",
                      "http11.send_request_headers.started"):  # fmt: skip
             if trace is not None:
                 await trace(step, {"request": _Sent(request.method.encode())})
-        await seam.point(name, "before")
+        await io_points.point(name, "before")
         reply = self._answer(request)
-        await seam.point(name, "after")
+        await io_points.point(name, "after")
         return reply
 
     def answer_now(self, request: httpx.Request) -> httpx.Response:
         """Likewise, in synchronous code."""
         name = f"http.{request.url.host.split('.')[0]}.{request.method}"
-        seam.point_now(f"{name}.connect", "before")
+        io_points.point_now(f"{name}.connect", "before")
         self._connect(request)
         trace = request.extensions.get("trace")
         for step in ("connection.connect_tcp.started", "connection.connect_tcp.complete",
                      "http11.send_request_headers.started"):  # fmt: skip
             if trace is not None:
                 trace(step, {"request": _Sent(request.method.encode())})
-        seam.point_now(name, "before")
+        io_points.point_now(name, "before")
         reply = self._answer(request)
-        seam.point_now(name, "after")
+        io_points.point_now(name, "after")
         return reply
 
     def _connect(self, request: httpx.Request) -> None:

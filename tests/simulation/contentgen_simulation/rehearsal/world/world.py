@@ -19,14 +19,15 @@ from contentgen_gateway.migration.namespaces import CommandRefused, TenantAdmini
 from contentgen_operator.state.decision_input import Policy
 from contentgen_operator.state.observed import JobView, ResourceRef, is_settled
 from contentgen_operator.state.run_document import status_digest
+from contentgen_simulation.api_server import copied
 from contentgen_simulation.frozen import contents
+from contentgen_simulation.rehearsal.world.actions import Actions
 from contentgen_simulation.rehearsal.world.bucket import RehearsalBucket
-from contentgen_simulation.rehearsal.world.cluster import RehearsalCluster, Snapshot, copied, ref_of
-from contentgen_simulation.rehearsal.world.deeds import Deeds
+from contentgen_simulation.rehearsal.world.cluster import RehearsalCluster, Snapshot, ref_of
 from contentgen_simulation.rehearsal.world.faults import FaultInjector, IoFault
-from contentgen_simulation.rehearsal.world.lines import Lines
+from contentgen_simulation.rehearsal.world.line_faults import LineTracer
 from contentgen_simulation.rehearsal.world.oracles import Oracles, RehearsalViolation
-from contentgen_simulation.rehearsal.world.plan import Event, RehearsalPlan
+from contentgen_simulation.rehearsal.world.plan import PlannedEvent, RehearsalPlan
 from contentgen_simulation.rehearsal.world.process import RehearsalProcess
 from contentgen_simulation.rehearsal.world.provider import Adapters, ProviderWorld
 from contentgen_simulation.rehearsal.world.worker import Workers
@@ -83,7 +84,7 @@ class RehearsalWorld:
         self.story: list[str] = []
         self.policy = Policy(poll_seconds=300)
         self.faults = FaultInjector(self)
-        self.lines = Lines(self)
+        self.lines = LineTracer(self)
         self.oracles = Oracles(self)
         self.provider = ProviderWorld(self)
         self.adapters = Adapters()
@@ -108,7 +109,7 @@ class RehearsalWorld:
         self.elects = False  # whether a Lease says who works; without one the comparisons alone must hold
         self._numbers = itertools.count(1)
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
-        self._pending: list[Event] = []
+        self._pending: list[PlannedEvent] = []
         self._snapshots: list[tuple[Snapshot, dict[str, list[Body]], Body]] = []
         self._resume: list[tuple[RehearsalProcess, bool]] = []
         self._sweep = False
@@ -116,7 +117,7 @@ class RehearsalWorld:
         self._states: dict[str, str] = {}  # of the newest purchase, by namespace/kind/name
         self._steps: dict[str, str] = {}  # of an intent, likewise
         self._last_error = _LastError()
-        self._deeds = Deeds(self)
+        self._deeds = Actions(self)
 
     # Time
 
@@ -358,10 +359,10 @@ class RehearsalWorld:
 
     # Events
 
-    def _schedule(self, event: Event) -> None:
+    def _schedule(self, event: PlannedEvent) -> None:
         self.later(event.at, lambda: self._do(event))
 
-    def _do(self, event: Event) -> None:
+    def _do(self, event: PlannedEvent) -> None:
         if event.do in _PERSONAL and self.faults.is_away("kube"):
             self.later(_NO_API_SECONDS, lambda: self._do(event))
             return
@@ -373,7 +374,7 @@ class RehearsalWorld:
             self._pending.remove(event)
             self._schedule(event)
 
-    def _met(self, event: Event) -> bool:
+    def _met(self, event: PlannedEvent) -> bool:
         what, _, value = event.on.partition(":")
         if what == "state":
             return value in (self.state_of(event.who), self.step_of(event.who))

@@ -60,8 +60,8 @@ _RATE = 8000
 
 
 @dataclass
-class MadeUp:
-    """Records, files by key, resources by path, and what other collections hold.
+class SampleData:
+    """Records, files by key, resources by namespace, plural and name, and what other collections hold.
 
     Generated pictures are `shrink` times as small as their records say.
     """
@@ -69,7 +69,7 @@ class MadeUp:
     shrink: int = 1
     records: list[Document] = field(default_factory=list)
     objects: dict[str, bytes] = field(default_factory=dict)
-    resources: dict[str, Document] = field(default_factory=dict)
+    resources: dict[tuple[str, str, str], Document] = field(default_factory=dict)
     others: dict[str, list[Document]] = field(default_factory=dict)
 
 
@@ -78,9 +78,9 @@ def job_id(number: int) -> str:
     return f"6f1c2d00-0000-4000-8000-{number:012}"
 
 
-def everything(bucket: str, shrink: int = 1) -> MadeUp:
+def everything(bucket: str, shrink: int = 1) -> SampleData:
     """All of it; `bucket` is the plain address of the bucket. Pictures that nobody looks at may be shrunk."""
-    made, now = MadeUp(shrink), datetime.now(UTC).replace(microsecond=0)
+    made, now = SampleData(shrink), datetime.now(UTC).replace(microsecond=0)
     for number, (name, trigger, user, where, text, tags, versions) in enumerate(LORAS, 1):
         _lora(made, bucket, number, now - timedelta(days=12 - 3 * number, hours=number), name, trigger, user, where, text, tags, versions)  # fmt: skip
     for number, each in enumerate(PROMPTS, 10):
@@ -161,7 +161,7 @@ def _cost(amount: str) -> Document:
     }
 
 
-def _put(made: MadeUp, bucket: str, folder: str, name: str, content: bytes) -> str:
+def _put(made: SampleData, bucket: str, folder: str, name: str, content: bytes) -> str:
     made.objects[folder + name] = content
     return f"{bucket}/{folder}{name}"
 
@@ -174,7 +174,7 @@ def _picture(prompt: str, width: int, height: int, seed: int, form: str = "JPEG"
     return target.getvalue()
 
 
-def _lora(made: MadeUp, bucket: str, number: int, created: datetime, name: str, trigger: str, user: str, where: str, text: str, tags: tuple[str, ...], versions: int) -> None:  # fmt: skip
+def _lora(made: SampleData, bucket: str, number: int, created: datetime, name: str, trigger: str, user: str, where: str, text: str, tags: tuple[str, ...], versions: int) -> None:  # fmt: skip
     record = _record(number, Kind.LORA_TRAINING, name, user, where, created, cost=_cost("2.000000"))
     record["config"]["trigger"] = trigger
     record["metadata"] = {"tags": list(tags), "description": text, "isPublic": number == 1}
@@ -202,7 +202,7 @@ def _lora(made: MadeUp, bucket: str, number: int, created: datetime, name: str, 
     made.records.append(record)
 
 
-def _dataset(made: MadeUp, bucket: str, folder: str, trigger: str, number: int) -> None:
+def _dataset(made: SampleData, bucket: str, folder: str, trigger: str, number: int) -> None:
     kept = []
     for each in range(1, 9):
         _put(made, bucket, folder, f"images/{each:04}.jpg", _picture(f"frame {each}", 320, 320, 1000 * number + each))
@@ -218,7 +218,7 @@ def _dataset(made: MadeUp, bucket: str, folder: str, trigger: str, number: int) 
     _put(made, bucket, folder, "preview.jpg", _picture(f"Contact sheet of {trigger}", 960, 540, number))
 
 
-def _pictures(made: MadeUp, bucket: str, number: int, created: datetime, prompt: str, user: str, where: str, lora: int | None, count: int, size: tuple[int, int]) -> None:  # fmt: skip
+def _pictures(made: SampleData, bucket: str, number: int, created: datetime, prompt: str, user: str, where: str, lora: int | None, count: int, size: tuple[int, int]) -> None:  # fmt: skip
     record = _record(number, Kind.IMAGE_GENERATION, prompt, user, where, created, cost=_cost(f"{0.035 * count:.6f}"))
     record["metadata"] = {"tags": ["campaign"] if number % 2 else [], "description": "", "isPublic": False}
     folder = prefix(Kind.IMAGE_GENERATION, Stage.COLLECT, user, job_id(number), 1)
@@ -242,7 +242,7 @@ def _pictures(made: MadeUp, bucket: str, number: int, created: datetime, prompt:
     made.records.append(record)
 
 
-def _recording(made: MadeUp, bucket: str, number: int, created: datetime, name: str, user: str, where: str, seconds: int, text: str) -> None:  # fmt: skip
+def _recording(made: SampleData, bucket: str, number: int, created: datetime, name: str, user: str, where: str, seconds: int, text: str) -> None:  # fmt: skip
     record = _record(number, Kind.TRANSCRIPTION, name, user, where, created, cost=_cost(f"{0.0045 * seconds:.6f}"))
     record["metadata"] = {"tags": ["podcast"], "description": text, "isPublic": False}
     folder = prefix(Kind.TRANSCRIPTION, Stage.COLLECT, user, job_id(number), 1)
@@ -286,7 +286,7 @@ def _sound(said: tuple[transcript.ScriptWord, ...], seconds: int) -> bytes:
     return target.getvalue()
 
 
-def _resource(made: MadeUp, record: Document) -> None:
+def _resource(made: SampleData, record: Document) -> None:
     kind = next(each for each in Kind if each.record_type == record["type"])
     told = record["createdAt"].isoformat(timespec="seconds").replace("+00:00", "Z")
     done, failed = record["status"] == "completed", record["status"] == "failed"
@@ -295,8 +295,7 @@ def _resource(made: MadeUp, record: Document) -> None:
         {"type": "Reconciling", "status": str(not done and not failed), "reason": record["reason"], "message": "", "lastTransitionTime": told},
         {"type": "Stalled", "status": str(failed), "reason": record["reason"], "message": record["error"] or "", "lastTransitionTime": told},
     ]  # fmt: skip
-    path = f"/apis/{API_VERSION}/namespaces/{record['namespace']}/{kind.plural}/{record['name']}"
-    made.resources[path] = {
+    made.resources[record["namespace"], kind.plural, record["name"]] = {
         "apiVersion": API_VERSION, "kind": kind.value,
         "metadata": {"name": record["name"], "namespace": record["namespace"], "uid": record["jobId"], "generation": 1, "resourceVersion": "1", "creationTimestamp": told},
         "spec": {},

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from contentgen_operator.reconcile import Reconciler
 from contentgen_simulation.rehearsal.world.context import ACTING, Acting
 from contentgen_simulation.world import Crash
 
@@ -19,7 +20,15 @@ if TYPE_CHECKING:
 
 _OPERATOR = "/contentgen_operator/"
 # What handles an error has none itself: nothing would be left to look at the resource again.
-_HANDLERS = frozenset({"_reconcile_or_pause", "_pause", "_pause_after_conflict", "_release_advice"})
+_HANDLERS = frozenset(
+    each.__name__
+    for each in (
+        Reconciler._reconcile_or_pause,
+        Reconciler._pause,
+        Reconciler._pause_after_conflict,
+        Reconciler._release_advice,
+    )
+)
 
 
 class PlantedLine(Exception):
@@ -37,7 +46,7 @@ class LineFault:
 
 
 @dataclass
-class Lines:
+class LineTracer:
     """The lines that were executed while a subject's purchase was an intent, in the order of their first execution."""
 
     world: "RehearsalWorld"

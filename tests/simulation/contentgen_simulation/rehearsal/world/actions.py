@@ -1,4 +1,4 @@
-"""What people, stores, providers and the cluster do: one method for each `Event.do`."""
+"""What people, stores, providers and the cluster do: one method for each `PlannedEvent.do`."""
 
 # ruff: noqa: ARG002 - each is called with the index of a subject, whether it needs one or not
 import re
@@ -17,7 +17,7 @@ from contentgen_contract.names import (
 from contentgen_operator.state.observed import ResourceRef
 from contentgen_simulation.rehearsal.world.cluster import ref_of
 from contentgen_simulation.rehearsal.world.faults import IoFault
-from contentgen_simulation.rehearsal.world.lines import LineFault
+from contentgen_simulation.rehearsal.world.line_faults import LineFault
 from contentgen_simulation.rehearsal.world.plan import spec_of
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _TOLD = {"mongo": "StoreUnavailable", "storage": "StoreUnavailable"}
 _LONG_SECONDS = 300.0  # after which a resource says why it does not go on
 
 
-class Deeds:
+class Actions:
     """Carries events out."""
 
     def __init__(self, world: "RehearsalWorld") -> None:

@@ -19,7 +19,7 @@ import aiohttp
 from yarl import URL
 
 from contentgen_bench.latency.api import Api, from_kubeconfig
-from contentgen_bench.latency.outputs import FACTS, OUTPUTS, StandInFile
+from contentgen_bench.latency.outputs import FACTS, OUTPUTS, SimulatedFile
 from contentgen_contract.names import STAGE_LABEL, TOKEN_AUDIENCE, UID_LABEL, Kind, Reason, Stage, Step
 from contentgen_contract.worker.orders import (
     FileClaim,
@@ -44,13 +44,13 @@ def main() -> None:
 async def _run(api: Api) -> None:
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None)) as session:
-        node = StandInNode(session, api)
+        node = SimulatedNode(session, api)
         async with asyncio.TaskGroup() as group:
             async for job in node.new_jobs():
                 group.create_task(node.run(job))
 
 
-class StandInNode:
+class SimulatedNode:
     """Runs Jobs without running them."""
 
     def __init__(self, session: aiohttp.ClientSession, api: Api) -> None:
@@ -121,7 +121,7 @@ class StandInNode:
 
     async def _work(self, pod: Body, token: str) -> None:
         environment = {each["name"]: each.get("value", "") for each in pod["spec"]["containers"][0]["env"]}
-        desk = StandInWorkerApi(self._session, environment["CONTENTGEN_DESK_URL"], self._trust(environment), token)
+        desk = SimulatedWorkerApi(self._session, environment["CONTENTGEN_DESK_URL"], self._trust(environment), token)
         stage = Stage(pod["metadata"]["labels"][STAGE_LABEL])
         order = WorkOrder.model_validate_json(await desk.ask("GET", "/v1/order"))
         step = Step.STORING if stage is Stage.COLLECT else Step.DOWNLOADING
@@ -155,7 +155,7 @@ class StandInNode:
         return self._desks[ca]
 
 
-class StandInWorkerApi:
+class SimulatedWorkerApi:
     """The operator's desk, asked again where it is not there or says 425, as a worker does."""
 
     def __init__(self, session: aiohttp.ClientSession, url: str, tls: ssl.SSLContext, token: str) -> None:
@@ -183,7 +183,7 @@ class StandInWorkerApi:
                 pause = min(2 * pause, 2)
 
 
-def _outcome(order: WorkOrder, kind: Kind, stage: Stage, files: tuple[StandInFile, ...]) -> Outcome:
+def _outcome(order: WorkOrder, kind: Kind, stage: Stage, files: tuple[SimulatedFile, ...]) -> Outcome:
     return Outcome(
         job_id=order.job_id,
         stage=stage,
@@ -194,7 +194,7 @@ def _outcome(order: WorkOrder, kind: Kind, stage: Stage, files: tuple[StandInFil
     )
 
 
-def _claim(file: StandInFile) -> FileClaim:
+def _claim(file: SimulatedFile) -> FileClaim:
     return FileClaim(
         name=file.name,
         size_bytes=len(file.content),

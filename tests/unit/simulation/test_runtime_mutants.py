@@ -1,4 +1,4 @@
-"""Sabotage of the end-to-end test names functions that exist: a mutant of a renamed one would break nothing."""
+"""Mutants of the end-to-end test patch functions that exist: a mutant of a renamed one would break nothing."""
 
 import ast
 from collections.abc import Iterator
@@ -6,10 +6,12 @@ from importlib import import_module
 
 import pytest
 
-from contentgen_e2e import sabotage
+from contentgen_e2e import runtime_mutants
 
 CODES = {
-    name: code for name, code in vars(sabotage).items() if isinstance(code, str) and "import" in code and name.isupper()
+    name: code
+    for name, code in vars(runtime_mutants).items()
+    if isinstance(code, str) and "import" in code and name.isupper()
 }
 
 

@@ -1,4 +1,4 @@
-"""The demo's last page: reads what the jobs left, prints it, checks it."""
+"""Final report of the demo: read files, records and ledger of the jobs, print them, and run the checks."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,8 +18,8 @@ _SETTINGS = "export KUBECONFIG=$PWD/.cluster/kubeconfig PATH=$PWD/.cluster/bin:$
 
 
 def show(cluster: DemoCluster, console: Console, done: Done) -> int:
-    """Returns the exit code. Raises: DemoError, CommandFailed."""
-    with stores.errors_for_people():
+    """Print the report and return the exit code. Raises DemoError, CommandFailed."""
+    with stores.demo_errors():
         return _show(cluster, console, done)
 
 
@@ -33,19 +33,19 @@ def _show(cluster: DemoCluster, console: Console, done: Done) -> int:
     _section(console, "Done" if all(job.view.completed for job in jobs) else "Not done", report.jobs_table(jobs))
     _section(
         console,
-        "The sandbox's ledger: what would have been paid",
+        "Sandbox ledger: simulated charges",
         report.ledger_table(entries) if entries else "nothing",
     )
     if len(new) > len(entries):
-        console.print(f"  [dim]and {len(new) - len(entries)} lines of other resources in this cluster[/]")
+        console.print(f"  [dim]and {len(new) - len(entries)} entries of other resources in this cluster[/]")
     _section(console, f"S3: {stores.BUCKET}", _files(jobs))
     _section(console, f"MongoDB: {stores.DATABASE}.jobs", report.documents_table(jobs))
-    copied = [path for job in jobs for path in stores.copy_for_looking(client, job.files, done.folder)]
+    copied = [path for job in jobs for path in stores.download_viewable(client, job.files, done.folder)]
     results = report.checks(jobs, entries)
     _checks(console, results)
     _diagnose(cluster, console, done, jobs)
     _next(console, jobs, copied, done.folder)
-    return 0 if all(check.held for check in results) else 1
+    return 0 if all(check.passed for check in results) else 1
 
 
 def _jobs(cluster: DemoCluster, client: Any, done: Done) -> tuple[DemoJob, ...]:
@@ -70,7 +70,7 @@ def _job(client: Any, resource: dict[str, Any], document: dict[str, Any] | None)
 def _without_others(
     cluster: DemoCluster, done: Done, jobs: Sequence[DemoJob], entries: Sequence[dict[str, Any]]
 ) -> tuple[dict[str, Any], ...]:
-    """Tests, or a colleague, may use the cluster at the same time."""
+    """Ledger entries without those of other resources: tests or colleagues may use the same cluster."""
     ours = {job.job_id for job in jobs}
     others = [each for each in cluster.all_resources() if each["metadata"]["uid"] not in ours]
     known = {each.get("status", {}).get("run", {}).get("requestId") for each in others}
@@ -99,19 +99,19 @@ def _section(console: Console, title: str, *parts: Any) -> None:
 def _checks(console: Console, results: Sequence[report.DemoCheck]) -> None:
     console.print()
     for check in results:
-        mark = "[green]✓[/]" if check.held else "[bold red]✗[/]"
-        found = "" if check.held or not check.found else f" [red]({escape(check.found)})[/]"
-        console.print(f"{mark} {escape(check.promise)}{found}", soft_wrap=True)
+        mark = "[green]✓[/]" if check.passed else "[bold red]✗[/]"
+        found = "" if check.passed or not check.found else f" [red]({escape(check.found)})[/]"
+        console.print(f"{mark} {escape(check.description)}{found}", soft_wrap=True)
 
 
 def _next(console: Console, jobs: Sequence[DemoJob], copied: Sequence[Path], folder: Path) -> None:
     if copied:
-        count = f"{len(copied)} files were copied to {folder}/, first of all"
-        console.print(f"\n[bold]To look at[/]  [dim]{count}[/]", soft_wrap=True)
+        count = f"{len(copied)} files copied to {folder}/, for example"
+        console.print(f"\n[bold]Files to open[/]  [dim]{count}[/]", soft_wrap=True)
     for path in report.worth_opening(copied):
         console.print(f"  {path}", soft_wrap=True)
     first = next((job.view for job in jobs if not job.view.completed), jobs[0].view)
-    console.print("\n[bold]Go on[/]")
+    console.print("\n[bold]Next commands[/]")
     for command in (
         _SETTINGS,
         "kubectl get contentgen -A",
@@ -120,20 +120,18 @@ def _next(console: Console, jobs: Sequence[DemoJob], copied: Sequence[Path], fol
     ):
         console.print(f"  {command}", soft_wrap=True)
     console.print(
-        "\nIn a browser: [bold]make ui[/] opens the gateway, and gives the token to sign in with.", soft_wrap=True
+        "\nIn a browser: [bold]make ui[/] opens the gateway and prints a token for signing in.", soft_wrap=True
     )
-    console.print(
-        "\nThe cluster stays up; [bold]make cluster-down[/] ends it and leaves nothing behind.", soft_wrap=True
-    )
+    console.print("\nThe cluster keeps running; [bold]make cluster-down[/] removes it completely.", soft_wrap=True)
 
 
 def _diagnose(cluster: DemoCluster, console: Console, done: Done, jobs: Sequence[DemoJob]) -> None:
-    """Of each that is not Completed: what it waits for, its conditions, its events, its pods' last words."""
+    """Print reason, conditions, events and log tails of each resource that is not Completed."""
     for resource, job in zip(done.resources, jobs, strict=True):
         if job.view.completed:
             continue
         each = job.view
-        console.print(f"\n[bold red]{each.kind} {each.name}[/] is {each.phase or 'without a status'}", soft_wrap=True)
+        console.print(f"\n[bold red]{each.kind} {each.name}[/] is {each.phase or 'without status'}", soft_wrap=True)
         console.print(f"  {escape(each.reason or '—')}: {escape(each.message)}", soft_wrap=True)
         for line in (*report.condition_lines(resource), *cluster.diagnose(resource)):
             console.print(f"  {escape(line)}", style="dim", soft_wrap=True)

@@ -33,7 +33,7 @@ IDLE_POD = {"containers": [{"name": "idle", "image": "unused", "imagePullPolicy"
 
 
 @dataclass(frozen=True)
-class MalloryAnswer:
+class AttackAnswer:
     """What an attempt came to: an HTTP status, and everything that the other side said."""
 
     what: str
@@ -50,7 +50,7 @@ class Mallory:
     api: client.ApiClient  # an administrator's, who impersonates the user
     desk: httpx.Client
 
-    def call(self, method: str, path: str, body: Any = None, content_type: str = "application/json") -> MalloryAnswer:
+    def call(self, method: str, path: str, body: Any = None, content_type: str = "application/json") -> AttackAnswer:
         """One request to the API server."""
         return self._call(method, path, body, content_type)[0]
 
@@ -66,13 +66,13 @@ class Mallory:
         assert answer.status == 201, answer
         return made
 
-    def _call(self, method: str, path: str, body: Any, content_type: str) -> tuple[MalloryAnswer, Body]:
+    def _call(self, method: str, path: str, body: Any, content_type: str) -> tuple[AttackAnswer, Body]:
         what = f"{method} {path} {json.dumps(body)[:200]}"
         headers = {"Accept": "application/json", "Content-Type": content_type, "Impersonate-User": NAME}
         asked = self.api.param_serialize(method, path, header_params=headers, body=body, auth_settings=["BearerToken"])
         response = self.api.call_api(*asked)
         text = response.read().decode(errors="replace")
-        return MalloryAnswer(what, response.status, text), json.loads(text)
+        return AttackAnswer(what, response.status, text), json.loads(text)
 
     def token_of_pod(self, name: str, owners: list[Body], **meta: Any) -> str:
         """A token that is bound to a new pod with these owner references.
@@ -90,11 +90,11 @@ class Mallory:
                 return str(made["status"]["token"])
         raise AssertionError(f"each of {_TRIES} pods was deleted before it had a token")
 
-    def ask(self, token: str, method: str, path: str, body: Any = None) -> MalloryAnswer:
+    def ask(self, token: str, method: str, path: str, body: Any = None) -> AttackAnswer:
         """One request to the worker API."""
         headers = {"Authorization": f"Bearer {token}"}
         reply = self.desk.request(method, path, json=body, headers=headers, extensions={"sni_hostname": DESK})
-        return MalloryAnswer(f"{method} {path} {json.dumps(body)[:200]}", reply.status_code, reply.text)
+        return AttackAnswer(f"{method} {path} {json.dumps(body)[:200]}", reply.status_code, reply.text)
 
 
 @contextmanager
@@ -143,7 +143,7 @@ class Victim:
             "billed": self.world.billed(),
         }
 
-    def is_named_in(self, answer: MalloryAnswer) -> bool:
+    def is_named_in(self, answer: AttackAnswer) -> bool:
         """Whether an answer contains something of this tenant, beyond what was asked for."""
         given = [each for each in (self.secret, *self.uids) if each in answer.text and each not in answer.what]
         return bool(given) or (self.secret in answer.text)

@@ -102,12 +102,12 @@ def operator(
 
 
 @contextmanager
-def stand_in(plane: ControlPlane, folder: Path) -> Iterator[MeasuredProcess]:
+def simulated_node(plane: ControlPlane, folder: Path) -> Iterator[MeasuredProcess]:
     """The stand-in for kubelet and worker."""
     command = [
         sys.executable,
         "-m",
-        "contentgen_bench.latency.stand_in",
+        "contentgen_bench.latency.simulated_node",
         str(plane.kubeconfig(plane.admin, "stand-in")),
     ]
     with running(command, minimal_environment(), folder / "stand-in.log") as process:

@@ -9,7 +9,7 @@ from contentgen_simulation.rehearsal.world.context import ACTING
 _READ_ONLY = ("get", "find", "count", "aggregate", "outcome", "stored", "exists", "require", "job_", "quotas")
 
 
-class Seam:
+class FaultPoints:
     """Called as the simulation's `Writes` are: a name and what to do."""
 
     async def __call__(self, name: str, call: Callable[[], Awaitable[Any]]) -> Any:
