@@ -609,8 +609,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "stores/status_verification",
         (
             "tenants: a forged status takes the scope off another run",
-            "return await self._placed(await self._projection(resource, document))\n\n    async def _projection",
-            "return await self._projection(await self._placed(resource), document)\n\n    async def _projection",
+            "return await self._with_scope(await self._projection(resource, document))\n\n    async def _projection",
+            "return await self._projection(await self._with_scope(resource), document)\n\n    async def _projection",
             f"{_TENANCY}_a_forged_status_does_not_take_the_scope_off_another_run",
         ),
         (

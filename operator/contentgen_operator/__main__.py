@@ -19,7 +19,7 @@ from contentgen_operator.providers.surroundings import reach_cluster_directly
 from contentgen_operator.settings import Settings
 from contentgen_operator.stores.preparation import prepare_stores
 from contentgen_operator.telemetry.health import OperatorHealth, health_app
-from contentgen_operator.telemetry.instrumented import counted_desk, exposition
+from contentgen_operator.telemetry.instrumented import counted_worker_api, exposition
 from contentgen_operator.watch.event_handlers import EventHandlers
 from contentgen_operator.watch.kopf_handlers import build_registry
 from contentgen_operator.worker_api.server import create_app
@@ -87,12 +87,12 @@ def _on_signals(stop: asyncio.Event) -> None:
 
 async def _serve(settings: Settings, kube: Kube, tls: WorkerApiTls, refresh_in: float, stop: asyncio.Event) -> None:
     connected = Stores.of(settings)
-    base = components.lay_foundation(settings, kube, tls, connected)
+    base = components.build_foundation(settings, kube, tls, connected)
     core = components.build_reconcile_loop(base)
     background = components.build_background(base, core)
     components.register_gauges(base, core)
     health = components.build_health(base, core)
-    app = counted_desk(create_app(components.build_worker_api(base, core)))
+    app = counted_worker_api(create_app(components.build_worker_api(base, core)))
     worker_server = tls_server(app, settings.desk_port, tls.context)
     health_server = plain_server(health_app(health, partial(exposition, base.stores.ledger)), settings.health_port)
     leader_tasks = LeaderTasks(base.role.acquired, core.reconciler.queue, base.shared.cache.refs)
@@ -138,13 +138,13 @@ async def _prepare(base: Foundation, health: OperatorHealth) -> None:
 
 async def _begin_watching(base: Foundation, handlers: EventHandlers, stop: asyncio.Event) -> list[asyncio.Task[None]]:
     kube, namespaces = base.kube, base.selection.namespaces
-    following = asyncio.create_task(namespaces.run(kube, partial(handlers.look, kube)))
+    following = asyncio.create_task(namespaces.run(kube, partial(handlers.list_namespace, kube)))
     known, stopping = asyncio.create_task(namespaces.known.wait()), asyncio.create_task(stop.wait())
     # Before the first list of the labels nothing is selected.
     await asyncio.wait({following, known, stopping}, return_when=asyncio.FIRST_COMPLETED)
     known.cancel()
     stopping.cancel()
-    await handlers.first_look(kube, namespaces.scopes)
+    await handlers.list_unfinished(kube, namespaces.scopes)
     registry = build_registry(handlers, base.shared.watches)
     return [following, asyncio.create_task(_watch(namespaces, registry, stop))]
 

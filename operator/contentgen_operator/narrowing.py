@@ -19,8 +19,8 @@ from contentgen_operator.uninstall import (
     StillHeld,
     add_class_arguments,
     namespaces_of,
+    release_all,
     release_of,
-    release_until_none_is_held,
 )
 from contentgen_runtime import logs
 from kubernetes import client, config
@@ -53,7 +53,7 @@ def release_the_rest(
     for each in found:
         _log.info("%s%s", _name(each), _in_flight(each))
     release.remove_operator()
-    release_until_none_is_held(release, held, start + seconds, clock, sleep)
+    release_all(release, held, start + seconds, clock, sleep)
 
 
 def _name(body: Body) -> str:

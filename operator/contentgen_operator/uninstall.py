@@ -154,12 +154,12 @@ def uninstall(
     while release.operator_pods() and _being_deleted(release.held()) and clock() < start + _GRACE_SECONDS:
         sleep(1)
     release.stop_operator()
-    release_until_none_is_held(release, release.held, start + seconds, clock, sleep)
+    release_all(release, release.held, start + seconds, clock, sleep)
     release.release_class()
     release.remove_test_pod()
 
 
-def release_until_none_is_held(
+def release_all(
     release: InstalledRelease,
     find_held: Callable[[], list[Body]],
     deadline: float,

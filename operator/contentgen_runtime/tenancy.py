@@ -75,9 +75,9 @@ class Tenancy:
         self._cluster: NamespaceIdentity | None = None
         self._uids: OrderedDict[str, str] = OrderedDict()  # of the namespace, by the uid of a resource in it
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._looks: dict[str, tuple[int, Tenant]] = {}
+        self._reads: dict[str, tuple[int, Tenant]] = {}
         self._ticks = itertools.count()
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
 
     async def of_resource(self, namespace: str, resource_uid: str) -> Tenant:
         """Tenant of a resource. Raises NamespaceGone, PyMongoError, or one of API_ERRORS.
@@ -104,11 +104,11 @@ class Tenancy:
         """
         asked = next(self._ticks)
         async with self._locks[namespace]:
-            begun, tenant = self._looks.get(namespace, (-1, Tenant()))
+            begun, tenant = self._reads.get(namespace, (-1, Tenant()))
             if begun < asked:
                 begun = next(self._ticks)
                 tenant = await self._allowed(namespace)
-                self._looks[namespace] = (begun, tenant)
+                self._reads[namespace] = (begun, tenant)
             return tenant
 
     async def last(self, namespace: str) -> Tenant:
@@ -126,7 +126,7 @@ class Tenancy:
         return await asyncio.to_thread(self._followed, cluster)
 
     def _followed(self, cluster: NamespaceIdentity) -> "Followed":
-        confirmed, kept = self._confirmed(cluster), self._seen(cluster)
+        confirmed, kept = self._confirmed(cluster), self._mark_seen(cluster)
         bound = {(cluster_of(each), name_of(each)): each.get("takenBy") for each in self._bindings.find()}
         known = {each["_id"]: each.get("takenBy") for each in self._clusters.find()}
         holders = {each: _holder(*each, bound, known) for each in bound}
@@ -145,7 +145,7 @@ class Tenancy:
             return frozenset({cluster.uid})
         return frozenset({None, cluster.uid, *(confirmed.get("takesOver") or ())})
 
-    def _seen(self, cluster: NamespaceIdentity) -> Document:
+    def _mark_seen(self, cluster: NamespaceIdentity) -> Document:
         """Document of the cluster, with `seenAt` updated."""
         now = {"$set": {"seenAt": self._clock()}}
         found = self._clusters.find_one_and_update({"_id": cluster.uid}, now)
@@ -161,7 +161,7 @@ class Tenancy:
                 f"the namespaces {SYSTEM} and {namespace} cannot be read ({explain(error)}), so nothing is paid or "
                 "adopted: this release's chart grants get on namespaces"
             )
-            self._tell("rights", held)
+            self._warn_once("rights", held)
             return Tenant(block_reason=held)
 
     async def _look(self, namespace: str) -> Tenant:
@@ -200,7 +200,7 @@ class Tenancy:
     def _unconfirmed(self, cluster: str, namespace: str, seen: NamespaceIdentity) -> Tenant:
         taken_by = (self._clusters.find_one({"_id": cluster}) or {}).get("takenBy")
         why = f"cluster {taken_by} has taken over from" if taken_by else "the ledger belongs to another cluster than"
-        to = _choices(elsewhere(self._bindings, self._clusters, cluster, namespace))
+        to = _choices(bindings_elsewhere(self._bindings, self._clusters, cluster, namespace))
         command = f"contentgen namespaces map {namespace} --cluster {cluster} --uid {seen.uid} --to"
         choice = (
             "` and one of the uids that `contentgen namespaces list` shows: clusters have different tenants of the name"
@@ -210,12 +210,12 @@ class Tenancy:
             f"{why} this one ({cluster}), so nothing is paid or adopted: an administrator confirms all namespaces with "
             f"`contentgen namespaces confirm --cluster {cluster}`, or maps this one with {mapping}"
         )
-        self._tell(cluster, held)
+        self._warn_once(cluster, held)
         return Tenant(cluster=cluster, uid=seen.uid, scope=seen.uid, block_reason=held)
 
-    def _tell(self, what: str, words: str) -> None:
-        if what not in self._told:
-            self._told.add(what)
+    def _warn_once(self, what: str, words: str) -> None:
+        if what not in self._warned:
+            self._warned.add(what)
             _log.warning("%s", words)
 
     def _confirmed(self, cluster: NamespaceIdentity) -> Document | None:
@@ -264,7 +264,7 @@ class Tenancy:
     def _give_way(self, cluster: str, namespace: str, made: Document) -> None:
         """Mark a binding as taken if another cluster has its scope, or has taken over its cluster."""
         kept = self._clusters.find_one({"_id": cluster}) or {}
-        others = holding(self._bindings, self._clusters, cluster, namespace, made["scope"])
+        others = bindings_with_scope(self._bindings, self._clusters, cluster, namespace, made["scope"])
         mine = kept.get("takesOver") or ()  # whose bindings are about to be marked, but for those mapped back since
         holders = [cluster_of(each) for each in others if each.get("by") or cluster_of(each) not in mine]
         if taken_by := kept.get("takenBy") or next(iter(holders), None):
@@ -312,16 +312,16 @@ def entry_of(known: Document, uid: str) -> Document | None:
     return next((each for each in reversed(entries) if each["uid"] == uid), None)
 
 
-def elsewhere(bindings: Any, clusters: Any, cluster: str, namespace: str) -> list[Document]:
+def bindings_elsewhere(bindings: Any, clusters: Any, cluster: str, namespace: str) -> list[Document]:
     """Bindings of the name in other clusters."""
     known = {str(each["_id"]) for each in clusters.find({"_id": {"$gt": ""}}, {"_id": True})}
     others = known - {FIRST, COMMAND, cluster}
     return [*bindings.find({"_id": {"$in": [binding_id(each, namespace) for each in sorted(others)]}})]
 
 
-def holding(bindings: Any, clusters: Any, cluster: str, namespace: str, scope: str) -> list[Document]:
+def bindings_with_scope(bindings: Any, clusters: Any, cluster: str, namespace: str, scope: str) -> list[Document]:
     """Bindings of the name in other clusters that have a scope now."""
-    found = elsewhere(bindings, clusters, cluster, namespace)
+    found = bindings_elsewhere(bindings, clusters, cluster, namespace)
     return [each for each in found if each["scope"] == scope and not each.get("takenBy")]
 
 

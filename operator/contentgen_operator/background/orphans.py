@@ -93,14 +93,14 @@ class FollowState(Enum):
     UNSEEN = auto()  # its namespace has no Role: nobody may read whether there is one. It is located, and nothing else
 
 
-def next_step(purchase: Purchase, standing: FollowState, now: datetime, retention: Retention) -> OrphanStep:
+def next_step(purchase: Purchase, state: FollowState, now: datetime, retention: Retention) -> OrphanStep:
     """Next step with an open purchase."""
-    if standing is FollowState.UNSEEN:  # located for as long as the provider keeps a result
+    if state is FollowState.UNSEEN:  # located for as long as the provider keeps a result
         return _locating(purchase, now, retention) if history_searches.is_open(purchase, now) else OrphanStep.NOTHING
-    is_gone, was_gone = standing is FollowState.GONE, purchase.orphaned_at is not None
+    is_gone, was_gone = state is FollowState.GONE, purchase.orphaned_at is not None
     if was_gone and not is_gone:
         return OrphanStep.NOTE
-    if standing is FollowState.FOLLOWED or not may_be_orphan(purchase):
+    if state is FollowState.FOLLOWED or not may_be_orphan(purchase):
         return OrphanStep.NOTHING
     # The user has paid for another attempt: nothing to decide before its request is found.
     if is_gone and not was_gone and not purchase.abandoned:
@@ -225,7 +225,7 @@ def _move(key: StoredKey, purchase: Purchase, target: PurchaseState, **changes: 
     )
 
 
-def standing_of(body: Body | None, tenant: Tenant, key: StoredKey, purchase: Purchase, now: datetime) -> FollowState:
+def follow_state(body: Body | None, tenant: Tenant, key: StoredKey, purchase: Purchase, now: datetime) -> FollowState:
     """State by the resource that has the name now. A resource with another uid and the same inputs adopts the purchase
     itself, if its namespace is the buyer's.
     """
@@ -235,17 +235,17 @@ def standing_of(body: Body | None, tenant: Tenant, key: StoredKey, purchase: Pur
     try:
         resource = Resource.parse(key.kind, body)
         if is_owner:
-            return _standing_of_own(resource, key, now)
+            return _state_of_own(resource, key, now)
         if ended(resource):
             return FollowState.GONE
         if not tenant.has_bought(key.scope, purchase.created_at):
             return FollowState.GONE
-        return _standing_for_another(resource, current_run(resource, now), key)
+        return _state_for_another(resource, current_run(resource, now), key)
     except (ValidationError, KeyError):
         return FollowState.FOLLOWED if is_owner else FollowState.GONE
 
 
-def _standing_for_another(resource: Resource, run: RunStatus, key: StoredKey) -> FollowState:
+def _state_for_another(resource: Resource, run: RunStatus, key: StoredKey) -> FollowState:
     """State if the resource is not the owner: it may request the same purchase."""
     if _buys(resource, run, key) and not _waits_for_lora(resource):
         return FollowState.FOLLOWED
@@ -258,7 +258,7 @@ def _waits_for_lora(resource: Resource) -> bool:
     return resource.status.reason in (Reason.WAITING_FOR_LORA, Reason.LORA_FAILED)
 
 
-def _standing_of_own(resource: Resource, key: StoredKey, now: datetime) -> FollowState:
+def _state_of_own(resource: Resource, key: StoredKey, now: datetime) -> FollowState:
     """State if the resource is the owner: the reconciler follows purchases of its last run only."""
     run, over = resource.status.run, ended(resource)
     if run is None or not over:
@@ -351,24 +351,24 @@ class Orphans:
             return  # planned ones are not paid
         if not self._followed.includes(purchase.cluster_uid, key.namespace):
             return  # another cluster's: this API server does not know its resource
-        standing = await self._standing_if_told(key, purchase, now)
-        if standing is None:
+        state = await self._follow_state_if_known(key, purchase, now)
+        if state is None:
             return
-        step = next_step(purchase, standing, now, self._retention)
-        if standing is FollowState.GONE and step in (OrphanStep.NOTE, OrphanStep.SEEN, OrphanStep.DISCARD):
+        step = next_step(purchase, state, now, self._retention)
+        if state is FollowState.GONE and step in (OrphanStep.NOTE, OrphanStep.SEEN, OrphanStep.DISCARD):
             await self._confirm_served(key)
         if step in (OrphanStep.SEARCH, OrphanStep.POLL) and purchase.provider in self._away:
             return  # in the next round: a request that is never found must not block the others
         try:
-            await self._take(step, standing, key, purchase, now)
+            await self._take(step, state, key, purchase, now)
         except Unavailable as error:
             self._away.add(purchase.provider)
             _log.info("orphan %s waits: %s", key, error)
         if step is not OrphanStep.NOTE:
-            followed = standing is FollowState.FOLLOWED
+            followed = state is FollowState.FOLLOWED
             self._due[key.text] = now + (_PAUSE_WITH_RESOURCE if followed else pause(purchase, now))
 
-    async def _standing_if_told(self, key: StoredKey, purchase: Purchase, now: datetime) -> FollowState | None:
+    async def _follow_state_if_known(self, key: StoredKey, purchase: Purchase, now: datetime) -> FollowState | None:
         """State; None if it cannot be determined, and the purchase waits. Raises one of API_ERRORS."""
         names = self._selection.namespaces.names
         is_ours = purchase.operator_class == self._selection.operator_class
@@ -376,7 +376,7 @@ class Orphans:
             return FollowState.UNSEEN if is_ours else None
         # The ledger was read before: a missing owner was deleted after the purchase.
         try:
-            return await self._standing(key, purchase, now)
+            return await self._follow_state(key, purchase, now)
         except NamespaceGone as error:
             _log.info("orphan %s waits: %s", key, error)
             return None
@@ -388,13 +388,13 @@ class Orphans:
             return FollowState.UNSEEN if is_ours else None
 
     async def _take(
-        self, step: OrphanStep, standing: FollowState, key: StoredKey, purchase: Purchase, now: datetime
+        self, step: OrphanStep, state: FollowState, key: StoredKey, purchase: Purchase, now: datetime
     ) -> None:
         if step is OrphanStep.NOTE:
-            is_gone = standing is FollowState.GONE
+            is_gone = state is FollowState.GONE
             if await self._moved(noted(key, purchase, now if is_gone else None), now):
-                told = "the resource of purchase %s (%s) is %s"
-                _log.info(told, key, purchase.state, "gone" if is_gone else "there", extra=_about(purchase))
+                message = "the resource of purchase %s (%s) is %s"
+                _log.info(message, key, purchase.state, "gone" if is_gone else "there", extra=_about(purchase))
         elif step is OrphanStep.SEEN:
             await self._moved(_move(key, purchase, purchase.state, orphan_seen_at=now), now)
         elif step is OrphanStep.DISCARD:
@@ -406,27 +406,27 @@ class Orphans:
             if step is OrphanStep.SEARCH:
                 await self._search(key, purchase, provider, now)
             else:
-                await self._poll(key, purchase, provider, now, seen=standing is not FollowState.UNSEEN)
+                await self._poll(key, purchase, provider, now, seen=state is not FollowState.UNSEEN)
 
     def _provider(self, purchase: Purchase) -> Provider | None:
         return self._providers.get(purchase.provider)
 
-    async def _standing(self, key: StoredKey, purchase: Purchase, now: datetime) -> FollowState:
+    async def _follow_state(self, key: StoredKey, purchase: Purchase, now: datetime) -> FollowState:
         """State by a read of the API server, unless the cache has the owner. Raises one of API_ERRORS."""
         ref = ResourceRef(kind=key.kind, namespace=key.namespace, name=key.name, uid=purchase.job_id)
         cached = self._cache.resource(ref)
         if cached is not None:
-            return standing_of(cached, Tenant(), key, purchase, now)
+            return follow_state(cached, Tenant(), key, purchase, now)
         body = await self._kube.get_resource(key.kind, key.namespace, key.name)
         if body is None:
             return FollowState.GONE
         tenant = await self._tenancy.of_resource(key.namespace, body["metadata"]["uid"])
-        standing = standing_of(body, tenant, key, purchase, now)
+        state = follow_state(body, tenant, key, purchase, now)
         if self._selection.has_left(body):
             # Its run continues when the namespace is selected again; until then no reconcile follows it.
-            return FollowState.ENDED if standing is FollowState.FOLLOWED else standing
-        if standing is FollowState.GONE or self._selection.serves(body):
-            return standing
+            return FollowState.ENDED if state is FollowState.FOLLOWED else state
+        if state is FollowState.GONE or self._selection.serves(body):
+            return state
         # Of another class now. Its installation may have another account of the provider, which does not know what was
         # sent here; and it may never learn of what an earlier resource of this name has bought.
         if purchase.operator_class is not None:
@@ -487,8 +487,8 @@ class Orphans:
             ended = await provider.cancel(purchase.model, purchase.request_id or "")
             move = after_cancel(key, purchase, ended, now)
         if move is not None and await self._moved(move, now):
-            told = "request %s of orphan %s: %s is %s now"
-            _log.info(told, purchase.request_id, key, purchase.state, move.target, extra=_about(purchase))
+            message = "request %s of orphan %s: %s is %s now"
+            _log.info(message, purchase.request_id, key, purchase.state, move.target, extra=_about(purchase))
 
     async def _delete(self, key: StoredKey, purchase: Purchase) -> None:
         """Delete one page of the files of a discarded orphan; the next round continues."""

@@ -29,23 +29,23 @@ class NamespaceReleases:
         self._selection = selection
         self._check = check
         self._waiting: dict[ResourceRef, None] = {}
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
 
     def note(self, ref: ResourceRef, body: Body) -> None:
         """Note a resource of our class in a namespace that is not selected."""
         if _has_finalizer(body):
             self._waiting[ref] = None
-            self._news.set()
+            self._changed.set()
 
     async def run(self) -> None:
         """Release until cancelled."""
         while True:
-            await self._news.wait()
-            self._news.clear()
+            await self._changed.wait()
+            self._changed.clear()
             await self.release()
             if self._waiting:
                 await asyncio.sleep(_AGAIN_SECONDS)
-                self._news.set()
+                self._changed.set()
 
     async def release(self) -> None:
         """Try once to release each noted resource."""

@@ -60,7 +60,7 @@ class ChargeSettlement:
 
     def __init__(
         self,
-        bills: Charges,
+        charges: Charges,
         billing: Billing,
         *,
         show: Callable[[Unsettled], Awaitable[None]] | None = None,
@@ -69,7 +69,7 @@ class ChargeSettlement:
     ) -> None:
         """`check` raises Conflict if this process does not lead."""
         self._check = check
-        self._bills = bills
+        self._charges = charges
         self._show = show
         self._billing = billing
         self._clock = clock
@@ -96,7 +96,7 @@ class ChargeSettlement:
         key = self._billing.key()
         if key is None or self._is_refused(key, now):
             return
-        for batch in batches(await self._bills.unsettled(now), now):
+        for batch in batches(await self._charges.unsettled(now), now):
             try:
                 charges = await self._billing.charges(batch)
             except AccessRefused:
@@ -111,8 +111,8 @@ class ChargeSettlement:
 
     async def _note(self, asked: Unsettled, micros: int | None, now: datetime) -> None:
         self._check()
-        if micros is None or not await self._bills.settle(asked, micros):
-            await self._bills.put_off(asked, next_time(asked, now))
+        if micros is None or not await self._charges.settle(asked, micros):
+            await self._charges.put_off(asked, next_time(asked, now))
         elif self._show is not None:
             await self._show(asked)
 
@@ -120,7 +120,7 @@ class ChargeSettlement:
         # A batch that fal never answers must not block the others.
         for each in batch:
             self._check()
-            await self._bills.put_off(each, due_at)
+            await self._charges.put_off(each, due_at)
 
     def _is_refused(self, key: str, now: datetime) -> bool:
         since = self._refused.get(_digest(key))

@@ -137,7 +137,7 @@ def _duration(record: Record, timing: Timing) -> float:
     return max(timing.lease, min(float(record.seconds), _LONGEST_LEASE_SECONDS))
 
 
-def after_look(candidate: Candidate, lease: Lease | None, now: float) -> Candidate:
+def after_read(candidate: Candidate, lease: Lease | None, now: float) -> Candidate:
     """Candidate after a read of the Lease; `now` is the time of the response."""
     known = candidate.lease
     same = known is not None and lease is not None and (known.uid, known.record) == (lease.uid, lease.record)

@@ -97,7 +97,7 @@ class GarbageCollector:
         owner |= ownership.union(map(ownership.purchase_owner, bought))
         left, kept = _SLICE, list[Exception]()
         for prefix in owned:
-            page = await self._deleted(owner, prefix, left, keep)
+            page = await self._delete_page(owner, prefix, left, keep)
             if isinstance(page, Exception):
                 kept.append(page)
                 continue
@@ -108,7 +108,7 @@ class GarbageCollector:
             raise kept[0]
         return True
 
-    async def _deleted(self, owner: Owner, prefix: str, most: int, keep: frozenset[str]) -> DeletedPage | Exception:
+    async def _delete_page(self, owner: Owner, prefix: str, most: int, keep: frozenset[str]) -> DeletedPage | Exception:
         """Deleted page, or the error of this prefix alone. Raises the errors of a store that does not respond."""
         self._check()
         try:

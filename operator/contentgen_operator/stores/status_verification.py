@@ -66,12 +66,12 @@ class StatusVerifier:
         resource = await self._of_its_tenant(resource)
         document = await self._runs.get(resource.ref.uid)
         if resource.deleting:
-            return await self._placed(await self._leaving(resource, document))
+            return await self._with_scope(await self._verify_deleting(resource, document))
         if document is None:
             document = await self._first(resource)
-        elif (raised := await self._raised(resource, document)) != document:
+        elif (raised := await self._with_later_runs(resource, document)) != document:
             document = await self._stored(raised)
-        return await self._placed(await self._projection(resource, document))
+        return await self._with_scope(await self._projection(resource, document))
 
     async def _projection(self, resource: Resource, document: RunDocument) -> Resource:
         more = await self._owned(resource, unknown_versions(document, resource.status))
@@ -88,7 +88,7 @@ class StatusVerifier:
         changes = {"status": status, "document": document, "repaired": repaired, "purchase_is_named": named}
         return resource.model_copy(update=changes)
 
-    async def _leaving(self, resource: Resource, document: RunDocument | None) -> Resource:
+    async def _verify_deleting(self, resource: Resource, document: RunDocument | None) -> Resource:
         """Verification of a resource that is being deleted: it begins no run, so its document is only read."""
         if document is not None and document.run is not None:
             return await self._projection(resource, document)
@@ -109,11 +109,13 @@ class StatusVerifier:
         )
         if run is None:  # stored with its first run
             return document
-        document = await self._of_older_release(resource, document, run) or await self._claimed(resource, document, run)
+        document = await self._of_older_release(resource, document, run) or await self._with_payments_held_back(
+            resource, document, run
+        )
         versions = await self._owned(resource, unknown_versions(document, resource.status))
         return await self._stored(document.model_copy(update={"versions": versions}))
 
-    async def _raised(self, resource: Resource, document: RunDocument) -> RunDocument:
+    async def _with_later_runs(self, resource: Resource, document: RunDocument) -> RunDocument:
         """Document updated with later runs of the status."""
         run, kept = resource.status.run, document.run
         if document.claims_an_end and not ended(resource):
@@ -121,7 +123,9 @@ class StatusVerifier:
         if run is None:
             return document
         if with_bounded_numbers(run).number > document.number:
-            return await self._of_older_release(resource, document, run) or await self._claimed(resource, document, run)
+            return await self._of_older_release(resource, document, run) or await self._with_payments_held_back(
+                resource, document, run
+            )
         if (
             kept is not None
             and run.number == kept.number
@@ -144,7 +148,7 @@ class StatusVerifier:
             return None
         return document.begun(await self._run(resource, run))
 
-    async def _claimed(self, resource: Resource, document: RunDocument, run: RunStatus) -> RunDocument:
+    async def _with_payments_held_back(self, resource: Resource, document: RunDocument, run: RunStatus) -> RunDocument:
         """Document with payments held back. A run that has ended stays; any other one is replaced by a new run with
         unused numbers.
 
@@ -221,7 +225,7 @@ class StatusVerifier:
         tenant = await self._tenancy.of_resource(resource.ref.namespace, resource.ref.uid)
         return resource.model_copy(update={"tenant": tenant, "scope": tenant.scope})
 
-    async def _placed(self, resource: Resource) -> Resource:
+    async def _with_scope(self, resource: Resource) -> Resource:
         """Resource with the document's run and the scope of that run's key."""
         try:
             run = resource.status.run if resource.deleting else current_run(resource, utc_now())

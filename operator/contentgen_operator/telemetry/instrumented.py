@@ -108,13 +108,13 @@ async def exposition(ledger: InstrumentedLedger) -> tuple[bytes, str]:
     return metrics.exposition(), CONTENT_TYPE
 
 
-def counted_desk(app: ASGIApp) -> ASGIApp:
+def counted_worker_api(app: ASGIApp) -> ASGIApp:
     """ASGI app of the worker API with its requests counted."""
 
     async def counted(scope: Scope, receive: Receive, send: Send) -> None:
         async def noted(message: Message) -> None:
             if message["type"] == "http.response.start":
-                path = scope["path"] if scope["path"] in _DESK else "other"
+                path = scope["path"] if scope["path"] in _PATHS else "other"
                 metrics.desk_requests.labels(path, str(message["status"])).inc()
             await send(message)
 
@@ -123,4 +123,4 @@ def counted_desk(app: ASGIApp) -> ASGIApp:
     return counted
 
 
-_DESK = {"/v1/order", "/v1/progress", "/v1/uploads", "/v1/outcome"}
+_PATHS = {"/v1/order", "/v1/progress", "/v1/uploads", "/v1/outcome"}

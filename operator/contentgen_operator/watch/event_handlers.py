@@ -64,15 +64,15 @@ class EventHandlers:
         settled: SettledCheck | None = None,
         *,
         selection: Selection = DEFAULT,
-        left: Callable[[ResourceRef, Body], None] = lambda *_: None,
-        gone: Wake | None = None,
+        on_deselected: Callable[[ResourceRef, Body], None] = lambda *_: None,
+        on_deleted: Wake | None = None,
     ) -> None:
-        """`left` gets each resource of our class in a namespace that is not selected; `gone` each deleted one (None:
-        `wake`).
+        """`on_deselected` gets each resource of our class in a namespace that is not selected; `on_deleted` gets each
+        deleted resource (None: `wake`).
         """
-        self._gone = gone or wake
+        self._on_deleted = on_deleted or wake
         self._selection = selection
-        self._left = left
+        self._on_deselected = on_deselected
         self._settled = settled
         self._names = names or LoraNames()
         self._cache = cache
@@ -80,7 +80,7 @@ class EventHandlers:
         self._reports = reports
         self._dependents = Dependents()
 
-    async def first_look(self, kube: Kube, namespaces: Iterable[str] = ("",)) -> None:
+    async def list_unfinished(self, kube: Kube, namespaces: Iterable[str] = ("",)) -> None:
         """List the unfinished resources before the watches list everything, so that thousands of finished ones delay
         none.
 
@@ -95,7 +95,7 @@ class EventHandlers:
             except API_ERRORS as error:
                 _log.info("the first list is incomplete%s: %s", f" in {namespace}" * bool(namespace), explain(error))
 
-    async def look(self, kube: Kube, namespace: str) -> None:
+    async def list_namespace(self, kube: Kube, namespace: str) -> None:
         """List all resources of a namespace whose selection has changed.
 
         Waits for an unavailable API server.
@@ -131,7 +131,7 @@ class EventHandlers:
             self._cache.forget(ref)
             self._dependents.forget(ref)
             if deleted:  # it may have been served before its class changed: its record ends
-                await self._gone(ref)
+                await self._on_deleted(ref)
             self._compare_later(ref, status if served and not deleted else None)
             return
         self._compare_later(ref, None)
@@ -143,7 +143,7 @@ class EventHandlers:
     def _not_served(self, ref: ResourceRef, body: Body, *, deleted: bool) -> None:
         metrics.gauges.forget_resource(ref.uid)
         if not deleted and self._selection.has_left(body):
-            self._left(ref, body)
+            self._on_deselected(ref, body)
 
     def _compare_later(self, ref: ResourceRef, finished: dict[str, Any] | None) -> None:
         """Queue a finished status for the comparison with its run document; None removes it."""

@@ -27,12 +27,12 @@ class SettledCheck:
         self._runs = runs
         self._wake = wake
         self._waiting: dict[ResourceRef, str] = {}  # digests
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
 
     def note(self, ref: ResourceRef, status: dict[str, Any]) -> None:
         """Queue a finished status (JSON) for comparison."""
         self._waiting[ref] = status_digest(status)
-        self._news.set()
+        self._changed.set()
 
     def forget(self, ref: ResourceRef) -> None:
         """Remove a changed or deleted resource."""
@@ -52,7 +52,7 @@ class SettledCheck:
     async def run(self) -> None:
         """Check until cancelled."""
         while True:
-            await self._news.wait()
+            await self._changed.wait()
             await asyncio.sleep(_BATCH_SECONDS)  # collects a batch
             try:
                 await self.check()
@@ -60,4 +60,4 @@ class SettledCheck:
                 _log.info("finished resources cannot be compared yet: %s", error)
                 await asyncio.sleep(_PAUSE_SECONDS)
             if not self._waiting:
-                self._news.clear()
+                self._changed.clear()

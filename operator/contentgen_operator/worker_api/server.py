@@ -89,25 +89,25 @@ class WorkerApi:
     def __init__(
         self,
         *,
-        gatekeeper: WorkerAuthenticator,
+        authenticator: WorkerAuthenticator,
         storage: Storage,
         ledger: Ledger,
         reports: Reports,
         policy: OrderPolicy,
         wake: Callable[[ResourceRef, float], Awaitable[None]],
-        witness: StatusVerifier,
+        verifier: StatusVerifier,
         clock: Callable[[], float] = time.monotonic,
         check: Check = unchecked,
     ) -> None:
         """`check` raises Conflict if this process does not lead."""
         self._check = check
-        self._gatekeeper = gatekeeper
+        self._authenticator = authenticator
         self._storage = storage
         self._ledger = ledger
         self._reports = reports
         self._policy = policy
         self._wake = wake
-        self._witness = witness
+        self._verifier = verifier
         self._admission = Admission(clock, (Unauthenticated, NotAWorker))
         self.requests = RateLimiter(REQUESTS, clock)
         self._request_rates = _Rates(JOB_REQUESTS, NAMESPACE_REQUESTS, clock)
@@ -124,9 +124,9 @@ class WorkerApi:
         """
         self._check()
         try:
-            known = await self._admission.admit(token, address, self._gatekeeper.assignment, _job_uid)
+            known = await self._admission.admit(token, address, self._authenticator.assignment, _job_uid)
             self._request_rates.take(known)
-            return await self._witness.assignment(known)
+            return await self._verifier.assignment(known)
         except RunOver as error:
             _log.warning("a worker was refused %s: %s", asked, error)
             raise HTTPException(403, str(error)) from error
@@ -308,7 +308,7 @@ async def _too_many(_request: Request, error: TooManyRequests) -> Response:
     return too_many(error)
 
 
-def create_app(desk: WorkerApi) -> FastAPI:
+def create_app(api: WorkerApi) -> FastAPI:
     """HTTP endpoints of the worker API."""
     handlers: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {
         TooManyRequests: _too_many,
@@ -320,7 +320,7 @@ def create_app(desk: WorkerApi) -> FastAPI:
         redoc_url=None,
         openapi_url=None,
         middleware=[
-            Middleware(RateLimitMiddleware, limiter=desk.requests),
+            Middleware(RateLimitMiddleware, limiter=api.requests),
             Middleware(BodyLimit, limit=_MAX_BODY_BYTES, refuse=_too_large, chunked=False),
         ],
         exception_handlers=handlers,
@@ -334,24 +334,24 @@ def create_app(desk: WorkerApi) -> FastAPI:
         if credentials is None:
             raise HTTPException(401, "a bearer token is required")
         asked = f"{request.method} {request.url.path}"
-        return await desk.assignment(credentials.credentials, address_of(request.scope), asked)
+        return await api.assignment(credentials.credentials, address_of(request.scope), asked)
 
     Caller = Annotated[Assignment, Depends(caller)]  # noqa: N806 - a type
 
     @app.get("/v1/order")
     async def order(caller: Caller) -> WorkOrder:
-        return await desk.order(caller)
+        return await api.order(caller)
 
     @app.post("/v1/progress", status_code=204)
     async def progress(caller: Caller, report: Progress) -> None:
-        await desk.progress(caller, report)
+        await api.progress(caller, report)
 
     @app.post("/v1/uploads")
     async def uploads(caller: Caller, request: UploadRequest) -> UploadGrants:
-        return await desk.uploads(caller, request)
+        return await api.uploads(caller, request)
 
     @app.post("/v1/outcome", status_code=204)
     async def outcome(caller: Caller) -> None:
-        await desk.outcome(caller)
+        await api.outcome(caller)
 
     return app

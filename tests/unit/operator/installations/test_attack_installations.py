@@ -105,7 +105,7 @@ class Standby:
         self.queue: WorkQueue[ResourceRef] = WorkQueue(self._work)
         cache = Cache()
         self.tasks = LeaderTasks(self.elected.wait, self.queue, cache.refs)
-        self.intake = EventHandlers(cache, self.tasks.wake, Reports(), gone=self.tasks.deleted)
+        self.intake = EventHandlers(cache, self.tasks.wake, Reports(), on_deleted=self.tasks.deleted)
 
     async def _work(self, ref: ResourceRef) -> None:
         self.worked.append(ref.name)

@@ -596,7 +596,7 @@ def desk(check: Callable[[], None], storage: Any = None) -> WorkerApi:
     """A worker API without anything behind it: whoever asks that fails."""
     none = cast("Any", None)
     return WorkerApi(
-        gatekeeper=none, storage=storage, ledger=none, reports=Reports(), policy=none, wake=none, witness=none,
+        authenticator=none, storage=storage, ledger=none, reports=Reports(), policy=none, wake=none, verifier=none,
         check=check,
     )  # fmt: skip
 

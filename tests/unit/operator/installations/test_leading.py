@@ -49,36 +49,36 @@ def test_the_lease_is_read_first() -> None:
 
 
 def test_a_lease_of_another_is_taken_once_it_was_seen_unchanged_for_its_duration() -> None:
-    seen = election.after_look(ME, OTHERS, 100.0)
+    seen = election.after_read(ME, OTHERS, 100.0)
     assert next_move(seen, 114.9) == Wait(pytest.approx(0.1))
     assert next_move(seen, 115.0) == Acquire(OTHERS)
 
 
 def test_the_time_begins_anew_with_each_renewal() -> None:
     renewed = replace(OTHERS, version="9", record=replace(OTHERS.record, renewed="t2"))
-    seen = election.after_look(election.after_look(ME, OTHERS, 100.0), renewed, 110.0)
+    seen = election.after_read(election.after_read(ME, OTHERS, 100.0), renewed, 110.0)
     assert next_move(seen, 124.9) == Wait(pytest.approx(0.1))
 
 
 def test_a_change_that_is_no_renewal_is_none() -> None:
     labelled = replace(OTHERS, version="9")
-    assert election.after_look(election.after_look(ME, OTHERS, 100.0), labelled, 110.0).seen_at == 100.0
+    assert election.after_read(election.after_read(ME, OTHERS, 100.0), labelled, 110.0).seen_at == 100.0
 
 
 def test_a_lease_that_was_made_anew_is_seen_anew() -> None:
     another = replace(OTHERS, uid="v")
-    assert election.after_look(election.after_look(ME, OTHERS, 100.0), another, 110.0).seen_at == 110.0
+    assert election.after_read(election.after_read(ME, OTHERS, 100.0), another, 110.0).seen_at == 110.0
 
 
 @pytest.mark.parametrize(("seconds", "waits"), [(1, 15), (40, 40), (10**9, 300), (-5, 15)])
 def test_the_longer_duration_counts_within_bounds(seconds: int, waits: float) -> None:
     lease = replace(OTHERS, record=replace(OTHERS.record, seconds=seconds))
-    assert next_move(election.after_look(ME, lease, 0.0), 0.0) == Wait(waits)
+    assert next_move(election.after_read(ME, lease, 0.0), 0.0) == Wait(waits)
 
 
 def test_a_released_lease_is_taken_at_once_and_one_transition_more() -> None:
     free = replace(OTHERS, record=Record("", 1, "t1", "t1", 3))
-    seen = election.after_look(ME, free, 0.0)
+    seen = election.after_read(ME, free, 0.0)
     move = next_move(seen, 0.0)
     assert move == Acquire(free)
     record = election.claim(move, seen, WALL)
@@ -90,7 +90,7 @@ def test_a_released_lease_is_taken_at_once_and_one_transition_more() -> None:
 @pytest.mark.parametrize("lease", [None, Lease("u", "1", Record())])
 def test_the_term_of_a_first_record_begins_after_the_duration(lease: Lease | None) -> None:
     """Somebody may have deleted the Lease under a leader."""
-    seen = election.after_look(ME, lease, 0.0)
+    seen = election.after_read(ME, lease, 0.0)
     move = next_move(seen, 0.0)
     assert move == Acquire(lease)
     record = election.claim(move, seen, WALL)
@@ -127,11 +127,11 @@ def test_a_leader_that_was_not_renewed_in_time_has_lost_whatever_else_it_knows()
 def test_a_leader_whose_lease_is_anothers_or_gone_has_lost(lease: Lease | None) -> None:
     """It does not make it anew: others may have begun to."""
     held = election.after_write(ME, MINE, 100.0, 100.0)
-    assert isinstance(next_move(election.after_look(held, lease, 101.0), 101.0), Lost)
+    assert isinstance(next_move(election.after_read(held, lease, 101.0), 101.0), Lost)
 
 
 def test_a_write_whose_reply_was_lost_is_found_and_renewed() -> None:
-    seen = election.after_look(ME, MINE, 100.0)
+    seen = election.after_read(ME, MINE, 100.0)
     assert next_move(seen, 100.0) == Renew(MINE)
 
 

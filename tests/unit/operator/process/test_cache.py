@@ -202,7 +202,7 @@ async def test_the_first_look_wakes_what_waits_and_a_failed_one_only_costs_time(
         woken.append(ref)
 
     cache = Cache()
-    await EventHandlers(cache, wake, Reports()).first_look(cast("Kube", Lists()))
+    await EventHandlers(cache, wake, Reports()).list_unfinished(cast("Kube", Lists()))
     assert [ref.kind for ref in woken] == [Kind.LORA_TRAINING, Kind.IMAGE_GENERATION]
     assert all(cache.resource(ref) is not None for ref in woken)
 

@@ -124,4 +124,4 @@ def test_nothing_is_lost_and_nothing_is_taken_twice() -> None:
                 wanted.discard(next_key)
             while busy:
                 made.done(busy.pop())
-        assert (len(made), dict(made._held), dict(made._lines), made._waiting) == (0, {}, {}, set())
+        assert (len(made), dict(made._taken_of), dict(made._by_group), made._waiting) == (0, {}, {}, set())

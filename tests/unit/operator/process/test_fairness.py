@@ -235,8 +235,8 @@ async def test_refused_purchases_of_a_lora_are_not_read_by_those_who_draw_with_i
         return parse(document)
 
     monkeypatch.setattr(ledger, "_purchase", noted)
-    witness = world.process._observer._verifier
-    assert len(files_of(await witness.trainings(Tenant(), "ns", "it"))) == 2
+    verifier = world.process._observer._verifier
+    assert len(files_of(await verifier.trainings(Tenant(), "ns", "it"))) == 2
     assert read == [bought["_id"]]
 
 

@@ -25,7 +25,7 @@ from contentgen_operator.state.provider_requests import Call, Found, Search
 from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseKey, PurchaseState
 from contentgen_operator.stores import preparation
 from contentgen_operator.telemetry import instrumented
-from contentgen_operator.telemetry.instrumented import InstrumentedLedger, InstrumentedProvider, counted_desk
+from contentgen_operator.telemetry.instrumented import InstrumentedLedger, InstrumentedProvider, counted_worker_api
 from contentgen_operator.watch.event_handlers import EventHandlers
 from contentgen_operator.worker_api.reports import Reports
 from contentgen_runtime.logs import JsonFormatter
@@ -176,7 +176,7 @@ async def test_labels_have_few_values() -> None:
 
     nothing: Any = None
     for path in ("/v1/order", "/v1/any/other", "/etc/passwd"):
-        await counted_desk(app)({"type": "http", "path": path}, nothing, send)
+        await counted_worker_api(app)({"type": "http", "path": path}, nothing, send)
     assert value("contentgen_desk_requests_total", endpoint="/v1/order", code="404") == 1
     assert value("contentgen_desk_requests_total", endpoint="other", code="404") == 2
 

@@ -322,13 +322,13 @@ class CutOff:
         ledger = Ledger(world.database["ledger"])
         self.woken = list[ResourceRef]()
         desk = WorkerApi(
-            gatekeeper=WorkerAuthenticator(kube, world.caches[-1], world.process._actor._jobs),
+            authenticator=WorkerAuthenticator(kube, world.caches[-1], world.process._actor._jobs),
             storage=storage,
             ledger=ledger,
             reports=world.process._observer._reports,
             policy=OrderPolicy(stage_deadline=timedelta(hours=1)),
             wake=self._wake,
-            witness=StatusVerifier(
+            verifier=StatusVerifier(
                 ledger=ledger,
                 records=RecordStore(world.database["jobs"], storage),
                 runs=RunDocuments(world.database["runs"]),

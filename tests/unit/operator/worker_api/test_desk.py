@@ -208,7 +208,7 @@ async def setting(bucket: Storage) -> AsyncIterator[Setting]:
     made = Setting()
     kube: Any = made.cluster
     desk = WorkerApi(
-        gatekeeper=WorkerAuthenticator(kube, made.cache, made.jobs, clock=lambda: made.seconds),
+        authenticator=WorkerAuthenticator(kube, made.cache, made.jobs, clock=lambda: made.seconds),
         storage=bucket,
         ledger=made.ledger,
         reports=made.reports,
@@ -222,7 +222,7 @@ async def setting(bucket: Storage) -> AsyncIterator[Setting]:
             ),
         ),
         wake=made.wake,
-        witness=StatusVerifier(
+        verifier=StatusVerifier(
             ledger=made.ledger,
             records=RecordStore(made.database["jobs"], bucket),
             runs=RunDocuments(made.database["runs"]),

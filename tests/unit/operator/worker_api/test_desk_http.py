@@ -31,7 +31,7 @@ from contentgen_operator.worker_api.server import WorkerApi, create_app
 from contentgen_operator.worker_api.tls import CertificateTerm, KeptSecret, WorkerApiTls
 from contentgen_operator.worker_api.work_orders import OrderPolicy
 from contentgen_runtime.http_server import connections, servers
-from contentgen_runtime.http_server.servers import HurriedProtocol, tls_server
+from contentgen_runtime.http_server.servers import TimedProtocol, tls_server
 from contentgen_runtime.tenancy import Tenancy
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
@@ -112,13 +112,13 @@ def desk_of(world: World, reports: Reports, storage: Storage, wake: Any) -> Work
     door: Any = Door(world, Kind.TRANSCRIPTION)
     ledger = Ledger(world.database["ledger"])
     return WorkerApi(
-        gatekeeper=door,
+        authenticator=door,
         storage=storage,
         ledger=ledger,
         reports=reports,
         policy=OrderPolicy(stage_deadline=timedelta(hours=1)),
         wake=wake,
-        witness=StatusVerifier(
+        verifier=StatusVerifier(
             ledger=ledger,
             records=RecordStore(world.database["jobs"], storage),
             runs=RunDocuments(world.database["runs"]),
@@ -239,7 +239,7 @@ SLOW = {
 async def test_a_slow_client_is_cut_and_others_are_served(
     monkeypatch: pytest.MonkeyPatch, storage: Storage, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
-    monkeypatch.setattr(HurriedProtocol, "exchange_seconds", 2.0)  # a busy machine serves the others in less
+    monkeypatch.setattr(TimedProtocol, "exchange_seconds", 2.0)  # a busy machine serves the others in less
     world = World(monkeypatch, Writes())
     await preparing(world)
     app = create_app(desk_of(world, Reports(), storage, world.process.wake))
@@ -276,7 +276,7 @@ async def test_a_slow_client_is_cut_and_others_are_served(
 async def test_a_client_that_pauses_between_requests_is_not_slow(
     monkeypatch: pytest.MonkeyPatch, storage: Storage
 ) -> None:
-    monkeypatch.setattr(HurriedProtocol, "exchange_seconds", 1.5)
+    monkeypatch.setattr(TimedProtocol, "exchange_seconds", 1.5)
     world = World(monkeypatch, Writes())
     app = create_app(desk_of(world, Reports(), storage, world.process.wake))
     async with listening(app) as place:
@@ -339,7 +339,7 @@ async def test_an_api_server_that_is_away_is_no_reason_to_refuse(
     world = World(monkeypatch, Writes())
     desk = desk_of(world, Reports(), storage, world.process.wake)
     kube: Any = Away()
-    desk._gatekeeper = WorkerAuthenticator(kube, Cache(), WorkerJobs(world.database["worker_jobs"]))
+    desk._authenticator = WorkerAuthenticator(kube, Cache(), WorkerJobs(world.database["worker_jobs"]))
     async with listening(create_app(desk)) as place, place.client() as client:
         assert (await client.get("/v1/order")).status_code == 503
 
@@ -361,11 +361,11 @@ async def answered(place: Place, address: str) -> int:
 async def few(monkeypatch: pytest.MonkeyPatch, storage: Storage) -> AsyncIterator[Place]:
     """A server of 15 connections, 5 of one address."""
 
-    def places(total: int, per_address: int) -> connections.Places:
+    def places(total: int, per_address: int) -> connections.ConnectionSlots:
         assert (total, per_address) == (1000, 200)
-        return connections.Places(15, 5)
+        return connections.ConnectionSlots(15, 5)
 
-    monkeypatch.setattr(servers, "Places", places)
+    monkeypatch.setattr(servers, "ConnectionSlots", places)
     world = World(monkeypatch, Writes())
     await preparing(world)
     async with listening(create_app(desk_of(world, Reports(), storage, world.process.wake))) as place:

@@ -120,10 +120,10 @@ async def setting(monkeypatch: pytest.MonkeyPatch) -> Setting:
 
     storage = Storage(bucket="assets", region="us-east-1", endpoint="http://s3:9000", public_endpoint=None)
     desk = WorkerApi(
-        gatekeeper=door,
+        authenticator=door,
         storage=storage,
         ledger=ledger,
-        witness=StatusVerifier(
+        verifier=StatusVerifier(
             ledger=ledger,
             records=RecordStore(database["jobs"], storage),
             runs=RunDocuments(database["runs"]),

@@ -64,13 +64,13 @@ class Setting:
         self.job_uid, self.job_name = door.answer.job.uid, door.answer.job.name
         ledger = Ledger(world.database["ledger"])
         desk = WorkerApi(
-            gatekeeper=door,
+            authenticator=door,
             storage=storage,
             ledger=ledger,
             reports=self.reports,
             policy=OrderPolicy(stage_deadline=timedelta(seconds=OUTCOME_URL_SECONDS)),
             wake=world.process.wake,
-            witness=StatusVerifier(
+            verifier=StatusVerifier(
                 ledger=ledger,
                 records=RecordStore(world.database["jobs"], storage),
                 runs=RunDocuments(world.database["runs"]),
