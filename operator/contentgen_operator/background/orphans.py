@@ -90,7 +90,7 @@ class FollowState(Enum):
     ENDED = auto()  # its run has ended before the request has, or an image that waits for its LoRA may ask for it: it
     # is located, and its result is kept
     GONE = auto()
-    UNSEEN = auto()  # its namespace has no Role: nobody may read whether there is one. It is located, and nothing else
+    UNSEEN = auto()  # its namespace has no Role, so its resource cannot be read. It is located, and nothing else
 
 
 def next_step(purchase: Purchase, state: FollowState, now: datetime, retention: Retention) -> OrphanStep:

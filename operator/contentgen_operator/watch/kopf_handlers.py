@@ -26,7 +26,7 @@ class NoMemory(kopf.DiffBaseStorage):
         """Do nothing."""
 
 
-def build_registry(intake: EventHandlers, watches: WatchLiveness) -> kopf.OperatorRegistry:
+def build_registry(handlers: EventHandlers, watches: WatchLiveness) -> kopf.OperatorRegistry:
     """Handlers for our resources and the Jobs that they own."""
     registry = kopf.OperatorRegistry()
 
@@ -48,16 +48,16 @@ def build_registry(intake: EventHandlers, watches: WatchLiveness) -> kopf.Operat
         return watches.session(info) if info is not None else None
 
     for kind in Kind:
-        _watch_kind(registry, kind, intake)
+        _watch_kind(registry, kind, handlers)
 
     @kopf.on.event("batch", "v1", "jobs", registry=registry)
     async def on_job(event: Any, **_: Any) -> None:
-        await intake.job(event["object"], deleted=event["type"] == "DELETED")
+        await handlers.job(event["object"], deleted=event["type"] == "DELETED")
 
     return registry
 
 
-def _watch_kind(registry: kopf.OperatorRegistry, kind: Kind, intake: EventHandlers) -> None:
+def _watch_kind(registry: kopf.OperatorRegistry, kind: Kind, handlers: EventHandlers) -> None:
     @kopf.on.event(GROUP, VERSION, kind.plural, id=f"wake-{kind.plural}", registry=registry)
     async def on_resource(event: Any, **_: Any) -> None:
-        await intake.resource(kind, event["object"], deleted=event["type"] == "DELETED")
+        await handlers.resource(kind, event["object"], deleted=event["type"] == "DELETED")

@@ -64,14 +64,16 @@ class Woken:
         self.names: list[str] = []
         self.cache = Cache()
         self.settled = SettledCheck(cast("Any", None), self._wake)
-        self.intake = EventHandlers(self.cache, self._wake, Reports(), LoraNames(), self.settled, selection=Selection())
+        self.handlers = EventHandlers(
+            self.cache, self._wake, Reports(), LoraNames(), self.settled, selection=Selection()
+        )
 
     async def _wake(self, ref: ResourceRef) -> None:
         self.names.append(ref.name)
 
     async def sees(self, kind: Kind, given: dict[str, Any], *, deleted: bool = False) -> list[str]:
         self.names.clear()
-        await self.intake.resource(kind, given, deleted=deleted)
+        await self.handlers.resource(kind, given, deleted=deleted)
         return list(self.names)
 
 

@@ -208,7 +208,7 @@ class Woken:
         self.names: list[str] = []
         self.left: list[str] = []
         self.cache = Cache()
-        self.intake = EventHandlers(
+        self.handlers = EventHandlers(
             self.cache, self._wake, Reports(), selection=Selection(namespaces=namespaces), on_deselected=self._leave
         )
 
@@ -223,7 +223,7 @@ async def test_a_namespace_of_a_list_without_a_role_hides_no_other() -> None:
     woken = Woken(Namespaces(("a", "b", "c")))
     lists = Lists(resource("a", "one"), resource("c", "three"))
     lists.refused = {"a", "b"}
-    await woken.intake.list_unfinished(cast("Kube", lists), ("a", "b", "c"))
+    await woken.handlers.list_unfinished(cast("Kube", lists), ("a", "b", "c"))
     assert woken.names == ["three"]
 
 
@@ -234,16 +234,16 @@ async def test_a_namespace_that_gains_the_labels_is_looked_at_and_one_that_loses
     namespaces = Namespaces(selector=LABELS)
     namespaces.known.set()
     woken, lists = Woken(namespaces), Lists(resource("a", "one"), resource("b", "two"))
-    await woken.intake.list_unfinished(cast("Kube", lists))
+    await woken.handlers.list_unfinished(cast("Kube", lists))
     assert (woken.names, woken.cache.refs()) == ([], ())
     namespaces._uids["b"] = "uid-of-b"
     lists.away = 2
-    await woken.intake.list_namespace(cast("Kube", lists), "b")
+    await woken.handlers.list_namespace(cast("Kube", lists), "b")
     assert (woken.names, [each.name for each in woken.cache.refs()]) == (["two"], ["two"])
     assert set(lists.asked[3:]) == {"b"}
     woken.left.clear()
     del namespaces._uids["b"]
-    await woken.intake.list_namespace(cast("Kube", lists), "b")
+    await woken.handlers.list_namespace(cast("Kube", lists), "b")
     assert (woken.cache.refs(), woken.left, woken.names) == ((), ["two"], ["two"])
 
 

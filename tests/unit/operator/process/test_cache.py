@@ -126,19 +126,19 @@ class Woken:
     def __init__(self) -> None:
         self.names: list[str] = []
         self.reports = Reports()
-        self.intake = EventHandlers(Cache(), self._wake, self.reports)
+        self.handlers = EventHandlers(Cache(), self._wake, self.reports)
 
     async def _wake(self, ref: ResourceRef) -> None:
         self.names.append(ref.name)
 
     async def sees(self, kind: Kind, given: dict[str, Any], *, deleted: bool = False) -> list[str]:
         self.names.clear()
-        await self.intake.resource(kind, given, deleted=deleted)
+        await self.handlers.resource(kind, given, deleted=deleted)
         return list(self.names)
 
     async def sees_job(self, given: dict[str, Any], *, deleted: bool = False) -> list[str]:
         self.names.clear()
-        await self.intake.job(given, deleted=deleted)
+        await self.handlers.job(given, deleted=deleted)
         return list(self.names)
 
 
@@ -183,7 +183,7 @@ async def test_a_lora_wakes_those_that_draw_with_it_when_it_is_finished(status: 
     assert await woken.sees(Kind.LORA_TRAINING, lora("face", done())) == ["it"]
     await woken.sees(Kind.IMAGE_GENERATION, user, deleted=True)
     assert await woken.sees(Kind.LORA_TRAINING, lora("face", done())) == []
-    assert not vars(vars(woken.intake)["_dependents"])["_users"]
+    assert not vars(vars(woken.handlers)["_dependents"])["_users"]
 
 
 class Lists:

@@ -141,10 +141,10 @@ async def test_an_object_that_is_listed_again_unchanged_wakes_nobody() -> None:
     async def wake(each: ResourceRef) -> None:
         woken.append(each)
 
-    intake = EventHandlers(Cache(), wake, Reports())
+    handlers = EventHandlers(Cache(), wake, Reports())
     meta = {"namespace": "ns", "name": "it", "uid": UID, "resourceVersion": "7"}
     for _ in range(3):
-        await intake.resource(IMAGES, {"metadata": meta, "spec": {"suspend": True}}, deleted=False)
+        await handlers.resource(IMAGES, {"metadata": meta, "spec": {"suspend": True}}, deleted=False)
     assert len(woken) == 1
 
 

@@ -54,15 +54,15 @@ def body(uid: str, **status: Any) -> dict[str, Any]:
 async def test_resources_are_counted_as_they_are_now() -> None:
     for uid in list(metrics.gauges._resources):  # of other tests in this process
         metrics.gauges.forget_resource(uid)
-    intake, kind = EventHandlers(Cache(), ignore, Reports()), Kind.LORA_TRAINING
-    await intake.resource(kind, body("m1"), deleted=False)
-    await intake.resource(kind, body("m1", phase="Failed", reason="NoVideo"), deleted=False)
-    await intake.resource(kind, body("m2", phase="Failed", reason="NoVideo"), deleted=False)
+    handlers, kind = EventHandlers(Cache(), ignore, Reports()), Kind.LORA_TRAINING
+    await handlers.resource(kind, body("m1"), deleted=False)
+    await handlers.resource(kind, body("m1", phase="Failed", reason="NoVideo"), deleted=False)
+    await handlers.resource(kind, body("m2", phase="Failed", reason="NoVideo"), deleted=False)
     labels = {"kind": "LoraTraining", "phase": "Failed", "reason": "NoVideo"}
     assert value("contentgen_resources", **labels) == 2
     assert value("contentgen_resources", kind="LoraTraining", phase="Pending", reason="") == 0
     for uid in ("m1", "m2", "m2"):
-        await intake.resource(kind, body(uid, phase="Failed", reason="NoVideo"), deleted=True)
+        await handlers.resource(kind, body(uid, phase="Failed", reason="NoVideo"), deleted=True)
     assert ("contentgen_resources", tuple(sorted(labels.items()))) not in scraped(), "no series is left behind"
 
 
