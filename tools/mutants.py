@@ -515,7 +515,7 @@ MUTANTS: tuple[Mutant, ...] = (
             "the worker of another operator's Job is refused",
             "newest(job.owner.uid, job.uid)",
             "newest(job.owner.uid)",
-            "operator/worker_api/test_desk.py::test_the_worker_of_another_operators_job_gets_its_order",
+            "operator/worker_api/test_worker_api.py::test_the_worker_of_another_operators_job_gets_its_order",
         ),
     ),
     *_of(
@@ -524,7 +524,7 @@ MUTANTS: tuple[Mutant, ...] = (
             "a response is read by who does not own the purchase",
             "if purchase.job_id != assignment.resource.ref.uid:",
             "if False:",
-            "operator/worker_api/test_desk.py::test_the_response_of_a_purchase_with_another_owner_is_not_signed",
+            "operator/worker_api/test_worker_api.py::test_the_response_of_a_purchase_with_another_owner_is_not_signed",
         ),
     ),
     *_of(
@@ -609,8 +609,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "stores/status_verification",
         (
             "tenants: a forged status takes the scope off another run",
-            "return await self._placed(await self._projection(resource, document))\n\n    async def _projection",
-            "return await self._projection(await self._placed(resource), document)\n\n    async def _projection",
+            "return await self._with_scope(await self._projection(resource, document))\n\n    async def _projection",
+            "return await self._projection(await self._with_scope(resource), document)\n\n    async def _projection",
             f"{_TENANCY}_a_forged_status_does_not_take_the_scope_off_another_run",
         ),
         (

@@ -105,7 +105,7 @@ class Standby:
         self.queue: WorkQueue[ResourceRef] = WorkQueue(self._work)
         cache = Cache()
         self.tasks = LeaderTasks(self.elected.wait, self.queue, cache.refs)
-        self.intake = EventHandlers(cache, self.tasks.wake, Reports(), gone=self.tasks.deleted)
+        self.handlers = EventHandlers(cache, self.tasks.wake, Reports(), on_deleted=self.tasks.deleted)
 
     async def _work(self, ref: ResourceRef) -> None:
         self.worked.append(ref.name)
@@ -113,7 +113,7 @@ class Standby:
     async def sees(self, name: str, *, deleted: bool) -> None:
         meta = {"namespace": "ns", "name": name, "uid": f"uid-of-{name}", "resourceVersion": "1", "generation": 1}
         body = {"metadata": meta, "spec": {}, "status": {"phase": "Preparing"}}
-        await self.intake.resource(IMAGE, body, deleted=deleted)
+        await self.handlers.resource(IMAGE, body, deleted=deleted)
 
     async def leads(self) -> list[str]:
         """What it has looked at once it leads."""
