@@ -50,12 +50,12 @@ _ROUTERS = (
 )
 
 
-def create_app(parts: Dependencies) -> FastAPI:
-    """The app over its parts."""
+def create_app(dependencies: Dependencies) -> FastAPI:
+    """The app over its dependencies."""
     app = endpoints()
-    app.state.parts = parts
-    app.state.services = Services.of(parts)
-    stack.install(app, parts)
+    app.state.dependencies = dependencies
+    app.state.services = Services.build(dependencies)
+    stack.install(app, dependencies)
     return app
 
 
@@ -65,7 +65,7 @@ def document() -> dict[str, Any]:
 
 
 def endpoints() -> FastAPI:
-    """The app without its parts and what is around them."""
+    """The app without its dependencies and what is around them."""
     app = FastAPI(
         title="contentgen",
         description="Find, see, share and fetch what was made.",

@@ -45,14 +45,14 @@ _LOCAL = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _HSTS = {"Strict-Transport-Security": "max-age=31536000"}
 
 
-def install(app: FastAPI, parts: Dependencies) -> None:
+def install(app: FastAPI, dependencies: Dependencies) -> None:
     """Add the middleware to an app. The one that is added last is outermost."""
-    settings = parts.settings
+    settings = dependencies.settings
     app.add_middleware(JsonWithoutContentType)
     app.add_middleware(BodyLimit, limit=settings.gateway_body_bytes, refuse=_too_large, chunked=True)
-    app.add_middleware(RequestTimeout, seconds=settings.gateway_request_seconds, lifecycle=parts.lifecycle)
+    app.add_middleware(RequestTimeout, seconds=settings.gateway_request_seconds, lifecycle=dependencies.lifecycle)
     buckets = TokenBuckets(settings.gateway_requests_per_second, settings.gateway_burst)
-    known = None if settings.gateway_sign_in == "None" else parts.callers
+    known = None if settings.gateway_sign_in == "None" else dependencies.authenticator
     app.add_middleware(
         RateLimitByCaller,
         buckets=buckets,
@@ -64,7 +64,7 @@ def install(app: FastAPI, parts: Dependencies) -> None:
     )
     app.add_middleware(AccessLog)
     tls = settings.gateway_external_tls or settings.gateway_url.startswith("https://")
-    app.add_middleware(ResponseHeaders, lifecycle=parts.lifecycle, tls=tls)
+    app.add_middleware(ResponseHeaders, lifecycle=dependencies.lifecycle, tls=tls)
 
 
 class AccessLog:

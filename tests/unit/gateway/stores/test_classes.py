@@ -137,7 +137,7 @@ async def test_a_stream_of_another_class_is_refused_with_the_class(own: str, the
     async with world.client("ann") as ann:
         answer = await ann.get(f"/api/stream/job/{job}")
     assert (answer.status_code, answer.json()["operatorClass"]) == (409, theirs or DEFAULT_CLASS)
-    assert world.parts.live.get(job) is None
+    assert world.dependencies.live.get(job) is None
 
 
 # What the watch delivers
@@ -171,13 +171,13 @@ async def test_a_job_that_leaves_the_class_is_lost_for_its_readers() -> None:
 async def test_a_stream_ends_without_an_end_event_when_its_job_leaves_the_class() -> None:
     world = GatewayWorld(ANN)
     world.job(1, TRANSCRIPT, jobId="a", name="job-a", status="processing", phase="Processing")
-    world.parts.live.apply(TRANSCRIPT, ObjectChanged(of_class(None)))
+    world.dependencies.live.apply(TRANSCRIPT, ObjectChanged(of_class(None)))
     world.api.put(of_class("night", version=2))
     async with world.client("ann") as ann:
         following = asyncio.create_task(ann.get("/api/stream/job/a"))
-        while not world.parts.live._followers:  # noqa: ASYNC110 - the stream tells nobody that it has begun
+        while not world.dependencies.live._followers:  # noqa: ASYNC110 - the stream tells nobody that it has begun
             await asyncio.sleep(0)
-        world.parts.live.apply(TRANSCRIPT, ObjectChanged(of_class("night", version=2)))
+        world.dependencies.live.apply(TRANSCRIPT, ObjectChanged(of_class("night", version=2)))
         told = (await asyncio.wait_for(following, 10)).text
     assert "event: end" not in told, "the job goes on, in another class"
 

@@ -20,7 +20,7 @@ def changed(job: str, version: int = 1, **status: Any) -> ObjectChanged:
 
 async def test_a_job_is_found_before_it_has_a_record() -> None:
     world = GatewayWorld(("ann", "*", "*", "red"), ("bob", "*", "*", "blue"))
-    world.parts.live.note(SOUND, resource(SOUND, "new", status=None))
+    world.dependencies.live.note(SOUND, resource(SOUND, "new", status=None))
     async with world.client("ann") as ann, world.client("bob") as bob:
         given, foreign = await ann.get("/api/jobs/new"), await bob.get("/api/jobs/new")
     shown = given.json()
@@ -33,7 +33,7 @@ async def test_a_job_is_found_before_it_has_a_record() -> None:
 async def test_a_record_that_is_there_is_the_answer() -> None:
     world = GatewayWorld(("ann", "*", "*", "red"))
     job = world.job(1, SOUND, progress=35)
-    world.parts.live.note(SOUND, resource(SOUND, job, progress=10))
+    world.dependencies.live.note(SOUND, resource(SOUND, job, progress=10))
     async with world.client("ann") as ann:
         assert (await ann.get(f"/api/jobs/{job}")).json()["progress"] == 35
 
@@ -150,7 +150,7 @@ async def test_the_list_of_one_namespace_says_nothing_about_another() -> None:
 
 async def test_all_kinds_are_followed_and_an_odd_resource_hides_no_other() -> None:
     world = GatewayWorld()
-    live = world.parts.live
+    live = world.dependencies.live
     world.api.put(
         {"kind": SOUND.value, "metadata": {"uid": "odd"}},
         *(resource(kind, kind.value) for kind in Kind),

@@ -256,7 +256,7 @@ def beside(first: WritableWorld, monkeypatch: pytest.MonkeyPatch, *unreadable: s
         return await first.api.call(method, path, body)
 
     monkeypatch.setattr(api, "call", call)
-    monkeypatch.setattr(other.parts.creations._resources, "_kube", api)
+    monkeypatch.setattr(other.dependencies.creations._resources, "_kube", api)
     return other
 
 
@@ -277,4 +277,4 @@ async def test_a_new_job_of_another_class_is_not_shown(monkeypatch: pytest.Monke
     second = beside(first, monkeypatch, operator_class=BATCH)
     made = await first.client("ann").post("/api/transcribe", json=ORDER)
     assert (await second.client("ann").get(made.headers["location"])).status_code == 404
-    assert second.parts.live.get(made.json()["jobId"]) is None, "no watch would tell of its end"
+    assert second.dependencies.live.get(made.json()["jobId"]) is None, "no watch would tell of its end"
