@@ -23,7 +23,7 @@ from contentgen_gateway.api import (
 )
 from contentgen_gateway.dependencies import Dependencies, Services
 from contentgen_gateway.middleware import stack
-from contentgen_gateway.middleware.leniency import each_once
+from contentgen_gateway.middleware.leniency import reject_repeated_parameters
 from contentgen_gateway.schemas import refusals
 
 _ROUTERS = (
@@ -76,6 +76,6 @@ def endpoints() -> FastAPI:
     problems.install(app, pages.page)
     refusals.install(app)
     for router in _ROUTERS:
-        app.include_router(router, dependencies=[Depends(each_once)])
+        app.include_router(router, dependencies=[Depends(reject_repeated_parameters)])
     app.include_router(pages.router)
     return app

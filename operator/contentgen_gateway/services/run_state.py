@@ -119,7 +119,7 @@ def require_retryable(state: JobRunState, body: Body) -> None:
         job_id = body["metadata"]["uid"]
         raise Problem(409, f"the job is suspended and continues once it is resumed: POST /api/jobs/{job_id}/resume")
     if state.phase == Phase.SUBMISSION_UNKNOWN:
-        facts = Facts.of(body.get("status") or {})
+        facts = Facts.parse(body.get("status") or {})
         raise Problem(409, f"{_unknown_submission(facts, body['metadata']['name'])}, retry with resubmit={facts.token}")
     if state.reason == Reason.INVALID_SPEC:
         raise Problem(409, f"another run would fail too: {state.message}")
@@ -132,7 +132,7 @@ def collect_annotation(state: JobRunState, body: Body) -> str | None:
 
     Raises Problem 409 if there is no result to collect.
     """
-    facts = Facts.of(body.get("status") or {})
+    facts = Facts.parse(body.get("status") or {})
     if not state.ended and state.phase == Phase.FAILED:
         raise Problem(409, "another run is requested: only the result of a failed run can be collected again")
     if why := remedies.collect_obstacle(facts):

@@ -24,7 +24,7 @@ from contentgen_gateway.health import probes_app
 from contentgen_gateway.middleware.rate_limit import TokenBuckets, network_of
 from contentgen_gateway.middleware.stack import CLIENTS_OF_A_PEER
 from contentgen_runtime.http_server import servers
-from contentgen_runtime.http_server.connections import Places
+from contentgen_runtime.http_server.connections import ConnectionSlots
 from contentgen_runtime.metrics import CONTENT_TYPE
 from contentgen_simulation.gateway.server import GatewayWorld
 
@@ -63,7 +63,7 @@ def test_a_bucket_gives_its_burst_at_once_and_then_its_rate() -> None:
 
 def test_buckets_stay_few_and_who_is_refused_stays_so() -> None:
     clock = Clock()
-    buckets = TokenBuckets(1, 1, most=100, clock=clock)
+    buckets = TokenBuckets(1, 1, max_buckets=100, clock=clock)
     for number in range(1000):
         buckets.take(f"caller {number}")
     assert len(buckets) == 100
@@ -527,7 +527,7 @@ class Running:
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port = self._listening.getsockname()[1]
         self.server = servers.gateway_server(world.app, 0, trusted=("127.0.0.1",), request_seconds=5)
-        self.places: Places = cast("Any", self.server.config.http).places
+        self.places: ConnectionSlots = cast("Any", self.server.config.http).places
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve)
 
@@ -623,7 +623,7 @@ async def test_a_trusted_proxy_says_whose_request_it_is(running: Running) -> Non
 
 
 def test_a_head_that_never_ends_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(servers.PatientProtocol, "exchange_seconds", 0.2)
+    monkeypatch.setattr(servers.StreamingProtocol, "exchange_seconds", 0.2)
     with Running(GatewayWorld(ANN)) as running, socket.create_connection(("127.0.0.1", running.port), 10) as slow:
         slow.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n")
         assert slow.recv(100) == b"", "the connection is closed"

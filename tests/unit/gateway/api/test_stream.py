@@ -60,7 +60,7 @@ class Served(GatewayWorld):
 
     def now(self, version: int, job: str = "a", **status: Any) -> None:
         """Deliver a state of a job by the watch."""
-        self.dependencies.live.see(SOUND, ObjectChanged(resource(SOUND, job, version=version, **status)))
+        self.dependencies.live.apply(SOUND, ObjectChanged(resource(SOUND, job, version=version, **status)))
 
     @asynccontextmanager
     async def events(self, job: str = "a", who: str = "ann", last: str | None = None) -> AsyncIterator[Events]:
@@ -109,7 +109,7 @@ async def test_a_job_is_followed_to_its_end(world: Served) -> None:
     end = {"jobId": "a", "status": "completed", "reason": "Completed", "message": None}
     assert last == {"id": "end 2026-11-01T12:30:00Z", "event": "end", "data": end}
     assert after is None
-    assert world.dependencies.live._readers == {}
+    assert world.dependencies.live._followers == {}
 
 
 async def test_a_change_that_an_event_does_not_tell_makes_no_event(
@@ -120,7 +120,7 @@ async def test_a_change_that_an_event_does_not_tell_makes_no_event(
 
     async def tell(_: jobs.JobFollower, __: float) -> JobSnapshot:
         version, progress, phase = next(ways)
-        return JobSnapshot.of(SOUND, resource(SOUND, "a", version=version, progress=progress, phase=phase))
+        return JobSnapshot.parse(SOUND, resource(SOUND, "a", version=version, progress=progress, phase=phase))
 
     monkeypatch.setattr(jobs.JobFollower, "next", tell)
     world.now(1, phase="Preparing", progress=10)
@@ -171,7 +171,7 @@ async def test_a_job_that_was_deleted_is_cancelled(world: Served, *, known: bool
     async with world.events(job) as events:
         if known:
             assert await events.next()
-            world.dependencies.live.see(SOUND, ObjectDeleted(resource(SOUND, job)))
+            world.dependencies.live.apply(SOUND, ObjectDeleted(resource(SOUND, job)))
         end = await events.next()
     assert end is not None
     assert (end["event"], end["data"]["status"], end["data"]["reason"]) == ("end", "cancelled", "Cancelled")
@@ -182,7 +182,7 @@ async def test_an_end_that_the_watch_missed_is_read(world: Served) -> None:
     async with world.events() as events:
         assert await events.next()
         world.api.put(resource(SOUND, "a", version=9, phase="Failed", reason="NoAudio"))
-        world.dependencies.live.see(SOUND, ListComplete(frozenset()))
+        world.dependencies.live.apply(SOUND, ListComplete(frozenset()))
         end = await events.next()
     assert end is not None
     assert (end["event"], end["data"]["reason"]) == ("end", "NoAudio")
@@ -193,7 +193,7 @@ async def test_a_job_that_vanished_and_is_still_there_is_followed_on(world: Serv
     async with world.events() as events:
         assert await events.next()
         world.api.put(resource(SOUND, "a", version=2, progress=50))
-        world.dependencies.live.see(SOUND, ListComplete(frozenset()))
+        world.dependencies.live.apply(SOUND, ListComplete(frozenset()))
         told = await events.next()
     assert told is not None
     assert told["data"]["progress"] == 50
@@ -231,7 +231,7 @@ async def test_a_right_that_is_taken_away_cuts_the_stream_of_a_busy_job(
     async def tell(_: jobs.JobFollower, __: float) -> JobSnapshot:
         version = next(versions)
         phase = "Completed" if version > 1000 else "Processing"
-        return JobSnapshot.of(SOUND, resource(SOUND, "a", version=version, progress=version % 100, phase=phase))
+        return JobSnapshot.parse(SOUND, resource(SOUND, "a", version=version, progress=version % 100, phase=phase))
 
     monkeypatch.setattr(jobs.JobFollower, "next", tell)
     seen, job = [], world.dependencies.visibility.job
@@ -278,9 +278,9 @@ async def test_a_client_that_reads_nothing_keeps_nobody_waiting(world: Served) -
                 told = await quick.next()
                 while told is not None and told["id"] != str(version):
                     told = await quick.next()
-        (one, two) = world.dependencies.live._readers["a"]
-        assert one._newest is not None
-        assert one._newest is two._newest
+        (one, two) = world.dependencies.live._followers["a"]
+        assert one._latest is not None
+        assert one._latest is two._latest
         assert slow.response.status_code == 200
 
 

@@ -17,7 +17,7 @@ from contentgen_gateway.stores.files import BucketFiles
 from contentgen_gateway.stores.verification import OwnedKey, owned_key, owner_of
 from contentgen_operator.state.purchases import PurchaseState
 from contentgen_simulation.gateway.bucket import RecordingBucket
-from contentgen_simulation.gateway.cluster import ClusterWorld
+from contentgen_simulation.gateway.cluster import WritableWorld
 
 VICTIM = "7d0f1c5e-0000-4a1c-9f3e-2f3c7c1b9a99"
 OWN = {kind: f"00000000-0000-4000-8000-{number:012}" for number, kind in enumerate(Kind, 1)}
@@ -48,9 +48,9 @@ def version(kind: Kind, address: Any, user: str, job: str) -> dict[str, Any]:
     return common | {"transcriptUrl": address(told), "textUrl": address(text), "srtUrl": None, "vttUrl": None}
 
 
-def world_of(user: str, job: str | None, **fields: Any) -> tuple[ClusterWorld, RecordingBucket]:
+def world_of(user: str, job: str | None, **fields: Any) -> tuple[WritableWorld, RecordingBucket]:
     """Ann's three jobs in red, with versions that refer to files of `whose` (None: their own)."""
-    world, bucket = ClusterWorld(("ann", "*", "*", "red")), RecordingBucket()
+    world, bucket = WritableWorld(("ann", "*", "*", "red")), RecordingBucket()
     bucket.behind(world.dependencies.files)
     world.lists_adopted = False
     for number, kind in enumerate(Kind, 1):
@@ -78,12 +78,12 @@ FILES = [
 ]
 
 
-async def ask_for_all(world: ClusterWorld) -> str:
+async def ask_for_all(world: WritableWorld) -> str:
     """Responses to all requests about Ann's jobs."""
     said = []
     async with world.client("ann") as ann:
         for kind in Kind:
-            await world.dependencies.indexer.look(OWN[kind])
+            await world.dependencies.indexer.update(OWN[kind])
             paths = [*PATHS, *(path.format(OWN[kind]) for path in OF_A_JOB)]
             paths += [f"/api/assets/{OWN[kind]}/download?file={name}" for name in FILES]
             for path in paths:
@@ -139,7 +139,7 @@ def test_a_job_under_way_is_of_the_user_that_was_admitted(kind: Kind) -> None:
     }  # fmt: skip
     forged = status.model_dump(mode="json", by_alias=True) | {"run": {"spec": {"userId": "victim"}}}
     for spec, user in (({"userId": "ann"}, "ann"), ({}, "red")):
-        assert document(JobSnapshot.of(kind, {"metadata": meta, "spec": spec, "status": forged}))["userId"] == user
+        assert document(JobSnapshot.parse(kind, {"metadata": meta, "spec": spec, "status": forged}))["userId"] == user
 
 
 # All signers, readers and deleters

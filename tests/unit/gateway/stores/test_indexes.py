@@ -166,11 +166,11 @@ async def test_all_that_the_index_of_transcripts_asks(asked: Asked) -> None:
     bucket.objects[key] = b"{}"
     for number in range(2):
         world.job(number, Kind.TRANSCRIPTION, versions=[{"version": 1, "transcriptUrl": f"s3://assets/{key}"}])
-    await world.dependencies.indexer.walk()
+    await world.dependencies.indexer.update_all()
     world.database["jobs"].update_one({"jobId": {"$regex": "0$"}}, {"$set": {"userId": "bob"}})  # to be amended
     world.database["jobs"].delete_one({"jobId": {"$regex": "1$"}})
     asked.clear()
-    await world.dependencies.indexer.walk()
+    await world.dependencies.indexer.update_all()
     async with world.client("ann") as ann:
         assert (await ann.get("/api/search/transcripts?q=a")).status_code == 200
     names = {"jobs", "ledger", "shares", "transcripts", "transcripts-indexed", "signed-out", "clusters", "namespaces"}

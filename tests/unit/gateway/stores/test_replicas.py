@@ -24,7 +24,7 @@ from contentgen_gateway.problems import Problem
 from contentgen_gateway.transcripts.index import TranscriptIndex
 from contentgen_gateway.transcripts.passages import Passage
 from contentgen_runtime.watching import ObjectChanged
-from contentgen_simulation.gateway.cluster import ClusterWorld
+from contentgen_simulation.gateway.cluster import WritableWorld
 from contentgen_simulation.gateway.server import resource
 
 ANN, BOB = ("ann", "*", "*", "red"), ("bob", "*", "*", "blue")
@@ -35,8 +35,8 @@ class Replicas:
     """The two, and a client of each."""
 
     def __init__(self, **settings: Any) -> None:
-        self.a = ClusterWorld(ANN, BOB, **settings)
-        self.b = ClusterWorld(beside=self.a, **settings)
+        self.a = WritableWorld(ANN, BOB, **settings)
+        self.b = WritableWorld(beside=self.a, **settings)
         self.api, self.database = self.a.api, self.a.database
 
     def clients(self, who: str | None = "ann") -> tuple[httpx.AsyncClient, httpx.AsyncClient]:
@@ -102,7 +102,7 @@ async def test_creations_are_forgotten_when_every_watch_has_told(both: Replicas)
     await made(a)
     told = both.database["recent-creations"]
     (first,) = told.find()
-    told.update_one({}, {"$set": {"until": first["until"] - recent_creations.KEPT}})
+    told.update_one({}, {"$set": {"until": first["until"] - recent_creations.RETENTION}})
     await made(a)
     assert [each["_id"] for each in told.find()] != [first["_id"]]
     assert told.count_documents({}) == 1
@@ -115,10 +115,10 @@ SOUND = Kind.TRANSCRIPTION
 JOB = "a"
 
 
-def at_version(replica: ClusterWorld, version: int, **status: Any) -> dict[str, Any]:
+def at_version(replica: WritableWorld, version: int, **status: Any) -> dict[str, Any]:
     """A job's state, as the watch of one replica tells it."""
     body = resource(SOUND, JOB, version=version, **status)
-    replica.dependencies.live.see(SOUND, ObjectChanged(body))
+    replica.dependencies.live.apply(SOUND, ObjectChanged(body))
     return body
 
 
@@ -148,7 +148,7 @@ def late(both: Replicas, monkeypatch: pytest.MonkeyPatch) -> Replicas:
 
     async def tell(_: JobFollower, __: float) -> JobSnapshot:
         version, progress, phase = next(coming)
-        return JobSnapshot.of(SOUND, resource(SOUND, JOB, version=version, progress=progress, phase=phase))
+        return JobSnapshot.parse(SOUND, resource(SOUND, JOB, version=version, progress=progress, phase=phase))
 
     monkeypatch.setattr(JobFollower, "next", tell)
     at_version(both.b, 7, progress=10)
