@@ -205,7 +205,7 @@ def test_the_stored_input_finds_the_request_and_holds_no_signature() -> None:
     assert [each["path"] for each in read["loras"]] == [
         StoredObject(key="loras/u/j/v1/model.safetensors"), StoredObject(key="a b/c.safetensors"),
     ]  # fmt: skip
-    with pytest.raises(ValueError, match="no arguments"):
+    with pytest.raises(ValueError, match="not an object"):
         arguments_of("[]")
 
 
