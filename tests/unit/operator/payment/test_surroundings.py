@@ -1,4 +1,4 @@
-"""Through a company's proxy, with a company's CA: every call to a provider, and no call inside the cluster."""
+"""Proxy and private CA: used by every call to a provider, and by no call inside the cluster."""
 
 import asyncio
 import json
