@@ -33,8 +33,8 @@ from contentgen_operator.providers.base import Provider
 from contentgen_operator.providers.billing import FalBilling
 from contentgen_operator.providers.fal import Fal
 from contentgen_operator.providers.keyfile import KeyFile
+from contentgen_operator.providers.network import trusted_cas
 from contentgen_operator.providers.pricing import FalPrices
-from contentgen_operator.providers.surroundings import trusted_cas
 from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.settings import Settings
 from contentgen_operator.state.decision_input import Policy

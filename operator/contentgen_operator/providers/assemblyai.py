@@ -35,8 +35,8 @@ from contentgen_operator.providers.limits import (
     read_answer_sync,
     reply_limit,
 )
+from contentgen_operator.providers.network import trusted_cas
 from contentgen_operator.providers.sending import BeforeSend, SendStopped, ThreadGate
-from contentgen_operator.providers.surroundings import trusted_cas
 from contentgen_operator.state.provider_answers import ANSWER_BYTES, REPLY_BYTES, Answer
 from contentgen_operator.state.provider_requests import (
     TOO_LARGE,

@@ -33,8 +33,8 @@ from contentgen_operator.providers.base import (
 from contentgen_operator.providers.fal_history import FalHistory
 from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_operator.providers.limits import ReplyTooLarge, limit_replies_async, read_answer, reply_limit
+from contentgen_operator.providers.network import trusted_cas
 from contentgen_operator.providers.sending import POST_SECONDS, BeforeSend, Gate, SendStopped
-from contentgen_operator.providers.surroundings import trusted_cas
 from contentgen_operator.state.provider_answers import ANSWER_BYTES, Answer, TooManyAnswers
 from contentgen_operator.state.provider_requests import (
     GONE,

@@ -1,4 +1,4 @@
-"""What providers send is limited: in size, and in what it costs the operator's memory."""
+"""Limits of providers' replies: size, and memory in the operator."""
 
 import contextlib
 import gzip

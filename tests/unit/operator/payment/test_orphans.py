@@ -1,4 +1,4 @@
-"""Purchases whose resource is gone: located, stored, kept for a while, adopted by who applies the resource again."""
+"""Orphans, which are purchases of deleted resources: searched, stored, kept for a while, adopted when applied again."""
 
 import contextlib
 from collections.abc import Callable
@@ -205,7 +205,7 @@ def test_the_stored_input_finds_the_request_and_holds_no_signature() -> None:
     assert [each["path"] for each in read["loras"]] == [
         StoredObject(key="loras/u/j/v1/model.safetensors"), StoredObject(key="a b/c.safetensors"),
     ]  # fmt: skip
-    with pytest.raises(ValueError, match="no arguments"):
+    with pytest.raises(ValueError, match="not an object"):
         arguments_of("[]")
 
 
@@ -239,7 +239,7 @@ def the_purchase(world: World) -> dict[str, Any]:
 
 
 def vanish(world: World, kind: Kind) -> None:
-    """As with a finalizer that somebody has removed by hand, or with its namespace."""
+    """Delete the resource at once, as after a finalizer was removed by hand or with its namespace."""
     del world.kube.resources[kind, "it"]
     world.kube.jobs.clear()
 

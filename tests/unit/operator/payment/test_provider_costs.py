@@ -1,4 +1,4 @@
-"""What providers say about the bill: billable units of a request, and unit prices; over HTTP on loopback."""
+"""Billable units of requests, and unit prices, read from providers over HTTP on loopback."""
 
 import json
 import threading

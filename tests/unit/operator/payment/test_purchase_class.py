@@ -1,4 +1,4 @@
-"""Operator class of a purchase: who polls an open request whose resource cannot be read, and with which account."""
+"""Operator class of a purchase: the installation and account that poll an open request of an unreadable resource."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -27,7 +27,7 @@ KEY = PurchaseKey(namespace="ns", kind=IMAGES, name="it", run_hash="h", rerun=No
 
 
 class Account:
-    """What the provider says of all requests; None: what the simulated one says. Counts the polls."""
+    """Provider that gives one answer for all requests (None: the simulated provider's), and counts the polls."""
 
     def __init__(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         self.says: RequestView | Exception | None = None
@@ -277,7 +277,7 @@ async def test_others_requests_are_not_polled(world: World, left: Roles, account
 
 
 async def test_an_orphan_of_another_class_is_left_to_its_installation(world: World, account: Account) -> None:
-    """Whose provider's account may be another one."""
+    """The other installation may use another account at the provider."""
     await submitted(world)
     world.database["ledger"].update_many({}, {"$set": {"operatorClass": BATCH}})
     del world.kube.resources[IMAGES, "it"]
@@ -340,7 +340,7 @@ SAYS = pytest.mark.parametrize(
 
 
 async def stored_unnoted(world: World) -> None:
-    """The process ends after the response is stored, and before the ledger says so."""
+    """End the process after the response is stored and before the ledger is written."""
     world.writes._points = (2 * len(world.writes.done) + 1,)
     world.writes.fired.clear()
     with pytest.raises(Crash):

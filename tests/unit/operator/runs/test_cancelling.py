@@ -1,4 +1,4 @@
-"""A run that a person cancels, at each step: what it costs, what is asked of the provider, and what is said."""
+"""Cancellation of a run at each step: cost, calls to the provider, and message."""
 
 import pytest
 

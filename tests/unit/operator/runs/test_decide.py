@@ -1,4 +1,4 @@
-"""What the operator decides, as tables: a resource, what is seen around it, and the plan."""
+"""Decisions as tables: a resource, its observation, and the plan."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -209,7 +209,7 @@ def buys(plan: Plan) -> bool:
 
 
 def payment(kind: Kind, subject: Resource, seen: Observation = Observation(), now: datetime = NOW) -> Payment:  # noqa: B008 - frozen
-    """What is sent: at the look after the one that plans it, once the status names it."""
+    """The payment, which follows one reconcile after the reservation, once the status names the purchase."""
     first = decide(subject, seen, now, POLICY)
     assert first.payment is None
     assert first.reservation is not None
@@ -412,7 +412,7 @@ def sound(seconds: Any, size: int) -> dict[str, Any]:
     ("seconds", "size", "why"),
     [
         (43_201, 100_000_000, "lasts 43201 s according to the worker, at most 43200 s"),
-        (10_000, 1000, "1000 bytes, which are 0 to 185 s of sound, and not 10000 s"),
+        (10_000, 1000, "1000 bytes, which are 0 to 185 s of audio, and not 10000 s"),
         (10, 2_000_000_000, "2000000000 bytes, which are"),
     ],
 )
@@ -829,7 +829,7 @@ def test_a_lost_request_is_looked_for_and_never_sent_again(kind: Kind) -> None:
 
 @pytest.mark.parametrize("told", [Reason.SUBMISSION_UNKNOWN, Reason.STORE_UNAVAILABLE])
 def test_a_clock_that_was_set_back_does_not_take_submission_unknown_back(told: Reason) -> None:
-    """A person may be acting on it. The search goes on as often as the time since the POST says."""
+    """A person may be acting on it. The search continues on the schedule of the time since the POST."""
     unknown = running(IMAGES, phase=Phase.SUBMISSION_UNKNOWN, reason=told)
     lost = purchase(IMAGES, PurchaseState.INTENT, created_at=NOW + timedelta(hours=24))
     plan = decide(resource(IMAGES, unknown), Observation(purchase=lost), NOW, POLICY)
@@ -1482,7 +1482,7 @@ def test_an_outcome_that_lists_a_file_twice_is_invalid(kind: Kind) -> None:
 
 @pytest.mark.parametrize("kind", Kind)
 def test_a_rerun_annotation_that_is_taken_off_starts_nothing(kind: Kind) -> None:
-    """Whoever may not spend may take it off."""
+    """Users without the permission to spend may remove it."""
     status = done(kind)
     assert status.run is not None
     run = status.run.model_copy(update={"rerun": "a"})

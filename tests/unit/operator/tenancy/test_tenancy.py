@@ -1,4 +1,4 @@
-"""A namespace that was created again, and a rebuilt cluster: what is adopted, what is paid, in memory."""
+"""Namespaces that were created again, and rebuilt clusters: adoption and payment, in memory."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
