@@ -1,4 +1,4 @@
-"""Clock of the operator: UTC in whole seconds, because Kubernetes stores no more."""
+"""Operator's clock: UTC in whole seconds, as Kubernetes stores times."""
 
 from datetime import datetime
 
