@@ -67,7 +67,7 @@ def install(app: FastAPI, parts: Dependencies) -> None:
 
 
 class AccessLog:
-    """Counts and logs each request, and turns exceptions into Problem 500. Queries, headers and bodies are not logged."""
+    """Counts and logs requests, and turns exceptions into Problem 500. Never logs queries, headers or bodies."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
