@@ -168,7 +168,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         (
             "a Job that another process has not recorded is replaced late",
-            "        self._leadership.check()  # else it may be one that the leader is about to record\n",
+            "        self._leadership.check()  # otherwise the leader may be about to record it\n",
             "",
             f"{_FENCING}_a_former_leader_changes_nothing",
         ),
@@ -351,8 +351,8 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         (
             "an adoption that failed is gone on with",
-            "if not await self._ledger.adopt(adoption.key, seen, adoption.job_id, adoption.tenant):",
-            "if await self._ledger.adopt(adoption.key, seen, adoption.job_id, adoption.tenant) is None:",
+            "if not await self._ledger.adopt(adoption.key, purchase, adoption.job_id, adoption.tenant):",
+            "if await self._ledger.adopt(adoption.key, purchase, adoption.job_id, adoption.tenant) is None:",
             f"{_DEFENCES}_what_comes_too_late_changes_nothing",
         ),
         (
@@ -369,7 +369,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         (
             "a failed compare-and-set is not told",
-            "        _log_failed(move, kept)\n\n",
+            "        _log_conflict(move, kept)\n\n",
             "        pass\n\n",
             f"{_PURCHASES}_a_compare_and_set_that_fails_is_an_error_that_shows_both_states",
         ),
@@ -393,13 +393,13 @@ MUTANTS: tuple[Mutant, ...] = (
         "decide/payment",
         (
             "was_rewound: a request id in the status is no evidence",
-            "if run.request_id is not None:\n        return True\n    if told",
-            "if told",
+            "if run.request_id is not None:\n        return True\n    if same_attempt",
+            "if same_attempt",
             f"{_DECIDE}_what_was_submitted_is_not_paid_again_where_the_ledger_has_lost_it",
         ),
         (
             "was_rewound: a search in the status is no evidence",
-            "if told and last.reason in _SEARCHED and not",
+            "if same_attempt and last.reason in _SEARCH_REASONS and not",
             "if False and not",
             f"{_DEFENCES}_a_status_that_was_searching_is_evidence_of_a_purchase",
         ),
@@ -486,8 +486,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "decide/deletion",
         (
             "whoever is deleted cancels",
-            "if purchase is not None and (purchase.job_id == resource.ref.uid or _used(resource, run, purchase)):",
-            "if purchase is not None:",
+            "if purchase is not None and (purchase.job_id == resource.ref.uid or _uses_purchase(",
+            "if purchase is not None and (True or _uses_purchase(",
             f"{_DEFENCES}_a_deletion_cancels_only_what_the_resource_owns",
         ),
     ),
@@ -515,7 +515,7 @@ MUTANTS: tuple[Mutant, ...] = (
             "the worker of another operator's Job is refused",
             "newest(job.owner.uid, job.uid)",
             "newest(job.owner.uid)",
-            "operator/worker_api/test_desk.py::test_the_worker_of_another_operators_job_gets_its_order",
+            "operator/worker_api/test_worker_api.py::test_the_worker_of_another_operators_job_gets_its_order",
         ),
     ),
     *_of(
@@ -524,7 +524,7 @@ MUTANTS: tuple[Mutant, ...] = (
             "a response is read by who does not own the purchase",
             "if purchase.job_id != assignment.resource.ref.uid:",
             "if False:",
-            "operator/worker_api/test_desk.py::test_the_response_of_a_purchase_with_another_owner_is_not_signed",
+            "operator/worker_api/test_worker_api.py::test_the_response_of_a_purchase_with_another_owner_is_not_signed",
         ),
     ),
     *_of(
@@ -609,8 +609,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "stores/status_verification",
         (
             "tenants: a forged status takes the scope off another run",
-            "return await self._placed(await self._projection(resource, document))\n\n    async def _projection",
-            "return await self._projection(await self._placed(resource), document)\n\n    async def _projection",
+            "return await self._with_scope(await self._projection(resource, document))\n\n    async def _projection",
+            "return await self._projection(await self._with_scope(resource), document)\n\n    async def _projection",
             f"{_TENANCY}_a_forged_status_does_not_take_the_scope_off_another_run",
         ),
         (
@@ -621,13 +621,13 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         (
             "tenants: a run that is under way at a mapping looks under another key",
-            "chosen = own[0] if own else best(bought)",
+            "chosen = own[0] if own else most_advanced(bought)",
             "chosen = bought[0] if bought else None",
             f"{_TAKEOVER}_what_is_under_way_at_a_forced_mapping_goes_on",
         ),
         (
             "tenants: what was bought before a mapping is bought again",
-            "sorted({*tenant.also, *((UNSCOPED,) if tenant.scope else ())} - {tenant.scope})",
+            "sorted({*tenant.other_scopes, *((UNSCOPED,) if tenant.scope else ())} - {tenant.scope})",
             "sorted({*((UNSCOPED,) if tenant.scope else ())} - {tenant.scope})",
             f"{_TAKEOVER}_what_was_bought_before_a_mapping_is_adopted_after_it",
         ),
@@ -639,7 +639,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         (
             "run documents: a run that MongoDB lacks is passed over",
-            "if limited(run).number > document.number:",
+            "if with_bounded_numbers(run).number > document.number:",
             "if False:",
             f"{_RUNS}_a_restored_mongodb_pays_nothing_and_the_message_says_what_helps",
         ),
@@ -675,13 +675,13 @@ MUTANTS: tuple[Mutant, ...] = (
         "state/run_document",
         (
             "run documents: the status' run is projected",
-            "run = projected_run(document.run, told.run) if document.run is not None else None",
+            "run = projected_run(document.run, status.run) if document.run is not None else None",
             "run = told.run",
             f"{_RUNS}_a_forged_status_neither_pays_twice_nor_stops_a_resource_for_ever",
         ),
         (
             "run documents: the status' facts are projected",
-            "if _canonical(values[name]) == _canonical(getattr(told, name)):",
+            "if _canonical(values[name]) == _canonical(getattr(observed, name)):",
             "if True:",
             f"{_RUNS}_facts_that_somebody_else_wrote_skip_no_preparation",
         ),
@@ -756,7 +756,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "decide/payment",
         (
             "tenants: a tenant that is not known adopts",
-            "if resource.tenant.held:",
+            "if resource.tenant.block_reason:",
             "if False:",
             f"{_TENANCY}_without_the_right_to_read_namespaces_nothing_is_paid_or_adopted",
         ),
@@ -765,8 +765,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "decide/decision",
         (
             "tenants: a cluster that is not confirmed pays",
-            "return _held(case) if case.resource.tenant.held else _of_the_run(case)",
-            "return _of_the_run(case)",
+            "return _tenant_unconfirmed(case) if case.resource.tenant.block_reason else _plan_for_run(case)",
+            "return _plan_for_run(case)",
             f"{_TENANCY}_a_rebuilt_cluster_pays_and_adopts_nothing_until_it_is_confirmed",
         ),
     ),
@@ -795,13 +795,13 @@ MUTANTS: tuple[Mutant, ...] = (
         "decide/deletion",
         (
             "tenants: a deletion cancels what another cluster may adopt",
-            "if resource.tenant.held:  # another cluster",
+            "if resource.tenant.block_reason:  # another cluster",
             "if False:  # another cluster",
             "operator/tenancy/test_attack_takeover.py::test_clearing_up_the_earlier_cluster_spares_what_was_taken_over",
         ),
         (
             "tenants: a status of a backup writes a purchase of another cluster",
-            "if resource.tenant.held:  # another cluster",
+            "if resource.tenant.block_reason:  # another cluster",
             "if False:  # another cluster",
             f"{_TAKEOVER}_a_status_of_a_backup_writes_no_purchase_for_a_cluster_that_is_not_confirmed",
         ),
@@ -907,14 +907,14 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "tenants: a record of the earlier namespace needs the right to the present one",
         "operator/contentgen_gateway/auth/tenants.py",
-        "return namespace if (await self.of(namespace)).holds(record) else EVERYWHERE",
+        "return namespace if (await self.of(namespace)).owns(record) else EVERYWHERE",
         "return namespace",
         f"tests/unit/{_SIGHT}_a_record_of_the_earlier_namespace_looks_like_one_that_is_missing",
     ),
     Mutant(
         "tenants: a share outlives the namespace that it names",
         "operator/contentgen_gateway/auth/visibility.py",
-        "return [each for each in given if all(tenants[name].began_before(each.shared_at) for name in each.places)]",
+        "return [each for each in given if all(tenants[name].existed_at(each.shared_at) for name in each.places)]",
         "return given",
         f"tests/unit/{_SIGHT}_shares_with_the_earlier_namespace_end",
     ),

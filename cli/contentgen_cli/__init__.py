@@ -1,4 +1,4 @@
-"""`kubectl contentgen`: what a user asks of their content, in words. Reads the cluster through the user's kubeconfig.
+"""The kubectl plugin `kubectl contentgen`. Accesses the cluster with the user's kubeconfig.
 
-It knows the contract and nothing of the operator, so any version of one talks to any version of the other.
+It imports the contract and nothing of the operator, so that each version works with each version of the operator.
 """

@@ -1,4 +1,4 @@
-"""`kubectl contentgen …`: the console script, and what an error looks like."""
+"""Console script of `kubectl contentgen`, which prints errors and sets the exit status."""
 
 import sys
 
@@ -15,7 +15,7 @@ def main() -> None:
     except CliError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(1)
-    except BrokenPipeError:  # `| head` has seen enough
+    except BrokenPipeError:  # such as of `| head`
         sys.stderr.close()
         sys.exit(1)
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""The commands. Each imports what it needs when it runs, so that `--help` and completion are quick."""
+"""Commands of the plugin. Each imports its dependencies when it runs, to keep `--help` and completion fast."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from contentgen_cli.tables import VersionFiles
 
 app = typer.Typer(
-    help="Ask what becomes of your content: LoRA trainings, pictures and transcripts.",
+    help="Inspect and control content generation: LoRA trainings, pictures and transcripts.",
     no_args_is_help=True,
-    add_completion=False,  # kubectl asks kubectl_complete-contentgen
+    add_completion=False,  # kubectl runs kubectl_complete-contentgen
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # plain help: rich takes longer to import than the rest together
+    rich_markup_mode=None,  # plain help: importing rich takes longer than all the rest
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-get_app = typer.Typer(help="List what a resource has.", no_args_is_help=True, rich_markup_mode=None)
+get_app = typer.Typer(help="List parts of a resource.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(get_app, name="get")
 
 Names = Annotated[
@@ -38,22 +38,22 @@ SeveralNames = Annotated[
     list[str],
     typer.Argument(
         metavar="NAME",
-        help="NAME or KIND/NAME, or KIND NAME, of one or several resources; a kind is lora, imagegen or transcript, "
-        "or its full name.",
+        help="NAME, KIND/NAME or KIND NAME of one or more resources; a kind is lora, imagegen or transcript, or its "
+        "full name.",
     ),
 ]
 OptionalNames = Annotated[
-    list[str] | None, typer.Argument(metavar="[NAME]", help="As for the other commands; all when left out.")
+    list[str] | None, typer.Argument(metavar="[NAME]", help="As for the other commands; all resources if omitted.")
 ]
-Namespace = Annotated[str | None, typer.Option("--namespace", "-n", help="The namespace; the context's when left out.")]
-Context = Annotated[str | None, typer.Option("--context", help="The kubeconfig's context to use.")]
-Kubeconfig = Annotated[str | None, typer.Option("--kubeconfig", help="The kubeconfig file to use.")]
-AsUser = Annotated[str | None, typer.Option("--as", help="Ask as this user, who you may impersonate.")]
-Everywhere = Annotated[bool, typer.Option("--all-namespaces", "-A", help="Of all namespaces.")]
+Namespace = Annotated[str | None, typer.Option("--namespace", "-n", help="Namespace; that of the context if omitted.")]
+Context = Annotated[str | None, typer.Option("--context", help="Context of the kubeconfig.")]
+Kubeconfig = Annotated[str | None, typer.Option("--kubeconfig", help="Kubeconfig file.")]
+AsUser = Annotated[str | None, typer.Option("--as", help="User to impersonate.")]
+Everywhere = Annotated[bool, typer.Option("--all-namespaces", "-A", help="All namespaces.")]
 
 
 class FilesOutput(StrEnum):
-    """How files are listed."""
+    """Output format of `get files`."""
 
     TABLE = "table"
     JSON = "json"
@@ -61,7 +61,7 @@ class FilesOutput(StrEnum):
 
 
 class TableOutput(StrEnum):
-    """How a table is printed."""
+    """Output format of tables."""
 
     TABLE = "table"
     JSON = "json"
@@ -75,9 +75,9 @@ def why(
     kubeconfig: Kubeconfig = None,
     user: AsUser = None,
 ) -> None:
-    """Say what it waits for or why it failed.
+    """Explain the state of a resource, and what to do next.
 
-    Or, when it is done, where its files are; and what to do next.
+    Shows the cause of a wait or a failure, or the files of a completed run.
     """
     from contentgen_cli.commands import show
     from contentgen_cli.commands.why import explain
@@ -85,26 +85,26 @@ def why(
 
     with _cluster(namespace, context, kubeconfig, user) as cluster:
         item = _find(cluster, names)
-        told = explain(item, _context(cluster, item), utc_now())
-        commands = [cluster.command(words, item.namespace) for words in told.commands]
-        show.print_report(show.console(), told, commands)
+        report = explain(item, _context(cluster, item), utc_now())
+        commands = [cluster.command(words, item.namespace) for words in report.commands]
+        show.print_report(show.console(), report, commands)
 
 
 @app.command()
 def logs(
     names: Names,
     *,
-    stage: Annotated[Stage | None, typer.Option("--stage", help="Of this stage only.")] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run is over.")] = False,
-    raw: Annotated[bool, typer.Option("--raw", help="A pod's lines as it wrote them: JSON.")] = False,
+    stage: Annotated[Stage | None, typer.Option("--stage", help="This stage only.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Follow the logs until the run is over.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Print the unformatted lines of a pod: JSON.")] = False,
     namespace: Namespace = None,
     context: Context = None,
     kubeconfig: Kubeconfig = None,
     user: AsUser = None,
 ) -> None:
-    """Print what its workers said.
+    """Print the logs of a resource's workers.
 
-    Of a pod that is gone the last lines are kept.
+    For a deleted pod, the last lines from the status are printed.
     """
     from contentgen_cli.commands import logs as reading
     from contentgen_contract.worker.log import collapse_retries, printable
@@ -123,18 +123,18 @@ def logs(
             printed = True
         if not printed:
             phase = item.status.phase or "not started"
-            raise CliError(f"{item.reference} has no log{f' of {stage}' if stage else ''}: it is {phase}; "
-                           f"why: kubectl contentgen why {item.reference}")  # fmt: skip
+            raise CliError(f"{item.reference} has no log{f' of {stage}' if stage else ''}: it is {phase}. "
+                           f"See the cause: kubectl contentgen why {item.reference}")  # fmt: skip
 
 
 @get_app.command("files")
 def get_files(
     names: SeveralNames,
     *,
-    output: Annotated[FilesOutput, typer.Option("--output", "-o", help="json is stable for scripts.")] = (
+    output: Annotated[FilesOutput, typer.Option("--output", "-o", help="json has a stable format for scripts.")] = (
         FilesOutput.TABLE
     ),
-    version: Annotated[int | None, typer.Option("--version", help="Of this version only.")] = None,
+    version: Annotated[int | None, typer.Option("--version", help="This version only.")] = None,
     namespace: Namespace = None,
     context: Context = None,
     kubeconfig: Kubeconfig = None,
@@ -142,8 +142,8 @@ def get_files(
 ) -> None:
     """List stored files.
 
-    By version: where they are, their sizes and checksums. Of several resources those found are listed, also where one
-    is missing or has no files; the exit status is then 1.
+    By version, with URLs, sizes and checksums. If one of several resources is missing or has no files, the others are
+    listed and the exit status is 1.
     """
     from contentgen_cli import tables, target
 
@@ -175,7 +175,7 @@ def _print_files(listed: Sequence["VersionFiles"], output: FilesOutput, *, sever
             for url in [url for each in listed for url in each.urls]:
                 print(url)
         case FilesOutput.TABLE if listed:
-            # As in kubectl, names stand in the table where there are several.
+            # As in kubectl, the table has names for several resources.
             rows = [((each.item.reference,) if several else ()) + row for each in listed for row in each.rows]
             heads = (("NAME",) if several else ()) + ("VERSION", "SIZE", "SHA256", "URL")
             show.print_plain(show.console(), show.table(heads, rows, right=("SIZE",)))
@@ -186,15 +186,15 @@ def watch(
     names: OptionalNames = None,
     *,
     everywhere: Everywhere = False,
-    timeout: Annotated[float | None, typer.Option("--timeout", help="Give up after this many seconds.")] = None,
+    timeout: Annotated[float | None, typer.Option("--timeout", help="Maximum duration in seconds.")] = None,
     namespace: Namespace = None,
     context: Context = None,
     kubeconfig: Kubeconfig = None,
     user: AsUser = None,
 ) -> None:
-    """Show progress until nothing is under way.
+    """Show progress until all runs are over.
 
-    Exit status 0 when all are Completed, else 1.
+    The exit status is 0 if all are Completed, else 1.
     """
     from contentgen_cli.commands import show, watching
 
@@ -220,15 +220,15 @@ def watch(
 def retry(
     names: Names,
     *,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     namespace: Namespace = None,
     context: Context = None,
     kubeconfig: Kubeconfig = None,
     user: AsUser = None,
 ) -> None:
-    """Run it once more with the same inputs.
+    """Run a resource once more with the same inputs.
 
-    Shows what that costs, and asks where the run before was paid for.
+    Shows the expected cost, and asks for confirmation if the last run was paid.
     """
     from contentgen_cli.commands import retrying
     from contentgen_cli.item import utc_now
@@ -240,7 +240,7 @@ def retry(
         if plan.ask and not yes:
             _confirm("Pay and run it again?")
         cluster.patch(item, plan.change)
-        print(f"{item.reference} runs again; see it: "
+        print(f"{item.reference} runs again. Follow it: "
               f"{cluster.command(f'contentgen watch {item.reference}', item.namespace)}")  # fmt: skip
 
 
@@ -254,7 +254,7 @@ def collect(
 ) -> None:
     """Fetch the paid result of a failed run once more.
 
-    Nothing is paid: the provider's answer was kept when the run failed.
+    Nothing is paid: the provider's response was stored when the run failed.
     """
     from contentgen_cli.commands import collecting
 
@@ -263,7 +263,7 @@ def collect(
         change = collecting.collect(item)
         if change is not None:
             cluster.patch(item, change)
-        print(f"The result of {item.reference} is fetched once more, which pays nothing; see it: "
+        print(f"The result of {item.reference} is fetched once more, which pays nothing. Follow it: "
               f"{cluster.command(f'contentgen watch {item.reference}', item.namespace)}")  # fmt: skip
 
 
@@ -275,9 +275,9 @@ def cancel(
     kubeconfig: Kubeconfig = None,
     user: AsUser = None,
 ) -> None:
-    """End the run under way, and keep the resource.
+    """Cancel the current run, and keep the resource.
 
-    Before the provider has the request that is free; after it the provider is asked to stop, and may bill it.
+    Free before the request is sent; afterwards the provider is asked to cancel it, and may bill it.
     """
     from contentgen_cli.commands import cancelling
 
@@ -286,7 +286,7 @@ def cancel(
         plan = cancelling.cancel(item)
         cluster.patch(item, plan.change)
         print(plan.text)
-        print(f"{item.reference} is being cancelled; see it: "
+        print(f"{item.reference} is being cancelled. See the result: "
               f"{cluster.command(f'contentgen why {item.reference}', item.namespace)}")  # fmt: skip
 
 
@@ -294,7 +294,7 @@ def cancel(
 def adopt(
     names: Names,
     request_id: Annotated[
-        str, typer.Argument(metavar="REQUEST_ID", help="The provider's id of the request, from its dashboard.")
+        str, typer.Argument(metavar="REQUEST_ID", help="ID of the request, from the provider's dashboard.")
     ],
     *,
     namespace: Namespace = None,
@@ -302,9 +302,9 @@ def adopt(
     kubeconfig: Kubeconfig = None,
     user: AsUser = None,
 ) -> None:
-    """Name the provider's request of a run whose reply was lost.
+    """Adopt a request whose reply was lost, by its ID at the provider.
 
-    The operator verifies it: model, complete input and time. Nothing is paid.
+    The operator verifies model, complete input and time. Nothing is paid.
     """
     from contentgen_cli.commands import adopting
 
@@ -313,17 +313,17 @@ def adopt(
         plan = adopting.adopt(item, request_id)
         cluster.patch(item, plan.change)
         print(plan.text)
-        print(f"See what comes of it: {cluster.command(f'contentgen why {item.reference}', item.namespace)}")
+        print(f"See the result: {cluster.command(f'contentgen why {item.reference}', item.namespace)}")
 
 
 @app.command()
 def cost(
     *,
     since: Annotated[
-        str | None, typer.Option("--since", help="Of runs that started since: a number and m, h, d or w.")
+        str | None, typer.Option("--since", help="Runs that started within this period: a number and m, h, d or w.")
     ] = None,
     everywhere: Everywhere = False,
-    output: Annotated[TableOutput, typer.Option("--output", "-o", help="json is stable for scripts.")] = (
+    output: Annotated[TableOutput, typer.Option("--output", "-o", help="json has a stable format for scripts.")] = (
         TableOutput.TABLE
     ),
     namespace: Namespace = None,
@@ -331,9 +331,9 @@ def cost(
     kubeconfig: Kubeconfig = None,
     user: AsUser = None,
 ) -> None:
-    """Sum up what the last runs cost.
+    """Sum the costs of the last runs.
 
-    What the last run of each resource that is there was expected to cost, and did cost.
+    The estimated and the actual cost of the last run of each existing resource.
     """
     from contentgen_cli import tables
     from contentgen_cli.commands import show
@@ -361,24 +361,24 @@ def cost(
 def orphans(
     *,
     everywhere: Everywhere = False,
-    output: Annotated[TableOutput, typer.Option("--output", "-o", help="json is stable for scripts.")] = (
+    output: Annotated[TableOutput, typer.Option("--output", "-o", help="json has a stable format for scripts.")] = (
         TableOutput.TABLE
     ),
     gateway: Annotated[
-        str, typer.Option("--gateway", envvar="CONTENTGEN_GATEWAY", help="The gateway's URL.")
+        str, typer.Option("--gateway", envvar="CONTENTGEN_GATEWAY", help="URL of the gateway.")
     ] = "http://localhost:5000",
     token: Annotated[
-        str | None, typer.Option("--token", envvar="CONTENTGEN_TOKEN", help="A token for the gateway.")
+        str | None, typer.Option("--token", envvar="CONTENTGEN_TOKEN", help="Token for the gateway.")
     ] = None,
     namespace: Namespace = None,
     context: Context = None,
     kubeconfig: Kubeconfig = None,
     user: AsUser = None,
 ) -> None:
-    """List what was paid and has no resource any more.
+    """List purchases whose resource was deleted.
 
-    Purchases of resources that were deleted: applied again with the same spec they take the result and pay nothing.
-    The gateway is asked, with a token of its audience: of these there is nothing in Kubernetes.
+    The same resource applied again adopts the result and pays nothing. The list is read from the gateway with a token
+    for its audience, because Kubernetes has no data about deleted resources.
     """
     import json
 
@@ -394,7 +394,7 @@ def orphans(
         show.print_plain(show.console(), show.table(listing.HEADS, listing.rows(found), right=("COST",)))
     else:
         where = f"in namespace {place!r}" if place else "in any namespace that the token may list"
-        print(f"there is no orphan {where}", file=sys.stderr)
+        print(f"there are no orphans {where}", file=sys.stderr)
 
 
 @app.command()
@@ -405,9 +405,9 @@ def suspend(
     kubeconfig: Kubeconfig = None,
     user: AsUser = None,
 ) -> None:
-    """Hold it back until it is resumed.
+    """Suspend a resource until it is resumed.
 
-    Nothing new is started and nothing is bought; what the provider works on goes on there.
+    Nothing is started and nothing is paid; a request at the provider continues.
     """
     _set_suspend(names, True, _cluster(namespace, context, kubeconfig, user))
 
@@ -420,7 +420,7 @@ def resume(
     kubeconfig: Kubeconfig = None,
     user: AsUser = None,
 ) -> None:
-    """Let a suspended one go on."""
+    """Resume a suspended resource."""
     _set_suspend(names, False, _cluster(namespace, context, kubeconfig, user))
 
 
@@ -428,9 +428,9 @@ def resume(
 def move(
     names: OptionalNames = None,
     *,
-    to: Annotated[str, typer.Option("--to", help="The operator class; default is the one of most installations.")],
+    to: Annotated[str, typer.Option("--to", help="Operator class; most installations serve the class default.")],
     every: Annotated[bool, typer.Option("--all", help="All resources of the namespace.")] = False,
-    kind: Annotated[str | None, typer.Option("--kind", help="With --all: of this kind only.")] = None,
+    kind: Annotated[str | None, typer.Option("--kind", help="With --all: this kind only.")] = None,
     namespace: Namespace = None,
     context: Context = None,
     kubeconfig: Kubeconfig = None,
@@ -438,15 +438,15 @@ def move(
 ) -> None:
     """Move resources to another operator class.
 
-    Nothing is bought again. The API server is asked about all of them first: if one is in a run, none is moved.
+    Nothing is paid again. All are validated by the API server first: if one is in a run, none is moved.
     """
     from contentgen_cli import target
     from contentgen_cli.commands import moving
 
     if bool(names) is every:
-        raise CliError("name the resources to move, or give --all for those of the namespace")
+        raise CliError("expected the names of resources, or --all for those of the namespace")
     if kind and not every:
-        raise CliError("--kind goes with --all; a named resource has its kind before its name, as in lora/avatar")
+        raise CliError("--kind requires --all; for a named resource put the kind before its name, as in lora/avatar")
     kinds = (target.kind_of(kind),) if kind else tuple(Kind)
     with _cluster(namespace, context, kubeconfig, user) as cluster:
         if names:
@@ -458,12 +458,12 @@ def move(
         for line in moving.consequences(chosen, to, served=cluster.is_served(to)) if chosen.moved else ():
             print(line)
         for item in chosen.there:
-            print(f"{item.reference} is of the class {to!r} already")
+            print(f"{item.reference} is already of the class {to!r}")
         _move(cluster, chosen, to)
 
 
 def _move(cluster: "ClusterClient", chosen: "MovePlan", to: str) -> None:
-    """Exit status 1 where one was changed by somebody else in between: the others are moved all the same."""
+    """Exits with status 1 if one was changed concurrently; the others are moved nevertheless."""
     left = 0
     for item in chosen.moved:
         try:
@@ -520,7 +520,7 @@ def _context(cluster: "ClusterClient", item: "Item") -> "ResourceContext":
 
 
 def _empty_if_forbidden(read: Callable[[], Sequence[dict[str, Any]]]) -> Sequence[dict[str, Any]]:
-    """Whoever may see the resource but not its pods or events is told what the resource says."""
+    """Empty if the user may read the resource but not its pods or events."""
     try:
         return read()
     except NotPermitted:
@@ -529,7 +529,7 @@ def _empty_if_forbidden(read: Callable[[], Sequence[dict[str, Any]]]) -> Sequenc
 
 def _confirm(question: str) -> None:
     if not sys.stdin.isatty():
-        raise CliError("this pays, and nobody can be asked here: give --yes")
+        raise CliError("this pays, and standard input is not a terminal for the confirmation: give --yes")
     if not typer.confirm(question):
         raise CliError("nothing was changed")
 
@@ -538,7 +538,7 @@ def _set_suspend(names: Sequence[str], wanted: bool, cluster: "ClusterClient") -
     with cluster:
         item = _find(cluster, names)
         if bool(item.spec.get("suspend")) is wanted:
-            print(f"{item.reference} is {'suspended' if wanted else 'not suspended'} already")
+            print(f"{item.reference} is {'already' if wanted else 'not'} suspended")
             return
         cluster.patch(item, {"spec": {"suspend": wanted}})
         print(f"{item.reference} is {'suspended' if wanted else 'resumed'}")

@@ -1,7 +1,6 @@
-"""The API server, as the few calls that the commands make, on plain JSON objects.
+"""Client of the API server, with JSON objects.
 
-Only this module imports the Kubernetes client, and only when a command needs it: importing it takes longer than
-printing a help page may.
+The only module that imports the Kubernetes client, inside of functions: the import takes longer than `--help` should.
 """
 
 import difflib
@@ -32,14 +31,14 @@ if TYPE_CHECKING:
     from kubernetes.client import ApiClient
 
 Body = dict[str, Any]
-_TIMEOUT = (10, 60)  # seconds to connect, and between two bytes
+_TIMEOUT = (10, 60)  # seconds to connect, and between two reads
 _MERGE_PATCH = "application/merge-patch+json"
 _CONTAINER = "worker"
 
 
 @dataclass(frozen=True)
 class ClusterFlags:
-    """Which cluster and namespace, as kubectl's flags say."""
+    """Cluster and namespace, from flags as kubectl has them."""
 
     kubeconfig: str | None = None
     context: str | None = None
@@ -47,20 +46,20 @@ class ClusterFlags:
     user: str | None = None  # to impersonate
 
     def flags(self, namespace: str, default: str) -> str:
-        """The flags that a suggested command needs to reach the same place."""
+        """Flags for a suggested command, so that it uses the same cluster and namespace."""
         given = {"--kubeconfig": self.kubeconfig, "--context": self.context, "--as": self.user}
         words = [f" {flag} {value}" for flag, value in given.items() if value]
         return "".join(words) + (f" -n {namespace}" if namespace != default else "")
 
 
 class ClusterClient:
-    """One connection; use as a context manager."""
+    """Connection to the API server; a context manager."""
 
-    def __init__(self, access: ClusterFlags, client: "ApiClient", default_namespace: str) -> None:
+    def __init__(self, flags: ClusterFlags, client: "ApiClient", default_namespace: str) -> None:
         self._client = client
-        self._access = access
+        self._flags = flags
         self._default_namespace = default_namespace
-        self.namespace = access.namespace or default_namespace
+        self.namespace = flags.namespace or default_namespace
 
     def __enter__(self) -> "ClusterClient":
         return self
@@ -69,19 +68,19 @@ class ClusterClient:
         self._client.close()
 
     def command(self, words: str, namespace: str) -> str:
-        """A command for the user to type, with the flags that it needs."""
+        """A kubectl command for the user, with the flags that it needs."""
         place = self._default_namespace if "--all-namespaces" in words else namespace
-        return f"kubectl {words}{self._access.flags(place, self._default_namespace)}"
+        return f"kubectl {words}{self._flags.flags(place, self._default_namespace)}"
 
     # --- our resources
 
     def get(self, kind: Kind, name: str) -> Item:
-        """A resource. Raises NotFound."""
+        """A resource by kind and name. Raises ResourceNotFound."""
         path = _path(resource_of(kind), self.namespace, name)
         return Item.parse(kind, self._json("GET", path, f"{kind.value} {name}"))
 
     def find(self, wanted: ResourceName) -> Item:
-        """The resource of that name; of any kind where none is given, if there is but one."""
+        """The resource of a name, of any kind if none is given. Raises CliError if there is none, or several."""
         if wanted.kind is not None:
             return self.get(wanted.kind, wanted.name)
         found = [item for kind in Kind if (item := self._get_or_none(kind, wanted.name)) is not None]
@@ -94,8 +93,8 @@ class ClusterClient:
                 )
             case _:
                 names = " or ".join(item.reference for item in found)
-                raise CliError(f"{wanted.name!r} names {len(found)} resources of namespace {self.namespace!r}: "
-                               f"say which one: {names}")  # fmt: skip
+                raise CliError(f"{wanted.name!r} is the name of {len(found)} resources in namespace "
+                               f"{self.namespace!r}; give one of: {names}")  # fmt: skip
 
     def _get_or_none(self, kind: Kind, name: str) -> Item | None:
         try:
@@ -104,24 +103,24 @@ class ClusterClient:
             return None
 
     def _near(self, wanted: ResourceName) -> str:
-        """Names that were perhaps meant."""
+        """Suggestion of similar names; empty if there is none."""
         known = [item for kind in Kind for item in self.all_of(kind)]
         close = difflib.get_close_matches(wanted.name, [item.name for item in known], n=3)
         names = [item.reference for item in known if item.name in close]
         return f"; did you mean {' or '.join(names)}?" if names else ""
 
     def all_of(self, kind: Kind, *, everywhere: bool = False) -> list[Item]:
-        """All resources of a kind, in the namespace or everywhere."""
+        """All resources of a kind, in the namespace or in all namespaces."""
         path = _path(resource_of(kind), None if everywhere else self.namespace)
         items = self._json("GET", path, f"{kind.plural} (all namespaces)" if everywhere else kind.plural)["items"]
         return [Item.parse(kind, body) for body in items]
 
     def patch(self, item: Item, change: Body) -> Item:
-        """Merge `change` into a resource that must still be as it was read. Raises Changed."""
+        """Apply a merge patch to the version that was read. Raises ResourceChanged if there is a newer one."""
         return Item.parse(item.kind, self._patch(item, change))
 
     def refusal(self, item: Item, change: Body) -> str:
-        """The API server's reason to refuse a change; empty where it would take it. Nothing is written."""
+        """Error of the API server for a change; empty if it is valid. A dry run."""
         try:
             self._patch(item, change, {"dryRun": "All"})
         except ApiUnreachable:
@@ -135,10 +134,10 @@ class ClusterClient:
         path = _path(resource_of(item.kind), item.namespace, item.name, query=query)
         return self._json("PATCH", path, item.reference, body=change | {"metadata": meta})
 
-    # --- what is around them
+    # --- related objects
 
     def is_served(self, operator_class: str) -> bool | None:
-        """Whether an operator serves a class; None where the user may not read that, or the cluster has no classes."""
+        """True if an operator serves a class; None if the user may not read classes or the cluster has none."""
         try:
             self._json("GET", _path(OPERATOR_CLASSES, None, operator_class), f"OperatorClass {operator_class}")
         except ResourceNotFound:
@@ -150,20 +149,20 @@ class ClusterClient:
         return True
 
     def lora(self, name: str) -> Item | None:
-        """A LoraTraining that an ImageGeneration names."""
+        """A LoraTraining of the namespace; None if it does not exist."""
         return self._get_or_none(Kind.LORA_TRAINING, name)
 
     def events(self, uid: str) -> list[Body]:
-        """Events about an object, oldest first."""
+        """Events of an object, oldest first."""
         found = self._selected(EVENTS, "fieldSelector", "involvedObject.uid", uid)
         return sorted(found, key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or ""))
 
     def jobs(self, uid: str) -> list[Body]:
-        """The Jobs that work for a resource, oldest first."""
+        """Jobs of a resource, oldest first."""
         return self._labelled(JOBS, uid)
 
     def pods(self, uid: str) -> list[Body]:
-        """The pods that work for a resource, oldest first."""
+        """Pods of a resource, oldest first."""
         return self._labelled(PODS, uid)
 
     def _labelled(self, resource: ApiResource, uid: str) -> list[Body]:
@@ -171,7 +170,7 @@ class ClusterClient:
         return sorted(found, key=lambda body: str(body["metadata"]["creationTimestamp"]))
 
     def _selected(self, resource: ApiResource, selector: str, key: str, value: str) -> list[Body]:
-        """The objects of this namespace that a selector of one term selects."""
+        """Objects of the namespace that match a selector of one term."""
         try:
             query = {selector: equals(key, value)}
         except InvalidName:
@@ -181,7 +180,7 @@ class ClusterClient:
         return found
 
     def log(self, pod: str, *, follow: bool) -> Iterator[str]:
-        """The lines of a worker's log. Raises Waiting while its container has none, NotFound where it is gone."""
+        """Lines of a worker's log. Raises Waiting before its container starts, ResourceNotFound without its pod."""
         query = {"container": _CONTAINER} | ({"follow": "true"} if follow else {})
         path = _path(PODS, self.namespace, pod, subresource="log", query=query)
         timeout = (10, None) if follow else _TIMEOUT
@@ -196,8 +195,8 @@ class ClusterClient:
     # --- HTTP
 
     def _json(self, method: str, path: ApiPath, what: str, body: Body | None = None) -> Body:
-        answer: Body = json.loads(self._request(method, path, what, body=body).read())
-        return answer
+        response: Body = json.loads(self._request(method, path, what, body=body).read())
+        return response
 
     def _request(
         self,
@@ -223,7 +222,7 @@ class ClusterClient:
             response: Any = self._client.call_api(*serialized, _request_timeout=timeout)
         except (HTTPError, ApiException, OSError) as error:
             host = self._client.configuration.host
-            raise ApiUnreachable(f"the cluster at {host} does not answer: {_cause(error)}") from error
+            raise ApiUnreachable(f"the cluster at {host} does not respond: {_cause(error)}") from error
         if 200 <= response.status <= 299:
             return response
         refusal = _Refusal(response.status, _message(response.read()), what, self.namespace)
@@ -232,7 +231,7 @@ class ClusterClient:
 
 @dataclass(frozen=True)
 class _Refusal:
-    """What the API server said instead of doing it."""
+    """Error response of the API server."""
 
     code: int
     message: str
@@ -240,41 +239,41 @@ class _Refusal:
     namespace: str
 
     def error(self) -> CliError:
-        """In words that say what to do."""
+        """The error, with advice."""
         if self.code == 404 and self.message:
             return ResourceNotFound(f"{self.what} was not found in namespace {self.namespace!r}")
         if self.code == 400 and "waiting to start" in self.message:
             return Waiting(self.message)
         if self.code == 403:
-            said = self.message or self.what
-            return NotPermitted(f"you may not do that: {said}; ask for the right, or choose another -n")
+            detail = self.message or self.what
+            return NotPermitted(f"permission denied: {detail}; request the permission, or use another namespace (-n)")
         if self.code == 409:
-            return ResourceChanged(f"{self.what} was changed by somebody else just now: look at it and try again")
+            return ResourceChanged(f"{self.what} was changed concurrently: check it and try again")
         return CliError(self._text())
 
     def _text(self) -> str:
         match self.code:
             case 401:
-                return "the cluster does not take your credentials: log in again, or choose another --context"
-            case 404:  # without a message: the server has no such path at all
+                return "the cluster rejects your credentials: log in again, or use another --context"
+            case 404:  # without a message: the path does not exist
                 return (
-                    "this cluster has no contentgen resources: its CRDs are not installed. Install the chart "
-                    "(charts/contentgen), or choose another --context"
+                    "the CRDs of contentgen are not installed in this cluster: install the chart (charts/contentgen), "
+                    "or use another --context"
                 )
             case _:
-                return f"{self.what}: the API server answered {self.code} {self.message}".rstrip()
+                return f"{self.what}: the API server returned {self.code} {self.message}".rstrip()
 
 
 def _message(body: bytes) -> str:
-    """Of a Status; empty where the answer is none."""
+    """Message of a Status object; empty for another response."""
     try:
         return str(json.loads(body)["message"])
     except (ValueError, KeyError, TypeError):
         return ""
 
 
-def connect(access: ClusterFlags) -> ClusterClient:
-    """By the user's kubeconfig, as kubectl would. Raises CliError."""
+def connect(flags: ClusterFlags) -> ClusterClient:
+    """Connect with the user's kubeconfig, as kubectl does. Raises CliError."""
     from kubernetes.client import Configuration
 
     from kubernetes import config
@@ -282,14 +281,14 @@ def connect(access: ClusterFlags) -> ClusterClient:
     settings = Configuration()
     settings.retries = False
     try:
-        contexts, active = config.list_kube_config_contexts(access.kubeconfig)
-        client = config.new_client_from_config(access.kubeconfig, access.context, client_configuration=settings)
+        contexts, active = config.list_kube_config_contexts(flags.kubeconfig)
+        client = config.new_client_from_config(flags.kubeconfig, flags.context, client_configuration=settings)
     except (config.ConfigException, OSError) as error:
-        raise CliError(f"no cluster to ask: {error}; name a kubeconfig by --kubeconfig or KUBECONFIG") from error
-    chosen = next((each for each in contexts if each["name"] == access.context), active)
-    if access.user:
-        client.set_default_header("Impersonate-User", access.user)
-    return ClusterClient(access, client, chosen["context"].get("namespace") or "default")
+        raise CliError(f"no usable kubeconfig: {error}; give one with --kubeconfig or KUBECONFIG") from error
+    chosen = next((each for each in contexts if each["name"] == flags.context), active)
+    if flags.user:
+        client.set_default_header("Impersonate-User", flags.user)
+    return ClusterClient(flags, client, chosen["context"].get("namespace") or "default")
 
 
 def _path(
@@ -300,11 +299,11 @@ def _path(
     subresource: str | None = None,
     query: Query | None = None,
 ) -> ApiPath:
-    """As `api_path`; raises NotFound, for no object can have such a name."""
+    """As `api_path`, but raises ResourceNotFound: no object can have an invalid name."""
     try:
         return api_path(resource, namespace=namespace, name=name, subresource=subresource, query=query)
     except InvalidName as error:
-        raise ResourceNotFound(f"{error}: Kubernetes has lower-case letters, digits and '-' in names") from None
+        raise ResourceNotFound(f"{error}: names in Kubernetes have lower-case letters, digits and '-'") from None
 
 
 def _cause(error: Exception) -> str:

@@ -1,6 +1,7 @@
-"""What kubectl asks while a user presses the tabulator: names of commands and resources, one a line.
+"""Shell completion for kubectl: names of commands and resources.
 
-kubectl runs `kubectl_complete-contentgen WORDS…` and reads cobra's protocol: the candidates, then `:` and a directive.
+kubectl runs `kubectl_complete-contentgen WORDS…` and expects cobra's protocol: one candidate per line, then `:` and a
+directive.
 """
 
 import sys
@@ -19,7 +20,7 @@ _VALUED = ("-n", "--namespace", "--context", "--kubeconfig", "--as", "--stage", 
 
 
 def candidates(words: Sequence[str]) -> list[str]:
-    """For the last word, which may be empty."""
+    """Candidates for the last word, which may be empty."""
     *before, last = words or [""]
     if before and before[-1] in _VALUED:
         return []
@@ -50,7 +51,7 @@ def _resources(words: Sequence[str]) -> list[str]:
         with connect(access) as cluster:
             return [item.reference for kind in Kind for item in cluster.all_of(kind)]
     except CliError:
-        return []  # whoever completes has no place for an error
+        return []  # completion cannot display errors
 
 
 def main() -> None:

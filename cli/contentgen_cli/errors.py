@@ -1,24 +1,24 @@
-"""What can go wrong, in words that say what to do; `main` prints them, without a traceback.
+"""Errors with advice for the user, which `main` prints without a traceback.
 
 CliError
-├── NotFound       no such resource
-├── Forbidden      the user lacks the right
-├── Waiting        a container that has no log yet
-├── Unreachable    the API server does not answer; it may again
-└── Changed        somebody else wrote in between
+├── ResourceNotFound  no such resource
+├── NotPermitted      the user lacks the permission
+├── Waiting           the container has not started and has no log
+├── ApiUnreachable    the API server or the gateway does not respond; transient
+└── ResourceChanged   the resource was changed concurrently
 """
 
 
 class CliError(Exception):
-    """Something that the user can do something about."""
+    """An error that the user can resolve."""
 
 
 class ResourceNotFound(CliError):
-    """There is no such resource."""
+    """The resource does not exist."""
 
 
 class NotPermitted(CliError):
-    """The user may not do that."""
+    """The user lacks the permission."""
 
 
 class Waiting(CliError):
@@ -26,8 +26,8 @@ class Waiting(CliError):
 
 
 class ApiUnreachable(CliError):
-    """The API server does not answer."""
+    """The API server or the gateway does not respond."""
 
 
 class ResourceChanged(CliError):
-    """The resource was changed since it was read."""
+    """The resource was changed after it was read."""

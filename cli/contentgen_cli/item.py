@@ -1,4 +1,4 @@
-"""A resource as the API server gave it, as a frozen value."""
+"""A resource as a frozen value."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -36,7 +36,10 @@ class Item(Value):
 
     @classmethod
     def parse(cls, kind: Kind, body: Body) -> "Item":
-        """From the JSON object of the API server. Raises CliError where its status cannot be read."""
+        """From the JSON object of the API server.
+
+        Raises CliError for an invalid status: commands that pay must not work on defaults.
+        """
         given = ResourceBody.parse(body)
         meta = given.metadata
         try:
@@ -64,22 +67,22 @@ class Item(Value):
 
     @property
     def reference(self) -> str:
-        """`lora/avatar`."""
+        """Short kind and name: `lora/avatar`."""
         return target.short_reference(self.kind, self.name)
 
     @property
     def operator_class(self) -> str:
-        """The operator class that it belongs to."""
+        """Operator class of the resource."""
         return class_of({"spec": self.spec})
 
     @property
     def facts(self) -> Facts:
-        """Facts of the status on which advice depends."""
-        return Facts.of(dump_status(self.status))
+        """Fields of the status that determine the advice."""
+        return Facts.parse(dump_status(self.status))
 
     @property
     def settled(self) -> bool:
-        """Whether the operator has seen all that is asked for, and nothing happens until a person does something."""
+        """True if the operator has processed the spec and annotations, and nothing happens until a user acts."""
         status = self.status
         rerun = status.run.rerun if status.run else self.rerun
         seen = status.observed_generation >= self.generation and rerun == self.rerun
@@ -87,12 +90,12 @@ class Item(Value):
 
     @property
     def succeeded(self) -> bool:
-        """Whether the outputs of what is asked for are there."""
+        """True if the outputs of the current spec are stored."""
         return self.settled and self.status.phase is Phase.COMPLETED
 
 
 def age(moment: datetime, now: datetime) -> str:
-    """As kubectl writes it: `12s`, `5m`, `3h`, `8d`."""
+    """Age in kubectl's format: `12s`, `5m`, `3h`, `8d`."""
     seconds = max(0, int((now - moment).total_seconds()))
     for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
         if seconds >= 2 * length or (unit == "d" and seconds >= length):
@@ -101,5 +104,5 @@ def age(moment: datetime, now: datetime) -> str:
 
 
 def utc_now() -> datetime:
-    """The only clock."""
+    """Current time in UTC."""
     return datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""Rows for `get files` and `cost`. Pure; amounts are decimals, never floats."""
+"""Rows of `get files` and `cost`. Amounts are decimals. Pure."""
 
 import json
 import re
@@ -18,42 +18,42 @@ _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 def versions(item: Item, only: int | None) -> tuple[VersionStatus, ...]:
-    """The finished versions, or the one asked for. Raises CliError where there is none."""
+    """The finished versions, or the one with the number `only`. Raises CliError if there is none."""
     found = sorted(item.status.versions, key=lambda version: version.version)
     if only is not None:
         chosen = tuple(version for version in found if version.version == only)
         if not chosen:
             known = ", ".join(str(version.version) for version in found) or "none"
-            raise CliError(f"{item.reference} has no version {only}; there is: {known}")
+            raise CliError(f"{item.reference} has no version {only}; existing versions: {known}")
         return chosen
     if not found:
         phase = item.status.phase or "not started"
         raise CliError(
-            f"{item.reference} has no files yet: it is {phase}; why: kubectl contentgen why {item.reference}"
+            f"{item.reference} has no files yet: it is {phase}. See the cause: kubectl contentgen why {item.reference}"
         )
     return tuple(found)
 
 
 def url(version: VersionStatus, file: OutputFile) -> str | None:
-    """Where a file lies; None where the status is older than the field that names the bucket."""
+    """S3 URL of a file; None for a status of an older release, without the bucket."""
     return f"s3://{version.bucket}/{file.key}" if version.bucket else None
 
 
 @dataclass(frozen=True)
 class VersionFiles:
-    """The versions of a resource whose files are listed."""
+    """Versions of a resource, for a list of their files."""
 
     item: Item
     versions: tuple[VersionStatus, ...]
 
     @property
     def urls(self) -> list[str]:
-        """URLs of the files, or their keys where no bucket is known."""
+        """URLs of the files; keys if the bucket is unknown."""
         return [url(version, file) or file.key for version in self.versions for file in version.files]
 
     @property
     def rows(self) -> list[tuple[str, ...]]:
-        """Version, size, beginning of the checksum and URL of each file."""
+        """Version, size, first digits of the checksum and URL of each file."""
         facts = [
             (str(version.version), human_bytes(file.size_bytes), (file.sha256 or "")[:12])
             for version in self.versions
@@ -63,17 +63,17 @@ class VersionFiles:
 
 
 def files_of(item: Item, only: int | None) -> VersionFiles:
-    """The files of the finished versions, or of the one asked for. Raises CliError where there are none."""
+    """Files of the finished versions, or of the version `only`. Raises CliError if there are none."""
     return VersionFiles(item, versions(item, only))
 
 
 def files_json(listed: Sequence[VersionFiles], *, several: bool) -> str:
-    """Stable for scripts: fields are added, never renamed or removed.
+    """JSON with a stable format: fields are added, never renamed or removed.
 
-    One resource is an object; several, also where only one of them was found, are `items`.
+    One object for one requested resource; `items` for several, also if only one was found.
     """
-    told = [_files(each) for each in listed]
-    return json.dumps({"items": told} if several else told[0], indent=2)
+    items = [_files(each) for each in listed]
+    return json.dumps({"items": items} if several else items[0], indent=2)
 
 
 def _files(files: VersionFiles) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def _version(version: VersionStatus) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class CostRow:
-    """What the last runs of a kind cost in a namespace; None stands in the row of the sum."""
+    """Costs of the last runs of a kind in a namespace. `kind` None: the sum of a currency."""
 
     namespace: str
     kind: Kind | None
@@ -105,12 +105,12 @@ class CostRow:
     runs: int
     estimated: Decimal
     actual: Decimal
-    unestimated: int = 0  # runs without an estimate, which are not in it
-    unknown: int = 0  # runs whose actual cost is not known, likewise
+    unestimated: int = 0  # runs without an estimate, not included in it
+    unknown: int = 0  # runs with an unknown actual cost, not included in it
 
 
 def costs(items: Iterable[Item]) -> tuple[CostRow, ...]:
-    """A row for each namespace and kind, by currency; then the sum of each currency."""
+    """A row per namespace, kind and currency; then a sum per currency."""
     rows: dict[tuple[str, Kind, str], CostRow] = {}
     for item in items:
         cost = item.status.cost
@@ -129,7 +129,7 @@ def costs(items: Iterable[Item]) -> tuple[CostRow, ...]:
 
 
 def costs_json(rows: Iterable[CostRow]) -> str:
-    """Stable for scripts: fields are added, never renamed or removed. A kind of null is the sum of a currency."""
+    """JSON with a stable format: fields are added, never renamed or removed. Kind null: the sum of a currency."""
     listed = [
         {
             "namespace": row.namespace,
@@ -160,14 +160,14 @@ def _sum(to: CostRow, row: CostRow) -> CostRow:
 
 
 def format_amount(amount: Decimal, currency: str, unknown: int) -> str:
-    """`2.00 USD`, and how many are not in it: `2.00 USD + 1 unknown`; what is unknown alone is not 0."""
+    """`2.00 USD`, or `2.00 USD + 1 unknown` with runs of unknown cost; `1 unknown` if there are no others."""
     words = [f"{amount} {currency}"] if amount or not unknown else []
     return " + ".join([*words, *([f"{unknown} unknown"] if unknown else [])])
 
 
 def parse_period(text: str) -> timedelta:
-    """`30d`, `12h`, `90m`, `2w`. Raises CliError."""
+    """Period from `30d`, `12h`, `90m` or `2w`. Raises CliError."""
     found = re.fullmatch(r"([1-9][0-9]{0,5})([mhdw])", text)
     if found is None:
-        raise CliError(f"--since {text!r}: give a number and m, h, d or w, such as 30d")
+        raise CliError(f"--since {text!r}: expected a number and m, h, d or w, such as 30d")
     return timedelta(**{_UNITS[found[2]]: int(found[1])})

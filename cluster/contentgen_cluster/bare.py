@@ -1,4 +1,4 @@
-"""The provider for a machine that has nothing: our own processes, as root on Linux."""
+"""Cluster provider without Docker: Kubernetes components as processes of this machine, as root on Linux."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ _KEPT = 4  # builds of each image
 
 
 class Bare:
-    """The cluster of this machine, which all clones of the repository share."""
+    """Bare cluster of this machine, shared by all clones of the repository."""
 
     def __init__(self, cache: ContentCache) -> None:
         self._cache = cache
@@ -60,9 +60,9 @@ class Bare:
         return {name: _about(record) for name, record in node.components().items()}
 
     def second_node_up(self) -> str:
-        """Add the second node, with the images that `up` loaded."""
+        """Add the second node with the images that `up` loaded."""
         if not node.whole():
-            raise ClusterError("no cluster runs here: `make cluster` first")
+            raise ClusterError("no cluster is running: run `make cluster` first")
         kubectl = wheels.kubectl_and_helm(self._cache) / "kubectl"
         images = list(json.loads(IMAGES.read_text()).values()) if IMAGES.exists() else []
         second = SecondNode(golang.kubernetes(self._cache), kubectl)
@@ -70,7 +70,7 @@ class Bare:
         return SECOND.node
 
     def second_node_down(self) -> None:
-        """Remove it from the cluster and from this machine."""
+        """Remove the second node from the cluster and from this machine."""
         SecondNode(golang.kubernetes(self._cache), wheels.kubectl_and_helm(self._cache) / "kubectl").stop()
 
     def down(self) -> str:
@@ -90,11 +90,11 @@ class Bare:
         cluster = node.BareNode(golang.kubernetes(self._cache), kubectl)
         note = "runs already"
         if not (node.whole() and cluster.answers()):
-            note = "started anew" if node.anything_left() else "started"
+            note = "restarted" if node.anything_left() else "started"
             node.take_down()
             cluster.start(golang.kubernetes_key(), self._layout)
         elif node.fingerprint() != golang.kubernetes_key():
-            note = "runs already, of another version: `down` and `up` for this one"
+            note = "already running, of another version: run `down` and `up` to replace it"
         KUBECONFIG.touch(mode=0o600)
         KUBECONFIG.write_text(node.admin_kubeconfig().read_text())
         return note

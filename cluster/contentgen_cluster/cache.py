@@ -1,4 +1,4 @@
-"""A folder of things made once from their inputs: each entry is named by the hash of all that went into it."""
+"""Content cache: each entry is named by the hash of its inputs."""
 
 import hashlib
 import os
@@ -30,7 +30,7 @@ def _fields(part: str | Path) -> Iterable[bytes]:
 
 
 def files_of(path: Path) -> list[Path]:
-    """A file itself, or the files of a folder in order, without what tools leave beside sources."""
+    """The file itself, or the sorted files of a folder without caches of tools."""
     if not path.is_dir():
         return [path]
     found = (each for each in path.rglob("*") if each.is_file())
@@ -39,12 +39,12 @@ def files_of(path: Path) -> list[Path]:
 
 
 def size(path: Path) -> str:
-    """How much a file, or a folder, holds; for people."""
+    """Formatted size of a file or folder."""
     return f"{sum(each.stat().st_size for each in files_of(path)) / 2**20:.1f} MB"
 
 
 class ContentCache:
-    """The content cache: `entry` makes what is missing, whole or not at all."""
+    """Content cache; `entry` creates missing entries atomically."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -55,7 +55,7 @@ class ContentCache:
         return self.root / name / key
 
     def entry(self, name: str, key: str, make: Callable[[Path], object]) -> Path:
-        """The file or folder `name/key`, made by `make(path)` when it is not there."""
+        """Path of the entry `name/key`, created by `make(path)` if it is missing."""
         path = self.path(name, key)
         with self._guard:
             lock = self._locks.setdefault(path, threading.Lock())

@@ -1,4 +1,4 @@
-"""Runs other programs: quiet when they succeed, with the end of their output when they fail."""
+"""Subprocess calls: silent on success, with the end of the output on failure."""
 
 import os
 import subprocess
@@ -13,11 +13,11 @@ Written = TypeVar("Written")
 
 
 class ClusterError(Exception):
-    """Something that the user has to know; its text says what to do."""
+    """Error message for the user; the text says what to do."""
 
 
 class CommandError(ClusterError):
-    """A program failed; the text has the end of what it said, and `output` all of it."""
+    """A program failed; the message has the end of its output, `output` all of it."""
 
     def __init__(self, text: str, output: str = "") -> None:
         super().__init__(text)
@@ -30,7 +30,7 @@ def run(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> str:
-    """The standard output of a program that must succeed; `env` is added to ours."""
+    """Standard output of a program that must succeed; `env` extends the environment."""
     argv = [str(part) for part in command]
     try:
         done = subprocess.run(
@@ -43,7 +43,7 @@ def run(
             check=False,
         )
     except FileNotFoundError:
-        raise CommandError(f"{argv[0]}: no such program on this machine") from None
+        raise CommandError(f"{argv[0]}: program not found") from None
     if done.returncode:
         output = (done.stderr + done.stdout).decode(errors="replace").strip()
         end = output.splitlines()[-25:]
@@ -52,7 +52,7 @@ def run(
 
 
 def feed(command: Sequence[Argument], write: Callable[[IO[bytes]], Written]) -> Written:
-    """Run a program that must succeed on what `write` writes to it; returns what `write` returns."""
+    """Run a program that must succeed, with `write` writing its standard input; returns the result of `write`."""
     argv = [str(part) for part in command]
     with tempfile.TemporaryFile() as said:
         with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=said, stderr=said) as process:

@@ -1,4 +1,4 @@
-"""The providers that have a Docker engine to build with: kind, and a cluster that the user names."""
+"""Cluster providers that build with Docker: kind, and an existing cluster that the user names."""
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -17,12 +17,12 @@ _CLUSTER = "contentgen"
 
 
 def engine_answers() -> bool:
-    """Whether there is an engine behind Docker's client."""
+    """Whether a Docker engine answers."""
     return shutil.which("docker") is not None and succeeds("docker", "info")
 
 
 class KindCluster:
-    """A cluster named `contentgen` in the machine's Docker engine."""
+    """kind cluster named `contentgen` in the Docker engine."""
 
     def __init__(self, cache: ContentCache) -> None:
         self._cache = cache
@@ -69,7 +69,7 @@ class KindCluster:
 
 
 class NamedContext:
-    """A cluster of the user's: nothing is changed in it here, and nothing is removed from it."""
+    """Existing cluster of the user, which is neither set up nor removed."""
 
     def __init__(self, cache: ContentCache, context: str, prefix: str) -> None:
         self._cache = cache
@@ -81,7 +81,7 @@ class NamedContext:
 
     def image_steps(self, images: Sequence[ImageRecipe]) -> Sequence[BuildStep]:
         if not engine_answers():
-            raise ClusterError("building images for the cluster of CONTEXT needs a Docker engine that answers")
+            raise ClusterError("building images for the cluster of CONTEXT needs a running Docker engine")
         return _image_steps(self._cache, self.references(images), images, _push)
 
     def references(self, images: Sequence[ImageRecipe]) -> Mapping[str, str]:
@@ -143,7 +143,7 @@ def _push(reference: str) -> str:
 
 
 def _rename_context(kubectl: Path) -> None:
-    """Name the one context of the clone's kubeconfig as ours are named, and make it the current one."""
+    """Rename the only context of the clone's kubeconfig to our name and select it."""
     at = f"--kubeconfig={KUBECONFIG}"
     name = run(kubectl, "config", "get-contexts", "--output=name", at).strip()
     if name != _CLUSTER:

@@ -1,7 +1,7 @@
 """OCI image layouts: a folder of blobs named by their hash, and an index of images by reference.
 
-All our images share one layout in the content cache, so that the base is stored once, and so that what the node's
-containerd already has need not be sent to it again.
+All images share one layout in the content cache, so that the base is stored once, and blobs that the node's
+containerd has are not sent again.
 """
 
 import gzip
@@ -49,12 +49,12 @@ class Layout:
         return self.folder / "blobs" / digest.replace(":", "/")
 
     def add(self, reference: str, layer: IO[bytes], config: Mapping[str, object]) -> None:
-        """Add an image of one layer (an uncompressed tar), by the `config` that its containers start with."""
+        """Add an image with one layer (an uncompressed tar) and this container `config`."""
         with self.changing:
             self._add(reference, layer, config)
 
     def add_program(self, reference: str, program: Path) -> None:
-        """Add an image that is one static program."""
+        """Add an image that contains one static program."""
         packed = io.BytesIO()
         with tarfile.open(fileobj=packed, mode="w") as archive:
             member = tarfile.TarInfo("program")
@@ -81,10 +81,10 @@ class Layout:
         self._write_index([*others, entry])
 
     def decompress(self, reference: str) -> None:
-        """Store an image's layers as they are when unpacked.
+        """Store an image's layers uncompressed.
 
-        buildah compresses what it writes here, whatever it is told, but leaves out layers that it finds by the hash
-        of their content: so that a change of our code costs a second instead of the compression of everything.
+        buildah always compresses new layers, but skips layers that it finds by their content's hash. So a change of
+        our code takes a second instead of the compression of all layers.
         """
         with self.changing:
             found = self.manifest(reference)
@@ -101,7 +101,7 @@ class Layout:
             self._write_index([*(each for each in self._entries() if _reference_of(each) != reference), entry])
 
     def archive(self, reference: str, known: Collection[str], to: IO[bytes]) -> int:
-        """Write an archive that containerd imports, without the blobs it knows; returns the bytes of blobs in it."""
+        """Write an archive for containerd without the blobs that it has; returns the bytes of the archived blobs."""
         found = self.manifest(reference)
         if found is None:
             raise ClusterError(f"{reference} was not built")
@@ -120,7 +120,7 @@ class Layout:
         return sum(self.blob(digest).stat().st_size for digest in needed)
 
     def keep_newest(self, count: int) -> None:
-        """Forget all but the newest images of each repository, and drop the blobs that no image has."""
+        """Delete all but the newest images of each repository, and unreferenced blobs."""
         with self.changing:
             kept: list[Descriptor] = []
             seen: Counter[str] = Counter()
@@ -136,7 +136,7 @@ class Layout:
                     blob.unlink()
 
     def size(self, reference: str) -> int:
-        """Bytes of an image's blobs."""
+        """Size of an image's blobs in bytes."""
         found = self.manifest(reference)
         return sum(self.blob(digest).stat().st_size for digest in self._parts(found)) if found else 0
 
@@ -174,7 +174,7 @@ def _reference_of(entry: Descriptor) -> str:
 
 
 def folder_tar(folder: Path, skip: Collection[str] = ()) -> IO[bytes]:
-    """A folder as an uncompressed tar; `skip` names paths, relative to it, whose content stays out."""
+    """Uncompressed tar of a folder; the content of the relative paths in `skip` is left out."""
 
     def keep(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
         path = member.name.removeprefix("./")

@@ -1,7 +1,7 @@
-"""Where everything lies, in one place: what is of the clone, of the machine, and of the content cache.
+"""Paths of the clone, the machine and the content cache.
 
-The clone's folder (`.cluster/`) holds only what points at the cluster, so that several clones can share one.
-The machine's folders hold the one bare cluster, and `down` removes them whole.
+The clone's folder (`.cluster/`) contains only references to the cluster, so that several clones can share one.
+The machine's folders contain the bare cluster, and `down` removes them.
 """
 
 import os
@@ -25,7 +25,7 @@ LOCK = Path("/run")  # a folder can be locked too, and then no file is left behi
 
 
 def cache_root() -> Path:
-    """The content cache: CONTENTGEN_CACHE, else the user's cache folder."""
+    """Folder of the content cache: CONTENTGEN_CACHE, else in the user's cache folder."""
     if chosen := os.environ.get("CONTENTGEN_CACHE"):
         return Path(chosen)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "contentgen"

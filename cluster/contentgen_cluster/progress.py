@@ -1,4 +1,4 @@
-"""Shows the steps: live on a terminal, one plain line each elsewhere (a log, a continuous integration)."""
+"""Progress display of the steps: live on a terminal, one line each elsewhere."""
 
 from types import TracebackType
 
@@ -7,7 +7,7 @@ from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElaps
 
 
 class Display:
-    """The observer of steps for people."""
+    """Step observer that prints progress."""
 
     def __init__(self, console: Console) -> None:
         self._console = console

@@ -1,4 +1,4 @@
-"""promtool, which checks alerting rules and tells when they fire: Debian's, or the machine's own."""
+"""promtool, which checks and tests alerting rules: Debian's, or the one on the PATH."""
 
 import shutil
 import tempfile
@@ -9,7 +9,7 @@ from contentgen_cluster.commands import ClusterError, CommandError, run
 
 
 def promtool(cache: ContentCache) -> Path:
-    """A folder with promtool."""
+    """Folder with promtool."""
 
     def unpack(target: Path) -> None:
         target.mkdir()

@@ -1,4 +1,4 @@
-"""Which cluster the tests get: what differs between one that the user names, kind's, and ours."""
+"""Cluster providers and their choice: an existing context, kind, or the bare cluster."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,39 +11,39 @@ from contentgen_cluster.steps import BuildStep
 
 
 class ClusterProvider(Protocol):
-    """A place to run a cluster in."""
+    """Interface of a cluster provider."""
 
     def cluster_steps(self) -> Sequence[BuildStep]:
-        """Bring up the cluster; the last step is named `cluster` and leaves the clone's kubeconfig."""
+        """Steps that start the cluster; the last one is named `cluster` and writes the clone's kubeconfig."""
         ...
 
     def image_steps(self, images: Sequence[ImageRecipe]) -> Sequence[BuildStep]:
-        """Build the images and give them to the cluster that the step named `cluster` brings up.
+        """Steps that build the images and load them after the step `cluster`.
 
         The last step of each image is named by `loaded_step`.
         """
         ...
 
     def references(self, images: Sequence[ImageRecipe]) -> Mapping[str, str]:
-        """What the images are called in the cluster, by their short names."""
+        """Image references in the cluster by short name."""
         ...
 
     def status(self) -> Mapping[str, str]:
-        """What is there, for people."""
+        """Readable state of the cluster."""
         ...
 
     def down(self) -> str:
-        """Remove all that was brought up, and say what stays."""
+        """Remove the cluster; returns a text that names what stays."""
         ...
 
 
 def loaded_step(image: ImageRecipe) -> str:
-    """The name of the step after which the cluster has an image."""
+    """Name of the step that loads an image."""
     return f"{image.name} loaded"
 
 
 class ClusterKind(Enum):
-    """The providers, in the order of preference."""
+    """Cluster providers in order of preference."""
 
     NAMED = "the context that CONTEXT names"
     DOCKER = "kind, in the machine's Docker engine"
@@ -52,7 +52,7 @@ class ClusterKind(Enum):
 
 @dataclass(frozen=True)
 class Machine:
-    """What the choice depends on. Asking for the engine costs a second, so that is done only when needed."""
+    """Inputs of the choice. Checking for Docker takes a second, so it is done only if needed."""
 
     system: str
     is_root: bool
@@ -60,7 +60,7 @@ class Machine:
 
 
 def choose(environment: Mapping[str, str], machine: Machine) -> ClusterKind:
-    """The provider. A context is used only if the user names it: never the current one of a kubeconfig."""
+    """Chosen provider. A kubeconfig context is used only if the user names it, never the current one."""
     if environment.get("CONTEXT"):
         if not environment.get("IMAGE_PREFIX"):
             raise ClusterError(

@@ -1,6 +1,6 @@
-"""Our chart on the cluster that `up` left in `.cluster/`: install it, ask it, forward ports to it.
+"""Installation of the chart on the cluster of `.cluster/`, with kubectl, helm and port-forwards.
 
-The demo and the end-to-end tests use these; all of it goes through kubectl and helm, so it is the same on any cluster.
+The demo and the end-to-end tests use these functions; kubectl and helm make them work on any cluster.
 `make test` runs suites side by side with a release for each: the environment names the release's namespace, and the one
 namespace whose resources it works on.
 """
@@ -32,11 +32,11 @@ FILES_ENDPOINT = f"http://localhost:{FILES_PORT}"
 
 
 class CommandFailed(Exception):
-    """kubectl or helm said no; the message is its own."""
+    """kubectl or helm failed; the message is its output."""
 
 
 def kubectl(root: Path, *args: str, stdin: str | None = None) -> str:
-    """Run kubectl against the clone's cluster; its standard output."""
+    """Run kubectl on the clone's cluster; returns its standard output."""
     return _run(root, "kubectl", *args, stdin=stdin)
 
 
@@ -47,9 +47,9 @@ def helm(root: Path, *args: str, program: str = "helm", with_errors: bool = Fals
 
 
 def install(root: Path, *values: str, seconds: int = 300, program: str = "helm", chart: Path | None = None) -> str:
-    """Install or upgrade the release with the sandbox and the images that were loaded; what helm said.
+    """Install or upgrade the release with the sandbox and the loaded images; returns helm's output.
 
-    `values` are more `--set`s; `chart` is another one than the clone's.
+    `values` are further `--set` options; `chart` replaces the clone's chart.
     """
     settings = [
         "sandbox.enabled=true",
@@ -73,25 +73,25 @@ def install(root: Path, *values: str, seconds: int = 300, program: str = "helm",
 
 
 def images(root: Path) -> list[str]:
-    """The values that name the loaded images."""
+    """Chart values with the loaded images."""
     loaded: dict[str, str] = json.loads((root / ".cluster/images.json").read_text())
     parts = {"image": "operator", "worker.image": "worker", "sandbox.image": "sandbox"}
     return [f"{value}.reference={loaded[name]}" for value, name in parts.items()]
 
 
 def of_class(spec: dict[str, Any]) -> dict[str, Any]:
-    """The spec of a resource that the release is to work on."""
+    """Spec with the operator class of this release."""
     return spec if CLASS == "default" else {"operatorClass": CLASS} | spec
 
 
 def uninstall(root: Path, seconds: int = 150, program: str = "helm") -> str:
-    """Uninstall the release; what helm and its hook said."""
+    """Uninstall the release; returns the output of helm and its hook."""
     how = ("--namespace", NAMESPACE, "--wait", "--timeout", f"{seconds}s")
     return helm(root, "uninstall", RELEASE, *how, program=program, with_errors=True)
 
 
 def lanes_down(root: Path, names: Sequence[str] = ()) -> list[str]:
-    """Uninstall the releases of test lanes, those of these namespaces or all, and delete what they worked in.
+    """Uninstall the releases of test lanes (of these namespaces, or all) and delete their namespaces.
 
     Only namespaces with our label are touched: on a cluster of the user's, others may have any name. Without the hook
     that releases finalizers: it needs the watched namespace, which a suite deletes at its end.
@@ -112,13 +112,13 @@ def lanes_down(root: Path, names: Sequence[str] = ()) -> list[str]:
 
 
 def _release_class(root: Path, lane: str) -> None:
-    """What the hook does too. An older release has no classes."""
+    """Delete the release's OperatorClass, as the hook does. Older releases have none."""
     if kubectl(root, "get", "crd", "operatorclasses.contentgen.dev", "--ignore-not-found", "--output", "name"):
         kubectl(root, "delete", "operatorclass", lane, "--ignore-not-found")
 
 
 def drop_finalizers(root: Path, namespace: str) -> None:
-    """Take the finalizers off a namespace's resources: the operator's Role goes with the namespace."""
+    """Remove the finalizers of a namespace's resources: the operator's Role is deleted with the namespace."""
     where = ("--namespace", namespace)
     none = ("--type=merge", "--patch", '{"metadata": {"finalizers": null}}')
     for each in json.loads(kubectl(root, *where, "get", "contentgen", "--output", "json"))["items"]:
@@ -127,12 +127,12 @@ def drop_finalizers(root: Path, namespace: str) -> None:
 
 
 def work_namespace(suite: str) -> str:
-    """The namespace for a suite's resources: the one that the release is limited to, else a fresh one."""
+    """Namespace for a suite's resources: the watched one of a limited release, else a new one."""
     return WATCHED or f"{suite}-{int(time.time())}"
 
 
 def make_namespace(root: Path, name: str) -> None:
-    """Make a namespace that enforces the restricted Pod Security Standard, or leave it as it is."""
+    """Create a namespace with the restricted Pod Security Standard, unless it exists."""
     lane = {LANE_LABEL: NAMESPACE} if WATCHED else {}
     meta = {"name": name, "labels": {"pod-security.kubernetes.io/enforce": "restricted"} | lane}
     body = {"apiVersion": "v1", "kind": "Namespace", "metadata": meta}
@@ -140,7 +140,7 @@ def make_namespace(root: Path, name: str) -> None:
 
 
 def _limited(root: Path, watched: str) -> tuple[str, ...]:
-    """The values of a release beside others. The namespaces come first: the release has a Role in the watched one."""
+    """Chart values of an additional release. Its namespaces are created first: it has a Role in the watched one."""
     for name in (NAMESPACE, watched):
         make_namespace(root, name)
     small = (f"{part}resources.requests.cpu=20m" for part in ("", "gateway.", "sandbox."))
@@ -150,9 +150,9 @@ def _limited(root: Path, watched: str) -> tuple[str, ...]:
 
 @contextlib.contextmanager
 def port_forward(root: Path, namespace: str, target: str, port: str | int, local: int | None = None) -> Iterator[int]:
-    """A local port that leads to `target` (such as `svc/contentgen-sandbox`) as long as the context lasts.
+    """Local port forwarded to `target` (such as `svc/contentgen-sandbox`) within the context.
 
-    `local` is the one to take; any free one without it.
+    `local` is the local port; None for any free one.
     """
     forward = _Forward([_tool(root, "kubectl"), "--namespace", namespace, "port-forward", target], port, root, local)
     try:
@@ -162,7 +162,7 @@ def port_forward(root: Path, namespace: str, target: str, port: str | int, local
 
 
 class _Forward:
-    """kubectl ends at the first connection that the pod refuses: then it is started again for the same local port."""
+    """Port-forward that restarts kubectl on the same local port: kubectl exits when the pod refuses a connection."""
 
     def __init__(self, command: list[str], port: str | int, root: Path, local: int | None) -> None:
         self._command, self._port, self._environment = command, port, _environment(root)
@@ -216,7 +216,7 @@ def _local_port(process: subprocess.Popen[str]) -> int:
             break
     process.kill()
     process.communicate()
-    raise CommandFailed(f"kubectl port-forward: {''.join(said).strip() or 'it ended without a word'}")
+    raise CommandFailed(f"kubectl port-forward: {''.join(said).strip() or 'it exited without output'}")
 
 
 def _run(root: Path, tool: str, *args: str, stdin: str | None = None, with_errors: bool = False) -> str:

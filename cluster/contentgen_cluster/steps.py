@@ -1,6 +1,6 @@
-"""Runs named steps as early as what they need is done, several at a time.
+"""Parallel execution of named steps in dependency order.
 
-Most of a first `up` is waiting for a compiler or for a download, so that running in order would cost minutes.
+A first `up` mostly waits for compilers and downloads, so sequential execution would take minutes longer.
 """
 
 import time
@@ -15,7 +15,7 @@ from contentgen_cluster.commands import ClusterError
 
 @dataclass(frozen=True)
 class BuildStep:
-    """One named part of the work; `action` returns a short note for people, or an empty text."""
+    """Named step; `action` returns a short note to print, or an empty text."""
 
     name: str
     action: Callable[[], str]
@@ -23,7 +23,7 @@ class BuildStep:
 
 
 class StepObserver(Protocol):
-    """Who is told what happens."""
+    """Callbacks for the start and end of steps."""
 
     def started(self, name: str) -> None: ...
     def finished(self, name: str, seconds: float, note: str) -> None: ...
@@ -31,7 +31,7 @@ class StepObserver(Protocol):
 
 
 class StepsError(ClusterError):
-    """Some steps failed; its text has what each said."""
+    """Some steps failed; the message has the error of each."""
 
     def __init__(self, failures: Sequence[BaseException]) -> None:
         super().__init__("\n".join(str(each) or repr(each) for each in failures))
@@ -39,7 +39,7 @@ class StepsError(ClusterError):
 
 
 def plan(steps: Iterable[BuildStep]) -> dict[str, BuildStep]:
-    """The steps by name; ValueError for a name given twice, an unknown need or a circle."""
+    """Steps by name. Raises ValueError for duplicate names, unknown dependencies and cycles."""
     by_name: dict[str, BuildStep] = {}
     for step in steps:
         if step.name in by_name:
@@ -47,17 +47,17 @@ def plan(steps: Iterable[BuildStep]) -> dict[str, BuildStep]:
         by_name[step.name] = step
     for step in by_name.values():
         if unknown := set(step.after) - by_name.keys():
-            raise ValueError(f"{step.name} needs {', '.join(sorted(unknown))}, which no step is named")
+            raise ValueError(f"{step.name} needs {', '.join(sorted(unknown))}, which are unknown steps")
     try:
         TopologicalSorter({step.name: step.after for step in by_name.values()}).prepare()
     except CycleError as error:
-        raise ValueError(f"steps need each other: {' → '.join(error.args[1])}") from None
+        raise ValueError(f"steps depend on each other: {' → '.join(error.args[1])}") from None
     return by_name
 
 
 def run_steps(steps: Iterable[BuildStep], observer: StepObserver, clock: Callable[[], float] = time.monotonic) -> None:
-    """Run every step after those it needs. Where one fails, all that can do without it is still done; then all
-    failures are raised as one."""
+    """Run every step after its dependencies. After a failure, independent steps still run; then all failures are
+    raised as one StepsError."""
     by_name = plan(steps)
     order = TopologicalSorter({step.name: step.after for step in by_name.values()})
     order.prepare()

@@ -1,4 +1,4 @@
-"""`make demo`: three resources on a real cluster, watched from apply to the files they made.
+"""`make demo`: apply three resources to a real cluster, follow them to completion, and check their files.
 
-It does what a user would do, with kubectl and helm and a browser's worth of HTTP; it imports nothing of the operator.
+The demo uses kubectl, helm and HTTP as a user does. It imports no code of the operator.
 """

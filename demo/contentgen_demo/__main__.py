@@ -1,4 +1,4 @@
-"""`python -m contentgen_demo [--video path-or-url]`, from the root of the repository; `make demo` calls it."""
+"""Command line of the demo: `python -m contentgen_demo [--video path-or-url]` in the repository's root; `make demo`."""
 
 import argparse
 import sys
@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from contentgen_cluster.release import CommandFailed
-from contentgen_demo import ending
+from contentgen_demo import summary
 from contentgen_demo.cluster import DemoCluster
 from contentgen_demo.errors import DemoError
 from contentgen_demo.run import run
@@ -20,7 +20,7 @@ _FILE_WIDTH = 120  # columns, where the output is no terminal
 
 
 def main() -> int:
-    """Exit code 0 only when all three are Completed and every check holds."""
+    """Run the demo. Exit code 0 if all three resources are Completed and all checks pass, 130 after Ctrl-C, else 1."""
     arguments = _arguments()
     console = Console(highlight=False)
     if not console.is_terminal:
@@ -29,19 +29,19 @@ def main() -> int:
         with ExitStack() as stack:
             cluster = DemoCluster(Path.cwd(), stack)
             done = run(cluster, console, arguments.video, timedelta(minutes=arguments.minutes))
-            return ending.show(cluster, console, done)
+            return summary.show(cluster, console, done)
     except (DemoError, CommandFailed) as error:
         console.print(f"[bold red]✗[/] {escape(str(error))}")
         return 1
     except KeyboardInterrupt:
-        console.print("\nStopped. What was applied goes on: kubectl get contentgen -A", soft_wrap=True)
+        console.print("\nStopped. The applied resources continue: kubectl get contentgen -A", soft_wrap=True)
         return 130
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="contentgen_demo", description="Three resources, from apply to their files.")
-    parser.add_argument("--video", metavar="PATH-OR-URL", help="a video of your own, instead of the demo's film")
-    parser.add_argument("--minutes", type=float, default=_MINUTES, help="how long to wait at most (default: 10)")
+    parser = argparse.ArgumentParser(prog="contentgen_demo", description="Apply three samples and check their files.")
+    parser.add_argument("--video", metavar="PATH-OR-URL", help="video to use instead of the generated one")
+    parser.add_argument("--minutes", type=float, default=_MINUTES, help="maximum minutes to wait (default: 10)")
     arguments = parser.parse_args()
     arguments.video = arguments.video or None  # `make demo VIDEO=` passes an empty one
     return arguments

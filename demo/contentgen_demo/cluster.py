@@ -1,4 +1,4 @@
-"""The cluster that `make cluster` left in `.cluster/`, as the demo uses it: our release and one namespace."""
+"""Access to the cluster of `make cluster` (`.cluster/`): the installed release and the demo's namespace."""
 
 import contextlib
 import json
@@ -15,7 +15,7 @@ SANDBOX = "svc/contentgen-sandbox"
 SANDBOX_ADDRESS = f"contentgen-sandbox.{release.NAMESPACE}.svc"
 SANDBOX_PATH = f"/api/v1/namespaces/{release.NAMESPACE}/services/contentgen-sandbox:http/proxy"
 PERSON = "person"
-"""The account in the demo's namespace that somebody signs in to the gateway with."""
+"""Service account in the demo's namespace for signing in to the gateway."""
 _RBAC = "rbac.authorization.k8s.io"
 _META = {"name": PERSON, "namespace": NAMESPACE}
 _RULE = {
@@ -42,7 +42,7 @@ _MANIFESTS: list[dict[str, Any]] = [
 
 
 class DemoCluster:
-    """kubectl and port-forwards; a forward is opened once and lasts as long as the stack it is given."""
+    """kubectl and port-forwards. Each forward is opened once and closed with the exit stack."""
 
     def __init__(self, root: Path, stack: ExitStack) -> None:
         self._root = root
@@ -50,17 +50,17 @@ class DemoCluster:
         self._ports: dict[str, int] = {}
 
     def check(self) -> None:
-        """Raises: DemoError, where there is no cluster, or none that answers."""
+        """Raises DemoError if there is no cluster or its API server does not answer."""
         for name in ("kubeconfig", "images.json", "bin/kubectl", "bin/helm"):
             if not (self._root / ".cluster" / name).exists():
                 raise DemoError(f".cluster/{name} is missing: run `make cluster` first")
         try:
             release.kubectl(self._root, "get", "--raw=/readyz", "--request-timeout=10s")
         except release.CommandFailed as error:
-            raise DemoError(f"the cluster does not answer, `make cluster` starts it again. {error}") from None
+            raise DemoError(f"the cluster does not answer; `make cluster` restarts it. {error}") from None
 
     def install(self) -> None:
-        """The chart with the sandbox, the demo's namespace, and somebody who may work in it. Raises: CommandFailed."""
+        """Install the chart with the sandbox, the demo's namespace and its account. Raises CommandFailed."""
         release.install(self._root)
         self.admit()
         # kubectl keeps for hours which kinds there are, and asks anew for a kind that it lacks but not for a category:
@@ -68,34 +68,34 @@ class DemoCluster:
         release.kubectl(self._root, "api-resources", "--output=name")
 
     def admit(self) -> None:
-        """The demo's namespace, and somebody who may work in it. Raises: CommandFailed."""
+        """Create the demo's namespace and an account with rights in it. Raises CommandFailed."""
         listed = {"apiVersion": "v1", "kind": "List", "items": _MANIFESTS}
         release.kubectl(self._root, "apply", "--filename=-", stdin=json.dumps(listed))
 
     def kubectl(self, *args: str) -> str:
-        """kubectl in the demo's namespace. Raises: CommandFailed."""
+        """Output of kubectl in the demo's namespace. Raises CommandFailed."""
         return release.kubectl(self._root, f"--namespace={NAMESPACE}", *args)
 
     def all_resources(self) -> list[dict[str, Any]]:
-        """Resources of our kinds in all namespaces. Raises: CommandFailed."""
+        """Resources of the three kinds in all namespaces. Raises CommandFailed."""
         found: list[dict[str, Any]] = json.loads(
             self.kubectl("get", "contentgen", "--all-namespaces", "--output=json")
         )["items"]
         return found
 
     def raw(self, path: str) -> Any:
-        """The JSON that the API server answers. Raises: CommandFailed."""
+        """Parsed JSON response of the API server for a path. Raises CommandFailed."""
         return json.loads(release.kubectl(self._root, "get", "--raw", path))
 
     def port(self, name: str) -> int:
-        """A local port that leads to the sandbox's port of this name. Raises: CommandFailed."""
+        """Local port forwarded to the named port of the sandbox. Raises CommandFailed."""
         if name not in self._ports:
             forward = release.port_forward(self._root, release.NAMESPACE, SANDBOX, name)
             self._ports[name] = self._stack.enter_context(forward)
         return self._ports[name]
 
     def secret(self, name: str, *keys: str) -> tuple[str, ...]:
-        """Values of one of our release's Secrets. Raises: CommandFailed."""
+        """Decoded values of a Secret of the release. Raises CommandFailed."""
         template = '{{"\\n"}}'.join(f'{{{{index .data "{key}" | base64decode}}}}' for key in keys)
         said = release.kubectl(
             self._root, f"--namespace={release.NAMESPACE}", "get", "secret", name, f"--output=go-template={template}"
@@ -103,7 +103,7 @@ class DemoCluster:
         return tuple(said.split("\n"))
 
     def diagnose(self, resource: dict[str, Any]) -> list[str]:
-        """What kubectl knows about a resource that did not get there: its events and its pods' last words."""
+        """Events, pods and log tails of a resource that is not Completed, one line each."""
         kind, name, uid = resource["kind"], resource["metadata"]["name"], resource["metadata"]["uid"]
         said = []
         for title, args in (

@@ -1,5 +1,5 @@
-"""What ends the demo early."""
+"""Errors that end the demo early."""
 
 
 class DemoError(Exception):
-    """Something that the user has to know; its text says what to do."""
+    """Error message for the user; the text says what to do."""

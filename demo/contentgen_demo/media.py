@@ -1,4 +1,4 @@
-"""Puts a video where the cluster can fetch it: into the sandbox, over HTTP."""
+"""Upload of a video to the sandbox over HTTP, where the cluster can download it."""
 
 import hashlib
 import re
@@ -10,17 +10,17 @@ import httpx
 from contentgen_demo.errors import DemoError
 
 SAMPLES_NAME = "talk.mp4"
-"""The name under /media/ of the recording that samples/ work on."""
+"""Name under /media/ of the recording that the samples refer to."""
 _PATIENCE_SECONDS = 20
 
 
 def is_url(video: str) -> bool:
-    """Whether the user means an address rather than a file."""
+    """Whether the argument is a URL rather than a file."""
     return re.match(r"^(https?|s3)://", video) is not None
 
 
 def media_name(path: Path) -> str:
-    """A name by content, so that nothing is uploaded twice."""
+    """File name from the content's hash, so that a file is uploaded once."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()[:12]
     suffix = path.suffix.lower() if re.fullmatch(r"\.[A-Za-z0-9]{1,8}", path.suffix) else ".bin"
@@ -28,7 +28,7 @@ def media_name(path: Path) -> str:
 
 
 def upload(path: Path, port: int, name: str | None = None) -> tuple[str, bool]:
-    """The name under /media/, by content unless one is given, and whether it was there before. Raises: DemoError."""
+    """Upload a file; returns its name (by content unless given) and whether it existed. Raises DemoError."""
     name = name or media_name(path)
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False) as client:
         _wait_ready(client)

@@ -1,4 +1,4 @@
-"""What is shown while the resources are worked on: their status as a table, or as lines where nobody watches live."""
+"""Progress display: a status table on a terminal, lines elsewhere."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ _SHORTEST_BAR = 5
 
 @dataclass(frozen=True)
 class View:
-    """A resource as the table shows it."""
+    """Resource status as displayed in the table."""
 
     kind: str
     name: str
@@ -40,22 +40,22 @@ class View:
 
     @property
     def completed(self) -> bool:
-        """Whether it ended well."""
+        """Whether the resource is Completed."""
         return self.phase == "Completed"
 
     @property
     def stuck(self) -> bool:
-        """Whether it ended otherwise, or waits for a person."""
+        """Whether it ended in another phase or waits for a user's decision."""
         return self.phase in ("Failed", "SubmissionUnknown")
 
     @property
     def took(self) -> timedelta | None:
-        """From its start to its end."""
+        """Time from start to completion; None if unfinished."""
         return self.ended - self.started if self.started and self.ended else None
 
 
 def view(resource: dict[str, Any]) -> View:
-    """The resource, which may have no status yet."""
+    """Displayed status of a resource; the status may be missing."""
     status = resource.get("status", {})
     phase = status.get("phase") or ""
     reason = status.get("reason") or ""
@@ -79,7 +79,7 @@ def _time(text: str | None) -> datetime | None:
 
 
 def duration(span: timedelta | None) -> str:
-    """`42s`, `3m 07s`; empty when unknown."""
+    """Duration such as `42s` or `3m 07s`; empty if unknown."""
     if span is None:
         return ""
     seconds = max(0, round(span.total_seconds()))
@@ -93,7 +93,7 @@ def _eta(each: View, now: datetime) -> str:
 
 
 def table(views: Sequence[View], now: datetime, elapsed: timedelta, width: int) -> RenderableType:
-    """The live table, for a terminal of `width` columns; a narrow one has no room for bars and times."""
+    """Live table for a terminal of `width` columns; narrow terminals get no bars and times."""
     bar = min(width - _OTHER_COLUMNS, 30)
     roomy = bar >= _SHORTEST_BAR
     made = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold dim")
@@ -119,19 +119,19 @@ def _bar(each: View, width: int) -> RenderableType:
     row.add_column(width=width)
     row.add_column(width=4, justify="right")
     style = "red" if each.stuck else "cyan"
-    shown = ProgressBar(100, each.progress, width=width, complete_style=style, finished_style="green")
-    row.add_row(shown, f"{each.progress}%")
+    bar = ProgressBar(100, each.progress, width=width, complete_style=style, finished_style="green")
+    row.add_row(bar, f"{each.progress}%")
     return row
 
 
 def lines(before: Sequence[View], after: Sequence[View], elapsed: timedelta) -> list[str]:
-    """A line for each resource of which something worth a line changed; `before` has the views last told of."""
+    """One line for each resource with a notable change since `before`, the views that were printed last."""
     known = {(each.kind, each.name): each for each in before}
     return [_line(each, elapsed) for each in after if _differs(known.get((each.kind, each.name)), each)]
 
 
-def told(before: Sequence[View], after: Sequence[View]) -> tuple[View, ...]:
-    """What has been said of each resource once `lines(before, after, …)` are out."""
+def printed_views(before: Sequence[View], after: Sequence[View]) -> tuple[View, ...]:
+    """Views that were printed last once `lines(before, after, …)` are printed."""
     known = {(each.kind, each.name): each for each in before}
     return tuple(
         each if old is None or _differs(old, each) else old

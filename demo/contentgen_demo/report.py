@@ -1,4 +1,4 @@
-"""How it ended: pure functions from what was read to what is printed, and the checks that decide the exit code."""
+"""Report tables and checks as pure functions; the checks decide the exit code."""
 
 import re
 from collections.abc import Collection, Iterable, Sequence
@@ -17,7 +17,7 @@ _FEWEST_TO_GROUP = 4
 
 @dataclass(frozen=True)
 class ReportedFile:
-    """A file in the bucket; the size is in bytes."""
+    """File in the bucket; size in bytes."""
 
     key: str
     size: int
@@ -25,7 +25,7 @@ class ReportedFile:
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a listing."""
+    """Line of a file listing."""
 
     name: str
     count: int
@@ -34,16 +34,16 @@ class Line:
 
 @dataclass(frozen=True)
 class DemoCheck:
-    """A promise of the demo, and whether it held."""
+    """Check of the demo and its result."""
 
-    promise: str
-    held: bool
+    description: str
+    passed: bool
     found: str = ""
 
 
 @dataclass(frozen=True)
 class DemoJob:
-    """All that is known of one resource at the end."""
+    """Final state of one resource: status, files and record."""
 
     view: View
     job_id: str
@@ -54,7 +54,7 @@ class DemoJob:
 
 
 def size(count: float) -> str:
-    """Bytes in a person's units: `420 B`, `1.2 MB`."""
+    """Formatted size: `420 B`, `1.2 MB`."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000 or unit == "GB":
             return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
@@ -63,14 +63,14 @@ def size(count: float) -> str:
 
 
 def folders(files: Iterable[ReportedFile], prefixes: Iterable[str]) -> dict[str, tuple[ReportedFile, ...]]:
-    """The files by the prefix that they lie under; empty prefixes are left out."""
+    """Files by prefix, without empty prefixes."""
     every = tuple(files)
     found = {prefix: tuple(file for file in every if file.key.startswith(prefix)) for prefix in prefixes}
     return {prefix: inside for prefix, inside in found.items() if inside}
 
 
 def listing(files: Iterable[ReportedFile], prefix: str) -> tuple[Line, ...]:
-    """Files relative to the prefix; `0001.jpg`, `0002.jpg`, … become one line where they are many."""
+    """Files relative to the prefix; a long numbered series becomes one line."""
     groups: dict[tuple[str, str], list[ReportedFile]] = {}
     for file in sorted(files, key=lambda each: each.key):
         name = file.key.removeprefix(prefix)
@@ -89,7 +89,7 @@ def _lines(members: Sequence[ReportedFile], prefix: str) -> tuple[Line, ...]:
 
 
 def jobs_table(jobs: Sequence[DemoJob]) -> Table:
-    """Kind, name, phase, time, cost."""
+    """Table of kind, name, phase, duration and cost."""
     table = _table("KIND", "NAME", "PHASE", "TIME", "COST")
     for job in jobs:
         each = job.view
@@ -99,7 +99,7 @@ def jobs_table(jobs: Sequence[DemoJob]) -> Table:
 
 
 def ledger_table(entries: Sequence[dict[str, Any]]) -> Table:
-    """What would have been paid."""
+    """Table of the ledger entries: simulated charges."""
     table = _table("PROVIDER", "MODEL", "WHAT", "USD")
     table.columns[3].justify = "right"
     for entry in entries:
@@ -110,7 +110,7 @@ def ledger_table(entries: Sequence[dict[str, Any]]) -> Table:
 
 
 def files_table(jobs: Sequence[tuple[DemoJob, Sequence[str]]]) -> Table:
-    """The bucket's keys and sizes, a heading for each of the jobs' folders."""
+    """Table of keys and sizes, grouped by folder."""
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(justify="right", style="dim")
@@ -123,8 +123,8 @@ def files_table(jobs: Sequence[tuple[DemoJob, Sequence[str]]]) -> Table:
     return table
 
 
-def document_essence(document: dict[str, Any]) -> dict[str, Any]:
-    """The fields that a client of the API looks at first; of a version those that say something at a glance."""
+def main_fields(document: dict[str, Any]) -> dict[str, Any]:
+    """Main fields of a record, and of its versions."""
     kept = ("jobId", "type", "status", "progress")
     return {name: document.get(name) for name in kept} | {
         "versions": [_version(each) for each in document.get("versions", ())]
@@ -144,18 +144,18 @@ def _version(version: dict[str, Any]) -> dict[str, Any]:
 
 
 def documents_table(jobs: Sequence[DemoJob]) -> Table:
-    """The essence of the documents, a field a line."""
+    """Table of the records' main fields, one field per line."""
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for job in jobs:
         if job.document is None:
-            table.add_row(job.view.kind, Text("no document", "bold red"))
+            table.add_row(job.view.kind, Text("no record", "bold red"))
             continue
-        essence = document_essence(job.document)
-        table.add_row(Text(essence["type"] or "?", "cyan"), essence["jobId"])
-        table.add_row("  status", f"{essence['status']}, {essence['progress']} %")
-        for version in essence["versions"]:
+        fields = main_fields(job.document)
+        table.add_row(Text(fields["type"] or "?", "cyan"), fields["jobId"])
+        table.add_row("  status", f"{fields['status']}, {fields['progress']} %")
+        for version in fields["versions"]:
             table.add_row(
                 f"  versions[{version['version']}]", plain({k: v for k, v in version.items() if k != "version"})
             )
@@ -163,7 +163,7 @@ def documents_table(jobs: Sequence[DemoJob]) -> Table:
 
 
 def plain(fields: dict[str, Any]) -> str:
-    """`name value, name value`: JSON's marks tire the eye."""
+    """Value as `name value, name value`, without JSON punctuation."""
     return ", ".join(f"{name} {_value(value)}" for name, value in fields.items())
 
 
@@ -176,7 +176,7 @@ def _value(value: Any) -> str:
 
 
 def condition_lines(resource: dict[str, Any]) -> tuple[str, ...]:
-    """The conditions that say more than the status' reason and message."""
+    """Conditions that add to the status' reason and message."""
     status = resource.get("status", {})
     return tuple(
         f"{each['type']}={each['status']}  {each.get('reason', '')}: {each.get('message', '')}"
@@ -186,7 +186,7 @@ def condition_lines(resource: dict[str, Any]) -> tuple[str, ...]:
 
 
 def new_entries(before: dict[str, Any], after: dict[str, Any]) -> tuple[dict[str, Any], ...]:
-    """The ledger's lines that were not there before."""
+    """Ledger entries that `before` lacks."""
     known = {entry["id"] for entry in before["entries"]}
     return tuple(entry for entry in after["entries"] if entry["id"] not in known)
 
@@ -194,11 +194,11 @@ def new_entries(before: dict[str, Any], after: dict[str, Any]) -> tuple[dict[str
 def without_others(
     entries: Sequence[dict[str, Any]], jobs: Sequence[DemoJob], others: Collection[str], *, busy: bool
 ) -> tuple[dict[str, Any], ...]:
-    """The lines that the demo has to answer for, where other resources may have been worked on at the same time.
+    """Ledger entries of the demo, while other resources may have been processed at the same time.
 
-    `others` are the requests that other resources know of. While the cluster is `busy` with some, they may have sent
-    one that they do not know of yet; a second payment for one of ours would still show, by our marker. On a quiet
-    cluster every line is ours.
+    `others` are the request ids in the status of other resources. While the cluster is `busy`, they may have sent
+    requests that their status lacks; a duplicate payment of the demo still shows by its marker. On an idle
+    cluster every new entry is the demo's.
     """
     ours = {job.request_id for job in jobs}
     markers = {entry["marker"] for entry in entries if entry["request_id"] in ours}
@@ -211,25 +211,25 @@ def without_others(
 
 
 def checks(jobs: Sequence[DemoJob], entries: Sequence[dict[str, Any]]) -> tuple[DemoCheck, ...]:
-    """What the demo promises; where not all are Completed, the rest says nothing that this does not."""
+    """All checks of the demo; only the first one if a resource is not Completed."""
     ended_otherwise = [
-        f"{job.view.kind} is {job.view.phase or 'without a status'}" for job in jobs if not job.view.completed
+        f"{job.view.kind} is {job.view.phase or 'without status'}" for job in jobs if not job.view.completed
     ]
     if ended_otherwise:
-        return (DemoCheck("all three are Completed", held=False, found=", ".join(ended_otherwise)),)
+        return (DemoCheck("all three are Completed", passed=False, found=", ".join(ended_otherwise)),)
     paid = sorted(entry["request_id"] for entry in entries)
     ours = sorted(job.request_id for job in jobs)
     unrecorded = [job.view.kind for job in jobs if (job.document or {}).get("status") != "completed"]
     missing = [f"{job.view.kind}: {name}" for job in jobs for name in missing_files(job)]
     return (
-        DemoCheck("all three are Completed", held=True),
+        DemoCheck("all three are Completed", passed=True),
         DemoCheck(
-            "three new lines in the ledger, one for each",
+            "three new ledger entries, one per resource",
             len(entries) == len(jobs) and paid == ours,
-            f"{len(entries)} new lines, {len(set(paid) & set(ours))} of them ours",
+            f"{len(entries)} new entries, {len(set(paid) & set(ours))} of this demo",
         ),
-        DemoCheck("the files that were promised lie in S3", not missing, ", ".join(missing)),
-        DemoCheck("the documents in MongoDB say completed", not unrecorded, ", ".join(unrecorded)),
+        DemoCheck("all expected files are in S3", not missing, ", ".join(missing)),
+        DemoCheck("all records in MongoDB are completed", not unrecorded, ", ".join(unrecorded)),
     )
 
 
@@ -249,7 +249,7 @@ _PROMISED = {
 
 
 def missing_files(job: DemoJob) -> tuple[str, ...]:
-    """Patterns of promised files that no file with content in it matches."""
+    """Patterns of expected files that no non-empty file matches."""
     return tuple(
         pattern
         for pattern in _PROMISED[job.view.kind]
@@ -258,7 +258,7 @@ def missing_files(job: DemoJob) -> tuple[str, ...]:
 
 
 def worth_opening(copied: Sequence[Path]) -> tuple[Path, ...]:
-    """The three to look at first: one of each kind; the frames that the LoRA learnt from where one has none."""
+    """Three files to open first, one per kind; training frames if a kind has no picture."""
     wanted = ("lora/preview.png", "pictures/image_", "transcript/transcript.srt", "dataset/preview.jpg")
     found = [next((path for path in copied if part in path.as_posix()), None) for part in wanted]
     return tuple(path for path in found if path is not None)[:3]

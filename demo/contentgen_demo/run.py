@@ -1,4 +1,4 @@
-"""The demo up to the point where the resources have ended: install, film, apply, watch."""
+"""Steps of the demo until the resources have ended: install, generate the video, apply, watch."""
 
 import threading
 import time
@@ -27,7 +27,7 @@ LEDGER_PATH = f"{SANDBOX_PATH}/sandbox/ledger"
 
 @dataclass(frozen=True)
 class Done:
-    """The resources when the watch ended, and the ledger before it began."""
+    """Resources at the end of the watch, and the ledger before it."""
 
     resources: tuple[Manifest, ...]
     ledger_before: dict[str, Any]
@@ -35,32 +35,32 @@ class Done:
 
 
 class _Steps:
-    """A line for each step that is done, a spinner for the one under way."""
+    """Step display: a line per finished step, a spinner for the current one."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
 
     @contextmanager
     def step(self, doing: str) -> Iterator[list[str]]:
-        """The list takes what to say at the end."""
-        said: list[str] = []
+        """Show a step; the context's list collects the text for its final line."""
+        summary: list[str] = []
         began = time.monotonic()
         with self._console.status(f"{doing} …"):
-            yield said
+            yield summary
         took = time.monotonic() - began
-        self._console.print(f"[green]✓[/] {escape(' '.join(said))} [dim]{took:.1f}s[/]", soft_wrap=True)
+        self._console.print(f"[green]✓[/] {escape(' '.join(summary))} [dim]{took:.1f}s[/]", soft_wrap=True)
 
 
 def run(cluster: DemoCluster, console: Console, chosen: str | None, most: timedelta) -> Done:
-    """Raises: DemoError, CommandFailed."""
+    """Run all steps. Raises DemoError, CommandFailed."""
     cluster.check()
     if chosen and not media.is_url(chosen) and not Path(chosen).is_file():
-        raise DemoError(f"there is no file {chosen}: give the path of a video, or its address")
+        raise DemoError(f"{chosen} does not exist: give the path or the URL of a video")
     steps = _Steps(console)
     film = _in_background()
-    with steps.step("Installing the chart") as said:
+    with steps.step("Installing the chart") as summary:
         cluster.install()
-        said.append("chart [contentgen] is installed, with the sandbox for providers, S3 and MongoDB")
+        summary.append("chart [contentgen] installed; the sandbox provides the providers, S3 and MongoDB")
     url = _source(cluster, console, steps, chosen, film)
     ledger = cluster.raw(LEDGER_PATH)
     manifests = _apply(cluster, console, url)
@@ -69,7 +69,7 @@ def run(cluster: DemoCluster, console: Console, chosen: str | None, most: timede
 
 
 def _in_background() -> "Future[Film]":
-    """Drawing the film and starting pods are both slow the first time: at once."""
+    """Run in a thread: rendering the video and starting pods are both slow the first time."""
     future: Future[Film] = Future()
 
     def make() -> None:
@@ -83,37 +83,37 @@ def _in_background() -> "Future[Film]":
 
 
 def _source(cluster: DemoCluster, console: Console, steps: _Steps, chosen: str | None, film: "Future[Film]") -> str:
-    """The address that the manifests get. The film is served whatever they get, because samples/ name it."""
+    """URL for the manifests. The video is uploaded in any case, because the samples refer to it."""
     try:
         path = _serve_film(cluster, steps, film)
     except DemoError as error:
         if chosen is None:
             raise
-        console.print(f"[yellow]![/] samples/ name a film that is not there: {escape(str(error))}", soft_wrap=True)
+        console.print(f"[yellow]![/] the video that samples/ refer to is missing: {escape(str(error))}", soft_wrap=True)
     if chosen and media.is_url(chosen):
         return chosen
     if chosen:
         path = Path(chosen)
-    with steps.step("Uploading it to the sandbox") as said:
+    with steps.step("Uploading the video to the sandbox") as summary:
         name, was_there = media.upload(path, cluster.port("http"))
-        said.append(f"{name} {'lies' if was_there else 'is uploaded'} at the sandbox")
+        summary.append(f"{name} {'is already in' if was_there else 'uploaded to'} the sandbox")
     return f"http://{SANDBOX_ADDRESS}/media/{name}"
 
 
 def _serve_film(cluster: DemoCluster, steps: _Steps, film: "Future[Film]") -> Path:
-    """Have the sandbox serve the film under the name that samples/ have. Raises: DemoError."""
-    with steps.step("Making a film of a minute, with speech") as said:
+    """Upload the video under the name in the samples. Raises DemoError."""
+    with steps.step("Generating a video of one minute with speech") as summary:
         made = film.result()
-        kept = "from the cache" if made.was_cached else "made just now"
-        said.append(f"film of {made.seconds:.0f} s, {kept}: {_short(made.path)}")
-    with steps.step("Uploading it to the sandbox, for samples/") as said:
+        kept = "cached" if made.was_cached else "generated"
+        summary.append(f"video of {made.seconds:.0f} s, {kept}: {_short(made.path)}")
+    with steps.step("Uploading the video to the sandbox for samples/") as summary:
         name, was_there = media.upload(made.path, cluster.port("http"), media.SAMPLES_NAME)
-        said.append(f"{name}, which samples/ name, {'lies' if was_there else 'is uploaded'} at the sandbox")
+        summary.append(f"{name} (the source in samples/) {'is already in' if was_there else 'uploaded to'} the sandbox")
     return made.path
 
 
 def _apply(cluster: DemoCluster, console: Console, url: str) -> tuple[Manifest, ...]:
-    """Applies a file that stays, with the command that a person would type."""
+    """Write the manifests to a file, keep it, and apply it with kubectl."""
     originals = [yaml.safe_load(path.read_text()) for path in sorted(Path("samples").glob("*.yaml"))]
     taken = {line.rpartition("/")[2] for line in cluster.kubectl("get", "contentgen", "--output=name").splitlines()}
     manifests = samples.fresh_samples(originals, url, datetime.now(), taken)  # noqa: DTZ005 - a name by the user's clock

@@ -1,4 +1,4 @@
-"""Fresh copies of samples/: their own names and the film's address. Manifests are dicts, as Kubernetes has them."""
+"""Copies of samples/ with unused names and the video's URL. Manifests are plain dicts."""
 
 import copy
 from collections.abc import Collection, Iterable
@@ -11,7 +11,7 @@ Manifest = dict[str, Any]
 
 
 def fresh_name(base: str, now: datetime, taken: Collection[str]) -> str:
-    """A name nobody has: paying is keyed on names, so one used before would adopt its finished run."""
+    """Unused resource name: purchases are keyed by name, so a used name would adopt the finished run."""
     stem = f"{base}-{now:%H%M%S}"
     if stem not in taken:
         return stem
@@ -19,7 +19,7 @@ def fresh_name(base: str, now: datetime, taken: Collection[str]) -> str:
 
 
 def renamed(manifest: Manifest, names: dict[str, str], url: str) -> Manifest:
-    """The manifest under its new name; references to a renamed resource follow, and the source is `url`."""
+    """Manifest with new name, updated references, and `url` as its source."""
     fresh = copy.deepcopy(manifest)
     fresh["metadata"]["name"] = names[manifest["metadata"]["name"]]
     spec = fresh["spec"]
@@ -33,7 +33,7 @@ def renamed(manifest: Manifest, names: dict[str, str], url: str) -> Manifest:
 
 
 def fresh_samples(samples: Iterable[Manifest], url: str, now: datetime, taken: Collection[str]) -> tuple[Manifest, ...]:
-    """All samples anew; those that shared a name still do."""
+    """All samples under new names; samples that shared a name still share one."""
     manifests = tuple(samples)
     names = {name: fresh_name(name, now, taken) for name in (each["metadata"]["name"] for each in manifests)}
     ordered = sorted(manifests, key=lambda each: _ORDER.index(each["kind"]))
@@ -41,7 +41,7 @@ def fresh_samples(samples: Iterable[Manifest], url: str, now: datetime, taken: C
 
 
 def as_yaml(manifests: Iterable[Manifest]) -> str:
-    """One file of several documents, fields in the samples' order."""
+    """Multi-document YAML, fields in the samples' order."""
     return yaml.safe_dump_all(manifests, sort_keys=False, allow_unicode=True)
 
 

@@ -1,4 +1,4 @@
-"""Reads what the jobs left in S3 and MongoDB, both through port-forwards to the sandbox."""
+"""Reads of the jobs' files and records from S3 and MongoDB, through port-forwards to the sandbox."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,18 +25,18 @@ _LARGEST_COPY = 8 * 2**20  # bytes; the LoRA itself and the trainer's zip are no
 
 
 @contextmanager
-def errors_for_people() -> Iterator[None]:
-    """Raises: DemoError, in place of what the clients raise."""
+def demo_errors() -> Iterator[None]:
+    """Convert the clients' errors to DemoError."""
     try:
         yield
     except (BotoCoreError, ClientError) as error:
-        raise DemoError(f"S3 can't be read: {error}. See kubectl -n contentgen get pods") from None
+        raise DemoError(f"S3 is unavailable: {error}. See kubectl -n contentgen get pods") from None
     except PyMongoError as error:
-        raise DemoError(f"MongoDB can't be read: {error}. See kubectl -n contentgen get pods") from None
+        raise DemoError(f"MongoDB is unavailable: {error}. See kubectl -n contentgen get pods") from None
 
 
 def s3_client(port: int, key_id: str, secret: str) -> "S3Client":
-    """A client of the sandbox's S3 on a local port."""
+    """S3 client of the sandbox on a local port."""
     return boto3.client(
         "s3",
         endpoint_url=f"http://127.0.0.1:{port}",
@@ -48,12 +48,12 @@ def s3_client(port: int, key_id: str, secret: str) -> "S3Client":
 
 
 def prefixes(kind: Kind, user_id: str, job_id: str) -> tuple[str, ...]:
-    """Where files of a job's first version lie; each once."""
+    """Key prefixes of a job's first version, without duplicates."""
     return tuple(dict.fromkeys(keys.prefix(kind, stage, user_id, job_id, 1) for stage in Stage))
 
 
 def stored_files(client: "S3Client", folders: Iterable[str]) -> tuple[ReportedFile, ...]:
-    """All files under the folders, by key; none where the bucket is still to be made."""
+    """All files under the prefixes; empty if the bucket does not exist."""
     pages = client.get_paginator("list_objects_v2")
     try:
         return tuple(
@@ -66,11 +66,11 @@ def stored_files(client: "S3Client", folders: Iterable[str]) -> tuple[ReportedFi
         return ()
 
 
-def copy_for_looking(client: "S3Client", files: Sequence[ReportedFile], folder: Path) -> tuple[Path, ...]:
-    """Downloads what a person can look at; returns the paths."""
+def download_viewable(client: "S3Client", files: Sequence[ReportedFile], folder: Path) -> tuple[Path, ...]:
+    """Download the viewable files; returns their paths."""
     copied = []
     for file in files:
-        if not is_for_looking(file):
+        if not is_viewable(file):
             continue
         path = folder / _local_name(file.key)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -79,8 +79,8 @@ def copy_for_looking(client: "S3Client", files: Sequence[ReportedFile], folder: 
     return tuple(copied)
 
 
-def is_for_looking(file: ReportedFile) -> bool:
-    """Pictures, texts and small data; not the archive, the weights or the sound."""
+def is_viewable(file: ReportedFile) -> bool:
+    """Whether a file is viewable: images, text and small JSON, not archives, weights or audio."""
     endings = (".png", ".jpg", ".json", ".txt", ".srt", ".vtt")
     return file.key.endswith(endings) and "/captions/" not in file.key and file.size <= _LARGEST_COPY
 
@@ -95,7 +95,7 @@ _LOCAL = {"datasets": "dataset", "loras": "lora", "generated-images": "pictures"
 
 
 def documents(port: int, job_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The jobs' documents by jobId."""
+    """Records of the jobs by jobId."""
     client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(
         "127.0.0.1", port, directConnection=True, serverSelectionTimeoutMS=10_000, tz_aware=True
     )

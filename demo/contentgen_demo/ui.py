@@ -1,6 +1,6 @@
-"""`python -m contentgen_demo.ui`, which `make ui` calls: the gateway of the demo's cluster, for this machine's browser.
+"""Port-forwards to the gateway for a local browser: `python -m contentgen_demo.ui`, which `make ui` calls.
 
-It forwards two ports until Ctrl-C or SIGTERM: the gateway's, and the bucket's, to which signed addresses of files lead.
+Two ports are forwarded until Ctrl-C or SIGTERM: the gateway's, and the bucket's for presigned URLs.
 """
 
 import argparse
@@ -28,9 +28,9 @@ _FILES_ENDPOINT = '{.spec.template.spec.containers[0].env[?(@.name=="CONTENTGEN_
 
 
 def main() -> int:
-    """Until Ctrl-C, which is its good end, or a signal that ends it: the port-forwards end with it in any case."""
-    parser = argparse.ArgumentParser(prog="contentgen_demo.ui", description="The gateway, in a browser.")
-    parser.add_argument("--port", type=int, default=PORT, help=f"where it is reached on this machine (default: {PORT})")
+    """Forward ports until Ctrl-C (exit code 0) or a signal; the forwards always end with the process."""
+    parser = argparse.ArgumentParser(prog="contentgen_demo.ui", description="Open the gateway in a browser.")
+    parser.add_argument("--port", type=int, default=PORT, help=f"local port (default: {PORT})")
     port = parser.parse_args().port
     for number in _ENDING:
         signal.signal(number, _end)
@@ -42,12 +42,12 @@ def main() -> int:
         print(f"✗ {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nClosed; the cluster stays up.")
+        print("\nClosed. The cluster keeps running.")
     return 0
 
 
 def _end(number: int, _: FrameType | None) -> None:
-    """Leave the context of the port-forwards. A second signal doesn't interrupt their end."""
+    """Exit and close the port-forwards; further signals are ignored meanwhile."""
     for each in _ENDING:
         signal.signal(each, signal.SIG_IGN)
     sys.exit(128 + number)
@@ -66,15 +66,15 @@ def _open(root: Path, stack: ExitStack, port: int) -> None:
 
 
 def _check_release(root: Path) -> None:
-    """Raises DemoError where there is no gateway, or one that tells browsers another address of the files."""
+    """Raises DemoError if the gateway is missing or configured with another files endpoint."""
     where = ("--namespace", release.NAMESPACE, "get", "deployment/contentgen-gateway", "--ignore-not-found")
-    told = release.kubectl(root, *where, f"--output=jsonpath={_FILES_ENDPOINT}")
-    if told != release.FILES_ENDPOINT:
+    endpoint = release.kubectl(root, *where, f"--output=jsonpath={_FILES_ENDPOINT}")
+    if endpoint != release.FILES_ENDPOINT:
         raise DemoError("this cluster has no gateway of this version: run `make demo` first")
 
 
 def refuse_taken(ports: Iterable[int], own: int = PORT) -> None:
-    """Raises DemoError for the first port that another program listens at; `own` is the one that can be chosen."""
+    """Raises DemoError for the first port in use; `own` is the port that `make ui PORT=` sets."""
     for port in ports:
         if is_taken(port):
             way = f"take another with `make ui PORT={own + 80}`" if port == own else "end it: pictures come from there"
@@ -83,7 +83,7 @@ def refuse_taken(ports: Iterable[int], own: int = PORT) -> None:
 
 
 def is_taken(port: int) -> bool:
-    """Whether something listens at a port of localhost, which is two addresses."""
+    """Whether a program listens on the port at 127.0.0.1 or ::1."""
     return any(_listens(family, host, port) for family, host in _LOOPBACK)
 
 
@@ -97,11 +97,11 @@ def _listens(family: socket.AddressFamily, host: str, port: int) -> bool:
 
 
 def welcome(port: int, token: str) -> str:
-    """What to open, and with what."""
+    """Text with the gateway's URL and the token."""
     address = f"http://localhost:{port}"
     return f"""The gateway is at {address}
 
-To sign in, paste this token; it is good for {_HOURS} hours, in the namespace {NAMESPACE}:
+To sign in, paste this token. It is valid for {_HOURS} hours in the namespace {NAMESPACE}:
 
 {token}
 
@@ -109,7 +109,7 @@ For programs (the API is described at {address}/api-docs):
 
 curl --header "Authorization: Bearer {token}" {address}/api/jobs
 
-Ctrl-C ends it."""
+Ctrl-C stops the port-forward."""
 
 
 if __name__ == "__main__":

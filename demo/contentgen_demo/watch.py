@@ -1,4 +1,4 @@
-"""Waits for the resources to end, and shows how they do meanwhile."""
+"""Wait for the resources to end, with a progress display."""
 
 import json
 import time
@@ -22,7 +22,7 @@ Show = Callable[[Sequence[View], timedelta], None]
 def watch(
     cluster: DemoCluster, manifests: Sequence[Manifest], console: Console, most: timedelta
 ) -> tuple[Manifest, ...]:
-    """The resources once all have ended, or one can't go on without a person, or after `most`."""
+    """Resources once each has ended or waits for a user, or after `most`."""
     if not console.is_terminal:
         return _until_ended(cluster, manifests, most, _say_lines(console))
     with Live(console=console, auto_refresh=False, transient=True) as live:
@@ -40,7 +40,7 @@ def _say_lines(console: Console) -> Show:
         nonlocal said
         for line in progress.lines(said, views, elapsed):
             console.print(line, soft_wrap=True)
-        said = progress.told(said, views)
+        said = progress.printed_views(said, views)
 
     return show
 
@@ -53,7 +53,7 @@ def _until_ended(
     while True:
         try:
             resources = tuple(json.loads(cluster.kubectl("get", *names, "--output=json"))["items"])
-        except CommandFailed:  # an API server may be away for a moment
+        except CommandFailed:  # the API server may be unavailable briefly
             if time.monotonic() - heard > _SILENCE_SECONDS:
                 raise
             time.sleep(_PERIOD_SECONDS)

@@ -11,11 +11,11 @@ from contentgen_gateway.auth.authorization import Authorizer
 from contentgen_gateway.auth.sign_outs import SignOuts
 from contentgen_gateway.auth.tenants import Tenants
 from contentgen_gateway.auth.visibility import Visibility
+from contentgen_gateway.dependencies import Dependencies
 from contentgen_gateway.health import probes_app
 from contentgen_gateway.live.jobs import LiveJobs
 from contentgen_gateway.live.recent_creations import RecentCreations
 from contentgen_gateway.live.resources import JobResources
-from contentgen_gateway.services.dependencies import Dependencies
 from contentgen_gateway.settings import Settings
 from contentgen_gateway.stores import preparation
 from contentgen_gateway.stores.collections import Collections
@@ -26,10 +26,10 @@ from contentgen_gateway.transcripts.index import TranscriptIndex
 from contentgen_gateway.transcripts.indexer import Indexer
 from contentgen_runtime import logs
 from contentgen_runtime.clock import Clock, utc_now
+from contentgen_runtime.http_server.servers import gateway_server, plain_server
 from contentgen_runtime.kube import KubeApi
 from contentgen_runtime.namespaces import Namespaces
 from contentgen_runtime.rotation import keep_fresh
-from contentgen_runtime.servers import gateway_server, plain_server
 from contentgen_runtime.stores import Stores
 from contentgen_runtime.tenancy import Tenancy
 
@@ -50,31 +50,36 @@ def share_the_interpreter() -> None:
 async def _run(settings: Settings) -> None:
     async with KubeApi() as kube:
         connected = Stores.of(settings)
-        parts = assemble(settings, kube, connected)
+        dependencies = assemble(settings, kube, connected)
         server = gateway_server(
-            create_app(parts),
+            create_app(dependencies),
             settings.gateway_port,
             trusted=settings.gateway_trusted_proxies,
             request_seconds=settings.gateway_request_seconds,
         )
-        scraped = plain_server(probes_app(parts), settings.gateway_metrics_port)
+        scraped = plain_server(probes_app(dependencies), settings.gateway_metrics_port)
         stop = partial(setattr, server, "should_exit", True)
         # What can't go on by itself ends the process: Kubernetes starts another one.
         async with asyncio.TaskGroup() as tasks:
             for each in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(
-                    each, lambda: tasks.create_task(parts.lifecycle.drain(settings.gateway_drain_seconds, stop))
+                    each, lambda: tasks.create_task(dependencies.lifecycle.drain(settings.gateway_drain_seconds, stop))
                 )
             tasks.create_task(scraped.serve())
             beside = [
-                tasks.create_task(parts.live.run(kube, parts.namespaces.scopes)),
-                tasks.create_task(parts.namespaces.run(kube)),
-                tasks.create_task(parts.indexer.run()),
+                tasks.create_task(dependencies.live.run(kube, dependencies.namespaces.scopes)),
+                tasks.create_task(dependencies.namespaces.run(kube)),
+                tasks.create_task(dependencies.indexer.run()),
                 tasks.create_task(keep_fresh(connected.refreshed)),
                 tasks.create_task(
                     preparation.prepare(
                         each.create_indexes
-                        for each in (parts.shares, parts.collections, parts.transcripts, parts.creations)
+                        for each in (
+                            dependencies.shares,
+                            dependencies.collections,
+                            dependencies.transcripts,
+                            dependencies.creations,
+                        )
                     )
                 ),
             ]
@@ -85,9 +90,9 @@ async def _run(settings: Settings) -> None:
 
 
 def assemble(settings: Settings, kube: KubeApi, connected: Stores, clock: Clock = utc_now) -> Dependencies:
-    """The parts, each made once, with one clock."""
+    """The dependencies, each made once, with one clock."""
     database = connected.database
-    access = Authorizer(kube, open_to_all=settings.gateway_sign_in == "None")
+    authorizer = Authorizer(kube, open_to_all=settings.gateway_sign_in == "None")
     files = BucketFiles(
         bucket=settings.s3_bucket,
         region=settings.s3_region,
@@ -106,8 +111,8 @@ def assemble(settings: Settings, kube: KubeApi, connected: Stores, clock: Clock 
     creations = RecentCreations(database["recent-creations"], live, resources, clock)
     return Dependencies(
         settings=settings,
-        callers=Authenticator(kube, SignOuts(database["signed-out"], clock), wall=clock),
-        access=access,
+        authenticator=Authenticator(kube, SignOuts(database["signed-out"], clock), wall=clock),
+        authorizer=authorizer,
         records=records,
         purchases=Purchases(database["ledger"]),
         live=live,
@@ -118,7 +123,7 @@ def assemble(settings: Settings, kube: KubeApi, connected: Stores, clock: Clock 
         indexer=indexer,
         files=files,
         clock=clock,
-        sight=Visibility(records, access, creations, shares, tenants),
+        visibility=Visibility(records, authorizer, creations, shares, tenants),
         tenants=tenants,
         resources=resources,
         namespaces=Namespaces(settings.watch_namespaces, settings.watch_namespace_selector),

@@ -11,24 +11,20 @@ from contentgen_gateway.api import (
     assets,
     collections,
     create,
-    dataset,
-    delete,
     docs,
     downloads,
-    edit,
     jobs,
     lora,
     orphans,
     sharing,
-    stats,
     stream,
     transcripts,
     usage,
 )
+from contentgen_gateway.dependencies import Dependencies, Services
 from contentgen_gateway.middleware import stack
 from contentgen_gateway.middleware.leniency import reject_repeated_parameters
 from contentgen_gateway.schemas import refusals
-from contentgen_gateway.services.dependencies import Dependencies
 
 _ROUTERS = (
     health.router,
@@ -36,29 +32,30 @@ _ROUTERS = (
     jobs.router,
     stream.router,
     transcripts.router,
-    dataset.router,
+    lora.dataset_router,
     lora.router,
     assets.router,
     assets.short,
-    stats.router,
+    usage.stats_router,
     downloads.router,
     usage.router,
     orphans.router,
     create.router,
     actions.router,
-    delete.router,
-    edit.router,
+    actions.deletion_router,
+    sharing.edit_router,
     sharing.router,
     admin.router,
     collections.router,
 )
 
 
-def create_app(parts: Dependencies) -> FastAPI:
-    """The app over its parts."""
+def create_app(dependencies: Dependencies) -> FastAPI:
+    """The app over its dependencies."""
     app = endpoints()
-    app.state.parts = parts
-    stack.install(app, parts)
+    app.state.dependencies = dependencies
+    app.state.services = Services.build(dependencies)
+    stack.install(app, dependencies)
     return app
 
 
@@ -68,7 +65,7 @@ def document() -> dict[str, Any]:
 
 
 def endpoints() -> FastAPI:
-    """The app without its parts and what is around them."""
+    """The app without its dependencies and what is around them."""
     app = FastAPI(
         title="contentgen",
         description="Find, see, share and fetch what was made.",

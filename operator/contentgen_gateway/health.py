@@ -11,8 +11,10 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from contentgen_gateway import metrics
+from contentgen_gateway.dependencies import Dependencies
+from contentgen_gateway.injection import DependenciesDep
 from contentgen_gateway.problems import RESPONSES, Problem
-from contentgen_gateway.services.dependencies import Dependencies, Using
+from contentgen_runtime.metrics import CONTENT_TYPE
 
 router = APIRouter(tags=["health"])
 
@@ -30,14 +32,14 @@ async def health() -> Health:
 
 
 @router.get("/ready", responses={503: RESPONSES[503]})
-async def ready(parts: Using) -> Health:
+async def ready(dependencies: DependenciesDep) -> Health:
     """Whether requests should come to this replica."""
-    if why := await parts.lifecycle.unready(parts.records.ping):
+    if why := await dependencies.lifecycle.unready(dependencies.records.ping):
         raise Problem(503, why, headers={"Retry-After": "5"})
     return Health()
 
 
-def probes_app(parts: Dependencies) -> Starlette:
+def probes_app(dependencies: Dependencies) -> Starlette:
     """`/health`, `/ready` and `/metrics` and nothing else, for a port that people do not reach."""
 
     async def alive(_: Request) -> Response:
@@ -45,7 +47,7 @@ def probes_app(parts: Dependencies) -> Starlette:
 
     async def readiness(_: Request) -> Response:
         try:
-            return JSONResponse((await ready(parts)).model_dump())
+            return JSONResponse((await ready(dependencies)).model_dump())
         except Problem as problem:
             return problem.response()
 
@@ -54,4 +56,4 @@ def probes_app(parts: Dependencies) -> Starlette:
 
 
 async def _exposition(_: Request) -> Response:
-    return Response(metrics.exposition(), media_type=metrics.CONTENT_TYPE)
+    return Response(metrics.exposition(), media_type=CONTENT_TYPE)

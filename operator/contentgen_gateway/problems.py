@@ -5,20 +5,18 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
-from pymongo.errors import PyMongoError
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
 from contentgen_contract.api_paths import InvalidName
 from contentgen_runtime.kube import API_ERRORS
+from contentgen_runtime.store_errors import STORE_ERRORS
 
 MEDIA_TYPE = "application/problem+json"
 _log = logging.getLogger(__name__)
-_AWAY = (PyMongoError, BotoCoreError, ClientError, *API_ERRORS)
 
 
 class ProblemDetails(BaseModel):
@@ -104,7 +102,7 @@ def install(app: FastAPI, page: Page) -> None:
         detail = "a store or the Kubernetes API does not answer; try again later"
         return answer(request.scope, Problem(503, detail, headers={"Retry-After": "5"}))
 
-    for kind in _AWAY:
+    for kind in (*STORE_ERRORS, *API_ERRORS):
         app.add_exception_handler(kind, away)
 
 

@@ -1,10 +1,10 @@
-"""The writes, in the one order that survives a crash after each of them:
+"""Writes of one reconcile, in the only order that survives a crash after each of them:
 
-could the result be collected? → finalizer wanted → run document (a new run, facts, attempt) → adoption → response →
-cancellation → ledger moves → purchase planned and marked → payment of one that was planned before → files deleted →
-run document (purchase, finished version) → Job → finalizer not wanted → record → status → events → lost Job deleted.
+check of the collect Job → add finalizer → run document (new run, facts, attempt) → adoption → response →
+cancellation → ledger transitions → purchase planned and marked → payment of one that was planned before → files deleted
+→ run document (purchase, finished version) → Job → remove finalizer → record → status → events → lost Job deleted.
 
-The record goes before the status: a resource whose status says that it is finished is not looked at again.
+The record is written before the status, because a resource with a finished status is not reconciled again.
 """
 
 import logging
@@ -13,7 +13,6 @@ from datetime import datetime
 from typing import Any
 
 import stamina
-from botocore.exceptions import BotoCoreError, ClientError
 from kubernetes.aio.client.exceptions import ApiException
 from pymongo.errors import PyMongoError
 
@@ -41,23 +40,24 @@ from contentgen_operator.state.purchases import (
     PurchaseStep,
     new_purchase_id,
 )
-from contentgen_operator.state.run_document import after
+from contentgen_operator.state.run_document import next_document
 from contentgen_operator.stores.garbage_collector import GarbageCollector
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_operator.stores.records import RecordStore
 from contentgen_operator.stores.run_documents import RunDocuments
-from contentgen_operator.stores.s3 import NotDeleted, Storage
+from contentgen_operator.stores.s3 import Storage
 from contentgen_operator.stores.worker_jobs import RecordedJob, WorkerJobs
 from contentgen_runtime.kube import Conflict, explain
+from contentgen_runtime.store_errors import STORE_ERRORS
 
 _log = logging.getLogger(__name__)
-_TO_WRITE_SECONDS = 2.0  # of the Lease, for the compare-and-set before a POST
-_TO_SEND_SECONDS = 1.0  # for the bytes of the request
-_CHECKED_SECONDS = 60.0  # for so long the API server's word on the collect Job is good
+_LEASE_TO_WRITE_SECONDS = 2.0  # remaining time of the Lease, for the compare-and-set before a POST
+_LEASE_TO_SEND_SECONDS = 1.0  # likewise, for the bytes of the request
+_JOB_CHECK_SECONDS = 60.0  # validity of the API server's dry run of the collect Job
 
 
 class Actor:
-    """Carries out plans."""
+    """Executor of plans."""
 
     def __init__(
         self,
@@ -71,12 +71,12 @@ class Actor:
         providers: dict[str, Provider],
         template: Callable[[], JobTemplate],
         cache: Cache,
-        janitor: GarbageCollector,
+        garbage_collector: GarbageCollector,
         leadership: Leadership,
     ) -> None:
         self._leadership = leadership
         self._cache = cache
-        self._janitor = janitor
+        self._garbage_collector = garbage_collector
         self._kube = kube
         self._storage = storage
         self._ledger = ledger
@@ -85,20 +85,20 @@ class Actor:
         self._runs = runs
         self._providers = providers
         self._template = template
-        self._recorded: dict[str, ResourceStatus] = {}
-        self._ending = False  # the process: nothing more is sent
-        self._stopped: set[str] = set()  # uids of deleted resources whose Job is stopped, until they are gone
+        self._written_records: dict[str, ResourceStatus] = {}
+        self._stopping = False  # the process ends: no POST is begun
+        self._stopped_jobs: set[str] = set()  # uids of deleted resources whose Job is stopped
 
     def stop_paying(self) -> None:
-        """From now on no paid request is begun. One that is being sent goes on."""
-        self._ending = True
+        """Begin no more paid requests; one that is being sent goes on."""
+        self._stopping = True
 
     async def act(self, resource: Resource, plan: Plan, now: datetime) -> bool:
-        """Carry out a plan; False where a Job of it is refused, which the status tells then.
+        """Carry out a plan; False if its Job is refused, with the cause in the status.
 
-        Raises Conflict where the resource was changed in between.
+        Raises Conflict if the resource was changed since it was observed.
         """
-        if _may_be_uncollectable(plan, now) and (refused := await self._uncollectable(resource, plan)):
+        if _may_be_uncollectable(plan, now) and (refused := await self._collect_job_refusal(resource, plan)):
             plan = without_job(resource, plan, refused, now)
             await self._act(resource, plan, now)
             return False
@@ -108,36 +108,36 @@ class Actor:
         self._leadership.check()
         if plan.finalizer and not resource.deleting:
             resource = await self._with_finalizer(resource)
-        begun = resource.status.model_copy(update={"run": plan.status.run})
-        resource = await self._documented(resource, begun)
+        status = resource.status.model_copy(update={"run": plan.status.run})
+        resource = await self._with_run_document(resource, status)
         self._leadership.check()
-        plan = await self._with_purchase(plan, now)
+        plan = await self._act_on_purchase(plan, now)
         self._leadership.check()  # after a POST, whose request id is in the ledger now
-        resource = await self._documented(resource, plan.status)
-        if plan.stop_job and resource.ref.uid not in self._stopped:
+        resource = await self._with_run_document(resource, plan.status)
+        if plan.stop_job and resource.ref.uid not in self._stopped_jobs:
             await self._stop_job(resource.ref, plan)
         if resource.deleting:
-            self._stopped.add(resource.ref.uid)
+            self._stopped_jobs.add(resource.ref.uid)
             if not plan.hold:
-                await self._let_go(resource, plan, now)
+                await self._finish_deletion(resource, plan, now)
             return True
-        plan, admitted = await self._started(resource, plan, now)
+        plan, admitted = await self._with_job(resource, plan, now)
         if not plan.finalizer:
             resource = await self._without_finalizer(resource)
         self._leadership.check()
-        await self._record(resource, plan.status)
+        await self._write_record(resource, plan.status)
         await self.write_status(resource, plan.status)
-        await self._announce(resource, plan.notices, now)
+        await self._post_events(resource, plan.notices, now)
         if plan.lost_job is not None:  # after the status: one that it names, and that is gone, counts as a failure
             await self._kube.delete_job(resource.ref.namespace, plan.lost_job.name, plan.lost_job.uid)
         return admitted
 
-    async def _documented(self, resource: Resource, status: ResourceStatus) -> Resource:
-        """The resource with its run document written, where the status tells more than it. Raises Conflict."""
+    async def _with_run_document(self, resource: Resource, status: ResourceStatus) -> Resource:
+        """The resource with its run document, which is written if the status differs from it. Raises Conflict."""
         before = resource.document
         if before is None or resource.deleting:
             return resource
-        document = after(before, status, allowed=resource.payments_allowed)
+        document = next_document(before, status, allowed=resource.payments_allowed)
         if document == before:
             return resource
         stored = await self._runs.put(document)
@@ -145,8 +145,8 @@ class Actor:
             raise Conflict(f"the run document of {resource.ref.name} was changed")
         return resource.model_copy(update={"document": stored})
 
-    async def _with_purchase(self, plan: Plan, now: datetime) -> Plan:
-        """Everything about the purchase; the plan, whose status names one that was reserved."""
+    async def _act_on_purchase(self, plan: Plan, now: datetime) -> Plan:
+        """Write all changes of the purchase; the plan, whose status names a reserved purchase."""
         if plan.adoption is not None:
             await self._adopt(plan.adoption)
         if plan.store is not None:
@@ -160,69 +160,69 @@ class Actor:
         if plan.restored is not None:
             await self._restore(plan.restored, now)
         if plan.reservation is not None:
-            plan = await self._reserved(plan, plan.reservation)
+            plan = await self._reserve(plan, plan.reservation)
         if plan.payment is not None:
             await self._pay(plan.payment)
         return plan
 
-    async def _started(self, resource: Resource, plan: Plan, now: datetime) -> tuple[Plan, bool]:
-        """The plan with its Job in the status, or with the refusal of it; and whether there is no refusal."""
+    async def _with_job(self, resource: Resource, plan: Plan, now: datetime) -> tuple[Plan, bool]:
+        """The plan with its Job or the Job's refusal in the status; False: refused."""
         if plan.job is None:
             return plan, True
         try:
-            status = await self._have_job(resource, plan.status, plan.job, now)
+            status = await self._create_job(resource, plan.status, plan.job, now)
         except JobRefused as error:
             return without_job(resource, plan, str(error), now), False
         return plan.model_copy(update={"status": status}), True
 
-    async def _uncollectable(self, resource: Resource, plan: Plan) -> str:
-        """Why the Job that would collect the result, or its pod, could not be created; empty where nothing says so."""
+    async def _collect_job_refusal(self, resource: Resource, plan: Plan) -> str:
+        """Cause for which the collect Job or its pod could not be created; empty: none is known."""
         assert plan.status.run is not None  # noqa: S101 - a plan with a payment has a run
         manifest = job_manifest(resource.ref, plan.status.run.number, Stage.COLLECT, 1, self._template())
         try:
             await self._kube.check_job(resource.ref.namespace, manifest)
         except ApiException as error:
             if error.status == 409 or no_dry_run(error):
-                return await self._no_room(resource.ref)
+                return await self._quota_refusal(resource.ref)
             if words := refusal_of(error):
                 return words
             raise
-        return await self._no_room(resource.ref)
+        return await self._quota_refusal(resource.ref)
 
-    async def _no_room(self, ref: ResourceRef) -> str:
-        """Why the pod of a Job could not be created, as far as the namespace's quotas tell."""
+    async def _quota_refusal(self, ref: ResourceRef) -> str:
+        """Cause for which the namespace's quotas would refuse the pod of a Job; empty: none."""
         try:
             return no_room(await self._kube.quotas(ref.namespace))
-        except ApiException as error:  # a Role of an older chart; a run does not stop for it
+        except ApiException as error:  # the Role of an older chart lacks the permission; the run goes on
             _log.info("the quotas of %s cannot be read: %s", ref.namespace, explain(error), extra=ref.about)
             return ""
 
     async def gone(self, ref: ResourceRef) -> None:
-        """The resource is not there any more."""
+        """Forget a deleted resource, and end its record."""
         self._leadership.check()
-        self._recorded.pop(ref.uid, None)
-        self._stopped.discard(ref.uid)
+        self._written_records.pop(ref.uid, None)
+        self._stopped_jobs.discard(ref.uid)
         await self._records.end(ref.uid)
         await self._jobs.forget(ref.uid)
 
-    async def _let_go(self, resource: Resource, plan: Plan, now: datetime) -> None:
-        """Delete the next files of a deleted resource; once none is left, remove the finalizer."""
+    async def _finish_deletion(self, resource: Resource, plan: Plan, now: datetime) -> None:
+        """Delete the next files of a deleted resource; remove the finalizer once none is left."""
         try:
             if plan.discard is not None:
-                if not await self._janitor.discard(plan.discard, held=True):
+                if not await self._garbage_collector.discard(plan.discard, held=True):
                     return
             else:
                 await self._records.end(resource.ref.uid)
-        except (PyMongoError, BotoCoreError, ClientError, NotDeleted) as error:
+        except STORE_ERRORS as error:
             if not plan.last_chance:
                 raise
             left = plan.discard.prefixes if plan.discard else ()
-            _log.warning("a deleted resource goes, and %s stays: %s", left, error, extra=resource.ref.about)
-        await self._announce(resource, plan.notices, now)
+            _log.warning("a resource is deleted without %s: %s", left, error, extra=resource.ref.about)
+        await self._post_events(resource, plan.notices, now)
         await self._without_finalizer(resource)
 
     async def _cancel(self, cancel: Cancellation, now: datetime, *, last_chance: bool) -> None:
-        self._leadership.check()  # a provider compares nothing
+        self._leadership.check()  # a provider has no compare-and-set
         try:
             ended = await self._providers[cancel.provider].cancel(cancel.model, cancel.request_id)
         except Unavailable as error:
@@ -242,30 +242,32 @@ class Actor:
         await self._move(move, now)
 
     async def _adopt(self, adoption: Adoption) -> None:
-        """Raises Conflict where the purchase was adopted or discarded since it was looked at: the first one has it."""
-        seen = adoption.purchase
-        if not await self._ledger.adopt(adoption.key, seen, adoption.job_id, adoption.tenant):
+        """Raises Conflict if the purchase was adopted or discarded since it was observed."""
+        purchase = adoption.purchase
+        if not await self._ledger.adopt(adoption.key, purchase, adoption.job_id, adoption.tenant):
             kept = await self._ledger.get(adoption.key)
-            _log.warning("%s was not adopted: it was %s, and is %s", adoption.key, _state(seen), _state(kept))
+            _log.warning(
+                "%s was not adopted: it was %s, and is %s", adoption.key, _purchase_text(purchase), _purchase_text(kept)
+            )
             raise Conflict(f"purchase {adoption.key} was changed before it was adopted")
         _log.info(
-            "purchase %s of %s is adopted by %s", seen.purchase_id, seen.job_id, adoption.job_id,
+            "purchase %s of %s is adopted by %s", purchase.purchase_id, purchase.job_id, adoption.job_id,
             extra={"purchase": str(adoption.key)},
         )  # fmt: skip
 
     async def _move(self, move: LedgerTransition, now: datetime) -> None:
-        """Raises Conflict where the purchase is not as it was when that was decided."""
+        """Raises Conflict if the purchase was changed since it was observed."""
         request_id = move.changes.get("request_id")
         claim = move.claimed_for
         self._leadership.check()
         if claim is not None and request_id and not await self._ledger.claim(claim, request_id, now):
             raise Conflict(f"request {request_id} is another purchase's")
         if await self._ledger.move(move) is None:
-            _log_failed(move, await self._ledger.get(move.key))
+            _log_conflict(move, await self._ledger.get(move.key))
             raise Conflict(f"purchase {move.key} was changed")
 
     async def _restore(self, restored: Reservation, now: datetime) -> None:
-        """Raises Conflict where the request is another purchase's, or the ledger has the purchase again."""
+        """Raises Conflict if the request is another purchase's, or the ledger has the purchase again."""
         key, purchase = restored.key, restored.purchase
         if not await self._ledger.claim(purchase, purchase.request_id or "", now):
             raise Conflict(f"request {purchase.request_id} is another purchase's")
@@ -286,25 +288,25 @@ class Actor:
         changed = {"resource_version": body["metadata"]["resourceVersion"], "finalizers": tuple(finalizers)}
         return resource.model_copy(update=changed)
 
-    async def _reserved(self, plan: Plan, reservation: Reservation) -> Plan:
-        """The plan whose status names the purchase: planned in the ledger first, then marked in the bucket."""
+    async def _reserve(self, plan: Plan, reservation: Reservation) -> Plan:
+        """The plan with the purchase in its status, after it was planned in the ledger and marked in the bucket."""
         key, wanted = reservation.key, reservation.purchase
         await self._ledger.intend(key, wanted.model_copy(update={"purchase_id": new_purchase_id()}))
         kept = await self._ledger.get(key)
         if kept is None or not kept.planned or kept.job_id != wanted.job_id:
             raise Conflict(f"purchase {key} was changed before it was planned")
-        named = await self._marked(key, kept)
+        named = await self._marker_id(key, kept)
         if named != kept.purchase_id:
-            # The ledger, and perhaps the resource, are of a backup; decide stops at the name.
+            # The ledger was restored from a backup; the next decision stops at this id in the status.
             _log.error("the bucket knows purchase %s as %s, the ledger as %s: not paid", key, named, kept.purchase_id)
             await self._ledger.drop_planned(key, kept.purchase_id)
         assert plan.status.run is not None  # noqa: S101 - a plan with a purchase has a run
         run = plan.status.run.model_copy(update={"purchase_id": named})
         return plan.model_copy(update={"status": plan.status.model_copy(update={"run": run})})
 
-    async def _marked(self, key: PurchaseKey, planned: Purchase) -> str:
-        """The id that the bucket's marker of a purchase names. A database that was rewound may have lost the binding
-        under which the namespace has bought the same: under its uid, or after a mapping without a scope.
+    async def _marker_id(self, key: PurchaseKey, planned: Purchase) -> str:
+        """Purchase id of the bucket's marker. Markers under other scopes count too, because a restored database may
+        lack the binding of the namespace: under its uid, or without a scope after a mapping.
         """
         uid = planned.namespace_uid
         if uid and key.scope != uid:
@@ -319,19 +321,21 @@ class Actor:
         return await self._storage.put_marker(str(key), planned.purchase_id, uid)
 
     async def _pay(self, payment: Payment) -> None:
-        """The only place that spends money: at most one POST, by whoever moves the purchase to `sending`."""
+        """Send the paid request; the only function that spends money: at most one POST, by the process that moves the
+        purchase to `sending`.
+        """
         bought, kind = payment.purchase, payment.key.kind
         inputs = ownership.job_owner(kind, bought.job_id, (bought.user_id,)) | Owner(keys=frozenset(bought.loras))
-        # Signed while it is planned: what cannot be signed was never sent.
-        arguments = self._signed(inputs, payment.call.arguments)
+        # Signed before `sending`, so that a failure leaves the purchase unsent.
+        arguments = self._presigned(inputs, payment.call.arguments)
         call = payment.call.model_copy(update={"arguments": arguments, "purchase_id": bought.purchase_id})
-        sending = _Sending(self._ledger, payment, self._leadership, lambda: self._ending)
+        sending = _Sending(self._ledger, payment, self._leadership, lambda: self._stopping)
         move = await self._send(payment, call, sending)
         try:
-            await self._note(move)
+            await self._write_result(move)
         except PyMongoError:
             # The purchase stays in `sending`, and its request is found by its input.
-            _log.error("not written: %s", _told(move), extra={"purchase": str(move.key)})
+            _log.error("not written: %s", _transition_text(move), extra={"purchase": str(move.key)})
             raise
 
     async def _send(self, payment: Payment, call: Call, sending: "_Sending") -> LedgerTransition:
@@ -350,20 +354,20 @@ class Actor:
                 key=key, source=intent, target=PurchaseState.REFUSED, changes=changes, **sending.mine
             )
         except MaybeAccepted as error:
-            await sending.begun()
+            await sending.ensure_begun()
             _log.warning("the reply to a paid request was lost", extra={"purchase": str(key)})
             changes = {"error": str(error), "changed_at": utc_now()}
             return LedgerTransition(key=key, source=intent, target=intent, changes=changes, **sending.mine)
-        # Before anything else can fail: with this line the request can be found again.
+        # Logged before anything else can fail, so that the request can be found.
         _log.info("%s accepted request %s", call.provider, request_id, extra={"purchase": str(key)})
-        await sending.begun()
+        await sending.ensure_begun()
         now = utc_now()
         changes = {"request_id": request_id, "submitted_at": now, "changed_at": now, "step": None}
         move = LedgerTransition(key=key, source=intent, target=PurchaseState.SUBMITTED, changes=changes, **sending.mine)
         return move.model_copy(update={"claimed_for": payment.purchase})
 
     @stamina.retry(on=PyMongoError, attempts=8, timeout=60)
-    async def _note(self, move: LedgerTransition) -> None:
+    async def _write_result(self, move: LedgerTransition) -> None:
         request_id, claim = move.changes.get("request_id"), move.claimed_for
         if claim is not None and request_id and not await self._ledger.claim(claim, request_id, utc_now()):
             _log.error("request %s is another purchase's; %s has none", request_id, move.key)
@@ -372,21 +376,21 @@ class Actor:
             return
         kept = await self._ledger.get(move.key)
         if kept is None or (kept.state, kept.request_id) != (move.target, request_id):  # else an earlier try wrote it
-            _log_failed(move, kept)
+            _log_conflict(move, kept)
 
-    def _signed(self, inputs: Owner, value: Any) -> Any:
-        """The arguments with every StoredObject replaced by a URL for the provider."""
+    def _presigned(self, inputs: Owner, value: Any) -> Any:
+        """The arguments with a presigned URL for every StoredObject."""
         match value:
             case StoredObject(key=key):
                 return self._storage.provider_get(inputs, key)
             case dict():
-                return {name: self._signed(inputs, each) for name, each in value.items()}
+                return {name: self._presigned(inputs, each) for name, each in value.items()}
             case list():
-                return [self._signed(inputs, each) for each in value]
+                return [self._presigned(inputs, each) for each in value]
             case _:
                 return value
 
-    async def _have_job(
+    async def _create_job(
         self, resource: Resource, status: ResourceStatus, job: StageJob, now: datetime
     ) -> ResourceStatus:
         assert status.run is not None  # noqa: S101 - a plan with a Job has a run
@@ -402,16 +406,14 @@ class Actor:
         if body is None:
             body = await self._recorded_job(resource.ref, manifest["metadata"]["name"])
         else:
-            await self._recorded_or_deleted(_recorded(resource.ref, run.number, job, body))
+            await self._recorded_or_deleted(_job_record(resource.ref, run.number, job, body))
         view = JobView.parse(body)
         self._cache.note_job(resource.ref, view)
         ref = JobRef(name=view.name, uid=view.uid, stage=job.stage, attempt=job.attempt, started_at=now)
         return status.model_copy(update={"run": run.model_copy(update={"job": ref})})
 
     async def _recorded_or_deleted(self, job: RecordedJob) -> None:
-        """Record a Job that was created just now. Raises Conflict where another process leads or has recorded one: no
-        process knows this one then.
-        """
+        """Record a new Job. If another process leads or has recorded one, delete it and raise Conflict."""
         try:
             await self._jobs.record(job)
         except Conflict:
@@ -419,7 +421,7 @@ class Actor:
             raise
 
     async def _recorded_job(self, ref: ResourceRef, name: str) -> dict[str, Any]:
-        """The Job of this name that the operator created. Any other one is deleted: raises Conflict, try again."""
+        """The recorded Job of this name. Raises Conflict if it is missing, or not recorded and therefore deleted."""
         found = await self._kube.get_job(ref.namespace, name)
         if found is None:
             raise Conflict(f"Job {name} was deleted")
@@ -427,21 +429,21 @@ class Actor:
         recorded = await self._jobs.newest(ref.uid, uid)
         if recorded is not None and recorded.uid == uid:
             return found
-        # A crash before the Job was recorded, a restored MongoDB, or a tenant who knows the name.
-        self._leadership.check()  # else it may be one that the leader is about to record
+        # Caused by a crash before the Job was recorded, a restored MongoDB, or a tenant who created it.
+        self._leadership.check()  # otherwise the leader may be about to record it
         _log.warning("Job %s/%s (uid %s) is not recorded: it is replaced", ref.namespace, name, uid, extra=ref.about)
         await self._kube.delete_job(ref.namespace, name, uid)
         raise Conflict(f"Job {name} is replaced")
 
     async def _stop_job(self, ref: ResourceRef, plan: Plan) -> None:
-        """Delete the recorded Job, and the one that a crash left unrecorded: its name is computed, never read."""
+        """Delete the recorded Job, and by its computed name one that a crash left unrecorded."""
         run = plan.status.run
         try:
             recorded = await self._jobs.newest(ref.uid, run.job.uid if run and run.job else None)
         except PyMongoError:
             if not plan.last_chance:
                 raise
-            recorded = None  # the garbage collector deletes the Job with its resource
+            recorded = None  # Kubernetes deletes the Job with its resource
         self._leadership.check()  # after the uid was read: a Job of the next leader has another one
         if recorded is not None:
             await self._kube.delete_job(ref.namespace, recorded.name, recorded.uid)
@@ -453,7 +455,7 @@ class Actor:
                 await self._kube.delete_job(ref.namespace, name, found["metadata"]["uid"])
 
     async def write_status(self, resource: Resource, status: ResourceStatus) -> None:
-        """One write, refused with Conflict where the resource was changed since it was observed."""
+        """Write the status. Raises Conflict if the resource was changed since it was observed."""
         if status == resource.status and not resource.repaired:
             return
         ref = resource.ref
@@ -481,53 +483,53 @@ class Actor:
                 extra=ref.about,
             )
 
-    async def _announce(self, resource: Resource, notices: tuple[Event, ...], now: datetime) -> None:
-        """Events are for people who look: one that cannot be posted is no reason to stop."""
+    async def _post_events(self, resource: Resource, notices: tuple[Event, ...], now: datetime) -> None:
+        """Post events; a failure is only logged."""
         for notice in notices:
             try:
                 await self._kube.post_event(resource.ref, notice, now)
             except ApiException as error:
                 _log.warning("an event was not posted: %s", explain(error), extra=resource.ref.about)
 
-    async def _record(self, resource: Resource, status: ResourceStatus) -> None:
+    async def _write_record(self, resource: Resource, status: ResourceStatus) -> None:
         looked_at_again = status == resource.status and status.run is not None and status.run.request_open
-        if self._recorded.get(resource.ref.uid) == status or looked_at_again:
+        if self._written_records.get(resource.ref.uid) == status or looked_at_again:
             return
         await self._records.write(resource, status)
         if is_end(dump_status(status)):  # a finished resource costs no memory
-            self._recorded.pop(resource.ref.uid, None)
+            self._written_records.pop(resource.ref.uid, None)
         else:
-            self._recorded[resource.ref.uid] = status
+            self._written_records[resource.ref.uid] = status
 
 
 class _Sending:
-    """The compare-and-set of one payment, which its provider asks for once the connection is open."""
+    """Compare-and-set of one payment, which its provider awaits once the connection is open."""
 
     def __init__(self, ledger: Ledger, payment: Payment, leadership: Leadership, ending: Callable[[], bool]) -> None:
-        self._ending = ending
+        self._stopping = ending
         self._leadership = leadership
         self._ledger = ledger
         self._payment = payment
         self._sent_by: str | None = None
 
     async def begin(self) -> None:
-        """Raises Conflict where nothing may be sent: the purchase is not planned for this resource any more, the
-        process ends, or it does not lead for long enough.
+        """Move the purchase to `sending`. Raises Conflict if it is no longer planned for this resource, the process
+        ends, or it does not lead for long enough.
         """
         key = self._payment.key
-        if self._ending():
+        if self._stopping():
             raise Conflict(f"the operator ends: purchase {key} stays planned")
-        self._require(_TO_WRITE_SECONDS)
+        self._require(_LEASE_TO_WRITE_SECONDS)
         sent_by = await self._compare_and_set()
         try:
-            self._require(_TO_SEND_SECONDS)
+            self._require(_LEASE_TO_SEND_SECONDS)
         except Conflict:
             self._sent_by = None
             await self._ledger.withdraw(key, sent_by)
             raise
 
     def _require(self, seconds: float) -> None:
-        """Raises Conflict where another process may lead in `seconds`."""
+        """Raises Conflict if another process may lead within `seconds`."""
         try:
             self._leadership.require(seconds)
         except NotLeading as error:
@@ -541,14 +543,14 @@ class _Sending:
             raise Conflict(f"purchase {key} is sent by somebody else, or is not to be sent")
         return self._sent_by
 
-    async def begun(self) -> None:
-        """As `begin`, where a provider has not asked although it may have sent the request."""
+    async def ensure_begun(self) -> None:
+        """Move the purchase to `sending`, if the provider did not await `begin` although it may have sent."""
         if self._sent_by is None:
             await self._compare_and_set()
 
     @property
     def mine(self) -> dict[str, Any]:
-        """The owner and the fields that the ledger has as long as nobody else has changed the purchase."""
+        """Owner and fields that the ledger has unless another process has changed the purchase."""
         step = {"step": (PurchaseStep.SENDING if self._sent_by else PurchaseStep.PLANNED).value}
         return {
             "owner": self._payment.purchase.job_id,
@@ -557,37 +559,38 @@ class _Sending:
 
 
 def _may_be_uncollectable(plan: Plan, now: datetime) -> bool:
-    """Whether to ask the API server about the collect Job: when a purchase is planned, and when that is long ago."""
+    """True if the collect Job needs a dry run: before a purchase is planned, and before a late payment."""
     if plan.payment is not None:
         planned_at = plan.payment.planned_at
-        return planned_at is None or (now - planned_at).total_seconds() > _CHECKED_SECONDS
+        return planned_at is None or (now - planned_at).total_seconds() > _JOB_CHECK_SECONDS
     return plan.reservation is not None
 
 
-def _state(purchase: Purchase | None) -> str:
-    """In words, for the log."""
+def _purchase_text(purchase: Purchase | None) -> str:
+    """Text about a purchase for the log."""
     if purchase is None:
         return "not in the ledger"
     step = f"/{purchase.step}" if purchase.step and purchase.state is PurchaseState.INTENT else ""
     return f"{purchase.state}{step} of {purchase.job_id}, request {purchase.request_id}"
 
 
-def _told(move: LedgerTransition) -> str:
+def _transition_text(move: LedgerTransition) -> str:
     request = move.changes.get("request_id")
     return f"{move.key} from {move.source} to {move.target}" + (f", request {request}" if request else "")
 
 
-def _log_failed(move: LedgerTransition, kept: Purchase | None) -> None:
+def _log_conflict(move: LedgerTransition, kept: Purchase | None) -> None:
     expected = {"owner": move.owner} | move.expected
     _log.error(
-        "a compare-and-set failed: %s (expected %s); the ledger has %s", _told(move), expected, _state(kept),
+        "a compare-and-set failed: %s (expected %s); the ledger has %s",
+        *(_transition_text(move), expected, _purchase_text(kept)),
         extra={"purchase": str(move.key)},
     )  # fmt: skip
 
 
 def _check_crd(status: ResourceStatus, written: dict[str, Any]) -> None:
-    """Raises RuntimeError where the API server's schema has dropped the purchase's name, without which nothing may be
-    paid, or the retries of the collect stage, which would have no end then.
+    """Raises RuntimeError if the API server's schema has dropped the purchase id, without which nothing may be paid, or
+    the collect retries, which would never end then.
     """
     run, kept = status.run, (written.get("status") or {}).get("run") or {}
     named = run.purchase_id if run else None
@@ -595,7 +598,7 @@ def _check_crd(status: ResourceStatus, written: dict[str, Any]) -> None:
         raise RuntimeError("the CRDs are of an older release than the operator: apply the ones of this release")
 
 
-def _recorded(owner: ResourceRef, run: int, job: StageJob, body: dict[str, Any]) -> RecordedJob:
+def _job_record(owner: ResourceRef, run: int, job: StageJob, body: dict[str, Any]) -> RecordedJob:
     view = JobView.parse(body)
     return RecordedJob(
         uid=view.uid,

@@ -1,4 +1,4 @@
-"""The reads. What is read depends on how far the run is; a fresh look at the purchase precedes everything paid."""
+"""Reads of one reconcile. They depend on the run's progress; every payment is preceded by a read of its purchase."""
 
 import logging
 from collections import OrderedDict
@@ -15,17 +15,18 @@ from contentgen_contract.records.tenancy import Tenant
 from contentgen_contract.resources.models import model_of
 from contentgen_contract.resources.prices import PriceLookup
 from contentgen_contract.resources.spec import ImageGenerationSpec, Spec
-from contentgen_contract.resources.status import MAX_LOG, ResourceStatus, RunStatus, VersionStatus
+from contentgen_contract.resources.status import MAX_LOG, ResourceStatus, VersionStatus
 from contentgen_contract.worker.orders import Limits
 from contentgen_operator.decide import history_searches, lora_identity
 from contentgen_operator.decide.deletion import is_searched_at_deletion
-from contentgen_operator.decide.payment import is_remembered, remembered
+from contentgen_operator.decide.payment import purchase_from_status, status_names_purchase
 from contentgen_operator.kube import pods
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.providers.base import AccessRefused, Provider, Unavailable
 from contentgen_operator.providers.pricing import NoPrices, PriceSource
 from contentgen_operator.state import kinds
+from contentgen_operator.state.decision_input import DecisionInput
 from contentgen_operator.state.observed import (
     BucketFile,
     JobView,
@@ -47,15 +48,7 @@ from contentgen_operator.state.provider_requests import (
     is_request_id,
 )
 from contentgen_operator.state.purchases import Purchase, PurchaseKey, PurchaseState
-from contentgen_operator.state.runs import (
-    collects_again,
-    current_run,
-    ended,
-    frozen_spec,
-    own_files,
-    owner,
-    purchase_key,
-)
+from contentgen_operator.state.runs import asset_user, frozen_spec, own_files, purchase_key
 from contentgen_operator.state.upload_limits import file_limits, files_problem
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_operator.stores.s3 import InvalidOutcome, Storage
@@ -66,16 +59,16 @@ from contentgen_operator.worker_api.reports import Reports
 from contentgen_runtime.kube import explain
 
 _log = logging.getLogger(__name__)
-_CLOCK_ERROR = timedelta(hours=25)
-_AFTER_SENT = timedelta(minutes=20)  # the time of a POST, and of a provider's clock from ours
+_CLOCK_ERROR = timedelta(hours=25)  # of our own clock, for a request that a person names
+_AFTER_SENT = timedelta(minutes=20)  # duration of a POST, and difference of a provider's clock from ours
 _NO_PRICES = NoPrices()
 _AT_DELETION = "deletion"
-_MOST_FOLLOWED = 10_000  # open requests whose last look is remembered; others are looked at more often
-_STARTING_SECONDS = 3.0  # in which a pod is created, scheduled and started, at best
+_MAX_POLL_TIMES = 10_000  # open requests whose last poll is remembered; others are polled more often
+_STARTING_SECONDS = 3.0  # shortest time in which a pod is created, scheduled and started
 
 
 class Observer:
-    """Reads Jobs, outcomes, the ledger, the provider and the LoRAs that a resource draws with."""
+    """Reader of Jobs, outcomes, the ledger, the provider and the LoRAs of a resource."""
 
     def __init__(
         self,
@@ -87,7 +80,7 @@ class Observer:
         jobs: WorkerJobs,
         providers: dict[str, Provider],
         reports: Reports,
-        witness: StatusVerifier,
+        verifier: StatusVerifier,
         limits: Limits,
         prices: PriceSource = _NO_PRICES,
         names: LoraNames | None = None,
@@ -101,160 +94,145 @@ class Observer:
         self._jobs = jobs
         self._providers = providers
         self._reports = reports
-        self._witness = witness
+        self._verifier = verifier
         self._limits = limits
-        self._settled: set[str] = set()  # uids whose purchases got a charge, which their status does not show yet
-        self._followed_at: OrderedDict[tuple[str, str], datetime] = OrderedDict()  # purchase id, state
+        self._settled: set[str] = set()  # uids of resources with a new charge that their status lacks
+        self._polled_at: OrderedDict[tuple[str, str], datetime] = OrderedDict()  # purchase id, state
 
     def note_settled(self, uid: str) -> None:
-        """Read what the purchases of a resource cost at the next look, though its run is over."""
+        """Have the costs of a resource read in its next reconcile, although its run is over."""
         self._settled.add(uid)
 
-    async def observe(self, resource: Resource, now: datetime) -> Observation:
-        """Everything that a decision about this resource needs now. Raises ValidationError for a wrong spec."""
-        if resource.deleting:
-            return await self._of_the_deleted(resource, now)
-        run = current_run(resource, now)
-        over = run == resource.status.run and ended(resource)
-        if over and not collects_again(resource):
-            if run.request_open:
-                return await self._after_end(resource, run, now)
-            return await self._settled_run(resource, run)
-        spec = frozen_spec(resource, run)
-        purchase = await self._ledger.get(purchase_key(resource, run))
-        seen: dict[str, Any] = {"purchase": purchase}
-        if run.number > 1 or run.paid_attempt > 1:
-            key = purchase_key(resource, run)
-            seen["earlier"], seen["other_runs"] = await self._ledger.others(key, resource.ref.uid)
-            seen["open_requests"] = await self._open_requests(resource, key, spec, purchase, now)
-        if over:
-            seen |= await self._kept(purchase)
-        elif lora_identity.decides(resource, run, spec, purchase):
-            seen |= await self._drawn(resource, run, spec, purchase, now)
+    async def observe(self, case: DecisionInput) -> Observation:
+        """Observation for the decision about a resource that is not being deleted."""
+        if case.over and not case.collects_again:
+            if case.run.request_open:
+                return await self._observe_ended(case)
+            return await self._observe_settled(case)
+        purchase = await self._ledger.get(case.key)
+        fields: dict[str, Any] = {"purchase": purchase}
+        if case.run.number > 1 or case.run.paid_attempt > 1:
+            fields["earlier"], fields["other_runs"] = await self._ledger.others(case.key, case.resource.ref.uid)
+            fields["open_requests"] = await self._open_requests(case, purchase)
+        if case.over:
+            fields |= await self._find_result(purchase)
+        elif lora_identity.decides_purchase(case.resource, case.run, case.spec, purchase):
+            fields |= await self._observe_lora_image(case, purchase)
         elif purchase is None or purchase.unpaid:
-            seen |= await self._before_payment(resource, run, spec, now)
-            seen["loras"] = lora_identity.as_before(seen.get("loras", ()), seen.get("earlier", ()))
-            if resource.adopt is not None and is_remembered(resource, run):
-                seen["named"] = await self._named_of_the_forgotten(resource, run, spec, now)
+            fields |= await self._observe_unpaid(case)
+            fields["loras"] = lora_identity.with_earlier_files(fields.get("loras", ()), fields.get("earlier", ()))
+            if case.resource.adopt is not None and status_names_purchase(case.resource, case.run):
+                fields["named"] = await self._verify_for_missing_purchase(case)
         else:
-            seen |= await self._paid(resource, run, spec, purchase, now)
-        return Observation(**seen)
+            fields |= await self._observe_sent(case, purchase)
+        return Observation(**fields)
 
-    async def _paid(
-        self, resource: Resource, run: RunStatus, spec: Spec, purchase: Purchase, now: datetime
-    ) -> dict[str, Any]:
-        """Observations of a purchase that was sent, or may have been."""
-        if await self._is_superseded(resource, run, purchase):
+    async def _observe_sent(self, case: DecisionInput, purchase: Purchase) -> dict[str, Any]:
+        """Fields of a purchase that was sent, or may have been."""
+        if await self._is_superseded(case, purchase):
             return {"superseded": True}
-        return {} if purchase.abandoned else await self._bought(resource, run, spec, purchase, now)
+        return {} if purchase.abandoned else await self._observe_purchase(case, purchase)
 
-    async def _drawn(
-        self, resource: Resource, run: RunStatus, spec: Spec, purchase: Purchase | None, now: datetime
-    ) -> dict[str, Any]:
-        """Observations of an image whose LoRAs' trainings decide which purchase it asks for."""
-        seen = await self._before_payment(resource, run, spec, now)
-        variants = await self._witness.variants(resource, run)
-        wanted = lora_identity.wanted(run, seen["loras"], variants, now, resource.tenant.cluster)
-        seen["wanted"] = wanted
+    async def _observe_lora_image(self, case: DecisionInput, purchase: Purchase | None) -> dict[str, Any]:
+        """Fields of an image whose purchase depends on the trainings of its LoRAs."""
+        resource, run = case.resource, case.run
+        fields = await self._observe_unpaid(case)
+        variants = await self._verifier.variants(resource, run)
+        wanted = lora_identity.wanted_purchase(run, fields["loras"], variants, case.now, resource.tenant.cluster)
+        fields["wanted"] = wanted
         if wanted.scope is not None and wanted.scope != resource.scope:
-            resource = resource.model_copy(update={"scope": wanted.scope})
-            seen["purchase"] = purchase = await self._ledger.get(purchase_key(resource, run))
+            case = case.model_copy(update={"resource": resource.model_copy(update={"scope": wanted.scope})})
+            fields["purchase"] = purchase = await self._ledger.get(case.key)
         if purchase is None or purchase.unpaid or wanted.identity != run.lora_identity:
-            return seen
-        return seen | ({"purchase": None} if wanted.waits else await self._paid(resource, run, spec, purchase, now))
+            return fields
+        return fields | ({"purchase": None} if wanted.waits else await self._observe_sent(case, purchase))
 
-    async def _is_superseded(self, resource: Resource, run: RunStatus, purchase: Purchase) -> bool:
-        """Whether the purchase is of a resource that is gone, and the files of the attempt after it are stored."""
+    async def _is_superseded(self, case: DecisionInput, purchase: Purchase) -> bool:
+        """True if the purchase is of a deleted resource, and the files of the next attempt are stored."""
         located = purchase.state in (PurchaseState.SUBMITTED, PurchaseState.SUCCEEDED)
-        if not located or purchase.job_id == resource.ref.uid:
+        if not located or purchase.job_id == case.resource.ref.uid:
             return False
-        key = purchase_key(resource, run)
-        following = await self._ledger.get(key.model_copy(update={"attempt": key.attempt + 1}))
+        following = await self._ledger.get(case.key.model_copy(update={"attempt": case.key.attempt + 1}))
         if following is None or following.state is not PurchaseState.COLLECTED:
             return False
-        return bool((await self._collected(following)).get("outputs_stored"))
+        return bool((await self._find_outputs(following)).get("outputs_stored"))
 
-    async def _settled_run(self, resource: Resource, run: RunStatus) -> Observation:
-        if resource.ref.uid not in self._settled:
+    async def _observe_settled(self, case: DecisionInput) -> Observation:
+        uid = case.resource.ref.uid
+        if uid not in self._settled:
             return Observation()
-        key = purchase_key(resource, run)
-        purchase = await self._ledger.get(key)
-        earlier, other_runs = await self._ledger.others(key, resource.ref.uid)
-        self._settled.discard(resource.ref.uid)
+        purchase = await self._ledger.get(case.key)
+        earlier, other_runs = await self._ledger.others(case.key, uid)
+        self._settled.discard(uid)
         return Observation(purchase=purchase, earlier=earlier, other_runs=other_runs)
 
-    async def _after_end(self, resource: Resource, run: RunStatus, now: datetime) -> Observation:
-        """What has come of requests that were open when the run ended."""
-        key, spec = purchase_key(resource, run), frozen_spec(resource, run)
-        purchase = await self._ledger.get(key)
-        earlier, other_runs = await self._ledger.others(key, resource.ref.uid)
-        opened = await self._open_requests(resource, key, spec, purchase, now)
+    async def _observe_ended(self, case: DecisionInput) -> Observation:
+        """Observation of requests that were open when the run ended."""
+        purchase = await self._ledger.get(case.key)
+        earlier, other_runs = await self._ledger.others(case.key, case.resource.ref.uid)
+        opened = await self._open_requests(case, purchase)
         if purchase is not None:
-            opened += (await self._followed(resource, spec, OpenRequest(key=key, purchase=purchase), None, now),)
+            opened += (await self._polled_if_due(case, OpenRequest(key=case.key, purchase=purchase), None),)
         return Observation(purchase=purchase, earlier=earlier, other_runs=other_runs, open_requests=opened)
 
-    async def _open_requests(
-        self, resource: Resource, key: PurchaseKey, spec: Spec, purchase: Purchase | None, now: datetime
-    ) -> tuple[OpenRequest, ...]:
-        """The attempts before `key`, and what the provider says of those that are due."""
-        kept = await self._ledger.attempts(key)
+    async def _open_requests(self, case: DecisionInput, purchase: Purchase | None) -> tuple[OpenRequest, ...]:
+        """Attempts before the run's current one, with the provider's answer for those that are due."""
+        kept = await self._ledger.attempts(case.key)
         opened = list[OpenRequest]()
         for index, (at, each) in enumerate(kept):
             following = kept[index + 1][1] if index + 1 < len(kept) else purchase
-            opened.append(await self._followed(resource, spec, OpenRequest(key=at, purchase=each), following, now))
+            opened.append(await self._polled_if_due(case, OpenRequest(key=at, purchase=each), following))
         return tuple(opened)
 
-    async def _followed(
-        self, resource: Resource, spec: Spec, each: OpenRequest, following: Purchase | None, now: datetime
-    ) -> OpenRequest:
-        """An attempt with the provider's word, if it is the resource's, open and due. One that is gone is not ours."""
-        purchase = each.purchase
-        if purchase.job_id != resource.ref.uid or not history_searches.is_open(purchase, now):
+    async def _polled_if_due(self, case: DecisionInput, each: OpenRequest, following: Purchase | None) -> OpenRequest:
+        """The attempt, polled or searched if it is the resource's, open and due."""
+        purchase, now = each.purchase, case.now
+        if purchase.job_id != case.resource.ref.uid or not history_searches.is_open(purchase, now):
             return each
-        at = self._followed_at.get((purchase.purchase_id, purchase.state))
-        if at is not None and timedelta(0) <= now - at < timedelta(seconds=history_searches.pause(purchase, now)):
+        at = self._polled_at.get((purchase.purchase_id, purchase.state))
+        if at is not None and timedelta(0) <= now - at < timedelta(
+            seconds=history_searches.recheck_seconds(purchase, now)
+        ):
             return each
-        self._note_look(purchase.purchase_id, purchase.state, now)
+        self._note_poll(purchase.purchase_id, purchase.state, now)
         if purchase.state is PurchaseState.SUBMITTED:
             view = (await self._poll(purchase)).get("request")
             return each.model_copy(update={"view": view})
         before = following.sent_at if following is not None else None
-        found = (await self._search(each.key, spec, purchase, before)).get("found_request")
+        found = (await self._search(each.key, case.spec, purchase, before)).get("found_request")
         return each.model_copy(update={"found_request": found})
 
-    def _note_look(self, purchase_id: str, what: str, now: datetime) -> None:
-        self._followed_at[purchase_id, what] = now
-        self._followed_at.move_to_end((purchase_id, what))
-        while len(self._followed_at) > _MOST_FOLLOWED:
-            self._followed_at.popitem(last=False)
+    def _note_poll(self, purchase_id: str, what: str, now: datetime) -> None:
+        self._polled_at[purchase_id, what] = now
+        self._polled_at.move_to_end((purchase_id, what))
+        while len(self._polled_at) > _MAX_POLL_TIMES:
+            self._polled_at.popitem(last=False)
 
-    async def _before_payment(self, resource: Resource, run: RunStatus, spec: Spec, now: datetime) -> dict[str, Any]:
-        if not kinds.has_prepare(resource.ref.kind) or run.facts is not None:
-            return await self._gate(resource, spec)
-        seen = await self._stage(resource, run, spec, Stage.PREPARE, now)
-        return seen | {
-            "seconds_per_unit": await self._ledger.seconds_per_unit(model_of(spec)),
-            "price": await self._price(resource, spec),
-            "same_lora_name": await self._same_name(resource),
+    async def _observe_unpaid(self, case: DecisionInput) -> dict[str, Any]:
+        if not kinds.has_prepare(case.kind) or case.run.facts is not None:
+            return await self._observe_gate(case.resource, case.spec)
+        fields = await self._observe_stage(case, Stage.PREPARE)
+        return fields | {
+            "seconds_per_unit": await self._ledger.seconds_per_unit(model_of(case.spec)),
+            "price": await self._price(case.resource, case.spec),
+            "same_lora_name": await self._older_same_name(case.resource),
         }
 
-    async def _bought(
-        self, resource: Resource, run: RunStatus, spec: Spec, purchase: Purchase, now: datetime
-    ) -> dict[str, Any]:
+    async def _observe_purchase(self, case: DecisionInput, purchase: Purchase) -> dict[str, Any]:
         match purchase.state:
             case PurchaseState.INTENT:
-                return await self._lost(resource, purchase_key(resource, run), spec, purchase)
+                return await self._find_lost_request(case.resource, case.key, case.spec, purchase)
             case PurchaseState.SUBMITTED:
                 return await self._poll(purchase)
             case PurchaseState.SUCCEEDED:
-                return await self._stage(resource, run, spec, Stage.COLLECT, now)
+                return await self._observe_stage(case, Stage.COLLECT)
             case PurchaseState.COLLECTED:
-                return await self._collected(purchase)
+                return await self._find_outputs(purchase)
             case _:
                 return {}
 
-    async def _collected(self, purchase: Purchase) -> dict[str, Any]:
-        """Whether the files that the ledger lists are there now; if not, whether the response is."""
+    async def _find_outputs(self, purchase: Purchase) -> dict[str, Any]:
+        """`outputs_stored`: the files that the ledger lists are in the bucket; else `response_kept`."""
         outputs = VersionStatus.model_validate(purchase.outputs or {"version": 0})
         listed = [each.key for each in outputs.files]
         stored = await self._storage.stored(Owner(keys=frozenset(listed)), "", listed)
@@ -262,12 +240,12 @@ class Observer:
             return {"outputs_stored": True}
         return {"response_kept": await self._response_kept(purchase)}
 
-    async def _kept(self, purchase: Purchase | None) -> dict[str, Any]:
-        """What there is to collect for a run that has failed."""
+    async def _find_result(self, purchase: Purchase | None) -> dict[str, Any]:
+        """Fields that say whether a failed run's result can be collected."""
         if purchase is None:
             return {}
         if purchase.state is PurchaseState.COLLECTED:
-            return await self._collected(purchase)
+            return await self._find_outputs(purchase)
         return {"response_kept": await self._response_kept(purchase)}
 
     async def _response_kept(self, purchase: Purchase) -> bool:
@@ -275,10 +253,11 @@ class Observer:
         return key is not None and await self._storage.exists(Owner(keys=frozenset({key})), key)
 
     async def verified(self, resource: Resource) -> Resource:
-        """The resource as far as its status is borne out. Raises PyMongoError."""
-        return await self._witness.verified(resource)
+        """The resource with the part of its status that MongoDB confirms. Raises PyMongoError."""
+        return await self._verifier.verified(resource)
 
-    async def _of_the_deleted(self, resource: Resource, now: datetime) -> Observation:
+    async def observe_deleted(self, resource: Resource, now: datetime) -> Observation:
+        """Observation for the decision about a resource that is being deleted."""
         run = resource.status.run
         if run is None or not resource.finalized:
             return Observation()
@@ -290,61 +269,59 @@ class Observer:
             spec = frozen_spec(resource, run)
         except ValidationError:
             return Observation(purchase=purchase, provider_problem="the spec of its run cannot be read")
-        if (purchase.purchase_id, _AT_DELETION) in self._followed_at:  # files are deleted in many slices
+        if (purchase.purchase_id, _AT_DELETION) in self._polled_at:  # once, although files are deleted in slices
             return Observation(purchase=purchase)
-        seen = await self._lost(resource, key, spec, purchase)
-        if not seen.get("provider_problem") and seen.get("found_request") is None:
-            self._note_look(purchase.purchase_id, _AT_DELETION, now)
-        return Observation(purchase=purchase, **seen)
+        fields = await self._find_lost_request(resource, key, spec, purchase)
+        if not fields.get("provider_problem") and fields.get("found_request") is None:
+            self._note_poll(purchase.purchase_id, _AT_DELETION, now)
+        return Observation(purchase=purchase, **fields)
 
-    async def _stage(
-        self, resource: Resource, run: RunStatus, spec: Spec, stage: Stage, now: datetime
-    ) -> dict[str, Any]:
+    async def _observe_stage(self, case: DecisionInput, stage: Stage) -> dict[str, Any]:
+        resource, run, now = case.resource, case.run, case.now
         if run.job is None or run.job.stage is not stage:
-            return {}  # to be started; a Job that a crash has left behind is found by its name then
+            return {}  # not started; a Job that a crash has left behind is found by its name
         attempt = run.stage_attempt
         recorded = await self._jobs.newest(resource.ref.uid, run.job.uid)
         if recorded is not None and (recorded.run, recorded.stage, recorded.attempt) != (run.number, stage, attempt):
             recorded = None
         job = await self._job(recorded) if recorded is not None else None
-        lost = await self._ending(resource.ref.namespace, job, now)
+        lost = await self._observe_termination(resource.ref.namespace, job, now)
         if job is not None and not job.finished and not lost.get("node_gone") and not self._reports.finished(job.uid):
-            trouble = await self._trouble(resource.ref.namespace, job, now)
+            trouble = await self._pod_problem(resource.ref.namespace, job, now)
             return {"job": job, "progress": self._reports.progress(job.uid), "trouble": trouble} | lost
-        # Never by the uid in the status: it may be that of another tenant's Job. Without a record there is no Job that
-        # is granted uploads; the resource's uid keeps its lock apart from those of other resources.
+        # Not the uid in the status: it may be another tenant's Job. Without a record no Job may upload; then the
+        # resource's uid is the lock's name, so that no other resource uses it.
         uid = recorded.uid if recorded is not None else resource.ref.uid
         if job is None or job.finished or lost.get("node_gone"):
             self._reports.forget(uid)
-        # The worker API replaces no file between the look at the outcome and the look at the files that it lists.
+        # The worker API replaces no file between the reads of the outcome and of the files that it lists.
         async with self._reports.exclusive(uid):
-            left = await self._left(resource, run, spec, stage, job)
+            left = await self._read_outcome(case, stage, job)
         return left | lost | {"unrecorded_job": recorded is None}
 
-    async def _left(
-        self, resource: Resource, run: RunStatus, spec: Spec, stage: Stage, job: JobView | None
-    ) -> dict[str, Any]:
-        """The outcome of an attempt and the files that it lists."""
+    async def _read_outcome(self, case: DecisionInput, stage: Stage, job: JobView | None) -> dict[str, Any]:
+        """Fields of an attempt's outcome and of the files that it lists."""
+        resource, run, spec = case.resource, case.run, case.spec
         key = keys.outcome(resource.ref.uid, run.number, stage, run.stage_attempt)
         try:
-            outcome = await self._storage.outcome(own_files(resource, owner(resource, spec)), key)
+            outcome = await self._storage.outcome(own_files(resource, asset_user(resource, spec)), key)
         except InvalidOutcome as error:
             return {"job": job, "outcome_problem": str(error)}
         files = outcome.files if outcome is not None and outcome.succeeded else ()
         if problem := files_problem(resource.ref.kind, stage, files, file_limits(spec, stage, self._limits)):
             return {"job": job, "outcome": outcome, "outcome_problem": problem}
-        said, cause, gone = "", "", False
-        if job is not None and job.finished and outcome is None:  # killed before it could say anything
-            said = await self._kube.job_log(resource.ref.namespace, job.name, job.uid, MAX_LOG)
+        log, cause, gone = "", "", False
+        if job is not None and job.finished and outcome is None:  # killed before it stored an outcome
+            log = await self._kube.job_log(resource.ref.namespace, job.name, job.uid, MAX_LOG)
             ended = await self._pods(resource.ref.namespace, job)
             cause, gone = pods.end_cause(ended), pods.node_is_gone(ended)
-        stored = await self._stored(resource, run, spec, stage, [file.name for file in files])
+        stored = await self._stored(case, stage, [file.name for file in files])
         progress = self._reports.progress(job.uid) if job else None
-        seen = {"log": said, "cause": cause, "node_gone": gone, "progress": progress}
-        return {"job": job, "outcome": outcome, "stored": stored} | seen
+        fields = {"log": log, "cause": cause, "node_gone": gone, "progress": progress}
+        return {"job": job, "outcome": outcome, "stored": stored} | fields
 
-    async def _ending(self, namespace: str, job: JobView | None, now: datetime) -> dict[str, Any]:
-        """Observations of a Job whose pod was deleted and is not ended; what the node would say cannot be read."""
+    async def _observe_termination(self, namespace: str, job: JobView | None, now: datetime) -> dict[str, Any]:
+        """Fields of a Job whose deleted pod has not ended, because its node does not answer."""
         if job is None or job.finished or not job.terminating:
             return {}
         mine = await self._pods(namespace, job)
@@ -353,8 +330,11 @@ class Observer:
             return {"lost_in": seconds}
         return {"node_gone": True, "cause": pods.lost_cause(mine)}
 
-    async def _trouble(self, namespace: str, job: JobView, now: datetime) -> PodTrouble | None:
-        """Asked only for a Job whose worker should have started: a pod that runs costs no request."""
+    async def _pod_problem(self, namespace: str, job: JobView, now: datetime) -> PodTrouble | None:
+        """Cause for which the Job has no running pod; None: it runs, or may still be starting.
+
+        Reads pods only of Jobs whose worker should have started.
+        """
         seconds = (now - job.started_at).total_seconds()
         if job.ready or self._reports.progress(job.uid) is not None or seconds < _STARTING_SECONDS:
             return None
@@ -367,8 +347,10 @@ class Observer:
             return PodTrouble(refused=True, words=words)
         if seconds < pods.SCHEDULING_SECONDS:
             return None
-        held = "a queue holds the Job: it is suspended" if job.suspended else "the Job has no pod, and gives no cause"
-        return PodTrouble(refused=False, words=held)
+        cause = (
+            "a queue holds the Job: it is suspended" if job.suspended else "the Job has no pod, and no event says why"
+        )
+        return PodTrouble(refused=False, words=cause)
 
     async def _pods(self, namespace: str, job: JobView) -> list[dict[str, Any]]:
         return pods.of_the_job(await self._kube.job_pods(namespace, job.name), job.uid)
@@ -376,7 +358,7 @@ class Observer:
     async def _refused_pod(self, namespace: str, job: JobView) -> str:
         try:
             return pods.refused_pod(await self._kube.job_events(namespace, job.uid))
-        except ApiException as error:  # a Role of an older chart; a run does not stop for it
+        except ApiException as error:  # the Role of an older chart lacks the permission; the run goes on
             _log.info("the events of Job %s cannot be read: %s", job.name, explain(error))
             return ""
 
@@ -392,29 +374,27 @@ class Observer:
         self._cache.note_job(ref, job)
         return job
 
-    async def _stored(
-        self, resource: Resource, run: RunStatus, spec: Spec, stage: Stage, names: list[str]
-    ) -> dict[str, BucketFile]:
+    async def _stored(self, case: DecisionInput, stage: Stage, names: list[str]) -> dict[str, BucketFile]:
         if not names:
             return {}
-        ref, user = resource.ref, owner(resource, spec)
-        prefix = keys.prefix(ref.kind, stage, user, ref.uid, run.version)
-        return await self._storage.stored(own_files(resource, user), prefix, names, ref.namespace)
+        ref, user = case.resource.ref, asset_user(case.resource, case.spec)
+        prefix = keys.prefix(ref.kind, stage, user, ref.uid, case.run.version)
+        return await self._storage.stored(own_files(case.resource, user), prefix, names, ref.namespace)
 
-    async def _gate(self, resource: Resource, spec: Spec) -> dict[str, Any]:
+    async def _observe_gate(self, resource: Resource, spec: Spec) -> dict[str, Any]:
         provider = self._providers[kinds.provider_of(resource.ref.kind)]
-        await self._storage.require_bucket()  # nothing is bought that could not be stored
+        await self._storage.require_bucket()  # without it a paid result could not be stored
         loras: tuple[LoraView, ...] = ()
         if isinstance(spec, ImageGenerationSpec):
             names = [lora.lora_ref.name for lora in spec.loras if lora.lora_ref]
-            loras = tuple([await self._lora(resource.tenant, resource.ref.namespace, name) for name in names])
+            loras = tuple([await self._observe_lora(resource.tenant, resource.ref.namespace, name) for name in names])
         price = await self._price(resource, spec)
-        name = await self._same_name(resource)
+        name = await self._older_same_name(resource)
         return {"provider_configured": provider.configured, "loras": loras, "price": price, "same_lora_name": name}
 
-    async def _same_name(self, resource: Resource) -> str | None:
-        """An older LoraTraining with the same loraName. After a restart the index is not complete at once, so the end
-        of a wait is looked up.
+    async def _older_same_name(self, resource: Resource) -> str | None:
+        """Name of an older LoraTraining with the same loraName; None: there is none. The index is incomplete after a
+        restart, so the end of a wait is confirmed by a list.
         """
         if resource.ref.kind is not Kind.LORA_TRAINING:
             return None
@@ -430,49 +410,50 @@ class Observer:
             return PriceLookup()
         return await self._prices.price(model_of(spec))
 
-    async def _lora(self, tenant: Tenant, namespace: str, name: str) -> LoraView:
+    async def _observe_lora(self, tenant: Tenant, namespace: str, name: str) -> LoraView:
         body = await self._kube.get_resource(Kind.LORA_TRAINING, namespace, name)
         if body is None:
             return LoraView(name=name)
         try:
             status = ResourceStatus.model_validate(body.get("status") or {})
-        except ValidationError:  # a foreign hand in its status: not ready
+        except ValidationError:  # somebody else wrote its status: not ready
             return LoraView(name=name)
-        trainings = await self._witness.trainings(tenant, namespace, name)
+        trainings = await self._verifier.trainings(tenant, namespace, name)
         key = _model_key(status, lora_identity.files_of(trainings))
         message = (status.message or "")[:200]
         phase = status.phase or Phase.PENDING
         return LoraView(name=name, phase=phase, model_key=key, message=message, trainings=trainings)
 
-    async def _lost(self, resource: Resource, key: PurchaseKey, spec: Spec, purchase: Purchase) -> dict[str, Any]:
-        """The request that a person names, if it is the one; else what the history shows."""
+    async def _find_lost_request(
+        self, resource: Resource, key: PurchaseKey, spec: Spec, purchase: Purchase
+    ) -> dict[str, Any]:
+        """Fields of a lost request: the one of the adopt annotation if it is valid, else the result of a search."""
         sent = history_searches.sent_at(purchase)
-        named = await self._named(resource, key, spec, purchase, sent + _AFTER_SENT)
+        named = await self._verify_named(resource, key, spec, purchase, sent + _AFTER_SENT)
         if named is not None and named.same:
             return {"named": named, "found_request": resource.adopt}
         return await self._search(key, spec, purchase) | {"named": named}
 
-    async def _named_of_the_forgotten(
-        self, resource: Resource, run: RunStatus, spec: Spec, now: datetime
-    ) -> Verified | None:
-        """Likewise for a purchase that the ledger has lost: the status says when it may have been sent."""
-        before = run.sent_at + _AFTER_SENT if run.sent_at is not None else now
-        return await self._named(resource, purchase_key(resource, run), spec, remembered(resource, run, spec), before)
+    async def _verify_for_missing_purchase(self, case: DecisionInput) -> Verified | None:
+        """Verdict on the adopt annotation for a purchase that the ledger has lost; the status has the POST's time."""
+        resource, run, spec = case.resource, case.run, case.spec
+        before = run.sent_at + _AFTER_SENT if run.sent_at is not None else case.now
+        return await self._verify_named(resource, case.key, spec, purchase_from_status(resource, run, spec), before)
 
-    async def _named(
+    async def _verify_named(
         self, resource: Resource, key: PurchaseKey, spec: Spec, purchase: Purchase, before: datetime
     ) -> Verified | None:
-        """The verdict on the request that the annotation names; None: there is none. Anybody may have written it.
+        """Verdict on the request of the adopt annotation, which may have any content; None: there is no annotation.
 
-        The time of the POST is this process's, whose clock may have been wrong: a person's word counts for a day more.
+        The time of the POST is from this process's clock, which may be wrong: a named request may differ by a day.
         """
         given = resource.adopt
         if given is None:
             return None
         if not is_request_id(given):
-            return Verified(same=False, text="it is no id of a request")
+            return Verified(same=False, text="it is not a request id")
         if await self._ledger.is_anothers(purchase, given):
-            return Verified(same=False, text="it is another purchase's")
+            return Verified(same=False, text="it belongs to another purchase")
         search = Search(
             call=kinds.sent_call(spec, key, purchase),
             sent_after=history_searches.sent_at(purchase) - _CLOCK_ERROR,
@@ -480,7 +461,7 @@ class Observer:
             claimed=await self._ledger.request_ids(purchase),
         )
         if given in search.claimed:
-            return Verified(same=False, text="it is another purchase's")
+            return Verified(same=False, text="it belongs to another purchase")
         try:
             return await self._providers[purchase.provider].verify(search, given)
         except Unavailable as error:
@@ -489,14 +470,12 @@ class Observer:
     async def _search(
         self, key: PurchaseKey, spec: Spec, purchase: Purchase, before: datetime | None = None
     ) -> dict[str, Any]:
-        """Look for the request of a lost reply. One that another purchase has claimed is none of ours, and neither is
-        one of the next attempt, which was sent at `before`.
-        """
+        """Fields of a search for the request of a lost reply, sent before the next attempt's (`before`)."""
         call = kinds.sent_call(spec, key, purchase)
         try:
             found = await find_lost(self._ledger, self._providers[purchase.provider], purchase, call, before)
         except Unavailable as error:
-            return _problem(error)
+            return _read_problem(error)
         return {"found_request": found.request_id, "history_complete": found.complete}
 
     async def _poll(self, purchase: Purchase) -> dict[str, Any]:
@@ -506,11 +485,11 @@ class Observer:
             if view.state is RequestState.GONE:
                 self._confirm_bought_here(purchase)
         except Unavailable as error:
-            return _problem(error) | {"seconds_per_unit": rate}
+            return _read_problem(error) | {"seconds_per_unit": rate}
         return {"request": view, "seconds_per_unit": rate}
 
     def _confirm_bought_here(self, purchase: Purchase) -> None:
-        """Raises Unavailable where another class bought it: its provider's account, not ours, knows the request."""
+        """Raises Unavailable if another class bought it: only that class's account at the provider has the request."""
         bought_by = purchase.operator_class
         if bought_by not in (None, self._ledger.operator_class):
             raise Unavailable(
@@ -520,8 +499,8 @@ class Observer:
 
 
 async def poll_or_stored(storage: Storage, provider: Provider, purchase: Purchase) -> RequestView:
-    """One look at a request. Where the provider has no result: STORED, if an earlier look has stored it and ended
-    before the ledger said so. Raises Unavailable.
+    """Answer to a poll; STORED if the provider has no result, but the bucket has: an earlier reconcile crashed between
+    bucket and ledger. Raises Unavailable.
     """
     try:
         view = await provider.poll(purchase.model, purchase.request_id or "")
@@ -541,8 +520,8 @@ async def _is_stored(storage: Storage, purchase: Purchase) -> bool:
 async def find_lost(
     ledger: Ledger, provider: Provider, purchase: Purchase, call: Call, before: datetime | None = None
 ) -> Found:
-    """Search the provider's history once for the request of a lost reply, sent before the next attempt's (`before`).
-    Raises Unavailable.
+    """Result of one search for the request of a lost reply, sent before the next attempt's (`before`). A request that
+    another purchase has claimed is not found. Raises Unavailable.
     """
     sent = history_searches.sent_at(purchase)
     search = Search(
@@ -557,12 +536,12 @@ async def find_lost(
     return found
 
 
-def _problem(error: Unavailable) -> dict[str, Any]:
+def _read_problem(error: Unavailable) -> dict[str, Any]:
     return {"provider_problem": str(error), "access_refused": isinstance(error, AccessRefused)}
 
 
 def _model_key(status: ResourceStatus, collected: frozenset[str]) -> str | None:
-    """The LoRA's file of the newest version that the ledger lists; also while a later one is made, or has failed."""
+    """Key of the LoRA file of the newest version that the ledger lists, also while a later run works or has failed."""
     versions = sorted(status.versions, key=lambda version: version.version, reverse=True)
     models = (file.key for each in versions for file in each.files if file.key.endswith("/model.safetensors"))
     return next((key for key in models if key in collected), None)

@@ -1,44 +1,40 @@
-"""One resource, from a wake-up to the next: observe → decide → act; and what happens when a part of that is away."""
+"""Reconcile of one resource: observe → decide → act, with pauses after conflicts and while a store is unavailable."""
 
 import logging
 from datetime import datetime
 
-from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import ValidationError
-from pymongo.errors import PyMongoError
 
 from contentgen_contract.names import GROUP
 from contentgen_operator import metrics
 from contentgen_operator.act import Actor
 from contentgen_operator.clock import utc_now
-from contentgen_operator.decide.decision import decide
-from contentgen_operator.decide.deletion import grace_is_over
-from contentgen_operator.decide.status import store_unavailable
+from contentgen_operator.decide.decision import decide, invalid_spec
+from contentgen_operator.decide.deletion import decide_deletion, grace_is_over
+from contentgen_operator.decide.status import store_unavailable_status
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Body, Cache
 from contentgen_operator.observe import Observer
 from contentgen_operator.providers.base import Unavailable
 from contentgen_operator.queues.work_queue import WorkQueue
-from contentgen_operator.state.decision_input import Policy
+from contentgen_operator.state.decision_input import Policy, decision_input
 from contentgen_operator.state.observed import Observation, Resource, ResourceRef
 from contentgen_operator.state.plan import Plan
-from contentgen_operator.state.runs import has_valid_spec
 from contentgen_operator.state.selection import DEFAULT, Selection
-from contentgen_operator.stores.s3 import BucketMissing, NotDeleted
 from contentgen_operator.stores.status_verification import with_owned_versions
 from contentgen_runtime.kube import API_ERRORS, Conflict, explain
+from contentgen_runtime.store_errors import STORE_ERRORS, store_of
 
 _log = logging.getLogger(__name__)
-_STORE_ERRORS = (PyMongoError, BotoCoreError, ClientError, BucketMissing, NotDeleted)
 _MALFORMED_SECONDS = 300.0
 _DELETION_PAUSE_SECONDS = 4.0
-_FIRST_CONFLICT_SECONDS, _LONGEST_CONFLICT_SECONDS = 0.1, 30.0
+_FIRST_CONFLICT_SECONDS, _MAX_CONFLICT_SECONDS = 0.1, 30.0
 _FORBIDDEN = 403
 _NO_FINALIZERS = '{"metadata": {"finalizers": null}}'
 
 
 class Reconciler:
-    """Owns the queue. `wake` may be called by anything, as often as it likes."""
+    """Reconciler with its work queue; repeated wake-ups of a resource are merged."""
 
     def __init__(
         self,
@@ -61,38 +57,38 @@ class Reconciler:
         self.queue: WorkQueue[ResourceRef] = WorkQueue(self._reconcile, group=lambda ref: ref.namespace)
 
     async def wake(self, ref: ResourceRef, delay: float = 0) -> None:
-        """Have a resource looked at."""
+        """Queue a resource, after `delay` seconds."""
         await self.queue.wake(ref, delay)
 
     async def _reconcile(self, ref: ResourceRef) -> None:
         with metrics.reconcile_seconds.labels(ref.kind).time():
-            again, result = await self._look(ref)
+            again, result = await self._reconcile_or_pause(ref)
         metrics.reconciles.labels(ref.kind, result).inc()
         if again is not None and again >= 0:
             await self.wake(ref, again)
 
-    async def _look(self, ref: ResourceRef) -> tuple[float | None, str]:
-        """Seconds until the next look, and the metric's word for what came of this one."""
+    async def _reconcile_or_pause(self, ref: ResourceRef) -> tuple[float | None, str]:
+        """Seconds until the next reconcile (None: at the next event), and the result's label in the metrics."""
         try:
-            again = await self._once(ref)
-        except Conflict:  # what was decided on is not the newest
+            again = await self._read_and_reconcile(ref)
+        except Conflict:  # the resource has changed since it was read
             self._cache.drop(ref)
             return self._pause_after_conflict(ref), "conflict"
         except API_ERRORS as error:
             again = self._pause(ref)
-            advice = self._advice(ref, error)
+            advice = self._release_advice(ref, error)
             _log.warning("the API server: %s; again in %.0f s%s", explain(error), again, advice, extra=ref.about)
             return again, "api_error"
-        except Exception:  # noqa: BLE001 - whatever it is, it must not stop the resource for ever
-            # A poisoned resource is looked at ever less often; its neighbours go on.
+        except Exception:  # noqa: BLE001 - no error may stop a resource for ever
+            # A resource that always fails is reconciled ever less often, without delaying others.
             again = self._pause(ref)
             _log.exception("reconcile failed; again in %.0f s", again, extra=ref.about)
             return again, "error"
         self._conflicts.pop(ref, None)
         return again, "done"
 
-    def _advice(self, ref: ResourceRef, error: Exception) -> str:
-        """What helps where the operator may not release a deleted resource: its Role went with their namespace."""
+    def _release_advice(self, ref: ResourceRef, error: Exception) -> str:
+        """Advice if the operator may not remove a finalizer, because its Role was deleted with the namespace."""
         body = self._cache.resource(ref) or {"metadata": {}}
         if getattr(error, "status", None) != _FORBIDDEN or "deletionTimestamp" not in body["metadata"]:
             return ""
@@ -103,24 +99,24 @@ class Reconciler:
             f"and cancels no paid request: {command}"
         )
 
-    async def _once(self, ref: ResourceRef) -> float | None:
-        body = self._cache.resource(ref) or await self._fresh(ref)
+    async def _read_and_reconcile(self, ref: ResourceRef) -> float | None:
+        body = self._cache.resource(ref) or await self._read_resource(ref)
         if body is None:
             await self._actor.gone(ref)
             self._failures.pop(ref, None)
             return None
-        if not self._selection.serves(body):  # it has moved between the watch and this read
+        if not self._selection.serves(body):  # its class changed between the watch and this read
             self._cache.forget(ref)
             self._failures.pop(ref, None)
             return None
         try:
             resource = Resource.parse(ref.kind, body)
-        except ValidationError as error:  # a foreign hand in the status; its neighbours go on
+        except ValidationError as error:  # somebody else wrote the status
             _log.warning("%s/%s cannot be read: %s", ref.namespace, ref.name, error.errors()[0]["msg"])
             return _MALFORMED_SECONDS
-        return await self._step(resource, utc_now())
+        return await self._observe_decide_act(resource, utc_now())
 
-    async def _fresh(self, ref: ResourceRef) -> Body | None:
+    async def _read_resource(self, ref: ResourceRef) -> Body | None:
         body = await self._kube.get_resource(ref.kind, ref.namespace, ref.name)
         if body is None or body["metadata"]["uid"] != ref.uid:
             self._cache.forget(ref)
@@ -128,16 +124,16 @@ class Reconciler:
         self._cache.note(ref, body)
         return body
 
-    async def _step(self, resource: Resource, now: datetime) -> float | None:
+    async def _observe_decide_act(self, resource: Resource, now: datetime) -> float | None:
         try:
             resource = await self._verified(resource, now)
             plan = await self._plan(resource, now)
             if plan.payment is not None and resource.finalized:
-                # Where the finalizer is set now, that write is refused unless the resource is the newest.
-                await self._confirm(resource)
+                # Without a finalizer, writing it first fails unless the resource is the newest.
+                await self._require_unchanged(resource)
             admitted = await self._actor.act(resource, plan, now)
-        except _STORE_ERRORS as error:
-            return await self._store_down(resource, error, now)
+        except STORE_ERRORS as error:
+            return await self._report_store_error(resource, error, now)
         except Unavailable as error:  # a cancellation that can still be tried again
             _log.warning("%s", error, extra=resource.ref.about)
             return min(self._pause(resource.ref), _DELETION_PAUSE_SECONDS)
@@ -149,52 +145,59 @@ class Reconciler:
     async def _verified(self, resource: Resource, now: datetime) -> Resource:
         try:
             return await self._observer.verified(resource)
-        except _STORE_ERRORS:
+        except STORE_ERRORS:
             if not grace_is_over(resource, now, self._policy):
                 raise
-            return with_owned_versions(resource, ())  # it goes all the same, with no more than its own
+            return with_owned_versions(resource, ())  # deleted all the same, with only its own files
 
     async def _plan(self, resource: Resource, now: datetime) -> Plan:
-        readable = resource.deleting or has_valid_spec(resource, now)  # if not, decide says so on the resource
+        if resource.deleting:
+            return decide_deletion(resource, await self._observed_at_deletion(resource, now), now, self._policy)
         try:
-            observed = await self._observer.observe(resource, now) if readable else Observation()
-        except _STORE_ERRORS:
+            case = decision_input(resource, now, self._policy)
+        except ValidationError as error:
+            return invalid_spec(resource, error, now)
+        return decide(case.observing(await self._observer.observe(case)))
+
+    async def _observed_at_deletion(self, resource: Resource, now: datetime) -> Observation:
+        try:
+            return await self._observer.observe_deleted(resource, now)
+        except STORE_ERRORS:
             if not grace_is_over(resource, now, self._policy):
                 raise
-            observed = Observation()  # it goes all the same
-        return decide(resource, observed, now, self._policy)
+            return Observation()  # deleted all the same
 
-    async def _confirm(self, resource: Resource) -> None:
-        """Nothing is paid for a resource that was changed or deleted since it was looked at."""
-        body = await self._fresh(resource.ref)
+    async def _require_unchanged(self, resource: Resource) -> None:
+        """Raises Conflict if the resource was changed or deleted since it was read: nothing is paid for it."""
+        body = await self._read_resource(resource.ref)
         if body is None or body["metadata"]["resourceVersion"] != resource.resource_version:
             raise Conflict("changed before it was paid")
 
-    async def _store_down(self, resource: Resource, error: Exception, now: datetime) -> float:
+    async def _report_store_error(self, resource: Resource, error: Exception, now: datetime) -> float:
         again = self._pause(resource.ref)
-        store = "MongoDB" if isinstance(error, PyMongoError) else "S3"
+        store = store_of(error)
         metrics.store_errors.labels(store).inc()
-        message = f"{store} is not available: {_short(error)}; work goes on by itself once it is"
-        _log.warning("a store is away: %s; again in %.0f s", message, again, extra=resource.ref.about)
+        message = f"{store} is not available: {_short_text(error)}; work goes on by itself once it is"
+        _log.warning("a store is unavailable: %s; again in %.0f s", message, again, extra=resource.ref.about)
         if resource.deleting:
             return min(again, _DELETION_PAUSE_SECONDS)
-        await self._actor.write_status(resource, store_unavailable(resource, message, now))
+        await self._actor.write_status(resource, store_unavailable_status(resource, message, now))
         return again
 
     def _pause(self, ref: ResourceRef) -> float:
-        """Seconds until the next try: 1, 2, 4 … 60."""
+        """Seconds until the next reconcile: 1, 2, 4 … 60."""
         failures = self._failures.get(ref, 0)
         self._failures[ref] = failures + 1
         return float(min(60, 2**failures))
 
     def _pause_after_conflict(self, ref: ResourceRef) -> float:
-        """Seconds until the next try: 0.1, 0.2, 0.4 … 30. The cause may stay, such as a Job that a finalizer holds."""
+        """Seconds until the next reconcile: 0.1, 0.2, 0.4 … 30. The cause may last, such as a Job with a finalizer."""
         before = self._conflicts.get(ref, 0)
-        pause = min(_FIRST_CONFLICT_SECONDS * 2.0**before, _LONGEST_CONFLICT_SECONDS)
-        if pause < _LONGEST_CONFLICT_SECONDS:
+        pause = min(_FIRST_CONFLICT_SECONDS * 2.0**before, _MAX_CONFLICT_SECONDS)
+        if pause < _MAX_CONFLICT_SECONDS:
             self._conflicts[ref] = before + 1
         return pause
 
 
-def _short(error: Exception) -> str:
+def _short_text(error: Exception) -> str:
     return (str(error) or type(error).__name__).split("?")[0][:200]

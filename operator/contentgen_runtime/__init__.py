@@ -1,1 +1,1 @@
-"""What the operator's and the gateway's processes run on: the Kubernetes API, S3, MongoDB, logs and HTTP servers."""
+"""Infrastructure of the operator and the gateway: Kubernetes API, S3, MongoDB, logs, metrics and HTTP servers."""

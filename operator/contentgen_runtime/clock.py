@@ -1,4 +1,4 @@
-"""The wall clock of operator and gateway, passed in where time is read, so that tests can replace it."""
+"""Wall clock of the operator and the gateway; a parameter wherever time is read, so that tests can replace it."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime

@@ -1,6 +1,6 @@
-"""The Kubernetes API as JSON in and JSON out, on the official client's connections.
+"""Kubernetes API client on plain JSON objects, with the official client's connections and credentials.
 
-The generated methods and models cost seconds at the start, tens of megabytes, and a quarter of the operator's work
+The generated methods and models cost seconds at the start, tens of megabytes, and a quarter of the operator's CPU time
 (docs/benchmarks.md).
 """
 
@@ -19,24 +19,24 @@ from contentgen_contract.api_paths import NAMESPACES, TOKEN_REVIEWS, ApiPath, Ap
 
 Body = dict[str, Any]
 Watch = Callable[[str, str, int], None]
-"""Told of each request: its method, its path, and the code of the answer, 0 where there was none."""
+"""Called for each request with its method, its path and the status code; 0 without a response."""
 
 API_ERRORS = (ApiException, aiohttp.ClientError, TimeoutError)
-_USER_AGENT = "contentgen"  # also the field manager of what is written, which would be `Python` otherwise
+_USER_AGENT = "contentgen"  # also the field manager, which would be `Python` otherwise
 _MERGE = "application/merge-patch+json"
 WATCH_SECONDS = 50  # a whole number: the API server refuses others
-_SILENT_SECONDS = 65  # a watch that lasts longer has died without a word
+_SILENT_SECONDS = 65  # a watch that lasts longer is dead
 _PAGE = 500
-_NO_OBJECT = 502  # as a proxy says it: the answer is no JSON object
+_NO_OBJECT = 502  # Bad Gateway: the response is not a JSON object
 _log = logging.getLogger(__name__)
 
 
 class Conflict(Exception):
-    """Somebody else wrote in between: observe again."""
+    """Another process has written in between: observe again."""
 
 
 class Page(NamedTuple):
-    """Objects of a collection, and the resourceVersion of the whole collection."""
+    """Page of a list, with the resourceVersion of the whole list."""
 
     version: str
     items: list[Body]
@@ -44,7 +44,7 @@ class Page(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """The object that was asked for, and who asked; any uid where it is None."""
+    """Requested object and the component that requests it; a uid of None is any."""
 
     resource: ApiResource
     namespace: str | None
@@ -58,7 +58,7 @@ class Lookup:
 
 
 class KubeApi:
-    """One connection pool; used as an async context manager."""
+    """Client with one connection pool; an async context manager."""
 
     def __init__(self, watch: Watch = lambda *_: None) -> None:
         self._watch = watch
@@ -79,8 +79,8 @@ class KubeApi:
     async def get(
         self, resource: ApiResource, namespace: str | None, name: str, *, uid: str | None = None, asked_by: str
     ) -> Body | None:
-        """An object. None where there is none, where the name is no Kubernetes name, and where the answer is another
-        object than the one asked for: that is logged with `asked_by`. Raises one of API_ERRORS.
+        """Get an object. None if it is missing, if the name is not a Kubernetes name, or if the response is a different
+        object, which is logged with `asked_by`. Raises one of API_ERRORS.
         """
         lookup = Lookup(resource, namespace, name, uid, asked_by)
         try:
@@ -94,13 +94,13 @@ class KubeApi:
         return body
 
     async def get_namespace(self, name: str) -> Body | None:
-        """A namespace, or None where it is gone. Raises one of API_ERRORS."""
+        """Get a namespace; None if it does not exist. Raises one of API_ERRORS."""
         return await self.get(NAMESPACES, None, name, asked_by="tenancy")
 
     async def pages(
         self, resource: ApiResource, namespace: str | None, query: Query | None = None
     ) -> AsyncGenerator[Page]:
-        """A collection in one namespace, or (None) in all. Raises InvalidName, or one of API_ERRORS."""
+        """Pages of a collection in one namespace; None is all. Raises InvalidName, or one of API_ERRORS."""
         more = ""
         while True:
             asked = {"limit": _PAGE} | dict(query or {}) | ({"continue": more} if more else {})
@@ -121,12 +121,12 @@ class KubeApi:
         query: Query | None = None,
         body: Body | None = None,
     ) -> Body:
-        """One request, and the object that answers it. Raises InvalidName, or one of API_ERRORS."""
+        """Send a request; returns the object of the response. Raises InvalidName, or one of API_ERRORS."""
         path = api_path(resource, namespace=namespace, name=name, subresource=subresource, query=query)
         return await self.call(method, path, body)
 
     async def call(self, method: str, path: ApiPath, body: Body | None = None) -> Body:
-        """One request, and the JSON object that answers it. Raises one of API_ERRORS."""
+        """Send a request; returns the JSON object of the response. Raises one of API_ERRORS."""
         content = await self.read(method, path, body)
         try:
             answer = json.loads(content)
@@ -137,7 +137,7 @@ class KubeApi:
         return answer
 
     async def read(self, method: str, path: ApiPath, body: Body | None = None) -> bytes:
-        """One request with the client's credentials, which it renews. Raises ApiException unless it is answered 2xx."""
+        """Send a request with the client's credentials, renewed as needed. Raises ApiException if not answered 2xx."""
         code = 0
         try:
             response = await self._send(method, path, body)
@@ -152,11 +152,11 @@ class KubeApi:
     async def watch(
         self, resource: ApiResource, namespace: str | None, version: str, labels: str = ""
     ) -> AsyncGenerator[tuple[str, Body]]:
-        """What becomes of a collection, in one namespace or (None) in all, after a version: ADDED, MODIFIED, DELETED or
-        BOOKMARK, and the object.
+        """Changes of a collection since a version: ADDED, MODIFIED, DELETED or BOOKMARK, with the object.
+        Namespace None: all.
 
-        It ends by itself after `WATCH_SECONDS`, so that one that died silently is told from one where nothing happens.
-        Raises InvalidName, or one of API_ERRORS; ApiException with status 410 where the version is too old: list again.
+        The watch ends after `WATCH_SECONDS`, which distinguishes a dead watch from an idle one. Raises InvalidName, or
+        one of API_ERRORS; ApiException with status 410 if the version is too old: list again.
         """
         how: Query = {"watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": WATCH_SECONDS}
         how = {**how, "resourceVersion": version} | ({"labelSelector": labels} if labels else {})
@@ -197,7 +197,7 @@ class KubeApi:
         return await self._api.rest_client.request(method, url, headers=headers, body=body, _request_timeout=limit)
 
     async def review_token(self, token: str, audience: str) -> Body:
-        """The status of a TokenReview."""
+        """Create a TokenReview; returns its status."""
         review = {
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "TokenReview",
@@ -208,7 +208,7 @@ class KubeApi:
 
 
 async def _lines(stream: aiohttp.StreamReader) -> AsyncGenerator[bytes]:
-    """The whole lines of a stream, however long: aiohttp's own are limited."""
+    """Complete lines of a stream; aiohttp's own iterator limits their length."""
     begun = b""
     async for part in stream.iter_any():
         *whole, begun = (begun + part).split(b"\n")
@@ -217,7 +217,7 @@ async def _lines(stream: aiohttp.StreamReader) -> AsyncGenerator[bytes]:
 
 
 def explain(error: Exception) -> str:
-    """An error of the API server in its own words, without headers."""
+    """Message of an API server's error, without headers, of at most 300 characters."""
     if isinstance(error, ApiException):
         try:
             return f"{error.status} {json.loads(error.body or '')['message']}"[:300]
@@ -227,7 +227,7 @@ def explain(error: Exception) -> str:
 
 
 def lies_in(namespace: str | None, body: Body) -> bool:
-    """Whether an object of a list or a watch is of the namespace asked for (None: any); logs one that is not."""
+    """True if an object of a list or a watch has the requested namespace (None: any); logs one that has not."""
     if namespace is None or _meta(body).get("namespace") == namespace:
         return True
     _log.error("an object of another namespace than %r is not used: %s", namespace, _named(body))
@@ -235,9 +235,9 @@ def lies_in(namespace: str | None, body: Body) -> bool:
 
 
 def mismatch_of(lookup: Lookup, body: Body) -> str:
-    """What differs between the object that was asked for and the one that answered; empty where nothing does.
+    """Difference between the requested object and the one of the response; empty if there is none.
 
-    Objects of a list carry no kind and no apiVersion, so these are compared where they are present.
+    Objects of a list have no kind and no apiVersion, so these are compared if present.
     """
     meta = _meta(body)
     asked = {"namespace": lookup.namespace, "name": lookup.name}
@@ -262,7 +262,7 @@ def _named(body: Any) -> str:
 
 
 async def or_none(call: Awaitable[Body]) -> Body | None:
-    """The answer, or None where there is no such object."""
+    """Response of a call; None if it is 404."""
     try:
         return await call
     except ApiException as error:
@@ -272,7 +272,7 @@ async def or_none(call: Awaitable[Body]) -> Body | None:
 
 
 async def or_conflict(call: Awaitable[Body]) -> Body:
-    """The answer; raises Conflict where the object is not what it was any more, or none can have its name."""
+    """Response of a call. Raises Conflict if the object has changed or is missing, or if its name is invalid."""
     try:
         return await call
     except InvalidName as error:

@@ -1,4 +1,4 @@
-"""The Kubernetes API for short programs: JSON in and JSON out, one request at a time, no event loop."""
+"""Synchronous Kubernetes API client on plain JSON objects, for short programs."""
 
 import json
 from typing import Any
@@ -16,7 +16,7 @@ JSON_PATCH = "application/json-patch+json"
 def call(
     api: client.ApiClient, method: str, path: ApiPath, body: object = None, content_type: str = "application/json"
 ) -> Body:
-    """One request, and the object that answers it. Raises ApiException unless it is answered 2xx."""
+    """Send a request; returns the object of the response. Raises ApiException unless the status is 2xx."""
     headers = {"Accept": "application/json"} | ({"Content-Type": content_type} if body is not None else {})
     asked = api.param_serialize(method, path, header_params=headers, body=body, auth_settings=["BearerToken"])
     response = api.call_api(*asked)

@@ -1,4 +1,4 @@
-"""One log line a transition, as JSON for machines or plain for people; without what must not be read in it."""
+"""Log configuration: JSON or plain lines, with secrets redacted."""
 
 import json
 import logging
@@ -8,7 +8,7 @@ from typing import Literal
 
 _EXTRA = ("jobId", "kind", "namespace", "resource", "purchase", "key", "caller")
 _USER = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)[^\s/@\"']+@")  # may hold a password
-# A signed URL's query is a key to the file; an Authorization header to more.
+# The query of a presigned URL gives access to its file; so does an Authorization header.
 _SECRET = re.compile(
     r"(?P<before>https?://[^\s?'\"]+)\?[^\s'\"]+"
     r"|(?P<scheme>(?:Key|Bearer) )[\w.:-]{8,}"
@@ -17,24 +17,24 @@ _SECRET = re.compile(
 
 
 def redacted(text: str) -> str:
-    """The text without signatures and keys."""
+    """Text with passwords, presigned queries and keys replaced by `…`."""
     text = _USER.sub(r"\g<scheme>…@", text)
     return _SECRET.sub(lambda found: (found["before"] or found["scheme"] or found["uri"]) + "…", text)
 
 
 class PlainFormatter(logging.Formatter):
-    """For people."""
+    """Plain lines."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line."""
+        """Format a record, redacted."""
         return redacted(super().format(record))
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line."""
+    """One JSON object per line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line."""
+        """Format a record, redacted."""
         line: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
@@ -48,7 +48,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure(style: Literal["json", "plain"], level: str = "INFO") -> None:
-    """Set the process's logging up."""
+    """Configure the logging of the process."""
     handler = logging.StreamHandler()
     handler.setFormatter(
         JsonFormatter() if style == "json" else PlainFormatter("%(asctime)s %(levelname)s %(name)s %(message)s")

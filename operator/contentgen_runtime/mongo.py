@@ -1,7 +1,7 @@
-"""How we connect to MongoDB."""
+"""MongoDB connections: durable writes, reads of the primary, rotation of the URI."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,13 +18,13 @@ _RETIRED_SECONDS = 600.0  # longer than any operation, and than a server keeps a
 
 
 def connect(uri: str, name: str) -> Database[Document]:
-    """A database; nothing is sent yet. Times are in UTC and say so."""
+    """Database of a URI; connects lazily. Times are time-zone-aware, in UTC."""
     client: MongoClient[Document] = MongoClient(
         uri, serverSelectionTimeoutMS=5000, connectTimeoutMS=5000, socketTimeoutMS=10000, tz_aware=True
     )
-    # Acknowledged means durable: an intent must not be lost when a server dies.
-    # Read from the primary, and nothing that an election could roll back, whatever the URI says: a stale or undone
-    # read of the ledger would be a second payment.
+    # Acknowledged writes are durable: an intent must not be lost when a server fails.
+    # Reads are of the primary and majority-committed, whatever the URI says: a stale read of the ledger, or one that an
+    # election rolls back, would cause a second payment.
     return client.get_database(
         name,
         read_preference=ReadPreference.PRIMARY,
@@ -33,45 +33,56 @@ def connect(uri: str, name: str) -> Database[Document]:
     )
 
 
+def create_indexes(
+    collection: Collection[Document], indexes: Mapping[str, Sequence[tuple[str, int]]], *, unique: str | None = None
+) -> None:
+    """Create indexes by name, one of which may be unique. Idempotent. Raises PyMongoError."""
+    for name, keys in indexes.items():
+        options: Document = {} if unique is None else {"unique": name == unique}
+        collection.create_index(list(keys), name=name, **options)
+
+
 def read_uri(uri: str, file: Path | None) -> str:
-    """The URI that a file has, if one is named, or else the given one. Raises ValueError."""
+    """URI in a file, or `uri` if the file is None. Raises ValueError if the file cannot be read."""
     if file is None:
         return uri
-    if (found := _of_file(file)) is None:
+    if (found := _uri_in(file)) is None:
         raise ValueError(f"CONTENTGEN_MONGODB_URI_FILE: {file} is missing, empty or unreadable")
     return found
 
 
-def _of_file(file: Path) -> str | None:
+def _uri_in(file: Path) -> str | None:
     found = read_files(file.parent, (file.name,))
     return found[0] if found else None
 
 
 class RotatedDatabase:
-    """A database whose URI is in a file. `refresh` connects anew when the file has another URI that works.
+    """Database whose URI is in a file. `refresh` connects again if the file has another URI that works.
 
-    An operation goes on with the client that it began with. Clients that were replaced are closed after ten minutes.
+    An operation continues with the client that it began with. Replaced clients are closed after ten minutes.
     """
 
     def __init__(
         self, file: Path, name: str, connect: Connect = connect, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Raises ValueError, and what pymongo raises for a malformed URI; nothing is sent."""
+        """Raises ValueError, or pymongo's error for a malformed URI. Connects lazily."""
         self._name = name
         self._connect = connect
         self._clock = clock
-        self._retired: list[tuple[float, Database[Document]]] = []  # with when they are closed
+        self._retired: list[
+            tuple[float, Database[Document]]
+        ] = []  # with the time of their closing, in seconds of the clock
         uri = read_uri("", file)
         self.newest = connect(uri, name)
-        self._rotated = Rotated("MongoDB", lambda: _of_file(file), self._use, in_use=uri, clock=clock)
+        self._rotated = Rotated("MongoDB", lambda: _uri_in(file), self._use, in_use=uri, clock=clock)
 
     @property
     def database(self) -> Database[Document]:
-        """What stands for the newest database, and its collections for the newest collections."""
-        return cast("Database[Document]", _Newest(self))
+        """Proxy of the newest database; its collections are proxies too."""
+        return cast("Database[Document]", _DatabaseProxy(self))
 
     def refresh(self) -> None:
-        """As `Refreshed`'s."""
+        """See `Refreshed`."""
         self._rotated.refresh()
         now = self._clock()
         while self._retired and self._retired[0][0] <= now:
@@ -80,7 +91,7 @@ class RotatedDatabase:
     def _use(self, uri: str) -> None:
         database = self._connect(uri, self._name)
         try:
-            # A read by the primary: a ping would need no rights.
+            # A read of the primary: a ping would succeed without permissions.
             database["jobs"].find_one({}, {"_id": True})
         except BaseException:
             database.client.close()
@@ -89,21 +100,21 @@ class RotatedDatabase:
         self.newest = database
 
 
-class _Newest:
-    """A database: each attribute is the newest one's when it is asked for."""
+class _DatabaseProxy:
+    """Proxy of a database: attributes are those of the newest one at the time of access."""
 
     def __init__(self, rotated: RotatedDatabase) -> None:
         self._rotated = rotated
 
     def __getitem__(self, name: str) -> Collection[Document]:
-        return cast("Collection[Document]", _NewestCollection(self._rotated, name))
+        return cast("Collection[Document]", _CollectionProxy(self._rotated, name))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._rotated.newest, name)
 
 
-class _NewestCollection:
-    """Likewise a collection."""
+class _CollectionProxy:
+    """Proxy of a collection, likewise."""
 
     def __init__(self, rotated: RotatedDatabase, name: str) -> None:
         self._rotated = rotated
@@ -111,7 +122,7 @@ class _NewestCollection:
 
     @property
     def database(self) -> Database[Document]:
-        """As pymongo's."""
+        """See pymongo's."""
         return self._rotated.database
 
     def __getattr__(self, name: str) -> Any:

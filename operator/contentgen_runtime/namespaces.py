@@ -1,7 +1,6 @@
-"""Namespaces that an installation works in, as the API server has them now.
+"""Namespaces that an installation works in: all, a list, or those with labels, followed by a watch.
 
-A selector is evaluated by the API server: one that watches with it is told of a namespace that loses its labels as of
-one that is deleted.
+The API server evaluates the selector: its watch delivers a namespace that loses the labels as deleted.
 """
 
 import asyncio
@@ -15,15 +14,15 @@ from contentgen_runtime.kube import KubeApi
 from contentgen_runtime.watching import ListComplete, ObjectChanged, ObjectDeleted, Seen, follow
 
 _log = logging.getLogger(__name__)
-Told = Callable[[str], Awaitable[None]]
+OnChange = Callable[[str], Awaitable[None]]
 
 
-async def _nobody(_: str) -> None:
-    """Nobody asked."""
+async def _ignore(_: str) -> None:
+    """Do nothing."""
 
 
 class Namespaces:
-    """All (no names, no selector), those of a list, or those with labels: none before the first list of these is in."""
+    """All namespaces (no names, no selector), those of a list, or those with labels: none before their first list."""
 
     def __init__(self, names: Collection[str] = (), selector: LabelSelector | None = None) -> None:
         self.names = tuple(dict.fromkeys(names))
@@ -40,12 +39,12 @@ class Namespaces:
 
     @property
     def scopes(self) -> tuple[str, ...]:
-        """What is listed and watched: each namespace of a list, or (the empty text) all at once."""
+        """Scopes of lists and watches: each namespace of the list, or the empty string for all."""
         return self.names or ("",)
 
-    async def run(self, kube: KubeApi, changed: Told = _nobody) -> None:
-        """Follow the labels for ever, where there is a selector. `changed` is told the name of each namespace that is
-        selected, or no longer, after the first list.
+    async def run(self, kube: KubeApi, changed: OnChange = _ignore) -> None:
+        """Follow the labels until cancelled; without a selector, do nothing. After the first list, `changed` gets the
+        name of each namespace that became selected or stopped being so.
         """
         if self.selector is None:
             await asyncio.Event().wait()
@@ -55,7 +54,7 @@ class Namespaces:
                     await changed(name)
 
     def _see(self, seen: Seen) -> tuple[str, ...]:
-        """The names of those that are selected now and were not, or the other way round."""
+        """Names of the namespaces whose selection has changed; none before the first list is complete."""
         before = frozenset(self._uids)
         match seen:
             case ObjectChanged(body):

@@ -1,6 +1,6 @@
-"""Secrets mounted as files, read again while the process runs.
+"""Rotation of Secrets that are mounted as files.
 
-The kubelet replaces all files of a volume at once: it writes a new folder and moves the link `..data` to it.
+The kubelet replaces all files of a volume atomically: it writes a new folder and moves the symlink `..data` to it.
 """
 
 import asyncio
@@ -15,13 +15,13 @@ from typing import Generic, Protocol, TypeVar
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _REFRESH_SECONDS = 10.0
-_RETRY_SECONDS = 30.0  # until a value that was refused is tried again
-_READS = 3  # of a volume that is replaced while it is read
+_RETRY_SECONDS = 30.0  # between two trials of a value that does not work
+_READS = 3  # attempts, as the volume may be replaced during a read
 _LINK = "..data"
 
 
 def read_files(folder: Path, names: Sequence[str]) -> tuple[str, ...] | None:
-    """The stripped texts of a volume's files, all of one version. None: one is missing, empty or unreadable."""
+    """Stripped texts of a volume's files, all of one version. None if one is missing, empty or unreadable."""
     for _ in range(_READS):
         version = _version(folder)
         texts = _texts(version, names)
@@ -31,7 +31,7 @@ def read_files(folder: Path, names: Sequence[str]) -> tuple[str, ...] | None:
 
 
 def _version(folder: Path) -> Path:
-    """Where the files are now; the folder itself where it is no volume of a Secret."""
+    """Folder of the current version; `folder` itself if it is not a volume of a Secret."""
     link = folder / _LINK
     return Path(os.path.realpath(link)) if link.is_symlink() else folder
 
@@ -45,18 +45,18 @@ def _texts(folder: Path, names: Iterable[str]) -> tuple[str, ...] | None:
 
 
 class Refreshed(Protocol):
-    """Something made from a mounted Secret."""
+    """Client that uses a mounted Secret."""
 
     def refresh(self) -> None:
-        """Take up a new version of the Secret, if there is one. May wait for a network; raises nothing."""
+        """Use the newest version of the Secret. May block on the network; raises nothing."""
         ...
 
 
 class Rotated(Generic[T]):
-    """A Secret's value in use. A new one replaces it once a trial with it has succeeded.
+    """Value of a Secret in use. A new value replaces it after a successful trial.
 
-    `use` tries a value and puts it into use; it raises where the value does not work. Until it does, the value before
-    stays in use: a new password may be in the Secret before the server knows it.
+    `use` tries a value and puts it into use; it raises if the value does not work. Then the previous value stays in
+    use: a new password may be in the Secret before the server accepts it.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Rotated(Generic[T]):
         self._unreadable = False
 
     def refresh(self) -> None:
-        """As the protocol's."""
+        """See `Refreshed`."""
         found = self._read()
         if found is None:
             self._note_unreadable()
@@ -92,9 +92,9 @@ class Rotated(Generic[T]):
     def _try(self, found: T) -> None:
         try:
             self._use(found)
-        # A Secret may hold anything, and each client has errors of its own.
+        # Each client raises errors of its own for a bad value.
         except Exception as error:  # noqa: BLE001
-            # Without the error's text, which may have the value in it.
+            # Without the error's text, which may contain the value.
             if found != self._refused:
                 _log.warning(
                     "%s: the Secret has a new value that does not work (%s); the one before stays in use, and the new"
@@ -113,9 +113,9 @@ class Rotated(Generic[T]):
         self._unreadable = True
 
 
-async def keep_fresh(each: Sequence[Refreshed]) -> None:
-    """Refresh for ever, each in a thread. The kubelet brings a new version within a minute or two; this adds 10 s."""
+async def keep_fresh(clients: Sequence[Refreshed]) -> None:
+    """Refresh until cancelled, each client in a thread. The kubelet updates files in 2 minutes; this adds 10 s."""
     while True:
         await asyncio.sleep(_REFRESH_SECONDS)
-        for one in each:
-            await asyncio.to_thread(one.refresh)
+        for each in clients:
+            await asyncio.to_thread(each.refresh)

@@ -1,4 +1,4 @@
-"""How we connect to S3."""
+"""S3 connections: client, credentials of a mounted Secret, HEAD requests."""
 
 from contextlib import closing
 from pathlib import Path
@@ -23,7 +23,7 @@ _METHOD = "mounted-secret"
 
 
 def connect(session: boto3.session.Session, region: str, endpoint: str | None) -> "S3Client":
-    """A client: twelve megabytes, most of it the description of S3."""
+    """Client of one endpoint; takes 12 MB of memory, most of it the API description."""
     config = Config(
         signature_version="s3v4",
         s3={"addressing_style": "path" if endpoint else "virtual"},
@@ -31,23 +31,28 @@ def connect(session: boto3.session.Session, region: str, endpoint: str | None) -
         read_timeout=10,
         max_pool_connections=2 * PARALLEL,
         retries={"mode": "standard", "total_max_attempts": 2},
-        # The default puts a CRC32 into every presigned PUT, which the sender could not know.
+        # The default adds a CRC32 to every presigned PUT, which the sender would have to know.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
     return session.client("s3", region_name=region, endpoint_url=endpoint, config=config)
 
 
+def bucket_url(endpoint: str | None, bucket: str) -> str:
+    """Plain address of a bucket, as records hold it, without a slash at the end; None is AWS."""
+    return f"{endpoint.rstrip('/')}/{bucket}" if endpoint else f"https://{bucket}.s3.amazonaws.com"
+
+
 def code(error: ClientError) -> str:
-    """S3's own word for what went wrong."""
+    """Error code of S3, such as NoSuchKey; empty if there is none."""
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
 def head(client: "S3Client", bucket: str, key: str) -> "HeadObjectOutputTypeDef | None":
-    """The metadata of an object, with its checksum; None where there is none. Raises what boto3 raises.
+    """Metadata of an object, with its checksum; None if it is missing. Raises boto3's errors.
 
-    A HEAD has no body that says why: versitygw answers 404 to an access key that it does not know. So a GET confirms
-    that the object is missing.
+    A 404 of a HEAD has no error code, and versitygw answers 404 to an unknown access key. So a GET confirms that the
+    object is missing.
     """
     try:
         return client.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
@@ -65,9 +70,9 @@ def head(client: "S3Client", bucket: str, key: str) -> "HeadObjectOutputTypeDef 
 
 
 class MountedKey(Credentials):
-    """The access key of a mounted Secret. Clients ask for it at each request, so none has to be made anew.
+    """Access key of a mounted Secret. Clients read it at each request, so a rotation needs no new client.
 
-    `refresh` takes up another key once it may list the bucket.
+    `refresh` uses a new key once it can list the bucket.
     """
 
     def __init__(self, folder: Path, *, bucket: str, region: str, endpoint: str | None) -> None:
@@ -80,13 +85,13 @@ class MountedKey(Credentials):
         self._rotated = Rotated("S3", self._read, self._use, in_use=self._newest)
 
     def get_frozen_credentials(self) -> ReadOnlyCredentials:
-        """The key in use. Raises NoCredentialsError where there was none yet."""
+        """Access key in use. Raises NoCredentialsError if none was read yet."""
         if self._newest is None:
             raise NoCredentialsError
         return self._newest
 
     def refresh(self) -> None:
-        """As `Refreshed`'s."""
+        """See `Refreshed`."""
         self._rotated.refresh()
 
     def _read(self) -> ReadOnlyCredentials | None:
@@ -99,7 +104,7 @@ class MountedKey(Credentials):
         try:
             client.list_objects_v2(Bucket=self._bucket, MaxKeys=1)
         except ClientError as error:
-            # The key is known: a store without its bucket, which the operator may have to make first.
+            # The key is accepted; the operator may have to create the bucket first.
             if code(error) != "NoSuchBucket":
                 raise
         finally:
@@ -115,12 +120,12 @@ class _Provider(CredentialProvider):
         self._key = key
 
     def load(self) -> Credentials:
-        """As botocore's."""
+        """See botocore's."""
         return self._key
 
 
 def session(key: MountedKey | None = None) -> boto3.session.Session:
-    """A session with this key, or else with the credentials of the environment: variables, or a workload identity."""
+    """Session with a mounted key; None uses the environment: variables, or a workload identity."""
     if key is None:
         return boto3.session.Session()
     inner = botocore.session.Session()

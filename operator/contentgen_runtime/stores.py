@@ -1,4 +1,4 @@
-"""MongoDB and S3 as a process's settings name them, with credentials from files or from the environment."""
+"""MongoDB and S3 clients of a process, from its settings, with credentials from files or from the environment."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from contentgen_runtime.rotation import Refreshed
 
 
 class StoreSettings(Protocol):
-    """The settings that the operator and the gateway share."""
+    """Settings that the operator and the gateway share."""
 
     @property
     def mongodb_uri(self) -> str: ...
@@ -33,7 +33,7 @@ class StoreSettings(Protocol):
 
 @dataclass(frozen=True)
 class Stores:
-    """A database, a session of boto3, and what is to be refreshed while they are used."""
+    """Database, boto3 session, and the clients whose Secrets are refreshed while the process runs."""
 
     database: Database[dict[str, Any]]
     session: boto3.session.Session
@@ -41,7 +41,7 @@ class Stores:
 
     @classmethod
     def of(cls, settings: StoreSettings) -> "Stores":
-        """Nothing is sent yet. Raises ValueError for a missing file, and what pymongo raises for a malformed URI."""
+        """Connects lazily. Raises ValueError for a missing file, or pymongo's error for a malformed URI."""
         database, of_mongo = _database(settings)
         session, of_s3 = s3_session(settings)
         return cls(database, session, [*of_mongo, *of_s3])
@@ -55,7 +55,7 @@ def _database(settings: StoreSettings) -> tuple[Database[dict[str, Any]], list[R
 
 
 def s3_session(settings: StoreSettings) -> tuple[boto3.session.Session, list[Refreshed]]:
-    """A session, and its key where that is in files."""
+    """Session, and its key if that is in files."""
     if settings.s3_key_folder is None:
         return s3.session(), []
     key = s3.MountedKey(

@@ -1,6 +1,4 @@
-"""A collection followed for as long as the process lives: a list, then its changes, and a list again where changes may
-have been missed.
-"""
+"""List and watch of a collection until the process ends; it is listed again if changes may have been missed."""
 
 import asyncio
 import logging
@@ -15,30 +13,30 @@ from contentgen_contract.api_paths import ApiResource, api_path
 from contentgen_runtime.kube import API_ERRORS, Body, KubeApi, explain
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # seconds
-_SHORT = 1.0  # seconds; a watch that ends sooner is not asked for again at once
+_SHORT = 1.0  # seconds; a watch that ends sooner is opened again after a pause
 _GONE = 410
-# What breaks off in the middle leaves no JSON, and a proxy's answer may be JSON and no list.
+# A connection lost in the middle leaves invalid JSON, and a proxy's response may be JSON but not a list.
 _ERRORS = (*API_ERRORS, ValueError, KeyError, TypeError)
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectChanged:
-    """An object as it is now."""
+    """Added or changed object."""
 
     body: Body
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectDeleted:
-    """An object as it was last."""
+    """Deleted object, in its last state."""
 
     body: Body
 
 
 @dataclass(frozen=True, slots=True)
 class ListComplete:
-    """A list is over, and this is all that there is: each was told as Changed before."""
+    """End of a list: these are all objects, each delivered as ObjectChanged before."""
 
     uids: frozenset[str]
 
@@ -55,11 +53,11 @@ async def follow(
     labels: str = "",
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> AsyncGenerator[Seen]:
-    """What happens in a collection, in one namespace or (None) in all, for ever: errors are logged, and tried again
-    after a pause. Raises InvalidName.
+    """Objects and changes of a collection, without end; a namespace of None is all. Errors are logged and retried after
+    a pause. Raises InvalidName.
 
-    `selector` (of fields) is for the lists alone: what stops to match it is told as Changed, not as Deleted.
-    `labels` selects by labels: what stops to match it is told as Deleted.
+    `selector` is a field selector of the lists alone: objects that stop matching are delivered as changed.
+    `labels` is a label selector: objects that stop matching are delivered as deleted.
     """
     version, pause = "", _FIRST_PAUSE
     path = api_path(resource, namespace=namespace)
@@ -82,7 +80,7 @@ async def follow(
                     if kind != "BOOKMARK":
                         yield ObjectDeleted(body) if kind == "DELETED" else ObjectChanged(body)
         except _ERRORS as error:
-            if isinstance(error, ApiException):  # it may be the version that the API server does not like
+            if isinstance(error, ApiException):  # the version may be the cause
                 version = ""
             usual = isinstance(error, ApiException) and error.status == _GONE
             _log.log(logging.INFO if usual else logging.WARNING, "the watch of %s broke: %s", path, explain(error))

@@ -1,4 +1,4 @@
-"""A free stand-in for the paid providers, over real HTTP, and the embedded stores of the demo and the tests.
+"""Simulated fal.ai and AssemblyAI over real HTTP, and embedded S3 and MongoDB servers for the demo and the tests.
 
-It imports nothing of the operator or the worker: what it agrees on with them is the providers' protocols only.
+The package imports nothing of the operator or the worker: it shares only the providers' protocols with them.
 """

@@ -1,4 +1,4 @@
-"""`contentgen-sandbox serve|stores|all`: the providers, the stores, or both in one process tree."""
+"""Command line `contentgen-sandbox serve|stores|all`: providers, stores, or both in one process tree."""
 
 import argparse
 import os

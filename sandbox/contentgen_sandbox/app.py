@@ -1,4 +1,4 @@
-"""Puts the provider server together."""
+"""FastAPI application of the simulated providers."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,11 +17,11 @@ from contentgen_sandbox.faults import Faults
 from contentgen_sandbox.jobs import JobProgress, Jobs, Runner, SandboxJob
 from contentgen_sandbox.ledger import SandboxLedger
 from contentgen_sandbox.sandbox import Sandbox
-from contentgen_sandbox.settings import Settings
+from contentgen_sandbox.settings import SandboxSettings
 
 
-def make_sandbox(settings: Settings) -> Sandbox:
-    """Reads the data folder back: what was accepted before a restart is worked on again."""
+def make_sandbox(settings: SandboxSettings) -> Sandbox:
+    """Load the data folder; requests accepted before a restart are processed again."""
     data = settings.data
     data.mkdir(parents=True, exist_ok=True)
     jobs = Jobs(data / "jobs", data / "files", settings.kept_jobs)
@@ -41,7 +41,7 @@ def make_sandbox(settings: Settings) -> Sandbox:
     return Sandbox(settings, ledger, Faults(), jobs, Runner(jobs, work, seconds))
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: SandboxSettings) -> FastAPI:
     sandbox = make_sandbox(settings)
 
     @asynccontextmanager
@@ -62,7 +62,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 class KeepReceive:
-    """Keeps the server's own `receive` where faults.connection finds it, behind whatever frameworks wrap it."""
+    """ASGI middleware that stores the server's own `receive` for faults.connection before frameworks wrap it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""Faults on demand: a table of what can go wrong, armed by a test, each firing on the next `count` occasions."""
+"""Fault injection: tests arm faults from a table; each fires on the next `count` occasions."""
 
 import asyncio
 import threading
@@ -99,7 +99,7 @@ class Faults:
             return list(self._armed)
 
     def take(self, stage: Stage, provider: str, model: str) -> Fault | None:
-        """Spends one of the first armed fault that fits here."""
+        """Consume one occasion of the first matching fault."""
         with self._lock:
             for index, fault in enumerate(self._armed):
                 if fault.fits(stage, provider, model):
@@ -110,7 +110,7 @@ class Faults:
 
 
 async def refusal(fault: Fault) -> Response:
-    """The answer instead of acceptance; both providers' error keys are in it."""
+    """Error response instead of acceptance, with the error keys of both providers."""
     await asyncio.sleep(fault.delay)
     if fault.fault == "refuse_503":
         # fal-client retries a 503 only if the ingress wrote it, which it knows by this word.
@@ -120,21 +120,21 @@ async def refusal(fault: Fault) -> Response:
 
 
 async def spoil_reply(fault: Fault, request: Request) -> None:
-    """Holds the answer back, and drops it where the fault says so."""
+    """Delay the response, and drop it if the fault says so."""
     await asyncio.sleep(fault.delay)
     if fault.fault != "slow_accept":
         await drop(request)
 
 
 async def drop(request: Request) -> None:
-    """Drops the connection without a further byte, as a broken network would."""
+    """Close the connection without another byte, like a network failure."""
     connection(request).abort()
     while (await request.scope["contentgen.receive"]())["type"] != "http.disconnect":
         pass
 
 
 def connection(request: Request) -> asyncio.Transport:
-    """What the caller's bytes go through; ASGI itself has no way to drop a connection or to break HTTP's rules."""
+    """Transport of the request's connection; ASGI can't drop connections or violate HTTP."""
     # uvicorn's `receive` is a method of the object that owns the connection.
     transport: asyncio.Transport = request.scope["contentgen.receive"].__self__.transport
     return transport

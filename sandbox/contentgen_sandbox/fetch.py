@@ -1,4 +1,4 @@
-"""Fetches what a request points at, for real, within bounds of size and time."""
+"""Download of a request's URLs, with size and time limits."""
 
 import time
 from pathlib import Path
@@ -11,11 +11,11 @@ REDIRECTS = 3
 
 
 class SandboxFetchError(Exception):
-    """The URL can't be fetched; the message says why, for the user of the provider."""
+    """The URL can't be downloaded; the message is the provider's error text."""
 
 
 def fetch(url: str, target: Path, *, max_bytes: int, max_seconds: float) -> None:
-    """Downloads `url` to `target`. Raises: FetchError."""
+    """Download `url` to `target`. Raises SandboxFetchError."""
     if urlsplit(url).scheme not in ("http", "https"):
         raise SandboxFetchError("only http and https URLs are fetched")
     deadline = time.monotonic() + max_seconds

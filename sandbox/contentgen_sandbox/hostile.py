@@ -1,7 +1,6 @@
-"""A host as bad as the internet has them: what users' URLs lead to, one case a path, for tests of downloads.
+"""Misbehaving web host for download tests, one case per path.
 
-Where HTTP's rules are broken, the bytes go straight into the connection. Everything ends by itself within
-`_PATIENCE_S`.
+Cases that violate HTTP write directly to the connection. Every case ends within `_PATIENCE_S`.
 """
 
 import asyncio
@@ -27,7 +26,7 @@ _CHUNK = bytes(64 * 1024)
 
 @router.get("/status/{code}")
 async def status(code: int) -> Response:
-    """That code, and nothing of use."""
+    """Response with this status code."""
     if not 400 <= code < 600:
         raise HTTPException(404, "an error's code")
     return Response("no", code, media_type="text/plain")
@@ -35,7 +34,7 @@ async def status(code: int) -> Response:
 
 @router.get("/redirect/{code}")
 async def redirect(code: int, to: str) -> Response:
-    """One of the five kinds of redirect, to anywhere."""
+    """Redirect with one of the five codes to any URL."""
     if code not in REDIRECTS:
         raise HTTPException(404, f"one of {REDIRECTS}")
     return Response(status_code=code, headers={"Location": to})
@@ -43,13 +42,13 @@ async def redirect(code: int, to: str) -> Response:
 
 @router.get("/loop")
 async def loop() -> Response:
-    """A redirect to itself."""
+    """Redirect loop."""
     return RedirectResponse("loop", 302)
 
 
 @router.get("/endless")
 async def endless() -> Response:
-    """A stream without a length and without an end."""
+    """Endless stream without Content-Length."""
     return StreamingResponse(_endless(), media_type="video/mp4")
 
 
@@ -62,31 +61,31 @@ async def _endless() -> AsyncIterator[bytes]:
 
 @router.get("/html")
 async def html() -> Response:
-    """A page to sign in where a file should be, with 200."""
+    """HTML sign-in page with status 200."""
     return HTMLResponse(PAGE)
 
 
 @router.get("/text")
 async def text() -> Response:
-    """Words that say that they are a video."""
+    """Text with a video content type."""
     return Response(b"these are words and no film\n" * 1000, media_type="video/mp4")
 
 
 @router.get("/empty")
 async def empty() -> Response:
-    """No byte."""
+    """Empty body."""
     return Response(b"", media_type="video/mp4")
 
 
 @router.get("/compressed")
 async def compressed() -> Response:
-    """Compressed although nobody asked for it."""
+    """Compressed body without Accept-Encoding."""
     return Response(_CHUNK, media_type="video/mp4", headers={"Content-Encoding": "gzip"})
 
 
 @router.get("/huge")
 async def huge(request: Request) -> Response:
-    """Says that it is a terabyte."""
+    """Content-Length of a terabyte."""
     return await _raw(request, _announces_a_terabyte)
 
 
@@ -97,7 +96,7 @@ async def _announces_a_terabyte(to: asyncio.Transport) -> None:
 
 @router.get("/short")
 async def short(request: Request) -> Response:
-    """Sends less than it said."""
+    """Body shorter than Content-Length."""
     return await _raw(request, _less)
 
 
@@ -108,7 +107,7 @@ async def _less(to: asyncio.Transport) -> None:
 
 @router.get("/long")
 async def long(request: Request) -> Response:
-    """Sends more than it said, without an end."""
+    """Endless body beyond Content-Length."""
     return await _raw(request, _more)
 
 
@@ -119,7 +118,7 @@ async def _more(to: asyncio.Transport) -> None:
 
 @router.get("/reset")
 async def reset(request: Request) -> Response:
-    """Resets the connection in the middle of the file."""
+    """Connection reset in the middle of the body."""
     return await _raw(request, _reset)
 
 
@@ -132,7 +131,7 @@ async def _reset(to: asyncio.Transport) -> None:
 
 @router.get("/drip")
 async def drip(request: Request) -> Response:
-    """A byte now and then."""
+    """Body that arrives a few bytes at a time."""
     return await _raw(request, _slow_body)
 
 
@@ -143,13 +142,13 @@ async def _slow_body(to: asyncio.Transport) -> None:
 
 @router.get("/slow-head")
 async def slow_head(request: Request, pause: float = 1) -> Response:
-    """A header a second: each read has its byte, and the answer never begins."""
+    """One header per second; every read gets a byte, and the body never begins."""
     return await _raw(request, lambda to: _drip(to, [_HEAD, *[b"X-Wait: yes\r\n"] * _PATIENCE_S], min(pause, 5)))
 
 
 @router.get("/silent")
 async def silent(request: Request) -> Response:
-    """Takes the request and says nothing."""
+    """Accepted request without a response."""
     return await _raw(request, lambda to: _drip(to, [b""] * _PATIENCE_S, 1))
 
 
@@ -162,14 +161,14 @@ async def _drip(to: asyncio.Transport, pieces: Sequence[bytes], pause: float) ->
 
 
 async def _raw(request: Request, answer: Callable[[asyncio.Transport], Awaitable[None]]) -> Response:
-    """Let `answer` write into the connection, then drop it; what the framework sends after that goes nowhere."""
+    """Let `answer` write to the connection, then close it; later output of the framework is lost."""
     await answer(connection(request))
     await drop(request)
     return Response()
 
 
 def spoiled(path: Path, faults: Sequence[str]) -> Response | None:
-    """What is served in place of a provider's result, where its request is marked."""
+    """Corrupted response for the result of a marked request."""
     if "result_url_dead" in faults:
         raise HTTPException(404, "no such file")
     if "result_private" in faults:

@@ -1,7 +1,6 @@
-"""Accepted requests: kept in memory and in one JSON file each, and worked on in threads.
+"""Accepted requests: stored in memory and one JSON file each, processed in threads.
 
-A killed sandbox starts again what it had accepted and not finished, as a provider would: a request that was paid for
-doesn't vanish.
+After a restart, unfinished requests are processed again, as at a provider: paid requests are not lost.
 """
 
 import os
@@ -21,7 +20,7 @@ QUEUED_SHARE = 0.15  # of a job's time is spent in the queue, so that clients se
 
 
 class ModelError(Exception):
-    """The model refuses its input or fails: the provider answers with this, and it is final."""
+    """Final error of a model: invalid input or failure. The provider returns it as the result."""
 
     def __init__(self, message: str, *, loc: tuple[str | int, ...] = ("body",), kind: str = "value_error") -> None:
         super().__init__(message)
@@ -29,7 +28,7 @@ class ModelError(Exception):
 
 
 class Interrupted(Exception):
-    """The work is to stop here and now."""
+    """Cancellation of the current work."""
 
 
 class Log(BaseModel):
@@ -78,13 +77,13 @@ class SandboxJob(BaseModel):
 
     @property
     def listed(self) -> bool:
-        """Whether the history has it by now."""
+        """Whether the history lists it."""
         shown_at = self.created_at + timedelta(seconds=self.hidden_seconds)
         return "history_late" not in self.faults or shown_at <= datetime.now(UTC)
 
 
 class Jobs:
-    """The requests by id. Thread-safe; `change` and `add` have written the file when they return."""
+    """Requests by id. Thread-safe; `change` and `add` return after the file was written."""
 
     def __init__(self, folder: Path, files: Path, kept: int) -> None:
         self._folder, self._files, self._kept = folder, files, kept
@@ -112,7 +111,7 @@ class Jobs:
             return self._jobs.get(job_id)
 
     def all(self, provider: Provider) -> list[SandboxJob]:
-        """Oldest first."""
+        """All requests, oldest first."""
         with self._lock:
             return [job for job in self._jobs.values() if job.provider == provider]
 
@@ -121,13 +120,13 @@ class Jobs:
             return [job for job in self._jobs.values() if job.phase != "done"]
 
     def position(self, job: SandboxJob) -> int:
-        """How many wait before it."""
+        """Number of requests ahead in the queue."""
         with self._lock:
             ahead = (other for other in self._jobs.values() if other.provider == job.provider)
             return sum(other.phase == "queued" and other.created_at < job.created_at for other in ahead)
 
     def files(self, job_id: str) -> Path:
-        """The folder of its result files."""
+        """Folder of the result files."""
         folder = self._files / job_id
         folder.mkdir(exist_ok=True)
         return folder
@@ -150,7 +149,7 @@ class Jobs:
 
 
 class JobProgress:
-    """What a piece of work may say and ask while it runs."""
+    """Progress reporting and cancellation checks for running work."""
 
     def __init__(self, jobs: Jobs, job_id: str, stop: threading.Event) -> None:
         self._jobs, self._job_id, self._stop = jobs, job_id, stop
@@ -162,7 +161,7 @@ class JobProgress:
         self._jobs.change(self._job_id, logs=(*logs, entry))
 
     def wait(self, seconds: float) -> None:
-        """Raises: Interrupted, as soon as the work is to stop."""
+        """Wait some seconds. Raises Interrupted as soon as the work must stop."""
         if self._stop.wait(seconds):
             raise Interrupted
 

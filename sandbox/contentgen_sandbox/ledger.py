@@ -1,7 +1,7 @@
-"""What would have been billed: one entry for every paid POST that was accepted, whatever became of its reply.
+"""Ledger of simulated charges: one entry per accepted paid POST, even if its response was lost.
 
-An append-only JSONL file, synced line by line, so that a restart forgets nothing. A later line with the same id
-replaces the entry: a transcription's length is known only when it has been fetched.
+The file is append-only JSONL, synced per line, so it survives restarts. A later line with the same id replaces
+the entry, because a transcription's duration is known only after the download.
 """
 
 import json
@@ -24,12 +24,12 @@ _SMALLEST_USD = Decimal("0.000001")
 
 
 def megapixels(width: int, height: int, count: int) -> int:
-    """Each picture is rounded up to whole megapixels."""
+    """Billed megapixels: each image is rounded up."""
     return math.ceil(width * height / MEGAPIXEL) * count
 
 
 def usd(model: str, units: float) -> Decimal:
-    """The price of so many units of a fal model, by the price table that the operator has too."""
+    """Price in USD of the units of a fal model, from the price table that the operator uses too."""
     return (Decimal(amount(PRICES[model].micros, units)) / USD).quantize(_SMALLEST_USD)
 
 
@@ -78,7 +78,7 @@ class SandboxLedger:
             self._entries[entry.id] = entry
 
     def settle(self, entry_id: str, amount_usd: Decimal, what: str) -> None:
-        """Gives an entry its amount once it is known; one that was cleared meanwhile stays away."""
+        """Set the amount of an entry when it is known; deleted entries stay deleted."""
         entry = self._entries.get(entry_id)
         if entry is not None:
             self.write(entry.model_copy(update={"amount_usd": amount_usd, "what": what}))

@@ -1,4 +1,4 @@
-"""Files by name: media that a demo uploads, results that the providers made, and what AssemblyAI's upload takes."""
+"""File endpoints: uploaded media, results of the providers, and AssemblyAI's uploads."""
 
 import asyncio
 import secrets
@@ -18,7 +18,7 @@ _TICK = 0.1  # seconds
 
 
 async def receive_file(request: Request, folder: Path, name: str, max_bytes: int) -> int:
-    """Streams the body into `folder/name`, whole or not at all; returns its size. Raises: HTTPException 413."""
+    """Write the body atomically to `folder/name`; returns its size in bytes. Raises HTTPException 413."""
     part = folder / f".{secrets.token_hex(8)}.part"
     size = 0
     try:
@@ -35,7 +35,7 @@ async def receive_file(request: Request, folder: Path, name: str, max_bytes: int
 
 
 def checked(name: str) -> str:
-    """Raises: HTTPException 400, for a name that could leave its folder."""
+    """Valid file name. Raises HTTPException 400 for a name that could leave its folder."""
     if not NAME.fullmatch(name):
         raise HTTPException(400, f"a name matches {NAME.pattern}")
     return name
@@ -69,14 +69,14 @@ async def put_media(name: str, request: Request) -> JSONResponse:
 
 @router.api_route("/media/{name}", methods=METHODS)
 async def get_media(name: str, request: Request, seconds: Annotated[float, Query(ge=0, le=120)] = 0) -> Response:
-    """The file, or a range of it; no faster than all of it takes so many seconds, where that is asked for."""
+    """File or byte range, optionally throttled so that the whole file takes some seconds."""
     path = media_folder(of(request)) / checked(name)
     answer = _file(path)
     return _Paced(path, path.stat().st_size / seconds) if seconds else answer
 
 
 class _Paced(FileResponse):
-    """Sends so many bytes a second."""
+    """Response at a limited number of bytes per second."""
 
     def __init__(self, path: Path, rate: float) -> None:
         super().__init__(path)

@@ -1,4 +1,4 @@
-"""The parts of the provider server, made once and handed to the routes."""
+"""Shared state of the provider server, passed to the routes."""
 
 import json
 import re
@@ -16,7 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from contentgen_sandbox.faults import KEPT, Faults, refusal, spoil_reply
 from contentgen_sandbox.jobs import Jobs, Provider, Runner, SandboxJob
 from contentgen_sandbox.ledger import LedgerEntry, SandboxLedger
-from contentgen_sandbox.settings import Settings
+from contentgen_sandbox.settings import SandboxSettings
 
 MAX_BODY = 256 * 1024
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -24,7 +24,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 @dataclass(frozen=True)
 class SandboxPurchase:
-    """A paid POST, before it is accepted."""
+    """Paid POST before acceptance."""
 
     provider: Provider
     model: str
@@ -36,7 +36,7 @@ class SandboxPurchase:
 
 @dataclass(frozen=True)
 class Sandbox:
-    settings: Settings
+    settings: SandboxSettings
     ledger: SandboxLedger
     faults: Faults
     jobs: Jobs
@@ -47,7 +47,7 @@ class Sandbox:
         return await refusal(fault) if fault else None
 
     async def accept(self, purchase: SandboxPurchase, request: Request) -> SandboxJob:
-        """Bills and begins. Where the reply is to be lost, it loses it: the caller's answer goes nowhere."""
+        """Bill and start a request; with the fault `reply_lost` the response is dropped."""
         taken = [self.faults.take(stage, purchase.provider, purchase.model) for stage in KEPT]
         marks = {fault.fault: fault.delay for fault in taken if fault is not None}
         job = SandboxJob(
@@ -83,13 +83,13 @@ class Sandbox:
 
 
 def new_id() -> str:
-    """In the shape of a UUID, as both providers' ids are."""
+    """New request id: a UUID, as at both providers."""
     digits = secrets.token_hex(16)
     return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
 
 def url_marker(url: object) -> str | None:
-    """A URL's path without its signature: what stays the same when it is signed again."""
+    """Path of a URL without its signature, stable across signatures."""
     try:
         return urlsplit(url).path if isinstance(url, str) else None
     except ValueError:
@@ -104,7 +104,7 @@ def of(request: Request) -> Sandbox:
 
 
 async def read_object(request: Request) -> dict[str, Any] | None:
-    """The JSON object in the body; None where it holds none. Raises: HTTPException 413."""
+    """JSON object of the body; None if it is something else. Raises HTTPException 413."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk

@@ -1,13 +1,13 @@
-"""Runs the provider server; a module of its own, so that the supervisor of the stores doesn't load a web framework."""
+"""Entry point of the provider server; separate, so that the supervisor of the stores loads no web framework."""
 
 import uvicorn
 
 from contentgen_sandbox.app import create_app
-from contentgen_sandbox.settings import Settings
+from contentgen_sandbox.settings import SandboxSettings
 
 
 def main() -> None:
-    settings = Settings()
+    settings = SandboxSettings()
     uvicorn.run(
         create_app(settings),
         host=settings.host,

@@ -1,4 +1,4 @@
-"""What the environment sets: `SANDBOX_…` for the providers, and the few names that the stores' own programs use."""
+"""Settings from environment variables: `SANDBOX_…` for the providers, and those of the store programs."""
 
 import tempfile
 from pathlib import Path
@@ -13,8 +13,8 @@ def _temporary() -> Path:
     return Path(tempfile.mkdtemp(prefix="contentgen-sandbox-"))
 
 
-class Settings(BaseSettings):
-    """The provider server. Durations are seconds, sizes bytes."""
+class SandboxSettings(BaseSettings):
+    """Settings of the provider server. Durations are seconds, sizes bytes."""
 
     model_config = SettingsConfigDict(env_prefix="SANDBOX_", frozen=True)
 
@@ -32,7 +32,7 @@ class Settings(BaseSettings):
 
 
 class SandboxStoreSettings(BaseSettings):
-    """The embedded S3 and MongoDB servers."""
+    """Settings of the embedded S3 and MongoDB servers."""
 
     model_config = SettingsConfigDict(env_prefix="SANDBOX_", frozen=True, populate_by_name=True)
 

@@ -1,7 +1,7 @@
-"""The embedded stores: versitygw for S3, mongo-java-server for MongoDB, supervised as one.
+"""Supervisor of the embedded stores: versitygw for S3, mongo-java-server for MongoDB.
 
-One that dies ends the whole process with 1, so that Kubernetes starts all of it again; SIGTERM ends them one by
-one, the last started first. A test may ask for one of them to be away: `switches.py`.
+If one store exits, the whole process exits with 1, so that Kubernetes restarts all. SIGTERM stops them in reverse
+order. Tests can make a store unavailable: `switches.py`.
 """
 
 import os
@@ -44,7 +44,7 @@ LARGE_JVM = ("-Xmx1g",)
 
 
 def mongo(settings: SandboxStoreSettings, *, in_memory: bool = False, jvm: Sequence[str] = SMALL_JVM) -> StoreProcess:
-    """The embedded server, with its data in a file unless it is `in_memory`."""
+    """MongoDB process, with its data in a file unless `in_memory`."""
     jars = str(settings.mongo_jars / "*")
     # No file of statistics and no temporary files outside of the data folder: the root file system is read-only.
     temporary = f"-Djava.io.tmpdir={tempfile.gettempdir()}"
@@ -58,7 +58,7 @@ def mongo(settings: SandboxStoreSettings, *, in_memory: bool = False, jvm: Seque
 
 
 def s3(settings: SandboxStoreSettings) -> StoreProcess:
-    """Buckets are the operator's to make; the key and the secret travel in the environment, not in the process list."""
+    """S3 process without buckets; the credentials are in the environment, invisible in the process list."""
     base = settings.data.resolve() / "s3"
     objects, versions, sidecar = base / "objects", base / "versions", base / "sidecar"
     for folder in (objects, versions):
@@ -116,7 +116,7 @@ class _Supervised:
 
 
 def supervise(children: Sequence[StoreProcess], switches: Switches) -> int:
-    """Runs them until one ends unasked (1) or a signal asks to (0)."""
+    """Run the stores; returns 1 after an unexpected exit, 0 after a signal."""
     asked = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: asked.set())

@@ -1,6 +1,6 @@
-"""The sandbox and the stores for tests, each as a context manager that leaves nothing running.
+"""Sandbox and stores as context managers for tests; they leave no processes behind.
 
-`MONGODB_URI` and `S3_ENDPOINT` in the environment stand for servers of your own: then those are used.
+`MONGODB_URI` and `S3_ENDPOINT` in the environment select external servers instead.
 """
 
 import os
@@ -19,7 +19,7 @@ import httpx
 import uvicorn
 
 from contentgen_sandbox.app import create_app
-from contentgen_sandbox.settings import SandboxStoreSettings, Settings
+from contentgen_sandbox.settings import SandboxSettings, SandboxStoreSettings
 from contentgen_sandbox.stores import SMALL_JVM, StoreProcess, mongo, s3, start, stop
 
 START_S = 30
@@ -33,7 +33,7 @@ class SandboxServer:
 
     @property
     def fal_queue_url(self) -> str:
-        """For `fal_client.client.QUEUE_URL_FORMAT`."""
+        """Value for `fal_client.client.QUEUE_URL_FORMAT`."""
         return f"{self.url}/fal/"
 
     @property
@@ -42,7 +42,7 @@ class SandboxServer:
 
     @property
     def assemblyai_url(self) -> str:
-        """For `ASSEMBLYAI_BASE_URL`."""
+        """Value for `ASSEMBLYAI_BASE_URL`."""
         return f"{self.url}/assemblyai"
 
     def ledger(self) -> dict[str, Any]:
@@ -50,15 +50,20 @@ class SandboxServer:
         return report
 
     def arm(self, *faults: dict[str, Any]) -> None:
-        """`server.arm({"fault": "reply_lost", "provider": "fal"})`; the table of them is in faults.py."""
+        """Arm faults, such as `{"fault": "reply_lost", "provider": "fal"}`; faults.py lists them."""
         httpx.put(f"{self.url}/sandbox/faults", json=list(faults)).raise_for_status()
 
+    def reset(self) -> None:
+        """Empty the ledger and clear all faults."""
+        httpx.delete(f"{self.url}/sandbox/ledger").raise_for_status()
+        self.arm()
+
     def heal(self, request_id: str) -> None:
-        """Clear the faults of a request."""
+        """Clear the faults of one request."""
         httpx.delete(f"{self.url}/sandbox/jobs/{request_id}/faults").raise_for_status()
 
     def put_media(self, name: str, content: bytes) -> str:
-        """Returns the URL that it is now served at."""
+        """Upload a file; returns its URL."""
         httpx.put(f"{self.url}/media/{name}", content=content).raise_for_status()
         return f"{self.url}/media/{name}"
 
@@ -79,10 +84,10 @@ def free_port() -> int:
 
 @contextmanager
 def sandbox_server(data: Path | None = None, **settings: Any) -> Iterator[SandboxServer]:
-    """The providers in a thread. Takes no time over anything, unless `training_seconds=…` and the like say so."""
+    """Providers in a thread; work takes no time unless `training_seconds=…` or similar settings say so."""
     quick: dict[str, Any] = {"training_seconds": 0, "image_seconds": 0, "transcript_seconds": 0, "host": "127.0.0.1"}
     with TemporaryDirectory() as folder:
-        chosen = Settings(**(quick | {"data": data or Path(folder), "port": free_port()} | settings))
+        chosen = SandboxSettings(**(quick | {"data": data or Path(folder), "port": free_port()} | settings))
         config = uvicorn.Config(
             create_app(chosen), host=chosen.host, port=chosen.port, http="h11", ws="none", log_level="error",
             timeout_graceful_shutdown=1,
@@ -100,7 +105,7 @@ def sandbox_server(data: Path | None = None, **settings: Any) -> Iterator[Sandbo
 
 @contextmanager
 def mongo_server(*, in_memory: bool = True, data: Path | None = None, jvm: Sequence[str] = SMALL_JVM) -> Iterator[str]:
-    """The URI of a MongoDB; give each test a database of its own."""
+    """URI of a MongoDB server; each test should use its own database."""
     if given := os.environ.get("MONGODB_URI"):
         yield given
         return
@@ -112,7 +117,7 @@ def mongo_server(*, in_memory: bool = True, data: Path | None = None, jvm: Seque
 
 @contextmanager
 def s3_server(data: Path) -> Iterator[S3Server]:
-    """An S3 without buckets. `S3_ENDPOINT` goes with `S3_ACCESS_KEY` and `S3_SECRET_KEY`."""
+    """S3 server without buckets. `S3_ENDPOINT` requires `S3_ACCESS_KEY` and `S3_SECRET_KEY`."""
     if given := os.environ.get("S3_ENDPOINT"):
         yield S3Server(given, os.environ["S3_ACCESS_KEY"], os.environ["S3_SECRET_KEY"])
         return

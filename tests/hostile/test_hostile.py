@@ -1,6 +1,8 @@
-"""Every file ends in a training set or its sound, or in a clear reason, within its limits, and touches no other file.
+"""Each hostile file ends in a training set or audio, or in a clear reason, within its limits and without touching other
+files.
 
-Unless CONTENTGEN_HOSTILE=all (make test-hostile), a sample by the names' hashes is taken. Rows: build/test/hostile.json.
+Unless CONTENTGEN_HOSTILE=all (make test-hostile), a sample is chosen by hashes of the names. Rows:
+build/test/hostile.json.
 """
 
 import json
@@ -26,7 +28,7 @@ from contentgen_worker.media.sandbox.isolation import spawn
 ALL = os.environ.get("CONTENTGEN_HOSTILE") == "all"
 EACH = 1 if ALL else 16
 ROWS = Path(__file__).resolve().parents[2] / "build/test/hostile.json"
-LEAST = 300 if ALL else 30
+MIN_FILES = 300 if ALL else 30
 KINDS = (Kind.LORA_TRAINING, Kind.TRANSCRIPTION)
 
 
@@ -48,8 +50,8 @@ def sampled(samples: Iterator[HostileSample]) -> list[HostileSample]:
     return [each for each in samples if zlib.crc32(each.name.encode()) % EACH == 0]
 
 
-def wrong(sample: HostileSample, kind: Kind, found: Judgement, touched: list[str]) -> Iterator[str]:
-    """What is not as it must be."""
+def violations(sample: HostileSample, kind: Kind, found: Judgement, accesses: list[str]) -> Iterator[str]:
+    """Violations of the requirements."""
     if found.reason not in (sample.lora if kind is Kind.LORA_TRAINING else sample.sound):
         yield f"ended {found.reason}"
     if found.reason is not Reason.COMPLETED and not found.message.startswith("spec.source.url: "):
@@ -60,8 +62,8 @@ def wrong(sample: HostileSample, kind: Kind, found: Judgement, touched: list[str
         yield "took too long"
     if found.peak_bytes > MEMORY:
         yield "took too much memory"
-    if touched:
-        yield f"touched {touched}"
+    if accesses:
+        yield f"touched {accesses}"
 
 
 @pytest.mark.parametrize("group", GROUPS)
@@ -69,9 +71,9 @@ def test_each_file_ends_well(group: str, canary: WatchedAddresses, rows: list[di
     failures = []
     for sample in sampled(corpus(group, canary.canary)):
         for kind in KINDS:
-            canary.calm()
+            canary.forget_accesses()
             found = judge(sample.content, kind, coming=zlib.crc32(sample.name.encode()) // EACH % 2 == 1)
-            faults = list(wrong(sample, kind, found, canary.touched()))
+            faults = list(violations(sample, kind, found, canary.accesses()))
             row = {"file": sample.name, "bytes": len(sample.content), "kind": kind, "reason": found.reason}
             row |= {"message": found.message, "seconds": found.seconds, "cpuSeconds": found.cpu_seconds}
             rows.append(row | {"peakMB": found.peak_bytes >> 20, "wrong": faults})
@@ -80,28 +82,28 @@ def test_each_file_ends_well(group: str, canary: WatchedAddresses, rows: list[di
 
 
 def test_the_corpus_is_large_and_different(rows: list[dict[str, Any]]) -> None:
-    assert len({row["file"] for row in rows}) >= LEAST
+    assert len({row["file"] for row in rows}) >= MIN_FILES
     ended = {row["reason"] for row in rows}
     assert ended >= {Reason.COMPLETED, Reason.UNSUPPORTED_MEDIA, Reason.NO_VIDEO}
     completed = sum(row["reason"] is Reason.COMPLETED for row in rows)
-    assert completed >= len(rows) // 6  # a guard that lets nothing through would pass all the rest
+    assert completed >= len(rows) // 6  # a guard that refuses everything would pass all other checks
 
 
-def followed(canary: WatchedAddresses, name: str, folder: Path) -> Path:
+def write_playlist(canary: WatchedAddresses, name: str, folder: Path) -> Path:
     sample = next(each for each in corpus("playlists", canary.canary) if each.name == f"playlists/{name}")
     path = folder / "list.m3u8"
     path.write_bytes(sample.content)
-    canary.calm()
+    canary.forget_accesses()
     return path
 
 
 @pytest.mark.parametrize(("name", "rung"), [("hls-http", "/canary.ts"), ("concat-path", "the file")])
 def test_the_canary_rings_where_nothing_guards(canary: WatchedAddresses, tmp_path: Path, name: str, rung: str) -> None:
-    path = followed(canary, name, tmp_path)
+    path = write_playlist(canary, name, tmp_path)
     options = {"protocol_whitelist": "file,http,tcp,crypto", "allowed_extensions": "ALL", "safe": "0"}
     with av.open(str(path), options=options) as container:
         next(container.decode(video=0))
-    assert rung in canary.touched()
+    assert rung in canary.accesses()
 
 
 @pytest.mark.parametrize("name", ["hls-http", "concat-path"])
@@ -109,13 +111,13 @@ def test_a_child_follows_no_playlist_even_where_no_list_forbids_it(
     canary: WatchedAddresses, tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.CRITICAL)
-    path = followed(canary, name, tmp_path)
+    path = write_playlist(canary, name, tmp_path)
     with (
         spawn(works.open_anything, path, limits=MediaLimits(10**7, 60).child_limits(path)) as child,
         pytest.raises(WorkerError),
     ):
         list(child.messages())
-    assert canary.touched() == []
+    assert canary.accesses() == []
 
 
 def test_the_corpus_is_the_same_on_every_run(canary: WatchedAddresses) -> None:

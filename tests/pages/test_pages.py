@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, 
 
 from contentgen_gateway.auth import csrf
 from contentgen_simulation.gateway import browser
-from contentgen_simulation.gateway.made_up import job_id
+from contentgen_simulation.gateway.sample_data import job_id
 
 LORA, PICTURE, TRANSCRIPT, RUNNING, FAILED = (job_id(number) for number in (1, 10, 30, 50, 40))
 PAGES = {

@@ -117,12 +117,12 @@ def purchase_of(check: ProviderCheck, input_url: str | None) -> tuple[PurchaseKe
     if input_url is None:
         return key, call
     given = {name: input_url if isinstance(value, StoredObject) else value for name, value in call.arguments.items()}
-    return key, call.model_copy(update={"arguments": given, "marker": urlsplit(input_url).path.lstrip("/")})
+    return key, call.model_copy(update={"arguments": given, "correlation_key": urlsplit(input_url).path.lstrip("/")})
 
 
 def unsigned(call: Call, input_url: str | None) -> Call:
     """The call as a search has it: the stored input in place of its signed URL."""
-    stored = StoredObject(key=call.marker)
+    stored = StoredObject(key=call.correlation_key)
     return call.model_copy(
         update={"arguments": {name: stored if each == input_url else each for name, each in call.arguments.items()}}
     )
@@ -136,8 +136,8 @@ async def pay(provider: Provider, ledger: Ledger, key: PurchaseKey, call: Call) 
     """As `act` does: the POST is sent by whoever wrote the intent, and by nobody else."""
     now = datetime.now(UTC)
     intent = Purchase(
-        state=PurchaseState.INTENT, job_id=key.run_hash, provider=call.provider, model=call.model, marker=call.marker,
-        created_at=now, changed_at=now,
+        state=PurchaseState.INTENT, job_id=key.run_hash, provider=call.provider, model=call.model,
+        marker=call.correlation_key, created_at=now, changed_at=now,
     )  # fmt: skip
     if not await ledger.intend(key, intent):
         return None

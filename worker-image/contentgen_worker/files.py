@@ -22,12 +22,12 @@ class Output:
     content: bytes | Path
 
     @classmethod
-    def of_bytes(cls, name: str, content_type: str, content: bytes) -> "Output":
+    def from_bytes(cls, name: str, content_type: str, content: bytes) -> "Output":
         """Small file, kept in memory."""
         return cls(name, content_type, len(content), hashlib.sha256(content).hexdigest(), content)
 
     @classmethod
-    def of_path(cls, name: str, content_type: str, path: Path) -> "Output":
+    def from_path(cls, name: str, content_type: str, path: Path) -> "Output":
         """File on disk; each try reads it again."""
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,6 +1,6 @@
-"""The operator on a control plane of its own: throughput, requests, memory, idle CPU, start.
+"""Benchmark of the operator on a separate control plane: throughput, requests, memory, idle CPU, start.
 
-The operator, its stores, the sandbox's providers, etcd, API server and controller manager are the real programs.
+Operator, stores, sandbox providers, etcd, API server and controller manager are the real programs.
 """
 
 import os
@@ -15,10 +15,10 @@ from tempfile import TemporaryDirectory
 
 import httpx
 
-from contentgen_bench.latency import surroundings
+from contentgen_bench.latency import environment
 from contentgen_bench.latency.control_plane import ControlPlane, control_plane
+from contentgen_bench.latency.environment import BenchStores
 from contentgen_bench.latency.resources import BenchResources, Body, Watcher
-from contentgen_bench.latency.surroundings import BenchStores
 from contentgen_bench.processes import MeasuredProcess
 from contentgen_bench.report import Row, load
 from contentgen_contract.names import Kind
@@ -29,7 +29,7 @@ _MEMORY_SAMPLES_A_SECOND = 2
 
 @dataclass(frozen=True)
 class OperatorBenchSize:
-    """How much of everything; the figures' goals are for `FULL`."""
+    """Size of the benchmark; the goals apply to `FULL`."""
 
     jobs: int
     finished: int
@@ -43,7 +43,7 @@ SMALL = OperatorBenchSize(jobs=50, finished=100, running=10, starts=1, minute=5)
 
 
 class OperatorBench:
-    """One run. `profile` is a command before `-m contentgen_operator`, such as a profiler."""
+    """One benchmark run. `profile` is a command before `-m contentgen_operator`, such as a profiler."""
 
     def __init__(
         self, size: OperatorBenchSize, plane: ControlPlane, at: BenchStores, profile: tuple[str, ...] = ()
@@ -58,20 +58,20 @@ class OperatorBench:
         self.cpu: dict[str, int] = {}
 
     def close(self) -> None:
-        """Give connections back."""
+        """Close connections."""
         self._resources.close()
 
     def throughput(self, kinds: Sequence[Kind], name: str, jobs: int) -> tuple[float, float]:
-        """Jobs a second with all applied at once, and requests of the operator a job."""
+        """Measure jobs per second with all applied at once, and the operator's requests per job."""
         with ExitStack() as stack:
             watcher = stack.enter_context(Watcher(self._plane.api))
-            standing_in = stack.enter_context(surroundings.stand_in(self._plane, self._at.folder))
+            node = stack.enter_context(environment.simulated_node(self._plane, self._at.folder))
             process = stack.enter_context(
-                surroundings.operator(self._plane, self._at, log=f"operator-{name}", wrapper=self._profile)
+                environment.operator(self._plane, self._at, log=f"operator-{name}", wrapper=self._profile)
             )
             self._complete(watcher, _named(kinds, f"{name}-warm", _WARM))
             asked = self._plane.operator_requests()
-            processes = {"operator": process, "stand-in": standing_in, "this": MeasuredProcess(os.getpid())}
+            processes = {"operator": process, "stand-in": node, "this": MeasuredProcess(os.getpid())}
             processes |= self._plane.processes | {each.name(): each for each in self._at.process.children()}
             cpu, begun = _cpu(processes), time.time()
             wanted = _named(kinds, name, jobs)
@@ -90,11 +90,11 @@ class OperatorBench:
             return jobs / seconds, requests.total() / jobs
 
     def stand(self, already: int) -> list[Row]:
-        """Start, idle CPU and memory with many finished resources."""
+        """Measure start, idle CPU and memory with many finished resources."""
         like = {kind: self._resources.get(kind, f"mixed-{number}") for number, kind in enumerate(Kind)}
         self._resources.finished(_named(list(Kind), "finished", self._size.finished - already), like)
         starts = [self._start(number) for number in range(self._size.starts)]
-        with surroundings.operator(self._plane, self._at, log="operator-idle") as process:
+        with environment.operator(self._plane, self._at, log="operator-idle") as process:
             self._settle(process)
             cpu, begun = process.cpu_seconds(), time.monotonic()
             asked = self._plane.operator_requests()
@@ -116,13 +116,13 @@ class OperatorBench:
                 goal=200,
             ),
             Row(
-                figure=f"operator CPU when nothing happens, {count} finished resources",
+                figure=f"idle CPU of the operator, {count} finished resources",
                 value=round(100 * idle, 2),
                 unit="% of a core",
                 goal=1,
             ),
             Row(
-                figure=f"operator start with {count} resources until it reacts",
+                figure=f"operator start with {count} resources until its first status",
                 value=round(statistics.median(starts), 2),
                 unit="s",
                 goal=5,
@@ -139,17 +139,17 @@ class OperatorBench:
             raise TimeoutError(f"{error}: {watcher.counts(names)}; logs are in {self._at.folder}") from None
 
     def _start(self, number: int) -> float:
-        """From the start of the process to its first write to a resource that was waiting for it."""
+        """Seconds from the start of the process to its first write to a waiting resource."""
         name = f"start-{number}"
         with Watcher(self._plane.api) as watcher:
             self._resources.apply([(Kind.LORA_TRAINING, name)])
             begun = time.time()
-            with surroundings.operator(self._plane, self._at, log="operator-start"):
+            with environment.operator(self._plane, self._at, log="operator-start"):
                 watcher.wait(lambda w: w.first(name) is not None, 120, f"a status of {name}")
                 return (watcher.first(name) or 0) - begun
 
     def _settle(self, process: MeasuredProcess) -> None:
-        """Until the work of the start is done: less than 2 % of a core for three seconds."""
+        """Wait until the start is complete: less than 2 % of a core for three seconds."""
         deadline = time.monotonic() + 120
         quiet = 0
         while quiet < 3 and time.monotonic() < deadline:
@@ -158,12 +158,12 @@ class OperatorBench:
             quiet = quiet + 1 if process.cpu_seconds() - before < 0.02 else 0
 
     def _memory(self, process: MeasuredProcess) -> float:
-        """The most that was resident in a minute: half of the running ones at a provider, half in Jobs."""
+        """Maximum resident memory within a minute; half of the running resources are at a provider, half in Jobs."""
         half = self._size.running // 2
         httpx.put(f"{self._at.url}/sandbox/faults", json=[{"fault": "stuck", "count": half}]).raise_for_status()
         with Watcher(self._plane.api) as watcher:
             stuck = _named([Kind.LORA_TRAINING], "stuck", half)
-            with surroundings.stand_in(self._plane, self._at.folder):
+            with environment.simulated_node(self._plane, self._at.folder):
                 self._resources.apply(stuck)
                 self._reach(watcher, stuck, "Processing")
             still = _named([Kind.TRANSCRIPTION], "still", half)
@@ -184,12 +184,12 @@ class OperatorBench:
 def run(
     size: OperatorBenchSize, folder: Path, profile: tuple[str, ...] = (), *, standing: bool = True
 ) -> tuple[list[Row], Body]:
-    """All figures that need no node."""
+    """Measure all figures that need no node."""
     with ExitStack() as stack:
         plane = stack.enter_context(control_plane(folder))
-        at = stack.enter_context(surroundings.stores(folder))
+        at = stack.enter_context(environment.stores(folder))
         with plane.api.client() as client:
-            surroundings.prepare(client)
+            environment.prepare(client)
         bench = OperatorBench(size, plane, at, profile)
         stack.callback(bench.close)
         rate, requests = bench.throughput(list(Kind), "mixed", size.jobs)
@@ -230,5 +230,5 @@ def _cpu(processes: dict[str, MeasuredProcess]) -> dict[str, float]:
 
 
 def temporary() -> TemporaryDirectory[str]:
-    """A folder for one run."""
+    """Benchmark run in a temporary folder."""
     return TemporaryDirectory(prefix="contentgen-bench-")

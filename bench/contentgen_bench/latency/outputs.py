@@ -1,4 +1,4 @@
-"""What the stand-in stores for every job: small, valid, always the same."""
+"""Output files of the simulated worker: small, valid and constant."""
 
 import io
 import json
@@ -25,8 +25,8 @@ _SOUND_SECONDS = 1
 
 
 @dataclass(frozen=True)
-class StandInFile:
-    """One output."""
+class SimulatedFile:
+    """Output file."""
 
     name: str
     content: bytes
@@ -34,59 +34,59 @@ class StandInFile:
 
 
 def _picture(form: str, number: int = 0) -> bytes:
-    held = io.BytesIO()
-    Image.new("RGB", (64, 64), (8 * number, 90, 160)).save(held, form)
-    return held.getvalue()
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64), (8 * number, 90, 160)).save(buffer, form)
+    return buffer.getvalue()
 
 
 def _sound() -> bytes:
-    held = io.BytesIO()
-    with av.open(held, "w", format="flac") as container:
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="flac") as container:
         stream = container.add_stream("flac", rate=16_000, layout="mono")
         samples = (np.sin(np.arange(16_000 * _SOUND_SECONDS) / 20) * 8000).astype(np.int16)[None]
         frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
         frame.sample_rate = 16_000
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-    return held.getvalue()
+    return buffer.getvalue()
 
 
-def _dataset() -> tuple[StandInFile, ...]:
-    pictures = [StandInFile(f"images/{n:04}.jpg", _picture("JPEG", n), "image/jpeg") for n in range(1, _PICTURES + 1)]
-    captions = [StandInFile(f"captions/{n:04}.txt", b"a photo of jf", "text/plain") for n in range(1, _PICTURES + 1)]
-    held = io.BytesIO()
-    with zipfile.ZipFile(held, "w") as archive:
+def _dataset() -> tuple[SimulatedFile, ...]:
+    pictures = [SimulatedFile(f"images/{n:04}.jpg", _picture("JPEG", n), "image/jpeg") for n in range(1, _PICTURES + 1)]
+    captions = [SimulatedFile(f"captions/{n:04}.txt", b"a photo of jf", "text/plain") for n in range(1, _PICTURES + 1)]
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
         for file in (*pictures, *captions):
             archive.writestr(file.name.split("/")[1], file.content)
     listing = json.dumps({"images": [file.name for file in pictures]}).encode()
     return (
         *pictures,
         *captions,
-        StandInFile("dataset.zip", held.getvalue(), "application/zip"),
-        StandInFile("dataset.json", listing, "application/json"),
-        StandInFile("preview.jpg", _picture("JPEG"), "image/jpeg"),
+        SimulatedFile("dataset.zip", buffer.getvalue(), "application/zip"),
+        SimulatedFile("dataset.json", listing, "application/json"),
+        SimulatedFile("preview.jpg", _picture("JPEG"), "image/jpeg"),
     )
 
 
 _IMAGE = ImageFact(name="image_1.png", thumbnail="image_1_thumb.png", width=256, height=256, size_bytes=1)
 
-OUTPUTS: dict[tuple[Kind, Stage], tuple[StandInFile, ...]] = {
+OUTPUTS: dict[tuple[Kind, Stage], tuple[SimulatedFile, ...]] = {
     (Kind.LORA_TRAINING, Stage.PREPARE): _dataset(),
     (Kind.LORA_TRAINING, Stage.COLLECT): (
-        StandInFile("model.safetensors", b"\0" * 4096, "application/octet-stream"),
-        StandInFile("config.json", b"{}", "application/json"),
-        StandInFile("preview.png", _picture("PNG"), "image/png"),
+        SimulatedFile("model.safetensors", b"\0" * 4096, "application/octet-stream"),
+        SimulatedFile("config.json", b"{}", "application/json"),
+        SimulatedFile("preview.png", _picture("PNG"), "image/png"),
     ),
     (Kind.IMAGE_GENERATION, Stage.COLLECT): (
-        StandInFile("image_1.png", _picture("PNG"), "image/png"),
-        StandInFile("image_1_thumb.png", _picture("PNG"), "image/png"),
+        SimulatedFile("image_1.png", _picture("PNG"), "image/png"),
+        SimulatedFile("image_1_thumb.png", _picture("PNG"), "image/png"),
     ),
-    (Kind.TRANSCRIPTION, Stage.PREPARE): (StandInFile("audio.flac", _sound(), "audio/flac"),),
+    (Kind.TRANSCRIPTION, Stage.PREPARE): (SimulatedFile("audio.flac", _sound(), "audio/flac"),),
     (Kind.TRANSCRIPTION, Stage.COLLECT): (
-        StandInFile("transcript.json", b'{"words":[]}', "application/json"),
-        StandInFile("transcript.txt", b"so it is", "text/plain"),
-        StandInFile("transcript.srt", b"1\n00:00:00,000 --> 00:00:01,000\nso it is\n", "application/x-subrip"),
-        StandInFile("transcript.vtt", b"WEBVTT\n\n00:00.000 --> 00:01.000\nso it is\n", "text/vtt"),
+        SimulatedFile("transcript.json", b'{"words":[]}', "application/json"),
+        SimulatedFile("transcript.txt", b"so it is", "text/plain"),
+        SimulatedFile("transcript.srt", b"1\n00:00:00,000 --> 00:00:01,000\nso it is\n", "application/x-subrip"),
+        SimulatedFile("transcript.vtt", b"WEBVTT\n\n00:00.000 --> 00:01.000\nso it is\n", "text/vtt"),
     ),
 }
 FACTS: dict[tuple[Kind, Stage], Facts] = {

@@ -237,13 +237,13 @@ class MediaBench:
                 note=f"{rounds.text('clip usual')}, {rounds.text('clip stored')}",
             ),
             Row(
-                figure="the usual way ÷ pure decode: more than that no engine can gain",
+                figure="the usual way ÷ pure decode: upper bound of the speedup",
                 value=_round(rounds.seconds("clip usual") / rounds.seconds("clip limit")),
                 unit="times",
                 note=rounds.text("clip limit"),
             ),
             Row(
-                figure="fast ÷ pure decode, keyframes where the encoder likes",
+                figure="fast ÷ pure decode, keyframes chosen by the encoder",
                 value=_round(rounds.ratio("fast", "limit")),
                 unit="times",
                 goal=0.35,
@@ -258,7 +258,7 @@ class MediaBench:
             ),
             Row(figure="peak memory (PSS)", value=round(peak), unit="MB", goal=_BASE_MB + _CORE_MB * cores),
             Row(
-                figure=f"its growth, {_length(self._main)} → {_length(self._long)}",
+                figure=f"growth of peak memory, {_length(self._main)} → {_length(self._long)}",
                 value=_round(100 * (long_peak / peak - 1)),
                 unit="%",
                 goal=10,
@@ -280,7 +280,7 @@ class MediaBench:
                 note=rounds.text("one core"),
             ),
             Row(
-                figure=f"the same of pure decode: what these {cores} cores give",
+                figure=f"pure decode, one core ÷ {cores} cores: upper bound",
                 value=_round(rounds.seconds("limit, one core") / rounds.seconds("limit")),
                 unit="times",
                 note=rounds.text("limit, one core"),
@@ -308,7 +308,7 @@ class MediaBench:
                 note=str(exact),
             ),
             Row(
-                figure="over PySceneDetect's best",
+                figure="F1 minus that of PySceneDetect's best detector",
                 value=_round(exact.f1 - others[best].f1),
                 unit="",
                 goal=0.04,
@@ -320,7 +320,7 @@ class MediaBench:
                 for name, each in others.items()
             ),
             Row(
-                figure="F1 of exact - F1 of fast, keyframes where the encoder likes",
+                figure="F1 of exact - F1 of fast, keyframes chosen by the encoder",
                 value=_round(exact.f1 - fast.f1),
                 unit="",
                 goal=0.02,

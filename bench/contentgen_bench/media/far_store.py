@@ -19,7 +19,7 @@ from typing import Any
 
 import boto3
 
-from contentgen_bench.latency.surroundings import running
+from contentgen_bench.latency.environment import running
 from contentgen_contract.names import Kind, Stage
 from contentgen_contract.records.ownership import Owner
 from contentgen_contract.worker.orders import Download, Outcome, UploadGrants, UploadRequest, WorkOrder

@@ -88,7 +88,7 @@ def _seen(video: Path) -> DetectorView:
     last = None
     with open_media(video) as container:
         for frame in frames(container, WHOLE, MediaLimits(limits.pixels, limits.duration_seconds)):
-            planes = Shape.of(frame.image.width, frame.image.height).shrink(frame.image)
+            planes = Shape.for_frame(frame.image.width, frame.image.height).shrink(frame.image)
             thumbnail = auto.make_thumbnail(planes).astype(np.float32)
             seen.seconds.append(frame.seconds)
             seen.change.append(0.0 if last is None else float(np.sqrt(np.square(thumbnail - last).mean())))

@@ -310,7 +310,7 @@ def _packets(container: InputContainer) -> Iterator[tuple[Any, float, Fraction]]
 
 
 @dataclass(frozen=True)
-class _Part:
+class _FilmPart:
     """A shot in the script: frames of the join before it, frames of its own, and how it is filmed."""
 
     join: Join
@@ -320,10 +320,10 @@ class _Part:
     tone: int = _BLACK
 
 
-def _script(recipe: VideoRecipe) -> list[_Part]:
+def _script(recipe: VideoRecipe) -> list[_FilmPart]:
     """Shots until the video is full."""
     rng = np.random.default_rng(recipe.content.seed)
-    parts: list[_Part] = []
+    parts: list[_FilmPart] = []
     left = round(recipe.seconds * recipe.fps)
     while left > 0:
         for part in _scene(rng, recipe, first=not parts):
@@ -339,7 +339,7 @@ def _script(recipe: VideoRecipe) -> list[_Part]:
     return parts
 
 
-def _scene(rng: np.random.Generator, recipe: VideoRecipe, *, first: bool) -> list[_Part]:
+def _scene(rng: np.random.Generator, recipe: VideoRecipe, *, first: bool) -> list[_FilmPart]:
     """One shot, or a row of them that belong together."""
     content = recipe.content
     kind = rng.random()
@@ -358,25 +358,25 @@ def _scene(rng: np.random.Generator, recipe: VideoRecipe, *, first: bool) -> lis
         ]
     else:
         setups = [_setup(rng, content)]
-    parts = [_Part(Join.CUT, 0, _frames(rng, recipe), setup) for setup in setups]
+    parts = [_FilmPart(Join.CUT, 0, _frames(rng, recipe), setup) for setup in setups]
     return [replace(parts[0], join=join.join, join_frames=join.join_frames, tone=join.tone), *parts[1:]]
 
 
 _INDOORS = {CameraLook.ROOM: 3.0, CameraLook.STUDIO: 2.0, CameraLook.NIGHT: 0.5}
 
 
-def _joined(rng: np.random.Generator, recipe: VideoRecipe, *, first: bool) -> _Part:
+def _joined(rng: np.random.Generator, recipe: VideoRecipe, *, first: bool) -> _FilmPart:
     content = recipe.content
     setup = Setup(CameraLook.CARD, Motion.STILL, Light.STEADY, Cast.NOBODY, 0, 0)
     kind, gradual, long, half = rng.random(), rng.random(), rng.random(), rng.random()
     if first or gradual >= content.gradual:
-        return _Part(Join.CUT, 0, 0, setup)
+        return _FilmPart(Join.CUT, 0, 0, setup)
     if kind < 0.65:
         low, high = content.dissolve_frames
-        return _Part(Join.DISSOLVE, round(low + (high - low) * long), 0, setup)
+        return _FilmPart(Join.DISSOLVE, round(low + (high - low) * long), 0, setup)
     low, high = content.fade_frames
     frames = round(2 * (low + (high - low) * half)) + round(8 * long)
-    return _Part(Join.FADE, frames, 0, setup, _WHITE if kind > 0.92 else _BLACK)
+    return _FilmPart(Join.FADE, frames, 0, setup, _WHITE if kind > 0.92 else _BLACK)
 
 
 def _frames(rng: np.random.Generator, recipe: VideoRecipe) -> int:
@@ -442,7 +442,7 @@ def _clock(recipe: VideoRecipe, frames: int) -> npt.NDArray[np.float64]:
     return np.concatenate([[0.0], np.cumsum(steps)[: frames - 1]])
 
 
-def _truth(parts: list[_Part], seconds: npt.NDArray[np.float64]) -> Truth:
+def _truth(parts: list[_FilmPart], seconds: npt.NDArray[np.float64]) -> Truth:
     at = [round(float(each), 5) for each in seconds]
     gaps: list[Gap] = []
     shots: list[Filmed] = []
@@ -466,7 +466,7 @@ def _truth(parts: list[_Part], seconds: npt.NDArray[np.float64]) -> Truth:
     return Truth(gaps=tuple(gaps), shots=tuple(shots), seconds=tuple(at))
 
 
-def _pictures(recipe: VideoRecipe, parts: list[_Part], seconds: npt.NDArray[np.float64]) -> Iterator[Canvas]:
+def _pictures(recipe: VideoRecipe, parts: list[_FilmPart], seconds: npt.NDArray[np.float64]) -> Iterator[Canvas]:
     """Every frame. The one that is yielded is painted over by the next."""
     size = recipe.width, recipe.height
     here, there, out = Canvas(*size), Canvas(*size), Canvas(*size)

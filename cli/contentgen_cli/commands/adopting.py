@@ -1,4 +1,4 @@
-"""Whether a person may name the provider's request of a lost reply. Pure."""
+"""Adoption of a request whose reply was lost. Pure."""
 
 import re
 from dataclasses import dataclass
@@ -19,14 +19,16 @@ class Adopt:
 
 
 def adopt(item: Item, request_id: str) -> Adopt:
-    """Name the request. Raises CliError where none is looked for, or the text is no id of a request."""
+    """Patch that adopts a request. Raises CliError if none is missing, or for an invalid ID."""
     if not re.fullmatch(patterns.REQUEST_ID, request_id):
-        raise CliError(f"{request_id!r} is no id of a request: expected letters, digits, '.', '_' and '-', 128 at most")
+        raise CliError(
+            f"{request_id!r} is not a valid request ID: expected up to 128 letters, digits, '.', '_' and '-'"
+        )
     if item.deleting:
         raise CliError(f"{item.reference} is being deleted")
     phase, reason = item.status.phase, item.status.reason
     if phase is not Phase.SUBMISSION_UNKNOWN and reason != Reason.LOOKING_FOR_REQUEST:
         state = f"{phase or 'not started'} ({reason or 'no reason'})"
-        raise CliError(f"{item.reference}: no request is looked for: it is {state}")
+        raise CliError(f"{item.reference} has no missing request: it is {state}")
     change = {"metadata": {"annotations": {ADOPT_ANNOTATION: request_id}}}
-    return Adopt(change, "The operator compares the request's input and time with what was sent. Nothing is paid.")
+    return Adopt(change, "The operator verifies that the request matches what was sent. Nothing is paid.")

@@ -1,4 +1,4 @@
-"""Whether a run can be ended, and what to say of the money. Pure."""
+"""Cancellation of a run, with the state of its payment. Pure."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,7 @@ class Cancel:
 
 
 def cancel(item: Item) -> Cancel:
-    """End the run under way, or the one that was asked for and has not begun. Raises CliError where there is none."""
+    """Patch that cancels the current run, or a requested one that has not begun. Raises CliError if there is none."""
     phase, run = item.status.phase, item.status.run
     if item.deleting:
         raise CliError(f"{item.reference} is being deleted")
@@ -29,15 +29,15 @@ def cancel(item: Item) -> Cancel:
     except CannotCancel as error:
         raise CliError(f"{item.reference}: {error}") from None
     change = {"metadata": {"annotations": {CANCEL_ANNOTATION: str(number)}}}
-    # A run that has not begun was not paid; what is known of money is of the one before.
+    # A run that has not begun was not paid: the payment state in the status is of the previous run.
     return Cancel(change, _UNPAID if run is None or number > run.number else _payment_state(item))
 
 
 def _payment_state(item: Item) -> str:
     if was_paid(item):
-        return "The provider has the request and is asked to stop. It may bill it all the same: see status.run.billed."
+        return "The provider has the request and is asked to cancel it. It may still bill it: see status.run.billed."
     if item.status.phase in (Phase.SUBMITTING, Phase.SUBMISSION_UNKNOWN):
-        return "The provider may have the request: it is looked for and asked to stop. See status.run.billed."
+        return "The provider may have the request: the operator searches for it to cancel it. See status.run.billed."
     return _UNPAID
 
 

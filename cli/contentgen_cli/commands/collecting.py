@@ -1,4 +1,4 @@
-"""Whether the paid result of a failed run may be fetched once more, which costs nothing. Pure."""
+"""Retry of the collect stage of a failed run, which pays nothing. Pure."""
 
 from typing import Any
 
@@ -10,9 +10,7 @@ from contentgen_contract.names import COLLECT_ANNOTATION
 
 
 def collect(item: Item) -> dict[str, Any] | None:
-    """Patch of the resource; None where the retry was asked for and has not begun. Raises CliError where there is no
-    paid result.
-    """
+    """Patch of the resource; None if the retry was requested already. Raises CliError if there is no paid result."""
     if item.deleting:
         raise CliError(f"{item.reference} is being deleted")
     if why := remedies.collect_obstacle(item.facts):

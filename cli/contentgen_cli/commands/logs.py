@@ -1,4 +1,4 @@
-"""A run's log: each attempt's, from its pod while there is one, else from what the status keeps."""
+"""Logs of a run by attempt, from the pod if it exists, else from the status."""
 
 import re
 import time
@@ -25,12 +25,12 @@ class AttemptLog:
     stage: Stage
     attempt: int
     pod: Body | None = None
-    kept: str = ""
+    stored: str = ""
 
     @property
     def title(self) -> str:
-        """`prepare, attempt 1 (pod …)`."""
-        place = f"pod {self.pod['metadata']['name']}" if self.pod else "kept; its pod is gone"
+        """Heading: `prepare, attempt 1 (pod …)`."""
+        place = f"pod {self.pod['metadata']['name']}" if self.pod else "from the status; its pod is deleted"
         return f"{self.stage}, attempt {self.attempt} ({place})"
 
     @property
@@ -40,16 +40,16 @@ class AttemptLog:
 
 
 def attempt_logs(item: Item, pods: list[Body], stage: Stage | None) -> tuple[AttemptLog, ...]:
-    """The attempts of the run, oldest first: prepare before collect."""
+    """Attempts of the run, oldest first: prepare before collect."""
     run = item.status.run
     if run is None:
         return ()
-    found = {(log.stage, log.attempt): AttemptLog(log.stage, log.attempt, kept=log.text) for log in run.logs}
+    found = {(log.stage, log.attempt): AttemptLog(log.stage, log.attempt, stored=log.text) for log in run.logs}
     for pod in pods:
         named = _NAME.search(str((pod["metadata"].get("labels") or {}).get("batch.kubernetes.io/job-name", "")))
         if named and int(named[1]) == run.number:
             key = (Stage(named[2]), int(named[3]))
-            found[key] = AttemptLog(*key, pod=pod, kept=found[key].kept if key in found else "")
+            found[key] = AttemptLog(*key, pod=pod, stored=found[key].stored if key in found else "")
     order = list(Stage)
     return tuple(
         found[key] for key in sorted(found, key=lambda key: (order.index(key[0]), key[1])) if stage in (None, key[0])
@@ -57,7 +57,7 @@ def attempt_logs(item: Item, pods: list[Body], stage: Stage | None) -> tuple[Att
 
 
 def log_lines(cluster: ClusterClient, part: AttemptLog, *, follow: bool, raw: bool) -> Iterator[str]:
-    """The log of one attempt."""
+    """Lines of the log of one attempt."""
     if part.pod is None or not part.started:  # the API server returns an empty log for a pod without a node
         yield from _stored_lines(part)
         return
@@ -67,23 +67,23 @@ def log_lines(cluster: ClusterClient, part: AttemptLog, *, follow: bool, raw: bo
     except Waiting:
         yield from _stored_lines(part)
     except ResourceNotFound:  # the pod was deleted after it was listed
-        yield from part.kept.splitlines()
+        yield from part.stored.splitlines()
 
 
 def _stored_lines(part: AttemptLog) -> Iterator[str]:
-    if part.pod is not None and not part.kept:
+    if part.pod is not None and not part.stored:
         yield f"(no log yet; the pod is {describe_pod(part.pod)})"
-    yield from part.kept.splitlines()
+    yield from part.stored.splitlines()
 
 
 def follow_attempts(
     cluster: ClusterClient, item: Item, stage: Stage | None, sleep: Callable[[float], None] = time.sleep
 ) -> Iterator[AttemptLog]:
-    """The attempts as they come, until the run is over; each once, and not before its container has started."""
+    """New attempts until the run is over, each once, after its container has started."""
     seen: set[tuple[Stage, int]] = set()
     while True:
         for part in attempt_logs(item, cluster.pods(item.uid), stage):
-            if (part.started or part.kept) and (part.stage, part.attempt) not in seen:
+            if (part.started or part.stored) and (part.stage, part.attempt) not in seen:
                 seen.add((part.stage, part.attempt))
                 yield part
         if item.settled:

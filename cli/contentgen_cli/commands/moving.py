@@ -1,4 +1,4 @@
-"""Moving resources to another operator class: which may move, the change, and what the move means. Pure."""
+"""Move of resources to another operator class: preconditions, patch and consequences. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from contentgen_contract.resources.operator_class import DEFAULT_CLASS
 
 @dataclass(frozen=True)
 class MovePlan:
-    """The resources that move, and those that are of the class already."""
+    """Resources to move, and those that are already of the class."""
 
     moved: tuple[Item, ...]
     there: tuple[Item, ...]
@@ -21,20 +21,20 @@ class MovePlan:
 
 
 def plan(items: Sequence[Item], to: str) -> MovePlan:
-    """The resources to be moved to a class. Raises CliError where one cannot move: then none does."""
+    """Plan of a move to a class. Raises CliError if one of the resources cannot move."""
     try:
         checked_namespace(to)
     except InvalidName:
-        raise CliError(f"--to {to!r} is no operator class: lower-case letters, digits and '-', 63 at most") from None
+        raise CliError(f"--to {to!r}: expected up to 63 lower-case letters, digits and '-'") from None
     moved = tuple(item for item in items if item.operator_class != to)
     refuse_if_any(tuple((item, why) for item in moved if (why := obstacle(item))))
-    # Without the field, an older release reads the resource too.
+    # The default class is an absent field, which older releases accept.
     change = {"spec": {"operatorClass": None if to == DEFAULT_CLASS else to}}
     return MovePlan(moved, tuple(item for item in items if item.operator_class == to), change)
 
 
 def obstacle(item: Item) -> str:
-    """Why a resource cannot move now; empty where it can. The API server has the same rules for runs."""
+    """Reason why a resource cannot move now; empty if it can. A CRD rule enforces the same for runs."""
     status = item.status
     if item.deleting:
         return "it is being deleted"
@@ -46,22 +46,25 @@ def obstacle(item: Item) -> str:
 
 
 def refuse_if_any(reasons: Sequence[tuple[Item, str]]) -> None:
-    """Raises CliError that names each resource and its reason, if there is one."""
+    """Raises CliError with all resources that cannot move and their reasons, if there are any."""
     if reasons:
         lines = "".join(f"\n  {item.reference}: {why}" for item, why in reasons)
-        raise CliError(f"nothing was moved, because these cannot be:{lines}")
+        raise CliError(f"nothing was moved, because these resources cannot be moved:{lines}")
 
 
 def consequences(chosen: MovePlan, to: str, *, served: bool | None) -> tuple[str, ...]:
-    """Consequences of a move, for people. `served`: whether an installation serves the class; None: not known."""
+    """Consequences of a move, as sentences. `served`: an installation serves the class; None: unknown."""
     begin = tuple(item.reference for item in chosen.moved if not item.settled)
     lines = (
-        "Nothing is bought again: what is Completed stays Completed, and files stay in the bucket where they are.",
-        *((f"A run that was not begun begins there, and is paid for: {', '.join(begin)}.",) if begin else ()),
+        "Nothing is paid again: Completed resources stay Completed, and their files stay in the same bucket.",
+        *((f"Runs that have not begun begin there, and are paid: {', '.join(begin)}.",) if begin else ()),
     )
     if served:
         return lines
     check = f"kubectl get operatorclass {to}"
     if served is None:
-        return (*lines, f"Without an operator of the class {to!r} nothing is done for them; is there one? {check}")
-    return (*lines, f"No operator serves the class {to!r} now: nothing is done for them until one does ({check}).")
+        return (
+            *lines,
+            f"Without an operator of the class {to!r} they are not processed. Check that there is one: {check}",
+        )
+    return (*lines, f"No operator serves the class {to!r} now: they are not processed until one does ({check}).")

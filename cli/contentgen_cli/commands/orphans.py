@@ -1,4 +1,4 @@
-"""`orphans`: purchases without a resource, which only the gateway can tell: there is nothing of them in Kubernetes."""
+"""Purchases without a resource, read from the gateway: Kubernetes has no data about them."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -17,12 +17,12 @@ Orphan = dict[str, Any]
 
 
 def list_orphans(gateway: str, token: str | None, namespace: str | None) -> list[Orphan]:
-    """All orphans of one namespace, or (None) of all that the token's owner may list. Raises CliError."""
+    """All orphans of a namespace; None: of all namespaces that the token may list. Raises CliError."""
     if urlsplit(gateway).scheme not in ("http", "https"):
-        raise CliError(f"--gateway {gateway!r}: give the gateway's URL, such as http://localhost:5000")
+        raise CliError(f"--gateway {gateway!r}: expected a URL such as http://localhost:5000")
     if not token:
         raise CliError(
-            "the gateway wants a token; give one by --token or CONTENTGEN_TOKEN: kubectl create token default "
+            "the gateway requires a token; give one with --token or CONTENTGEN_TOKEN: kubectl create token default "
             f"--namespace {namespace or 'NAMESPACE'} --audience {GATEWAY_AUDIENCE}"
         )
     return [each for page in _pages(gateway.rstrip("/"), token, namespace) for each in page]
@@ -45,36 +45,35 @@ def _get(url: str, token: str) -> dict[str, Any]:
     headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
     try:
         with urllib3.PoolManager(retries=False, timeout=_SECONDS) as pool:
-            answer = pool.request("GET", url, headers=headers, redirect=False)
+            response = pool.request("GET", url, headers=headers, redirect=False)
     except (HTTPError, UnicodeError) as error:
         raise ApiUnreachable(
-            f"the gateway does not answer at {url.partition('?')[0]}: {type(error).__name__}; forward it, or give its "
-            "URL by --gateway: kubectl port-forward --namespace contentgen service/contentgen-gateway 5000:80"
+            f"the gateway at {url.partition('?')[0]} does not respond: {type(error).__name__}; forward its port, or "
+            f"give its "
+            "URL with --gateway: kubectl port-forward --namespace contentgen service/contentgen-gateway 5000:80"
         ) from error
-    return _read(answer.status, answer.data)
+    return _read(response.status, response.data)
 
 
 def _read(status: int, content: bytes) -> dict[str, Any]:
     if status in (401, 403):
-        raise NotPermitted(
-            f"the gateway does not take the token ({status}): it must be for the audience {GATEWAY_AUDIENCE}"
-        )
+        raise NotPermitted(f"the gateway rejects the token ({status}): it must have the audience {GATEWAY_AUDIENCE}")
     try:
         body = json.loads(content)
     except ValueError:
         body = None
     if status != 200 or not isinstance(body, dict):
-        raise CliError(f"the gateway answered {status}; is it as new as this plugin?")
+        raise CliError(f"the gateway returned {status}; it may be older than this plugin")
     return body
 
 
 def rows(orphans: Sequence[Orphan]) -> list[tuple[str, ...]]:
-    """For the table."""
+    """Rows of the table."""
     return [tuple(printable(each) for each in _row(orphan)) for orphan in orphans]
 
 
 def _row(orphan: Orphan) -> tuple[str, ...]:
     cost = orphan.get("cost")
-    shown = f"{'' if orphan.get('costKnown') else '~'}{cost} USD" if cost else "unknown"
-    kept = str(orphan.get("keptUntil") or "")[:10]
-    return (*(str(orphan.get(name) or "") for name in _FIELDS), shown, kept, str(orphan.get("advice") or ""))
+    amount = f"{'' if orphan.get('costKnown') else '~'}{cost} USD" if cost else "unknown"
+    until = str(orphan.get("keptUntil") or "")[:10]
+    return (*(str(orphan.get(name) or "") for name in _FIELDS), amount, until, str(orphan.get("advice") or ""))

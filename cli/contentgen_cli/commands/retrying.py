@@ -1,4 +1,4 @@
-"""Whether a run may be asked for once more, and what that costs. Pure."""
+"""Another run of a resource, and its cost. Pure."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +15,7 @@ from contentgen_contract.names import RERUN_ANNOTATION, RESUBMIT_ANNOTATION, Pha
 
 @dataclass(frozen=True)
 class Retry:
-    """Patch of the resource, and the text to print before; `ask`: whether it needs a yes."""
+    """Patch of the resource, and the text to print first. `ask`: requires confirmation."""
 
     change: dict[str, Any]
     text: str
@@ -23,33 +23,33 @@ class Retry:
 
 
 def retry(item: Item, now: datetime) -> Retry:
-    """The next run, or the resubmission. Raises CliError where nothing is to be retried."""
+    """The next run, or the resubmission. Raises CliError if there is nothing to retry."""
     _refuse(item)
     token = item.facts.token
     if token is not None:
         return Retry(_annotation(RESUBMIT_ANNOTATION, token), f"{_resubmit_advice(item)}\n{_estimate(item)}", ask=True)
     change = _annotation(RERUN_ANNOTATION, now.isoformat(timespec="microseconds"))
     if item.status.phase is Phase.COMPLETED:
-        return Retry(change, f"It is Completed: one more run makes a further version.\n{_estimate(item)}", ask=True)
+        return Retry(change, f"It is Completed: another run makes another version.\n{_estimate(item)}", ask=True)
     return Retry(change, f"{_payment_state(item)}\n{_estimate(item)}", ask=was_paid(item))
 
 
 def _payment_state(item: Item) -> str:
-    """Text printed before another run: the payment of the last one, and the remedies that are free."""
+    """Text before another run: the payment of the last one, and free remedies."""
     facts = item.facts
     free = [_WRAPPED.fill(each) for each in remedies.free_advice_lines(facts, item.reference)]
     match remedies.payment_state(facts):
         case Paid.UNKNOWN:
-            said = "It may have been paid for before it failed: the reply to its request was lost."
+            payment = "It may have been paid before it failed: the reply to its request was lost."
         case _ if was_paid(item):
-            said = "It was paid for before it failed."
+            payment = "It was paid before it failed."
         case _:
-            said = "Nothing was paid for the run that failed."
-    return "\n".join([said, *free])
+            payment = "Nothing was paid for the run that failed."
+    return "\n".join([payment, *free])
 
 
 def _resubmit_advice(item: Item) -> str:
-    """Text printed before another payment is allowed: meaning of the reason, remedies and their costs."""
+    """Text before another payment is allowed: meaning of the reason, remedies and their costs."""
     row, facts = remedies.explanation(item.facts), item.facts
     means = (row.meaning,) if row is not None else ()
     return "\n".join(_WRAPPED.fill(each) for each in (*means, *remedies.advice_lines(facts, item.reference)))
@@ -63,11 +63,11 @@ def _refuse(item: Item) -> None:
     if item.deleting:
         raise CliError(f"{item.reference} is being deleted")
     if item.spec.get("suspend") or phase is Phase.SUSPENDED:
-        raise CliError(f"{item.reference} is suspended; let it go on: kubectl contentgen resume {item.reference}")
+        raise CliError(f"{item.reference} is suspended. Resume it: kubectl contentgen resume {item.reference}")
     if not item.settled or phase is None:
         raise CliError(
             f"{item.reference} is under way ({phase or 'not started'}, {item.status.progress} %): there is nothing to "
-            f"retry. See what it does: kubectl contentgen why {item.reference}"
+            f"retry. See its state: kubectl contentgen why {item.reference}"
         )
     if phase is Phase.SUBMISSION_UNKNOWN and item.facts.token is None:
         raise CliError(f"{item.reference} is SubmissionUnknown, but its message names no {RESUBMIT_ANNOTATION} token")
@@ -80,7 +80,7 @@ def _refuse(item: Item) -> None:
 
 
 def was_paid(item: Item) -> bool:
-    """Whether the provider took, or may have taken, a request of the last run."""
+    """True if the provider accepted, or may have accepted, a request of the last run."""
     cost = item.status.cost
     return item.facts.sent or (cost is not None and bool(cost.actual) and Decimal(cost.actual) > 0)
 
@@ -88,8 +88,8 @@ def was_paid(item: Item) -> bool:
 def _estimate(item: Item) -> str:
     cost = item.status.cost
     if cost is None or not cost.estimated:
-        return "What it will cost is not known."
-    return f"It will cost about {cost.estimated} {cost.currency}, by the {cost.source}."
+        return "The cost is unknown."
+    return f"The estimated cost is {cost.estimated} {cost.currency}, by the {cost.source}."
 
 
 def _annotation(name: str, value: str) -> dict[str, Any]:

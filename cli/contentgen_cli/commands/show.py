@@ -1,4 +1,4 @@
-"""How things look: colours and wrapping on a terminal, whole plain lines in a pipe."""
+"""Output: colours and wrapping on a terminal, unwrapped plain lines in a pipe."""
 
 from collections.abc import Sequence
 
@@ -9,19 +9,19 @@ from rich.text import Text
 from contentgen_cli.commands.why import ResourceReport
 from contentgen_contract.names import Phase
 
-_UNBOUNDED = 10_000  # columns: what reads a pipe wants whole lines
+_UNBOUNDED = 10_000  # columns: no wrapping in a pipe
 _STYLES = {Phase.COMPLETED: "green", Phase.FAILED: "red", Phase.SUBMISSION_UNKNOWN: "red", Phase.SUSPENDED: "yellow"}
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Standard output, or standard error."""
+    """Console on standard output or standard error."""
     made = Console(stderr=stderr, highlight=False, emoji=False, markup=False)
     return made if made.is_terminal else Console(stderr=stderr, highlight=False, emoji=False, markup=False,
                                                  width=_UNBOUNDED, no_color=True)  # fmt: skip
 
 
 def print_plain(out: Console, what: RenderableType) -> None:
-    """Print it; in a pipe without the spaces that fill up a table's last column."""
+    """Print it; in a pipe without trailing spaces."""
     if out.is_terminal:
         out.print(what)
         return
@@ -32,7 +32,7 @@ def print_plain(out: Console, what: RenderableType) -> None:
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str | Text]], right: Sequence[str] = ()) -> Table:
-    """Columns as kubectl draws them; what is too long for the terminal is folded, never cut."""
+    """Table in kubectl's style; long cells are wrapped, not truncated. `right`: right-aligned columns."""
     made = Table(box=None, padding=(0, 3, 0, 0), pad_edge=False, show_edge=False, header_style="bold")
     for head in heads:
         made.add_column(head, overflow="fold", justify="right" if head in right else "left")
@@ -42,17 +42,17 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str | Text]], right: Seq
 
 
 def phase(value: Phase | None) -> Text:
-    """A phase in its colour."""
+    """A phase with its colour."""
     return Text(value.value if value else "", style=_STYLES.get(value, "cyan") if value else "")
 
 
-def print_report(out: Console, told: ResourceReport, commands: Sequence[str]) -> None:
-    """The answer of `why`."""
-    print_plain(out, Text(told.headline, style="bold"))
+def print_report(out: Console, report: ResourceReport, commands: Sequence[str]) -> None:
+    """Print the report of `why`."""
+    print_plain(out, Text(report.headline, style="bold"))
     body = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_edge=False, show_header=False)
     body.add_column(style="dim", no_wrap=True)
     body.add_column(overflow="fold")
-    for name, lines in told.parts:
+    for name, lines in report.parts:
         for number, line in enumerate(lines):
             body.add_row("" if number else name, line)
     for number, command in enumerate(commands):

@@ -1,4 +1,4 @@
-"""`watch`: a live table on a terminal, a line at each change in a pipe; ends when nothing is under way any more."""
+"""Progress of resources: a live table on a terminal, a line per change in a pipe; ends when all runs are over."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,12 +16,12 @@ from contentgen_contract.resources.operator_class import DEFAULT_CLASS
 
 Read = Callable[[], Sequence[Item]]
 _PAUSE = 1.0
-_WIDE = 100  # columns; in fewer, names come before prices, which `cost` has too
-_UNANSWERED = 30  # reads in a row that may fail
+_WIDE = 100  # columns; a narrower terminal omits costs
+_UNANSWERED = 30  # consecutive failed reads before the error is raised
 
 
 def watch(out: Console, read: Read, *, namespaces: bool, timeout: float | None, pause: float = _PAUSE) -> int:
-    """The exit status: 0 where all are Completed, 1 where one ended otherwise. Raises CliError after `timeout`."""
+    """Exit status: 0 if all are Completed, else 1. Raises CliError after `timeout` seconds."""
     views = _poll(read, timeout, pause)
     last: Sequence[Item] = ()
     if out.is_terminal:
@@ -30,12 +30,12 @@ def watch(out: Console, read: Read, *, namespaces: bool, timeout: float | None, 
                 wide = out.width >= _WIDE
                 live.update(_table(last, utc_now(), namespaces=namespaces, wide=wide), refresh=True)
     else:
-        said: dict[str, str] = {}
+        printed: dict[str, str] = {}
         for last in views:
             for item in last:
                 line = _line(item, namespaces=namespaces)
-                if said.get(item.uid) != line:
-                    said[item.uid] = line
+                if printed.get(item.uid) != line:
+                    printed[item.uid] = line
                     out.print(f"{utc_now():%H:%M:%S} {line}")
     return int(not all(item.succeeded for item in last))
 
@@ -55,7 +55,7 @@ def _poll(read: Read, timeout: float | None, pause: float) -> Iterator[Sequence[
             if unanswered == _UNANSWERED:
                 raise
         if deadline is not None and time.monotonic() > deadline:
-            raise CliError(f"not all are done after {timeout:g} s")
+            raise CliError(f"not all runs are over after {timeout:g} s")
         time.sleep(pause)
 
 
@@ -81,7 +81,7 @@ def _table(items: Sequence[Item], now: datetime, *, namespaces: bool, wide: bool
 
 
 def _activity(item: Item) -> str:
-    """The reason where it says more than the phase, else the stage."""
+    """The reason if it differs from the phase, else the stage."""
     status = item.status
     if status.reason and status.reason != status.phase:
         return status.reason

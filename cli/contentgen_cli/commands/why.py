@@ -1,4 +1,4 @@
-"""Why a resource is where it is, and what to do about it. Pure: from what was read to lines of text."""
+"""State of a resource, its cause, and advice, as text. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,27 +14,27 @@ from contentgen_contract.resources.operator_class import DEFAULT_CLASS
 from contentgen_contract.worker.log import human_bytes
 
 Body = dict[str, Any]
-_SHOWN_EVENTS = 5
-_UNSEEN_SECONDS = 30  # an operator that runs has seen a resource long before
+_MAX_EVENTS = 5
+_UNSEEN_SECONDS = 30  # a running operator processes a new resource within this time
 _PULL = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable")
 _ENDED_JOB = ("Complete", "Failed")
 
 
 @dataclass(frozen=True)
 class ResourceContext:
-    """What was read around a resource."""
+    """Objects related to a resource."""
 
     events: Sequence[Body] = ()
     jobs: Sequence[Body] = ()
     job_events: Sequence[Body] = ()
     pods: Sequence[Body] = ()
     loras: dict[str, Item | None] = field(default_factory=dict)
-    served: bool | None = None  # whether an operator serves the resource's class; None: it is not known
+    served: bool | None = None  # an operator serves the resource's class; None: unknown
 
 
 @dataclass(frozen=True)
 class ResourceReport:
-    """The answer: a headline, paragraphs under a word each, and commands without their flags."""
+    """Report: a headline, paragraphs with a label each, and commands without their flags."""
 
     headline: str
     parts: tuple[tuple[str, tuple[str, ...]], ...]
@@ -42,27 +42,27 @@ class ResourceReport:
 
 
 def loras_of(item: Item) -> tuple[str, ...]:
-    """The LoraTrainings that an ImageGeneration names."""
+    """Names of the LoraTrainings of an ImageGeneration."""
     given = item.spec.get("loras") or []
     return tuple(each["loraRef"]["name"] for each in given if each.get("loraRef"))
 
 
-def explain(item: Item, around: ResourceContext, now: datetime) -> ResourceReport:
-    """Why, and what to do."""
-    pods = _pods(item, around)
+def explain(item: Item, context: ResourceContext, now: datetime) -> ResourceReport:
+    """Report on a resource."""
+    pods = _pods(item, context)
     parts = (
         ("Message", _message(item)),
         ("Ignored", _ignored(item)),
         ("Meaning", _meaning(item, now)),
-        ("Class", _class(item, around)),
-        ("Do", _advice(item, around, pods, now)),
-        ("LoRAs", tuple(_lora(name, lora) for name, lora in around.loras.items())),
+        ("Class", _class(item, context)),
+        ("Do", _advice(item, context, pods, now)),
+        ("LoRAs", tuple(_lora(name, lora) for name, lora in context.loras.items())),
         ("Pods", pods),
         ("Files", _files(item)),
         ("Cost", _cost(item)),
-        ("Events", tuple(_event(event, now) for event in around.events[-_SHOWN_EVENTS:])),
+        ("Events", tuple(_event(event, now) for event in context.events[-_MAX_EVENTS:])),
     )
-    return ResourceReport(_headline(item), tuple(part for part in parts if part[1]), _commands(item, around))
+    return ResourceReport(_headline(item), tuple(part for part in parts if part[1]), _commands(item, context))
 
 
 def _headline(item: Item) -> str:
@@ -71,7 +71,7 @@ def _headline(item: Item) -> str:
     if item.deleting:
         return f"{where} is being deleted"
     if status.phase is None:
-        return f"{where} has not been looked at by the operator"
+        return f"{where} has not been processed by the operator"
     why = f" ({status.reason})" if status.reason and status.reason != status.phase else ""
     done = "" if status.phase.terminal else f", {status.progress} %"
     return f"{where} is {status.phase}{why}{done}"
@@ -83,7 +83,7 @@ def _message(item: Item) -> tuple[str, ...]:
     return tuple(text for text in (status.message, *pending) if text)
 
 
-_NEXT_RUN = "This is of the last run; what was changed since has not been taken up yet."
+_NEXT_RUN = "This is the message of the last run; the change since then has not been processed yet."
 
 
 def _ignored(item: Item) -> tuple[str, ...]:
@@ -98,29 +98,29 @@ def _meaning(item: Item, now: datetime) -> tuple[str, ...]:
     return (REASONS[reason].meaning if reason else PHASES[item.status.phase],)
 
 
-def _class(item: Item, around: ResourceContext) -> tuple[str, ...]:
-    """The operator class, where it is not the default one or nobody serves it."""
-    if around.served is False:
-        done = "its deletion waits" if item.deleting else "nothing is done for this resource"
+def _class(item: Item, context: ResourceContext) -> tuple[str, ...]:
+    """Operator class, if it is not the default one or no operator serves it."""
+    if context.served is False:
+        done = "its deletion waits" if item.deleting else "this resource is not processed"
         return (f"{item.operator_class}: no operator serves it, so {done}.",)
     return () if item.operator_class == DEFAULT_CLASS else (item.operator_class,)
 
 
-def _advice(item: Item, around: ResourceContext, pods: tuple[str, ...], now: datetime) -> tuple[str, ...]:
-    if around.served is False and not item.settled:
+def _advice(item: Item, context: ResourceContext, pods: tuple[str, ...], now: datetime) -> tuple[str, ...]:
+    if context.served is False and not item.settled:
         return ("Install or start a release with this operatorClass, or, between runs, move the resource.",)
     if item.status.phase is None:
         late = (now - item.created_at).total_seconds() > _UNSEEN_SECONDS
         check = f"Check that an operator of the class {item.operator_class!r} runs and watches this namespace."
         return (check if late else "Wait a moment.",)
     if any(": Pending: " in line or ": none: " in line for line in pods) and not item.settled:
-        return ("Give the pod what it lacks (below); the run goes on by itself then.",)
+        return ("Remove the cause of the pod's wait (below); the run then continues by itself.",)
     return advice.advice_lines(item.facts, item.reference)
 
 
 def _lora(name: str, lora: Item | None) -> str:
     if lora is None:
-        return f"lora/{name}: there is none in this namespace"
+        return f"lora/{name}: does not exist in this namespace"
     status = lora.status
     state = f"{status.phase or 'not started'} {status.progress} %"
     return f"lora/{name}: {state}{f', {status.message}' if status.message else ''}"
@@ -143,7 +143,7 @@ def _cost(item: Item) -> tuple[str, ...]:
     if cost.actual:
         return (f"{cost.actual} {cost.currency} paid{f' ({cost.actual_source})' if cost.actual_source else ''}",)
     if cost.actual_source or not cost.estimated:
-        return (f"{cost.display}: the provider has not told what it bills",) if cost.display else ()
+        return (f"{cost.display}: the provider has not reported the cost",) if cost.display else ()
     return (f"about {cost.estimated} {cost.currency}, by the {cost.source}",)
 
 
@@ -157,34 +157,34 @@ def _event(event: Body, now: datetime) -> str:
 # --- pods
 
 
-def _pods(item: Item, around: ResourceContext) -> tuple[str, ...]:
-    """The current Job's pods in words; once the run is over only those that say why it failed."""
-    mine = _current(item, around)
+def _pods(item: Item, context: ResourceContext) -> tuple[str, ...]:
+    """States of the current Job's pods; after the end of the run only of failed ones."""
+    mine = _current(item, context)
     if item.settled:
         mine = [pod for pod in mine if item.status.phase is Phase.FAILED and pod["status"].get("phase") == "Failed"]
         return _pod_lines(mine)
-    return _pod_lines(mine) or _without_pod(around)
+    return _pod_lines(mine) or _without_pod(context)
 
 
 def _pod_lines(pods: Sequence[Body]) -> tuple[str, ...]:
     return tuple(f"{pod['metadata']['name']}: {describe_pod(pod)}" for pod in pods)
 
 
-def _current(item: Item, around: ResourceContext) -> list[Body]:
+def _current(item: Item, context: ResourceContext) -> list[Body]:
     run = item.status.run
     job = run.job.name if run and run.job else None
-    return [pod for pod in around.pods if job in (None, _job_of(pod))]
+    return [pod for pod in context.pods if job in (None, _job_of(pod))]
 
 
 def _job_of(pod: Body) -> str:
     return str((pod["metadata"].get("labels") or {}).get("batch.kubernetes.io/job-name", ""))
 
 
-def _without_pod(around: ResourceContext) -> tuple[str, ...]:
-    """A Job whose pod may not be made: a quota, a missing service account, Pod Security."""
-    open_jobs = [job for job in around.jobs if not _ended(job)]
-    said = [event for event in around.job_events if event.get("reason") == "FailedCreate"]
-    return (f"{open_jobs[-1]['metadata']['name']}: none: {said[-1]['message']}",) if open_jobs and said else ()
+def _without_pod(context: ResourceContext) -> tuple[str, ...]:
+    """Cause for a Job without a pod: a quota, a missing service account, Pod Security."""
+    open_jobs = [job for job in context.jobs if not _ended(job)]
+    refusals = [event for event in context.job_events if event.get("reason") == "FailedCreate"]
+    return (f"{open_jobs[-1]['metadata']['name']}: none: {refusals[-1]['message']}",) if open_jobs and refusals else ()
 
 
 def _ended(job: Body) -> bool:
@@ -193,7 +193,7 @@ def _ended(job: Body) -> bool:
 
 
 def describe_pod(pod: Body) -> str:
-    """A pod's state in words."""
+    """State of a pod as text."""
     status = pod["status"]
     phase = status.get("phase", "Pending")
     states = [each.get("state") or {} for each in status.get("containerStatuses") or []]
@@ -209,7 +209,7 @@ def describe_pod(pod: Body) -> str:
 def _unscheduled(status: Body) -> str:
     for condition in status.get("conditions") or []:
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
-            return f"no node can take it: {condition.get('message', condition.get('reason'))}"
+            return f"no node has room for it: {condition.get('message', condition.get('reason'))}"
     return ""
 
 
@@ -218,7 +218,7 @@ def _not_started(waiting: Body) -> str:
     if reason in _PULL:
         return f"its image cannot be pulled ({reason}): {message}"
     if "Config" in reason or reason.endswith("Error"):
-        return f"its container cannot be made ({reason}): {message}"
+        return f"its container cannot be created ({reason}): {message}"
     return "it is starting"
 
 
@@ -233,16 +233,16 @@ def _killed(pod: Body, ended: Body) -> str:
     return f"{ended.get('reason', 'Error')}, exit code {ended.get('exitCode', '?')}"
 
 
-# --- what to type next
+# --- next commands
 
 
-def _commands(item: Item, around: ResourceContext) -> tuple[str, ...]:
+def _commands(item: Item, context: ResourceContext) -> tuple[str, ...]:
     name, status = item.reference, item.status
-    if found := _unserved(item, around):
+    if found := _unserved(item, context):
         return found
     match status.phase:
         case _ if not item.settled:
-            return _under_way(item, around)
+            return _under_way(item, context)
         case Phase.COMPLETED:
             return (f"contentgen get files {name}",)
         case Phase.SUSPENDED:
@@ -255,32 +255,32 @@ def _commands(item: Item, around: ResourceContext) -> tuple[str, ...]:
             return _after_failure(item)
 
 
-def _unserved(item: Item, around: ResourceContext) -> tuple[str, ...]:
-    """Of a resource that no operator may be working on."""
-    if around.served is False and item.deleting:
+def _unserved(item: Item, context: ResourceContext) -> tuple[str, ...]:
+    """Commands for a resource that possibly no operator processes."""
+    if context.served is False and item.deleting:
         return ("get operatorclasses",)
-    if around.served is False and not item.settled:
+    if context.served is False and not item.settled:
         return ("get operatorclasses", f"contentgen move {item.reference} --to CLASS")
-    if around.served is None and item.status.phase is None and item.operator_class != DEFAULT_CLASS:
+    if context.served is None and item.status.phase is None and item.operator_class != DEFAULT_CLASS:
         return (f"get operatorclass {item.operator_class}",)
     if item.deleting or item.status.phase is None:
         return ("get pods --all-namespaces --selector app.kubernetes.io/name=contentgen",)
     return ()
 
 
-def _under_way(item: Item, around: ResourceContext) -> tuple[str, ...]:
-    pending = [pod for pod in _current(item, around) if (pod["status"].get("phase") or "Pending") == "Pending"]
+def _under_way(item: Item, context: ResourceContext) -> tuple[str, ...]:
+    pending = [pod for pod in _current(item, context) if (pod["status"].get("phase") or "Pending") == "Pending"]
     if pending:
         return (f"describe pod {pending[-1]['metadata']['name']}",)
     if item.status.reason in (Reason.WAITING_FOR_LORA, Reason.LORA_FAILED):
-        missing = [name for name, lora in around.loras.items() if lora is None]
-        unready = [name for name, lora in around.loras.items() if lora is not None and not lora.status.versions]
+        missing = [name for name, lora in context.loras.items() if lora is None]
+        unready = [name for name, lora in context.loras.items() if lora is not None and not lora.status.versions]
         return (*(f"contentgen why lora/{name}" for name in unready), *(("get loratrainings",) if missing else ()))
     return (f"contentgen watch {item.reference}",)
 
 
 def _after_failure(item: Item) -> tuple[str, ...]:
-    """The logs, and the commands of what is free; where nothing is, the first that pays."""
+    """Commands for logs and free remedies; without a free one, the first remedy that pays."""
     logs = (f"contentgen logs {item.reference}",) if item.status.run and item.status.run.logs else ()
     if item.status.reason == Reason.LORA_FAILED:
         return (*logs, *(f"contentgen why lora/{name}" for name in loras_of(item)))
@@ -290,18 +290,18 @@ def _after_failure(item: Item) -> tuple[str, ...]:
 
 
 _COMMANDS = {
-    Action.COLLECT: "contentgen collect {shown}",
-    Action.RESTORE: "contentgen collect {shown}",  # of a run that has failed: it takes what is restored
+    Action.COLLECT: "contentgen collect {reference}",
+    Action.RESTORE: "contentgen collect {reference}",  # of a failed run: it adopts what was restored
     Action.EDIT: "edit {kind} {name}",
-    Action.RERUN: "contentgen retry {shown}",
+    Action.RERUN: "contentgen retry {reference}",
 }
 
 
 def _command(remedy: Remedy, item: Item) -> str:
-    return _COMMANDS[remedy.action].format(shown=item.reference, kind=item.kind.value.lower(), name=item.name)
+    return _COMMANDS[remedy.action].format(reference=item.reference, kind=item.kind.value.lower(), name=item.name)
 
 
 def needs_loras(item: Item) -> bool:
-    """Whether its LoRAs say something about it."""
+    """True if the state of its LoRAs belongs in the report."""
     waits = item.status.reason in (Reason.WAITING_FOR_LORA, Reason.LORA_FAILED)
     return item.kind is Kind.IMAGE_GENERATION and (waits or not item.settled)

@@ -1,1 +1,1 @@
-"""Container images and programs for the cluster: what they are built from, and how."""
+"""Builds of container images and programs for the cluster."""

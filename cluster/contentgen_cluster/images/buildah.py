@@ -1,7 +1,7 @@
-"""Builds images on a bare machine: buildah without a Docker engine, on a base made from Debian's packages.
+"""Image builds without Docker: buildah, on a base image made from Debian packages.
 
-The machine's certificates and pip's settings are mounted while an image is built. They are never in the image, nor
-in its history, which would keep build arguments.
+The machine's certificates and pip settings are mounted during the build, so neither the image nor its history
+contains them; build arguments would stay in the history.
 """
 
 import configparser
@@ -54,7 +54,7 @@ _IN_PIP_CONF = {
 
 
 class Buildah:
-    """buildah with a storage of its own in the content cache, so that layers outlive the cluster."""
+    """buildah with its own storage in the content cache, so that layers survive the cluster."""
 
     def __init__(self, cache: ContentCache, layout: Layout) -> None:
         self._cache = cache
@@ -69,7 +69,7 @@ class Buildah:
         )
 
     def base(self) -> str:
-        """Make the base image: Debian with Python 3.11, in place of `python:3.13-slim`."""
+        """Create the base image: Debian with Python 3.11, instead of `python:3.13-slim`."""
         if self._layout.has(BASE_IMAGE):
             return "cached"
         with tempfile.TemporaryDirectory(dir=self._cache.root) as scratch:
@@ -82,7 +82,7 @@ class Buildah:
         return f"{size >> 20} MB"
 
     def build(self, image: ImageRecipe, reference: str) -> None:
-        """Build one image from the repository, into the layout."""
+        """Build one image from the repository into the OCI layout."""
         self._pull_base()
         with tempfile.TemporaryDirectory() as scratch:
             run(
@@ -103,7 +103,7 @@ class Buildah:
         self._export(reference)
 
     def take_down(self) -> None:
-        """Leave nothing mounted; the layers stay in the content cache."""
+        """Unmount everything; the layers stay in the content cache."""
         with suppress(CommandError):  # buildah is not installed, or finds nothing
             run(*self._buildah, "rm", "--all")
         mounts.unmount_below(self._cache.root / "buildah")
@@ -145,7 +145,7 @@ class Buildah:
 
 
 def pip_settings(listed: str) -> dict[str, str]:
-    """How pip reaches its packages, out of `pip config list` (files and environment; the last one holds)."""
+    """pip's index settings from the output of `pip config list` (files and environment; the last value wins)."""
     settings = {}
     for line in listed.splitlines():
         name, _, value = line.partition("=")
@@ -156,7 +156,7 @@ def pip_settings(listed: str) -> dict[str, str]:
 
 
 def pip_conf(settings: dict[str, str]) -> str:
-    """The settings as a pip.conf."""
+    """Content of a pip.conf with these settings."""
     parser = configparser.RawConfigParser()
     parser["global"] = settings
     text = io.StringIO()

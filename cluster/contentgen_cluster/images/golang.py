@@ -1,4 +1,4 @@
-"""What is built from Go sources: Kubernetes in one program, the pause program, versitygw, helm-unittest, kstatus."""
+"""Builds from Go sources: Kubernetes as one program, pause, versitygw, helm-unittest, kstatus."""
 
 import re
 import shutil
@@ -20,7 +20,7 @@ _toolchain_guard = threading.Lock()
 
 
 def kubernetes_version(go_mod: str) -> str:
-    """The version of Kubernetes that a go.mod asks for, such as v1.35.4."""
+    """Kubernetes version required by a go.mod, such as v1.35.4."""
     found = re.search(r"^\s*k8s\.io/kubernetes (v\d+\.\d+\.\d+)$", go_mod, re.MULTILINE)
     if found is None:
         raise ValueError("go.mod does not require k8s.io/kubernetes")
@@ -28,7 +28,7 @@ def kubernetes_version(go_mod: str) -> str:
 
 
 def recent_enough(version: str) -> bool:
-    """Whether what `go env GOVERSION` says (go1.26.8) is a Go that can build our programs."""
+    """Whether a Go version (`go env GOVERSION`, such as go1.26.8) can build the programs."""
     found = re.match(r"go(\d+)\.(\d+)", version)
     return found is not None and (int(found[1]), int(found[2])) >= NEEDED
 
@@ -38,7 +38,7 @@ def kubernetes_key() -> str:
 
 
 def kubernetes(cache: ContentCache) -> Path:
-    """The program that is every component of the cluster."""
+    """Kubernetes: one program for every component of the cluster."""
 
     def build(target: Path) -> None:
         # Nobody debugs these: leaving out DWARF saves a part of some six minutes.
@@ -49,7 +49,7 @@ def kubernetes(cache: ContentCache) -> Path:
 
 
 def pause(cache: ContentCache) -> Path:
-    """The program that holds a pod's namespaces."""
+    """pause, the program that keeps a pod's namespaces."""
 
     def build(target: Path) -> None:
         run(_go(cache), "build", "-ldflags", "-s -w", "-o", target, "main.go", env=_ENV, cwd=GO_MODULE / "pause")
@@ -58,17 +58,17 @@ def pause(cache: ContentCache) -> Path:
 
 
 def versitygw(cache: ContentCache) -> Path:
-    """The object store of the sandbox image."""
+    """versitygw, the object store of the sandbox image."""
     return _installed(cache, VERSITYGW, "versitygw")
 
 
 def kind(cache: ContentCache) -> Path:
-    """kind, for machines with a Docker engine."""
+    """kind, for machines with Docker."""
     return _installed(cache, KIND, "kind")
 
 
 def helm_unittest(cache: ContentCache) -> Path:
-    """A folder with the runner of the chart's own tests."""
+    """Folder with helm-unittest, which runs the chart's tests."""
 
     def build(target: Path) -> None:
         program = "github.com/helm-unittest/helm-unittest/cmd/helm-unittest"
@@ -79,7 +79,7 @@ def helm_unittest(cache: ContentCache) -> Path:
 
 
 def kstatus(cache: ContentCache) -> Path:
-    """A folder with the program that tells what kstatus makes of an object."""
+    """Folder with a program that prints the kstatus of an object."""
 
     def build(target: Path) -> None:
         run(_go(cache), "build", "-ldflags", "-s -w", "-o", target / "kstatus", ".", env=_ENV, cwd=KSTATUS)
@@ -110,7 +110,7 @@ def _sources(module: Path) -> list[Path]:
 
 
 def _ldflags() -> str:
-    """Without its version, kubectl cannot read the server's, and the node registers a wrong one."""
+    """Linker flags for the version: kubectl and the node's registration need it."""
     version = kubernetes_version((GO_MODULE / "go.mod").read_text())
     major, minor, _ = version.removeprefix("v").split(".")
     stamps = {"gitVersion": version, "gitMajor": major, "gitMinor": minor}

@@ -1,4 +1,4 @@
-"""Maven: fetches and packages jars; where Java does not trust whom it fetches from, the error says what to do."""
+"""Maven builds of jars; if Java does not trust the package server, the error says what to do."""
 
 import ssl
 from pathlib import Path
@@ -16,7 +16,7 @@ _END = "-----END CERTIFICATE-----"
 
 
 def package(project: Path, log: Path) -> None:
-    """Run `mvn package`; of one that failed, `log` has all that it said."""
+    """Run `mvn package`; after a failure `log` has its complete output."""
     try:
         run("mvn", "-B", "-q", "-f", project / "pom.xml", "package")
     except CommandError as error:
@@ -28,7 +28,7 @@ def package(project: Path, log: Path) -> None:
 
 
 def not_trusted(log: Path) -> str:
-    """One line on why Java refuses the server's certificate, and what to run so that it takes it."""
+    """Explanation of an untrusted server certificate, with the command that fixes it."""
     known = KEYSTORE.read_bytes() if KEYSTORE.exists() else b""
     trusted = authorities(BUNDLE) if KEYSTORE.parent.is_dir() else []
     if missing := sum(each not in known for each in trusted):
@@ -44,7 +44,7 @@ def not_trusted(log: Path) -> str:
 
 
 def authorities(bundle: Path) -> list[bytes]:
-    """The certificates of a PEM file as Java's keystores hold them too: DER, byte by byte, without encryption."""
+    """Certificates of a PEM file as DER, the form that unencrypted Java keystores contain."""
     if not bundle.exists():
         return []
     parts = bundle.read_text().split(_END)[:-1]

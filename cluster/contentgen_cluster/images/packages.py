@@ -1,4 +1,4 @@
-"""Debian's packages: installs what the machine lacks, and runs nothing when it lacks nothing."""
+"""Installation of missing Debian packages."""
 
 import os
 import shutil
@@ -28,19 +28,19 @@ _NO_SERVICES = Path("/usr/sbin/policy-rc.d")  # Debian asks it before a package 
 
 
 def ensure(packages: Iterable[str]) -> str:
-    """Install those that are missing; a note of which."""
+    """Install the missing packages; returns a note that lists them."""
     with _one_at_a_time:
         missing = sorted(set(packages) - _installed())
         if not missing:
             return "all installed"
         if os.geteuid() != 0 or shutil.which("apt-get") is None:
-            raise ClusterError(f"needs root on Debian to install: {' '.join(missing)}")
+            raise ClusterError(f"installation needs root on Debian: {' '.join(missing)}")
         _install(missing)
     return f"installed {' '.join(missing)}"
 
 
 def ensure_java() -> str:
-    """A Java compiler and Maven, from wherever the machine has them."""
+    """Java compiler and Maven, installed if the machine lacks them."""
     return ensure([package for program, package in JAVA.items() if shutil.which(program) is None])
 
 

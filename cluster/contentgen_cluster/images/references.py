@@ -1,4 +1,4 @@
-"""Our three images: what goes into each, and so what they are called. Nothing is built here."""
+"""Inputs and content-based tags of our three images."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ from contentgen_cluster.cache import content_key, files_of
 
 @dataclass(frozen=True)
 class ImageRecipe:
-    """An image of ours; `sources` are what its Dockerfile copies, relative to the repository."""
+    """One of our images; `sources` are the paths that its Dockerfile copies, relative to the repository."""
 
     name: str
     dockerfile: str
@@ -39,7 +39,7 @@ ALL = (OPERATOR, WORKER, SANDBOX)
 
 
 def tag(image: ImageRecipe, repo: Path, *others: str) -> str:
-    """Hash of the image's files, by content, and of other inputs (its base, programs it is given)."""
+    """Hash of the image's files and of its other inputs (base image, programs)."""
     paths = [repo / each for each in (image.dockerfile, *image.sources)]
     files = sorted({file for path in paths if path.exists() for file in files_of(path)})
     named = [text for file in files for text in (str(file.relative_to(repo)), content_key(file))]

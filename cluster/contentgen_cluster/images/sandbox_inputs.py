@@ -1,6 +1,6 @@
-"""What the sandbox image needs beside Python: versitygw, and the jars of the MongoDB stand-in.
+"""Inputs of the sandbox image other than Python: versitygw and the jars of mongo-java-server.
 
-Both are made outside of the image's build, so that every way of building it finds them in `build/sandbox`.
+Both are built outside of the image's build, so that every builder finds them in `build/sandbox`.
 """
 
 import shutil
@@ -15,7 +15,7 @@ MONGO = REPO / "sandbox/mongo"
 
 
 def steps(cache: ContentCache) -> list[BuildStep]:
-    """Make both, at the same time, and put them in place: the last step is named `sandbox inputs`."""
+    """Build both in parallel and copy them into place; the last step is named `sandbox inputs`."""
     return [
         BuildStep("versitygw", lambda: size(golang.versitygw(cache))),
         BuildStep("mongo jars", lambda: size(jars(cache))),
@@ -24,12 +24,12 @@ def steps(cache: ContentCache) -> list[BuildStep]:
 
 
 def key() -> str:
-    """Hash of what both are made from."""
+    """Hash of the inputs of both."""
     return content_key(MONGO, golang.VERSITYGW)
 
 
 def jars(cache: ContentCache) -> Path:
-    """A folder with every jar that the MongoDB stand-in runs with."""
+    """Folder with the jars of mongo-java-server."""
 
     def build(target: Path) -> None:
         packages.ensure_java()
@@ -44,7 +44,7 @@ def jars(cache: ContentCache) -> Path:
 
 
 def place(cache: ContentCache) -> str:
-    """Put both where the Dockerfile copies them from."""
+    """Copy both to where the Dockerfile expects them."""
     SANDBOX_BUILD.mkdir(parents=True, exist_ok=True)
     mark = SANDBOX_BUILD / ".key"
     if mark.exists() and mark.read_text() == key():

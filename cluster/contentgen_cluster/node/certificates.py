@@ -1,4 +1,4 @@
-"""The keys and certificates of the bare cluster, new at each start and gone with it."""
+"""Keys and certificates of the bare cluster, created at each start and deleted with it."""
 
 import datetime
 import ipaddress
@@ -24,7 +24,7 @@ class Pair:
 
 
 class ClusterAuthority:
-    """A certificate authority that writes what it issues into one folder."""
+    """Certificate authority that writes certificates into one folder."""
 
     def __init__(self, folder: Path, now: datetime.datetime) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -41,7 +41,7 @@ class ClusterAuthority:
         self.certificate.write_bytes(issued.public_bytes(serialization.Encoding.PEM))
 
     def issue(self, file: str, common_name: str, groups: Sequence[str] = (), hosts: Sequence[str] = ()) -> Pair:
-        """A certificate that serves `hosts` (names or addresses), and that a client can show."""
+        """Certificate for servers at `hosts` (names or addresses) and for clients."""
         key = ec.generate_private_key(ec.SECP256R1())
         names = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups]
         subject = x509.Name([*names, x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
@@ -63,7 +63,7 @@ class ClusterAuthority:
         return pair
 
     def signing_key(self, file: str) -> Path:
-        """A key that signs service accounts' tokens."""
+        """Key that signs service account tokens."""
         path = self._folder / f"{file}.key"
         _write_key(path, ec.generate_private_key(ec.SECP256R1()))
         return path

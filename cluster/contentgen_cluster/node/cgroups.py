@@ -1,4 +1,4 @@
-"""The control groups of the bare cluster's pods: one subtree of ours in each hierarchy, of version 1 or 2."""
+"""Control groups of the bare cluster's pods: one subtree per hierarchy, version 1 or 2."""
 
 import os
 import signal
@@ -13,14 +13,14 @@ _V1_NEEDED = ("cpu", "cpuacct", "cpuset", "memory", "pids")
 
 
 def hierarchies(root: Path = ROOT) -> list[Path]:
-    """The mounted hierarchies: the root itself where the machine has version 2 only."""
+    """Mounted hierarchies; only the root with version 2."""
     if (root / "cgroup.controllers").exists():
         return [root]
     return [each for each in sorted(root.iterdir()) if each.is_dir() and not each.is_symlink()]
 
 
 def set_up(name: str, root: Path = ROOT) -> None:
-    """Make the subtree that kubelet puts pods in. It refuses to make its root itself."""
+    """Create the root of kubelet's pod cgroups, which kubelet does not create itself."""
     found = hierarchies(root)
     if found == [root]:
         controllers = (root / "cgroup.controllers").read_text().split()
@@ -28,19 +28,19 @@ def set_up(name: str, root: Path = ROOT) -> None:
             with suppress(OSError):  # one that the machine's owner keeps
                 (root / "cgroup.subtree_control").write_text(f"+{controller}")
     elif missing := [each for each in _V1_NEEDED if not (root / each).is_dir()]:
-        raise ClusterError(f"the machine has no cgroup hierarchy for: {', '.join(missing)}")
+        raise ClusterError(f"missing cgroup hierarchies: {', '.join(missing)}")
     for hierarchy in found:
         (hierarchy / name.strip("/")).mkdir(exist_ok=True)
 
 
 def take_down(name: str, root: Path = ROOT, patience: float = 10.0) -> None:
-    """Kill what runs in the subtree, and remove it."""
+    """Kill all processes in the subtree and remove it."""
     deadline = time.monotonic() + patience
     for hierarchy in hierarchies(root):
         top = hierarchy / name.strip("/")
         while top.exists() and not _removed(top):
             if time.monotonic() > deadline:
-                raise ClusterError(f"processes in {top} do not end: {sorted(_members(top))}")
+                raise ClusterError(f"processes in {top} do not exit: {sorted(_members(top))}")
             for pid in _members(top):
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
@@ -48,7 +48,7 @@ def take_down(name: str, root: Path = ROOT, patience: float = 10.0) -> None:
 
 
 def _members(top: Path) -> set[int]:
-    """Processes in a subtree; whatever is in it was put there by us."""
+    """Process ids in a subtree, all of them ours."""
     found: set[int] = set()
     for file in top.rglob("cgroup.procs"):
         with suppress(OSError):

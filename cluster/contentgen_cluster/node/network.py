@@ -1,4 +1,4 @@
-"""The bare cluster's addresses, and what it adds to the machine's network and settings (and takes away again).
+"""Addresses of the bare cluster, and its reversible changes to the machine's network settings.
 
 Each pod has a pair of interfaces of its own and is routed (the `ptp` plugin), so that a pod's traffic to a Service
 passes the machine's rules also when the Service's pod is its neighbour; on a bridge that needs a kernel module.
@@ -51,7 +51,7 @@ _TABLES = (("ip", "contentgen"), ("ip", "kube-proxy"), ("ip6", "kube-proxy"))
 
 
 def cni_config(state: Path, pods: str = POD_RANGE) -> str:
-    """The network of a node's pods, for containerd. Host ports are not supported."""
+    """CNI configuration of a node's pods for containerd. Host ports are not supported."""
     ipam = {
         "type": "host-local",
         "ranges": [[{"subnet": pods}]],
@@ -63,7 +63,7 @@ def cni_config(state: Path, pods: str = POD_RANGE) -> str:
 
 
 def set_up(saved: Path) -> None:
-    """Remember the machine's settings in the file `saved`, and add what is ours."""
+    """Save the machine's settings to the file `saved` and add ours."""
     saved.write_text(json.dumps({name: value for name in _SETTINGS if (value := _read(name)) is not None}))
     run("ip", "link", "add", INTERFACE, "type", "bridge")
     run("ip", "address", "add", f"{NODE_ADDRESS}/32", "dev", INTERFACE)
@@ -73,7 +73,7 @@ def set_up(saved: Path) -> None:
 
 
 def take_down(saved: Path) -> None:
-    """Remove what is ours, whether or not it is there."""
+    """Remove our settings, if present."""
     with suppress(CommandError):
         run("ip", "link", "delete", INTERFACE)
     for family, table in _TABLES:

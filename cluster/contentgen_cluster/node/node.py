@@ -1,6 +1,6 @@
-"""The bare cluster: starts its components on this machine, and removes every trace of them.
+"""Bare cluster: start of its components on this machine, and their complete removal.
 
-It keeps no data from one start to the next: whatever state it is found in, `take_down` then `start` gives a new one.
+No data survives a restart: `take_down` and `start` give a new cluster from any state.
 """
 
 import datetime
@@ -52,14 +52,14 @@ _FOREIGN = (
 
 
 class BareNode:
-    """The one bare cluster of this machine."""
+    """Bare cluster of this machine."""
 
     def __init__(self, kubernetes: Path, kubectl: Path) -> None:
         self._kubernetes = kubernetes
         self._kubectl = kubectl
 
     def start(self, fingerprint: str, layout: Layout) -> None:
-        """Bring up a new cluster; `layout` has the pause image."""
+        """Start a new cluster; `layout` contains the pause image."""
         for folder in (AT.state, AT.run, AT.config / "cni", AT.logs / "pods", AT.pids):
             folder.mkdir(parents=True, exist_ok=True)
         AT.state.chmod(0o711)  # its keys are root's alone; containers' volumes are below it
@@ -89,10 +89,10 @@ class BareNode:
         _until("the node is ready", self._node_ready, sorted(_COMPONENTS))
         self.kubectl("wait", "--for=create", "--timeout=30s", "serviceaccount/default", "--namespace=default")
         if dead := dead_components():
-            raise ClusterError(f"ended after its start: {', '.join(dead)}; see {AT.logs}")
+            raise ClusterError(f"exited after its start: {', '.join(dead)}; see {AT.logs}")
 
     def ready(self) -> bool:
-        """Whether the API server answers."""
+        """Whether the API server is ready."""
         try:
             self.kubectl("get", "--raw", "/readyz", "--request-timeout=5s")
         except CommandError:
@@ -100,7 +100,7 @@ class BareNode:
         return True
 
     def answers(self, patience: float = 60.0) -> bool:
-        """Whether the API server is ready, or becomes so: on a busy machine it is slow, but not to be replaced."""
+        """Whether the API server is ready or becomes ready: on a busy machine it is slow but intact."""
         deadline = time.monotonic() + patience
         while not self.ready():
             if time.monotonic() > deadline or not whole():
@@ -124,14 +124,14 @@ def admin_kubeconfig() -> Path:
 
 
 def fingerprint() -> str | None:
-    """What the running cluster was started from."""
+    """Hash of the inputs that the running cluster was started from."""
     with suppress(FileNotFoundError):
         return _FINGERPRINT.read_text()
     return None
 
 
 def components() -> dict[str, processes.Started | None]:
-    """The processes that were started, by component."""
+    """Started processes by component."""
     return {file.stem: processes.read_record(file) for file in sorted(AT.pids.glob("*.json"))}
 
 
@@ -140,17 +140,17 @@ def dead_components() -> list[str]:
 
 
 def whole() -> bool:
-    """Whether every component was started and still runs."""
+    """Whether all components are running."""
     return components().keys() >= _COMPONENTS and not dead_components()
 
 
 def anything_left() -> bool:
-    """Whether this machine has, or had, a bare cluster."""
+    """Whether this machine has a bare cluster or remains of one."""
     return STATE.exists() or RUN.exists()
 
 
 def take_down() -> None:
-    """End all that runs, and remove all that is left: also after a crash, or a reboot."""
+    """Stop all processes and remove all files, also after a crash or a reboot."""
     second_node.take_down()
     records = [record for record in components().values() if record is not None]
     containerd = [record for name, record in components().items() if name == "containerd" and record is not None]
@@ -170,12 +170,12 @@ def take_down() -> None:
 
 
 def ctr(*arguments: Argument) -> tuple[Argument, ...]:
-    """A command of containerd's own client, for the images that kubelet sees."""
+    """Run containerd's client in kubelet's image namespace."""
     return ("ctr", "--address", AT.containerd_socket, "--namespace", "k8s.io", *arguments)
 
 
 def import_image(layout: Layout, reference: str) -> int:
-    """Give an image to containerd: only the blobs that it lacks. Returns their bytes."""
+    """Import an image into containerd, only the missing blobs. Returns their bytes."""
     with _importing:  # one after the other: what one brings, the next need not
         known = set(run(*ctr("content", "ls", "--quiet")).split())
         return feed(ctr("images", "import", "-"), lambda pipe: layout.archive(reference, known, pipe))
@@ -193,9 +193,9 @@ def _until(what: str, holds: Callable[[], bool], needed: list[str], patience: fl
     deadline = time.monotonic() + patience
     while not holds():
         for component in set(needed).intersection(dead_components()):
-            raise ClusterError(f"{component} ended; its log ends with:\n{_log_end(component)}")
+            raise ClusterError(f"{component} exited; end of its log:\n{_log_end(component)}")
         if time.monotonic() > deadline:
-            raise ClusterError(f"{what}: not after {patience:.0f} s; see {AT.logs}")
+            raise ClusterError(f"timeout after {patience:.0f} s: {what}; see {AT.logs}")
         time.sleep(0.2)
 
 
@@ -248,13 +248,13 @@ def _write_private(path: Path, text: str) -> None:
 
 
 def _shim_sockets() -> list[Path]:
-    """Sockets of the shims, which lie outside our folders; each container's folder says which is its."""
+    """Sockets of the shims outside our folders, read from the containers' folders."""
     addresses = (RUN / "containerd/io.containerd.runtime.v2.task").glob("*/*/address")
     return [Path(each.read_text().strip().removeprefix("unix://")) for each in addresses]
 
 
 def _remove_foreign(sockets: list[Path]) -> None:
-    """Remove what is ours in folders that may be others' too, and those folders if that leaves them empty."""
+    """Remove our files from shared folders, and the folders that are then empty."""
     results = Path("/var/lib/cni/results")
     # A pod has a file for its network, which has our name in it, and one for its loopback, which has not.
     pods = {file.name.split("-")[1] for file in results.glob(f"{network.CNI_NETWORK}-*-*")}

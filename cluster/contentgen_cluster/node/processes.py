@@ -1,7 +1,7 @@
-"""Programs that outlive us, and how to end exactly those that we started.
+"""Long-running processes with records that identify exactly those that we started.
 
-A pid is used again after its process has ended, so a record also keeps the process's start time and the boot that
-it counts from: only a process that matches all three is ever signalled.
+Pids are reused, so a record also has the process's start time and the boot id: only a process that matches all
+three is signalled.
 """
 
 import json
@@ -21,7 +21,7 @@ PROC = Path("/proc")
 
 @dataclass(frozen=True)
 class Started:
-    """A process as it was started."""
+    """Record of a started process."""
 
     pid: int
     start_time: int
@@ -33,7 +33,7 @@ def boot_id(proc: Path = PROC) -> str:
 
 
 def observe(pid: int, proc: Path = PROC) -> Started | None:
-    """The process that has this pid now; None when there is none, or only its corpse."""
+    """Record of the process with this pid; None if it does not exist or is a zombie."""
     try:
         stat = (proc / str(pid) / "stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -45,7 +45,7 @@ def observe(pid: int, proc: Path = PROC) -> Started | None:
 
 
 def read_record(path: Path) -> Started | None:
-    """A pid file's content; None when there is no usable one."""
+    """Content of a pid file; None if it is missing or invalid."""
     try:
         return Started(**json.loads(path.read_text()))
     except (FileNotFoundError, ValueError, TypeError):
@@ -53,18 +53,18 @@ def read_record(path: Path) -> Started | None:
 
 
 def alive(record: Started | None, proc: Path = PROC) -> bool:
-    """Whether the very process of the record still runs."""
+    """Whether the recorded process still runs."""
     return record is not None and observe(record.pid, proc) == record
 
 
 def resident(record: Started, proc: Path = PROC) -> int:
-    """Bytes of memory that a process holds now."""
+    """Resident memory of a process in bytes."""
     pages = (proc / str(record.pid) / "statm").read_text().split()[1]
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 def spawn(command: Sequence[Argument], pid_file: Path, log: Path) -> Started:
-    """Start a program in a session of its own, so that it survives us and the terminal."""
+    """Start a program in a new session, so that it survives this process and the terminal."""
     with log.open("ab") as output:
         process = subprocess.Popen(
             [str(part) for part in command],
@@ -76,14 +76,14 @@ def spawn(command: Sequence[Argument], pid_file: Path, log: Path) -> Started:
         )
     record = observe(process.pid)
     if record is None:
-        raise ClusterError(f"{command[0]} ended at once; see {log}")
+        raise ClusterError(f"{command[0]} exited immediately; see {log}")
     pid_file.write_text(json.dumps(asdict(record)))
     process.returncode = 0  # it is meant to outlive us: nothing to wait for, nothing to warn of
     return record
 
 
 def stop(records: Sequence[Started], patience: float = 10.0) -> None:
-    """End the processes that are still those of their records: asked first, then made to."""
+    """Stop the recorded processes: SIGTERM, then SIGKILL."""
     for wanted, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, 5.0)):
         for record in records:
             if alive(record):
@@ -93,11 +93,11 @@ def stop(records: Sequence[Started], patience: float = 10.0) -> None:
         while any(alive(record) for record in records) and time.monotonic() < deadline:
             time.sleep(0.05)
     if left := [record.pid for record in records if alive(record)]:
-        raise ClusterError(f"these processes do not end: {left}")
+        raise ClusterError(f"processes do not exit: {left}")
 
 
 def with_argument(argument: str, proc: Path = PROC) -> list[Started]:
-    """The processes that were started with this very argument."""
+    """Processes that were started with exactly this argument."""
     found = []
     for folder in proc.iterdir():
         if folder.name.isdigit():

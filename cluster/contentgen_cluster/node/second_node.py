@@ -1,4 +1,4 @@
-"""The second node of the bare cluster, for tests of a node that dies: kubelet, containerd and kube-proxy of its own.
+"""Second node of the bare cluster for node failure tests: its own kubelet, containerd and kube-proxy.
 
 They run in a mount namespace and a network namespace of their own, which a process that sleeps keeps. A pair of
 interfaces leads from there to the first node; the pods' addresses are routed over it. The node has a taint, so that no
@@ -49,7 +49,7 @@ table ip contentgen-cut {{
 
 
 def issue(authority: ClusterAuthority) -> None:
-    """The node's certificates. The authority's key is gone once the cluster has started."""
+    """Issue the node's certificates, at the cluster's start: the authority's key is deleted afterwards."""
     user = f"system:node:{SECOND.node}"
     authority.issue("kubelet-2", user, groups=["system:nodes"])
     authority.issue("kubelet-2-server", user, hosts=[SECOND.address, "127.0.0.1", SECOND.node])
@@ -57,13 +57,13 @@ def issue(authority: ClusterAuthority) -> None:
 
 @dataclass(frozen=True)
 class SecondNode:
-    """The node, for a cluster that runs. `kubernetes` and `kubectl` are programs."""
+    """Second node of a running cluster. `kubernetes` and `kubectl` are programs."""
 
     kubernetes: Path
     kubectl: Path
 
     def start(self, layout: Layout, images: Collection[str], *, may_lower_oom_score: bool) -> None:
-        """Bring it up, with the pause image and `images`."""
+        """Start the node with the pause image and `images`."""
         take_down()
         for folder in (AT.config / "cni", AT.logs / "pods", AT.pids, AT.run):
             folder.mkdir(parents=True, exist_ok=True)
@@ -79,7 +79,7 @@ class SecondNode:
         _until("the second node is ready", self._ready)
 
     def stop(self) -> None:
-        """Remove the node from the cluster, with its pods, and all that it left on this machine."""
+        """Remove the node and its pods from the cluster, and its files from this machine."""
         take_down()
         self._kubectl("delete", "node", SECOND.node, "--ignore-not-found", "--wait=false")
         where = ("--all-namespaces", f"--field-selector=spec.nodeName={SECOND.node}")
@@ -96,7 +96,7 @@ class SecondNode:
 
 
 def cut_off() -> None:
-    """Drop every packet to and from the node, whose processes go on."""
+    """Drop all packets to and from the node; its processes continue."""
     run("nft", "-f", "-", stdin=_CUT)
 
 
@@ -107,7 +107,7 @@ def connect() -> None:
 
 
 def power_off() -> None:
-    """End the node as a loss of power does: nothing of it says another word, and its address does not answer."""
+    """Simulate a power failure: kill all processes at once; the address no longer answers."""
     cut_off()
     records = [record for name, record in components().items() if record is not None and name != "namespaces"]
     records += _shims()
@@ -125,7 +125,7 @@ def components() -> dict[str, processes.Started | None]:
 
 
 def take_down() -> None:
-    """End what runs, and remove what is left on this machine: also after a crash, or where there is no second node."""
+    """Stop its processes and remove its files, also after a crash or without a second node."""
     records = {name: record for name, record in components().items() if record is not None}
     keeper = [record for name, record in records.items() if name == "namespaces"]
     processes.stop([record for record in records.values() if record not in keeper])
@@ -208,7 +208,7 @@ def _until(what: str, holds: Callable[[], bool], patience: float = 60.0) -> None
         dead = [name for name, record in components().items() if not processes.alive(record)]
         for component in dead:
             end = (AT.logs / f"{component}.log").read_text(errors="replace").splitlines()[-15:]
-            raise ClusterError("\n".join([f"{component} of the second node ended; its log ends with:", *end]))
+            raise ClusterError("\n".join([f"{component} of the second node exited; end of its log:", *end]))
         if time.monotonic() > deadline:
-            raise ClusterError(f"{what}: not after {patience:.0f} s; see {AT.logs}")
+            raise ClusterError(f"timeout after {patience:.0f} s: {what}; see {AT.logs}")
         time.sleep(0.2)

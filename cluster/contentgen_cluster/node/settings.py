@@ -1,4 +1,4 @@
-"""What each component of the bare cluster is started with: pure text, so that it can be read and tested."""
+"""Command lines and configuration files of the bare cluster's components, as pure text."""
 
 import base64
 import json
@@ -23,7 +23,7 @@ _ETCD = f"https://{NODE_ADDRESS}:2379"
 
 @dataclass(frozen=True)
 class Names:
-    """What tells a node of the bare cluster from the other."""
+    """Names that differ between the two nodes."""
 
     node: str
     address: str
@@ -38,7 +38,7 @@ SECOND = Names("contentgen-2", "10.244.1.1", "10.244.1.0/24", "/contentgen-2", (
 
 @dataclass(frozen=True)
 class Folders:
-    """Where a bare cluster, or its second node, lies."""
+    """Folders of a bare cluster or of its second node."""
 
     state: Path
     run: Path
@@ -178,7 +178,7 @@ def config_files(at: Folders, who: Identities, *, may_lower_oom_score: bool) -> 
 
 
 def containerd_config(at: Folders, *, may_lower_oom_score: bool) -> str:
-    """For containerd 1.6; all its folders are ours."""
+    """Configuration of containerd 1.6; all its folders are ours."""
     return f"""version = 2
 root = "{at.state / "containerd"}"
 state = "{at.run / "containerd"}"
@@ -266,7 +266,7 @@ _AUDIT_POLICY = {
 
 
 def corefile(at: Folders, *, has_resolver: bool) -> str:
-    """Names of the cluster; others go to the machine's own resolver, where it has one."""
+    """CoreDNS configuration: cluster names, and the machine's resolver for others, if it has one."""
     forward = "forward . /etc/resolv.conf" if has_resolver else ""
     return f""".:{DNS_PORT} {{
   bind {NODE_ADDRESS}
@@ -285,7 +285,7 @@ def corefile(at: Folders, *, has_resolver: bool) -> str:
 
 
 def kubeconfig(authority: Path, user: Pair) -> str:
-    """Access for one user, with everything in the one file. JSON is YAML."""
+    """Self-contained kubeconfig for one user, as JSON."""
     return json.dumps(
         {
             "apiVersion": "v1",
@@ -313,7 +313,7 @@ def kubeconfig(authority: Path, user: Pair) -> str:
 
 
 def dns_service() -> str:
-    """The Service of the DNS, and its one endpoint: the node, as CoreDNS is no pod."""
+    """Service of the DNS with the node as its endpoint, because CoreDNS is not a pod."""
     labels = {"k8s-app": "kube-dns", "kubernetes.io/cluster-service": "true", "kubernetes.io/name": "CoreDNS"}
     ports = [{"name": "dns", "protocol": "UDP"}, {"name": "dns-tcp", "protocol": "TCP"}]
     service = {

@@ -1,1 +1,1 @@
-"""The demo's film: drawn, spoken and encoded here."""
+"""Generated video of the demo: drawing, speech synthesis and encoding."""

@@ -1,4 +1,4 @@
-"""Draws one frame of the film: what moves behind, the presenter, the title. Pictures are BGR, as OpenCV has them."""
+"""Frame renderer: background, presenter and title. Images are BGR, as in OpenCV."""
 
 import math
 from collections.abc import Callable
@@ -22,7 +22,7 @@ _MARGIN = 60  # pixels of wall beyond the frame, for the camera to move over
 
 @dataclass(frozen=True)
 class Moment:
-    """What a scene needs to know: seconds into the shot, and random numbers that stay the same throughout it."""
+    """Drawing state of a scene: seconds into the shot, and random numbers that are constant within the shot."""
 
     seconds: float
     chance: MatLike
@@ -30,7 +30,7 @@ class Moment:
 
 
 class ShotPainter:
-    """Paints the frames of one shot; what does not move is drawn once."""
+    """Frame painter of one shot; static parts are drawn once."""
 
     def __init__(self, shot: FilmShot, seed: int) -> None:
         self._shot = shot
@@ -50,7 +50,7 @@ class ShotPainter:
         return frame
 
     def _put_title(self, frame: MatLike, seconds: float) -> None:
-        """Slides in during the first half second."""
+        """Draw the title; it slides in within the first half second."""
         colour, alpha = self._title
         arrived = min(1.0, seconds / 0.5)
         x = int(48 - 45 * (1 - arrived) ** 2)
@@ -61,7 +61,7 @@ class ShotPainter:
 
 
 def _wall(shot: FilmShot, random: np.random.Generator) -> MatLike:
-    """A gradient with the grain of plaster: coarse spots and fine speckles."""
+    """Background gradient with coarse and fine noise."""
     height, width = FILM_HEIGHT + 2 * _MARGIN, FILM_WIDTH + 2 * _MARGIN
     down = np.linspace(0, 1, height)[:, None, None] * 0.8 + np.linspace(0, 0.2, width)[None, :, None]
     top, bottom = (np.array(bgr(colour), dtype=np.float64) for colour in (shot.palette.top, shot.palette.bottom))
@@ -74,7 +74,7 @@ def _wall(shot: FilmShot, random: np.random.Generator) -> MatLike:
 
 
 def _title(shot: FilmShot) -> tuple[MatLike, MatLike]:
-    """The title's colour and its opacity (0-1), a little shadow included; by the font that comes with Pillow."""
+    """Colour and opacity (0-1) of the title with its shadow, in Pillow's built-in font."""
     font = ImageFont.load_default(50)
     lines = _lines(shot.title)
     size = (420, 63 * len(lines) + 24)
@@ -92,13 +92,13 @@ def _title(shot: FilmShot) -> tuple[MatLike, MatLike]:
 
 
 def _is_light(shot: FilmShot) -> bool:
-    """Whether white letters would be lost on this wall, by ITU-R BT.601's luma."""
+    """Whether white text is unreadable on this background, by ITU-R BT.601 luma."""
     red, green, blue = shot.palette.top
     return 0.299 * red + 0.587 * green + 0.114 * blue > 185
 
 
 def _lines(title: str) -> list[str]:
-    """Lines of at most 15 characters."""
+    """Text wrapped to lines of at most 15 characters."""
     lines: list[str] = []
     for word in title.split():
         if lines and len(lines[-1]) + 1 + len(word) <= 15:

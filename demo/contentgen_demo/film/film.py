@@ -1,4 +1,4 @@
-"""What the demo's film says and shows, shot by shot. Plain values: drawing and speaking are elsewhere."""
+"""Script of the demo's video, shot by shot: plain values without drawing or speech."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -8,7 +8,7 @@ Colour = tuple[int, int, int]
 
 
 class FilmScene(StrEnum):
-    """What moves behind the presenter."""
+    """Animated background of a shot."""
 
     RAYS = "rays"
     BUBBLES = "bubbles"
@@ -23,7 +23,7 @@ class FilmScene(StrEnum):
 
 
 class FilmJoin(StrEnum):
-    """How a shot begins."""
+    """Transition at the beginning of a shot."""
 
     CUT = "cut"
     DISSOLVE = "dissolve"
@@ -31,7 +31,7 @@ class FilmJoin(StrEnum):
 
 @dataclass(frozen=True)
 class Palette:
-    """The colours of a shot."""
+    """Colours of a shot."""
 
     top: Colour
     bottom: Colour
@@ -42,7 +42,7 @@ class Palette:
 
 @dataclass(frozen=True)
 class FilmShot:
-    """One take: its title, what is said in it, and how the presenter stands in it."""
+    """One shot: title, spoken sentence and position of the presenter."""
 
     title: str
     speech: str

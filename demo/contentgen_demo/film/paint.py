@@ -1,6 +1,6 @@
-"""Filled shapes with smooth edges, on pictures that are BGR, as OpenCV has them.
+"""Anti-aliased filled shapes on BGR images, as in OpenCV.
 
-All drawing is in a space of 1280 x 720; the film itself has fewer pixels, because it is made while somebody waits.
+Coordinates are in a space of 1280 x 720. The video has a lower resolution, because users wait while it is rendered.
 """
 
 from collections.abc import Sequence
@@ -18,31 +18,31 @@ Points = Sequence[tuple[float, float]]
 
 
 def bgr(colour: Colour) -> Colour:
-    """OpenCV's order."""
+    """RGB colour in OpenCV's channel order."""
     return (colour[2], colour[1], colour[0])
 
 
 def mix(one: Colour, other: Colour, share: float) -> Colour:
-    """`one` with a share (0-1) of `other`."""
+    """Linear mix of two colours; `share` (0-1) is that of `other`."""
     red, green, blue = (round(a + (b - a) * share) for a, b in zip(one, other, strict=True))
     return (red, green, blue)
 
 
 def polygon(frame: MatLike, points: Points, colour: Colour) -> None:
-    """Fills a polygon with smooth edges."""
+    """Fill a polygon with anti-aliased edges."""
     fixed = np.asarray(points, dtype=np.float64) * (SCALE * 2**_SHIFT)
     cv2.fillPoly(frame, [np.rint(fixed).astype(np.int32)], bgr(colour), cv2.LINE_AA, _SHIFT)
 
 
 def disc(frame: MatLike, x: float, y: float, radius: float, colour: Colour, *, line: int = -1) -> None:
-    """A disc, or a ring of `line` pixels, with smooth edges."""
+    """Draw a disc, or a ring of `line` pixels, with anti-aliased edges."""
     unit = SCALE * 2**_SHIFT
     centre = (round(x * unit), round(y * unit))
     cv2.circle(frame, centre, max(1, round(radius * unit)), bgr(colour), line, cv2.LINE_AA, _SHIFT)
 
 
 def box(frame: MatLike, corner: tuple[float, float], size: tuple[float, float], colour: Colour) -> None:
-    """Fills a rectangle; `corner` is its upper left."""
+    """Fill a rectangle; `corner` is its upper left."""
     (x, y), (wide, high) = corner, size
     first, last = (round(x * SCALE), round(y * SCALE)), (round((x + wide) * SCALE), round((y + high) * SCALE))
     cv2.rectangle(frame, first, last, bgr(colour), -1)

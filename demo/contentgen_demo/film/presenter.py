@@ -1,4 +1,4 @@
-"""Jesse, who presents the film: a drawn person, so that a LoRA of the film is of nobody."""
+"""Presenter of the video: a drawn figure, so that a LoRA trained on it resembles no real person."""
 
 import math
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ _UNIT = 128.0  # half a face's height at size 1
 
 @dataclass(frozen=True)
 class _Pen:
-    """Draws in the figure's own units: (0, 0) is between the eyes, 1 is half a face's height, y points down."""
+    """Drawing in the figure's units: (0, 0) is between the eyes, 1 is half the face's height, y points down."""
 
     frame: MatLike
     x: float
@@ -37,13 +37,13 @@ class _Pen:
 
 
 def _arc(x: float, y: float, wide: float, high: float, angles: tuple[float, float]) -> Points:
-    """Points of an ellipse between two angles in degrees; 0 is right, 90 is down."""
+    """Points of an elliptic arc between two angles in degrees; 0 is right, 90 is down."""
     turns = np.radians(np.linspace(*angles, 40))
     return [(x + wide * math.cos(turn), y + high * math.sin(turn)) for turn in turns]
 
 
 def draw_presenter(frame: MatLike, shot: FilmShot, seconds: float, loudness: float) -> None:
-    """Breathes, sways, blinks, and speaks as loud as is heard (`loudness` 0-1)."""
+    """Draw the presenter, who sways and blinks; `loudness` (0-1) opens the mouth."""
     sway = math.sin(seconds * 1.1)
     unit = _UNIT * shot.size
     x, y = SPACE_WIDTH * shot.x + 16 * sway, SPACE_HEIGHT * 0.66 - unit * 0.72 + 5 * math.sin(seconds * 2.3)
@@ -111,7 +111,7 @@ def _eyes(pen: _Pen, shut: bool) -> None:
 
 
 def _mouth(pen: _Pen, loudness: float) -> None:
-    """A smile that opens."""
+    """Draw the mouth."""
     low = 0.13 + 0.26 * loudness
     pen.fill([*_arc(0, 0.72, 0.33, low + 0.05, (0, 180)), *_arc(0, 0.72, 0.33, 0.07, (180, 0))], _LIPS)
     pen.fill([*_arc(0, 0.74, 0.27, low, (0, 180)), *_arc(0, 0.74, 0.27, 0.05, (180, 0))], (92, 30, 40))

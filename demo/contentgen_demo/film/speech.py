@@ -1,4 +1,4 @@
-"""The film's sound: espeak-ng speaks, a quiet chord lies under it. Sound is mono floats of -1 to 1."""
+"""Soundtrack of the video: speech by espeak-ng over quiet chords. Audio is mono floats from -1 to 1."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ _CHORD_SECONDS = 6.0
 
 
 def ensure_espeak() -> None:
-    """Installs espeak-ng where it is missing and we may. Raises: DemoError."""
+    """Install espeak-ng if it is missing and the process is root. Raises DemoError."""
     if shutil.which(_PROGRAM):
         return
     if os.geteuid() == 0 and shutil.which("apt-get"):
@@ -37,14 +37,14 @@ def ensure_espeak() -> None:
 
 
 def _apt(*arguments: str) -> bool:
-    """Whether apt-get did it; its words go nowhere, because what is missing is told in ours."""
+    """Whether apt-get succeeded; its output is dropped, because DemoError names what is missing."""
     nothing = subprocess.DEVNULL
     done = subprocess.run(["apt-get", *arguments], check=False, stdin=nothing, stdout=nothing, stderr=nothing)
     return done.returncode == 0
 
 
 def speak(text: str) -> Sound:
-    """One sentence, at RATE."""
+    """Synthesized sentence, at RATE samples per second."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "speech.wav"
         subprocess.run([_PROGRAM, "-v", "en-us", "-s", "170", "-g", "2", "-w", str(file), text], check=True)
@@ -56,7 +56,7 @@ def speak(text: str) -> Sound:
 
 
 def mix(sentences: Sequence[tuple[float, Sound]], seconds: float) -> Sound:
-    """Sentences at their starts in seconds, over the chords, as long as `seconds`."""
+    """Mix of sentences, each at its start in seconds, and the chords; `seconds` long."""
     track = _chords(seconds)
     for start, sound in sentences:
         first = round(start * RATE)
@@ -66,7 +66,7 @@ def mix(sentences: Sequence[tuple[float, Sound]], seconds: float) -> Sound:
 
 
 def loudness(sentences: Sequence[tuple[float, Sound]], seconds: float, per_second: int) -> list[float]:
-    """How loud the speech is, 0 to 1, `per_second` times a second."""
+    """Loudness of the speech, 0 to 1, `per_second` values per second."""
     speech = np.zeros(round(seconds * RATE) + RATE, dtype=np.float32)
     for start, sound in sentences:
         first = round(start * RATE)
@@ -79,7 +79,7 @@ def loudness(sentences: Sequence[tuple[float, Sound]], seconds: float, per_secon
 
 
 def _chords(seconds: float) -> Sound:
-    """Four chords that come and go: a film that is quite still between sentences seems broken."""
+    """Four fading chords: complete silence between sentences sounds like an error."""
     time = np.arange(round(seconds * RATE), dtype=np.float32) / RATE
     track: Sound = np.zeros(len(time), dtype=np.float32)
     for number in range(int(seconds / _CHORD_SECONDS) + 1):

@@ -1,4 +1,4 @@
-"""The demo's film as a file: H.264 and AAC, made once and kept by the content of the sources that make it."""
+"""Video file of the demo: H.264 and AAC, cached by a hash of the sources that generate it."""
 
 import hashlib
 import itertools
@@ -29,7 +29,7 @@ _SOURCES = (__file__, drawing.__file__, film.__file__, paint.__file__, presenter
 
 @dataclass(frozen=True)
 class Film:
-    """A film that lies in the cache."""
+    """Video file in the cache."""
 
     path: Path
     seconds: float
@@ -37,14 +37,14 @@ class Film:
 
 
 def cache_folder() -> Path:
-    """Where the demo keeps what it made; CONTENTGEN_CACHE moves it."""
+    """Cache folder of the demo; CONTENTGEN_CACHE overrides it."""
     if chosen := os.environ.get("CONTENTGEN_CACHE"):
         return Path(chosen) / "demo"
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "contentgen/demo"
 
 
 def ensure_film() -> Film:
-    """The film, made when the cache has none by these very sources. Raises: DemoError."""
+    """Cached video, generated if the sources changed. Raises DemoError."""
     digest = hashlib.sha256(b"".join(Path(source).read_bytes() for source in _SOURCES)).hexdigest()
     path = cache_folder() / f"talk-{digest[:12]}.mp4"
     was_cached = path.exists()
@@ -66,14 +66,14 @@ def ensure_film() -> Film:
 
 
 def _forget_old(folder: Path) -> None:
-    """Keeps the newest few: clones at other commits have films of their own."""
+    """Delete all but the newest few videos; clones at other commits have their own."""
     films = sorted(folder.glob("talk-????????????.mp4"), key=lambda each: each.stat().st_mtime, reverse=True)
     for film_file in films[_KEPT_FILMS:]:
         film_file.unlink(missing_ok=True)
 
 
 def shot_lengths(spoken: Sequence[float]) -> tuple[float, ...]:
-    """Seconds of each shot: its sentence and the silences, and what the film lacks shared among all; whole frames."""
+    """Seconds of each shot: sentence, pauses and an equal share of the padding, in whole frames."""
     needed = [_LEAD + each + _TAIL for each in spoken]
     extra = max(0.0, SHORTEST_SECONDS - sum(needed)) / max(1, len(needed))
     return tuple(-(-round((each + extra) * FPS * 1000) // 1000) / FPS for each in needed)
@@ -101,7 +101,7 @@ def _make(path: Path) -> None:
 
 
 def _pictures(lengths: Sequence[float], loud: Sequence[float]) -> Iterator[MatLike]:
-    """All frames as planes of YUV; those of a shot are painted at the same time, which OpenCV can do."""
+    """All frames as YUV planes; the frames of a shot are painted in parallel threads."""
     painters = [drawing.ShotPainter(shot, seed) for seed, shot in enumerate(SHOTS)]
     first = 0
     with ThreadPoolExecutor() as pool:
@@ -122,12 +122,12 @@ def _pictures(lengths: Sequence[float], loud: Sequence[float]) -> Iterator[MatLi
 
 
 def _old_share(shot: FilmShot, seconds: float) -> float:
-    """How much of the shot before is still seen."""
+    """Opacity (0-1) of the previous shot during a transition."""
     return max(0.0, 1 - seconds / DISSOLVE_SECONDS) if shot.join is FilmJoin.DISSOLVE else 0.0
 
 
 def _sound_frames(track: speech.Sound) -> Iterator[av.AudioFrame]:
-    """AAC takes 1024 samples at a time."""
+    """Audio frames of 1024 samples, as AAC requires."""
     for first in range(0, len(track), 1024):
         frame = av.AudioFrame.from_ndarray(
             np.ascontiguousarray(track[None, first : first + 1024]), format="fltp", layout="mono"

@@ -81,15 +81,15 @@ _AGAIN_BY = f"kubectl contentgen retry NAME, or a new value of the annotation {R
 _FETCH_BY = f"kubectl contentgen collect NAME, or the annotation {COLLECT_ANNOTATION} that the message names"
 _ALLOW_BY = f"kubectl contentgen retry NAME, or the annotation {RESUBMIT_ANNOTATION} that the message names"
 _TEXTS = {
-    Action.NONE: "Nothing is to be done",
-    Action.WAIT: "Wait; it goes on by itself",
-    Action.RESUME: "Set spec.suspend to false: kubectl contentgen resume NAME; the run goes on where it stopped",
+    Action.NONE: "No action is needed",
+    Action.WAIT: "Wait; the run continues by itself",
+    Action.RESUME: "Set spec.suspend to false: kubectl contentgen resume NAME; the run continues where it stopped",
     Action.COLLECT: f"Fetch the paid result once more: {_FETCH_BY}",
-    Action.ADOPT: "Look at the provider's dashboard; if the request is there, name it: kubectl contentgen adopt NAME "
+    Action.ADOPT: "Check the provider's dashboard; if the request is listed, adopt it: kubectl contentgen adopt NAME "
     "REQUEST_ID",
     Action.EDIT: "Correct the spec; the edit starts the next run",
-    Action.RERUN: f"Ask for another run: {_AGAIN_BY}",
-    Action.RESUBMIT: f"If it is not there, allow another payment: {_ALLOW_BY}",
+    Action.RERUN: f"Start another run: {_AGAIN_BY}",
+    Action.RESUBMIT: f"If it is not listed, allow another payment: {_ALLOW_BY}",
 }
 
 
@@ -182,30 +182,30 @@ def _edit(text: str) -> tuple[Remedy, ...]:
 
 
 PHASES: dict[Phase, str] = {
-    Phase.PENDING: "Waiting for something before the first work: a LoRA, a store, or the operator itself.",
-    Phase.SUSPENDED: "spec.suspend is true: nothing new is started and nothing is bought until it is false.",
-    Phase.PREPARING: "A Job fetches the source and makes what the provider needs. Free.",
-    Phase.SUBMITTING: "The paid request is written to the ledger and sent to the provider, once.",
-    Phase.PROCESSING: "The provider works. No pod of yours waits for it.",
-    Phase.COLLECTING: "A Job fetches the provider's result and stores the outputs. Free.",
+    Phase.PENDING: "The run waits before its first step: for a LoRA, a store, or the operator.",
+    Phase.SUSPENDED: "spec.suspend is true: nothing is started and nothing is paid until it is false.",
+    Phase.PREPARING: "A Job downloads the source and prepares the provider's input. Free.",
+    Phase.SUBMITTING: "The paid request is recorded in the ledger and sent to the provider, once.",
+    Phase.PROCESSING: "The provider works on the request. No pod waits for it.",
+    Phase.COLLECTING: "A Job downloads the provider's result and stores the outputs. Free.",
     Phase.COMPLETED: "The outputs are stored. Final for this run.",
-    Phase.FAILED: "The run ended without outputs; the reason says why. Final for this run, but a paid result can be "
-    "fetched once more (contentgen.dev/collect).",
-    Phase.SUBMISSION_UNKNOWN: "Nobody can tell whether the provider took the paid request. It is still looked for; a "
-    "person may name it, or allow another payment.",
+    Phase.FAILED: "The run ended without outputs; see the reason. Final for this run, but a paid result can be fetched "
+    "once more (contentgen.dev/collect).",
+    Phase.SUBMISSION_UNKNOWN: "It is unknown whether the provider accepted the paid request. The operator still "
+    "searches for it; a user may adopt it, or allow another payment.",
 }
 
 CONDITIONS: dict[Condition, str] = {
     Condition.READY: "The outputs of the current spec are stored.",
-    Condition.RECONCILING: "Work is under way. kstatus reads it.",
-    Condition.STALLED: "Nothing will happen until a person changes something. kstatus reads it.",
+    Condition.RECONCILING: "Work is in progress. Read by kstatus.",
+    Condition.STALLED: "Nothing happens until a user changes something. Read by kstatus.",
     Condition.COMPLETE: "The run succeeded: `kubectl wait --for=condition=Complete`.",
     Condition.FAILED: "The run failed: `kubectl wait --for=condition=Failed`.",
-    Condition.SUSPENDED: "spec.suspend holds the run back.",
-    Condition.SOURCE_READY: "The source was fetched and can be used.",
+    Condition.SUSPENDED: "spec.suspend pauses the run.",
+    Condition.SOURCE_READY: "The source was downloaded and is usable.",
     Condition.DATASET_READY: "The training pictures and their captions are stored.",
     Condition.SUBMITTED: "The provider accepted the paid request.",
-    Condition.STORED: "All outputs are in the bucket, with the sizes and checksums that the worker signed for.",
+    Condition.STORED: "All outputs are in the bucket, with the sizes and checksums that the worker reported.",
 }
 
 REASONS: dict[Reason, Explanation] = {
@@ -218,7 +218,7 @@ REASONS: dict[Reason, Explanation] = {
     Reason.PROCESSING: Explanation("The provider works on the request.", Paid.PAID, Kept.RUN, _FREE_WAIT),
     Reason.COLLECTING: Explanation("A Job stores the provider's result.", Paid.PAID, Kept.ANSWER, _FREE_WAIT),
     Reason.SUSPENDED: Explanation(
-        "spec.suspend is true, so nothing new is started and nothing is bought.",
+        "spec.suspend is true, so nothing is started and nothing is paid.",
         Paid.NOTHING,
         Kept.RUN,
         _single(Action.RESUME, Costs.ONCE),
@@ -231,92 +231,92 @@ REASONS: dict[Reason, Explanation] = {
             Remedy(Action.REPAIR, Costs.ONCE, "Apply that LoraTraining, or wait for it; the generation starts then"),
             Remedy(Action.EDIT, Costs.ONCE, "Name another LoRA in spec.loras"),
         ),
-        "List the LoraTrainings of the same namespace: is the name right, is it Completed?",
+        "List the LoraTrainings of the namespace and check the name and phase: kubectl get loratrainings.",
     ),
     Reason.WAITING_FOR_LORA_NAME: Explanation(
-        "An older LoraTraining of the same user and namespace has the same spec.loraName; nothing is paid meanwhile.",
+        "An older LoraTraining of the same user and namespace has the same spec.loraName. Nothing is paid while "
+        "it waits.",
         Paid.NOTHING,
         Kept.RUN,
         (
-            Remedy(Action.EDIT, Costs.ONCE, "Give this one another spec.loraName"),
+            Remedy(Action.EDIT, Costs.ONCE, "Change spec.loraName of this resource"),
             Remedy(
                 Action.DELETE_OTHER,
                 Costs.ONCE,
-                "Delete the older one, which takes its files along if its spec.deletionPolicy is Delete; this one goes "
-                "on by itself then",
+                "Delete the older one, which deletes its files if its spec.deletionPolicy is Delete; this one then "
+                "continues by itself",
             ),
         ),
-        "The message names the older one; both would be paid.",
+        "The message names the older LoraTraining. Without the wait both would be paid.",
     ),
     Reason.CLUSTER_NOT_CONFIRMED: Explanation(
-        "The ledger belongs to another cluster (this one was rebuilt, or is a second one on the same database), "
-        "another one has taken this one over, or the operator may not read namespaces. Nothing is paid or adopted.",
+        "The ledger belongs to another cluster (this cluster was rebuilt, or is a second one on the same database), "
+        "another cluster took over this one, or the operator may not read namespaces. Nothing is paid or adopted.",
         Paid.BY_STAGE,
         Kept.RUN,
-        _resumes_itself(Action.REPAIR, "Let an administrator run the command of the message; work goes on by itself"),
-        "What each command does: docs/install.md#namespaces-and-clusters-that-were-created-again.",
+        _resumes_itself(Action.REPAIR, "Let an administrator run the command in the message; work continues by itself"),
+        "Description of each command: docs/install.md#namespaces-and-clusters-that-were-created-again.",
     ),
     Reason.STORE_UNAVAILABLE: Explanation(
         "MongoDB or the S3 bucket does not answer, or the bucket does not exist.",
         Paid.BY_STAGE,
         Kept.RUN,
-        _resumes_itself(Action.REPAIR, "Correct the store, its address or its credentials; work goes on by itself"),
-        "The message names the store. From the operator's pod: its address, DNS, credentials, the "
-        "bucket's name, network policies.",
+        _resumes_itself(
+            Action.REPAIR, "Repair the store, or correct its address or credentials; work continues by itself"
+        ),
+        "The message names the store. Check from the operator's pod: address, DNS, credentials, bucket name, "
+        "network policies.",
     ),
     Reason.PROVIDER_UNAVAILABLE: Explanation(
-        "The provider does not answer, or asks to slow down.",
+        "The provider does not respond, or limits the request rate.",
         Paid.BY_STAGE,
         Kept.RUN,
-        _resumes_itself(text="Wait; the provider is asked again, ever less often"),
-        "The provider's status page, DNS, the proxy, and the account's limits.",
+        _resumes_itself(text="Wait; the operator retries at growing intervals"),
+        "Check the provider's status page, DNS, the proxy, and the limits of the account.",
     ),
     Reason.PROVIDER_NOT_CONFIGURED: Explanation(
-        "The operator has no key for the provider that this resource needs, or the provider refuses that key.",
+        "The operator has no key for the required provider, or the provider rejects the key.",
         Paid.BY_STAGE,
         Kept.RUN,
         _resumes_itself(
             Action.REPAIR,
-            "Put a valid key into the Secret that the chart's providers.existingSecret names; work goes on by itself",
+            "Put a valid key into the Secret that the chart's providers.existingSecret names; work continues by itself",
         ),
-        "The Secret's keys are fal-key and assemblyai-key; the message says whether the provider refuses them.",
+        "The keys of the Secret are fal-key and assemblyai-key; the message states whether the provider rejects them.",
     ),
     Reason.LOOKING_FOR_REQUEST: Explanation(
-        "The reply to the paid request was lost, so the provider is asked whether it has it.",
+        "The reply to the paid request was lost; the operator searches the provider's history for the request.",
         Paid.UNKNOWN,
         Kept.PURCHASE,
         (*_FREE_WAIT, Remedy(Action.ADOPT, Costs.FREE)),
     ),
     Reason.JOB_REFUSED: Explanation(
-        "The API server refuses the Job of a stage, or the Job's pod: a quota, a LimitRange, Pod Security or another "
+        "The API server rejects the Job of a stage, or its pod: a quota, a LimitRange, Pod Security or another "
         "admission policy.",
         Paid.BY_STAGE,
         Kept.RUN,
-        _resumes_itself(Action.REPAIR, "Make room for the Job, or allow it; work goes on by itself"),
-        "The message has the API server's words: a ResourceQuota, a LimitRange, Pod Security, an "
-        "admission policy or webhook. After the payment be quick, as providers delete files after a "
-        "while.",
+        _resumes_itself(Action.REPAIR, "Make room in the quota, or allow the Job; work continues by itself"),
+        "The message contains the API server's error: a ResourceQuota, a LimitRange, Pod Security, an admission "
+        "policy or a webhook. After the payment act soon: providers delete files after a while.",
     ),
     Reason.POD_NOT_STARTED: Explanation(
-        "The Job's pod has not started: its image cannot be pulled, or no node can take it.",
+        "The pod of the Job has not started: its image cannot be pulled, or no node has room for it.",
         Paid.BY_STAGE,
         Kept.RUN,
-        _resumes_itself(
-            Action.REPAIR, "Remove the cause that the message names; work goes on by itself once the pod starts"
-        ),
-        "The message has the cause: the image, its name and pull secrets (ErrImagePull, "
-        "ImagePullBackOff), room on the nodes (Unschedulable), a queue that holds the Job.",
+        _resumes_itself(Action.REPAIR, "Remove the cause in the message; work continues by itself when the pod starts"),
+        "The message contains the cause: the image name or pull secrets (ErrImagePull, ImagePullBackOff), room on the "
+        "nodes (Unschedulable), or a queue that has suspended the Job.",
     ),
     Reason.RETRYING: Explanation(
-        "An attempt of a stage failed; the message has the cause. The next attempt follows after a pause; after a "
+        "An attempt of a stage failed; the message contains the cause. The next attempt starts after a pause; after a "
         "payment until spec.collectDeadlineSeconds.",
         Paid.BY_STAGE,
         Kept.RUN,
         _WAIT,
-        "The message has the cause of the attempt that failed: OOMKilled (worker.resources), Evicted (the"
-        " node's disk or memory), a deleted pod or a lost node. The next attempt follows after 10 s, then"
-        " 20 s; after a payment ever later, until spec.collectDeadlineSeconds. Lower that to end the run "
-        "now: the paid result stays.",
+        "The message contains the cause of the failed attempt: OOMKilled (worker.resources), Evicted (disk or memory "
+        "of the node), a deleted pod or a lost node. The next attempt starts after 10 s, then 20 s; after a payment "
+        "at growing intervals, until spec.collectDeadlineSeconds. Lower that field to end the run now: the paid "
+        "result is kept.",
     ),
     Reason.COMPLETED: Explanation(
         "The outputs are stored; status.versions lists them.",
@@ -327,12 +327,12 @@ REASONS: dict[Reason, Explanation] = {
             Remedy(
                 Action.RERUN,
                 Costs.PAYS,
-                f"To have a further version of the same inputs: {_AGAIN_BY}",
+                f"To make another version of the same inputs: {_AGAIN_BY}",
             ),
         ),
     ),
     Reason.ADOPTED_FINISHED_RUN: Explanation(
-        "The same inputs were bought before under this name, so those outputs are used and nothing was paid.",
+        "The same inputs were bought before under this name: those outputs are used, and nothing was paid.",
         Paid.NOTHING,
         Kept.OUTPUTS,
         (
@@ -345,20 +345,20 @@ REASONS: dict[Reason, Explanation] = {
         ),
     ),
     Reason.INVALID_SPEC: Explanation(
-        "The spec passed the API server but cannot be worked on, by the operator or by this worker image; the message "
-        "names the field.",
+        "The API server accepted the spec, but the operator or the worker image cannot process it; the message names "
+        "the field.",
         Paid.BY_STAGE,
         Kept.ANSWER,
         (
             *_collect(
-                f"Where the worker image cannot serve the spec: upgrade it, then fetch the paid result: {_FETCH_BY}"
+                f"If the worker image does not support the spec: upgrade it, then fetch the paid result: {_FETCH_BY}"
             ),
             Remedy(Action.EDIT, Costs.ONCE, when=When.UNSENT),
             Remedy(Action.EDIT, Costs.PAYS, when=When.KNOWN),
             Remedy(
                 Action.RERUN,
                 Costs.ONCE,
-                "Where the worker image cannot serve the spec: upgrade it, then ask for another run: a new value of "
+                "If the worker image does not support the spec: upgrade it, then start another run: a new value of "
                 f"the annotation {RERUN_ANNOTATION}",
                 When.ENDED,
             ),
@@ -366,84 +366,86 @@ REASONS: dict[Reason, Explanation] = {
         "The message names the field.",
     ),
     Reason.SUBMISSION_UNKNOWN: Explanation(
-        "The provider may or may not have been paid: its reply was lost and it cannot find the request. Or it was "
-        "paid, and the ledger has lost it.",
+        "The provider may have been paid: its reply was lost, and its history does not show the request. Or it was "
+        "paid, and the ledger has lost the purchase.",
         Paid.UNKNOWN,
         Kept.PURCHASE,
         (
-            Remedy(Action.WAIT, Costs.FREE, "Wait: the request is looked for until the time that the message names"),
+            Remedy(
+                Action.WAIT, Costs.FREE, "Wait: the operator searches for the request until the time in the message"
+            ),
             Remedy(
                 Action.RESTORE,
                 Costs.FREE,
-                "Where the message says that the ledger has lost it, restore MongoDB's newest backup; it goes on by "
-                "itself",
+                "If the message says that the ledger has lost it, restore MongoDB's newest backup; the run continues "
+                "by itself",
             ),
             Remedy(Action.ADOPT, Costs.FREE),
             Remedy(Action.RESUBMIT, Costs.MAY_PAY_TWICE),
         ),
-        "The provider's dashboard: is there a request of that time and model? Meanwhile the operator looks for it.",
+        "Check the provider's dashboard for a request of that time and model. The operator searches for it too.",
     ),
     Reason.STORES_DISAGREE: Explanation(
-        "The status named a run or a paid attempt that MongoDB does not have: MongoDB was restored from an older "
-        "backup, another installation, with another MongoDB, began the run, or somebody else wrote the status. Nothing "
-        "is paid meanwhile; free work goes on.",
+        "The status names a run or a paid attempt that is not in MongoDB: MongoDB was restored from an older backup, "
+        "another installation with another MongoDB started the run, or another user wrote the status. Nothing is paid "
+        "until this is resolved; free work continues.",
         Paid.UNKNOWN,
         Kept.RUN,
         (
-            Remedy(Action.RESTORE, Costs.FREE, "Restore MongoDB's newest backup; it goes on by itself"),
+            Remedy(Action.RESTORE, Costs.FREE, "Restore MongoDB's newest backup; the run continues by itself"),
             Remedy(
                 Action.RESUBMIT,
                 Costs.MAY_PAY_TWICE,
-                "Where the provider's dashboard shows that nothing was paid since that backup, or the status was "
-                f"wrong, allow payments: {_ALLOW_BY}",
+                "If the provider's dashboard shows no payment since that backup, or the status was wrong, allow "
+                f"payments: {_ALLOW_BY}",
             ),
         ),
-        "Which installation has the resource's operator class: `kubectl get operatorclasses`. If another one had it "
-        "before, with another MongoDB, give the class back to that one: a request that it has sent goes on there.",
+        "Check which installation serves the operator class: `kubectl get operatorclasses`. If another one with "
+        "another MongoDB served it before, return the class to that one: it continues the requests that it has sent.",
     ),
     Reason.MODEL_NOT_ALLOWED: Explanation(
-        "The model may not be bought: the operator's models.allowed does not list it, its price is not known, or it "
-        "makes something else than this kind asks for.",
+        "The model is not allowed: the operator's models.allowed does not list it, its price is unknown, or it does "
+        "not generate the outputs of this kind.",
         Paid.NOTHING,
         Kept.VERSIONS,
         (
-            *_edit("Name one of the models in the message"),
+            *_edit("Use one of the models in the message"),
             Remedy(
                 Action.RERUN,
                 Costs.ONCE,
-                "Let the administrator add the model to the chart's models.allowed, then ask for another run: "
+                "Let the administrator add the model to the chart's models.allowed, then start another run: "
                 f"{_AGAIN_BY}",
             ),
         ),
-        "The message has the reason, and the models that may be bought.",
+        "The message contains the cause and the allowed models.",
     ),
     Reason.PROVIDER_REFUSED: Explanation(
-        "The provider refused the request before it worked on it: an unknown model, a wrong option.",
+        "The provider rejected the request before working on it: an unknown model or an invalid option.",
         Paid.NOTHING,
         Kept.VERSIONS,
         _edit("Correct what the message names"),
-        "The message is the provider's: an unknown model, a wrong option, content rules.",
+        "The message is the provider's: an unknown model, an invalid option, or its content policy.",
     ),
     Reason.PROVIDER_FAILED: Explanation(
-        "The provider took the request and reported that it failed.",
+        "The provider accepted the request and reported that it failed.",
         Paid.BILLED,
         Kept.PURCHASE,
         (
             Remedy(Action.RERUN, Costs.PAYS),
-            Remedy(Action.EDIT, Costs.PAYS, "Change what the message complains about; the edit starts the next run"),
+            Remedy(Action.EDIT, Costs.PAYS, "Correct the cause in the message; the edit starts the next run"),
         ),
-        "The message is the provider's. spec.paidAttempts lets later runs try again by themselves, paid each time.",
+        "The message is the provider's. spec.paidAttempts makes later runs retry by themselves, with a payment each.",
     ),
     Reason.JOB_FAILED: Explanation(
-        "A Job of this run failed in every attempt without saying why.",
+        "A Job of the run failed in every attempt without reporting a cause.",
         Paid.BY_STAGE,
         Kept.ANSWER,
         _AGAIN,
-        "The message has the cause of the last attempt, and kubectl contentgen logs NAME what the worker "
-        "said; the node's memory and disk; worker.resources.",
+        "See the cause of the last attempt in the message, and the worker's log: kubectl contentgen logs NAME. Check "
+        "memory and disk of the node, and worker.resources.",
     ),
     Reason.DEADLINE_EXCEEDED: Explanation(
-        "A stage or the provider took longer than it may.",
+        "A stage or the provider exceeded its time limit.",
         Paid.BY_STAGE,
         Kept.ANSWER,
         (
@@ -451,57 +453,58 @@ REASONS: dict[Reason, Explanation] = {
             *_AGAIN,
             Remedy(Action.EDIT, Costs.ONCE, "Use a shorter recording; the edit starts the next run", When.UNSENT),
         ),
-        "The message says which one; spec.deadlineSeconds and spec.collectDeadlineSeconds limit the next run too.",
+        "The message names the limit; spec.deadlineSeconds and spec.collectDeadlineSeconds apply to the next run too.",
     ),
     Reason.LORA_FAILED: Explanation(
-        "A LoraTraining named in spec.loras failed; the ImageGeneration waits for it, unpaid.",
+        "A LoraTraining named in spec.loras failed; the ImageGeneration waits for it and is not paid.",
         Paid.NOTHING,
         Kept.RUN,
         (
-            Remedy(Action.REPAIR, Costs.ONCE, "Get that LoraTraining to finish; the generation goes on by itself"),
+            Remedy(Action.REPAIR, Costs.ONCE, "Make that LoraTraining succeed; the generation continues by itself"),
             Remedy(Action.EDIT, Costs.ONCE, "Name another LoRA in spec.loras"),
         ),
-        "The message has the LoraTraining's own; kubectl contentgen why of that one says more.",
+        "The message contains that of the LoraTraining; kubectl contentgen why of that one shows more.",
     ),
     Reason.OUTPUT_MISSING: Explanation(
-        "A worker said that it stored a file, but the bucket has not got it as it said.",
+        "A worker reported a stored file that is missing from the bucket or differs from the report.",
         Paid.BY_STAGE,
         Kept.ANSWER,
         _AGAIN,
-        "Who else deletes from the bucket: its access log, lifecycle rules, who has keys.",
+        "Find out who else deletes from the bucket: access log, lifecycle rules, holders of credentials.",
     ),
     Reason.OUTPUT_CHANGED: Explanation(
-        "A file in the bucket has other bytes than its worker stored: somebody else has written over it.",
+        "The content of a file in the bucket differs from what its worker stored: it was overwritten.",
         Paid.BY_STAGE,
         Kept.ANSWER,
         _AGAIN,
-        "Who else writes to the bucket: its access log, who has keys.",
+        "Find out who else writes to the bucket: access log, holders of credentials.",
     ),
     Reason.OUTCOME_INVALID: Explanation(
-        "A worker's report could not be understood.",
+        "The outcome of a worker is invalid.",
         Paid.BY_STAGE,
         Kept.ANSWER,
         _AGAIN,
-        "Are the operator's and the worker's images of one release?",
+        "Check that the images of operator and worker are of the same release.",
     ),
     Reason.OUTPUTS_DELETED: Explanation(
         "The same inputs were bought before under this name, and their files are gone: deleted with deletionPolicy "
-        "Delete; or gone from the bucket, and with them the provider's response.",
+        "Delete, or missing from the bucket together with the provider's response.",
         Paid.PAID,
         Kept.RECORD,
         (
             Remedy(
                 Action.RESTORE,
                 Costs.FREE,
-                "Where they are gone from the bucket: restore the files or the provider's answer from a backup of it, "
-                f"then take them: {_FETCH_BY}",
+                "If they are missing from the bucket: restore the files or the provider's response from its backup, "
+                "then "
+                f"fetch them: {_FETCH_BY}",
             ),
             Remedy(Action.RERUN, Costs.PAYS),
         ),
     ),
     Reason.CANCELLED: Explanation(
-        "The run was cancelled: by the contentgen.dev/cancel annotation, with the resource that asked for it, or at a "
-        "deadline. The message and status.run.billed say whether the provider bills it all the same.",
+        "The run was cancelled: by the contentgen.dev/cancel annotation, by the deletion of its resource, or at a "
+        "deadline. The message and status.run.billed state whether the provider bills it nevertheless.",
         Paid.BILLED,
         Kept.PURCHASE,
         (
@@ -511,16 +514,15 @@ REASONS: dict[Reason, Explanation] = {
             Remedy(
                 Action.RERUN,
                 Costs.MAY_PAY_TWICE,
-                "Where the reply was lost: look at the provider's dashboard first, then ask for another run: "
-                f"{_AGAIN_BY}",
+                f"If the reply was lost: check the provider's dashboard first, then start another run: {_AGAIN_BY}",
                 When.LOST,
             ),
         ),
-        "Somebody cancelled the run or deleted the resource that had asked for it, or its deadline "
-        "passed; the message says which.",
+        "The message states the cause: a cancellation, the deletion of the resource that requested the run, or a "
+        "deadline.",
     ),
     Reason.SOURCE_NOT_ALLOWED: Explanation(
-        "The source's address is private, internal or not a web address, or its bucket is not an allowed one.",
+        "The address of the source is private, internal or not a web address, or its bucket is not allowed.",
         Paid.NOTHING,
         Kept.VERSIONS,
         (
@@ -528,77 +530,76 @@ REASONS: dict[Reason, Explanation] = {
             Remedy(
                 Action.RERUN,
                 Costs.ONCE,
-                "Let the administrator add the host or bucket to the chart's values, then ask for another run: "
+                "Let the administrator add the host or bucket to the chart's values, then start another run: "
                 f"{_AGAIN_BY}",
             ),
         ),
-        "Private and cluster-internal addresses are refused, also behind redirects. An administrator "
-        "allows a host (allowedHosts), or grants a namespace a bucket or a prefix of one "
-        "(storage.sources).",
+        "Private and cluster-internal addresses are refused, also after redirects. An administrator can allow a host "
+        "(allowedHosts), or grant a namespace a bucket or a prefix (storage.sources).",
     ),
     Reason.SOURCE_UNREACHABLE: Explanation(
-        "The source could not be fetched; the message has the answer.",
+        "The source could not be downloaded; the message contains the response.",
         Paid.NOTHING,
         Kept.VERSIONS,
-        (*_UNSENT_RERUN, *_edit("Correct the URL, which must need no log-in")),
-        "Open the URL in a private window: does it want a log-in? Signed URLs expire.",
+        (*_UNSENT_RERUN, *_edit("Correct the URL, which must not require a login")),
+        "Open the URL in a private window: it may require a login. Signed URLs expire.",
     ),
     Reason.SOURCE_TOO_LARGE: Explanation(
-        "The source is larger or longer than a worker takes.",
+        "The source exceeds the worker's limits of size or duration.",
         Paid.NOTHING,
         Kept.VERSIONS,
         _edit("Use a smaller or shorter file"),
-        "The chart's limits say what a worker takes.",
+        "The limits are in the chart's values (limits).",
     ),
     Reason.SOURCE_CHECKSUM_MISMATCH: Explanation(
-        "The file is not the one that spec.source.sha256 describes.",
+        "The checksum of the file differs from spec.source.sha256.",
         Paid.NOTHING,
         Kept.VERSIONS,
         _edit("Correct the sha256 or the URL"),
-        "Somebody may have changed the file.",
+        "The file may have been changed.",
     ),
     Reason.SOURCE_EMPTY: Explanation(
         "The source has no content.",
         Paid.NOTHING,
         Kept.VERSIONS,
         _edit("Correct the URL"),
-        "What is behind the URL (curl -sI URL) is often a web page.",
+        "Check the URL (curl -sI URL): it is often a web page.",
     ),
     Reason.UNSUPPORTED_MEDIA: Explanation(
-        "The file is not a recording that can be decoded.",
+        "The file is not a decodable recording.",
         Paid.NOTHING,
         Kept.VERSIONS,
         _edit("Use a common format such as MP4, WebM, MP3 or WAV"),
-        "What is behind the URL (curl -sI URL) is often a web page.",
+        "Check the URL (curl -sI URL): it is often a web page.",
     ),
     Reason.NO_VIDEO: Explanation(
-        "The file has no picture.", Paid.NOTHING, Kept.VERSIONS, _edit("Use a recording with video")
+        "The file has no video track.", Paid.NOTHING, Kept.VERSIONS, _edit("Use a recording with video")
     ),
     Reason.NO_AUDIO: Explanation(
-        "The file has no sound, its track is silent throughout, or it has no track of that number.",
+        "The file has no audio track, its track is silent, or it has no track of that number.",
         Paid.NOTHING,
         Kept.VERSIONS,
-        _edit("Use a recording with sound, or name another track in spec.options.audioTrack"),
+        _edit("Use a recording with sound, or set another track in spec.options.audioTrack"),
     ),
     Reason.INSUFFICIENT_FRAMES: Explanation(
-        "The video gave fewer usable pictures than spec.dataset.minImages.",
+        "The video has fewer usable frames than spec.dataset.minImages.",
         Paid.NOTHING,
         Kept.VERSIONS,
         _edit("Use a longer or sharper video, raise spec.dataset.framesPerScene, or lower spec.dataset.minImages"),
-        "The message counts why frames were dropped: blurred, dark, alike.",
+        "The message contains the number of rejected frames by cause: blurred, dark, duplicate.",
     ),
     Reason.RESULT_UNREACHABLE: Explanation(
-        "The provider has finished and was paid, but its result could not be fetched.",
+        "The provider has finished and was paid, but its result could not be downloaded.",
         Paid.PAID,
         Kept.ANSWER,
         (*_collect(), Remedy(Action.RERUN, Costs.PAYS)),
-        "Ask the provider.",
+        "Ask the provider's support.",
     ),
     Reason.RESULT_INVALID: Explanation(
-        "The provider has finished and was paid, but its result is not what it should be.",
+        "The provider has finished and was paid, but its result is invalid.",
         Paid.PAID,
         Kept.ANSWER,
         (*_collect(), Remedy(Action.RERUN, Costs.PAYS)),
-        "Ask the provider. The message says whether its answer is kept.",
+        "Ask the provider. The message states whether its response is kept.",
     ),
 }

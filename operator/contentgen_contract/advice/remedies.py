@@ -1,7 +1,7 @@
-"""Advice for one resource: selects the remedies of `reasons.REASONS` by its status, and formats them. Pure.
+"""Advice for one resource: selects remedies of `reasons.REASONS` by its status, and formats them. Pure.
 
-The facts are fields of the status, not its message. The one exception is the token of contentgen.dev/resubmit, which
-only the message has.
+The selection uses fields of the status, not its message, except for the token of contentgen.dev/resubmit, which only
+the message contains.
 """
 
 import re
@@ -28,22 +28,22 @@ _MAY_HAVE_RESULT = (Reason.DEADLINE_EXCEEDED, Reason.CANCELLED)  # ends of a run
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """The fields of a status on which advice depends."""
+    """Fields of a status that determine the advice."""
 
     reason: Reason | None = None
     phase: str | None = None
     number: int = 0  # of the run; 0 before the first
     request_id: str | None = None
-    sent: bool = False  # whether a request was sent, or may have been
-    open: bool = False  # whether it may still finish, although the run has ended
+    sent: bool = False  # a request was, or may have been, sent
+    open: bool = False  # the request may still finish after the end of the run
     billed: bool | None = None
-    storing: bool = False  # whether the run got to its collect stage
-    edit_refused: bool = False  # the reason is of an edit that started no run
-    asked: str | None = None  # value of contentgen.dev/collect that was carried out last
+    storing: bool = False  # the run reached its collect stage
+    edit_refused: bool = False  # the reason is about an edit that started no run
+    asked: str | None = None  # value of contentgen.dev/collect that was executed last
     token: str | None = None  # value of contentgen.dev/resubmit that allows another payment
 
     @classmethod
-    def of(cls, status: Mapping[str, Any]) -> Self:
+    def parse(cls, status: Mapping[str, Any]) -> Self:
         """Facts of a status (JSON)."""
         run: Mapping[str, Any] = status.get("run") or {}
         reason, phase = status.get("reason"), status.get("phase")
@@ -67,9 +67,9 @@ class Facts:
 
 
 def resubmit_token(phase: str | None, message: str | None) -> str | None:
-    """The token by which a person allows another payment; None where none waits for it.
+    """Token for contentgen.dev/resubmit; None if no purchase waits for another payment.
 
-    The operator names it at the end of its message, after the words of others.
+    The last token counts: the operator appends it to its message, after text of others.
     """
     if phase != Phase.SUBMISSION_UNKNOWN:
         return None
@@ -78,7 +78,7 @@ def resubmit_token(phase: str | None, message: str | None) -> str | None:
 
 
 def has_result(facts: Facts) -> bool:
-    """Whether the provider's answer is stored, as far as the status tells."""
+    """True if the provider's response is stored, as far as the status shows."""
     if facts.request_id is None or facts.phase != Phase.FAILED or facts.edit_refused:
         return False
     if facts.reason in _MAY_HAVE_RESULT and facts.billed is True and not facts.open:
@@ -87,7 +87,7 @@ def has_result(facts: Facts) -> bool:
 
 
 def payment_state(facts: Facts) -> Paid:
-    """Payment state of a resource's run."""
+    """Payment state of the last run."""
     said = REASONS[facts.reason].paid if facts.reason is not None else Paid.BY_STAGE
     if facts.edit_refused:
         return Paid.NOTHING
@@ -100,12 +100,12 @@ _PAID_ELSEWHERE = (Reason.ADOPTED_FINISHED_RUN,)  # the request was paid by anot
 
 
 def explanation(facts: Facts) -> Explanation | None:
-    """The row of the table; None for a reason of another release."""
+    """The explanation; None for a reason of another release."""
     return REASONS[facts.reason] if facts.reason is not None else None
 
 
 def applicable_remedies(facts: Facts) -> tuple[Remedy, ...]:
-    """The remedies that apply, in their order: what is free comes first."""
+    """Remedies that apply, free ones first."""
     if facts.reason is None:
         return ()
     return tuple(each for each in REASONS[facts.reason].remedies if _applies(each, facts))
@@ -126,17 +126,17 @@ def _applies(remedy: Remedy, facts: Facts) -> bool:
 
 
 def find_remedy(facts: Facts, action: Action) -> Remedy | None:
-    """The remedy of this kind that applies; None: it does not help."""
+    """The remedy with this action that applies; None if there is none."""
     return next((each for each in applicable_remedies(facts) if each.action is action), None)
 
 
 def collect_value(facts: Facts) -> str:
-    """The value of contentgen.dev/collect that asks next: each value asks once."""
+    """Next unused value of contentgen.dev/collect."""
     return collect_again.next_value(facts.number, facts.asked)
 
 
 def advice_lines(facts: Facts, name: str = "NAME") -> tuple[str, ...]:
-    """Remedies that apply to a resource with their costs, a sentence each. `name`: the resource's, in commands."""
+    """Sentences for the remedies that apply, with costs. `name`: replaces NAME in commands."""
     row = explanation(facts)
     if row is None:
         return ()
@@ -146,7 +146,7 @@ def advice_lines(facts: Facts, name: str = "NAME") -> tuple[str, ...]:
 
 
 def free_advice_lines(facts: Facts, name: str = "NAME") -> tuple[str, ...]:
-    """Remedies that apply and pay nothing, a sentence each."""
+    """Sentences for the remedies that apply and pay nothing."""
     free = [each for each in applicable_remedies(facts) if each.costs is Costs.FREE and each.action is not Action.NONE]
     return tuple(each.replace("NAME", name) for each in sentences("", _with_costs(free)))
 
@@ -156,7 +156,7 @@ def _with_costs(remedies: Iterable[Remedy]) -> Iterable[tuple[str, str]]:
 
 
 def collect_obstacle(facts: Facts) -> str:
-    """Why the last run has no paid result to fetch; empty where it may have one."""
+    """Error text if the last run has no paid result to fetch; empty if it may have one."""
     if facts.phase != Phase.FAILED:
         return f"it is {facts.phase or 'not started'}: only the result of a failed run is fetched again"
     if facts.edit_refused:
@@ -168,38 +168,38 @@ def collect_obstacle(facts: Facts) -> str:
     return "nothing was paid for the run that has failed: there is no result to fetch"
 
 
-# What messages say
+# Phrases of messages
 
 
 def cost_clause(costs: Costs) -> str:
-    """The cost as a relative clause."""
+    """Costs as a relative clause."""
     return f"which {costs.value}"
 
 
 def collect_advice(number: int, asked: str | None, what: str) -> str:
-    """The free retry of the collect stage of a run, and what another run costs."""
+    """The free retry of a run's collect stage, and the cost of another run."""
     value = collect_again.next_value(number, asked)
     return f"the annotation {COLLECT_ANNOTATION}={value} fetches {what}, {cost_clause(Costs.FREE)}; {rerun_advice()}"
 
 
 def rerun_advice() -> str:
-    """Another run after a payment."""
+    """Another run, after a payment."""
     return f"the annotation {RERUN_ANNOTATION} with a new value {Costs.PAYS.value}"
 
 
 def adopt_advice(request_id: str | None = None) -> str:
-    """The request is named."""
+    """Adoption of the request."""
     named = request_id or "<request id>"
     return f"name the request with the annotation {ADOPT_ANNOTATION}={named}, {cost_clause(Costs.FREE)}"
 
 
 def join_message(message: str, advice: str) -> str:
-    """The message, in which the words of others leave room for what helps, and name no token: the admission policy
-    and older plugins take the first one.
+    """The message, truncated so that the advice fits, and without other tokens: the admission policy and older plugins
+    use the first one.
     """
     return message.replace(f"{RESUBMIT_ANNOTATION}=", f"{RESUBMIT_ANNOTATION} ")[: MAX_MESSAGE - len(advice)] + advice
 
 
 def resubmit_advice(token: str) -> str:
-    """Another payment is allowed. Nothing follows it in a message: see `resubmit_token`."""
+    """Permission of another payment; must end the message, see `resubmit_token`."""
     return f"allow another payment with the annotation {RESUBMIT_ANNOTATION}={token}"

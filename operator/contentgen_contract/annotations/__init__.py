@@ -1,1 +1,1 @@
-"""Annotations by which a person asks for something: values and their meaning. Pure."""
+"""Annotations for requests of users: their values and meanings. Pure."""

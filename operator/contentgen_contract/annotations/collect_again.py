@@ -7,7 +7,7 @@ _VALUE = re.compile(r"([1-9][0-9]{0,8})(?:-[A-Za-z0-9._-]{1,48})?", re.ASCII)
 
 
 def run_number_of(value: str) -> int | None:
-    """The run number in `<run>` or `<run>-<anything>`; None for any other text."""
+    """Run number of a value `<run>` or `<run>-<anything>`; None for any other text."""
     found = _VALUE.fullmatch(value)
     return int(found[1]) if found else None
 
@@ -21,6 +21,9 @@ def next_value(number: int, asked: str | None) -> str:
 
 
 def requests_collect(value: str | None, run: dict[str, Any]) -> bool:
-    """True if a value names this run (`status.run`, JSON), which the caller knows has failed, and is not used yet."""
+    """True if a value names a run (`status.run`, JSON) and was not used before.
+
+    The caller checks that the run has failed.
+    """
     asked = (run.get("collect") or {}).get("asked")
     return value is not None and value != asked and run_number_of(value) == run.get("number")

@@ -32,15 +32,15 @@ class Tenant(Value):
     cluster: str = ""  # the UID of its namespace kube-system
     uid: str = ""  # the namespace's
     scope: str = UNSCOPED
-    also: tuple[str, ...] = ()  # further scopes of this tenant's documents: its own from before a mapping
+    other_scopes: tuple[str, ...] = ()  # further scopes of this tenant's documents: its own from before a mapping
     since: datetime | None = None  # documents without a scope created from then on are this tenant's too
     began: datetime | None = None  # creation time of a namespace without access to a predecessor's documents
-    held: str = ""  # why payments and adoptions are blocked; empty: allowed
+    block_reason: str = ""  # why payments and adoptions are blocked; empty: allowed
 
     @property
     def scopes(self) -> tuple[str, ...]:
         """All scopes; new purchases get the first."""
-        return self.scope, *self.also
+        return self.scope, *self.other_scopes
 
     @property
     def bought_scopes(self) -> frozenset[str]:
@@ -50,7 +50,7 @@ class Tenant(Value):
     def filter(self, namespace: str) -> dict[str, Any]:
         """MongoDB filter of this tenant's documents: records, purchases, passages, collections."""
         stored = [each or None for each in self.scopes]
-        mine = {"namespace": namespace, "tenant": {"$in": stored} if self.also else stored[0]}
+        mine = {"namespace": namespace, "tenant": {"$in": stored} if self.other_scopes else stored[0]}
         if self.since is None or None in stored:
             return mine
         unscoped = {"namespace": namespace, "tenant": None}
@@ -60,13 +60,13 @@ class Tenant(Value):
         """True if a purchase under the namespace's name belongs to this tenant, by its scope and creation time."""
         return scope in self.scopes or (not scope and self.since is not None and created_at >= self.since)
 
-    def holds(self, document: Mapping[str, Any]) -> bool:
+    def owns(self, document: Mapping[str, Any]) -> bool:
         """True if a document under the namespace's name belongs to this tenant."""
         scope = document.get("tenant") or UNSCOPED
         made = document.get("createdAt")
         return scope in self.scopes or (isinstance(made, datetime) and self.has_bought(scope, made))
 
-    def began_before(self, time: datetime) -> bool:
+    def existed_at(self, time: datetime) -> bool:
         """True if a grant to the namespace's name at this time was made to this tenant."""
         return self.began is None or time >= self.began
 

@@ -1,1 +1,1 @@
-"""Custom resources: specs, status, CRDs, and the checks of what users write. Pure."""
+"""Custom resources: specs, status, CRDs, and validation of user input. Pure."""

@@ -83,7 +83,7 @@ def _only_with_detectors(field: str, detectors: tuple[Detector, ...]) -> Rule:
 
 
 def _known_language() -> Rule:
-    """Membership in AssemblyAI's codes, for spellings that were not admitted before; `languages.admitted` in CEL."""
+    """`languages.is_admitted` in CEL: AssemblyAI's codes, and spellings that were always admitted."""
     code, near = "self.lowerAscii().replace('-', '_')", str(languages.SUGGESTIONS)
     codes, base = str([languages.AUTO, *languages.CODES]), f"{code}.substring(0, 2)"
     # Another rule reports a text of another form.
@@ -275,7 +275,7 @@ class _Generator(GenerateJsonSchema):
         factory: Any = schema.get("default_factory")
         value = factory() if factory else schema.get("default")
         if isinstance(value, BaseModel):
-            inner["default"] = {}  # the API server fills in the defaults below it
+            inner["default"] = {}  # the API server adds the defaults below it
         elif value not in (None, [], (), {}):
             inner["default"] = to_jsonable_python(value)
         return inner
@@ -330,7 +330,7 @@ def _with_rules(definitions: Schema) -> Schema:
 
 
 def model_schema(model: type[BaseModel]) -> Schema:
-    """The structural schema of a model."""
+    """Structural schema of a model."""
     generated = model.model_json_schema(schema_generator=_Generator)
     definitions = generated.pop("$defs", {})
     definitions = _with_rules({**definitions, model.__name__: generated})
@@ -366,7 +366,7 @@ def describe_bounds(schema: Schema) -> Schema:
 
 def _pattern_rules(pattern: str) -> tuple[Rule, ...]:
     """A pattern as a rule. The error omits the value of a URL that may contain a password or a signature."""
-    matches, words = f"self.matches(r'{pattern}')", patterns.WORDS[pattern]
+    matches, words = f"self.matches(r'{pattern}')", patterns.EXPECTATIONS[pattern]
     if pattern not in (patterns.SOURCE_URL, patterns.WEB_URL):
         return (Rule(holds=matches, message=words),)
     suspect = [f"self.contains('{mark}')" for mark in "@?#"]

@@ -1,6 +1,6 @@
 """Owner references: the controller of a Job or pod, and the reference from a Job to its resource. Pure.
 
-References with a part of a wrong type are skipped: in a tenant's namespace anybody may write them.
+References without a UID are skipped, other missing parts are empty: users of the namespace may write references.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,7 +23,7 @@ class ControllerRef:
     def resource_kind(self) -> Kind | None:
         """The kind of our resources, in any version of the API group; None: another kind or group."""
         ours = self.api_version.startswith(f"{GROUP}/") and self.kind in list(Kind)
-        return Kind(self.kind) if ours else None
+        return Kind(self.kind) if ours and self.name else None
 
     @property
     def is_job(self) -> bool:
@@ -34,9 +34,8 @@ class ControllerRef:
 def controllers(body: Mapping[str, Any]) -> Iterator[ControllerRef]:
     """The controllers of an object (JSON), in order; the API server admits one at most."""
     for each in (body.get("metadata") or {}).get("ownerReferences") or ():
-        parts = [each.get(field) for field in ("apiVersion", "kind", "name", "uid")]
-        if each.get("controller") and all(isinstance(part, str) for part in parts):
-            yield ControllerRef(*parts)
+        if each.get("controller") and isinstance(each.get("uid"), str):
+            yield ControllerRef(*(str(each.get(part) or "") for part in ("apiVersion", "kind", "name", "uid")))
 
 
 def owner_reference(kind: Kind, name: str, uid: str) -> dict[str, Any]:

@@ -262,7 +262,7 @@ class CaptionEngine(StrEnum):
 
 
 class Captions(Manifest):
-    """The text beside each picture."""
+    """Captions of the training pictures."""
 
     template: str = Field(
         "a photo of [trigger]",
@@ -441,7 +441,7 @@ class ImageSize(Manifest):
 
 
 class ImageFormat(StrEnum):
-    """The file format of pictures."""
+    """File format of pictures."""
 
     PNG = "png"
     JPEG = "jpeg"

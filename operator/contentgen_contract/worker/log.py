@@ -77,7 +77,7 @@ def printable(text: str) -> str:
 
 
 def human_bytes(size: float) -> str:
-    """`999 B`, `12.3 MB`."""
+    """Size with a decimal unit: `999 B`, `12.3 MB`."""
     for unit in ("B", "kB", "MB"):
         if size < _UNIT_STEP:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"

@@ -56,7 +56,7 @@ class WorkOrder(Value):
 
 
 class Progress(Value):
-    """POST /v1/progress"""
+    """POST /v1/progress: the current step, its fraction (0-1), and the estimated remaining seconds."""
 
     step: Step
     fraction: float = Field(ge=0, le=1, allow_inf_nan=False)
@@ -77,7 +77,7 @@ class FileClaim(Value):
 
 
 class UploadRequest(Value):
-    """POST /v1/uploads"""
+    """POST /v1/uploads: a request for upload grants."""
 
     files: tuple[FileClaim, ...] = Field(min_length=1, max_length=256)
 

@@ -1,23 +1,15 @@
 """`/api/admin`: the import of an older service's records, for callers with the verb `import`."""
 
-import asyncio
-import re
 from collections import Counter
-from collections.abc import Iterable
 from typing import Annotated, Any
 
 from fastapi import APIRouter
 from pydantic import Field
 
-from contentgen_contract import patterns
-from contentgen_contract.names import Kind
-from contentgen_gateway.auth.authentication import Caller
-from contentgen_gateway.auth.authorization import Verb
-from contentgen_gateway.migration.legacy_import import LegacyImport, Outcome
-from contentgen_gateway.migration.legacy_record import ImportTarget
-from contentgen_gateway.problems import RESPONSES, Problem
+from contentgen_gateway.injection import CallerDep, LegacyImportsDep
+from contentgen_gateway.migration.legacy_import import ImportEntry, Outcome
+from contentgen_gateway.problems import RESPONSES
 from contentgen_gateway.schemas.bodies import Body, Name
-from contentgen_gateway.services.dependencies import Calling, Dependencies, Using
 
 router = APIRouter(prefix="/api/admin", tags=["admin"], responses=RESPONSES)
 MOST = 200
@@ -58,56 +50,27 @@ class TakenOver(Body):
 
 
 @router.post("/import")
-async def import_jobs(caller: Calling, parts: Using, asked: Takeover) -> TakenOver:
+async def import_jobs(caller: CallerDep, imports: LegacyImportsDep, body: Takeover) -> TakenOver:
     """Take documents over into a namespace. Doing it again is harmless.
 
     Needs the verb `import` on all kinds there, and for each document's userId, unless it is the namespace, the verb
     `use` on `userids`.
     """
-    may = await parts.access.which(caller, Verb.IMPORT, [asked.namespace])
-    if may.get(asked.namespace) != frozenset(Kind):
-        kinds = ", ".join(kind.plural for kind in Kind)
-        raise Problem(403, f"to import into namespace {asked.namespace!r} you need the verb import on {kinds} there")
-    users = await _may_name(caller, parts, asked.namespace, (each.get("userId") for each in asked.jobs))
-    # The files are not copied: over HTTP it is our own bucket that they lie in, whatever it was called.
-    work = LegacyImport(
-        jobs=parts.records.collection,
-        ledger=parts.records.collection.database["ledger"],
-        place=await place(parts, asked.namespace, asked.bucket),
-        sizes=parts.files.sizes_now,
-        by=caller.name,
-        may_name=users.__contains__,
-    )
-    entries = await asyncio.to_thread(work.run, asked.jobs)
+    entries = await imports.run(caller, body.namespace, body.bucket, body.jobs)
     outcomes = Counter(each.outcome for each in entries)
-    jobs = [
-        Became(
-            document=each.document,
-            job_id=each.job_id,
-            outcome=each.outcome,
-            problems=[Wrong(field=problem.field, why=problem.why) for problem in each.problems],
-            missing=list(each.missing),
-            note=each.note,
-        )
-        for each in entries
-    ]
-    return TakenOver(total=len(jobs), outcomes={outcome: outcomes[outcome] for outcome in Outcome}, jobs=jobs)
+    return TakenOver(
+        total=len(entries),
+        outcomes={outcome: outcomes[outcome] for outcome in Outcome},
+        jobs=[_became(each) for each in entries],
+    )
 
 
-async def _may_name(caller: Caller, parts: Dependencies, namespace: str, given: Iterable[object]) -> frozenset[str]:
-    """Those of the given user ids that the caller may name there; what is no user id is left out."""
-    users = sorted({each for each in given if isinstance(each, str) and re.fullmatch(patterns.USER_ID, each)})
-    may = await asyncio.gather(*(parts.access.may_name(caller, each, namespace) for each in users))
-    return frozenset(user for user, allowed in zip(users, may, strict=True) if allowed)
-
-
-async def place(parts: Dependencies, namespace: str, bucket: str | None) -> ImportTarget:
-    """Where documents go."""
-    files = parts.files
-    return ImportTarget(
-        namespace=namespace,
-        bucket=bucket or files.bucket,
-        key_of=files.key_of,
-        address=files.address,
-        tenant=(await parts.tenants.of(namespace)).scope or None,
+def _became(entry: ImportEntry) -> Became:
+    return Became(
+        document=entry.document,
+        job_id=entry.job_id,
+        outcome=entry.outcome,
+        problems=[Wrong(field=problem.field, why=problem.why) for problem in entry.problems],
+        missing=list(entry.missing),
+        note=entry.note,
     )

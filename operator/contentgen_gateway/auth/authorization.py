@@ -10,6 +10,7 @@ from contentgen_contract.names import GROUP, Kind
 from contentgen_gateway.auth.authentication import Caller
 from contentgen_gateway.problems import Problem
 from contentgen_runtime.kube import KubeApi
+from contentgen_runtime.ttl_cache import TtlCache
 
 REMEMBERED_SECONDS = 15.0
 _REMEMBERED = 65536
@@ -21,8 +22,6 @@ MOST_REVIEWS = 3000
 USER_IDS = "userids"  # no resource: the right to name a user is the verb `use` on it (docs/decisions/0011)
 _Asked = tuple[Caller, str, str, str, str]
 """Who, verb, resource, namespace, name; any name where it is empty."""
-EVERYWHERE = ""
-"""Stands for all namespaces, as in a SubjectAccessReview."""
 
 
 class Verb(StrEnum):
@@ -45,8 +44,7 @@ class Authorizer:
     ) -> None:
         self._kube = kube
         self._open = open_to_all
-        self._clock = clock
-        self._known: dict[_Asked, tuple[float, bool]] = {}
+        self._known = TtlCache[_Asked, bool](REMEMBERED_SECONDS, _REMEMBERED, clock)
         self._asking = asyncio.Semaphore(_AT_ONCE)
 
     async def may(self, caller: Caller, verb: Verb, kind: Kind, namespace: str, name: str = "") -> bool:
@@ -62,16 +60,13 @@ class Authorizer:
     async def _may(self, asked: _Asked) -> bool:
         if self._open:
             return True
-        known = self._known.get(asked)
-        if known is not None and self._clock() - known[0] < REMEMBERED_SECONDS:
-            return known[1]
+        if (known := self._known.get(asked)) is not None:
+            return known
         async with self._asking:
-            asked_at = self._clock()
+            asked_at = self._known.now()
             answer = await self._kube.request("POST", ACCESS_REVIEWS, body=_review(*asked))
         allowed = bool((answer.get("status") or {}).get("allowed"))
-        if len(self._known) >= _REMEMBERED:
-            self._known.clear()
-        self._known[asked] = (asked_at, allowed)
+        self._known.put(asked, allowed, asked_at)
         return allowed
 
     async def which(self, caller: Caller, verb: Verb, namespaces: Iterable[str]) -> dict[str, frozenset[Kind]]:

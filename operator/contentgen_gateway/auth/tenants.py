@@ -7,10 +7,11 @@ from typing import Any
 
 from contentgen_contract.api_paths import InvalidName
 from contentgen_contract.records.tenancy import Tenant
-from contentgen_gateway.auth.authorization import EVERYWHERE
 from contentgen_gateway.problems import Problem
+from contentgen_gateway.stores.queries import EVERYWHERE
 from contentgen_runtime.kube import Conflict
 from contentgen_runtime.tenancy import NamespaceGone, Tenancy
+from contentgen_runtime.ttl_cache import TtlCache
 
 REMEMBERED_SECONDS = 5.0
 _REMEMBERED = 10_000
@@ -22,8 +23,7 @@ class Tenants:
 
     def __init__(self, tenancy: Tenancy, clock: Callable[[], float] = time.monotonic) -> None:
         self._tenancy = tenancy
-        self._clock = clock
-        self._known: dict[str, tuple[float, Tenant]] = {}
+        self._known = TtlCache[str, Tenant](REMEMBERED_SECONDS, _REMEMBERED, clock)
         self._asking = asyncio.Semaphore(_AT_ONCE)
 
     async def of(self, namespace: str) -> Tenant:
@@ -31,15 +31,12 @@ class Tenants:
 
         Raises Problem 503, one of API_ERRORS, or PyMongoError.
         """
-        known = self._known.get(namespace)
-        if known is not None and self._clock() - known[0] < REMEMBERED_SECONDS:
-            return known[1]
+        if (known := self._known.get(namespace)) is not None:
+            return known
         async with self._asking:
-            asked_at = self._clock()
+            asked_at = self._known.now()
             tenant = await self._now(namespace)
-        if len(self._known) >= _REMEMBERED:
-            self._known.clear()
-        self._known[namespace] = (asked_at, tenant)
+        self._known.put(namespace, tenant, asked_at)
         return tenant
 
     async def _now(self, namespace: str) -> Tenant:
@@ -50,7 +47,7 @@ class Tenants:
         except Conflict as error:
             raise Problem(503, str(error)) from error
         if not tenant.uid:  # whose records they are cannot be told
-            raise Problem(503, tenant.held)
+            raise Problem(503, tenant.block_reason)
         return tenant
 
     async def of_all(self, namespaces: Iterable[str]) -> dict[str, Tenant]:
@@ -63,4 +60,4 @@ class Tenants:
         namespace of that name, all namespaces.
         """
         namespace = str(record.get("namespace") or "default")
-        return namespace if (await self.of(namespace)).holds(record) else EVERYWHERE
+        return namespace if (await self.of(namespace)).owns(record) else EVERYWHERE

@@ -6,12 +6,12 @@ from typing import Any
 
 from contentgen_contract.names import Kind
 from contentgen_gateway.auth.authentication import Caller
-from contentgen_gateway.auth.authorization import EVERYWHERE, Authorizer, Verb
+from contentgen_gateway.auth.authorization import Authorizer, Verb
 from contentgen_gateway.auth.tenants import Tenants
 from contentgen_gateway.live.job_snapshot import document
 from contentgen_gateway.live.recent_creations import RecentCreations
 from contentgen_gateway.problems import NotFound
-from contentgen_gateway.stores.queries import Scope
+from contentgen_gateway.stores.queries import EVERYWHERE, Scope
 from contentgen_gateway.stores.records import Record, Records, discarded
 from contentgen_gateway.stores.shares import MOST, MOST_NAMESPACES, Grantee, Share, Shares, bounded
 
@@ -91,7 +91,7 @@ class Visibility:
         """Shares of a namespace, and with one, end when it is created again."""
         given = list(shares)
         tenants = await self._tenants.of_all(name for each in given for name in each.places)
-        return [each for each in given if all(tenants[name].began_before(each.shared_at) for name in each.places)]
+        return [each for each in given if all(tenants[name].existed_at(each.shared_at) for name in each.places)]
 
     async def scope(self, caller: Caller, namespace: str | None, user_id: str | None, *, public: bool = False) -> Scope:
         """What the caller may list: where they have the right to, and single jobs that were shared with them.

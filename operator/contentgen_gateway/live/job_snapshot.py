@@ -52,10 +52,11 @@ class JobSnapshot:
     status: _Status
 
     @classmethod
-    def of(cls, kind: Kind, body: Body) -> Self:
-        """Snapshot of the API server's object.
+    def parse(cls, kind: Kind, body: Body) -> Self:
+        """From the API server's object.
 
-        Raises ValueError if the metadata is incomplete or a field has a wrong type, so that no wrong progress is shown.
+        Raises ValueError for incomplete metadata or a field of a wrong type: the caller logs and skips the object,
+        instead of showing defaults as progress.
         """
         given = ResourceBody.parse(body)
         meta, run = _Meta.model_validate(given.metadata, from_attributes=True), given.run

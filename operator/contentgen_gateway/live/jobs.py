@@ -69,7 +69,7 @@ class LiveJobs:
 
         Returns the later of it and the present snapshot, because the watch may lag behind or be ahead.
         """
-        now = JobSnapshot.of(kind, body)
+        now = JobSnapshot.parse(kind, body)
         known = self._snapshots.get(now.job_id)
         if known is not None and not now.later_than(known.version):
             return known
@@ -112,7 +112,7 @@ class LiveJobs:
             case ObjectChanged(body) if not self._serves(body):
                 self._drop(body["metadata"]["uid"])
             case ObjectChanged(body):
-                self._update(JobSnapshot.of(kind, body))
+                self._update(JobSnapshot.parse(kind, body))
             case ObjectDeleted(body):
                 self._delete(kind, body["metadata"]["uid"])
             case ListComplete(uids):

@@ -19,6 +19,7 @@ from contentgen_gateway.live.jobs import LiveJobs
 from contentgen_gateway.live.resources import JobResources, Unreadable
 from contentgen_runtime.clock import Clock, utc_now
 from contentgen_runtime.kube import Body
+from contentgen_runtime.mongo import create_indexes
 
 Document = dict[str, Any]
 INDEXES: dict[str, Keys] = {"until": (("until", 1),)}
@@ -44,8 +45,7 @@ class RecentCreations:
 
     def create_indexes(self) -> None:
         """Idempotent."""
-        for name, keys in INDEXES.items():
-            self._collection.create_index(list(keys), name=name)
+        create_indexes(self._collection, INDEXES)
 
     async def announce(self, kind: Kind, body: Body) -> JobSnapshot:
         """Publish a resource that this replica has created; other replicas can find it when this returns.

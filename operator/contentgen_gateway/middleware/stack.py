@@ -12,17 +12,18 @@ from urllib.parse import quote
 
 from fastapi import FastAPI
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from contentgen_gateway import metrics, problems
 from contentgen_gateway.auth.authentication import Authenticator
+from contentgen_gateway.auth.tokens import token_of
+from contentgen_gateway.dependencies import Dependencies
 from contentgen_gateway.lifecycle import Lifecycle
 from contentgen_gateway.middleware.leniency import JsonWithoutContentType
 from contentgen_gateway.middleware.rate_limit import TokenBuckets, network_of
 from contentgen_gateway.problems import Problem
-from contentgen_gateway.services.dependencies import Dependencies, token_of
+from contentgen_runtime.http_server.body_limit import BodyLimit
 
 CLIENTS_OF_A_PEER = 10
 """Before sign-in, all clients of one peer, such as an ingress, share the rate limit of this many clients."""
@@ -44,14 +45,14 @@ _LOCAL = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _HSTS = {"Strict-Transport-Security": "max-age=31536000"}
 
 
-def install(app: FastAPI, parts: Dependencies) -> None:
+def install(app: FastAPI, dependencies: Dependencies) -> None:
     """Add the middleware to an app. The one that is added last is outermost."""
-    settings = parts.settings
+    settings = dependencies.settings
     app.add_middleware(JsonWithoutContentType)
-    app.add_middleware(MaxBody, limit=settings.gateway_body_bytes)
-    app.add_middleware(RequestTimeout, seconds=settings.gateway_request_seconds, lifecycle=parts.lifecycle)
+    app.add_middleware(BodyLimit, limit=settings.gateway_body_bytes, refuse=_too_large, chunked=True)
+    app.add_middleware(RequestTimeout, seconds=settings.gateway_request_seconds, lifecycle=dependencies.lifecycle)
     buckets = TokenBuckets(settings.gateway_requests_per_second, settings.gateway_burst)
-    known = None if settings.gateway_sign_in == "None" else parts.callers
+    known = None if settings.gateway_sign_in == "None" else dependencies.authenticator
     app.add_middleware(
         RateLimitByCaller,
         buckets=buckets,
@@ -63,7 +64,7 @@ def install(app: FastAPI, parts: Dependencies) -> None:
     )
     app.add_middleware(AccessLog)
     tls = settings.gateway_external_tls or settings.gateway_url.startswith("https://")
-    app.add_middleware(ResponseHeaders, lifecycle=parts.lifecycle, tls=tls)
+    app.add_middleware(ResponseHeaders, lifecycle=dependencies.lifecycle, tls=tls)
 
 
 class AccessLog:
@@ -187,34 +188,8 @@ def _too_many_requests(scope: Scope, wait: float) -> ASGIApp:
     return problems.answer(scope, Problem(429, detail, headers={"Retry-After": str(seconds)}))
 
 
-class MaxBody:
-    """A body has so many bytes at most. Starlette's own limit answers in plain text."""
-
-    def __init__(self, app: ASGIApp, limit: int) -> None:
-        self._app = app
-        self._limit = limit
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass it on; a body that says nothing of its length is counted as it comes."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        detail = f"a body has at most {self._limit} bytes"
-        length = Headers(scope=scope).get("content-length", "0")
-        if not length.isdecimal() or int(length) > self._limit:
-            await problems.answer(scope, Problem(413, detail))(scope, receive, send)
-            return
-        came = 0
-
-        async def counted() -> Message:
-            nonlocal came
-            message = await receive()
-            came += len(message.get("body", b""))
-            if came > self._limit:
-                raise HTTPException(413, detail)  # FastAPI would make a 400 of any other
-            return message
-
-        await self._app(scope, counted, send)
+def _too_large(scope: Scope, detail: str) -> ASGIApp:
+    return problems.answer(scope, Problem(413, detail))
 
 
 class RequestTimeout:

@@ -22,9 +22,9 @@ from contentgen_runtime.tenancy import (
     CONFIRMED_ALL,
     CONFIRMED_FRESH,
     FIRST,
+    bindings_with_scope,
     cluster_of,
     entry_of,
-    holding,
     name_of,
     rebind,
     under,
@@ -206,7 +206,7 @@ class TenantAdministration:
         same = known is not None and (known["uid"], known["scope"]) == (uid, wanted["scope"])
         if same and not (known or {}).get("takenBy"):
             return False
-        holders = holding(self._bindings, self._clusters, cluster, namespace, wanted["scope"])
+        holders = bindings_with_scope(self._bindings, self._clusters, cluster, namespace, wanted["scope"])
         if not force:
             self._refuse_if_alive(map(cluster_of, holders), f"--to {FRESH} starts with separate purchases")
             if known is not None and known["uid"] == uid and not same:

@@ -6,11 +6,11 @@ from datetime import timedelta
 
 from fastapi import APIRouter, Request, Response
 
-from contentgen_gateway.api.jobs import page
+from contentgen_gateway.injection import CallerDep, FilesDep, JobsDep, NowDep, UsageDep
 from contentgen_gateway.pages.rendering.render import render
-from contentgen_gateway.pages.rendering.views import Card, card, shown
+from contentgen_gateway.pages.rendering.views import Card, card
 from contentgen_gateway.pages.usage import spending
-from contentgen_gateway.services.dependencies import Calling, Dependencies, Using
+from contentgen_gateway.services.jobs import JobReader
 from contentgen_gateway.stores.queries import JobFilter, JobStatus, Scope
 
 _RUNNING, _FAILED, _MADE = 8, 4, 8
@@ -31,44 +31,46 @@ class Queue:
 
 
 @router.get("/")
-async def dashboard(request: Request, caller: Calling, parts: Using) -> Response:
+async def dashboard(
+    *, request: Request, caller: CallerDep, jobs: JobsDep, usage: UsageDep, files: FilesDep, now: NowDep
+) -> Response:
     """The first page."""
-    scope = await parts.sight.scope(caller, None, None)
-    lately = parts.clock() - _LATELY
+    scope = await jobs.scope(caller, None, None)
+    lately = now - _LATELY
     queue, failed, made = await asyncio.gather(
-        _queue(parts, scope),
-        page(parts, scope, JobFilter(status=JobStatus.FAILED, since=lately, limit=_FAILED)),
-        page(parts, scope, JobFilter(status=JobStatus.COMPLETED, limit=_MADE)),
+        _queue(jobs, scope),
+        jobs.page(scope, JobFilter(status=JobStatus.FAILED, since=lately, limit=_FAILED)),
+        jobs.page(scope, JobFilter(status=JobStatus.COMPLETED, limit=_MADE)),
     )
     return render(
         request,
         "home.html",
         caller,
         queue=queue,
-        failed=[card(each) for each in failed[0]],
-        failed_in_all=failed[1],
-        made=[card(each) for each in made[0]],
-        made_in_all=made[1],
-        chart=await spending(caller, parts, _CHART_DAYS),
-        picture=lambda address: shown(parts.files, address),
+        failed=[card(each) for each in failed.records],
+        failed_in_all=failed.total,
+        made=[card(each) for each in made.records],
+        made_in_all=made.total,
+        chart=await spending(caller, usage, now, _CHART_DAYS),
+        picture=files.signed_address,
     )
 
 
 @router.get("/queue")
-async def queue(request: Request, caller: Calling, parts: Using) -> Response:
+async def queue(request: Request, caller: CallerDep, jobs: JobsDep) -> Response:
     """The dashboard's live part."""
-    scope = await parts.sight.scope(caller, None, None)
-    return render(request, "queue.html", caller, queue=await _queue(parts, scope))
+    scope = await jobs.scope(caller, None, None)
+    return render(request, "queue.html", caller, queue=await _queue(jobs, scope))
 
 
-async def _queue(parts: Dependencies, scope: Scope) -> Queue:
+async def _queue(jobs: JobReader, scope: Scope) -> Queue:
     running, queued = await asyncio.gather(
-        page(parts, scope, JobFilter(status=JobStatus.PROCESSING, limit=_RUNNING)),
-        page(parts, scope, JobFilter(status=JobStatus.QUEUED, limit=_RUNNING)),
+        jobs.page(scope, JobFilter(status=JobStatus.PROCESSING, limit=_RUNNING)),
+        jobs.page(scope, JobFilter(status=JobStatus.QUEUED, limit=_RUNNING)),
     )
     return Queue(
-        running=tuple(card(each) for each in running[0]),
-        queued=tuple(card(each) for each in queued[0]),
-        running_in_all=running[1],
-        queued_in_all=queued[1],
+        running=tuple(card(each) for each in running.records),
+        queued=tuple(card(each) for each in queued.records),
+        running_in_all=running.total,
+        queued_in_all=queued.total,
     )

@@ -4,17 +4,16 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from contentgen_gateway.api.assets import LoraListing, list_loras
-from contentgen_gateway.api.dataset import Dataset, Window, get_dataset
-from contentgen_gateway.api.downloads import asset_stats
-from contentgen_gateway.api.lora import training
 from contentgen_gateway.auth.authentication import Caller
-from contentgen_gateway.pages.rendering.forms import asking
+from contentgen_gateway.injection import AssetsDep, CallerDep, DatasetsDep, FilesDep, JobsDep, UsageDep
+from contentgen_gateway.pages.rendering.forms import query_model
 from contentgen_gateway.pages.rendering.render import render
-from contentgen_gateway.pages.rendering.views import card, shown
+from contentgen_gateway.pages.rendering.views import card
 from contentgen_gateway.problems import Problem
 from contentgen_gateway.schemas.bodies import Name
-from contentgen_gateway.services.dependencies import Calling, Dependencies, Using
+from contentgen_gateway.schemas.dataset import Dataset, Window
+from contentgen_gateway.schemas.listings import LoraListing
+from contentgen_gateway.services.datasets import DatasetReader
 from contentgen_gateway.stores.outputs import versions_of
 
 _SHOWN = 48
@@ -27,26 +26,30 @@ router = APIRouter()
 @router.get("/loras")
 async def all_loras(
     request: Request,
-    caller: Calling,
-    parts: Using,
-    listed: Annotated[LoraListing, Depends(asking(LoraListing, limit=_SHOWN))],
+    caller: CallerDep,
+    assets: AssetsDep,
+    query: Annotated[LoraListing, Depends(query_model(LoraListing, limit=_SHOWN))],
 ) -> Response:
     """LoRAs that are trained."""
-    return render(request, "loras.html", caller, found=await list_loras(caller, parts, listed))
+    return render(request, "loras.html", caller, found=await assets.loras(caller, query))
 
 
 @router.get("/loras/{job_id}")
 async def one_lora(
+    *,
     request: Request,
-    caller: Calling,
-    parts: Using,
+    caller: CallerDep,
+    jobs: JobsDep,
+    usage: UsageDep,
+    datasets: DatasetsDep,
+    files: FilesDep,
     job_id: Name,
-    window: Annotated[Window, Depends(asking(Window, limit=_FRAMES))],
+    window: Annotated[Window, Depends(query_model(Window, limit=_FRAMES))],
 ) -> Response:
     """One LoRA."""
-    record = await training(caller, parts, job_id)
-    stats = await asset_stats(caller, parts, job_id)
-    made = [await parts.records.get(each) for each in stats.used_in_jobs[:_MADE]]
+    record = await jobs.training(caller, job_id)
+    stats = await usage.asset(caller, record)
+    made = await jobs.stored(stats.used_in_jobs[:_MADE])
     return render(
         request,
         "lora.html",
@@ -54,17 +57,17 @@ async def one_lora(
         job=card(record),
         record=record,
         versions=versions_of(record),
-        dataset=await _dataset(caller, parts, job_id, window),
+        dataset=await _dataset(caller, datasets, job_id, window),
         stats=stats,
-        made=[card(each) for each in made if each],
-        picture=lambda address: shown(parts.files, address),
+        made=[card(each) for each in made],
+        picture=files.signed_address,
     )
 
 
-async def _dataset(caller: Caller, parts: Dependencies, job_id: str, window: Window) -> Dataset | None:
+async def _dataset(caller: Caller, datasets: DatasetReader, job_id: str, window: Window) -> Dataset | None:
     """None where there is none, or none any more."""
     try:
-        return await get_dataset(caller, parts, job_id, window)
+        return await datasets.page(caller, job_id, window)
     except Problem as problem:
         if problem.status != 404:
             raise

@@ -5,13 +5,13 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request, Response
 
 from contentgen_contract.names import Kind
-from contentgen_gateway.api.assets import SearchListing
-from contentgen_gateway.api.jobs import page
-from contentgen_gateway.api.transcripts import Mark, TranscriptSearch, search_transcripts
-from contentgen_gateway.pages.rendering.forms import asking
+from contentgen_gateway.injection import CallerDep, FilesDep, JobsDep, TranscriptSearchDep
+from contentgen_gateway.pages.rendering.forms import query_model
 from contentgen_gateway.pages.rendering.render import render
-from contentgen_gateway.pages.rendering.views import LABELS, card, shown
-from contentgen_gateway.services.dependencies import Calling, Using
+from contentgen_gateway.pages.rendering.views import LABELS, card
+from contentgen_gateway.schemas.listings import SearchListing
+from contentgen_gateway.schemas.transcript_search import Mark, TranscriptSearch
+from contentgen_gateway.services.jobs import JobPage
 
 _SHOWN = 24
 _FIELDS = ("q", "tags", "type", "namespace", "userId", "cursor")
@@ -21,39 +21,42 @@ router = APIRouter()
 
 @router.get("/search")
 async def search(
+    *,
     request: Request,
-    caller: Calling,
-    parts: Using,
-    listed: Annotated[SearchListing, Depends(asking(SearchListing, limit=_SHOWN))],
+    caller: CallerDep,
+    jobs: JobsDep,
+    transcripts: TranscriptSearchDep,
+    files: FilesDep,
+    query: Annotated[SearchListing, Depends(query_model(SearchListing, limit=_SHOWN))],
 ) -> Response:
     """Whatever has these words."""
     chosen = {key: request.query_params.get(key, "") for key in _FIELDS}
-    wanted, sought = listed.wanted(), bool(listed.q or listed.tags)
-    scope = await parts.sight.scope(caller, listed.namespace, listed.user_id)
-    records, total, following = await page(parts, scope, wanted) if sought else ([], 0, None)
+    wanted, sought = query.job_filter(), bool(query.q or query.tags)
+    scope = await jobs.scope(caller, query.namespace, query.user_id)
+    page = await jobs.page(scope, wanted) if sought else JobPage([], 0, None)
     spoken = None
-    if listed.q and not listed.cursor and listed.type in (None, Kind.TRANSCRIPTION.record_type):
-        where = {"namespace": listed.namespace, "userId": listed.user_id}
-        sought_there = TranscriptSearch.model_validate({"q": listed.q, "hits": 3, "limit": 10} | where)
-        spoken = await search_transcripts(caller, parts, sought_there)
+    if query.q and not query.cursor and query.type in (None, Kind.TRANSCRIPTION.record_type):
+        where = {"namespace": query.namespace, "userId": query.user_id}
+        sought_there = TranscriptSearch.model_validate({"q": query.q, "hits": 3, "limit": 10} | where)
+        spoken = await transcripts.search(caller, sought_there)
     return render(
         request,
         "search.html",
         caller,
         find=chosen["q"],
         sought=sought,
-        jobs=[card(each) for each in records],
-        total=total,
-        following=following,
+        jobs=[card(each) for each in page.records],
+        total=page.total,
+        following=page.next_cursor,
         spoken=spoken.transcripts if spoken else [],
-        pieces=pieces,
+        highlighted_parts=highlighted_parts,
         chosen=chosen,
         types=[(kind.record_type, LABELS[kind]) for kind in Kind],
-        picture=lambda address: shown(parts.files, address),
+        picture=files.signed_address,
     )
 
 
-def pieces(snippet: str, marks: list[Mark]) -> list[tuple[str, bool]]:
+def highlighted_parts(snippet: str, marks: list[Mark]) -> list[tuple[str, bool]]:
     """A snippet in parts, and whether each is what was looked for."""
     found: list[tuple[str, bool]] = []
     done = 0

@@ -10,9 +10,9 @@ from pymongo.errors import PyMongoError
 
 from contentgen_contract.names import GATEWAY_AUDIENCE
 from contentgen_gateway.auth import csrf
+from contentgen_gateway.injection import AuthenticatorDep
 from contentgen_gateway.pages.rendering.render import THEME, THEMES, render
 from contentgen_gateway.problems import Problem
-from contentgen_gateway.services.dependencies import Using
 from contentgen_runtime.kube import API_ERRORS
 
 _log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ async def form(request: Request, next: str = "/") -> Response:  # noqa: A002 - t
 @router.post("/sign-in", dependencies=[Depends(csrf.check)])
 async def sign_in(
     request: Request,
-    parts: Using,
+    authenticator: AuthenticatorDep,
     token: Annotated[str, Form()] = "",
     next: Annotated[str, Form()] = "/",  # noqa: A002 - the word in the form
 ) -> Response:
@@ -42,7 +42,7 @@ async def sign_in(
     if len(token) > _LONGEST or not token.isascii():
         return _form(request, next, wrong=f"A token has at most {_LONGEST} characters, all of them plain ASCII.")
     try:
-        await parts.callers.caller(token)
+        await authenticator.authenticate(token)
     except Problem as problem:
         if problem.status != HTTPStatus.UNAUTHORIZED:
             raise
@@ -56,11 +56,11 @@ async def sign_in(
 
 
 @router.post("/sign-out", dependencies=[Depends(csrf.check)])
-async def sign_out(request: Request, parts: Using) -> Response:
+async def sign_out(request: Request, authenticator: AuthenticatorDep) -> Response:
     """The browser forgets the token, and the gateway refuses it from now on, whoever brings it."""
     if token := csrf.session(request):
         try:
-            await parts.callers.sign_out(token)
+            await authenticator.sign_out(token)
         except (PyMongoError, *API_ERRORS) as error:
             _log.warning("a sign-out is known to its browser alone: %s: %s", type(error).__name__, str(error)[:200])
     response = RedirectResponse("/sign-in?said=signed-out", HTTPStatus.SEE_OTHER)

@@ -7,10 +7,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from contentgen_gateway.api.usage import Usage, UsageOf, UsageReport, get_usage
 from contentgen_gateway.auth.authentication import Caller
+from contentgen_gateway.injection import CallerDep, NowDep, UsageDep
 from contentgen_gateway.pages.rendering.render import render
-from contentgen_gateway.services.dependencies import Calling, Dependencies, Using
+from contentgen_gateway.schemas.usage import Usage, UsageOf, UsageReport
+from contentgen_gateway.services.usage import UsageReader
 from contentgen_gateway.stores.aggregations import By
 
 _WIDTH, _HEIGHT = 1000.0, 160.0
@@ -32,24 +33,24 @@ class Bar:
 
 
 @router.get("/usage")
-async def usage(
-    request: Request, caller: Calling, parts: Using, days: Annotated[int, Query(ge=1, le=366)] = 30
+async def show_usage(
+    request: Request, caller: CallerDep, usage: UsageDep, now: NowDep, days: Annotated[int, Query(ge=1, le=366)] = 30
 ) -> Response:
     """The tables and the chart."""
-    reports = await asyncio.gather(*(_report(caller, parts, by, days) for by in (By.KIND, By.MODEL, By.USER)))
-    chart = await spending(caller, parts, days)
+    reports = await asyncio.gather(*(_report(caller, usage, by, now, days) for by in (By.KIND, By.MODEL, By.USER)))
+    chart = await spending(caller, usage, now, days)
     return render(request, "usage.html", caller, reports=reports, chart=chart, days=days, periods=PERIODS)
 
 
-async def _report(caller: Caller, parts: Dependencies, by: By, days: int) -> UsageReport:
-    since = (parts.clock() - timedelta(days=days - 1)).date()
-    return await get_usage(caller, parts, UsageOf.model_validate({"by": by, "from": since}))
+async def _report(caller: Caller, usage: UsageReader, by: By, now: datetime, days: int) -> UsageReport:
+    since = (now - timedelta(days=days - 1)).date()
+    return await usage.report(caller, UsageOf.model_validate({"by": by, "from": since}))
 
 
-async def spending(caller: Caller, parts: Dependencies, days: int) -> tuple[Usage, tuple[Bar, ...]]:
+async def spending(caller: Caller, usage: UsageReader, now: datetime, days: int) -> tuple[Usage, tuple[Bar, ...]]:
     """In all, and a bar for each day up to today."""
-    report = await _report(caller, parts, By.DAY, days)
-    return report.total, bars(report.usage, parts.clock(), days)
+    report = await _report(caller, usage, By.DAY, now, days)
+    return report.total, bars(report.usage, now, days)
 
 
 def bars(found: list[Usage], now: datetime, days: int) -> tuple[Bar, ...]:

@@ -11,6 +11,7 @@ from pymongo.collection import Collection as MongoCollection
 from contentgen_contract.records.indexes import Keys
 from contentgen_contract.records.tenancy import Tenant
 from contentgen_gateway.stores.queries import MOST, NOTHING, Cursor, Filter, in_namespaces
+from contentgen_runtime.mongo import create_indexes
 
 Document = dict[str, Any]
 _NEWEST: Keys = (("createdAt", -1), ("collectionId", -1))
@@ -93,8 +94,7 @@ class Collections:
 
     def create_indexes(self) -> None:
         """Idempotent."""
-        for name, keys in INDEXES.items():
-            self._collection.create_index(list(keys), name=name, unique=name == "collection_id")
+        create_indexes(self._collection, INDEXES, unique="collection_id")
 
     async def get(self, collection_id: str) -> Collection | None:
         """The collection with this id, or None."""

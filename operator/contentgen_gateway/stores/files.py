@@ -49,10 +49,9 @@ class BucketFiles:
         self.parsing = asyncio.Semaphore(1)
         self._client = s3.connect(session, region, endpoint)
         self._credentials = session.get_credentials()
-        given = _base(public_endpoint or endpoint, bucket)
-        on_aws = f"https://{bucket}.s3.amazonaws.com"
-        self._in_records = given or on_aws
-        for_people = _base(people_endpoint, bucket) or given or _virtual(self._client.meta.endpoint_url, bucket)
+        named = people_endpoint or public_endpoint or endpoint
+        self._in_records, on_aws = s3.bucket_url(public_endpoint or endpoint, bucket), s3.bucket_url(None, bucket)
+        for_people = s3.bucket_url(named, bucket) if named else _virtual(self._client.meta.endpoint_url, bucket)
         self._for_people, self._presigner = for_people, Presigner(for_people, region)
         self._ours = tuple(f"{each}/" for each in (self._in_records, for_people, on_aws))
 
@@ -162,10 +161,6 @@ def _cached_url(files: BucketFiles, key: OwnedKey, window: int, _access_key: str
     return files.presigned(
         key, datetime.fromtimestamp(window * _URL_WINDOW_SECONDS, UTC), PERSON_URL_LIFETIME, saved=False
     )
-
-
-def _base(endpoint: str | None, bucket: str) -> str | None:
-    return f"{endpoint.rstrip('/')}/{bucket}" if endpoint else None
 
 
 def _virtual(endpoint: str, bucket: str) -> str:

@@ -1,22 +1,20 @@
-"""What the gateway's own collections need at the start."""
+"""Creation of the gateway's own indexes at the start, once MongoDB is available."""
 
-import asyncio
+import itertools
 import logging
 from collections.abc import Callable, Iterable
 
-from pymongo.errors import PyMongoError
+from contentgen_runtime.store_errors import until_available
 
 _log = logging.getLogger(__name__)
 _PAUSE_SECONDS = 5.0
 
 
 async def prepare(create_indexes: Iterable[Callable[[], None]]) -> None:
-    """Make the indexes, as soon as MongoDB is there. Idempotent."""
+    """Create the indexes; returns when all of them exist. Idempotent."""
     for each in create_indexes:
-        while True:
-            try:
-                await asyncio.to_thread(each)
-                break
-            except PyMongoError as error:
-                _log.warning("the indexes wait for MongoDB: %s", str(error)[:200])
-                await asyncio.sleep(_PAUSE_SECONDS)
+        await until_available(each, itertools.repeat(_PAUSE_SECONDS), _note)
+
+
+def _note(error: Exception, _pause: float) -> None:
+    _log.warning("the indexes wait for MongoDB: %s", str(error)[:200])

@@ -15,7 +15,6 @@ from typing import Any
 from contentgen_contract.names import Kind
 from contentgen_contract.records.tenancy import Tenant
 from contentgen_contract.resources.models import names_of
-from contentgen_gateway.auth.authorization import EVERYWHERE
 from contentgen_gateway.problems import BadRequest
 
 Filter = dict[str, Any]
@@ -24,6 +23,8 @@ MOST = 200  # records per page
 _MAX_JOB_ID_LENGTH = 253  # characters of a jobId
 NOT_DISCARDED = {"discard": {"$exists": False}}
 NOTHING: Filter = {"namespace": {"$in": []}}
+EVERYWHERE = ""
+"""All namespaces, in place of a namespace's name: as in a SubjectAccessReview."""
 
 
 class Sorted(StrEnum):

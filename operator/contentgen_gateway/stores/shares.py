@@ -10,6 +10,7 @@ from typing import Any, Self
 from pymongo.collection import Collection
 
 from contentgen_contract.records.indexes import Keys
+from contentgen_runtime.mongo import create_indexes
 
 Document = dict[str, Any]
 INDEXES: dict[str, Keys] = {
@@ -103,8 +104,7 @@ class Shares:
 
     def create_indexes(self) -> None:
         """Idempotent."""
-        for name, keys in INDEXES.items():
-            self._collection.create_index(list(keys), name=name)
+        create_indexes(self._collection, INDEXES)
 
     async def of(self, job_id: str) -> list[Share]:
         """Shares of one job, latest first."""

@@ -17,6 +17,7 @@ from contentgen_contract.records.indexes import NEWEST_FIRST, Keys
 from contentgen_contract.records.record import distinct_words
 from contentgen_gateway.stores.queries import Query
 from contentgen_gateway.transcripts.passages import Passage
+from contentgen_runtime.mongo import create_indexes
 
 Document = dict[str, Any]
 IN_ORDER: Keys = (*NEWEST_FIRST, ("number", 1))
@@ -38,8 +39,7 @@ class TranscriptIndex:
 
     def create_indexes(self) -> None:
         """Idempotent."""
-        for name, keys in INDEXES.items():
-            self._passages.create_index(list(keys), name=name)
+        create_indexes(self._passages, INDEXES)
 
     async def find(self, query: Query, most: int) -> list[Document]:
         """Up to `most` passages, newest job first, each job's in order."""

@@ -1,9 +1,9 @@
-"""The decision: resource + observation + now → plan. Pure; every behaviour is a table of cases in the tests.
+"""Decision: resource + observation + now → plan. Pure; each behaviour is a table of cases in the tests.
 
     prepare (Job) ──► gate ──► payment ──► poll ──► collect (Job) ──► done
 
-Level-triggered: it asks what is there (the purchase, the Job, the outcome) and not what happened, so that a wake-up
-that is lost, doubled or late changes nothing.
+Level-triggered: it depends on the present state (purchase, Job, outcome) and not on events, so that a lost, repeated
+or late wake-up changes nothing.
 """
 
 from collections.abc import Callable
@@ -18,116 +18,124 @@ from contentgen_contract.resources.spec import ImageGenerationSpec, Transcriptio
 from contentgen_contract.resources.status import MAX_FILES, MAX_VERSIONS, OutputFile, VersionStatus
 from contentgen_contract.worker.orders import AudioFacts, DatasetFacts, Outcome
 from contentgen_operator.decide import collect_retries, purchasable
-from contentgen_operator.decide.cancellation import before_payment_stopped, cancelling
-from contentgen_operator.decide.deletion import decide_deletion
-from contentgen_operator.decide.disagreement import held_back
-from contentgen_operator.decide.open_requests import after_end, back_to_earlier, with_open_requests
+from contentgen_operator.decide.cancellation import cancel_run, stop_before_payment
+from contentgen_operator.decide.disagreement import wait_for_stores
+from contentgen_operator.decide.open_requests import plan_after_end, resume_earlier_attempt, with_open_requests
 from contentgen_operator.decide.payment import (
     COLLECT_SECONDS,
     adoption,
     cancelled_in_time,
     deadline_passed,
-    forgotten,
-    lost,
     next_attempt,
     pause_after_refusal,
     pay,
     poll,
     provider_failed,
-    unstored,
+    purchase_missing,
+    result_not_stored,
+    search_lost_request,
     was_rewound,
 )
-from contentgen_operator.decide.planning import SOON, collecting, fail, move_of, plan_of, submitting, withdrawal
+from contentgen_operator.decide.planning import (
+    SOON,
+    collecting,
+    fail,
+    new_plan,
+    purchase_transition,
+    submitting,
+    withdraw_planned,
+)
 from contentgen_operator.decide.purchasable import before_submission
-from contentgen_operator.decide.stages import lost_job, see_through, with_log
-from contentgen_operator.decide.status import invalid, notices_of, resettled
+from contentgen_operator.decide.stages import lost_job, run_stage, with_log
+from contentgen_operator.decide.status import invalid_spec_status, transition_events, with_settled_cost
 from contentgen_operator.state import kinds
-from contentgen_operator.state.decision_input import DecisionInput, Policy, RunState
-from contentgen_operator.state.observed import LoraView, Observation, Resource
+from contentgen_operator.state.decision_input import DecisionInput, RunState
+from contentgen_operator.state.observed import LoraView, Resource
 from contentgen_operator.state.plan import Plan
 from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseState
-from contentgen_operator.state.runs import collects_again, current_run, ended, frozen_spec, replacing_run
+from contentgen_operator.state.runs import replacing_run
 
-_WAIT_SECONDS = 30.0  # a LoRA's own events wake its users; this is for the event that never came
-_LONGEST_LORA_WAIT_SECONDS, _LONGEST_KEY_WAIT_SECONDS = 900.0, 300.0
-
-
-def decide(resource: Resource, observed: Observation, now: datetime, policy: Policy) -> Plan:
-    """The plan for a resource."""
-    if resource.deleting:
-        return decide_deletion(resource, observed, now, policy)
-    try:
-        run = current_run(resource, now)
-        spec = frozen_spec(resource, run)
-    except ValidationError as error:
-        status = invalid(resource, error, now)
-        notices = notices_of(resource, status)
-        return Plan(status=status, notices=notices, finalizer=resource.deletes_files)
-    over = run == resource.status.run and ended(resource)
-    again = over and collects_again(resource)
-    if over and not again and not run.request_open:
-        return Plan(status=resettled(resource, observed), finalizer=resource.deletes_files)
-    if observed.wanted is not None and observed.wanted.scope is not None:
-        # The purchase with the LoRAs that the image gets is under this scope of its namespace.
-        resource = resource.model_copy(update={"scope": observed.wanted.scope})
-    case = DecisionInput(resource=resource, run=run, spec=spec, observed=observed, now=now, policy=policy)
-    if over and not again:
-        return after_end(case)
-    if again:
-        if why := collect_retries.missing(case):
-            return collect_retries.refused(case, why)
-        case = case.model_copy(update={"run": collect_retries.begun_anew(case, run, resource.collect)})
-    return _with_other_loras(case) or _of_its_purchase(case)
+_WAIT_SECONDS = 30.0  # fallback for a missed event of the LoRA, which wakes the resources that use it
+_MAX_LORA_WAIT_SECONDS, _MAX_KEY_WAIT_SECONDS = 900.0, 300.0
 
 
-def _of_its_purchase(case: DecisionInput) -> Plan:
-    plan = with_open_requests(case, _suspended(case, _planned(_with_said(case))))
+def decide(case: DecisionInput) -> Plan:
+    """The plan for a resource that is not being deleted (`decide_deletion` has that one)."""
+    resource = case.resource
+    if case.over and not case.collects_again:
+        if case.run.request_open:
+            return plan_after_end(case)
+        return Plan(status=with_settled_cost(resource, case.observed), finalizer=resource.deletes_files)
+    if case.collects_again:
+        if why := collect_retries.missing_result(case):
+            return collect_retries.refused_retry(case, why)
+        case = case.model_copy(update={"run": collect_retries.restarted(case, case.run, resource.collect)})
+    case = _in_wanted_scope(case)
+    return _with_retrained_loras(case) or _plan_with_purchase(case)
+
+
+def invalid_spec(resource: Resource, error: ValidationError, now: datetime) -> Plan:
+    """The plan for a resource whose spec is wrong (`decision_input`)."""
+    status = invalid_spec_status(resource, error, now)
+    return Plan(status=status, notices=transition_events(resource, status), finalizer=resource.deletes_files)
+
+
+def _in_wanted_scope(case: DecisionInput) -> DecisionInput:
+    """The input with the scope under which the purchase with the image's LoRAs was made."""
+    wanted = case.observed.wanted
+    if wanted is None or wanted.scope is None:
+        return case
+    return case.model_copy(update={"resource": case.resource.model_copy(update={"scope": wanted.scope})})
+
+
+def _plan_with_purchase(case: DecisionInput) -> Plan:
+    plan = with_open_requests(case, _suspended(case, _plan_for_tenant(_with_stage_log(case))))
     used = None if case.observed.superseded else case.observed.purchase
     changes = {"adoption": adoption(case.resource, case.key, used), "lost_job": lost_job(case, plan.status)}
     return plan.model_copy(update=changes)
 
 
-def _with_said(case: DecisionInput) -> DecisionInput:
-    """What a stage said last is kept, whatever is decided about it."""
-    said = case.observed.outcome.log if case.observed.outcome else case.observed.log
-    return case.model_copy(update={"run": with_log(case.run, case.stage, said)})
+def _with_stage_log(case: DecisionInput) -> DecisionInput:
+    """The input with the stage's latest log in the run, so that every plan keeps it."""
+    log = case.observed.outcome.log if case.observed.outcome else case.observed.log
+    return case.model_copy(update={"run": with_log(case.run, case.stage, log)})
 
 
-def _planned(case: DecisionInput) -> Plan:
-    return _held(case) if case.resource.tenant.held else _of_the_run(case)
+def _plan_for_tenant(case: DecisionInput) -> Plan:
+    return _tenant_unconfirmed(case) if case.resource.tenant.block_reason else _plan_for_run(case)
 
 
-def _with_other_loras(case: DecisionInput) -> Plan | None:
-    """The plan in which the run asks for another purchase: what was bought under its key was drawn with LoRAs of other
-    trainings. None: it does not.
+def _with_retrained_loras(case: DecisionInput) -> Plan | None:
+    """The plan that changes the run's purchase key: the purchase under the old key used LoRAs of other trainings.
+    None: the key stays.
     """
     wanted = case.observed.wanted
     if wanted is None or wanted.waits or wanted.identity == case.run.lora_identity:
         return None
-    if was_rewound(case) or case.cancelled or case.resource.tenant.held:
+    if was_rewound(case) or case.cancelled or case.resource.tenant.block_reason:
         return None
-    moves = withdrawal(case)
+    moves = withdraw_planned(case)
     blind = case.model_copy(update={"observed": case.observed.model_copy(update={"purchase": None})})
     run = case.run.model_copy(update={"lora_identity": wanted.identity})
     named = case.run.purchase_id is not None or bool(moves)
-    if named:  # the status speaks of a planned purchase of the other key: that is another run's
+    if named:  # the status names a planned purchase of the old key: it belongs to another run
         document = case.resource.document
         number = max(run.number, document.number if document is not None else 0) + 1
         run = run.model_copy(update={"number": number, "purchase_id": None, "sent_at": None})
     phase = Phase.PENDING if named else before_submission(case)
-    doing = RunState(
-        phase=phase, reason=Reason.WAITING_FOR_LORA, message="the LoRAs are of another training than before"
+    run_state = RunState(
+        phase=phase, reason=Reason.WAITING_FOR_LORA, message="the LoRAs were trained again since the last purchase"
     )
-    return plan_of(blind, doing, run=run, moves=moves, again=SOON)
+    return new_plan(blind, run_state, run=run, moves=moves, again=SOON)
 
 
-def _of_the_run(case: DecisionInput) -> Plan:
+def _plan_for_run(case: DecisionInput) -> Plan:
     purchase = case.observed.purchase
     if was_rewound(case):
-        return forgotten(case)
-    if case.cancelled and (plan := cancelling(case, purchase)) is not None:
+        return purchase_missing(case)
+    if case.cancelled and (plan := cancel_run(case, purchase)) is not None:
         return plan
-    if (purchase is None or purchase.unpaid) and (plan := back_to_earlier(case)) is not None:
+    if (purchase is None or purchase.unpaid) and (plan := resume_earlier_attempt(case)) is not None:
         return plan
     if purchase is None or purchase.planned:
         return _before_payment(case)
@@ -137,50 +145,50 @@ def _of_the_run(case: DecisionInput) -> Plan:
     return _BY_STATE[purchase.state](case, purchase)
 
 
-def _held(case: DecisionInput) -> Plan:
-    """Nothing is started for a tenant that is not known: its purchases may be under another scope."""
+def _tenant_unconfirmed(case: DecisionInput) -> Plan:
+    """Wait for the confirmation of the cluster: the tenant's purchases may be under another scope."""
     phase = case.resource.status.phase or Phase.PENDING
-    doing = RunState(
+    run_state = RunState(
         phase=Phase.PENDING if phase.terminal else phase,
         reason=Reason.CLUSTER_NOT_CONFIRMED,
-        message=case.resource.tenant.held,
+        message=case.resource.tenant.block_reason,
     )
-    return plan_of(case, doing, again=_WAIT_SECONDS)
+    return new_plan(case, run_state, again=_WAIT_SECONDS)
 
 
 def _suspended(case: DecisionInput, plan: Plan) -> Plan:
-    """While suspended nothing is started or bought; a Job that runs is let finish, what was paid is seen through."""
+    """The plan while suspended: nothing is started or bought, but a running Job and a paid request are finished."""
     purchase, job = case.observed.purchase, case.observed.job
     bought = purchase is not None and not purchase.unpaid
     at_work = plan.job is None and job is not None and not job.finished
     if not case.resource.suspended or bought or at_work or plan.status.phase in (None, Phase.FAILED):
         return plan
     message = "spec.suspend is true: nothing is started and nothing is bought until it is false"
-    doing = RunState(phase=Phase.SUSPENDED, reason=Reason.SUSPENDED, message=message)
-    run = plan.status.run if plan.job is None else case.run  # what prepare found out is kept
-    return plan_of(case, doing, run=run)
+    run_state = RunState(phase=Phase.SUSPENDED, reason=Reason.SUSPENDED, message=message)
+    run = plan.status.run if plan.job is None else case.run  # keeps the facts of the prepare stage
+    return new_plan(case, run_state, run=run)
 
 
 def _before_payment(case: DecisionInput) -> Plan:
     if deadline_passed(case):
         seconds, last = case.resource.deadline_seconds, case.resource.status
         paid = "no other attempt is made" if case.observed.earlier else "nothing was paid"
-        message = f"the run is not done after spec.deadlineSeconds ({seconds}); {paid}"
+        message = f"the run is not finished after spec.deadlineSeconds ({seconds}); {paid}"
         if last.run is not None and last.run.number == case.run.number and last.message:
             message += f"; it waited ({last.reason}): {last.message}"
-        return before_payment_stopped(case, Reason.DEADLINE_EXCEEDED, message)
-    if (plan := _unbuyable(case)) is not None:
+        return stop_before_payment(case, Reason.DEADLINE_EXCEEDED, message)
+    if (plan := _not_purchasable(case)) is not None:
         return plan
     if kinds.has_prepare(case.kind) and case.run.facts is None:
         return _prepare(case)
     refusal = _lora_refused(case)
     if refusal is not None:
         return fail(case, Reason.SOURCE_NOT_ALLOWED, refusal)
-    return _waits_for_lora(case) or _gate(case)
+    return _wait_for_lora(case) or _gate(case)
 
 
-def _unbuyable(case: DecisionInput) -> Plan | None:
-    """The end or the wait of a run that may not buy; a Job that runs is let finish before it waits."""
+def _not_purchasable(case: DecisionInput) -> Plan | None:
+    """Failure or wait of a run that may not buy; it waits only after a running Job has finished. None: it may buy."""
     if (plan := purchasable.refused(case)) is not None:
         return plan
     if case.run.job is not None:
@@ -188,14 +196,14 @@ def _unbuyable(case: DecisionInput) -> Plan | None:
     waiting = purchasable.waits(case)
     if waiting is None:
         return None
-    # Nothing is under way, so an edit, such as another loraName, need not wait for the end of this run.
+    # Nothing has started, so an edit, such as another loraName, replaces this run at once.
     run = replacing_run(case.resource, case.run, case.now) if case.run.facts is None else None
     if run is None:
         return waiting
-    doing = RunState(
+    run_state = RunState(
         phase=Phase.PENDING, reason=Reason(waiting.status.reason or ""), message="the changed spec is read"
     )
-    return plan_of(case, doing, run=run, moves=withdrawal(case), again=SOON)
+    return new_plan(case, run_state, run=run, moves=withdraw_planned(case), again=SOON)
 
 
 def _prepare(case: DecisionInput) -> Plan:
@@ -205,24 +213,24 @@ def _prepare(case: DecisionInput) -> Plan:
     refusal = _language_refused(case)
     if refusal is not None:
         return fail(case, Reason.INVALID_SPEC, refusal)
-    doing = RunState(
+    run_state = RunState(
         phase=Phase.PREPARING,
         reason=Reason.PREPARING,
         message="the recording is being prepared",
         step=next(iter(MILESTONES[case.kind])),
         after_seconds=case.provider_seconds + COLLECT_SECONDS,
     )
-    ended = see_through(case, Stage.PREPARE, doing)
+    ended = run_stage(case, Stage.PREPARE, run_state)
     if isinstance(ended, Plan):
         return ended
     facts = ended.facts.model_dump(mode="json", by_alias=True) if ended.facts else {}
     facts["storedBytes"] = sum(each.size_bytes for each in ended.files)
     run = case.run.model_copy(update={"facts": facts, "job": None, "stage_attempt": 1, "lost_attempts": 0})
-    return plan_of(case, submitting(case, Reason.SUBMITTING, _prepared_text(ended)), run=run, again=SOON)
+    return new_plan(case, submitting(case, Reason.SUBMITTING, _prepared_text(ended)), run=run, again=SOON)
 
 
 def _source_refused(case: DecisionInput) -> str | None:
-    """Why an s3:// source may not be read; the operator would sign it with its own rights."""
+    """Reason to refuse an s3:// source, or None; the operator would sign its URL with its own permissions."""
     if isinstance(case.spec, ImageGenerationSpec) or not case.spec.source.url.startswith("s3://"):
         return None
     policy, namespace = case.policy, case.resource.ref.namespace
@@ -231,7 +239,7 @@ def _source_refused(case: DecisionInput) -> str | None:
 
 
 def _language_refused(case: DecisionInput) -> str | None:
-    """Why the provider would refuse the language; the CRD admits some codes that AssemblyAI does not have."""
+    """Reason to refuse the language, or None; the CRD accepts some codes that AssemblyAI does not support."""
     if not isinstance(case.spec, TranscriptionSpec):
         return None
     why = languages.unknown_code_error(case.spec.options.language)
@@ -239,7 +247,7 @@ def _language_refused(case: DecisionInput) -> str | None:
 
 
 def _lora_refused(case: DecisionInput) -> str | None:
-    """The provider fetches these, so only what is written in them can be seen here; it is seen before it is paid."""
+    """Reason to refuse an address of spec.loras, or None; the provider fetches it, so only its text is checked here."""
     if not isinstance(case.spec, ImageGenerationSpec):
         return None
     for index, lora in enumerate(case.spec.loras):
@@ -258,13 +266,13 @@ def _prepared_text(outcome: Outcome) -> str:
         case DatasetFacts() as facts:
             return f"{facts.images} pictures of {facts.scenes} scenes are ready"
         case AudioFacts() as facts:
-            return _sound_text(facts)
+            return _audio_text(facts)
         case _:
             return "ready"
 
 
-def _sound_text(facts: AudioFacts) -> str:
-    text = f"{facts.duration_seconds:.0f} s of sound are ready"
+def _audio_text(facts: AudioFacts) -> str:
+    text = f"{facts.duration_seconds:.0f} s of audio are ready"
     if facts.audible_seconds is not None:
         text += f", {facts.audible_seconds:.0f} s of them audible"
     if facts.tracks > 1:
@@ -272,35 +280,35 @@ def _sound_text(facts: AudioFacts) -> str:
     return "; ".join([text, *facts.notes])
 
 
-def _waits_for_lora(case: DecisionInput) -> Plan | None:
+def _wait_for_lora(case: DecisionInput) -> Plan | None:
     if not isinstance(case.spec, ImageGenerationSpec):
         return None
     unready = next((lora for lora in case.observed.loras if lora.model_key is None), None)
     if unready is None:
         return None
-    # Nothing was started or paid, so an edit, such as another LoRA's name, need not wait for the end of this run.
+    # Nothing was started or paid, so an edit, such as another LoRA's name, replaces this run at once.
     run = replacing_run(case.resource, case.run, case.now)
     if run is not None:
-        doing = RunState(phase=Phase.PENDING, reason=Reason.WAITING_FOR_LORA, message="the changed spec is read")
-        return plan_of(case, doing, run=run, moves=withdrawal(case), again=SOON)
-    return plan_of(case, _without_lora(case, unready), again=_patience(case, _LONGEST_LORA_WAIT_SECONDS))
+        run_state = RunState(phase=Phase.PENDING, reason=Reason.WAITING_FOR_LORA, message="the changed spec is read")
+        return new_plan(case, run_state, run=run, moves=withdraw_planned(case), again=SOON)
+    return new_plan(case, _missing_lora_state(case, unready), again=_recheck_seconds(case, _MAX_LORA_WAIT_SECONDS))
 
 
-def _patience(case: DecisionInput, longest: float) -> float:
-    """Seconds until the next look at what may never change: a tenth of the run's age."""
+def _recheck_seconds(case: DecisionInput, longest: float) -> float:
+    """Seconds until the next check of a wait that may never end: a tenth of the run's age, 30 to `longest`."""
     age = (case.now - case.run.started_at).total_seconds()
     return min(max(age / 10, _WAIT_SECONDS), longest)
 
 
-def _without_lora(case: DecisionInput, lora: LoraView) -> RunState:
-    """The state of an ImageGeneration that lacks a LoRA: it goes on when the LoraTraining has a version."""
+def _missing_lora_state(case: DecisionInput, lora: LoraView) -> RunState:
+    """State of an ImageGeneration whose LoRA is not ready: it continues once the LoraTraining has a version."""
     if lora.phase is Phase.FAILED:
         message = (
-            f"LoraTraining {lora.name} has failed: {lora.message or 'it gives no cause'}; nothing was paid here, and "
+            f"LoraTraining {lora.name} has failed: {lora.message or 'no message'}; nothing was paid here, and "
             "it goes on by itself once that LoraTraining has a version, or with another LoRA in spec.loras"
         )
         return RunState(phase=before_submission(case), reason=Reason.LORA_FAILED, message=message)
-    state = lora.phase.value if lora.phase else "not there yet"
+    state = lora.phase.value if lora.phase else "missing"
     message = f"waiting for LoraTraining {lora.name}, which is {state}"
     if lora.phase is Phase.COMPLETED:
         message += (
@@ -311,22 +319,22 @@ def _without_lora(case: DecisionInput, lora: LoraView) -> RunState:
 
 
 def _gate(case: DecisionInput) -> Plan:
-    """Between free and paid: nothing is bought that could not be collected, or that MongoDB may have lost."""
-    if (plan := held_back(case)) is not None:
+    """Last checks before the payment: the stores agree, and there is a key for the provider."""
+    if (plan := wait_for_stores(case)) is not None:
         return plan
     if not case.observed.provider_configured:
         provider = kinds.provider_of(case.kind)
         message = (
             f"there is no key for {provider}; put {provider}-key into the providers' Secret, see the chart's values"
         )
-        doing = RunState(phase=before_submission(case), reason=Reason.PROVIDER_NOT_CONFIGURED, message=message)
-        return plan_of(case, doing, again=_patience(case, _LONGEST_KEY_WAIT_SECONDS))
+        run_state = RunState(phase=before_submission(case), reason=Reason.PROVIDER_NOT_CONFIGURED, message=message)
+        return new_plan(case, run_state, again=_recheck_seconds(case, _MAX_KEY_WAIT_SECONDS))
     return pay(case)
 
 
 def _refused(case: DecisionInput, purchase: Purchase) -> Plan:
     if purchase.job_id != case.resource.ref.uid:
-        # Said to a resource that is gone, and nothing was paid: who applies it again may have mended the cause.
+        # The refusal was of a deleted resource and nothing was paid: retry, since the cause may be fixed.
         return _before_payment(case)
     if purchase.permanent:
         return fail(case, Reason.PROVIDER_REFUSED, purchase.error)
@@ -334,13 +342,13 @@ def _refused(case: DecisionInput, purchase: Purchase) -> Plan:
     if left <= 0 or deadline_passed(case):
         return _before_payment(case)
     reason = Reason.PROVIDER_NOT_CONFIGURED if purchase.key_refused else Reason.PROVIDER_UNAVAILABLE
-    return plan_of(case, submitting(case, reason, purchase.error), again=left)
+    return new_plan(case, submitting(case, reason, purchase.error), again=left)
 
 
 def _collect(case: DecisionInput, purchase: Purchase) -> Plan:
     if purchase.result_key is None and purchase.error:
-        return unstored(case, purchase)
-    ended = see_through(case, Stage.COLLECT, collecting("the outputs are being stored"))
+        return result_not_stored(case, purchase)
+    ended = run_stage(case, Stage.COLLECT, collecting("the outputs are being stored"))
     if isinstance(ended, Plan):
         return ended
     version = VersionStatus(
@@ -357,7 +365,7 @@ def _collect(case: DecisionInput, purchase: Purchase) -> Plan:
         facts=ended.facts.model_dump(mode="json", by_alias=True) if ended.facts else {},
     )
     outputs = version.model_dump(mode="json", by_alias=True)
-    moves = (move_of(case, purchase, PurchaseState.COLLECTED, outputs=outputs),)
+    moves = (purchase_transition(case, purchase, PurchaseState.COLLECTED, outputs=outputs),)
     return _complete(case, version, Reason.COMPLETED, _stored_text(case, version), moves)
 
 
@@ -365,32 +373,34 @@ def _stored_text(case: DecisionInput, version: VersionStatus) -> str:
     return "; ".join([f"version {version.version} is stored", *kinds.shortfalls(case.spec, version.facts)])
 
 
-def _adopt(case: DecisionInput, purchase: Purchase) -> Plan:
-    """What is asked for was bought and collected before: by a crashed reconcile of ours, or by a deleted resource."""
+def _adopt_outputs(case: DecisionInput, purchase: Purchase) -> Plan:
+    """Complete with an already collected purchase: of a reconcile that crashed, or of a deleted resource."""
     if not case.observed.outputs_stored:
-        return _files_gone(case, purchase)
+        return _outputs_missing(case, purchase)
     stored = VersionStatus.model_validate(purchase.outputs or {"version": 0})
     if (stored.job_id, stored.version) == (case.resource.ref.uid, case.run.version):
         return _complete(case, stored, Reason.COMPLETED, _stored_text(case, stored), ())
     version = stored.model_copy(update={"version": case.run.version})
-    message = f"the same was bought before, for job {stored.job_id}; its outputs are used and nothing is paid"
+    message = f"the same inputs were bought before, for job {stored.job_id}; its outputs are used and nothing is paid"
     message = "; ".join([message, *kinds.shortfalls(case.spec, stored.facts)])
     return _complete(case, version, Reason.ADOPTED_FINISHED_RUN, message, ())
 
 
-def _files_gone(case: DecisionInput, purchase: Purchase) -> Plan:
-    """The outputs were collected, and are not in the bucket as they were stored: collected again where the response is
-    kept, which costs nothing.
+def _outputs_missing(case: DecisionInput, purchase: Purchase) -> Plan:
+    """Collect again from the stored response, for free, outputs that are missing or changed in the bucket; fail if the
+    response is missing too.
     """
     if case.observed.response_kept:
-        run = collect_retries.begun_anew(case, case.run, collect_retries.state_of(case.run).asked)
-        doing = collecting("the stored files are gone or changed; they are made again from the provider's response")
-        moves = (move_of(case, purchase, PurchaseState.SUCCEEDED, outputs=None),)
-        return plan_of(case, doing, run=run, moves=moves, again=SOON)
+        run = collect_retries.restarted(case, case.run, collect_retries.state_of(case.run).asked)
+        run_state = collecting(
+            "the stored files are missing or changed; they are collected again from the provider's response"
+        )
+        moves = (purchase_transition(case, purchase, PurchaseState.SUCCEEDED, outputs=None),)
+        return new_plan(case, run_state, run=run, moves=moves, again=SOON)
     message = (
         f"request {purchase.request_id} of {purchase.provider} was paid, and its files were stored, but they are gone "
         "from the bucket, and so is the provider's response; once a backup of the bucket is restored, "
-        f"{collect_retries.fetches(case.run, 'them')}"
+        f"{collect_retries.retry_advice(case.run, 'them')}"
     )
     return fail(case, Reason.OUTPUTS_DELETED, message)
 
@@ -398,21 +408,21 @@ def _files_gone(case: DecisionInput, purchase: Purchase) -> Plan:
 def _complete(
     case: DecisionInput, version: VersionStatus, reason: Reason, message: str, moves: tuple[LedgerTransition, ...]
 ) -> Plan:
-    doing = RunState(phase=Phase.COMPLETED, reason=reason, message=message, step=Step.DONE)
+    run_state = RunState(phase=Phase.COMPLETED, reason=reason, message=message, step=Step.DONE)
     run = case.run.model_copy(update={"job": None})
-    plan = plan_of(case, doing, run=run, moves=moves)
+    plan = new_plan(case, run_state, run=run, moves=moves)
     others = [each for each in case.resource.status.versions if each.version != version.version]
     versions = (*others, version)[-MAX_VERSIONS:]
     return plan.model_copy(update={"status": plan.status.model_copy(update={"versions": tuple(versions)})})
 
 
-_AGAIN = f"nothing is bought again by itself; to buy, {RERUN_ADVICE}"
+_NOT_BOUGHT_AGAIN = f"nothing is bought again automatically; to buy, {RERUN_ADVICE}"
 
 
 def _cancelled(case: DecisionInput, purchase: Purchase) -> Plan:
     if (plan := cancelled_in_time(case, purchase)) is not None:
         return plan
-    message = f"the paid request for the same was cancelled before it was finished; {_AGAIN}"
+    message = f"the paid request for the same was cancelled before it was finished; {_NOT_BOUGHT_AGAIN}"
     return fail(case, Reason.CANCELLED, message)
 
 
@@ -420,17 +430,17 @@ def _discarded(case: DecisionInput, purchase: Purchase) -> Plan:
     how = "its files were deleted with deletionPolicy Delete"
     if purchase.expired_at is not None:
         how = f"its resource was deleted; its result was kept until {purchase.expired_at:%Y-%m-%d}, and is deleted now"
-    message = f"the same was bought before, and {how}; {_AGAIN}"
+    message = f"the same inputs were bought before, and {how}; {_NOT_BOUGHT_AGAIN}"
     return fail(case, Reason.OUTPUTS_DELETED, message)
 
 
 _BY_STATE: dict[PurchaseState, Callable[[DecisionInput, Purchase], Plan]] = {
-    PurchaseState.INTENT: lost,
+    PurchaseState.INTENT: search_lost_request,
     PurchaseState.REFUSED: _refused,
     PurchaseState.SUBMITTED: poll,
     PurchaseState.SUCCEEDED: _collect,
     PurchaseState.FAILED: provider_failed,
-    PurchaseState.COLLECTED: _adopt,
+    PurchaseState.COLLECTED: _adopt_outputs,
     PurchaseState.CANCELLED: _cancelled,
     PurchaseState.DISCARDED: _discarded,
 }

@@ -1,16 +1,16 @@
-"""Payments held back while MongoDB lacks what a status has named (`recorded_runs.Claim`). Pure."""
+"""Payments blocked while MongoDB lacks a run that a status names (`run_document.UnrecordedRun`). Pure."""
 
 from contentgen_contract.advice import remedies
 from contentgen_contract.names import Phase, Reason
-from contentgen_operator.decide.planning import plan_of
+from contentgen_operator.decide.planning import new_plan
 from contentgen_operator.state.decision_input import DecisionInput, RunState
 from contentgen_operator.state.plan import Plan
 
 _WAIT_SECONDS = 60.0  # until the run document is read again
 
 
-def held_back(case: DecisionInput) -> Plan | None:
-    """The wait of a run that may not pay; None: it may."""
+def wait_for_stores(case: DecisionInput) -> Plan | None:
+    """The plan of a run that waits because the stores disagree; None: it may pay."""
     document = case.resource.document
     if document is None or document.claim is None or case.resource.payments_allowed:
         return None
@@ -19,11 +19,10 @@ def held_back(case: DecisionInput) -> Plan | None:
     named += [f"purchase {claim.purchase_id}"] if claim.purchase_id else []
     named += [f"request {claim.request_id}"] if claim.request_id else []
     message = remedies.join_message(
-        f"the status named {', '.join(named)}, and MongoDB does not have that: it was restored from an older backup, "
-        "another installation, with another MongoDB, began the run, or somebody else wrote the status, so nothing is "
-        "paid. ",
+        f"the status names {', '.join(named)}, which MongoDB lacks: it was restored from an older backup, an "
+        "installation with another MongoDB began the run, or somebody else wrote the status, so nothing is paid. ",
         "Restore the newest backup of MongoDB, and this goes on; or, where the provider's dashboard shows that nothing "
         f"was paid since, {remedies.resubmit_advice(document.token or '')}",
     )
-    doing = RunState(phase=Phase.SUBMISSION_UNKNOWN, reason=Reason.STORES_DISAGREE, message=message)
-    return plan_of(case, doing, again=_WAIT_SECONDS)
+    run_state = RunState(phase=Phase.SUBMISSION_UNKNOWN, reason=Reason.STORES_DISAGREE, message=message)
+    return new_plan(case, run_state, again=_WAIT_SECONDS)

@@ -1,10 +1,10 @@
-"""How a plan is put together: the status that tells it, the events of a transition, the finalizer, the next look."""
+"""Plan builder: status, events, finalizer, time of the next reconcile, and transitions of the purchase. Pure."""
 
 from datetime import datetime, timedelta
 
 from contentgen_contract.names import PROVIDER_STEP, Phase, Reason, Step
 from contentgen_contract.resources.status import RunStatus
-from contentgen_operator.decide.status import notices_of, status_of
+from contentgen_operator.decide.status import build_status, transition_events
 from contentgen_operator.state.decision_input import DecisionInput, RunState
 from contentgen_operator.state.plan import Plan
 from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseKey, PurchaseState, PurchaseStep
@@ -12,57 +12,57 @@ from contentgen_operator.state.purchases import LedgerTransition, Purchase, Purc
 SOON = 0.0
 
 
-def plan_of(
+def new_plan(
     case: DecisionInput,
-    doing: RunState,
+    run_state: RunState,
     *,
     run: RunStatus | None = None,
     moves: tuple[LedgerTransition, ...] = (),
     again: float | None = None,
 ) -> Plan:
-    """A plan that only tells, moves the ledger and looks again; `model_copy` adds what else is to be done."""
-    status = status_of(case, doing, run or case.run)
+    """A plan with a status, events, ledger transitions and the next reconcile; `model_copy` adds other actions."""
+    status = build_status(case, run_state, run or case.run)
     return Plan(
         status=status,
         moves=moves,
-        notices=notices_of(case.resource, status),
-        again_seconds=_in_time(case, again) if not doing.phase.terminal else again,
-        finalizer=(needs_finalizer(case, moves) and not doing.phase.terminal) or case.resource.deletes_files,
+        notices=transition_events(case.resource, status),
+        again_seconds=_until_deadline(case, again) if not run_state.phase.terminal else again,
+        finalizer=(needs_finalizer(case, moves) and not run_state.phase.terminal) or case.resource.deletes_files,
     )
 
 
 def needs_finalizer(case: DecisionInput, moves: tuple[LedgerTransition, ...] = ()) -> bool:
-    """While a paid request is in flight a deletion has to wait for it to be cancelled."""
+    """True while a paid request is in flight: a deletion has to wait until it is cancelled."""
     state = moves[-1].target if moves else case.observed.purchase and case.observed.purchase.state
     return state in (PurchaseState.INTENT, PurchaseState.SUBMITTED)
 
 
-def _in_time(case: DecisionInput, again: float | None) -> float | None:
-    """A deadline is looked at when it is there, however long the wait would be otherwise."""
+def _until_deadline(case: DecisionInput, again: float | None) -> float | None:
+    """Seconds until the next reconcile, at the run's deadline at the latest."""
     if case.resource.deadline_seconds is None:
         return again
     left = (case.run.started_at + timedelta(seconds=case.resource.deadline_seconds) - case.now).total_seconds()
-    if left <= 0:  # it is looked at now
+    if left <= 0:  # this reconcile handles the deadline
         return again
     seconds = max(left, 1.0)
     return seconds if again is None else min(again, seconds)
 
 
 def fail(case: DecisionInput, reason: Reason, message: str) -> Plan:
-    """The run is over without outputs, and what it had planned to buy is not bought."""
-    return plan_of(case, RunState(phase=Phase.FAILED, reason=reason, message=message), moves=withdrawal(case))
+    """The plan that ends the run without outputs and withdraws its planned purchase."""
+    return new_plan(case, RunState(phase=Phase.FAILED, reason=reason, message=message), moves=withdraw_planned(case))
 
 
-def withdrawal(case: DecisionInput) -> tuple[LedgerTransition, ...]:
-    """A planned purchase of the run taken back: a process that is about to send it does not."""
+def withdraw_planned(case: DecisionInput) -> tuple[LedgerTransition, ...]:
+    """Transition that withdraws the run's planned purchase, so that no process sends it; empty: none is planned."""
     purchase = case.observed.purchase
     if purchase is None or not purchase.planned or purchase.job_id != case.resource.ref.uid:
         return ()
-    return (withdrawn(case.key, purchase, case.now),)
+    return (withdrawal_transition(case.key, purchase, case.now),)
 
 
-def withdrawn(key: PurchaseKey, purchase: Purchase, now: datetime) -> LedgerTransition:
-    """Planned to refused: nothing was sent, and whoever asks for the same may plan it again."""
+def withdrawal_transition(key: PurchaseKey, purchase: Purchase, now: datetime) -> LedgerTransition:
+    """Transition from planned to refused: nothing was sent, and any resource with the key may plan it again."""
     return LedgerTransition(
         key=key,
         source=PurchaseState.INTENT,
@@ -73,8 +73,10 @@ def withdrawn(key: PurchaseKey, purchase: Purchase, now: datetime) -> LedgerTran
     )
 
 
-def move_of(case: DecisionInput, purchase: Purchase, target: PurchaseState, **changes: object) -> LedgerTransition:
-    """A step of the run's purchase, which the resource owns by then (`Plan.adoption`)."""
+def purchase_transition(
+    case: DecisionInput, purchase: Purchase, target: PurchaseState, **changes: object
+) -> LedgerTransition:
+    """Transition of the run's purchase, which the resource owns by then (`Plan.adoption`)."""
     changes = {"changed_at": case.now, "step": None} | changes
     expected = {"step": purchase.step}
     return LedgerTransition(
@@ -88,10 +90,10 @@ def move_of(case: DecisionInput, purchase: Purchase, target: PurchaseState, **ch
 
 
 def submitting(case: DecisionInput, reason: Reason, message: str) -> RunState:
-    """The state between free and paid."""
+    """State before the payment."""
     return RunState(phase=Phase.SUBMITTING, reason=reason, message=message, step=PROVIDER_STEP[case.kind])
 
 
 def collecting(message: str) -> RunState:
-    """The state after the provider has finished."""
+    """State after the provider has finished."""
     return RunState(phase=Phase.COLLECTING, reason=Reason.COLLECTING, message=message, step=Step.STORING)

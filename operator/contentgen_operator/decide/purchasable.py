@@ -1,4 +1,4 @@
-"""What may be bought: the fields of a spec, the model, and the name of a LoRA, before anything is paid. Pure."""
+"""Checks of a spec before the payment: its fields, the model, and the name of a LoRA. Pure."""
 
 from difflib import SequenceMatcher
 
@@ -7,32 +7,34 @@ from contentgen_contract.resources.models import full_name, model_of, names_of
 from contentgen_contract.resources.prices import PRICES, is_trainer
 from contentgen_contract.resources.spec import TranscriptionSpec
 from contentgen_contract.resources.spec_checks import first_problem, makes_other_output
-from contentgen_operator.decide.cancellation import before_payment_stopped
-from contentgen_operator.decide.planning import plan_of
+from contentgen_operator.decide.cancellation import stop_before_payment
+from contentgen_operator.decide.planning import new_plan
 from contentgen_operator.state.decision_input import DecisionInput, RunState
 from contentgen_operator.state.plan import Plan
 
-_MOST_ALTERNATIVES = 5
+_MAX_ALTERNATIVES = 5
 _PRICE_WAIT_SECONDS = 60.0
-_NAME_WAIT_SECONDS = 30.0  # its own events wake it; this is for the event that never came
+_NAME_WAIT_SECONDS = 30.0  # fallback for a missed event of the other resource
 
 
 def refused(case: DecisionInput) -> Plan | None:
-    """The end of a run that must not buy what its spec asks for; None: it may."""
+    """Failure of a run whose spec must not be bought; None: it may."""
     if (found := first_problem(case.spec)) is not None:
         reason = Reason.MODEL_NOT_ALLOWED if found.field[-1] == "model" else Reason.INVALID_SPEC
-        return before_payment_stopped(case, reason, f"{found}; nothing was paid")
+        return stop_before_payment(case, reason, f"{found}; nothing was paid")
     if (message := _model_refused(case)) and not case.observed.price.problem:
-        return before_payment_stopped(case, Reason.MODEL_NOT_ALLOWED, f"{message}; nothing was paid")
+        return stop_before_payment(case, Reason.MODEL_NOT_ALLOWED, f"{message}; nothing was paid")
     return None
 
 
 def waits(case: DecisionInput) -> Plan | None:
-    """The wait of a run that may not buy yet; None: it may."""
+    """The plan of a run that may not buy yet; None: it may."""
     if message := _model_refused(case):
-        text = f"{message}, because {case.observed.price.problem}; it is asked again, and nothing is paid until then"
-        doing = RunState(phase=before_submission(case), reason=Reason.PROVIDER_UNAVAILABLE, message=text)
-        return plan_of(case, doing, again=_PRICE_WAIT_SECONDS)
+        text = (
+            f"{message}, because {case.observed.price.problem}; the price is read again, and nothing is paid until then"
+        )
+        run_state = RunState(phase=before_submission(case), reason=Reason.PROVIDER_UNAVAILABLE, message=text)
+        return new_plan(case, run_state, again=_PRICE_WAIT_SECONDS)
     return _waits_for_name(case)
 
 
@@ -41,15 +43,15 @@ def _waits_for_name(case: DecisionInput) -> Plan | None:
     if other is None:
         return None
     message = (
-        f"spec.loraName is also that of LoraTraining {other}, which is older: both would be paid; nothing is paid here "
+        f"the older LoraTraining {other} has the same spec.loraName: both would be paid; nothing is paid here "
         "until that one is deleted or has another loraName"
     )
-    doing = RunState(phase=before_submission(case), reason=Reason.WAITING_FOR_LORA_NAME, message=message)
-    return plan_of(case, doing, again=_NAME_WAIT_SECONDS)
+    run_state = RunState(phase=before_submission(case), reason=Reason.WAITING_FOR_LORA_NAME, message=message)
+    return new_plan(case, run_state, again=_NAME_WAIT_SECONDS)
 
 
 def before_submission(case: DecisionInput) -> Phase:
-    """Pending, unless the run was further already: phases only go forward."""
+    """Phase before the payment: Pending, or Submitting for a run that was further already."""
     last = case.resource.status
     unstarted = last.phase in (None, Phase.PENDING, Phase.SUSPENDED) or last.reason == Reason.LORA_FAILED
     waiting = unstarted and case.run.facts is None
@@ -58,25 +60,25 @@ def before_submission(case: DecisionInput) -> Phase:
 
 
 def _model_refused(case: DecisionInput) -> str:
-    """Why the model may not be bought, with the nearest that may; empty: it may."""
-    if isinstance(case.spec, TranscriptionSpec):  # which names no model
+    """Reason for which the model may not be bought, with alternatives; empty: it may."""
+    if isinstance(case.spec, TranscriptionSpec):  # it has no model field
         return ""
     model, listed = model_of(case.spec), case.policy.models_allowed
     if model in map(full_name, listed) if listed else case.price is not None:
         return ""
     why = "the operator's models.allowed does not list it" if listed else "it has no known price"
-    return f"{_FIELDS[case.kind]}: {model[:128]!r} may not be bought: {why}; {alternatives(case)}"
+    return f"{_MODEL_FIELDS[case.kind]}: {model[:128]!r} may not be bought: {why}; {alternatives(case)}"
 
 
 def alternatives(case: DecisionInput) -> str:
-    """The models of this kind that may be bought, the nearest name first."""
+    """Text that lists models of this kind that may be bought, the most similar name first."""
     listed = case.policy.models_allowed or tuple(case.policy.prices)
     fitting = {full_name(each) for each in listed if _fits(case.kind, each)}
     model = model_of(case.spec)
     near = sorted(fitting, key=lambda name: (-SequenceMatcher(None, model, name).ratio(), name))
     if not near:
         return "no model of this kind may be"
-    return f"allowed are {', '.join(names_of(each)[-1] for each in near[:_MOST_ALTERNATIVES])}"
+    return f"allowed are {', '.join(names_of(each)[-1] for each in near[:_MAX_ALTERNATIVES])}"
 
 
 def _fits(kind: Kind, model: str) -> bool:
@@ -85,4 +87,4 @@ def _fits(kind: Kind, model: str) -> bool:
     return known and not full.startswith("assemblyai/") and not makes_other_output(kind, full)
 
 
-_FIELDS = {Kind.LORA_TRAINING: "spec.training.model", Kind.IMAGE_GENERATION: "spec.model"}
+_MODEL_FIELDS = {Kind.LORA_TRAINING: "spec.training.model", Kind.IMAGE_GENERATION: "spec.model"}

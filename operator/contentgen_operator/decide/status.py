@@ -1,4 +1,4 @@
-"""From a decision to the status that tells it: progress, ETA, cost, conditions, events of a transition. Pure."""
+"""Status builder: progress, ETA, cost, conditions and events from a run state. Pure."""
 
 import re
 from datetime import datetime, timedelta
@@ -12,12 +12,12 @@ from contentgen_contract.resources.status import CollectStatus, Cost, ResourceSt
 from contentgen_operator.decide import history_searches
 from contentgen_operator.decide.conditions import ConditionInput, conditions
 from contentgen_operator.state import kinds
-from contentgen_operator.state.costs import CostSource, PurchaseCost, cost_of, ended, total
+from contentgen_operator.state.costs import CostSource, PurchaseCost, cost_of, final_cost, total
 from contentgen_operator.state.decision_input import DecisionInput, RunState
 from contentgen_operator.state.observed import Observation, Resource
 from contentgen_operator.state.plan import Event
 from contentgen_operator.state.purchases import Purchase, PurchaseState
-from contentgen_operator.state.runs import generation_told
+from contentgen_operator.state.runs import generation_of_status
 
 _WARNINGS = (
     Reason.JOB_REFUSED,
@@ -30,57 +30,57 @@ _WARNINGS = (
 _OPEN = (PurchaseState.INTENT, PurchaseState.SUBMITTED)
 _EACH_ATTEMPT = (Reason.RETRYING, Reason.COLLECTING, Reason.POD_NOT_STARTED)
 _AT_WORK = (Phase.PREPARING, Phase.SUBMITTING, Phase.PROCESSING, Phase.COLLECTING)
-_WITHOUT_RESULT = (PurchaseState.FAILED, PurchaseState.CANCELLED)  # nobody takes these over
-_SIGNED = re.compile(r"(https?://[^\s?]+)\?\S+")  # a URL's query may hold a signature: it is never shown
+_WITHOUT_RESULT = (PurchaseState.FAILED, PurchaseState.CANCELLED)  # never adopted
+_URL_QUERY = re.compile(r"(https?://[^\s?]+)\?\S+")  # a URL's query may hold a signature, so it is cut
 
 
-def status_of(case: DecisionInput, doing: RunState, run: RunStatus) -> ResourceStatus:
-    doing = doing.model_copy(update={"message": _SIGNED.sub(r"\1", doing.message)})
+def build_status(case: DecisionInput, run_state: RunState, run: RunStatus) -> ResourceStatus:
+    run_state = run_state.model_copy(update={"message": _URL_QUERY.sub(r"\1", run_state.message)})
     last = case.resource.status
     fresh = last.run is None or last.run.number != run.number
     purchase = case.observed.purchase
     if purchase is not None and run.paid_attempt == case.run.paid_attempt:  # the next one has no request yet
-        run = run.model_copy(update=_known(purchase))
-    costs = _costs(case, doing, run)
-    run = run.model_copy(update={"billed": _billed(doing, run, costs), "request_open": _is_open(case, doing)})
+        run = run.model_copy(update=_purchase_fields(purchase))
+    costs = _costs(case, run_state, run)
+    run = run.model_copy(update={"billed": _billed(run_state, run, costs), "request_open": _is_open(case, run_state)})
     state = ConditionInput(
         kind=case.kind,
-        phase=doing.phase,
-        reason=doing.reason,
-        message=doing.message,
+        phase=run_state.phase,
+        reason=run_state.reason,
+        message=run_state.message,
         prepared=run.facts is not None
         or (purchase is not None and not purchase.unpaid and kinds.has_prepare(case.kind)),
         submitted=run.request_id is not None,
-        generation=generation_told(case.resource, run, ended=doing.phase.terminal),
+        generation=generation_of_status(case.resource, run, ended=run_state.phase.terminal),
     )
-    progress, stage = _progress(case.kind, doing, None if fresh else last)
+    progress, stage = _progress(case.kind, run_state, None if fresh else last)
     return ResourceStatus(
         observed_generation=state.generation,
         job_id=case.resource.ref.uid,
-        phase=doing.phase,
+        phase=run_state.phase,
         progress=progress,
         stage=stage,
-        reason=doing.reason,
-        message=doing.message[:1024],
-        estimated_completion_time=_eta(case, doing, last, progress),
+        reason=run_state.reason,
+        message=run_state.message[:1024],
+        estimated_completion_time=_eta(case, run_state, last, progress),
         start_time=run.started_at,
-        completion_time=case.now if doing.phase.terminal else None,
-        cost=_cost(case, doing, costs),
+        completion_time=case.now if run_state.phase.terminal else None,
+        cost=_cost(case, run_state, costs),
         conditions=conditions(state, last, case.now),
         run=run,
         versions=last.versions,
     )
 
 
-def _is_open(case: DecisionInput, doing: RunState) -> bool | None:
-    """Whether a request of the resource is still open as its run ends."""
-    listed = (*case.observed.earlier, case.observed.purchase) if doing.phase.terminal else ()
+def _is_open(case: DecisionInput, run_state: RunState) -> bool | None:
+    """True if a request of the resource is still open at the end of its run; None otherwise."""
+    listed = (*case.observed.earlier, case.observed.purchase) if run_state.phase.terminal else ()
     mine = [each for each in listed if each is not None and each.job_id == case.resource.ref.uid]
     return True if any(history_searches.is_open(each, case.now) for each in mine) else None
 
 
-def _known(purchase: Purchase) -> dict[str, object]:
-    """What a status says of its purchase. One that was not sent is named once it is marked in the bucket (`act`)."""
+def _purchase_fields(purchase: Purchase) -> dict[str, object]:
+    """Fields of a run that come from its purchase; `act` adds the id of an unsent one once the bucket names it."""
     if purchase.unpaid:
         return {}
     return {
@@ -92,33 +92,33 @@ def _known(purchase: Purchase) -> dict[str, object]:
     }
 
 
-def _progress(kind: Kind, doing: RunState, last: ResourceStatus | None) -> tuple[int, Step | None]:
-    """Progress and stage; neither goes back within a run, also where a restart has forgotten what a worker said."""
-    if doing.phase is Phase.COMPLETED:
-        return 100, doing.step
-    progress = progress_at(kind, doing.step, doing.fraction)
-    if last is not None and (doing.phase is Phase.FAILED or progress < last.progress):
+def _progress(kind: Kind, run_state: RunState, last: ResourceStatus | None) -> tuple[int, Step | None]:
+    """Progress in percent and step; neither goes back within a run, also after a restart lost a worker's report."""
+    if run_state.phase is Phase.COMPLETED:
+        return 100, run_state.step
+    progress = progress_at(kind, run_state.step, run_state.fraction)
+    if last is not None and (run_state.phase is Phase.FAILED or progress < last.progress):
         return last.progress, last.stage
-    return progress, doing.step
+    return progress, run_state.step
 
 
-def _eta(case: DecisionInput, doing: RunState, last: ResourceStatus, progress: int) -> datetime | None:
-    """The time of the end. It changes with the phase or the progress, by more than five seconds, or once it has passed:
-    two operators with different estimates would write one after the other without end.
+def _eta(case: DecisionInput, run_state: RunState, last: ResourceStatus, progress: int) -> datetime | None:
+    """Estimated time of completion; None: unknown. It changes only with phase or progress or once it has passed, and
+    by more than five seconds: two operators with different estimates would overwrite each other without end.
     """
-    if doing.phase.terminal or doing.remaining_seconds is None:
+    if run_state.phase.terminal or run_state.remaining_seconds is None:
         return None
-    eta = case.now + timedelta(seconds=doing.remaining_seconds)
+    eta = case.now + timedelta(seconds=run_state.remaining_seconds)
     before = last.estimated_completion_time
     if before is None or abs((before - eta).total_seconds()) <= 5:
         return before or eta
-    unchanged = (last.phase, last.progress) == (doing.phase, progress)
+    unchanged = (last.phase, last.progress) == (run_state.phase, progress)
     return before if unchanged and before > case.now else eta
 
 
-def _costs(case: DecisionInput, doing: RunState, run: RunStatus) -> tuple[PurchaseCost, ...]:
-    """Cost of each paid attempt of the run; the next one's, where it is not bought yet, is the estimate."""
-    if doing.reason is Reason.ADOPTED_FINISHED_RUN:  # it was paid by the job that bought it
+def _costs(case: DecisionInput, run_state: RunState, run: RunStatus) -> tuple[PurchaseCost, ...]:
+    """Cost of each paid attempt of the run; of an attempt that is not bought yet, the estimate."""
+    if run_state.reason is Reason.ADOPTED_FINISHED_RUN:  # another job paid for it
         return (PurchaseCost(source=CostSource.NOT_BILLED, micros=0, billed=False),)
     earlier, purchase = case.observed.earlier, case.observed.purchase
     if purchase is not None and run.paid_attempt != case.run.paid_attempt:
@@ -126,27 +126,27 @@ def _costs(case: DecisionInput, doing: RunState, run: RunStatus) -> tuple[Purcha
     # Another resource's attempts are its own cost, however this one goes on after them.
     mine = [each for each in earlier if each.job_id == case.resource.ref.uid]
     if purchase is not None and purchase.job_id != case.resource.ref.uid and purchase.state in _WITHOUT_RESULT:
-        return (*map(ended, mine), PurchaseCost(source=CostSource.NOT_BILLED, micros=0, billed=False))
-    return (*map(ended, mine), *_cost_of_attempt(case, doing, purchase))
+        return (*map(final_cost, mine), PurchaseCost(source=CostSource.NOT_BILLED, micros=0, billed=False))
+    return (*map(final_cost, mine), *_cost_of_attempt(case, run_state, purchase))
 
 
-def _cost_of_attempt(case: DecisionInput, doing: RunState, purchase: Purchase | None) -> tuple[PurchaseCost, ...]:
-    over = _is_over(doing)
+def _cost_of_attempt(case: DecisionInput, run_state: RunState, purchase: Purchase | None) -> tuple[PurchaseCost, ...]:
+    over = _is_over(run_state)
     if purchase is not None and (over or not purchase.unpaid):
-        return (ended(purchase) if over else cost_of(purchase),)
+        return (final_cost(purchase) if over else cost_of(purchase),)
     if over:  # of a request that the ledger has lost the cost is unknown
-        return (PurchaseCost(source=CostSource.UNKNOWN),) if doing.phase is Phase.SUBMISSION_UNKNOWN else ()
+        return (PurchaseCost(source=CostSource.UNKNOWN),) if run_state.phase is Phase.SUBMISSION_UNKNOWN else ()
     micros = purchase.estimated_micros if purchase else case.estimated_micros
     if micros is None:  # for want of a price, or because the length of a recording is not known yet
         return (PurchaseCost(source=CostSource.UNKNOWN),) if case.price is None else ()
     return (PurchaseCost(source=CostSource.ESTIMATE, micros=micros),)
 
 
-def _is_over(doing: RunState) -> bool:
-    return doing.phase.terminal or doing.phase is Phase.SUBMISSION_UNKNOWN
+def _is_over(run_state: RunState) -> bool:
+    return run_state.phase.terminal or run_state.phase is Phase.SUBMISSION_UNKNOWN
 
 
-def _cost(case: DecisionInput, doing: RunState, costs: tuple[PurchaseCost, ...]) -> Cost | None:
+def _cost(case: DecisionInput, run_state: RunState, costs: tuple[PurchaseCost, ...]) -> Cost | None:
     if not costs:
         return None
     purchase, price = case.observed.purchase, case.price
@@ -155,15 +155,15 @@ def _cost(case: DecisionInput, doing: RunState, costs: tuple[PurchaseCost, ...])
         estimated="" if estimated is None else format_dollars(estimated),
         currency="USD",
         source=((purchase.price_source if purchase else "") or (price.source if price else ""))[:64],
-        **_amounts(costs, case.observed.other_runs, over=_is_over(doing)),
+        **_amounts(costs, case.observed.other_runs, over=_is_over(run_state)),
     )
 
 
 def _amounts(costs: tuple[PurchaseCost, ...], other_runs: tuple[Purchase, ...], *, over: bool) -> dict[str, Any]:
-    """What a run, which may be over, and the other runs of its resource cost."""
+    """Cost fields of a run and of all runs of its resource; `over`: the run has ended."""
     run = total(costs)
     settled = [each for each in costs if each.settled or over]
-    runs = total((*map(ended, other_runs), *settled))
+    runs = total((*map(final_cost, other_runs), *settled))
     return {
         "actual": format_dollars(run.known) if run.exact else "",
         "actual_source": run.source[:128] if run.exact or over else "",
@@ -173,41 +173,41 @@ def _amounts(costs: tuple[PurchaseCost, ...], other_runs: tuple[Purchase, ...], 
     }
 
 
-def _billed(doing: RunState, run: RunStatus, costs: tuple[PurchaseCost, ...]) -> bool | None:
-    """Whether the provider bills an ended run; `run.billed` is True where it said so of a request that goes on."""
-    return (True if run.billed else total(costs).billed) if doing.phase.terminal else run.billed
+def _billed(run_state: RunState, run: RunStatus, costs: tuple[PurchaseCost, ...]) -> bool | None:
+    """True if the provider bills an ended run; `run.billed` is already True for a request that could not be ended."""
+    return (True if run.billed else total(costs).billed) if run_state.phase.terminal else run.billed
 
 
-def notices_of(resource: Resource, status: ResourceStatus) -> tuple[Event, ...]:
-    """Events are posted at transitions only: a new phase, or a new reason within it."""
+def transition_events(resource: Resource, status: ResourceStatus) -> tuple[Event, ...]:
+    """Events of a transition: a new phase, or a new reason within it."""
     last = resource.status
     same_run = (last.run and last.run.number) == (status.run and status.run.number)
-    if same_run and ((last.phase, last.reason) == (status.phase, status.reason) or not _is_news(status)):
+    if same_run and ((last.phase, last.reason) == (status.phase, status.reason) or not _is_worth_event(status)):
         return ()
     bad = status.phase in (Phase.FAILED, Phase.SUBMISSION_UNKNOWN) or status.reason in _WARNINGS
     return (Event(type="Warning" if bad else "Normal", reason=status.reason or "", message=status.message or ""),)
 
 
-def followed(case: DecisionInput, *, request_open: bool) -> ResourceStatus:
-    """The status of a run that has ended, with the cost of requests that were open then."""
-    last = seen(case.resource)
+def status_after_end(case: DecisionInput, *, request_open: bool) -> ResourceStatus:
+    """Status of an ended run, with the cost of requests that were open at its end."""
+    last = generation_observed(case.resource)
     if last.run is None or last.phase is None or last.reason not in list(Reason):
         return last
-    doing = RunState(phase=last.phase, reason=Reason(last.reason), message=last.message or "")
-    costs = _costs(case, doing, case.run)
+    run_state = RunState(phase=last.phase, reason=Reason(last.reason), message=last.message or "")
+    costs = _costs(case, run_state, case.run)
     purchase = case.observed.purchase
-    # What was said of a request that went on is settled once that has ended.
+    # An open request had set `billed`; it is decided anew once that request has ended.
     run = case.run if purchase is None or purchase.state in _OPEN else case.run.model_copy(update={"billed": None})
-    changes = {"billed": _billed(doing, run, costs), "request_open": True if request_open else None}
+    changes = {"billed": _billed(run_state, run, costs), "request_open": True if request_open else None}
     request_id = purchase.request_id if purchase is not None else None
     run = last.run.model_copy(update={**changes, "request_id": request_id or last.run.request_id})
-    return last.model_copy(update={"run": run, "cost": _cost(case, doing, costs)})
+    return last.model_copy(update={"run": run, "cost": _cost(case, run_state, costs)})
 
 
-def _is_news(status: ResourceStatus) -> bool:
-    """Whether an attempt of the collect stage is worth an event: the first three, then each time they have doubled.
+def _is_worth_event(status: ResourceStatus) -> bool:
+    """True if a status is worth an event. Of failed collect attempts: the first three, then each power of two.
 
-    It may be tried a hundred times a day.
+    There may be a hundred attempts a day.
     """
     if status.phase is not Phase.COLLECTING or status.run is None or status.reason not in _EACH_ATTEMPT:
         return True
@@ -217,8 +217,8 @@ def _is_news(status: ResourceStatus) -> bool:
     return failed <= 0
 
 
-def seen(resource: Resource) -> ResourceStatus:
-    """A run that is over stays as it is; only that an edit of other fields was seen is noted."""
+def generation_observed(resource: Resource) -> ResourceStatus:
+    """The last status with the present generation as observed; nothing else of an ended run changes."""
     last = resource.status
     if last.observed_generation == resource.generation:
         return last
@@ -226,16 +226,16 @@ def seen(resource: Resource) -> ResourceStatus:
     return last.model_copy(update={"observed_generation": resource.generation, "conditions": noted})
 
 
-def resettled(resource: Resource, observed: Observation) -> ResourceStatus:
-    """`seen`, with what the ledger knows since the end of the run about the cost of its purchases."""
-    status, uid = seen(resource), resource.ref.uid
+def with_settled_cost(resource: Resource, observed: Observation) -> ResourceStatus:
+    """Status of an ended run with the present generation, and with costs that the ledger got after its end."""
+    status, uid = generation_observed(resource), resource.ref.uid
     purchase, cost, run = observed.purchase, status.cost, status.run
     if purchase is None or purchase.job_id != uid or cost is None or run is None:
         return status
-    if status.reason == Reason.ADOPTED_FINISHED_RUN:  # it was paid by the job that bought it
+    if status.reason == Reason.ADOPTED_FINISHED_RUN:  # another job paid for it
         return status
     mine = [each for each in (*observed.earlier, purchase) if each.job_id == uid]
-    costs = tuple(map(ended, mine))
+    costs = tuple(map(final_cost, mine))
     billed = total(costs).billed
     changes = {
         "cost": cost.model_copy(update=_amounts(costs, observed.other_runs, over=True)),
@@ -244,10 +244,10 @@ def resettled(resource: Resource, observed: Observation) -> ResourceStatus:
     return status.model_copy(update=changes)
 
 
-def invalid(resource: Resource, error: ValidationError, now: datetime) -> ResourceStatus:
-    """The API server refuses most wrong specs; this is for what its schema cannot say, or an older schema let in."""
+def invalid_spec_status(resource: Resource, error: ValidationError, now: datetime) -> ResourceStatus:
+    """Status of a resource with an invalid spec: one that the CRD's schema cannot refuse, or an older schema let in."""
     first = error.errors()[0]
-    message = f"{_field(first['loc'])}: {first['msg']}"
+    message = f"{_manifest_field(first['loc'])}: {first['msg']}"
     state = ConditionInput(
         kind=resource.ref.kind,
         phase=Phase.FAILED,
@@ -270,8 +270,8 @@ def invalid(resource: Resource, error: ValidationError, now: datetime) -> Resour
     )
 
 
-def job_refused(resource: Resource, planned: ResourceStatus, message: str, now: datetime) -> ResourceStatus:
-    """A planned status whose Job, or the Job after its payment, the API server does not admit: the run waits."""
+def job_refused_status(resource: Resource, planned: ResourceStatus, message: str, now: datetime) -> ResourceStatus:
+    """The planned status for a run that waits, because the API server refuses its Job or the Job after its payment."""
     last, run = resource.status, planned.run
     begun = last.phase in _AT_WORK and last.run is not None and run is not None and last.run.number == run.number
     paid = planned.phase is Phase.COLLECTING
@@ -290,21 +290,21 @@ def job_refused(resource: Resource, planned: ResourceStatus, message: str, now: 
         "reason": state.reason,
         "message": state.message,
         "run": run.model_copy(update={"job": None}) if run is not None else None,
-        # From the planned ones: a milestone that the plan has reached keeps its words.
+        # From the planned conditions: a milestone that the plan has reached keeps its message.
         "conditions": conditions(state, planned, now),
     }
     return planned.model_copy(update=changes)
 
 
-def _field(location: tuple[int | str, ...]) -> str:
-    """The field in the manifest that an error of parse_spec, or of a new run, speaks of."""
+def _manifest_field(location: tuple[int | str, ...]) -> str:
+    """Path in the manifest of a validation error's field."""
     if location == ("rerun",):
         return f"metadata.annotations[{RERUN_ANNOTATION}]"
     return ".".join(["spec", *map(str, location)])
 
 
-def store_unavailable(resource: Resource, message: str, now: datetime) -> ResourceStatus:
-    """A store is away: the run stays where it is, says so, and goes on later."""
+def store_unavailable_status(resource: Resource, message: str, now: datetime) -> ResourceStatus:
+    """Status while a store is unavailable: the phase stays, and the run goes on later."""
     last = resource.status
     if last.phase is not None and last.phase.terminal:
         return last

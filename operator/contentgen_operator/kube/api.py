@@ -1,4 +1,4 @@
-"""The Kubernetes API, as the few calls that the operator makes, on plain JSON objects."""
+"""Requests of the operator to the Kubernetes API, on plain JSON objects."""
 
 import base64
 import logging
@@ -33,12 +33,12 @@ from contentgen_runtime.kube import Body, Conflict, KubeApi, explain, or_conflic
 
 _COMPONENT = "contentgen"
 _log = logging.getLogger(__name__)
-_A_PAGE, _MOST = 10, 50  # pods, events and quotas of a tenant, each of which may be a megabyte
+_A_PAGE, _MOST = 10, 50  # pods, events and quotas of a tenant, up to a megabyte each
 _RESOURCES_A_PAGE = 50  # each may have 256 KiB of annotations
 
 
 class Kube(KubeApi):
-    """What the operator asks of it."""
+    """Operator's client of the Kubernetes API; counts its requests."""
 
     def __init__(self) -> None:
         super().__init__(_counted)
@@ -47,21 +47,21 @@ class Kube(KubeApi):
         await super().__aenter__()
         return self
 
-    # `asked_by` is for the log, where the answer is another object than the one asked for.
+    # `asked_by` is logged if the response is a different object.
 
     async def get_resource(
         self, kind: Kind, namespace: str, name: str, *, uid: str | None = None, asked_by: str = _COMPONENT
     ) -> Body | None:
-        """A resource of ours (with this uid), or None where it is gone."""
+        """Get one of our resources, with this uid if given; None if it does not exist."""
         return await self.get(resource_of(kind), namespace, name, uid=uid, asked_by=asked_by)
 
     async def unfinished(self, kind: Kind, namespace: str = "") -> AsyncIterator[Body]:
-        """The resources that are neither Completed nor Failed, of one namespace or of all."""
+        """Resources that are neither Completed nor Failed, of one namespace or (empty) of all."""
         async for body in self.every(kind, namespace, {"fieldSelector": UNFINISHED}):
             yield body
 
     async def every(self, kind: Kind, namespace: str = "", asked: Query | None = None) -> AsyncIterator[Body]:
-        """The resources of one namespace or of all."""
+        """Resources of one namespace or (empty) of all."""
         query: Query = {**(asked or {}), "limit": _RESOURCES_A_PAGE}
         async with aclosing(self.pages(resource_of(kind), namespace or None, query)) as pages:
             async for page in pages:
@@ -69,18 +69,18 @@ class Kube(KubeApi):
                     yield body
 
     async def put_status(self, kind: Kind, namespace: str, name: str, body: Body) -> Body:
-        """Replace the status; raises Conflict where `metadata.resourceVersion` is not the newest any more."""
+        """Replace the status. Raises Conflict if `metadata.resourceVersion` is not the newest."""
         call = self.request("PUT", resource_of(kind), namespace=namespace, name=name, subresource="status", body=body)
         return await or_conflict(call)
 
     async def put_finalizers(self, kind: Kind, namespace: str, name: str, version: str, finalizers: list[str]) -> Body:
-        """Set the finalizers; raises Conflict where `version` is not the newest resourceVersion any more."""
+        """Set the finalizers. Raises Conflict if `version` is not the newest resourceVersion."""
         body = {"metadata": {"resourceVersion": version, "finalizers": finalizers}}
         call = self.request("PATCH", resource_of(kind), namespace=namespace, name=name, body=body)
         return await or_conflict(call)
 
     async def delete_job(self, namespace: str, name: str, uid: str) -> None:
-        """Delete a Job and its pods, unless it is gone or has another uid."""
+        """Delete a Job and its pods, unless it is missing or has another uid."""
         options = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
         try:
             await or_conflict(self.request("DELETE", JOBS, namespace=namespace, name=name, body=options))
@@ -88,7 +88,7 @@ class Kube(KubeApi):
             _log.info("Job %s (uid %s) is not deleted: %s", ascii(name), uid, error)
 
     async def job_log(self, namespace: str, job: str, uid: str, characters: int) -> str:
-        """The last that the newest pod of a Job said; empty where there is none any more."""
+        """End of the newest pod's log of a Job; empty if there is no pod or no log."""
         try:
             mine = pods.of_the_job(await self.job_pods(namespace, checked_name(job)), uid)
             names = [pod["metadata"]["name"] for pod in mine]
@@ -100,20 +100,20 @@ class Kube(KubeApi):
             _log.warning("no log is read: %s", error)
             return ""
         try:
-            said = await self.read("GET", path)
-        except ApiException as error:  # it never started, or its node is gone; a run does not stop for its log
+            output = await self.read("GET", path)
+        except ApiException as error:  # not started, or its node is gone; the run continues without the log
             _log.info("the log of pod %s cannot be read: %s", names[-1], explain(error))
             return ""
-        return log.tail([log.format_line(line) for line in said.decode(errors="replace").splitlines()])[-characters:]
+        return log.tail([log.format_line(line) for line in output.decode(errors="replace").splitlines()])[-characters:]
 
     async def get_job(
         self, namespace: str, name: str, *, uid: str | None = None, asked_by: str = _COMPONENT
     ) -> Body | None:
-        """A Job (with this uid), or None."""
+        """Get a Job, with this uid if given; None if it does not exist."""
         return await self.get(JOBS, namespace, name, uid=uid, asked_by=asked_by)
 
     async def create_job(self, namespace: str, manifest: Body) -> Body | None:
-        """Create a Job; None where there is one of this name. Raises ApiException where the API server refuses it."""
+        """Create a Job; None if the name is taken. Raises ApiException if the API server refuses it."""
         try:
             return await self.request("POST", JOBS, namespace=namespace, body=manifest)
         except ApiException as error:
@@ -124,28 +124,30 @@ class Kube(KubeApi):
     async def get_pod(
         self, namespace: str, name: str, *, uid: str | None = None, asked_by: str = _COMPONENT
     ) -> Body | None:
-        """A pod (with this uid), or None."""
+        """Get a pod, with this uid if given; None if it does not exist."""
         return await self.get(PODS, namespace, name, uid=uid, asked_by=asked_by)
 
     async def check_job(self, namespace: str, manifest: Body) -> None:
-        """Ask whether a Job would be admitted, by a server-side dry run. Raises ApiException where it would not."""
+        """Server-side dry run of the creation of a Job. Raises ApiException if it is refused."""
         await self.request("POST", JOBS, namespace=namespace, query={"dryRun": "All"}, body=manifest)
 
     async def job_pods(self, namespace: str, job: str) -> list[Body]:
-        """Pods with a Job's label, which anybody in the namespace may set: a bounded number of them."""
-        return await self._some(PODS, namespace, {"labelSelector": equals("batch.kubernetes.io/job-name", job)})
+        """Pods with a Job's label, about 50 at most: any user of the namespace may set the label."""
+        return await self._first_objects(
+            PODS, namespace, {"labelSelector": equals("batch.kubernetes.io/job-name", job)}
+        )
 
     async def quotas(self, namespace: str) -> list[Body]:
-        """The ResourceQuotas of a namespace."""
-        return await self._some(RESOURCE_QUOTAS, namespace, {})
+        """ResourceQuotas of a namespace, about 50 at most."""
+        return await self._first_objects(RESOURCE_QUOTAS, namespace, {})
 
     async def job_events(self, namespace: str, uid: str) -> list[Body]:
-        """What the Job controller says about pods of a Job that it could not create."""
+        """FailedCreate events of a Job: pods that the Job controller could not create."""
         selector = f"{equals('involvedObject.uid', uid)},{equals('reason', 'FailedCreate')}"
-        return await self._some(EVENTS, namespace, {"fieldSelector": selector})
+        return await self._first_objects(EVENTS, namespace, {"fieldSelector": selector})
 
-    async def _some(self, resource: ApiResource, namespace: str, query: Query) -> list[Body]:
-        """The first objects that match, about 50: a tenant may create any number of them."""
+    async def _first_objects(self, resource: ApiResource, namespace: str, query: Query) -> list[Body]:
+        """First objects that match, about 50: a tenant may create any number."""
         found: list[Body] = []
         async with aclosing(self.pages(resource, namespace, {**query, "limit": _A_PAGE})) as pages:
             async for page in pages:
@@ -156,13 +158,13 @@ class Kube(KubeApi):
         return found
 
     async def get_secret_data(self, namespace: str, name: str) -> tuple[str, dict[str, bytes]]:
-        """The resourceVersion and the data of the one Secret that is our own."""
+        """resourceVersion and data of our own Secret."""
         secret = await self.request("GET", SECRETS, namespace=namespace, name=name)
         data = {key: base64.b64decode(value) for key, value in (secret.get("data") or {}).items()}
         return secret["metadata"]["resourceVersion"], data
 
     async def patch_secret_data(self, namespace: str, name: str, version: str, data: dict[str, bytes]) -> None:
-        """Fill that Secret; raises Conflict where another operator was quicker."""
+        """Write the data of our own Secret. Raises Conflict if another operator was faster."""
         body = {
             "metadata": {"resourceVersion": version},
             "data": {key: base64.b64encode(value).decode() for key, value in data.items()},
@@ -170,7 +172,7 @@ class Kube(KubeApi):
         await or_conflict(self.request("PATCH", SECRETS, namespace=namespace, name=name, body=body))
 
     async def post_event(self, ref: ResourceRef, notice: Event, now: datetime) -> None:
-        """An Event on a resource."""
+        """Create an Event on a resource."""
         involved = {
             "apiVersion": f"{GROUP}/{VERSION}",
             "kind": ref.kind.value,
@@ -181,12 +183,14 @@ class Kube(KubeApi):
         await self._post_event(involved, notice, now)
 
     async def post_pod_event(self, namespace: str, name: str, uid: str, notice: Event, now: datetime) -> None:
-        """An Event on a pod."""
+        """Create an Event on a pod."""
         involved = {"apiVersion": "v1", "kind": "Pod", "namespace": namespace, "name": name, "uid": uid}
         await self._post_event(involved, notice, now)
 
     async def _post_event(self, involved: dict[str, str], notice: Event, now: datetime) -> None:
-        """The core group's, not events.k8s.io's: that may set no lastTimestamp, by which `kubectl describe` sorts."""
+        """Create an Event of the core group. One of events.k8s.io has no lastTimestamp, by which `kubectl describe`
+        sorts.
+        """
         time = now.strftime("%Y-%m-%dT%H:%M:%SZ")
         event = {
             "metadata": {"generateName": f"{involved['name']}-", "namespace": involved["namespace"]},
@@ -210,7 +214,7 @@ def _counted(method: str, path: str, code: int) -> None:
 
 
 def _resource_of(path: str) -> str:
-    """The plural that a path speaks of, for a metric: never a name."""
+    """Plural, with the subresource, of a request path, as a metric label: never a name."""
     parts = path.partition("?")[0].split("/")[3:]
     named = parts[parts.index("namespaces") + 2 :] if "namespaces" in parts else parts[-1:]
     return "/".join([named[0], *named[2:]]) if named else "namespaces"

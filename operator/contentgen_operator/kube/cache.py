@@ -1,8 +1,8 @@
-"""What the watches last delivered of resources that are not finished, and of their Jobs: reads that cost no request.
+"""Cache of unfinished resources and their Jobs, filled by the watches: reads without requests.
 
-It may be behind. That is safe: every write names the version that it was decided on, and is refused when there is a
-newer one. A watch that had to begin anew does not tell what vanished meanwhile, so what is old is not used. A finished
-resource is not kept: memory grows with the work under way and not with its history.
+Entries may be stale. That is safe: every write names the resourceVersion that it was decided on, and is refused if
+there is a newer one. A watch that was reopened does not deliver deletions in between, so old entries are not used.
+Finished resources are removed: memory grows with the work in progress only.
 """
 
 import time
@@ -43,39 +43,40 @@ class Cache:
         return ref in self._resources
 
     def refs(self) -> tuple[ResourceRef, ...]:
-        """The unfinished resources."""
+        """Unfinished resources."""
         return tuple(self._resources)
 
     def resource(self, ref: ResourceRef) -> Body | None:
-        """The newest that is known; None where that is old."""
+        """Last known state of a resource; None if it is unknown or older than 5 minutes."""
         at, body = self._resources.get(ref, (0.0, None))
         return body if body is not None and self._clock() - at < _RESOURCE_SECONDS else None
 
     def note(self, ref: ResourceRef, body: Body) -> bool:
-        """Keep a resource; whether that is news: the watch delivers our own writes as well."""
+        """Store a resource; True if it has changed. The watch delivers our own writes too."""
         _, known = self._resources.get(ref, (0.0, None))
         self._resources[ref] = (self._clock(), trimmed(body))
         return known is None or known["metadata"]["resourceVersion"] != body["metadata"]["resourceVersion"]
 
     def drop(self, ref: ResourceRef) -> None:
-        """Read it anew the next time, should there be one."""
+        """Remove a resource, so that the next reconcile reads it from the API server."""
         self._resources.pop(ref, None)
 
     def forget(self, ref: ResourceRef) -> None:
-        """The resource is finished or gone, and so is the interest in its Jobs."""
+        """Remove a finished or deleted resource and its Jobs."""
         self.drop(ref)
         for name in self._jobs_of.pop(ref.uid, ()):
             self._jobs.pop(name, None)
 
     def job(self, namespace: str, name: str) -> JobView | None:
-        """A Job as it was last seen; None where that is long ago and it has not finished."""
+        """Last known state of a Job; None if it is unknown, or old and not finished."""
         at, job = self._jobs.get((namespace, name), (0.0, None))
         return job if job is not None and (job.finished or self._clock() - at < _JOB_SECONDS) else None
 
     def note_job(self, owner: ResourceRef, job: JobView) -> bool:
-        """Keep a Job; whether it has finished, or its pod was deleted, since it was last seen.
+        """Store a Job; True if it has finished, or its pod was deleted, since the last state.
 
-        Anybody may claim that a Job is of a resource: beyond 32 none is kept, and those are read from the API server.
+        Any user may set a Job's owner reference: at most 32 Jobs of a resource are stored, others are read from the API
+        server.
         """
         name = (owner.namespace, job.name)
         _, known = self._jobs.get(name, (0.0, None))
@@ -87,15 +88,15 @@ class Cache:
         )
 
     def drop_job(self, owner: ResourceRef, name: str) -> None:
-        """The Job was deleted."""
+        """Remove a deleted Job."""
         self._jobs.pop((owner.namespace, name), None)
         self._jobs_of[owner.uid].discard((owner.namespace, name))
 
 
 def trimmed(body: Body) -> Body:
-    """The object with those metadata only that the operator reads: a tenant can write more than a megabyte of others.
+    """Resource with only those metadata that the operator reads: a tenant may write more than a megabyte of others.
 
-    A value that is cut here is too long to be valid, and stays so.
+    Truncated annotation values are too long to be valid, and stay invalid.
     """
     given = body["metadata"]
     meta = {name: given[name] for name in _METADATA if name in given}

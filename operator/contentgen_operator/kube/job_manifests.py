@@ -1,6 +1,6 @@
-"""The Jobs of a run, as manifests; pure. Jobs are created and never updated: a pod template is immutable.
+"""Manifests of the Jobs of a run; pure. Jobs are created and never updated: a pod template is immutable.
 
-Nothing of a user's manifest reaches the Job or its pod but names and the uid: no image, environment, annotation or
+Of a user's manifest only names and the uid get into the Job and its pod: no image, environment variable, annotation or
 label.
 """
 
@@ -27,8 +27,8 @@ _SCRATCH = "/scratch"
 _USER = 65532
 _NOT_OF_THE_SPEC = {"job_labels", "job_annotations", "labels", "annotations", "container_security_context"}
 _NODE_GONE = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")  # taints of a node
-_NODE_GONE_SECONDS = 30  # after which a worker's pod is deleted from it; Kubernetes' default is 300
-_FINISHED_JOB_SECONDS = 3600  # for `kubectl logs`; the outcome is in the bucket long before
+_NODE_GONE_SECONDS = 30  # until a worker's pod is deleted from it; Kubernetes' default is 300
+_FINISHED_JOB_SECONDS = 3600  # for `kubectl logs`; the outcome is already in the bucket
 
 
 def _pod_context() -> dict[str, Any]:
@@ -41,8 +41,8 @@ def _container_context() -> dict[str, Any]:
 
 
 class WorkerPod(Manifest):
-    """Settings of worker Jobs and pods: labels, annotations, nodes and security contexts. The chart's values set them,
-    and never a user's manifest.
+    """Settings of worker Jobs and pods: labels, annotations, nodes and security contexts. Set by the chart's values,
+    never by a user's manifest.
     """
 
     job_labels: dict[str, str] = Field(default_factory=dict)
@@ -59,13 +59,13 @@ class WorkerPod(Manifest):
     runtime_class_name: str = ""
 
     def spec(self) -> dict[str, Any]:
-        """The fields of a pod's spec that are set."""
+        """Fields of the pod spec that are set."""
         fields = self.model_dump(mode="json", exclude=_NOT_OF_THE_SPEC)
         tolerations = [*self.tolerations, *(_brief(taint) for taint in _NODE_GONE if not self._tolerates(taint))]
         return {name: value for name, value in (fields | {"tolerations": tolerations}).items() if value}
 
     def _tolerates(self, taint: str) -> bool:
-        """Whether a toleration is for this taint of a node that is gone, by the rule of DefaultTolerationSeconds."""
+        """True if a toleration matches this taint of an unreachable node, by the rule of DefaultTolerationSeconds."""
         return any(
             (each.get("key") or taint) == taint and (each.get("effect") or "NoExecute") == "NoExecute"
             for each in self.tolerations
@@ -77,7 +77,7 @@ def _brief(taint: str) -> dict[str, Any]:
 
 
 class JobTemplate(Value):
-    """What all Jobs share, from the operator's settings."""
+    """Properties common to all Jobs, from the operator's settings."""
 
     image: str
     image_pull_policy: str
@@ -91,13 +91,13 @@ class JobTemplate(Value):
 
 
 def job_name(uid: str, run: int, stage: Stage, attempt: int) -> str:
-    """The same work always has the same name, so that it cannot be started twice."""
+    """Name of a Job. The same work has the same name, so it cannot be started twice."""
     digest = hashlib.sha256(uid.encode()).hexdigest()[:12]
     return f"contentgen-{digest}-r{run}-{stage}-{attempt}"
 
 
 def job_manifest(ref: ResourceRef, run: int, stage: Stage, attempt: int, template: JobTemplate) -> dict[str, Any]:
-    """A Job for one attempt of one stage."""
+    """Job for one attempt of one stage."""
     labels = {
         "app.kubernetes.io/name": "contentgen-worker",
         "app.kubernetes.io/managed-by": "contentgen",
@@ -117,7 +117,7 @@ def job_manifest(ref: ResourceRef, run: int, stage: Stage, attempt: int, templat
             "ownerReferences": [owner_reference(ref.kind, ref.name, ref.uid)],
         },
         "spec": {
-            "backoffLimit": 0,  # the operator counts attempts: it sees the outcome, the Job controller does not
+            "backoffLimit": 0,  # the operator counts attempts, because it knows the outcome
             "podReplacementPolicy": "Failed",
             "activeDeadlineSeconds": template.deadline_seconds,
             "ttlSecondsAfterFinished": _FINISHED_JOB_SECONDS,

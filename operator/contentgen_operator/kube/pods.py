@@ -1,7 +1,7 @@
-"""Causes in words: why the API server refused a Job, why a Job has no running pod, why its pod ended. Pure.
+"""Causes, as text: why the API server refused a Job, why a Job has no running pod, why its pod ended. Pure.
 
-They are told from JSON objects of the API server. A Job has no condition for a pod that may not be created (quota,
-LimitRange, Pod Security): the Job controller tells of it in events with the reason FailedCreate only.
+Input are JSON objects of the API server. A Job has no condition for a pod that cannot be created (quota, LimitRange,
+Pod Security): the Job controller reports it only in events with the reason FailedCreate.
 """
 
 from collections.abc import Sequence
@@ -14,12 +14,12 @@ from contentgen_contract.resources.owner_references import controllers
 from contentgen_runtime.kube import explain
 
 Body = dict[str, Any]
-LOST_SECONDS = 20.0  # after a deleted pod's grace period, in which a node that runs ends it and says so
-SCHEDULING_SECONDS = 30.0  # for which a pod without a node, or a Job without a pod, is no news
+LOST_SECONDS = 20.0  # after a deleted pod's grace period; a working node has ended the pod by then
+SCHEDULING_SECONDS = 30.0  # grace for a pod without a node, or a Job without a pod
 _WORDS = 300  # characters of a cause
 _BAD_REQUEST = 400
 _INTERNAL = 500  # a validating webhook that cannot be called
-_UNDECIDED = (401, 404, 408, 409, 410, 429)  # our credentials, a namespace that is gone, load: no word on the Job
+_UNDECIDED = (401, 404, 408, 409, 410, 429)  # credentials, deleted namespace, load: not about the Job
 _NO_DRY_RUN = "does not support dry run"
 _ENDED = ("Succeeded", "Failed")
 _NODE_GONE = ("DeletionByTaintManager", "DeletionByPodGC")
@@ -27,29 +27,29 @@ _STARTING = ("", "ContainerCreating", "PodInitializing")
 
 
 class JobRefused(Exception):
-    """The API server does not admit a Job; str() is its own words."""
+    """The API server refused a Job; str() is its message."""
 
 
 def refusal_of(error: ApiException) -> str:
-    """The API server's words where it refused an object for what it is; empty where it could not decide."""
+    """The API server's message if it refused an object for its content; empty if the error says nothing about it."""
     code = error.status or 0
     decided = (_BAD_REQUEST <= code < _INTERNAL and code not in _UNDECIDED) or code == _INTERNAL
     return explain(error) if decided else ""
 
 
 def no_dry_run(error: ApiException) -> bool:
-    """Whether an admission webhook with side effects kept the API server from answering a dry run."""
+    """True if an admission webhook with side effects prevented a dry run."""
     return error.status == _BAD_REQUEST and _NO_DRY_RUN in str(error.body)
 
 
 def of_the_job(pods: Sequence[Body], job_uid: str) -> list[Body]:
-    """The pods that a Job controls, oldest first: anybody in the namespace may give a pod a Job's labels."""
+    """Pods controlled by a Job, oldest first: labels prove nothing, as any user of the namespace may set them."""
     mine = [pod for pod in pods if _controller_uid(pod) == job_uid]
     return sorted(mine, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")))
 
 
 def waiting_cause(pod: Body, seconds: float) -> str:
-    """Why a pod has not started after so many seconds; empty where it has, or is about to."""
+    """Why a pod has not started after `seconds`; empty if it has started or is starting."""
     status = pod.get("status") or {}
     if status.get("phase", "Pending") != "Pending":
         return ""
@@ -83,11 +83,11 @@ def end_cause(pods: Sequence[Body]) -> str:
 
 
 def lost_in(pods: Sequence[Body], now: datetime) -> float | None:
-    """Seconds until the pods of a Job are lost, 0 or less where they are: they were deleted, their grace period is
-    over, and their nodes have not ended them. None where one was not deleted, or where each has ended.
+    """Seconds until the pods of a Job count as lost; 0 or less if they do: deleted, past their grace period, and not
+    ended by their nodes. None if one was not deleted, or if all have ended.
 
-    A Job is not finished while its pod is being deleted, and so for ever where the node is dead: only the node's
-    kubelet, or an administrator, ends such a pod.
+    A Job is not finished while its pod is being deleted, so never if the node is dead: only the node's kubelet, or an
+    administrator, ends such a pod.
     """
     left = [pod for pod in pods if (pod.get("status") or {}).get("phase") not in _ENDED]
     times = [_deleted_at(pod) for pod in left]
@@ -106,7 +106,7 @@ def lost_cause(pods: Sequence[Body]) -> str:
 
 
 def node_is_gone(pods: Sequence[Body]) -> bool:
-    """Whether the last pod of a Job was ended because its node did not answer, or is gone."""
+    """True if the last pod of a Job was ended because its node did not respond or was removed."""
     return bool(pods) and any(
         (condition.get("type"), condition.get("status")) == ("DisruptionTarget", "True")
         and condition.get("reason") in _NODE_GONE
@@ -115,9 +115,9 @@ def node_is_gone(pods: Sequence[Body]) -> bool:
 
 
 def no_room(quotas: Sequence[Body]) -> str:
-    """The ResourceQuota that takes no pod more, as the API server would word it; empty where each does.
+    """ResourceQuota that admits no further pod, in the API server's wording; empty if there is none.
 
-    A dry run of a Job says nothing about its pod, and to ask for a pod would need the right to create one.
+    A dry run of a Job does not check its pod, and a dry run of a pod requires the permission to create one.
     """
     for quota in quotas:
         spec, status = quota.get("spec") or {}, quota.get("status") or {}
@@ -134,9 +134,9 @@ def no_room(quotas: Sequence[Body]) -> str:
 
 
 def refused_pod(events: Sequence[Body]) -> str:
-    """What the Job controller says last about a pod that it could not create; empty where it says nothing."""
-    said = [each for each in events if each.get("reason") == "FailedCreate" and each.get("message")]
-    newest = max(said, key=_time, default={})
+    """Last message of the Job controller about a pod that it could not create; empty if there is none."""
+    failures = [each for each in events if each.get("reason") == "FailedCreate" and each.get("message")]
+    newest = max(failures, key=_time, default={})
     return str(newest.get("message", ""))[:_WORDS]
 
 
@@ -154,7 +154,7 @@ def _disruption(status: Body) -> str:
 
 
 def _deleted_at(pod: Body) -> datetime | None:
-    """The end of a deleted pod's grace period."""
+    """End of a deleted pod's grace period."""
     try:
         at = datetime.fromisoformat(str(pod["metadata"].get("deletionTimestamp")))
     except ValueError:

@@ -1,8 +1,8 @@
-"""The claim of an operator class: an OperatorClass object of its name, whose owner the API server keeps immutable.
+"""Claim of an operator class: an OperatorClass object of that name, whose owner the API server keeps immutable.
 
-The process that leads creates it, or finds it its own installation's, before it begins to work. Where another
-installation owns it, the process does nothing and says so, and looks again. While it works it goes on looking: it
-creates a deleted object again, and ends where another installation has.
+The leader creates the object, or finds its own installation as the owner, before it starts work. If another
+installation owns it, the process does nothing, reports the problem and checks again. While it works it continues to
+check: it creates a deleted object again, and ends if another installation has claimed it.
 """
 
 import asyncio
@@ -20,45 +20,45 @@ from contentgen_operator.leader.leadership import Leadership
 from contentgen_runtime.kube import API_ERRORS, Body, Conflict, KubeApi, explain
 
 _log = logging.getLogger(__name__)
-_WAITING_SECONDS = 10.0  # between two looks of an installation that waits for the class
-_WORKING_SECONDS = 5.0  # of the one that works: where the object was deleted, it is in most cases the first to see it
+_WAITING_SECONDS = 10.0  # between two checks while waiting for the class
+_WORKING_SECONDS = 5.0  # between two checks while working: usually the first to notice a deleted object
 _REQUEST_SECONDS = 5.0
 Sleep = Callable[[float], Awaitable[None]]
 
 
 class ClassOwnership(Enum):
-    """Owner of the operator class, as the API server has told it."""
+    """Owner of the operator class, by the last response of the API server."""
 
     MINE = auto()
     ANOTHERS = auto()
-    UNCERTAIN = auto()  # the API server did not answer, or does not know OperatorClasses
+    UNCERTAIN = auto()  # no response, or the kind is not installed
 
 
 class ClassStore(Protocol):
-    """The one OperatorClass. Both may raise one of API_ERRORS."""
+    """Access to the OperatorClass. Both methods may raise one of API_ERRORS."""
 
     async def read(self) -> Body | None:
-        """None where there is none, or where the API server does not know the kind."""
+        """None if the object, or the kind, does not exist."""
         ...
 
     async def create(self, owner: ClassOwner) -> Body:
-        """Raises Conflict where there is one."""
+        """Raises Conflict if the object exists."""
         ...
 
 
 class KubeClass:
-    """An OperatorClass in Kubernetes."""
+    """OperatorClass of the Kubernetes API."""
 
     def __init__(self, kube: KubeApi, name: str) -> None:
         self._kube = kube
         self._name = name
 
     async def read(self) -> Body | None:
-        """As ClassStore's."""
+        """See ClassStore."""
         return await self._kube.get(OPERATOR_CLASSES, None, self._name, asked_by="the claim of the operator class")
 
     async def create(self, owner: ClassOwner) -> Body:
-        """As ClassStore's."""
+        """See ClassStore."""
         body = {
             "apiVersion": OPERATOR_CLASSES.api_version,
             "kind": OPERATOR_CLASSES.kind,
@@ -69,12 +69,12 @@ class KubeClass:
             return await self._kube.request("POST", OPERATOR_CLASSES, body=body)
         except ApiException as error:
             if error.status == 409:
-                raise Conflict("another installation was quicker") from error
+                raise Conflict("another installation was faster") from error
             raise
 
 
 class ClassClaim:
-    """Of one class, for one installation. `announce` is given each new problem, for people."""
+    """Claim of one class for one installation. `announce` gets each new problem, as a message for users."""
 
     def __init__(
         self,
@@ -92,50 +92,48 @@ class ClassClaim:
         self._leadership = leadership
         self._announce = announce
         self._sleep = sleep
-        self._held = False
+        self._owned = False
         self._problem = ""
 
     @property
     def held(self) -> bool:
-        """Whether this installation owned the class at the last look that told."""
-        return self._held
+        """True if this installation owned the class at the last conclusive check."""
+        return self._owned
 
     @property
     def problem(self) -> str:
-        """Why nothing is worked on, for the readiness; empty while the class is held."""
-        return "" if self._held else self._problem
+        """Why the class is not owned, for the readiness; empty if it is."""
+        return "" if self._owned else self._problem
 
     async def watched(self) -> None:
-        """For a standby, until cancelled: a class of another installation is a problem of its readiness, too. It claims
-        nothing.
-        """
+        """Check without a claim until cancelled, on a standby: a class of another installation makes it unready."""
         while True:
-            await self._look(self._store.read)
+            await self._check_owner(self._store.read)
             await self._sleep(_WAITING_SECONDS)
 
     async def acquired(self) -> None:
-        """Until this installation owns the class."""
-        while await self._look(self._read_or_created) is not ClassOwnership.MINE:
+        """Wait until this installation owns the class."""
+        while await self._check_owner(self._read_or_created) is not ClassOwnership.MINE:
             await self._sleep(_WAITING_SECONDS)
-        self._held = True
+        self._owned = True
         _log.info("the operator class %s is served by this installation", self._name)
 
     async def kept(self) -> None:
-        """Until another installation owns the class: then this process does not lead any more.
+        """Check until another installation owns the class: then this process stops leading.
 
-        While the API server does not answer, the Lease decides.
+        While the API server does not respond, the Lease decides.
         """
-        while await self._look(self._read_or_created) is not ClassOwnership.ANOTHERS:
+        while await self._check_owner(self._read_or_created) is not ClassOwnership.ANOTHERS:
             await self._sleep(_WORKING_SECONDS)
-        self._held = False
+        self._owned = False
         self._leadership.revoke(self._problem)
         _log.error("this process does not lead any more: %s", self._problem)
 
     async def _read_or_created(self) -> Body | None:
         return await self._store.read() or await self._store.create(self._me)
 
-    async def _look(self, ask: Callable[[], Awaitable[Body | None]]) -> ClassOwnership:
-        held, problem = await self._found(ask)
+    async def _check_owner(self, ask: Callable[[], Awaitable[Body | None]]) -> ClassOwnership:
+        held, problem = await self._read_owner(ask)
         if problem != self._problem:
             self._problem = problem
             if problem:
@@ -148,8 +146,8 @@ class ClassClaim:
             async with asyncio.timeout(_REQUEST_SECONDS):
                 await self._announce(problem)
 
-    async def _found(self, ask: Callable[[], Awaitable[Body | None]]) -> tuple[ClassOwnership, str]:
-        """The owner, and the problem as a message for people; empty where there is none."""
+    async def _read_owner(self, ask: Callable[[], Awaitable[Body | None]]) -> tuple[ClassOwnership, str]:
+        """Owner and problem; the problem is a message for users, empty if there is none."""
         try:
             async with asyncio.timeout(_REQUEST_SECONDS):
                 body = await ask()

@@ -1,25 +1,25 @@
-"""The algorithm of client-go's leaderelection on frozen values. Pure.
+"""Algorithm of client-go's leader election on frozen values. Pure.
 
-Times are seconds of the process's own clock, which counts while the process is stopped. Times in the Lease are never
+Times are seconds of the process's own clock, which continues while the process is paused. Times in the Lease are never
 compared: a record is expired once this process has seen it unchanged for the lease duration.
 
 A leader may send from `LeaderTerm.begins` to `LeaderTerm.ends` = start of its last successful write + renew deadline.
-The server
-stores that write later than its start, a follower sees it later still, and then waits for the longer lease duration:
-two terms never overlap as long as no clock runs faster than another by more than lease duration / renew deadline (1.5).
+The server stores that write after its start, a follower reads it later still and then waits for the longer lease
+duration: so two terms never overlap, as long as no clock runs faster than another by more than lease duration / renew
+deadline (1.5).
 """
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-_LONGEST_LEASE_SECONDS = 300.0  # that a record of somebody else can keep a follower waiting
-_RELEASED_SECONDS = 1  # as client-go writes it
+_LONGEST_LEASE_SECONDS = 300.0  # upper bound for the duration in another process's record
+_RELEASED_SECONDS = 1  # same as client-go
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Seconds: of a Lease that is not renewed, until a leader gives up, and between two tries at most."""
+    """Seconds: lease duration, renew deadline of the leader, longest pause between two requests."""
 
     lease: float = 15.0
     renew: float = 10.0
@@ -31,13 +31,13 @@ class Timing:
 
     @property
     def request(self) -> float:
-        """Timeout of one request."""
+        """Timeout of one request, in seconds."""
         return self.renew / 2
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """The election's part of a Lease. `holder` empty: released, or (`renewed` empty, too) never held."""
+    """Election fields of a Lease. An empty `holder`: released, or never held if `renewed` is empty too."""
 
     holder: str = ""
     seconds: int = 0
@@ -48,7 +48,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A Lease object; `version` is its resourceVersion."""
+    """Lease object; `version` is its resourceVersion."""
 
     uid: str
     version: str
@@ -57,43 +57,43 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class LeaderTerm:
-    """When the process may act as the leader."""
+    """Period in which the process may act as the leader, in seconds of its clock."""
 
     begins: float
     ends: float
 
     def covers(self, now: float) -> bool:
-        """Whether the process leads."""
+        """True if the process leads at a time."""
         return self.begins <= now < self.ends
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One process. `me` is unique per process start."""
+    """Candidate of the election. `me` is unique per process start."""
 
     me: str
     timing: Timing = Timing()
     lease: Lease | None = None
-    current: bool = False  # whether `lease` is to be decided on; else it is read first
-    seen_at: float = 0.0  # when this record was first seen
+    current: bool = False  # False: read the Lease before the next decision
+    seen_at: float = 0.0  # time at which this record was first read
     term: LeaderTerm | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ReadLease:
-    """Read the Lease."""
+    """Step: read the Lease."""
 
 
 @dataclass(frozen=True, slots=True)
 class Acquire:
-    """Write the record; over `lease`, or (None) as a new object."""
+    """Step: write the record over `lease`; None creates the Lease."""
 
     lease: Lease | None
 
 
 @dataclass(frozen=True, slots=True)
 class Renew:
-    """Write the record over this process's own `lease`."""
+    """Step: write the record over this process's own `lease`."""
 
     lease: Lease
 
@@ -107,7 +107,7 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """This process led and does not any more. It never leads again."""
+    """Step: stop. This process led and never leads again."""
 
     why: str
 
@@ -116,7 +116,7 @@ Move = ReadLease | Acquire | Renew | Wait | Lost
 
 
 def next_move(candidate: Candidate, now: float) -> Move:
-    """The next step at a time of the process's clock."""
+    """Next step at a time of the process's clock."""
     lease, term = candidate.lease, candidate.term
     if term is not None and now >= term.ends:
         return Lost(f"the Lease was not renewed for {candidate.timing.renew:g} s")
@@ -133,22 +133,22 @@ def next_move(candidate: Candidate, now: float) -> Move:
 
 
 def _duration(record: Record, timing: Timing) -> float:
-    """The holder's lease duration, or the own one where that is longer: a rollout may change it."""
+    """Lease duration of the holder or of this process, whichever is longer: a rollout may change it."""
     return max(timing.lease, min(float(record.seconds), _LONGEST_LEASE_SECONDS))
 
 
-def after_look(candidate: Candidate, lease: Lease | None, now: float) -> Candidate:
-    """The Lease as it was read; `now` is the time of the reply."""
+def after_read(candidate: Candidate, lease: Lease | None, now: float) -> Candidate:
+    """Candidate after a read of the Lease; `now` is the time of the response."""
     known = candidate.lease
     same = known is not None and lease is not None and (known.uid, known.record) == (lease.uid, lease.record)
     return replace(candidate, lease=lease, current=True, seen_at=candidate.seen_at if same else now)
 
 
 def after_write(candidate: Candidate, lease: Lease, started: float, now: float) -> Candidate:
-    """The Lease as this process wrote it, with a request that was started at `started` and answered at `now`.
+    """Candidate after its write of the Lease, with the times of the request (`started`) and of the response (`now`).
 
-    A first record (no transitions) is written where there was no Lease. Somebody may have deleted it under a leader,
-    who may send until its renew deadline: the term begins when that is over.
+    A record without transitions was written where there was no Lease. The Lease of a leader may have been deleted, and
+    that leader may send until its renew deadline: so the term begins after that.
     """
     begins = now if lease.record.transitions else now + candidate.timing.lease
     if candidate.term is not None:
@@ -158,12 +158,12 @@ def after_write(candidate: Candidate, lease: Lease, started: float, now: float) 
 
 
 def stale(candidate: Candidate) -> Candidate:
-    """The Lease is to be read again: time has passed, or a write of it conflicted."""
+    """Candidate that must read the Lease again: after a pause, or after a conflict."""
     return replace(candidate, current=False)
 
 
 def claim(move: Acquire | Renew, candidate: Candidate, wall: datetime) -> Record:
-    """The record to write. `renewed` differs from the last one in any case: followers tell a renewal by that."""
+    """Record to write. `renewed` always differs from the previous one, by which followers detect a renewal."""
     before = move.lease.record if move.lease is not None else Record()
     renewed = _micro_time(wall)
     if renewed == before.renewed:
@@ -179,9 +179,9 @@ def claim(move: Acquire | Renew, candidate: Candidate, wall: datetime) -> Record
 
 
 def released(candidate: Candidate, now: float, wall: datetime) -> tuple[Lease, Record] | None:
-    """The Lease of this process and the record that gives it up; None where there is nothing to give up.
+    """Lease of this process and the record that releases it; None if there is nothing to release.
 
-    A Lease whose term has not begun is left to expire: it may have been another's before it was deleted.
+    A Lease whose term has not begun is left to expire: it may have been another process's before it was deleted.
     """
     lease, term = candidate.lease, candidate.term
     if lease is None or lease.record.holder != candidate.me or term is None or now < term.begins:
@@ -191,7 +191,7 @@ def released(candidate: Candidate, now: float, wall: datetime) -> tuple[Lease, R
 
 
 def record_of(spec: dict[str, Any]) -> Record:
-    """The record in a Lease's `spec`."""
+    """Record of a Lease's `spec`."""
     seconds, transitions = spec.get("leaseDurationSeconds"), spec.get("leaseTransitions")
     return Record(
         holder=str(spec.get("holderIdentity") or ""),
@@ -203,7 +203,7 @@ def record_of(spec: dict[str, Any]) -> Record:
 
 
 def spec_of(record: Record) -> dict[str, Any]:
-    """The `spec` of a Lease with this record."""
+    """`spec` of a Lease for a record."""
     return {
         "holderIdentity": record.holder,
         "leaseDurationSeconds": record.seconds,

@@ -1,4 +1,4 @@
-"""Reads and writes the Lease as `election` decides, until this process has lost or released it."""
+"""Loop of the leader election: reads and writes the Lease as `election` decides, until it is lost or released."""
 
 import asyncio
 import contextlib
@@ -28,25 +28,23 @@ from contentgen_runtime.clock import utc_now
 from contentgen_runtime.kube import Conflict, KubeApi, explain, or_conflict
 
 _log = logging.getLogger(__name__)
-_JITTER = 0.5  # of the retry period, which is the longest pause
+_JITTER = 0.5  # fraction of the retry period, which is the longest pause
 
 
 class LeaseStore(Protocol):
-    """The one Lease. Each write is refused where the Lease is not what it was; errors other than Conflict may mean
-    that it was written.
-    """
+    """Access to the Lease. Writes are refused if the Lease has changed; after other errors it may have been written."""
 
     async def read(self) -> Lease | None:
-        """None where there is none."""
+        """None if there is no Lease."""
         ...
 
     async def write(self, lease: Lease | None, record: Record) -> Lease:
-        """Replace the record of `lease`, or (None) create it. Raises Conflict."""
+        """Replace the record of `lease`; None creates it. Raises Conflict."""
         ...
 
 
 class KubeLease:
-    """The Lease in Kubernetes."""
+    """Lease of the Kubernetes API."""
 
     def __init__(self, kube: KubeApi, namespace: str, name: str) -> None:
         self._kube = kube
@@ -54,12 +52,12 @@ class KubeLease:
         self._name = name
 
     async def read(self) -> Lease | None:
-        """As LeaseStore's. Raises one of API_ERRORS."""
+        """See LeaseStore. Raises one of API_ERRORS."""
         body = await self._kube.get(LEASES, self._namespace, self._name, asked_by="leader election")
         return _lease(body) if body is not None else None
 
     async def write(self, lease: Lease | None, record: Record) -> Lease:
-        """As LeaseStore's. Raises Conflict, or one of API_ERRORS."""
+        """See LeaseStore. Raises Conflict, or one of API_ERRORS."""
         spec = election.spec_of(record)
         if lease is None:
             body = {"apiVersion": LEASES.api_version, "kind": LEASES.kind, "metadata": {"name": self._name}}
@@ -77,7 +75,7 @@ def _lease(body: dict[str, Any]) -> Lease:
 
 @dataclass(frozen=True)
 class ElectionEnvironment:
-    """Clocks, sleep and chance, which tests replace."""
+    """Clocks, sleep and random numbers, which tests replace."""
 
     clock: Clock = boot_clock
     wall: Callable[[], datetime] = utc_now
@@ -86,7 +84,7 @@ class ElectionEnvironment:
 
 
 class Elector:
-    """One candidate. `changed` is called after each grant and at the end."""
+    """Runs one candidate. `changed` is called after each grant and at the end."""
 
     def __init__(
         self,
@@ -103,10 +101,10 @@ class Elector:
         self._around = around or ElectionEnvironment()
         self._changed = changed
         self._candidate = Candidate(me=me, timing=timing)
-        self._holder = ""  # as it was last logged
+        self._holder = ""  # last logged
 
     async def run(self) -> None:
-        """Stand for election, and lead until that is lost. It may be cancelled, to `release` then."""
+        """Stand for election and lead until the Lease is lost. May be cancelled before `release`."""
         try:
             while not self._leadership.over:
                 await self._step()
@@ -114,20 +112,20 @@ class Elector:
             self._end("the election has ended")
 
     async def release(self) -> None:
-        """Give the Lease up, once nothing is sent any more: another process may lead at once."""
+        """Release the Lease after the last write: another process may lead at once."""
         self._end("the Lease is released")
         try:
             async with asyncio.timeout(self._candidate.timing.request):
                 await self._give_up()
-        except Exception as error:  # noqa: BLE001 - the process ends whatever it is, and the Lease expires
+        except Exception as error:  # noqa: BLE001 - the process ends after any error, and the Lease expires
             _log.warning("the Lease is not released, it expires: %s", explain(error))
 
     async def _give_up(self) -> None:
         with contextlib.suppress(Conflict):
             await self._write_release()
             return
-        # A renewal whose reply was not awaited has made another version.
-        self._candidate = election.after_look(self._candidate, await self._store.read(), self._around.clock())
+        # A renewal whose response was not awaited has changed the version.
+        self._candidate = election.after_read(self._candidate, await self._store.read(), self._around.clock())
         await self._write_release()
 
     async def _write_release(self) -> None:
@@ -146,32 +144,32 @@ class Elector:
                 _log.error("this process does not lead any more: %s", why)
                 self._end(why)
             case ReadLease():
-                await self._tried(self._look())
+                await self._attempt(self._read())
             case Acquire() | Renew() as move:
-                if await self._tried(self._write(move)):
+                if await self._attempt(self._write(move)):
                     await self._pause()
             case Wait(seconds=seconds):
                 await self._pause(seconds)
                 self._candidate = election.stale(self._candidate)
 
-    async def _tried(self, call: Awaitable[None]) -> bool:
-        """Whether a request has succeeded; else there was a pause. After a conflict the Lease is read again."""
+    async def _attempt(self, call: Awaitable[None]) -> bool:
+        """True after a successful request, else after a pause. After a conflict the Lease is read again."""
         try:
-            async with asyncio.timeout(self._most(self._candidate.timing.request)):
+            async with asyncio.timeout(self._within_term(self._candidate.timing.request)):
                 await call
         except Conflict:
             self._candidate = election.stale(self._candidate)
             await self._pause(self._candidate.timing.retry / 10)
             return False
-        except Exception as error:  # noqa: BLE001 - whatever it is, the next try may succeed before the deadline
+        except Exception as error:  # noqa: BLE001 - the next attempt may succeed before the deadline
             _log.warning("the Lease: %s", explain(error))
             await self._pause()
             return False
         return True
 
-    async def _look(self) -> None:
+    async def _read(self) -> None:
         lease = await self._store.read()
-        self._candidate = election.after_look(self._candidate, lease, self._around.clock())
+        self._candidate = election.after_read(self._candidate, lease, self._around.clock())
         holder = lease.record.holder if lease is not None else ""
         if holder not in ("", self._holder, self._candidate.me):
             _log.info("the leader is %r", holder)
@@ -197,9 +195,9 @@ class Elector:
 
     async def _pause(self, most: float = float("inf")) -> None:
         retry = self._candidate.timing.retry * (1 - _JITTER * self._around.chance())
-        await self._around.sleep(max(self._most(min(retry, most)), 0.0))
+        await self._around.sleep(max(self._within_term(min(retry, most)), 0.0))
 
-    def _most(self, seconds: float) -> float:
-        """`seconds`, or what is left of the term where that is less."""
+    def _within_term(self, seconds: float) -> float:
+        """`seconds`, limited by the rest of the term."""
         term = self._candidate.term
         return seconds if term is None else min(seconds, max(term.ends - self._around.clock(), 0.0))

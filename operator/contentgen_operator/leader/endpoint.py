@@ -1,7 +1,7 @@
-"""The EndpointSlice of the worker API's Service, which the leader writes: workers reach it, and no standby.
+"""EndpointSlice of the worker API's Service, written by the leader, so that workers reach the leader only.
 
-Kubernetes' own controller adds no endpoint: the Service's selector matches no pod (docs/decisions/0026). The slice is
-owned by the leader's pod, so it is deleted with it.
+The Service has no selector that matches a pod, so Kubernetes' own controller adds no endpoint (docs/decisions/0026).
+The slice is owned by the leader's pod and deleted with it.
 """
 
 import asyncio
@@ -16,18 +16,18 @@ from contentgen_operator.leader.leadership import Leadership, NotLeading
 from contentgen_runtime.kube import API_ERRORS, Body, Conflict, KubeApi, explain, or_conflict
 
 _log = logging.getLogger(__name__)
-_LOOK_SECONDS = 5.0  # between two looks at the slice, which somebody may have changed
+_LOOK_SECONDS = 5.0  # between two reads of the slice, which others may change
 _AGAIN_SECONDS = 0.5  # after an error
 _LISTEN_SECONDS = 0.05
 _REQUEST_SECONDS = 5.0  # for the read and the write together
-_PORT_NAME = "https"  # as the Service calls it
+_PORT_NAME = "https"  # the Service's name of the port
 _SERVICE = "kubernetes.io/service-name"
 _MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerEndpoint:
-    """The worker API of this process: the Service's name, and the address of the pod."""
+    """Endpoint of this process's worker API: the Service's name and the pod's address."""
 
     service: str
     port: int
@@ -38,7 +38,7 @@ class WorkerEndpoint:
 
     @property
     def name(self) -> str:
-        """Of the slice; each address family has its own, because a slice's type is immutable."""
+        """Name of the slice; each address family has its own, because a slice's type is immutable."""
         return f"{self.service}-{_family(self.address).lower()}"
 
 
@@ -47,7 +47,7 @@ def _family(address: str) -> str:
 
 
 def wanted(endpoint: WorkerEndpoint) -> Body:
-    """The slice that leads to this process."""
+    """EndpointSlice that routes to this process."""
     pod = {"kind": "Pod", "name": endpoint.pod, "uid": endpoint.pod_uid}
     return {
         "apiVersion": ENDPOINT_SLICES.api_version,
@@ -70,7 +70,7 @@ def wanted(endpoint: WorkerEndpoint) -> Body:
 
 
 def leads_here(found: Body, want: Body) -> bool:
-    """Whether a slice as it was read is the one that is wanted."""
+    """True if a slice as read is the wanted one."""
     meta, labels = found["metadata"], want["metadata"]["labels"]
     return (
         all(found.get(part) == want[part] for part in ("endpoints", "ports"))
@@ -80,7 +80,7 @@ def leads_here(found: Body, want: Body) -> bool:
 
 
 class EndpointWriter:
-    """Run by the leader. `listening`: whether the worker API accepts connections."""
+    """Writer of the slice, run by the leader. `listening` is true if the worker API accepts connections."""
 
     def __init__(
         self, kube: KubeApi, endpoint: WorkerEndpoint, leadership: Leadership, listening: Callable[[], bool]
@@ -91,7 +91,7 @@ class EndpointWriter:
         self._listening = listening
 
     async def run(self) -> None:
-        """Write the slice once the worker API listens, and again whenever it was changed; until cancelled."""
+        """Write the slice once the worker API listens, and again after each change by others; until cancelled."""
         while not self._listening():  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(_LISTEN_SECONDS)
         while True:
@@ -108,10 +108,11 @@ class EndpointWriter:
         return True
 
     async def publish(self) -> None:
-        """Have the slice lead here. Raises Conflict where it was changed meanwhile, NotLeading, or one of API_ERRORS.
+        """Route the slice to this process. Raises Conflict if it was changed meanwhile, NotLeading, or one of
+        API_ERRORS.
 
-        The write names the version that was read while this process led: a process that is stopped in between
-        overwrites no successor's.
+        The write names the version that was read while this process led: a process that is paused in between does not
+        overwrite its successor's.
         """
         want, where = wanted(self._endpoint), self._endpoint.namespace
         found = await self._kube.get(ENDPOINT_SLICES, where, self._endpoint.name, asked_by="the worker API's endpoint")
@@ -122,7 +123,7 @@ class EndpointWriter:
             return
         else:
             await or_conflict(self._replace(want, found["metadata"]["resourceVersion"]))
-        _log.info("workers are led to %s", self._endpoint.address)
+        _log.info("workers are routed to %s", self._endpoint.address)
 
     async def _replace(self, want: Body, version: str) -> Any:
         meta = {key: value for key, value in want["metadata"].items() if key != "name"}

@@ -1,4 +1,4 @@
-"""Whether this process leads, and for how long it may be sure of it: asked by any thread, before anything is sent."""
+"""Leadership of this process and its deadline: read by all threads, before anything is sent."""
 
 import time
 from collections.abc import Callable
@@ -8,12 +8,12 @@ from contentgen_runtime.kube import Conflict
 
 Clock = Callable[[], float]
 Check = Callable[[], None]  # raises Conflict where this process does not lead
-# Of the machine since its boot, and also while this process or the machine was stopped.
+# Counts also while this process or the machine is suspended.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 def boot_clock() -> float:
-    """Seconds since the machine has booted, the time in which it was suspended included."""
+    """Seconds since the boot of the machine, including time in which it was suspended."""
     return time.clock_gettime(_CLOCK)
 
 
@@ -22,11 +22,11 @@ class NotLeading(Conflict):
 
 
 def unchecked() -> None:
-    """Without an election: stands for `Leadership.check`."""
+    """Replacement of `Leadership.check` without an election."""
 
 
 class Leadership:
-    """The term of this process. It has one at most: once it is over, the process ends."""
+    """Term of this process. There is one at most: the process ends after it."""
 
     def __init__(self, clock: Clock = boot_clock) -> None:
         self._clock = clock
@@ -35,56 +35,57 @@ class Leadership:
 
     @classmethod
     def always(cls) -> "Leadership":
-        """Without an election."""
+        """Leadership without an election."""
         alone = cls(lambda: 0.0)
         alone.grant(LeaderTerm(0.0, float("inf")))
         return alone
 
     @property
     def is_leader(self) -> bool:
-        """Whether this process leads now."""
+        """True if this process leads now."""
         return self.seconds_left > 0
 
     @property
     def deadline(self) -> float:
-        """Time of the clock until which this process may send; minus infinity where it does not lead."""
+        """Time of the clock until which this process may send; minus infinity if it does not lead."""
         term, now = self._term, self._clock()
         return term.ends if term is not None and not self._over and term.covers(now) else float("-inf")
 
     @property
     def seconds_left(self) -> float:
-        """Seconds until the deadline; 0 where this process does not lead."""
+        """Seconds until the deadline; 0 if this process does not lead."""
         return max(self.deadline - self._clock(), 0.0)
 
     @property
     def granted(self) -> bool:
-        """Whether this process holds the Lease, or did; its term may begin later."""
+        """True if this process holds or held the Lease; its term may begin later."""
         return self._term is not None
 
     @property
     def over(self) -> str:
-        """Why this process will not lead again; empty where it may."""
+        """Why this process will not lead again; empty if it may."""
         return self._over
 
     def require(self, seconds: float = 0.0) -> None:
-        """Raises NotLeading unless this process leads, for `seconds` at least."""
+        """Raises NotLeading unless this process leads for `seconds` more."""
         left = self.seconds_left
         if left <= 0 or left < seconds:
-            raise NotLeading(self._over or f"the Lease is sure for {left:.1f} s, and {seconds:.1f} s are needed")
+            raise NotLeading(self._over or f"the Lease is valid for {left:.1f} s, and {seconds:.1f} s are required")
 
     def check(self) -> None:
-        """Raises NotLeading unless this process leads now: between what a write is compared with and the write.
+        """Raises NotLeading unless this process leads now. Called between the read that a write is compared with and
+        the write.
 
-        A process that was frozen before this question learns here that its term is over; one that is frozen after it
-        finds that its compare-and-set fails.
+        A process that was paused before this call detects the end of its term here; after this call, its
+        compare-and-set fails.
         """
         if not self.is_leader:
             raise NotLeading(self._over or "this process does not lead any more")
 
     def grant(self, term: LeaderTerm) -> None:
-        """The Lease was written. Without effect after `revoke`."""
+        """Begin a term, after the Lease was written. No effect after `revoke`."""
         self._term = term
 
     def revoke(self, why: str) -> None:
-        """The Lease is lost or given up, for good."""
+        """End the term for good: the Lease is lost or released."""
         self._over = self._over or why

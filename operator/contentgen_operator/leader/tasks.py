@@ -1,7 +1,7 @@
-"""Work that only the leader does: reconciles, the worker API, and the loops in the background.
+"""Tasks of the leader only: reconciles, the worker API, and the background loops.
 
-A standby keeps what its watches deliver in the cache and queues nothing: when it begins to lead, every unfinished
-resource is looked at, and those that were deleted lately: nobody may have led then, and no watch tells of them again.
+A standby keeps watched objects in the cache and queues nothing. When it begins to lead, it queues all unfinished
+resources and the recently deleted ones: nobody may have led at their deletion, and no watch delivers them again.
 """
 
 import asyncio
@@ -13,22 +13,22 @@ from contentgen_operator.queues.work_queue import WorkQueue
 from contentgen_operator.state.observed import ResourceRef
 
 Loop = Callable[[], Coroutine[Any, Any, None]]
-_RECENT_SECONDS = 300.0  # longer than a takeover with its requests, also by a process that waits for its class
+_RECENT_SECONDS = 300.0  # longer than a takeover, including the wait for the operator class
 _MOST_RECENT = 10_000
 
 
 class WebServer(Protocol):
-    """uvicorn's."""
+    """Interface of uvicorn's server."""
 
     should_exit: bool
 
     async def serve(self) -> None:
-        """Until `should_exit`."""
+        """Run until `should_exit`."""
         ...
 
 
 class LeaderTasks:
-    """Begun once `elected` returns."""
+    """Tasks that begin once `elected` returns."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class LeaderTasks:
         self._elected = elected
         self._queue = queue
         self._unfinished = unfinished
-        self._deleted: dict[ResourceRef, float] = {}  # by a standby: seen at, the oldest first
+        self._deleted: dict[ResourceRef, float] = {}  # seen by a standby, with the time, oldest first
         self._server: WebServer | None = None
         self._begun = False
         self._queue_task: asyncio.Task[None] | None = None
@@ -47,16 +47,16 @@ class LeaderTasks:
 
     @property
     def tasks(self) -> list[asyncio.Task[None]]:
-        """Those that have begun."""
+        """Running tasks."""
         return [*self._others, *([self._queue_task] if self._queue_task is not None else [])]
 
     async def wake(self, ref: ResourceRef) -> None:
-        """For the watches: have a resource looked at, on the leader."""
+        """Queue a changed resource, on the leader; for the watches."""
         if self._begun:
             await self._queue.wake(ref)
 
     async def deleted(self, ref: ResourceRef) -> None:
-        """For the watches: have a resource looked at that is gone; on a standby once it begins to lead."""
+        """Queue a deleted resource; on a standby, once it begins to lead. For the watches."""
         if self._begun:
             await self._queue.wake(ref)
             return
@@ -66,17 +66,17 @@ class LeaderTasks:
         while len(self._deleted) > _MOST_RECENT or now - next(iter(self._deleted.values())) > _RECENT_SECONDS:
             del self._deleted[next(iter(self._deleted))]
 
-    def _deleted_lately(self) -> tuple[ResourceRef, ...]:
+    def _recently_deleted(self) -> tuple[ResourceRef, ...]:
         oldest = monotonic() - _RECENT_SECONDS
-        lately = tuple(ref for ref, at in self._deleted.items() if at >= oldest)
+        recent = tuple(ref for ref, at in self._deleted.items() if at >= oldest)
         self._deleted.clear()
-        return lately
+        return recent
 
     async def run(self, server: WebServer, loops: Iterable[Loop]) -> None:
-        """Until the first of them ends, which none should; raises what it raised."""
+        """Run until the first task ends, which none should; raises its error."""
         await self._elected()
         self._begun, self._server = True, server
-        for ref in (*self._unfinished(), *self._deleted_lately()):
+        for ref in (*self._unfinished(), *self._recently_deleted()):
             await self._queue.wake(ref)
         self._queue_task = asyncio.create_task(self._queue.run())
         self._others = [asyncio.create_task(server.serve()), *(asyncio.create_task(each()) for each in loops)]
@@ -85,14 +85,14 @@ class LeaderTasks:
             each.result()
 
     def stop_others(self) -> None:
-        """Stop the worker API and the loops; the queue goes on, to be drained."""
+        """Stop the worker API and the background loops; the queue continues, for its drain."""
         if self._server is not None:
-            self._server.should_exit = True  # so that its connections end as they should
+            self._server.should_exit = True  # closes its connections gracefully
         for each in self._others[1:]:
             each.cancel()
 
     def stop(self) -> None:
-        """Stop all."""
+        """Stop all tasks."""
         self.stop_others()
         if self._queue_task is not None:
             self._queue_task.cancel()

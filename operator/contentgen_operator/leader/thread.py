@@ -1,5 +1,5 @@
-"""The election in a thread with an event loop and a connection of its own: work that holds up the operator's loop for
-seconds does not lose the Lease.
+"""Thread of the leader election, with an event loop and a connection of its own: work that blocks the operator's loop
+for seconds does not lose the Lease.
 """
 
 import asyncio
@@ -21,12 +21,12 @@ Connect = Callable[[], AbstractAsyncContextManager[LeaseStore]]
 
 
 def identity() -> str:
-    """The name of this process: of its pod, and unique per start."""
+    """Identity of this process: the host name of its pod, unique per start."""
     return f"{socket.gethostname()}_{secrets.token_hex(8)}"
 
 
 def kube_lease(namespace: str, name: str) -> Connect:
-    """A connection to the API server for the Lease alone."""
+    """Connection to the API server for the Lease only."""
 
     @asynccontextmanager
     async def connected() -> AsyncIterator[LeaseStore]:
@@ -37,7 +37,7 @@ def kube_lease(namespace: str, name: str) -> Connect:
 
 
 class ElectionThread:
-    """Started and awaited in the operator's loop."""
+    """Runs an Elector; started and awaited in the operator's loop."""
 
     def __init__(self, connect: Connect, leadership: Leadership, me: str, timing: Timing) -> None:
         self._connect = connect
@@ -45,34 +45,34 @@ class ElectionThread:
         self._me = me
         self._timing = timing
         self._home = asyncio.get_running_loop()
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
         self._ended = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._releasing = False
-        # A daemon: a request that hangs in it must not keep the process.
+        # Daemon thread: a request that hangs must not keep the process alive.
         self._thread = threading.Thread(target=self._main, name="leader-election", daemon=True)
 
     def start(self) -> None:
-        """Stand for election."""
+        """Start the election."""
         self._thread.start()
 
     async def elected(self) -> None:
-        """Until this process leads; for ever where it lost before it did."""
+        """Wait until this process leads; forever if it was lost before."""
         while not self._leadership.is_leader:
-            self._news.clear()
+            self._changed.clear()
             try:
                 async with asyncio.timeout(_PROBATION_LOOK_SECONDS if self._leadership.granted else None):
-                    await self._news.wait()
+                    await self._changed.wait()
             except TimeoutError:
                 continue
 
     async def lost(self) -> None:
-        """Until this process will not lead any more."""
+        """Wait until this process will not lead any more."""
         await self._ended.wait()
 
     async def release(self) -> None:
-        """Give the Lease up, once nothing is sent any more; returns after a request's timeout at most."""
+        """Release the Lease after the last write. Returns after the timeout of a request at most."""
         self._releasing = True
         self._leadership.revoke("the Lease is released")
         if self._loop is not None and self._stop is not None and not self._ended.is_set():
@@ -86,18 +86,20 @@ class ElectionThread:
     def _main(self) -> None:
         try:
             asyncio.run(self._elect())
-        except Exception:  # noqa: BLE001 - whatever it is, the operator is told below and ends
+        except Exception:  # noqa: BLE001 - any error ends the operator, see below
             _log.exception("the election has failed")
         finally:
             self._leadership.revoke("the election has failed")
-            self._tell(self._ended)
-            self._tell(self._news)
+            self._signal(self._ended)
+            self._signal(self._changed)
 
     async def _elect(self) -> None:
         self._stop = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         async with self._connect() as store:
-            elector = Elector(store, self._leadership, self._me, self._timing, changed=lambda: self._tell(self._news))
+            elector = Elector(
+                store, self._leadership, self._me, self._timing, changed=lambda: self._signal(self._changed)
+            )
             running, stopping = asyncio.create_task(elector.run()), asyncio.create_task(self._stop.wait())
             await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
             stopping.cancel()
@@ -108,7 +110,7 @@ class ElectionThread:
             await asyncio.wait({running})
             await elector.release()
 
-    def _tell(self, event: asyncio.Event) -> None:
+    def _signal(self, event: asyncio.Event) -> None:
         try:
             self._home.call_soon_threadsafe(event.set)
         except RuntimeError:

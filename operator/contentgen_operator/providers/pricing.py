@@ -1,6 +1,6 @@
 """Unit prices from fal's platform API, `GET /v1/models/pricing`, cached for an hour.
 
-No payment depends on an answer: where fal gives none, the built-in table and `models.allowed` decide.
+No payment depends on the answer: without one, the built-in table and `models.allowed` decide.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ import httpx
 
 from contentgen_contract.resources.prices import PRICES, USD, Price, PriceLookup, Unit
 from contentgen_operator.providers.keyfile import KeyFile
-from contentgen_operator.providers.limits import limited_async
+from contentgen_operator.providers.limits import limit_replies_async
 from contentgen_operator.providers.surroundings import trusted_cas
 from contentgen_runtime.clock import Clock, utc_now
 
@@ -31,15 +31,15 @@ _UNITS = {"megapixel": Unit.MEGAPIXEL, "image": Unit.IMAGE, "step": Unit.STEP}
 
 
 class PriceSource(Protocol):
-    """Somebody who is asked for the unit price of a fal model."""
+    """Source of unit prices of fal's models."""
 
     async def price(self, model: str) -> PriceLookup:
-        """The price. Raises nothing."""
+        """Unit price of a full model name. Raises nothing."""
         ...
 
 
 class NoPrices:
-    """A price source that knows none."""
+    """Price source without prices."""
 
     async def price(self, model: str) -> PriceLookup:  # noqa: ARG002 - the protocol's signature
         """No price."""
@@ -47,8 +47,8 @@ class NoPrices:
 
 
 class FalPrices:
-    """fal's pricing endpoint; `tls` has the CAs to trust. A failed look-up is repeated after a minute; until then the
-    last known price holds.
+    """Unit prices from fal's pricing endpoint; `tls` has the CAs. A failed request is repeated after a minute; until
+    then the last known price is used.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class FalPrices:
         self._clock = clock
         self._wall = wall
         self._timeout = timeout
-        self._client = limited_async(httpx.AsyncClient(timeout=timeout, verify=tls or trusted_cas()))
+        self._client = limit_replies_async(httpx.AsyncClient(timeout=timeout, verify=tls or trusted_cas()))
         self._known: OrderedDict[str, tuple[float, PriceLookup]] = OrderedDict()  # valid until, answer
 
     async def close(self) -> None:
@@ -74,7 +74,7 @@ class FalPrices:
         await self._client.aclose()
 
     async def price(self, model: str) -> PriceLookup:
-        """The price of a full model name."""
+        """Unit price of a full model name, cached."""
         until, known = self._known.get(model, (-math.inf, PriceLookup()))
         if self._clock() < until:
             return known
@@ -102,15 +102,15 @@ class FalPrices:
             if reply.status_code == httpx.codes.NOT_FOUND:
                 return PriceLookup()
             reply.raise_for_status()
-            return PriceLookup(price=parsed(reply.json(), model, self._wall()))
+            return PriceLookup(price=parse_price(reply.json(), model, self._wall()))
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError) as error:
             problem = f"fal's prices could not be read: {(str(error) or type(error).__name__).split('?')[0][:200]}"
             _log.info("%s", problem, extra={"model": model})
             return PriceLookup(problem=problem)
 
 
-def parsed(document: Any, model: str, now: datetime) -> Price | None:
-    """The price of a model in an answer; None where there is none. Raises ValueError for an answer of another form."""
+def parse_price(document: Any, model: str, now: datetime) -> Price | None:
+    """Price of a model in an answer; None: not listed. Raises ValueError for a malformed answer."""
     listed = document.get("prices") if isinstance(document, dict) else None
     if not isinstance(listed, list):
         raise ValueError("the answer has no list of prices")

@@ -1,4 +1,4 @@
-"""Threads that groups share: one group has at most a share of them, so that the others need not wait for its calls."""
+"""Thread pool with a limit for each group, so that calls of one group do not block the others."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -13,7 +13,7 @@ V = TypeVar("V")
 
 
 class FairPool:
-    """A pool of threads with at most `share` calls of one group, such as a namespace, queued or running at a time."""
+    """Thread pool with at most `share` calls of one group, such as a namespace, queued or running at a time."""
 
     def __init__(self, threads: int, share: int, name: str) -> None:
         self._share = share
@@ -21,7 +21,7 @@ class FairPool:
         self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     async def run(self, group: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Result of `call` in a thread. Raises what it raises."""
+        """Run `call` in a thread; returns its result. Raises its error."""
         turn = self._turn(group)
         await turn.acquire()
         try:
@@ -30,13 +30,14 @@ class FairPool:
             turn.release()
             raise
         running.add_done_callback(lambda _: turn.release())
-        # A thread cannot be interrupted: a call whose caller was cancelled keeps its place until it has ended.
+        # A thread cannot be interrupted: after a cancellation the call keeps its slot until it ends.
         return await asyncio.shield(running)
 
     async def map(self, group: str, call: Callable[[V], T], items: Iterable[V]) -> list[T]:
-        """Results of `call` for each item, in their order. Raises the first error, and begins no further call then.
+        """Run `call` for each item; returns the results in order. Raises the first error, after which no further call
+        starts.
 
-        One map has at most `share` calls waiting, so that several maps of a group progress side by side.
+        At most `share` calls of one map wait at a time, so that several maps of a group progress in parallel.
         """
         listed = list(items)
         results: dict[int, T] = {}

@@ -1,5 +1,5 @@
-"""Round-robin queue of keys with due times, and a limit on what one group of keys holds at a time. Pure: the caller
-gives the time, in seconds.
+"""Round-robin queue of keys with due times, and with a limit of the keys of one group in progress. Pure: the caller
+passes the time, in seconds.
 """
 
 import heapq
@@ -10,15 +10,15 @@ from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
-_STALE = 64  # heap entries that a wake-up to an earlier time replaced, kept before the heap is rebuilt
+_STALE = 64  # obsolete heap entries, left by earlier due times, before the heap is rebuilt
 
 
 class FairQueue(Generic[K]):
-    """Groups take turns; keys of one group come in the order of their times.
+    """Groups take turns; keys of one group are ordered by their due times.
 
-    `places` is how many keys may be taken at a time. One group holds at most half of them while another waits, and
-    never quite all of them, so that the next group need not wait for a place. A key that is put while it is taken
-    waits for `done`.
+    `places` is the number of keys that may be in progress. One group has at most half of them while another one waits,
+    and never all of them, so that a place remains for the next group. A key that is put while it is in progress waits
+    for `done`.
     """
 
     def __init__(self, places: int, group: Callable[[K], Hashable]) -> None:
@@ -29,10 +29,10 @@ class FairQueue(Generic[K]):
         self._due: dict[K, float] = {}
         self._later: list[tuple[float, int, K]] = []
         self._order = itertools.count()
-        self._waiting: set[K] = set()  # due and not taken, or due again and still taken
-        self._lines: OrderedDict[Hashable, deque[K]] = OrderedDict()
+        self._waiting: set[K] = set()  # due and not in progress, or due again while in progress
+        self._by_group: OrderedDict[Hashable, deque[K]] = OrderedDict()
         self._taken: set[K] = set()
-        self._held: Counter[Hashable] = Counter()
+        self._taken_of: Counter[Hashable] = Counter()
 
     def __len__(self) -> int:
         return len(self._due)
@@ -42,21 +42,21 @@ class FairQueue(Generic[K]):
 
     @property
     def taken(self) -> frozenset[K]:
-        """Keys that were taken and are not done."""
+        """Keys in progress."""
         return frozenset(self._taken)
 
     @property
     def first_due(self) -> float:
-        """The earliest time; infinity where the queue is empty."""
+        """Earliest due time; infinity if the queue is empty."""
         return min(self._due.values(), default=math.inf)
 
     @property
     def next_time(self) -> float | None:
-        """When the next key becomes due after those that `take` has seen; None where there is none."""
+        """Next due time after those that `take` has processed; None if there is none."""
         return self._later[0][0] if self._later else None
 
     def put(self, key: K, at: float) -> bool:
-        """Have a key taken at a time; False where it is due earlier already."""
+        """Schedule a key; False if it is already due earlier."""
         if key in self._waiting or self._due.get(key, math.inf) <= at:
             return False
         self._due[key] = at
@@ -67,48 +67,48 @@ class FairQueue(Generic[K]):
         return True
 
     def take(self, now: float) -> K | None:
-        """The next key that is due, or None: until a key becomes due or is done."""
-        self._line_up_due(now)
+        """Next key that is due; None until a key becomes due or is done."""
+        self._enqueue_due(now)
         if len(self._taken) >= self._places:
             return None
-        limit = self._share if len(self._lines) > 1 else self._most
-        for group, line in self._lines.items():
-            if self._held[group] < limit:
+        limit = self._share if len(self._by_group) > 1 else self._most
+        for group, line in self._by_group.items():
+            if self._taken_of[group] < limit:
                 return self._take_first(group, line)
         return None
 
     def _take_first(self, group: Hashable, line: deque[K]) -> K:
         key = line.popleft()
         if line:
-            self._lines.move_to_end(group)
+            self._by_group.move_to_end(group)
         else:
-            del self._lines[group]
+            del self._by_group[group]
         del self._due[key]
         self._waiting.discard(key)
         self._taken.add(key)
-        self._held[group] += 1
+        self._taken_of[group] += 1
         return key
 
     def done(self, key: K) -> None:
-        """Free the place of a key that was taken."""
+        """Free the place of a key in progress."""
         group = self._group(key)
         self._taken.discard(key)
-        self._held[group] -= 1
-        if not self._held[group]:
-            del self._held[group]
+        self._taken_of[group] -= 1
+        if not self._taken_of[group]:
+            del self._taken_of[group]
         if key in self._waiting:
-            self._line_up(key)
+            self._enqueue(key)
 
-    def _line_up_due(self, now: float) -> None:
+    def _enqueue_due(self, now: float) -> None:
         while self._later and (self._later[0][0] <= now or not self._is_current(self._later[0])):
             entry = heapq.heappop(self._later)
             if self._is_current(entry):
                 self._waiting.add(entry[2])
                 if entry[2] not in self._taken:
-                    self._line_up(entry[2])
+                    self._enqueue(entry[2])
 
-    def _line_up(self, key: K) -> None:
-        self._lines.setdefault(self._group(key), deque()).append(key)
+    def _enqueue(self, key: K) -> None:
+        self._by_group.setdefault(self._group(key), deque()).append(key)
 
     def _is_current(self, entry: tuple[float, int, K]) -> bool:
         at, _, key = entry

@@ -1,4 +1,4 @@
-"""The one queue: keyed, so that a resource is never reconciled twice at a time; early or late is all the same."""
+"""Work queue by key: one key is never processed twice at a time, and repeated wake-ups are merged."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ _log = logging.getLogger(__name__)
 
 
 class WorkQueue(Generic[K]):
-    """Runs `work(key)` for each key that is due; a key woken while it is worked on runs once more afterwards.
+    """Calls `work(key)` for each key that is due; a key that is woken while in progress is processed once more.
 
     Keys of different groups (namespaces) take turns, see `fair_queue.py`.
     """
@@ -42,29 +42,31 @@ class WorkQueue(Generic[K]):
 
     @property
     def oldest_due_seconds(self) -> float:
-        """For how long the oldest work has been due; 0 where none is."""
+        """Seconds since the oldest key became due; 0 if none is."""
         return max(self._clock() - self._queue.first_due, 0.0)
 
     @property
     def idle_seconds(self) -> float:
-        """Since when nothing was finished, or since `run` was called."""
+        """Seconds since a key was finished, or since `run` was called."""
         return self._clock() - self._finished_at
 
     async def wake(self, key: K, delay: float = 0) -> None:
-        """Have `key` worked on in `delay` seconds, or earlier where that is already asked for."""
+        """Schedule a key in `delay` seconds, or earlier if it is already scheduled earlier."""
         async with self._changed:
             if self._queue.put(key, self._clock() + max(delay, 0)):
                 self._changed.notify_all()
 
     async def run(self) -> None:
-        """Work until cancelled."""
+        """Process keys until cancelled."""
         self._finished_at = self._clock()
         async with asyncio.TaskGroup() as group:
             for _ in range(self._workers):
                 group.create_task(self._worker())
 
     async def drain(self, seconds: float) -> None:
-        """Begin nothing new, and wait for what is being worked on: a POST that was sent should be written down."""
+        """Start nothing new and wait for the keys in progress, at most `seconds`: the reply of a sent POST must be
+        recorded.
+        """
         self._draining = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds), self._changed:
@@ -76,7 +78,7 @@ class WorkQueue(Generic[K]):
             key = await self._next()
             try:
                 await self._work(key)
-            except Exception:  # noqa: BLE001 - the work handles its errors; what still comes out must not end the operator
+            except Exception:  # noqa: BLE001 - an error that the work does not handle must not end the operator
                 _log.exception("reconcile failed", extra={"key": str(key)})
             finally:
                 self._finished_at = self._clock()
@@ -97,6 +99,6 @@ class WorkQueue(Generic[K]):
                     continue
 
     def _seconds_left(self) -> float | None:
-        """Seconds until the next key becomes due; None: until something changes."""
+        """Seconds until the next key is due; None: until something changes."""
         at = None if self._draining else self._queue.next_time
         return None if at is None else max(at - self._clock(), 0)

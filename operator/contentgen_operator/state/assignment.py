@@ -7,15 +7,15 @@ from contentgen_contract.records.ownership import Owner
 from contentgen_contract.resources.spec import Spec
 from contentgen_contract.resources.status import JobRef, RunStatus
 from contentgen_operator.state.observed import Resource
-from contentgen_operator.state.runs import frozen_spec, own_files, owner
+from contentgen_operator.state.runs import asset_user, frozen_spec, own_files
 
 
 class RunOver(Exception):
-    """The run that a Job was created for is not its resource's current one."""
+    """The run for which a Job was created is no longer its resource's current run."""
 
 
 class Assignment(Value):
-    """A Job that a resource's status records as its current one."""
+    """Job that a resource's status names as its current one."""
 
     resource: Resource
     run: RunStatus
@@ -23,29 +23,29 @@ class Assignment(Value):
 
     @property
     def prefix(self) -> str:
-        """The only place of the bucket that the Job may write to."""
+        """The only prefix of the bucket that the Job may write to."""
         return self._prefix(self.job.stage)
 
     @property
     def dataset_prefix(self) -> str:
-        """Where the prepare stage of the same run has written."""
+        """Prefix of the files of the same run's prepare stage."""
         return self._prefix(Stage.PREPARE)
 
     @property
     def owner(self) -> Owner:
-        """What the Job's resource owns."""
-        return own_files(self.resource, owner(self.resource, self.spec))
+        """Files that the Job's resource owns."""
+        return own_files(self.resource, asset_user(self.resource, self.spec))
 
     @property
     def outcome_key(self) -> str:
-        """Where the Job's worker leaves its outcome."""
+        """Key of the outcome that the Job's worker stores."""
         return keys.outcome(self.resource.ref.uid, self.run.number, self.job.stage, self.job.attempt)
 
     @property
     def spec(self) -> Spec:
-        """The frozen spec."""
+        """Frozen spec of the run."""
         return frozen_spec(self.resource, self.run)
 
     def _prefix(self, stage: Stage) -> str:
         ref = self.resource.ref
-        return keys.prefix(ref.kind, stage, owner(self.resource, self.spec), ref.uid, self.run.version)
+        return keys.prefix(ref.kind, stage, asset_user(self.resource, self.spec), ref.uid, self.run.version)

@@ -1,5 +1,5 @@
-"""A provider's result, in a temporary file: it is opaque to the operator, which knows its size and that it begins and
-ends as a JSON object does. The worker, in a pod of its own, parses it.
+"""Provider's result in a temporary file. The operator does not parse a large one: it checks its size, first and last
+character, and finds single fields; the worker parses it in a pod.
 """
 
 import json
@@ -9,63 +9,63 @@ import tempfile
 import weakref
 from typing import IO, Any
 
-REPLY_BYTES = 1 << 20  # of a reply that is read whole
-ANSWER_BYTES = 64 << 20  # of a result; 12 hours of words are about 30 MB
-_HELD_BYTES = 512 << 20  # of all results that wait to be stored; /tmp has 1 GiB
+REPLY_BYTES = 1 << 20  # limit of a reply that is read into memory
+ANSWER_BYTES = 64 << 20  # limit of a result; a transcript of 12 hours has about 30 MB
+_BUFFERED_BYTES = 512 << 20  # limit of all results that wait to be stored; /tmp has 1 GiB
 _IN_MEMORY_BYTES = 1 << 20  # a smaller result needs no file
 _BLOCK = 1 << 20
-# Of a transcript, whatever nested objects there are: inside of a string the quotes would be escaped, and the other
-# objects that have a status know other words.
+# The status of a transcript. It cannot match inside of a string, where quotes are escaped, and nested objects with a
+# status have other values.
 _STATUS = re.compile(rb'"status"\s*:\s*"(queued|processing|completed|error)"')
 _VALUE = rb'true|false|null|-?[0-9][0-9.eE+-]{0,30}|"(?:[^"\\]|\\.){0,8192}"|\[[^\[\]{}]{0,8192}\]'
-_MARK = re.compile(rb"(?:X-Amz-(?:Signature|Credential)|AWSAccessKeyId)=", re.IGNORECASE)  # of AWS, version 4 or 2
-_BREAK = re.compile(rb'["\s<>]')  # ends a URL in JSON
+_SIGNATURE = re.compile(rb"(?:X-Amz-(?:Signature|Credential)|AWSAccessKeyId)=", re.IGNORECASE)  # of AWS, version 4 or 2
+_URL_END = re.compile(rb'["\s<>]')  # ends a URL in JSON
 _NAME = re.compile(rb'"([^"]*)"\s*:\s*$')
 _LONGEST_URL = 8192
 _LONGEST_NAME = 200
-_held = 0
+_buffered = 0
 
 
 class TooManyAnswers(ValueError):
-    """Other results wait to be stored; this one is read later."""
+    """Too many other results wait to be stored; this one is read later."""
 
 
 class Answer:
-    """A provider's result in a temporary file, which goes with the object."""
+    """Provider's result in a temporary file, which is deleted with the object."""
 
     def __init__(self) -> None:
         self.size = 0
         self._file: IO[bytes] = tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES)  # noqa: SIM115 - the finalizer closes it
         self._sizes = [0]  # counted against _HELD_BYTES
-        self._given_back = weakref.finalize(self, _give_back, self._file, self._sizes)
+        self._release_once = weakref.finalize(self, _release, self._file, self._sizes)
 
     @classmethod
     def of(cls, document: dict[str, Any]) -> "Answer":
-        """An answer with this document."""
+        """An answer with this document. Raises TooManyAnswers."""
         answer = cls()
         answer.write(json.dumps(document).encode())
         return answer.checked()
 
     def write(self, content: bytes) -> None:
-        """More of it. Raises TooManyAnswers."""
-        global _held  # noqa: PLW0603 - all results share one volume
-        if _held + len(content) > _HELD_BYTES:
-            raise TooManyAnswers(f"{_held >> 20} MiB of other results wait to be stored")
-        _held += len(content)
+        """Append content. Raises TooManyAnswers."""
+        global _buffered  # noqa: PLW0603 - all results share one volume
+        if _buffered + len(content) > _BUFFERED_BYTES:
+            raise TooManyAnswers(f"{_buffered >> 20} MiB of other results wait to be stored")
+        _buffered += len(content)
         self._sizes[0] += len(content)
         self.size += len(content)
         self._file.write(content)
 
     def checked(self) -> "Answer":
-        """The same. Raises ValueError where it is no JSON object."""
+        """The same answer. Raises ValueError if it does not start and end as a JSON object."""
         start = self._at(0).lstrip()[:1]
         end = self._at(max(self.size - _BLOCK, 0)).rstrip()[-1:]
         if (start, end) != (b"{", b"}"):
-            raise ValueError("the answer is no JSON object")
+            raise ValueError("the answer is not a JSON object")
         return self
 
     def status(self) -> str:
-        """The status of a transcript; empty where it has none."""
+        """Status of a transcript; empty: none."""
         if self.size <= REPLY_BYTES:
             document = json.loads(self.read())
             return str(document.get("status"))
@@ -74,9 +74,9 @@ class Answer:
             return found[1].decode() if found else ""
 
     def field(self, name: str) -> Any:
-        """A text, number, boolean or list of texts of the document, by its name; None where it has none, or null.
+        """String, number, boolean or list of strings by its name; None: missing or null.
 
-        Found without parsing a large document: of objects inside of others, the first with this name is taken.
+        A large document is searched without parsing, so the first field of this name at any depth is taken.
         """
         if self.size <= REPLY_BYTES:
             return json.loads(self.read()).get(name)
@@ -85,30 +85,30 @@ class Answer:
             return json.loads(found[1]) if found else None
 
     def cut_signatures(self, needed: frozenset[str]) -> None:
-        """Cut presigned URLs before their query, except those under a name in `needed`. The size stays."""
+        """Remove the query of presigned URLs, except of fields named in `needed`. The size stays."""
         if self.size <= _IN_MEMORY_BYTES:
             content = bytearray(self.read())
-            _cut(content, needed)
+            _cut_queries(content, needed)
             self._file.seek(0)
             self._file.write(content)
         else:
             self._file.flush()
             with mmap.mmap(self._file.fileno(), 0) as mapped:
-                _cut(mapped, needed)
+                _cut_queries(mapped, needed)
 
     def read(self) -> bytes:
-        """All of it. For small ones."""
+        """Whole content; only for small answers."""
         self._file.seek(0)
         return self._file.read()
 
     def file(self) -> IO[bytes]:
-        """The open file, at its beginning; read by one at a time."""
+        """Open file at its start; only one reader at a time."""
         self._file.seek(0)
         return self._file
 
     def close(self) -> None:
-        """Remove the file. Any number of times."""
-        self._given_back()
+        """Delete the file; idempotent."""
+        self._release_once()
 
     def _at(self, start: int) -> bytes:
         self._file.flush()
@@ -116,17 +116,17 @@ class Answer:
         return self._file.read(_BLOCK)
 
 
-def _cut(content: bytearray | mmap.mmap, needed: frozenset[str]) -> None:
-    """In place: a string that is cut ends earlier, and spaces follow it; in the middle of a text they stand in it."""
+def _cut_queries(content: bytearray | mmap.mmap, needed: frozenset[str]) -> None:
+    """Cut queries in place: spaces follow the shortened string, or replace the query in the middle of a text."""
     at = 0
-    while (mark := _MARK.search(content, at)) is not None:
+    while (mark := _SIGNATURE.search(content, at)) is not None:
         at = mark.end()
         start = content.rfind(b"?", max(mark.start() - _LONGEST_URL, 0), mark.start())
-        if start < 0 or _BREAK.search(content, start, mark.start()):
+        if start < 0 or _URL_END.search(content, start, mark.start()):
             continue
-        found = _BREAK.search(content, at)
+        found = _URL_END.search(content, at)
         end = found.start() if found else len(content)
-        if _name_of(content, start) not in needed:
+        if _json_name_at(content, start) not in needed:
             escapes = len(content[start:end]) - len(content[start:end].rstrip(b"\\"))
             closes = content[end : end + 1] == b'"' and escapes % 2 == 0
             end += closes or -(escapes % 2)
@@ -134,14 +134,14 @@ def _cut(content: bytearray | mmap.mmap, needed: frozenset[str]) -> None:
         at = max(at, end)
 
 
-def _name_of(content: bytearray | mmap.mmap, inside: int) -> str:
-    """The name of the JSON string in which a position is; empty for none."""
+def _json_name_at(content: bytearray | mmap.mmap, inside: int) -> str:
+    """Name of the JSON field whose string contains a position; empty: none."""
     start = content.rfind(b'"', max(inside - _LONGEST_URL, 0), inside)
     name = _NAME.search(bytes(content[max(start - _LONGEST_NAME, 0) : start])) if start > 0 else None
     return name[1].decode(errors="replace") if name else ""
 
 
-def _give_back(file: IO[bytes], sizes: list[int]) -> None:
-    global _held  # noqa: PLW0603 - see above
+def _release(file: IO[bytes], sizes: list[int]) -> None:
+    global _buffered  # noqa: PLW0603 - see above
     file.close()
-    _held -= sizes[0]
+    _buffered -= sizes[0]

@@ -1,4 +1,4 @@
-"""Which run a resource is in. A run is frozen: an edit of inputs becomes the next run when this one has ended."""
+"""Current run of a resource. A run's spec is frozen: changed inputs start the next run after it has ended. Pure."""
 
 from datetime import datetime
 
@@ -10,23 +10,23 @@ from contentgen_contract.records.ownership import Owner
 from contentgen_contract.resources.operator_class import class_of
 from contentgen_contract.resources.spec import LoraTrainingSpec, Spec, parse_spec, run_hash
 from contentgen_contract.resources.status import ResourceStatus, RunStatus, dump_status
-from contentgen_operator.state.observed import Resource, asks_to_collect, is_end, made_its_version
+from contentgen_operator.state.observed import Resource, asks_to_collect, has_stored_version, is_end
 from contentgen_operator.state.purchases import PurchaseKey
 
 
 def current_run(resource: Resource, now: datetime) -> RunStatus:
-    """The run under way, or the last one where it made what is asked for, else a new one.
+    """The run in progress, else the last run if it matches the spec, else a new run.
 
-    Raises pydantic.ValidationError where a new run's spec is wrong.
+    Raises pydantic.ValidationError if the spec of a new run is wrong.
     """
     run = resource.status.run
-    if run is not None and not (ended(resource) and wants_another(resource, run)):
+    if run is not None and not (ended(resource) and wants_new_run(resource, run)):
         return run
     return _new_run(resource, run, now)
 
 
 def ended(resource: Resource) -> bool:
-    """Whether the last run is over, or an edit after it was invalid."""
+    """True if the last run is over, also if an edit after it was invalid."""
     status = resource.status
     if status.phase is None or not status.phase.terminal:
         return False
@@ -34,49 +34,49 @@ def ended(resource: Resource) -> bool:
 
 
 def _edit_was_invalid(status: ResourceStatus) -> bool:
-    """Whether InvalidSpec was said of an edit, which started no run, and not by the run's worker.
+    """True if InvalidSpec is the result of an edit, which started no run, and not of the run's worker.
 
-    Such a status has no completionTime. Those of older releases kept the completionTime of the run before.
+    Such a status has no completionTime. Older releases kept the completionTime of the previous run.
     """
     if (status.phase, status.reason) != (Phase.FAILED, Reason.INVALID_SPEC):
         return False
-    return status.completion_time is None or made_its_version(dump_status(status))
+    return status.completion_time is None or has_stored_version(dump_status(status))
 
 
 def is_of_another_class(resource: Resource, run: RunStatus) -> bool:
-    """Whether a run was done by the installation of another operator class: the class does not change during a run."""
+    """True if another operator class did the run; the class cannot change during a run."""
     return class_of({"spec": run.spec}) != class_of({"spec": resource.spec})
 
 
 def collects_again(resource: Resource) -> bool:
-    """Whether a person asks for the collect stage of the last run, which has failed, once more."""
+    """True if a person asks to retry the collect stage of the last, failed run."""
     return asks_to_collect(resource.collect, dump_status(resource.status))
 
 
-def wants_another(resource: Resource, run: RunStatus) -> bool:
-    """Whether the resource asks for something else than what this run made.
+def wants_new_run(resource: Resource, run: RunStatus) -> bool:
+    """True if the spec or the rerun annotation asks for another run than this one.
 
-    Raises pydantic.ValidationError where the spec is wrong.
+    Raises pydantic.ValidationError if the spec is wrong.
     """
-    # To take the annotation off starts nothing: it needs no right to spend, and what it would ask for may be unpaid.
+    # Removing the annotation starts nothing: it needs no permission to spend, and the earlier run may be unpaid.
     rerun = resource.rerun is not None and resource.rerun != run.rerun
-    return _edit_was_invalid(resource.status) or rerun or asks_for_else(resource, run)
+    return _edit_was_invalid(resource.status) or rerun or inputs_changed(resource, run)
 
 
-def asks_for_else(resource: Resource, run: RunStatus) -> bool:
-    """Whether the spec differs from the run's in what decides the result; the name of a LoRA does not.
+def inputs_changed(resource: Resource, run: RunStatus) -> bool:
+    """True if an input that affects the result differs from the run's; a LoRA's name does not affect it.
 
-    Raises pydantic.ValidationError where the spec is wrong.
+    Raises pydantic.ValidationError if the spec is wrong.
     """
-    # An etcd that was restored counts generations anew.
+    # A restored etcd reuses generations, so an equal generation alone proves nothing.
     if resource.generation == run.generation and resource.spec == run.spec:
         return False
     spec = parse_spec(resource.ref.kind, resource.spec)
-    return run_hash(resource.ref.kind, _named_as_before(spec, run)) != run.run_hash
+    return run_hash(resource.ref.kind, _with_run_lora_name(spec, run)) != run.run_hash
 
 
-def _named_as_before(spec: Spec, run: RunStatus) -> Spec:
-    """The spec with the run's loraName, which is a part of the run's hash and decides nothing of the result."""
+def _with_run_lora_name(spec: Spec, run: RunStatus) -> Spec:
+    """The spec with the run's loraName, which is part of the run hash but does not affect the result."""
     name = run.spec.get("loraName")
     if isinstance(spec, LoraTrainingSpec) and isinstance(name, str):
         return spec.model_copy(update={"lora_name": name})
@@ -84,22 +84,22 @@ def _named_as_before(spec: Spec, run: RunStatus) -> Spec:
 
 
 def replacing_run(resource: Resource, run: RunStatus, now: datetime) -> RunStatus | None:
-    """The run that takes the place of one for which nothing was started or paid; None where the resource asks for no
-    other, or its spec is wrong.
+    """The run that replaces one for which nothing was started or paid; None if no other run is asked for, or the spec
+    is wrong.
     """
     try:
-        if not wants_another(resource, run):
+        if not wants_new_run(resource, run):
             return None
         return _new_run(resource, run, now).model_copy(update={"version": run.version})
     except ValidationError:
         return None
 
 
-def generation_told(resource: Resource, run: RunStatus, *, ended: bool) -> int:
-    """The generation that a status speaks of: the end of a run says nothing of an edit that is the next run's."""
+def generation_of_status(resource: Resource, run: RunStatus, *, ended: bool) -> int:
+    """observedGeneration of a status: the run's own at its end, if an edit since then starts the next run."""
     try:
-        pending = ended and asks_for_else(resource, run)
-    except ValidationError:  # what the next run will say
+        pending = ended and inputs_changed(resource, run)
+    except ValidationError:  # the next run reports it
         pending = ended
     return run.generation if pending else resource.generation
 
@@ -120,37 +120,28 @@ def _new_run(resource: Resource, last: RunStatus | None, now: datetime) -> RunSt
 
 
 def frozen_spec(resource: Resource, run: RunStatus) -> Spec:
-    """The typed spec of a run."""
+    """Typed spec of a run. Raises pydantic.ValidationError."""
     return parse_spec(resource.ref.kind, run.spec)
 
 
-def has_valid_spec(resource: Resource, now: datetime) -> bool:
-    """Whether the spec of the current run can be worked on."""
-    try:
-        frozen_spec(resource, current_run(resource, now))
-    except ValidationError:
-        return False
-    return True
-
-
-def owner(resource: Resource, spec: Spec) -> str:
-    """Whose asset it is."""
+def asset_user(resource: Resource, spec: Spec) -> str:
+    """User that owns the outputs: the spec's, else the namespace."""
     return spec.user_id or resource.ref.namespace
 
 
 def admitted_user(resource: Resource) -> str:
-    """The user of the resource's own spec, which the admission policy let pass."""
+    """User of the resource's current spec, which the admission policy has checked."""
     given = resource.spec.get("userId")
     return given if isinstance(given, str) and given else resource.ref.namespace
 
 
 def own_files(resource: Resource, *users: str) -> Owner:
-    """What the resource's own job stores for these users."""
+    """Files that the resource's own Jobs may store for these users."""
     return ownership.job_owner(resource.ref.kind, resource.ref.uid, users)
 
 
 def purchase_key(resource: Resource, run: RunStatus) -> PurchaseKey:
-    """What the run buys."""
+    """Key of the run's purchase in the ledger."""
     return PurchaseKey(
         namespace=resource.ref.namespace,
         kind=resource.ref.kind,

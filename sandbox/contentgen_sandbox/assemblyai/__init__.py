@@ -1,1 +1,1 @@
-"""AssemblyAI's API, as far as the operator uses it."""
+"""AssemblyAI's API: the part that the operator uses."""

@@ -1,4 +1,4 @@
-"""AssemblyAI's transcription API, as its SDK 1.8.2 speaks it."""
+"""AssemblyAI's transcription API, compatible with its SDK 1.8.2."""
 
 import tempfile
 from datetime import date
@@ -16,7 +16,7 @@ from contentgen_sandbox.jobs import JobProgress, ModelError, SandboxJob
 from contentgen_sandbox.ledger import SPEECH_MODEL, SandboxLedger, transcription_usd
 from contentgen_sandbox.media import receive_file, uploads_folder
 from contentgen_sandbox.sandbox import SandboxPurchase, new_id, of, read_object, url_marker
-from contentgen_sandbox.settings import Settings
+from contentgen_sandbox.settings import SandboxSettings
 
 router = APIRouter(prefix="/assemblyai/v2")
 MODEL = "best"
@@ -26,11 +26,11 @@ DELETED = "Deleted by user."
 
 
 class RequestRefused(HTTPException):
-    """An error in AssemblyAI's shape, `{"error": …}`; app.py writes it."""
+    """Error response in AssemblyAI's format `{"error": …}`, rendered by app.py."""
 
 
 def authorise(request: Request) -> None:
-    """Raises: Refused 401. The key stands alone in the header; any is good but none and the word `wrong`."""
+    """Check the key, which is the whole header value. Raises RequestRefused 401 if it is missing or `wrong`."""
     if request.headers.get("authorization", "").strip() in ("", "wrong"):
         raise RequestRefused(401, "Authentication error, API token missing/invalid")
 
@@ -68,7 +68,7 @@ async def listed(
     before_id: str | None = None,
     after_id: str | None = None,
 ) -> Response:
-    """The newest first; `before_id` asks for older ones, `after_id` for newer ones."""
+    """Transcripts, newest first; `before_id` and `after_id` select older and newer ones."""
     authorise(request)
     found = [job for job in of(request).jobs.all("assemblyai") if job.listed]  # oldest first
     ids = [job.id for job in found]
@@ -109,7 +109,7 @@ async def one(request: Request, transcript_id: str) -> Response:
 
 @router.delete("/transcript/{transcript_id}")
 async def delete(request: Request, transcript_id: str) -> Response:
-    """Clears what was said; the entry stays in the list."""
+    """Delete the text; the entry stays listed."""
     job = _job(request, transcript_id)
     if job.phase != "done":
         raise RequestRefused(400, "Only completed or failed transcripts can be deleted")
@@ -197,8 +197,10 @@ def _shape(job: SandboxJob) -> dict[str, Any]:
     }
 
 
-def transcribe(job: SandboxJob, progress: JobProgress, settings: Settings, ledger: SandboxLedger) -> dict[str, Any]:
-    """Fetches the recording, measures it, and says something as long. Raises: ModelError, Interrupted."""
+def transcribe(
+    job: SandboxJob, progress: JobProgress, settings: SandboxSettings, ledger: SandboxLedger
+) -> dict[str, Any]:
+    """Download the recording and generate a transcript of its length. Raises ModelError, Interrupted."""
     url = job.input["audio_url"]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "recording")
@@ -218,7 +220,7 @@ def transcribe(job: SandboxJob, progress: JobProgress, settings: Settings, ledge
 
 
 def whole_seconds(milliseconds: int) -> int:
-    """The length as it is reported and billed."""
+    """Duration in whole seconds, as reported and billed."""
     return max(1, round(milliseconds / 1000))
 
 

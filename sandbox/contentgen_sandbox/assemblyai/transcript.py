@@ -1,4 +1,4 @@
-"""Probes a recording and makes up what is said in it, word by word over its whole length."""
+"""Duration of a recording, and a generated transcript with words over the whole duration."""
 
 import random
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ PAUSE_MS = 420
 
 
 class NoSpeechError(Exception):
-    """The file can't be transcribed; the message is the provider's to its user."""
+    """The file can't be transcribed; the message is the provider's error text."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class ScriptWord:
 
 
 def duration_ms(path: Path) -> int:
-    """Length of the first sound track. Raises: NoSpeechError."""
+    """Duration of the first audio track in milliseconds. Raises NoSpeechError."""
     try:
         # Opened as a Python file: the decoder itself never gets a URL or a path to follow.
         with path.open("rb") as file, av.open(file, "r", options={"format_whitelist": FORMATS}) as container:
@@ -88,7 +88,7 @@ def _length(container: av.container.InputContainer) -> int:
 
 
 def speak(milliseconds: int, seed: str) -> tuple[ScriptWord, ...]:
-    """Words from the first to the last millisecond; the same seed says the same."""
+    """Generated words that cover the whole duration; deterministic per seed."""
     chance = random.Random(seed)  # noqa: S311 - made-up speech, not a secret
     words = list(_stream(milliseconds, chance))
     last = words[-1]
@@ -118,7 +118,7 @@ def _stream(milliseconds: int, chance: random.Random) -> Iterator[ScriptWord]:
 
 
 def groups(words: tuple[ScriptWord, ...], by: str) -> list[tuple[ScriptWord, ...]]:
-    """Runs of words of one sentence, one speaker's turn, or a paragraph of up to four sentences."""
+    """Words grouped by sentence, speaker turn, or paragraph of up to four sentences."""
     found: list[list[ScriptWord]] = []
     for word in words:
         if found and _belongs(found[-1], word, by):
@@ -137,7 +137,7 @@ def _belongs(group: list[ScriptWord], word: ScriptWord, by: str) -> bool:
 
 
 def passage(words: tuple[ScriptWord, ...], speakers: bool) -> dict[str, Any]:
-    """One utterance, sentence or paragraph in AssemblyAI's shape."""
+    """Utterance, sentence or paragraph in AssemblyAI's format."""
     return {
         "text": " ".join(word.text for word in words),
         "start": words[0].start,
@@ -153,7 +153,7 @@ def confidence(words: tuple[ScriptWord, ...]) -> float:
 
 
 def captions(words: list[dict[str, Any]], form: str, longest: int) -> str:
-    """SubRip or WebVTT, `longest` characters a caption at most."""
+    """Captions as SubRip or WebVTT, at most `longest` characters each."""
     cues: list[list[dict[str, Any]]] = []
     for word in words:
         if cues and sum(len(w["text"]) + 1 for w in cues[-1]) + len(word["text"]) <= longest:

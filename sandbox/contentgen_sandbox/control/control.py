@@ -1,4 +1,4 @@
-"""What tests and people use and no provider has: the ledger, the faults, the stores' switches, the page."""
+"""Control endpoints of the sandbox: ledger, faults, store switches and status page."""
 
 from typing import Literal
 
@@ -61,7 +61,7 @@ def _armed(request: Request) -> Response:
 
 @router.delete("/sandbox/jobs/{job_id}/faults")
 async def heal(job_id: str, request: Request) -> Response:
-    """Clear a request's faults: a dead result URL answers again, a stuck request goes on. 404 for no such request."""
+    """Clear the faults of a request, so that its result URL answers and it continues. 404 if it does not exist."""
     sandbox = of(request)
     before = sandbox.jobs.get(job_id)
     if before is None:
@@ -78,7 +78,7 @@ class Switch(BaseModel):
 
 @router.put("/sandbox/stores/{store}")
 def switch(store: Literal["s3", "mongo"], wish: Switch, request: Request) -> Response:
-    """Answers when the store is as wished. Raises: HTTPException 404 where no store is supervised beside us."""
+    """Switch a store and wait until it is in that state. Raises HTTPException 404 without supervised stores."""
     switches = Switches(of(request).settings.data)
     if switches.now(store) is None:
         raise HTTPException(404, "the stores do not run beside this sandbox")

@@ -1,4 +1,4 @@
-"""The page at `/`: what this is, and what it would have cost."""
+"""Status page at `/`: description and simulated charges."""
 
 from collections.abc import Sequence
 from decimal import Decimal

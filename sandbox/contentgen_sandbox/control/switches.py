@@ -1,7 +1,7 @@
-"""Switching a store off, hanging it and bringing it back, while the others go on: for tests of outages.
+"""Switches that stop, freeze and restart one store for outage tests, while the others run.
 
-The providers' process has the HTTP endpoint and the supervisor has the stores, so the wish and what has become of it
-are two small files in the data folder.
+The HTTP endpoint is in the providers' process and the stores belong to the supervisor, so the requested and the
+actual state are two small files in the data folder.
 """
 
 import time
@@ -16,13 +16,13 @@ _POLL_S = 0.05
 
 
 class Switches:
-    """`wish` and `wait_for` are the endpoint's; `open`, `wanted` and `tell` the supervisor's."""
+    """Requested and actual states: `wish`, `wait_for` for the endpoint; `open`, `wanted`, `tell` for the supervisor."""
 
     def __init__(self, data: Path) -> None:
         self._folder = data / "switches"
 
     def open(self) -> None:
-        """All on: a wish does not outlive the process that it was made to."""
+        """Reset all switches to on, because requests do not survive a restart."""
         self._folder.mkdir(parents=True, exist_ok=True)
         for store in STORES:
             self._write(store, "wanted", "running")
@@ -35,7 +35,7 @@ class Switches:
         self._write(store, "now", state)
 
     def now(self, store: str) -> State | None:
-        """None where nobody supervises the store."""
+        """Actual state of a store; None if it is not supervised."""
         return self._read(store, "now")
 
     def wish(self, store: str, state: State) -> None:

@@ -1,1 +1,1 @@
-"""fal's queue API, as far as the operator uses it, and its models' outputs."""
+"""fal's queue API: the part that the operator uses, and the models' outputs."""

@@ -1,4 +1,4 @@
-"""fal.ai's queue and history API, as fal-client 1.0.3 speaks it."""
+"""fal.ai's queue and history API, compatible with fal-client 1.0.3."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
@@ -22,14 +22,14 @@ BILLING_KEY = "billing"  # what a key with the permission for billing begins wit
 
 
 def authorise(request: Request) -> None:
-    """Raises: HTTPException 401. Any key is good but none and the word `wrong`."""
+    """Check the key. Raises HTTPException 401 if it is missing or `wrong`."""
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "key" or key.strip() in ("", "wrong"):
         raise HTTPException(401, "Authentication is required to access this application.")
 
 
 def _may_read_bills(request: Request) -> bool:
-    """As at fal, a key for requests does not permit it. Raises: HTTPException 401."""
+    """Check that the key may read billing, which a request key may not. Raises HTTPException 401."""
     authorise(request)
     return request.headers["authorization"].partition(" ")[2].strip().startswith(BILLING_KEY)
 
@@ -114,7 +114,7 @@ async def result(request: Request, owner: str, alias: str, request_id: str) -> R
 
 
 def _no_longer(job: SandboxJob) -> Response | None:
-    """The reply for a result that the queue does not keep any more: fal keeps it for an hour at most."""
+    """Response for an expired result; fal keeps results for at most an hour."""
     if "result_moved" in job.faults:
         return Response(status_code=302, headers={"location": f"{job.base_url}/files/{job.id}/moved.json"})
     status = {"result_expired": 404, "result_deleted": 410}
@@ -135,7 +135,7 @@ async def cancel(request: Request, owner: str, alias: str, request_id: str) -> R
 
 @history.get("/v1/models/pricing")
 async def pricing(request: Request, endpoint_id: Annotated[list[str], Query(max_length=50)]) -> Response:
-    """Unit prices of the models that there are; fal answers 404 where it knows none of those asked for."""
+    """Unit prices of the known models; 404 if none of the requested ones is known, as at fal."""
     authorise(request)
     names = [name for item in endpoint_id for name in item.split(",")]
     if not any(name in MODELS for name in names):
@@ -165,7 +165,7 @@ async def billing_events(
     limit: Annotated[int, Query(ge=1, le=10_000)] = 50,
     cursor: str | None = None,
 ) -> Response:
-    """Charges of finished requests, the newest first, by the sandbox's ledger."""
+    """Billing events of finished requests from the sandbox's ledger, newest first."""
     if not _may_read_bills(request):
         return _error(403, "authorization_error", "The key has no permission for billing")
     sandbox, now = of(request), datetime.now(UTC)
@@ -206,7 +206,7 @@ def _billing_event(job: SandboxJob, entry: LedgerEntry) -> dict[str, Any]:
 
 
 def _named(given: list[str] | None) -> set[str] | None:
-    """Names that are repeated or divided by commas; None: no such filter."""
+    """Names in a repeated or comma-separated parameter; None without a filter."""
     return {name for item in given for name in item.split(",")} if given is not None else None
 
 
@@ -227,7 +227,7 @@ async def requests_by_endpoint(
     limit: Annotated[int, Query(ge=1, le=100)] = 50,
     cursor: str | None = None,
 ) -> Response:
-    """Finished requests, the newest first: what is still running isn't in fal's history."""
+    """Finished requests, newest first; fal's history omits running ones."""
     authorise(request)
     endpoints = {name for item in endpoint_id for name in item.split(",")}
     now, window = datetime.now(UTC), HISTORY_OF_ONE if request_id else HISTORY_WINDOW

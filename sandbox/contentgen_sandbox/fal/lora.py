@@ -1,4 +1,4 @@
-"""A LoRA training: reads the zip as the trainer would, and makes a small real `.safetensors` out of it."""
+"""LoRA training: validate the dataset like the trainer and write a small valid `.safetensors` file."""
 
 import json
 import stat
@@ -35,7 +35,7 @@ class LoraDataset:
 
 @dataclass(frozen=True)
 class LoraRecipe:
-    """What a training is asked for."""
+    """Parameters of a training."""
 
     trigger_word: str | None
     steps: int
@@ -43,7 +43,7 @@ class LoraRecipe:
 
 
 def read_dataset(archive: Path, trigger_word: str | None) -> LoraDataset:
-    """Opens every picture and reads every caption. Raises: ModelError, as the trainer would."""
+    """Validate every image and caption. Raises ModelError with the trainer's messages."""
     try:
         with zipfile.ZipFile(archive) as opened:
             return _read(opened, trigger_word)
@@ -107,7 +107,7 @@ def _caption(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> str:
 
 
 def _warnings(images: list[zipfile.ZipInfo], captions: dict[str, str], trigger_word: str | None) -> tuple[str, ...]:
-    """fal ignores `trigger_word` where captions are supplied: it must stand in them."""
+    """Warnings for captions without the trigger word: fal ignores `trigger_word` if there are captions."""
     found = []
     bare = [entry.filename for entry in images if not captions.get(_stem(entry))]
     if captions and bare:
@@ -129,7 +129,7 @@ def _refused(message: str) -> ModelError:
 
 
 def write(folder: Path, recipe: LoraRecipe, dataset: LoraDataset, seed: int) -> tuple[Path, Path]:
-    """The LoRA and its configuration; the same input gives the same bytes."""
+    """Write the LoRA and its configuration, deterministic per input."""
     weights = folder / "pytorch_lora_weights.safetensors"
     config = folder / "config.json"
     random = np.random.default_rng(seed)
@@ -153,7 +153,7 @@ def write(folder: Path, recipe: LoraRecipe, dataset: LoraDataset, seed: int) -> 
 
 
 def read_trigger(path: Path) -> str | None:
-    """Raises: ModelError, where the file is no safetensors file."""
+    """Trigger word in a LoRA file. Raises ModelError for a file of another format."""
     try:
         with safe_open(path, framework="numpy") as opened:
             metadata = opened.metadata() or {}

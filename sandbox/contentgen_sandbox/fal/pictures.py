@@ -1,4 +1,4 @@
-"""Draws a picture that looks made and can't be mistaken: seeded colour, the prompt in words, and SANDBOX."""
+"""Generated image, recognizable as a placeholder: seeded gradient, the prompt and the word SANDBOX."""
 
 import bisect
 import colorsys
@@ -31,7 +31,7 @@ class DrawnScene:
 
 
 def draw(scene: DrawnScene) -> Image.Image:
-    """The same scene always gives the same pixels."""
+    """Draw a scene; the same scene gives the same pixels."""
     canvas = _background(scene).convert("RGBA")
     overlay = Image.new("RGBA", canvas.size, (0, 0, 0, 0))
     _words(ImageDraw.Draw(overlay), scene)
@@ -39,7 +39,7 @@ def draw(scene: DrawnScene) -> Image.Image:
 
 
 def _background(scene: DrawnScene) -> Image.Image:
-    """A mesh gradient with fine contour lines and grain."""
+    """Background: mesh gradient with contour lines and noise."""
     random = np.random.default_rng(scene.seed)
     x, y = _grid(scene.width, scene.height, _coarse(scene))
     colour = _mesh(x, y, random)
@@ -53,7 +53,7 @@ def _background(scene: DrawnScene) -> Image.Image:
 
 
 def _coarse(scene: DrawnScene) -> int:
-    """Pixels of the picture to one of the gradient: lines stay smooth at 2, large pictures stay cheap at more."""
+    """Image pixels per gradient pixel: 2 keeps lines smooth, more keeps large images cheap."""
     return 2 if scene.width * scene.height <= 2048 * 2048 else 4
 
 
@@ -67,7 +67,7 @@ def _grid(width: int, height: int, step: int) -> tuple[Floats, Floats]:
 
 
 def _mesh(x: Floats, y: Floats, random: np.random.Generator) -> Floats:
-    """Colour points that shine into one another: weights fall with the fourth power of the distance."""
+    """Mesh gradient: colour weights fall with the fourth power of the distance."""
     warp = 0.06 * np.sin(7 * y + random.uniform(0, 6.3)) + 0.04 * np.sin(11 * x + random.uniform(0, 6.3))
     total = np.zeros((*x.shape, 3), dtype=np.float32)
     weights = np.zeros_like(x)
@@ -82,7 +82,7 @@ def _mesh(x: Floats, y: Floats, random: np.random.Generator) -> Floats:
 
 
 def _palette(random: np.random.Generator) -> list[tuple[float, float, float]]:
-    """Neighbouring hues, one accent across the wheel, and dark ones so that white words read."""
+    """Palette of neighbouring hues, one complementary accent, and dark tones for contrast with white text."""
     hue = random.uniform(0, 1)
     hues = [hue, hue + 0.07, hue - 0.08, hue + 0.14, hue + 0.5, hue - 0.16][:POINTS]
     values = [0.95, 0.75, 0.45, 0.85, 0.9, 0.3]
@@ -91,7 +91,7 @@ def _palette(random: np.random.Generator) -> list[tuple[float, float, float]]:
 
 
 def _contours(x: Floats, y: Floats, random: np.random.Generator) -> Floats:
-    """Thin lines of equal height in a slow wave field, 0 to 1."""
+    """Contour lines of a smooth wave field, 0 to 1."""
     a, b, c = (random.uniform(0, 6.3) for _ in range(3))
     field = np.sin(4 * x + a) + np.sin(5 * y + b) + np.sin(3 * (x + y) + c)
     wave = np.abs(np.sin(field * 9))
@@ -137,7 +137,7 @@ def _font(size: int) -> Font:
 
 
 def _fit(pen: ImageDraw.ImageDraw, text: str, width: int, unit: int) -> tuple[list[str], Font]:
-    """The largest size at which the prompt fits; a very long one is cut, and shows it."""
+    """Largest font size that fits the prompt; a very long prompt is truncated with an ellipsis."""
     lines: list[str] = []
     for divisor in (17, 21, 26, 32):
         font = _font(max(10, unit // divisor))

@@ -160,16 +160,16 @@ WRONG: list[tuple[Kind, Edits, str]] = [
     (IMAGE, {"loras": [{"loraRef": {"name": "a", "namespace": "b"}}]}, "spec.loras[0].loraRef.namespace"),
     (IMAGE, {"loras": [{"path": "s3://loras/a"}]}, "spec.loras[0].path"),
     (IMAGE, {"model": "flux-dev", "loras": [A_LORA]}, "model is flux-dev, which takes no LoRAs"),
-    (IMAGE, {"prompt": " \n"}, "prompt must have a character that is no space"),
-    (IMAGE, {"prompt": "\u3000"}, "prompt must have a character that is no space"),
-    (IMAGE, {"prompt": "a\u0000b"}, "prompt must have no NUL"),
-    (IMAGE, {"prompt": "a\u202eb"}, "prompt must have no NUL"),
-    (IMAGE, {"prompt": "\u0085"}, "prompt must have no NUL"),
-    (IMAGE, {"loras": [A_LORA, A_LORA]}, "loras must name each LoRA once"),
-    (IMAGE, {"loras": [{"path": "https://example.com/a"}] * 2}, "loras must name each LoRA once"),
+    (IMAGE, {"prompt": " \n"}, "prompt must contain a character other than spaces"),
+    (IMAGE, {"prompt": "\u3000"}, "prompt must contain a character other than spaces"),
+    (IMAGE, {"prompt": "a\u0000b"}, "prompt must contain no control"),
+    (IMAGE, {"prompt": "a\u202eb"}, "prompt must contain no control"),
+    (IMAGE, {"prompt": "\u0085"}, "prompt must contain no control"),
+    (IMAGE, {"loras": [A_LORA, A_LORA]}, "loras must contain each LoRA only once"),
+    (IMAGE, {"loras": [{"path": "https://example.com/a"}] * 2}, "loras must contain each LoRA only once"),
     (IMAGE, {"loras": [A_LORA | {"scale": "0.00"}]}, "scale is 0.00; it must be greater than 0"),
-    (IMAGE, {"model": "flux-lora-fast-training"}, "model is flux-lora-fast-training; it must be a model that makes"),
-    (IMAGE, {"model": "fal-ai/flux-2-trainer"}, "model is fal-ai/flux-2-trainer; it must be a model that makes"),
+    (IMAGE, {"model": "flux-lora-fast-training"}, "model is flux-lora-fast-training; it must be a model that"),
+    (IMAGE, {"model": "fal-ai/flux-2-trainer"}, "model is fal-ai/flux-2-trainer; it must be a model that generates"),
     (LORA, {"training": {"model": "flux-dev"}}, "model is flux-dev; it must be a trainer"),
     (LORA, {"training": {"learningRate": "0"}}, "learningRate is 0; it must be greater than 0"),
     (LORA, {"training": {"learningRate": "999999"}}, "learningRate is 999999; it must be"),
@@ -405,7 +405,7 @@ def says_what_was_given(edits: Edits, message: str) -> bool:
         return SECRET not in message and "Forbidden" in message
     by_kind = (
         "Required value", "unknown field", "must be of type", "Too long", "Too many", "set;", "should have",
-        "must have no NUL", "is there twice",
+        "must contain no control", "is there twice",
     )  # fmt: skip
     given = (json.dumps(value, default=str).strip('"') for value in leaves(edits))
     return any(each in message for each in by_kind) or any(each in message for each in given)

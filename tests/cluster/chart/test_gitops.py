@@ -14,7 +14,7 @@ import pytest
 
 from contentgen_contract.names import Kind, Phase, Reason
 from contentgen_contract.resources.status import ResourceStatus, dump_status
-from contentgen_e2e import verdicts
+from contentgen_e2e import resource_health
 from contentgen_e2e.settings import ROOT
 from contentgen_e2e.world import ClusterWorld
 from contentgen_operator.decide.conditions import ConditionInput, conditions
@@ -51,17 +51,17 @@ EXPECTED = {
 @pytest.mark.parametrize("kind", Kind)
 def test_every_phase_means_the_same_to_all(kind: Kind) -> None:
     bodies = [resource(kind, in_phase(kind, phase)) for phase in Phase]
-    for phase, body, word in zip(Phase, bodies, verdicts.kstatus(KSTATUS, bodies), strict=True):
-        health = verdicts.health(ARGOCD, body)
+    for phase, body, word in zip(Phase, bodies, resource_health.kstatus(KSTATUS, bodies), strict=True):
+        health = resource_health.health(ARGOCD, body)
         assert health == EXPECTED.get(phase, "Progressing"), phase
-        assert verdicts.KSTATUS_OF[health] == word, phase
+        assert resource_health.KSTATUS_OF[health] == word, phase
 
 
 def test_what_no_operator_has_seen_is_in_progress() -> None:
     unseen = resource(Kind.TRANSCRIPTION, {"observedGeneration": -1})
     edited = resource(Kind.TRANSCRIPTION, in_phase(Kind.TRANSCRIPTION, Phase.COMPLETED), generation=2)
-    assert verdicts.kstatus(KSTATUS, [unseen, edited]) == ["InProgress", "InProgress"]
-    assert [verdicts.health(ARGOCD, each) for each in (unseen, edited)] == ["Progressing", "Progressing"]
+    assert resource_health.kstatus(KSTATUS, [unseen, edited]) == ["InProgress", "InProgress"]
+    assert [resource_health.health(ARGOCD, each) for each in (unseen, edited)] == ["Progressing", "Progressing"]
 
 
 @pytest.mark.parametrize(
@@ -75,17 +75,17 @@ def test_what_no_operator_has_seen_is_in_progress() -> None:
 )
 def test_the_actions_that_argo_cd_offers(phase: Phase, suspend: bool, disabled: set[str]) -> None:
     body = resource(Kind.IMAGE_GENERATION, {"phase": phase.value}, suspend=suspend)
-    offered = verdicts.run_lua(ARGOCD / "actions/discovery.lua", body)
+    offered = resource_health.run_lua(ARGOCD / "actions/discovery.lua", body)
     assert offered.keys() == {"retry", "suspend", "resume"}
     assert {name for name, each in offered.items() if each["disabled"]} == disabled
 
 
 def test_what_the_actions_do() -> None:
     body = resource(Kind.IMAGE_GENERATION, {"phase": "Failed"}, prompt="x")
-    retried = verdicts.run_lua(ARGOCD / "actions/retry.lua", body)
+    retried = resource_health.run_lua(ARGOCD / "actions/retry.lua", body)
     assert list(retried["metadata"]["annotations"]) == ["contentgen.dev/rerun"]
-    assert verdicts.run_lua(ARGOCD / "actions/suspend.lua", body)["spec"] == {"prompt": "x", "suspend": True}
-    assert verdicts.run_lua(ARGOCD / "actions/resume.lua", body)["spec"] == {"prompt": "x", "suspend": False}
+    assert resource_health.run_lua(ARGOCD / "actions/suspend.lua", body)["spec"] == {"prompt": "x", "suspend": True}
+    assert resource_health.run_lua(ARGOCD / "actions/resume.lua", body)["spec"] == {"prompt": "x", "suspend": False}
 
 
 class Watched:
@@ -131,8 +131,8 @@ class Watched:
 
 def verdicts_of(versions: list[Body]) -> list[str]:
     """Argo CD's words, of which each agrees with kstatus's."""
-    words = [verdicts.health(ARGOCD, each) for each in versions]
-    assert [verdicts.KSTATUS_OF[word] for word in words] == verdicts.kstatus(KSTATUS, versions)
+    words = [resource_health.health(ARGOCD, each) for each in versions]
+    assert [resource_health.KSTATUS_OF[word] for word in words] == resource_health.kstatus(KSTATUS, versions)
     return words
 
 

@@ -1,4 +1,4 @@
-"""`kubectl contentgen` on the real cluster, found by kubectl as the plugin that it is."""
+"""`kubectl contentgen` on a real cluster, run by kubectl as a plugin."""
 
 import json
 import os
@@ -19,7 +19,7 @@ PICTURE: Spec = {"model": "flux-dev", "prompt": "a kubectl plugin", "image": {"s
 
 
 def contentgen(world: ClusterWorld, *words: str, seconds: int = 60) -> subprocess.CompletedProcess[str]:
-    """`kubectl contentgen …`, as a user would type it, with both on the PATH."""
+    """Output of `kubectl contentgen …`, with kubectl and the plugin on the PATH."""
     path = os.pathsep.join([str(Path(sys.executable).parent), str(world.root / ".cluster/bin"), os.environ["PATH"]])
     environment = os.environ | {"PATH": path, "KUBECONFIG": str(world.root / ".cluster/kubeconfig")}
     command = ["kubectl", "contentgen", *words, "--namespace", world.namespace]
@@ -44,7 +44,7 @@ def _wait_until(reached: Callable[[], bool], seconds: float) -> None:
 
 @pytest.fixture(scope="module")
 def talk(world: ClusterWorld, film: str) -> str:
-    """A Transcription that is done."""
+    """A completed Transcription."""
     world.apply("Transcription", "plugin", {"source": {"url": film}})
     assert "Completed" in said(world, "watch", "plugin", "--timeout", "240", seconds=300)
     return "plugin"
@@ -62,7 +62,7 @@ def test_a_completed_one(world: ClusterWorld, talk: str) -> None:
     for file in listed["versions"][0]["files"]:
         assert file["url"] == f"s3://{listed['versions'][0]['bucket']}/{file['key']}"
         assert len(world.read(file["key"])) == file["sizeBytes"]
-    assert "this pays, and nobody can be asked here: give --yes" in said(world, "retry", talk, code=1)
+    assert "standard input is not a terminal for the confirmation: give --yes" in said(world, "retry", talk, code=1)
 
 
 def test_logs_outlive_their_pods(world: ClusterWorld, talk: str) -> None:
@@ -75,7 +75,7 @@ def test_logs_outlive_their_pods(world: ClusterWorld, talk: str) -> None:
     world.kubectl("wait", "pod", "--for=delete", "--selector", f"contentgen.dev/uid={uid}", "--timeout=60s")
     assert not world.worker_pods(uid)
     after = said(world, "logs", talk)
-    assert "kept; its pod is gone" in after
+    assert "from the status; its pod is deleted" in after
     for step in ("Downloading", "ExtractingAudio", "UploadingAudio", "Storing", "outcome: reason Completed"):
         assert step in after, after
     assert "Downloading" not in said(world, "logs", talk, "--stage", "collect")
@@ -100,7 +100,7 @@ def test_one_that_waits_for_a_lora(world: ClusterWorld) -> None:
     world.apply("ImageGeneration", "plugin-waits", spec)
     world.wait("ImageGeneration", "plugin-waits", lambda s: s.get("reason") == "WaitingForLora")
     story = said(world, "why", "imagegen", "plugin-waits")
-    assert "lora/not-there: there is none in this namespace" in story
+    assert "lora/not-there: does not exist in this namespace" in story
     assert "is under way" in said(world, "retry", "plugin-waits", "--yes", code=1)
     assert "has no log" in said(world, "logs", "plugin-waits", code=1)
     assert "is suspended" in said(world, "suspend", "plugin-waits")
@@ -116,7 +116,7 @@ def test_one_that_waits_for_a_lora(world: ClusterWorld) -> None:
 
 
 def test_a_pod_that_may_not_be_made(world: ClusterWorld, film: str) -> None:
-    """A quota that is used up."""
+    """An exhausted quota."""
     quota = {
         "apiVersion": "v1",
         "kind": "ResourceQuota",
@@ -127,22 +127,22 @@ def test_a_pod_that_may_not_be_made(world: ClusterWorld, film: str) -> None:
     world.apply("Transcription", "plugin-quota", {"source": {"url": film}})
     world.wait("Transcription", "plugin-quota", lambda s: (s.get("run") or {}).get("job") is not None)
     _wait_until(lambda: "exceeded quota: no-pods" in said(world, "why", "plugin-quota"), 30)
-    assert "Give the pod what it lacks" in said(world, "why", "plugin-quota")
+    assert "Remove the cause of the pod's wait" in said(world, "why", "plugin-quota")
     world.kubectl("delete", "transcription", "plugin-quota")
     world.kubectl("delete", "resourcequota", "no-pods")
 
 
 def test_an_unschedulable_one(world: ClusterWorld, film: str) -> None:
-    """Its node is cordoned while the pod is made."""
+    """A node that is cordoned during the creation of the pod."""
     node = world.kubectl("get", "nodes", "--output", "jsonpath={.items[0].metadata.name}")
     world.kubectl("cordon", node)
     try:
         world.apply("Transcription", "plugin-stuck", {"source": {"url": film}})
-        _wait_until(lambda: "no node can take it" in said(world, "why", "plugin-stuck"), 60)
+        _wait_until(lambda: "no node has room for it" in said(world, "why", "plugin-stuck"), 60)
         story = said(world, "why", "plugin-stuck")
         assert "unschedulable" in story
         assert "kubectl describe pod contentgen-" in story
-        assert "the pod is Pending: no node can take it" in said(world, "logs", "plugin-stuck")
+        assert "the pod is Pending: no node has room for it" in said(world, "logs", "plugin-stuck")
     finally:
         world.kubectl("uncordon", node)
     assert "Completed" in said(world, "watch", "plugin-stuck", "--timeout", "240", seconds=300)
@@ -152,4 +152,4 @@ def test_names_and_refusals(world: ClusterWorld, talk: str) -> None:
     world.apply("ImageGeneration", talk, PICTURE)
     assert f"imagegen/{talk} or transcript/{talk}" in said(world, "why", talk, code=1)
     mistaken = contentgen(world, "why", talk, "--context", "nowhere")
-    assert (mistaken.returncode, "no cluster to ask" in mistaken.stderr) == (1, True)
+    assert (mistaken.returncode, "no usable kubeconfig" in mistaken.stderr) == (1, True)

@@ -25,7 +25,7 @@ from contentgen_cluster.paths import KUBECONFIG
 from contentgen_contract.names import GATEWAY_AUDIENCE
 from contentgen_demo import media
 from contentgen_demo.film import video
-from contentgen_documents import extract, helped, pages, reviewed, shell
+from contentgen_documents import command_help, extract, pages, reviewed, shell
 from contentgen_documents.extract import Command, DocumentedManifest
 from contentgen_documents.session import Said, open_session
 from contentgen_e2e.gateway import Gateway
@@ -313,7 +313,7 @@ def test_no_command_is_left_out(told: Told) -> None:
 def test_the_words_of_a_command_that_is_not_run_are_known(text: str) -> None:
     for words in shell.calls(text):
         if words[0] in ("kubectl", "helm"):  # what runs in a pod: tests/unit/docs/test_commands.py
-            assert helped.problems(words, asking(words[0])) == []
+            assert command_help.problems(words, asking(words[0])) == []
 
 
 @pytest.mark.parametrize(
@@ -322,7 +322,7 @@ def test_the_words_of_a_command_that_is_not_run_are_known(text: str) -> None:
 def test_words_that_nobody_knows_are_told(text: str) -> None:
     (words,) = shell.calls(text)
     try:
-        found = helped.problems(words, asking(words[0]))
+        found = command_help.problems(words, asking(words[0]))
     except release.CommandFailed as error:
         found = [str(error)]
     assert len(found) == 1

@@ -366,7 +366,7 @@ def test_an_idle_namespace_moves_and_buys_nothing(world: ClusterWorld, second: C
     before = (len(world.billed()), len(second.billed()))
     states = {each["metadata"]["name"]: each["status"]["phase"] for each in world.resources()}
     said = move(world, "--all", "--to", SECOND)
-    assert "Nothing is bought again" in said
+    assert "Nothing is paid again" in said
     assert {class_of(each) for each in world.resources()} == {SECOND}
     second.kubectl("get", "pods")
     OWN_STORES.kubectl("rollout", "restart", "deployment/contentgen")

@@ -11,7 +11,7 @@ import pytest
 
 from contentgen_cluster import release
 from contentgen_contract.names import MILESTONES, Kind, Step
-from contentgen_e2e import media, sabotage
+from contentgen_e2e import media, runtime_mutants
 from contentgen_e2e.oracle import OracleViolation, check_completed
 from contentgen_e2e.settings import ASSEMBLYAI_CANARY, FAL_CANARY, ROOT
 from contentgen_e2e.world import ClusterWorld
@@ -66,7 +66,7 @@ def test_it_reads_well(world: ClusterWorld) -> None:
         assert reason in events, story
     explained = world.kubectl("explain", "loratraining.spec.dataset")
     assert "minImages" in explained
-    assert "Fewer pictures than this" in explained
+    assert "Minimum number of pictures" in explained
     raw = f"/api/v1/namespaces/{release.NAMESPACE}/services/contentgen-sandbox:http/proxy/sandbox/ledger"
     assert len(json.loads(world.kubectl("get", "--raw", raw))["entries"]) >= 3
 
@@ -257,13 +257,13 @@ def test_no_secret_and_no_traceback_was_logged_or_recorded(world: ClusterWorld) 
 @pytest.mark.parametrize(
     ("name", "code", "found"),
     [
-        ("uploads", sabotage.WORKER_UPLOADS_NOTHING, "OutputMissing|is not stored|phase is Failed"),
-        ("record", sabotage.RECORD_IS_NOT_WRITTEN, "0 records of"),
-        ("payment", sabotage.PROVIDER_IS_CALLED_TWICE, "2 ledger lines with the marker"),
+        ("uploads", runtime_mutants.WORKER_UPLOADS_NOTHING, "OutputMissing|is not stored|phase is Failed"),
+        ("record", runtime_mutants.RECORD_IS_NOT_WRITTEN, "0 records of"),
+        ("payment", runtime_mutants.PROVIDER_IS_CALLED_TWICE, "2 ledger lines with the marker"),
     ],
 )
 def test_the_oracle_goes_red_for_a_mutant(world: ClusterWorld, name: str, code: str, found: str) -> None:
-    with sabotage.sabotaged(world, code):
+    with runtime_mutants.sabotaged(world, code):
         world.apply(
             "ImageGeneration", f"mutant-{name}", pictures(prompt=f"mutant {name}") | {"collectDeadlineSeconds": 60}
         )

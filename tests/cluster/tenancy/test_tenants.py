@@ -17,10 +17,10 @@ import pytest
 
 from contentgen_cluster import release
 from contentgen_contract.names import FINALIZER, KIND_LABEL, STAGE_LABEL, UID_LABEL, Kind
-from contentgen_e2e import tiny
+from contentgen_e2e import small_jobs
+from contentgen_e2e.attacker import IDLE_POD, AttackAnswer, Mallory, Victim, mallory, owner, resource
 from contentgen_e2e.boundary import actions
 from contentgen_e2e.gateway import Gateway, tenant
-from contentgen_e2e.mallory import IDLE_POD, Mallory, MalloryAnswer, Victim, mallory, owner, resource
 from contentgen_e2e.settings import ROOT
 from contentgen_e2e.world import BUCKET, ClusterWorld
 
@@ -33,7 +33,7 @@ PATCH = "application/merge-patch+json"
 @pytest.fixture(scope="module")
 def victim(world: ClusterWorld) -> Victim:
     """A completed LoRA and pictures drawn with it."""
-    world.sandbox.put("/media/tenants.mp4", content=tiny.film()).raise_for_status()
+    world.sandbox.put("/media/tenants.mp4", content=small_jobs.film()).raise_for_status()
     source = {"source": {"url": f"{release.SANDBOX}/media/tenants.mp4"}, "dataset": {"minImages": 4}}
     lora = world.apply("LoraTraining", "victim", {"loraName": "victim", "triggerWord": "vv"} | source)
     drawn = {"model": "flux-lora", "prompt": SECRET, "loras": [{"loraRef": {"name": "victim"}}]}
@@ -90,7 +90,7 @@ def running(attacker: Mallory) -> tuple[str, Body]:
         time.sleep(0.2)
 
 
-def refused(answers: list[MalloryAnswer], victim: Victim, at_least: int, *allowed: int) -> None:
+def refused(answers: list[AttackAnswer], victim: Victim, at_least: int, *allowed: int) -> None:
     """All of them, with one of the statuses that mean no."""
     codes = allowed or (401, 403, 404, 409, 422, 429)
     passed = [each for each in answers if each.status not in codes]
@@ -183,12 +183,12 @@ def test_a_worker_reaches_its_own_attempt_alone(
     assert f"/{uid}/" in urlsplit(url).path
     key = next(key for key, *_ in victim.state()["objects"] if key.endswith("image_1.png"))
 
-    def put(address: str, changed: dict[str, str], method: str = "PUT") -> MalloryAnswer:
+    def put(address: str, changed: dict[str, str], method: str = "PUT") -> AttackAnswer:
         parts = urlsplit(address)
         local = parts._replace(netloc=f"127.0.0.1:{gateway.s3_port}").geturl()
         sent = headers | {"Host": parts.netloc} | changed
         reply = httpx.request(method, local, headers=sent, content=b"x" * 7, trust_env=False, timeout=30)
-        return MalloryAnswer(f"{method} {address[:200]} {changed}", reply.status_code, reply.text)
+        return AttackAnswer(f"{method} {address[:200]} {changed}", reply.status_code, reply.text)
 
     own_path = urlsplit(url).path
     source = {"x-amz-copy-source": f"/{BUCKET}/{key}"}
@@ -319,13 +319,13 @@ def test_the_gateway_gives_nothing_of_another_namespace(attacker: Mallory, victi
                         path.replace("{job_id}", uid).replace("{file}", "image_1.png").replace("{collection_id}", "x")
                     )
                     reply = person.api.request(method.upper(), filled, json={} if method in ("post", "patch") else None)
-                    answers.append(MalloryAnswer(f"{method} {filled}", reply.status_code, reply.text))
+                    answers.append(AttackAnswer(f"{method} {filled}", reply.status_code, reply.text))
         refused(answers, victim, 25, 400, 404, 422)
         lists = [path for path, methods in paths.items() if "get" in methods and "{" not in path and "/api/" in path]
         for path in lists:
             for query in ({}, {"namespace": victim.world.namespace}, {"userId": victim.world.namespace}):
                 reply = person.api.get(path, params={"q": "private"} | query)
-                assert not victim.is_named_in(MalloryAnswer(path, 200, reply.text)), (path, query)
+                assert not victim.is_named_in(AttackAnswer(path, 200, reply.text)), (path, query)
                 assert reply.status_code != 500
 
 
@@ -366,7 +366,7 @@ def test_without_policies_a_forged_status_leads_nowhere(attacker: Mallory, victi
         with tenant(gateway, attacker.namespace, attacker.namespace) as person:
             for uid in uids.values():
                 for path in (f"/api/jobs/{uid}", f"/api/assets/{uid}/download", f"/api/jobs/{uid}/dataset"):
-                    answer = MalloryAnswer(path, 0, person.api.get(path).text)
+                    answer = AttackAnswer(path, 0, person.api.get(path).text)
                     assert not [each for each in victim.uids if f"/{each}/" in answer.text], answer
         reason = ""
         while reason != "WaitingForLora":
@@ -399,4 +399,4 @@ def test_the_oracle_sees_a_change(victim: Victim) -> None:
     assert victim.state() != before
     world.jobs.replace_one(where, record)
     assert victim.state() == before
-    assert victim.is_named_in(MalloryAnswer("GET /x", 200, f"... {SECRET} ..."))
+    assert victim.is_named_in(AttackAnswer("GET /x", 200, f"... {SECRET} ..."))

@@ -1,4 +1,4 @@
-"""Recordings as people have them, of five seconds, by FFmpeg's own encoders: what is then cut, bent and broken."""
+"""Valid recordings of five seconds from FFmpeg's encoders, from which the broken ones are derived."""
 
 import os
 import tempfile
@@ -16,12 +16,12 @@ from av.audio.frame import AudioFrame
 FPS, FRAMES, SCENES = 12, 60, 5
 SIZE = (160, 90)
 _RATE = 48_000
-Retime = Callable[[int], int]  # a frame's number to its stamp, in twelfths of a second
+Retime = Callable[[int], int]  # frame number to timestamp, in twelfths of a second
 
 
 @dataclass(frozen=True)
 class HostileTrack:
-    """How a track is encoded. `shape` is a pixel format or a channel layout."""
+    """Encoding of a track. `shape`: pixel format or channel layout."""
 
     codec: str
     shape: str
@@ -31,7 +31,7 @@ class HostileTrack:
 
 @dataclass(frozen=True)
 class Base:
-    """A container and its tracks."""
+    """Container and its tracks."""
 
     container: str
     video: HostileTrack | None = None
@@ -95,7 +95,7 @@ BASES = {
     "aac": Base("adts", audio=AAC),
     "ogg-opus": Base("ogg", audio=OPUS),
 }
-"""What most of the broken files are made of."""
+"""Bases of most broken files."""
 
 ODD = {
     "10-bit-h264": Base("mp4", HostileTrack("libx264", "yuv420p10le", H264.options), AAC),
@@ -142,12 +142,12 @@ ODD = {
     "adpcm": Base("wav", audio=HostileTrack("adpcm_ms", "mono")),
     "asf": Base("asf", HostileTrack("mpeg4", "yuv420p")),
 }
-"""Rare, but what it says it is."""
+"""Rare, but valid formats."""
 
 
 @cache
 def encoded(name: str) -> bytes:
-    """The file of a base."""
+    """File content of a base."""
     base = {**BASES, **ODD}[name]
     options = {"fflags": "+bitexact", **base.options}
     os.environ.setdefault("SVT_LOG", "1")
@@ -189,7 +189,7 @@ def _packets(base: Base, video: Any, sounds: list[Any]) -> Iterator[Any]:
 
 
 def picture(number: int, size: tuple[int, int] = SIZE) -> np.ndarray:
-    """Blocks that change from scene to scene, and move a little within one: height x width x RGB."""
+    """Blocks that change between scenes and move slightly within one: height x width x RGB."""
     random = np.random.default_rng(number * SCENES // FRAMES)
     blocks = random.integers(0, 255, (9, 16, 3), dtype=np.uint8)
     rows = np.arange(size[1]) * 9 // size[1]
@@ -198,7 +198,7 @@ def picture(number: int, size: tuple[int, int] = SIZE) -> np.ndarray:
 
 
 def _sound(stream: Any, seconds: float) -> Iterator[AudioFrame]:
-    """A tone in one frame after another, as large as the encoder takes them."""
+    """A tone, in frames of the encoder's size."""
     context = stream.codec_context
     context.open(strict=False)
     samples = context.frame_size or 1024

@@ -1,4 +1,4 @@
-"""A recording that must never be opened: on disk, and behind a server on loopback. Both tell when it was."""
+"""Canary: a recording that must never be opened, on disk and behind a loopback server, both of which record access."""
 
 import os
 import threading
@@ -13,7 +13,7 @@ from contentgen_hostile.corpus import Canary
 
 
 class WatchedAddresses:
-    """The canary, and what has touched it."""
+    """The canary, and the accesses to it."""
 
     def __init__(self, folder: Path) -> None:
         content = encoded("ts-h264-aac")
@@ -22,7 +22,7 @@ class WatchedAddresses:
         self.requests: list[str] = []
         watched = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class _CanaryHandler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 watched.requests.append(self.path)
                 self.send_response(200)
@@ -33,23 +33,23 @@ class WatchedAddresses:
             def log_message(self, *_: object) -> None:
                 """Quiet."""
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), _CanaryHandler)
         self.canary = Canary(path, f"http://127.0.0.1:{self.server.server_address[1]}/canary.ts")
-        self.calm()
+        self.forget_accesses()
 
-    def calm(self) -> None:
-        """Forget what touched it. A file's time of access moves again once it lies before that of its change."""
+    def forget_accesses(self) -> None:
+        """Forget all accesses. An old access time makes the kernel (relatime) record the next access."""
         os.utime(self.canary.path, (0, time.time()))
         self.requests.clear()
 
-    def touched(self) -> list[str]:
-        """What was."""
+    def accesses(self) -> list[str]:
+        """Accesses since the last `forget_accesses`: the file, or paths of requests."""
         return self.requests + ["the file"] * (self.canary.path.stat().st_atime > 0)
 
 
 @contextmanager
 def watched(folder: Path) -> Iterator[WatchedAddresses]:
-    """The canary, while the block runs."""
+    """Context manager of a running canary."""
     one = WatchedAddresses(folder)
     thread = threading.Thread(target=one.server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()

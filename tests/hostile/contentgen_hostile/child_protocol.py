@@ -1,6 +1,6 @@
-"""Fuzzer of a confined child's answers: real messages, damaged, given to the parent's reader and to the engine.
+"""Fuzzer of a confined child's messages: real messages, damaged, are given to the parser and to the worker pool.
 
-Each ends in a value that is what it says it is, or in Malformed or a WorkerError; any other exception is a finding.
+Each must end in a valid value, Malformed or a WorkerError; any other exception is a finding.
 """
 
 import argparse
@@ -37,7 +37,7 @@ CORPUS = Path(__file__).resolve().parents[1] / "corpora/child_protocol"
 _BATCH = 2_000
 _LOOK = np.zeros((8, 8), np.uint8)
 _SCORES = Scores(100.0, 40.0, 200.0, 1 << 63, faces=(FaceBox(0.1, 0.2, 0.3, 0.4),))
-_STRIP = ThumbnailBuffer.of([(9.0, _LOOK), (9.5, _LOOK)])
+_STRIP = ThumbnailBuffer.from_thumbnails([(9.0, _LOOK), (9.5, _LOOK)])
 _CUT = Boundary(2.0, 2.04, BoundaryKind.CUT)
 
 MESSAGES: tuple[tuple[str, object], ...] = (
@@ -59,13 +59,13 @@ MESSAGES: tuple[tuple[str, object], ...] = (
     ("Message", (np.zeros((2, 3, 3), np.uint8), "text", b"bytes", None, -1)),
     ("Refused", ("NoVideoTrack", "nothing to see")),
     ("Failed", "Traceback\nValueError: no"),
-    ("EncodedPicture", None),
+    ("Finished", None),
 )
 
 
 def fuzz(seed: int, count: int) -> int:
-    """Try so many damaged answers, the same for the same seed. Returns how many of them were read as messages all the
-    same; raises what is a finding, with the answer's bytes in a note."""
+    """Try this many damaged messages; deterministic by seed. Returns how many parsed. A finding raises, with the bytes
+    in a note."""
     generator = random.Random(seed)
     seeds = corpus()
     read = 0
@@ -81,27 +81,27 @@ def fuzz(seed: int, count: int) -> int:
 
 
 def corpus() -> list[bytes]:
-    """The messages that our code sends, and the kept answers of earlier findings."""
+    """Messages that our code sends, and stored findings."""
     return [encode(each) for each in MESSAGES] + [path.read_bytes() for path in sorted(CORPUS.glob("*.bin"))]
 
 
 def attempt(content: bytes, folder: Path) -> bool:
-    """Whether an answer is read. Raises AssertionError where what was read is not what was sent."""
+    """Whether a message parses. Raises AssertionError if its value changes when encoded again."""
     try:
-        word, value = parse(content)
+        kind, value = parse(content)
     except (Malformed, WorkerError):
         return False
-    if word.value not in ("Refused", "Failed", "EncodedPicture"):
+    if kind.value not in ("Refused", "Failed", "Finished"):
         again = decode(encode(value))
         assert type(again) is type(value), "another value after a second crossing"
         for _ in range(2):
             with suppress(WorkerError):
-                _hear(value, folder)
+                _handle(value, folder)
     return True
 
 
-def _hear(value: Any, folder: Path) -> None:
-    """What the engine does with it, between two segments that are known."""
+def _handle(value: Any, folder: Path) -> None:
+    """Handle the value in a worker pool, between two known segments."""
     task = Task(Path("none"), MediaLimits(10**7, 60), SceneDetection(), FrameQuota(1), PictureSettings())
     pool = WorkerPool(task, folder, lambda _: None)
     for number in (0, 1, 2):
@@ -115,7 +115,7 @@ def _hear(value: Any, folder: Path) -> None:
 
 
 def damaged(generator: random.Random, seeds: list[bytes]) -> bytes:
-    """One of the seeds after one to four damages."""
+    """One of the seeds with one to four mutations."""
     content = bytearray(generator.choice(seeds))
     for _ in range(generator.randint(1, 4)):
         generator.choice(_DAMAGES)(generator, content, seeds)
@@ -128,7 +128,7 @@ def _flip(generator: random.Random, content: bytearray, _: list[bytes]) -> None:
 
 
 def _number(generator: random.Random, content: bytearray, _: list[bytes]) -> None:
-    """Lengths and numbers that are hard to get right."""
+    """Overwrite four bytes by a boundary value."""
     at = generator.randrange(len(content) + 1)
     choice = generator.choice((0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0x7FF00000, 0x7FF80000, 0xFFF00000))
     content[at : at + 4] = choice.to_bytes(4, "little")
@@ -145,7 +145,7 @@ def _cut(generator: random.Random, content: bytearray, _: list[bytes]) -> None:
 
 
 def _splice(generator: random.Random, content: bytearray, seeds: list[bytes]) -> None:
-    """A piece of another message."""
+    """Insert a part of another message."""
     other = generator.choice(seeds)
     start, end = sorted(generator.randrange(len(other) + 1) for _ in "12")
     at = generator.randrange(len(content) + 1)
@@ -153,7 +153,7 @@ def _splice(generator: random.Random, content: bytearray, seeds: list[bytes]) ->
 
 
 def _nest(generator: random.Random, content: bytearray, _: list[bytes]) -> None:
-    """A sequence of one, many times."""
+    """Insert nested sequences of one value."""
     at = generator.randrange(len(content) + 1)
     content[at:at] = b"\x08\x01\x00\x00\x00" * generator.choice((1, 15, 16, 17, 5000))
 
@@ -162,7 +162,7 @@ _DAMAGES = (_flip, _number, _tag, _cut, _splice, _nest)
 
 
 def main() -> None:
-    """Fuzz for some minutes, with new inputs each time. Ends with an exception where there is a finding."""
+    """Fuzz for some minutes with new inputs. Raises on a finding."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10)
     until = time.monotonic() + 60 * parser.parse_args().minutes

@@ -1,4 +1,4 @@
-"""Taking containers apart and writing them by hand: ISO boxes (14496-12), EBML elements (RFC 8794), RIFF chunks."""
+"""Parsing and writing of containers: ISO boxes (14496-12), EBML elements (RFC 8794), RIFF chunks."""
 
 import struct
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ _HOLDERS = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts", b"dinf", b"mve
 
 @dataclass(frozen=True)
 class Box:
-    """Where a box lies in a file: its first byte, and its length with the header of eight bytes."""
+    """Position of a box in a file: first byte, and length including the header of eight bytes."""
 
     kind: bytes
     start: int
@@ -17,7 +17,7 @@ class Box:
 
 
 def boxes(content: bytes, start: int = 0, end: int | None = None) -> Iterator[Box]:
-    """All boxes, holders before what they hold."""
+    """All boxes, parents before children."""
     end = len(content) if end is None else end
     while start + 8 <= end:
         size, kind = struct.unpack(">I4s", content[start : start + 8])
@@ -30,23 +30,24 @@ def boxes(content: bytes, start: int = 0, end: int | None = None) -> Iterator[Bo
 
 
 def found(content: bytes, kind: bytes, number: int = 0) -> Box:
-    """The box of a kind with this number."""
+    """Box number `number` of this kind."""
     return [box for box in boxes(content) if box.kind == kind][number]
 
 
 def patched(content: bytes, at: int, new: bytes) -> bytes:
-    """With these bytes in that place."""
+    """Content with these bytes replaced."""
     return content[:at] + new + content[at + len(new) :]
 
 
 def box(kind: bytes, *parts: bytes) -> bytes:
-    """A box."""
+    """ISO box."""
     body = b"".join(parts)
     return struct.pack(">I4s", 8 + len(body), kind) + body
 
 
 def replaced(content: bytes, old: Box, new: bytes) -> bytes:
-    """With another box in its place, however long: the sizes of what holds it are set right, offsets into it are not."""
+    """Content with a box replaced by one of any length. The sizes of its parents are corrected, offsets into it are
+    not."""
     change = len(new) - old.size
     for holder in boxes(content):
         if holder.kind in _HOLDERS and holder.start < old.start < holder.start + holder.size:
@@ -55,16 +56,16 @@ def replaced(content: bytes, old: Box, new: bytes) -> bytes:
 
 
 def ebml(name: bytes, *parts: bytes) -> bytes:
-    """An element, its length in eight bytes."""
+    """EBML element with a length of eight bytes."""
     body = b"".join(parts)
     return name + (len(body) | 1 << 56).to_bytes(8, "big") + body
 
 
 def number(name: bytes, value: int, length: int = 8) -> bytes:
-    """An element that holds an unsigned number."""
+    """EBML element of an unsigned number."""
     return ebml(name, value.to_bytes(length, "big"))
 
 
 def chunk(name: bytes, body: bytes, size: int | None = None) -> bytes:
-    """A RIFF chunk."""
+    """RIFF chunk."""
     return name + struct.pack("<I", len(body) if size is None else size) + body + bytes(len(body) % 2)

@@ -1,4 +1,4 @@
-"""The corpus: each file with its name, its bytes and what may become of it, both ways. The same on every run."""
+"""Corpus of hostile files: name, content and permitted outcomes of both kinds. The same on every run."""
 
 import gzip
 import io
@@ -39,10 +39,8 @@ FEW: Allowed = frozenset({Reason.INSUFFICIENT_FRAMES})
 
 @dataclass(frozen=True)
 class HostileSample:
-    """A file, and the reasons that may stand at its end: as a training set's source, and as a transcript's.
-
-    What takes long to make is a function, so that a file that no sample takes is not made.
-    """
+    """Hostile file, and its permitted reasons as the source of a training and of a transcription. `made`: content, or a
+    function that makes it on demand."""
 
     name: str
     made: bytes | Callable[[], bytes]
@@ -51,13 +49,13 @@ class HostileSample:
 
     @cached_property
     def content(self) -> bytes:
-        """Its bytes."""
+        """File content."""
         return self.made if isinstance(self.made, bytes) else self.made()
 
 
 @dataclass(frozen=True)
 class Canary:
-    """A recording that must never be opened, on disk and behind a server that rings."""
+    """Recording that must never be opened, on disk and behind a loopback server."""
 
     path: Path
     url: str
@@ -71,7 +69,7 @@ def corpus(group: str, canary: Canary) -> Iterator[HostileSample]:
 
 
 def intact() -> Iterator[HostileSample]:
-    """They must work: a guard that refuses everything is none."""
+    """Valid files that must succeed: a guard that refuses everything would pass all others."""
     for name, base in BASES.items():
         yield HostileSample(
             name, partial(encoded, name), FINE if base.video else NO_VIDEO, FINE if base.audio else NO_AUDIO
@@ -91,7 +89,7 @@ _SOUND = {
 
 
 def odd() -> Iterator[HostileSample]:
-    """Rare and right, and what is refused by name."""
+    """Rare but valid files, and unsupported ones."""
     for name, base in ODD.items():
         lora = _LORA.get(name, FINE if base.video else NO_VIDEO)
         sound = _SOUND.get(name, FINE if base.audio else NO_AUDIO)
@@ -128,7 +126,7 @@ def _joined(*names: str) -> bytes:
 
 
 def _with_aspect(content: bytes, wide: int, high: int) -> bytes:
-    """With a box that says how wide and high a pixel is."""
+    """Content with a box for the pixel aspect ratio."""
     entry = content.index(b"avc1", content.index(b"stsd") + 4) - 4
     size = int.from_bytes(content[entry : entry + 4], "big")
     stsd = found(content, b"stsd")
@@ -138,7 +136,7 @@ def _with_aspect(content: bytes, wide: int, high: int) -> bytes:
 
 
 def _cover(mp3: bytes, picture: bytes | None = None) -> bytes:
-    """With an ID3v2 tag that holds a picture."""
+    """Content with an ID3v2 tag that contains a picture."""
     if picture is None:
         target = io.BytesIO()
         Image.new("RGB", (64, 64), "red").save(target, "PNG")
@@ -151,7 +149,7 @@ def _cover(mp3: bytes, picture: bytes | None = None) -> bytes:
 
 
 def _huge_png() -> bytes:
-    """A picture of 30,000 x 30,000 in some kilobytes."""
+    """PNG of 30,000 x 30,000 pixels in a few kilobytes."""
     side = 30_000
     rows = zlib.compress(bytes(side // 8 + 1) * side, 1)
     parts = ((b"IHDR", struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)), (b"IDAT", rows), (b"IEND", b""))
@@ -169,7 +167,7 @@ _CUT = (
 
 
 def truncated() -> Iterator[HostileSample]:
-    """Downloads that broke off, at every stage."""
+    """Interrupted downloads, at every stage."""
     for name in _CUT:
         for cut in _CUTS:
             yield HostileSample(f"{name}-{cut}", partial(_cut_off, name, cut))
@@ -200,7 +198,7 @@ _SIZES = {"0": 0, "1": 1, "7": 7, "9": 9, "most": 2**32 - 1, "negative": 2**31}
 
 
 def sizes() -> Iterator[HostileSample]:
-    """Each box of an MP4 says a wrong size."""
+    """MP4 files with a wrong size of each box."""
     for name in ("mp4-faststart", "mp4-fragmented"):
         content = encoded(name)
         seen: set[bytes] = set()
@@ -229,12 +227,12 @@ def sizes() -> Iterator[HostileSample]:
 
 
 def _table(content: bytes, kind: bytes, *words: int, track: int = 0) -> bytes:
-    """With another table: version and flags, then these words."""
+    """Content with another table: version and flags, then these words."""
     return replaced(content, found(content, kind, track), box(kind, bytes(4), struct.pack(f">{len(words)}I", *words)))
 
 
 def headers() -> Iterator[HostileSample]:
-    """MP4 headers that lie about dimensions, durations, counts and places."""
+    """MP4 headers with wrong dimensions, durations, counts and offsets."""
     plain = encoded("mp4-h264-aac")  # the header lies behind the pictures, so that their places stay right
     most = 2**32 - 1
     entry = plain.index(b"avc1", plain.index(b"stsd") + 4) + 4
@@ -294,7 +292,7 @@ def _mkv(
     more: bytes = b"",
     step: int = 83,
 ) -> bytes:
-    """A Matroska file of one video track, written by hand."""
+    """Matroska file of one video track."""
     picture = ebml(b"\xe0", number(b"\xb0", size[0]), number(b"\xba", size[1]))
     entry = number(b"\xd7", 1, 1) + number(b"\x73\xc5", 1, 1) + number(b"\x83", 1, 1) + ebml(b"\x86", codec) + picture
     info = ebml(_INFO, number(_SCALE, scale), ebml(_DURATION, struct.pack(">d", duration)))
@@ -306,18 +304,18 @@ def _mkv(
 
 
 def _compressed(algorithm: int, settings: bytes = b"") -> bytes:
-    """A track's ContentEncodings."""
+    """ContentEncodings of a track."""
     method = number(b"\x42\x54", algorithm, 1) + (ebml(b"\x42\x55", settings) if settings else b"")
     return ebml(b"\x6d\x80", ebml(b"\x62\x40", number(b"\x50\x33", 0, 1), ebml(b"\x50\x34", method)))
 
 
 def _vp8_key(wide: int, high: int) -> bytes:
-    """The beginning of a VP8 keyframe of these dimensions; the rest is zeroes."""
+    """Beginning of a VP8 keyframe of these dimensions, followed by zeroes."""
     return b"\x10\x02\x00\x9d\x01\x2a" + struct.pack("<HH", wide, high) + bytes(60)
 
 
 def matroska() -> Iterator[HostileSample]:
-    """Matroska whose elements lie, and its packed packets."""
+    """Matroska files with wrong elements, and with compressed packets."""
     keys = [_vp8_key(160, 90)] * 36
     yield HostileSample("by-hand", _mkv(keys), ANY, NO_AUDIO)
     for scale in (0, 1, 2**63 - 1):
@@ -363,7 +361,7 @@ def matroska() -> Iterator[HostileSample]:
 
 
 def _mkv_of_zeroes() -> bytes:
-    """Some packets of 200 MiB each, once they are unpacked."""
+    """Packets of 200 MiB each when decompressed."""
     return _mkv([zlib.compress(bytes(200 << 20), 1)] * 3, more=_compressed(0))
 
 
@@ -372,7 +370,7 @@ def _huge_png_attached(content: bytes) -> bytes:
 
 
 def _with_attachment(content: bytes, name: bytes, body: bytes, kind: bytes = b"text/html") -> bytes:
-    """With a file beside its tracks; the segment's length is made unknown."""
+    """Content with an attached file; the segment's length becomes unknown."""
     file = ebml(
         b"\x61\xa7", ebml(b"\x46\x6e", name), ebml(b"\x46\x60", kind), number(b"\x46\xae", 7), ebml(b"\x46\x5c", body)
     )
@@ -384,7 +382,7 @@ def _with_attachment(content: bytes, name: bytes, body: bytes, kind: bytes = b"t
 
 
 def waves() -> Iterator[HostileSample]:
-    """Sound whose headers lie."""
+    """Audio files with wrong headers."""
     tone = bytes(range(256)) * 200
     usual = {"code": 1, "channels": 1, "rate": 16000, "bytes": 32000, "align": 2, "bits": 16}
     lies = [{"channels": 0}, {"channels": 65535}, {"channels": 255, "align": 510}, {"rate": 0}, {"rate": 2**32 - 1}]
@@ -420,7 +418,7 @@ def waves() -> Iterator[HostileSample]:
 
 
 def bombs() -> Iterator[HostileSample]:
-    """Small files that want much: memory, time, frames."""
+    """Small files that cost much memory, time or frames."""
     plain = encoded("mp4-h264-aac")
     moov = found(plain, b"moov")
     header = plain[moov.start : moov.start + moov.size]
@@ -461,7 +459,7 @@ def bombs() -> Iterator[HostileSample]:
 
 
 def _mp4_of_zeroes() -> bytes:
-    """A header of 400 MiB, once it is unpacked."""
+    """Header of 400 MiB when decompressed."""
     plain = encoded("mp4-h264-aac")
     bomb = zlib.compress(bytes(400 << 20), 1)
     cmov = box(b"cmov", box(b"dcom", b"zlib"), box(b"cmvd", struct.pack(">I", 400 << 20), bomb))
@@ -469,7 +467,7 @@ def _mp4_of_zeroes() -> bytes:
 
 
 def _programs() -> bytes:
-    """A transport stream whose tables name programs upon programs."""
+    """Transport stream with a large number of programs."""
     packets = []
     for start in range(0, 8000, 40):
         entries = b"".join(struct.pack(">HH", start + n + 1, 0xE000 | (0x20 + (start + n) % 8000)) for n in range(40))
@@ -480,7 +478,7 @@ def _programs() -> bytes:
 
 
 def nothing() -> Iterator[HostileSample]:
-    """What is no recording at all."""
+    """Files that are no recordings."""
     picture = io.BytesIO()
     Image.new("RGB", (64, 64), "blue").save(picture, "JPEG")
     webp = io.BytesIO()
@@ -508,7 +506,7 @@ def nothing() -> Iterator[HostileSample]:
 
 
 def fuzzed() -> Iterator[HostileSample]:
-    """Recordings with bytes changed, moved and doubled, by fixed seeds."""
+    """Recordings with bytes changed, moved and duplicated, by fixed seeds."""
     for name in BASES:
         for seed in range(6):
             yield HostileSample(f"{name}-{seed}", partial(_fuzz, name, seed))
@@ -538,7 +536,7 @@ def _fuzz(name: str, seed: int) -> bytes:
 
 
 def playlists(canary: Canary) -> Iterator[HostileSample]:
-    """Files that name other files, by every way that FFmpeg knows: none may be followed."""
+    """Files that refer to other files in every way that FFmpeg supports; none may be followed."""
     refused = {"lora": REFUSED, "sound": REFUSED}
     for label, target in {"file": f"file://{canary.path}", "path": str(canary.path), "http": canary.url}.items():
         lines = f"#EXTINF:3,\n{target}\n"
@@ -587,7 +585,7 @@ def playlists(canary: Canary) -> Iterator[HostileSample]:
 
 
 def _avi_with(playlist: bytes) -> bytes:
-    """An AVI whose subtitle track (GAB2) is a playlist: what FFmpeg once followed (CVE-2016-1897)."""
+    """AVI with a playlist as its subtitle track (GAB2), which FFmpeg once followed (CVE-2016-1897)."""
     text = b"GAB2\0" + struct.pack("<HI", 2, 0) + struct.pack("<HI", 4, len(playlist)) + playlist
     header = struct.pack("<14I", 41666, 0, 0, 0x910, 1, 0, 1, len(text), 160, 90, 0, 0, 0, 0)
     stream = b"txts" + bytes(16) + struct.pack("<8I", 1, 12, 0, 1, 0, 0, 0, 0) + bytes(8)
@@ -597,13 +595,13 @@ def _avi_with(playlist: bytes) -> bytes:
 
 
 def _referring(target: bytes) -> bytes:
-    """A QuickTime reference movie."""
+    """QuickTime reference movie."""
     data = box(b"rdrf", bytes(4), b"url ", struct.pack(">I", len(target) + 1), target + b"\0")
     return box(b"ftyp", b"qt  \0\0\0\0qt  ") + box(b"moov", box(b"rmra", box(b"rmda", data)))
 
 
 def _elsewhere(target: str) -> bytes:
-    """A recording whose pictures lie in another file, by a URL and by an alias."""
+    """Recording with its video in another file, by URL and by alias."""
     content = encoded("mp4-h264-aac")
     url = box(b"url ", bytes(4), target.encode() + b"\0")
     name = Path(target).name.encode()

@@ -1,4 +1,4 @@
-"""Each file both ways, as a worker takes it: a training set, or its sound, or a reason; in how much time and memory."""
+"""Both prepare stages on a file as a worker runs them: outcome, time and memory."""
 
 import shutil
 import tempfile
@@ -23,8 +23,8 @@ from contentgen_worker.upload import Uploader
 
 LIMITS = Limits(pixels=1920 * 1088, duration_seconds=600, frames=5000, cpu_seconds=8)
 MEMORY = 1 << 30  # of the pod
-MOST_SECONDS = 60.0  # on the clock of a busy machine; CPU is what is limited
-MOST_CPU = 3 * LIMITS.cpu_seconds + 3  # to look, to plan and to decode, in one process each; two cores
+MOST_SECONDS = 60.0  # wall-clock time on a busy machine; the limit is on CPU time
+MOST_CPU = 3 * LIMITS.cpu_seconds + 3  # probing, planning and decoding, in one process each; two cores
 _SPEC = {
     Kind.LORA_TRAINING: {
         "loraName": "hostile",
@@ -42,7 +42,7 @@ _PREPARE: dict[Kind, Callable[[StageContext], StageResult]] = {
 
 @dataclass(frozen=True)
 class Judgement:
-    """What became of a file. `reason` is empty where the worker had neither a result nor a verdict."""
+    """Outcome of a file. `reason` None: an unexpected exception."""
 
     reason: Reason | None
     message: str
@@ -53,7 +53,7 @@ class Judgement:
 
 
 class _LimitedContext(StageContext):
-    """A workshop whose pod has as much memory as we say."""
+    """StageContext with a fixed memory of the pod."""
 
     @property
     def media_bounds(self) -> MediaLimits:
@@ -62,7 +62,7 @@ class _LimitedContext(StageContext):
 
 
 class _Fetcher:
-    """Has the file already, but may say so only at the end: until then it is read as one that is still coming."""
+    """Fetcher that has the file. `coming`: it is marked complete only at `finish`, as during a download."""
 
     def __init__(self, content: bytes, *, coming: bool) -> None:
         self._content = content
@@ -73,7 +73,7 @@ class _Fetcher:
 
 
 class _Incoming:
-    """A file that is all there."""
+    """Download whose bytes are all there."""
 
     def __init__(self, path: Path, content: bytes, *, coming: bool) -> None:
         self.size = len(content)
@@ -95,7 +95,7 @@ class _Incoming:
 
 
 class _Uploader:
-    """Keeps what is stored."""
+    """Uploader that keeps the contents in memory."""
 
     def __init__(self) -> None:
         self.contents: list[bytes] = []
@@ -114,7 +114,7 @@ def _content(output: Output) -> bytes:
 
 
 def judge(content: bytes, kind: Kind, *, coming: bool = False) -> Judgement:
-    """Prepare a file as this kind does; `coming`: as one that is not known to be whole until it was read."""
+    """Prepare a file as this kind. `coming`: as one whose download ends only after it was read."""
     folder = Path(tempfile.mkdtemp(prefix="hostile-"))
     isolation._total_usage = isolation.ChildUsage()
     start = time.monotonic()
@@ -146,7 +146,7 @@ def judge(content: bytes, kind: Kind, *, coming: bool = False) -> Judgement:
         reason, message = Reason.COMPLETED, ""
     except StageFailed as error:
         reason, message = error.reason, str(error)
-    except Exception as error:  # noqa: BLE001 - exactly what must not happen, and is reported
+    except Exception as error:  # noqa: BLE001 - the defect that this test looks for
         message = f"{type(error).__name__}: {error}"
     finally:
         shutil.rmtree(folder)

@@ -1,4 +1,4 @@
-"""What a confined child reads of a file that is still coming."""
+"""Functions of a confined child that read a file during its download."""
 
 import hashlib
 
@@ -7,7 +7,7 @@ from contentgen_worker.media.decode.source import MediaSource
 
 
 def digest(send: Send, source: MediaSource, start: int, end: int) -> None:
-    """Send the sha256 of some of its bytes."""
+    """Send the sha256 of a byte range."""
     with source.open() as file:
         file.seek(start)
         found = hashlib.sha256()

@@ -1,4 +1,4 @@
-"""`contentgen namespaces` as a process would run it, beside the operators of two clusters, over a real server."""
+"""Command `contentgen namespaces` with the operators of two clusters, over a real MongoDB server."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ CREATED = "2026-01-01T00:00:00Z"
 
 
 class Cluster:
-    """An API server with the namespaces kube-system and web."""
+    """API server with the namespaces kube-system and web."""
 
     def __init__(self, uid: str, web: str) -> None:
         self.uids = {SYSTEM: uid, "web": web}
@@ -31,7 +31,7 @@ class Cluster:
 
 
 class Stores:
-    """A database with two clusters, and the command."""
+    """Database of two clusters, and the command."""
 
     def __init__(self, uri: str, name: str) -> None:
         self.client: MongoClient[dict[str, Any]] = MongoClient(uri, tz_aware=True)
@@ -61,17 +61,17 @@ def world(mongo_uri: str, database_name: str) -> Iterator[Stores]:
 
 
 async def test_a_second_cluster_takes_over_and_the_first_takes_back(world: Stores) -> None:
-    assert (await world.of(world.one)).held == ""
-    assert "cluster-2" in (await world.of(world.two)).held
+    assert (await world.of(world.one)).block_reason == ""
+    assert "cluster-2" in (await world.of(world.two)).block_reason
     assert "must be one of" in world.run("confirm", status=1)
     assert "cluster-1 used the database" in world.run("confirm", "--cluster", "cluster-2", status=1)
     world.run("confirm", "--cluster", "cluster-2", "--from", "cluster-1", "--force")
-    assert [bool((await world.of(each)).held) for each in (world.one, world.two)] == [True, False]
+    assert [bool((await world.of(each)).block_reason) for each in (world.one, world.two)] == [True, False]
     listed = world.run("list")
     assert "cluster cluster-1: taken over by cluster-2" in listed
     assert "namespace cluster-1/web: uid web-1, unscoped, taken over by cluster cluster-2" in listed
     world.run("confirm", "--cluster", "cluster-1", "--force")
-    assert [bool((await world.of(each)).held) for each in (world.one, world.two)] == [False, True]
+    assert [bool((await world.of(each)).block_reason) for each in (world.one, world.two)] == [False, True]
     assert [len(each.clusters) for each in [await Tenancy(world.two, world.database).followed()]] == [0]
 
 

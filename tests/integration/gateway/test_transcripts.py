@@ -1,11 +1,10 @@
-"""What is said in transcripts, over real stores: indexed from the bucket by two gateways at once, found, forgotten."""
+"""Transcript index over real stores: indexing by two gateways at once, search, and deletion."""
 
 import asyncio
 import json
 from dataclasses import replace
 from typing import Any
 
-import pytest
 from pymongo.database import Database
 
 from contentgen_contract.names import Kind
@@ -18,21 +17,13 @@ from contentgen_gateway.transcripts.indexer import Indexer
 from contentgen_operator.stores.s3 import Storage
 from contentgen_runtime import s3
 from contentgen_sandbox.assemblyai import transcript
-from contentgen_sandbox.testing import S3Server
 from contentgen_simulation.gateway.server import GatewayWorld
 
 MINUTE_MS = 60_000
 
 
-@pytest.fixture(scope="module")
-def storage(s3: S3Server) -> Storage:
-    made = Storage(bucket="assets", region="us-east-1", endpoint=s3.endpoint, public_endpoint=None)
-    made.ensure_bucket()
-    return made
-
-
 class World(GatewayWorld):
-    """The app over real stores, and two gateways' indexers."""
+    """Gateway over real stores with the indexers of two replicas."""
 
     def __init__(self, database: Database[dict[str, Any]], storage: Storage) -> None:
         super().__init__(("ann", "*", "*", "red"), ("bob", "*", "*", "blue"))
@@ -44,13 +35,21 @@ class World(GatewayWorld):
         )
         records, index = Records(database["jobs"], files.key_of), TranscriptIndex(database)
         index.create_indexes()
-        sight = Visibility(records, self.parts.access, self.parts.creations, self.parts.shares, self.parts.tenants)
-        self.parts = replace(self.parts, records=records, files=files, transcripts=index, sight=sight)
-        self.app = create_app(self.parts)
+        visibility = Visibility(
+            records,
+            self.dependencies.authorizer,
+            self.dependencies.creations,
+            self.dependencies.shares,
+            self.dependencies.tenants,
+        )
+        self.dependencies = replace(
+            self.dependencies, records=records, files=files, transcripts=index, visibility=visibility
+        )
+        self.app = create_app(self.dependencies)
         self.indexers = [Indexer(records, files, index) for _ in range(2)]
 
     def said(self, number: int, seed: str, version: int = 1, minutes: int = 60) -> list[transcript.ScriptWord]:
-        """Made-up speech, as the provider answers it and a worker stores it."""
+        """Generated transcript in the worker's stored format."""
         words = list(transcript.speak(minutes * MINUTE_MS, seed))
         key = f"transcripts/ann/00000000-0000-4000-8000-{number:012}/{'v2/' if version > 1 else ''}transcript.json"
         answer = {"id": "x", "status": "completed", "text": "…", "words": [each.json(speakers=True) for each in words]}
@@ -63,11 +62,11 @@ class World(GatewayWorld):
         return words
 
     async def walk(self) -> None:
-        """Both at once."""
+        """Run both indexers concurrently."""
         await asyncio.gather(*(each.update_all() for each in self.indexers))
 
     async def search(self, q: str, who: str = "ann", **asked: Any) -> list[dict[str, Any]]:
-        """The transcripts that are found."""
+        """Transcripts found by a search."""
         async with self.client(who) as client:
             answer = await client.get("/api/search/transcripts", params={"q": q, **asked})
         assert answer.status_code == 200, answer.text

@@ -6,12 +6,10 @@ import json
 import secrets
 import wave
 import zipfile
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
 import mongomock
 import pytest
 from PIL import Image
@@ -32,11 +30,11 @@ from contentgen_operator.state.provider_requests import (
     RequestView,
     Search,
     StoredObject,
-    seed_marker,
+    seed_correlation_key,
 )
 from contentgen_operator.state.purchases import Purchase, PurchaseState
 from contentgen_operator.stores.charges import Charges
-from contentgen_sandbox.testing import SandboxServer, sandbox_server
+from contentgen_sandbox.testing import SandboxServer
 
 # The SDK of AssemblyAI uses pydantic's older names.
 pytestmark = pytest.mark.filterwarnings("ignore::pydantic.PydanticDeprecatedSince20")
@@ -45,16 +43,9 @@ TRAINER = "fal-ai/flux-lora-fast-training"
 PICTURES = "fal-ai/flux-lora"
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[SandboxServer]:
-    with sandbox_server() as running:
-        yield running
-
-
 @pytest.fixture(autouse=True)
 def _fresh(server: SandboxServer) -> None:
-    httpx.delete(f"{server.url}/sandbox/ledger").raise_for_status()
-    server.arm()
+    server.reset()
 
 
 @pytest.fixture
@@ -85,7 +76,7 @@ def training(server: SandboxServer) -> Call:
     name = f"dataset-{secrets.token_hex(4)}.zip"  # the history outlives a test
     url = server.put_media(name, buffer.getvalue())
     arguments = {"images_data_url": f"{url}?signature=secret", "trigger_word": "jf", "steps": 500}
-    return Call(provider="fal", model=TRAINER, arguments=arguments, marker=name)
+    return Call(provider="fal", model=TRAINER, arguments=arguments, correlation_key=name)
 
 
 def generation() -> Call:
@@ -96,7 +87,7 @@ def generation() -> Call:
         "image_size": {"width": 256, "height": 256},
         "output_format": "png",
     }
-    return Call(provider="fal", model=PICTURES, arguments=arguments, marker=seed_marker(arguments))
+    return Call(provider="fal", model=PICTURES, arguments=arguments, correlation_key=seed_correlation_key(arguments))
 
 
 def transcription(server: SandboxServer) -> Call:
@@ -109,7 +100,7 @@ def transcription(server: SandboxServer) -> Call:
     name = f"audio-{secrets.token_hex(4)}.wav"
     url = server.put_media(name, buffer.getvalue())
     arguments = {"audio_url": f"{url}?signature=secret", "speaker_labels": True, "language_detection": True}
-    return Call(provider="assemblyai", model="assemblyai/universal", arguments=arguments, marker=name)
+    return Call(provider="assemblyai", model="assemblyai/universal", arguments=arguments, correlation_key=name)
 
 
 @pytest.mark.parametrize("made", [training, generation, transcription])
@@ -176,13 +167,15 @@ async def ended(provider: Provider, model: str, request_id: str) -> RequestView:
 
 
 async def nothing() -> None:
-    """Before the request."""
+    """No-op hook before the request."""
 
 
 def search_for(call: Call, sent_after: datetime, *claimed: str) -> Search:
-    """A search for a call, with the stored input in place of its signed URL."""
+    """Search for a call, with the stored input instead of its signed URL."""
     stored = {
-        name: StoredObject(key=call.marker) for name in ("images_data_url", "audio_url") if name in call.arguments
+        name: StoredObject(key=call.correlation_key)
+        for name in ("images_data_url", "audio_url")
+        if name in call.arguments
     }
     return Search(
         call=call.model_copy(update={"arguments": call.arguments | stored}),

@@ -1,4 +1,4 @@
-"""Ledger, records and bucket against real servers: what the operator's promises about money and files rest on."""
+"""Ledger, records and bucket against real servers, on which payment and file guarantees depend."""
 
 # ruff: noqa: ASYNC210 - a blocking request in a test blocks nobody
 import asyncio
@@ -31,9 +31,9 @@ from contentgen_operator.state.purchases import LedgerTransition, Purchase, Purc
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_operator.stores.preparation import prepare_stores
 from contentgen_operator.stores.records import RecordStore
-from contentgen_operator.stores.s3 import BucketMissing, InvalidOutcome, Storage
+from contentgen_operator.stores.s3 import InvalidOutcome, Storage
 from contentgen_operator.stores.worker_jobs import WorkerJobs
-from contentgen_sandbox.testing import S3Server
+from contentgen_runtime.store_errors import BucketMissing
 from contentgen_simulation.world import SPECS, UID, World, Writes, outcome_of
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
@@ -46,15 +46,8 @@ OWNER = ownership.job_owner(Kind.TRANSCRIPTION, UID, ("ns",)) | Owner(
 )
 
 
-@pytest.fixture(scope="module")
-def storage(s3: S3Server) -> Storage:
-    made = Storage(bucket="assets", region="us-east-1", endpoint=s3.endpoint, public_endpoint=None)
-    made.ensure_bucket()
-    return made
-
-
 def storage_of_another(storage: Storage) -> Storage:
-    """That of an operator with another bucket, for which `storage`'s is a source."""
+    """Storage of an operator with another bucket, for which `storage`'s bucket is a source."""
     endpoint = storage._client.meta.endpoint_url
     return Storage(bucket="another", region="us-east-1", endpoint=endpoint, public_endpoint=None)
 
@@ -143,7 +136,7 @@ CLAIM = FileClaim(
 
 @contextmanager
 def signed_ago(seconds: int) -> Iterator[None]:
-    """What is signed in here was signed so long ago: what ends has ended, and nobody has waited."""
+    """Sign with a past time, so that signatures expire without waiting."""
 
     def then(*, remove_tzinfo: bool = True) -> datetime:
         return get_current_datetime(remove_tzinfo) - timedelta(seconds=seconds)
@@ -242,7 +235,7 @@ async def test_a_whole_dataset_is_looked_at_in_one_request_a_file(
 
 
 class Calls:
-    """Counts what the operator's client asks of S3."""
+    """Counter of the operator's S3 requests."""
 
     def __init__(self, storage: Storage) -> None:
         self.made: Counter[str] = Counter()

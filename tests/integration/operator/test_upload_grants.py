@@ -1,4 +1,4 @@
-"""Presigned uploads on a real S3 server: conditional PUTs, delete markers, copies, and a worker's way through them."""
+"""Presigned uploads on a real S3 server: conditional PUTs, delete markers, copies, and a worker's retries."""
 
 import asyncio
 import hashlib
@@ -8,14 +8,12 @@ from contextlib import suppress
 from datetime import timedelta
 
 import httpx
-import pytest
 from botocore.exceptions import ClientError
 
 from contentgen_contract.records.ownership import Owner
 from contentgen_contract.worker.orders import FileClaim, UploadGrant
 from contentgen_operator.state.observed import BucketFile
 from contentgen_operator.stores.s3 import Storage
-from contentgen_sandbox.testing import S3Server
 from contentgen_worker.files import JPEG, Output
 from contentgen_worker.retry import STORE
 from contentgen_worker.upload import Uploader
@@ -30,13 +28,6 @@ NAME = "images/0001.jpg"
 def claim(content: bytes = CONTENT, name: str = NAME) -> FileClaim:
     sha256 = hashlib.sha256(content).hexdigest()
     return FileClaim(name=name, size_bytes=len(content), sha256=sha256, content_type="image/jpeg")
-
-
-@pytest.fixture(scope="module")
-def storage(s3: S3Server) -> Storage:
-    made = Storage(bucket="uploads", region="us-east-1", endpoint=s3.endpoint, public_endpoint=None)
-    made.ensure_bucket()
-    return made
 
 
 def put(grant: UploadGrant, content: bytes = CONTENT, without: str = "") -> int:
@@ -116,7 +107,7 @@ async def test_a_verified_file_cannot_be_swapped_by_an_unused_grant(storage: Sto
 async def test_a_retry_ends_with_exactly_its_own_files(storage: Storage) -> None:
     """A failed attempt left the same files, others of the same names, and a delete marker. One more of its PUTs comes
     between the retry's grants and its own PUTs."""
-    outputs = [Output.of_bytes(f"images/{n:04}.jpg", JPEG, b"picture %d" % n) for n in range(1, 33)]
+    outputs = [Output.from_bytes(f"images/{n:04}.jpg", JPEG, b"picture %d" % n) for n in range(1, 33)]
     prefix = "retry/"
     for output in outputs[:20]:
         content = output.body() if int(output.name[7:11]) % 2 else b"of the failed attempt"
@@ -127,7 +118,7 @@ async def test_a_retry_ends_with_exactly_its_own_files(storage: Storage) -> None
     asked: list[int] = []
 
     def grants(claims: Sequence[FileClaim]) -> tuple[UploadGrant, ...]:
-        """As the worker API does."""
+        """Grants as issued by the worker API."""
         asked.append(len(claims))
 
         async def given() -> tuple[UploadGrant, ...]:

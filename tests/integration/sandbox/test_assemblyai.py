@@ -12,7 +12,7 @@ import pytest
 from assemblyai import api
 from assemblyai.types import TranscriptRequest
 
-from contentgen_sandbox.testing import SandboxServer, sandbox_server
+from contentgen_sandbox.testing import SandboxServer
 
 SECONDS = 30
 # The SDK itself calls pydantic 1 methods.
@@ -31,16 +31,14 @@ def recording(seconds: float = SECONDS) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[SandboxServer]:
-    with sandbox_server() as running:
-        running.put_media("talk.wav", recording())
-        yield running
+def server(server: SandboxServer) -> SandboxServer:
+    server.put_media("talk.wav", recording())
+    return server
 
 
 @pytest.fixture
 def client(server: SandboxServer) -> Iterator[assemblyai.Client]:
-    httpx.delete(f"{server.url}/sandbox/ledger")
-    server.arm()
+    server.reset()
     settings = assemblyai.Settings(api_key="test", base_url=server.assemblyai_url, polling_interval=0.02)
     made = assemblyai.Client(settings=settings)
     yield made

@@ -1,22 +1,15 @@
-"""The sandbox's bad host does what its paths say, and spoiled results are what their fault says."""
+"""Misbehaving host and corrupted results of the sandbox behave as documented."""
 
 import time
-from collections.abc import Iterator
 
 import httpx
 import pytest
 
 from contentgen_sandbox.hostile import METADATA, REDIRECTS
-from contentgen_sandbox.testing import SandboxServer, sandbox_server
+from contentgen_sandbox.testing import SandboxServer
 
 PICTURES = "fal-ai/flux/dev"
 AUTH = {"Authorization": "Key test"}
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[SandboxServer]:
-    with sandbox_server() as running:
-        yield running
 
 
 def get(server: SandboxServer, path: str) -> httpx.Response:
@@ -69,7 +62,7 @@ def test_a_head_that_comes_slowly_beats_a_read_timeout(server: SandboxServer) ->
 
 
 def result(server: SandboxServer, fault: str) -> tuple[str, str]:
-    """The id of a request that was marked with a fault, and the address of its picture."""
+    """Id of a request with a fault, and the URL of its picture."""
     server.arm({"fault": fault, "provider": "fal"})
     body = {"prompt": fault, "image_size": {"width": 256, "height": 256}}
     taken = httpx.post(f"{server.fal_queue_url}{PICTURES}", json=body, headers=AUTH).raise_for_status().json()

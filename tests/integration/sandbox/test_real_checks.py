@@ -1,4 +1,4 @@
-"""`make test-real` against the sandbox: it asks before it sends, and its tests hold where the providers behave."""
+"""`make test-real` against the sandbox: consent before requests, and passing tests with correct providers."""
 
 import json
 import os
@@ -6,7 +6,6 @@ import pty
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +13,17 @@ import httpx
 import pytest
 
 from contentgen_real import consent, providers
-from contentgen_sandbox.testing import SandboxServer, sandbox_server
+from contentgen_sandbox.testing import SandboxServer
 
 ROOT = Path(__file__).parents[3]
 COMMAND = [sys.executable, "-m", "contentgen_real", "-p", "no:cacheprovider"]
 KEYS = {"FAL_KEY": "test-fal-key", "ASSEMBLYAI_API_KEY": "test-assemblyai-key"}
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[SandboxServer]:
-    with sandbox_server() as started:
-        yield started
-
-
 @pytest.fixture
-def server(running: SandboxServer) -> SandboxServer:
-    httpx.delete(f"{running.url}/sandbox/ledger").raise_for_status()
-    running.arm()
-    return running
+def server(server: SandboxServer) -> SandboxServer:
+    server.reset()
+    return server
 
 
 def environment(server: SandboxServer, **more: str) -> dict[str, str]:
@@ -48,7 +40,7 @@ def real(server: SandboxServer, **more: str) -> subprocess.CompletedProcess[str]
 
 
 def asked(server: SandboxServer, answer: str, **more: str) -> tuple[int, str]:
-    """On a terminal, where somebody types."""
+    """Run on a terminal with typed input."""
     ours, theirs = pty.openpty()
     os.write(ours, answer.encode())
     try:

@@ -37,7 +37,7 @@ V6 = (
 
 
 class Canaries:
-    """A listener on each port that takes every address of the namespace, and counts who connects to which."""
+    """Listener on each port of all addresses of the namespace, which counts connections by address."""
 
     def __init__(self) -> None:
         self.rang: list[str] = []
@@ -63,7 +63,7 @@ class Canaries:
 
 
 def _answer(path: str) -> bytes:
-    """`/301/http://somewhere` is a redirect, everything else a small file."""
+    """HTTP response: a redirect for `/301/http://…`, else a small file."""
     code, _, to = path.lstrip("/").partition("/")
     if code.isdigit() and int(code) in CODES:
         head = f"HTTP/1.1 {code} Moved\r\nLocation: {to}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -72,7 +72,7 @@ def _answer(path: str) -> bytes:
 
 
 def spellings(address: str) -> list[str]:
-    """Ways to write an IPv4 address that resolvers understand."""
+    """Notations of an IPv4 address that resolvers accept."""
     a, b, c, d = map(int, address.split("."))
     number = int.from_bytes(bytes((a, b, c, d)))
     return [
@@ -83,7 +83,7 @@ def spellings(address: str) -> list[str]:
 
 
 def urls() -> list[str]:
-    """Every URL that must not be fetched."""
+    """URLs that must not be downloaded."""
     plain = [f"http://{host}:{port}/" for host in (*V4, *(f"[{each}]" for each in V6)) for port in PORTS]
     key = ("127.0.0.1", "169.254.169.254", "10.96.0.1", "100.100.100.200", "192.168.0.1")
     written = [f"http://{host}/latest/meta-data/" for address in key for host in spellings(address)]
@@ -102,7 +102,7 @@ def urls() -> list[str]:
 
 
 def named(address: str) -> Resolver:
-    """A name server that answers with a forbidden address."""
+    """Name server that answers with a forbidden address."""
     return lambda *_: [address]
 
 
@@ -110,7 +110,7 @@ REBINDING = ("169.254.169.254", "127.0.0.1", "10.96.0.1", "::1", "fd00:ec2::254"
 
 
 class Rebinding:
-    """A name server whose second answer is a forbidden address: whoever asks twice is had."""
+    """Name server whose second answer is a forbidden address (DNS rebinding)."""
 
     def __init__(self, second: str) -> None:
         self.answers = [[DOOR]]
@@ -121,7 +121,7 @@ class Rebinding:
 
 
 def tried(guard: AddressGuard, url: str, folder: Path) -> str:
-    """What became of a download."""
+    """Result of a download."""
     fetcher = Fetcher(guard, source=SOURCE.scaled(0.0001), store=STORE.scaled(0.0001))
     try:
         fetcher.fetch(Download(url=url), folder / "file", BOUNDS)
@@ -133,7 +133,7 @@ def tried(guard: AddressGuard, url: str, folder: Path) -> str:
 
 
 def main() -> None:
-    """Bring the addresses up, try every URL with the guard, and with the guard taken out."""
+    """Add the addresses, then try every URL with and without the guard."""
     _raise_addresses()
     folder, canaries = Path(sys.argv[1]), Canaries()
     said: dict[str, object] = {"door": tried(AddressGuard(), f"http://{DOOR}/", folder), "addresses": [*V4, *V6]}
@@ -148,7 +148,7 @@ def main() -> None:
 
 
 def all_tried(folder: Path) -> dict[str, str]:
-    """Every URL, every forbidden address behind a name, and every one behind a name beside a public one."""
+    """Every URL, and every forbidden address behind a name, alone and beside a public one."""
     found = {url: tried(AddressGuard(), url, folder) for url in urls()}
     for address in (*V4, *V6):
         found[f"{NAME} is {address}"] = tried(AddressGuard(resolve=named(address)), NAME, folder)

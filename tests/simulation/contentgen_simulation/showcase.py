@@ -1,7 +1,6 @@
-"""The gateway with made-up jobs, pictures and sound, to look at and for browsers to go through: `make pages`.
+"""Gateway with generated jobs, pictures and audio, for manual review and browser tests: `make pages`.
 
-Everything is real but for the Kubernetes API and MongoDB, which are in memory; the bucket is a folder that this very
-server gives out.
+Only the Kubernetes API and MongoDB are in memory; the bucket is a folder that this server serves.
 """
 
 import asyncio
@@ -9,6 +8,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.responses import FileResponse, Response
 
+from contentgen_gateway.dependencies import Services
 from contentgen_gateway.transcripts.indexer import Indexer
 from contentgen_simulation.gateway.bucket import RecordingBucket
-from contentgen_simulation.gateway.made_up import everything
+from contentgen_simulation.gateway.sample_data import everything
 from contentgen_simulation.gateway.server import GatewayWorld, files_at
 from contentgen_simulation.gateway.tenants import TenantApi
 
@@ -30,20 +31,10 @@ RIGHTS = (
 )
 
 
-class ShowcaseApi(TenantApi):
-    """Resources and their events in memory."""
-
-    async def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        """As the API server."""
-        if method == "GET" and "/events" in path:
-            return {"items": self.objects.get("events", {}).get("items", [])}
-        return await super().call(method, path, body)
-
-
 class Showcase(GatewayWorld):
-    """`ann` may do everything, `bob` may see one namespace."""
+    """Showcase gateway: `ann` has all rights, `bob` may read one namespace."""
 
-    api_class = ShowcaseApi
+    api_class = TenantApi
 
     def __init__(self, folder: Path, address: str, *, shrink: int = 1, **settings: Any) -> None:
         super().__init__(*RIGHTS, gateway_url=address, **settings)
@@ -51,25 +42,26 @@ class Showcase(GatewayWorld):
         files = files_at(address, "bucket")
         bucket = RecordingBucket()
         bucket.behind(files)
-        object.__setattr__(self.parts, "files", files)
+        self.dependencies = replace(self.dependencies, files=files)
+        self.app.state.dependencies = self.dependencies
+        self.app.state.services = Services.build(self.dependencies)
         made = everything(f"{address}/bucket", shrink)
         for document in made.records:
             self.database["jobs"].insert_one(document)
         for collection, documents in made.others.items():
             self.database[collection].insert_many(documents)
         bucket.objects |= made.objects
-        assert isinstance(self.api, ShowcaseApi)
-        self.api.objects |= made.resources
+        self.api.resources.update(made.resources)
         for key, content in made.objects.items():
             (folder / key).parent.mkdir(parents=True, exist_ok=True)
             (folder / key).write_bytes(content)
-        walk = Indexer(self.parts.records, files, self.parts.transcripts).update_all
+        walk = Indexer(self.dependencies.records, files, self.dependencies.transcripts).update_all
         _in_a_thread(lambda: asyncio.run(walk()))
         _give_out(self.app, folder)
 
 
 def _in_a_thread(work: Callable[[], None]) -> None:
-    """A test's own loop may be running in this one."""
+    """Run in a new thread, because the test's event loop may run in this one."""
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
@@ -83,7 +75,7 @@ def _give_out(app: FastAPI, folder: Path) -> None:
 
 
 def serve(port: int, **settings: Any) -> Iterator[str]:
-    """The showcase's address, while it runs in a thread."""
+    """URL of the showcase, which runs in a thread within the context."""
     with tempfile.TemporaryDirectory() as folder:
         address = f"http://127.0.0.1:{port}"
         app = Showcase(Path(folder), address, **settings).app
@@ -98,7 +90,7 @@ def serve(port: int, **settings: Any) -> Iterator[str]:
 
 
 def main() -> None:
-    """Until it is interrupted."""
+    """Serve until interrupted."""
     port = int(sys.argv[1]) if len(sys.argv) > 1 else 8010
     with tempfile.TemporaryDirectory() as folder:
         address = f"http://127.0.0.1:{port}"

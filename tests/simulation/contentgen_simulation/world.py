@@ -1,8 +1,8 @@
-"""The operator in a world in memory: everything that it talks to, as small real implementations of those seams.
+"""In-memory world of the operator: small working implementations of all its dependencies.
 
-Kubernetes has optimistic locking, finalizers and a garbage collector; the provider remembers every POST; the ledger and
-the records are the operator's own, on mongomock. Each write is a point at which the process may end (`Writes`): a crash
-is an exception that nothing in the operator catches, and after it everything that the process knew is gone.
+Kubernetes has optimistic locking, finalizers and garbage collection. The provider records every POST. Ledger and
+records are the operator's own, on mongomock. Each write is a crash point (`Writes`): a crash is an exception that the
+operator never catches, and the process's memory is lost.
 """
 
 # ruff: noqa: ARG002 - the fakes have the signatures of what they stand for
@@ -12,7 +12,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 import mongomock
 import pytest
@@ -65,8 +65,9 @@ from contentgen_operator.watch.settled import SettledCheck
 from contentgen_operator.worker_api.reports import Reports
 from contentgen_runtime.kube import Conflict
 from contentgen_runtime.tenancy import SYSTEM, Tenancy
+from contentgen_simulation.api_server import CREATED as APPLIED
+from contentgen_simulation.api_server import ApiServer, ObjectStore, copied, rejection
 
-J = TypeVar("J")
 _MARGIN = timedelta(minutes=2)  # as the providers', of their clock from ours
 CREATED = "2026-01-01T00:00:00Z"
 UID = "0c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a01"
@@ -92,7 +93,7 @@ TEMPLATE = JobTemplate(
 
 
 class InlineThreads(ThreadPoolExecutor):
-    """Executor whose calls run at once, in the caller's thread: calls of stores in memory wait for nothing."""
+    """Executor that runs calls immediately in the caller's thread: in-memory stores never block."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         done = Future[Any]()
@@ -106,18 +107,12 @@ class InlineThreads(ThreadPoolExecutor):
 INLINE = InlineThreads()
 
 
-def copied(body: J) -> J:
-    """Copy of plain JSON, as it goes over the wire: several times faster than deepcopy."""
-    copy: J = json.loads(json.dumps(body))
-    return copy
-
-
 class Crash(BaseException):
-    """The process is gone."""
+    """Simulated crash of the process."""
 
 
 class Writes:
-    """Counts the writes, and ends the process before (2n) or after (2n + 1) one of them."""
+    """Write counter that crashes the process before (2n) or after (2n + 1) a write."""
 
     def __init__(self, points: tuple[int, ...] = (), error: Callable[[], BaseException] = Crash) -> None:
         self.done: list[str] = []
@@ -140,68 +135,82 @@ class Writes:
 
 
 class FakeKube:
-    """Resources and Jobs with optimistic locking."""
+    """Kubernetes as the operator's client shows it, over an `ApiServer`; each write is a crash point.
 
-    def __init__(self, writes: Writes) -> None:
-        self.resources: dict[tuple[Kind, str], dict[str, Any]] = {}
-        self.jobs: dict[str, dict[str, Any]] = {}
+    `resources` are keyed by kind and name, `jobs` by name: all are in the namespace `ns`.
+    """
+
+    def __init__(self, writes: Writes, now: Callable[[], str] = lambda: APPLIED) -> None:
+        self.server = ApiServer(namespaces={SYSTEM: ("a-cluster", CREATED), "ns": ("a-namespace", CREATED)}, now=now)
+        self.store = ObjectStore[tuple[Kind, str]](self.server, self._resource_deleted)
+        self._jobs = ObjectStore[str](self.server)
         self.events: list[tuple[str, str]] = []
         self.refuses_jobs: tuple[int, str] | None = None  # code and message with which Jobs are not admitted
         self.full: list[dict[str, Any]] = []  # ResourceQuotas
         self.pods: list[dict[str, Any]] = []
         self.pod_refusals: list[dict[str, Any]] = []  # events of the Job controller
         self.statuses: list[ResourceStatus] = []
-        self.namespaces = {SYSTEM: ("a-cluster", CREATED), "ns": ("a-namespace", CREATED)}  # uid and time
         self._writes = writes
-        self._version = itertools.count(1)
+
+    @property
+    def resources(self) -> dict[tuple[Kind, str], dict[str, Any]]:
+        return self.store.objects
+
+    @resources.setter
+    def resources(self, objects: dict[tuple[Kind, str], dict[str, Any]]) -> None:
+        self.store.objects = objects
+
+    @property
+    def jobs(self) -> dict[str, dict[str, Any]]:
+        return self._jobs.objects
+
+    @jobs.setter
+    def jobs(self, objects: dict[str, dict[str, Any]]) -> None:
+        self._jobs.objects = objects
+
+    @property
+    def namespaces(self) -> dict[str, tuple[str, str]]:
+        return self.server.namespaces
+
+    @namespaces.setter
+    def namespaces(self, namespaces: dict[str, tuple[str, str]]) -> None:
+        self.server.namespaces = namespaces
+
+    @property
+    def _version(self) -> "itertools.count[int]":  # by the name that older releases' worlds have, for the driver
+        return self.server.revisions
+
+    @_version.setter
+    def _version(self, revisions: "itertools.count[int]") -> None:
+        self.server.revisions = revisions
+
+    def _resource_deleted(self, _key: tuple[Kind, str], body: dict[str, Any]) -> None:
+        self._jobs.delete_owned(body["metadata"]["uid"])
 
     def apply(self, kind: Kind, spec: dict[str, Any], uid: str = UID, name: str = "it", **annotations: str) -> None:
-        before = self.resources.get((kind, name))
-        keep = before if before is not None and before["metadata"]["uid"] == uid else None
-        deletion = keep["metadata"].get("deletionTimestamp") if keep else None
-        self.resources[kind, name] = {
-            "metadata": {
-                "name": name,
-                "namespace": "ns",
-                "uid": uid,
-                "generation": (keep["metadata"]["generation"] + (keep["spec"] != spec)) if keep else 1,
-                "resourceVersion": str(next(self._version)),
-                "creationTimestamp": "2026-11-21T00:00:00Z",
-                "annotations": annotations,
-                "finalizers": keep["metadata"]["finalizers"] if keep else [],
-                **({"deletionTimestamp": deletion} if deletion else {}),
-            },
-            "spec": spec,
-            "status": keep["status"] if keep else {},
-        }
+        metadata = {"name": name, "namespace": "ns", "uid": uid, "annotations": annotations}
+        self.store.apply((kind, name), metadata, spec)
 
     async def get_namespace(self, name: str) -> dict[str, Any] | None:
-        uid, created = self.namespaces.get(name, (None, CREATED))
-        return {"metadata": {"name": name, "uid": uid, "creationTimestamp": created}} if uid else None
+        return self.server.namespace(name)
 
     async def every(self, kind: Kind, namespace: str = "", asked: Any = None) -> AsyncIterator[dict[str, Any]]:
         for (kept, _), body in list(self.resources.items()):
-            if kept is kind:
+            if kept is kind and namespace in ("", body["metadata"]["namespace"]):
                 yield copied(body)
 
     async def get_resource(self, kind: Kind, namespace: str, name: str) -> dict[str, Any] | None:
         return copied(self.resources.get((kind, name)))
 
     def delete(self, kind: Kind, now: datetime, name: str = "it") -> None:
-        """As the API server does it: what has a finalizer stays, and is marked."""
-        meta = self.resources[kind, name]["metadata"]
-        if meta["finalizers"]:
-            meta |= {"deletionTimestamp": now.isoformat(), "resourceVersion": str(next(self._version))}
-        else:
-            del self.resources[kind, name]
-            self.jobs.clear()  # the garbage collector
+        """Delete as a person does; an object with finalizers stays, marked."""
+        self.store.delete((kind, name), at=now.isoformat())
 
     def _changed(self, kind: Kind, name: str, version: str) -> dict[str, Any]:
-        kept = self.resources.get((kind, name))
-        if kept is None or kept["metadata"]["resourceVersion"] != version:
-            raise Conflict("changed in between")
-        kept["metadata"]["resourceVersion"] = str(next(self._version))
-        return kept
+        try:
+            return self.store.for_update((kind, name), version)
+        except ApiException as error:
+            raise Conflict("changed in between") from error
 
     async def put_status(self, kind: Kind, namespace: str, name: str, body: dict[str, Any]) -> dict[str, Any]:
         async def write() -> dict[str, Any]:
@@ -217,18 +226,14 @@ class FakeKube:
         self, kind: Kind, namespace: str, name: str, version: str, finalizers: list[str]
     ) -> dict[str, Any]:
         async def write() -> dict[str, Any]:
-            kept = self._changed(kind, name, version)
-            kept["metadata"]["finalizers"] = finalizers
-            if not finalizers and "deletionTimestamp" in kept["metadata"]:
-                del self.resources[kind, name]
-                self.jobs.clear()
-            return copied(kept)
+            self._changed(kind, name, version)
+            return self.store.finalize((kind, name), finalizers)
 
         return dict(await self._writes("finalizers", write))
 
     async def delete_job(self, namespace: str, name: str, uid: str) -> None:
         if name in self.jobs and self.jobs[name]["metadata"]["uid"] == uid:
-            del self.jobs[name]
+            self._jobs.delete(name)
 
     async def job_log(self, namespace: str, job: str, uid: str, characters: int) -> str:
         return f"the last words of {job}"
@@ -247,23 +252,15 @@ class FakeKube:
 
     async def check_job(self, namespace: str, manifest: dict[str, Any]) -> None:
         if self.refuses_jobs is not None:
-            code, message = self.refuses_jobs
-            error = ApiException(status=code)
-            error.body = json.dumps({"message": message})
-            raise error
+            raise rejection(*self.refuses_jobs)
 
     async def create_job(self, namespace: str, manifest: dict[str, Any]) -> dict[str, Any] | None:
         await self.check_job(namespace, manifest)
 
         async def write() -> dict[str, Any] | None:
             name = manifest["metadata"]["name"]
-            if name in self.jobs:
-                return None
-            job = copied(manifest)
-            made = next(self._version)
-            job["metadata"] |= {"uid": f"uid-{made}-of-{name}", "creationTimestamp": "2026-11-21T00:00:00Z"}
-            self.jobs[name] = job
-            return copied(job)
+            taken = name in self.jobs
+            return None if taken else self._jobs.create(name, manifest, lambda version: f"uid-{version}-of-{name}")
 
         created: dict[str, Any] | None = await self._writes("job", write)
         return created
@@ -276,7 +273,7 @@ class FakeKube:
 
 
 class MemoryStorage:
-    """A bucket."""
+    """In-memory bucket."""
 
     def __init__(self, writes: Writes) -> None:
         self.objects: dict[str, Any] = {}
@@ -284,11 +281,11 @@ class MemoryStorage:
 
     @property
     def files(self) -> dict[str, Any]:
-        """Everything that somebody owns: all but the markers of purchases."""
+        """All objects except purchase markers."""
         return {key: value for key, value in self.objects.items() if not key.startswith("purchases/by-key/")}
 
     async def require_bucket(self) -> None:
-        """It is there."""
+        """The bucket always exists."""
 
     async def outcome(self, owner: Owner, key: str) -> Outcome | None:
         found = self.objects.get(require_owned(owner, key))
@@ -345,7 +342,7 @@ class MemoryStorage:
 
 
 class FakeProvider:
-    """Remembers every POST, and lists them in its history; one whose reply it lost only after a while."""
+    """Provider that records every POST and lists it in its history, with a delay after a lost response."""
 
     configured = True
 
@@ -417,11 +414,11 @@ class FakeProvider:
 
 
 async def nothing() -> None:
-    """Nothing happens."""
+    """No-op."""
 
 
 class TracedLedger(Ledger):
-    """The operator's own, each write a crash point."""
+    """The operator's ledger with crash points."""
 
     def __init__(
         self, collection: Any, writes: Writes, check: Check = unchecked, operator_class: str = DEFAULT_CLASS
@@ -451,7 +448,7 @@ class TracedLedger(Ledger):
 
 
 class TracedRecords(RecordStore):
-    """Likewise."""
+    """The operator's record store with crash points."""
 
     def __init__(self, collection: Any, storage: Any, writes: Writes, check: Check = unchecked) -> None:
         super().__init__(collection, storage, check)
@@ -462,7 +459,7 @@ class TracedRecords(RecordStore):
 
 
 class TracedWorkerJobs(WorkerJobs):
-    """Likewise."""
+    """The operator's worker jobs with crash points."""
 
     def __init__(self, collection: Any, writes: Writes, check: Check = unchecked) -> None:
         super().__init__(collection, check)
@@ -473,7 +470,7 @@ class TracedWorkerJobs(WorkerJobs):
 
 
 class TracedRunDocuments(RunDocuments):
-    """Likewise."""
+    """The operator's run documents with crash points."""
 
     def __init__(self, collection: Any, writes: Writes, check: Check = unchecked) -> None:
         super().__init__(collection, check)
@@ -485,7 +482,7 @@ class TracedRunDocuments(RunDocuments):
 
 
 class World:
-    """Everything that outlives the process, and the process."""
+    """Persistent state, and the operator process."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, writes: Writes) -> None:
         self.writes = writes
@@ -501,7 +498,7 @@ class World:
         self.selection = DEFAULT
         self.caches: list[Cache] = []
         self.orphans: list[Orphans] = []
-        self.delivers = True  # whether the watch tells of changes
+        self.delivers = True  # whether the watch delivers changes
         for module in (reconcile, act):
             monkeypatch.setattr(module, "utc_now", lambda: self.now)
         self.restart()
@@ -532,7 +529,7 @@ class World:
             jobs=jobs,
             providers=providers,
             reports=Reports(),
-            witness=StatusVerifier(ledger=ledger, records=records, runs=runs, tenancy=tenancy),
+            verifier=StatusVerifier(ledger=ledger, records=records, runs=runs, tenancy=tenancy),
             prices=self.prices,
             names=self.names,
             limits=Limits(),
@@ -561,7 +558,7 @@ class World:
             providers=providers,
             template=lambda: TEMPLATE,
             cache=cache,
-            janitor=GarbageCollector(
+            garbage_collector=GarbageCollector(
                 storage=storage, ledger=ledger, records=records, jobs=jobs, runs=runs, check=check
             ),
             leadership=self.leadership,
@@ -571,14 +568,14 @@ class World:
         )
 
     def work(self) -> None:
-        """The workers of this installation do what their Jobs ask for."""
+        """Let the workers of this installation complete their Jobs."""
         for job in self.kube.jobs.values():
             if "status" in job or not self._serves(job):
                 continue
             kind, stage = Kind(job["metadata"]["labels"][KIND_LABEL]), Stage(job["metadata"]["labels"][STAGE_LABEL])
             status = self.status(kind)
             if status.run is None or status.run.job is None or status.run.job.uid != job["metadata"]["uid"]:
-                continue  # the desk does not know it yet
+                continue  # the worker API does not know it yet
             self._leave_outcome(kind, stage, status)
             job["status"] = {"conditions": [{"type": "Complete", "status": "True"}]}
             owner = owner_of(job)
@@ -605,20 +602,20 @@ class World:
         return ResourceStatus.model_validate(self.kube.resources[kind, name]["status"])
 
     async def sweep(self) -> None:
-        """The janitor's next slice of each mark."""
-        janitor = self.process._actor._janitor
-        for mark in await janitor._records.marks(1000):
-            await janitor.work(mark)
+        """Run the garbage collector once for each mark."""
+        collector = self.process._actor._garbage_collector
+        for mark in await collector._records.marks(1000):
+            await collector.work(mark)
 
     async def marks(self) -> list[str]:
-        """The uids of jobs whose files are still to be deleted."""
-        return [mark.uid for mark in await self.process._actor._janitor._records.marks(1000)]
+        """Uids of jobs with files to delete."""
+        return [mark.uid for mark in await self.process._actor._garbage_collector._records.marks(1000)]
 
     def there(self, kind: Kind, name: str = "it") -> bool:
         return (kind, name) in self.kube.resources
 
     async def until_gone(self, kind: Kind, steps: int = 20) -> None:
-        """Delete it, and see it go."""
+        """Delete the resource and reconcile until it is gone."""
         self.kube.delete(kind, self.now)
         for _ in range(steps):
             await self.step(kind)
@@ -628,7 +625,7 @@ class World:
         raise AssertionError("the finalizer stays")
 
     def watch(self, ref: ResourceRef) -> bool:
-        """What the watch delivers; whether there is something to do about it."""
+        """Deliver the watch event; returns whether to reconcile."""
         body = self.kube.resources.get((ref.kind, ref.name))
         settled = body is not None and body["metadata"]["uid"] == ref.uid and is_settled(body)
         settled = settled or (body is not None and not self.selection.serves(body))
@@ -660,7 +657,7 @@ class World:
         again: float | None = 1
         try:
             if self.watch(ref) or await self.is_behind(ref):
-                again = await self.process._once(ref)
+                again = await self.process._read_and_reconcile(ref)
         except Conflict:
             self.process._cache.drop(ref)
         except Unavailable:
@@ -679,7 +676,7 @@ class World:
         raise AssertionError(f"never ends: {self.status(kind)}")
 
     async def settle(self, kind: Kind) -> None:
-        """What a crash after the last status write left undone is done at the next start; then all is quiet."""
+        """Restart, finish what a crash left undone, and check that nothing more is written."""
         self.restart()
         for _ in range(3):  # the faults may strike only here
             await self.step(kind)

@@ -1,4 +1,4 @@
-"""`kubectl contentgen` against an API server on loopback, over real HTTP: what it says, writes, and refuses."""
+"""`kubectl contentgen` against an HTTP API server on loopback: output, patches and errors."""
 
 import io
 import json
@@ -31,7 +31,7 @@ SHA = "ab" * 32
 
 
 class Api:
-    """Resources by kind and name, what else is asked for by path, and what was written."""
+    """API server: resources by kind and name, other responses by path, and recorded patches."""
 
     def __init__(self) -> None:
         self.resources: dict[tuple[str, str, str], Body] = {}
@@ -99,7 +99,7 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
         disable_nagle_algorithm = True  # head and body are sent one after the other
 
         def log_message(self, *_: object) -> None:
-            """Quiet."""
+            """No log output."""
 
         def do_GET(self) -> None:
             made.users.append(self.headers.get("Impersonate-User"))
@@ -214,10 +214,10 @@ def test_names(words: list[str], kind: Kind | None, name: str) -> None:
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["pod/a"], "'pod' is no kind of content; the kinds are lora (LoraTraining)"),
-        (["lora/"], "'' is no resource's name"),
-        (["lora/a/b"], "'a/b' is no resource's name"),
-        (["a", "b", "c"], "give NAME, KIND/NAME or KIND NAME"),
+        (["pod/a"], "'pod' is not a kind; expected one of lora (LoraTraining)"),
+        (["lora/"], "'' is not a resource name"),
+        (["lora/a/b"], "'a/b' is not a resource name"),
+        (["a", "b", "c"], "expected NAME, KIND/NAME or KIND NAME"),
     ],
 )
 def test_wrong_names(words: list[str], text: str) -> None:
@@ -235,7 +235,7 @@ def test_a_name_of_two_lists_the_candidates(api: Api, cli: Callable[..., Said]) 
     api.has(Kind.LORA_TRAINING, "avatar", completed())
     said = cli("why", "avatar")
     assert (said.code, said.out) == (1, "")
-    assert "say which one: lora/avatar or transcript/avatar" in said.err
+    assert "give one of: lora/avatar or transcript/avatar" in said.err
 
 
 @pytest.mark.parametrize("name", ["..", "a/../b", "x?watch=true", "X", "%2e%2e", "a..b"])
@@ -272,7 +272,7 @@ def test_why_it_waits_for_a_lora(why: str, api: Api, cli: Callable[..., Said]) -
     said = cli("why", "pic")
     assert f"ImageGeneration demo/pic is Pending ({why}), 40 %" in said.out
     assert "lora/one: Processing 40 %, running at fal" in said.out
-    assert "lora/none: there is none in this namespace" in said.out
+    assert "lora/none: does not exist in this namespace" in said.out
     assert said.commands == ["kubectl contentgen why lora/one", "kubectl get loratrainings"]
 
 
@@ -281,7 +281,7 @@ def test_why_it_failed_and_what_to_type(api: Api, cli: Callable[..., Said]) -> N
     failed = status("Failed", "NoAudio", message="source: no sound", run={"logs": logs})
     api.has(Kind.TRANSCRIPTION, "talk", failed)
     said = cli("why", "transcript", "talk", "-n", "demo")
-    assert "The file has no sound," in said.out
+    assert "The file has no audio track," in said.out
     assert "spec.options.audioTrack" in said.out
     assert said.commands == ["kubectl contentgen logs transcript/talk", "kubectl edit transcription talk"]
 
@@ -303,7 +303,7 @@ def test_why_of_a_finished_one_is_its_files(api: Api, cli: Callable[..., Said]) 
 def test_why_of_one_that_nobody_looks_at(api: Api, cli: Callable[..., Said]) -> None:
     api.has(Kind.LORA_TRAINING, "a", {}, namespace="other")
     said = cli("why", "a", "-n", "other")
-    assert "has not been looked at by the operator" in said.out
+    assert "has not been processed by the operator" in said.out
     assert "Check that an operator of the class 'default' runs and watches this namespace.\n" in said.out
     assert said.commands == ["kubectl get pods --all-namespaces --selector app.kubernetes.io/name=contentgen"]
 
@@ -321,7 +321,7 @@ def test_why_its_pod_is_not_there(api: Api, cli: Callable[..., Said]) -> None:
     api.extra[f"{events}uid-lora-a"] = (200, {"items": [happened]})
     said = cli("why", "a")
     assert "j-r1-prepare-1: none: exceeded quota: tiny, requested: cpu=1" in said.out
-    assert "Give the pod what it lacks" in said.out
+    assert "Remove the cause of the pod's wait" in said.out
     assert "Preparing: being prepared" in said.out
 
 
@@ -330,7 +330,7 @@ def test_why_its_pod_waits_even_where_events_may_not_be_read(api: Api, cli: Call
     api.extra["/api/v1/namespaces/demo/pods"] = (200, {"items": [pod(UNSCHEDULABLE), pod({}, job="j-r1-prepare-0")]})
     api.extra["/api/v1/namespaces/demo/events"] = (403, {"message": "events is forbidden"})
     said = cli("why", "a")
-    assert said.out.count("no node can take it: 0/1 nodes are available: 1 Insufficient memory.") == 1
+    assert said.out.count("no node has room for it: 0/1 nodes are available: 1 Insufficient memory.") == 1
     assert said.commands == ["kubectl describe pod j-r1-prepare-1-x"]
 
 
@@ -360,10 +360,10 @@ UNSCHEDULABLE = {
 @pytest.mark.parametrize(
     ("state", "text"),
     [
-        (UNSCHEDULABLE, "Pending: no node can take it: 0/1 nodes are available: 1 Insufficient memory."),
+        (UNSCHEDULABLE, "Pending: no node has room for it: 0/1 nodes are available: 1 Insufficient memory."),
         (waits("ImagePullBackOff", "back-off"), "Pending: its image cannot be pulled (ImagePullBackOff): back-off"),
         (waits("CreateContainerConfigError", "no secret x"),
-         "Pending: its container cannot be made (CreateContainerConfigError): no secret x"),
+         "Pending: its container cannot be created (CreateContainerConfigError): no secret x"),
         (waits("ContainerCreating"), "Pending: it is starting"),
         ({}, "Pending: it is starting"),
         ({"phase": "Running"}, "Running"),
@@ -393,7 +393,7 @@ def test_logs_that_outlived_their_pods(api: Api, cli: Callable[..., Said]) -> No
     api.has(Kind.LORA_TRAINING, "a", completed(run=completed()["run"] | {"logs": KEPT}))
     said = cli("logs", "a")
     assert said.out == "07:00:00 order\n07:00:01 Downloading: 3 MB\n07:01:00 Storing: files 4\n"
-    assert "prepare, attempt 1 (kept; its pod is gone)" in said.err
+    assert "prepare, attempt 1 (from the status; its pod is deleted)" in said.err
     assert cli("logs", "a", "--stage", "collect").out == "07:01:00 Storing: files 4\n"
 
 
@@ -408,7 +408,7 @@ def test_a_pods_own_log_precedes_what_is_kept(api: Api, cli: Callable[..., Said]
 
 @pytest.mark.parametrize("raw", [(), ("--raw",)])
 def test_a_log_does_not_control_the_terminal(api: Api, cli: Callable[..., Said], raw: tuple[str, ...]) -> None:
-    """Whoever may exec into a worker's pod writes into its log."""
+    """Users with exec rights can write into a worker's log."""
     api.has(Kind.LORA_TRAINING, "a", status("Failed", run={"logs": KEPT[:1]}))
     api.extra["/api/v1/namespaces/demo/pods"] = (200, {"items": [pod({"phase": "Failed"})]})
     hostile = "a\x1b]0;title\x07b\x9b2Jc\x7f\td\u00e9"
@@ -422,7 +422,7 @@ def test_a_pod_without_a_log(api: Api, cli: Callable[..., Said]) -> None:
     pods, log = "/api/v1/namespaces/demo/pods", "/api/v1/namespaces/demo/pods/j-r1-prepare-1-x/log"
     api.extra[pods] = (200, {"items": [pod(UNSCHEDULABLE)]})
     api.extra[log] = (200, "")  # what a real API server says of a pod that no node has
-    assert "(no log yet; the pod is Pending: no node can take it" in cli("logs", "a").out
+    assert "(no log yet; the pod is Pending: no node has room for it" in cli("logs", "a").out
     api.extra[pods] = (200, {"items": [pod({"phase": "Running"})]})
     api.extra[log] = (400, {"message": 'container "worker" in pod "p" is waiting to start: ContainerCreating'})
     assert "(no log yet; the pod is Running)" in cli("logs", "a").out
@@ -444,7 +444,7 @@ def test_no_log_at_all(api: Api, cli: Callable[..., Said]) -> None:
     api.has(Kind.LORA_TRAINING, "a", {})
     said = cli("logs", "a", "--stage", "prepare")
     assert (said.code, said.out) == (1, "")
-    assert "lora/a has no log of prepare: it is not started; why: kubectl contentgen why lora/a" in said.err
+    assert "lora/a has no log of prepare: it is not started. See the cause: kubectl contentgen why lora/a" in said.err
 
 
 def test_logs_are_followed_to_the_end_of_the_run(
@@ -499,12 +499,12 @@ def test_files_for_scripts(api: Api, cli: Callable[..., Said]) -> None:
     }
     urls = cli("get", "files", "a", "-o", "urls").out
     assert urls == "s3://assets/loras/demo/u/v1/model.safetensors\ns3://assets/v2/model.safetensors\n"
-    assert "has no version 3; there is: 1, 2" in cli("get", "files", "a", "--version", "3").err
+    assert "has no version 3; existing versions: 1, 2" in cli("get", "files", "a", "--version", "3").err
 
 
 @pytest.fixture
 def two(api: Api) -> None:
-    """A LoRA and a transcript, with a file each."""
+    """A LoRA and a transcript with one file each."""
     talk = VERSION | {"files": [{"key": "t/talk.txt", "sizeBytes": 5}]}
     api.has(Kind.LORA_TRAINING, "a", completed())
     api.has(Kind.TRANSCRIPTION, "b", completed(versions=[talk]))
@@ -550,7 +550,7 @@ def test_of_several_those_that_are_there_are_listed_although_one_is_missing(
 def test_a_cluster_that_does_not_answer_is_asked_once_for_several(cli: Callable[..., Said], tmp_path: Path) -> None:
     write_kubeconfig(tmp_path / "gone", "http://127.0.0.1:1")
     said = cli("get", "files", "lora/a", "lora/b", "--kubeconfig", str(tmp_path / "gone"))
-    assert (said.code, said.err.count("does not answer")) == (1, 1)
+    assert (said.code, said.err.count("does not respond")) == (1, 1)
 
 
 @pytest.mark.parametrize(
@@ -619,7 +619,7 @@ def test_watch_ends_with_the_verdict(
 def test_watch_of_an_edit_that_was_not_taken_up_goes_on(api: Api, cli: Callable[..., Said]) -> None:
     api.has(Kind.LORA_TRAINING, "a", completed())["metadata"]["generation"] = 2
     said = cli("watch", "a", "--timeout", "0")
-    assert (said.code, "not all are done after 0 s" in said.err) == (1, True)
+    assert (said.code, "not all runs are over after 0 s" in said.err) == (1, True)
     api.has(Kind.LORA_TRAINING, "a", completed(), annotations={"contentgen.dev/rerun": "x"})
     assert cli("watch", "a", "--timeout", "0").code == 1
     api.has(Kind.LORA_TRAINING, "a", completed())
@@ -651,9 +651,7 @@ def test_what_was_not_paid_is_retried_without_a_question(api: Api, cli: Callable
     api.has(Kind.LORA_TRAINING, "a", status("Failed", "SourceUnreachable", cost=COST))
     said = cli("retry", "a")
     assert said.code == 0, said.err
-    assert (
-        "Nothing was paid for the run that failed.\nIt will cost about 2.00 USD, by the built-in estimate." in said.out
-    )
+    assert "Nothing was paid for the run that failed.\nThe estimated cost is 2.00 USD, by the built-in" in said.out
     [patch] = api.patches
     assert set(patch["metadata"]["annotations"]) == {"contentgen.dev/rerun"}
     assert patch["metadata"]["annotations"]["contentgen.dev/rerun"]
@@ -665,7 +663,7 @@ def test_what_was_paid_is_not_retried_unasked(api: Api, cli: Callable[..., Said]
         said = cli("retry", "a")
         assert (said.code, api.patches) == (1, [])
         assert "2.00 USD" in said.out
-        assert "this pays, and nobody can be asked here: give --yes" in said.err
+        assert "this pays, and standard input is not a terminal for the confirmation: give --yes" in said.err
     assert cli("retry", "a", "--yes").code == 0
     assert len(api.patches) == 1
 
@@ -675,7 +673,7 @@ def test_what_was_paid_is_not_retried_unasked(api: Api, cli: Callable[..., Said]
     [
         (status("Processing"), {}, "is under way (Processing, 40 %)"),
         ({}, {}, "is under way (not started"),
-        (status("Suspended"), {}, "is suspended; let it go on: kubectl contentgen resume lora/a"),
+        (status("Suspended"), {}, "is suspended. Resume it: kubectl contentgen resume lora/a"),
         (status("Failed"), {"spec": {"suspend": True}}, "is suspended"),
         (status("Failed", "InvalidSpec", message="spec.x: wrong"), {}, "would fail again: spec.x: wrong. Correct it"),
         (status("Failed"), {"annotations": {"contentgen.dev/rerun": "just now"}}, "is under way"),
@@ -689,7 +687,7 @@ def test_what_is_not_to_be_retried(api: Api, cli: Callable[..., Said], state: Bo
 
 
 def test_an_unknown_submission_is_explained_and_its_token_offered(api: Api, cli: Callable[..., Said]) -> None:
-    message = "fal may have been paid; look at its dashboard, then allow another payment with the annotation contentgen.dev/resubmit=1a2b3c4d"  # noqa: E501
+    message = "fal may have been paid; check its dashboard, then allow another payment with the annotation contentgen.dev/resubmit=1a2b3c4d"  # noqa: E501
     api.has(Kind.LORA_TRAINING, "a", status("SubmissionUnknown", message=message, cost=COST))
     assert cli("why", "a").commands == ["kubectl contentgen adopt lora/a REQUEST_ID", "kubectl contentgen retry lora/a"]
     said = cli("retry", "a")
@@ -730,7 +728,7 @@ def test_a_retry_of_what_has_changed_meanwhile_is_refused(api: Api, cli: Callabl
     api.before_get = somebody_writes
     said = cli("retry", "lora/a", "--yes")
     assert (said.code, api.patches) == (1, [])
-    assert "lora/a was changed by somebody else just now" in said.err
+    assert "lora/a was changed concurrently" in said.err
 
 
 def test_each_retry_is_another() -> None:
@@ -784,7 +782,7 @@ def test_an_annotation_that_names_nothing_is_told_with_what_it_should_name(  # n
         (status("Suspended", run={"number": 3}), "3", "Nothing was paid for this run."),
         (status("Submitting", run={"number": 1}), "1", "The provider may have the request"),
         (status("SubmissionUnknown", run={"number": 1}), "1", "The provider may have the request"),
-        (status("Processing", run={"number": 2, "requestId": "r"}), "2", "It may bill it all the same"),
+        (status("Processing", run={"number": 2, "requestId": "r"}), "2", "It may still bill it"),
     ],
 )
 def test_a_run_is_cancelled_by_its_number(
@@ -794,7 +792,7 @@ def test_a_run_is_cancelled_by_its_number(
     said = cli("cancel", "a")
     assert said.code == 0, said.err
     assert text in said.out
-    assert "lora/a is being cancelled; see it: kubectl contentgen why lora/a" in said.out
+    assert "lora/a is being cancelled. See the result: kubectl contentgen why lora/a" in said.out
     assert [each["metadata"]["annotations"] for each in api.patches] == [{"contentgen.dev/cancel": number}]
 
 
@@ -839,10 +837,10 @@ def test_the_request_of_a_lost_reply_is_named(api: Api, cli: Callable[..., Said]
 @pytest.mark.parametrize(
     ("state", "given", "text"),
     [
-        (status("SubmissionUnknown"), "../x", "is no id of a request"),
-        (status("SubmissionUnknown"), "r" * 129, "is no id of a request"),
-        (status("Processing", run={"number": 1, "requestId": "r"}), "r1", "no request is looked for"),
-        (status("Failed", "Cancelled"), "r1", "no request is looked for: it is Failed (Cancelled)"),
+        (status("SubmissionUnknown"), "../x", "is not a valid request ID"),
+        (status("SubmissionUnknown"), "r" * 129, "is not a valid request ID"),
+        (status("Processing", run={"number": 1, "requestId": "r"}), "r1", "has no missing request"),
+        (status("Failed", "Cancelled"), "r1", "has no missing request: it is Failed (Cancelled)"),
     ],
 )
 def test_what_is_not_to_be_adopted(api: Api, cli: Callable[..., Said], state: Body, given: str, text: str) -> None:
@@ -941,8 +939,8 @@ def test_a_cost_that_is_not_known_is_not_0(api: Api, cli: Callable[..., Said]) -
     ("cost", "words"),
     [
         ({"actual": "2.00", "actualSource": "seconds × rate", "display": "$2.00"}, "2.00 USD paid (seconds × rate)"),
-        ({"actualSource": "unknown", "display": "unknown"}, "unknown: the provider has not told what it bills"),
-        ({"actualSource": "estimate"}, "~$2.00: the provider has not told what it bills"),
+        ({"actualSource": "unknown", "display": "unknown"}, "unknown: the provider has not reported the cost"),
+        ({"actualSource": "estimate"}, "~$2.00: the provider has not reported the cost"),
         ({}, "about 2.00 USD"),
         ({"estimated": "", "display": "unknown"}, "unknown"),
     ],
@@ -950,7 +948,7 @@ def test_a_cost_that_is_not_known_is_not_0(api: Api, cli: Callable[..., Said]) -
 def test_why_says_how_well_the_cost_is_known(
     api: Api, cli: Callable[..., Said], cost: dict[str, str], words: str
 ) -> None:
-    """Money 22: of a cancelled run that was not billed it said "about 2.00 USD"."""
+    """Money 22: for a cancelled run that was not billed, `why` reported "about 2.00 USD"."""
     api.has(Kind.LORA_TRAINING, "a", status("Failed", "Cancelled", cost=COST | cost))
     assert words in cli("why", "a").out
 
@@ -959,7 +957,7 @@ def test_costs_since(api: Api, cli: Callable[..., Said]) -> None:
     api.has(Kind.LORA_TRAINING, "old", status("Completed", cost=COST, startTime="2020-01-01T00:00:00Z"))
     assert "LoraTraining" not in cli("cost", "--since", "30d").out
     assert "LoraTraining" in cli("cost", "--since", "9999w").out
-    assert "give a number and m, h, d or w" in cli("cost", "--since", "yesterday").err
+    assert "expected a number and m, h, d or w" in cli("cost", "--since", "yesterday").err
 
 
 def test_costs_for_scripts(api: Api, cli: Callable[..., Said]) -> None:
@@ -986,7 +984,7 @@ def test_another_user_is_impersonated(api: Api, cli: Callable[..., Said], words:
 def test_suspend_and_resume(api: Api, cli: Callable[..., Said]) -> None:
     api.has(Kind.LORA_TRAINING, "a", status("Pending"))
     assert cli("suspend", "a").out == "lora/a is suspended\n"
-    assert cli("resume", "a").out == "lora/a is not suspended already\n"
+    assert cli("resume", "a").out == "lora/a is not suspended\n"
     api.has(Kind.LORA_TRAINING, "a", status("Suspended"), spec={"suspend": True})
     assert cli("resume", "a").out == "lora/a is resumed\n"
     assert [patch["spec"] for patch in api.patches] == [{"suspend": True}, {"suspend": False}]
@@ -1002,10 +1000,10 @@ def test_version(cli: Callable[..., Said]) -> None:
 @pytest.mark.parametrize(
     ("answer", "text"),
     [
-        ((404, "404 page not found\n"), "its CRDs are not installed"),
-        ((401, {"message": "Unauthorized"}), "does not take your credentials"),
-        ((403, {"message": "loratrainings is forbidden"}), "you may not do that: loratrainings is forbidden"),
-        ((500, {"message": "etcd is away"}), "the API server answered 500 etcd is away"),
+        ((404, "404 page not found\n"), "the CRDs of contentgen are not installed"),
+        ((401, {"message": "Unauthorized"}), "rejects your credentials"),
+        ((403, {"message": "loratrainings is forbidden"}), "permission denied: loratrainings is forbidden"),
+        ((500, {"message": "etcd is away"}), "the API server returned 500 etcd is away"),
     ],
 )
 def test_the_api_servers_refusals(api: Api, cli: Callable[..., Said], answer: tuple[int, Any], text: str) -> None:
@@ -1018,12 +1016,12 @@ def test_the_api_servers_refusals(api: Api, cli: Callable[..., Said], answer: tu
 
 
 def test_no_cluster(cli: Callable[..., Said], tmp_path: Path) -> None:
-    assert "no cluster to ask" in cli("why", "a", "--kubeconfig", str(tmp_path / "none")).err
-    assert "no cluster to ask" in cli("why", "a", "--context", "nowhere").err
+    assert "no usable kubeconfig" in cli("why", "a", "--kubeconfig", str(tmp_path / "none")).err
+    assert "no usable kubeconfig" in cli("why", "a", "--context", "nowhere").err
     write_kubeconfig(tmp_path / "dead", "http://127.0.0.1:9")
     said = cli("why", "a", "--kubeconfig", str(tmp_path / "dead"))
     assert (said.code, said.err.count("\n")) == (1, 1)
-    assert "the cluster at http://127.0.0.1:9 does not answer: " in said.err
+    assert "the cluster at http://127.0.0.1:9 does not respond: " in said.err
 
 
 def test_a_status_of_another_release(api: Api, cli: Callable[..., Said]) -> None:
@@ -1096,7 +1094,7 @@ def to_class(name: str | None) -> Body:
 
 
 def three(api: Api) -> None:
-    """One of each kind: Completed, Failed, never begun."""
+    """One resource of each kind: Completed, Failed, not begun."""
     api.has(Kind.LORA_TRAINING, "a", completed(), annotations={})
     api.has(Kind.IMAGE_GENERATION, "b", status("Failed", "ProviderFailed"))
     api.has(Kind.TRANSCRIPTION, "c", {})
@@ -1110,9 +1108,9 @@ def test_idle_resources_move_after_all_were_tried(api: Api, cli: Callable[..., S
     assert api.patches == [to_class("batch")] * 3
     writes = [each for each in api.asked if each.startswith("PATCH")]
     assert ["dryRun=All" in each for each in writes] == [True] * 3 + [False] * 3
-    assert "Nothing is bought again" in said.out
-    assert "A run that was not begun begins there, and is paid for: transcript/c." in said.out
-    assert "nothing is done for them" not in said.out
+    assert "Nothing is paid again" in said.out
+    assert "Runs that have not begun begin there, and are paid: transcript/c." in said.out
+    assert "they are not processed" not in said.out
     assert "lora/a moved from the class 'default' to 'batch'" in said.out
 
 
@@ -1142,7 +1140,7 @@ def test_nothing_moves_where_one_is_in_a_run(api: Api, cli: Callable[..., Said],
 
 
 def test_nothing_moves_where_the_api_server_refuses_one(api: Api, cli: Callable[..., Said]) -> None:
-    """A run may have begun since the list was read, or the user may lack the right to one."""
+    """A run may have begun after the list was read, or the user may lack the permission for one."""
     three(api)
     api.refuses["c"] = "spec.operatorClass must not change during a run"
     said = cli("move", "--all", "--to", "batch")
@@ -1157,7 +1155,7 @@ def test_back_to_the_default_class_the_field_is_removed(api: Api, cli: Callable[
     api.has(Kind.LORA_TRAINING, "b", completed())
     said = cli("move", "lora", "a", "b", "--to", "default")
     assert (said.code, api.patches) == (0, [to_class(None)])
-    assert "lora/b is of the class 'default' already" in said.out
+    assert "lora/b is already of the class 'default'" in said.out
 
 
 def test_one_that_was_changed_in_between_is_named_and_the_others_move(api: Api, cli: Callable[..., Said]) -> None:
@@ -1179,7 +1177,7 @@ def test_one_that_was_changed_in_between_is_named_and_the_others_move(api: Api, 
 
 @pytest.mark.parametrize(
     ("forbidden", "text"),
-    [(False, "No operator serves the class 'batch' now"), (True, "is there one?")],
+    [(False, "No operator serves the class 'batch' now"), (True, "Check that there is one")],
 )
 def test_a_class_that_nobody_serves_is_told_at_the_move(
     api: Api, cli: Callable[..., Said], forbidden: bool, text: str
@@ -1198,8 +1196,8 @@ def test_a_class_that_nobody_serves_is_told_at_the_move(
     [
         (("--to", "batch"), "--all"),
         (("a", "--all", "--to", "batch"), "--all"),
-        (("a", "--kind", "lora", "--to", "batch"), "--kind goes with --all"),
-        (("a", "--to", "No/Class"), "is no operator class"),
+        (("a", "--kind", "lora", "--to", "batch"), "--kind requires --all"),
+        (("a", "--to", "No/Class"), "expected up to 63 lower-case letters"),
     ],
 )
 def test_moves_that_make_no_sense(api: Api, cli: Callable[..., Said], words: tuple[str, ...], text: str) -> None:
@@ -1213,7 +1211,7 @@ def test_why_of_one_whose_class_nobody_serves(api: Api, cli: Callable[..., Said]
     api.has(Kind.LORA_TRAINING, "a", {}, spec={"operatorClass": "batch"})
     api.has(Kind.LORA_TRAINING, "b", completed(), spec={"operatorClass": "batch"})
     said = cli("why", "a")
-    assert "batch: no operator serves it, so nothing is done for this resource." in said.out
+    assert "batch: no operator serves it, so this resource is not processed." in said.out
     assert said.commands == ["kubectl get operatorclasses", "kubectl contentgen move lora/a --to CLASS"]
     api.has(Kind.LORA_TRAINING, "c", completed(), spec={"operatorClass": "batch"})["metadata"] |= {
         "deletionTimestamp": "2026-11-21T07:00:00Z"

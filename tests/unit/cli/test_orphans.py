@@ -1,4 +1,4 @@
-"""`kubectl contentgen orphans`: what the gateway lists, on a terminal and for scripts; how its refusals are told."""
+"""`kubectl contentgen orphans`: table, JSON, and errors of the gateway."""
 
 import json
 import sys
@@ -21,7 +21,7 @@ ORPHAN: dict[str, Any] = {
 
 
 class Gateway:
-    """Pages of orphans, and what was asked for."""
+    """Gateway: pages of orphans, and recorded requests."""
 
     def __init__(self) -> None:
         self.status = 200
@@ -43,7 +43,7 @@ def gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway
 
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
-            """Quiet."""
+            """No log output."""
 
         def do_GET(self) -> None:
             body = json.dumps(made.answer(self.path, self.headers.get("Authorization"))).encode()
@@ -104,10 +104,10 @@ def test_for_scripts_and_of_all_namespaces(
 def test_none(gateway: Gateway, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     gateway.orphans = []
     assert run(monkeypatch) == 0
-    assert "no orphan in namespace 'demo'" in capsys.readouterr().err
+    assert "no orphans in namespace 'demo'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("status", "words"), [(401, "audience"), (302, "answered 302"), (500, "answered 500")])
+@pytest.mark.parametrize(("status", "words"), [(401, "audience"), (302, "returned 302"), (500, "returned 500")])
 def test_refusals(
     status: int,
     words: str,
@@ -134,7 +134,7 @@ def test_a_gateway_that_is_no_url(
     given: str, gateway: Gateway, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(monkeypatch, "--gateway", given) == 1
-    assert "give the gateway's URL" in capsys.readouterr().err
+    assert "expected a URL such as" in capsys.readouterr().err
     assert gateway.asked == []
 
 

@@ -1,4 +1,4 @@
-"""What can be seen in a URL alone: addresses off limits, however they are written."""
+"""Refusal of private addresses in URLs, in all notations, without resolution."""
 
 import pytest
 from pydantic import ValidationError
@@ -7,7 +7,7 @@ from contentgen_contract.names import Kind
 from contentgen_contract.resources.addresses import NOT_A_URL, literal_refusal, split_url, strip_credentials
 from contentgen_contract.resources.spec import SPECS
 from contentgen_runtime.logs import redacted
-from contentgen_simulation.gateway.questions import NO_URLS
+from contentgen_simulation.gateway.request_corpus import NO_URLS
 
 REFUSED = [
     "http://127.0.0.1/", "http://127.1/", "http://0x7f.1/", "http://0177.0.0.1/", "http://2130706433/", "http://0/",
@@ -27,7 +27,7 @@ ALLOWED = [
 @pytest.mark.parametrize("url", NO_URLS)
 @pytest.mark.parametrize("kind", [Kind.LORA_TRAINING, Kind.TRANSCRIPTION])
 def test_what_is_no_url_is_no_source(url: str, kind: Kind) -> None:
-    """Whatever takes a source apart can rely on that."""
+    """Admitted sources can be parsed."""
     given = {"source": {"url": url}} | ({"loraName": "a", "triggerWord": "jf"} if kind is Kind.LORA_TRAINING else {})
     with pytest.raises(ValidationError, match=r"source\.url"):
         SPECS[kind].model_validate(given)

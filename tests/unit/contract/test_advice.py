@@ -1,4 +1,4 @@
-"""The advice table, followed: for each reason a way to it, and every remedy of the table as it is written there."""
+"""The advice table: for each reason a scenario that leads to it, and the execution of each of its remedies."""
 
 import re
 from collections.abc import Awaitable, Callable, Iterator
@@ -15,9 +15,9 @@ from contentgen_cli.item import Item
 from contentgen_contract.advice import remedies as advice
 from contentgen_contract.advice.reasons import REASONS, Action, Costs, Kept, Paid, Remedy
 from contentgen_contract.names import Kind, Phase, Reason
-from contentgen_gateway.api.orphans import orphan
 from contentgen_gateway.problems import Problem
-from contentgen_gateway.services.run_state import JobRunState, to_collect, to_retry, token_of
+from contentgen_gateway.services.orphans import orphan
+from contentgen_gateway.services.run_state import JobRunState, collect_annotation, require_retryable, resubmit_token
 from contentgen_operator.providers.base import Unavailable
 from contentgen_operator.state.provider_requests import Found, RequestState, RequestView, Verified
 from contentgen_simulation.advice_scenarios import SCENARIOS, Scenario, ScenarioPlace, place_of
@@ -135,7 +135,7 @@ FOLLOW: dict[Action, Callable[[ScenarioPlace, Remedy], Awaitable[None]]] = {
 
 
 def kept(place: ScenarioPlace) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Objects and purchases. A file of a version that is not finished may be written again."""
+    """Kept objects and purchases. A file of an unfinished version may be overwritten."""
     finished = {file.key for each in place.world.status(place.kind).versions for file in each.files}
     objects = place.world.storage.objects
     fixed = {key: value for key, value in objects.items() if key in finished or key.startswith("purchases/")}
@@ -169,7 +169,7 @@ def assert_says_what_was_paid(place: ScenarioPlace, each: Scenario) -> None:
 
 
 def assert_says_what_is_kept(place: ScenarioPlace, said: Kept) -> None:
-    """`purchases` are those that were sent; a response is that of the last one."""
+    """`purchases`: those that were sent; a response belongs to the last one."""
     status, objects = place.world.status(place.kind), place.world.storage.objects
     sent = [every for every in place.purchases if every["state"] != "refused"]
     purchases = [every for every in sent if every["state"] != "intent" or every["sentAt"]]
@@ -188,7 +188,7 @@ def assert_says_what_is_kept(place: ScenarioPlace, said: Kept) -> None:
 
 
 def assert_messages_agree(place: ScenarioPlace, remedies: dict[Action, Remedy]) -> None:
-    """The message names the annotation of each remedy that has one with a value, and of no other."""
+    """The message contains the annotations of the remedies that apply, and no others."""
     item = place.item()
     named = {Action(each) for each in _NAMED.findall(item.status.message or "")}
     may = set(remedies) | ({Action.COLLECT} if Action.RESTORE in remedies else set())
@@ -200,7 +200,7 @@ def assert_messages_agree(place: ScenarioPlace, remedies: dict[Action, Remedy]) 
 
 
 def assert_everybody_advises_the_same(place: ScenarioPlace, remedies: dict[Action, Remedy]) -> None:
-    """The plugin's `why`, and the gateway's refusals."""
+    """`why` of the plugin, and refusals of the gateway."""
     item, body = place.item(), place.world.kube.resources[place.kind, "it"]
     told = explain(item, ResourceContext(), place.world.now)
     do = dict(told.parts).get("Do", ())
@@ -212,15 +212,15 @@ def assert_everybody_advises_the_same(place: ScenarioPlace, remedies: dict[Actio
         assert f"contentgen collect {item.reference}" in told.commands
     if free and item.status.phase is Phase.FAILED:
         assert not any("retry" in each or each.startswith("edit") for each in told.commands)
-    standing = JobRunState.of(body)
-    assert (token_of(standing) is not None) == (Action.RESUBMIT in remedies)
+    state = JobRunState.parse(body)
+    assert (resubmit_token(state) is not None) == (Action.RESUBMIT in remedies)
     if Action.RESUBMIT in remedies:
-        with pytest.raises(Problem, match=f"resubmit={token_of(standing)}") as refused:
-            to_retry(standing, body)
+        with pytest.raises(Problem, match=f"resubmit={resubmit_token(state)}") as refused:
+            require_retryable(state, body)
         for each in free:
             assert each.sentence.replace("NAME", "it") in str(refused.value.detail)
     if Action.COLLECT in remedies:
-        assert to_collect(standing, body) == advice.collect_value(item.facts)
+        assert collect_annotation(state, body) == advice.collect_value(item.facts)
 
 
 async def goes_on(place: ScenarioPlace) -> None:
@@ -273,7 +273,7 @@ def test_what_is_free_comes_first() -> None:
 
 @pytest.mark.parametrize("each", SCENARIOS, ids=name_of)
 async def test_messages_plugin_and_gateway_advise_the_same(each: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And a refused `retry`, `collect` or `adopt` recommends nothing that pays without saying so."""
+    """A refused `retry`, `collect` or `adopt` recommends no payment without naming it."""
     place = place_of(each, monkeypatch)
     await each.arrive(place)
     item = place.item()
@@ -299,7 +299,7 @@ _BY_COMMAND = {
 
 
 def refusals(place: ScenarioPlace, item: Item) -> Iterator[str]:
-    """What the plugin says instead of what it is asked for."""
+    """Error of the plugin for a refused command."""
     for attempt in (
         lambda: retrying.retry(item, place.world.now),
         lambda: collecting.collect(item),
@@ -315,7 +315,7 @@ def refusals(place: ScenarioPlace, item: Item) -> Iterator[str]:
 async def test_a_refused_edit_of_a_paid_resource_has_no_result_to_fetch(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The operator would not carry the annotation out, as no run has ended with this."""
+    """The operator would ignore the annotation: no run has ended with this reason."""
     (each,) = [every for every in SCENARIOS if (every.reason, every.name) == (Reason.INVALID_SPEC, name)]
     place = place_of(each, monkeypatch)
     await each.arrive(place)
@@ -324,11 +324,11 @@ async def test_a_refused_edit_of_a_paid_resource_has_no_result_to_fetch(
     with pytest.raises(CliError, match="its spec was refused, which started no run"):
         collecting.collect(place.item())
     with pytest.raises(Problem, match="its spec was refused, which started no run"):
-        to_collect(JobRunState.of(body), body)
+        collect_annotation(JobRunState.parse(body), body)
 
 
 async def test_a_cancelled_run_whose_reply_was_lost_has_no_result_yet(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`collect` said that nothing was paid, and `retry` asked nobody."""
+    """Regression: `collect` claimed that nothing was paid, and `retry` asked for no confirmation."""
     (each,) = [every for every in SCENARIOS if (every.reason, every.name) == (Reason.CANCELLED, "its reply was lost")]
     place = place_of(each, monkeypatch)
     await each.arrive(place)
@@ -347,7 +347,7 @@ async def follow_after_refusal(place: ScenarioPlace) -> None:
 async def test_a_collect_that_came_too_early_is_followed_by_one_that_asks(
     reason: Reason, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each value of the annotation asks once, so the message names the next one."""
+    """Each value of the annotation is used once, so the message contains the next one."""
     (each,) = [every for every in SCENARIOS if (every.reason, every.name) == (reason, "the request goes on")]
     place = place_of(each, monkeypatch)
     await each.arrive(place)
@@ -404,7 +404,7 @@ async def test_what_is_suspended_buys_nothing_more(monkeypatch: pytest.MonkeyPat
 
 
 async def test_a_doubtful_payment_may_be_left_by_a_deletion(monkeypatch: pytest.MonkeyPatch) -> None:
-    """docs/runbooks/ContentgenSubmissionUnknown.md: nothing is paid, and applied again it is looked for."""
+    """docs/runbooks/ContentgenSubmissionUnknown.md: nothing is paid, and the resource applied again searches for it."""
     (each,) = [
         every for every in SCENARIOS if (every.reason, every.name) == (Reason.SUBMISSION_UNKNOWN, "its reply was lost")
     ]
@@ -429,7 +429,7 @@ async def test_a_doubtful_payment_may_be_left_by_a_deletion(monkeypatch: pytest.
 
 
 async def test_long_words_of_a_provider_do_not_cut_the_advice(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The history cannot be read, nor the request that a person names; each failure tells a long story."""
+    """Neither the history nor the adopted request can be read; both errors are long."""
     (each,) = [
         every for every in SCENARIOS if (every.reason, every.name) == (Reason.SUBMISSION_UNKNOWN, "its reply was lost")
     ]
@@ -464,7 +464,7 @@ def test_a_token_in_the_words_of_others_is_not_taken() -> None:
 
 
 async def advice_for(place: ScenarioPlace, state: str) -> str:
-    """The listing's advice, once the only purchase is an orphan of that state."""
+    """Advice of the orphan list for a purchase in this state."""
     for _ in range(40):
         (document,) = place.purchases
         found = orphan(document, timedelta(days=30)) if document.get("orphanedAt") else None

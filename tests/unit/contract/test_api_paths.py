@@ -1,4 +1,4 @@
-"""Paths of Kubernetes API requests: what each looks like, what is refused, and that nobody builds one by hand."""
+"""Paths of Kubernetes API requests: format, validation, and that no other module builds paths."""
 
 import ast
 import re
@@ -76,7 +76,7 @@ def test_a_namespace_is_a_label() -> None:
 
 
 def test_parts_that_do_not_go_together_are_refused() -> None:
-    """Without its namespace a name would select a whole collection, or an object of the cluster."""
+    """A name without a namespace would select a collection, or a cluster-scoped object."""
     for make in (
         lambda: api_path(JOBS, name="it"),
         lambda: api_path(ACCESS_REVIEWS, namespace="ns"),
@@ -113,7 +113,7 @@ GENERATED = re.compile(r"(CustomObjects|CoreV\d|BatchV\d|AppsV\d|Authentication|
 
 
 def _texts(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """Every string of a module that is no docstring; an f-string with `{` for each value in it."""
+    """Strings of a module except docstrings; f-strings with `{` for each value."""
     statements = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     parts = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
     for node in ast.walk(tree):
@@ -124,7 +124,7 @@ def _texts(tree: ast.Module) -> Iterator[tuple[int, str]]:
 
 
 def _by_hand(source: str) -> list[str]:
-    """Each place of a module that builds a path itself, or has the generated client build one."""
+    """Places in a module that build a path, or let the generated client build one."""
     tree = ast.parse(source)
     found = [f"{line}: {text}" for line, text in _texts(tree) if PATHS.search(text)]
     names = {id_: node.lineno for node in ast.walk(tree) if (id_ := getattr(node, "id", getattr(node, "attr", None)))}
@@ -135,7 +135,7 @@ def _by_hand(source: str) -> list[str]:
 
 
 def test_no_path_is_built_elsewhere() -> None:
-    """With mypy, which takes nothing but an `ApiPath` where a request is sent."""
+    """mypy accepts only an `ApiPath` in requests."""
     files = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
     assert len(files) > 150
     places = {str(path.relative_to(ROOT)): _by_hand(path.read_text()) for path in files}

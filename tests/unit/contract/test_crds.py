@@ -1,4 +1,4 @@
-"""The CRDs are structural schemas that say the same as the models, and the generated files are up to date."""
+"""The CRDs are structural schemas equivalent to the models, and the generated files are up to date."""
 
 import importlib.util
 import json
@@ -96,7 +96,7 @@ FULL_STATUS = ResourceStatus(
 
 @pytest.fixture(scope="module")
 def generate() -> ModuleType:
-    """tools/generate.py, which is a program and in no package; what it generates is generated once."""
+    """tools/generate.py as a module; it is in no package. Its output is generated once."""
     spec = importlib.util.spec_from_file_location("generate", ROOT / "tools" / "generate.py")
     assert spec is not None
     assert spec.loader is not None
@@ -107,7 +107,7 @@ def generate() -> ModuleType:
 
 
 def below(schema: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every schema in a schema, itself first, with its path."""
+    """All nested schemas with their paths, the schema itself first."""
     yield path, schema
     for name, field in schema.get("properties", {}).items():
         yield from below(field, f"{path}.{name}")
@@ -121,7 +121,7 @@ def everything() -> list[tuple[str, dict[str, Any]]]:
 
 
 def with_defaults(schema: dict[str, Any], value: Any) -> Any:
-    """What the API server makes of a value: defaults from the outside in."""
+    """Defaulting as in the API server, from the outside in."""
     if not isinstance(value, dict):
         return value
     filled = dict(value)
@@ -158,7 +158,7 @@ def test_every_list_is_bounded_and_says_how_it_merges() -> None:
 
 
 def test_every_string_of_a_spec_is_bounded() -> None:
-    """Bounds are what lets the API server work out that a CEL rule is cheap, and what keeps a spec small."""
+    """Bounds limit the size of a spec, and the cost estimate of CEL rules in the API server."""
     for kind in Kind:
         for path, schema in below(model_schema(SPECS[kind]), kind.value):
             if schema["type"] == "string":
@@ -222,7 +222,7 @@ def test_a_full_status_fits_the_schema_and_comes_back_unchanged() -> None:
 
 
 def pruned(schema: dict[str, Any], value: Any) -> Any:
-    """What the API server keeps of a value."""
+    """Pruning as in the API server."""
     if isinstance(value, list):
         return [pruned(schema["items"], item) for item in value]
     if not isinstance(value, dict) or schema.get("x-kubernetes-preserve-unknown-fields"):
@@ -284,13 +284,13 @@ def test_there_is_a_sample_of_every_kind() -> None:
 
 @pytest.mark.parametrize("kind", Kind)
 def test_a_spec_has_at_most_64_kib(kind: Kind) -> None:
-    """By construction: every text and list is bounded. kubectl keeps it again in an annotation (256 KiB at most)."""
+    """By the bounds of texts and lists. kubectl stores a copy in an annotation (at most 256 KiB)."""
     spec = crd(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
     assert 1024 < largest(spec) <= 64 * 1024
 
 
 def largest(schema: dict[str, Any]) -> int:
-    """Bytes of the largest JSON that a schema takes: a character has up to four, or six as an escape."""
+    """Maximum size in bytes of JSON that a schema accepts: up to four per character, six for an escape."""
     match schema["type"]:
         case "object":
             return 2 + sum(len(name) + 4 + largest(field) for name, field in schema["properties"].items())
@@ -313,11 +313,11 @@ SECRET_URLS = (
     "https://u:hun/ter2@exa mple.com/a", "//u:hunter2@h", "https://exa mple.com/a?X-Amz-Signature=hunter2",
     "ftp://example.com/a?token=hunter2", "https://exa mple.com/a#hunter2", "s3://u:hunter2@bucket/a.mp4",
 )  # fmt: skip
-"""None of these is accepted, and none may be repeated."""
+"""URLs that are refused, and not repeated in the error."""
 
 
 def url_fields(schema: Any) -> Iterator[Any]:
-    """The schemas of a spec's URLs."""
+    """Schemas of the URLs in a spec."""
     for name, field in schema.get("properties", {}).items():
         if name in ("url", "path") and field["type"] == "string":
             yield field
@@ -327,7 +327,7 @@ def url_fields(schema: Any) -> Iterator[Any]:
 
 
 def holds(rule: str, given: str) -> bool:
-    """A CEL rule that is made of contains, matches, ! and ||, for one text."""
+    """Evaluation of a CEL rule of contains, matches, ! and ||, for one text."""
     python = re.sub(r"self\.contains\(('[^']*')\)", r"(\1 in given)", rule)
     python = (
         python.replace("self.matches(", "matches(").replace("||", " or ").replace("!", " not ", rule.startswith("!"))
@@ -337,7 +337,7 @@ def holds(rule: str, given: str) -> bool:
 
 @pytest.mark.parametrize("kind", Kind)
 def test_the_api_server_repeats_no_password_and_no_query(kind: Kind) -> None:
-    """It puts the value into a message, unless the rule's reason is FieldValueForbidden."""
+    """The API server includes the value in the error, except for the reason FieldValueForbidden."""
     spec = crd(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
     fields = list(url_fields(spec))
     assert fields
@@ -354,7 +354,7 @@ def test_the_api_server_repeats_no_password_and_no_query(kind: Kind) -> None:
 
 @pytest.mark.parametrize("kind", Kind)
 def test_the_class_is_optional_and_has_a_rule_of_its_own(kind: Kind) -> None:
-    """Without a default: a release that knows no classes refuses a field that it does not know."""
+    """No default: an older release refuses an unknown field."""
     schema = resource_schema(kind)
     field = schema["properties"]["spec"]["properties"]["operatorClass"]
     assert "default" not in field

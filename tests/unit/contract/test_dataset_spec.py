@@ -1,4 +1,4 @@
-"""LoraTraining.spec.dataset: what fits together, and that a field added later makes no finished resource buy again."""
+"""LoraTraining.spec.dataset: combinations of fields, and stable run hashes when fields are added."""
 
 import re
 from typing import Any
@@ -71,7 +71,7 @@ def test_specs_written_before_these_fields_have_the_hash_that_they_had(
 
 
 def test_the_defaults_written_out_are_the_same_run() -> None:
-    """The API server writes them into every resource."""
+    """The API server writes defaults into every resource."""
     filled = LoraTrainingSpec.model_validate(BASE).model_dump(mode="json", by_alias=True, exclude_none=True)
     assert {"speed", "timeRanges", "multipleOf", "crop", "duplicates"} <= filled["dataset"].keys()
     assert hash_of(filled["dataset"]) == hash_of(None)

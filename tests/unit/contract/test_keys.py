@@ -1,4 +1,4 @@
-"""S3 keys: a name that could leave its folder makes no key, by any function that takes names from outside."""
+"""S3 keys: functions with external names refuse those that could leave their prefix."""
 
 from collections.abc import Callable
 

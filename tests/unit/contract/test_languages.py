@@ -1,4 +1,4 @@
-"""Spellings that mean the same: schemes and language codes in capitals, codes with a dash. They are paid once."""
+"""Equivalent spellings of schemes and language codes have one run hash, and are paid once."""
 
 from typing import Any
 
@@ -41,7 +41,7 @@ def hash_of(kind: Kind, spec: dict[str, Any]) -> str:
     ],
 )
 def test_what_was_valid_before_has_the_hash_that_it_had(kind: Kind, spec: dict[str, Any], before: str) -> None:
-    """Recorded with the release before capitals were accepted."""
+    """Hashes recorded with the release before capitals were accepted."""
     assert hash_of(kind, spec) == before
 
 

@@ -1,4 +1,4 @@
-"""The owner of S3 objects: what is theirs, and that each signer, reader and deleter of the operator asks."""
+"""Owners of S3 objects, and the ownership check in each method of the operator that signs, reads or deletes."""
 
 import ast
 import inspect
@@ -99,7 +99,7 @@ REACHES: dict[str, Callable[[Storage, str], Any]] = {
         StoredAnswer(owner=MINE, key=f"{folder}a.json", answer=Answer.of({}))
     ),
 }
-"""Each public method of Storage that takes a key of the bucket; `test_all_of_them_are_here` keeps the list whole."""
+"""Public methods of Storage with a key of the bucket; `test_all_of_them_are_here` checks completeness."""
 
 WITHOUT_A_KEY = {"ensure_bucket", "require_bucket", "plain_url", "put_marker", "marker", "source_get"}
 """`plain_url` signs nothing; markers hash their keys; `source_get` is of other buckets (test_sources.py)."""

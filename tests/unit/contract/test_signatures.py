@@ -49,14 +49,14 @@ def test_a_document_keeps_the_addresses_that_are_needed() -> None:
 
 
 def everything(world: World, caplog: pytest.LogCaptureFixture) -> str:
-    """All that the run has left anywhere."""
+    """All data that the run has stored."""
     parts = [world.storage.objects, world.kube.resources, world.kube.statuses, world.kube.jobs, world.notices]
     parts += [list(world.database[name].find()) for name in world.database.list_collection_names()]
     return "\n".join([*map(repr, parts), *(record.getMessage() for record in caplog.records), caplog.text])
 
 
 class Watched(World):
-    """A world that keeps its events' messages, and whose provider repeats its input as AssemblyAI does."""
+    """A world that records event messages, and whose provider repeats its input, like AssemblyAI."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__(monkeypatch, Writes())

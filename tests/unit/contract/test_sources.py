@@ -1,4 +1,4 @@
-"""Sources in S3: granted by namespace and prefix, and never the operator's own bucket."""
+"""Sources in S3: grants by namespace and prefix; the operator's own bucket is refused."""
 
 from datetime import timedelta
 from typing import Any

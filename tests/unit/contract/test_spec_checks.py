@@ -1,4 +1,4 @@
-"""Specs that a provider would bill although they cannot give what is asked for; money 30."""
+"""Specs that a provider would bill without a usable result; money 30."""
 
 import re
 from typing import Any
@@ -18,19 +18,19 @@ BASE: dict[Kind, dict[str, Any]] = {
 A = {"loraRef": {"name": "a"}}
 
 WRONG: list[tuple[Kind, dict[str, Any], str]] = [
-    (IMAGES, {"prompt": " \n\t"}, "spec.prompt: ' \\n\\t' must have a character that is no space"),
+    (IMAGES, {"prompt": " \n\t"}, "spec.prompt: ' \\n\\t' must contain a character other than spaces"),
     (IMAGES, {"prompt": "\u3000\u00a0"}, "spec.prompt: "),
-    (IMAGES, {"prompt": "a\0b"}, "spec.prompt: has U+0000; it must have no NUL"),
-    (IMAGES, {"prompt": "a\u202eb"}, "spec.prompt: has U+202E"),
-    (IMAGES, {"prompt": "\u200ea"}, "spec.prompt: has U+200E"),
-    (IMAGES, {"prompt": "a\u2069"}, "spec.prompt: has U+2069"),
-    (IMAGES, {"prompt": "a\x1b[2J"}, "spec.prompt: has U+001B"),
-    (IMAGES, {"prompt": "a\x85"}, "spec.prompt: has U+0085"),
+    (IMAGES, {"prompt": "a\0b"}, "spec.prompt: contains U+0000; it must contain no control"),
+    (IMAGES, {"prompt": "a\u202eb"}, "spec.prompt: contains U+202E"),
+    (IMAGES, {"prompt": "\u200ea"}, "spec.prompt: contains U+200E"),
+    (IMAGES, {"prompt": "a\u2069"}, "spec.prompt: contains U+2069"),
+    (IMAGES, {"prompt": "a\x1b[2J"}, "spec.prompt: contains U+001B"),
+    (IMAGES, {"prompt": "a\x85"}, "spec.prompt: contains U+0085"),
     (IMAGES, {"loras": [A | {"scale": "0"}]}, "spec.loras[0].scale: '0' must be greater than 0"),
     (IMAGES, {"loras": [A, {"path": "https://h/a", "scale": "000.000"}]}, "spec.loras[1].scale: '000.000'"),
-    (IMAGES, {"loras": [A, A | {"scale": "0.5"}]}, "spec.loras[1]: 'a' must name each LoRA once"),
-    (IMAGES, {"loras": [{"path": "https://h/a?secret"}] * 2}, "spec.loras[1]: must name each LoRA once"),
-    (IMAGES, {"model": "flux-lora-fast-training"}, "spec.model: 'flux-lora-fast-training' must be a model that makes"),
+    (IMAGES, {"loras": [A, A | {"scale": "0.5"}]}, "spec.loras[1]: 'a' must contain each LoRA only once"),
+    (IMAGES, {"loras": [{"path": "https://h/a?secret"}] * 2}, "spec.loras[1]: must contain each LoRA only once"),
+    (IMAGES, {"model": "flux-lora-fast-training"}, "spec.model: 'flux-lora-fast-training' must be a model that"),
     (IMAGES, {"model": "fal-ai/flux-2-trainer"}, "spec.model: 'fal-ai/flux-2-trainer' must be"),
     (LORA, {"training": {"model": "flux-dev"}}, "spec.training.model: 'flux-dev' must be a trainer"),
     (LORA, {"training": {"learningRate": "0"}}, "spec.training.learningRate: '0' must be greater than 0 and at most 1"),
@@ -66,7 +66,7 @@ def test_a_run_of_an_older_release_is_read_and_keeps_its_hash() -> None:
 
 
 def rules(kind: Kind, *path: str) -> list[str]:
-    """The CEL rules at a field of the spec."""
+    """CEL rules of a field of the spec."""
     schema = crd(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
     for name in path:
         schema = schema["items"] if name == "[]" else schema["properties"][name]
@@ -74,7 +74,7 @@ def rules(kind: Kind, *path: str) -> list[str]:
 
 
 def python_of(pattern: str) -> str:
-    """A pattern of RE2 as one of Python's, as far as the rules have it."""
+    """An RE2 pattern of the rules as a Python pattern."""
     named = re.sub(r"\\x\{([0-9A-F]+)\}", lambda code: rf"\U{int(code[1], 16):08x}", pattern)
     return named.replace(r"\p{Z}", "\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000")
 

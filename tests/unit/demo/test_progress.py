@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from contentgen_demo.progress import View, duration, lines, table, told, view
+from contentgen_demo.progress import View, duration, lines, printed_views, table, view
 
 NOW = datetime(2026, 11, 21, 3, 21, tzinfo=UTC)
 
@@ -86,7 +86,7 @@ def test_small_steps_add_up_to_a_line() -> None:
     began = [view(resource(phase="Processing", stage="Training", progress=60))]
     slow = [view(resource(phase="Processing", stage="Training", progress=66))]
     later = [view(resource(phase="Processing", stage="Training", progress=71))]
-    said = told(began, slow)
+    said = printed_views(began, slow)
     assert said == tuple(began)
     assert len(lines(said, later, timedelta(seconds=3))) == 1
 

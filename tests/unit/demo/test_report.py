@@ -14,9 +14,9 @@ from contentgen_demo.report import (
     ReportedFile,
     checks,
     condition_lines,
-    document_essence,
     folders,
     listing,
+    main_fields,
     missing_files,
     new_entries,
     plain,
@@ -24,7 +24,7 @@ from contentgen_demo.report import (
     without_others,
     worth_opening,
 )
-from contentgen_demo.stores import is_for_looking, prefixes
+from contentgen_demo.stores import is_viewable, prefixes
 
 DATASET = "datasets/u/j/"
 LORA = "loras/u/j/v1/"
@@ -92,7 +92,7 @@ def test_the_folders_of_a_job_are_the_contracts() -> None:
 
 
 def test_everything_held() -> None:
-    assert all(check.held for check in checks([training()], [entry("r1")]))
+    assert all(check.passed for check in checks([training()], [entry("r1")]))
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_everything_held() -> None:
     ids=["unpaid", "paid twice", "somebody else's", "a line twice", "no document", "not done", "no files", "failed"],
 )
 def test_each_check_can_fail(job: DemoJob, entries: list[dict[str, Any]]) -> None:
-    assert not all(check.held for check in checks([job], entries))
+    assert not all(check.passed for check in checks([job], entries))
 
 
 def marked(request_id: str, marker: str) -> dict[str, Any]:
@@ -168,7 +168,7 @@ def test_the_essence_of_a_document() -> None:
         "config": {"steps": 1000},
         "versions": [{"version": 1, "modelUrl": "http://…", "s3Key": "l/u/j/v1/m", "sizeBytes": 5, "previewUrl": None}],
     }
-    assert document_essence(document) == {
+    assert main_fields(document) == {
         "jobId": "j",
         "type": "lora-training",
         "status": "completed",
@@ -179,8 +179,8 @@ def test_the_essence_of_a_document() -> None:
 
 def test_pictures_are_told_by_what_they_are() -> None:
     images = [{"width": 1024, "height": 768, "sizeBytes": 1_500_000, "url": "http://…"}]
-    essence = document_essence({"versions": [{"version": 1, "images": images, "seed": 42}]})
-    assert essence["versions"] == [{"version": 1, "seed": 42, "images": ["1024x768 1.5 MB"]}]
+    fields = main_fields({"versions": [{"version": 1, "images": images, "seed": 42}]})
+    assert fields["versions"] == [{"version": 1, "seed": 42, "images": ["1024x768 1.5 MB"]}]
 
 
 def test_fields_are_told_without_marks() -> None:
@@ -196,10 +196,8 @@ def test_the_archive_and_the_weights_are_not_copied() -> None:
         DATASET + "captions/0001.txt",
         "transcripts/u/j/audio.flac",
     ]
-    assert not any(is_for_looking(ReportedFile(name, 10)) for name in names)
-    assert all(
-        is_for_looking(ReportedFile(name, 10)) for name in (LORA + "preview.png", "transcripts/u/j/transcript.srt")
-    )
+    assert not any(is_viewable(ReportedFile(name, 10)) for name in names)
+    assert all(is_viewable(ReportedFile(name, 10)) for name in (LORA + "preview.png", "transcripts/u/j/transcript.srt"))
 
 
 def test_three_files_are_worth_opening_first() -> None:

@@ -18,10 +18,10 @@ from contentgen_simulation.rehearsal.generate import DAY, FATES, GROUPS, LINES, 
 from contentgen_simulation.rehearsal.known import KNOWN, reason_of
 from contentgen_simulation.rehearsal.run import RehearsalVerdict, quiet, rehearse
 from contentgen_simulation.rehearsal.world import provider
+from contentgen_simulation.rehearsal.world.actions import Actions
 from contentgen_simulation.rehearsal.world.cluster import RehearsalCluster, ref_of
-from contentgen_simulation.rehearsal.world.deeds import Deeds
 from contentgen_simulation.rehearsal.world.faults import FaultInjector
-from contentgen_simulation.rehearsal.world.plan import Event, RehearsalPlan, Subject
+from contentgen_simulation.rehearsal.world.plan import PlannedEvent, RehearsalPlan, Subject
 from contentgen_simulation.rehearsal.world.process import RehearsalProcess
 from contentgen_simulation.rehearsal.world.provider import Adapters, ProviderWorld
 from contentgen_simulation.rehearsal.world.world import RehearsalWorld
@@ -46,7 +46,7 @@ def _quiet() -> Iterator[None]:
         log.setLevel(level)
 
 
-def plan_of(kind: Kind = IMAGES, *events: Event, **changes: Any) -> RehearsalPlan:
+def plan_of(kind: Kind = IMAGES, *events: PlannedEvent, **changes: Any) -> RehearsalPlan:
     return RehearsalPlan(0, "test", (Subject("ns", kind, "it"),), events, takes=2.0, **changes)
 
 
@@ -60,8 +60,8 @@ def test_a_sample_of_the_campaign_finds_nothing_unknown() -> None:
         if len(report.findings) == SAMPLE:
             break
     assert len(report.distinct) == SAMPLE
-    told = {signature: [each.seed for each in found] for signature, found in report.unknown.items()}
-    assert not told, "python -m contentgen_simulation.rehearsal --replay SEED --shrink"
+    unknown = {signature: [each.seed for each in found] for signature, found in report.unknown.items()}
+    assert not unknown, "python -m contentgen_simulation.rehearsal --replay SEED --shrink"
     assert set(report.groups) == set(GROUPS)
     assert sum(each.posts for each in report.findings) > SAMPLE, "most plans buy something"
 
@@ -81,10 +81,10 @@ def test_a_seed_always_tells_the_same_story() -> None:
 def test_plans_cover_what_they_should() -> None:
     plans = [generate(seed) for seed in range(3000)]
     assert len({each.digest for each in plans}) > 2900
-    deeds = Counter(event.do for each in plans for event in each.events)
-    assert deeds.keys() == {name for name in vars(Deeds) if not name.startswith("_")}
+    actions = Counter(event.do for each in plans for event in each.events)
+    assert actions.keys() == {name for name in vars(Actions) if not name.startswith("_")}
     events = [event for each in plans for event in each.events]
-    assert {event.args["store"] for event in events if event.do == "away"} == {"mongo", "storage", "kube"}
+    assert {event.args["store"] for event in events if event.do == "unavailable"} == {"mongo", "storage", "kube"}
     fates = {each.results["1"] for each in plans if each.group == "results"}
     assert fates == set(FATES)
     assert {event.args["code"] for event in events if event.do == "refuse"} >= {403, 422, 429}
@@ -98,7 +98,7 @@ def test_every_combination_has_its_turn() -> None:
         return [each for each in plans if each.group == group]
 
     by_store = Counter(
-        (each.events[-1].on, any(event.do == "away" for event in each.events)) for each in of("three_uids")
+        (each.events[-1].on, any(event.do == "unavailable" for event in each.events)) for each in of("three_uids")
     )
     assert len(by_store) >= 2 * len({state for state, *_ in UIDS}), "each state, with and without a store"
     assert len(of("three_uids")) >= len(UIDS)
@@ -131,12 +131,12 @@ def test_most_faults_strike() -> None:
 @pytest.mark.parametrize("action", ["crash", "error"])
 def test_lines_between_the_plan_and_the_request_id_are_struck(kind: Kind, action: str) -> None:
     """The window is as long as the plans are made for, and a strike late in it comes after the compare-and-set."""
-    strikes = [Event("line", args={"nth": nth, "action": action}) for nth in (0, 200, 400)]
+    strikes = [PlannedEvent("line", args={"nth": nth, "action": action}) for nth in (0, 200, 400)]
     verdict = rehearse(plan_of(kind, *strikes))
     assert (verdict.violations, verdict.posts, verdict.fired) == ((), 1, 3)
-    late = rehearse(plan_of(kind, Event("line", args={"nth": 500, "action": action})))
+    late = rehearse(plan_of(kind, PlannedEvent("line", args={"nth": 500, "action": action})))
     assert (late.violations, late.posts, late.fired) == ((), 1, 1)
-    assert not rehearse(plan_of(kind, Event("line", args={"nth": 7 * LINES, "action": action}))).fired
+    assert not rehearse(plan_of(kind, PlannedEvent("line", args={"nth": 7 * LINES, "action": action}))).fired
 
 
 @pytest.mark.parametrize("state", sorted({state for state, *_ in UIDS}))
@@ -160,13 +160,13 @@ def test_nothing_is_violated_where_nothing_happens(kind: Kind) -> None:
 Plant = Callable[[pytest.MonkeyPatch], RehearsalPlan]
 
 
-def _deed(
-    patch: pytest.MonkeyPatch, on: str, deed: Callable[[RehearsalWorld], None], plan: RehearsalPlan | None = None
+def _planted(
+    patch: pytest.MonkeyPatch, on: str, action: Callable[[RehearsalWorld], None], plan: RehearsalPlan | None = None
 ) -> RehearsalPlan:
     """A plan in which the world is damaged at a moment."""
-    patch.setattr(Deeds, "plant", lambda self, _who: deed(self._world), raising=False)
+    patch.setattr(Actions, "plant", lambda self, _who: action(self._world), raising=False)
     plan = plan or plan_of()
-    return RehearsalPlan(0, "test", plan.subjects, (Event("plant", 0.5, on),), takes=2.0)
+    return RehearsalPlan(0, "test", plan.subjects, (PlannedEvent("plant", 0.5, on),), takes=2.0)
 
 
 def _posts_twice(patch: pytest.MonkeyPatch) -> RehearsalPlan:
@@ -193,7 +193,7 @@ def _one_id_for_all(patch: pytest.MonkeyPatch) -> RehearsalPlan:
         world.database["ledger"].update_many({}, {"$set": {"requestId": "request-1"}})
         world.ledger_changed()
 
-    return _deed(patch, "phase:Completed", same, RehearsalPlan(0, "test", TWO, ()))
+    return _planted(patch, "phase:Completed", same, RehearsalPlan(0, "test", TWO, ()))
 
 
 def _another_answer(patch: pytest.MonkeyPatch) -> RehearsalPlan:
@@ -202,7 +202,7 @@ def _another_answer(patch: pytest.MonkeyPatch) -> RehearsalPlan:
             if isinstance(answer, dict) and answer.get("made_by") == "request-1":
                 dict.__setitem__(world.bucket.objects, key, answer | {"made_by": "request-2"})
 
-    return _deed(patch, "state:succeeded", swap, RehearsalPlan(0, "test", TWO, ()))
+    return _planted(patch, "state:succeeded", swap, RehearsalPlan(0, "test", TWO, ()))
 
 
 def _another_input(patch: pytest.MonkeyPatch) -> RehearsalPlan:
@@ -233,7 +233,7 @@ def _file_deleted(patch: pytest.MonkeyPatch) -> RehearsalPlan:
     def loses(world: RehearsalWorld) -> None:
         del world.bucket.objects[next(key for key in world.bucket.objects if key.endswith(".png"))]
 
-    return _deed(patch, "phase:Completed", loses)
+    return _planted(patch, "phase:Completed", loses)
 
 
 def _answer_deleted(patch: pytest.MonkeyPatch) -> RehearsalPlan:
@@ -242,11 +242,11 @@ def _answer_deleted(patch: pytest.MonkeyPatch) -> RehearsalPlan:
             if isinstance(answer, dict):
                 del world.bucket.objects[key]
 
-    return _deed(patch, "state:succeeded", loses)
+    return _planted(patch, "state:succeeded", loses)
 
 
 def _all_deleted(patch: pytest.MonkeyPatch) -> RehearsalPlan:
-    return _deed(patch, "phase:Completed", lambda world: dict.clear(world.bucket.objects))
+    return _planted(patch, "phase:Completed", lambda world: dict.clear(world.bucket.objects))
 
 
 def _nobody_searches(patch: pytest.MonkeyPatch) -> RehearsalPlan:
@@ -259,7 +259,10 @@ def _nobody_searches(patch: pytest.MonkeyPatch) -> RehearsalPlan:
 
 def _deleted_while_lost() -> RehearsalPlan:
     """A lost request, which the history shows long after something else was bought under the same name."""
-    steps = (Event("delete", 5.0, "state:sending"), Event("apply", 45.0, "state:sending", args={"variant": 1}))
+    steps = (
+        PlannedEvent("delete", 5.0, "state:sending"),
+        PlannedEvent("apply", 45.0, "state:sending", args={"variant": 1}),
+    )
     return replace(plan_of(IMAGES, *steps, replies={"1": "lost"}), takes=1800.0)
 
 
@@ -278,9 +281,9 @@ def _other_bill_of_the_adopted(patch: pytest.MonkeyPatch) -> RehearsalPlan:
 
 def _adopted_and_abandoned() -> RehearsalPlan:
     steps = (
-        Event("delete", 1.0, "state:intent"),
-        Event("apply", 3600.0, "state:intent"),
-        Event("resubmit", 86400.0, "phase:SubmissionUnknown"),
+        PlannedEvent("delete", 1.0, "state:intent"),
+        PlannedEvent("apply", 3600.0, "state:intent"),
+        PlannedEvent("resubmit", 86400.0, "phase:SubmissionUnknown"),
     )
     return plan_of(IMAGES, *steps, replies={"1": "lost"}, history={"lag": 108000.0})
 
@@ -328,8 +331,8 @@ def _forgets(patch: pytest.MonkeyPatch) -> RehearsalPlan:
 
 
 def _pays_in_another_cluster(patch: pytest.MonkeyPatch) -> RehearsalPlan:
-    patch.setattr(Deeds, "plant", lambda self, _who: setattr(self._world, "confirmed", False), raising=False)
-    return plan_of(IMAGES, Event("plant", 0.0))
+    patch.setattr(Actions, "plant", lambda self, _who: setattr(self._world, "confirmed", False), raising=False)
+    return plan_of(IMAGES, PlannedEvent("plant", 0.0))
 
 
 def _status_not_compared(patch: pytest.MonkeyPatch) -> RehearsalPlan:
@@ -342,7 +345,7 @@ def _status_not_compared(patch: pytest.MonkeyPatch) -> RehearsalPlan:
     patch.setattr(RehearsalCluster, "_changed", whatever_it_is)
     patch.setattr(FaultInjector, "_counts", lambda _, _fault, _acting, name: name == "kube.put_status")
     frozen = {"anchor": "any", "nth": 2, "side": "before", "action": "freeze", "seconds": 120.0}
-    return plan_of(IMAGES, Event("election"), Event("io", args=frozen))
+    return plan_of(IMAGES, PlannedEvent("election"), PlannedEvent("io", args=frozen))
 
 
 PLANTED: dict[str, tuple[str, Plant]] = {
@@ -375,17 +378,17 @@ PLANTED: dict[str, tuple[str, Plant]] = {
 @pytest.mark.parametrize(("signature", "plant"), PLANTED.values(), ids=PLANTED)
 def test_an_oracle_sees_a_planted_violation(signature: str, plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     verdict = rehearse(plant(monkeypatch))
-    assert [each for each in verdict.violations if each.signature.startswith(signature)], _told(verdict)
+    assert [each for each in verdict.violations if each.signature.startswith(signature)], _report(verdict)
 
 
 def test_an_orphan_of_an_earlier_spec_is_looked_for_until_its_result_is_stored() -> None:
     verdict = rehearse(_deleted_while_lost())
-    assert (verdict.violations, verdict.posts) == ((), 2), _told(verdict)
+    assert (verdict.violations, verdict.posts) == ((), 2), _report(verdict)
 
 
 def test_the_cost_of_an_adopted_attempt_is_its_new_owners() -> None:
     verdict = rehearse(_adopted_and_abandoned())
-    assert (verdict.violations, verdict.posts) == ((), 2), _told(verdict)
+    assert (verdict.violations, verdict.posts) == ((), 2), _report(verdict)
 
 
 def _steps_back(world: RehearsalWorld, old: Phase, new: Phase) -> int:
@@ -408,24 +411,29 @@ def _steps_back(world: RehearsalWorld, old: Phase, new: Phase) -> int:
 )
 def test_an_answer_takes_a_phase_back_once(answer: str, asked: Phase, earlier: Phase) -> None:
     world = RehearsalWorld(plan_of())
-    deeds = Deeds(world)
-    deeds.apply(0)
+    actions = Actions(world)
+    actions.apply(0)
     assert _steps_back(world, asked, earlier) == 1
-    deeds._annotate(0, answer, "one")
+    actions._annotate(0, answer, "one")
     assert _steps_back(world, Phase.COMPLETED, earlier) == 1, "it answers another phase"
     assert _steps_back(world, asked, earlier) == 0
     assert _steps_back(world, asked, earlier) == 1
-    deeds._annotate(0, answer, "two")
+    actions._annotate(0, answer, "two")
     assert _steps_back(world, asked, earlier) == 0
 
 
 def test_a_person_names_a_lost_request_and_collects_a_failed_run() -> None:
     unknown, failed = "phase:SubmissionUnknown", "phase:Failed"
-    named = plan_of(IMAGES, Event("adopt", 60.0, unknown), replies={"1": "lost"}, history={"without_payload": [1]})
+    named = plan_of(
+        IMAGES, PlannedEvent("adopt", 60.0, unknown), replies={"1": "lost"}, history={"without_payload": [1]}
+    )
     shown = replace(named, history={"lag": 9000.0})
     assert [rehearse(each).violations for each in (named, shown)] == [(), ()]
     assert any("-> Completed" in line for line in rehearse(shown).story)
-    killed = (Event("jobs_fail", 0.0, "state:succeeded", args={"seconds": DAY + 60}), Event("collect", 600.0, failed))
+    killed = (
+        PlannedEvent("jobs_fail", 0.0, "state:succeeded", args={"seconds": DAY + 60}),
+        PlannedEvent("collect", 600.0, failed),
+    )
     story = rehearse(plan_of(IMAGES, *killed)).story
     assert any("Failed/JobFailed -> Collecting" in line for line in story), story
     assert any("-> Completed" in line for line in story), story
@@ -433,7 +441,7 @@ def test_a_person_names_a_lost_request_and_collects_a_failed_run() -> None:
 
 def test_a_restore_of_mongodb_takes_a_phase_back_once() -> None:
     world = RehearsalWorld(plan_of())
-    Deeds(world).apply(0)
+    Actions(world).apply(0)
     collecting, processing = Phase.COLLECTING, Phase.PROCESSING
     world.snapshot()
     world.rewind(["bucket"])
@@ -444,12 +452,12 @@ def test_a_restore_of_mongodb_takes_a_phase_back_once() -> None:
 
 
 def test_two_operators_that_wake_each_other_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = replace(_no_pause(monkeypatch), events=(Event("second", 1.0, args={"seconds": 500.0}),))
-    told = [each.signature for each in rehearse(plan).violations]
-    assert told == ["reconciled once a second at most: Processing, two operators"]
+    plan = replace(_no_pause(monkeypatch), events=(PlannedEvent("second", 1.0, args={"seconds": 500.0}),))
+    found = [each.signature for each in rehearse(plan).violations]
+    assert found == ["reconciled once a second at most: Processing, two operators"]
 
 
-def _told(verdict: RehearsalVerdict) -> str:
+def _report(verdict: RehearsalVerdict) -> str:
     return "\n".join([*verdict.story, *(each.signature for each in verdict.violations)])
 
 
@@ -457,9 +465,9 @@ def test_a_plan_is_shrunk_to_what_matters(monkeypatch: pytest.MonkeyPatch) -> No
     _other_bill(monkeypatch)
     large = plan_of(
         IMAGES,
-        Event("suspend", 0.0),
-        Event("unsuspend", 20.0),
-        Event("evict", 3.0, "state:succeeded"),
+        PlannedEvent("suspend", 0.0),
+        PlannedEvent("unsuspend", 20.0),
+        PlannedEvent("evict", 3.0, "state:succeeded"),
         history={"noise": 10},
     )
     (violation,) = [each for each in rehearse(large).violations if each.oracle == "cost equals the bill"]

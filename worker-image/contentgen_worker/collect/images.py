@@ -105,7 +105,7 @@ def _convert(context: StageContext, path: Path, name: str, wanted: ImageFormat, 
         still = convert(conversion, limits.memory_bytes, min(limits.cpu_seconds, _CPU_SECONDS))
         if still.format is wanted:
             path.rename(target)  # the provider's file, unchanged
-        made = Output.of_path(target.name, _TYPE[wanted], target), Output.of_path(thumbnail.name, PNG, thumbnail)
+        made = Output.from_path(target.name, _TYPE[wanted], target), Output.from_path(thumbnail.name, PNG, thumbnail)
     except (BadMedia, FileNotFoundError) as error:
         raise StageFailed(Reason.RESULT_INVALID, f"{url}: {error}") from None
     return _ConvertedPicture(*made, still.width, still.height, unsafe=False, black=still.black)

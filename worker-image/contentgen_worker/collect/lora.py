@@ -46,8 +46,8 @@ def collect(context: StageContext) -> StageResult:
         )
         _check_weights(context, weights, response.diffusers_lora_file.url)
         outputs = (
-            Output.of_path("model.safetensors", "application/octet-stream", weights.path),
-            Output.of_bytes("config.json", JSON, _config(context, spec, response).encode()),
+            Output.from_path("model.safetensors", "application/octet-stream", weights.path),
+            Output.from_bytes("config.json", JSON, _config(context, spec, response).encode()),
             _preview(context, spec),
         )
         files = context.store(outputs, lambda done: fraction(0.5 + done / 2))
@@ -145,4 +145,4 @@ def _preview(context: StageContext, spec: LoraTrainingSpec) -> Output:
     )
     path = context.scratch / "preview.png"
     contact_sheet(spec.lora_name, lines, cells).save(path, "PNG")
-    return Output.of_path("preview.png", PNG, path)
+    return Output.from_path("preview.png", PNG, path)

@@ -32,7 +32,7 @@ class _Utterance(Value):
     text: str
 
 
-class _Transcript(Value):
+class _ProviderTranscript(Value):
     status: str
     text: str | None = None
     words: list[_TranscriptWord] | None = None
@@ -52,9 +52,9 @@ def collect(context: StageContext) -> StageResult:
     return StageResult(files, _facts(transcript))
 
 
-def _parse(response: dict[str, Any]) -> _Transcript:
+def _parse(response: dict[str, Any]) -> _ProviderTranscript:
     try:
-        transcript = _Transcript.model_validate(response, by_name=True)
+        transcript = _ProviderTranscript.model_validate(response, by_name=True)
     except ValidationError as error:
         fields = ", ".join(".".join(map(str, item["loc"])) for item in error.errors()[:5])
         raise StageFailed(
@@ -68,26 +68,26 @@ def _parse(response: dict[str, Any]) -> _Transcript:
     return transcript
 
 
-def _outputs(response: dict[str, Any], transcript: _Transcript, formats: set[TranscriptFormat]) -> list[Output]:
+def _outputs(response: dict[str, Any], transcript: _ProviderTranscript, formats: set[TranscriptFormat]) -> list[Output]:
     lines = make_cues(word.timed for word in transcript.words or [])
     texts = {
         TranscriptFormat.SRT: ("transcript.srt", "application/x-subrip", srt(lines)),
         TranscriptFormat.VTT: ("transcript.vtt", "text/vtt", vtt(lines)),
     }
     return [
-        Output.of_bytes(
+        Output.from_bytes(
             "transcript.json", JSON, json.dumps(strip_signatures(response), ensure_ascii=False, indent=1).encode()
         ),
-        Output.of_bytes("transcript.txt", TEXT, _plain_text(transcript).encode()),
+        Output.from_bytes("transcript.txt", TEXT, _plain_text(transcript).encode()),
         *(
-            Output.of_bytes(name, content_type, text.encode())
+            Output.from_bytes(name, content_type, text.encode())
             for each, (name, content_type, text) in texts.items()
             if each in formats
         ),
     ]
 
 
-def _plain_text(transcript: _Transcript) -> str:
+def _plain_text(transcript: _ProviderTranscript) -> str:
     """Text; one paragraph per utterance if there are several speakers."""
     utterances = transcript.utterances or []
     if len({each.speaker for each in utterances}) > 1:
@@ -95,7 +95,7 @@ def _plain_text(transcript: _Transcript) -> str:
     return (transcript.text or "") + "\n"
 
 
-def _facts(transcript: _Transcript) -> TranscriptFacts:
+def _facts(transcript: _ProviderTranscript) -> TranscriptFacts:
     words = transcript.words or []
     speakers = {each.speaker for each in transcript.utterances or []} | {word.speaker for word in words if word.speaker}
     return TranscriptFacts(

@@ -14,15 +14,15 @@ import httpx
 from contentgen_contract.worker.orders import Download
 from contentgen_worker.download.address_guard import AddressGuard
 from contentgen_worker.download.budget import DownloadBudget, DownloadLimits
-from contentgen_worker.download.connection import Connection, system_tls
+from contentgen_worker.download.connection import Connection
 from contentgen_worker.download.incoming import (
     CHUNKS_PER_RANGE,
     CompletedDownload,
     Fetched,
+    FirstResponse,
     Incoming,
     InProgressDownload,
     OnProgress,
-    Opened,
     check_response,
     check_sha256,
     disk_error,
@@ -36,7 +36,7 @@ from contentgen_worker.errors import Empty, FetchError, redacted
 from contentgen_worker.media.decode.source import CHUNK_BYTES
 from contentgen_worker.retry import SOURCE, STORE, RetryPolicy
 
-__all__ = ["DownloadLimits", "Fetched", "Fetcher", "Incoming", "OnProgress", "ignore_progress", "system_tls"]
+__all__ = ["DownloadLimits", "Fetched", "Fetcher", "Incoming", "OnProgress", "ignore_progress"]
 
 
 class Fetcher:
@@ -89,11 +89,11 @@ class _FirstRequest:
             stack.callback(connection.close)
             response = connection.get({"Range": f"bytes=0-{CHUNKS_PER_RANGE * CHUNK_BYTES - 1}"})
             if first := self._usable_range(response):
-                opened = Opened(connection, response, first)
+                first_response = FirstResponse(connection, response, first)
                 in_progress = InProgressDownload(
                     self.download,
                     self.to,
-                    opened,
+                    first_response,
                     budget=self.budget,
                     retry_policy=self.retry_policy,
                     connect=self._connect,

@@ -7,12 +7,12 @@ file order, as soon as all before them have arrived.
 import errno
 import hashlib
 import threading
-import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
+from time import monotonic
 from types import TracebackType
 
 import httpx
@@ -57,7 +57,7 @@ class Fetched:
 
 
 @dataclass(frozen=True)
-class Opened:
+class FirstResponse:
     """Connection with its first response, whose body is unread: the whole file or its first range."""
 
     connection: Connection
@@ -133,32 +133,34 @@ class InProgressDownload(Incoming):
         self,
         download: Download,
         path: Path,
-        opened: Opened,
+        first_response: FirstResponse,
         *,
         budget: DownloadBudget,
         retry_policy: RetryPolicy,
         connect: Callable[[], Connection],
+        clock: Callable[[], float] = monotonic,
     ) -> None:
-        self.sparse_file = SparseFile(path, opened.byte_range.identity.size)
-        super().__init__(download, self.sparse_file.source, opened.byte_range.identity.size)
-        self._identity = opened.byte_range.identity
-        self._ranged = opened.ranged
+        self.sparse_file = SparseFile(path, first_response.byte_range.identity.size)
+        super().__init__(download, self.sparse_file.source, first_response.byte_range.identity.size)
+        self._identity = first_response.byte_range.identity
+        self._ranged = first_response.ranged
         self._budget = budget
         self._retry_policy = retry_policy
+        self._clock = clock
         self._lock = threading.Lock()
         self._digest = hashlib.sha256()
         self._hashed = 0
         self._hash_lock = threading.Lock()
-        self._read_all, self._readahead_from = threading.Event(), time.monotonic() + _NO_READAHEAD_SECONDS
+        self._read_all, self._readahead_from = threading.Event(), self._clock() + _NO_READAHEAD_SECONDS
         self._free = bytearray(b"\1" * self.sparse_file.chunk_count)
-        first = self._claim(range(-(-opened.byte_range.end // CHUNK_BYTES)))
+        first = self._claim(range(-(-first_response.byte_range.end // CHUNK_BYTES)))
         # The index of an MP4 may be at its end: the second connection begins there.
         last = self._claim(range(max(self.sparse_file.chunk_count - 1, first.stop), self.sparse_file.chunk_count))
         count = 1 + min(MAX_CONNECTIONS - 1, -(-sum(self._free) // CHUNKS_PER_RANGE) + len(last))
-        self._connections = [opened.connection, *(connect() for _ in range(count - 1))]
+        self._connections = [first_response.connection, *(connect() for _ in range(count - 1))]
         self._active = count
         for connection, chunks in zip_longest(self._connections, (first, last)[:count]):
-            response = opened.response if connection is opened.connection else None
+            response = first_response.response if connection is first_response.connection else None
             threading.Thread(
                 target=self._run_connection, args=(connection, chunks or None, response), name="download", daemon=True
             ).start()
@@ -198,7 +200,7 @@ class InProgressDownload(Incoming):
     def _may_claim(self) -> bool:
         """Whether to fetch another range: read-ahead would delay the index and the starts of the segments, so it begins
         later."""
-        ahead = self._read_all.is_set() or time.monotonic() >= self._readahead_from
+        ahead = self._read_all.is_set() or self._clock() >= self._readahead_from
         return ahead or not any(self._free) or self._reader_waits()
 
     def _reader_waits(self) -> bool:

@@ -15,7 +15,7 @@ from contentgen_worker.media.decode.source import MediaSource
 from contentgen_worker.media.select.choose import PictureCandidate
 from contentgen_worker.media.select.picture import PictureSettings
 from contentgen_worker.media.shots.analysis import Task
-from contentgen_worker.media.shots.best import SLOT, FrameQuota, part_of
+from contentgen_worker.media.shots.best import SLOT, FrameQuota, part_index
 from contentgen_worker.media.shots.boundaries import Boundary
 from contentgen_worker.media.shots.seams import merge_boundaries
 from contentgen_worker.media.shots.shots import Shot, drop_close_boundaries, shots
@@ -44,7 +44,7 @@ def make_task(source: Path | MediaSource, bounds: MediaLimits, dataset: Dataset,
         bounds,
         dataset.scene_detection,
         FrameQuota(dataset.frames_per_scene, every=max(seconds / (_FRAMES_PER_MINIMUM * dataset.min_images), SLOT)),
-        PictureSettings.of(dataset),
+        PictureSettings.from_dataset(dataset),
         min_shot_seconds=float(dataset.scene_detection.min_scene_length or 0),
         speed=dataset.speed,
         ranges=ranges,
@@ -80,7 +80,7 @@ def _candidates(frames: Sequence[StoredFrame], found: Sequence[Shot], quota: Fra
     for shot, end in zip(found, ends, strict=True):
         inside = [each for each in by_time if shot.start <= each.chosen.seconds <= shot.end]
         in_transition = [each for each in by_time if shot.end < each.chosen.seconds < end]
-        for stored in (*_sharpest_per_part(inside, shot, quota.of(shot.end - shot.start)), *in_transition):
+        for stored in (*_sharpest_per_part(inside, shot, quota.frames_for(shot.end - shot.start)), *in_transition):
             chosen, picture = stored.chosen, stored.chosen.picture
             known = (picture.width, picture.height, picture.scores, chosen.motion, chosen.seconds > shot.end)
             yield PictureCandidate(shot.number, chosen.seconds, stored.path, *known)
@@ -92,7 +92,7 @@ def _sharpest_per_part(frames: Sequence[StoredFrame], shot: Shot, max_frames: in
         return list(frames)
     parts: dict[int, StoredFrame] = {}
     for each in frames:
-        part = part_of(each.chosen.seconds, shot.start, shot.end, max_frames)
+        part = part_index(each.chosen.seconds, shot.start, shot.end, max_frames)
         if part not in parts or each.sharpness > parts[part].sharpness:
             parts[part] = each
     return [parts[part] for part in sorted(parts)]

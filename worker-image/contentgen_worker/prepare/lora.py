@@ -17,7 +17,7 @@ from contentgen_worker.media.dataset.captions import Describer, make_captions
 from contentgen_worker.media.dataset.vision import describer_for
 from contentgen_worker.media.decode.bounds import MediaLimits
 from contentgen_worker.media.decode.probe import Recording, probe
-from contentgen_worker.media.decode.source import MediaSource, files_of
+from contentgen_worker.media.decode.source import MediaSource, source_files
 from contentgen_worker.media.engine import Analysis
 from contentgen_worker.media.select.choose import PictureCandidate, Rules, choose
 from contentgen_worker.media.shots.segments import cores
@@ -93,7 +93,7 @@ def training_set(
         outputs = dataset.build(judged, analysis.shots, captions)
         fraction(1)
     bundle = partial(dataset.bundle, judged, captions, heading, scratch)
-    return TrainingSet(outputs, bundle, _facts(judged, analysis, recording, files_of(video)[0].stat().st_size))
+    return TrainingSet(outputs, bundle, _facts(judged, analysis, recording, source_files(video)[0].stat().st_size))
 
 
 def _describe_video(recording: Recording) -> str:
@@ -101,7 +101,7 @@ def _describe_video(recording: Recording) -> str:
 
 
 def _choose_pictures(steps: Steps, spec: LoraTrainingSpec, candidates: tuple[PictureCandidate, ...]) -> dataset.Judged:
-    judged = dataset.Judged(candidates, choose(candidates, Rules.of(spec.dataset)))
+    judged = dataset.Judged(candidates, choose(candidates, Rules.from_dataset(spec.dataset)))
     steps.note(kept=len(judged.kept), left_out=judged.rejected, last_resort=judged.last_resort)
     if len(judged.kept) < spec.dataset.min_images:
         left_out = ", ".join(f"{reason} {count}" for reason, count in sorted(judged.rejected.items())) or "none"

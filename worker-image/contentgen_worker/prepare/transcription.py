@@ -35,7 +35,7 @@ def prepare(context: StageContext) -> StageResult:
         context.steps.note(length=f"{sound.seconds:.1f} s", bytes=target.stat().st_size, notes=list(sound.notes))
         source = incoming.finish()
     with context.steps(Step.UPLOADING_AUDIO) as fraction:
-        files = context.store([Output.of_path(_NAME, "audio/flac", target)], fraction)
+        files = context.store([Output.from_path(_NAME, "audio/flac", target)], fraction)
     return StageResult(files, _facts(sound, source))
 
 

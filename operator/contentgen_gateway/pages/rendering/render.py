@@ -11,8 +11,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from contentgen_gateway.auth import csrf
 from contentgen_gateway.auth.authentication import Caller
+from contentgen_gateway.injection import dependencies_of
 from contentgen_gateway.pages.rendering import static_files, words
-from contentgen_gateway.services.dependencies import Dependencies, parts_of
 
 THEME = "contentgen-theme"
 THEMES = ("auto", "light", "dark")
@@ -82,20 +82,20 @@ def render(
     **context: Any,
 ) -> Response:
     """A page of one caller; None before there is one. Raises TypeError for a name that every page has."""
-    parts = parts_of(request)
+    dependencies = dependencies_of(request)
     common = {
         "caller": caller,
         "csrf": csrf.token(request),
         "here": request.url.path,
-        "now": parts.clock(),
-        "open_to_all": parts.settings.gateway_sign_in == "None",
+        "now": dependencies.clock(),
+        "open_to_all": dependencies.settings.gateway_sign_in == "None",
         "query": request.url.query,
         "find": find,
         "said": _SAID.get(request.query_params.get("said", "")),
         "theme": theme(request),
     }
     content = environment().get_template(template).render(**common, **context)
-    response = HTMLResponse(content, status, headers=protection(parts) | (headers or {}))
+    response = HTMLResponse(content, status, headers=protection(dependencies.files.origin) | (headers or {}))
     csrf.remember(request, response)
     return response
 
@@ -106,9 +106,8 @@ def theme(request: Request) -> str:
     return chosen if chosen in THEMES else THEMES[0]
 
 
-def protection(parts: Dependencies) -> dict[str, str]:
+def protection(bucket: str) -> dict[str, str]:
     """The headers of a page: only our own scripts and styles, pictures and sound from the bucket, no frames."""
-    bucket = parts.files.origin
     policy = {
         "default-src": "'none'",
         "script-src": "'self'",

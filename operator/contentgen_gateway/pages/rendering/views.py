@@ -8,7 +8,6 @@ from typing import Any
 from contentgen_contract.advice.reasons import REASONS, Explanation
 from contentgen_contract.names import MILESTONES, Kind, Phase, Reason, Step
 from contentgen_gateway.auth.visibility import KINDS
-from contentgen_gateway.stores.files import BucketFiles
 from contentgen_gateway.stores.records import Record
 
 LABELS = {
@@ -192,9 +191,3 @@ def steps(kind: Kind, phase: str, progress: int) -> tuple[StepView, ...]:
             state = "failed" if phase == Phase.FAILED else "now"
         found.append(StepView(step, state))
     return tuple(found)
-
-
-def shown(files: BucketFiles, address: object) -> str:
-    """A signed URL for the address of our own file in a record; empty for any other address."""
-    ours = isinstance(address, str) and files.key_of(address) is not None
-    return (files.shown(address) or "") if ours else ""

@@ -1,18 +1,18 @@
-"""The gateway's app in this process: a Kubernetes API that knows tokens and rights, and a MongoDB in memory."""
+"""The gateway's app in this process, over an in-memory API server and mongomock."""
 
 import asyncio
 import itertools
 import sys
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib.util import find_spec
+from time import monotonic
 from typing import Any
 
 import boto3
 import httpx
 import mongomock
-from kubernetes.aio.client.exceptions import ApiException
 from starlette.routing import BaseRoute
 
 from contentgen_contract.api_paths import ApiResource
@@ -23,10 +23,10 @@ from contentgen_gateway.auth.authorization import Authorizer
 from contentgen_gateway.auth.sign_outs import SignOuts
 from contentgen_gateway.auth.tenants import REMEMBERED_SECONDS, Tenants
 from contentgen_gateway.auth.visibility import Visibility
+from contentgen_gateway.dependencies import Dependencies
 from contentgen_gateway.live.jobs import LiveJobs
 from contentgen_gateway.live.recent_creations import RecentCreations
 from contentgen_gateway.live.resources import JobResources
-from contentgen_gateway.services.dependencies import Dependencies
 from contentgen_gateway.settings import Settings
 from contentgen_gateway.stores.collections import Collections
 from contentgen_gateway.stores.files import BucketFiles
@@ -38,6 +38,7 @@ from contentgen_gateway.transcripts.indexer import Indexer
 from contentgen_runtime.kube import Body, KubeApi
 from contentgen_runtime.namespaces import Namespaces
 from contentgen_runtime.tenancy import Tenancy
+from contentgen_simulation.api_server import ApiServer, ObjectStore, Right, copied
 
 if find_spec("sniffio") is None:
     # httpx asks for it at each request to an app, and finding nothing takes as long as many a request.
@@ -46,56 +47,93 @@ if find_spec("sniffio") is None:
 START = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
 
-class FakeApi(KubeApi):
-    """A token is its caller's name, with `~` for `:`; `rights` are (caller, verb, plural, namespace), `*` for any.
+Place = tuple[str, str, str]
+"""Namespace, plural, name."""
 
-    A right to one name only has `plural/name` in the plural's place.
+
+class FakeApi(KubeApi):
+    """Kubernetes as the gateway's client shows it, over an `ApiServer`.
+
+    A token is its caller's name, with `~` for `:`. Every namespace exists since 2000; `namespaces` has the uid and the
+    creation time of one that was created again.
     """
 
-    def __init__(self, rights: Iterable[tuple[str, str, str, str]] = ()) -> None:
+    def __init__(self, rights: Iterable[Right] = ()) -> None:
         super().__init__()
-        self.rights = set(rights)
-        self.asked: list[tuple[str, str]] = []
+        self.server = ApiServer(rights=rights, implied_since="2000-01-01T00:00:00Z")
+        self.store = ObjectStore[Place](self.server)
+        self.requests: list[tuple[str, str]] = []  # method and path
         self.reviews: list[Body] = []
-        self.applied: list[Body] = []
-        self.namespaces: dict[str, tuple[str, str]] = {}
         self._watches: list[tuple[str, asyncio.Queue[tuple[str, Body]]]] = []
 
+    @property
+    def rights(self) -> set[Right]:
+        """Rights that access reviews grant."""
+        return self.server.rights
+
+    @rights.setter
+    def rights(self, rights: set[Right]) -> None:
+        self.server.rights = rights
+
+    @property
+    def namespaces(self) -> dict[str, tuple[str, str]]:
+        """Uid and creation time of namespaces by name."""
+        return self.server.namespaces
+
+    @property
+    def resources(self) -> dict[Place, Body]:
+        """Resources of our kinds."""
+        return self.store.objects
+
+    def put(self, *bodies: Body) -> None:
+        """Replace all resources; each body names its kind."""
+        self.store.objects = {_place_of(each): each for each in bodies}
+
     async def review_token(self, token: str, audience: str) -> Body:
-        """Known are all whose name does not begin with `un`."""
+        """Authenticate every token that does not begin with `un`."""
         if token.startswith("un"):
-            return {"authenticated": False}
+            return self.server.review_token(token)
         user = {"username": token.replace("~", ":"), "groups": []}
         return {"authenticated": True, "audiences": [audience], "user": user}
 
     async def get_namespace(self, name: str) -> Body | None:
-        """Each is there since long ago; `namespaces` has the uid and the time of one that was created again."""
-        uid, created = self.namespaces.get(name, (f"namespace-{name}", "2000-01-01T00:00:00Z"))
-        return {"metadata": {"name": name, "uid": uid, "creationTimestamp": created}}
+        """The namespace, created in 2000 unless `namespaces` has it."""
+        return self.server.namespace(name)
 
     async def call(self, method: str, path: str, body: Body | None = None) -> Body:
-        """SubjectAccessReviews, and reads of resources; what else a test needs it overrides."""
-        self.asked.append((method, path))
-        if method == "GET" and path.startswith(_OURS):
-            return self._read(path.removeprefix(_OURS))
+        """SubjectAccessReviews, and requests for resources of our kinds."""
+        self.requests.append((method, path))
+        if path.startswith(_OURS):
+            *parents, plural_or_name = path.removeprefix(_OURS).partition("?")[0].split("/")
+            return self._resource(method, parents, plural_or_name, body)
         assert path.endswith("/subjectaccessreviews"), path
         assert body is not None
         asked = body["spec"]["resourceAttributes"]
         self.reviews.append(asked)
-        names = (asked["resource"], f"{asked['resource']}/{asked.get('name', '')}")
-        who = [(body["spec"]["user"], asked["verb"], each, asked["namespace"]) for each in names]
-        return {"status": {"allowed": any(_fits(right, each) for right in self.rights for each in who)}}
+        request = (body["spec"]["user"], asked["verb"], asked["resource"], asked["namespace"])
+        return {"status": {"allowed": self.server.allows(*request, asked.get("name", ""))}}
 
-    def _read(self, path: str) -> Body:
-        *_, plural = path.partition("?")[0].split("/")
-        if plural in {kind.plural for kind in Kind}:
-            items = [each for each in self.applied if Kind(each["kind"]).plural == plural]
-            return {"metadata": {"resourceVersion": "1"}, "items": items}
-        for each in self.applied:
-            meta = each["metadata"]
-            if path == f"namespaces/{meta['namespace']}/{Kind(each['kind']).plural}/{meta['name']}":
-                return each
-        raise ApiException(status=404, reason="there is none")
+    def _resource(self, method: str, parents: list[str], last: str, body: Body | None) -> Body:
+        """Answer a request for a collection (`namespaces/red/plural` or `plural`) or for one object of it."""
+        if len(parents) < 3:
+            namespace = parents[1] if parents else ""
+            return self._list(last, namespace) if method == "GET" else self._create(namespace, last, body or {})
+        place = (parents[1], parents[2], last)
+        if method == "GET":
+            return copied(self.store.get(place))
+        return self._delete(place, body or {}) if method == "DELETE" else self.store.patch(place, body or {})
+
+    def _list(self, plural: str, namespace: str) -> Body:
+        found = [body for place, body in self.resources.items() if place[1] == plural and namespace in ("", place[0])]
+        return {"metadata": {"resourceVersion": "1"}, "items": found}
+
+    def _create(self, namespace: str, plural: str, body: Body) -> Body:
+        place = (namespace, plural, body["metadata"]["name"])
+        return self.store.create(place, body, lambda version: f"20000000-0000-4000-8000-{int(version):012}")
+
+    def _delete(self, place: Place, options: Body) -> Body:
+        self.store.delete(place, options.get("preconditions", {}).get("uid"))
+        return {}
 
     async def watch(
         self,
@@ -104,17 +142,22 @@ class FakeApi(KubeApi):
         version: str,  # noqa: ARG002 - all are one
         labels: str = "",  # noqa: ARG002 - all are one
     ) -> AsyncGenerator[tuple[str, Body]]:
-        """What `happens` from now on."""
-        told: asyncio.Queue[tuple[str, Body]] = asyncio.Queue()
-        self._watches.append((resource.plural, told))
+        """Watch events that `send` sends from now on."""
+        events: asyncio.Queue[tuple[str, Body]] = asyncio.Queue()
+        self._watches.append((resource.plural, events))
         while True:
-            yield await told.get()
+            yield await events.get()
 
-    def happens(self, event: str, body: Body) -> None:
-        """Tell every watch of a resource's kind."""
-        for plural, told in self._watches:
+    def send(self, event: str, body: Body) -> None:
+        """Send an event to every watch of the body's kind."""
+        for plural, events in self._watches:
             if plural == Kind(body["kind"]).plural:
-                told.put_nowait((event, body))
+                events.put_nowait((event, body))
+
+
+def _place_of(body: Body) -> Place:
+    metadata = body["metadata"]
+    return metadata.get("namespace", ""), Kind(body["kind"]).plural, metadata.get("name", "")
 
 
 _OURS = f"/apis/{GROUP}/{VERSION}/"
@@ -130,7 +173,7 @@ _SPECS: dict[Kind, Body] = {
 
 
 def resource(kind: Kind, uid: str, *, namespace: str = "red", version: int = 1, **status: Any) -> Body:
-    """A resource under way, as the API server gives it; `status=None` for one that the operator has not seen."""
+    """Resource in progress as returned by the API server; `status=None` for one that the operator has not seen."""
     meta = {
         "uid": uid,
         "name": f"job-{uid}",
@@ -143,40 +186,36 @@ def resource(kind: Kind, uid: str, *, namespace: str = "red", version: int = 1, 
     return body if status.get("status", "") is None else body | {"status": {"phase": "Preparing"} | status}
 
 
-def _fits(right: tuple[str, ...], asked: tuple[str, ...]) -> bool:
-    return all(mine in ("*", theirs) for mine, theirs in zip(right, asked, strict=True))
-
-
 def files_at(endpoint: str, bucket: str) -> BucketFiles:
-    """A bucket that is not there, with credentials that nobody knows."""
+    """Client of a bucket that does not exist, with invalid credentials."""
     return BucketFiles(bucket=bucket, region="us-east-1", endpoint=endpoint, public_endpoint=None, session=session())
 
 
 @cache
 def session() -> boto3.session.Session:
-    """One for all worlds: it reads botocore's description of S3, which takes longer than most tests."""
+    """Shared session: it reads botocore's description of S3, which takes longer than most tests."""
     return boto3.session.Session("nobody", "nothing")
 
 
 @cache
 def _routes() -> tuple[BaseRoute, ...]:
-    """The same for all worlds: FastAPI completes a route when it is first asked for, and all of them take a second.
+    """Shared routes: FastAPI completes a route at its first request, which takes a second for all.
 
-    An endpoint comes by its parts through its request's app.
+    Endpoints get their dependencies from the request's app.
     """
     return tuple(endpoints().routes)
 
 
 class GatewayWorld:
-    """The app and what lies behind it; `database` and `files` of real stores, where a test has them.
+    """The gateway's app and its dependencies; `database` and `files` replace the in-memory ones.
 
-    `beside` is a world whose API server, database and bucket this one shares: another replica of the same gateway.
+    `beside` is another replica, whose API server, database and bucket this one shares. `clock` times cached rights.
     """
 
     api_class = FakeApi
     lists_adopted = True
     api: FakeApi
-    parts: Dependencies
+    dependencies: Dependencies
 
     def __init__(
         self,
@@ -184,16 +223,17 @@ class GatewayWorld:
         database: Any = None,
         files: BucketFiles | None = None,
         beside: "GatewayWorld | None" = None,
+        clock: Callable[[], float] = monotonic,
         **settings: Any,
     ) -> None:
         if beside is not None:
-            database, files = beside.database, beside.parts.files
+            database, files = beside.database, beside.dependencies.files
         self.api = self.api_class(rights) if beside is None else beside.api
         memory: Any = mongomock.MongoClient(tz_aware=True)["content-generation"]
         self.database: Any = memory if database is None else database
         # A test that is about something else asks as fast as it can.
         self.settings = Settings(**({"gateway_requests_per_second": 1e6, "gateway_burst": 1_000_000} | settings))
-        access = Authorizer(self.api)
+        authorizer = Authorizer(self.api, clock=clock)
         files = files or files_at("http://s3.test", "assets")
         records, shares = Records(self.database["jobs"], files.key_of), Shares(self.database["shares"])
         transcripts = TranscriptIndex(self.database)
@@ -202,10 +242,10 @@ class GatewayWorld:
         live = LiveJobs(on_end=indexer.note, serves=resources.serves)
         tenants = Tenants(Tenancy(self.api, self.database), clock=itertools.count(step=REMEMBERED_SECONDS).__next__)
         creations = RecentCreations(self.database["recent-creations"], live, resources)
-        self.parts = Dependencies(
+        self.dependencies = Dependencies(
             settings=self.settings,
-            callers=Authenticator(self.api, SignOuts(self.database["signed-out"])),
-            access=access,
+            authenticator=Authenticator(self.api, SignOuts(self.database["signed-out"])),
+            authorizer=authorizer,
             records=records,
             purchases=Purchases(self.database["ledger"]),
             live=live,
@@ -215,22 +255,22 @@ class GatewayWorld:
             transcripts=transcripts,
             indexer=indexer,
             files=files,
-            sight=Visibility(records, access, creations, shares, tenants),
+            visibility=Visibility(records, authorizer, creations, shares, tenants),
             tenants=tenants,
             resources=resources,
             namespaces=Namespaces(self.settings.watch_namespaces, self.settings.watch_namespace_selector),
         )
-        self.app = create_app(self.parts)
+        self.app = create_app(self.dependencies)
         self.app.router.routes[:] = _routes()
 
     def client(self, caller: str | None) -> httpx.AsyncClient:
-        """A client of one caller."""
+        """HTTP client of a caller; None for no token."""
         headers = {"Authorization": f"Bearer {caller.replace(':', '~')}"} if caller else {}
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
         return httpx.AsyncClient(transport=transport, base_url="http://gateway", headers=headers)
 
     def job(self, number: int, kind: Kind = Kind.LORA_TRAINING, **fields: Any) -> str:
-        """Put a record there; its jobId."""
+        """Insert a record; returns its jobId."""
         job_id = f"00000000-0000-4000-8000-{number:012}"
         made = START + timedelta(minutes=number)
         document = {
@@ -245,7 +285,7 @@ class GatewayWorld:
         return job_id
 
     def _list_adopted(self, record: dict[str, Any]) -> None:
-        """The purchases of other jobs whose files a record names, as the operator has them in the ledger."""
-        for other in other_jobs(record, self.parts.files.key_of):
+        """Insert the ledger entries of other jobs whose files the record names."""
+        for other in other_jobs(record, self.dependencies.files.key_of):
             purchase = {"_id": f"{purchase_prefixes(record)[0]}hash/-/{other}", "jobId": other}
             self.database["ledger"].replace_one({"_id": purchase["_id"]}, purchase, upsert=True)

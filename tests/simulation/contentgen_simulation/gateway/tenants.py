@@ -1,5 +1,6 @@
-"""Tenants with something each, and a judge: after any request of a caller, whatever it was, nothing foreign was read,
-changed or reached. The judge knows the callers' rights and nothing of the endpoints.
+"""Tenants with jobs, and an oracle: no request of a caller reads, changes or reaches other tenants' data.
+
+The oracle knows the callers' rights, not the endpoints.
 """
 
 import json
@@ -10,7 +11,7 @@ from urllib.parse import unquote
 
 import httpx
 
-from contentgen_contract.names import GROUP, Kind
+from contentgen_contract.names import Kind
 from contentgen_contract.records.record import distinct_words
 from contentgen_runtime.kube import Body
 from contentgen_runtime.tenancy import Tenancy
@@ -30,7 +31,6 @@ CALLERS = ("ann", "bob", "carol", "vera", "dave", "root", None)
 """dave may nothing; None has no token."""
 OWNERS = {"red": "ann", "blue": "bob"}
 MISSING = "00000000-0000-4000-8000-999999999999"
-_OURS = f"/apis/{GROUP}/"
 _AGAIN = "2100-01-01T00:00:00Z"  # after everything that was planted
 _PATH = re.compile(r"/apis?(/[a-z0-9][a-z0-9.-]*)+(\?[a-zA-Z]+=[\w%.=,-]*(&[a-zA-Z]+=[\w%.=,-]*)*)?")
 _SEEING = {"downloads", "lastAccessed"}  # what a look at an asset changes of its record
@@ -38,7 +38,7 @@ _SEEING = {"downloads", "lastAccessed"}  # what a look at an asset changes of it
 
 @dataclass(frozen=True)
 class PlantedJobs:
-    """A job of a tenant; its canary is in everything that can be read of it, and is never sent by anybody."""
+    """Job of a tenant; its canary is in all its readable data, and no caller sends it."""
 
     job_id: str
     kind: Kind
@@ -48,12 +48,12 @@ class PlantedJobs:
 
     @property
     def owner(self) -> str:
-        """Who may do everything with it."""
+        """Caller with all rights to the job."""
         return OWNERS[self.namespace]
 
     @property
     def prefixes(self) -> tuple[str, ...]:
-        """Where its files lie."""
+        """Key prefixes of the job's files."""
         tops = {
             Kind.LORA_TRAINING: ("loras", "datasets"),
             Kind.IMAGE_GENERATION: ("generated-images",),
@@ -63,83 +63,41 @@ class PlantedJobs:
 
 
 class TenantApi(FakeApi):
-    """Resources in memory as well; `looked` and `changed` say where, as (verb or method, plural, namespace)."""
+    """API server that authenticates `CALLERS` only.
+
+    `looked` and `changed` list requests for resources as (verb or method, plural, namespace).
+    """
 
     def __init__(self, rights: Any = ()) -> None:
         super().__init__(rights)
-        self.objects: dict[str, Body] = {}
         self.looked: list[tuple[str, str, str]] = []
         self.changed: list[tuple[str, str, str]] = []
 
     def allows(self, caller: str | None, verb: str, plural: str, namespace: str) -> bool:
-        """What RBAC says."""
-        asked = (caller, verb, plural, namespace)
-        return any(all(mine in ("*", theirs) for mine, theirs in zip(r, asked, strict=True)) for r in self.rights)
+        """Whether RBAC allows a request."""
+        return self.server.allows(caller, verb, plural, namespace)
 
     async def review_token(self, token: str, audience: str) -> Body:
-        """Known are the callers, and nobody else."""
+        """Authenticate the callers and nobody else."""
         return await super().review_token(token if token in CALLERS else "unknown", audience)
 
     async def call(self, method: str, path: str, body: Body | None = None) -> Body:
-        """Reviews, and the resources of our kinds."""
+        """Reviews, requests for resources of our kinds, and events, of which there are none."""
         assert _PATH.fullmatch(path), f"no path of ours: {path!r}"
-        if "/events?" in path:
-            return {"items": []}
-        if not path.startswith(_OURS):
-            return await super().call(method, path, body)
-        return self._resource(method, path, body)
+        return {"items": []} if "/events?" in path else await super().call(method, path, body)
 
-    def _resource(self, method: str, path: str, body: Body | None) -> Body:
-        _, _, _, _, _, namespace, plural, *name = path.partition("?")[0].split("/")
+    def _resource(self, method: str, parents: list[str], last: str, body: Body | None) -> Body:
+        single = len(parents) == 3
+        plural, namespace = parents[2] if single else last, parents[1]
         if method == "GET":
-            self.looked.append(("get" if name else "list", plural, namespace))
-            return self._found(path) if name else {"items": []}
-        self.changed.append((method, plural, namespace))
-        if method == "POST":
-            assert body is not None
-            path = f"{path}/{body['metadata']['name']}"
-            if path in self.objects:
-                raise _status(409)
-            number = len(self.objects) + 1
-            body["metadata"] |= {
-                "uid": f"10000000-0000-4000-8000-{number:012}", "generation": 1, "resourceVersion": "1",
-                "creationTimestamp": "2026-11-21T00:00:00Z",
-            }  # fmt: skip
-            self.objects[path] = body
-            return body
-        found = self._found(path)
-        if method == "DELETE":
-            self.objects.pop(path)
-            return {}
-        _merge(found, body or {})
-        return found
-
-    def _found(self, path: str) -> Body:
-        if path not in self.objects:
-            raise _status(404)
-        return self.objects[path]
-
-
-def _status(code: int) -> Exception:
-    from kubernetes.aio.client.exceptions import ApiException  # noqa: PLC0415 - seconds, for those that need it
-
-    error = ApiException(status=code)
-    error.body = json.dumps({"message": "refused"})
-    return error
-
-
-def _merge(into: Body, patch: Body) -> None:
-    for key, value in patch.items():
-        if value is None:
-            into.pop(key, None)
-        elif isinstance(value, dict):
-            _merge(into.setdefault(key, {}), value)
+            self.looked.append(("get" if single else "list", plural, namespace))
         else:
-            into[key] = value
+            self.changed.append((method, plural, namespace))
+        return super()._resource(method, parents, last, body)
 
 
 class TenantWorld(GatewayWorld):
-    """Two namespaces with jobs of all kinds, for each of two users; and the judge."""
+    """Two namespaces with jobs of all kinds for each of two users, and the oracle `judge`."""
 
     api_class = TenantApi
     api: TenantApi
@@ -148,7 +106,7 @@ class TenantWorld(GatewayWorld):
         super().__init__(*RIGHTS, **settings)
         self._rights: dict[tuple[str | None, Kind, str, tuple[str, ...]], bool] = {}
         self.bucket = RecordingBucket()
-        self.bucket.behind(self.parts.files)
+        self.bucket.behind(self.dependencies.files)
         self.jobs = tuple(
             self._plant(number, kind, namespace, user)
             for number, (namespace, user, kind) in enumerate(
@@ -163,7 +121,7 @@ class TenantWorld(GatewayWorld):
         self._before = self.records()
 
     def _collect(self, job: PlantedJobs) -> None:
-        """A collection beside a job, and with its canary."""
+        """Insert a collection with the job's canary."""
         self.database["collections"].insert_one(
             {
                 "collectionId": f"collection-{job.job_id}", "namespace": job.namespace, "userId": job.user,
@@ -173,7 +131,7 @@ class TenantWorld(GatewayWorld):
         )  # fmt: skip
 
     def _orphan(self, job: PlantedJobs) -> None:
-        """A paid request of a deleted resource, with the job's canary in its name."""
+        """Insert a purchase of a deleted resource with the job's canary in its name."""
         self.database["ledger"].insert_one(
             {
                 "_id": f"{job.namespace}/{job.kind}/{job.canary}-gone/hash/-/1", "purchaseId": f"p-{job.job_id}",
@@ -184,7 +142,7 @@ class TenantWorld(GatewayWorld):
         )  # fmt: skip
 
     def _begin(self, number: int, namespace: str) -> PlantedJobs:
-        """A job under way, for the lists alone."""
+        """Insert a running job, for lists only."""
         kind, user, canary = Kind.TRANSCRIPTION, OWNERS[namespace], f"canary{namespace}{number:02}x"
         source = {"sourceVideo": {"url": f"https://h/{canary}.mp3", "filename": f"{canary}.mp3", "sizeBytes": 5}}
         job_id = self.job(
@@ -206,8 +164,7 @@ class TenantWorld(GatewayWorld):
             number, kind, namespace=namespace, userId=user, name=f"{canary}-job", config=config, metadata=metadata,
             versions=versions, terms=distinct_words(words), uses=[], bytes=1000, **more,
         )  # fmt: skip
-        path = f"{_OURS}v1alpha1/namespaces/{namespace}/{kind.plural}/{canary}-job"
-        self.api.objects[path] = {
+        self.api.resources[namespace, kind.plural, f"{canary}-job"] = {
             "metadata": {
                 "name": f"{canary}-job",
                 "namespace": namespace,
@@ -227,7 +184,7 @@ class TenantWorld(GatewayWorld):
         return planted
 
     def _say(self, job: PlantedJobs) -> None:
-        """What is said in a transcript, as the indexer has it."""
+        """Insert the transcript's indexed passages."""
         text = f"common {job.canary}"
         self.database["transcripts"].insert_one(
             {
@@ -238,19 +195,19 @@ class TenantWorld(GatewayWorld):
         )  # fmt: skip
 
     def records(self) -> dict[str, str]:
-        """The planted jobs' records as they are now, as text: read past the driver, for it happens at every request."""
+        """Current records of the planted jobs as text, read past the driver because it happens at every request."""
         kept = self.database["jobs"]._store.documents
         return {each["jobId"]: repr({key: value for key, value in each.items() if key not in _SEEING}) for each in kept}
 
     def settle(self) -> None:
-        """What was done until now is how it is."""
+        """Accept the current state as the baseline."""
         self._before = self.records()
         self.bucket.reached.clear()
         self.api.changed.clear()
         self.api.looked.clear()
 
     def may(self, caller: str | None, job: PlantedJobs, *verbs: str) -> bool:
-        """Whether the caller may do one of these with a job; remembered, for it is asked at every request."""
+        """Whether the caller has one of these rights to a job; cached, because it is checked at every request."""
         asked = (caller, job.kind, job.namespace, verbs)
         if asked not in self._rights:
             self._rights[asked] = self._may(*asked)
@@ -260,7 +217,7 @@ class TenantWorld(GatewayWorld):
         return any(self.api.allows(caller, verb, kind.plural, namespace) for verb in verbs)
 
     def judge(self, caller: str | None, answer: httpx.Response) -> None:
-        """Raises AssertionError where this request reached what is foreign. Then what it did is the new state."""
+        """Raises AssertionError if the request reached another tenant's data. Its changes become the baseline."""
         what = f"{caller}: {answer.request.method} {answer.request.url} → {answer.status_code}"
         asked = unquote(str(answer.request.url)) + answer.request.content.decode(errors="replace")
         body = f"{answer.headers}{answer.text}"
@@ -286,7 +243,7 @@ class TenantWorld(GatewayWorld):
         self._judge_records(caller, what)
 
     def _is_of_a_new_job(self, caller: str | None, key: str) -> bool:
-        """Whether it is of a job that was put here since, where the caller may see it."""
+        """Whether the key belongs to a newer job that the caller may see."""
         kept = {each["jobId"]: each for each in self.database["jobs"]._store.documents}
         _, _, job_id, *rest = [*key.split("/"), "", ""]
         record = kept.get(job_id)
@@ -309,18 +266,18 @@ class TenantWorld(GatewayWorld):
 
 
 class Recreated(TenantWorld):
-    """The namespace red was deleted with everything in it and created again; its users are the same."""
+    """World in which the namespace red was deleted and created again with the same users."""
 
     async def recreate(self) -> None:
-        """It is another tenant from now on; what was planted there is for those with rights everywhere."""
+        """Recreate the namespace: it is another tenant; its former jobs are visible only with rights everywhere."""
         await Tenancy(self.api, self.database).of("red")
         self.api.namespaces["red"] = ("another-namespace", _AGAIN)
-        self.api.objects = {path: each for path, each in self.api.objects.items() if "/namespaces/red/" not in path}
+        self.api.store.objects = {place: each for place, each in self.api.resources.items() if place[0] != "red"}
         self._rights.clear()
         self.settle()
 
     def may(self, caller: str | None, job: PlantedJobs, *verbs: str) -> bool:
-        """As before, but for what was planted in red."""
+        """As in TenantWorld, except for the jobs planted in red."""
         place = "*" if job.namespace == "red" and "red" in self.api.namespaces else job.namespace
         return self._may(caller, job.kind, place, verbs)
 
@@ -334,7 +291,7 @@ _FILES = {
 
 
 def _made(job: PlantedJobs) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Versions and config as the operator writes them."""
+    """Versions and config in the operator's format."""
     base = "http://s3.test/assets/"
     common = {"version": 1, "createdAt": None}
     if job.kind is Kind.LORA_TRAINING:

@@ -1,6 +1,6 @@
-"""A plan from a seed: one of the groups below, and sometimes what people do at random times besides.
+"""Generator of plans from seeds: one of the groups below, sometimes with random user actions.
 
-A group that has to cover combinations takes them in turn (`_number`), and chooses the rest at random.
+Groups that cover combinations take them in turn (`_number`) and choose the rest at random.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 from contentgen_contract.names import Kind
-from contentgen_simulation.rehearsal.world.plan import Event, RehearsalPlan, Subject
+from contentgen_simulation.rehearsal.world.plan import PlannedEvent, RehearsalPlan, Subject
 
 HOUR, DAY = 3600.0, 86400.0
 STATES = ("intent", "submitted", "succeeded", "collected", "failed", "refused", "cancelled")
@@ -32,12 +32,12 @@ _EXACT: set[str] = set()  # groups without people and their moments: each plan h
 
 
 def group(draft: Draft) -> Draft:
-    """Enter a group of plans."""
+    """Decorator that registers a group of plans."""
     return _entered(draft, 1)
 
 
 def often(turns: int, *, exact: bool = False) -> Callable[[Draft], Draft]:
-    """Enter a group that has several turns."""
+    """Decorator that registers a group several times."""
     return lambda draft: _entered(draft, turns, exact=exact)
 
 
@@ -50,13 +50,13 @@ def _entered(draft: Draft, turns: int, *, exact: bool = False) -> Draft:
 
 
 def _number(plan: RehearsalPlan) -> int:
-    """How many plans of this group have smaller seeds."""
+    """Number of this group's plans with smaller seeds."""
     rounds, turn = divmod(plan.seed, len(TURNS))
     return rounds * TURNS.count(plan.group) + TURNS[:turn].count(plan.group)
 
 
 def generate(seed: int) -> RehearsalPlan:
-    """The plan of a seed. Groups take turns."""
+    """Plan of a seed; groups alternate."""
     random = Random(seed)  # noqa: S311 - a plan is no secret
     name = TURNS[seed % len(TURNS)]
     kind = random.choice(list(Kind))
@@ -77,7 +77,7 @@ def generate(seed: int) -> RehearsalPlan:
     return _with(plan, *_advice(random, plan), *_repairs(plan), *_election(plan))
 
 
-def _with(plan: RehearsalPlan, *events: Event) -> RehearsalPlan:
+def _with(plan: RehearsalPlan, *events: PlannedEvent) -> RehearsalPlan:
     return replace(plan, events=(*plan.events, *events))
 
 
@@ -91,67 +91,67 @@ def _after(random: Random) -> float:
     return random.choice((0.0, 0.0, 0.02, 1.0, 5.0, 30.0, 400.0, 2 * HOUR))
 
 
-def _people(random: Random, count: int) -> list[Event]:
+def _people(random: Random, count: int) -> list[PlannedEvent]:
     """Edits, deletions, re-applications, suspensions and annotations at random times."""
-    made: list[Event] = []
+    made: list[PlannedEvent] = []
     for number in range(count):
         on, at = random.choice(("", _moment(random))), random.choice((0.0, 3.0, 15.0, 60.0, HOUR, DAY))
         match random.choice(("edit", "edit", "delete", "suspend", "cancel", "rerun", "back")):
             case "edit":
-                made.append(Event("edit", at, on, args={"variant": random.choice((1, 2))}))
+                made.append(PlannedEvent("edit", at, on, args={"variant": random.choice((1, 2))}))
             case "back":
-                made.append(Event("edit", at, on, args={"variant": 1}))
-                made.append(Event("edit", at + random.choice((1.0, 20.0, 200.0)), on, args={"variant": 0}))
+                made.append(PlannedEvent("edit", at, on, args={"variant": 1}))
+                made.append(PlannedEvent("edit", at + random.choice((1.0, 20.0, 200.0)), on, args={"variant": 0}))
             case "delete":
-                made.append(Event("delete", at, on))
-                made.append(Event("apply", at + random.choice((1.0, 40.0, HOUR)), on))
+                made.append(PlannedEvent("delete", at, on))
+                made.append(PlannedEvent("apply", at + random.choice((1.0, 40.0, HOUR)), on))
             case "suspend":
-                made.append(Event("suspend", at, on))
-                made.append(Event("unsuspend", at + random.choice((10.0, HOUR)), on))
+                made.append(PlannedEvent("suspend", at, on))
+                made.append(PlannedEvent("unsuspend", at + random.choice((10.0, HOUR)), on))
             case "cancel":
-                made.append(Event("cancel", at, on))
+                made.append(PlannedEvent("cancel", at, on))
             case _:
-                made.append(Event("rerun", at, on, args={"token": f"once more {number}"}))
+                made.append(PlannedEvent("rerun", at, on, args={"token": f"once more {number}"}))
     return made
 
 
-def _advice(random: Random, plan: RehearsalPlan) -> list[Event]:
-    """A person who follows what SubmissionUnknown advises, for some plans."""
+def _advice(random: Random, plan: RehearsalPlan) -> list[PlannedEvent]:
+    """For some plans, a user who follows the advice of SubmissionUnknown."""
     if random.random() < 0.4:
         return []
     return [
-        Event("resubmit", random.choice((60.0, HOUR, DAY)), "phase:SubmissionUnknown", each)
+        PlannedEvent("resubmit", random.choice((60.0, HOUR, DAY)), "phase:SubmissionUnknown", each)
         for each in range(len(plan.subjects))
     ]
 
 
-def _repairs(plan: RehearsalPlan) -> list[Event]:
-    """A person who names a lost request, or has a failed run collected once more, for some plans.
+def _repairs(plan: RehearsalPlan) -> list[PlannedEvent]:
+    """For some plans, a user who adopts a lost request or collects a failed run again.
 
-    By random numbers of its own: the rest of each seed's plan is as it was before there were repairs.
+    Separate random numbers keep the rest of each seed's plan stable.
     """
     random = Random(f"repairs of {plan.seed}")  # noqa: S311 - a plan is no secret
-    made: list[Event] = []
+    made: list[PlannedEvent] = []
     for who in range(len(plan.subjects)):
         if random.random() < 0.3:
-            made.append(Event("adopt", random.choice((60.0, HOUR, 3 * HOUR)), "phase:SubmissionUnknown", who))
+            made.append(PlannedEvent("adopt", random.choice((60.0, HOUR, 3 * HOUR)), "phase:SubmissionUnknown", who))
         if random.random() < 0.3:
-            made.append(Event("collect", random.choice((1.0, 60.0, HOUR)), "phase:Failed", who))
+            made.append(PlannedEvent("collect", random.choice((1.0, 60.0, HOUR)), "phase:Failed", who))
     return made
 
 
-def _election(plan: RehearsalPlan) -> list[Event]:
-    """A Lease, for two of three plans in which several processes are at work: in the others the ledger alone must hold.
+def _election(plan: RehearsalPlan) -> list[PlannedEvent]:
+    """A Lease in two of three plans with several processes: in the others the ledger alone must prevent conflicts.
 
-    By random numbers of its own, as the repairs.
+    Separate random numbers, as for the repairs.
     """
     several = any(each.do == "second" or each.args.get("action") == "freeze" for each in plan.events)
     random = Random(f"election of {plan.seed}")  # noqa: S311 - a plan is no secret
-    return [Event("election")] if several and random.random() < 2 / 3 else []
+    return [PlannedEvent("election")] if several and random.random() < 2 / 3 else []
 
 
 def _lost(random: Random, plan: RehearsalPlan, count: int = 1) -> RehearsalPlan:
-    """Replies that are lost: most requests arrived, some did not."""
+    """Lost responses: most requests arrived, some did not."""
     how = {str(number): random.choice(("lost", "lost", "lost", "dropped")) for number in range(1, count + 1)}
     return replace(plan, replies=plan.replies | how)
 
@@ -168,21 +168,21 @@ def three_uids(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
     plan = replace(plan, subjects=(replace(plan.subjects[0], options=options),))
     plan = _towards(random, plan, state)
     on, at = f"state:{state}", 0.0 if state == "planned" else _after(random)
-    made: list[Event] = []
+    made: list[PlannedEvent] = []
     for policy in (second, random.choice(POLICIES)):
         if store:
             args: dict[str, Any] = {"store": store, "seconds": random.choice((10.0, 40.0, 60.0, 400.0))}
-            made.append(Event("away", max(at - 1, 0), on, args=args))
-        made.append(Event("delete", at, on))
+            made.append(PlannedEvent("unavailable", max(at - 1, 0), on, args=args))
+        made.append(PlannedEvent("delete", at, on))
         gap = random.choice((0.5, 5.0, 40.0, HOUR))
         args = {"policy": policy} | ({"variant": random.choice((0, 1))} if random.random() < 0.3 else {})
-        made.append(Event("apply", at + gap, on, args=args))
+        made.append(PlannedEvent("apply", at + gap, on, args=args))
         at += gap + _after(random)
     return _with(plan, *made)
 
 
 def _towards(random: Random, plan: RehearsalPlan, state: str) -> RehearsalPlan:
-    """The plan with what brings a purchase into this state."""
+    """Plan with events that bring a purchase into this state."""
     match state:
         case "failed":
             return replace(plan, results={"1": "fails"})
@@ -193,20 +193,22 @@ def _towards(random: Random, plan: RehearsalPlan, state: str) -> RehearsalPlan:
             return replace(plan, replies={"1": random.choice(("lost", "lost", "dropped"))})
         case "abandoned":
             plan = replace(plan, replies={"1": random.choice(("lost", "dropped"))}, history={"missing": [1]})
-            return _with(plan, Event("resubmit", 60.0, "phase:SubmissionUnknown"))
+            return _with(plan, PlannedEvent("resubmit", 60.0, "phase:SubmissionUnknown"))
         case "cancelled":
             kind = random.choice((Kind.IMAGE_GENERATION, Kind.LORA_TRAINING))  # AssemblyAI ends no request
             plan = replace(plan, subjects=(replace(plan.subjects[0], kind=kind),), takes=1800.0, cancels=True)
-            return _with(plan, Event("cancel", 1.0, "state:submitted"))
+            return _with(plan, PlannedEvent("cancel", 1.0, "state:submitted"))
         case "discarded":
-            return _with(plan, Event("delete", 0.5, "state:collected"), Event("apply", 60.0, "state:collected"))
+            return _with(
+                plan, PlannedEvent("delete", 0.5, "state:collected"), PlannedEvent("apply", 60.0, "state:collected")
+            )
         case _:
             return plan
 
 
 @group
 def identical_inputs(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
-    """Resources with the same input, in one namespace or two, whose replies are lost."""
+    """Resources with the same input in one or two namespaces, with lost responses."""
     kind = random.choice((Kind.IMAGE_GENERATION, Kind.IMAGE_GENERATION, plan.subjects[0].kind))
     count = random.choice((2, 2, 3))
     namespaces = random.choice((("ns", "ns", "ns"), ("ns", "other", "third")))
@@ -222,7 +224,7 @@ def identical_inputs(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
 
 @group
 def results(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
-    """Results that are gone, moved, expired, cut, too large or too few."""
+    """Results that are deleted, moved, expired, truncated, too large or too few."""
     given = {"1": FATES[_number(plan) % len(FATES)]}
     if random.random() < 0.3:
         given["2"] = random.choice(FATES)
@@ -231,17 +233,19 @@ def results(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
     if "expired" in given.values() or random.random() < 0.2:
         seconds = random.choice((400.0, 2 * HOUR))
         plan = _with(
-            plan, Event("provider_down", 1, "state:submitted", args={"how": "unreachable", "seconds": seconds})
+            plan, PlannedEvent("provider_down", 1, "state:submitted", args={"how": "unreachable", "seconds": seconds})
         )
     if random.random() < 0.4:
         args = {"variant": plan.subjects[0].variant}
-        plan = _with(plan, Event("delete", 30, "phase:Failed"), Event("apply", 80, "phase:Failed", args=args))
+        plan = _with(
+            plan, PlannedEvent("delete", 30, "phase:Failed"), PlannedEvent("apply", 80, "phase:Failed", args=args)
+        )
     return plan
 
 
 @group
 def history(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
-    """A lost reply, and a history that is long, late, incomplete, or asked two days later."""
+    """A lost response, and a history that is long, late, incomplete, or searched two days later."""
     given: dict[str, Any] = {}
     what = ("long", "late", "incomplete", "old")[_number(plan) % 4]
     if what == "long" or random.random() < 0.3:
@@ -253,10 +257,12 @@ def history(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
     plan = replace(_lost(random, plan), history=given)
     if what == "old" or random.random() < 0.2:
         store, seconds = random.choice((("kube", 26 * HOUR), ("mongo", 2 * DAY), ("kube", 2 * DAY)))
-        plan = _with(plan, Event("away", 0.1, "state:intent", args={"store": store, "seconds": seconds}))
+        plan = _with(plan, PlannedEvent("unavailable", 0.1, "state:intent", args={"store": store, "seconds": seconds}))
     if random.random() < 0.2:
         plan = _with(
-            plan, Event("delete", random.choice((1.0, 600.0)), "state:intent"), Event("apply", HOUR, "state:intent")
+            plan,
+            PlannedEvent("delete", random.choice((1.0, 600.0)), "state:intent"),
+            PlannedEvent("apply", HOUR, "state:intent"),
         )
     if random.random() < 0.3:
         options = plan.subjects[0].options | {"deadlineSeconds": random.choice((60, 900, 3600))}
@@ -270,9 +276,11 @@ def rewound(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
     number = _number(plan)
     stores, phase = REWOUND[number % len(REWOUND)], PHASES[number // len(REWOUND) % len(PHASES)]
     plan = _in_phase(random, plan, phase)
-    taken = random.choice((Event("snapshot", 0.03), Event("snapshot", 3.0), Event("snapshot", 0, _moment(random))))
+    taken = random.choice(
+        (PlannedEvent("snapshot", 0.03), PlannedEvent("snapshot", 3.0), PlannedEvent("snapshot", 0, _moment(random)))
+    )
     at = random.choice((0.0, 0.02, 2.0, 60.0, HOUR))
-    restored = Event("rewind", at, random.choice((f"phase:{phase}", f"phase:{phase}", _moment(random))))
+    restored = PlannedEvent("rewind", at, random.choice((f"phase:{phase}", f"phase:{phase}", _moment(random))))
     plan = _with(plan, taken, replace(restored, args={"stores": list(stores)}))
     if random.random() < 0.4:
         plan = _lost(random, plan)
@@ -280,7 +288,7 @@ def rewound(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
 
 
 def _in_phase(random: Random, plan: RehearsalPlan, phase: str) -> RehearsalPlan:
-    """The plan with what brings a resource into this phase."""
+    """Plan with events that bring a resource into this phase."""
     match phase:
         case "Preparing" if plan.subjects[0].kind is Kind.IMAGE_GENERATION:
             kind = random.choice((Kind.LORA_TRAINING, Kind.TRANSCRIPTION))
@@ -295,18 +303,18 @@ def _in_phase(random: Random, plan: RehearsalPlan, phase: str) -> RehearsalPlan:
 
 @group
 def rebuilt_cluster(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
-    """A new cluster with the old stores, into which everything is applied; an administrator may confirm it."""
+    """A new cluster with the old stores and all resources applied; an administrator may confirm it."""
     moment = random.choice(("state:planned", _moment(random), _moment(random)))
-    plan = _with(plan, Event("rebuild", _after(random) if moment != "state:planned" else 0.0, moment))
+    plan = _with(plan, PlannedEvent("rebuild", _after(random) if moment != "state:planned" else 0.0, moment))
     if random.random() < 0.7:
-        plan = _with(plan, Event("confirm", random.choice((70.0, 600.0, DAY)), moment))
+        plan = _with(plan, PlannedEvent("confirm", random.choice((70.0, 600.0, DAY)), moment))
     return _lost(random, plan) if random.random() < 0.3 else plan
 
 
 @group
 def recreated_namespace(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
     """A namespace that is deleted and created again."""
-    plan = _with(plan, Event("recreate_namespace", _after(random), _moment(random)))
+    plan = _with(plan, PlannedEvent("recreate_namespace", _after(random), _moment(random)))
     return _lost(random, plan) if random.random() < 0.3 else plan
 
 
@@ -323,7 +331,7 @@ def points(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
         }
         if args["anchor"] == "any":
             args["nth"] = random.randrange(200)
-        plan = _with(plan, Event("io", args=args))
+        plan = _with(plan, PlannedEvent("io", args=args))
     return plan
 
 
@@ -335,12 +343,12 @@ def lines(_: Random, plan: RehearsalPlan) -> RehearsalPlan:
     first = number // (2 * len(kinds)) % LINES
     nths = [first + LINES * each for each in range(LINE_FAULTS)]
     plan = replace(plan, subjects=(Subject("ns", kind, "it"),), takes=6.0)
-    return _with(plan, *(Event("line", args={"nth": nth, "action": action}) for nth in nths))
+    return _with(plan, *(PlannedEvent("line", args={"nth": nth, "action": action}) for nth in nths))
 
 
 @group
 def frozen(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
-    """A process frozen at a point while a second one goes on, and resumed."""
+    """A process frozen at a point while a second one continues, and resumed later."""
     args = {
         "anchor": random.choice(("paying", "paying", "any", "POST")), "nth": random.randrange(14),
         "side": random.choice(("before", "after")), "action": "freeze",
@@ -350,30 +358,32 @@ def frozen(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
         args["nth"] = random.randrange(150)
     if args["anchor"] == "POST":
         args["nth"] = 0
-    plan = _with(plan, Event("io", args=args))
+    plan = _with(plan, PlannedEvent("io", args=args))
     if random.random() < 0.5:
-        plan = _with(plan, Event("resubmit", random.choice((1.0, 60.0)), "phase:SubmissionUnknown"))
+        plan = _with(plan, PlannedEvent("resubmit", random.choice((1.0, 60.0)), "phase:SubmissionUnknown"))
     return plan
 
 
 @group
 def terminated(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
-    """SIGTERM while the POST, or another call, is on its way."""
+    """SIGTERM during the POST or another call."""
     number = _number(plan)
     anchor, nth = (("POST", 0), ("paying", number // 2 % 16))[number % 2]
     args = {
         "anchor": anchor, "nth": nth, "side": ("before", "after")[number // 2 % 2], "action": "sigterm",
         "seconds": random.choice((5.0, 25.0, 60.0)),
     }  # fmt: skip
-    return _with(plan, Event("io", args=args))
+    return _with(plan, PlannedEvent("io", args=args))
 
 
 @group
 def clocks(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
-    """The operator's clock is a day off, for a time or for good."""
+    """The operator's clock is a day off, temporarily or permanently."""
     hours = (-24.0, 24.0, -24.0, 24.0, -1.0, 1.0)[_number(plan) % 6]
     moment = random.choice(("", _moment(random)))
-    plan = _with(plan, Event("clock", 0, moment, args={"hours": hours, "seconds": random.choice((60.0, HOUR, DAY))}))
+    plan = _with(
+        plan, PlannedEvent("clock", 0, moment, args={"hours": hours, "seconds": random.choice((60.0, HOUR, DAY))})
+    )
     return _lost(random, plan) if random.random() < 0.5 else plan
 
 
@@ -386,23 +396,25 @@ def refused(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
         "seconds": random.choice((30.0, 600.0, 2 * HOUR)),
     }  # fmt: skip
     moment = random.choice(("state:submitted", "state:submitted", "state:succeeded", "", _moment(random)))
-    return _with(plan, Event("refuse", 0, moment, args=args))
+    return _with(plan, PlannedEvent("refuse", 0, moment, args=args))
 
 
 @group
 def collecting(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
-    """Collecting fails for minutes or a day; workers that are lost write late."""
+    """Collecting fails for minutes or a day; lost workers write late."""
     moment = random.choice(("state:succeeded", "state:submitted", "state:submitted"))
-    match ("jobs_fail", "zombie", "jobs_fail", "evict", "jobs_fail", "zombie", "away")[_number(plan) % 7]:
+    match ("jobs_fail", "zombie", "jobs_fail", "evict", "jobs_fail", "zombie", "unavailable")[_number(plan) % 7]:
         case "jobs_fail":
-            made = Event("jobs_fail", 0, moment, args={"seconds": random.choice((60.0, HOUR, DAY, DAY))})
+            made = PlannedEvent("jobs_fail", 0, moment, args={"seconds": random.choice((60.0, HOUR, DAY, DAY))})
         case "zombie":
-            made = Event("zombie", 0, random.choice(("", moment)), args={"seconds": random.choice((5.0, 30.0, 500.0))})
+            made = PlannedEvent(
+                "zombie", 0, random.choice(("", moment)), args={"seconds": random.choice((5.0, 30.0, 500.0))}
+            )
         case "evict":
-            made = Event("evict", 3, moment)
+            made = PlannedEvent("evict", 3, moment)
         case _:
-            made = Event(
-                "away", 0, moment, args={"store": random.choice(STORES), "seconds": random.choice((HOUR, DAY))}
+            made = PlannedEvent(
+                "unavailable", 0, moment, args={"store": random.choice(STORES), "seconds": random.choice((HOUR, DAY))}
             )
     plan = _with(plan, made)
     if random.random() < 0.5:
@@ -410,14 +422,14 @@ def collecting(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
     return plan
 
 
-def _to_and_fro(random: Random) -> list[Event]:
-    """After a failure something else is bought, the resource is applied anew on the way, and the first is asked for."""
+def _to_and_fro(random: Random) -> list[PlannedEvent]:
+    """After a failure, another purchase, a re-application meanwhile, and a return to the first input."""
     on, gone = "phase:Failed", random.choice((20.5, 24.0, 28.0, 60.0))
     return [
-        Event("edit", 20, on, args={"variant": 1}),
-        Event("delete", gone, on),
-        Event("apply", gone + 2, on),
-        Event("edit", 20_000.0, on, args={"variant": 0}),
+        PlannedEvent("edit", 20, on, args={"variant": 1}),
+        PlannedEvent("delete", gone, on),
+        PlannedEvent("apply", gone + 2, on),
+        PlannedEvent("edit", 20_000.0, on, args={"variant": 0}),
     ]
 
 
@@ -431,7 +443,8 @@ def providers(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
     how, seconds = random.choice(("unreachable", "locked", "503", "429")), random.choice((30.0, HOUR, 3 * HOUR))
     plan = replace(plan, replies=replies if random.random() < 0.6 else {})
     return _with(
-        plan, Event("provider_down", 1, random.choice(("", "state:submitted")), args={"how": how, "seconds": seconds})
+        plan,
+        PlannedEvent("provider_down", 1, random.choice(("", "state:submitted")), args={"how": how, "seconds": seconds}),
     )
 
 
@@ -440,7 +453,7 @@ def stores(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
     """One or two stores unavailable from any moment on."""
     for _ in range(random.choice((1, 2))):
         args = {"store": random.choice(STORES), "seconds": random.choice((5.0, 60.0, 600.0, 3 * HOUR))}
-        plan = _with(plan, Event("away", _after(random), random.choice(("", _moment(random))), args=args))
+        plan = _with(plan, PlannedEvent("unavailable", _after(random), random.choice(("", _moment(random))), args=args))
     return _lost(random, plan) if random.random() < 0.3 else plan
 
 
@@ -454,19 +467,21 @@ def deadlines(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
     if random.random() < 0.5:
         plan = _with(
             plan,
-            Event("cancel", random.choice((0.1, 5.0, 40.0)), random.choice(("state:submitted", "state:intent", ""))),
+            PlannedEvent(
+                "cancel", random.choice((0.1, 5.0, 40.0)), random.choice(("state:submitted", "state:intent", ""))
+            ),
         )
     return _lost(random, plan) if random.random() < 0.4 else plan
 
 
 @group
 def people(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
-    """Only people, and many things that they do; sometimes two operators."""
+    """Only user actions, many of them; sometimes two operators."""
     plan = _with(plan, *_people(random, random.randint(2, 6)))
     if random.random() < 0.3:
-        plan = _with(plan, Event("second", random.choice((0.0, 6.0, 30.0)), args={"seconds": 600.0}))
+        plan = _with(plan, PlannedEvent("second", random.choice((0.0, 6.0, 30.0)), args={"seconds": 600.0}))
     if random.random() < 0.3:
-        plan = _with(plan, Event("restart", _after(random), _moment(random)))
+        plan = _with(plan, PlannedEvent("restart", _after(random), _moment(random)))
     if random.random() < 0.3:
         plan = replace(plan, results={"1": "fails"})
     return plan

@@ -7,7 +7,7 @@ import pytest
 
 from contentgen_contract.names import Kind
 from contentgen_contract.records.record import search_terms, version_totals
-from contentgen_gateway.api.stats import told
+from contentgen_gateway.services.usage import totals
 from contentgen_simulation.gateway.bucket import RecordingBucket
 from contentgen_simulation.gateway.server import START, GatewayWorld
 
@@ -19,7 +19,7 @@ LORA, IMAGES, TRANSCRIPT = Kind.LORA_TRAINING, Kind.IMAGE_GENERATION, Kind.TRANS
 def world() -> GatewayWorld:
     made = GatewayWorld(("ann", "*", "*", "red"), ("bob", "*", "*", "blue"), ("carol", "*", "loratrainings", "red"))
     bucket = RecordingBucket()
-    bucket.behind(made.parts.files)
+    bucket.behind(made.dependencies.files)
     return made
 
 
@@ -309,7 +309,7 @@ async def test_stats_are_as_the_seeds_have_them(world: GatewayWorld) -> None:
 )
 def test_gigabytes_are_told_with_what_matters(size: int, text: str) -> None:
     rows = [{"_id": "lora-training", "jobs": 1, "bytes": size}]
-    assert told(rows, 0.023).total_storage_gb == text
+    assert totals(rows, 0.023).total_storage_gb == text
 
 
 async def test_what_the_first_service_has_stored_is_shown(world: GatewayWorld) -> None:

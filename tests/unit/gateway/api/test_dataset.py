@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from contentgen_contract.names import Kind
-from contentgen_gateway.api.dataset import Index
+from contentgen_gateway.schemas.dataset import Index
 from contentgen_gateway.stores.files import BucketFiles
 from contentgen_gateway.stores.verification import OwnedKey
 from contentgen_simulation.gateway.bucket import RecordingBucket
@@ -39,7 +39,7 @@ class World(GatewayWorld):
     def __init__(self) -> None:
         super().__init__(("ann", "*", "*", "red"), ("bob", "*", "*", "blue"))
         self.bucket = RecordingBucket()
-        self.bucket.behind(self.parts.files)
+        self.bucket.behind(self.dependencies.files)
 
     def leave(self, folder: str, document: object) -> None:
         self.bucket.objects[f"{folder}dataset.json"] = json.dumps(document).encode()

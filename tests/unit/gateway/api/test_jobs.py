@@ -142,7 +142,7 @@ async def test_the_total_is_that_of_all_pages(
     world: GatewayWorld, counted: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many are counted as they are found."""
-    monkeypatch.setattr("contentgen_gateway.api.jobs.COUNTED", counted)
+    monkeypatch.setattr("contentgen_gateway.services.jobs.COUNTED", counted)
     for number in range(7):
         world.job(number)
     seen, cursor = [], None

@@ -9,10 +9,10 @@ import pytest
 import stamina
 
 from contentgen_contract.names import GROUP, Kind, Phase
-from contentgen_gateway.api import actions
+from contentgen_gateway.services.changes import actions
 from contentgen_operator.state.provider_requests import RequestState, RequestView
-from contentgen_runtime.kube import Body, Conflict
-from contentgen_simulation.gateway.cluster import merge, refused
+from contentgen_runtime.kube import Body
+from contentgen_simulation.api_server import copied
 from contentgen_simulation.gateway.server import FakeApi, GatewayWorld
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
@@ -21,7 +21,7 @@ LORA, IMAGES = Kind.LORA_TRAINING, Kind.IMAGE_GENERATION
 
 
 class SharedApi(FakeApi):
-    """The gateway's way to the resources that the operator works on."""
+    """API server of the gateway that reads and writes the operator's resources."""
 
     world: World
 
@@ -35,24 +35,12 @@ class SharedApi(FakeApi):
             return await super().call(method, path, body)
         _, _, _, _, _, _, plural, name = path.split("/")
         kind, kube = KINDS[plural], self.world.kube
-        kept = kube.resources.get((kind, name))
-        if kept is None:
-            raise refused(404, "not found")
+        if method == "PATCH":
+            return kube.store.patch((kind, name), body or {})
+        kept = copied(kube.store.get((kind, name)))
         if method == "DELETE":
             kube.delete(kind, self.world.now, name)
-        elif method == "PATCH":
-            self._patch(kind, name, body or {})
-        return copy.deepcopy(kept)
-
-    def _patch(self, kind: Kind, name: str, patch: Body) -> None:
-        kube, meta = self.world.kube, patch["metadata"]
-        try:
-            kept = kube._changed(kind, name, meta.pop("resourceVersion"))
-        except Conflict as error:
-            raise refused(409, str(error)) from None
-        before = copy.deepcopy(kept["spec"])
-        merge(kept, patch)
-        kept["metadata"]["generation"] += kept["spec"] != before
+        return kept
 
 
 class Both:
@@ -85,7 +73,7 @@ class Both:
 
 @pytest.fixture
 def both(monkeypatch: pytest.MonkeyPatch) -> Iterator[Both]:
-    monkeypatch.setattr(actions, "_LOOK_SECONDS", 0)
+    monkeypatch.setattr(actions, "_POLL_SECONDS", 0)
     with stamina.set_testing(True, attempts=8):
         yield Both(monkeypatch)
 
@@ -205,7 +193,7 @@ async def test_a_mark_that_cannot_be_read_holds_nobody_up(both: Both) -> None:
 async def test_deleted_before_the_operator_has_seen_it_nothing_is_left(both: Both) -> None:
     world = both.operator
     world.kube.apply(LORA, copy.deepcopy(SPECS[LORA]))
-    both.gateway.parts.live.note(LORA, copy.deepcopy(world.kube.resources[LORA, "it"]))
+    both.gateway.dependencies.live.note(LORA, copy.deepcopy(world.kube.resources[LORA, "it"]))
     assert (await both.ask("DELETE", f"/api/jobs/{UID}")).status_code == 202
     for _ in range(5):
         await world.step(LORA)

@@ -15,11 +15,12 @@ import pytest
 import uvicorn
 
 from contentgen_contract.names import Kind
-from contentgen_gateway.api import stream
+from contentgen_gateway.dependencies import Services
 from contentgen_gateway.live import jobs
 from contentgen_gateway.live.job_snapshot import JobSnapshot
 from contentgen_gateway.problems import NotFound
-from contentgen_runtime.servers import Server
+from contentgen_gateway.services import streams
+from contentgen_runtime.http_server.servers import Server
 from contentgen_runtime.watching import ListComplete, ObjectChanged, ObjectDeleted
 from contentgen_simulation.gateway.server import GatewayWorld, resource
 
@@ -59,7 +60,7 @@ class Served(GatewayWorld):
 
     def now(self, version: int, job: str = "a", **status: Any) -> None:
         """The watch tells of a job."""
-        self.parts.live.apply(SOUND, ObjectChanged(resource(SOUND, job, version=version, **status)))
+        self.dependencies.live.apply(SOUND, ObjectChanged(resource(SOUND, job, version=version, **status)))
 
     @asynccontextmanager
     async def events(self, job: str = "a", who: str = "ann", last: str | None = None) -> AsyncIterator[Events]:
@@ -108,7 +109,7 @@ async def test_a_job_is_followed_to_its_end(world: Served) -> None:
     end = {"jobId": "a", "status": "completed", "reason": "Completed", "message": None}
     assert last == {"id": "end 2026-11-01T12:30:00Z", "event": "end", "data": end}
     assert after is None
-    assert world.parts.live._followers == {}
+    assert world.dependencies.live._followers == {}
 
 
 async def test_a_change_that_an_event_does_not_tell_makes_no_event(
@@ -119,7 +120,7 @@ async def test_a_change_that_an_event_does_not_tell_makes_no_event(
 
     async def tell(_: jobs.JobFollower, __: float) -> JobSnapshot:
         version, progress, phase = next(ways)
-        return JobSnapshot.of(SOUND, resource(SOUND, "a", version=version, progress=progress, phase=phase))
+        return JobSnapshot.parse(SOUND, resource(SOUND, "a", version=version, progress=progress, phase=phase))
 
     monkeypatch.setattr(jobs.JobFollower, "next", tell)
     world.now(1, phase="Preparing", progress=10)
@@ -155,7 +156,7 @@ async def test_a_job_that_nobody_told_of_yet_is_read(world: Served) -> None:
     job = world.job(1, SOUND, status="queued", name="job-x")
     body = resource(SOUND, job, version=4, progress=35)
     body["metadata"]["name"] = "job-x"
-    world.api.applied = [body]
+    world.api.put(body)
     async with world.events(job) as events:
         told = await events.next()
         assert told is not None
@@ -170,7 +171,7 @@ async def test_a_job_that_was_deleted_is_cancelled(world: Served, *, known: bool
     async with world.events(job) as events:
         if known:
             assert await events.next()
-            world.parts.live.apply(SOUND, ObjectDeleted(resource(SOUND, job)))
+            world.dependencies.live.apply(SOUND, ObjectDeleted(resource(SOUND, job)))
         end = await events.next()
     assert end is not None
     assert (end["event"], end["data"]["status"], end["data"]["reason"]) == ("end", "cancelled", "Cancelled")
@@ -180,8 +181,8 @@ async def test_an_end_that_the_watch_missed_is_read(world: Served) -> None:
     world.now(1)
     async with world.events() as events:
         assert await events.next()
-        world.api.applied = [resource(SOUND, "a", version=9, phase="Failed", reason="NoAudio")]
-        world.parts.live.apply(SOUND, ListComplete(frozenset()))
+        world.api.put(resource(SOUND, "a", version=9, phase="Failed", reason="NoAudio"))
+        world.dependencies.live.apply(SOUND, ListComplete(frozenset()))
         end = await events.next()
     assert end is not None
     assert (end["event"], end["data"]["reason"]) == ("end", "NoAudio")
@@ -191,8 +192,8 @@ async def test_a_job_that_vanished_and_is_still_there_is_followed_on(world: Serv
     world.now(1)
     async with world.events() as events:
         assert await events.next()
-        world.api.applied = [resource(SOUND, "a", version=2, progress=50)]
-        world.parts.live.apply(SOUND, ListComplete(frozenset()))
+        world.api.put(resource(SOUND, "a", version=2, progress=50))
+        world.dependencies.live.apply(SOUND, ListComplete(frozenset()))
         told = await events.next()
     assert told is not None
     assert told["data"]["progress"] == 50
@@ -210,12 +211,12 @@ async def test_foreign_and_missing_look_the_same(world: Served) -> None:
 
 
 async def test_a_right_that_is_taken_away_cuts_the_stream(world: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "_ASK_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(streams, "_ASK_AGAIN_SECONDS", 0.01)
     world.now(1)
     async with world.events() as events:
         assert await events.next()
         world.api.rights.clear()
-        world.parts.access._known.clear()
+        world.dependencies.authorizer._known.clear()
         assert await events.next() is None
 
 
@@ -224,16 +225,16 @@ async def test_a_right_that_is_taken_away_cuts_the_stream_of_a_busy_job(
 ) -> None:
     """There is never a quiet minute: each event comes a second after the one before."""
     clock = itertools.count()
-    monkeypatch.setattr(stream, "monotonic", lambda: float(next(clock)), raising=False)
+    monkeypatch.setattr(streams, "monotonic", lambda: float(next(clock)), raising=False)
     versions = itertools.count(2)
 
     async def tell(_: jobs.JobFollower, __: float) -> JobSnapshot:
         version = next(versions)
         phase = "Completed" if version > 1000 else "Processing"
-        return JobSnapshot.of(SOUND, resource(SOUND, "a", version=version, progress=version % 100, phase=phase))
+        return JobSnapshot.parse(SOUND, resource(SOUND, "a", version=version, progress=version % 100, phase=phase))
 
     monkeypatch.setattr(jobs.JobFollower, "next", tell)
-    seen, job = [], world.parts.sight.job
+    seen, job = [], world.dependencies.visibility.job
 
     async def once(*given: Any) -> Any:
         seen.append(given)
@@ -241,7 +242,7 @@ async def test_a_right_that_is_taken_away_cuts_the_stream_of_a_busy_job(
             raise NotFound("job", "a")
         return await job(*given)
 
-    monkeypatch.setattr(world.parts.sight, "job", once)
+    monkeypatch.setattr(world.dependencies.visibility, "job", once)
     world.now(1, progress=1)
     async with world.events() as events:
         told = [each["event"] async for each in events.all()]
@@ -252,18 +253,18 @@ async def test_a_right_that_is_taken_away_cuts_the_stream_of_a_busy_job(
 async def test_a_stream_lasts_through_the_checks_and_learns_an_end_that_was_missed(
     world: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream, "_ASK_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(streams, "_ASK_AGAIN_SECONDS", 0.01)
     job = world.job(1, SOUND, status="processing", name="job-x", completedAt=None)
     world.now(1, job)
     async with world.events(job) as events:
         assert await events.next()
-        reads = len(world.api.asked)
+        reads = len(world.api.requests)
         await asyncio.sleep(0.1)
         world.database["jobs"].update_one({"jobId": job}, {"$set": {"status": "completed", "completedAt": DONE}})
         end = await events.next()
     assert end is not None
     assert (end["event"], end["data"]["status"]) == ("end", "completed")
-    assert len(world.api.asked) > reads
+    assert len(world.api.requests) > reads
 
 
 async def test_a_client_that_reads_nothing_keeps_nobody_waiting(world: Served) -> None:
@@ -277,7 +278,7 @@ async def test_a_client_that_reads_nothing_keeps_nobody_waiting(world: Served) -
                 told = await quick.next()
                 while told is not None and told["id"] != str(version):
                     told = await quick.next()
-        (one, two) = world.parts.live._followers["a"]
+        (one, two) = world.dependencies.live._followers["a"]
         assert one._latest is not None
         assert one._latest is two._latest
         assert slow.response.status_code == 200
@@ -285,10 +286,10 @@ async def test_a_client_that_reads_nothing_keeps_nobody_waiting(world: Served) -
 
 async def test_a_caller_has_so_many_streams_open_and_no_more(world: Served) -> None:
     """Another caller is not counted with them; one that is closed makes room."""
-    world.parts = dataclasses.replace(
-        world.parts, settings=world.settings.model_copy(update={"gateway_streams_per_caller": 2})
+    world.dependencies = dataclasses.replace(
+        world.dependencies, settings=world.settings.model_copy(update={"gateway_streams_per_caller": 2})
     )
-    world.app.state.parts = world.parts
+    world.app.state.services = Services.build(world.dependencies)
     world.api.rights.add(("bob", "*", "*", "red"))
     world.now(1, progress=10)
     async with world.events() as first, world.events():
@@ -301,7 +302,7 @@ async def test_a_caller_has_so_many_streams_open_and_no_more(world: Served) -> N
         await first.next()
     assert (refused.status_code, refused.headers["retry-after"], problem["status"]) == (429, "10", 429)
     async with asyncio.timeout(60):
-        while len(world.parts.streams):  # noqa: ASYNC110 - nothing tells when the server learns that its clients left
+        while len(world.dependencies.streams):  # noqa: ASYNC110 - nothing tells when the server learns that its clients left
             await asyncio.sleep(0)
     world.now(3, progress=10)
     async with world.events() as again:
@@ -310,10 +311,10 @@ async def test_a_caller_has_so_many_streams_open_and_no_more(world: Served) -> N
 
 async def test_the_service_accounts_of_a_namespace_share_their_streams(world: Served) -> None:
     """Whoever may make one can make a thousand."""
-    world.parts = dataclasses.replace(
-        world.parts, settings=world.settings.model_copy(update={"gateway_streams_per_caller": 2})
+    world.dependencies = dataclasses.replace(
+        world.dependencies, settings=world.settings.model_copy(update={"gateway_streams_per_caller": 2})
     )
-    world.app.state.parts = world.parts
+    world.app.state.services = Services.build(world.dependencies)
     robots = [f"system~serviceaccount~blue~robot-{number}" for number in range(3)]
     world.api.rights |= {(each.replace("~", ":"), "*", "*", "red") for each in robots}
     world.now(1, progress=10)

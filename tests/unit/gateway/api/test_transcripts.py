@@ -12,8 +12,8 @@ from pymongo.errors import AutoReconnect, BulkWriteError
 
 from contentgen_contract.names import Kind, Stage
 from contentgen_contract.records import keys
-from contentgen_gateway.api import transcripts
-from contentgen_gateway.api.transcripts import marked
+from contentgen_gateway.services import transcript_search
+from contentgen_gateway.services.transcript_search import marked
 from contentgen_gateway.stores.files import BucketFiles
 from contentgen_gateway.stores.queries import JobFilter, Query, Scope, listing
 from contentgen_gateway.transcripts import splitting
@@ -59,7 +59,7 @@ class World(GatewayWorld):
     def __init__(self) -> None:
         super().__init__(("ann", "*", "*", "red"), ("bob", "*", "*", "blue"))
         self.bucket = Bucket()
-        self.indexer = Indexer(self.parts.records, self.bucket, self.parts.transcripts)
+        self.indexer = Indexer(self.dependencies.records, self.bucket, self.dependencies.transcripts)
 
     def said(self, number: int, *sentences: str, version: int = 1, **fields: Any) -> str:
         """A finished transcription."""
@@ -127,7 +127,7 @@ async def test_the_newest_comes_first_and_pages_hold_each_once(world: World) -> 
 
 async def test_passages_of_what_is_private_by_now_tell_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither that there is more, nor where: the index learns of it a while later."""
-    monkeypatch.setattr(transcripts, "_READ", 5)
+    monkeypatch.setattr(transcript_search, "_READ", 5)
     made = [world.said(number, *[f"Trains {'and so on ' * 12}." for _ in range(3)], metadata={"isPublic": True})
             for number in range(6)]  # fmt: skip
     await world.indexer.update_all()
@@ -145,8 +145,8 @@ async def test_passages_of_what_is_private_by_now_tell_nothing(world: World, mon
 async def test_a_search_gives_up_where_too_much_is_private_by_now(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transcripts, "_READ", 2)
-    monkeypatch.setattr(transcripts, "_ROUNDS", 3)
+    monkeypatch.setattr(transcript_search, "_READ", 2)
+    monkeypatch.setattr(transcript_search, "_ROUNDS", 3)
     for number in range(6):
         world.said(number, "Trains.", metadata={"isPublic": True})
     await world.indexer.update_all()
@@ -158,7 +158,7 @@ async def test_a_search_gives_up_where_too_much_is_private_by_now(
 async def test_where_there_is_more_than_is_read_the_next_page_goes_on(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transcripts, "_READ", 5)
+    monkeypatch.setattr(transcript_search, "_READ", 5)
     made = [world.said(number, *[f"Trains {'and so on ' * 12}." for _ in range(3)]) for number in range(4)]
     await world.indexer.update_all()
     seen: list[tuple[str, int]] = []
@@ -307,7 +307,7 @@ async def test_a_walk_stops_where_the_database_is_away(world: World, monkeypatch
     breaks(world, monkeypatch, first, AutoReconnect())
     with pytest.raises(AutoReconnect):
         await world.indexer.update_all()
-    assert await world.parts.transcripts.mark(last) is None
+    assert await world.dependencies.transcripts.mark(last) is None
 
 
 async def test_a_transcript_that_cannot_be_indexed_does_not_end_the_process(
@@ -342,8 +342,8 @@ async def test_a_transcript_that_cannot_be_indexed_does_not_end_the_process(
 async def test_an_end_and_a_deletion_are_looked_at_soon(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("contentgen_gateway.transcripts.indexer._UPDATE_DELAYS", (0.0,))
     monkeypatch.setattr("contentgen_gateway.transcripts.indexer._FULL_UPDATE_SECONDS", 3600)
-    index = world.parts.transcripts
-    world.parts.live._on_end = world.indexer.note
+    index = world.dependencies.transcripts
+    world.dependencies.live._on_end = world.indexer.note
 
     async def until(*, there: bool) -> None:
         async with asyncio.timeout(60):
@@ -353,10 +353,10 @@ async def test_an_end_and_a_deletion_are_looked_at_soon(world: World, monkeypatc
     running = asyncio.create_task(world.indexer.run())
     await asyncio.sleep(0.05)
     job = world.said(1, "Soon.")
-    world.parts.live.apply(SOUND, ObjectChanged(resource(SOUND, job, phase="Completed")))
+    world.dependencies.live.apply(SOUND, ObjectChanged(resource(SOUND, job, phase="Completed")))
     await until(there=True)
     world.database["jobs"].delete_one({"jobId": job})
-    world.parts.live.apply(SOUND, ObjectDeleted(resource(SOUND, job)))
+    world.dependencies.live.apply(SOUND, ObjectDeleted(resource(SOUND, job)))
     await until(there=False)
     running.cancel()
 

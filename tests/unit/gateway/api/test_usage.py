@@ -7,7 +7,7 @@ import pytest
 
 from contentgen_contract.names import Kind
 from contentgen_contract.resources.prices import Unit
-from contentgen_operator.state.costs import CostSource, cost_of, finished
+from contentgen_operator.state.costs import CostSource, cost_of, ending_fields
 from contentgen_operator.state.purchases import Purchase, PurchaseState
 from contentgen_operator.stores.charges import Charges
 from contentgen_simulation.gateway.server import START, GatewayWorld
@@ -161,7 +161,7 @@ async def test_usage_and_the_cost_of_a_purchase_are_the_same(
         state=state,
         request_id="r1",
         **priced,
-        **finished(asked, state, billable_units=units),
+        **ending_fields(asked, state, billable_units=units),
     )
     if charge is not None:
         bills = Charges(world.database["ledger"])

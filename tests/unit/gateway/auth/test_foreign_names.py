@@ -8,7 +8,7 @@ from contentgen_contract.names import Kind
 from contentgen_gateway.live.resources import JobResources
 from contentgen_gateway.problems import Problem
 from contentgen_runtime.kube import Body
-from contentgen_simulation.gateway.cluster import ClusterWorld
+from contentgen_simulation.gateway.cluster import WritableWorld
 from contentgen_simulation.gateway.server import FakeApi
 
 NAMES = ["..", ".", "", "a/b", "../../secrets/s3", "a?watch=true", "a#", "a..b", "A", "a\n", "%2e%2e", "x" * 254]
@@ -16,14 +16,14 @@ KIND = Kind.TRANSCRIPTION
 
 
 class Answering(FakeApi):
-    """Answers any path with the same object; says which were asked for."""
+    """Answers any path with the same object; notes the requests."""
 
     def __init__(self, answer: Body) -> None:
         super().__init__()
         self.answer = answer
 
     async def call(self, method: str, path: str, body: Body | None = None) -> Body:  # noqa: ARG002 - as the client has it
-        self.asked.append((method, path))
+        self.requests.append((method, path))
         return self.answer
 
 
@@ -44,14 +44,14 @@ async def test_a_name_that_is_none_is_not_asked_for(name: str) -> None:
         with pytest.raises(Problem) as problem:
             await refused()
         assert problem.value.status == 422
-    assert api.asked == []
+    assert api.requests == []
 
 
 @pytest.mark.parametrize("uid", ["", "a,involvedObject.name=b", "a=b", "a b", "a\\", "x" * 64, "\ud800"])
 async def test_a_uid_adds_no_term_to_a_selector(uid: str) -> None:
     api = Answering({"items": []})
     assert await JobResources(api).events("red", uid) == []
-    assert api.asked == []
+    assert api.requests == []
 
 
 async def test_another_object_than_the_one_asked_for_is_none(caplog: pytest.LogCaptureFixture) -> None:
@@ -73,7 +73,7 @@ async def test_another_object_than_the_one_asked_for_is_none(caplog: pytest.LogC
     ],
 )  # fmt: skip
 async def test_a_record_with_such_a_name_has_no_resource(method: str, path: str, name: str) -> None:
-    world = ClusterWorld(("ann", "*", "*", "red"))
+    world = WritableWorld(("ann", "*", "*", "red"))
     job = world.job(1, name=name)
     body: dict[str, Any] = {"json": {"tags": ["x"]}} if method == "PATCH" else {}
     async with world.client("ann") as client:

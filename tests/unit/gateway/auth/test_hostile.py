@@ -18,7 +18,7 @@ import pytest
 from fastapi import Request
 
 from contentgen_contract.names import Kind
-from contentgen_gateway.services.dependencies import Calling, Using
+from contentgen_gateway.injection import CallerDep, DependenciesDep
 from contentgen_simulation import hostile_input
 from contentgen_simulation.gateway.endpoints import GatewayEndpoint, case_of, endpoints, suits
 from contentgen_simulation.gateway.tenants import TenantWorld
@@ -172,7 +172,7 @@ async def test_no_query_breaks_an_endpoint(endpoint: GatewayEndpoint) -> None:
 async def test_a_careless_endpoint_is_found() -> None:
     """The control: an operator, a prefix, another's namespace, each let through by one line."""
 
-    async def careless(caller: Calling, parts: Using, request: Request) -> dict[str, str]:
+    async def careless(caller: CallerDep, parts: DependenciesDep, request: Request) -> dict[str, str]:
         given = await request.json()
         match given["way"]:
             case "operator":

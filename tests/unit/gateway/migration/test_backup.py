@@ -283,7 +283,7 @@ def test_each_collection_is_kept_or_made_again() -> None:
 
 def test_the_list_of_assets_says_what_is_missing_and_what_is_another_file() -> None:
     world = TenantWorld()
-    bucket, client = world.bucket, world.parts.files._client
+    bucket, client = world.bucket, world.dependencies.files._client
     bucket.objects = {"loras/ann/a/v1/model.safetensors": b"one", "runs/a/x": b"two", "transcripts/a/b/t": b"three"}
     listed = list(asset_listing.assets(client, "assets", checksums=True))
     assert {each["key"]: each["bytes"] for each in listed} == {key: len(body) for key, body in bucket.objects.items()}

@@ -36,7 +36,7 @@ class World(GatewayWorld):
 
     def __init__(self, *rights: tuple[str, str, str, str], **settings: Any) -> None:
         super().__init__(*rights, **settings)
-        RecordingBucket().behind(self.parts.files)
+        RecordingBucket().behind(self.dependencies.files)
 
 
 @pytest.fixture
@@ -304,7 +304,7 @@ async def test_a_failure_says_what_it_means_and_what_to_do(world: GatewayWorld) 
             job = world.job(number, status="failed", phase="Failed", reason=reason.value, error=None)
             seen = Seen(await ann.get(f"/jobs/{job}"))
             assert REASONS[reason].meaning in seen.text
-            assert REASONS[reason].do in seen.text
+            assert REASONS[reason].advice in seen.text
 
 
 async def test_a_foreign_jobs_page_looks_like_a_missing_ones(world: GatewayWorld) -> None:

@@ -11,7 +11,7 @@ from contentgen_gateway.live.jobs import LiveJobs
 from contentgen_gateway.live.resources import JobResources
 from contentgen_runtime.kube import KubeApi
 from contentgen_runtime.watching import ObjectChanged, ObjectDeleted
-from contentgen_simulation.gateway.cluster import ClusterWorld
+from contentgen_simulation.gateway.cluster import WritableWorld
 from contentgen_simulation.gateway.server import GatewayWorld, resource
 
 ANN = ("ann", "*", "*", "red")
@@ -27,7 +27,7 @@ def of_class(name: str | None, job: str = "a", version: int = 1, **status: Any) 
 
 
 async def created(own: str, **given: Any) -> tuple[Any, list[Any]]:
-    world = ClusterWorld(ANN, operator_class=own)
+    world = WritableWorld(ANN, operator_class=own)
     async with world.client("ann") as ann:
         answer = await ann.post("/api/images/generate", json=IMAGE | given)
     return answer, [each["spec"] for each in world.api.resources.values()]
@@ -58,7 +58,7 @@ async def test_a_caller_cannot_choose_another_class(own: str, given: str) -> Non
 
 
 async def test_a_key_whose_job_was_moved_to_another_class_creates_no_second_one() -> None:
-    world = ClusterWorld(ANN)
+    world = WritableWorld(ANN)
     async with world.client("ann") as ann:
         key = {"Idempotency-Key": "one"}
         assert (await ann.post("/api/images/generate", json=IMAGE, headers=key)).status_code == 202
@@ -72,9 +72,9 @@ async def test_a_key_whose_job_was_moved_to_another_class_creates_no_second_one(
 # Resources of another class
 
 
-def shared_with(own: str, theirs: str | None, **record: Any) -> tuple[ClusterWorld, str]:
+def shared_with(own: str, theirs: str | None, **record: Any) -> tuple[WritableWorld, str]:
     """A world with a record in the shared database whose resource is of the class `theirs`."""
-    world = ClusterWorld(ANN, operator_class=own)
+    world = WritableWorld(ANN, operator_class=own)
     job = world.job(1, Kind.IMAGE_GENERATION, **record)
     kept = world.resource(Kind.IMAGE_GENERATION, "job-1", job, prompt="a cat", suspend=True)
     kept["status"] = {"phase": "Failed", "reason": "ProviderFailed", "run": {"number": 1}}
@@ -137,7 +137,7 @@ async def test_a_stream_of_another_class_is_refused_with_the_class(own: str, the
     async with world.client("ann") as ann:
         answer = await ann.get(f"/api/stream/job/{job}")
     assert (answer.status_code, answer.json()["operatorClass"]) == (409, theirs or DEFAULT_CLASS)
-    assert world.parts.live.get(job) is None
+    assert world.dependencies.live.get(job) is None
 
 
 # What the watch delivers
@@ -171,13 +171,13 @@ async def test_a_job_that_leaves_the_class_is_lost_for_its_readers() -> None:
 async def test_a_stream_ends_without_an_end_event_when_its_job_leaves_the_class() -> None:
     world = GatewayWorld(ANN)
     world.job(1, TRANSCRIPT, jobId="a", name="job-a", status="processing", phase="Processing")
-    world.parts.live.apply(TRANSCRIPT, ObjectChanged(of_class(None)))
-    world.api.applied = [of_class("night", version=2)]
+    world.dependencies.live.apply(TRANSCRIPT, ObjectChanged(of_class(None)))
+    world.api.put(of_class("night", version=2))
     async with world.client("ann") as ann:
         following = asyncio.create_task(ann.get("/api/stream/job/a"))
-        while not world.parts.live._followers:  # noqa: ASYNC110 - the stream tells nobody that it has begun
+        while not world.dependencies.live._followers:  # noqa: ASYNC110 - the stream tells nobody that it has begun
             await asyncio.sleep(0)
-        world.parts.live.apply(TRANSCRIPT, ObjectChanged(world.api.applied[0]))
+        world.dependencies.live.apply(TRANSCRIPT, ObjectChanged(of_class("night", version=2)))
         told = (await asyncio.wait_for(following, 10)).text
     assert "event: end" not in told, "the job goes on, in another class"
 

@@ -20,7 +20,7 @@ def changed(job: str, version: int = 1, **status: Any) -> ObjectChanged:
 
 async def test_a_job_is_found_before_it_has_a_record() -> None:
     world = GatewayWorld(("ann", "*", "*", "red"), ("bob", "*", "*", "blue"))
-    world.parts.live.note(SOUND, resource(SOUND, "new", status=None))
+    world.dependencies.live.note(SOUND, resource(SOUND, "new", status=None))
     async with world.client("ann") as ann, world.client("bob") as bob:
         given, foreign = await ann.get("/api/jobs/new"), await bob.get("/api/jobs/new")
     shown = given.json()
@@ -33,14 +33,14 @@ async def test_a_job_is_found_before_it_has_a_record() -> None:
 async def test_a_record_that_is_there_is_the_answer() -> None:
     world = GatewayWorld(("ann", "*", "*", "red"))
     job = world.job(1, SOUND, progress=35)
-    world.parts.live.note(SOUND, resource(SOUND, job, progress=10))
+    world.dependencies.live.note(SOUND, resource(SOUND, job, progress=10))
     async with world.client("ann") as ann:
         assert (await ann.get(f"/api/jobs/{job}")).json()["progress"] == 35
 
 
 @pytest.mark.parametrize("kind", list(Kind))
 def test_a_document_says_what_the_operator_will_write(kind: Kind) -> None:
-    now = JobSnapshot.of(
+    now = JobSnapshot.parse(
         kind, resource(kind, "it", phase="Processing", stage="Training", progress=70, reason="Processing")
     )
     made = document(now)
@@ -69,9 +69,9 @@ def test_what_is_known_of_a_job_is_small() -> None:
     body = resource(SOUND, "a", run={"rerun": None, "spec": {"x": "y" * 65_000}, "facts": {"x": "y" * 65_000}})
     body["metadata"] |= {"annotations": {"x": "y" * 262_000}, "managedFields": ["y" * 65_000]}
     body["spec"] |= {"x": "y" * 65_000}
-    now = JobSnapshot.of(SOUND, body)
+    now = JobSnapshot.parse(SOUND, body)
     assert len(repr(now)) < 2000
-    made = document(JobSnapshot.of(SOUND, body | {"status": {}}))
+    made = document(JobSnapshot.parse(SOUND, body | {"status": {}}))
     assert (made["userId"], made["config"], made["status"]) == ("ann", {}, "queued")
 
 
@@ -150,16 +150,16 @@ async def test_the_list_of_one_namespace_says_nothing_about_another() -> None:
 
 async def test_all_kinds_are_followed_and_an_odd_resource_hides_no_other() -> None:
     world = GatewayWorld()
-    live = world.parts.live
-    world.api.applied = [
+    live = world.dependencies.live
+    world.api.put(
         {"kind": SOUND.value, "metadata": {"uid": "odd"}},
         *(resource(kind, kind.value) for kind in Kind),
         resource(SOUND, "done", phase="Completed"),
-    ]
+    )
     running = asyncio.create_task(live.run(world.api, [""]))
     with live.reader(SOUND.value) as sound, live.reader(Kind.LORA_TRAINING.value) as lora:
         assert [await reader.next(5) for reader in (sound, lora)] == [live.get(SOUND.value), live.get("LoraTraining")]
-        world.api.happens("MODIFIED", resource(SOUND, SOUND.value, version=2, progress=40))
+        world.api.send("MODIFIED", resource(SOUND, SOUND.value, version=2, progress=40))
         now = await sound.next(5)
     running.cancel()
     assert now is not None

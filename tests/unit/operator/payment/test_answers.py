@@ -92,12 +92,6 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def key(tmp_path: Path) -> KeyFile:
-    (tmp_path / "key").write_text("k3y\n")
-    return KeyFile(str(tmp_path / "key"))
-
-
-@pytest.fixture
 async def fal(server: Server, key: KeyFile) -> Any:
     made = Fal(key, server.url, server.url)
     yield made
@@ -154,7 +148,7 @@ async def test_a_result_beyond_the_limit_is_told_and_not_kept(
     server.replies |= {STATUS: COMPLETED, RESULT: b'{"images": []}' + b" " * MIB, TRANSCRIPT: transcript(2 * MIB)}
     assert await fal.poll(MODEL, "r1") == TOO_LARGE
     assert await AssemblyAI(key, server.url).poll("", "t1") == TOO_LARGE
-    assert provider_answers._held == 0
+    assert provider_answers._buffered == 0
 
 
 @pytest.mark.parametrize(
@@ -184,14 +178,16 @@ async def test_other_replies_are_small(server: Server, fal: Fal, key: KeyFile) -
     server.replies["/v1/models/requests/by-endpoint"] = b" " * (5 * MIB)
     with pytest.raises(Unavailable, match="more than 1048576 bytes"):
         await fal.poll(MODEL, "r1")
-    search = Search(call=Call(provider="fal", model=MODEL, arguments={}, marker="m"), sent_after=NOW, sent_before=NOW)
+    search = Search(
+        call=Call(provider="fal", model=MODEL, arguments={}, correlation_key="m"), sent_after=NOW, sent_before=NOW
+    )
     with pytest.raises(Unavailable, match="more than 4194304 bytes"):
         await fal.find(search)
     with pytest.raises(Unavailable, match="more than 4194304 bytes"):
         await assemblyai.find(search)
     with pytest.raises(MaybeAccepted, match="more than 1048576 bytes"):
         await fal.submit(search.call, at_once)
-    call = Call(provider="assemblyai", model="m", arguments={"audio_url": "http://a"}, marker="m")
+    call = Call(provider="assemblyai", model="m", arguments={"audio_url": "http://a"}, correlation_key="m")
     with pytest.raises(MaybeAccepted, match="more than 1048576 bytes"):
         await assemblyai.submit(call, at_once)
 
@@ -217,8 +213,8 @@ async def test_a_deeply_nested_reply_is_one_that_cannot_be_read(
     server.code = code
     server.reply = NESTED
     assemblyai = AssemblyAI(key, server.url)
-    at_fal = Call(provider="fal", model="fal-ai/flux-lora", arguments={"prompt": "x"}, marker="m")
-    at_assemblyai = Call(provider="assemblyai", model="m", arguments={"audio_url": "http://a"}, marker="m")
+    at_fal = Call(provider="fal", model="fal-ai/flux-lora", arguments={"prompt": "x"}, correlation_key="m")
+    at_assemblyai = Call(provider="assemblyai", model="m", arguments={"audio_url": "http://a"}, correlation_key="m")
     paid = Refused if 400 <= code < 500 else MaybeAccepted
     for submission in (fal.submit(at_fal, at_once), assemblyai.submit(at_assemblyai, at_once)):
         with pytest.raises(paid):
@@ -238,13 +234,13 @@ async def test_a_deeply_nested_reply_is_one_that_cannot_be_read(
 def test_what_is_no_json_object(content: bytes) -> None:
     answer = Answer()
     answer.write(content)
-    with pytest.raises(ValueError, match="no JSON object"):
+    with pytest.raises(ValueError, match="not a JSON object"):
         answer.checked()
     answer.close()
 
 
 def test_results_that_wait_to_be_stored_do_not_fill_the_volume(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(provider_answers, "_HELD_BYTES", 3 * MIB)
+    monkeypatch.setattr(provider_answers, "_BUFFERED_BYTES", 3 * MIB)
     one, other = Answer(), Answer()
     one.write(bytes(2 * MIB))
     with pytest.raises(TooManyAnswers, match="wait to be stored"):
@@ -253,7 +249,7 @@ def test_results_that_wait_to_be_stored_do_not_fill_the_volume(monkeypatch: pyte
     other.write(bytes(2 * MIB))
     other.close()
     other.close()
-    assert provider_answers._held == 0
+    assert provider_answers._buffered == 0
 
 
 SIGNED = "https://s3.example/b/runs/k?X-Amz-Credential=id&X-Amz-Signature=abc"

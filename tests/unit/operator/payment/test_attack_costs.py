@@ -3,20 +3,13 @@
 from datetime import timedelta
 from typing import Any
 
-import pytest
-
 from contentgen_contract.names import RERUN_ANNOTATION, Kind, Phase, Reason
 from contentgen_gateway.migration.namespaces import TenantAdministration
-from contentgen_simulation.world import SPECS, UID, World, Writes
+from contentgen_simulation.world import SPECS, UID, World
 
 IMAGES, LORA = Kind.IMAGE_GENERATION, Kind.LORA_TRAINING
 OTHER, THIRD = "0c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a02", "0c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a03"
 CAT: dict[str, Any] = SPECS[IMAGES]
-
-
-@pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    return World(monkeypatch, Writes())
 
 
 async def finished(world: World, uid: str, spec: dict[str, Any] = CAT, **annotations: str) -> Any:

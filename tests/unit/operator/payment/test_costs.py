@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from contentgen_contract.resources.prices import Unit
-from contentgen_operator.state.costs import CostSource, PurchaseCost, cost_of, ended, finished, total
+from contentgen_operator.state.costs import CostSource, PurchaseCost, cost_of, ending_fields, final_cost, total
 from contentgen_operator.state.purchases import Purchase, PurchaseState, PurchaseStep
 
 S = PurchaseState
@@ -101,15 +101,15 @@ def test_a_sum_says_how_well_it_is_known(
 
 
 def test_a_request_that_nobody_follows_any_more_costs_what_nobody_knows() -> None:
-    assert ended(bought(S.SUBMITTED, **PRICED)) == cost(CostSource.UNKNOWN, None, None)
-    assert ended(bought(S.COLLECTED, **PRICED)) == cost(CostSource.ESTIMATE, 50_000, True)
+    assert final_cost(bought(S.SUBMITTED, **PRICED)) == cost(CostSource.UNKNOWN, None, None)
+    assert final_cost(bought(S.COLLECTED, **PRICED)) == cost(CostSource.ESTIMATE, 50_000, True)
 
 
 def test_an_estimate_is_not_stored_as_a_cost() -> None:
     asked = bought(S.SUBMITTED, **PRICED)
-    assert finished(asked, S.SUCCEEDED) == {"actual_micros": None, "cost_source": "estimate"}
+    assert ending_fields(asked, S.SUCCEEDED) == {"actual_micros": None, "cost_source": "estimate"}
     by_units = {"billable_units": 2.0, "actual_micros": 50_000, "cost_source": "billable units × unit price"}
-    assert finished(asked, S.SUCCEEDED, billable_units=2.0) == by_units
-    assert finished(asked, S.FAILED) == {"actual_micros": None, "cost_source": "unknown"}
+    assert ending_fields(asked, S.SUCCEEDED, billable_units=2.0) == by_units
+    assert ending_fields(asked, S.FAILED) == {"actual_micros": None, "cost_source": "unknown"}
     free = {"billable_units": 0.0, "actual_micros": 0, "cost_source": "not billed"}
-    assert finished(asked, S.FAILED, billable_units=0.0) == free
+    assert ending_fields(asked, S.FAILED, billable_units=0.0) == free

@@ -15,7 +15,7 @@ from contentgen_contract.resources.prices import Unit
 from contentgen_operator.providers.assemblyai import AssemblyAI
 from contentgen_operator.providers.fal import Fal
 from contentgen_operator.providers.keyfile import KeyFile
-from contentgen_operator.providers.pricing import FalPrices, parsed
+from contentgen_operator.providers.pricing import FalPrices, parse_price
 from contentgen_operator.state.provider_answers import Answer
 from contentgen_operator.state.provider_requests import RequestState, billable_units
 
@@ -72,12 +72,6 @@ def server() -> Iterator[Server]:
     made = Server()
     yield made
     made.close()
-
-
-@pytest.fixture
-def key(tmp_path: Path) -> KeyFile:
-    (tmp_path / "key").write_text("k3y\n")
-    return KeyFile(str(tmp_path / "key"))
 
 
 @pytest.fixture
@@ -234,7 +228,7 @@ async def test_without_a_key_nobody_is_asked(server: Server, tmp_path: Path) -> 
     ],
 )
 def test_a_price_that_cannot_be_believed_is_none(document: Any) -> None:
-    assert parsed(document, MODEL, datetime(2026, 11, 22, tzinfo=UTC)) is None
+    assert parse_price(document, MODEL, datetime(2026, 11, 22, tzinfo=UTC)) is None
 
 
 @pytest.mark.parametrize(
@@ -249,6 +243,6 @@ def test_a_price_that_cannot_be_believed_is_none(document: Any) -> None:
     ],
 )
 def test_the_unit_is_the_providers(model: str, unit: str, ours: Unit, minimum: float) -> None:
-    found = parsed(priced(0.02, unit, model=model), model, datetime(2026, 11, 22, tzinfo=UTC))
+    found = parse_price(priced(0.02, unit, model=model), model, datetime(2026, 11, 22, tzinfo=UTC))
     assert found is not None
     assert (found.unit, found.minimum) == (ours, minimum)

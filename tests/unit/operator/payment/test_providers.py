@@ -108,12 +108,6 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def key(tmp_path: Path) -> KeyFile:
-    (tmp_path / "key").write_text("k3y\n")
-    return KeyFile(str(tmp_path / "key"))
-
-
-@pytest.fixture
 def patience(request: pytest.FixtureRequest) -> float:
     """Seconds until a read times out: few where the test waits for that."""
     given = request.node.callspec.params.values() if hasattr(request.node, "callspec") else ()
@@ -133,13 +127,16 @@ def assemblyai(server: Server, key: KeyFile, patience: float) -> AssemblyAI:
 
 
 TRAINING = Call(
-    provider="fal", model=TRAINER, arguments={"images_data_url": f"https://s3/{ZIP}?sig", "steps": 5}, marker=ZIP
+    provider="fal",
+    model=TRAINER,
+    arguments={"images_data_url": f"https://s3/{ZIP}?sig", "steps": 5},
+    correlation_key=ZIP,
 )
 TRANSCRIPT = Call(
     provider="assemblyai",
     model="assemblyai/universal",
     arguments={"audio_url": "https://s3/a.flac?sig", "speaker_labels": True, "language_detection": True},
-    marker="a.flac",
+    correlation_key="a.flac",
 )
 SENT = datetime(2024, 11, 22, 12, tzinfo=UTC)
 
@@ -514,7 +511,7 @@ FOREIGN_IDS = ["../r2", "r/1", "..", ".", "", "r?x=1", "r#", "r%2f", "r\n", " r"
 @pytest.mark.parametrize("model", [*FOREIGN_MODELS, "workflows/x"])
 async def test_a_model_that_is_no_path_is_refused_before_it_is_paid(fal: Fal, server: Server, model: str) -> None:
     with pytest.raises(Refused, match="there is no model"):
-        await fal.submit(Call(provider="fal", model=model, arguments={}, marker=""), nothing)
+        await fal.submit(Call(provider="fal", model=model, arguments={}, correlation_key=""), nothing)
     for look in (fal.poll, fal.cancel):
         with pytest.raises(Unavailable):
             await look(model, "r1")
@@ -526,7 +523,7 @@ async def test_an_id_that_is_none_is_not_asked_for(
     fal: Fal, assemblyai: AssemblyAI, server: Server, request_id: str
 ) -> None:
     for look in (fal.poll, fal.cancel, assemblyai.poll):
-        with pytest.raises(Unavailable, match="is no id of a request"):
+        with pytest.raises(Unavailable, match="is not a request id"):
             await look(TRAINER, request_id)
     assert server.seen == []
 
@@ -538,7 +535,7 @@ async def test_an_id_that_is_none_is_not_taken_from_an_answer(
     """What was sent may be paid; the history is looked through for it."""
     server.replies[f"/{TRAINER}"] = (200, {"request_id": request_id})
     with pytest.raises(MaybeAccepted):
-        await fal.submit(Call(provider="fal", model=TRAINER, arguments={}, marker=""), nothing)
+        await fal.submit(Call(provider="fal", model=TRAINER, arguments={}, correlation_key=""), nothing)
     item = entry(request_id)
     server.replies[HISTORY] = (200, {"items": [item, entry("r1")]})
     assert (await fal.find(LOST_TRAINING)).request_id == "r1"
@@ -896,9 +893,9 @@ async def test_fal_is_told_the_purchase(fal: Fal, server: Server, purchase: str,
     ("named", "same", "why"),
     [
         ("mine", True, ""),
-        ("other-steps", False, "its input is another one"),
+        ("other-steps", False, "its input differs"),
         ("too-old", False, "it was sent at 2024-11-22 11:57"),
-        ("too-new", False, "and not when this one was"),
+        ("too-new", False, "but this purchase's request was sent at another time"),
         ("bare", None, "shows neither its input nor when it was sent"),
         ("nobody", None, "does not show it, or not yet"),
     ],
@@ -934,6 +931,6 @@ async def test_a_name_that_is_no_id_is_not_asked_for(
     named: str, fal: Fal, assemblyai: AssemblyAI, server: Server
 ) -> None:
     for provider, search in ((fal, LOST_TRAINING), (assemblyai, LOST_TRANSCRIPT)):
-        with pytest.raises(Unavailable, match="is no id of a request"):
+        with pytest.raises(Unavailable, match="is not a request id"):
             await provider.verify(search, named)
     assert server.seen == []

@@ -88,11 +88,6 @@ async def rounds(world: World, count: int = 4, every: timedelta = timedelta(minu
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    return World(monkeypatch, Writes())
-
-
-@pytest.fixture
 def account(world: World, monkeypatch: pytest.MonkeyPatch) -> Account:
     return Account(world, monkeypatch)
 

@@ -10,8 +10,9 @@ from contentgen_contract.names import FINALIZER, Kind, Phase, Reason
 from contentgen_contract.records.tenancy import Tenant
 from contentgen_contract.resources.spec import parse_spec, run_hash
 from contentgen_operator.decide.decision import decide
+from contentgen_operator.decide.deletion import decide_deletion
 from contentgen_operator.observe import find_lost
-from contentgen_operator.state.decision_input import Policy
+from contentgen_operator.state.decision_input import Policy, decision_input
 from contentgen_operator.state.observed import Observation, Resource
 from contentgen_operator.state.plan import Adoption, Plan
 from contentgen_operator.state.provider_requests import Call, Found, Search
@@ -97,7 +98,10 @@ def resource(*, deleting: bool = False, reason: Reason = Reason.SUBMITTING, **ru
 
 
 def decided(subject: Resource, purchase: Purchase | None) -> Plan:
-    return decide(subject, Observation(purchase=purchase, provider_configured=True), NOW, Policy())
+    seen = Observation(purchase=purchase, provider_configured=True)
+    if subject.deleting:
+        return decide_deletion(subject, seen, NOW, Policy())
+    return decide(decision_input(subject, NOW, Policy()).observing(seen))
 
 
 def assert_forgotten(plan: Plan) -> None:
@@ -198,11 +202,11 @@ async def test_a_request_of_another_purchase_is_not_written_down(monkeypatch: py
         changes={"request_id": "r1"},
         claimed_for=purchase,
     )
-    await actor._note(move)
+    await actor._write_result(move)
     kept = await actor._ledger.get(KEY)
     assert kept is not None
     assert (kept.state, kept.request_id) == (PurchaseState.INTENT, None)
-    await actor._note(move.model_copy(update={"changes": {"request_id": "r2"}}))
+    await actor._write_result(move.model_copy(update={"changes": {"request_id": "r2"}}))
     kept = await actor._ledger.get(KEY)
     assert kept is not None
     assert (kept.state, kept.request_id) == (PurchaseState.SUBMITTED, "r2")
@@ -220,7 +224,7 @@ async def test_a_request_of_another_purchase_is_not_found(ledger: Ledger, owner:
     """Also one with another marker, which the provider is not told of."""
     await ledger.claim(bought(purchase_id=owner, marker="b"), "r1", NOW)
     provider: Any = Finds()
-    call = Call(provider="fal", model="m", arguments={}, marker="a")
+    call = Call(provider="fal", model="m", arguments={}, correlation_key="a")
     assert await find_lost(ledger, provider, bought(step=SENDING), call) == Found(
         request_id=found, complete=found is not None
     )

@@ -4,11 +4,9 @@ import asyncio
 import copy
 import itertools
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import stamina
 from pymongo.errors import AutoReconnect
 
 from contentgen_contract.names import RERUN_ANNOTATION, RESUBMIT_ANNOTATION, Kind, Phase, Reason, Stage
@@ -19,19 +17,15 @@ from contentgen_operator.state.observed import ResourceRef
 from contentgen_operator.state.provider_answers import Answer
 from contentgen_operator.state.provider_requests import Found, RequestState, RequestView, Search
 from contentgen_operator.state.purchases import PurchaseState
-from contentgen_operator.stores.s3 import NotDeleted
 from contentgen_runtime.kube import Conflict
+from contentgen_runtime.store_errors import NotDeleted
 from contentgen_simulation.world import SPECS, UID, World, Writes, outcome_of
+
+pytestmark = pytest.mark.usefixtures("no_waiting")
 
 LORA, IMAGES, TRANSCRIPT = Kind.LORA_TRAINING, Kind.IMAGE_GENERATION, Kind.TRANSCRIPTION
 SECOND, THIRD = "second-uid", "third-uid"
 DELETE = {"deletionPolicy": "Delete"}
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting() -> Iterator[None]:
-    with stamina.set_testing(True, attempts=8):
-        yield
 
 
 def world_of(monkeypatch: pytest.MonkeyPatch, writes: Writes | None = None) -> World:
@@ -278,7 +272,7 @@ async def test_the_deletion_of_a_former_owner_leaves_the_files_of_the_purchase(m
     assert status.versions[0].job_id == UID
     record = world.database["jobs"].find_one({"jobId": UID})
     assert record is not None
-    await world.process._actor._janitor._records.mark_discarded(tombstone_of(IMAGES, record))
+    await world.process._actor._garbage_collector._records.mark_discarded(tombstone_of(IMAGES, record))
     await sweep(world)
     assert_complete(world, status)
     assert purchase(world)["state"] == "collected"
@@ -516,7 +510,7 @@ async def until_frozen(process: Any, ref: ResourceRef) -> None:
     """Reconcile until the end of the reconcile that was frozen."""
     for _ in range(3):
         try:
-            await process._once(ref)
+            await process._read_and_reconcile(ref)
         except Conflict:
             process._cache.drop(ref)
             return

@@ -14,7 +14,7 @@ from pymongo.errors import AutoReconnect
 
 from contentgen_operator.background.settlement import BATCH, BATCHES, ChargeSettlement, batches, next_time, wanted
 from contentgen_operator.providers.base import AccessRefused, Unavailable
-from contentgen_operator.providers.billing import FalBilling, charged
+from contentgen_operator.providers.billing import FalBilling, charges_by_request
 from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_operator.state.costs import CostSource, cost_of
 from contentgen_operator.state.purchases import Purchase, PurchaseState, PurchaseStep, Unsettled
@@ -130,7 +130,7 @@ def test_a_request_that_two_purchases_name_is_not_asked_for() -> None:
     ],
 )
 def test_the_charge_of_a_request_is_the_sum_of_its_rows(rows: list[Any], expected: dict[str, int]) -> None:
-    assert charged(rows, {R1: MODEL, R2: MODEL}) == expected
+    assert charges_by_request(rows, {R1: MODEL, R2: MODEL}) == expected
 
 
 class Endpoint:

@@ -49,8 +49,8 @@ class Company:
 
     def providers(self, ca: Path | None) -> list[tuple[Provider, Call]]:
         url, tls = f"https://{HOST}", trusted_cas(ca)
-        training = Call(provider="fal", model=MODEL, arguments={"seed": 1}, marker="")
-        sound = Call(provider="assemblyai", model="", arguments={"audio_url": "https://s3/a.flac"}, marker="")
+        training = Call(provider="fal", model=MODEL, arguments={"seed": 1}, correlation_key="")
+        sound = Call(provider="assemblyai", model="", arguments={"audio_url": "https://s3/a.flac"}, correlation_key="")
         self.opened.append(Fal(self.key, url, url, tls=tls))
         return [(self.opened[-1], training), (AssemblyAI(self.key, url, tls=tls), sound)]
 
@@ -154,7 +154,7 @@ async def test_every_call_goes_through_the_proxy(company: Company) -> None:
         if call.provider == "assemblyai":
             assert (await provider.poll("", "r1")).state is RequestState.SUCCEEDED
         else:
-            with pytest.raises(Exception, match="fal could not be asked"):  # its status has another form
+            with pytest.raises(Exception, match="fal could not be read"):  # its status has another form
                 await provider.poll(MODEL, "r1")
     assert company.requests == [
         f"POST /{MODEL}",

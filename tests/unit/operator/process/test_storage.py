@@ -1,4 +1,4 @@
-"""The bucket on moto: what is signed, what is read, what is refused."""
+"""S3 storage on moto: signing, reads, errors."""
 
 import functools
 import hashlib
@@ -20,7 +20,8 @@ from contentgen_contract.worker.orders import FileClaim
 from contentgen_operator.state.observed import BucketFile
 from contentgen_operator.state.plan import StoredAnswer
 from contentgen_operator.state.provider_answers import Answer
-from contentgen_operator.stores.s3 import InvalidOutcome, Leftovers, NotDeleted, Storage
+from contentgen_operator.stores.s3 import InvalidOutcome, Leftovers, Storage
+from contentgen_runtime.store_errors import NotDeleted
 
 GOOD = b'{"jobId":"j","stage":"prepare","attempt":1,"reason":"Completed","newer":1}'
 MINUTE = timedelta(minutes=1)
@@ -40,7 +41,7 @@ def storage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Storage]:
 
 @functools.cache
 def s3() -> Any:
-    """A client of moto's: to make one takes longer than to ask it."""
+    """Client of moto; creating one takes longer than a request."""
     return boto3.client("s3", region_name="eu-central-1", aws_access_key_id="id", aws_secret_access_key="secret")
 
 
@@ -53,7 +54,7 @@ def signed(url: str) -> set[str]:
 
 
 async def test_a_file_is_missing_only_if_the_key_may_read(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A HEAD has no words: versitygw answers 404 to an access key that it does not know, such as a revoked one."""
+    """A HEAD has no error code: versitygw answers 404 to an unknown access key, such as a revoked one."""
     assert not await storage.exists(OWNER, "p/a.png")
 
     def refused(**_: Any) -> Any:

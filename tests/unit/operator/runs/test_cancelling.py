@@ -1,9 +1,6 @@
 """A run that a person cancels, at each step: what it costs, what is asked of the provider, and what is said."""
 
-from collections.abc import Iterator
-
 import pytest
-import stamina
 
 from contentgen_contract.names import CANCEL_ANNOTATION, FINALIZER, RERUN_ANNOTATION, Kind, Phase
 from contentgen_contract.resources.status import ResourceStatus
@@ -11,14 +8,10 @@ from contentgen_operator.providers.base import Unavailable
 from contentgen_operator.state.provider_requests import GONE, Found, RequestState, RequestView, Search
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
+pytestmark = pytest.mark.usefixtures("no_waiting")
+
 LORA, IMAGES, TRANSCRIPT = Kind.LORA_TRAINING, Kind.IMAGE_GENERATION, Kind.TRANSCRIPTION
 CANCEL = {CANCEL_ANNOTATION: "1"}
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting() -> Iterator[None]:
-    with stamina.set_testing(True, attempts=8):
-        yield
 
 
 async def running_for_ever(model: str, request_id: str) -> RequestView:

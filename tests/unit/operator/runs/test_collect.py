@@ -1,12 +1,11 @@
 """The collect stage after a payment: retried until its deadline, and once more when a person asks. Never paid again."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
-import stamina
 
 from contentgen_contract.names import STAGE_LABEL, Kind, Phase, Reason, Stage
 from contentgen_contract.records import keys
@@ -16,21 +15,12 @@ from contentgen_operator.state.observed import BucketFile, JobView, is_settled
 from contentgen_operator.watch.event_handlers import owner_of
 from contentgen_simulation.world import SPECS, World, Writes, outcome_of
 
+pytestmark = pytest.mark.usefixtures("no_waiting")
+
 LORA, IMAGES, TRANSCRIPT = Kind.LORA_TRAINING, Kind.IMAGE_GENERATION, Kind.TRANSCRIPTION
 COLLECT = "contentgen.dev/collect"
 DAY = 86400
 FILES = {"files": (), "facts": None}
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting() -> Iterator[None]:
-    with stamina.set_testing(True, attempts=8):
-        yield
-
-
-@pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    return World(monkeypatch, Writes())
 
 
 # The ways in which an attempt fails: what the worker, the Job controller or the bucket do to the Job of the stage.

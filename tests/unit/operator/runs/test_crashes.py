@@ -3,12 +3,10 @@
 import asyncio
 import itertools
 import random
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
-import stamina
 from pymongo.errors import AutoReconnect
 
 from contentgen_contract.names import Kind, Phase, progress_at
@@ -18,6 +16,8 @@ from contentgen_operator.state.observed import ResourceRef
 from contentgen_operator.state.provider_requests import Found, Search
 from contentgen_runtime.kube import Conflict
 from contentgen_simulation.world import SPECS, UID, World, Writes
+
+pytestmark = pytest.mark.usefixtures("no_waiting")
 
 ORDER = [
     Phase.PENDING,
@@ -70,12 +70,6 @@ def assert_forward(statuses: list[ResourceStatus]) -> None:
         assert after.phase is not None
         assert ORDER.index(before.phase) <= ORDER.index(after.phase), (before.phase, after.phase)
         assert before.progress <= after.progress
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting() -> Iterator[None]:
-    with stamina.set_testing(True, attempts=8):
-        yield
 
 
 async def story(monkeypatch: pytest.MonkeyPatch, kind: Kind, writes: Writes) -> tuple[World, dict[str, Any]]:
@@ -169,7 +163,7 @@ async def test_two_operators_at_once_pay_once(monkeypatch: pytest.MonkeyPatch) -
         ref = ResourceRef(kind=kind, namespace="ns", name="it", uid=UID)
         operators = [world.operator(), world.operator()]
         for _ in range(50):
-            ends = await asyncio.gather(*(each._once(ref) for each in operators), return_exceptions=True)
+            ends = await asyncio.gather(*(each._read_and_reconcile(ref) for each in operators), return_exceptions=True)
             for operator, end in zip(operators, ends, strict=True):
                 if isinstance(end, Conflict):
                     operator._cache.drop(ref)

@@ -1,12 +1,10 @@
 """A node that dies with a worker's pod: the stage is tried again under a new Job name, and nothing is paid again."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
-import stamina
 from pydantic import ValidationError
 
 from contentgen_contract.names import STAGE_LABEL, Kind, Phase, Reason, Stage
@@ -25,7 +23,9 @@ from contentgen_operator.worker_api.reports import Reports
 from contentgen_operator.worker_api.server import WorkerApi, create_app
 from contentgen_operator.worker_api.work_orders import OrderPolicy
 from contentgen_runtime.tenancy import Tenancy
-from contentgen_simulation.world import SPECS, World, Writes
+from contentgen_simulation.world import SPECS, World
+
+pytestmark = pytest.mark.usefixtures("no_waiting")
 
 LORA = Kind.LORA_TRAINING
 STAGES = [(kind, stage) for kind in Kind for stage in Stage if (kind, stage) != (Kind.IMAGE_GENERATION, Stage.PREPARE)]
@@ -36,17 +36,6 @@ TAINTED = {
     "reason": "DeletionByTaintManager",
     "message": "Taint manager: deleting due to NoExecute taint",
 }
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting() -> Iterator[None]:
-    with stamina.set_testing(True, attempts=8):
-        yield
-
-
-@pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    return World(monkeypatch, Writes())
 
 
 def pod_of(job: dict[str, Any], **metadata: Any) -> dict[str, Any]:
@@ -252,12 +241,12 @@ async def test_the_deletion_of_a_pod_wakes_its_resource(world: World) -> None:
     world.work = lambda: None  # type: ignore[method-assign]
     await world.step(LORA)
     (job,) = world.kube.jobs.values()
-    intake = EventHandlers(world.caches[-1], wake, Reports())
+    handlers = EventHandlers(world.caches[-1], wake, Reports())
     for status in ({"active": 1, "ready": 1}, {"active": 1, "ready": 0}, {"terminating": 1, "active": 1}):
-        await intake.job(job | {"status": status}, deleted=False)
+        await handlers.job(job | {"status": status}, deleted=False)
     assert woken == []
     for _ in range(2):
-        await intake.job(job | {"status": {"terminating": 1, "active": 0}}, deleted=False)
+        await handlers.job(job | {"status": {"terminating": 1, "active": 0}}, deleted=False)
     assert woken == [dead_owner(job)]
 
 
@@ -333,13 +322,13 @@ class CutOff:
         ledger = Ledger(world.database["ledger"])
         self.woken = list[ResourceRef]()
         desk = WorkerApi(
-            gatekeeper=WorkerAuthenticator(kube, world.caches[-1], world.process._actor._jobs),
+            authenticator=WorkerAuthenticator(kube, world.caches[-1], world.process._actor._jobs),
             storage=storage,
             ledger=ledger,
             reports=world.process._observer._reports,
             policy=OrderPolicy(stage_deadline=timedelta(hours=1)),
             wake=self._wake,
-            witness=StatusVerifier(
+            verifier=StatusVerifier(
                 ledger=ledger,
                 records=RecordStore(world.database["jobs"], storage),
                 runs=RunDocuments(world.database["runs"]),

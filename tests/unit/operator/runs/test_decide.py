@@ -13,11 +13,12 @@ from contentgen_contract.resources.sources import SourceGrant
 from contentgen_contract.resources.spec import parse_spec, run_hash
 from contentgen_contract.resources.status import ResourceStatus, RunStatus, VersionStatus, dump_status
 from contentgen_contract.worker.orders import DatasetFacts, Outcome, Progress
-from contentgen_operator.decide.decision import decide
+from contentgen_operator.decide import decision
+from contentgen_operator.decide.deletion import decide_deletion
 from contentgen_operator.decide.payment import COLLECT_SECONDS
-from contentgen_operator.decide.status import store_unavailable
+from contentgen_operator.decide.status import store_unavailable_status
 from contentgen_operator.state import kinds
-from contentgen_operator.state.decision_input import Policy
+from contentgen_operator.state.decision_input import Policy, decision_input
 from contentgen_operator.state.observed import (
     BucketFile,
     JobView,
@@ -31,7 +32,7 @@ from contentgen_operator.state.plan import Payment, Plan
 from contentgen_operator.state.provider_answers import Answer
 from contentgen_operator.state.provider_requests import GONE, TOO_LARGE, RequestState, RequestView
 from contentgen_operator.state.purchases import Purchase, PurchaseState, PurchaseStep
-from contentgen_operator.state.runs import wants_another
+from contentgen_operator.state.runs import wants_new_run
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 UID = "0c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a01"
@@ -77,6 +78,17 @@ FILES = {
 }
 STAGES = list(FILES)
 POLICY = Policy()
+
+
+def decide(subject: Resource, seen: Observation, now: datetime, policy: Policy) -> Plan:
+    """The plan, with the steps of a reconcile."""
+    if subject.deleting:
+        return decide_deletion(subject, seen, now, policy)
+    try:
+        case = decision_input(subject, now, policy)
+    except ValidationError as error:
+        return decision.invalid_spec(subject, error, now)
+    return decision.decide(case.observing(seen))
 
 
 def resource(kind: Kind, status: ResourceStatus | None = None, **given: Any) -> Resource:
@@ -239,7 +251,7 @@ def test_pictures_need_no_preparation() -> None:
     assert plan.job is None
     assert reason(plan) == (Phase.SUBMITTING, Reason.SUBMITTING)
     call = payment(IMAGES, resource(IMAGES)).call
-    assert call.marker.startswith("seed:")
+    assert call.correlation_key.startswith("seed:")
     assert isinstance(call.arguments["seed"], int)
 
 
@@ -291,7 +303,7 @@ def test_an_owner_that_the_schema_takes_is_no_trouble() -> None:
         spec = SPECS[TRANSCRIPT] | {"userId": user}
         status = running(TRANSCRIPT, phase=Phase.SUBMITTING, spec=spec)
         assert (
-            payment(TRANSCRIPT, resource(TRANSCRIPT, status, spec=spec)).call.marker
+            payment(TRANSCRIPT, resource(TRANSCRIPT, status, spec=spec)).call.correlation_key
             == f"transcripts/{user}/{UID}/audio.flac"
         )
 
@@ -336,7 +348,7 @@ def test_before_it_is_paid_a_person_reads_what_the_sound_is() -> None:
         ),
     )
     assert plan.status.message == (
-        "640 s of sound are ready, 412 s of them audible, from track 2 of 3; it is almost silent"
+        "640 s of audio are ready, 412 s of them audible, from track 2 of 3; it is almost silent"
     )
 
 
@@ -399,7 +411,7 @@ def sound(seconds: Any, size: int) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("seconds", "size", "why"),
     [
-        (43_201, 100_000_000, "lasts 43201 s by the worker's word, at most 43200 s"),
+        (43_201, 100_000_000, "lasts 43201 s according to the worker, at most 43200 s"),
         (10_000, 1000, "1000 bytes, which are 0 to 185 s of sound, and not 10000 s"),
         (10, 2_000_000_000, "2000000000 bytes, which are"),
     ],
@@ -1475,8 +1487,8 @@ def test_a_rerun_annotation_that_is_taken_off_starts_nothing(kind: Kind) -> None
     assert status.run is not None
     run = status.run.model_copy(update={"rerun": "a"})
     given = resource(kind, status.model_copy(update={"run": run}))
-    assert not wants_another(given, run)
-    assert wants_another(given.model_copy(update={"rerun": "b"}), run)
+    assert not wants_new_run(given, run)
+    assert wants_new_run(given.model_copy(update={"rerun": "b"}), run)
 
 
 def test_a_rerun_annotation_that_is_too_long_is_named() -> None:
@@ -1543,13 +1555,13 @@ def test_a_finished_run_survives_an_invalid_edit() -> None:
 def test_a_store_that_is_away_is_said_and_nothing_else_changes() -> None:
     for kind in Kind:
         status = running(kind)
-        away = store_unavailable(resource(kind, status), "pymongo: no", NOW)
+        away = store_unavailable_status(resource(kind, status), "pymongo: no", NOW)
         assert (away.phase, away.reason, away.run) == (status.phase, Reason.STORE_UNAVAILABLE, status.run)
-        fresh = store_unavailable(resource(kind), "pymongo: no", NOW)
+        fresh = store_unavailable_status(resource(kind), "pymongo: no", NOW)
         seen = {each.type: each.status for each in fresh.conditions}
         assert (fresh.phase, seen["Ready"], seen["Reconciling"]) == (Phase.PENDING, "False", "True")
         ended = done(kind)
-        assert store_unavailable(resource(kind, ended), "pymongo: no", NOW) == ended
+        assert store_unavailable_status(resource(kind, ended), "pymongo: no", NOW) == ended
 
 
 @pytest.mark.parametrize("kind", Kind)

@@ -13,7 +13,7 @@ from contentgen_contract.names import Kind, Phase
 from contentgen_contract.records.deletion_tombstone import DeletionTombstone
 from contentgen_contract.records.ownership import Owner
 from contentgen_operator.state.observed import ResourceRef
-from contentgen_operator.stores.s3 import NotDeleted
+from contentgen_runtime.store_errors import NotDeleted
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
 IMAGES = Kind.IMAGE_GENERATION
@@ -87,7 +87,7 @@ def marks(namespace: str, count: int) -> list[tuple[str, DeletionTombstone]]:
 async def marked(world: World, wanted: list[tuple[str, DeletionTombstone]], files: int = 1) -> None:
     for namespace, mark in wanted:
         world.database["jobs"].insert_one({"jobId": mark.uid, "namespace": namespace})
-        await world.process._actor._janitor._records.mark_discarded(mark)
+        await world.process._actor._garbage_collector._records.mark_discarded(mark)
         world.storage.objects |= {f"{mark.prefixes[0]}{number}": 1 for number in range(files)}
 
 
@@ -105,7 +105,7 @@ async def test_a_prefix_that_hangs_holds_up_no_other_namespace(monkeypatch: pyte
         return page
 
     monkeypatch.setattr(world.storage, "delete_prefix", slow)
-    running = asyncio.create_task(world.process._actor._janitor.run())
+    running = asyncio.create_task(world.process._actor._garbage_collector.run())
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(10):
             await over.wait()
@@ -136,7 +136,7 @@ async def test_files_that_cannot_be_deleted_are_tried_ever_less_often(monkeypatc
         raise NotDeleted("runs/stuck-0/0: AccessDenied")
 
     monkeypatch.setattr(world.storage, "delete_prefix", kept)
-    janitor = world.process._actor._janitor
+    janitor = world.process._actor._garbage_collector
     pauses: list[float] = []
 
     async def noted(_: object, delay: float = 0) -> None:
@@ -152,7 +152,7 @@ async def test_files_that_cannot_be_deleted_are_tried_ever_less_often(monkeypatc
 async def test_a_sweep_wakes_no_mark_that_waits_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, Writes())
     await marked(world, marks("stuck", 1))
-    janitor = world.process._actor._janitor
+    janitor = world.process._actor._garbage_collector
     (mark,) = await janitor._records.marks(10)
     await janitor.queue.wake(mark, 1800)
     await janitor.sweep()
@@ -171,7 +171,7 @@ async def test_an_operator_that_lost_its_rights_says_what_helps(
 
     monkeypatch.setattr(world.kube, "put_finalizers", forbidden)
     this = ResourceRef(kind=IMAGES, namespace="ns", name="it", uid=UID)
-    pauses = [(await world.process._look(this))[0] for _ in range(8)]
+    pauses = [(await world.process._reconcile_or_pause(this))[0] for _ in range(8)]
     assert pauses == [1, 2, 4, 8, 16, 32, 60, 60]
     assert "imagegenerations.contentgen.dev/it --namespace ns" in caplog.text
     assert "docs/install.md" in caplog.text

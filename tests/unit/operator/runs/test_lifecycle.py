@@ -1,11 +1,9 @@
 """Deletion, suspension and deadlines, in the simulated world and with the process ended at each of its writes."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
-import stamina
 from botocore.exceptions import EndpointConnectionError
 from pymongo.errors import AutoReconnect
 
@@ -15,17 +13,14 @@ from contentgen_contract.records.ownership import Owner
 from contentgen_operator.providers.base import Unavailable
 from contentgen_operator.state.provider_requests import RequestState, RequestView
 from contentgen_operator.state.purchases import PurchaseState
-from contentgen_operator.stores.s3 import DeletedPage, NotDeleted
+from contentgen_operator.stores.s3 import DeletedPage
+from contentgen_runtime.store_errors import NotDeleted
 from contentgen_simulation.world import SPECS, UID, World, Writes
+
+pytestmark = pytest.mark.usefixtures("no_waiting")
 
 LORA, IMAGES = Kind.LORA_TRAINING, Kind.IMAGE_GENERATION
 DELETE = {"deletionPolicy": "Delete"}
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting() -> Iterator[None]:
-    with stamina.set_testing(True, attempts=8):
-        yield
 
 
 def finalized(world: World, kind: Kind) -> bool:
@@ -160,7 +155,7 @@ async def test_stores_that_are_away_hold_nothing_up_and_files_are_deleted_later(
 
 async def test_one_prefix_that_cannot_be_deleted_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, Writes())
-    janitor = world.process._actor._janitor
+    janitor = world.process._actor._garbage_collector
     marks = [
         DeletionTombstone(uid=uid, prefixes=(f"images/ns/{uid}/", f"runs/{uid}/"), job_ids=(uid,))
         for uid in ("first", "second")

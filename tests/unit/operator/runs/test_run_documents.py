@@ -2,12 +2,11 @@
 
 import copy
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any
 
 import pytest
-import stamina
 from pymongo.errors import AutoReconnect
 
 from contentgen_contract.names import RERUN_ANNOTATION, RESUBMIT_ANNOTATION, Kind, Phase, Stage
@@ -21,6 +20,8 @@ from contentgen_operator.worker_api.reports import Reports
 from contentgen_runtime.kube import Conflict
 from contentgen_simulation.world import SPECS, UID, World, Writes, outcome_of
 
+pytestmark = pytest.mark.usefixtures("no_waiting")
+
 LORA, IMAGES, TRANSCRIPT = Kind.LORA_TRAINING, Kind.IMAGE_GENERATION, Kind.TRANSCRIPTION
 OTHER: dict[Kind, dict[str, Any]] = {
     LORA: SPECS[LORA] | {"triggerWord": "other"},
@@ -32,12 +33,6 @@ THIRD: dict[Kind, dict[str, Any]] = {
     IMAGES: SPECS[IMAGES] | {"prompt": "a bird"},
     TRANSCRIPT: SPECS[TRANSCRIPT] | {"source": {"url": "https://example.com/third.mp3"}},
 }
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting() -> Iterator[None]:
-    with stamina.set_testing(True, attempts=8):
-        yield
 
 
 def world_of(monkeypatch: pytest.MonkeyPatch, writes: Writes | None = None) -> World:
@@ -398,7 +393,7 @@ async def test_two_operators_begin_one_run(kind: Kind, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(second, "_plan", plan_late)
     with pytest.raises(Conflict):
-        await second._once(ResourceRef(kind=kind, namespace="ns", name="it", uid=UID))
+        await second._read_and_reconcile(ResourceRef(kind=kind, namespace="ns", name="it", uid=UID))
     await world.finish(kind)
     assert (document(world)["number"], document(world)["version"], posts(world)) == (2, 2, 2)
     assert_numbers_used_once(world)
@@ -469,7 +464,7 @@ async def test_a_failed_run_keeps_its_version_number(monkeypatch: pytest.MonkeyP
     assert (await world.finish(LORA)).phase is Phase.FAILED
     status = await made(world, LORA, OTHER[LORA])
     assert [each.version for each in status.versions] == [2]
-    assert len({each.marker for each in world.provider.posts}) == 2
+    assert len({each.correlation_key for each in world.provider.posts}) == 2
 
 
 async def test_a_deletion_with_its_files_takes_the_document_along(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -528,7 +523,7 @@ async def test_what_the_api_server_writes_otherwise_is_repaired_by_no_write(
     assert not await world.is_behind(ref)
     before = len(world.writes.done)
     world.restart()
-    await world.process._once(ref)
+    await world.process._read_and_reconcile(ref)
     assert set(world.writes.done[before:]) <= {"record", "run document"}, "a restart writes the record, no status"
 
 
@@ -566,14 +561,14 @@ async def test_finished_resources_are_compared_in_batches(monkeypatch: pytest.Mo
         woken.append(ref.uid)
 
     check = SettledCheck(documents, wake)
-    intake = EventHandlers(world.process._cache, wake, Reports(), settled=check)
+    handlers = EventHandlers(world.process._cache, wake, Reports(), settled=check)
     one = world.database["runs"].find_one()
     body = world.kube.resources[IMAGES, "it"]
     for number in range(1_200):
         uid = f"uid-{number}"
         if number:
             world.database["runs"].insert_one(one | {"_id": uid, "digest": "later" if number == 700 else one["digest"]})
-        await intake.resource(IMAGES, body | {"metadata": body["metadata"] | {"uid": uid}}, deleted=False)
+        await handlers.resource(IMAGES, body | {"metadata": body["metadata"] | {"uid": uid}}, deleted=False)
     documents.away = True
     with pytest.raises(AutoReconnect):
         await check.check()
@@ -594,10 +589,10 @@ async def test_a_resource_that_is_gone_or_changed_is_not_compared(monkeypatch: p
         """Woken by the change itself."""
 
     check = SettledCheck(RunDocuments(world.database["runs"]), wake)
-    intake = EventHandlers(world.process._cache, wake, Reports(), settled=check)
+    handlers = EventHandlers(world.process._cache, wake, Reports(), settled=check)
     for deleted, spec in ((True, {}), (False, {"suspend": True})):
-        await intake.resource(IMAGES, body, deleted=False)
+        await handlers.resource(IMAGES, body, deleted=False)
         assert check._waiting
         meta = body["metadata"] | ({"generation": 9} if spec else {})
-        await intake.resource(IMAGES, body | {"metadata": meta}, deleted=deleted)
+        await handlers.resource(IMAGES, body | {"metadata": meta}, deleted=deleted)
         assert not check._waiting

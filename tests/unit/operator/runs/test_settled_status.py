@@ -28,7 +28,7 @@ async def settled(world: World, micros: int) -> None:
 
     async def wake(ref: ResourceRef) -> None:
         world.process._observer.note_settled(ref.uid)
-        await world.process._once(ref)
+        await world.process._read_and_reconcile(ref)
 
     kube: Any = world.kube
     showing = ChargeDisplay(kube, wake)
@@ -78,7 +78,7 @@ async def test_the_status_of_a_run_that_has_ended_says_the_charge(
 async def test_it_is_read_once(world: World) -> None:
     await settled(world, 31_000)
     world.database["ledger"].update_one({}, {"$set": {"billedMicros": 1}})
-    await world.process._once(REF)
+    await world.process._read_and_reconcile(REF)
     cost = world.status(IMAGES).cost
     assert cost is not None
     assert cost.actual == "0.0310"

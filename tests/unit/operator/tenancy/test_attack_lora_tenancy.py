@@ -22,14 +22,9 @@ from contentgen_simulation.tenancy import (
     recreated,
     states,
 )
-from contentgen_simulation.world import SPECS, UID, World, Writes
+from contentgen_simulation.world import SPECS, UID, World
 
 DOG = PICTURE | {"prompt": "jf and a dog"}
-
-
-@pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    return World(monkeypatch, Writes())
 
 
 async def trained(world: World, spec: dict[str, Any], uid: str = LORA_UID) -> ResourceStatus:

@@ -31,12 +31,6 @@ from contentgen_simulation.tenancy import (
 )
 from contentgen_simulation.world import UID, World, Writes, copied
 
-
-@pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    return World(monkeypatch, Writes())
-
-
 # Clusters
 
 
@@ -45,7 +39,7 @@ async def test_of_two_clusters_that_are_confirmed_at_once_one_has_the_scope(worl
     await applied(world, UID)
     for cluster in ("cluster-b", "cluster-c"):
         rebuilt(world, cluster, f"ns-of-{cluster}")
-        assert (await Tenancy(world.kube, world.database).of("ns")).held
+        assert (await Tenancy(world.kube, world.database).of("ns")).block_reason
     one, two = admin(world), admin(world)
     confirm = one._confirm
 
@@ -69,13 +63,13 @@ async def unheld(world: World) -> set[str]:
         created = "2026-01-02T00:00:00Z"
         world.kube.namespaces = {SYSTEM: (cluster, created), "ns": (f"ns-of-{cluster}", created)}
         tenants.append(await Tenancy(world.kube, world.database).of("ns"))
-    return {each.cluster for each in tenants[1:] if not each.held}
+    return {each.cluster for each in tenants[1:] if not each.block_reason}
 
 
 async def test_a_command_that_was_interrupted_gives_way_after_ten_minutes(world: World) -> None:
     await Tenancy(world.kube, world.database).of("ns")
     rebuilt(world, "cluster-b", "ns-b")
-    assert (await Tenancy(world.kube, world.database).of("ns")).held
+    assert (await Tenancy(world.kube, world.database).of("ns")).block_reason
     interrupted, at = ExitStack(), world.now
     interrupted.enter_context(admin(world)._locked())
     lock = world.database["clusters"].find_one({"_id": "command"})

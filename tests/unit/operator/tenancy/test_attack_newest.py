@@ -1,7 +1,5 @@
 """Attacks on which purchase of an image is adopted: failed newer ones, trainings that were collected again."""
 
-import pytest
-
 from contentgen_contract.names import CANCEL_ANNOTATION, Phase, Reason
 from contentgen_simulation.tenancy import (
     FIRST,
@@ -15,12 +13,7 @@ from contentgen_simulation.tenancy import (
     THIRD,
     applied,
 )
-from contentgen_simulation.world import UID, World, Writes
-
-
-@pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    return World(monkeypatch, Writes())
+from contentgen_simulation.world import UID, World
 
 
 async def test_without_its_lora_pictures_are_adopted_although_a_later_purchase_has_failed(world: World) -> None:

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from contentgen_contract.names import COLLECT_ANNOTATION, RERUN_ANNOTATION, Phase, Reason
-from contentgen_gateway.api.orphans import orphan
+from contentgen_gateway.services.orphans import orphan
 from contentgen_operator.providers.base import Busy
 from contentgen_simulation.tenancy import (
     CAT,
@@ -29,14 +29,9 @@ from contentgen_simulation.tenancy import (
     rounds,
     states,
 )
-from contentgen_simulation.world import UID, World, Writes
+from contentgen_simulation.world import UID, World
 
 DOG = CAT | {"prompt": "a dog"}
-
-
-@pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    return World(monkeypatch, Writes())
 
 
 # Mapped namespaces: what was bought is adopted

@@ -7,16 +7,11 @@ import pytest
 from contentgen_contract.names import Kind, Phase
 from contentgen_gateway.migration.namespaces import TenantAdministration
 from contentgen_runtime.tenancy import SYSTEM
-from contentgen_simulation.world import SPECS, UID, World, Writes
+from contentgen_simulation.world import SPECS, UID, World
 
 IMAGES = Kind.IMAGE_GENERATION
 OTHER = "0c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a02"
 OLD = "2026-01-02T00:00:00Z"
-
-
-@pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    return World(monkeypatch, Writes())
 
 
 @pytest.mark.parametrize("policy", ["Retain", "Delete"])

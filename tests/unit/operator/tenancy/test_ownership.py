@@ -139,7 +139,7 @@ async def test_a_forged_newer_version_does_not_hide_the_trained_model(monkeypatc
     world.kube.apply(IMAGES, SPECS[IMAGES] | {"loras": [{"loraRef": {"name": "it"}}]}, uid="images-uid")
     for _ in range(5):
         await world.step(IMAGES)
-    (drawn,) = [each for each in world.provider.posts if each.marker.startswith("seed:")]
+    (drawn,) = [each for each in world.provider.posts if each.correlation_key.startswith("seed:")]
     (lora,) = drawn.arguments["loras"]
     assert lora["path"].startswith(f"http://s3.example/bucket/loras/ns/{UID}/v1/model.safetensors?")
 

@@ -16,17 +16,12 @@ from contentgen_operator.stores.ledger import Ledger
 from contentgen_runtime.kube import Conflict
 from contentgen_runtime.namespaces import Namespaces
 from contentgen_runtime.tenancy import SYSTEM, Tenancy
-from contentgen_simulation.world import SPECS, UID, World, Writes
+from contentgen_simulation.world import SPECS, UID, World
 
 IMAGE = Kind.IMAGE_GENERATION
 OTHER = "0c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a02"
 THIRD = "0c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a03"
 LATER = "2026-11-22T00:00:00Z"
-
-
-@pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    return World(monkeypatch, Writes())
 
 
 async def finished(world: World, uid: str) -> str | None:
@@ -395,7 +390,7 @@ async def test_a_cluster_that_is_younger_than_the_purchases_of_an_unnamed_one_is
 async def test_of_two_clusters_that_begin_at_once_one_is_registered(world: World) -> None:
     one, two = Tenancy(world.kube, world.database), Tenancy(Elsewhere(world), world.database)
     tenants = await asyncio.gather(one.of("ns"), two.of("ns"))
-    assert sorted(bool(each.held) for each in tenants) == [False, True]
+    assert sorted(bool(each.block_reason) for each in tenants) == [False, True]
     assert world.database["clusters"].count_documents({}) == 3
 
 
@@ -487,7 +482,7 @@ async def test_a_backup_restored_into_a_new_cluster_waits_to_be_confirmed(world:
     for name in kept:
         world.database[name].delete_many({})
     rebuild(world)
-    assert (await Tenancy(world.kube, world.database).of("ns")).held == ""
+    assert (await Tenancy(world.kube, world.database).of("ns")).block_reason == ""
     world.database["namespaces"].delete_many({})  # of another namespace, say
     restored = {each["_id"]: each for each in kept["clusters"]}
     for name in ("ledger", "jobs", "namespaces"):

@@ -12,18 +12,13 @@ from contentgen_gateway.migration.namespaces import CommandRefused, TenantAdmini
 from contentgen_operator.state.purchases import Purchase, PurchaseKey, PurchaseState
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_runtime.tenancy import SYSTEM, Followed, Tenancy
-from contentgen_simulation.world import SPECS, UID, World, Writes
+from contentgen_simulation.world import SPECS, UID, World
 
 IMAGE = Kind.IMAGE_GENERATION
 OTHER = "0c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a02"
 THIRD = "0c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a03"
 CAT, DOG = SPECS[IMAGE], SPECS[IMAGE] | {"prompt": "a dog"}
 OLD = "2026-01-02T00:00:00Z"
-
-
-@pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    return World(monkeypatch, Writes())
 
 
 class Clusters:
@@ -143,12 +138,12 @@ async def test_a_takeover_from_one_cluster_leaves_another_alone(world: World) ->
     world.kube.resources.clear()
     world.kube.jobs.clear()
     world.restart()
-    assert (await Tenancy(world.kube, world.database).of("ns")).held
+    assert (await Tenancy(world.kube, world.database).of("ns")).block_reason
     assert admin(world).confirm("cluster-c", earlier=["a-cluster"], force=True)
     assert await finished(world, THIRD) == Reason.COMPLETED
     assert bought(world, jobId=THIRD)["_id"].startswith("ns/")
     clusters.switch()
-    assert (await Tenancy(world.kube, world.database).of("ns")).held == ""
+    assert (await Tenancy(world.kube, world.database).of("ns")).block_reason == ""
     assert len(world.provider.posts) == 2
 
 
@@ -163,7 +158,7 @@ async def in_turns(world: World, *clusters: str) -> None:
     """Each takes over from the one before it."""
     for before, cluster in pairwise(clusters):
         await seen_by(world, before)
-        assert (await seen_by(world, cluster))[0].held
+        assert (await seen_by(world, cluster))[0].block_reason
         world.now += timedelta(days=1)
         assert admin(world).confirm(cluster, earlier=[before], force=True)
 
@@ -172,7 +167,7 @@ async def test_a_takeover_is_of_everything_that_was_taken_over_before(world: Wor
     await in_turns(world, "a", "b", "c", "d")
     for cluster, its in {"d": {"d", "c", "b", "a"}, "c": set(), "b": set(), "a": set[str]()}.items():
         tenant, followed = await seen_by(world, cluster)
-        assert bool(tenant.held) is (cluster != "d")
+        assert bool(tenant.block_reason) is (cluster != "d")
         assert {each for each in "abcd" if followed.includes(each, "ns")} == its
         assert {each for each in "abcd" if followed.includes(each, "never-bound")} == its
 
@@ -182,7 +177,7 @@ async def test_whoever_takes_itself_back_from_the_last_cluster_has_everything_ag
     assert admin(world).map("c", "ns", "ns-of-c", "fresh")
     assert admin(world).confirm("a", earlier=["c"], force=True)
     tenant, followed = await seen_by(world, "a")
-    assert (tenant.held, tenant.scope) == ("", "ns-of-c"), "as the last one had it"
+    assert (tenant.block_reason, tenant.scope) == ("", "ns-of-c"), "as the last one had it"
     assert {each for each in "abc" if followed.includes(each, "ns")} == {"a", "b", "c"}
     assert admin(world).confirm("b", earlier=["a"], force=True)
     assert {each for each in "abc" if (await seen_by(world, each))[1].includes("c", "ns")} == {"b"}
@@ -192,12 +187,12 @@ async def test_a_namespace_that_was_mapped_back_is_not_taken_over_with_the_clust
     await seen_by(world, "a")
     await in_turns(world, "a", "b")
     assert admin(world).map("a", "ns", "ns-of-a", "unscoped", force=True)
-    assert (await seen_by(world, "b"))[0].held
-    assert not (await seen_by(world, "a"))[0].held
+    assert (await seen_by(world, "b"))[0].block_reason
+    assert not (await seen_by(world, "a"))[0].block_reason
     await in_turns(world, "b", "c")
     unbound = await Tenancy(world.kube, world.database).followed()
     assert not unbound.includes("a", "ns")
-    assert {each for each in "abc" if not (await seen_by(world, each))[0].held} == {"a"}
+    assert {each for each in "abc" if not (await seen_by(world, each))[0].block_reason} == {"a"}
     for cluster, its in {"a": {"a", "b", "c"}, "b": set(), "c": set[str]()}.items():
         followed = (await seen_by(world, cluster))[1]
         assert {each for each in "abc" if followed.includes(each, "ns")} == its, cluster
@@ -218,15 +213,15 @@ async def test_a_namespace_that_was_mapped_goes_with_the_cluster_that_has_it(wor
 @pytest.mark.parametrize("taken", [False, True])
 async def test_the_message_maps_to_what_the_namespace_had_in_the_clusters_before(world: World, taken: bool) -> None:
     await seen_by(world, "a")
-    assert (await seen_by(world, "b"))[0].held.endswith("--uid ns-of-b --to unscoped`")
+    assert (await seen_by(world, "b"))[0].block_reason.endswith("--uid ns-of-b --to unscoped`")
     await recreate(world)
     world.kube.namespaces |= {SYSTEM: ("a", OLD)}
     assert (await Tenancy(world.kube, world.database).of("ns")).scope == "another-namespace"
-    assert (await seen_by(world, "b"))[0].held.endswith("--uid ns-of-b --to another-namespace`")
+    assert (await seen_by(world, "b"))[0].block_reason.endswith("--uid ns-of-b --to another-namespace`")
     if taken:  # the next one has the same, under another uid
         admin(world).confirm("b", earlier=["a"], force=True)
         assert (await seen_by(world, "b"))[0].scope == "another-namespace"
-        held = (await seen_by(world, "c"))[0].held
+        held = (await seen_by(world, "c"))[0].block_reason
         assert held.endswith("--uid ns-of-c --to another-namespace`")
         assert admin(world).map("c", "ns", "ns-of-c", "another-namespace", force=True)
         assert (await seen_by(world, "c"))[0].scope == "another-namespace"
@@ -237,11 +232,11 @@ async def test_the_message_names_no_scope_where_clusters_differ(world: World) ->
     await seen_by(world, "b")
     assert admin(world).confirm("b", fresh=True)
     await seen_by(world, "b")
-    held = (await seen_by(world, "c"))[0].held
+    held = (await seen_by(world, "c"))[0].block_reason
     assert "--uid ns-of-c --to` and one of the uids that `contentgen namespaces list` shows" in held
     for to, scope in (("ns-of-a", ""), ("ns-of-b", "ns-of-b")):
         admin(world).map("c", "ns", "ns-of-c", to, force=True)
-        assert ((await seen_by(world, "c"))[0].scope, (await seen_by(world, "c"))[0].held) == (scope, "")
+        assert ((await seen_by(world, "c"))[0].scope, (await seen_by(world, "c"))[0].block_reason) == (scope, "")
 
 
 async def test_the_message_keeps_what_was_bought_under_several_scopes(world: World) -> None:
@@ -250,7 +245,7 @@ async def test_the_message_keeps_what_was_bought_under_several_scopes(world: Wor
     world.kube.namespaces |= {SYSTEM: ("a", OLD)}
     assert (await Tenancy(world.kube, world.database).of("ns")).scope == "another-namespace"
     admin(world).map("a", "ns", "another-namespace", "unscoped")
-    assert (await seen_by(world, "b"))[0].held.endswith("--uid ns-of-b --to another-namespace`")
+    assert (await seen_by(world, "b"))[0].block_reason.endswith("--uid ns-of-b --to another-namespace`")
     admin(world).map("b", "ns", "ns-of-b", "another-namespace", force=True)
     assert (await seen_by(world, "b"))[0].scopes == ("", "another-namespace")
 
@@ -265,9 +260,9 @@ async def test_etcd_of_an_earlier_time_does_not_bring_a_scope_back_that_was_mapp
     await Tenancy(world.kube, world.database).of("ns")
     admin(world).map("cluster-b", "ns", "namespace-b", "unscoped")
     clusters.switch()
-    assert (await Tenancy(world.kube, world.database).of("ns")).held == ""
+    assert (await Tenancy(world.kube, world.database).of("ns")).block_reason == ""
     world.kube.namespaces["ns"] = was
-    assert (await Tenancy(world.kube, world.database).of("ns")).held
+    assert (await Tenancy(world.kube, world.database).of("ns")).block_reason
 
 
 @pytest.mark.parametrize("policy", ["Retain", "Delete"])
@@ -295,7 +290,7 @@ async def test_a_new_namespace_of_a_cluster_that_was_taken_over_pays_nothing(wor
     admin(world).confirm("cluster-b", force=True)
     clusters.switch()
     world.kube.namespaces["new"] = ("namespace-new", OLD)
-    assert (await Tenancy(world.kube, world.database).of("new")).held
+    assert (await Tenancy(world.kube, world.database).of("new")).block_reason
 
 
 async def test_a_cluster_takes_back_what_was_taken_over(world: World) -> None:
@@ -304,11 +299,11 @@ async def test_a_cluster_takes_back_what_was_taken_over(world: World) -> None:
     await world.finish(IMAGE)
     assert admin(world).confirm("a-cluster", force=True)
     await steps(world)
-    assert (await Tenancy(world.kube, world.database).of("ns")).held
+    assert (await Tenancy(world.kube, world.database).of("ns")).block_reason
     clusters.switch()
     assert (await world.finish(IMAGE)).phase is Phase.COMPLETED
     assert len(world.provider.posts) == 1
-    assert (await Tenancy(world.kube, world.database).of("ns")).held == ""
+    assert (await Tenancy(world.kube, world.database).of("ns")).block_reason == ""
 
 
 async def test_a_second_cluster_can_go_on_beside_the_first(world: World) -> None:
@@ -334,9 +329,9 @@ async def test_of_one_scope_that_two_clusters_bind_at_once_neither_pays(world: W
     clusters.switch()
     await Tenancy(world.kube, world.database).of("ns")
     assert admin(world).map("cluster-b", "ns", "namespace-b", "unscoped")
-    assert (await Tenancy(world.kube, world.database).of("ns")).held == ""
+    assert (await Tenancy(world.kube, world.database).of("ns")).block_reason == ""
     clusters.switch()
-    assert (await Tenancy(world.kube, world.database).of("ns")).held
+    assert (await Tenancy(world.kube, world.database).of("ns")).block_reason
 
 
 # Mappings
@@ -353,12 +348,12 @@ async def test_a_mapping_to_a_scope_that_is_in_use_elsewhere_is_refused(world: W
     await steps(world)
     assert world.status(IMAGE).reason == Reason.CLUSTER_NOT_CONFIRMED
     assert bought(world)["jobId"] == OTHER
-    assert (await Tenancy(world.kube, world.database).of(SYSTEM)).held == "", "its other namespaces go on"
+    assert (await Tenancy(world.kube, world.database).of(SYSTEM)).block_reason == "", "its other namespaces go on"
     assert admin(world).map("a-cluster", "ns", "a-namespace", "unscoped", force=True)
     assert (await world.finish(IMAGE)).phase is Phase.COMPLETED
     assert len(world.provider.posts) == 1
     clusters.switch()
-    assert (await Tenancy(world.kube, world.database).of("ns")).held
+    assert (await Tenancy(world.kube, world.database).of("ns")).block_reason
 
 
 async def recreate(world: World, uid: str = "another-namespace") -> None:

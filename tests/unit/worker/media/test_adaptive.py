@@ -1,4 +1,4 @@
-"""`speed: Fast`: what is decoded of a recording, that its shots stay the same, and that its pictures are whole."""
+"""`speed: Fast`: which frames are decoded, that shots equal those of `Exact`, and that pictures have no artefacts."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -30,7 +30,7 @@ from contentgen_worker.media.shots.adaptive import (
     sharpest_inspected,
 )
 from contentgen_worker.media.shots.groups import PacketGroup, anchors, timestamp
-from contentgen_worker.media.shots.segments import plan
+from contentgen_worker.media.shots.segments import plan_segments
 
 Picture = npt.NDArray[np.uint8]
 BOUNDS = MediaLimits(10**7, 3600, memory_bytes=4 << 30)
@@ -67,7 +67,7 @@ STRICT = "keyint=48:min-keyint=48:scenecut=0:bframes=2"
 
 @pytest.fixture(scope="module")
 def talk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three still shots in 80 s, the second of them one second long: it begins and ends between two keyframes."""
+    """Three still shots in 80 s; the second lasts one second, between two keyframes."""
     shown = [scene(1) if 492 <= index < 504 else scene(0) if index < 492 else scene(2) for index in range(80 * FPS)]
     return film(tmp_path_factory.mktemp("talk") / "talk.mp4", shown, STRICT)
 
@@ -145,9 +145,9 @@ def test_anchors_are_shown_after_all_that_come_before_them(talk: Path) -> None:
 def test_a_picture_is_had_of_what_was_looked_at_where_it_is_much_clearer(talk: Path) -> None:
     group = packets(talk)[0]
     soft, sharp = (InspectedFrame(0, timestamp(group.packets[0]), sharpness, group) for sharpness in (5, 10))
-    assert sharpest_inspected([soft, sharp], held=4) is sharp
-    assert sharpest_inspected([soft, sharp], held=5) is None
-    assert sharpest_inspected([], held=0) is None
+    assert sharpest_inspected([soft, sharp], kept=4) is sharp
+    assert sharpest_inspected([soft, sharp], kept=5) is None
+    assert sharpest_inspected([], kept=0) is None
 
 
 # --- what is decoded -----------------------------------------------------------------------------------------------
@@ -156,7 +156,7 @@ def test_a_picture_is_had_of_what_was_looked_at_where_it_is_much_clearer(talk: P
 @pytest.mark.parametrize("workers", [1, 3])
 def test_where_nothing_happens_only_keyframes_are_decoded(talk: Path, workers: int) -> None:
     with open_media(talk) as container:
-        parts = list(plan(container, workers))
+        parts = list(plan_segments(container, workers))
     seen = [each for part in parts for each in watched(talk, part)]
     assert [each.seconds for each in seen] == sorted({each.seconds for each in seen})
     keys = {round(4 * index, 3) for index in range(20)}
@@ -178,7 +178,7 @@ def test_between_two_looks_the_others_are_made_up(talk: Path) -> None:
 
 
 def test_a_cut_that_the_encoder_saw_need_not_be_looked_at(tmp_path: Path) -> None:
-    """The keyframes are at the cuts, and all between is steady."""
+    """Keyframes at the cuts, no motion between them."""
     lengths = [96, 60, 70, 60, 66]
     shown = [scene(number) for number, length in enumerate(lengths) for _ in range(length)]
     path = film(tmp_path / "cuts.mp4", shown, "keyint=96:min-keyint=12:bframes=2", preset="veryfast")
@@ -209,7 +209,7 @@ def luma(image: av.VideoFrame) -> Picture:
 
 
 def test_a_shot_without_a_keyframe_gives_a_picture_as_good_as_a_whole_decode(tmp_path: Path) -> None:
-    """The encoder builds on frames that are not looked at, and smooths edges: what was looked at is not the picture."""
+    """The encoder references frames that are skipped, and deblocks: the thumbnail's frame is not the picture."""
     rng = np.random.default_rng(5)
     noise = rng.integers(-12, 12, (180, 320, 3))
     moving = [np.roll(scene(number), 3 * step, 1) for number in (0, 1, 2) for step in range(40)]
@@ -222,8 +222,8 @@ def test_a_shot_without_a_keyframe_gives_a_picture_as_good_as_a_whole_decode(tmp
         unit = float(container.streams.video[0].time_base or 0)
     with open_media(path) as container:
         part = Adaptive(container, WHOLE, BOUNDS)
-        assert len(list(part.watch())) > 20
-        held = part.pictures([], 40 / FPS, 79 / FPS, lambda _: True)
+        assert len(list(part.samples())) > 20
+        held = part.choose_frames([], 40 / FPS, 79 / FPS, lambda _: True)
     assert [40 / FPS < each.frame.seconds < 79 / FPS for each in held] == [True]
     image = held[0].frame.image
     assert held[0].frame.seconds == pytest.approx((image.pts or 0) * unit)
@@ -232,31 +232,31 @@ def test_a_shot_without_a_keyframe_gives_a_picture_as_good_as_a_whole_decode(tmp
 
 def told_until(container: InputContainer, end: float) -> Adaptive:
     part = Adaptive(container, WHOLE, BOUNDS)
-    assert list(takewhile(lambda seen: seen.seconds < end, part.watch()))
+    assert list(takewhile(lambda seen: seen.seconds < end, part.samples()))
     return part
 
 
 def test_pictures_lie_where_they_may_be_taken(talk: Path) -> None:
     with open_media(talk) as container:
         part = told_until(container, 46)
-        assert part.pictures([], 41, 42, lambda second: second < 41.5)[0].frame.seconds < 41.5
-        assert part.pictures([], 41, 42, lambda _: False) == []
+        assert part.choose_frames([], 41, 42, lambda second: second < 41.5)[0].frame.seconds < 41.5
+        assert part.choose_frames([], 41, 42, lambda _: False) == []
 
 
 def test_a_held_picture_gives_way_to_a_much_clearer_one(talk: Path) -> None:
     with open_media(talk) as container:
         part = told_until(container, 46)
-        taken = part.pictures([], 41, 42, lambda _: True)
-        assert part.pictures(taken, 41, 42, lambda _: True) == taken
+        taken = part.choose_frames([], 41, 42, lambda _: True)
+        assert part.choose_frames(taken, 41, 42, lambda _: True) == taken
         blurred = replace(taken[0], sharpness=taken[0].sharpness / 3)
-        assert part.pictures([blurred], 41, 42, lambda _: True)[0].sharpness > blurred.sharpness
+        assert part.choose_frames([blurred], 41, 42, lambda _: True)[0].sharpness > blurred.sharpness
 
 
 def test_what_was_looked_at_long_ago_is_forgotten(talk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(adaptive, "LAG", 0.25)
     with open_media(talk) as container:
         part = told_until(container, 80)
-        assert part.pictures([], 40, 41, lambda _: True) == []
+        assert part.choose_frames([], 40, 41, lambda _: True) == []
 
 
 # --- recordings of all kinds ---------------------------------------------------------------------------------------

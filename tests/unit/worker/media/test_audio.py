@@ -1,4 +1,4 @@
-"""Sound: the right track, at the right time, in any shape, and what a person is told of it. Files are made here."""
+"""Audio extraction: track, timing, formats, and the notes for users. Files are made here."""
 
 import io
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ def record(
     dispositions: Sequence[Disposition] = (),
     pictures: float = 0,
 ) -> Path:
-    """A recording with these sound tracks, and with pictures of this many seconds."""
+    """Recording with these audio tracks, and video of this many seconds."""
     with av.open(str(path), "w") as container:
         film = container.add_stream("mpeg4", rate=10) if pictures else None
         voices = [container.add_stream(codec, rate=rate, layout=layout) for _ in tracks]
@@ -74,7 +74,7 @@ def record(
 def taken(
     path: Path, *, bounds: MediaLimits = BOUNDS, wanted: int | None = None, language: str = "auto"
 ) -> tuple[ExtractedAudio, np.ndarray]:
-    """What was extracted, and its samples."""
+    """Extracted audio and its samples."""
     file = io.BytesIO()
     with open_media(path) as container:
         sound = extract(container, file, bounds, lambda _: None, wanted=wanted, language=language)
@@ -322,7 +322,7 @@ def test_a_recording_that_ends_early_says_so(tmp_path: Path) -> None:
 
 
 def loudness(*parts: tuple[float, float]) -> Loudness:
-    """Of noise: (seconds, dBFS) one after another."""
+    """Consecutive noise of these (seconds, dBFS)."""
     meter, random = LevelMeter(), np.random.default_rng(0)
     for seconds, level in parts:
         for second in np.split(random.normal(0, 32768 * 10 ** (level / 20), round(seconds) * 16000), round(seconds)):

@@ -1,4 +1,4 @@
-"""The detector `auto` on small pictures made here: what is a boundary, and what only looks like one."""
+"""Detector `auto` on synthetic frames: boundaries, and what resembles them."""
 
 from collections.abc import Callable, Sequence
 
@@ -49,7 +49,7 @@ def found(pictures: Sequence[Picture], noise: float = 2.0) -> list[Boundary]:
     boundaries = []
     for index, picture in enumerate(pictures):
         y = np.clip(picture + random.normal(0, noise, picture.shape), 0, 255).astype(np.uint8)
-        boundaries += detector.push(index / FPS, detector.thumbnail(Planes.of(y, half, half)))
+        boundaries += detector.push(index / FPS, detector.thumbnail(Planes.from_planes(y, half, half)))
     return boundaries + detector.finish()
 
 
@@ -97,7 +97,7 @@ def test_a_cut_between_two_pans() -> None:
 
 @pytest.mark.parametrize("make", [still, lambda seed, frames: pan(seed, frames, 2)])
 def test_every_cut_is_told_once(make: Callable[[int, int], list[Picture]]) -> None:
-    """However the cuts lie to the looks that are taken every two seconds."""
+    """For any position of cuts relative to the times of detection."""
     lengths = [23, 31, 40, 51, 37, 29, 60, 45, 33, 26]
     pictures = [picture for seed, frames in enumerate(lengths) for picture in make(seed, frames)]
     expected = [(sum(lengths[:count]) - 1) / FPS for count in range(1, len(lengths))]

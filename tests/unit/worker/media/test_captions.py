@@ -1,4 +1,4 @@
-"""Captions: one line, the trigger always in it, facts that the figures bear out, and a vision model's words."""
+"""Captions: one line, always with the trigger, facts from figures, and a vision model's descriptions."""
 
 import json
 import os
@@ -31,13 +31,13 @@ def test_the_template_alone() -> None:
 
 
 def test_facts_come_in_one_order_and_only_those_asked_for() -> None:
-    thumbnail = PictureFacts(luma=30, motion=9, position=0.9, face=0.4)
-    assert caption(TEMPLATE, "jf", ALL[::-1], thumbnail) == "a photo of jf, close-up, dark, in motion, end of the video"
-    assert caption(TEMPLATE, "jf", (CaptionFact.MOTION,), thumbnail) == "a photo of jf, in motion"
+    facts = PictureFacts(luma=30, motion=9, position=0.9, face=0.4)
+    assert caption(TEMPLATE, "jf", ALL[::-1], facts) == "a photo of jf, close-up, dark, in motion, end of the video"
+    assert caption(TEMPLATE, "jf", (CaptionFact.MOTION,), facts) == "a photo of jf, in motion"
 
 
 @pytest.mark.parametrize(
-    ("look", "expected"),
+    ("facts", "expected"),
     [
         (PictureFacts(120, 2, 0.5, face=0.34), "close-up, middle of the video"),
         (PictureFacts(120, 2, 0.5, face=0.32), "medium shot, middle of the video"),
@@ -49,8 +49,8 @@ def test_facts_come_in_one_order_and_only_those_asked_for() -> None:
         (PictureFacts(120, 0.2, 0.5), "still, middle of the video"),
     ],
 )
-def test_what_the_figures_say(thumbnail: PictureFacts, expected: str) -> None:
-    assert caption("[trigger]", "jf", ALL, thumbnail) == f"jf, {expected}"
+def test_what_the_figures_say(facts: PictureFacts, expected: str) -> None:
+    assert caption("[trigger]", "jf", ALL, facts) == f"jf, {expected}"
 
 
 @pytest.mark.parametrize("seen", ["", "a man\nin a suit.", "x" * 5000, "\x00\u202e evil", "[trigger]"])
@@ -109,7 +109,7 @@ PIECES = {  # as BERT has them
 
 
 def model(folder: Path, *, quantized: bool = False, tokenizer: dict[str, Any] = PLAIN_WORDS) -> Path:
-    """A tiny one as Optimum exports them: it says `a bright room`, or `a dark street`."""
+    """Tiny model in Optimum's layout; describes a picture as `a bright room` or `a dark street`."""
     onnx = pytest.importorskip("onnx")
     make, kind = onnx.helper, onnx.TensorProto
     known = np.zeros((6, 6), np.float32)  # which word follows which
@@ -197,7 +197,7 @@ def test_a_model_that_is_not_whole(tmp_path: Path, left_out: str) -> None:
 
 
 def test_nobody_is_told_which_model_is_loaded(tmp_path: Path) -> None:
-    """onnxruntime reads this when it is imported, and sends from then on."""
+    """onnxruntime reads this variable when it is imported, and sends telemetry from then on."""
     (tmp_path / "onnxruntime.py").write_text("import os; raise ImportError(os.environ.get('ORT_DISABLE_TELEMETRY'))")
     load = "from contentgen_worker.media.dataset.vision import VisionModel; VisionModel(None)"
     told = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}

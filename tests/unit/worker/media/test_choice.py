@@ -1,4 +1,4 @@
-"""Which pictures are kept: limits that follow the video, no near-duplicates, spread over time, and a last resort."""
+"""Choice of pictures: limits relative to the video, no near-duplicates, spread over time, and the last resort."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -41,7 +41,7 @@ def candidate(
 
 
 def video(*last: PictureCandidate, count: int = 10) -> list[PictureCandidate]:
-    """Usual pictures of as many shots, then these."""
+    """Ordinary pictures of this many shots, then these."""
     return [candidate(number) for number in range(count)] + list(last)
 
 
@@ -95,7 +95,7 @@ def test_what_all_of_a_video_looks_like_is_no_fault(figures: dict[str, float]) -
 
 
 def test_a_scene_with_little_contrast_is_not_blurred() -> None:
-    """Its sharpness is low as it is even, not as it is out of focus."""
+    """Its sharpness is low by low contrast, not by blur."""
     even, blurred = candidate(10, sharpness=4.0, contrast=10.0), candidate(11, sharpness=4.0)
     assert reasons(choose(video(even, blurred), RULES))[-2:] == [None, Rejection.BLURRED]
 
@@ -124,7 +124,7 @@ def test_near_duplicates_over_the_whole_video() -> None:
 
 @pytest.mark.parametrize("figures", [{"luma": 150.0}, {"chroma": (128.0, 142.0)}, {"chroma": (110.0, 128.0)}], ids=str)
 def test_the_same_shapes_in_other_colours_are_no_duplicate(figures: dict[str, object]) -> None:
-    """Two people before two walls, in the same place of the picture."""
+    """Two people before different walls, in the same position."""
     other = candidate(10, fingerprint=HASHES[3], **figures)
     assert choose(video(other), RULES)[-1].kept
     assert not choose(video(candidate(10, fingerprint=HASHES[3], luma=115.0, chroma=(132.0, 124.0))), RULES)[-1].kept
@@ -216,7 +216,7 @@ def test_faces_required_are_never_waived() -> None:
 
 
 def test_faces_preferred() -> None:
-    """In a shot, and where there are too many; else pictures without one are as good."""
+    """Within a shot and above the maximum; else pictures without a face are equal."""
     rules = replace(RULES, faces=FacesMode.PREFER)
     shot = [candidate(0, shot=1, sharpness=200.0), candidate(1, shot=1, faces=(FACE,))]
     assert [verdict.kept for verdict in choose(shot, rules)] == [False, True]
@@ -233,7 +233,7 @@ def test_faces_ignored() -> None:
 
 
 def test_a_last_resort_takes_the_best_there_is_and_says_so() -> None:
-    """The seeds' only real job died of "insufficient frames from cartoon video"."""
+    """The legacy API's only real job failed with "insufficient frames from cartoon video"."""
     spare = [candidate(10 + number, shot=1, sharpness=90.0 - number) for number in range(3)]
     blurred = [candidate(20 + number, sharpness=2.0 + number) for number in range(4)]
     card, black = candidate(30, card=1.0), candidate(31, luma=1.0, contrast=1.0)
@@ -275,5 +275,5 @@ def test_the_rules_of_a_spec() -> None:
         "faces": {"mode": "Require", "minSize": "0.25", "single": True},
     }  # fmt: skip
     expected = Rules(3, 5, 40, 9, FacesMode.REQUIRE, 0.25, single=True)
-    assert Rules.of(Dataset.model_validate(spec)) == expected
-    assert Rules.of(Dataset()) == Rules()
+    assert Rules.from_dataset(Dataset.model_validate(spec)) == expected
+    assert Rules.from_dataset(Dataset()) == Rules()

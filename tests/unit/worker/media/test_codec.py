@@ -1,4 +1,4 @@
-"""Messages of a confined child: what crosses, and what is refused before anything is built."""
+"""Messages of a confined child: transferable values, and malformed messages refused before anything is built."""
 
 import math
 import pickle
@@ -49,7 +49,7 @@ def test_arrays_cross(kind: Any) -> None:
 
 @dataclass(frozen=True)
 class Foreign:
-    """Not marked."""
+    """Dataclass that is not marked as transferable."""
 
     value: int = 1
 
@@ -76,7 +76,7 @@ def test_a_name_crosses_for_one_class_only() -> None:
 
 
 def record(name: str, *fields: object) -> bytes:
-    """A dataclass's bytes, with any values in its fields."""
+    """Encoded dataclass with any values in its fields."""
     return b"\x09" + struct.pack("<I", len(name)) + name.encode() + encode(fields)
 
 
@@ -113,8 +113,8 @@ def sequence(count: int, content: bytes = b"") -> bytes:
         (record("Boundary", 1.0, 2.0, "Melt"), "Melt"),
         (record("Boundary", 1.0, 2.0, ("Cut",)), "BoundaryKind"),
         (record("Boundary", 2.0, 1.0, "Cut"), "a boundary from"),
-        (record("ThumbnailBuffer", (2, -2), (), b""), "bytes for 0 looks"),
-        (record("ThumbnailBuffer", (2, 2), (1.0,), b"123"), "3 bytes for 1 looks"),
+        (record("ThumbnailBuffer", (2, -2), (), b""), "bytes for 0 thumbnails"),
+        (record("ThumbnailBuffer", (2, 2), (1.0,), b"123"), "3 bytes for 1 thumbnails"),
         (record("ThumbnailBuffer", (1,), (2.0, 1.0), b"12"), "order of time"),
         (record("ThumbnailBuffer", 4, (), b""), "expected a tuple"),
         (record("SegmentProgress", 1, b"x"), r"SegmentProgress\.seconds is bytes"),

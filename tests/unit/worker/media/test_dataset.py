@@ -1,4 +1,4 @@
-"""The files of a training set: what dataset.json tells of each frame, and the sheet that shows them all."""
+"""Files of a training set: dataset.json, and the contact sheet."""
 
 import io
 import json
@@ -12,9 +12,9 @@ import simplejpeg
 from PIL import Image
 
 from contentgen_worker.files import Output
-from contentgen_worker.media.dataset.contact_sheet import Cell, LeftOut, clock, contact_sheet, picture_width
+from contentgen_worker.media.dataset.contact_sheet import Cell, LeftOut, contact_sheet, format_time, picture_width
 from contentgen_worker.media.dataset.dataset import Heading, Judged, build, bundle, make_index, make_preview
-from contentgen_worker.media.dataset.lettering import fitted, width, wrapped
+from contentgen_worker.media.dataset.lettering import shorten, width, wrap
 from contentgen_worker.media.select.choose import PictureCandidate, PictureVerdict, Rejection
 from contentgen_worker.media.select.faces import FaceBox
 from contentgen_worker.media.select.quality import Scores
@@ -129,7 +129,7 @@ def test_a_sheet_shows_its_pictures_in_colour_and_the_others_in_grey(judged: Jud
 
 
 def marks(judged: Judged) -> int:
-    """Pixels in the colour of the badge."""
+    """Number of pixels in the badge's colour."""
     sheet = np.asarray(make_preview(judged, CAPTIONS, "avatar", []), np.int16)
     return int((np.abs(sheet - np.array((0xE0, 0xA4, 0x58))).max(axis=2) <= 2).sum())
 
@@ -155,17 +155,17 @@ def test_a_sheet_shows_the_whole_set(count: int) -> None:
 def test_texts_fit() -> None:
     long = "a photo of somebody who stands before a house in the evening and looks at it " * 3
     for size in (11, 15, 38):
-        assert width(fitted(long, size, 200), size) <= 200
-        assert fitted(long, size, 200).endswith("...")
-        lines = wrapped(long, size, 300)
+        assert width(shorten(long, size, 200), size) <= 200
+        assert shorten(long, size, 200).endswith("...")
+        lines = wrap(long, size, 300)
         assert len(lines) == 2
         assert all(width(line, size) <= 300 for line in lines)
-    assert fitted("short", 15, 200) == "short"
-    assert fitted("", 15, 10) == ""
-    assert fitted("W" * 400, 15, 90).endswith("W...")
-    assert wrapped("", 15, 90) == []
+    assert shorten("short", 15, 200) == "short"
+    assert shorten("", 15, 10) == ""
+    assert shorten("W" * 400, 15, 90).endswith("W...")
+    assert wrap("", 15, 90) == []
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00.0"), (61.25, "1:01.2"), (3725.99, "1:02:05.9")])
 def test_clock(seconds: float, text: str) -> None:
-    assert clock(seconds) == text
+    assert format_time(seconds) == text

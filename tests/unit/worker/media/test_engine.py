@@ -1,4 +1,4 @@
-"""The one pass: timestamps, segments and their joints, the best frames of each shot, the command for a local file."""
+"""Analysis of recordings: timestamps, segments and their seams, best frames of shots, and the local command."""
 
 import json
 import os
@@ -68,7 +68,7 @@ def planar(pixels: Picture) -> av.VideoFrame:
 
 
 def film(path: Path, pictures: list[Picture], stamps: Callable[[int], int] | None = None, keyint: int = 24) -> Path:
-    """Stamps in 1/12 s; some encoders and players begin below zero."""
+    """Timestamps in 1/12 s; some encoders begin below zero."""
     height, width = pictures[0].shape[:2]
     shown = {key: planar(pixels) for key, pixels in {id(each): each for each in pictures}.items()}
     with av.open(str(path), "w") as container:
@@ -91,7 +91,7 @@ def times(path: Path, segment: Segment = WHOLE) -> list[float]:
 
 @pytest.fixture(scope="module")
 def reel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """60 s: 17 scenes of uneven lengths, keyframes every 2 s wherever the cuts are."""
+    """60 s: 17 scenes of uneven lengths, keyframes every 2 s independent of cuts."""
     lengths = [41, 53, 29, 66, 37, 45, 31, 58, 40, 33, 61, 27, 48, 36, 55, 30, 30]
     pictures = [scene(seed) for seed, length in enumerate(lengths) for _ in range(length)]
     return film(tmp_path_factory.mktemp("reel") / "reel.mp4", pictures)
@@ -99,7 +99,7 @@ def reel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(reel: Path, tmp_path_factory: pytest.TempPathFactory) -> engine.Analysis:
-    """The reel's, by one worker."""
+    """Analysis of the reel by one worker."""
     task = engine.make_task(reel, BOUNDS, Dataset(), 60)
     return engine.analyse_recording(task, tmp_path_factory.mktemp("whole"), 1, lambda _: None)
 
@@ -118,7 +118,7 @@ def test_a_variable_rate_keeps_its_times(tmp_path: Path) -> None:
 
 
 def test_seconds_never_go_back(tmp_path: Path) -> None:
-    """Two transport streams joined byte by byte: the stamps begin anew in the middle."""
+    """Two concatenated transport streams: timestamps restart in the middle."""
     one = film(tmp_path / "a.ts", [scene(0)] * 24)
     two = film(tmp_path / "b.ts", [scene(1)] * 24)
     joined = tmp_path / "c.ts"
@@ -135,7 +135,7 @@ def test_seconds_never_go_back(tmp_path: Path) -> None:
 
 def test_segments_hold_each_frame_once(reel: Path) -> None:
     with open_media(reel) as container:
-        parts = list(segments.plan(container, 3))
+        parts = list(segments.plan_segments(container, 3))
     assert len(parts) > 3
     seconds = [second for part in parts for second in times(reel, part)]
     assert seconds == pytest.approx(times(reel))
@@ -191,7 +191,7 @@ def test_a_shot_that_is_too_short_is_joined() -> None:
 
 
 def test_the_best_frames_are_sharp_and_away_from_transitions(tmp_path: Path) -> None:
-    """In a shot that is blurred but for some frames, and dissolves at its end."""
+    """In a shot with few sharp frames and a dissolve at its end."""
     sharp, other = scene(1), scene(2)
     blurred = cv2.GaussianBlur(sharp, (0, 0), 4)
     pictures = [sharp if 30 <= index < 36 else blurred for index in range(60)]
@@ -209,7 +209,7 @@ def test_the_best_frames_are_sharp_and_away_from_transitions(tmp_path: Path) -> 
 def test_a_long_shot_does_not_hold_more_frames(tmp_path: Path, flickers: bool) -> None:
     lit = [scene(1), scene(1) // 2 if flickers else scene(1)]
     path = film(tmp_path / "a.mp4", [lit[index // 3 % 2] for index in range(1200)])
-    best = BestFrames(FrameQuota(2, every=4.0, most=6))
+    best = BestFrames(FrameQuota(2, every=4.0, max_per_shot=6))
     most = 0
     with open_media(path) as container:
         for frame in frames(container, WHOLE, BOUNDS):
@@ -247,13 +247,13 @@ def judged(
     spec = Dataset.model_validate({"minImages": 4, **dataset})
     task = engine.make_task(path, BOUNDS, spec, len(pictures) / FPS)
     found = engine.analyse_recording(task, folder / "frames", 2, lambda _: None).candidates
-    return found, list(choose(found, Rules.of(spec)))
+    return found, list(choose(found, Rules.from_dataset(spec)))
 
 
 @pytest.mark.parametrize("speed", Speed)
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_of_very_few_frames_the_best_is_taken(tmp_path: Path, count: int, speed: Speed) -> None:
-    """Here the last one, which nothing follows."""
+    """Here the last shot, which no frame follows."""
     (candidate,), (verdict,) = judged([*[soft(0)] * (count - 1), scene(0)], tmp_path, speed=speed)
     assert candidate.seconds == pytest.approx((count - 1) / FPS, abs=0.001)
     assert verdict == KEPT
@@ -301,10 +301,10 @@ def test_a_short_video_gives_as_many_frames_as_a_last_resort_may_need(tmp_path: 
 
 
 def test_a_frame_in_a_dissolve_that_only_the_joint_shows_is_left_out_as_such(tmp_path: Path) -> None:
-    """Each side has seen half of it, in which the picture only gets sharper."""
+    """Each side decodes half of the shot, in which sharpness only grows."""
     still = film(tmp_path / "still.mp4", [scene(0, SMALL)] * 600)
     with open_media(still) as container:
-        parts = list(segments.plan(container, 2))
+        parts = list(segments.plan_segments(container, 2))
     joint = len(times(still, parts[0]))
     pictures = [*[soft(0)] * (joint - 9), *mixed(soft(0), scene(1), 19)]
     pictures += [scene(1)] * (600 - len(pictures))
@@ -329,7 +329,7 @@ def test_how_far_it_is_is_told_of_parts_that_are_decoded_in_no_time_too(reel: Pa
     told: list[float] = []
     engine.analyse_recording(engine.make_task(reel, BOUNDS, Dataset(), 60), tmp_path, 3, told.append)
     with open_media(reel) as container:
-        parts = len(list(segments.plan(container, 3)))
+        parts = len(list(segments.plan_segments(container, 3)))
     assert parts > 3
     assert told == sorted(told)
     assert told[-1] == pytest.approx(len(times(reel)) / FPS, abs=2 * parts / FPS)
@@ -340,7 +340,7 @@ def test_how_far_it_is_is_told_of_parts_that_are_decoded_in_no_time_too(reel: Pa
 def test_frames_are_limited_in_all_segments_together(tmp_path: Path, workers: int) -> None:
     path = film(tmp_path / "a.mp4", [scene(0)] * (25 * FPS))
     with open_media(path) as container:
-        assert len(list(segments.plan(container, workers))) == workers
+        assert len(list(segments.plan_segments(container, workers))) == workers
     count = len(times(path))
     for most, expected in ((count, nullcontext()), (count - 1, pytest.raises(BeyondLimits, match="more than"))):
         task = engine.make_task(path, replace(BOUNDS, frames=most), Dataset(), 25)
@@ -349,10 +349,10 @@ def test_frames_are_limited_in_all_segments_together(tmp_path: Path, workers: in
 
 
 def test_what_lies_at_a_joint_is_seen_as_if_there_were_none(tmp_path: Path) -> None:
-    """Flashes, of which one side of a joint, or what it hands over, sees only the end; a dissolve; a cut."""
+    """Flashes of which one side of a seam, or its thumbnails, contain only the end; a dissolve; a cut."""
     still = film(tmp_path / "still.mp4", [scene(0, SMALL)] * 840)
     with open_media(still) as container:
-        joints = list(accumulate(len(times(still, part)) for part in list(segments.plan(container, 3))[:-1]))
+        joints = list(accumulate(len(times(still, part)) for part in list(segments.plan_segments(container, 3))[:-1]))
     before, after, head, tail, dissolve, cut, *_ = joints
     handed_over = round(REACH * FPS)
     white = {
@@ -385,7 +385,7 @@ def test_what_was_not_decoded_divides_shots(reel: Path) -> None:
 
 
 def test_memory_does_not_grow_with_a_segment(tmp_path: Path) -> None:
-    """All that a child keeps: small pictures, thumbnails, frames; but not what the decoder itself holds."""
+    """Planes, thumbnails and frames kept by a child; without memory of the decoder itself."""
     peaks = []
     for seconds in (5, 15, 60):  # the first time, what is made once is made
         path = film(tmp_path / f"{seconds}.mp4", [scene(1)] * (seconds * FPS))
@@ -421,7 +421,7 @@ def test_frames_are_taken_from_the_time_ranges_alone(reel: Path, tmp_path: Path)
 def test_what_lies_outside_the_time_ranges_is_not_decoded(
     reel: Path, whole: engine.Analysis, tmp_path: Path, workers: int
 ) -> None:
-    """But for what its keyframes bring along; the shots of the ranges are those of the whole, numbered anew."""
+    """Except up to the next keyframes; the shots of the ranges are those of the whole, renumbered."""
     ranges = {"timeRanges": [{"start": "1", "end": "5"}, {"start": "45", "end": "49"}]}
     task = engine.make_task(reel, BOUNDS, Dataset.model_validate(ranges), 60)
     parts: list[Segment] = []
@@ -439,17 +439,17 @@ def test_what_lies_outside_the_time_ranges_is_not_decoded(
 
 def test_a_strip_is_what_was_put_in() -> None:
     thumbnails = [(1.5, np.arange(6, dtype=np.uint8).reshape(2, 3)), (2.0, np.full((2, 3), 9, np.uint8))]
-    again = list(ThumbnailBuffer.of(thumbnails).thumbnails())
+    again = list(ThumbnailBuffer.from_thumbnails(thumbnails).thumbnails())
     assert [(seconds, thumbnail.tolist()) for seconds, thumbnail in again] == [
         (1.5, [[0, 1, 2], [3, 4, 5]]),
         (2.0, [[9] * 3] * 2),
     ]
-    assert list(ThumbnailBuffer.of([]).thumbnails()) == []
+    assert list(ThumbnailBuffer.from_thumbnails([]).thumbnails()) == []
 
 
 def test_a_dataset_from_a_local_file(reel: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
-    assert dataset_command.make(reel, out, "jf", Speed.EXACT, '{"minImages": 4}', vision_model=tmp_path) == 0
+    assert dataset_command.make_dataset(reel, out, "jf", Speed.EXACT, '{"minImages": 4}', vision_model=tmp_path) == 0
     index = json.loads((out / "dataset.json").read_text())
     assert len(index["shots"]) == 17
     assert {path.name for path in out.iterdir()} == {
@@ -473,5 +473,7 @@ def test_what_a_local_file_can_be_refused_for(
 ) -> None:
     path = tmp_path / "a.mp4"
     path.write_text("not a video")
-    assert dataset_command.make(path, tmp_path / "out", "jf", Speed.EXACT, settings, vision_model=tmp_path) == code
+    assert (
+        dataset_command.make_dataset(path, tmp_path / "out", "jf", Speed.EXACT, settings, vision_model=tmp_path) == code
+    )
     assert text in capsys.readouterr().err

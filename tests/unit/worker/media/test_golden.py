@@ -1,4 +1,4 @@
-"""The engine makes of a small video what it made when somebody last looked; `make golden` renews what is expected."""
+"""The engine's results on a small video equal the stored ones; `make golden` renews them."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""What a child that decodes a user's file can do, and how its end is told. The attempts are real: see works.py."""
+"""Confined children: forbidden operations, tried for real (works.py), and how their end is reported."""
 
 import mmap
 import multiprocessing
@@ -196,7 +196,7 @@ def test_a_child_can_do_what_decoders_do() -> None:
 
 @pytest.fixture(scope="module")
 def spun() -> tuple[WorkerError, float]:
-    """How an endless loop ended that may take a second of CPU, and the seconds that are counted for it."""
+    """Error of an endless loop with a limit of one CPU second, and the CPU seconds counted for it."""
     before = isolation.usage()
     error = dies(works.spin, limits=ChildLimits(256 * MIB, cpu_seconds=1))
     return error, isolation.usage().cpu_seconds - before.cpu_seconds
@@ -263,7 +263,7 @@ def test_a_child_ends_with_its_block() -> None:
 
 
 def with_works() -> dict[str, str]:
-    """The environment of a process that imports `works`."""
+    """Environment of a process that imports `works`."""
     return os.environ | {"PYTHONPATH": str(Path(works.__file__).parents[1])}
 
 
@@ -301,7 +301,7 @@ def test_a_server_that_is_gone_is_a_reason_to_try_again() -> None:
 
 
 class Trap:
-    """Makes a folder where it is unpickled."""
+    """Makes a folder when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -388,7 +388,7 @@ def test_this_kernel_confines_wholly() -> None:
 
 
 def test_modules_in_the_working_folder_are_not_imported(tmp_path: Path) -> None:
-    """Neither by the worker nor by the server of its decoders, started as in the image with planted modules."""
+    """Neither by the worker nor by the fork server, started as in the image with planted modules."""
     (started,) = re.findall(r"exec \S+/python (.*) \"\$@\"", (ROOT / "worker-image/Dockerfile").read_text())
     for name in ("typer", "av", "numpy", "signal", "contentgen_contract"):
         (tmp_path / f"{name}.py").write_text(f"open('shadowed-{name}', 'w')\nraise SystemExit('shadowed')\n")

@@ -1,4 +1,4 @@
-"""Media logic on plain values: choosing moments, cutting subtitles, timing steps."""
+"""Subtitles, probing, and timing of steps."""
 
 import io
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""From a frame to a picture: its size, colours, direction and crop, and the figures that are taken of it."""
+"""Training pictures: size, colours, orientation, crop and quality figures."""
 
 from collections.abc import Iterable
 from fractions import Fraction
@@ -24,7 +24,7 @@ from contentgen_worker.media.select import quality
 from contentgen_worker.media.select.borders import BorderFinder, Borders
 from contentgen_worker.media.select.faces import FaceBox, FaceSettings, HaarFaces
 from contentgen_worker.media.select.hashes import distances, perceptual_hash
-from contentgen_worker.media.select.picture import Orientation, PictureSettings, finish, pixel_aspect
+from contentgen_worker.media.select.picture import Orientation, PictureSettings, encode_picture, pixel_aspect
 
 WEIGHTS = {1: (0.2126, 0.0722), 5: (0.299, 0.114), 6: (0.299, 0.114), 9: (0.2627, 0.0593)}
 LIMITED, FULL = int(ColorRange.MPEG), int(ColorRange.JPEG)
@@ -33,7 +33,7 @@ PQ = int(ColorTrc.SMPTE2084)
 
 
 def photo(seed: int = 0, size: tuple[int, int] = (320, 180)) -> np.ndarray:
-    """A picture with large and small things in it: height x width x RGB."""
+    """Picture with large and small details: height x width x RGB."""
     random = np.random.default_rng(seed)
     large = cv2.resize(random.integers(20, 235, (6, 9, 3), dtype=np.uint8), size, interpolation=cv2.INTER_CUBIC)
     return cv2.add(large, cv2.resize(random.integers(0, 20, (90, 160, 3), dtype=np.uint8), size))
@@ -44,7 +44,7 @@ def bars(size: tuple[int, int] = (448, 128)) -> np.ndarray:
 
 
 def to_ycc(rgb: np.ndarray, weights: tuple[float, float]) -> np.ndarray:
-    """Full-range planes, as H.273 has them: height x width x (Y, Cb, Cr), 0-255."""
+    """Full-range planes by H.273: height x width x (Y, Cb, Cr), 0-255."""
     red, blue = weights
     r, g, b = (rgb[..., index] / 255 for index in range(3))
     y = red * r + (1 - red - blue) * g + blue * b
@@ -83,7 +83,7 @@ def middles(pixels: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("full", [False, True])
 @pytest.mark.parametrize("matrix", [1, 5, 6, 9])
 def test_colours_are_those_of_the_video(matrix: int, full: bool, bits: int) -> None:
-    result = finish(frame(bars(), matrix, full, bits), None, PictureSettings())
+    result = encode_picture(frame(bars(), matrix, full, bits), None, PictureSettings())
     assert np.abs(middles(shown(result.jpeg)) - np.array(COLOURS)).max() <= 7
 
 
@@ -95,7 +95,7 @@ def test_every_pixel_format(name: str) -> None:
     made.colorspace = 0 if made.format.is_rgb else 5
     if name == "yuvj420p":
         made.color_range = 0  # its name says it
-    found = middles(shown(finish(made, None, PictureSettings()).jpeg))
+    found = middles(shown(encode_picture(made, None, PictureSettings()).jpeg))
     truth = np.array(COLOURS)
     if name == "gray":
         truth = np.round(truth @ [0.299, 0.587, 0.114])[:, None].repeat(3, axis=1)
@@ -107,7 +107,7 @@ def test_unlabelled_video_is_read_as_players_do() -> None:
     for size, matrix in (((1281, 720), 1), ((448, 128), 5)):
         made = frame(bars((size[0] // 7 * 7, size[1])), matrix)
         made.colorspace = 2
-        found = middles(shown(finish(made, None, PictureSettings()).jpeg))
+        found = middles(shown(encode_picture(made, None, PictureSettings()).jpeg))
         assert np.abs(found - np.array(COLOURS)).max() <= 7
 
 
@@ -116,15 +116,15 @@ def test_colours_that_cannot_be_shown_are_refused() -> None:
         made = frame(bars())
         made.colorspace = matrix
         with pytest.raises(Unsupported, match=rf"{named}.*convert it to BT\.709"):
-            finish(made, None, PictureSettings())
+            encode_picture(made, None, PictureSettings())
 
 
 def test_hdr_is_toned_down() -> None:
-    """Reference white (203 cd/m2 in PQ, BT.2408) looks nearly white, what is brighter keeps its steps."""
+    """Reference white (203 cd/m2 in PQ, BT.2408) is nearly white, and brighter levels stay distinct."""
     levels = [0.0, 0.1, 0.3, 0.58, 0.7, 0.8, 0.95]  # of the signal; 0.58 is 203 cd/m2
     rgb = np.repeat(np.repeat(np.array([levels]) * 255, 64, axis=1), 128, axis=0)[..., None].repeat(3, axis=2)
     made = frame(rgb, 9, bits=10, color_trc=PQ, color_primaries=int(ColorPrimaries.BT2020))
-    grey = middles(shown(finish(made, None, PictureSettings()).jpeg))
+    grey = middles(shown(encode_picture(made, None, PictureSettings()).jpeg))
     assert np.ptp(grey, axis=1).max() <= 3, "grey stays grey"
     tones = grey.mean(axis=1)
     assert (np.diff(tones) > 0).all()
@@ -151,19 +151,19 @@ def test_hdr_is_toned_down() -> None:
     ],
 )
 def test_sizes(size: tuple[int, int], settings: dict[str, Any], aspect: float, expected: tuple[int, int]) -> None:
-    result = finish(frame(photo(1, size)), None, PictureSettings(**settings), aspect=aspect)
+    result = encode_picture(frame(photo(1, size)), None, PictureSettings(**settings), aspect=aspect)
     assert (result.width, result.height) == expected
     assert shown(result.jpeg).shape == (expected[1], expected[0], 3)
 
 
 def test_a_frame_too_small_for_its_multiples() -> None:
     with pytest.raises(Unsupported, match=r"100x60 .* spec\.dataset\.multipleOf \(128\)"):
-        finish(frame(photo(1, (100, 60))), None, PictureSettings(multiple_of=128))
+        encode_picture(frame(photo(1, (100, 60))), None, PictureSettings(multiple_of=128))
 
 
 def test_a_picture_is_its_frame() -> None:
     rgb = photo(2, (1280, 720))
-    result = finish(frame(rgb), None, PictureSettings())
+    result = encode_picture(frame(rgb), None, PictureSettings())
     truth = cv2.resize(rgb, (1024, 576), interpolation=cv2.INTER_AREA).astype(int)
     assert np.abs(shown(result.jpeg) - truth).mean() < 3
 
@@ -193,8 +193,8 @@ def test_all_ways_to_turn_a_frame(numbers: tuple[int, ...], shape: tuple[int, in
     matrix = np.array([a, b, 0, c, d, 0, 0, 0, 0x40000000], np.int32).tobytes()
     stub: Any = SimpleNamespace(side_data={"DISPLAYMATRIX": matrix})
     seen = (
-        Orientation.of(stub).oriented(marked()[..., 0]),
-        *(Orientation.of(stub).oriented(marked()[..., each]) for each in (1, 2)),
+        Orientation.from_frame(stub).oriented(marked()[..., 0]),
+        *(Orientation.from_frame(stub).oriented(marked()[..., each]) for each in (1, 2)),
     )
     assert seen[0].shape == shape
     found = ""
@@ -205,7 +205,7 @@ def test_all_ways_to_turn_a_frame(numbers: tuple[int, ...], shape: tuple[int, in
 
 
 def turned(path: Path, rgb: np.ndarray, numbers: tuple[int, int, int, int] = (0, 1, -1, 0)) -> Path:
-    """A video that is to be shown a quarter clockwise, or by another matrix."""
+    """Video with a display matrix; default: rotated by 90 degrees clockwise."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=12, options={"preset": "ultrafast", "crf": "10"})
         stream.width, stream.height, stream.pix_fmt = rgb.shape[1], rgb.shape[0], "yuv420p"
@@ -224,7 +224,7 @@ def test_a_turned_and_squeezed_video_gives_upright_pictures(tmp_path: Path) -> N
     path = turned(tmp_path / "a.mp4", marked())
     with open_media(path) as container:
         aspect = pixel_aspect(container.streams.video[0])
-        result = finish(
+        result = encode_picture(
             next(frames(container, WHOLE, MediaLimits(10**7, 60))).image, None, PictureSettings(), aspect=aspect
         )
     assert aspect == 0.5
@@ -234,7 +234,7 @@ def test_a_turned_and_squeezed_video_gives_upright_pictures(tmp_path: Path) -> N
 
 
 def interlaced(shift: int = 12) -> np.ndarray:
-    """Two moments of a pan in the lines of one frame."""
+    """Interlaced frame of a pan: two moments in alternate lines."""
     wide = photo(3, (700, 360))
     rgb = wide[:, :640].copy()
     rgb[1::2] = wide[1::2, shift : 640 + shift]
@@ -242,7 +242,7 @@ def interlaced(shift: int = 12) -> np.ndarray:
 
 
 def test_interlaced_frames_are_made_of_one_field() -> None:
-    result = finish(frame(interlaced()), None, PictureSettings())
+    result = encode_picture(frame(interlaced()), None, PictureSettings())
     assert result.scores.interlaced > 0.1
     assert (result.width, result.height) == (640, 360)
     pixels = shown(result.jpeg)
@@ -259,14 +259,14 @@ def test_progressive_frames_are_left_whole(kind: str) -> None:
         rgb = np.clip(rgb + random.normal(0, 12, rgb.shape), 0, 255).astype(np.uint8)
     if kind == "noise":
         rgb = random.integers(0, 255, rgb.shape, dtype=np.uint8)
-    assert finish(frame(rgb), None, PictureSettings()).scores.interlaced == 0
+    assert encode_picture(frame(rgb), None, PictureSettings()).scores.interlaced == 0
 
 
 # --- borders -------------------------------------------------------------------------------------------------------
 
 
 def boxed(rgb: np.ndarray, top: int, side: int = 0, noise: int = 3) -> np.ndarray:
-    """Black above and below, and at the sides, not quite even as encoders make it."""
+    """Letterbox and pillarbox with the noise of an encoder."""
     random = np.random.default_rng(int(rgb[0, 0, 0]))
     made = random.integers(0, noise + 1, rgb.shape, dtype=np.uint8)
     rows, columns = slice(top, rgb.shape[0] - top), slice(side, rgb.shape[1] - side)
@@ -293,7 +293,7 @@ def test_letterbox_and_pillarbox_are_found_and_cropped() -> None:
         assert found is not None
         assert found.top == pytest.approx(top / 720, abs=0.01)
         assert found.right == pytest.approx(side / 1280, abs=0.01)
-        result = finish(frame(video[0]), found, PictureSettings(longest_side=2048))
+        result = encode_picture(frame(video[0]), found, PictureSettings(longest_side=2048))
         assert result.width == pytest.approx(1280 - 2 * side, abs=10)
         assert result.height == pytest.approx(720 - 2 * top, abs=6)
         assert result.height <= 720 - 2 * top
@@ -319,12 +319,14 @@ def test_subtitles_in_a_border_do_not_keep_it() -> None:
     found = borders_of(small_luma(each) for each in video)
     assert found is not None
     assert found.bottom == pytest.approx(92 / 720, abs=0.01)
-    assert finish(frame(video[3]), found, PictureSettings(longest_side=2048)).height <= 536
+    assert encode_picture(frame(video[3]), found, PictureSettings(longest_side=2048)).height <= 536
 
 
 def test_a_frame_with_a_picture_in_the_border_keeps_it() -> None:
-    """A film that changes its shape."""
-    result = finish(frame(photo(1, (1280, 720))), Borders(top=0.125, bottom=0.125), PictureSettings(longest_side=2048))
+    """Film that changes its aspect ratio."""
+    result = encode_picture(
+        frame(photo(1, (1280, 720))), Borders(top=0.125, bottom=0.125), PictureSettings(longest_side=2048)
+    )
     assert (result.width, result.height) == (1280, 720)
 
 
@@ -337,7 +339,7 @@ def test_borders_of_a_turned_video(tmp_path: Path) -> None:
     path = turned(tmp_path / "a.mp4", boxed(np.full((120, 200, 3), 200, np.uint8), 20))
     with open_media(path) as container:
         image = next(frames(container, WHOLE, MediaLimits(10**7, 60))).image
-    result = finish(image, Borders(top=1 / 6, bottom=1 / 6), PictureSettings())
+    result = encode_picture(image, Borders(top=1 / 6, bottom=1 / 6), PictureSettings())
     assert result.height == 200
     assert 74 <= result.width <= 80
 
@@ -347,7 +349,7 @@ def test_a_border_on_one_side_of_a_video_upside_down(tmp_path: Path) -> None:
     rgb[:30] = 0
     with open_media(turned(tmp_path / "a.mp4", rgb, (-1, 0, 0, -1))) as container:
         image = next(frames(container, WHOLE, MediaLimits(10**7, 60))).image
-    result = finish(image, Borders(top=1 / 6), PictureSettings())
+    result = encode_picture(image, Borders(top=1 / 6), PictureSettings())
     assert 146 <= result.height <= 150
     assert np.abs(shown(result.jpeg)[-5:]).mean() > 20, "what is left is picture"
     assert result.scores.border == 0
@@ -357,13 +359,13 @@ def test_what_fades_into_black_is_no_border() -> None:
     ramp = np.clip(np.abs(np.linspace(-1, 1, 720)) * -1.6 + 1.3, 0, 1)[:, None, None]
     video = [(photo(seed, (1280, 720)) * ramp).astype(np.uint8) for seed in range(6)]
     assert borders_of(small_luma(each) for each in video) is None
-    assert finish(frame(video[0]), None, PictureSettings()).scores.border == 0
+    assert encode_picture(frame(video[0]), None, PictureSettings()).scores.border == 0
 
 
 def test_borders_that_are_left_are_measured() -> None:
-    made = finish(frame(boxed(photo(1, (640, 360)), 45)), None, PictureSettings())
+    made = encode_picture(frame(boxed(photo(1, (640, 360)), 45)), None, PictureSettings())
     assert made.scores.border == pytest.approx(0.25, abs=0.02)
-    assert finish(frame(photo(1)), None, PictureSettings()).scores.border == 0
+    assert encode_picture(frame(photo(1)), None, PictureSettings()).scores.border == 0
 
 
 # --- figures -------------------------------------------------------------------------------------------------------
@@ -374,7 +376,7 @@ def luma_of(rgb: np.ndarray) -> Plane:
 
 
 def test_figures_of_a_picture() -> None:
-    scores = finish(frame(photo(1, (640, 360))), None, PictureSettings()).scores
+    scores = encode_picture(frame(photo(1, (640, 360))), None, PictureSettings()).scores
     gray = luma_of(photo(1, (640, 360)))
     assert scores.luma == pytest.approx(gray.mean(), abs=2)
     assert scores.contrast == pytest.approx(gray.std(), abs=2)
@@ -415,7 +417,7 @@ def test_text_cards(picture: Plane) -> None:
 
 
 def headshot() -> Plane:
-    """Somebody before a white wall."""
+    """Person before a white wall."""
     image = np.full((360, 640), 240, np.uint8)
     cv2.ellipse(image, (320, 170), (70, 95), 0, 0, 360, 150, -1)
     cv2.ellipse(image, (320, 380), (160, 120), 0, 0, 360, 60, -1)
@@ -488,7 +490,7 @@ def test_opencv_finds_a_face() -> None:
 
 
 class Told:
-    """A detector that finds what it is told to."""
+    """Detector with a fixed result."""
 
     def __init__(self, *faces: FaceBox) -> None:
         self.faces = faces
@@ -501,29 +503,29 @@ class Told:
 def test_a_square_around_the_face() -> None:
     settings = PictureSettings(crop=Crop.FACE, faces=FaceSettings(find=True))
     face = FaceBox(0.65, 0.3, 0.1, 0.25)
-    result = finish(frame(photo(1, (640, 360))), None, settings, detector=Told(face))
+    result = encode_picture(frame(photo(1, (640, 360))), None, settings, detector=Told(face))
     assert (result.width, result.height) == (360, 360)
     assert result.scores.faces[0].centre == pytest.approx((0.5, 0.425), abs=0.01)
     truth = photo(1, (640, 360))[:, 268:628]
     assert np.abs(shown(result.jpeg) - truth).mean() < 6
-    edge = finish(frame(photo(1, (640, 360))), None, settings, detector=Told(FaceBox(0.9, 0.3, 0.1, 0.25)))
+    edge = encode_picture(frame(photo(1, (640, 360))), None, settings, detector=Told(FaceBox(0.9, 0.3, 0.1, 0.25)))
     assert np.abs(shown(edge.jpeg) - photo(1, (640, 360))[:, 280:]).mean() < 6
-    nobody = finish(frame(photo(1, (640, 360))), None, settings, detector=Told())
+    nobody = encode_picture(frame(photo(1, (640, 360))), None, settings, detector=Told())
     assert np.abs(shown(nobody.jpeg) - photo(1, (640, 360))[:, 140:500]).mean() < 6
 
 
 def test_a_face_that_is_cropped_away_is_not_in_the_picture() -> None:
     settings = PictureSettings(crop=Crop.SQUARE, faces=FaceSettings(find=True))
-    result = finish(
+    result = encode_picture(
         frame(photo(1)), None, settings, detector=Told(FaceBox(0.0, 0.3, 0.1, 0.3), FaceBox(0.4, 0.3, 0.2, 0.3))
     )
     assert [face.width for face in result.scores.faces] == pytest.approx([0.2 * 320 / 180])
 
 
 def test_what_a_spec_asks_of_pictures() -> None:
-    assert PictureSettings.of(Dataset()) == PictureSettings()
+    assert PictureSettings.from_dataset(Dataset()) == PictureSettings()
     spec = {"resolution": 512, "multipleOf": 64, "crop": "Square", "faces": {"mode": "Prefer", "minSize": "0.3"}}
     expected = PictureSettings(512, 64, Crop.SQUARE, FaceSettings(find=True, smallest=0.3))
-    assert PictureSettings.of(Dataset.model_validate(spec)) == expected
+    assert PictureSettings.from_dataset(Dataset.model_validate(spec)) == expected
     for more in ({"crop": "Face"}, {"captions": {"facts": ["Framing"]}}):
-        assert PictureSettings.of(Dataset.model_validate(more)).faces.find
+        assert PictureSettings.from_dataset(Dataset.model_validate(more)).faces.find

@@ -1,4 +1,4 @@
-"""What a file is, found in a confined child: what it looks like where it can't be opened, and what it may cost."""
+"""Probing in a confined child: properties, hints for unsupported files, and limits."""
 
 from dataclasses import replace
 from pathlib import Path

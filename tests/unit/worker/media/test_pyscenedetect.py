@@ -1,4 +1,4 @@
-"""PySceneDetect's detectors on our planes find what its own SceneManager finds in the same file."""
+"""PySceneDetect's detectors on our planes find the same cuts as its own SceneManager."""
 
 from collections.abc import Iterator
 from copy import deepcopy
@@ -24,7 +24,7 @@ from scenedetect.detectors import (
 from contentgen_contract.resources.spec import Detector, SceneDetection
 from contentgen_worker.media.decode.planes import Planes
 from contentgen_worker.media.shots.boundaries import Boundary, BoundaryKind
-from contentgen_worker.media.shots.pyscenedetect import bgr, make
+from contentgen_worker.media.shots.pyscenedetect import bgr, make_detector
 
 RATE = 24
 Pair = tuple[dict[str, Any], SceneDetector]
@@ -98,7 +98,7 @@ def constant() -> Iterator[int]:
 
 
 def varying() -> Iterator[int]:
-    """Every other second at a third of the rate, as screen recorders do."""
+    """Variable frame rate: every other second at a third of it, as of screen recorders."""
     at = 0.0
     for _ in range(1000):
         yield round(at * 1000)
@@ -113,20 +113,20 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @cache
 def decoded(path: Path) -> tuple[float, list[tuple[float, Planes]]]:
-    """A video's rate, and its frames, small, with their seconds."""
+    """Frame rate, and the planes of the frames with their seconds."""
     found = []
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         for frame in container.decode(stream):
             small = frame.reformat(width=256, height=144, format="yuv420p", interpolation="FAST_BILINEAR")
             y, u, v = (np.asarray(plane, np.uint8).reshape(-1, plane.line_size) for plane in small.planes)
-            found.append((float(frame.time or 0), Planes.of(y[:, :256], u[:, :128], v[:, :128])))
+            found.append((float(frame.time or 0), Planes.from_planes(y[:, :256], u[:, :128], v[:, :128])))
         return float(stream.guessed_rate or RATE), found
 
 
 def ours(path: Path, settings: SceneDetection) -> list[Boundary]:
     rate, pictures = decoded(path)
-    finder = make(settings, rate)
+    finder = make_detector(settings, rate)
     found = [each for seconds, planes in pictures for each in finder.push(seconds, finder.thumbnail(planes))]
     return found + finder.finish()
 
@@ -178,8 +178,8 @@ def test_planes_become_the_picture_in_full_range() -> None:
     colours = {(235, 128, 128): (255, 255, 255), (16, 128, 128): (0, 0, 0), (81, 90, 240): (0, 0, 255)}
     for (y, u, v), expected in colours.items():
         half = np.full((2, 4), u, np.uint8), np.full((2, 4), v, np.uint8)
-        assert bgr(Planes.of(np.full((4, 8), y, np.uint8), *half))[2, 3] == pytest.approx(expected, abs=3)
+        assert bgr(Planes.from_planes(np.full((4, 8), y, np.uint8), *half))[2, 3] == pytest.approx(expected, abs=3)
 
 
 def test_nothing_pushed_nothing_found() -> None:
-    assert make(SceneDetection(detector=Detector.CONTENT), 24).finish() == []
+    assert make_detector(SceneDetection(detector=Detector.CONTENT), 24).finish() == []

@@ -1,4 +1,4 @@
-"""prepare and collect from order to outcome, against a desk, a store and hosts on real sockets (loopback only)."""
+"""Both stages from work order to outcome, against a worker API, a store and hosts on real sockets (loopback only)."""
 
 import base64
 import hashlib
@@ -47,11 +47,12 @@ from contentgen_contract.worker.orders import (
 )
 from contentgen_worker import log
 from contentgen_worker.download.address_guard import AddressGuard
-from contentgen_worker.download.fetch import DownloadLimits, Fetcher, system_tls
+from contentgen_worker.download.fetch import DownloadLimits, Fetcher
 from contentgen_worker.errors import OwnFileMissing, Retryable, Unreachable, WorkerApiRefused
 from contentgen_worker.retry import SOURCE
 from contentgen_worker.run import run
 from contentgen_worker.settings import Settings
+from contentgen_worker.tls import system_tls
 from contentgen_worker.worker_api import WorkerApiClient
 
 TOKEN = "pod-token"
@@ -117,7 +118,7 @@ def read(handler: BaseHTTPRequestHandler) -> bytes:
 
 
 class World:
-    """A desk (HTTPS), and a store with strangers' hosts (HTTP): real, in memory."""
+    """Worker API (HTTPS), store and source hosts (HTTP) on loopback, with contents in memory."""
 
     def __init__(self, certificate: tuple[Path, str], folder: Path, clock: "Clock") -> None:
         self.clock = clock
@@ -244,7 +245,7 @@ class World:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A key and certificate in one PEM for the desk, and the CA's PEM (itself)."""
+    """Key and certificate of the worker API in one PEM, and the CA's PEM (the same certificate)."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "desk")])
     now = datetime.now(UTC)
@@ -272,7 +273,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 
 class Clock:
-    """What time it is for those who try again: it passes in their pauses only."""
+    """Fake clock of retries; time passes only in their pauses."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -330,7 +331,7 @@ def video(path: Path, frames: list[np.ndarray], *, sound: bool = False, fps: int
 
 
 def shown(index: int) -> np.ndarray:
-    """A frame of the talk: eight shots of 2 s, a still one, five that pan, a black one, and the first once more."""
+    """Frame of the talk: eight shots of 2 s: a still one, five that pan, a black one, and the first again."""
     shot, frame = divmod(index, 24)
     if shot == 6:
         return np.zeros((180, 320, 3), np.uint8)
@@ -339,8 +340,8 @@ def shown(index: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def talk(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """With sound. Of two pictures a shot, ten are of the five that pan, two are black, and of the other four three
-    are the same once more."""
+    """Video with audio. With two pictures a shot, ten are of the panning shots, two are black, and three of the other
+    four are duplicates."""
     frames = [shown(index) for index in range(8 * 24)]
     return video(tmp_path_factory.mktemp("media") / "talk.mp4", frames, sound=True)
 
@@ -848,7 +849,7 @@ def test_collect_stores_pictures(world: World) -> None:
     ],
 )
 def test_unsafe_and_black_pictures_are_told(world: World, told: object, unsafe: list[bool]) -> None:
-    """Money 22: a checker blacks pictures out, and they were Completed like any other."""
+    """Money 22: pictures blacked out by a safety checker were Completed like any other."""
     black = [Image.new("RGB", (64, 64), color) for color in ((0, 0, 0), (1, 0, 2), (0, 0, 90))]
     contents = []
     for each in black:
@@ -1091,7 +1092,7 @@ def test_a_store_that_refuses_every_url_for_the_outcome_is_said(world: World) ->
 
 
 def test_an_absent_desk_is_waited_for_until_shortly_before_the_deadline(world: World, clock: Clock) -> None:
-    """Each attempt that gives up is one of three."""
+    """Each failed attempt is one of three."""
     collect_transcript(world, TRANSCRIPT)
     world.desk_codes = [503] * 50
     with pytest.raises(Retryable, match="503"):
@@ -1153,7 +1154,7 @@ def program(world: World, stage: str, **more: str) -> subprocess.CompletedProces
 
 @pytest.fixture(scope="module")
 def collected(certificate: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    """The program has stored a transcript."""
+    """Run of the program that stored a transcript."""
     with closing(World(certificate, tmp_path_factory.mktemp("collected"), Clock())) as world:
         collect_transcript(world, TRANSCRIPT)
         return ran(world, "collect")
@@ -1161,7 +1162,7 @@ def collected(certificate: tuple[Path, str], tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture(scope="module")
 def nowhere(certificate: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    """The program has not found its source."""
+    """Run of the program whose source does not exist."""
     with closing(World(certificate, tmp_path_factory.mktemp("nowhere"), Clock())) as world:
         prepare_sound(world, world.url("nowhere", signed=True))
         return ran(world, "prepare")

@@ -1,4 +1,4 @@
-"""A worker's log lines told to people: readable, bounded, without secrets."""
+"""Log lines of a worker as text for users: readable, bounded, without secrets."""
 
 import json
 import resource
@@ -94,7 +94,7 @@ def test_sizes(size: float, text: str) -> None:
     ids=lambda line: line[:60],
 )
 def test_a_line_that_no_worker_of_ours_writes_is_passed_on(line: str) -> None:
-    """Whoever may exec into a worker's pod writes its log; the operator, `kubectl contentgen` and the pages read it."""
+    """Users with exec rights can write to a worker's log; the operator, `kubectl contentgen` and the pages read it."""
     assert log.format_line(line) == line
 
 
@@ -102,12 +102,12 @@ SCRUBBED = """
 import sys
 from contentgen_contract.worker import log
 for piece in ("http://", "http://a", "-eyJ", "eyJ.", "-eyJa.", "X-Amz-", "bearer ", "http://a@"):
-    log.scrubbed(piece * (1_000_000 // len(piece)))
+    log.redact_secrets(piece * (1_000_000 // len(piece)))
 """
 
 
 def test_the_time_to_scrub_a_line_is_proportional_to_its_length() -> None:
-    """The operator reads 64 KiB of a log that whoever may exec into the pod writes, and does nothing else meanwhile.
+    """The operator reads 64 KiB of an untrusted log, synchronously.
 
     The limit is CPU time: 8 MB take some seconds, and hours where a search starts anew at each piece.
     """

@@ -1,4 +1,4 @@
-"""Downloads in parts: what servers do wrong, and files that are read while they come."""
+"""Ranged downloads: misbehaving servers, and files that are read during the download."""
 
 import hashlib
 import http.server
@@ -45,7 +45,7 @@ Behave = Callable[["Server", Handler, int, int], None]
 
 @dataclass
 class Server:
-    """A server that keeps to RFC 9110 with `content`, until `behave` takes a request over. `ranges` are those asked."""
+    """Server that follows RFC 9110 for `content`, unless `behave` handles a request. `ranges`: those requested."""
 
     content: bytes = CONTENT
     etag: str = '"one"'
@@ -75,7 +75,7 @@ class Server:
             self.right(handler, start, end)
 
     def right(self, handler: Handler, start: int, end: int, **changed: str) -> None:
-        """What the standard says."""
+        """Response by the standard."""
         headers = {"ETag": self.etag, "Accept-Ranges": "bytes"}
         if self.ranged and "Range" in handler.headers:
             headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(self.content)}"
@@ -140,7 +140,7 @@ def fetcher(*servers: Server) -> Fetcher:
 
 
 def fetched(server: Server, folder: Path, *, bounds: DownloadLimits = BOUNDS, sha256: str | None = None) -> bytes:
-    """The file as it came, whose checksum is told rightly."""
+    """Downloaded file, after a check of the reported checksum."""
     got = fetcher(server).fetch(Download(url=server.url, sha256=sha256), folder / "file", bounds)
     content = got.path.read_bytes()
     assert (got.size_bytes, got.sha256) == (len(content), hashlib.sha256(content).hexdigest())
@@ -436,7 +436,7 @@ def test_each_part_passes_the_guard(server: Server, other: Server, tmp_path: Pat
 
 
 def test_a_name_that_is_rebound_between_parts_is_refused(server: Server, tmp_path: Path) -> None:
-    """Each lane that needs a new connection asks the name again, and checks what it gets."""
+    """Each new connection resolves the name again, and checks the addresses."""
     port = int(server.host.rpartition(":")[2])
     asked: list[str] = []
 
@@ -445,7 +445,7 @@ def test_a_name_that_is_rebound_between_parts_is_refused(server: Server, tmp_pat
         return ["127.0.0.1"] if len(asked) == 1 else ["169.254.169.254"]
 
     class Rebinding(AddressGuard):
-        """Lets loopback through, as if it were public."""
+        """Resolver and guard that accept loopback as public."""
 
         def check(self, address: object) -> object:  # type: ignore[override]
             first = not asked
@@ -521,7 +521,7 @@ def test_which_file_it_is() -> None:
 
 
 def reader(source: MediaSource, start: int = 0, end: int = len(CONTENT)) -> ConfinedChild:
-    """A confined process that reads, and may do nothing else."""
+    """Confined child that reads a byte range."""
     return spawn(readers.digest, source, start, end, limits=ChildLimits(256 << 20, 20, files=source.files))
 
 
@@ -551,7 +551,7 @@ def test_readers_in_confined_processes_wait_for_what_they_read(tmp_path: Path) -
         for (start, end), child in zip(spans, children, strict=True):
             assert said(child) == hashlib.sha256(CONTENT[start:end]).hexdigest()
         until(lambda: sparse_file.reader_chunks() == [])
-        assert sparse_file.source.whole
+        assert sparse_file.source.complete
 
 
 def test_a_download_that_fails_ends_every_reader(tmp_path: Path) -> None:
@@ -564,11 +564,11 @@ def test_a_download_that_fails_ends_every_reader(tmp_path: Path) -> None:
             with pytest.raises(Unreachable, match="download of the recording has failed"):
                 said(child)
         sparse_file.complete()  # too late
-        assert not sparse_file.source.whole
+        assert not sparse_file.source.complete
 
 
 def test_a_reader_can_write_nothing(tmp_path: Path) -> None:
-    """Of all that a child may touch, neither the file nor the map of it."""
+    """A child can write neither the file nor its map."""
     with SparseFile(tmp_path / "file", 10) as sparse_file:
         limits = ChildLimits(256 << 20, 20, files=sparse_file.source.files)
         for path in sparse_file.source.files:
@@ -581,7 +581,7 @@ def test_a_reader_is_a_file(tmp_path: Path) -> None:
         sparse_file.write(0, b"0123456789")
         assert (file.read(4), file.tell(), file.seek(-3, 2), file.read(9), file.read(1)) == (b"0123", 4, 7, b"789", b"")
         assert (file.seek(2), file.seek(1, 1), file.read()) == (2, 3, b"3456789")
-        with pytest.raises(ValueError, match="before the file's first byte"):
+        with pytest.raises(ValueError, match="is a negative position"):
             file.seek(-1)
 
 
@@ -598,7 +598,7 @@ def test_what_a_reader_waits_for_comes_before_the_rest(server: Server, tmp_path:
     wanted = 24  # in order it would not come for a long time
     with fetcher(server).start(Download(url=server.url), tmp_path / "file", DownloadLimits(10**9, 20)) as incoming:
         assert isinstance(incoming, InProgressDownload)
-        until(lambda: len(server.ranges) == 1 + MAX_CONNECTIONS)  # the first is through, and each lane waits
+        until(lambda: len(server.ranges) == 1 + MAX_CONNECTIONS)  # the first has finished, and each connection waits
         with reader(incoming.source, wanted * CHUNK_BYTES + 77, wanted * CHUNK_BYTES + 99) as child:
             until(lambda: incoming.sparse_file.reader_chunks() == [wanted])
             may_go.set()
@@ -612,7 +612,7 @@ def test_what_a_reader_waits_for_comes_before_the_rest(server: Server, tmp_path:
 
 
 def test_at_first_nothing_is_read_ahead(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """But for what is read, and until somebody waits for all."""
+    """Except chunks that a reader waits for, and until `finish` waits for all."""
     monkeypatch.setattr("contentgen_worker.download.incoming._NO_READAHEAD_SECONDS", 60)
     server.content = CONTENT * 6
     with fetcher(server).start(Download(url=server.url), tmp_path / "file", DownloadLimits(10**9, 20)) as incoming:
@@ -637,7 +637,7 @@ def test_a_download_ends_with_its_block(server: Server, tmp_path: Path) -> None:
     server.behave = hangs
     incoming = fetcher(server).start(Download(url=server.url), tmp_path / "file", BOUNDS)
     with pytest.raises(Unsupported, match="no video"), incoming:  # noqa: PT012 - as a stage does it
-        until(lambda: len(server.ranges) == 4)  # one of each lane
+        until(lambda: len(server.ranges) == 4)  # one per connection
         raise Unsupported("no video")
     until(lambda: "download" not in {thread.name for thread in threading.enumerate()})
     stuck.set()

@@ -1,4 +1,4 @@
-"""Uploads: over few connections, whole or not at all, and what is stored already is not sent again."""
+"""Uploads: parallel connections, complete files or none, and no second upload of stored files."""
 
 import base64
 import hashlib
@@ -19,13 +19,13 @@ from contentgen_worker.upload import Uploader
 
 pytestmark = pytest.mark.usefixtures("bounded")
 
-OUTPUTS = [Output.of_bytes(f"images/{number:04}.jpg", JPEG, b"%d" % number * 50_000) for number in range(40)]
+OUTPUTS = [Output.from_bytes(f"images/{number:04}.jpg", JPEG, b"%d" % number * 50_000) for number in range(40)]
 Handler = BaseHTTPRequestHandler
 
 
 @dataclass
 class Store:
-    """As S3 does: a PUT is kept when all of it has come and its checksum is right. `behave` may answer instead."""
+    """Store that behaves like S3: a PUT is stored if complete with the right checksum. `behave` may answer instead."""
 
     host: str = ""
     objects: dict[str, bytes] = field(default_factory=dict)
@@ -70,7 +70,7 @@ class Store:
         handler.end_headers()
 
     def grants(self, claims: Sequence[FileClaim]) -> tuple[UploadGrant, ...]:
-        """As the worker API gives them, for what is stored by now."""
+        """Grants as the worker API issues them, for the current objects."""
         self.asked += 1
         return tuple(self._grant(claim) for claim in claims)
 
@@ -225,7 +225,7 @@ def test_grants_that_expire_on_the_way_are_asked_for_anew(store: Store) -> None:
 
 
 def test_grants_may_expire_as_often_as_they_like_while_files_get_stored(store: Store) -> None:
-    """Of each round of grants the store takes three files; 40 files need 14 rounds."""
+    """The store accepts three files per round of grants; 40 files need 14 rounds."""
     taken: dict[int, int] = {}
 
     def three_a_round(store: Store, handler: Handler, _name: str) -> bool:
@@ -259,7 +259,7 @@ def test_a_grant_that_has_expired_by_the_clock_is_not_used(store: Store) -> None
 
 
 def test_grants_without_a_lifetime_are_used(store: Store) -> None:
-    """As an older operator gives them."""
+    """Grants of an older operator."""
     store.expires_seconds = None
     stored(store)
     assert store.asked == 1
@@ -291,7 +291,7 @@ def test_a_file_that_is_stored_although_its_reply_was_lost_is_stored(store: Stor
 
 
 def test_another_file_that_appears_under_a_granted_name_is_replaced(store: Store) -> None:
-    """By a PUT that an earlier attempt's grant allowed."""
+    """By a PUT with a grant of an earlier attempt."""
     forged = OUTPUTS[7].name
 
     def forges(store: Store, _handler: Handler, name: str) -> bool:

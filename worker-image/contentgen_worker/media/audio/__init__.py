@@ -1,1 +1,1 @@
-"""Audio of a source: track selection, extraction, loudness."""
+"""Audio of a recording: track selection, extraction, loudness."""

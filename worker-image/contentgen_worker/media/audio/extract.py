@@ -1,7 +1,7 @@
-"""The sound of a recording as speech recognisers like it: 16 kHz, one channel, FLAC.
+"""Audio of a recording in the format of speech recognition: 16 kHz, mono, FLAC.
 
-FLAC and not Opus: it takes a third of the CPU time (17 s an hour of recording against 57 s), which outweighs 68 MB an
-hour against 15 MB from 10 Mbit/s on, and nothing is lost.
+FLAC takes a third of the CPU time of Opus (17 s against 57 s per hour of recording) and is lossless. From 10 Mbit/s on,
+that outweighs its size (68 MB against 15 MB per hour).
 """
 
 from collections.abc import Callable, Iterator
@@ -27,10 +27,10 @@ from contentgen_worker.media.decode.probe import AUDIO_CODECS, codec_name, open_
 from contentgen_worker.media.decode.source import MediaSource
 
 RATE = 16_000  # samples a second
-_BLOCK = RATE  # samples that are written at once
-_WITHOUT_CLOCK = {"aac", "flac", "mp3", "wav"}  # FFmpeg makes their stamps up from sizes and rates
-_MAX_NOTES, _MAX_NOTE_LENGTH = 8, 200  # notes, characters; AudioFacts takes no more
-_MISSING_AT_END = 5.0  # seconds of a recording that may be without sound at its end
+_BLOCK = RATE  # samples per block
+_WITHOUT_CLOCK = {"aac", "flac", "mp3", "wav"}  # FFmpeg derives their timestamps from sizes and rates
+_MAX_NOTES, _MAX_NOTE_LENGTH = 8, 200  # notes, characters; limits of AudioFacts
+_MISSING_AT_END = 5.0  # seconds without audio at the end that need no note
 _SECONDARY = (
     Disposition.comment | Disposition.lyrics | Disposition.karaoke | Disposition.hearing_impaired
     | Disposition.visual_impaired | Disposition.clean_effects | Disposition.descriptions | Disposition.non_diegetic
@@ -40,7 +40,7 @@ _SECONDARY = (
 @transferable
 @dataclass(frozen=True, slots=True)
 class ExtractedAudio:
-    """What was written: its length in seconds, the track it came from, how loud it is, and what to know about it."""
+    """Extracted audio: its length in seconds, source track, number of tracks, loudness, and notes for the user."""
 
     seconds: float
     track: AudioTrack
@@ -62,7 +62,7 @@ def send_sound(
     options: TranscriptionOptions,
     bounds: MediaLimits,
 ) -> None:
-    """Child: the sound to `target`; sends the share that is done, then the Sound."""
+    """Child process: write the audio to `target`; send the share done, then the ExtractedAudio."""
     with open_media(source) as container, target.open("wb") as file:
         stated = stated_duration(container)
         bounds.check_duration(stated)
@@ -83,7 +83,7 @@ def extract(
     wanted: int | None = None,
     language: str = "auto",
 ) -> ExtractedAudio:
-    """Write the sound of an opened recording. Nothing else of it is read. `on_progress` gets seconds.
+    """Write the audio of an opened recording; other tracks are neither read nor decoded. `on_progress` gets seconds.
 
     Memory does not grow with the length. Raises NoAudioTrack, Unsupported or BeyondLimits.
     """
@@ -102,7 +102,7 @@ def extract(
             flac.mux(stream.encode(block))
         flac.mux(stream.encode(None))
     if not samples:
-        raise Unsupported("its sound track holds no sound that can be decoded; it may be damaged or cut off")
+        raise Unsupported("its sound track has no sound that can be decoded; it may be damaged or truncated")
     seconds = samples / RATE
     loudness = meter.loudness(seconds)
     if loudness.silent:
@@ -140,7 +140,7 @@ def _track(number: int, stream: AudioStream) -> AudioTrack:
 
 
 def _blocks(container: InputContainer, stream: AudioStream, timeline: Timeline) -> Iterator[AudioFrame]:
-    """The sound in order of time, resampled, with silence in its gaps."""
+    """Resampled audio in order of time, with silence in its gaps."""
     resampler = _Resampler()
     clock = container.format.name not in _WITHOUT_CLOCK
     start = None if container.start_time is None else container.start_time / av.time_base
@@ -165,11 +165,11 @@ def _decode(container: InputContainer, stream: AudioStream) -> Iterator[AudioFra
         try:
             yield from packet.decode()
         except av.error.InvalidDataError:
-            continue  # a damaged packet is a gap
+            continue  # a damaged packet leaves a gap
 
 
 class _Resampler:
-    """Takes what comes: some files change rate or layout on the way."""
+    """Resampler that handles changes of rate or layout within a file."""
 
     def __init__(self) -> None:
         self._shape: tuple[Any, ...] = ()

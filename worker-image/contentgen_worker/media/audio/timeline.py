@@ -1,31 +1,31 @@
-"""Keeps sound where the file's clock has it, so that the words' times are those of the video. Plain values.
+"""Alignment of audio with the file's clock, so that the times of words match the video. Pure.
 
-Recorders leave gaps, and clocks jump: a gap is filled with silence as long as the file's own length allows for it;
-where the clock can't be right, the sound is joined, and nothing is lost.
+A gap is filled with silence if the file's length allows it. Where the clock can't be right, the audio is joined without
+loss.
 """
 
 from dataclasses import dataclass
 
-_JITTER = 0.1  # seconds; stamps are rounded, and a clock drifts a little against the samples
-_LONGEST_GAP = 3600.0  # seconds; silence is paid for like speech
-_OVERLAP = 1.0  # seconds; said twice at a seam. What goes back further is a clock that began anew
-_SLACK = 60.0  # seconds that a recording may be longer than it says
+_JITTER = 0.1  # seconds; timestamps are rounded, and clocks drift against the samples
+_LONGEST_GAP = 3600.0  # seconds; silence is charged like speech
+_OVERLAP = 1.0  # seconds of duplicate audio at a seam; larger steps back are a restarted clock
+_SLACK = 60.0  # seconds that a recording may exceed its stated duration
 
 
 @dataclass
 class Timeline:
-    """Where the next piece of sound belongs. `length`: seconds that the file says it lasts (0: nothing)."""
+    """Position of the next block of audio. `length`: stated duration in seconds, 0 if unknown."""
 
     length: float
-    end: float = 0.0  # of what has been placed
-    filled: float = 0.0  # seconds of silence put into gaps
-    jumps: int = 0  # where the clock could not be right
-    _offset: float = 0.0  # what the clock is ahead of us after those
+    end: float = 0.0  # of the placed audio
+    filled: float = 0.0  # seconds of inserted silence
+    jumps: int = 0  # number of implausible clock steps
+    _offset: float = 0.0  # accumulated error of the clock after those
 
     def place(self, start: float | None, length: float) -> float | None:
-        """Seconds of silence to put before a piece of sound; None: we have had that piece already.
+        """Seconds of silence to insert before a block of audio; None: the block is a duplicate.
 
-        `start`: what its stamp says, in seconds from the recording's start (None: it has none).
+        `start`: timestamp in seconds from the recording's start (None: it has none); `length`: seconds.
         """
         offset = 0.0 if start is None else start - self._offset - self.end
         if -_OVERLAP <= offset < -_JITTER:

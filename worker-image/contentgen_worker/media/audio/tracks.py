@@ -1,7 +1,7 @@
-"""Which of a recording's sound tracks is taken. Plain values.
+"""Selection of a recording's audio track. Pure.
 
-The one that the spec names; else the one in the spec's language, else the file's default, else the first. Commentary,
-descriptions and music without voices are taken only where there is nothing else.
+Order: the track that the spec names; the one in the spec's language; the file's default; the first. Commentary, audio
+descriptions and music without voices come last.
 """
 
 from collections.abc import Sequence
@@ -13,19 +13,19 @@ from langcodes.tag_parser import LanguageTagError
 from contentgen_worker.errors import NoAudioTrack, Unsupported
 from contentgen_worker.media.codec import transferable
 
-_SAME_LANGUAGE = 10  # of langcodes' distances: dialects are nearer
+_SAME_LANGUAGE = 10  # langcodes distance; dialects are below it
 
 
 @transferable
 @dataclass(frozen=True, slots=True)
 class AudioTrack:
-    """A sound track: its number from 1, and what the file says of it."""
+    """Audio track: its number from 1, and its properties as stated in the file."""
 
     number: int
     codec: str
     language: str = ""  # any ISO 639 or BCP 47 code
     default: bool = False
-    secondary: bool = False  # commentary, a description of the pictures, music alone
+    secondary: bool = False  # commentary, audio description, music only
     readable: bool = True
 
     def __str__(self) -> str:
@@ -33,9 +33,9 @@ class AudioTrack:
 
 
 def choose(tracks: Sequence[AudioTrack], wanted: int | None, language: str) -> AudioTrack:
-    """The track to transcribe. `language`: a code, or `auto`. Raises NoAudioTrack, or Unsupported."""
+    """Track to transcribe. `language`: a code, or `auto`. Raises NoAudioTrack, or Unsupported."""
     if not tracks:
-        raise NoAudioTrack("there is no sound track in the file; give a recording with sound")
+        raise NoAudioTrack("there is no sound track in the file; provide a recording with sound")
     if wanted is not None and wanted > len(tracks):
         available = ", ".join(map(str, tracks))
         raise NoAudioTrack(
@@ -44,7 +44,7 @@ def choose(tracks: Sequence[AudioTrack], wanted: int | None, language: str) -> A
     candidates = tracks if wanted is None else [tracks[wanted - 1]]
     readable = [track for track in candidates if track.readable]
     if not readable:
-        raise Unsupported(f"audio codec {candidates[0].codec!r} is none of those that are taken; convert it to AAC")
+        raise Unsupported(f"audio codec {candidates[0].codec!r} is not supported; convert it to AAC")
     return min(
         readable,
         key=lambda track: (track.secondary, not _matches_language(track, language), not track.default, track.number),
@@ -54,5 +54,5 @@ def choose(tracks: Sequence[AudioTrack], wanted: int | None, language: str) -> A
 def _matches_language(track: AudioTrack, language: str) -> bool:
     try:
         return tag_distance(language, track.language) < _SAME_LANGUAGE
-    except LanguageTagError:  # `auto` is none, nor is what some files say
+    except LanguageTagError:  # `auto`, or an invalid tag in the file
         return False

@@ -1,6 +1,6 @@
-"""The text beside each picture: the template, what the figures say of the picture, what a vision model sees in it.
+"""Captions of pictures: template, facts from the figures, and descriptions by a vision model.
 
-The trigger word is in every caption: where captions are supplied, the trainer takes it from nowhere else.
+Each caption contains the trigger word: with captions supplied, the trainer uses no other.
 """
 
 import re
@@ -17,18 +17,18 @@ from contentgen_worker.media.decode.stills import decode_pictures
 from contentgen_worker.media.select.choose import PictureCandidate
 
 _TRIGGER = "[trigger]"
-_MAX_DESCRIPTION = 300  # characters of what a model says; some repeat themselves for ever
-# The face's height in the picture's: a head and shoulders fill it from about a third, a whole figure is seven heads.
+_MAX_DESCRIPTION = 300  # characters; some models repeat themselves endlessly
+# Height of the face as a share of the picture's: about a third for head and shoulders; a body is seven heads high.
 _FRAMINGS = ((0.33, "close-up"), (0.17, "medium shot"), (0.0, "wide shot"))
 _DARK, _BRIGHT = 60, 185  # mean luma
-_MOVING, _STILL = 3.0, 1.0  # mean change of luma from frame to frame: of the camera, or of what fills the picture
+_MOVING, _STILL = 3.0, 1.0  # mean change of luma from frame to frame, by the camera or the subject
 _THIRDS = ("beginning", "middle", "end")
 
 
 @dataclass(frozen=True, slots=True)
 class PictureFacts:
-    """What is known of a picture: mean luma (0-255), motion (mean change of luma to the frame before), where in the
-    video it is (0-1), and the height of its largest face in the picture's (0: there is none, or nobody looked)."""
+    """Facts of a picture: mean luma (0-255), motion (mean change of luma to the frame before), position in the video
+    (0-1), and height of its largest face as a share of the picture's (0: none, or not detected)."""
 
     luma: float
     motion: float
@@ -36,26 +36,26 @@ class PictureFacts:
     face: float = 0.0
 
     @classmethod
-    def of(cls, candidate: PictureCandidate, seconds: float) -> "PictureFacts":
-        """Of a picture from a video of so many seconds."""
+    def from_candidate(cls, candidate: PictureCandidate, seconds: float) -> "PictureFacts":
+        """Facts of a picture from a video of this length in seconds."""
         scores = candidate.scores
         face = max((face.height for face in scores.faces), default=0.0)
         return cls(scores.luma, candidate.motion, candidate.seconds / max(seconds, 1e-3), face)
 
 
 class Describer(Protocol):
-    """Puts a picture into words."""
+    """Interface of vision models."""
 
     def describe(self, picture: npt.NDArray[np.uint8]) -> str:
-        """What is in it, in a few words. `picture`: height x width x RGB."""
+        """Description in a few words. `picture`: height x width x RGB."""
 
 
 def caption(
     template: str, trigger: str, facts: Sequence[CaptionFact], picture: PictureFacts, description: str = ""
 ) -> str:
-    """One line. `description`: what a Describer said."""
+    """Caption in one line. `description`: text of a Describer."""
     text = _printable(template.replace(_TRIGGER, trigger))
-    if trigger not in text:  # the spec asks for [trigger] in the template; a training without it would be for nothing
+    if trigger not in text:  # without the trigger word, the paid training would be useless
         text = f"{trigger}, {text}"
     facts_text = (_DESCRIPTIONS[fact](picture) for fact in CaptionFact if fact in facts)
     return ", ".join(filter(None, (text, _printable(description)[:_MAX_DESCRIPTION].rstrip(" ,."), *facts_text)))
@@ -64,11 +64,11 @@ def caption(
 def make_captions(
     kept: Sequence[PictureCandidate], captions: Captions, trigger: str, seconds: float, describer: Describer | None
 ) -> tuple[str, ...]:
-    """The captions of pictures from a video of so many seconds."""
+    """Captions of the kept pictures, from a video of this length in seconds."""
     paths = [each.path for each in kept]
     descriptions = map(describer.describe, decode_pictures(paths)) if describer else repeat("", len(paths))
     return tuple(
-        caption(captions.template, trigger, captions.facts, PictureFacts.of(each, seconds), text)
+        caption(captions.template, trigger, captions.facts, PictureFacts.from_candidate(each, seconds), text)
         for each, text in zip(kept, descriptions, strict=True)
     )
 
@@ -102,5 +102,5 @@ _DESCRIPTIONS = {
 
 
 def _printable(text: str) -> str:
-    """One line of printable text."""
+    """Text as one line of printable characters."""
     return re.sub(r"\s+", " ", "".join(c if c.isprintable() else " " for c in text)).strip()

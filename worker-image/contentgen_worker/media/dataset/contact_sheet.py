@@ -1,27 +1,27 @@
-"""Contact sheets: what was taken from a video and what was left out, or what was trained with, at one glance."""
+"""Contact sheets: the pictures of a training set, and those rejected."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageOps
 
-from contentgen_worker.media.dataset.lettering import fitted, width, wrapped, write
+from contentgen_worker.media.dataset.lettering import shorten, width, wrap, write
 from contentgen_worker.media.select.choose import sample_evenly
 
 _WIDTH, _MARGIN, _GAP, _RADIUS = 1680, 48, 16, 8
 _CONTENT_WIDTH = _WIDTH - 2 * _MARGIN
-# At most so many cells: so many columns. Up to the last of these numbers all pictures are on the sheet.
+# Maximum number of cells: number of columns. Above the last maximum, a sample is shown.
 _GRIDS = ((8, 4), (18, 5), (36, 6), (72, 8), (180, 10), (1000, 16))
 _MAX_CELLS = _GRIDS[-1][0]
 _MAX_REJECTED, _REJECTED_COLUMNS = 48, 12
-_SHADE = 0.25  # of a picture that was left out
+_SHADE = 0.25  # opacity of a rejected picture
 _BACKGROUND, _SURFACE, _INK, _FAINT, _MARK = "#14161a", "#20242b", "#f2f4f7", "#9aa3b2", "#e0a458"
 _Place = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One picture, the line under it and up to two lines more. `mark`: a word on the picture that warns."""
+    """Picture with the line under it and up to two lines more. `mark`: warning on the picture."""
 
     picture: Image.Image
     caption: str
@@ -31,34 +31,34 @@ class Cell:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """What was not taken: a line that counts it, and cells whose caption is the reason."""
+    """Rejected pictures: a summary line, and cells with the reason as caption."""
 
     summary: str
     cells: Sequence[Cell] = ()
 
 
 def picture_width(count: int) -> int:
-    """The pixels that a picture gets across on a sheet of so many."""
+    """Width in pixels of each picture on a sheet of `count` pictures."""
     return _cell_width(_columns(count))
 
 
 def contact_sheet(
     title: str, lines: Sequence[str], cells: Sequence[Cell], left_out: LeftOut | None = None
 ) -> Image.Image:
-    """A sheet of the pictures, and below them in grey some of those that were left out."""
-    kept = _Grid.of(sample_evenly(cells, _MAX_CELLS), _columns(len(cells)))
-    rejected = _Grid.of(sample_evenly(left_out.cells, _MAX_REJECTED) if left_out else (), _REJECTED_COLUMNS)
+    """Sheet of the pictures, and below them, in grey, a sample of the rejected ones."""
+    kept = _Grid.from_cells(sample_evenly(cells, _MAX_CELLS), _columns(len(cells)))
+    rejected = _Grid.from_cells(sample_evenly(left_out.cells, _MAX_REJECTED) if left_out else (), _REJECTED_COLUMNS)
     kept_top = _MARGIN + 74 + 26 * len(lines[:2])
     rejected_top = kept_top + kept.height + (84 if left_out else 0)
     sheet = Image.new("RGB", (_WIDTH, rejected_top + rejected.height + _MARGIN - _GAP), _BACKGROUND)
     draw = ImageDraw.Draw(sheet)
-    write(draw, (_MARGIN, _MARGIN - 6), fitted(title, 38, _CONTENT_WIDTH), 38, _INK)
+    write(draw, (_MARGIN, _MARGIN - 6), shorten(title, 38, _CONTENT_WIDTH), 38, _INK)
     for index, line in enumerate(lines[:2]):
-        write(draw, (_MARGIN, _MARGIN + 48 + 26 * index), fitted(line, 18, _CONTENT_WIDTH), 18, _FAINT)
+        write(draw, (_MARGIN, _MARGIN + 48 + 26 * index), shorten(line, 18, _CONTENT_WIDTH), 18, _FAINT)
     kept.draw(sheet, kept_top, _unchanged)
     if left_out:
         draw.line((_MARGIN, rejected_top - 68, _WIDTH - _MARGIN, rejected_top - 68), _SURFACE, 2)
-        write(draw, (_MARGIN, rejected_top - 46), fitted(left_out.summary, 18, _CONTENT_WIDTH), 18, _FAINT)
+        write(draw, (_MARGIN, rejected_top - 46), shorten(left_out.summary, 18, _CONTENT_WIDTH), 18, _FAINT)
         rejected.draw(sheet, rejected_top, _faded)
     return sheet
 
@@ -73,21 +73,21 @@ def _cell_width(columns: int) -> int:
 
 @dataclass(frozen=True)
 class _Grid:
-    """Cells in rows, all as high as the usual picture asks for: wide cells for films, high ones for portraits."""
+    """Rows of cells of one height, by the median aspect ratio."""
 
     cells: Sequence[Cell]
     columns: int
     width: int  # of a cell's picture, in pixels
     picture: int  # its height
-    text: int  # height of the lines below it
+    text: int  # height of the text below it
 
     @classmethod
-    def of(cls, cells: Sequence[Cell], columns: int) -> "_Grid":
+    def from_cells(cls, cells: Sequence[Cell], columns: int) -> "_Grid":
         across = _cell_width(columns)
         shapes = sorted(cell.picture.height / cell.picture.width for cell in cells)
         usual = shapes[len(shapes) // 2] if shapes else 0.75
         size = _text_size(across)
-        details = max((len(wrapped(cell.detail, size - 1, across - 4)) for cell in cells), default=0)
+        details = max((len(wrap(cell.detail, size - 1, across - 4)) for cell in cells), default=0)
         return cls(cells, columns, across, round(across * min(max(usual, 0.4), 1.8)), (size + 6) * (1 + details) + 6)
 
     @property
@@ -118,9 +118,9 @@ class _Grid:
         if cell.mark:
             _badge(draw, (left + 8, top + 8), cell.mark, size, self.width - 16)
         line = top + self.picture + 5
-        caption = fitted(cell.caption, size, self.width - 4)
+        caption = shorten(cell.caption, size, self.width - 4)
         write(draw, (left + 2, line), caption, size, _INK if tint is _unchanged else _FAINT)
-        for number, text in enumerate(wrapped(cell.detail, size - 1, self.width - 4), 1):
+        for number, text in enumerate(wrap(cell.detail, size - 1, self.width - 4), 1):
             write(draw, (left + 2, line + number * (size + 5)), text, size - 1, _FAINT)
 
 
@@ -138,14 +138,14 @@ def _text_size(width: int) -> int:
 
 
 def _badge(draw: ImageDraw.ImageDraw, place: _Place, text: str, size: int, room: int) -> None:
-    text = fitted(text, size, room - 12)
+    text = shorten(text, size, room - 12)
     left, top = place
     draw.rounded_rectangle((left, top, left + width(text, size) + 12, top + size + 7), 5, fill=_MARK)
     write(draw, (left + 6, top + 2), text, size, _BACKGROUND)
 
 
-def clock(seconds: float) -> str:
-    """1:02:03.4"""
+def format_time(seconds: float) -> str:
+    """Time as 1:02:03.4."""
     tenths = int(seconds * 10)
     hours, rest = divmod(tenths, 36000)
     minutes, rest = divmod(rest, 600)

@@ -1,6 +1,6 @@
-"""The training set of a video: its files, made from judged pictures.
+"""Files of a training set, from the chosen pictures.
 
-Pictures wait on disk as the JPEG files that they will be stored as: a long video has more of them than memory.
+Pictures stay on disk as JPEG files: those of a long video exceed the memory.
 """
 
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from contentgen_worker.files import JPEG, JSON, TEXT, Output
-from contentgen_worker.media.dataset.contact_sheet import Cell, LeftOut, clock, contact_sheet, picture_width
+from contentgen_worker.media.dataset.contact_sheet import Cell, LeftOut, contact_sheet, format_time, picture_width
 from contentgen_worker.media.decode.stills import decode_pictures
 from contentgen_worker.media.select.choose import (
     PictureCandidate,
@@ -23,8 +23,8 @@ from contentgen_worker.media.select.choose import (
 )
 from contentgen_worker.media.shots.shots import Shot
 
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # so that the same pictures make the same zip
-_REJECTED_ON_SHEET = 48  # pictures on the sheet that were left out
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # constant, so that equal pictures give an equal zip
+_REJECTED_ON_SHEET = 48  # rejected pictures on the sheet
 _REJECTED_WIDTH = 128  # pixels
 _LABELS = {
     Rejection.TOO_DARK: "too dark",
@@ -51,57 +51,59 @@ _FIGURE_NAMES = {
 
 @dataclass(frozen=True)
 class Judged:
-    """All pictures that were taken, in order of time, and what became of each."""
+    """All candidates in order of time, each with its verdict."""
 
     candidates: tuple[PictureCandidate, ...]
     verdicts: tuple[PictureVerdict, ...]
 
     @property
     def kept(self) -> tuple[PictureCandidate, ...]:
-        """The pictures to train with, in order of time."""
+        """Training pictures in order of time."""
         return tuple(candidate for candidate, verdict in self.pairs() if verdict.kept)
 
     @property
     def rejected(self) -> dict[str, int]:
-        """How many were left out, by reason."""
+        """Number of rejected pictures by reason."""
         return count_rejections(self.verdicts)
 
     @property
     def last_resort(self) -> int:
-        """How many were kept only because there were too few others."""
+        """Number of pictures kept only because there were too few others."""
         return sum(verdict.last_resort for verdict in self.verdicts)
 
     def pairs(self) -> Iterator[tuple[PictureCandidate, PictureVerdict]]:
-        """Each picture with what became of it."""
+        """Each picture with its verdict."""
         return zip(self.candidates, self.verdicts, strict=True)
 
 
 @dataclass(frozen=True)
 class Heading:
-    """What stands above the pictures of preview.jpg."""
+    """Text above the pictures of preview.jpg."""
 
     title: str
     lines: Sequence[str]
 
 
 def build(judged: Judged, shots: Sequence[Shot], captions: Sequence[str]) -> tuple[Output, ...]:
-    """Pictures, captions and dataset.json. `captions`: one for each picture that is kept, in order of time."""
+    """Pictures, captions and dataset.json. `captions`: one per kept picture, in order of time."""
     texts = [caption.encode() for caption in captions]
-    images = [Output.of_path(f"images/{number}.jpg", JPEG, each.path) for number, each in _numbered(judged)]
+    images = [Output.from_path(f"images/{number}.jpg", JPEG, each.path) for number, each in _numbered(judged)]
     sidecars = [
-        Output.of_bytes(f"captions/{number}.txt", TEXT, text)
+        Output.from_bytes(f"captions/{number}.txt", TEXT, text)
         for (number, _), text in zip(_numbered(judged), texts, strict=True)
     ]
-    return (*images, *sidecars, Output.of_bytes("dataset.json", JSON, make_index(judged, shots, captions).encode()))
+    return (*images, *sidecars, Output.from_bytes("dataset.json", JSON, make_index(judged, shots, captions).encode()))
 
 
 def bundle(judged: Judged, captions: Sequence[str], heading: Heading, scratch: Path) -> tuple[Output, ...]:
-    """What shows or holds all pictures at once: dataset.zip and preview.jpg."""
+    """Files with all pictures: dataset.zip and preview.jpg."""
     texts = [caption.encode() for caption in captions]
-    archive = Output.of_path("dataset.zip", "application/zip", _zip(_numbered(judged), texts, scratch / "dataset.zip"))
+    archive = Output.from_path(
+        "dataset.zip", "application/zip", _zip(_numbered(judged), texts, scratch / "dataset.zip")
+    )
     sheet = scratch / "preview.jpg"
     make_preview(judged, captions, heading.title, heading.lines).save(sheet, "JPEG", quality=88)
-    return archive, Output.of_path("preview.jpg", JPEG, sheet)
+    return archive, Output.from_path("preview.jpg", JPEG, sheet)
 
 
 def _numbered(judged: Judged) -> list[tuple[str, PictureCandidate]]:
@@ -109,7 +111,7 @@ def _numbered(judged: Judged) -> list[tuple[str, PictureCandidate]]:
 
 
 def make_index(judged: Judged, shots: Sequence[Shot], captions: Sequence[str]) -> str:
-    """dataset.json: the shots; where each picture is from, its figures and caption; why each other one was left out."""
+    """dataset.json: shots; source, figures and caption of each picture; reason of each rejection."""
     caption, number = iter(captions), 0
     images: list[dict[str, object]] = []
     rejected: list[dict[str, object]] = []
@@ -153,7 +155,7 @@ def _figures(candidate: PictureCandidate) -> dict[str, object]:
 
 
 def _zip(numbered: Sequence[tuple[str, PictureCandidate]], captions: Sequence[bytes], path: Path) -> Path:
-    """Picture and caption side by side, as trainers want them; stored, since JPEG does not shrink."""
+    """Pictures with captions beside them, as trainers expect; uncompressed, since JPEG does not shrink."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for (number, candidate), caption in zip(numbered, captions, strict=True):
             archive.writestr(zipfile.ZipInfo(f"{number}.jpg", _EPOCH), candidate.path.read_bytes())
@@ -162,7 +164,7 @@ def _zip(numbered: Sequence[tuple[str, PictureCandidate]], captions: Sequence[by
 
 
 def make_preview(judged: Judged, captions: Sequence[str], title: str, lines: Sequence[str]) -> Image.Image:
-    """preview.jpg: every picture with its caption, unless all have the same, and some of those left out, in grey."""
+    """preview.jpg: all pictures, with captions unless all are equal, and a sample of the rejected ones in grey."""
     kept = [(candidate, verdict) for candidate, verdict in judged.pairs() if verdict.kept]
     width = picture_width(len(kept))
     captions_differ = len(set(captions)) > 1
@@ -170,7 +172,7 @@ def make_preview(judged: Judged, captions: Sequence[str], title: str, lines: Seq
     cells = [
         Cell(
             picture,
-            f"{clock(candidate.seconds)} · shot {candidate.shot}",
+            f"{format_time(candidate.seconds)} · shot {candidate.shot}",
             caption if captions_differ else "",
             _LABELS[verdict.reason] if verdict.reason else "",
         )
@@ -202,9 +204,9 @@ def _by_count(counts: dict[str, int]) -> list[tuple[str, int]]:
 
 def _rejected_caption(judged: Judged, candidate: PictureCandidate, verdict: PictureVerdict) -> str:
     if verdict.like is not None:
-        return f"{clock(candidate.seconds)} as {clock(judged.candidates[verdict.like].seconds)}"
+        return f"{format_time(candidate.seconds)} as {format_time(judged.candidates[verdict.like].seconds)}"
     unit = _FIGURE_NAMES.get(verdict.reason) if verdict.reason else None
-    return f"{clock(candidate.seconds)} · {unit} {verdict.figure:.3g}" if unit else clock(candidate.seconds)
+    return f"{format_time(candidate.seconds)} · {unit} {verdict.figure:.3g}" if unit else format_time(candidate.seconds)
 
 
 def _thumbnails(paths: Sequence[Path], width: int) -> list[Image.Image]:

@@ -1,15 +1,15 @@
-"""Text on a contact sheet. Its lines share most of their words, so each word is drawn once and then pasted."""
+"""Text of contact sheets. Lines share most words, so each word is drawn once and pasted."""
 
 from functools import lru_cache
 
 from PIL import Image, ImageDraw, ImageFont
 
 _ELLIPSIS = "..."
-_CACHED_WORDS = 4096  # kept
+_CACHED_WORDS = 4096
 
 
 def write(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, size: int, colour: str) -> None:
-    """A line from this left upper corner on; `size` in pixels."""
+    """Draw a line at this upper left corner; `size` in pixels."""
     left, top = place
     for word in text.split():
         draw.bitmap((left, top), _draw_word(word, size), fill=colour)
@@ -18,15 +18,15 @@ def write(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, size: in
 
 @lru_cache(_CACHED_WORDS)
 def width(text: str, size: int) -> int:
-    """Of a line, in pixels."""
+    """Width of a line in pixels."""
     words = text.split()
     if len(words) == 1:
         return round(_font(size).getlength(text))
     return sum(width(word, size) for word in words) + _space(size) * (len(words) - 1) if words else 0
 
 
-def fitted(text: str, size: int, room: int) -> str:
-    """The text, or as much of it as there is room for and three dots."""
+def shorten(text: str, size: int, room: int) -> str:
+    """Text, shortened with an ellipsis to the available width in pixels."""
     if width(text, size) <= room:
         return text
     words = text.split()
@@ -38,11 +38,11 @@ def fitted(text: str, size: int, room: int) -> str:
     return text + _ELLIPSIS
 
 
-def wrapped(text: str, size: int, room: int) -> list[str]:
-    """The text in at most two lines."""
+def wrap(text: str, size: int, room: int) -> list[str]:
+    """Text in at most two lines."""
     words = text.split()
     first = next((n for n in range(len(words), 0, -1) if width(" ".join(words[:n]), size) <= room), 1)
-    return [fitted(" ".join(part), size, room) for part in (words[:first], words[first:]) if part]
+    return [shorten(" ".join(part), size, room) for part in (words[:first], words[first:]) if part]
 
 
 @lru_cache(_CACHED_WORDS)

@@ -1,9 +1,9 @@
-"""A vision model that puts pictures into words: an encoder and a decoder in ONNX, as Optimum exports them.
+"""Vision model that describes pictures: encoder and decoder in ONNX, as exported by Optimum.
 
-For instance vit-gpt2-image-captioning (https://huggingface.co/Xenova/vit-gpt2-image-captioning). The folder holds
-`encoder_model.onnx` and `decoder_model.onnx` (in it, or in `onnx/`; quantized ones are taken first),
+For example vit-gpt2-image-captioning (https://huggingface.co/Xenova/vit-gpt2-image-captioning). The folder contains
+`encoder_model.onnx` and `decoder_model.onnx` (in it, or in `onnx/`; quantized ones are preferred),
 `preprocessor_config.json`, `config.json` or `generation_config.json`, and `tokenizer.json`. Its packages are the extra
-`contentgen[vision]`; nothing is fetched from anywhere, and nothing is told to anybody.
+`contentgen[vision]`. It makes no network connection.
 """
 
 import json
@@ -29,7 +29,7 @@ _HALF = (0.5, 0.5, 0.5)
 
 @dataclass(frozen=True, slots=True)
 class _EncoderInput:
-    """What the encoder takes: size in pixels, and how colours are scaled."""
+    """Encoder input: size in pixels, and scaling of colours."""
 
     height: int
     width: int
@@ -44,19 +44,19 @@ class _EncoderInput:
         mean, deviation = tuple(config.get("image_mean", _HALF)), tuple(config.get("image_std", _HALF))
         return cls(int(height), int(width), float(config.get("rescale_factor", 1 / 255)), mean, deviation)
 
-    def of(self, picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """1 x 3 x height x width."""
+    def tensor(self, picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Tensor of 1 x 3 x height x width."""
         small = cv2.resize(picture, (self.width, self.height), interpolation=cv2.INTER_AREA)
         scaled = (small * self.factor - np.array(self.mean)) / np.array(self.deviation)
         return np.ascontiguousarray(scaled.transpose(2, 0, 1)[None], dtype=np.float32)
 
 
 class VisionModel:
-    """A Describer. Loading takes seconds, a picture about one on one core."""
+    """Describer with an ONNX model. Loading takes seconds, a picture about one second on one core."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises NoVisionModel where the folder or the extra is not there, or they don't fit."""
-        os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # from 1.29 on it tells its makers which models it loads
+        """Raises NoVisionModel if the folder or the extra is missing, or they don't match."""
+        os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # since 1.29 it reports loaded models
         try:
             import onnxruntime  # type: ignore[import-untyped]  # noqa: PLC0415 - an extra
         except ImportError as error:
@@ -74,12 +74,12 @@ class VisionModel:
             self._input = _EncoderInput.read(_json(folder / "preprocessor_config.json"))
             config = _json(folder / "config.json") | _json(folder / "generation_config.json")
             self._start, self._end = _token(config, "decoder_start"), _token(config, "eos")
-        except Exception as error:  # noqa: BLE001 - each of the libraries has its own ways to say no
+        except Exception as error:  # noqa: BLE001 - the libraries raise various exceptions
             raise NoVisionModel(f"the vision model in {folder} can't be loaded ({error})") from None
 
     def describe(self, picture: npt.NDArray[np.uint8]) -> str:
-        """What is in the picture (height x width x RGB): each next word the likeliest."""
-        states = self._encoder.run(None, {self._encoder.get_inputs()[0].name: self._input.of(picture)})[0]
+        """Description of a picture (height x width x RGB), by greedy decoding."""
+        states = self._encoder.run(None, {self._encoder.get_inputs()[0].name: self._input.tensor(picture)})[0]
         tokens = [self._start]
         while len(tokens) <= _MAX_TOKENS:
             inputs = {"input_ids": np.array([tokens], np.int64), "encoder_hidden_states": states}
@@ -91,7 +91,7 @@ class VisionModel:
 
 
 class _Vocabulary:
-    """From tokens back to text. The tokenizers package, which does that as well, brings a client of the network."""
+    """Decodes tokens to text. The tokenizers package would bring a network client."""
 
     def __init__(self, tokenizer: dict[str, Any]) -> None:
         special = {token["id"] for token in tokenizer.get("added_tokens", ()) if token["special"]}
@@ -100,7 +100,7 @@ class _Vocabulary:
         self._kind = (tokenizer.get("decoder") or {}).get("type")
 
     def text(self, tokens: Sequence[int]) -> str:
-        """What they say."""
+        """Text of these tokens."""
         words = [self._words[token] for token in tokens if token in self._words]
         if self._kind == "ByteLevel":
             return bytes(_BYTES[letter] for letter in "".join(words)).decode(errors="replace").strip()
@@ -108,7 +108,7 @@ class _Vocabulary:
 
 
 def _bytes() -> dict[str, int]:
-    """GPT-2 writes each byte as a letter: itself where that can be seen, else one after U+0100."""
+    """GPT-2's letters of bytes: the byte itself if printable, else one from U+0100 on."""
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     others = [byte for byte in range(256) if byte not in printable]
     return {chr(byte): byte for byte in printable} | {chr(256 + index): byte for index, byte in enumerate(others)}
@@ -118,7 +118,7 @@ _BYTES = _bytes()
 
 
 def describer_for(engine: CaptionEngine, folder: Path) -> Describer | None:
-    """The model, where captions ask for one. Raises NoVisionModel."""
+    """Vision model if captions need one, else None. Raises NoVisionModel."""
     return VisionModel(folder) if engine is CaptionEngine.VISION else None
 
 
@@ -132,6 +132,6 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _token(config: dict[str, Any], name: str) -> int:
-    """A special token's id; it stands at the top, or with the decoder."""
+    """Id of a special token, at the top level or in the decoder's configuration."""
     known = config.get("decoder", {}) | config
     return int(known[f"{name}_token_id"])

@@ -1,7 +1,7 @@
-"""One pass over a recording's pictures: frames in order of time, each with its second.
+"""Decoded frames of a recording in order of time, with their seconds.
 
-Containers lie about time: stamps are missing, jump back or begin below zero. Here seconds begin at the recording's
-first frame and never go back.
+Timestamps of containers may be missing, jump back or begin below zero. Here, seconds begin at 0 for the first frame and
+never decrease.
 """
 
 from collections.abc import Iterator
@@ -23,20 +23,21 @@ from contentgen_worker.media.decode.probe import is_cover
 if TYPE_CHECKING:
     Packet = av.Packet[VideoStream]
 BROKEN_PACKETS = 1000
-"""A stream with more is given up."""
+"""Limit of broken packets per stream."""
 
 FAST_DECODE_OPTIONS = {"skip_loop_filter": "noref"}
-"""A tenth of H.264's work is smoothing block edges. Frames that no other builds on are looked at, small, and not
-taken."""
+"""Skip deblocking of non-reference frames, a tenth of H.264's cost: they are used as thumbnails only."""
 
-_SLACK = 60.0  # seconds that a recording may be longer than its header says
-_DEFAULT_FRAME = 1 / 25  # seconds; where the file names no rate
+_SLACK = 60.0  # seconds that a recording may exceed its stated duration
+_DEFAULT_FRAME = 1 / 25  # seconds; if the file states no frame rate
 
 
 @dataclass(frozen=True, slots=True)
 class DecodedFrame:
-    """A decoded frame, full size, and its second from the recording's start. `key`: nothing else is needed to see it;
-    `reference`: other frames build on it, so the encoder took more care."""
+    """Decoded frame at full size; `seconds` from the recording's start.
+
+    `key`: decodable alone; `reference`: other frames depend on it, so the encoder spent more bits on it.
+    """
 
     seconds: float
     key: bool
@@ -47,9 +48,11 @@ class DecodedFrame:
 @transferable
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A run of groups of pictures, in the track's own stamps: its first keyframe and the first of the next.
+    """Consecutive groups of pictures; timestamps in the track's units. `end`: first keyframe of the next segment, None:
+    to the recording's end.
 
-    `seek` finds the first keyframe, None: the beginning. `end` None: to the end of the recording."""
+    `seek`: timestamp that seeks to the first keyframe, None: the beginning.
+    """
 
     number: int
     seek: int | None = None
@@ -58,7 +61,7 @@ class Segment:
 
     @property
     def whole(self) -> bool:
-        """It is all of the recording."""
+        """Whether it covers the whole recording."""
         return self.start is None and self.end is None
 
 
@@ -66,7 +69,7 @@ WHOLE = Segment(0)
 
 
 class Clock:
-    """Stamps to seconds. `length` is what the file says of itself (0: nothing)."""
+    """Converts timestamps to seconds. `length`: stated duration in seconds, 0 if unknown."""
 
     def __init__(self, stream: VideoStream, length: float) -> None:
         self._base = stream.start_time or 0
@@ -78,10 +81,10 @@ class Clock:
         self._last: float | None = None
 
     def seconds(self, stamp: int | None) -> float:
-        """The second of the next frame; where its stamp is no good, a frame after the one before."""
+        """Seconds of the next frame; with an invalid timestamp, one frame after the previous one."""
         seconds = self._second(stamp)
         if self._last is not None and seconds < self._last:
-            self._offset += self._last + self._frame - seconds  # the stamps began anew
+            self._offset += self._last + self._frame - seconds  # the timestamps restarted
             seconds = self._last + self._frame
         self._last = seconds
         return seconds
@@ -95,7 +98,7 @@ class Clock:
 
 
 def video_stream(container: InputContainer) -> VideoStream:
-    """The track that is decoded, set up for it: nothing is read of the others."""
+    """The video track, with all others discarded."""
     stream = next(each for each in container.streams.video if not is_cover(each.disposition))
     for other in container.streams:
         if other.index != stream.index:
@@ -104,7 +107,7 @@ def video_stream(container: InputContainer) -> VideoStream:
 
 
 class Skip(StrEnum):
-    """Frames that are not decoded, in FFmpeg's words."""
+    """Frames that are not decoded (FFmpeg's skip_frame)."""
 
     NOTHING = "DEFAULT"
     UNUSED = "NONREF"
@@ -117,9 +120,10 @@ def frames(
     threads: int = 1,
     skip: Skip = Skip.NOTHING,
 ) -> Iterator[DecodedFrame]:
-    """The frames of a segment in order of time. Broken packets are left out, as a player does.
+    """Frames of a segment in order of time. Broken packets are skipped, as in players.
 
-    Raises BeyondLimits, or Unsupported for a stream that is broken throughout."""
+    Raises BeyondLimits, or Unsupported for a stream with too many broken packets.
+    """
     stream = video_stream(container)
     stream.thread_count, stream.thread_type = threads, "AUTO"
     stream.codec_context.options = FAST_DECODE_OPTIONS
@@ -137,7 +141,8 @@ _REFERENCES = frozenset({1, 2})  # AV_PICTURE_TYPE_I and _P
 
 
 def _trim_to_segment(images: Iterator[tuple[av.VideoFrame, bool]], segment: Segment) -> Iterator[av.VideoFrame]:
-    """Without the pictures before the first keyframe, which an open group leaves broken, and those of the next."""
+    """Frames of the segment, without undecodable ones before the first keyframe (open GOP) and those of the next
+    segment."""
     started = segment.start is None
     for image, met_next in images:
         started = started or image.pts is None or image.pts >= (segment.start or 0)
@@ -148,7 +153,7 @@ def _trim_to_segment(images: Iterator[tuple[av.VideoFrame, bool]], segment: Segm
 
 
 def _decode(container: InputContainer, stream: VideoStream, segment: Segment) -> Iterator[tuple[av.VideoFrame, bool]]:
-    """Each picture, and whether the next segment's keyframe has been met by then."""
+    """Each frame, and whether the next segment's keyframe has been read before it."""
     met_next, broken = False, 0
     for packet in packets(container, stream, segment):
         met_next = met_next or starts_next_segment(packet, segment)
@@ -162,12 +167,12 @@ def _decode(container: InputContainer, stream: VideoStream, segment: Segment) ->
 
 
 def starts_next_segment(packet: "Packet", segment: Segment) -> bool:
-    """Whether it is the next segment's first keyframe, or a later one."""
+    """Whether this is the first keyframe of the next segment, or a later one."""
     return segment.end is not None and packet.is_keyframe and (packet.pts or 0) >= segment.end
 
 
 def packets(container: InputContainer, stream: VideoStream, segment: Segment) -> "Iterator[Packet]":
-    """From a segment's first keyframe to the end of the recording."""
+    """Packets from a segment's first keyframe to the end of the recording."""
     if segment.seek is None:
         return container.demux(stream)
     container.seek(segment.seek, stream=stream)
@@ -176,7 +181,7 @@ def packets(container: InputContainer, stream: VideoStream, segment: Segment) ->
 
 
 def _seek_first(demuxed: "Iterator[Packet]", segment: Segment) -> "Iterator[Packet]":
-    """The segment's first keyframe; a seek may land before it."""
+    """The segment's first keyframe; a seek may end before it."""
     for packet in demuxed:
         if packet.is_keyframe and packet.pts is not None and packet.pts >= (segment.start or 0):
             yield packet

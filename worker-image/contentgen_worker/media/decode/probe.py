@@ -1,8 +1,7 @@
-"""What a local file is, found by opening it with an allow-list of containers and codecs.
+"""Probing of a local file with an allow-list of containers and codecs.
 
-FFmpeg opens playlists, concatenations and devices as happily as videos; of those none is on the list, and a file
-may name no other file. Everything else that decodes the file comes after this check of the same bytes. To look is
-to parse, often to decode: it happens in a confined child.
+FFmpeg also opens playlists, concatenations and devices; none is on the list, since they may refer to other files. All
+other decoding follows this check. Probing parses and often decodes, so it runs in a confined child.
 """
 
 import re
@@ -30,40 +29,39 @@ AUDIO_CODECS = frozenset(
     | {"pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_f32le", "pcm_u8", "pcm_mulaw", "pcm_alaw"}
 )
 _MAX_STREAMS = 64
-_PROBE_CPU_SECONDS = 60  # of CPU; 12 hours of a film take one
+_PROBE_CPU_SECONDS = 60  # of CPU; a film of 12 hours takes one
 _ACCEPTED = "MP4/MOV, Matroska/WebM, MPEG-TS, Ogg, WAV, MP3, FLAC or AAC"
 
 
 @transferable
 @dataclass(frozen=True)
 class Recording:
-    """A file that was opened; `seconds` is what it says of itself (0: nothing), `width` 0 without pictures."""
+    """Properties of a probed file. `seconds`: stated duration, 0 if unknown; `width` 0 without video."""
 
     seconds: float
     width: int
     height: int
     video_codec: str
     audio_codec: str
-    fps: float = 0.0  # frames a second as the file has it, 0 where it says nothing
+    fps: float = 0.0  # frames a second as stated, 0 if unknown
 
     def __post_init__(self) -> None:
         if min(self.seconds, self.width, self.height, self.fps) < 0:
             raise ValueError("a negative length, size or frame rate")
 
     def require_video(self) -> None:
-        """Raises unless there are pictures that we decode."""
+        """Raises NoVideoTrack or Unsupported unless there is a video track that we decode."""
         if not self.video_codec:
-            raise NoVideoTrack("there is no video track in the file; give a recording with pictures")
+            raise NoVideoTrack("there is no video track in the file; provide a recording with video")
         if self.video_codec not in VIDEO_CODECS:
             raise Unsupported(f"video codec {self.video_codec!r}; expected one of {', '.join(sorted(VIDEO_CODECS))}")
         if not self.width:
-            raise Unsupported("its video track holds no picture that can be decoded; it may be damaged or cut off")
+            raise Unsupported("no frame of its video track can be decoded; it may be damaged or truncated")
 
 
 @contextmanager
 def open_media(source: Path | MediaSource) -> Iterator[InputContainer]:
-    """The file, opened; one that is still coming is read as it comes. Raises Unsupported where it is nothing on the
-    list, or breaks while it is read."""
+    """Open a file, which may still be downloading. Raises Unsupported if it is not on the allow-list or damaged."""
     options = {
         "protocol_whitelist": "file",
         "format_whitelist": ",".join(FORMATS),
@@ -91,21 +89,21 @@ _HINTS = tuple(
     for pattern, hint in (
         (
             rb"\s*<(!doctype\s+html|html|head|body)\b",
-            "it is a web page (HTML); give the address of the file itself, one that needs no log-in",
+            "it is a web page (HTML); use the URL of the file itself, one that needs no log-in",
         ),
         (
             rb"(\xef\xbb\xbf)?\s*(#EXTM3U|\[playlist\]|ffconcat|<(\?xml[^>]*>\s*<)?(MPD|smil))",
-            "it is a playlist; give the address of the recording itself, in one file",
+            "it is a playlist; use the URL of the recording itself, in one file",
         ),
-        (rb"PK\x03\x04|7z\xbc\xaf|Rar!|\x1f\x8b|BZh|.{257}ustar", "it is an archive; give the recording in it"),
-        (rb"\xff\xd8\xff|\x89PNG|GIF8|BM|II\*\x00|MM\x00\*|RIFF....WEBP", "it is a picture; give a recording"),
+        (rb"PK\x03\x04|7z\xbc\xaf|Rar!|\x1f\x8b|BZh|.{257}ustar", "it is an archive; provide the recording in it"),
+        (rb"\xff\xd8\xff|\x89PNG|GIF8|BM|II\*\x00|MM\x00\*|RIFF....WEBP", "it is a picture; provide a recording"),
         (rb"RIFF....AVI |0&\xb2u|FLV\x01", "convert it, for example: ffmpeg -i FILE -c:v libx264 -c:a aac new.mp4"),
     )
 )
 
 
 def _hint(source: Path | MediaSource) -> str:
-    """What a file that can't be opened looks like; none of its content is shown."""
+    """Guess at the type of a file that can't be opened; reveals none of its content."""
     with source.open() if isinstance(source, MediaSource) else source.open("rb") as file:
         start = file.read(512)
     for pattern, hint in _HINTS:
@@ -121,17 +119,17 @@ def _error_text(error: Exception) -> str:
 
 
 def probe(source: Path | MediaSource, bounds: MediaLimits) -> Recording:
-    """What the file is. Raises Unsupported, BeyondLimits, or DecoderCrashed."""
+    """Properties of a file. Raises Unsupported, BeyondLimits, or DecoderCrashed."""
     limits = replace(bounds.child_limits(source), cpu_seconds=min(_PROBE_CPU_SECONDS, bounds.cpu_seconds))
     with spawn(send_recording, source, bounds, limits=limits) as child:
         for recording in child.messages():
             if isinstance(recording, Recording):
                 return _check_limits(recording, bounds)
-    raise DecoderCrashed("the decoder ended without a word")
+    raise DecoderCrashed("the decoder ended without a result")
 
 
 def send_recording(send: Callable[[object], None], source: Path | MediaSource, bounds: MediaLimits) -> None:
-    """Child: sends the Recording."""
+    """Child process: send the Recording."""
     with open_media(source) as container:
         video = next((stream for stream in container.streams.video if not is_cover(stream.disposition)), None)
         audio = next(iter(container.streams.audio), None)
@@ -147,23 +145,23 @@ def send_recording(send: Callable[[object], None], source: Path | MediaSource, b
 
 
 def _check_limits(recording: Recording, bounds: MediaLimits) -> Recording:
-    """The same. Raises BeyondLimits; both the child and its parent ask, since the child may have been broken into."""
+    """The same recording. Raises BeyondLimits. Both child and parent check, since the child is untrusted."""
     bounds.check_duration(recording.seconds)
     bounds.check_pixels(recording.width, recording.height)
     return recording
 
 
 def stated_duration(container: InputContainer) -> float:
-    """How long an opened file says it lasts (0: nothing). Matroska says when it ends, wherever it begins."""
+    """Duration in seconds that an opened file states, 0 if unknown. Matroska states its end, not its length."""
     start = container.start_time or 0 if "matroska" in container.format.name else 0
     return max((container.duration or 0) - max(start, 0), 0) / av.time_base
 
 
 def codec_name(stream: Stream) -> str:
-    """Of a track; FFmpeg has no decoder at all for some."""
+    """Codec of a track; `unknown` if FFmpeg has no decoder."""
     return stream.codec_context.name if stream.codec_context else "unknown"
 
 
 def is_cover(disposition: Disposition) -> bool:
-    """A track that is a picture of an album, and no video."""
+    """Whether a video track is only cover art."""
     return bool(disposition & Disposition.attached_pic)

@@ -1,9 +1,8 @@
-"""A recording that is decoded while it still comes down.
+"""Recording that can be decoded while it is downloaded.
 
-The downloader writes a sparse file and, beside it, a map of what is there. Readers, in any process, open both for
-reading only: a read of bytes that are not there waits for them. Where they read they tell with a shared lock on the
-map, which takes no right to write and ends with them; the downloader asks the kernel for these locks and fetches first
-what a reader comes to next.
+The downloader writes a sparse file and a map of the bytes received per chunk. Readers, in any process, open both
+read-only; a read of missing bytes waits. A reader marks its position by a shared lock on the map, which needs no write
+permission and ends with the process; the downloader queries these locks and fetches those chunks first.
 """
 
 import fcntl
@@ -20,49 +19,49 @@ from pathlib import Path
 
 from contentgen_worker.errors import Unreachable
 
-CHUNK_BYTES = 1 << 20  # bytes; each is filled from its beginning
+CHUNK_BYTES = 1 << 20  # each chunk is filled from its beginning
 _IN_PROGRESS, _COMPLETE, _FAILED = range(3)
-_STATE_WORDS = 1  # words of the map before those of the pieces
-_WORD_BYTES = 4  # bytes: of each piece, how many are there
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.02  # seconds, of a reader that waits
+_STATE_WORDS = 1  # words of the map before those of the chunks
+_WORD_BYTES = 4  # per chunk: the number of bytes present
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.02  # seconds between polls of a waiting reader
 _FLOCK = struct.Struct("@hhqqi0q")  # struct flock of fcntl(2): type, whence, start, length, process
 
 
 @dataclass(frozen=True, slots=True)
 class MediaSource:
-    """A file of `size` bytes that is coming, or came. Goes to other processes as it is."""
+    """File of `size` bytes that is or was downloaded. Can be pickled to other processes."""
 
     path: Path
     size: int
 
     @property
     def chunk_map(self) -> Path:
-        """What of it is there."""
+        """Path of the map: bytes received of each chunk."""
         return self.path.with_name(f"{self.path.name}.map")
 
     @property
     def files(self) -> tuple[Path, Path]:
-        """What a reader must be allowed to read."""
+        """Paths that a reader must be allowed to read."""
         return self.path, self.chunk_map
 
     @property
     def complete(self) -> bool:
-        """Nothing is missing, and its checksum is right where one was given."""
+        """Whether the download is complete, and its checksum correct if one was given."""
         with self.chunk_map.open("rb") as file:
             return int.from_bytes(file.read(_WORD_BYTES), "little") == _COMPLETE
 
     def open(self) -> "SourceFile":
-        """The file, for reading. Reads wait, and raise Unreachable once the download has failed."""
+        """File for reading. Reads wait for missing bytes, and raise Unreachable once the download has failed."""
         return SourceFile(self)
 
 
-def files_of(source: Path | MediaSource) -> tuple[Path, ...]:
-    """What a process must be allowed to read to open it."""
+def source_files(source: Path | MediaSource) -> tuple[Path, ...]:
+    """Paths that a process must be allowed to read to open the source."""
     return source.files if isinstance(source, MediaSource) else (source,)
 
 
 class SourceFile(io.RawIOBase):
-    """One reader."""
+    """Read-only file object of one reader."""
 
     def __init__(self, source: MediaSource) -> None:
         self._size = source.size
@@ -73,27 +72,27 @@ class SourceFile(io.RawIOBase):
         self._map = _map(self._map_file.fileno(), mmap.PROT_READ)
 
     def readable(self) -> bool:
-        """Always."""
+        """Always True."""
         return True
 
     def seekable(self) -> bool:
-        """Always."""
+        """Always True."""
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Set where the next read begins."""
+        """Set and return the position. Raises ValueError below 0."""
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
         if base + offset < 0:
-            raise ValueError(f"{base + offset} lies before the file's first byte")
+            raise ValueError(f"{base + offset} is a negative position")
         self._position = base + offset
         return self._position
 
     def tell(self) -> int:
-        """Where the next read begins."""
+        """Position of the next read."""
         return self._position
 
     def readinto(self, buffer: object) -> int:
-        """At least a byte, unless the file ends here; waits for it."""
+        """Read at least one byte, waiting for it; 0 at the end. Raises Unreachable if the download has failed."""
         target = memoryview(buffer).cast("B")  # type: ignore[arg-type]  # typeshed's Buffer, which 3.11 lacks
         if self._position >= self._size or not target:
             return 0
@@ -102,7 +101,7 @@ class SourceFile(io.RawIOBase):
         return count
 
     def close(self) -> None:
-        """Its lock goes as well."""
+        """Close the file and release its lock."""
         if not self.closed:
             self._map.release()
             self._map_file.close()
@@ -123,7 +122,7 @@ class SourceFile(io.RawIOBase):
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _lock_chunk(self, chunk: int) -> None:
-        with suppress(OSError):  # a file system without such locks: then pieces come in order
+        with suppress(OSError):  # no open file description locks: chunks are fetched in order
             fcntl.fcntl(self._map_file, fcntl.F_OFD_SETLK, _flock(fcntl.F_RDLCK, chunk, 1))
             if self._locked_chunk >= 0:
                 fcntl.fcntl(self._map_file, fcntl.F_OFD_SETLK, _flock(fcntl.F_UNLCK, self._locked_chunk, 1))
@@ -131,7 +130,7 @@ class SourceFile(io.RawIOBase):
 
 
 class SparseFile:
-    """The downloader's side. Pieces may be filled in any order, and by several threads, one a piece."""
+    """Downloader's side. Chunks may be written in any order and by several threads, one per chunk."""
 
     def __init__(self, path: Path, size: int) -> None:
         self.source = MediaSource(path, size)
@@ -151,55 +150,55 @@ class SparseFile:
         self.close()
 
     def close(self) -> None:
-        """No more is written; readers keep what is there."""
+        """Close the file; readers keep access to what is there."""
         self._map.release()
         self._map_file.close()
         self._file.close()
 
     def available(self, offset: int) -> int:
-        """How many bytes are there from `offset` to the end of its piece."""
+        """Bytes available from `offset` to the end of its chunk."""
         chunk, start = divmod(offset, CHUNK_BYTES)
         return max(self._map[_STATE_WORDS + chunk] - start, 0) if chunk < self.chunk_count else 0
 
     def write(self, offset: int, content: bytes) -> None:
-        """Bytes that follow on what is there of their piece."""
+        """Write bytes that follow those present in their chunk. Raises ValueError if they don't."""
         view = memoryview(content)
         while view:
             chunk, start = divmod(offset, CHUNK_BYTES)
             if self._map[_STATE_WORDS + chunk] != start:
                 raise ValueError(
-                    f"piece {chunk} has {self._map[_STATE_WORDS + chunk]} bytes, none can begin at {start}"
+                    f"chunk {chunk} has {self._map[_STATE_WORDS + chunk]} bytes, can't continue at {start}"
                 )
             data = view[: CHUNK_BYTES - start]
             self._write(offset, data)
-            self._map[_STATE_WORDS + chunk] = start + len(data)  # after the bytes: it is what readers go by
+            self._map[_STATE_WORDS + chunk] = start + len(data)  # after the bytes, since readers rely on it
             offset, view = offset + len(data), view[len(data) :]
 
     def read(self, offset: int, max_bytes: int) -> bytes:
-        """What is there from `offset` to the end of its piece."""
+        """Bytes available from `offset` to the end of its chunk, at most `max_bytes`."""
         return os.pread(self._file.fileno(), min(self.available(offset), max_bytes), offset)
 
     def complete(self) -> None:
-        """All of it is there, and right."""
+        """Mark the file as complete and verified."""
         with self._state_lock:
             if self._map[0] == _IN_PROGRESS:
                 self._map[0] = _COMPLETE
 
     def fail(self) -> None:
-        """No more comes: every reader ends at its next read."""
+        """Mark the download as failed: each reader raises at its next read of missing bytes."""
         with self._state_lock:
             if self._map[0] == _IN_PROGRESS:
                 self._map[0] = _FAILED
 
     def reader_chunks(self) -> list[int]:
-        """The pieces where somebody reads, or waits."""
+        """Chunks at which readers are; empty if the file system has no such locks."""
         try:
             return sorted(set(self._locked_chunks(0, self.chunk_count)))
         except OSError:
             return []
 
     def _locked_chunks(self, start: int, end: int) -> Iterator[int]:
-        """The kernel names one lock in a range, and not the first: so both sides of it are asked for."""
+        """Locked chunks of a range. The kernel reports one lock, not the first: both sides of it are queried again."""
         if start >= end:
             return
         answer = fcntl.fcntl(self._map_file, fcntl.F_OFD_GETLK, _flock(fcntl.F_WRLCK, start, end - start))

@@ -1,4 +1,4 @@
-"""Pictures of others, decoded in a confined child: a provider's, and the JPEG files that an earlier child has made."""
+"""Untrusted pictures, decoded in a confined child: the provider's, and JPEG files of an earlier child."""
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -19,8 +19,8 @@ from contentgen_worker.media.sandbox.isolation import malformed_answer, spawn
 
 Pixels = npt.NDArray[np.uint8]  # height x width x RGB
 _LARGEST_SIDE = 65_500  # pixels; of a JPEG
-_THUMBNAIL = 256  # pixels, both sides fit in
-_BLACK = 2  # of 255; JPEG does not keep 0
+_THUMBNAIL = 256  # pixels; limit of both sides
+_BLACK = 2  # of 255; JPEG does not preserve 0
 _BATCH_PICTURES = 32  # pictures decoded at once
 _MEMORY_BYTES, _CPU_SECONDS = 1 << 30, 600
 
@@ -28,7 +28,7 @@ _MEMORY_BYTES, _CPU_SECONDS = 1 << 30, 600
 @transferable
 @dataclass(frozen=True, slots=True)
 class Still:
-    """Format and size of a picture that was decoded to its last pixel, and whether all of it is black."""
+    """Format and size of a completely decoded picture, and whether it is all black."""
 
     format: ImageFormat
     width: int
@@ -42,9 +42,10 @@ class Still:
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """Files of one picture: `source` is read, `thumbnail` is written, `target` where the format is another one.
+    """Conversion of one picture: reads `source`, writes `thumbnail`, and `target` if the format differs.
 
-    Both are written into a folder of their own; `pixels`: most that are taken."""
+    Both are written to a folder of their own. `pixels`: limit.
+    """
 
     source: Path
     target: Path
@@ -54,7 +55,7 @@ class Conversion:
 
 
 def convert(conversion: Conversion, memory_bytes: int, cpu_seconds: int) -> Still:
-    """Decode a PNG or JPEG file, and write what is asked for. Raises BadMedia."""
+    """Decode a PNG or JPEG file and write the requested files. Raises BadMedia."""
     limits = ChildLimits(
         memory_bytes,
         cpu_seconds,
@@ -70,7 +71,7 @@ def convert(conversion: Conversion, memory_bytes: int, cpu_seconds: int) -> Stil
 
 
 def send_still(send: Callable[[object], None], conversion: Conversion) -> None:
-    """Child: writes the files; sends the Still."""
+    """Child process: write the files and send the Still."""
     image, source_format = _open_picture(conversion.source, conversion.pixels)
     if source_format is not conversion.target_format:
         _save(image, conversion.target, conversion.target_format)
@@ -86,13 +87,13 @@ def _is_black(image: Image.Image) -> bool:
 
 
 def _open_picture(path: Path, max_pixels: int) -> tuple[Image.Image, ImageFormat]:
-    """The decoded picture and its true format. Pixels are counted before any is decoded."""
+    """Decoded picture and its actual format. The size is checked before decoding."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own bound is below
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is below
             with Image.open(path, formats=("PNG", "JPEG")) as image:
                 if image.width * image.height > max_pixels:
-                    raise Unsupported(f"{image.width}x{image.height}, at most {max_pixels} pixels are taken")
+                    raise Unsupported(f"{image.width}x{image.height}, at most {max_pixels} pixels are allowed")
                 image.load()
                 return image.copy(), ImageFormat[str(image.format)]
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
@@ -107,8 +108,7 @@ def _save(image: Image.Image, path: Path, target_format: ImageFormat) -> None:
 
 
 def decode_pictures(paths: Sequence[Path], width: int | None = None) -> Iterator[Pixels]:
-    """Pixels of JPEG files, in their order; `width`: about how wide, which is much faster than in full. Raises
-    BadMedia."""
+    """Pixels of JPEG files, in their order. `width`: approximate width, much faster than full size. Raises BadMedia."""
     if not paths:
         return
     limits = ChildLimits(_MEMORY_BYTES, _CPU_SECONDS, files=tuple(paths))
@@ -132,8 +132,8 @@ def _check_picture(pixels: object) -> Pixels:
 
 
 def send_pixels(send: Callable[[object], None], paths: tuple[Path, ...], width: int | None) -> None:
-    """Child: sends an array for each file."""
-    with ThreadPoolExecutor() as pool:  # decoding holds no lock
+    """Child process: send an array per file."""
+    with ThreadPoolExecutor() as pool:  # the decoder releases the GIL
         for start in range(0, len(paths), _BATCH_PICTURES):
             for pixels in pool.map(lambda path: _pixels(path, width), paths[start : start + _BATCH_PICTURES]):
                 send(pixels)

@@ -24,7 +24,7 @@ def run_child(connection: "Connection[Any, Any]", request: bytes) -> None:
         send(connection, MessageType.REFUSED, (BeyondLimits.__name__, _out_of_memory(limits)))
     except BrokenPipeError:
         return  # the worker has stopped reading
-    except Exception:  # noqa: BLE001 - whatever a broken file makes a library raise is reported, not lost
+    except Exception:  # noqa: BLE001 - any error of a library on a broken file is reported
         send(connection, MessageType.FAILED, traceback.format_exc())
     else:
         send(connection, MessageType.FINISHED, None)

@@ -219,7 +219,7 @@ def _exit_error(code: int, limits: ChildLimits) -> WorkerError:
 
 
 def _add_usage(peak: int, seconds: float) -> None:
-    global _total_usage  # noqa: PLW0603 - as a process's own usage is
+    global _total_usage  # noqa: PLW0603 - process-wide, like resource.getrusage
     _total_usage = ChildUsage(max(_total_usage.peak_bytes, peak), _total_usage.cpu_seconds + seconds)
 
 

@@ -25,7 +25,7 @@ class MessageType(enum.Enum):
     MESSAGE = "Message"
     REFUSED = "Refused"  # the function raised a BadMedia or FetchError
     FAILED = "Failed"  # it raised another exception
-    FINISHED = "EncodedPicture"
+    FINISHED = "Finished"
 
 
 def send(connection: "Connection[Any, Any]", kind: MessageType, value: object) -> None:

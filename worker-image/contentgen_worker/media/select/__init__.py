@@ -1,1 +1,1 @@
-"""Frame selection: quality, near-duplicates, faces, borders, and the pictures that are kept."""
+"""Choice of training pictures: quality, faces, borders, hashes, and JPEG encoding."""

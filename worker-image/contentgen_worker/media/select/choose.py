@@ -1,9 +1,9 @@
-"""Which pictures become the training set, and why each other one does not. Pure: the same candidates, the same choice.
+"""Choice of the training pictures from all candidates, with a reason for each rejection. Pure and deterministic.
 
-Limits are relative to the video, since a cartoon is smooth throughout, a whiteboard bright and a night dark; only
-what nobody can learn from is refused whatever the video. Of each shot the best frames are taken, no two pictures
-may be near-duplicates in the whole video, and more than the maximum are thinned out evenly over its length. Where
-too few are left, the best of those refused are taken back, and the verdict says so.
+Limits are relative to the video, since a cartoon is smooth, a whiteboard bright and a night scene dark throughout; only
+empty pictures are always rejected. The best frames of each shot are kept, without near-duplicates in the whole video;
+above the maximum they are thinned out evenly over time. Below the minimum, the best rejected ones are restored as a
+last resort.
 """
 
 from collections import Counter, defaultdict
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class Rejection(StrEnum):
-    """Why a picture is left out, or would have been."""
+    """Reason why a picture was rejected."""
 
     TOO_DARK = "TooDark"
     TOO_BRIGHT = "TooBright"
@@ -42,7 +42,7 @@ class Rejection(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PictureCandidate:
-    """A finished picture, on disk as JPEG. `motion`: of the camera, mean change of luma to the frame before."""
+    """Finished picture, on disk as JPEG. `motion`: mean change of luma to the frame before."""
 
     shot: int
     seconds: float
@@ -56,7 +56,7 @@ class PictureCandidate:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What the spec asks of a choice."""
+    """Rules of a choice, from the spec."""
 
     per_shot: int = 1
     least: int = 10
@@ -67,8 +67,8 @@ class Rules:
     single: bool = False
 
     @classmethod
-    def of(cls, dataset: Dataset) -> "Rules":
-        """The rules of a spec."""
+    def from_dataset(cls, dataset: Dataset) -> "Rules":
+        """Rules of a spec."""
         faces = dataset.faces
         return cls(
             dataset.frames_per_scene,
@@ -83,10 +83,9 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class PictureVerdict:
-    """What became of a candidate. Kept with a `reason`: taken back as a last resort.
+    """Result for a candidate. Kept with a `reason`: restored as a last resort.
 
-    `figure` is what was measured and `limit` what it should have been at least, or at most; `like`: the index of the
-    kept candidate that it duplicates.
+    `figure`: measured value; `limit`: its minimum or maximum; `like`: index of the kept candidate that it duplicates.
     """
 
     kept: bool
@@ -97,23 +96,23 @@ class PictureVerdict:
 
     @property
     def last_resort(self) -> bool:
-        """Whether it would have been left out, had there been enough others."""
+        """Whether it was kept only because there were too few others."""
         return self.kept and self.reason is not None
 
 
 KEPT = PictureVerdict(kept=True)
 
-_EMPTY = 4.0  # luma, and contrast: a black, white or empty frame
-_DARK, _BRIGHT = 18.0, 240.0  # luma, where the video is usual
+_EMPTY = 4.0  # luma and contrast of a black, white or empty frame
+_DARK, _BRIGHT = 18.0, 240.0  # luma, for videos of usual brightness
 _FLAT = 6.0  # contrast
-_BLURRED = 0.12  # of the video's median sharpness
-_SOFT = 0.3  # of its median sharpness for that much contrast: an even scene is not a blurred one
+_BLURRED = 0.12  # share of the video's median sharpness
+_SOFT = 0.3  # share of its median crispness: a scene of low contrast is not blurred
 _BORDER = 0.06  # of a side
-_CARD = 0.6  # of what stands out
-_USUAL_SHARE = 0.3  # of a video's pictures: what so many are is how it looks
-_COLOUR_TOLERANCE = (30.0, 10.0, 10.0)  # luma, U and V: what differs by more is not alike, whatever its shapes
-_IDENTICAL_BITS = 1  # bits: the same picture once more, which is never taken
-_RESTORE_ORDER = (  # what is taken back, in this order
+_CARD = 0.6  # share of letters in the foreground
+_USUAL_SHARE = 0.3  # of a video's pictures: a property of so many is the video's style
+_COLOUR_TOLERANCE = (30.0, 10.0, 10.0)  # luma, U and V: larger differences are no duplicates, whatever the shapes
+_IDENTICAL_BITS = 1  # bits; an identical picture is never restored
+_RESTORE_ORDER = (  # reasons in the order of restoring
     Rejection.BETTER_IN_SHOT,
     Rejection.BLURRED,
     Rejection.LOW_CONTRAST,
@@ -127,10 +126,10 @@ _RESTORE_ORDER = (  # what is taken back, in this order
 
 
 def choose(candidates: Sequence[PictureCandidate], rules: Rules) -> tuple[PictureVerdict, ...]:
-    """A verdict for each candidate, in their order, which must be that of time."""
+    """Verdict of each candidate. Candidates must be in order of time."""
     if not candidates:
         return ()
-    limits = _Limits.of([each.scores for each in candidates])
+    limits = _Limits.from_scores([each.scores for each in candidates])
     verdicts = [_check_alone(each, rules, limits) for each in candidates]
     ranked = sorted(range(len(candidates)), key=_rank(candidates, rules))
     _select(candidates, ranked, rules, verdicts)
@@ -140,13 +139,13 @@ def choose(candidates: Sequence[PictureCandidate], rules: Rules) -> tuple[Pictur
 
 
 def count_rejections(verdicts: Iterable[PictureVerdict]) -> dict[str, int]:
-    """How many were left out, by reason."""
+    """Number of rejected pictures by reason."""
     return dict(Counter(str(each.reason) for each in verdicts if not each.kept))
 
 
 @dataclass(frozen=True, slots=True)
 class _Limits:
-    """What is too little and too much in this video."""
+    """Limits relative to this video."""
 
     dark: float
     bright: float
@@ -157,8 +156,8 @@ class _Limits:
     card: float
 
     @classmethod
-    def of(cls, scores: Sequence[Scores]) -> "_Limits":
-        """From all candidates, but for the black and the empty ones."""
+    def from_scores(cls, scores: Sequence[Scores]) -> "_Limits":
+        """Limits from all candidates, without empty ones."""
         with_content = [each for each in scores if _has_content(each)] or list(scores)
         luma, contrast, sharpness, crisp = (
             float(np.median([figure(each) for each in with_content]))
@@ -185,12 +184,12 @@ def _has_content(scores: Scores) -> bool:
 
 
 def _crispness(scores: Scores) -> float:
-    """Sharpness grows with the square of contrast; this does not."""
+    """Sharpness divided by squared contrast, with which it grows."""
     return scores.sharpness / max(scores.contrast, 1.0) ** 2
 
 
 def _check_alone(candidate: PictureCandidate, rules: Rules, limits: _Limits) -> PictureVerdict:
-    """What is wrong with a picture by itself."""
+    """Verdict of a picture without regard to others."""
     scores = candidate.scores
     if candidate.in_transition:
         return PictureVerdict(False, Rejection.IN_TRANSITION)
@@ -231,7 +230,7 @@ def _face_count(candidate: PictureCandidate, rules: Rules) -> int:
 
 
 def _preferred(candidate: PictureCandidate, rules: Rules) -> bool:
-    """Whether it has the faces that are asked for."""
+    """Whether it has the requested faces."""
     if rules.faces is FacesMode.IGNORE:
         return True
     count = _face_count(candidate, rules)
@@ -239,7 +238,7 @@ def _preferred(candidate: PictureCandidate, rules: Rules) -> bool:
 
 
 def _rank(candidates: Sequence[PictureCandidate], rules: Rules) -> Callable[[int], tuple[float, ...]]:
-    """Best first: with the faces asked for, then by sharpness, then by time."""
+    """Sort key, best first: requested faces, then sharpness, then time."""
 
     def key(index: int) -> tuple[float, ...]:
         candidate = candidates[index]
@@ -251,7 +250,7 @@ def _rank(candidates: Sequence[PictureCandidate], rules: Rules) -> Callable[[int
 def _select(
     candidates: Sequence[PictureCandidate], ranked: Sequence[int], rules: Rules, verdicts: list[PictureVerdict]
 ) -> None:
-    """Take the best of each shot, leaving out what looks like one that is taken already."""
+    """Keep the best of each shot; reject near-duplicates of kept ones."""
     taken = _TakenPictures(len(candidates))
     of_shot: dict[int, list[float]] = defaultdict(list)  # sharpness
     for index in ranked:
@@ -269,9 +268,9 @@ def _select(
 
 
 class _TakenPictures:
-    """How the pictures taken so far look.
+    """Hashes and colours of the kept pictures.
 
-    A hash knows shapes alone: two people before two walls are alike to it, if they sit in the same place.
+    A hash knows shapes only: different people in the same pose are similar to it, so colours are compared, too.
     """
 
     def __init__(self, most: int) -> None:
@@ -285,7 +284,7 @@ class _TakenPictures:
         self._indices.append(index)
 
     def nearest(self, scores: Scores) -> tuple[int | None, int]:
-        """Which of those of the same colour is most alike, and in how many bits it differs."""
+        """Index of the most similar picture of the same colours, and the differing bits."""
         if not self._indices:
             return None, BITS
         count = len(self._indices)
@@ -300,7 +299,7 @@ def _colour(scores: Scores) -> tuple[float, float, float]:
 
 
 def _thin_out(candidates: Sequence[PictureCandidate], rules: Rules, verdicts: list[PictureVerdict]) -> None:
-    """Down to the maximum: those without the faces preferred go first, then of the two nearest in time the worse."""
+    """Reject pictures above the maximum: first those without preferred faces, then the worse of the nearest two."""
     kept = [index for index, verdict in enumerate(verdicts) if verdict.kept]
     others = [index for index in kept if not _preferred(candidates[index], rules)]
     preferred = [index for index in kept if _preferred(candidates[index], rules)]
@@ -311,7 +310,7 @@ def _thin_out(candidates: Sequence[PictureCandidate], rules: Rules, verdicts: li
 
 
 def _spread_over_time(candidates: Sequence[PictureCandidate], indices: list[int], most: int) -> list[int]:
-    """At most so many of them, as evenly over time as they lie."""
+    """At most `most` of the indices, spread evenly over time."""
     if most <= 1:
         return indices[:most]
     left = np.array(indices, dtype=np.intp)
@@ -327,7 +326,7 @@ def _spread_over_time(candidates: Sequence[PictureCandidate], indices: list[int]
 def _restore_rejected(
     candidates: Sequence[PictureCandidate], ranked: Sequence[int], rules: Rules, verdicts: list[PictureVerdict]
 ) -> None:
-    """Where there are too few: the best of those left out, none of which shows nothing or a picture once more."""
+    """Restore the best rejected pictures up to the minimum, except empty or identical ones."""
     missing = rules.least - sum(verdict.kept for verdict in verdicts)
     if missing <= 0:
         return
@@ -350,7 +349,7 @@ def _usable(candidate: PictureCandidate, rules: Rules) -> bool:
 
 
 def sample_evenly(items: Sequence[T], count: int) -> tuple[T, ...]:
-    """At most `count` of the items, spread over all of them."""
+    """At most `count` items, spread evenly."""
     if len(items) <= count:
         return tuple(items)
     return tuple(items[int((index + 0.5) * len(items) / count)] for index in range(count))

@@ -1,4 +1,4 @@
-"""What the numbers of a frame mean as colours, and how they become a JPEG file's: full-range BT.601, sRGB.
+"""Colour conversion from a frame to a JPEG file: full-range BT.601, sRGB.
 
 Matrices: H.273 table 4. PQ: SMPTE ST 2084. HLG: BT.2100. Reference white of HDR: BT.2408, 203 cd/m2.
 """
@@ -18,7 +18,7 @@ from contentgen_worker.media.decode.planes import Plane, view
 Floats = npt.NDArray[np.float32]
 _FULL, _LIMITED = int(ColorRange.JPEG), int(ColorRange.MPEG)
 _UNSPECIFIED, _RGB = 2, 0
-_HD = 720  # rows; players take unlabelled video of so many as BT.709
+_HD = 720  # rows; players assume BT.709 for unlabelled video of this height
 # Weights of red and blue in luma, by H.273's number.
 _WEIGHTS = {
     1: (0.2126, 0.0722),
@@ -45,13 +45,13 @@ _TO_709 = {
     int(ColorPrimaries.SMPTE432): ((1.2249, -0.2247, 0.0), (-0.0420, 1.0419, 0.0), (-0.0197, -0.0786, 1.0979)),
 }
 _WHITE = 203.0  # cd/m2
-_KNEE = 0.6  # of SDR's white; what is brighter is rolled off
+_KNEE = 0.6  # share of SDR white above which highlights are compressed
 _STEPS = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Colour:
-    """How a frame's numbers are to be read. `matrix`: H.273's number, 0 for RGB."""
+    """Colour encoding of a frame. `matrix`: H.273's number, 0 for RGB."""
 
     matrix: int
     full: bool
@@ -59,35 +59,36 @@ class Colour:
     primaries: int
 
     @classmethod
-    def of(cls, image: av.VideoFrame) -> "Colour":
-        """As the frame says; where it says nothing, as players guess. Raises Unsupported for what can't be shown."""
+    def from_frame(cls, image: av.VideoFrame) -> "Colour":
+        """Encoding as the frame states it, else as players guess. Raises Unsupported."""
         rgb = image.format.is_rgb or image.format.has_palette
         matrix = _RGB if rgb else int(image.colorspace)
         if not rgb and matrix in (_UNSPECIFIED, _RGB):
             matrix = 1 if max(image.height, image.width * 9 // 16) >= _HD else 5
         if matrix and matrix not in _WEIGHTS:
-            name = "Dolby Vision's own way (profile 5)" if matrix == _DOLBY else _NAMES.get(matrix, f"matrix {matrix}")
-            raise Unsupported(f"its colours are coded as {name}, which can't be shown; convert it to BT.709 (SDR)")
+            name = "Dolby Vision profile 5" if matrix == _DOLBY else _NAMES.get(matrix, f"matrix {matrix}")
+            raise Unsupported(f"its colour encoding is {name}, which is not supported; convert it to BT.709 (SDR)")
         full = rgb or int(image.color_range) == _FULL or image.format.name.startswith("yuvj")
         return cls(matrix, full, int(image.color_trc), int(image.color_primaries))
 
     @property
     def wide(self) -> bool:
-        """Whether it has to be mapped to what a screen of sRGB shows: HDR, or colours beyond it."""
+        """Whether tone mapping is needed: HDR, or primaries wider than sRGB."""
         return self.transfer in (int(ColorTrc.SMPTE2084), int(ColorTrc.ARIB_STD_B67)) or self.primaries in _TO_709
 
     @property
     def swscale(self) -> Colorspace:
-        """The matrix as libswscale calls it."""
+        """libswscale's name of the matrix."""
         return _SWSCALE.get(self.matrix, Colorspace.ITU601)
 
 
 def scaled(
     image: av.VideoFrame, size: tuple[int, int], colour: Colour, reformatter: VideoReformatter
 ) -> tuple[Plane, Plane, Plane]:
-    """Y, U and V (half of the sides, 4:2:0) as a JPEG file has them. `size`: width and height in pixels.
+    """Y, U and V (4:2:0) as in a JPEG file. `size`: width and height in pixels.
 
-    libswscale scales and widens the range; it would change the matrix by way of RGB, at four times the cost.
+    libswscale scales and expands the range. It would convert the matrix through RGB at four times the cost, so
+    `rematrixed` does that.
     """
     if colour.wide:
         image, colour = _tone_mapped(image, size, colour, reformatter), Colour(_RGB, True, 0, 0)
@@ -103,11 +104,11 @@ def scaled(
 
 
 def rematrixed(y: Plane, u: Plane, v: Plane, matrix: int) -> tuple[Plane, Plane, Plane]:
-    """Full-range planes of this matrix as BT.601's. A grey stays as it is, so luma changes by chroma alone."""
+    """Full-range planes of this matrix converted to BT.601. Greys don't change, so luma changes by chroma alone."""
     rows = _matrix_to_601(matrix)
     (y_u, y_v), (u_u, u_v), (v_u, v_v) = ((row[1], row[2]) for row in rows)
     size = (y.shape[1], y.shape[0])
-    shift = cv2.resize(cv2.addWeighted(u, y_u, v, y_v, 128 * (1 - y_u - y_v)), size)  # 128: none; at most 60 off that
+    shift = cv2.resize(cv2.addWeighted(u, y_u, v, y_v, 128 * (1 - y_u - y_v)), size)  # 128: no shift; at most 60 off
     none = np.full_like(shift, 128)
     return (
         np.asarray(cv2.subtract(cv2.add(y, cv2.subtract(shift, none)), cv2.subtract(none, shift)), np.uint8),
@@ -117,7 +118,7 @@ def rematrixed(y: Plane, u: Plane, v: Plane, matrix: int) -> tuple[Plane, Plane,
 
 
 def _to_ycc(weights: tuple[float, float]) -> npt.NDArray[np.float64]:
-    """3 x 3: R'G'B' -> Y'CbCr."""
+    """3 x 3 matrix: R'G'B' -> Y'CbCr."""
     red, blue = weights
     luma = np.array([red, 1 - red - blue, blue])
     return np.array([luma, (np.array([0, 0, 1]) - luma) / (2 - 2 * blue), (np.array([1, 0, 0]) - luma) / (2 - 2 * red)])
@@ -125,7 +126,7 @@ def _to_ycc(weights: tuple[float, float]) -> npt.NDArray[np.float64]:
 
 @cache
 def _matrix_to_601(matrix: int) -> tuple[tuple[float, ...], ...]:
-    """3 x 3: Y'CbCr of a matrix -> that of BT.601."""
+    """3 x 3 matrix: Y'CbCr of a matrix -> that of BT.601."""
     both = _to_ycc(_WEIGHTS[5]) @ np.linalg.inv(_to_ycc(_WEIGHTS[matrix]))
     return tuple(tuple(float(number) for number in row) for row in both)
 
@@ -133,7 +134,7 @@ def _matrix_to_601(matrix: int) -> tuple[tuple[float, ...], ...]:
 def _tone_mapped(
     image: av.VideoFrame, size: tuple[int, int], colour: Colour, reformatter: VideoReformatter
 ) -> av.VideoFrame:
-    """HDR, or colours beyond sRGB's, as sRGB in 8 bits (rgb24), of this size."""
+    """HDR or wide-gamut frame as 8-bit sRGB (rgb24) of this size."""
     rgb = reformatter.reformat(
         image, *size, "rgb48le", src_colorspace=colour.swscale, interpolation=Interpolation.BICUBIC,
         src_color_range=_FULL if colour.full else _LIMITED, dst_color_range=_FULL, threads=1,
@@ -143,14 +144,14 @@ def _tone_mapped(
     if matrix is not None:
         light = np.maximum(np.asarray(cv2.transform(light, np.array(matrix, np.float32)), np.float32), 0)
     peak = np.maximum(light.max(axis=2, keepdims=True), 1e-6)
-    light *= _roll_off(peak) / peak  # all three alike, so that hues stay
+    light *= _roll_off(peak) / peak  # same factor for all channels, to keep the hue
     encoded = np.take(_srgb_table(), np.minimum(light * (_STEPS - 1), _STEPS - 1).astype(np.uint16))
     return av.VideoFrame.from_ndarray(np.ascontiguousarray(encoded), format="rgb24")
 
 
 @cache
 def _linear_light(transfer: int) -> Floats:
-    """65,536 values: a channel's number -> linear light, 1.0 where SDR is white."""
+    """65,536 values: channel value -> linear light, 1.0 at SDR white."""
     signal = np.linspace(0, 1, 65536)
     if transfer == int(ColorTrc.SMPTE2084):
         m1, m2, c1, c2, c3 = 2610 / 16384, 2523 / 32, 3424 / 4096, 2413 / 128, 2392 / 128
@@ -159,7 +160,7 @@ def _linear_light(transfer: int) -> Floats:
     elif transfer == int(ColorTrc.ARIB_STD_B67):
         a, b, c = 0.17883277, 0.28466892, 0.55991073
         scene = np.where(signal <= 0.5, signal**2 / 3, (np.exp((signal - c) / a) + b) / 12)
-        nits = 1000 * scene**1.2  # the system's gamma, on each channel instead of on luminance
+        nits = 1000 * scene**1.2  # system gamma, per channel instead of on luminance
     else:
         nits = _WHITE * np.where(signal <= 0.04045, signal / 12.92, ((signal + 0.055) / 1.055) ** 2.4)
     return np.asarray(nits / _WHITE, np.float32)
@@ -172,7 +173,7 @@ def _roll_off(light: Floats) -> Floats:
 
 @cache
 def _srgb_table() -> Plane:
-    """Linear light in `_STEPS` steps -> sRGB in 8 bits."""
+    """Linear light in `_STEPS` steps -> 8-bit sRGB."""
     light = np.linspace(0, 1, _STEPS)
     encoded = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
     return np.asarray(np.round(255 * encoded), np.uint8)

@@ -1,4 +1,4 @@
-"""Faces in a picture: OpenCV's Haar cascade at first, and a seam for another detector."""
+"""Face detection: OpenCV's Haar cascade, behind an interface for other detectors."""
 
 import threading
 from dataclasses import dataclass
@@ -11,18 +11,18 @@ import numpy as np
 from contentgen_worker.media.codec import transferable
 from contentgen_worker.media.decode.planes import Plane
 
-_WIDTH = 320  # pixels: at 640 a frame takes five times as long
+_WIDTH = 320  # pixels; at 640 a frame takes five times as long
 _WIDEST = 640
 _CASCADE = "haarcascade_frontalface_alt2.xml"
-_WINDOW = 20  # pixels: the cascade's smallest face
+_WINDOW = 20  # pixels; the cascade's smallest face
 _STEP = 1.15
-_NEIGHBOURS = 4  # hits that overlap, for one face
+_NEIGHBOURS = 4  # overlapping hits required per face
 
 
 @transferable
 @dataclass(frozen=True, slots=True)
 class FaceBox:
-    """Where a face is, in shares of the picture's width and height, from its top left corner."""
+    """Position of a face, in shares of the picture's width and height from its top left corner."""
 
     left: float
     top: float
@@ -31,38 +31,38 @@ class FaceBox:
 
     @property
     def centre(self) -> tuple[float, float]:
-        """Across and down."""
+        """Horizontal and vertical share."""
         return self.left + self.width / 2, self.top + self.height / 2
 
 
 @dataclass(frozen=True, slots=True)
 class FaceSettings:
-    """Whether to look for faces; `smallest`: share of the picture's height."""
+    """Whether to detect faces; `smallest`: share of the picture's height."""
 
     find: bool = False
     smallest: float = 0.15
 
 
 class FaceDetector(Protocol):
-    """Finds faces."""
+    """Interface of face detectors."""
 
     def find(self, y: Plane, smallest: float) -> tuple[FaceBox, ...]:
-        """Those of at least this share of the height, the largest first. `y`: luma of the upright picture."""
+        """Faces of at least this share of the height, largest first. `y`: luma of the upright picture."""
 
 
 class HaarFaces:
-    """OpenCV's frontal faces, upright and from the front. About 10 ms a picture; not for two threads at once."""
+    """OpenCV's cascade for upright frontal faces. About 10 ms a picture; not thread-safe."""
 
     def __init__(self) -> None:
         path = Path(cv2.__file__).parent / "data" / _CASCADE
         self._cascade = cv2.CascadeClassifier(str(path))
         if self._cascade.empty():
-            raise RuntimeError(f"OpenCV {cv2.__version__} brings no {_CASCADE}; opencv-python-headless<5 does")
+            raise RuntimeError(f"OpenCV {cv2.__version__} has no {_CASCADE}; opencv-python-headless<5 does")
 
     def find(self, y: Plane, smallest: float) -> tuple[FaceBox, ...]:
-        """See FaceDetector."""
+        """Faces, see FaceDetector."""
         height, width = y.shape
-        wanted = _WINDOW / max(smallest, 0.05) * width / height  # wide enough for the smallest face to be found
+        wanted = _WINDOW / max(smallest, 0.05) * width / height  # wide enough to detect the smallest face
         scale = min(1.0, max(_WIDTH, min(wanted, _WIDEST)) / width)
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         small = cv2.equalizeHist(cv2.resize(y, size, interpolation=cv2.INTER_AREA))
@@ -78,8 +78,8 @@ class HaarFaces:
 _thread_local = threading.local()
 
 
-def haar() -> HaarFaces:
-    """This thread's detector."""
+def thread_detector() -> HaarFaces:
+    """Detector of the current thread."""
     if not hasattr(_thread_local, "haar"):
         _thread_local.haar = HaarFaces()
     return _thread_local.haar  # type: ignore[no-any-return]

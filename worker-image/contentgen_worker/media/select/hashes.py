@@ -1,4 +1,4 @@
-"""Perceptual hashes: what looks alike has hashes that differ in few bits, whatever its size and compression."""
+"""Perceptual hashes: similar pictures differ in few bits, independent of size and compression."""
 
 import cv2
 import numpy as np
@@ -10,10 +10,10 @@ BITS = 64
 
 
 def perceptual_hash(y: Plane) -> int:
-    """64 bits: which of the 8 x 8 lowest frequencies of luma are above their median. imagehash's `phash`, but faster.
+    """64 bits: which of the 8 x 8 lowest frequencies of luma exceed their median (imagehash's `phash`, but faster).
 
-    Whatever the shape of the picture, it is taken as a square of 32 x 32. The first bit is the mean, always 1 but in a
-    picture without any detail.
+    The picture is scaled to 32 x 32, whatever its shape. The first bit is the mean, always 1 except for a picture
+    without detail.
     """
     small = cv2.resize(y, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32)
     low = cv2.dct(small)[:8, :8].ravel()
@@ -21,5 +21,5 @@ def perceptual_hash(y: Plane) -> int:
 
 
 def distances(one: int, others: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
-    """In how many bits each of the others differs. 1,000 others take 4 us."""
+    """Number of differing bits to each of the others. 4 us for 1,000 others."""
     return np.asarray(np.bitwise_count(others ^ np.uint64(one)), np.uint8)

@@ -1,4 +1,4 @@
-"""Figures of one picture. What they mean for a training set is decided when all are known (`choose.py`)."""
+"""Quality figures of one picture. `choose.py` decides their meaning, relative to the whole video."""
 
 from dataclasses import dataclass
 
@@ -12,11 +12,11 @@ from contentgen_worker.media.select.borders import black_share
 from contentgen_worker.media.select.faces import FaceBox
 from contentgen_worker.media.select.hashes import perceptual_hash
 
-_SIDE = 512  # pixels, about: what figures are taken at
+_SIDE = 512  # pixels, approximately, at which figures are measured
 _CLIPPED_DARK, _CLIPPED_BRIGHT = 4, 251
-_GROUND, _EVEN = 10, 0.6  # luma around that of an even ground, and its share of the picture
-_INK = 40  # luma by which letters stand out
-_LETTER = (0.012, 0.25)  # of the picture's sides
+_GROUND, _EVEN = 10, 0.6  # tolerance in luma of an even background, and its minimum share of the picture
+_INK = 40  # difference in luma of letters to the background
+_LETTER = (0.012, 0.25)  # share of the picture's sides
 _MIN_LETTERS, _MAX_LETTERS = 6, 400
 _BLOCK = 16  # pixels
 _COMBED, _VISIBLE = 1.6, 6.0
@@ -25,7 +25,7 @@ _COMBED, _VISIBLE = 1.6, 6.0
 @transferable
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Figures of one picture, as its JPEG file has it: full range, 0-255."""
+    """Figures of one picture as in its JPEG file: full range, 0-255."""
 
     luma: float  # mean
     contrast: float  # standard deviation
@@ -34,9 +34,9 @@ class Scores:
     chroma: tuple[float, float] = (128.0, 128.0)  # mean of U and of V
     dark: float = 0.0  # share of pixels that are black
     bright: float = 0.0  # share of pixels that are white
-    border: float = 0.0  # share of the width or height that is black lines at the edges
-    card: float = 0.0  # share of what stands out from an even ground that is letters
-    interlaced: float = 0.0  # share of the frame that was combed; the picture was made from one field then
+    border: float = 0.0  # share of the width or height that is black at the edges
+    card: float = 0.0  # share of letters in the foreground on an even background
+    interlaced: float = 0.0  # share of the frame with interlaced motion; then the picture is made from one field
     faces: tuple[FaceBox, ...] = ()  # the largest first
 
     def __post_init__(self) -> None:
@@ -47,7 +47,7 @@ class Scores:
 def measure(
     y: Plane, chroma: tuple[float, float] = (128.0, 128.0), faces: tuple[FaceBox, ...] = (), interlaced: float = 0.0
 ) -> Scores:
-    """The figures of a finished picture: its luma, and the means of its chroma. 0.6 ms at 1024 x 576."""
+    """Figures of a finished picture from its luma and its mean chroma. 0.6 ms at 1024 x 576."""
     small = _downscale(y)
     mean, deviation = cv2.meanStdDev(small)
     counts = np.bincount(small.ravel(), minlength=256) / small.size
@@ -67,15 +67,15 @@ def measure(
 
 
 def sharpness(y: Plane) -> float:
-    """Variance of the Laplacian. In 16 bits: 0.5 ms on 720p, an eighth of what it takes in floats."""
+    """Variance of the Laplacian. In 16 bits: 0.5 ms at 720p, an eighth of the time in floats."""
     _, deviation = cv2.meanStdDev(cv2.Laplacian(y, cv2.CV_16S))
     return float(deviation[0, 0]) ** 2
 
 
 def combed(y: Plane) -> float:
-    """The share of a frame (luma as decoded, unscaled) where its two fields show different moments, 0 to 1.
+    """Share of a frame (luma as decoded, unscaled) in which its two fields differ, 0 to 1: interlaced motion.
 
-    There a line is like the next but one, and unlike the next; in grain it is as unlike both.
+    There, a line resembles the next but one more than the next; with film grain it differs from both alike.
     """
     height, width = y.shape
     if min(height, width // 2) < 4 * _BLOCK:
@@ -91,7 +91,7 @@ def combed(y: Plane) -> float:
 
 
 def _downscale(y: Plane) -> Plane:
-    """To a whole part of its sides: anything else takes eight times as long."""
+    """Reduced by an integer factor: any other takes eight times as long."""
     factor = max(1, round(max(y.shape) / _SIDE))
     size = (max(1, y.shape[1] // factor), max(1, y.shape[0] // factor))
     whole = np.ascontiguousarray(y[: size[1] * factor, : size[0] * factor])
@@ -99,7 +99,8 @@ def _downscale(y: Plane) -> Plane:
 
 
 def _card_share(y: Plane, counts: npt.NDArray[np.float64]) -> float:
-    """How much of what stands out from an even ground is letters: small, and beside another on the same line."""
+    """Share of the foreground on an even background that is letters: small components next to another on the same
+    line."""
     ground = int(np.argmax(np.convolve(counts, np.ones(2 * _GROUND + 1), "same")))
     if counts[max(0, ground - _GROUND) : ground + _GROUND + 1].sum() < _EVEN:
         return 0.0
@@ -115,7 +116,7 @@ def _card_share(y: Plane, counts: npt.NDArray[np.float64]) -> float:
 
 
 def _in_lines(components: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Which parts stand on the same line as another, about as tall, next to it."""
+    """Whether each component is beside another of similar height on the same line."""
     left, top, width, height = (components[:, index] for index in range(4))
     bottom, right = top + height, left + width
     taller = np.maximum(height[:, None], height[None, :])

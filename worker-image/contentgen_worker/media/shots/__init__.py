@@ -1,1 +1,1 @@
-"""Shot boundaries: detectors for cuts and transitions, and the shots between them."""
+"""Shot detection: detectors of cuts and transitions, and the best frames of each shot."""

@@ -1,13 +1,14 @@
-"""`speed: Fast`: of each group of pictures only as much is decoded as it takes to see what happens in it.
+"""Detection for `speed: Fast`: each group of pictures (GOP) is decoded only as far as needed to know what happens in
+it.
 
-Each keyframe is decoded, and the sizes of all packets are known. Where a keyframe looks like the next one, and nothing
-between them is large enough to bring another picture, nothing has happened. Where it looks different, all between is
-steady, and the encoder had reason to begin anew, there is a cut at the next keyframe. Else the group's anchors are
-looked at, one after another, until the same can be said of what is left of it. What is not looked at is taken to go
-evenly from one look to the next.
+All keyframes are decoded, and the sizes of all packets are known. If a keyframe looks like the next one and no packet
+between them is large enough for another picture, nothing happens in the group. If it looks different, all packets
+between are small and the encoder began the next group early, there is a cut at the next keyframe. Otherwise the group's
+anchors are decoded one after another until one of these holds for the rest. Thumbnails of frames that are not decoded
+are interpolated.
 
-Pictures are keyframes: nothing else is decoded well enough. Where a shot has none, or what was looked at is much
-clearer, the group is decoded once more, with all that the clearest frame builds on.
+Pictures are taken from keyframes, the only frames that are fully decoded. If a shot has none, or a thumbnail is much
+sharper, its group is decoded again with all references of the sharpest frame.
 """
 
 from collections import deque
@@ -33,27 +34,30 @@ if TYPE_CHECKING:
     from contentgen_worker.media.shots.groups import Packet
 
 # Distances are root mean squares of differences of 0-255.
-_ALIKE = 6.0  # two looks at one shot
-_OTHER = 20.0  # two looks of which one does not become the other unseen
-_BRINGS = 0.3  # of a keyframe's size; less does not bring another picture
-_CUT = 0.5  # likewise; a packet that brings all of another picture is larger
-_STEADY = 2.2  # the largest packet, of their median
-_TAIL, _TAIL_STEADY = 2, 1.4  # the last of them, before a cut: what sweeps away makes them larger
-_ENOUGH = 12  # packets whose level is known
-_COMES_BACK = 2.05  # seconds; what looks the same so soon has been away for a moment, if at all
-_EARLY = 0.9  # of the longest group's packets; what is shorter was ended for a reason
+_ALIKE = 6.0  # thumbnails of one shot
+_OTHER = 20.0  # thumbnails that need a cut between them
+_BRINGS = 0.3  # share of a keyframe's size; a smaller packet holds no other picture
+_CUT = 0.5  # likewise; a packet with a whole other picture is larger
+_STEADY = 2.2  # largest packet, as a multiple of the median
+_TAIL, _TAIL_STEADY = 2, 1.4  # the last packets before a cut; a wipe makes them larger
+_ENOUGH = 12  # packets needed for a reliable median
+_COMES_BACK = 2.05  # seconds; in so short a group, similar ends mean at most a flash
+_EARLY = 0.9  # share of the longest group's packets; the encoder ended a shorter group at a change
 
-_FEW = 4  # packets of a group; of shorter ones nothing is saved
-_FIRST = 3  # groups that are counted
-_SPARSE = 3  # packets from one look to the next where nothing is decoded
-_CLEARER = 2.0  # than the clearest keyframe of the shot
+_FEW = 4  # packets of a group; shorter groups save nothing
+_FIRST = 3  # groups checked at the beginning
+_SPARSE = 3  # packets between interpolated thumbnails
+_CLEARER = 2.0  # times the sharpest keyframe of the shot
 
 
 @dataclass(frozen=True, slots=True)
 class RemainingGroup:
-    """What is left of a group: how it looks where decoding has got to and at the next keyframe, None: none follows;
-    the sizes of the anchors between, and the smaller one's of both keyframes; its seconds. `early`: the group ends
-    before it must."""
+    """Rest of a group that is not decoded yet. `thumbnail`: last decoded frame; `following`: next keyframe, None at the
+    end.
+
+    `sizes`: bytes of the anchors between; `key`: bytes of the smaller of both keyframes; `early`: the group is shorter
+    than the encoder's maximum.
+    """
 
     thumbnail: Plane
     following: Plane | None
@@ -64,7 +68,7 @@ class RemainingGroup:
 
 
 def is_decided(remaining: RemainingGroup) -> bool:
-    """Whether it is known what happens in it, so that it need not be decoded."""
+    """Whether the content of the rest is known, so that it need not be decoded."""
     if not remaining.sizes:
         return True
     largest, level = max(remaining.sizes), median(remaining.sizes)
@@ -80,7 +84,7 @@ def is_decided(remaining: RemainingGroup) -> bool:
 
 
 def interpolate(remaining: RemainingGroup, shares: Sequence[float]) -> list[Plane]:
-    """The looks at so many shares of it: evenly from one to the other, or the same until a cut at the end."""
+    """Thumbnails at these shares of the rest: linear between similar ends, else constant until a cut at the end."""
     if remaining.following is None or not is_similar(remaining.thumbnail, remaining.following):
         return [remaining.thumbnail] * len(shares)
     first, second = remaining.thumbnail.astype(np.float32), remaining.following.astype(np.float32)
@@ -88,7 +92,7 @@ def interpolate(remaining: RemainingGroup, shares: Sequence[float]) -> list[Plan
 
 
 def can_skip(first: Sequence[PacketGroup]) -> bool:
-    """Whether a recording that begins so has groups of which something can be left out, and stamps to tell."""
+    """Whether these first groups have timestamps and enough packets for decoding to be skipped."""
     known = all(packet.pts is not None for group in first for packet in group.packets)
     return bool(first) and first[0].key is not None and known and sum(map(_length, first)) >= _FEW * len(first)
 
@@ -98,18 +102,18 @@ def _length(group: PacketGroup) -> int:
 
 
 def distance(first: Plane, second: Plane) -> float:
-    """Of two looks."""
+    """Root mean square difference of two thumbnails, 0-255."""
     return float(np.sqrt(np.mean(np.subtract(first, second, dtype=np.float32) ** 2)))
 
 
 def is_similar(first: Plane, second: Plane) -> bool:
-    """Whether they may be of one shot."""
+    """Whether two thumbnails may be of the same shot."""
     return distance(first, second) <= _ALIKE
 
 
 @dataclass(frozen=True, slots=True)
 class SampledSecond:
-    """A look at a second. `planes`: of a frame that was decoded; `frame`: of one that may be taken."""
+    """Thumbnail at a second. `planes`: if the frame was decoded; `frame`: if it may become a picture."""
 
     seconds: float
     thumbnail: Plane
@@ -119,7 +123,7 @@ class SampledSecond:
 
 @dataclass(frozen=True, slots=True)
 class _Keyframe:
-    """A keyframe, decoded."""
+    """Decoded keyframe."""
 
     image: VideoFrame
     planes: Planes
@@ -128,7 +132,7 @@ class _Keyframe:
 
 @dataclass(frozen=True, slots=True)
 class InspectedFrame:
-    """A frame that was only looked at, and from what its picture can be had."""
+    """Frame decoded for its thumbnail only, and the group from which its picture can be decoded."""
 
     seconds: float
     timestamp: int
@@ -137,13 +141,13 @@ class InspectedFrame:
 
 
 def sharpest_inspected(inspected_frames: Sequence[InspectedFrame], kept: float) -> InspectedFrame | None:
-    """One that is much clearer than what is held."""
+    """Sharpest inspected frame, if it is much sharper than the frames kept; else None."""
     best = max(inspected_frames, key=lambda each: each.sharpness, default=None)
     return best if best and best.sharpness > _CLEARER * kept else None
 
 
 class _GroupProgress:
-    """What is left of a group while it is decoded."""
+    """Progress of decoding a group."""
 
     def __init__(self, group: PacketGroup, following: Plane | None, *, early: bool) -> None:
         self._group, self._following, self._early = group, following, early
@@ -152,7 +156,7 @@ class _GroupProgress:
         self._end = max(timestamp(packet) for packet in (*group.packets, *filter(None, [group.following])))
 
     def advance(self, at: int) -> bool:
-        """Decoding has got there; whether that is any further."""
+        """Set the decoded position. Returns whether it is beyond the previous one."""
         if at <= self._at:
             return False
         self._at = at
@@ -160,11 +164,11 @@ class _GroupProgress:
         return True
 
     def is_decided(self, thumbnail: Plane) -> bool:
-        """Whether the rest after this look need not be decoded."""
+        """Whether the rest after this thumbnail need not be decoded."""
         return not self._group.continues and is_decided(self._remaining(thumbnail))
 
     def interpolated_thumbnails(self, thumbnail: Plane) -> Iterator[tuple[int, Plane]]:
-        """Stamps, and looks that nobody has had, from this one to the next keyframe's."""
+        """Timestamps and interpolated thumbnails of the frames that were not decoded."""
         if not self.packets:
             return
         stamps = sorted(timestamp(packet) for packet in self._group.packets if timestamp(packet) > self._at)
@@ -182,7 +186,7 @@ class _GroupProgress:
 
 
 class Adaptive:
-    """A segment of a recording: what is seen of it, in order of time, and pictures of what was."""
+    """Segment of a recording, decoded adaptively: thumbnails in order of time, and pictures on request."""
 
     def __init__(self, container: InputContainer, segment: Segment, bounds: MediaLimits) -> None:
         self._container, self._segment, self._bounds = container, segment, bounds
@@ -197,7 +201,7 @@ class Adaptive:
         self._inspected: deque[InspectedFrame] = deque()
 
     def samples(self) -> Iterator[SampledSecond]:
-        """All that is seen. Raises BeyondLimits, Unsupported."""
+        """Samples of the segment in order of time. Raises BeyondLimits, Unsupported."""
         found = groups(self._container, self._segment)
         first = list(islice(found, _FIRST))
         if not can_skip(first):
@@ -213,7 +217,7 @@ class Adaptive:
     def choose_frames(
         self, candidates: Sequence[FrameCandidate], start: float, end: float, in_ranges: Callable[[float], bool]
     ) -> list[FrameCandidate]:
-        """What was `candidates` of a shot; where there is nothing like what was looked at, a picture of that."""
+        """Frames of a shot: the candidates, with the least sharp replaced if an inspected frame is much sharper."""
         kept = [each for each in candidates if start <= each.frame.seconds <= end]
         found = [
             each for each in self._inspected if start + EDGE <= each.seconds <= end - EDGE and in_ranges(each.seconds)
@@ -237,7 +241,7 @@ class Adaptive:
     def _sample_group(
         self, group: PacketGroup, keyframe: _Keyframe | None, following: _Keyframe | None
     ) -> Iterator[SampledSecond]:
-        """Its keyframe, then its anchors, until the rest is known; then that, as it is taken to be."""
+        """Samples of a group: keyframe, anchors until the rest is decided, then interpolated thumbnails."""
         remaining = _GroupProgress(group, following.thumbnail if following else None, early=self._early(group))
         thumbnail = None
         if group.key and keyframe:
@@ -266,7 +270,7 @@ class Adaptive:
         return early
 
     def _decode_anchors(self, group: PacketGroup, remaining: _GroupProgress) -> Iterator[tuple[VideoFrame, Planes]]:
-        """A group's anchors, made small, but for the keyframe."""
+        """Anchors of a group without its keyframe, with their planes."""
         sequence = [*group.packets[:1], *remaining.packets] if group.key else remaining.packets
         for image in self._thumbnail_decoder.images(sequence, starts=group.key is not None, continues=group.continues):
             if image.pts is not None and remaining.advance(image.pts):
@@ -280,7 +284,7 @@ class Adaptive:
         return _Keyframe(image, planes, make_thumbnail(planes))
 
     def _shrink(self, image: VideoFrame) -> Planes:
-        self._shape = self._shape or Shape.of(image.width, image.height)
+        self._shape = self._shape or Shape.for_frame(image.width, image.height)
         return self._shape.shrink(image)
 
     def _checked_seconds(self, image: VideoFrame) -> float:

@@ -1,4 +1,5 @@
-"""What a child does with its segment: decode, find boundaries, choose, finish, and tell."""
+"""Analysis of one segment in a child process: decode, detect boundaries, choose frames, encode them, send the
+results."""
 
 import time
 from collections import deque
@@ -16,20 +17,20 @@ from contentgen_worker.media.decode.planes import Plane, Shape
 from contentgen_worker.media.decode.probe import open_media
 from contentgen_worker.media.decode.source import MediaSource
 from contentgen_worker.media.select.borders import BorderFinder
-from contentgen_worker.media.select.picture import EncodedPicture, PictureSettings, finish, pixel_aspect
+from contentgen_worker.media.select.picture import EncodedPicture, PictureSettings, encode_picture, pixel_aspect
 from contentgen_worker.media.shots.adaptive import Adaptive, SampledSecond
 from contentgen_worker.media.shots.auto import Auto
 from contentgen_worker.media.shots.best import BestFrames, FrameCandidate, FrameQuota
 from contentgen_worker.media.shots.boundaries import REACH, Boundary, BoundaryDetector, ThumbnailBuffer
-from contentgen_worker.media.shots.segments import cores, plan, span
+from contentgen_worker.media.shots.segments import cores, plan_segments, span
 
-_REPORT_INTERVAL = 0.25  # seconds on the clock
-_FIRST_BORDER_INTERVAL, _LAST_BORDER_INTERVAL = 0.3, 2.0  # seconds between two looks at the borders; ever rarer
+_REPORT_INTERVAL = 0.25  # seconds of wall-clock time
+_FIRST_BORDER_INTERVAL, _LAST_BORDER_INTERVAL = 0.3, 2.0  # seconds between border checks; the interval grows
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is asked of a recording."""
+    """Parameters of an analysis."""
 
     source: Path | MediaSource
     bounds: MediaLimits
@@ -37,28 +38,28 @@ class Task:
     quota: FrameQuota
     picture: PictureSettings
     fps: float = 25.0
-    min_shot_seconds: float = 0.0  # seconds of a shot
+    min_shot_seconds: float = 0.0  # seconds
     speed: Speed = Speed.EXACT
-    ranges: tuple[tuple[float, float], ...] = ()  # seconds to take frames from; all where there are none
-    min_gap: float = 0.0  # seconds; of frames that are nearer only the first is finished
+    ranges: tuple[tuple[float, float], ...] = ()  # seconds from which frames are taken; empty: all
+    min_gap: float = 0.0  # seconds; of frames closer than this, only the first is encoded
 
     def in_ranges(self, start: float, end: float) -> bool:
-        """Whether frames may be taken anywhere from one second to another."""
+        """Whether the interval of seconds overlaps the requested time ranges."""
         return not self.ranges or any(first <= end and start <= last for first, last in self.ranges)
 
     def detector(self) -> BoundaryDetector:
-        """A detector, as fresh as it is for a new recording."""
+        """New detector in its initial state."""
         if self.detection.detector is Detector.AUTO:
             return Auto()
-        from contentgen_worker.media.shots.pyscenedetect import make  # noqa: PLC0415 - takes a second, and few name one
+        from contentgen_worker.media.shots.pyscenedetect import make_detector  # noqa: PLC0415 - loading takes a second, and it is rarely used
 
-        return make(self.detection, self.fps)
+        return make_detector(self.detection, self.fps)
 
 
 @transferable
 @dataclass(frozen=True, slots=True)
 class SegmentProgress:
-    """How many seconds of a segment have been decoded."""
+    """Seconds of a segment decoded so far."""
 
     segment: int
     seconds: float
@@ -67,7 +68,7 @@ class SegmentProgress:
 @transferable
 @dataclass(frozen=True, slots=True)
 class ChosenFrame:
-    """A frame that was chosen and finished."""
+    """Chosen frame with its encoded picture. `motion`: mean change of luma to the frame before."""
 
     seconds: float
     picture: EncodedPicture
@@ -77,7 +78,7 @@ class ChosenFrame:
 @transferable
 @dataclass(frozen=True, slots=True)
 class SegmentResult:
-    """What was found in a segment, and what the parent needs to decide its joints."""
+    """Result of a segment. `head`, `tail`: thumbnails with which the parent decides the seams."""
 
     segment: int
     frames: int
@@ -93,21 +94,21 @@ class SegmentResult:
 
 
 def send_plan(send: Callable[[object], None], task: Task, workers: int) -> None:
-    """Child: the segments of a recording of which something is wanted, one after another."""
+    """Child process: send the segments that overlap the requested ranges, in order."""
     with open_media(task.source) as container:
-        for segment in plan(container, max(workers, 2) if task.ranges else workers):
+        for segment in plan_segments(container, max(workers, 2) if task.ranges else workers):
             if task.in_ranges(*span(container, segment)):
                 send(segment)
 
 
 def analyse(send: Callable[[object], None], task: Task, segment: Segment) -> None:
-    """Child: samples and boundaries of a segment."""
+    """Child process: send progress, chosen frames and the result of a segment."""
     _Analysis(send, task, segment).run()
 
 
 @dataclass(slots=True)
 class _Edges:
-    """The looks of the first and the last `2 * REACH` seconds."""
+    """Thumbnails of the first and the last `2 * REACH` seconds."""
 
     head: list[tuple[float, Plane]] = field(default_factory=list)
     tail: deque[tuple[float, Plane]] = field(default_factory=deque)
@@ -132,13 +133,13 @@ class _Analysis:
         self._borders, self._next_border_check, self._border_interval = BorderFinder(), -1e9, _FIRST_BORDER_INTERVAL
         self._aspect = 1.0
         self._adaptive: Adaptive | None = None
-        self._shot_start = 0.0  # the open one's first second
+        self._shot_start = 0.0  # start of the current shot in seconds
 
     def run(self) -> None:
         start, seconds, count = None, 0.0, 0
         with open_media(self._task.source) as container:
             self._aspect = pixel_aspect(container.streams.video[0])
-            for count, sample in enumerate(self._sampled_seconds(container), 1):  # noqa: B007 - told at the end
+            for count, sample in enumerate(self._sampled_seconds(container), 1):  # noqa: B007 - sent at the end
                 seconds = sample.seconds
                 if start is None:
                     start = self._shot_start = seconds
@@ -157,7 +158,7 @@ class _Analysis:
                 return
             self._add_boundaries(self._detector.finish())
             self._send_frames(self._refine(self._best.finish(seconds), seconds))
-        edges = ThumbnailBuffer.of(self._edges.head), ThumbnailBuffer.of(self._edges.tail)
+        edges = ThumbnailBuffer.from_thumbnails(self._edges.head), ThumbnailBuffer.from_thumbnails(self._edges.tail)
         self._send(SegmentResult(self._segment.number, count, start, seconds, tuple(self._boundaries), *edges))
 
     def _sampled_seconds(self, container: InputContainer) -> Iterator[SampledSecond]:
@@ -168,7 +169,7 @@ class _Analysis:
         threads = cores() if self._segment.whole else 1
         shape: Shape | None = None
         for frame in frames(container, self._segment, self._task.bounds, threads):
-            shape = shape or Shape.of(frame.image.width, frame.image.height)
+            shape = shape or Shape.for_frame(frame.image.width, frame.image.height)
             planes = shape.shrink(frame.image)
             yield SampledSecond(frame.seconds, self._detector.thumbnail(planes), planes, frame)
 
@@ -190,7 +191,7 @@ class _Analysis:
             if candidate.frame.seconds >= self._last_sent + self._task.min_gap:
                 self._last_sent = candidate.frame.seconds
                 borders = self._borders.found()
-                picture = finish(candidate.frame.image, borders, self._task.picture, aspect=self._aspect)
+                picture = encode_picture(candidate.frame.image, borders, self._task.picture, aspect=self._aspect)
                 self._send(ChosenFrame(candidate.frame.seconds, picture, candidate.motion))
 
     def _report_progress(self, seconds: float) -> None:

@@ -1,16 +1,15 @@
-"""The detector `auto`: cuts, dissolves and fades, told from flashes, pans and lights.
+"""Detector `auto`: finds cuts, dissolves and fades, and ignores flashes, pans and changes of light.
 
-It sees thumbnails, 32 pixels wide, and, of a run of frames, only how far each is from each other: a matrix of
-distances, from which all that follows is arithmetic. A boundary depends on nothing that is more than `REACH` seconds
-away, so a recording may be taken apart anywhere, and its parts give what the whole gives.
+Its input is thumbnails 32 pixels wide; within a run of frames it uses only the matrix of distances between frames. A
+boundary depends on nothing more than `REACH` seconds away, so a recording may be split anywhere with the same result.
 
-- Cut: the change from one frame to the next stands out against the changes around it, and none of the frames before is
-  like one of those after. A flash comes back, a pan goes on changing, a cut does neither.
-- Dissolve: each frame of a window is a mixture of the window's two ends, more of the second with every frame. Seen as
-  points, they lie on the line between the ends; `_RESIDUE` is how far off they may be. In a pan or a zoom they lie far
-  off it. And the ends are further apart than each shot gets by itself in as much time.
+- Cut: the change between two frames stands out against the changes around it, and no frame before resembles one after.
+  A flash returns to the old picture, and a pan keeps changing.
+- Dissolve: each frame of a window is a mixture of the window's two ends, with a growing share of the second. As points,
+  the frames lie on the line between the ends, within `_RESIDUE`; those of a pan or zoom lie far off it. And the ends
+  differ more than either shot drifts in the same time.
 - Fade: a ramp to a picture without contrast, from it, or both.
-- A lamp that is switched, or comes up, makes one picture from the other by gain and offset, and is none of these.
+- A light that is switched or dimmed changes gain and offset of the picture only, and is no boundary.
 """
 
 from collections import deque
@@ -29,51 +28,51 @@ Integers = npt.NDArray[np.intp]
 Span = tuple[int, int]
 """The last frame of the old shot and the first of the new one."""
 
-_STEP = LAG - REACH  # seconds between two looks; what lies `REACH` around is looked at in both
-_SLACK = 1.0  # seconds by which a later look may see the end of a boundary earlier
-_BLOCK = 8  # pixels that one of a thumbnail is the mean of, on each side
+_STEP = LAG - REACH  # seconds between two detections, which overlap by `REACH`
+_SLACK = 1.0  # seconds by which a later detection may move the end of a boundary back
+_BLOCK = 8  # side in pixels of the block averaged into one thumbnail pixel
 
 # Distances are root mean squares of differences of 0-255.
-_CHANGE = 6.0  # a cut's
-_STANDS_OUT = 2.2  # against the second largest change of the frames around
+_CHANGE = 6.0  # minimum of a cut
+_STANDS_OUT = 2.2  # times the second largest change around
 _AROUND = 6  # frames on each side
 _LEAST = 3  # frames of a shot
-_BEFORE, _AFTER = 5, 6  # frames that are compared across a cut; a flash is shorter
-_RETURNS = 0.5  # of the change; what is nearer than that has come back
+_BEFORE, _AFTER = 5, 6  # frames compared across a cut; a flash is shorter
+_RETURNS = 0.5  # share of the change; a nearer frame after it means that the picture returned
 
 _LENGTHS = (7, 8, 10, 12, 14, 17, 20, 24, 29, 35, 42, 50)  # of windows, in frames at up to 30 a second
-_SLOW = 18  # frames a second, below which windows may be shorter: half of the frames were left out
+_SLOW = 18  # frames a second; below it, windows may be shorter, since half of the frames are missing
 _SHORTER = (4, 5, 6)
 _APART = 8.0  # the ends of a dissolve
-_DRIFT, _SHORT_DRIFT = 1.35, 1.6  # by how much they are further apart than a shot drifts in as much time, and in half
-_RESIDUE = 0.12  # mean square off the line, of the square of the line's length, where mixtures would be halves
-_BACKWARDS, _AT_ONCE = -0.25, 0.4  # of the mixture: all steps back together, and the largest step
-_RAMP, _SLOW_RAMP = 5, 3  # frames that are mixtures
-_MIXED = 0.06  # less of the other picture is none
-_CLEAR = 8.0  # the score of a dissolve
+_DRIFT, _SHORT_DRIFT = 1.35, 1.6  # factor over the drift of a shot in the same time, and in half of it
+_RESIDUE = 0.12  # mean square distance off the line over the line's squared length, for half mixtures
+_BACKWARDS, _AT_ONCE = -0.25, 0.4  # of the mixture: sum of steps back, and the largest step
+_RAMP, _SLOW_RAMP = 5, 3  # minimum number of mixed frames
+_MIXED = 0.06  # smaller shares count as unmixed
+_CLEAR = 8.0  # minimum score of a dissolve
 
-_FLAT = 3.0  # contrast of a picture that a fade has reached
-_SOME = 4.0  # contrast of a picture whose light can be compared
+_FLAT = 3.0  # contrast at the end of a fade
+_SOME = 4.0  # minimum contrast to compare light
 _FADE_FRAMES, _LONGEST_FADE = 3, 60
-_SLOWER = 0.2  # of a fade's steps so far; a slower step is no part of it
-_OTHER = 0.2  # of the distance to black: what comes back after it is another picture
+_SLOWER = 0.2  # share of a fade's mean step; a slower step ends it
+_OTHER = 0.2  # share of the distance to black; a larger change across the fade is another shot
 
 
 class Auto:
-    """`find` on a stream: each look takes in what came since the last, and `REACH` on both sides of it."""
+    """Streaming detector: applies `find` to the new frames and `REACH` seconds on both sides."""
 
     def __init__(self) -> None:
         self._seconds: deque[float] = deque()
         self._thumbnails: deque[Plane] = deque()
         self._decided_until = -np.inf  # seconds
-        self._last_end = -np.inf  # the end of the last boundary
+        self._last_end = -np.inf  # end of the last boundary
 
     def thumbnail(self, planes: Planes) -> Plane:
-        """Its thumbnail."""
+        """Thumbnail of a frame."""
         return make_thumbnail(planes)
 
     def push(self, seconds: float, thumbnail: Plane) -> list[Boundary]:
-        """The next frame."""
+        """Add the next frame. Returns the boundaries that became certain."""
         self._seconds.append(seconds)
         self._thumbnails.append(thumbnail)
         if seconds - REACH < max(self._decided_until, self._seconds[0]) + _STEP:
@@ -81,7 +80,7 @@ class Auto:
         return self._detect(seconds - REACH)
 
     def finish(self) -> list[Boundary]:
-        """No frame follows."""
+        """End of the frames. Returns the remaining boundaries."""
         return self._detect(np.inf)
 
     def _detect(self, until: float) -> list[Boundary]:
@@ -99,17 +98,17 @@ class Auto:
 
 
 def make_thumbnail(planes: Planes) -> Plane:
-    """A thumbnail: luma, then both chromas at half the size, so that luma is two thirds of it."""
+    """Thumbnail as a vector: luma, then both chroma planes at half the size, so that luma is two thirds of it."""
     height, width = planes.whole.shape
     small = cv2.resize(planes.whole, (width // _BLOCK, height // _BLOCK), interpolation=cv2.INTER_AREA)
     return np.asarray(small, np.uint8).ravel()
 
 
 def find(seconds: Sequence[float], thumbnails: Floats) -> list[Boundary]:
-    """The boundaries within a run of frames (frame x value), in order."""
+    """Boundaries within a run of frames (frame x value), in order."""
     if len(seconds) < 2:
         return []
-    run = _FrameRun.of(seconds, thumbnails)
+    run = _FrameRun.from_thumbnails(seconds, thumbnails)
     cuts = _cuts(run)
     fades = _fades(run, cuts)
     cuts = [at for at in cuts if not any(start <= at < end for start, end in fades)]
@@ -125,18 +124,18 @@ def find(seconds: Sequence[float], thumbnails: Floats) -> list[Boundary]:
 
 @dataclass(frozen=True, slots=True)
 class _FrameRun:
-    """A run of frames: how far each is from each, the contrast of each, and how alike their structures are."""
+    """Run of frames: distances between frames, contrast of each, and correlation of their luma."""
 
     square: Floats  # frame x frame, squared distances
     distance: Floats  # frame x frame
     contrast: Floats  # standard deviation of luma
     product: Floats  # frame x frame, mean product of luma
     luma: Floats  # its mean
-    stride: int  # frames that make one of at most 30 a second
+    stride: int  # frames per step at no more than 30 a second
     slow: bool
 
     @classmethod
-    def of(cls, seconds: Sequence[float], thumbnails: Floats) -> "_FrameRun":
+    def from_thumbnails(cls, seconds: Sequence[float], thumbnails: Floats) -> "_FrameRun":
         centred = thumbnails - 128
         pixels = thumbnails.shape[1] * 2 // 3
         luma, chroma = centred[:, :pixels], centred[:, pixels:]
@@ -153,8 +152,8 @@ class _FrameRun:
     def __len__(self) -> int:
         return len(self.contrast)
 
-    def lit(self, one: Integers, other: Integers) -> npt.NDArray[np.bool_]:
-        """Whether all but a little of the difference is gain and offset: light."""
+    def differs_by_light(self, one: Integers, other: Integers) -> npt.NDArray[np.bool_]:
+        """Whether nearly all of the difference is gain and offset, that is, light."""
         low, high = np.sort([self.contrast[one], self.contrast[other]], axis=0)
         covariance = self.product[one, other] - self.luma[one] * self.luma[other]
         alike = np.clip(covariance / np.maximum(low * high, 1e-3), 0, 1)
@@ -163,10 +162,10 @@ class _FrameRun:
 
 
 def _cuts(run: _FrameRun) -> list[int]:
-    """Each frame that is the last of its shot."""
+    """Indices of the last frames before cuts."""
     change = np.diagonal(run.distance, 1)
     at = np.flatnonzero(change > _CHANGE)
-    return [int(each) for each in at[~run.lit(at, at + 1)] if _is_cut(run, change, int(each))]
+    return [int(each) for each in at[~run.differs_by_light(at, at + 1)] if _is_cut(run, change, int(each))]
 
 
 def _is_cut(run: _FrameRun, change: Floats, at: int) -> bool:
@@ -192,7 +191,7 @@ def _fades(run: _FrameRun, cuts: Sequence[int]) -> list[Span]:
 
 
 def _flat(run: _FrameRun) -> Iterator[Span]:
-    """Runs of frames without contrast: the first and the last frame of each."""
+    """Runs of frames without contrast: first and last frame of each."""
     edges = np.diff(np.concatenate([[0], run.contrast < _FLAT, [0]]).astype(np.int8))
     return zip(
         (int(each) for each in np.flatnonzero(edges == 1)),
@@ -202,7 +201,7 @@ def _flat(run: _FrameRun) -> Iterator[Span]:
 
 
 def _ramp(run: _FrameRun, flat: int, step: int, cuts: Sequence[int]) -> int:
-    """From a flat frame to the one where the fade begins or ends: as far as the picture goes on coming back."""
+    """Frame where the fade from or to a flat frame begins or ends: the last one with a growing distance."""
     distances = run.distance[:, flat]
     at, steps = flat, deque[float](maxlen=8)
     while 0 <= at + step < len(run) and abs(at - flat) < _LONGEST_FADE * run.stride and min(at, at + step) not in cuts:
@@ -214,7 +213,7 @@ def _ramp(run: _FrameRun, flat: int, step: int, cuts: Sequence[int]) -> int:
 
 
 def _dissolves(run: _FrameRun, cuts: Sequence[int]) -> list[Span]:
-    """The clearest windows first, none of which overlap."""
+    """Non-overlapping windows with a dissolve, best score first."""
     lengths = (*_SHORTER, *_LENGTHS) if run.slow else _LENGTHS
     windows = [each for length in lengths for each in _windows(run, length * run.stride, cuts)]
     found: list[tuple[Span, Span]] = []
@@ -229,7 +228,7 @@ def _overlaps(span: Span, others: Sequence[Span]) -> bool:
 
 
 def _windows(run: _FrameRun, length: int, cuts: Sequence[int]) -> Iterator[tuple[float, Span, Span]]:
-    """Of the windows of this length that hold a dissolve: score, window, and the dissolve within it."""
+    """Windows of this length that hold a dissolve: score, window, and the dissolve within it."""
     first = np.flatnonzero(np.diagonal(run.distance, length) > _APART)
     first, drift = _distinct_windows(run, first, length, cuts)
     if not len(first):
@@ -238,7 +237,7 @@ def _windows(run: _FrameRun, length: int, cuts: Sequence[int]) -> Iterator[tuple
     between = first[:, None] + np.arange(run.stride, length, run.stride)
     line = run.square[first, last][:, None]
     to_first, to_last = run.square[between, first[:, None]], run.square[between, last[:, None]]
-    share = (to_first + line - to_last) / (2 * line)  # of the last picture in each
+    share = (to_first + line - to_last) / (2 * line)  # of the last picture in each frame
     off = np.maximum(to_first - share**2 * line, 0)
     residue = off.sum(axis=1) / line[:, 0] / np.maximum(np.clip(4 * share * (1 - share), 0, 1).sum(axis=1), 1)
     nothing, everything = np.zeros((len(first), 1)), np.ones((len(first), 1))
@@ -255,19 +254,19 @@ def _windows(run: _FrameRun, length: int, cuts: Sequence[int]) -> Iterator[tuple
 
 
 def _distinct_windows(run: _FrameRun, first: Integers, length: int, cuts: Sequence[int]) -> tuple[Integers, Floats]:
-    """The windows whose ends are other pictures, with the larger drift of the shots on both sides."""
+    """Windows whose ends differ by more than drift, with the larger drift of the shots on both sides."""
     for share, factor in ((0.5, _SHORT_DRIFT), (1.0, _DRIFT)):
         last = first + length
         drift = _drift(run, first, last, int(share * length), cuts)
         keep = run.distance[first, last] > factor * drift
         first, drift = first[keep], drift[keep]
     last = first + length
-    keep = (np.searchsorted(cuts, first) == np.searchsorted(cuts, last)) & ~run.lit(first, last)
+    keep = (np.searchsorted(cuts, first) == np.searchsorted(cuts, last)) & ~run.differs_by_light(first, last)
     return first[keep], drift[keep]
 
 
 def _drift(run: _FrameRun, first: Integers, last: Integers, length: int, cuts: Sequence[int]) -> Floats:
-    """How far the shots get in as many frames before and after a window; estimated where a cut leaves fewer."""
+    """Change of the shots in as many frames before and after a window; extrapolated if a cut leaves fewer frames."""
     edges = np.array([-1, *cuts, len(run) - 1], dtype=np.intp)
     begin = edges[np.searchsorted(edges, first) - 1] + 1
     end = edges[np.searchsorted(edges, last)]

@@ -1,4 +1,4 @@
-"""Where one shot ends and the next begins: what every detector answers."""
+"""Boundaries between shots, and the interface of detectors."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -13,15 +13,14 @@ from contentgen_worker.media.codec import transferable
 from contentgen_worker.media.decode.planes import Plane, Planes
 
 REACH = 3.0
-"""Seconds around a boundary on which it may depend: a recording may be taken apart anywhere, if its parts overlap by as
-much."""
+"""Seconds around a boundary on which it may depend: the overlap needed to split a recording anywhere."""
 
 LAG = 7.0
-"""Seconds from the end of a boundary until it is told; of a later one fewer frames are left to choose from."""
+"""Maximum seconds from the end of a boundary to its report; frames are kept in memory for as long."""
 
 
 class BoundaryKind(StrEnum):
-    """How one shot becomes the next."""
+    """Transition between two shots."""
 
     CUT = "Cut"
     DISSOLVE = "Dissolve"
@@ -31,7 +30,7 @@ class BoundaryKind(StrEnum):
 @transferable
 @dataclass(frozen=True, slots=True)
 class Boundary:
-    """`start`: the last second of the old shot; `end`: the first of the new one, one frame later for a cut."""
+    """`start`: last second of the old shot; `end`: first second of the new one, one frame later for a cut."""
 
     start: float
     end: float
@@ -46,19 +45,19 @@ class BoundaryDetector(Protocol):
     """Finds boundaries in frames that come in order of time."""
 
     def thumbnail(self, planes: Planes) -> Plane:
-        """All that it goes by of a frame: an array, of one shape for all frames of a recording."""
+        """Detector's input for a frame: an array of constant shape per recording."""
 
     def push(self, seconds: float, thumbnail: Plane) -> list[Boundary]:
-        """The next frame. Returns the boundaries that have become certain; they may lag some frames."""
+        """Add the next frame. Returns the boundaries that became certain, which may lag some frames."""
 
     def finish(self) -> list[Boundary]:
-        """No frame follows. Returns what was still open."""
+        """End of the frames. Returns the remaining boundaries."""
 
 
 @transferable
 @dataclass(frozen=True, slots=True)
 class ThumbnailBuffer:
-    """A detector's looks at some frames, in order of time, as plain bytes: what one process may tell another."""
+    """Thumbnails of some frames in order of time, as bytes that a child may send."""
 
     shape: tuple[int, ...] = (0,)
     seconds: tuple[float, ...] = ()
@@ -66,19 +65,19 @@ class ThumbnailBuffer:
 
     def __post_init__(self) -> None:
         if min(self.shape, default=-1) < 0 or len(self.content) != math.prod(self.shape) * len(self.seconds):
-            raise ValueError(f"{len(self.content)} bytes for {len(self.seconds)} looks of {self.shape}")
+            raise ValueError(f"{len(self.content)} bytes for {len(self.seconds)} thumbnails of {self.shape}")
         if any(before > after for before, after in pairwise(self.seconds)):
-            raise ValueError("looks that are not in order of time")
+            raise ValueError("thumbnails are not in order of time")
 
     @classmethod
-    def of(cls, thumbnails: Sequence[tuple[float, Plane]]) -> "ThumbnailBuffer":
-        """Of looks in order of time, with their seconds."""
+    def from_thumbnails(cls, thumbnails: Sequence[tuple[float, Plane]]) -> "ThumbnailBuffer":
+        """Buffer of thumbnails with their seconds, in order of time."""
         if not thumbnails:
             return cls()
         seconds, arrays = zip(*thumbnails, strict=True)
         return cls(arrays[0].shape, seconds, b"".join(each.tobytes() for each in arrays))
 
     def thumbnails(self) -> Iterator[tuple[float, Plane]]:
-        """The looks, as they were."""
+        """Seconds and thumbnails, in order."""
         arrays = np.frombuffer(self.content, np.uint8).reshape(len(self.seconds), *self.shape)
         return zip(self.seconds, arrays, strict=True)

@@ -1,9 +1,8 @@
-"""A segment's packets, one group of pictures after another, and what can be had of a group without decoding all of it.
+"""Groups of pictures (GOPs) of a segment, and decoders for parts of them.
 
-A group is a keyframe and what follows until the next. Its anchors are the frames that are shown after all that were
-decoded before them: nothing that is skipped between them is needed to see them, but for a blemish where an encoder
-built one on a frame between. So they are good enough to look at. A picture that is taken is decoded from its keyframe
-on, with all that it builds on.
+A group is a keyframe and all packets until the next. Its anchors are the frames displayed after all frames decoded
+before them: they decode without the skipped frames between, apart from artefacts where an encoder referenced one. That
+is good enough for thumbnails. Pictures are decoded from the keyframe, with all references.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,14 +30,16 @@ from contentgen_worker.media.decode.decode import (
 
 if TYPE_CHECKING:
     Packet = av.Packet[VideoStream]
-_MAX_PACKETS, _MAX_BYTES = 1000, 32 << 20  # of a group that are held at once
-_THUMBNAIL_OPTIONS = {"skip_loop_filter": "all"}  # block edges are not seen on thumbnails
+_MAX_PACKETS, _MAX_BYTES = 1000, 32 << 20  # of a group in memory
+_THUMBNAIL_OPTIONS = {"skip_loop_filter": "all"}  # deblocking is invisible on thumbnails
 
 
 @dataclass(frozen=True, slots=True)
 class PacketGroup:
-    """Packets in the order in which they are decoded, and the next keyframe's, where one follows. One that is too long
-    to be held comes in parts: all but the last go on, all but the first begin without a keyframe."""
+    """Packets in decoding order, and the next keyframe, if any.
+
+    A group too long for memory is split: all parts but the last have `continues`, all but the first have no keyframe.
+    """
 
     packets: "tuple[Packet, ...]"
     following: "Packet | None" = None
@@ -46,12 +47,12 @@ class PacketGroup:
 
     @property
     def key(self) -> "Packet | None":
-        """Its keyframe."""
+        """The keyframe, None for a later part."""
         return self.packets[0] if self.packets[0].is_keyframe else None
 
 
 def groups(container: InputContainer, segment: Segment) -> Iterator[PacketGroup]:
-    """From a segment's first keyframe to the first of the next."""
+    """Groups from a segment's first keyframe to the first of the next segment."""
     pending: list[Packet] = []
     size = 0
     for packet in packets(container, video_stream(container), segment):
@@ -73,12 +74,12 @@ def groups(container: InputContainer, segment: Segment) -> Iterator[PacketGroup]
 
 
 def timestamp(packet: "Packet") -> int:
-    """When it is shown, in the track's own units."""
+    """Presentation time in the track's units."""
     return int(packet.pts if packet.pts is not None else packet.dts or 0)
 
 
 def anchors(group: PacketGroup) -> "list[Packet]":
-    """The frames that are shown after all before them, without the keyframe."""
+    """Frames displayed after all frames decoded before them, without the keyframe."""
     found = []
     latest = timestamp(group.packets[0])
     for packet in group.packets[1:]:
@@ -89,7 +90,7 @@ def anchors(group: PacketGroup) -> "list[Packet]":
 
 
 class Decoder:
-    """Pictures of packets that come in order; broken ones are left out, as a player does."""
+    """Decodes packets in order; broken ones are skipped, as in players."""
 
     def __init__(self, context: VideoCodecContext, bounds: MediaLimits) -> None:
         self._context, self._bounds = context, bounds
@@ -98,7 +99,7 @@ class Decoder:
 
     @classmethod
     def for_thumbnails(cls, stream: VideoStream, bounds: MediaLimits) -> "Decoder":
-        """One beside the stream's own, for frames that are made small."""
+        """Separate decoder with fast settings, for thumbnails."""
         context = cast("VideoCodecContext", CodecContext.create(stream.codec_context.name, "r"))
         context.extradata = stream.codec_context.extradata
         context.thread_count, context.options = 1, _THUMBNAIL_OPTIONS
@@ -106,7 +107,7 @@ class Decoder:
 
     @classmethod
     def for_pictures(cls, stream: VideoStream, bounds: MediaLimits) -> "Decoder":
-        """The stream's own, for pictures that may be taken."""
+        """The stream's own decoder, for pictures."""
         stream.thread_count, stream.codec_context.options = 1, FAST_DECODE_OPTIONS
         stream.codec_context.skip_frame = Skip.UNUSED.value
         return cls(stream.codec_context, bounds)
@@ -114,7 +115,8 @@ class Decoder:
     def images(
         self, sequence: "Iterable[Packet]", *, starts: bool = True, continues: bool = False
     ) -> Iterator[VideoFrame]:
-        """Of packets from a keyframe on, or from where the last ones ended. Raises BeyondLimits, Unsupported."""
+        """Frames of packets that begin at a keyframe, or continue the previous ones. Raises BeyondLimits,
+        Unsupported."""
         if starts and self._used:
             self._context.flush_buffers()
         self._used = True
@@ -124,7 +126,7 @@ class Decoder:
             yield from self._decode(None)
 
     def picture(self, sequence: "Sequence[Packet]", pts: int) -> VideoFrame | None:
-        """The frame of that stamp; `sequence` begins with a keyframe."""
+        """Frame with this timestamp, None if not decodable; `sequence` begins with a keyframe."""
         last = next((index for index, packet in enumerate(sequence) if timestamp(packet) == pts), len(sequence) - 1)
         found = None
         for image in self.images(sequence[: last + 1]):

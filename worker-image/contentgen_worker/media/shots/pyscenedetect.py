@@ -1,7 +1,7 @@
-"""PySceneDetect's detectors, under their own names and parameters, fed by our decode.
+"""PySceneDetect's detectors with their own names and parameters, fed by our decoder.
 
-Its thresholds are meant for its own downscale, which is as wide as our planes. Times go in as timestamps, not as
-frame numbers, so a variable frame rate leaves minimum lengths right.
+Their thresholds are calibrated for PySceneDetect's downscale, which is as wide as our planes. They get timestamps
+instead of frame numbers, so minimum lengths hold at a variable frame rate.
 """
 
 from bisect import bisect_left
@@ -33,20 +33,17 @@ _DETECTORS: dict[Detector, type[SceneDetector]] = {
     Detector.HISTOGRAM: HistogramDetector,
     Detector.THRESHOLD: ThresholdDetector,
 }
-_TICKS = 90_000  # a second; finer than any frame rate
-_REMEMBERED = 4096  # frames: PySceneDetect lags by its minimum length or its window
+_TICKS = 90_000  # per second; finer than any frame rate
+_REMEMBERED = 4096  # frames; PySceneDetect lags by its minimum length or its window
 
 
-def make(settings: SceneDetection, fps: float) -> "PySceneDetect":
-    """The detector that the settings name; what they leave out is PySceneDetect's default.
-
-    `fps`: frames a second, an average where it varies.
-    """
+def make_detector(settings: SceneDetection, fps: float) -> "PySceneDetect":
+    """Detector of these settings; omitted ones have PySceneDetect's defaults. `fps`: average frames a second."""
     return PySceneDetect(_DETECTORS[settings.detector](**_parameters(settings)), fps)
 
 
 def _parameters(settings: SceneDetection) -> dict[str, Any]:
-    """What was set, under PySceneDetect's names."""
+    """Settings under PySceneDetect's names."""
     parameters = {
         "adaptive_threshold" if settings.detector is Detector.ADAPTIVE else "threshold": _number(settings.threshold),
         "min_scene_len": _number(settings.min_scene_length),  # a float is seconds; an int would be frames
@@ -67,7 +64,7 @@ def _number(text: str | None) -> float | None:
 
 
 class PySceneDetect:
-    """One of its detectors as a BoundaryDetector."""
+    """PySceneDetect detector as a BoundaryDetector."""
 
     def __init__(self, detector: SceneDetector, fps: float) -> None:
         self._detector = detector
@@ -75,17 +72,17 @@ class PySceneDetect:
         self._seconds: deque[float] = deque(maxlen=_REMEMBERED)
 
     def thumbnail(self, planes: Planes) -> Plane:
-        """All of it."""
+        """The whole planes."""
         return planes.whole
 
     def push(self, seconds: float, thumbnail: Plane) -> list[Boundary]:
-        """The next frame."""
+        """Add the next frame. Returns the boundaries that became certain."""
         self._seconds.append(seconds)
         timecode = FrameTimecode(Timecode(round(seconds * _TICKS), Fraction(1, _TICKS)), self._rate)
         return [self._at(cut.seconds) for cut in sorted(self._detector.process_frame(timecode, bgr(Planes(thumbnail))))]
 
     def finish(self) -> list[Boundary]:
-        """No frame follows. A fade-out without a fade-in is the end of the video, and no boundary."""
+        """Returns nothing: a fade-out without a fade-in is the end of the video."""
         return []
 
     def _at(self, cut: float) -> Boundary:
@@ -99,7 +96,7 @@ class PySceneDetect:
 
 
 def bgr(planes: Planes) -> npt.NDArray[np.uint8]:
-    """The picture in the form that its detectors take: height x width x BGR."""
+    """Frame in the detectors' format: height x width x BGR."""
     stacked = np.concatenate([planes.y.ravel(), planes.u.ravel(), planes.v.ravel()])
     height, width = planes.y.shape
     picture = cv2.cvtColor(stacked.reshape(height * 3 // 2, width), cv2.COLOR_YUV2BGR_I420)

@@ -7,7 +7,7 @@ from contentgen_worker.media.shots.boundaries import REACH, Boundary, BoundaryKi
 
 
 def seam_boundaries(before: SegmentResult, after: SegmentResult, task: Task) -> list[Boundary]:
-    """Boundaries beside a seam, detected on the thumbnails of both sides. Segments that were not decoded are a cut."""
+    """Boundaries beside a seam, detected on the thumbnails of both sides. A gap between segments is a cut."""
     if after.segment > before.segment + 1:
         gap = Boundary(before.end, after.start, BoundaryKind.CUT)
         beside = [*before.boundaries, gap, *after.boundaries]

@@ -1,8 +1,7 @@
-"""How a recording is split over cores: runs of groups of pictures, from keyframe to keyframe, in order of time.
+"""Split of a recording into segments for parallel decoding: consecutive groups of pictures, from keyframe to keyframe.
 
-A child takes one, then the next that nobody has taken. They are long at first and shorter towards the end, so that the
-cores end together. At a joint nobody decodes twice: both sides hand over the small pictures beside it, and the
-parent's own detector decides there, once.
+Segments are assigned in order to free workers. They get shorter towards the end, so that all workers finish together.
+Nothing is decoded twice: both sides of a seam send their thumbnails, and the parent detects the boundaries there.
 """
 
 import os
@@ -14,20 +13,20 @@ from av.container import InputContainer
 
 from contentgen_worker.media.decode.decode import Segment, video_stream
 
-SHORTEST = 8.0  # seconds of a segment; both its edges must fit in
+SHORTEST = 8.0  # seconds; must contain both edges of a segment
 LONGEST = 120.0
 _CGROUP = Path("/sys/fs/cgroup")
 
 
 def cores(root: Path = _CGROUP) -> int:
-    """Cores that this pod may use: its cgroup's quota, rounded up, and no more than it may run on."""
+    """Cores that this pod may use: its cgroup's quota, rounded up, at most its CPU affinity."""
     allowed = len(os.sched_getaffinity(0))
     quota = _quota(root)
     return allowed if quota is None else max(1, min(allowed, round(quota + 0.49)))
 
 
 def _quota(root: Path) -> float | None:
-    """Cores by version 2's cpu.max or version 1's pair of files; None where nothing is set."""
+    """Cores by cpu.max (version 2) or cpu.cfs_* (version 1); None without a quota."""
     try:
         quota, period = (root / "cpu.max").read_text().split()
     except (OSError, ValueError):
@@ -39,7 +38,7 @@ def _quota(root: Path) -> float | None:
 
 
 def lengths(seconds: float, workers: int) -> list[float]:
-    """How long the segments are, in seconds: half of what each worker's share of the rest is."""
+    """Lengths of the segments in seconds: half of each worker's share of the rest."""
     found = []
     while seconds > 0:
         length = min(max(seconds / (2 * workers), SHORTEST), LONGEST)
@@ -48,8 +47,8 @@ def lengths(seconds: float, workers: int) -> list[float]:
     return found
 
 
-def plan(container: InputContainer, workers: int) -> Iterator[Segment]:
-    """The segments of an opened recording. One, where the file has no index of its keyframes, or one core is there."""
+def plan_segments(container: InputContainer, workers: int) -> Iterator[Segment]:
+    """Segments of an opened recording; one if there is no index of keyframes or only one worker."""
     keys = _keyframes(container)
     if not keys or workers < 2:
         yield Segment(0)
@@ -69,7 +68,7 @@ def plan(container: InputContainer, workers: int) -> Iterator[Segment]:
 
 
 def span(container: InputContainer, segment: Segment) -> tuple[float, float]:
-    """When a segment begins and ends, in seconds from the recording's start."""
+    """Begin and end of a segment, in seconds from the recording's start."""
     stream = video_stream(container)
     first, unit = stream.start_time or 0, float(stream.time_base or 0)
     start, end = segment.start, segment.end
@@ -78,7 +77,7 @@ def span(container: InputContainer, segment: Segment) -> tuple[float, float]:
 
 def _keyframes(container: InputContainer) -> list[int]:
     stream = video_stream(container)
-    container.seek(0)  # Matroska reads its index when it is needed
+    container.seek(0)  # makes FFmpeg read Matroska's index
     return sorted(entry.timestamp for entry in stream.index_entries if entry.is_keyframe)
 
 
@@ -93,7 +92,7 @@ def _seams(keys: Sequence[int], unit: float, lengths: Sequence[float]) -> Iterat
 
 
 def _seek_pts(container: InputContainer, seek: int) -> int | None:
-    """When the keyframe that a seek finds is shown: the index tells when it is decoded."""
+    """Presentation time of the keyframe that a seek finds; the index holds decoding times. None if there is none."""
     stream = video_stream(container)
     container.seek(seek, stream=stream)
     return next((packet.pts for packet in container.demux(stream) if packet.is_keyframe), None)

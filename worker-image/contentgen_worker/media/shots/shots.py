@@ -1,4 +1,4 @@
-"""Shots: what lies between the boundaries."""
+"""Shots between boundaries."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from contentgen_worker.media.shots.boundaries import Boundary
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """One uninterrupted take: its number from 1, and seconds from the recording's start. Transitions belong to none."""
+    """Uninterrupted take: its number from 1, and seconds from the recording's start. Transitions belong to no shot."""
 
     number: int
     start: float
@@ -18,7 +18,8 @@ class Shot:
 def drop_close_boundaries(
     boundaries: Sequence[Boundary], start: float, end: float, min_shot_seconds: float
 ) -> tuple[Boundary, ...]:
-    """The boundaries, in order, that leave no shot shorter than this: the later of two that are too near is dropped."""
+    """Boundaries, in order, without those that would make a shot shorter than `min_shot_seconds`; the later of two is
+    dropped."""
     kept: list[Boundary] = []
     since = start
     for each in sorted(boundaries, key=lambda each: (each.start, each.end)):
@@ -32,7 +33,7 @@ def drop_close_boundaries(
 
 
 def shots(boundaries: Sequence[Boundary], start: float, end: float, first: int = 1) -> tuple[Shot, ...]:
-    """The shots between boundaries that are in order, numbered from `first`; without a boundary all is one shot."""
+    """Shots between ordered boundaries, numbered from `first`; one shot without boundaries."""
     starts = [start, *(each.end for each in boundaries)]
     ends = [*(each.start for each in boundaries), end]
     return tuple(Shot(first + index, *pair) for index, pair in enumerate(zip(starts, ends, strict=True)))

@@ -12,7 +12,7 @@ Args = dict[str, Any]
 
 @dataclass(frozen=True)
 class Subject:
-    """A resource of the plan; its first `apply` is at the start."""
+    """Resource of the plan, first applied at the start."""
 
     namespace: str
     kind: Kind
@@ -22,11 +22,11 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Event:
+class PlannedEvent:
     """Something that happens `at` seconds after `on`: the start (""), `state:<purchase state, or step of an intent>` or
     `phase:<phase>`.
 
-    `who` is the index of a subject. `do` names a method of `world.Deeds`, `args` its arguments.
+    `who` is the index of a subject. `do` names a method of `world.Actions`, `args` its arguments.
     """
 
     do: str
@@ -48,7 +48,7 @@ class RehearsalPlan:
     seed: int
     group: str
     subjects: tuple[Subject, ...]
-    events: tuple[Event, ...]
+    events: tuple[PlannedEvent, ...]
     replies: Args = field(default_factory=dict)  # lost, dropped, unreachable, or an HTTP status
     results: Args = field(default_factory=dict)  # an entry of generate.FATES
     history: Args = field(default_factory=dict)  # noise, lag, missing, without_payload
@@ -57,9 +57,9 @@ class RehearsalPlan:
 
     @property
     def digest(self) -> str:
-        """Hash of everything but the seed: two plans with the same one are the same plan."""
-        told = asdict(replace(self, seed=0))
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+        """Hash of the plan without its seed, which identifies duplicates."""
+        content = asdict(replace(self, seed=0))
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def __str__(self) -> str:
         lines = [f"plan {self.seed} ({self.group})"]
@@ -74,7 +74,7 @@ class RehearsalPlan:
 
 
 def spec_of(kind: Kind, variant: int, options: Args) -> dict[str, Any]:
-    """A spec whose every variant buys something else."""
+    """Spec of a variant; each variant is another purchase."""
     talk = f"https://example.com/talk-{variant % 2}.mp4"
     bodies: dict[Kind, dict[str, Any]] = {
         Kind.LORA_TRAINING: {

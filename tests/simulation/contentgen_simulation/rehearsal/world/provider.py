@@ -1,6 +1,6 @@
-"""fal and AssemblyAI as their documentation describes them, behind the operator's real adapters.
+"""Simulated fal and AssemblyAI according to their documentation, behind the operator's real adapters.
 
-The only dependency on the adapters' interface is `adapters`, and that they send with httpx.
+The only dependencies on the adapters are the function `adapters` and their use of httpx.
 """
 
 import json
@@ -18,7 +18,7 @@ from contentgen_contract.resources.prices import PRICES, SECONDS, amount
 from contentgen_operator.providers.assemblyai import AssemblyAI
 from contentgen_operator.providers.fal import Fal
 from contentgen_operator.state.observed import ResourceRef
-from contentgen_simulation.rehearsal.world import seam
+from contentgen_simulation.rehearsal.world import io_points
 from contentgen_simulation.rehearsal.world.context import ACTING
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ _LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 class _Key:
-    """A key that is there."""
+    """Provider key that is present."""
 
     def read(self) -> str:
         return "key"
@@ -41,13 +41,13 @@ class _Key:
 
 @cache
 def adapters() -> dict[str, Any]:
-    """The operator's adapters. They hold no state of a purchase, and loading CA certificates takes 100 ms."""
+    """Shared adapters of the operator: stateless, and loading CA certificates takes 100 ms."""
     key: Any = _Key()
     return {"fal": Fal(key, FAL_QUEUE, FAL_API), "assemblyai": AssemblyAI(key, ASSEMBLYAI)}
 
 
 class Adapters:
-    """The adapter of each call, by its first argument: a model, a `Call`, or what contains a `Call`."""
+    """Dispatch to an adapter by the first argument: a model, a `Call`, or an object that contains a `Call`."""
 
     configured = True
 
@@ -66,7 +66,7 @@ def _provider_of(first: Any) -> str:
 
 @dataclass
 class Post:
-    """One POST that an operator sent. `maybe_paid`: the operator was not told that it was not accepted."""
+    """POST of an operator. `maybe_paid`: no response said that it was rejected."""
 
     number: int
     ref: ResourceRef
@@ -82,7 +82,7 @@ class Post:
 
 @dataclass
 class Request:
-    """A request that a provider accepted, and what comes of it."""
+    """Accepted request and its result."""
 
     id: str
     post: Post
@@ -108,12 +108,12 @@ class Request:
 
     @property
     def micros(self) -> int:
-        """The provider's bill: for what succeeded."""
+        """Billed amount of a successful request in millionths of a dollar."""
         return _micros(self) if self.succeeds else 0
 
     @property
     def units(self) -> float:
-        """What the provider counts: images' megapixels, steps of a training, seconds of sound."""
+        """Billed units: megapixels of images, training steps, seconds of audio."""
         if self.provider == "assemblyai":
             return SOUND_SECONDS
         if "steps" in self.input:
@@ -123,12 +123,12 @@ class Request:
 
     @property
     def pictures(self) -> int:
-        """How many of the pictures asked for it delivers."""
+        """Number of delivered pictures."""
         asked = int(self.input.get("num_images", 1))
         return max(asked - 1, 1) if self.fate == "fewer" else asked
 
     def result(self) -> Json:
-        """The provider's answer, which names the request that made it."""
+        """Response of the provider, which names its request."""
         file = {"url": f"http://files.fal.example/{self.id}/file", "content_type": "x/y"}
         if self.provider == "assemblyai":
             return {"id": self.id, "status": "completed", "text": "a b c", "audio_duration": SOUND_SECONDS,
@@ -146,13 +146,13 @@ def _micros(request: Request) -> int:
 
 
 class _Sent(NamedTuple):
-    """What httpcore tells of a request."""
+    """Request object of httpcore's trace callback."""
 
     method: bytes
 
 
 class _Huge(bytes):
-    """Content that says to be larger than any limit, without the memory."""
+    """Content that claims a size above any limit without using memory."""
 
     def __len__(self) -> int:
         return 1 << 31
@@ -170,33 +170,33 @@ class ProviderWorld:
     down_until: float = -1.0
 
     async def answer(self, request: httpx.Request) -> httpx.Response:
-        """One exchange over a new connection; the trace callback of httpcore is called as httpcore calls it."""
+        """HTTP exchange over a new connection, with httpcore's trace callbacks."""
         name = f"http.{request.url.host.split('.')[0]}.{request.method}"
         trace = request.extensions.get("trace")
-        await seam.point(f"{name}.connect", "before")
+        await io_points.point(f"{name}.connect", "before")
         self._connect(request)
         for step in ("connection.connect_tcp.started", "connection.connect_tcp.complete",
                      "http11.send_request_headers.started"):  # fmt: skip
             if trace is not None:
                 await trace(step, {"request": _Sent(request.method.encode())})
-        await seam.point(name, "before")
+        await io_points.point(name, "before")
         reply = self._answer(request)
-        await seam.point(name, "after")
+        await io_points.point(name, "after")
         return reply
 
     def answer_now(self, request: httpx.Request) -> httpx.Response:
-        """Likewise, in synchronous code."""
+        """Like `answer`, in synchronous code."""
         name = f"http.{request.url.host.split('.')[0]}.{request.method}"
-        seam.point_now(f"{name}.connect", "before")
+        io_points.point_now(f"{name}.connect", "before")
         self._connect(request)
         trace = request.extensions.get("trace")
         for step in ("connection.connect_tcp.started", "connection.connect_tcp.complete",
                      "http11.send_request_headers.started"):  # fmt: skip
             if trace is not None:
                 trace(step, {"request": _Sent(request.method.encode())})
-        seam.point_now(name, "before")
+        io_points.point_now(name, "before")
         reply = self._answer(request)
-        seam.point_now(name, "after")
+        io_points.point_now(name, "after")
         return reply
 
     def _connect(self, request: httpx.Request) -> None:
@@ -212,7 +212,7 @@ class ProviderWorld:
         return httpx.Response(code, headers=headers, stream=stream, request=request)
 
     def _of_result(self, request: httpx.Request) -> Request | None:
-        """The request whose result is asked for at fal."""
+        """Request of a result URL at fal."""
         path = urlsplit(str(request.url)).path
         known = "/requests/" in path and request.method == "GET"
         return self.requests.get(path.rpartition("/requests/")[2]) if known else None

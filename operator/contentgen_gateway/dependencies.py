@@ -1,0 +1,126 @@
+"""Stores and clients of the process, made once (`__main__`), and the services over them.
+
+A service gets the stores and clients that it needs, and no other.
+"""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Self
+
+from contentgen_gateway.auth.authentication import Authenticator
+from contentgen_gateway.auth.authorization import Authorizer
+from contentgen_gateway.auth.tenants import Tenants
+from contentgen_gateway.auth.visibility import Visibility
+from contentgen_gateway.lifecycle import Lifecycle
+from contentgen_gateway.live.jobs import LiveJobs
+from contentgen_gateway.live.open_streams import OpenStreams
+from contentgen_gateway.live.recent_creations import RecentCreations
+from contentgen_gateway.live.resources import JobResources
+from contentgen_gateway.services.assets import AssetReader
+from contentgen_gateway.services.changes.actions import JobActions
+from contentgen_gateway.services.changes.creation import JobCreation
+from contentgen_gateway.services.changes.deletion import JobDeletion
+from contentgen_gateway.services.changes.editable_job import EditableJobs
+from contentgen_gateway.services.changes.editing import JobEditing
+from contentgen_gateway.services.changes.lora_references import LoraReferences
+from contentgen_gateway.services.changes.sharing import JobSharing
+from contentgen_gateway.services.collections import CollectionEditor
+from contentgen_gateway.services.datasets import DatasetReader
+from contentgen_gateway.services.downloads import FileReader
+from contentgen_gateway.services.job_details import ResourceReader
+from contentgen_gateway.services.jobs import JobReader
+from contentgen_gateway.services.legacy_imports import LegacyImporter
+from contentgen_gateway.services.orphans import OrphanReader
+from contentgen_gateway.services.streams import JobStreams
+from contentgen_gateway.services.transcript_search import TranscriptSearcher
+from contentgen_gateway.services.usage import UsageReader
+from contentgen_gateway.services.uses import JobUses
+from contentgen_gateway.settings import Settings
+from contentgen_gateway.stores.collections import Collections
+from contentgen_gateway.stores.files import BucketFiles
+from contentgen_gateway.stores.records import Purchases, Records
+from contentgen_gateway.stores.shares import Shares
+from contentgen_gateway.transcripts.index import TranscriptIndex
+from contentgen_gateway.transcripts.indexer import Indexer
+from contentgen_runtime.clock import Clock, utc_now
+from contentgen_runtime.namespaces import Namespaces
+
+
+@dataclass(frozen=True)
+class Dependencies:
+    """Stores, clients and settings."""
+
+    settings: Settings
+    authenticator: Authenticator
+    authorizer: Authorizer
+    records: Records
+    purchases: Purchases
+    live: LiveJobs
+    creations: RecentCreations
+    shares: Shares
+    collections: Collections
+    visibility: Visibility
+    tenants: Tenants
+    transcripts: TranscriptIndex
+    indexer: Indexer
+    resources: JobResources
+    files: BucketFiles
+    clock: Clock = utc_now
+    namespaces: Namespaces = field(default_factory=Namespaces)
+    lifecycle: Lifecycle = field(default_factory=Lifecycle)
+    streams: OpenStreams = field(default_factory=OpenStreams)
+
+
+@dataclass(frozen=True)
+class Services:
+    """Services that routes and pages call."""
+
+    actions: JobActions
+    assets: AssetReader
+    collections: CollectionEditor
+    creation: JobCreation
+    datasets: DatasetReader
+    deletion: JobDeletion
+    editing: JobEditing
+    files: FileReader
+    jobs: JobReader
+    legacy_imports: LegacyImporter
+    orphans: OrphanReader
+    resources: ResourceReader
+    sharing: JobSharing
+    streams: JobStreams
+    transcript_search: TranscriptSearcher
+    usage: UsageReader
+
+    @classmethod
+    def build(cls, given: Dependencies) -> Self:
+        """Services over these stores and clients."""
+        visibility, authorizer, resources = given.visibility, given.authorizer, given.resources
+        records, files, settings = given.records, given.files, given.settings
+        jobs = JobReader(visibility, records, files)
+        editable = EditableJobs(visibility, authorizer, resources)
+        uses = JobUses(records, given.tenants, visibility, authorizer)
+        loras = LoraReferences(visibility, resources, files)
+        retention = timedelta(days=settings.orphan_retention_days)
+        most_streams = settings.gateway_streams_per_caller
+        dollars_per_gb = settings.gateway_storage_dollars_per_gb
+        return cls(
+            actions=JobActions(editable, authorizer, given.clock),
+            assets=AssetReader(jobs, visibility, records, files),
+            collections=CollectionEditor(
+                given.collections, visibility, authorizer, given.tenants, given.namespaces, given.clock
+            ),
+            creation=JobCreation(authorizer, resources, given.creations, loras, given.namespaces),
+            datasets=DatasetReader(jobs, files),
+            deletion=JobDeletion(editable, resources, records, given.shares, given.collections, given.tenants, uses),
+            editing=JobEditing(editable, records, jobs),
+            files=FileReader(visibility, records, files, given.clock),
+            jobs=jobs,
+            legacy_imports=LegacyImporter(authorizer, records, files, given.tenants),
+            orphans=OrphanReader(visibility, given.purchases, retention),
+            resources=ResourceReader(resources),
+            sharing=JobSharing(editable, given.shares, given.clock),
+            streams=JobStreams(visibility, given.live, resources, given.streams, most_streams),
+            transcript_search=TranscriptSearcher(visibility, given.transcripts, records, files),
+            usage=UsageReader(visibility, records, given.purchases, uses, dollars_per_gb),
+        )

@@ -1,0 +1,1 @@
+"""Creation, change and deletion of jobs, for pages and API routes."""

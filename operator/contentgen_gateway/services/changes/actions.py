@@ -1,0 +1,195 @@
+"""Actions on an existing job: cancel, run again, collect again, resume.
+
+Each writes an annotation or a field of the resource. The operator acts on it and reports the outcome in the status.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from contentgen_contract.advice import remedies
+from contentgen_contract.names import (
+    CANCEL_ANNOTATION,
+    CHANGED_BY_ANNOTATION,
+    COLLECT_ANNOTATION,
+    GROUP,
+    RERUN_ANNOTATION,
+    RESUBMIT_ANNOTATION,
+    Phase,
+)
+from contentgen_gateway.auth.authentication import Caller
+from contentgen_gateway.auth.authorization import Authorizer, Verb
+from contentgen_gateway.problems import Problem
+from contentgen_gateway.schemas.changes import Asked, Cancelled, Resumed
+from contentgen_gateway.services.changes.editable_job import EditableJob, EditableJobs, annotated
+from contentgen_gateway.services.run_state import (
+    Estimate,
+    JobRunState,
+    collect_annotation,
+    estimate_of,
+    is_suspended,
+    require_cancellable,
+    require_resubmit_token,
+    require_retryable,
+    resubmit_token,
+    with_http_requests,
+)
+from contentgen_runtime.clock import Clock
+from contentgen_runtime.kube import Body
+
+_POLL_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """Price of another run, which a person confirms before it is paid."""
+
+    run: int  # the number of the run that would begin, or that waits for another payment
+    estimate: Estimate | None  # None: unknown
+    resubmit: str | None  # the purchase whose reply was lost, and which may have been paid already
+    free: tuple[str, ...] = ()  # free remedies, in sentences
+
+
+@dataclass(frozen=True, slots=True)
+class JobActions:
+    """Actions of callers on jobs."""
+
+    jobs: EditableJobs
+    authorizer: Authorizer
+    clock: Clock
+
+    async def cancel(self, caller: Caller, job_id: str, wait: float) -> Cancelled:
+        """Ask for the end of the run, and wait up to so many seconds for it. Raises Problem."""
+        job = await self.jobs.load(caller, job_id, Verb.PATCH)
+        number = 0
+
+        def make_patch(body: Body) -> Body | None:
+            nonlocal number
+            state = JobRunState.parse(body)
+            number = state.number if state.cancelled else require_cancellable(state)
+            if state.cancelled:
+                return None
+            return annotated(body, {CANCEL_ANNOTATION: str(number), CHANGED_BY_ANNOTATION: caller.name})
+
+        state = JobRunState.parse(await self._patched(job, make_patch))
+        until = time.monotonic() + wait
+        while not (state.ended and state.number == number) and time.monotonic() < until:
+            await asyncio.sleep(_POLL_SECONDS)
+            state = JobRunState.parse(_require_resource(job, await self.jobs.resource(job)))
+        return _outcome(job, state)
+
+    async def run_again(
+        self, caller: Caller, job_id: str, resubmit: str | None = None, run: int | None = None
+    ) -> Asked:
+        """Write the annotation that allows a payment. Refused if `run` is given and another run begins.
+
+        Raises Problem.
+        """
+        job = await self._load_payable(caller, job_id)
+        make_patch = _resubmission(caller, resubmit) if resubmit is not None else _rerun(caller, run, self.clock)
+        body = await self._patched(job, make_patch)
+        return Asked(job_id=job_id, status="queued", run=JobRunState.parse(body).current)
+
+    async def quote(self, caller: Caller, job_id: str) -> Quote:
+        """Run that `run_again` would begin, and its price; writes nothing. Raises Problem as `run_again` does."""
+        job = await self._load_payable(caller, job_id)
+        body = _require_resource(job, await self.jobs.resource(job))
+        state = JobRunState.parse(body)
+        token, facts = resubmit_token(state), remedies.Facts.parse(body.get("status") or {})
+        free = remedies.free_advice_lines(facts, body["metadata"]["name"])
+        if token is not None:
+            return Quote(state.number, estimate_of(body), token, free)
+        require_retryable(state, body)
+        return Quote(state.number + 1, estimate_of(body), None, free)
+
+    async def _load_payable(self, caller: Caller, job_id: str) -> EditableJob:
+        """Raises Problem 403, with the missing rule of a Role, if the caller lacks the verb `spend`."""
+        job = await self.jobs.load(caller, job_id, Verb.PATCH)
+        kind, namespace, name = job.place
+        if not await self.authorizer.may(caller, Verb.SPEND, kind, namespace, name):
+            detail = (
+                f"another run of the job {job_id!r} is paid for, and {caller.name} lacks the verb spend on "
+                f"{kind.plural} in the namespace {namespace!r}; this rule of a Role there grants it: "
+                f"apiGroups: [{GROUP}], resources: [{kind.plural}], verbs: [{Verb.SPEND}]"
+            )
+            raise Problem(403, detail)
+        return job
+
+    async def collect(self, caller: Caller, job_id: str) -> Asked:
+        """Have the paid result of a failed run fetched again. Raises Problem 409 if there is none."""
+        job = await self.jobs.load(caller, job_id, Verb.PATCH)
+
+        def make_patch(body: Body) -> Body | None:
+            value = collect_annotation(JobRunState.parse(body), body)
+            if value is None:
+                return None
+            return annotated(body, {COLLECT_ANNOTATION: value, CHANGED_BY_ANNOTATION: caller.name})
+
+        body = await self._patched(job, make_patch)
+        return Asked(job_id=job_id, status="processing", run=JobRunState.parse(body).number)
+
+    async def resume(self, caller: Caller, job_id: str) -> Resumed:
+        """Clear `spec.suspend`. No change if the job is not suspended. Raises Problem."""
+        job = await self.jobs.load(caller, job_id, Verb.PATCH)
+
+        def make_patch(body: Body) -> Body | None:
+            if not is_suspended(body):
+                return None
+            return annotated(body, {CHANGED_BY_ANNOTATION: caller.name}) | {"spec": {"suspend": False}}
+
+        state = JobRunState.parse(await self._patched(job, make_patch))
+        return Resumed(job_id=job_id, status=state.legacy_status, phase=state.phase)
+
+    async def _patched(self, job: EditableJob, make_patch: Callable[[Body], Body | None]) -> Body:
+        return _require_resource(job, await self.jobs.patch(job, make_patch))
+
+
+def _require_resource(job: EditableJob, body: Body | None) -> Body:
+    if body is None:
+        raise Problem(
+            409, f"the resource of the job {job.job_id!r} is gone: nothing is under way, and nothing can be run"
+        )
+    return body
+
+
+def _outcome(job: EditableJob, state: JobRunState) -> Cancelled:
+    return Cancelled(
+        job_id=job.job_id,
+        status=state.legacy_status,
+        phase=state.phase,
+        reason=state.reason,
+        message=with_http_requests(state.message, job.job_id),
+        billed=_billed(state),
+    )
+
+
+def _billed(state: JobRunState) -> bool | None:
+    """None if unknown: older releases record it for cancelled runs only."""
+    if not state.ended:
+        return None
+    finished = state.phase == Phase.COMPLETED and state.billed is None
+    return True if finished else state.billed
+
+
+def _rerun(caller: Caller, run: int | None, clock: Clock) -> Callable[[Body], Body | None]:
+    def make_patch(body: Body) -> Body | None:
+        state = JobRunState.parse(body)
+        require_retryable(state, body)
+        if run is not None and run != state.number + 1:
+            raise Problem(409, f"run {state.number} has begun since the price was shown; open the job's page again")
+        if state.asked_again:  # two simultaneous requests pay for one run
+            return None
+        token = f"{clock().isoformat(timespec='seconds')}-{secrets.token_hex(4)}"
+        return annotated(body, {RERUN_ANNOTATION: token, CHANGED_BY_ANNOTATION: caller.name})
+
+    return make_patch
+
+
+def _resubmission(caller: Caller, given: str) -> Callable[[Body], Body | None]:
+    def make_patch(body: Body) -> Body | None:
+        require_resubmit_token(JobRunState.parse(body), given)
+        return annotated(body, {RESUBMIT_ANNOTATION: given, CHANGED_BY_ANNOTATION: caller.name})
+
+    return make_patch

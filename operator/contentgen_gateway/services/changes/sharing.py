@@ -1,0 +1,88 @@
+"""Sharing of a job with users and namespaces, who may then see it and fetch its files, and change nothing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from contentgen_gateway.auth.authentication import Caller
+from contentgen_gateway.auth.authorization import Verb
+from contentgen_gateway.problems import Problem
+from contentgen_gateway.schemas.sharing import Grantees, SharedWith, ShareList, Wish
+from contentgen_gateway.services.changes.editable_job import EditableJobs
+from contentgen_gateway.stores.shares import MOST, MOST_NAMESPACES, MOST_OF_A_NAMESPACE, Grantee, Share, Shares
+from contentgen_runtime.clock import Clock
+
+_SHOWN = 64  # characters of a name
+_NAMED = 3  # names that a refusal repeats
+
+
+@dataclass(frozen=True, slots=True)
+class JobSharing:
+    """Shares of jobs; only callers who may change a job see or change them."""
+
+    jobs: EditableJobs
+    shares: Shares
+    clock: Clock
+
+    async def list_shares(self, caller: Caller, job_id: str) -> ShareList:
+        """Shares of a job. Raises Problem."""
+        await self.jobs.load(caller, job_id, Verb.PATCH)
+        return await self._list(job_id)
+
+    async def share(self, caller: Caller, job_id: str, body: Wish) -> ShareList:
+        """Shares of a job, with new ones added. Raises Problem."""
+        job = await self.jobs.load(caller, job_id, Verb.PATCH)
+        kind, namespace, _ = job.place
+        there = {each.to for each in await self.shares.of(job_id)}
+        fresh = [each for each in body.all() if each not in there]
+        if len(there) + len(fresh) > MOST:
+            raise Problem(422, f"a job can be shared with {MOST} at most; share it with a namespace, or make it public")
+        await self._refuse_too_many(namespace, fresh)
+        now = self.clock()
+        await self.shares.add([Share(job_id, namespace, kind.record_type, to, caller.name, now) for to in fresh])
+        return await self._list(job_id)
+
+    async def _refuse_too_many(self, owner: str, fresh: Sequence[Grantee]) -> None:
+        """Raises Problem 422 for more shares than the jobs of one namespace may have together.
+
+        Simultaneous requests can exceed the limit together; lists use no more of them than it allows (`bounded`).
+        """
+        if len(fresh) + await self.shares.count(owner) > MOST_OF_A_NAMESPACE:
+            raise _too_many(
+                "users" if fresh[0].kind == "user" else "namespaces",
+                fresh,
+                f"the jobs of namespace {owner!r} can have {MOST_OF_A_NAMESPACE} shares together; take some back, or "
+                "share with a namespace instead of with many users",
+            )
+        there = {each.to for each in await self.shares.grants(owner)}
+        new = [each for each in fresh if each.kind == "namespace" and each.name not in there]
+        if new and len(there) + len(new) > MOST_NAMESPACES:
+            raise _too_many(
+                "namespaces",
+                new,
+                f"the jobs of namespace {owner!r} can be shared with {MOST_NAMESPACES} namespaces together, and are "
+                f"with {len(there)}; take some back, share with users, or make the job public",
+            )
+
+    async def unshare(self, caller: Caller, job_id: str, grantees: Grantees) -> ShareList:
+        """Shares of a job, with these removed; with all removed if none is named. Raises Problem."""
+        await self.jobs.load(caller, job_id, Verb.PATCH)
+        if named := grantees.all():
+            await self.shares.revoke(job_id, named)
+        else:
+            await self.shares.forget(job_id)
+        return await self._list(job_id)
+
+    async def _list(self, job_id: str) -> ShareList:
+        shares = sorted(await self.shares.of(job_id), key=lambda each: each.to)
+        found = [
+            SharedWith.model_validate(
+                {each.to.kind: each.to.name, "sharedBy": each.shared_by, "sharedAt": each.shared_at}
+            )
+            for each in shares
+        ]
+        return ShareList(job_id=job_id, shares=found)
+
+
+def _too_many(field: str, given: Sequence[Grantee], why: str) -> Problem:
+    named = [each.name[:_SHOWN] for each in given if field.startswith(each.kind)][:_NAMED]
+    return Problem(422, f"{field}: {named}: {why}", errors=[{"loc": ["body", field], "msg": why}])

@@ -1,0 +1,92 @@
+"""Reading of jobs: single records, pages of a list, and the body that the API returns."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from contentgen_contract.names import Kind
+from contentgen_gateway.auth.authentication import Caller
+from contentgen_gateway.auth.visibility import Visibility
+from contentgen_gateway.problems import NotFound
+from contentgen_gateway.schemas.bodies import Job, JobList, Paging
+from contentgen_gateway.stores.files import BucketFiles
+from contentgen_gateway.stores.outputs import with_addresses
+from contentgen_gateway.stores.queries import JobFilter, Scope, counting, cursor_after, listing
+from contentgen_gateway.stores.records import Record, Records
+
+COUNTED = 1000
+"""Largest total that comes from the query of the first page; a longer list needs a count of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    """Page of records. `total` counts all pages; `next_cursor` is None on the last one."""
+
+    records: list[Record]
+    total: int
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobReader:
+    """Jobs that a caller may see."""
+
+    visibility: Visibility
+    records: Records
+    files: BucketFiles
+
+    async def record(self, caller: Caller, job_id: str) -> Record:
+        """Record of one job. Raises NotFound."""
+        return await self.visibility.job(caller, job_id)
+
+    async def training(self, caller: Caller, job_id: str) -> Record:
+        """Record of a LoRA training. Raises NotFound, with the same text for a job of another kind."""
+        record = await self.visibility.job(caller, job_id)
+        if record.get("type") != Kind.LORA_TRAINING.record_type:
+            raise NotFound("job", job_id)
+        return record
+
+    async def stored(self, job_ids: Iterable[str]) -> list[Record]:
+        """Stored records of these jobs, without a check of rights: the ids must come from a list the caller may see."""
+        found = [await self.records.get(each) for each in job_ids]
+        return [each for each in found if each is not None]
+
+    async def list_jobs(self, caller: Caller, given: Paging, wanted: JobFilter | None = None) -> JobList:
+        """Page of a list. `wanted` is the query's own filter if None. Raises BadRequest."""
+        wanted = given.job_filter() if wanted is None else wanted
+        scope = await self.scope(caller, given.namespace, given.user_id, public=given.public)
+        page = await self.page(scope, wanted)
+        return JobList(
+            jobs=await self._bodies(page.records),
+            total=page.total,
+            next_cursor=page.next_cursor,
+            incomplete=scope.incomplete,
+        )
+
+    async def scope(self, caller: Caller, namespace: str | None, user_id: str | None, *, public: bool = False) -> Scope:
+        """Records that the caller may list; None for any namespace or user. `public` adds public records of others."""
+        return await self.visibility.scope(caller, namespace, user_id, public=public)
+
+    async def page(self, scope: Scope, wanted: JobFilter) -> JobPage:
+        """Page of records within a scope."""
+        if scope.nothing:
+            return JobPage([], 0, None)
+        query = listing(scope, wanted)
+        if wanted.after is None:
+            found, total = await self.records.first(query, COUNTED + 1)
+            more = total > query.limit
+        else:
+            found, total = await self.records.find(query), COUNTED + 1
+            more = len(found) > query.limit
+        if total > COUNTED:
+            total = await self.records.count(counting(scope, wanted))
+        listed = found[: query.limit]
+        return JobPage(listed, total, cursor_after(listed[-1], wanted) if more and listed else None)
+
+    def body(self, record: Record) -> Job:
+        """Body of a job, with signed URLs of its outputs."""
+        return Job.model_validate(with_addresses(record, self.files.shown))
+
+    async def _bodies(self, records: Sequence[Record]) -> list[Job]:
+        # A page may have hundreds of URLs to sign, which would block the event loop.
+        return await asyncio.to_thread(lambda: [self.body(each) for each in records])

@@ -1,0 +1,130 @@
+"""Search in transcripts: hits by job, the newest job first, each with its time and a snippet."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from contentgen_contract.records.record import normalized_words
+from contentgen_gateway.auth.authentication import Caller
+from contentgen_gateway.auth.visibility import Visibility
+from contentgen_gateway.schemas import assets
+from contentgen_gateway.schemas.transcript_search import FoundTranscript, FoundTranscripts, Hit, Mark, TranscriptSearch
+from contentgen_gateway.stores import queries
+from contentgen_gateway.stores.files import BucketFiles
+from contentgen_gateway.stores.queries import NOT_DISCARDED, JobFilter, Scope, continued, cursor_after, listing
+from contentgen_gateway.stores.records import Record, Records
+from contentgen_gateway.transcripts.index import TranscriptIndex
+
+_READ = 2000  # passages of one read, and about as many of one page
+_ROUNDS = 10  # reads of one page; several if passages are of jobs that the caller may no longer see
+_WORD = re.compile(r"\w+")
+_AROUND = 160  # characters of a snippet before and after its first hit
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriptSearcher:
+    """Search in the transcripts that a caller may see."""
+
+    visibility: Visibility
+    index: TranscriptIndex
+    records: Records
+    files: BucketFiles
+
+    async def search(self, caller: Caller, query: TranscriptSearch) -> FoundTranscripts:
+        """Page of transcripts with hits. Raises BadRequest."""
+        scope = await self.visibility.scope(caller, query.namespace, query.user_id, public=query.public)
+        return await self._page(scope, query.job_filter(), query.hits)
+
+    async def _page(self, scope: Scope, wanted: JobFilter, hits: int) -> FoundTranscripts:
+        if scope.nothing:
+            return FoundTranscripts(transcripts=[], incomplete=scope.incomplete)
+        page: list[FoundTranscript] = []
+        read, asked, incomplete, last = 0, wanted, scope.incomplete, None
+        for round_ in range(_ROUNDS):
+            found, cut = grouped(await self.index.find(listing(scope, asked), _READ))
+            records = await self._visible_records(scope, found)
+            for each in found:
+                if each.job_id not in records:
+                    continue
+                if len(page) == wanted.limit or read >= _READ:
+                    following = cursor_after(last, wanted) if last is not None else None
+                    return FoundTranscripts(transcripts=page, next_cursor=following, incomplete=incomplete)
+                page.append(_transcript(records[each.job_id], each, (wanted.terms, hits), self.files.shown))
+                read, last = read + len(each.passages), each.passages[0]
+            if not cut:
+                break
+            asked = continued(wanted, cursor_after(found[-1].passages[0], wanted))
+            incomplete = scope.incomplete or round_ == _ROUNDS - 1
+        return FoundTranscripts(transcripts=page, incomplete=incomplete)
+
+    async def _visible_records(self, scope: Scope, found: "Sequence[PassageGroup]") -> dict[str, Record]:
+        """Records by job id. The index learns later than the records that a job was deleted or made private."""
+        if not found:
+            return {}
+        jobs = {"jobId": {"$in": [each.job_id for each in found]}}
+        condition = queries.every((scope.filter(), NOT_DISCARDED, jobs))
+        query = queries.Query(condition, (("createdAt", -1), ("jobId", -1)), len(found), "job_id")
+        return {each["jobId"]: each for each in await self.records.find(query)}
+
+
+@dataclass(frozen=True, slots=True)
+class PassageGroup:
+    """The passages of one job."""
+
+    job_id: str
+    passages: Sequence[dict[str, Any]]
+
+
+def grouped(passages: Sequence[dict[str, Any]]) -> tuple[list[PassageGroup], bool]:
+    """By job, in order, and whether there may be more that were not read."""
+    found = [PassageGroup(job_id, list(each)) for job_id, each in groupby(passages, lambda each: str(each["jobId"]))]
+    cut = len(passages) == _READ
+    if cut and len(found) > 1:
+        found.pop()  # the rest of it was not read: it comes first in the next read
+    return found, cut
+
+
+def _transcript(
+    record: Record, group: PassageGroup, sought: tuple[Sequence[str], int], show: assets.SignAddress
+) -> FoundTranscript:
+    terms, hits = sought
+    return FoundTranscript(
+        **assets.transcript(record, show).model_dump(),
+        job_id=group.job_id,
+        user_id=record.get("userId"),
+        namespace=record.get("namespace"),
+        version=group.passages[0]["version"],
+        hit_count=len(group.passages),
+        hits=[_hit(each, terms) for each in group.passages[:hits]],
+    )
+
+
+def _hit(passage: dict[str, Any], terms: Sequence[str]) -> Hit:
+    snippet, marks = marked(passage["text"], terms)
+    return Hit(start=passage["start"], end=passage["end"], speaker=passage["speaker"], snippet=snippet, marks=marks)
+
+
+def marked(text: str, terms: Sequence[str]) -> tuple[str, list[Mark]]:
+    """A snippet of a text, and where the terms are in it; of the last one the beginning of a word is enough."""
+    *whole, last = terms
+    places = [
+        (each.start(), each.end())
+        for each in _WORD.finditer(text)
+        if any(word in whole or word.startswith(last) for word in normalized_words(each.group()))
+    ]
+    first = places[0][0] if places else 0
+    begin, end = _bounds(text, first)
+    inside = [(start - begin, stop - start) for start, stop in places if begin <= start and stop <= end]
+    return text[begin:end], [Mark(offset=offset, length=length) for offset, length in inside]
+
+
+def _bounds(text: str, first: int) -> tuple[int, int]:
+    """At words, as far as there are any."""
+    begin, end = max(first - _AROUND, 0), min(first + _AROUND, len(text))
+    if begin:
+        begin = max(text.find(" ", begin, first) + 1, begin)
+    if end < len(text):
+        end = max(text.rfind(" ", first, end), first + 1) if " " in text[first:end] else end
+    return begin, end

@@ -1,0 +1,477 @@
+"""Construction of the operator's components: each is built once, from the settings and from the components it uses.
+
+Nothing is sent and no task is started here, except the thread of the leader election; `__main__` runs the components.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+
+from contentgen_contract.resources.operator_class import ClassOwner
+from contentgen_contract.resources.prices import PRICES
+from contentgen_operator import metrics
+from contentgen_operator.act import Actor
+from contentgen_operator.background.charge_display import ChargeDisplay
+from contentgen_operator.background.orphans import Orphans, Retention
+from contentgen_operator.background.releases import NamespaceReleases
+from contentgen_operator.background.settlement import ChargeSettlement
+from contentgen_operator.clock import utc_now
+from contentgen_operator.kube.api import Kube
+from contentgen_operator.kube.cache import Cache
+from contentgen_operator.kube.job_manifests import JobTemplate
+from contentgen_operator.leader.class_claim import ClassClaim, KubeClass
+from contentgen_operator.leader.endpoint import EndpointWriter
+from contentgen_operator.leader.leadership import Check, Leadership
+from contentgen_operator.leader.tasks import LeaderTasks, Loop
+from contentgen_operator.leader.thread import ElectionThread, identity, kube_lease
+from contentgen_operator.observe import Observer
+from contentgen_operator.providers.assemblyai import AssemblyAI
+from contentgen_operator.providers.base import Provider
+from contentgen_operator.providers.billing import FalBilling
+from contentgen_operator.providers.fal import Fal
+from contentgen_operator.providers.keyfile import KeyFile
+from contentgen_operator.providers.pricing import FalPrices
+from contentgen_operator.providers.surroundings import trusted_cas
+from contentgen_operator.reconcile import Reconciler
+from contentgen_operator.settings import Settings
+from contentgen_operator.state.decision_input import Policy
+from contentgen_operator.state.observed import ResourceRef
+from contentgen_operator.state.plan import Event
+from contentgen_operator.state.selection import Selection
+from contentgen_operator.stores.charges import Charges
+from contentgen_operator.stores.garbage_collector import GarbageCollector
+from contentgen_operator.stores.records import RecordStore
+from contentgen_operator.stores.run_documents import RunDocuments
+from contentgen_operator.stores.s3 import Storage
+from contentgen_operator.stores.status_verification import StatusVerifier
+from contentgen_operator.stores.worker_jobs import WorkerJobs
+from contentgen_operator.telemetry.health import OperatorHealth
+from contentgen_operator.telemetry.instrumented import InstrumentedLedger, InstrumentedProvider
+from contentgen_operator.watch.event_handlers import EventHandlers
+from contentgen_operator.watch.liveness import WatchLiveness
+from contentgen_operator.watch.lora_names import LoraNames
+from contentgen_operator.watch.settled import SettledCheck
+from contentgen_operator.worker_api.authentication import WorkerAuthenticator
+from contentgen_operator.worker_api.reports import Reports
+from contentgen_operator.worker_api.server import WorkerApi
+from contentgen_operator.worker_api.tls import CertificateTerm, KeptSecret, MountedFolder, WorkerApiTls
+from contentgen_operator.worker_api.work_orders import SLACK, OrderPolicy
+from contentgen_runtime.kube import API_ERRORS, explain
+from contentgen_runtime.namespaces import Namespaces
+from contentgen_runtime.stores import Stores
+from contentgen_runtime.tenancy import Tenancy
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LeaderRole:
+    """Permission of this process to work: the leader election and the claim of the operator class."""
+
+    leadership: Leadership
+    election: ElectionThread | None  # None: the process leads without an election
+    claim: ClassClaim | None  # None: the process serves the class without a claim
+
+    @property
+    def works(self) -> bool:
+        """True if this process leads and its installation owns the operator class."""
+        return self.leadership.is_leader and (self.claim is None or self.claim.held)
+
+    @property
+    def problem(self) -> str:
+        """Why the operator class is not claimed; empty if it is."""
+        return self.claim.problem if self.claim is not None else ""
+
+    async def acquired(self) -> None:
+        """Wait until this process leads and its installation owns the operator class."""
+        if self.election is not None:
+            watching = asyncio.create_task(self.claim.watched()) if self.claim is not None else None
+            try:
+                await self.election.elected()
+            finally:
+                if watching is not None:
+                    watching.cancel()
+        if self.claim is not None:
+            await self.claim.acquired()
+
+
+@dataclass(frozen=True)
+class OperatorStores:
+    """The bucket and the collections of MongoDB."""
+
+    storage: Storage
+    ledger: InstrumentedLedger
+    records: RecordStore
+    jobs: WorkerJobs
+    runs: RunDocuments
+    charges: Charges
+    tenancy: Tenancy
+    verifier: StatusVerifier
+
+
+@dataclass(frozen=True)
+class Shared:
+    """State in memory that several components read and write."""
+
+    cache: Cache
+    reports: Reports
+    lora_names: LoraNames
+    watches: WatchLiveness
+
+
+@dataclass(frozen=True)
+class Foundation:
+    """Values that all other components are built from."""
+
+    settings: Settings
+    kube: Kube
+    tls: WorkerApiTls  # its CA is what worker pods trust
+    role: LeaderRole
+    selection: Selection
+    stores: OperatorStores
+    shared: Shared
+
+    @property
+    def check(self) -> Check:
+        """Raises Conflict if this process does not lead."""
+        return self.role.leadership.check
+
+
+@dataclass(frozen=True)
+class ReconcileLoop:
+    """Components that reconcile resources."""
+
+    providers: dict[str, Provider]
+    observer: Observer
+    actor: Actor
+    reconciler: Reconciler
+    garbage_collector: GarbageCollector
+
+
+@dataclass(frozen=True)
+class BackgroundWork:
+    """Components that work beside the reconciles, on the leader."""
+
+    orphans: Orphans
+    settlement: ChargeSettlement
+    settled: SettledCheck
+    releases: NamespaceReleases
+
+
+def build_foundation(settings: Settings, kube: Kube, tls: WorkerApiTls, connected: Stores) -> Foundation:
+    """Starts the thread of the leader election, if there is one."""
+    role, selection = _leader_role(settings, kube), _selection(settings)
+    return Foundation(
+        settings=settings,
+        kube=kube,
+        tls=tls,
+        role=role,
+        selection=selection,
+        stores=_stores(settings, kube, connected, role.leadership.check),
+        shared=Shared(cache=Cache(), reports=Reports(), lora_names=LoraNames(selection), watches=WatchLiveness()),
+    )
+
+
+def _selection(settings: Settings) -> Selection:
+    namespaces = Namespaces(settings.watch_namespaces, settings.watch_namespace_selector)
+    return Selection(operator_class=settings.operator_class, namespaces=namespaces)
+
+
+def _leader_role(settings: Settings, kube: Kube) -> LeaderRole:
+    leadership, election = _leader_election(settings)
+    return LeaderRole(leadership, election, _claim(settings, kube, leadership))
+
+
+def _leader_election(settings: Settings) -> tuple[Leadership, ElectionThread | None]:
+    if not settings.leader_election:
+        return Leadership.always(), None
+    leadership = Leadership()
+    connect = kube_lease(settings.namespace, settings.lease_name)
+    election = ElectionThread(connect, leadership, identity(), settings.lease_timing)
+    election.start()
+    return leadership, election
+
+
+def _claim(settings: Settings, kube: Kube, leadership: Leadership) -> ClassClaim | None:
+    if not settings.service_account:
+        return None
+    owner = ClassOwner(namespace=settings.namespace, service_account=settings.service_account, release=settings.release)
+    announce = partial(_announce_claim_problem, settings, kube)
+    return ClassClaim(KubeClass(kube, settings.operator_class), settings.operator_class, owner, leadership, announce)
+
+
+async def _announce_claim_problem(settings: Settings, kube: Kube, problem: str) -> None:
+    if not settings.pod_uid:
+        return
+    event = Event(type="Warning", reason="OperatorClassNotClaimed", message=problem)
+    try:
+        await kube.post_pod_event(settings.namespace, settings.pod_name, settings.pod_uid, event, utc_now())
+    except API_ERRORS as error:  # the log and the readiness name the problem too
+        _log.warning("an event was not posted: %s", explain(error))
+
+
+def _stores(settings: Settings, kube: Kube, connected: Stores, check: Check) -> OperatorStores:
+    storage, database = _storage(settings, connected), connected.database
+    ledger = InstrumentedLedger(database["ledger"], check, settings.operator_class)
+    records, runs = RecordStore(database["jobs"], storage, check), RunDocuments(database["runs"], check)
+    tenancy = Tenancy(kube, database)
+    return OperatorStores(
+        storage=storage,
+        ledger=ledger,
+        records=records,
+        jobs=WorkerJobs(database["worker_jobs"], check),
+        runs=runs,
+        charges=Charges(database["ledger"]),
+        tenancy=tenancy,
+        verifier=StatusVerifier(ledger=ledger, records=records, runs=runs, tenancy=tenancy),
+    )
+
+
+def _storage(settings: Settings, connected: Stores) -> Storage:
+    return Storage(
+        bucket=settings.s3_bucket,
+        region=settings.s3_region,
+        endpoint=settings.s3_endpoint,
+        public_endpoint=settings.s3_public_endpoint,
+        provider_lifetime=timedelta(seconds=settings.provider_deadline_seconds) + SLACK,
+        session=connected.session,
+    )
+
+
+def build_reconcile_loop(base: Foundation) -> ReconcileLoop:
+    """Observer, actor and reconciler, with the providers."""
+    stores, providers = base.stores, _providers(base.settings)
+    garbage_collector, observer = _garbage_collector(stores, base.check), _observer(base, providers)
+    actor = Actor(
+        kube=base.kube,
+        storage=stores.storage,
+        ledger=stores.ledger,
+        records=stores.records,
+        jobs=stores.jobs,
+        runs=stores.runs,
+        providers=providers,
+        template=partial(_template, base.settings, base.tls),
+        cache=base.shared.cache,
+        garbage_collector=garbage_collector,
+        leadership=base.role.leadership,
+    )
+    reconciler = Reconciler(
+        kube=base.kube,
+        cache=base.shared.cache,
+        observer=observer,
+        actor=actor,
+        policy=_policy(base.settings),
+        selection=base.selection,
+    )
+    return ReconcileLoop(
+        providers=providers,
+        observer=observer,
+        actor=actor,
+        reconciler=reconciler,
+        garbage_collector=garbage_collector,
+    )
+
+
+def _observer(base: Foundation, providers: dict[str, Provider]) -> Observer:
+    settings, stores, shared = base.settings, base.stores, base.shared
+    return Observer(
+        kube=base.kube,
+        cache=shared.cache,
+        storage=stores.storage,
+        ledger=stores.ledger,
+        jobs=stores.jobs,
+        providers=providers,
+        reports=shared.reports,
+        verifier=stores.verifier,
+        names=shared.lora_names,
+        prices=FalPrices(KeyFile(settings.fal_key_file), settings.fal_api_url, tls=trusted_cas(settings.ca_file)),
+        limits=settings.limits,
+    )
+
+
+def _garbage_collector(stores: OperatorStores, check: Check) -> GarbageCollector:
+    return GarbageCollector(
+        storage=stores.storage,
+        ledger=stores.ledger,
+        records=stores.records,
+        jobs=stores.jobs,
+        runs=stores.runs,
+        check=check,
+    )
+
+
+def _providers(settings: Settings) -> dict[str, Provider]:
+    tls = trusted_cas(settings.ca_file)
+    fal = Fal(KeyFile(settings.fal_key_file), settings.fal_queue_url, settings.fal_api_url, tls=tls)
+    assemblyai = AssemblyAI(KeyFile(settings.assemblyai_key_file), settings.assemblyai_url, tls=tls)
+    return {each.name: InstrumentedProvider(each.name, each) for each in (fal, assemblyai)}
+
+
+def _policy(settings: Settings) -> Policy:
+    return Policy(
+        poll_seconds=settings.poll_seconds,
+        adoption_seconds=settings.adoption_seconds,
+        stage_attempts=settings.stage_attempts,
+        provider_seconds=settings.provider_deadline_seconds,
+        bucket=settings.s3_bucket,
+        sources=settings.sources,
+        allowed_hosts=settings.allowed_hosts,
+        recording_seconds=settings.limits.duration_seconds,
+        prices=PRICES | settings.prices,
+        own_prices=frozenset(settings.prices),
+        models_allowed=settings.models_allowed,
+    )
+
+
+def _template(settings: Settings, tls: WorkerApiTls) -> JobTemplate:
+    return JobTemplate(
+        image=settings.worker_image,
+        image_pull_policy=settings.worker_image_pull_policy,
+        service_account=settings.worker_service_account,
+        resources=settings.worker_resources,
+        deadline_seconds=settings.stage_deadline_seconds,
+        desk_url=settings.desk_url,
+        desk_ca=tls.ca,
+        pod=settings.worker_pod,
+        operator_class=settings.operator_class,
+    )
+
+
+def build_background(base: Foundation, core: ReconcileLoop) -> BackgroundWork:
+    """Components that work beside the reconciles."""
+    stores = base.stores
+    orphans = Orphans(
+        kube=base.kube,
+        cache=base.shared.cache,
+        storage=stores.storage,
+        ledger=stores.ledger,
+        providers=core.providers,
+        retention=_retention(base.settings),
+        tenancy=stores.tenancy,
+        selection=base.selection,
+        check=base.check,
+    )
+    show = _charge_display(base, core).show
+    return BackgroundWork(
+        orphans=orphans,
+        settlement=ChargeSettlement(stores.charges, _billing(base.settings), show=show, check=base.check),
+        settled=SettledCheck(stores.runs, core.reconciler.wake),
+        releases=NamespaceReleases(base.kube, base.selection, base.check),
+    )
+
+
+def leader_loops(
+    base: Foundation, core: ReconcileLoop, background: BackgroundWork, serves: Callable[[], bool]
+) -> list[Loop]:
+    """Loops that run while this process leads. `serves` is true once the worker API accepts connections."""
+    loops: list[Loop] = [
+        core.garbage_collector.run,
+        background.orphans.run,
+        background.settlement.run,
+        background.settled.run,
+        background.releases.run,
+    ]
+    if base.role.claim is not None:
+        loops.append(base.role.claim.kept)
+    if base.settings.endpoint is not None:
+        loops.append(EndpointWriter(base.kube, base.settings.endpoint, base.role.leadership, serves).run)
+    return loops
+
+
+def _retention(settings: Settings) -> Retention:
+    return Retention(
+        kept=timedelta(days=settings.orphan_retention_days),
+        provider_seconds=settings.provider_deadline_seconds,
+        prices=PRICES | settings.prices,
+        own_prices=frozenset(settings.prices),
+    )
+
+
+def _billing(settings: Settings) -> FalBilling:
+    keys = KeyFile(settings.fal_billing_key_file), KeyFile(settings.fal_key_file)
+    return FalBilling(keys, settings.fal_api_url, tls=trusted_cas(settings.ca_file))
+
+
+def _charge_display(base: Foundation, core: ReconcileLoop) -> ChargeDisplay:
+    async def wake(ref: ResourceRef) -> None:
+        core.observer.note_settled(ref.uid)
+        await core.reconciler.wake(ref)
+
+    return ChargeDisplay(base.kube, wake, base.selection)
+
+
+def build_worker_api(base: Foundation, core: ReconcileLoop) -> WorkerApi:
+    """The endpoints of worker pods, without their server."""
+    stores = base.stores
+    return WorkerApi(
+        authenticator=WorkerAuthenticator(base.kube, base.shared.cache, stores.jobs, base.selection),
+        storage=stores.storage,
+        ledger=stores.ledger,
+        reports=base.shared.reports,
+        policy=_order_policy(base.settings),
+        wake=core.reconciler.wake,
+        verifier=stores.verifier,
+        check=base.check,
+    )
+
+
+def _order_policy(settings: Settings) -> OrderPolicy:
+    return OrderPolicy(
+        limits=settings.limits,
+        allowed_hosts=settings.allowed_hosts,
+        bucket=settings.s3_bucket,
+        sources=settings.sources,
+        stage_deadline=timedelta(seconds=settings.stage_deadline_seconds),
+    )
+
+
+def worker_api_tls(settings: Settings, kube: Kube) -> WorkerApiTls:
+    """Certificate of the worker API: of a mounted folder, or of the operator's own CA."""
+    if settings.desk_tls_folder is not None:
+        return WorkerApiTls(MountedFolder(settings.desk_tls_folder, settings.desk_url))
+    term = CertificateTerm(
+        lifetime=timedelta(seconds=settings.desk_certificate_seconds),
+        renew_before=timedelta(seconds=settings.desk_renew_before_seconds),
+    )
+    return WorkerApiTls(KeptSecret(kube, settings.namespace, settings.desk_secret, settings.desk_url, term))
+
+
+def build_health(base: Foundation, core: ReconcileLoop) -> OperatorHealth:
+    """Liveness and readiness of this process."""
+    return OperatorHealth(
+        base.shared.watches,
+        core.reconciler.queue,
+        watch_seconds=base.settings.watch_dead_seconds,
+        stuck_seconds=base.settings.queue_stuck_seconds,
+        leads=lambda: base.role.works,
+        claim=lambda: base.role.problem,
+        scopes=len(base.selection.namespaces.scopes),
+    )
+
+
+def register_gauges(base: Foundation, core: ReconcileLoop) -> None:
+    """Connect the gauges to what they read at each scrape."""
+    queue = core.reconciler.queue
+    metrics.priced_models.update(base.settings.prices)
+    metrics.gauges.watch_ages = base.shared.watches.ages
+    metrics.gauges.certificate_expiry = lambda: base.tls.expires_at.timestamp()  # noqa: PLW0108 - a renewal replaces it
+    metrics.gauges.leader = lambda: base.role.works
+    metrics.gauges.queue = lambda: (len(queue), queue.oldest_due_seconds)
+
+
+def build_event_handlers(base: Foundation, background: BackgroundWork, tasks: LeaderTasks) -> EventHandlers:
+    """Handlers of watch events, which wake resources through the tasks of the leader."""
+    shared = base.shared
+    return EventHandlers(
+        shared.cache,
+        tasks.wake,
+        shared.reports,
+        shared.lora_names,
+        background.settled,
+        selection=base.selection,
+        on_deselected=background.releases.note,
+        on_deleted=tasks.deleted,
+    )

@@ -1,0 +1,50 @@
+"""Errors of MongoDB and S3 that a retry may resolve; defined once for the operator and the gateway.
+
+STORE_ERRORS
+├── PyMongoError                  MongoDB
+├── BotoCoreError, ClientError    S3: connection, response
+├── BucketMissing                 S3: the bucket does not exist
+└── NotDeleted                    S3: an object could not be deleted
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+from botocore.exceptions import BotoCoreError, ClientError
+from pymongo.errors import PyMongoError
+
+
+class BucketMissing(Exception):
+    """The bucket does not exist. This is an unavailable store, not a missing file."""
+
+    def __init__(self, bucket: str) -> None:
+        super().__init__(f"bucket {bucket!r} does not exist: create it")
+
+
+class NotDeleted(Exception):
+    """The store did not delete an object."""
+
+
+STORE_ERRORS = (PyMongoError, BotoCoreError, ClientError, BucketMissing, NotDeleted)
+
+
+def store_of(error: Exception) -> Literal["MongoDB", "S3"]:
+    """Store that raised one of STORE_ERRORS."""
+    return "MongoDB" if isinstance(error, PyMongoError) else "S3"
+
+
+async def until_available(
+    step: Callable[[], None], pauses: Iterable[float], on_error: Callable[[Exception, float], None]
+) -> None:
+    """Run a step in a thread until it raises none of STORE_ERRORS.
+
+    `pauses` are the seconds between attempts; `on_error` gets each error and the pause that follows it.
+    """
+    for pause in pauses:
+        try:
+            await asyncio.to_thread(step)
+            return
+        except STORE_ERRORS as error:
+            on_error(error, pause)
+            await asyncio.sleep(pause)

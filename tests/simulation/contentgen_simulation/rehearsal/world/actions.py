@@ -1,0 +1,256 @@
+"""Actions of users, stores, providers and the cluster: one method per `PlannedEvent.do`."""
+
+# ruff: noqa: ARG002 - each is called with the index of a subject, whether it needs one or not
+import re
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from contentgen_contract.names import (
+    ADOPT_ANNOTATION,
+    CANCEL_ANNOTATION,
+    COLLECT_ANNOTATION,
+    RERUN_ANNOTATION,
+    RESUBMIT_ANNOTATION,
+    Kind,
+    Phase,
+)
+from contentgen_operator.state.observed import ResourceRef
+from contentgen_simulation.rehearsal.world.cluster import ref_of
+from contentgen_simulation.rehearsal.world.faults import IoFault
+from contentgen_simulation.rehearsal.world.line_faults import LineFault
+from contentgen_simulation.rehearsal.world.plan import spec_of
+
+if TYPE_CHECKING:
+    from contentgen_simulation.rehearsal.world.world import RehearsalWorld
+
+Body = dict[str, Any]
+_TOKEN = re.compile(r"contentgen\.dev/resubmit=([0-9a-f]+)")
+_COLLECT = re.compile(r"contentgen\.dev/collect=([1-9][0-9]*(?:-[0-9]+)?)")
+_OUTAGE_REASONS = {"mongo": "StoreUnavailable", "storage": "StoreUnavailable"}
+_LONG_SECONDS = 300.0  # after which a resource says why it does not go on
+
+
+class Actions:
+    """Executor of planned events."""
+
+    def __init__(self, world: "RehearsalWorld") -> None:
+        self._world = world
+        self._variant: dict[int, int] = {}
+        self._policy: dict[int, str] = {}
+        self._suspended: set[int] = set()
+        self._annotations: defaultdict[int, dict[str, str]] = defaultdict(dict)
+
+    # People
+
+    def apply(self, who: int, variant: int | None = None, policy: str | None = None) -> None:
+        """Create or change the resource."""
+        subject = self._world.plan.subjects[who]
+        self._variant[who] = self._variant.get(who, subject.variant) if variant is None else variant
+        if policy is not None:
+            self._policy[who] = policy
+        if self._world.body_of(who) is None:
+            self._annotations[who] = {}
+        self._put(who)
+
+    def edit(self, who: int, variant: int) -> None:
+        """Change the spec to another variant."""
+        if self._exists(who):
+            self._variant[who] = variant
+            self._put(who)
+
+    def suspend(self, who: int) -> None:
+        """Set spec.suspend."""
+        self._suspended.add(who)
+        if self._exists(who):
+            self._put(who)
+
+    def unsuspend(self, who: int) -> None:
+        """Clear spec.suspend."""
+        self._suspended.discard(who)
+        if self._exists(who):
+            self._put(who)
+
+    def rerun(self, who: int, token: str) -> None:
+        """Request another paid run."""
+        self._annotate(who, RERUN_ANNOTATION, token)
+
+    def cancel(self, who: int) -> None:
+        """Cancel the current run."""
+        run = ((self._world.body_of(who) or {}).get("status") or {}).get("run") or {}
+        if run:
+            self._annotate(who, CANCEL_ANNOTATION, str(run["number"]))
+
+    def resubmit(self, who: int) -> None:
+        """Allow another payment, as the message of SubmissionUnknown says."""
+        body = self._world.body_of(who)
+        found = _TOKEN.search(str((body or {}).get("status", {}).get("message")))
+        if found is None:
+            return
+        if self._annotations[who].get(RESUBMIT_ANNOTATION) != found[1]:
+            self._world.resubmitted[self._group_of(who, (body or {})["status"]["run"]["spec"])] += 1
+        self._annotate(who, RESUBMIT_ANNOTATION, found[1])
+
+    def adopt(self, who: int) -> None:
+        """Adopt the lost request from the provider's dashboard, or the newest other one if it is not listed."""
+        status = (self._world.body_of(who) or {}).get("status") or {}
+        if status.get("phase") != Phase.SUBMISSION_UNKNOWN or not status.get("run"):
+            return
+        group = self._group_of(who, status["run"]["spec"])
+        requests = list(self._world.provider.requests.values())
+        lost = [each.id for each in requests if each.post.group == group and not self._world.is_recorded(each.id)]
+        if requests:
+            self._annotate(who, ADOPT_ANNOTATION, lost[-1] if lost else requests[-1].id)
+
+    def collect(self, who: int) -> None:
+        """Collect again, as the message of a failed collect stage says."""
+        found = _COLLECT.search(str((self._world.body_of(who) or {}).get("status", {}).get("message")))
+        if found is not None:
+            self._annotate(who, COLLECT_ANNOTATION, found[1])
+
+    def delete(self, who: int) -> None:
+        """Delete the resource."""
+        if self._exists(who):
+            body = self._world.body_of(who) or {}
+            self._world.cluster.remove(ref_of(self._world.plan.subjects[who].kind, body))
+
+    def recreate_namespace(self, who: int) -> None:
+        """Delete the namespace; a minute later create another one of the same name."""
+        namespace = self._world.plan.subjects[who].namespace
+        inside = [index for index, each in enumerate(self._world.plan.subjects) if each.namespace == namespace]
+        for each in inside:
+            self.delete(each)
+
+        def again() -> None:
+            if any(self._world.body_of(each) is not None for each in inside):
+                self._world.later(60, again)
+                return
+            self._world.create_namespace(namespace)
+            for each in inside:
+                self.apply(each)
+
+        self._world.later(60, again)
+
+    def rebuild(self, who: int) -> None:
+        """The cluster is lost. A minute later there is a new one with the old MongoDB and bucket, and everything is
+        applied to it.
+        """
+        there = [index for index, _ in enumerate(self._world.plan.subjects) if self._exists(index)]
+        self._world.rebuild_cluster()
+
+        def again() -> None:
+            for each in there:
+                self.apply(each)
+
+        self._world.later(60, again)
+
+    def confirm(self, who: int) -> None:
+        """An administrator confirms all namespaces of the cluster, if it was rebuilt."""
+        self._world.confirm_cluster()
+
+    def _annotate(self, who: int, name: str, value: str) -> None:
+        if self._exists(who):
+            self._annotations[who][name] = value
+            self._put(who)
+
+    def _exists(self, who: int) -> bool:
+        return self._world.body_of(who) is not None
+
+    def _put(self, who: int) -> None:
+        subject, body = self._world.plan.subjects[who], self._world.body_of(who)
+        uid = body["metadata"]["uid"] if body else self._world.fresh_uid()
+        ref = ResourceRef(kind=subject.kind, namespace=subject.namespace, name=subject.name, uid=uid)
+        options = dict(subject.options)
+        if who in self._policy:
+            options["deletionPolicy"] = self._policy[who]
+        if who in self._suspended:
+            options["suspend"] = True
+        self._world.asked[self._group(who)].add(self._annotations[who].get(RERUN_ANNOTATION))
+        self._world.cluster.put(ref, spec_of(subject.kind, self._variant[who], options), dict(self._annotations[who]))
+
+    def _group(self, who: int) -> tuple[str, ...]:
+        subject = self._world.plan.subjects[who]
+        return self._group_of(who, spec_of(subject.kind, self._variant[who], subject.options))
+
+    def _group_of(self, who: int, spec: Body) -> tuple[str, ...]:
+        subject = self._world.plan.subjects[who]
+        image, options = spec.get("image") or {}, spec.get("options") or {}
+        given: dict[Kind, Body] = {
+            Kind.LORA_TRAINING: {"steps": (spec.get("training") or {}).get("steps")},
+            Kind.IMAGE_GENERATION: {"prompt": spec.get("prompt"), "num_images": image.get("count")},
+            Kind.TRANSCRIPTION: {"language_code": options.get("language")},
+        }
+        ref = ResourceRef(kind=subject.kind, namespace=subject.namespace, name=subject.name, uid="-")
+        return self._world.group_of(ref, given[subject.kind])
+
+    # Stores and the API server
+
+    def unavailable(self, who: int, store: str, seconds: float) -> None:
+        """Make a store unavailable."""
+        self._world.faults.unavailable_until[store] = self._world.seconds + seconds
+        if store in _OUTAGE_REASONS and seconds > _LONG_SECONDS:
+            self._world.later(
+                seconds - 1,
+                lambda: self._world.oracles.check_reported(f"{store} is unavailable", (_OUTAGE_REASONS[store],)),
+            )
+
+    def refuse(self, who: int, what: str, code: int, seconds: float) -> None:
+        """Make the API server refuse some requests."""
+        self._world.faults.refusals.append((what, code, self._world.seconds + seconds))
+        if what == "jobs" and seconds > _LONG_SECONDS:
+            reasons = ("JobRefused", "Retrying")
+            self._world.later(seconds - 1, lambda: self._world.oracles.check_reported("refused jobs", reasons))
+
+    def snapshot(self, who: int) -> None:
+        """Take a backup."""
+        self._world.snapshot()
+
+    def rewind(self, who: int, stores: list[str]) -> None:
+        """Restore the backup."""
+        self._world.rewind(stores)
+
+    # Processes
+
+    def election(self, who: int) -> None:
+        """Introduce leader election by a Lease."""
+        self._world.elect()
+
+    def restart(self, who: int) -> None:
+        """Kill the operator with SIGKILL and restart it."""
+        self._world.restart()
+
+    def second(self, who: int, seconds: float) -> None:
+        """Run a second operator process for some time."""
+        self._world.start_process()
+        extra = self._world._processes[-1]
+        self._world.later(seconds, lambda: self._world._resume.append((extra, True)))
+
+    def clock(self, who: int, hours: float, seconds: float) -> None:
+        """Shift the operator's clock for some time."""
+        self._world.skewed(hours * 3600)
+        self._world.later(seconds, lambda: self._world.skewed(0))
+
+    def io(self, who: int, *, anchor: str, nth: int, side: str, action: str, seconds: float = 30.0) -> None:
+        """Inject a fault at one I/O operation."""
+        self._world.faults.io.append(IoFault(who, anchor, nth, side, action, seconds))
+
+    def line(self, who: int, nth: int, action: str) -> None:
+        """Inject a fault at one line between the planned purchase and the stored request id."""
+        self._world.lines.faults.append(LineFault(who, nth, action))
+
+    # Providers and workers
+
+    def provider_down(self, who: int, how: str, seconds: float) -> None:
+        """Make the provider unavailable or let it refuse everything."""
+        self._world.provider.down, self._world.provider.down_until = how, self._world.seconds + seconds
+
+    def evict(self, who: int) -> None:
+        """Kill the running workers."""
+        self._world.workers.evict()
+
+    def jobs_fail(self, who: int, seconds: float) -> None:
+        """Kill all workers for some time."""
+        self._world.workers.failing_until = self._world.seconds + seconds
+
+    def zombie(self, who: int, seconds: float) -> None:
+        """Let the cluster give up the next worker, which writes its files late."""
+        self._world.workers.zombie_seconds = seconds
