@@ -1,4 +1,4 @@
-"""The gateway's process."""
+"""The gateway's process: settings, assembly, servers and background tasks."""
 
 import asyncio
 import signal
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def share_the_interpreter() -> None:
-    """The loop waits for a thread that decodes or signs a page for half a millisecond at a time, not for five."""
+    """Switch threads every 0.5 ms, not 5 ms, so that the event loop waits less for threads that decode or sign."""
     sys.setswitchinterval(0.0005)
 
 
@@ -59,7 +59,7 @@ async def _run(settings: Settings) -> None:
         )
         scraped = plain_server(probes_app(dependencies), settings.gateway_metrics_port)
         stop = partial(setattr, server, "should_exit", True)
-        # What can't go on by itself ends the process: Kubernetes starts another one.
+        # A background task that fails ends the process, and Kubernetes restarts it.
         async with asyncio.TaskGroup() as tasks:
             for each in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(
@@ -90,7 +90,7 @@ async def _run(settings: Settings) -> None:
 
 
 def assemble(settings: Settings, kube: KubeApi, connected: Stores, clock: Clock = utc_now) -> Dependencies:
-    """The dependencies, each made once, with one clock."""
+    """Stores and clients, each created once, with one clock."""
     database = connected.database
     authorizer = Authorizer(kube, open_to_all=settings.gateway_sign_in == "None")
     files = BucketFiles(

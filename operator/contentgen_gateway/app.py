@@ -1,4 +1,4 @@
-"""The gateway's HTTP face."""
+"""The FastAPI app: routes, pages, error handlers and middleware."""
 
 from typing import Any
 
@@ -51,7 +51,7 @@ _ROUTERS = (
 
 
 def create_app(dependencies: Dependencies) -> FastAPI:
-    """The app over its dependencies."""
+    """App with its stores, services and middleware."""
     app = endpoints()
     app.state.dependencies = dependencies
     app.state.services = Services.build(dependencies)
@@ -60,15 +60,15 @@ def create_app(dependencies: Dependencies) -> FastAPI:
 
 
 def document() -> dict[str, Any]:
-    """The OpenAPI document."""
+    """OpenAPI document of the API, without the pages."""
     return endpoints().openapi()
 
 
 def endpoints() -> FastAPI:
-    """The app without its dependencies and what is around them."""
+    """App with routes and error handlers only, for the OpenAPI document and for tests."""
     app = FastAPI(
         title="contentgen",
-        description="Find, see, share and fetch what was made.",
+        description="Jobs, and the assets that they made: list, search, share, download.",
         docs_url=None,
         redoc_url=None,
         openapi_url="/openapi.json",

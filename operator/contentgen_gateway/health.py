@@ -1,5 +1,7 @@
-"""`/health` and `/ready` for the kubelet, and `/metrics` for Prometheus: on a port of their own, where no number of
-clients of the other port keeps them waiting. `/health` and `/ready` are on the other port as well.
+"""Liveness, readiness and metrics.
+
+They have a port of their own, so that load on the main port does not delay them. The main port serves `/health` and
+`/ready` too.
 """
 
 from typing import Literal
@@ -20,27 +22,27 @@ router = APIRouter(tags=["health"])
 
 
 class Health(BaseModel):
-    """It answers."""
+    """The process is alive, or ready."""
 
     status: Literal["ok"] = "ok"
 
 
 @router.get("/health")
 async def health() -> Health:
-    """Whether the process is alive."""
+    """Liveness of the process."""
     return Health()
 
 
 @router.get("/ready", responses={503: RESPONSES[503]})
 async def ready(dependencies: DependenciesDep) -> Health:
-    """Whether requests should come to this replica."""
+    """Readiness: 503 if no request should be sent to this replica."""
     if why := await dependencies.lifecycle.unready(dependencies.records.ping):
         raise Problem(503, why, headers={"Retry-After": "5"})
     return Health()
 
 
 def probes_app(dependencies: Dependencies) -> Starlette:
-    """`/health`, `/ready` and `/metrics` and nothing else, for a port that people do not reach."""
+    """App of the port for the kubelet and Prometheus: `/health`, `/ready` and `/metrics` only."""
 
     async def alive(_: Request) -> Response:
         return JSONResponse((await health()).model_dump())

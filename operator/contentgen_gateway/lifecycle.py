@@ -1,5 +1,7 @@
-"""When requests should come, and how it ends: the gateway says that it is not ready, Kubernetes sends new requests
-elsewhere, streams end (their clients come back to another replica), what was begun is finished, and then it stops.
+"""Readiness and shutdown.
+
+A replica that shuts down first reports that it is not ready, so that Kubernetes sends new requests elsewhere. Then it
+ends its streams, whose clients reconnect to another replica, finishes requests in progress, and stops.
 """
 
 import asyncio
@@ -12,8 +14,9 @@ _PING_SECONDS = 2.0
 
 
 class Lifecycle:
-    """Ready is what has reached the database once and is not on its way out. A database that goes away later is told to
-    each caller (503): no other replica would have it either.
+    """State of the process. A replica is ready once it has reached the database, until it shuts down.
+
+    It stays ready while the database is unavailable later and answers 503: no other replica could reach it either.
     """
 
     def __init__(self) -> None:
@@ -23,9 +26,9 @@ class Lifecycle:
         self._endless: set[Callable[[], None]] = set()
 
     async def unready(self, ping: Callable[[], Awaitable[None]]) -> str:
-        """Why no request should come here; empty when they may."""
+        """Reason why the replica is not ready; empty if it is ready."""
         if self.draining:
-            return "this replica is about to stop"
+            return "this replica is shutting down"
         if not self._reached:
             try:
                 await asyncio.wait_for(ping(), _PING_SECONDS)
@@ -36,7 +39,7 @@ class Lifecycle:
 
     @contextmanager
     def endless(self, end: Callable[[], None]) -> Iterator[None]:
-        """Something goes on until its client leaves, or `end` is called: at once after the others have ended."""
+        """Register a stream, which lasts until its client leaves or `end` is called; at once during a shutdown."""
         if self._over:
             end()
         self._endless.add(end)
@@ -46,7 +49,7 @@ class Lifecycle:
             self._endless.discard(end)
 
     async def drain(self, seconds: float, stop: Callable[[], None]) -> None:
-        """Serve for so long while the others learn of it; then end what is endless, and stop."""
+        """Keep serving for `seconds` while Kubernetes updates its endpoints, then end all streams and call `stop`."""
         self.draining = True
         await asyncio.sleep(seconds)
         self._over = True

@@ -1,4 +1,4 @@
-"""What goes wrong, as problem+json (RFC 9457): what was asked, why it can't be, what to do."""
+"""Errors as problem+json (RFC 9457): what was asked, why it failed, what to do."""
 
 import logging
 from collections.abc import Callable
@@ -22,36 +22,36 @@ _log = logging.getLogger(__name__)
 class ProblemDetails(BaseModel):
     """The body of every error."""
 
-    type: str = Field("about:blank", description="A URI of the kind of problem.")
-    title: str = Field(description="The kind of problem in words.")
-    status: int = Field(description="The HTTP status.")
-    detail: str = Field(description="What it is here, and what to do.")
-    errors: list[dict[str, Any]] = Field(default_factory=list, description="The fields that are wrong: where and why.")
+    type: str = Field("about:blank", description="URI of the kind of problem.")
+    title: str = Field(description="Reason phrase of the HTTP status.")
+    status: int = Field(description="HTTP status.")
+    detail: str = Field(description="What went wrong, and what to do.")
+    errors: list[dict[str, Any]] = Field(default_factory=list, description="Invalid fields: location and expectation.")
 
 
 class Problem(Exception):
-    """An answer that is no success."""
+    """An error response. `more` are further members of its body."""
 
     def __init__(self, status: int, detail: str, *, headers: dict[str, str] | None = None, **more: Any) -> None:
         super().__init__(detail)
         self.status, self.detail, self.headers, self.more = status, detail, headers, more
 
     def response(self) -> Response:
-        """As HTTP."""
+        """HTTP response with the problem as its body."""
         body = {"type": "about:blank", "title": HTTPStatus(self.status).phrase, "status": self.status}
         content = body | {"detail": self.detail} | self.more
         return JSONResponse(content, self.status, headers=self.headers, media_type=MEDIA_TYPE)
 
 
 class NotFound(Problem):
-    """It is not there, or it is nobody's business of this caller's: both look the same."""
+    """404, with the same text for a missing object and for one that the caller may not see."""
 
     def __init__(self, what: str, name: str) -> None:
         super().__init__(404, f"there is no {what} {name!r} that you may see")
 
 
 class BadRequest(Problem):
-    """One field is wrong."""
+    """422 for one invalid field."""
 
     def __init__(self, field: str, given: object, expected: str) -> None:
         message = f"{field}: {given!r} is not {expected}"
@@ -62,26 +62,26 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
     code: {"model": ProblemDetails, "description": HTTPStatus(code).phrase, "content": {MEDIA_TYPE: {}}}
     for code in (400, 401, 403, 404, 422, 429, 503)
 }
-"""What any endpoint may answer, for the OpenAPI document."""
+"""Errors of every endpoint, for the OpenAPI document."""
 
 CONFLICT: dict[int | str, dict[str, Any]] = {
     409: {"model": ProblemDetails, "description": HTTPStatus(409).phrase, "content": {MEDIA_TYPE: {}}}
 }
-"""What those may answer besides that change something."""
+"""Further errors of endpoints that change something."""
 
 
 Page = Callable[[Request, Problem], Response | None]
-"""A problem as a page; None where it is a program that asks."""
+"""Renders a problem as a page; None if the client is not a browser."""
 
 
 def answer(scope: Scope, problem: Problem) -> Response:
-    """A problem as whoever asks can read it, in the endpoints and before any is reached."""
+    """Response to a problem: a page for browsers, JSON for other clients. Middleware calls it too."""
     page: Page = scope["app"].state.page
     return page(Request(scope), problem) or problem.response()
 
 
 def install(app: FastAPI, page: Page) -> None:
-    """Make every error of an app a problem, and a page for a person."""
+    """Register the error handlers of an app. `page` renders problems for browsers."""
     app.state.page = page
 
     @app.exception_handler(Problem)

@@ -1,4 +1,4 @@
-"""The gateway's settings: environment variables with the prefix CONTENTGEN_, which the chart fills."""
+"""Settings of the gateway: environment variables with the prefix CONTENTGEN_, set by the chart."""
 
 from pathlib import Path
 from typing import Literal
@@ -11,21 +11,21 @@ from contentgen_contract.resources.operator_class import DEFAULT_CLASS
 
 
 class Settings(BaseSettings):
-    """Each field is documented in the chart's values."""
+    """Settings; the chart's values document each of them."""
 
     model_config = SettingsConfigDict(env_prefix="CONTENTGEN_", env_ignore_empty=True, frozen=True)
 
     watch_namespaces: tuple[Namespace, ...] = ()
     watch_namespace_selector: LabelSelector | None = None
     operator_class: str = Field(
-        DEFAULT_CLASS, description="The class of the resources that it creates, shows and changes: the operator's own."
+        DEFAULT_CLASS, description="Operator class of the resources that the gateway creates, lists and changes."
     )
     log_format: Literal["json", "plain"] = "json"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     mongodb_uri: str = "mongodb://localhost:27017/"
     mongodb_uri_file: Path | None = Field(
-        None, description="A file with the URI, in its place; read again when it changes."
+        None, description="File with the URI, which replaces mongodb_uri; read again when it changes."
     )
     mongodb_database: str = "content-generation"
 
@@ -35,36 +35,35 @@ class Settings(BaseSettings):
     s3_bucket: str = "content-generation-assets"
     s3_key_folder: Path | None = Field(
         None,
-        description="Files access-key-id and secret-access-key, in place of the environment's; read again likewise.",
+        description="Folder of access-key-id and secret-access-key, read again when they change; None: environment.",
     )
 
     gateway_port: int = 8000
-    gateway_metrics_port: int = Field(
-        8001, description="Prometheus and the kubelet ask there, and nobody else need reach it."
-    )
+    gateway_metrics_port: int = Field(8001, description="Port for Prometheus and the kubelet.")
     gateway_sign_in: Literal["Token", "None"] = Field(
-        "Token", description="None lets everybody do everything, and says so on every page: for the sandbox alone."
+        "Token",
+        description="None: no authentication and no authorization, with a warning on every page; for the sandbox only.",
     )
-    gateway_url: str = Field("", description="Where people reach it, such as https://content.example.com.")
+    gateway_url: str = Field("", description="Public URL, such as https://content.example.com.")
     gateway_external_tls: bool = Field(
-        False, description="Something before it ends TLS, so browsers are told that TLS is all there is."
+        False, description="TLS ends at a proxy in front of the gateway; responses have an HSTS header."
     )
-    gateway_files_endpoint: str = Field(
-        "", description="Where people's browsers reach the bucket, if not at s3_public_endpoint."
-    )
-    gateway_requests_per_second: float = Field(20, gt=0, description="Of one caller, in the long run.")
-    gateway_burst: int = Field(100, ge=1, description="Requests that a caller may make at once.")
-    gateway_streams_per_caller: int = Field(100, ge=1, description="Streams that a caller may have open.")
-    gateway_request_seconds: float = Field(30, gt=0, description="A request that takes longer is given up.")
-    gateway_body_bytes: int = Field(1_048_576, ge=1024, description="The longest body of a request.")
-    gateway_drain_seconds: float = Field(5, ge=0, description="It serves for so long after it was told to stop.")
+    gateway_files_endpoint: str = Field("", description="S3 endpoint for browsers; empty: s3_public_endpoint.")
+    gateway_requests_per_second: float = Field(20, gt=0, description="Sustained request rate of one caller.")
+    gateway_burst: int = Field(100, ge=1, description="Burst of requests of one caller.")
+    gateway_streams_per_caller: int = Field(100, ge=1, description="Open streams of one caller.")
+    gateway_request_seconds: float = Field(30, gt=0, description="Timeout of a request, in seconds.")
+    gateway_body_bytes: int = Field(1_048_576, ge=1024, description="Largest request body, in bytes.")
+    gateway_drain_seconds: float = Field(5, ge=0, description="Seconds between SIGTERM and the end of service.")
     gateway_trusted_proxies: tuple[str, ...] = Field(
-        (), description="Addresses and networks whose word is taken for a client's address."
+        (), description="Addresses and networks of proxies whose X-Forwarded-For header is trusted."
     )
     orphan_retention_days: int = Field(
         30,
         ge=1,
         le=3650,
-        description="As the operator's: how long the result of a purchase without a resource is kept.",
+        description="Days that the result of a purchase without a resource is kept; the same as the operator's.",
     )
-    gateway_storage_dollars_per_gb: float = Field(0.023, ge=0, description="What a GB costs in a month.")
+    gateway_storage_dollars_per_gb: float = Field(
+        0.023, ge=0, description="Price of a GB of storage for a month, in dollars."
+    )

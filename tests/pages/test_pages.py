@@ -114,7 +114,7 @@ def test_the_keyboard_reaches_the_content_the_search_and_neighbours(signed_in: B
     page = signed_in.new_page()
     page.goto(f"{gateway}/pictures/{PICTURE}?n=1")
     page.keyboard.press("Tab")
-    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
     page.keyboard.press("Enter")
     page.keyboard.press("ArrowRight")
     expect(page).to_have_url(re.compile(r"\?n=2$"))
@@ -206,7 +206,7 @@ def test_without_scripts_pages_and_forms_work_all_the_same(chromium: Browser, ga
     page.goto(f"{gateway}/collections")
     page.get_by_label("Name", exact=True).fill("Without scripts")
     page.get_by_label("Namespace").fill("press")
-    page.get_by_role("button", name="Make it").click()
+    page.get_by_role("button", name="Create").click()
     expect(page.get_by_role("heading", name="Without scripts")).to_be_visible()
     context.close()
 

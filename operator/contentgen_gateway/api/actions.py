@@ -1,6 +1,6 @@
-"""Actions on a job that exists: cancel it, run it again, fetch its result again, resume it, delete it.
+"""Actions on an existing job: cancel, run again, collect again, resume, delete.
 
-Approving and rejecting belong here too.
+Approval and rejection belong here too.
 """
 
 from typing import Annotated
@@ -20,19 +20,22 @@ router = APIRouter(
 deletion_router = APIRouter(
     prefix="/api/jobs",
     tags=["jobs"],
-    responses=RESPONSES | {409: {"model": InUse, "description": "It is used.", "content": {MEDIA_TYPE: {}}}},
+    responses=RESPONSES
+    | {409: {"model": InUse, "description": "Other jobs use its outputs.", "content": {MEDIA_TYPE: {}}}},
 )
 
 
-@router.post("/{job_id}/cancel", responses={202: {"model": Cancelled, "description": "The provider is being asked."}})
+@router.post(
+    "/{job_id}/cancel", responses={202: {"model": Cancelled, "description": "The provider has not answered yet."}}
+)
 async def cancel(
     caller: CallerDep,
     actions: ActionsDep,
     response: Response,
     job_id: Name,
-    wait: Annotated[float, Query(ge=0, le=25, description="Seconds to wait for the answer.")] = 10,
+    wait: Annotated[float, Query(ge=0, le=25, description="Seconds to wait for the outcome.")] = 10,
 ) -> Cancelled:
-    """End the run; the job and its record stay. Before it is paid that is free; after it the provider is asked."""
+    """End the run; the job and its record stay. After the payment the provider is asked to cancel the request."""
     outcome = await actions.cancel(caller, job_id, wait)
     if outcome.status == "processing":
         response.status_code = 202
@@ -45,27 +48,28 @@ async def retry(
     actions: ActionsDep,
     job_id: Name,
     resubmit: Annotated[
-        str | None, Query(max_length=64, description="Pay once more for a request that nobody can find.")
+        str | None,
+        Query(max_length=64, description="Allow another payment for a request whose reply was lost: its token."),
     ] = None,
 ) -> Asked:
-    """Run it once more, as it is: a new version, which is paid for. Asked for again before it begins, it is one run.
+    """Start another, paid run with the same inputs, which makes a new version. Repeated requests start one run.
 
-    It needs the verb `spend` on the resource.
+    Needs the verb `spend` on the resource.
     """
     return await actions.run_again(caller, job_id, resubmit)
 
 
 @router.post("/{job_id}/collect", status_code=202)
 async def collect(caller: CallerDep, actions: ActionsDep, job_id: Name) -> Asked:
-    """Fetch the paid result of a failed run once more; it costs nothing. 409 where the run has not failed, or was not
-    paid for.
+    """Fetch the paid result of a failed run again, without another payment. 409 if the run has not failed, or was not
+    paid.
     """
     return await actions.collect(caller, job_id)
 
 
 @router.post("/{job_id}/resume")
 async def resume(caller: CallerDep, actions: ActionsDep, job_id: Name) -> Resumed:
-    """Let a suspended job go on. One that is not suspended stays as it is."""
+    """Resume a suspended job. No change if it is not suspended."""
     return await actions.resume(caller, job_id)
 
 
@@ -74,7 +78,7 @@ async def delete_job(
     caller: CallerDep,
     deletion: DeletionDep,
     job_id: Name,
-    force: Annotated[bool, Query(description="Also where something was made with it.")] = False,
+    force: Annotated[bool, Query(description="Delete it even if other jobs use its outputs.")] = False,
 ) -> Deleted:
-    """Delete the job: its record, its resource and all files with their versions. A run under way is cancelled."""
+    """Delete the job: its record, its resource, and all versions of its files. A running run is cancelled."""
     return await deletion.delete(caller, job_id, force=force)

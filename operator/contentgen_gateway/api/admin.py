@@ -1,4 +1,4 @@
-"""`/api/admin`: the import of an older service's records, for callers with the verb `import`."""
+"""`/api/admin`: import of the legacy service's records, for callers with the verb `import`."""
 
 from collections import Counter
 from typing import Annotated, Any
@@ -16,33 +16,33 @@ MOST = 200
 
 
 class Takeover(Body):
-    """Documents of an old service's collection `jobs`, as `mongoexport --jsonArray` writes them."""
+    """Documents of the legacy service's collection `jobs`, as `mongoexport --jsonArray` writes them."""
 
-    namespace: Name = Field(description="Where they go.")
-    bucket: Name | None = Field(None, description="The bucket that their addresses name; the gateway's when left out.")
+    namespace: Name = Field(description="Target namespace.")
+    bucket: Name | None = Field(None, description="Bucket in their addresses; the gateway's if left out.")
     jobs: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=MOST)]
 
 
 class Wrong(Body):
-    """Why a document is refused."""
+    """Invalid field of a document."""
 
     field: str
     why: str
 
 
 class Became(Body):
-    """What became of one document."""
+    """Outcome of one document."""
 
-    document: int = Field(description="Its place among those given, from 0.")
+    document: int = Field(description="Index in the request, from 0.")
     job_id: str | None
     outcome: Outcome
-    problems: list[Wrong] = Field(description="Everything that is wrong with it; one that has any is not imported.")
-    missing: list[str] = Field(description="Keys that it names and the bucket does not have.")
+    problems: list[Wrong] = Field(description="Invalid fields; a document with any is not imported.")
+    missing: list[str] = Field(description="Keys in the document that are not in the bucket.")
     note: str
 
 
 class TakenOver(Body):
-    """What became of all of them."""
+    """Outcome of an import."""
 
     total: int
     outcomes: dict[Outcome, int]
@@ -51,10 +51,10 @@ class TakenOver(Body):
 
 @router.post("/import")
 async def import_jobs(caller: CallerDep, imports: LegacyImportsDep, body: Takeover) -> TakenOver:
-    """Take documents over into a namespace. Doing it again is harmless.
+    """Import documents into a namespace. Idempotent.
 
-    Needs the verb `import` on all kinds there, and for each document's userId, unless it is the namespace, the verb
-    `use` on `userids`.
+    Needs the verb `import` on all kinds there, and the verb `use` on `userids` for each userId that is not the
+    namespace.
     """
     entries = await imports.run(caller, body.namespace, body.bucket, body.jobs)
     outcomes = Counter(each.outcome for each in entries)

@@ -1,4 +1,4 @@
-"""`/api/assets`: what was made, by kind, in the seeds' shapes; and the search over all of it."""
+"""`/api/assets`: finished assets by kind, in the shapes of the legacy API, and the search over all jobs."""
 
 from typing import Annotated
 
@@ -12,20 +12,20 @@ from contentgen_gateway.schemas.listings import LoraListing, PictureListing, Sea
 
 router = APIRouter(prefix="/api/assets", tags=["assets"], responses=RESPONSES)
 short = APIRouter(prefix="/api", tags=["assets"], responses=RESPONSES)
-"""The same lists under the names that they were first proposed with."""
+"""The same lists under their earlier, shorter paths."""
 
 
 @short.get("/loras")
 @router.get("/loras")
 async def list_loras(caller: CallerDep, assets: AssetsDep, query: Annotated[LoraListing, Query()]) -> LoraList:
-    """LoRAs that are trained, each with its newest version."""
+    """Page of trained LoRAs, each with its newest version."""
     return await assets.loras(caller, query)
 
 
 @short.get("/images")
 @router.get("/images")
 async def list_images(caller: CallerDep, assets: AssetsDep, query: Annotated[PictureListing, Query()]) -> PictureList:
-    """Pictures that were made, one entry each; `limit` counts the jobs that they are of."""
+    """Page of generated pictures; `limit` counts jobs, not pictures."""
     return await assets.pictures(caller, query)
 
 
@@ -34,11 +34,11 @@ async def list_images(caller: CallerDep, assets: AssetsDep, query: Annotated[Pic
 async def list_transcripts(
     caller: CallerDep, assets: AssetsDep, query: Annotated[TranscriptListing, Query()]
 ) -> TranscriptList:
-    """Recordings that are transcribed."""
+    """Page of transcribed recordings."""
     return await assets.transcripts(caller, query)
 
 
 @router.get("/search")
 async def search_assets(caller: CallerDep, jobs: JobsDep, query: Annotated[SearchListing, Query()]) -> JobList:
-    """Jobs of any kind that have these words and tags; all jobs where nothing is looked for."""
+    """Page of jobs of any kind with these words and tags; of all jobs without words and tags."""
     return await jobs.list_jobs(caller, query)

@@ -1,4 +1,4 @@
-"""`/api/collections`: jobs that belong together, under a name."""
+"""`/api/collections`: named groups of jobs."""
 
 from typing import Annotated
 
@@ -23,7 +23,7 @@ router = APIRouter(prefix="/api/collections", tags=["collections"], responses=RE
 async def list_collections(
     caller: CallerDep, collections: CollectionsDep, query: Annotated[CollectionListing, Query()]
 ) -> CollectionList:
-    """Collections that the caller may see, with counts."""
+    """Page of the collections that the caller may see, with counts of jobs."""
     return await collections.list_collections(caller, query)
 
 
@@ -31,7 +31,7 @@ async def list_collections(
 async def create_collection(
     caller: CallerDep, collections: CollectionsDep, body: NewCollection, response: Response
 ) -> CollectionDetails:
-    """A new collection."""
+    """Create a collection."""
     made = await collections.create(caller, body)
     response.headers["Location"] = f"/api/collections/{made.collection_id}"
     return made
@@ -39,7 +39,7 @@ async def create_collection(
 
 @router.get("/{collection_id}")
 async def get_collection(caller: CallerDep, collections: CollectionsDep, collection_id: Name) -> CollectionDetails:
-    """One collection, and the jobs in it that the caller may see."""
+    """One collection, with the jobs in it that the caller may see."""
     return await collections.get(caller, collection_id)
 
 
@@ -47,7 +47,7 @@ async def get_collection(caller: CallerDep, collections: CollectionsDep, collect
 async def edit_collection(
     caller: CallerDep, collections: CollectionsDep, collection_id: Name, body: CollectionEdit
 ) -> CollectionDetails:
-    """Another name or description, or other jobs."""
+    """Change name, description or jobs of a collection."""
     return await collections.edit(caller, collection_id, body)
 
 
@@ -61,11 +61,11 @@ async def delete_collection(caller: CallerDep, collections: CollectionsDep, coll
 async def put_assets(
     caller: CallerDep, collections: CollectionsDep, collection_id: Name, body: MoreAssets
 ) -> CollectionDetails:
-    """Put jobs in; one that is in already is fine."""
+    """Add jobs to a collection. Idempotent."""
     return await collections.put(caller, collection_id, body)
 
 
 @router.delete("/{collection_id}/assets/{job_id}", status_code=204)
 async def take_asset(caller: CallerDep, collections: CollectionsDep, collection_id: Name, job_id: Name) -> None:
-    """Take a job out; the job stays."""
+    """Remove a job from a collection; the job stays."""
     await collections.take(caller, collection_id, job_id)

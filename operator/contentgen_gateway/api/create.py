@@ -1,4 +1,4 @@
-"""What a person asks for becomes a resource in their namespace: once for each Idempotency-Key."""
+"""Creation of jobs: `/api/lora/train`, `/api/images/generate`, `/api/transcribe`."""
 
 from typing import Annotated
 
@@ -18,7 +18,7 @@ Key = Annotated[
         min_length=1,
         max_length=255,
         pattern=PRINTABLE,
-        description="The same key of the same caller makes one job, however often it is sent.",
+        description="Requests of the same caller with the same key create one job.",
     ),
 ]
 
@@ -27,7 +27,7 @@ Key = Annotated[
 async def train(
     caller: CallerDep, creation: CreationDep, order: TrainOrder, response: Response, key: Key = None
 ) -> Made:
-    """A LoRA from a video."""
+    """Train a LoRA with a video."""
     return _located(response, await creation.create(caller, order, key))
 
 
@@ -35,7 +35,7 @@ async def train(
 async def generate(
     caller: CallerDep, creation: CreationDep, order: GenerateOrder, response: Response, key: Key = None
 ) -> Made:
-    """Pictures from a prompt."""
+    """Generate pictures from a prompt."""
     return _located(response, await creation.create(caller, order, key))
 
 
@@ -43,7 +43,7 @@ async def generate(
 async def transcribe(
     caller: CallerDep, creation: CreationDep, order: TranscribeOrder, response: Response, key: Key = None
 ) -> Made:
-    """A transcript of a recording."""
+    """Transcribe a recording."""
     return _located(response, await creation.create(caller, order, key))
 
 

@@ -1,5 +1,6 @@
-"""`/api-docs`: the API to read and to try out, in Swagger UI. It is served from here, because no page of ours runs what
-another host sends; the package fastapi-offline carries its files.
+"""`/api-docs`: documentation of the API in Swagger UI.
+
+Its files come from the package fastapi-offline: pages of the gateway run no scripts of other hosts.
 """
 
 from importlib.resources import files
@@ -26,13 +27,13 @@ _POLICY = (
 
 @router.get("/api-docs")
 async def page() -> FileResponse:
-    """The page."""
+    """Page of Swagger UI."""
     return FileResponse(_OURS / "index.html", headers={"Content-Security-Policy": _POLICY})
 
 
 @router.get("/api-docs/{file}")
 async def part(file: str) -> FileResponse:
-    """What the page is made of."""
+    """Script or style sheet of the page."""
     if file not in _FILES:
         raise NotFound("file", file)
     return FileResponse(_FILES[file], headers={"Cache-Control": "max-age=86400"})

@@ -1,4 +1,4 @@
-"""`/api/assets/{jobId}/download` and `/stats`: a file of a job for a while, and what became of the asset."""
+"""`/api/assets/{jobId}/download`: signed URLs of files. `/api/assets/{jobId}/stats`: statistics of an asset."""
 
 from typing import Annotated, Any
 
@@ -19,7 +19,7 @@ _NO_STORE = {"Cache-Control": "no-store"}
 async def download(
     caller: CallerDep, files: FilesDep, response: Response, job_id: Name, query: Annotated[DownloadQuery, Query()]
 ) -> Download:
-    """A signed URL of one file. It is counted as a download."""
+    """Signed URL of one file; counts as a download."""
     found = await files.download(caller, job_id, query)
     response.headers.update(_NO_STORE)
     return found
@@ -29,12 +29,12 @@ async def download(
 async def fetch(
     caller: CallerDep, files: FilesDep, job_id: Name, file: Annotated[str, Path(max_length=64)]
 ) -> RedirectResponse:
-    """On to a signed URL of one file, for `curl -L` and links. It is counted as a download."""
+    """Redirect to a signed URL of one file, for `curl -L` and links; counts as a download."""
     found = await files.download(caller, job_id, DownloadQuery(file=file))
     return RedirectResponse(found.url, headers=_NO_STORE)
 
 
 @router.get("/{job_id}/stats")
 async def asset_stats(caller: CallerDep, jobs: JobsDep, usage: UsageDep, job_id: Name) -> AssetStats:
-    """How often it was fetched, what its files cost, and what was made with it."""
+    """Number of downloads, storage cost, and jobs that use the asset."""
     return await usage.asset(caller, await jobs.record(caller, job_id))

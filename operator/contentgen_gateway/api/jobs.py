@@ -1,4 +1,4 @@
-"""`/api/jobs`: any job, by id and in lists, in the seeds' shapes."""
+"""`/api/jobs`: jobs of all kinds, by id and in lists, in the shape of the legacy API."""
 
 from typing import Annotated
 
@@ -13,11 +13,11 @@ router = APIRouter(prefix="/api", tags=["jobs"], responses=RESPONSES)
 
 @router.get("/jobs")
 async def list_jobs(caller: CallerDep, jobs: JobsDep, query: Annotated[Listing, Query()]) -> JobList:
-    """Jobs that the caller may see, a page at a time."""
+    """Page of the jobs that the caller may see."""
     return await jobs.list_jobs(caller, query)
 
 
 @router.get("/jobs/{job_id}")
 async def get_job(caller: CallerDep, jobs: JobsDep, job_id: Name) -> Job:
-    """One job, whole."""
+    """One job."""
     return jobs.body(await jobs.record(caller, job_id))

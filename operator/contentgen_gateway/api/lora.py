@@ -18,7 +18,7 @@ dataset_router = APIRouter(prefix="/api/jobs", tags=["jobs"], responses=RESPONSE
 
 @router.get("/list")
 async def list_trainings(caller: CallerDep, jobs: JobsDep, query: Annotated[TrainingListing, Query()]) -> JobList:
-    """Trainings in any state."""
+    """Page of trainings in any state."""
     wanted = replace(query.job_filter(), type=Kind.LORA_TRAINING.record_type, status=query.status)
     return await jobs.list_jobs(caller, query, wanted)
 
@@ -31,7 +31,7 @@ async def get_status(caller: CallerDep, jobs: JobsDep, job_id: Name) -> LoraStat
 
 @router.get("/{job_id}")
 async def get_training(caller: CallerDep, jobs: JobsDep, job_id: Name) -> Job:
-    """A training, whole."""
+    """One training."""
     return jobs.body(await jobs.training(caller, job_id))
 
 
@@ -39,5 +39,5 @@ async def get_training(caller: CallerDep, jobs: JobsDep, job_id: Name) -> Job:
 async def get_dataset(
     caller: CallerDep, datasets: DatasetsDep, job_id: Name, query: Annotated[Window, Query()]
 ) -> Dataset:
-    """The training set of a LoRA, as soon as it is prepared."""
+    """Training set of a LoRA. 404 until it is prepared."""
     return await datasets.page(caller, job_id, query)

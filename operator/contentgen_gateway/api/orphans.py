@@ -13,5 +13,5 @@ router = APIRouter(prefix="/api", tags=["orphans"], responses=RESPONSES)
 
 @router.get("/orphans")
 async def list_orphans(caller: CallerDep, orphans: OrphansDep, query: Annotated[OrphanListing, Query()]) -> OrphanList:
-    """What was paid, or may have been, and has no resource any more: of all that the caller may list."""
+    """Page of purchases that are or may be paid and whose resource is gone, as far as the caller may list them."""
     return await orphans.list_orphans(caller, query)

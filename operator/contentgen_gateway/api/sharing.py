@@ -1,5 +1,5 @@
-"""`PATCH /api/assets/{jobId}`: tags, description, whether others may see it. `/api/assets/{jobId}/share`: let others
-see a job and fetch its files, and take that back.
+"""`PATCH /api/assets/{jobId}`: metadata and public visibility. `/api/assets/{jobId}/share`: users and namespaces that
+may see a job and download its files.
 """
 
 from typing import Annotated
@@ -18,19 +18,19 @@ edit_router = APIRouter(prefix="/api/assets", tags=["assets"], responses=RESPONS
 
 @edit_router.patch("/{job_id}")
 async def edit(caller: CallerDep, editing: EditingDep, job_id: Name, body: Edit) -> Job:
-    """Change what people find an asset by, and whether others may see it."""
+    """Change tags, description or public visibility of an asset."""
     return await editing.edit(caller, job_id, body)
 
 
 @router.get("/{job_id}/share")
 async def list_shares(caller: CallerDep, sharing: SharingDep, job_id: Name) -> ShareList:
-    """Whom it is shared with; for those who may change it."""
+    """Shares of a job, for callers who may change it."""
     return await sharing.list_shares(caller, job_id)
 
 
 @router.post("/{job_id}/share")
 async def share(caller: CallerDep, sharing: SharingDep, job_id: Name, body: Wish) -> ShareList:
-    """Share it with these as well."""
+    """Share a job with more users and namespaces."""
     return await sharing.share(caller, job_id, body)
 
 
@@ -38,5 +38,5 @@ async def share(caller: CallerDep, sharing: SharingDep, job_id: Name, body: Wish
 async def unshare(
     caller: CallerDep, sharing: SharingDep, job_id: Name, grantees: Annotated[Grantees, Query()]
 ) -> ShareList:
-    """Share it no longer with these; with nobody where none is named."""
+    """Remove these shares of a job; all of them if none is named."""
     return await sharing.unshare(caller, job_id, grantees)

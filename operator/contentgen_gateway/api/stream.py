@@ -1,4 +1,4 @@
-"""`/api/stream/job/{id}`: a job's progress as Server-Sent Events, until it ends."""
+"""`/api/stream/job/{id}`: progress of a job as server-sent events."""
 
 import random
 from collections.abc import AsyncGenerator
@@ -18,16 +18,16 @@ from contentgen_gateway.services.streams import StreamEvent
 router = APIRouter(prefix="/api", tags=["jobs"], responses=RESPONSES)
 _EVENT = {
     "type": "object",
-    "description": "One event.",
+    "description": "Event.",
     "properties": {name: {"type": "string"} for name in ("event", "id", "data")} | {"retry": {"type": "integer"}},
 }
 _DESCRIBED: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "`progress` events: {jobId, status, phase, progress, stage, message, eta}; at last an `end`: "
-        "{jobId, status, reason, message}. Comments in between keep the connection open.",
+        "description": "`progress` events: {jobId, status, phase, progress, stage, message, eta}; then one `end` "
+        "event: {jobId, status, reason, message}. Comments keep the connection open.",
         "content": {"text/event-stream": {"schema": _EVENT}},
     },
-    204: {"description": "The event of Last-Event-ID was the end: there is nothing more to come."},
+    204: {"description": "The event of Last-Event-ID was the end of the job."},
 }
 
 
@@ -37,9 +37,11 @@ async def stream_job(
     caller: CallerDep,
     streams: StreamsDep,
     job_id: Name,
-    last_event_id: Annotated[str | None, Header(max_length=128, description="Where a stream was cut.")] = None,
+    last_event_id: Annotated[
+        str | None, Header(max_length=128, description="Id of the last event that the client received.")
+    ] = None,
 ) -> Response:
-    """Follow a job: its progress whenever it moves, and its end."""
+    """Stream the progress of a job until it ends."""
     events = await streams.follow(caller, job_id, partial(caller_of, request), last_event_id)
     if events is None:
         return Response(status_code=204)  # a browser's EventSource stops reconnecting

@@ -1,4 +1,4 @@
-"""`/api/search/transcripts`: who said it, and when. Hits by job, the newest first, each with its time and a snippet."""
+"""`/api/search/transcripts`: full-text search in transcripts."""
 
 from typing import Annotated
 
@@ -15,5 +15,5 @@ router = APIRouter(prefix="/api/search", tags=["search"], responses=RESPONSES)
 async def search_transcripts(
     caller: CallerDep, transcripts: TranscriptSearchDep, query: Annotated[TranscriptSearch, Query()]
 ) -> FoundTranscripts:
-    """Transcripts in which something is said, and when."""
+    """Page of transcripts with these words, with time and snippet of each hit."""
     return await transcripts.search(caller, query)

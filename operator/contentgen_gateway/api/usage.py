@@ -1,4 +1,4 @@
-"""`/api/usage`: money and storage, by user, kind, model or day. `/api/assets/stats`: totals."""
+"""`/api/usage`: spending and storage by user, kind, model or day. `/api/assets/stats`: totals."""
 
 from typing import Annotated
 
@@ -14,11 +14,11 @@ stats_router = APIRouter(prefix="/api/assets", tags=["assets"], responses=RESPON
 
 @router.get("/usage")
 async def get_usage(caller: CallerDep, usage: UsageDep, query: Annotated[UsageOf, Query()]) -> UsageReport:
-    """What was spent and what is stored, of all that the caller may list."""
+    """Spending and storage of the jobs that the caller may list."""
     return await usage.report(caller, query)
 
 
 @stats_router.get("/stats")
 async def stats(caller: CallerDep, usage: UsageDep, query: Annotated[Whose, Query()]) -> Stats:
-    """Jobs by type, what they take in the bucket, and what that costs a month."""
+    """Number of jobs by type, size of their files, and monthly cost of the storage."""
     return await usage.totals(caller, query)

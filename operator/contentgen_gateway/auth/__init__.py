@@ -1,1 +1,1 @@
-"""Authentication, authorization and visibility. Kubernetes decides; nothing is read before it has."""
+"""Authentication, authorization and visibility, all decided by Kubernetes before any data is returned."""

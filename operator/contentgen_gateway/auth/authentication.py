@@ -1,4 +1,4 @@
-"""Who asks: a bearer token, or the cookie of a browser that signed in with one. Kubernetes says whose it is."""
+"""Authentication of callers: Kubernetes reviews the token of the request."""
 
 import hashlib
 import math
@@ -19,12 +19,12 @@ _REMEMBERED_SECONDS = 60.0
 _REMEMBERED = 4096
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")
 _SERVICE_ACCOUNT = "system:serviceaccount:"
-_SERVICE_ACCOUNTS = "system:serviceaccounts:"  # the group that Kubernetes puts them in, by namespace
+_SERVICE_ACCOUNTS = "system:serviceaccounts:"  # prefix of the group of a namespace's service accounts
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Somebody whom Kubernetes knows."""
+    """User or service account that Kubernetes has authenticated."""
 
     name: str
     groups: tuple[str, ...] = ()
@@ -32,23 +32,21 @@ class Caller:
 
     @property
     def home(self) -> str | None:
-        """The namespace of a service account."""
+        """Namespace of a service account; None for a user."""
         return self.name.split(":")[2] if self.name.startswith(_SERVICE_ACCOUNT) else None
 
     @property
     def counted_as(self) -> str:
-        """The name that limits count by: one for all service accounts of a namespace, of which a tenant can make any
-        number.
-        """
+        """Name for rate limits: one for all service accounts of a namespace, since a tenant can create any number."""
         return f"{_SERVICE_ACCOUNTS}{self.home}" if self.home is not None else self.name
 
 
 ANYBODY = Caller("anybody")
-"""Who asks where there is no sign-in."""
+"""The caller if sign-in is off."""
 
 
 class Authenticator:
-    """Tokens to callers, remembered for a minute; of too many, the one used longest ago is forgotten."""
+    """Reviews of tokens, cached for a minute; the cache drops the least recently used one."""
 
     def __init__(
         self,
@@ -68,9 +66,9 @@ class Authenticator:
         return len(self._cached)
 
     async def authenticate(self, token: str) -> Caller:
-        """Whose token it is. Raises Problem 401."""
-        if _TOKEN.fullmatch(token) is None:  # the API server reads a token up to the first space
-            raise unauthenticated("a token has letters, digits and -._~+/= alone")
+        """Caller of a token. Raises Problem 401."""
+        if _TOKEN.fullmatch(token) is None:  # the API server ignores everything after a space
+            raise unauthenticated("a token may contain only letters, digits and -._~+/=")
         digest = _digest(token)
         cached_at, caller = self._cached.get(digest, (-math.inf, ANYBODY))
         if self._clock() - cached_at < _REMEMBERED_SECONDS:
@@ -88,10 +86,10 @@ class Authenticator:
 
     async def _refuse_signed_out(self, digest: str) -> None:
         if await self._signed_out.has(digest):
-            raise unauthenticated("somebody has signed out with this token")
+            raise unauthenticated("this token was revoked when its owner signed out")
 
     async def sign_out(self, token: str) -> None:
-        """Refuse a token: here at once, at other replicas within a minute. One that is not good is let be."""
+        """Revoke a token: at once in this replica, within a minute in others. An invalid token is ignored."""
         try:
             await self.authenticate(token)
         except Problem:
@@ -106,7 +104,7 @@ class Authenticator:
             self._cached.popitem(last=False)
 
     def last_known(self, token: str) -> Caller | None:
-        """Whose token it was when that was asked last, however long ago: to count by, and to allow nothing."""
+        """Caller of a token at its last review, None if unknown. For rate limits only: the review may be old."""
         known = self._cached.get(_digest(token))
         return known[1] if known is not None else None
 
@@ -116,9 +114,9 @@ def _digest(token: str) -> str:
 
 
 def _claims_digest(token: str) -> str:
-    """The digest of what a JWT's signature covers; of the whole token where it is none.
+    """Digest of the signed part of a JWT; of the whole token if it is not a JWT.
 
-    The signature itself can be written in several ways that are all valid.
+    A signature has several valid encodings, so it is left out.
     """
     signed, dot, _ = token.rpartition(".")
     return _digest(signed if dot and "." in signed else token)
@@ -130,12 +128,12 @@ def _caller_of(review: dict[str, object]) -> Caller:
     known = review.get("authenticated") and isinstance(audiences, list) and GATEWAY_AUDIENCE in audiences
     if not known or not isinstance(user, dict):
         metrics.sign_ins_refused.inc()
-        raise unauthenticated("the token is not one that this cluster gave for the gateway, or it has expired")
+        raise unauthenticated("the token is not a token of this cluster for the gateway, or it has expired")
     extra = tuple(sorted((key, tuple(values)) for key, values in (user.get("extra") or {}).items()))
     return Caller(str(user["username"]), tuple(user.get("groups") or ()), extra)
 
 
 def unauthenticated(why: str) -> Problem:
-    """401, with how to get a token."""
-    advice = f"{why}; make one with: kubectl create token NAME --audience {GATEWAY_AUDIENCE}"
+    """Problem 401, with the command that creates a token."""
+    advice = f"{why}; create one with: kubectl create token NAME --audience {GATEWAY_AUDIENCE}"
     return Problem(401, advice, headers={"WWW-Authenticate": "Bearer"})

@@ -1,4 +1,4 @@
-"""Who may do what: Kubernetes decides, by namespace and kind, before anything is read."""
+"""Authorization: Kubernetes reviews the caller's rights by namespace and kind, before any data is read."""
 
 import asyncio
 import time
@@ -16,28 +16,28 @@ REMEMBERED_SECONDS = 15.0
 _REMEMBERED = 65536
 _AT_ONCE = 16
 AT_ONCE_OF_ONE = 8
-"""SubjectAccessReviews of one request that run at the same time: half of those of all requests together."""
+"""Concurrent SubjectAccessReviews of one request: half of the limit for all requests."""
 MOST_REVIEWS = 3000
-"""SubjectAccessReviews of one question (`which`): 1,000 namespaces with three kinds each."""
-USER_IDS = "userids"  # no resource: the right to name a user is the verb `use` on it (docs/decisions/0011)
+"""SubjectAccessReviews of one call of `which`: 1,000 namespaces with three kinds each."""
+USER_IDS = "userids"  # not a real resource: the verb `use` on it allows naming a user (docs/decisions/0011)
 _Asked = tuple[Caller, str, str, str, str]
-"""Who, verb, resource, namespace, name; any name where it is empty."""
+"""Caller, verb, resource, namespace, name; an empty name stands for any."""
 
 
 class Verb(StrEnum):
-    """Verbs of RBAC rules on our kinds. `spend` is ours: another payment for a resource that exists."""
+    """Verbs of RBAC rules on our kinds. `spend`, for another payment of an existing resource, is our own."""
 
     GET = "get"
     LIST = "list"
     CREATE = "create"
     PATCH = "patch"
     DELETE = "delete"
-    IMPORT = "import"  # no verb of Kubernetes: it takes records over, of any user whom the caller may name
+    IMPORT = "import"  # our own verb: import of records, of any user whom the caller may name
     SPEND = "spend"
 
 
 class Authorizer:
-    """SubjectAccessReviews, remembered for some seconds: a right that is taken away is gone then."""
+    """SubjectAccessReviews, cached for 15 s: a revoked right ends within that time."""
 
     def __init__(
         self, kube: KubeApi, *, open_to_all: bool = False, clock: Callable[[], float] = time.monotonic
@@ -48,12 +48,13 @@ class Authorizer:
         self._asking = asyncio.Semaphore(_AT_ONCE)
 
     async def may(self, caller: Caller, verb: Verb, kind: Kind, namespace: str, name: str = "") -> bool:
-        """Whether the caller may do this with resources of a kind: with all of a namespace, or with the named one."""
+        """True if the caller has the verb on a kind: in all of a namespace, or on the named resource."""
         return await self._may((caller, verb.value, kind.plural, namespace, name))
 
     async def may_name(self, caller: Caller, user_id: str, namespace: str) -> bool:
-        """Whether the caller may make assets of this user: as the chart's ValidatingAdmissionPolicy asks it, which sees
-        the gateway's own service account and not who is behind it.
+        """True if the caller may create assets of this user.
+
+        It is the check of the chart's ValidatingAdmissionPolicy, which sees only the gateway's own service account.
         """
         return user_id == namespace or await self._may((caller, "use", USER_IDS, namespace, user_id))
 
@@ -70,16 +71,16 @@ class Authorizer:
         return allowed
 
     async def which(self, caller: Caller, verb: Verb, namespaces: Iterable[str]) -> dict[str, frozenset[Kind]]:
-        """Of these namespaces, those where the caller may do it, with the kinds that it may be done to.
+        """Namespaces and kinds for which the caller has the verb.
 
-        Raises Problem 422 for more namespaces than one request may ask about.
+        Raises Problem 422 for more namespaces than one request may check.
         """
         return await self.which_of(caller, verb, dict.fromkeys(namespaces, frozenset(Kind)))
 
     async def which_of(
         self, caller: Caller, verb: Verb, wanted: Mapping[str, frozenset[Kind]]
     ) -> dict[str, frozenset[Kind]]:
-        """The same for some kinds by namespace only: a SubjectAccessReview for each that is not remembered."""
+        """The same for given kinds by namespace: one SubjectAccessReview for each pair that is not cached."""
         asked = [(namespace, kind) for namespace, kinds in wanted.items() for kind in sorted(kinds)]
         if len(asked) > MOST_REVIEWS:
             raise _too_many_namespaces()
@@ -100,9 +101,9 @@ class Authorizer:
 def _too_many_namespaces() -> Problem:
     return Problem(
         422,
-        f"namespace: more than {MOST_REVIEWS // len(Kind)} namespaces would have to be asked about; name one, with "
+        f"namespace: more than {MOST_REVIEWS // len(Kind)} namespaces would have to be checked; name one with "
         "namespace=NAME",
-        errors=[{"loc": ["query", "namespace"], "msg": "must be given where there are so many namespaces"}],
+        errors=[{"loc": ["query", "namespace"], "msg": "must be given, because there are too many namespaces"}],
     )
 
 

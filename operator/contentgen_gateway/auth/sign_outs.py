@@ -1,4 +1,4 @@
-"""Tokens with which somebody signed out: refused by every replica from then on, though Kubernetes still takes them."""
+"""Tokens revoked by a sign-out. All replicas refuse them, though Kubernetes still accepts them."""
 
 import asyncio
 import base64
@@ -15,18 +15,18 @@ _UNKNOWN = timedelta(days=366)
 
 
 class SignOuts:
-    """The collection `signed-out`: digests of tokens until they expire. Synchronous calls run in a thread."""
+    """The collection `signed-out`: digests of tokens until they expire. pymongo calls run in a thread."""
 
     def __init__(self, collection: Collection[dict[str, Any]], clock: Clock = utc_now) -> None:
         self._collection = collection
         self._clock = clock
 
     async def has(self, digest: str) -> bool:
-        """Whether somebody signed out with the token of this digest."""
+        """True if the token with this digest is revoked."""
         return await asyncio.to_thread(self._collection.find_one, {"_id": {"$eq": digest}}) is not None
 
     async def add(self, digest: str, until: datetime) -> None:
-        """Refuse this token until it expires. Idempotent; forgets tokens that have expired."""
+        """Revoke a token until it expires. Idempotent; deletes expired entries."""
         await asyncio.to_thread(self._add, digest, until)
 
     def _add(self, digest: str, until: datetime) -> None:
@@ -35,7 +35,7 @@ class SignOuts:
 
 
 def expiry(token: str, now: datetime) -> datetime:
-    """When an accepted token expires: its claim `exp`; in a year where it has none, or none that is a time."""
+    """Expiry of an accepted token: its claim `exp`, or a year from now if that is missing or invalid."""
     try:
         payload = token.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))

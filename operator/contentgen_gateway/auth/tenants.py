@@ -1,4 +1,4 @@
-"""The tenant that each namespace is now: which records, purchases and shares of its name are its own."""
+"""Current tenant of each namespace: decides which records, purchases and shares of that name belong to it."""
 
 import asyncio
 import time
@@ -19,7 +19,7 @@ _AT_ONCE = 16
 
 
 class Tenants:
-    """Remembered for some seconds: the users of a namespace that was created again see nothing earlier after that."""
+    """Tenants by namespace, cached for 5 s: after that a re-created namespace no longer shows earlier data."""
 
     def __init__(self, tenancy: Tenancy, clock: Callable[[], float] = time.monotonic) -> None:
         self._tenancy = tenancy
@@ -27,7 +27,7 @@ class Tenants:
         self._asking = asyncio.Semaphore(_AT_ONCE)
 
     async def of(self, namespace: str) -> Tenant:
-        """The namespace's tenant; of a namespace that is gone, its last one.
+        """Tenant of a namespace; of a deleted namespace, its last one.
 
         Raises Problem 503, one of API_ERRORS, or PyMongoError.
         """
@@ -46,18 +46,19 @@ class Tenants:
             return await self._tenancy.last(namespace)
         except Conflict as error:
             raise Problem(503, str(error)) from error
-        if not tenant.uid:  # whose records they are cannot be told
+        if not tenant.uid:  # the owner of its records is unknown
             raise Problem(503, tenant.block_reason)
         return tenant
 
     async def of_all(self, namespaces: Iterable[str]) -> dict[str, Tenant]:
-        """Tenants by namespace; EVERYWHERE has none."""
+        """Tenants by namespace, without EVERYWHERE."""
         names = sorted(set(namespaces) - {EVERYWHERE})
         return dict(zip(names, await asyncio.gather(*map(self.of, names)), strict=True))
 
     async def authority(self, record: Mapping[str, Any]) -> str:
-        """The namespace in which a caller needs the right to a record: the record's own, or, for a record of an earlier
-        namespace of that name, all namespaces.
+        """Namespace in which a caller needs the right to a record.
+
+        It is the record's own, or all namespaces for a record of an earlier namespace of that name.
         """
         namespace = str(record.get("namespace") or "default")
         return namespace if (await self.of(namespace)).owns(record) else EVERYWHERE

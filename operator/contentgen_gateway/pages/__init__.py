@@ -1,7 +1,7 @@
-"""The pages for people: rendered here, without a build step; a browser needs no script for any of them.
+"""HTML pages, rendered on the server without a build step.
 
-What they show comes from the functions of the API's modules, with the same caller and the same rights. Scripts make
-them live (`static/`), and none is inline: the Content-Security-Policy forbids it.
+They call the same services as the API, with the same caller and rights. All pages work without scripts; scripts in
+`static/` add live updates. None is inline, which the Content-Security-Policy forbids.
 """
 
 from fastapi import APIRouter
@@ -22,7 +22,7 @@ from contentgen_gateway.pages import (
 from contentgen_gateway.pages.rendering import static_files
 
 page = problem.page
-"""A Problem as a page."""
+"""Renders a Problem as a page."""
 
 router = APIRouter(include_in_schema=False)
 for each in (static_files, sign_in, home, jobs, changes, pictures, loras, transcripts, search, collections, usage):

@@ -1,4 +1,4 @@
-"""Collections: all of them, one with what is in it, and forms that change them."""
+"""Pages of collections, and forms that change them."""
 
 from typing import Annotated
 
@@ -15,13 +15,13 @@ router = APIRouter()
 
 
 @router.get("/collections")
-async def all_collections(
+async def list_collections(
     request: Request,
     caller: CallerDep,
     collections: CollectionsDep,
     query: Annotated[CollectionListing, Depends(query_model(CollectionListing, limit=50))],
 ) -> Response:
-    """Collections."""
+    """Page of all collections."""
     found = await collections.list_collections(caller, query)
     return render(request, "collections.html", caller, found=found)
 
@@ -34,15 +34,15 @@ async def create(
     description: Annotated[str, Form()] = "",
     namespace: Annotated[str, Form()] = "",
 ) -> Response:
-    """A new one."""
+    """Create a collection."""
     given = {"name": name.strip(), "description": description, "namespace": namespace.strip()}
-    wish = validated(NewCollection, {key: value for key, value in given.items() if value or key == "name"})
-    made = await collections.create(caller, wish)
+    body = validated(NewCollection, {key: value for key, value in given.items() if value or key == "name"})
+    made = await collections.create(caller, body)
     return redirect(f"/collections/{made.collection_id}?said=saved")
 
 
 @router.get("/collections/{collection_id}")
-async def one_collection(
+async def show_collection(
     *,
     request: Request,
     caller: CallerDep,
@@ -51,7 +51,7 @@ async def one_collection(
     files: FilesDep,
     collection_id: Name,
 ) -> Response:
-    """One, and what is in it that the caller may see."""
+    """Page of one collection, with the jobs in it that the caller may see."""
     found = await collections.get(caller, collection_id)
     records = await jobs.stored(each.job_id for each in found.assets)
     return render(
@@ -65,20 +65,20 @@ async def one_collection(
 
 
 @router.post("/collections/{collection_id}/put")
-async def put(
+async def add_job(
     caller: CallerDep, collections: CollectionsDep, collection_id: Name, job_id: Annotated[str, Form()] = ""
 ) -> Response:
-    """Put a job in."""
-    wish = MoreAssets(assets=[validated(AssetRef, {"jobId": job_id.strip()})])
-    await collections.put(caller, collection_id, wish)
+    """Add a job."""
+    body = MoreAssets(assets=[validated(AssetRef, {"jobId": job_id.strip()})])
+    await collections.put(caller, collection_id, body)
     return redirect(f"/collections/{collection_id}?said=added")
 
 
 @router.post("/collections/{collection_id}/take")
-async def take(
+async def remove_job(
     caller: CallerDep, collections: CollectionsDep, collection_id: Name, job_id: Annotated[str, Form()] = ""
 ) -> Response:
-    """Take a job out; the job stays."""
+    """Remove a job; the job stays."""
     await collections.take(caller, collection_id, validated(AssetRef, {"jobId": job_id}).job_id)
     return redirect(f"/collections/{collection_id}?said=removed")
 

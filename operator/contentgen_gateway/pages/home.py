@@ -1,4 +1,4 @@
-"""The dashboard: what runs, what waits, what failed and what to do, and what was made last."""
+"""Dashboard: running and queued jobs, recent failures with advice, recent results, spending."""
 
 import asyncio
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ router = APIRouter()
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """What is under way, and what waits."""
+    """Running and queued jobs, and how many there are."""
 
     running: tuple[Card, ...]
     queued: tuple[Card, ...]
@@ -31,10 +31,10 @@ class Queue:
 
 
 @router.get("/")
-async def dashboard(
+async def show_dashboard(
     *, request: Request, caller: CallerDep, jobs: JobsDep, usage: UsageDep, files: FilesDep, now: NowDep
 ) -> Response:
-    """The first page."""
+    """Page of the dashboard."""
     scope = await jobs.scope(caller, None, None)
     lately = now - _LATELY
     queue, failed, made = await asyncio.gather(
@@ -57,8 +57,8 @@ async def dashboard(
 
 
 @router.get("/queue")
-async def queue(request: Request, caller: CallerDep, jobs: JobsDep) -> Response:
-    """The dashboard's live part."""
+async def show_queue(request: Request, caller: CallerDep, jobs: JobsDep) -> Response:
+    """Fragment of running and queued jobs, which the dashboard polls."""
     scope = await jobs.scope(caller, None, None)
     return render(request, "queue.html", caller, queue=await _queue(jobs, scope))
 

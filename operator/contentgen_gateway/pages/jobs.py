@@ -1,4 +1,4 @@
-"""The list of jobs, and a job's page: its stages, conditions, events, versions and what it cost."""
+"""Pages of all jobs and of one job: stages, conditions, events, versions and cost."""
 
 from typing import Annotated
 
@@ -36,7 +36,7 @@ async def list_jobs(
     jobs: JobsDep,
     query: Annotated[Listing, Depends(query_model(Listing, limit=_SHOWN))],
 ) -> Response:
-    """Jobs, a page at a time."""
+    """Page of the list of jobs."""
     scope = await jobs.scope(caller, query.namespace, query.user_id)
     page = await jobs.page(scope, query.job_filter())
     return render(
@@ -55,7 +55,7 @@ async def list_jobs(
 
 
 @router.get("/jobs/{job_id}")
-async def one_job(
+async def show_job(
     *,
     request: Request,
     caller: CallerDep,
@@ -66,7 +66,7 @@ async def one_job(
     collections: CollectionsDep,
     job_id: Name,
 ) -> Response:
-    """One job."""
+    """Page of one job."""
     record = await jobs.record(caller, job_id)
     job = card(record)
     details = await resources.details(record)
@@ -94,7 +94,7 @@ async def one_job(
 
 
 async def _shares(caller: Caller, sharing: JobSharing, job_id: str) -> list[SharedWith] | None:
-    """Whom it is shared with; None for those who may not know."""
+    """Shares of a job; None if the caller may not see them."""
     try:
         return (await sharing.list_shares(caller, job_id)).shares
     except Problem:
@@ -102,7 +102,7 @@ async def _shares(caller: Caller, sharing: JobSharing, job_id: str) -> list[Shar
 
 
 async def _contact_sheet(files: FileReader, record: Record) -> str:
-    """Signed URL of the contact sheet of a training's newest dataset; empty where there is none."""
+    """Signed URL of the contact sheet of a training's newest dataset; empty if there is none."""
     if record.get("type") != Kind.LORA_TRAINING.record_type:
         return ""
     return await files.view_url(record, "preview.jpg")

@@ -1,4 +1,4 @@
-"""LoRAs: all of them, and one with its versions, its dataset and what was made with it."""
+"""Pages of all LoRAs and of one LoRA: versions, dataset and uses."""
 
 from typing import Annotated
 
@@ -24,18 +24,18 @@ router = APIRouter()
 
 
 @router.get("/loras")
-async def all_loras(
+async def list_loras(
     request: Request,
     caller: CallerDep,
     assets: AssetsDep,
     query: Annotated[LoraListing, Depends(query_model(LoraListing, limit=_SHOWN))],
 ) -> Response:
-    """LoRAs that are trained."""
+    """Page of trained LoRAs."""
     return render(request, "loras.html", caller, found=await assets.loras(caller, query))
 
 
 @router.get("/loras/{job_id}")
-async def one_lora(
+async def show_lora(
     *,
     request: Request,
     caller: CallerDep,
@@ -46,7 +46,7 @@ async def one_lora(
     job_id: Name,
     window: Annotated[Window, Depends(query_model(Window, limit=_FRAMES))],
 ) -> Response:
-    """One LoRA."""
+    """Page of one LoRA."""
     record = await jobs.training(caller, job_id)
     stats = await usage.asset(caller, record)
     made = await jobs.stored(stats.used_in_jobs[:_MADE])
@@ -65,7 +65,7 @@ async def one_lora(
 
 
 async def _dataset(caller: Caller, datasets: DatasetReader, job_id: str, window: Window) -> Dataset | None:
-    """None where there is none, or none any more."""
+    """Page of the training set; None if it is missing."""
     try:
         return await datasets.page(caller, job_id, window)
     except Problem as problem:

@@ -1,4 +1,4 @@
-"""The gallery, a picture with what it was made of, and the download of any job's file."""
+"""Pages of all pictures and of one picture; download of a file."""
 
 from typing import Annotated
 
@@ -23,13 +23,13 @@ router = APIRouter()
 
 
 @router.get("/pictures")
-async def gallery(
+async def list_pictures(
     request: Request,
     caller: CallerDep,
     assets: AssetsDep,
     query: Annotated[PictureListing, Depends(query_model(PictureListing, limit=_JOBS))],
 ) -> Response:
-    """Pictures, the newest first."""
+    """Page of pictures, newest first."""
     found = await assets.pictures(caller, query)
     chosen = {key: request.query_params.get(key, "") for key in _FIELDS}
     numbers: dict[str, int] = {}
@@ -41,7 +41,7 @@ async def gallery(
 
 
 @router.get("/pictures/{job_id}")
-async def one_picture(
+async def show_picture(
     *,
     request: Request,
     caller: CallerDep,
@@ -51,7 +51,7 @@ async def one_picture(
     job_id: Name,
     n: Annotated[int, Query(ge=1, le=10_000)] = 1,
 ) -> Response:
-    """One picture; `n` counts those of all versions, the newest first."""
+    """Page of one picture; `n` counts the pictures of all versions, newest version first."""
     record = await jobs.record(caller, job_id)
     made = pictures(record, files.signed_address)
     if record.get("type") != Kind.IMAGE_GENERATION.record_type or (made and n > len(made)):
@@ -71,6 +71,8 @@ async def one_picture(
 
 
 @router.get("/files/{job_id}")
-async def fetch(caller: CallerDep, files: FilesDep, job_id: Name, query: Annotated[DownloadQuery, Query()]) -> Response:
-    """On to a signed address of one file. It is counted as a download."""
+async def download(
+    caller: CallerDep, files: FilesDep, job_id: Name, query: Annotated[DownloadQuery, Query()]
+) -> Response:
+    """Redirect to a signed URL of one file; counts as a download."""
     return redirect((await files.download(caller, job_id, query)).url)

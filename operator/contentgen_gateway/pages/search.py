@@ -1,4 +1,4 @@
-"""The search over everything: names, prompts, tags and descriptions, and what is said in transcripts."""
+"""Page of the search in names, prompts, tags, descriptions and transcripts."""
 
 from typing import Annotated
 
@@ -20,7 +20,7 @@ router = APIRouter()
 
 
 @router.get("/search")
-async def search(
+async def show_results(
     *,
     request: Request,
     caller: CallerDep,
@@ -29,7 +29,7 @@ async def search(
     files: FilesDep,
     query: Annotated[SearchListing, Depends(query_model(SearchListing, limit=_SHOWN))],
 ) -> Response:
-    """Whatever has these words."""
+    """Page of search results."""
     chosen = {key: request.query_params.get(key, "") for key in _FIELDS}
     wanted, sought = query.job_filter(), bool(query.q or query.tags)
     scope = await jobs.scope(caller, query.namespace, query.user_id)
@@ -37,8 +37,8 @@ async def search(
     spoken = None
     if query.q and not query.cursor and query.type in (None, Kind.TRANSCRIPTION.record_type):
         where = {"namespace": query.namespace, "userId": query.user_id}
-        sought_there = TranscriptSearch.model_validate({"q": query.q, "hits": 3, "limit": 10} | where)
-        spoken = await transcripts.search(caller, sought_there)
+        transcript_query = TranscriptSearch.model_validate({"q": query.q, "hits": 3, "limit": 10} | where)
+        spoken = await transcripts.search(caller, transcript_query)
     return render(
         request,
         "search.html",
@@ -57,7 +57,7 @@ async def search(
 
 
 def highlighted_parts(snippet: str, marks: list[Mark]) -> list[tuple[str, bool]]:
-    """A snippet in parts, and whether each is what was looked for."""
+    """Parts of a snippet, each with True if it is a found word."""
     found: list[tuple[str, bool]] = []
     done = 0
     for mark in sorted(marks, key=lambda each: each.offset):

@@ -1,4 +1,4 @@
-"""Signing in with a token of the cluster, signing out, and how the pages should look."""
+"""Sign-in with a token of the cluster, sign-out, and the theme of the pages."""
 
 import logging
 from http import HTTPStatus
@@ -23,8 +23,8 @@ router = APIRouter()
 
 
 @router.get("/sign-in")
-async def form(request: Request, next: str = "/") -> Response:  # noqa: A002 - the word in the address
-    """The form."""
+async def show_form(request: Request, next: str = "/") -> Response:  # noqa: A002 - the name in the address
+    """Page of the form."""
     return _form(request, next)
 
 
@@ -33,23 +33,21 @@ async def sign_in(
     request: Request,
     authenticator: AuthenticatorDep,
     token: Annotated[str, Form()] = "",
-    next: Annotated[str, Form()] = "/",  # noqa: A002 - the word in the form
+    next: Annotated[str, Form()] = "/",  # noqa: A002 - the name in the form
 ) -> Response:
-    """Whose token it is decides Kubernetes; the browser keeps it, nobody else."""
-    token = "".join(token.split())  # a token that was copied over several lines
+    """Verify the token with Kubernetes and store it in a cookie of the browser, nowhere else."""
+    token = "".join(token.split())  # a pasted token may have line breaks
     if not token:
         return _form(request, next, wrong="Paste a token first.")
     if len(token) > _LONGEST or not token.isascii():
-        return _form(request, next, wrong=f"A token has at most {_LONGEST} characters, all of them plain ASCII.")
+        return _form(request, next, wrong=f"A token has at most {_LONGEST} characters, and ASCII characters only.")
     try:
         await authenticator.authenticate(token)
     except Problem as problem:
         if problem.status != HTTPStatus.UNAUTHORIZED:
             raise
-        return _form(
-            request, next, wrong="This is not a token that the cluster gave for the gateway, or it has expired."
-        )
-    response = RedirectResponse(_inside(next), HTTPStatus.SEE_OTHER)
+        return _form(request, next, wrong="This is not a token of this cluster for the gateway, or it has expired.")
+    response = RedirectResponse(_own_path(next), HTTPStatus.SEE_OTHER)
     csrf.set_cookie(request, response, csrf.SESSION, token)
     csrf.delete_cookie(request, response, csrf.VISITOR)
     return response
@@ -57,12 +55,16 @@ async def sign_in(
 
 @router.post("/sign-out", dependencies=[Depends(csrf.check)])
 async def sign_out(request: Request, authenticator: AuthenticatorDep) -> Response:
-    """The browser forgets the token, and the gateway refuses it from now on, whoever brings it."""
+    """Delete the cookie and revoke the token for the gateway."""
     if token := csrf.session(request):
         try:
             await authenticator.sign_out(token)
         except (PyMongoError, *API_ERRORS) as error:
-            _log.warning("a sign-out is known to its browser alone: %s: %s", type(error).__name__, str(error)[:200])
+            _log.warning(
+                "a token could not be revoked, only its cookie is deleted: %s: %s",
+                type(error).__name__,
+                str(error)[:200],
+            )
     response = RedirectResponse("/sign-in?said=signed-out", HTTPStatus.SEE_OTHER)
     csrf.delete_cookie(request, response, csrf.SESSION)
     return response
@@ -74,8 +76,8 @@ async def choose_theme(
     theme: Annotated[str, Form()] = "auto",
     next: Annotated[str, Form()] = "/",  # noqa: A002 - as above
 ) -> Response:
-    """Light, dark, or as the browser's own."""
-    response = RedirectResponse(_inside(next), HTTPStatus.SEE_OTHER)
+    """Store the theme in a cookie."""
+    response = RedirectResponse(_own_path(next), HTTPStatus.SEE_OTHER)
     chosen = theme if theme in THEMES else THEMES[0]
     response.set_cookie(
         THEME, chosen, max_age=_A_YEAR, path="/", httponly=True, samesite="lax", secure=request.state.by_tls
@@ -86,11 +88,11 @@ async def choose_theme(
 def _form(request: Request, following: str, wrong: str = "") -> Response:
     status = HTTPStatus.UNAUTHORIZED if wrong else HTTPStatus.OK
     command = f"kubectl create token NAME --audience {GATEWAY_AUDIENCE}"
-    place = _inside(following)
+    place = _own_path(following)
     return render(request, "sign_in.html", status=status, wrong=wrong, command=command, following=place)
 
 
-def _inside(address: str) -> str:
-    """An address of ours; the dashboard for any other."""
+def _own_path(address: str) -> str:
+    """Path within the gateway; the dashboard for any other address."""
     plain = address.startswith("/") and not address.startswith("//") and "\\" not in address
     return address if plain and address.isprintable() else "/"

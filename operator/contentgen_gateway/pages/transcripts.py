@@ -1,4 +1,4 @@
-"""Transcripts: all of them, and one with its player, its speakers and a search in it."""
+"""Pages of all transcripts and of one transcript: player, speakers and search."""
 
 import asyncio
 from collections.abc import Iterable
@@ -18,8 +18,8 @@ from contentgen_gateway.schemas.listings import TranscriptListing
 from contentgen_gateway.stores.outputs import versions_of
 
 _SHOWN = 40
-_COLOURS = 6  # of speakers, in the style sheet
-# Bytes of a file that a page shows; ten hours have 0.6 MiB of text.
+_COLOURS = 6  # colours of speakers in the style sheet
+# Largest files that a page shows, in bytes; ten hours have 0.6 MiB of text.
 _LARGEST_JSON, _LARGEST_TEXT = 8 * 2**20, 2**20
 _FORMS = ("txt", "srt", "vtt", "json")
 
@@ -27,18 +27,18 @@ router = APIRouter()
 
 
 @router.get("/transcripts")
-async def all_transcripts(
+async def list_transcripts(
     request: Request,
     caller: CallerDep,
     assets: AssetsDep,
     query: Annotated[TranscriptListing, Depends(query_model(TranscriptListing, limit=_SHOWN))],
 ) -> Response:
-    """Recordings that are transcribed."""
+    """Page of transcribed recordings."""
     return render(request, "transcripts.html", caller, found=await assets.transcripts(caller, query))
 
 
 @router.get("/transcripts/{job_id}")
-async def one_transcript(
+async def show_transcript(
     *,
     request: Request,
     caller: CallerDep,
@@ -47,7 +47,7 @@ async def one_transcript(
     job_id: Name,
     q: Annotated[str, Query(max_length=256)] = "",
 ) -> Response:
-    """One transcript, in its newest version."""
+    """Page of the newest version of a transcript."""
     record = await jobs.record(caller, job_id)
     if record.get("type") != Kind.TRANSCRIPTION.record_type:
         raise NotFound("job", job_id)
@@ -55,10 +55,10 @@ async def one_transcript(
     sound = await files.view_url(record, "audio.flac")
     async with files.parsing:
         document, cut = await files.content(record, "transcript.json", _LARGEST_JSON)
-        said = await asyncio.to_thread(turns, document) if document else None
+        found_turns = await asyncio.to_thread(turns, document) if document else None
         del document
-        text, shortened = (b"", False) if said else await files.content(record, "transcript.txt", _LARGEST_TEXT)
-        # In a thread: a page of ten hours takes a while.
+        text, shortened = (b"", False) if found_turns else await files.content(record, "transcript.txt", _LARGEST_TEXT)
+        # In a thread: rendering ten hours of speech would block the event loop.
         return await asyncio.to_thread(
             render,
             request,
@@ -66,19 +66,19 @@ async def one_transcript(
             caller,
             job=card(record),
             version=version,
-            turns=said or (),
+            turns=found_turns or (),
             plain=text.decode(errors="replace"),
             too_large=cut or shortened,
-            colours=_colours(said or ()),
+            colours=_colours(found_turns or ()),
             sound=sound,
             forms=[each for each in _FORMS if _has(version, f"transcript.{each}")],
             q=q,
         )
 
 
-def _colours(said: Iterable[SpeakerTurn]) -> dict[str, int]:
-    """The number of each speaker's colour, from 1."""
-    speakers = sorted({turn.speaker for turn in said} - {""})
+def _colours(found_turns: Iterable[SpeakerTurn]) -> dict[str, int]:
+    """Colour number of each speaker, from 1."""
+    speakers = sorted({turn.speaker for turn in found_turns} - {""})
     return {speaker: number % _COLOURS + 1 for number, speaker in enumerate(speakers)}
 
 

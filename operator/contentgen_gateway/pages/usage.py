@@ -1,4 +1,4 @@
-"""Usage: what was spent and what is stored, by day, kind, model and user."""
+"""Page of spending and storage by day, kind, model and user."""
 
 import asyncio
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ router = APIRouter()
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A day's spending, with estimates, as a rectangle of a chart that is 1000 wide and 160 high."""
+    """Spending of a day, including estimates, as a rectangle of a chart of 1000 by 160 units."""
 
     day: datetime
     paid: str
@@ -36,7 +36,7 @@ class Bar:
 async def show_usage(
     request: Request, caller: CallerDep, usage: UsageDep, now: NowDep, days: Annotated[int, Query(ge=1, le=366)] = 30
 ) -> Response:
-    """The tables and the chart."""
+    """Page with tables and chart."""
     reports = await asyncio.gather(*(_report(caller, usage, by, now, days) for by in (By.KIND, By.MODEL, By.USER)))
     chart = await spending(caller, usage, now, days)
     return render(request, "usage.html", caller, reports=reports, chart=chart, days=days, periods=PERIODS)
@@ -48,13 +48,13 @@ async def _report(caller: Caller, usage: UsageReader, by: By, now: datetime, day
 
 
 async def spending(caller: Caller, usage: UsageReader, now: datetime, days: int) -> tuple[Usage, tuple[Bar, ...]]:
-    """In all, and a bar for each day up to today."""
+    """Total, and a bar for each day up to today."""
     report = await _report(caller, usage, By.DAY, now, days)
     return report.total, bars(report.usage, now, days)
 
 
 def bars(found: list[Usage], now: datetime, days: int) -> tuple[Bar, ...]:
-    """A bar for each of so many days, also for those on which nothing was spent."""
+    """A bar for each of the last `days` days, also without spending."""
     paid = {each.key: f"{float(each.paid) + float(each.estimated):.4f}" for each in found}
     dates = [now - timedelta(days=back) for back in range(days - 1, -1, -1)]
     most = max((float(paid.get(f"{each:%Y-%m-%d}", 0)) for each in dates), default=0) or 1.0
@@ -62,7 +62,7 @@ def bars(found: list[Usage], now: datetime, days: int) -> tuple[Bar, ...]:
     made = []
     for number, date in enumerate(dates):
         amount = paid.get(f"{date:%Y-%m-%d}", "0")
-        # What is little is still seen; what is nothing is a line.
+        # A minimum height keeps small amounts visible; no spending is a line.
         height = max(_HEIGHT * float(amount) / most, 3.0 if float(amount) else 1.0)
         made.append(Bar(date, amount, number * step + step * 0.12, _HEIGHT - height, step * 0.76, height))
     return tuple(made)

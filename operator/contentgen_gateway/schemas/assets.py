@@ -1,4 +1,4 @@
-"""Assets as the seeds' lists show them, from records. Pure: addresses are made fetchable by the caller's `sign`."""
+"""Assets in the shapes of the legacy API, from records. Pure: a function given by the caller signs addresses."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -10,30 +10,30 @@ from contentgen_gateway.stores.outputs import picture_name, versions_of
 from contentgen_gateway.stores.records import Record
 
 SignAddress = Callable[[object], str | None]
-"""An address of a record as one that can be fetched; None where there is none to give."""
+"""Returns a URL that can be fetched for an address of a record; None if there is none."""
 
 
 class LatestVersion(Body):
-    """Of a LoRA."""
+    """Newest version of a LoRA."""
 
     model_url: str | None
     created_at: datetime | None
 
 
 class Lora(Body):
-    """A trained LoRA."""
+    """Trained LoRA."""
 
     lora_id: str
     name: str | None
     trigger: str | None
-    versions: int = Field(description="How many there are.")
+    versions: int = Field(description="Number of versions.")
     latest_version: LatestVersion
-    thumbnail_url: str | None = Field(description="Its contact sheet.")
+    thumbnail_url: str | None = Field(description="Contact sheet of the training set.")
     tags: list[str]
 
 
 class LoraList(Body):
-    """A page of LoRAs."""
+    """Page of LoRAs."""
 
     total: int
     loras: list[Lora]
@@ -42,32 +42,32 @@ class LoraList(Body):
 
 
 class Picture(Body):
-    """One generated picture."""
+    """Generated picture."""
 
     image_id: str
     job_id: str
     version: int
-    file: str = Field(description="What `/api/assets/{jobId}/download?file=` takes.")
+    file: str = Field(description="Value of `file` in `/api/assets/{jobId}/download?file=`.")
     model: str | None
     prompt: str | None
     image_url: str | None
-    thumbnail_url: str | None = Field(description="256 pixels at most.")
+    thumbnail_url: str | None = Field(description="Thumbnail of at most 256 pixels.")
     width: int | None
     height: int | None
     created_at: datetime | None
 
 
 class PictureList(Body):
-    """A page of pictures: all of as many jobs as `limit` says."""
+    """Page of pictures: all pictures of `limit` jobs."""
 
-    total: int = Field(description="How many pictures there are on all pages.")
+    total: int = Field(description="Pictures on all pages.")
     images: list[Picture]
     next_cursor: str | None = None
     incomplete: Incomplete = False
 
 
 class Transcript(Body):
-    """The newest transcript of a recording."""
+    """Newest transcript of a recording."""
 
     transcript_id: str
     file_name: str | None
@@ -80,7 +80,7 @@ class Transcript(Body):
 
 
 class TranscriptList(Body):
-    """A page of transcripts."""
+    """Page of transcripts."""
 
     total: int
     transcripts: list[Transcript]
@@ -89,7 +89,7 @@ class TranscriptList(Body):
 
 
 def lora(record: Record, sign: SignAddress) -> Lora:
-    """A LoRA with its newest version."""
+    """LoRA with its newest version, from its record."""
     made, config = versions_of(record), record.get("config") or {}
     newest = made[0] if made else {}
     return Lora(
@@ -104,7 +104,7 @@ def lora(record: Record, sign: SignAddress) -> Lora:
 
 
 def pictures(record: Record, sign: SignAddress) -> list[Picture]:
-    """All pictures of all versions, those of the newest first. The seeds' records have no thumbnails."""
+    """Pictures of all versions, newest version first. Legacy records have no thumbnails: the picture is used."""
     config = record.get("config") or {}
     return [
         Picture(
@@ -126,7 +126,7 @@ def pictures(record: Record, sign: SignAddress) -> list[Picture]:
 
 
 def transcript(record: Record, sign: SignAddress) -> Transcript:
-    """A transcript in its newest version."""
+    """Transcript in its newest version, from its record."""
     newest = next(iter(versions_of(record)), {})
     return Transcript(
         transcript_id=record["jobId"],

@@ -1,4 +1,4 @@
-"""The bodies of the API: what the seeds promise, field by field, and what we add to it."""
+"""Bodies and queries shared by the endpoints: the fields of the legacy API, and our additions."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -29,21 +29,21 @@ UserId = Annotated[str, StringConstraints(pattern=patterns.USER_ID, max_length=6
 Incomplete = Annotated[
     bool,
     Field(
-        description="True where some of what others share may be missing: jobs are shared with more namespaces than "
-        "one list asks Kubernetes about, or over 500 with you. Name the namespace that shares them with `namespace`."
+        description="True if some shared jobs may be missing: more namespaces share jobs than one list checks, "
+        "or more than 500 with you. Give the namespace that shares them as `namespace`."
     ),
 ]
 
 
 def _iso(given: object) -> object:
-    """pydantic would take any number for seconds since 1970."""
+    """Refuses plain numbers, which pydantic would read as seconds since 1970."""
     if isinstance(given, str) and not _DAY.match(given):
         raise ValueError("expected a day or a time with its zone, such as 2026-11-21 or 2026-11-21T12:00:00Z")
     return given
 
 
 def _in_utc(given: datetime | date) -> datetime | date:
-    """MongoDB keeps times in UTC, where the first and the last hours of other zones do not exist."""
+    """MongoDB stores times in UTC, where the first and last hours of other zones cannot be represented."""
     if not isinstance(given, datetime):
         return given
     try:
@@ -57,13 +57,13 @@ Moment = Annotated[AwareDatetime | date, BeforeValidator(_iso), AfterValidator(_
 
 
 class Body(BaseModel):
-    """Fields in camel case, both ways."""
+    """Body with camel-case fields."""
 
     model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, validate_by_alias=True)
 
 
 class Job(Body):
-    """A job's record: the seeds' document, and what we know besides."""
+    """Record of a job: the document of the legacy API, with our additions."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -91,16 +91,16 @@ class Job(Body):
 
 
 class JobList(Body):
-    """A page of jobs."""
+    """Page of jobs."""
 
     jobs: list[Job]
-    total: int = Field(description="How many there are on all pages.")
-    next_cursor: str | None = Field(None, description="Give it as `cursor` for the next page; null on the last.")
+    total: int = Field(description="Entries on all pages.")
+    next_cursor: str | None = Field(None, description="Value of `cursor` for the next page; null on the last page.")
     incomplete: Incomplete = False
 
 
 class Parameters(Body):
-    """What a query may hold. A parameter that nobody knows is refused: `?userid=` would list everybody's."""
+    """Query parameters. Unknown ones are refused: ignoring `?userid=` would list everybody's jobs."""
 
     @model_validator(mode="before")
     @classmethod
@@ -108,33 +108,35 @@ class Parameters(Body):
         known = [each.alias or name for name, each in cls.model_fields.items()]
         for name in given if isinstance(given, Mapping) else ():
             if name not in known and name not in cls.model_fields:
-                raise PydanticCustomError("unknown_parameter", "{told}", {"told": _unknown(str(name)[:64], known)})
+                raise PydanticCustomError(
+                    "unknown_parameter", "{message}", {"message": _unknown(str(name)[:64], known)}
+                )
         return given
 
 
 def _unknown(name: str, known: Sequence[str]) -> str:
     near = nearest(name, known)
-    told = f"did you mean {near!r}?" if near is not None else f"there are {', '.join(sorted(known))}"
-    return f"there is no parameter {name!r}; {told}"
+    hint = f"did you mean {near!r}?" if near is not None else f"there are {', '.join(sorted(known))}"
+    return f"there is no parameter {name!r}; {hint}"
 
 
 class Paging(Parameters):
-    """What every list takes: whose, from when, in which order, and how much of it at a time."""
+    """Query of every list: namespace, user, period, order and page."""
 
     list_name: ClassVar[str] = "jobs"
-    namespace: Name | None = Field(None, description="Of this namespace alone.")
-    user_id: UserId | None = Field(None, description="Of this user alone.")
-    public: bool = Field(False, description="Also what others have made public.")
-    since: Moment | None = Field(None, alias="from", description="Made at this time or later.")
-    until: Moment | None = Field(None, alias="to", description="Made before this time.")
+    namespace: Name | None = Field(None, description="Only jobs of this namespace.")
+    user_id: UserId | None = Field(None, description="Only jobs of this user.")
+    public: bool = Field(False, description="Include public jobs of others.")
+    since: Moment | None = Field(None, alias="from", description="Created at or after this time.")
+    until: Moment | None = Field(None, alias="to", description="Created before this time.")
     sort: Sorted = Sorted.CREATED
     order: Order = Order.NEWEST
-    # The first service's clients count what they get, and know of no pages.
-    limit: int = Field(MOST, ge=1, le=MOST, description="Entries of a page; without it as many as a page may have.")
-    cursor: str | None = Field(None, max_length=512, description="`nextCursor` of the page before.")
+    # Clients of the legacy API count the entries and do not paginate.
+    limit: int = Field(MOST, ge=1, le=MOST, description="Entries of a page; the maximum if left out.")
+    cursor: str | None = Field(None, max_length=512, description="`nextCursor` of the previous page.")
 
     def job_filter(self) -> JobFilter:
-        """As a value. Raises BadRequest."""
+        """Filter of the records. Raises BadRequest."""
         wanted = JobFilter(
             list_name=self.list_name,
             user_id=self.user_id,
@@ -148,18 +150,18 @@ class Paging(Parameters):
 
 
 class Listing(Paging):
-    """What a list of jobs should hold."""
+    """Query of a list of jobs."""
 
     type: JobType | None = None
     status: JobStatus | None = None
 
     def job_filter(self) -> JobFilter:
-        """As a value. Raises BadRequest."""
+        """Filter of the records. Raises BadRequest."""
         return replace(super().job_filter(), type=self.type, status=self.status)
 
 
 def instant(given: datetime | date | None) -> datetime | None:
-    """A day begins at midnight in UTC."""
+    """Time in UTC; a day stands for its midnight. None stays None."""
     if given is None or isinstance(given, datetime):
         return given
     return datetime(given.year, given.month, given.day, tzinfo=UTC)

@@ -11,7 +11,7 @@ from contentgen_gateway.schemas.bodies import Body, JobType
 
 
 class Made(Body):
-    """A job that begins. Its address is in `Location`."""
+    """Created job; the header `Location` has its address."""
 
     job_id: str
     user_id: str
@@ -23,26 +23,26 @@ class Made(Body):
 
 
 class Cancelled(Body):
-    """What became of a job that was cancelled."""
+    """Outcome of a cancellation."""
 
     job_id: str
-    status: str = Field(description="`cancelled`; `processing` while the provider is still being asked.")
+    status: str = Field(description="`cancelled`; `processing` while the provider has not answered.")
     phase: str | None
     reason: str | None
     message: str
-    billed: bool | None = Field(description="Whether the provider bills it all the same; null where nobody can tell.")
+    billed: bool | None = Field(description="True if the provider bills the run anyway; null if unknown.")
 
 
 class Asked(Body):
-    """What was asked of a job."""
+    """Accepted request for a run."""
 
     job_id: str
     status: str
-    run: int = Field(description="The number of the run that begins.")
+    run: int = Field(description="Number of the run.")
 
 
 class Resumed(Body):
-    """Where a job is that was resumed."""
+    """State of a resumed job."""
 
     job_id: str
     status: str
@@ -50,13 +50,13 @@ class Resumed(Body):
 
 
 class Edit(Body):
-    """What changes; the rest stays."""
+    """Changed fields; the others stay."""
 
     model_config = ConfigDict(extra="forbid")
 
-    tags: list[Tag] = Field(default_factory=list, max_length=32, description="All of them.")
+    tags: list[Tag] = Field(default_factory=list, max_length=32, description="All tags.")
     description: str = Field("", max_length=1024)
-    is_public: bool = Field(False, description="Whether everybody with a token may see it, and fetch its files.")
+    is_public: bool = Field(False, description="True if everybody with a token may see the job and download its files.")
 
     @model_validator(mode="after")
     def _something(self) -> "Edit":
@@ -65,18 +65,18 @@ class Edit(Body):
         return self
 
     def change(self) -> dict[str, Any]:
-        """Only what was given."""
+        """Fields that were given, in the form of the spec."""
         return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
 class InUse(ProblemDetails):
-    """Something was made with it."""
+    """Other jobs use its outputs."""
 
-    used_in_jobs: list[str] = Field(alias="usedInJobs", description="Of those, the jobIds that you may see.")
+    used_in_jobs: list[str] = Field(alias="usedInJobs", description="jobIds of those that you may see.")
 
 
 class Deleted(Body):
-    """It can't be seen any more, and its files go."""
+    """Deleted job, which is no longer listed; its files are being deleted."""
 
     job_id: str
     status: str = "deleting"

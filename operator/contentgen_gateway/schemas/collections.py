@@ -1,4 +1,4 @@
-"""The bodies of `/api/collections`."""
+"""Bodies of `/api/collections`."""
 
 from datetime import datetime
 from typing import Annotated
@@ -14,11 +14,11 @@ _STRICT = ConfigDict(extra="forbid")
 
 
 class AssetRef(Body):
-    """One job."""
+    """Reference to a job."""
 
     model_config = _STRICT
 
-    type: JobType | None = Field(None, description="Checked where it is given.")
+    type: JobType | None = Field(None, description="Type of the job; checked if given.")
     job_id: Name
 
 
@@ -26,25 +26,25 @@ Assets = Annotated[list[AssetRef], Field(max_length=MOST_ASSETS)]
 
 
 class NewCollection(Body):
-    """A collection to be."""
+    """New collection."""
 
     model_config = _STRICT
 
-    namespace: Name | None = Field(None, description="Where it lies; a service account's own if left out.")
-    user_id: UserId | None = Field(None, description="Whose it is; the namespace when left out.")
+    namespace: Name | None = Field(None, description="Namespace; a service account's own if left out.")
+    user_id: UserId | None = Field(None, description="Owner; the namespace if left out.")
     name: Title
     description: str = Field("", max_length=1024)
     assets: Assets = Field(default_factory=list)
 
 
 class CollectionEdit(Body):
-    """What changes; the rest stays."""
+    """Changed fields; the others stay."""
 
     model_config = _STRICT
 
     name: Title | None = None
     description: str | None = Field(None, max_length=1024)
-    assets: Assets | None = Field(None, description="All of them.")
+    assets: Assets | None = Field(None, description="All jobs of the collection.")
 
     @model_validator(mode="after")
     def _something(self) -> "CollectionEdit":
@@ -54,7 +54,7 @@ class CollectionEdit(Body):
 
 
 class MoreAssets(Body):
-    """Jobs to put in."""
+    """Jobs to add."""
 
     model_config = _STRICT
 
@@ -62,7 +62,7 @@ class MoreAssets(Body):
 
 
 class CollectionSummary(Body):
-    """A collection, and how much of it the caller may see."""
+    """Collection, with counts of the jobs that the caller may see."""
 
     collection_id: str
     namespace: str
@@ -77,23 +77,23 @@ class CollectionSummary(Body):
 
 
 class CollectionDetails(CollectionSummary):
-    """With the jobs in it."""
+    """Collection with its jobs."""
 
     assets: list[AssetRef]
 
 
 class CollectionList(Body):
-    """A page of collections, the newest first."""
+    """Page of collections, newest first."""
 
     collections: list[CollectionSummary]
-    total: int = Field(description="How many there are on all pages.")
-    next_cursor: str | None = Field(None, description="Give it as `cursor` for the next page; null on the last.")
+    total: int = Field(description="Entries on all pages.")
+    next_cursor: str | None = Field(None, description="Value of `cursor` for the next page; null on the last page.")
 
 
 class CollectionListing(Parameters):
-    """Which collections."""
+    """Query of the list of collections."""
 
-    namespace: Name | None = Field(None, description="Of this namespace alone.")
-    user_id: UserId | None = Field(None, description="Of this user alone.")
+    namespace: Name | None = Field(None, description="Only collections of this namespace.")
+    user_id: UserId | None = Field(None, description="Only collections of this user.")
     limit: int = Field(20, ge=1, le=50)
-    cursor: str | None = Field(None, max_length=512, description="`nextCursor` of the page before.")
+    cursor: str | None = Field(None, max_length=512, description="`nextCursor` of the previous page.")

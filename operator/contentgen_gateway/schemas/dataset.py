@@ -7,51 +7,55 @@ from pydantic import BaseModel, BeforeValidator, Field
 from contentgen_gateway.schemas.bodies import Body, Parameters
 from contentgen_gateway.stores.queries import MOST
 
-_MOST = 20_000  # elements of each of its lists: each costs about 1 kB
-_MOST_FIGURES = 64  # of a face
+_MOST = 20_000  # entries of each list; each needs about 1 kB
+_MOST_FIGURES = 64  # values of a face
 
 
 class Why(Body):
-    """Why a frame was left out, or is the last choice."""
+    """Reason for the rejection of a frame."""
 
     reason: str = Field(max_length=64)
-    figure: float | None = Field(None, description="What was measured.")
-    limit: float | None = Field(None, description="What it was held against.")
-    like_seconds: float | None = Field(None, description="Of a duplicate: where the frame is that it is like.")
+    figure: float | None = Field(None, description="Measured value.")
+    limit: float | None = Field(None, description="Limit of the value.")
+    like_seconds: float | None = Field(
+        None, description="Position of the frame that a duplicate resembles, in seconds."
+    )
 
 
-def _few(value: object) -> object:
-    """Raises ValueError for a dict of many figures: pydantic keeps some 1.5 kB for each that is wrong."""
+def _limited(value: object) -> object:
+    """Raises ValueError for too many values: pydantic keeps about 1.5 kB for each invalid one."""
     if isinstance(value, dict) and len(value) > _MOST_FIGURES:
-        raise ValueError(f"more than {_MOST_FIGURES} figures")
+        raise ValueError(f"more than {_MOST_FIGURES} values")
     return value
 
 
-_Face = Annotated[dict[str, float], BeforeValidator(_few)]
+_Face = Annotated[dict[str, float], BeforeValidator(_limited)]
 
 
 class Frame(Body):
-    """A picture of the training set."""
+    """Picture of the training set."""
 
     file: str = Field(max_length=64)
     caption: str = ""
     width: int | None = None
     height: int | None = None
-    seconds: float | None = Field(None, description="Where in the video it is from.")
+    seconds: float | None = Field(None, description="Position in the video, in seconds.")
     shot: int | None = None
     faces: list[_Face] = Field(default_factory=list, fail_fast=True)
-    last_resort: Why | None = Field(None, description="It was kept although, because there were too few others.")
+    last_resort: Why | None = Field(
+        None, description="Reason to reject it; it was kept because there were too few others."
+    )
 
 
 class Rejected(Why):
-    """A frame that was left out."""
+    """Rejected frame."""
 
     seconds: float | None = None
     shot: int | None = None
 
 
 class Shot(Body):
-    """A shot of the video, in seconds."""
+    """Shot of the video; times in seconds."""
 
     number: int
     start: float
@@ -59,38 +63,38 @@ class Shot(Body):
 
 
 class Index(BaseModel):
-    """dataset.json."""
+    """Content of dataset.json."""
 
-    # The first error is enough, see `_few`.
+    # One error is enough: see `_limited`.
     images: list[Frame] = Field([], max_length=_MOST, fail_fast=True)
     rejected: list[Rejected] = Field([], max_length=_MOST, fail_fast=True)
     shots: list[Shot] = Field([], max_length=_MOST, fail_fast=True)
 
 
 class ShownFrame(Frame):
-    """A picture of the training set, and where it can be seen for 15 minutes."""
+    """Picture of the training set, with a URL that is valid for 15 minutes."""
 
     thumbnail_url: str
 
 
 class Dataset(Body):
-    """A page of a training set: so many of the pictures, and of the frames that were left out."""
+    """Page of a training set: up to `limit` pictures and up to `limit` rejected frames."""
 
     job_id: str
     version: int
     total_images: int
     total_rejected: int
     rejected_by_reason: dict[str, int]
-    sheet_url: str = Field(description="The contact sheet of all of it, for 15 minutes.")
+    sheet_url: str = Field(description="URL of the contact sheet, valid for 15 minutes.")
     images: list[ShownFrame]
     rejected: list[Rejected]
     shots: list[Shot]
-    next_offset: int | None = Field(None, description="Give it as `offset` for the next page; null on the last.")
+    next_offset: int | None = Field(None, description="Value of `offset` for the next page; null on the last page.")
 
 
 class Window(Parameters):
-    """Which part."""
+    """Version and page of a training set."""
 
-    version: int | None = Field(None, ge=1, le=999_999, description="Of this version; of the newest when left out.")
+    version: int | None = Field(None, ge=1, le=999_999, description="Version; the newest if left out.")
     offset: int = Field(0, ge=0, le=1_000_000)
     limit: int = Field(50, ge=1, le=MOST)

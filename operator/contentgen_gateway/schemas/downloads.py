@@ -9,25 +9,25 @@ from contentgen_gateway.stores.files import LONGEST, PERSON_URL_LIFETIME
 
 
 class DownloadQuery(Parameters):
-    """Which file, and for how long."""
+    """File, and lifetime of its URL."""
 
     file: str | None = Field(
         None,
         max_length=64,
-        description="Such as transcript.txt; the model, the first picture, the text when left out.",
+        description="Name, such as transcript.txt; if left out the model, the first picture or the text.",
         examples=["transcript.txt"],
     )
-    version: int | None = Field(None, ge=1, le=999_999, description="Of this version; of the newest when left out.")
+    version: int | None = Field(None, ge=1, le=999_999, description="Version; the newest if left out.")
     expires: int = Field(
         int(PERSON_URL_LIFETIME.total_seconds()),
         ge=1,
         le=int(LONGEST.total_seconds()),
-        description="For so many seconds.",
+        description="Lifetime of the URL in seconds.",
     )
 
 
 class Download(Body):
-    """Where a file can be had without signing in."""
+    """URL of a file, which needs no sign-in."""
 
     url: str
     expires_at: datetime
@@ -37,9 +37,9 @@ class Download(Body):
 
 
 class AssetStats(Body):
-    """What became of an asset."""
+    """Downloads, storage cost and uses of an asset."""
 
-    downloads: int = Field(description="How often one of its files was asked for.")
+    downloads: int = Field(description="Number of downloads of its files.")
     last_accessed: datetime | None
-    storage_cost: float = Field(description="Dollars a month.")
-    used_in_jobs: list[str] = Field(description="jobIds of what was or is made with it, of those that you may see.")
+    storage_cost: float = Field(description="Dollars per month.")
+    used_in_jobs: list[str] = Field(description="jobIds of jobs that use it, as far as you may see them.")

@@ -17,30 +17,30 @@ _WORDS = 16
 
 
 class LoraListing(Paging):
-    """Which LoRAs."""
+    """Query of the list of LoRAs."""
 
     list_name = "loras"
 
 
 class TranscriptListing(Paging):
-    """Which transcripts."""
+    """Query of the list of transcripts."""
 
     list_name = "transcripts"
 
 
 class PictureListing(Paging):
-    """Which pictures."""
+    """Query of the list of pictures."""
 
     list_name = "images"
-    model: Model | None = Field(None, description="Made by this model: an alias, or the provider's name.")
+    model: Model | None = Field(None, description="Only pictures of this model: an alias, or the provider's name.")
 
     def job_filter(self) -> JobFilter:
-        """As a value. Raises BadRequest."""
+        """Filter of the records. Raises BadRequest."""
         return replace(super().job_filter(), model=self.model)
 
 
 class SearchListing(Listing):
-    """What to look for. Each word must be there, the last one may be the beginning of one; and each tag."""
+    """Search query. Jobs must have all words and all tags; the last word may be a prefix."""
 
     list_name = "search"
     q: str | None = Field(
@@ -49,22 +49,22 @@ class SearchListing(Listing):
         description="Words of names, prompts, trigger words, tags, descriptions, file names and models.",
     )
     tags: Annotated[
-        str | None, Field(max_length=512, description="Tags, with commas between them.", examples=["avatar,headshot"])
+        str | None, Field(max_length=512, description="Comma-separated tags.", examples=["avatar,headshot"])
     ] = None
 
     def job_filter(self) -> JobFilter:
-        """As a value. Raises BadRequest."""
+        """Filter of the records. Raises BadRequest."""
         return replace(super().job_filter(), terms=query_terms(self.q), tags=_tags(self.tags))
 
 
 def query_terms(given: str | None) -> tuple[str, ...]:
-    """What is looked for: each word once, the last one last. Raises BadRequest."""
+    """Distinct words of a search, in order, with the last word at the end. Raises BadRequest."""
     if not given or not given.strip():
         return ()
     found = tuple(dict.fromkeys(normalized_words(given)))
     if not 1 <= len(found) <= _WORDS:
         raise BadRequest("q", given, f"1 to {_WORDS} words of letters or digits")
-    # The last one may still be being typed, so it stays last also where it came before.
+    # The last word may be incomplete, so it stays last even if it also occurs before.
     last = normalized_words(given)[-1]
     return (*(each for each in found if each != last), last)
 
@@ -74,14 +74,14 @@ def _tags(given: str | None) -> tuple[str, ...]:
 
 
 class TrainingListing(Paging):
-    """Which trainings."""
+    """Query of the list of trainings."""
 
     list_name = "trainings"
     status: JobStatus | None = None
 
 
 class LoraStatus(Body):
-    """How far a training is."""
+    """Progress of a training."""
 
     job_id: str
     status: str

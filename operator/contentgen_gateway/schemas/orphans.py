@@ -11,7 +11,7 @@ from contentgen_gateway.stores.queries import MOST, JobFilter, continued
 
 
 class OrphanState(StrEnum):
-    """State of an orphan, as the list shows it."""
+    """State of an orphan."""
 
     SEARCHED = "searched"
     UNFINISHED = "unfinished"
@@ -20,45 +20,49 @@ class OrphanState(StrEnum):
 
 
 class OrphanListing(Parameters):
-    """What a list of orphans should hold."""
+    """Query of the list of orphans."""
 
-    namespace: Name | None = Field(None, description="Of this namespace alone.")
-    limit: int = Field(MOST, ge=1, le=MOST, description="Entries of a page; without it as many as a page may have.")
-    cursor: str | None = Field(None, max_length=512, description="`nextCursor` of the page before.")
+    namespace: Name | None = Field(None, description="Only orphans of this namespace.")
+    limit: int = Field(MOST, ge=1, le=MOST, description="Entries of a page; the maximum if left out.")
+    cursor: str | None = Field(None, max_length=512, description="`nextCursor` of the previous page.")
 
     def job_filter(self) -> JobFilter:
-        """As a value. Raises BadRequest."""
+        """Filter of the records. Raises BadRequest."""
         return continued(JobFilter(list_name="orphans", limit=self.limit), self.cursor)
 
 
 class Orphan(Body):
-    """A purchase whose resource is gone."""
+    """Purchase whose resource is gone."""
 
     purchase_id: str
     namespace: str
     type: JobType
     kind: Kind
     name: str
-    job_id: str = Field(description="The uid that the resource had.")
+    job_id: str = Field(description="uid of the former resource.")
     user_id: str
     provider: str
     model: str
-    request_id: str | None = Field(description="The provider's id of the request; null while it is looked for.")
+    request_id: str | None = Field(
+        description="The provider's id of the request; null while the operator searches for it."
+    )
     state: OrphanState = Field(
         description="`searched`: the reply to the request was lost. `unfinished`: the provider works on it. `kept`: "
-        "the provider's response is stored. `lost`: the provider had no result any more."
+        "the provider's response is stored. `lost`: the provider no longer has the result."
     )
-    cost: str | None = Field(description="In dollars; null: unknown.", examples=["0.0350"])
-    cost_known: bool = Field(description="By the provider's figures; otherwise it is an estimate.")
+    cost: str | None = Field(description="Dollars; null if unknown.", examples=["0.0350"])
+    cost_known: bool = Field(description="True if the provider reported the cost; false for an estimate.")
     created_at: datetime
-    orphaned_at: datetime = Field(description="When the operator first saw that the resource is gone.")
-    kept_until: datetime | None = Field(description="When the response is deleted; null: there is none yet.")
-    advice: str = Field(description="What to do to have the result.")
+    orphaned_at: datetime = Field(description="Time at which the operator first found the resource gone.")
+    kept_until: datetime | None = Field(
+        description="Time at which the stored response is deleted; null if none is stored."
+    )
+    advice: str = Field(description="How to get the result.")
 
 
 class OrphanList(Body):
-    """A page of orphans, the newest purchases first."""
+    """Page of orphans, newest purchase first."""
 
     orphans: list[Orphan]
-    total: int = Field(description="How many there are on all pages.")
-    next_cursor: str | None = Field(None, description="Give it as `cursor` for the next page; null on the last.")
+    total: int = Field(description="Entries on all pages.")
+    next_cursor: str | None = Field(None, description="Value of `cursor` for the next page; null on the last page.")

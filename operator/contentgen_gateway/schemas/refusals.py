@@ -1,4 +1,4 @@
-"""Validation errors in words: the field, its value, what is expected, and the nearest valid name."""
+"""Text of validation errors: field, value, expectation, and the nearest valid name."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ from contentgen_gateway import problems
 from contentgen_gateway.problems import Problem
 
 Error = Mapping[str, Any]
-"""As pydantic has it: type, loc, msg, input, ctx."""
+"""Error of pydantic: type, loc, msg, input, ctx."""
 
 NAME = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
 TITLE = r"^[^\x00-\x1f\x7f]+$"
@@ -25,20 +25,20 @@ WORDS = patterns.EXPECTATIONS | {
     TITLE: "must be one line without control characters",
     PRINTABLE: "must be printable ASCII without a space at its beginning or end",
 }
-"""What each pattern of a request asks for."""
+"""Text of each pattern of a request."""
 
 _Expectation = Callable[[Error, Mapping[str, Any], list[object]], str]
-"""From an error, its context, and the types at its place."""
+"""Expectation from an error, its context, and the types at its location."""
 _MOST_ERRORS = 20
 _LONGEST_NAME = 64
 _SHORTEST_BEGINNING = 3
 _LONGEST_VALUE = 64
-_ADDRESS = re.compile(r"://|@")  # it may hold a password or a signature
+_ADDRESS = re.compile(r"://|@")  # may contain a password or a signature
 _QUOTED = re.compile(r"'([^']*)'")
 
 
 def install(app: FastAPI) -> None:
-    """Answer requests that don't fit an endpoint's parameters."""
+    """Register the handler of validation errors of requests."""
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
@@ -58,7 +58,7 @@ def _of_request(request: Request, error: RequestValidationError) -> Problem:
 
 
 def _model(request: Request, place: str) -> object:
-    """The model of an endpoint's body, or of its query; None where it has none, or several parameters."""
+    """Model of an endpoint's body or query; None if it has none, or several parameters."""
     dependant = getattr(request.scope.get("route"), "dependant", None)
     parameters = getattr(dependant, f"{place}_params", ())
     models = [each.field_info.annotation for each in parameters]
@@ -67,9 +67,9 @@ def _model(request: Request, place: str) -> object:
 
 
 def refusal(errors: Sequence[Error], place: str, model: object = None) -> Problem:
-    """A problem 422 from the errors of one validation. `place` is body, query, path, header or form.
+    """Problem 422 from the errors of one validation. `place` is body, query, path, header or form.
 
-    `model`: the type that was validated, by which the fields beside an unknown one are known.
+    `model` is the validated type, which tells the valid names beside an unknown field.
     """
     fields = _merged([_FieldError(each, place, model) for each in errors[:_MOST_ERRORS]])
     first = fields[0]
@@ -77,7 +77,7 @@ def refusal(errors: Sequence[Error], place: str, model: object = None) -> Proble
 
 
 def malformed_json(document: str, position: int, cause: str) -> Problem:
-    """A body that is not JSON; `position` counts characters of the document."""
+    """Problem 422 for a body that is not JSON; `position` in characters."""
     before = document[:position]
     line, column = before.count("\n") + 1, position - before.rfind("\n")
     return Problem(
@@ -88,7 +88,7 @@ def malformed_json(document: str, position: int, cause: str) -> Problem:
 
 
 def foreign_content_type(given: str) -> Problem:
-    """A body that is sent as something other than JSON."""
+    """Problem 422 for a body of another content type."""
     expected = "must be application/json, with the body as JSON"
     advice = "curl --header 'Content-Type: application/json' --data '{…}'"
     return Problem(
@@ -99,10 +99,7 @@ def foreign_content_type(given: str) -> Problem:
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that this one was probably meant to be: a similar one, or the only one that begins with it.
-
-    Case does not count. None where there is none.
-    """
+    """Known name that is similar, or the only one with this prefix; None if there is none. Ignores case."""
     given, lower = name[:_LONGEST_NAME].lower(), {each.lower(): each for each in known}
     begun = [each for each in lower if len(given) >= _SHORTEST_BEGINNING and each.startswith(given)]
     found = get_close_matches(given, lower, 1) or (begun if len(begun) == 1 else [])
@@ -110,23 +107,23 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
 
 def guess(name: str, known: Iterable[str]) -> str:
-    """`; did you mean userId?`, or nothing."""
+    """Hint such as `; did you mean userId?`; empty without a similar name."""
     near = nearest(name, known)
     return f"; did you mean {near}?" if near is not None else ""
 
 
 def either(names: Sequence[str]) -> str:
-    """Words as a choice: `a, b or c`."""
+    """Alternatives: `a, b or c`."""
     return " or ".join(filter(None, (", ".join(names[:-1]), names[-1]))) if names else ""
 
 
 class _FieldError:
-    """One error: where, the value as far as it may be repeated, and what is expected."""
+    """Error of one field: path, value if it may be repeated, and expectation."""
 
     def __init__(self, error: Error, place: str, model: object) -> None:
         self.path, at = _walk(model, error["loc"], to_unknown=error["type"] == "extra_forbidden")
         self.expected = _expected(error, at)
-        # The value of an unknown field may be anything, and tells nothing.
+        # The value of an unknown field does not help.
         self.value = "" if error["type"] in _WITHOUT_VALUE else _quoted_value(error.get("input"))
         self._place = place
 
@@ -137,7 +134,7 @@ class _FieldError:
 
 
 def _merged(fields: list[_FieldError]) -> list[_FieldError]:
-    """Errors of one field, which may have any of several forms, as one."""
+    """One error for each field, with all alternatives of a union."""
     by_path: dict[tuple[int | str, ...], _FieldError] = {}
     for each in fields:
         first = by_path.setdefault(each.path, each)
@@ -146,7 +143,7 @@ def _merged(fields: list[_FieldError]) -> list[_FieldError]:
     return list(by_path.values())
 
 
-# What is expected
+# Expectations
 
 
 def _expected(error: Error, at: list[object]) -> str:
@@ -231,20 +228,20 @@ _WITHOUT_VALUE = frozenset(
 
 
 def _quoted_value(value: object) -> str:
-    """A value as JSON has it, where it is short and no address."""
+    """Short value in quotes; empty for objects and addresses."""
     if not isinstance(value, str | int | float) or (isinstance(value, str) and _ADDRESS.search(value)):
         return ""
-    shown = str(value).lower() if isinstance(value, bool) else repr(value)
-    return shown if len(shown) <= _LONGEST_VALUE else f"{shown[:_LONGEST_VALUE]}…"
+    text = str(value).lower() if isinstance(value, bool) else repr(value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"
 
 
-# The type at a place
+# Types at a location
 
 
 def _walk(model: object, loc: Sequence[int | str], *, to_unknown: bool) -> tuple[tuple[int | str, ...], list[object]]:
-    """The path of a field as a client wrote it, and the types that it may have, or that an unknown one stands in.
+    """Path of a field as the client wrote it, and its possible types; for an unknown field those of its parent.
 
-    A part of `loc` that is no field names a member of a union, and is left out. Without a model all parts stay.
+    Parts of `loc` that name members of a union are left out. Without a model all parts stay.
     """
     if model is None:
         return tuple(map(_short, loc)), []
@@ -259,7 +256,7 @@ def _walk(model: object, loc: Sequence[int | str], *, to_unknown: bool) -> tuple
 
 
 def _below(member: object, part: int | str) -> list[object]:
-    """The types of a field, or of the items of a list; none where there is no such field."""
+    """Types of a field, or of the items of a list; empty if there is no such field."""
     if isinstance(part, int):
         items = get_args(member) if get_origin(member) in (list, tuple) else ()
         return _members(items[0]) if items else []
@@ -268,14 +265,14 @@ def _below(member: object, part: int | str) -> list[object]:
 
 
 def _fields(member: object) -> dict[str, Any]:
-    """The types of a model's fields, by the names that clients use; none where it is no model."""
+    """Types of a model's fields by the names that clients use; empty for other types."""
     if not (isinstance(member, type) and issubclass(member, BaseModel)):
         return {}
     return {each.alias or name: each.annotation for name, each in member.model_fields.items()}
 
 
 def _members(annotation: object) -> list[object]:
-    """The types of a union, each by itself, without what bounds them."""
+    """Members of a union, without annotations."""
     if get_origin(annotation) is Annotated:
         return _members(get_args(annotation)[0])
     if get_origin(annotation) in (Union, UnionType):

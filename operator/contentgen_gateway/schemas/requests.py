@@ -1,6 +1,6 @@
-"""What people ask for, in the seeds' bodies, and the spec that says the same. Pure.
+"""Bodies that create jobs, and their conversion to specs. Pure.
 
-Each body is the spec of its kind with the seeds' names beside ours; what neither knows is refused by name.
+Each body accepts the fields of its kind's spec and those of the legacy API. Unknown fields are refused by name.
 """
 
 from typing import Annotated, Any, Literal
@@ -52,34 +52,34 @@ Prompt = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 
 
 def _decimal(given: object) -> object:
-    """A number as the decimal that our specs have."""
+    """Converts a number to the decimal string of our specs."""
     if isinstance(given, bool) or not isinstance(given, int | float):
         return given
     return f"{given:.8f}".rstrip("0").rstrip(".")
 
 
 Number = Annotated[Decimal, BeforeValidator(_decimal, json_schema_input_type=Decimal | Annotated[float, Field(ge=0)])]
-"""A number, or a decimal in quotes."""
+"""Number, or decimal string."""
 
 
 class Order(JobSpec):
-    """What every body has."""
+    """Fields of every body."""
 
-    namespace: ObjectName | None = Field(None, description="Where it is made; a service account's own if left out.")
-    name: ObjectName | None = Field(None, description="The resource's name; one is made up if left out.")
-    user_id: UserId | None = Field(None, description="Whose asset it is; the namespace when left out.")
-    metadata: Metadata = Field(default_factory=Metadata, description="What people search by.")
+    namespace: ObjectName | None = Field(None, description="Namespace of the job; a service account's own if left out.")
+    name: ObjectName | None = Field(None, description="Name of the resource; generated if left out.")
+    user_id: UserId | None = Field(None, description="Owner of the asset; the namespace if left out.")
+    metadata: Metadata = Field(default_factory=Metadata, description="Metadata for the search.")
     operator_class: OperatorClass | None = Field(
         None, description="The operator class of this installation, which it also is when left out; no other is taken."
     )
 
     @property
     def kind(self) -> Kind:
-        """What is made."""
+        """Kind of the resource."""
         raise NotImplementedError
 
     def spec(self) -> dict[str, Any]:
-        """The spec that says the same: only what was given, so that defaults stay the API server's."""
+        """Spec with the given fields only, so that the API server sets defaults."""
         raise NotImplementedError
 
     def _common(self) -> dict[str, Any]:
@@ -93,17 +93,17 @@ class Order(JobSpec):
 class TrainOrder(Order):
     """POST /api/lora/train."""
 
-    video_url: SourceUrl | None = Field(None, description="The video; or `source`.")
-    source: Source | None = Field(None, description="The video; or `videoUrl`.")
+    video_url: SourceUrl | None = Field(None, description="Video; alternative to `source`.")
+    source: Source | None = Field(None, description="Video; alternative to `videoUrl`.")
     lora_name: Annotated[str, StringConstraints(pattern=patterns.LORA_NAME, max_length=63)]
     trigger_word: Annotated[str, StringConstraints(pattern=patterns.TRIGGER_WORD, max_length=32)] | None = Field(
-        None, description="The word that calls the LoRA up in a prompt; or `trigger`; `loraName` when left out."
+        None, description="Word that activates the LoRA in a prompt; alternative to `trigger`; `loraName` if left out."
     )
     trigger: Annotated[str, StringConstraints(pattern=patterns.TRIGGER_WORD, max_length=32)] | None = None
-    steps: int | None = Field(None, ge=1, le=10000, description="As `training.steps`.")
-    learning_rate: Number | None = Field(None, description="As `training.learningRate`.")
-    dataset: Dataset = Field(default_factory=Dataset, description="How the training set is made from the video.")
-    training: Training = Field(default_factory=Training, description="What the provider is asked to do.")
+    steps: int | None = Field(None, ge=1, le=10000, description="Same as `training.steps`.")
+    learning_rate: Number | None = Field(None, description="Same as `training.learningRate`.")
+    dataset: Dataset = Field(default_factory=Dataset, description="Options of the training set.")
+    training: Training = Field(default_factory=Training, description="Options of the training.")
 
     @model_validator(mode="after")
     def _each_once(self) -> "TrainOrder":
@@ -114,11 +114,11 @@ class TrainOrder(Order):
 
     @property
     def kind(self) -> Kind:
-        """A LoRA."""
+        """LoraTraining."""
         return Kind.LORA_TRAINING
 
     def spec(self) -> dict[str, Any]:
-        """As a LoraTraining's."""
+        """Spec of a LoraTraining."""
         given = self._given("lora_name", "source", "dataset", "training")
         short = self._given("steps", "learning_rate")
         spec = self._common() | given | {"triggerWord": self.trigger_word or self.trigger or _word(self.lora_name)}
@@ -128,16 +128,16 @@ class TrainOrder(Order):
 
 
 def _word(name: str) -> str:
-    """A LoRA's name as the word that calls it up: the seeds' clients give no other."""
+    """Default trigger word, from the LoRA's name: clients of the legacy API give none."""
     return name.replace(".", "_")[:32]
 
 
 class LoraOrder(Manifest):
-    """One LoRA to draw with."""
+    """LoRA of a generation."""
 
-    path: SourceUrl | None = Field(None, description="An address of a .safetensors file, or of a model made here.")
-    lora_ref: LoraRef | None = Field(None, description="A LoraTraining of the same namespace.")
-    scale: Number = Field("1.0", description="How strongly the LoRA counts.")
+    path: SourceUrl | None = Field(None, description="URL of a .safetensors file, or of a model of this installation.")
+    lora_ref: LoraRef | None = Field(None, description="LoraTraining of the same namespace.")
+    scale: Number = Field("1.0", description="Weight of the LoRA.")
 
     @model_validator(mode="after")
     def _each_once(self) -> "LoraOrder":
@@ -149,17 +149,17 @@ Loras = Annotated[list[LoraOrder], Field(max_length=4)]
 
 
 class Inputs(Manifest):
-    """The seeds' `inputs`, with fal's names for what they leave open."""
+    """`inputs` of the legacy API, with fal's names for the optional fields."""
 
     prompt: Prompt
-    loras: Loras = Field(default_factory=list, description="LoRAs to draw with.")
-    image_size: ImageSize | SizeName | None = Field(None, alias="image_size", description="As `image.size`.")
-    num_images: int | None = Field(None, alias="num_images", ge=1, le=4, description="As `image.count`.")
-    output_format: ImageFormat | None = Field(None, alias="output_format", description="As `image.format`.")
-    seed: int | None = Field(None, ge=0, le=2147483647, description="As `image.seed`.")
+    loras: Loras = Field(default_factory=list, description="LoRAs of the generation.")
+    image_size: ImageSize | SizeName | None = Field(None, alias="image_size", description="Same as `image.size`.")
+    num_images: int | None = Field(None, alias="num_images", ge=1, le=4, description="Same as `image.count`.")
+    output_format: ImageFormat | None = Field(None, alias="output_format", description="Same as `image.format`.")
+    seed: int | None = Field(None, ge=0, le=2147483647, description="Same as `image.seed`.")
 
     def image(self) -> dict[str, Any]:
-        """In our words."""
+        """Fields of `spec.image`."""
         size = self.image_size
         if isinstance(size, str):
             width, height = _SIZES[size]
@@ -176,10 +176,12 @@ class Inputs(Manifest):
 class GenerateOrder(Order):
     """POST /api/images/generate."""
 
-    model: ModelName | None = Field(None, description="An alias such as flux-lora, or a full fal model id.")
-    inputs: Inputs | None = Field(None, description="What to draw; or `prompt`, `loras` and `image` beside it.")
-    prompt: Prompt | None = Field(None, description="What the pictures should show; or `inputs.prompt`.")
-    loras: Loras | None = Field(None, description="LoRAs to draw with; or `inputs.loras`.")
+    model: ModelName | None = Field(None, description="Alias such as flux-lora, or full fal model id.")
+    inputs: Inputs | None = Field(
+        None, description="Inputs of the legacy API; alternative to `prompt`, `loras` and `image`."
+    )
+    prompt: Prompt | None = Field(None, description="Prompt; alternative to `inputs.prompt`.")
+    loras: Loras | None = Field(None, description="LoRAs of the generation; alternative to `inputs.loras`.")
     image: Image | None = Field(None, description="Size, number, format and seed.")
 
     @model_validator(mode="after")
@@ -193,21 +195,21 @@ class GenerateOrder(Order):
 
     @property
     def kind(self) -> Kind:
-        """Pictures."""
+        """ImageGeneration."""
         return Kind.IMAGE_GENERATION
 
     @property
     def drawn_with(self) -> list[LoraOrder]:
-        """The LoRAs as they were given."""
+        """LoRAs of the body."""
         return self.inputs.loras if self.inputs else self.loras or []
 
     @property
     def loras_at(self) -> str:
-        """Where they were given."""
+        """Field of the LoRAs in the body."""
         return "inputs.loras" if self.inputs else "loras"
 
     def spec(self) -> dict[str, Any]:
-        """As an ImageGeneration's."""
+        """Spec of an ImageGeneration."""
         spec = self._common() | self._given("model", "prompt", "image")
         if self.inputs is not None:
             spec["prompt"] = self.inputs.prompt
@@ -219,11 +221,13 @@ class GenerateOrder(Order):
 class TranscribeOrder(Order):
     """POST /api/transcribe."""
 
-    audio_url: SourceUrl | None = Field(None, description="The recording; or `videoUrl`, `url` or `source`.")
+    audio_url: SourceUrl | None = Field(None, description="Recording; alternative to `videoUrl`, `url` and `source`.")
     video_url: SourceUrl | None = None
     url: SourceUrl | None = None
     source: Source | None = None
-    options: TranscriptionOptions = Field(default_factory=TranscriptionOptions, description="What it should have.")
+    options: TranscriptionOptions = Field(
+        default_factory=TranscriptionOptions, description="Options of the transcription."
+    )
 
     @model_validator(mode="after")
     def _each_once(self) -> "TranscribeOrder":
@@ -232,18 +236,18 @@ class TranscribeOrder(Order):
 
     @property
     def kind(self) -> Kind:
-        """A transcript."""
+        """Transcription."""
         return Kind.TRANSCRIPTION
 
     def spec(self) -> dict[str, Any]:
-        """As a Transcription's."""
+        """Spec of a Transcription."""
         spec = self._common() | self._given("source", "options")
         url = self.audio_url or self.video_url or self.url
         return spec | ({"source": {"url": url}} if url else {})
 
 
 def checked(kind: Kind, spec: dict[str, Any]) -> dict[str, Any]:
-    """The same spec. Raises Problem 422 where its parts don't fit together: the API server's words would come later."""
+    """Valid spec. Raises Problem 422 for inconsistent fields, before the API server is asked."""
     try:
         parsed = SPECS[kind].model_validate(spec)
     except ValidationError as error:
@@ -258,7 +262,7 @@ def checked(kind: Kind, spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def _require_known_model(kind: Kind, spec: Spec) -> None:
-    """Raises Problem 422 for a short name that no model has: the provider would only answer that it is not found."""
+    """Raises Problem 422 for an unknown short name, which the provider would only report as not found."""
     match spec:
         case LoraTrainingSpec():
             where, model = "training.model", spec.training.model
@@ -280,7 +284,7 @@ def _one_of(order: Manifest, *names: str) -> None:
 
 
 def _require_known_language(spec: Spec) -> None:
-    """Raises Problem 422 for a code that the CRD admits and AssemblyAI does not have."""
+    """Raises Problem 422 for a language code that the CRD admits and AssemblyAI does not support."""
     why = languages.unknown_code_error(spec.options.language) if isinstance(spec, TranscriptionSpec) else ""
     if why:
         errors = [{"loc": ["body", "options", "language"], "msg": why}]

@@ -11,27 +11,29 @@ from contentgen_gateway.schemas.refusals import PRINTABLE
 from contentgen_gateway.stores.shares import Grantee
 
 UserName = Annotated[str, StringConstraints(pattern=PRINTABLE, max_length=253)]
-"""As Kubernetes knows somebody: ann, ann@example.com, system:serviceaccount:blue:robot."""
+"""User name in Kubernetes: ann, ann@example.com, system:serviceaccount:blue:robot."""
 
 
 class Grantees(Body):
-    """Whom it is for."""
+    """Users and namespaces."""
 
     model_config = ConfigDict(extra="forbid")
 
-    users: list[UserName] = Field(default_factory=list, max_length=100, description="By their exact Kubernetes names.")
+    users: list[UserName] = Field(default_factory=list, max_length=100, description="Exact user names in Kubernetes.")
     namespaces: list[Name] = Field(
-        default_factory=list, max_length=100, description="Their service accounts, and who may see such jobs there."
+        default_factory=list,
+        max_length=100,
+        description="Their service accounts, and users who may see such jobs there.",
     )
 
     def all(self) -> tuple[Grantee, ...]:
-        """As values, each once."""
+        """Distinct grantees, sorted."""
         users = {Grantee("user", each) for each in self.users}
         return tuple(sorted(users | {Grantee("namespace", each) for each in self.namespaces}))
 
 
 class Wish(Grantees):
-    """Whom it is shared with."""
+    """Users and namespaces to share with; at least one."""
 
     @model_validator(mode="after")
     def _somebody(self) -> Self:
@@ -41,7 +43,7 @@ class Wish(Grantees):
             _require_possible_user(name)
         for name in self.namespaces:
             if not _LABEL.fullmatch(name):
-                raise ValueError(f"namespaces: no namespace can have this name: {name[:_SHOWN]!r}")
+                raise ValueError(f"namespaces: not a valid name of a namespace: {name[:_SHOWN]!r}")
         return self
 
 
@@ -52,7 +54,7 @@ _SHOWN = 64  # characters of a name
 
 
 def _require_possible_user(name: str) -> None:
-    """Raises ValueError for a name that no user can have. Kubernetes keeps no list of those that there are."""
+    """Raises ValueError for a name that no user can have. Kubernetes has no list of existing users."""
     if name.startswith("system:serviceaccount:") and not _ACCOUNT.fullmatch(name):
         raise ValueError(f"users: {name[:_SHOWN]!r} must be system:serviceaccount:NAMESPACE:NAME")
     if _GROUP.fullmatch(name):
@@ -60,7 +62,7 @@ def _require_possible_user(name: str) -> None:
 
 
 class SharedWith(Body):
-    """One of those whom a job is shared with."""
+    """Share of a job: with a user or with a namespace."""
 
     user: str | None = None
     namespace: str | None = None
@@ -69,7 +71,7 @@ class SharedWith(Body):
 
 
 class ShareList(Body):
-    """Whom a job is shared with."""
+    """Shares of a job."""
 
     job_id: str
     shares: list[SharedWith]

@@ -6,7 +6,7 @@ from contentgen_gateway.schemas.bodies import Body
 
 
 class StreamProgress(Body):
-    """What a `progress` event holds."""
+    """Data of a `progress` event."""
 
     job_id: str
     status: str
@@ -18,7 +18,7 @@ class StreamProgress(Body):
 
 
 class End(Body):
-    """What an `end` event holds."""
+    """Data of an `end` event."""
 
     job_id: str
     status: str

@@ -10,20 +10,20 @@ from contentgen_gateway.stores.queries import JobFilter, continued
 
 
 class TranscriptSearch(Parameters):
-    """What to look for. Each word must be said in one passage; the last one may be the beginning of a word."""
+    """Search query. One passage must contain all words; the last one may be a prefix."""
 
-    q: str = Field(min_length=1, max_length=256, description="Words that are said.", examples=["wildfires"])
-    namespace: Name | None = Field(None, description="Of this namespace alone.")
-    user_id: UserId | None = Field(None, description="Of this user alone.")
-    public: bool = Field(False, description="Also what others have made public.")
-    since: Moment | None = Field(None, alias="from", description="Made at this time or later.")
-    until: Moment | None = Field(None, alias="to", description="Made before this time.")
-    hits: int = Field(5, ge=1, le=50, description="How many of a transcript's hits to show.")
-    limit: int = Field(20, ge=1, le=100, description="How many transcripts.")
-    cursor: str | None = Field(None, max_length=512, description="`nextCursor` of the page before.")
+    q: str = Field(min_length=1, max_length=256, description="Spoken words.", examples=["wildfires"])
+    namespace: Name | None = Field(None, description="Only jobs of this namespace.")
+    user_id: UserId | None = Field(None, description="Only jobs of this user.")
+    public: bool = Field(False, description="Include public jobs of others.")
+    since: Moment | None = Field(None, alias="from", description="Created at or after this time.")
+    until: Moment | None = Field(None, alias="to", description="Created before this time.")
+    hits: int = Field(5, ge=1, le=50, description="Hits per transcript.")
+    limit: int = Field(20, ge=1, le=100, description="Transcripts per page.")
+    cursor: str | None = Field(None, max_length=512, description="`nextCursor` of the previous page.")
 
     def job_filter(self) -> JobFilter:
-        """As a value. Raises BadRequest."""
+        """Filter of the records. Raises BadRequest."""
         wanted = JobFilter(
             list_name="passages",
             user_id=self.user_id,
@@ -37,36 +37,36 @@ class TranscriptSearch(Parameters):
 
 
 class Mark(Body):
-    """A word that was looked for, as a part of a snippet; in characters."""
+    """Position of a found word in a snippet, in characters."""
 
     offset: int
     length: int
 
 
 class Hit(Body):
-    """A passage."""
+    """Passage with all words."""
 
-    start: float | None = Field(description="Seconds from the start of the recording; null where nobody knows.")
+    start: float | None = Field(description="Seconds from the start of the recording; null if unknown.")
     end: float | None
     speaker: str | None
     snippet: str
-    marks: list[Mark] = Field(description="Where in the snippet the words are.")
+    marks: list[Mark] = Field(description="Positions of the words in the snippet.")
 
 
 class FoundTranscript(assets.Transcript):
-    """A transcript in which it is said."""
+    """Transcript with hits."""
 
     job_id: str
     user_id: str | None
     namespace: str | None
-    version: int = Field(description="The version of the transcript that was searched.")
-    hit_count: int = Field(description="How many passages there are.")
+    version: int = Field(description="Searched version of the transcript.")
+    hit_count: int = Field(description="Number of passages with all words.")
     hits: list[Hit]
 
 
 class FoundTranscripts(Body):
-    """A page of transcripts, the newest first."""
+    """Page of transcripts, newest first."""
 
     transcripts: list[FoundTranscript]
-    next_cursor: str | None = Field(None, description="Give it as `cursor` for the next page; null on the last.")
+    next_cursor: str | None = Field(None, description="Value of `cursor` for the next page; null on the last page.")
     incomplete: Incomplete = False

@@ -8,50 +8,52 @@ from contentgen_gateway.stores.queries import JobFilter
 
 
 class Whose(Parameters):
-    """Of which jobs."""
+    """Query of the totals: namespace and user."""
 
-    namespace: Name | None = Field(None, description="Of this namespace alone.")
-    user_id: UserId | None = Field(None, description="Of this user alone.")
+    namespace: Name | None = Field(None, description="Only jobs of this namespace.")
+    user_id: UserId | None = Field(None, description="Only jobs of this user.")
 
 
 class Stats(Body):
-    """Counts and costs; amounts are decimals in strings, as the first service had them."""
+    """Counts and costs; amounts are decimal strings, as in the legacy API."""
 
     total_jobs: int
     by_type: dict[JobType, int]
-    total_storage_gb: str = Field(alias="totalStorageGB", description="Of 10⁹ bytes.", examples=["2.5"])
-    estimated_monthly_cost: str = Field(description="Dollars for the storage.", examples=["0.06"])
+    total_storage_gb: str = Field(alias="totalStorageGB", description="Size in GB of 10⁹ bytes.", examples=["2.5"])
+    estimated_monthly_cost: str = Field(description="Dollars per month for storage.", examples=["0.06"])
 
 
 class UsageOf(Whose):
-    """Of what, and by what."""
+    """Query of the usage report: jobs, period and key."""
 
     by: By = By.USER
     type: JobType | None = None
-    since: Moment | None = Field(None, alias="from", description="Made at this time or later.")
-    until: Moment | None = Field(None, alias="to", description="Made before this time.")
+    since: Moment | None = Field(None, alias="from", description="Created at or after this time.")
+    until: Moment | None = Field(None, alias="to", description="Created before this time.")
 
     def job_filter(self) -> JobFilter:
-        """As a value."""
+        """Filter of the records."""
         return JobFilter(user_id=self.user_id, type=self.type, since=instant(self.since), until=instant(self.until))
 
 
 class Usage(Body):
-    """Of one user, kind, model or day, or of all together. Amounts are decimals in dollars."""
+    """Usage of one user, kind, model or day, or in total. Amounts are decimal strings in dollars."""
 
     key: str
-    jobs: int = Field(description="Jobs that there are.")
-    purchases: int = Field(description="Requests to a provider, those that failed too.")
-    paid: str = Field(description="By the providers' figures, for what they have finished.", examples=["12.5000"])
-    estimated: str = Field(description="Estimates for what they have finished without telling.", examples=["0.0350"])
-    unknown: int = Field(description="Purchases whose cost nobody knows; in none of the amounts.")
-    expected: str = Field(description="For what they have not finished.", examples=["0.0350"])
-    storage_gb: str = Field(alias="storageGB", description="Of 10⁹ bytes.")
-    storage_cost: str = Field(description="A month.")
+    jobs: int = Field(description="Number of existing jobs.")
+    purchases: int = Field(description="Number of requests to providers, including failed ones.")
+    paid: str = Field(description="Cost reported by the providers for finished requests.", examples=["12.5000"])
+    estimated: str = Field(
+        description="Estimates for finished requests whose cost the provider did not report.", examples=["0.0350"]
+    )
+    unknown: int = Field(description="Number of purchases of unknown cost, which no amount includes.")
+    expected: str = Field(description="Estimates for unfinished requests.", examples=["0.0350"])
+    storage_gb: str = Field(alias="storageGB", description="Size in GB of 10⁹ bytes.")
+    storage_cost: str = Field(description="Dollars per month.")
 
 
 class UsageReport(Body):
-    """Usage by key: days in order, of others the most expensive first."""
+    """Usage by key: days in order, other keys by cost, highest first."""
 
     by: By
     currency: str = "USD"

@@ -122,7 +122,7 @@ class CollectionEditor:
         given = await self._items(caller, body.assets)
         fresh = [each for each in given if each not in there.assets]
         if fresh and not await self.collections.put(collection_id, fresh, self._now()):
-            raise Problem(422, f"assets: a collection holds {MOST_ASSETS} jobs at most")
+            raise Problem(422, f"assets: a collection can have at most {MOST_ASSETS} jobs")
         return await self.get(caller, collection_id)
 
     async def take(self, caller: Caller, collection_id: str, job_id: str) -> None:
@@ -151,7 +151,7 @@ class CollectionEditor:
             if record is None:
                 raise BadRequest(f"assets.{index}.jobId", each.job_id, "a job that you may see")
             if each.type not in (None, record["type"]):
-                raise BadRequest(f"assets.{index}.type", each.type, f"what the job is: {record['type']}")
+                raise BadRequest(f"assets.{index}.type", each.type, f"the type of the job: {record['type']}")
             found[each.job_id] = CollectionItem(record["type"], each.job_id)
         return tuple(found.values())
 

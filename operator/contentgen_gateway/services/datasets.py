@@ -24,7 +24,7 @@ from contentgen_gateway.stores.files import BucketFiles
 from contentgen_gateway.stores.records import Record
 from contentgen_gateway.stores.verification import owned_key, owner_of
 
-_LARGEST = 4 * 2**20  # bytes of a dataset.json that is shown; one of 10,000 frames has as many
+_LARGEST = 4 * 2**20  # bytes of dataset.json; 10,000 frames need about as many
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class DatasetReader:
     files: BucketFiles
 
     async def page(self, caller: Caller, job_id: str, window: Window) -> Dataset:
-        """Page of a training set. Raises NotFound; Problem 404 if it is missing, damaged or too large."""
+        """Page of a training set. Raises NotFound; Problem 404 if it is missing, invalid or too large."""
         record = await self.jobs.training(caller, job_id)
         owner = owner_of(record, self.files.key_of)
         for number, folder in self._folders(record, window.version):
@@ -49,10 +49,12 @@ class DatasetReader:
                 text = await self.files.read(key, _LARGEST)
                 if text is None:
                     raise _too_large(job_id)  # replaced since its size was read
-                index = await asyncio.to_thread(read_index, text)
+                index = await asyncio.to_thread(parse_index, text)
                 url = partial(self._url, owner, folder)
                 return await asyncio.to_thread(_page, (job_id, number), index, window, url)
-        raise Problem(404, f"job {job_id!r} has no dataset: it is not prepared yet, could not be, or is deleted")
+        raise Problem(
+            404, f"job {job_id!r} has no dataset: it is not prepared yet, preparation failed, or it is deleted"
+        )
 
     def _folders(self, record: Record, wanted: int | None) -> Iterator[tuple[int, str]]:
         """Versions and folders of the prepared files: those of the run under way first, then of the finished ones."""
@@ -77,13 +79,13 @@ class DatasetReader:
 def _too_large(job_id: str) -> Problem:
     return Problem(
         404,
-        f"there is no dataset that can be shown: dataset.json is larger than {_LARGEST // 2**20} MiB; download it from "
+        f"the dataset cannot be shown: dataset.json is larger than {_LARGEST // 2**20} MiB; download it from "
         f"/api/assets/{job_id}/download/dataset.json",
     )
 
 
 def _foreign_files() -> Problem:
-    return Problem(404, "there is no dataset that can be shown: dataset.json names files that are none of it")
+    return Problem(404, "the dataset cannot be shown: dataset.json refers to files outside of it")
 
 
 def _page(of: tuple[str, int], index: Index, window: Window, url: Callable[[str], str]) -> Dataset:
@@ -106,13 +108,13 @@ def _fields(frame: Frame) -> dict[str, Any]:
     return {name: getattr(frame, name) for name in Frame.model_fields}
 
 
-def read_index(text: bytes) -> Index:
-    """Validated dataset.json. Raises Problem 404 if it is damaged, or names files outside of the training set."""
+def parse_index(text: bytes) -> Index:
+    """Validated dataset.json. Raises Problem 404 if it is invalid, or refers to files outside of the training set."""
     try:
         index = Index.model_validate_json(text)
     except ValidationError as error:
         where = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise Problem(404, f"there is no dataset that can be shown: dataset.json is damaged at {where!r}") from None
+        raise Problem(404, f"the dataset cannot be shown: dataset.json is invalid at {where!r}") from None
     if not all(keys.is_output(Kind.LORA_TRAINING, Stage.PREPARE, each.file) for each in index.images):
         raise _foreign_files()
     return index

@@ -107,4 +107,4 @@ def _prepared_folder(kind: Kind, stage: Stage, record: Record) -> str | None:
 
 
 def _missing(job_id: str, file: str) -> Problem:
-    return Problem(404, f"job {job_id!r} has no file {file!r}: it is not made yet, was not asked for, or is deleted")
+    return Problem(404, f"job {job_id!r} has no file {file!r}: it does not exist yet, was not requested, or is deleted")

@@ -108,18 +108,18 @@ def _exception(document: Mapping[str, Any]) -> str:
     """Exception to the advice: an image whose LoRA was trained again needs another purchase."""
     if not document.get("loras") or _state(document) is OrphanState.LOST:
         return ""
-    return "; if a LoRA of it was trained again since, it is drawn anew, and paid"
+    return "; if a LoRA of it was trained again since, it is generated and paid again"
 
 
 def _advice(state: OrphanState, kind: Kind, name: str, *, discarded: bool) -> str:
     again = f"apply {kind.value} {name} again with the same spec"
     if state is OrphanState.LOST:
-        return "the provider has no result any more; look for the request at its dashboard"
+        return "the provider no longer has the result; look for the request in the provider's dashboard"
     if discarded:
         return (
-            f"it was deleted with deletionPolicy Delete, so its result is discarded when it comes; to have it, {again}"
+            f"it was deleted with deletionPolicy Delete, so its result will be discarded; to keep the result, {again}"
         )
     if state is OrphanState.SEARCHED:
-        return f"{again}: the request is looked for, and nothing is paid until you allow it"
-    soon = "" if kind is Kind.TRANSCRIPTION else "; soon, because only the provider has the files"
+        return f"{again}: the operator searches for the request, and pays nothing until you allow it"
+    soon = "" if kind is Kind.TRANSCRIPTION else "; do it soon, because only the provider has the files"
     return f"{again}: it takes the result and pays nothing{soon}"

@@ -15,12 +15,12 @@ def namespace_of(caller: Caller, given: str | None, selected: Namespaces) -> str
     namespace = given or only or caller.home
     if namespace is None:
         raise BadRequest(
-            "namespace", None, "a namespace: you are no service account that has one of its own, so name it"
+            "namespace", None, "a namespace; you must give one, because only service accounts have a default"
         )
     if namespace not in selected:
-        expected = f"{only!r}, the one namespace that" if only else "a namespace that"
+        expected = f"{only!r}, the only namespace that" if only else "a namespace that"
         hint = "" if only else "; an administrator adds it by the chart's watchNamespaces or its labels"
-        raise BadRequest("namespace", namespace, f"{expected} this installation works in{hint}")
+        raise BadRequest("namespace", namespace, f"{expected} this installation serves{hint}")
     return namespace
 
 

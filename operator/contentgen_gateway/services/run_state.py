@@ -1,4 +1,4 @@
-"""Where a run is, as far as a person can do something about it: told from the resource's JSON object alone. Pure."""
+"""State of a run, and the actions that it allows, from the resource's JSON object. Pure."""
 
 import re
 from dataclasses import dataclass
@@ -24,19 +24,19 @@ _ACTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class JobRunState:
-    """The run under way, or the last one."""
+    """State of the current or last run."""
 
     phase: str | None
     reason: str | None
     message: str
-    number: int  # of the run; 0 before the first
-    billed: bool | None  # of a cancelled run; None: nobody can tell
-    asked_again: bool  # another run was asked for, and has not begun
+    number: int  # of the run; 0 before the first run
+    billed: bool | None  # of a cancelled run; None: unknown
+    asked_again: bool  # another run is requested and has not begun
     rerun: str | None
 
     @classmethod
     def parse(cls, body: Body) -> Self:
-        """Of a resource."""
+        """State from a resource."""
         given = ResourceBody.parse(body)
         return cls(
             phase=given.phase,
@@ -50,38 +50,38 @@ class JobRunState:
 
     @property
     def ended(self) -> bool:
-        """Whether there is nothing under way."""
+        """True if no run is in progress or requested."""
         return self.phase in FINAL_PHASES and not self.asked_again
 
     @property
     def cancelled(self) -> bool:
-        """Whether it ended so."""
+        """True if the last run ended as cancelled."""
         return self.ended and self.reason == Reason.CANCELLED
 
     @property
     def legacy_status(self) -> str:
-        """The seeds' word for it."""
+        """Status in the legacy API."""
         if not self.ended:
             return "processing"
         return "cancelled" if self.cancelled else "completed" if self.phase == Phase.COMPLETED else "failed"
 
     @property
     def current(self) -> int:
-        """The number of the run that is under way, or is about to begin."""
+        """Number of the run in progress, or of the next one."""
         return self.number + 1 if self.phase in FINAL_PHASES and self.asked_again else max(self.number, 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """The price that a run of the same inputs is expected to have."""
+    """Estimated price of a run with the same inputs."""
 
     amount: str  # a decimal
     currency: str
-    source: str  # such as the price table's name
+    source: str  # such as the name of the price table
 
 
 def estimate_of(body: Body) -> Estimate | None:
-    """The operator's estimate for the run under way or the last one; None where it knows no price."""
+    """The operator's estimate for the current or last run; None without a price."""
     cost = (body.get("status") or {}).get("cost") or {}
     amount = str(cost.get("estimated") or "")
     try:
@@ -92,12 +92,12 @@ def estimate_of(body: Body) -> Estimate | None:
 
 
 def is_suspended(body: Body) -> bool:
-    """Whether nothing is started or bought for a resource until it is resumed."""
+    """True if the resource is suspended: nothing is started or paid until it is resumed."""
     return (body.get("spec") or {}).get("suspend") is True
 
 
 def require_cancellable(state: JobRunState) -> int:
-    """The number of the run that is to end. Raises Problem 409 where it is too late."""
+    """Number of the run to cancel. Raises Problem 409 if it is too late."""
     try:
         return run_to_cancel(state.phase, state.reason, state.number, asked_again=state.asked_again)
     except CannotCancel as error:
@@ -114,26 +114,27 @@ def _unknown_submission(facts: Facts, name: str) -> str:
 
 
 def require_retryable(state: JobRunState, body: Body) -> None:
-    """Raises Problem 409 where there is nothing to run again."""
+    """Raises Problem 409 if no other run can be started."""
     if is_suspended(body):
         job_id = body["metadata"]["uid"]
-        raise Problem(409, f"it is suspended, and goes on by itself once it is resumed: POST /api/jobs/{job_id}/resume")
+        raise Problem(409, f"the job is suspended and continues once it is resumed: POST /api/jobs/{job_id}/resume")
     if state.phase == Phase.SUBMISSION_UNKNOWN:
         facts = Facts.parse(body.get("status") or {})
         raise Problem(409, f"{_unknown_submission(facts, body['metadata']['name'])}, retry with resubmit={facts.token}")
     if state.reason == Reason.INVALID_SPEC:
-        raise Problem(409, f"it would fail again: {state.message}")
+        raise Problem(409, f"another run would fail too: {state.message}")
     if not state.ended and not state.asked_again:
-        raise Problem(409, f"it is under way ({state.phase or 'not started'}): there is nothing to run again")
+        raise Problem(409, f"the run has not ended ({state.phase or 'not started'})")
 
 
 def collect_annotation(state: JobRunState, body: Body) -> str | None:
-    """The value of the annotation that has the last run's result fetched once more; None where that was asked for and
-    has not begun. Raises Problem 409 where there is nothing to fetch.
+    """Value of the annotation that has the last run's result collected again; None if that is already requested.
+
+    Raises Problem 409 if there is no result to collect.
     """
     facts = Facts.parse(body.get("status") or {})
     if not state.ended and state.phase == Phase.FAILED:
-        raise Problem(409, "another run was asked for: only the result of a failed run is fetched again")
+        raise Problem(409, "another run is requested: only the result of a failed run can be collected again")
     if why := remedies.collect_obstacle(facts):
         raise Problem(409, why)
     given = (body["metadata"].get("annotations") or {}).get(COLLECT_ANNOTATION)
@@ -143,20 +144,20 @@ def collect_annotation(state: JobRunState, body: Body) -> str | None:
 
 
 def with_http_requests(message: str, job_id: str) -> str:
-    """A message of the operator with requests to this API in place of annotations."""
+    """Message of the operator, with requests to this API in place of annotations."""
     for pattern, action in _ACTIONS:
         message = pattern.sub(f"POST /api/jobs/{job_id}/{action}", message)
     return message
 
 
 def ignored_annotations(body: Body) -> tuple[str, ...]:
-    """A sentence for each of a person's annotations that names no run or purchase, with what it should name."""
+    """Sentences about annotations that name no run or purchase, each with the expected value."""
     state = JobRunState.parse(body)
     return describe_ignored(body["metadata"].get("annotations") or {}, state.phase, state.number, resubmit_token(state))
 
 
 def require_resubmit_token(state: JobRunState, given: str) -> None:
-    """Raises Problem 422 where `resubmit` names no purchase that waits for another payment."""
+    """Raises Problem 422 if `resubmit` is not the token of a purchase that waits for another payment."""
     token = resubmit_token(state)
     if given == token:
         return
@@ -171,5 +172,5 @@ def require_resubmit_token(state: JobRunState, given: str) -> None:
 
 
 def resubmit_token(state: JobRunState) -> str | None:
-    """The word that allows one more payment for a request that nobody can find."""
+    """Token that allows another payment for a request whose reply was lost; None if none is waiting."""
     return remedies.resubmit_token(state.phase, state.message)

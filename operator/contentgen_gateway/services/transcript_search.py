@@ -71,18 +71,18 @@ class TranscriptSearcher:
 
 @dataclass(frozen=True, slots=True)
 class PassageGroup:
-    """The passages of one job."""
+    """Passages of one job."""
 
     job_id: str
     passages: Sequence[dict[str, Any]]
 
 
 def grouped(passages: Sequence[dict[str, Any]]) -> tuple[list[PassageGroup], bool]:
-    """By job, in order, and whether there may be more that were not read."""
+    """Passages grouped by job, in order, and True if more may follow."""
     found = [PassageGroup(job_id, list(each)) for job_id, each in groupby(passages, lambda each: str(each["jobId"]))]
     cut = len(passages) == _READ
     if cut and len(found) > 1:
-        found.pop()  # the rest of it was not read: it comes first in the next read
+        found.pop()  # possibly incomplete: the next read begins with it
     return found, cut
 
 
@@ -107,7 +107,7 @@ def _hit(passage: dict[str, Any], terms: Sequence[str]) -> Hit:
 
 
 def marked(text: str, terms: Sequence[str]) -> tuple[str, list[Mark]]:
-    """A snippet of a text, and where the terms are in it; of the last one the beginning of a word is enough."""
+    """Snippet of a text, and the positions of the terms in it; the last term may be a prefix."""
     *whole, last = terms
     places = [
         (each.start(), each.end())
@@ -121,7 +121,7 @@ def marked(text: str, terms: Sequence[str]) -> tuple[str, list[Mark]]:
 
 
 def _bounds(text: str, first: int) -> tuple[int, int]:
-    """At words, as far as there are any."""
+    """Bounds of a snippet, at word boundaries if possible."""
     begin, end = max(first - _AROUND, 0), min(first + _AROUND, len(text))
     if begin:
         begin = max(text.find(" ", begin, first) + 1, begin)

@@ -48,7 +48,7 @@ def page(chromium: Browser, gateway: Gateway, token: str) -> Iterator[Page]:
 
 
 PAGES = {
-    "dashboard": ("/", ["Made last", "jesse_avatar", "in 14 days"]),
+    "dashboard": ("/", ["Recent results", "jesse_avatar", "in 14 days"]),
     "jobs": ("/jobs", ["jesse_avatar", "Professional headshot of jf"]),
     "job": ("/jobs/{lora}", ["Contact sheet", "Conditions", "Ready", "Events", "Version 1", "$"]),
     "pictures": ("/pictures", ["Professional headshot of jf"]),

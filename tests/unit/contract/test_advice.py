@@ -529,7 +529,7 @@ async def test_an_orphan_that_is_to_be_discarded_is_kept_by_who_applies_it_again
     place.patch.setattr(place.world.provider, "poll", running)
     await place.world.until_gone(place.kind)
     told = await advice_for(place, "unfinished")
-    assert "its result is discarded when it comes; to have it, apply ImageGeneration it again" in told
+    assert "its result will be discarded; to keep the result, apply ImageGeneration it again" in told
     place.patch.setattr(place.world.provider, "poll", poll)
     place.uid = "second"
     place.apply()

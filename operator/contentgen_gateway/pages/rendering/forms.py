@@ -1,4 +1,4 @@
-"""What forms ask for: a field that is left empty asks for nothing."""
+"""Parsing of forms and queries of pages: empty fields are left out."""
 
 from collections.abc import Callable
 from http import HTTPStatus
@@ -14,7 +14,7 @@ Asked = TypeVar("Asked", bound=BaseModel)
 
 
 def query_model(model: type[Asked], **fixed: object) -> Callable[[Request], Asked]:
-    """A dependency that reads the query as a model of the API. Raises Problem 422."""
+    """FastAPI dependency that parses the query as a model; `fixed` overrides fields. Raises Problem 422."""
     known = {each.alias or name for name, each in model.model_fields.items()}
 
     def asked(request: Request) -> Asked:
@@ -25,7 +25,7 @@ def query_model(model: type[Asked], **fixed: object) -> Callable[[Request], Aske
 
 
 def validated(model: type[Asked], given: dict[str, object] | dict[str, str]) -> Asked:
-    """As the API takes it. Raises Problem 422."""
+    """Validated model. Raises Problem 422."""
     try:
         return model.model_validate(given)
     except ValidationError as error:
@@ -33,5 +33,5 @@ def validated(model: type[Asked], given: dict[str, object] | dict[str, str]) -> 
 
 
 def redirect(address: str) -> Response:
-    """The page after a change: loading it anew repeats nothing."""
+    """Redirect after a change, so that a reload does not repeat it."""
     return RedirectResponse(address, HTTPStatus.SEE_OTHER)

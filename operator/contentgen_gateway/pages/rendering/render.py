@@ -1,4 +1,4 @@
-"""A page from its template: what each has, and the headers that each goes with."""
+"""Rendering of a page: common variables of the templates, and response headers."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -12,30 +12,30 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from contentgen_gateway.auth import csrf
 from contentgen_gateway.auth.authentication import Caller
 from contentgen_gateway.injection import dependencies_of
-from contentgen_gateway.pages.rendering import static_files, words
+from contentgen_gateway.pages.rendering import filters, static_files
 
 THEME = "contentgen-theme"
 THEMES = ("auto", "light", "dark")
-_SAID = {
+_NOTICES = {
     "saved": "Saved.",
     "signed-out": "You have signed out.",
-    "cancelling": "It is being cancelled.",
-    "again": "It runs once more.",
-    "resumed": "It goes on.",
-    "fetching": "The paid result is fetched once more; nothing is paid.",
-    "deleted": "It is deleted, with its files.",
-    "deleted-collection": "The collection is deleted; its jobs stay.",
-    "shared": "It is shared.",
-    "unshared": "It is not shared any more.",
-    "added": "It is in the collection.",
-    "removed": "It is not in the collection any more.",
+    "cancelling": "The run is being cancelled.",
+    "again": "Another run has been requested.",
+    "resumed": "The job is resumed.",
+    "fetching": "The paid result will be fetched again, without another payment.",
+    "deleted": "The job and its files are being deleted.",
+    "deleted-collection": "The collection is deleted. Its jobs stay.",
+    "shared": "The job is shared.",
+    "unshared": "The shares are removed.",
+    "added": "The job is in the collection.",
+    "removed": "The job is no longer in the collection.",
 }
-"""What a page says once after a change (`?said=`): words of ours alone."""
+"""Notices after a change, by the query parameter `said`."""
 
 
 @dataclass(frozen=True, slots=True)
 class NavigationEntry:
-    """An entry of the navigation."""
+    """Entry of the navigation."""
 
     path: str
     name: str
@@ -55,7 +55,7 @@ PLACES = (
 
 @cache
 def environment() -> Environment:
-    """The templates, with everything escaped and nothing undefined."""
+    """Template environment, with escaping; an undefined variable raises an error."""
     loader = FileSystemLoader(Path(__file__).parent / "templates")
     made = Environment(
         loader=loader,
@@ -65,7 +65,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    made.filters |= words.FILTERS
+    made.filters |= filters.FILTERS
     made.globals |= {"icon": static_files.icon, "static": static_files.address, "places": PLACES, "themes": THEMES}
     made.globals["ui"] = made.get_template("ui.html").module
     return made
@@ -81,7 +81,7 @@ def render(
     find: str = "",
     **context: Any,
 ) -> Response:
-    """A page of one caller; None before there is one. Raises TypeError for a name that every page has."""
+    """Rendered page; `caller` is None before sign-in. Raises TypeError if `context` has a common variable."""
     dependencies = dependencies_of(request)
     common = {
         "caller": caller,
@@ -91,7 +91,7 @@ def render(
         "open_to_all": dependencies.settings.gateway_sign_in == "None",
         "query": request.url.query,
         "find": find,
-        "said": _SAID.get(request.query_params.get("said", "")),
+        "said": _NOTICES.get(request.query_params.get("said", "")),
         "theme": theme(request),
     }
     content = environment().get_template(template).render(**common, **context)
@@ -101,13 +101,13 @@ def render(
 
 
 def theme(request: Request) -> str:
-    """Light, dark, or as the browser's own."""
+    """Chosen theme: light, dark, or auto."""
     chosen = request.cookies.get(THEME, "")
     return chosen if chosen in THEMES else THEMES[0]
 
 
 def protection(bucket: str) -> dict[str, str]:
-    """The headers of a page: only our own scripts and styles, pictures and sound from the bucket, no frames."""
+    """Security headers of a page: own scripts and styles only, media from `bucket` (an origin), no frames."""
     policy = {
         "default-src": "'none'",
         "script-src": "'self'",

@@ -1,6 +1,6 @@
-"""Styles, scripts and fonts: read once, compressed once, and cached by browsers for as long as they stay the same.
+"""Static files: styles, scripts and fonts, read and compressed once, and cached by browsers.
 
-One hash stands for all of them, so that a style sheet names its fonts by where they lie beside it.
+The URL has one hash of all files, so that style sheets can refer to fonts by relative paths.
 """
 
 import gzip
@@ -30,7 +30,7 @@ router = APIRouter()
 
 @dataclass(frozen=True, slots=True)
 class StaticFile:
-    """A file as it is sent."""
+    """Static file with its compressed content."""
 
     content: bytes
     compressed: bytes
@@ -39,7 +39,7 @@ class StaticFile:
 
 @cache
 def all_assets() -> dict[str, StaticFile]:
-    """By name."""
+    """Static files by name."""
     paths = [each for folder in (_HERE / "static", _VENDORED) for each in sorted(folder.iterdir())]
     return {path.name: _asset(path) for path in paths if path.suffix in _TYPES}
 
@@ -51,7 +51,7 @@ def _asset(path: Path) -> StaticFile:
 
 @cache
 def digest() -> str:
-    """Changes when any of them does."""
+    """Hash of all static files."""
     found = hashlib.sha256()
     for name, asset in sorted(all_assets().items()):
         found.update(name.encode() + b"\0" + asset.content)
@@ -59,14 +59,14 @@ def digest() -> str:
 
 
 def address(name: str) -> str:
-    """Where a page finds one. Raises KeyError where there is none."""
+    """URL path of a static file. Raises KeyError."""
     all_assets()[name]
     return f"/static/{digest()}/{name}"
 
 
 @cache
 def icon(name: str) -> Markup:
-    """A drawing for a page; it is an ornament, the words beside it say the same."""
+    """Icon as inline SVG, hidden from screen readers: the text beside it says the same."""
     drawing = (_VENDORED / "icons" / f"{name}.svg").read_text()
     inside = drawing[drawing.index(">", drawing.index("<svg")) + 1 :]
     attributes = (
@@ -78,7 +78,7 @@ def icon(name: str) -> Markup:
 
 @router.get("/static/{version}/{name}")
 async def get_asset(version: str, name: str, accept_encoding: Annotated[str, Header()] = "") -> Response:
-    """One file. Under an old hash, which the page of an older replica has, the newest is given, and not kept."""
+    """One file. With the hash of an older release, as in a page of another replica, the response is not cached."""
     asset = all_assets().get(name)
     if asset is None:
         raise NotFound("file", name)
@@ -90,7 +90,7 @@ async def get_asset(version: str, name: str, accept_encoding: Annotated[str, Hea
 
 @router.get("/favicon.ico")
 async def favicon() -> Response:
-    """For those who ask for it unbidden."""
+    """Icon at the path that browsers request by default."""
     return Response(
         all_assets()["mark.svg"].content, headers={"Cache-Control": "max-age=86400"}, media_type="image/svg+xml"
     )

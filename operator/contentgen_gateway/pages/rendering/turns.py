@@ -1,4 +1,4 @@
-"""What is said in a transcript, as turns of words with their times. Pure; a transcript is a provider's document."""
+"""Speaker turns of a transcript, with the time of each word. Pure; validates the provider's document."""
 
 import json
 import math
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-_SENTENCES = 60  # words of a turn where nobody knows who speaks
-MOST = 200_000  # words of a page: twenty hours
+_SENTENCES = 60  # words of a turn without a known speaker
+MOST = 200_000  # words of a page: about twenty hours
 
 
 @dataclass(frozen=True, slots=True)
 class SpokenWord:
-    """In seconds from the start."""
+    """Word with its times, in seconds from the start."""
 
     text: str
     start: float
@@ -22,43 +22,43 @@ class SpokenWord:
 
 @dataclass(frozen=True, slots=True)
 class SpeakerTurn:
-    """What one speaker says until another does."""
+    """Words of one speaker until another speaks."""
 
     speaker: str
     words: tuple[SpokenWord, ...]
 
     @property
     def start(self) -> float:
-        """In seconds."""
+        """Start, in seconds."""
         return self.words[0].start
 
 
 def turns(document: bytes) -> tuple[SpeakerTurn, ...] | None:
-    """Of a transcript.json; None where it can't be read as one with times."""
+    """Turns of a transcript.json; None if it is invalid or has no times."""
     try:
         words = json.loads(document)["words"]
-        said = [(str(each.get("speaker") or ""), _word(each)) for each in words[:MOST]]
+        words_by_speaker = [(str(each.get("speaker") or ""), _word(each)) for each in words[:MOST]]
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
-    return tuple(_turns(said)) or None
+    return tuple(_turns(words_by_speaker)) or None
 
 
 def _word(given: dict[str, Any]) -> SpokenWord:
     start, end = float(given["start"]), float(given["end"])
-    if not (math.isfinite(start) and math.isfinite(end)):  # JSON has neither, Python's reader takes both
-        raise ValueError("a time that is no number")
+    if not (math.isfinite(start) and math.isfinite(end)):  # not valid JSON, but Python's parser accepts both
+        raise ValueError("not a finite time")
     return SpokenWord(str(given["text"]), start / 1000, end / 1000)
 
 
-def _turns(said: Iterable[tuple[str, SpokenWord]]) -> Iterator[SpeakerTurn]:
-    for speaker, group in groupby(said, lambda each: each[0]):
+def _turns(words_by_speaker: Iterable[tuple[str, SpokenWord]]) -> Iterator[SpeakerTurn]:
+    for speaker, group in groupby(words_by_speaker, lambda each: each[0]):
         words = [word for _, word in group]
         for part in [words] if speaker else _paragraphs(words):
             yield SpeakerTurn(speaker, tuple(part))
 
 
 def _paragraphs(words: list[SpokenWord]) -> Iterator[list[SpokenWord]]:
-    """Each ends with a sentence."""
+    """Paragraphs that end with a sentence."""
     part: list[SpokenWord] = []
     for word in words:
         part.append(word)

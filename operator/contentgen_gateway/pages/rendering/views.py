@@ -1,4 +1,4 @@
-"""A job's record as the pages show it. Pure."""
+"""View models of jobs for the templates. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ _NEEDS_A_PERSON = (
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What is shown of a job wherever it comes up."""
+    """Summary of a job, for lists and headers of pages."""
 
     job_id: str
     kind: Kind
@@ -50,58 +50,58 @@ class Card:
     completed: datetime | None
     stage: str
     message: str
-    expected: datetime | None  # when it will probably be done
-    thumbnail: str  # a plain address; empty where there is none
+    expected: datetime | None  # estimated completion
+    thumbnail: str  # unsigned address; empty if there is none
 
     @property
     def label(self) -> str:
-        """The kind in words."""
+        """Name of the kind."""
         return LABELS[self.kind]
 
     @property
     def icon(self) -> str:
-        """The kind as a drawing."""
+        """Name of the kind's icon."""
         return ICONS[self.kind]
 
     @property
     def path(self) -> str:
-        """The job's page."""
+        """Path of the job's page."""
         return f"/jobs/{self.job_id}"
 
     @property
     def asset_path(self) -> str:
-        """The page of what it made; the job's own before that."""
+        """Path of the asset's page; of the job's page before it is finished."""
         return f"/{PATHS[self.kind]}/{self.job_id}" if self.done else self.path
 
     @property
     def done(self) -> bool:
-        """Whether its outputs are there."""
+        """True if the job is completed."""
         return self.status == "completed"
 
     @property
     def needs_a_person(self) -> bool:
-        """Whether nothing goes on before somebody does something."""
+        """True if the job waits for an action of a person."""
         return self.status == "failed" or self.reason in _NEEDS_A_PERSON
 
     @property
     def step(self) -> str:
-        """What is being done, by its progress."""
+        """Current stage; empty if the job is not running."""
         active = [each for each in steps(self.kind, self.phase, self.progress) if each.state == "now"]
         return self.stage or (active[0].step if active and self.status == "processing" else "")
 
     @property
     def spent(self) -> str:
-        """The money, or what it is expected to be."""
+        """Cost or estimate, formatted; empty if unknown."""
         return str(self.cost.get("display") or "")
 
     @property
     def seconds(self) -> float | None:
-        """How long the run took."""
+        """Duration of the run; None until it ends."""
         return (self.completed - self.started).total_seconds() if self.started and self.completed else None
 
 
 def card(record: Record) -> Card:
-    """Of a record; one that lacks something is shown without it."""
+    """Summary of a record; missing fields become empty."""
     kind = KINDS.get(str(record.get("type")), Kind.LORA_TRAINING)
     config, metadata = _mapping(record.get("config")), _mapping(record.get("metadata"))
     reason = str(record.get("reason") or "")
@@ -146,7 +146,7 @@ def _title(kind: Kind, record: Record, config: Mapping[str, Any]) -> str:
 
 
 def newest(record: Record) -> Mapping[str, Any]:
-    """The newest version; empty where nothing is made yet."""
+    """Newest version; empty without versions."""
     versions = [_mapping(each) for each in record.get("versions") or ()]
     return max(versions, key=lambda each: int(each.get("version") or 0), default={})
 
@@ -160,25 +160,25 @@ def _thumbnail(kind: Kind, record: Record) -> str:
 
 
 def explanation(reason: str) -> Explanation | None:
-    """What a reason means, and what to do: the table of docs/reference/reasons.md."""
+    """Meaning and advice of a reason, as in docs/reference/reasons.md; None if unknown."""
     return _EXPLANATIONS.get(reason)
 
 
 @dataclass(frozen=True, slots=True)
 class StepView:
-    """A step of a kind's work."""
+    """Step of a kind, with its state."""
 
     step: Step
     state: str  # done, now, failed, waiting
 
     @property
     def paid(self) -> bool:
-        """Whether a provider does it."""
+        """True for a step of a provider, which is paid."""
         return self.step in (Step.TRAINING, Step.GENERATING, Step.TRANSCRIBING)
 
 
 def steps(kind: Kind, phase: str, progress: int) -> tuple[StepView, ...]:
-    """All steps of a kind in order, and how far they are."""
+    """Steps of a kind in order, with their states."""
     found: list[StepView] = []
     active = False
     for step, (_, end) in MILESTONES[kind].items():

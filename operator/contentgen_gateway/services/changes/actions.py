@@ -61,7 +61,7 @@ class JobActions:
     clock: Clock
 
     async def cancel(self, caller: Caller, job_id: str, wait: float) -> Cancelled:
-        """Ask for the end of the run, and wait up to so many seconds for it. Raises Problem."""
+        """Request the cancellation of the run, and wait up to `wait` seconds for it. Raises Problem."""
         job = await self.jobs.load(caller, job_id, Verb.PATCH)
         number = 0
 
@@ -110,7 +110,7 @@ class JobActions:
         kind, namespace, name = job.place
         if not await self.authorizer.may(caller, Verb.SPEND, kind, namespace, name):
             detail = (
-                f"another run of the job {job_id!r} is paid for, and {caller.name} lacks the verb spend on "
+                f"another run of the job {job_id!r} costs money, and {caller.name} lacks the verb spend on "
                 f"{kind.plural} in the namespace {namespace!r}; this rule of a Role there grants it: "
                 f"apiGroups: [{GROUP}], resources: [{kind.plural}], verbs: [{Verb.SPEND}]"
             )
@@ -149,7 +149,8 @@ class JobActions:
 def _require_resource(job: EditableJob, body: Body | None) -> Body:
     if body is None:
         raise Problem(
-            409, f"the resource of the job {job.job_id!r} is gone: nothing is under way, and nothing can be run"
+            409,
+            f"the resource of the job {job.job_id!r} is deleted: it has no run, and none can be started",
         )
     return body
 

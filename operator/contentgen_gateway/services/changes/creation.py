@@ -81,7 +81,7 @@ class JobCreation:
             except Problem as problem:
                 if problem.status != 409:
                     raise
-        raise Problem(409, "the job of this Idempotency-Key is made and deleted all the time; try again")
+        raise Problem(409, "the job of this Idempotency-Key is created and deleted repeatedly; try again")
 
 
 def _require_same_request(there: Body, request: str, key: str) -> Body:
@@ -89,7 +89,7 @@ def _require_same_request(there: Body, request: str, key: str) -> Body:
     if before == request:
         return there
     name = there["metadata"]["name"]
-    raise Problem(422, f"Idempotency-Key: {key!r} was used for another request, which made {name!r}; take a new key")
+    raise Problem(422, f"Idempotency-Key: {key!r} was used for another request, which created {name!r}; use a new key")
 
 
 def _lora_name(spec: dict[str, Any]) -> str:

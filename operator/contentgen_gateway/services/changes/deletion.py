@@ -58,12 +58,13 @@ class JobDeletion:
     async def _refuse_if_used(self, caller: Caller, job: EditableJob) -> None:
         users = await self.uses.users_of(job.record)
         later = await self.jobs.namesake(job)
-        heir = _adopter(later, job.job_id) if later is not None else None
-        if not users and heir is None:
+        adopter = _adopter(later, job.job_id) if later is not None else None
+        adopters = {adopter} if adopter is not None else set[str]()
+        if not users and not adopters:
             return
-        seen = {str(each["jobId"]) for each in await self.uses.visible(caller, users)} | ({heir} if heir else set())
-        count = len({str(each["jobId"]) for each in users} | ({heir} if heir else set()))
-        detail = f"{count} other jobs were or are made with it; delete them first, or delete it with force=true"
+        seen = {str(each["jobId"]) for each in await self.uses.visible(caller, users)} | adopters
+        count = len({str(each["jobId"]) for each in users} | adopters)
+        detail = f"{count} other jobs use its outputs; delete them first, or set force=true"
         raise Problem(409, detail, usedInJobs=sorted(seen))
 
 

@@ -53,18 +53,18 @@ class LoraReferences:
         """Name of the LoraTraining whose newest model this is. Raises BadRequest."""
         found = _MODEL.fullmatch(given.key)
         if found is None:
-            raise given.is_not("a model.safetensors that was made here, or a public address")
+            raise given.is_not("a model.safetensors of this installation, or a public address")
         try:
             record = await self.visibility.job(caller, found["job"])
         except NotFound:
             raise given.is_not("of a LoRA that you may see") from None
         if record.get("namespace") != namespace:
-            raise given.is_not(f"of the namespace {namespace!r}: a LoRA is used where it was trained")
+            raise given.is_not(f"of the namespace {namespace!r}: a LoRA can be used only where it was trained")
         name = str(record.get("name"))
         there = await self.resources.get(Kind.LORA_TRAINING, namespace, name)
         newest = _newest(there) if there is not None else None
         if newest is None:
-            raise given.is_not(f"usable: its LoraTraining {name!r} is gone; apply it again, which pays nothing")
+            raise given.is_not(f"usable: its LoraTraining {name!r} is deleted; apply it again, which pays nothing")
         if newest != given.key:
             raise given.is_not(f"the newest version of {name!r}, which is {newest}")
         return name

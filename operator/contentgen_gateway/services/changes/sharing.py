@@ -11,8 +11,8 @@ from contentgen_gateway.services.changes.editable_job import EditableJobs
 from contentgen_gateway.stores.shares import MOST, MOST_NAMESPACES, MOST_OF_A_NAMESPACE, Grantee, Share, Shares
 from contentgen_runtime.clock import Clock
 
-_SHOWN = 64  # characters of a name
-_NAMED = 3  # names that a refusal repeats
+_LONGEST_NAME = 64  # characters of a name
+_MOST_NAMED = 3  # names that a refusal repeats
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class JobSharing:
         there = {each.to for each in await self.shares.of(job_id)}
         fresh = [each for each in body.all() if each not in there]
         if len(there) + len(fresh) > MOST:
-            raise Problem(422, f"a job can be shared with {MOST} at most; share it with a namespace, or make it public")
+            raise Problem(422, f"a job can have at most {MOST} shares; share it with a namespace, or make it public")
         await self._refuse_too_many(namespace, fresh)
         now = self.clock()
         await self.shares.add([Share(job_id, namespace, kind.record_type, to, caller.name, now) for to in fresh])
@@ -50,8 +50,8 @@ class JobSharing:
             raise _too_many(
                 "users" if fresh[0].kind == "user" else "namespaces",
                 fresh,
-                f"the jobs of namespace {owner!r} can have {MOST_OF_A_NAMESPACE} shares together; take some back, or "
-                "share with a namespace instead of with many users",
+                f"the jobs of namespace {owner!r} can have {MOST_OF_A_NAMESPACE} shares in total; remove some, or "
+                "share with a namespace instead of many users",
             )
         there = {each.to for each in await self.shares.grants(owner)}
         new = [each for each in fresh if each.kind == "namespace" and each.name not in there]
@@ -59,8 +59,8 @@ class JobSharing:
             raise _too_many(
                 "namespaces",
                 new,
-                f"the jobs of namespace {owner!r} can be shared with {MOST_NAMESPACES} namespaces together, and are "
-                f"with {len(there)}; take some back, share with users, or make the job public",
+                f"the jobs of namespace {owner!r} can be shared with {MOST_NAMESPACES} namespaces in total, and are "
+                f"with {len(there)}; remove some, share with users, or make the job public",
             )
 
     async def unshare(self, caller: Caller, job_id: str, grantees: Grantees) -> ShareList:
@@ -84,5 +84,5 @@ class JobSharing:
 
 
 def _too_many(field: str, given: Sequence[Grantee], why: str) -> Problem:
-    named = [each.name[:_SHOWN] for each in given if field.startswith(each.kind)][:_NAMED]
+    named = [each.name[:_LONGEST_NAME] for each in given if field.startswith(each.kind)][:_MOST_NAMED]
     return Problem(422, f"{field}: {named}: {why}", errors=[{"loc": ["body", field], "msg": why}])

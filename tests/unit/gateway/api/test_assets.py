@@ -1,4 +1,4 @@
-"""`/api/assets`: the seeds' lists, field by field; and what a search finds."""
+"""`/api/assets`: fields of the legacy API's lists, and search results."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -86,7 +86,7 @@ def transcript(world: GatewayWorld, number: int, **fields: Any) -> str:
 
 
 def put(world: GatewayWorld, number: int, kind: Kind, fields: dict[str, Any]) -> str:
-    """As the operator and the import do it: what is derived is derived from the rest."""
+    """Record with derived fields, computed as by the operator and the import."""
     found = search_terms({"name": f"job-{number}", "metadata": {}} | fields)
     return world.job(number, kind, **(fields | {"terms": found} | version_totals(fields.get("versions", ()))))
 
@@ -201,7 +201,7 @@ async def test_transcripts_are_as_the_seeds_have_them(world: GatewayWorld) -> No
 
 
 async def test_only_what_was_made_is_an_asset(world: GatewayWorld) -> None:
-    """Also while its next version is being made, or has failed."""
+    """Also while the next version is in progress, or after it failed."""
     lora(world, 1, versions=0, status="processing")
     busy, failed = lora(world, 2, status="processing"), lora(world, 3, status="failed")
     listed = await get(world, "/api/assets/loras")
@@ -313,7 +313,7 @@ def test_gigabytes_are_told_with_what_matters(size: int, text: str) -> None:
 
 
 async def test_what_the_first_service_has_stored_is_shown(world: GatewayWorld) -> None:
-    """No thumbnails, no model of a version, no preview; an address of another bucket stays what it is."""
+    """No thumbnails, no model of a version, no preview; addresses of other buckets stay unchanged."""
     elsewhere = "https://other.s3.amazonaws.com/generated-images/u/j/image_1.png"
     put(
         world,

@@ -1,4 +1,4 @@
-"""Cancelling, running again, deleting and describing a job: who may, what is written, and what is told."""
+"""Cancellation, retry, deletion and editing of jobs: permissions, writes and responses."""
 
 import asyncio
 from typing import Any
@@ -45,7 +45,7 @@ NOW = "2026-11-21T00:00:00Z"
 
 
 def there(world: WritableWorld, state: ResourceStatus | None, number: int = 1, **record: Any) -> str:
-    """A job with its resource."""
+    """Job with its resource."""
     job = world.job(number, **record)
     world.resource(LORA, f"job-{number}", job, state)
     return job
@@ -159,7 +159,7 @@ async def test_a_job_without_its_resource_says_so(world: WritableWorld, what: st
     job = world.job(1)
     world.resource(LORA, "job-1", "another-uid", status("Processing"))
     answer = await post(world, f"/api/jobs/{job}/{what}")
-    assert (answer.status_code, "is gone" in answer.json()["detail"], world.api.written) == (409, True, [])
+    assert (answer.status_code, "is deleted" in answer.json()["detail"], world.api.written) == (409, True, [])
 
 
 # Who may
@@ -247,7 +247,7 @@ async def test_what_something_was_made_with_is_kept_unless_it_is_forced(world: W
 
 
 async def test_what_is_being_drawn_with_is_kept_too(world: WritableWorld) -> None:
-    """Its file would be gone when the provider fetches it, and the request is paid."""
+    """The provider would find no file for a paid request."""
     job = there(world, status("Completed", "Completed"))
     loras = {"loras": [{"path": "https://h/x"}, {"loraRef": {"name": "job-1"}}]}
     world.job(3, Kind.IMAGE_GENERATION, status="processing", namespace="blue", config=loras)
@@ -262,7 +262,7 @@ async def test_what_is_being_drawn_with_is_kept_too(world: WritableWorld) -> Non
 
 
 async def test_an_adopted_lora_is_guarded_like_one_that_was_trained_here(world: WritableWorld) -> None:
-    """After an adoption its files lie under the earlier job's id, and pictures name that id."""
+    """After an adoption the files are under the earlier job's id, to which pictures refer."""
     earlier = world.job(1)
     adopted = {"version": 1, "s3Key": f"loras/ann/{earlier}/v1/model.safetensors"}
     later = there(world, status("Completed", "AdoptedFinishedRun"), 2, versions=[adopted])
@@ -276,7 +276,7 @@ async def test_an_adopted_lora_is_guarded_like_one_that_was_trained_here(world: 
 
 
 async def test_a_forged_key_tells_nothing_of_another_namespaces_lora(world: WritableWorld) -> None:
-    """A record's keys come from a status, which a tenant may have written."""
+    """Keys in a record come from a status, which a tenant may have forged."""
     theirs = world.job(1, namespace="blue")
     world.job(2, Kind.IMAGE_GENERATION, namespace="blue", uses=[theirs])
     forged = {"version": 1, "s3Key": f"loras/bob/{theirs}/v1/model.safetensors"}

@@ -1,4 +1,4 @@
-"""Collections: made, found, changed and deleted; that a job in one is told only to those who may see it."""
+"""Collections: create, list, change, delete; jobs in them are listed only for callers who may see them."""
 
 from typing import Any
 
@@ -76,7 +76,7 @@ async def test_who_may_not_see_a_job_is_not_told_of_it(world: WritableWorld) -> 
 
 
 async def test_one_query_finds_the_shares_of_all_assets(world: WritableWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Carol may list collections of red, and sees of its LoRAs what is shared with her alone."""
+    """Carol may list collections of red, but sees only the LoRAs that are shared with her."""
     jobs = [world.job(number) for number in range(5)]
     async with world.client("ann") as ann, world.client("carol") as carol:
         place = (await make(ann, assets=[{"jobId": each} for each in jobs])).headers["location"]
@@ -142,7 +142,7 @@ async def test_one_holds_so_many_and_no_more(world: WritableWorld) -> None:
         place = (await make(ann, assets=[{"jobId": each} for each in jobs[:-1]])).headers["location"]
         assert (await ann.post(f"{place}/assets", json={"assets": [{"jobId": jobs[-1]}]})).status_code == 422
         full = (await ann.post(f"{place}/assets", json={"assets": [{"jobId": jobs[-1]}]})).json()["detail"]
-        assert full == f"assets: a collection holds {MOST_ASSETS} jobs at most", "it may hold some that are not seen"
+        assert full == f"assets: a collection can have at most {MOST_ASSETS} jobs", "it may hold some that are not seen"
         assert (await ann.get(place)).json()["assetCount"] == MOST_ASSETS
 
 

@@ -1,4 +1,4 @@
-"""What people ask for becomes a resource: the seeds' bodies, who may, whose, where, and once for each key."""
+"""Creation of jobs: bodies of the legacy API, permissions, user, namespace, and Idempotency-Key."""
 
 import asyncio
 from typing import Any
@@ -187,7 +187,7 @@ async def test_in_an_installation_for_one_namespace_it_is_that_one() -> None:
 
 
 async def test_in_an_installation_for_some_namespaces_it_is_one_of_them() -> None:
-    """A resource elsewhere would wait for ever. The answer does not name other tenants' namespaces."""
+    """The operator would never process a resource elsewhere. The response names no other tenant's namespaces."""
     rights = [("ann", "*", "*", each) for each in ("red", "blue", "green")]
     world = WritableWorld(*rights, (ROBOT, "*", "*", "green"), watch_namespaces=("red", "blue"))
     for namespace in ("red", "blue"):
@@ -217,7 +217,7 @@ async def test_who_may_not_create_there_is_refused(world: WritableWorld, who: st
 
 
 async def test_who_may_name_a_user_is_asked_as_the_admission_policy_asks_it() -> None:
-    """It is the gateway's service account that the policy sees, so the gateway asks for who is behind it."""
+    """The admission policy sees the gateway's service account only, so the gateway checks the caller."""
     world = WritableWorld(("ann", "create", "*", "red"))
     for user, status in (("red", 202), (None, 202), ("user-1", 403)):
         answer = await sent(world, TRAIN | {"userId": user})
@@ -282,7 +282,7 @@ async def test_without_a_key_each_request_makes_a_job(world: WritableWorld) -> N
 
 
 def trained(world: WritableWorld, versions: int = 2) -> str:
-    """A LoraTraining with so many versions; its jobId."""
+    """jobId of a LoraTraining with that many versions."""
     job = world.job(1, name="jesse")
     made = tuple(
         VersionStatus(
@@ -310,7 +310,7 @@ def drawn(path: str) -> dict[str, Any]:
     ],
 )
 async def test_the_address_of_our_own_model_names_its_training(world: WritableWorld, address: str) -> None:
-    """The provider could not fetch it: the bucket is private, and no signed URL is stored."""
+    """The bucket is private and no signed URL is stored, so the provider could not fetch it."""
     job = trained(world)
     answer = await sent(world, drawn(address.format(job)), "/api/images/generate")
     assert answer.status_code == 202, answer.text
@@ -339,7 +339,7 @@ async def test_one_that_cannot_be_used_is_refused_before_anything_is_made(world:
     assert "secret" not in old.text
     del world.api.resources["red", Kind.LORA_TRAINING.plural, "jesse"]
     gone = await sent(world, drawn(address.replace("v1", "v2")), "/api/images/generate")
-    assert (gone.status_code, "is gone" in gone.json()["detail"]) == (422, True)
+    assert (gone.status_code, "is deleted" in gone.json()["detail"]) == (422, True)
     other = await sent(world, drawn("http://s3.test/assets/transcripts/x"), "/api/images/generate")
     assert other.status_code == 422
     assert world.api.resources == {}
@@ -381,7 +381,7 @@ async def test_no_refusal_repeats_a_password(world: WritableWorld, path: str, bo
 async def test_the_api_servers_words_are_told_without_secrets(
     world: WritableWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A cluster's own policies may repeat the value."""
+    """Admission policies of a cluster may repeat the value."""
     words = 'url: Invalid value: "https://u:hunter2@h.example/a?sig=hunter2": is not wanted here'
 
     def refuses(*_: object) -> None:

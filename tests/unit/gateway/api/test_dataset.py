@@ -1,4 +1,4 @@
-"""`/api/jobs/{id}/dataset`: what a LoRA is trained with, and what was left out and why."""
+"""`/api/jobs/{id}/dataset`: training set of a LoRA, and rejected frames with reasons."""
 
 import json
 from typing import Any
@@ -34,7 +34,7 @@ def index(images: int = 3) -> dict[str, Any]:
 
 
 class World(GatewayWorld):
-    """With a bucket."""
+    """World with a bucket."""
 
     def __init__(self) -> None:
         super().__init__(("ann", "*", "*", "red"), ("bob", "*", "*", "blue"))
@@ -157,7 +157,7 @@ def test_a_dataset_has_so_many_shots_and_no_more() -> None:
 
 
 async def test_documents_are_parsed_one_at_a_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two at once would be more than the memory limit of the container."""
+    """Two at a time would exceed the container's memory limit."""
     held, read = [], BucketFiles.read
 
     async def noted(files: BucketFiles, key: OwnedKey, limit: int) -> bytes | None:

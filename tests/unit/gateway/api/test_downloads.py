@@ -1,4 +1,4 @@
-"""`/api/assets/{jobId}/download` and `/stats`: the right file, for as long as was asked, and counted."""
+"""`/api/assets/{jobId}/download` and `/stats`: file, lifetime of the URL, count of downloads."""
 
 import logging
 from collections.abc import Callable
@@ -19,7 +19,7 @@ BASE = "http://s3.test/assets/"
 
 
 class World(GatewayWorld):
-    """With a bucket."""
+    """World with a bucket."""
 
     def __init__(self) -> None:
         super().__init__(("ann", "*", "*", "red"), ("bob", "*", "*", "blue"), ("carol", "*", "loratrainings", "red"))
@@ -214,7 +214,7 @@ async def test_no_log_has_what_is_signed(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As either format writes it; also where an exception holds it, which the gateway logs."""
+    """In both log formats, and within a logged exception."""
     job = world.lora()
     sign, given = world.dependencies.files.presigned, []
 

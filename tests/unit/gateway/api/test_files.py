@@ -1,4 +1,4 @@
-"""The URLs that people get: as boto3 itself would sign them, and for some minutes the same."""
+"""Signed URLs for people: equal to boto3's, and stable for some minutes."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -94,7 +94,7 @@ def test_what_is_shown_is_the_same_for_five_minutes_from_every_replica() -> None
     ],
 )
 def test_the_name_decides_what_a_browser_makes_of_a_file(name: str, content_type: str, shown: str) -> None:
-    """And not the content type that a worker stored it with."""
+    """Not the content type that a worker stored."""
     files = made(PLACES["an endpoint"])
     key = f"transcripts/ann/j1/{name}"
     for url, disposition in ((files.signed(key), shown), (files.url(key), "attachment")):
@@ -121,7 +121,7 @@ def test_records_keep_their_address_and_people_get_theirs() -> None:
 
 @pytest.mark.parametrize("place", PLACES)
 def test_what_was_given_is_known_again(place: str) -> None:
-    """By the address of a record, and by that which a person got from it: loras[].path takes both."""
+    """From a record's address and from a signed URL: loras[].path accepts both."""
     files = made(PLACES[place])
     for key in KEYS:
         assert files.key_of(files.address(key)) == key

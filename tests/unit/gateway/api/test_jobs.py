@@ -1,4 +1,4 @@
-"""`/api/jobs`: lists, pages, one job; and that nobody sees what is not theirs."""
+"""`/api/jobs`: lists, pages, single jobs, and visibility."""
 
 from collections import Counter
 
@@ -62,7 +62,7 @@ async def test_who_knows_of_no_pages_gets_all_that_the_seeds_example_has(world: 
 @pytest.mark.parametrize("order", list(Order))
 @pytest.mark.parametrize("sort", list(Sorted))
 async def test_pages_hold_each_job_once(world: GatewayWorld, sort: Sorted, order: Order) -> None:
-    """Also where many have the same value, or none."""
+    """Also if many records have the same value, or none."""
     for number in range(23):
         world.job(number, progress=number % 3, completedAt=None, status=("queued", "failed")[number % 2])
     seen, cursor = [], ""
@@ -98,7 +98,7 @@ async def is_refused(client: httpx.AsyncClient, path: str, **asked: str) -> None
 
 @pytest.mark.parametrize("sort", list(Sorted))
 async def test_a_cursor_of_another_order_is_refused(world: GatewayWorld, sort: Sorted) -> None:
-    """It names a place in that order, and in another one would skip jobs without a word."""
+    """A cursor of another order would silently skip jobs."""
     for number in range(3):
         world.job(number)
     async with world.client("ann") as ann:
@@ -141,7 +141,7 @@ async def test_a_moment_that_utc_does_not_have_is_refused(world: GatewayWorld, p
 async def test_the_total_is_that_of_all_pages(
     world: GatewayWorld, counted: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However many are counted as they are found."""
+    """Independent of the number counted by the first query."""
     monkeypatch.setattr("contentgen_gateway.services.jobs.COUNTED", counted)
     for number in range(7):
         world.job(number)
@@ -170,7 +170,7 @@ async def test_a_moment_is_a_day_or_a_time_with_its_zone(world: GatewayWorld, pa
     "/api/assets/search", "/api/assets/stats", "/api/usage", "/api/collections", "/api/search/transcripts",
 ])  # fmt: skip
 async def test_a_parameter_that_nobody_knows_is_refused(path: str) -> None:
-    """With `userid` taken for nothing, a list would hold everybody's."""
+    """Ignoring `userid` would list everybody's jobs."""
     world = GatewayWorld(("ann", "*", "*", "red"))
     query = {"q": "x"} if "search" in path else {}
     async with world.client("ann") as ann:

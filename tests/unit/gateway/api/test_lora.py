@@ -1,4 +1,4 @@
-"""`/api/lora`: what the first service's clients ask for."""
+"""`/api/lora`: requests of clients of the legacy API."""
 
 import pytest
 
@@ -12,7 +12,7 @@ def world() -> GatewayWorld:
 
 
 async def test_the_status_of_a_training(world: GatewayWorld) -> None:
-    """As the seeds' `curl …/api/lora/status/{id} | jq .` shows it."""
+    """Response of `curl …/api/lora/status/{id} | jq .` in the legacy API."""
     job = world.job(1, status="processing", phase="Preparing", progress=20, stage="ExtractingFrames", completedAt=None)
     async with world.client("ann") as ann:
         told = (await ann.get(f"/api/lora/status/{job}")).json()

@@ -1,4 +1,4 @@
-"""Records of namespaces that the installation works in no longer: shown, and not taken for jobs without a resource."""
+"""Records of namespaces that the installation no longer serves: listed, and not treated as jobs without a resource."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ ANN = ("ann", "*", "*", "red")
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> WritableWorld:
-    """The gateway's own Role in the namespace `red` is gone."""
+    """World without the gateway's own Role in the namespace `red`."""
     made = WritableWorld(ANN, watch_namespaces=("blue",))
     answered = made.api.call
 

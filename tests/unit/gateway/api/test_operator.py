@@ -1,4 +1,4 @@
-"""The gateway and the operator together: what is asked for over HTTP is what the operator does, and no more is paid."""
+"""Gateway and operator together: the operator does what HTTP requests ask for, and pays no more."""
 
 import asyncio
 import copy
@@ -21,16 +21,16 @@ LORA, IMAGES = Kind.LORA_TRAINING, Kind.IMAGE_GENERATION
 
 
 class SharedApi(FakeApi):
-    """API server of the gateway that reads and writes the operator's resources."""
+    """API server of the gateway, over the operator's resources."""
 
     world: World
 
     async def get_namespace(self, name: str) -> Body | None:
-        """The same cluster."""
+        """Resources of the operator's world."""
         return await self.world.kube.get_namespace(name)
 
     async def call(self, method: str, path: str, body: Body | None = None) -> Body:
-        """Reviews, and the operator's world."""
+        """Request to the API server: reviews, else the operator's world."""
         if not path.startswith(f"/apis/{GROUP}/"):
             return await super().call(method, path, body)
         _, _, _, _, _, _, plural, name = path.split("/")
@@ -44,7 +44,7 @@ class SharedApi(FakeApi):
 
 
 class Both:
-    """One MongoDB, one Kubernetes, an operator and a gateway."""
+    """Operator and gateway with one MongoDB and one Kubernetes."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.operator = World(monkeypatch, Writes())
@@ -61,7 +61,7 @@ class Both:
             return await ann.request(method, path)
 
     async def cancel(self, kind: Kind) -> Any:
-        """While the operator works."""
+        """Response to a request that is sent while the operator reconciles."""
         asked = asyncio.create_task(self.ask("POST", f"/api/jobs/{UID}/cancel?wait=25"))
         for _ in range(200):
             await asyncio.sleep(0.005)
@@ -83,7 +83,7 @@ async def running_for_ever(model: str, request_id: str) -> RequestView:
 
 
 async def begun(both: Both, kind: Kind, *phases: Phase) -> None:
-    """As far as that; with a record, so that it is seen."""
+    """Reconcile to this state, with a record so that the job is visible."""
     both.operator.kube.apply(kind, copy.deepcopy(SPECS[kind]))
     await both.operator.finish(kind, *phases)
 
@@ -124,7 +124,7 @@ async def test_run_again_after_it_was_cancelled_it_is_bought_once(both: Both) ->
 
 
 async def test_adopted_again_and_again_a_lora_is_listed_once(both: Both) -> None:
-    """The record of each earlier resource stays, and leads to the same files."""
+    """The record of each earlier resource stays, and refers to the same files."""
     world = both.operator
     await begun(both, LORA)
     for uid in ("second-uid", "third-uid"):
@@ -138,7 +138,7 @@ async def test_adopted_again_and_again_a_lora_is_listed_once(both: Both) -> None
 
 
 async def test_without_the_one_that_adopted_it_a_lora_is_listed_again(both: Both) -> None:
-    """Deleted after its resource, a record takes only its own files along."""
+    """A record that is deleted after its resource deletes only its own files."""
     world = both.operator
     await begun(both, LORA)
     await world.until_gone(LORA)
@@ -152,7 +152,7 @@ async def test_without_the_one_that_adopted_it_a_lora_is_listed_again(both: Both
 
 @pytest.mark.parametrize("phase", [Phase.PREPARING, Phase.PROCESSING, Phase.COMPLETED])
 async def test_deleted_nothing_is_left(both: Both, phase: Phase) -> None:
-    """The policy was Retain: the operator had no finalizer on what was finished."""
+    """With the policy Retain the operator has no finalizer on a finished resource."""
     world = both.operator
     if phase is Phase.PROCESSING:
         world.provider.poll = running_for_ever  # type: ignore[method-assign]

@@ -1,4 +1,4 @@
-"""`/api/orphans`: purchases whose resource is gone; who may list them, in pages, and what is said of each."""
+"""`/api/orphans`: purchases whose resource is gone: permissions, pages, fields."""
 
 from datetime import timedelta
 from typing import Any
@@ -16,7 +16,7 @@ FIELDS: dict[str, Any] = {
 
 
 class World(GatewayWorld):
-    """With orphans in the ledger, each a minute older than the one before."""
+    """World with orphans in the ledger, each a minute older than the previous one."""
 
     bought = 0
 
@@ -54,10 +54,10 @@ async def test_an_orphan_says_what_it_is_what_it_cost_and_what_to_do(world: Worl
 @pytest.mark.parametrize(
     ("fields", "state", "kept", "words"),
     [
-        ({"state": "intent", "request_id": None, "result_key": None}, "searched", False, "looked for"),
+        ({"state": "intent", "request_id": None, "result_key": None}, "searched", False, "searches for the request"),
         ({"state": "submitted", "result_key": None}, "unfinished", False, "takes the result"),
-        ({"state": "submitted", "result_key": None, "discard_asked": True}, "unfinished", False, "is discarded"),
-        ({"result_key": None}, "lost", False, "no result any more"),
+        ({"state": "submitted", "result_key": None, "discard_asked": True}, "unfinished", False, "will be discarded"),
+        ({"result_key": None}, "lost", False, "no longer has the result"),
     ],
 )
 async def test_states(world: World, fields: dict[str, Any], state: str, kept: bool, words: str) -> None:
@@ -72,7 +72,7 @@ async def test_states(world: World, fields: dict[str, Any], state: str, kept: bo
 async def test_of_an_image_with_a_lora_the_exception_is_told(world: World, loras: Any, lost: bool, told: bool) -> None:
     world.buy(state=PurchaseState.SUCCEEDED, result_key=None if lost else "r", loras=tuple(loras))
     (orphan,) = (await listed(world))["orphans"]
-    assert ("trained again since, it is drawn anew, and paid" in orphan["advice"]) is told
+    assert ("trained again since, it is generated and paid again" in orphan["advice"]) is told
 
 
 async def test_only_orphans_are_listed(world: World) -> None:

@@ -1,4 +1,4 @@
-"""Refused requests name the field, the value, what is expected, and the nearest valid name."""
+"""Texts of refused requests: field, value, expectation, nearest valid name."""
 
 import json
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ def world() -> Iterator[WritableWorld]:
 
 
 async def refused(world: GatewayWorld, path: str, **request: Any) -> Any:
-    """The problem of a request that is refused."""
+    """Problem of a refused request."""
     async with world.client("ann") as ann:
         answer = await ann.post(path, **request)
     assert answer.status_code == 422, answer.text
@@ -172,7 +172,7 @@ async def test_each_wrong_field_is_named(world: WritableWorld) -> None:
     ["https://ann:hunter2@example.com/talk.mp4", "ftp://h/x?X-Amz-Signature=hunter2", "ann:hunter2@example.com/x"],
 )
 async def test_an_address_is_never_repeated(world: WritableWorld, url: str) -> None:
-    """It may hold a password or a signature, and problems are logged by clients."""
+    """It may contain a password or a signature, and clients log problems."""
     problem = await refused(world, "/api/lora/train", json=TRAIN | {"videoUrl": url})
     assert problem["detail"] == f"videoUrl: {patterns.EXPECTATIONS[patterns.SOURCE_URL]}"
     assert "hunter2" not in json.dumps(problem)
@@ -198,7 +198,7 @@ async def test_malformed_json_says_where(world: WritableWorld) -> None:
 
 @pytest.mark.parametrize("given", ["application/x-www-form-urlencoded", "text/yaml", "nonsense"])
 async def test_another_content_type_says_what_is_expected(world: WritableWorld, given: str) -> None:
-    """curl --data without a header says that it is a form."""
+    """curl --data sends the content type of a form by default."""
     problem = await refused(world, "/api/lora/train", content=json.dumps(TRAIN), headers={"Content-Type": given})
     assert problem["detail"] == (
         f"Content-Type: {given!r} must be application/json, with the body as JSON: "
@@ -233,7 +233,7 @@ async def test_parameters_headers_and_paths_are_told_in_words(world: WritableWor
 
 
 def test_every_pattern_of_the_api_has_words() -> None:
-    """One without would be told as a pattern."""
+    """Without a text the refusal would show the regular expression."""
 
     def found(part: Any) -> Iterator[str]:
         if isinstance(part, dict):

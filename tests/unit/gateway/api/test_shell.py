@@ -1,4 +1,4 @@
-"""What is around every request of the gateway: rates, sizes, times, headers, the log, metrics, and the end."""
+"""Middleware of the gateway: rate limits, body limit, timeout, headers, access log, metrics, shutdown."""
 
 import asyncio
 import contextlib
@@ -106,7 +106,7 @@ async def test_a_caller_who_asks_too_often_is_told_when_to_come_again() -> None:
 
 
 async def test_tokens_are_not_tried_out_endlessly() -> None:
-    """Each costs the API server a review."""
+    """Each needs a review of the API server."""
     world = GatewayWorld(ANN, gateway_requests_per_second=0.1, gateway_burst=3)
     before = value("contentgen_gateway_sign_ins_refused_total")
     codes = []
@@ -123,7 +123,7 @@ async def tried(world: GatewayWorld, token: str, headers: dict[str, str]) -> int
 
 
 async def test_one_client_behind_an_ingress_does_not_lock_out_the_others() -> None:
-    """An ingress appends whom it saw, last; what its client wrote before that says nothing."""
+    """An ingress appends its client as the last hop; earlier hops are not trusted."""
     world = GatewayWorld(ANN, BOB, gateway_requests_per_second=0.1, gateway_burst=3)
     bad = [await tried(world, f"unknown-{n}", {"X-Forwarded-For": f"192.0.2.{n}, 198.51.100.1"}) for n in range(20)]
     assert bad == [401] * 3 + [429] * 17
@@ -132,7 +132,7 @@ async def test_one_client_behind_an_ingress_does_not_lock_out_the_others() -> No
 
 
 async def test_who_makes_up_hops_has_an_end() -> None:
-    """A peer that is no proxy can name as many clients as it likes: all of them together have a few clients' rate."""
+    """A peer can invent clients, so all clients of one peer share the rate of a few."""
     world = GatewayWorld(ANN, gateway_requests_per_second=0.0001, gateway_burst=3)  # nothing is refilled meanwhile
     codes = [await tried(world, f"unknown-{n}", {"X-Forwarded-For": f"198.51.100.{n}"}) for n in range(100)]
     assert codes.count(401) == 3 * CLIENTS_OF_A_PEER
@@ -148,7 +148,7 @@ async def test_with_trusted_proxies_nobody_else_is_believed() -> None:
 
 
 async def test_who_is_signed_in_stays_so_while_the_kubernetes_api_is_away() -> None:
-    """Counted by name, not with all who are unknown, when the minute is over and the review does not come."""
+    """Limited by name, not by address, if the cached review expires and the API server does not answer."""
     world = GatewayWorld(ANN, gateway_requests_per_second=0.1, gateway_burst=30)
     clock = Clock()
     callers = Authenticator(world.api, SignOuts(world.database["signed-out"]), clock=clock)
@@ -165,7 +165,7 @@ async def away(*_: object) -> Any:
 
 
 async def test_of_too_many_tokens_those_used_longest_ago_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not all of them at once: nobody is counted with the unknown because somebody else has many tokens."""
+    """Only the oldest ones: many tokens of one caller do not evict all others."""
     monkeypatch.setattr("contentgen_gateway.auth.authentication._REMEMBERED", 10)
     world = GatewayWorld(ANN)
     callers = Authenticator(world.api, SignOuts(world.database["signed-out"]))
@@ -179,7 +179,7 @@ async def test_of_too_many_tokens_those_used_longest_ago_are_forgotten(monkeypat
 
 
 async def test_all_service_accounts_of_a_namespace_are_one_caller() -> None:
-    """Whoever may make one can make a thousand."""
+    """A tenant can create any number of service accounts."""
     robots = [f"system:serviceaccount:blue:robot-{number}" for number in range(40)]
     world = GatewayWorld(BOB, gateway_requests_per_second=0.1, gateway_burst=30)
     for each in robots:
@@ -206,7 +206,7 @@ async def test_the_kubelet_is_never_told_to_wait() -> None:
 
 
 async def test_metrics_are_served_on_a_port_of_their_own(world: GatewayWorld) -> None:
-    """Whoever reaches the pages does not reach the metrics, and the other way round."""
+    """Clients of one port cannot reach the endpoints of the other."""
     async with world.client("ann") as ann:
         assert (await ann.get("/metrics")).status_code == 404
     transport = httpx.ASGITransport(probes_app(world.dependencies))
@@ -274,7 +274,7 @@ def hasty() -> GatewayWorld:
 
 
 async def parts_of(size: int) -> AsyncIterator[bytes]:
-    """A body that says nothing of its length."""
+    """Body without a length."""
     yield b'{"a": "'
     for _ in range(size // 100):
         yield b"a" * 100
@@ -328,7 +328,7 @@ async def test_a_body_that_never_comes_is_given_up(hasty: GatewayWorld) -> None:
 
 
 async def test_a_person_is_told_with_a_page(world: GatewayWorld, hasty: GatewayWorld) -> None:
-    """Also of what no endpoint has seen."""
+    """Also for requests that reach no endpoint."""
     strict = GatewayWorld(ANN, gateway_requests_per_second=0.1, gateway_burst=1)
     browser = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
     async with strict.client("ann") as ann:
@@ -520,7 +520,7 @@ async def test_ready_is_what_has_reached_the_database_once(world: GatewayWorld) 
 
 
 class Running:
-    """The app on a real port, in a thread of its own."""
+    """The app on a real port, in its own thread."""
 
     def __init__(self, world: GatewayWorld) -> None:
         self.world = world
@@ -630,7 +630,7 @@ def test_a_head_that_never_ends_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Crowd:
-    """Connections that say nothing, from one address."""
+    """Idle connections from one address."""
 
     def __init__(self, port: int, address: str) -> None:
         self._port, self._address = port, address

@@ -1,4 +1,4 @@
-"""`/api/stream/job/{id}` over real HTTP: progress and the end, resumed, cut where it may not be seen any more."""
+"""`/api/stream/job/{id}` over real HTTP: progress, end, resumption, loss of the right to see the job."""
 
 import asyncio
 import dataclasses
@@ -29,14 +29,14 @@ DONE = datetime(2026, 11, 1, 12, 30, tzinfo=UTC)
 
 
 class Events:
-    """What one client is sent."""
+    """Events of one client."""
 
     def __init__(self, response: httpx.Response) -> None:
         self.response = response
         self._lines = response.aiter_lines()
 
     async def next(self) -> dict[str, Any] | None:
-        """An event with its data as JSON; None where the stream has ended."""
+        """Next event with its data as JSON; None at the end of the stream."""
         found: dict[str, Any] = {}
         async with asyncio.timeout(60):
             async for line in self._lines:
@@ -48,23 +48,23 @@ class Events:
         return None
 
     async def all(self) -> AsyncIterator[dict[str, Any]]:
-        """Until it ends."""
+        """Events until the end of the stream."""
         while (each := await self.next()) is not None:
             yield each
 
 
 class Served(GatewayWorld):
-    """The world, and a port that it is served at."""
+    """World that is served at a port."""
 
     url: str
 
     def now(self, version: int, job: str = "a", **status: Any) -> None:
-        """The watch tells of a job."""
+        """Deliver a state of a job by the watch."""
         self.dependencies.live.apply(SOUND, ObjectChanged(resource(SOUND, job, version=version, **status)))
 
     @asynccontextmanager
     async def events(self, job: str = "a", who: str = "ann", last: str | None = None) -> AsyncIterator[Events]:
-        """Follow a job."""
+        """Open stream of a job."""
         headers = {"Authorization": f"Bearer {who}"} | ({"Last-Event-ID": last} if last else {})
         client = httpx.AsyncClient(base_url=self.url, headers=headers, timeout=10)
         async with client, client.stream("GET", f"/api/stream/job/{job}") as response:
@@ -115,7 +115,7 @@ async def test_a_job_is_followed_to_its_end(world: Served) -> None:
 async def test_a_change_that_an_event_does_not_tell_makes_no_event(
     world: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each write makes a new version, also one of a condition or an annotation alone."""
+    """Each write makes a new version, also of a condition or an annotation only."""
     ways = iter([(2, 10, "Preparing"), (3, 11, "Preparing"), (4, 11, "Preparing"), (5, 100, "Completed")])
 
     async def tell(_: jobs.JobFollower, __: float) -> JobSnapshot:
@@ -223,7 +223,7 @@ async def test_a_right_that_is_taken_away_cuts_the_stream(world: Served, monkeyp
 async def test_a_right_that_is_taken_away_cuts_the_stream_of_a_busy_job(
     world: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """There is never a quiet minute: each event comes a second after the one before."""
+    """Events follow each other within a second, so that the stream never idles for a minute."""
     clock = itertools.count()
     monkeypatch.setattr(streams, "monotonic", lambda: float(next(clock)), raising=False)
     versions = itertools.count(2)
@@ -268,7 +268,7 @@ async def test_a_stream_lasts_through_the_checks_and_learns_an_end_that_was_miss
 
 
 async def test_a_client_that_reads_nothing_keeps_nobody_waiting(world: Served) -> None:
-    """What it misses is not kept for it."""
+    """Events are not buffered for it."""
     world.now(0)
     async with world.events() as slow, world.events() as quick:
         assert await quick.next()
@@ -285,7 +285,7 @@ async def test_a_client_that_reads_nothing_keeps_nobody_waiting(world: Served) -
 
 
 async def test_a_caller_has_so_many_streams_open_and_no_more(world: Served) -> None:
-    """Another caller is not counted with them; one that is closed makes room."""
+    """The limit is per caller; a closed stream frees its slot."""
     world.dependencies = dataclasses.replace(
         world.dependencies, settings=world.settings.model_copy(update={"gateway_streams_per_caller": 2})
     )
@@ -310,7 +310,7 @@ async def test_a_caller_has_so_many_streams_open_and_no_more(world: Served) -> N
 
 
 async def test_the_service_accounts_of_a_namespace_share_their_streams(world: Served) -> None:
-    """Whoever may make one can make a thousand."""
+    """A tenant can create any number of service accounts."""
     world.dependencies = dataclasses.replace(
         world.dependencies, settings=world.settings.model_copy(update={"gateway_streams_per_caller": 2})
     )

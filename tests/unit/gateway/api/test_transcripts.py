@@ -1,4 +1,4 @@
-"""`/api/search/transcripts`: what was said and when; how it gets into the index and out of it; for whom."""
+"""`/api/search/transcripts`: hits with times, indexing, removal from the index, visibility."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ SOUND = Kind.TRANSCRIPTION
 
 
 def answer(*sentences: str, speaker: str | None = "A") -> bytes:
-    """A provider's, each word half a second long."""
+    """Transcript of a provider, with words of half a second."""
     words, clock = [], 0
     for sentence in sentences:
         for text in sentence.split():
@@ -38,7 +38,7 @@ def answer(*sentences: str, speaker: str | None = "A") -> bytes:
 
 
 class Bucket(BucketFiles):
-    """In memory."""
+    """Bucket in memory."""
 
     def __init__(self) -> None:
         place = {"bucket": "assets", "region": "us-east-1", "endpoint": "http://s3.test"}
@@ -54,7 +54,7 @@ class Bucket(BucketFiles):
 
 
 class World(GatewayWorld):
-    """Transcripts, and one indexer."""
+    """World with transcripts and one indexer."""
 
     def __init__(self) -> None:
         super().__init__(("ann", "*", "*", "red"), ("bob", "*", "*", "blue"))
@@ -62,7 +62,7 @@ class World(GatewayWorld):
         self.indexer = Indexer(self.dependencies.records, self.bucket, self.dependencies.transcripts)
 
     def said(self, number: int, *sentences: str, version: int = 1, **fields: Any) -> str:
-        """A finished transcription."""
+        """jobId of a finished transcription."""
         job = f"00000000-0000-4000-8000-{number:012}"
         key = keys.prefix(SOUND, Stage.COLLECT, "ann", job, version) + "transcript.json"
         self.bucket.objects[key] = answer(*sentences)
@@ -73,7 +73,7 @@ class World(GatewayWorld):
         return self.job(number, SOUND, versions=[made], sourceVideo={"filename": f"{number}.mp3"}, **fields)
 
     async def search(self, who: str = "ann", **asked: Any) -> dict[str, Any]:
-        """What is found."""
+        """Response of a search."""
         async with self.client(who) as client:
             found = await client.get("/api/search/transcripts", params=asked)
         assert found.status_code == 200, found.text
@@ -81,7 +81,7 @@ class World(GatewayWorld):
         return given
 
     async def jobs(self, who: str = "ann", **asked: Any) -> list[str]:
-        """Whose."""
+        """jobIds of the transcripts found."""
         return [each["jobId"] for each in (await self.search(who, **asked))["transcripts"]]
 
 
@@ -126,7 +126,7 @@ async def test_the_newest_comes_first_and_pages_hold_each_once(world: World) -> 
 
 
 async def test_passages_of_what_is_private_by_now_tell_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither that there is more, nor where: the index learns of it a while later."""
+    """The index is updated later, so total and cursor must not reveal such passages."""
     monkeypatch.setattr(transcript_search, "_READ", 5)
     made = [world.said(number, *[f"Trains {'and so on ' * 12}." for _ in range(3)], metadata={"isPublic": True})
             for number in range(6)]  # fmt: skip
@@ -280,7 +280,7 @@ async def test_only_a_jobs_own_output_is_read(world: World, url: object) -> None
 
 
 def breaks(world: World, monkeypatch: pytest.MonkeyPatch, hostile: str, error: Exception) -> None:
-    """One job's passages are refused by the database."""
+    """The database refuses the passages of one job."""
     replace = TranscriptIndex.replace
 
     async def refused(index: TranscriptIndex, job_id: str, *rest: Any) -> None:
@@ -302,7 +302,7 @@ async def test_a_transcript_that_cannot_be_indexed_does_not_stop_the_walk(
 
 
 async def test_a_walk_stops_where_the_database_is_away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each further job would wait for it as long."""
+    """Each further job would wait for the same timeout."""
     first, last = (world.said(number, "A walk.") for number in range(2))
     breaks(world, monkeypatch, first, AutoReconnect())
     with pytest.raises(AutoReconnect):
@@ -400,7 +400,7 @@ def test_a_passage_is_bounded_whatever_the_parts_are(where: str, text: str) -> N
 
 @pytest.mark.parametrize("time", ["Infinity", "NaN", "1e999"])
 def test_a_time_that_is_no_number_is_refused(time: str) -> None:
-    """JSON has none: the answer of a search that found it could not be written."""
+    """JSON has no such number, so a search result with it could not be serialized."""
     with pytest.raises(ValueError, match="not a transcript"):
         passages(f'{{"words": [{{"text": "a", "start": {time}}}]}}'.encode())
 
@@ -413,7 +413,7 @@ def test_a_transcript_of_errors_does_not_cost_memory_for_each(where: str) -> Non
 
 
 async def test_a_child_that_needs_too_much_memory_fails_alone() -> None:
-    """Its limit is not the container's, which would end the gateway with it. Here 8 MB of JSON cost 0.5 GB."""
+    """Its own limit is below the container's, which would kill the gateway. Here 8 MB of JSON need 0.5 GB."""
     with pytest.raises(ValueError, match="too large to parse"):
         await splitting.split(b'{"words": [' + b'{"text":""},' * 600_000 + b'{"text":""}]}')
 

@@ -1,4 +1,4 @@
-"""`/api/usage`: money by the ledger, storage by the records; by user, kind, model and day."""
+"""`/api/usage`: spending from the ledger and storage from the records, by user, kind, model and day."""
 
 from datetime import timedelta
 from typing import Any
@@ -14,12 +14,12 @@ from contentgen_simulation.gateway.server import START, GatewayWorld
 
 
 class World(GatewayWorld):
-    """With a ledger."""
+    """World with a ledger."""
 
     bought = 0
 
     def buy(self, kind: Kind, user: str, **fields: Any) -> None:
-        """As the operator writes it."""
+        """Add a purchase as the operator writes it."""
         self.bought += 1
         usual: dict[str, Any] = {
             "state": PurchaseState.COLLECTED, "job_id": "j", "namespace": "red", "type": kind.record_type,
@@ -83,7 +83,7 @@ async def usage(world: World, caller: str = "ann", **params: Any) -> dict[str, A
     ],
 )
 async def test_usage_by(world: World, by: str, rows: list[tuple[Any, ...]]) -> None:
-    """What was paid for a deleted job stays paid; what is only asked for is told apart; an alias is its model."""
+    """Spending includes deleted jobs, unfinished requests are separate, aliases count as their models."""
     told = await usage(world, by=by)
     assert [
         tuple(each[name] for name in ("key", "jobs", "purchases", "paid", "expected")) for each in told["usage"]
@@ -147,7 +147,7 @@ async def test_what_nobody_knows_is_told_apart_and_is_not_0(
 async def test_usage_and_the_cost_of_a_purchase_are_the_same(
     state: PurchaseState, charge: int | None, units: float | None
 ) -> None:
-    """As the operator writes it at the end of a request, and what billing events say later."""
+    """Costs at the end of a request, and after later billing events."""
     world = World(("ann", "*", "*", "red"))
     world.job(1, Kind.IMAGE_GENERATION)
     priced = {"unit_micros": 25_000, "unit": Unit.MEGAPIXEL, "billing": True}

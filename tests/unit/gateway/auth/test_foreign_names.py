@@ -1,4 +1,4 @@
-"""Names in records, which also come from imports: one that is no Kubernetes name is not asked for."""
+"""Invalid Kubernetes names in imported records are not requested from the API server."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ KIND = Kind.TRANSCRIPTION
 
 
 class Answering(FakeApi):
-    """Answers any path with the same object; notes the requests."""
+    """API server that returns the same object for any path, and records requests."""
 
     def __init__(self, answer: Body) -> None:
         super().__init__()

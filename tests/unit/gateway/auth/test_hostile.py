@@ -34,7 +34,7 @@ GUARDED = [each for each in endpoints(TenantWorld().app) if each.signed_in]
 def request(
     rng: random.Random, world: TenantWorld, client: httpx.AsyncClient, endpoint: GatewayEndpoint
 ) -> httpx.Request:
-    """One with something hostile in it, or, each fifth, one that is as it should be."""
+    """Request with a hostile value, or, every fifth, a valid one."""
     case, known = case_of(endpoint), tuple(job.job_id for job in world.jobs)
     job = rng.choice([each for each in world.jobs if suits(endpoint, each)])
     parameters = dict(case.query)
@@ -65,12 +65,12 @@ def quoted(text: str, safe: str) -> str:
 
 SEEDS = range(-(-SENT // A_WORLD))
 sent_to: dict[int, Counter[str]] = {}
-"""By seed: how many requests each endpoint got."""
+"""Requests by seed and endpoint."""
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _enough_is_sent() -> Iterator[None]:
-    """Where all seeds ran: so many requests, and each endpoint got some."""
+    """After all seeds: minimum number of requests, at least one for each endpoint."""
     yield
     if set(sent_to) == set(SEEDS):
         every = sum(sent_to.values(), Counter[str]())
@@ -113,7 +113,7 @@ PLACES: tuple[object, ...] = (
 )  # fmt: skip
 OTHERS = ("-1", "NaN", "9" * 40, "1e999", "\x00", "\ud7ff", "$ne", "a" * 300, "{}")
 PAGED = ("cursor", "from", "to", "sort", "limit", "type", "q", "tags", "namespace")
-"""Parameters of the pages, which read their query themselves."""
+"""Parameters of the pages, which parse their query themselves."""
 
 
 def cursor(*entries: object) -> str:
@@ -121,7 +121,7 @@ def cursor(*entries: object) -> str:
 
 
 def cursors(real: str | None) -> list[str]:
-    """Hostile cursors: of the form that the first lists had, and the list's own with one entry replaced."""
+    """Hostile cursors: in an earlier format, and in the current one with one entry replaced."""
     found = [cursor(place, "x") for place in PLACES] + [cursor(), cursor("x"), "e30", "bnVsbA", "W10", "////", "=", "a"]
     if real is not None:
         *first, _, last = json.loads(base64.urlsafe_b64decode(real + "=" * (-len(real) % 4)))
@@ -131,7 +131,7 @@ def cursors(real: str | None) -> list[str]:
 
 
 async def queries(client: httpx.AsyncClient, endpoint: GatewayEndpoint, path: str) -> list[dict[str, str]]:
-    """Each parameter of an endpoint with each value that is hostile for it."""
+    """Parameters of an endpoint with hostile values."""
     usual = dict(case_of(endpoint).query)
     found = [
         usual | {name: value}
@@ -154,7 +154,7 @@ ASKING = [each for each in GUARDED if each.method == "GET" and (each.query or ea
 
 @pytest.mark.parametrize("endpoint", ASKING, ids=str)
 async def test_no_query_breaks_an_endpoint(endpoint: GatewayEndpoint) -> None:
-    """Never 500, and a refusal names the field. What is asked of MongoDB is what its driver can send."""
+    """No 500; refusals name the field; queries can be encoded by MongoDB's driver."""
     world, refused = TenantWorld(), 0
     job = next(each for each in world.jobs if suits(endpoint, each) and each.namespace == "red")
     path = endpoint.at(job.job_id, job)
@@ -170,7 +170,7 @@ async def test_no_query_breaks_an_endpoint(endpoint: GatewayEndpoint) -> None:
 
 
 async def test_a_careless_endpoint_is_found() -> None:
-    """The control: an operator, a prefix, another's namespace, each let through by one line."""
+    """Control: an endpoint that lets an operator, a prefix and a foreign namespace through."""
 
     async def careless(caller: CallerDep, parts: DependenciesDep, request: Request) -> dict[str, str]:
         given = await request.json()

@@ -1,4 +1,4 @@
-"""Records that repeat a forged status: the gateway signs, reads and shows no file that is not the job's own."""
+"""Records of a forged status: the gateway signs, reads and lists only the job's own files."""
 
 import ast
 import json
@@ -49,7 +49,7 @@ def version(kind: Kind, address: Any, user: str, job: str) -> dict[str, Any]:
 
 
 def world_of(user: str, job: str | None, **fields: Any) -> tuple[WritableWorld, RecordingBucket]:
-    """Ann's three jobs in red, whose versions name the files of a job (None: of each itself)."""
+    """Ann's three jobs in red, with versions that refer to files of `whose` (None: their own)."""
     world, bucket = WritableWorld(("ann", "*", "*", "red")), RecordingBucket()
     bucket.behind(world.dependencies.files)
     world.lists_adopted = False
@@ -79,7 +79,7 @@ FILES = [
 
 
 async def ask_for_all(world: WritableWorld) -> str:
-    """What Ann is answered to everything that one can ask about her jobs."""
+    """Responses to all requests about Ann's jobs."""
     said = []
     async with world.client("ann") as ann:
         for kind in Kind:
@@ -103,7 +103,7 @@ async def test_a_record_leads_to_no_file_of_another_job(fields: dict[str, Any]) 
 
 
 async def test_an_imported_jobs_id_is_its_own_only_with_its_user() -> None:
-    """The old service's ids are no uids: another user may have had the same."""
+    """Ids of the legacy service are not uids: two users may have the same."""
     world, bucket = world_of("victim", None, imported=True)
     await ask_for_all(world)
     assert [key for key in bucket.reached if "victim" in key] == []
@@ -208,7 +208,7 @@ def test_the_bucket_is_reached_in_no_other_place() -> None:
 
 
 def test_addresses_are_shown_of_verified_records_alone() -> None:
-    """Whoever reads the collection beside `Records` gets what was not verified: they show nothing of it."""
+    """Modules that read the collection without `Records` get unverified records, and must not return them."""
     raw = {path for path, node in nodes() if isinstance(node, ast.Attribute) and node.attr == "collection"}
     assert raw <= {"migration/commands.py", "services/legacy_imports.py", "stores/records.py"}
 
@@ -236,7 +236,7 @@ def test_a_key_is_owned_by_its_job_and_by_no_other(kind: Kind) -> None:
 
 
 async def test_a_file_that_is_not_the_jobs_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The last check before the bucket, whatever has made the key."""
+    """Last check before the bucket, independent of the origin of the key."""
     world, bucket = world_of("ann", None)
     monkeypatch.setattr("contentgen_gateway.services.downloads.outputs.folder_of", lambda *_: f"loras/ann/{VICTIM}/v1/")
     async with world.client("ann") as ann:
@@ -250,7 +250,7 @@ async def test_a_file_that_is_not_the_jobs_is_not_there(monkeypatch: pytest.Monk
 
 
 def test_nothing_is_decided_by_annotations_that_anyone_may_edit() -> None:
-    """`contentgen.dev/caller` and `contentgen.dev/changed-by` are written by the gateway and read by nobody."""
+    """The gateway writes `contentgen.dev/caller` and `contentgen.dev/changed-by`, and nothing reads them."""
     names = {"CALLER_ANNOTATION", "CHANGED_BY_ANNOTATION"}
     root = GATEWAY.parent
     for path in sorted(root.rglob("*.py")):

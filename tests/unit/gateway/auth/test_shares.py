@@ -1,4 +1,4 @@
-"""Sharing: who sees what was shared or made public, that they can only see it, and that it ends when taken back."""
+"""Shared and public jobs: visibility, read-only access, revocation."""
 
 from datetime import timedelta
 from typing import Any
@@ -32,7 +32,7 @@ async def share(world: WritableWorld, job: str, who: str = "ann", method: str = 
 
 
 async def sees(world: WritableWorld, who: str, job: str) -> bool:
-    """Alone and in a list, which agree."""
+    """Visible jobs, by id and in a list, which must agree."""
     async with world.client(who) as client:
         answer = await client.get(f"/api/jobs/{job}")
         listed = (await client.get("/api/jobs")).json()["jobs"]
@@ -149,8 +149,8 @@ async def test_whom_nobody_could_be_is_refused(world: WritableWorld, body: dict[
         ({"users": ["system:serviceaccount:blue:robot:x"]}, "system:serviceaccount:NAMESPACE:NAME"),
         ({"users": ["system:authenticated"]}, "a group"),
         ({"users": ["system:serviceaccounts:blue"]}, "share it with the namespace"),
-        ({"namespaces": ["blue.example"]}, "no namespace can have this name"),
-        ({"namespaces": ["b" * 64]}, "no namespace can have this name"),
+        ({"namespaces": ["blue.example"]}, "not a valid name of a namespace"),
+        ({"namespaces": ["b" * 64]}, "not a valid name of a namespace"),
     ],
 )
 async def test_a_name_that_nobody_can_have_is_refused(world: WritableWorld, body: dict[str, Any], told: str) -> None:
@@ -186,7 +186,7 @@ def test_each_question_is_served_by_an_index() -> None:
 
 
 def plant(world: WritableWorld, owner: str, job: str, grantees: list[str], kind: Kind = Kind.LORA_TRAINING) -> None:
-    """Shares as an earlier version stored them: nothing bounded how many there were."""
+    """Shares of an earlier release, which had no limits."""
     world.database["shares"].insert_many(
         {
             "_id": f"{job}/{to}",
@@ -206,7 +206,7 @@ def names(prefix: str, count: int) -> list[str]:
 
 
 def reviewed(world: WritableWorld) -> set[str]:
-    """The namespaces that Kubernetes was asked about."""
+    """Namespaces of the access reviews."""
     return {each["namespace"] for each in world.api.reviews}
 
 

@@ -1,4 +1,4 @@
-"""Another paid run: the verb `spend`, the page that shows the price and asks; and resuming over HTTP."""
+"""Another paid run: the verb `spend`, the page to confirm the price; resuming over HTTP."""
 
 import re
 from typing import Any
@@ -29,7 +29,7 @@ LOST = "its reply was lost; allow another payment with the annotation contentgen
 
 
 class Api(ClusterApi):
-    """Without events."""
+    """API server without events."""
 
     async def call(self, method: str, path: str, body: Body | None = None) -> Body:
         return {"items": []} if "/events?" in path else await super().call(method, path, body)
@@ -45,12 +45,12 @@ class World(WritableWorld):
 
 @pytest.fixture
 def world() -> World:
-    """ann may do everything, eve all but spend."""
+    """World where ann may do everything, and eve everything but spend."""
     return World(("ann", "*", "*", "red"), *(("eve", verb, "*", "red") for verb in PLAIN))
 
 
 def there(world: World, phase: str = "Completed", reason: str = "Completed", number: int = 1, **more: Any) -> str:
-    """A job with its resource; `more` are fields of the status, `spec` of the spec."""
+    """Job with its resource; `more` are fields of the status, `spec` of the spec."""
     spec = more.pop("spec", {})
     run = {
         "number": number,
@@ -78,7 +78,7 @@ def browser(world: World, who: str = "ann") -> httpx.AsyncClient:
 
 
 def fields(page: httpx.Response, action: str) -> dict[str, str]:
-    """The hidden fields of a page's form."""
+    """Hidden fields of a form on a page."""
     form = re.search(rf'<form[^>]*action="{re.escape(action)}".*?</form>', page.text, re.DOTALL)
     assert form, page.text
     return dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', form[0]))
@@ -138,7 +138,7 @@ async def test_who_may_spend_and_not_change_may_not(world: World) -> None:
 
 
 def paid(world: World, phase: str = "Failed", reason: str = "ResultUnreachable", **run: Any) -> str:
-    """A job whose run was paid for."""
+    """Job with a paid run."""
     job = there(world, phase, reason)
     world.api.resources[AT]["status"]["run"] |= {"number": 2, "requestId": "r1", "stageAttempt": 4} | run
     return job
@@ -190,7 +190,7 @@ async def test_the_page_of_a_paid_run_that_failed_has_the_button(world: World) -
         form = fields(await eve.get(f"/jobs/{job}"), f"/jobs/{job}/fetch")
         answer = await eve.post(f"/jobs/{job}/fetch", data=form)
         assert answer.headers["location"] == f"/jobs/{job}?said=fetching"
-        assert "nothing is paid" in (await eve.get(f"/jobs/{job}?said=fetching")).text
+        assert "without another payment" in (await eve.get(f"/jobs/{job}?said=fetching")).text
     assert annotations(world)[COLLECT_ANNOTATION] == "2"
     world.api.resources[AT]["status"]["run"]["requestId"] = None
     async with browser(world, "eve") as eve:
@@ -283,7 +283,7 @@ async def test_a_price_that_nobody_knows_is_called_unknown(world: World, cost: d
 
 
 async def test_one_click_on_the_jobs_page_pays_nothing(world: World) -> None:
-    """Also where the form of an older page is still open: it has no number of a run."""
+    """Also from the form of an older release, which has no run number."""
     job = there(world)
     async with browser(world) as ann:
         page = await ann.get(f"/jobs/{job}")
@@ -307,7 +307,7 @@ async def test_the_answer_pays_once(world: World) -> None:
 
 
 async def test_an_answer_to_an_old_question_pays_nothing(world: World) -> None:
-    """The same form again after its run has ended, as a browser's way back sends it."""
+    """The same form again after its run has ended, as with a browser's back button."""
     job = there(world)
     async with browser(world) as ann:
         form = fields(await ann.get(f"/jobs/{job}/retry"), f"/jobs/{job}/retry")

@@ -1,4 +1,4 @@
-"""What the users of a namespace that was created again see of the earlier one's: nothing."""
+"""Users of a re-created namespace see nothing of the earlier one."""
 
 from datetime import timedelta
 from typing import Any
@@ -29,7 +29,7 @@ def world() -> WritableWorld:
 
 
 async def recreate(world: WritableWorld, name: str = "red") -> None:
-    """The namespace was known, and is another one now."""
+    """World in which a known namespace was created again."""
     await Tenancy(world.api, world.database).of(name)
     world.api.namespaces[name] = (NEW, AGAIN)
 

@@ -39,12 +39,12 @@ def everything() -> tuple[GatewayEndpoint, ...]:
 GUARDED = [each for each in everything() if each.signed_in]
 NAMING = [each for each in GUARDED if each.ids]
 counted: dict[str, dict[str, int]] = {}
-"""By endpoint: the cases that were tried, and the successes of their owners beside them."""
+"""Cases by endpoint, and successful requests of the owners."""
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _every_case_is_counted() -> Iterator[None]:
-    """Where the whole matrix ran, how large it was: a smaller one says too little."""
+    """Minimum size of the matrix, if all of it ran."""
     yield
     if len(counted) == len(NAMING):
         sums = {name: sum(each[name] for each in counted.values()) for name in ("cases", "controls")}
@@ -56,7 +56,7 @@ def _every_case_is_counted() -> Iterator[None]:
 async def ask(
     world: TenantWorld, caller: str | None, endpoint: GatewayEndpoint, identity: str, job: PlantedJobs, **query: str
 ) -> httpx.Response:
-    """One request, judged."""
+    """Judged response to one request."""
     case = case_of(endpoint)
     async with world.client(caller) as client:
         answer = await client.request(
@@ -71,7 +71,7 @@ async def ask(
 
 
 async def named(world: TenantWorld, endpoint: GatewayEndpoint, case: EndpointCase, job: PlantedJobs) -> str:
-    """The id of what the path names."""
+    """Id in the path."""
     if case.named is None:
         return job.job_id
     async with world.client(job.owner) as owner:
@@ -79,7 +79,7 @@ async def named(world: TenantWorld, endpoint: GatewayEndpoint, case: EndpointCas
 
 
 def test_each_endpoint_asks_who_calls() -> None:
-    """But for those that are meant for everybody."""
+    """Except the endpoints that are open to everybody."""
     assert {each.path for each in everything() if not each.signed_in} <= OPEN
 
 
@@ -110,7 +110,7 @@ async def test_a_foreign_id_is_as_good_as_a_missing_one(endpoint: GatewayEndpoin
 
 @pytest.mark.parametrize("endpoint", [each for each in NAMING if each.method != "GET"], ids=str)
 async def test_who_may_only_look_changes_nothing(endpoint: GatewayEndpoint) -> None:
-    """The judge sees to what was changed; that nothing was is said by the answer too."""
+    """The judge checks changes; the response must report none either."""
     world, case = TenantWorld(), case_of(endpoint)
     if case.named is not None:
         return
@@ -122,7 +122,7 @@ async def test_who_may_only_look_changes_nothing(endpoint: GatewayEndpoint) -> N
 
 @pytest.mark.parametrize("endpoint", [each for each in GUARDED if not each.ids and each.method == "GET"], ids=str)
 async def test_a_list_shows_nobody_what_is_foreign(endpoint: GatewayEndpoint) -> None:
-    """Whatever it is narrowed to; and its owner sees something."""
+    """With any filter; the owner sees something."""
     world, case = TenantWorld(), case_of(endpoint)
     given: dict[str | None, str] = {}
     for caller in CALLERS:
@@ -138,7 +138,7 @@ async def test_a_list_shows_nobody_what_is_foreign(endpoint: GatewayEndpoint) ->
 
 
 def narrowed(endpoint: GatewayEndpoint) -> list[tuple[str, str]]:
-    """Each parameter with the values that could lead to another's."""
+    """Parameters with values that could lead to another tenant's data."""
     return list(itertools.product(endpoint.query, WORDS))
 
 
@@ -156,7 +156,7 @@ async def test_nothing_is_made_where_the_caller_may_not(endpoint: GatewayEndpoin
 
 
 async def test_the_judge_sees_what_is_foreign() -> None:
-    """The control of all of these: each way of reaching another's, and it speaks."""
+    """Control: the judge detects each way to reach another tenant's data."""
     for reach in (_read, _write, _fetch, _change):
         world = TenantWorld()
         async with world.client("bob") as bob:
@@ -188,7 +188,7 @@ def _change(world: TenantWorld, answer: httpx.Response) -> httpx.Response:
 # A namespace that was created again
 
 USERS = ("ann", "carol", "vera")
-"""Of the namespace, now as before."""
+"""Tenant of the namespace, unchanged."""
 
 
 @pytest.mark.parametrize("endpoint", NAMING, ids=str)

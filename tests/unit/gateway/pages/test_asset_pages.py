@@ -1,4 +1,4 @@
-"""The pages of pictures, LoRAs, transcripts, the search, collections and usage, over made-up jobs; and their forms."""
+"""Pages of pictures, LoRAs, transcripts, search, collections and usage, and their forms."""
 
 import re
 from pathlib import Path
@@ -39,7 +39,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Showcase:
 
 @pytest.fixture
 def fresh(tmp_path: Path) -> Showcase:
-    """One that a test may change."""
+    """World that a test may change."""
     return Showcase(tmp_path, "http://gateway", shrink=SHRINK)
 
 
@@ -51,7 +51,7 @@ def browser(world: Showcase, session: str = "ann") -> httpx.AsyncClient:
 
 
 async def fill(client: httpx.AsyncClient, page: str, action: str, **fields: str) -> httpx.Response:
-    """Send a form of a page as a browser would: the form has to be on it."""
+    """Submit a form of a page as a browser would; fails if the page has no such form."""
     shown = (await client.get(page)).text
     assert f'action="{action}"' in shown, f"{page} has no form for {action}"
     found = re.search(r'name="csrf" value="(\w+)"', shown)
@@ -120,7 +120,7 @@ async def test_a_transcript_has_each_word_with_its_time_and_a_link_for_each_form
 async def test_a_transcript_that_is_too_large_is_downloaded_instead(
     world: Showcase, monkeypatch: pytest.MonkeyPatch, name: str, limit: int
 ) -> None:
-    """The JSON gives way to the plain text. Nothing of what is too large is read."""
+    """Plain text replaces a JSON file that is too large; oversized files are not read."""
     size, read = BucketFiles.size, BucketFiles.read
     large = {"transcript.json", name}
 

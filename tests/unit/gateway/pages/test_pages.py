@@ -1,4 +1,4 @@
-"""The pages' frame: signing in, who is let in, tokens of forms, headers, files, problems; and what hostile names do."""
+"""Common parts of the pages: sign-in, CSRF tokens, headers, static files, problems, escaping."""
 
 import base64
 import hashlib
@@ -30,7 +30,7 @@ VENDORED = Path(pages.__file__).parent / "rendering/vendored"
 
 
 class World(GatewayWorld):
-    """With resources."""
+    """API server with resources."""
 
     api_class = TenantApi
 
@@ -45,7 +45,7 @@ def world() -> World:
 
 
 def browser(world: GatewayWorld, session: str | None = "ann", **headers: str) -> httpx.AsyncClient:
-    """A client that asks as a browser does, signed in by its cookie."""
+    """Client that sends the headers of a browser, with a session cookie."""
     client = world.client(None)
     client.headers.update({"Accept": "text/html"} | headers)
     if session:
@@ -54,14 +54,14 @@ def browser(world: GatewayWorld, session: str | None = "ann", **headers: str) ->
 
 
 def form_token(page: httpx.Response) -> str:
-    """What its forms carry."""
+    """CSRF token of a page."""
     found = re.search(r'name="csrf" value="(\w+)"', page.text)
     assert found, page.text
     return found[1]
 
 
 class Seen(HTMLParser):
-    """Tags with their attributes, and what is text."""
+    """Parser of tags, attributes and text."""
 
     def __init__(self, page: httpx.Response) -> None:
         super().__init__()
@@ -141,7 +141,7 @@ async def sign_out(world: GatewayWorld, token: str) -> httpx.Response:
 
 
 async def test_a_token_that_was_signed_out_is_worth_nothing_here(world: GatewayWorld) -> None:
-    """Neither as a stolen cookie nor as a bearer token, here and at a replica that starts now; another one is."""
+    """Neither as a cookie nor as a bearer token, here and at a new replica; another token is accepted."""
     assert (await sign_out(world, "ann")).status_code == 303
     replica = GatewayWorld(ANN, database=world.database)
     for place in (world, replica):
@@ -159,7 +159,7 @@ JWT = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhbm4ifQ.c2lnbmF0dXJl"
 
 @pytest.fixture
 def lenient(world: GatewayWorld, monkeypatch: pytest.MonkeyPatch) -> GatewayWorld:
-    """The API server takes every writing of ann's token whose signature decodes to the same bytes."""
+    """API server that accepts any encoding of ann's token with the same signature bytes."""
     review = world.api.review_token
 
     async def review_token(token: str, audience: str) -> Any:
@@ -172,7 +172,7 @@ def lenient(world: GatewayWorld, monkeypatch: pytest.MonkeyPatch) -> GatewayWorl
 
 @pytest.mark.parametrize("same", [f"{JWT} x", f" {JWT}", f"{JWT}\t", f"{JWT[:-1]}V", f"{JWT}="])
 async def test_no_other_writing_of_a_signed_out_token_is_taken(lenient: GatewayWorld, same: str) -> None:
-    """The API server reads a token up to a space, and a signature's last bits are not all used."""
+    """The API server ignores everything after a space, and unused last bits of a signature."""
     async with lenient.client(JWT) as ann:
         assert (await ann.get("/api/jobs")).status_code == 200
     assert (await sign_out(lenient, JWT)).status_code == 303
@@ -255,9 +255,9 @@ async def test_another_browsers_token_is_worth_nothing(world: GatewayWorld) -> N
 async def test_where_nobody_signs_in_each_page_says_so() -> None:
     world = World(gateway_sign_in="None")
     async with browser(world, None) as anybody, browser(World(ANN)) as ann:
-        assert "Nobody signs in here" in (await anybody.get("/")).text
-        assert "Nobody signs in here" in (await anybody.get("/none")).text
-        assert "Nobody signs in here" not in (await ann.get("/")).text
+        assert "Sign-in is off" in (await anybody.get("/")).text
+        assert "Sign-in is off" in (await anybody.get("/none")).text
+        assert "Sign-in is off" not in (await ann.get("/")).text
 
 
 @pytest.mark.parametrize("path", ["/", "/jobs", "/sign-in", "/none"])
@@ -291,7 +291,7 @@ async def test_a_hostile_name_is_text(world: GatewayWorld, path: str) -> None:
 
 
 def hostile(world: GatewayWorld, number: int, kind: Kind, status: JobStatus) -> str:
-    """A job of which every text would like to be a script."""
+    """Job with script injection in every text."""
     config = {"loraName": HOSTILE, "prompt": HOSTILE, "trigger": HOSTILE, "model": HOSTILE}
     more: dict[str, Any] = {"metadata": {"tags": [HOSTILE], "description": HOSTILE}, "userId": HOSTILE, "name": HOSTILE}
     more |= {"reason": HOSTILE, "error": HOSTILE, "message": HOSTILE, "stage": HOSTILE, "cost": {"display": HOSTILE}}

@@ -1,10 +1,10 @@
-"""Figures and names in words, as pages show them."""
+"""Filters of the templates."""
 
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from contentgen_gateway.pages.rendering import words
+from contentgen_gateway.pages.rendering import filters
 
 DASH = "\u2013"
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -18,11 +18,11 @@ NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
     ],
 )  # fmt: skip
 def test_money(amount: object, told: str) -> None:
-    assert words.money(amount) == told
+    assert filters.money(amount) == told
 
 
 def test_money_of_another_currency() -> None:
-    assert words.money("2.4", "EUR") == "2.40 EUR"
+    assert filters.money("2.4", "EUR") == "2.40 EUR"
 
 
 @pytest.mark.parametrize(
@@ -35,8 +35,8 @@ def test_money_of_another_currency() -> None:
     ],
 )  # fmt: skip
 def test_ago(since: timedelta, told: str) -> None:
-    assert words.ago(NOW - since, NOW) == told
-    assert words.ago(None, NOW) == DASH
+    assert filters.ago(NOW - since, NOW) == told
+    assert filters.ago(None, NOW) == DASH
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_ago(since: timedelta, told: str) -> None:
     [(None, DASH), (48.4, "48 s"), (60, "1 min"), (725, "12 min 5 s"), (3600, "1 h"), (3780, "1 h 3 min")],
 )
 def test_span(seconds: float | None, told: str) -> None:
-    assert words.span(seconds) == told
+    assert filters.span(seconds) == told
 
 
 @pytest.mark.parametrize(
@@ -52,15 +52,15 @@ def test_span(seconds: float | None, told: str) -> None:
     [(None, DASH), (7, "7 bytes"), (1200, "1.2 kB"), (120_000, "120 kB"), (5.9e6, "5.9 MB"), (2e12, "2.0 TB")],
 )
 def test_size(count: float | None, told: str) -> None:
-    assert words.size(count) == told
+    assert filters.size(count) == told
 
 
 def test_names_and_sentences() -> None:
-    assert words.spaced("LoraNotReady") == "Lora not ready"
-    assert words.spaced("InsufficientFrames") == "Insufficient frames"
-    assert words.sentence("the provider has finished") == "The provider has finished."
-    assert words.sentence("spec.source.url is private") == "spec.source.url is private."
-    assert (words.clock(245), words.clock(3727)) == ("4:05", "1:02:07")
-    assert words.plural(1, "job") == "1 job"
-    assert words.plural(1200, "job") == "1,200 jobs"
-    assert words.query({"a": "1", "b": ""}, cursor="x") == "a=1&cursor=x"
+    assert filters.spaced("LoraNotReady") == "Lora not ready"
+    assert filters.spaced("InsufficientFrames") == "Insufficient frames"
+    assert filters.sentence("the provider has finished") == "The provider has finished."
+    assert filters.sentence("spec.source.url is private") == "spec.source.url is private."
+    assert (filters.clock(245), filters.clock(3727)) == ("4:05", "1:02:07")
+    assert filters.plural(1, "job") == "1 job"
+    assert filters.plural(1200, "job") == "1,200 jobs"
+    assert filters.query({"a": "1", "b": ""}, cursor="x") == "a=1&cursor=x"

@@ -199,7 +199,7 @@ async def test_an_orphan_that_is_applied_again_pays_only_what_its_advice_says(wo
     (document,) = world.database["ledger"].find({"type": IMAGES.record_type})
     found = orphan(document, timedelta(days=30))
     assert found is not None
-    assert found.advice.endswith("; if a LoRA of it was trained again since, it is drawn anew, and paid")
+    assert found.advice.endswith("; if a LoRA of it was trained again since, it is generated and paid again")
     if retrained:
         await applied(world, LORA_UID, SECOND, LORA)
     posts = len(world.provider.posts)

@@ -34,7 +34,7 @@ function show(jobId, now) {
   if (current && !current.classList.contains("step-now")) location.reload();
 }
 
-// A browser comes back by itself after a cut, but gives up after an answer such as 503 (the API server is away) or 429.
+// EventSource reconnects after a lost connection, but not after a status such as 503 (API server unavailable) or 429.
 function followAgain(jobId) {
   let source, timer, pause = FIRST_PAUSE_MS;
   const start = () => {

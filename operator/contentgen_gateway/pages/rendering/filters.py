@@ -1,4 +1,4 @@
-"""Figures and names in words, as the templates' filters. Pure: what is not known is a dash."""
+"""Filters of the templates: formatting of times, sizes, amounts and names. Pure; unknown values become a dash."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
-_NONE = "\u2013"  # a dash
+_DASH = "\u2013"  # a dash
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _KILO = 1000
 _NAMES = {"Lora": "LoRA", "Id": "id"}
@@ -14,16 +14,16 @@ _CAPITAL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 def ago(instant: datetime | None, now: datetime) -> str:
-    """How long since, or until: `3 min ago`, `in 2 h`."""
+    """Relative time: `3 min ago`, `in 2 h`."""
     if instant is None:
-        return _NONE
+        return _DASH
     seconds = (now - instant).total_seconds()
     if abs(seconds) < _MINUTE:
         return "just now" if seconds >= 0 else "in a moment"
     if abs(seconds) >= 7 * _DAY:
         return day(instant) if instant.year == now.year else f"{day(instant)} {instant.year}"
-    told = _largest(abs(seconds))
-    return f"{told} ago" if seconds > 0 else f"in {told}"
+    formatted = _largest(abs(seconds))
+    return f"{formatted} ago" if seconds > 0 else f"in {formatted}"
 
 
 def _largest(seconds: float) -> str:
@@ -36,24 +36,24 @@ def _largest(seconds: float) -> str:
 
 
 def day(instant: datetime) -> str:
-    """`21 Nov`."""
+    """Day: `21 Nov`."""
     return f"{instant.day} {instant:%b}"
 
 
 def moment(instant: datetime | None) -> str:
-    """`21 Nov 2026, 16:40:05 UTC`."""
-    return f"{instant.day} {instant:%b %Y, %H:%M:%S} UTC" if instant else _NONE
+    """Time: `21 Nov 2026, 16:40:05 UTC`."""
+    return f"{instant.day} {instant:%b %Y, %H:%M:%S} UTC" if instant else _DASH
 
 
 def machine(instant: datetime | None) -> str:
-    """As a `datetime` attribute has it."""
+    """Time for a `datetime` attribute; empty for None."""
     return instant.isoformat(timespec="seconds") if instant else ""
 
 
 def span(given: float | timedelta | None) -> str:
-    """A length of time: `48 s`, `12 min 5 s`, `1 h 3 min`."""
+    """Duration: `48 s`, `12 min 5 s`, `1 h 3 min`."""
     if given is None:
-        return _NONE
+        return _DASH
     seconds = round(given.total_seconds() if isinstance(given, timedelta) else given)
     if seconds < _MINUTE:
         return f"{seconds} s"
@@ -63,16 +63,16 @@ def span(given: float | timedelta | None) -> str:
 
 
 def clock(seconds: float) -> str:
-    """A place in a recording: `4:05`, `1:02:07`."""
+    """Position in a recording: `4:05`, `1:02:07`."""
     whole = int(seconds)
     hours, minutes = whole // _HOUR, whole % _HOUR // _MINUTE
     return f"{hours}:{minutes:02}:{whole % _MINUTE:02}" if hours else f"{minutes}:{whole % _MINUTE:02}"
 
 
 def size(count: float | None) -> str:
-    """Bytes: `1.2 MB`."""
+    """Size in bytes: `1.2 MB`."""
     if count is None:
-        return _NONE
+        return _DASH
     for unit in ("bytes", "kB", "MB", "GB"):
         if count < _KILO:
             return f"{count:.0f} {unit}" if unit == "bytes" or count >= 100 else f"{count:.1f} {unit}"
@@ -81,41 +81,42 @@ def size(count: float | None) -> str:
 
 
 def money(amount: object, currency: str = "USD") -> str:
-    """`$2.40`; what is less than ten cents to a tenth of a cent, and what is less than that as less than that."""
+    """Amount: `$2.40`; below ten cents to a tenth of a cent, `< $0.001` for less."""
     try:
         value = float(str(amount))
     except ValueError:
-        return _NONE
-    told = f"{value:,.2f}" if value == 0 or value >= 0.1 else f"{max(value, 0.001):.3f}"
+        return _DASH
+    formatted = f"{value:,.2f}" if value == 0 or value >= 0.1 else f"{max(value, 0.001):.3f}"
     less = "< " if 0 < value < 0.001 else ""
-    return f"{less}${told}" if currency in ("USD", "") else f"{less}{told} {currency}"
+    return f"{less}${formatted}" if currency in ("USD", "") else f"{less}{formatted} {currency}"
 
 
 def number(value: float | None) -> str:
-    """`12,345`."""
-    return _NONE if value is None else f"{value:,.0f}"
+    """Number: `12,345`."""
+    return _DASH if value is None else f"{value:,.0f}"
 
 
 def spaced(name: object) -> str:
-    """A name in CamelCase as words: `Insufficient frames`."""
+    """CamelCase name as words: `Insufficient frames`."""
     words = _CAPITAL.sub(" ", str(name or "")).split(" ")
     return " ".join([words[0], *(_NAMES.get(word, word.lower()) for word in words[1:])])
 
 
 def sentence(text: object) -> str:
-    """With a capital, unless it begins with the name of a field, and a full stop."""
-    told = str(text or "").strip()
-    named = "." in told.partition(" ")[0]
-    return (told if named else told[:1].upper() + told[1:]) + ("" if not told or told[-1] in ".!?:" else ".")
+    """Sentence with a capital, unless it begins with a field name, and a full stop."""
+    found = str(text or "").strip()
+    begins_with_field = "." in found.partition(" ")[0]
+    capitalized = found if begins_with_field else found[:1].upper() + found[1:]
+    return capitalized + ("" if not found or found[-1] in ".!?:" else ".")
 
 
 def plural(count: int, one: str, many: str = "") -> str:
-    """`1 picture`, `3 pictures`."""
+    """Count with noun: `1 picture`, `3 pictures`."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def query(given: Mapping[str, str], **changed: str) -> str:
-    """The query of an address, without what is empty."""
+    """Query string without empty values."""
     return urlencode({key: value for key, value in {**given, **changed}.items() if value})
 
 
