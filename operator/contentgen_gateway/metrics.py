@@ -13,13 +13,13 @@ OTHER = "other"
 
 requests = Counter(
     "contentgen_gateway_requests",
-    "Requests, by the route's template (other: none of ours) and the code of the answer; 499 is a client that left.",
+    "Requests, by route template (other: unknown path) and status code; 499 means the client disconnected.",
     ("route", "method", "code"),
     registry=REGISTRY,
 )
 seconds = Histogram(
     "contentgen_gateway_request_seconds",
-    "Time of requests from their head to the answer's end, streams not counted.",
+    "Time from the request's head to the end of the response, without streams.",
     ("route", "method"),
     buckets=SECONDS,
     registry=REGISTRY,
@@ -27,17 +27,17 @@ seconds = Histogram(
 streams = Gauge("contentgen_gateway_streams_open", "Streams of Server-Sent Events that are open.", registry=REGISTRY)
 sign_ins_refused = Counter(
     "contentgen_gateway_sign_ins_refused",
-    "Tokens that this cluster did not give for the gateway, or that have expired.",
+    "Tokens refused: expired, or not issued by this cluster for the gateway.",
     registry=REGISTRY,
 )
 refused = Counter(
     "contentgen_gateway_rate_limited",
-    "Requests that were too many, by what they were counted under: a caller, an address before sign-in, or streams.",
+    "Requests refused by a rate limit: per caller, per address before sign-in, or by the limit of open streams.",
     ("counted_by",),
     registry=REGISTRY,
 )
 ALL = (requests, seconds, streams, sign_ins_refused, refused)
-# Prometheus' increase() does not see the event that begins a series.
+# Prometheus' increase() misses the first event of a series, so both series start at 0.
 for _by in ("caller", "address"):
     refused.labels(_by)
 
@@ -48,5 +48,5 @@ def described() -> tuple[Description, ...]:
 
 
 def exposition() -> bytes:
-    """Everything, in Prometheus' text format."""
+    """All metrics in Prometheus' text format."""
     return generate_latest(REGISTRY)

@@ -68,7 +68,7 @@ def install(app: FastAPI, dependencies: Dependencies) -> None:
 
 
 class AccessLog:
-    """Counts and logs each request, and turns exceptions into Problem 500. No query, header or body is logged."""
+    """Counts and logs requests, and turns exceptions into Problem 500. Never logs queries, headers or bodies."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

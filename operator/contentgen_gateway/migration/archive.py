@@ -1,9 +1,9 @@
-"""A backup as files: JSON lines for each part and a manifest with counts and checksums, in a folder or in a tar.
+"""Backup archive: a JSON Lines file for each part and a manifest with counts and checksums, in a folder or a tar.
 
     manifest.json   {"format", "version", "createdAt", "bucket", "parts": {NAME: {"documents", "sha256"}}}
-    NAME.jsonl      one document a line, MongoDB's relaxed extended JSON
+    NAME.jsonl      one document per line, MongoDB's relaxed extended JSON
 
-Nothing is read out of an archive that does not fit its manifest.
+Reading verifies all parts against the manifest first.
 """
 
 import hashlib
@@ -27,32 +27,32 @@ FORMAT = "contentgen-backup"
 VERSION = 1
 _OPTIONS = json_util.RELAXED_JSON_OPTIONS
 _MEMBER = re.compile(r"(manifest\.json|[a-z_-]+\.jsonl)")
-_MAX_IN_MEMORY = 64 * 2**20  # bytes of a part that stay in memory
+_MAX_IN_MEMORY = 64 * 2**20  # bytes of a part; larger ones are written to a temporary file
 STDIO = "-"
-"""Instead of a path: standard output, or standard input."""
+"""Path that means standard output or standard input."""
 
 
 class BadArchive(Exception):
-    """It is no backup of ours, or not whole."""
+    """The archive is not a backup of this project, or is incomplete or damaged."""
 
 
 @dataclass(frozen=True, slots=True)
 class ArchivePart:
-    """What the manifest says of one file."""
+    """Manifest entry of one file: number of documents, and the SHA-256 of the file in hex."""
 
     documents: int
     sha256: str
 
 
 class ArchiveWriter:
-    """Writes parts into a folder or a tar; the manifest comes last, so what has one is whole."""
+    """Writes parts into a folder or a tar. The manifest is written last, so an archive that has one is complete."""
 
     def __init__(self, folder: Path | None, tar: tarfile.TarFile | None) -> None:
         self._folder, self._tar = folder, tar
         self.parts: dict[str, ArchivePart] = {}
 
     def write(self, name: str, documents: Iterable[Mapping[str, Any]]) -> int:
-        """One part; how many documents it has."""
+        """Write one part. Returns its number of documents."""
         digest, count = hashlib.sha256(), 0
         with tempfile.SpooledTemporaryFile(_MAX_IN_MEMORY) as spooled:
             for document in documents:
@@ -85,7 +85,7 @@ class ArchiveWriter:
 
 @contextmanager
 def create_archive(target: str) -> Iterator[ArchiveWriter]:
-    """A new archive: a tar for `-` and names with `.tar` in them (`.gz`: compressed), else a folder that is new."""
+    """A new archive: a tar for `-`, `.tar` and `.tgz` (with `gz` at the end: compressed), else a new folder."""
     if target == STDIO:
         with tarfile.open(fileobj=sys.stdout.buffer, mode="w|") as tar:
             yield ArchiveWriter(None, tar)
@@ -99,7 +99,7 @@ def create_archive(target: str) -> Iterator[ArchiveWriter]:
 
 
 class ArchiveReader:
-    """A whole archive: everything in it has been compared with its manifest."""
+    """A complete archive, verified against its manifest. Raises BadArchive."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -111,7 +111,7 @@ class ArchiveReader:
             _verify(folder / f"{name}.jsonl", part)
 
     def read(self, name: str) -> Iterator[Document]:
-        """The documents of a part; none where the archive has no such part."""
+        """The documents of a part; empty if the archive does not have it."""
         if name in self.parts:
             with (self._folder / f"{name}.jsonl").open("rb") as lines:
                 for line in lines:
@@ -120,7 +120,7 @@ class ArchiveReader:
 
 @contextmanager
 def open_archive(source: str) -> Iterator[ArchiveReader]:
-    """An archive as `create_archive` makes them. Raises BadArchive."""
+    """An archive that `create_archive` has written. Raises BadArchive."""
     if source != STDIO and Path(source).is_dir():
         yield ArchiveReader(Path(source))
         return
@@ -144,7 +144,7 @@ def _unpack(stream: IO[bytes], folder: Path) -> None:
             if content is None or not _MEMBER.fullmatch(name):
                 if member.isdir():
                     continue
-                raise BadArchive(f"{member.name!r} belongs to no backup")
+                raise BadArchive(f"{member.name!r} is not part of a backup")
             with (folder / name).open("wb") as file:
                 while chunk := content.read(2**20):
                     file.write(chunk)
@@ -156,11 +156,13 @@ def _manifest(folder: Path) -> Document:
         known = manifest["format"] == FORMAT and isinstance(manifest["parts"], dict)
         version = int(manifest["version"])
     except (OSError, ValueError, KeyError, TypeError):
-        raise BadArchive("it has no manifest of ours: a backup that did not come to its end has none") from None
+        raise BadArchive("valid manifest missing: the backup was interrupted, or this is not a backup") from None
     if not known or version > VERSION:
-        raise BadArchive(f"it is a {manifest['format']} of version {version}; up to {VERSION} can be read")
+        raise BadArchive(
+            f"unsupported: {manifest['format']} of version {version}; versions up to {VERSION} are supported"
+        )
     if not all(_MEMBER.fullmatch(f"{name}.jsonl") for name in manifest["parts"]):
-        raise BadArchive("its manifest names what is no part")
+        raise BadArchive("invalid name of a part in the manifest")
     return manifest
 
 
@@ -174,4 +176,4 @@ def _verify(path: Path, part: ArchivePart) -> None:
     except OSError:
         raise BadArchive(f"{path.name} is missing") from None
     if (lines, digest.hexdigest()) != (part.documents, part.sha256):
-        raise BadArchive(f"{path.name} is not what the manifest says: {lines} documents of {part.documents}")
+        raise BadArchive(f"{path.name} does not match the manifest: {lines} documents of {part.documents}")

@@ -1,4 +1,4 @@
-"""The assets of a bucket as a list, and what of such a list is missing from a bucket."""
+"""Listing of a bucket's assets, and comparison of a listing with a bucket."""
 
 import base64
 from collections.abc import Iterable, Iterator
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 Document = dict[str, Any]
 PREFIXES = ("loras/", "datasets/", "generated-images/", "transcripts/", "runs/", "purchases/")
-"""Everything but `temp/`."""
+"""All prefixes except `temp/`."""
 
 
 def assets(client: "S3Client", bucket: str, *, checksums: bool) -> Iterator[Document]:
-    """Key, size, ETag and, where the store keeps one and it is asked for (a request each), sha256 of each object."""
+    """Key, bytes and etag of each object; with `checksums`, sha256 too if the store has it (one request per object)."""
     with ThreadPoolExecutor(s3.PARALLEL) as pool:
         for page in _pages(client, bucket):
             found = [{"key": each["Key"], "bytes": each["Size"], "etag": each["ETag"].strip('"')} for each in page]
@@ -39,17 +39,17 @@ def _sha256(client: "S3Client", bucket: str, key: str) -> str | None:
     try:
         head = client.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
     except ClientError as error:
-        if s3.code(error) in s3.MISSING:  # deleted since
+        if s3.code(error) in s3.MISSING:  # deleted since the listing
             return None
         raise
     checksum = head.get("ChecksumSHA256", "")
-    # That of parts has a number behind it, and is none of the whole.
+    # A checksum with "-N" is a hash of N parts' checksums, not of the content.
     return base64.b64decode(checksum).hex() if checksum and "-" not in checksum else None
 
 
 @dataclass(slots=True)
 class Comparison:
-    """Of what was listed: how much is there as it was, and the keys of what is not."""
+    """Result of a comparison: number of identical objects, and the keys of missing and different ones."""
 
     same: int = 0
     missing: list[str] = field(default_factory=list)
@@ -57,7 +57,7 @@ class Comparison:
 
 
 def compare(client: "S3Client", bucket: str, listed: Iterable[Document]) -> Comparison:
-    """One listing, and a look at the checksum where sizes agree and ETags do not: a copy may have another ETag."""
+    """Compare listed objects with the bucket by size and ETag. If only the ETag differs, as after a copy, by sha256."""
     present = {each["Key"]: each for page in _pages(client, bucket) for each in page}
     found = Comparison()
     for each in listed:
@@ -81,9 +81,9 @@ def _is_same(client: "S3Client", bucket: str, listed: Document, now: Any) -> boo
 
 
 def copy_missing(client: "S3Client", source: str, target: str, prefixes: Iterable[str]) -> None:
-    """Copy objects under some prefixes from another bucket of the same store; keys that exist here are left alone.
+    """Copy objects under some prefixes from another bucket of the same store; existing keys are skipped.
 
-    The only copies in this project: a copy overwrites on some stores even with a condition against it.
+    The only use of S3 copies in this project, because some stores overwrite even if a condition forbids it.
     """
     pages = client.get_paginator("list_objects_v2")
     for prefix in prefixes:

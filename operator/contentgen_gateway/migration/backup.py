@@ -1,7 +1,7 @@
-"""What is kept of the stores, and how it is put back: into an empty database or a running one, twice or half.
+"""Backup and restore of MongoDB collections. A restore works with empty and running databases, and may be repeated.
 
-What is there already is never made older: a record by what it has come to, a purchase by its state, a share that was
-revoked stays revoked. The ledger is read last and written first: it knows of every payment that something else names.
+Newer data is never overwritten: records are compared by progress, purchases by state, and revoked shares stay revoked.
+The ledger is read last and written first, so that it has every purchase that another document refers to.
 """
 
 import re
@@ -21,7 +21,7 @@ from contentgen_runtime.tenancy import COMMAND, FIRST
 
 Document = dict[str, Any]
 Merge = Callable[[Document | None, Document], Mapping[str, Any] | None]
-"""Of what is stored, or None, and what the backup has: what to write, or None to leave it."""
+"""Takes the stored document (None: missing) and the backup's. Returns what to write; None keeps the stored one."""
 
 _BATCH = 200  # documents
 _UNFINISHED = ("queued", "processing")
@@ -30,9 +30,9 @@ ASSETS = "assets"
 
 
 def newest_record(stored: Document | None, given: Document) -> Document | None:
-    """A record is a projection: the one that has come further is the newer one. One that is being deleted stays so."""
+    """The record with more progress, which is the newer one. A tombstone is kept."""
     if stored is None:
-        # Nobody may be left to go on with it; where its resource is still there, the operator says so again.
+        # The resource may be gone. If it still exists, the operator writes its status again.
         return given | {"status": "cancelled"} if given.get("status") in _UNFINISHED else given
     return given if "discard" not in stored and _progress_of(given) > _progress_of(stored) else None
 
@@ -49,13 +49,15 @@ def _instant(value: object) -> datetime:
 
 
 def missing_only(stored: Document | None, given: Document) -> Document | None:
-    """What is there is as its owner left it."""
+    """Insert only: existing documents may have been changed by their owners since."""
     return given if stored is None else None
 
 
 def newest_runs(stored: Document | None, given: Document) -> Document | None:
-    """A run document's numbers only grow. One that holds payments back, because its resource knew of a run that the
-    database lacked, gives way to the backup that has that run.
+    """The run document with the higher numbers, since they only grow.
+
+    A stored one with a `claim` blocks payments, because its resource has a run that the database lacked; a backup that
+    has this run replaces it.
     """
     if stored is None:
         return given
@@ -76,22 +78,21 @@ def _purchase(stored: Document | None, given: Document) -> Mapping[str, Any] | N
 
 
 def _cluster(stored: Document | None, given: Document) -> Document | None:
-    """Which cluster the ledger belongs to goes with it: one that came to the empty database is to be confirmed."""
-    if given["_id"] == COMMAND:  # one that was under way when the backup was made
+    """The ledger's cluster is restored with it, so a cluster that started with the empty database must be confirmed."""
+    if given["_id"] == COMMAND:  # the lock of a command that ran during the backup
         return None
     return given if stored is None or given["_id"] == FIRST else None
 
 
 @dataclass(frozen=True, slots=True)
 class BackedUpCollection:
-    """One collection."""
+    """A collection of the backup, and how its documents are merged."""
 
     name: str
     merge: Merge
     key: str = "_id"
     of_job: bool = False
-    """Of a job: put back only where the job's record is missing, because what was taken away from one that is there
-    was taken away on purpose."""
+    """Restored only for jobs without a record: if the record exists, the document was removed on purpose."""
 
 
 BACKED_UP = (
@@ -105,17 +106,17 @@ BACKED_UP = (
     BackedUpCollection("collections", missing_only),
     BackedUpCollection("jobs", newest_record, key="jobId"),
 )
-"""In the order in which they are put back; they are read the other way round."""
+"""In order of restoring; a backup reads them in reverse order."""
 
 NOT_BACKED_UP = frozenset({"recent-creations", "transcripts", "transcripts-indexed", "worker_jobs"})
-"""Collections that follow from others, or that a run replaces."""
+"""Collections that are derived from others, or that each run replaces."""
 
 COLLECTION = re.compile(r"""(?:database|database\(settings\))\[["']([\w-]+)["']\]""")
 """Pattern of a collection's name in our sources; tests/unit/gateway/migration/test_backup.py compares the lists."""
 
 
 def backup(database: Database[Document], writer: ArchiveWriter, assets: Iterable[Document]) -> dict[str, int]:
-    """Write everything; how many documents each part has."""
+    """Write all parts. Returns the number of documents by part."""
     counts = {ASSETS: writer.write(ASSETS, assets)}
     for kept in reversed(BACKED_UP):
         drop = {"_id": False} if kept.key != "_id" else None
@@ -125,7 +126,7 @@ def backup(database: Database[Document], writer: ArchiveWriter, assets: Iterable
 
 @dataclass(slots=True)
 class Restored:
-    """What became of the documents of one part."""
+    """Number of documents of one part by result; `left` ones are unchanged."""
 
     added: int = 0
     replaced: int = 0
@@ -133,7 +134,7 @@ class Restored:
 
 
 def restore(database: Database[Document], reader: ArchiveReader) -> dict[str, Restored]:
-    """Put back what is missing or older. Idempotent, and whatever was done when it stops is right."""
+    """Restore missing and older documents. Idempotent, and consistent after an interruption."""
     return {kept.name: _restore(database, kept, reader.read(kept.name)) for kept in BACKED_UP}
 
 
@@ -163,7 +164,7 @@ def _without_records(database: Database[Document], batch: list[Document]) -> lis
 
 
 def _insert(collection: Collection[Document], documents: list[Document]) -> int:
-    """How many; one that somebody else has put there meanwhile is theirs."""
+    """Number of inserted documents; those inserted concurrently by others are kept."""
     if not documents:
         return 0
     try:
@@ -181,7 +182,7 @@ _COMPARED_FIELDS = ("_id", "state", "changedAt", "status", "progress", "complete
 
 
 def _replace(collection: Collection[Document], stored: Document, merged: Mapping[str, Any] | None) -> bool:
-    """Compare and set: whoever changed it since it was read knows more."""
+    """Compare and set. False if there is nothing to write, or the document has changed since it was read."""
     if merged is None:
         return False
     same = {name: stored.get(name) for name in _COMPARED_FIELDS}

@@ -1,6 +1,6 @@
-"""`contentgen backup | restore | import | namespaces | prepare-rollback`: for whoever runs the stores.
+"""`contentgen backup | restore | import | namespaces | prepare-rollback`: commands for administrators.
 
-It works on them directly, with the gateway's settings, so it is run where those are:
+They access the stores directly with the gateway's settings, so they run in its pod:
 
     kubectl --namespace contentgen exec deploy/contentgen-gateway -- contentgen backup - > backup.tar
     kubectl --namespace contentgen exec -i deploy/contentgen-gateway -- contentgen restore - < backup.tar
@@ -38,11 +38,11 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 Document = dict[str, Any]
-_MAX_PRINTED = 20  # of what is missing or refused, on the terminal
+_MAX_PRINTED = 20  # lines of each list on the terminal
 
 _OPTIONS = {"help_option_names": ["-h", "--help"]}
 app = typer.Typer(
-    help="Back up, restore and take over what contentgen knows, and say whose it is.",
+    help="Back up and restore contentgen's data, import from the legacy service, and assign namespaces to tenants.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -50,14 +50,14 @@ app = typer.Typer(
     context_settings=_OPTIONS,
 )
 tenants = typer.Typer(
-    help="Which namespace is which tenant, after it or its cluster was created again.",
+    help="Assign namespaces to tenants after a namespace or its cluster was created again.",
     no_args_is_help=True,
     rich_markup_mode=None,
     context_settings=_OPTIONS,
 )
 app.add_typer(tenants, name="namespaces")
 
-Report = Annotated[Path | None, typer.Option("--report", help="Write everything that is told to this JSON file.")]
+Report = Annotated[Path | None, typer.Option("--report", help="Write the full report to this JSON file.")]
 
 
 def main() -> None:
@@ -74,12 +74,12 @@ def backup(
     target: Annotated[str, typer.Argument(help="A new folder, a .tar or .tar.gz file, or - for standard output.")],
     *,
     checksums: Annotated[
-        bool, typer.Option(help="Ask the bucket for the checksum of each object: a request for each.")
+        bool, typer.Option(help="Store the checksum of each object; takes one request per object.")
     ] = True,
 ) -> None:
     """Write records, ledger, collections, shares and a list of all assets.
 
-    The files themselves stay in the bucket, which keeps their versions; the list says later which are missing.
+    The files themselves are not copied. A restore compares the list with the bucket.
     """
     settings = Settings()
     with _database(settings) as database, create_archive(target) as writer:
@@ -92,31 +92,31 @@ def backup(
 
 @app.command()
 def restore(
-    source: Annotated[str, typer.Argument(help="A backup: its folder, its file, or - for standard input.")],
+    source: Annotated[str, typer.Argument(help="A backup: a folder, a file, or - for standard input.")],
     *,
-    check_assets: Annotated[bool, typer.Option(help="Say which files of the list are missing.")] = True,
+    check_assets: Annotated[bool, typer.Option(help="Compare the list of assets with the bucket.")] = True,
     report: Report = None,
 ) -> None:
-    """Put back what is missing or older, and nothing else; doing it again changes nothing.
+    """Restore missing and older documents; doing it again changes nothing.
 
-    Stop the operator first (replicas 0): what it bought after the backup is in no ledger then, and applied again it
-    would be bought again. Status 2: something that the backup lists is missing from the bucket, or is another file.
+    Stop the operator first (replicas 0): purchases after the backup are missing from the ledger, and a resource that
+    is applied again would pay again. Status 2: listed files are missing from the bucket or different.
     """
     settings = Settings()
     with _database(settings) as database, open_archive(source) as archive:
         done = backups.restore(database, archive)
         for name, each in done.items():
-            _print(f"{name}: {each.added} added, {each.replaced} brought forward, {each.left} left as they are")
+            _print(f"{name}: {each.added} added, {each.replaced} replaced, {each.left} unchanged")
         comparison = asset_listing.Comparison()
         if check_assets:
             comparison = asset_listing.compare(_s3(settings), settings.s3_bucket, archive.read(backups.ASSETS))
         created_at = archive.manifest["createdAt"]
-    _print(f"assets: {comparison.same} there, {len(comparison.missing)} missing, {len(comparison.different)} different")
+    _print(
+        f"assets: {comparison.same} identical, {len(comparison.missing)} missing, {len(comparison.different)} different"
+    )
     _print_some("missing", comparison.missing)
     _print_some("different", comparison.different)
-    _print(
-        f"the backup is of {created_at}: look at the providers' dashboards for what was bought later, it is not in it"
-    )
+    _print(f"the backup is of {created_at}: later purchases are not in it; find them in the providers' dashboards")
     summary = {name: {"added": e.added, "replaced": e.replaced, "left": e.left} for name, e in done.items()}
     _report(
         report, summary | {"missing": comparison.missing, "different": comparison.different, "createdAt": created_at}
@@ -127,23 +127,23 @@ def restore(
 
 @app.command(name="import")
 def import_(
-    namespace: Annotated[str, typer.Option("--namespace", "-n", help="The namespace that they go into.")],
+    namespace: Annotated[str, typer.Option("--namespace", "-n", help="Namespace of the imported jobs.")],
     file: Annotated[
-        Path | None, typer.Argument(help="Documents as mongoexport writes them, one a line or one array; - for input.")
+        Path | None, typer.Argument(help="Documents of mongoexport, one per line or one array; - for standard input.")
     ] = None,
     *,
-    from_uri: Annotated[str | None, typer.Option(help="Read them from this MongoDB instead.")] = None,
+    from_uri: Annotated[str | None, typer.Option(help="Read the documents from this MongoDB instead.")] = None,
     from_database: Annotated[str, typer.Option(help="Its database.")] = "content-generation",
     from_collection: Annotated[str, typer.Option(help="Its collection.")] = "jobs",
     from_bucket: Annotated[
-        str | None, typer.Option(help="The bucket in which their files lie; they are copied into the gateway's.")
+        str | None, typer.Option(help="The bucket with their files, which are copied into the gateway's bucket.")
     ] = None,
     report: Report = None,
 ) -> None:
-    """Take over the jobs of a service of the old kind.
+    """Import the jobs of a legacy service.
 
-    Each document is taken over whole, or refused with all that is wrong with it. Status 2: some were refused, or name
-    files that are missing.
+    Each document is imported whole, or refused with all of its errors. Status 2: some were refused, or name missing
+    files.
     """
     if (file is None) == (from_uri is None):
         raise typer.BadParameter("give a file, or --from-uri")
@@ -168,15 +168,15 @@ def import_(
 @app.command()
 def prepare_rollback(
     *,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the table, and change nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the table and change nothing.")] = False,
     undo: Annotated[
-        bool, typer.Option("--undo", help="After the next upgrade: resume what was suspended for the rollback.")
+        bool, typer.Option("--undo", help="After the next upgrade: resume what the command has suspended.")
     ] = False,
 ) -> None:
-    """Suspend what release a5a1c84 would buy again or lose, and write what it needs into the ledger.
+    """Suspend resources that release a5a1c84 would pay for again, and write what it needs into the ledger.
 
-    Stop the operator first (replicas 0). Only an operator that has written a status within the last minute is noticed.
-    Doing it again changes nothing. Status 2: something needs a person.
+    Stop the operator first (replicas 0); a running one is only detected by statuses of the last minute. Doing it again
+    changes nothing. Status 2: an entry needs a decision.
     """
     settings = Settings()
     with _database(settings) as database:
@@ -201,15 +201,16 @@ async def _find_and_fix(settings: Settings, database: Database[Document], *, dry
 
 
 Cluster = Annotated[
-    str | None, typer.Option(help="The uid of the cluster's namespace kube-system; not needed where there is one only.")
+    str | None,
+    typer.Option(help="uid of the cluster's namespace kube-system; not needed if there is only one cluster."),
 ]
-By = Annotated[str, typer.Option(help="Who decides; it stays in the history.")]
+By = Annotated[str, typer.Option(help="Who decides; kept in the history.")]
 _BY = "contentgen namespaces"
 
 
 @tenants.command("list")
 def list_namespaces() -> None:
-    """Write clusters, and namespaces with their uids and scopes, those that they had before included."""
+    """List clusters, and namespaces with their present and former uids and scopes."""
     with _database(Settings()) as database:
         known = TenantAdministration(database, "")
         for each in known.clusters():
@@ -232,22 +233,24 @@ def _scope(binding: Document) -> str:
 def map_namespace(
     namespace: Annotated[str, typer.Argument(help="Its name.")],
     *,
-    uid: Annotated[str, typer.Option(help="The uid that it has now: metadata.uid.")],
+    uid: Annotated[str, typer.Option(help="Its present uid: metadata.uid.")],
     to: Annotated[
         str,
-        typer.Option(help="unscoped: what the first of the name bought. fresh: nothing earlier. Or an earlier uid."),
+        typer.Option(
+            help="unscoped: the purchases of the first namespace of this name. fresh: none. Or an earlier uid."
+        ),
     ],
     cluster: Cluster = None,
     force: Annotated[
-        bool, typer.Option(help="Also where purchases are under way, or another cluster's namespace has the scope.")
+        bool, typer.Option(help="Even if purchases are unfinished, or another cluster's namespace has the scope.")
     ] = False,
     by: By = _BY,
 ) -> None:
-    """Let a namespace go on with what an earlier one of its name has bought and made."""
+    """Assign purchases and records of an earlier namespace to a namespace of the same name."""
     with _database(Settings()) as database:
         known = TenantAdministration(database, by)
         done = known.map(known.cluster(cluster), namespace, uid, to, force=force)
-    _print("mapped" if done else "it is mapped so already")
+    _print("mapped" if done else "already mapped")
 
 
 @tenants.command()
@@ -255,17 +258,17 @@ def confirm(
     cluster: Cluster = None,
     *,
     earlier: Annotated[
-        list[str] | None, typer.Option("--from", help="Take over from this cluster; from all others if not given.")
+        list[str] | None, typer.Option("--from", help="Take over from this cluster only; default: all others.")
     ] = None,
-    fresh: Annotated[bool, typer.Option(help="Beside the others, with purchases and records of its own.")] = False,
-    force: Annotated[bool, typer.Option(help="Also where the operator of another cluster is at work.")] = False,
+    fresh: Annotated[bool, typer.Option(help="Work beside the others, with separate purchases and records.")] = False,
+    force: Annotated[bool, typer.Option(help="Even if the operator of another cluster is running.")] = False,
     by: By = _BY,
 ) -> None:
-    """Let a rebuilt cluster go on with all namespaces of the others, by their names; those pay nothing any more."""
+    """Let a rebuilt cluster take over the namespaces of other clusters, which pay nothing any more."""
     with _database(Settings()) as database:
         known = TenantAdministration(database, by)
         done = known.confirm(known.cluster(cluster), earlier=earlier or (), fresh=fresh, force=force)
-    _print("confirmed" if done else "it is confirmed already")
+    _print("confirmed" if done else "already confirmed")
 
 
 def _import(settings: Settings, database: Database[Document], namespace: str, from_bucket: str | None) -> LegacyImport:
@@ -295,13 +298,13 @@ def _import(settings: Settings, database: Database[Document], namespace: str, fr
         ),
         sizes=files.sizes_now,
         by="contentgen import",
-        may_name=lambda _: True,  # it runs with the keys of the stores, which know no callers
+        may_name=lambda _: True,  # the administrator has full access to the stores
         fetch=fetch,
     )
 
 
 def _documents(file: Path) -> Iterator[Document]:
-    """One a line, or one array. A line that cannot be read is a document that is refused."""
+    """Documents of a file, one per line or one array. Unreadable lines become {}, which the import refuses."""
     text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
     with suppress(ValueError, TypeError, BSONError):
         whole = json_util.loads(text)
@@ -342,7 +345,7 @@ def _print_some(what: str, found: list[str]) -> None:
     for each in found[:_MAX_PRINTED]:
         _print(f"{what}: {each}")
     if len(found) > _MAX_PRINTED:
-        _print(f"{what}: and {len(found) - _MAX_PRINTED} more; --report has all")
+        _print(f"{what}: and {len(found) - _MAX_PRINTED} more; --report writes all")
 
 
 def _report(path: Path | None, summary: Document) -> None:

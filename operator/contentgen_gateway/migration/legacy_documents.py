@@ -1,4 +1,4 @@
-"""The documents of the old service, field by field: what the seeds show, and nothing else."""
+"""Schema of the legacy service's documents: the fields of the legacy API, and no others."""
 
 import math
 import re
@@ -11,12 +11,12 @@ from contentgen_contract.resources.spec import Metadata
 from contentgen_gateway.schemas.bodies import Body, JobType, Name, UserId
 
 _FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
-_UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")  # a half of a character is no text to MongoDB
+_UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")  # NUL and lone surrogates, which MongoDB cannot store
 _MAX_DEPTH, _MAX_LENGTH = 5, 4096
 
 
 def _time(given: object) -> object:
-    """Times without a zone are in UTC, as MongoDB has them; an export has them as `{"$date": …}`."""
+    """Times without a zone are UTC, as in MongoDB; exports have `{"$date": …}`."""
     if isinstance(given, dict) and given.keys() == {"$date"}:
         return given["$date"]
     if isinstance(given, datetime) and given.tzinfo is None:
@@ -30,14 +30,14 @@ def _plain(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _require_plain(given: object, depth: int) -> None:
-    """Raises ValueError for what MongoDB could take for something else, or not take at all."""
+    """Raises ValueError for values that MongoDB cannot store, and field names that it could read as operators."""
     if depth > _MAX_DEPTH:
-        raise ValueError(f"must not be nested more than {_MAX_DEPTH} deep")
+        raise ValueError(f"must not be nested more than {_MAX_DEPTH} levels deep")
     match given:
         case dict():
             for name, inner in given.items():
                 if not isinstance(name, str) or not _FIELD_NAME.fullmatch(name):
-                    raise ValueError(f"{name!r} is no field's name: letters, digits and _ are expected")
+                    raise ValueError(f"{name!r} is not a valid field name: expected letters, digits and _")
                 _require_plain(inner, depth + 1)
         case list():
             for inner in given:
@@ -66,7 +66,7 @@ class _Strict(Body):
 
 
 class LegacySource(_Strict):
-    """What was worked on."""
+    """The source file of a job."""
 
     url: Address
     filename: Text | None = None
@@ -105,7 +105,7 @@ class LegacyVersion(_Strict):
 
 
 class LegacyDocument(_Strict):
-    """A document of the old service; what mongoose adds is let be."""
+    """A document of the legacy service; mongoose's `_id` and `__v` are ignored."""
 
     id: Any = Field(None, alias="_id")
     revision: Any = Field(None, alias="__v")

@@ -1,5 +1,7 @@
-"""Documents of the old service become records of a namespace: each is taken over whole, or named with all that is
-wrong with it. Doing it twice changes nothing; what the old service has finished since comes along.
+"""Import of the legacy service's documents as records of a namespace.
+
+Each document is imported whole or refused with all of its errors. Idempotent; a repeated import updates jobs that the
+legacy service has finished since.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -20,15 +22,15 @@ from contentgen_gateway.migration.legacy_record import ConvertedRecord, FieldPro
 
 Document = dict[str, Any]
 Sizes = Callable[[Iterable[str]], Mapping[str, int]]
-"""The keys under some prefixes, with their sizes."""
+"""Returns sizes in bytes by key, for all objects under these prefixes."""
 
 _PARALLEL = 8
 _BATCH = 200  # documents
-_PRESERVED_FIELDS = ("metadata", "downloads", "lastAccessed")  # what may have been changed here since
+_PRESERVED_FIELDS = ("metadata", "downloads", "lastAccessed")  # may have been changed here since the first import
 
 
 class Outcome(StrEnum):
-    """What became of a document."""
+    """Result of a document's import."""
 
     IMPORTED = "imported"
     UPDATED = "updated"
@@ -38,9 +40,9 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ImportEntry:
-    """One document of the report."""
+    """Report entry of one document."""
 
-    document: int  # its place among those given, from 0
+    document: int  # index of the document, from 0
     job_id: str | None
     outcome: Outcome
     problems: tuple[FieldProblem, ...] = ()
@@ -51,7 +53,7 @@ class ImportEntry:
 
 @dataclass(frozen=True, slots=True)
 class LegacyImport:
-    """What it takes."""
+    """An import into one namespace."""
 
     jobs: Collection[Document]
     ledger: Collection[Document]
@@ -61,11 +63,13 @@ class LegacyImport:
     may_name: Callable[[str], bool]
     """True for the users whose jobs may be imported."""
     fetch: Callable[[Iterable[str]], None] = field(default=lambda _: None)
-    """Brings the files under some prefixes into our bucket, where they lie in another."""
+    """Copies the files under some prefixes into our bucket, if they are in another one."""
 
     def run(self, documents: Iterable[Mapping[str, Any]]) -> list[ImportEntry]:
-        """One entry for each document, in their order; several documents at a time, as it is the bucket that they wait
-        for. Those of one job come one after the other.
+        """Import the documents. Returns one entry for each, in order.
+
+        Several jobs in parallel, because most of the time is spent waiting for the bucket; documents of the same job
+        one after the other.
         """
         numbered, found = enumerate(documents), list[ImportEntry]()
         with ThreadPoolExecutor(_PARALLEL) as pool:
@@ -101,14 +105,16 @@ class LegacyImport:
             return ImportEntry(number, job_id, Outcome.REFUSED, (_ID_IN_USE,))
         missing = tuple(key for key in converted.files if key not in sizes)
         cancelled = record["status"] != document.get("status")
-        note = f"it was {document.get('status')} there, and nobody goes on with it" if cancelled else ""
+        note = (
+            f"it was {document.get('status')} in the legacy service, and is imported as cancelled" if cancelled else ""
+        )
         return ImportEntry(number, job_id, outcome, missing=missing, note=note)
 
     def _belongs_to_other_job(self, record: Document, stored: Document | None) -> bool:
         if stored is not None:
             same = all(stored.get(name) == record.get(name) for name in ("namespace", "tenant"))
             return not stored.get("imported") or not same or "discard" in stored
-        # Its record may be gone while its files are still there.
+        # A job without a record may still have purchases and files.
         asked = {"$eq": record["jobId"]}
         return self.ledger.find_one({"$or": [{"jobId": asked}, {"formerOwners": asked}]}) is not None
 
@@ -124,8 +130,8 @@ class LegacyImport:
         return Outcome.UPDATED
 
 
-_ID_IN_USE = FieldProblem("jobId", "there is another job with this id")
-_OTHER_USER = FieldProblem("userId", "the job was imported for another user, and an import does not change that")
+_ID_IN_USE = FieldProblem("jobId", "another job has this id")
+_OTHER_USER = FieldProblem("userId", "the job was imported for another user, which an import cannot change")
 
 
 def _user_not_allowed(user_id: str, namespace: str) -> FieldProblem:

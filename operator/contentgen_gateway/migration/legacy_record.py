@@ -1,7 +1,7 @@
-"""From a document of the old service to a record of ours: the seeds' shape, checked field by field. Pure.
+"""Conversion of a legacy document to a record, with validation of each field. Pure.
 
-A document is taken over whole or refused whole. Every key and address in it must be a file of this very job in the
-seeds' layout: a document that names another's files would give them away.
+A document is converted whole or refused whole. Each key and address in it must be a file of the same job in the legacy
+layout; otherwise a document could give access to another job's files.
 """
 
 import re
@@ -25,7 +25,7 @@ _KINDS = {kind.record_type: kind for kind in Kind}
 
 @dataclass(frozen=True, slots=True)
 class FieldProblem:
-    """Why a document is refused."""
+    """An error in a document, which is refused for it."""
 
     field: str
     why: str
@@ -33,7 +33,7 @@ class FieldProblem:
 
 @dataclass(frozen=True, slots=True)
 class ConvertedRecord:
-    """A record, and the keys of the files that it names."""
+    """A record, and the sorted keys of the files that it names."""
 
     record: Document
     files: tuple[str, ...]
@@ -41,17 +41,17 @@ class ConvertedRecord:
 
 @dataclass(frozen=True, slots=True)
 class ImportTarget:
-    """Where old documents go, and where their files lie."""
+    """Namespace of the imported records, and bucket of their files."""
 
     namespace: str
     bucket: str
-    key_of: Callable[[str], str | None]  # of an address in that bucket
-    address: Callable[[str], str]  # a key's, as our records have it
-    tenant: str | None = None  # the namespace's scope
+    key_of: Callable[[str], str | None]  # key of an address in `bucket`, else None
+    address: Callable[[str], str]  # address of a key, as stored in records
+    tenant: str | None = None  # the namespace's scope; None: unscoped
 
 
 def convert(document: Mapping[str, Any], place: ImportTarget) -> ConvertedRecord | tuple[FieldProblem, ...]:
-    """The record, or everything that is wrong with the document."""
+    """The record, or all errors of the document."""
     try:
         old = LegacyDocument.model_validate(dict(document))
     except ValidationError as error:
@@ -61,14 +61,14 @@ def convert(document: Mapping[str, Any], place: ImportTarget) -> ConvertedRecord
     files = _Files(old, place)
     versions = [_version(old, each, f"versions.{index}", files) for index, each in enumerate(old.versions)]
     if len({each["version"] for each in versions}) != len(versions):
-        files.problems.append(FieldProblem("versions", "two have the same number"))
+        files.problems.append(FieldProblem("versions", "duplicate version number"))
     record = _record(old, versions, place)
     problems = (*files.problems, *(FieldProblem(each.path, str(each)) for each in wrong_values(record)))
     return problems or ConvertedRecord(record, tuple(sorted(files.found)))
 
 
 class _Files:
-    """The addresses of one document, as they are gone through."""
+    """Validation of one document's addresses; collects errors and keys."""
 
     def __init__(self, old: LegacyDocument, place: ImportTarget) -> None:
         self._old, self._place = old, place
@@ -76,7 +76,7 @@ class _Files:
         self.found: set[str] = set()
 
     def key(self, field: str, given: str | None, version: int) -> str | None:
-        """The key of an address or a key; a signature in it is left out."""
+        """The key of an address or a key, without its signature; None and an error if it is not a file of this job."""
         if given is None:
             return None
         bare = given.partition("?")[0]
@@ -88,7 +88,8 @@ class _Files:
         if key is None or key.removesuffix(name) not in folders or not keys.is_output(kind, Stage.COLLECT, name):
             self.problems.append(
                 FieldProblem(
-                    field, f"{strip_credentials(given)[:200]!r} is no file of this job; it would be under {folder!r}"
+                    field,
+                    f"{strip_credentials(given)[:200]!r} is not a file of this job; expected one under {folder!r}",
                 )
             )
             return None
@@ -96,16 +97,16 @@ class _Files:
         return key
 
     def address(self, field: str, given: str | None, version: int) -> str | None:
-        """The plain address of the same file."""
+        """The stored address of the same file."""
         return self.plain(self.key(field, given, version))
 
     def plain(self, key: str | None) -> str | None:
-        """A file's address as our records have it."""
+        """The address of a key, as stored in records."""
         return self._place.address(key) if key else None
 
 
 def _key_of(address: str, bucket: str) -> str | None:
-    """The key, in any of the addresses that AWS has for this bucket."""
+    """The key of an s3:// URL or an AWS URL (virtual-hosted or path style) of this bucket; else None."""
     parts = split_url(address)
     if parts is None:
         return None
@@ -176,7 +177,7 @@ def _transcript(version: LegacyVersion, at: str, files: _Files) -> Document:
 def _picture(picture: LegacyPicture, at: str, number: int, files: _Files) -> Document:
     key = files.key(f"{at}.url", picture.url, number)
     if picture.s3_key is not None and files.key(f"{at}.s3Key", picture.s3_key, number) not in (key, None):
-        files.problems.append(FieldProblem(f"{at}.s3Key", "it is not the file of url"))
+        files.problems.append(FieldProblem(f"{at}.s3Key", "it names another file than url"))
     return {
         "url": files.plain(key),
         "s3Key": key,
@@ -188,7 +189,7 @@ def _picture(picture: LegacyPicture, at: str, number: int, files: _Files) -> Doc
 
 
 def _record(old: LegacyDocument, versions: list[Document], place: ImportTarget) -> Document:
-    """Nothing goes on with what was under way at the old service: it is over."""
+    """The record. Unfinished jobs of the legacy service become cancelled, because nothing will finish them."""
     over = old.status in ("completed", "failed", "cancelled")
     source = {"sourceVideo": old.source_video.model_dump(by_alias=True)} if old.source_video else {}
     if source:
@@ -219,7 +220,7 @@ def _record(old: LegacyDocument, versions: list[Document], place: ImportTarget) 
 
 
 def with_sizes(record: Document, sizes: Mapping[str, int], key_of: Callable[[str], str | None]) -> Document:
-    """The record with what its files really take; `sizes` are those in the job's folders, by key."""
+    """The record with the bytes of its stored files; `sizes` has those of the job's folders by key."""
     versions = [each | {"bytes": _bytes(each, sizes, key_of) or each["bytes"]} for each in record["versions"]]
     return record | {"versions": versions} | version_totals(versions)
 

@@ -1,8 +1,8 @@
-"""`contentgen namespaces list | map | confirm`: which tenant a namespace is, decided by an administrator.
+"""`contentgen namespaces list | map | confirm`: assignment of namespaces to tenants by an administrator.
 
-The commands write to the collections `clusters` and `namespaces` by compare-and-set, as the operator does; doing one
-again changes nothing. What was, and who changed it, stays in a binding's history. One command changes something at a
-time: the document `command` of `clusters` is its lock.
+The commands write to the collections `clusters` and `namespaces` by compare-and-set, as the operator does, and are
+idempotent. A binding's history has its former values and who changed them. The document `command` of `clusters` is a
+lock: one command runs at a time.
 """
 
 from collections.abc import Iterable, Iterator
@@ -33,9 +33,9 @@ from contentgen_runtime.tenancy import (
 Document = dict[str, Any]
 FRESH, UNSCOPED_WORD = "fresh", "unscoped"
 _SCOPES = ("scope", "also", "since", "began")
-_ALIVE = timedelta(minutes=10)  # since the operator's last round, of which there is one a minute
-_LOCK_LIFETIME = timedelta(minutes=10)  # after which the lock of a command that was interrupted is taken over
-_CONFIRMED_AS = {True: "with purchases of its own", False: "with those of the clusters before it"}
+_ALIVE = timedelta(minutes=10)  # since the operator's last round; it has one per minute
+_LOCK_LIFETIME = timedelta(minutes=10)  # then the lock of an interrupted command may be taken over
+_CONFIRMED_AS = {True: "with purchases of its own", False: "with those of earlier clusters"}
 _UNFINISHED = [PurchaseState.INTENT.value, PurchaseState.SUBMITTED.value, PurchaseState.SUCCEEDED.value]
 
 
@@ -44,7 +44,7 @@ class CommandRefused(ValueError):
 
 
 class TenantAdministration:
-    """The two collections, for an administrator."""
+    """Changes of clusters and bindings; `by` names the administrator in the history."""
 
     def __init__(self, database: Database[Document], by: str, clock: Clock = utc_now) -> None:
         self._clock = clock
@@ -53,12 +53,12 @@ class TenantAdministration:
         self._by = by
 
     def clusters(self) -> list[Document]:
-        """Clusters that used the ledger, the latest first."""
+        """Clusters that have used the ledger, latest first."""
         found = self._clusters.find({"_id": {"$nin": [FIRST, COMMAND]}})
         return sorted(found, key=lambda each: str(each.get("firstSeenAt")), reverse=True)
 
     def first(self) -> str | None:
-        """The uid of the cluster that the ledger belongs to."""
+        """uid of the cluster that the ledger belongs to; None if it is new."""
         found = self._clusters.find_one({"_id": FIRST}) or {}
         return found.get("cluster")
 
@@ -67,17 +67,19 @@ class TenantAdministration:
         return self._bindings.find().sort("_id", 1)
 
     def cluster(self, given: str | None) -> str:
-        """The uid of a cluster; the only one where none is given. Raises CommandRefused."""
+        """`given` if it is a known cluster; if None, the only known one. Raises CommandRefused."""
         known = [str(each["_id"]) for each in self.clusters()]
         if given is None and len(known) == 1:
             return known[0]
         if given not in known:
-            raise CommandRefused(f"--cluster must be one of: {', '.join(known) or 'none has used this database yet'}")
+            raise CommandRefused(
+                f"--cluster must be one of: {', '.join(known) or 'no cluster has used this database yet'}"
+            )
         return str(given)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Exclude other commands meanwhile. Raises CommandRefused where one is under way."""
+        """Hold the lock for the duration of the context. Raises CommandRefused if another command holds it."""
         lock: Document = {"token": uuid4().hex, "at": self._clock(), "by": self._by}
         abandoned = {"_id": COMMAND, "at": {"$lt": lock["at"] - _LOCK_LIFETIME}}
         try:
@@ -94,17 +96,17 @@ class TenantAdministration:
         other = self._clusters.find_one({"_id": COMMAND})
         since = f" since {other['at']:%H:%M:%S} UTC ({other['by']})" if other else ""
         return (
-            f"another administrator's command is under way{since}: wait for it; one that was interrupted gives way "
+            f"another administrator's command is under way{since}: wait for it; the lock of an interrupted one expires "
             f"after {_LOCK_LIFETIME.seconds // 60} minutes"
         )
 
     def confirm(self, cluster: str, *, earlier: Iterable[str] = (), fresh: bool = False, force: bool = False) -> bool:
-        """Let a cluster take over all namespaces of `earlier` ones (empty: all others) by their names, which pay
-        nothing any more; `fresh`: let it begin with purchases and records of its own, beside them. False where it was
-        confirmed so before.
+        """Let a cluster take over all namespaces of `earlier` clusters (empty: all others), which pay nothing any more.
 
-        Raises CommandRefused if another cluster's operator was active a short while ago, unless `force`, and while
-        another command runs. Idempotent: the next call completes an interrupted one.
+        `fresh`: the cluster works beside them, with separate purchases and records. False if it is confirmed already.
+
+        Raises CommandRefused if an operator of those clusters was active lately, unless `force`, and if another command
+        is under way. Idempotent: the next call completes an interrupted one.
         """
         with self._locked():
             return self._confirm_locked(cluster, list(earlier), fresh=fresh, force=force)
@@ -133,9 +135,9 @@ class TenantAdministration:
         return self._confirm(cluster, {"confirmed": CONFIRMED_ALL, "takesOver": others})
 
     def _with_taken_over(self, cluster: str, others: list[str]) -> list[str]:
-        """Clusters that were taken over, with those that they have taken over themselves and have still."""
+        """The clusters to take over, with those that they have taken over themselves and still have."""
         known, found = self.clusters(), [cluster, *others]
-        for each in found:  # which grows
+        for each in found:  # grows while iterating
             found += [str(its["_id"]) for its in known if its.get("takenBy") == each and its["_id"] not in found]
         return found[1:]
 
@@ -144,7 +146,7 @@ class TenantAdministration:
         return bool(self._clusters.update_one({"_id": cluster}, {"$set": change | confirmation}).modified_count == 1)
 
     def _refuse_if_bound(self, cluster: str) -> None:
-        """A cluster that was taken over, or some of whose namespaces were mapped, does not begin anew."""
+        """Raises CommandRefused for a cluster with bindings, which cannot start with separate purchases."""
         bound = next((each["_id"] for each in self._bindings.find() if cluster_of(each) == cluster), None)
         if bound is not None:
             raise CommandRefused(f"cluster {cluster} has bound {bound} already: map its namespaces one by one")
@@ -154,34 +156,34 @@ class TenantAdministration:
         for each in self._clusters.find({"_id": {"$in": list(clusters)}, "takenBy": None, "seenAt": {"$gte": since}}):
             raise CommandRefused(
                 f"the operator of cluster {each['_id']} used the database at {each['seenAt']:%H:%M:%S} UTC, and would "
-                f"pay and adopt nothing for them any more: stop it and wait {_ALIVE.seconds // 60} minutes, or give "
+                f"no longer pay or adopt anything for them: stop it and wait {_ALIVE.seconds // 60} minutes, or give "
                 f"--force; {instead}"
             )
 
     def _take_over(self, cluster: str, by: str) -> None:
-        """First the cluster and then its bindings: one that is made meanwhile sees that it was taken over."""
+        """Mark the cluster first, then its bindings: a binding created meanwhile sees the takeover."""
         self._clusters.update_one({"_id": cluster}, {"$set": {"takenBy": by}})
         for each in self._bindings.find({"takenBy": None}):
             if cluster_of(each) == cluster:
                 self._mark(each, by)
 
     def _mark(self, binding: Document, taken_by: str) -> None:
-        """Mark a binding as taken over, if it still has the scope."""
+        """Mark a binding as taken over, if its scope has not changed."""
         same = {"_id": binding["_id"], "scope": binding["scope"]}
         self._bindings.update_one(same, {"$set": {"takenBy": taken_by}, "$inc": {"revision": 1}})
 
     def _reclaim(self, cluster: str, others: Iterable[str]) -> None:
-        """Rebind the namespaces that others have taken from this cluster, with the scopes that they have there now."""
+        """Rebind namespaces that the others have taken from this cluster, with their present scopes there."""
         for known in list(self._bindings.find({"takenBy": {"$in": list(others)}})):
             if cluster_of(known) != cluster:
                 continue
             later = self._latest(cluster, known)
             entry = known | {name: later.get(name) for name in _SCOPES} | {"takenBy": None}
             if not rebind(self._bindings, known, entry, by=self._by, now=self._clock()):
-                raise CommandRefused("somebody else has just changed a binding: give the command again")
+                raise CommandRefused("a binding was changed at the same time: repeat the command")
 
     def _latest(self, cluster: str, binding: Document) -> Document:
-        """The binding of the name in the cluster that has it after all takeovers."""
+        """The binding of the same name in the cluster that has it after all takeovers."""
         for _ in self.clusters():
             if binding["takenBy"] in (None, cluster):
                 break
@@ -189,9 +191,10 @@ class TenantAdministration:
         return binding
 
     def map(self, cluster: str, namespace: str, uid: str, to: str, *, force: bool = False) -> bool:
-        """Bind a namespace to a scope, which those of its name in other clusters lose; False where it is bound so.
+        """Bind a namespace to a scope, which namespaces of its name in other clusters lose. False if bound already.
 
-        Raises CommandRefused if a resource would lose its purchases, unless `force`, and while another command runs.
+        Raises CommandRefused if unfinished purchases would lose their resource, unless `force`, and if another command
+        is under way.
         """
         with self._locked():
             return self._map_locked(cluster, namespace, uid, to, force=force)
@@ -205,17 +208,17 @@ class TenantAdministration:
             return False
         holders = bindings_with_scope(self._bindings, self._clusters, cluster, namespace, wanted["scope"])
         if not force:
-            self._refuse_if_alive(map(cluster_of, holders), f"--to {FRESH} begins with purchases of its own")
+            self._refuse_if_alive(map(cluster_of, holders), f"--to {FRESH} starts with separate purchases")
             if known is not None and known["uid"] == uid and not same:
                 self._refuse_if_unfinished(namespace, known["scope"])
         for each in holders:
             self._mark(each, cluster)
         if not self._write(where, known, wanted):
-            raise CommandRefused("somebody else has just changed the binding: look at it again")
+            raise CommandRefused("the binding was changed at the same time: check it, and repeat the command")
         return True
 
     def _scope(self, namespace: str, uid: str, to: str, known: Document | None) -> Document:
-        """Scopes of the new binding. Purchases of the uid under its own scope remain its own. Raises CommandRefused."""
+        """Scopes of the new binding; it keeps the purchases under the uid's own scope. Raises CommandRefused."""
         own = _own_scope(known, uid) if known is not None else None
         mine = {uid} if own is not None else set[str]()
         if to == uid and own is not None:
@@ -242,8 +245,8 @@ class TenantAdministration:
         )
         if count:
             raise CommandRefused(
-                f"{count} purchases of {namespace} are under way: wait for them, or give --force; they go on as they "
-                "were begun"
+                f"{count} purchases of {namespace} are unfinished: wait for them, or give --force; they continue under "
+                "their present scope"
             )
 
     def _write(self, where: str, known: Document | None, wanted: Document) -> bool:
@@ -258,16 +261,16 @@ class TenantAdministration:
 
 
 def _own_scope(known: Document, uid: str) -> Document | None:
-    """The latest entry of a binding, or of its history, in which a uid has its own scope."""
+    """The latest entry of a binding or its history in which the uid has its own scope; None if there is none."""
     entries = [*known.get("history", ()), known]
     return next((each for each in reversed(entries) if each["uid"] == each["scope"] == uid), None)
 
 
 def scope_of(database: Database[Document], namespace: str) -> str:
-    """The scope of a namespace by its bindings alone. Raises CommandRefused where clusters differ in it."""
+    """The scope of a namespace according to its bindings. Raises CommandRefused if clusters have different ones."""
     found = {str(each["scope"]) for each in database["namespaces"].find() if name_of(each) == namespace}
     if len(found) > 1:
         raise CommandRefused(
-            f"clusters have different tenants of the name {namespace}: import over the API of one of them"
+            f"the namespace {namespace} is another tenant in each cluster: import through the API of one of them"
         )
     return found.pop() if found else UNSCOPED

@@ -1,7 +1,7 @@
-"""Preparation of a rollback to a5a1c84: what that release would buy again, or lose, of what this one has left.
+"""Preparation of a rollback to release a5a1c84, which would pay for some resources again, or lose their results.
 
-It runs while the operator is stopped. What a5a1c84 would buy again is suspended; where only the ledger misleads it, the
-ledger is written. Idempotent; `undo` takes suspensions back after the next upgrade.
+It runs while the operator is stopped. Such resources are suspended; if a change of the ledger suffices, the ledger is
+changed instead. Idempotent; `undo` removes the suspensions after the next upgrade.
 """
 
 import hashlib
@@ -27,9 +27,9 @@ from contentgen_contract.resources.status import ResourceStatus, RunStatus
 Body = dict[str, Any]
 Document = dict[str, Any]
 MarkerOf = Callable[[str], str | None]
-"""The purchase id in the bucket's marker of a buying key; None where there is no marker."""
+"""Returns the purchase id in the bucket's marker of a buying key; None if there is no marker."""
 Patch = Callable[[Kind, Body, Body], Awaitable[object]]
-"""A merge patch of a resource; raises where the resource has changed since it was read."""
+"""Merge-patches a resource. Raises if the resource has changed since it was read."""
 
 ANNOTATION = f"{GROUP}/suspended-for-rollback"  # the run at that time: number/runHash/paidAttempt
 RECENT_SECONDS = 60.0
@@ -45,26 +45,26 @@ OLD_REASONS = frozenset(
         "UnsupportedMedia", "NoVideo", "NoAudio", "InsufficientFrames", "ResultUnreachable", "ResultInvalid",
     }
 )  # fmt: skip
-"""The reasons of a5a1c84. An unpaid resource that has another one waits for a rule that a5a1c84 does not know."""
+"""Reasons of a5a1c84. An unpaid resource with another reason waits for a rule that a5a1c84 does not know."""
 _OPEN = (PurchaseState.INTENT, PurchaseState.SUBMITTED)
 _ENDED = (PurchaseState.DISCARDED, PurchaseState.CANCELLED, PurchaseState.FAILED)
 _EARLIER_SCHEME = re.compile(r"[a-z0-9]+://")
-_UNMATCHED = "lost/"  # a marker that no provider's history has
+_UNMATCHED = "lost/"  # prefix of markers that match nothing in a provider's history
 
 
 class FindingAction(StrEnum):
-    """What is done about a finding."""
+    """Action for a finding."""
 
     SUSPEND = "suspend"
     LEDGER = "ledger"
     PARK = "park deletion"
     RESUME = "resume"
-    WAIT = "look at it"  # nothing is done: a person decides
+    WAIT = "look at it"  # no action: a person decides
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the table."""
+    """One line of the command's table."""
 
     action: FindingAction
     about: str
@@ -73,40 +73,40 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class OldRun:
-    """The run that a5a1c84 would work on: that of the status, or a new one of the spec as it is now."""
+    """The run that a5a1c84 would continue: the status's, or a new one of the present spec."""
 
     run_hash: str
     rerun: str | None
     attempt: int
-    in_status: bool  # the status has it
-    identity: str | None = None  # of the LoRAs, in the key under which this release buys
+    in_status: bool  # False: a new run
+    identity: str | None = None  # identity of the LoRAs, part of this release's buying keys
 
 
 @dataclass(frozen=True, slots=True)
 class KnownPurchase:
-    """What the stores know of the purchase that a5a1c84 would make: under its key, and in the bucket."""
+    """The purchase that a5a1c84 would make, as found under its key in the ledger and the bucket."""
 
     key: str
     purchase: Document | None
     marker: str | None
-    scoped: bool = False  # this release buys, or has bought, in the namespace under keys with the namespace's uid
+    scoped: bool = False  # this release has purchases or a binding with the namespace's uid in the key
     with_identity: Document | None = None  # the purchase under the key with the LoRAs' identity
 
     @property
     def unpaid(self) -> bool:
-        """Whether a5a1c84, or this release, may still send it."""
+        """True if either release may still send the request."""
         return self.purchase is None or self.purchase["state"] == PurchaseState.REFUSED or _is_planned(self.purchase)
 
 
 def key_of(kind: Kind, meta: Body, run: OldRun, identity: str | None = None) -> str:
-    """The `_id` under which a5a1c84 looks in the ledger; with an identity of LoRAs, that of this release."""
+    """The buying key of a5a1c84; with an identity of the LoRAs, that of this release."""
     rerun = hashlib.sha256(run.rerun.encode()).hexdigest()[:16] if run.rerun is not None else "-"
     bought = f"{run.run_hash}.{identity}" if identity else run.run_hash
     return f"{meta['namespace']}/{kind}/{meta['name']}/{bought}/{rerun}/{run.attempt}"
 
 
 def old_run(kind: Kind, body: Body, status: ResourceStatus) -> OldRun | None:
-    """None where a5a1c84 sees a run that has ended, and starts none. Raises ValidationError for a wrong spec."""
+    """The run that a5a1c84 would continue or start, or None. Raises ValidationError for an invalid spec."""
     meta, run = body["metadata"], status.run
     rerun = (meta.get("annotations") or {}).get(f"{GROUP}/rerun")
     if run is None:
@@ -115,14 +115,14 @@ def old_run(kind: Kind, body: Body, status: ResourceStatus) -> OldRun | None:
         return OldRun(run.run_hash, run.rerun, run.paid_attempt, in_status=True, identity=run.lora_identity)
     edited = meta.get("generation", 1) != run.generation
     asked = run_hash(kind, parse_spec(kind, body["spec"])) if edited else run.run_hash
-    # As a5a1c84: an annotation that was taken off counts, and every InvalidSpec as that of an edit.
+    # As in a5a1c84: a removed annotation counts as a change, and any InvalidSpec as that of an edit.
     if status.reason != Reason.INVALID_SPEC and (rerun, asked) == (run.rerun, run.run_hash):
         return None
     return OldRun(asked, rerun, 1, in_status=False)
 
 
 def is_unreadable(kind: Kind, spec: Body) -> bool:
-    """Whether a5a1c84 refuses a spec that this release admits: capitals in a scheme, newer language codes."""
+    """True if a5a1c84 refuses a spec that this release admits: capitals in a scheme, newer language codes."""
     urls = [(spec.get("source") or {}).get("url"), *((each or {}).get("path") for each in spec.get("loras") or ())]
     language = (spec.get("options") or {}).get("language") if kind is Kind.TRANSCRIPTION else None
     schemes = [url for url in urls if isinstance(url, str) and not _EARLIER_SCHEME.match(url)]
@@ -132,17 +132,20 @@ def is_unreadable(kind: Kind, spec: Body) -> bool:
 def verdict(
     kind: Kind, body: Body, status: ResourceStatus, run: OldRun, seen: KnownPurchase
 ) -> tuple[FindingAction, str] | None:
-    """What a5a1c84 would do wrong with a resource, and the remedy; None where nothing."""
+    """Action and reason for a resource that a5a1c84 would handle wrongly; None if it would not."""
     spec = body.get("spec") or {}
     frozen = status.run.spec if status.run is not None and run.in_status else {}
     if is_unreadable(kind, spec) or is_unreadable(kind, frozen):
         if seen.purchase is not None and not seen.unpaid:
-            return FindingAction.WAIT, "a5a1c84 cannot read this spec, and would neither poll nor collect what was paid"
-        return FindingAction.SUSPEND, "a5a1c84 cannot read this spec"
+            return (
+                FindingAction.WAIT,
+                "a5a1c84 cannot parse this spec, and would neither poll nor collect the paid result",
+            )
+        return FindingAction.SUSPEND, "a5a1c84 cannot parse this spec"
     if seen.scoped:
         return (
             FindingAction.SUSPEND,
-            "the namespace was created again: a5a1c84 looks under another key, and would buy again",
+            "the namespace was created again: a5a1c84 uses another key, and would pay again",
         )
     if seen.unpaid:
         return _unpaid_verdict(status, run, seen)
@@ -151,31 +154,31 @@ def verdict(
     if state in _OPEN and isinstance(attempts, int) and run.attempt < attempts:
         return (
             FindingAction.SUSPEND,
-            "a5a1c84 takes a result that is gone for a failure, and would pay for the next attempt",
+            "a5a1c84 treats a missing result as a failure, and would pay for the next attempt",
         )
     return None
 
 
 def _identity_verdict(seen: KnownPurchase) -> tuple[FindingAction, str]:
-    """Verdict on a run whose key a5a1c84 does not know: under its own, it finds pictures of an earlier training."""
+    """Verdict on a run with an identity of LoRAs; under its own key, a5a1c84 finds pictures of an earlier training."""
     purchase = seen.with_identity
     state = purchase["state"] if purchase is not None and not _is_planned(purchase) else ""
     if state in (*_OPEN, PurchaseState.SUCCEEDED):
         return (
             FindingAction.WAIT,
-            "a5a1c84 would neither poll nor collect what was paid since the LoRA was trained again",
+            "a5a1c84 would neither poll nor collect purchases made after the LoRA was trained again",
         )
     return (
         FindingAction.SUSPEND,
-        "a5a1c84 does not know that the LoRA was trained again, and goes on with earlier pictures",
+        "a5a1c84 does not detect that the LoRA was trained again, and would use earlier pictures",
     )
 
 
 def _unpaid_verdict(status: ResourceStatus, run: OldRun, seen: KnownPurchase) -> tuple[FindingAction, str] | None:
     if run.in_status and status.run is not None and _is_rewound(status, status.run, seen.purchase):
-        return FindingAction.LEDGER, "the status knows of a payment that the ledger has lost; written as possibly sent"
+        return FindingAction.LEDGER, "the status has a payment that the ledger has lost; written as possibly sent"
     if seen.marker is not None and (seen.purchase is None or _id_of(seen.purchase) != seen.marker):
-        return FindingAction.LEDGER, "the bucket knows of a purchase that the ledger has lost; written as possibly sent"
+        return FindingAction.LEDGER, "the bucket has a purchase that the ledger has lost; written as possibly sent"
     if status.reason is not None and status.reason not in OLD_REASONS:
         return FindingAction.SUSPEND, f"a5a1c84 does not know the rule of {status.reason}, and would pay"
     if status.run is not None and not run.in_status:
@@ -184,7 +187,7 @@ def _unpaid_verdict(status: ResourceStatus, run: OldRun, seen: KnownPurchase) ->
 
 
 def _is_rewound(status: ResourceStatus, run: RunStatus, purchase: Document | None) -> bool:
-    """As the operator's `buying.was_rewound`."""
+    """True if the ledger is older than the status; same rule as the operator's `was_rewound`."""
     if run.request_id is not None or status.reason in _SEARCH_REASONS:
         return True
     if purchase is None:
@@ -196,9 +199,9 @@ def _is_rewound(status: ResourceStatus, run: RunStatus, purchase: Document | Non
 
 
 def lost_purchase(kind: Kind, body: Body, run: RunStatus | None, seen: KnownPurchase, now: datetime) -> Document:
-    """A document of the ledger for a purchase that may have been sent, and that the ledger has lost.
+    """Ledger document of a lost purchase whose request may have been sent.
 
-    `run` is None where the status tells nothing of the run that it is for.
+    `run` is None if the purchase is not for the status's run.
     """
     meta = body["metadata"]
     named = seen.marker or (run.purchase_id if run is not None else None) or legacy_id(seen.key)
@@ -223,7 +226,7 @@ def lost_purchase(kind: Kind, body: Body, run: RunStatus | None, seen: KnownPurc
 
 
 class Rollback:
-    """The stores and the resources. `patch` and the ledger are not written where `dry` is set."""
+    """Checks and changes of resources and stores; `dry` changes nothing."""
 
     def __init__(
         self,
@@ -234,7 +237,7 @@ class Rollback:
         dry: bool = False,
         operator_class: str = DEFAULT_CLASS,
     ) -> None:
-        """`operator_class`: the one that the operator serves which is rolled back."""
+        """`operator_class` is that of the operator to be rolled back."""
         self._class = operator_class
         self._ledger: Collection[Document] = database["ledger"]
         self._jobs: Collection[Document] = database["jobs"]
@@ -244,12 +247,12 @@ class Rollback:
         self._dry = dry
 
     async def prepare(self, resources: Iterable[tuple[Kind, Body]], now: datetime) -> list[Finding]:
-        """Suspend and write what a5a1c84 needs; what was found, also what was done before."""
+        """Suspend and write what a5a1c84 needs. Returns all findings, including those of earlier calls."""
         findings = [found for kind, body in resources if (found := await self._check_resource(kind, body, now))]
         return [*findings, *self._withdraw_planned(now), *self._fill_markers(), *self._park_deletions()]
 
     async def undo(self, resources: Iterable[tuple[Kind, Body]]) -> list[Finding]:
-        """Take back what `prepare` has suspended and parked, where a5a1c84 has begun no other run since."""
+        """Remove suspensions and restore parked deletions; a resource with a newer run stays suspended."""
         findings = []
         for kind, body in resources:
             label = (body["metadata"].get("annotations") or {}).get(ANNOTATION)
@@ -262,25 +265,25 @@ class Rollback:
     async def _resume(self, kind: Kind, body: Body, label: str) -> Finding:
         about, now = _describe(kind, body), _run_label(ResourceStatus.model_validate(body.get("status") or {}))
         if label not in (now, "-") or (label == "-" and not now.startswith(("-", "1/"))):
-            why = f"it was in run {label} and is in {now}: resumed, that run may be paid; set spec.suspend yourself"
+            why = f"it was in run {label} and is in {now}: resuming it may pay for that run; set spec.suspend yourself"
             return Finding(FindingAction.WAIT, about, why)
         await self._write(kind, body, {"spec": {"suspend": None}, "metadata": {"annotations": {ANNOTATION: None}}})
-        return Finding(FindingAction.RESUME, about, "no other run was begun")
+        return Finding(FindingAction.RESUME, about, "no newer run")
 
     async def _check_resource(self, kind: Kind, body: Body, now: datetime) -> Finding | None:
         meta = body["metadata"]
         if meta.get("deletionTimestamp"):
-            return None  # a5a1c84 finishes a deletion, and buys nothing
+            return None  # a5a1c84 finishes the deletion and pays nothing
         try:
             status = ResourceStatus.model_validate(body.get("status") or {})
             run = old_run(kind, body, status)
         except ValidationError:
-            return None  # a5a1c84 says InvalidSpec as well
+            return None  # a5a1c84 reports InvalidSpec as well
         if run is None:
             return None
         if class_of(body) != self._class:
             await self._suspend(kind, body, status)
-            why = "a5a1c84 knows no operator classes: it would work on it, too, and buy what another installation buys"
+            why = "a5a1c84 has no operator classes: it would run this too, and pay as another installation does"
             return Finding(FindingAction.WAIT, _describe(kind, body), f"{why} (class {class_of(body)})")
         seen = self._known_purchase(kind, meta, run)
         found = _identity_verdict(seen) if run.identity else verdict(kind, body, status, run, seen)
@@ -315,7 +318,7 @@ class Rollback:
 
     async def _suspend(self, kind: Kind, body: Body, status: ResourceStatus) -> None:
         if (body.get("spec") or {}).get("suspend") is True:
-            return  # by a person, who resumes it too, or by an earlier run of this
+            return  # by a person, who resumes it, or by an earlier call
         await self._write(
             kind, body, {"spec": {"suspend": True}, "metadata": {"annotations": {ANNOTATION: _run_label(status)}}}
         )
@@ -326,7 +329,7 @@ class Rollback:
             await self._patch(kind, body, patch | {"metadata": patch["metadata"] | {"resourceVersion": version}})
 
     def _withdraw_planned(self, now: datetime) -> Iterator[Finding]:
-        """Planned purchases become refused ones: to a5a1c84 every intent may have been sent."""
+        """Turn planned purchases into refused ones, because a5a1c84 treats each intent as possibly sent."""
         planned = {"state": PurchaseState.INTENT.value, "step": PurchaseStep.PLANNED.value}
         refused = {
             "state": PurchaseState.REFUSED.value,
@@ -338,31 +341,29 @@ class Rollback:
         for each in list(self._ledger.find(planned, {"jobId": 1})):
             if not self._dry:
                 self._ledger.update_one(each | planned, {"$set": refused})
-            yield Finding(FindingAction.LEDGER, f"purchase {each['_id']}", "it was not sent: a5a1c84 may send it, once")
-        # a5a1c84 leaves `step` as it is when it sends a refused purchase, and this release would read "not sent".
+            yield Finding(FindingAction.LEDGER, f"purchase {each['_id']}", "not sent: a5a1c84 may send it once")
+        # a5a1c84 keeps `step` when it sends a refused purchase, and this release would read it as not sent.
         if not self._dry:
             steps = {"state": PurchaseState.REFUSED.value, "step": {"$ne": None}}
             self._ledger.update_many(steps, {"$set": {"step": None}})
 
     def _fill_markers(self) -> Iterator[Finding]:
-        """Intents without a marker: a5a1c84 would take the first request without a seed for theirs."""
+        """Set a marker on intents without one: a5a1c84 would match them with any request without a seed."""
         for each in list(self._ledger.find({"state": PurchaseState.INTENT.value, "marker": ""})):
             if not self._dry:
                 self._ledger.update_one({"_id": each["_id"]}, {"$set": {"marker": _UNMATCHED + _id_of(each)}})
             yield Finding(
-                FindingAction.LEDGER, f"purchase {each['_id']}", "without a marker a5a1c84 takes any request for it"
+                FindingAction.LEDGER, f"purchase {each['_id']}", "without a marker, a5a1c84 matches any request"
             )
 
     def _park_deletions(self) -> Iterator[Finding]:
-        """Deletions that a5a1c84 would extend to files of a purchase with another owner."""
+        """Park tombstones with which a5a1c84 would delete files of a purchase with another owner."""
         for each in list(self._jobs.find({"discard.uid": {"$gt": ""}})):
             if not self._covers_other_purchases(each["discard"]):
                 continue
             if not self._dry:
                 self._jobs.update_one({"_id": each["_id"]}, {"$rename": {"discard": _PARKED_FIELD}})
-            yield Finding(
-                FindingAction.PARK, f"job {each['jobId']}", "a5a1c84 would delete files that another resource has"
-            )
+            yield Finding(FindingAction.PARK, f"job {each['jobId']}", "a5a1c84 would delete files of another resource")
 
     def _covers_other_purchases(self, discard: Document) -> bool:
         place = discard.get("boughtUnder") or discard.get("bought_under") or ""
@@ -376,9 +377,9 @@ class Rollback:
 
 
 def recent_status_write(resources: Iterable[tuple[Kind, Body]], now: datetime) -> str:
-    """A resource whose status was written in the last minute, with the age in words; empty where there is none.
+    """A resource whose status was written in the last minute, with the age; empty if there is none.
 
-    An operator that has nothing to do writes nothing, and is not noticed.
+    An idle operator writes no status, and is not detected.
     """
     for kind, body in resources:
         for each in body["metadata"].get("managedFields") or ():

@@ -1,4 +1,4 @@
-"""`contentgen prepare-rollback` on the API server, MongoDB and the bucket."""
+"""Access of `contentgen prepare-rollback` to the API server, MongoDB and the bucket."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ _MOST_BYTES = 4096  # of a marker
 
 
 class OperatorRuns(Exception):
-    """The operator has written a status a moment ago."""
+    """The operator seems to be running: it has written a status in the last minute."""
 
 
 async def prepare(
@@ -36,7 +36,7 @@ async def prepare(
     dry: bool,
     operator_class: str = DEFAULT_CLASS,
 ) -> list[Finding]:
-    """Prepare a rollback in these namespaces or (none) in all. Raises OperatorRuns."""
+    """Prepare a rollback in these namespaces (empty: all). Raises OperatorRuns."""
     resources = await _resources(kube, namespaces)
     mine = [(kind, body) for kind, body in resources if class_of(body) == operator_class]
     if written := recent_status_write(mine, now):
@@ -50,12 +50,12 @@ async def prepare(
 async def undo(
     kube: KubeApi, namespaces: Sequence[str], database: Database[dict[str, Any]], marker_of: MarkerOf, *, dry: bool
 ) -> list[Finding]:
-    """Take back what `prepare` has suspended."""
+    """Remove the suspensions of `prepare`."""
     return await Rollback(database, marker_of, _patch(kube), dry=dry).undo(await _resources(kube, namespaces))
 
 
 async def _resources(kube: KubeApi, namespaces: Sequence[str]) -> list[tuple[Kind, Body]]:
-    """Those of these namespaces, or (none) of all."""
+    """Resources of all kinds in these namespaces (empty: all)."""
     pages = [
         (kind, page)
         for namespace in namespaces or (None,)
@@ -74,7 +74,7 @@ def _patch(kube: KubeApi) -> Callable[[Kind, Body, Body], Any]:
 
 
 def marker_reader(client: "S3Client", bucket: str) -> MarkerOf:
-    """Reads the marker of a buying key. An unreadable one counts as that of an unknown purchase."""
+    """Reader of the markers in the bucket. An unreadable marker returns a purchase id that matches none."""
 
     def marker_of(key: str) -> str | None:
         try:

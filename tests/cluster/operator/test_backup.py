@@ -51,7 +51,7 @@ def test_everything_deleted_comes_back_and_nothing_is_paid_twice(world: ClusterW
         assert {each["_id"]: each["state"] for each in world.ledger_collection.find({})} == purchases
         assert world.jobs.find_one({"jobId": uid}, {"_id": False}) == record
         _, said = contentgen("restore", "-", given=archive)
-        assert "jobs: 0 added, 0 brought forward" in said
+        assert "jobs: 0 added, 0 replaced" in said
         for name, prompt in (("flying", "under way while the backup is made"), ("kept", "made before the backup")):
             world.apply(KIND, name, pictures(prompt))
     again = world.wait_for_end(KIND, "kept")["status"]

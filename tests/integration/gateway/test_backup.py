@@ -90,7 +90,7 @@ def test_everything_deleted_comes_back(world: Stores, tmp_path: Path) -> None:
         name: sorted(each, key=repr) for name, each in before.items()
     }
     output = world.run("restore", archive)
-    assert "jobs: 0 added, 0 brought forward, 450 left" in output
+    assert "jobs: 0 added, 0 replaced, 450 unchanged" in output
     assert world.content() == found
 
 
