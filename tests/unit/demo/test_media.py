@@ -96,6 +96,6 @@ def test_without_a_film_a_video_of_ones_own_goes_on_and_says_so(server: SandboxS
     console = Console(record=True, quiet=False, width=200)
     with console.capture() as said:
         assert source(server, "https://example.com/own.mp4", missing, console) == "https://example.com/own.mp4"
-    assert "samples/ name a film that is not there: espeak-ng is missing" in said.get()
+    assert "the video that samples/ refer to is missing: espeak-ng is missing" in said.get()
     with pytest.raises(DemoError):
         source(server, None, missing)
