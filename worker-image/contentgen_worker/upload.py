@@ -14,12 +14,12 @@ from time import monotonic
 import httpx
 
 from contentgen_contract.worker.orders import FileClaim, Outcome, StoredFile, UploadGrant
-from contentgen_worker.download.connection import system_tls
 from contentgen_worker.errors import Retryable, redacted
 from contentgen_worker.files import JSON, Output
 from contentgen_worker.log import event
 from contentgen_worker.progress import Fraction
 from contentgen_worker.retry import STORE, RetryPolicy
+from contentgen_worker.tls import system_tls
 
 BATCH = 256  # UploadRequest.files
 _PARALLEL = 16

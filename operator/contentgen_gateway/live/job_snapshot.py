@@ -52,11 +52,11 @@ class JobSnapshot:
     status: _Status
 
     @classmethod
-    def of(cls, kind: Kind, body: Body) -> Self:
+    def parse(cls, kind: Kind, body: Body) -> Self:
         """From the API server's object.
 
-        Raises ValueError where its metadata is incomplete or a field has a wrong type: the caller logs the object,
-        rather than showing progress that nobody reported.
+        Raises ValueError for incomplete metadata or a field of a wrong type: the caller logs and skips the object,
+        instead of showing defaults as progress.
         """
         given = ResourceBody.parse(body)
         meta, run = _Meta.model_validate(given.metadata, from_attributes=True), given.run

@@ -68,7 +68,7 @@ class LiveJobs:
 
         The later one of it and what the watch knows: the watch may be behind.
         """
-        now = JobSnapshot.of(kind, body)
+        now = JobSnapshot.parse(kind, body)
         known = self._known.get(now.job_id)
         if known is not None and not now.later_than(known.version):
             return known
@@ -111,7 +111,7 @@ class LiveJobs:
             case ObjectChanged(body) if not self._serves(body):
                 self._leave(body["metadata"]["uid"])
             case ObjectChanged(body):
-                self._change(JobSnapshot.of(kind, body))
+                self._change(JobSnapshot.parse(kind, body))
             case ObjectDeleted(body):
                 self._lose(kind, body["metadata"]["uid"])
             case ListComplete(uids):

@@ -71,7 +71,7 @@ async def one_job(
     shown_card = card(record)
     details = await resources.details(record)
     status = (details.resource or {}).get("status") or {}
-    facts = Facts.of(status)
+    facts = Facts.parse(status)
     return render(
         request,
         "job.html",

@@ -20,8 +20,8 @@ Error = Mapping[str, Any]
 NAME = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
 TITLE = r"^[^\x00-\x1f\x7f]+$"
 PRINTABLE = r"^[!-~]([ -~]*[!-~])?$"
-WORDS = patterns.WORDS | {
-    NAME: patterns.WORDS[patterns.OBJECT_NAME],
+WORDS = patterns.EXPECTATIONS | {
+    NAME: patterns.EXPECTATIONS[patterns.OBJECT_NAME],
     TITLE: "must be one line without control characters",
     PRINTABLE: "must be printable ASCII without a space at its beginning or end",
 }

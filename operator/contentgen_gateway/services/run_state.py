@@ -119,7 +119,7 @@ def to_retry(standing: JobRunState, body: Body) -> None:
         job_id = body["metadata"]["uid"]
         raise Problem(409, f"it is suspended, and goes on by itself once it is resumed: POST /api/jobs/{job_id}/resume")
     if standing.phase == Phase.SUBMISSION_UNKNOWN:
-        facts = Facts.of(body.get("status") or {})
+        facts = Facts.parse(body.get("status") or {})
         raise Problem(409, f"{_doubt(facts, body['metadata']['name'])}, retry with resubmit={facts.token}")
     if standing.reason == Reason.INVALID_SPEC:
         raise Problem(409, f"it would fail again: {standing.message}")
@@ -131,7 +131,7 @@ def to_collect(standing: JobRunState, body: Body) -> str | None:
     """The value of the annotation that has the last run's result fetched once more; None where that was asked for and
     has not begun. Raises Problem 409 where there is nothing to fetch.
     """
-    facts = Facts.of(body.get("status") or {})
+    facts = Facts.parse(body.get("status") or {})
     if not standing.ended and standing.phase == Phase.FAILED:
         raise Problem(409, "another run was asked for: only the result of a failed run is fetched again")
     if why := remedies.collect_obstacle(facts):

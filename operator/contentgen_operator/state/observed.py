@@ -75,7 +75,7 @@ class Resource(Value):
     def parse(cls, kind: Kind, body: dict[str, Any]) -> "Resource":
         """From the JSON object of the API server.
 
-        Raises pydantic.ValidationError: a status that is misread would have a run paid again.
+        Raises pydantic.ValidationError for an invalid status: with defaults instead a run could be paid twice.
         """
         given = ResourceBody.parse(body)
         meta, annotations = given.metadata, given.metadata.annotations

@@ -250,7 +250,7 @@ MUTANTS: dict[str, tuple[tuple[str | int, ...], Any, str]] = {
     "another working folder": ((*ONE, "workingDir"), "/scratch", "workingDir"),
     "a file over a module": (
         (*ONE, "terminationMessagePath"),
-        "/opt/contentgen/contentgen_worker/guard.py",
+        "/opt/contentgen/contentgen_worker/download/address_guard.py",
         "terminationMessagePath",
     ),
     "another DNS server": ((*POD, "dnsConfig"), {"nameservers": ["10.0.0.1"]}, "dnsConfig"),

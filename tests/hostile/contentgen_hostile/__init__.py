@@ -1,1 +1,1 @@
-"""Files that are hostile or broken, and what a child that decodes them may try."""
+"""Hostile and broken files, and attempts of a compromised decoder."""

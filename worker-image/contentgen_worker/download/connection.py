@@ -4,34 +4,25 @@ The address guard checks every new connection, at each redirect. A kept connecti
 name it was checked for.
 """
 
-import os
 import socket
-import ssl
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any
 
-import certifi
 import httpx
 
 from contentgen_worker.download.address_guard import AddressGuard, CheckedUrl
 from contentgen_worker.download.budget import DownloadBudget
 from contentgen_worker.errors import NotAllowed, Unreachable, redacted
+from contentgen_worker.tls import system_tls
 
 REDIRECTS = 5
 _REDIRECT_CODES = (301, 302, 303, 307, 308)
 _USABLE = (200, 206)
 _TIMEOUT = httpx.Timeout(30, connect=10)
 _HEADERS = {"User-Agent": "contentgen-worker", "Accept": "*/*", "Accept-Encoding": "identity"}
-
-
-@lru_cache(maxsize=1)
-def system_tls() -> ssl.SSLContext:
-    """TLS context with the CAs of SSL_CERT_FILE, else those of certifi."""
-    return ssl.create_default_context(cafile=os.environ.get("SSL_CERT_FILE") or certifi.where())
 
 
 class Connection:

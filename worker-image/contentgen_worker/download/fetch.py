@@ -14,7 +14,7 @@ import httpx
 from contentgen_contract.worker.orders import Download
 from contentgen_worker.download.address_guard import AddressGuard
 from contentgen_worker.download.budget import DownloadBudget, DownloadLimits
-from contentgen_worker.download.connection import Connection, system_tls
+from contentgen_worker.download.connection import Connection
 from contentgen_worker.download.incoming import (
     CHUNKS_PER_RANGE,
     CompletedDownload,
@@ -36,7 +36,7 @@ from contentgen_worker.errors import Empty, FetchError, redacted
 from contentgen_worker.media.decode.source import CHUNK_BYTES
 from contentgen_worker.retry import SOURCE, STORE, RetryPolicy
 
-__all__ = ["DownloadLimits", "Fetched", "Fetcher", "Incoming", "OnProgress", "ignore_progress", "system_tls"]
+__all__ = ["DownloadLimits", "Fetched", "Fetcher", "Incoming", "OnProgress", "ignore_progress"]
 
 
 class Fetcher:

@@ -7,12 +7,12 @@ file order, as soon as all before them have arrived.
 import errno
 import hashlib
 import threading
-import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
+from time import monotonic
 from types import TracebackType
 
 import httpx
@@ -138,6 +138,7 @@ class InProgressDownload(Incoming):
         budget: DownloadBudget,
         retry_policy: RetryPolicy,
         connect: Callable[[], Connection],
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self.sparse_file = SparseFile(path, first_response.byte_range.identity.size)
         super().__init__(download, self.sparse_file.source, first_response.byte_range.identity.size)
@@ -145,11 +146,12 @@ class InProgressDownload(Incoming):
         self._ranged = first_response.ranged
         self._budget = budget
         self._retry_policy = retry_policy
+        self._clock = clock
         self._lock = threading.Lock()
         self._digest = hashlib.sha256()
         self._hashed = 0
         self._hash_lock = threading.Lock()
-        self._read_all, self._readahead_from = threading.Event(), time.monotonic() + _NO_READAHEAD_SECONDS
+        self._read_all, self._readahead_from = threading.Event(), self._clock() + _NO_READAHEAD_SECONDS
         self._free = bytearray(b"\1" * self.sparse_file.chunk_count)
         first = self._claim(range(-(-first_response.byte_range.end // CHUNK_BYTES)))
         # The index of an MP4 may be at its end: the second connection begins there.
@@ -198,7 +200,7 @@ class InProgressDownload(Incoming):
     def _may_claim(self) -> bool:
         """Whether to fetch another range: read-ahead would delay the index and the starts of the segments, so it begins
         later."""
-        ahead = self._read_all.is_set() or time.monotonic() >= self._readahead_from
+        ahead = self._read_all.is_set() or self._clock() >= self._readahead_from
         return ahead or not any(self._free) or self._reader_waits()
 
     def _reader_waits(self) -> bool:

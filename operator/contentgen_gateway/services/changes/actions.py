@@ -97,7 +97,7 @@ class JobActions:
         job = await self._load_payable(caller, job_id)
         body = _require_resource(job, await self.jobs.resource(job))
         state = JobRunState.of(body)
-        token, facts = token_of(state), remedies.Facts.of(body.get("status") or {})
+        token, facts = token_of(state), remedies.Facts.parse(body.get("status") or {})
         free = remedies.free_advice_lines(facts, body["metadata"]["name"])
         if token is not None:
             return Quote(state.number, estimate_of(body), token, free)

@@ -62,13 +62,17 @@ async def refused(world: GatewayWorld, path: str, **request: Any) -> Any:
             "image.size.widht: unknown field; did you mean width?",
         ),
         # a text of the wrong form
-        ("/api/lora/train", {"loraName": "a b"}, f"loraName: 'a b' {patterns.WORDS[patterns.LORA_NAME]}"),
-        ("/api/lora/train", {"learningRate": "1e-4"}, f"learningRate: '1e-4' {patterns.WORDS[patterns.DECIMAL]}"),
-        ("/api/lora/train", {"namespace": "Red"}, f"namespace: 'Red' {patterns.WORDS[patterns.OBJECT_NAME]}"),
+        ("/api/lora/train", {"loraName": "a b"}, f"loraName: 'a b' {patterns.EXPECTATIONS[patterns.LORA_NAME]}"),
+        (
+            "/api/lora/train",
+            {"learningRate": "1e-4"},
+            f"learningRate: '1e-4' {patterns.EXPECTATIONS[patterns.DECIMAL]}",
+        ),
+        ("/api/lora/train", {"namespace": "Red"}, f"namespace: 'Red' {patterns.EXPECTATIONS[patterns.OBJECT_NAME]}"),
         (
             "/api/transcribe",
             {"options": {"language": "English"}},
-            f"options.language: 'English' {patterns.WORDS[patterns.LANGUAGE]}",
+            f"options.language: 'English' {patterns.EXPECTATIONS[patterns.LANGUAGE]}",
         ),
         (
             "/api/transcribe",
@@ -158,7 +162,7 @@ async def test_a_field_that_is_left_out_is_named(world: WritableWorld) -> None:
 async def test_each_wrong_field_is_named(world: WritableWorld) -> None:
     problem = await refused(world, "/api/lora/train", json=TRAIN | {"loraName": "a b", "stpes": 3})
     assert {(tuple(each["loc"]), each["msg"]) for each in problem["errors"]} == {
-        (("body", "loraName"), patterns.WORDS[patterns.LORA_NAME]),
+        (("body", "loraName"), patterns.EXPECTATIONS[patterns.LORA_NAME]),
         (("body", "stpes"), "unknown field; did you mean steps?"),
     }
 
@@ -170,7 +174,7 @@ async def test_each_wrong_field_is_named(world: WritableWorld) -> None:
 async def test_an_address_is_never_repeated(world: WritableWorld, url: str) -> None:
     """It may hold a password or a signature, and problems are logged by clients."""
     problem = await refused(world, "/api/lora/train", json=TRAIN | {"videoUrl": url})
-    assert problem["detail"] == f"videoUrl: {patterns.WORDS[patterns.SOURCE_URL]}"
+    assert problem["detail"] == f"videoUrl: {patterns.EXPECTATIONS[patterns.SOURCE_URL]}"
     assert "hunter2" not in json.dumps(problem)
 
 
@@ -223,7 +227,7 @@ async def test_parameters_headers_and_paths_are_told_in_words(world: WritableWor
         "must be lora-training, image-generation or transcription; did you mean lora-training?",
         "must be at least 1",
     }
-    assert path.json()["detail"] == f"job_id: 'NOT_A_NAME' {patterns.WORDS[patterns.OBJECT_NAME]}"
+    assert path.json()["detail"] == f"job_id: 'NOT_A_NAME' {patterns.EXPECTATIONS[patterns.OBJECT_NAME]}"
     assert "^" not in header.json()["detail"]
     assert wait.json()["detail"] == "wait: '99' must be at most 25"
 
@@ -257,4 +261,4 @@ async def test_a_page_says_the_same(world: WritableWorld) -> None:
     job = world.job(1)
     async with world.client("ann") as ann:
         answer: httpx.Response = await ann.post(f"/jobs/{job}/edit", data={"tags": "a,$x"}, headers={"Accept": "*/*"})
-    assert answer.json()["detail"] == f"tags.1: '$x' {patterns.WORDS[patterns.TAG]}"
+    assert answer.json()["detail"] == f"tags.1: '$x' {patterns.EXPECTATIONS[patterns.TAG]}"

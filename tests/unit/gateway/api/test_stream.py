@@ -120,7 +120,7 @@ async def test_a_change_that_an_event_does_not_tell_makes_no_event(
 
     async def tell(_: jobs.JobFollower, __: float) -> JobSnapshot:
         version, progress, phase = next(ways)
-        return JobSnapshot.of(SOUND, resource(SOUND, "a", version=version, progress=progress, phase=phase))
+        return JobSnapshot.parse(SOUND, resource(SOUND, "a", version=version, progress=progress, phase=phase))
 
     monkeypatch.setattr(jobs.JobFollower, "next", tell)
     world.now(1, phase="Preparing", progress=10)
@@ -231,7 +231,7 @@ async def test_a_right_that_is_taken_away_cuts_the_stream_of_a_busy_job(
     async def tell(_: jobs.JobFollower, __: float) -> JobSnapshot:
         version = next(versions)
         phase = "Completed" if version > 1000 else "Processing"
-        return JobSnapshot.of(SOUND, resource(SOUND, "a", version=version, progress=version % 100, phase=phase))
+        return JobSnapshot.parse(SOUND, resource(SOUND, "a", version=version, progress=version % 100, phase=phase))
 
     monkeypatch.setattr(jobs.JobFollower, "next", tell)
     seen, job = [], world.parts.sight.job

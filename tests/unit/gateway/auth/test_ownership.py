@@ -139,7 +139,7 @@ def test_a_job_under_way_is_of_the_user_that_was_admitted(kind: Kind) -> None:
     }  # fmt: skip
     forged = status.model_dump(mode="json", by_alias=True) | {"run": {"spec": {"userId": "victim"}}}
     for spec, user in (({"userId": "ann"}, "ann"), ({}, "red")):
-        assert document(JobSnapshot.of(kind, {"metadata": meta, "spec": spec, "status": forged}))["userId"] == user
+        assert document(JobSnapshot.parse(kind, {"metadata": meta, "spec": spec, "status": forged}))["userId"] == user
 
 
 # All signers, readers and deleters

@@ -40,7 +40,7 @@ async def test_a_record_that_is_there_is_the_answer() -> None:
 
 @pytest.mark.parametrize("kind", list(Kind))
 def test_a_document_says_what_the_operator_will_write(kind: Kind) -> None:
-    now = JobSnapshot.of(
+    now = JobSnapshot.parse(
         kind, resource(kind, "it", phase="Processing", stage="Training", progress=70, reason="Processing")
     )
     made = document(now)
@@ -69,9 +69,9 @@ def test_what_is_known_of_a_job_is_small() -> None:
     body = resource(SOUND, "a", run={"rerun": None, "spec": {"x": "y" * 65_000}, "facts": {"x": "y" * 65_000}})
     body["metadata"] |= {"annotations": {"x": "y" * 262_000}, "managedFields": ["y" * 65_000]}
     body["spec"] |= {"x": "y" * 65_000}
-    now = JobSnapshot.of(SOUND, body)
+    now = JobSnapshot.parse(SOUND, body)
     assert len(repr(now)) < 2000
-    made = document(JobSnapshot.of(SOUND, body | {"status": {}}))
+    made = document(JobSnapshot.parse(SOUND, body | {"status": {}}))
     assert (made["userId"], made["config"], made["status"]) == ("ann", {}, "queued")
 
 

@@ -148,7 +148,7 @@ def late(both: Replicas, monkeypatch: pytest.MonkeyPatch) -> Replicas:
 
     async def tell(_: JobFollower, __: float) -> JobSnapshot:
         version, progress, phase = next(coming)
-        return JobSnapshot.of(SOUND, resource(SOUND, JOB, version=version, progress=progress, phase=phase))
+        return JobSnapshot.parse(SOUND, resource(SOUND, JOB, version=version, progress=progress, phase=phase))
 
     monkeypatch.setattr(JobFollower, "next", tell)
     at_version(both.b, 7, progress=10)

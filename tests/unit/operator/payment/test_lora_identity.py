@@ -359,7 +359,13 @@ def test_an_image_that_has_a_purchase_asks_for_no_other() -> None:
 
 
 def an_image(reason: str, **run: Any) -> dict[str, Any]:
-    meta = {"name": "it", "namespace": "ns", "uid": OTHER_UID, "resourceVersion": "1", "creationTimestamp": NOW}
+    meta = {
+        "name": "it",
+        "namespace": "ns",
+        "uid": OTHER_UID,
+        "resourceVersion": "1",
+        "creationTimestamp": f"{NOW:%Y-%m-%dT%H:%M:%SZ}",
+    }
     body: dict[str, Any] = {"metadata": meta, "spec": PICTURE}
     last = run_of(body, "0" * 16).model_copy(update={"lora_identity": None} | run)
     return body | {"status": dump_status(ResourceStatus(phase=Phase.PENDING, reason=reason, run=last))}
@@ -456,7 +462,13 @@ def test_a_lora_without_a_file(lora: LoraView, age: int, expected: WantedPurchas
 
 def test_the_key_of_older_releases_is_unchanged() -> None:
     run = run_of({"spec": PICTURE}, "0" * 16)
-    meta = {"name": "it", "namespace": "ns", "uid": UID, "resourceVersion": "1", "creationTimestamp": NOW}
+    meta = {
+        "name": "it",
+        "namespace": "ns",
+        "uid": UID,
+        "resourceVersion": "1",
+        "creationTimestamp": f"{NOW:%Y-%m-%dT%H:%M:%SZ}",
+    }
     resource = Resource.parse(IMAGES, {"metadata": meta, "spec": PICTURE})
     plain = purchase_key(resource, run.model_copy(update={"lora_identity": None}))
     assert str(plain) == "ns/ImageGeneration/it/2f9642154c368e50/-/1", "by a5a1c84"

@@ -393,7 +393,7 @@ async def test_two_operators_begin_one_run(kind: Kind, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(second, "_plan", plan_late)
     with pytest.raises(Conflict):
-        await second._once(ResourceRef(kind=kind, namespace="ns", name="it", uid=UID))
+        await second._read_and_reconcile(ResourceRef(kind=kind, namespace="ns", name="it", uid=UID))
     await world.finish(kind)
     assert (document(world)["number"], document(world)["version"], posts(world)) == (2, 2, 2)
     assert_numbers_used_once(world)

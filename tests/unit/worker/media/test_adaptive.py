@@ -145,9 +145,9 @@ def test_anchors_are_shown_after_all_that_come_before_them(talk: Path) -> None:
 def test_a_picture_is_had_of_what_was_looked_at_where_it_is_much_clearer(talk: Path) -> None:
     group = packets(talk)[0]
     soft, sharp = (InspectedFrame(0, timestamp(group.packets[0]), sharpness, group) for sharpness in (5, 10))
-    assert sharpest_inspected([soft, sharp], held=4) is sharp
-    assert sharpest_inspected([soft, sharp], held=5) is None
-    assert sharpest_inspected([], held=0) is None
+    assert sharpest_inspected([soft, sharp], kept=4) is sharp
+    assert sharpest_inspected([soft, sharp], kept=5) is None
+    assert sharpest_inspected([], kept=0) is None
 
 
 # --- what is decoded -----------------------------------------------------------------------------------------------
@@ -222,8 +222,8 @@ def test_a_shot_without_a_keyframe_gives_a_picture_as_good_as_a_whole_decode(tmp
         unit = float(container.streams.video[0].time_base or 0)
     with open_media(path) as container:
         part = Adaptive(container, WHOLE, BOUNDS)
-        assert len(list(part.watch())) > 20
-        held = part.pictures([], 40 / FPS, 79 / FPS, lambda _: True)
+        assert len(list(part.samples())) > 20
+        held = part.choose_frames([], 40 / FPS, 79 / FPS, lambda _: True)
     assert [40 / FPS < each.frame.seconds < 79 / FPS for each in held] == [True]
     image = held[0].frame.image
     assert held[0].frame.seconds == pytest.approx((image.pts or 0) * unit)
@@ -232,31 +232,31 @@ def test_a_shot_without_a_keyframe_gives_a_picture_as_good_as_a_whole_decode(tmp
 
 def told_until(container: InputContainer, end: float) -> Adaptive:
     part = Adaptive(container, WHOLE, BOUNDS)
-    assert list(takewhile(lambda seen: seen.seconds < end, part.watch()))
+    assert list(takewhile(lambda seen: seen.seconds < end, part.samples()))
     return part
 
 
 def test_pictures_lie_where_they_may_be_taken(talk: Path) -> None:
     with open_media(talk) as container:
         part = told_until(container, 46)
-        assert part.pictures([], 41, 42, lambda second: second < 41.5)[0].frame.seconds < 41.5
-        assert part.pictures([], 41, 42, lambda _: False) == []
+        assert part.choose_frames([], 41, 42, lambda second: second < 41.5)[0].frame.seconds < 41.5
+        assert part.choose_frames([], 41, 42, lambda _: False) == []
 
 
 def test_a_held_picture_gives_way_to_a_much_clearer_one(talk: Path) -> None:
     with open_media(talk) as container:
         part = told_until(container, 46)
-        taken = part.pictures([], 41, 42, lambda _: True)
-        assert part.pictures(taken, 41, 42, lambda _: True) == taken
+        taken = part.choose_frames([], 41, 42, lambda _: True)
+        assert part.choose_frames(taken, 41, 42, lambda _: True) == taken
         blurred = replace(taken[0], sharpness=taken[0].sharpness / 3)
-        assert part.pictures([blurred], 41, 42, lambda _: True)[0].sharpness > blurred.sharpness
+        assert part.choose_frames([blurred], 41, 42, lambda _: True)[0].sharpness > blurred.sharpness
 
 
 def test_what_was_looked_at_long_ago_is_forgotten(talk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(adaptive, "LAG", 0.25)
     with open_media(talk) as container:
         part = told_until(container, 80)
-        assert part.pictures([], 40, 41, lambda _: True) == []
+        assert part.choose_frames([], 40, 41, lambda _: True) == []
 
 
 # --- recordings of all kinds ---------------------------------------------------------------------------------------

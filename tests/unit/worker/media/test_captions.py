@@ -31,13 +31,13 @@ def test_the_template_alone() -> None:
 
 
 def test_facts_come_in_one_order_and_only_those_asked_for() -> None:
-    thumbnail = PictureFacts(luma=30, motion=9, position=0.9, face=0.4)
-    assert caption(TEMPLATE, "jf", ALL[::-1], thumbnail) == "a photo of jf, close-up, dark, in motion, end of the video"
-    assert caption(TEMPLATE, "jf", (CaptionFact.MOTION,), thumbnail) == "a photo of jf, in motion"
+    facts = PictureFacts(luma=30, motion=9, position=0.9, face=0.4)
+    assert caption(TEMPLATE, "jf", ALL[::-1], facts) == "a photo of jf, close-up, dark, in motion, end of the video"
+    assert caption(TEMPLATE, "jf", (CaptionFact.MOTION,), facts) == "a photo of jf, in motion"
 
 
 @pytest.mark.parametrize(
-    ("look", "expected"),
+    ("facts", "expected"),
     [
         (PictureFacts(120, 2, 0.5, face=0.34), "close-up, middle of the video"),
         (PictureFacts(120, 2, 0.5, face=0.32), "medium shot, middle of the video"),
@@ -49,8 +49,8 @@ def test_facts_come_in_one_order_and_only_those_asked_for() -> None:
         (PictureFacts(120, 0.2, 0.5), "still, middle of the video"),
     ],
 )
-def test_what_the_figures_say(thumbnail: PictureFacts, expected: str) -> None:
-    assert caption("[trigger]", "jf", ALL, thumbnail) == f"jf, {expected}"
+def test_what_the_figures_say(facts: PictureFacts, expected: str) -> None:
+    assert caption("[trigger]", "jf", ALL, facts) == f"jf, {expected}"
 
 
 @pytest.mark.parametrize("seen", ["", "a man\nin a suit.", "x" * 5000, "\x00\u202e evil", "[trigger]"])

@@ -449,7 +449,7 @@ def test_a_strip_is_what_was_put_in() -> None:
 
 def test_a_dataset_from_a_local_file(reel: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
-    assert dataset_command.make(reel, out, "jf", Speed.EXACT, '{"minImages": 4}', vision_model=tmp_path) == 0
+    assert dataset_command.make_dataset(reel, out, "jf", Speed.EXACT, '{"minImages": 4}', vision_model=tmp_path) == 0
     index = json.loads((out / "dataset.json").read_text())
     assert len(index["shots"]) == 17
     assert {path.name for path in out.iterdir()} == {
@@ -473,5 +473,7 @@ def test_what_a_local_file_can_be_refused_for(
 ) -> None:
     path = tmp_path / "a.mp4"
     path.write_text("not a video")
-    assert dataset_command.make(path, tmp_path / "out", "jf", Speed.EXACT, settings, vision_model=tmp_path) == code
+    assert (
+        dataset_command.make_dataset(path, tmp_path / "out", "jf", Speed.EXACT, settings, vision_model=tmp_path) == code
+    )
     assert text in capsys.readouterr().err

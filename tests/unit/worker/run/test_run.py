@@ -47,11 +47,12 @@ from contentgen_contract.worker.orders import (
 )
 from contentgen_worker import log
 from contentgen_worker.download.address_guard import AddressGuard
-from contentgen_worker.download.fetch import DownloadLimits, Fetcher, system_tls
+from contentgen_worker.download.fetch import DownloadLimits, Fetcher
 from contentgen_worker.errors import OwnFileMissing, Retryable, Unreachable, WorkerApiRefused
 from contentgen_worker.retry import SOURCE
 from contentgen_worker.run import run
 from contentgen_worker.settings import Settings
+from contentgen_worker.tls import system_tls
 from contentgen_worker.worker_api import WorkerApiClient
 
 TOKEN = "pod-token"

@@ -13,7 +13,7 @@ import pytest
 
 from contentgen_contract.resources.addresses import refusal
 from contentgen_contract.worker.orders import Download
-from contentgen_worker.download import connection as lane
+from contentgen_worker.download import connection
 from contentgen_worker.download.address_guard import AddressGuard
 from contentgen_worker.download.fetch import DownloadLimits, Fetcher
 from contentgen_worker.errors import FetchError, NotAllowed, Unreachable, redacted
@@ -212,7 +212,7 @@ def test_no_refusal_repeats_a_password_or_a_query(url: str) -> None:
 def test_a_redirect_to_no_url_does_not_repeat_it() -> None:
     answer = httpx.Response(302, headers={"location": "https://u:hunter2@example.com:hunter2/a"})
     with pytest.raises(NotAllowed) as refused:
-        lane._next(httpx.URL("https://example.com/a"), answer)
+        connection._redirect_target(httpx.URL("https://example.com/a"), answer)
     assert "hunter2" not in str(refused.value)
 
 

@@ -199,7 +199,8 @@ _PASS: _Instruction = (_RETURN, 0, 0, _ALLOW)
 
 
 def _program(machine: str, own: int) -> Iterable[_Instruction]:
-    """(opcode, steps to skip if true, if false, operand): threads and signals to itself, nothing that is forbidden."""
+    """BPF instructions (opcode, skip if true, skip if false, operand): allow threads and signals to itself, refuse the
+    forbidden calls."""
     yield _LOAD, 0, 0, _ARCH
     yield _IF_EQUAL, 1, 0, _AUDIT_ARCH[machine]
     yield _RETURN, 0, 0, _KILL
