@@ -103,9 +103,7 @@ def media_engine(
 
 
 @app.command("gateway")
-def http_api(
-    *, small: Annotated[bool, typer.Option(help="A tenth of the size, as a smoke test.")] = False
-) -> None:
+def http_api(*, small: Annotated[bool, typer.Option(help="A tenth of the size, as a smoke test.")] = False) -> None:
     """Measure the gateway: lists, search, one job, streams."""
     rows = load_test.run(load_test.SMALL if small else load_test.FULL)
     print(f"load {report.load()}")
