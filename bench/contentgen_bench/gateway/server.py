@@ -73,7 +73,7 @@ async def serve(uri: str, port: int) -> None:
     world.api.put(*jobs)
     server = gateway_server(TimedApp(world.app), port, trusted=(), request_seconds=30)
     async with asyncio.TaskGroup() as tasks:
-        beside = [tasks.create_task(world.parts.live.run(world.api, "")), tasks.create_task(move(world))]
+        beside = [tasks.create_task(world.dependencies.live.run(world.api, "")), tasks.create_task(move(world))]
         await server.serve()
         for each in beside:
             each.cancel()
@@ -81,7 +81,7 @@ async def serve(uri: str, port: int) -> None:
 
 async def move(world: GatewayWorld) -> None:
     """Change jobs in turn once a client follows one; the message has the current time."""
-    while not len(world.parts.streams):  # noqa: ASYNC110 - a tenth of a second is nothing to them
+    while not len(world.dependencies.streams):  # noqa: ASYNC110 - a tenth of a second is nothing to them
         await asyncio.sleep(0.1)
     number, began = 0, time.monotonic()
     while True:

@@ -94,7 +94,7 @@ async def test_a_lora_is_used_by_the_address_that_a_list_gives(world: StoredWorl
 
 
 async def test_another_signature_of_the_same_model_is_the_same_request(world: StoredWorld) -> None:
-    first, second = world.parts.files.url(MODEL), world.parts.files.signed(MODEL)
+    first, second = world.dependencies.files.url(MODEL), world.dependencies.files.signed(MODEL)
     assert first != second
     async with world.client("ann") as ann:
         answers = [
@@ -103,7 +103,7 @@ async def test_another_signature_of_the_same_model_is_the_same_request(world: St
                 json=legacy_clients.generate(address) | {"namespace": "red"},
                 headers={"Idempotency-Key": "a key"},
             )
-            for address in (first, second, world.parts.files.address(MODEL))
+            for address in (first, second, world.dependencies.files.address(MODEL))
         ]
         other = await ann.post(
             "/api/images/generate",

@@ -131,10 +131,12 @@ async def test_pages_hold_each_job_once(world: StoredWorld) -> None:
 async def test_what_is_shared_is_listed_and_fetched(world: StoredWorld) -> None:
     assert (await world.get("/api/assets/loras", "bob"))["total"] == 1
     to = Grantee("user", "bob")
-    await world.parts.shares.add([Share("lora-training-1", "red", Kind.LORA_TRAINING.record_type, to, "ann", NOW)])
+    await world.dependencies.shares.add(
+        [Share("lora-training-1", "red", Kind.LORA_TRAINING.record_type, to, "ann", NOW)]
+    )
     assert (await world.get("/api/assets/loras", "bob"))["total"] == 2
     assert (await world.get("/api/assets/stats", "bob"))["totalJobs"] == 1, "what is another's is not counted"
     body = await world.get("/api/assets/lora-training-1/download", "bob")
     assert httpx.get(body["url"]).text == "model.safetensors of lora-training-1"
-    await world.parts.shares.revoke("lora-training-1", [to])
+    await world.dependencies.shares.revoke("lora-training-1", [to])
     await world.get("/api/assets/lora-training-1/download", "bob", 404)

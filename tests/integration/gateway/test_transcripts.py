@@ -35,9 +35,17 @@ class World(GatewayWorld):
         )
         records, index = Records(database["jobs"], files.key_of), TranscriptIndex(database)
         index.create_indexes()
-        sight = Visibility(records, self.parts.access, self.parts.creations, self.parts.shares, self.parts.tenants)
-        self.parts = replace(self.parts, records=records, files=files, transcripts=index, sight=sight)
-        self.app = create_app(self.parts)
+        visibility = Visibility(
+            records,
+            self.dependencies.authorizer,
+            self.dependencies.creations,
+            self.dependencies.shares,
+            self.dependencies.tenants,
+        )
+        self.dependencies = replace(
+            self.dependencies, records=records, files=files, transcripts=index, visibility=visibility
+        )
+        self.app = create_app(self.dependencies)
         self.indexers = [Indexer(records, files, index) for _ in range(2)]
 
     def said(self, number: int, seed: str, version: int = 1, minutes: int = 60) -> list[transcript.ScriptWord]:
@@ -55,7 +63,7 @@ class World(GatewayWorld):
 
     async def walk(self) -> None:
         """Run both indexers concurrently."""
-        await asyncio.gather(*(each.walk() for each in self.indexers))
+        await asyncio.gather(*(each.update_all() for each in self.indexers))
 
     async def search(self, q: str, who: str = "ann", **asked: Any) -> list[dict[str, Any]]:
         """Transcripts found by a search."""

@@ -18,8 +18,8 @@ BOB = ("bob", "*", "*", "blue")
 def world(database: Database[dict[str, Any]]) -> WritableWorld:
     world = WritableWorld(ANN, BOB, database=database)
     for _ in range(2):
-        world.parts.shares.create_indexes()
-        world.parts.collections.create_indexes()
+        world.dependencies.shares.create_indexes()
+        world.dependencies.collections.create_indexes()
     return world
 
 

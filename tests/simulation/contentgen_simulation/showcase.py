@@ -8,6 +8,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.responses import FileResponse, Response
 
+from contentgen_gateway.dependencies import Services
 from contentgen_gateway.transcripts.indexer import Indexer
 from contentgen_simulation.gateway.bucket import RecordingBucket
 from contentgen_simulation.gateway.sample_data import everything
@@ -40,7 +42,9 @@ class Showcase(GatewayWorld):
         files = files_at(address, "bucket")
         bucket = RecordingBucket()
         bucket.behind(files)
-        object.__setattr__(self.parts, "files", files)
+        self.dependencies = replace(self.dependencies, files=files)
+        self.app.state.dependencies = self.dependencies
+        self.app.state.services = Services.build(self.dependencies)
         made = everything(f"{address}/bucket", shrink)
         for document in made.records:
             self.database["jobs"].insert_one(document)
@@ -51,7 +55,7 @@ class Showcase(GatewayWorld):
         for key, content in made.objects.items():
             (folder / key).parent.mkdir(parents=True, exist_ok=True)
             (folder / key).write_bytes(content)
-        walk = Indexer(self.parts.records, files, self.parts.transcripts).walk
+        walk = Indexer(self.dependencies.records, files, self.dependencies.transcripts).update_all
         _in_a_thread(lambda: asyncio.run(walk()))
         _give_out(self.app, folder)
 

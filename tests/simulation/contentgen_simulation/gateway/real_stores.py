@@ -59,7 +59,7 @@ class StoredWorld(WritableWorld):
         self.ledger = Ledger(database["ledger"])
         self.written.create_indexes()
         self.ledger.create_indexes()
-        self.parts.shares.create_indexes()
+        self.dependencies.shares.create_indexes()
 
     async def make(self, kind: Kind, job: str, namespace: str = "red", loras: tuple[str, ...] = ()) -> None:
         """Store a finished run with its files and purchase."""

@@ -215,7 +215,7 @@ class GatewayWorld:
     api_class = FakeApi
     lists_adopted = True
     api: FakeApi
-    parts: Dependencies
+    dependencies: Dependencies
 
     def __init__(
         self,
@@ -227,25 +227,25 @@ class GatewayWorld:
         **settings: Any,
     ) -> None:
         if beside is not None:
-            database, files = beside.database, beside.parts.files
+            database, files = beside.database, beside.dependencies.files
         self.api = self.api_class(rights) if beside is None else beside.api
         memory: Any = mongomock.MongoClient(tz_aware=True)["content-generation"]
         self.database: Any = memory if database is None else database
         # A test that is about something else asks as fast as it can.
         self.settings = Settings(**({"gateway_requests_per_second": 1e6, "gateway_burst": 1_000_000} | settings))
-        access = Authorizer(self.api, clock=clock)
+        authorizer = Authorizer(self.api, clock=clock)
         files = files or files_at("http://s3.test", "assets")
         records, shares = Records(self.database["jobs"], files.key_of), Shares(self.database["shares"])
         transcripts = TranscriptIndex(self.database)
         indexer = Indexer(records, files, transcripts)
         resources = JobResources(self.api, self.settings.operator_class)
-        live = LiveJobs(over=indexer.note, serves=resources.serves)
+        live = LiveJobs(on_end=indexer.note, serves=resources.serves)
         tenants = Tenants(Tenancy(self.api, self.database), clock=itertools.count(step=REMEMBERED_SECONDS).__next__)
         creations = RecentCreations(self.database["recent-creations"], live, resources)
-        self.parts = Dependencies(
+        self.dependencies = Dependencies(
             settings=self.settings,
-            callers=Authenticator(self.api, SignOuts(self.database["signed-out"])),
-            access=access,
+            authenticator=Authenticator(self.api, SignOuts(self.database["signed-out"])),
+            authorizer=authorizer,
             records=records,
             purchases=Purchases(self.database["ledger"]),
             live=live,
@@ -255,12 +255,12 @@ class GatewayWorld:
             transcripts=transcripts,
             indexer=indexer,
             files=files,
-            sight=Visibility(records, access, creations, shares, tenants),
+            visibility=Visibility(records, authorizer, creations, shares, tenants),
             tenants=tenants,
             resources=resources,
             namespaces=Namespaces(self.settings.watch_namespaces, self.settings.watch_namespace_selector),
         )
-        self.app = create_app(self.parts)
+        self.app = create_app(self.dependencies)
         self.app.router.routes[:] = _routes()
 
     def client(self, caller: str | None) -> httpx.AsyncClient:
@@ -286,6 +286,6 @@ class GatewayWorld:
 
     def _list_adopted(self, record: dict[str, Any]) -> None:
         """Insert the ledger entries of other jobs whose files the record names."""
-        for other in other_jobs(record, self.parts.files.key_of):
+        for other in other_jobs(record, self.dependencies.files.key_of):
             purchase = {"_id": f"{purchase_prefixes(record)[0]}hash/-/{other}", "jobId": other}
             self.database["ledger"].replace_one({"_id": purchase["_id"]}, purchase, upsert=True)

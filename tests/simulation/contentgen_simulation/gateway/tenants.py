@@ -106,7 +106,7 @@ class TenantWorld(GatewayWorld):
         super().__init__(*RIGHTS, **settings)
         self._rights: dict[tuple[str | None, Kind, str, tuple[str, ...]], bool] = {}
         self.bucket = RecordingBucket()
-        self.bucket.behind(self.parts.files)
+        self.bucket.behind(self.dependencies.files)
         self.jobs = tuple(
             self._plant(number, kind, namespace, user)
             for number, (namespace, user, kind) in enumerate(

@@ -82,14 +82,14 @@ async def test_one_query_finds_the_shares_of_all_assets(world: WritableWorld, mo
         place = (await make(ann, assets=[{"jobId": each} for each in jobs])).headers["location"]
         await ann.post(f"/api/assets/{jobs[2]}/share", json={"users": ["carol"]})
         asked = []
-        find = type(world.parts.shares._collection).find
+        find = type(world.dependencies.shares._collection).find
 
         def counted(collection: Any, *given: Any, **options: Any) -> Any:
             if collection.name == "shares":
                 asked.append(given)
             return find(collection, *given, **options)
 
-        monkeypatch.setattr(type(world.parts.shares._collection), "find", counted)
+        monkeypatch.setattr(type(world.dependencies.shares._collection), "find", counted)
         seen = (await carol.get(place)).json()
     assert [each["jobId"] for each in seen["assets"]] == [jobs[2]]
     assert len(asked) == 1

@@ -205,7 +205,7 @@ async def test_in_an_installation_for_labels_it_is_where_these_are() -> None:
     selector = LabelSelector(match_labels={"a": "b"})
     world = WritableWorld(ANN, ("ann", "*", "*", "blue"), watch_namespace_selector=selector)
     assert (await sent(world, TRAIN | {"namespace": "red"})).status_code == 422
-    world.parts.namespaces._uids["red"] = "u"
+    world.dependencies.namespaces._uids["red"] = "u"
     assert (await sent(world, TRAIN | {"namespace": "red"})).status_code == 202
     assert (await sent(world, TRAIN | {"namespace": "blue"})).status_code == 422
 

@@ -84,10 +84,10 @@ async def test_what_is_shared_can_only_be_seen(world: WritableWorld) -> None:
 async def test_a_share_lets_through_whoever_asks_to_see_and_nobody_who_asks_for_more(world: WritableWorld) -> None:
     job = world.job(1, metadata={"isPublic": True})
     await share(world, job, users=["bob"])
-    assert await world.parts.sight.job(Caller("bob"), job)
+    assert await world.dependencies.visibility.job(Caller("bob"), job)
     for verb in (Verb.PATCH, Verb.DELETE):
         with pytest.raises(NotFound):
-            await world.parts.sight.job(Caller("bob"), job, verb)
+            await world.dependencies.visibility.job(Caller("bob"), job, verb)
 
 
 async def test_what_is_public_is_seen_by_everybody_with_a_token(world: WritableWorld) -> None:
@@ -293,7 +293,7 @@ async def test_one_list_leaves_room_for_the_questions_of_others(world: WritableW
             asking -= 1
 
     world.api.call = counted  # type: ignore[method-assign]
-    await world.parts.access.which(Caller("bob"), Verb.LIST, [f"team-{number}" for number in range(50)])
+    await world.dependencies.authorizer.which(Caller("bob"), Verb.LIST, [f"team-{number}" for number in range(50)])
     assert most == AT_ONCE_OF_ONE
 
 

@@ -40,7 +40,7 @@ class World(WritableWorld):
 
     def __init__(self, *rights: tuple[str, str, str, str]) -> None:
         super().__init__(*rights)
-        RecordingBucket().behind(self.parts.files)
+        RecordingBucket().behind(self.dependencies.files)
 
 
 @pytest.fixture

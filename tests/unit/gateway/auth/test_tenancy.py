@@ -208,7 +208,7 @@ def test_one_function_builds_the_filter_of_namespaces() -> None:
 
 
 async def test_an_import_goes_to_the_present_namespace(world: WritableWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(world.parts.files, "sizes_now", lambda *_: {})
+    monkeypatch.setattr(world.dependencies.files, "sizes_now", lambda *_: {})
     await recreate(world)
     document = {
         "jobId": "job-1", "userId": "red", "type": Kind.TRANSCRIPTION.record_type, "status": "failed",
@@ -232,5 +232,5 @@ async def test_files_that_were_adopted_under_another_scope_of_the_tenant_are_sho
     about = {"userId": "ann", "name": "a", "versions": [version]}
     world.job(2, kind, scopes=["", NEW], **about)
     world.job(3, kind, **about)
-    records = [await world.parts.records.get(f"00000000-0000-4000-8000-{number:012}") for number in (2, 3)]
+    records = [await world.dependencies.records.get(f"00000000-0000-4000-8000-{number:012}") for number in (2, 3)]
     assert [(each or {})["versions"][0]["s3Key"] for each in records] == [key, None]

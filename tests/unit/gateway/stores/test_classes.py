@@ -137,7 +137,7 @@ async def test_a_stream_of_another_class_is_refused_with_the_class(own: str, the
     async with world.client("ann") as ann:
         answer = await ann.get(f"/api/stream/job/{job}")
     assert (answer.status_code, answer.json()["operatorClass"]) == (409, theirs or DEFAULT_CLASS)
-    assert world.parts.live.get(job) is None
+    assert world.dependencies.live.get(job) is None
 
 
 # What the watch delivers
@@ -150,19 +150,19 @@ def live(own: str) -> LiveJobs:
 @OTHERS
 def test_jobs_of_another_class_are_not_known(own: str, theirs: str | None) -> None:
     known = live(own)
-    known.see(TRANSCRIPT, ObjectChanged(of_class(theirs, "a")))
-    known.see(TRANSCRIPT, ObjectChanged(of_class(own, "b")))
+    known.apply(TRANSCRIPT, ObjectChanged(of_class(theirs, "a")))
+    known.apply(TRANSCRIPT, ObjectChanged(of_class(own, "b")))
     assert (known.get("a"), known.get("b") is not None) == (None, True)
 
 
 async def test_a_job_that_leaves_the_class_is_lost_for_its_readers() -> None:
     known = live(DEFAULT_CLASS)
-    known.see(TRANSCRIPT, ObjectChanged(of_class(None)))
+    known.apply(TRANSCRIPT, ObjectChanged(of_class(None)))
     with known.reader("a") as reader:
-        known.see(TRANSCRIPT, ObjectChanged(of_class("night", version=2)))
+        known.apply(TRANSCRIPT, ObjectChanged(of_class("night", version=2)))
         assert await reader.next(1) is None
-        known.see(TRANSCRIPT, ObjectChanged(of_class("night", version=3)))
-        known.see(TRANSCRIPT, ObjectChanged(of_class(None, version=4)))
+        known.apply(TRANSCRIPT, ObjectChanged(of_class("night", version=3)))
+        known.apply(TRANSCRIPT, ObjectChanged(of_class(None, version=4)))
         now = await reader.next(1)
     assert now is not None
     assert now.version == "4"
@@ -171,21 +171,21 @@ async def test_a_job_that_leaves_the_class_is_lost_for_its_readers() -> None:
 async def test_a_stream_ends_without_an_end_event_when_its_job_leaves_the_class() -> None:
     world = GatewayWorld(ANN)
     world.job(1, TRANSCRIPT, jobId="a", name="job-a", status="processing", phase="Processing")
-    world.parts.live.see(TRANSCRIPT, ObjectChanged(of_class(None)))
+    world.dependencies.live.apply(TRANSCRIPT, ObjectChanged(of_class(None)))
     world.api.put(of_class("night", version=2))
     async with world.client("ann") as ann:
         following = asyncio.create_task(ann.get("/api/stream/job/a"))
-        while not world.parts.live._readers:  # noqa: ASYNC110 - the stream tells nobody that it has begun
+        while not world.dependencies.live._followers:  # noqa: ASYNC110 - the stream tells nobody that it has begun
             await asyncio.sleep(0)
-        world.parts.live.see(TRANSCRIPT, ObjectChanged(of_class("night", version=2)))
+        world.dependencies.live.apply(TRANSCRIPT, ObjectChanged(of_class("night", version=2)))
         told = (await asyncio.wait_for(following, 10)).text
     assert "event: end" not in told, "the job goes on, in another class"
 
 
 def test_the_end_of_a_resource_of_any_class_is_told_once_it_is_gone() -> None:
     over: list[str] = []
-    known = LiveJobs(over=lambda _, job: over.append(job), serves=JobResources(KubeApi(), DEFAULT_CLASS).serves)
-    known.see(TRANSCRIPT, ObjectChanged(of_class("night", phase="Completed")))
+    known = LiveJobs(on_end=lambda _, job: over.append(job), serves=JobResources(KubeApi(), DEFAULT_CLASS).serves)
+    known.apply(TRANSCRIPT, ObjectChanged(of_class("night", phase="Completed")))
     assert over == []
-    known.see(TRANSCRIPT, ObjectDeleted(of_class("night", phase="Completed")))
+    known.apply(TRANSCRIPT, ObjectDeleted(of_class("night", phase="Completed")))
     assert over == ["a"]

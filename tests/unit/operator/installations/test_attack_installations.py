@@ -105,7 +105,7 @@ class Standby:
         self.queue: WorkQueue[ResourceRef] = WorkQueue(self._work)
         cache = Cache()
         self.tasks = LeaderTasks(self.elected.wait, self.queue, cache.refs)
-        self.intake = EventHandlers(cache, self.tasks.wake, Reports(), gone=self.tasks.deleted)
+        self.handlers = EventHandlers(cache, self.tasks.wake, Reports(), on_deleted=self.tasks.deleted)
 
     async def _work(self, ref: ResourceRef) -> None:
         self.worked.append(ref.name)
@@ -113,7 +113,7 @@ class Standby:
     async def sees(self, name: str, *, deleted: bool) -> None:
         meta = {"namespace": "ns", "name": name, "uid": f"uid-of-{name}", "resourceVersion": "1", "generation": 1}
         body = {"metadata": meta, "spec": {}, "status": {"phase": "Preparing"}}
-        await self.intake.resource(IMAGE, body, deleted=deleted)
+        await self.handlers.resource(IMAGE, body, deleted=deleted)
 
     async def leads(self) -> list[str]:
         """What it has looked at once it leads."""
@@ -256,7 +256,7 @@ def beside(first: WritableWorld, monkeypatch: pytest.MonkeyPatch, *unreadable: s
         return await first.api.call(method, path, body)
 
     monkeypatch.setattr(api, "call", call)
-    monkeypatch.setattr(other.parts.creations._resources, "_kube", api)
+    monkeypatch.setattr(other.dependencies.creations._resources, "_kube", api)
     return other
 
 
@@ -277,4 +277,4 @@ async def test_a_new_job_of_another_class_is_not_shown(monkeypatch: pytest.Monke
     second = beside(first, monkeypatch, operator_class=BATCH)
     made = await first.client("ann").post("/api/transcribe", json=ORDER)
     assert (await second.client("ann").get(made.headers["location"])).status_code == 404
-    assert second.parts.live.get(made.json()["jobId"]) is None, "no watch would tell of its end"
+    assert second.dependencies.live.get(made.json()["jobId"]) is None, "no watch would tell of its end"
