@@ -210,7 +210,7 @@ class FakeKube:
         try:
             return self.store.for_update((kind, name), version)
         except ApiException as error:
-            raise Conflict("changed in between") from error
+            raise Conflict("the object has been modified") from error
 
     async def put_status(self, kind: Kind, namespace: str, name: str, body: dict[str, Any]) -> dict[str, Any]:
         async def write() -> dict[str, Any]:
@@ -372,7 +372,7 @@ class FakeProvider:
             self.posts.append(call)
             self.sent_at.append(self._clock())
             if len(self.posts) in self.lose_replies:
-                raise MaybeAccepted("the reply was lost")
+                raise MaybeAccepted("the response was lost")
             return f"request-{len(self.posts)}"
 
         return str(await self._writes("POST", write))
@@ -622,7 +622,7 @@ class World:
             if not self.there(kind):
                 await self.step(kind)  # the watch says that it is gone
                 return
-        raise AssertionError("the finalizer stays")
+        raise AssertionError("the finalizer was not removed")
 
     def watch(self, ref: ResourceRef) -> bool:
         """Deliver the watch event; returns whether to reconcile."""
@@ -673,7 +673,7 @@ class World:
             status = self.status(kind)
             if status.phase in (Phase.COMPLETED, Phase.FAILED, *stops):
                 return status
-        raise AssertionError(f"never ends: {self.status(kind)}")
+        raise AssertionError(f"the run did not end: {self.status(kind)}")
 
     async def settle(self, kind: Kind) -> None:
         """Restart, finish what a crash left undone, and check that nothing more is written."""

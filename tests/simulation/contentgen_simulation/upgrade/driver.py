@@ -226,7 +226,7 @@ class Driver:
             if met():
                 return
             await self._step()
-        raise AssertionError(f"{what} never comes: {self.body['status']}; {self._states(1)}")
+        raise AssertionError(f"{what} was not reached: {self.body['status']}; {self._states(1)}")
 
     async def _step(self) -> None:
         before = self.world.now
