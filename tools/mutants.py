@@ -168,7 +168,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         (
             "a Job that another process has not recorded is replaced late",
-            "        self._leadership.check()  # else it may be one that the leader is about to record\n",
+            "        self._leadership.check()  # otherwise the leader may be about to record it\n",
             "",
             f"{_FENCING}_a_former_leader_changes_nothing",
         ),
@@ -351,8 +351,8 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         (
             "an adoption that failed is gone on with",
-            "if not await self._ledger.adopt(adoption.key, seen, adoption.job_id, adoption.tenant):",
-            "if await self._ledger.adopt(adoption.key, seen, adoption.job_id, adoption.tenant) is None:",
+            "if not await self._ledger.adopt(adoption.key, purchase, adoption.job_id, adoption.tenant):",
+            "if await self._ledger.adopt(adoption.key, purchase, adoption.job_id, adoption.tenant) is None:",
             f"{_DEFENCES}_what_comes_too_late_changes_nothing",
         ),
         (
@@ -393,13 +393,13 @@ MUTANTS: tuple[Mutant, ...] = (
         "decide/payment",
         (
             "was_rewound: a request id in the status is no evidence",
-            "if run.request_id is not None:\n        return True\n    if told",
-            "if told",
+            "if run.request_id is not None:\n        return True\n    if same_attempt",
+            "if same_attempt",
             f"{_DECIDE}_what_was_submitted_is_not_paid_again_where_the_ledger_has_lost_it",
         ),
         (
             "was_rewound: a search in the status is no evidence",
-            "if told and last.reason in _SEARCH_REASONS and not",
+            "if same_attempt and last.reason in _SEARCH_REASONS and not",
             "if False and not",
             f"{_DEFENCES}_a_status_that_was_searching_is_evidence_of_a_purchase",
         ),
@@ -515,7 +515,7 @@ MUTANTS: tuple[Mutant, ...] = (
             "the worker of another operator's Job is refused",
             "newest(job.owner.uid, job.uid)",
             "newest(job.owner.uid)",
-            "operator/worker_api/test_desk.py::test_the_worker_of_another_operators_job_gets_its_order",
+            "operator/worker_api/test_worker_api.py::test_the_worker_of_another_operators_job_gets_its_order",
         ),
     ),
     *_of(
@@ -524,7 +524,7 @@ MUTANTS: tuple[Mutant, ...] = (
             "a response is read by who does not own the purchase",
             "if purchase.job_id != assignment.resource.ref.uid:",
             "if False:",
-            "operator/worker_api/test_desk.py::test_the_response_of_a_purchase_with_another_owner_is_not_signed",
+            "operator/worker_api/test_worker_api.py::test_the_response_of_a_purchase_with_another_owner_is_not_signed",
         ),
     ),
     *_of(
@@ -609,8 +609,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "stores/status_verification",
         (
             "tenants: a forged status takes the scope off another run",
-            "return await self._placed(await self._projection(resource, document))\n\n    async def _projection",
-            "return await self._projection(await self._placed(resource), document)\n\n    async def _projection",
+            "return await self._with_scope(await self._projection(resource, document))\n\n    async def _projection",
+            "return await self._projection(await self._with_scope(resource), document)\n\n    async def _projection",
             f"{_TENANCY}_a_forged_status_does_not_take_the_scope_off_another_run",
         ),
         (
@@ -675,13 +675,13 @@ MUTANTS: tuple[Mutant, ...] = (
         "state/run_document",
         (
             "run documents: the status' run is projected",
-            "run = projected_run(document.run, told.run) if document.run is not None else None",
+            "run = projected_run(document.run, status.run) if document.run is not None else None",
             "run = told.run",
             f"{_RUNS}_a_forged_status_neither_pays_twice_nor_stops_a_resource_for_ever",
         ),
         (
             "run documents: the status' facts are projected",
-            "if _canonical(values[name]) == _canonical(getattr(told, name)):",
+            "if _canonical(values[name]) == _canonical(getattr(observed, name)):",
             "if True:",
             f"{_RUNS}_facts_that_somebody_else_wrote_skip_no_preparation",
         ),

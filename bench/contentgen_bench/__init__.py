@@ -1,1 +1,1 @@
-"""Benchmarks: each writes rows of {figure, value, unit, goal, holds} into `build/bench/`."""
+"""Benchmarks; each writes rows of {figure, value, unit, goal, holds} into `build/bench/`."""

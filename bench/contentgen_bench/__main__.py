@@ -1,4 +1,4 @@
-"""`python -m contentgen_bench e2e`: measure, write `build/bench/e2e.json`, print the table."""
+"""Command line of the benchmarks: `python -m contentgen_bench e2e` writes `build/bench/e2e.json` and prints a table."""
 
 import json
 import sys
@@ -36,7 +36,7 @@ def end_to_end(
     pods: Annotated[int, typer.Option(help="Rounds of real pods at the installed release; 0 leaves it alone.")] = 5,
     keep: Annotated[Path | None, typer.Option(help="An empty folder for logs, which stays.")] = None,
 ) -> None:
-    """The figures of docs/benchmarks.md."""
+    """Measure the figures of docs/benchmarks.md."""
     wrapper = (sys.executable, "-m", "cProfile", "-o", str(profile.resolve())) if profile else ()
     size = e2e.SMALL if small else e2e.FULL
     size = replace(size, jobs=jobs or size.jobs)
@@ -59,7 +59,7 @@ def end_to_end(
 
 @app.command("latency")
 def one_at_a_time(rounds: Annotated[int, typer.Option(help="How often each kind.")] = 5) -> None:
-    """Only the figures with real pods."""
+    """Measure only the figures with real pods."""
     rows, details = one_job.run(report.ROOT, rounds)
     print(json.dumps(details, indent=1))
     print(report.table(rows))
@@ -68,7 +68,7 @@ def one_at_a_time(rounds: Annotated[int, typer.Option(help="How often each kind.
 
 @app.command()
 def soak(minutes: Annotated[float, typer.Option(min=0.5, help="How long jobs arrive.")] = 20) -> None:
-    """Jobs of all kinds at the installed release, its operator killed every 30 s."""
+    """Run jobs of all kinds on the installed release while its operator is killed every 30 s."""
     root = report.ROOT
     install(root)
     with open_world(root, f"soak-{int(time.time())}") as world:
@@ -91,7 +91,7 @@ def media_engine(
     minutes: Annotated[float | None, typer.Option(help="Fewer rounds where there is no more time.")] = None,
     keep: Annotated[Path | None, typer.Option(help="An empty folder for the datasets, which stays.")] = None,
 ) -> None:
-    """The media engine against pure decoding and the usual way."""
+    """Compare the media engine with pure decoding and with the usual approach."""
     size = comparison.SMALL if small else comparison.FULL
     rows, details = comparison.run(replace(size, rounds=rounds or size.rounds), keep, minutes * 60 if minutes else None)
     print(json.dumps(details, indent=1))
@@ -106,7 +106,7 @@ def media_engine(
 def http_api(
     *, small: Annotated[bool, typer.Option(help="A tenth of everything, to see that it works.")] = False
 ) -> None:
-    """The gateway: lists, search, one job, streams."""
+    """Measure the gateway: lists, search, one job, streams."""
     rows = load_test.run(load_test.SMALL if small else load_test.FULL)
     print(f"load {report.load()}")
     print(report.table(rows))
@@ -118,7 +118,7 @@ def http_api(
 
 @app.command("golden")
 def renew_golden() -> None:
-    """Make the golden dataset anew, and say what is other than it was."""
+    """Regenerate the golden dataset and print the differences."""
     with e2e.temporary() as folder:
         for difference in golden.renew(sys.executable, Path(folder) / "out"):
             print(difference)
@@ -130,7 +130,7 @@ def make_videos(
         list[str] | None, typer.Argument(help="Such as tune-small, tune-main-fixed; without: a list.")
     ] = None,
 ) -> None:
-    """Make test videos and the truth about them, and say where they lie."""
+    """Generate test videos with their ground truth and print their paths."""
     for name in names or []:
         print(videos.ensure(name).path)
     if not names:

@@ -1,4 +1,4 @@
-"""What Linux says of a process."""
+"""CPU and memory of processes, from /proc."""
 
 import os
 import subprocess
@@ -14,32 +14,32 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True)
 class MeasuredProcess:
-    """A running process, and what Linux says of it."""
+    """Running process with its CPU time and memory from /proc."""
 
     pid: int
 
     def resident_mb(self) -> float:
-        """Resident memory now."""
+        """Current resident memory in MB."""
         lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
         return int(next(line for line in lines if line.startswith("VmRSS:")).split()[1]) / 1024
 
     def cpu_seconds(self) -> float:
-        """User and system time so far."""
+        """User and system time so far in seconds."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS
 
     def children(self) -> list["MeasuredProcess"]:
-        """The processes that it started."""
+        """Child processes."""
         lists = [path.read_text() for path in Path(f"/proc/{self.pid}/task").glob("*/children")]  # of each thread
         return [MeasuredProcess(int(child)) for listed in lists for child in listed.split()]
 
     def name(self) -> str:
-        """The program, and its module where it is Python."""
+        """Name of the program, and of the module for Python."""
         words = Path(f"/proc/{self.pid}/cmdline").read_text().split("\0")
         return words[words.index("-m") + 1] if "-m" in words else Path(words[0]).name
 
     def tree_mb(self) -> float:
-        """Memory of it and all below it now; what several share counts once (PSS)."""
+        """Current memory of the process tree in MB; shared memory counts once (PSS)."""
         total, waiting = 0, [self]
         while waiting:
             each = waiting.pop()
@@ -53,12 +53,12 @@ class MeasuredProcess:
 
 
 class ProcessFailed(Exception):
-    """A program that was measured ended with an error."""
+    """A measured program failed."""
 
 
 @dataclass(frozen=True)
 class Ran:
-    """What a program took: wall and CPU seconds of it and all below it, and the most memory at a time."""
+    """Wall seconds, CPU seconds and peak memory of a program with its children."""
 
     seconds: float
     cpu_seconds: float
@@ -69,7 +69,7 @@ class Ran:
 def measured(
     command: Sequence[str], environment: Mapping[str, str] | None = None, cores: set[int] | None = None
 ) -> Ran:
-    """Run a program to its end. `cores` are those that it may use. Raises Failed."""
+    """Run a program to its end on these `cores`. Raises ProcessFailed."""
     begun = time.monotonic()
     taskset = ["taskset", "--cpu-list", ",".join(map(str, sorted(cores)))] if cores else []
     process = subprocess.Popen(
@@ -92,7 +92,7 @@ def measured(
 
 
 class _Watched:
-    """Samples the memory of a program while it runs. A context manager."""
+    """Context manager that samples the memory of a running program."""
 
     def __init__(self, process: MeasuredProcess) -> None:
         self.peak = 0.0

@@ -1,4 +1,4 @@
-"""What every benchmark writes: rows of {figure, value, unit, goal, holds}, as JSON for machines and as a table."""
+"""Report of a benchmark: rows of {figure, value, unit, goal, holds}, as JSON and as a table."""
 
 import json
 import os
@@ -14,7 +14,7 @@ FOLDER = ROOT / "build/bench"
 
 
 class Row(Value):
-    """One figure. `goal` is a bound, or None where the figure is shown and not judged."""
+    """One figure. `goal` is a bound; None if the figure has none."""
 
     figure: str
     value: float
@@ -25,7 +25,7 @@ class Row(Value):
 
     @property
     def holds(self) -> bool | None:
-        """Whether the goal is met; None where there is none."""
+        """Whether the goal is met; None without a goal."""
         if self.goal is None:
             return None
         return self.value <= self.goal if self.bound == "at most" else self.value >= self.goal
@@ -40,7 +40,7 @@ def write(name: str, rows: Sequence[Row]) -> Path:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """The rows as a Markdown table."""
+    """Markdown table of the rows."""
     lines = ["| figure | value | goal | holds |", "| --- | --- | --- | --- |"]
     for row in rows:
         holds = {True: "yes", False: "**no**", None: ""}[row.holds]
@@ -50,7 +50,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def document(name: str, rows: Sequence[Row], path: Path = ROOT / "docs/benchmarks.md") -> None:
-    """Put the table between the document's `<!-- NAME -->` and `<!-- /NAME -->`."""
+    """Write the table between the document's `<!-- NAME -->` and `<!-- /NAME -->`."""
     begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
     text = path.read_text()
     head, tail = text[: text.index(begin) + len(begin)], text[text.index(end) :]
@@ -59,12 +59,12 @@ def document(name: str, rows: Sequence[Row], path: Path = ROOT / "docs/benchmark
 
 
 def verdict(rows: Sequence[Row]) -> int:
-    """The exit status: 1 where a goal is missed."""
+    """Exit code: 1 if a goal is missed."""
     return int(any(row.holds is False for row in rows))
 
 
 def load() -> str:
-    """The machine's load average, to stand beside a figure."""
+    """Load average of the machine."""
     return " ".join(f"{each:.1f}" for each in os.getloadavg())
 
 

@@ -55,11 +55,11 @@ class ClusterFlags:
 class ClusterClient:
     """Connection to the API server; a context manager."""
 
-    def __init__(self, access: ClusterFlags, client: "ApiClient", default_namespace: str) -> None:
+    def __init__(self, flags: ClusterFlags, client: "ApiClient", default_namespace: str) -> None:
         self._client = client
-        self._access = access
+        self._flags = flags
         self._default_namespace = default_namespace
-        self.namespace = access.namespace or default_namespace
+        self.namespace = flags.namespace or default_namespace
 
     def __enter__(self) -> "ClusterClient":
         return self
@@ -70,7 +70,7 @@ class ClusterClient:
     def command(self, words: str, namespace: str) -> str:
         """A kubectl command for the user, with the flags that it needs."""
         place = self._default_namespace if "--all-namespaces" in words else namespace
-        return f"kubectl {words}{self._access.flags(place, self._default_namespace)}"
+        return f"kubectl {words}{self._flags.flags(place, self._default_namespace)}"
 
     # --- our resources
 
@@ -195,8 +195,8 @@ class ClusterClient:
     # --- HTTP
 
     def _json(self, method: str, path: ApiPath, what: str, body: Body | None = None) -> Body:
-        answer: Body = json.loads(self._request(method, path, what, body=body).read())
-        return answer
+        response: Body = json.loads(self._request(method, path, what, body=body).read())
+        return response
 
     def _request(
         self,
@@ -245,8 +245,8 @@ class _Refusal:
         if self.code == 400 and "waiting to start" in self.message:
             return Waiting(self.message)
         if self.code == 403:
-            said = self.message or self.what
-            return NotPermitted(f"permission denied: {said}; request the permission, or use another namespace (-n)")
+            detail = self.message or self.what
+            return NotPermitted(f"permission denied: {detail}; request the permission, or use another namespace (-n)")
         if self.code == 409:
             return ResourceChanged(f"{self.what} was changed concurrently: check it and try again")
         return CliError(self._text())
@@ -272,7 +272,7 @@ def _message(body: bytes) -> str:
         return ""
 
 
-def connect(access: ClusterFlags) -> ClusterClient:
+def connect(flags: ClusterFlags) -> ClusterClient:
     """Connect with the user's kubeconfig, as kubectl does. Raises CliError."""
     from kubernetes.client import Configuration
 
@@ -281,14 +281,14 @@ def connect(access: ClusterFlags) -> ClusterClient:
     settings = Configuration()
     settings.retries = False
     try:
-        contexts, active = config.list_kube_config_contexts(access.kubeconfig)
-        client = config.new_client_from_config(access.kubeconfig, access.context, client_configuration=settings)
+        contexts, active = config.list_kube_config_contexts(flags.kubeconfig)
+        client = config.new_client_from_config(flags.kubeconfig, flags.context, client_configuration=settings)
     except (config.ConfigException, OSError) as error:
         raise CliError(f"no usable kubeconfig: {error}; give one with --kubeconfig or KUBECONFIG") from error
-    chosen = next((each for each in contexts if each["name"] == access.context), active)
-    if access.user:
-        client.set_default_header("Impersonate-User", access.user)
-    return ClusterClient(access, client, chosen["context"].get("namespace") or "default")
+    chosen = next((each for each in contexts if each["name"] == flags.context), active)
+    if flags.user:
+        client.set_default_header("Impersonate-User", flags.user)
+    return ClusterClient(flags, client, chosen["context"].get("namespace") or "default")
 
 
 def _path(

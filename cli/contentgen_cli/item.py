@@ -78,7 +78,7 @@ class Item(Value):
     @property
     def facts(self) -> Facts:
         """Fields of the status that determine the advice."""
-        return Facts.of(dump_status(self.status))
+        return Facts.parse(dump_status(self.status))
 
     @property
     def settled(self) -> bool:

@@ -119,8 +119,8 @@ def _bar(each: View, width: int) -> RenderableType:
     row.add_column(width=width)
     row.add_column(width=4, justify="right")
     style = "red" if each.stuck else "cyan"
-    shown = ProgressBar(100, each.progress, width=width, complete_style=style, finished_style="green")
-    row.add_row(shown, f"{each.progress}%")
+    bar = ProgressBar(100, each.progress, width=width, complete_style=style, finished_style="green")
+    row.add_row(bar, f"{each.progress}%")
     return row
 
 

@@ -68,8 +68,8 @@ def _open(root: Path, stack: ExitStack, port: int) -> None:
 def _check_release(root: Path) -> None:
     """Raises DemoError if the gateway is missing or configured with another files endpoint."""
     where = ("--namespace", release.NAMESPACE, "get", "deployment/contentgen-gateway", "--ignore-not-found")
-    told = release.kubectl(root, *where, f"--output=jsonpath={_FILES_ENDPOINT}")
-    if told != release.FILES_ENDPOINT:
+    endpoint = release.kubectl(root, *where, f"--output=jsonpath={_FILES_ENDPOINT}")
+    if endpoint != release.FILES_ENDPOINT:
         raise DemoError("this cluster has no gateway of this version: run `make demo` first")
 
 

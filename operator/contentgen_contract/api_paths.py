@@ -20,7 +20,7 @@ Query = Mapping[str, str | int]
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _SUBDOMAIN_LENGTH = 253
-_SELECTED = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+_SELECTOR_VALUE = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 
 
 class InvalidName(Exception):
@@ -57,11 +57,13 @@ ACCESS_REVIEWS = ApiResource("authorization.k8s.io/v1", "subjectaccessreviews", 
 UNFINISHED = ",".join(f"status.phase!={phase.value}" for phase in FINAL_PHASES)
 """Field selector: resources whose last run is not over."""
 OPERATOR_CLASSES = ApiResource(API_VERSION, CLASS_PLURAL, CLASS_KIND, namespaced=False)
-_OURS = {kind: ApiResource(API_VERSION, kind.plural, kind.value, subresources=frozenset({"status"})) for kind in Kind}
+_BY_KIND = {
+    kind: ApiResource(API_VERSION, kind.plural, kind.value, subresources=frozenset({"status"})) for kind in Kind
+}
 KNOWN = frozenset(
     {
         *(PODS, EVENTS, SECRETS, RESOURCE_QUOTAS, JOBS, DEPLOYMENTS, NAMESPACES, LEASES, TOKEN_REVIEWS, ACCESS_REVIEWS),
-        *(ENDPOINT_SLICES, OPERATOR_CLASSES, *_OURS.values()),
+        *(ENDPOINT_SLICES, OPERATOR_CLASSES, *_BY_KIND.values()),
     }
 )
 """All collections that are requested; `api_path` rejects any other."""
@@ -69,7 +71,7 @@ KNOWN = frozenset(
 
 def resource_of(kind: Kind) -> ApiResource:
     """Collection of one of our kinds."""
-    return _OURS[kind]
+    return _BY_KIND[kind]
 
 
 def api_path(
@@ -121,7 +123,7 @@ def checked_name(given: object) -> str:
 
 def equals(key: str, value: object) -> str:
     """Field or label selector of one term. Raises InvalidName for a value that could add a term."""
-    if not isinstance(value, str) or not _SELECTED.fullmatch(value):
+    if not isinstance(value, str) or not _SELECTOR_VALUE.fullmatch(value):
         raise InvalidName(f"value of {key}", value)
     return f"{key}={value}"
 

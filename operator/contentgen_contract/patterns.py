@@ -26,7 +26,7 @@ SHA256 = r"^[0-9a-f]{64}$"
 LORA_IDENTITY = r"^[0-9a-f]{16}$"
 
 _NAME = "letters, digits, dots, dashes or underscores, beginning with a letter or digit"
-WORDS = {
+EXPECTATIONS = {
     USER_ID: f"must be up to 63 {_NAME}, such as user-123",
     LORA_NAME: f"must be up to 63 {_NAME}, such as jesse_avatar",
     TRIGGER_WORD: "must be one word of up to 32 letters, digits, dashes or underscores, beginning with a "

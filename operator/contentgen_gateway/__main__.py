@@ -50,31 +50,36 @@ def share_the_interpreter() -> None:
 async def _run(settings: Settings) -> None:
     async with KubeApi() as kube:
         connected = Stores.of(settings)
-        parts = assemble(settings, kube, connected)
+        dependencies = assemble(settings, kube, connected)
         server = gateway_server(
-            create_app(parts),
+            create_app(dependencies),
             settings.gateway_port,
             trusted=settings.gateway_trusted_proxies,
             request_seconds=settings.gateway_request_seconds,
         )
-        scraped = plain_server(probes_app(parts), settings.gateway_metrics_port)
+        scraped = plain_server(probes_app(dependencies), settings.gateway_metrics_port)
         stop = partial(setattr, server, "should_exit", True)
         # What can't go on by itself ends the process: Kubernetes starts another one.
         async with asyncio.TaskGroup() as tasks:
             for each in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(
-                    each, lambda: tasks.create_task(parts.lifecycle.drain(settings.gateway_drain_seconds, stop))
+                    each, lambda: tasks.create_task(dependencies.lifecycle.drain(settings.gateway_drain_seconds, stop))
                 )
             tasks.create_task(scraped.serve())
             beside = [
-                tasks.create_task(parts.live.run(kube, parts.namespaces.scopes)),
-                tasks.create_task(parts.namespaces.run(kube)),
-                tasks.create_task(parts.indexer.run()),
+                tasks.create_task(dependencies.live.run(kube, dependencies.namespaces.scopes)),
+                tasks.create_task(dependencies.namespaces.run(kube)),
+                tasks.create_task(dependencies.indexer.run()),
                 tasks.create_task(keep_fresh(connected.refreshed)),
                 tasks.create_task(
                     preparation.prepare(
                         each.create_indexes
-                        for each in (parts.shares, parts.collections, parts.transcripts, parts.creations)
+                        for each in (
+                            dependencies.shares,
+                            dependencies.collections,
+                            dependencies.transcripts,
+                            dependencies.creations,
+                        )
                     )
                 ),
             ]
@@ -85,9 +90,9 @@ async def _run(settings: Settings) -> None:
 
 
 def assemble(settings: Settings, kube: KubeApi, connected: Stores, clock: Clock = utc_now) -> Dependencies:
-    """The parts, each made once, with one clock."""
+    """The dependencies, each made once, with one clock."""
     database = connected.database
-    access = Authorizer(kube, open_to_all=settings.gateway_sign_in == "None")
+    authorizer = Authorizer(kube, open_to_all=settings.gateway_sign_in == "None")
     files = BucketFiles(
         bucket=settings.s3_bucket,
         region=settings.s3_region,
@@ -101,13 +106,13 @@ def assemble(settings: Settings, kube: KubeApi, connected: Stores, clock: Clock 
     transcripts = TranscriptIndex(database)
     indexer = Indexer(records, files, transcripts)
     resources = JobResources(kube, settings.operator_class)
-    live = LiveJobs(over=indexer.note, serves=resources.serves)
+    live = LiveJobs(on_end=indexer.note, serves=resources.serves)
     tenants = Tenants(Tenancy(kube, database, clock))
     creations = RecentCreations(database["recent-creations"], live, resources, clock)
     return Dependencies(
         settings=settings,
-        callers=Authenticator(kube, SignOuts(database["signed-out"], clock), wall=clock),
-        access=access,
+        authenticator=Authenticator(kube, SignOuts(database["signed-out"], clock), wall=clock),
+        authorizer=authorizer,
         records=records,
         purchases=Purchases(database["ledger"]),
         live=live,
@@ -118,7 +123,7 @@ def assemble(settings: Settings, kube: KubeApi, connected: Stores, clock: Clock 
         indexer=indexer,
         files=files,
         clock=clock,
-        sight=Visibility(records, access, creations, shares, tenants),
+        visibility=Visibility(records, authorizer, creations, shares, tenants),
         tenants=tenants,
         resources=resources,
         namespaces=Namespaces(settings.watch_namespaces, settings.watch_namespace_selector),

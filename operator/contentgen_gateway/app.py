@@ -23,7 +23,7 @@ from contentgen_gateway.api import (
 )
 from contentgen_gateway.dependencies import Dependencies, Services
 from contentgen_gateway.middleware import stack
-from contentgen_gateway.middleware.leniency import each_once
+from contentgen_gateway.middleware.leniency import reject_repeated_parameters
 from contentgen_gateway.schemas import refusals
 
 _ROUTERS = (
@@ -50,12 +50,12 @@ _ROUTERS = (
 )
 
 
-def create_app(parts: Dependencies) -> FastAPI:
-    """The app over its parts."""
+def create_app(dependencies: Dependencies) -> FastAPI:
+    """The app over its dependencies."""
     app = endpoints()
-    app.state.parts = parts
-    app.state.services = Services.of(parts)
-    stack.install(app, parts)
+    app.state.dependencies = dependencies
+    app.state.services = Services.build(dependencies)
+    stack.install(app, dependencies)
     return app
 
 
@@ -65,7 +65,7 @@ def document() -> dict[str, Any]:
 
 
 def endpoints() -> FastAPI:
-    """The app without its parts and what is around them."""
+    """The app without its dependencies and what is around them."""
     app = FastAPI(
         title="contentgen",
         description="Find, see, share and fetch what was made.",
@@ -76,6 +76,6 @@ def endpoints() -> FastAPI:
     problems.install(app, pages.page)
     refusals.install(app)
     for router in _ROUTERS:
-        app.include_router(router, dependencies=[Depends(each_once)])
+        app.include_router(router, dependencies=[Depends(reject_repeated_parameters)])
     app.include_router(pages.router)
     return app

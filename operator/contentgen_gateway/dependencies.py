@@ -51,15 +51,15 @@ class Dependencies:
     """Stores, clients and settings."""
 
     settings: Settings
-    callers: Authenticator
-    access: Authorizer
+    authenticator: Authenticator
+    authorizer: Authorizer
     records: Records
     purchases: Purchases
     live: LiveJobs
     creations: RecentCreations
     shares: Shares
     collections: Collections
-    sight: Visibility
+    visibility: Visibility
     tenants: Tenants
     transcripts: TranscriptIndex
     indexer: Indexer
@@ -93,33 +93,34 @@ class Services:
     usage: UsageReader
 
     @classmethod
-    def of(cls, parts: Dependencies) -> Self:
+    def build(cls, given: Dependencies) -> Self:
         """Services over these stores and clients."""
-        sight, access, records, files = parts.sight, parts.access, parts.records, parts.files
-        jobs = JobReader(sight, records, files)
-        editable = EditableJobs(sight, access, parts.resources)
-        uses = JobUses(records, parts.tenants, sight, access)
-        loras = LoraReferences(sight, parts.resources, files)
-        settings = parts.settings
+        visibility, authorizer, resources = given.visibility, given.authorizer, given.resources
+        records, files, settings = given.records, given.files, given.settings
+        jobs = JobReader(visibility, records, files)
+        editable = EditableJobs(visibility, authorizer, resources)
+        uses = JobUses(records, given.tenants, visibility, authorizer)
+        loras = LoraReferences(visibility, resources, files)
+        retention = timedelta(days=settings.orphan_retention_days)
+        most_streams = settings.gateway_streams_per_caller
+        dollars_per_gb = settings.gateway_storage_dollars_per_gb
         return cls(
-            actions=JobActions(editable, access, parts.clock),
-            assets=AssetReader(jobs, sight, records, files),
+            actions=JobActions(editable, authorizer, given.clock),
+            assets=AssetReader(jobs, visibility, records, files),
             collections=CollectionEditor(
-                parts.collections, sight, access, parts.tenants, parts.namespaces, parts.clock
+                given.collections, visibility, authorizer, given.tenants, given.namespaces, given.clock
             ),
-            creation=JobCreation(access, parts.resources, parts.creations, loras, parts.namespaces),
+            creation=JobCreation(authorizer, resources, given.creations, loras, given.namespaces),
             datasets=DatasetReader(jobs, files),
-            deletion=JobDeletion(
-                editable, parts.resources, records, parts.shares, parts.collections, parts.tenants, uses
-            ),
+            deletion=JobDeletion(editable, resources, records, given.shares, given.collections, given.tenants, uses),
             editing=JobEditing(editable, records, jobs),
-            files=FileReader(sight, records, files, parts.clock),
+            files=FileReader(visibility, records, files, given.clock),
             jobs=jobs,
-            legacy_imports=LegacyImporter(access, records, files, parts.tenants),
-            orphans=OrphanReader(sight, parts.purchases, timedelta(days=settings.orphan_retention_days)),
-            resources=ResourceReader(parts.resources),
-            sharing=JobSharing(editable, parts.shares, parts.clock),
-            streams=JobStreams(sight, parts.live, parts.resources, parts.streams, settings.gateway_streams_per_caller),
-            transcript_search=TranscriptSearcher(sight, parts.transcripts, records, files),
-            usage=UsageReader(sight, records, parts.purchases, uses, settings.gateway_storage_dollars_per_gb),
+            legacy_imports=LegacyImporter(authorizer, records, files, given.tenants),
+            orphans=OrphanReader(visibility, given.purchases, retention),
+            resources=ResourceReader(resources),
+            sharing=JobSharing(editable, given.shares, given.clock),
+            streams=JobStreams(visibility, given.live, resources, given.streams, most_streams),
+            transcript_search=TranscriptSearcher(visibility, given.transcripts, records, files),
+            usage=UsageReader(visibility, records, given.purchases, uses, dollars_per_gb),
         )

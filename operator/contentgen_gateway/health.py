@@ -32,14 +32,14 @@ async def health() -> Health:
 
 
 @router.get("/ready", responses={503: RESPONSES[503]})
-async def ready(parts: DependenciesDep) -> Health:
+async def ready(dependencies: DependenciesDep) -> Health:
     """Whether requests should come to this replica."""
-    if why := await parts.lifecycle.unready(parts.records.ping):
+    if why := await dependencies.lifecycle.unready(dependencies.records.ping):
         raise Problem(503, why, headers={"Retry-After": "5"})
     return Health()
 
 
-def probes_app(parts: Dependencies) -> Starlette:
+def probes_app(dependencies: Dependencies) -> Starlette:
     """`/health`, `/ready` and `/metrics` and nothing else, for a port that people do not reach."""
 
     async def alive(_: Request) -> Response:
@@ -47,7 +47,7 @@ def probes_app(parts: Dependencies) -> Starlette:
 
     async def readiness(_: Request) -> Response:
         try:
-            return JSONResponse((await ready(parts)).model_dump())
+            return JSONResponse((await ready(dependencies)).model_dump())
         except Problem as problem:
             return problem.response()
 

@@ -32,7 +32,7 @@ from contentgen_gateway.services.usage import UsageReader
 
 def dependencies_of(request: Request) -> Dependencies:
     """Stores and clients of the app that serves a request."""
-    return cast("Dependencies", request.app.state.parts)
+    return cast("Dependencies", request.app.state.dependencies)
 
 
 _BEARER = HTTPBearer(
@@ -47,15 +47,15 @@ async def caller_of(request: Request, _: Annotated[object, Depends(_BEARER)] = N
     return caller
 
 
-async def _authenticate(request: Request, parts: Dependencies) -> Caller:
-    if parts.settings.gateway_sign_in == "None":
+async def _authenticate(request: Request, dependencies: Dependencies) -> Caller:
+    if dependencies.settings.gateway_sign_in == "None":
         csrf.refuse_foreign(request)
         return ANYBODY
     if token := bearer_token(request):
-        return await parts.callers.caller(token)
+        return await dependencies.authenticator.authenticate(token)
     if cookie := csrf.session(request):
         await csrf.check(request)
-        return await parts.callers.caller(cookie)
+        return await dependencies.authenticator.authenticate(cookie)
     raise unauthenticated("a bearer token is needed")
 
 
@@ -71,7 +71,7 @@ async def _dependencies(request: Request) -> Dependencies:
 
 
 async def _authenticator(request: Request) -> Authenticator:
-    return dependencies_of(request).callers
+    return dependencies_of(request).authenticator
 
 
 async def _now(request: Request) -> datetime:

@@ -1,6 +1,6 @@
-"""What Prometheus is told of the gateway: each metric defined here and nowhere else.
+"""Prometheus metrics of the gateway, all defined here.
 
-Labels have few values: routes by their template, no name of a caller, a namespace or a job.
+Labels have few values: routes by their template; no names of callers, namespaces or jobs.
 """
 
 from prometheus_client import Counter, Gauge, Histogram, generate_latest

@@ -1,9 +1,10 @@
-"""The operator: whatever wakes it, it observes one resource, decides (pure), and acts.
+"""The operator: on any wake-up it observes one resource, decides (pure), and acts.
 
-    wiring (kopf) → queue → observe → decide → act
-                               │         │        └ ledger and provider, Job, record, one status write, events
-                               │         └ pure: resource + observation + now → plan
-                               └ reads: Job, outcome, ledger, provider, LoRAs
+    kopf handlers → work queue → observe → decide → act
+                                    │         │        └ run document, ledger, provider, Job, record, status, events
+                                    │         └ pure: resource + observation + now → plan
+                                    └ reads: Job, outcome, ledger, provider, LoRAs
 
-`desk` serves the workers; `providers` speak to fal and AssemblyAI; `ledger` makes a payment happen at most once.
+`worker_api` serves the workers; `providers` are the clients of fal and AssemblyAI; `stores` has the ledger, by which a
+payment happens at most once.
 """

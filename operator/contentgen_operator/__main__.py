@@ -19,7 +19,7 @@ from contentgen_operator.providers.surroundings import reach_cluster_directly
 from contentgen_operator.settings import Settings
 from contentgen_operator.stores.preparation import prepare_stores
 from contentgen_operator.telemetry.health import OperatorHealth, health_app
-from contentgen_operator.telemetry.instrumented import counted_desk, exposition
+from contentgen_operator.telemetry.instrumented import counted_worker_api, exposition
 from contentgen_operator.watch.event_handlers import EventHandlers
 from contentgen_operator.watch.kopf_handlers import build_registry
 from contentgen_operator.worker_api.server import create_app
@@ -33,8 +33,8 @@ from contentgen_runtime.stores import Stores
 
 _log = logging.getLogger(__name__)
 _THREADS = 48
-_START_SECONDS = 2.0  # between two tries to reach the API server
-_GOODBYE_SECONDS = 1  # for connections
+_START_SECONDS = 2.0  # between two attempts to reach the API server
+_GOODBYE_SECONDS = 1  # for the tasks to end
 
 
 def main() -> None:
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 async def _run(settings: Settings) -> None:
-    # More than the queue's workers and the desk keep waiting: a store that hangs holds up nobody who needs another.
+    # More threads than calls of the queue's workers and the worker API: a store that hangs does not block the others.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="store"))
     stop = asyncio.Event()
     _on_signals(stop)
@@ -62,10 +62,10 @@ async def _run(settings: Settings) -> None:
 
 
 async def first_certificate(tls: WorkerApiTls, stop: asyncio.Event) -> float | None:
-    """Seconds until the desk's certificate is looked at again; None where the process is stopped before.
+    """Load the certificate; returns the seconds until the next check, or None if the process is stopped before.
 
-    An API server that is away is waited for: the kubelet's back-off between new starts would be longer. Raises its
-    refusals.
+    Waits for an unavailable API server: the kubelet's back-off between restarts would take longer. Raises its 4xx
+    errors.
     """
     while not stop.is_set():
         try:
@@ -73,7 +73,7 @@ async def first_certificate(tls: WorkerApiTls, stop: asyncio.Event) -> float | N
         except API_ERRORS as error:
             if (getattr(error, "status", None) or 500) < 500:
                 raise
-            _log.warning("the API server is waited for: %s", explain(error))
+            _log.warning("waiting for the API server: %s", explain(error))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_START_SECONDS):
                 await stop.wait()
@@ -87,12 +87,12 @@ def _on_signals(stop: asyncio.Event) -> None:
 
 async def _serve(settings: Settings, kube: Kube, tls: WorkerApiTls, refresh_in: float, stop: asyncio.Event) -> None:
     connected = Stores.of(settings)
-    base = components.lay_foundation(settings, kube, tls, connected)
+    base = components.build_foundation(settings, kube, tls, connected)
     core = components.build_reconcile_loop(base)
     background = components.build_background(base, core)
     components.register_gauges(base, core)
     health = components.build_health(base, core)
-    app = counted_desk(create_app(components.build_worker_api(base, core)))
+    app = counted_worker_api(create_app(components.build_worker_api(base, core)))
     worker_server = tls_server(app, settings.desk_port, tls.context)
     health_server = plain_server(health_app(health, partial(exposition, base.stores.ledger)), settings.health_port)
     leader_tasks = LeaderTasks(base.role.acquired, core.reconciler.queue, base.shared.cache.refs)
@@ -117,10 +117,10 @@ async def _serve(settings: Settings, kube: Kube, tls: WorkerApiTls, refresh_in: 
 
 
 async def _drain(base: Foundation, core: ReconcileLoop, leader_tasks: LeaderTasks) -> None:
-    """Let the queue's work end; nothing more is paid."""
+    """Start no more payments and wait for the work in progress."""
     core.actor.stop_paying()
     if base.role.leadership.over:
-        leader_tasks.stop_others()  # the next leader has begun them
+        leader_tasks.stop_others()  # the next leader runs them
     await core.reconciler.queue.drain(base.settings.drain_seconds)
 
 
@@ -138,13 +138,13 @@ async def _prepare(base: Foundation, health: OperatorHealth) -> None:
 
 async def _begin_watching(base: Foundation, handlers: EventHandlers, stop: asyncio.Event) -> list[asyncio.Task[None]]:
     kube, namespaces = base.kube, base.selection.namespaces
-    following = asyncio.create_task(namespaces.run(kube, partial(handlers.look, kube)))
+    following = asyncio.create_task(namespaces.run(kube, partial(handlers.list_namespace, kube)))
     known, stopping = asyncio.create_task(namespaces.known.wait()), asyncio.create_task(stop.wait())
     # Before the first list of the labels nothing is selected.
     await asyncio.wait({following, known, stopping}, return_when=asyncio.FIRST_COMPLETED)
     known.cancel()
     stopping.cancel()
-    await handlers.first_look(kube, namespaces.scopes)
+    await handlers.list_unfinished(kube, namespaces.scopes)
     registry = build_registry(handlers, base.shared.watches)
     return [following, asyncio.create_task(_watch(namespaces, registry, stop))]
 
@@ -156,13 +156,13 @@ async def _watch(namespaces: Namespaces, registry: kopf.OperatorRegistry, stop: 
         kopf.operator(registry=registry, standalone=True, stop_flag=stop, ready_flag=ready, **where)
     )
     await asyncio.wait({watching, asyncio.create_task(ready.wait())}, return_when=asyncio.FIRST_COMPLETED)
-    # kopf has put its own handlers in place of ours, and would take seconds to stop before we heard of it.
+    # kopf has replaced our signal handlers, and would take seconds to stop before our shutdown starts.
     _on_signals(stop)
     await watching
 
 
 async def _until(stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
-    """Until a signal, or until a part that should run for ever has ended: then the pod is started anew."""
+    """Wait for a signal, or for the end of a task that should run forever: then the pod is restarted."""
     stopping = asyncio.create_task(stop.wait())
     done, _ = await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
     stop.set()
@@ -171,7 +171,7 @@ async def _until(stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
 
 
 def _while_ending(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    # kopf leaves a watch as it is when it is cancelled between two events, and its generator can't be closed later.
+    # kopf does not close a watch that is cancelled between two events, and its generator cannot be closed later.
     if "asyncgen" in context:
         _log.info("%s", context["message"])
     else:

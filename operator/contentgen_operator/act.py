@@ -1,10 +1,10 @@
-"""The writes, in the one order that survives a crash after each of them:
+"""Writes of one reconcile, in the only order that survives a crash after each of them:
 
-could the result be collected? → finalizer wanted → run document (a new run, facts, attempt) → adoption → response →
-cancellation → ledger moves → purchase planned and marked → payment of one that was planned before → files deleted →
-run document (purchase, finished version) → Job → finalizer not wanted → record → status → events → lost Job deleted.
+check of the collect Job → add finalizer → run document (new run, facts, attempt) → adoption → response →
+cancellation → ledger transitions → purchase planned and marked → payment of one that was planned before → files deleted
+→ run document (purchase, finished version) → Job → remove finalizer → record → status → events → lost Job deleted.
 
-The record goes before the status: a resource whose status says that it is finished is not looked at again.
+The record is written before the status, because a resource with a finished status is not reconciled again.
 """
 
 import logging
@@ -51,13 +51,13 @@ from contentgen_runtime.kube import Conflict, explain
 from contentgen_runtime.store_errors import STORE_ERRORS
 
 _log = logging.getLogger(__name__)
-_LEASE_TO_WRITE_SECONDS = 2.0  # of the Lease, for the compare-and-set before a POST
-_LEASE_TO_SEND_SECONDS = 1.0  # for the bytes of the request
-_JOB_CHECK_SECONDS = 60.0  # for so long the API server's word on the collect Job is good
+_LEASE_TO_WRITE_SECONDS = 2.0  # remaining time of the Lease, for the compare-and-set before a POST
+_LEASE_TO_SEND_SECONDS = 1.0  # likewise, for the bytes of the request
+_JOB_CHECK_SECONDS = 60.0  # validity of the API server's dry run of the collect Job
 
 
 class Actor:
-    """Carries out plans."""
+    """Executor of plans."""
 
     def __init__(
         self,
@@ -86,17 +86,17 @@ class Actor:
         self._providers = providers
         self._template = template
         self._written_records: dict[str, ResourceStatus] = {}
-        self._stopping = False  # the process: nothing more is sent
-        self._stopped_jobs: set[str] = set()  # uids of deleted resources whose Job is stopped, until they are gone
+        self._stopping = False  # the process ends: no POST is begun
+        self._stopped_jobs: set[str] = set()  # uids of deleted resources whose Job is stopped
 
     def stop_paying(self) -> None:
-        """From now on no paid request is ensure_begun. One that is being sent goes on."""
+        """Begin no more paid requests; one that is being sent goes on."""
         self._stopping = True
 
     async def act(self, resource: Resource, plan: Plan, now: datetime) -> bool:
-        """Carry out a plan; False where a Job of it is refused, which the status tells then.
+        """Carry out a plan; False if its Job is refused, with the cause in the status.
 
-        Raises Conflict where the resource was changed in between.
+        Raises Conflict if the resource was changed since it was observed.
         """
         if _may_be_uncollectable(plan, now) and (refused := await self._collect_job_refusal(resource, plan)):
             plan = without_job(resource, plan, refused, now)
@@ -133,7 +133,7 @@ class Actor:
         return admitted
 
     async def _with_run_document(self, resource: Resource, status: ResourceStatus) -> Resource:
-        """The resource with its run document written, where the status tells more than it. Raises Conflict."""
+        """The resource with its run document, which is written if the status differs from it. Raises Conflict."""
         before = resource.document
         if before is None or resource.deleting:
             return resource
@@ -146,7 +146,7 @@ class Actor:
         return resource.model_copy(update={"document": stored})
 
     async def _act_on_purchase(self, plan: Plan, now: datetime) -> Plan:
-        """Everything about the purchase; the plan, whose status names one that was reserved."""
+        """Write all changes of the purchase; the plan, whose status names a reserved purchase."""
         if plan.adoption is not None:
             await self._adopt(plan.adoption)
         if plan.store is not None:
@@ -166,7 +166,7 @@ class Actor:
         return plan
 
     async def _with_job(self, resource: Resource, plan: Plan, now: datetime) -> tuple[Plan, bool]:
-        """The plan with its Job in the status, or with the refusal of it; and whether there is no refusal."""
+        """The plan with its Job or the Job's refusal in the status; False: refused."""
         if plan.job is None:
             return plan, True
         try:
@@ -176,7 +176,7 @@ class Actor:
         return plan.model_copy(update={"status": status}), True
 
     async def _collect_job_refusal(self, resource: Resource, plan: Plan) -> str:
-        """Why the Job that would collect the result, or its pod, could not be created; empty where nothing says so."""
+        """Cause for which the collect Job or its pod could not be created; empty: none is known."""
         assert plan.status.run is not None  # noqa: S101 - a plan with a payment has a run
         manifest = job_manifest(resource.ref, plan.status.run.number, Stage.COLLECT, 1, self._template())
         try:
@@ -190,15 +190,15 @@ class Actor:
         return await self._quota_refusal(resource.ref)
 
     async def _quota_refusal(self, ref: ResourceRef) -> str:
-        """Why the pod of a Job could not be created, as far as the namespace's quotas tell."""
+        """Cause for which the namespace's quotas would refuse the pod of a Job; empty: none."""
         try:
             return no_room(await self._kube.quotas(ref.namespace))
-        except ApiException as error:  # a Role of an older chart; a run does not stop for it
+        except ApiException as error:  # the Role of an older chart lacks the permission; the run goes on
             _log.info("the quotas of %s cannot be read: %s", ref.namespace, explain(error), extra=ref.about)
             return ""
 
     async def gone(self, ref: ResourceRef) -> None:
-        """The resource is not there any more."""
+        """Forget a deleted resource, and end its record."""
         self._leadership.check()
         self._written_records.pop(ref.uid, None)
         self._stopped_jobs.discard(ref.uid)
@@ -206,7 +206,7 @@ class Actor:
         await self._jobs.forget(ref.uid)
 
     async def _finish_deletion(self, resource: Resource, plan: Plan, now: datetime) -> None:
-        """Delete the next files of a deleted resource; once none is left, remove the finalizer."""
+        """Delete the next files of a deleted resource; remove the finalizer once none is left."""
         try:
             if plan.discard is not None:
                 if not await self._garbage_collector.discard(plan.discard, held=True):
@@ -217,12 +217,12 @@ class Actor:
             if not plan.last_chance:
                 raise
             left = plan.discard.prefixes if plan.discard else ()
-            _log.warning("a deleted resource goes, and %s stays: %s", left, error, extra=resource.ref.about)
+            _log.warning("a resource is deleted without %s: %s", left, error, extra=resource.ref.about)
         await self._post_events(resource, plan.notices, now)
         await self._without_finalizer(resource)
 
     async def _cancel(self, cancel: Cancellation, now: datetime, *, last_chance: bool) -> None:
-        self._leadership.check()  # a provider compares nothing
+        self._leadership.check()  # a provider has no compare-and-set
         try:
             ended = await self._providers[cancel.provider].cancel(cancel.model, cancel.request_id)
         except Unavailable as error:
@@ -242,21 +242,21 @@ class Actor:
         await self._move(move, now)
 
     async def _adopt(self, adoption: Adoption) -> None:
-        """Raises Conflict where the purchase was adopted or discarded since it was looked at: the first one has it."""
-        seen = adoption.purchase
-        if not await self._ledger.adopt(adoption.key, seen, adoption.job_id, adoption.tenant):
+        """Raises Conflict if the purchase was adopted or discarded since it was observed."""
+        purchase = adoption.purchase
+        if not await self._ledger.adopt(adoption.key, purchase, adoption.job_id, adoption.tenant):
             kept = await self._ledger.get(adoption.key)
             _log.warning(
-                "%s was not adopted: it was %s, and is %s", adoption.key, _purchase_text(seen), _purchase_text(kept)
+                "%s was not adopted: it was %s, and is %s", adoption.key, _purchase_text(purchase), _purchase_text(kept)
             )
             raise Conflict(f"purchase {adoption.key} was changed before it was adopted")
         _log.info(
-            "purchase %s of %s is adopted by %s", seen.purchase_id, seen.job_id, adoption.job_id,
+            "purchase %s of %s is adopted by %s", purchase.purchase_id, purchase.job_id, adoption.job_id,
             extra={"purchase": str(adoption.key)},
         )  # fmt: skip
 
     async def _move(self, move: LedgerTransition, now: datetime) -> None:
-        """Raises Conflict where the purchase is not as it was when that was decided."""
+        """Raises Conflict if the purchase was changed since it was observed."""
         request_id = move.changes.get("request_id")
         claim = move.claimed_for
         self._leadership.check()
@@ -267,7 +267,7 @@ class Actor:
             raise Conflict(f"purchase {move.key} was changed")
 
     async def _restore(self, restored: Reservation, now: datetime) -> None:
-        """Raises Conflict where the request is another purchase's, or the ledger has the purchase again."""
+        """Raises Conflict if the request is another purchase's, or the ledger has the purchase again."""
         key, purchase = restored.key, restored.purchase
         if not await self._ledger.claim(purchase, purchase.request_id or "", now):
             raise Conflict(f"request {purchase.request_id} is another purchase's")
@@ -289,7 +289,7 @@ class Actor:
         return resource.model_copy(update=changed)
 
     async def _reserve(self, plan: Plan, reservation: Reservation) -> Plan:
-        """The plan whose status names the purchase: planned in the ledger first, then marked in the bucket."""
+        """The plan with the purchase in its status, after it was planned in the ledger and marked in the bucket."""
         key, wanted = reservation.key, reservation.purchase
         await self._ledger.intend(key, wanted.model_copy(update={"purchase_id": new_purchase_id()}))
         kept = await self._ledger.get(key)
@@ -297,7 +297,7 @@ class Actor:
             raise Conflict(f"purchase {key} was changed before it was planned")
         named = await self._marker_id(key, kept)
         if named != kept.purchase_id:
-            # The ledger, and perhaps the resource, are of a backup; decide stops at the name.
+            # The ledger was restored from a backup; the next decision stops at this id in the status.
             _log.error("the bucket knows purchase %s as %s, the ledger as %s: not paid", key, named, kept.purchase_id)
             await self._ledger.drop_planned(key, kept.purchase_id)
         assert plan.status.run is not None  # noqa: S101 - a plan with a purchase has a run
@@ -305,8 +305,8 @@ class Actor:
         return plan.model_copy(update={"status": plan.status.model_copy(update={"run": run})})
 
     async def _marker_id(self, key: PurchaseKey, planned: Purchase) -> str:
-        """The id that the bucket's marker of a purchase names. A database that was rewound may have lost the binding
-        under which the namespace has bought the same: under its uid, or after a mapping without a scope.
+        """Purchase id of the bucket's marker. Markers under other scopes count too, because a restored database may
+        lack the binding of the namespace: under its uid, or without a scope after a mapping.
         """
         uid = planned.namespace_uid
         if uid and key.scope != uid:
@@ -321,10 +321,12 @@ class Actor:
         return await self._storage.put_marker(str(key), planned.purchase_id, uid)
 
     async def _pay(self, payment: Payment) -> None:
-        """The only place that spends money: at most one POST, by whoever moves the purchase to `sending`."""
+        """Send the paid request; the only function that spends money: at most one POST, by the process that moves the
+        purchase to `sending`.
+        """
         bought, kind = payment.purchase, payment.key.kind
         inputs = ownership.job_owner(kind, bought.job_id, (bought.user_id,)) | Owner(keys=frozenset(bought.loras))
-        # Signed while it is planned: what cannot be signed was never sent.
+        # Signed before `sending`, so that a failure leaves the purchase unsent.
         arguments = self._presigned(inputs, payment.call.arguments)
         call = payment.call.model_copy(update={"arguments": arguments, "purchase_id": bought.purchase_id})
         sending = _Sending(self._ledger, payment, self._leadership, lambda: self._stopping)
@@ -356,7 +358,7 @@ class Actor:
             _log.warning("the reply to a paid request was lost", extra={"purchase": str(key)})
             changes = {"error": str(error), "changed_at": utc_now()}
             return LedgerTransition(key=key, source=intent, target=intent, changes=changes, **sending.mine)
-        # Before anything else can fail: with this line the request can be found again.
+        # Logged before anything else can fail, so that the request can be found.
         _log.info("%s accepted request %s", call.provider, request_id, extra={"purchase": str(key)})
         await sending.ensure_begun()
         now = utc_now()
@@ -377,7 +379,7 @@ class Actor:
             _log_conflict(move, kept)
 
     def _presigned(self, inputs: Owner, value: Any) -> Any:
-        """The arguments with every StoredObject replaced by a URL for the provider."""
+        """The arguments with a presigned URL for every StoredObject."""
         match value:
             case StoredObject(key=key):
                 return self._storage.provider_get(inputs, key)
@@ -411,9 +413,7 @@ class Actor:
         return status.model_copy(update={"run": run.model_copy(update={"job": ref})})
 
     async def _recorded_or_deleted(self, job: RecordedJob) -> None:
-        """Record a Job that was created just now. Raises Conflict where another process leads or has recorded one: no
-        process knows this one then.
-        """
+        """Record a new Job. If another process leads or has recorded one, delete it and raise Conflict."""
         try:
             await self._jobs.record(job)
         except Conflict:
@@ -421,7 +421,7 @@ class Actor:
             raise
 
     async def _recorded_job(self, ref: ResourceRef, name: str) -> dict[str, Any]:
-        """The Job of this name that the operator created. Any other one is deleted: raises Conflict, try again."""
+        """The recorded Job of this name. Raises Conflict if it is missing, or not recorded and therefore deleted."""
         found = await self._kube.get_job(ref.namespace, name)
         if found is None:
             raise Conflict(f"Job {name} was deleted")
@@ -429,21 +429,21 @@ class Actor:
         recorded = await self._jobs.newest(ref.uid, uid)
         if recorded is not None and recorded.uid == uid:
             return found
-        # A crash before the Job was recorded, a restored MongoDB, or a tenant who knows the name.
-        self._leadership.check()  # else it may be one that the leader is about to record
+        # Caused by a crash before the Job was recorded, a restored MongoDB, or a tenant who created it.
+        self._leadership.check()  # otherwise the leader may be about to record it
         _log.warning("Job %s/%s (uid %s) is not recorded: it is replaced", ref.namespace, name, uid, extra=ref.about)
         await self._kube.delete_job(ref.namespace, name, uid)
         raise Conflict(f"Job {name} is replaced")
 
     async def _stop_job(self, ref: ResourceRef, plan: Plan) -> None:
-        """Delete the recorded Job, and the one that a crash left unrecorded: its name is computed, never read."""
+        """Delete the recorded Job, and by its computed name one that a crash left unrecorded."""
         run = plan.status.run
         try:
             recorded = await self._jobs.newest(ref.uid, run.job.uid if run and run.job else None)
         except PyMongoError:
             if not plan.last_chance:
                 raise
-            recorded = None  # the garbage collector deletes the Job with its resource
+            recorded = None  # Kubernetes deletes the Job with its resource
         self._leadership.check()  # after the uid was read: a Job of the next leader has another one
         if recorded is not None:
             await self._kube.delete_job(ref.namespace, recorded.name, recorded.uid)
@@ -455,7 +455,7 @@ class Actor:
                 await self._kube.delete_job(ref.namespace, name, found["metadata"]["uid"])
 
     async def write_status(self, resource: Resource, status: ResourceStatus) -> None:
-        """One write, refused with Conflict where the resource was changed since it was observed."""
+        """Write the status. Raises Conflict if the resource was changed since it was observed."""
         if status == resource.status and not resource.repaired:
             return
         ref = resource.ref
@@ -484,7 +484,7 @@ class Actor:
             )
 
     async def _post_events(self, resource: Resource, notices: tuple[Event, ...], now: datetime) -> None:
-        """Events are for people who look: one that cannot be posted is no reason to stop."""
+        """Post events; a failure is only logged."""
         for notice in notices:
             try:
                 await self._kube.post_event(resource.ref, notice, now)
@@ -503,7 +503,7 @@ class Actor:
 
 
 class _Sending:
-    """The compare-and-set of one payment, which its provider asks for once the connection is open."""
+    """Compare-and-set of one payment, which its provider awaits once the connection is open."""
 
     def __init__(self, ledger: Ledger, payment: Payment, leadership: Leadership, ending: Callable[[], bool]) -> None:
         self._stopping = ending
@@ -513,8 +513,8 @@ class _Sending:
         self._sent_by: str | None = None
 
     async def begin(self) -> None:
-        """Raises Conflict where nothing may be sent: the purchase is not planned for this resource any more, the
-        process ends, or it does not lead for long enough.
+        """Move the purchase to `sending`. Raises Conflict if it is no longer planned for this resource, the process
+        ends, or it does not lead for long enough.
         """
         key = self._payment.key
         if self._stopping():
@@ -529,7 +529,7 @@ class _Sending:
             raise
 
     def _require(self, seconds: float) -> None:
-        """Raises Conflict where another process may lead in `seconds`."""
+        """Raises Conflict if another process may lead within `seconds`."""
         try:
             self._leadership.require(seconds)
         except NotLeading as error:
@@ -544,13 +544,13 @@ class _Sending:
         return self._sent_by
 
     async def ensure_begun(self) -> None:
-        """As `begin`, where a provider has not asked although it may have sent the request."""
+        """Move the purchase to `sending`, if the provider did not await `begin` although it may have sent."""
         if self._sent_by is None:
             await self._compare_and_set()
 
     @property
     def mine(self) -> dict[str, Any]:
-        """The owner and the fields that the ledger has as long as nobody else has changed the purchase."""
+        """Owner and fields that the ledger has unless another process has changed the purchase."""
         step = {"step": (PurchaseStep.SENDING if self._sent_by else PurchaseStep.PLANNED).value}
         return {
             "owner": self._payment.purchase.job_id,
@@ -559,7 +559,7 @@ class _Sending:
 
 
 def _may_be_uncollectable(plan: Plan, now: datetime) -> bool:
-    """Whether to ask the API server about the collect Job: when a purchase is planned, and when that is long ago."""
+    """True if the collect Job needs a dry run: before a purchase is planned, and before a late payment."""
     if plan.payment is not None:
         planned_at = plan.payment.planned_at
         return planned_at is None or (now - planned_at).total_seconds() > _JOB_CHECK_SECONDS
@@ -567,7 +567,7 @@ def _may_be_uncollectable(plan: Plan, now: datetime) -> bool:
 
 
 def _purchase_text(purchase: Purchase | None) -> str:
-    """In words, for the log."""
+    """Text about a purchase for the log."""
     if purchase is None:
         return "not in the ledger"
     step = f"/{purchase.step}" if purchase.step and purchase.state is PurchaseState.INTENT else ""
@@ -589,8 +589,8 @@ def _log_conflict(move: LedgerTransition, kept: Purchase | None) -> None:
 
 
 def _check_crd(status: ResourceStatus, written: dict[str, Any]) -> None:
-    """Raises RuntimeError where the API server's schema has dropped the purchase's name, without which nothing may be
-    paid, or the retries of the collect stage, which would have no end then.
+    """Raises RuntimeError if the API server's schema has dropped the purchase id, without which nothing may be paid, or
+    the collect retries, which would never end then.
     """
     run, kept = status.run, (written.get("status") or {}).get("run") or {}
     named = run.purchase_id if run else None

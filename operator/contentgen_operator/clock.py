@@ -1,4 +1,4 @@
-"""Time as it is passed in: UTC, whole seconds where Kubernetes stores no more."""
+"""Operator's clock: UTC in whole seconds, as Kubernetes stores times."""
 
 from datetime import datetime
 

@@ -161,7 +161,7 @@ class BackgroundWork:
     releases: NamespaceReleases
 
 
-def lay_foundation(settings: Settings, kube: Kube, tls: WorkerApiTls, connected: Stores) -> Foundation:
+def build_foundation(settings: Settings, kube: Kube, tls: WorkerApiTls, connected: Stores) -> Foundation:
     """Starts the thread of the leader election, if there is one."""
     role, selection = _leader_role(settings, kube), _selection(settings)
     return Foundation(
@@ -407,13 +407,13 @@ def build_worker_api(base: Foundation, core: ReconcileLoop) -> WorkerApi:
     """The endpoints of worker pods, without their server."""
     stores = base.stores
     return WorkerApi(
-        gatekeeper=WorkerAuthenticator(base.kube, base.shared.cache, stores.jobs, base.selection),
+        authenticator=WorkerAuthenticator(base.kube, base.shared.cache, stores.jobs, base.selection),
         storage=stores.storage,
         ledger=stores.ledger,
         reports=base.shared.reports,
         policy=_order_policy(base.settings),
         wake=core.reconciler.wake,
-        witness=stores.verifier,
+        verifier=stores.verifier,
         check=base.check,
     )
 
@@ -472,6 +472,6 @@ def build_event_handlers(base: Foundation, background: BackgroundWork, tasks: Le
         shared.lora_names,
         background.settled,
         selection=base.selection,
-        left=background.releases.note,
-        gone=tasks.deleted,
+        on_deselected=background.releases.note,
+        on_deleted=tasks.deleted,
     )

@@ -1,7 +1,7 @@
-"""What Prometheus is told: every metric of the operator, each defined here and nowhere else.
+"""Prometheus metrics of the operator, all defined here.
 
 Labels have few values: no name of a user, a namespace or a resource. Counters begin at zero with each process, as
-Prometheus expects; what must be right for ever is in the ledger, whose states are counted when they are asked for.
+Prometheus expects; permanent figures are in the ledger, whose states are counted at a scrape.
 """
 
 from collections import Counter as Tally
@@ -24,17 +24,17 @@ _PHASES, _REASONS = frozenset(Phase), frozenset(Reason) | {""}
 
 reconciles = Counter(
     "contentgen_reconciles",
-    "Looks at one resource, by what came of them: done, conflict, api_error or error.",
+    "Reconciles of one resource, by result: done, conflict, api_error or error.",
     ("kind", "result"),
     registry=REGISTRY,
 )
 reconcile_seconds = Histogram(
-    "contentgen_reconcile_seconds", "Time of one look at a resource.", ("kind",), buckets=SECONDS, registry=REGISTRY
+    "contentgen_reconcile_seconds", "Time of one reconcile.", ("kind",), buckets=SECONDS, registry=REGISTRY
 )
 provider_calls = Counter(
     "contentgen_provider_calls",
     "Requests to paid providers. `call` is submit (which may cost), poll, find or cancel; `verdict` is ok, or the "
-    "error: Refused and Busy were not accepted, MaybeAccepted may have been paid.",
+    "error: Refused and Busy were not accepted, MaybeAccepted may be billed.",
     ("provider", "call", "verdict"),
     registry=REGISTRY,
 )
@@ -47,49 +47,49 @@ provider_seconds = Histogram(
 )
 estimated_dollars = Counter(
     "contentgen_estimated_dollars",
-    "Estimates of the requests that a provider has accepted; those without one are in contentgen_unpriced_requests. A "
-    "crash may lose a count and never doubles one; the ledger is the figure to trust.",
+    "Estimated cost of accepted requests; those without an estimate are in contentgen_unpriced_requests. A crash may "
+    "lose a count but never doubles one; the ledger has the exact figure.",
     ("provider", "model"),
     registry=REGISTRY,
 )
 spent_dollars = Counter(
     "contentgen_spent_dollars",
-    "Cost of the requests that have ended, by the provider's figures or else the estimate; those of which nobody knows "
-    "it are in contentgen_unbilled_requests.",
+    "Cost of ended requests, by the provider's figures or else the estimate; those of unknown cost are in "
+    "contentgen_unbilled_requests.",
     ("provider", "model"),
     registry=REGISTRY,
 )
 unpriced_requests = Counter(
     "contentgen_unpriced_requests",
-    "Requests that a provider has accepted and for which there is no estimate: they are in no amount.",
+    "Accepted requests without an estimate, which no amount includes.",
     ("provider", "model"),
     registry=REGISTRY,
 )
 unbilled_requests = Counter(
     "contentgen_unbilled_requests",
-    "Requests that have ended and of which nobody knows the cost, as most that were cancelled: they are in no amount.",
+    "Ended requests of unknown cost, as most cancelled ones, which no amount includes.",
     ("provider", "model"),
     registry=REGISTRY,
 )
 store_errors = Counter(
     "contentgen_store_errors",
-    "Times that a store kept work from going on: MongoDB or S3.",
+    "Errors of a store that delayed work: MongoDB or S3.",
     ("store",),
     registry=REGISTRY,
 )
 api_requests = Counter(
     "contentgen_api_requests",
-    "Requests to the Kubernetes API server, watches not counted; code 0 is no answer.",
+    "Requests to the Kubernetes API server, without watches; code 0 is no response.",
     ("method", "resource", "code"),
     registry=REGISTRY,
 )
 desk_requests = Counter(
-    "contentgen_desk_requests", "Requests of workers to the desk.", ("endpoint", "code"), registry=REGISTRY
+    "contentgen_desk_requests", "Requests of workers to the worker API.", ("endpoint", "code"), registry=REGISTRY
 )
 
 
 class Gauges(Collector):
-    """What is looked up at the moment of a scrape."""
+    """Gauges, read at each scrape."""
 
     def __init__(self) -> None:
         self.queue: Callable[[], tuple[int, float]] = lambda: (0, 0.0)
@@ -102,14 +102,14 @@ class Gauges(Collector):
         self._tally: Tally[tuple[str, str, str]] = Tally()
 
     def note_resource(self, uid: str, kind: str, phase: str, reason: str) -> None:
-        """A resource as the watch delivered it."""
+        """Count a resource in its current phase, as delivered by the watch."""
         self.forget_resource(uid)
         labels = (kind, _known(phase, _PHASES), _known(reason, _REASONS))
         self._resources[uid] = labels
         self._tally[labels] += 1
 
     def forget_resource(self, uid: str) -> None:
-        """A resource was deleted."""
+        """Stop counting a deleted resource."""
         before = self._resources.pop(uid, None)
         if before is not None:
             self._tally[before] -= 1
@@ -117,11 +117,11 @@ class Gauges(Collector):
                 del self._tally[before]
 
     def collect(self) -> Iterable[Metric]:
-        """The gauges."""
+        """Current values of the gauges."""
         depth, oldest = self.queue()
-        yield GaugeMetricFamily("contentgen_queue_depth", "Resources that are to be looked at, now or later.", depth)
+        yield GaugeMetricFamily("contentgen_queue_depth", "Resources in the work queue, due now or later.", depth)
         yield GaugeMetricFamily(
-            "contentgen_queue_oldest_due_seconds", "For how long the oldest work has been due.", oldest
+            "contentgen_queue_oldest_due_seconds", "Seconds since the oldest key in the work queue became due.", oldest
         )
         resources = GaugeMetricFamily(
             "contentgen_resources",
@@ -132,38 +132,36 @@ class Gauges(Collector):
             resources.add_metric(labels, count)
         yield resources
         ledger = GaugeMetricFamily(
-            "contentgen_ledger_purchases", "Purchases in the ledger, by their state.", labels=("state",)
+            "contentgen_ledger_purchases", "Purchases in the ledger, by state.", labels=("state",)
         )
         for state, count in self.ledger_states.items():
             ledger.add_metric((state,), count)
         yield ledger
         orphans = GaugeMetricFamily(
             "contentgen_orphans",
-            "Purchases whose resource is gone and that are still looked for or kept, by their state.",
+            "Purchases whose resource is gone and that are still located or kept, by state.",
             labels=("state",),
         )
         for state, count in self.orphans.items():
             orphans.add_metric((state,), count)
         yield orphans
         ages = GaugeMetricFamily(
-            "contentgen_watch_age_seconds", "Since when each watch has been open; a minute at most.", labels=("watch",)
+            "contentgen_watch_age_seconds", "Seconds since each watch was opened; a minute at most.", labels=("watch",)
         )
         for name, age in self.watch_ages().items():
             ages.add_metric((name,), age)
         yield ages
-        yield GaugeMetricFamily(
-            "contentgen_leader", "1 where this process leads, and does the work; 0 on a standby.", self.leader()
-        )
+        yield GaugeMetricFamily("contentgen_leader", "1 if this process leads, 0 on a standby.", self.leader())
         yield GaugeMetricFamily(
             "contentgen_desk_certificate_expiry_timestamp_seconds",
-            "When the desk's certificate ends.",
+            "End of validity of the worker API's certificate.",
             self.certificate_expiry(),
         )
 
 
-def _known(word: str, words: frozenset[str]) -> str:
-    """A word of the operator's, else "other": a tenant may have written the status."""
-    return word if word in words else _OTHER
+def _known(value: str, known: frozenset[str]) -> str:
+    """A known value, else "other": a tenant may have written the status."""
+    return value if value in known else _OTHER
 
 
 gauges = Gauges()
@@ -176,7 +174,7 @@ def described() -> tuple[Description, ...]:
 
 
 def exposition() -> bytes:
-    """Everything, in Prometheus' text format."""
+    """All metrics in Prometheus' text format."""
     return _exposition(REGISTRY)
 
 
@@ -184,11 +182,11 @@ priced_models: set[str] = set(PRICES)
 
 
 def model_label(model: str) -> str:
-    """A model of the price table, else "other": a user may name any."""
+    """Model as a label: one of the price table, else "other", because a user may name any."""
     return model if model in priced_models else _OTHER
 
 
-# Prometheus' increase() does not see the event that begins a series, so those of money and stores begin at 0.
+# Prometheus' increase() misses the event that creates a series, so those of money and stores start at 0.
 for _model in (*PRICES, _OTHER):
     for _dollars in (estimated_dollars, spent_dollars, unpriced_requests, unbilled_requests):
         _dollars.labels("assemblyai" if _model.startswith("assemblyai/") else "fal", _model)

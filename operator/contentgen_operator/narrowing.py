@@ -1,9 +1,9 @@
-"""What Helm runs before an upgrade or a rollback to values that select fewer namespaces.
+"""Helm hook before an upgrade or a rollback to values that select fewer namespaces.
 
-Resources of this operator's class in the others are released before the operator's rights there go. Afterwards they can
-be deleted without an operator.
+Resources of this operator's class in the deselected namespaces are released before its permissions there are removed.
+Afterwards they can be deleted without an operator.
 
-Where there are any, the operator of the old values is stopped first, so that it puts no finalizer back.
+If there are any, the operator with the old values is stopped first, so that it adds no finalizer back.
 """
 
 import argparse
@@ -19,8 +19,8 @@ from contentgen_operator.uninstall import (
     StillHeld,
     add_class_arguments,
     namespaces_of,
+    release_all,
     release_of,
-    release_until_none_is_held,
 )
 from contentgen_runtime import logs
 from kubernetes import client, config
@@ -36,10 +36,10 @@ def release_the_rest(
     clock: Callable[[], float],
     sleep: Callable[[float], None],
 ) -> None:
-    """Release what is in namespaces that are not selected; ends within `seconds`. Raises StillHeld.
+    """Release resources in namespaces that are not selected, within `seconds`. Raises StillHeld.
 
-    The Deployment is deleted, not scaled: Helm makes what is missing, while a number of replicas that somebody else has
-    set is a conflict where Helm applies on the server (Helm 4).
+    The Deployment is deleted, not scaled: Helm recreates it, while a number of replicas that another client has set is
+    a conflict with server-side apply (Helm 4).
     """
     start = clock()
 
@@ -53,7 +53,7 @@ def release_the_rest(
     for each in found:
         _log.info("%s%s", _name(each), _in_flight(each))
     release.remove_operator()
-    release_until_none_is_held(release, held, start + seconds, clock, sleep)
+    release_all(release, held, start + seconds, clock, sleep)
 
 
 def _name(body: Body) -> str:

@@ -1,4 +1,4 @@
-"""The reads. What is read depends on how far the run is; a fresh look at the purchase precedes everything paid."""
+"""Reads of one reconcile. They depend on the run's progress; every payment is preceded by a read of its purchase."""
 
 import logging
 from collections import OrderedDict
@@ -59,16 +59,16 @@ from contentgen_operator.worker_api.reports import Reports
 from contentgen_runtime.kube import explain
 
 _log = logging.getLogger(__name__)
-_CLOCK_ERROR = timedelta(hours=25)
-_AFTER_SENT = timedelta(minutes=20)  # the time of a POST, and of a provider's clock from ours
+_CLOCK_ERROR = timedelta(hours=25)  # of our own clock, for a request that a person names
+_AFTER_SENT = timedelta(minutes=20)  # duration of a POST, and difference of a provider's clock from ours
 _NO_PRICES = NoPrices()
 _AT_DELETION = "deletion"
-_MAX_POLL_TIMES = 10_000  # open requests whose last look is remembered; others are looked at more often
-_STARTING_SECONDS = 3.0  # in which a pod is created, scheduled and started, at best
+_MAX_POLL_TIMES = 10_000  # open requests whose last poll is remembered; others are polled more often
+_STARTING_SECONDS = 3.0  # shortest time in which a pod is created, scheduled and started
 
 
 class Observer:
-    """Reads Jobs, outcomes, the ledger, the provider and the LoRAs that a resource draws with."""
+    """Reader of Jobs, outcomes, the ledger, the provider and the LoRAs of a resource."""
 
     def __init__(
         self,
@@ -96,59 +96,59 @@ class Observer:
         self._reports = reports
         self._verifier = verifier
         self._limits = limits
-        self._settled: set[str] = set()  # uids whose purchases got a charge, which their status does not show yet
+        self._settled: set[str] = set()  # uids of resources with a new charge that their status lacks
         self._polled_at: OrderedDict[tuple[str, str], datetime] = OrderedDict()  # purchase id, state
 
     def note_settled(self, uid: str) -> None:
-        """Read what the purchases of a resource cost at the next look, though its run is over."""
+        """Have the costs of a resource read in its next reconcile, although its run is over."""
         self._settled.add(uid)
 
     async def observe(self, case: DecisionInput) -> Observation:
-        """Everything that a decision about a resource that is not being deleted needs now."""
+        """Observation for the decision about a resource that is not being deleted."""
         if case.over and not case.collects_again:
             if case.run.request_open:
                 return await self._observe_ended(case)
             return await self._observe_settled(case)
         purchase = await self._ledger.get(case.key)
-        seen: dict[str, Any] = {"purchase": purchase}
+        fields: dict[str, Any] = {"purchase": purchase}
         if case.run.number > 1 or case.run.paid_attempt > 1:
-            seen["earlier"], seen["other_runs"] = await self._ledger.others(case.key, case.resource.ref.uid)
-            seen["open_requests"] = await self._open_requests(case, purchase)
+            fields["earlier"], fields["other_runs"] = await self._ledger.others(case.key, case.resource.ref.uid)
+            fields["open_requests"] = await self._open_requests(case, purchase)
         if case.over:
-            seen |= await self._find_result(purchase)
+            fields |= await self._find_result(purchase)
         elif lora_identity.decides_purchase(case.resource, case.run, case.spec, purchase):
-            seen |= await self._observe_lora_image(case, purchase)
+            fields |= await self._observe_lora_image(case, purchase)
         elif purchase is None or purchase.unpaid:
-            seen |= await self._observe_unpaid(case)
-            seen["loras"] = lora_identity.with_earlier_files(seen.get("loras", ()), seen.get("earlier", ()))
+            fields |= await self._observe_unpaid(case)
+            fields["loras"] = lora_identity.with_earlier_files(fields.get("loras", ()), fields.get("earlier", ()))
             if case.resource.adopt is not None and status_names_purchase(case.resource, case.run):
-                seen["named"] = await self._verify_for_missing_purchase(case)
+                fields["named"] = await self._verify_for_missing_purchase(case)
         else:
-            seen |= await self._observe_sent(case, purchase)
-        return Observation(**seen)
+            fields |= await self._observe_sent(case, purchase)
+        return Observation(**fields)
 
     async def _observe_sent(self, case: DecisionInput, purchase: Purchase) -> dict[str, Any]:
-        """Observations of a purchase that was sent, or may have been."""
+        """Fields of a purchase that was sent, or may have been."""
         if await self._is_superseded(case, purchase):
             return {"superseded": True}
         return {} if purchase.abandoned else await self._observe_purchase(case, purchase)
 
     async def _observe_lora_image(self, case: DecisionInput, purchase: Purchase | None) -> dict[str, Any]:
-        """Observations of an image whose LoRAs' trainings decide which purchase it asks for."""
+        """Fields of an image whose purchase depends on the trainings of its LoRAs."""
         resource, run = case.resource, case.run
-        seen = await self._observe_unpaid(case)
+        fields = await self._observe_unpaid(case)
         variants = await self._verifier.variants(resource, run)
-        wanted = lora_identity.wanted_purchase(run, seen["loras"], variants, case.now, resource.tenant.cluster)
-        seen["wanted"] = wanted
+        wanted = lora_identity.wanted_purchase(run, fields["loras"], variants, case.now, resource.tenant.cluster)
+        fields["wanted"] = wanted
         if wanted.scope is not None and wanted.scope != resource.scope:
             case = case.model_copy(update={"resource": resource.model_copy(update={"scope": wanted.scope})})
-            seen["purchase"] = purchase = await self._ledger.get(case.key)
+            fields["purchase"] = purchase = await self._ledger.get(case.key)
         if purchase is None or purchase.unpaid or wanted.identity != run.lora_identity:
-            return seen
-        return seen | ({"purchase": None} if wanted.waits else await self._observe_sent(case, purchase))
+            return fields
+        return fields | ({"purchase": None} if wanted.waits else await self._observe_sent(case, purchase))
 
     async def _is_superseded(self, case: DecisionInput, purchase: Purchase) -> bool:
-        """Whether the purchase is of a resource that is gone, and the files of the attempt after it are stored."""
+        """True if the purchase is of a deleted resource, and the files of the next attempt are stored."""
         located = purchase.state in (PurchaseState.SUBMITTED, PurchaseState.SUCCEEDED)
         if not located or purchase.job_id == case.resource.ref.uid:
             return False
@@ -167,7 +167,7 @@ class Observer:
         return Observation(purchase=purchase, earlier=earlier, other_runs=other_runs)
 
     async def _observe_ended(self, case: DecisionInput) -> Observation:
-        """What has come of requests that were open when the run ended."""
+        """Observation of requests that were open when the run ended."""
         purchase = await self._ledger.get(case.key)
         earlier, other_runs = await self._ledger.others(case.key, case.resource.ref.uid)
         opened = await self._open_requests(case, purchase)
@@ -176,7 +176,7 @@ class Observer:
         return Observation(purchase=purchase, earlier=earlier, other_runs=other_runs, open_requests=opened)
 
     async def _open_requests(self, case: DecisionInput, purchase: Purchase | None) -> tuple[OpenRequest, ...]:
-        """The attempts before the run's, and what the provider says of those that are due."""
+        """Attempts before the run's current one, with the provider's answer for those that are due."""
         kept = await self._ledger.attempts(case.key)
         opened = list[OpenRequest]()
         for index, (at, each) in enumerate(kept):
@@ -185,7 +185,7 @@ class Observer:
         return tuple(opened)
 
     async def _polled_if_due(self, case: DecisionInput, each: OpenRequest, following: Purchase | None) -> OpenRequest:
-        """An attempt with the provider's word, if it is the resource's, open and due. One that is gone is not ours."""
+        """The attempt, polled or searched if it is the resource's, open and due."""
         purchase, now = each.purchase, case.now
         if purchase.job_id != case.resource.ref.uid or not history_searches.is_open(purchase, now):
             return each
@@ -211,8 +211,8 @@ class Observer:
     async def _observe_unpaid(self, case: DecisionInput) -> dict[str, Any]:
         if not kinds.has_prepare(case.kind) or case.run.facts is not None:
             return await self._observe_gate(case.resource, case.spec)
-        seen = await self._observe_stage(case, Stage.PREPARE)
-        return seen | {
+        fields = await self._observe_stage(case, Stage.PREPARE)
+        return fields | {
             "seconds_per_unit": await self._ledger.seconds_per_unit(model_of(case.spec)),
             "price": await self._price(case.resource, case.spec),
             "same_lora_name": await self._older_same_name(case.resource),
@@ -232,7 +232,7 @@ class Observer:
                 return {}
 
     async def _find_outputs(self, purchase: Purchase) -> dict[str, Any]:
-        """Whether the files that the ledger lists are there now; if not, whether the response is."""
+        """`outputs_stored`: the files that the ledger lists are in the bucket; else `response_kept`."""
         outputs = VersionStatus.model_validate(purchase.outputs or {"version": 0})
         listed = [each.key for each in outputs.files]
         stored = await self._storage.stored(Owner(keys=frozenset(listed)), "", listed)
@@ -241,7 +241,7 @@ class Observer:
         return {"response_kept": await self._response_kept(purchase)}
 
     async def _find_result(self, purchase: Purchase | None) -> dict[str, Any]:
-        """What there is to collect for a run that has failed."""
+        """Fields that say whether a failed run's result can be collected."""
         if purchase is None:
             return {}
         if purchase.state is PurchaseState.COLLECTED:
@@ -253,11 +253,11 @@ class Observer:
         return key is not None and await self._storage.exists(Owner(keys=frozenset({key})), key)
 
     async def verified(self, resource: Resource) -> Resource:
-        """The resource as far as its status is borne out. Raises PyMongoError."""
+        """The resource with the part of its status that MongoDB confirms. Raises PyMongoError."""
         return await self._verifier.verified(resource)
 
     async def observe_deleted(self, resource: Resource, now: datetime) -> Observation:
-        """Everything that a decision about a resource that is being deleted needs now."""
+        """Observation for the decision about a resource that is being deleted."""
         run = resource.status.run
         if run is None or not resource.finalized:
             return Observation()
@@ -269,17 +269,17 @@ class Observer:
             spec = frozen_spec(resource, run)
         except ValidationError:
             return Observation(purchase=purchase, provider_problem="the spec of its run cannot be read")
-        if (purchase.purchase_id, _AT_DELETION) in self._polled_at:  # files are deleted in many slices
+        if (purchase.purchase_id, _AT_DELETION) in self._polled_at:  # once, although files are deleted in slices
             return Observation(purchase=purchase)
-        seen = await self._find_lost_request(resource, key, spec, purchase)
-        if not seen.get("provider_problem") and seen.get("found_request") is None:
+        fields = await self._find_lost_request(resource, key, spec, purchase)
+        if not fields.get("provider_problem") and fields.get("found_request") is None:
             self._note_poll(purchase.purchase_id, _AT_DELETION, now)
-        return Observation(purchase=purchase, **seen)
+        return Observation(purchase=purchase, **fields)
 
     async def _observe_stage(self, case: DecisionInput, stage: Stage) -> dict[str, Any]:
         resource, run, now = case.resource, case.run, case.now
         if run.job is None or run.job.stage is not stage:
-            return {}  # to be started; a Job that a crash has left behind is found by its name then
+            return {}  # not started; a Job that a crash has left behind is found by its name
         attempt = run.stage_attempt
         recorded = await self._jobs.newest(resource.ref.uid, run.job.uid)
         if recorded is not None and (recorded.run, recorded.stage, recorded.attempt) != (run.number, stage, attempt):
@@ -289,18 +289,18 @@ class Observer:
         if job is not None and not job.finished and not lost.get("node_gone") and not self._reports.finished(job.uid):
             trouble = await self._pod_problem(resource.ref.namespace, job, now)
             return {"job": job, "progress": self._reports.progress(job.uid), "trouble": trouble} | lost
-        # Never by the uid in the status: it may be that of another tenant's Job. Without a record there is no Job that
-        # is granted uploads; the resource's uid keeps its lock apart from those of other resources.
+        # Not the uid in the status: it may be another tenant's Job. Without a record no Job may upload; then the
+        # resource's uid is the lock's name, so that no other resource uses it.
         uid = recorded.uid if recorded is not None else resource.ref.uid
         if job is None or job.finished or lost.get("node_gone"):
             self._reports.forget(uid)
-        # The worker API replaces no file between the look at the outcome and the look at the files that it lists.
+        # The worker API replaces no file between the reads of the outcome and of the files that it lists.
         async with self._reports.exclusive(uid):
             left = await self._read_outcome(case, stage, job)
         return left | lost | {"unrecorded_job": recorded is None}
 
     async def _read_outcome(self, case: DecisionInput, stage: Stage, job: JobView | None) -> dict[str, Any]:
-        """The outcome of an attempt and the files that it lists."""
+        """Fields of an attempt's outcome and of the files that it lists."""
         resource, run, spec = case.resource, case.run, case.spec
         key = keys.outcome(resource.ref.uid, run.number, stage, run.stage_attempt)
         try:
@@ -310,18 +310,18 @@ class Observer:
         files = outcome.files if outcome is not None and outcome.succeeded else ()
         if problem := files_problem(resource.ref.kind, stage, files, file_limits(spec, stage, self._limits)):
             return {"job": job, "outcome": outcome, "outcome_problem": problem}
-        said, cause, gone = "", "", False
-        if job is not None and job.finished and outcome is None:  # killed before it could say anything
-            said = await self._kube.job_log(resource.ref.namespace, job.name, job.uid, MAX_LOG)
+        log, cause, gone = "", "", False
+        if job is not None and job.finished and outcome is None:  # killed before it stored an outcome
+            log = await self._kube.job_log(resource.ref.namespace, job.name, job.uid, MAX_LOG)
             ended = await self._pods(resource.ref.namespace, job)
             cause, gone = pods.end_cause(ended), pods.node_is_gone(ended)
         stored = await self._stored(case, stage, [file.name for file in files])
         progress = self._reports.progress(job.uid) if job else None
-        seen = {"log": said, "cause": cause, "node_gone": gone, "progress": progress}
-        return {"job": job, "outcome": outcome, "stored": stored} | seen
+        fields = {"log": log, "cause": cause, "node_gone": gone, "progress": progress}
+        return {"job": job, "outcome": outcome, "stored": stored} | fields
 
     async def _observe_termination(self, namespace: str, job: JobView | None, now: datetime) -> dict[str, Any]:
-        """Observations of a Job whose pod was deleted and is not ended; what the node would say cannot be read."""
+        """Fields of a Job whose deleted pod has not ended, because its node does not answer."""
         if job is None or job.finished or not job.terminating:
             return {}
         mine = await self._pods(namespace, job)
@@ -331,7 +331,10 @@ class Observer:
         return {"node_gone": True, "cause": pods.lost_cause(mine)}
 
     async def _pod_problem(self, namespace: str, job: JobView, now: datetime) -> PodTrouble | None:
-        """Asked only for a Job whose worker should have started: a pod that runs costs no request."""
+        """Cause for which the Job has no running pod; None: it runs, or may still be starting.
+
+        Reads pods only of Jobs whose worker should have started.
+        """
         seconds = (now - job.started_at).total_seconds()
         if job.ready or self._reports.progress(job.uid) is not None or seconds < _STARTING_SECONDS:
             return None
@@ -344,8 +347,10 @@ class Observer:
             return PodTrouble(refused=True, words=words)
         if seconds < pods.SCHEDULING_SECONDS:
             return None
-        held = "a queue holds the Job: it is suspended" if job.suspended else "the Job has no pod, and gives no cause"
-        return PodTrouble(refused=False, words=held)
+        cause = (
+            "a queue holds the Job: it is suspended" if job.suspended else "the Job has no pod, and no event says why"
+        )
+        return PodTrouble(refused=False, words=cause)
 
     async def _pods(self, namespace: str, job: JobView) -> list[dict[str, Any]]:
         return pods.of_the_job(await self._kube.job_pods(namespace, job.name), job.uid)
@@ -353,7 +358,7 @@ class Observer:
     async def _refused_pod(self, namespace: str, job: JobView) -> str:
         try:
             return pods.refused_pod(await self._kube.job_events(namespace, job.uid))
-        except ApiException as error:  # a Role of an older chart; a run does not stop for it
+        except ApiException as error:  # the Role of an older chart lacks the permission; the run goes on
             _log.info("the events of Job %s cannot be read: %s", job.name, explain(error))
             return ""
 
@@ -378,7 +383,7 @@ class Observer:
 
     async def _observe_gate(self, resource: Resource, spec: Spec) -> dict[str, Any]:
         provider = self._providers[kinds.provider_of(resource.ref.kind)]
-        await self._storage.require_bucket()  # nothing is bought that could not be stored
+        await self._storage.require_bucket()  # without it a paid result could not be stored
         loras: tuple[LoraView, ...] = ()
         if isinstance(spec, ImageGenerationSpec):
             names = [lora.lora_ref.name for lora in spec.loras if lora.lora_ref]
@@ -388,8 +393,8 @@ class Observer:
         return {"provider_configured": provider.configured, "loras": loras, "price": price, "same_lora_name": name}
 
     async def _older_same_name(self, resource: Resource) -> str | None:
-        """An older LoraTraining with the same loraName. After a restart the index is not complete at once, so the end
-        of a wait is looked up.
+        """Name of an older LoraTraining with the same loraName; None: there is none. The index is incomplete after a
+        restart, so the end of a wait is confirmed by a list.
         """
         if resource.ref.kind is not Kind.LORA_TRAINING:
             return None
@@ -411,7 +416,7 @@ class Observer:
             return LoraView(name=name)
         try:
             status = ResourceStatus.model_validate(body.get("status") or {})
-        except ValidationError:  # a foreign hand in its status: not ready
+        except ValidationError:  # somebody else wrote its status: not ready
             return LoraView(name=name)
         trainings = await self._verifier.trainings(tenant, namespace, name)
         key = _model_key(status, lora_identity.files_of(trainings))
@@ -422,7 +427,7 @@ class Observer:
     async def _find_lost_request(
         self, resource: Resource, key: PurchaseKey, spec: Spec, purchase: Purchase
     ) -> dict[str, Any]:
-        """The request that a person names, if it is the one; else what the history shows."""
+        """Fields of a lost request: the one of the adopt annotation if it is valid, else the result of a search."""
         sent = history_searches.sent_at(purchase)
         named = await self._verify_named(resource, key, spec, purchase, sent + _AFTER_SENT)
         if named is not None and named.same:
@@ -430,7 +435,7 @@ class Observer:
         return await self._search(key, spec, purchase) | {"named": named}
 
     async def _verify_for_missing_purchase(self, case: DecisionInput) -> Verified | None:
-        """Likewise for a purchase that the ledger has lost: the status says when it may have been sent."""
+        """Verdict on the adopt annotation for a purchase that the ledger has lost; the status has the POST's time."""
         resource, run, spec = case.resource, case.run, case.spec
         before = run.sent_at + _AFTER_SENT if run.sent_at is not None else case.now
         return await self._verify_named(resource, case.key, spec, purchase_from_status(resource, run, spec), before)
@@ -438,17 +443,17 @@ class Observer:
     async def _verify_named(
         self, resource: Resource, key: PurchaseKey, spec: Spec, purchase: Purchase, before: datetime
     ) -> Verified | None:
-        """The verdict on the request that the annotation names; None: there is none. Anybody may have written it.
+        """Verdict on the request of the adopt annotation, which may have any content; None: there is no annotation.
 
-        The time of the POST is this process's, whose clock may have been wrong: a person's word counts for a day more.
+        The time of the POST is from this process's clock, which may be wrong: a named request may differ by a day.
         """
         given = resource.adopt
         if given is None:
             return None
         if not is_request_id(given):
-            return Verified(same=False, text="it is no id of a request")
+            return Verified(same=False, text="it is not a request id")
         if await self._ledger.is_anothers(purchase, given):
-            return Verified(same=False, text="it is another purchase's")
+            return Verified(same=False, text="it belongs to another purchase")
         search = Search(
             call=kinds.sent_call(spec, key, purchase),
             sent_after=history_searches.sent_at(purchase) - _CLOCK_ERROR,
@@ -456,7 +461,7 @@ class Observer:
             claimed=await self._ledger.request_ids(purchase),
         )
         if given in search.claimed:
-            return Verified(same=False, text="it is another purchase's")
+            return Verified(same=False, text="it belongs to another purchase")
         try:
             return await self._providers[purchase.provider].verify(search, given)
         except Unavailable as error:
@@ -465,9 +470,7 @@ class Observer:
     async def _search(
         self, key: PurchaseKey, spec: Spec, purchase: Purchase, before: datetime | None = None
     ) -> dict[str, Any]:
-        """Look for the request of a lost reply. One that another purchase has claimed is none of ours, and neither is
-        one of the next attempt, which was sent at `before`.
-        """
+        """Fields of a search for the request of a lost reply, sent before the next attempt's (`before`)."""
         call = kinds.sent_call(spec, key, purchase)
         try:
             found = await find_lost(self._ledger, self._providers[purchase.provider], purchase, call, before)
@@ -486,7 +489,7 @@ class Observer:
         return {"request": view, "seconds_per_unit": rate}
 
     def _confirm_bought_here(self, purchase: Purchase) -> None:
-        """Raises Unavailable where another class bought it: its provider's account, not ours, knows the request."""
+        """Raises Unavailable if another class bought it: only that class's account at the provider has the request."""
         bought_by = purchase.operator_class
         if bought_by not in (None, self._ledger.operator_class):
             raise Unavailable(
@@ -496,8 +499,8 @@ class Observer:
 
 
 async def poll_or_stored(storage: Storage, provider: Provider, purchase: Purchase) -> RequestView:
-    """One look at a request. Where the provider has no result: STORED, if an earlier look has stored it and ended
-    before the ledger said so. Raises Unavailable.
+    """Answer to a poll; STORED if the provider has no result, but the bucket has: an earlier reconcile crashed between
+    bucket and ledger. Raises Unavailable.
     """
     try:
         view = await provider.poll(purchase.model, purchase.request_id or "")
@@ -517,8 +520,8 @@ async def _is_stored(storage: Storage, purchase: Purchase) -> bool:
 async def find_lost(
     ledger: Ledger, provider: Provider, purchase: Purchase, call: Call, before: datetime | None = None
 ) -> Found:
-    """Search the provider's history once for the request of a lost reply, sent before the next attempt's (`before`).
-    Raises Unavailable.
+    """Result of one search for the request of a lost reply, sent before the next attempt's (`before`). A request that
+    another purchase has claimed is not found. Raises Unavailable.
     """
     sent = history_searches.sent_at(purchase)
     search = Search(
@@ -538,7 +541,7 @@ def _read_problem(error: Unavailable) -> dict[str, Any]:
 
 
 def _model_key(status: ResourceStatus, collected: frozenset[str]) -> str | None:
-    """The LoRA's file of the newest version that the ledger lists; also while a later one is made, or has failed."""
+    """Key of the LoRA file of the newest version that the ledger lists, also while a later run works or has failed."""
     versions = sorted(status.versions, key=lambda version: version.version, reverse=True)
     models = (file.key for each in versions for file in each.files if file.key.endswith("/model.safetensors"))
     return next((key for key in models if key in collected), None)

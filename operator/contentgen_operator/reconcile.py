@@ -1,4 +1,4 @@
-"""One resource, from a wake-up to the next: observe → decide → act; and what happens when a part of that is away."""
+"""Reconcile of one resource: observe → decide → act, with pauses after conflicts and while a store is unavailable."""
 
 import logging
 from datetime import datetime
@@ -34,7 +34,7 @@ _NO_FINALIZERS = '{"metadata": {"finalizers": null}}'
 
 
 class Reconciler:
-    """Owns the queue. `wake` may be called by anything, as often as it likes."""
+    """Reconciler with its work queue; repeated wake-ups of a resource are merged."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Reconciler:
         self.queue: WorkQueue[ResourceRef] = WorkQueue(self._reconcile, group=lambda ref: ref.namespace)
 
     async def wake(self, ref: ResourceRef, delay: float = 0) -> None:
-        """Have a resource looked at."""
+        """Queue a resource, after `delay` seconds."""
         await self.queue.wake(ref, delay)
 
     async def _reconcile(self, ref: ResourceRef) -> None:
@@ -68,10 +68,10 @@ class Reconciler:
             await self.wake(ref, again)
 
     async def _reconcile_or_pause(self, ref: ResourceRef) -> tuple[float | None, str]:
-        """Seconds until the next look, and the metric's word for what came of this one."""
+        """Seconds until the next reconcile (None: at the next event), and the result's label in the metrics."""
         try:
             again = await self._read_and_reconcile(ref)
-        except Conflict:  # what was decided on is not the newest
+        except Conflict:  # the resource has changed since it was read
             self._cache.drop(ref)
             return self._pause_after_conflict(ref), "conflict"
         except API_ERRORS as error:
@@ -79,8 +79,8 @@ class Reconciler:
             advice = self._release_advice(ref, error)
             _log.warning("the API server: %s; again in %.0f s%s", explain(error), again, advice, extra=ref.about)
             return again, "api_error"
-        except Exception:  # noqa: BLE001 - whatever it is, it must not stop the resource for ever
-            # A poisoned resource is looked at ever less often; its neighbours go on.
+        except Exception:  # noqa: BLE001 - no error may stop a resource for ever
+            # A resource that always fails is reconciled ever less often, without delaying others.
             again = self._pause(ref)
             _log.exception("reconcile failed; again in %.0f s", again, extra=ref.about)
             return again, "error"
@@ -88,7 +88,7 @@ class Reconciler:
         return again, "done"
 
     def _release_advice(self, ref: ResourceRef, error: Exception) -> str:
-        """What helps where the operator may not release a deleted resource: its Role went with their namespace."""
+        """Advice if the operator may not remove a finalizer, because its Role was deleted with the namespace."""
         body = self._cache.resource(ref) or {"metadata": {}}
         if getattr(error, "status", None) != _FORBIDDEN or "deletionTimestamp" not in body["metadata"]:
             return ""
@@ -105,13 +105,13 @@ class Reconciler:
             await self._actor.gone(ref)
             self._failures.pop(ref, None)
             return None
-        if not self._selection.serves(body):  # it has moved between the watch and this read
+        if not self._selection.serves(body):  # its class changed between the watch and this read
             self._cache.forget(ref)
             self._failures.pop(ref, None)
             return None
         try:
             resource = Resource.parse(ref.kind, body)
-        except ValidationError as error:  # a foreign hand in the status; its neighbours go on
+        except ValidationError as error:  # somebody else wrote the status
             _log.warning("%s/%s cannot be read: %s", ref.namespace, ref.name, error.errors()[0]["msg"])
             return _MALFORMED_SECONDS
         return await self._observe_decide_act(resource, utc_now())
@@ -129,7 +129,7 @@ class Reconciler:
             resource = await self._verified(resource, now)
             plan = await self._plan(resource, now)
             if plan.payment is not None and resource.finalized:
-                # Where the finalizer is set now, that write is refused unless the resource is the newest.
+                # Without a finalizer, writing it first fails unless the resource is the newest.
                 await self._require_unchanged(resource)
             admitted = await self._actor.act(resource, plan, now)
         except STORE_ERRORS as error:
@@ -148,7 +148,7 @@ class Reconciler:
         except STORE_ERRORS:
             if not grace_is_over(resource, now, self._policy):
                 raise
-            return with_owned_versions(resource, ())  # it goes all the same, with no more than its own
+            return with_owned_versions(resource, ())  # deleted all the same, with only its own files
 
     async def _plan(self, resource: Resource, now: datetime) -> Plan:
         if resource.deleting:
@@ -165,10 +165,10 @@ class Reconciler:
         except STORE_ERRORS:
             if not grace_is_over(resource, now, self._policy):
                 raise
-            return Observation()  # it goes all the same
+            return Observation()  # deleted all the same
 
     async def _require_unchanged(self, resource: Resource) -> None:
-        """Nothing is paid for a resource that was changed or deleted since it was looked at."""
+        """Raises Conflict if the resource was changed or deleted since it was read: nothing is paid for it."""
         body = await self._read_resource(resource.ref)
         if body is None or body["metadata"]["resourceVersion"] != resource.resource_version:
             raise Conflict("changed before it was paid")
@@ -178,20 +178,20 @@ class Reconciler:
         store = store_of(error)
         metrics.store_errors.labels(store).inc()
         message = f"{store} is not available: {_short_text(error)}; work goes on by itself once it is"
-        _log.warning("a store is away: %s; again in %.0f s", message, again, extra=resource.ref.about)
+        _log.warning("a store is unavailable: %s; again in %.0f s", message, again, extra=resource.ref.about)
         if resource.deleting:
             return min(again, _DELETION_PAUSE_SECONDS)
         await self._actor.write_status(resource, store_unavailable_status(resource, message, now))
         return again
 
     def _pause(self, ref: ResourceRef) -> float:
-        """Seconds until the next try: 1, 2, 4 … 60."""
+        """Seconds until the next reconcile: 1, 2, 4 … 60."""
         failures = self._failures.get(ref, 0)
         self._failures[ref] = failures + 1
         return float(min(60, 2**failures))
 
     def _pause_after_conflict(self, ref: ResourceRef) -> float:
-        """Seconds until the next try: 0.1, 0.2, 0.4 … 30. The cause may stay, such as a Job that a finalizer holds."""
+        """Seconds until the next reconcile: 0.1, 0.2, 0.4 … 30. The cause may last, such as a Job with a finalizer."""
         before = self._conflicts.get(ref, 0)
         pause = min(_FIRST_CONFLICT_SECONDS * 2.0**before, _MAX_CONFLICT_SECONDS)
         if pause < _MAX_CONFLICT_SECONDS:

@@ -1,5 +1,5 @@
-"""What `helm test` runs: the operator is up, its kinds are served and take what they should, and, where that costs
-nothing, a tiny job runs to its end.
+"""`helm test`: the operator is ready, the API server accepts each kind, and, if the provider is free, a small job
+completes.
 """
 
 import argparse
@@ -37,11 +37,11 @@ TINY: dict[Kind, Body] = {
 
 
 class SelftestFailed(Exception):
-    """The release does not do what it should; the message says what was seen."""
+    """A check failed; the message says what was found."""
 
 
 class SelftestChecks:
-    """The checks, in the order in which they make sense."""
+    """The checks, in order."""
 
     def __init__(self, api: client.ApiClient, namespace: str, operator_class: str = DEFAULT_CLASS) -> None:
         self._api = api
@@ -50,7 +50,7 @@ class SelftestChecks:
         self._name = f"helm-test-{secrets.token_hex(3)}"
 
     def operator(self, namespace: str, deployment: str, seconds: float = _ROLLOUT_SECONDS) -> None:
-        """Its pod is ready: the health check passes, so it watches."""
+        """The pod of the operator is ready, so it watches."""
         deadline = time.monotonic() + seconds
         path = api_path(DEPLOYMENTS, namespace=namespace, name=deployment)
         while True:
@@ -63,16 +63,16 @@ class SelftestChecks:
             time.sleep(1)
 
     def kinds(self) -> None:
-        """The API server takes one of each kind, in a dry run: CRDs, their rules and admission policies."""
+        """The API server accepts one manifest of each kind in a dry run: CRDs, validation rules, admission policies."""
         for kind in Kind:
             try:
                 self._create(kind, dryRun="All")
             except ApiException as error:
-                raise SelftestFailed(f"{kind.value} is not taken, in a dry run: {error.status} {error.body}") from error
-            _log.info("%s is served, and takes a manifest (dry run)", kind.value)
+                raise SelftestFailed(f"{kind.value} is refused in a dry run: {error.status} {error.body}") from error
+            _log.info("%s is served, and accepts a manifest (dry run)", kind.value)
 
     def job(self, seconds: float) -> None:
-        """One picture, from manifest to Completed; the resource is deleted in any case."""
+        """One image from manifest to Completed; the resource is deleted in any case."""
         kind = Kind.IMAGE_GENERATION
         path = api_path(resource_of(kind), namespace=self._namespace, name=self._name)
         self._create(kind)
@@ -130,7 +130,7 @@ def main() -> None:
             if asked.job:
                 check.job(asked.seconds)
             else:
-                _log.info("no job was run: the provider is a real one, and would be paid")
+                _log.info("no job was run: the provider is real and would be paid")
         except SelftestFailed as failed:
             _log.error("%s", failed)
             sys.exit(1)

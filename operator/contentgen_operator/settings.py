@@ -1,4 +1,4 @@
-"""The operator's settings: environment variables with the prefix CONTENTGEN_, which the chart fills."""
+"""Settings of the operator: environment variables with the prefix CONTENTGEN_, set by the chart."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -27,44 +27,52 @@ class Settings(BaseSettings):
 
     namespace: str = "contentgen"
     watch_namespaces: tuple[Namespace, ...] = Field(
-        (), description="Resources of these namespaces alone are worked on; none: of all, or of those with the labels."
+        (), description="Namespaces to work in; empty: all, or those with the labels."
     )
-    watch_namespace_selector: LabelSelector | None = Field(
-        None, description="Resources of namespaces with these labels alone are worked on."
-    )
-    operator_class: str = Field(
-        DEFAULT_CLASS, pattern=OPERATOR_CLASS, description="Resources of this class alone are worked on."
-    )
+    watch_namespace_selector: LabelSelector | None = Field(None, description="Labels of the namespaces to work in.")
+    operator_class: str = Field(DEFAULT_CLASS, pattern=OPERATOR_CLASS, description="Class of the resources to work on.")
     service_account: str = Field(
-        "", description="The operator's own, which owns the class. Empty: a process started by hand claims no class."
+        "",
+        description="Owner of the class. Empty: no class is claimed, for a process started by hand.",
     )
     release: str = "contentgen"
-    pod_name: str = Field("", description="Of this process, as the next two.")
-    pod_uid: str = Field("", description="For events about the operator itself; none are posted where it is empty.")
+    pod_name: str = Field("", description="Pod of this process, as the next two fields.")
+    pod_uid: str = Field("", description="For events about the operator itself; empty: none are created.")
     pod_ip: str = ""
     leader_election: bool = Field(
-        False, description="Work only while the Lease is held. The chart sets it; without it there is one process."
+        False,
+        description="Work only while the Lease is held. Set by the chart; without it there must be one process only.",
     )
     lease_name: str = "contentgen"
-    lease_seconds: float = Field(15, le=300, description="A Lease that is not renewed for so long is taken over.")
-    lease_renew_seconds: float = Field(10, ge=5, description="The leader stops where it could not renew for so long.")
-    lease_retry_seconds: float = Field(2, gt=0, description="Longest time between two tries.")
+    lease_seconds: float = Field(
+        15, le=300, description="Lease duration: another process takes over a Lease that was not renewed for this long."
+    )
+    lease_renew_seconds: float = Field(
+        10, ge=5, description="Renew deadline: the leader stops after failing to renew for this long."
+    )
+    lease_retry_seconds: float = Field(2, gt=0, description="Longest pause between two attempts.")
     log_format: Literal["json", "plain"] = "json"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     health_port: int = 8080
 
-    sentry_dsn: str = Field("", validation_alias="SENTRY_DSN", description="Where errors are told; empty for nowhere.")
+    sentry_dsn: str = Field(
+        "", validation_alias="SENTRY_DSN", description="Sentry project for error reports; empty: none."
+    )
     sentry_environment: str = Field("production", validation_alias="SENTRY_ENVIRONMENT")
 
     drain_seconds: float = Field(
-        90, ge=POST_SECONDS, description="At the end: for a paid request that is under way, and its note in the ledger."
+        90, ge=POST_SECONDS, description="Time at shutdown for a paid request in progress and its entry in the ledger."
     )
-    watch_dead_seconds: float = Field(150, gt=0, description="A watch not opened anew for so long is dead.")
-    queue_stuck_seconds: float = Field(180, gt=0, description="Work due, and none finished, for so long is stuck.")
+    watch_dead_seconds: float = Field(
+        150, gt=0, description="Age after which a watch is dead, since it was last reopened."
+    )
+    queue_stuck_seconds: float = Field(
+        180, gt=0, description="Time with due and no finished work after which the queue is stuck."
+    )
 
     mongodb_uri: str = "mongodb://localhost:27017/"
     mongodb_uri_file: Path | None = Field(
-        None, description="A file with the URI, in its place; read again when it changes."
+        None, description="File with the URI, which replaces `mongodb_uri`; read again when it changes."
     )
     mongodb_database: str = "content-generation"
 
@@ -74,28 +82,28 @@ class Settings(BaseSettings):
     s3_bucket: str = "content-generation-assets"
     s3_key_folder: Path | None = Field(
         None,
-        description="Files access-key-id and secret-access-key, in place of the environment's; read again likewise.",
+        description="Folder with the files access-key-id and secret-access-key, used instead of the environment.",
     )
 
     fal_key_file: str = "/etc/contentgen/providers/fal-key"
     fal_billing_key_file: str = Field(
-        "/etc/contentgen/providers/fal-billing-key", description="Reads billing events in place of the fal key."
+        "/etc/contentgen/providers/fal-billing-key", description="Key for billing events, used instead of the fal key."
     )
     fal_queue_url: str = "https://queue.fal.run"
     fal_api_url: str = "https://api.fal.ai"
     assemblyai_key_file: str = "/etc/contentgen/providers/assemblyai-key"
     assemblyai_url: str = "https://api.assemblyai.com"
-    ca_file: Path | None = Field(None, description="PEM: CAs that the providers' certificates may be of, too.")
+    ca_file: Path | None = Field(None, description="PEM file with additional CAs for the providers' certificates.")
     poll_seconds: float = Field(5, gt=0)
-    adoption_seconds: int = Field(7200, gt=0, description="How long a request whose reply was lost is looked for.")
+    adoption_seconds: int = Field(7200, gt=0, description="Time for which a request with a lost reply is searched.")
     provider_deadline_seconds: int = Field(
-        86400, gt=0, description="A request that the provider has not finished after this long is cancelled."
+        86400, gt=0, description="Time after which an unfinished request is cancelled."
     )
     orphan_retention_days: int = Field(
-        30, ge=1, le=3650, description="How long the result of a purchase is kept whose resource is gone."
+        30, ge=1, le=3650, description="Retention of results of purchases whose resource is gone."
     )
     prices: dict[str, Price] = Field(default_factory=dict)
-    models_allowed: tuple[str, ...] = Field((), description="fal models that may be bought; empty: those with a price.")
+    models_allowed: tuple[str, ...] = Field((), description="fal models that may be used; empty: those with a price.")
 
     allowed_hosts: tuple[str, ...] = ()
     sources: tuple[SourceGrant, ...] = ()
@@ -111,15 +119,17 @@ class Settings(BaseSettings):
 
     desk_url: str = "https://contentgen-desk.contentgen.svc:8443"
     desk_port: int = 8443
-    desk_service: str = Field("", description="The leader writes this Service's endpoint; empty: its selector does.")
+    desk_service: str = Field(
+        "", description="Service whose endpoint the leader writes; empty: the Service has a selector."
+    )
     desk_secret: str = "contentgen-desk-tls"  # noqa: S105 - a Secret's name
-    desk_tls_folder: Path | None = Field(None, description="Where somebody else's certificate is mounted.")
+    desk_tls_folder: Path | None = Field(None, description="Folder with a certificate that is issued by others.")
     desk_certificate_seconds: int = Field(90 * _DAY, gt=0, le=825 * _DAY)
     desk_renew_before_seconds: int = Field(30 * _DAY, ge=0)
 
     @property
     def lease_timing(self) -> Timing:
-        """Raises ValueError where the times are not safe."""
+        """Times of the leader election. Raises ValueError if they are unsafe."""
         return Timing(self.lease_seconds, self.lease_renew_seconds, self.lease_retry_seconds)
 
     @model_validator(mode="after")
@@ -129,7 +139,7 @@ class Settings(BaseSettings):
 
     @property
     def endpoint(self) -> WorkerEndpoint | None:
-        """The worker API's own address; None where the Service's selector finds it."""
+        """Address of this process's worker API; None if the Service has a selector."""
         if not self.desk_service:
             return None
         return WorkerEndpoint(

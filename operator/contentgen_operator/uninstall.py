@@ -1,8 +1,8 @@
-"""What Helm runs before it uninstalls: without an operator nobody would take its finalizers off, and resources, or a
-namespace of them, could never be deleted.
+"""Helm hook before an uninstall: removes the operator's finalizers, without which resources and their namespaces could
+not be deleted afterwards.
 
-The operator is stopped first, so that it puts none back; then every resource that it served is released, and then its
-operator class. Resources of other classes, and those of a class that another installation owns, stay as they are.
+The operator is stopped first, so that it adds none back; then every resource that it served is released, and then its
+operator class. Resources of other classes, and those of a class that another installation owns, are not changed.
 """
 
 import argparse
@@ -25,15 +25,15 @@ from kubernetes import client, config
 
 _log = logging.getLogger("uninstall")
 _PAGE = 500
-_GRACE_SECONDS = 15  # for resources that are being deleted: the operator removes their files, if it is well
+_GRACE_SECONDS = 15  # for resources being deleted: a healthy operator deletes their files
 
 
 class StillHeld(Exception):
-    """Resources would be stuck without an operator; the message names them."""
+    """Resources still have the finalizer; the message names them."""
 
 
 class InstalledRelease:
-    """The operator's Deployment, and the resources that it works on."""
+    """The operator's Deployment, and the resources that it serves."""
 
     def __init__(
         self,
@@ -46,8 +46,8 @@ class InstalledRelease:
         selection: Selection = DEFAULT,
         owner: ClassOwner | None = None,
     ) -> None:
-        """`watched`: the namespaces of its resources; None: all. `owner`: as whom this release claims its class;
-        None: it claims none.
+        """`watched`: namespaces of its resources; None: all. `owner`: identity that claims its
+        class; None: no claim.
         """
         self._api = api
         self._namespace, self._deployment, self._selector, self._watched = namespace, deployment, selector, watched
@@ -55,7 +55,7 @@ class InstalledRelease:
         self._owner = owner
 
     def held(self) -> list[Body]:
-        """Every resource with our finalizer that this release serves."""
+        """Resources with our finalizer that this release serves."""
         if self._claimed_by_another():
             return []
         found = [item for kind in Kind for item in self._resources(kind) if _finalizers(item)]
@@ -71,34 +71,34 @@ class InstalledRelease:
         return found is not None and owner_of(found) != self._owner
 
     def release_class(self) -> None:
-        """Delete the OperatorClass, if it is this release's."""
+        """Delete the OperatorClass if this release owns it."""
         found = self._operator_class() if self._owner is not None else None
         if found is None:
             return
         name = self._selection.operator_class
         if owner_of(found) != self._owner:
-            _log.info("the operator class %s is served by %s, and stays", name, owner_of(found))
+            _log.info("the operator class %s is served by %s, and is not deleted", name, owner_of(found))
             return
-        # One that another installation has claimed in between has another uid.
+        # If another installation has claimed it in between, the uid differs.
         options = {"preconditions": {"uid": found["metadata"]["uid"]}}
         path = api_path(OPERATOR_CLASSES, name=name)
         _unless((404, 409), lambda: call(self._api, "DELETE", path, options))
-        _log.info("the operator class %s is free", name)
+        _log.info("the operator class %s is deleted", name)
 
     def stop_operator(self) -> None:
-        """Scale it to nothing; a Deployment that is gone is stopped too."""
+        """Scale the Deployment to zero; a missing one counts as stopped."""
         scale = {"spec": {"replicas": 0}}
         path = api_path(DEPLOYMENTS, namespace=self._namespace, name=self._deployment, subresource="scale")
         _unless(404, lambda: call(self._api, "PATCH", path, scale, MERGE_PATCH))
 
     def remove_operator(self) -> None:
-        """Delete its Deployment, and with it its pods. One that is gone is stopped too."""
+        """Delete the Deployment and its pods; a missing one counts as stopped."""
         path = api_path(DEPLOYMENTS, namespace=self._namespace, name=self._deployment)
         body = {"propagationPolicy": "Background"}
         _unless(404, lambda: call(self._api, "DELETE", path, body))
 
     def labelled(self, selector: LabelSelector) -> frozenset[str]:
-        """The names of the namespaces with these labels."""
+        """Names of the namespaces with these labels."""
         page = self._labelled(selector, {})
         names = {each["metadata"]["name"] for each in page["items"]}
         while following := (page.get("metadata") or {}).get("continue"):
@@ -112,22 +112,22 @@ class InstalledRelease:
         )
 
     def operator_pods(self) -> list[str]:
-        """Those that still run, or still end."""
+        """Names of the pods that run or terminate."""
         path = api_path(PODS, namespace=self._namespace, query={"labelSelector": self._selector})
         return [pod["metadata"]["name"] for pod in call(self._api, "GET", path)["items"]]
 
     def release(self, resource: Body) -> None:
-        """Take our finalizer off, and nothing else."""
+        """Remove our finalizer, and nothing else."""
         at = f"/metadata/finalizers/{resource['metadata']['finalizers'].index(FINALIZER)}"
         patch = [{"op": "test", "path": at, "value": FINALIZER}, {"op": "remove", "path": at}]
         meta, kind = resource["metadata"], Kind(resource["kind"])
         path = api_path(resource_of(kind), namespace=meta["namespace"], name=meta["name"])
-        # Gone, or changed in between: then the next round sees it as it is.
+        # Deleted or changed in between: the next round reads it again.
         if _unless((404, 409, 422), lambda: call(self._api, "PATCH", path, patch, JSON_PATCH)) is not None:
             _log.info("released %s %s/%s%s", kind.value, meta["namespace"], meta["name"], _left_behind(resource))
 
     def remove_test_pod(self) -> None:
-        """The pod of `helm test`, which Helm leaves there for its log."""
+        """Delete the pod of `helm test`, which Helm keeps for its log."""
         path = api_path(PODS, namespace=self._namespace, name=f"{self._deployment}-test")
         _unless(404, lambda: call(self._api, "DELETE", path))
 
@@ -142,31 +142,31 @@ class InstalledRelease:
     def _page(self, kind: Kind, namespace: str | None, more: dict[str, str]) -> Body:
         path = api_path(resource_of(kind), namespace=namespace, query={"limit": _PAGE, **more})
         page: Body = _unless(404, lambda: call(self._api, "GET", path)) or {}
-        # Items of a list do not name their kind.
+        # Items of a list have no kind.
         return page | {"items": [item | {"kind": kind.value} for item in page.get("items", ())]}
 
 
 def uninstall(
     release: InstalledRelease, seconds: float, clock: Callable[[], float], sleep: Callable[[float], None]
 ) -> None:
-    """Stop the operator and release everything; ends within `seconds`, whatever the operator's pod does."""
+    """Stop the operator and release everything, within `seconds`, even if the operator's pod does not end."""
     start = clock()
     while release.operator_pods() and _being_deleted(release.held()) and clock() < start + _GRACE_SECONDS:
         sleep(1)
     release.stop_operator()
-    release_until_none_is_held(release, release.held, start + seconds, clock, sleep)
+    release_all(release, release.held, start + seconds, clock, sleep)
     release.release_class()
     release.remove_test_pod()
 
 
-def release_until_none_is_held(
+def release_all(
     release: InstalledRelease,
     find_held: Callable[[], list[Body]],
     deadline: float,
     clock: Callable[[], float],
     sleep: Callable[[float], None],
 ) -> None:
-    """Release what is held until the operator's pods are gone and nothing is held. Raises StillHeld."""
+    """Release resources until the operator's pods are gone and no finalizer is left. Raises StillHeld."""
     while True:
         pods, held = release.operator_pods(), find_held()
         for resource in held:
@@ -181,7 +181,7 @@ def release_until_none_is_held(
 
 
 def namespaces_of(given: str) -> Sequence[str] | None:
-    """From the command line: names with commas between them, none where it is empty, or * for all (None)."""
+    """Namespaces of an argument: names separated by commas, none if empty, None for `*` (all)."""
     return None if given == "*" else tuple(filter(None, given.split(",")))
 
 
@@ -206,7 +206,7 @@ def _left_behind(resource: Body) -> str:
 
 
 def _unless(codes: int | tuple[int, ...], call: Callable[[], Any]) -> Any:
-    """What a call answers, or None where the server answers with one of these codes."""
+    """Response of a call; None for one of these status codes."""
     try:
         return call()
     except ApiException as error:
@@ -216,14 +216,14 @@ def _unless(codes: int | tuple[int, ...], call: Callable[[], Any]) -> Any:
 
 
 def add_class_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that say which resources are this release's; `release_of` reads them."""
+    """Add the arguments that select this release's resources; `release_of` reads them."""
     parser.add_argument("--operator-class", default=DEFAULT_CLASS, help="of the resources that it works on")
     parser.add_argument("--service-account", default="", help="the operator's, which owns the class")
     parser.add_argument("--release", default="contentgen", help="the name of the Helm release")
 
 
 def release_of(api: client.ApiClient, asked: argparse.Namespace, watched: Sequence[str] | None) -> InstalledRelease:
-    """The release that the command line names."""
+    """Release of the arguments."""
     account = asked.service_account
     owner = ClassOwner(namespace=asked.namespace, service_account=account, release=asked.release) if account else None
     selection = Selection(operator_class=asked.operator_class)

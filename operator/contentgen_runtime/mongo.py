@@ -46,12 +46,12 @@ def read_uri(uri: str, file: Path | None) -> str:
     """URI in a file, or `uri` if the file is None. Raises ValueError if the file cannot be read."""
     if file is None:
         return uri
-    if (found := _of_file(file)) is None:
+    if (found := _uri_in(file)) is None:
         raise ValueError(f"CONTENTGEN_MONGODB_URI_FILE: {file} is missing, empty or unreadable")
     return found
 
 
-def _of_file(file: Path) -> str | None:
+def _uri_in(file: Path) -> str | None:
     found = read_files(file.parent, (file.name,))
     return found[0] if found else None
 
@@ -74,12 +74,12 @@ class RotatedDatabase:
         ] = []  # with the time of their closing, in seconds of the clock
         uri = read_uri("", file)
         self.newest = connect(uri, name)
-        self._rotated = Rotated("MongoDB", lambda: _of_file(file), self._use, in_use=uri, clock=clock)
+        self._rotated = Rotated("MongoDB", lambda: _uri_in(file), self._use, in_use=uri, clock=clock)
 
     @property
     def database(self) -> Database[Document]:
         """Proxy of the newest database; its collections are proxies too."""
-        return cast("Database[Document]", _Newest(self))
+        return cast("Database[Document]", _DatabaseProxy(self))
 
     def refresh(self) -> None:
         """See `Refreshed`."""
@@ -100,20 +100,20 @@ class RotatedDatabase:
         self.newest = database
 
 
-class _Newest:
+class _DatabaseProxy:
     """Proxy of a database: attributes are those of the newest one at the time of access."""
 
     def __init__(self, rotated: RotatedDatabase) -> None:
         self._rotated = rotated
 
     def __getitem__(self, name: str) -> Collection[Document]:
-        return cast("Collection[Document]", _NewestCollection(self._rotated, name))
+        return cast("Collection[Document]", _CollectionProxy(self._rotated, name))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._rotated.newest, name)
 
 
-class _NewestCollection:
+class _CollectionProxy:
     """Proxy of a collection, likewise."""
 
     def __init__(self, rotated: RotatedDatabase, name: str) -> None:

@@ -1,12 +1,12 @@
-"""Collections `clusters` and `namespaces`: which tenant a namespace is, by its uid and by that of its cluster.
+"""Collections `clusters` and `namespaces`: tenant of a namespace, by its uid and its cluster's.
 
-`clusters`: `first` names the cluster that the ledger belongs to (`cluster`: null where an unnamed earlier one used it);
-each other document is a cluster, `_id` = uid of its namespace kube-system, with `confirmed` (by an administrator),
-`takenBy` (the cluster that has taken its namespaces over) and `seenAt` (by its operator, each minute); `command` is
-there while an administrator's command is under way.
-`namespaces`: `_id` = cluster/name, the uid that the name has now with its scope, and those that it had before
-(`history`). Every change is a compare-and-set on `revision`. The scope of a uid never changes by itself, and one
-namespace has it: `takenBy` is the cluster whose namespace of that name has it instead.
+`clusters`: the document `first` names the cluster that the ledger belongs to (`cluster`: null if an unnamed earlier one
+used it); each other document is a cluster, `_id` = uid of its namespace kube-system, with `confirmed` (by an
+administrator), `takenBy` (cluster that has taken over its namespaces) and `seenAt` (by its operator, each minute);
+`command` exists while an administrator's command runs. `namespaces`: `_id` = cluster/name, with the current uid of the
+name, its scope, and its earlier uids (`history`). Every change is a compare-and-set on `revision`. The scope of a uid
+never changes by itself and belongs to one namespace: `takenBy` is the cluster whose namespace of that name has it
+instead.
 """
 
 import asyncio
@@ -29,43 +29,43 @@ Document = dict[str, Any]
 SYSTEM = "kube-system"
 CONFIRMED_ALL, CONFIRMED_FRESH = "confirmed-all", "confirmed-fresh"
 FIRST = "first"
-COMMAND = "command"  # in `clusters` while an administrator's command is under way
+COMMAND = "command"  # in `clusters` while an administrator's command runs
 _TRIES = 5
 _REMEMBERED = 20_000  # resources
 _FORBIDDEN = 403
-# What a binding says of a uid.
+# Fields of a binding for a uid.
 _ENTRY = ("uid", "scope", "also", "since", "began", "takenBy")
 _log = logging.getLogger(__name__)
 
 
 class NamespaceGone(Conflict):
-    """The namespace of a resource is not there any more, and so the resource is not."""
+    """The namespace of a resource does not exist any more, so neither does the resource."""
 
 
 class Followed(Value):
-    """Purchases without a resource that a cluster follows, by the cluster and namespace that bought them."""
+    """Purchases without a resource that a cluster follows, by the cluster and namespace of the purchase."""
 
     clusters: frozenset[str | None] = frozenset()  # None: purchases of older releases
     taken: frozenset[tuple[str | None, str]] = frozenset()  # clusters and namespaces that it has taken over
     lost: frozenset[str] = frozenset()  # its namespaces that another cluster has taken over
-    elsewhere: frozenset[tuple[str | None, str]] = frozenset()  # clusters and namespaces that are another cluster's now
+    elsewhere: frozenset[tuple[str | None, str]] = frozenset()  # clusters and namespaces of another cluster now
 
     def includes(self, cluster: str | None, namespace: str) -> bool:
-        """Whether purchases of a namespace of a cluster are followed."""
+        """True if purchases of a namespace of a cluster are followed."""
         if (cluster, namespace) in self.elsewhere:
             return False
         return (cluster, namespace) in self.taken or (cluster in self.clusters and namespace not in self.lost)
 
 
 class NamespaceReader(Protocol):
-    """API server, as far as tenants need it."""
+    """Access to namespaces of the API server."""
 
     async def get_namespace(self, name: str) -> Body | None:
-        """A namespace, or None."""
+        """Get a namespace; None if it does not exist."""
 
 
 class Tenancy:
-    """Binds each namespace that it meets; several processes may do so at once."""
+    """Binds each namespace to a tenant at its first use; safe in several processes at once."""
 
     def __init__(self, kube: NamespaceReader, database: Database[Document], clock: Clock = utc_now) -> None:
         self._kube = kube
@@ -75,15 +75,15 @@ class Tenancy:
         self._cluster: NamespaceIdentity | None = None
         self._uids: OrderedDict[str, str] = OrderedDict()  # of the namespace, by the uid of a resource in it
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._looks: dict[str, tuple[int, Tenant]] = {}
+        self._reads: dict[str, tuple[int, Tenant]] = {}
         self._ticks = itertools.count()
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
 
     async def of_resource(self, namespace: str, resource_uid: str) -> Tenant:
-        """The tenant whose resource this is. Raises NamespaceGone, PyMongoError, or one of API_ERRORS.
+        """Tenant of a resource. Raises NamespaceGone, PyMongoError, or one of API_ERRORS.
 
-        The namespace is read once, after the resource was: a resource never moves to another namespace, so that its
-        namespace's uid is not stale afterwards.
+        The namespace is read once, after the resource: a resource never moves to another namespace, so the namespace's
+        uid stays valid.
         """
         uid = self._uids.get(resource_uid)
         if uid is not None and self._cluster is not None:
@@ -98,27 +98,27 @@ class Tenancy:
         return tenant
 
     async def of(self, namespace: str) -> Tenant:
-        """The tenant that the namespace is now. Those who ask meanwhile share the next look.
+        """Current tenant of a namespace. Concurrent callers share the next read.
 
         Raises NamespaceGone, PyMongoError, or one of API_ERRORS.
         """
         asked = next(self._ticks)
         async with self._locks[namespace]:
-            begun, tenant = self._looks.get(namespace, (-1, Tenant()))
+            begun, tenant = self._reads.get(namespace, (-1, Tenant()))
             if begun < asked:
                 begun = next(self._ticks)
                 tenant = await self._allowed(namespace)
-                self._looks[namespace] = (begun, tenant)
+                self._reads[namespace] = (begun, tenant)
             return tenant
 
     async def last(self, namespace: str) -> Tenant:
-        """The tenant that a namespace was, which is gone. Raises PyMongoError, or one of API_ERRORS."""
+        """Last tenant of a deleted namespace. Raises PyMongoError, or one of API_ERRORS."""
         cluster = await self._current_cluster()
         known = await asyncio.to_thread(self._bindings.find_one, {"_id": binding_id(cluster.uid, namespace)})
         return _tenant(cluster.uid, namespace, known) if known else Tenant(cluster=cluster.uid)
 
     async def followed(self) -> "Followed":
-        """Purchases without a resource that this cluster follows. Writes the time at which its operator was there.
+        """Purchases without a resource that this cluster follows. Writes `seenAt`.
 
         Raises PyMongoError, Conflict, or one of API_ERRORS.
         """
@@ -126,7 +126,7 @@ class Tenancy:
         return await asyncio.to_thread(self._followed, cluster)
 
     def _followed(self, cluster: NamespaceIdentity) -> "Followed":
-        confirmed, kept = self._confirmed(cluster), self._seen(cluster)
+        confirmed, kept = self._confirmed(cluster), self._mark_seen(cluster)
         bound = {(cluster_of(each), name_of(each)): each.get("takenBy") for each in self._bindings.find()}
         known = {each["_id"]: each.get("takenBy") for each in self._clusters.find()}
         holders = {each: _holder(*each, bound, known) for each in bound}
@@ -145,8 +145,8 @@ class Tenancy:
             return frozenset({cluster.uid})
         return frozenset({None, cluster.uid, *(confirmed.get("takesOver") or ())})
 
-    def _seen(self, cluster: NamespaceIdentity) -> Document:
-        """The cluster's document, which says when its operator was last there."""
+    def _mark_seen(self, cluster: NamespaceIdentity) -> Document:
+        """Document of the cluster, with `seenAt` updated."""
         now = {"$set": {"seenAt": self._clock()}}
         found = self._clusters.find_one_and_update({"_id": cluster.uid}, now)
         return found or {}
@@ -161,7 +161,7 @@ class Tenancy:
                 f"the namespaces {SYSTEM} and {namespace} cannot be read ({explain(error)}), so nothing is paid or "
                 "adopted: this release's chart grants get on namespaces"
             )
-            self._tell("rights", held)
+            self._warn_once("rights", held)
             return Tenant(block_reason=held)
 
     async def _look(self, namespace: str) -> Tenant:
@@ -192,7 +192,7 @@ class Tenancy:
         return self._cluster
 
     def _tenant_of(self, cluster: str, namespace: str, uid: str) -> Tenant | None:
-        """Tenant of a uid by the binding of its name, also where another uid has the name now; None: unknown."""
+        """Tenant of a uid by the binding of its name, even if the name has another uid now; None if unknown."""
         known = self._bindings.find_one({"_id": binding_id(cluster, namespace)})
         entry = entry_of(known, uid) if known is not None else None
         return _tenant(cluster, namespace, entry) if entry is not None else None
@@ -200,7 +200,7 @@ class Tenancy:
     def _unconfirmed(self, cluster: str, namespace: str, seen: NamespaceIdentity) -> Tenant:
         taken_by = (self._clusters.find_one({"_id": cluster}) or {}).get("takenBy")
         why = f"cluster {taken_by} has taken over from" if taken_by else "the ledger belongs to another cluster than"
-        to = _choices(elsewhere(self._bindings, self._clusters, cluster, namespace))
+        to = _choices(bindings_elsewhere(self._bindings, self._clusters, cluster, namespace))
         command = f"contentgen namespaces map {namespace} --cluster {cluster} --uid {seen.uid} --to"
         choice = (
             "` and one of the uids that `contentgen namespaces list` shows: clusters have different tenants of the name"
@@ -210,16 +210,16 @@ class Tenancy:
             f"{why} this one ({cluster}), so nothing is paid or adopted: an administrator confirms all namespaces with "
             f"`contentgen namespaces confirm --cluster {cluster}`, or maps this one with {mapping}"
         )
-        self._tell(cluster, held)
+        self._warn_once(cluster, held)
         return Tenant(cluster=cluster, uid=seen.uid, scope=seen.uid, block_reason=held)
 
-    def _tell(self, what: str, words: str) -> None:
-        if what not in self._told:
-            self._told.add(what)
+    def _warn_once(self, what: str, words: str) -> None:
+        if what not in self._warned:
+            self._warned.add(what)
             _log.warning("%s", words)
 
     def _confirmed(self, cluster: NamespaceIdentity) -> Document | None:
-        """The cluster's document; None where an administrator has not confirmed it."""
+        """Document of the cluster; None if no administrator has confirmed it."""
         first = self._clusters.find_one({"_id": FIRST}) or self._registered(cluster)
         kept = self._clusters.find_one({"_id": cluster.uid})
         if kept is None:
@@ -230,7 +230,7 @@ class Tenancy:
         return kept if confirmed and not kept.get("takenBy") else None
 
     def _registered(self, cluster: NamespaceIdentity) -> Document:
-        """Make this cluster the first one, unless purchases are older than it. Of two at once one succeeds."""
+        """Make this cluster the first one, unless older purchases exist. Of two concurrent calls one succeeds."""
         earlier = self._ledger.find_one({"createdAt": {"$lt": cluster.created_at}}, {"_id": True})
         first = {"_id": FIRST, "cluster": cluster.uid if earlier is None else None, "at": self._clock()}
         try:
@@ -242,7 +242,7 @@ class Tenancy:
     def _bind(
         self, cluster: str, namespace: str, known: Document | None, seen: NamespaceIdentity, confirmed: Document
     ) -> bool:
-        """Compare and set; False where another process was quicker."""
+        """Compare-and-set of a binding; False if another process was faster."""
         if known is not None:
             fresh = {"uid": seen.uid, "scope": seen.uid, "began": seen.created_at}
             entry = entry_of(known, seen.uid) or fresh
@@ -257,22 +257,22 @@ class Tenancy:
             self._bindings.insert_one(made)
         except DuplicateKeyError:
             return False
-        # After the insertion: of two that bind the same at once, at least one sees the other.
+        # After the insertion: of two concurrent bindings at least one finds the other.
         self._give_way(cluster, namespace, made)
         return True
 
     def _give_way(self, cluster: str, namespace: str, made: Document) -> None:
-        """Mark a binding as taken whose scope another cluster's namespace has, or whose cluster was taken over."""
+        """Mark a binding as taken if another cluster has its scope, or has taken over its cluster."""
         kept = self._clusters.find_one({"_id": cluster}) or {}
-        others = holding(self._bindings, self._clusters, cluster, namespace, made["scope"])
+        others = bindings_with_scope(self._bindings, self._clusters, cluster, namespace, made["scope"])
         mine = kept.get("takesOver") or ()  # whose bindings are about to be marked, but for those mapped back since
         holders = [cluster_of(each) for each in others if each.get("by") or cluster_of(each) not in mine]
         if taken_by := kept.get("takenBy") or next(iter(holders), None):
-            mine = {"_id": made["_id"], "revision": made["revision"]}  # an administrator's later word stays
+            mine = {"_id": made["_id"], "revision": made["revision"]}  # a later change by an administrator stays
             self._bindings.update_one(mine, {"$set": {"takenBy": taken_by}, "$inc": {"revision": 1}})
 
     def _first(self, namespace: str, seen: NamespaceIdentity, confirmed: Document) -> Document:
-        """First binding of a name in this cluster; in a confirmed one, with the scope of the clusters before."""
+        """First binding of a name in this cluster; in a confirmed cluster, with the scope of the clusters before it."""
         entry: Document = {"uid": seen.uid, "scope": UNSCOPED, "also": [], "since": None, "began": None}
         fresh = entry | {"scope": seen.uid, "began": seen.created_at}
         if confirmed["confirmed"] == CONFIRMED_FRESH:
@@ -285,20 +285,20 @@ class Tenancy:
         return entry
 
     def _has_earlier_documents(self, namespace: str, seen: NamespaceIdentity) -> bool:
-        """Whether purchases or records are older than the namespace: they are of an earlier one of its name."""
+        """True if purchases or records are older than the namespace, so of an earlier one of its name."""
         before = {"createdAt": {"$lt": seen.created_at}}
         unscoped, mine = under(namespace), under(scoped(namespace, seen.uid))
         records = {"namespace": namespace, "tenant": None, "imported": None} | before
         found = (
             self._ledger.find_one(unscoped | before, {"_id": True}),
             self._jobs.find_one(records, {"_id": True}),
-            self._ledger.find_one(mine, {"_id": True}),  # its binding was lost: the database is of a backup
+            self._ledger.find_one(mine, {"_id": True}),  # its binding was lost: the database was restored from a backup
         )
         return any(each is not None for each in found)
 
 
 def rebind(bindings: Any, known: Document, entry: Document, *, by: str, now: datetime) -> bool:
-    """Compare and set a binding to another uid or scope; what it was goes into its history."""
+    """Compare-and-set of a binding to another uid or scope; the previous one is added to its history."""
     before = {name: known.get(name) for name in (*_ENTRY, "boundAt", "by")}
     change = {name: entry.get(name) for name in _ENTRY} | {"boundAt": now, "by": by}
     where = {"_id": known["_id"], "revision": known["revision"]}
@@ -307,26 +307,26 @@ def rebind(bindings: Any, known: Document, entry: Document, *, by: str, now: dat
 
 
 def entry_of(known: Document, uid: str) -> Document | None:
-    """The latest entry of a uid in a binding or its history; None: it has none."""
+    """Latest entry of a uid in a binding or its history; None if there is none."""
     entries = [*known.get("history", ()), known]
     return next((each for each in reversed(entries) if each["uid"] == uid), None)
 
 
-def elsewhere(bindings: Any, clusters: Any, cluster: str, namespace: str) -> list[Document]:
-    """The bindings of the name in other clusters."""
+def bindings_elsewhere(bindings: Any, clusters: Any, cluster: str, namespace: str) -> list[Document]:
+    """Bindings of the name in other clusters."""
     known = {str(each["_id"]) for each in clusters.find({"_id": {"$gt": ""}}, {"_id": True})}
     others = known - {FIRST, COMMAND, cluster}
     return [*bindings.find({"_id": {"$in": [binding_id(each, namespace) for each in sorted(others)]}})]
 
 
-def holding(bindings: Any, clusters: Any, cluster: str, namespace: str, scope: str) -> list[Document]:
-    """The bindings of the name in other clusters that have a scope now."""
-    found = elsewhere(bindings, clusters, cluster, namespace)
+def bindings_with_scope(bindings: Any, clusters: Any, cluster: str, namespace: str, scope: str) -> list[Document]:
+    """Bindings of the name in other clusters that have a scope now."""
+    found = bindings_elsewhere(bindings, clusters, cluster, namespace)
     return [each for each in found if each["scope"] == scope and not each.get("takenBy")]
 
 
 def _choices(bindings: list[Document]) -> list[str]:
-    """Values of `namespaces map --to` for the scopes that other clusters' namespaces of a name have, each once."""
+    """Values of `namespaces map --to` for the scopes of other clusters' namespaces of a name, without duplicates."""
     found: dict[tuple[object, ...], str] = {}
     for each in sorted(bindings, key=lambda each: str(each["_id"])):
         has = (each["scope"], tuple(each.get("also") or ()), each.get("since"))
@@ -335,17 +335,17 @@ def _choices(bindings: list[Document]) -> list[str]:
 
 
 def cluster_of(binding: Document) -> str:
-    """The uid of a binding's cluster."""
+    """Cluster uid of a binding."""
     return str(binding["_id"]).partition("/")[0]
 
 
 def name_of(binding: Document) -> str:
-    """The name of a binding's namespace."""
+    """Namespace name of a binding."""
     return str(binding["_id"]).partition("/")[2]
 
 
 def _holder(cluster: str, namespace: str, bound: dict[tuple[str, str], str | None], clusters: Document) -> str:
-    """The cluster that has a namespace of a cluster after all takeovers, also of what was taken over before."""
+    """Cluster that has a namespace after all takeovers, also of clusters that were taken over before."""
     for _ in range(len(clusters)):  # an interrupted command may leave a ring
         later = bound[cluster, namespace] if (cluster, namespace) in bound else clusters.get(cluster)
         if not later:
@@ -374,5 +374,5 @@ def _tenant(cluster: str, namespace: str, entry: Document) -> Tenant:
 
 
 def under(namespace: str) -> Document:
-    """A range of the ledger's `_id`; "0" follows "/"."""
+    """Range of `_id` in the ledger for a namespace; "0" follows "/"."""
     return {"_id": {"$gte": f"{namespace}/", "$lt": f"{namespace}0"}}

@@ -11,7 +11,7 @@ V = TypeVar("V")
 class TtlCache(Generic[K, V]):
     """Values for `seconds` each, by a monotonic clock. A full cache of `most` entries is emptied before the next one.
 
-    A value of None cannot be told from a missing one.
+    None cannot be a value: `get` returns it for a missing one.
     """
 
     def __init__(self, seconds: float, most: int, clock: Callable[[], float] = time.monotonic) -> None:

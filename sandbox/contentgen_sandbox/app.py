@@ -17,10 +17,10 @@ from contentgen_sandbox.faults import Faults
 from contentgen_sandbox.jobs import JobProgress, Jobs, Runner, SandboxJob
 from contentgen_sandbox.ledger import SandboxLedger
 from contentgen_sandbox.sandbox import Sandbox
-from contentgen_sandbox.settings import Settings
+from contentgen_sandbox.settings import SandboxSettings
 
 
-def make_sandbox(settings: Settings) -> Sandbox:
+def make_sandbox(settings: SandboxSettings) -> Sandbox:
     """Load the data folder; requests accepted before a restart are processed again."""
     data = settings.data
     data.mkdir(parents=True, exist_ok=True)
@@ -41,7 +41,7 @@ def make_sandbox(settings: Settings) -> Sandbox:
     return Sandbox(settings, ledger, Faults(), jobs, Runner(jobs, work, seconds))
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: SandboxSettings) -> FastAPI:
     sandbox = make_sandbox(settings)
 
     @asynccontextmanager

@@ -16,7 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from contentgen_sandbox.faults import KEPT, Faults, refusal, spoil_reply
 from contentgen_sandbox.jobs import Jobs, Provider, Runner, SandboxJob
 from contentgen_sandbox.ledger import LedgerEntry, SandboxLedger
-from contentgen_sandbox.settings import Settings
+from contentgen_sandbox.settings import SandboxSettings
 
 MAX_BODY = 256 * 1024
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -36,7 +36,7 @@ class SandboxPurchase:
 
 @dataclass(frozen=True)
 class Sandbox:
-    settings: Settings
+    settings: SandboxSettings
     ledger: SandboxLedger
     faults: Faults
     jobs: Jobs

@@ -3,11 +3,11 @@
 import uvicorn
 
 from contentgen_sandbox.app import create_app
-from contentgen_sandbox.settings import Settings
+from contentgen_sandbox.settings import SandboxSettings
 
 
 def main() -> None:
-    settings = Settings()
+    settings = SandboxSettings()
     uvicorn.run(
         create_app(settings),
         host=settings.host,

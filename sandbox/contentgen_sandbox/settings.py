@@ -13,7 +13,7 @@ def _temporary() -> Path:
     return Path(tempfile.mkdtemp(prefix="contentgen-sandbox-"))
 
 
-class Settings(BaseSettings):
+class SandboxSettings(BaseSettings):
     """Settings of the provider server. Durations are seconds, sizes bytes."""
 
     model_config = SettingsConfigDict(env_prefix="SANDBOX_", frozen=True)

@@ -19,7 +19,7 @@ import httpx
 import uvicorn
 
 from contentgen_sandbox.app import create_app
-from contentgen_sandbox.settings import SandboxStoreSettings, Settings
+from contentgen_sandbox.settings import SandboxSettings, SandboxStoreSettings
 from contentgen_sandbox.stores import SMALL_JVM, StoreProcess, mongo, s3, start, stop
 
 START_S = 30
@@ -87,7 +87,7 @@ def sandbox_server(data: Path | None = None, **settings: Any) -> Iterator[Sandbo
     """Providers in a thread; work takes no time unless `training_seconds=…` or similar settings say so."""
     quick: dict[str, Any] = {"training_seconds": 0, "image_seconds": 0, "transcript_seconds": 0, "host": "127.0.0.1"}
     with TemporaryDirectory() as folder:
-        chosen = Settings(**(quick | {"data": data or Path(folder), "port": free_port()} | settings))
+        chosen = SandboxSettings(**(quick | {"data": data or Path(folder), "port": free_port()} | settings))
         config = uvicorn.Config(
             create_app(chosen), host=chosen.host, port=chosen.port, http="h11", ws="none", log_level="error",
             timeout_graceful_shutdown=1,

@@ -1,5 +1,5 @@
-"""The cluster tests' surroundings: the release with the sandbox, a namespace of this run's own, a film to work on, and
-what two tenants make of it through the gateway.
+"""Fixtures of the cluster tests: the release with the sandbox, a namespace for this run, a video, and jobs that two
+tenants create through the gateway.
 """
 
 from collections.abc import Iterator
@@ -15,14 +15,14 @@ from contentgen_e2e.world import ClusterWorld, installed
 
 @pytest.fixture(scope="session")
 def world() -> Iterator[ClusterWorld]:
-    """The installed release, and a fresh namespace."""
+    """Installed release with a new namespace."""
     with installed(ROOT, "e2e") as opened:
         yield opened
 
 
 @pytest.fixture(scope="session")
 def film(world: ClusterWorld) -> str:
-    """The address of a film with sound, as a worker reaches it."""
+    """URL of a video with sound, as seen by a worker."""
     path = video.ensure_film().path
     name = f"e2e-{path.stem}.mp4"
     with path.open("rb") as content:

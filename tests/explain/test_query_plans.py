@@ -42,7 +42,7 @@ def database(sent: Commands) -> Iterator[Database[dict[str, Any]]]:
             for index, keys in declared.items():
                 made[name].create_index(list(keys), name=index, unique=(name, index) == ("jobs", "job_id"))
         world = GatewayWorld(("ann", "*", "*", "red"), database=made)
-        for each in (world.parts.shares, world.parts.collections, world.parts.transcripts):
+        for each in (world.dependencies.shares, world.dependencies.collections, world.dependencies.transcripts):
             each.create_indexes()
         for number in range(JOBS):
             world.job(number, tuple(Kind)[number % 3], terms=["ava"], metadata={"tags": ["a"], "isPublic": False})
@@ -85,7 +85,7 @@ async def test_all_that_changes_ask(database: Database[dict[str, Any]], sent: Co
 async def _asked(database: Database[dict[str, Any]], sent: Commands, requests: Any) -> None:
     world = GatewayWorld(("ann", "*", "*", "red"), database=database)
     bucket = RecordingBucket()
-    bucket.behind(world.parts.files)
+    bucket.behind(world.dependencies.files)
     key = "loras/ann/j/v1/model.safetensors"
     number = database["jobs"].count_documents({})
     job = world.job(number, versions=[{"version": 1, "s3Key": key}])

@@ -1,7 +1,7 @@
-"""The real servers that the tests share, and clients of theirs that cost little to make.
+"""Real servers shared by the integration tests, and fast creation of their clients.
 
-MongoDB runs once for all: each test has a database of its own. S3 is up in a tenth of a second, so that each file of
-tests has its own server, and any bucket in it.
+MongoDB runs once for all tests; each test has its own database. S3 starts in a tenth of a second, so each test file has
+its own server.
 """
 
 import hashlib
@@ -24,9 +24,9 @@ from contentgen_sandbox.testing import S3Server, SandboxServer, mongo_server, s3
 
 @pytest.fixture(scope="session", autouse=True)
 def _quick_clients(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Hundreds of clients are made: each read all that AWS offers, and each certificate that Mozilla trusts.
+    """Speed up hundreds of clients, which would each read all AWS service descriptions and all CA certificates.
 
-    Here they read the former once; and as none of our servers speaks TLS, one authority is enough.
+    Service descriptions are read once. One CA is enough, because no server here uses TLS.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(botocore.session, "create_loader", cache(botocore.session.create_loader))
@@ -38,27 +38,27 @@ def _quick_clients(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def mongo_uri() -> Iterator[str]:
-    """The address of a MongoDB in memory, or of yours (MONGODB_URI)."""
+    """URI of an in-memory MongoDB, or of an external one (MONGODB_URI)."""
     with mongo_server() as uri:
         yield uri
 
 
 @pytest.fixture(scope="session")
 def mongo(mongo_uri: str) -> Iterator[MongoClient[dict[str, Any]]]:
-    """A client of it."""
+    """Client of that server."""
     with MongoClient[dict[str, Any]](mongo_uri, tz_aware=True) as client:
         yield client
 
 
 @pytest.fixture
 def database_name(request: pytest.FixtureRequest) -> str:
-    """A name that no other test has, and that a bucket can have too."""
+    """Unique name for the test, valid also for a bucket."""
     return f"test-{hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:16]}"
 
 
 @pytest.fixture
 def database(mongo: MongoClient[dict[str, Any]], database_name: str) -> Iterator[Database[dict[str, Any]]]:
-    """The test's own, as the operator writes to it; gone when the test ends."""
+    """Temporary database of the test with the operator's write concern."""
     yield mongo.get_database(
         database_name,
         read_preference=ReadPreference.PRIMARY,
@@ -70,7 +70,7 @@ def database(mongo: MongoClient[dict[str, Any]], database_name: str) -> Iterator
 
 @pytest.fixture(scope="module")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """A server without buckets, and its keys in the environment."""
+    """Server without buckets, with its keys in the environment."""
     with s3_server(tmp_path_factory.mktemp("s3")) as server, pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ACCESS_KEY_ID", server.access_key)
         patch.setenv("AWS_SECRET_ACCESS_KEY", server.secret_key)

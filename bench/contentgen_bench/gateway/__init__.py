@@ -1,1 +1,1 @@
-"""Benchmark of the gateway under load."""
+"""Load test of the gateway."""

@@ -1,4 +1,4 @@
-"""The clients of the gateway's benchmark: requests at fixed times, whatever the answers, and streams."""
+"""Load test clients: requests at fixed times (open loop), and event streams."""
 
 import asyncio
 import math
@@ -21,7 +21,7 @@ STREAMED = tuple(f"20000000-0000-4000-8000-{number:012}" for number in range(100
 
 @dataclass(frozen=True)
 class TimedAnswer:
-    """One request: from when it was due, in milliseconds; and of it the gateway's own part, and the store's."""
+    """Latency of one request since its due time, and the parts of the gateway and the store, in milliseconds."""
 
     what: str
     took: float
@@ -33,7 +33,7 @@ class TimedAnswer:
 async def open_loop(
     url: str, seconds: float, per_second: float, kinds: Sequence[str], count: int = RECORDS
 ) -> list[TimedAnswer]:
-    """Requests of all users over so many records, each at its time; a slow answer makes none of them later."""
+    """Send the requests of all users at fixed times; slow responses delay no other request."""
     rng, tasks = random.Random(2), []  # noqa: S311
     limits = httpx.Limits(max_connections=200, max_keepalive_connections=200)
     async with httpx.AsyncClient(base_url=url, limits=limits, timeout=30) as client:
@@ -70,7 +70,7 @@ async def _ask(client: httpx.AsyncClient, what: str, user: int, number: int, due
 
 
 async def streams(url: str, seconds: float, opened: asyncio.Event) -> list[float]:
-    """Follow every job that moves; how late its events were told, in milliseconds."""
+    """Follow every changing job; returns the delays of its events in milliseconds."""
     host, _, port = url.removeprefix("http://").partition(":")
     late: list[float] = []
     ready: set[str] = set()
@@ -81,9 +81,9 @@ async def streams(url: str, seconds: float, opened: asyncio.Event) -> list[float
         writer.write(head.encode())
         while line := await reader.readline():
             if line.startswith(b"data:") and b'"message":"1' in line:
-                told = float(line.partition(b'"message":"')[2].partition(b'"')[0])
+                sent_at = float(line.partition(b'"message":"')[2].partition(b'"')[0])
                 if opened.is_set():
-                    late.append((time.time() - told) * 1000)
+                    late.append((time.time() - sent_at) * 1000)
             if line.startswith((b"data:", b"event:", b"retry:")) and uid not in ready:
                 ready.add(uid)
                 if len(ready) == len(STREAMED):

@@ -1,4 +1,4 @@
-"""The records of the gateway's benchmark: 200 users' jobs of all kinds, in the shape that the operator writes."""
+"""Records of the load test: jobs of all kinds of 200 users, in the operator's format."""
 
 import random
 from collections.abc import Iterator
@@ -26,22 +26,22 @@ Document = dict[str, Any]
 
 
 def user_of(number: int) -> str:
-    """A caller."""
+    """Name of a user."""
     return f"user-{number % USERS}"
 
 
 def namespace_of(number: int) -> str:
-    """Where they work, ten at a time."""
+    """Namespace of a user; ten users share one."""
     return f"team-{number % NAMESPACES}"
 
 
 def job_of(number: int) -> str:
-    """The id of a record."""
+    """Id of a record."""
     return f"10000000-0000-4000-8000-{number:012}"
 
 
 def records(count: int) -> Iterator[Document]:
-    """So many, the same each time; each has one version, with plain addresses of our bucket."""
+    """Deterministic records; each has one version with unsigned URLs of the bucket."""
     rng = random.Random(1)  # noqa: S311 - the same each time
     for number in range(count):
         kind = tuple(Kind)[number % 3]

@@ -1,4 +1,4 @@
-"""The gateway under load: over the embedded MongoDB server, in a process of its own, asked in an open loop."""
+"""Open-loop load test of the gateway in its own process, over the embedded MongoDB server."""
 
 import asyncio
 import itertools
@@ -31,7 +31,7 @@ _KEYS = {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "of the benchmar
 
 @dataclass(frozen=True)
 class LoadSize:
-    """How much of it."""
+    """Size of the load test."""
 
     records: int
     seconds: float
@@ -42,7 +42,7 @@ SMALL = LoadSize(2_000, 5)
 
 
 def run(size: LoadSize) -> list[Row]:
-    """The figures of the issue; each is measured at the client, whose own cost stands beside it."""
+    """Run the load test; figures are measured at the client, with the client's own cost beside them."""
     with mongo_server(jvm=LARGE_JVM) as uri:
         _fill(uri, size.records)
         with _gateway(uri) as (url, process):
@@ -50,7 +50,7 @@ def run(size: LoadSize) -> list[Row]:
             asyncio.run(load.open_loop(url, max(5, size.seconds / 3), _PER_SECOND, _KINDS, size.records))
             nothing = asyncio.run(load.open_loop(url, size.seconds / 4, _PER_SECOND, ("nothing",)))
             answers = asyncio.run(load.open_loop(url, size.seconds, _PER_SECOND, _KINDS, size.records))
-            surroundings = f"load {report.load()}"
+            machine_load = f"load {report.load()}"
             longer = asyncio.run(load.open_loop(url, size.seconds / 4, _PER_SECOND / 3, ("whole list",), size.records))
             streaming = asyncio.run(_streams(url, process, size.seconds / 2))
     wrong = [each for each in (*answers, *longer) if each.status != 200]
@@ -60,7 +60,7 @@ def run(size: LoadSize) -> list[Row]:
             value=len(wrong),
             unit="",
             goal=0,
-            note=surroundings,
+            note=machine_load,
         )
     ]
     for what in _KINDS:
@@ -107,7 +107,7 @@ def _row(figure: str, value: float, unit: str, goal: float | None, note: str = "
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """Of the nearest rank; what was never measured is endless."""
+    """Nearest-rank percentile; infinite without measurements."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))] if ordered else float("inf")
 

@@ -1,7 +1,7 @@
-"""`python -m contentgen_bench.gateway.server MONGODB-URI PORT`: the gateway's app over a real MongoDB server, with a
-Kubernetes API in this process that knows the benchmark's users, and moves their jobs.
+"""Gateway over a real MongoDB server with an in-process Kubernetes API that changes jobs:
+`python -m contentgen_bench.gateway.server MONGODB-URI PORT`.
 
-Each answer says in `Server-Timing` how long it waited for the store, and what was the gateway's own.
+The header `Server-Timing` of each response has the time of the store and the gateway's own time.
 """
 
 import asyncio
@@ -25,28 +25,28 @@ _stored: ContextVar[list[int] | None] = ContextVar("stored", default=None)
 
 
 class Store(monitoring.CommandListener):
-    """Adds up what a request waits for MongoDB, in microseconds; pymongo's threads carry the request's context."""
+    """Listener that collects the MongoDB time of a request in microseconds; pymongo's threads share its context."""
 
     def started(self, event: monitoring.CommandStartedEvent) -> None:
-        """Nothing yet."""
+        """Ignored."""
 
     def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
-        """Note it."""
+        """Record the duration."""
         if (noted := _stored.get()) is not None:
             noted.append(event.duration_micros)
 
     def failed(self, event: monitoring.CommandFailedEvent) -> None:
-        """Nothing: the benchmark ends with an error."""
+        """Ignored: the benchmark ends with an error."""
 
 
 class TimedApp:
-    """Says what of a request was the gateway's own, and what the store's."""
+    """ASGI middleware that adds `Server-Timing` with the gateway's and the store's time."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass it on."""
+        """Handle a request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -65,7 +65,7 @@ class TimedApp:
 
 
 async def serve(uri: str, port: int) -> None:
-    """Until the process is ended."""
+    """Serve until the process is terminated."""
     rights = {(user_of(n), "*", "*", namespace_of(n)) for n in range(USERS)}
     client: MongoClient[dict[str, Any]] = MongoClient(uri, tz_aware=True, event_listeners=[Store()])
     world = GatewayWorld(*rights, database=client[DATABASE], gateway_streams_per_caller=len(STREAMED))
@@ -73,15 +73,15 @@ async def serve(uri: str, port: int) -> None:
     world.api.put(*jobs)
     server = gateway_server(TimedApp(world.app), port, trusted=(), request_seconds=30)
     async with asyncio.TaskGroup() as tasks:
-        beside = [tasks.create_task(world.parts.live.run(world.api, "")), tasks.create_task(move(world))]
+        beside = [tasks.create_task(world.dependencies.live.run(world.api, "")), tasks.create_task(move(world))]
         await server.serve()
         for each in beside:
             each.cancel()
 
 
 async def move(world: GatewayWorld) -> None:
-    """Moves jobs in turn, as soon as somebody follows one, each time with the moment in the message."""
-    while not len(world.parts.streams):  # noqa: ASYNC110 - a tenth of a second is nothing to them
+    """Change jobs in turn once a client follows one; the message has the current time."""
+    while not len(world.dependencies.streams):  # noqa: ASYNC110 - a tenth of a second is nothing to them
         await asyncio.sleep(0.1)
     number, began = 0, time.monotonic()
     while True:

@@ -1,4 +1,4 @@
-"""An API server, and who we are there."""
+"""Client connection to an API server."""
 
 import base64
 import json
@@ -12,18 +12,18 @@ import httpx
 
 @dataclass(frozen=True)
 class Api:
-    """One user's way to one API server."""
+    """Address and credentials of one user at one API server."""
 
     url: str
     tls: ssl.SSLContext
 
     def client(self) -> httpx.Client:
-        """A client with connections of its own."""
+        """New client with its own connections."""
         return httpx.Client(base_url=self.url, verify=self.tls, timeout=60, trust_env=False)
 
 
 def from_kubeconfig(path: Path) -> Api:
-    """From a kubeconfig with everything in it, as the cluster's commands write them."""
+    """Connection from a self-contained kubeconfig, as written by the cluster's commands."""
     body = json.loads(path.read_text())
     cluster, user = body["clusters"][0]["cluster"], body["users"][0]["user"]
     tls = ssl.create_default_context(cadata=base64.b64decode(cluster["certificate-authority-data"]).decode())

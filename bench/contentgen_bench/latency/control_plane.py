@@ -1,7 +1,7 @@
-"""A control plane of the benchmark's own: the real etcd, API server and controller manager of `tests/cluster`.
+"""Separate control plane for the benchmark: real etcd, API server and controller manager.
 
-No node, no scheduler, no Job controller: what those would do is the stand-in's. The shared cluster is left alone,
-and every request in this API server's audit log was caused by the benchmark.
+There is no node, scheduler or Job controller: `simulated_node` replaces them. The shared cluster is not used, so
+every request in the audit log was caused by the benchmark.
 """
 
 import base64
@@ -37,7 +37,7 @@ _START_SECONDS = 60
 
 @dataclass(frozen=True)
 class ControlPlane:
-    """Where it answers, and what it writes."""
+    """Address, files and credentials of the control plane."""
 
     url: str
     folder: Path
@@ -48,11 +48,11 @@ class ControlPlane:
 
     @property
     def api(self) -> Api:
-        """As an administrator."""
+        """Connection of an administrator."""
         return from_kubeconfig(self.kubeconfig(self.admin, "admin"))
 
     def kubeconfig(self, who: Pair, name: str) -> Path:
-        """A kubeconfig for one user."""
+        """Kubeconfig for one user."""
         user = {"client-certificate-data": _inline(who.certificate), "client-key-data": _inline(who.key)}
         cluster = {"server": self.url, "certificate-authority-data": _inline(self.authority)}
         body = {
@@ -68,7 +68,7 @@ class ControlPlane:
         return path
 
     def operator_requests(self) -> Counter[str]:
-        """What the operator has asked so far, by verb and resource; a watch counts once."""
+        """Number of the operator's requests so far, by verb and resource; a watch counts once."""
         seen: Counter[str] = Counter()
         for log in sorted(self.folder.glob("audit*.log")):
             for line in log.read_text().splitlines():
@@ -84,7 +84,7 @@ class ControlPlane:
 
 @contextmanager
 def control_plane(folder: Path) -> Iterator[ControlPlane]:
-    """Start it in `folder`, and end it with the context."""
+    """Run a control plane in `folder` within the context."""
     program = golang.kubernetes(ContentCache(cache_root()))
     authority = ClusterAuthority(folder / "certificates", datetime.now(UTC))
     here = ["127.0.0.1", "localhost"]

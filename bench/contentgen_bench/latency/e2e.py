@@ -1,6 +1,6 @@
-"""The operator on a control plane of its own: throughput, requests, memory, idle CPU, start.
+"""Benchmark of the operator on a separate control plane: throughput, requests, memory, idle CPU, start.
 
-The operator, its stores, the sandbox's providers, etcd, API server and controller manager are the real programs.
+Operator, stores, sandbox providers, etcd, API server and controller manager are the real programs.
 """
 
 import os
@@ -29,7 +29,7 @@ _MEMORY_SAMPLES_A_SECOND = 2
 
 @dataclass(frozen=True)
 class OperatorBenchSize:
-    """How much of everything; the figures' goals are for `FULL`."""
+    """Size of the benchmark; the goals apply to `FULL`."""
 
     jobs: int
     finished: int
@@ -43,7 +43,7 @@ SMALL = OperatorBenchSize(jobs=50, finished=100, running=10, starts=1, minute=5)
 
 
 class OperatorBench:
-    """One run. `profile` is a command before `-m contentgen_operator`, such as a profiler."""
+    """One benchmark run. `profile` is a command before `-m contentgen_operator`, such as a profiler."""
 
     def __init__(
         self, size: OperatorBenchSize, plane: ControlPlane, at: BenchStores, profile: tuple[str, ...] = ()
@@ -58,11 +58,11 @@ class OperatorBench:
         self.cpu: dict[str, int] = {}
 
     def close(self) -> None:
-        """Give connections back."""
+        """Close connections."""
         self._resources.close()
 
     def throughput(self, kinds: Sequence[Kind], name: str, jobs: int) -> tuple[float, float]:
-        """Jobs a second with all applied at once, and requests of the operator a job."""
+        """Measure jobs per second with all applied at once, and the operator's requests per job."""
         with ExitStack() as stack:
             watcher = stack.enter_context(Watcher(self._plane.api))
             node = stack.enter_context(environment.simulated_node(self._plane, self._at.folder))
@@ -90,7 +90,7 @@ class OperatorBench:
             return jobs / seconds, requests.total() / jobs
 
     def stand(self, already: int) -> list[Row]:
-        """Start, idle CPU and memory with many finished resources."""
+        """Measure start, idle CPU and memory with many finished resources."""
         like = {kind: self._resources.get(kind, f"mixed-{number}") for number, kind in enumerate(Kind)}
         self._resources.finished(_named(list(Kind), "finished", self._size.finished - already), like)
         starts = [self._start(number) for number in range(self._size.starts)]
@@ -139,7 +139,7 @@ class OperatorBench:
             raise TimeoutError(f"{error}: {watcher.counts(names)}; logs are in {self._at.folder}") from None
 
     def _start(self, number: int) -> float:
-        """From the start of the process to its first write to a resource that was waiting for it."""
+        """Seconds from the start of the process to its first write to a waiting resource."""
         name = f"start-{number}"
         with Watcher(self._plane.api) as watcher:
             self._resources.apply([(Kind.LORA_TRAINING, name)])
@@ -149,7 +149,7 @@ class OperatorBench:
                 return (watcher.first(name) or 0) - begun
 
     def _settle(self, process: MeasuredProcess) -> None:
-        """Until the work of the start is done: less than 2 % of a core for three seconds."""
+        """Wait until the start is complete: less than 2 % of a core for three seconds."""
         deadline = time.monotonic() + 120
         quiet = 0
         while quiet < 3 and time.monotonic() < deadline:
@@ -158,7 +158,7 @@ class OperatorBench:
             quiet = quiet + 1 if process.cpu_seconds() - before < 0.02 else 0
 
     def _memory(self, process: MeasuredProcess) -> float:
-        """The most that was resident in a minute: half of the running ones at a provider, half in Jobs."""
+        """Maximum resident memory within a minute; half of the running resources are at a provider, half in Jobs."""
         half = self._size.running // 2
         httpx.put(f"{self._at.url}/sandbox/faults", json=[{"fault": "stuck", "count": half}]).raise_for_status()
         with Watcher(self._plane.api) as watcher:
@@ -184,7 +184,7 @@ class OperatorBench:
 def run(
     size: OperatorBenchSize, folder: Path, profile: tuple[str, ...] = (), *, standing: bool = True
 ) -> tuple[list[Row], Body]:
-    """All figures that need no node."""
+    """Measure all figures that need no node."""
     with ExitStack() as stack:
         plane = stack.enter_context(control_plane(folder))
         at = stack.enter_context(environment.stores(folder))
@@ -230,5 +230,5 @@ def _cpu(processes: dict[str, MeasuredProcess]) -> dict[str, float]:
 
 
 def temporary() -> TemporaryDirectory[str]:
-    """A folder for one run."""
+    """Benchmark run in a temporary folder."""
     return TemporaryDirectory(prefix="contentgen-bench-")

@@ -1,4 +1,4 @@
-"""What the operator under measurement has around it, all of it on this machine and for the benchmark alone."""
+"""Environment of the measured operator: stores, providers and processes on this machine."""
 
 import json
 import signal
@@ -27,7 +27,7 @@ _PROVIDER_KEY = "bench"
 
 @dataclass(frozen=True)
 class BenchStores:
-    """The sandbox's ports."""
+    """Ports of the sandbox."""
 
     folder: Path
     http: int
@@ -37,13 +37,13 @@ class BenchStores:
 
     @property
     def url(self) -> str:
-        """The providers and their faults."""
+        """URL of the providers and their faults."""
         return f"http://127.0.0.1:{self.http}"
 
 
 @contextmanager
 def stores(folder: Path) -> Iterator[BenchStores]:
-    """The sandbox: S3, MongoDB, and providers that answer at once."""
+    """Run the sandbox: S3, MongoDB, and providers that answer at once."""
     http, s3, mongo = free_port(), free_port(), free_port()
     environment = minimal_environment() | {
         "SANDBOX_DATA": str(folder / "sandbox"),
@@ -71,7 +71,7 @@ def stores(folder: Path) -> Iterator[BenchStores]:
 def operator(
     plane: ControlPlane, at: BenchStores, *, log: str = "operator", wrapper: tuple[str, ...] = ()
 ) -> Iterator[MeasuredProcess]:
-    """The real operator, as a process of this machine."""
+    """Run the real operator as a process."""
     keys = at.folder / "keys"
     keys.mkdir(exist_ok=True)
     for name in ("fal-key", "assemblyai-key"):
@@ -103,7 +103,7 @@ def operator(
 
 @contextmanager
 def simulated_node(plane: ControlPlane, folder: Path) -> Iterator[MeasuredProcess]:
-    """The stand-in for kubelet and worker."""
+    """Run the replacement of kubelet and worker as a process."""
     command = [
         sys.executable,
         "-m",
@@ -116,7 +116,7 @@ def simulated_node(plane: ControlPlane, folder: Path) -> Iterator[MeasuredProces
 
 @contextmanager
 def running(command: list[str], environment: dict[str, str], log: Path) -> Iterator[MeasuredProcess]:
-    """A program until the end of the context; that it ended before is an error."""
+    """Run a program within the context; an earlier exit is an error."""
     with log.open("ab") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
     try:
@@ -133,7 +133,7 @@ def running(command: list[str], environment: dict[str, str], log: Path) -> Itera
 
 
 def prepare(client: httpx.Client) -> None:
-    """CRDs of this very tree, the namespaces, and the Secret that the chart makes empty."""
+    """Create the CRDs of this tree, the namespaces, and the Secret that the chart creates empty."""
     for path in sorted((ROOT / "crds").glob("*.yaml")):
         for body in yaml.safe_load_all(path.read_text()):
             _post(client, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", body)

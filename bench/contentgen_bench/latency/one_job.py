@@ -1,10 +1,10 @@
-"""One job at a time at the installed release, with real pods: where the seconds go between `apply` and Completed.
+"""Latency of one job at a time on the installed release, with real pods: time between `apply` and Completed.
 
     apply ─► operator ─► Job ─► pod made ─► container started ─► worker ─► outcome ─► operator … ─► Completed
                                  └── the cluster's start ──┘└── the pods' own run ──┘
 
-The pods' own run is from a container's start to its end, or to Completed where that comes first: the operator goes on
-as soon as the outcome is there, while the pod is still being taken away.
+The pods' own run is from a container's start to its end, or to Completed if that comes first: the operator continues
+as soon as the outcome is stored, while the pod still terminates.
 """
 
 import json
@@ -36,7 +36,7 @@ _OPERATOR = "system:serviceaccount:contentgen:contentgen"
 
 @dataclass(frozen=True)
 class OneJob:
-    """One job's seconds."""
+    """Durations of one job in seconds."""
 
     total: float
     pods: float
@@ -44,17 +44,17 @@ class OneJob:
 
     @property
     def beyond(self) -> float:
-        """All but the pods' own run."""
+        """Seconds outside the pods' own run."""
         return self.total - self.pods
 
     @property
     def operator(self) -> float:
-        """What is left when the cluster's start of pods is taken off too: operator, API server, Job controller."""
+        """Seconds without the cluster's start of pods either: operator, API server, Job controller."""
         return self.beyond - self.start
 
 
 class Pods:
-    """Notes when a watch first delivered each pod. A context manager."""
+    """Context manager that records when a watch first delivered each pod."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
@@ -86,7 +86,7 @@ _PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 
 
 class Latency:
-    """Measures with the namespace that `namespace` made."""
+    """Latency measurement in a namespace of `namespace`."""
 
     def __init__(self, api: Api, film: str) -> None:
         self._api = api
@@ -94,7 +94,7 @@ class Latency:
         self._client = api.client()
 
     def job(self, kind: Kind, name: str) -> OneJob:
-        """One job of ours."""
+        """Measure one job."""
         resources = BenchResources(self._api)
         with Watcher(self._api) as watcher, Pods(self._api) as pods:
             time.sleep(0.5)  # until both watches run
@@ -105,7 +105,7 @@ class Latency:
             return self._run(pods, f"{UID_LABEL}={body['metadata']['uid']}", begun, ended)
 
     def bare(self, name: str, image: str) -> OneJob:
-        """The floor: a Job of the same image that does nothing."""
+        """Measure the floor: a Job of the same image that does nothing."""
         with Pods(self._api) as pods:
             time.sleep(0.5)
             begun = time.time()
@@ -131,8 +131,8 @@ class Latency:
 
 
 def _times(pod: Body) -> tuple[float, float]:
-    """When the container started and ended: by containerd's own record to the nanosecond where it is on this machine,
-    else by the pod's status, in whole seconds.
+    """Start and end of the container: from containerd's record if it is on this machine, else from the pod's status in
+    whole seconds.
     """
     status = pod["status"]["containerStatuses"][0]
     identity = status["containerID"].removeprefix("containerd://")
@@ -176,7 +176,7 @@ def _bare_job(name: str, image: str) -> Body:
 
 @contextmanager
 def namespace(api: Api) -> Iterator[None]:
-    """A namespace for the runs, and no trace of it afterwards."""
+    """Temporary namespace for the runs."""
     with api.client() as client:
         meta = {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}
         client.post("/api/v1/namespaces", json={"metadata": meta}).raise_for_status()
@@ -192,7 +192,7 @@ def namespace(api: Api) -> Iterator[None]:
 
 @contextmanager
 def prompt_provider(root: Path) -> Iterator[None]:
-    """The release's sandbox with models that take no time."""
+    """Configure the release's sandbox so that models take no time."""
     names = ("SANDBOX_TRAINING_SECONDS", "SANDBOX_IMAGE_SECONDS", "SANDBOX_TRANSCRIPT_SECONDS")
     try:
         _set_sandbox(root, *(f"{name}=0" for name in names))
@@ -202,7 +202,7 @@ def prompt_provider(root: Path) -> Iterator[None]:
 
 
 def _set_sandbox(root: Path, *environment: str) -> None:
-    """The sandbox starts anew and empty; the operator too then, which makes bucket and indexes at its start."""
+    """Restart the sandbox, which is then empty, and the operator, which creates bucket and indexes at its start."""
     where = ("--namespace", release.NAMESPACE)
     release.kubectl(root, *where, "set", "env", "deployment/contentgen-sandbox", *environment)
     wait_for_rollout(root, "contentgen-sandbox")
@@ -211,7 +211,7 @@ def _set_sandbox(root: Path, *environment: str) -> None:
 
 
 def operator_requests() -> int | None:
-    """What the release's operator has asked the API server so far, watches apart; None where the log is elsewhere."""
+    """Number of the operator's API requests so far without watches; None if the audit log is unavailable."""
     log = AT.logs / "audit.log"
     if not log.exists():
         return None
@@ -225,7 +225,7 @@ def operator_requests() -> int | None:
 
 
 def medians(runs: Sequence[OneJob]) -> dict[str, float]:
-    """For the details."""
+    """Medians for the details column."""
     return {
         "total": round(statistics.median(each.total for each in runs), 2),
         "pods' own run": round(statistics.median(each.pods for each in runs), 2),
@@ -236,7 +236,7 @@ def medians(runs: Sequence[OneJob]) -> dict[str, float]:
 
 
 def run(root: Path, rounds: int) -> tuple[list[Row], Body]:
-    """Installs the release, measures each kind and the floor in turn, and leaves the release as it was."""
+    """Install the release, measure each kind and the floor in turn, and restore the release."""
     release.install(root, *(f"providers.{name}.key=bench" for name in ("fal", "assemblyai")))
     api = from_kubeconfig(root / ".cluster/kubeconfig")
     image = json.loads((root / ".cluster/images.json").read_text())["worker"]

@@ -1,4 +1,4 @@
-"""What the stand-in stores for every job: small, valid, always the same."""
+"""Output files of the simulated worker: small, valid and constant."""
 
 import io
 import json
@@ -26,7 +26,7 @@ _SOUND_SECONDS = 1
 
 @dataclass(frozen=True)
 class SimulatedFile:
-    """One output."""
+    """Output file."""
 
     name: str
     content: bytes
@@ -34,35 +34,35 @@ class SimulatedFile:
 
 
 def _picture(form: str, number: int = 0) -> bytes:
-    held = io.BytesIO()
-    Image.new("RGB", (64, 64), (8 * number, 90, 160)).save(held, form)
-    return held.getvalue()
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64), (8 * number, 90, 160)).save(buffer, form)
+    return buffer.getvalue()
 
 
 def _sound() -> bytes:
-    held = io.BytesIO()
-    with av.open(held, "w", format="flac") as container:
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="flac") as container:
         stream = container.add_stream("flac", rate=16_000, layout="mono")
         samples = (np.sin(np.arange(16_000 * _SOUND_SECONDS) / 20) * 8000).astype(np.int16)[None]
         frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
         frame.sample_rate = 16_000
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-    return held.getvalue()
+    return buffer.getvalue()
 
 
 def _dataset() -> tuple[SimulatedFile, ...]:
     pictures = [SimulatedFile(f"images/{n:04}.jpg", _picture("JPEG", n), "image/jpeg") for n in range(1, _PICTURES + 1)]
     captions = [SimulatedFile(f"captions/{n:04}.txt", b"a photo of jf", "text/plain") for n in range(1, _PICTURES + 1)]
-    held = io.BytesIO()
-    with zipfile.ZipFile(held, "w") as archive:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
         for file in (*pictures, *captions):
             archive.writestr(file.name.split("/")[1], file.content)
     listing = json.dumps({"images": [file.name for file in pictures]}).encode()
     return (
         *pictures,
         *captions,
-        SimulatedFile("dataset.zip", held.getvalue(), "application/zip"),
+        SimulatedFile("dataset.zip", buffer.getvalue(), "application/zip"),
         SimulatedFile("dataset.json", listing, "application/json"),
         SimulatedFile("preview.jpg", _picture("JPEG"), "image/jpeg"),
     )

@@ -1,4 +1,4 @@
-"""The resources that the benchmark applies, and a watch that notes when each got where."""
+"""Resources of the benchmark, and a watch that records when each reached a phase."""
 
 import contextlib
 import json
@@ -20,7 +20,7 @@ _CONNECTIONS = 8
 
 
 def spec_of(kind: Kind, name: str) -> Body:
-    """A small specification; no two names buy the same thing."""
+    """Small spec; each name is another purchase."""
     match kind:
         case Kind.LORA_TRAINING:
             return {
@@ -38,28 +38,28 @@ def spec_of(kind: Kind, name: str) -> Body:
 
 
 def path_of(kind: Kind) -> str:
-    """Where resources of a kind are."""
+    """API path of a kind's resources."""
     return f"/apis/{GROUP}/{VERSION}/namespaces/{NAMESPACE}/{kind.plural}"
 
 
 class BenchResources:
-    """Applies, reads and removes resources, eight requests at a time."""
+    """Creation, reading and deletion of resources, eight requests at a time."""
 
     def __init__(self, api: Api) -> None:
         self._client = api.client()
         self._pool = ThreadPoolExecutor(_CONNECTIONS)
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         self._pool.shutdown()
         self._client.close()
 
     def apply(self, wanted: Sequence[tuple[Kind, str]]) -> list[Body]:
-        """Create resources; as the API server has them."""
+        """Create resources; returns them as stored."""
         return list(self._pool.map(lambda each: self._create(*each), wanted))
 
     def finished(self, wanted: Sequence[tuple[Kind, str]], like: dict[Kind, Body]) -> None:
-        """Create resources that have the status of a finished one of their kind, with their own uid in it."""
+        """Create resources with the status of a finished one of their kind, adapted to their uid."""
 
         def make(each: tuple[Kind, str]) -> None:
             kind, name = each
@@ -72,7 +72,7 @@ class BenchResources:
             pass
 
     def get(self, kind: Kind, name: str) -> Body:
-        """A resource."""
+        """Read a resource."""
         return self._send("GET", f"{path_of(kind)}/{name}")
 
     def apply_spec(self, kind: Kind, name: str, spec: Body) -> Body:
@@ -94,7 +94,7 @@ class BenchResources:
 
 
 class Watcher:
-    """Notes when a watch first delivered each phase of each resource. A context manager."""
+    """Context manager that records when a watch first delivered each phase of each resource."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
@@ -110,15 +110,15 @@ class Watcher:
         self._closed.set()
 
     def at(self, name: str, phase: str) -> float | None:
-        """When a phase was first seen, in seconds since 1970."""
+        """Time at which a phase was first seen, in seconds since 1970."""
         return self._seen.get(name, {}).get(phase)
 
     def first(self, name: str) -> float | None:
-        """When the first status was seen."""
+        """Time at which the first status was seen."""
         return min(list(self._seen.get(name, {}).values()), default=None)
 
     def counts(self, names: Sequence[str]) -> dict[str, int]:
-        """How many of these have reached each phase."""
+        """Number of these resources that have reached each phase."""
         found: dict[str, int] = defaultdict(int)
         for name in names:
             for phase in list(self._seen.get(name, {})):
@@ -126,7 +126,7 @@ class Watcher:
         return dict(found)
 
     def wait(self, holds: Callable[["Watcher"], bool], seconds: float, what: str) -> None:
-        """Until `holds`. Raises TimeoutError."""
+        """Wait until `holds`. Raises TimeoutError."""
         deadline = time.monotonic() + seconds
         while not holds(self):
             if time.monotonic() > deadline:

@@ -1,8 +1,8 @@
-"""The stand-in for Job controller, kubelet and worker: a process of its own, so that its work is not the operator's.
+"""Replacement of Job controller, kubelet and worker, in its own process so that it is not measured with the operator.
 
-For every Job it does what those say to the operator and its stores, and leaves out the rest: it makes the Job's pod and
-the pod's bound token, asks the desk for the order, reports progress once, gets the grants, puts the files (small and
-always the same) and the outcome, wakes the operator, and writes the Job's end.
+For every Job it creates the pod and the pod's bound token, requests the work order from the worker API, reports
+progress once, requests presigned uploads, uploads small constant files and the outcome, notifies the operator, and
+writes the Job's end.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ _PATIENCE = 60.0
 
 
 def main() -> None:
-    """Argument: a kubeconfig. Runs until it is ended."""
+    """Run until terminated. Argument: a kubeconfig."""
     asyncio.run(_run(from_kubeconfig(Path(sys.argv[1]))))
 
 
@@ -51,7 +51,7 @@ async def _run(api: Api) -> None:
 
 
 class SimulatedNode:
-    """Runs Jobs without running them."""
+    """Simulated execution of Jobs."""
 
     def __init__(self, session: aiohttp.ClientSession, api: Api) -> None:
         self._session = session
@@ -60,7 +60,7 @@ class SimulatedNode:
         self._desks: dict[str, ssl.SSLContext] = {}
 
     async def new_jobs(self) -> AsyncIterator[Body]:
-        """Every Job of the operator's that has not ended, once."""
+        """Every unfinished Job of the operator, once."""
         known: set[str] = set()
         query = {"labelSelector": UID_LABEL}
         listed = await self._api("GET", "/apis/batch/v1/jobs", params=query)
@@ -79,7 +79,7 @@ class SimulatedNode:
                     yield event["object"]
 
     async def run(self, job: Body) -> None:
-        """One Job, from its start to its end."""
+        """Simulate one Job."""
         async with self._slots:
             started = _now()
             pod = await self._pod(job)
@@ -156,7 +156,7 @@ class SimulatedNode:
 
 
 class SimulatedWorkerApi:
-    """The operator's desk, asked again where it is not there or says 425, as a worker does."""
+    """Client of the operator's worker API that retries while it is unavailable or answers 425, like a worker."""
 
     def __init__(self, session: aiohttp.ClientSession, url: str, tls: ssl.SSLContext, token: str) -> None:
         self._session = session
@@ -165,7 +165,7 @@ class SimulatedWorkerApi:
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
 
     async def ask(self, method: str, path: str, body: Any = None) -> bytes:
-        """The answer's body."""
+        """Send a request; returns the response body."""
         data = body.model_dump_json(by_alias=True) if body is not None else None
         async with asyncio.timeout(_PATIENCE):
             pause = 0.25

@@ -1,4 +1,4 @@
-"""Jobs of all kinds arrive at the installed release while its operator is killed again and again.
+"""Soak test: jobs of all kinds arrive at the installed release while its operator is killed repeatedly.
 
 What must hold: every job is Completed and was paid for once; where an operator died between writing down that it would
 pay and sending the request, nobody can tell, so a person is asked: here that is us, and we allow another payment when
@@ -52,12 +52,12 @@ _ORDER: tuple[set[Phase], ...] = (
 
 
 def install(root: Path) -> None:
-    """The release as the soak needs it."""
+    """Install the release with the soak's values."""
     release.install(root, *_SETTINGS)
 
 
 def steps_back(story: Sequence[tuple[str, int]]) -> list[str]:
-    """Where (phase, progress) as a watch delivered them went back."""
+    """Pairs of (phase, progress) from a watch that went back."""
     ranks = {phase.value: rank for rank, phases in enumerate(_ORDER) for phase in phases}
     return [
         f"{old[0]} {old[1]} -> {new[0]} {new[1]}"
@@ -67,7 +67,7 @@ def steps_back(story: Sequence[tuple[str, int]]) -> list[str]:
 
 
 def errors(lines: Iterable[str]) -> list[str]:
-    """The lines of a log that nobody wants to see: errors by level, and anything with a traceback."""
+    """Log lines with level error or a traceback."""
     return [line for line in lines if _level(line) in ("ERROR", "CRITICAL") or "Traceback" in line]
 
 
@@ -79,7 +79,7 @@ def _level(line: str) -> str:
 
 
 def growth(samples: Sequence[float]) -> float:
-    """By how much the last third is larger than the first."""
+    """Difference between the last and the first third."""
     third = len(samples) // 3
     if not third:
         return 0.0
@@ -88,7 +88,7 @@ def growth(samples: Sequence[float]) -> float:
 
 @dataclass
 class Findings:
-    """What was seen."""
+    """Observations of the soak."""
 
     applied: list[tuple[Kind, str]] = field(default_factory=list)
     completed: int = 0
@@ -104,7 +104,7 @@ class Findings:
 
 
 class Soak:
-    """One run in one namespace."""
+    """One soak in one namespace."""
 
     def __init__(self, world: ClusterWorld, *, kill_seconds: float = _KILL_SECONDS) -> None:
         self._world = world
@@ -118,7 +118,7 @@ class Soak:
         self.found = Findings()
 
     def run(self, minutes: float) -> Findings:
-        """Arrivals for `minutes`, then what is in flight, then the checks of the end."""
+        """Create jobs for `minutes`, wait for the running ones, then check the final state."""
         begun = time.monotonic()
         films = [self._film(number) for number in range(_FILMS)]
         with ExitStack() as stack:
@@ -190,7 +190,7 @@ class Soak:
         return time.monotonic() - self._told[name] > _RECORD_SECONDS
 
     def _answer(self) -> None:
-        """What a person does who is asked whether something was paid: look at the bills."""
+        """Answer SubmissionUnknown as a user does: check the provider's bills."""
         for name, kind in list(self._open.items()):
             story = self.found.stories.get(name)
             if name in self._answered or not story or story[-1][0] != Phase.SUBMISSION_UNKNOWN:
@@ -229,7 +229,7 @@ class Soak:
         return f"{release.SANDBOX}/media/{name}"
 
     def _watch(self) -> None:
-        """Every version of every resource that watches deliver."""
+        """Watch every version of every resource."""
         with ExitStack() as stack:
             for kind in Kind:
                 stack.enter_context(_thread(self._watch_kind, kind))
@@ -251,7 +251,7 @@ class Soak:
                         self._told[name] = time.monotonic()
 
     def _follow_operators(self) -> None:
-        """The log of every operator, from its first line to its last."""
+        """Follow the complete log of every operator."""
         followed: set[str] = set()
         with ExitStack() as stack:
             while not self._stop.wait(0.5):
@@ -274,7 +274,7 @@ class Soak:
         process.terminate()
 
     def _clean(self) -> None:
-        """Nothing of the jobs is left in the cluster when their resources are gone."""
+        """Check that nothing of the jobs remains in the cluster after the deletion of their resources."""
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             listed = self._world.kubectl("get", "contentgen,jobs,pods", "--output", "name").split()
@@ -285,7 +285,7 @@ class Soak:
 
 
 def rows(found: Findings, minutes: float) -> list[Row]:
-    """What the soak came to."""
+    """Result rows of the soak."""
     back = [step for story in found.stories.values() for step in steps_back(story)]
     note = f"{minutes:g} min, {found.kills} kills, load {load()}"
     failed = len(found.applied) - found.completed

@@ -25,7 +25,7 @@ class AttemptLog:
     stage: Stage
     attempt: int
     pod: Body | None = None
-    kept: str = ""
+    stored: str = ""
 
     @property
     def title(self) -> str:
@@ -44,12 +44,12 @@ def attempt_logs(item: Item, pods: list[Body], stage: Stage | None) -> tuple[Att
     run = item.status.run
     if run is None:
         return ()
-    found = {(log.stage, log.attempt): AttemptLog(log.stage, log.attempt, kept=log.text) for log in run.logs}
+    found = {(log.stage, log.attempt): AttemptLog(log.stage, log.attempt, stored=log.text) for log in run.logs}
     for pod in pods:
         named = _NAME.search(str((pod["metadata"].get("labels") or {}).get("batch.kubernetes.io/job-name", "")))
         if named and int(named[1]) == run.number:
             key = (Stage(named[2]), int(named[3]))
-            found[key] = AttemptLog(*key, pod=pod, kept=found[key].kept if key in found else "")
+            found[key] = AttemptLog(*key, pod=pod, stored=found[key].stored if key in found else "")
     order = list(Stage)
     return tuple(
         found[key] for key in sorted(found, key=lambda key: (order.index(key[0]), key[1])) if stage in (None, key[0])
@@ -67,13 +67,13 @@ def log_lines(cluster: ClusterClient, part: AttemptLog, *, follow: bool, raw: bo
     except Waiting:
         yield from _stored_lines(part)
     except ResourceNotFound:  # the pod was deleted after it was listed
-        yield from part.kept.splitlines()
+        yield from part.stored.splitlines()
 
 
 def _stored_lines(part: AttemptLog) -> Iterator[str]:
-    if part.pod is not None and not part.kept:
+    if part.pod is not None and not part.stored:
         yield f"(no log yet; the pod is {describe_pod(part.pod)})"
-    yield from part.kept.splitlines()
+    yield from part.stored.splitlines()
 
 
 def follow_attempts(
@@ -83,7 +83,7 @@ def follow_attempts(
     seen: set[tuple[Stage, int]] = set()
     while True:
         for part in attempt_logs(item, cluster.pods(item.uid), stage):
-            if (part.started or part.kept) and (part.stage, part.attempt) not in seen:
+            if (part.started or part.stored) and (part.stage, part.attempt) not in seen:
                 seen.add((part.stage, part.attempt))
                 yield part
         if item.settled:

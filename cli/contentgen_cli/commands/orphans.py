@@ -45,14 +45,14 @@ def _get(url: str, token: str) -> dict[str, Any]:
     headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
     try:
         with urllib3.PoolManager(retries=False, timeout=_SECONDS) as pool:
-            answer = pool.request("GET", url, headers=headers, redirect=False)
+            response = pool.request("GET", url, headers=headers, redirect=False)
     except (HTTPError, UnicodeError) as error:
         raise ApiUnreachable(
             f"the gateway at {url.partition('?')[0]} does not respond: {type(error).__name__}; forward its port, or "
             f"give its "
             "URL with --gateway: kubectl port-forward --namespace contentgen service/contentgen-gateway 5000:80"
         ) from error
-    return _read(answer.status, answer.data)
+    return _read(response.status, response.data)
 
 
 def _read(status: int, content: bytes) -> dict[str, Any]:
@@ -74,6 +74,6 @@ def rows(orphans: Sequence[Orphan]) -> list[tuple[str, ...]]:
 
 def _row(orphan: Orphan) -> tuple[str, ...]:
     cost = orphan.get("cost")
-    shown = f"{'' if orphan.get('costKnown') else '~'}{cost} USD" if cost else "unknown"
-    kept = str(orphan.get("keptUntil") or "")[:10]
-    return (*(str(orphan.get(name) or "") for name in _FIELDS), shown, kept, str(orphan.get("advice") or ""))
+    amount = f"{'' if orphan.get('costKnown') else '~'}{cost} USD" if cost else "unknown"
+    until = str(orphan.get("keptUntil") or "")[:10]
+    return (*(str(orphan.get(name) or "") for name in _FIELDS), amount, until, str(orphan.get("advice") or ""))

@@ -40,12 +40,12 @@ def _payment_state(item: Item) -> str:
     free = [_WRAPPED.fill(each) for each in remedies.free_advice_lines(facts, item.reference)]
     match remedies.payment_state(facts):
         case Paid.UNKNOWN:
-            said = "It may have been paid before it failed: the reply to its request was lost."
+            payment = "It may have been paid before it failed: the reply to its request was lost."
         case _ if was_paid(item):
-            said = "It was paid before it failed."
+            payment = "It was paid before it failed."
         case _:
-            said = "Nothing was paid for the run that failed."
-    return "\n".join([said, *free])
+            payment = "Nothing was paid for the run that failed."
+    return "\n".join([payment, *free])
 
 
 def _resubmit_advice(item: Item) -> str:

@@ -30,12 +30,12 @@ def watch(out: Console, read: Read, *, namespaces: bool, timeout: float | None, 
                 wide = out.width >= _WIDE
                 live.update(_table(last, utc_now(), namespaces=namespaces, wide=wide), refresh=True)
     else:
-        said: dict[str, str] = {}
+        printed: dict[str, str] = {}
         for last in views:
             for item in last:
                 line = _line(item, namespaces=namespaces)
-                if said.get(item.uid) != line:
-                    said[item.uid] = line
+                if printed.get(item.uid) != line:
+                    printed[item.uid] = line
                     out.print(f"{utc_now():%H:%M:%S} {line}")
     return int(not all(item.succeeded for item in last))
 

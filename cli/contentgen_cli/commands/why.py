@@ -14,7 +14,7 @@ from contentgen_contract.resources.operator_class import DEFAULT_CLASS
 from contentgen_contract.worker.log import human_bytes
 
 Body = dict[str, Any]
-_SHOWN_EVENTS = 5
+_MAX_EVENTS = 5
 _UNSEEN_SECONDS = 30  # a running operator processes a new resource within this time
 _PULL = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable")
 _ENDED_JOB = ("Complete", "Failed")
@@ -47,22 +47,22 @@ def loras_of(item: Item) -> tuple[str, ...]:
     return tuple(each["loraRef"]["name"] for each in given if each.get("loraRef"))
 
 
-def explain(item: Item, around: ResourceContext, now: datetime) -> ResourceReport:
+def explain(item: Item, context: ResourceContext, now: datetime) -> ResourceReport:
     """Report on a resource."""
-    pods = _pods(item, around)
+    pods = _pods(item, context)
     parts = (
         ("Message", _message(item)),
         ("Ignored", _ignored(item)),
         ("Meaning", _meaning(item, now)),
-        ("Class", _class(item, around)),
-        ("Do", _advice(item, around, pods, now)),
-        ("LoRAs", tuple(_lora(name, lora) for name, lora in around.loras.items())),
+        ("Class", _class(item, context)),
+        ("Do", _advice(item, context, pods, now)),
+        ("LoRAs", tuple(_lora(name, lora) for name, lora in context.loras.items())),
         ("Pods", pods),
         ("Files", _files(item)),
         ("Cost", _cost(item)),
-        ("Events", tuple(_event(event, now) for event in around.events[-_SHOWN_EVENTS:])),
+        ("Events", tuple(_event(event, now) for event in context.events[-_MAX_EVENTS:])),
     )
-    return ResourceReport(_headline(item), tuple(part for part in parts if part[1]), _commands(item, around))
+    return ResourceReport(_headline(item), tuple(part for part in parts if part[1]), _commands(item, context))
 
 
 def _headline(item: Item) -> str:
@@ -98,16 +98,16 @@ def _meaning(item: Item, now: datetime) -> tuple[str, ...]:
     return (REASONS[reason].meaning if reason else PHASES[item.status.phase],)
 
 
-def _class(item: Item, around: ResourceContext) -> tuple[str, ...]:
+def _class(item: Item, context: ResourceContext) -> tuple[str, ...]:
     """Operator class, if it is not the default one or no operator serves it."""
-    if around.served is False:
+    if context.served is False:
         done = "its deletion waits" if item.deleting else "this resource is not processed"
         return (f"{item.operator_class}: no operator serves it, so {done}.",)
     return () if item.operator_class == DEFAULT_CLASS else (item.operator_class,)
 
 
-def _advice(item: Item, around: ResourceContext, pods: tuple[str, ...], now: datetime) -> tuple[str, ...]:
-    if around.served is False and not item.settled:
+def _advice(item: Item, context: ResourceContext, pods: tuple[str, ...], now: datetime) -> tuple[str, ...]:
+    if context.served is False and not item.settled:
         return ("Install or start a release with this operatorClass, or, between runs, move the resource.",)
     if item.status.phase is None:
         late = (now - item.created_at).total_seconds() > _UNSEEN_SECONDS
@@ -157,34 +157,34 @@ def _event(event: Body, now: datetime) -> str:
 # --- pods
 
 
-def _pods(item: Item, around: ResourceContext) -> tuple[str, ...]:
+def _pods(item: Item, context: ResourceContext) -> tuple[str, ...]:
     """States of the current Job's pods; after the end of the run only of failed ones."""
-    mine = _current(item, around)
+    mine = _current(item, context)
     if item.settled:
         mine = [pod for pod in mine if item.status.phase is Phase.FAILED and pod["status"].get("phase") == "Failed"]
         return _pod_lines(mine)
-    return _pod_lines(mine) or _without_pod(around)
+    return _pod_lines(mine) or _without_pod(context)
 
 
 def _pod_lines(pods: Sequence[Body]) -> tuple[str, ...]:
     return tuple(f"{pod['metadata']['name']}: {describe_pod(pod)}" for pod in pods)
 
 
-def _current(item: Item, around: ResourceContext) -> list[Body]:
+def _current(item: Item, context: ResourceContext) -> list[Body]:
     run = item.status.run
     job = run.job.name if run and run.job else None
-    return [pod for pod in around.pods if job in (None, _job_of(pod))]
+    return [pod for pod in context.pods if job in (None, _job_of(pod))]
 
 
 def _job_of(pod: Body) -> str:
     return str((pod["metadata"].get("labels") or {}).get("batch.kubernetes.io/job-name", ""))
 
 
-def _without_pod(around: ResourceContext) -> tuple[str, ...]:
+def _without_pod(context: ResourceContext) -> tuple[str, ...]:
     """Cause for a Job without a pod: a quota, a missing service account, Pod Security."""
-    open_jobs = [job for job in around.jobs if not _ended(job)]
-    said = [event for event in around.job_events if event.get("reason") == "FailedCreate"]
-    return (f"{open_jobs[-1]['metadata']['name']}: none: {said[-1]['message']}",) if open_jobs and said else ()
+    open_jobs = [job for job in context.jobs if not _ended(job)]
+    refusals = [event for event in context.job_events if event.get("reason") == "FailedCreate"]
+    return (f"{open_jobs[-1]['metadata']['name']}: none: {refusals[-1]['message']}",) if open_jobs and refusals else ()
 
 
 def _ended(job: Body) -> bool:
@@ -236,13 +236,13 @@ def _killed(pod: Body, ended: Body) -> str:
 # --- next commands
 
 
-def _commands(item: Item, around: ResourceContext) -> tuple[str, ...]:
+def _commands(item: Item, context: ResourceContext) -> tuple[str, ...]:
     name, status = item.reference, item.status
-    if found := _unserved(item, around):
+    if found := _unserved(item, context):
         return found
     match status.phase:
         case _ if not item.settled:
-            return _under_way(item, around)
+            return _under_way(item, context)
         case Phase.COMPLETED:
             return (f"contentgen get files {name}",)
         case Phase.SUSPENDED:
@@ -255,26 +255,26 @@ def _commands(item: Item, around: ResourceContext) -> tuple[str, ...]:
             return _after_failure(item)
 
 
-def _unserved(item: Item, around: ResourceContext) -> tuple[str, ...]:
+def _unserved(item: Item, context: ResourceContext) -> tuple[str, ...]:
     """Commands for a resource that possibly no operator processes."""
-    if around.served is False and item.deleting:
+    if context.served is False and item.deleting:
         return ("get operatorclasses",)
-    if around.served is False and not item.settled:
+    if context.served is False and not item.settled:
         return ("get operatorclasses", f"contentgen move {item.reference} --to CLASS")
-    if around.served is None and item.status.phase is None and item.operator_class != DEFAULT_CLASS:
+    if context.served is None and item.status.phase is None and item.operator_class != DEFAULT_CLASS:
         return (f"get operatorclass {item.operator_class}",)
     if item.deleting or item.status.phase is None:
         return ("get pods --all-namespaces --selector app.kubernetes.io/name=contentgen",)
     return ()
 
 
-def _under_way(item: Item, around: ResourceContext) -> tuple[str, ...]:
-    pending = [pod for pod in _current(item, around) if (pod["status"].get("phase") or "Pending") == "Pending"]
+def _under_way(item: Item, context: ResourceContext) -> tuple[str, ...]:
+    pending = [pod for pod in _current(item, context) if (pod["status"].get("phase") or "Pending") == "Pending"]
     if pending:
         return (f"describe pod {pending[-1]['metadata']['name']}",)
     if item.status.reason in (Reason.WAITING_FOR_LORA, Reason.LORA_FAILED):
-        missing = [name for name, lora in around.loras.items() if lora is None]
-        unready = [name for name, lora in around.loras.items() if lora is not None and not lora.status.versions]
+        missing = [name for name, lora in context.loras.items() if lora is None]
+        unready = [name for name, lora in context.loras.items() if lora is not None and not lora.status.versions]
         return (*(f"contentgen why lora/{name}" for name in unready), *(("get loratrainings",) if missing else ()))
     return (f"contentgen watch {item.reference}",)
 
@@ -290,15 +290,15 @@ def _after_failure(item: Item) -> tuple[str, ...]:
 
 
 _COMMANDS = {
-    Action.COLLECT: "contentgen collect {shown}",
-    Action.RESTORE: "contentgen collect {shown}",  # of a failed run: it adopts what was restored
+    Action.COLLECT: "contentgen collect {reference}",
+    Action.RESTORE: "contentgen collect {reference}",  # of a failed run: it adopts what was restored
     Action.EDIT: "edit {kind} {name}",
-    Action.RERUN: "contentgen retry {shown}",
+    Action.RERUN: "contentgen retry {reference}",
 }
 
 
 def _command(remedy: Remedy, item: Item) -> str:
-    return _COMMANDS[remedy.action].format(shown=item.reference, kind=item.kind.value.lower(), name=item.name)
+    return _COMMANDS[remedy.action].format(reference=item.reference, kind=item.kind.value.lower(), name=item.name)
 
 
 def needs_loras(item: Item) -> bool:

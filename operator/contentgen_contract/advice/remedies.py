@@ -43,7 +43,7 @@ class Facts:
     token: str | None = None  # value of contentgen.dev/resubmit that allows another payment
 
     @classmethod
-    def of(cls, status: Mapping[str, Any]) -> Self:
+    def parse(cls, status: Mapping[str, Any]) -> Self:
         """Facts of a status (JSON)."""
         run: Mapping[str, Any] = status.get("run") or {}
         reason, phase = status.get("reason"), status.get("phase")

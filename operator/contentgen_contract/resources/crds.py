@@ -366,7 +366,7 @@ def describe_bounds(schema: Schema) -> Schema:
 
 def _pattern_rules(pattern: str) -> tuple[Rule, ...]:
     """A pattern as a rule. The error omits the value of a URL that may contain a password or a signature."""
-    matches, words = f"self.matches(r'{pattern}')", patterns.WORDS[pattern]
+    matches, words = f"self.matches(r'{pattern}')", patterns.EXPECTATIONS[pattern]
     if pattern not in (patterns.SOURCE_URL, patterns.WEB_URL):
         return (Rule(holds=matches, message=words),)
     suspect = [f"self.contains('{mark}')" for mark in "@?#"]

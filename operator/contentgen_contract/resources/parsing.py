@@ -1,7 +1,7 @@
-"""A resource's JSON object as a frozen value: the one place that knows where its fields are. Pure.
+"""Tolerant parser of a resource's JSON object, for operator, gateway and plugin. Pure.
 
 `ResourceBody.parse` never raises: a part of a wrong type counts as absent, and a phase or reason of a newer release is
-kept as text. `strict_status` raises instead, for callers that would pay or write by what they misread.
+kept as text. `strict_status` raises instead, for callers that pay or write based on the status.
 """
 
 from collections.abc import Mapping

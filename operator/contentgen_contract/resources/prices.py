@@ -15,7 +15,7 @@ from contentgen_contract.resources.spec import ImageGenerationSpec, LoraTraining
 
 USD = 1_000_000  # micro-dollars
 _MEGAPIXEL = 1024 * 1024  # fal counts 1024 × 1024 pixels as one
-_MOST_MICROS = 1e12
+_MAX_MICROS = 1e12
 
 
 class Unit(StrEnum):
@@ -53,13 +53,13 @@ BILLED = (CostSource.BILLING_EVENTS, CostSource.UNITS, CostSource.SECONDS, CostS
 class Price(Value):
     """Price of one unit of a model."""
 
-    micros: float = Field(ge=0, le=_MOST_MICROS, allow_inf_nan=False)
+    micros: float = Field(ge=0, le=_MAX_MICROS, allow_inf_nan=False)
     unit: Unit
     source: str
     url: str = ""
     read_on: str = ""  # date, as 2026-11-22
     minimum: float = Field(0, ge=0, allow_inf_nan=False)  # minimum number of billed units
-    speaker_labels_micros: float = Field(0, ge=0, le=_MOST_MICROS, allow_inf_nan=False)  # surcharge per unit
+    speaker_labels_micros: float = Field(0, ge=0, le=_MAX_MICROS, allow_inf_nan=False)  # surcharge per unit
     billing: bool = False  # whether the provider's billable units are in this unit
 
 

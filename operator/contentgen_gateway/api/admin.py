@@ -50,13 +50,13 @@ class TakenOver(Body):
 
 
 @router.post("/import")
-async def import_jobs(caller: CallerDep, imports: LegacyImportsDep, asked: Takeover) -> TakenOver:
+async def import_jobs(caller: CallerDep, imports: LegacyImportsDep, body: Takeover) -> TakenOver:
     """Take documents over into a namespace. Doing it again is harmless.
 
     Needs the verb `import` on all kinds there, and for each document's userId, unless it is the namespace, the verb
     `use` on `userids`.
     """
-    entries = await imports.run(caller, asked.namespace, asked.bucket, asked.jobs)
+    entries = await imports.run(caller, body.namespace, body.bucket, body.jobs)
     outcomes = Counter(each.outcome for each in entries)
     return TakenOver(
         total=len(entries),

@@ -17,28 +17,28 @@ short = APIRouter(prefix="/api", tags=["assets"], responses=RESPONSES)
 
 @short.get("/loras")
 @router.get("/loras")
-async def list_loras(caller: CallerDep, assets: AssetsDep, listed: Annotated[LoraListing, Query()]) -> LoraList:
+async def list_loras(caller: CallerDep, assets: AssetsDep, query: Annotated[LoraListing, Query()]) -> LoraList:
     """LoRAs that are trained, each with its newest version."""
-    return await assets.loras(caller, listed)
+    return await assets.loras(caller, query)
 
 
 @short.get("/images")
 @router.get("/images")
-async def list_images(caller: CallerDep, assets: AssetsDep, listed: Annotated[PictureListing, Query()]) -> PictureList:
+async def list_images(caller: CallerDep, assets: AssetsDep, query: Annotated[PictureListing, Query()]) -> PictureList:
     """Pictures that were made, one entry each; `limit` counts the jobs that they are of."""
-    return await assets.pictures(caller, listed)
+    return await assets.pictures(caller, query)
 
 
 @short.get("/transcripts")
 @router.get("/transcripts")
 async def list_transcripts(
-    caller: CallerDep, assets: AssetsDep, listed: Annotated[TranscriptListing, Query()]
+    caller: CallerDep, assets: AssetsDep, query: Annotated[TranscriptListing, Query()]
 ) -> TranscriptList:
     """Recordings that are transcribed."""
-    return await assets.transcripts(caller, listed)
+    return await assets.transcripts(caller, query)
 
 
 @router.get("/search")
-async def search_assets(caller: CallerDep, jobs: JobsDep, listed: Annotated[SearchListing, Query()]) -> JobList:
+async def search_assets(caller: CallerDep, jobs: JobsDep, query: Annotated[SearchListing, Query()]) -> JobList:
     """Jobs of any kind that have these words and tags; all jobs where nothing is looked for."""
-    return await jobs.list_jobs(caller, listed)
+    return await jobs.list_jobs(caller, query)

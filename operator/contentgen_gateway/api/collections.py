@@ -21,18 +21,18 @@ router = APIRouter(prefix="/api/collections", tags=["collections"], responses=RE
 
 @router.get("")
 async def list_collections(
-    caller: CallerDep, collections: CollectionsDep, listed: Annotated[CollectionListing, Query()]
+    caller: CallerDep, collections: CollectionsDep, query: Annotated[CollectionListing, Query()]
 ) -> CollectionList:
     """Collections that the caller may see, with counts."""
-    return await collections.list_collections(caller, listed)
+    return await collections.list_collections(caller, query)
 
 
 @router.post("", status_code=201)
 async def create_collection(
-    caller: CallerDep, collections: CollectionsDep, wish: NewCollection, response: Response
+    caller: CallerDep, collections: CollectionsDep, body: NewCollection, response: Response
 ) -> CollectionDetails:
     """A new collection."""
-    made = await collections.create(caller, wish)
+    made = await collections.create(caller, body)
     response.headers["Location"] = f"/api/collections/{made.collection_id}"
     return made
 
@@ -45,10 +45,10 @@ async def get_collection(caller: CallerDep, collections: CollectionsDep, collect
 
 @router.patch("/{collection_id}")
 async def edit_collection(
-    caller: CallerDep, collections: CollectionsDep, collection_id: Name, wish: CollectionEdit
+    caller: CallerDep, collections: CollectionsDep, collection_id: Name, body: CollectionEdit
 ) -> CollectionDetails:
     """Another name or description, or other jobs."""
-    return await collections.edit(caller, collection_id, wish)
+    return await collections.edit(caller, collection_id, body)
 
 
 @router.delete("/{collection_id}", status_code=204)
@@ -59,10 +59,10 @@ async def delete_collection(caller: CallerDep, collections: CollectionsDep, coll
 
 @router.post("/{collection_id}/assets")
 async def put_assets(
-    caller: CallerDep, collections: CollectionsDep, collection_id: Name, wish: MoreAssets
+    caller: CallerDep, collections: CollectionsDep, collection_id: Name, body: MoreAssets
 ) -> CollectionDetails:
     """Put jobs in; one that is in already is fine."""
-    return await collections.put(caller, collection_id, wish)
+    return await collections.put(caller, collection_id, body)
 
 
 @router.delete("/{collection_id}/assets/{job_id}", status_code=204)

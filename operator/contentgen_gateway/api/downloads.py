@@ -17,10 +17,10 @@ _NO_STORE = {"Cache-Control": "no-store"}
 
 @router.get("/{job_id}/download")
 async def download(
-    caller: CallerDep, files: FilesDep, response: Response, job_id: Name, wish: Annotated[DownloadQuery, Query()]
+    caller: CallerDep, files: FilesDep, response: Response, job_id: Name, query: Annotated[DownloadQuery, Query()]
 ) -> Download:
     """A signed URL of one file. It is counted as a download."""
-    found = await files.download(caller, job_id, wish)
+    found = await files.download(caller, job_id, query)
     response.headers.update(_NO_STORE)
     return found
 

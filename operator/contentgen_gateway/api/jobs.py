@@ -12,9 +12,9 @@ router = APIRouter(prefix="/api", tags=["jobs"], responses=RESPONSES)
 
 
 @router.get("/jobs")
-async def list_jobs(caller: CallerDep, jobs: JobsDep, listed: Annotated[Listing, Query()]) -> JobList:
+async def list_jobs(caller: CallerDep, jobs: JobsDep, query: Annotated[Listing, Query()]) -> JobList:
     """Jobs that the caller may see, a page at a time."""
-    return await jobs.list_jobs(caller, listed)
+    return await jobs.list_jobs(caller, query)
 
 
 @router.get("/jobs/{job_id}")

@@ -17,10 +17,10 @@ dataset_router = APIRouter(prefix="/api/jobs", tags=["jobs"], responses=RESPONSE
 
 
 @router.get("/list")
-async def list_trainings(caller: CallerDep, jobs: JobsDep, listed: Annotated[TrainingListing, Query()]) -> JobList:
+async def list_trainings(caller: CallerDep, jobs: JobsDep, query: Annotated[TrainingListing, Query()]) -> JobList:
     """Trainings in any state."""
-    wanted = replace(listed.wanted(), type=Kind.LORA_TRAINING.record_type, status=listed.status)
-    return await jobs.list_jobs(caller, listed, wanted)
+    wanted = replace(query.job_filter(), type=Kind.LORA_TRAINING.record_type, status=query.status)
+    return await jobs.list_jobs(caller, query, wanted)
 
 
 @router.get("/status/{job_id}")
@@ -37,7 +37,7 @@ async def get_training(caller: CallerDep, jobs: JobsDep, job_id: Name) -> Job:
 
 @dataset_router.get("/{job_id}/dataset")
 async def get_dataset(
-    caller: CallerDep, datasets: DatasetsDep, job_id: Name, window: Annotated[Window, Query()]
+    caller: CallerDep, datasets: DatasetsDep, job_id: Name, query: Annotated[Window, Query()]
 ) -> Dataset:
     """The training set of a LoRA, as soon as it is prepared."""
-    return await datasets.page(caller, job_id, window)
+    return await datasets.page(caller, job_id, query)

@@ -12,6 +12,6 @@ router = APIRouter(prefix="/api", tags=["orphans"], responses=RESPONSES)
 
 
 @router.get("/orphans")
-async def list_orphans(caller: CallerDep, orphans: OrphansDep, listed: Annotated[OrphanListing, Query()]) -> OrphanList:
+async def list_orphans(caller: CallerDep, orphans: OrphansDep, query: Annotated[OrphanListing, Query()]) -> OrphanList:
     """What was paid, or may have been, and has no resource any more: of all that the caller may list."""
-    return await orphans.list_orphans(caller, listed)
+    return await orphans.list_orphans(caller, query)

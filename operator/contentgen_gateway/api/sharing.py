@@ -17,9 +17,9 @@ edit_router = APIRouter(prefix="/api/assets", tags=["assets"], responses=RESPONS
 
 
 @edit_router.patch("/{job_id}")
-async def edit(caller: CallerDep, editing: EditingDep, job_id: Name, wish: Edit) -> Job:
+async def edit(caller: CallerDep, editing: EditingDep, job_id: Name, body: Edit) -> Job:
     """Change what people find an asset by, and whether others may see it."""
-    return await editing.edit(caller, job_id, wish)
+    return await editing.edit(caller, job_id, body)
 
 
 @router.get("/{job_id}/share")
@@ -29,14 +29,14 @@ async def list_shares(caller: CallerDep, sharing: SharingDep, job_id: Name) -> S
 
 
 @router.post("/{job_id}/share")
-async def share(caller: CallerDep, sharing: SharingDep, job_id: Name, wish: Wish) -> ShareList:
+async def share(caller: CallerDep, sharing: SharingDep, job_id: Name, body: Wish) -> ShareList:
     """Share it with these as well."""
-    return await sharing.share(caller, job_id, wish)
+    return await sharing.share(caller, job_id, body)
 
 
 @router.delete("/{job_id}/share")
 async def unshare(
-    caller: CallerDep, sharing: SharingDep, job_id: Name, whom: Annotated[Grantees, Query()]
+    caller: CallerDep, sharing: SharingDep, job_id: Name, grantees: Annotated[Grantees, Query()]
 ) -> ShareList:
     """Share it no longer with these; with nobody where none is named."""
-    return await sharing.unshare(caller, job_id, whom)
+    return await sharing.unshare(caller, job_id, grantees)

@@ -13,7 +13,7 @@ router = APIRouter(prefix="/api/search", tags=["search"], responses=RESPONSES)
 
 @router.get("/transcripts")
 async def search_transcripts(
-    caller: CallerDep, transcripts: TranscriptSearchDep, sought: Annotated[TranscriptSearch, Query()]
+    caller: CallerDep, transcripts: TranscriptSearchDep, query: Annotated[TranscriptSearch, Query()]
 ) -> FoundTranscripts:
     """Transcripts in which something is said, and when."""
-    return await transcripts.search(caller, sought)
+    return await transcripts.search(caller, query)

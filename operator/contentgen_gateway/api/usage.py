@@ -13,12 +13,12 @@ stats_router = APIRouter(prefix="/api/assets", tags=["assets"], responses=RESPON
 
 
 @router.get("/usage")
-async def get_usage(caller: CallerDep, usage: UsageDep, asked: Annotated[UsageOf, Query()]) -> UsageReport:
+async def get_usage(caller: CallerDep, usage: UsageDep, query: Annotated[UsageOf, Query()]) -> UsageReport:
     """What was spent and what is stored, of all that the caller may list."""
-    return await usage.report(caller, asked)
+    return await usage.report(caller, query)
 
 
 @stats_router.get("/stats")
-async def stats(caller: CallerDep, usage: UsageDep, whose: Annotated[Whose, Query()]) -> Stats:
+async def stats(caller: CallerDep, usage: UsageDep, query: Annotated[Whose, Query()]) -> Stats:
     """Jobs by type, what they take in the bucket, and what that costs a month."""
-    return await usage.totals(caller, whose)
+    return await usage.totals(caller, query)

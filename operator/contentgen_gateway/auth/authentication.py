@@ -62,28 +62,28 @@ class Authenticator:
         self._wall = wall
         self._signed_out = signed_out
         self._clock = clock
-        self._known: OrderedDict[str, tuple[float, Caller]] = OrderedDict()
+        self._cached: OrderedDict[str, tuple[float, Caller]] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len(self._cached)
 
-    async def caller(self, token: str) -> Caller:
+    async def authenticate(self, token: str) -> Caller:
         """Whose token it is. Raises Problem 401."""
         if _TOKEN.fullmatch(token) is None:  # the API server reads a token up to the first space
             raise unauthenticated("a token has letters, digits and -._~+/= alone")
         digest = _digest(token)
-        asked, caller = self._known.get(digest, (-math.inf, ANYBODY))
-        if self._clock() - asked < _REMEMBERED_SECONDS:
-            self._known.move_to_end(digest)
+        cached_at, caller = self._cached.get(digest, (-math.inf, ANYBODY))
+        if self._clock() - cached_at < _REMEMBERED_SECONDS:
+            self._cached.move_to_end(digest)
             return caller
         review = await self._kube.review_token(token, GATEWAY_AUDIENCE)
         try:
-            caller = _of(review)
+            caller = _caller_of(review)
             await self._refuse_signed_out(_claims_digest(token))
         except Problem:
-            self._known.pop(digest, None)
+            self._cached.pop(digest, None)
             raise
-        self._remember(digest, caller)
+        self._cache(digest, caller)
         return caller
 
     async def _refuse_signed_out(self, digest: str) -> None:
@@ -93,21 +93,21 @@ class Authenticator:
     async def sign_out(self, token: str) -> None:
         """Refuse a token: here at once, at other replicas within a minute. One that is not good is let be."""
         try:
-            await self.caller(token)
+            await self.authenticate(token)
         except Problem:
             return
         await self._signed_out.add(_claims_digest(token), expiry(token, self._wall()))
-        self._known.pop(_digest(token), None)
+        self._cached.pop(_digest(token), None)
 
-    def _remember(self, digest: str, caller: Caller) -> None:
-        self._known[digest] = (self._clock(), caller)
-        self._known.move_to_end(digest)
-        while len(self._known) > _REMEMBERED:
-            self._known.popitem(last=False)
+    def _cache(self, digest: str, caller: Caller) -> None:
+        self._cached[digest] = (self._clock(), caller)
+        self._cached.move_to_end(digest)
+        while len(self._cached) > _REMEMBERED:
+            self._cached.popitem(last=False)
 
     def last_known(self, token: str) -> Caller | None:
         """Whose token it was when that was asked last, however long ago: to count by, and to allow nothing."""
-        known = self._known.get(_digest(token))
+        known = self._cached.get(_digest(token))
         return known[1] if known is not None else None
 
 
@@ -124,7 +124,7 @@ def _claims_digest(token: str) -> str:
     return _digest(signed if dot and "." in signed else token)
 
 
-def _of(review: dict[str, object]) -> Caller:
+def _caller_of(review: dict[str, object]) -> Caller:
     user = review.get("user")
     audiences = review.get("audiences")
     known = review.get("authenticated") and isinstance(audiences, list) and GATEWAY_AUDIENCE in audiences

@@ -38,7 +38,7 @@ class Visibility:
 
     async def job(self, caller: Caller, job_id: str, verb: Verb = Verb.GET) -> Record:
         """A job's record, or what will be its record, for one who may do this with it. Raises NotFound."""
-        record = await self._records.known(job_id)
+        record = await self._records.get_with_discarded(job_id)
         if record is None:
             now = await self._creations.find(job_id)
             record = document(now) | {LIVE: True} if now is not None else None
@@ -62,7 +62,7 @@ class Visibility:
 
     async def jobs(self, caller: Caller, job_ids: Iterable[str]) -> dict[str, Record]:
         """Of these jobs, the records of those that the caller may see."""
-        found = await self._records.some(job_ids)
+        found = await self._records.visibility_fields(job_ids)
         mine: dict[str, Record] = {}
         others: dict[str, Record] = {}
         for job_id, record in found.items():

@@ -1,1 +1,1 @@
-"""Jobs that run: snapshots from the API server's watches, and the resources behind them."""
+"""Unfinished jobs: snapshots from watches of the API server, and requests for their resources."""

@@ -1,4 +1,4 @@
-"""A job under way as one frozen value, from the JSON object of its resource. Pure."""
+"""Snapshot of an unfinished job, parsed from its resource's JSON object. Pure."""
 
 from dataclasses import dataclass
 from typing import Any, Self
@@ -12,7 +12,7 @@ from contentgen_contract.resources.parsing import ResourceBody
 from contentgen_contract.resources.spec import Metadata, parse_spec
 from contentgen_runtime.kube import Body
 
-_LONG_SPEC = 2048  # characters
+_MAX_SPEC = 2048  # characters
 
 
 class _Facts(Value):
@@ -20,7 +20,7 @@ class _Facts(Value):
 
 
 class _Status(Value):
-    """What is read of a status: words that a newer operator may have are taken as they are."""
+    """Parsed fields of a status. Phases and reasons are plain texts, because a newer operator may have others."""
 
     phase: str | None = None
     progress: int = 0
@@ -44,30 +44,30 @@ class _Meta(Value):
 
 @dataclass(frozen=True, slots=True)
 class JobSnapshot:
-    """A resource as it was last told of, without what may be large: thousands of them are known at a time."""
+    """Latest known state of a resource, without long specs: thousands are in memory at a time."""
 
     kind: Kind
     meta: _Meta
-    spec: dict[str, Any]  # of the run, where there is one
+    spec: dict[str, Any]  # the run's frozen spec, or the resource's if there is no run
     status: _Status
 
     @classmethod
-    def of(cls, kind: Kind, body: Body) -> Self:
+    def parse(cls, kind: Kind, body: Body) -> Self:
         """From the API server's object.
 
-        Raises ValueError where its metadata is incomplete or a field has a wrong type: the caller logs the object,
-        rather than showing progress that nobody reported.
+        Raises ValueError for incomplete metadata or a field of a wrong type: the caller logs and skips the object,
+        instead of showing defaults as progress.
         """
         given = ResourceBody.parse(body)
         meta, run = _Meta.model_validate(given.metadata, from_attributes=True), given.run
         if given.ended and given.rerun_requested:
-            # The next run was asked for, and the operator has not seen it yet.
+            # A rerun was requested, and the operator has not started it yet.
             status = _Status(phase=Phase.PENDING, stage=Step.WAITING)
         else:
             status = _Status.model_validate(given.status | {"facts": run.facts if run else {}})
-        # The user is the resource's own, which was admitted: the run's spec is a part of the status.
+        # userId from the resource's spec, which admission has checked; the run's spec is part of the status.
         spec = {**((run.spec if run else None) or given.spec), "userId": given.spec.get("userId")}
-        return cls(kind, meta, _kept({name: each for name, each in spec.items() if each is not None}), status)
+        return cls(kind, meta, _trimmed({name: each for name, each in spec.items() if each is not None}), status)
 
     @property
     def job_id(self) -> str:
@@ -76,11 +76,11 @@ class JobSnapshot:
 
     @property
     def version(self) -> str:
-        """The resourceVersion: another whenever anything has changed."""
+        """The resourceVersion, which differs after each change."""
         return self.meta.resource_version
 
     def later_than(self, version: str) -> bool:
-        """Whether this is a later state than one with a resourceVersion; False where that is no number.
+        """True if this state is later than that resourceVersion; False if either is not a number.
 
         The API server numbers the writes to a kind of resource in their order.
         """
@@ -88,38 +88,38 @@ class JobSnapshot:
         return all(map(_is_number, numbers)) and int(self.version) > int(version)
 
     def earlier_than(self, version: str) -> bool:
-        """Likewise."""
+        """True if this state is earlier than that resourceVersion; False if either is not a number."""
         numbers = (self.version, version)
         return all(map(_is_number, numbers)) and int(self.version) < int(version)
 
     @property
     def ended(self) -> bool:
-        """Whether the run is over."""
+        """True if the run is in a final phase."""
         return self.status.phase in FINAL_PHASES
 
     @property
     def word(self) -> str:
-        """The seeds' word for where it is."""
+        """Job status as in the legacy API."""
         return record.legacy_status(self.status.phase, self.status.reason)
 
 
-def document(now: JobSnapshot) -> dict[str, Any]:
-    """The record that the operator is about to write, in the same shape, without versions."""
-    status = now.status
+def document(snapshot: JobSnapshot) -> dict[str, Any]:
+    """The record that the operator is about to write for this state, with an empty list of versions."""
+    status = snapshot.status
     try:
-        spec = parse_spec(now.kind, now.spec)
-    except ValidationError:  # the operator will say what is wrong with it, or it was too long to keep
+        spec = parse_spec(snapshot.kind, snapshot.spec)
+    except ValidationError:  # the operator reports InvalidSpec, or the spec was too long for a snapshot
         spec = None
     return {
-        "jobId": now.job_id,
-        "userId": str(now.spec.get("userId") or now.meta.namespace),
-        "type": now.kind.record_type,
-        "namespace": now.meta.namespace,
-        "name": now.meta.name,
+        "jobId": snapshot.job_id,
+        "userId": str(snapshot.spec.get("userId") or snapshot.meta.namespace),
+        "type": snapshot.kind.record_type,
+        "namespace": snapshot.meta.namespace,
+        "name": snapshot.meta.name,
         "config": record.config_fields(spec) if spec else {},
         "metadata": (spec.metadata if spec else Metadata()).model_dump(mode="json", by_alias=True),
         "versions": [],
-        "status": now.word,
+        "status": snapshot.word,
         "phase": status.phase,
         "progress": status.progress,
         "stage": status.stage,
@@ -128,7 +128,7 @@ def document(now: JobSnapshot) -> dict[str, Any]:
         "error": status.message if status.phase == Phase.FAILED else None,
         "cost": status.cost,
         "estimatedCompletionTime": status.estimated_completion_time,
-        "createdAt": now.meta.creation_timestamp,
+        "createdAt": snapshot.meta.creation_timestamp,
         "startedAt": status.start_time,
         "completedAt": status.completion_time,
     } | (record.source_fields(spec, status.facts.model_dump()) if spec else {})
@@ -138,6 +138,6 @@ def _is_number(version: str) -> bool:
     return version.isascii() and version.isdecimal()
 
 
-def _kept(spec: dict[str, Any]) -> dict[str, Any]:
-    """A spec has 64 KiB at most; of a long one the record will tell in a moment."""
-    return spec if len(repr(spec)) <= _LONG_SPEC else {"userId": spec.get("userId")}
+def _trimmed(spec: dict[str, Any]) -> dict[str, Any]:
+    """The spec, or only its userId if it is long (up to 64 KiB); the record has all of it soon."""
+    return spec if len(repr(spec)) <= _MAX_SPEC else {"userId": spec.get("userId")}

@@ -1,7 +1,8 @@
-"""What is known right now of jobs that are under way, as the API server tells it: before the operator has written a
-record, and as often as something moves.
+"""In-memory snapshots of unfinished jobs from API-server watches: earlier than the operator's records, and updated at
+each change.
 
-It may be behind, and it forgets what is finished: the record has that. Nothing here says who may see it (`Sight` does).
+They may be stale, and finished jobs are removed, because their record is complete. Authorization is the caller's task
+(`Visibility`).
 """
 
 import asyncio
@@ -15,131 +16,131 @@ from contentgen_gateway.live.job_snapshot import JobSnapshot
 from contentgen_runtime.kube import Body, KubeApi
 from contentgen_runtime.watching import ListComplete, ObjectChanged, ObjectDeleted, Seen, follow
 
-MOST = 20_000
-"""Jobs under way that are known at a time, some kilobytes each at most; of more, the quietest are left out."""
+MAX_JOBS = 20_000
+"""Limit of snapshots, of a few kilobytes each; beyond it, the one updated longest ago is removed."""
 
 _log = logging.getLogger(__name__)
 
 
 class JobFollower:
-    """One who follows a job, at their own pace: what is newest is what they get, and nobody waits for them."""
+    """Subscription to one job. A slow reader gets only the latest snapshot, and never blocks the publisher."""
 
     def __init__(self) -> None:
-        self._news = asyncio.Event()
-        self._newest: JobSnapshot | None = None
+        self._changed = asyncio.Event()
+        self._latest: JobSnapshot | None = None
 
-    def tell(self, now: JobSnapshot | None) -> None:
-        """What there is to know; None where it can't be known here any more: it was deleted, or the end was missed."""
-        self._newest = now
-        self._news.set()
+    def publish(self, now: JobSnapshot | None) -> None:
+        """Set the latest snapshot; None if the job was deleted or left the watch, so that its end is unknown here."""
+        self._latest = now
+        self._changed.set()
 
     async def next(self, seconds: float) -> JobSnapshot | None:
-        """What is new, as soon as something is. Raises TimeoutError after so many seconds."""
+        """Wait for a new snapshot, and return the latest. Raises TimeoutError."""
         async with asyncio.timeout(seconds):
-            await self._news.wait()
-        self._news.clear()
-        return self._newest
+            await self._changed.wait()
+        self._changed.clear()
+        return self._latest
 
 
 class LiveJobs:
-    """Jobs under way by their ids (the resources' uids), and who follows them."""
+    """Snapshots of unfinished jobs by job id, and their followers."""
 
     def __init__(
         self,
-        most: int = MOST,
-        over: Callable[[Kind, str], None] = lambda *_: None,
+        max_jobs: int = MAX_JOBS,
+        on_end: Callable[[Kind, str], None] = lambda *_: None,
         serves: Callable[[Body], bool] = lambda _: True,
     ) -> None:
-        """`over` is told of each run that has ended, and of each resource that is gone; `serves` tells whether a
-        resource is of our operator class: one of another class is as one that is not there.
+        """`on_end` is called for each run that has ended and each deleted resource. `serves` is True for resources of
+        the gateway's operator class; others are ignored.
         """
-        self._most = most
+        self._max_jobs = max_jobs
         self._serves = serves
-        self._over = over
-        self._known: dict[str, JobSnapshot] = {}
-        self._readers: dict[str, set[JobFollower]] = {}
+        self._on_end = on_end
+        self._snapshots: dict[str, JobSnapshot] = {}
+        self._followers: dict[str, set[JobFollower]] = {}
 
     def get(self, job_id: str) -> JobSnapshot | None:
-        """What is known of a job under way."""
-        return self._known.get(job_id)
+        """The snapshot of an unfinished job, or None."""
+        return self._snapshots.get(job_id)
 
     def note(self, kind: Kind, body: Body) -> JobSnapshot:
-        """A resource that was just made or read: known from now on, without waiting for the watch.
+        """Store a resource that was just created or read, without waiting for the watch.
 
-        The later one of it and what the watch knows: the watch may be behind.
+        Returns the later of it and the present snapshot, because the watch may lag behind or be ahead.
         """
-        now = JobSnapshot.of(kind, body)
-        known = self._known.get(now.job_id)
+        now = JobSnapshot.parse(kind, body)
+        known = self._snapshots.get(now.job_id)
         if known is not None and not now.later_than(known.version):
             return known
         if not now.ended:
-            self._known[now.job_id] = now
+            self._snapshots[now.job_id] = now
         return now
 
     @contextmanager
     def reader(self, job_id: str) -> Iterator[JobFollower]:
-        """Follow a job."""
-        reader = JobFollower()
-        self._readers.setdefault(job_id, set()).add(reader)
+        """Subscribe to a job for the duration of the context."""
+        follower = JobFollower()
+        self._followers.setdefault(job_id, set()).add(follower)
         try:
-            yield reader
+            yield follower
         finally:
-            left = self._readers[job_id]
-            left.discard(reader)
+            left = self._followers[job_id]
+            left.discard(follower)
             if not left:
-                del self._readers[job_id]
+                del self._followers[job_id]
 
     async def run(self, kube: KubeApi, namespaces: Iterable[str]) -> None:
-        """Follow all kinds in these namespaces, or (the empty name) in all, for ever."""
+        """Watch all kinds in these namespaces (the empty name: all namespaces) until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             for namespace in namespaces:
                 for kind in Kind:
                     tasks.create_task(self._follow(kube, kind, namespace))
 
     async def _follow(self, kube: KubeApi, kind: Kind, namespace: str) -> None:
-        # The watch itself selects nothing: one that did would tell of an end as of a deletion.
+        # Only the list is filtered: a filtered watch would report the end of a run as a deletion.
         async with aclosing(follow(kube, resource_of(kind), namespace or None, selector=UNFINISHED)) as seen:
             async for each in seen:
                 try:
-                    self.see(kind, each, namespace)
-                except (ValueError, KeyError, TypeError) as error:  # one odd resource is not to hide the others
-                    _log.warning("a %s can't be read: %s", kind.value, error)
+                    self.apply(kind, each, namespace)
+                except (ValueError, KeyError, TypeError) as error:  # one invalid resource must not hide the others
+                    _log.warning("unreadable %s: %s", kind.value, error)
 
-    def see(self, kind: Kind, seen: Seen, namespace: str = "") -> None:
-        """Something of this kind has happened, in one namespace or (empty) in any."""
+    def apply(self, kind: Kind, seen: Seen, namespace: str = "") -> None:
+        """Apply a watch event of this kind; `namespace` is the watch's (empty: all)."""
         match seen:
             case ObjectChanged(body) if not self._serves(body):
-                self._leave(body["metadata"]["uid"])
+                self._drop(body["metadata"]["uid"])
             case ObjectChanged(body):
-                self._change(JobSnapshot.of(kind, body))
+                self._update(JobSnapshot.parse(kind, body))
             case ObjectDeleted(body):
-                self._lose(kind, body["metadata"]["uid"])
+                self._delete(kind, body["metadata"]["uid"])
             case ListComplete(uids):
-                listed = [each for each in self._known.values() if each.kind is kind]
+                listed = [each for each in self._snapshots.values() if each.kind is kind]
                 for each in listed:
                     if each.job_id not in uids and namespace in ("", each.meta.namespace):
-                        self._lose(kind, each.job_id)
+                        self._delete(kind, each.job_id)
 
-    def _change(self, now: JobSnapshot) -> None:
-        self._known.pop(now.job_id, None)
+    def _update(self, now: JobSnapshot) -> None:
+        self._snapshots.pop(now.job_id, None)
         if not now.ended:
-            self._known[now.job_id] = now  # the newest last
-            if len(self._known) > self._most:
-                self._known.pop(next(iter(self._known)))
+            self._snapshots[now.job_id] = now  # insertion order: the latest update is last
+            if len(self._snapshots) > self._max_jobs:
+                self._snapshots.pop(next(iter(self._snapshots)))
         else:
-            self._over(now.kind, now.job_id)
-        self._tell(now.job_id, now)
+            self._on_end(now.kind, now.job_id)
+        self._publish(now.job_id, now)
 
-    def _lose(self, kind: Kind, job_id: str) -> None:
-        self._known.pop(job_id, None)
-        self._over(kind, job_id)
-        self._tell(job_id, None)
+    def _delete(self, kind: Kind, job_id: str) -> None:
+        self._snapshots.pop(job_id, None)
+        self._on_end(kind, job_id)
+        self._publish(job_id, None)
 
-    def _leave(self, job_id: str) -> None:
-        """It is of another operator class; its end, and its transcript, are told to another gateway."""
-        if self._known.pop(job_id, None) is not None:
-            self._tell(job_id, None)
+    def _drop(self, job_id: str) -> None:
+        """Remove a job that has moved to another operator class, without `on_end`: another gateway handles its end."""
+        if self._snapshots.pop(job_id, None) is not None:
+            self._publish(job_id, None)
 
-    def _tell(self, job_id: str, now: JobSnapshot | None) -> None:
-        for reader in self._readers.get(job_id, ()):
-            reader.tell(now)
+    def _publish(self, job_id: str, now: JobSnapshot | None) -> None:
+        for follower in self._followers.get(job_id, ()):
+            follower.publish(now)

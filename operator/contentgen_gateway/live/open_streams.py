@@ -1,4 +1,4 @@
-"""How many streams each caller has open: each holds memory for as long as its client likes."""
+"""Limit of open streams for each caller: a stream holds memory until its client disconnects."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ _RETRY_SECONDS = 10
 
 
 class OpenStreams:
-    """Of one replica. A caller without streams takes no room here."""
+    """Open streams of this replica by caller."""
 
     def __init__(self) -> None:
         self._open: Counter[str] = Counter()
@@ -21,10 +21,10 @@ class OpenStreams:
 
     @contextmanager
     def one(self, caller: str, most: int) -> Iterator[None]:
-        """A stream that lasts as long as this. Raises Problem 429 where the caller has `most` open already."""
+        """Count a stream for the duration of the context. Raises Problem 429 if the caller has `most` open already."""
         if self._open[caller] >= most:
             metrics.refused.labels("streams").inc()
-            detail = f"you have {most} streams open, and may have no more; close one of them first"
+            detail = f"limit of {most} open streams for each caller reached; close one first"
             raise Problem(429, detail, headers={"Retry-After": str(_RETRY_SECONDS)})
         self._open[caller] += 1
         try:

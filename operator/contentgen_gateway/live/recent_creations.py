@@ -1,7 +1,7 @@
-"""Jobs that a replica has created a short while ago, found by every other replica.
+"""Recently created jobs, shared between replicas through MongoDB.
 
-A job without a record is known from a replica's own watch, which may be seconds behind, or be broken for a minute. A
-client that was answered 202 by one replica would be answered 404 by the next one.
+Until a job has a record, a replica knows it only from its own watch, which may lag for seconds or be broken for a
+minute. Without this, a client could get 202 from one replica and 404 from the next.
 """
 
 import asyncio
@@ -23,15 +23,16 @@ from contentgen_runtime.mongo import create_indexes
 
 Document = dict[str, Any]
 INDEXES: dict[str, Keys] = {"until": (("until", 1),)}
-KEPT = timedelta(minutes=10)
-"""Longer than a watch may be broken without being noticed, its pauses after errors included."""
-_WRITE_SECONDS = 2.0  # the resource is there already: its client waits no longer for this write
+RETENTION = timedelta(minutes=10)
+"""Longer than a watch may be broken without being noticed, including its pauses after errors."""
+_WRITE_SECONDS = 2.0  # the resource exists already, so the client waits no longer for this write
 _log = logging.getLogger(__name__)
 
 
 class RecentCreations:
-    """The collection `recent-creations`: kind, namespace and name of resources by uid, for `KEPT`. Synchronous calls
-    run in a thread.
+    """The MongoDB collection `recent-creations`: kind, namespace and name of resources by uid, for `RETENTION`.
+
+    pymongo is synchronous, so each call runs in a thread.
     """
 
     def __init__(
@@ -47,25 +48,27 @@ class RecentCreations:
         create_indexes(self._collection, INDEXES)
 
     async def announce(self, kind: Kind, body: Body) -> JobSnapshot:
-        """A resource that this replica has created: known here at once, and to the others when this returns.
+        """Publish a resource that this replica has created; other replicas can find it when this returns.
 
-        Where MongoDB does not answer, the others know it as soon as their watches tell of it.
+        If MongoDB is unavailable, other replicas find it as soon as their watches report it.
         """
         now = self._live.note(kind, body)
         try:
             await asyncio.wait_for(asyncio.to_thread(self._add, now), _WRITE_SECONDS)
         except (PyMongoError, TimeoutError) as error:
-            _log.warning("other replicas are not told of a new job: %s", type(error).__name__)
+            _log.warning("new job not shared with other replicas: %s", type(error).__name__)
         return now
 
     def _add(self, now: JobSnapshot) -> None:
         at = self._clock()
         place = {"kind": now.kind.value, "namespace": now.meta.namespace, "name": now.meta.name}
-        self._collection.update_one({"_id": {"$eq": now.job_id}}, {"$set": place | {"until": at + KEPT}}, upsert=True)
+        self._collection.update_one(
+            {"_id": {"$eq": now.job_id}}, {"$set": place | {"until": at + RETENTION}}, upsert=True
+        )
         self._collection.delete_many({"until": {"$lt": at}})
 
     async def find(self, job_id: str) -> JobSnapshot | None:
-        """A job under way, or one that was created a short while ago and whose resource is there.
+        """The snapshot of an unfinished job, from memory or through its entry; None if there is neither.
 
         Raises PyMongoError, or one of API_ERRORS.
         """
@@ -77,7 +80,7 @@ class RecentCreations:
         kind = Kind(place["kind"])
         try:
             body = await self._resources.get(kind, place["namespace"], place["name"])
-        except Unreadable:  # of another installation; whether the caller may know its namespace is not asked yet
+        except Unreadable:  # another installation's namespace; the caller is not authorized yet, so no details
             return None
         if body is None or body["metadata"]["uid"] != job_id or not self._resources.serves(body):
             return None

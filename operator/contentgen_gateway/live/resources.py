@@ -1,5 +1,6 @@
-"""The resources of jobs, as the gateway makes, changes and deletes them: with its own rights, once the caller's have
-been asked for.
+"""Requests for job resources at the API server, with the gateway's own rights.
+
+Callers must have been authorized before.
 """
 
 from collections.abc import Awaitable
@@ -15,11 +16,11 @@ from contentgen_gateway.problems import BadRequest, Problem
 from contentgen_runtime.kube import Body, KubeApi, explain, lies_in
 
 _FORBIDDEN = 403
-_REFUSALS = (400, 403, 404, 409, 422)
+_REFUSED = (400, 403, 404, 409, 422)
 
 
 class Unreadable(Problem):
-    """The gateway has no rights in a namespace."""
+    """The gateway's service account has no rights in a namespace."""
 
     def __init__(self, namespace: str) -> None:
         super().__init__(
@@ -32,7 +33,7 @@ class Unreadable(Problem):
 class JobResources:
     """LoraTrainings, ImageGenerations and Transcriptions of the installation's operator class.
 
-    Those of another class are read, so that names are not taken twice, and are neither shown nor changed.
+    Resources of other classes are read, to detect names in use, but neither shown nor changed.
     """
 
     def __init__(self, kube: KubeApi, operator_class: str = DEFAULT_CLASS) -> None:
@@ -40,25 +41,24 @@ class JobResources:
         self._class = operator_class
 
     def serves(self, body: Body) -> bool:
-        """Whether a resource belongs to the installation's class."""
+        """True if a resource belongs to the installation's operator class."""
         return class_of(body) == self._class
 
     def require_class(self, body: Body) -> None:
-        """Raises Problem 409 for a resource of another class, whose status and actions are another gateway's."""
+        """Raises Problem 409 for a resource of another class, which another gateway serves."""
         if not self.serves(body):
             raise other_class(body, self._class)
 
     def require_own_class(self, given: str | None) -> None:
-        """Raises BadRequest where a caller asks for another class than the installation's."""
+        """Raises BadRequest if a caller requests another class than the installation's."""
         if given not in (None, self._class):
             expected = f"{self._class!r}, the operator class of this installation; leave it out"
             raise BadRequest("operatorClass", given, expected)
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Body | None:
-        """A resource of any class, or None.
+        """A resource of any class; None if it is missing or the name is not valid, as in some imported records.
 
-        A record that was taken over from elsewhere may name what no resource can be called. Raises Unreadable where the
-        namespace is none of the installation's any more: whether there is a resource cannot be told.
+        Raises Unreadable if the gateway has no rights in the namespace.
         """
         try:
             return await self._kube.get(resource_of(kind), namespace, name, asked_by="the gateway")
@@ -68,7 +68,7 @@ class JobResources:
             raise
 
     async def events(self, namespace: str, uid: str) -> list[Body]:
-        """What was noted of a resource lately, the newest first; nothing where we may not read it."""
+        """Up to 50 recent Kubernetes events of a resource, newest first; empty if reading them is forbidden."""
         try:
             query: Query = {"fieldSelector": equals("involvedObject.uid", uid), "limit": 50}
             listed = await self._kube.request("GET", EVENTS, namespace=namespace, query=query)
@@ -84,29 +84,32 @@ class JobResources:
     async def create(
         self, kind: Kind, namespace: str, name: str, spec: dict[str, Any], annotations: dict[str, str]
     ) -> Body:
-        """A new resource of our class. Raises Problem with the API server's own words where it refuses, 409 where
-        there is one.
+        """Create a resource of the installation's class.
+
+        Raises Problem with the API server's message if it refuses, 409 if the name is in use.
         """
         body = {
             "apiVersion": API_VERSION,
             "kind": kind.value,
             "metadata": {"name": name, "namespace": namespace, "annotations": annotations},
-            "spec": self._classed(spec),
+            "spec": self._with_class(spec),
         }
-        return await _or_problem(self._kube.request("POST", resource_of(kind), namespace=namespace, body=body))
+        return await _refusals_as_problems(
+            self._kube.request("POST", resource_of(kind), namespace=namespace, body=body)
+        )
 
-    def _classed(self, spec: dict[str, Any]) -> dict[str, Any]:
-        """With the class, unless that is the default one: a release before operator classes refuses the field."""
+    def _with_class(self, spec: dict[str, Any]) -> dict[str, Any]:
+        """The spec with the operator class; without the field for the default class, which older releases refuse."""
         rest = {name: value for name, value in spec.items() if name != "operatorClass"}
         return rest if self._class == DEFAULT_CLASS else rest | {"operatorClass": self._class}
 
     async def patch(self, kind: Kind, namespace: str, name: str, patch: Body) -> Body:
-        """Merge into a resource. Raises Problem as above."""
+        """Merge-patch a resource. Raises Problem like `create`."""
         call = self._kube.request("PATCH", resource_of(kind), namespace=namespace, name=name, body=patch)
-        return await _or_problem(call)
+        return await _refusals_as_problems(call)
 
     async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
-        """Delete this resource, and none of the same name that was made later. One that is gone is fine."""
+        """Delete the resource with this uid; a later one of the same name stays. Idempotent."""
         body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
         try:
             await self._kube.request("DELETE", resource_of(kind), namespace=namespace, name=name, body=body)
@@ -118,7 +121,7 @@ class JobResources:
 
 
 def other_class(body: Body, own: str) -> Problem:
-    """The refusal for a resource of another class than the gateway's."""
+    """Problem 409 for a resource of another operator class than the gateway's."""
     name, theirs = body["metadata"]["name"], class_of(body)
     detail = (
         f"{name!r} belongs to the operator class {theirs!r}, and this gateway serves {own!r}: ask the gateway of the "
@@ -127,12 +130,12 @@ def other_class(body: Body, own: str) -> Problem:
     return Problem(409, detail, operatorClass=theirs)
 
 
-async def _or_problem(call: Awaitable[Body]) -> Body:
+async def _refusals_as_problems(call: Awaitable[Body]) -> Body:
     try:
         return await call
     except InvalidName as error:
         raise Problem(422, str(error)) from None
     except ApiException as error:
-        if error.status in _REFUSALS:
+        if error.status in _REFUSED:
             raise Problem(422 if error.status == 400 else error.status, redact_secrets(explain(error)[4:])) from None
         raise

@@ -1,22 +1,27 @@
-"""How many requests somebody may make: a token bucket each, kept in bounded memory. Pure but for the clock."""
+"""Token buckets for rate limits, in bounded memory. Pure except for the clock."""
 
 import ipaddress
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-_MOST = 65536  # buckets
+_MAX_BUCKETS = 65536  # buckets
 
 
 class TokenBuckets:
-    """Token buckets by name. One that is full is not kept; of too many, the one used longest ago is full again."""
+    """Token buckets by name. Full ones are not stored; beyond `max_buckets`, the least recently used one is reset."""
 
     def __init__(
-        self, per_second: float, burst: int, *, most: int = _MOST, clock: Callable[[], float] = time.monotonic
+        self,
+        per_second: float,
+        burst: int,
+        *,
+        max_buckets: int = _MAX_BUCKETS,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._interval = 1 / per_second
-        self._room = burst / per_second
-        self._most = most
+        self._burst_seconds = burst / per_second
+        self._max_buckets = max_buckets
         self._clock = clock
         self._full_at: OrderedDict[str, float] = OrderedDict()
 
@@ -24,22 +29,22 @@ class TokenBuckets:
         return len(self._full_at)
 
     def take(self, name: str) -> float:
-        """Take one token: 0 when there was one, else the seconds until there will be."""
+        """Take a token. Returns 0, or the seconds until one is available."""
         now = self._clock()
         full_at = max(self._full_at.get(name, now), now) + self._interval
-        missing = full_at - now - self._room
+        missing = full_at - now - self._burst_seconds
         if missing > 1e-9:
             return missing
         self._full_at[name] = full_at
         self._full_at.move_to_end(name)
-        self._forget(now)
+        self._evict(now)
         return 0.0
 
-    def _forget(self, now: float) -> None:
-        """The oldest, while it is full or one too many: a step or two for each that is added."""
+    def _evict(self, now: float) -> None:
+        """Remove up to two of the least recently used buckets, if they are full or there are too many."""
         for _ in range(2):
             name, full_at = next(iter(self._full_at.items()))
-            if full_at > now and len(self._full_at) <= self._most:
+            if full_at > now and len(self._full_at) <= self._max_buckets:
                 return
             del self._full_at[name]
             if not self._full_at:
@@ -47,7 +52,7 @@ class TokenBuckets:
 
 
 def network_of(address: str) -> str:
-    """Whom an address belongs to: itself in IPv4, its /64 in IPv6, where one host has as many as it likes."""
+    """The unit of rate limits: an IPv4 address, or the /64 of an IPv6 address, because one host may use all of it."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

@@ -1,8 +1,6 @@
-"""What is around every request, whatever it asks for, from the outside in: its answer tells browsers what they may do
-with it; it is counted and logged; it takes its caller's or its address's share of the rate; its body has an end, and it
-ends in time.
+"""ASGI middleware of all requests, outermost first: security headers, access log, rate limit, timeout, body limit.
 
-Plain ASGI: Starlette's function middleware would cost more than most of the requests, and would buffer streams.
+Plain ASGI: Starlette's function middleware takes longer than most of the requests, and buffers streams.
 """
 
 import asyncio
@@ -22,15 +20,15 @@ from contentgen_gateway.auth.authentication import Authenticator
 from contentgen_gateway.auth.tokens import token_of
 from contentgen_gateway.dependencies import Dependencies
 from contentgen_gateway.lifecycle import Lifecycle
-from contentgen_gateway.middleware.leniency import Untyped
+from contentgen_gateway.middleware.leniency import JsonWithoutContentType
 from contentgen_gateway.middleware.rate_limit import TokenBuckets, network_of
 from contentgen_gateway.problems import Problem
 from contentgen_runtime.http_server.body_limit import BodyLimit
 
 CLIENTS_OF_A_PEER = 10
-"""Before sign-in the clients of one peer, such as an ingress, together have the rate of so many."""
+"""Before sign-in, all clients of one peer, such as an ingress, share the rate limit of this many clients."""
 PROBES = frozenset({"/health", "/ready"})
-"""What the kubelet asks for: neither counted among the requests nor limited."""
+"""Paths of the kubelet's probes: neither counted as requests nor rate limited."""
 
 _log = logging.getLogger(__name__)
 _STREAM = b"text/event-stream"
@@ -47,14 +45,14 @@ _LOCAL = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _HSTS = {"Strict-Transport-Security": "max-age=31536000"}
 
 
-def install(app: FastAPI, parts: Dependencies) -> None:
-    """Put the shell around an app. What is added last is outermost."""
-    settings = parts.settings
-    app.add_middleware(Untyped)
+def install(app: FastAPI, dependencies: Dependencies) -> None:
+    """Add the middleware to an app. The one that is added last is outermost."""
+    settings = dependencies.settings
+    app.add_middleware(JsonWithoutContentType)
     app.add_middleware(BodyLimit, limit=settings.gateway_body_bytes, refuse=_too_large, chunked=True)
-    app.add_middleware(RequestTimeout, seconds=settings.gateway_request_seconds, lifecycle=parts.lifecycle)
+    app.add_middleware(RequestTimeout, seconds=settings.gateway_request_seconds, lifecycle=dependencies.lifecycle)
     buckets = TokenBuckets(settings.gateway_requests_per_second, settings.gateway_burst)
-    known = None if settings.gateway_sign_in == "None" else parts.callers
+    known = None if settings.gateway_sign_in == "None" else dependencies.authenticator
     app.add_middleware(
         RateLimitByCaller,
         buckets=buckets,
@@ -66,36 +64,36 @@ def install(app: FastAPI, parts: Dependencies) -> None:
     )
     app.add_middleware(AccessLog)
     tls = settings.gateway_external_tls or settings.gateway_url.startswith("https://")
-    app.add_middleware(ResponseHeaders, lifecycle=parts.lifecycle, tls=tls)
+    app.add_middleware(ResponseHeaders, lifecycle=dependencies.lifecycle, tls=tls)
 
 
 class AccessLog:
-    """Counts and logs each request, and answers where something broke. No query, no header and no body is logged."""
+    """Counts and logs each request, and turns exceptions into Problem 500. No query, header or body is logged."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass it on, and note what became of it."""
+        """Call the app, then count and log the response."""
         if scope["type"] != "http" or scope["path"] in PROBES:
             await self._app(scope, receive, send)
             return
-        state = scope.setdefault("state", {})  # where the dependency of the endpoints puts the caller
-        answer = _Answer(send)
+        state = scope.setdefault("state", {})  # the endpoints' dependency stores the caller here
+        response = _ResponseState(send)
         started = time.monotonic()
         try:
-            await self._app(scope, receive, answer.send)
-        except Exception:  # noqa: BLE001 - whatever it is, the caller gets a problem and the log the rest
-            _log.exception("%s %s broke", scope["method"], _shown(scope["path"]))
-            if not answer.code:
-                await _broken(scope)(scope, receive, answer.send)
+            await self._app(scope, receive, response.send)
+        except Exception:  # noqa: BLE001 - any exception becomes a problem, with its traceback in the log
+            _log.exception("%s %s failed", scope["method"], _escaped_path(scope["path"]))
+            if not response.code:
+                await _internal_error(scope)(scope, receive, response.send)
         finally:
-            took = time.monotonic() - started
-            _note(scope, answer, took, str(getattr(state.get("caller"), "name", "")))
+            seconds = time.monotonic() - started
+            _count_and_log(scope, response, seconds, str(getattr(state.get("caller"), "name", "")))
 
 
-class _Answer:
-    """What was answered so far."""
+class _ResponseState:
+    """Status and kind of the response, recorded while it is sent."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -105,48 +103,48 @@ class _Answer:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.code = message["status"]
-            self.streams = is_stream(message)
+            self.streams = is_event_stream(message)
         await self._send(message)
 
 
-def is_stream(start: Message) -> bool:
-    """Whether an answer that begins like this has no end of its own."""
+def is_event_stream(start: Message) -> bool:
+    """True if the response is a stream of Server-Sent Events, which has no end of its own."""
     return any(name.lower() == b"content-type" and value.startswith(_STREAM) for name, value in start["headers"])
 
 
-def _broken(scope: Scope) -> ASGIApp:
-    problem = Problem(500, "this is an error of ours, and the log of the gateway has it; try again later")
+def _internal_error(scope: Scope) -> ASGIApp:
+    problem = Problem(500, "internal error; details are in the gateway's log; try again later")
     try:
         return problems.answer(scope, problem)
-    except Exception:  # noqa: BLE001 - the page may be what broke, and the log has it
+    except Exception:  # noqa: BLE001 - rendering the error page may fail as well; logged before
         return problem.response()
 
 
-def _note(scope: Scope, answer: _Answer, took: float, caller: str) -> None:
+def _count_and_log(scope: Scope, response: _ResponseState, seconds: float, caller: str) -> None:
     route = str(getattr(scope.get("route"), "path", metrics.OTHER))
     method = scope["method"] if scope["method"] in _METHODS else metrics.OTHER
-    code = answer.code or 499
+    code = response.code or 499
     metrics.requests.labels(route, method, str(code)).inc()
-    if not answer.streams:
-        metrics.seconds.labels(route, method).observe(took)
+    if not response.streams:
+        metrics.seconds.labels(route, method).observe(seconds)
     extra = {"caller": caller} if caller else {}
-    _log.info("%s %s %d in %.0f ms", method, _shown(scope["path"]), code, took * 1000, extra=extra)
+    _log.info("%s %s %d in %.0f ms", method, _escaped_path(scope["path"]), code, seconds * 1000, extra=extra)
 
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
-def _shown(path: str) -> str:
-    """A path without what would make a second line of the log."""
+def _escaped_path(path: str) -> str:
+    """The path percent-encoded, so that it cannot add a line to the log; up to 200 characters."""
     return quote(path, safe="/:@-._~")[:200]
 
 
 class RateLimitByCaller:
-    """Rate limit: by the caller (`Caller.counted_as`), and before sign-in by the client's address.
+    """Rate limit by caller (`Caller.counted_as`), and before sign-in by the client's address.
 
-    Without trusted proxies the client of an ingress is the last hop of X-Forwarded-For, which the ingress appends. A
-    peer that is no ingress can make hops up, so all clients of one peer together have the rate of `CLIENTS_OF_A_PEER`.
-    `callers` is None where there is no sign-in.
+    Without trusted proxies, an ingress's client is the last hop of X-Forwarded-For, which the ingress appends. Other
+    peers can forge hops, so all clients of one peer together are limited to `CLIENTS_OF_A_PEER` times the rate.
+    `callers` is None if sign-in is disabled.
     """
 
     def __init__(
@@ -159,17 +157,17 @@ class RateLimitByCaller:
         self._hops = hops
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass it on if there is a token in the bucket."""
+        """Call the app, or respond with Problem 429 if the bucket is empty."""
         if scope["type"] == "http" and scope["path"] not in PROBES:
             by, wait = self._wait(HTTPConnection(scope))
             if wait:
                 metrics.refused.labels(by).inc()
-                await _too_many(scope, wait)(scope, receive, send)
+                await _too_many_requests(scope, wait)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
     def _wait(self, request: HTTPConnection) -> tuple[str, float]:
-        """What a request is counted by, and the seconds until it may come; 0 where it may now."""
+        """What a request is counted by (caller or address), and the seconds until it is allowed; 0 if it is now."""
         token = token_of(request)
         if self._callers is not None and token and (caller := self._callers.last_known(token)):
             return "caller", self._buckets.take(f"caller {caller.counted_as}")
@@ -179,14 +177,14 @@ class RateLimitByCaller:
         return "address", wait or (self._peers.take(peer) if hop else 0.0)
 
     def _hop(self, request: HTTPConnection) -> str:
-        """Whom an ingress says that it asks for; empty without one."""
+        """The client's network according to the ingress; empty without an ingress."""
         hops = request.headers.getlist("x-forwarded-for") if self._hops else []
         return network_of(hops[-1].rpartition(",")[2].strip()) if hops else ""
 
 
-def _too_many(scope: Scope, wait: float) -> ASGIApp:
+def _too_many_requests(scope: Scope, wait: float) -> ASGIApp:
     seconds = math.ceil(wait)
-    detail = f"too many requests; there is room for the next one in {seconds} s"
+    detail = f"too many requests; the next one is allowed in {seconds} s"
     return problems.answer(scope, Problem(429, detail, headers={"Retry-After": str(seconds)}))
 
 
@@ -195,7 +193,7 @@ def _too_large(scope: Scope, detail: str) -> ASGIApp:
 
 
 class RequestTimeout:
-    """A request has so many seconds, its body's arrival among them. A stream has until its client leaves, or we do."""
+    """Timeout of requests, including the arrival of the body. Streams last until the client or the server ends them."""
 
     def __init__(self, app: ASGIApp, seconds: float, lifecycle: Lifecycle) -> None:
         self._app = app
@@ -203,42 +201,42 @@ class RequestTimeout:
         self._lifecycle = lifecycle
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass it on, and give it up when its time is over."""
+        """Call the app; after the timeout cancel it, and respond with Problem 503 unless the response has started."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        answer = _Answer(send)
+        response = _ResponseState(send)
         with ExitStack() as open_stream:
             try:
                 async with asyncio.timeout(self._seconds) as limit:
 
-                    async def noted(message: Message) -> None:
-                        await answer.send(message)
-                        if message["type"] == "http.response.start" and answer.streams:
+                    async def observed_send(message: Message) -> None:
+                        await response.send(message)
+                        if message["type"] == "http.response.start" and response.streams:
                             limit.reschedule(None)
                             open_stream.enter_context(metrics.streams.track_inprogress())
                             open_stream.enter_context(self._lifecycle.endless(lambda: limit.reschedule(0)))
 
-                    await self._app(scope, receive, noted)
+                    await self._app(scope, receive, observed_send)
             except TimeoutError:
-                if not limit.expired():  # somebody else's
+                if not limit.expired():  # a timeout inside the app
                     raise
-                await self._give_up(answer, scope, receive)
+                await self._abort(response, scope, receive)
 
-    async def _give_up(self, answer: _Answer, scope: Scope, receive: Receive) -> None:
-        if answer.streams:
-            await answer.send({"type": "http.response.body", "body": b"", "more_body": False})
-        elif not answer.code:
-            detail = f"it took longer than {self._seconds:g} s; ask for less, or try again later"
+    async def _abort(self, response: _ResponseState, scope: Scope, receive: Receive) -> None:
+        if response.streams:
+            await response.send({"type": "http.response.body", "body": b"", "more_body": False})
+        elif not response.code:
+            detail = f"the request took longer than {self._seconds:g} s; request less, or try again later"
             late = Problem(503, detail, headers={"Retry-After": "5"})
-            await problems.answer(scope, late)(scope, receive, answer.send)
+            await problems.answer(scope, late)(scope, receive, response.send)
 
 
 class ResponseHeaders:
-    """Response headers: for security, and `connection: close` while the replica is about to stop.
+    """Response headers: security headers, and `Connection: close` while the replica is draining.
 
-    By default browsers may do nothing with an answer. No new connection leads to a replica that is about to stop, and a
-    client that keeps one would send its next request at the moment when it is cut.
+    The default policy allows browsers nothing. A draining replica gets no new connections, and a client on a kept
+    connection would send its next request when the replica closes it.
     """
 
     def __init__(self, app: ASGIApp, *, lifecycle: Lifecycle, tls: bool) -> None:
@@ -247,14 +245,14 @@ class ResponseHeaders:
         self._tls = tls
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass it on, and complete the answer's headers. Says in `state.by_tls` whether the browser came by TLS."""
+        """Call the app and add headers to its response. Sets `state.by_tls`: True if the browser used TLS."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        by_tls = scope.setdefault("state", {})["by_tls"] = _by_tls(scope, told=self._tls)
+        by_tls = scope.setdefault("state", {})["by_tls"] = _is_tls(scope, configured=self._tls)
         added = _HEADERS | (_HSTS if by_tls else {})
 
-        async def headed(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(raw=message["headers"])
                 for name, value in added.items():
@@ -263,15 +261,15 @@ class ResponseHeaders:
                     headers["Connection"] = "close"
             await send(message)
 
-        await self._app(scope, receive, headed)
+        await self._app(scope, receive, send_with_headers)
 
 
-def _by_tls(scope: Scope, *, told: bool) -> bool:
-    """By the scheme, which uvicorn takes from X-Forwarded-Proto of a trusted proxy alone, or as the settings say it.
+def _is_tls(scope: Scope, *, configured: bool) -> bool:
+    """True for the scheme https, which uvicorn reads from X-Forwarded-Proto of trusted proxies only, or if configured.
 
-    To this machine itself (kubectl port-forward) plain HTTP is plain HTTP, whatever the settings say.
+    Requests to localhost (kubectl port-forward) over plain HTTP count as plain HTTP, whatever is configured.
     """
     if scope.get("scheme") == "https":
         return True
     host = Headers(scope=scope).get("host", "")
-    return told and host not in _LOCAL and host.rpartition(":")[0] not in _LOCAL
+    return configured and host not in _LOCAL and host.rpartition(":")[0] not in _LOCAL

@@ -27,8 +27,8 @@ FORMAT = "contentgen-backup"
 VERSION = 1
 _OPTIONS = json_util.RELAXED_JSON_OPTIONS
 _MEMBER = re.compile(r"(manifest\.json|[a-z_-]+\.jsonl)")
-_SPOOLED = 64 * 2**20  # bytes of a part that stay in memory
-STANDARD = "-"
+_MAX_IN_MEMORY = 64 * 2**20  # bytes of a part that stay in memory
+STDIO = "-"
 """Instead of a path: standard output, or standard input."""
 
 
@@ -54,7 +54,7 @@ class ArchiveWriter:
     def write(self, name: str, documents: Iterable[Mapping[str, Any]]) -> int:
         """One part; how many documents it has."""
         digest, count = hashlib.sha256(), 0
-        with tempfile.SpooledTemporaryFile(_SPOOLED) as spooled:
+        with tempfile.SpooledTemporaryFile(_MAX_IN_MEMORY) as spooled:
             for document in documents:
                 line = json_util.dumps(document, json_options=_OPTIONS, ensure_ascii=False).encode() + b"\n"
                 digest.update(line)
@@ -67,8 +67,8 @@ class ArchiveWriter:
     def close(self, created_at: datetime, bucket: str) -> None:
         """Write the manifest."""
         parts = {name: {"documents": each.documents, "sha256": each.sha256} for name, each in self.parts.items()}
-        told = {"format": FORMAT, "version": VERSION, "createdAt": created_at.isoformat(), "bucket": bucket}
-        self._store("manifest.json", io.BytesIO(json.dumps(told | {"parts": parts}, indent=2).encode()))
+        manifest = {"format": FORMAT, "version": VERSION, "createdAt": created_at.isoformat(), "bucket": bucket}
+        self._store("manifest.json", io.BytesIO(json.dumps(manifest | {"parts": parts}, indent=2).encode()))
 
     def _store(self, name: str, content: Any) -> None:
         size = content.seek(0, io.SEEK_END)
@@ -84,9 +84,9 @@ class ArchiveWriter:
 
 
 @contextmanager
-def writing(target: str) -> Iterator[ArchiveWriter]:
+def create_archive(target: str) -> Iterator[ArchiveWriter]:
     """A new archive: a tar for `-` and names with `.tar` in them (`.gz`: compressed), else a folder that is new."""
-    if target == STANDARD:
+    if target == STDIO:
         with tarfile.open(fileobj=sys.stdout.buffer, mode="w|") as tar:
             yield ArchiveWriter(None, tar)
     elif ".tar" in Path(target).suffixes or target.endswith(".tgz"):
@@ -119,14 +119,14 @@ class ArchiveReader:
 
 
 @contextmanager
-def reading(source: str) -> Iterator[ArchiveReader]:
-    """An archive as `writing` makes them. Raises BadArchive."""
-    if source != STANDARD and Path(source).is_dir():
+def open_archive(source: str) -> Iterator[ArchiveReader]:
+    """An archive as `create_archive` makes them. Raises BadArchive."""
+    if source != STDIO and Path(source).is_dir():
         yield ArchiveReader(Path(source))
         return
     with tempfile.TemporaryDirectory() as folder:
         try:
-            if source == STANDARD:
+            if source == STDIO:
                 _unpack(sys.stdin.buffer, Path(folder))
             else:
                 with Path(source).open("rb") as file:

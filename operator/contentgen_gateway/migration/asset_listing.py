@@ -48,7 +48,7 @@ def _sha256(client: "S3Client", bucket: str, key: str) -> str | None:
 
 
 @dataclass(slots=True)
-class Compared:
+class Comparison:
     """Of what was listed: how much is there as it was, and the keys of what is not."""
 
     same: int = 0
@@ -56,31 +56,31 @@ class Compared:
     different: list[str] = field(default_factory=list)
 
 
-def compare(client: "S3Client", bucket: str, listed: Iterable[Document]) -> Compared:
+def compare(client: "S3Client", bucket: str, listed: Iterable[Document]) -> Comparison:
     """One listing, and a look at the checksum where sizes agree and ETags do not: a copy may have another ETag."""
-    there = {each["Key"]: each for page in _pages(client, bucket) for each in page}
-    found = Compared()
+    present = {each["Key"]: each for page in _pages(client, bucket) for each in page}
+    found = Comparison()
     for each in listed:
-        now = there.get(each["key"])
+        now = present.get(each["key"])
         if now is None:
             found.missing.append(each["key"])
-        elif _same(client, bucket, each, now):
+        elif _is_same(client, bucket, each, now):
             found.same += 1
         else:
             found.different.append(each["key"])
     return found
 
 
-def _same(client: "S3Client", bucket: str, was: Document, now: Any) -> bool:
-    if was["bytes"] != now["Size"]:
+def _is_same(client: "S3Client", bucket: str, listed: Document, now: Any) -> bool:
+    if listed["bytes"] != now["Size"]:
         return False
-    if was["etag"] == now["ETag"].strip('"'):
+    if listed["etag"] == now["ETag"].strip('"'):
         return True
-    digest = was.get("sha256")
-    return digest is not None and digest == _sha256(client, bucket, was["key"])
+    digest = listed.get("sha256")
+    return digest is not None and digest == _sha256(client, bucket, listed["key"])
 
 
-def bring(client: "S3Client", source: str, target: str, prefixes: Iterable[str]) -> None:
+def copy_missing(client: "S3Client", source: str, target: str, prefixes: Iterable[str]) -> None:
     """Copy objects under some prefixes from another bucket of the same store; keys that exist here are left alone.
 
     The only copies in this project: a copy overwrites on some stores even with a condition against it.

@@ -23,9 +23,9 @@ Document = dict[str, Any]
 Merge = Callable[[Document | None, Document], Mapping[str, Any] | None]
 """Of what is stored, or None, and what the backup has: what to write, or None to leave it."""
 
-_AT_ONCE = 200  # documents
+_BATCH = 200  # documents
 _UNFINISHED = ("queued", "processing")
-_FIRST = datetime(1, 1, 1, tzinfo=UTC)
+_EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
 ASSETS = "assets"
 
 
@@ -34,17 +34,17 @@ def newest_record(stored: Document | None, given: Document) -> Document | None:
     if stored is None:
         # Nobody may be left to go on with it; where its resource is still there, the operator says so again.
         return given | {"status": "cancelled"} if given.get("status") in _UNFINISHED else given
-    return given if "discard" not in stored and _reached(given) > _reached(stored) else None
+    return given if "discard" not in stored and _progress_of(given) > _progress_of(stored) else None
 
 
-def _reached(record: Document) -> tuple[object, ...]:
+def _progress_of(record: Document) -> tuple[object, ...]:
     times = (_instant(record.get(name)) for name in ("startedAt", "completedAt"))
     return (len(record.get("versions") or ()), *times, record.get("progress") or 0)
 
 
 def _instant(value: object) -> datetime:
     if not isinstance(value, datetime):
-        return _FIRST
+        return _EARLIEST
     return value if value.tzinfo else value.replace(tzinfo=UTC)
 
 
@@ -60,14 +60,14 @@ def newest_runs(stored: Document | None, given: Document) -> Document | None:
     if stored is None:
         return given
     claim = stored.get("claim")
-    newer = given["number"] >= claim["number"] if claim else _used(given) > _used(stored)
+    newer = given["number"] >= claim["number"] if claim else _numbers(given) > _numbers(stored)
     if not newer:
         return None
     highest = {name: max(stored[name], given[name]) for name in ("number", "version")}
     return given | highest | {"revision": max(stored["revision"], given["revision"]) + 1}
 
 
-def _used(runs: Document) -> tuple[int, int, int]:
+def _numbers(runs: Document) -> tuple[int, int, int]:
     return runs["number"], runs["version"], runs["revision"]
 
 
@@ -83,7 +83,7 @@ def _cluster(stored: Document | None, given: Document) -> Document | None:
 
 
 @dataclass(frozen=True, slots=True)
-class KeptCollection:
+class BackedUpCollection:
     """One collection."""
 
     name: str
@@ -94,20 +94,20 @@ class KeptCollection:
     was taken away on purpose."""
 
 
-KEPT = (
-    KeptCollection("ledger", _purchase),
-    KeptCollection("request_claims", missing_only),
-    KeptCollection("runs", newest_runs),
-    KeptCollection("clusters", _cluster),
-    KeptCollection("namespaces", missing_only),
-    KeptCollection("signed-out", missing_only),
-    KeptCollection("shares", missing_only, of_job=True),
-    KeptCollection("collections", missing_only),
-    KeptCollection("jobs", newest_record, key="jobId"),
+BACKED_UP = (
+    BackedUpCollection("ledger", _purchase),
+    BackedUpCollection("request_claims", missing_only),
+    BackedUpCollection("runs", newest_runs),
+    BackedUpCollection("clusters", _cluster),
+    BackedUpCollection("namespaces", missing_only),
+    BackedUpCollection("signed-out", missing_only),
+    BackedUpCollection("shares", missing_only, of_job=True),
+    BackedUpCollection("collections", missing_only),
+    BackedUpCollection("jobs", newest_record, key="jobId"),
 )
 """In the order in which they are put back; they are read the other way round."""
 
-MADE_AGAIN = frozenset({"recent-creations", "transcripts", "transcripts-indexed", "worker_jobs"})
+NOT_BACKED_UP = frozenset({"recent-creations", "transcripts", "transcripts-indexed", "worker_jobs"})
 """Collections that follow from others, or that a run replaces."""
 
 COLLECTION = re.compile(r"""(?:database|database\(settings\))\[["']([\w-]+)["']\]""")
@@ -117,7 +117,7 @@ COLLECTION = re.compile(r"""(?:database|database\(settings\))\[["']([\w-]+)["']\
 def backup(database: Database[Document], writer: ArchiveWriter, assets: Iterable[Document]) -> dict[str, int]:
     """Write everything; how many documents each part has."""
     counts = {ASSETS: writer.write(ASSETS, assets)}
-    for kept in reversed(KEPT):
+    for kept in reversed(BACKED_UP):
         drop = {"_id": False} if kept.key != "_id" else None
         counts[kept.name] = writer.write(kept.name, database[kept.name].find({}, drop).sort(kept.key, 1))
     return counts
@@ -134,22 +134,22 @@ class Restored:
 
 def restore(database: Database[Document], reader: ArchiveReader) -> dict[str, Restored]:
     """Put back what is missing or older. Idempotent, and whatever was done when it stops is right."""
-    return {kept.name: _restore(database, kept, reader.read(kept.name)) for kept in KEPT}
+    return {kept.name: _restore(database, kept, reader.read(kept.name)) for kept in BACKED_UP}
 
 
-def _restore(database: Database[Document], kept: KeptCollection, documents: Iterator[Document]) -> Restored:
+def _restore(database: Database[Document], kept: BackedUpCollection, documents: Iterator[Document]) -> Restored:
     done, collection = Restored(), database[kept.name]
-    while batch := list(islice(documents, _AT_ONCE)):
+    while batch := list(islice(documents, _BATCH)):
         wanted = _without_records(database, batch) if kept.of_job else batch
         done.left += len(batch) - len(wanted)
         keys = [each[kept.key] for each in wanted]
-        there = {each[kept.key]: each for each in collection.find({kept.key: {"$in": keys}})}
-        new = [dict(made) for each in wanted if each[kept.key] not in there and (made := kept.merge(None, each))]
+        present = {each[kept.key]: each for each in collection.find({kept.key: {"$in": keys}})}
+        new = [dict(merged) for each in wanted if each[kept.key] not in present and (merged := kept.merge(None, each))]
         added = _insert(collection, new)
         done.added += added
         done.left += len(new) - added
         for each in wanted:
-            if (stored := there.get(each[kept.key])) is not None:
+            if (stored := present.get(each[kept.key])) is not None:
                 replaced = _replace(collection, stored, kept.merge(stored, each))
                 done.replaced += replaced
                 done.left += not replaced
@@ -158,8 +158,8 @@ def _restore(database: Database[Document], kept: KeptCollection, documents: Iter
 
 def _without_records(database: Database[Document], batch: list[Document]) -> list[Document]:
     asked = {"jobId": {"$in": [each.get("jobId") for each in batch]}}
-    there = {each["jobId"] for each in database["jobs"].find(asked, {"jobId": True})}
-    return [each for each in batch if each.get("jobId") not in there]
+    present = {each["jobId"] for each in database["jobs"].find(asked, {"jobId": True})}
+    return [each for each in batch if each.get("jobId") not in present]
 
 
 def _insert(collection: Collection[Document], documents: list[Document]) -> int:
@@ -177,16 +177,16 @@ def _insert(collection: Collection[Document], documents: list[Document]) -> int:
 _DUPLICATE = 11000
 
 
-_COMPARED = ("_id", "state", "changedAt", "status", "progress", "completedAt", "revision")
+_COMPARED_FIELDS = ("_id", "state", "changedAt", "status", "progress", "completedAt", "revision")
 
 
-def _replace(collection: Collection[Document], stored: Document, made: Mapping[str, Any] | None) -> bool:
+def _replace(collection: Collection[Document], stored: Document, merged: Mapping[str, Any] | None) -> bool:
     """Compare and set: whoever changed it since it was read knows more."""
-    if made is None:
+    if merged is None:
         return False
-    same = {name: stored.get(name) for name in _COMPARED}
+    same = {name: stored.get(name) for name in _COMPARED_FIELDS}
     same = {name: value for name, value in same.items() if name in stored}
-    content = {name: value for name, value in made.items() if name != "_id"}
+    content = {name: value for name, value in merged.items() if name != "_id"}
     try:
         return collection.replace_one(same, content).modified_count == 1
     except DuplicateKeyError:

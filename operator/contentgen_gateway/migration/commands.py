@@ -22,7 +22,7 @@ from pymongo.database import Database
 
 from contentgen_gateway.migration import asset_listing, rollback_stores
 from contentgen_gateway.migration import backup as backups
-from contentgen_gateway.migration.archive import BadArchive, reading, writing
+from contentgen_gateway.migration.archive import BadArchive, create_archive, open_archive
 from contentgen_gateway.migration.legacy_import import ImportEntry, LegacyImport, Outcome
 from contentgen_gateway.migration.legacy_record import ImportTarget
 from contentgen_gateway.migration.namespaces import CommandRefused, TenantAdministration, scope_of
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 Document = dict[str, Any]
-_SHOWN = 20  # of what is missing or refused, on the terminal
+_MAX_PRINTED = 20  # of what is missing or refused, on the terminal
 
 _OPTIONS = {"help_option_names": ["-h", "--help"]}
 app = typer.Typer(
@@ -82,12 +82,12 @@ def backup(
     The files themselves stay in the bucket, which keeps their versions; the list says later which are missing.
     """
     settings = Settings()
-    with _database(settings) as database, writing(target) as writer:
+    with _database(settings) as database, create_archive(target) as writer:
         assets = asset_listing.assets(_s3(settings), settings.s3_bucket, checksums=checksums)
         counts = backups.backup(database, writer, assets)
         writer.close(utc_now(), settings.s3_bucket)
     for name, count in counts.items():
-        _say(f"{name}: {count}")
+        _print(f"{name}: {count}")
 
 
 @app.command()
@@ -103,21 +103,25 @@ def restore(
     would be bought again. Status 2: something that the backup lists is missing from the bucket, or is another file.
     """
     settings = Settings()
-    with _database(settings) as database, reading(source) as archive:
+    with _database(settings) as database, open_archive(source) as archive:
         done = backups.restore(database, archive)
         for name, each in done.items():
-            _say(f"{name}: {each.added} added, {each.replaced} brought forward, {each.left} left as they are")
-        compared = asset_listing.Compared()
+            _print(f"{name}: {each.added} added, {each.replaced} brought forward, {each.left} left as they are")
+        comparison = asset_listing.Comparison()
         if check_assets:
-            compared = asset_listing.compare(_s3(settings), settings.s3_bucket, archive.read(backups.ASSETS))
-        made = archive.manifest["createdAt"]
-    _say(f"assets: {compared.same} there, {len(compared.missing)} missing, {len(compared.different)} different")
-    _some("missing", compared.missing)
-    _some("different", compared.different)
-    _say(f"the backup is of {made}: look at the providers' dashboards for what was bought later, it is not in it")
-    told = {name: {"added": e.added, "replaced": e.replaced, "left": e.left} for name, e in done.items()}
-    _report(report, told | {"missing": compared.missing, "different": compared.different, "createdAt": made})
-    if compared.missing or compared.different:
+            comparison = asset_listing.compare(_s3(settings), settings.s3_bucket, archive.read(backups.ASSETS))
+        created_at = archive.manifest["createdAt"]
+    _print(f"assets: {comparison.same} there, {len(comparison.missing)} missing, {len(comparison.different)} different")
+    _print_some("missing", comparison.missing)
+    _print_some("different", comparison.different)
+    _print(
+        f"the backup is of {created_at}: look at the providers' dashboards for what was bought later, it is not in it"
+    )
+    summary = {name: {"added": e.added, "replaced": e.replaced, "left": e.left} for name, e in done.items()}
+    _report(
+        report, summary | {"missing": comparison.missing, "different": comparison.different, "createdAt": created_at}
+    )
+    if comparison.missing or comparison.different:
         raise typer.Exit(2)
 
 
@@ -152,11 +156,11 @@ def import_(
         else:
             entries = work.run(_documents(file))
     counts = Counter(each.outcome for each in entries)
-    _say(", ".join(f"{counts[outcome]} {outcome}" for outcome in Outcome))
-    _some("refused", [_refusal(each) for each in entries if each.outcome is Outcome.REFUSED])
-    _some("note", [f"{each.job_id}: {each.note}" for each in entries if each.note])
-    _some("missing", [key for each in entries for key in each.missing])
-    _report(report, {"outcomes": counts, "jobs": [_told(each) for each in entries]})
+    _print(", ".join(f"{counts[outcome]} {outcome}" for outcome in Outcome))
+    _print_some("refused", [_refusal(each) for each in entries if each.outcome is Outcome.REFUSED])
+    _print_some("note", [f"{each.job_id}: {each.note}" for each in entries if each.note])
+    _print_some("missing", [key for each in entries for key in each.missing])
+    _report(report, {"outcomes": counts, "jobs": [_entry_json(each) for each in entries]})
     if counts[Outcome.REFUSED] or any(each.missing for each in entries):
         raise typer.Exit(2)
 
@@ -176,18 +180,18 @@ def prepare_rollback(
     """
     settings = Settings()
     with _database(settings) as database:
-        findings = asyncio.run(_rolled_back(settings, database, dry=dry_run, undo=undo))
+        findings = asyncio.run(_find_and_fix(settings, database, dry=dry_run, undo=undo))
     rows = [("ACTION", "OBJECT", "WHY"), *((each.action.value, each.about, each.why) for each in findings)]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     for action, about, why in rows:
         typer.echo(f"{action:{widths[0]}}  {about:{widths[1]}}  {why}")
-    _say(f"{len(findings)} found{'; nothing was changed' if dry_run else ''}")
+    _print(f"{len(findings)} found{'; nothing was changed' if dry_run else ''}")
     if any(each.action is FindingAction.WAIT for each in findings):
         raise typer.Exit(2)
 
 
-async def _rolled_back(settings: Settings, database: Database[Document], *, dry: bool, undo: bool) -> list[Finding]:
-    marker_of = rollback_stores.markers(_s3(settings), settings.s3_bucket)
+async def _find_and_fix(settings: Settings, database: Database[Document], *, dry: bool, undo: bool) -> list[Finding]:
+    marker_of = rollback_stores.marker_reader(_s3(settings), settings.s3_bucket)
     where = settings.watch_namespaces
     async with KubeApi() as kube:
         if undo:
@@ -209,9 +213,9 @@ def list_namespaces() -> None:
     with _database(Settings()) as database:
         known = TenantAdministration(database, "")
         for each in known.clusters():
-            standing = "the ledger's" if each["_id"] == known.first() else each.get("confirmed") or "not confirmed"
-            standing = f"taken over by {each['takenBy']}" if each.get("takenBy") else standing
-            typer.echo(f"cluster {each['_id']}: {standing}, since {each['firstSeenAt']}")
+            state = "the ledger's" if each["_id"] == known.first() else each.get("confirmed") or "not confirmed"
+            state = f"taken over by {each['takenBy']}" if each.get("takenBy") else state
+            typer.echo(f"cluster {each['_id']}: {state}, since {each['firstSeenAt']}")
         for binding in known.bindings():
             for each in (binding, *reversed(binding.get("history", []))):
                 until = f", until {each['until']} ({each.get('by') or 'the operator'})" if "until" in each else ""
@@ -243,7 +247,7 @@ def map_namespace(
     with _database(Settings()) as database:
         known = TenantAdministration(database, by)
         done = known.map(known.cluster(cluster), namespace, uid, to, force=force)
-    _say("mapped" if done else "it is mapped so already")
+    _print("mapped" if done else "it is mapped so already")
 
 
 @tenants.command()
@@ -261,7 +265,7 @@ def confirm(
     with _database(Settings()) as database:
         known = TenantAdministration(database, by)
         done = known.confirm(known.cluster(cluster), earlier=earlier or (), fresh=fresh, force=force)
-    _say("confirmed" if done else "it is confirmed already")
+    _print("confirmed" if done else "it is confirmed already")
 
 
 def _import(settings: Settings, database: Database[Document], namespace: str, from_bucket: str | None) -> LegacyImport:
@@ -277,7 +281,7 @@ def _import(settings: Settings, database: Database[Document], namespace: str, fr
 
     def fetch(prefixes: Iterable[str]) -> None:
         if source != settings.s3_bucket:
-            asset_listing.bring(client, source, settings.s3_bucket, prefixes)
+            asset_listing.copy_missing(client, source, settings.s3_bucket, prefixes)
 
     return LegacyImport(
         jobs=database["jobs"],
@@ -316,10 +320,10 @@ def _refusal(entry: ImportEntry) -> str:
     return f"{entry.job_id or f'document {entry.document}'}: {why}"
 
 
-def _told(entry: ImportEntry) -> Document:
+def _entry_json(entry: ImportEntry) -> Document:
     problems = [{"field": each.field, "why": each.why} for each in entry.problems]
-    told = {"document": entry.document, "jobId": entry.job_id, "outcome": entry.outcome.value, "note": entry.note}
-    return told | {"problems": problems, "missing": list(entry.missing)}
+    summary = {"document": entry.document, "jobId": entry.job_id, "outcome": entry.outcome.value, "note": entry.note}
+    return summary | {"problems": problems, "missing": list(entry.missing)}
 
 
 @contextmanager
@@ -334,19 +338,19 @@ def _s3(settings: Settings) -> "S3Client":
     return s3.connect(s3_session(settings)[0], settings.s3_region, settings.s3_endpoint)
 
 
-def _some(what: str, found: list[str]) -> None:
-    for each in found[:_SHOWN]:
-        _say(f"{what}: {each}")
-    if len(found) > _SHOWN:
-        _say(f"{what}: and {len(found) - _SHOWN} more; --report has all")
+def _print_some(what: str, found: list[str]) -> None:
+    for each in found[:_MAX_PRINTED]:
+        _print(f"{what}: {each}")
+    if len(found) > _MAX_PRINTED:
+        _print(f"{what}: and {len(found) - _MAX_PRINTED} more; --report has all")
 
 
-def _report(path: Path | None, told: Document) -> None:
+def _report(path: Path | None, summary: Document) -> None:
     if path is not None:
-        path.write_text(json.dumps(told, indent=2, default=str) + "\n")
+        path.write_text(json.dumps(summary, indent=2, default=str) + "\n")
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     typer.echo(text, err=True)
 
 

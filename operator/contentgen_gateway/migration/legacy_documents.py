@@ -10,9 +10,9 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator, ConfigDict,
 from contentgen_contract.resources.spec import Metadata
 from contentgen_gateway.schemas.bodies import Body, JobType, Name, UserId
 
-_FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")  # a half of a character is no text to MongoDB
-_DEEP, _LONG = 5, 4096
+_MAX_DEPTH, _MAX_LENGTH = 5, 4096
 
 
 def _time(given: object) -> object:
@@ -31,24 +31,24 @@ def _plain(given: dict[str, Any]) -> dict[str, Any]:
 
 def _require_plain(given: object, depth: int) -> None:
     """Raises ValueError for what MongoDB could take for something else, or not take at all."""
-    if depth > _DEEP:
-        raise ValueError(f"must not be nested more than {_DEEP} deep")
+    if depth > _MAX_DEPTH:
+        raise ValueError(f"must not be nested more than {_MAX_DEPTH} deep")
     match given:
         case dict():
             for name, inner in given.items():
-                if not isinstance(name, str) or not _FIELD.fullmatch(name):
+                if not isinstance(name, str) or not _FIELD_NAME.fullmatch(name):
                     raise ValueError(f"{name!r} is no field's name: letters, digits and _ are expected")
                 _require_plain(inner, depth + 1)
         case list():
             for inner in given:
                 _require_plain(inner, depth + 1)
         case _ if not _scalar(given):
-            raise ValueError(f"expected texts of up to {_LONG} characters, 64-bit numbers, true, false, null")
+            raise ValueError(f"expected texts of up to {_MAX_LENGTH} characters, 64-bit numbers, true, false, null")
 
 
 def _scalar(given: object) -> bool:
     if isinstance(given, str):
-        return len(given) <= _LONG and not _UNSTORABLE.search(given)
+        return len(given) <= _MAX_LENGTH and not _UNSTORABLE.search(given)
     if isinstance(given, int):
         return abs(given) < 2**63
     return given is None or (isinstance(given, float) and math.isfinite(given))
@@ -57,7 +57,7 @@ def _scalar(given: object) -> bool:
 Time = Annotated[AwareDatetime, BeforeValidator(_time)]
 Plain = Annotated[dict[str, Any], AfterValidator(_plain)]
 Bytes = Annotated[int, Field(ge=0, le=2**50)]
-Text = Annotated[str, Field(max_length=_LONG)]
+Text = Annotated[str, Field(max_length=_MAX_LENGTH)]
 Address = Annotated[str, Field(max_length=2048)]
 
 

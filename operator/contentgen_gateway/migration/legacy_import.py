@@ -22,9 +22,9 @@ Document = dict[str, Any]
 Sizes = Callable[[Iterable[str]], Mapping[str, int]]
 """The keys under some prefixes, with their sizes."""
 
-_AT_ONCE = 8
+_PARALLEL = 8
 _BATCH = 200  # documents
-_KEPT_AS_IT_IS = ("metadata", "downloads", "lastAccessed")  # what may have been changed here since
+_PRESERVED_FIELDS = ("metadata", "downloads", "lastAccessed")  # what may have been changed here since
 
 
 class Outcome(StrEnum):
@@ -68,43 +68,43 @@ class LegacyImport:
         for. Those of one job come one after the other.
         """
         numbered, found = enumerate(documents), list[ImportEntry]()
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
+        with ThreadPoolExecutor(_PARALLEL) as pool:
             while batch := list(islice(numbered, _BATCH)):
-                alike: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
+                by_job: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
                 for number, document in batch:
-                    alike.setdefault(str(document.get("jobId")), []).append((number, document))
-                done = pool.map(lambda jobs: [self._one(*each) for each in jobs], alike.values())
+                    by_job.setdefault(str(document.get("jobId")), []).append((number, document))
+                done = pool.map(lambda jobs: [self._import_one(*each) for each in jobs], by_job.values())
                 found += sorted(chain.from_iterable(done), key=lambda entry: entry.document)
         return found
 
-    def _one(self, number: int, document: Mapping[str, Any]) -> ImportEntry:
-        told = document.get("jobId")
-        job_id = told[:253] if isinstance(told, str) else None
-        taken = legacy_record.take(document, self.place)
-        if not isinstance(taken, ConvertedRecord):
-            return ImportEntry(number, job_id, Outcome.REFUSED, taken)
-        user = taken.record["userId"]
+    def _import_one(self, number: int, document: Mapping[str, Any]) -> ImportEntry:
+        given = document.get("jobId")
+        job_id = given[:253] if isinstance(given, str) else None
+        converted = legacy_record.convert(document, self.place)
+        if not isinstance(converted, ConvertedRecord):
+            return ImportEntry(number, job_id, Outcome.REFUSED, converted)
+        user = converted.record["userId"]
         if not self.may_name(user):
-            return ImportEntry(number, job_id, Outcome.REFUSED, (_not_yours(user, self.place.namespace),))
-        stored = self.jobs.find_one({"jobId": {"$eq": taken.record["jobId"]}})
-        if self._is_anothers(taken.record, stored):
-            return ImportEntry(number, job_id, Outcome.REFUSED, (_TAKEN,))
+            return ImportEntry(number, job_id, Outcome.REFUSED, (_user_not_allowed(user, self.place.namespace),))
+        stored = self.jobs.find_one({"jobId": {"$eq": converted.record["jobId"]}})
+        if self._belongs_to_other_job(converted.record, stored):
+            return ImportEntry(number, job_id, Outcome.REFUSED, (_ID_IN_USE,))
         if stored is not None and stored.get("userId") != user:
-            return ImportEntry(number, job_id, Outcome.REFUSED, (_ANOTHER_USERS,))
-        folders = _folders(taken.record)
+            return ImportEntry(number, job_id, Outcome.REFUSED, (_OTHER_USER,))
+        folders = _folders(converted.record)
         self.fetch(folders)
         sizes = self.sizes(folders)
-        record = legacy_record.with_sizes(taken.record, sizes, self.place.key_of) | {"importedBy": self.by}
+        record = legacy_record.with_sizes(converted.record, sizes, self.place.key_of) | {"importedBy": self.by}
         try:
             outcome = self._store(record, stored)
         except DuplicateKeyError:
-            return ImportEntry(number, job_id, Outcome.REFUSED, (_TAKEN,))
-        missing = tuple(key for key in taken.files if key not in sizes)
+            return ImportEntry(number, job_id, Outcome.REFUSED, (_ID_IN_USE,))
+        missing = tuple(key for key in converted.files if key not in sizes)
         cancelled = record["status"] != document.get("status")
         note = f"it was {document.get('status')} there, and nobody goes on with it" if cancelled else ""
         return ImportEntry(number, job_id, outcome, missing=missing, note=note)
 
-    def _is_anothers(self, record: Document, stored: Document | None) -> bool:
+    def _belongs_to_other_job(self, record: Document, stored: Document | None) -> bool:
         if stored is not None:
             same = all(stored.get(name) == record.get(name) for name in ("namespace", "tenant"))
             return not stored.get("imported") or not same or "discard" in stored
@@ -118,17 +118,17 @@ class LegacyImport:
             return Outcome.IMPORTED
         if newest_record(stored, record) is None:
             return Outcome.UNCHANGED
-        kept = {name: stored[name] for name in _KEPT_AS_IT_IS if name in stored}
+        kept = {name: stored[name] for name in _PRESERVED_FIELDS if name in stored}
         same = {name: stored.get(name) for name in ("_id", "status", "progress")}
         self.jobs.update_one(same, {"$set": record | kept})
         return Outcome.UPDATED
 
 
-_TAKEN = FieldProblem("jobId", "there is another job with this id")
-_ANOTHER_USERS = FieldProblem("userId", "the job was imported for another user, and an import does not change that")
+_ID_IN_USE = FieldProblem("jobId", "there is another job with this id")
+_OTHER_USER = FieldProblem("userId", "the job was imported for another user, and an import does not change that")
 
 
-def _not_yours(user_id: str, namespace: str) -> FieldProblem:
+def _user_not_allowed(user_id: str, namespace: str) -> FieldProblem:
     return FieldProblem(
         "userId",
         f"{user_id!r} must be the namespace ({namespace!r}) or a user id for which you have the verb use on "

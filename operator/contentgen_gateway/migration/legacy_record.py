@@ -5,7 +5,7 @@ seeds' layout: a document that names another's files would give them away.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
@@ -50,7 +50,7 @@ class ImportTarget:
     tenant: str | None = None  # the namespace's scope
 
 
-def take(document: Mapping[str, Any], place: ImportTarget) -> ConvertedRecord | tuple[FieldProblem, ...]:
+def convert(document: Mapping[str, Any], place: ImportTarget) -> ConvertedRecord | tuple[FieldProblem, ...]:
     """The record, or everything that is wrong with the document."""
     try:
         old = LegacyDocument.model_validate(dict(document))
@@ -229,8 +229,3 @@ def _bytes(version: Document, sizes: Mapping[str, int], key_of: Callable[[str], 
     pictures = (each.get(name) for each in version.get("images") or () for name in ("url", "thumbnailUrl"))
     found = {key for each in (*named, *pictures) if isinstance(each, str) and (key := key_of(each))}
     return sum(sizes.get(key, 0) for key in found)
-
-
-def folders(files: Iterable[str]) -> set[str]:
-    """The jobs' folders in which files lie."""
-    return {keys.job_prefix_of(each) for each in files}

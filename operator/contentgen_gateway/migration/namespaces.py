@@ -22,9 +22,9 @@ from contentgen_runtime.tenancy import (
     CONFIRMED_ALL,
     CONFIRMED_FRESH,
     FIRST,
+    bindings_with_scope,
     cluster_of,
     entry_of,
-    holding,
     name_of,
     rebind,
     under,
@@ -34,9 +34,9 @@ Document = dict[str, Any]
 FRESH, UNSCOPED_WORD = "fresh", "unscoped"
 _SCOPES = ("scope", "also", "since", "began")
 _ALIVE = timedelta(minutes=10)  # since the operator's last round, of which there is one a minute
-_ABANDONED = timedelta(minutes=10)  # after which the lock of a command that was interrupted is taken over
-_HAS = {True: "with purchases of its own", False: "with those of the clusters before it"}
-_UNDER_WAY = [PurchaseState.INTENT.value, PurchaseState.SUBMITTED.value, PurchaseState.SUCCEEDED.value]
+_LOCK_LIFETIME = timedelta(minutes=10)  # after which the lock of a command that was interrupted is taken over
+_CONFIRMED_AS = {True: "with purchases of its own", False: "with those of the clusters before it"}
+_UNFINISHED = [PurchaseState.INTENT.value, PurchaseState.SUBMITTED.value, PurchaseState.SUCCEEDED.value]
 
 
 class CommandRefused(ValueError):
@@ -67,7 +67,7 @@ class TenantAdministration:
         return self._bindings.find().sort("_id", 1)
 
     def cluster(self, given: str | None) -> str:
-        """The uid of a cluster; the only one where none is given. Raises Refused."""
+        """The uid of a cluster; the only one where none is given. Raises CommandRefused."""
         known = [str(each["_id"]) for each in self.clusters()]
         if given is None and len(known) == 1:
             return known[0]
@@ -76,10 +76,10 @@ class TenantAdministration:
         return str(given)
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Exclude other commands meanwhile. Raises Refused where one is under way."""
+    def _locked(self) -> Iterator[None]:
+        """Exclude other commands meanwhile. Raises CommandRefused where one is under way."""
         lock: Document = {"token": uuid4().hex, "at": self._clock(), "by": self._by}
-        abandoned = {"_id": COMMAND, "at": {"$lt": lock["at"] - _ABANDONED}}
+        abandoned = {"_id": COMMAND, "at": {"$lt": lock["at"] - _LOCK_LIFETIME}}
         try:
             self._clusters.insert_one({"_id": COMMAND, **lock})
         except DuplicateKeyError:
@@ -95,7 +95,7 @@ class TenantAdministration:
         since = f" since {other['at']:%H:%M:%S} UTC ({other['by']})" if other else ""
         return (
             f"another administrator's command is under way{since}: wait for it; one that was interrupted gives way "
-            f"after {_ABANDONED.seconds // 60} minutes"
+            f"after {_LOCK_LIFETIME.seconds // 60} minutes"
         )
 
     def confirm(self, cluster: str, *, earlier: Iterable[str] = (), fresh: bool = False, force: bool = False) -> bool:
@@ -103,36 +103,36 @@ class TenantAdministration:
         nothing any more; `fresh`: let it begin with purchases and records of its own, beside them. False where it was
         confirmed so before.
 
-        Raises Refused where another cluster's operator was there a short while ago, unless `force`, and while another
-        command is under way. Idempotent: what was interrupted is done by the next call.
+        Raises CommandRefused if another cluster's operator was active a short while ago, unless `force`, and while
+        another command runs. Idempotent: the next call completes an interrupted one.
         """
-        with self._alone():
-            return self._confirmed(cluster, list(earlier), fresh=fresh, force=force)
+        with self._locked():
+            return self._confirm_locked(cluster, list(earlier), fresh=fresh, force=force)
 
-    def _confirmed(self, cluster: str, earlier: list[str], *, fresh: bool, force: bool) -> bool:
+    def _confirm_locked(self, cluster: str, earlier: list[str], *, fresh: bool, force: bool) -> bool:
         kept, first = self._clusters.find_one({"_id": cluster}) or {}, self.first()
         confirmed = kept.get("confirmed") or (CONFIRMED_ALL if cluster == first else "")
         if confirmed and not kept.get("takenBy"):
             if fresh is not (confirmed == CONFIRMED_FRESH):
                 raise CommandRefused(
-                    f"cluster {cluster} is confirmed, {_HAS[not fresh]}: map its namespaces one by one"
+                    f"cluster {cluster} is confirmed, {_CONFIRMED_AS[not fresh]}: map its namespaces one by one"
                 )
             return False
         if fresh:
-            self._refuse_bound(cluster)
+            self._refuse_if_bound(cluster)
             return self._confirm(cluster, {"confirmed": CONFIRMED_FRESH, "takesOver": []})
         others = [self.cluster(each) for each in earlier]
         others = others or [str(each["_id"]) for each in self.clusters() if each["_id"] != cluster]
         if not force:
             instead = "--from takes over from others alone, and --fresh lets this cluster work beside them"
-            self._refuse_alive(others, instead)
+            self._refuse_if_alive(others, instead)
         for each in others:
-            self._take(each, cluster)
-        others = self._with_theirs(cluster, others)
-        self._take_back(cluster, others)
+            self._take_over(each, cluster)
+        others = self._with_taken_over(cluster, others)
+        self._reclaim(cluster, others)
         return self._confirm(cluster, {"confirmed": CONFIRMED_ALL, "takesOver": others})
 
-    def _with_theirs(self, cluster: str, others: list[str]) -> list[str]:
+    def _with_taken_over(self, cluster: str, others: list[str]) -> list[str]:
         """Clusters that were taken over, with those that they have taken over themselves and have still."""
         known, found = self.clusters(), [cluster, *others]
         for each in found:  # which grows
@@ -140,16 +140,16 @@ class TenantAdministration:
         return found[1:]
 
     def _confirm(self, cluster: str, change: Document) -> bool:
-        told = {"by": self._by, "confirmedAt": self._clock(), "takenBy": None}
-        return bool(self._clusters.update_one({"_id": cluster}, {"$set": change | told}).modified_count == 1)
+        confirmation = {"by": self._by, "confirmedAt": self._clock(), "takenBy": None}
+        return bool(self._clusters.update_one({"_id": cluster}, {"$set": change | confirmation}).modified_count == 1)
 
-    def _refuse_bound(self, cluster: str) -> None:
+    def _refuse_if_bound(self, cluster: str) -> None:
         """A cluster that was taken over, or some of whose namespaces were mapped, does not begin anew."""
         bound = next((each["_id"] for each in self._bindings.find() if cluster_of(each) == cluster), None)
         if bound is not None:
             raise CommandRefused(f"cluster {cluster} has bound {bound} already: map its namespaces one by one")
 
-    def _refuse_alive(self, clusters: Iterable[str], instead: str) -> None:
+    def _refuse_if_alive(self, clusters: Iterable[str], instead: str) -> None:
         since = self._clock() - _ALIVE
         for each in self._clusters.find({"_id": {"$in": list(clusters)}, "takenBy": None, "seenAt": {"$gte": since}}):
             raise CommandRefused(
@@ -158,7 +158,7 @@ class TenantAdministration:
                 f"--force; {instead}"
             )
 
-    def _take(self, cluster: str, by: str) -> None:
+    def _take_over(self, cluster: str, by: str) -> None:
         """First the cluster and then its bindings: one that is made meanwhile sees that it was taken over."""
         self._clusters.update_one({"_id": cluster}, {"$set": {"takenBy": by}})
         for each in self._bindings.find({"takenBy": None}):
@@ -170,7 +170,7 @@ class TenantAdministration:
         same = {"_id": binding["_id"], "scope": binding["scope"]}
         self._bindings.update_one(same, {"$set": {"takenBy": taken_by}, "$inc": {"revision": 1}})
 
-    def _take_back(self, cluster: str, others: Iterable[str]) -> None:
+    def _reclaim(self, cluster: str, others: Iterable[str]) -> None:
         """Rebind the namespaces that others have taken from this cluster, with the scopes that they have there now."""
         for known in list(self._bindings.find({"takenBy": {"$in": list(others)}})):
             if cluster_of(known) != cluster:
@@ -191,32 +191,31 @@ class TenantAdministration:
     def map(self, cluster: str, namespace: str, uid: str, to: str, *, force: bool = False) -> bool:
         """Bind a namespace to a scope, which those of its name in other clusters lose; False where it is bound so.
 
-        Raises Refused where that would take purchases from under a resource, unless `force`, and while another command
-        is under way.
+        Raises CommandRefused if a resource would lose its purchases, unless `force`, and while another command runs.
         """
-        with self._alone():
-            return self._mapped(cluster, namespace, uid, to, force=force)
+        with self._locked():
+            return self._map_locked(cluster, namespace, uid, to, force=force)
 
-    def _mapped(self, cluster: str, namespace: str, uid: str, to: str, *, force: bool) -> bool:
+    def _map_locked(self, cluster: str, namespace: str, uid: str, to: str, *, force: bool) -> bool:
         where = binding_id(cluster, namespace)
         known = self._bindings.find_one({"_id": where})
         wanted: Document = {"uid": uid, "takenBy": None} | self._scope(namespace, uid, to, known)
         same = known is not None and (known["uid"], known["scope"]) == (uid, wanted["scope"])
         if same and not (known or {}).get("takenBy"):
             return False
-        holders = holding(self._bindings, self._clusters, cluster, namespace, wanted["scope"])
+        holders = bindings_with_scope(self._bindings, self._clusters, cluster, namespace, wanted["scope"])
         if not force:
-            self._refuse_alive(map(cluster_of, holders), f"--to {FRESH} begins with purchases of its own")
+            self._refuse_if_alive(map(cluster_of, holders), f"--to {FRESH} begins with purchases of its own")
             if known is not None and known["uid"] == uid and not same:
-                self._refuse_under_way(namespace, known["scope"])
+                self._refuse_if_unfinished(namespace, known["scope"])
         for each in holders:
             self._mark(each, cluster)
-        if not self._written(where, known, wanted):
+        if not self._write(where, known, wanted):
             raise CommandRefused("somebody else has just changed the binding: look at it again")
         return True
 
     def _scope(self, namespace: str, uid: str, to: str, known: Document | None) -> Document:
-        """Scopes of the new binding. Purchases of the uid under its own scope remain its own. Raises Refused."""
+        """Scopes of the new binding. Purchases of the uid under its own scope remain its own. Raises CommandRefused."""
         own = _own_scope(known, uid) if known is not None else None
         mine = {uid} if own is not None else set[str]()
         if to == uid and own is not None:
@@ -237,9 +236,9 @@ class TenantAdministration:
             f"{FRESH} (nothing earlier), or a uid that `contentgen namespaces list` shows"
         )
 
-    def _refuse_under_way(self, namespace: str, scope: str) -> None:
+    def _refuse_if_unfinished(self, namespace: str, scope: str) -> None:
         count = self._database["ledger"].count_documents(
-            under(scoped(namespace, scope)) | {"state": {"$in": _UNDER_WAY}}
+            under(scoped(namespace, scope)) | {"state": {"$in": _UNFINISHED}}
         )
         if count:
             raise CommandRefused(
@@ -247,7 +246,7 @@ class TenantAdministration:
                 "were begun"
             )
 
-    def _written(self, where: str, known: Document | None, wanted: Document) -> bool:
+    def _write(self, where: str, known: Document | None, wanted: Document) -> bool:
         if known is not None:
             return rebind(self._bindings, known, wanted, by=self._by, now=self._clock())
         fresh = {"_id": where, **wanted, "boundAt": self._clock(), "by": self._by, "history": [], "revision": 1}
@@ -265,7 +264,7 @@ def _own_scope(known: Document, uid: str) -> Document | None:
 
 
 def scope_of(database: Database[Document], namespace: str) -> str:
-    """The scope of a namespace by its bindings alone. Raises Refused where clusters differ in it."""
+    """The scope of a namespace by its bindings alone. Raises CommandRefused where clusters differ in it."""
     found = {str(each["scope"]) for each in database["namespaces"].find() if name_of(each) == namespace}
     if len(found) > 1:
         raise CommandRefused(

@@ -32,9 +32,9 @@ Patch = Callable[[Kind, Body, Body], Awaitable[object]]
 """A merge patch of a resource; raises where the resource has changed since it was read."""
 
 ANNOTATION = f"{GROUP}/suspended-for-rollback"  # the run at that time: number/runHash/paidAttempt
-RUNNING_SECONDS = 60.0
-_PARKED = "discardAfterRollback"
-_SEARCHED = (Reason.LOOKING_FOR_REQUEST, Reason.SUBMISSION_UNKNOWN)
+RECENT_SECONDS = 60.0
+_PARKED_FIELD = "discardAfterRollback"
+_SEARCH_REASONS = (Reason.LOOKING_FOR_REQUEST, Reason.SUBMISSION_UNKNOWN)
 OLD_REASONS = frozenset(
     {
         "Preparing", "Submitting", "Processing", "Collecting", "Suspended", "WaitingForLora", "StoreUnavailable",
@@ -49,7 +49,7 @@ OLD_REASONS = frozenset(
 _OPEN = (PurchaseState.INTENT, PurchaseState.SUBMITTED)
 _ENDED = (PurchaseState.DISCARDED, PurchaseState.CANCELLED, PurchaseState.FAILED)
 _EARLIER_SCHEME = re.compile(r"[a-z0-9]+://")
-_NOBODYS = "lost/"  # a marker that no provider's history has
+_UNMATCHED = "lost/"  # a marker that no provider's history has
 
 
 class FindingAction(StrEnum):
@@ -78,7 +78,7 @@ class OldRun:
     run_hash: str
     rerun: str | None
     attempt: int
-    told: bool  # the status has it
+    in_status: bool  # the status has it
     identity: str | None = None  # of the LoRAs, in the key under which this release buys
 
 
@@ -110,15 +110,15 @@ def old_run(kind: Kind, body: Body, status: ResourceStatus) -> OldRun | None:
     meta, run = body["metadata"], status.run
     rerun = (meta.get("annotations") or {}).get(f"{GROUP}/rerun")
     if run is None:
-        return OldRun(run_hash(kind, parse_spec(kind, body["spec"])), rerun, 1, told=False)
+        return OldRun(run_hash(kind, parse_spec(kind, body["spec"])), rerun, 1, in_status=False)
     if status.phase is None or not status.phase.terminal:
-        return OldRun(run.run_hash, run.rerun, run.paid_attempt, told=True, identity=run.lora_identity)
+        return OldRun(run.run_hash, run.rerun, run.paid_attempt, in_status=True, identity=run.lora_identity)
     edited = meta.get("generation", 1) != run.generation
     asked = run_hash(kind, parse_spec(kind, body["spec"])) if edited else run.run_hash
     # As a5a1c84: an annotation that was taken off counts, and every InvalidSpec as that of an edit.
     if status.reason != Reason.INVALID_SPEC and (rerun, asked) == (run.rerun, run.run_hash):
         return None
-    return OldRun(asked, rerun, 1, told=False)
+    return OldRun(asked, rerun, 1, in_status=False)
 
 
 def is_unreadable(kind: Kind, spec: Body) -> bool:
@@ -134,7 +134,7 @@ def verdict(
 ) -> tuple[FindingAction, str] | None:
     """What a5a1c84 would do wrong with a resource, and the remedy; None where nothing."""
     spec = body.get("spec") or {}
-    frozen = status.run.spec if status.run is not None and run.told else {}
+    frozen = status.run.spec if status.run is not None and run.in_status else {}
     if is_unreadable(kind, spec) or is_unreadable(kind, frozen):
         if seen.purchase is not None and not seen.unpaid:
             return FindingAction.WAIT, "a5a1c84 cannot read this spec, and would neither poll nor collect what was paid"
@@ -172,20 +172,20 @@ def _identity_verdict(seen: KnownPurchase) -> tuple[FindingAction, str]:
 
 
 def _unpaid_verdict(status: ResourceStatus, run: OldRun, seen: KnownPurchase) -> tuple[FindingAction, str] | None:
-    if run.told and status.run is not None and _is_rewound(status, status.run, seen.purchase):
+    if run.in_status and status.run is not None and _is_rewound(status, status.run, seen.purchase):
         return FindingAction.LEDGER, "the status knows of a payment that the ledger has lost; written as possibly sent"
     if seen.marker is not None and (seen.purchase is None or _id_of(seen.purchase) != seen.marker):
         return FindingAction.LEDGER, "the bucket knows of a purchase that the ledger has lost; written as possibly sent"
     if status.reason is not None and status.reason not in OLD_REASONS:
         return FindingAction.SUSPEND, f"a5a1c84 does not know the rule of {status.reason}, and would pay"
-    if status.run is not None and not run.told:
+    if status.run is not None and not run.in_status:
         return FindingAction.SUSPEND, "a5a1c84 would start and pay for another run"
     return None
 
 
 def _is_rewound(status: ResourceStatus, run: RunStatus, purchase: Document | None) -> bool:
     """As the operator's `buying.was_rewound`."""
-    if run.request_id is not None or status.reason in _SEARCHED:
+    if run.request_id is not None or status.reason in _SEARCH_REASONS:
         return True
     if purchase is None:
         return run.purchase_id is not None
@@ -214,7 +214,7 @@ def lost_purchase(kind: Kind, body: Body, run: RunStatus | None, seen: KnownPurc
         "userId": spec.get("userId") or meta["namespace"],
         "provider": "assemblyai" if kind is Kind.TRANSCRIPTION else "fal",
         "model": model_of(parse_spec(kind, spec)),
-        "marker": _NOBODYS + named,
+        "marker": _UNMATCHED + named,
         "createdAt": run.started_at if run is not None else now,
         "sentAt": (run.sent_at or run.started_at) if run is not None else now,
         "changedAt": now,
@@ -245,29 +245,29 @@ class Rollback:
 
     async def prepare(self, resources: Iterable[tuple[Kind, Body]], now: datetime) -> list[Finding]:
         """Suspend and write what a5a1c84 needs; what was found, also what was done before."""
-        findings = [found for kind, body in resources if (found := await self._of_resource(kind, body, now))]
-        return [*findings, *self._planned(now), *self._nameless(), *self._parked()]
+        findings = [found for kind, body in resources if (found := await self._check_resource(kind, body, now))]
+        return [*findings, *self._withdraw_planned(now), *self._fill_markers(), *self._park_deletions()]
 
     async def undo(self, resources: Iterable[tuple[Kind, Body]]) -> list[Finding]:
         """Take back what `prepare` has suspended and parked, where a5a1c84 has begun no other run since."""
         findings = []
         for kind, body in resources:
-            noted = (body["metadata"].get("annotations") or {}).get(ANNOTATION)
-            if noted is not None:
-                findings.append(await self._resume(kind, body, noted))
+            label = (body["metadata"].get("annotations") or {}).get(ANNOTATION)
+            if label is not None:
+                findings.append(await self._resume(kind, body, label))
         if not self._dry:
-            self._jobs.update_many({f"{_PARKED}.uid": {"$gt": ""}}, {"$rename": {_PARKED: "discard"}})
+            self._jobs.update_many({f"{_PARKED_FIELD}.uid": {"$gt": ""}}, {"$rename": {_PARKED_FIELD: "discard"}})
         return findings
 
-    async def _resume(self, kind: Kind, body: Body, noted: str) -> Finding:
-        about, now = _about(kind, body), _noted(ResourceStatus.model_validate(body.get("status") or {}))
-        if noted not in (now, "-") or (noted == "-" and not now.startswith(("-", "1/"))):
-            why = f"it was in run {noted} and is in {now}: resumed, that run may be paid; set spec.suspend yourself"
+    async def _resume(self, kind: Kind, body: Body, label: str) -> Finding:
+        about, now = _describe(kind, body), _run_label(ResourceStatus.model_validate(body.get("status") or {}))
+        if label not in (now, "-") or (label == "-" and not now.startswith(("-", "1/"))):
+            why = f"it was in run {label} and is in {now}: resumed, that run may be paid; set spec.suspend yourself"
             return Finding(FindingAction.WAIT, about, why)
         await self._write(kind, body, {"spec": {"suspend": None}, "metadata": {"annotations": {ANNOTATION: None}}})
         return Finding(FindingAction.RESUME, about, "no other run was begun")
 
-    async def _of_resource(self, kind: Kind, body: Body, now: datetime) -> Finding | None:
+    async def _check_resource(self, kind: Kind, body: Body, now: datetime) -> Finding | None:
         meta = body["metadata"]
         if meta.get("deletionTimestamp"):
             return None  # a5a1c84 finishes a deletion, and buys nothing
@@ -281,19 +281,19 @@ class Rollback:
         if class_of(body) != self._class:
             await self._suspend(kind, body, status)
             why = "a5a1c84 knows no operator classes: it would work on it, too, and buy what another installation buys"
-            return Finding(FindingAction.WAIT, _about(kind, body), f"{why} (class {class_of(body)})")
-        seen = self._seen(kind, meta, run)
+            return Finding(FindingAction.WAIT, _describe(kind, body), f"{why} (class {class_of(body)})")
+        seen = self._known_purchase(kind, meta, run)
         found = _identity_verdict(seen) if run.identity else verdict(kind, body, status, run, seen)
         if found is None:
             return None
         action, why = found
         if action is FindingAction.LEDGER:
-            self._write_lost(lost_purchase(kind, body, status.run if run.told else None, seen, now), seen)
+            self._write_purchase(lost_purchase(kind, body, status.run if run.in_status else None, seen, now), seen)
         if action in (FindingAction.SUSPEND, FindingAction.WAIT):
             await self._suspend(kind, body, status)
-        return Finding(action, _about(kind, body), why)
+        return Finding(action, _describe(kind, body), why)
 
-    def _seen(self, kind: Kind, meta: Body, run: OldRun) -> KnownPurchase:
+    def _known_purchase(self, kind: Kind, meta: Body, run: OldRun) -> KnownPurchase:
         key = key_of(kind, meta, run)
         purchase = self._ledger.find_one({"_id": key})
         # "A" follows "@".
@@ -303,7 +303,7 @@ class Rollback:
         with_identity = self._ledger.find_one({"_id": key_of(kind, meta, run, run.identity)}) if run.identity else None
         return KnownPurchase(key, purchase, self._marker_of(key), scoped is not None, with_identity)
 
-    def _write_lost(self, document: Document, seen: KnownPurchase) -> None:
+    def _write_purchase(self, document: Document, seen: KnownPurchase) -> None:
         if self._dry:
             return
         if seen.purchase is None:
@@ -317,7 +317,7 @@ class Rollback:
         if (body.get("spec") or {}).get("suspend") is True:
             return  # by a person, who resumes it too, or by an earlier run of this
         await self._write(
-            kind, body, {"spec": {"suspend": True}, "metadata": {"annotations": {ANNOTATION: _noted(status)}}}
+            kind, body, {"spec": {"suspend": True}, "metadata": {"annotations": {ANNOTATION: _run_label(status)}}}
         )
 
     async def _write(self, kind: Kind, body: Body, patch: Body) -> None:
@@ -325,7 +325,7 @@ class Rollback:
             version = body["metadata"]["resourceVersion"]
             await self._patch(kind, body, patch | {"metadata": patch["metadata"] | {"resourceVersion": version}})
 
-    def _planned(self, now: datetime) -> Iterator[Finding]:
+    def _withdraw_planned(self, now: datetime) -> Iterator[Finding]:
         """Planned purchases become refused ones: to a5a1c84 every intent may have been sent."""
         planned = {"state": PurchaseState.INTENT.value, "step": PurchaseStep.PLANNED.value}
         refused = {
@@ -344,27 +344,27 @@ class Rollback:
             steps = {"state": PurchaseState.REFUSED.value, "step": {"$ne": None}}
             self._ledger.update_many(steps, {"$set": {"step": None}})
 
-    def _nameless(self) -> Iterator[Finding]:
+    def _fill_markers(self) -> Iterator[Finding]:
         """Intents without a marker: a5a1c84 would take the first request without a seed for theirs."""
         for each in list(self._ledger.find({"state": PurchaseState.INTENT.value, "marker": ""})):
             if not self._dry:
-                self._ledger.update_one({"_id": each["_id"]}, {"$set": {"marker": _NOBODYS + _id_of(each)}})
+                self._ledger.update_one({"_id": each["_id"]}, {"$set": {"marker": _UNMATCHED + _id_of(each)}})
             yield Finding(
                 FindingAction.LEDGER, f"purchase {each['_id']}", "without a marker a5a1c84 takes any request for it"
             )
 
-    def _parked(self) -> Iterator[Finding]:
+    def _park_deletions(self) -> Iterator[Finding]:
         """Deletions that a5a1c84 would extend to files of a purchase with another owner."""
         for each in list(self._jobs.find({"discard.uid": {"$gt": ""}})):
-            if not self._takes_anothers(each["discard"]):
+            if not self._covers_other_purchases(each["discard"]):
                 continue
             if not self._dry:
-                self._jobs.update_one({"_id": each["_id"]}, {"$rename": {"discard": _PARKED}})
+                self._jobs.update_one({"_id": each["_id"]}, {"$rename": {"discard": _PARKED_FIELD}})
             yield Finding(
                 FindingAction.PARK, f"job {each['jobId']}", "a5a1c84 would delete files that another resource has"
             )
 
-    def _takes_anothers(self, discard: Document) -> bool:
+    def _covers_other_purchases(self, discard: Document) -> bool:
         place = discard.get("boughtUnder") or discard.get("bought_under") or ""
         if not place:
             return True
@@ -372,10 +372,10 @@ class Rollback:
         within = {"_id": {"$gte": place, "$lt": f"{place[:-1]}0"}, "jobId": {"$nin": mine}}
         others = self._ledger.find(within | {"state": {"$nin": [each.value for each in _ENDED]}})
         prefixes = tuple(discard.get("prefixes") or ())
-        return any(key.startswith(prefixes) for each in others for key in _listed(each))
+        return any(key.startswith(prefixes) for each in others for key in _file_keys(each))
 
 
-def seems_to_run(resources: Iterable[tuple[Kind, Body]], now: datetime) -> str:
+def recent_status_write(resources: Iterable[tuple[Kind, Body]], now: datetime) -> str:
     """A resource whose status was written in the last minute, with the age in words; empty where there is none.
 
     An operator that has nothing to do writes nothing, and is not noticed.
@@ -384,17 +384,17 @@ def seems_to_run(resources: Iterable[tuple[Kind, Body]], now: datetime) -> str:
         for each in body["metadata"].get("managedFields") or ():
             if each.get("subresource") == "status" and each.get("time"):
                 age = now - datetime.fromisoformat(each["time"])
-                if age < timedelta(seconds=RUNNING_SECONDS):
-                    return f"{_about(kind, body)} {age.total_seconds():.0f} s ago"
+                if age < timedelta(seconds=RECENT_SECONDS):
+                    return f"{_describe(kind, body)} {age.total_seconds():.0f} s ago"
     return ""
 
 
-def _noted(status: ResourceStatus) -> str:
+def _run_label(status: ResourceStatus) -> str:
     run = status.run
     return f"{run.number}/{run.run_hash}/{run.paid_attempt}" if run is not None else "-"
 
 
-def _about(kind: Kind, body: Body) -> str:
+def _describe(kind: Kind, body: Body) -> str:
     return f"{kind} {body['metadata']['namespace']}/{body['metadata']['name']}"
 
 
@@ -406,7 +406,7 @@ def _id_of(purchase: Document) -> str:
     return str(purchase.get("purchaseId") or legacy_id(str(purchase["_id"])))
 
 
-def _listed(purchase: Document) -> list[str]:
+def _file_keys(purchase: Document) -> list[str]:
     files = (purchase.get("outputs") or {}).get("files") or ()
     return [*(str(each.get("key")) for each in files), str(purchase.get("resultKey")), str(purchase.get("marker"))]
 

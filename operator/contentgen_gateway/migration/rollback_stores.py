@@ -12,7 +12,7 @@ from contentgen_contract.api_paths import resource_of
 from contentgen_contract.names import Kind
 from contentgen_contract.records import keys
 from contentgen_contract.resources.operator_class import DEFAULT_CLASS, class_of
-from contentgen_gateway.migration.rollback import Finding, MarkerOf, Rollback, seems_to_run
+from contentgen_gateway.migration.rollback import Finding, MarkerOf, Rollback, recent_status_write
 from contentgen_runtime import s3
 from contentgen_runtime.kube import Body, KubeApi
 
@@ -39,9 +39,9 @@ async def prepare(
     """Prepare a rollback in these namespaces or (none) in all. Raises OperatorRuns."""
     resources = await _resources(kube, namespaces)
     mine = [(kind, body) for kind, body in resources if class_of(body) == operator_class]
-    if seen := seems_to_run(mine, now):
+    if written := recent_status_write(mine, now):
         raise OperatorRuns(
-            f"the operator has written the status of {seen}: scale its Deployment to 0, wait a minute, and try again"
+            f"the operator has written the status of {written}: scale its Deployment to 0, wait a minute, and try again"
         )
     rollback = Rollback(database, marker_of, _patch(kube), dry=dry, operator_class=operator_class)
     return await rollback.prepare(resources, now)
@@ -73,7 +73,7 @@ def _patch(kube: KubeApi) -> Callable[[Kind, Body, Body], Any]:
     return patch
 
 
-def markers(client: "S3Client", bucket: str) -> MarkerOf:
+def marker_reader(client: "S3Client", bucket: str) -> MarkerOf:
     """Reads the marker of a buying key. An unreadable one counts as that of an unknown purchase."""
 
     def marker_of(key: str) -> str | None:

@@ -14,7 +14,7 @@ from contentgen_gateway.injection import (
     SharingDep,
     UsageDep,
 )
-from contentgen_gateway.pages.rendering.forms import to, validated
+from contentgen_gateway.pages.rendering.forms import redirect, validated
 from contentgen_gateway.pages.rendering.render import render
 from contentgen_gateway.pages.rendering.views import card
 from contentgen_gateway.schemas.bodies import Name
@@ -31,7 +31,7 @@ router = APIRouter()
 async def cancel_it(caller: CallerDep, actions: ActionsDep, job_id: Name) -> Response:
     """End the run; the job stays."""
     await actions.cancel(caller, job_id, _WAIT_SECONDS)
-    return to(f"/jobs/{job_id}?said=cancelling")
+    return redirect(f"/jobs/{job_id}?said=cancelling")
 
 
 @router.get("/jobs/{job_id}/retry")
@@ -53,23 +53,23 @@ async def pay_again(
     """The run that the question was about. A form that has not asked leads to the question."""
     if run is None:
         await actions.quote(caller, job_id)
-        return to(f"/jobs/{job_id}/retry")
+        return redirect(f"/jobs/{job_id}/retry")
     await actions.run_again(caller, job_id, resubmit, run)
-    return to(f"/jobs/{job_id}?said=again")
+    return redirect(f"/jobs/{job_id}?said=again")
 
 
 @router.post("/jobs/{job_id}/fetch")
 async def fetch_it(caller: CallerDep, actions: ActionsDep, job_id: Name) -> Response:
     """The paid result of a failed run once more; it costs nothing."""
     await actions.collect(caller, job_id)
-    return to(f"/jobs/{job_id}?said=fetching")
+    return redirect(f"/jobs/{job_id}?said=fetching")
 
 
 @router.post("/jobs/{job_id}/resume")
 async def resume_it(caller: CallerDep, actions: ActionsDep, job_id: Name) -> Response:
     """Let a suspended job go on."""
     await actions.resume(caller, job_id)
-    return to(f"/jobs/{job_id}?said=resumed")
+    return redirect(f"/jobs/{job_id}?said=resumed")
 
 
 @router.post("/jobs/{job_id}/edit")
@@ -85,7 +85,7 @@ async def describe(  # noqa: PLR0917 - a form has as many fields
     named = [each.strip() for each in tags.split(",") if each.strip()]
     wish = validated(Edit, {"tags": named, "description": description.strip(), "isPublic": public})
     await editing.edit(caller, job_id, wish)
-    return to(f"/jobs/{job_id}?said=saved")
+    return redirect(f"/jobs/{job_id}?said=saved")
 
 
 @router.post("/jobs/{job_id}/share")
@@ -98,7 +98,7 @@ async def share_it(
 ) -> Response:
     """With users and namespaces, commas between them."""
     await sharing.share(caller, job_id, validated(Wish, _listed(users, namespaces)))
-    return to(f"/jobs/{job_id}?said=shared")
+    return redirect(f"/jobs/{job_id}?said=shared")
 
 
 @router.post("/jobs/{job_id}/unshare")
@@ -111,7 +111,7 @@ async def unshare_it(
 ) -> Response:
     """Not with these any more; with nobody where none is named."""
     await sharing.unshare(caller, job_id, validated(Grantees, _listed(users, namespaces)))
-    return to(f"/jobs/{job_id}?said=unshared")
+    return redirect(f"/jobs/{job_id}?said=unshared")
 
 
 def _listed(users: str, namespaces: str) -> dict[str, object]:
@@ -127,7 +127,7 @@ async def collect(
     """Put it into a collection."""
     await jobs.record(caller, job_id)
     await collections.put(caller, collection, MoreAssets(assets=[AssetRef(job_id=job_id)]))
-    return to(f"/jobs/{job_id}?said=added")
+    return redirect(f"/jobs/{job_id}?said=added")
 
 
 @router.get("/jobs/{job_id}/delete")
@@ -145,4 +145,4 @@ async def delete_it(
 ) -> Response:
     """The record, the resource and all files."""
     await deletion.delete(caller, job_id, force=force)
-    return to("/jobs?said=deleted")
+    return redirect("/jobs?said=deleted")

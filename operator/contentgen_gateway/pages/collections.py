@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Form, Request, Response
 
 from contentgen_gateway.injection import CallerDep, CollectionsDep, FilesDep, JobsDep
-from contentgen_gateway.pages.rendering.forms import asking, to, validated
+from contentgen_gateway.pages.rendering.forms import query_model, redirect, validated
 from contentgen_gateway.pages.rendering.render import render
 from contentgen_gateway.pages.rendering.views import card
 from contentgen_gateway.schemas.bodies import Name
@@ -19,10 +19,10 @@ async def all_collections(
     request: Request,
     caller: CallerDep,
     collections: CollectionsDep,
-    listed: Annotated[CollectionListing, Depends(asking(CollectionListing, limit=50))],
+    query: Annotated[CollectionListing, Depends(query_model(CollectionListing, limit=50))],
 ) -> Response:
     """Collections."""
-    found = await collections.list_collections(caller, listed)
+    found = await collections.list_collections(caller, query)
     return render(request, "collections.html", caller, found=found)
 
 
@@ -38,7 +38,7 @@ async def create(
     given = {"name": name.strip(), "description": description, "namespace": namespace.strip()}
     wish = validated(NewCollection, {key: value for key, value in given.items() if value or key == "name"})
     made = await collections.create(caller, wish)
-    return to(f"/collections/{made.collection_id}?said=saved")
+    return redirect(f"/collections/{made.collection_id}?said=saved")
 
 
 @router.get("/collections/{collection_id}")
@@ -71,7 +71,7 @@ async def put(
     """Put a job in."""
     wish = MoreAssets(assets=[validated(AssetRef, {"jobId": job_id.strip()})])
     await collections.put(caller, collection_id, wish)
-    return to(f"/collections/{collection_id}?said=added")
+    return redirect(f"/collections/{collection_id}?said=added")
 
 
 @router.post("/collections/{collection_id}/take")
@@ -80,11 +80,11 @@ async def take(
 ) -> Response:
     """Take a job out; the job stays."""
     await collections.take(caller, collection_id, validated(AssetRef, {"jobId": job_id}).job_id)
-    return to(f"/collections/{collection_id}?said=removed")
+    return redirect(f"/collections/{collection_id}?said=removed")
 
 
 @router.post("/collections/{collection_id}/delete")
 async def delete(caller: CallerDep, collections: CollectionsDep, collection_id: Name) -> Response:
     """Delete the collection; its jobs stay."""
     await collections.delete(caller, collection_id)
-    return to("/collections?said=deleted-collection")
+    return redirect("/collections?said=deleted-collection")

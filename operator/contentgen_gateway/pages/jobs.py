@@ -9,7 +9,7 @@ from contentgen_contract.advice.remedies import Facts, advice_lines, applicable_
 from contentgen_contract.names import Kind
 from contentgen_gateway.auth.authentication import Caller
 from contentgen_gateway.injection import CallerDep, CollectionsDep, FilesDep, JobsDep, ResourcesDep, SharingDep
-from contentgen_gateway.pages.rendering.forms import asking
+from contentgen_gateway.pages.rendering.forms import query_model
 from contentgen_gateway.pages.rendering.render import render
 from contentgen_gateway.pages.rendering.views import LABELS, card, steps
 from contentgen_gateway.problems import Problem
@@ -34,11 +34,11 @@ async def list_jobs(
     request: Request,
     caller: CallerDep,
     jobs: JobsDep,
-    listed: Annotated[Listing, Depends(asking(Listing, limit=_SHOWN))],
+    query: Annotated[Listing, Depends(query_model(Listing, limit=_SHOWN))],
 ) -> Response:
     """Jobs, a page at a time."""
-    scope = await jobs.scope(caller, listed.namespace, listed.user_id)
-    page = await jobs.page(scope, listed.wanted())
+    scope = await jobs.scope(caller, query.namespace, query.user_id)
+    page = await jobs.page(scope, query.job_filter())
     return render(
         request,
         "jobs.html",
@@ -68,23 +68,23 @@ async def one_job(
 ) -> Response:
     """One job."""
     record = await jobs.record(caller, job_id)
-    shown_card = card(record)
+    job = card(record)
     details = await resources.details(record)
     status = (details.resource or {}).get("status") or {}
-    facts = Facts.of(status)
+    facts = Facts.parse(status)
     return render(
         request,
         "job.html",
         caller,
-        job=shown_card,
+        job=job,
         record=record,
-        steps=steps(shown_card.kind, shown_card.phase, shown_card.progress),
+        steps=steps(job.kind, job.phase, job.progress),
         resource=details.resource,
         actions={each.action.value for each in applicable_remedies(facts)},
-        todo=" ".join(advice_lines(facts, shown_card.name)),
+        todo=" ".join(advice_lines(facts, job.name)),
         ignored=details.notes,
         conditions=[each | {"means": CONDITIONS.get(each.get("type"), "")} for each in status.get("conditions") or ()],
-        phase_means=PHASES.get(shown_card.phase, ""),  # type: ignore[call-overload]  # a phase is its own name
+        phase_means=PHASES.get(job.phase, ""),  # type: ignore[call-overload]  # a phase is its own name
         sheet=await _contact_sheet(files, record),
         events=details.events,
         shares=await _shares(caller, sharing, job_id),

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from contentgen_gateway.auth.authentication import Caller
 from contentgen_gateway.injection import AssetsDep, CallerDep, DatasetsDep, FilesDep, JobsDep, UsageDep
-from contentgen_gateway.pages.rendering.forms import asking
+from contentgen_gateway.pages.rendering.forms import query_model
 from contentgen_gateway.pages.rendering.render import render
 from contentgen_gateway.pages.rendering.views import card
 from contentgen_gateway.problems import Problem
@@ -28,10 +28,10 @@ async def all_loras(
     request: Request,
     caller: CallerDep,
     assets: AssetsDep,
-    listed: Annotated[LoraListing, Depends(asking(LoraListing, limit=_SHOWN))],
+    query: Annotated[LoraListing, Depends(query_model(LoraListing, limit=_SHOWN))],
 ) -> Response:
     """LoRAs that are trained."""
-    return render(request, "loras.html", caller, found=await assets.loras(caller, listed))
+    return render(request, "loras.html", caller, found=await assets.loras(caller, query))
 
 
 @router.get("/loras/{job_id}")
@@ -44,7 +44,7 @@ async def one_lora(
     datasets: DatasetsDep,
     files: FilesDep,
     job_id: Name,
-    window: Annotated[Window, Depends(asking(Window, limit=_FRAMES))],
+    window: Annotated[Window, Depends(query_model(Window, limit=_FRAMES))],
 ) -> Response:
     """One LoRA."""
     record = await jobs.training(caller, job_id)

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from contentgen_contract.names import Kind
 from contentgen_gateway.injection import AssetsDep, CallerDep, FilesDep, JobsDep
-from contentgen_gateway.pages.rendering.forms import asking, to
+from contentgen_gateway.pages.rendering.forms import query_model, redirect
 from contentgen_gateway.pages.rendering.render import render
 from contentgen_gateway.pages.rendering.views import card
 from contentgen_gateway.problems import NotFound
@@ -27,10 +27,10 @@ async def gallery(
     request: Request,
     caller: CallerDep,
     assets: AssetsDep,
-    listed: Annotated[PictureListing, Depends(asking(PictureListing, limit=_JOBS))],
+    query: Annotated[PictureListing, Depends(query_model(PictureListing, limit=_JOBS))],
 ) -> Response:
     """Pictures, the newest first."""
-    found = await assets.pictures(caller, listed)
+    found = await assets.pictures(caller, query)
     chosen = {key: request.query_params.get(key, "") for key in _FIELDS}
     numbers: dict[str, int] = {}
     tiles = []
@@ -71,6 +71,6 @@ async def one_picture(
 
 
 @router.get("/files/{job_id}")
-async def fetch(caller: CallerDep, files: FilesDep, job_id: Name, wish: Annotated[DownloadQuery, Query()]) -> Response:
+async def fetch(caller: CallerDep, files: FilesDep, job_id: Name, query: Annotated[DownloadQuery, Query()]) -> Response:
     """On to a signed address of one file. It is counted as a download."""
-    return to((await files.download(caller, job_id, wish)).url)
+    return redirect((await files.download(caller, job_id, query)).url)

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from contentgen_contract.names import Kind
 from contentgen_gateway.injection import CallerDep, FilesDep, JobsDep, TranscriptSearchDep
-from contentgen_gateway.pages.rendering.forms import asking
+from contentgen_gateway.pages.rendering.forms import query_model
 from contentgen_gateway.pages.rendering.render import render
 from contentgen_gateway.pages.rendering.views import LABELS, card
 from contentgen_gateway.schemas.listings import SearchListing
@@ -27,17 +27,17 @@ async def search(
     jobs: JobsDep,
     transcripts: TranscriptSearchDep,
     files: FilesDep,
-    listed: Annotated[SearchListing, Depends(asking(SearchListing, limit=_SHOWN))],
+    query: Annotated[SearchListing, Depends(query_model(SearchListing, limit=_SHOWN))],
 ) -> Response:
     """Whatever has these words."""
     chosen = {key: request.query_params.get(key, "") for key in _FIELDS}
-    wanted, sought = listed.wanted(), bool(listed.q or listed.tags)
-    scope = await jobs.scope(caller, listed.namespace, listed.user_id)
+    wanted, sought = query.job_filter(), bool(query.q or query.tags)
+    scope = await jobs.scope(caller, query.namespace, query.user_id)
     page = await jobs.page(scope, wanted) if sought else JobPage([], 0, None)
     spoken = None
-    if listed.q and not listed.cursor and listed.type in (None, Kind.TRANSCRIPTION.record_type):
-        where = {"namespace": listed.namespace, "userId": listed.user_id}
-        sought_there = TranscriptSearch.model_validate({"q": listed.q, "hits": 3, "limit": 10} | where)
+    if query.q and not query.cursor and query.type in (None, Kind.TRANSCRIPTION.record_type):
+        where = {"namespace": query.namespace, "userId": query.user_id}
+        sought_there = TranscriptSearch.model_validate({"q": query.q, "hits": 3, "limit": 10} | where)
         spoken = await transcripts.search(caller, sought_there)
     return render(
         request,
@@ -49,14 +49,14 @@ async def search(
         total=page.total,
         following=page.next_cursor,
         spoken=spoken.transcripts if spoken else [],
-        pieces=pieces,
+        highlighted_parts=highlighted_parts,
         chosen=chosen,
         types=[(kind.record_type, LABELS[kind]) for kind in Kind],
         picture=files.signed_address,
     )
 
 
-def pieces(snippet: str, marks: list[Mark]) -> list[tuple[str, bool]]:
+def highlighted_parts(snippet: str, marks: list[Mark]) -> list[tuple[str, bool]]:
     """A snippet in parts, and whether each is what was looked for."""
     found: list[tuple[str, bool]] = []
     done = 0

@@ -42,7 +42,7 @@ async def sign_in(
     if len(token) > _LONGEST or not token.isascii():
         return _form(request, next, wrong=f"A token has at most {_LONGEST} characters, all of them plain ASCII.")
     try:
-        await authenticator.caller(token)
+        await authenticator.authenticate(token)
     except Problem as problem:
         if problem.status != HTTPStatus.UNAUTHORIZED:
             raise

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from contentgen_contract.names import Kind
 from contentgen_gateway.injection import AssetsDep, CallerDep, FilesDep, JobsDep
-from contentgen_gateway.pages.rendering.forms import asking
+from contentgen_gateway.pages.rendering.forms import query_model
 from contentgen_gateway.pages.rendering.render import render
 from contentgen_gateway.pages.rendering.turns import SpeakerTurn, turns
 from contentgen_gateway.pages.rendering.views import card
@@ -31,10 +31,10 @@ async def all_transcripts(
     request: Request,
     caller: CallerDep,
     assets: AssetsDep,
-    listed: Annotated[TranscriptListing, Depends(asking(TranscriptListing, limit=_SHOWN))],
+    query: Annotated[TranscriptListing, Depends(query_model(TranscriptListing, limit=_SHOWN))],
 ) -> Response:
     """Recordings that are transcribed."""
-    return render(request, "transcripts.html", caller, found=await assets.transcripts(caller, listed))
+    return render(request, "transcripts.html", caller, found=await assets.transcripts(caller, query))
 
 
 @router.get("/transcripts/{job_id}")

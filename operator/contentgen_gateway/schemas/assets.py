@@ -1,4 +1,4 @@
-"""Assets as the seeds' lists show them, from records. Pure: addresses are made fetchable by the caller's `shown`."""
+"""Assets as the seeds' lists show them, from records. Pure: addresses are made fetchable by the caller's `sign`."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -9,7 +9,7 @@ from contentgen_gateway.schemas.bodies import Body, Incomplete
 from contentgen_gateway.stores.outputs import picture_name, versions_of
 from contentgen_gateway.stores.records import Record
 
-Shown = Callable[[object], str | None]
+SignAddress = Callable[[object], str | None]
 """An address of a record as one that can be fetched; None where there is none to give."""
 
 
@@ -88,7 +88,7 @@ class TranscriptList(Body):
     incomplete: Incomplete = False
 
 
-def lora(record: Record, shown: Shown) -> Lora:
+def lora(record: Record, sign: SignAddress) -> Lora:
     """A LoRA with its newest version."""
     made, config = versions_of(record), record.get("config") or {}
     newest = made[0] if made else {}
@@ -97,13 +97,13 @@ def lora(record: Record, shown: Shown) -> Lora:
         name=config.get("loraName") or record.get("name"),
         trigger=config.get("trigger"),
         versions=len(made),
-        latest_version=LatestVersion(model_url=shown(newest.get("modelUrl")), created_at=newest.get("createdAt")),
-        thumbnail_url=shown(newest.get("previewUrl")),
+        latest_version=LatestVersion(model_url=sign(newest.get("modelUrl")), created_at=newest.get("createdAt")),
+        thumbnail_url=sign(newest.get("previewUrl")),
         tags=(record.get("metadata") or {}).get("tags") or [],
     )
 
 
-def pictures(record: Record, shown: Shown) -> list[Picture]:
+def pictures(record: Record, sign: SignAddress) -> list[Picture]:
     """All pictures of all versions, those of the newest first. The seeds' records have no thumbnails."""
     config = record.get("config") or {}
     return [
@@ -114,8 +114,8 @@ def pictures(record: Record, shown: Shown) -> list[Picture]:
             file=picture_name(image),
             model=version.get("model") or config.get("model"),
             prompt=version.get("prompt") or config.get("prompt"),
-            image_url=shown(image.get("url")),
-            thumbnail_url=shown(image.get("thumbnailUrl") or image.get("url")),
+            image_url=sign(image.get("url")),
+            thumbnail_url=sign(image.get("thumbnailUrl") or image.get("url")),
             width=image.get("width"),
             height=image.get("height"),
             created_at=version.get("createdAt") or record.get("createdAt"),
@@ -125,7 +125,7 @@ def pictures(record: Record, shown: Shown) -> list[Picture]:
     ]
 
 
-def transcript(record: Record, shown: Shown) -> Transcript:
+def transcript(record: Record, sign: SignAddress) -> Transcript:
     """A transcript in its newest version."""
     newest = next(iter(versions_of(record)), {})
     return Transcript(
@@ -133,8 +133,8 @@ def transcript(record: Record, shown: Shown) -> Transcript:
         file_name=(record.get("sourceVideo") or {}).get("filename"),
         duration=newest.get("duration"),
         word_count=newest.get("wordCount"),
-        transcript_url=shown(newest.get("transcriptUrl")),
-        text_url=shown(newest.get("textUrl")),
+        transcript_url=sign(newest.get("transcriptUrl")),
+        text_url=sign(newest.get("textUrl")),
         speakers=newest.get("speakers"),
         created_at=newest.get("createdAt") or record.get("createdAt"),
     )

@@ -133,7 +133,7 @@ class Paging(Parameters):
     limit: int = Field(MOST, ge=1, le=MOST, description="Entries of a page; without it as many as a page may have.")
     cursor: str | None = Field(None, max_length=512, description="`nextCursor` of the page before.")
 
-    def wanted(self) -> JobFilter:
+    def job_filter(self) -> JobFilter:
         """As a value. Raises BadRequest."""
         wanted = JobFilter(
             list_name=self.list_name,
@@ -153,9 +153,9 @@ class Listing(Paging):
     type: JobType | None = None
     status: JobStatus | None = None
 
-    def wanted(self) -> JobFilter:
+    def job_filter(self) -> JobFilter:
         """As a value. Raises BadRequest."""
-        return replace(super().wanted(), type=self.type, status=self.status)
+        return replace(super().job_filter(), type=self.type, status=self.status)
 
 
 def instant(given: datetime | date | None) -> datetime | None:

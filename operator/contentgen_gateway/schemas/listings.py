@@ -34,9 +34,9 @@ class PictureListing(Paging):
     list_name = "images"
     model: Model | None = Field(None, description="Made by this model: an alias, or the provider's name.")
 
-    def wanted(self) -> JobFilter:
+    def job_filter(self) -> JobFilter:
         """As a value. Raises BadRequest."""
-        return replace(super().wanted(), model=self.model)
+        return replace(super().job_filter(), model=self.model)
 
 
 class SearchListing(Listing):
@@ -52,12 +52,12 @@ class SearchListing(Listing):
         str | None, Field(max_length=512, description="Tags, with commas between them.", examples=["avatar,headshot"])
     ] = None
 
-    def wanted(self) -> JobFilter:
+    def job_filter(self) -> JobFilter:
         """As a value. Raises BadRequest."""
-        return replace(super().wanted(), terms=asked_words(self.q), tags=_tags(self.tags))
+        return replace(super().job_filter(), terms=query_terms(self.q), tags=_tags(self.tags))
 
 
-def asked_words(given: str | None) -> tuple[str, ...]:
+def query_terms(given: str | None) -> tuple[str, ...]:
     """What is looked for: each word once, the last one last. Raises BadRequest."""
     if not given or not given.strip():
         return ()

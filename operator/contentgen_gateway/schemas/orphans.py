@@ -26,7 +26,7 @@ class OrphanListing(Parameters):
     limit: int = Field(MOST, ge=1, le=MOST, description="Entries of a page; without it as many as a page may have.")
     cursor: str | None = Field(None, max_length=512, description="`nextCursor` of the page before.")
 
-    def wanted(self) -> JobFilter:
+    def job_filter(self) -> JobFilter:
         """As a value. Raises BadRequest."""
         return continued(JobFilter(list_name="orphans", limit=self.limit), self.cursor)
 

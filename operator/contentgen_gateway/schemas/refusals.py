@@ -20,14 +20,14 @@ Error = Mapping[str, Any]
 NAME = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
 TITLE = r"^[^\x00-\x1f\x7f]+$"
 PRINTABLE = r"^[!-~]([ -~]*[!-~])?$"
-WORDS = patterns.WORDS | {
-    NAME: patterns.WORDS[patterns.OBJECT_NAME],
+WORDS = patterns.EXPECTATIONS | {
+    NAME: patterns.EXPECTATIONS[patterns.OBJECT_NAME],
     TITLE: "must be one line without control characters",
     PRINTABLE: "must be printable ASCII without a space at its beginning or end",
 }
 """What each pattern of a request asks for."""
 
-_Telling = Callable[[Error, Mapping[str, Any], list[object]], str]
+_Expectation = Callable[[Error, Mapping[str, Any], list[object]], str]
 """From an error, its context, and the types at its place."""
 _MOST_ERRORS = 20
 _LONGEST_NAME = 64
@@ -71,9 +71,9 @@ def refusal(errors: Sequence[Error], place: str, model: object = None) -> Proble
 
     `model`: the type that was validated, by which the fields beside an unknown one are known.
     """
-    told = _merged([_Told(each, place, model) for each in errors[:_MOST_ERRORS]])
-    first = told[0]
-    return Problem(422, first.detail, errors=[{"loc": [place, *each.path], "msg": each.expected} for each in told])
+    fields = _merged([_FieldError(each, place, model) for each in errors[:_MOST_ERRORS]])
+    first = fields[0]
+    return Problem(422, first.detail, errors=[{"loc": [place, *each.path], "msg": each.expected} for each in fields])
 
 
 def malformed_json(document: str, position: int, cause: str) -> Problem:
@@ -120,14 +120,14 @@ def either(names: Sequence[str]) -> str:
     return " or ".join(filter(None, (", ".join(names[:-1]), names[-1]))) if names else ""
 
 
-class _Told:
+class _FieldError:
     """One error: where, the value as far as it may be repeated, and what is expected."""
 
     def __init__(self, error: Error, place: str, model: object) -> None:
         self.path, at = _walk(model, error["loc"], to_unknown=error["type"] == "extra_forbidden")
         self.expected = _expected(error, at)
         # The value of an unknown field may be anything, and tells nothing.
-        self.value = "" if error["type"] in _WITHOUT_VALUE else _shown(error.get("input"))
+        self.value = "" if error["type"] in _WITHOUT_VALUE else _quoted_value(error.get("input"))
         self._place = place
 
     @property
@@ -136,10 +136,10 @@ class _Told:
         return f"{where}: {self.value} {self.expected}" if self.value else f"{where}: {self.expected}"
 
 
-def _merged(told: list[_Told]) -> list[_Told]:
+def _merged(fields: list[_FieldError]) -> list[_FieldError]:
     """Errors of one field, which may have any of several forms, as one."""
-    by_path: dict[tuple[int | str, ...], _Told] = {}
-    for each in told:
+    by_path: dict[tuple[int | str, ...], _FieldError] = {}
+    for each in fields:
         first = by_path.setdefault(each.path, each)
         if first is not each and each.expected not in first.expected:
             first.expected += f", or {each.expected.removeprefix('must be ')}"
@@ -170,32 +170,36 @@ def _choice(error: Error, context: Mapping[str, Any], _: list[object]) -> str:
     return f"must be {either(names)}{guess(given, names) if isinstance(given, str) else ''}"
 
 
-def _says(text: str) -> _Telling:
+def _constant(text: str) -> _Expectation:
     return lambda *_: text
 
 
-def _bound(text: str, name: str, what: str = "") -> _Telling:
-    def told(_: Error, context: Mapping[str, Any], __: list[object]) -> str:
+def _bound(text: str, name: str, what: str = "") -> _Expectation:
+    def fields(_: Error, context: Mapping[str, Any], __: list[object]) -> str:
         number = context.get(name)
         number = f"{number:g}" if isinstance(number, float) else number
         return f"{text} {number}{f' {what}' if what else ''}{'s' if what and number != 1 else ''}"
 
-    return told
+    return fields
 
 
-def _own_words(error: Error, context: Mapping[str, Any], _: list[object]) -> str:
+def _error_text(error: Error, context: Mapping[str, Any], _: list[object]) -> str:
     return str(context.get("error") or error["msg"])
 
 
-_NUMBER, _WHOLE, _TEXT = _says("must be a number"), _says("must be a whole number"), _says("must be a text in quotes")
-_OBJECT, _TRUTH = _says("must be an object"), _says("must be true or false")
-_EXPECTED: dict[str, _Telling] = {
+_NUMBER, _WHOLE, _TEXT = (
+    _constant("must be a number"),
+    _constant("must be a whole number"),
+    _constant("must be a text in quotes"),
+)
+_OBJECT, _TRUTH = _constant("must be an object"), _constant("must be true or false")
+_EXPECTED: dict[str, _Expectation] = {
     "extra_forbidden": _unknown_field,
-    "missing": _says("must be given"),
+    "missing": _constant("must be given"),
     "string_pattern_mismatch": _pattern,
     "enum": _choice,
     "literal_error": _choice,
-    "value_error": _own_words,
+    "value_error": _error_text,
     "greater_than_equal": _bound("must be at least", "ge"),
     "greater_than": _bound("must be more than", "gt"),
     "less_than_equal": _bound("must be at most", "le"),
@@ -215,8 +219,8 @@ _EXPECTED: dict[str, _Telling] = {
     "finite_number": _NUMBER,
     "bool_type": _TRUTH,
     "bool_parsing": _TRUTH,
-    "list_type": _says("must be a list"),
-    "tuple_type": _says("must be a list"),
+    "list_type": _constant("must be a list"),
+    "tuple_type": _constant("must be a list"),
     "dict_type": _OBJECT,
     "model_type": _OBJECT,
     "model_attributes_type": _OBJECT,
@@ -226,7 +230,7 @@ _WITHOUT_VALUE = frozenset(
 )
 
 
-def _shown(value: object) -> str:
+def _quoted_value(value: object) -> str:
     """A value as JSON has it, where it is short and no address."""
     if not isinstance(value, str | int | float) or (isinstance(value, str) and _ADDRESS.search(value)):
         return ""

@@ -5,7 +5,7 @@ from pydantic import Field
 from contentgen_contract.names import Kind
 from contentgen_gateway.schemas import assets
 from contentgen_gateway.schemas.bodies import Body, Incomplete, Moment, Name, Parameters, UserId, instant
-from contentgen_gateway.schemas.listings import asked_words
+from contentgen_gateway.schemas.listings import query_terms
 from contentgen_gateway.stores.queries import JobFilter, continued
 
 
@@ -22,7 +22,7 @@ class TranscriptSearch(Parameters):
     limit: int = Field(20, ge=1, le=100, description="How many transcripts.")
     cursor: str | None = Field(None, max_length=512, description="`nextCursor` of the page before.")
 
-    def wanted(self) -> JobFilter:
+    def job_filter(self) -> JobFilter:
         """As a value. Raises BadRequest."""
         wanted = JobFilter(
             list_name="passages",
@@ -30,7 +30,7 @@ class TranscriptSearch(Parameters):
             type=Kind.TRANSCRIPTION.record_type,
             since=instant(self.since),
             until=instant(self.until),
-            terms=asked_words(self.q),
+            terms=query_terms(self.q),
             limit=self.limit,
         )
         return continued(wanted, self.cursor)

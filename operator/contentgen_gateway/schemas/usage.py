@@ -31,7 +31,7 @@ class UsageOf(Whose):
     since: Moment | None = Field(None, alias="from", description="Made at this time or later.")
     until: Moment | None = Field(None, alias="to", description="Made before this time.")
 
-    def wanted(self) -> JobFilter:
+    def job_filter(self) -> JobFilter:
         """As a value."""
         return JobFilter(user_id=self.user_id, type=self.type, since=instant(self.since), until=instant(self.until))
 

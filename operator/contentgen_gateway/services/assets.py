@@ -63,7 +63,7 @@ class AssetReader:
         )
 
     async def _finished(self, caller: Caller, given: Paging, kind: Kind) -> tuple[Scope, JobFilter, JobPage]:
-        wanted = replace(given.wanted(), type=kind.record_type, made=True)
+        wanted = replace(given.job_filter(), type=kind.record_type, made=True)
         scope = await self.visibility.scope(caller, given.namespace, given.user_id, public=given.public)
         return scope, wanted, await self.jobs.page(scope, wanted)
 

@@ -76,24 +76,24 @@ class CollectionEditor:
             found |= (await self.authorizer.which(caller, Verb.LIST, others)).keys()
         return tuple(sorted(found))
 
-    async def create(self, caller: Caller, wish: NewCollection) -> CollectionDetails:
+    async def create(self, caller: Caller, body: NewCollection) -> CollectionDetails:
         """The new collection. Raises Problem."""
-        namespace = namespace_of(caller, wish.namespace, self.namespaces)
+        namespace = namespace_of(caller, body.namespace, self.namespaces)
         if not await self.authorizer.which(caller, Verb.CREATE, [namespace]):
             raise Problem(403, f"you may not create anything in the namespace {namespace!r}")
-        await require_may_name(self.authorizer, caller, wish.user_id, namespace)
+        await require_may_name(self.authorizer, caller, body.user_id, namespace)
         now = self._now()
         made = Collection(
             collection_id=str(uuid.uuid4()),
             namespace=namespace,
-            user_id=wish.user_id or namespace,
-            name=wish.name,
-            description=wish.description,
+            user_id=body.user_id or namespace,
+            name=body.name,
+            description=body.description,
             created_by=caller.name,
             created_at=now,
             updated_at=now,
             tenant=(await self.tenants.of(namespace)).scope or None,
-            assets=await self._items(caller, wish.assets),
+            assets=await self._items(caller, body.assets),
         )
         await self.collections.add(made)
         return await self._details(caller, made)
@@ -102,12 +102,12 @@ class CollectionEditor:
         """One collection, with the jobs in it that the caller may see. Raises NotFound."""
         return await self._details(caller, await self._load(caller, collection_id))
 
-    async def edit(self, caller: Caller, collection_id: str, wish: CollectionEdit) -> CollectionDetails:
+    async def edit(self, caller: Caller, collection_id: str, body: CollectionEdit) -> CollectionDetails:
         """The edited collection: another name or description, or other jobs. Raises Problem."""
         await self._load(caller, collection_id, Verb.PATCH)
-        fields: dict[str, Any] = wish.model_dump(include={"name", "description"}, exclude_none=True)
-        if wish.assets is not None:
-            fields["assets"] = await self._items(caller, wish.assets)
+        fields: dict[str, Any] = body.model_dump(include={"name", "description"}, exclude_none=True)
+        if body.assets is not None:
+            fields["assets"] = await self._items(caller, body.assets)
         await self.collections.change(collection_id, fields, self._now())
         return await self.get(caller, collection_id)
 
@@ -116,10 +116,10 @@ class CollectionEditor:
         await self._load(caller, collection_id, Verb.DELETE)
         await self.collections.delete(collection_id)
 
-    async def put(self, caller: Caller, collection_id: str, wish: MoreAssets) -> CollectionDetails:
+    async def put(self, caller: Caller, collection_id: str, body: MoreAssets) -> CollectionDetails:
         """The collection with more jobs. Idempotent. Raises Problem."""
         there = await self._load(caller, collection_id, Verb.PATCH)
-        given = await self._items(caller, wish.assets)
+        given = await self._items(caller, body.assets)
         fresh = [each for each in given if each not in there.assets]
         if fresh and not await self.collections.put(collection_id, fresh, self._now()):
             raise Problem(422, f"assets: a collection holds {MOST_ASSETS} jobs at most")

@@ -18,7 +18,7 @@ from contentgen_runtime.clock import Clock
 
 
 @dataclass(frozen=True, slots=True)
-class OutputFile:
+class DownloadableFile:
     """File of a job: its name, the version it belongs to, and its S3 key."""
 
     name: str
@@ -53,7 +53,7 @@ class FileReader:
         url = self.files.url(file.key, lifetime)
         return Download(url=url, expires_at=now + lifetime, file=file.name, version=file.version, size_bytes=size)
 
-    def locate(self, record: Record, given: str | None, number: int | None = None) -> OutputFile:
+    def locate(self, record: Record, given: str | None, number: int | None = None) -> DownloadableFile:
         """File of a version; the main file if `given` is None, the newest version if `number` is None.
 
         Raises BadRequest, or Problem 404.
@@ -73,7 +73,7 @@ class FileReader:
         key = owned_key(owner_of(record, self.files.key_of), folder + name)
         if key is None:
             raise _missing(str(record["jobId"]), name)
-        return OutputFile(name, (version or {}).get("version") or 1, key)
+        return DownloadableFile(name, (version or {}).get("version") or 1, key)
 
     async def view_url(self, record: Record, name: str) -> str:
         """Signed URL that shows a file of the newest version in a browser; empty if there is no such file."""

@@ -53,7 +53,7 @@ class JobReader:
 
     async def list_jobs(self, caller: Caller, given: Paging, wanted: JobFilter | None = None) -> JobList:
         """Page of a list. `wanted` is the query's own filter if None. Raises BadRequest."""
-        wanted = given.wanted() if wanted is None else wanted
+        wanted = given.job_filter() if wanted is None else wanted
         scope = await self.scope(caller, given.namespace, given.user_id, public=given.public)
         page = await self.page(scope, wanted)
         return JobList(

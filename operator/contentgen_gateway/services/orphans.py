@@ -36,7 +36,7 @@ class OrphanReader:
 
     async def list_orphans(self, caller: Caller, given: OrphanListing) -> OrphanList:
         """Page of orphans. Raises BadRequest."""
-        wanted = given.wanted()
+        wanted = given.job_filter()
         scope = aggregations.own(await self.visibility.scope(caller, given.namespace, None))
         if scope.nothing:
             return OrphanList(orphans=[], total=0)

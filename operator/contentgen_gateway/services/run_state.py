@@ -35,7 +35,7 @@ class JobRunState:
     rerun: str | None
 
     @classmethod
-    def of(cls, body: Body) -> Self:
+    def parse(cls, body: Body) -> Self:
         """Of a resource."""
         given = ResourceBody.parse(body)
         return cls(
@@ -59,7 +59,7 @@ class JobRunState:
         return self.ended and self.reason == Reason.CANCELLED
 
     @property
-    def word(self) -> str:
+    def legacy_status(self) -> str:
         """The seeds' word for it."""
         if not self.ended:
             return "processing"
@@ -96,16 +96,16 @@ def is_suspended(body: Body) -> bool:
     return (body.get("spec") or {}).get("suspend") is True
 
 
-def to_cancel(standing: JobRunState) -> int:
+def require_cancellable(state: JobRunState) -> int:
     """The number of the run that is to end. Raises Problem 409 where it is too late."""
     try:
-        return run_to_cancel(standing.phase, standing.reason, standing.number, asked_again=standing.asked_again)
+        return run_to_cancel(state.phase, state.reason, state.number, asked_again=state.asked_again)
     except CannotCancel as error:
         more: dict[str, Any] = {"billed": True} if error.paid else {}
         raise Problem(409, str(error), **more) from None
 
 
-def _doubt(facts: Facts, name: str) -> str:
+def _unknown_submission(facts: Facts, name: str) -> str:
     """Text of the refusal: meaning of the reason, free remedies, and the cost of another payment."""
     row, resubmit = remedies.explanation(facts), remedies.find_remedy(facts, Action.RESUBMIT)
     means = (row.meaning,) if row is not None else ()
@@ -113,26 +113,26 @@ def _doubt(facts: Facts, name: str) -> str:
     return " ".join([*means, *remedies.free_advice_lines(facts, name), f"To allow another payment{cost}"])
 
 
-def to_retry(standing: JobRunState, body: Body) -> None:
+def require_retryable(state: JobRunState, body: Body) -> None:
     """Raises Problem 409 where there is nothing to run again."""
     if is_suspended(body):
         job_id = body["metadata"]["uid"]
         raise Problem(409, f"it is suspended, and goes on by itself once it is resumed: POST /api/jobs/{job_id}/resume")
-    if standing.phase == Phase.SUBMISSION_UNKNOWN:
-        facts = Facts.of(body.get("status") or {})
-        raise Problem(409, f"{_doubt(facts, body['metadata']['name'])}, retry with resubmit={facts.token}")
-    if standing.reason == Reason.INVALID_SPEC:
-        raise Problem(409, f"it would fail again: {standing.message}")
-    if not standing.ended and not standing.asked_again:
-        raise Problem(409, f"it is under way ({standing.phase or 'not started'}): there is nothing to run again")
+    if state.phase == Phase.SUBMISSION_UNKNOWN:
+        facts = Facts.parse(body.get("status") or {})
+        raise Problem(409, f"{_unknown_submission(facts, body['metadata']['name'])}, retry with resubmit={facts.token}")
+    if state.reason == Reason.INVALID_SPEC:
+        raise Problem(409, f"it would fail again: {state.message}")
+    if not state.ended and not state.asked_again:
+        raise Problem(409, f"it is under way ({state.phase or 'not started'}): there is nothing to run again")
 
 
-def to_collect(standing: JobRunState, body: Body) -> str | None:
+def collect_annotation(state: JobRunState, body: Body) -> str | None:
     """The value of the annotation that has the last run's result fetched once more; None where that was asked for and
     has not begun. Raises Problem 409 where there is nothing to fetch.
     """
-    facts = Facts.of(body.get("status") or {})
-    if not standing.ended and standing.phase == Phase.FAILED:
+    facts = Facts.parse(body.get("status") or {})
+    if not state.ended and state.phase == Phase.FAILED:
         raise Problem(409, "another run was asked for: only the result of a failed run is fetched again")
     if why := remedies.collect_obstacle(facts):
         raise Problem(409, why)
@@ -142,7 +142,7 @@ def to_collect(standing: JobRunState, body: Body) -> str | None:
     return remedies.collect_value(facts)
 
 
-def in_http_terms(message: str, job_id: str) -> str:
+def with_http_requests(message: str, job_id: str) -> str:
     """A message of the operator with requests to this API in place of annotations."""
     for pattern, action in _ACTIONS:
         message = pattern.sub(f"POST /api/jobs/{job_id}/{action}", message)
@@ -151,27 +151,25 @@ def in_http_terms(message: str, job_id: str) -> str:
 
 def ignored_annotations(body: Body) -> tuple[str, ...]:
     """A sentence for each of a person's annotations that names no run or purchase, with what it should name."""
-    standing = JobRunState.of(body)
-    return describe_ignored(
-        body["metadata"].get("annotations") or {}, standing.phase, standing.number, token_of(standing)
-    )
+    state = JobRunState.parse(body)
+    return describe_ignored(body["metadata"].get("annotations") or {}, state.phase, state.number, resubmit_token(state))
 
 
-def require_token(standing: JobRunState, given: str) -> None:
+def require_resubmit_token(state: JobRunState, given: str) -> None:
     """Raises Problem 422 where `resubmit` names no purchase that waits for another payment."""
-    token = token_of(standing)
+    token = resubmit_token(state)
     if given == token:
         return
     expected = (
         f"the one that waits for another payment is resubmit={token}"
         if token is not None
-        else f"none waits for another payment, as the job is {standing.phase or 'not started'}; "
+        else f"none waits for another payment, as the job is {state.phase or 'not started'}; "
         "for another run retry without resubmit"
     )
     detail = f"resubmit: {given[:64]!r} names no purchase of this job; {expected}"
     raise Problem(422, detail, errors=[{"loc": ["query", "resubmit"], "msg": expected}])
 
 
-def token_of(standing: JobRunState) -> str | None:
+def resubmit_token(state: JobRunState) -> str | None:
     """The word that allows one more payment for a request that nobody can find."""
-    return remedies.resubmit_token(standing.phase, standing.message)
+    return remedies.resubmit_token(state.phase, state.message)

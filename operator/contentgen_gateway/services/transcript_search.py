@@ -35,7 +35,7 @@ class TranscriptSearcher:
     async def search(self, caller: Caller, query: TranscriptSearch) -> FoundTranscripts:
         """Page of transcripts with hits. Raises BadRequest."""
         scope = await self.visibility.scope(caller, query.namespace, query.user_id, public=query.public)
-        return await self._page(scope, query.wanted(), query.hits)
+        return await self._page(scope, query.job_filter(), query.hits)
 
     async def _page(self, scope: Scope, wanted: JobFilter, hits: int) -> FoundTranscripts:
         if scope.nothing:
@@ -87,7 +87,7 @@ def grouped(passages: Sequence[dict[str, Any]]) -> tuple[list[PassageGroup], boo
 
 
 def _transcript(
-    record: Record, group: PassageGroup, sought: tuple[Sequence[str], int], show: assets.Shown
+    record: Record, group: PassageGroup, sought: tuple[Sequence[str], int], show: assets.SignAddress
 ) -> FoundTranscript:
     terms, hits = sought
     return FoundTranscript(

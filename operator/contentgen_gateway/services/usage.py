@@ -39,7 +39,7 @@ class UsageReader:
 
     async def report(self, caller: Caller, query: UsageOf) -> UsageReport:
         """Spending and storage by key."""
-        wanted = query.wanted()
+        wanted = query.job_filter()
         scope = aggregations.own(await self.visibility.scope(caller, query.namespace, query.user_id))
         jobs: list[Row] = []
         purchases: list[Row] = []

@@ -1,1 +1,1 @@
-"""Reads and writes of MongoDB and S3, and the values that they are given and return."""
+"""Queries and writes of MongoDB and S3, with their typed arguments and results."""

@@ -1,4 +1,4 @@
-"""Collections as they are kept: named lists of jobs. What is in one is seen only by those who may see that very job."""
+"""Stored collections: named lists of jobs. Each item is visible only to callers who may see its job."""
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,7 +10,7 @@ from pymongo.collection import Collection as MongoCollection
 
 from contentgen_contract.records.indexes import Keys
 from contentgen_contract.records.tenancy import Tenant
-from contentgen_gateway.stores.queries import MOST, NOTHING, Filter, Place, in_namespaces
+from contentgen_gateway.stores.queries import MOST, NOTHING, Cursor, Filter, in_namespaces
 from contentgen_runtime.mongo import create_indexes
 
 Document = dict[str, Any]
@@ -47,32 +47,32 @@ class Collection:
     created_by: str
     created_at: datetime
     updated_at: datetime
-    tenant: str | None = None  # the scope of the namespace
+    tenant: str | None = None  # the namespace's scope; None: unscoped
     assets: tuple[CollectionItem, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class CollectionFilter:
-    """Which collections a list should hold; `namespaces` None: of all."""
+    """Filter of a list of collections; `namespaces` None means all namespaces."""
 
     namespaces: tuple[str, ...] | None
     user_id: str | None = None
     limit: int = 50
     tenants: Mapping[str, Tenant] = field(default_factory=dict)
-    after: Place | None = None
+    after: Cursor | None = None
 
     def filter(self) -> Filter:
-        """Without the page."""
+        """MongoDB filter for all pages."""
         found: Filter = {}
         if self.namespaces is not None:
             either = in_namespaces(self.namespaces, self.tenants)
-            found |= _any(either)
+            found |= _any_of(either)
         if self.user_id is not None:
             found["userId"] = {"$eq": self.user_id}
         return found
 
     def page(self) -> Filter:
-        """What comes after the page before."""
+        """MongoDB filter for the page after `after`."""
         if self.after is None:
             return self.filter()
         at, last = self.after
@@ -81,13 +81,13 @@ class CollectionFilter:
 
     @property
     def index(self) -> str:
-        """Which of the indexes serves it."""
+        """Name of the index that serves the filter."""
         parts = ("namespace_" * (self.namespaces is not None), "user_" * (self.user_id is not None))
         return f"{''.join(parts)}created"
 
 
 class Collections:
-    """The collection `collections`. pymongo is synchronous: every call runs in a thread."""
+    """The MongoDB collection `collections`. pymongo is synchronous, so each call runs in a thread."""
 
     def __init__(self, collection: MongoCollection[Document]) -> None:
         self._collection = collection
@@ -97,79 +97,79 @@ class Collections:
         create_indexes(self._collection, INDEXES, unique="collection_id")
 
     async def get(self, collection_id: str) -> Collection | None:
-        """One."""
-        found = await asyncio.to_thread(self._collection.find_one, _named(collection_id))
-        return _parsed(found) if found else None
+        """The collection with this id, or None."""
+        found = await asyncio.to_thread(self._collection.find_one, _by_id(collection_id))
+        return _parse(found) if found else None
 
-    async def find(self, asked: CollectionFilter) -> list[Collection]:
-        """Those of a page, and one more where another page follows."""
-        return await asyncio.to_thread(self._find, asked)
+    async def find(self, wanted: CollectionFilter) -> list[Collection]:
+        """The collections of a page, plus one if there is a next page."""
+        return await asyncio.to_thread(self._find, wanted)
 
-    def _find(self, asked: CollectionFilter) -> list[Collection]:
-        found = self._collection.find(asked.page()).sort(list(_NEWEST)).limit(min(asked.limit, MOST) + 1)
-        return [_parsed(each) for each in found]
+    def _find(self, wanted: CollectionFilter) -> list[Collection]:
+        found = self._collection.find(wanted.page()).sort(list(_NEWEST)).limit(min(wanted.limit, MOST) + 1)
+        return [_parse(each) for each in found]
 
     async def namespaces(self, user_id: str | None) -> list[str]:
-        """Those that have collections, of one user's or of all."""
+        """Namespaces that have collections; `user_id` limits them to one owner."""
         matching = {"userId": {"$eq": user_id}} if user_id else {}
         return sorted(await asyncio.to_thread(self._collection.distinct, "namespace", matching))
 
-    async def count(self, asked: CollectionFilter) -> int:
-        """How many there are on all pages."""
-        return await asyncio.to_thread(self._collection.count_documents, asked.filter())
+    async def count(self, wanted: CollectionFilter) -> int:
+        """Number of collections on all pages."""
+        return await asyncio.to_thread(self._collection.count_documents, wanted.filter())
 
-    async def add(self, made: Collection) -> None:
-        """A new one."""
+    async def add(self, collection: Collection) -> None:
+        """Insert a new collection."""
         document = {
-            "collectionId": made.collection_id,
-            "namespace": made.namespace,
-            "tenant": made.tenant,
-            "userId": made.user_id,
-            "name": made.name,
-            "description": made.description,
-            "createdBy": made.created_by,
-            "createdAt": made.created_at,
-            "updatedAt": made.updated_at,
-            "assets": _documents(made.assets),
+            "collectionId": collection.collection_id,
+            "namespace": collection.namespace,
+            "tenant": collection.tenant,
+            "userId": collection.user_id,
+            "name": collection.name,
+            "description": collection.description,
+            "createdBy": collection.created_by,
+            "createdAt": collection.created_at,
+            "updatedAt": collection.updated_at,
+            "assets": _documents(collection.assets),
         }
         await asyncio.to_thread(self._collection.insert_one, document)
 
     async def change(self, collection_id: str, fields: Document, now: datetime) -> None:
-        """Other values; `assets` are a tuple of `CollectionItem`."""
+        """Set fields by their stored names; `assets` is a tuple of `CollectionItem`."""
         values = {key: _documents(value) if key == "assets" else value for key, value in fields.items()}
         change = {"$set": values | {"updatedAt": now}}
-        await asyncio.to_thread(self._collection.update_one, _named(collection_id), change)
+        await asyncio.to_thread(self._collection.update_one, _by_id(collection_id), change)
 
     async def put(self, collection_id: str, assets: Sequence[CollectionItem], now: datetime) -> bool:
-        """Put these in, each once; False where there would be more than `MOST_ASSETS`, and then none is."""
-        room = _named(collection_id) | {f"assets.{MOST_ASSETS - len(assets)}": {"$exists": False}}
+        """Add items, without duplicates. False, and none is added, if there could be more than `MOST_ASSETS` then."""
+        with_room = _by_id(collection_id) | {f"assets.{MOST_ASSETS - len(assets)}": {"$exists": False}}
         change = {"$addToSet": {"assets": {"$each": _documents(assets)}}, "$set": {"updatedAt": now}}
-        done = await asyncio.to_thread(self._collection.update_one, room, change)
+        done = await asyncio.to_thread(self._collection.update_one, with_room, change)
         return done.matched_count == 1
 
     async def take(self, collection_id: str, job_id: str, now: datetime) -> None:
-        """Take a job out; one that is not in is fine."""
+        """Remove a job from the collection. Idempotent."""
         change = {"$pull": {"assets": {"jobId": job_id}}, "$set": {"updatedAt": now}}
-        await asyncio.to_thread(self._collection.update_one, _named(collection_id), change)
+        await asyncio.to_thread(self._collection.update_one, _by_id(collection_id), change)
 
     async def delete(self, collection_id: str) -> None:
-        """Its jobs stay."""
-        await asyncio.to_thread(self._collection.delete_one, _named(collection_id))
+        """Delete the collection; its jobs remain."""
+        await asyncio.to_thread(self._collection.delete_one, _by_id(collection_id))
 
     async def forget(self, job_id: str) -> None:
-        """The job is gone, from everywhere."""
+        """Remove a deleted job from all collections."""
         change = {"$pull": {"assets": {"jobId": job_id}}}
         await asyncio.to_thread(self._collection.update_many, {"assets.jobId": {"$eq": job_id}}, change)
 
 
-def _any(either: list[Filter]) -> Filter:
-    """One of these, as a filter that an "$or" can be added to."""
+def _any_of(either: list[Filter]) -> Filter:
+    """Match any of the filters; the result has no top-level "$or", so that a caller can add one."""
     if not either:
         return NOTHING
     return either[0] if len(either) == 1 and "$or" not in either[0] else {"$and": [{"$or": either}]}
 
 
-def _named(collection_id: str) -> Filter:
+def _by_id(collection_id: str) -> Filter:
     return {"collectionId": {"$eq": collection_id}}
 
 
@@ -177,7 +177,7 @@ def _documents(assets: Iterable[CollectionItem]) -> list[Document]:
     return [{"type": each.type, "jobId": each.job_id} for each in assets]
 
 
-def _parsed(found: Document) -> Collection:
+def _parse(found: Document) -> Collection:
     return Collection(
         collection_id=found["collectionId"],
         namespace=found["namespace"],

@@ -1,4 +1,4 @@
-"""The bucket, as the gateway reads it: URLs for people, and the few documents that it shows."""
+"""Read access to the bucket: presigned download URLs, object sizes and small documents."""
 
 import asyncio
 from collections.abc import Iterable
@@ -21,13 +21,15 @@ from contentgen_runtime.clock import Clock, utc_now
 
 PERSON_URL_LIFETIME = timedelta(minutes=15)
 LONGEST = timedelta(hours=24)
-_SAME_SECONDS = 300  # a third of a URL's life: who gets it last can still use it for ten minutes
-_REMEMBERED = 8192  # some megabytes: who watches a page asks for the same addresses again every few seconds
+_URL_WINDOW_SECONDS = 300  # a third of a URL's lifetime: at the end of the window it is still valid for ten minutes
+_CACHED_URLS = 8192  # a few megabytes; open pages request the same URLs every few seconds
 
 
 class BucketFiles:
-    """One bucket. `endpoint` is for us, `public_endpoint` is in the addresses of records, and `people_endpoint` in the
-    URLs that people get; each is the one before it where it is not given. `session` knows the credentials.
+    """One bucket. `session` has the credentials.
+
+    The gateway itself uses `endpoint`, addresses in records have `public_endpoint`, and download URLs have
+    `people_endpoint`; each defaults to the one before it.
     """
 
     def __init__(
@@ -43,7 +45,7 @@ class BucketFiles:
     ) -> None:
         self._clock = clock
         self.bucket = bucket
-        # A document of some MiB may cost some hundred to parse: one at a time in this process, and its child.
+        # Parsing a document of a few MiB may take a few hundred MiB of memory, so one at a time, subprocess included.
         self.parsing = asyncio.Semaphore(1)
         self._client = s3.connect(session, region, endpoint)
         self._credentials = session.get_credentials()
@@ -55,26 +57,26 @@ class BucketFiles:
 
     @property
     def origin(self) -> str:
-        """The scheme and host that its URLs lead to."""
+        """Scheme and host of the download URLs."""
         parts = urlsplit(self._for_people)
         return f"{parts.scheme}://{parts.netloc}"
 
     def url(self, key: OwnedKey, lifetime: timedelta = PERSON_URL_LIFETIME) -> str:
-        """A URL with which a person saves one object; never stored, never logged."""
+        """A presigned URL that downloads one object as a file; valid for up to `LONGEST`; never stored or logged."""
         return self.presigned(key, self._clock(), min(lifetime, LONGEST), saved=True)
 
-    def _known(self) -> ReadOnlyCredentials:
-        """The credentials in use. Raises NoCredentialsError."""
+    def _current_credentials(self) -> ReadOnlyCredentials:
+        """The current credentials, which may be rotated. Raises NoCredentialsError."""
         if self._credentials is None:
             raise NoCredentialsError
         return self._credentials.get_frozen_credentials()
 
     def presigned(self, key: OwnedKey, since: datetime, lifetime: timedelta, *, saved: bool) -> str:
-        """A URL that reads one object for so long, to be saved or to be shown. Raises NoCredentialsError."""
+        """A presigned URL of one object, as a download (`saved`) or to be displayed. Raises NoCredentialsError."""
         name = key.rpartition("/")[2]
         return self._presigner.get(
             key,
-            self._known(),
+            self._current_credentials(),
             since=since,
             lifetime=lifetime,
             disposition=disposition_of(name, saved=saved),
@@ -82,26 +84,28 @@ class BucketFiles:
         )
 
     def shown(self, address: object) -> str | None:
-        """An address of a record as one that can be fetched: that of an output of ours is signed, others stay.
+        """A record's address as a URL that browsers can fetch: outputs in the bucket presigned, other hosts unchanged.
 
-        None for what is no address, or of ours and no output.
+        None for other types, empty texts, and objects in the bucket that are not outputs.
         """
         if not isinstance(address, str) or not address:
             return None
         key = self.key_of(address)
         if key is None:
             return address
-        # An address of a record is its job's: `Records` gives out no other.
+        # `Records` returns verified records only, so the key belongs to the record's job.
         return self.signed(OwnedKey(key)) if keys.run_of(key) is not None else None
 
     def signed(self, key: OwnedKey) -> str:
-        """A URL that shows one object. It is good for ten minutes at least, and for some minutes the same from every
-        replica: browsers keep what they got.
+        """A presigned URL that displays one object, valid for at least ten minutes. All replicas return the same URL
+        within a window of five minutes, so that browsers can cache the response.
         """
-        return _signed(self, key, int(self._clock().timestamp() // _SAME_SECONDS), self._known().access_key)
+        return _cached_url(
+            self, key, int(self._clock().timestamp() // _URL_WINDOW_SECONDS), self._current_credentials().access_key
+        )
 
     def key_of(self, address: str) -> str | None:
-        """The key of an s3:// URL or an address of this bucket, as records hold it or people got it; else None."""
+        """The key of an s3:// URL, a stored address or a download URL of this bucket; else None."""
         for base in self._ours:
             if address.startswith(base):
                 return unquote(address[len(base) :].partition("?")[0])
@@ -111,11 +115,11 @@ class BucketFiles:
         return unquote(parts.path.lstrip("/"))
 
     def address(self, key: str) -> str:
-        """The plain address of an object, as records have it: `key_of` takes it back."""
+        """The address of an object as stored in records, without a signature; the inverse of `key_of`."""
         return f"{self._in_records}/{key}"
 
     async def read(self, key: OwnedKey, limit: int) -> bytes | None:
-        """An object of at most so many bytes; None where there is none, or a larger one."""
+        """Content of an object; None if it is missing or has more than `limit` bytes."""
         return await asyncio.to_thread(self._read, key, limit)
 
     def _read(self, key: OwnedKey, limit: int) -> bytes | None:
@@ -129,7 +133,7 @@ class BucketFiles:
             return body.read() if reply["ContentLength"] <= limit else None
 
     async def size(self, key: OwnedKey) -> int | None:
-        """How many bytes an object has; None where there is none."""
+        """Size in bytes, or None if the object is missing."""
         return await asyncio.to_thread(self._size, key)
 
     def _size(self, key: OwnedKey) -> int | None:
@@ -137,11 +141,11 @@ class BucketFiles:
         return head["ContentLength"] if head is not None else None
 
     async def sizes(self, prefixes: Iterable[str]) -> dict[str, int]:
-        """The keys under some prefixes, with their sizes in bytes."""
+        """Sizes in bytes by key, for all objects under these prefixes."""
         return await asyncio.to_thread(self.sizes_now, tuple(prefixes))
 
     def sizes_now(self, prefixes: Iterable[str]) -> dict[str, int]:
-        """The same, for those who are in a thread already."""
+        """Synchronous `sizes`, for callers that already run in a thread."""
         pages = self._client.get_paginator("list_objects_v2")
         return {
             each["Key"]: each["Size"]
@@ -151,10 +155,12 @@ class BucketFiles:
         }
 
 
-@lru_cache(_REMEMBERED)
-def _signed(files: BucketFiles, key: OwnedKey, window: int, _access_key: str) -> str:
-    # By access key too: a URL signed with a key that was replaced may be refused.
-    return files.presigned(key, datetime.fromtimestamp(window * _SAME_SECONDS, UTC), PERSON_URL_LIFETIME, saved=False)
+@lru_cache(_CACHED_URLS)
+def _cached_url(files: BucketFiles, key: OwnedKey, window: int, _access_key: str) -> str:
+    # Cached by access key too, because S3 may reject URLs signed with a replaced one.
+    return files.presigned(
+        key, datetime.fromtimestamp(window * _URL_WINDOW_SECONDS, UTC), PERSON_URL_LIFETIME, saved=False
+    )
 
 
 def _virtual(endpoint: str, bucket: str) -> str:

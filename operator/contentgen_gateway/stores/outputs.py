@@ -1,4 +1,4 @@
-"""What a job has made: its versions, and where in the bucket a file of one lies. Pure."""
+"""Versions of a job's outputs, and the location of their files in the bucket. Pure."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,7 +9,7 @@ from contentgen_gateway.stores.records import Record
 
 Version = dict[str, Any]
 KeyOf = Callable[[str], str | None]
-"""The key of an address of our bucket."""
+"""The key of an address in our bucket; None for other addresses."""
 
 FILES = {
     Kind.LORA_TRAINING: "model.safetensors, config.json, preview.png, or of its dataset: dataset.json, dataset.zip, "
@@ -17,25 +17,25 @@ FILES = {
     Kind.IMAGE_GENERATION: "image_1.png, image_1_thumb.png",
     Kind.TRANSCRIPTION: "transcript.json, transcript.txt, transcript.srt, transcript.vtt, audio.flac",
 }
-"""How a job's files are called."""
+"""File names by kind, as shown in error messages."""
 
-_ADDRESSES = ("modelUrl", "transcriptUrl", "textUrl")
+_ADDRESS_FIELDS = ("modelUrl", "transcriptUrl", "textUrl")
 
 
 def versions_of(record: Record) -> list[Version]:
-    """The versions, the newest first."""
-    made = [each for each in record.get("versions") or () if isinstance(each, dict)]
-    return sorted(made, key=lambda each: each.get("version") or 1, reverse=True)
+    """Versions of a record, newest first."""
+    versions = [each for each in record.get("versions") or () if isinstance(each, dict)]
+    return sorted(versions, key=lambda each: each.get("version") or 1, reverse=True)
 
 
 def version_of(record: Record, number: int | None) -> Version | None:
-    """One version; the newest where none is named."""
-    made = versions_of(record)
-    return next((each for each in made if number is None or (each.get("version") or 1) == number), None)
+    """The version with this number, or the newest if `number` is None; None if there is no such version."""
+    versions = versions_of(record)
+    return next((each for each in versions if number is None or (each.get("version") or 1) == number), None)
 
 
 def main_file(kind: Kind, version: Version) -> str:
-    """What somebody wants who names no file."""
+    """The file to download if the caller names none."""
     match kind:
         case Kind.LORA_TRAINING:
             return "model.safetensors"
@@ -46,45 +46,48 @@ def main_file(kind: Kind, version: Version) -> str:
 
 
 def picture_name(image: dict[str, Any]) -> str:
-    """The name of a picture's file."""
+    """File name of a picture, without its folder."""
     return str(image.get("s3Key") or image.get("url") or "").partition("?")[0].rpartition("/")[2]
 
 
 def stage_of(kind: Kind, file: str) -> Stage | None:
-    """The stage that stores a file of this name; None for what no job of the kind has."""
+    """The stage that stores a file of this name; None if the kind has no such file."""
     return next((stage for stage in reversed(Stage) if keys.is_output(kind, stage, file)), None)
 
 
 def folder_of(kind: Kind, stage: Stage, version: Version, key_of: KeyOf) -> str | None:
-    """Where a stage's files of a version lie. They may be another job's: a resource that is applied again takes over
-    what was made for the one before.
+    """Prefix of a stage's files of a version, or None.
+
+    It may belong to an earlier job, because a resource that is applied again adopts existing outputs.
     """
-    for key in _keys(version, key_of):
+    for key in _file_keys(version, key_of):
         run = keys.run_of(key)
         if run is not None:
             return keys.prefix(kind, stage, *run)
     return None
 
 
-def _keys(version: Version, key_of: KeyOf) -> Iterator[str]:
+def _file_keys(version: Version, key_of: KeyOf) -> Iterator[str]:
     for each in (version, *(version.get("images") or ())):
         if isinstance(key := each.get("s3Key"), str):
             yield key
-        for name in ("url", *_ADDRESSES):
+        for name in ("url", *_ADDRESS_FIELDS):
             if isinstance(address := each.get(name), str) and (found := key_of(address)):
                 yield found
 
 
-def with_addresses(record: Record, shown: Callable[[object], str | None]) -> Record:
-    """The record with each address of its versions as `shown` gives it."""
-    versions = [_addressed(each, shown) if isinstance(each, dict) else each for each in record.get("versions") or ()]
+def with_addresses(record: Record, replace: Callable[[object], str | None]) -> Record:
+    """The record with `replace` applied to each address in its versions."""
+    versions = [
+        _replace_addresses(each, replace) if isinstance(each, dict) else each for each in record.get("versions") or ()
+    ]
     return record | {"versions": versions}
 
 
-def _addressed(part: dict[str, Any], shown: Callable[[object], str | None]) -> dict[str, Any]:
+def _replace_addresses(part: dict[str, Any], replace: Callable[[object], str | None]) -> dict[str, Any]:
     changed: dict[str, Any] = {
-        name: shown(value) for name, value in part.items() if name == "url" or name.endswith("Url")
+        name: replace(value) for name, value in part.items() if name == "url" or name.endswith("Url")
     }
     if isinstance(images := part.get("images"), list):
-        changed["images"] = [_addressed(each, shown) if isinstance(each, dict) else each for each in images]
+        changed["images"] = [_replace_addresses(each, replace) if isinstance(each, dict) else each for each in images]
     return part | changed

@@ -1,7 +1,7 @@
-"""What is asked of the collection `jobs`, as values: filter, order and the index that serves it. Pure.
+"""Queries of the MongoDB collection `jobs`: filter, sort order, and the index that serves them. Pure.
 
-Everything from outside is a typed value here, and goes into a filter as one: no text of a caller becomes a key, and
-where a document could be taken for an operator it is compared with `$eq`.
+No operator injection: callers' input is parsed into typed values, never becomes a key of a filter, and is compared with
+`$eq` where a document could be read as an operator.
 """
 
 import base64
@@ -19,8 +19,8 @@ from contentgen_gateway.problems import BadRequest
 
 Filter = dict[str, Any]
 Sort = tuple[tuple[str, int], ...]
-MOST = 200  # records of a page
-_LONGEST = 253  # characters of a jobId
+MOST = 200  # records per page
+_MAX_JOB_ID_LENGTH = 253  # characters of a jobId
 NOT_DISCARDED = {"discard": {"$exists": False}}
 NOTHING: Filter = {"namespace": {"$in": []}}
 EVERYWHERE = ""
@@ -28,7 +28,7 @@ EVERYWHERE = ""
 
 
 class Sorted(StrEnum):
-    """What lists are ordered by."""
+    """Sort field of a list."""
 
     CREATED = "createdAt"
     STARTED = "startedAt"
@@ -39,14 +39,14 @@ class Sorted(StrEnum):
 
 
 class Order(StrEnum):
-    """In which direction."""
+    """Sort direction of a list."""
 
     NEWEST = "desc"
     OLDEST = "asc"
 
 
 class JobStatus(StrEnum):
-    """The seeds' words."""
+    """Job status as in the legacy API."""
 
     QUEUED = "queued"
     PROCESSING = "processing"
@@ -56,10 +56,10 @@ class JobStatus(StrEnum):
 
 
 def in_namespaces(names: Iterable[str], tenants: Mapping[str, Tenant]) -> list[Filter]:
-    """The alternatives of a filter: everything that is now of one of these namespaces."""
+    """Filters, one of which matches each document of the present tenants of these namespaces."""
     scoped = [name for name in sorted(names) if tenants.get(name, _UNSCOPED).scopes != _UNSCOPED.scopes]
     unscoped = sorted(set(names).difference(scoped))
-    # The embedded server scans, and a list of one takes it longer than one value.
+    # The embedded server scans, and `$in` with one value is slower than equality.
     either: list[Filter] = []
     if unscoped:
         either.append({"namespace": unscoped[0] if len(unscoped) == 1 else {"$in": unscoped}, "tenant": None})
@@ -71,22 +71,22 @@ _UNSCOPED = Tenant()
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Where a caller may look: kinds by namespace, single jobs that were shared, and what is public."""
+    """What a caller may see: kinds by namespace, shared jobs by id, and public jobs."""
 
     namespaces: Mapping[str, frozenset[Kind]] = field(default_factory=dict)
     jobs: tuple[str, ...] = ()
     public: bool = False
-    only: str | None = None  # of what is public, this namespace's
-    tenants: Mapping[str, Tenant] = field(default_factory=dict)  # those that are missing have no scope
-    incomplete: bool = False  # there is more that is shared than one list asks Kubernetes about
+    only: str | None = None  # limits public jobs to this namespace
+    tenants: Mapping[str, Tenant] = field(default_factory=dict)  # namespaces that are missing here are unscoped
+    incomplete: bool = False  # some shares were left out, to limit the access reviews of one list
 
     @property
     def nothing(self) -> bool:
-        """Nothing may be seen."""
+        """True if the scope is empty."""
         return not (self.namespaces or self.jobs or self.public)
 
     def filter(self) -> Filter:
-        """As a filter of records."""
+        """MongoDB filter of the records in this scope."""
         whole = sorted(name for name, kinds in self.namespaces.items() if kinds == frozenset(Kind))
         if EVERYWHERE in whole:
             return {}
@@ -105,15 +105,15 @@ class Scope:
         return in_namespaces([name], self.tenants) if name != EVERYWHERE else [{}]
 
 
-Place = tuple[datetime | str | int | None, str]
-"""In an ordered list: what a record is ordered by, and its jobId."""
+Cursor = tuple[datetime | str | int | None, str]
+"""Position in a sorted list: a record's value of the sort field, and its jobId."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobFilter:
-    """What a list should hold."""
+    """Filter, sort order and page of a list."""
 
-    list_name: str = "jobs"  # a cursor is good for the list that gave it
+    list_name: str = "jobs"  # a cursor is only valid for the list that issued it
     user_id: str | None = None
     type: str | None = None
     status: JobStatus | None = None
@@ -121,17 +121,17 @@ class JobFilter:
     since: datetime | None = None
     until: datetime | None = None
     tags: tuple[str, ...] = ()
-    terms: tuple[str, ...] = ()  # all of them, and the last may be the beginning of a word
+    terms: tuple[str, ...] = ()  # all must match; the last one matches as a prefix
     sort: Sorted = Sorted.CREATED
     order: Order = Order.NEWEST
     limit: int = MOST
-    after: Place | None = None
-    made: bool = False  # only what has outputs
+    after: Cursor | None = None
+    made: bool = False  # only jobs with outputs
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One find."""
+    """Arguments of one MongoDB find; `index` is the name of the index that serves it."""
 
     filter: Filter
     sort: Sort
@@ -140,22 +140,22 @@ class Query:
 
 
 def listing(scope: Scope, wanted: JobFilter) -> Query:
-    """The query for a page of a list."""
+    """Query of one page of a list."""
     conditions: list[Filter] = [scope.filter(), NOT_DISCARDED, *_conditions(wanted)]
     direction = -1 if wanted.order is Order.NEWEST else 1
     sort = ((wanted.sort.value, direction), ("jobId", direction))
     if wanted.after is not None:
-        conditions.append(_beyond(wanted, wanted.after))
+        conditions.append(_after_cursor(wanted, wanted.after))
     return Query(every(conditions), sort, min(wanted.limit, MOST), _index(scope, wanted))
 
 
 def counting(scope: Scope, wanted: JobFilter) -> Filter:
-    """All that the pages of a list hold together."""
+    """Filter of all pages of a list together."""
     return every([scope.filter(), NOT_DISCARDED, *_conditions(wanted)])
 
 
 def every(conditions: Iterable[Filter]) -> Filter:
-    """What meets all of them: flat where it can be, which a server without indexes is through with in half the time."""
+    """AND of the filters; flattened where their keys don't collide, which is twice as fast without indexes."""
     flat: Filter = {}
     rest: list[Filter] = []
     for each in conditions:
@@ -174,7 +174,7 @@ def _conditions(wanted: JobFilter) -> list[Filter]:
     if wanted.model is not None:
         found.append({"config.model": {"$in": list(names_of(wanted.model))}})
     if wanted.made:
-        # What a later resource has adopted is listed as that one's.
+        # Outputs that a later resource has adopted are listed under that resource.
         found += [{"versions.0": {"$exists": True}}, {"adoptedBy": {"$exists": False}}]
     if wanted.status is not None:
         found.append({"status": wanted.status.value})
@@ -185,13 +185,13 @@ def _conditions(wanted: JobFilter) -> list[Filter]:
     if wanted.terms:
         *whole, last = wanted.terms
         found += [{"terms": {"$eq": term}} for term in whole]
-        # One and the same word, and not one beyond each end.
+        # $elemMatch: one term must be within both bounds, not two terms within one bound each.
         found.append({"terms": {"$elemMatch": {"$gte": last, "$lt": last + "\U0010ffff"}}})
     return found
 
 
 def _index(scope: Scope, wanted: JobFilter) -> str:
-    """Which of the indexes serves it: what selects most comes first."""
+    """Name of the index that serves the query; the most selective filter decides."""
     if wanted.terms:
         return "terms_created"
     if wanted.tags:
@@ -205,23 +205,25 @@ def _index(scope: Scope, wanted: JobFilter) -> str:
     return "namespace_status_created" if wanted.status else "namespace_created"
 
 
-# Cursors: the list, its order, and where the last page ended. They hold nothing secret, and each is checked when read.
+# Cursors: base64 of the list, its sort order, and the last entry. Not secret; validated when decoded.
 
 
 def cursor_after(record: Mapping[str, Any], wanted: JobFilter) -> str:
-    """Of the page that follows on a record."""
+    """Cursor of the page after this record."""
     value = record.get(wanted.sort.value)
-    told = value.isoformat() if isinstance(value, datetime) else value
+    encoded = value.isoformat() if isinstance(value, datetime) else value
     return (
-        base64.urlsafe_b64encode(json.dumps([_ordering(wanted), told, record["jobId"]]).encode()).decode().rstrip("=")
+        base64.urlsafe_b64encode(json.dumps([_order_name(wanted), encoded, record["jobId"]]).encode())
+        .decode()
+        .rstrip("=")
     )
 
 
-def _beyond(wanted: JobFilter, place: Place) -> Filter:
+def _after_cursor(wanted: JobFilter, cursor: Cursor) -> Filter:
     key, than = wanted.sort.value, "$lt" if wanted.order is Order.NEWEST else "$gt"
-    value, job = place
+    value, job = cursor
     same = {key: {"$eq": value}, "jobId": {than: job}}
-    if value is None:  # what has no value sorts lowest
+    if value is None:  # MongoDB sorts null lowest
         beyond = {} if wanted.order is Order.NEWEST else {key: {"$ne": None}}
         return {"$or": [same, beyond]} if beyond else same
     either = [{key: {than: value}}, same]
@@ -231,48 +233,48 @@ def _beyond(wanted: JobFilter, place: Place) -> Filter:
 
 
 def continued(wanted: JobFilter, cursor: str | None) -> JobFilter:
-    """What follows on the page before; the first page where there is no cursor. Raises BadRequest."""
-    return wanted if cursor is None else replace(wanted, after=_place(cursor, wanted))
+    """The filter with its cursor; the first page if `cursor` is None. Raises BadRequest."""
+    return wanted if cursor is None else replace(wanted, after=_decode_cursor(cursor, wanted))
 
 
-def _place(given: str, wanted: JobFilter) -> Place:
-    """Where a page ended. Raises BadRequest for the cursor of another list or order, which would skip entries."""
+def _decode_cursor(given: str, wanted: JobFilter) -> Cursor:
+    """Decode a cursor. Raises BadRequest, also for one of another list or order, which would skip entries."""
     try:
         padded = given + "=" * (-len(given) % 4)
         ordering, value, job = json.loads(base64.urlsafe_b64decode(padded.encode("ascii")))
-        if ordering != _ordering(wanted):
-            raise ValueError("of another list or order")
-        return _value(value, wanted.sort), _text(job)
+        if ordering != _order_name(wanted):
+            raise ValueError("cursor of another list or order")
+        return _cursor_value(value, wanted.sort), _cursor_text(job)
     except (ValueError, TypeError, OverflowError, RecursionError):
         expected = f"a nextCursor of this list in this order ({wanted.sort.value} {wanted.order.value})"
         raise BadRequest("cursor", given[:80], expected) from None
 
 
-def _ordering(wanted: JobFilter) -> str:
+def _order_name(wanted: JobFilter) -> str:
     return f"{wanted.list_name}.{wanted.sort.value}.{wanted.order.value}"
 
 
-def _value(given: object, sort: Sorted) -> datetime | str | int | None:
-    """A value that MongoDB can compare with. Raises ValueError, OverflowError."""
+def _cursor_value(given: object, sort: Sorted) -> datetime | str | int | None:
+    """The value as the stored type of the sort field. Raises ValueError, OverflowError."""
     if given is None:
         return None
     if sort is Sorted.PROGRESS:
         if isinstance(given, bool) or not isinstance(given, int) or abs(given) >= 2**63:
-            raise ValueError("no 64-bit number")
+            raise ValueError("not a 64-bit integer")
         return given
-    text = _text(given)
-    return text if sort in (Sorted.STATUS, Sorted.TYPE) else _moment(text)
+    text = _cursor_text(given)
+    return text if sort in (Sorted.STATUS, Sorted.TYPE) else _parse_time(text)
 
 
-def _moment(text: str) -> datetime:
+def _parse_time(text: str) -> datetime:
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
-        raise ValueError("a time without its zone")
+        raise ValueError("a time without a time zone")
     return moment.astimezone(UTC)
 
 
-def _text(given: object) -> str:
-    if not isinstance(given, str) or len(given) > _LONGEST:
-        raise ValueError("no text, or too long")
-    given.encode()  # half of a surrogate pair cannot be stored, nor compared with
+def _cursor_text(given: object) -> str:
+    if not isinstance(given, str) or len(given) > _MAX_JOB_ID_LENGTH:
+        raise ValueError("not a text, or too long")
+    given.encode()  # raises for a lone surrogate, which MongoDB cannot store or compare
     return given

@@ -1,8 +1,8 @@
-"""Types of the fields of a record, for its import and for its readers. Pure.
+"""Schema of a record's fields, for imports and for readers. Pure.
 
-A record may hold values that no model and no page of ours can show: earlier imports did not check `config`, and whoever
-writes to MongoDB checks nothing. `wrong_values` lists them, so that an import is refused; `readable` leaves
-them out of a record that is stored already, so that one record does not break a whole list.
+Stored records may have values of wrong types: earlier imports did not validate `config`, and other clients of MongoDB
+validate nothing. `wrong_values` lists them, so that an import is refused. `readable` removes them from stored records,
+so that one record does not break a list.
 """
 
 import json
@@ -15,13 +15,13 @@ from typing import Any
 from contentgen_contract.names import Kind
 
 Record = dict[str, Any]
-_DEEPEST = 20  # levels of a value that is not described here
-_LONGEST_SHOWN = 64  # characters of a value in a refusal
+_MAX_DEPTH = 20  # levels of nesting in a field without a schema
+_MAX_FORMATTED = 64  # characters of a value in an error message
 
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
-    """One value; None is one of every type."""
+    """A single value. None is valid for every type."""
 
     expected: str
     fits: Callable[[object], bool]
@@ -29,14 +29,14 @@ class Scalar:
 
 @dataclass(frozen=True, slots=True)
 class Many:
-    """A list of values of one type."""
+    """A list whose elements have one type."""
 
-    of: "Type"
+    element: "Type"
 
 
 @dataclass(frozen=True, slots=True)
 class Object:
-    """An object with fields of these types; any other field holds whatever JSON can."""
+    """An object with fields of these types; other fields may have any JSON value."""
 
     fields: Mapping[str, "Type"] = field(default_factory=dict)
 
@@ -119,32 +119,32 @@ _TYPES = frozenset(kind.record_type for kind in Kind)
 
 @dataclass(frozen=True, slots=True)
 class WrongType:
-    """A value of another type than its field's."""
+    """A value that does not have its field's type."""
 
-    path: str  # with dots: versions.0.config.steps
+    path: str  # dotted: versions.0.config.steps
     given: object
     expected: str
 
     def __str__(self) -> str:
-        return f"{_shown(self.given)}: expected {self.expected}"
+        return f"{_format_value(self.given)}: expected {self.expected}"
 
 
 def wrong_values(record: Mapping[str, Any]) -> tuple[WrongType, ...]:
-    """Everything in a record that its readers could not show."""
-    return tuple(_wrong(record, RECORD, ()))
+    """All values of a record with a wrong type."""
+    return tuple(_find_wrong(record, RECORD, ()))
 
 
-def _wrong(given: object, type_: Type, at: tuple[str, ...]) -> Iterator[WrongType]:
+def _find_wrong(given: object, type_: Type, at: tuple[str, ...]) -> Iterator[WrongType]:
     match type_, given:
         case _, None:
             return
         case Object(), Mapping():
             for name, each in given.items():
                 if (known := type_.fields.get(name)) is not None:
-                    yield from _wrong(each, known, (*at, name))
+                    yield from _find_wrong(each, known, (*at, name))
         case Many(), list():
             for index, each in enumerate(given):
-                yield from _wrong(each, type_.of, (*at, str(index)))
+                yield from _find_wrong(each, type_.element, (*at, str(index)))
         case Scalar(), _ if type_.fits(given):
             return
         case _:
@@ -161,15 +161,15 @@ def _expected(type_: Type) -> str:
             return "an object"
 
 
-def _shown(given: object) -> str:
-    """A value in a refusal. A text that may be an address is not repeated: it may hold a password."""
+def _format_value(given: object) -> str:
+    """A value for an error message. Texts that may be URLs are not repeated, because they may contain a password."""
     match given:
         case Mapping():
             return "an object"
         case list():
             return "a list"
         case str():
-            return "a text" if "/" in given or "@" in given else repr(given[:_LONGEST_SHOWN])
+            return "a text" if "/" in given or "@" in given else repr(given[:_MAX_FORMATTED])
         case bool() | int() | float():
             return json.dumps(given)
         case _:
@@ -177,9 +177,9 @@ def _shown(given: object) -> str:
 
 
 def readable(record: Record) -> Record | None:
-    """The record with None, an empty object or an empty list in the place of each value that a reader would fail on.
+    """The record with each value of a wrong type replaced by None, an empty object or an empty list.
 
-    None for a record without a job, a user, a type or a status: nothing can be shown of it.
+    None for a record without a valid job id, user, type or status.
     """
     found: Record = _read_object(record, RECORD)
     if found.get("type") not in _TYPES or not all(isinstance(found.get(name), str) for name in _IDENTITY):
@@ -193,9 +193,9 @@ def readable(record: Record) -> Record | None:
 def _read(given: object, type_: Type) -> Any:
     match type_:
         case Scalar():
-            return (int(given) if type_ is WHOLE else given) if type_.fits(given) else None  # type: ignore[call-overload]  # fits: a number
+            return (int(given) if type_ is WHOLE else given) if type_.fits(given) else None  # type: ignore[call-overload]  # fits() has checked that it is a number
         case Many():
-            elements = (_read(each, type_.of) for each in given) if isinstance(given, list) else ()
+            elements = (_read(each, type_.element) for each in given) if isinstance(given, list) else ()
             return [each for each in elements if each is not None]
         case Object():
             return _read_object(given, type_) if isinstance(given, dict) else None
@@ -203,19 +203,19 @@ def _read(given: object, type_: Type) -> Any:
 
 def _read_object(given: Mapping[str, Any], type_: Object) -> Record:
     known = type_.fields
-    return {name: _read(each, known[name]) if name in known else _plain(each, 0) for name, each in given.items()}
+    return {name: _read(each, known[name]) if name in known else _json_value(each, 0) for name, each in given.items()}
 
 
-def _plain(given: object, depth: int) -> Any:
-    """A value of an undescribed field, limited to JSON's types and 20 levels; None in place of anything else."""
+def _json_value(given: object, depth: int) -> Any:
+    """A value of a field without a schema, limited to JSON types and 20 levels; anything else becomes None."""
     match given:
         case None | str() | bool() | int() | datetime():
             return given
         case float():
             return given if math.isfinite(given) else None
-        case dict() if depth < _DEEPEST:
-            return {str(name): _plain(each, depth + 1) for name, each in given.items()}
-        case list() if depth < _DEEPEST:
-            return [_plain(each, depth + 1) for each in given]
+        case dict() if depth < _MAX_DEPTH:
+            return {str(name): _json_value(each, depth + 1) for name, each in given.items()}
+        case list() if depth < _MAX_DEPTH:
+            return [_json_value(each, depth + 1) for each in given]
         case _:
             return None

@@ -1,6 +1,6 @@
-"""The records of jobs and of purchases, as the gateway reads them.
+"""Records of jobs and purchases in MongoDB.
 
-pymongo is synchronous: every call runs in a thread.
+pymongo is synchronous, so each call runs in a thread.
 """
 
 import asyncio
@@ -19,27 +19,28 @@ from contentgen_gateway.stores.record_types import readable
 from contentgen_gateway.stores.verification import KeyOf, other_jobs, purchase_prefixes, verified
 
 Record = dict[str, Any]
-_HIDDEN = {"_id": False, "terms": False}
-_INDEXED = {
+_ALL_FIELDS = {"_id": False, "terms": False}
+_TRANSCRIPT_FIELDS = {
     "_id": False, "jobId": True, "userId": True, "namespace": True, "type": True, "createdAt": True,
     "metadata.isPublic": True, "versions.version": True, "versions.transcriptUrl": True, "name": True,
     "imported": True, "status": True, "tenant": True, "scopes": True,
 }  # fmt: skip
 
 
-def _of(job_id: str) -> dict[str, Any]:
-    """The filter of one job: `$eq` in words for which the embedded server takes its index too."""
+def _by_job_id(job_id: str) -> dict[str, Any]:
+    """Filter of one job. `$in` instead of `$eq`, because only then the embedded server uses its index too."""
     return {"jobId": {"$in": [job_id]}}
 
 
 def discarded(record: Record) -> bool:
-    """Whether its files are being deleted."""
+    """True if the job has a tombstone: its files are being deleted."""
     return "discard" in record
 
 
 class Records:
-    """The collection `jobs`. Each record that is given out can be read by the models and pages (`record_types.py`) and
-    has been verified (`verification.py`).
+    """The MongoDB collection `jobs`.
+
+    Returned records have valid types (`record_types.py`) and name only files of their own job (`verification.py`).
     """
 
     def __init__(self, collection: Collection[Record], key_of: KeyOf) -> None:
@@ -47,14 +48,14 @@ class Records:
         self._key_of = key_of
 
     def _verified(self, found: Iterable[Record]) -> list[Record]:
-        """One more query, only where a record names files of another job: for all of them together."""
+        """Readable and verified records. One more query for all of them, if any names files of another job."""
         records = [each for record in found if (each := readable(record)) is not None]
         others = {id(each): jobs for each in records if (jobs := other_jobs(each, self._key_of))}
-        bought = self._bought(set().union(*others.values())) if others else {}
-        return [verified(each, self._key_of, _of_name(each, bought)) for each in records]
+        bought = self._buyers(set().union(*others.values())) if others else {}
+        return [verified(each, self._key_of, _jobs_bought_under_name(each, bought)) for each in records]
 
-    def _bought(self, job_ids: set[str]) -> dict[str, set[str]]:
-        """Of these jobs, those that bought something, by what the ids of their purchases begin with."""
+    def _buyers(self, job_ids: set[str]) -> dict[str, set[str]]:
+        """Ids of those of these jobs that have purchases, by the first three parts of the purchases' buying keys."""
         ledger, bought = self._collection.database["ledger"], dict[str, set[str]]()
         asked = {"$in": sorted(job_ids)}
         either = {"$or": [{"jobId": asked}, {"formerOwners": asked}]}
@@ -64,142 +65,142 @@ class Records:
         return bought
 
     async def ping(self) -> None:
-        """Nothing, where the database answers."""
+        """Raises PyMongoError if the database is unavailable."""
         await asyncio.to_thread(self._collection.database.command, "ping")
 
     @property
     def collection(self) -> Collection[Record]:
-        """For what takes records over."""
+        """The pymongo collection, for the legacy import."""
         return self._collection
 
     async def find(self, query: Query) -> list[Record]:
-        """The records of a page, and one more where another page follows."""
+        """The records of a page, plus one if there is a next page."""
         return await asyncio.to_thread(self._find, query)
 
     def _find(self, query: Query) -> list[Record]:
-        found = self._collection.find(query.filter, _HIDDEN).sort(list(query.sort)).limit(query.limit + 1)
+        found = self._collection.find(query.filter, _ALL_FIELDS).sort(list(query.sort)).limit(query.limit + 1)
         return self._verified(found)
 
     async def first(self, query: Query, most: int) -> tuple[list[Record], int]:
-        """The records of a list's first page, and how many the list has: `most` where it has as many or more."""
+        """The records of a list's first page, and the length of the list, counted up to `most`."""
         return await asyncio.to_thread(self._first, query, most)
 
     def _first(self, query: Query, most: int) -> tuple[list[Record], int]:
-        # The ids tell the page and the total in one pass: a server without indexes takes as long for each pass.
+        # One query of ids gives both the page and the total: without indexes, each query is a full scan.
         found = self._collection.find(query.filter, {"_id": False, "jobId": True}).sort(list(query.sort)).limit(most)
         ids = [each["jobId"] for each in found if isinstance(each.get("jobId"), str)]
         page = ids[: query.limit]
         if not page:
             return [], 0
-        known = {each["jobId"]: each for each in self._collection.find({"jobId": {"$in": page}}, _HIDDEN)}
+        known = {each["jobId"]: each for each in self._collection.find({"jobId": {"$in": page}}, _ALL_FIELDS)}
         return self._verified(known[each] for each in page if each in known), len(ids)
 
     async def count(self, matching: dict[str, Any]) -> int:
-        """How many there are."""
+        """Number of matching documents."""
         return await asyncio.to_thread(self._collection.count_documents, matching)
 
     async def get(self, job_id: str) -> Record | None:
-        """One record."""
-        found = await self.known(job_id)
+        """The record of a job; None if it is missing or has a tombstone."""
+        found = await self.get_with_discarded(job_id)
         return found if found is not None and not discarded(found) else None
 
-    async def known(self, job_id: str) -> Record | None:
-        """The same, also of a job whose files are being deleted."""
-        return await asyncio.to_thread(self._known, job_id)
+    async def get_with_discarded(self, job_id: str) -> Record | None:
+        """The record of a job, with or without a tombstone; None if it is missing."""
+        return await asyncio.to_thread(self._get_with_discarded, job_id)
 
-    def _known(self, job_id: str) -> Record | None:
-        found = self._collection.find_one(_of(job_id), _HIDDEN)
+    def _get_with_discarded(self, job_id: str) -> Record | None:
+        found = self._collection.find_one(_by_job_id(job_id), _ALL_FIELDS)
         return next(iter(self._verified([found])), None) if found is not None else None
 
     async def transcripts(self, after: str, most: int) -> list[Record]:
-        """What the index of transcripts needs of their records, by jobId."""
+        """Transcriptions whose jobId is greater than `after`, sorted, with the fields that the search index needs."""
         return await asyncio.to_thread(self._transcripts, after, most)
 
     def _transcripts(self, after: str, most: int) -> list[Record]:
         wanted = {"jobId": {"$gt": after}, "type": Kind.TRANSCRIPTION.record_type} | NOT_DISCARDED
-        return self._verified(self._collection.find(wanted, _INDEXED).sort("jobId", 1).limit(most))
+        return self._verified(self._collection.find(wanted, _TRANSCRIPT_FIELDS).sort("jobId", 1).limit(most))
 
     async def namespaces(self, user_id: str | None) -> Sequence[str]:
-        """The namespaces that have records, of one user's or of all."""
+        """Namespaces that have records, sorted; `user_id` limits them to one user."""
         matching = {"userId": user_id} if user_id else {}
         found = await asyncio.to_thread(self._collection.distinct, "namespace", matching)
         return sorted(each for each in found if isinstance(each, str))
 
     async def using(self, *job_ids: str) -> list[Record]:
-        """The records of what was made with the outputs of one of these jobs."""
+        """Up to 100 records of jobs that used outputs of one of these jobs."""
         wanted = {"uses": {"$in": list(job_ids)}} | NOT_DISCARDED
-        return await asyncio.to_thread(lambda: self._verified(self._collection.find(wanted, _HIDDEN).limit(100)))
+        return await asyncio.to_thread(lambda: self._verified(self._collection.find(wanted, _ALL_FIELDS).limit(100)))
 
-    async def some(self, job_ids: Iterable[str]) -> dict[str, Record]:
-        """Of these jobs, those that there are, by id: what tells who may see them, and no more."""
+    async def visibility_fields(self, job_ids: Iterable[str]) -> dict[str, Record]:
+        """Existing jobs by id, with only the fields that decide visibility."""
         wanted = {"jobId": {"$in": sorted(set(job_ids))}} | NOT_DISCARDED
-        shown = {"_id": False, "jobId": True, "type": True, "namespace": True, "metadata.isPublic": True}
-        shown |= {"tenant": True, "createdAt": True}
-        found = await asyncio.to_thread(lambda: list(self._collection.find(wanted, shown)))
+        fields = {"_id": False, "jobId": True, "type": True, "namespace": True, "metadata.isPublic": True}
+        fields |= {"tenant": True, "createdAt": True}
+        found = await asyncio.to_thread(lambda: list(self._collection.find(wanted, fields)))
         return {each["jobId"]: each for each in found}
 
     async def describe(self, record: Record) -> None:
-        """What people find it by has changed."""
+        """Store changed metadata, and the search terms that follow from it."""
         change = {"metadata": record["metadata"], "terms": search_terms(record)}
-        mine = _of(record["jobId"])
-        await asyncio.to_thread(self._collection.update_one, mine, {"$set": change})
+        same = _by_job_id(record["jobId"])
+        await asyncio.to_thread(self._collection.update_one, same, {"$set": change})
 
     async def mark_discarded(self, discard: DeletionTombstone) -> None:
-        """It is not to be seen any more; the operator's janitor deletes the files, and the record last."""
+        """Write the tombstone. It hides the job, and the operator's garbage collector deletes files and record."""
         change = {"discard": discard.model_dump(mode="json")}
-        mine = _of(discard.uid)
-        await asyncio.to_thread(self._collection.update_one, mine, {"$set": change})
+        same = _by_job_id(discard.uid)
+        await asyncio.to_thread(self._collection.update_one, same, {"$set": change})
 
     async def restore_adopted(self, record: Record) -> None:
-        """List again, as the earlier jobs', the outputs that a job had adopted: they stay when its record goes."""
+        """List adopted outputs under their earlier jobs again, because they outlive the job that adopted them."""
         earlier = {"jobId": {"$in": list(record.get("adoptedFrom") or ())}, "adoptedBy": {"$eq": record["jobId"]}}
         await asyncio.to_thread(self._collection.update_many, earlier, {"$unset": {"adoptedBy": ""}})
 
     async def drawing(self, place: Filter, lora: str) -> list[Record]:
-        """The pictures under way at a place that name this LoraTraining: they have no version that says it yet."""
+        """Up to 100 unfinished jobs in `place` that reference this LoraTraining; they have no version with it yet."""
         wanted = place | {
             "status": {"$in": ["queued", "processing"]},
             "config.loras.loraRef.name": {"$eq": lora},
         }
         return await asyncio.to_thread(
-            lambda: self._verified(self._collection.find(wanted | NOT_DISCARDED, _HIDDEN).limit(100))
+            lambda: self._verified(self._collection.find(wanted | NOT_DISCARDED, _ALL_FIELDS).limit(100))
         )
 
     async def note_download(self, job_id: str, now: datetime) -> None:
-        """Somebody has got a URL of one of its files."""
+        """Count a download and set its time."""
         change = {"$inc": {"downloads": 1}, "$set": {"lastAccessed": now}}
-        await asyncio.to_thread(self._collection.update_one, _of(job_id), change)
+        await asyncio.to_thread(self._collection.update_one, _by_job_id(job_id), change)
 
-    async def tally(self, tally: Aggregation) -> list[Row]:
-        """The groups of some records with their sums."""
-        return await asyncio.to_thread(_rows, self._collection, tally)
+    async def tally(self, aggregation: Aggregation) -> list[Row]:
+        """One row for each group of records, with its sums."""
+        return await asyncio.to_thread(_rows, self._collection, aggregation)
 
 
-def _of_name(record: Record, bought: dict[str, set[str]]) -> set[str]:
-    """The jobs that bought something under a record's name and one of its scopes."""
+def _jobs_bought_under_name(record: Record, bought: dict[str, set[str]]) -> set[str]:
+    """Jobs with purchases under the record's namespace, kind and name, in any of its scopes."""
     return set[str]().union(*(bought.get(each, ()) for each in purchase_prefixes(record)))
 
 
 class Purchases:
-    """The operator's ledger, which is only read here: what was paid, also for jobs that are deleted by now."""
+    """The operator's ledger, read-only. It includes purchases of deleted jobs."""
 
     def __init__(self, collection: Collection[Record]) -> None:
         self._collection = collection
 
     async def find(self, query: Query) -> list[Record]:
-        """The purchases of a page, and one more where another page follows."""
+        """The purchases of a page, plus one if there is a next page."""
         return await asyncio.to_thread(
             lambda: list(self._collection.find(query.filter).sort(list(query.sort)).limit(query.limit + 1))
         )
 
     async def count(self, matching: dict[str, Any]) -> int:
-        """How many there are."""
+        """Number of matching documents."""
         return await asyncio.to_thread(self._collection.count_documents, matching)
 
-    async def tally(self, tally: Aggregation) -> list[Row]:
-        """The groups of some purchases with their sums."""
-        return await asyncio.to_thread(_rows, self._collection, tally)
+    async def tally(self, aggregation: Aggregation) -> list[Row]:
+        """One row for each group of purchases, with its sums."""
+        return await asyncio.to_thread(_rows, self._collection, aggregation)
 
 
-def _rows(collection: Collection[Record], tally: Aggregation) -> list[Row]:
-    return list(collection.aggregate(list(tally.pipeline)))
+def _rows(collection: Collection[Record], aggregation: Aggregation) -> list[Row]:
+    return list(collection.aggregate(list(aggregation.pipeline)))

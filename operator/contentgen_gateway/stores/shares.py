@@ -1,4 +1,4 @@
-"""Who besides those with rights in its namespace may see a job: users by name, and namespaces. Only to see it."""
+"""Shares: read access to single jobs for users or namespaces that have no rights in the job's namespace."""
 
 import asyncio
 from collections.abc import Iterable, Sequence
@@ -21,20 +21,20 @@ INDEXES: dict[str, Keys] = {
 }
 _TO_NAMESPACES = {"to": {"$gte": "namespace:", "$lt": "namespace;"}}
 MOST = 500
-"""Shared jobs that a list holds, the latest first, and shares of one job."""
+"""Limit of shared jobs in a list, latest first, and of shares of one job."""
 MOST_OF_A_NAMESPACE = 10_000
-"""Shares of all jobs of one namespace together."""
+"""Limit of shares of all jobs of one namespace together."""
 MOST_NAMESPACES = 20
-"""Distinct namespaces that the jobs of one namespace are shared with; of more that are stored, the first by name
-count. Kubernetes is asked about each when anybody lists: without a limit, one tenant slows down everybody's lists.
+"""Limit of distinct namespaces that one namespace shares its jobs with; of more stored ones, the first by name count.
+Each list needs an access review for each of them, so without a limit one tenant slows down all lists.
 """
 MOST_ASKED = 200
-"""Distinct namespaces with shares that one list asks about; of more, each owner's first come first."""
+"""Limit of distinct grantee namespaces in the access reviews of one list; see `bounded` for which."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Grantee:
-    """A user, or all of a namespace."""
+    """A user, or everybody with rights in a namespace."""
 
     kind: str  # user or namespace
     name: str
@@ -44,25 +44,25 @@ class Grantee:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """As it is stored."""
+        """From the stored form `kind:name`."""
         kind, _, name = text.partition(":")
         return cls(kind, name)
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """One job for one of them."""
+    """A grant of one job to one grantee."""
 
     job_id: str
-    namespace: str  # the job's
-    type: str  # the records' word for the job's kind
+    namespace: str  # of the job
+    type: str  # `Kind.record_type`
     to: Grantee
     shared_by: str
     shared_at: datetime
 
     @property
     def places(self) -> tuple[str, ...]:
-        """The namespaces between which it is: the job's, and the grantee's where that one is of a namespace."""
+        """The job's namespace, and that of the grantee if it is a namespace or a service account."""
         if self.to.kind == "namespace":
             return self.namespace, self.to.name
         parts = self.to.name.split(":")
@@ -72,7 +72,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Grant:
-    """Some jobs of a namespace, all of one type, are shared with another namespace."""
+    """Jobs of one type in the namespace `owner` are shared with the namespace `to`."""
 
     owner: str
     to: str
@@ -80,10 +80,9 @@ class Grant:
 
 
 def bounded(grants: Iterable[Grant]) -> tuple[dict[str, frozenset[str]], bool]:
-    """The types that are shared with each namespace, of as many namespaces as a list asks about, and whether some
-    were left out. Pure.
+    """Shared types by grantee namespace, limited to `MOST_ASKED`, and whether some were left out. Pure.
 
-    Owners take turns, one namespace each: nobody's shares are crowded out by another's.
+    Round robin over the owners, so that one owner's shares cannot displace another's.
     """
     by_owner: dict[str, list[str]] = {}
     types: dict[str, set[str]] = {}
@@ -98,7 +97,7 @@ def bounded(grants: Iterable[Grant]) -> tuple[dict[str, frozenset[str]], bool]:
 
 
 class Shares:
-    """The collection `shares`. pymongo is synchronous: every call runs in a thread."""
+    """The MongoDB collection `shares`. pymongo is synchronous, so each call runs in a thread."""
 
     def __init__(self, collection: Collection[Document]) -> None:
         self._collection = collection
@@ -108,22 +107,22 @@ class Shares:
         create_indexes(self._collection, INDEXES)
 
     async def of(self, job_id: str) -> list[Share]:
-        """Whom a job is shared with."""
+        """Shares of one job, latest first."""
         return await asyncio.to_thread(self._find, {"jobId": {"$eq": job_id}})
 
     async def of_all(self, job_ids: Iterable[str], grantees: Iterable[Grantee]) -> dict[str, list[Share]]:
-        """Shares by job id, of these jobs: those with any of these grantees, and those with namespaces."""
+        """Shares of these jobs by job id, with any of these grantees or with any namespace."""
         matching = {
             "jobId": {"$in": sorted(job_ids)},
             "$or": [{"to": {"$in": sorted(map(str, grantees))}}, _TO_NAMESPACES],
         }
         found: dict[str, list[Share]] = {}
-        for each in map(_share, await asyncio.to_thread(lambda: list(self._collection.find(matching)))):
+        for each in map(_parse, await asyncio.to_thread(lambda: list(self._collection.find(matching)))):
             found.setdefault(each.job_id, []).append(each)
         return found
 
     async def given(self, grantees: Iterable[Grantee], owner: str | None = None) -> list[Share]:
-        """Shares with any of these grantees, the latest `MOST`; `owner` limits them to one namespace's jobs."""
+        """The latest `MOST` shares with any of these grantees; `owner` limits them to one namespace's jobs."""
         matching: Document = {"to": {"$in": sorted(map(str, grantees))}}
         return await asyncio.to_thread(self._find, matching | ({"namespace": owner} if owner is not None else {}))
 
@@ -138,20 +137,20 @@ class Shares:
         return sorted(Grant(row["owner"], Grantee.parse(row["to"]).name, row["type"]) for row in rows)
 
     async def count(self, owner: str) -> int:
-        """Shares of all jobs of a namespace."""
+        """Number of shares of all jobs of a namespace."""
         return await asyncio.to_thread(self._collection.count_documents, {"namespace": {"$eq": owner}})
 
     def _find(self, matching: Document) -> list[Share]:
         found = self._collection.find(matching).sort([("sharedAt", -1)]).limit(MOST)
-        return [_share(each) for each in found]
+        return [_parse(each) for each in found]
 
     async def add(self, shares: Sequence[Share]) -> None:
-        """Once each; who shared it first stays named."""
+        """Insert shares. Existing ones keep their `shared_by` and `shared_at`."""
         await asyncio.to_thread(self._add, shares)
 
     def _add(self, shares: Sequence[Share]) -> None:
         for each in shares:
-            fresh = {
+            document = {
                 "jobId": each.job_id,
                 "namespace": each.namespace,
                 "type": each.type,
@@ -159,19 +158,19 @@ class Shares:
                 "sharedBy": each.shared_by,
                 "sharedAt": each.shared_at,
             }
-            self._collection.update_one({"_id": f"{each.job_id}/{each.to}"}, {"$setOnInsert": fresh}, upsert=True)
+            self._collection.update_one({"_id": f"{each.job_id}/{each.to}"}, {"$setOnInsert": document}, upsert=True)
 
     async def revoke(self, job_id: str, grantees: Iterable[Grantee]) -> None:
-        """No longer shared with these."""
+        """Delete the shares of a job with these grantees. Idempotent."""
         ids = [f"{job_id}/{each}" for each in grantees]
         await asyncio.to_thread(self._collection.delete_many, {"_id": {"$in": ids}})
 
     async def forget(self, job_id: str) -> None:
-        """The job is shared with nobody."""
+        """Delete all shares of a job."""
         await asyncio.to_thread(self._collection.delete_many, {"jobId": {"$eq": job_id}})
 
 
-def _share(found: Document) -> Share:
+def _parse(found: Document) -> Share:
     return Share(
         job_id=found["jobId"],
         namespace=found["namespace"],

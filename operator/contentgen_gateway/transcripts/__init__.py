@@ -1,1 +1,1 @@
-"""Search index of finished transcripts: passages, and the task that indexes them."""
+"""Search index of finished transcripts: splitting into passages, storage, and the indexing task."""

@@ -1,6 +1,7 @@
-"""What is said in transcripts, passage by passage, with an array of terms and a plain index: every server finds it.
+"""Search index of transcripts in MongoDB: one document for each passage, with an indexed array of terms.
 
-A copy of what lies in the bucket, made by the `Indexer` and never the only place of anything: it may be dropped.
+It works without text indexes, which the embedded server lacks. The `Indexer` builds it from the transcripts in the
+bucket, so it may be dropped.
 """
 
 import asyncio
@@ -23,13 +24,13 @@ IN_ORDER: Keys = (*NEWEST_FIRST, ("number", 1))
 INDEXES: dict[str, Keys] = {"terms_created": (("terms", 1), *IN_ORDER), "job_id": (("jobId", 1),)}
 _BATCH = 500
 _DUPLICATE = 11000
-_SHOWN = {"_id": False, "terms": False}
+_FIELDS = {"_id": False, "terms": False}
 
 
 class TranscriptIndex:
-    """The collections `transcripts` (passages) and `transcripts-indexed` (what each job's passages are of).
+    """The MongoDB collections `transcripts` (passages) and `transcripts-indexed` (marks: sources of jobs' passages).
 
-    pymongo is synchronous: every call runs in a thread.
+    pymongo is synchronous, so each call runs in a thread.
     """
 
     def __init__(self, database: Database[Document]) -> None:
@@ -41,18 +42,18 @@ class TranscriptIndex:
         create_indexes(self._passages, INDEXES)
 
     async def find(self, query: Query, most: int) -> list[Document]:
-        """Passages, the newest job's first and each job's in order."""
+        """Up to `most` passages, newest job first, each job's in order."""
         return await asyncio.to_thread(self._find, query, most)
 
     def _find(self, query: Query, most: int) -> list[Document]:
-        return list(self._passages.find(query.filter, _SHOWN).sort(list(IN_ORDER)).limit(most))
+        return list(self._passages.find(query.filter, _FIELDS).sort(list(IN_ORDER)).limit(most))
 
     async def mark(self, job_id: str) -> Document | None:
-        """What the passages of a job were made of."""
+        """The source of a job's indexed passages; None if it has none."""
         return await asyncio.to_thread(self._marks.find_one, {"_id": {"$eq": job_id}}, {"_id": False})
 
     async def marks(self, after: str, until: str | None) -> dict[str, Document]:
-        """The same of the jobs whose ids come after one, up to another."""
+        """Marks by job id, for ids greater than `after`, up to and including `until` (None: no upper bound)."""
         return await asyncio.to_thread(self._marks_between, after, until)
 
     def _marks_between(self, after: str, until: str | None) -> dict[str, Document]:
@@ -60,26 +61,28 @@ class TranscriptIndex:
         return {each.pop("_id"): each for each in found}
 
     async def replace(
-        self, job_id: str, about: Mapping[str, Any], mark: Mapping[str, Any], said: Sequence[Passage]
+        self, job_id: str, about: Mapping[str, Any], mark: Mapping[str, Any], passages: Sequence[Passage]
     ) -> None:
-        """These are the passages of a job now, each with what is known `about` the job. Idempotent.
+        """Replace the passages of a job, each with the job's fields `about`. Idempotent.
 
-        Several replicas may do so at the same time, and each may be ended in between: each stores all passages before
-        it deletes any other, and sets the mark last.
+        Safe for several replicas at the same time and for crashes: all passages are stored before others are deleted,
+        and the mark is set last.
         """
-        await asyncio.to_thread(self._replace, job_id, about, mark, said)
+        await asyncio.to_thread(self._replace, job_id, about, mark, passages)
 
-    def _replace(self, job_id: str, about: Mapping[str, Any], mark: Mapping[str, Any], said: Sequence[Passage]) -> None:
+    def _replace(
+        self, job_id: str, about: Mapping[str, Any], mark: Mapping[str, Any], passages: Sequence[Passage]
+    ) -> None:
         version = about["version"]
-        for first in range(0, len(said), _BATCH):
-            numbered = enumerate(said[first : first + _BATCH], first)
+        for first in range(0, len(passages), _BATCH):
+            numbered = enumerate(passages[first : first + _BATCH], first)
             self._store([_document(job_id, number, each, about) for number, each in numbered])
-        others = [{"version": {"$ne": version}}, {"number": {"$gte": len(said)}}]
+        others = [{"version": {"$ne": version}}, {"number": {"$gte": len(passages)}}]
         self._passages.delete_many({"jobId": job_id, "$or": others})
-        # Last: what was interrupted has the mark of before, or none, and is done again.
+        # The mark is last: after an interruption it is the earlier one or missing, so the job is indexed again.
         self._marks.replace_one({"_id": job_id}, {"_id": job_id, **mark}, upsert=True)
-        if self._passages.count_documents({"jobId": job_id, "version": version}) < len(said):
-            # Another replica had read an older record, and has deleted what it did not know.
+        if self._passages.count_documents({"jobId": job_id, "version": version}) < len(passages):
+            # Another replica with an older record has deleted newer passages: index again.
             self._marks.delete_one({"_id": job_id})
 
     def _store(self, documents: list[Document]) -> None:
@@ -89,12 +92,12 @@ class TranscriptIndex:
             failed = error.details["writeErrors"]
             if any(each["code"] != _DUPLICATE for each in failed):
                 raise
-            # Stored at this moment by another replica, or by a try that was interrupted, perhaps of another file.
+            # Stored by another replica or an interrupted attempt, possibly from another file: overwrite.
             for each in (documents[each["index"]] for each in failed):
                 self._passages.replace_one({"_id": each["_id"]}, each, upsert=True)
 
     async def amend(self, job_id: str, about: Mapping[str, Any], mark: Mapping[str, Any]) -> None:
-        """What is known about the job has changed, and not what is said in it."""
+        """Update the job's fields of its passages; the transcript has not changed."""
         await asyncio.to_thread(self._amend, job_id, about, mark)
 
     def _amend(self, job_id: str, about: Mapping[str, Any], mark: Mapping[str, Any]) -> None:
@@ -102,7 +105,7 @@ class TranscriptIndex:
         self._marks.replace_one({"_id": job_id}, {"_id": job_id, **mark}, upsert=True)
 
     async def forget(self, job_id: str) -> None:
-        """The job is gone."""
+        """Remove a job from the index."""
         await asyncio.to_thread(self._forget, job_id)
 
     def _forget(self, job_id: str) -> None:

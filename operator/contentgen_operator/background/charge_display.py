@@ -1,4 +1,4 @@
-"""The charge of a settled purchase on its resource: finds the resource, and has it looked at once more."""
+"""Display of a settled charge: finds the resource of the purchase and wakes it."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -17,10 +17,10 @@ _KINDS = {kind.record_type: kind for kind in Kind}
 
 
 class ChargeDisplay:
-    """Wakes the resource that owns a purchase, if its run is over: one that is at work reads the ledger anyway.
+    """Wakes the owner of a purchase if its run is over: a running one reads the ledger anyway.
 
-    Best effort: the ledger has the charge, and a resource that is gone, or of a namespace that is not watched any more,
-    must not be looked at for ever.
+    Best effort: the ledger has the charge, and a resource that is deleted or not watched any more must not be retried
+    forever.
     """
 
     def __init__(
@@ -31,14 +31,14 @@ class ChargeDisplay:
         self._wake = wake
 
     async def show(self, purchase: Unsettled) -> None:
-        """Wake the owner. Raises nothing of the API server's."""
+        """Wake the owner. Raises none of API_ERRORS."""
         ref = owner_of(purchase)
         if ref is None:
             return
         try:
             body = await self._kube.get_resource(ref.kind, ref.namespace, ref.name)
         except API_ERRORS as error:
-            _log.info("the charge of a purchase is not on its resource: %s", explain(error), extra=ref.about)
+            _log.info("the charge of a purchase is not displayed: %s", explain(error), extra=ref.about)
             return
         if body is None or body["metadata"]["uid"] != ref.uid or not self._selection.serves(body):
             return
@@ -47,7 +47,7 @@ class ChargeDisplay:
 
 
 def owner_of(purchase: Unsettled) -> ResourceRef | None:
-    """The resource that owns a purchase; None where the document does not tell."""
+    """Resource that owns a purchase; None if the document does not identify it."""
     parts = purchase.key.split("/")
     kind = _KINDS.get(purchase.type)
     if kind is None or len(parts) < 3 or not purchase.job_id:

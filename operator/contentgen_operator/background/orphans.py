@@ -1,14 +1,15 @@
 """Orphans: purchases that may be paid, are not collected, and whose resource is gone.
 
-Each is located (a lost reply, an unfinished request), its response is stored under the purchase id, and it is kept for
-`Retention.kept`; then it is discarded. Where the resource was deleted with deletionPolicy Delete it is discarded at
-once. A resource that is applied again adopts it: each step here is a compare-and-set naming state, owner and step, and
-whoever comes first has it.
+Each one is located (a lost reply, an unfinished request), its response is stored under the purchase id and kept for
+`Retention.kept`; then it is discarded. If the resource was deleted with deletionPolicy Delete, it is discarded
+immediately. A resource that is applied again adopts it: each step here is a compare-and-set of state, owner and step,
+and the first one wins.
 
-Where nobody may read the resource, as its namespace has left the list, a purchase of this installation's class is
-located as well, and nothing else is done with it. Purchases of other classes are left to their installations.
+If the operator has no permission to read the resource, because its namespace has left the list, a purchase of this
+installation's class is located too, but nothing else is done. Purchases of other classes are left to their
+installations.
 
-Only the response is stored. The provider's files that it names are fetched by a worker, which needs a resource.
+Only the response is stored. The files that it names are downloaded by a worker, which needs a resource.
 """
 
 import asyncio
@@ -51,11 +52,11 @@ from contentgen_runtime.tenancy import Followed, NamespaceGone, Tenancy
 
 _log = logging.getLogger(__name__)
 _ROUND_SECONDS = 60.0
-_A_ROUND = 200  # purchases that one round reads, and asks the API server about
-_CALLS = 20  # of providers in one round
-_POST_TIME = timedelta(minutes=10)  # in which the process that sends it may still write down its request id
+_A_ROUND = 200  # purchases per round, each with a request to the API server
+_CALLS = 20  # requests to providers per round
+_POST_TIME = timedelta(minutes=10)  # in which the sending process may still record the request id
 _SEARCH_TIME = timedelta(days=1)  # after the provider's longest time
-_CLOCKS = timedelta(minutes=2)  # of a provider's clock from ours
+_CLOCKS = timedelta(minutes=2)  # difference of a provider's clock from ours
 _FIRST_PAUSE, _LONGEST_PAUSE = timedelta(seconds=60), timedelta(hours=1)
 _PAUSE_WITH_RESOURCE = timedelta(minutes=15)
 _SEEN_EVERY, _WATCH_GAP = timedelta(days=1), timedelta(days=3)
@@ -63,7 +64,7 @@ _FORBIDDEN = 403
 
 
 class Retention(Value):
-    """The settings. `prices` are by model; `own_prices` are the models whose price is the administrator's."""
+    """Settings. `prices` are by model; `own_prices` are models whose price the administrator has set."""
 
     kept: timedelta = timedelta(days=30)
     provider_seconds: int = 86400  # after which a request is cancelled
@@ -72,36 +73,36 @@ class Retention(Value):
 
 
 class OrphanStep(Enum):
-    """What is to be done with an orphan."""
+    """Next step with an orphan."""
 
     NOTHING = auto()
-    NOTE = auto()  # write down since when its resource is gone, or that it is not
-    SEARCH = auto()  # in the provider's history: its reply was lost
+    NOTE = auto()  # record since when its resource is gone, or that it is not
+    SEARCH = auto()  # search the provider's history: its reply was lost
     POLL = auto()
-    SEEN = auto()  # gone still: written down once a day
+    SEEN = auto()  # still gone: recorded once a day
     DISCARD = auto()
 
 
 class FollowState(Enum):
-    """Whether a resource follows a purchase."""
+    """State of the resource that a purchase belongs to."""
 
     FOLLOWED = auto()
     ENDED = auto()  # its run has ended before the request has, or an image that waits for its LoRA may ask for it: it
     # is located, and its result is kept
     GONE = auto()
-    UNSEEN = auto()  # its namespace has no Role: nobody may read whether there is one. It is located, and nothing else
+    UNSEEN = auto()  # its namespace has no Role, so its resource cannot be read. It is located, and nothing else
 
 
-def next_step(purchase: Purchase, standing: FollowState, now: datetime, retention: Retention) -> OrphanStep:
-    """The next step with an open purchase."""
-    if standing is FollowState.UNSEEN:  # located for as long as the provider keeps a result
+def next_step(purchase: Purchase, state: FollowState, now: datetime, retention: Retention) -> OrphanStep:
+    """Next step with an open purchase."""
+    if state is FollowState.UNSEEN:  # located for as long as the provider keeps a result
         return _locating(purchase, now, retention) if history_searches.is_open(purchase, now) else OrphanStep.NOTHING
-    is_gone, was_gone = standing is FollowState.GONE, purchase.orphaned_at is not None
+    is_gone, was_gone = state is FollowState.GONE, purchase.orphaned_at is not None
     if was_gone and not is_gone:
         return OrphanStep.NOTE
-    if standing is FollowState.FOLLOWED or not may_be_orphan(purchase):
+    if state is FollowState.FOLLOWED or not may_be_orphan(purchase):
         return OrphanStep.NOTHING
-    # A person has paid for another attempt: before its request is found there is nothing to decide about it.
+    # The user has paid for another attempt: nothing to decide before its request is found.
     if is_gone and not was_gone and not purchase.abandoned:
         return OrphanStep.NOTE
     if purchase.state is PurchaseState.SUCCEEDED:
@@ -116,8 +117,8 @@ def _locating(purchase: Purchase, now: datetime, retention: Retention) -> Orphan
 
 
 def _keeping(purchase: Purchase, now: datetime, retention: Retention) -> OrphanStep:
-    """The next step with a result without a resource. Where it was not seen gone all the time, such as after a restore
-    of an old ledger or a stop of the operator, the time of the retention begins anew.
+    """Next step with a result without a resource. The retention starts again if the resource was not seen as gone all
+    the time, such as after a restore of an old ledger or a stop of the operator.
     """
     since = purchase.orphaned_at or now
     seen = purchase.orphan_seen_at or since
@@ -129,33 +130,35 @@ def _keeping(purchase: Purchase, now: datetime, retention: Retention) -> OrphanS
 
 
 def may_be_orphan(purchase: Purchase) -> bool:
-    """Whether it may be paid, and is not collected."""
+    """True if it may be paid and is not collected."""
     if purchase.state is PurchaseState.INTENT:
         return purchase.step is not PurchaseStep.PLANNED
     return purchase.state in (PurchaseState.SUBMITTED, PurchaseState.SUCCEEDED)
 
 
 def _is_searched(purchase: Purchase, now: datetime, retention: Retention) -> bool:
-    """Without its input, which older releases did not store, only a resource applied again can search for it."""
+    """True if the input is stored. Older releases did not store it, so only a resource applied again can search."""
     sent = purchase.sent_at or purchase.created_at
     longest = timedelta(seconds=retention.provider_seconds) + _SEARCH_TIME
     return purchase.sent_input is not None and _POST_TIME <= now - sent <= longest
 
 
 def pause(purchase: Purchase, now: datetime) -> timedelta:
-    """The time until the next look: a tenth of the request's age."""
+    """Pause until the next check: a tenth of the request's age, within bounds."""
     since = purchase.submitted_at or purchase.sent_at or purchase.created_at
     return min(max(abs(now - since) / 10, _FIRST_PAUSE), _LONGEST_PAUSE)
 
 
 def noted(key: StoredKey, purchase: Purchase, at: datetime | None) -> LedgerTransition:
-    """Since when its resource is gone; None: it has one. A document of an older release gets its namespace and kind."""
+    """Time since which its resource is gone; None: it has one. A document of an older release gets its namespace and
+    kind.
+    """
     about = {"namespace": key.namespace, "type": key.kind.record_type}
     return _move(key, purchase, purchase.state, orphaned_at=at, orphan_seen_at=at, **about)
 
 
 def found_again(key: StoredKey, purchase: Purchase, request_id: str, now: datetime) -> LedgerTransition:
-    """The request of a lost reply."""
+    """Transition for the located request of a lost reply."""
     changes = {"request_id": request_id, "submitted_at": purchase.sent_at or purchase.created_at, "step": None}
     move = _move(key, purchase, PurchaseState.SUBMITTED, changed_at=now, **changes)
     return move.model_copy(update={"claimed_for": purchase})
@@ -164,14 +167,14 @@ def found_again(key: StoredKey, purchase: Purchase, request_id: str, now: dateti
 def after_poll(
     key: StoredKey, purchase: Purchase, view: RequestView, now: datetime, retention: Retention
 ) -> tuple[StoredAnswer | None, LedgerTransition | None]:
-    """The response to store and the move that follows it; None where the request goes on."""
+    """Response to store and the transition after it; None while the request is in progress."""
     end = request_ending(key.kind, purchase, view, now, _rate(purchase, view, retention))
     return (end.answer, _move(key, purchase, end.target, changed_at=now, **end.changes)) if end else (None, None)
 
 
 def _rate(purchase: Purchase, view: RequestView, retention: Retention) -> dict[str, Any]:
-    """The unit price of the model that did it, where that is not the planned one. What was asked for in addition is
-    told by the price at which it was planned; unknown where that tells no extras.
+    """Unit price of the model that ran, if it is not the planned one. The extras are derived from the price at which it
+    was planned; None if that does not determine them.
     """
     if not view.model_used or purchase.model in retention.own_prices:
         return {}
@@ -186,8 +189,8 @@ def _rate(purchase: Purchase, view: RequestView, retention: Retention) -> dict[s
 
 
 def is_to_be_cancelled(purchase: Purchase, now: datetime, retention: Retention) -> bool:
-    """Whether the provider is asked to end a request that goes on: once, where its result would be discarded, or after
-    the provider's longest time.
+    """True if the provider is asked, once, to cancel a request: its result would be discarded, or the provider's
+    deadline is over.
     """
     since = (now - (purchase.submitted_at or purchase.created_at)).total_seconds()
     late = since > retention.provider_seconds
@@ -195,20 +198,22 @@ def is_to_be_cancelled(purchase: Purchase, now: datetime, retention: Retention) 
 
 
 def after_cancel(key: StoredKey, purchase: Purchase, ended: bool, now: datetime) -> LedgerTransition:
-    """Cancelled, by the provider's word, or asked for."""
+    """Transition after a cancellation: cancelled, if the provider confirms it, or requested."""
     if ended:
         return _move(key, purchase, PurchaseState.CANCELLED, error="cancelled", finished_at=None, changed_at=now)
     return _move(key, purchase, PurchaseState.SUBMITTED, cancel_asked_at=now)
 
 
 def discarded(key: StoredKey, purchase: Purchase, now: datetime) -> LedgerTransition:
-    """The end of an orphan: nobody can adopt it any more. `orphaned_at` stays until its response is deleted."""
+    """Transition at the end of an orphan, after which none can adopt it. `orphaned_at` stays until its response is
+    deleted.
+    """
     expired = None if purchase.discard_asked else now
     return _move(key, purchase, PurchaseState.DISCARDED, outputs=None, expired_at=expired, changed_at=now)
 
 
 def deleted(key: StoredKey, purchase: Purchase) -> LedgerTransition:
-    """The response of a discarded one is deleted."""
+    """Transition after the deletion of the response of a discarded orphan."""
     return _move(key, purchase, PurchaseState.DISCARDED, orphaned_at=None, result_key=None)
 
 
@@ -220,9 +225,9 @@ def _move(key: StoredKey, purchase: Purchase, target: PurchaseState, **changes: 
     )
 
 
-def standing_of(body: Body | None, tenant: Tenant, key: StoredKey, purchase: Purchase, now: datetime) -> FollowState:
-    """Standing by the resource that has the name now. A resource with another uid that asks for the same adopts the
-    purchase by itself, if its namespace is the one that bought it.
+def follow_state(body: Body | None, tenant: Tenant, key: StoredKey, purchase: Purchase, now: datetime) -> FollowState:
+    """State by the resource that has the name now. A resource with another uid and the same inputs adopts the purchase
+    itself, if its namespace is the buyer's.
     """
     if body is None:
         return FollowState.GONE
@@ -230,18 +235,18 @@ def standing_of(body: Body | None, tenant: Tenant, key: StoredKey, purchase: Pur
     try:
         resource = Resource.parse(key.kind, body)
         if is_owner:
-            return _standing_of_own(resource, key, now)
+            return _state_of_own(resource, key, now)
         if ended(resource):
             return FollowState.GONE
         if not tenant.has_bought(key.scope, purchase.created_at):
             return FollowState.GONE
-        return _standing_for_another(resource, current_run(resource, now), key)
+        return _state_for_another(resource, current_run(resource, now), key)
     except (ValidationError, KeyError):
         return FollowState.FOLLOWED if is_owner else FollowState.GONE
 
 
-def _standing_for_another(resource: Resource, run: RunStatus, key: StoredKey) -> FollowState:
-    """Standing where the resource is not the owner: it may ask for the same purchase."""
+def _state_for_another(resource: Resource, run: RunStatus, key: StoredKey) -> FollowState:
+    """State if the resource is not the owner: it may request the same purchase."""
     if _buys(resource, run, key) and not _waits_for_lora(resource):
         return FollowState.FOLLOWED
     is_undecided = run.purchase_id is None or _waits_for_lora(resource)
@@ -249,34 +254,34 @@ def _standing_for_another(resource: Resource, run: RunStatus, key: StoredKey) ->
 
 
 def _waits_for_lora(resource: Resource) -> bool:
-    """Whether it is open which purchase is asked for: the trainings of its LoRAs decide."""
+    """True if the trainings of its LoRAs, which determine the purchase, are not known yet."""
     return resource.status.reason in (Reason.WAITING_FOR_LORA, Reason.LORA_FAILED)
 
 
-def _standing_of_own(resource: Resource, key: StoredKey, now: datetime) -> FollowState:
-    """Standing where the resource is the owner: the reconciler follows purchases of its last run alone."""
+def _state_of_own(resource: Resource, key: StoredKey, now: datetime) -> FollowState:
+    """State if the resource is the owner: the reconciler follows purchases of its last run only."""
     run, over = resource.status.run, ended(resource)
     if run is None or not over:
         run = current_run(resource, now)
-    # Runs of older releases have left requests open without telling so.
+    # Runs of older releases left requests open without recording it.
     is_followed = _buys(resource, run, key) and (not _waits_for_lora(resource) if not over else run.request_open)
     return FollowState.FOLLOWED if is_followed else FollowState.ENDED
 
 
 def _buys(resource: Resource, run: RunStatus, key: StoredKey) -> bool:
-    """Whether a purchase is one of a run's attempts."""
+    """True if a purchase is one of a run's attempts."""
     asked = str(purchase_key(resource.model_copy(update={"scope": key.scope}), run))
     return asked.rpartition("/")[0] == key.text.rpartition("/")[0]
 
 
 def _buys_a_variant(resource: Resource, run: RunStatus, key: StoredKey) -> bool:
-    """Whether a purchase is of the run's inputs, whichever trainings its LoRAs are of."""
+    """True if a purchase has the run's inputs, with any trainings of its LoRAs."""
     identity = key.text.split("/")[3].partition(".")[2] or None
     return _buys(resource, run.model_copy(update={"lora_identity": identity}), key)
 
 
 class Orphans:
-    """Looks for orphans, a bounded number in each round, and goes on where the last round stopped."""
+    """Follows orphans, a bounded number in each round; the next round continues after the last key."""
 
     def __init__(
         self,
@@ -291,7 +296,7 @@ class Orphans:
         selection: Selection = DEFAULT,
         check: Check = unchecked,
     ) -> None:
-        """`check` raises Conflict where this process does not lead."""
+        """`check` raises Conflict if this process does not lead."""
         self._selection = selection
         self._check = check
         self._kube = kube
@@ -319,19 +324,19 @@ class Orphans:
                 _log.info("orphans wait for the next leader: %s", error)
             except API_ERRORS as error:
                 _log.warning("orphans wait for the API server: %s", explain(error))
-            except Exception:  # noqa: BLE001 - the operator's other work goes on
-                _log.exception("a round of looking for orphans failed")
+            except Exception:  # noqa: BLE001 - other work of the operator continues
+                _log.exception("a round of orphans failed")
             await asyncio.sleep(_ROUND_SECONDS)
 
     async def round(self, now: datetime) -> None:
-        """Look at the next purchases. Raises the stores' errors and the API server's."""
+        """Process the next purchases. Raises STORE_ERRORS, or one of API_ERRORS."""
         self._calls, self._away = 0, set()
         self._followed = await self._tenancy.followed()
         found = await self._ledger.open_purchases(self._selection.namespaces.names, self._after, _A_ROUND)
         for key, purchase in found:
             if self._calls >= _CALLS:
                 break
-            self._after = key.text  # also where it fails: one that always does must not hold up the others
+            self._after = key.text  # also after an error: a permanent one must not block the others
             self._seen.add(key.text)
             await self._look(key, purchase, now)
         if len(found) < _A_ROUND and self._calls < _CALLS:
@@ -345,51 +350,51 @@ class Orphans:
         if now < self._due.get(key.text, now) or not may_be_orphan(purchase):
             return  # planned ones are not paid
         if not self._followed.includes(purchase.cluster_uid, key.namespace):
-            return  # another cluster's: whether its resource is gone is not told here
-        standing = await self._standing_if_told(key, purchase, now)
-        if standing is None:
+            return  # another cluster's: this API server does not know its resource
+        state = await self._follow_state_if_known(key, purchase, now)
+        if state is None:
             return
-        step = next_step(purchase, standing, now, self._retention)
-        if standing is FollowState.GONE and step in (OrphanStep.NOTE, OrphanStep.SEEN, OrphanStep.DISCARD):
+        step = next_step(purchase, state, now, self._retention)
+        if state is FollowState.GONE and step in (OrphanStep.NOTE, OrphanStep.SEEN, OrphanStep.DISCARD):
             await self._confirm_served(key)
         if step in (OrphanStep.SEARCH, OrphanStep.POLL) and purchase.provider in self._away:
-            return  # in the next round: one request that is never shown must not hold up all others
+            return  # in the next round: a request that is never found must not block the others
         try:
-            await self._take(step, standing, key, purchase, now)
+            await self._take(step, state, key, purchase, now)
         except Unavailable as error:
             self._away.add(purchase.provider)
             _log.info("orphan %s waits: %s", key, error)
         if step is not OrphanStep.NOTE:
-            followed = standing is FollowState.FOLLOWED
+            followed = state is FollowState.FOLLOWED
             self._due[key.text] = now + (_PAUSE_WITH_RESOURCE if followed else pause(purchase, now))
 
-    async def _standing_if_told(self, key: StoredKey, purchase: Purchase, now: datetime) -> FollowState | None:
-        """The standing; None where it cannot be told, and the purchase waits. Raises one of API_ERRORS."""
+    async def _follow_state_if_known(self, key: StoredKey, purchase: Purchase, now: datetime) -> FollowState | None:
+        """State; None if it cannot be determined, and the purchase waits. Raises one of API_ERRORS."""
         names = self._selection.namespaces.names
         is_ours = purchase.operator_class == self._selection.operator_class
         if names and key.namespace not in names:
             return FollowState.UNSEEN if is_ours else None
-        # The ledger was read before: an owner that is not there now was deleted after it had bought this.
+        # The ledger was read before: a missing owner was deleted after the purchase.
         try:
-            return await self._standing(key, purchase, now)
+            return await self._follow_state(key, purchase, now)
         except NamespaceGone as error:
             _log.info("orphan %s waits: %s", key, error)
             return None
         except ApiException as error:
             if error.status != _FORBIDDEN:
                 raise
-            # In this namespace alone: the Role went with it, or is not there yet. The others' purchases go on.
+            # In this namespace only: its Role is missing. Purchases of other namespaces continue.
             _log.info("the resource of purchase %s cannot be read: %s", key, explain(error))
             return FollowState.UNSEEN if is_ours else None
 
     async def _take(
-        self, step: OrphanStep, standing: FollowState, key: StoredKey, purchase: Purchase, now: datetime
+        self, step: OrphanStep, state: FollowState, key: StoredKey, purchase: Purchase, now: datetime
     ) -> None:
         if step is OrphanStep.NOTE:
-            is_gone = standing is FollowState.GONE
+            is_gone = state is FollowState.GONE
             if await self._moved(noted(key, purchase, now if is_gone else None), now):
-                told = "the resource of purchase %s (%s) is %s"
-                _log.info(told, key, purchase.state, "gone" if is_gone else "there", extra=_about(purchase))
+                message = "the resource of purchase %s (%s) is %s"
+                _log.info(message, key, purchase.state, "gone" if is_gone else "there", extra=_about(purchase))
         elif step is OrphanStep.SEEN:
             await self._moved(_move(key, purchase, purchase.state, orphan_seen_at=now), now)
         elif step is OrphanStep.DISCARD:
@@ -401,27 +406,27 @@ class Orphans:
             if step is OrphanStep.SEARCH:
                 await self._search(key, purchase, provider, now)
             else:
-                await self._poll(key, purchase, provider, now, seen=standing is not FollowState.UNSEEN)
+                await self._poll(key, purchase, provider, now, seen=state is not FollowState.UNSEEN)
 
     def _provider(self, purchase: Purchase) -> Provider | None:
         return self._providers.get(purchase.provider)
 
-    async def _standing(self, key: StoredKey, purchase: Purchase, now: datetime) -> FollowState:
-        """By the API server's word now, unless the cache has the owner. Raises one of API_ERRORS."""
+    async def _follow_state(self, key: StoredKey, purchase: Purchase, now: datetime) -> FollowState:
+        """State by a read of the API server, unless the cache has the owner. Raises one of API_ERRORS."""
         ref = ResourceRef(kind=key.kind, namespace=key.namespace, name=key.name, uid=purchase.job_id)
         cached = self._cache.resource(ref)
         if cached is not None:
-            return standing_of(cached, Tenant(), key, purchase, now)
+            return follow_state(cached, Tenant(), key, purchase, now)
         body = await self._kube.get_resource(key.kind, key.namespace, key.name)
         if body is None:
             return FollowState.GONE
         tenant = await self._tenancy.of_resource(key.namespace, body["metadata"]["uid"])
-        standing = standing_of(body, tenant, key, purchase, now)
+        state = follow_state(body, tenant, key, purchase, now)
         if self._selection.has_left(body):
-            # Its run goes on when the namespace is selected again; until then nobody follows it.
-            return FollowState.ENDED if standing is FollowState.FOLLOWED else standing
-        if standing is FollowState.GONE or self._selection.serves(body):
-            return standing
+            # Its run continues when the namespace is selected again; until then no reconcile follows it.
+            return FollowState.ENDED if state is FollowState.FOLLOWED else state
+        if state is FollowState.GONE or self._selection.serves(body):
+            return state
         # Of another class now. Its installation may have another account of the provider, which does not know what was
         # sent here; and it may never learn of what an earlier resource of this name has bought.
         if purchase.operator_class is not None:
@@ -430,7 +435,7 @@ class Orphans:
         return FollowState.FOLLOWED if body["metadata"]["uid"] == purchase.job_id else FollowState.ENDED
 
     async def _confirm_served(self, key: StoredKey) -> None:
-        """Raises one of API_ERRORS where the API server does not know the kind: then nothing of it is found."""
+        """Raises one of API_ERRORS if the API server does not serve the kind: then no resource is found."""
         try:
             selector = equals("metadata.name", key.name)
         except InvalidName:  # no resource can have it
@@ -457,17 +462,19 @@ class Orphans:
             _log.info("request %s of orphan %s is found again", found.request_id, key, extra=_about(purchase))
 
     async def _next_sent_at(self, key: StoredKey) -> datetime | None:
-        """Time at which the next attempt was sent, whose request has the same input; None where it was not."""
+        """Time of the next attempt, whose request has the same input; None if it was not sent."""
         following = await self._ledger.get(key.next_attempt)
         return following.sent_at if following is not None else None
 
     async def _before_next_run(self, purchase: Purchase) -> datetime | None:
-        """Time before the owner's next request with the same marker, less the clocks' margin; None: there is none."""
+        """Time before the owner's next request with the same marker, less the margin of the clocks; None if there is
+        none.
+        """
         following = await self._ledger.next_sent_at(purchase)
         return following - _CLOCKS if following is not None else None
 
     async def _poll(self, key: StoredKey, purchase: Purchase, provider: Provider, now: datetime, *, seen: bool) -> None:
-        """`seen`: whether what became of its resource is known; else nothing is cancelled, nor given up as lost."""
+        """`seen`: the state of its resource is known; else nothing is cancelled or given up as lost."""
         view = await poll_or_stored(self._storage, provider, purchase)
         if view.state is RequestState.GONE and not seen:
             return
@@ -480,11 +487,11 @@ class Orphans:
             ended = await provider.cancel(purchase.model, purchase.request_id or "")
             move = after_cancel(key, purchase, ended, now)
         if move is not None and await self._moved(move, now):
-            told = "request %s of orphan %s: %s is %s now"
-            _log.info(told, purchase.request_id, key, purchase.state, move.target, extra=_about(purchase))
+            message = "request %s of orphan %s: %s is %s now"
+            _log.info(message, purchase.request_id, key, purchase.state, move.target, extra=_about(purchase))
 
     async def _delete(self, key: StoredKey, purchase: Purchase) -> None:
-        """One page of the files of a discarded one; the next round goes on."""
+        """Delete one page of the files of a discarded orphan; the next round continues."""
         owner = ownership.purchase_owner(purchase.purchase_id)
         self._check()
         try:
@@ -497,7 +504,7 @@ class Orphans:
             await self._ledger.move(deleted(key, purchase))
 
     async def _moved(self, move: LedgerTransition, now: datetime) -> bool:
-        """Whether the compare-and-set succeeded; if not, somebody else came first, and the next look sees it."""
+        """True if the compare-and-set succeeded; else another process was faster."""
         request_id, claim = move.changes.get("request_id"), move.claimed_for
         self._check()
         if claim is not None and request_id and not await self._ledger.claim(claim, request_id, now):

@@ -1,7 +1,7 @@
-"""Resources in namespaces that are not selected any more: released, so that they can be deleted without this operator.
+"""Release of resources in namespaces that are no longer selected, so that they can be deleted without this operator.
 
-The leader takes its finalizer off and changes nothing else. What was paid stays in the ledger; a request under way is
-followed there (`orphans.py`), and the run goes on when the namespace is selected again.
+The leader removes its finalizer and changes nothing else. Payments stay in the ledger; a request in progress is
+followed there (`orphans.py`), and the run continues when the namespace is selected again.
 """
 
 import asyncio
@@ -21,46 +21,46 @@ _log = logging.getLogger(__name__)
 
 
 class NamespaceReleases:
-    """Collects them as the watches deliver them, on the standby as well."""
+    """Collects such resources from the watches, also on a standby."""
 
     def __init__(self, kube: Kube, selection: Selection, check: Check = unchecked) -> None:
-        """`check` raises Conflict where this process does not lead."""
+        """`check` raises Conflict if this process does not lead."""
         self._kube = kube
         self._selection = selection
         self._check = check
         self._waiting: dict[ResourceRef, None] = {}
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
 
     def note(self, ref: ResourceRef, body: Body) -> None:
-        """A resource of our class in a namespace that is not selected."""
+        """Note a resource of our class in a namespace that is not selected."""
         if _has_finalizer(body):
             self._waiting[ref] = None
-            self._news.set()
+            self._changed.set()
 
     async def run(self) -> None:
         """Release until cancelled."""
         while True:
-            await self._news.wait()
-            self._news.clear()
+            await self._changed.wait()
+            self._changed.clear()
             await self.release()
             if self._waiting:
                 await asyncio.sleep(_AGAIN_SECONDS)
-                self._news.set()
+                self._changed.set()
 
     async def release(self) -> None:
-        """One try for each that waits."""
+        """Try once to release each noted resource."""
         for ref in list(self._waiting):
             try:
                 await self._release(ref)
-            except Conflict:  # read again the next time
+            except Conflict:  # read again at the next attempt
                 continue
             except API_ERRORS as error:
-                _log.warning("its finalizer stays for now: %s", explain(error), extra=ref.about)
+                _log.warning("the finalizer cannot be removed yet: %s", explain(error), extra=ref.about)
                 continue
             self._waiting.pop(ref, None)
 
     async def _release(self, ref: ResourceRef) -> None:
-        """By what the API server has now: the namespace may be selected again, or the resource another one."""
+        """Decide on a fresh read: the namespace may be selected again, or the name may have another resource."""
         body = await self._kube.get_resource(ref.kind, ref.namespace, ref.name)
         if body is None or body["metadata"]["uid"] != ref.uid or not _has_finalizer(body):
             return
@@ -68,7 +68,7 @@ class NamespaceReleases:
             return
         meta = body["metadata"]
         others = [each for each in meta["finalizers"] if each != FINALIZER]
-        self._check()  # the labels that a former leader knows may be old, although the resource was read now
+        self._check()  # a former leader's labels may be old, although the resource was just read
         await self._kube.put_finalizers(ref.kind, ref.namespace, ref.name, meta["resourceVersion"], others)
         _log.info("%s left the selection: released %s %s", ref.namespace, ref.kind.value, ref.name, extra=ref.about)
 

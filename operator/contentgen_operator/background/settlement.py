@@ -1,7 +1,8 @@
-"""The true charge of finished purchases, read from fal's billing events for 30 days after their end.
+"""Settlement of charges: reads the charges of finished purchases from fal's billing events, for 30 days after their
+end.
 
-First 15 minutes after the end, then once an hour for a day, then once a day. A round is bounded: what does not fit
-waits for the next one. A purchase never changes its state here, and nothing is bought.
+First 15 minutes after the end, then hourly for a day, then daily. A round is bounded; the rest waits for the next one.
+A purchase never changes its state here, and nothing is bought.
 """
 
 import asyncio
@@ -22,30 +23,30 @@ from contentgen_operator.state.purchases import Unsettled
 from contentgen_operator.stores.charges import Charges
 
 _log = logging.getLogger(__name__)
-BATCH = 50  # request ids of one question: as many as fal takes
-BATCHES = 4  # of one round
+BATCH = 50  # request ids per query, fal's maximum
+BATCHES = 4  # per round
 _ROUND_SECONDS = 900.0
 _FIRST, _HOURLY, _DAILY = timedelta(minutes=15), timedelta(hours=1), timedelta(days=1)
 _LONGEST = timedelta(days=30)
 
 
 def wanted(purchase: Unsettled, now: datetime) -> bool:
-    """Whether the billing events of a purchase are to be read now."""
+    """True if the billing events of a purchase are due."""
     age = now - purchase.ended_at
     if age > _LONGEST or not is_request_id(purchase.request_id):
         return False
     if purchase.due_at is None:
         return age >= _FIRST
-    return not now < purchase.due_at <= now + _DAILY  # later than that: the clock was set back
+    return not now < purchase.due_at <= now + _DAILY  # a later due time: the clock was set back
 
 
 def next_time(purchase: Unsettled, now: datetime) -> datetime:
-    """When to ask again for a purchase that had no charge."""
+    """Time of the next query for a purchase without a charge."""
     return now + (_HOURLY if now - purchase.ended_at < _DAILY else _DAILY)
 
 
 def batches(found: Iterable[Unsettled], now: datetime) -> list[list[Unsettled]]:
-    """What one round asks for, the longest waiting first. A request that two purchases name is nobody's."""
+    """Queries of one round, longest waiting first. A request that two purchases name is skipped."""
     listed = tuple(found)
     named = Counter(each.request_id for each in listed)
     due = [each for each in listed if named[each.request_id] == 1 and wanted(each, now)]
@@ -55,24 +56,24 @@ def batches(found: Iterable[Unsettled], now: datetime) -> list[list[Unsettled]]:
 
 
 class ChargeSettlement:
-    """The rounds. A refused key is not used for a day, or until there is another one."""
+    """Rounds of queries. A refused key is not used for a day, or until the key changes."""
 
     def __init__(
         self,
-        bills: Charges,
+        charges: Charges,
         billing: Billing,
         *,
         show: Callable[[Unsettled], Awaitable[None]] | None = None,
         clock: Callable[[], datetime] = utc_now,
         check: Check = unchecked,
     ) -> None:
-        """`check` raises Conflict where this process does not lead."""
+        """`check` raises Conflict if this process does not lead."""
         self._check = check
-        self._bills = bills
+        self._charges = charges
         self._show = show
         self._billing = billing
         self._clock = clock
-        self._refused: dict[str, datetime] = {}  # by a key's digest, the last one only: since when
+        self._refused: dict[str, datetime] = {}  # time of the refusal, by the key's digest; the last one only
 
     async def run(self) -> None:
         """A round every 15 minutes until cancelled."""
@@ -81,21 +82,21 @@ class ChargeSettlement:
             await asyncio.sleep(_ROUND_SECONDS)
 
     async def round(self) -> None:
-        """One round. Raises nothing: whatever goes wrong, paying and collecting go on."""
+        """One round. Raises nothing: errors must not stop payments and collection."""
         try:
             await self._round(self._clock())
         except NotLeading as error:
             _log.info("charges are settled by the next leader: %s", error)
         except PyMongoError as error:
             _log.warning("charges cannot be settled: %s", str(error).split("?", maxsplit=1)[0][:200])
-        except Exception:  # noqa: BLE001 - an error here must not end the process that pays and collects
+        except Exception:  # noqa: BLE001 - an error here must not end the process
             _log.exception("charges cannot be settled")
 
     async def _round(self, now: datetime) -> None:
         key = self._billing.key()
         if key is None or self._is_refused(key, now):
             return
-        for batch in batches(await self._bills.unsettled(now), now):
+        for batch in batches(await self._charges.unsettled(now), now):
             try:
                 charges = await self._billing.charges(batch)
             except AccessRefused:
@@ -110,16 +111,16 @@ class ChargeSettlement:
 
     async def _note(self, asked: Unsettled, micros: int | None, now: datetime) -> None:
         self._check()
-        if micros is None or not await self._bills.settle(asked, micros):
-            await self._bills.put_off(asked, next_time(asked, now))
+        if micros is None or not await self._charges.settle(asked, micros):
+            await self._charges.put_off(asked, next_time(asked, now))
         elif self._show is not None:
             await self._show(asked)
 
     async def _put_off(self, batch: Sequence[Unsettled], due_at: datetime) -> None:
-        # A batch that fal never answers must not keep the others waiting.
+        # A batch that fal never answers must not block the others.
         for each in batch:
             self._check()
-            await self._bills.put_off(each, due_at)
+            await self._charges.put_off(each, due_at)
 
     def _is_refused(self, key: str, now: datetime) -> bool:
         since = self._refused.get(_digest(key))

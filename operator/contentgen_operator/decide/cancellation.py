@@ -1,7 +1,7 @@
-"""A run that a person cancels: the annotation contentgen.dev/cancel names its number, and the resource stays. Pure.
+"""Cancellation of a run by the annotation contentgen.dev/cancel, which names its number; the resource stays. Pure.
 
-Before the POST it ends at once and costs nothing. After it the provider is asked to cancel, and the status says whether
-it bills the run all the same (`run.billed`). A result that is there already was paid for: it is stored.
+Before the POST the run ends at once and costs nothing. Afterwards the provider is asked to cancel, and the status says
+whether it bills the run all the same (`run.billed`). An existing result was paid for, so it is stored.
 """
 
 from collections.abc import Callable
@@ -25,11 +25,11 @@ from contentgen_operator.state.purchases import Purchase, PurchaseState
 
 _ENDS = (RequestState.SUCCEEDED, RequestState.FAILED)
 _CANCELLED = "cancelled on request"
-_MAX_PROBLEM = 400  # characters of a provider's; what helps follows them in the message
+_MAX_PROBLEM = 400  # characters of a provider's message; advice follows it
 
 
 def cancel_run(case: DecisionInput, purchase: Purchase | None) -> Plan | None:
-    """The plan for a run that is to end; None where it has what was paid for, or ends by itself."""
+    """The plan for a cancelled run; None if its result is paid and stored, or the run ends by itself."""
     if purchase is None:
         return _nothing_sent(case)
     if purchase.planned:
@@ -41,7 +41,7 @@ def cancel_run(case: DecisionInput, purchase: Purchase | None) -> Plan | None:
 
 
 def stop_before_payment(case: DecisionInput, reason: Reason, message: str) -> Plan:
-    """The run ends before anything is bought, and its Job with it."""
+    """The plan that ends a run and its Job before the payment."""
     return fail(case, reason, message).model_copy(update={"stop_job": True})
 
 
@@ -51,14 +51,14 @@ def _nothing_sent(case: DecisionInput, _: Purchase | None = None) -> Plan:
 
 
 def _lost(case: DecisionInput, purchase: Purchase) -> Plan:
-    """It can only be cancelled once it is found; meanwhile nothing is sent again, whatever was allowed before."""
+    """The plan for a lost reply: the request can be cancelled once it is found; resubmission is no longer allowed."""
     unasked = case.model_copy(update={"resource": case.resource.model_copy(update={"resubmit": None})})
     plan = search_lost_request(unasked, purchase)
     if plan.status.reason != Reason.SUBMISSION_UNKNOWN:
         return plan
     message = (
         f"{_CANCELLED}; {purchase.provider} may have been paid: its reply was lost and its history does not show the "
-        "request; look at its dashboard"
+        "request; check its dashboard"
     )
     return fail(case, Reason.CANCELLED, message)
 
@@ -77,19 +77,19 @@ def _submitted(case: DecisionInput, purchase: Purchase) -> Plan:
     name = f"request {purchase.request_id} of {purchase.provider}"
     if purchase.cancel_asked_at is None:
         run_state = processing(case, purchase, Reason.PROCESSING, f"{name} is being cancelled")
-        # A provider that is away is asked again at the next look; the run goes on until then.
+        # An unavailable provider is asked again in the next reconcile; the run goes on until then.
         asking = {"cancel": cancel_request(case.key, purchase), "last_chance": True}
         again = CANCEL_POLL_SECONDS if view is not None else case.policy.poll_seconds
         return new_plan(case, run_state, again=again).model_copy(update=asking)
     if (case.now - purchase.cancel_asked_at).total_seconds() < CANCEL_GRACE_SECONDS:
-        run_state = processing(case, purchase, Reason.PROCESSING, f"{name} was asked to end")
+        run_state = processing(case, purchase, Reason.PROCESSING, f"the cancellation of {name} was requested")
         return new_plan(case, run_state, again=CANCEL_POLL_SECONDS)
-    if view is None or view.state is RequestState.GONE:  # a queued one that was cancelled may be gone
+    if view is None or view.state is RequestState.GONE:  # a request cancelled in the queue may be unknown afterwards
         why = (view.message if view is not None else case.observed.provider_problem)[:_MAX_PROBLEM]
-        unknown = f"{_CANCELLED}; whether {name} ends, and is billed, is not known: {why}"
+        unknown = f"{_CANCELLED}; it is unknown whether {name} ends and is billed: {why}"
         message = f"{unknown}; {open_advice(case.run)}"
         return fail(case, Reason.CANCELLED, message)
-    message = f"{_CANCELLED}; {name} goes on all the same and is billed; {open_advice(case.run)}"
+    message = f"{_CANCELLED}; {name} continues nevertheless and is billed; {open_advice(case.run)}"
     case = case.model_copy(update={"run": case.run.model_copy(update={"billed": True})})
     return fail(case, Reason.CANCELLED, message)
 

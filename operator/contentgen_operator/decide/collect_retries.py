@@ -1,7 +1,7 @@
-"""How long the collect stage of a paid run is retried, with which pauses, and what a person may do afterwards. Pure.
+"""Retry policy of the collect stage after a payment: errors, pauses, deadline, and advice afterwards. Pure.
 
-A failure that may pass is retried until spec.collectDeadlineSeconds after the provider has finished; the annotation
-contentgen.dev/collect begins anew. Neither pays anything: the provider's response is kept.
+A transient failure is retried until spec.collectDeadlineSeconds after the provider has finished; the annotation
+contentgen.dev/collect restarts the retries. Neither pays anything, because the provider's response is kept.
 """
 
 from datetime import datetime, timedelta
@@ -21,12 +21,12 @@ _MAX_DOUBLINGS = 16
 _SOON_SECONDS = 1.0
 _DID_NOTHING = f" ({COLLECT_ANNOTATION}="
 _KEPT = (PurchaseState.SUCCEEDED, PurchaseState.COLLECTED)
-# The worker may fail so because of its surroundings: a store, a node, the provider's server.
+# Failures that a store, a node or the provider's server may have caused.
 _RETRYABLE = (Reason.JOB_FAILED, Reason.DEADLINE_EXCEEDED, Reason.OUTPUT_MISSING, Reason.OUTPUT_CHANGED)
 
 
 def state_of(run: RunStatus) -> CollectStatus:
-    """The retries of a run's collect stage."""
+    """Retry state of a run's collect stage."""
     return run.collect or CollectStatus()
 
 
@@ -37,15 +37,15 @@ def seconds_left(case: DecisionInput) -> float:
 
 
 def _started_at(case: DecisionInput) -> datetime:
-    """When the stage began: for a resource that adopts an older purchase, with its run."""
+    """Start of the retries: the provider's end, or for an adopted older purchase the run's start."""
     purchase, asked_at = case.observed.purchase, state_of(case.run).asked_at
     finished = (purchase.finished_at or purchase.changed_at) if purchase is not None else case.now
     began = [case.run.started_at, finished, *([asked_at] if asked_at else [])]
-    return max((each for each in began if each <= case.now), default=case.now)  # the status may be somebody else's
+    return max((each for each in began if each <= case.now), default=case.now)  # the status may be forged
 
 
 def failures(run: RunStatus) -> int:
-    """Failed attempts in a row, if the current one fails as well."""
+    """Number of consecutive failed attempts, including the current one."""
     return max(run.stage_attempt - state_of(run).first_attempt + 1, 1)
 
 
@@ -56,7 +56,7 @@ def pause_seconds(case: DecisionInput) -> float:
 
 
 def is_retryable(case: DecisionInput, reason: Reason, outcome: Outcome | None = None) -> bool:
-    """Whether a later attempt may succeed. What cannot be understood may be so once, as of a broken upload."""
+    """True if a later attempt may succeed. An invalid outcome is retried once: its upload may have been cut off."""
     if reason is Reason.OUTCOME_INVALID:
         return state_of(case.run).failure != Reason.OUTCOME_INVALID
     if reason is Reason.RESULT_UNREACHABLE:
@@ -77,23 +77,23 @@ def next_run(case: DecisionInput, reason: Reason, pause: float) -> RunStatus:
 
 
 def restarted(case: DecisionInput, run: RunStatus, asked: str | None) -> RunStatus:
-    """The run with the next attempt of its collect stage due, and the whole deadline before it."""
-    attempt = run.stage_attempt + 1  # the outcome of an earlier attempt must not be taken for that of the next
+    """The run with the next collect attempt due now, and a new deadline."""
+    attempt = run.stage_attempt + 1  # so that an earlier attempt's outcome is not taken for the next one's
     collect = CollectStatus(asked=asked, asked_at=case.now, first_attempt=attempt)
     return run.model_copy(update={"job": None, "stage_attempt": attempt, "retry_at": None, "collect": collect})
 
 
 def paid_text(purchase: Purchase) -> str:
-    """What was paid and is kept, in words."""
+    """Message about a paid request whose response is kept."""
     return f"request {purchase.request_id} of {purchase.provider} was paid, and its answer is kept"
 
 
 def advice(case: DecisionInput) -> str:
-    """What helps after the stage has failed for good; empty where nothing was paid."""
+    """Advice after the stage has failed for good; empty if nothing was paid."""
     if (purchase := case.observed.purchase) is None:
         return ""
-    said = paid_text(purchase)
-    return f". R{said[1:]}: {retry_advice(case.run, 'the result once more')}"
+    paid = paid_text(purchase)
+    return f". R{paid[1:]}: {retry_advice(case.run, 'the result once more')}"
 
 
 def open_advice(run: RunStatus) -> str:
@@ -102,12 +102,12 @@ def open_advice(run: RunStatus) -> str:
 
 
 def retry_advice(run: RunStatus, what: str) -> str:
-    """The annotation that is to be set for free, and what another run costs."""
+    """Advice with the annotation that retries for free, and what another run costs."""
     return words.collect_advice(run.number, state_of(run).asked, what)
 
 
 def missing_result(case: DecisionInput) -> str:
-    """Why there is nothing to collect for a run that has failed; empty where the paid result is kept."""
+    """Reason for which a failed run has no result to collect; empty if its paid result is kept."""
     purchase, observed = case.observed.purchase, case.observed
     if purchase is None:
         return "the ledger has no purchase of this run"
@@ -119,17 +119,19 @@ def missing_result(case: DecisionInput) -> str:
 
 
 def refused_retry(case: DecisionInput, why: str) -> Plan:
-    """The plan for a request that cannot be carried out: the end stays as it is, and says so."""
+    """The plan for a retry that is impossible: the end stays as it is, with the cause in its message."""
     last, value = case.resource.status, case.resource.collect
-    said = f"{_DID_NOTHING}{value} did nothing: {why}; nothing was paid)"
-    before = _with_next_value(last.message or "", case.run, value).partition(_DID_NOTHING)[0][: MAX_MESSAGE - len(said)]
+    suffix = f"{_DID_NOTHING}{value} did nothing: {why}; nothing was paid)"
+    before = _with_next_value(last.message or "", case.run, value).partition(_DID_NOTHING)[0][
+        : MAX_MESSAGE - len(suffix)
+    ]
     run = case.run.model_copy(update={"collect": state_of(case.run).model_copy(update={"asked": value})})
-    status = last.model_copy(update={"message": before + said, "run": run})
-    again = _SOON_SECONDS if run.request_open else None  # its request is followed still
+    status = last.model_copy(update={"message": before + suffix, "run": run})
+    again = _SOON_SECONDS if run.request_open else None  # its request is still followed
     return Plan(status=status, finalizer=case.resource.deletes_files, again_seconds=again)
 
 
 def _with_next_value(message: str, run: RunStatus, value: str | None) -> str:
-    """The message with the value that asks again: each value asks once, and `value` was used just now."""
+    """The message with the next value of the annotation: each value works once, and `value` is used now."""
     named = f"{COLLECT_ANNOTATION}={collect_again.next_value(run.number, state_of(run).asked)} "
     return message.replace(named, f"{COLLECT_ANNOTATION}={collect_again.next_value(run.number, value)} ", 1)

@@ -1,4 +1,4 @@
-"""Conditions from a state, so that kstatus, `kubectl wait` and Argo CD agree about it at every moment."""
+"""Conditions of a run state, on which kstatus, `kubectl wait` and Argo CD agree at every moment. Pure."""
 
 from datetime import datetime
 
@@ -8,13 +8,13 @@ from contentgen_contract.resources.status import ConditionStatus, ResourceStatus
 from contentgen_operator.state.kinds import has_prepare
 
 _REACHED_SUBMISSION = (Phase.PROCESSING, Phase.COLLECTING, Phase.COMPLETED)
-# Once reached they keep the words of that moment: "12 pictures of 12 scenes are ready".
+# Once reached they keep their message, such as "12 pictures of 12 scenes are ready".
 _MILESTONES = (Condition.SOURCE_READY, Condition.DATASET_READY, Condition.SUBMITTED, Condition.STORED)
 _STUCK = (Phase.FAILED, Phase.SUBMISSION_UNKNOWN)
 
 
 class ConditionInput(Value):
-    """What the conditions speak of."""
+    """Input of the conditions."""
 
     kind: Kind
     phase: Phase
@@ -26,7 +26,7 @@ class ConditionInput(Value):
 
 
 def conditions(state: ConditionInput, last: ResourceStatus, now: datetime) -> tuple[ConditionStatus, ...]:
-    """All conditions of a resource; the time of one changes only when its status does."""
+    """All conditions of a resource; lastTransitionTime changes only with a condition's status."""
     before = {each.type: each for each in last.conditions}
     return tuple(_condition(type_, value, state, before.get(type_), now) for type_, value in _values(state).items())
 

@@ -1,9 +1,9 @@
-"""The decision: resource + observation + now → plan. Pure; every behaviour is a table of cases in the tests.
+"""Decision: resource + observation + now → plan. Pure; each behaviour is a table of cases in the tests.
 
     prepare (Job) ──► gate ──► payment ──► poll ──► collect (Job) ──► done
 
-Level-triggered: it asks what is there (the purchase, the Job, the outcome) and not what happened, so that a wake-up
-that is lost, doubled or late changes nothing.
+Level-triggered: it depends on the present state (purchase, Job, outcome) and not on events, so that a lost, repeated
+or late wake-up changes nothing.
 """
 
 from collections.abc import Callable
@@ -55,7 +55,7 @@ from contentgen_operator.state.plan import Plan
 from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseState
 from contentgen_operator.state.runs import replacing_run
 
-_WAIT_SECONDS = 30.0  # a LoRA's own events wake its users; this is for the event that never came
+_WAIT_SECONDS = 30.0  # fallback for a missed event of the LoRA, which wakes the resources that use it
 _MAX_LORA_WAIT_SECONDS, _MAX_KEY_WAIT_SECONDS = 900.0, 300.0
 
 
@@ -96,9 +96,9 @@ def _plan_with_purchase(case: DecisionInput) -> Plan:
 
 
 def _with_stage_log(case: DecisionInput) -> DecisionInput:
-    """What a stage said last is kept, whatever is decided about it."""
-    said = case.observed.outcome.log if case.observed.outcome else case.observed.log
-    return case.model_copy(update={"run": with_log(case.run, case.stage, said)})
+    """The input with the stage's latest log in the run, so that every plan keeps it."""
+    log = case.observed.outcome.log if case.observed.outcome else case.observed.log
+    return case.model_copy(update={"run": with_log(case.run, case.stage, log)})
 
 
 def _plan_for_tenant(case: DecisionInput) -> Plan:
@@ -106,8 +106,8 @@ def _plan_for_tenant(case: DecisionInput) -> Plan:
 
 
 def _with_retrained_loras(case: DecisionInput) -> Plan | None:
-    """The plan in which the run asks for another purchase: what was bought under its key was drawn with LoRAs of other
-    trainings. None: it does not.
+    """The plan that changes the run's purchase key: the purchase under the old key used LoRAs of other trainings.
+    None: the key stays.
     """
     wanted = case.observed.wanted
     if wanted is None or wanted.waits or wanted.identity == case.run.lora_identity:
@@ -118,13 +118,13 @@ def _with_retrained_loras(case: DecisionInput) -> Plan | None:
     blind = case.model_copy(update={"observed": case.observed.model_copy(update={"purchase": None})})
     run = case.run.model_copy(update={"lora_identity": wanted.identity})
     named = case.run.purchase_id is not None or bool(moves)
-    if named:  # the status speaks of a planned purchase of the other key: that is another run's
+    if named:  # the status names a planned purchase of the old key: it belongs to another run
         document = case.resource.document
         number = max(run.number, document.number if document is not None else 0) + 1
         run = run.model_copy(update={"number": number, "purchase_id": None, "sent_at": None})
     phase = Phase.PENDING if named else before_submission(case)
     run_state = RunState(
-        phase=phase, reason=Reason.WAITING_FOR_LORA, message="the LoRAs are of another training than before"
+        phase=phase, reason=Reason.WAITING_FOR_LORA, message="the LoRAs were trained again since the last purchase"
     )
     return new_plan(blind, run_state, run=run, moves=moves, again=SOON)
 
@@ -146,7 +146,7 @@ def _plan_for_run(case: DecisionInput) -> Plan:
 
 
 def _tenant_unconfirmed(case: DecisionInput) -> Plan:
-    """Nothing is started for a tenant that is not known: its purchases may be under another scope."""
+    """Wait for the confirmation of the cluster: the tenant's purchases may be under another scope."""
     phase = case.resource.status.phase or Phase.PENDING
     run_state = RunState(
         phase=Phase.PENDING if phase.terminal else phase,
@@ -157,7 +157,7 @@ def _tenant_unconfirmed(case: DecisionInput) -> Plan:
 
 
 def _suspended(case: DecisionInput, plan: Plan) -> Plan:
-    """While suspended nothing is started or bought; a Job that runs is let finish, what was paid is seen through."""
+    """The plan while suspended: nothing is started or bought, but a running Job and a paid request are finished."""
     purchase, job = case.observed.purchase, case.observed.job
     bought = purchase is not None and not purchase.unpaid
     at_work = plan.job is None and job is not None and not job.finished
@@ -165,7 +165,7 @@ def _suspended(case: DecisionInput, plan: Plan) -> Plan:
         return plan
     message = "spec.suspend is true: nothing is started and nothing is bought until it is false"
     run_state = RunState(phase=Phase.SUSPENDED, reason=Reason.SUSPENDED, message=message)
-    run = plan.status.run if plan.job is None else case.run  # what prepare found out is kept
+    run = plan.status.run if plan.job is None else case.run  # keeps the facts of the prepare stage
     return new_plan(case, run_state, run=run)
 
 
@@ -173,7 +173,7 @@ def _before_payment(case: DecisionInput) -> Plan:
     if deadline_passed(case):
         seconds, last = case.resource.deadline_seconds, case.resource.status
         paid = "no other attempt is made" if case.observed.earlier else "nothing was paid"
-        message = f"the run is not done after spec.deadlineSeconds ({seconds}); {paid}"
+        message = f"the run is not finished after spec.deadlineSeconds ({seconds}); {paid}"
         if last.run is not None and last.run.number == case.run.number and last.message:
             message += f"; it waited ({last.reason}): {last.message}"
         return stop_before_payment(case, Reason.DEADLINE_EXCEEDED, message)
@@ -188,7 +188,7 @@ def _before_payment(case: DecisionInput) -> Plan:
 
 
 def _not_purchasable(case: DecisionInput) -> Plan | None:
-    """The end or the wait of a run that may not buy; a Job that runs is let finish before it waits."""
+    """Failure or wait of a run that may not buy; it waits only after a running Job has finished. None: it may buy."""
     if (plan := purchasable.refused(case)) is not None:
         return plan
     if case.run.job is not None:
@@ -196,7 +196,7 @@ def _not_purchasable(case: DecisionInput) -> Plan | None:
     waiting = purchasable.waits(case)
     if waiting is None:
         return None
-    # Nothing is under way, so an edit, such as another loraName, need not wait for the end of this run.
+    # Nothing has started, so an edit, such as another loraName, replaces this run at once.
     run = replacing_run(case.resource, case.run, case.now) if case.run.facts is None else None
     if run is None:
         return waiting
@@ -230,7 +230,7 @@ def _prepare(case: DecisionInput) -> Plan:
 
 
 def _source_refused(case: DecisionInput) -> str | None:
-    """Why an s3:// source may not be read; the operator would sign it with its own rights."""
+    """Reason to refuse an s3:// source, or None; the operator would sign its URL with its own permissions."""
     if isinstance(case.spec, ImageGenerationSpec) or not case.spec.source.url.startswith("s3://"):
         return None
     policy, namespace = case.policy, case.resource.ref.namespace
@@ -239,7 +239,7 @@ def _source_refused(case: DecisionInput) -> str | None:
 
 
 def _language_refused(case: DecisionInput) -> str | None:
-    """Why the provider would refuse the language; the CRD admits some codes that AssemblyAI does not have."""
+    """Reason to refuse the language, or None; the CRD accepts some codes that AssemblyAI does not support."""
     if not isinstance(case.spec, TranscriptionSpec):
         return None
     why = languages.unknown_code_error(case.spec.options.language)
@@ -247,7 +247,7 @@ def _language_refused(case: DecisionInput) -> str | None:
 
 
 def _lora_refused(case: DecisionInput) -> str | None:
-    """The provider fetches these, so only what is written in them can be seen here; it is seen before it is paid."""
+    """Reason to refuse an address of spec.loras, or None; the provider fetches it, so only its text is checked here."""
     if not isinstance(case.spec, ImageGenerationSpec):
         return None
     for index, lora in enumerate(case.spec.loras):
@@ -272,7 +272,7 @@ def _prepared_text(outcome: Outcome) -> str:
 
 
 def _audio_text(facts: AudioFacts) -> str:
-    text = f"{facts.duration_seconds:.0f} s of sound are ready"
+    text = f"{facts.duration_seconds:.0f} s of audio are ready"
     if facts.audible_seconds is not None:
         text += f", {facts.audible_seconds:.0f} s of them audible"
     if facts.tracks > 1:
@@ -286,7 +286,7 @@ def _wait_for_lora(case: DecisionInput) -> Plan | None:
     unready = next((lora for lora in case.observed.loras if lora.model_key is None), None)
     if unready is None:
         return None
-    # Nothing was started or paid, so an edit, such as another LoRA's name, need not wait for the end of this run.
+    # Nothing was started or paid, so an edit, such as another LoRA's name, replaces this run at once.
     run = replacing_run(case.resource, case.run, case.now)
     if run is not None:
         run_state = RunState(phase=Phase.PENDING, reason=Reason.WAITING_FOR_LORA, message="the changed spec is read")
@@ -295,20 +295,20 @@ def _wait_for_lora(case: DecisionInput) -> Plan | None:
 
 
 def _recheck_seconds(case: DecisionInput, longest: float) -> float:
-    """Seconds until the next look at what may never change: a tenth of the run's age."""
+    """Seconds until the next check of a wait that may never end: a tenth of the run's age, 30 to `longest`."""
     age = (case.now - case.run.started_at).total_seconds()
     return min(max(age / 10, _WAIT_SECONDS), longest)
 
 
 def _missing_lora_state(case: DecisionInput, lora: LoraView) -> RunState:
-    """The state of an ImageGeneration that lacks a LoRA: it goes on when the LoraTraining has a version."""
+    """State of an ImageGeneration whose LoRA is not ready: it continues once the LoraTraining has a version."""
     if lora.phase is Phase.FAILED:
         message = (
-            f"LoraTraining {lora.name} has failed: {lora.message or 'it gives no cause'}; nothing was paid here, and "
+            f"LoraTraining {lora.name} has failed: {lora.message or 'no message'}; nothing was paid here, and "
             "it goes on by itself once that LoraTraining has a version, or with another LoRA in spec.loras"
         )
         return RunState(phase=before_submission(case), reason=Reason.LORA_FAILED, message=message)
-    state = lora.phase.value if lora.phase else "not there yet"
+    state = lora.phase.value if lora.phase else "missing"
     message = f"waiting for LoraTraining {lora.name}, which is {state}"
     if lora.phase is Phase.COMPLETED:
         message += (
@@ -319,7 +319,7 @@ def _missing_lora_state(case: DecisionInput, lora: LoraView) -> RunState:
 
 
 def _gate(case: DecisionInput) -> Plan:
-    """Between free and paid: nothing is bought that could not be collected, or that MongoDB may have lost."""
+    """Last checks before the payment: the stores agree, and there is a key for the provider."""
     if (plan := wait_for_stores(case)) is not None:
         return plan
     if not case.observed.provider_configured:
@@ -334,7 +334,7 @@ def _gate(case: DecisionInput) -> Plan:
 
 def _refused(case: DecisionInput, purchase: Purchase) -> Plan:
     if purchase.job_id != case.resource.ref.uid:
-        # Said to a resource that is gone, and nothing was paid: who applies it again may have mended the cause.
+        # The refusal was of a deleted resource and nothing was paid: retry, since the cause may be fixed.
         return _before_payment(case)
     if purchase.permanent:
         return fail(case, Reason.PROVIDER_REFUSED, purchase.error)
@@ -374,25 +374,27 @@ def _stored_text(case: DecisionInput, version: VersionStatus) -> str:
 
 
 def _adopt_outputs(case: DecisionInput, purchase: Purchase) -> Plan:
-    """What is asked for was bought and collected before: by a crashed reconcile of ours, or by a deleted resource."""
+    """Complete with an already collected purchase: of a reconcile that crashed, or of a deleted resource."""
     if not case.observed.outputs_stored:
         return _outputs_missing(case, purchase)
     stored = VersionStatus.model_validate(purchase.outputs or {"version": 0})
     if (stored.job_id, stored.version) == (case.resource.ref.uid, case.run.version):
         return _complete(case, stored, Reason.COMPLETED, _stored_text(case, stored), ())
     version = stored.model_copy(update={"version": case.run.version})
-    message = f"the same was bought before, for job {stored.job_id}; its outputs are used and nothing is paid"
+    message = f"the same inputs were bought before, for job {stored.job_id}; its outputs are used and nothing is paid"
     message = "; ".join([message, *kinds.shortfalls(case.spec, stored.facts)])
     return _complete(case, version, Reason.ADOPTED_FINISHED_RUN, message, ())
 
 
 def _outputs_missing(case: DecisionInput, purchase: Purchase) -> Plan:
-    """The outputs were collected, and are not in the bucket as they were stored: collected again where the response is
-    kept, which costs nothing.
+    """Collect again from the stored response, for free, outputs that are missing or changed in the bucket; fail if the
+    response is missing too.
     """
     if case.observed.response_kept:
         run = collect_retries.restarted(case, case.run, collect_retries.state_of(case.run).asked)
-        run_state = collecting("the stored files are gone or changed; they are made again from the provider's response")
+        run_state = collecting(
+            "the stored files are missing or changed; they are collected again from the provider's response"
+        )
         moves = (purchase_transition(case, purchase, PurchaseState.SUCCEEDED, outputs=None),)
         return new_plan(case, run_state, run=run, moves=moves, again=SOON)
     message = (
@@ -414,7 +416,7 @@ def _complete(
     return plan.model_copy(update={"status": plan.status.model_copy(update={"versions": tuple(versions)})})
 
 
-_NOT_BOUGHT_AGAIN = f"nothing is bought again by itself; to buy, {RERUN_ADVICE}"
+_NOT_BOUGHT_AGAIN = f"nothing is bought again automatically; to buy, {RERUN_ADVICE}"
 
 
 def _cancelled(case: DecisionInput, purchase: Purchase) -> Plan:
@@ -428,7 +430,7 @@ def _discarded(case: DecisionInput, purchase: Purchase) -> Plan:
     how = "its files were deleted with deletionPolicy Delete"
     if purchase.expired_at is not None:
         how = f"its resource was deleted; its result was kept until {purchase.expired_at:%Y-%m-%d}, and is deleted now"
-    message = f"the same was bought before, and {how}; {_NOT_BOUGHT_AGAIN}"
+    message = f"the same inputs were bought before, and {how}; {_NOT_BOUGHT_AGAIN}"
     return fail(case, Reason.OUTPUTS_DELETED, message)
 
 

@@ -1,9 +1,9 @@
-"""What a deleted resource still needs before it may go: its Job stopped, its paid request cancelled, its files deleted
-where the spec asks for that. Pure.
+"""Deletion of a resource: its Job is stopped, its paid request cancelled, and its files deleted if the spec says so.
+Pure.
 
-Our finalizer holds it meanwhile. Files are deleted in slices, one in each reconcile, until none is left. After
-`deletion_seconds` an error does not hold it any longer, so that no namespace is stuck because a store or a provider is
-away.
+Our finalizer keeps the resource meanwhile. Files are deleted in slices, one per reconcile, until none is left. After
+`deletion_seconds` an error no longer delays the deletion, so that an unavailable store or provider does not block a
+namespace.
 """
 
 from datetime import datetime
@@ -29,12 +29,12 @@ _SEARCH_AGAIN_SECONDS = 4.0
 
 
 def decide_deletion(resource: Resource, observed: Observation, now: datetime, policy: Policy) -> Plan:
-    """The plan for a resource that is being deleted; without our finalizer it is gone as soon as others agree."""
+    """The plan for a resource that is being deleted; without our finalizer there is nothing to do."""
     plan = Plan(status=resource.status, last_chance=grace_is_over(resource, now, policy))
     run, purchase = resource.status.run, observed.purchase
     if not resource.finalized or run is None:
         return plan
-    if resource.tenant.block_reason:  # another cluster has, or may yet adopt, what was bought: only the finalizer goes
+    if resource.tenant.block_reason:  # another cluster may own or adopt the purchases: only remove the finalizer
         return plan.model_copy(update={"stop_job": True})
     discard = deletion_tombstone_of(resource) if resource.deletes_files else None
     again = _NEXT_SLICE_SECONDS if discard is not None else None
@@ -54,12 +54,12 @@ def decide_deletion(resource: Resource, observed: Observation, now: datetime, po
 
 
 def _ledger_lacks_purchase(resource: Resource, run: RunStatus, purchase: Purchase | None) -> bool:
-    """Whether the ledger lacks a purchase that the status names."""
+    """True if the ledger lacks a purchase that the status names."""
     return purchase is None and status_names_purchase(resource, run)
 
 
 def _reservation_from_status(resource: Resource, run: RunStatus) -> Reservation | None:
-    """A purchase that the ledger has lost, for the ledger: the status is its only witness, and goes."""
+    """Purchase that the ledger has lost, to insert there; None: its spec is invalid. Only the status names it."""
     try:
         spec = frozen_spec(resource, run)
     except ValidationError:
@@ -68,7 +68,7 @@ def _reservation_from_status(resource: Resource, run: RunStatus) -> Reservation 
 
 
 def is_searched_at_deletion(resource: Resource, purchase: Purchase) -> bool:
-    """Whether the reply to a paid request of the resource is lost: what is found is cancelled before it goes."""
+    """True if the reply to a paid request of the resource was lost: the request is searched, and cancelled if found."""
     if resource.tenant.block_reason:
         return False
     lost = purchase.state is PurchaseState.INTENT and not purchase.planned and not purchase.abandoned
@@ -78,7 +78,7 @@ def is_searched_at_deletion(resource: Resource, purchase: Purchase) -> bool:
 def _search_lost_request(
     resource: Resource, observed: Observation, purchase: Purchase, now: datetime, *, last_chance: bool
 ) -> dict[str, object]:
-    """One search; again only while the history cannot be read."""
+    """Changes to the plan after one search; it is repeated only while the history cannot be read."""
     run = resource.status.run
     if observed.found_request is not None and run is not None:
         changes = {"request_id": observed.found_request, "submitted_at": history_searches.sent_at(purchase)}
@@ -95,18 +95,18 @@ def _search_lost_request(
     problem = observed.provider_problem
     if problem and not last_chance:
         return {"hold": True, "again_seconds": _SEARCH_AGAIN_SECONDS}
-    why = f"its history cannot be read: {problem[:300]}" if problem else "its history does not show the request"
+    why = f"its history cannot be read: {problem[:300]}" if problem else "its history does not list the request"
     message = (
         f"deleted although {purchase.provider} may have been paid for purchase {purchase.purchase_id}: the reply was "
-        f"lost, and {why}; the ledger keeps the purchase, and what is applied again under this name looks for it"
+        f"lost, and {why}; the ledger keeps the purchase, and a resource applied again under this name searches it"
     )
     return {"notices": (Event(type="Warning", reason=Reason.SUBMISSION_UNKNOWN, message=message),)}
 
 
 def _uses_purchase(resource: Resource, run: RunStatus, purchase: Purchase) -> bool:
-    """Whether the run went on with a purchase of an earlier resource: an older release did not change its owner.
+    """True if the run uses a purchase of an earlier resource, whose owner an older release did not change.
 
-    One that another resource has adopted since is that one's.
+    False if another resource has adopted the purchase since.
     """
     if resource.ref.uid in purchase.former_owners:
         return False
@@ -114,7 +114,7 @@ def _uses_purchase(resource: Resource, run: RunStatus, purchase: Purchase) -> bo
 
 
 def _end_purchase(resource: Resource, run: RunStatus, purchase: Purchase, now: datetime) -> dict[str, object]:
-    """What is done with the run's own purchase."""
+    """Changes to the plan that withdraw or cancel the run's own purchase."""
     key = purchase_key(resource, run)
     if purchase.planned:
         return {"moves": (withdrawal_transition(key, purchase, now),)}
@@ -124,20 +124,20 @@ def _end_purchase(resource: Resource, run: RunStatus, purchase: Purchase, now: d
 
 
 def _cancel_was_asked(resource: Resource, purchase: Purchase) -> bool:
-    """Whether the provider was asked to cancel since the deletion, and has not: it is not asked in each slice."""
+    """True if the provider was asked to cancel since the deletion, so that not every slice asks again."""
     asked, deleted = purchase.cancel_asked_at, resource.deleted_at
     return asked is not None and deleted is not None and asked >= deleted
 
 
 def grace_is_over(resource: Resource, now: datetime, policy: Policy) -> bool:
-    """Whether it has to go now."""
+    """True if errors no longer delay the deletion."""
     return resource.deleted_at is not None and (now - resource.deleted_at).total_seconds() >= policy.deletion_seconds
 
 
 def deletion_tombstone_of(resource: Resource) -> DeletionTombstone:
-    """Everything that was stored for the resource, also what it took over from one that was deleted before it.
+    """Tombstone with all files of the resource, also those of an earlier resource whose purchase it adopted.
 
-    The versions of its status have been verified (`witness.py`).
+    The versions of its status have been verified (`stores/status_verification.py`).
     """
     run, uid = resource.status.run, resource.ref.uid
     users = {resource.ref.namespace, admitted_user(resource)}

@@ -1,4 +1,4 @@
-"""Payments held back while MongoDB lacks what a status has named (`recorded_runs.Claim`). Pure."""
+"""Payments blocked while MongoDB lacks a run that a status names (`run_document.UnrecordedRun`). Pure."""
 
 from contentgen_contract.advice import remedies
 from contentgen_contract.names import Phase, Reason
@@ -10,7 +10,7 @@ _WAIT_SECONDS = 60.0  # until the run document is read again
 
 
 def wait_for_stores(case: DecisionInput) -> Plan | None:
-    """The wait of a run that may not pay; None: it may."""
+    """The plan of a run that waits because the stores disagree; None: it may pay."""
     document = case.resource.document
     if document is None or document.claim is None or case.resource.payments_allowed:
         return None
@@ -19,9 +19,8 @@ def wait_for_stores(case: DecisionInput) -> Plan | None:
     named += [f"purchase {claim.purchase_id}"] if claim.purchase_id else []
     named += [f"request {claim.request_id}"] if claim.request_id else []
     message = remedies.join_message(
-        f"the status named {', '.join(named)}, and MongoDB does not have that: it was restored from an older backup, "
-        "another installation, with another MongoDB, began the run, or somebody else wrote the status, so nothing is "
-        "paid. ",
+        f"the status names {', '.join(named)}, which MongoDB lacks: it was restored from an older backup, an "
+        "installation with another MongoDB began the run, or somebody else wrote the status, so nothing is paid. ",
         "Restore the newest backup of MongoDB, and this goes on; or, where the provider's dashboard shows that nothing "
         f"was paid since, {remedies.resubmit_advice(document.token or '')}",
     )

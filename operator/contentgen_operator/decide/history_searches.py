@@ -1,7 +1,7 @@
-"""Schedule of the searches of a provider's history for a request whose reply was lost. Pure.
+"""Schedule of searches in a provider's history for requests whose reply was lost. Pure.
 
-fal lists a request once it has ended, so the search goes on for as long as the request may queue and run, and then for
-as long as the history keeps it. A missing entry proves nothing.
+fal lists a request only after its end, so the search continues while the request may queue and run, and then for as
+long as the history keeps it. A missing entry proves nothing.
 """
 
 from datetime import datetime, timedelta
@@ -9,25 +9,25 @@ from datetime import datetime, timedelta
 from contentgen_operator.state.decision_input import Policy
 from contentgen_operator.state.purchases import Purchase, PurchaseState
 
-HISTORY = timedelta(days=30)  # fal keeps inputs and outputs for so long; AssemblyAI lists 90 days
+HISTORY = timedelta(days=30)  # fal keeps inputs and outputs for 30 days; AssemblyAI lists 90 days
 _MAX_SECONDS = 600.0  # between two searches while the request may run
 _MIN_SECONDS = 10.0
 _HOUR, _DAY_SECONDS = 3600.0, 86400.0
 
 
 def sent_at(purchase: Purchase) -> datetime:
-    """When the request was sent, or may have been."""
+    """Time at which the request was sent, or may have been sent."""
     return purchase.sent_at or purchase.created_at
 
 
 def may_run_until(purchase: Purchase, policy: Policy) -> datetime:
-    """The end of the longest queue and run time that the operator allows."""
+    """End of the longest queue and run time that the operator allows."""
     return sent_at(purchase) + timedelta(seconds=max(policy.provider_seconds, policy.adoption_seconds))
 
 
 def next_search_seconds(purchase: Purchase, now: datetime, policy: Policy) -> float | None:
-    """Seconds until the next search: `poll_seconds` at first, up to ten minutes, then an hour; None: at the next
-    start of the operator.
+    """Seconds until the next search: from `poll_seconds` to ten minutes, then an hour; None: at the operator's next
+    start.
     """
     since = max((now - sent_at(purchase)).total_seconds(), 0.0)
     if now < may_run_until(purchase, policy):
@@ -36,22 +36,22 @@ def next_search_seconds(purchase: Purchase, now: datetime, policy: Policy) -> fl
 
 
 def schedule_text(purchase: Purchase, now: datetime, policy: Policy) -> str:
-    """Until when it is looked for. The same text for as long as the schedule holds: each change is a write."""
+    """Message about the schedule. It stays the same while the schedule does, because each change is a write."""
     until, last = may_run_until(purchase, policy), sent_at(purchase) + HISTORY
     if now < until:
-        return f"it is looked for until {until:%Y-%m-%d %H:%M} UTC, then once an hour until {last:%Y-%m-%d}"
+        return f"the search goes on until {until:%Y-%m-%d %H:%M} UTC, then hourly until {last:%Y-%m-%d}"
     if now < last:
-        return f"it is looked for once an hour until {last:%Y-%m-%d}"
-    return f"it was looked for until {last:%Y-%m-%d}, and is at each start of the operator"
+        return f"the search goes on hourly until {last:%Y-%m-%d}"
+    return f"the search ended on {last:%Y-%m-%d} and is repeated at each start of the operator"
 
 
 def is_open(purchase: Purchase, now: datetime) -> bool:
-    """Whether the request may still be found or finish, and the provider keeps what comes of it."""
+    """True if the request may still be found or finish, and the provider still keeps its result."""
     lost = purchase.state is PurchaseState.INTENT and not purchase.planned
     return (lost or purchase.state is PurchaseState.SUBMITTED) and now - sent_at(purchase) < HISTORY
 
 
 def recheck_seconds(purchase: Purchase, now: datetime) -> float:
-    """Seconds between two looks at an open request that no run waits for: a tenth of its age, then an hour."""
+    """Seconds between polls of an open request that no run waits for: a tenth of its age, after a day an hour."""
     age = (now - sent_at(purchase)).total_seconds()
     return min(max(age / 10, _MIN_SECONDS), _MAX_SECONDS) if age < _DAY_SECONDS else _HOUR

@@ -1,7 +1,7 @@
-"""LoRAs in the buying key of an image: which purchase is asked for once a LoRA was trained again. Pure.
+"""LoRA identity in the purchase key of an image: which purchase fits after a LoRA was trained again. Pure.
 
-The first purchase of a spec has the key of older releases, in which the LoRAs are by name alone. The ledger knows with
-which files it was drawn. A run whose LoRAs are of other trainings buys under a key with the identity of those.
+The first purchase of a spec has the key of older releases, with LoRA names only; the ledger lists the LoRA files that
+it used. A run whose LoRAs are of other trainings buys under a key with the identity of those trainings.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ _MISSING_WAIT = timedelta(seconds=60)  # an image and its LoRA are applied toget
 
 
 def decides_purchase(resource: Resource, run: RunStatus, spec: Spec, purchase: Purchase | None) -> bool:
-    """Whether the LoRAs as they are now decide what the run buys: not once it has a purchase, or had an attempt."""
+    """True if the present LoRAs decide which purchase the run needs; False once it has a purchase or had an attempt."""
     if not isinstance(spec, ImageGenerationSpec) or not any(each.lora_ref for each in spec.loras):
         return False
     if run.paid_attempt > 1:
@@ -30,24 +30,24 @@ def decides_purchase(resource: Resource, run: RunStatus, spec: Spec, purchase: P
         return False
     if purchase is None or purchase.job_id != resource.ref.uid:
         return True
-    # Its own, of an earlier run; or of this one, where a process ended after the POST and before it wrote the status.
-    told = resource.status.run
-    return told is not None and purchase.created_at < told.started_at
+    # Its own purchase: of an earlier run, or of this one if the process ended after the POST and before the status.
+    last_run = resource.status.run
+    return last_run is not None and purchase.created_at < last_run.started_at
 
 
 def wanted_purchase(
     run: RunStatus, loras: tuple[LoraView, ...], variants: Sequence[Variant], now: datetime, cluster: str = ""
 ) -> WantedPurchase:
-    """The purchase that a run asks for. `variants` are those of its spec (`Witness.variants`).
+    """The purchase that a run needs. `variants` are the purchases of its spec (`StatusVerifier.variants`).
 
-    `cluster` is the uid of the resource's. In one that was rebuilt, resources take what was bought for them before.
+    `cluster` is the uid of the present cluster. In a rebuilt cluster, resources adopt what was bought for them before.
     """
     bought = [each for each in variants if not each.purchase.unpaid]
     mine, newest = identity(loras), _newest(bought)
     if mine is None:
         if any(_may_become_ready(each, run, now) for each in loras):
             return WantedPurchase(identity=run.lora_identity, waits=True)
-        # None can be bought: what there is, is the best that can be had.
+        # No image can be bought without the LoRA, so an existing purchase is the best choice.
         return _wanted_variant(newest) if newest is not None else WantedPurchase(identity=run.lora_identity)
     if same := most_advanced([each for each in bought if each.identity == mine]):
         return _wanted_variant(same)
@@ -64,7 +64,7 @@ def _wanted_variant(variant: Variant) -> WantedPurchase:
 
 
 def most_advanced(variants: Iterable[Variant]) -> Variant | None:
-    """The purchase that is nearest to a result, the first of several; None where there is none."""
+    """The purchase closest to a result (`worth`), the first of several; None: there is none."""
     return max(variants, key=lambda each: worth(each.purchase), default=None)
 
 
@@ -74,7 +74,7 @@ def _newest(variants: Sequence[Variant]) -> Variant | None:
 
 
 def identity(loras: tuple[LoraView, ...]) -> str | None:
-    """Hash (16 hex digits) of the trainings' purchase ids in the spec's order; None where one has no file."""
+    """Hash (16 hex digits) of the trainings' purchase ids in the spec's order; None if a LoRA has no file."""
     trained = [_training_of_file(each) for each in loras]
     if None in trained:
         return None
@@ -83,7 +83,7 @@ def identity(loras: tuple[LoraView, ...]) -> str | None:
 
 
 def may_be_drawn_with(purchase: Purchase, loras: tuple[LoraView, ...]) -> bool:
-    """Whether an image may have been drawn with these trainings; also where the ledger does not tell."""
+    """True if an image may have used these trainings, also if the ledger does not say."""
     if len(purchase.loras) != len(loras):
         return True
     return all(_may_be_of(key, lora) for key, lora in zip(purchase.loras, loras, strict=True))
@@ -95,13 +95,13 @@ def _may_be_of(key: str, lora: LoraView) -> bool:
         return True
     if key in files_of(lora.trainings):
         return False
-    # The files of a training that were collected again lie under another job, or version, than before.
+    # A training that was collected again has its files under another job or version.
     made_by = keys.run_of(key)
     return made_by is None or made_by.job_id in (mine.job_id, *mine.former_owners)
 
 
 def with_earlier_files(loras: tuple[LoraView, ...], earlier: Iterable[Purchase]) -> tuple[LoraView, ...]:
-    """The LoRAs with the files that the run's attempts before were drawn with, as far as they are there."""
+    """The LoRAs with the files that the run's earlier attempts used, if these still exist."""
     used = next((each.loras for each in earlier if len(each.loras) == len(loras)), ())
     kept = [
         lora.model_copy(update={"model_key": key}) if lora.model_key and key in files_of(lora.trainings) else lora
@@ -111,18 +111,18 @@ def with_earlier_files(loras: tuple[LoraView, ...], earlier: Iterable[Purchase])
 
 
 def files_of(purchases: Iterable[Purchase]) -> frozenset[str]:
-    """The keys of the files that purchases list."""
+    """Keys of the files that purchases list."""
     outputs = [each.outputs for each in purchases if each.outputs]
     return frozenset(str(file.get("key")) for each in outputs for file in each.get("files") or ())
 
 
 def _training_of_file(lora: LoraView) -> Purchase | None:
-    """The purchase that its file is of."""
+    """Purchase of the LoRA's file; None: unknown."""
     return next((each for each in lora.trainings if lora.model_key in files_of([each])), None)
 
 
 def _may_become_ready(lora: LoraView, run: RunStatus, now: datetime) -> bool:
-    """Whether a LoRA without a file may get one by itself."""
+    """True if a LoRA without a file may still get one."""
     if lora.model_key is not None:
         return False
     return not lora.phase.terminal if lora.phase is not None else now - run.started_at < _MISSING_WAIT

@@ -1,7 +1,7 @@
-"""Requests that no run waits for: of an attempt that a person has replaced, and of a run that has ended. Pure.
+"""Open requests that no run waits for: of an attempt that a person has replaced, or of a run that has ended. Pure.
 
-Each is looked for or polled for as long as the provider keeps it, and its result is stored under the purchase id. An
-earlier attempt that is found before the next one is sent takes that one's place.
+Each is searched or polled for as long as the provider keeps it, and its result is stored under the purchase id. An
+earlier attempt that is found before the next one is sent replaces that one.
 """
 
 from contentgen_contract.names import Reason
@@ -15,13 +15,13 @@ from contentgen_operator.state.plan import Plan, StoredAnswer
 from contentgen_operator.state.provider_requests import RequestState
 from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseState
 
-_SOON_SECONDS = 10.0  # until a request that was asked to end is looked at
+_SOON_SECONDS = 10.0  # until the next poll of a request whose cancellation was asked for
 _IN_PROGRESS = (RequestState.QUEUED, RequestState.RUNNING)
 _AT_PROVIDER = (PurchaseState.SUBMITTED, PurchaseState.SUCCEEDED, PurchaseState.COLLECTED)
 
 
 def with_open_requests(case: DecisionInput, plan: Plan) -> Plan:
-    """The plan of a run that goes on, with what was found of its earlier attempts."""
+    """The plan of a run in progress, extended by transitions of its earlier attempts."""
     for each in case.observed.open_requests:
         if not _is_mine(case, each) or not history_searches.is_open(each.purchase, case.now):
             continue
@@ -35,7 +35,7 @@ def with_open_requests(case: DecisionInput, plan: Plan) -> Plan:
 
 
 def _with_recheck(plan: Plan) -> Plan:
-    """A run that ends with an open request is looked at again: no event wakes it."""
+    """The plan with another reconcile if the run ends with an open request: no event would wake it."""
     run, phase = plan.status.run, plan.status.phase
     if run is None or not run.request_open or phase is None or not phase.terminal:
         return plan
@@ -44,7 +44,10 @@ def _with_recheck(plan: Plan) -> Plan:
 
 
 def resume_earlier_attempt(case: DecisionInput) -> Plan | None:
-    """An earlier attempt exists at the provider after all, and the next one was not sent: nothing more is paid."""
+    """The plan that returns to an earlier attempt which the provider has after all; None: there is none.
+
+    The next attempt was not sent, so nothing more is paid.
+    """
     for each in case.observed.open_requests:
         if each.found_request is not None or _has_request(each.purchase):
             message = f"the request of paid attempt {each.key.attempt} was found: it goes on, and nothing more is paid"
@@ -56,31 +59,31 @@ def resume_earlier_attempt(case: DecisionInput) -> Plan | None:
 
 
 def _has_request(purchase: Purchase) -> bool:
-    """Whether the provider has the request, or its result is stored; not one that could not be stored."""
+    """True if the provider has the request, or its result is stored; False if the result could not be stored."""
     lost = purchase.state is PurchaseState.SUCCEEDED and purchase.result_key is None
     return purchase.state in _AT_PROVIDER and not lost
 
 
 def _attempt_fields(attempt: int) -> dict[str, object]:
-    """The fields of a run that begins, or goes back to, a paid attempt."""
+    """Fields of a run at the start of, or after the return to, a paid attempt."""
     return {"paid_attempt": attempt, "purchase_id": None, "sent_at": None, "request_id": None, "submitted_at": None}
 
 
 def plan_after_end(case: DecisionInput) -> Plan:
-    """The plan of a run that has ended while a request of it was open. Its phase stays."""
+    """The plan for an ended run with an open request. Its phase stays."""
     mine = [each for each in case.observed.open_requests if _is_mine(case, each)]
-    seen = [each for each in mine if history_searches.is_open(each.purchase, case.now)]
-    status = status_after_end(case, request_open=bool(seen))
+    opened = [each for each in mine if history_searches.is_open(each.purchase, case.now)]
+    status = status_after_end(case, request_open=bool(opened))
     plan = Plan(status=status, finalizer=case.resource.deletes_files)
-    for each in seen:
+    for each in opened:
         move, store = _transition_and_answer(case, each)
         if move is not None:
             return plan.model_copy(update={"moves": (move,), "store": store, "again_seconds": SOON})
         goes_on = each.view is not None and each.view.state in _IN_PROGRESS
-        if goes_on and each.purchase.cancel_asked_at is None:  # nobody waits for its result
+        if goes_on and each.purchase.cancel_asked_at is None:  # no run waits for its result
             cancel = cancel_request(each.key, each.purchase)
             return plan.model_copy(update={"cancel": cancel, "last_chance": True, "again_seconds": _SOON_SECONDS})
-    pauses = [history_searches.recheck_seconds(each.purchase, case.now) for each in seen]
+    pauses = [history_searches.recheck_seconds(each.purchase, case.now) for each in opened]
     return plan.model_copy(update={"again_seconds": min(pauses, default=None)})
 
 

@@ -1,4 +1,4 @@
-"""The paid call: sent once, found again when its reply was lost, polled, cancelled when it takes too long. Pure."""
+"""Paid request of a run: sent once, searched if its reply was lost, polled, cancelled at a limit. Pure."""
 
 import math
 from datetime import datetime, timedelta
@@ -23,13 +23,13 @@ from contentgen_operator.state.provider_requests import Call, RequestState, Requ
 from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseKey, PurchaseState, PurchaseStep
 from contentgen_operator.state.runs import asset_user, purchase_key
 
-COLLECT_SECONDS = 15.0  # what a collect stage takes, for the ETA
+COLLECT_SECONDS = 15.0  # expected duration of a collect stage, for the ETA
 _GONE_PAUSE_SECONDS = 60.0
 _LEDGER_WAIT_SECONDS = 60.0
-CANCEL_GRACE_SECONDS = 15.0  # in which a request that was asked to end may do so
+CANCEL_GRACE_SECONDS = 15.0  # in which a request may end after its cancellation was asked for
 CANCEL_POLL_SECONDS = 1.0
-_UNREACHABLE_SECONDS = 300.0  # after a deadline, in which a provider that is away is waited for
-_MAX_PROBLEM = 400  # characters of a provider's words; what helps follows them in the message
+_UNREACHABLE_SECONDS = 300.0  # wait for an unavailable provider after a deadline
+_MAX_PROBLEM = 400  # characters of a provider's message; advice follows it
 
 
 _ADOPTABLE = (PurchaseState.INTENT, PurchaseState.SUBMITTED, PurchaseState.SUCCEEDED, PurchaseState.COLLECTED)
@@ -37,10 +37,10 @@ _SEARCH_REASONS = (Reason.LOOKING_FOR_REQUEST, Reason.SUBMISSION_UNKNOWN)
 
 
 def adoption(resource: Resource, key: PurchaseKey, purchase: Purchase | None) -> Adoption | None:
-    """The change of owner of a purchase that a resource goes on with; None for its own, and for one without a use."""
+    """Change of owner of a purchase that the resource uses; None: its own, or not adoptable."""
     if purchase is None or purchase.job_id == resource.ref.uid or purchase.unpaid or purchase.abandoned:
         return None
-    if resource.tenant.block_reason:  # whose purchases they are is not known
+    if resource.tenant.block_reason:  # the owner of the tenant's purchases is unknown
         return None
     if purchase.state not in _ADOPTABLE:
         return None
@@ -48,7 +48,7 @@ def adoption(resource: Resource, key: PurchaseKey, purchase: Purchase | None) ->
 
 
 def pay(case: DecisionInput) -> Plan:
-    """Everything is there: plan the purchase, and at the next look send the planned one."""
+    """The plan that reserves the purchase; in the next reconcile, the plan that sends the reserved purchase."""
     job = kinds.CallContext(
         user_id=asset_user(case.resource, case.spec), job_id=case.resource.ref.uid, version=case.run.version
     )
@@ -71,7 +71,7 @@ def pay(case: DecisionInput) -> Plan:
         estimated_micros=case.estimated_micros,
         **costs.price_fields(case.spec, case.price),
     )
-    run_state = submitting(case, Reason.SUBMITTING, f"asking {call.provider} for {call.model}")
+    run_state = submitting(case, Reason.SUBMITTING, f"requesting {call.model} from {call.provider}")
     plan = new_plan(case, run_state, again=SOON).model_copy(update={"finalizer": True})
     planned = case.observed.purchase
     if planned is None or not _is_reserved(case, planned):
@@ -95,20 +95,20 @@ def _payment(case: DecisionInput, planned: Purchase, purchase: Purchase, call: C
 
 
 def _is_reserved(case: DecisionInput, purchase: Purchase) -> bool:
-    """Whether the purchase is planned for this resource, and its status names it: then it is marked in the bucket."""
+    """True if the purchase is planned for this resource and named in its status: then the bucket names it too."""
     mine = purchase.planned and purchase.job_id == case.resource.ref.uid
     return mine and case.run.purchase_id == purchase.purchase_id and case.resource.purchase_is_named
 
 
 def was_rewound(case: DecisionInput) -> bool:
-    """Whether the status knows more of a purchase than a ledger that would allow the payment: it may have been sent."""
+    """True if the status is newer than a ledger that would allow the payment: the request may have been sent."""
     run, last, purchase = case.run, case.resource.status, case.observed.purchase
     if purchase is not None and not purchase.unpaid:
         return False
-    told = last.run is not None and (last.run.number, last.run.paid_attempt) == (run.number, run.paid_attempt)
+    same_attempt = last.run is not None and (last.run.number, last.run.paid_attempt) == (run.number, run.paid_attempt)
     if run.request_id is not None:
         return True
-    if told and last.reason in _SEARCH_REASONS and not _was_withdrawn(run, purchase):
+    if same_attempt and last.reason in _SEARCH_REASONS and not _was_withdrawn(run, purchase):
         return True
     if purchase is None:
         return run.purchase_id is not None
@@ -118,9 +118,9 @@ def was_rewound(case: DecisionInput) -> bool:
 
 
 def _was_withdrawn(run: RunStatus, purchase: Purchase | None) -> bool:
-    """Whether the ledger says that the send in the status was taken back before its first byte (`Ledger.withdraw`).
+    """True if the ledger says that the POST in the status was stopped before its first byte (`Ledger.withdraw`).
 
-    Nothing else leaves a planned purchase with the time of that send: a backup has an earlier time, or none.
+    Nothing else leaves a planned purchase with the time of that POST: a backup has an earlier time, or none.
     """
     if purchase is None or not purchase.planned or purchase.purchase_id != run.purchase_id:
         return False
@@ -128,14 +128,14 @@ def _was_withdrawn(run: RunStatus, purchase: Purchase | None) -> bool:
 
 
 def status_names_purchase(resource: Resource, run: RunStatus) -> bool:
-    """Whether the status names a purchase, or says that one is looked for."""
-    told = resource.status.run is not None and resource.status.run.number == run.number
-    searched = told and resource.status.reason in _SEARCH_REASONS
+    """True if the status names a purchase, or says that its request is searched."""
+    same_run = resource.status.run is not None and resource.status.run.number == run.number
+    searched = same_run and resource.status.reason in _SEARCH_REASONS
     return run.request_id is not None or run.purchase_id is not None or searched
 
 
 def purchase_from_status(resource: Resource, run: RunStatus, spec: Spec) -> Purchase:
-    """A purchase that the ledger has lost, as far as the status tells it."""
+    """Purchase that the ledger has lost, rebuilt from the status."""
     key, user = purchase_key(resource, run), asset_user(resource, spec)
     drawn_with = spec.loras if isinstance(spec, ImageGenerationSpec) else ()
     names = [each.lora_ref.name for each in drawn_with if each.lora_ref]
@@ -165,8 +165,8 @@ def purchase_from_status(resource: Resource, run: RunStatus, spec: Spec) -> Purc
 
 
 def purchase_missing(case: DecisionInput) -> Plan:
-    """The status, or the marker in the bucket, names a purchase that the ledger lacks, or knows it as it was before it
-    was sent: a store was restored from a backup. Nothing is paid.
+    """The plan if the ledger lacks a purchase that the status or the bucket names, or has it as unsent: a store was
+    restored from a backup. Nothing is paid.
     """
     kept = case.observed.purchase
     blind = case.model_copy(update={"observed": case.observed.model_copy(update={"purchase": None})})
@@ -182,25 +182,23 @@ def purchase_missing(case: DecisionInput) -> Plan:
         f"{remedies.resubmit_advice(case.key.token)}",
     )
     run_state = RunState(phase=Phase.SUBMISSION_UNKNOWN, reason=Reason.SUBMISSION_UNKNOWN, message=message)
-    # Held: a deletion writes into the ledger what only the status knows.
+    # The finalizer lets a deletion write into the ledger what only the status names.
     return new_plan(blind, run_state, again=_LEDGER_WAIT_SECONDS).model_copy(update={"finalizer": True})
 
 
 def _named_text(case: DecisionInput) -> str:
-    """What is wrong with the request that a person has named. Its name is shown if it can be one."""
+    """Message about a refused adopt annotation; empty: none is refused. Its value is included if it is a valid id."""
     named, given = case.observed.named, case.resource.adopt
     if named is None or named.same or given is None:
         return ""
-    shown = f"={given}" if is_request_id(given) else ""
-    return f"; {ADOPT_ANNOTATION}{shown} is not adopted: {named.text[:_MAX_PROBLEM]}"
+    value = f"={given}" if is_request_id(given) else ""
+    return f"; {ADOPT_ANNOTATION}{value} is not adopted: {named.text[:_MAX_PROBLEM]}"
 
 
 def _restore_purchase(case: DecisionInput, kept: Purchase | None, request_id: str) -> Plan:
-    """The plan with a purchase that the ledger has lost back in it, for a request that a person has named."""
+    """The plan that restores a lost purchase in the ledger with the request id of the adopt annotation."""
     was = purchase_from_status(case.resource, case.run, case.spec)
-    run_state = RunState(
-        phase=Phase.PROCESSING, reason=Reason.PROCESSING, message="the request that was named is the one"
-    )
+    run_state = RunState(phase=Phase.PROCESSING, reason=Reason.PROCESSING, message="the named request is verified")
     plan = new_plan(case, run_state, again=SOON).model_copy(update={"finalizer": True})
     changes = {"request_id": request_id, "submitted_at": was.sent_at, "sent_at": was.sent_at, "step": None}
     if kept is None:
@@ -220,8 +218,8 @@ def _restore_purchase(case: DecisionInput, kept: Purchase | None, request_id: st
 
 
 def _abandon_purchase(case: DecisionInput, plan: Plan, kept: Purchase | None) -> Plan:
-    """The plan with a purchase that the ledger has lost marked as abandoned: whoever asks for it again goes on with
-    the next attempt.
+    """The plan that marks a lost purchase as abandoned, so that the next attempt follows for any resource with its
+    key.
     """
     if kept is not None:
         step = LedgerTransition(
@@ -245,7 +243,7 @@ def _abandon_purchase(case: DecisionInput, plan: Plan, kept: Purchase | None) ->
 
 
 def search_lost_request(case: DecisionInput, purchase: Purchase) -> Plan:
-    """There is an intent and no request id: it may be paid, so it is looked for and never sent again."""
+    """The plan for an intent without a request id: it may be paid, so it is searched and never sent again."""
     if case.observed.found_request is not None:
         sent = purchase.sent_at or purchase.created_at
         changes = {"request_id": case.observed.found_request, "submitted_at": sent}
@@ -253,7 +251,7 @@ def search_lost_request(case: DecisionInput, purchase: Purchase) -> Plan:
         move = purchase_transition(case, purchase, PurchaseState.SUBMITTED, **changes)
         moves = (move.model_copy(update={"claimed_for": purchase}),)
         return new_plan(case, run_state, moves=moves, again=SOON)
-    # The annotation stays on the resource, so it names one purchase: it must not pay for a later run as well.
+    # The annotation stays on the resource, so its token names one purchase: it must not pay for a later run too.
     if case.resource.resubmit == case.key.token:
         moves = (purchase_transition(case, purchase, PurchaseState.INTENT, step=PurchaseStep.ABANDONED.value),)
         plan = next_attempt(case, "a person asked for another submission")
@@ -262,15 +260,15 @@ def search_lost_request(case: DecisionInput, purchase: Purchase) -> Plan:
 
 
 def _not_found(case: DecisionInput, purchase: Purchase) -> Plan:
-    """The search goes on. A run that may be paid does not end at its deadline."""
+    """The plan that continues the search. A run that may be paid does not end at its deadline."""
     waited = (case.now - history_searches.sent_at(purchase)).total_seconds()
     again = history_searches.next_search_seconds(purchase, case.now, case.policy)
     problem = case.observed.provider_problem[:_MAX_PROBLEM]
     late = f"; spec.deadlineSeconds ({case.resource.deadline_seconds}) is over" if deadline_passed(case) else ""
-    # A clock that is set back makes the wait shorter; what a person was told to do holds all the same.
-    told = case.resource.status.phase is Phase.SUBMISSION_UNKNOWN
-    if waited < case.policy.adoption_seconds and not told:
-        message = f"the reply of {purchase.provider} was lost; looking for the request in its history"
+    # A clock that is set back makes the wait shorter; the advice in the status stays all the same.
+    advised = case.resource.status.phase is Phase.SUBMISSION_UNKNOWN
+    if waited < case.policy.adoption_seconds and not advised:
+        message = f"the reply of {purchase.provider} was lost; searching its history for the request"
         message += f", which cannot be read: {problem}" if problem else ""
         run_state = submitting(case, Reason.LOOKING_FOR_REQUEST, message + late + _named_text(case))
         return new_plan(case, run_state, again=again)
@@ -278,7 +276,7 @@ def _not_found(case: DecisionInput, purchase: Purchase) -> Plan:
         f"{purchase.provider} may have been paid; "
         f"{history_searches.schedule_text(purchase, case.now, case.policy)}{late}"
         f"; its history {_search_result_text(case.observed)}{_named_text(case)}",
-        f"; look at its dashboard, then {remedies.adopt_advice()}, or {remedies.resubmit_advice(case.key.token)}",
+        f"; check its dashboard, then {remedies.adopt_advice()}, or {remedies.resubmit_advice(case.key.token)}",
     )
     run_state = RunState(phase=Phase.SUBMISSION_UNKNOWN, reason=Reason.SUBMISSION_UNKNOWN, message=message)
     return new_plan(case, run_state, again=again)
@@ -287,11 +285,11 @@ def _not_found(case: DecisionInput, purchase: Purchase) -> Plan:
 def _search_result_text(observed: Observation) -> str:
     if observed.provider_problem:
         return f"cannot be read ({observed.provider_problem[:_MAX_PROBLEM]})"
-    return "does not show the request" if observed.history_complete else "could be read only in part"
+    return "does not list the request" if observed.history_complete else "could be read only in part"
 
 
 def poll(case: DecisionInput, purchase: Purchase) -> Plan:
-    """The provider has the request."""
+    """The plan while the provider has the request."""
     view = case.observed.request
     if view is not None and (end := run_request_ending(case, purchase, view)) is not None:
         return _end_request(case, purchase, view, end)
@@ -305,7 +303,7 @@ def poll(case: DecisionInput, purchase: Purchase) -> Plan:
 
 
 def run_request_ending(case: DecisionInput, purchase: Purchase, view: RequestView) -> Ending | None:
-    """The end of a purchase of the case's run, at the rate of the model that did it; None while it goes on."""
+    """Ending of a purchase of the run, at the unit price of the model that was used; None while it goes on."""
     rate: dict[str, Any] = {}
     if view.model_used and purchase.model not in case.policy.own_prices:
         rate = costs.price_fields(case.spec, case.policy.prices.get(f"{purchase.provider}/{view.model_used}"))
@@ -316,17 +314,19 @@ def _end_request(case: DecisionInput, purchase: Purchase, view: RequestView, end
     moves = (purchase_transition(case, purchase, end.target, **end.changes),)
     if "result_key" in end.changes:
         return _start_collect(case, end.answer).model_copy(update={"moves": moves})
-    if end.target is PurchaseState.SUCCEEDED:  # too large, or gone: it is not asked for again
+    if end.target is PurchaseState.SUCCEEDED:  # too large or expired: not polled again
         bought = purchase.model_copy(update=end.changes | {"state": end.target})
-        seen = case.observed.model_copy(update={"purchase": bought})
-        return result_not_stored(case.model_copy(update={"observed": seen}), bought).model_copy(update={"moves": moves})
+        observed = case.observed.model_copy(update={"purchase": bought})
+        return result_not_stored(case.model_copy(update={"observed": observed}), bought).model_copy(
+            update={"moves": moves}
+        )
     run_state = processing(case, purchase, Reason.PROCESSING, f"{purchase.provider} says: {view.message}")
     return new_plan(case, run_state, moves=moves, again=SOON)
 
 
 def _start_collect(case: DecisionInput, answer: StoredAnswer | None) -> Plan:
-    """The provider deletes its answer within the hour: it is stored before anything else is done with it. None: it is
-    stored.
+    """The plan that stores the response and starts the collect stage; the provider deletes it within an hour.
+    `answer` None: it is stored already.
     """
     first = case.model_copy(update={"run": case.run.model_copy(update={"job": None})})
     plan = start_job(first, Stage.COLLECT, collecting("the provider has finished"), 1)
@@ -338,20 +338,20 @@ def _unread_reason(observed: Observation) -> Reason:
 
 
 def cancel_request(key: PurchaseKey, purchase: Purchase) -> Cancellation:
-    """Ask for the end of a request."""
+    """Cancellation of a purchase's request."""
     request_id = purchase.request_id or ""
     return Cancellation(key=key, provider=purchase.provider, model=purchase.model, request_id=request_id)
 
 
 class TooLate(Value):
-    """A request that takes longer than it may."""
+    """Passed time limit of a request."""
 
     since: datetime
     text: str
 
 
 def passed_limit(case: DecisionInput, purchase: Purchase) -> TooLate | None:
-    """The limit that a request has passed; None: neither the operator's nor the run's."""
+    """The operator's or the run's limit that a request has passed; None: neither."""
     name = f"{purchase.provider} has not finished request {purchase.request_id}"
     limit = timedelta(seconds=case.policy.provider_seconds)
     end = (purchase.submitted_at or purchase.created_at) + limit
@@ -365,26 +365,26 @@ def passed_limit(case: DecisionInput, purchase: Purchase) -> TooLate | None:
 
 
 def _cancel_at_limit(case: DecisionInput, purchase: Purchase, late: TooLate) -> Plan:
-    """The provider is asked to end the request. The run ends once the provider has said so, or has not in time."""
+    """The plan that cancels a request. The run ends once the provider confirms, or after a grace period."""
     asked, view = purchase.cancel_asked_at, case.observed.request
     cancel = {"cancel": cancel_request(case.key, purchase), "last_chance": True}
     if asked is None or asked < late.since:
         long_over = (case.now - late.since).total_seconds() >= _UNREACHABLE_SECONDS
         if view is None and long_over:
-            text = f"{late.text}; it could not be asked to cancel it{_open_text(case)}"
+            text = f"{late.text}; the cancellation could not be requested{_open_text(case)}"
             return fail(case, Reason.DEADLINE_EXCEEDED, text).model_copy(update=cancel)
         run_state = processing(case, purchase, Reason.PROCESSING, f"{late.text}; it is being cancelled")
         again = case.policy.poll_seconds if view is None or long_over else CANCEL_POLL_SECONDS
         return new_plan(case, run_state, again=again).model_copy(update=cancel)
     if (case.now - asked).total_seconds() < CANCEL_GRACE_SECONDS:
-        run_state = processing(case, purchase, Reason.PROCESSING, f"{late.text}; it was asked to end it")
+        run_state = processing(case, purchase, Reason.PROCESSING, f"{late.text}; its cancellation was requested")
         return new_plan(case, run_state, again=CANCEL_POLL_SECONDS)
-    text = f"{late.text}; it was asked to cancel it and has not{_open_text(case)}"
+    text = f"{late.text}; it was asked to cancel the request and has not{_open_text(case)}"
     return fail(case, Reason.DEADLINE_EXCEEDED, text)
 
 
 def cancelled_in_time(case: DecisionInput, purchase: Purchase) -> Plan | None:
-    """The end of a run whose request the provider has cancelled at a deadline; None: it was cancelled otherwise."""
+    """Failure of a run whose request was cancelled at a limit; None: it was cancelled for another reason."""
     mine = purchase.job_id == case.resource.ref.uid and case.run.request_id == purchase.request_id
     late = passed_limit(case, purchase) if mine and not case.cancelled else None
     return fail(case, Reason.DEADLINE_EXCEEDED, f"{late.text}; it was cancelled") if late is not None else None
@@ -396,31 +396,31 @@ def _open_text(case: DecisionInput) -> str:
 
 def _last_answer_text(case: DecisionInput) -> str:
     view = case.observed.request
-    said = view.message if view is not None else case.observed.provider_problem
-    return f"; its last answer: {said[:_MAX_PROBLEM]}" if said else ""
+    answer = view.message if view is not None else case.observed.provider_problem
+    return f"; its last answer: {answer[:_MAX_PROBLEM]}" if answer else ""
 
 
 def deadline_passed(case: DecisionInput) -> bool:
-    """Whether the run takes longer than its spec allows."""
+    """True if the run takes longer than spec.deadlineSeconds."""
     seconds = case.resource.deadline_seconds
     return seconds is not None and (case.now - case.run.started_at).total_seconds() >= seconds
 
 
 def _poll_seconds(case: DecisionInput, purchase: Purchase) -> float:
-    """Often at first, for what takes seconds; ever less often for what takes minutes."""
+    """Seconds until the next poll: a tenth of the request's age, from 0.5 to `poll_seconds`."""
     view = case.observed.request
     if view is not None and view.state is RequestState.GONE:
         return _GONE_PAUSE_SECONDS
-    since = abs((case.now - (purchase.submitted_at or case.now)).total_seconds())  # the clock may have been set back
+    since = abs((case.now - (purchase.submitted_at or case.now)).total_seconds())  # the clock may be set back
     return min(max(since / 10, min(0.5, case.policy.poll_seconds)), case.policy.poll_seconds)
 
 
 def processing(case: DecisionInput, purchase: Purchase, reason: Reason, message: str) -> RunState:
-    """The state while the provider works."""
+    """State while the provider works."""
     expected = case.provider_seconds
     since = (case.now - (purchase.submitted_at or case.now)).total_seconds()
-    # Without a figure from the provider, time is the measure; it never claims to be done. In fifths, because each
-    # figure is a write of the status.
+    # Estimated by time, since the provider reports no progress; below 1, and in fifths, because each change writes
+    # the status.
     fraction = math.floor(5 * min(since / max(expected, 1), 0.95)) / 5
     return RunState(
         phase=Phase.PROCESSING,
@@ -433,7 +433,7 @@ def processing(case: DecisionInput, purchase: Purchase, reason: Reason, message:
 
 
 def result_not_stored(case: DecisionInput, purchase: Purchase) -> Plan:
-    """The end of a run whose paid result could not be stored."""
+    """Failure of a run whose paid result could not be stored."""
     message = (
         f"request {purchase.request_id} of {purchase.provider} was paid, but {purchase.error}, so nothing is "
         f"stored: look for it there by this id; {remedies.rerun_advice()}"
@@ -442,14 +442,14 @@ def result_not_stored(case: DecisionInput, purchase: Purchase) -> Plan:
 
 
 def provider_failed(case: DecisionInput, purchase: Purchase) -> Plan:
-    """The provider has said so: another attempt where the spec allows it."""
+    """The plan after a failure at the provider: another attempt if spec.paidAttempts allows it."""
     if case.run.paid_attempt < case.spec.paid_attempts:
         return next_attempt(case, purchase.error)
     return fail(case, Reason.PROVIDER_FAILED, f"{purchase.provider} failed: {purchase.error}")
 
 
 def next_attempt(case: DecisionInput, why: str) -> Plan:
-    """Another purchase of the same."""
+    """The plan for the next paid attempt of the run."""
     run = case.run.model_copy(
         update={
             "paid_attempt": case.run.paid_attempt + 1,
@@ -462,7 +462,7 @@ def next_attempt(case: DecisionInput, why: str) -> Plan:
     message = f"paid attempt {run.paid_attempt} follows: {why}"
     run_state = submitting(case, Reason.SUBMITTING, message)
     if kinds.has_prepare(case.kind) and run.facts is None:
-        # An adopted purchase was prepared by its former owner, whose dataset is not this resource's: phases go forward.
+        # An adopted purchase was prepared by its former owner, whose dataset this resource cannot use.
         run_state = run_state.model_copy(
             update={"phase": Phase.PREPARING, "reason": Reason.PREPARING, "step": next(iter(MILESTONES[case.kind]))}
         )
@@ -470,6 +470,6 @@ def next_attempt(case: DecisionInput, why: str) -> Plan:
 
 
 def pause_after_refusal(case: DecisionInput, purchase: Purchase, now: datetime) -> float:
-    """Seconds until the provider is asked again, after it was busy: ever longer, at most a minute."""
+    """Seconds until the next POST after a refusal, with exponential backoff up to a minute; negative: it is due."""
     pause = min(60.0, case.policy.poll_seconds * 2.0 ** min(purchase.tries, 10))
     return pause - (now - purchase.changed_at).total_seconds()

@@ -1,4 +1,4 @@
-"""How a plan is put together: the status that tells it, the events of a transition, the finalizer, the next look."""
+"""Plan builder: status, events, finalizer, time of the next reconcile, and transitions of the purchase. Pure."""
 
 from datetime import datetime, timedelta
 
@@ -20,7 +20,7 @@ def new_plan(
     moves: tuple[LedgerTransition, ...] = (),
     again: float | None = None,
 ) -> Plan:
-    """A plan that only tells, moves the ledger and looks again; `model_copy` adds what else is to be done."""
+    """A plan with a status, events, ledger transitions and the next reconcile; `model_copy` adds other actions."""
     status = build_status(case, run_state, run or case.run)
     return Plan(
         status=status,
@@ -32,29 +32,29 @@ def new_plan(
 
 
 def needs_finalizer(case: DecisionInput, moves: tuple[LedgerTransition, ...] = ()) -> bool:
-    """While a paid request is in flight a deletion has to wait for it to be cancelled."""
+    """True while a paid request is in flight: a deletion has to wait until it is cancelled."""
     state = moves[-1].target if moves else case.observed.purchase and case.observed.purchase.state
     return state in (PurchaseState.INTENT, PurchaseState.SUBMITTED)
 
 
 def _until_deadline(case: DecisionInput, again: float | None) -> float | None:
-    """A deadline is looked at when it is there, however long the wait would be otherwise."""
+    """Seconds until the next reconcile, at the run's deadline at the latest."""
     if case.resource.deadline_seconds is None:
         return again
     left = (case.run.started_at + timedelta(seconds=case.resource.deadline_seconds) - case.now).total_seconds()
-    if left <= 0:  # it is looked at now
+    if left <= 0:  # this reconcile handles the deadline
         return again
     seconds = max(left, 1.0)
     return seconds if again is None else min(again, seconds)
 
 
 def fail(case: DecisionInput, reason: Reason, message: str) -> Plan:
-    """The run is over without outputs, and what it had planned to buy is not bought."""
+    """The plan that ends the run without outputs and withdraws its planned purchase."""
     return new_plan(case, RunState(phase=Phase.FAILED, reason=reason, message=message), moves=withdraw_planned(case))
 
 
 def withdraw_planned(case: DecisionInput) -> tuple[LedgerTransition, ...]:
-    """A planned purchase of the run taken back: a process that is about to send it does not."""
+    """Transition that withdraws the run's planned purchase, so that no process sends it; empty: none is planned."""
     purchase = case.observed.purchase
     if purchase is None or not purchase.planned or purchase.job_id != case.resource.ref.uid:
         return ()
@@ -62,7 +62,7 @@ def withdraw_planned(case: DecisionInput) -> tuple[LedgerTransition, ...]:
 
 
 def withdrawal_transition(key: PurchaseKey, purchase: Purchase, now: datetime) -> LedgerTransition:
-    """Planned to refused: nothing was sent, and whoever asks for the same may plan it again."""
+    """Transition from planned to refused: nothing was sent, and any resource with the key may plan it again."""
     return LedgerTransition(
         key=key,
         source=PurchaseState.INTENT,
@@ -76,7 +76,7 @@ def withdrawal_transition(key: PurchaseKey, purchase: Purchase, now: datetime) -
 def purchase_transition(
     case: DecisionInput, purchase: Purchase, target: PurchaseState, **changes: object
 ) -> LedgerTransition:
-    """A step of the run's purchase, which the resource owns by then (`Plan.adoption`)."""
+    """Transition of the run's purchase, which the resource owns by then (`Plan.adoption`)."""
     changes = {"changed_at": case.now, "step": None} | changes
     expected = {"step": purchase.step}
     return LedgerTransition(
@@ -90,10 +90,10 @@ def purchase_transition(
 
 
 def submitting(case: DecisionInput, reason: Reason, message: str) -> RunState:
-    """The state between free and paid."""
+    """State before the payment."""
     return RunState(phase=Phase.SUBMITTING, reason=reason, message=message, step=PROVIDER_STEP[case.kind])
 
 
 def collecting(message: str) -> RunState:
-    """The state after the provider has finished."""
+    """State after the provider has finished."""
     return RunState(phase=Phase.COLLECTING, reason=Reason.COLLECTING, message=message, step=Step.STORING)

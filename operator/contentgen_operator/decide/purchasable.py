@@ -1,4 +1,4 @@
-"""What may be bought: the fields of a spec, the model, and the name of a LoRA, before anything is paid. Pure."""
+"""Checks of a spec before the payment: its fields, the model, and the name of a LoRA. Pure."""
 
 from difflib import SequenceMatcher
 
@@ -14,11 +14,11 @@ from contentgen_operator.state.plan import Plan
 
 _MAX_ALTERNATIVES = 5
 _PRICE_WAIT_SECONDS = 60.0
-_NAME_WAIT_SECONDS = 30.0  # its own events wake it; this is for the event that never came
+_NAME_WAIT_SECONDS = 30.0  # fallback for a missed event of the other resource
 
 
 def refused(case: DecisionInput) -> Plan | None:
-    """The end of a run that must not buy what its spec asks for; None: it may."""
+    """Failure of a run whose spec must not be bought; None: it may."""
     if (found := first_problem(case.spec)) is not None:
         reason = Reason.MODEL_NOT_ALLOWED if found.field[-1] == "model" else Reason.INVALID_SPEC
         return stop_before_payment(case, reason, f"{found}; nothing was paid")
@@ -28,9 +28,11 @@ def refused(case: DecisionInput) -> Plan | None:
 
 
 def waits(case: DecisionInput) -> Plan | None:
-    """The wait of a run that may not buy yet; None: it may."""
+    """The plan of a run that may not buy yet; None: it may."""
     if message := _model_refused(case):
-        text = f"{message}, because {case.observed.price.problem}; it is asked again, and nothing is paid until then"
+        text = (
+            f"{message}, because {case.observed.price.problem}; the price is read again, and nothing is paid until then"
+        )
         run_state = RunState(phase=before_submission(case), reason=Reason.PROVIDER_UNAVAILABLE, message=text)
         return new_plan(case, run_state, again=_PRICE_WAIT_SECONDS)
     return _waits_for_name(case)
@@ -41,7 +43,7 @@ def _waits_for_name(case: DecisionInput) -> Plan | None:
     if other is None:
         return None
     message = (
-        f"spec.loraName is also that of LoraTraining {other}, which is older: both would be paid; nothing is paid here "
+        f"the older LoraTraining {other} has the same spec.loraName: both would be paid; nothing is paid here "
         "until that one is deleted or has another loraName"
     )
     run_state = RunState(phase=before_submission(case), reason=Reason.WAITING_FOR_LORA_NAME, message=message)
@@ -49,7 +51,7 @@ def _waits_for_name(case: DecisionInput) -> Plan | None:
 
 
 def before_submission(case: DecisionInput) -> Phase:
-    """Pending, unless the run was further already: phases only go forward."""
+    """Phase before the payment: Pending, or Submitting for a run that was further already."""
     last = case.resource.status
     unstarted = last.phase in (None, Phase.PENDING, Phase.SUSPENDED) or last.reason == Reason.LORA_FAILED
     waiting = unstarted and case.run.facts is None
@@ -58,8 +60,8 @@ def before_submission(case: DecisionInput) -> Phase:
 
 
 def _model_refused(case: DecisionInput) -> str:
-    """Why the model may not be bought, with the nearest that may; empty: it may."""
-    if isinstance(case.spec, TranscriptionSpec):  # which names no model
+    """Reason for which the model may not be bought, with alternatives; empty: it may."""
+    if isinstance(case.spec, TranscriptionSpec):  # it has no model field
         return ""
     model, listed = model_of(case.spec), case.policy.models_allowed
     if model in map(full_name, listed) if listed else case.price is not None:
@@ -69,7 +71,7 @@ def _model_refused(case: DecisionInput) -> str:
 
 
 def alternatives(case: DecisionInput) -> str:
-    """The models of this kind that may be bought, the nearest name first."""
+    """Text that lists models of this kind that may be bought, the most similar name first."""
     listed = case.policy.models_allowed or tuple(case.policy.prices)
     fitting = {full_name(each) for each in listed if _fits(case.kind, each)}
     model = model_of(case.spec)

@@ -1,4 +1,4 @@
-"""End of a paid request by the provider's word: the purchase's next state, and the response to store. Pure."""
+"""End of a paid request by the provider's answer: the purchase's next state, and the response to store. Pure."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -13,11 +13,11 @@ from contentgen_operator.state.provider_answers import Answer
 from contentgen_operator.state.provider_requests import RequestState, RequestView
 from contentgen_operator.state.purchases import Purchase, PurchaseState
 
-_GONE_SECONDS = 3600.0  # fal keeps a result for an hour; before that, and while its history lags, it is asked again
+_GONE_SECONDS = 3600.0  # fal keeps a result for an hour; earlier, a missing one may be due to its history's lag
 
 
 class Ending(Value):
-    """The move of a submitted purchase. `answer` is stored before it; None: there is none, or it is stored already."""
+    """Transition of a submitted purchase. `answer` is stored first; None: there is none, or it is stored already."""
 
     target: PurchaseState
     changes: dict[str, Any]
@@ -27,12 +27,12 @@ class Ending(Value):
 def request_ending(
     kind: Kind, purchase: Purchase, view: RequestView, now: datetime, rate: Mapping[str, Any]
 ) -> Ending | None:
-    """The end of a submitted purchase; None while its request goes on.
+    """Ending of a submitted purchase; None while its request goes on.
 
-    `rate` has the fields of the unit price where another model did the work (`costs.price_fields`); empty: as planned.
+    `rate` has the unit price fields of the model that was used (`costs.price_fields`); empty: as planned.
     """
     if view.state is RequestState.FAILED:
-        # One that ended by itself has failed, also where somebody had asked for its end before.
+        # A request that ended by itself has failed, also if its cancellation was asked for.
         asked = purchase.cancel_asked_at is not None
         target = PurchaseState.CANCELLED if asked and view.cancelled else PurchaseState.FAILED
         billing = costs.ending_fields(purchase, target, billable_units=view.billable_units)
@@ -50,7 +50,7 @@ def request_ending(
 
 
 def _stored_answer(kind: Kind, purchase: Purchase, result: Answer) -> StoredAnswer:
-    """The response under the purchase's id."""
+    """The response to store under the purchase's id."""
     return StoredAnswer(
         owner=ownership.purchase_owner(purchase.purchase_id),
         key=keys.purchase_response(purchase.purchase_id),
@@ -60,6 +60,6 @@ def _stored_answer(kind: Kind, purchase: Purchase, result: Answer) -> StoredAnsw
 
 
 def is_gone(purchase: Purchase, view: RequestView, now: datetime) -> bool:
-    """Whether a paid result is gone for good. A provider that has just taken a request may not know it everywhere."""
+    """True if a paid result is lost for good; a provider may not know a new request on all of its servers yet."""
     since = (now - (purchase.submitted_at or purchase.created_at)).total_seconds()
     return view.state is RequestState.GONE and since >= _GONE_SECONDS

@@ -1,4 +1,4 @@
-"""One stage of a run, which is one Job at a time: started, watched, tried again, and its words checked. Pure."""
+"""One stage of a run: its Job is started, watched and retried, and its outcome checked. Pure."""
 
 from datetime import datetime, timedelta
 
@@ -15,15 +15,15 @@ from contentgen_operator.state.decision_input import DecisionInput, RunState
 from contentgen_operator.state.observed import JobView, Resource
 from contentgen_operator.state.plan import Plan, StageJob
 
-_JOB_WAIT_SECONDS = 60.0  # a Job's own events wake us; this is for the event that never came
-_START_SECONDS = 4.0  # after which a Job without a running pod is looked at, and then ever less often
+_JOB_WAIT_SECONDS = 60.0  # fallback for a missed event of the Job
+_START_SECONDS = 4.0  # until the first check of a Job without a running pod; later checks are further apart
 _FIRST_RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 10.0, 300.0
-_MAX_LOST_ATTEMPTS = 5  # attempts that are not counted, as their node was gone
+_MAX_LOST_ATTEMPTS = 5  # attempts that don't count, because their node was lost
 _DEADLINE_EXCEEDED = "DeadlineExceeded"  # Kubernetes' reason on a Job
 
 
 def run_stage(case: DecisionInput, stage: Stage, run_state: RunState) -> Plan | Outcome:
-    """The stage's outcome once it is there and its files are, else the plan that gets it there."""
+    """The stage's outcome once it and its files are stored and checked, else the next plan."""
     observed, job = case.observed, case.observed.job
     if observed.outcome_problem:
         return _failed(case, stage, run_state, Reason.OUTCOME_INVALID, observed.outcome_problem)
@@ -42,29 +42,29 @@ def run_stage(case: DecisionInput, stage: Stage, run_state: RunState) -> Plan | 
         attempt = case.run.stage_attempt
         ref = JobRef(name=job.name, uid=job.uid, stage=stage, attempt=attempt, started_at=job.started_at)
         run = case.run.model_copy(update={"job": ref})
-        shown = _with_pod_problem(case, stage, _with_progress(case, run_state))
-        return new_plan(case, shown, run=run, again=_recheck_seconds(case, job))
+        progress = _with_pod_problem(case, stage, _with_progress(case, run_state))
+        return new_plan(case, progress, run=run, again=_recheck_seconds(case, job))
     return _ended_without_outcome(case, stage, run_state)
 
 
 def start_job(case: DecisionInput, stage: Stage, run_state: RunState, attempt: int) -> Plan:
-    """Have the Job of one attempt."""
+    """The plan that starts the Job of one attempt."""
     run = case.run.model_copy(update={"stage_attempt": attempt, "retry_at": None})
     plan = new_plan(case, run_state, run=run, again=_START_SECONDS)
     return plan.model_copy(update={"job": StageJob(stage=stage, attempt=attempt)})
 
 
 def with_log(run: RunStatus, stage: Stage, text: str) -> RunStatus:
-    """The run with what the current attempt of a stage said last."""
+    """The run with the last log lines of a stage's current attempt."""
     if not text:
         return run
-    said = StageLog(stage=stage, attempt=run.stage_attempt, text=strip_signatures_from_text(text))
-    others = [each for each in run.logs if (each.stage, each.attempt) != (said.stage, said.attempt)]
-    return run.model_copy(update={"logs": tuple([*others, said][-MAX_LOGS:])})
+    log = StageLog(stage=stage, attempt=run.stage_attempt, text=strip_signatures_from_text(text))
+    others = [each for each in run.logs if (each.stage, each.attempt) != (log.stage, log.attempt)]
+    return run.model_copy(update={"logs": tuple([*others, log][-MAX_LOGS:])})
 
 
 def lost_job(case: DecisionInput, planned: ResourceStatus) -> JobView | None:
-    """The Job whose node is gone, once a planned status does not need it: it would never be finished."""
+    """The Job on a lost node that the planned status no longer names; None: there is none. It would never finish."""
     job, run = case.observed.job, planned.run
     if job is None or job.finished or not case.observed.node_gone:
         return None
@@ -81,7 +81,7 @@ def _recheck_seconds(case: DecisionInput, job: JobView) -> float:
 
 
 def _with_pod_problem(case: DecisionInput, stage: Stage, run_state: RunState) -> RunState:
-    """The state with the reason for which the Job has no running pod. The Job controller tries again by itself."""
+    """The state with the cause for which the Job has no running pod. The Job controller retries by itself."""
     trouble = case.observed.trouble
     if trouble is None:
         return run_state
@@ -96,7 +96,7 @@ def _with_pod_problem(case: DecisionInput, stage: Stage, run_state: RunState) ->
 
 
 def refused_text(stage: Stage, run: RunStatus, provider: str, what: str) -> str:
-    """A refused Job or pod in words, with what was paid."""
+    """Message about a refused Job or pod, with what was paid."""
     text = f"the {stage} stage is refused {what}; it is tried again by itself"
     if stage is Stage.PREPARE:
         return f"{text}, and nothing was paid"
@@ -108,7 +108,7 @@ def refused_text(stage: Stage, run: RunStatus, provider: str, what: str) -> str:
 
 
 def without_job(resource: Resource, plan: Plan, words: str, now: datetime) -> Plan:
-    """What is left of a plan whose Job is refused, or whose payment could not be collected: it tells so, and waits."""
+    """The plan without its Job, reservation and payment, after the API server has refused the Job: it waits."""
     planned, kind = plan.status, resource.ref.kind
     if plan.job is None or planned.run is None:
         message = (
@@ -124,21 +124,21 @@ def without_job(resource: Resource, plan: Plan, words: str, now: datetime) -> Pl
 
 
 def _wait_for_retry(case: DecisionInput, stage: Stage, run_state: RunState) -> Plan | None:
-    """The plan while the next attempt is not due: the time is in the status, so that a restart keeps it."""
+    """The plan until the next attempt is due; None: it is due. The status has the time, so that a restart keeps it."""
     at, last = case.run.retry_at, case.resource.status
     left = (at - case.now).total_seconds() if at is not None else 0.0
     longest = _LONGEST_RETRY_SECONDS
     if stage is Stage.COLLECT:
         left, longest = min(left, collect_retries.seconds_left(case)), collect_retries.MAX_PAUSE_SECONDS
-    if not 0 < left <= longest:  # more was written by somebody else
+    if not 0 < left <= longest:  # a longer pause was not written by the operator
         return None
-    told = last.message if last.reason == Reason.RETRYING else None
-    message = told or f"attempt {case.run.stage_attempt} follows after a pause"
+    last_message = last.message if last.reason == Reason.RETRYING else None
+    message = last_message or f"attempt {case.run.stage_attempt} follows after a pause"
     return new_plan(case, run_state.model_copy(update={"reason": Reason.RETRYING, "message": message}), again=left)
 
 
 def _refused_for_long(case: DecisionInput, stage: Stage) -> Plan | None:
-    """The end of a collect stage whose Job is still refused at the deadline of its retries."""
+    """Failure of a collect stage whose Job is still refused at the deadline of its retries; None: go on."""
     last = case.resource.status
     if stage is not Stage.COLLECT or last.reason != Reason.JOB_REFUSED or collect_retries.seconds_left(case) > 0:
         return None
@@ -146,8 +146,8 @@ def _refused_for_long(case: DecisionInput, stage: Stage) -> Plan | None:
 
 
 def _ended_without_outcome(case: DecisionInput, stage: Stage, run_state: RunState) -> Plan:
-    """The Job ended, was deleted or lost its node, and left no outcome: evicted, out of memory, or the stores were away
-    for long.
+    """The plan after a Job without an outcome: it was deleted, evicted, out of memory, on a lost node, or without
+    stores for long.
     """
     job, attempt = case.observed.job, case.run.stage_attempt
     if job is not None and job.reason == _DEADLINE_EXCEEDED:
@@ -171,7 +171,7 @@ def _ended_without_outcome(case: DecisionInput, stage: Stage, run_state: RunStat
 
 
 def _deadline_exceeded(case: DecisionInput, stage: Stage, run_state: RunState, job: JobView) -> Plan:
-    """The Job reached its deadline. Where its pod was refused until then, that was no attempt: it is made anew."""
+    """The plan after a Job's deadline. A Job whose pod was refused until then does not count and is created again."""
     last = case.resource.status
     in_time = stage is Stage.PREPARE or collect_retries.seconds_left(case) > 0
     if in_time and (
@@ -182,12 +182,12 @@ def _deadline_exceeded(case: DecisionInput, stage: Stage, run_state: RunState, j
             update={"reason": Reason(last.reason), "message": last.message or run_state.message}
         )
         return new_plan(case, kept, run=run, again=SOON).model_copy(update={"stop_job": True})
-    message = f"the {stage} stage ran out of time ({job.message}); it was at: {last.message or 'nothing that is known'}"
+    message = f"the {stage} stage ran out of time ({job.message}); last state: {last.message or 'unknown'}"
     return _failed(case, stage, run_state, Reason.DEADLINE_EXCEEDED, message)
 
 
 def _checked_outcome(case: DecisionInput, stage: Stage, run_state: RunState, outcome: Outcome) -> Plan | Outcome:
-    """A worker's words are checked: names against the stage's patterns, sizes and checksums against the bucket."""
+    """The outcome, if it is valid: names by the stage's patterns, sizes and checksums by the bucket. Else a plan."""
     if not outcome.succeeded and outcome.reason not in VERDICTS:
         message = f"a worker may not give the reason {outcome.reason}"
         return _failed(case, stage, run_state, Reason.OUTCOME_INVALID, message)
@@ -196,7 +196,7 @@ def _checked_outcome(case: DecisionInput, stage: Stage, run_state: RunState, out
     if (wrong := _files_problem(case, stage, outcome)) is not None:
         return _failed(case, stage, run_state, *wrong)
     if not isinstance(outcome.facts, kinds.FACTS[case.kind, stage]):
-        return _failed(case, stage, run_state, Reason.OUTCOME_INVALID, f"the {stage} stage does not say what it found")
+        return _failed(case, stage, run_state, Reason.OUTCOME_INVALID, f"the {stage} stage reports no facts")
     problem = kinds.facts_problem(case.spec, outcome.facts, outcome.files, case.policy.recording_seconds)
     return _failed(case, stage, run_state, Reason.OUTCOME_INVALID, problem) if problem else outcome
 
@@ -226,7 +226,7 @@ def _file_problem(case: DecisionInput, stage: Stage, file: StoredFile) -> tuple[
 
 
 def _failed(case: DecisionInput, stage: Stage, run_state: RunState, reason: Reason, message: str) -> Plan:
-    """The plan after an attempt of a stage has failed: the end of the run, or after a payment another attempt."""
+    """The plan after a failed attempt: failure of the run, or after a payment another attempt."""
     if stage is Stage.PREPARE:
         return fail(case, reason, message)
     if not collect_retries.is_retryable(case, reason, case.observed.outcome):
@@ -237,24 +237,24 @@ def _failed(case: DecisionInput, stage: Stage, run_state: RunState, reason: Reas
 
 
 def _retry_collect(case: DecisionInput, run_state: RunState, reason: Reason, message: str) -> Plan:
-    """Another attempt of the collect stage, after a pause."""
+    """The plan for another attempt of the collect stage after a pause."""
     attempt, seconds = case.run.stage_attempt, collect_retries.pause_seconds(case)
-    said = f"; attempt {attempt + 1} follows in {seconds:.0f} s"
+    suffix = f"; attempt {attempt + 1} follows in {seconds:.0f} s"
     if case.observed.purchase is not None:
-        said += f"; {collect_retries.paid_text(case.observed.purchase)}"
-    text = f"attempt {attempt} of the collect stage failed: {message}"[: MAX_MESSAGE - len(said)] + said
+        suffix += f"; {collect_retries.paid_text(case.observed.purchase)}"
+    text = f"attempt {attempt} of the collect stage failed: {message}"[: MAX_MESSAGE - len(suffix)] + suffix
     retrying = run_state.model_copy(update={"reason": Reason.RETRYING, "message": text})
     return new_plan(case, retrying, run=collect_retries.next_run(case, reason, seconds), again=seconds)
 
 
 def _retries_over(case: DecisionInput, reason: Reason, message: str) -> Plan:
     seconds = case.resource.collect_deadline_seconds
-    said = f"spec.collectDeadlineSeconds ({seconds}) is over, and the last attempt failed: {message}"
-    return _fail_after_payment(case, reason, said)
+    text = f"spec.collectDeadlineSeconds ({seconds}) is over, and the last attempt failed: {message}"
+    return _fail_after_payment(case, reason, text)
 
 
 def _fail_after_payment(case: DecisionInput, reason: Reason, message: str) -> Plan:
-    """The end of a run after its payment; the message says how to get the result for free."""
+    """Failure of a run after its payment; the message says how to get the result for free."""
     advice = collect_retries.advice(case)
     return fail(case, reason, message[: MAX_MESSAGE - len(advice)] + advice)
 

@@ -1,4 +1,4 @@
-"""From a decision to the status that tells it: progress, ETA, cost, conditions, events of a transition. Pure."""
+"""Status builder: progress, ETA, cost, conditions and events from a run state. Pure."""
 
 import re
 from datetime import datetime, timedelta
@@ -30,8 +30,8 @@ _WARNINGS = (
 _OPEN = (PurchaseState.INTENT, PurchaseState.SUBMITTED)
 _EACH_ATTEMPT = (Reason.RETRYING, Reason.COLLECTING, Reason.POD_NOT_STARTED)
 _AT_WORK = (Phase.PREPARING, Phase.SUBMITTING, Phase.PROCESSING, Phase.COLLECTING)
-_WITHOUT_RESULT = (PurchaseState.FAILED, PurchaseState.CANCELLED)  # nobody takes these over
-_URL_QUERY = re.compile(r"(https?://[^\s?]+)\?\S+")  # a URL's query may hold a signature: it is never shown
+_WITHOUT_RESULT = (PurchaseState.FAILED, PurchaseState.CANCELLED)  # never adopted
+_URL_QUERY = re.compile(r"(https?://[^\s?]+)\?\S+")  # a URL's query may hold a signature, so it is cut
 
 
 def build_status(case: DecisionInput, run_state: RunState, run: RunStatus) -> ResourceStatus:
@@ -73,14 +73,14 @@ def build_status(case: DecisionInput, run_state: RunState, run: RunStatus) -> Re
 
 
 def _is_open(case: DecisionInput, run_state: RunState) -> bool | None:
-    """Whether a request of the resource is still open as its run ends."""
+    """True if a request of the resource is still open at the end of its run; None otherwise."""
     listed = (*case.observed.earlier, case.observed.purchase) if run_state.phase.terminal else ()
     mine = [each for each in listed if each is not None and each.job_id == case.resource.ref.uid]
     return True if any(history_searches.is_open(each, case.now) for each in mine) else None
 
 
 def _purchase_fields(purchase: Purchase) -> dict[str, object]:
-    """What a status says of its purchase. One that was not sent is named once it is marked in the bucket (`act`)."""
+    """Fields of a run that come from its purchase; `act` adds the id of an unsent one once the bucket names it."""
     if purchase.unpaid:
         return {}
     return {
@@ -93,7 +93,7 @@ def _purchase_fields(purchase: Purchase) -> dict[str, object]:
 
 
 def _progress(kind: Kind, run_state: RunState, last: ResourceStatus | None) -> tuple[int, Step | None]:
-    """Progress and stage; neither goes back within a run, also where a restart has forgotten what a worker said."""
+    """Progress in percent and step; neither goes back within a run, also after a restart lost a worker's report."""
     if run_state.phase is Phase.COMPLETED:
         return 100, run_state.step
     progress = progress_at(kind, run_state.step, run_state.fraction)
@@ -103,8 +103,8 @@ def _progress(kind: Kind, run_state: RunState, last: ResourceStatus | None) -> t
 
 
 def _eta(case: DecisionInput, run_state: RunState, last: ResourceStatus, progress: int) -> datetime | None:
-    """The time of the end. It changes with the phase or the progress, by more than five seconds, or once it has passed:
-    two operators with different estimates would write one after the other without end.
+    """Estimated time of completion; None: unknown. It changes only with phase or progress or once it has passed, and
+    by more than five seconds: two operators with different estimates would overwrite each other without end.
     """
     if run_state.phase.terminal or run_state.remaining_seconds is None:
         return None
@@ -117,8 +117,8 @@ def _eta(case: DecisionInput, run_state: RunState, last: ResourceStatus, progres
 
 
 def _costs(case: DecisionInput, run_state: RunState, run: RunStatus) -> tuple[PurchaseCost, ...]:
-    """Cost of each paid attempt of the run; the next one's, where it is not bought yet, is the estimate."""
-    if run_state.reason is Reason.ADOPTED_FINISHED_RUN:  # it was paid by the job that bought it
+    """Cost of each paid attempt of the run; of an attempt that is not bought yet, the estimate."""
+    if run_state.reason is Reason.ADOPTED_FINISHED_RUN:  # another job paid for it
         return (PurchaseCost(source=CostSource.NOT_BILLED, micros=0, billed=False),)
     earlier, purchase = case.observed.earlier, case.observed.purchase
     if purchase is not None and run.paid_attempt != case.run.paid_attempt:
@@ -160,7 +160,7 @@ def _cost(case: DecisionInput, run_state: RunState, costs: tuple[PurchaseCost, .
 
 
 def _amounts(costs: tuple[PurchaseCost, ...], other_runs: tuple[Purchase, ...], *, over: bool) -> dict[str, Any]:
-    """What a run, which may be over, and the other runs of its resource cost."""
+    """Cost fields of a run and of all runs of its resource; `over`: the run has ended."""
     run = total(costs)
     settled = [each for each in costs if each.settled or over]
     runs = total((*map(final_cost, other_runs), *settled))
@@ -174,12 +174,12 @@ def _amounts(costs: tuple[PurchaseCost, ...], other_runs: tuple[Purchase, ...], 
 
 
 def _billed(run_state: RunState, run: RunStatus, costs: tuple[PurchaseCost, ...]) -> bool | None:
-    """Whether the provider bills an ended run; `run.billed` is True where it said so of a request that goes on."""
+    """True if the provider bills an ended run; `run.billed` is already True for a request that could not be ended."""
     return (True if run.billed else total(costs).billed) if run_state.phase.terminal else run.billed
 
 
 def transition_events(resource: Resource, status: ResourceStatus) -> tuple[Event, ...]:
-    """Events are posted at transitions only: a new phase, or a new reason within it."""
+    """Events of a transition: a new phase, or a new reason within it."""
     last = resource.status
     same_run = (last.run and last.run.number) == (status.run and status.run.number)
     if same_run and ((last.phase, last.reason) == (status.phase, status.reason) or not _is_worth_event(status)):
@@ -189,14 +189,14 @@ def transition_events(resource: Resource, status: ResourceStatus) -> tuple[Event
 
 
 def status_after_end(case: DecisionInput, *, request_open: bool) -> ResourceStatus:
-    """The status of a run that has ended, with the cost of requests that were open then."""
+    """Status of an ended run, with the cost of requests that were open at its end."""
     last = generation_observed(case.resource)
     if last.run is None or last.phase is None or last.reason not in list(Reason):
         return last
     run_state = RunState(phase=last.phase, reason=Reason(last.reason), message=last.message or "")
     costs = _costs(case, run_state, case.run)
     purchase = case.observed.purchase
-    # What was said of a request that went on is settled once that has ended.
+    # An open request had set `billed`; it is decided anew once that request has ended.
     run = case.run if purchase is None or purchase.state in _OPEN else case.run.model_copy(update={"billed": None})
     changes = {"billed": _billed(run_state, run, costs), "request_open": True if request_open else None}
     request_id = purchase.request_id if purchase is not None else None
@@ -205,9 +205,9 @@ def status_after_end(case: DecisionInput, *, request_open: bool) -> ResourceStat
 
 
 def _is_worth_event(status: ResourceStatus) -> bool:
-    """Whether an attempt of the collect stage is worth an event: the first three, then each time they have doubled.
+    """True if a status is worth an event. Of failed collect attempts: the first three, then each power of two.
 
-    It may be tried a hundred times a day.
+    There may be a hundred attempts a day.
     """
     if status.phase is not Phase.COLLECTING or status.run is None or status.reason not in _EACH_ATTEMPT:
         return True
@@ -218,7 +218,7 @@ def _is_worth_event(status: ResourceStatus) -> bool:
 
 
 def generation_observed(resource: Resource) -> ResourceStatus:
-    """A run that is over stays as it is; only that an edit of other fields was seen is noted."""
+    """The last status with the present generation as observed; nothing else of an ended run changes."""
     last = resource.status
     if last.observed_generation == resource.generation:
         return last
@@ -227,12 +227,12 @@ def generation_observed(resource: Resource) -> ResourceStatus:
 
 
 def with_settled_cost(resource: Resource, observed: Observation) -> ResourceStatus:
-    """`seen`, with what the ledger knows since the end of the run about the cost of its purchases."""
+    """Status of an ended run with the present generation, and with costs that the ledger got after its end."""
     status, uid = generation_observed(resource), resource.ref.uid
     purchase, cost, run = observed.purchase, status.cost, status.run
     if purchase is None or purchase.job_id != uid or cost is None or run is None:
         return status
-    if status.reason == Reason.ADOPTED_FINISHED_RUN:  # it was paid by the job that bought it
+    if status.reason == Reason.ADOPTED_FINISHED_RUN:  # another job paid for it
         return status
     mine = [each for each in (*observed.earlier, purchase) if each.job_id == uid]
     costs = tuple(map(final_cost, mine))
@@ -245,7 +245,7 @@ def with_settled_cost(resource: Resource, observed: Observation) -> ResourceStat
 
 
 def invalid_spec_status(resource: Resource, error: ValidationError, now: datetime) -> ResourceStatus:
-    """The API server refuses most wrong specs; this is for what its schema cannot say, or an older schema let in."""
+    """Status of a resource with an invalid spec: one that the CRD's schema cannot refuse, or an older schema let in."""
     first = error.errors()[0]
     message = f"{_manifest_field(first['loc'])}: {first['msg']}"
     state = ConditionInput(
@@ -271,7 +271,7 @@ def invalid_spec_status(resource: Resource, error: ValidationError, now: datetim
 
 
 def job_refused_status(resource: Resource, planned: ResourceStatus, message: str, now: datetime) -> ResourceStatus:
-    """A planned status whose Job, or the Job after its payment, the API server does not admit: the run waits."""
+    """The planned status for a run that waits, because the API server refuses its Job or the Job after its payment."""
     last, run = resource.status, planned.run
     begun = last.phase in _AT_WORK and last.run is not None and run is not None and last.run.number == run.number
     paid = planned.phase is Phase.COLLECTING
@@ -290,21 +290,21 @@ def job_refused_status(resource: Resource, planned: ResourceStatus, message: str
         "reason": state.reason,
         "message": state.message,
         "run": run.model_copy(update={"job": None}) if run is not None else None,
-        # From the planned ones: a milestone that the plan has reached keeps its words.
+        # From the planned conditions: a milestone that the plan has reached keeps its message.
         "conditions": conditions(state, planned, now),
     }
     return planned.model_copy(update=changes)
 
 
 def _manifest_field(location: tuple[int | str, ...]) -> str:
-    """The field in the manifest that an error of parse_spec, or of a new run, speaks of."""
+    """Path in the manifest of a validation error's field."""
     if location == ("rerun",):
         return f"metadata.annotations[{RERUN_ANNOTATION}]"
     return ".".join(["spec", *map(str, location)])
 
 
 def store_unavailable_status(resource: Resource, message: str, now: datetime) -> ResourceStatus:
-    """A store is away: the run stays where it is, says so, and goes on later."""
+    """Status while a store is unavailable: the phase stays, and the run goes on later."""
     last = resource.status
     if last.phase is not None and last.phase.terminal:
         return last

@@ -100,11 +100,11 @@ class Kube(KubeApi):
             _log.warning("no log is read: %s", error)
             return ""
         try:
-            said = await self.read("GET", path)
+            output = await self.read("GET", path)
         except ApiException as error:  # not started, or its node is gone; the run continues without the log
             _log.info("the log of pod %s cannot be read: %s", names[-1], explain(error))
             return ""
-        return log.tail([log.format_line(line) for line in said.decode(errors="replace").splitlines()])[-characters:]
+        return log.tail([log.format_line(line) for line in output.decode(errors="replace").splitlines()])[-characters:]
 
     async def get_job(
         self, namespace: str, name: str, *, uid: str | None = None, asked_by: str = _COMPONENT
@@ -133,18 +133,20 @@ class Kube(KubeApi):
 
     async def job_pods(self, namespace: str, job: str) -> list[Body]:
         """Pods with a Job's label, about 50 at most: any user of the namespace may set the label."""
-        return await self._some(PODS, namespace, {"labelSelector": equals("batch.kubernetes.io/job-name", job)})
+        return await self._first_objects(
+            PODS, namespace, {"labelSelector": equals("batch.kubernetes.io/job-name", job)}
+        )
 
     async def quotas(self, namespace: str) -> list[Body]:
         """ResourceQuotas of a namespace, about 50 at most."""
-        return await self._some(RESOURCE_QUOTAS, namespace, {})
+        return await self._first_objects(RESOURCE_QUOTAS, namespace, {})
 
     async def job_events(self, namespace: str, uid: str) -> list[Body]:
         """FailedCreate events of a Job: pods that the Job controller could not create."""
         selector = f"{equals('involvedObject.uid', uid)},{equals('reason', 'FailedCreate')}"
-        return await self._some(EVENTS, namespace, {"fieldSelector": selector})
+        return await self._first_objects(EVENTS, namespace, {"fieldSelector": selector})
 
-    async def _some(self, resource: ApiResource, namespace: str, query: Query) -> list[Body]:
+    async def _first_objects(self, resource: ApiResource, namespace: str, query: Query) -> list[Body]:
         """First objects that match, about 50: a tenant may create any number."""
         found: list[Body] = []
         async with aclosing(self.pages(resource, namespace, {**query, "limit": _A_PAGE})) as pages:

@@ -83,11 +83,11 @@ def end_cause(pods: Sequence[Body]) -> str:
 
 
 def lost_in(pods: Sequence[Body], now: datetime) -> float | None:
-    """Seconds until the pods of a Job are lost, 0 or less where they are: they were deleted, their grace period is
-    over, and their nodes have not ended them. None where one was not deleted, or where each has ended.
+    """Seconds until the pods of a Job count as lost; 0 or less if they do: deleted, past their grace period, and not
+    ended by their nodes. None if one was not deleted, or if all have ended.
 
-    A Job is not finished while its pod is being deleted, and so for ever where the node is dead: only the node's
-    kubelet, or an administrator, ends such a pod.
+    A Job is not finished while its pod is being deleted, so never if the node is dead: only the node's kubelet, or an
+    administrator, ends such a pod.
     """
     left = [pod for pod in pods if (pod.get("status") or {}).get("phase") not in _ENDED]
     times = [_deleted_at(pod) for pod in left]
@@ -135,8 +135,8 @@ def no_room(quotas: Sequence[Body]) -> str:
 
 def refused_pod(events: Sequence[Body]) -> str:
     """Last message of the Job controller about a pod that it could not create; empty if there is none."""
-    said = [each for each in events if each.get("reason") == "FailedCreate" and each.get("message")]
-    newest = max(said, key=_time, default={})
+    failures = [each for each in events if each.get("reason") == "FailedCreate" and each.get("message")]
+    newest = max(failures, key=_time, default={})
     return str(newest.get("message", ""))[:_WORDS]
 
 

@@ -69,7 +69,7 @@ class KubeClass:
             return await self._kube.request("POST", OPERATOR_CLASSES, body=body)
         except ApiException as error:
             if error.status == 409:
-                raise Conflict("another installation was quicker") from error
+                raise Conflict("another installation was faster") from error
             raise
 
 
@@ -92,30 +92,30 @@ class ClassClaim:
         self._leadership = leadership
         self._announce = announce
         self._sleep = sleep
-        self._held = False
+        self._owned = False
         self._problem = ""
 
     @property
     def held(self) -> bool:
         """True if this installation owned the class at the last conclusive check."""
-        return self._held
+        return self._owned
 
     @property
     def problem(self) -> str:
         """Why the class is not owned, for the readiness; empty if it is."""
-        return "" if self._held else self._problem
+        return "" if self._owned else self._problem
 
     async def watched(self) -> None:
         """Check without a claim until cancelled, on a standby: a class of another installation makes it unready."""
         while True:
-            await self._look(self._store.read)
+            await self._check_owner(self._store.read)
             await self._sleep(_WAITING_SECONDS)
 
     async def acquired(self) -> None:
         """Wait until this installation owns the class."""
-        while await self._look(self._read_or_created) is not ClassOwnership.MINE:
+        while await self._check_owner(self._read_or_created) is not ClassOwnership.MINE:
             await self._sleep(_WAITING_SECONDS)
-        self._held = True
+        self._owned = True
         _log.info("the operator class %s is served by this installation", self._name)
 
     async def kept(self) -> None:
@@ -123,17 +123,17 @@ class ClassClaim:
 
         While the API server does not respond, the Lease decides.
         """
-        while await self._look(self._read_or_created) is not ClassOwnership.ANOTHERS:
+        while await self._check_owner(self._read_or_created) is not ClassOwnership.ANOTHERS:
             await self._sleep(_WORKING_SECONDS)
-        self._held = False
+        self._owned = False
         self._leadership.revoke(self._problem)
         _log.error("this process does not lead any more: %s", self._problem)
 
     async def _read_or_created(self) -> Body | None:
         return await self._store.read() or await self._store.create(self._me)
 
-    async def _look(self, ask: Callable[[], Awaitable[Body | None]]) -> ClassOwnership:
-        held, problem = await self._found(ask)
+    async def _check_owner(self, ask: Callable[[], Awaitable[Body | None]]) -> ClassOwnership:
+        held, problem = await self._read_owner(ask)
         if problem != self._problem:
             self._problem = problem
             if problem:
@@ -146,7 +146,7 @@ class ClassClaim:
             async with asyncio.timeout(_REQUEST_SECONDS):
                 await self._announce(problem)
 
-    async def _found(self, ask: Callable[[], Awaitable[Body | None]]) -> tuple[ClassOwnership, str]:
+    async def _read_owner(self, ask: Callable[[], Awaitable[Body | None]]) -> tuple[ClassOwnership, str]:
         """Owner and problem; the problem is a message for users, empty if there is none."""
         try:
             async with asyncio.timeout(_REQUEST_SECONDS):

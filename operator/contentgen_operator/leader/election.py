@@ -1,12 +1,12 @@
-"""The algorithm of client-go's leaderelection on frozen values. Pure.
+"""Algorithm of client-go's leader election on frozen values. Pure.
 
-Times are seconds of the process's own clock, which counts while the process is stopped. Times in the Lease are never
+Times are seconds of the process's own clock, which continues while the process is paused. Times in the Lease are never
 compared: a record is expired once this process has seen it unchanged for the lease duration.
 
 A leader may send from `LeaderTerm.begins` to `LeaderTerm.ends` = start of its last successful write + renew deadline.
-The server
-stores that write later than its start, a follower sees it later still, and then waits for the longer lease duration:
-two terms never overlap as long as no clock runs faster than another by more than lease duration / renew deadline (1.5).
+The server stores that write after its start, a follower reads it later still and then waits for the longer lease
+duration: so two terms never overlap, as long as no clock runs faster than another by more than lease duration / renew
+deadline (1.5).
 """
 
 from dataclasses import dataclass, replace
@@ -137,7 +137,7 @@ def _duration(record: Record, timing: Timing) -> float:
     return max(timing.lease, min(float(record.seconds), _LONGEST_LEASE_SECONDS))
 
 
-def after_look(candidate: Candidate, lease: Lease | None, now: float) -> Candidate:
+def after_read(candidate: Candidate, lease: Lease | None, now: float) -> Candidate:
     """Candidate after a read of the Lease; `now` is the time of the response."""
     known = candidate.lease
     same = known is not None and lease is not None and (known.uid, known.record) == (lease.uid, lease.record)

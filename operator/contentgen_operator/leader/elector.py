@@ -125,7 +125,7 @@ class Elector:
             await self._write_release()
             return
         # A renewal whose response was not awaited has changed the version.
-        self._candidate = election.after_look(self._candidate, await self._store.read(), self._around.clock())
+        self._candidate = election.after_read(self._candidate, await self._store.read(), self._around.clock())
         await self._write_release()
 
     async def _write_release(self) -> None:
@@ -144,18 +144,18 @@ class Elector:
                 _log.error("this process does not lead any more: %s", why)
                 self._end(why)
             case ReadLease():
-                await self._tried(self._look())
+                await self._attempt(self._read())
             case Acquire() | Renew() as move:
-                if await self._tried(self._write(move)):
+                if await self._attempt(self._write(move)):
                     await self._pause()
             case Wait(seconds=seconds):
                 await self._pause(seconds)
                 self._candidate = election.stale(self._candidate)
 
-    async def _tried(self, call: Awaitable[None]) -> bool:
+    async def _attempt(self, call: Awaitable[None]) -> bool:
         """True after a successful request, else after a pause. After a conflict the Lease is read again."""
         try:
-            async with asyncio.timeout(self._most(self._candidate.timing.request)):
+            async with asyncio.timeout(self._within_term(self._candidate.timing.request)):
                 await call
         except Conflict:
             self._candidate = election.stale(self._candidate)
@@ -167,9 +167,9 @@ class Elector:
             return False
         return True
 
-    async def _look(self) -> None:
+    async def _read(self) -> None:
         lease = await self._store.read()
-        self._candidate = election.after_look(self._candidate, lease, self._around.clock())
+        self._candidate = election.after_read(self._candidate, lease, self._around.clock())
         holder = lease.record.holder if lease is not None else ""
         if holder not in ("", self._holder, self._candidate.me):
             _log.info("the leader is %r", holder)
@@ -195,9 +195,9 @@ class Elector:
 
     async def _pause(self, most: float = float("inf")) -> None:
         retry = self._candidate.timing.retry * (1 - _JITTER * self._around.chance())
-        await self._around.sleep(max(self._most(min(retry, most)), 0.0))
+        await self._around.sleep(max(self._within_term(min(retry, most)), 0.0))
 
-    def _most(self, seconds: float) -> float:
+    def _within_term(self, seconds: float) -> float:
         """`seconds`, limited by the rest of the term."""
         term = self._candidate.term
         return seconds if term is None else min(seconds, max(term.ends - self._around.clock(), 0.0))

@@ -123,7 +123,7 @@ class EndpointWriter:
             return
         else:
             await or_conflict(self._replace(want, found["metadata"]["resourceVersion"]))
-        _log.info("workers are led to %s", self._endpoint.address)
+        _log.info("workers are routed to %s", self._endpoint.address)
 
     async def _replace(self, want: Body, version: str) -> Any:
         meta = {key: value for key, value in want["metadata"].items() if key != "name"}

@@ -70,7 +70,7 @@ class Leadership:
         """Raises NotLeading unless this process leads for `seconds` more."""
         left = self.seconds_left
         if left <= 0 or left < seconds:
-            raise NotLeading(self._over or f"the Lease is sure for {left:.1f} s, and {seconds:.1f} s are needed")
+            raise NotLeading(self._over or f"the Lease is valid for {left:.1f} s, and {seconds:.1f} s are required")
 
     def check(self) -> None:
         """Raises NotLeading unless this process leads now. Called between the read that a write is compared with and

@@ -66,17 +66,17 @@ class LeaderTasks:
         while len(self._deleted) > _MOST_RECENT or now - next(iter(self._deleted.values())) > _RECENT_SECONDS:
             del self._deleted[next(iter(self._deleted))]
 
-    def _deleted_lately(self) -> tuple[ResourceRef, ...]:
+    def _recently_deleted(self) -> tuple[ResourceRef, ...]:
         oldest = monotonic() - _RECENT_SECONDS
-        lately = tuple(ref for ref, at in self._deleted.items() if at >= oldest)
+        recent = tuple(ref for ref, at in self._deleted.items() if at >= oldest)
         self._deleted.clear()
-        return lately
+        return recent
 
     async def run(self, server: WebServer, loops: Iterable[Loop]) -> None:
         """Run until the first task ends, which none should; raises its error."""
         await self._elected()
         self._begun, self._server = True, server
-        for ref in (*self._unfinished(), *self._deleted_lately()):
+        for ref in (*self._unfinished(), *self._recently_deleted()):
             await self._queue.wake(ref)
         self._queue_task = asyncio.create_task(self._queue.run())
         self._others = [asyncio.create_task(server.serve()), *(asyncio.create_task(each()) for each in loops)]

@@ -45,7 +45,7 @@ class ElectionThread:
         self._me = me
         self._timing = timing
         self._home = asyncio.get_running_loop()
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
         self._ended = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
@@ -60,10 +60,10 @@ class ElectionThread:
     async def elected(self) -> None:
         """Wait until this process leads; forever if it was lost before."""
         while not self._leadership.is_leader:
-            self._news.clear()
+            self._changed.clear()
             try:
                 async with asyncio.timeout(_PROBATION_LOOK_SECONDS if self._leadership.granted else None):
-                    await self._news.wait()
+                    await self._changed.wait()
             except TimeoutError:
                 continue
 
@@ -90,14 +90,16 @@ class ElectionThread:
             _log.exception("the election has failed")
         finally:
             self._leadership.revoke("the election has failed")
-            self._tell(self._ended)
-            self._tell(self._news)
+            self._signal(self._ended)
+            self._signal(self._changed)
 
     async def _elect(self) -> None:
         self._stop = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         async with self._connect() as store:
-            elector = Elector(store, self._leadership, self._me, self._timing, changed=lambda: self._tell(self._news))
+            elector = Elector(
+                store, self._leadership, self._me, self._timing, changed=lambda: self._signal(self._changed)
+            )
             running, stopping = asyncio.create_task(elector.run()), asyncio.create_task(self._stop.wait())
             await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
             stopping.cancel()
@@ -108,7 +110,7 @@ class ElectionThread:
             await asyncio.wait({running})
             await elector.release()
 
-    def _tell(self, event: asyncio.Event) -> None:
+    def _signal(self, event: asyncio.Event) -> None:
         try:
             self._home.call_soon_threadsafe(event.set)
         except RuntimeError:

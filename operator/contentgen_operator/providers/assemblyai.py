@@ -1,4 +1,4 @@
-"""AssemblyAI's transcription API: each call is one HTTP request, and none is retried. The POST is made by its SDK."""
+"""AssemblyAI's transcription API: one HTTP request per call, without retries. Its SDK makes the POST."""
 
 import asyncio
 import contextlib
@@ -52,17 +52,17 @@ from contentgen_operator.state.provider_requests import (
 )
 
 MARGIN = timedelta(minutes=2)  # of AssemblyAI's clock from ours
-_DELETED = "http://deleted_by_user"  # in place of an input that somebody has deleted
-_MAX_PAGES = 100  # of 200 transcripts, of one search
-_MAX_READS = 20  # at single transcripts, likewise
+_DELETED = "http://deleted_by_user"  # replaces an input that a person has deleted
+_MAX_PAGES = 100  # pages of 200 transcripts per search
+_MAX_READS = 20  # reads of single transcripts per search
 T = TypeVar("T")
 _LONGEST_NAME = 64  # of a model
 _STATES = {"queued": RequestState.QUEUED, "processing": RequestState.RUNNING}
-_NO_TRANSCRIPT = (ValueError, RecursionError)  # an answer that is no JSON, no transcript, or nested too deeply
+_NO_TRANSCRIPT = (ValueError, RecursionError)  # an answer that is not JSON, not a transcript, or nested too deeply
 
 
 class AssemblyAI:
-    """`url` is the API's base; `tls` has the CAs that it trusts. The SDK is synchronous, so calls run in threads."""
+    """Client of AssemblyAI at the base `url`; `tls` has the CAs. The SDK is synchronous, so calls run in threads."""
 
     name = "assemblyai"
 
@@ -75,7 +75,7 @@ class AssemblyAI:
 
     @property
     def configured(self) -> bool:
-        """Whether there is a key."""
+        """True if there is a key."""
         return self._key.read() is not None
 
     async def submit(self, call: Call, before_send: BeforeSend) -> str:
@@ -83,7 +83,7 @@ class AssemblyAI:
         try:
             request = aai.types.TranscriptRequest(**call.arguments)
         except ValueError as error:
-            raise Refused(f"AssemblyAI takes no such request: {short_text(error)}") from error
+            raise Refused(f"AssemblyAI does not accept the request: {short_text(error)}") from error
         key, gate = required_key(self._key, self.name, KeyRefused), ThreadGate(before_send)
         try:
             answer = await asyncio.to_thread(self._post, key, gate, request)
@@ -96,10 +96,10 @@ class AssemblyAI:
             raise Busy(f"AssemblyAI could not be reached: {text}") from error
         except aai.types.AssemblyAIError as error:
             raise _post_error(error) from error
-        except _NO_TRANSCRIPT as error:  # before the request: it is no JSON; after it: the reply is no transcript
+        except _NO_TRANSCRIPT as error:  # before the POST the arguments are invalid, after it the reply
             if gate.opened:
                 raise MaybeAccepted("AssemblyAI's reply could not be read") from error
-            raise Refused(f"AssemblyAI takes no such request: {type(error).__name__}") from error
+            raise Refused(f"AssemblyAI does not accept the request: {type(error).__name__}") from error
         finally:
             gate.close()
         if not is_request_id(answer.id):
@@ -107,25 +107,25 @@ class AssemblyAI:
         return answer.id
 
     def _post(self, key: str, gate: ThreadGate, request: aai.types.TranscriptRequest) -> aai.types.TranscriptResponse:
-        """One POST, through a client of its own: a connection that was used before may be closing just now."""
+        """One POST by a new client: a reused connection may be about to close."""
         with self._new_client(key) as paying:
             paying.event_hooks["request"].append(lambda sent: sent.extensions.update(trace=gate.trace))
             return api.create_transcript(paying, request)
 
     async def poll(self, model: str, request_id: str) -> RequestView:  # noqa: ARG002 - one model
-        """One GET of the transcript, as the whole JSON document that is stored later."""
+        """One GET of the transcript; the result is the whole JSON document."""
         return await self._read(lambda http: _view(http, f"/v2/transcript/{checked_request_id(request_id)}"))
 
     async def cancel(self, model: str, request_id: str) -> bool:  # noqa: ARG002 - the API has no cancellation
-        """AssemblyAI cannot: what is paid goes on, and whoever asks for the same later is given it."""
+        """Always False: AssemblyAI has no cancellation, so the paid request goes on and may be adopted later."""
         return False
 
     async def find(self, search: Search) -> Found:
-        """AssemblyAI lists requests from the moment it has them, newest first, without most of their input."""
+        """One search of AssemblyAI's list: newest first, includes running requests, omits most of the input."""
         return await self._read(lambda http: _find(http, search))
 
     async def verify(self, search: Search, request_id: str) -> Verified:
-        """By the list, which has the time, and the transcript itself."""
+        """Comparison with the list, which has the time, and with the transcript."""
         asked = checked_request_id(request_id)
         return await self._read(lambda http: _verify(http, search, asked))
 
@@ -133,7 +133,7 @@ class AssemblyAI:
         try:
             return await self._in_thread(AccessRefused, call)
         except (httpx.HTTPError, aai.types.AssemblyAIError, *_NO_TRANSCRIPT) as error:
-            text = f"AssemblyAI could not be asked: {short_text(error)}"
+            text = f"AssemblyAI could not be read: {short_text(error)}"
             raise read_error("assemblyai", text, _code(error)) from error
 
     async def _in_thread(self, refused: type[KeyRefused | AccessRefused], call: Callable[[httpx.Client], T]) -> T:
@@ -141,7 +141,7 @@ class AssemblyAI:
         return await asyncio.to_thread(call, self._connected(key))
 
     def _connected(self, key: str) -> httpx.Client:
-        """The client for this key. The SDK's own takes no CAs."""
+        """HTTP client for this key; the SDK's own client accepts no private CAs."""
         if self._client is None or self._client[0] != key:
             self._client = (key, self._new_client(key))
         return self._client[1]
@@ -159,7 +159,7 @@ class AssemblyAI:
 
 
 def _find(http: httpx.Client, search: Search) -> Found:
-    """The unclaimed transcript of this sound and these options that was made nearest to `sent_after`."""
+    """The unclaimed transcript of this audio and these options that was created nearest to `sent_after`."""
     made, complete = _created_in_time(http, search)
     nearest_first = sorted(made, key=lambda each: abs(made[each] - search.sent_after))
     for request_id in nearest_first[:_MAX_READS]:
@@ -174,15 +174,15 @@ def _verify(http: httpx.Client, search: Search, request_id: str) -> Verified:
     made, complete = _created_in_time(http, search)
     if request_id in made:
         same = _is_same(http, request_id, search.call.arguments)
-        text = "" if same else "its options are others" if same is False else "it is too large to be compared"
+        text = "" if same else "its options differ" if same is False else "it is too large to be compared"
         return Verified(same=same, text=text)
     if complete:
-        return Verified(same=False, text="AssemblyAI lists none of this id with this sound at that time")
+        return Verified(same=False, text="AssemblyAI lists no transcript of this id with this audio at that time")
     return Verified(same=None, text="AssemblyAI's list could be read only in part")
 
 
 def _created_in_time(http: httpx.Client, search: Search) -> tuple[dict[str, datetime], bool]:
-    """The unclaimed transcripts of this sound, with the times at which they were made; whether nothing is unknown."""
+    """Unclaimed transcripts of this audio with their creation times; True if the list was complete."""
     start, made, complete = search.sent_after - MARGIN, dict[str, datetime](), True
     before: str | None = None
     for _ in range(_MAX_PAGES):
@@ -205,7 +205,7 @@ def _created_in_time(http: httpx.Client, search: Search) -> tuple[dict[str, date
 
 
 def _page(http: httpx.Client, before: str | None) -> tuple[list[dict[str, Any]], str | None]:
-    """A page of the list, and the id that older ones come before; None at the end."""
+    """Page of the list, and the `before_id` of the next page; None at the end."""
     asked = {"limit": "200"} | ({"before_id": before} if before else {})
     reply = http.get("/v2/transcript", params=asked, extensions=reply_limit(HISTORY_BYTES))
     reply.raise_for_status()
@@ -219,7 +219,7 @@ def _page(http: httpx.Client, before: str | None) -> tuple[list[dict[str, Any]],
 
 
 def _is_same(http: httpx.Client, request_id: str, asked: dict[str, Any]) -> bool | None:
-    """Whether a transcript was made with these options, as far as it shows them; None where it can't be read."""
+    """True if a transcript has these options, as far as it lists them; None if it is too large to be read."""
     try:
         with http.stream("GET", f"/v2/transcript/{request_id}", extensions=reply_limit(ANSWER_BYTES)) as reply:
             reply.raise_for_status()
@@ -227,8 +227,8 @@ def _is_same(http: httpx.Client, request_id: str, asked: dict[str, Any]) -> bool
     except ReplyTooLarge:
         return None
     with contextlib.closing(answer):
-        shown = {name: answer.field(name) for name in asked}
-    known = {name: value for name, value in shown.items() if value is not None}
+        listed = {name: answer.field(name) for name in asked}
+    known = {name: value for name, value in listed.items() if value is not None}
     return same_input({name: asked[name] for name in known}, known)
 
 
@@ -241,7 +241,7 @@ def _moment(given: object) -> datetime | None:
 
 
 def _view(http: httpx.Client, path: str) -> RequestView:
-    # The SDK's own read drops fields that it does not know; transcript.json is promised to be the full answer.
+    # The SDK drops fields that it does not know, but transcript.json is documented as the full answer.
     try:
         with http.stream("GET", path, extensions=reply_limit(ANSWER_BYTES)) as reply:
             reply.raise_for_status()

@@ -1,7 +1,7 @@
-"""The seam to a paid provider, and the verdicts that decide whether money may have been spent.
+"""Protocol of a paid provider, and errors that say whether money may have been spent.
 
 ProviderError
-├── NotAccepted        the provider did not take the request: nothing is paid
+├── NotAccepted        the provider did not accept the request: nothing is paid
 │   ├── Refused        and never will as it is (bad input)
 │   ├── KeyRefused     and will with another key, or an account in order (401, 402, 403)
 │   └── Busy           but may later (429, never connected)
@@ -21,19 +21,19 @@ _QUERY = re.compile(r"(?<=[^\s?])\?(?=[^\s'\"<>]*=)[^\s'\"<>]*")  # of a URL, al
 
 
 class ProviderError(Exception):
-    """Something went wrong with a provider; the message is safe to show (no key, no signed URL)."""
+    """Error of a provider; its message has no key and no signed URL."""
 
 
 class NotAccepted(ProviderError):
-    """The provider did not take the request; nothing is paid."""
+    """The provider did not accept the request; nothing is paid."""
 
 
 class Refused(NotAccepted):
-    """The provider will never take this request as it is."""
+    """The provider never accepts this request as it is."""
 
 
 class KeyRefused(NotAccepted):
-    """The provider does not take requests with this key; the message says what to do."""
+    """The provider accepts no requests with this key; the message says what to do."""
 
     def __init__(self, provider: str, text: str) -> None:
         super().__init__(
@@ -43,11 +43,11 @@ class KeyRefused(NotAccepted):
 
 
 class Busy(NotAccepted):
-    """The provider may take the same request later."""
+    """The provider may accept the same request later."""
 
 
 class MaybeAccepted(ProviderError):
-    """The request may have been taken and may be billed: never send it again."""
+    """The request may be accepted and billed: never send it again."""
 
 
 class Unavailable(ProviderError):
@@ -55,12 +55,12 @@ class Unavailable(ProviderError):
 
 
 class AccessRefused(Unavailable):
-    """A read failed because the provider refuses the key; what was bought is not lost by it."""
+    """A read failed because the provider refuses the key; paid requests go on."""
 
     def __init__(self, provider: str, text: str) -> None:
         super().__init__(
             f"{text}; it refuses the operator's key or its account: put a valid {provider}-key into the providers' "
-            "Secret, or settle the account; what was bought goes on there, and is fetched then"
+            "Secret, or settle the account; paid requests continue there, and their results are fetched later"
         )
 
 
@@ -68,7 +68,7 @@ REFUSES_KEY = (401, 402, 403)
 
 
 def required_key(key: KeyFile, provider: str, refused: type[KeyRefused | AccessRefused]) -> str:
-    """The key as it is now. Raises `refused` where there is none that fits into a header: nothing is sent then."""
+    """Current key of a provider. Raises `refused` if it is missing or invalid in a header; nothing is sent then."""
     if (found := key.read()) is None:
         raise refused(provider, f"there is no key for {provider}")
     if not (found.isascii() and found.isprintable()):
@@ -77,52 +77,50 @@ def required_key(key: KeyFile, provider: str, refused: type[KeyRefused | AccessR
 
 
 def read_error(provider: str, text: str, code: int | None = None) -> Unavailable:
-    """What a failed read means; `code` is the HTTP status, where there was an answer."""
+    """Error for a failed read; `code` is the HTTP status, None without an answer."""
     return AccessRefused(provider, f"{provider} answered {code}") if code in REFUSES_KEY else Unavailable(text)
 
 
 def short_text(error: Exception) -> str:
-    """An error's text, or its type's name; URLs are cut before their query, which may be signed."""
+    """An error's text of at most 300 characters, or its type's name, without the queries of URLs."""
     return _QUERY.sub("", str(error) or type(error).__name__)[:300]
 
 
 class Provider(Protocol):
-    """One paid provider."""
+    """Paid provider."""
 
     @property
     def configured(self) -> bool:
-        """Whether there is a key."""
+        """True if there is a key."""
         ...
 
     async def submit(self, call: Call, before_send: BeforeSend) -> str:
-        """One POST on a new connection; the provider's request id.
+        """Request id of one POST on a new connection. Raises NotAccepted or MaybeAccepted.
 
-        `before_send` is awaited once the connection is open, before the first byte of the request; what it raises
-        stops the request and is raised. Raises NotAccepted or MaybeAccepted.
+        `before_send` is awaited once the connection is open, before the first byte of the request; its exception
+        stops the request and is raised.
         """
         ...
 
     async def poll(self, model: str, request_id: str) -> RequestView:
-        """One look at the request, with the result when it is there. Raises Unavailable."""
+        """State of a request, with its result once it has succeeded. Raises Unavailable."""
         ...
 
     async def cancel(self, model: str, request_id: str) -> bool:
-        """Ask for the end of a request; whether the provider says that it has ended without a result.
-        Raises Unavailable.
-        """
+        """Cancel a request; True if the provider says that it has ended without a result. Raises Unavailable."""
         ...
 
     async def find(self, search: Search) -> Found:
-        """Search the provider's history once. Raises Unavailable."""
+        """One search of the provider's history. Raises Unavailable."""
         ...
 
     async def verify(self, search: Search, request_id: str) -> Verified:
-        """Compare one request, by its id, with the input and the time of a search. Raises Unavailable."""
+        """Comparison of one request, by its id, with a search's input and time. Raises Unavailable."""
         ...
 
 
 def checked_request_id(given: str) -> str:
-    """The id. Raises Unavailable: the ledger holds something else than what a provider gave."""
+    """The id, if it is safe in a URL. Raises Unavailable, as the ledger holds an id that no provider gave."""
     if not is_request_id(given):
-        raise Unavailable(f"{ascii(given)[:60]} is no id of a request")
+        raise Unavailable(f"{ascii(given)[:60]} is not a request id")
     return given

@@ -1,7 +1,7 @@
 """Charges from fal's platform API, `GET /v1/models/billing-events`, by request id.
 
-It needs a key with the permission for billing (fal's preset Billing, or an admin's key); any other is answered 403. A
-request without a row has no recorded charge yet, which is not a charge of 0. fal names no time until a row is there.
+It needs a key with the permission for billing (fal's preset Billing, or an admin's key); others get a 403. A request
+without a row has no recorded charge yet, which is not a charge of 0. fal documents no delay of the rows.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from contentgen_operator.state.purchases import Unsettled
 _TIMEOUT_SECONDS = 30.0
 _ROUND_SECONDS = 120.0  # all pages of one batch
 _PAGES = 10
-_EARLIER = timedelta(days=1)  # than the first purchase: fal names no time that `start` filters by, and clocks differ
+_EARLIER = timedelta(days=1)  # before the first purchase: fal does not document what `start` filters by
 _MOST_USD = 100_000.0  # of one request
 _NANO = 1_000_000_000
 _ERRORS = (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError, RecursionError)
@@ -31,19 +31,21 @@ Row = dict[str, Any]
 
 
 class Billing(Protocol):
-    """Somebody who is asked what requests were charged."""
+    """Source of charges."""
 
     def key(self) -> str | None:
-        """The key that is used now; None: there is none."""
+        """Current key; None: there is none."""
         ...
 
     async def charges(self, asked: Sequence[Unsettled]) -> Mapping[str, int]:
-        """Micro-dollars by request id, of those that have a charge. Raises Unavailable, AccessRefused."""
+        """Charges in micro-dollars by request id; requests without a charge are left out. Raises Unavailable,
+        AccessRefused.
+        """
         ...
 
 
 class FalBilling:
-    """fal's billing events; the first of `keys` that is there is used. `tls` has the CAs to trust."""
+    """Charges from fal's billing events, with the first existing key of `keys`; `tls` has the CAs."""
 
     def __init__(
         self,
@@ -63,11 +65,11 @@ class FalBilling:
         await self._client.aclose()
 
     def key(self) -> str | None:
-        """As the protocol's."""
+        """The first existing key; None: there is none."""
         return next((key for each in self._keys if (key := each.read()) is not None), None)
 
     async def charges(self, asked: Sequence[Unsettled]) -> Mapping[str, int]:
-        """As the protocol's; 50 requests at most."""
+        """Charges in micro-dollars by request id; at most 50 requests. Raises Unavailable, AccessRefused."""
         try:
             async with asyncio.timeout(_ROUND_SECONDS):
                 rows = await self._rows(asked)
@@ -105,10 +107,10 @@ class FalBilling:
 
 
 def charges_by_request(rows: Iterable[Any], models: Mapping[str, str]) -> dict[str, int]:
-    """Micro-dollars, rounded up, by request id: the sum of a request's rows.
+    """Charges in micro-dollars, rounded up, by request id: the sum of a request's rows.
 
-    A request with a row that is malformed or of another app is left out: part of a sum would be a wrong charge. Rows of
-    requests that are not in `models`, and those that name none, are ignored.
+    A request with a malformed row, or one of another app, is left out, because part of a sum would be a wrong charge.
+    Rows of requests that are not in `models`, and rows without a request, are ignored.
     """
     sums, unreadable_ids = dict[str, float](), set[str]()
     for row in rows:
@@ -125,7 +127,7 @@ def charges_by_request(rows: Iterable[Any], models: Mapping[str, str]) -> dict[s
 
 
 def _usd(row: Row) -> float | None:
-    """The charge after discount; None where the row has no such number."""
+    """Charge after discount in dollars; None: the row has no valid number."""
     given, scale = row.get("cost_total"), 1
     if given is None:
         given, scale = row.get("cost_estimate_nano_usd"), _NANO
@@ -135,7 +137,7 @@ def _usd(row: Row) -> float | None:
 
 
 def _same_app(endpoint: object, model: str) -> bool:
-    """Whether both have the same owner and alias: fal may record an app without its sub-path."""
+    """True if both have the same owner and alias: fal may record an app without its sub-path."""
     return isinstance(endpoint, str) and endpoint.split("/")[:2] == model.split("/")[:2]
 
 

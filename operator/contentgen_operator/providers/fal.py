@@ -1,8 +1,8 @@
 """fal.ai's queue API.
 
 fal-client's own `submit` retries the paid POST up to ten times on timeouts, 429 and 5xx (fal-client 1.0.3,
-`_async_maybe_retry_request`), and fal takes no idempotency key: one lost reply could be paid ten times. So the POST
-is ours, one, on a plain httpx client; fal-client's request handle, whose calls are free, does the rest.
+`_async_maybe_retry_request`), and fal supports no idempotency key: one lost reply could be paid ten times. So a plain
+httpx client sends one POST, and fal-client's request handle makes the other calls, which are free.
 """
 
 import asyncio
@@ -49,11 +49,11 @@ from contentgen_operator.state.provider_requests import (
     is_request_id,
 )
 
-# A reconcile looks again by itself; ten attempts with sleeps inside one look would only hold it up.
+# The next reconcile retries a read; ten attempts with pauses would only delay this one.
 fal_client.client.MAX_ATTEMPTS = 1
 
 _TIMEOUT = httpx.Timeout(60, connect=10)
-# Answers about the caller: to take one for the model's failure would be to pay for another attempt.
+# Answers about the caller; treating one as a failure of the model would pay for another attempt.
 _NOT_ABOUT_THE_RESULT = (401, 402, 403, 408, 409, 425, 429)
 _TAG = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _UNITS_HEADER = "x-fal-billable-units"  # on a result
@@ -64,7 +64,7 @@ _READ_ERRORS = (httpx.HTTPError, FalClientError, ValueError, KeyError, TypeError
 
 
 class Fal:
-    """`queue_url` and `api_url` are the bases of the queue and of the platform API; `tls` has the CAs to trust."""
+    """Client of fal. `queue_url` and `api_url` are base URLs of the queue and the platform API; `tls` has the CAs."""
 
     name = "fal"
 
@@ -81,18 +81,18 @@ class Fal:
         self._api_url = api_url.rstrip("/")
         tls = tls or trusted_cas()
         self._client = limit_replies_async(httpx.AsyncClient(timeout=timeout, verify=tls))
-        # A connection that fal closes as the paid POST goes out on it is a lost reply, so each POST has a new one.
+        # A reused connection that fal closes during the paid POST would lose the reply, so each POST has a new one.
         fresh = httpx.Limits(max_keepalive_connections=0)
         self._paying = limit_replies_async(httpx.AsyncClient(timeout=timeout, verify=tls, limits=fresh))
         self._history = FalHistory(self._client, f"{self._api_url}/v1/models/requests/by-endpoint", self._headers)
         # The handle builds its URLs from this module constant; there is no other setting with a scheme in it.
         fal_client.client.QUEUE_URL_FORMAT = self._queue_url + "/"
-        # Likewise; its 120 s would hold one of the reconcilers up.
+        # Likewise; its 120 s would block one of the reconcilers.
         fal_client.client.QUEUE_POLL_TIMEOUT = timeout
 
     @property
     def configured(self) -> bool:
-        """Whether there is a key."""
+        """True if there is a key."""
         return self._key.read() is not None
 
     async def close(self) -> None:
@@ -101,7 +101,7 @@ class Fal:
         await self._paying.aclose()
 
     async def submit(self, call: Call, before_send: BeforeSend) -> str:
-        """One POST, whatever happens; none to a model whose requests could not be asked for afterwards."""
+        """Exactly one POST, without retries; none to a model name for which fal-client could not poll afterwards."""
         if not _is_model(call.model):
             raise Refused(_no_model_text(call.model))
         limit = asyncio.timeout(None)
@@ -113,7 +113,7 @@ class Fal:
         except SendStopped as stopped:
             raise stopped.cause from None
         except TimeoutError as error:
-            raise MaybeAccepted(f"fal's reply was lost: it was not there after {POST_SECONDS:.0f} s") from error
+            raise MaybeAccepted(f"fal's reply was lost: there was no reply within {POST_SECONDS:.0f} s") from error
         except httpx.HTTPError as error:
             text = str(error) or type(error).__name__
             if gate.opened:
@@ -133,7 +133,7 @@ class Fal:
             raise Refused(f"the request cannot be written as JSON: {type(error).__name__}") from error
 
     async def poll(self, model: str, request_id: str) -> RequestView:
-        """One GET of the status; at its end one more for the result."""
+        """One GET of the status, and one of the result once the request has ended."""
         try:
             self._client.headers.update(self._headers())
             handle = self._handle(model, request_id)
@@ -150,7 +150,7 @@ class Fal:
         except _READ_ERRORS as error:
             if _is_unknown(error):
                 return await self._kept(model, request_id)
-            raise read_error("fal", f"fal could not be asked: {short_text(error)}", _code(error)) from error
+            raise read_error("fal", f"fal could not be read: {short_text(error)}", _code(error)) from error
 
     async def _result(self, model: str, handle: AsyncRequestHandle, error: str | None) -> RequestView:
         async with self._client.stream("GET", handle.response_url, extensions=reply_limit(ANSWER_BYTES)) as reply:
@@ -164,34 +164,36 @@ class Fal:
         return _failed(reply, error_text(reply) or error or "")
 
     async def _kept(self, model: str, request_id: str) -> RequestView:
-        """The result as fal's history has it: the queue keeps it for minutes, the history for 30 days."""
+        """Result from fal's history: the queue keeps it for minutes, the history for 30 days."""
         entry = await self._history.entry(model, request_id)
         output, code = (entry.get("json_output"), entry.get("status_code")) if entry else (None, None)
         if isinstance(output, dict) and output and code == 200:
             return RequestView(state=RequestState.SUCCEEDED, result=_answer(output))
         if isinstance(code, int) and code >= 400:
             message = detail_text(output.get("detail", "")) if isinstance(output, dict) else ""
-            return _failed_view(code, None, message or f"it ended with {code}", told=False)
+            return _failed_view(code, None, message or f"it ended with {code}", reported=False)
         return GONE
 
     async def cancel(self, model: str, request_id: str) -> bool:
-        """fal answers 202 to a wish: only its status tells whether the request has ended."""
+        """One PUT; fal answers 202 at once, so the status is polled for the end of the request."""
         try:
             self._client.headers.update(self._headers())
             handle = self._handle(model, request_id)
             reply = await self._client.put(handle.cancel_url)
         except _READ_ERRORS as error:
-            raise read_error("fal", f"fal could not be asked to cancel: {short_text(error)}", _code(error)) from error
+            raise read_error(
+                "fal", f"the cancellation could not be sent to fal: {short_text(error)}", _code(error)
+            ) from error
         if reply.status_code >= 500 or reply.status_code in _NOT_ABOUT_THE_RESULT:
             raise read_error("fal", f"fal answered {reply.status_code} to the cancellation", reply.status_code)
         return (await self.poll(model, request_id)).state is RequestState.FAILED
 
     async def find(self, search: Search) -> Found:
-        """fal's history lists finished requests only, so a running one is found when it ends."""
+        """One search of fal's history, which lists finished requests only."""
         return await self._history.find(search)
 
     async def verify(self, search: Search, request_id: str) -> Verified:
-        """The input of a running request is shown nowhere, so it is compared when it has ended."""
+        """Comparison with fal's history; None while the request runs, because fal lists only finished inputs."""
         return await self._history.verify(search, checked_request_id(request_id))
 
     def _handle(self, model: str, request_id: str) -> AsyncRequestHandle:
@@ -204,7 +206,7 @@ class Fal:
 
 
 def _is_model(model: str) -> bool:
-    """Whether it is the path of a model, and of its requests: fal-client takes these apart."""
+    """True if it is a valid model name, which fal-client can split into owner, alias and path."""
     if not _MODEL.fullmatch(model):
         return False
     try:
@@ -215,7 +217,7 @@ def _is_model(model: str) -> bool:
 
 
 def _tags(purchase_id: str) -> dict[str, str]:
-    """fal reports these with its billing. It drops a tag that it does not take, and never the request.
+    """Headers with a tag that fal repeats in its billing; fal drops invalid tags, never the request.
 
     No search for a lost reply uses them: fal documents neither a filter by tag nor tags in the entries of the request
     history. Only the billing events have them (source=tagged-billed): late, of billed requests, and for accounts whose
@@ -237,15 +239,15 @@ async def _succeeded(reply: httpx.Response) -> RequestView:
 
 
 def _failed(reply: httpx.Response, message: str) -> RequestView:
-    """fal bills no server error, and may bill a 422 on which GPU time was spent."""
+    """Failed request from its result's reply; fal bills no server error, but may bill a 422 that used GPU time."""
     units = billable_units(reply.headers.get(_UNITS_HEADER, ""))
-    told = reply.headers.get("x-fal-error-type") == "client_cancelled"
-    return _failed_view(reply.status_code, units, message, told=told)
+    reported = reply.headers.get("x-fal-error-type") == "client_cancelled"
+    return _failed_view(reply.status_code, units, message, reported=reported)
 
 
-def _failed_view(code: int, units: float | None, message: str, *, told: bool) -> RequestView:
-    """A failed request with these units; `told`: fal calls it cancelled."""
-    cancelled = told or code == _CLIENT_CLOSED or "cancelled" in message[:200].lower()
+def _failed_view(code: int, units: float | None, message: str, *, reported: bool) -> RequestView:
+    """Failed request with these billable units; `reported`: fal reports it as cancelled."""
+    cancelled = reported or code == _CLIENT_CLOSED or "cancelled" in message[:200].lower()
     free = 0.0 if units is None and code >= 500 else units
     return RequestView(state=RequestState.FAILED, message=message, billable_units=free, cancelled=cancelled)
 
@@ -258,7 +260,7 @@ def _answer(output: dict[str, Any]) -> Answer:
 
 
 def _request_id(reply: httpx.Response, model: str) -> str:
-    """The id of an accepted request, else the verdict. Only a 4xx is fal's own word that it took nothing."""
+    """Id of an accepted request. Raises NotAccepted for a 4xx, and MaybeAccepted for any other failure."""
     if reply.is_success:
         try:
             given = reply.json()["request_id"]
@@ -280,7 +282,7 @@ def _request_id(reply: httpx.Response, model: str) -> str:
 
 
 def error_text(reply: httpx.Response) -> str:
-    """fal's `detail`: a text, or a list of {loc, msg}."""
+    """Text of fal's error `detail`, which is a string or a list of {loc, msg}."""
     try:
         detail: Any = reply.json().get("detail", "")
     except (ValueError, AttributeError, RecursionError):
@@ -289,19 +291,19 @@ def error_text(reply: httpx.Response) -> str:
 
 
 def detail_text(detail: Any) -> str:
-    """The same of a `detail`."""
+    """Text of a `detail`, at most 600 characters."""
     if isinstance(detail, list) and all(isinstance(each, dict) for each in detail):
         return "; ".join(f"{'.'.join(map(str, d.get('loc', [])))}: {d.get('msg', '')}" for d in detail)[:600]
     return str(detail)[:600]
 
 
 def _is_gone(reply: httpx.Response) -> bool:
-    """Whether fal has no result of a request that it calls completed: expired, deleted, or moved elsewhere."""
+    """True if fal has no result of a completed request: expired, deleted, or moved."""
     return reply.is_redirect or reply.status_code in (404, 410)
 
 
 def _is_unknown(error: Exception) -> bool:
-    """Whether the queue does not know a request: fal's own words, and not those of a proxy or a wrong address."""
+    """True if fal's queue itself, and not a proxy or a wrong address, answers that it does not know a request."""
     if not isinstance(error, FalClientHTTPError) or error.status_code not in (404, 410):
         return False
     try:

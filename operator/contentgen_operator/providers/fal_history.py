@@ -1,7 +1,7 @@
-"""fal's history of finished requests: the search for a lost request, and a result that fal's queue no longer has.
+"""History of finished requests at fal: search for a lost request, and results that fal's queue no longer has.
 
-The list is of one model, newest end first, and shared by everything that uses the account. `start` and `end` filter by
-a time that fal does not name, so the time at which a request was sent is compared here.
+The list is of one model, sorted by end, newest first, and shared by all users of the account. fal does not document
+the time by which `start` and `end` filter, so the time of the POST is compared here.
 """
 
 import json
@@ -25,30 +25,30 @@ from contentgen_operator.state.provider_requests import (
 )
 
 MARGIN = timedelta(minutes=2)  # of fal's clock from ours
-_FIRST_SPAN = timedelta(hours=1)  # after the last moment of sending: most requests have ended by then
-_MAX_PAGES = 60  # of 100 entries, of each of the two spans of a search
-_MAX_READS = 60  # at single requests, likewise
-_MAX_BYTES = 64 << 20  # likewise
+_FIRST_SPAN = timedelta(hours=1)  # after the last possible time of the POST: most requests end within it
+_MAX_PAGES = 60  # pages of 100 entries, in each of the two spans of a search
+_MAX_READS = 60  # reads of single requests, per span
+_MAX_BYTES = 64 << 20  # per span
 _ERRORS = (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError)
 Item = dict[str, Any]
 
 
 class _TooLarge(Exception):
-    """A page has more bytes, or deeper JSON, than is read."""
+    """A page is larger, or its JSON deeper, than the limits."""
 
 
 @dataclass
 class _Span:
-    """A part of a search: a time, what may still be read of it, and the requests that may be the one."""
+    """Part of a search: a period, its remaining limits, and the candidates."""
 
     search: Search
     time: Mapping[str, str]
     pages: int = _MAX_PAGES
-    looks: int = _MAX_READS
+    reads: int = _MAX_READS
     size: int = _MAX_BYTES
-    inputs: bool = True  # whether pages are asked for with inputs: not any more once one was too large
+    inputs: bool = True  # pages include inputs, until a page was too large
     sent_at: dict[str, datetime] = field(default_factory=dict)
-    same: dict[str, bool] = field(default_factory=dict)  # of those whose input is known
+    same: dict[str, bool] = field(default_factory=dict)  # candidates with a known input
     complete: bool = True
 
     def nearest_first(self) -> list[str]:
@@ -71,7 +71,7 @@ class _Span:
 
 
 class FalHistory:
-    """Reads `url`, the platform API's list of requests by endpoint."""
+    """Reader of `url`, the platform API's list of requests by endpoint."""
 
     def __init__(self, client: httpx.AsyncClient, url: str, headers: Callable[[], Mapping[str, str]]) -> None:
         self._client = client
@@ -91,18 +91,18 @@ class FalHistory:
         return Found(request_id=None, complete=complete)
 
     async def verify(self, search: Search, request_id: str) -> Verified:
-        """Whether a request is of this model, input and time. Raises Unavailable."""
+        """Verdict whether a request is of this model, input and time. Raises Unavailable."""
         item = await self.entry(search.call.model, request_id)
         if item is None:
             text = f"fal's history of {search.call.model} does not show it, or not yet: fal lists what has ended"
             return Verified(same=None, text=text)
-        sent_at, shown = _moment(item.get("sent_at")), item.get("json_input")
-        if sent_at is None or not shown:
+        sent_at, listed = _moment(item.get("sent_at")), item.get("json_input")
+        if sent_at is None or not listed:
             return Verified(same=None, text="fal's history shows neither its input nor when it was sent")
-        return verdict_by_time(search, sent_at, MARGIN, same=same_input(search.call.arguments, shown))
+        return verdict_by_time(search, sent_at, MARGIN, same=same_input(search.call.arguments, listed))
 
     async def entry(self, model: str, request_id: str) -> Item | None:
-        """One request with its input and output; None where the history does not show it, or it is too large.
+        """One request with its input and output; None if the history does not list it, or it is too large.
         Raises Unavailable.
         """
         asked = {"endpoint_id": model, "request_id": request_id, "expand": "payloads", "limit": 1}
@@ -127,7 +127,7 @@ class FalHistory:
         span.complete = False
 
     async def _next(self, span: _Span, cursor: str | None) -> Any:
-        """A page. Large inputs of others are not read: only those of requests that may be the one, later."""
+        """Next page, without inputs once a page was too large: those of candidates are read later, one by one."""
         asked: dict[str, Any] = {"endpoint_id": span.search.call.model, "limit": 100, **span.time}
         asked |= {"cursor": cursor} if cursor else {}
         span.pages -= 1
@@ -148,8 +148,8 @@ class FalHistory:
 
     async def _first_match(self, span: _Span) -> str | None:
         for request_id in span.nearest_first():
-            if request_id not in span.same and span.looks > 0:
-                span.looks -= 1
+            if request_id not in span.same and span.reads > 0:
+                span.reads -= 1
                 span.compare(request_id, await self.entry(span.search.call.model, request_id))
             if span.same.get(request_id):
                 return request_id
@@ -157,7 +157,7 @@ class FalHistory:
         return None
 
     async def _page(self, asked: Mapping[str, Any]) -> tuple[Any, int]:
-        """A page, and its size in bytes. Raises _TooLarge."""
+        """Page and its size in bytes. Raises _TooLarge."""
         try:
             reply = await self._client.get(
                 self._url, params=asked, headers=self._headers(), extensions=reply_limit(HISTORY_BYTES)
@@ -172,7 +172,7 @@ class FalHistory:
 
 
 def _times(search: Search, now: datetime) -> Iterator[dict[str, str]]:
-    """The time after the request, in two parts: in a long history of a busy account the first is read in any case."""
+    """Period after the POST in two parts, so that the first is read even in the long history of a busy account."""
     start, between = search.sent_after - MARGIN, search.sent_before + _FIRST_SPAN
     if between >= now:
         yield {"start": _time(start)}

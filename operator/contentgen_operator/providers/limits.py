@@ -1,4 +1,4 @@
-"""Limits on what a provider sends: plain bytes only, small replies whole, results to a file as they come."""
+"""Limits of a provider's replies: uncompressed, small ones in memory, results streamed to a file."""
 
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -12,26 +12,26 @@ _LIMIT = "contentgen_limit"  # a request's extension: bytes of its reply where i
 
 
 class ReplyTooLarge(httpx.RequestError):
-    """A provider's reply is larger than what is read."""
+    """A provider's reply is larger than its limit."""
 
 
 class ReplyCompressed(httpx.RequestError):
-    """A provider's reply is compressed, although that was not asked for: unpacked it may be of any size."""
+    """A provider's reply is compressed although that was not requested: its decoded size is unknown."""
 
 
 def reply_limit(limit: int) -> dict[str, Any]:
-    """A request's `extensions` for a reply that may be so large."""
+    """A request's `extensions` that set the limit of its reply in bytes."""
     return {_LIMIT: limit}
 
 
 def limit_replies(client: httpx.Client) -> httpx.Client:
-    """The same client: it asks for plain bytes, and takes no more of them than its limits."""
+    """The client, which now requests uncompressed replies and enforces their limits."""
     client.event_hooks = {"request": [_ask_uncompressed], "response": [_limit_body]}
     return client
 
 
 def limit_replies_async(client: httpx.AsyncClient) -> httpx.AsyncClient:
-    """Likewise."""
+    """The async client, with the same limits."""
 
     async def plain(request: httpx.Request) -> None:
         _ask_uncompressed(request)
@@ -44,7 +44,7 @@ def limit_replies_async(client: httpx.AsyncClient) -> httpx.AsyncClient:
 
 
 def _ask_uncompressed(request: httpx.Request) -> None:
-    request.headers["accept-encoding"] = "identity"  # a compressed reply is as large as its sender likes
+    request.headers["accept-encoding"] = "identity"  # a compressed reply has no limit once it is decoded
 
 
 def _limit_body(response: httpx.Response) -> None:
@@ -88,7 +88,7 @@ class _AsyncLimited(_Counter, httpx.AsyncByteStream):
 
 
 async def read_answer(reply: httpx.Response) -> Answer:
-    """The body of an open reply. Raises ReplyTooLarge, TooManyAnswers, or ValueError where it is no JSON object."""
+    """Body of an open reply. Raises ReplyTooLarge, TooManyAnswers, or ValueError if it is not a JSON object."""
     answer = Answer()
     try:
         async for chunk in reply.aiter_raw():
@@ -100,7 +100,7 @@ async def read_answer(reply: httpx.Response) -> Answer:
 
 
 def read_answer_sync(reply: httpx.Response) -> Answer:
-    """Likewise, in a thread."""
+    """Body of an open reply, for a synchronous client. Raises as `read_answer`."""
     answer = Answer()
     try:
         for chunk in reply.iter_raw():

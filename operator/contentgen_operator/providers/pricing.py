@@ -1,6 +1,6 @@
 """Unit prices from fal's platform API, `GET /v1/models/pricing`, cached for an hour.
 
-No payment depends on an answer: where fal gives none, the built-in table and `models.allowed` decide.
+No payment depends on the answer: without one, the built-in table and `models.allowed` decide.
 """
 
 import asyncio
@@ -31,15 +31,15 @@ _UNITS = {"megapixel": Unit.MEGAPIXEL, "image": Unit.IMAGE, "step": Unit.STEP}
 
 
 class PriceSource(Protocol):
-    """Somebody who is asked for the unit price of a fal model."""
+    """Source of unit prices of fal's models."""
 
     async def price(self, model: str) -> PriceLookup:
-        """The price. Raises nothing."""
+        """Unit price of a full model name. Raises nothing."""
         ...
 
 
 class NoPrices:
-    """A price source that knows none."""
+    """Price source without prices."""
 
     async def price(self, model: str) -> PriceLookup:  # noqa: ARG002 - the protocol's signature
         """No price."""
@@ -47,8 +47,8 @@ class NoPrices:
 
 
 class FalPrices:
-    """fal's pricing endpoint; `tls` has the CAs to trust. A failed look-up is repeated after a minute; until then the
-    last known price holds.
+    """Unit prices from fal's pricing endpoint; `tls` has the CAs. A failed request is repeated after a minute; until
+    then the last known price is used.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class FalPrices:
         await self._client.aclose()
 
     async def price(self, model: str) -> PriceLookup:
-        """The price of a full model name."""
+        """Unit price of a full model name, cached."""
         until, known = self._known.get(model, (-math.inf, PriceLookup()))
         if self._clock() < until:
             return known
@@ -110,7 +110,7 @@ class FalPrices:
 
 
 def parse_price(document: Any, model: str, now: datetime) -> Price | None:
-    """The price of a model in an answer; None where there is none. Raises ValueError for an answer of another form."""
+    """Price of a model in an answer; None: not listed. Raises ValueError for a malformed answer."""
     listed = document.get("prices") if isinstance(document, dict) else None
     if not isinstance(listed, list):
         raise ValueError("the answer has no list of prices")

@@ -1,7 +1,7 @@
-"""The moment before a paid POST: the connection is open, and no byte of the request is written yet.
+"""Hook before a paid POST: it runs when the connection is open and no byte of the request is written yet.
 
-httpcore reports each step of a request to the `trace` extension, and runs it before the step: an exception raised there
-stops the request and closes the connection. A proxy's CONNECT is traced as well; only the POST is of interest.
+httpcore calls the `trace` extension before each step of a request: an exception raised there stops the request and
+closes the connection. A proxy's CONNECT is traced as well; only the POST counts.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from typing import Any
 BeforeSend = Callable[[], Awaitable[None]]
 _HEADERS_EVENT = "send_request_headers.started"  # after "http11." or "http2."
 POST_SECONDS = 60.0  # from the first byte of a paid request to the end of its reply
-_SECONDS = 60.0  # for `before_send`, where a thread waits for it: a loop that has stopped never answers
+_SECONDS = 60.0  # limit of a thread's wait for `before_send`: a stopped event loop never answers
 
 
 class SendStopped(Exception):
@@ -25,7 +25,7 @@ class SendStopped(Exception):
 
 
 class Gate:
-    """Awaits `before_send` of one POST. `opened`: it has succeeded, so the request may have been sent."""
+    """Hook that awaits `before_send` of one POST. `opened`: it has succeeded, so the request may have been sent."""
 
     def __init__(self, before_send: BeforeSend, limit: asyncio.Timeout | None = None) -> None:
         self._before_send = before_send
@@ -33,7 +33,7 @@ class Gate:
         self.opened = False
 
     async def trace(self, event: str, info: dict[str, Any]) -> None:
-        """For the `trace` extension of an async client; `limit` begins when the request does. Raises Stopped."""
+        """Callback for the `trace` extension of an async client; starts `limit`. Raises SendStopped."""
         if not _is_the_post(event, info):
             return
         try:
@@ -46,7 +46,7 @@ class Gate:
 
 
 class ThreadGate:
-    """The same for a synchronous client in a thread; `before_send` runs on the loop that made this object."""
+    """The same hook for a synchronous client in a thread; `before_send` runs on the loop that made this object."""
 
     def __init__(self, before_send: BeforeSend) -> None:
         self._before_send = before_send
@@ -57,12 +57,12 @@ class ThreadGate:
         self.opened = False
 
     def trace(self, event: str, info: dict[str, Any]) -> None:
-        """For the `trace` extension of a synchronous client. Raises Stopped."""
+        """Callback for the `trace` extension of a synchronous client. Raises SendStopped."""
         if not _is_the_post(event, info):
             return
         try:
             self._start().result(_SECONDS)
-        # Also CancelledError, which is no Exception in asyncio; a thread is not cancelled by it.
+        # Includes CancelledError, which does not derive from Exception.
         except BaseException as error:
             self.close()
             raise SendStopped(error) from error
@@ -87,7 +87,7 @@ class ThreadGate:
         return awaited()
 
     def close(self) -> None:
-        """Stop a request that is not being written yet: a thread goes on when the task that waits for it is gone."""
+        """Stop a request that is not written yet: the thread outlives the task that waits for it."""
         with self._lock:
             self._closed = True
             if self._running is not None:

@@ -1,7 +1,7 @@
-"""The network between the operator and the providers: proxies, and CAs of a company.
+"""Network settings of the operator: proxies and private CAs.
 
-HTTP clients read the proxies from the environment (HTTPS_PROXY, HTTP_PROXY, NO_PROXY), the one of the Kubernetes API as
-well. Workers have no such environment, because they fetch addresses that users give.
+HTTP clients, including the Kubernetes client, read the proxies from HTTPS_PROXY, HTTP_PROXY and NO_PROXY. Workers have
+no such environment, because they fetch addresses that users give.
 """
 
 import logging
@@ -19,16 +19,16 @@ _IN_THE_CLUSTER = ("localhost", "127.0.0.1", ".svc", ".cluster.local")
 
 
 def trusted_cas(ca_file: Path | None = None) -> ssl.SSLContext:
-    """A TLS context for clients with the public CAs, or those of SSL_CERT_FILE, and with those of a PEM file, which is
-    read again when it changes. Raises OSError.
+    """TLS context of a client with the public CAs, or those of SSL_CERT_FILE, and those of a PEM file, which is read
+    again when it changes. Raises OSError.
     """
     return httpx.create_ssl_context() if ca_file is None else _RenewedContext(ca_file)
 
 
 class _RenewedContext(ssl.SSLContext):
-    """A context made anew when the file has other CAs; each connection is wrapped by the newest one.
+    """TLS context that reloads its CAs from a file; each connection uses the newest context.
 
-    A file that is missing or no PEM changes nothing: the CAs that were read last stay trusted.
+    If the file is missing or not PEM, the CAs that were read last stay trusted.
     """
 
     _file: Path
@@ -43,7 +43,7 @@ class _RenewedContext(ssl.SSLContext):
         return made
 
     def set_alpn_protocols(self, alpn_protocols: Iterable[str]) -> None:
-        """For the contexts to come as well."""
+        """Set the protocols of this and all later contexts."""
         self._protocols = tuple(alpn_protocols)
         self._newest.set_alpn_protocols(self._protocols)
 
@@ -77,10 +77,10 @@ class _RenewedContext(ssl.SSLContext):
 
 
 def reach_cluster_directly(environ: MutableMapping[str, str] = os.environ) -> None:
-    """Add the API server and names inside the cluster to NO_PROXY, where there is a proxy."""
+    """Add the API server and names inside the cluster to NO_PROXY, if a proxy is set."""
     if not any(environ.get(name) or environ.get(name.lower()) for name in _PROXIES):
         return
-    # A program that finds both spellings takes the lower case, so both get the same.
+    # Programs that find both spellings use the lower case, so both get the same value.
     given = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
     names = [*given.split(","), *_IN_THE_CLUSTER, environ.get("KUBERNETES_SERVICE_HOST", "")]
     environ["no_proxy"] = environ["NO_PROXY"] = ",".join(dict.fromkeys(each.strip() for each in names if each.strip()))

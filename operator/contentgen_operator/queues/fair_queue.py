@@ -30,9 +30,9 @@ class FairQueue(Generic[K]):
         self._later: list[tuple[float, int, K]] = []
         self._order = itertools.count()
         self._waiting: set[K] = set()  # due and not in progress, or due again while in progress
-        self._lines: OrderedDict[Hashable, deque[K]] = OrderedDict()
+        self._by_group: OrderedDict[Hashable, deque[K]] = OrderedDict()
         self._taken: set[K] = set()
-        self._held: Counter[Hashable] = Counter()
+        self._taken_of: Counter[Hashable] = Counter()
 
     def __len__(self) -> int:
         return len(self._due)
@@ -68,47 +68,47 @@ class FairQueue(Generic[K]):
 
     def take(self, now: float) -> K | None:
         """Next key that is due; None until a key becomes due or is done."""
-        self._line_up_due(now)
+        self._enqueue_due(now)
         if len(self._taken) >= self._places:
             return None
-        limit = self._share if len(self._lines) > 1 else self._most
-        for group, line in self._lines.items():
-            if self._held[group] < limit:
+        limit = self._share if len(self._by_group) > 1 else self._most
+        for group, line in self._by_group.items():
+            if self._taken_of[group] < limit:
                 return self._take_first(group, line)
         return None
 
     def _take_first(self, group: Hashable, line: deque[K]) -> K:
         key = line.popleft()
         if line:
-            self._lines.move_to_end(group)
+            self._by_group.move_to_end(group)
         else:
-            del self._lines[group]
+            del self._by_group[group]
         del self._due[key]
         self._waiting.discard(key)
         self._taken.add(key)
-        self._held[group] += 1
+        self._taken_of[group] += 1
         return key
 
     def done(self, key: K) -> None:
         """Free the place of a key in progress."""
         group = self._group(key)
         self._taken.discard(key)
-        self._held[group] -= 1
-        if not self._held[group]:
-            del self._held[group]
+        self._taken_of[group] -= 1
+        if not self._taken_of[group]:
+            del self._taken_of[group]
         if key in self._waiting:
-            self._line_up(key)
+            self._enqueue(key)
 
-    def _line_up_due(self, now: float) -> None:
+    def _enqueue_due(self, now: float) -> None:
         while self._later and (self._later[0][0] <= now or not self._is_current(self._later[0])):
             entry = heapq.heappop(self._later)
             if self._is_current(entry):
                 self._waiting.add(entry[2])
                 if entry[2] not in self._taken:
-                    self._line_up(entry[2])
+                    self._enqueue(entry[2])
 
-    def _line_up(self, key: K) -> None:
-        self._lines.setdefault(self._group(key), deque()).append(key)
+    def _enqueue(self, key: K) -> None:
+        self._by_group.setdefault(self._group(key), deque()).append(key)
 
     def _is_current(self, entry: tuple[float, int, K]) -> bool:
         at, _, key = entry

@@ -11,11 +11,11 @@ from contentgen_operator.state.runs import asset_user, frozen_spec, own_files
 
 
 class RunOver(Exception):
-    """The run that a Job was created for is not its resource's current one."""
+    """The run for which a Job was created is no longer its resource's current run."""
 
 
 class Assignment(Value):
-    """A Job that a resource's status records as its current one."""
+    """Job that a resource's status names as its current one."""
 
     resource: Resource
     run: RunStatus
@@ -23,27 +23,27 @@ class Assignment(Value):
 
     @property
     def prefix(self) -> str:
-        """The only place of the bucket that the Job may write to."""
+        """The only prefix of the bucket that the Job may write to."""
         return self._prefix(self.job.stage)
 
     @property
     def dataset_prefix(self) -> str:
-        """Where the prepare stage of the same run has written."""
+        """Prefix of the files of the same run's prepare stage."""
         return self._prefix(Stage.PREPARE)
 
     @property
     def owner(self) -> Owner:
-        """What the Job's resource owns."""
+        """Files that the Job's resource owns."""
         return own_files(self.resource, asset_user(self.resource, self.spec))
 
     @property
     def outcome_key(self) -> str:
-        """Where the Job's worker leaves its outcome."""
+        """Key of the outcome that the Job's worker stores."""
         return keys.outcome(self.resource.ref.uid, self.run.number, self.job.stage, self.job.attempt)
 
     @property
     def spec(self) -> Spec:
-        """The frozen spec."""
+        """Frozen spec of the run."""
         return frozen_spec(self.resource, self.run)
 
     def _prefix(self, stage: Stage) -> str:

@@ -1,6 +1,6 @@
 """Cost of purchases: one purchase, all attempts of a run, all runs of a resource. Pure.
 
-Only the provider's own figures make a cost known. An estimate stays one, and what nobody knows is unknown, never 0.
+Only the provider's own figures make a cost known. An estimate stays an estimate, and an unknown cost is never 0.
 """
 
 from collections.abc import Iterable
@@ -21,27 +21,27 @@ class PurchaseCost(Value):
     """Cost of one purchase."""
 
     source: CostSource
-    micros: int | None = None  # None: unknown, but for an estimate
+    micros: int | None = None  # None: unknown
     billed: bool | None = None  # None: unknown
 
     @property
     def settled(self) -> bool:
-        """Whether the provider's figures tell it."""
+        """True if the cost is from the provider's figures."""
         return self.micros is not None and self.source is not CostSource.ESTIMATE
 
 
 def cost_of(purchase: Purchase) -> PurchaseCost:
-    """The cost, from the best source that the purchase has."""
+    """Cost of a purchase, from the best source that it has."""
     if (charge := purchase.billed_micros) is not None:
         return PurchaseCost(source=CostSource.BILLING_EVENTS, micros=charge, billed=charge > 0)
     if purchase.unpaid or purchase.billable_units == 0:
         return PurchaseCost(source=CostSource.NOT_BILLED, micros=0, billed=False)
-    if purchase.abandoned:  # it may have been paid, and nobody looks for it any more
+    if purchase.abandoned:  # it may have been paid, and is no longer searched
         return PurchaseCost(source=CostSource.UNKNOWN)
     billed = True if purchase.state in _PAID or purchase.billable_units else None
     if (known := _cost_by_units(purchase)) is not None:
         return known
-    # Before `cost_source` there was only the estimate, which was stored as the actual cost too.
+    # Releases before `cost_source` stored the estimate as the actual cost too.
     estimated = purchase.actual_micros if purchase.actual_micros is not None else purchase.estimated_micros
     if estimated is None or purchase.state not in (*_PAID, *_OPEN):
         return PurchaseCost(source=CostSource.UNKNOWN, billed=billed)
@@ -58,23 +58,23 @@ def _cost_by_units(purchase: Purchase) -> PurchaseCost | None:
 
 
 class TotalCost(Value):
-    """Cost of several purchases, by how well it is known."""
+    """Cost of several purchases in micro-dollars, by certainty."""
 
     known: int = 0
     estimated: int = 0
-    estimates: int = 0  # purchases of which there is an estimate only
-    unknown: int = 0  # purchases of which there is not even that
+    estimates: int = 0  # number of purchases with only an estimate
+    unknown: int = 0  # number of purchases without an estimate
     sources: tuple[CostSource, ...] = ()
     billed: bool | None = False  # whether any was billed; None: unknown
 
     @property
     def exact(self) -> bool:
-        """Whether all of it is known."""
+        """True if every cost is known."""
         return not self.estimates and not self.unknown
 
     @property
     def display(self) -> str:
-        """`$2.00`, `~$2.00` with an estimate in it, `$2.00 + unknown`."""
+        """Text such as `$2.00`, `~$2.00` (includes an estimate) or `$2.00 + unknown`."""
         micros = self.known + self.estimated
         if not self.sources or (self.unknown and not micros):
             return "unknown" if self.unknown else ""
@@ -82,12 +82,12 @@ class TotalCost(Value):
 
     @property
     def source(self) -> str:
-        """The sources, each once."""
+        """Distinct sources, separated by commas."""
         return ", ".join(dict.fromkeys(self.sources))
 
 
 def total(costs: Iterable[PurchaseCost]) -> TotalCost:
-    """The sum."""
+    """Sum of costs."""
     listed = tuple(costs)
     estimates = [each for each in listed if each.source is CostSource.ESTIMATE]
     unknown = [each for each in listed if each.micros is None]
@@ -108,7 +108,7 @@ def _any_billed(costs: Iterable[PurchaseCost]) -> bool | None:
 
 
 def final_cost(purchase: Purchase) -> PurchaseCost:
-    """The cost of a purchase that nobody follows any more: what is open then stays unknown."""
+    """Cost of a purchase that is no longer followed: an open request's cost stays unknown."""
     found = cost_of(purchase)
     if purchase.state in _OPEN and found.source is CostSource.ESTIMATE:
         return PurchaseCost(source=CostSource.UNKNOWN, billed=found.billed)
@@ -116,7 +116,7 @@ def final_cost(purchase: Purchase) -> PurchaseCost:
 
 
 def price_fields(spec: Spec, price: Price | None) -> dict[str, Any]:
-    """The fields of a purchase that hold its unit price; None: unknown."""
+    """Unit price fields of a purchase; `price` None: unknown."""
     if price is None:
         return {"unit_micros": None, "unit": None, "billing": False, "price_source": ""}
     source = price.source[:_SOURCE_CHARACTERS]
@@ -124,7 +124,7 @@ def price_fields(spec: Spec, price: Price | None) -> dict[str, Any]:
 
 
 def ending_fields(purchase: Purchase, state: PurchaseState, **found: Any) -> dict[str, Any]:
-    """The fields of a purchase that has ended in `state`: what was `found`, and the cost that follows from it."""
+    """Fields of a purchase that ends in `state`: those `found`, and the cost that follows from them."""
     cost = cost_of(purchase.model_copy(update={"state": state, "actual_micros": None, **found}))
     exact = cost.micros if cost.source is not CostSource.ESTIMATE else None
     return {**found, "actual_micros": exact, "cost_source": cost.source.value}

@@ -1,4 +1,4 @@
-"""The input of one decision, and a state of the run in words, as frozen values."""
+"""Input of one decision, and the state of a run from which its status is built, as frozen values."""
 
 from datetime import datetime
 
@@ -18,7 +18,7 @@ from contentgen_operator.state.runs import asset_user, collects_again, current_r
 
 
 class Policy(Value):
-    """The settings that decisions depend on."""
+    """Settings that decisions depend on."""
 
     bucket: str = ""
     sources: tuple[SourceGrant, ...] = ()
@@ -29,9 +29,9 @@ class Policy(Value):
     provider_seconds: int = 86400
     deletion_seconds: int = 25
     recording_seconds: float = Limits().duration_seconds
-    prices: dict[str, Price] = PRICES  # the built-in table with the administrator's own
-    own_prices: frozenset[str] = frozenset()  # models whose price is the administrator's
-    models_allowed: tuple[str, ...] = ()  # empty: those with a known price
+    prices: dict[str, Price] = PRICES  # the built-in table, overridden by the administrator's prices
+    own_prices: frozenset[str] = frozenset()  # models with an administrator's price
+    models_allowed: tuple[str, ...] = ()  # empty: models with a known price
 
 
 class DecisionInput(Value):
@@ -52,28 +52,28 @@ class DecisionInput(Value):
 
     @property
     def kind(self) -> Kind:
-        """The resource's kind."""
+        """Kind of the resource."""
         return self.resource.ref.kind
 
     @property
     def key(self) -> PurchaseKey:
-        """What the run buys."""
+        """Key of the run's purchase in the ledger."""
         return purchase_key(self.resource, self.run)
 
     @property
     def cancelled(self) -> bool:
-        """Whether a person wants this very run to end; the annotation stays, and says nothing of the next one."""
+        """True if the cancel annotation names this run; it stays on the resource and does not cancel the next run."""
         return self.resource.cancel == str(self.run.number)
 
     @property
     def stage(self) -> Stage:
-        """The stage that the run is at, were it to have a Job."""
+        """Stage of the run's next or current Job."""
         purchase = self.observed.purchase
         return Stage.PREPARE if purchase is None or purchase.unpaid else Stage.COLLECT
 
     @property
     def provider_seconds(self) -> float:
-        """How long the provider will take: by what such requests took before, for each unit of work."""
+        """Expected duration at the provider in seconds, by the measured rate per unit of work or a default."""
         seconds = kinds.duration_seconds(self.run)
         rate = self.observed.seconds_per_unit
         if rate is not None:
@@ -82,16 +82,16 @@ class DecisionInput(Value):
 
     @property
     def price(self) -> Price | None:
-        """The price of what the run buys: the administrator's, the provider's, the built-in one."""
+        """Unit price: the administrator's, else the provider's, else the built-in one. None: unknown."""
         model = model_of(self.spec)
         given = None if model in self.policy.own_prices else self.observed.price.price
         return given or self.policy.prices.get(model)
 
     @property
     def estimated_micros(self) -> int | None:
-        """Micro-dollars that the run will cost; None where that is not known, or not yet."""
+        """Estimated cost in micro-dollars; None if unknown, or unknown before the provider has finished."""
         seconds = kinds.sound_seconds(self.run)
-        # The provider's unit may be one that cannot be counted before it has worked.
+        # The provider's price may be per a unit, such as GPU seconds, that is only known afterwards.
         for price in (self.price, self.policy.prices.get(model_of(self.spec))):
             if price is not None and (found := estimate(self.spec, price, seconds)) is not None:
                 return found
@@ -99,7 +99,7 @@ class DecisionInput(Value):
 
     @property
     def prefix(self) -> str:
-        """Where the stage's files lie."""
+        """Prefix of the stage's files in the bucket."""
         user = asset_user(self.resource, self.spec)
         return keys.prefix(self.kind, self.stage, user, self.resource.ref.uid, self.run.version)
 
@@ -117,7 +117,7 @@ def decision_input(resource: Resource, now: datetime, policy: Policy) -> Decisio
 
 
 class RunState(Value):
-    """A state of the run in words, from which the status is made."""
+    """State of a run, from which its status is built."""
 
     phase: Phase
     reason: Reason
@@ -125,4 +125,4 @@ class RunState(Value):
     step: Step = Step.WAITING
     fraction: float = 0
     remaining_seconds: float | None = None
-    after_seconds: float = 0  # what follows the step: a worker knows only of its own stage
+    after_seconds: float = 0  # duration of the later steps, added to a worker's estimate of its own stage

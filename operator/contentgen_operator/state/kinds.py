@@ -1,6 +1,6 @@
-"""What differs between the kinds: whether there is something to prepare, and what is bought from whom.
+"""Differences between the kinds: whether there is a prepare stage, and what is bought from which provider. Pure.
 
-A new kind is an entry here, a prepare pipeline and a collect pipeline in the worker, and nothing else.
+A new kind needs an entry here, and a prepare and a collect pipeline in the worker.
 """
 
 import hashlib
@@ -32,14 +32,14 @@ _TAKES_LEARNING_RATE = {"fal-ai/flux-lora-portrait-trainer", "fal-ai/flux-krea-t
 
 
 _SOUND = "audio.flac"
-_SOUND_BYTES = 16_000 * 2 * 1.05  # a second of it, uncompressed and in frames
-_SILENCE_BYTES = 8  # a second of it; frames of silence take 40
-_SOUND_HEADERS = 1 << 20  # bytes of a file that are no sound
+_SOUND_BYTES = 16_000 * 2 * 1.05  # per second, uncompressed, with frame headers
+_SILENCE_BYTES = 8  # per second at least; frames of silence take 40
+_SOUND_HEADERS = 1 << 20  # bytes of a file's metadata at most
 _SOUND_SLACK = 60.0  # seconds
 
 
 class CallContext(Value):
-    """What a call is made for: whose, which, which version."""
+    """Job and version for which a call is made."""
 
     user_id: str
     job_id: str
@@ -53,7 +53,7 @@ FACTS: dict[tuple[Kind, Stage], type[Value]] = {
     (Kind.TRANSCRIPTION, Stage.PREPARE): AudioFacts,
     (Kind.TRANSCRIPTION, Stage.COLLECT): TranscriptFacts,
 }
-# What the next step, or the record, cannot do without; a stage may store more.
+# Files that the next step or the record requires; a stage may store more.
 _EXPECTED = {
     (Kind.LORA_TRAINING, Stage.PREPARE): {"dataset.zip", "dataset.json"},
     (Kind.LORA_TRAINING, Stage.COLLECT): {"model.safetensors"},
@@ -63,29 +63,29 @@ _EXPECTED = {
 
 
 def expected_files(kind: Kind, stage: Stage, facts: Facts | None) -> set[str]:
-    """Names that a stage must have stored."""
+    """Names of files that a stage must have stored."""
     if isinstance(facts, ImageFacts):
         return {name for image in facts.images for name in (image.name, image.thumbnail)}
     return _EXPECTED.get((kind, stage), set())
 
 
 def has_prepare(kind: Kind) -> bool:
-    """Whether there is free work before the paid call."""
+    """True if the kind has a prepare stage before the payment."""
     return kind is not Kind.IMAGE_GENERATION
 
 
 def fetched_url_names(kind: Kind) -> frozenset[str]:
-    """The names under which the provider's answer has URLs that the collect stage fetches, whoever signed them."""
+    """Names of JSON fields with URLs that the collect stage fetches from the provider's answer."""
     return frozenset() if kind is Kind.TRANSCRIPTION else frozenset({"url"})
 
 
 def provider_of(kind: Kind) -> str:
-    """The provider that a kind pays."""
+    """Name of the kind's paid provider."""
     return "assemblyai" if kind is Kind.TRANSCRIPTION else "fal"
 
 
 def expected_seconds(spec: Spec, duration_seconds: float) -> float:
-    """How long the provider takes, where there is no history yet; from the seeds: 1000 steps took 5 to 6 minutes."""
+    """Default duration at the provider in seconds; measured with the legacy API: 1000 steps took 5 to 6 minutes."""
     match spec:
         case LoraTrainingSpec():
             return 30 + 0.33 * spec.training.steps
@@ -96,7 +96,7 @@ def expected_seconds(spec: Spec, duration_seconds: float) -> float:
 
 
 def work_units(spec: Spec, duration_seconds: float) -> float:
-    """How much a request asks for, in what its time is proportional to: steps, pictures, seconds of sound."""
+    """Size of a request in units proportional to its duration: steps, pictures, or seconds of audio."""
     match spec:
         case LoraTrainingSpec():
             return float(spec.training.steps)
@@ -107,53 +107,53 @@ def work_units(spec: Spec, duration_seconds: float) -> float:
 
 
 def duration_seconds(run: RunStatus) -> float:
-    """The recording's length as prepare found it."""
+    """Length of the recording in seconds, from the facts of the prepare stage; 0: unknown."""
     return _seconds(run.facts or {})
 
 
 def sound_seconds(run: RunStatus) -> float:
-    """The length that is paid by the minute."""
+    """Length of the audio in seconds, which is the billed quantity; 0: unknown, or the source is a video."""
     facts = run.facts or {}
     return _seconds(facts) if facts.get("type") == "audio" else 0.0
 
 
 def _seconds(facts: dict[str, Any]) -> float:
-    """The length, 0 where it is none: the status may have been written by a person."""
+    """Length in seconds; 0 if it is not a valid number, because the status may be written by a person."""
     given = facts.get("durationSeconds")
     known = isinstance(given, int | float) and 0 <= given <= MAX_SECONDS  # NaN is not
     return float(given) if known and given is not None else 0.0
 
 
 def facts_problem(spec: Spec, facts: Facts | None, files: Sequence[StoredFile], longest: float) -> str:
-    """What is wrong with the figures of a stage that the price or the provider's time goes by; empty: nothing.
+    """Problem with a stage's facts on which the price or the provider's time depends; empty: none.
 
-    `files` are as they are stored, `longest` are the seconds of sound or video that are taken.
+    `files` are the stored ones, `longest` is the accepted length of audio or video in seconds.
     """
     match facts:
         case AudioFacts(duration_seconds=seconds) | DatasetFacts(duration_seconds=seconds) if seconds > longest:
-            return f"the recording lasts {seconds:.0f} s by the worker's word, at most {longest:g} s are taken"
+            return f"the recording lasts {seconds:.0f} s according to the worker, at most {longest:g} s are taken"
         case AudioFacts(duration_seconds=seconds):
             return _sound_problem(seconds, next((each.size_bytes for each in files if each.name == _SOUND), 0))
         case DatasetFacts(images=images) if isinstance(spec, LoraTrainingSpec) and images < spec.dataset.min_images:
-            return f"the training set has {images} pictures by the worker's word, at least {spec.dataset.min_images}"
+            return f"the training set has {images} pictures according to the worker, at least {spec.dataset.min_images}"
         case DatasetFacts(images=images) if isinstance(spec, LoraTrainingSpec) and images > spec.dataset.max_images:
-            return f"the training set has {images} pictures by the worker's word, at most {spec.dataset.max_images}"
+            return f"the training set has {images} pictures according to the worker, at most {spec.dataset.max_images}"
         case _:
             return ""
 
 
 def shortfalls(spec: Spec, facts: dict[str, Any]) -> tuple[str, ...]:
-    """What people should know of finished pictures: fewer than were asked for, unsafe or black ones."""
+    """Warnings about finished pictures: fewer than requested, unsafe, or black."""
     if not isinstance(spec, ImageGenerationSpec):
         return ()
     images = [each for each in facts.get("images") or () if isinstance(each, dict)]
     count, wanted = len(images), spec.image.count
-    said = [
+    warnings = [
         (f"{wanted} asked, {count} stored" if count != wanted else ""),
         _marked_images(images, "unsafe", "unsafe by the provider's safety checker"),
         _marked_images(images, "black", "all black, as a safety checker leaves a picture"),
     ]
-    return tuple(each for each in said if each)
+    return tuple(each for each in warnings if each)
 
 
 def _marked_images(images: list[dict[str, Any]], mark: str, words: str) -> str:

@@ -1,4 +1,4 @@
-"""What the operator sees, as frozen values: the resource, and everything around it that a decision needs."""
+"""Observations as frozen values: the resource, and everything around it that a decision needs."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -32,11 +32,11 @@ from contentgen_operator.state.purchases import Purchase, PurchaseKey
 from contentgen_operator.state.run_document import RunDocument
 
 _END_CONDITIONS = dict(zip(FINAL_PHASES, (Condition.COMPLETE, Condition.FAILED), strict=True))
-_MAX_TEXT = 500  # characters of a Job's reason or message
+_MAX_TEXT = 500  # characters of a Job's reason and message
 
 
 class ResourceRef(Value):
-    """How a resource is addressed, and the uid that tells it from a later one of the same name."""
+    """Address of a resource, with its uid: a later resource of the same name has another one."""
 
     kind: Kind
     namespace: str
@@ -45,12 +45,12 @@ class ResourceRef(Value):
 
     @property
     def about(self) -> dict[str, str]:
-        """What a log line about it has, for `extra`."""
+        """Fields of a log line about the resource, for `extra`."""
         return {"jobId": self.uid, "kind": self.kind.value, "namespace": self.namespace, "resource": self.name}
 
 
 class Resource(Value):
-    """A resource as the API server gave it."""
+    """Resource as read from the API server."""
 
     ref: ResourceRef
     generation: int
@@ -65,17 +65,17 @@ class Resource(Value):
     created_at: datetime
     spec: dict[str, Any]
     status: ResourceStatus
-    tenant: Tenant = Tenant()  # this and the scope are put there by the witness
-    scope: str = ""  # of the run's buying key: the tenant's, unless the run began under a key of an older release
+    tenant: Tenant = Tenant()  # set by the status verifier, as is `scope`
+    scope: str = ""  # of the purchase key: the tenant's, unless the run began under a key of an older release
     purchase_is_named: bool = True  # False: the API server's status lacks the purchase id that the run document has
-    document: RunDocument | None = None  # its runs, once the status was compared with them
-    repaired: bool = False  # whether `status` is not the one that the API server has
+    document: RunDocument | None = None  # set once the status was compared with it
+    repaired: bool = False  # True: `status` differs from the API server's
 
     @classmethod
     def parse(cls, kind: Kind, body: dict[str, Any]) -> "Resource":
         """From the JSON object of the API server.
 
-        Raises pydantic.ValidationError: a status that is misread would have a run paid again.
+        Raises pydantic.ValidationError for an invalid status: with defaults instead a run could be paid twice.
         """
         given = ResourceBody.parse(body)
         meta, annotations = given.metadata, given.metadata.annotations
@@ -97,50 +97,50 @@ class Resource(Value):
 
     @property
     def deleting(self) -> bool:
-        """Whether somebody has deleted it, and a finalizer still holds it."""
+        """True once it was deleted, while a finalizer keeps it."""
         return self.deleted_at is not None
 
     @property
     def finalized(self) -> bool:
-        """Whether our finalizer is on it."""
+        """True if it has our finalizer."""
         return FINALIZER in self.finalizers
 
-    # What does not decide the result holds as it is now, also for a run that has begun.
+    # Fields that do not affect the result are read from the current spec, also for a run in progress.
 
     @property
     def payments_allowed(self) -> bool:
-        """Whether a person has allowed payments although the status had named what MongoDB lacks."""
+        """True if a person allowed payments although the status named a run that MongoDB lacks."""
         token = self.document.token if self.document is not None else None
         return token is not None and self.resubmit == token
 
     @property
     def suspended(self) -> bool:
-        """Whether nothing new may be started."""
+        """True if nothing new may be started."""
         return self.spec.get("suspend") is True
 
     @property
     def deletes_files(self) -> bool:
-        """Whether the files go when the resource does."""
+        """True if the files are deleted with the resource."""
         return self.spec.get("deletionPolicy") == DeletionPolicy.DELETE
 
     @property
     def deadline_seconds(self) -> int | None:
-        """How long a run may take."""
+        """Deadline of a run in seconds after its start; None: no deadline."""
         given = self.spec.get("deadlineSeconds")
         return given if isinstance(given, int) else None
 
     @property
     def collect_deadline_seconds(self) -> int:
-        """How long after the provider has finished a failing collect stage is retried."""
+        """Seconds after the provider has finished in which a failing collect stage is retried."""
         given = self.spec.get("collectDeadlineSeconds")
         return given if isinstance(given, int) else COLLECT_DEADLINE_SECONDS
 
 
 def is_end(status: dict[str, Any]) -> bool:
-    """Whether a status (JSON) is the end of its run as the operator writes it: phase, conditions, completionTime and
-    versions agree. A phase that somebody else wrote, and an InvalidSpec that an edit got, don't agree.
+    """True if a status (JSON) is the end of its run: phase, conditions, completionTime and versions agree.
 
-    LoraFailed was an end before it became a state in which the run waits.
+    They disagree if somebody else wrote the phase, and after an edit with an invalid spec. LoraFailed ended runs in
+    older releases; such a run waits now.
     """
     phase = status.get("phase")
     if phase not in FINAL_PHASES or status.get("reason") == Reason.LORA_FAILED or not status.get("completionTime"):
@@ -150,20 +150,21 @@ def is_end(status: dict[str, Any]) -> bool:
 
 
 def has_stored_version(status: dict[str, Any]) -> bool:
-    """Whether the run of a status (JSON) is there and has stored its outputs."""
+    """True if a status (JSON) lists the version of its run as stored."""
     version = (status.get("run") or {}).get("version")
     return version is not None and any(each.get("version") == version for each in status.get("versions") or ())
 
 
 def asks_to_collect(given: str | None, status: dict[str, Any]) -> bool:
-    """Whether the collect annotation asks for a retry of the run of a status (JSON), which has failed."""
+    """True if the collect annotation asks for a retry of the failed run of a status (JSON)."""
     failed = status.get("phase") == Phase.FAILED and is_end(status)
     return failed and collect_again.requests_collect(given, status.get("run") or {})
 
 
 def is_settled(body: dict[str, Any]) -> bool:
-    """Whether there is nothing to do about a resource until it is changed: told from the JSON object alone, because
-    an operator that starts sees thousands of them.
+    """True if nothing needs reconciling until the resource changes.
+
+    Works on raw JSON: an operator checks thousands of resources at its start.
     """
     meta, status = body["metadata"], body.get("status") or {}
     if not is_end(status):
@@ -182,7 +183,7 @@ def is_settled(body: dict[str, Any]) -> bool:
 
 
 class JobView(Value):
-    """A Kubernetes Job, classified once."""
+    """State of a Kubernetes Job."""
 
     name: str
     uid: str
@@ -193,11 +194,11 @@ class JobView(Value):
     message: str = ""
     ready: bool = False  # its pod runs
     suspended: bool = False  # by a queue, such as Kueue
-    terminating: bool = False  # its pod was deleted and has not ended; no other one runs
+    terminating: bool = False  # its deleted pod has not ended yet, and no other pod runs
 
     @classmethod
     def parse(cls, body: dict[str, Any]) -> "JobView":
-        """From the JSON object of the API server."""
+        """The state from the API server's JSON."""
         status = body.get("status") or {}
         conditions = status.get("conditions") or []
         true = {c["type"]: c for c in conditions if c["status"] == "True"}
@@ -218,31 +219,31 @@ class JobView(Value):
 
 
 class PodTrouble(Value):
-    """Why a Job that has not ended has no running pod."""
+    """Reason for which an unfinished Job has no running pod."""
 
-    refused: bool  # the Job controller may not create it
+    refused: bool  # True: the Job controller may not create the pod
     words: str
 
 
 class LoraView(Value):
-    """A LoraTraining that an ImageGeneration draws with."""
+    """LoraTraining that an ImageGeneration refers to."""
 
     name: str
-    phase: Phase | None = None  # None: there is none, or it has not started
-    model_key: str | None = None  # of its newest version
+    phase: Phase | None = None  # None: there is no such resource
+    model_key: str | None = None  # key of the newest version's file; None: none is usable
     message: str = ""  # of its status
-    trainings: tuple[Purchase, ...] = ()  # collected ones under its name
+    trainings: tuple[Purchase, ...] = ()  # collected purchases under its name
 
 
 class BucketFile(Value):
-    """A file that the bucket has."""
+    """Size and checksum of a file in the bucket."""
 
     size_bytes: int
     sha256: str
 
 
 def is_stored(outputs: VersionStatus, stored: Mapping[str, BucketFile]) -> bool:
-    """Whether all files of a finished version are in the bucket (`stored`, by key) with their sizes and SHA-256."""
+    """True if all files of a finished version are in the bucket (`stored`, by key) with their size and SHA-256."""
     return bool(outputs.files) and all(_is_same_file(each, stored.get(each.key)) for each in outputs.files)
 
 
@@ -251,52 +252,52 @@ def _is_same_file(file: OutputFile, found: BucketFile | None) -> bool:
 
 
 class OpenRequest(Value):
-    """A paid attempt that no run waits for, with what the provider says of it, where it was asked."""
+    """Paid attempt that no run waits for, with the provider's answer if it was polled or searched."""
 
     key: PurchaseKey
     purchase: Purchase
-    found_request: str | None = None  # of one whose reply was lost
-    view: RequestView | None = None  # of one that the provider has
+    found_request: str | None = None  # request id that a search for a lost reply found
+    view: RequestView | None = None  # answer to a poll
 
 
 class WantedPurchase(Value):
-    """Which purchase of an image is asked for, by the trainings of its LoRAs."""
+    """Purchase that an image needs, by the trainings of its LoRAs."""
 
-    identity: str | None = None  # in the buying key; None: the key of older releases, which has the names alone
-    scope: str | None = None  # of the key under which it was bought; None: that of the resource
-    waits: bool = False  # it is not known: a LoRA is not there yet, and what was bought may be of another training
+    identity: str | None = None  # in the purchase key; None: the key of older releases, with LoRA names only
+    scope: str | None = None  # of the existing purchase's key; None: the resource's
+    waits: bool = False  # undecided: a LoRA is not ready, and an existing purchase may be of another training
 
 
 class Observation(Value):
-    """Everything around one resource, read just now; what was not needed was not read."""
+    """Everything around one resource that the decision needs; other fields have their defaults."""
 
     job: JobView | None = None
-    unrecorded_job: bool = False  # the status names a Job that the operator has not recorded: it is replaced
+    unrecorded_job: bool = False  # the status names a Job that MongoDB does not record: it is replaced
     outcome: Outcome | None = None
     outcome_problem: str = ""
-    stored: dict[str, BucketFile] = Field(default_factory=dict)  # of the files that an outcome names, by name
-    outputs_stored: bool = False  # whether all files of a collected purchase are there as they were stored
+    stored: dict[str, BucketFile] = Field(default_factory=dict)  # files of the outcome in the bucket, by name
+    outputs_stored: bool = False  # all files of a collected purchase are in the bucket, unchanged
     purchase: Purchase | None = None
-    superseded: bool = False  # that purchase is of a resource that is gone; the files of the next attempt are stored
-    earlier: tuple[Purchase, ...] = ()  # paid attempts of this run before that purchase
+    superseded: bool = False  # `purchase` is of a deleted resource, and the next attempt's files are stored
+    earlier: tuple[Purchase, ...] = ()  # earlier paid attempts of this run
     other_runs: tuple[Purchase, ...] = ()  # purchases of the resource's other runs
     open_requests: tuple[OpenRequest, ...] = ()  # earlier attempts, and the last one of a run that has ended
-    same_lora_name: str | None = None  # an older LoraTraining that has the loraName too
-    price: PriceLookup = PriceLookup()  # by the provider's word
-    response_kept: bool = False  # of a collected purchase whose files are gone: whether its response is there
-    found_request: str | None = None  # of a purchase whose reply was lost
-    named: Verified | None = None  # the request that a person names
-    history_complete: bool = True  # whether all of the provider's history could be searched for it
+    same_lora_name: str | None = None  # name of an older LoraTraining with the same loraName
+    price: PriceLookup = PriceLookup()  # the provider's
+    response_kept: bool = False  # the provider's response is in the bucket
+    found_request: str | None = None  # request id that a search for a lost reply found
+    named: Verified | None = None  # verdict on the request of the adopt annotation
+    history_complete: bool = True  # False: the search could not read all of the provider's history
     request: RequestView | None = None
     provider_problem: str = ""
-    access_refused: bool = False  # the problem is the operator's key, or its account
+    access_refused: bool = False  # the problem is the operator's key or its account
     provider_configured: bool = True
     trouble: PodTrouble | None = None
-    cause: str = ""  # of the end of a Job that left no outcome
-    node_gone: bool = False  # that end is the end of its node, which may not have ended the pod
-    lost_in: float | None = None  # seconds until a pod that was deleted, and that its node has not ended, is lost
-    log: str = ""  # of a Job that ended without an outcome: the last lines that its pod said
+    cause: str = ""  # why a Job ended without an outcome
+    node_gone: bool = False  # the Job's node is lost; its pod may still run there
+    lost_in: float | None = None  # seconds until a deleted pod that does not end counts as lost
+    log: str = ""  # last lines of the pod of a Job that ended without an outcome
     loras: tuple[LoraView, ...] = ()
-    wanted: WantedPurchase | None = None  # None: the run goes on with its purchase, or draws with no LoRA of ours
+    wanted: WantedPurchase | None = None  # None: the run keeps its purchase, or refers to no LoraTraining
     progress: Progress | None = None
-    seconds_per_unit: float | None = None  # of the provider's last requests of this model
+    seconds_per_unit: float | None = None  # duration of the provider's latest requests of this model

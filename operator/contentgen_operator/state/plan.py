@@ -1,4 +1,4 @@
-"""What the operator will do about one resource: the whole output of `decide`, all of it values."""
+"""Plan for one resource: the whole output of `decide`, as frozen values."""
 
 from datetime import datetime
 from typing import Literal
@@ -18,14 +18,14 @@ from contentgen_operator.state.purchases import LedgerTransition, Purchase, Purc
 
 
 class Reservation(Value):
-    """Plan a purchase in the ledger, mark it in the bucket, and name it in the status. Nothing is sent."""
+    """Purchase to plan in the ledger, to mark in the bucket and to name in the status. Nothing is sent."""
 
     key: PurchaseKey
     purchase: Purchase
 
 
 class Payment(Value):
-    """Send a planned purchase: one POST, by whoever moves it to `sending`."""
+    """Planned purchase to send: one POST, by the process that moves it to `sending`."""
 
     key: PurchaseKey
     purchase: Purchase
@@ -34,34 +34,34 @@ class Payment(Value):
 
 
 class Adoption(Value):
-    """Become the owner of a purchase of another resource, before anything else is done with it."""
+    """Change of a purchase's owner to this resource, before any other write to it."""
 
     key: PurchaseKey
-    purchase: Purchase  # as it was seen
+    purchase: Purchase  # as observed
     job_id: str  # the new owner
-    tenant: Tenant = Tenant()  # its
+    tenant: Tenant = Tenant()  # the new owner's
 
 
 class StoredAnswer(Value):
-    """A provider's answer to put into the bucket, where `owner` has its files."""
+    """Provider's response to store in the bucket, under a key that `owner` may write."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     owner: Owner
     key: str
     answer: Answer
-    needed: frozenset[str] = frozenset()  # names of URLs in it that stay as they are: they are fetched later
+    needed: frozenset[str] = frozenset()  # names of signed URLs that stay: the collect stage fetches them
 
 
 class StageJob(Value):
-    """A Job to have for the current run."""
+    """Job to create for the current run."""
 
     stage: Stage
     attempt: int
 
 
 class Cancellation(Value):
-    """Ask the provider to stop; whether it does is its word alone, and the ledger's next state."""
+    """Request to cancel at the provider; its answer decides the purchase's next state."""
 
     key: PurchaseKey
     provider: str
@@ -70,7 +70,7 @@ class Cancellation(Value):
 
 
 class Event(Value):
-    """A Kubernetes Event."""
+    """Kubernetes Event to post."""
 
     type: Literal["Normal", "Warning"]
     reason: str
@@ -78,7 +78,7 @@ class Event(Value):
 
 
 class Plan(Value):
-    """Carried out in the order of `act`."""
+    """Writes to make, in the order of `act`."""
 
     status: ResourceStatus
     adoption: Adoption | None = None
@@ -86,15 +86,15 @@ class Plan(Value):
     moves: tuple[LedgerTransition, ...] = ()
     reservation: Reservation | None = None
     payment: Payment | None = None
-    unrecorded: Reservation | None = None  # a purchase that the ledger has lost, to be written there
-    restored: Reservation | None = None  # likewise, with the request id that a person has named
+    unrecorded: Reservation | None = None  # purchase missing in the ledger, to insert there
+    restored: Reservation | None = None  # likewise, with the request id of the adopt annotation
     job: StageJob | None = None
     notices: tuple[Event, ...] = ()
-    finalizer: bool = False  # whether the resource is to have ours
-    stop_job: bool = False  # the newest Job of the resource
-    lost_job: JobView | None = None  # one whose node is gone, deleted once the status does not name it any more
+    finalizer: bool = False  # whether the resource should have our finalizer
+    stop_job: bool = False  # delete the newest Job of the resource
+    lost_job: JobView | None = None  # Job on a lost node, deleted once the status no longer names it
     cancel: Cancellation | None = None
     discard: DeletionTombstone | None = None
     hold: bool = False  # a deleted resource keeps our finalizer
-    last_chance: bool = False  # what cannot be done now is not tried again
-    again_seconds: float | None = None  # when to look again; None: when something wakes us
+    last_chance: bool = False  # a failed cancellation or deletion is not retried
+    again_seconds: float | None = None  # until the next reconcile; None: at the next event

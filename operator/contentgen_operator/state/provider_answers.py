@@ -1,5 +1,5 @@
-"""A provider's result, in a temporary file: it is opaque to the operator, which knows its size and that it begins and
-ends as a JSON object does. The worker, in a pod of its own, parses it.
+"""Provider's result in a temporary file. The operator does not parse a large one: it checks its size, first and last
+character, and finds single fields; the worker parses it in a pod.
 """
 
 import json
@@ -9,13 +9,13 @@ import tempfile
 import weakref
 from typing import IO, Any
 
-REPLY_BYTES = 1 << 20  # of a reply that is read whole
-ANSWER_BYTES = 64 << 20  # of a result; 12 hours of words are about 30 MB
-_BUFFERED_BYTES = 512 << 20  # of all results that wait to be stored; /tmp has 1 GiB
+REPLY_BYTES = 1 << 20  # limit of a reply that is read into memory
+ANSWER_BYTES = 64 << 20  # limit of a result; a transcript of 12 hours has about 30 MB
+_BUFFERED_BYTES = 512 << 20  # limit of all results that wait to be stored; /tmp has 1 GiB
 _IN_MEMORY_BYTES = 1 << 20  # a smaller result needs no file
 _BLOCK = 1 << 20
-# Of a transcript, whatever nested objects there are: inside of a string the quotes would be escaped, and the other
-# objects that have a status know other words.
+# The status of a transcript. It cannot match inside of a string, where quotes are escaped, and nested objects with a
+# status have other values.
 _STATUS = re.compile(rb'"status"\s*:\s*"(queued|processing|completed|error)"')
 _VALUE = rb'true|false|null|-?[0-9][0-9.eE+-]{0,30}|"(?:[^"\\]|\\.){0,8192}"|\[[^\[\]{}]{0,8192}\]'
 _SIGNATURE = re.compile(rb"(?:X-Amz-(?:Signature|Credential)|AWSAccessKeyId)=", re.IGNORECASE)  # of AWS, version 4 or 2
@@ -27,11 +27,11 @@ _buffered = 0
 
 
 class TooManyAnswers(ValueError):
-    """Other results wait to be stored; this one is read later."""
+    """Too many other results wait to be stored; this one is read later."""
 
 
 class Answer:
-    """A provider's result in a temporary file, which goes with the object."""
+    """Provider's result in a temporary file, which is deleted with the object."""
 
     def __init__(self) -> None:
         self.size = 0
@@ -41,13 +41,13 @@ class Answer:
 
     @classmethod
     def of(cls, document: dict[str, Any]) -> "Answer":
-        """An answer with this document."""
+        """An answer with this document. Raises TooManyAnswers."""
         answer = cls()
         answer.write(json.dumps(document).encode())
         return answer.checked()
 
     def write(self, content: bytes) -> None:
-        """More of it. Raises TooManyAnswers."""
+        """Append content. Raises TooManyAnswers."""
         global _buffered  # noqa: PLW0603 - all results share one volume
         if _buffered + len(content) > _BUFFERED_BYTES:
             raise TooManyAnswers(f"{_buffered >> 20} MiB of other results wait to be stored")
@@ -57,15 +57,15 @@ class Answer:
         self._file.write(content)
 
     def checked(self) -> "Answer":
-        """The same. Raises ValueError where it is no JSON object."""
+        """The same answer. Raises ValueError if it does not start and end as a JSON object."""
         start = self._at(0).lstrip()[:1]
         end = self._at(max(self.size - _BLOCK, 0)).rstrip()[-1:]
         if (start, end) != (b"{", b"}"):
-            raise ValueError("the answer is no JSON object")
+            raise ValueError("the answer is not a JSON object")
         return self
 
     def status(self) -> str:
-        """The status of a transcript; empty where it has none."""
+        """Status of a transcript; empty: none."""
         if self.size <= REPLY_BYTES:
             document = json.loads(self.read())
             return str(document.get("status"))
@@ -74,9 +74,9 @@ class Answer:
             return found[1].decode() if found else ""
 
     def field(self, name: str) -> Any:
-        """A text, number, boolean or list of texts of the document, by its name; None where it has none, or null.
+        """String, number, boolean or list of strings by its name; None: missing or null.
 
-        Found without parsing a large document: of objects inside of others, the first with this name is taken.
+        A large document is searched without parsing, so the first field of this name at any depth is taken.
         """
         if self.size <= REPLY_BYTES:
             return json.loads(self.read()).get(name)
@@ -85,7 +85,7 @@ class Answer:
             return json.loads(found[1]) if found else None
 
     def cut_signatures(self, needed: frozenset[str]) -> None:
-        """Cut presigned URLs before their query, except those under a name in `needed`. The size stays."""
+        """Remove the query of presigned URLs, except of fields named in `needed`. The size stays."""
         if self.size <= _IN_MEMORY_BYTES:
             content = bytearray(self.read())
             _cut_queries(content, needed)
@@ -97,17 +97,17 @@ class Answer:
                 _cut_queries(mapped, needed)
 
     def read(self) -> bytes:
-        """All of it. For small ones."""
+        """Whole content; only for small answers."""
         self._file.seek(0)
         return self._file.read()
 
     def file(self) -> IO[bytes]:
-        """The open file, at its beginning; read by one at a time."""
+        """Open file at its start; only one reader at a time."""
         self._file.seek(0)
         return self._file
 
     def close(self) -> None:
-        """Remove the file. Any number of times."""
+        """Delete the file; idempotent."""
         self._release_once()
 
     def _at(self, start: int) -> bytes:
@@ -117,7 +117,7 @@ class Answer:
 
 
 def _cut_queries(content: bytearray | mmap.mmap, needed: frozenset[str]) -> None:
-    """In place: a string that is cut ends earlier, and spaces follow it; in the middle of a text they stand in it."""
+    """Cut queries in place: spaces follow the shortened string, or replace the query in the middle of a text."""
     at = 0
     while (mark := _SIGNATURE.search(content, at)) is not None:
         at = mark.end()
@@ -135,7 +135,7 @@ def _cut_queries(content: bytearray | mmap.mmap, needed: frozenset[str]) -> None
 
 
 def _json_name_at(content: bytearray | mmap.mmap, inside: int) -> str:
-    """The name of the JSON string in which a position is; empty for none."""
+    """Name of the JSON field whose string contains a position; empty: none."""
     start = content.rfind(b'"', max(inside - _LONGEST_URL, 0), inside)
     name = _NAME.search(bytes(content[max(start - _LONGEST_NAME, 0) : start])) if start > 0 else None
     return name[1].decode(errors="replace") if name else ""

@@ -1,4 +1,4 @@
-"""A provider's requests as values: what is sent, what a search found, what the provider says of a request. Pure."""
+"""Provider requests as values: the call, searches for a lost request, and the answers to searches and polls. Pure."""
 
 import json
 import re
@@ -19,13 +19,13 @@ _REQUEST_ID = re.compile(patterns.REQUEST_ID)
 
 
 class StoredObject(Value):
-    """Stands in a call's arguments for a presigned URL of this key; signed at the last moment, never stored."""
+    """Placeholder in a call's arguments for a presigned URL of this key, which is signed just before the POST."""
 
     key: str
 
 
 def arguments_json(arguments: dict[str, Any]) -> str:
-    """A call's arguments as JSON that may be stored: of a URL with a query, which may be a secret, only the path."""
+    """A call's arguments as JSON for the ledger; of a URL with a query, which may be a secret, only the path."""
     return json.dumps(_storable(arguments), sort_keys=True)
 
 
@@ -44,10 +44,10 @@ def _storable(value: Any, name: str = "") -> Any:
 
 
 def arguments_of(text: str) -> dict[str, Any]:
-    """The arguments from `arguments_json`, for `same_input`. Raises ValueError."""
+    """Arguments from the JSON of `arguments_json`, for `same_input`. Raises ValueError."""
     found = _searchable(json.loads(text))
     if not isinstance(found, dict):
-        raise ValueError("no arguments of a call")
+        raise ValueError("the JSON is not an object of call arguments")
     return found
 
 
@@ -64,30 +64,28 @@ def _searchable(value: Any) -> Any:
 
 
 class Call(Value):
-    """A paid call, as decided; `arguments` may hold `StoredObject`s at any depth."""
+    """Paid call; `arguments` may hold `StoredObject`s at any depth."""
 
     provider: str
     model: str
     arguments: dict[str, Any]
-    correlation_key: str  # what the provider's history will show again, so that a lost request can be found
-    purchase_id: str = ""  # sent as a tag, where the provider keeps tags
+    correlation_key: str  # part of the input that identifies a lost request in the provider's history
+    purchase_id: str = ""  # sent as a tag if the provider supports tags
 
 
 class Search(Value):
-    """One search for a request whose reply was lost.
-
-    `call.arguments` has a `StoredObject` in place of each signed URL.
-    """
+    """Search for a request whose reply was lost; `call.arguments` has a `StoredObject` for each signed URL."""
 
     call: Call
     sent_after: datetime
     sent_before: datetime
-    claimed: frozenset[str] = frozenset()  # ids of requests that other purchases have
+    claimed: frozenset[str] = frozenset()  # request ids of other purchases
 
 
 class Found(Value):
-    """The result of one search. Not `complete`: there was more history than was read, or a request sent in that time
-    whose input is not shown; but even a complete history proves nothing, because it may lag.
+    """Result of one search. `complete` False: some history or some input could not be read.
+
+    Even a complete history proves nothing, because it may lag.
     """
 
     request_id: str | None
@@ -95,24 +93,24 @@ class Found(Value):
 
 
 class Verified(Value):
-    """Whether a request that a person names is the one searched for; None: that cannot be told now."""
+    """Verdict on a request that a person names."""
 
-    same: bool | None
-    text: str = ""  # why it is not, or cannot be told
+    same: bool | None  # whether it is the one searched for; None: unknown now
+    text: str = ""  # reason for False or None
 
 
 class RequestState(StrEnum):
-    """What the provider says about a request."""
+    """State of a request at the provider."""
 
     QUEUED = "queued"
     RUNNING = "running"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
-    GONE = "gone"  # finished and paid, or unknown by now: the provider has no result of it
+    GONE = "gone"  # finished and paid, or unknown: the provider has no result of it
 
 
 class RequestView(Value):
-    """One look at a request. One that has succeeded has its `result`, or is too large to be stored."""
+    """Answer to a poll. A request that has succeeded has its `result`, is stored already, or is too large."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
@@ -120,10 +118,10 @@ class RequestView(Value):
     message: str = ""
     result: Answer | None = None
     too_large: bool = False
-    stored: bool = False  # SUCCEEDED by an earlier look, whose result is in our bucket
-    billable_units: float | None = None  # that the provider bills, seconds of sound where they are; None: not told
-    model_used: str = ""  # of the provider's models the one that did it; empty: not told
-    cancelled: bool = False  # FAILED because somebody asked for its end
+    stored: bool = False  # an earlier poll's result is in the bucket
+    billable_units: float | None = None  # units that the provider bills, of audio in seconds; None: unknown
+    model_used: str = ""  # model that the provider used; empty: unknown
+    cancelled: bool = False  # FAILED because its cancellation was asked for
 
 
 TOO_LARGE = RequestView(
@@ -138,55 +136,58 @@ GONE = RequestView(state=RequestState.GONE, message="its result is no longer kep
 
 
 def is_request_id(given: object) -> TypeGuard[str]:
-    """Whether a provider's id can stand in a URL's path as one segment: HTTP clients resolve `..`, `?` and `#`."""
+    """True if a provider's id is safe as one segment of a URL path: HTTP clients resolve `..`, `?` and `#`."""
     return isinstance(given, str) and _REQUEST_ID.fullmatch(given) is not None
 
 
 def names_key(url: str, key: str) -> bool:
-    """Whether a URL is of this object, however it is signed: its path is the key, or a bucket's name and the key."""
+    """True if a URL is of this object, however it is signed: its path ends with the key."""
     path = f"/{url.split('?', 1)[0].split('://', 1)[-1].partition('/')[2]}"
     return unquote(path).endswith(f"/{key}")
 
 
-def same_input(asked: Any, shown: Any) -> bool:
-    """Whether a history shows these arguments: equal as JSON, and a URL with the key's path for each StoredObject."""
-    match asked:
+def same_input(expected: Any, listed: Any) -> bool:
+    """True if a history lists these arguments: equal as JSON, with a URL of its key for each StoredObject."""
+    match expected:
         case StoredObject(key=key):
-            return isinstance(shown, str) and names_key(shown, key)
+            return isinstance(listed, str) and names_key(listed, key)
         case dict():
             return (
-                isinstance(shown, dict)
-                and asked.keys() == shown.keys()
-                and all(same_input(each, shown[name]) for name, each in asked.items())
+                isinstance(listed, dict)
+                and expected.keys() == listed.keys()
+                and all(same_input(each, listed[name]) for name, each in expected.items())
             )
         case list() | tuple():
             return (
-                isinstance(shown, list)
-                and len(asked) == len(shown)
-                and all(same_input(*pair) for pair in zip(asked, shown, strict=True))
+                isinstance(listed, list)
+                and len(expected) == len(listed)
+                and all(same_input(*pair) for pair in zip(expected, listed, strict=True))
             )
-        case int() | float() if not isinstance(asked, bool):  # JSON has one type of number
-            return isinstance(shown, int | float) and not isinstance(shown, bool) and asked == shown
+        case int() | float() if not isinstance(expected, bool):  # JSON has one type of number
+            return isinstance(listed, int | float) and not isinstance(listed, bool) and expected == listed
         case str():
-            return isinstance(shown, str) and asked == shown
+            return isinstance(listed, str) and expected == listed
         case _:
-            return type(asked) is type(shown) and bool(asked == shown)
+            return type(expected) is type(listed) and bool(expected == listed)
 
 
 def verdict_by_time(search: Search, sent_at: datetime, margin: timedelta, *, same: bool) -> Verified:
-    """The verdict on a request whose input and time are known."""
+    """Verdict on a request whose input and time are known; `margin` is the clocks' difference at most."""
     if not search.sent_after - margin <= sent_at <= search.sent_before:
-        return Verified(same=False, text=f"it was sent at {sent_at:%Y-%m-%d %H:%M:%S %Z}, and not when this one was")
-    return Verified(same=same, text="" if same else "its input is another one")
+        return Verified(
+            same=False,
+            text=f"it was sent at {sent_at:%Y-%m-%d %H:%M:%S %Z}, but this purchase's request was sent at another time",
+        )
+    return Verified(same=same, text="" if same else "its input differs")
 
 
 def seed_correlation_key(arguments: dict[str, Any]) -> str:
-    """The marker of a call without an input file: its seed and prompt."""
+    """Correlation key of a call without an input file: its seed and prompt."""
     return f"seed:{arguments.get('seed')} prompt:{arguments.get('prompt')}"
 
 
 def billable_units(given: object) -> float | None:
-    """Units that a provider says it bills; None where that is no number of units."""
+    """Billed units from a provider's answer; None if it is not a number from 0 to 1e9."""
     try:
         units = float(given) if isinstance(given, str | int | float) and not isinstance(given, bool) else -1.0
     except ValueError:

@@ -1,12 +1,12 @@
-"""What is bought, as frozen values: the key that never pays twice, and how far a purchase is.
+"""Purchases as frozen values: their key, under which nothing is paid twice, and their state.
 
 (nothing) ──intend──► intent ─────────────────────► submitted ──► succeeded ──► collected
                       planned ─► sending ──POST──┘      └────────► failed  ▲         │ files gone, response kept
                         ▲   │      │  └─► abandoned                        └─────────┘
                         │   ▼      ▼      (by a person's resubmit)
-                       refused (not accepted)       submitted ──► cancelled      discarded (its files are gone)
+                       refused (not accepted)       submitted ──► cancelled      discarded (its files are deleted)
 
-`job_id` is the uid of the resource that owns the purchase: one at a time, moved by compare-and-set (adoption).
+`job_id` is the uid of the one resource that owns the purchase; adoption changes it by compare-and-set.
 """
 
 import hashlib
@@ -37,14 +37,14 @@ __all__ = [
 
 
 def new_purchase_id() -> str:
-    """A UUIDv7 (RFC 9562): ids sort by the time at which they were made, in milliseconds."""
+    """UUIDv7 (RFC 9562): ids sort by their creation time, in milliseconds."""
     value = (time.time_ns() // 1_000_000 << 80) | secrets.randbits(80)
     version, variant = 0x7 << 76, 0x2 << 62
     return str(uuid.UUID(int=value & ~(0xF << 76) & ~(0x3 << 62) | version | variant))
 
 
 class PurchaseKey(Value):
-    """What is bought: the same key never pays twice, whichever resource asks for it."""
+    """Identity of what is bought: one key is paid at most once, whichever resource asks for it."""
 
     namespace: str
     kind: Kind
@@ -52,21 +52,21 @@ class PurchaseKey(Value):
     run_hash: str
     rerun: str | None
     attempt: int
-    scope: str = ""  # the tenant's: a namespace that was created again buys under keys of its own
+    scope: str = ""  # the tenant's: a namespace that was deleted and created again has keys of its own
 
     def __str__(self) -> str:
-        # The rerun token is a person's text: hashed, so that it cannot imitate another key.
+        # The rerun token is free text, so it is hashed: it could imitate another key.
         rerun = hashlib.sha256(self.rerun.encode()).hexdigest()[:16] if self.rerun is not None else "-"
         return f"{scoped(self.namespace, self.scope)}/{self.kind}/{self.name}/{self.run_hash}/{rerun}/{self.attempt}"
 
     @property
     def token(self) -> str:
-        """A short name of this very purchase, for a person to repeat."""
+        """Short hash of the key, which a person repeats in an annotation."""
         return hashlib.sha256(str(self).encode()).hexdigest()[:8]
 
 
 class StoredKey(Value):
-    """The key of a purchase that is already in the ledger: its `_id`, in which the rerun token is hashed."""
+    """Key of a purchase as stored in the ledger: its `_id`, in which the rerun token is hashed."""
 
     namespace: str
     kind: Kind
@@ -76,7 +76,7 @@ class StoredKey(Value):
 
     @classmethod
     def parse(cls, text: str) -> "StoredKey":
-        """From `_id`. Raises ValueError."""
+        """The key from an `_id`. Raises ValueError."""
         place, kind, name, *rest = text.split("/")
         if not rest:
             raise ValueError(f"no key of a purchase: {text!r}")
@@ -85,7 +85,7 @@ class StoredKey(Value):
 
     @property
     def next_attempt(self) -> "StoredKey":
-        """The key of the attempt that follows. Raises ValueError."""
+        """Key of the next attempt. Raises ValueError."""
         same, _, attempt = self.text.rpartition("/")
         return self.model_copy(update={"text": f"{same}/{int(attempt) + 1}"})
 
@@ -96,19 +96,19 @@ class StoredKey(Value):
 class Purchase(Value):
     """One document of the ledger."""
 
-    purchase_id: str = ""  # never changes; what is kept of the purchase lies under it
+    purchase_id: str = ""  # never changes; the response is stored under it
     state: PurchaseState
-    step: PurchaseStep | None = None  # of the state intent; None there: of an older release, so it may have been sent
-    job_id: str  # the uid of the resource that owns it now
+    step: PurchaseStep | None = None  # of state `intent`; None there: of an older release, so it may have been sent
+    job_id: str  # uid of the resource that owns it now
     former_owners: tuple[str, ...] = ()
-    sent_by: str | None = None  # the process and its try
-    sent_at: datetime | None = None  # or may have been
+    sent_by: str | None = None  # process and attempt
+    sent_at: datetime | None = None  # time of the POST, which may not have happened
     namespace: str = ""
-    tenant: str | None = None  # the scope of the namespace
+    tenant: str | None = None  # scope of the namespace
     namespace_uid: str | None = None
     cluster_uid: str | None = None
     operator_class: str | None = None  # of the installation that plans, sends or adopts it; None: of an older release
-    type: str = ""  # the records' word for the kind
+    type: str = ""  # `Kind.record_type`
     user_id: str = ""
     provider: str
     model: str
@@ -117,45 +117,45 @@ class Purchase(Value):
     changed_at: datetime
     request_id: str | None = None
     submitted_at: datetime | None = None
-    cancel_asked_at: datetime | None = None  # and the provider had not ended it then
+    cancel_asked_at: datetime | None = None  # last cancellation that did not end the request
     finished_at: datetime | None = None
-    tries: int = 1  # POSTs that the provider answered with "not accepted", and the one after them
+    tries: int = 1  # POSTs sent, including this one; earlier ones were not accepted
     permanent: bool = False  # refused for good
-    key_refused: bool = False  # until the operator has another key
+    key_refused: bool = False  # the operator needs another key
     error: str = ""
-    loras: tuple[str, ...] = ()  # keys of our own LoRAs that it is drawn with
-    units: float = 0  # of work: steps, pictures, seconds of sound
+    loras: tuple[str, ...] = ()  # keys of the LoRA files of the installation that it uses
+    units: float = 0  # of work: steps, pictures, seconds of audio
     estimated_micros: int | None = None
-    unit_micros: float | None = None  # of the price when it was bought
-    unit: Unit | None = None  # that it is for
+    unit_micros: float | None = None  # unit price when it was bought
+    unit: Unit | None = None  # unit of that price
     billing: bool = False  # whether the provider's billable units count this unit
     price_source: str = ""
-    billable_units: float | None = None  # by the provider's word, seconds of sound where they are; 0: not billed
+    billable_units: float | None = None  # the provider's figure, for audio in seconds; 0: not billed
     cost_source: str | None = None  # of actual_micros; None on a finished purchase: actual_micros is an estimate
     actual_micros: int | None = None
     sent_input: str | None = None  # the call's arguments (JSON), only while the reply is lost
-    orphaned_at: datetime | None = None  # when its resource was first seen gone; None: it has one
-    orphan_seen_at: datetime | None = None  # when its resource was last seen gone, to the day
+    orphaned_at: datetime | None = None  # when its resource was first found deleted; None: not an orphan
+    orphan_seen_at: datetime | None = None  # when its resource was last found deleted, to the day
     discard_asked: bool = False  # its resource was deleted with deletionPolicy Delete before it was finished
     expired_at: datetime | None = None  # its response was deleted at the end of the orphans' retention
-    billed_micros: int | None = None  # the charge by the provider's billing events; also in actual_micros then
-    billing_due_at: datetime | None = None  # the billing events had no charge yet, and are read again then
-    result_key: str | None = None  # the provider's answer in S3
-    outputs: dict[str, Any] | None = None  # the finished VersionStatus, for a resource that is applied again
+    billed_micros: int | None = None  # charge of the provider's billing events; also in actual_micros then
+    billing_due_at: datetime | None = None  # next read of the billing events, which had no charge yet
+    result_key: str | None = None  # S3 key of the provider's response
+    outputs: dict[str, Any] | None = None  # finished VersionStatus, for a resource that is applied again
 
     @property
     def planned(self) -> bool:
-        """Whether it is to be sent, and was not."""
+        """True if it is to be sent, and was not sent."""
         return self.state is PurchaseState.INTENT and self.step is PurchaseStep.PLANNED
 
     @property
     def unpaid(self) -> bool:
-        """Whether nothing was sent, or the provider did not take it: whoever asks for it may send it."""
+        """True if nothing was sent, or the provider did not accept it: any resource with its key may send it."""
         return self.planned or self.state is PurchaseState.REFUSED
 
     @property
     def abandoned(self) -> bool:
-        """Whether a person allowed the next attempt in its place."""
+        """True if a person allowed the next attempt in its place."""
         return self.state is PurchaseState.INTENT and self.step is PurchaseStep.ABANDONED
 
 
@@ -163,14 +163,14 @@ _WORTH = {PurchaseState.COLLECTED: 4, PurchaseState.SUCCEEDED: 3, PurchaseState.
 
 
 def worth(purchase: Purchase) -> int:
-    """Rank of a purchase by its result: 4 collected, 3 succeeded, 2 it may be paid, 1 none will come."""
+    """Rank of a purchase by its result: 4 collected, 3 succeeded, 2 may be paid, 1 no result expected."""
     if purchase.state is PurchaseState.INTENT:
         return 1 if purchase.planned or purchase.abandoned else 2
     return _WORTH.get(purchase.state, 1)
 
 
 class Variant(Value):
-    """A purchase of an image: under which scope, and with which LoRAs in its key (empty: by their names alone)."""
+    """Purchase of an image, with the scope and the LoRA identity of its key (empty: LoRAs by name only)."""
 
     scope: str
     identity: str
@@ -178,24 +178,24 @@ class Variant(Value):
 
 
 class Unsettled(Value):
-    """A finished purchase whose charge is not known from the provider's billing events."""
+    """Finished purchase whose charge is not known from the provider's billing events."""
 
     key: str  # `_id` of the document
     namespace: str = ""
-    type: str = ""  # the records' word for the kind
+    type: str = ""  # `Kind.record_type`
     job_id: str = ""
     purchase_id: str
     request_id: str
     model: str
     created_at: datetime
     ended_at: datetime
-    due_at: datetime | None = None  # None: not asked for yet
+    due_at: datetime | None = None  # next read; None: not read yet
 
 
 class LedgerTransition(Value):
-    """A step of a purchase from one state to another, with the fields (by their Python names) that change.
+    """Transition of a purchase between two states, with the fields (by Python name) that change.
 
-    `owner` and `expected` (fields by their Python names) must be the document's, or nothing is changed.
+    Compare-and-set: `owner` and `expected` (fields by Python name) must match the document, or nothing is changed.
     """
 
     key: PurchaseKey | StoredKey
@@ -204,4 +204,4 @@ class LedgerTransition(Value):
     owner: str | None = None
     expected: dict[str, Any] = Field(default_factory=dict)
     changes: dict[str, Any] = Field(default_factory=dict)
-    claimed_for: Purchase | None = None  # whose the request id in `changes` is claimed to be first
+    claimed_for: Purchase | None = None  # purchase for which the request id in `changes` is claimed first

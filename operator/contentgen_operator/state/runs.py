@@ -1,4 +1,4 @@
-"""Which run a resource is in. A run is frozen: an edit of inputs becomes the next run when this one has ended."""
+"""Current run of a resource. A run's spec is frozen: changed inputs start the next run after it has ended. Pure."""
 
 from datetime import datetime
 
@@ -15,9 +15,9 @@ from contentgen_operator.state.purchases import PurchaseKey
 
 
 def current_run(resource: Resource, now: datetime) -> RunStatus:
-    """The run under way, or the last one where it made what is asked for, else a new one.
+    """The run in progress, else the last run if it matches the spec, else a new run.
 
-    Raises pydantic.ValidationError where a new run's spec is wrong.
+    Raises pydantic.ValidationError if the spec of a new run is wrong.
     """
     run = resource.status.run
     if run is not None and not (ended(resource) and wants_new_run(resource, run)):
@@ -26,7 +26,7 @@ def current_run(resource: Resource, now: datetime) -> RunStatus:
 
 
 def ended(resource: Resource) -> bool:
-    """Whether the last run is over, or an edit after it was invalid."""
+    """True if the last run is over, also if an edit after it was invalid."""
     status = resource.status
     if status.phase is None or not status.phase.terminal:
         return False
@@ -34,9 +34,9 @@ def ended(resource: Resource) -> bool:
 
 
 def _edit_was_invalid(status: ResourceStatus) -> bool:
-    """Whether InvalidSpec was said of an edit, which started no run, and not by the run's worker.
+    """True if InvalidSpec is the result of an edit, which started no run, and not of the run's worker.
 
-    Such a status has no completionTime. Those of older releases kept the completionTime of the run before.
+    Such a status has no completionTime. Older releases kept the completionTime of the previous run.
     """
     if (status.phase, status.reason) != (Phase.FAILED, Reason.INVALID_SPEC):
         return False
@@ -44,31 +44,31 @@ def _edit_was_invalid(status: ResourceStatus) -> bool:
 
 
 def is_of_another_class(resource: Resource, run: RunStatus) -> bool:
-    """Whether a run was done by the installation of another operator class: the class does not change during a run."""
+    """True if another operator class did the run; the class cannot change during a run."""
     return class_of({"spec": run.spec}) != class_of({"spec": resource.spec})
 
 
 def collects_again(resource: Resource) -> bool:
-    """Whether a person asks for the collect stage of the last run, which has failed, once more."""
+    """True if a person asks to retry the collect stage of the last, failed run."""
     return asks_to_collect(resource.collect, dump_status(resource.status))
 
 
 def wants_new_run(resource: Resource, run: RunStatus) -> bool:
-    """Whether the resource asks for something else than what this run made.
+    """True if the spec or the rerun annotation asks for another run than this one.
 
-    Raises pydantic.ValidationError where the spec is wrong.
+    Raises pydantic.ValidationError if the spec is wrong.
     """
-    # To take the annotation off starts nothing: it needs no right to spend, and what it would ask for may be unpaid.
+    # Removing the annotation starts nothing: it needs no permission to spend, and the earlier run may be unpaid.
     rerun = resource.rerun is not None and resource.rerun != run.rerun
     return _edit_was_invalid(resource.status) or rerun or inputs_changed(resource, run)
 
 
 def inputs_changed(resource: Resource, run: RunStatus) -> bool:
-    """Whether the spec differs from the run's in what decides the result; the name of a LoRA does not.
+    """True if an input that affects the result differs from the run's; a LoRA's name does not affect it.
 
-    Raises pydantic.ValidationError where the spec is wrong.
+    Raises pydantic.ValidationError if the spec is wrong.
     """
-    # An etcd that was restored counts generations anew.
+    # A restored etcd reuses generations, so an equal generation alone proves nothing.
     if resource.generation == run.generation and resource.spec == run.spec:
         return False
     spec = parse_spec(resource.ref.kind, resource.spec)
@@ -76,7 +76,7 @@ def inputs_changed(resource: Resource, run: RunStatus) -> bool:
 
 
 def _with_run_lora_name(spec: Spec, run: RunStatus) -> Spec:
-    """The spec with the run's loraName, which is a part of the run's hash and decides nothing of the result."""
+    """The spec with the run's loraName, which is part of the run hash but does not affect the result."""
     name = run.spec.get("loraName")
     if isinstance(spec, LoraTrainingSpec) and isinstance(name, str):
         return spec.model_copy(update={"lora_name": name})
@@ -84,8 +84,8 @@ def _with_run_lora_name(spec: Spec, run: RunStatus) -> Spec:
 
 
 def replacing_run(resource: Resource, run: RunStatus, now: datetime) -> RunStatus | None:
-    """The run that takes the place of one for which nothing was started or paid; None where the resource asks for no
-    other, or its spec is wrong.
+    """The run that replaces one for which nothing was started or paid; None if no other run is asked for, or the spec
+    is wrong.
     """
     try:
         if not wants_new_run(resource, run):
@@ -96,10 +96,10 @@ def replacing_run(resource: Resource, run: RunStatus, now: datetime) -> RunStatu
 
 
 def generation_of_status(resource: Resource, run: RunStatus, *, ended: bool) -> int:
-    """The generation that a status speaks of: the end of a run says nothing of an edit that is the next run's."""
+    """observedGeneration of a status: the run's own at its end, if an edit since then starts the next run."""
     try:
         pending = ended and inputs_changed(resource, run)
-    except ValidationError:  # what the next run will say
+    except ValidationError:  # the next run reports it
         pending = ended
     return run.generation if pending else resource.generation
 
@@ -120,28 +120,28 @@ def _new_run(resource: Resource, last: RunStatus | None, now: datetime) -> RunSt
 
 
 def frozen_spec(resource: Resource, run: RunStatus) -> Spec:
-    """The typed spec of a run."""
+    """Typed spec of a run. Raises pydantic.ValidationError."""
     return parse_spec(resource.ref.kind, run.spec)
 
 
 def asset_user(resource: Resource, spec: Spec) -> str:
-    """Whose asset it is."""
+    """User that owns the outputs: the spec's, else the namespace."""
     return spec.user_id or resource.ref.namespace
 
 
 def admitted_user(resource: Resource) -> str:
-    """The user of the resource's own spec, which the admission policy let pass."""
+    """User of the resource's current spec, which the admission policy has checked."""
     given = resource.spec.get("userId")
     return given if isinstance(given, str) and given else resource.ref.namespace
 
 
 def own_files(resource: Resource, *users: str) -> Owner:
-    """What the resource's own job stores for these users."""
+    """Files that the resource's own Jobs may store for these users."""
     return ownership.job_owner(resource.ref.kind, resource.ref.uid, users)
 
 
 def purchase_key(resource: Resource, run: RunStatus) -> PurchaseKey:
-    """What the run buys."""
+    """Key of the run's purchase in the ledger."""
     return PurchaseKey(
         namespace=resource.ref.namespace,
         kind=resource.ref.kind,

@@ -1,6 +1,6 @@
 """Selection: the resources that this installation works on.
 
-All others stay out of the queue and are never written to. They still count as existing: installations may share stores.
+Other resources are not queued and never written to. They still count as existing, since installations may share stores.
 """
 
 from dataclasses import dataclass, field
@@ -12,17 +12,17 @@ from contentgen_runtime.namespaces import Namespaces
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """By the manifest as the API server has it now: a resource may move between two reads."""
+    """Filter by operator class and namespace; evaluated on each read, because a resource's class may change."""
 
     operator_class: str = DEFAULT_CLASS
     namespaces: Namespaces = field(default_factory=Namespaces)
 
     def serves(self, body: dict[str, Any]) -> bool:
-        """Whether a resource (JSON) is worked on."""
+        """True if this installation works on a resource (JSON)."""
         return class_of(body) == self.operator_class and _namespace_of(body) in self.namespaces
 
     def has_left(self, body: dict[str, Any]) -> bool:
-        """Whether a resource is of our class, so nobody else's, in a namespace that is not selected."""
+        """True if a resource (JSON) is of our class, so nobody else's, in a namespace that is not selected."""
         outside = self.namespaces.known.is_set() and _namespace_of(body) not in self.namespaces
         return outside and class_of(body) == self.operator_class
 
@@ -32,4 +32,4 @@ def _namespace_of(body: dict[str, Any]) -> str:
 
 
 DEFAULT = Selection()
-"""Of the class `default`, in all namespaces."""
+"""Selection of the class `default` in all namespaces."""

@@ -1,7 +1,7 @@
-"""Limits of what one attempt of a stage may store: a largest size by file name, and how many files. Pure.
+"""Upload limits of one attempt of a stage: maximum size by file name, and number of files. Pure.
 
-The sizes are what the worker's pipeline can make at most, from the spec and the limits of the settings. A refused file
-fails the attempt, also after a payment, so each limit is well above what is made.
+The sizes are upper bounds of the worker's output, from the spec and the limits of the settings. A refused file fails
+the attempt, also after a payment, so each limit is well above the real sizes.
 """
 
 import re
@@ -15,23 +15,23 @@ from contentgen_contract.resources.spec import ImageGenerationSpec, LoraTraining
 from contentgen_contract.worker.orders import Limits, StoredFile
 from contentgen_operator.state.provider_answers import ANSWER_BYTES
 
-_PUT_BYTES = 5 * 2**30  # what S3 takes in a single PUT
+_PUT_BYTES = 5 * 2**30  # maximum of a single PUT in S3
 _MIB = 1 << 20
-_JPEG_BYTES, _PNG_BYTES = 4, 8  # of a pixel: noise in full colour, 16 bits with transparency
-_HEADERS = 64 << 10  # bytes of a picture that are no pixels, or of a zip's entries
-_CAPTION = 16 << 10  # a template of 512 characters, facts, and what a vision model says
-_INDEX = 256 * _MIB  # dataset.json: 1 kB for each picture that was taken, of some 100,000 in a long video
+_JPEG_BYTES, _PNG_BYTES = 4, 8  # per pixel: noise in full colour, 16 bits with transparency
+_HEADERS = 64 << 10  # metadata of a picture, or entries of a zip
+_CAPTION = 16 << 10  # a template of 512 characters, facts, and a vision model's text
+_INDEX = 256 * _MIB  # dataset.json: 1 kB per candidate picture, of some 100,000 in a long video
 _SHEET = 64 * _MIB  # a contact sheet of 1,000 pictures
 _CONFIG = 64 * _MIB  # a provider's config of 4 MiB, indented
 _THUMBNAIL = _MIB  # 256 by 256 pixels
 _MAX_PICTURES = 16  # ImageFacts.images
-_METADATA = 16 * _MIB  # of a provider's picture, such as where it comes from
+_METADATA = 16 * _MIB  # of a provider's picture, such as its provenance
 _SOUND_SECOND = 16_000 * 2 * 1.05  # bytes: samples of 16 bits at 16 kHz, uncompressed in frames
 _INDENTED = 8  # times the provider's answer: indented, or as cues with times
 
 
 class FileLimit(Value):
-    """Files of one kind; `*` in a name stands for its number, from 1 to `count`."""
+    """Limit of files of one name; `*` in the name is a number from 1 to `count`."""
 
     name: str
     size_bytes: int
@@ -39,7 +39,7 @@ class FileLimit(Value):
 
 
 def limit_of(name: str, limits: Sequence[FileLimit]) -> FileLimit | None:
-    """The limit of a file name; None if no file has that name or number."""
+    """Limit of a file name; None: the stage has no file of that name or number."""
     found = next((each for each in limits if fnmatchcase(name, each.name)), None)
     number = re.search(r"\d+", name)
     if found is None or (number and not 1 <= int(number[0]) <= found.count):
@@ -48,7 +48,7 @@ def limit_of(name: str, limits: Sequence[FileLimit]) -> FileLimit | None:
 
 
 def files_problem(kind: Kind, stage: Stage, files: Collection[StoredFile], limits: Sequence[FileLimit]) -> str:
-    """What is wrong with the files that an outcome lists, before any of them is looked up; empty where nothing is."""
+    """Problem with the files that an outcome lists, found without reading the bucket; empty: none."""
     most = sum(each.count for each in limits)
     if len(files) > most:
         return f"the {stage} stage lists {len(files)} files; expected at most {most}"
@@ -62,7 +62,7 @@ def files_problem(kind: Kind, stage: Stage, files: Collection[StoredFile], limit
 
 
 def file_limits(spec: Spec, stage: Stage, limits: Limits) -> tuple[FileLimit, ...]:
-    """What one attempt of a stage may store; the first that fits a name is the one."""
+    """Files that one attempt of a stage may store; the first match of a name applies."""
     match spec, stage:
         case LoraTrainingSpec(), Stage.PREPARE:
             found = _dataset(spec)

@@ -1,6 +1,6 @@
-"""Charges in the ledger: which finished purchases lack one, and the compare-and-set that writes it.
+"""Charges in the ledger: finished purchases without a charge, and the compare-and-set that writes one.
 
-An older release drops `billedMicros` and `billingDueAt` when it reads a document, and shows `actualMicros` as an
+An older release drops `billedMicros` and `billingDueAt` when it writes a document, and shows `actualMicros` as an
 estimate, because it does not know the source.
 """
 
@@ -18,7 +18,7 @@ from contentgen_operator.state.purchases import PurchaseState, Unsettled
 
 Document = dict[str, Any]
 PROVIDER = "fal"
-_OLDEST = timedelta(days=32)  # since it was created: 30 days since it has ended, and the time that it took
+_OLDEST = timedelta(days=32)  # age: 30 days since its end, and its duration
 _LONGEST_PAUSE = timedelta(days=1)
 _MOST = 5000
 _STATES = (
@@ -34,14 +34,14 @@ _FIELDS = (*_NAMES, "purchaseId", "requestId", "model", "createdAt", "changedAt"
 
 
 class Charges:
-    """The charges of the collection `ledger`. pymongo is synchronous here, so each call runs in a thread."""
+    """Charges in the collection `ledger`. pymongo is synchronous, so each call runs in a thread."""
 
     def __init__(self, collection: Collection[Document]) -> None:
         self._collection = collection
         self._claims: Collection[Document] = collection.database["request_claims"]
 
     async def unsettled(self, now: datetime) -> tuple[Unsettled, ...]:
-        """Finished purchases of fal that may be asked for now, the newest 5,000; unreadable documents are left out."""
+        """Finished purchases of fal whose charge is due, the newest 5,000; unreadable documents are skipped."""
         return await asyncio.to_thread(self._unsettled, now)
 
     def _unsettled(self, now: datetime) -> tuple[Unsettled, ...]:
@@ -62,7 +62,7 @@ class Charges:
         return tuple(each for each in map(_read, found) if each is not None)
 
     async def settle(self, asked: Unsettled, micros: int) -> bool:
-        """Write a charge. False where the document has changed, or another purchase has claimed the request."""
+        """Write a charge. False if the document has changed, or another purchase has claimed the request."""
         return await asyncio.to_thread(self._settle, asked, micros)
 
     def _settle(self, asked: Unsettled, micros: int) -> bool:
@@ -78,7 +78,7 @@ class Charges:
         return self._collection.update_one(_same(asked), {"$set": change}).modified_count == 1
 
     async def put_off(self, asked: Unsettled, due_at: datetime) -> None:
-        """Write when to ask again, unless somebody has since it was read."""
+        """Write the time of the next query, unless the document has changed since it was read."""
         change = {"$set": {"billingDueAt": due_at}}
         same = _same(asked) | {"billingDueAt": asked.due_at}
         await asyncio.to_thread(self._collection.update_one, same, change)

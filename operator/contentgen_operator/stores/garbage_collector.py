@@ -1,7 +1,7 @@
-"""Deletes the files of deleted resources: at once where the stores are there, else when they are back.
+"""Garbage collector: deletes the files of deleted resources, immediately or once the stores are available.
 
 A slice is a bounded number of objects and requests. Marks have a queue of their own, in which namespaces take turns; a
-mark whose files cannot be deleted is tried ever less often.
+mark whose files cannot be deleted is retried with growing pauses.
 """
 
 import asyncio
@@ -28,9 +28,9 @@ from contentgen_runtime.store_errors import STORE_ERRORS, NotDeleted
 
 _log = logging.getLogger(__name__)
 _SWEEP_SECONDS = 60
-_MARKS = 500  # that one sweep puts into the queue
+_MARKS = 500  # per sweep
 _WORKERS = 4
-_SLICE = 1000  # versions that one slice deletes
+_SLICE = 1000  # versions per slice
 _NEXT_SLICE_SECONDS = 0.5
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 30.0, 1800.0  # after an error
 _OF_ONE_PREFIX = (ClientError, NotDeleted)
@@ -38,7 +38,7 @@ _JOB_RECORDS_KEPT = timedelta(days=30)  # longer than any Job runs
 
 
 class GarbageCollector:
-    """The mark on the record comes first: whoever finds it goes on where another has stopped."""
+    """Executes deletion marks. The mark is written first, so that any process can resume the deletion."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class GarbageCollector:
         runs: RunDocuments,
         check: Check = unchecked,
     ) -> None:
-        """`check` raises Conflict where this process does not lead."""
+        """`check` raises Conflict if this process does not lead."""
         self._check = check
         self._storage = storage
         self._ledger = ledger
@@ -61,12 +61,12 @@ class GarbageCollector:
         self.queue: WorkQueue[DeletionMark] = WorkQueue(self.work, workers=_WORKERS, group=lambda mark: mark.namespace)
 
     async def discard(self, discard: DeletionTombstone, *, held: bool = False) -> bool:
-        """Delete one slice of the files; whether all of them, and the records, are deleted now.
+        """Delete one slice of the files; True once all of them, and the records, are deleted. Idempotent.
 
-        `held`: our finalizer is on the resource, so that no other one can have its name. Idempotent. Raises the stores'
-        errors, and Conflict; what is not done then is done by a later sweep. A former leader is stopped by the
-        compare-and-set of the mark. What a mark names is deleted for ever, whoever deletes it: no later resource has
-        its uid, and no later purchase has the id of a discarded one.
+        `held`: our finalizer is on the resource, so no other resource can have its name. Raises STORE_ERRORS or
+        Conflict; a later sweep does the rest. The compare-and-set of the mark stops a former leader. Marked files are
+        deleted for good, by any process: no later resource has the uid, and no later purchase has the id of a discarded
+        one.
         """
         await self._records.mark_discarded(discard, new=held)
         if held and discard.bought_under:
@@ -81,20 +81,23 @@ class GarbageCollector:
         return True
 
     async def _slice(self, discard: DeletionTombstone, bought: tuple[str, ...], keep: frozenset[str]) -> bool:
-        """Whether nothing is left but `keep`, of the discard's prefixes and of the purchases that were `bought`.
+        """Delete a slice; True if nothing is left, except `keep`, of the tombstone's prefixes and of the purchases
+        `bought`.
 
-        A prefix that cannot be deleted keeps no other; its error is raised at the end.
+        An error of one prefix does not stop the others; it is raised at the end.
         """
         owner = ownership.jobs_owner((discard.uid, *discard.job_ids), discard.prefixes)
         for prefix in discard.prefixes:
             if not owns(owner, prefix):
-                _log.warning("a discard names %r, which is not its job's", prefix, extra={"jobId": discard.uid})
+                _log.warning(
+                    "a deletion tombstone names %r, which belongs to another job", prefix, extra={"jobId": discard.uid}
+                )
         owned = [prefix for prefix in discard.prefixes if owns(owner, prefix)]
         owned += [keys.purchase_prefix(each) for each in bought]
         owner |= ownership.union(map(ownership.purchase_owner, bought))
         left, kept = _SLICE, list[Exception]()
         for prefix in owned:
-            page = await self._deleted(owner, prefix, left, keep)
+            page = await self._delete_page(owner, prefix, left, keep)
             if isinstance(page, Exception):
                 kept.append(page)
                 continue
@@ -105,8 +108,8 @@ class GarbageCollector:
             raise kept[0]
         return True
 
-    async def _deleted(self, owner: Owner, prefix: str, most: int, keep: frozenset[str]) -> DeletedPage | Exception:
-        """The deleted page, or the error of this prefix alone. Raises the errors of a store that does not answer."""
+    async def _delete_page(self, owner: Owner, prefix: str, most: int, keep: frozenset[str]) -> DeletedPage | Exception:
+        """Deleted page, or the error of this prefix alone. Raises the errors of a store that does not respond."""
         self._check()
         try:
             return await self._storage.delete_prefix(owner, prefix, most, keep)
@@ -114,17 +117,17 @@ class GarbageCollector:
             return error
 
     async def work(self, mark: DeletionMark) -> None:
-        """One slice of a mark, and when the next is due."""
+        """Delete one slice of a mark and schedule the next one."""
         try:
             discard = await self._records.discard_of(mark)
             done = discard is None or await self.discard(discard)
         except Conflict as error:
-            _log.info("files of a deleted resource wait: %s", error, extra={"jobId": mark.uid})
+            _log.info("files of a deleted resource are not deleted yet: %s", error, extra={"jobId": mark.uid})
             await self.queue.wake(mark, _FIRST_PAUSE_SECONDS)
             return
-        except (*STORE_ERRORS, ValidationError) as error:  # the gateway writes marks too: one may be unreadable
+        except (*STORE_ERRORS, ValidationError) as error:  # the gateway writes marks too, and one may be malformed
             again = self._pause(mark)
-            what = "files of a deleted resource wait, again in %.0f s: %s"
+            what = "files of a deleted resource are not deleted yet, retry in %.0f s: %s"
             _log.warning(what, again, _short(error), extra={"jobId": mark.uid})
             await self.queue.wake(mark, again)
             return
@@ -133,7 +136,7 @@ class GarbageCollector:
             await self.queue.wake(mark, _NEXT_SLICE_SECONDS)
 
     async def sweep(self) -> None:
-        """Queue marks that are not in the queue yet."""
+        """Queue the marks that are not in the queue."""
         for mark in await self._records.marks(_MARKS, self.queue.__contains__):
             await self.queue.wake(mark)
 
@@ -149,11 +152,11 @@ class GarbageCollector:
                 await self._jobs.expire(utc_now() - _JOB_RECORDS_KEPT)
                 await self.sweep()
             except PyMongoError as error:
-                _log.warning("files of deleted resources wait: %s", _short(error))
+                _log.warning("files of deleted resources are not deleted yet: %s", _short(error))
             await asyncio.sleep(_SWEEP_SECONDS)
 
     def _pause(self, mark: DeletionMark) -> float:
-        """Seconds until the next try: 30, 60, 120 … 1800."""
+        """Seconds until the next attempt: 30, 60, 120 … 1800."""
         failures = min(self._failures.get(mark, 0), 10)
         self._failures[mark] = failures + 1
         return min(_FIRST_PAUSE_SECONDS * 2.0**failures, _LONGEST_PAUSE_SECONDS)

@@ -1,8 +1,8 @@
-"""The ledger of paid requests: what makes a payment happen at most once.
+"""Ledger of paid requests: ensures that a payment happens at most once.
 
-One document for each attempt to buy one thing, `_id` = `PurchaseKey`. It is written durably before the POST; whoever
-moves it from `planned` to `sending`, and nobody else, may send that POST. Every change names the state that it comes
-from (compare and set).
+One document per attempt to buy one thing, `_id` = `PurchaseKey`. It is written durably before the POST; only the caller
+that moves it from `planned` to `sending` may send the POST. Every change names the state it starts from
+(compare-and-set).
 """
 
 import asyncio
@@ -47,36 +47,36 @@ _OPEN = [PurchaseState.INTENT.value, PurchaseState.SUBMITTED.value, PurchaseStat
 _RATE_SECONDS = 60.0
 _INTENT, _PLANNED = PurchaseState.INTENT.value, PurchaseStep.PLANNED.value
 _PROCESS = f"{socket.gethostname()}/{secrets.token_hex(4)}"
-# Of a purchase that is taken over unpaid: what an earlier owner's try left stays, and its id for ever.
+# Fields of an unpaid purchase that a new owner replaces; those of an earlier owner's attempt stay, and its id.
 _KEPT = {"tries", "purchaseId", "formerOwners"}
-# What a request is found again by: as it is when it is sent.
+# Fields by which a request is searched for, as of its sending.
 _SENT_AS = ("user_id", "provider", "model", "marker", "loras", "units", "sent_input")
-# And what it costs: prices may have changed since it was planned.
+# Cost, as prices may have changed since it was planned.
 _PRICED_AS = ("estimated_micros", "unit_micros", "unit", "billing", "price_source")
 
 
 class Ledger:
-    """The collections `ledger` and `request_claims`. pymongo is synchronous here, so each call runs in a thread."""
+    """Collections `ledger` and `request_claims`. pymongo is synchronous, so each call runs in a thread."""
 
     def __init__(
         self, collection: Collection[Document], check: Check = unchecked, operator_class: str = DEFAULT_CLASS
     ) -> None:
-        """`check` raises Conflict where this process does not lead. `operator_class` is this installation's."""
+        """`check` raises Conflict if this process does not lead. `operator_class` is this installation's."""
         self.operator_class = operator_class
         self._class: Document = {"operatorClass": operator_class}
         self._collection = collection
         self._check = check
         self._claims: Collection[Document] = collection.database["request_claims"]
-        self._unsent: set[str] = set()  # tries whose compare-and-set was not acknowledged: no POST follows
+        self._unsent: set[str] = set()  # attempts whose compare-and-set was not acknowledged: no POST follows
         self._rates: dict[str, tuple[float, float | None]] = {}
 
     def create_indexes(self) -> None:
-        """Idempotent."""
+        """Create the indexes. Idempotent."""
         create_indexes(self._collection, indexes.LEDGER)
         create_indexes(self._claims, indexes.REQUEST_CLAIMS)
 
     async def get(self, key: PurchaseKey | StoredKey) -> Purchase | None:
-        """The purchase, if it was ever intended."""
+        """Purchase of a key; None if there is none."""
         return await asyncio.to_thread(self._get, key)
 
     def _get(self, key: PurchaseKey | StoredKey) -> Purchase | None:
@@ -87,7 +87,7 @@ class Ledger:
         return _purchase(found) if found else None
 
     async def intend(self, key: PurchaseKey, purchase: Purchase) -> bool:
-        """Plan a purchase. True where it is in the ledger as given, but for the id of one that was unpaid before."""
+        """Plan a purchase. True if the ledger has it as given, except for the id of an earlier unpaid one."""
         return await asyncio.to_thread(self._intend, key, purchase)
 
     def _intend(self, key: PurchaseKey, purchase: Purchase) -> bool:
@@ -106,14 +106,14 @@ class Ledger:
         return True
 
     def _planned_again(self, key: PurchaseKey, job_id: str, fresh: Document) -> bool:
-        """One that was refused, or planned for another resource: nothing was paid, and whoever asks may have it."""
+        """Replan a purchase that was refused, or planned for another resource: nothing was paid."""
         refused = {"state": PurchaseState.REFUSED.value, "$or": [{"permanent": False}, {"jobId": {"$ne": job_id}}]}
         planned = {"state": _INTENT, "step": _PLANNED, "jobId": {"$ne": job_id}}
         before = self._collection.find_one({"_id": str(key), "$or": [refused, planned]})
         if before is None:
             return False
         same = {name: before.get(name) for name in ("_id", "state", "step", "jobId", "changedAt")}
-        # The whole of it anew: it may be another resource's by now.
+        # Replaced as a whole: it may belong to another resource now.
         change: Document = {"$set": {name: fresh[name] for name in fresh.keys() - _KEPT}}
         if before["state"] == PurchaseState.REFUSED:
             change["$inc"] = {"tries": 1}
@@ -123,16 +123,17 @@ class Ledger:
         return self._collection.update_one(same, change).modified_count == 1
 
     async def drop_planned(self, key: PurchaseKey, purchase_id: str) -> None:
-        """Take a planned purchase back out: there is evidence that the same was bought before under another id."""
+        """Delete a planned purchase: there is evidence that the same was bought before under another id."""
         where = {"_id": str(key), "state": _INTENT, "step": _PLANNED, "purchaseId": purchase_id}
         await asyncio.to_thread(self._collection.delete_one, where)
 
     async def send(
         self, key: PurchaseKey, purchase: Purchase, now: datetime, planned_at: datetime | None = None
     ) -> str | None:
-        """Compare and set from `planned` to `sending`: the try's name for the caller who must now send the POST.
+        """Compare-and-set from `planned` to `sending`; returns the name of the attempt if the caller must now send the
+        POST.
 
-        `planned_at`: `changed_at` of the purchase as it was seen; None: any.
+        `planned_at`: `changed_at` of the purchase as read; None is any.
         """
         return await asyncio.to_thread(self._send, key, purchase, now, planned_at)
 
@@ -150,9 +151,9 @@ class Ledger:
         return sent_by if sent else None
 
     async def withdraw(self, key: PurchaseKey, sent_by: str) -> None:
-        """Compare and set from `sending` back to `planned`, for a try of which no byte was sent.
+        """Compare-and-set from `sending` back to `planned`, if no byte of the attempt was sent.
 
-        `sentAt` stays: another process may have put it into the status. Raises PyMongoError; `get` tries it again then.
+        `sentAt` stays: another process may have copied it into the status. Raises PyMongoError; then `get` retries it.
         """
         self._unsent.add(sent_by)
         await asyncio.to_thread(self._unsend, key, sent_by)
@@ -163,13 +164,13 @@ class Ledger:
         self._unsent.discard(sent_by)
 
     async def move(self, move: LedgerTransition) -> Purchase | None:
-        """Compare and set; the purchase as it is now, or None where it was not as the move expects."""
-        # A provider's words may repeat the URL that was signed for it.
+        """Compare-and-set; returns the changed purchase, or None if it was not in the expected state."""
+        # A provider's message may repeat the presigned URL.
         update = {"state": move.target.value} | {
             _camel(name): strip_signatures(value) for name, value in move.changes.items()
         }
         if move.target is not PurchaseState.INTENT:
-            update["sentInput"] = None  # a person's words, needed only to find a lost request
+            update["sentInput"] = None  # user content, needed only to find a lost request
         where = {"_id": str(move.key), "state": move.source.value} | ({"jobId": move.owner} if move.owner else {})
         where |= {_camel(name): value for name, value in move.expected.items()}
         moved = await asyncio.to_thread(
@@ -178,14 +179,14 @@ class Ledger:
         return _purchase(moved) if moved else None
 
     async def collected(self, tenant: Tenant, namespace: str, kind: Kind, name: str) -> list[Purchase]:
-        """The collected purchases of the resources that have had this name, in the order of their keys."""
+        """Collected purchases of the resources of this name, ordered by key."""
         where = _of_tenant(tenant, namespace, kind, name) | {"state": PurchaseState.COLLECTED.value}
         return await asyncio.to_thread(
             lambda: [_purchase(each) for each in self._collection.find(where).sort("_id", 1)]
         )
 
     async def job_ids(self, tenant: Tenant, namespace: str, kind: Kind, name: str) -> frozenset[str]:
-        """The uids of the resources that have had this name and asked a provider for something."""
+        """Uids of the resources of this name that sent a request to a provider."""
         return await asyncio.to_thread(self._job_ids, _of_tenant(tenant, namespace, kind, name))
 
     def _job_ids(self, where: Document) -> frozenset[str]:
@@ -193,13 +194,13 @@ class Ledger:
         return frozenset(str(job) for each in found for job in (each["jobId"], *(each.get("formerOwners") or ())))
 
     async def highest_version(self, tenant: Tenant, namespace: str, kind: Kind, name: str, uid: str) -> int:
-        """The highest version that a resource has finished, by the purchases under its name; 0: none."""
+        """Highest finished version of a resource, by the purchases under its name; 0 if none."""
         where = _of_tenant(tenant, namespace, kind, name) | {"outputs.jobId": uid}
         found = await asyncio.to_thread(lambda: list(self._collection.find(where, {"outputs.version": True})))
         return max((int(each["outputs"].get("version") or 0) for each in found), default=0)
 
     async def others(self, key: PurchaseKey, job_id: str) -> tuple[tuple[Purchase, ...], tuple[Purchase, ...]]:
-        """The attempts of this run before `key`, whoever owns them, and what the job has bought in its other runs."""
+        """Attempts of this run before `key`, of any owner, and the purchases of the job's other runs."""
         return await asyncio.to_thread(self._others, key, job_id)
 
     def _others(self, key: PurchaseKey, job_id: str) -> tuple[tuple[Purchase, ...], tuple[Purchase, ...]]:
@@ -211,14 +212,14 @@ class Ledger:
         return tuple(map(_purchase, earlier)), tuple(map(_purchase, runs))
 
     async def attempts(self, key: PurchaseKey) -> tuple[tuple[PurchaseKey, Purchase], ...]:
-        """The attempts of this run before `key` that are in the ledger, whoever owns them, in their order."""
+        """Attempts of this run before `key` in the ledger, of any owner, in order."""
         earlier = [key.model_copy(update={"attempt": each}) for each in range(1, key.attempt)]
         names = {"_id": {"$in": [str(each) for each in earlier]}}
         kept = await asyncio.to_thread(lambda: {each["_id"]: _purchase(each) for each in self._collection.find(names)})
         return tuple((each, kept[str(each)]) for each in earlier if str(each) in kept)
 
     async def variants(self, key: PurchaseKey) -> tuple[Variant, ...]:
-        """The purchases, attempts of any number, of the same image with whichever LoRAs."""
+        """Purchases, of any attempt, of the same image with any LoRAs."""
         return await asyncio.to_thread(self._variants, key)
 
     def _variants(self, key: PurchaseKey) -> tuple[Variant, ...]:
@@ -231,7 +232,7 @@ class Ledger:
         return tuple(Variant(scope=key.scope, identity=of, purchase=each) for of, each in with_loras)
 
     async def adopt(self, key: PurchaseKey, purchase: Purchase, job_id: str, tenant: Tenant | None = None) -> bool:
-        """Compare and set the owner; False where the purchase, or its owner, is not as it was seen."""
+        """Compare-and-set of the owner; False if the purchase or its owner has changed."""
         where: Document = {"_id": str(key), "state": purchase.state.value, "jobId": purchase.job_id}
         where |= {"orphanedAt": purchase.orphaned_at, "discardAsked": True if purchase.discard_asked else {"$ne": True}}
         owned: Document = {"jobId": job_id, "orphanedAt": None, "discardAsked": False} | self._class
@@ -242,7 +243,7 @@ class Ledger:
         return adopted.modified_count == 1
 
     async def claim(self, purchase: Purchase, request_id: str, now: datetime) -> bool:
-        """Whether the request is this purchase's: the first one that claims an id has it for ever."""
+        """True if the request is this purchase's: the first purchase that claims a request id owns it."""
         return await asyncio.to_thread(self._claim, purchase, request_id, now)
 
     def _claim(self, purchase: Purchase, request_id: str, now: datetime) -> bool:
@@ -260,7 +261,7 @@ class Ledger:
         return dict.fromkeys(map(str, PurchaseState), 0) | await self._counts({})
 
     async def orphans(self) -> dict[str, int]:
-        """Number of purchases whose resource is gone and that are still located or kept, by state."""
+        """Number of orphans that are still located or kept, by state."""
         orphaned = {"orphanedAt": {"$gt": _EPOCH}, "state": {"$in": _OPEN}}
         return dict.fromkeys(_OPEN, 0) | await self._counts(orphaned)
 
@@ -270,12 +271,12 @@ class Ledger:
         return {each["_id"]: each["count"] for each in found}
 
     async def is_anothers(self, purchase: Purchase, request_id: str) -> bool:
-        """Whether another purchase has claimed the request."""
+        """True if another purchase has claimed the request."""
         kept = await asyncio.to_thread(self._claims.find_one, {"_id": f"{purchase.provider}/{request_id}"})
         return kept is not None and kept.get("purchaseId") != purchase.purchase_id
 
     async def request_ids(self, purchase: Purchase) -> frozenset[str]:
-        """The ids that other purchases with the same marker already have."""
+        """Request ids of other purchases with the same marker."""
         return await asyncio.to_thread(self._request_ids, purchase)
 
     def _request_ids(self, purchase: Purchase) -> frozenset[str]:
@@ -286,7 +287,7 @@ class Ledger:
         return frozenset(claimed | {each["requestId"] for each in bought})
 
     async def next_sent_at(self, purchase: Purchase) -> datetime | None:
-        """When the owner sent the next request with the same marker; None: it has not, or this one was not sent."""
+        """Time of the owner's next request with the same marker; None if there is none, or if this one was not sent."""
         where = {"jobId": purchase.job_id, "marker": purchase.marker, "sentAt": {"$gt": purchase.sent_at}}
         found = await asyncio.to_thread(lambda: list(self._collection.find(where).sort("sentAt", 1).limit(1)))
         return _purchase(found[0]).sent_at if found and purchase.sent_at is not None else None
@@ -311,8 +312,8 @@ class Ledger:
     async def open_purchases(
         self, namespaces: Sequence[str], after: str, most: int
     ) -> list[tuple[StoredKey, Purchase]]:
-        """Purchases that may be paid and are not collected: those of this installation's class, and those without a
-        class of these namespaces or (none) of all. In the order of their keys after `after`.
+        """Purchases that may be paid and are not collected: of this installation's class, or without a class and of
+        these namespaces (none: all). Ordered by key, after `after`.
         """
         where: Document = {"$or": [self._class, {"operatorClass": None} | orphans_of(namespaces)]}
         return await asyncio.to_thread(self._open_purchases, where, after, most)
@@ -322,14 +323,14 @@ class Ledger:
         return _readable(self._collection.find(unfinished).sort("_id", 1).limit(most))
 
     async def undeleted(self, namespaces: Sequence[str], most: int) -> list[tuple[StoredKey, Purchase]]:
-        """Discarded orphans whose response is still to be deleted."""
+        """Discarded orphans whose response is not deleted yet."""
         where = orphans_of(namespaces) | {"orphanedAt": {"$gt": _EPOCH}, "state": PurchaseState.DISCARDED.value}
         return await asyncio.to_thread(lambda: _readable(self._collection.find(where).limit(most)))
 
     async def discard(self, job_id: str) -> tuple[str, ...]:
-        """Discard what the resource owns, which cannot be adopted any more; the ids of purchases without a use.
+        """Discard purchases of a deleted resource, so that none can be adopted; returns the ids of those without a use.
 
-        What is not finished is marked: its result is discarded once it is there.
+        Unfinished purchases are marked: their result is discarded when it arrives.
         """
         return await asyncio.to_thread(self._discard, job_id)
 
@@ -345,7 +346,7 @@ class Ledger:
         return tuple(sorted(each.get("purchaseId") or legacy_id(each["_id"]) for each in found))
 
     async def kept_files(self, bought_under: str, job_id: str) -> frozenset[str]:
-        """Keys that purchases of the name with another owner list: their outputs, responses and inputs."""
+        """Keys of outputs, responses and inputs that purchases of the name with another owner list."""
         return await asyncio.to_thread(self._kept_files, bought_under, job_id)
 
     def _kept_files(self, bought_under: str, job_id: str) -> frozenset[str]:
@@ -358,7 +359,9 @@ class Ledger:
         return frozenset(key for each in others for key in _listed(each))
 
     async def seconds_per_unit(self, model: str) -> float | None:
-        """Median of the last 20 finished requests of a model, in seconds for each unit of work; remembered a minute."""
+        """Median seconds per unit of work of the last 20 finished requests of a model, cached for a minute; None if
+        there are none.
+        """
         known = self._rates.get(model)
         if known is None or time.monotonic() - known[0] > _RATE_SECONDS:
             known = (time.monotonic(), await asyncio.to_thread(self._seconds_per_unit, model))
@@ -378,7 +381,7 @@ class Ledger:
 
 
 def orphans_of(namespaces: Sequence[str]) -> Document:
-    """The filter of purchases that may be orphans of the namespaces of these names, or (none) of all."""
+    """Filter for possible orphans of the named namespaces; no names is all."""
     if not namespaces:
         return {}
     # "A" follows "@".
@@ -387,7 +390,7 @@ def orphans_of(namespaces: Sequence[str]) -> Document:
 
 
 def _readable(found: Iterable[Document]) -> list[tuple[StoredKey, Purchase]]:
-    """Keys and purchases; a document that cannot be read is left out, and holds up no other."""
+    """Keys and purchases; malformed documents are skipped."""
     read: list[tuple[StoredKey, Purchase]] = []
     for each in found:
         try:
@@ -398,7 +401,7 @@ def _readable(found: Iterable[Document]) -> list[tuple[StoredKey, Purchase]]:
 
 
 def _of_tenant(tenant: Tenant, namespace: str, kind: Kind, name: str) -> Document:
-    """All purchases of a name that are the tenant's."""
+    """All purchases of a resource name that belong to the tenant."""
     mine = [_under(purchase_id_prefix(namespace, kind, name, each)) for each in tenant.scopes]
     if tenant.since is not None and UNSCOPED not in tenant.scopes:
         mine.append(_under(purchase_id_prefix(namespace, kind, name)) | {"createdAt": {"$gte": tenant.since}})
@@ -416,12 +419,12 @@ def _purchase(document: Document) -> Purchase:
 
 
 def _under(prefix: str) -> Document:
-    """A range of `_id`, which every server serves from its index; "0" follows "/"."""
+    """Range of `_id`, which every server can serve from its index; "0" follows "/"."""
     return {"_id": {"$gte": prefix, "$lt": f"{prefix[:-1]}0"}}
 
 
 def _under_any_scope(prefix: str) -> Document:
-    """The same under all scopes of the namespace: a job may have bought under several."""
+    """Range of `_id` under all scopes of the namespace: a job may have bought under several."""
     place, _, rest = prefix.partition("/")
     namespace, _ = unscoped(place)
     named = {"$regex": f"^{re.escape(namespace)}@[^/]+/{re.escape(rest)}"}
@@ -430,8 +433,8 @@ def _under_any_scope(prefix: str) -> Document:
 
 
 def _is_paid_by(document: Document, job_id: str) -> bool:
-    """Whether the resource that owns the purchase paid for it, or went on with it before there were outputs: finished
-    outputs that it has adopted were paid by the resource that made them.
+    """True if the resource that owns the purchase paid for it, or adopted it before there were outputs. Finished
+    outputs that it adopted were paid by the resource that made them.
     """
     made_by = (document.get("outputs") or {}).get("jobId")
     return bool(document["jobId"] == job_id and made_by in (None, job_id))

@@ -1,6 +1,6 @@
-"""The record of a job in MongoDB, in the document shape that the seeds promise: a projection of the resource.
+"""Record of a job in MongoDB, in the document shape of the legacy API: a projection of the resource.
 
-The resource is the truth while it exists; the record outlives it.
+The resource is authoritative while it exists; the record outlives it.
 """
 
 import asyncio
@@ -30,9 +30,9 @@ from contentgen_runtime.kube import Conflict
 from contentgen_runtime.mongo import create_indexes
 
 Document = dict[str, Any]
-_DISCARDED = {"discard.uid": {"$gt": ""}}  # in this form an index serves it
-# What a write is compared with. Each write counts `revision`; an older release, which a rollback may have brought back,
-# does not, and changes one of the others. It leaves `revision` as it is, and documents of older releases have none.
+_DISCARDED = {"discard.uid": {"$gt": ""}}  # this form uses the index
+# Fields that a write is compared with. Each write increments `revision`; an older release, which a rollback may bring
+# back, does not and changes one of the others. Documents of older releases have no `revision`.
 _COMPARED = (
     "revision", "status", "phase", "reason", "progress", "message", "startedAt", "completedAt", "adoptedBy",
     "discard.uid",
@@ -40,15 +40,15 @@ _COMPARED = (
 
 
 class DeletionMark(Value):
-    """The record of a job whose files are to be deleted: its uid, and its namespace where the record has one."""
+    """Record of a job whose files are to be deleted: its uid, and its namespace if the record has one."""
 
     namespace: str
     uid: str
 
 
 class RecordStore:
-    """The `jobs` collection. Each change of the operator is a compare-and-set with what was read before `check`, which
-    raises Conflict where this process does not lead.
+    """Collection `jobs`. Each change is a compare-and-set with what was read before `check`, which raises Conflict if
+    this process does not lead.
     """
 
     def __init__(self, collection: Collection[Document], storage: Storage, check: Check = unchecked) -> None:
@@ -57,11 +57,11 @@ class RecordStore:
         self._storage = storage
 
     def create_indexes(self) -> None:
-        """Idempotent; each serves a query of the gateway."""
+        """Create the indexes, each for a query of the gateway. Idempotent."""
         create_indexes(self._collection, indexes.JOBS, unique="job_id")
 
     async def write(self, resource: Resource, status: ResourceStatus) -> None:
-        """Make the record say what the status says. Raises Conflict where another process changes it, or leads."""
+        """Write the status to the record. Raises Conflict if another process changes the record, or leads."""
         document = record(resource, status)
         if document is not None:
             document["adoptedFrom"] = _adopted_from(resource, status)
@@ -74,7 +74,7 @@ class RecordStore:
         kept, earlier = self._read({"jobId": document["jobId"]}, version), self._superseded(document)
         self._check()
         versions = list(kept[0].get("versions") or ()) if kept else []
-        # Once written, a version says for ever how it was made: the spec may be another by now.
+        # A version is written once: it records how it was made, and the spec may have changed since.
         if version is not None and version["version"] not in {each.get("version") for each in versions}:
             versions.append(version)
         counts = {} if version is None else {"versions": versions, **version_totals(versions)}
@@ -86,12 +86,12 @@ class RecordStore:
             self._change(each, {"adoptedBy": document["jobId"]})
 
     def _read(self, where: Document, version: Document | None = None) -> list[Document]:
-        """Records with what a change of them is compared with, and with their versions where one is to be added."""
+        """Records with the fields that a change is compared with, and with their versions if one is to be added."""
         fields = (*_COMPARED, "jobId", *(("versions",) if version is not None else ()))
         return list(self._collection.find(where, dict.fromkeys(fields, True)))
 
     def _change(self, read: Document, change: Document, unset: tuple[str, ...] = ()) -> None:
-        """Compare and set. Raises Conflict."""
+        """Compare-and-set. Raises Conflict."""
         same: Document = {name: read.get(name) for name in _COMPARED if "." not in name}
         same |= {"_id": read["_id"], "discard.uid": (read.get("discard") or {}).get("uid")}
         update: Document = {"$inc": {"revision": 1}}
@@ -103,8 +103,8 @@ class RecordStore:
             raise Conflict(f"the record of {read['jobId']} was changed")
 
     def _insert(self, document: Document) -> None:
-        """Create a record. Raises Conflict where there is one. There is nothing to compare with, so the question who
-        leads is asked once more, and what a former leader has created is taken back.
+        """Create a record. Raises Conflict if it exists. An insertion has nothing to compare with, so leadership is
+        checked again afterwards, and the record of a former leader is deleted.
         """
         new = {"$setOnInsert": document | {"revision": 1}}
         try:
@@ -120,8 +120,8 @@ class RecordStore:
             raise
 
     def _superseded(self, document: Document) -> list[Document]:
-        """The records of earlier resources whose outputs this one has adopted, to be marked: lists of assets leave them
-        out.
+        """Records of earlier resources whose outputs this one has adopted: they are marked, so that lists of assets
+        omit them.
 
         The ids come from a status, which a tenant may have written: only records of the same namespace and kind count.
         """
@@ -133,12 +133,12 @@ class RecordStore:
         return self._read({"$or": [mine | {"jobId": earlier | mine["jobId"]}, mine | {"adoptedFrom": earlier}]})
 
     async def user(self, job_id: str) -> str | None:
-        """The user that a job's record names; None where there is no record."""
+        """User of a job's record; None if there is no record."""
         found = await asyncio.to_thread(self._collection.find_one, {"jobId": job_id}, {"userId": True})
         return str(found["userId"]) if found and found.get("userId") else None
 
     async def started_at(self, job_id: str) -> datetime | None:
-        """When the run began that a job's record tells of; None where there is no record."""
+        """Start of the run in a job's record; None if there is no record."""
         found = await asyncio.to_thread(self._collection.find_one, {"jobId": job_id}, {"startedAt": True})
         at = found.get("startedAt") if found else None
         if not isinstance(at, datetime):
@@ -146,9 +146,9 @@ class RecordStore:
         return at if at.tzinfo else at.replace(tzinfo=UTC)
 
     async def end(self, job_id: str) -> None:
-        """The resource is gone: what was under way is cancelled, what was finished stays as it is.
+        """Mark the record of a deleted resource: unfinished becomes cancelled, finished stays.
 
-        Raises Conflict where another process changes the record, or leads.
+        Raises Conflict if another process changes the record, or leads.
         """
         await asyncio.to_thread(self._end, job_id)
 
@@ -156,18 +156,18 @@ class RecordStore:
         found = self._read({"jobId": job_id})
         self._check()
         for each in found:
-            # The revision is counted in any case: what a former leader writes about it is too late then.
+            # The revision is incremented in any case, so that a former leader's write fails.
             self._change(each, {"status": "cancelled"} if each.get("status") in ("queued", "processing") else {})
 
     async def mark_discarded(self, discard: DeletionTombstone, *, new: bool = True) -> None:
-        """Its files are to be deleted: what `marks` finds until `forget`, should it take more than one try.
+        """Mark the record for the deletion of its files; `marks` finds it until `forget`.
 
-        `new`: also where the resource has no record. Raises Conflict where another process changes a record, or leads.
+        `new`: also if the resource has no record. Raises Conflict if another process changes a record, or leads.
         """
         await asyncio.to_thread(self._mark_discarded, discard, new)
 
     def _mark_discarded(self, discard: DeletionTombstone, new: bool) -> None:
-        # The records of jobs whose files it took over would lead to nothing.
+        # Records of jobs whose files it adopted would refer to deleted files.
         found = self._read({"jobId": {"$in": sorted({discard.uid, *discard.job_ids})}})
         self._check()
         change = {"status": "cancelled", "discard": discard.model_dump(mode="json")}
@@ -178,7 +178,7 @@ class RecordStore:
             self._insert({"jobId": discard.uid} | change)
 
     async def marks(self, most: int, known: Callable[[DeletionMark], bool] = lambda _: False) -> list[DeletionMark]:
-        """Up to `most` marks that are not known yet, of each namespace in turn."""
+        """Up to `most` marks that are not `known`, of each namespace in turn."""
         return await asyncio.to_thread(self._marks, most, known)
 
     def _marks(self, most: int, known: Callable[[DeletionMark], bool]) -> list[DeletionMark]:
@@ -192,7 +192,7 @@ class RecordStore:
         return [mark for mark in turns if mark is not None][:most]
 
     async def discard_of(self, mark: DeletionMark) -> DeletionTombstone | None:
-        """What is to be deleted for a mark; None where it is done. Raises ValidationError for an unreadable one."""
+        """Deletion tombstone of a mark; None if it is done. Raises ValidationError if it is malformed."""
         found = await asyncio.to_thread(self._collection.find_one, {"discard.uid": mark.uid, "jobId": mark.uid})
         found = found or await asyncio.to_thread(self._collection.find_one, {"discard.uid": mark.uid})
         if found is None:
@@ -201,14 +201,14 @@ class RecordStore:
         return discard if discard.bought_under else discard.model_copy(update={"bought_under": _bought_under(found)})
 
     async def forget(self, discard: DeletionTombstone) -> None:
-        """Delete the records that have its mark."""
+        """Delete the records with this tombstone."""
         mine = {"jobId": {"$in": sorted({discard.uid, *discard.job_ids})}, "discard.uid": discard.uid}
         self._check()
         await asyncio.to_thread(self._collection.delete_many, mine)
 
 
 def _bought_under(document: Document) -> str:
-    """What a mark of an older release lacks; empty where its record does not name the resource."""
+    """Buying key prefix for a tombstone of an older release; empty if its record does not name the resource."""
     kind = next((kind for kind in Kind if kind.record_type == document.get("type")), None)
     if kind is None or not document.get("name"):
         return ""
@@ -216,13 +216,13 @@ def _bought_under(document: Document) -> str:
 
 
 def _adopted_from(resource: Resource, status: ResourceStatus) -> list[str]:
-    """The jobIds of earlier resources under which outputs of this one lie."""
+    """jobIds of earlier resources whose outputs this one lists."""
     owners = {each.job_id for each in status.versions if each.job_id is not None}
     return sorted(owners - {resource.ref.uid})
 
 
 def record(resource: Resource, status: ResourceStatus) -> Document | None:
-    """The document without its versions; None before the first run."""
+    """Document without its versions; None before the first run."""
     if status.run is None:
         return None
     spec = frozen_spec(resource, status.run)
@@ -251,7 +251,7 @@ def record(resource: Resource, status: ResourceStatus) -> Document | None:
 
 
 def _metadata(resource: Resource, spec: Spec) -> Metadata:
-    """As it is now: tags are no input, so an edit of them starts no run and is true at once."""
+    """Metadata of the current spec: tags are no input, so an edit takes effect without a run."""
     try:
         return Metadata.model_validate(resource.spec.get("metadata") or {})
     except ValidationError:
@@ -259,7 +259,7 @@ def _metadata(resource: Resource, spec: Spec) -> Metadata:
 
 
 def _named_as_now(resource: Resource, spec: Spec) -> Spec:
-    """The run's spec with the LoRA's name as it is now: a rename trains nothing, and is true at once."""
+    """Spec of the run with the LoRA's current name: a rename takes effect without a run."""
     if not isinstance(spec, LoraTrainingSpec):
         return spec
     try:
@@ -270,7 +270,9 @@ def _named_as_now(resource: Resource, spec: Spec) -> Spec:
 
 
 def _newest_version(resource: Resource, status: ResourceStatus, url: Any) -> Document | None:
-    """What the run just finished has made; `url` makes a plain address of a key: signed ones are never stored."""
+    """Version of the run that has just finished. `url` returns the plain address of a key: presigned ones are never
+    stored.
+    """
     run = status.run
     made = next((each for each in status.versions if run and each.version == run.version), None)
     if run is None or made is None or not made.files or status.phase is not Phase.COMPLETED:
@@ -300,7 +302,7 @@ def _version(kind: Kind, spec: Spec, status: ResourceStatus, version: VersionSta
 
 
 def _of_every_version(status: ResourceStatus, version: VersionStatus) -> Document:
-    """What an adopted run has made takes no room of its own."""
+    """Fields common to all kinds. `bytes` is 0 for an adopted run, whose files belong to another job."""
     run = status.run
     own = version.job_id in (None, status.job_id)
     prepared = (run.facts or {}).get("storedBytes", 0) if run else 0

@@ -1,9 +1,9 @@
-"""The `runs` collection: one run document for each resource, changed by compare-and-set of its `revision`.
+"""Collection `runs`: one run document for each resource, changed by compare-and-set of its `revision`.
 
-`_id` is the resource's uid. A document outlives its resource, as the job's record does, and goes with it: the files of
-a deleted resource lie under its uid, and an etcd that is restored may bring the resource back.
+`_id` is the resource's uid. A document outlives its resource, like the job's record, and is deleted with it: the files
+of a deleted resource lie under its uid, and a restored etcd may bring the resource back.
 
-`run` and `versions` are JSON texts: keys and numbers in them come from specs and workers, and BSON takes fewer of both.
+`run` and `versions` are JSON texts: their keys and numbers come from specs and workers, and BSON accepts fewer of both.
 """
 
 import asyncio
@@ -23,20 +23,20 @@ from contentgen_runtime.kube import Conflict
 Document = dict[str, Any]
 _REMEMBERED = 1024  # runs kept in memory for the worker API
 _VERSIONS = TypeAdapter(tuple[VersionStatus, ...])
-_PLAIN = {"uid", "run", "versions"}  # fields that are stored otherwise than `model_dump` gives them
+_PLAIN = {"uid", "run", "versions"}  # fields that are not stored as `model_dump` returns them
 
 
 class RunDocuments:
     """Reads and writes the collection. pymongo is synchronous, so each call runs in a thread. Raises PyMongoError."""
 
     def __init__(self, collection: Collection[Document], check: Check = unchecked) -> None:
-        """`check` raises Conflict where this process does not lead."""
+        """`check` raises Conflict if this process does not lead."""
         self._collection = collection
         self._check = check
         self._runs: OrderedDict[str, FrozenRun] = OrderedDict()
 
     async def get(self, uid: str) -> RunDocument | None:
-        """The document of a resource."""
+        """Document of a resource; None if there is none."""
         found = await asyncio.to_thread(self._collection.find_one, {"_id": uid})
         if found is None:
             return None
@@ -45,7 +45,7 @@ class RunDocuments:
         return document
 
     async def put(self, document: RunDocument) -> RunDocument | None:
-        """Compare and set: the document as it is stored now; None where it was changed since it was read."""
+        """Compare-and-set; returns the stored document, or None if it has changed since it was read."""
         stored = document.model_copy(update={"revision": document.revision + 1})
         done = await asyncio.to_thread(self._insert if document.revision == 0 else self._replace, stored)
         if not done:
@@ -60,7 +60,7 @@ class RunDocuments:
         except DuplicateKeyError:
             return False
         try:
-            self._check()  # there was nothing to compare with
+            self._check()  # an insertion has nothing to compare with
         except Conflict:
             self._collection.delete_one({"_id": document.uid, "revision": document.revision})
             raise
@@ -71,11 +71,11 @@ class RunDocuments:
         return self._collection.replace_one(before, _written(document)).matched_count == 1
 
     def remembered(self, uid: str) -> FrozenRun | None:
-        """The current run of a resource as this process last read or wrote it."""
+        """Current run of a resource, as last read or written by this process; None if it is not in memory."""
         return self._runs.get(uid)
 
     async def digests(self, uids: Iterable[str]) -> dict[str, str]:
-        """The digests of these resources' documents (`digest_of`); one query."""
+        """Digests of the documents of these resources (`digest_of`), by one query."""
         return await asyncio.to_thread(self._digests, list(uids))
 
     def _digests(self, uids: list[str]) -> dict[str, str]:
@@ -83,7 +83,7 @@ class RunDocuments:
         return {str(each["_id"]): str(each.get("digest")) for each in found}
 
     async def forget(self, uids: Iterable[str]) -> None:
-        """Delete the documents of resources whose records and files are gone."""
+        """Delete the documents of resources whose records and files are deleted."""
         gone = sorted(set(uids))
         for uid in gone:
             self._runs.pop(uid, None)

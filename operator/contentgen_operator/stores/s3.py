@@ -1,7 +1,7 @@
-"""S3: presigned URLs of three classes, the outcomes of workers, the answers of providers.
+"""S3 storage: presigned URLs for workers and providers, workers' outcomes, providers' responses.
 
-boto3 is synchronous: requests run in threads. Signing sends nothing, but takes 0.7 ms of CPU time for each URL: who
-signs many does it in a thread (`desk.py`).
+boto3 is synchronous: requests run in threads. Signing sends nothing, but takes 0.7 ms of CPU time per URL: the worker
+API signs in a thread.
 """
 
 import asyncio
@@ -41,39 +41,39 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _MAX_OUTCOME_BYTES = 4 * 2**20
-_LONGEST_URL = timedelta(days=7)  # more than that S3 does not take
+_LONGEST_URL = timedelta(days=7)  # S3's maximum
 _NOT_OURS_TO_SET = {"AccessDenied", "NotImplemented", "MethodNotAllowed"}
 _CHUNK = 1 << 20
-_MOST_LISTED = 10_000  # versions under the common prefix of one request's names, of which there are 256 at most
-_NAMESPACE_HEADS = s3.PARALLEL // 2  # requests of one namespace at a time: others find a thread free
+_MOST_LISTED = 10_000  # versions under the common prefix of one request's names (256 at most)
+_NAMESPACE_HEADS = s3.PARALLEL // 2  # concurrent requests of one namespace, so that threads remain for others
 _MOST_DELETED = 1000  # keys in one DeleteObjects request
-_UNREADABLE = "unreadable"  # the id of a marker that is none of ours
+_UNREADABLE = "unreadable"  # id of a malformed marker
 _EXISTS = {"412", "PreconditionFailed"}
 _NO_BUCKET = {"404", "NotFound", "NoSuchBucket"}
 
 
 class InvalidOutcome(Exception):
-    """A worker left something that is no outcome."""
+    """A worker's file is not a valid outcome."""
 
 
 class Leftovers(Value):
-    """What lies under the keys of a request for uploads: files to keep, and (key, version id) pairs to remove."""
+    """Existing objects under the keys of an upload request: names to keep, and (key, version id) pairs to remove."""
 
     kept: frozenset[str] = frozenset()
     stale: tuple[tuple[str, str], ...] = ()
 
 
 class DeletedPage(Value):
-    """Versions and delete markers that one request deleted, and whether there are more under the prefix."""
+    """Number of versions and delete markers that one request deleted; `more` if others remain under the prefix."""
 
     count: int
     more: bool
 
 
 class Storage:
-    """One bucket. URLs for workers are signed for `endpoint`, those for providers and people for `public_endpoint`.
+    """One bucket. URLs for workers are signed for `endpoint`, those for providers for `public_endpoint`.
 
-    `session` has the credentials; those of the environment if it is not given.
+    `session` has the credentials; None uses those of the environment.
     """
 
     def __init__(
@@ -98,10 +98,9 @@ class Storage:
         self._heads = FairPool(s3.PARALLEL, _NAMESPACE_HEADS, "head")
 
     def ensure_bucket(self) -> None:
-        """Create the bucket where it is missing, and keep versions of its objects. Idempotent.
+        """Create the bucket if it is missing, and enable versioning. Idempotent.
 
-        A bucket that somebody else made and never set versions for gets them too; one where they were switched off
-        on purpose ("Suspended") is left as it is.
+        Versioning is also enabled for an existing bucket without a versioning status, but not if it was suspended.
         """
         try:
             self._client.head_bucket(Bucket=self.bucket)
@@ -118,10 +117,10 @@ class Storage:
         except ClientError as error:
             if s3.code(error) not in _NOT_OURS_TO_SET:
                 raise
-            _log.warning("bucket %s: versions are not kept by us: %s", self.bucket, s3.code(error))
+            _log.warning("bucket %s: versioning cannot be enabled: %s", self.bucket, s3.code(error))
 
     def _create_bucket(self) -> None:
-        if self._region == "us-east-1":  # S3 refuses to be told its default region
+        if self._region == "us-east-1":  # S3 refuses its default region as a constraint
             self._client.create_bucket(Bucket=self.bucket)
         else:
             self._client.create_bucket(
@@ -130,34 +129,33 @@ class Storage:
             )
 
     def worker_get(self, owner: Owner, key: str, lifetime: timedelta) -> str:
-        """A URL with which a worker reads one object. Raises NotOwned."""
+        """URL with which a worker reads one object. Raises NotOwned."""
         return self._sign(
             self._client, "get_object", {"Bucket": self.bucket, "Key": require_owned(owner, key)}, lifetime
         )
 
     def worker_put(self, owner: Owner, key: str, lifetime: timedelta) -> str:
-        """A URL with which a worker writes one small JSON document. Raises NotOwned."""
+        """URL with which a worker writes one small JSON document. Raises NotOwned."""
         params = {"Bucket": self.bucket, "Key": require_owned(owner, key), "ContentType": "application/json"}
         return self._sign(self._client, "put_object", params, lifetime)
 
     def source_get(self, source: Address, lifetime: timedelta) -> str:
-        """A URL for an `s3://bucket/key` source that was granted. Raises NotOwned for our own bucket, in any case."""
+        """URL of a granted `s3://bucket/key` source. Raises NotOwned for any key of our own bucket."""
         if same_bucket(source.bucket, self.bucket):
             raise NotOwned(f"s3://{source.bucket}/{source.key}")
         params = {"Bucket": source.bucket, "Key": source.key}
         return self._sign(self._client, "get_object", params, lifetime)
 
     def provider_get(self, owner: Owner, key: str) -> str:
-        """A URL with which a provider reads one object. Raises NotOwned."""
+        """URL with which a provider reads one object. Raises NotOwned."""
         params = {"Bucket": self.bucket, "Key": require_owned(owner, key)}
         return self._sign(self._public, "get_object", params, self._provider_lifetime)
 
     def grant(self, owner: Owner, prefix: str, claim: FileClaim, lifetime: timedelta) -> UploadGrant:
-        """One PUT of exactly these bytes under a new key.
+        """URL and headers for one PUT of exactly these bytes under a new key.
 
-        Raises NotOwned, and ValueError for a name without a content type.
-
-        Length, type, checksum and `If-None-Match: *` are part of the signature; the name decides the type.
+        Raises NotOwned, and ValueError for a name without a content type. Length, type, checksum and `If-None-Match: *`
+        are signed; the name determines the type.
         """
         checksum, content_type = _checksum(claim), keys.content_type(claim.name)
         params = {
@@ -178,11 +176,11 @@ class Storage:
         return UploadGrant(name=claim.name, url=url, headers=headers, expires_seconds=int(lifetime.total_seconds()))
 
     def plain_url(self, key: str) -> str:
-        """The unsigned address of an object, as the seeds' records have it."""
+        """Unsigned address of an object, as in the records of the legacy API."""
         return f"{s3.bucket_url(self._public_endpoint, self.bucket)}/{key}"
 
     async def require_bucket(self) -> None:
-        """Raises BucketMissing, or what boto3 raises for a store that is away."""
+        """Raises BucketMissing, or boto3's errors for an unavailable store."""
         await asyncio.to_thread(self._require_bucket)
 
     def _require_bucket(self) -> None:
@@ -194,7 +192,7 @@ class Storage:
             raise
 
     async def outcome(self, owner: Owner, key: str) -> Outcome | None:
-        """What a worker left, or None. Raises InvalidOutcome: a worker's words are checked, not believed; NotOwned."""
+        """Outcome that a worker stored; None if there is none. Raises InvalidOutcome or NotOwned."""
         body = await asyncio.to_thread(self._read, require_owned(owner, key), _MAX_OUTCOME_BYTES)
         try:
             return Outcome.model_validate_json(body) if body is not None else None
@@ -204,7 +202,7 @@ class Storage:
     async def stored(
         self, owner: Owner, prefix: str, names: Iterable[str], namespace: str = ""
     ) -> dict[str, BucketFile]:
-        """What is really there under these names, relative to a prefix; a name that is missing is left out.
+        """Sizes and checksums of the existing files of these names, relative to a prefix; missing files are left out.
 
         Namespaces share the threads. Raises NotOwned.
         """
@@ -213,18 +211,17 @@ class Storage:
         return {name: each for name, each in zip(wanted, found, strict=True) if each is not None}
 
     async def exists(self, owner: Owner, key: str) -> bool:
-        """Whether an object is there. Raises NotOwned, and what boto3 raises where the store does not answer."""
+        """True if an object exists. Raises NotOwned, or boto3's errors."""
         return await asyncio.to_thread(self._exists, require_owned(owner, key))
 
     def _exists(self, key: str) -> bool:
         return s3.head(self._client, self.bucket, key) is not None
 
     async def leftovers(self, owner: Owner, prefix: str, claims: Sequence[FileClaim], namespace: str = "") -> Leftovers:
-        """Files under the claimed keys: those with the same bytes and type, and the versions of all others.
+        """Existing objects under the claimed keys: files with the same bytes and type, and versions of all others.
 
-        One listing finds them, so a first attempt costs one request. A store that does not list keeps nobody from
-        storing: a PUT creates only, so it cannot overwrite what was not found here. Namespaces share the threads.
-        Raises NotOwned.
+        One listing finds them, so a first attempt costs one request. If listing fails, nothing is found and the upload
+        still works: a PUT creates only, so it cannot overwrite. Namespaces share the threads. Raises NotOwned.
         """
         for claim in claims:
             require_owned(owner, prefix + claim.name)
@@ -233,7 +230,7 @@ class Storage:
             likely = [each for each in claims if found.sizes.get(prefix + each.name) == each.size_bytes]
             same = await self._heads.map(namespace, partial(self._keeps, prefix), likely)
         except (ClientError, BotoCoreError) as error:
-            _log.warning("files of an earlier attempt are not looked for: %s", type(error).__name__)
+            _log.warning("files of an earlier attempt cannot be listed: %s", type(error).__name__)
             return Leftovers()
         kept = frozenset(claim.name for claim, is_same in zip(likely, same, strict=True) if is_same)
         return Leftovers(kept=kept, stale=tuple(each for each in found.all if each[0].removeprefix(prefix) not in kept))
@@ -255,14 +252,16 @@ class Storage:
         return found
 
     async def remove(self, owner: Owner, versions: Sequence[tuple[str, str]]) -> None:
-        """Delete these (key, version id) pairs, delete markers too. Raises NotDeleted or NotOwned."""
+        """Delete (key, version id) pairs, including delete markers. Raises NotDeleted or NotOwned."""
         for key, _ in versions:
             require_owned(owner, key)
         for start in range(0, len(versions), _MOST_DELETED):
             await asyncio.to_thread(self._delete, versions[start : start + _MOST_DELETED])
 
     def _keeps(self, prefix: str, claim: FileClaim) -> bool:
-        """Where the store has no checksum of it, the answer is no: to send it again costs less than to read it."""
+        """True if the stored file equals the claim. False without a checksum: sending it again is cheaper than reading
+        it.
+        """
         head = s3.head(self._client, self.bucket, prefix + claim.name)
         if head is None:
             return False
@@ -279,7 +278,7 @@ class Storage:
         return BucketFile(size_bytes=head["ContentLength"], sha256=base64.b64decode(checksum).hex())
 
     def _hashed(self, key: str) -> BucketFile:
-        """Not every S3 keeps checksums, and not every writer sends one: then it takes a look at the bytes."""
+        """Size and SHA-256 by reading the object: some stores keep no checksum, and some writers send none."""
         digest, size = hashlib.sha256(), 0
         for chunk in self._client.get_object(Bucket=self.bucket, Key=key)["Body"].iter_chunks(_CHUNK):
             digest.update(chunk)
@@ -289,10 +288,10 @@ class Storage:
     async def delete_prefix(
         self, owner: Owner, prefix: str, most: int = _MOST_DELETED, keep: frozenset[str] = frozenset()
     ) -> DeletedPage:
-        """Delete up to `most` (1000 at most) versions and delete markers under a prefix: two requests, and one more for
-        each page of keys to `keep`.
+        """Delete up to `most` (1000 at most) versions and delete markers under a prefix, with two requests, and one
+        more for each page of keys to `keep`.
 
-        Raises NotOwned, and NotDeleted where the store kept one of them.
+        Raises NotOwned, and NotDeleted if the store kept one of them.
         """
         if not prefix.endswith("/"):  # `…/job` would take `…/job-of-another/` with it
             raise NotOwned(prefix)
@@ -317,7 +316,7 @@ class Storage:
             raise NotDeleted(f"{errors[0].get('Key')}: {errors[0].get('Code')}")
 
     async def put_marker(self, buying_key: str, purchase_id: str, namespace_uid: str | None = None) -> str:
-        """Mark a purchase, once for ever; the id that the marker names, which may be an earlier one's."""
+        """Create the marker of a purchase, once; returns the id in the marker, which may be an earlier one's."""
         body = {"purchaseId": purchase_id} | ({"namespaceUid": namespace_uid} if namespace_uid else {})
         return await asyncio.to_thread(self._put_marker, keys.purchase_marker(buying_key), purchase_id, body)
 
@@ -327,7 +326,7 @@ class Storage:
         return self._marker(key, None) or _UNREADABLE
 
     async def marker(self, buying_key: str, namespace_uid: str | None = None) -> str | None:
-        """The id that the marker of a purchase names; None where there is no marker, or none of this namespace."""
+        """Purchase id in a marker; None if there is no marker, or none of this namespace."""
         return await asyncio.to_thread(self._marker, keys.purchase_marker(buying_key), namespace_uid)
 
     def _marker(self, key: str, namespace_uid: str | None) -> str | None:
@@ -344,7 +343,7 @@ class Storage:
         return named if isinstance(named, str) and re.fullmatch(patterns.UID, named) else _UNREADABLE
 
     def _create(self, key: str, body: bytes | IO[bytes]) -> bool:
-        """Put a new JSON object; False where there is one, which stays as it is."""
+        """Create a JSON object; False if it exists, and then it is not changed."""
         try:
             with self._bucket_expected():
                 self._client.put_object(
@@ -357,8 +356,8 @@ class Storage:
         return True
 
     async def put_answer(self, store: StoredAnswer) -> None:
-        """Store a provider's response without its presigned URLs; its file is closed. One that is there already stays:
-        an earlier process stored it for the same request. Raises NotOwned.
+        """Store a provider's response without its presigned URLs, and close its file. An existing response is kept: an
+        earlier process stored it for the same request. Raises NotOwned.
         """
         await asyncio.to_thread(self._put_answer, require_owned(store.owner, store.key), store.answer, store.needed)
 
@@ -403,5 +402,5 @@ class _Versions:
 
 
 def _checksum(claim: FileClaim) -> str:
-    """As S3 writes it."""
+    """SHA-256 of a claim in the format of S3 (base64)."""
     return base64.b64encode(bytes.fromhex(claim.sha256)).decode()

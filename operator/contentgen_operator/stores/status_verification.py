@@ -1,9 +1,9 @@
-"""Verification of a resource's status against MongoDB, before anything is decided on it.
+"""Verification of a resource's status against MongoDB, before any decision on it.
 
-Whoever has rights on `*/status` in a namespace can write any number, key, job id, user and hash into it, and an etcd
-that was restored has statuses of the past. The run document, the ledger and the records are written by the operator
-alone: the run of a status is the document's. Where there is no document, or the status knows of a later run, an older
-release wrote it (the record agrees then), MongoDB was restored, or somebody else wrote it.
+A user with permissions on `*/status` in a namespace can write any number, key, job id, user and hash, and a restored
+etcd has old statuses. Only the operator writes the run document, the ledger and the records, so the run of a status is
+the document's. Without a document, or if the status has a later run, then an older release wrote it (and the record
+agrees), MongoDB was restored, or a user wrote it.
 """
 
 import logging
@@ -49,7 +49,7 @@ _log = logging.getLogger(__name__)
 
 
 class StatusVerifier:
-    """What the stores say about resources. A resource that agrees with its run document costs one read."""
+    """Verifies resources against the stores. A resource that agrees with its run document costs one read."""
 
     def __init__(self, *, ledger: Ledger, records: RecordStore, runs: RunDocuments, tenancy: Tenancy) -> None:
         self._tenancy = tenancy
@@ -58,20 +58,20 @@ class StatusVerifier:
         self._runs = runs
 
     async def verified(self, resource: Resource) -> Resource:
-        """The resource as its run document has it, which is made or raised where the status is ahead of it.
+        """Resource with the run of its document, which is created or updated if the status is ahead of it.
 
-        Raises PyMongoError, one of API_ERRORS; Conflict where another process changes the document, or the namespace is
+        Raises PyMongoError, one of API_ERRORS; Conflict if another process changes the document, or the namespace is
         gone.
         """
         resource = await self._of_its_tenant(resource)
         document = await self._runs.get(resource.ref.uid)
         if resource.deleting:
-            return await self._placed(await self._leaving(resource, document))
+            return await self._with_scope(await self._verify_deleting(resource, document))
         if document is None:
             document = await self._first(resource)
-        elif (raised := await self._raised(resource, document)) != document:
+        elif (raised := await self._with_later_runs(resource, document)) != document:
             document = await self._stored(raised)
-        return await self._placed(await self._projection(resource, document))
+        return await self._with_scope(await self._projection(resource, document))
 
     async def _projection(self, resource: Resource, document: RunDocument) -> Resource:
         more = await self._owned(resource, unknown_versions(document, resource.status))
@@ -88,8 +88,8 @@ class StatusVerifier:
         changes = {"status": status, "document": document, "repaired": repaired, "purchase_is_named": named}
         return resource.model_copy(update=changes)
 
-    async def _leaving(self, resource: Resource, document: RunDocument | None) -> Resource:
-        """A resource that is being deleted begins no run: its document is read only."""
+    async def _verify_deleting(self, resource: Resource, document: RunDocument | None) -> Resource:
+        """Verification of a resource that is being deleted: it begins no run, so its document is only read."""
         if document is not None and document.run is not None:
             return await self._projection(resource, document)
         run, versions = resource.status.run, await self._owned(resource, resource.status.versions)
@@ -98,7 +98,7 @@ class StatusVerifier:
         return _with_status(resource, resource.status.model_copy(update={"run": run, "versions": versions}))
 
     async def _first(self, resource: Resource) -> RunDocument:
-        """The document of a resource without one: a new one, one of an older release, or one that MongoDB lost."""
+        """Document of a resource without one: a new one, one of an older release, or one that MongoDB lost."""
         ref, run = resource.ref, resource.status.run
         document = RunDocument(
             uid=ref.uid,
@@ -109,19 +109,23 @@ class StatusVerifier:
         )
         if run is None:  # stored with its first run
             return document
-        document = await self._of_older_release(resource, document, run) or await self._claimed(resource, document, run)
+        document = await self._of_older_release(resource, document, run) or await self._with_payments_held_back(
+            resource, document, run
+        )
         versions = await self._owned(resource, unknown_versions(document, resource.status))
         return await self._stored(document.model_copy(update={"versions": versions}))
 
-    async def _raised(self, resource: Resource, document: RunDocument) -> RunDocument:
-        """The document with what the status knows of later runs."""
+    async def _with_later_runs(self, resource: Resource, document: RunDocument) -> RunDocument:
+        """Document updated with later runs of the status."""
         run, kept = resource.status.run, document.run
         if document.claims_an_end and not ended(resource):
             return document.without_run()
         if run is None:
             return document
         if with_bounded_numbers(run).number > document.number:
-            return await self._of_older_release(resource, document, run) or await self._claimed(resource, document, run)
+            return await self._of_older_release(resource, document, run) or await self._with_payments_held_back(
+                resource, document, run
+            )
         if (
             kept is not None
             and run.number == kept.number
@@ -131,9 +135,9 @@ class StatusVerifier:
         return document
 
     async def _of_older_release(self, resource: Resource, document: RunDocument, run: RunStatus) -> RunDocument | None:
-        """The document with the run of a status that the operator has recorded; None where it has not.
+        """Document with the run of a status that the operator has recorded; None if it has not.
 
-        An older release writes no document; each writes the record before the status.
+        An older release writes no document, but each release writes the record before the status.
         """
         known = document.run is None or document.run.started_at != run.started_at
         if (
@@ -144,12 +148,12 @@ class StatusVerifier:
             return None
         return document.begun(await self._run(resource, run))
 
-    async def _claimed(self, resource: Resource, document: RunDocument, run: RunStatus) -> RunDocument:
-        """The document with payments held back. A run that has ended stays; in place of another one a new one begins,
-        whose numbers nothing has used.
+    async def _with_payments_held_back(self, resource: Resource, document: RunDocument, run: RunStatus) -> RunDocument:
+        """Document with payments held back. A run that has ended stays; any other one is replaced by a new run with
+        unused numbers.
 
-        Payments are not held back after a run of another operator class that has ended: another installation has done
-        it, whose MongoDB may be another one, and this one has lost nothing.
+        Payments are not held back after an ended run of another operator class: another installation did it, perhaps
+        with another MongoDB, and this one has lost nothing.
         """
         over = ended(resource) and run == with_bounded_numbers(run)
         if over and is_of_another_class(resource, run):
@@ -162,7 +166,7 @@ class StatusVerifier:
     async def _of_later_attempt(
         self, resource: Resource, document: RunDocument, kept: FrozenRun, run: RunStatus
     ) -> RunDocument:
-        """The document with the paid attempt of a status: an older release went on to it, or MongoDB is of a backup."""
+        """Document with the paid attempt of a status: an older release started it, or MongoDB was restored."""
         mine = projected_run(kept, None)
         later = mine.model_copy(update={"paid_attempt": run.paid_attempt})
         if await self._ledger.get(await self._key(resource, later)) is not None:
@@ -180,10 +184,10 @@ class StatusVerifier:
         return stored
 
     async def _owned(self, resource: Resource, versions: tuple[VersionStatus, ...]) -> tuple[VersionStatus, ...]:
-        """Those of a status' versions whose files the resource, or one of its name before, has made.
+        """Versions of a status whose files the resource, or an earlier one of its name, has made.
 
-        Where another operator class has done the last run, the others stay too, without files: what this installation
-        cannot verify, it must neither show nor buy again.
+        After a last run by another operator class the others stay too, without files: this installation can neither
+        verify nor show them, and must not buy them again.
         """
         if not versions:
             return ()
@@ -198,8 +202,8 @@ class StatusVerifier:
         return tuple(each for each in known if each in versions)
 
     async def assignment(self, assignment: Assignment) -> Assignment:
-        """A worker's assignment with its tenant and the run of the document. Raises RunOver where that is another one,
-        and as `verified`.
+        """A worker's assignment with its tenant and the document's run. Raises RunOver if that is another run, and as
+        `verified`.
         """
         resource = await self._of_its_tenant(assignment.resource)
         run = await self._assigned(resource, assignment.run)
@@ -221,8 +225,8 @@ class StatusVerifier:
         tenant = await self._tenancy.of_resource(resource.ref.namespace, resource.ref.uid)
         return resource.model_copy(update={"tenant": tenant, "scope": tenant.scope})
 
-    async def _placed(self, resource: Resource) -> Resource:
-        """The resource, whose run is the document's, with the scope of that run's key."""
+    async def _with_scope(self, resource: Resource) -> Resource:
+        """Resource with the document's run and the scope of that run's key."""
         try:
             run = resource.status.run if resource.deleting else current_run(resource, utc_now())
         except ValidationError:
@@ -232,8 +236,8 @@ class StatusVerifier:
         return resource.model_copy(update={"scope": (await self._key(resource, run)).scope})
 
     async def _key(self, resource: Resource, run: RunStatus) -> PurchaseKey:
-        """The key of a run: under the scope of the tenant where it was bought for this resource, or else where a
-        purchase is nearest to a result; of several, and without one, the present scope.
+        """Key of a run: under the tenant's scope in which it was bought for this resource, else in which a purchase is
+        nearest to a result; if several or none are, under the current scope.
         """
         key = purchase_key(resource, run).model_copy(update={"scope": resource.tenant.scope})
         if not _other_scopes(resource.tenant):
@@ -242,12 +246,12 @@ class StatusVerifier:
         bought = [each for each in await self.variants(resource, run) if each.identity == identity]
         uid, here = resource.ref.uid, key.scope
         own = [each for each in bought if uid in (each.purchase.job_id, *each.purchase.former_owners)]
-        own.sort(key=lambda each: each.scope == here)  # a run goes on as it was begun, before a mapping
+        own.sort(key=lambda each: each.scope == here)  # a run continues as it began, before a mapping
         chosen = own[0] if own else most_advanced(bought)
         return key if chosen is None else key.model_copy(update={"scope": chosen.scope})
 
     async def variants(self, resource: Resource, run: RunStatus) -> tuple[Variant, ...]:
-        """The purchases of a run's inputs, by any LoRAs, under all scopes of its tenant, the present one first."""
+        """Purchases of a run's inputs, with any LoRAs, under all scopes of its tenant, the current one first."""
         tenant = resource.tenant
         found = list[Variant]()
         for scope in (tenant.scope, *_other_scopes(tenant)):
@@ -256,14 +260,14 @@ class StatusVerifier:
         return tuple(found)
 
     async def trainings(self, tenant: Tenant, namespace: str, name: str) -> tuple[Purchase, ...]:
-        """The purchases that the ledger lists as collected for a LoraTraining."""
+        """Purchases in the ledger that are collected for a LoraTraining."""
         return tuple(await self._ledger.collected(tenant, namespace, Kind.LORA_TRAINING, name))
 
     async def _run(self, resource: Resource, run: RunStatus) -> RunStatus:
         return await self._checked(resource, await self._with_known_identity(resource, run))
 
     async def _with_known_identity(self, resource: Resource, run: RunStatus) -> RunStatus:
-        """The run with the LoRAs' identity that a status gives it, only if the resource has bought under such a key."""
+        """Run with the LoRA identity of a status, only if the resource has bought under such a key."""
         if run.lora_identity is None:
             return run
         purchase = await self._ledger.get(await self._key(resource, run))
@@ -275,10 +279,10 @@ class StatusVerifier:
     async def _checked(self, resource: Resource, run: RunStatus) -> RunStatus:
         try:
             spec = frozen_spec(resource, run)
-        except ValidationError:  # decide says so on the resource, and nothing is done for such a run
+        except ValidationError:  # `decide` reports it on the resource, and does nothing for such a run
             return run
         user, true_hash = asset_user(resource, spec), run_hash(resource.ref.kind, spec)
-        # A run that has ended buys nothing: its hash only says whether another one is asked for.
+        # An ended run buys nothing: its hash only determines whether a new run is requested.
         doubtful_hash = run.run_hash != true_hash and not ended(resource)
         # While a run goes on, the ledger's word on the LoRAs is put into the status each time.
         doubtful_loras = bool(run.loras) and ended(resource)
@@ -296,7 +300,7 @@ class StatusVerifier:
         return run
 
     async def _user_is_known(self, resource: Resource, user: str, purchase: Purchase | None) -> bool:
-        """Whether the run began for this user: a later edit of spec.userId is the next run's."""
+        """True if the run began for this user: a later edit of spec.userId applies to the next run."""
         uid = resource.ref.uid
         if user == admitted_user(resource):
             return True
@@ -314,9 +318,9 @@ def _with_status(resource: Resource, status: ResourceStatus) -> Resource:
 
 
 def with_owned_versions(resource: Resource, buyers: Iterable[str]) -> Resource:
-    """The resource without the files, in its versions, of jobs that are not among the `buyers` under its name.
+    """Resource whose versions list only files of jobs among the `buyers` under its name.
 
-    A version keeps its number, for numbers are not used again.
+    A version keeps its number, because numbers are not reused.
     """
     jobs = {resource.ref.uid, *buyers}
     versions = tuple(_owned(resource, each, jobs) for each in resource.status.versions)
@@ -336,7 +340,7 @@ def _without_outputs(version: VersionStatus) -> VersionStatus:
 
 
 def files_of(resource: Resource, version: VersionStatus, jobs: Iterable[str]) -> Owner:
-    """What these jobs own under the users that a version's keys have: a job's uid is in no other user's key."""
+    """Owner of the files of these jobs, for the users in a version's keys: no other user's key has a job's uid."""
     users = {run.user_id for file in version.files if (run := keys.run_of(file.key)) is not None}
     return ownership.union(ownership.job_owner(resource.ref.kind, job, users) for job in jobs)
 
@@ -351,11 +355,13 @@ def _names_other_jobs(resource: Resource) -> bool:
 
 
 def _warn(resource: Resource, what: str) -> None:
-    _log.warning("the status of %s was written by somebody else: %s", resource.ref.name, what, extra=resource.ref.about)
+    _log.warning(
+        "the status of %s was not written by the operator: %s", resource.ref.name, what, extra=resource.ref.about
+    )
 
 
 def _other_scopes(tenant: Tenant) -> tuple[str, ...]:
-    """The scopes beside the present one under which something may have been bought for a tenant."""
+    """Scopes, except the current one, under which purchases of a tenant may exist."""
     return tuple(sorted({*tenant.other_scopes, *((UNSCOPED,) if tenant.scope else ())} - {tenant.scope}))
 
 

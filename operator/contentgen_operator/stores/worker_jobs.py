@@ -1,8 +1,7 @@
-"""The `worker_jobs` collection: which Kubernetes Job the operator created for a resource, by uid.
+"""Collection `worker_jobs`: the Kubernetes Job that the operator created for a resource, by uid.
 
-Anyone who may create Jobs in a namespace can forge labels, names and owner references, and anyone who may write a
-status can forge `status.run.job`. Only the operator writes this collection, so only pods of a Job that is listed here
-are workers.
+A user who may create Jobs in a namespace can forge labels, names and owner references; one who may write a status can
+forge `status.run.job`. Only the operator writes this collection, so only pods of a Job in it are workers.
 
 One document per resource, `_id` = the resource's uid, for its newest Job: an older Job loses its access when the next
 one is recorded.
@@ -30,7 +29,7 @@ _REMEMBERED = 4096  # documents kept in memory
 
 
 class RecordedJob(Value):
-    """A Job that the operator created, and the attempt that it works on."""
+    """Job that the operator created, with its attempt."""
 
     uid: str
     name: str
@@ -42,29 +41,29 @@ class RecordedJob(Value):
 
     @property
     def ref(self) -> JobRef:
-        """The Job as the status has it."""
+        """Job as the status names it."""
         return JobRef(name=self.name, uid=self.uid, stage=self.stage, attempt=self.attempt, started_at=self.created_at)
 
 
 class WorkerJobs:
     """Reads and writes the collection. pymongo is synchronous, so each call runs in a thread. Raises PyMongoError.
 
-    Documents that this process wrote or read are remembered. Another operator process, started by mistake or frozen and
-    resumed, may have replaced them since, so a caller names the Job that it expects.
+    Documents are cached in memory. Another operator process, started by mistake or paused and resumed, may have
+    replaced them, so a caller names the Job that it expects.
     """
 
     def __init__(self, collection: Collection[Document], check: Check = unchecked) -> None:
-        """`check` raises Conflict where this process does not lead."""
+        """`check` raises Conflict if this process does not lead."""
         self._collection = collection
         self._check = check
         self._known: OrderedDict[str, RecordedJob] = OrderedDict()
 
     def create_indexes(self) -> None:
-        """Idempotent."""
+        """Create the indexes. Idempotent."""
         create_indexes(self._collection, indexes.WORKER_JOBS)
 
     async def record(self, job: RecordedJob) -> None:
-        """Make a Job its resource's newest. Raises Conflict where another process has done so, or leads."""
+        """Record a Job as its resource's newest. Raises Conflict if another process has done so, or leads."""
         await asyncio.to_thread(self._record, job)
 
     def _record(self, job: RecordedJob) -> None:
@@ -83,33 +82,33 @@ class WorkerJobs:
         except DuplicateKeyError as error:
             raise Conflict(f"another Job of {document['_id']} was recorded") from error
         try:
-            self._check()  # there was nothing to compare with
+            self._check()  # an insertion has nothing to compare with
         except Conflict:
             self._collection.delete_one({"_id": document["_id"], "uid": document["uid"]})
             raise
 
     async def newest(self, resource_uid: str, job_uid: str | None = None) -> RecordedJob | None:
-        """The newest Job of a resource, or None. It is read anew where the remembered one has not the uid `job_uid`."""
+        """Newest Job of a resource; None if there is none. Read again if the cached one's uid is not `job_uid`."""
         known = self._known.get(resource_uid)
         if known is not None and job_uid in (None, known.uid):
             return known
         return await self._find({"_id": resource_uid}, known)
 
     async def by_uid(self, job_uid: str) -> RecordedJob | None:
-        """The record of a Job, or None for a Job that is not a resource's newest or not the operator's."""
+        """Record of a Job; None if it is not a resource's newest Job or not one of the operator's."""
         return await self._find({"uid": job_uid})
 
     async def forget(self, resource_uid: str) -> None:
-        """Delete the record of a resource that is gone."""
+        """Delete the record of a deleted resource."""
         self._known.pop(resource_uid, None)
         await asyncio.to_thread(self._collection.delete_one, {"_id": resource_uid})
 
     async def expire(self, before: datetime) -> None:
-        """Delete the records of Jobs created before a moment: those of resources deleted while no operator ran."""
+        """Delete the records of Jobs created before a time: of resources deleted while no operator ran."""
         await asyncio.to_thread(self._collection.delete_many, {"createdAt": {"$lt": before}})
 
     async def _find(self, where: Document, known: RecordedJob | None = None) -> RecordedJob | None:
-        """The document as a Job, remembered in place of `known`."""
+        """Document as a Job, which replaces `known` in the cache."""
         found = await asyncio.to_thread(self._collection.find_one, where)
         if found is None:
             return None

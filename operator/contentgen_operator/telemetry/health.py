@@ -1,9 +1,8 @@
-"""Whether the operator is alive, and whether it is ready: what the kubelet asks, and what /metrics shows. A standby is
-ready, too.
+"""Liveness, readiness and metrics endpoints of the operator. A standby is ready too.
 
-Alive: its watches deliver and its queue moves; if not, only a new process helps. Ready: the first lists are in, the
-stores are prepared, and no other installation owns the operator class. A store or a provider that is away is neither's
-business: a restart would not bring it back.
+Alive: watches deliver and the queue progresses; otherwise only a new process helps. Ready: the first lists are
+complete, the stores are prepared, and no other installation owns the operator class. An unavailable store or provider
+affects neither: a restart would not help.
 """
 
 import time
@@ -20,7 +19,7 @@ _WATCHES = len(Kind) + 1  # our kinds and Jobs, in each scope
 
 
 class OperatorHealth:
-    """Reasons why not, in words; none is good."""
+    """Problems as text; an empty list is healthy."""
 
     def __init__(
         self,
@@ -34,9 +33,9 @@ class OperatorHealth:
         claim: Callable[[], str] = lambda: "",
         scopes: int = 1,
     ) -> None:
-        """`claim`: why nothing is worked on although this process leads; empty where there is no such cause.
+        """`claim`: why this process does not work although it leads; empty if there is no such cause.
 
-        `scopes`: the namespaces that have watches of their own; 1 where all are watched at once.
+        `scopes`: number of namespaces with watches of their own; 1 if all are watched at once.
         """
         self._expected = _WATCHES * scopes
         self.leads = leads
@@ -54,7 +53,7 @@ class OperatorHealth:
         return len(self._watches.ages()) + len(self._watches.refused) >= self._expected
 
     def dead(self) -> list[str]:
-        """Why a new process is needed."""
+        """Why the process must be restarted."""
         reasons = [
             f"the watch of {name} was opened {age:.0f} s ago"
             for name, age in self._watches.ages().items()
@@ -64,13 +63,13 @@ class OperatorHealth:
         if not self._watching and since > self._watch_seconds:
             reasons.append(f"the watches are not open {since:.0f} s after the start")
         waited, idle = self._queue.oldest_due_seconds, self._queue.idle_seconds
-        # Before the stores are there, and on the standby, nothing is begun; a restart would not change that.
+        # Nothing is processed before the stores are available, nor on a standby; a restart would not change that.
         if self.stores_ready and self.leads() and min(waited, idle) > self._stuck_seconds:
             reasons.append(f"work is due since {waited:.0f} s and none was finished for {idle:.0f} s")
         return reasons
 
     def unready(self) -> list[str]:
-        """What it waits for."""
+        """What the process waits for."""
         waits = ["the stores"] * (not self.stores_ready) + ["the watches"] * (not self._watching)
         refused = len(self._watches.refused) >= self._expected
         waits += ["the right to watch any of its namespaces (403)"] * refused
@@ -79,7 +78,7 @@ class OperatorHealth:
 
 
 def health_app(health: OperatorHealth, metrics: Callable[[], Awaitable[tuple[bytes, str]]]) -> FastAPI:
-    """GET /healthz, /readyz and /metrics."""
+    """App with GET /healthz, /readyz and /metrics."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
     def answer(problems: list[str], good: str = "ok") -> Response:

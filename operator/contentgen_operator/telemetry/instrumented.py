@@ -1,4 +1,4 @@
-"""The parts that talk to others, with what they do counted: put around them where the operator is put together."""
+"""Instrumented providers, ledger and worker API: wrappers that count calls, times and amounts for Prometheus."""
 
 import contextlib
 import time
@@ -24,7 +24,7 @@ _BILLED = (PurchaseState.SUCCEEDED, PurchaseState.FAILED, PurchaseState.CANCELLE
 
 
 class InstrumentedProvider:
-    """A provider whose calls are counted and timed."""
+    """Provider whose calls are counted and timed."""
 
     def __init__(self, name: str, provider: Provider) -> None:
         self._name = name
@@ -32,27 +32,27 @@ class InstrumentedProvider:
 
     @property
     def configured(self) -> bool:
-        """Whether there is a key."""
+        """True if there is a key."""
         return self._provider.configured
 
     async def submit(self, call: Call, before_send: BeforeSend) -> str:
-        """As the provider's."""
+        """See Provider."""
         return await self._counted("submit", lambda: self._provider.submit(call, before_send))
 
     async def poll(self, model: str, request_id: str) -> RequestView:
-        """As the provider's."""
+        """See Provider."""
         return await self._counted("poll", lambda: self._provider.poll(model, request_id))
 
     async def cancel(self, model: str, request_id: str) -> bool:
-        """As the provider's."""
+        """See Provider."""
         return await self._counted("cancel", lambda: self._provider.cancel(model, request_id))
 
     async def find(self, search: Search) -> Found:
-        """As the provider's."""
+        """See Provider."""
         return await self._counted("find", lambda: self._provider.find(search))
 
     async def verify(self, search: Search, request_id: str) -> Verified:
-        """As the provider's."""
+        """See Provider."""
         return await self._counted("verify", lambda: self._provider.verify(search, request_id))
 
     async def _counted(self, call: str, request: Callable[[], Awaitable[T]]) -> T:
@@ -71,19 +71,21 @@ class InstrumentedProvider:
 
 
 class InstrumentedLedger(Ledger):
-    """The ledger, with its dollars counted: once each, because only one compare-and-set succeeds."""
+    """Ledger whose amounts are counted, once each, because only one compare-and-set succeeds."""
 
     _states_at = float("-inf")
 
     async def move(self, move: LedgerTransition) -> Purchase | None:
-        """As the ledger's."""
+        """See Ledger."""
         moved = await super().move(move)
         if moved is not None:
             labels = (moved.provider, metrics.model_label(moved.model))
             if move.target is PurchaseState.SUBMITTED and move.source is not move.target:
                 metrics.estimated_dollars.labels(*labels).inc((moved.estimated_micros or 0) / USD)
                 metrics.unpriced_requests.labels(*labels).inc(moved.estimated_micros is None)
-            elif move.source is PurchaseState.SUBMITTED and move.target in _BILLED:  # collected again: not anew
+            elif (
+                move.source is PurchaseState.SUBMITTED and move.target in _BILLED
+            ):  # not counted again when collected again
                 cost = cost_of(moved)
                 metrics.spent_dollars.labels(*labels).inc((cost.micros or 0) / USD)
                 metrics.unbilled_requests.labels(*labels).inc(cost.micros is None)
@@ -92,7 +94,7 @@ class InstrumentedLedger(Ledger):
         return moved
 
     async def count_states(self) -> None:
-        """Bring the gauges of the ledger up to date, at most twice a minute."""
+        """Update the gauges of the ledger, at most twice a minute."""
         if time.monotonic() - self._states_at >= _STATES_SECONDS:
             self._states_at = time.monotonic()
             metrics.gauges.ledger_states = await self.states()
@@ -100,19 +102,19 @@ class InstrumentedLedger(Ledger):
 
 
 async def exposition(ledger: InstrumentedLedger) -> tuple[bytes, str]:
-    """What a scrape is answered, and its media type. A database that is away costs its own gauge alone."""
+    """Body of a scrape and its media type. An unavailable database affects the gauges of the ledger only."""
     with contextlib.suppress(PyMongoError):
         await ledger.count_states()
     return metrics.exposition(), CONTENT_TYPE
 
 
-def counted_desk(app: ASGIApp) -> ASGIApp:
-    """The desk's app, with its requests counted."""
+def counted_worker_api(app: ASGIApp) -> ASGIApp:
+    """ASGI app of the worker API with its requests counted."""
 
     async def counted(scope: Scope, receive: Receive, send: Send) -> None:
         async def noted(message: Message) -> None:
             if message["type"] == "http.response.start":
-                path = scope["path"] if scope["path"] in _DESK else "other"
+                path = scope["path"] if scope["path"] in _PATHS else "other"
                 metrics.desk_requests.labels(path, str(message["status"])).inc()
             await send(message)
 
@@ -121,4 +123,4 @@ def counted_desk(app: ASGIApp) -> ASGIApp:
     return counted
 
 
-_DESK = {"/v1/order", "/v1/progress", "/v1/uploads", "/v1/outcome"}
+_PATHS = {"/v1/order", "/v1/progress", "/v1/uploads", "/v1/outcome"}

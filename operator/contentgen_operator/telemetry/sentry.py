@@ -1,8 +1,7 @@
-"""Errors told to Sentry, where a DSN is set. Nobody imports this module without one: the SDK takes memory.
+"""Error reports to Sentry, if a DSN is set. Imported only then, because the SDK takes memory.
 
-An event says what went wrong, where in our code, and in which job: the exception's type, stack, jobId and kind. What
-may quote a user or a secret stays here: texts of exceptions, arguments of log lines, variables, headers. The log has
-them, redacted, under the same jobId.
+An event has the exception's type, stack, jobId and kind. Texts that may contain user data or secrets are not sent:
+messages of exceptions, arguments of log lines, variables, headers. The log has them, redacted, under the same jobId.
 """
 
 import logging
@@ -26,23 +25,23 @@ Event = dict[str, Any]
 
 
 def start(dsn: str, environment: str) -> None:
-    """Report each line of level ERROR, and an end of the process by an exception."""
+    """Report each log line of level ERROR, and an uncaught exception of the process."""
     try:
         sentry_sdk.init(
             dsn=dsn,
             environment=environment,
             release=f"contentgen@{version('contentgen')}",
-            # The defaults would also send arguments and modules, and put headers of theirs into requests to providers.
+            # The defaults also send arguments and modules, and add headers to requests to providers.
             default_integrations=False,
             auto_enabling_integrations=False,
             integrations=_integrations(),
-            before_send=told,  # type: ignore[arg-type] # the SDK's Event is a TypedDict; what we build is one
+            before_send=redacted_event,  # type: ignore[arg-type] # the SDK's Event is a TypedDict; what we build is one
             max_breadcrumbs=0,
             include_local_variables=False,
             send_default_pii=False,
             send_client_reports=False,
         )
-    except BadDsn as error:  # the work is more important than being told of its errors
+    except BadDsn as error:  # the operator works without error reports
         _log.error("SENTRY_DSN: %s; expected https://KEY@HOST/PROJECT; errors are not reported", error)
 
 
@@ -55,8 +54,8 @@ def _integrations() -> list[Integration]:
     ]
 
 
-def told(event: Event, _hint: dict[str, Any]) -> Event:
-    """What of an event is sent: a list of what may be, so that what the SDK learns to send one day is not."""
+def redacted_event(event: Event, _hint: dict[str, Any]) -> Event:
+    """Event with the fields on an allowlist, so that fields of later SDK versions are not sent."""
     sent = {name: event[name] for name in _KEPT if name in event}
     extra = event.get("extra", {})
     sent["tags"] = {name: str(extra[name]) for name in _TAGS if name in extra}
@@ -68,7 +67,7 @@ def told(event: Event, _hint: dict[str, Any]) -> Event:
 
 
 def _template(event: Event) -> str:
-    """A line without its arguments. Others put them into the template itself."""
+    """Log line without its arguments. Other libraries format them into the template, so theirs is replaced."""
     logger = str(event.get("logger", ""))
     return str(event["logentry"]["message"]) if logger.startswith(f"{_OURS}.") else f"an error of {logger}"
 

@@ -1,4 +1,4 @@
-"""What a watch delivers, and whom it concerns: kept in the cache, and woken only where there may be something to do."""
+"""Handlers of watch events: store objects in the cache and wake the resources that may have work."""
 
 import asyncio
 import logging
@@ -26,14 +26,14 @@ Wake = Callable[[ResourceRef], Awaitable[None]]
 
 
 class Dependents:
-    """Which ImageGenerations draw with which LoraTraining, by namespace and name."""
+    """ImageGenerations that use a LoraTraining, by namespace and name."""
 
     def __init__(self) -> None:
         self._users: dict[tuple[str, str], set[ResourceRef]] = defaultdict(set)
         self._used: dict[ResourceRef, set[tuple[str, str]]] = {}
 
     def note(self, ref: ResourceRef, spec: dict[str, Any]) -> None:
-        """Remember what an ImageGeneration refers to now."""
+        """Store the LoRAs that an ImageGeneration refers to."""
         self.forget(ref)
         names = {(lora.get("loraRef") or {}).get("name") for lora in spec.get("loras") or ()}
         self._used[ref] = {(ref.namespace, name) for name in names if name}
@@ -41,19 +41,19 @@ class Dependents:
             self._users[lora].add(ref)
 
     def forget(self, ref: ResourceRef) -> None:
-        """The ImageGeneration is finished or gone."""
+        """Remove a finished or deleted ImageGeneration."""
         for lora in self._used.pop(ref, ()):
             self._users[lora].discard(ref)
             if not self._users[lora]:
                 del self._users[lora]
 
     def of(self, lora: ResourceRef) -> tuple[ResourceRef, ...]:
-        """Whom a LoraTraining's progress concerns."""
+        """ImageGenerations that wait for a LoraTraining."""
         return tuple(self._users.get((lora.namespace, lora.name), ()))
 
 
 class EventHandlers:
-    """The handlers of the watches, without kopf."""
+    """Handlers of watch events, independent of kopf."""
 
     def __init__(
         self,
@@ -64,15 +64,15 @@ class EventHandlers:
         settled: SettledCheck | None = None,
         *,
         selection: Selection = DEFAULT,
-        left: Callable[[ResourceRef, Body], None] = lambda *_: None,
-        gone: Wake | None = None,
+        on_deselected: Callable[[ResourceRef, Body], None] = lambda *_: None,
+        on_deleted: Wake | None = None,
     ) -> None:
-        """`left` is told of each resource of our class in a namespace that is not selected; `gone` of each that was
-        deleted (None: `wake` is).
+        """`on_deselected` gets each resource of our class in a namespace that is not selected; `on_deleted` gets each
+        deleted resource (None: `wake`).
         """
-        self._gone = gone or wake
+        self._on_deleted = on_deleted or wake
         self._selection = selection
-        self._left = left
+        self._on_deselected = on_deselected
         self._settled = settled
         self._names = names or LoraNames()
         self._cache = cache
@@ -80,10 +80,11 @@ class EventHandlers:
         self._reports = reports
         self._dependents = Dependents()
 
-    async def first_look(self, kube: Kube, namespaces: Iterable[str] = ("",)) -> None:
-        """What is not finished, before the watches list everything: thousands of finished resources hold up nobody.
+    async def list_unfinished(self, kube: Kube, namespaces: Iterable[str] = ("",)) -> None:
+        """List the unfinished resources before the watches list everything, so that thousands of finished ones delay
+        none.
 
-        The empty name stands for all namespaces. It only saves time. What is not found here, the watches deliver.
+        The empty name is all namespaces. Only an optimization: the watches deliver what is missed here.
         """
         for namespace in namespaces:
             try:
@@ -92,12 +93,12 @@ class EventHandlers:
                         async for body in kube.unfinished(kind, namespace):
                             await self.resource(kind, body, deleted=False)
             except API_ERRORS as error:
-                _log.info("the first look ended early%s: %s", f" in {namespace}" * bool(namespace), explain(error))
+                _log.info("the first list is incomplete%s: %s", f" in {namespace}" * bool(namespace), explain(error))
 
-    async def look(self, kube: Kube, namespace: str) -> None:
-        """Look at all resources of a namespace that is selected from now on, or no longer.
+    async def list_namespace(self, kube: Kube, namespace: str) -> None:
+        """List all resources of a namespace whose selection has changed.
 
-        An API server that is away is waited for.
+        Waits for an unavailable API server.
         """
         while True:
             try:
@@ -106,11 +107,11 @@ class EventHandlers:
                         await self.resource(kind, body, deleted=False)
                 return
             except API_ERRORS as error:
-                _log.warning("the resources of %s are listed later: %s", namespace, explain(error))
+                _log.warning("the resources of %s cannot be listed yet: %s", namespace, explain(error))
             await asyncio.sleep(_AGAIN_SECONDS)
 
     async def resource(self, kind: Kind, body: Body, *, deleted: bool) -> None:
-        """One of ours was listed, added, changed or deleted."""
+        """Handle a resource that was listed, added, changed or deleted."""
         meta = body["metadata"]
         ref = ResourceRef(kind=kind, namespace=meta["namespace"], name=meta["name"], uid=meta["uid"])
         status, served = body.get("status") or {}, self._selection.serves(body)
@@ -119,7 +120,7 @@ class EventHandlers:
         else:
             metrics.gauges.note_resource(ref.uid, kind, status.get("phase") or "Pending", status.get("reason") or "")
         over = deleted or is_settled(body)
-        # A LoRA's name, and the LoRA that an image waits for, may be those of a resource that is not served.
+        # The LoRA that a resource waits for may belong to one that this installation does not serve.
         if kind is Kind.LORA_TRAINING:
             for waiting in self._names.forget(ref.uid) if deleted else self._names.note(body):
                 await self._wake(waiting)
@@ -129,8 +130,8 @@ class EventHandlers:
         if over or not served:
             self._cache.forget(ref)
             self._dependents.forget(ref)
-            if deleted:  # it may have been served before it moved: its record ends
-                await self._gone(ref)
+            if deleted:  # it may have been served before its class changed: its record ends
+                await self._on_deleted(ref)
             self._compare_later(ref, status if served and not deleted else None)
             return
         self._compare_later(ref, None)
@@ -142,10 +143,10 @@ class EventHandlers:
     def _not_served(self, ref: ResourceRef, body: Body, *, deleted: bool) -> None:
         metrics.gauges.forget_resource(ref.uid)
         if not deleted and self._selection.has_left(body):
-            self._left(ref, body)
+            self._on_deselected(ref, body)
 
     def _compare_later(self, ref: ResourceRef, finished: dict[str, Any] | None) -> None:
-        """Have a finished status compared with its run document; None: there is none any more."""
+        """Queue a finished status for the comparison with its run document; None removes it."""
         if self._settled is None:
             return
         if finished is None:
@@ -154,7 +155,7 @@ class EventHandlers:
             self._settled.note(ref, finished)
 
     async def job(self, body: Body, *, deleted: bool) -> None:
-        """A Job that a resource may own. Its pods' comings and goings change nothing; its end does."""
+        """Handle a Job that a resource may own. Changes of its pods wake nothing; its end does."""
         ref, job = owner_of(body), JobView.parse(body)
         if deleted or job.finished:
             self._reports.forget(job.uid)
@@ -168,7 +169,7 @@ class EventHandlers:
 
 
 def owner_of(job: Body) -> ResourceRef | None:
-    """The resource that a Job works for, by its owner reference."""
+    """Resource that owns a Job, by its owner reference; None if there is none."""
     for owner in controllers(job):
         if (kind := owner.resource_kind) is not None:
             return ResourceRef(kind=kind, namespace=job["metadata"]["namespace"], name=owner.name, uid=owner.uid)

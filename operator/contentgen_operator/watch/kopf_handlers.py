@@ -1,4 +1,6 @@
-"""kopf watches and reconnects; its handlers only hand over. No finalizer, no annotation of kopf's."""
+"""kopf handlers: kopf watches and reconnects, its handlers call the EventHandlers. No finalizers or annotations of
+kopf.
+"""
 
 from typing import Any
 
@@ -10,35 +12,35 @@ from contentgen_operator.watch.liveness import CLIENT_SECONDS, SERVER_SECONDS, W
 
 
 class NoMemory(kopf.DiffBaseStorage):
-    """kopf copies every object that it delivers, to compare it with the last; nobody here asks for a difference."""
+    """Storage of last-seen states, disabled: kopf copies every object for a diff that no handler uses."""
 
     def build(self, **_: Any) -> kopf.BodyEssence:
-        """Nothing."""
+        """Return an empty essence."""
         return kopf.BodyEssence()
 
     def fetch(self, **_: Any) -> kopf.BodyEssence | None:
-        """Nothing."""
+        """Return an empty essence."""
         return kopf.BodyEssence()
 
     def store(self, **_: Any) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
-def build_registry(intake: EventHandlers, watches: WatchLiveness) -> kopf.OperatorRegistry:
+def build_registry(handlers: EventHandlers, watches: WatchLiveness) -> kopf.OperatorRegistry:
     """Handlers for our resources and the Jobs that they own."""
     registry = kopf.OperatorRegistry()
 
     @kopf.on.startup(registry=registry)
     def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
-        settings.posting.enabled = False  # we post our own events, at transitions
+        settings.posting.enabled = False  # the operator creates its own events, at transitions
         settings.scanning.disabled = True  # the kinds are known; scanning needs rights on all CRDs
         settings.persistence.diffbase_storage = NoMemory()
-        # kopf has a task for each object that holds its body until it ends: of 2,000 in a list, all at once.
+        # kopf keeps a task with the body of each object until this timeout: for a list of 2,000, all at once.
         settings.queueing.idle_timeout = 0.1
         settings.watching.server_timeout = SERVER_SECONDS
-        settings.watching.client_timeout = CLIENT_SECONDS  # a watch that died silently is opened anew (kopf#1276)
+        settings.watching.client_timeout = CLIENT_SECONDS  # a dead watch is reopened (kopf#1276)
         settings.watching.chunk_size = 50  # each may have 256 KiB of annotations
-        settings.watching.label_selectors["batch", "v1", "jobs"] = UID_LABEL  # nobody else's Jobs
+        settings.watching.label_selectors["batch", "v1", "jobs"] = UID_LABEL  # only our Jobs
 
     @kopf.on.login(registry=registry)
     async def login(**kwargs: Any) -> Any:
@@ -46,16 +48,16 @@ def build_registry(intake: EventHandlers, watches: WatchLiveness) -> kopf.Operat
         return watches.session(info) if info is not None else None
 
     for kind in Kind:
-        _watch_kind(registry, kind, intake)
+        _watch_kind(registry, kind, handlers)
 
     @kopf.on.event("batch", "v1", "jobs", registry=registry)
     async def on_job(event: Any, **_: Any) -> None:
-        await intake.job(event["object"], deleted=event["type"] == "DELETED")
+        await handlers.job(event["object"], deleted=event["type"] == "DELETED")
 
     return registry
 
 
-def _watch_kind(registry: kopf.OperatorRegistry, kind: Kind, intake: EventHandlers) -> None:
+def _watch_kind(registry: kopf.OperatorRegistry, kind: Kind, handlers: EventHandlers) -> None:
     @kopf.on.event(GROUP, VERSION, kind.plural, id=f"wake-{kind.plural}", registry=registry)
     async def on_resource(event: Any, **_: Any) -> None:
-        await intake.resource(kind, event["object"], deleted=event["type"] == "DELETED")
+        await handlers.resource(kind, event["object"], deleted=event["type"] == "DELETED")

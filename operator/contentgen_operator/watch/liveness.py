@@ -1,7 +1,7 @@
-"""When each watch was last opened: how a watch is seen to be dead, also where nothing happens for hours.
+"""Liveness of watches by the time of their last opening, which works for idle watches too.
 
-The API server ends each watch after a minute and kopf opens it anew, so a watch that works is never older than that.
-One that died silently is given up by kopf after `CLIENT_SECONDS`; what stays old after that, kopf could not mend.
+The API server ends each watch after a minute and kopf reopens it, so a working watch is never older. kopf gives up a
+dead one after `CLIENT_SECONDS`; a watch that is older than that is broken.
 """
 
 import asyncio
@@ -20,17 +20,17 @@ _log = logging.getLogger(__name__)
 
 
 class WatchLiveness:
-    """By the plural of what is watched, and its namespace where there is one."""
+    """Openings of watches, by plural and, if any, namespace."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, *, refused_seconds: float = 15) -> None:
-        """`refused_seconds`: the pause after a refusal."""
+        """`refused_seconds`: pause after a refusal (403)."""
         self._clock = clock
         self._refused_seconds = refused_seconds
         self._opened: dict[str, float] = {}
         self.refused: set[str] = set()
 
     def opened(self, name: str) -> None:
-        """A watch has begun to deliver."""
+        """Note that a watch was opened."""
         self._opened[name] = self._clock()
         self.refused.discard(name)
 
@@ -39,7 +39,7 @@ class WatchLiveness:
         return {name: self._clock() - at for name, at in self._opened.items()}
 
     def session(self, info: kopf.ConnectionInfo) -> kopf.AiohttpSession:
-        """kopf's session with these credentials, told apart by us in what it opens."""
+        """kopf's session with these credentials, which reports the watches that it opens."""
         trace = aiohttp.TraceConfig()
         trace.on_request_end.append(self._ended)
         made = aiohttp.ClientSession(
@@ -53,17 +53,17 @@ class WatchLiveness:
     async def _ended(
         self, _: aiohttp.ClientSession, __: SimpleNamespace, request: aiohttp.TraceRequestEndParams
     ) -> None:
-        # The headers of a watch come when it is open; its body is the stream.
+        # Headers arrive when a watch is open; its body is the stream.
         if request.url.query.get("watch") == "true" and request.response.status == 200:
             self.opened(_name_of(request.url.path))
 
     async def _without_rights(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        """Answers of the API server, with the 403 of one namespace as a lost connection.
+        """Response of the API server; a 403 for one namespace becomes a connection error.
 
-        kopf ends at a 403, and the watches of all other namespaces with it. A connection it opens anew. The Role of a
-        namespace goes with it, and may come later.
+        kopf ends at a 403, with the watches of all other namespaces; after a connection error it retries. The Role of a
+        namespace is deleted with it, and may be created later.
         """
         answer = await handler(request)
         if answer.status != _FORBIDDEN or "namespaces" not in request.url.parts:

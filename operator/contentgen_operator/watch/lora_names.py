@@ -1,4 +1,4 @@
-"""Index of the LoraTrainings by loraName, as the watches deliver them: finds the older one of two of one name."""
+"""Index of the LoraTrainings by loraName, filled by the watches: finds the older one of two with the same name."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -16,17 +16,17 @@ Key = tuple[str, str, str]  # namespace, user, loraName
 class _Entry(Value):
     created_at: str
     ref: ResourceRef
-    trains: bool  # whether it has trained, or will
+    trains: bool  # True if it has trained or will train
     served: bool
 
     @property
     def age(self) -> tuple[str, str]:
-        """The order: the older one first; the uid decides between two of the same second."""
+        """Sort key: older first, then by uid within the same second."""
         return self.created_at, self.ref.uid
 
 
 class LoraNames:
-    """A LoraTraining that has failed without a version holds no name: it is not trained any more by itself."""
+    """Names in use. A LoraTraining that failed without a version holds none: it is not trained again by itself."""
 
     def __init__(self, selection: Selection = DEFAULT) -> None:
         self._selection = selection
@@ -34,7 +34,7 @@ class LoraNames:
         self._entries: defaultdict[Key, dict[str, _Entry]] = defaultdict(dict)
 
     def note(self, body: Body) -> tuple[ResourceRef, ...]:
-        """Keep a LoraTraining as it is now; those served that may go on since it gave a name up."""
+        """Store a LoraTraining; returns the served ones that may continue because it released a name."""
         meta, status = body["metadata"], body.get("status") or {}
         name = meta["name"]
         ref = ResourceRef(kind=Kind.LORA_TRAINING, namespace=meta["namespace"], name=name, uid=meta["uid"])
@@ -51,7 +51,7 @@ class LoraNames:
         return self._with(freed, ref.uid)
 
     def forget(self, uid: str) -> tuple[ResourceRef, ...]:
-        """The LoraTraining is gone; those served that may go on since."""
+        """Remove a deleted LoraTraining; returns the served ones that may continue."""
         key = self._keys.pop(uid, None)
         if key is None:
             return ()
@@ -61,7 +61,9 @@ class LoraNames:
         return self._with(key, uid)
 
     def older(self, resource: Resource) -> str | None:
-        """The name of the oldest other LoraTraining that has the same loraName and is older than this one."""
+        """Name of the oldest other LoraTraining with the same loraName that is older than this one; None if there is
+        none.
+        """
         ref = resource.ref
         entries = self._entries.get(_key(ref.namespace, resource.spec), {})
         mine = f"{resource.created_at:%Y-%m-%dT%H:%M:%SZ}", ref.uid

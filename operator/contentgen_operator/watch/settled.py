@@ -1,7 +1,7 @@
-"""Finished resources whose status is not the newest: compared with their run documents in batches, and woken.
+"""Comparison of finished statuses with their run documents, in batches; resources that differ are woken.
 
-Finished resources are not reconciled, and an operator that starts is told of thousands of them. An etcd that was
-restored, or somebody else, may have put an earlier end into a status.
+Finished resources are not reconciled, and a starting operator receives thousands of them. A restored etcd, or a user,
+may have replaced the status by an older one.
 """
 
 import asyncio
@@ -21,21 +21,21 @@ _BATCH_SECONDS, _PAUSE_SECONDS = 0.2, 30.0
 
 
 class SettledCheck:
-    """Collects finished statuses as the watches deliver them."""
+    """Collects finished statuses from the watches."""
 
     def __init__(self, runs: RunDocuments, wake: Callable[[ResourceRef], Awaitable[None]]) -> None:
         self._runs = runs
         self._wake = wake
         self._waiting: dict[ResourceRef, str] = {}  # digests
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
 
     def note(self, ref: ResourceRef, status: dict[str, Any]) -> None:
-        """A finished status (JSON) to compare."""
+        """Queue a finished status (JSON) for comparison."""
         self._waiting[ref] = status_digest(status)
-        self._news.set()
+        self._changed.set()
 
     def forget(self, ref: ResourceRef) -> None:
-        """The resource is changed or gone."""
+        """Remove a changed or deleted resource."""
         self._waiting.pop(ref, None)
 
     async def check(self) -> None:
@@ -46,18 +46,18 @@ class SettledCheck:
             if self._waiting.get(ref) == digest:
                 del self._waiting[ref]
             if documents.get(ref.uid, digest) != digest:
-                _log.warning("the status of %s is not the one of its run", ref.name, extra=ref.about)
+                _log.warning("the status of %s differs from its run document", ref.name, extra=ref.about)
                 await self._wake(ref)
 
     async def run(self) -> None:
         """Check until cancelled."""
         while True:
-            await self._news.wait()
-            await asyncio.sleep(_BATCH_SECONDS)  # for a batch to come together
+            await self._changed.wait()
+            await asyncio.sleep(_BATCH_SECONDS)  # collects a batch
             try:
                 await self.check()
             except PyMongoError as error:
-                _log.info("finished resources are compared later: %s", error)
+                _log.info("finished resources cannot be compared yet: %s", error)
                 await asyncio.sleep(_PAUSE_SECONDS)
             if not self._waiting:
-                self._news.clear()
+                self._changed.clear()

@@ -1,7 +1,7 @@
-"""Authentication of workers: from a pod-bound token, over the uid of the pod's controller, to a recorded Job.
+"""Authentication of workers: pod-bound token → uid of the pod's controller → recorded Job.
 
-Labels, names and owner references are chosen by whoever may create the pod or the Job, so none of them is resolved: the
-controller's uid is only looked up among the Jobs that the operator recorded, and everything else comes from the record.
+Users who may create pods or Jobs choose their labels, names and owner references, so none of these is trusted: the
+controller's uid is looked up among the Jobs that the operator recorded, and everything else comes from that record.
 """
 
 import hashlib
@@ -26,10 +26,10 @@ _REMEMBERED = 1024
 
 
 class Refusal(Exception):
-    """A caller who gets nothing; `who` is what is known of it, for the log."""
+    """A refused caller; `who` is its identity as far as known, for the log."""
 
     def __init__(self, why: str, who: str = "unknown token") -> None:
-        super().__init__(why, who)  # so that a copy can be made of its args
+        super().__init__(why, who)  # `args` suffice to create a copy
         self.who = who
 
     def __str__(self) -> str:
@@ -37,20 +37,20 @@ class Refusal(Exception):
 
 
 class Unauthenticated(Refusal):
-    """The token is not one of ours."""
+    """The token is not a valid token of a pod."""
 
 
 class NotAWorker(Refusal):
-    """The pod is no worker of a current Job."""
+    """The pod is not a worker of a current Job."""
 
 
 class NotYetRecorded(Refusal):
-    """The Job is recorded, and the status that names it is about to be written."""
+    """The Job is recorded, but the status does not name it yet."""
 
 
 class WorkerAuthenticator:
-    """Turns tokens into assignments. Which Job a token belongs to is remembered for minutes; whether that Job runs and
-    is its resource's newest is checked on each call.
+    """Authenticates tokens. The Job of a token is cached for minutes; whether that Job runs and is its resource's
+    newest is checked on each call.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class WorkerAuthenticator:
         self._known = TtlCache[str, tuple[str, RecordedJob]](_REMEMBERED_SECONDS, _REMEMBERED, clock)
 
     async def assignment(self, token: str) -> Assignment:
-        """What the bearer of this token works on. Raises Unauthenticated, Forbidden or NotYet."""
+        """Assignment of the bearer of a token. Raises Unauthenticated, NotAWorker or NotYetRecorded."""
         digest = hashlib.sha256(token.encode()).hexdigest()
         known = self._known.get(digest)
         if known is None:
@@ -77,7 +77,7 @@ class WorkerAuthenticator:
         return await self._current(*known)
 
     async def _authenticated(self, token: str) -> tuple[str, RecordedJob]:
-        """The pod in words, and the recorded Job that controls it."""
+        """Pod, as text for the log, and the recorded Job that controls it."""
         namespace, name, uid = _bound_pod(await self._kube.review_token(token, TOKEN_AUDIENCE))
         who = f"pod {namespace}/{name} (uid {uid})"
         pod = await self._kube.get_pod(namespace, name)
@@ -104,7 +104,7 @@ class WorkerAuthenticator:
         return Assignment(resource=resource, run=run, job=job.ref)
 
     async def _check_that_it_runs(self, who: str, job: RecordedJob) -> None:
-        """A token outlives its container, and may have been stolen."""
+        """Raises NotAWorker unless the Job runs: a token outlives its container, and may have been stolen."""
         ref = job.owner
         view = self._cache.job(ref.namespace, job.name)
         if view is None or view.uid != job.uid:
@@ -128,7 +128,7 @@ class WorkerAuthenticator:
 
 
 def _bound_pod(review: dict[str, Any]) -> tuple[str, str, str]:
-    """Namespace, name and uid of the pod that a reviewed token is bound to."""
+    """Namespace, name and uid of the pod that a reviewed token is bound to. Raises Unauthenticated."""
     if not review.get("authenticated") or TOKEN_AUDIENCE not in (review.get("audiences") or ()):
         raise Unauthenticated("the token is not valid for this audience")
     user = review.get("user") or {}
@@ -140,7 +140,7 @@ def _bound_pod(review: dict[str, Any]) -> tuple[str, str, str]:
 
 
 def _controlling_job(pod: dict[str, Any], who: str) -> str:
-    """The uid of the Job that a pod names as its controller."""
+    """Uid of the Job that a pod names as its controller. Raises NotAWorker."""
     for owner in controllers(pod):
         if owner.is_job:
             return owner.uid

@@ -1,8 +1,8 @@
-"""The desk's own certificate authority, pure: one that lives for years signs certificates that live for weeks.
+"""Certificate authority (CA) of the worker API, pure: a CA with a lifetime of years issues certificates for weeks.
 
-Workers are given the authority's certificate when their Job is made, so a new certificate under the same authority
-cuts nobody off. The authority itself is renewed too: the new one is also signed by the old one, and that
-certificate is served with the desk's, so workers that know only the old one trust it.
+A worker gets the CA certificate when its Job is created, so a new certificate of the same CA does not affect it. The CA
+is renewed too: the old one also signs the new one, and that cross-signed certificate is served with the server's, so
+workers that know only the old CA trust it.
 """
 
 from datetime import datetime, timedelta
@@ -20,19 +20,19 @@ _CLOCKS_DIFFER = timedelta(hours=1)
 
 
 class CertificateAuthority(Value):
-    """PEM texts: a certificate that may sign others, and its key."""
+    """PEM texts: CA certificate and its key."""
 
     certificate: bytes
     key: bytes
 
     @property
     def expires_at(self) -> datetime:
-        """When it ends."""
+        """End of validity."""
         return x509.load_pem_x509_certificate(self.certificate).not_valid_after_utc
 
     @property
     def is_whole(self) -> bool:
-        """Whether certificate and key can be read, and belong together."""
+        """True if certificate and key are readable and match."""
         try:
             certificate, key = _pair(self.certificate, self.key)
         except (ValueError, TypeError):
@@ -41,28 +41,28 @@ class CertificateAuthority(Value):
 
 
 class IssuedCertificate(Value):
-    """PEM texts: a certificate with what lies between it and an authority, and its key."""
+    """PEM texts: server certificate with intermediate certificates, and its key."""
 
     chain: bytes
     key: bytes
 
     @property
     def leaf(self) -> x509.Certificate:
-        """The first of the chain."""
+        """First certificate of the chain."""
         return x509.load_pem_x509_certificate(self.chain)
 
     @property
     def expires_at(self) -> datetime:
-        """When it ends."""
+        """End of validity of the server certificate."""
         return self.leaf.not_valid_after_utc
 
     def is_for(self, host: str) -> bool:
-        """Whether it is made for this host. Raises ValueError where it is no certificate."""
+        """True if it is valid for a host. Raises ValueError if it is not a certificate."""
         names = self.leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         return host in names.get_values_for_type(x509.DNSName)
 
     def is_of(self, authority: CertificateAuthority) -> bool:
-        """Whether certificate and key can be read and belong together, and this authority signed them."""
+        """True if certificate and key are readable and match, and this CA signed the certificate."""
         try:
             leaf, key = _pair(self.chain, self.key)
             leaf.verify_directly_issued_by(x509.load_pem_x509_certificate(authority.certificate))
@@ -72,7 +72,7 @@ class IssuedCertificate(Value):
 
 
 def new_authority(now: datetime) -> CertificateAuthority:
-    """One that nobody knows yet."""
+    """New self-signed CA."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = _name(f"contentgen desk CA {now:%Y-%m-%d}")
     certificate = _signing(name, key.public_key(), now, now + _AUTHORITY_LIFETIME, below=1)
@@ -81,7 +81,7 @@ def new_authority(now: datetime) -> CertificateAuthority:
 
 
 def vouch(old: CertificateAuthority, new: CertificateAuthority, now: datetime) -> bytes:
-    """The new authority's certificate as the old one signs it."""
+    """Certificate of the new CA, signed by the old one."""
     issuer, key = _pair(old.certificate, old.key)
     subject = x509.load_pem_x509_certificate(new.certificate)
     public = subject.public_key()
@@ -94,7 +94,7 @@ def vouch(old: CertificateAuthority, new: CertificateAuthority, now: datetime) -
 def issue(
     authority: CertificateAuthority, host: str, now: datetime, lifetime: timedelta, between: bytes = b""
 ) -> IssuedCertificate:
-    """A certificate for a host; `between` is served with it."""
+    """Certificate for a host; `between` are the intermediate certificates served with it."""
     issuer, issuer_key = _pair(authority.certificate, authority.key)
     key = ec.generate_private_key(ec.SECP256R1())
     certificate = (
@@ -111,7 +111,7 @@ def issue(
 
 
 def between_of(chain: bytes, now: datetime) -> bytes:
-    """What a chain holds beside its first certificate, and is still good."""
+    """Valid intermediate certificates of a chain."""
     others = x509.load_pem_x509_certificates(chain)[1:]
     return b"".join(_pem(each) for each in others if each.not_valid_after_utc > now)
 
@@ -119,7 +119,7 @@ def between_of(chain: bytes, now: datetime) -> bytes:
 def _pair(certificate: bytes, key: bytes) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
     private = serialization.load_pem_private_key(key, None)
     if not isinstance(private, ec.EllipticCurvePrivateKey):
-        raise TypeError("the key is none of ours")
+        raise TypeError("the key is not an elliptic-curve key")
     return x509.load_pem_x509_certificate(certificate), private
 
 

@@ -22,19 +22,19 @@ V = TypeVar("V")
 
 
 class RateLimit(Value):
-    """A bucket of `burst` requests that refills with `per_second`."""
+    """Token bucket of `burst` requests that refills with `per_second`."""
 
     burst: float
     per_second: float
 
 
-# A worker sends one order, progress once a second, and 4,096 files in 16 requests, which may follow at once.
+# A worker requests one order, reports progress once a second, and uploads 4,096 files in 16 requests in a row.
 REQUESTS = RateLimit(burst=60, per_second=10)
-# Requests of all tokens of a Job: its pod has one, and for a moment two when the kubelet renews it.
+# Requests of all tokens of a Job: its pod has one, and two for a moment when the kubelet renews it.
 JOB_REQUESTS = RateLimit(burst=120, per_second=20)
-# Orders of a Job, of 14 signatures each; a worker asks once, and again where a URL has expired.
+# Orders of a Job, of 14 signatures each; a worker requests one, and another if a URL has expired.
 JOB_ORDERS = RateLimit(burst=20, per_second=0.2)
-# Files of a Job for which uploads are signed: all of an attempt's at once, and then again those whose grants expired.
+# Signed uploads of a Job, by file: all of an attempt at once, then those whose grants have expired.
 JOB_FILES = RateLimit(burst=4096, per_second=20)
 # Limits of all Jobs of a namespace, which would multiply those of one Job. 50 Jobs stay within them, each with progress
 # once a second and a dataset of 150 pictures; 50 Jobs with 1,000 pictures each have their 100,000 files signed in 3
@@ -42,20 +42,20 @@ JOB_FILES = RateLimit(burst=4096, per_second=20)
 NAMESPACE_REQUESTS = RateLimit(burst=2400, per_second=200)
 NAMESPACE_ORDERS = RateLimit(burst=400, per_second=4)
 NAMESPACE_FILES = RateLimit(burst=32768, per_second=400)
-# Reviews of tokens that turn out bad; those of workers are given back, up to the next limit.
+# Reviews of invalid tokens; those of workers are given back, up to the next limit.
 REVIEWS = RateLimit(burst=60, per_second=1)
-# Reviews of a Job's tokens: a worker needs one every four minutes, whoever may create tokens could cause any number.
+# Reviews of a Job's tokens: a worker needs one every four minutes; a user who may create tokens can cause any number.
 JOB_REVIEWS = RateLimit(burst=10, per_second=1 / 30)
 _REMEMBERED = 4096  # addresses, tokens
 _REVIEWS_AT_ONCE = 8
 _REVIEWS_WAITING = 64
-_BAD_SECONDS = 5.0  # less than a worker tries for: TokenReview may not know a new token yet
-_GOOD_SECONDS = 240.0  # less than the identity of a token is remembered for, so that a look-up within costs no review
+_BAD_SECONDS = 5.0  # less than a worker retries for: TokenReview may not know a new token yet
+_GOOD_SECONDS = 240.0  # less than the cache of identities, so that no look-up within it needs a review
 _BUSY_SECONDS = 1.0
 
 
 class TooManyRequests(Exception):
-    """A limit is reached; it may be tried again after so many seconds."""
+    """A limit is exceeded; retry after `retry_after` seconds."""
 
     def __init__(self, retry_after: float) -> None:
         super().__init__(f"too many requests; try again in {retry_after:.0f} s")
@@ -63,30 +63,32 @@ class TooManyRequests(Exception):
 
 
 class TooManyReviews(TooManyRequests):
-    """The tokens of a Job were reviewed too often; the address that asked is charged."""
+    """The tokens of a Job were reviewed too often; the requesting address is charged."""
 
 
 class RateLimiter:
-    """Token buckets by key. The key that was used least recently is forgotten, and then has a full bucket again."""
+    """Token buckets by key, in bounded memory. The least recently used key is dropped, and then has a full bucket
+    again.
+    """
 
     def __init__(self, limit: RateLimit, clock: Clock = time.monotonic, keys: int = _REMEMBERED) -> None:
         self._limit = limit
         self._clock = clock
         self._keys = keys
-        self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()  # level, and when it was that
+        self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()  # level, and its time
 
     def __len__(self) -> int:
         return len(self._levels)
 
     def take(self, key: str, amount: int = 1) -> float:
-        """Take so many; 0, or the seconds until there are as many."""
+        """Take an amount; returns 0, or the seconds until it is available."""
         level = self._level(key)
         granted = level >= amount
         self._note(key, level - amount if granted else level)
         return 0.0 if granted else (amount - level) / self._limit.per_second
 
     def give_back(self, key: str, amount: int = 1) -> None:
-        """Put so many back."""
+        """Return an amount."""
         self._note(key, min(self._level(key) + amount, self._limit.burst))
 
     def _level(self, key: str) -> float:
@@ -98,10 +100,10 @@ class RateLimiter:
 
 
 class Admission:
-    """Admits tokens to their look-up, which may cost a TokenReview.
+    """Limits the authentication of tokens, which may cost a TokenReview.
 
-    A token that was accepted lately goes straight through. For others, reviews are limited by Job, by address (those
-    that turn out bad or are beyond the Job's limit), and at a time. A refusal is remembered for seconds.
+    A token that was accepted recently is admitted. For others, reviews are limited by Job, by address (invalid ones,
+    and those beyond the Job's limit), and in parallel. A refusal is cached for seconds.
     """
 
     def __init__(
@@ -126,9 +128,9 @@ class Admission:
     async def admit(
         self, token: str, address: str, look_up: Callable[[str], Awaitable[T]], job_uid: Callable[[T], str]
     ) -> T:
-        """The result of `look_up`, which is of the Job `job_uid(result)`.
+        """Result of `look_up`, whose Job is `job_uid(result)`.
 
-        Raises what `look_up` raises, the remembered refusal, or TooManyRequests.
+        Raises the errors of `look_up`, a cached refusal, or TooManyRequests.
         """
         digest = hashlib.sha256(token.encode()).hexdigest()
         self._raise_remembered(digest)
@@ -156,7 +158,7 @@ class Admission:
         self._pending += 1
         try:
             async with self._slots:
-                self._raise_remembered(digest)  # another request with this token may have been refused meanwhile
+                self._raise_remembered(digest)  # a concurrent request with this token may have been refused
                 return await self._judged(digest, token, look_up)
         finally:
             self._pending -= 1
@@ -176,7 +178,7 @@ class Admission:
 
 
 class RateLimitMiddleware:
-    """ASGI middleware: requests by bearer token, or by address where there is none. Answers 429 with Retry-After."""
+    """ASGI middleware: rate limit by bearer token, or by address without one. Answers 429 with Retry-After."""
 
     def __init__(self, app: ASGIApp, limiter: RateLimiter) -> None:
         self._app = app
@@ -192,7 +194,7 @@ class RateLimitMiddleware:
 
 
 def too_many(error: TooManyRequests) -> JSONResponse:
-    """The response for a limit that is reached."""
+    """429 response."""
     return JSONResponse({"detail": str(error)}, 429, headers={"Retry-After": str(error.retry_after)})
 
 

@@ -1,5 +1,5 @@
-"""What workers have said since this operator started. Nothing here is needed to be right: losing it costs a progress
-figure, or a second until the Job's end is noticed. So there may be little of it: the Jobs that were heard of last.
+"""Reports of workers, in memory. Correctness does not depend on them: a loss costs a progress figure, or a second until
+the Job's end is noticed. So only the Jobs that reported last are kept.
 """
 
 import asyncio
@@ -15,13 +15,13 @@ _JOBS = 2048
 class _Report(Value):
     progress: Progress | None = None
     finished: bool = False
-    removed: int = 0  # objects that the attempt made the operator remove
-    claimed_files: int = 0  # uploads that it asked for, each time
+    removed: int = 0  # objects removed for the attempt
+    claimed_files: int = 0  # requested uploads, including repeated ones
     claimed_bytes: int = 0
 
 
 class Reports:
-    """By the uid of the Job."""
+    """Reports by the uid of the Job."""
 
     def __init__(self, jobs: int = _JOBS) -> None:
         self._jobs = jobs
@@ -33,49 +33,49 @@ class Reports:
         return len(self._known)
 
     def progress(self, job_uid: str) -> Progress | None:
-        """The newest progress."""
+        """Newest progress; None if there is none."""
         return self._known.get(job_uid, _Report()).progress
 
     def finished(self, job_uid: str) -> bool:
-        """Whether the worker says that it has left its outcome."""
+        """True if the worker reported that its outcome is stored."""
         return self._known.get(job_uid, _Report()).finished
 
     def note_progress(self, job_uid: str, progress: Progress) -> None:
-        """Keep the newest."""
+        """Store the newest progress."""
         self._note(job_uid, progress=progress)
 
     def note_finished(self, job_uid: str) -> bool:
-        """The outcome can be read before the pod is gone; whether this is news."""
+        """Note that the outcome is stored, before the pod ends; True on the first report."""
         news = not self.finished(job_uid)
         self._note(job_uid, finished=True)
         return news
 
     def ended(self, job_uid: str) -> bool:
-        """Whether the worker reported its outcome, or the Job was seen to have ended or to be gone."""
+        """True if the worker reported its outcome, or the Job has ended or was deleted."""
         return job_uid in self._ended or self.finished(job_uid)
 
     def note_removed(self, job_uid: str, count: int) -> int:
-        """Count objects removed for an attempt; the sum so far."""
+        """Count objects removed for an attempt; returns the total."""
         total = self._known.get(job_uid, _Report()).removed + count
         self._note(job_uid, removed=total)
         return total
 
     def note_claimed(self, job_uid: str, files: int, size: int) -> tuple[int, int]:
-        """Count uploads that an attempt asks for; the sums so far, of files and of bytes."""
+        """Count requested uploads of an attempt; returns the totals of files and of bytes."""
         known = self._known.get(job_uid, _Report())
         sums = known.claimed_files + files, known.claimed_bytes + size
         self._note(job_uid, claimed_files=sums[0], claimed_bytes=sums[1])
         return sums
 
     def exclusive(self, job_uid: str) -> asyncio.Lock:
-        """The lock of an attempt's files: they are either granted and removed, or verified, never both at a time."""
+        """Lock of an attempt's files: uploads are granted or files are verified, never both at a time."""
         lock = self._locks.get(job_uid)
         if lock is None:
             lock = self._locks[job_uid] = asyncio.Lock()
         return lock
 
     def forget(self, job_uid: str) -> None:
-        """The Job's stage is over, or the Job is gone. That it ended is remembered: a uid is never used again."""
+        """Remove a Job whose stage is over or that was deleted. Its end is remembered: a uid is not reused."""
         self._known.pop(job_uid, None)
         self._ended[job_uid] = None
         self._ended.move_to_end(job_uid)

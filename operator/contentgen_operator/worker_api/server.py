@@ -1,5 +1,5 @@
-"""The desk: the operator's HTTPS server for its workers. A worker holds one credential, a token bound to its pod,
-and may do three things with it, for its own Job alone: read its order, report, and get URLs for its own files.
+"""Worker API: the operator's HTTPS server for worker pods. A worker has one credential, a token bound to its pod. With
+it, for its own Job only, it can read its work order, report progress and the outcome, and request upload URLs.
 """
 
 import logging
@@ -70,10 +70,10 @@ _log = logging.getLogger(__name__)
 _UNAVAILABLE = (*STORE_ERRORS, *API_ERRORS, Conflict)
 _MAX_BODY_BYTES = 256 * 1024
 _MOST_REMOVED = 20_000  # versions removed for one attempt; a stage has 4,096 files at most, each usually one version
-_ASKED_AGAIN = 32  # times that a file may be asked for on average: grants expire, and requests are repeated
-_UPLOADS_AT_ONCE = 4  # requests of a Job; a worker sends one, and another if it waits for the first in vain
-_SIGNED_AT_ONCE = 16  # uploads that a namespace has signed, some 10 ms of CPU time, before the next one has its turn
-_PROGRESS_SECONDS = 1.0  # a status is written at most once a second for what a worker says
+_ASKED_AGAIN = 32  # average requests per file: grants expire, and requests are retried
+_UPLOADS_AT_ONCE = 4  # requests of a Job; a worker sends one, and another after a timeout
+_SIGNED_AT_ONCE = 16  # uploads signed for a namespace, about 10 ms of CPU time, before the next one's turn
+_PROGRESS_SECONDS = 1.0  # a status is written at most once a second for progress
 
 
 _REFUSALS: dict[type[Refusal], Callable[[str], HTTPException]] = {
@@ -84,49 +84,49 @@ _REFUSALS: dict[type[Refusal], Callable[[str], HTTPException]] = {
 
 
 class WorkerApi:
-    """What the endpoints need."""
+    """Implementation of the endpoints."""
 
     def __init__(
         self,
         *,
-        gatekeeper: WorkerAuthenticator,
+        authenticator: WorkerAuthenticator,
         storage: Storage,
         ledger: Ledger,
         reports: Reports,
         policy: OrderPolicy,
         wake: Callable[[ResourceRef, float], Awaitable[None]],
-        witness: StatusVerifier,
+        verifier: StatusVerifier,
         clock: Callable[[], float] = time.monotonic,
         check: Check = unchecked,
     ) -> None:
-        """`check` raises Conflict where this process does not lead."""
+        """`check` raises Conflict if this process does not lead."""
         self._check = check
-        self._gatekeeper = gatekeeper
+        self._authenticator = authenticator
         self._storage = storage
         self._ledger = ledger
         self._reports = reports
         self._policy = policy
         self._wake = wake
-        self._witness = witness
+        self._verifier = verifier
         self._admission = Admission(clock, (Unauthenticated, NotAWorker))
         self.requests = RateLimiter(REQUESTS, clock)
         self._request_rates = _Rates(JOB_REQUESTS, NAMESPACE_REQUESTS, clock)
         self._order_rates = _Rates(JOB_ORDERS, NAMESPACE_ORDERS, clock)
         self._file_rates = _Rates(JOB_FILES, NAMESPACE_FILES, clock)
-        self._signing = FairPool(1, 1, "sign")  # CPU time, of which more threads have no more
-        self._uploading: Counter[str] = Counter()  # requests under way, by the uid of the Job
+        self._signing = FairPool(1, 1, "sign")  # one thread: signing is CPU-bound
+        self._uploading: Counter[str] = Counter()  # requests in progress, by the uid of the Job
 
     async def assignment(self, token: str, address: str, asked: str) -> Assignment:
-        """Whose token this is. Logs a refusal with who `asked` for what, such as "GET /v1/order".
+        """Assignment of the bearer of a token. Logs a refusal with the request (`asked`), such as "GET /v1/order".
 
-        Raises HTTPException, or TooManyRequests for too many requests or tokens of a Job, requests
-        of a namespace, or bad tokens of an address.
+        Raises HTTPException, or TooManyRequests for too many requests or tokens of a Job, requests of a namespace, or
+        invalid tokens from an address.
         """
         self._check()
         try:
-            known = await self._admission.admit(token, address, self._gatekeeper.assignment, _job_uid)
+            known = await self._admission.admit(token, address, self._authenticator.assignment, _job_uid)
             self._request_rates.take(known)
-            return await self._witness.assignment(known)
+            return await self._verifier.assignment(known)
         except RunOver as error:
             _log.warning("a worker was refused %s: %s", asked, error)
             raise HTTPException(403, str(error)) from error
@@ -135,7 +135,7 @@ class WorkerApi:
             raise _REFUSALS[type(error)](str(error)) from error
 
     async def order(self, assignment: Assignment) -> WorkOrder:
-        """The work order. Raises HTTPException, or TooManyRequests."""
+        """Work order of an assignment. Raises HTTPException, or TooManyRequests."""
         self._order_rates.take(assignment)
         await self._refuse_ended(assignment)
         purchase = await self._ledger.get(purchase_key(assignment.resource, assignment.run))
@@ -145,23 +145,23 @@ class WorkerApi:
             )
             self._check()
         except NotPurchased as error:
-            _log.warning("a worker asks for a response: %s", error, extra=assignment.resource.ref.about)
+            _log.warning("a worker was refused a provider's response: %s", error, extra=assignment.resource.ref.about)
             raise HTTPException(403, str(error)) from error
         except SourceRefused as error:
-            _log.warning("a source is refused: %s", error, extra=assignment.resource.ref.about)
+            _log.warning("a worker was refused its source: %s", error, extra=assignment.resource.ref.about)
             raise HTTPException(403, str(error)) from error
         return order
 
     async def progress(self, assignment: Assignment, progress: Progress) -> None:
-        """Keep the newest; the queue joins what comes within a second."""
+        """Store the newest progress and wake the resource; the queue merges wake-ups within a second."""
         self._reports.note_progress(assignment.job.uid or "", progress)
         await self._wake(assignment.resource.ref, _PROGRESS_SECONDS)
 
     async def uploads(self, assignment: Assignment, request: UploadRequest) -> UploadGrants:
-        """Signed PUTs of new objects under the Job's own prefix; a different file of that name is removed first.
+        """Presigned PUTs of new objects under the Job's own prefix; an existing different file is removed first.
 
         Raises HTTPException 422 for names, sizes and content types that the stage may not write, 403 after the
-        attempt's end, 409 if it has asked for more than its files can need; TooManyRequests.
+        attempt's end, 409 if it has requested more than its files can need; TooManyRequests.
         """
         limits = file_limits(assignment.spec, assignment.job.stage, self._policy.limits)
         try:
@@ -178,7 +178,7 @@ class WorkerApi:
 
     @contextmanager
     def _turn(self, job_uid: str) -> Iterator[None]:
-        """A place in the queue of a Job's upload requests. Raises TooManyRequests."""
+        """Slot for an upload request of a Job. Raises TooManyRequests."""
         if self._uploading[job_uid] >= _UPLOADS_AT_ONCE:
             raise TooManyRequests(1)
         self._uploading[job_uid] += 1
@@ -213,7 +213,7 @@ class WorkerApi:
         return list(chain.from_iterable(await self._signing.map(_namespace(assignment), sign, batches)))
 
     def _count(self, assignment: Assignment, claims: Sequence[FileClaim], limits: Sequence[FileLimit]) -> None:
-        """Count files and bytes; raise HTTPException 409 beyond what all files of the stage can need."""
+        """Count files and bytes. Raises HTTPException 409 beyond what all files of the stage can need."""
         most_files = _ASKED_AGAIN * sum(each.count for each in limits)
         most_bytes = _ASKED_AGAIN * sum(each.count * each.size_bytes for each in limits)
         size = sum(each.size_bytes for each in claims)
@@ -222,36 +222,38 @@ class WorkerApi:
             what = (
                 f"{files} files of {total} bytes in total; expected at most {most_files} files and {most_bytes} bytes"
             )
-            raise HTTPException(409, f"the attempt has asked to store {what}")
+            raise HTTPException(409, f"the attempt has requested uploads of {what}")
 
     async def _without_leftovers(self, assignment: Assignment, claims: Sequence[FileClaim]) -> frozenset[str]:
-        """Names stored as claimed. Other files of the claimed names, left by an earlier PUT, are removed."""
+        """Names that are stored as claimed. Different files of the claimed names, left by an
+        earlier PUT, are removed.
+        """
         found = await self._storage.leftovers(assignment.owner, assignment.prefix, claims, _namespace(assignment))
         if found.stale:
             removed = self._reports.note_removed(assignment.job.uid or "", len(found.stale))
             if removed > _MOST_REMOVED:
                 raise HTTPException(409, f"more than {_MOST_REMOVED} objects were removed for this attempt")
-            self._check()  # after they were listed: what workers of the next leader store has other versions
+            self._check()  # after the listing: files that workers of the next leader store have other versions
             await self._storage.remove(assignment.owner, found.stale)
         return found.kept
 
     async def _refuse_ended(self, assignment: Assignment) -> None:
-        """Raise HTTPException 403 if the attempt has ended: its files may have been verified.
+        """Raises HTTPException 403 if the attempt has ended: its files may already be verified.
 
-        The outcome in the bucket is what an operator knows that was started since.
+        The outcome in the bucket also shows it to an operator that has started since.
         """
         stored = self._storage.exists
         if self._reports.ended(assignment.job.uid or "") or await stored(assignment.owner, assignment.outcome_key):
-            raise HTTPException(403, "the attempt has ended; nothing is signed for it any more")
+            raise HTTPException(403, "the attempt has ended; no URLs are signed for it")
 
     async def outcome(self, assignment: Assignment) -> None:
-        """The worker has left its outcome: look now instead of at the pod's end. Said again, it is no hurry."""
+        """Note that the outcome is stored and wake the resource; a repeated report is not urgent."""
         news = self._reports.note_finished(assignment.job.uid or "")
         await self._wake(assignment.resource.ref, 0 if news else _PROGRESS_SECONDS)
 
 
 class _Rates:
-    """Limits of one cost, by Job and by namespace."""
+    """Rate limits of one cost, by Job and by namespace."""
 
     def __init__(self, job: RateLimit, namespace: RateLimit, clock: Callable[[], float]) -> None:
         self._job = RateLimiter(job, clock)
@@ -298,7 +300,7 @@ def _too_large(_scope: Scope, detail: str) -> Response:
 
 async def _unavailable(_request: Request, error: Exception) -> Response:
     """503 while a store or the Kubernetes API is unavailable: the worker retries."""
-    _log.warning("a worker has to wait: %s", explain(error))
+    _log.warning("unavailable, a worker has to retry: %s", explain(error))
     return JSONResponse({"detail": "try again later"}, 503, headers={"Retry-After": "5"})
 
 
@@ -306,8 +308,8 @@ async def _too_many(_request: Request, error: TooManyRequests) -> Response:
     return too_many(error)
 
 
-def create_app(desk: WorkerApi) -> FastAPI:
-    """The HTTP face of the desk."""
+def create_app(api: WorkerApi) -> FastAPI:
+    """HTTP endpoints of the worker API."""
     handlers: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {
         TooManyRequests: _too_many,
         **dict.fromkeys(_UNAVAILABLE, _unavailable),
@@ -318,7 +320,7 @@ def create_app(desk: WorkerApi) -> FastAPI:
         redoc_url=None,
         openapi_url=None,
         middleware=[
-            Middleware(RateLimitMiddleware, limiter=desk.requests),
+            Middleware(RateLimitMiddleware, limiter=api.requests),
             Middleware(BodyLimit, limit=_MAX_BODY_BYTES, refuse=_too_large, chunked=False),
         ],
         exception_handlers=handlers,
@@ -330,26 +332,26 @@ def create_app(desk: WorkerApi) -> FastAPI:
         credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
     ) -> Assignment:
         if credentials is None:
-            raise HTTPException(401, "a bearer token is needed")
+            raise HTTPException(401, "a bearer token is required")
         asked = f"{request.method} {request.url.path}"
-        return await desk.assignment(credentials.credentials, address_of(request.scope), asked)
+        return await api.assignment(credentials.credentials, address_of(request.scope), asked)
 
     Caller = Annotated[Assignment, Depends(caller)]  # noqa: N806 - a type
 
     @app.get("/v1/order")
     async def order(caller: Caller) -> WorkOrder:
-        return await desk.order(caller)
+        return await api.order(caller)
 
     @app.post("/v1/progress", status_code=204)
     async def progress(caller: Caller, report: Progress) -> None:
-        await desk.progress(caller, report)
+        await api.progress(caller, report)
 
     @app.post("/v1/uploads")
     async def uploads(caller: Caller, request: UploadRequest) -> UploadGrants:
-        return await desk.uploads(caller, request)
+        return await api.uploads(caller, request)
 
     @app.post("/v1/outcome", status_code=204)
     async def outcome(caller: Caller) -> None:
-        await desk.outcome(caller)
+        await api.outcome(caller)
 
     return app

@@ -1,7 +1,7 @@
-"""The desk's certificate while it is in use: where it is kept, and how a running desk changes over to a newer one.
+"""TLS certificate of the worker API: its storage, and its replacement while the server runs.
 
-It is kept in one named Secret and renewed there, so workers that were started before a restart or a renewal still
-trust the desk after it; or it is somebody else's (cert-manager's), mounted as a folder, and its changes are followed.
+It is stored in one named Secret and renewed there, so that workers started before a restart or a renewal still trust
+the server; or it is issued by others (cert-manager) and mounted as a folder, whose changes are followed.
 """
 
 import asyncio
@@ -34,38 +34,38 @@ CA, CA_KEY, CHAIN, KEY = "ca.crt", "ca.key", "tls.crt", "tls.key"
 
 
 class UnusableCertificate(Exception):
-    """What was found can't be served; the message says what is wrong."""
+    """The certificate found cannot be served; the message says why."""
 
 
 class ServingCertificate(Value):
-    """What is served, and the PEM text of the authority that workers are given."""
+    """Certificate to serve, and the PEM text of the CA that workers trust."""
 
     ca: bytes
     issued: IssuedCertificate
 
     @property
     def expires_at(self) -> datetime:
-        """When it ends."""
+        """End of validity."""
         return self.issued.expires_at
 
 
 class CertificateTerm(Value):
-    """How long a certificate of ours is good, and how long before its end the next one is made."""
+    """Lifetime of our own certificates, and how long before the end they are renewed."""
 
     lifetime: timedelta = timedelta(days=90)
     renew_before: timedelta = timedelta(days=30)
 
 
 class CertificateSource(Protocol):
-    """Where the certificate comes from."""
+    """Source of the certificate."""
 
     async def current(self) -> tuple[ServingCertificate, datetime]:
-        """The one to serve, and when the next one is due at the latest."""
+        """Certificate to serve, and the latest time of the next check."""
         ...
 
 
 class KeptSecret:
-    """A Secret of our own, in which a certificate is made and renewed."""
+    """Our own Secret, in which a certificate is issued and renewed."""
 
     def __init__(self, kube: Kube, namespace: str, name: str, desk_url: str, term: CertificateTerm) -> None:
         self._kube = kube
@@ -75,7 +75,7 @@ class KeptSecret:
         self._term = term
 
     async def current(self) -> tuple[ServingCertificate, datetime]:
-        """The kept certificate, or a new one where there is none that serves. Two operators agree on one."""
+        """Stored certificate, or a new one if that is not usable. Concurrent operators agree on one."""
         for _ in range(5):
             version, data = await self._kube.get_secret_data(self._namespace, self._name)
             now = utc_now()
@@ -91,14 +91,14 @@ class KeptSecret:
 
 
 class MountedFolder:
-    """Files that somebody else renews: ca.crt, tls.crt, tls.key, as cert-manager names them."""
+    """Files that others renew: ca.crt, tls.crt, tls.key, as cert-manager names them."""
 
     def __init__(self, folder: Path, desk_url: str) -> None:
         self._folder = folder
         self._host = _host(desk_url)
 
     async def current(self) -> tuple[ServingCertificate, datetime]:
-        """What is there now. Raises UnusableCertificate."""
+        """Certificate in the folder. Raises UnusableCertificate."""
         try:
             ca, chain, key = ((self._folder / name).read_bytes() for name in (CA, CHAIN, KEY))
             x509.load_pem_x509_certificates(ca)
@@ -114,8 +114,8 @@ class MountedFolder:
 
 
 class WorkerApiTls:
-    """The certificate that is served now. One SSL context lives as long as the desk: a change concerns the
-    handshakes after it, and no connection.
+    """Certificate in use. One SSL context lives as long as the server: a change affects later handshakes, and no open
+    connection.
     """
 
     def __init__(self, source: CertificateSource) -> None:
@@ -126,12 +126,12 @@ class WorkerApiTls:
 
     @property
     def ca(self) -> str:
-        """What workers that are started now have to trust."""
+        """PEM of the CA that newly started workers must trust."""
         return self._known.ca.decode()
 
     @property
     def expires_at(self) -> datetime:
-        """When the served certificate ends."""
+        """End of validity of the certificate in use."""
         return self._known.expires_at
 
     @property
@@ -140,17 +140,19 @@ class WorkerApiTls:
         return self._served
 
     async def refresh(self) -> float:
-        """Serve what the source has now; in how many seconds to look again."""
+        """Serve the current certificate of the source; returns the seconds until the next check."""
         found, due = await self._source.current()
         if found != self._served:
-            _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), found.issued)  # a pair that does not fit spoils a context
+            _load(
+                ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), found.issued
+            )  # a mismatched pair would make the context unusable
             _load(self.context, found.issued)
             self._served = found
-            _log.info("the desk's certificate is good until %s", found.expires_at.isoformat())
+            _log.info("the worker API's certificate is valid until %s", found.expires_at.isoformat())
         return min(max((due - utc_now()).total_seconds(), 0.5), _LOOK_SECONDS)
 
     async def keep_fresh(self, seconds: float) -> None:
-        """Refresh until cancelled. The served one stays where there is trouble with the next."""
+        """Refresh until cancelled. After an error the certificate in use stays."""
         while True:
             await asyncio.sleep(seconds)
             try:
@@ -158,18 +160,20 @@ class WorkerApiTls:
             except (UnusableCertificate, ssl.SSLError, Conflict, *API_ERRORS) as error:
                 seconds = _LOOK_SECONDS
                 _log.warning(
-                    "the desk's certificate, good until %s, can't be renewed: %s", self.expires_at, explain(error)
+                    "the worker API's certificate, valid until %s, cannot be renewed: %s",
+                    self.expires_at,
+                    explain(error),
                 )
 
 
 def renewed(data: dict[str, bytes], host: str, now: datetime, term: CertificateTerm) -> dict[str, bytes]:
-    """What the Secret should hold: itself, as long as its certificate serves."""
+    """Data that the Secret should have: unchanged while its certificate is usable."""
     authority = CertificateAuthority(certificate=data.get(CA, b""), key=data.get(CA_KEY, b""))
     issued = IssuedCertificate(chain=data.get(CHAIN, b""), key=data.get(KEY, b""))
     if not authority.is_whole:
         return _kept(new_authority(now), host, now, term)
     known = issued.is_of(authority)
-    # One that is good for longer was made before the setting was changed.
+    # One with a longer validity was issued before the setting was changed.
     if known and issued.is_for(host) and now + term.renew_before < issued.expires_at <= now + term.lifetime:
         return data
     between = between_of(issued.chain, now) if known else b""
@@ -187,7 +191,7 @@ def _kept(
 
 
 def _load(context: ssl.SSLContext, issued: IssuedCertificate) -> None:
-    """Python's ssl reads certificates from files only, so they exist for a moment."""
+    """Load a certificate into a context through temporary files: Python's ssl reads files only."""
     with tempfile.TemporaryDirectory() as folder:
         chain, key = Path(folder, CHAIN), Path(folder, KEY)
         chain.write_bytes(issued.chain)

@@ -1,4 +1,4 @@
-"""The work order of a Job: what its worker is to do, with every URL that it needs already signed."""
+"""Work order of a Job: instructions for its worker, with all URLs presigned."""
 
 from datetime import datetime, timedelta
 
@@ -13,9 +13,9 @@ from contentgen_operator.state.purchases import Purchase
 from contentgen_operator.state.runs import asset_user
 from contentgen_operator.stores.s3 import Storage
 
-_PREVIEWS = 12  # training pictures on a LoRA's contact sheet
-SLACK = timedelta(minutes=15)  # deadlines are not met to the second
-UPLOAD_LIFETIME = timedelta(minutes=10)  # of one PUT's URL; a worker asks for another while its attempt runs
+_PREVIEWS = 12  # training images on a LoRA's contact sheet
+SLACK = timedelta(minutes=15)  # tolerance of deadlines
+UPLOAD_LIFETIME = timedelta(minutes=10)  # of a PUT's URL; a worker requests another one while its attempt runs
 
 
 class SourceRefused(Exception):
@@ -27,7 +27,7 @@ class NotPurchased(Exception):
 
 
 class OrderPolicy(Value):
-    """The settings that work orders depend on."""
+    """Settings that work orders depend on."""
 
     limits: Limits = Limits()
     allowed_hosts: tuple[str, ...] = ()
@@ -37,18 +37,20 @@ class OrderPolicy(Value):
 
 
 def lifetime(assignment: Assignment, policy: OrderPolicy, now: datetime) -> timedelta:
-    """Lifetime of a work order's URLs: until the stage's deadline. The outcome's must outlast an operator's absence."""
+    """Lifetime of a work order's URLs: until the stage's deadline, so that the outcome can be stored while no operator
+    runs.
+    """
     started = assignment.job.started_at or now
     return max(started + policy.stage_deadline + SLACK - now, timedelta(minutes=1))
 
 
 def upload_lifetime(assignment: Assignment, policy: OrderPolicy, now: datetime) -> timedelta:
-    """Lifetime of an upload's URL: short, because it can be used until then by whoever holds it."""
+    """Lifetime of an upload URL: short, because any holder can use it until then."""
     return min(UPLOAD_LIFETIME, lifetime(assignment, policy, now))
 
 
 def readable_result(assignment: Assignment, purchase: Purchase | None) -> str | None:
-    """The key of the provider's response, for the collect stage. Raises NotPurchased for another owner's purchase."""
+    """Key of the provider's response, for the collect stage. Raises NotPurchased if the purchase has another owner."""
     if purchase is None or assignment.job.stage is not Stage.COLLECT:
         return None
     if purchase.job_id != assignment.resource.ref.uid:
@@ -59,12 +61,12 @@ def readable_result(assignment: Assignment, purchase: Purchase | None) -> str | 
 def work_order(
     assignment: Assignment, purchase: Purchase | None, storage: Storage, policy: OrderPolicy, now: datetime
 ) -> WorkOrder:
-    """The order. `purchase` is the ledger's, for a collect stage. Raises NotPurchased, SourceRefused."""
+    """Work order. `purchase` is from the ledger, for a collect stage. Raises NotPurchased, SourceRefused."""
     ref, job = assignment.resource.ref, assignment.job
     result_key = readable_result(assignment, purchase)
     good_for = lifetime(assignment, policy, now)
 
-    # The ledger names the response: exactly this key is signed, and of older releases it lies in a job's folder.
+    # The ledger names the response: only this key is signed. That of an older release lies in a job's folder.
     readable = assignment.owner | Owner(keys=frozenset({result_key} if result_key else ()))
 
     def signed(key: str) -> Download:
@@ -90,7 +92,7 @@ def work_order(
 
 
 def _source(assignment: Assignment, storage: Storage, policy: OrderPolicy, good_for: timedelta) -> Download | None:
-    """The source to fetch. Raises SourceRefused: the run's spec comes from the status, so it is checked here again."""
+    """Source to download. Raises SourceRefused: the run's spec comes from the status, so it is checked again."""
     spec = assignment.spec
     if isinstance(spec, ImageGenerationSpec):
         return None
@@ -105,7 +107,7 @@ def _source(assignment: Assignment, storage: Storage, policy: OrderPolicy, good_
 
 
 def _previews(assignment: Assignment) -> list[str]:
-    """Keys of pictures spread evenly over the dataset."""
+    """Keys of images spread evenly over the dataset."""
     count = DatasetFacts.model_validate(assignment.run.facts).images
     shown = min(count, _PREVIEWS)
     numbers = [1 + i * count // shown for i in range(shown)] if shown else []

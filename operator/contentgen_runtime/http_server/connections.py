@@ -9,7 +9,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _HANDSHAKE_SECONDS = 5
 
 
-class Places:
+class ConnectionSlots:
     """Connection slots of one server. If all are in use, a new connection evicts the oldest connection of the address
     with the most connections, provided that this address has more than the new one's.
 
@@ -72,7 +72,7 @@ def _address(transport: BaseTransport) -> str:
     return str((transport.get_extra_info("peername") or ("",))[0])
 
 
-class PlacedTls(sslproto.SSLProtocol):
+class SlottedTls(sslproto.SSLProtocol):
     """TLS of an accepted connection, which takes its slot before the handshake.
 
     asyncio's own server allows each silent connection 60 s and 256 KiB before our protocol is called: 1,500 of them
@@ -81,7 +81,9 @@ class PlacedTls(sslproto.SSLProtocol):
 
     max_size = 64 * 1024  # bytes of the read buffer
 
-    def __init__(self, loop: AbstractEventLoop, inner: Protocol, context: ssl.SSLContext, places: Places) -> None:
+    def __init__(
+        self, loop: AbstractEventLoop, inner: Protocol, context: ssl.SSLContext, places: ConnectionSlots
+    ) -> None:
         handshake = loop.create_future()
         handshake.cancel()  # not awaited: an error in it would be logged as never retrieved
         super().__init__(loop, inner, context, handshake, True, ssl_handshake_timeout=_HANDSHAKE_SECONDS)

@@ -11,7 +11,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from contentgen_runtime.http_server.connections import PlacedTls, Places
+from contentgen_runtime.http_server.connections import ConnectionSlots, SlottedTls
 
 PER_ADDRESS = 200
 PER_ADDRESS_OF_PEOPLE = 2000  # without a trusted proxy, all users behind an ingress share its address
@@ -28,7 +28,7 @@ class Server(uvicorn.Server):
         yield
 
 
-class HurriedProtocol(H11Protocol):
+class TimedProtocol(H11Protocol):
     """HTTP with a time limit for each exchange, against slow clients: a connection that exceeds it is aborted.
 
     uvicorn limits the pauses between requests only.
@@ -69,10 +69,10 @@ class HurriedProtocol(H11Protocol):
             self._deadline = None
 
 
-class Placed(H11Protocol):
+class SlottedProtocol(H11Protocol):
     """HTTP on connections that each take a slot of `places`."""
 
-    places: ClassVar[Places]
+    places: ClassVar[ConnectionSlots]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Take a slot; without one the connection is aborted."""
@@ -85,7 +85,7 @@ class Placed(H11Protocol):
         self.places.leave(self.transport)
 
 
-class PatientProtocol(HurriedProtocol):
+class StreamingProtocol(TimedProtocol):
     """HTTP for endless responses: the time limit covers the request's head only, the app limits the rest."""
 
     exchange_seconds = 10.0
@@ -105,8 +105,8 @@ class PatientProtocol(HurriedProtocol):
 def plain_server(app: ASGIApp, port: int) -> Server:
     """HTTP server for probes and metrics, with connection slots of its own."""
 
-    class Protocol(Placed, HurriedProtocol):
-        places = Places(total=1000, per_address=PER_ADDRESS)
+    class Protocol(SlottedProtocol, TimedProtocol):
+        places = ConnectionSlots(total=1000, per_address=PER_ADDRESS)
 
     return Server(uvicorn.Config(app, host="0.0.0.0", port=port, **_QUIET, http=Protocol, ws="none"))  # noqa: S104 - a pod's port
 
@@ -121,15 +121,15 @@ def tls_server(app: ASGIApp, port: int, context: ssl.SSLContext) -> Server:
         host="0.0.0.0",  # noqa: S104 - a pod's port
         port=port,
         **_QUIET,
-        http=HurriedProtocol,
+        http=TimedProtocol,
         ws="none",
         timeout_keep_alive=30,
     )
     config.load()
-    places = Places(total=1000, per_address=PER_ADDRESS)
+    places = ConnectionSlots(total=1000, per_address=PER_ADDRESS)
 
     def connected(**given: Any) -> asyncio.BaseProtocol:
-        return PlacedTls(asyncio.get_running_loop(), HurriedProtocol(**given), context, places)
+        return SlottedTls(asyncio.get_running_loop(), TimedProtocol(**given), context, places)
 
     config.http_protocol_class = connected  # type: ignore[assignment]  # called like the class, once per connection
     return Server(config)
@@ -141,8 +141,8 @@ def gateway_server(app: ASGIApp, port: int, *, trusted: Sequence[str], request_s
     """
     proxies = tuple(ipaddress.ip_network(each, strict=False) for each in trusted)
 
-    class Protocol(Placed, PatientProtocol):
-        places = Places(total=8000, per_address=PER_ADDRESS_OF_PEOPLE, exempt=proxies)
+    class Protocol(SlottedProtocol, StreamingProtocol):
+        places = ConnectionSlots(total=8000, per_address=PER_ADDRESS_OF_PEOPLE, exempt=proxies)
 
     config = uvicorn.Config(
         app,

@@ -16,7 +16,7 @@ from contentgen_sandbox.jobs import JobProgress, ModelError, SandboxJob
 from contentgen_sandbox.ledger import SPEECH_MODEL, SandboxLedger, transcription_usd
 from contentgen_sandbox.media import receive_file, uploads_folder
 from contentgen_sandbox.sandbox import SandboxPurchase, new_id, of, read_object, url_marker
-from contentgen_sandbox.settings import Settings
+from contentgen_sandbox.settings import SandboxSettings
 
 router = APIRouter(prefix="/assemblyai/v2")
 MODEL = "best"
@@ -197,7 +197,9 @@ def _shape(job: SandboxJob) -> dict[str, Any]:
     }
 
 
-def transcribe(job: SandboxJob, progress: JobProgress, settings: Settings, ledger: SandboxLedger) -> dict[str, Any]:
+def transcribe(
+    job: SandboxJob, progress: JobProgress, settings: SandboxSettings, ledger: SandboxLedger
+) -> dict[str, Any]:
     """Download the recording and generate a transcript of its length. Raises ModelError, Interrupted."""
     url = job.input["audio_url"]
     with tempfile.TemporaryDirectory() as folder:

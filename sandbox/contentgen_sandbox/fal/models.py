@@ -15,7 +15,7 @@ from contentgen_sandbox.fetch import SandboxFetchError, fetch
 from contentgen_sandbox.jobs import JobProgress, Jobs, ModelError, SandboxJob
 from contentgen_sandbox.ledger import megapixels
 from contentgen_sandbox.sandbox import url_marker
-from contentgen_sandbox.settings import MIB, Settings
+from contentgen_sandbox.settings import MIB, SandboxSettings
 
 T = TypeVar("T", bound=BaseModel)
 LORA_BYTES = 1024 * MIB
@@ -81,7 +81,7 @@ class PictureInput(BaseModel):
 
 
 @dataclass(frozen=True)
-class Quote:
+class PriceQuote:
     what: str
     units: float  # that are billed, of the unit in the price table
     marker: str | None
@@ -91,15 +91,15 @@ class Quote:
 class Shop:
     """Dependencies of a model besides the request."""
 
-    settings: Settings
+    settings: SandboxSettings
     jobs: Jobs
 
 
 @dataclass(frozen=True)
 class Model:
-    quote: Callable[[Mapping[str, Any]], Quote]
+    quote: Callable[[Mapping[str, Any]], PriceQuote]
     run: Callable[[SandboxJob, JobProgress, Shop], dict[str, Any]]
-    seconds: Callable[[Settings], float]
+    seconds: Callable[[SandboxSettings], float]
 
 
 def _parsed(kind: type[T], arguments: Mapping[str, Any]) -> T:
@@ -114,22 +114,22 @@ def _parsed(kind: type[T], arguments: Mapping[str, Any]) -> T:
         raise problem from error
 
 
-def _quote_training(arguments: Mapping[str, Any]) -> Quote:
+def _quote_training(arguments: Mapping[str, Any]) -> PriceQuote:
     steps = arguments.get("steps", TrainingInput.model_fields["steps"].default)
     units = float(steps) if isinstance(steps, int) and 0 <= steps <= MOST_STEPS else 0
-    return Quote("training", units, url_marker(arguments.get("images_data_url")))
+    return PriceQuote("training", units, url_marker(arguments.get("images_data_url")))
 
 
-def _quote_pictures(arguments: Mapping[str, Any]) -> Quote:
+def _quote_pictures(arguments: Mapping[str, Any]) -> PriceQuote:
     seed = arguments.get("seed")
     marker = None if seed is None else f"seed:{seed}"
     try:
         wanted = PictureInput.model_validate(arguments)
     except ValidationError:
-        return Quote("pictures (refused by the model)", 0, marker)
+        return PriceQuote("pictures (refused by the model)", 0, marker)
     width, height = wanted.pixels
     what = f"{wanted.num_images} x {width}x{height}"
-    return Quote(what, megapixels(width, height, wanted.num_images), marker)
+    return PriceQuote(what, megapixels(width, height, wanted.num_images), marker)
 
 
 def _train(job: SandboxJob, progress: JobProgress, shop: Shop) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""What the end-to-end tests look at: the world around the operator, and the oracle that says what must hold."""
+"""Support of the end-to-end tests: access to the release and its stores, and the oracle of invariants."""

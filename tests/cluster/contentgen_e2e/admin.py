@@ -1,4 +1,4 @@
-"""What an administrator does to the release: the `contentgen` command in the gateway's pod, the operator stopped."""
+"""Actions of an administrator: the `contentgen` command in the gateway's pod, and stopping the operator."""
 
 import subprocess
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from contentgen_e2e.world import wait_for_rollout
 
 
 def contentgen(*args: str, given: bytes = b"", status: int = 0) -> tuple[bytes, str]:
-    """The command's stdout and stderr. Raises AssertionError for another exit status than `status`."""
+    """Output of the command (stdout, stderr). Raises AssertionError for another exit status than `status`."""
     kubectl = [str(ROOT / ".cluster/bin/kubectl"), "--kubeconfig", str(ROOT / ".cluster/kubeconfig")]
     where = ["--namespace", release.NAMESPACE, "exec", "--stdin", "deployment/contentgen-gateway", "--"]
     done = subprocess.run(
@@ -23,7 +23,7 @@ def contentgen(*args: str, given: bytes = b"", status: int = 0) -> tuple[bytes, 
 
 @contextmanager
 def stopped() -> Iterator[None]:
-    """No operator, as long as the context lasts."""
+    """Stop the operator within the context."""
     where = ("--namespace", release.NAMESPACE)
     release.kubectl(ROOT, *where, "scale", "deployment/contentgen", "--replicas=0")
     try:

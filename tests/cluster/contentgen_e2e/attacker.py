@@ -1,6 +1,6 @@
-"""A hostile tenant: everything that a person may be granted in one namespace, and the tools to abuse it.
+"""Hostile tenant with all rights that a user may have in one namespace, and the tools to abuse them.
 
-`Victim` holds what must not change: objects, records, purchases and bills of another namespace.
+`Victim` has the data that must not change: objects, records, purchases and charges of another namespace.
 """
 
 import json
@@ -34,7 +34,7 @@ IDLE_POD = {"containers": [{"name": "idle", "image": "unused", "imagePullPolicy"
 
 @dataclass(frozen=True)
 class AttackAnswer:
-    """What an attempt came to: an HTTP status, and everything that the other side said."""
+    """Result of an attempt: HTTP status and complete response text."""
 
     what: str
     status: int
@@ -43,7 +43,7 @@ class AttackAnswer:
 
 @dataclass(frozen=True)
 class Mallory:
-    """A user who may do anything in one namespace except what needs the verbs `spend`, `use` and `import`."""
+    """User with all rights in one namespace except the verbs `spend`, `use` and `import`."""
 
     world: ClusterWorld
     namespace: str
@@ -51,11 +51,11 @@ class Mallory:
     desk: httpx.Client
 
     def call(self, method: str, path: str, body: Any = None, content_type: str = "application/json") -> AttackAnswer:
-        """One request to the API server."""
+        """Send a request to the API server."""
         return self._call(method, path, body, content_type)[0]
 
     def pod(self, name: str, owners: list[Body], **meta: Any) -> str:
-        """Create a pod with these owner references; its uid."""
+        """Create a pod with these owner references; returns its uid."""
         metadata = {"name": name, "ownerReferences": owners} | meta
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": IDLE_POD}
         made = self._created(f"/api/v1/namespaces/{self.namespace}/pods", pod)
@@ -75,9 +75,9 @@ class Mallory:
         return AttackAnswer(what, response.status, text), json.loads(text)
 
     def token_of_pod(self, name: str, owners: list[Body], **meta: Any) -> str:
-        """A token that is bound to a new pod with these owner references.
+        """Token bound to a new pod with these owner references.
 
-        The garbage collector deletes a pod whose owners do not exist, at times before the token is asked for.
+        The garbage collector deletes pods without existing owners, sometimes before the token request: it is retried.
         """
         for attempt in range(_TRIES):
             pod = f"{name}-{attempt}"
@@ -91,7 +91,7 @@ class Mallory:
         raise AssertionError(f"each of {_TRIES} pods was deleted before it had a token")
 
     def ask(self, token: str, method: str, path: str, body: Any = None) -> AttackAnswer:
-        """One request to the worker API."""
+        """Send a request to the worker API."""
         headers = {"Authorization": f"Bearer {token}"}
         reply = self.desk.request(method, path, json=body, headers=headers, extensions={"sni_hostname": DESK})
         return AttackAnswer(f"{method} {path} {json.dumps(body)[:200]}", reply.status_code, reply.text)
@@ -99,7 +99,7 @@ class Mallory:
 
 @contextmanager
 def mallory(world: ClusterWorld, authority: str) -> Iterator[Mallory]:
-    """The tenant in a namespace of her own. `authority` is the worker API's, as PEM."""
+    """Hostile tenant in her own namespace. `authority` is the worker API's CA certificate, as PEM."""
     namespace = f"{world.namespace}-mallory"
     release.make_namespace(world.root, namespace)
     core = {"apiGroups": ["", "batch"], "resources": ["*"], "verbs": _ANYTHING}
@@ -122,14 +122,14 @@ def mallory(world: ClusterWorld, authority: str) -> Iterator[Mallory]:
 
 @dataclass(frozen=True)
 class Victim:
-    """The jobs of another namespace, by uid, and a text that only they contain."""
+    """Jobs of another namespace by uid, and a text that only they contain."""
 
     world: ClusterWorld
     uids: tuple[str, ...]
     secret: str
 
     def state(self) -> Body:
-        """All that is stored and billed for these jobs, with every version of every object."""
+        """All stored data and charges of these jobs, with every version of every object."""
         s3, where = self.world.s3, {"jobId": {"$in": list(self.uids)}}
         pages = s3.get_paginator("list_object_versions").paginate(Bucket=BUCKET)
         versions = [each for page in pages for key in ("Versions", "DeleteMarkers") for each in page.get(key, ())]
@@ -144,16 +144,16 @@ class Victim:
         }
 
     def is_named_in(self, answer: AttackAnswer) -> bool:
-        """Whether an answer contains something of this tenant, beyond what was asked for."""
+        """Whether a response contains data of this tenant that the request did not name."""
         given = [each for each in (self.secret, *self.uids) if each in answer.text and each not in answer.what]
         return bool(given) or (self.secret in answer.text)
 
 
 def owner(name: str, uid: str, kind: str = "Job", api: str = "batch/v1") -> Body:
-    """An owner reference that claims to be the controller."""
+    """Owner reference with `controller: true`."""
     return {"apiVersion": api, "kind": kind, "name": name, "uid": uid, "controller": True}
 
 
 def resource(kind: Kind, name: str, uid: str) -> Body:
-    """One that names a resource of ours."""
+    """Owner reference to a resource of our kinds."""
     return owner(name, uid, kind.value, f"{GROUP}/{VERSION}")

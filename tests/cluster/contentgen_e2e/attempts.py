@@ -1,4 +1,4 @@
-"""The attempts at the boundary, as tables: what admission policies refuse, and what RBAC does."""
+"""Tables of attempts that admission policies or RBAC must refuse."""
 
 import copy
 import json
@@ -38,7 +38,7 @@ Asked = tuple[str, BoundaryCaller, Attempt]
 
 
 def status_attempts(place: AttemptPlace) -> Iterator[Asked]:
-    """Nobody but the operator writes a status, whatever their rights."""
+    """Status writes by anyone but the operator, whatever their rights."""
     callers = [place.admin, place.owner, *(place.as_user(each) for each in (GATEWAY, *CONTROLLERS))]
     forged = {"phase": "Completed", "progress": 100, "reason": "Completed"}
     for who in callers:
@@ -53,7 +53,7 @@ def status_attempts(place: AttemptPlace) -> Iterator[Asked]:
 
 
 def class_attempts(place: AttemptPlace) -> Iterator[Asked]:
-    """Operators in classes that they do not serve, or do not own, and claims of those."""
+    """Operators in classes that they do not serve or own, and claims of such classes."""
     forged, kind = {"status": {"phase": "Completed"}}, Kind.IMAGE_GENERATION
     for who, name in ((place.operator, NOBODYS), (place.operator, RIVAL), (place.rival, NOBODYS)):
         path = f"{ours(kind, place.namespace, name)}/status"
@@ -78,7 +78,7 @@ def class_attempts(place: AttemptPlace) -> Iterator[Asked]:
 
 
 def resource_attempts(place: AttemptPlace) -> Iterator[Asked]:
-    """Changes with the operator's token, which its own work does not need."""
+    """Changes with the operator's token that the operator does not need."""
     changes: dict[str, Body] = {
         "suspend": {"spec": {"suspend": False}},
         "user": {"spec": {"userId": place.namespace}},
@@ -114,7 +114,7 @@ def owner_mark(kind: Kind, uid: str, *, version: str = VERSION, controller: bool
 
 
 def marks(place: AttemptPlace) -> dict[str, tuple[Body, str]]:
-    """Metadata that makes a Job look like the operator's."""
+    """Metadata of a Job that imitates the operator's."""
     owners = {
         f"owned by the {kind.value}{' as its controller' if controller else ''}, {version}": (
             owner_mark(kind, place.uids[kind], version=version, controller=controller),
@@ -127,7 +127,7 @@ def marks(place: AttemptPlace) -> dict[str, tuple[Body, str]]:
 
 
 def job_attempts(place: AttemptPlace) -> Iterator[Asked]:
-    """Jobs that look like the operator's, made so, or become so by an update."""
+    """Jobs that imitate the operator's, at creation or by an update."""
     makers = [place.admin, place.owner, place.editor, *(place.as_user(each) for each in (GATEWAY, *CONTROLLERS))]
     path, theirs = jobs(place.namespace), jobs(place.namespace, "theirs")
     for who in makers:
@@ -150,7 +150,7 @@ def job_attempts(place: AttemptPlace) -> Iterator[Asked]:
 
 
 def changed(body: Body, path: Sequence[str | int], value: Any) -> Body:
-    """A copy with another value at a path; without the field where the value is None."""
+    """Copy with another value at a path; None removes the field."""
     mutant = copy.deepcopy(body)
     at: Any = mutant
     for step in path[:-1]:
@@ -339,7 +339,7 @@ def other_place(job: Body, namespace: str) -> Body:
 
 
 def worker_attempts(place: AttemptPlace) -> Iterator[Asked]:
-    """What whoever has the operator's token could make of its right to create and delete Jobs."""
+    """Abuse of the operator's right to create and delete Jobs, with its token."""
     genuine = changed(place.worker_job(), ("metadata", "name"), "new")
     for name, (path, value, says) in MUTANTS.items():
         attempt = Attempt(name, "POST", jobs(place.namespace), changed(genuine, path, value), says)
@@ -355,7 +355,7 @@ SPENT = ("rerun", "resubmit", "adopt")
 
 
 def endpoint_attempts(place: AttemptPlace) -> Iterator[Asked]:
-    """The operator's token leads a Service of its namespace elsewhere."""
+    """Redirection of a Service in the operator's namespace, with the operator's token."""
     here = f"/apis/discovery.k8s.io/v1/namespaces/{release.NAMESPACE}/endpointslices"
     for name, service in (
         ("contentgen-gateway-evil", "contentgen-gateway"),
@@ -376,7 +376,7 @@ def endpoint_attempts(place: AttemptPlace) -> Iterator[Asked]:
 
 
 def spend_attempts(place: AttemptPlace) -> Iterator[Asked]:
-    """Annotations that buy, by somebody who may do everything else; and those with a wrong value, by anybody."""
+    """Paid annotations by a user with all other rights, and invalid values by anyone."""
     for kind in Kind:
         held = ours(kind, place.namespace, "held")
         for word in SPENT:
@@ -512,7 +512,7 @@ def powers(place: AttemptPlace) -> Iterator[Attempt]:
 
 
 def beyond_operator(place: AttemptPlace) -> Iterator[Attempt]:
-    """What only the gateway may."""
+    """Requests that only the gateway may send."""
     for kind in Kind:
         new = resource(kind, place.namespace, "new")
         yield Attempt(f"makes {kind.plural}", "POST", ours(kind, place.namespace), new)
@@ -527,7 +527,7 @@ def beyond_operator(place: AttemptPlace) -> Iterator[Attempt]:
 
 
 def beyond_gateway(place: AttemptPlace) -> Iterator[Attempt]:
-    """What only the operator may."""
+    """Requests that only the operator may send."""
     yield Attempt("makes a Job", "POST", jobs(place.namespace), plain_job("new"))
     for path in (jobs(place.namespace), jobs(place.namespace, "theirs"), f"/api/v1/namespaces/{place.namespace}/pods"):
         yield Attempt(f"reads {path}", "GET", path)

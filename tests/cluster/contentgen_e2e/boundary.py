@@ -1,4 +1,4 @@
-"""What the API server is asked at the boundary: by whom, in which surroundings, and what it answers."""
+"""Requests across the security boundary of the API server: callers, prepared objects, and responses."""
 
 import json
 from collections.abc import Iterator
@@ -45,7 +45,7 @@ SPECS: dict[Kind, Body] = {
 
 @dataclass(frozen=True)
 class BoundaryAnswer:
-    """What the API server says to an attempt."""
+    """Response of the API server to an attempt."""
 
     code: int
     message: str
@@ -57,7 +57,7 @@ class BoundaryAnswer:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One request. `says` is in the message of its refusal; `dry` where nothing may be changed."""
+    """One request. `says` is part of the refusal's message; `dry`: a server-side dry run."""
 
     name: str
     method: str
@@ -71,7 +71,7 @@ class Attempt:
 
 @dataclass(frozen=True)
 class BoundaryCaller:
-    """Who asks: by a token, or as an administrator impersonates them."""
+    """Caller, by token or by an administrator's impersonation."""
 
     name: str
     api: client.ApiClient
@@ -91,7 +91,7 @@ class BoundaryCaller:
 
 
 def patch(name: str, path: str, body: Body, says: str = "", headers: tuple[tuple[str, str], ...] = ()) -> Attempt:
-    """A merge patch."""
+    """Merge patch of a resource."""
     return Attempt(name, "PATCH", path, body, says, MERGE, headers)
 
 
@@ -149,12 +149,12 @@ class AttemptPlace:
         return self.world.namespace
 
     def as_user(self, name: str, *groups: str) -> BoundaryCaller:
-        """Somebody whom an administrator impersonates, with all rights unless groups are given."""
+        """User impersonated by an administrator, with all rights unless groups are given."""
         chosen = groups or ("system:masters",)
         return BoundaryCaller(name, self.admin.api, (("Impersonate-User", name), ("Impersonate-Group", chosen[0])))
 
     def worker_job(self) -> Body:
-        """A Job as the operator makes it."""
+        """Job in the operator's form."""
         kind = Kind.IMAGE_GENERATION
         ref = ResourceRef(kind=kind, namespace=self.namespace, name="held", uid=self.uids[kind])
         return job_manifest(ref, 7, Stage.COLLECT, 1, self.template)
@@ -165,7 +165,7 @@ class AttemptPlace:
 
 
 def template_of(world: ClusterWorld) -> JobTemplate:
-    """What the installed operator's Jobs have."""
+    """Job template of the installed operator."""
     where = ("--namespace", release.NAMESPACE)
     found = json.loads(release.kubectl(world.root, *where, "get", "deployment/contentgen", "--output", "json"))
     container = found["spec"]["template"]["spec"]["containers"][0]
@@ -184,7 +184,7 @@ def template_of(world: ClusterWorld) -> JobTemplate:
 
 
 def documented_role(namespace: str) -> list[Body]:
-    """The Role of docs/gateway.md and its binding, for the account `default` of a namespace."""
+    """Role of docs/gateway.md and its binding for the account `default` of a namespace."""
     found = [each.document for each in pages.manifests() if each.file == "docs/gateway.md"]
     roles = [each for each in found if each.get("kind") in ("Role", "RoleBinding")]
     assert [each["kind"] for each in roles] == ["Role", "RoleBinding"]
@@ -202,7 +202,7 @@ def bound(namespace: str, account: str, kind: str, role: str) -> Body:
 
 
 def tenants(namespace: str) -> list[Body]:
-    """The accounts of tenants, and what they may."""
+    """Accounts of tenants and their rights."""
     kinds = [{"apiGroups": [GROUP], "resources": [*PLURALS, *(f"{each}/status" for each in PLURALS)], "verbs": _VERBS}]
     batch = [{"apiGroups": ["batch"], "resources": ["jobs", "jobs/status"], "verbs": _VERBS}]
     role = {"apiVersion": f"{RBAC}/v1", "kind": "Role", "metadata": {"name": "owner", "namespace": namespace}}
@@ -237,7 +237,7 @@ _VERBS = ["get", "list", "watch", "create", "update", "patch", "delete"]
 
 @contextmanager
 def connected(token: str | None = None) -> Iterator[client.ApiClient]:
-    """An API client of the administrator, or of whoever has a token and nothing else."""
+    """API client of the administrator, or of the owner of a token."""
     given = client.Configuration()
     config.load_kube_config(str(KUBECONFIG), client_configuration=given)
     given.retries = False
@@ -251,13 +251,13 @@ def connected(token: str | None = None) -> Iterator[client.ApiClient]:
 
 
 def caller(stack: ExitStack, world: ClusterWorld, namespace: str, account: str) -> BoundaryCaller:
-    """A service account, by a token that the API server gave for it."""
+    """Service account with a token of the API server."""
     token = release.kubectl(world.root, "--namespace", namespace, "create", "token", account).strip()
     return BoundaryCaller(account, stack.enter_context(connected(token)))
 
 
 def actions(world: ClusterWorld, action: str, *names: str) -> None:
-    """What becomes of what the policies of these names, or all of them, refuse: Deny or Audit."""
+    """Set the validation action (Deny or Audit) of these policies, or of all."""
     patch = json.dumps({"spec": {"validationActions": [action]}})
     for name in names or POLICY_NAMES:
         binding = f"validatingadmissionpolicybinding/{POLICIES}-{name}"
@@ -265,7 +265,7 @@ def actions(world: ClusterWorld, action: str, *names: str) -> None:
 
 
 def plain_job(name: str, **meta: Any) -> Body:
-    """A Job of a tenant's own."""
+    """Job of a tenant."""
     pod = {"restartPolicy": "Never", "containers": [{"name": "c", "image": "localhost/any:1"}]}
     return {
         "apiVersion": "batch/v1",

@@ -1,4 +1,4 @@
-"""The gateway as its callers reach it: through its Service, with tokens that Kubernetes gave, by the seeds' lines."""
+"""Client of the gateway through its Service, with tokens of Kubernetes and the documented lines of the legacy API."""
 
 import json
 import os
@@ -23,7 +23,7 @@ _RBAC = "rbac.authorization.k8s.io"
 
 @dataclass(frozen=True)
 class GatewayTenant:
-    """Somebody who may do everything with the jobs of one namespace, and name one user."""
+    """Caller with all rights to the jobs of one namespace, who may name one user."""
 
     namespace: str
     user: str
@@ -31,21 +31,21 @@ class GatewayTenant:
     api: httpx.Client
 
     def get(self, path: str, **query: Any) -> Body:
-        """What a GET answers. Raises where that is no 2xx."""
+        """JSON response of a GET. Raises unless the status is 2xx."""
         answer = self.api.get(path, params=query)
         assert answer.is_success, f"{path}: {answer.status_code} {answer.text}"
         body: Body = answer.json()
         return body
 
     def ask(self, path: str, body: Body | None = None, code: int = 202, **headers: str) -> Body:
-        """What a POST answers, which has this code."""
+        """JSON response of a POST with this status code."""
         answer = self.api.post(path, json=body, headers=headers)
         assert answer.status_code == code, f"{path}: {answer.status_code} {answer.text}"
         given: Body = answer.json()
         return given
 
     def finished(self, job_id: str, seconds: float = 240) -> Body:
-        """A job once its run is over."""
+        """Wait for the end of a job's run; returns the job."""
         deadline = time.monotonic() + seconds
         while (job := self.get(f"/api/jobs/{job_id}"))["status"] not in ("completed", "failed", "cancelled"):
             assert time.monotonic() < deadline, f"after {seconds:.0f} s: {job}"
@@ -55,7 +55,7 @@ class GatewayTenant:
 
 @dataclass(frozen=True)
 class MadeJobs:
-    """One job of each kind, made through the API in the seeds' bodies, and completed."""
+    """Completed job of each kind, created through the API with bodies of the legacy API."""
 
     lora: str
     pictures: str
@@ -70,19 +70,19 @@ class MadeJobs:
 
 @dataclass(frozen=True)
 class Gateway:
-    """Where it is reached from here, and its files' addresses."""
+    """Gateway reached through port-forwards."""
 
     root: Path
     url: str
     s3_port: int
 
     def curl(self, line: str, tenant: GatewayTenant, folder: Path) -> str:
-        """What one of the seeds' lines prints, with nothing changed but its host, and the token beside it."""
+        """Output of a documented line, with another host and an added token."""
         (folder / ".curlrc").write_text(f'header = "Authorization: Bearer {tenant.token}"\nfail-with-body\nsilent\n')
-        told = line.replace("http://localhost:5000", self.url)
+        command = line.replace("http://localhost:5000", self.url)
         environment = os.environ | {"CURL_HOME": str(folder), "NO_PROXY": "*"}
         done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", told],
+            ["bash", "-euo", "pipefail", "-c", command],
             env=environment,
             cwd=folder,
             capture_output=True,
@@ -90,24 +90,24 @@ class Gateway:
             timeout=300,
             check=False,
         )
-        assert done.returncode == 0, f"{told}: {done.stdout}{done.stderr}"
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout
 
     def fetch(self, address: str) -> httpx.Response:
-        """What a signed URL gives. It names the sandbox as the cluster does; from here that is a forwarded port."""
+        """Content of a presigned URL. Its host is the sandbox's Service, which is a forwarded port here."""
         parts = urlsplit(address)
         local = parts._replace(netloc=f"127.0.0.1:{self.s3_port}").geturl()
         return httpx.get(local, headers={"Host": parts.netloc}, trust_env=False, timeout=60)
 
     def answers(self) -> bool:
-        """Whether a request comes through; a forwarded port is lost with the pod that it leads to."""
+        """Whether a request succeeds; a port-forward ends with its pod."""
         try:
             return httpx.get(f"{self.url}/ready", trust_env=False, timeout=10).is_success
         except httpx.TransportError:
             return False
 
     def log(self) -> str:
-        """What it has said."""
+        """Log of the gateway."""
         return release.kubectl(
             self.root, "--namespace", release.NAMESPACE, "logs", "deployment/contentgen-gateway", "--tail=-1"
         )
@@ -115,7 +115,7 @@ class Gateway:
 
 @contextmanager
 def open_gateway(root: Path) -> Iterator[Gateway]:
-    """Forward its port, and that of the files."""
+    """Forward the ports of the gateway and of the files."""
     with ExitStack() as stack:
         port = stack.enter_context(release.port_forward(root, release.NAMESPACE, "svc/contentgen-gateway", "http"))
         s3 = stack.enter_context(release.port_forward(root, release.NAMESPACE, "svc/contentgen-sandbox", "s3"))
@@ -124,7 +124,7 @@ def open_gateway(root: Path) -> Iterator[Gateway]:
 
 @contextmanager
 def tenant(gateway: Gateway, namespace: str, user: str) -> Iterator[GatewayTenant]:
-    """An account in a namespace that is made if need be, its rights, and a token of it."""
+    """Create an account with rights and a token, and its namespace if necessary."""
     account = {"kind": "ServiceAccount", "name": "person", "namespace": namespace}
     meta = {"name": "person", "namespace": namespace}
     jobs = {"apiGroups": ["contentgen.dev"], "resources": [kind.plural for kind in Kind], "verbs": _VERBS}
@@ -145,13 +145,13 @@ def tenant(gateway: Gateway, namespace: str, user: str) -> Iterator[GatewayTenan
 
 
 def new_token(root: Path, namespace: str) -> str:
-    """Another token of the namespace's tenant. Who signs out with one can use the others."""
+    """Another token of the tenant. Signing out with one does not affect the others."""
     how = ("create", "token", "person", "--audience", GATEWAY_AUDIENCE)
     return release.kubectl(root, "--namespace", namespace, *how).strip()
 
 
 def eventually(holds: Callable[[], bool], seconds: float = 60) -> bool:
-    """Whether it comes to hold."""
+    """Whether the condition becomes true in time."""
     deadline = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""Small recordings, made on the spot: what is good, and what is wrong in one way."""
+"""Generated small recordings: valid ones, and ones with a single defect."""
 
 from pathlib import Path
 
@@ -12,12 +12,12 @@ _FPS = 12
 
 
 def scenes(count: int, seconds: int = 2, size: tuple[int, int] = (320, 180)) -> list[Pixels]:
-    """Frames of as many shots, each of other coloured blocks that pan."""
+    """Frames of several shots with different panning coloured blocks."""
     return [_scene(number, index, size) for number in range(count) for index in range(seconds * _FPS)]
 
 
 def black(seconds: int) -> list[Pixels]:
-    """Frames with nothing on them."""
+    """Black frames."""
     return [np.zeros((180, 320, 3), np.uint8)] * (seconds * _FPS)
 
 
@@ -49,7 +49,7 @@ def film(folder: Path, frames: list[Pixels], *, sound: bool = True, streams: boo
 
 
 def recording(folder: Path, seconds: int) -> bytes:
-    """A WAV: sound and no picture."""
+    """WAV with sound only."""
     path = folder / "sound.wav"
     with av.open(str(path), "w") as container:
         voice = container.add_stream("pcm_s16le", rate=44100, layout="mono")

@@ -1,7 +1,7 @@
-"""What must hold when a job has ended, whatever happened on the way. Each check names what it found.
+"""Invariants of a finished job, whatever happened before. Each check names what it found.
 
-`OracleViolation` and nothing else says that a check has failed, so that a test of the oracle itself can tell a caught
-mutant from a broken test.
+Only `OracleViolation` reports a failed check, so that a test of the oracle can distinguish a detected mutant from a
+broken test.
 """
 
 import io
@@ -22,17 +22,17 @@ Body = dict[str, Any]
 
 
 class OracleViolation(AssertionError):
-    """Something does not hold."""
+    """An invariant is violated."""
 
 
 def check(holds: bool, what: str) -> None:
-    """Raise a Violation."""
+    """Raise OracleViolation unless the condition holds."""
     if not holds:
         raise OracleViolation(what)
 
 
 def check_completed(world: ClusterWorld, kind: Kind, name: str) -> Body:
-    """Everything about one resource that should be Completed; the resource."""
+    """Check everything about one Completed resource; returns the resource."""
     body = world.get(kind, name)
     status: Body = body.get("status") or {}
     check_status(status)
@@ -43,7 +43,7 @@ def check_completed(world: ClusterWorld, kind: Kind, name: str) -> Body:
 
 
 def check_status(status: Body) -> None:
-    """The status says Completed in every way that tools read."""
+    """Check that the status is Completed for every tool."""
     conditions = {each["type"]: each["status"] for each in status.get("conditions", ())}
     check(status.get("phase") == "Completed", f"phase is {status.get('phase')}: {status.get('message')}")
     check(status["progress"] == 100, f"progress is {status['progress']}")
@@ -54,7 +54,7 @@ def check_status(status: Body) -> None:
 
 
 def check_paid_once(world: ClusterWorld, body: Body) -> None:
-    """Exactly one paid request, the one that the status names."""
+    """Check that there is exactly one paid request, the one in the status."""
     request = body["status"]["run"]["requestId"]
     uid = body["metadata"]["uid"]
     mine = [each for each in world.billed() if each["request_id"] == request]
@@ -67,7 +67,7 @@ def check_paid_once(world: ClusterWorld, body: Body) -> None:
 
 
 def check_stored(world: ClusterWorld, kind: Kind, body: Body) -> None:
-    """The files are where the seeds promise them, and are what they say."""
+    """Check that the files have the keys and formats of the legacy API."""
     objects = world.objects(body["metadata"]["uid"])
     version = body["status"]["versions"][0]
     for file in version["files"]:
@@ -143,7 +143,7 @@ def _check_transcript(world: ClusterWorld, body: Body, folder: str) -> None:
 
 
 def check_record(world: ClusterWorld, kind: Kind, body: Body) -> None:
-    """The document in MongoDB has the seeds' shape and says what the status says."""
+    """Check that the record has the fields of the legacy API and matches the status."""
     uid = body["metadata"]["uid"]
     found = list(world.jobs.find({"jobId": uid}))
     check(len(found) == 1, f"{len(found)} records of {uid}")

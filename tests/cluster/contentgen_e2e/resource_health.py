@@ -1,4 +1,4 @@
-"""What tools make of a resource: kstatus (Flux, Helm 4), and Argo CD by our Lua."""
+"""Health of a resource by kstatus (Flux, Helm 4) and by our Lua scripts for Argo CD."""
 
 import json
 import subprocess
@@ -13,14 +13,14 @@ KSTATUS_OF = {"Healthy": "Current", "Degraded": "Failed", "Progressing": "InProg
 
 
 def kstatus(program: Path, bodies: list[Body]) -> list[str]:
-    """Current, InProgress, Failed or Terminating, for each."""
+    """kstatus of each: Current, InProgress, Failed or Terminating."""
     lines = "".join(json.dumps(body) + "\n" for body in bodies)
     done = subprocess.run([program], input=lines, capture_output=True, text=True, check=True)
     return done.stdout.split()
 
 
 def run_lua(script: Path, body: Body) -> Any:
-    """What a script of ours returns for a resource, as Argo CD runs it: `obj` is the resource."""
+    """Result of a Lua script for a resource, run like Argo CD does: `obj` is the resource."""
     runtime = lupa.lua54.LuaRuntime(unpack_returned_tuples=True)
     globals_: Any = runtime.globals()
     globals_.obj = _table(runtime, body)
@@ -28,7 +28,7 @@ def run_lua(script: Path, body: Body) -> Any:
 
 
 def health(folder: Path, body: Body) -> str:
-    """Argo CD's word."""
+    """Argo CD's health status."""
     return str(run_lua(folder / "health.lua", body)["status"])
 
 

@@ -1,7 +1,7 @@
-"""Mutants of the running system, to show that the end-to-end test can fail.
+"""Mutants of the running system, which prove that the end-to-end test can fail.
 
-Python runs `sitecustomize` at its start: a ConfigMap with one, mounted into the operator (and, by it, into workers),
-breaks one promise of the installed, unchanged images.
+Python runs `sitecustomize` at its start. A ConfigMap with one, mounted into the operator (and by it into workers),
+violates one invariant of the installed, unchanged images.
 """
 
 import json
@@ -55,7 +55,7 @@ Fal.submit = twice
 
 @contextmanager
 def sabotaged(world: ClusterWorld, code: str) -> Iterator[None]:
-    """The operator with a mutant in it, as long as the context lasts."""
+    """Run the operator with a mutant within the context."""
     for namespace in (release.NAMESPACE, world.namespace):
         _put_code(world, namespace, code)
     mount = {"name": _NAME, "mountPath": "/sabotage"}

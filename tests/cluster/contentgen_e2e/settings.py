@@ -1,4 +1,4 @@
-"""Where the clone is, and keys that a search finds wherever they should not be."""
+"""Path of the clone, and provider keys that a search detects in wrong places."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Tiny resources, and a film of a few seconds for them: shots that differ, sharp enough, and a tone."""
+"""Small resources, and a video of a few seconds for them: distinct, sharp shots and a tone."""
 
 import io
 from fractions import Fraction
@@ -17,7 +17,7 @@ _RATE = 16_000
 
 
 def spec(kind: Kind, name: str, film: str, model: str = "flux-dev") -> dict[str, Any]:
-    """The spec of a resource that takes little time; two names buy different things."""
+    """Spec of a fast job; each name is another purchase."""
     match kind:
         case Kind.LORA_TRAINING:
             return {
@@ -35,9 +35,9 @@ def spec(kind: Kind, name: str, film: str, model: str = "flux-dev") -> dict[str,
 
 
 def film(seed: int = 0) -> bytes:
-    """An MP4; each seed is another film."""
-    held = io.BytesIO()
-    with av.open(held, "w", format="mp4") as container:
+    """MP4 file; each seed is another video."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as container:
         pictures = container.add_stream("libx264", rate=_FPS, options={"preset": "superfast", "crf": "23"})
         pictures.width, pictures.height, pictures.pix_fmt = _WIDTH, _HEIGHT, "yuv420p"
         sound = container.add_stream("aac", rate=_RATE, layout="mono")
@@ -56,11 +56,11 @@ def film(seed: int = 0) -> bytes:
             part.sample_rate, part.pts, part.time_base = _RATE, first, Fraction(1, _RATE)
             container.mux(sound.encode(part))
         container.mux(sound.encode(None))
-    return held.getvalue()
+    return buffer.getvalue()
 
 
 def _shot(seed: int, frame: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """Coloured tiles, which move a little."""
+    """Frame with coloured tiles that move slightly."""
     random = np.random.default_rng(seed)
     tiles = random.integers(20, 236, (_HEIGHT // 24, _WIDTH // 20, 3), dtype=np.uint8)
     return np.roll(np.kron(tiles, np.ones((24, 20, 1), dtype=np.uint8)), frame % 3, axis=1)

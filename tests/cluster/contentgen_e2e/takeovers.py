@@ -62,12 +62,12 @@ _AWAY = (ApiException, HTTPError, release.CommandFailed, httpx.TransportError, P
 
 
 class Missed(AssertionError):
-    """Something that must hold after a takeover does not."""
+    """An invariant after a takeover is violated."""
 
 
 @dataclass
 class LeaderTakeover:
-    """One row of the table."""
+    """Result of one takeover: a row of the table."""
 
     number: int
     fault: str
@@ -84,7 +84,7 @@ class LeaderTakeover:
 
 
 def plan(times: int, seed: int) -> list[tuple[str, str]]:
-    """Which faults strike in which states: every pair before one comes again, but the API server is down at a tenth."""
+    """Pairs of fault and state: all pairs before a repetition; a tenth have the API server down."""
     dice = Random(seed)  # noqa: S311 - a choice of tests
     if times <= len(SHORT):
         return list(SHORT[:times])
@@ -101,7 +101,7 @@ def plan(times: int, seed: int) -> list[tuple[str, str]]:
 
 
 def until(what: str, reached: Callable[[], T], seconds: float, pause: float = 0.2) -> T:
-    """The first true answer; errors of an API server or a store that is away are no answer. Raises Missed."""
+    """Wait for the first true result; errors of an unavailable API server or store count as none. Raises Missed."""
     deadline = time.monotonic() + seconds
     while True:
         with suppress(*_AWAY):
@@ -116,7 +116,7 @@ def until(what: str, reached: Callable[[], T], seconds: float, pause: float = 0.
 
 
 class Operators:
-    """The pods of the operator, the Lease, and the endpoint of the worker API."""
+    """Operator pods, Lease, and the worker API's endpoint."""
 
     def __init__(self, world: ClusterWorld) -> None:
         api = world.api.api_client
@@ -126,32 +126,32 @@ class Operators:
         self._slices = client.DiscoveryV1Api(api)
 
     def api_is_ready(self) -> bool:
-        """Whether the API server says so."""
+        """Whether the API server is ready."""
         return release.kubectl(self._world.root, "get", "--raw", "/readyz", "--request-timeout=3s") == "ok"
 
     def leader(self) -> str:
-        """Who holds the Lease; empty for nobody."""
+        """Holder of the Lease; empty if none."""
         lease: Any = self._leases.read_namespaced_lease("contentgen", release.NAMESPACE, _request_timeout=3)
         return str(lease.spec.holder_identity or "")
 
     def pods(self) -> list[Any]:
-        """Those that exist."""
+        """Existing operator pods."""
         selector = "app.kubernetes.io/component=operator"
         listed = self._pods.list_namespaced_pod(release.NAMESPACE, label_selector=selector, _request_timeout=3)
         return list(listed.items)
 
     def pod(self, name: str) -> Any:
-        """One of them; None where it is gone."""
+        """One pod; None if it is gone."""
         return next((pod for pod in self.pods() if pod.metadata.name == name), None)
 
     def led_to(self) -> str:
-        """The pod that workers are led to."""
+        """Pod behind the worker API's endpoint."""
         name = "contentgen-desk-ipv4"
         found: Any = self._slices.read_namespaced_endpoint_slice(name, release.NAMESPACE, _request_timeout=3)
         return str(found.endpoints[0].target_ref.name) if found.endpoints else ""
 
     def process(self, name: str) -> Started:
-        """The operator's process in a pod, on this machine. Raises Missed."""
+        """Operator process of a pod on this machine. Raises Missed."""
         pod = self.pod(name)
         container = pod.status.container_statuses[0].container_id.rpartition("/")[2]
         found = [
@@ -167,14 +167,14 @@ class Operators:
         return record
 
     def settled(self) -> bool:
-        """Whether there are a leader, whom workers are led to, and a standby, both ready, and nobody else."""
+        """Whether there are exactly a ready leader behind the endpoint and a ready standby."""
         pods = self.pods()
         ready = [pod for pod in pods if not pod.metadata.deletion_timestamp and _ready(pod)]
         leader = self.leader().rpartition("_")[0]
         return len(pods) == len(ready) == 2 and leader in {p.metadata.name for p in pods} and self.led_to() == leader
 
     def replace_worn(self) -> None:
-        """Delete standbys that were started anew so often that the kubelet lets them wait."""
+        """Delete standbys in restart back-off."""
         leader = self.leader().rpartition("_")[0]
         for pod in self.pods():
             name = pod.metadata.name
@@ -203,7 +203,7 @@ def _arguments(folder: Path) -> bytes:
 
 @contextmanager
 def frozen(process: Started) -> Iterator[None]:
-    """A process of ours is stopped while the context lasts."""
+    """Stop (SIGSTOP) one of our processes within the context."""
     _signal(process, signal.SIGSTOP)
     try:
         yield
@@ -218,7 +218,7 @@ def _signal(process: Started, number: signal.Signals) -> None:
 
 @contextmanager
 def cut_off(address: str) -> Iterator[None]:
-    """What a pod sends and what it is sent is dropped on the way, while the context lasts."""
+    """Drop a pod's network traffic within the context."""
     run(
         "nft",
         "-f",
@@ -241,7 +241,7 @@ table ip {_TABLE} {{
 
 @contextmanager
 def killed(component: str) -> Iterator[None]:
-    """A component of the bare cluster was killed, and is started again when the context ends."""
+    """Kill a component of the bare cluster; it is restarted at the end of the context."""
     pid_file = AT.pids / f"{component}.json"
     record = processes.read_record(pid_file)
     assert record is not None
@@ -258,7 +258,7 @@ def killed(component: str) -> Iterator[None]:
 
 
 class Poller:
-    """A client of the gateway that asks for its jobs all the time."""
+    """Client that polls the gateway's job list continuously."""
 
     def __init__(self, api: httpx.Client) -> None:
         self._api = api
@@ -275,7 +275,7 @@ class Poller:
             self.answers.append((began, time.monotonic(), answer))
 
     def refused(self, since: float, away: Sequence[tuple[float, float]]) -> list[str]:
-        """Answers since then other than 200, and other than 503 to a request while the API server was `away`."""
+        """Responses since then other than 200, except 503 while the API server was unavailable."""
         seen = Counter(
             answer
             for began, ended, answer in self.answers
@@ -287,7 +287,7 @@ class Poller:
 
 
 class Holders:
-    """Who held the Lease, and when that was seen."""
+    """Observed holders of the Lease, with times."""
 
     def __init__(self, operators: Operators) -> None:
         self._operators = operators
@@ -299,16 +299,16 @@ class Holders:
                 self.seen.append((time.monotonic(), self._operators.leader()))
 
     def longest_gap(self, begin: float) -> float:
-        """The longest time from the last sight of one holder to the first of another one, since `begin`."""
-        held = [(at, who) for at, who in self.seen if at >= begin - 1 and who]
-        return max((later - before for (before, one), (later, other) in pairwise(held) if one != other), default=0.0)
+        """Longest time between the last sighting of one holder and the first of the next, since `begin`."""
+        holders = [(at, who) for at, who in self.seen if at >= begin - 1 and who]
+        return max((later - before for (before, one), (later, other) in pairwise(holders) if one != other), default=0.0)
 
 
 # Resources
 
 
 class Stream:
-    """Tiny resources of the three kinds, a few at a time."""
+    """Continuous stream of small resources of the three kinds."""
 
     def __init__(self, world: ClusterWorld) -> None:
         self._world = world
@@ -326,7 +326,7 @@ class Stream:
 
     @contextmanager
     def pausing(self) -> Iterator[None]:
-        """No arrivals, and none under way."""
+        """Pause the stream, with no resource in progress."""
         self.paused.set()
         with self._lock:
             pass
@@ -349,7 +349,7 @@ class Stream:
 
     @property
     def slow_film(self) -> str:
-        """One that comes down over some seconds."""
+        """URL of a video that downloads over some seconds."""
         return f"{self._films[0]}?seconds=8"
 
 
@@ -365,7 +365,7 @@ def direct_world(root: Path, namespace: str) -> Iterator[ClusterWorld]:
 
 
 def service_address(root: Path, name: str) -> str:
-    """The ClusterIP of a Service of the release."""
+    """ClusterIP of a Service of the release."""
     where = ("--namespace", release.NAMESPACE, "get", "service", name)
     return release.kubectl(root, *where, "--output", "jsonpath={.spec.clusterIP}")
 
@@ -374,7 +374,7 @@ def service_address(root: Path, name: str) -> str:
 
 
 class Takeovers:
-    """All takeovers of one run."""
+    """Run of all takeovers."""
 
     def __init__(self, world: ClusterWorld) -> None:
         self._world = world
@@ -390,7 +390,7 @@ class Takeovers:
     def run(
         self, chosen: Sequence[tuple[str, str]], say: Callable[[str], None] = lambda _: None
     ) -> list[LeaderTakeover]:
-        """One after the other; a row for each, with what was missed."""
+        """Run the takeovers in sequence; one row each, with its violations."""
         gateway = Gateway(self._world.root, f"http://{service_address(self._world.root, 'contentgen-gateway')}", 0)
         with tenant(gateway, self._world.namespace, "user123") as person, ExitStack() as stack:
             poller, stop = Poller(person.api), threading.Event()
@@ -442,18 +442,18 @@ class Takeovers:
     # The state
 
     def _begin(self, row: LeaderTakeover) -> tuple[str, Kind]:
-        """A resource that will be in the state."""
+        """Create a resource that will reach the state."""
         name = f"{row.state}-{row.number}"
-        held = {"sending": "slow_accept", "submitted": "slow_model"}.get(row.state)
-        if held is not None:
-            fault = {"provider": "fal", "model": _MODEL, "fault": held, "count": 1, "delay_s": _HELD_SECONDS}
+        delay = {"sending": "slow_accept", "submitted": "slow_model"}.get(row.state)
+        if delay is not None:
+            fault = {"provider": "fal", "model": _MODEL, "fault": delay, "count": 1, "delay_s": _HELD_SECONDS}
             self._world.sandbox.put("/sandbox/faults", json=[fault]).raise_for_status()
         kind = Kind.LORA_TRAINING if row.state == "preparing" else Kind.IMAGE_GENERATION
         self._world.apply(kind, name, small_jobs.spec(kind, name, self._stream.slow_film, "flux-schnell"))
         return name, kind
 
     def _at(self, row: LeaderTakeover, leader: str, name: str) -> Started:
-        """The leader's process, once the resource is in the state."""
+        """Process of the leader, once the resource is in the state."""
         process = self._operators.process(leader.rpartition("_")[0])
         until(f"{name} is {row.state}", lambda: self._reached(row.state, name), 60, 0.002)
         row.found = self._step(name)
@@ -468,7 +468,7 @@ class Takeovers:
         return step == state or (state == "planned" and step != "")
 
     def _step(self, name: str) -> str:
-        """Of the resource's purchase: planned, sending, or what became of it; empty before it."""
+        """State of the resource's purchase: planned, sending or later; empty before it."""
         found = self._world.ledger_collection.find_one({"_id": {"$regex": f"^{self._world.namespace}/.*/{name}/"}})
         if found is None:
             return ""
@@ -482,7 +482,7 @@ class Takeovers:
         self._succeeded(row, leader, began)
 
     def _succeeded(self, row: LeaderTakeover, leader: str, began: float) -> str:
-        """Another process leads, and workers are led to it."""
+        """Wait until another process leads and the endpoint points to it."""
         other = until("another process leads", lambda: self._other_than(leader), 2 * LEAD_SECONDS, 0.1)
         row.seconds = time.monotonic() - began
         pod = other.rpartition("_")[0]
@@ -520,7 +520,7 @@ class Takeovers:
         self._ended(row, leader, process)
 
     def _go_on(self, name: str, kind: Kind, deadline: float) -> None:
-        """The successor alone works; until the resource has ended, or that time."""
+        """Let only the successor work until the resource has ended or the time is over."""
         while time.monotonic() < deadline:
             status = self._world.get(kind, name).get("status") or {}
             if status.get("phase") in ("Completed", "Failed"):
@@ -529,7 +529,7 @@ class Takeovers:
             time.sleep(0.3)
 
     def _ended(self, row: LeaderTakeover, leader: str, process: Started) -> None:
-        """The former leader's process ends, and its pod comes back as a standby."""
+        """Wait until the former leader exits and its pod returns as a standby."""
         try:
             until("the former leader's process ends", lambda: not processes.alive(process), _EXIT_SECONDS)
         except Missed as error:
@@ -539,7 +539,7 @@ class Takeovers:
             row.missed.append("the same process leads again")
 
     def _finished(self) -> dict[str, Any]:
-        """Resources, records and purchases that are at their end, as they are stored."""
+        """Stored final resources, records and purchases."""
         found: dict[str, Any] = {}
         for body in self._world.resources():
             if (body.get("status") or {}).get("phase") == "Completed":
@@ -613,7 +613,7 @@ class Takeovers:
         self._once_each(body["metadata"]["uid"])
 
     def _answered(self, name: str, kind: Kind) -> bool:
-        """What a person does who is asked whether something was paid: look at the bills."""
+        """Answer SubmissionUnknown as a user does: check the provider's bills."""
         status = self._world.get(kind, name).get("status") or {}
         if status.get("phase") != "SubmissionUnknown":
             return False
@@ -631,7 +631,7 @@ class Takeovers:
                 raise Missed(f"work was lost: {job['metadata']['name']}: {job.get('status')}")
 
     def _paid_twice(self) -> list[str]:
-        """Requests with the same marker: there is one for each purchase."""
+        """Requests with the same marker, of which each purchase has one."""
         fresh = [
             each for each in self._world.billed() if each["marker"] and each["request_id"] not in self._billed_before
         ]
@@ -643,7 +643,7 @@ class Takeovers:
 
 
 def line(row: LeaderTakeover) -> str:
-    """One takeover."""
+    """Formatted result of one takeover."""
     verdict = "; ".join(row.missed) or "ok"
     asked = f", a person asked {row.asked}×" if row.asked else ""
     return (
@@ -653,7 +653,7 @@ def line(row: LeaderTakeover) -> str:
 
 
 def table(rows: Sequence[LeaderTakeover]) -> str:
-    """All of them, then median and worst by fault."""
+    """Table of all takeovers, then median and maximum by fault."""
     head = "| | fault | state (purchase) | s without a leader | s until workers reach it | in flight | verdict |"
     lines = [head, "| --- | --- | --- | --- | --- | --- | --- |", *(line(row) for row in rows), ""]
     for fault in FAULTS:

@@ -1,4 +1,4 @@
-"""The installed release as a test sees it: kubectl, the stores through forwarded ports, the sandbox's ledger."""
+"""Access of a test to the installed release: kubectl, stores through port-forwards, and the sandbox's ledger."""
 
 import base64
 import json
@@ -26,12 +26,12 @@ Body = dict[str, Any]
 
 
 class TookTooLong(Exception):
-    """A resource did not get where it should; the message is its status."""
+    """A resource did not reach a state in time; the message is its status."""
 
 
 @dataclass(frozen=True)
 class ClusterWorld:
-    """One namespace of a cluster with the release in it."""
+    """One namespace of a cluster with the release."""
 
     root: Path
     namespace: str
@@ -43,18 +43,18 @@ class ClusterWorld:
     sandbox: httpx.Client
 
     def kubectl(self, *args: str, stdin: str | None = None) -> str:
-        """kubectl in the test's namespace."""
+        """Run kubectl in the test's namespace."""
         return release.kubectl(self.root, "--namespace", self.namespace, *args, stdin=stdin)
 
     def apply(self, kind: str, name: str, spec: Body, annotations: dict[str, str] | None = None) -> str:
-        """Apply a resource; its uid."""
+        """Apply a resource; returns its uid."""
         meta = {"name": name, "namespace": self.namespace, "annotations": annotations or {}}
         body = {"apiVersion": API_VERSION, "kind": kind, "metadata": meta, "spec": release.of_class(spec)}
         applied = self.kubectl("apply", "--filename", "-", "--output", "json", stdin=json.dumps(body))
         return str(json.loads(applied)["metadata"]["uid"])
 
     def get(self, kind: str, name: str) -> Body:
-        """A resource as it is now. Raises ApiException, which is a 404 where there is none."""
+        """Current resource. Raises ApiException, 404 if it does not exist."""
         body: Body = self.api.get_namespaced_custom_object(GROUP, VERSION, self.namespace, Kind(kind).plural, name)
         return body
 
@@ -82,18 +82,18 @@ class ClusterWorld:
         return self.wait(kind, name, lambda s: s.get("phase") in ("Completed", "Failed"), seconds)
 
     def billed(self) -> list[Body]:
-        """What the sandbox would have billed."""
+        """Simulated charges in the sandbox's ledger."""
         entries: list[Body] = self.sandbox.get("/sandbox/ledger").raise_for_status().json()["entries"]
         return entries
 
     def objects(self, uid: str) -> dict[str, int]:
-        """Sizes by key of all that lies in the bucket for a job."""
+        """Sizes of a job's objects by key."""
         pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
         listed = (each for page in pages for each in page.get("Contents", ()))
         return {each["Key"]: each["Size"] for each in listed if f"/{uid}/" in each["Key"]}
 
     def read(self, key: str) -> bytes:
-        """An object of the bucket."""
+        """Content of an object."""
         body: bytes = self.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
         return body
 
@@ -105,11 +105,11 @@ class ClusterWorld:
         return release.kubectl(self.root, *where, "--output", "jsonpath={.spec.holderIdentity}")
 
     def operator_pod(self) -> str:
-        """The pod of the operator that holds the Lease, once one does; after a kill that is the killed one for 15 s."""
+        """Pod that holds the Lease, once one does; after a kill this is the killed pod for 15 s."""
         return self.wait_for_leader().rpartition("_")[0]
 
     def wait_for_leader(self, other_than: str = "", seconds: float = 60) -> str:
-        """Poll until the Lease is held, by another holder than that. Raises TookTooLong."""
+        """Poll until another holder has the Lease. Raises TookTooLong."""
         deadline = time.monotonic() + seconds
         while (leader := self.leader()) in ("", other_than):
             if time.monotonic() > deadline:
@@ -118,20 +118,20 @@ class ClusterWorld:
         return leader
 
     def kill_operator(self) -> None:
-        """The one that leads. As a lost node would: no signal, no goodbye."""
+        """Kill the leader without a signal, like the loss of a node."""
         release.kubectl(
             self.root, "--namespace", release.NAMESPACE, "delete", "pod", self.operator_pod(),
             "--grace-period=0", "--force", "--wait=false",
         )  # fmt: skip
 
     def operator_log(self) -> str:
-        """What the operators that run have said since their start."""
+        """Logs of the running operators since their start."""
         selector = "app.kubernetes.io/component=operator"
         where = ("--namespace", release.NAMESPACE, "logs", "--selector", selector, "--tail=-1")
         return release.kubectl(self.root, *where)
 
     def worker_pods(self, uid: str) -> list[Body]:
-        """Pods that work for a resource."""
+        """Worker pods of a resource."""
         listed = self.kubectl("get", "pods", "--selector", f"contentgen.dev/uid={uid}", "--output", "json")
         pods: list[Body] = json.loads(listed)["items"]
         return pods
@@ -139,7 +139,7 @@ class ClusterWorld:
 
 @contextmanager
 def installed(root: Path, suite: str, *values: str) -> Iterator[ClusterWorld]:
-    """The release with these values of the chart, and a fresh namespace; the main release loses the values again."""
+    """Release with these chart values and a new namespace; the values of the main release are reset afterwards."""
     release.install(root, *KEYS, *values)
     with open_world(root, release.work_namespace(suite)) as opened:
         yield opened
@@ -149,7 +149,7 @@ def installed(root: Path, suite: str, *values: str) -> Iterator[ClusterWorld]:
 
 @dataclass(frozen=True)
 class Addresses:
-    """Host and port of each of the sandbox's servers."""
+    """Host and port of the sandbox's servers."""
 
     http: str
     s3: str
@@ -158,7 +158,7 @@ class Addresses:
 
 @contextmanager
 def open_world(root: Path, namespace: str, of: str = release.NAMESPACE) -> Iterator[ClusterWorld]:
-    """Forward the ports of the release in the namespace `of`, make the namespace, and take it away at the end."""
+    """Forward the ports of the release in the namespace `of`, with a temporary namespace for the test."""
     with ExitStack() as stack:
         http, s3, mongodb = (
             f"127.0.0.1:{stack.enter_context(release.port_forward(root, of, 'svc/contentgen-sandbox', name))}"
@@ -169,7 +169,7 @@ def open_world(root: Path, namespace: str, of: str = release.NAMESPACE) -> Itera
 
 @contextmanager
 def world_at(root: Path, namespace: str, of: str, at: Addresses) -> Iterator[ClusterWorld]:
-    """Make the namespace, and take it away at the end. `of`: the namespace of the release whose sandbox is there."""
+    """Temporary namespace. `of`: the namespace of the release whose sandbox is used."""
     with ExitStack() as stack:
         database = stack.enter_context(
             MongoClient[Body](f"mongodb://{at.mongodb}/?directConnection=true", tz_aware=True)
@@ -195,7 +195,7 @@ def world_at(root: Path, namespace: str, of: str, at: Addresses) -> Iterator[Clu
 
 
 def s3_client(root: Path, of: str, endpoint: str) -> Any:
-    """With the key of the release in the namespace `of`."""
+    """S3 client with the key of the release in the namespace `of`."""
     key = json.loads(
         release.kubectl(root, "--namespace", of, "get", "secret", "contentgen-storage", "--output", "json")
     )["data"]
@@ -210,12 +210,12 @@ def s3_client(root: Path, of: str, endpoint: str) -> Any:
 
 
 def connected(root: Path) -> Any:
-    """A client of the API server. Use as a context manager."""
+    """API client; a context manager."""
     return config.new_client_from_config(str(root / ".cluster/kubeconfig"))
 
 
 def wait_for_rollout(root: Path, name: str) -> None:
-    """Until the newest version of a deployment runs, and no pod of an older one, which may still lead while it ends."""
+    """Wait until only pods of the newest version of a deployment run: older ones may lead while they end."""
     where = ("--namespace", release.NAMESPACE)
     release.kubectl(root, *where, "rollout", "status", f"deployment/{name}", "--timeout=120s")
     selector = f"app.kubernetes.io/component={name.removeprefix('contentgen').removeprefix('-') or 'operator'}"

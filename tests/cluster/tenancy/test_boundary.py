@@ -280,7 +280,7 @@ def test_a_cancellation_names_the_run_under_way(place: AttemptPlace) -> None:
 
 
 def test_a_resubmission_names_the_purchase(place: AttemptPlace) -> None:
-    told = "look at its dashboard, then allow another payment with the annotation contentgen.dev/resubmit=0a1b2c3d"
+    told = "check its dashboard, then allow another payment with the annotation contentgen.dev/resubmit=0a1b2c3d"
     put_status(place, phase="SubmissionUnknown", message=told)
     assert annotated(place, "resubmit", "0a1b2c3d").allowed
     for wrong in ("true", "1", "0a1b2c3", "0a1b2c3d4", "0a1b2c3e"):

@@ -1,1 +1,1 @@
-"""The documents as what they tell readers to do: every command and every manifest in them, checked and run by tests."""
+"""Extraction and checks of all commands and manifests in the documentation; tests run them."""

@@ -1,4 +1,4 @@
-"""Whether a command could work, by what can be known without a cluster: targets, options, paths, fields."""
+"""Static checks of documented commands: targets, options, paths and fields."""
 
 import importlib
 import itertools
@@ -37,11 +37,11 @@ Problems = Iterator[str]
 
 
 class UnknownProgram(Exception):
-    """A program that nobody has said how to check."""
+    """No check exists for this program."""
 
 
 def problems(command: Command, *, named_only: bool = False) -> list[str]:
-    """The faults of a command. `named_only`: a sentence names it, so arguments may be missing."""
+    """Problems of a command. `named_only`: a sentence names it, so arguments may be missing."""
     if _PROMQL.match(command.text):
         return list(_promql(command.text))
     text = command.text.replace("…", "example")
@@ -68,7 +68,7 @@ def _problems(words: Sequence[str], *, named_only: bool) -> Problems:
 
 
 def _options(program: str, arguments: Sequence[str], *, named_only: bool) -> Problems:
-    """The program's own complaints about its arguments; it is not started."""
+    """Errors of the program's own argument parser; the program does not run."""
     command: Any = typer.main.get_command(importlib.import_module(_PROGRAMS[program]).app)
     name: str | None = program
     words = list(arguments)
@@ -95,7 +95,7 @@ def targets() -> frozenset[str]:
 
 @cache
 def variables() -> frozenset[str]:
-    """Those of the Makefile, and what the programs that it calls read of the environment."""
+    """Variables of the Makefile and environment variables of the programs that it calls."""
     own = re.findall(r"^([A-Z]+) \?=", (ROOT / "Makefile").read_text(), re.MULTILINE)
     sources = [path.read_text() for path in (ROOT / "cluster/contentgen_cluster").glob("*.py")]
     return frozenset(own).union(*(re.findall(r"environ(?:ment)?(?:\.get\(|\[)\"([A-Z_]+)\"", each) for each in sources))
@@ -133,7 +133,7 @@ def _helm(arguments: Sequence[str]) -> Problems:
 
 
 def _set(values: dict[str, Any], setting: str) -> None:
-    """One `--set`, as helm reads it: dots lead into objects, `{a}` is a list, a word of a type has it."""
+    """Parsed `--set` with helm's rules: dots separate fields, `{a}` is a list, literals have types."""
     path, _, value = setting.partition("=")
     *parents, last = [part.replace(r"\.", ".") for part in re.split(r"(?<!\\)\.", path)]
     for parent in parents:
@@ -142,7 +142,7 @@ def _set(values: dict[str, Any], setting: str) -> None:
 
 
 def value_problems(values: Any) -> Problems:
-    """Of values for the chart."""
+    """Problems of chart values."""
     for error in jsonschema.Draft7Validator(_values_schema()).iter_errors(values):
         yield f"values: {error.json_path}: {error.message}"
 
@@ -217,7 +217,7 @@ def _promql(text: str) -> Problems:
 
 
 def _searched_for(text: str) -> Problems:
-    """Patterns of `grep`: reasons or phases in a list; in a log, words that our programs log."""
+    """Problems of `grep` patterns: unknown reasons or phases, or texts that no program logs."""
     words = {each.value for each in (*Reason, *Phase)}
     for word in re.findall(r"kubectl get contentgen .*\| grep (\w+)", text):
         if word not in words:
@@ -239,7 +239,7 @@ def _logged() -> str:
 
 @cache
 def _kinds() -> dict[str, dict[str, Any]]:
-    """The schemas of our kinds, by kind, with every field that they do not have refused."""
+    """Schemas of our kinds by kind; unknown fields are rejected."""
     found = {}
     for path in (ROOT / "crds").glob("*.yaml"):
         definition = yaml.safe_load(path.read_text())["spec"]
@@ -261,7 +261,7 @@ def _closed(schema: Any) -> Any:
 
 
 def manifest_problems(manifest: DocumentedManifest) -> list[str]:
-    """The faults of a manifest: by the CRD for our kinds, by the schema for values, by its shape for other kinds."""
+    """Problems of a manifest: by CRD for our kinds, by schema for chart values, by structure for other kinds."""
     document = manifest.document
     if schema := _kinds().get(manifest.kind):
         return [
@@ -278,7 +278,7 @@ def manifest_problems(manifest: DocumentedManifest) -> list[str]:
 
 
 def _policy(document: Any) -> Problems:
-    """Of a bucket's policy."""
+    """Problems of a bucket policy."""
     for statement in document["Statement"]:
         if statement.keys() != {"Effect", "Resource", "Action"}:
             yield f"a statement of {sorted(statement)}"

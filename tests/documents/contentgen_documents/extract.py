@@ -1,6 +1,6 @@
-"""Takes the commands and the manifests out of a text: Markdown, the comments of a sample, the chart's NOTES.
+"""Extraction of commands and manifests from Markdown, sample comments and the chart's NOTES.
 
-Nothing is left out: a block of code that holds neither is a Figure, and somebody has to say that it is one.
+Every code block is returned: one without command or manifest is a Figure, which reviewed.py must list.
 """
 
 import json
@@ -25,7 +25,7 @@ _HEREDOC = re.compile(r"<<-?\s*(['\"]?)(\w+)\1")
 
 @dataclass(frozen=True)
 class Command:
-    """A command line, without prompt and comment; lines that a backslash joins are one."""
+    """Command line without prompt and comment; lines joined by a backslash are one."""
 
     file: str
     line: int
@@ -34,7 +34,7 @@ class Command:
 
 @dataclass(frozen=True)
 class DocumentedManifest:
-    """A document of YAML or JSON that a reader writes."""
+    """YAML or JSON document that a reader writes."""
 
     file: str
     line: int
@@ -42,13 +42,13 @@ class DocumentedManifest:
 
     @property
     def kind(self) -> str:
-        """Kubernetes' kind, or an empty text."""
+        """Kubernetes kind; empty if none."""
         return str(self.document.get("kind", "")) if isinstance(self.document, dict) else ""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A block that is neither: a diagram, a listing, what a program printed."""
+    """Other code block: a diagram, a listing, or a program's output."""
 
     file: str
     line: int
@@ -70,7 +70,7 @@ class _Block:
 
 
 def markdown(file: str, text: str) -> list[Part]:
-    """All parts of a page, in its order."""
+    """All parts of a page in order."""
     text = _ADVICE.sub(lambda advice: "\n" * advice[0].count("\n"), text)
     blocks, prose = _split(text.splitlines())
     parts: list[Part] = [part for block in blocks for part in _block(file, block)]
@@ -79,7 +79,7 @@ def markdown(file: str, text: str) -> list[Part]:
 
 
 def sample(file: str, text: str) -> list[Part]:
-    """The commands in the comments of a manifest, the manifest, and it again with the fields that are commented out."""
+    """Commands in the comments of a manifest, the manifest, and the manifest with its commented-out fields."""
     comments = [match[1] if (match := re.match(r"\s*# ?(.*)", line)) else "" for line in text.splitlines()]
     parts: list[Part] = [*indented(file, "\n".join(comments)), *spoken(file, comments)]
     fuller = _COMMENTED_FIELD.sub(r"\1\2", text)
@@ -89,16 +89,16 @@ def sample(file: str, text: str) -> list[Part]:
 
 
 def indented(file: str, text: str) -> list[Command]:
-    """The commands of a text that sets them off by two spaces."""
+    """Commands of a text that indents them by two spaces."""
     lines = text.splitlines()
-    shown = [(number, line[2:]) for number, line in enumerate(lines, 1) if re.match(r" {2,3}\S", line)]
+    numbered = [(number, line[2:]) for number, line in enumerate(lines, 1) if re.match(r" {2,3}\S", line)]
     return [
-        Command(file, number, uncommented(line)) for number, line in shown if line.split()[0].lstrip("#") in PROGRAMS
+        Command(file, number, uncommented(line)) for number, line in numbered if line.split()[0].lstrip("#") in PROGRAMS
     ]
 
 
 def spoken(file: str, lines: Sequence[str]) -> list[Command]:
-    """The commands within sentences, in `backquotes`; a sentence may go over several lines."""
+    """Commands in `backquotes` within sentences, which may span several lines."""
     found = []
     text = "\n".join(lines)
     for match in _INLINE.finditer(text):
@@ -109,7 +109,7 @@ def spoken(file: str, lines: Sequence[str]) -> list[Command]:
 
 
 def uncommented(line: str) -> str:
-    """A line of shell without its comment."""
+    """Shell line without its comment."""
     quote = ""
     for (before, character), position in zip(pairwise(" " + line), range(len(line)), strict=True):
         if quote:
@@ -122,7 +122,7 @@ def uncommented(line: str) -> str:
 
 
 def _split(lines: Sequence[str]) -> tuple[list[_Block], list[str]]:
-    """The blocks of code, and the lines without them."""
+    """Code blocks, and the lines outside them."""
     blocks: list[_Block] = []
     prose = list(lines)
     number = 0
@@ -158,7 +158,7 @@ def _block(file: str, block: _Block) -> list[Part]:
 
 
 def _guessed(block: _Block) -> str:
-    """The language of a block that does not say it."""
+    """Guessed language of a block without one."""
     firsts = {line.split(maxsplit=1)[0] for line in block.lines if line.strip()}
     if firsts & {*PROGRAMS, "$"} or any(first.startswith(".venv/bin/") for first in firsts):
         return "sh"
@@ -166,7 +166,7 @@ def _guessed(block: _Block) -> str:
 
 
 def _logical(block: _Block, *, typed_only: bool) -> Iterator[tuple[int, str]]:
-    """The lines as the shell reads them: joined after a backslash, within quotes, and with their here-document."""
+    """Logical shell lines: joined at backslashes, within quotes, and with their here-document."""
     lines = list(enumerate(block.lines, block.line))
     while lines:
         number, text = lines.pop(0)
@@ -185,7 +185,7 @@ def _logical(block: _Block, *, typed_only: bool) -> Iterator[tuple[int, str]]:
 
 
 def _is_open(text: str) -> bool:
-    """Whether a quote has begun that has not ended."""
+    """Whether a quote is unterminated."""
     quote = ""
     for character in uncommented(text):
         if quote:

@@ -1,4 +1,4 @@
-"""Which texts are documents, and all that is in them."""
+"""List of the documents and their parts."""
 
 from functools import cache
 from pathlib import Path
@@ -13,7 +13,7 @@ _SAMPLES = "samples/*.yaml"
 
 @cache
 def parts() -> tuple[Part, ...]:
-    """Of every document, in the order of their names; the README is first, as it is for its readers."""
+    """Parts of every document, the README first, then by name."""
     pages = [path for pattern in _MARKDOWN for path in sorted(ROOT.glob(pattern))]
     found = [part for path in pages for part in extract.markdown(_name(path), path.read_text())]
     found += [part for path in sorted(ROOT.glob(_SAMPLES)) for part in extract.sample(_name(path), path.read_text())]

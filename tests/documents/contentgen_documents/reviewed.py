@@ -1,7 +1,7 @@
-"""What somebody has looked at: the commands that are not run and why, what stands in for a reader's own names, and
-which blocks are neither command nor manifest. All else in the documents is run by tests/cluster/documents/test_docs.py.
+"""Reviewed exceptions: commands that are not run and why, substitutes for a reader's own names, and blocks that are
+neither command nor manifest. tests/cluster/documents/test_docs.py runs everything else.
 
-An entry that matches nothing any more fails a test.
+An entry without a match fails a test.
 """
 
 import re
@@ -13,7 +13,7 @@ from contentgen_documents.extract import Command, DocumentedManifest, Figure
 
 @dataclass(frozen=True)
 class NotRun:
-    """Commands, exactly as they are written, and why no test runs them; their words are checked all the same."""
+    """Verbatim commands, and why no test runs them; they are still checked statically."""
 
     reason: str
     commands: tuple[str, ...]
@@ -124,7 +124,7 @@ NAMED_ONLY = (
 
 @dataclass(frozen=True)
 class StandIn:
-    """What a test types where the reader has something of their own; `$WORDS` are variables of the session."""
+    """Substitute for a reader's own value; `$WORDS` are variables of the session."""
 
     old: str
     new: str
@@ -136,7 +136,7 @@ class StandIn:
 
     @property
     def _pattern(self) -> re.Pattern[str]:
-        """Whole words: NAME is none of NAMESPACE."""
+        """Pattern for whole words: NAME does not match NAMESPACE."""
         begin = r"(?<![\w-])" if re.match(r"\w", self.old) else ""
         end = r"(?![\w-])" if re.search(r"\w$", self.old) else ""
         return re.compile(begin + re.escape(self.old) + end)
@@ -235,7 +235,7 @@ STAND_INS = (
 
 @dataclass(frozen=True)
 class ReviewedFile:
-    """A file that a document has its reader write: the manifests of a page, by their kinds."""
+    """File that a reader writes: the manifests of a page, by kind."""
 
     name: str
     page: str
@@ -259,7 +259,7 @@ IN_MANIFESTS = (
 
 @dataclass(frozen=True)
 class KnownFigure:
-    """Blocks that are neither command nor manifest, by their beginning."""
+    """Blocks that are neither command nor manifest, by prefix."""
 
     file: str
     begins: str
@@ -279,7 +279,7 @@ FIGURES = (
 
 @dataclass(frozen=True)
 class NotApplied:
-    """Manifests that the cluster is not given, and what is done with them instead."""
+    """Manifests that are not applied, and what is done instead."""
 
     file: str
     kind: str
@@ -293,14 +293,14 @@ NOT_APPLIED = (
 
 
 def not_run(command: Command) -> str:
-    """Why no test runs it; an empty text for those that are run."""
+    """Why no test runs the command; empty if it is run."""
     if command.text in NAMED_ONLY:
         return "a sentence names it without what it is given"
     return next((entry.reason for entry in NOT_RUN if command.text in entry.commands), "")
 
 
 def typed(command: Command) -> str:
-    """What a test types for it."""
+    """Command with its substitutes."""
     text = command.text
     for each in STAND_INS:
         if not each.files or command.file in each.files:
@@ -309,7 +309,7 @@ def typed(command: Command) -> str:
 
 
 def not_applied(manifest: DocumentedManifest) -> str:
-    """Why the cluster is not given it; an empty text for those that it is given."""
+    """Why the manifest is not applied; empty if it is."""
     matching = (each for each in NOT_APPLIED if (each.file, each.kind) == (manifest.file, manifest.kind))
     return next((each.reason for each in matching), "")
 
@@ -321,7 +321,7 @@ def is_known(figure: Figure) -> bool:
 def dead_entries(
     commands: Iterable[Command], manifests: Iterable[DocumentedManifest], figures: Iterable[Figure]
 ) -> list[str]:
-    """Entries of these tables that match nothing any more."""
+    """Table entries without a match."""
     commands, manifests, figures = tuple(commands), tuple(manifests), tuple(figures)
     texts = {command.text for command in commands}
     listed = [*NAMED_ONLY, *(each for entry in NOT_RUN for each in entry.commands)]
@@ -336,7 +336,7 @@ def dead_entries(
 
 
 def _stands_in(entry: StandIn, commands: Iterable[Command]) -> bool:
-    """Whether it changes a command that is run, as the entries before it have left it."""
+    """Whether the entry changes a command that is run, after the entries before it."""
     for command in commands:
         if not_run(command) or (entry.files and command.file not in entry.files):
             continue

@@ -1,7 +1,7 @@
-"""A reader's shell: types one command after another in one folder, and says of each whether it worked.
+"""Shell session that runs documented commands in one folder and records their results.
 
-What a command exports stays for the next ones. A command that ends at Ctrl-C alone (a watch, a forwarded port) goes on
-until the session is closed, and must have said something by then.
+Exported variables persist. A command that ends only at Ctrl-C (a watch, a port-forward) runs until the session is
+closed, and must have printed something by then.
 """
 
 import os
@@ -36,7 +36,7 @@ unset KUBECONFIG"""
 
 @dataclass(frozen=True)
 class Said:
-    """What came of a command: the problem is empty where it did what it should."""
+    """Result of a command; the problem is empty on success."""
 
     command: Command
     typed: str
@@ -49,7 +49,7 @@ class Said:
 
 
 class _Running:
-    """A command that ends at Ctrl-C."""
+    """Running command that ends at Ctrl-C."""
 
     def __init__(self, text: str, folder: Path, environment: Mapping[str, str], stem: str) -> None:
         self.began = time.monotonic()
@@ -62,13 +62,13 @@ class _Running:
             )  # fmt: skip
 
     def wait(self) -> None:
-        """Until it says something, or ends."""
+        """Wait until it prints something or ends."""
         deadline = time.monotonic() + _START_SECONDS
         while not self._output.stat().st_size and self._process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.05)
 
     def close(self) -> tuple[str, str]:
-        """Ctrl-C; what was wrong with it, and what it said."""
+        """Send Ctrl-C; returns the problem and the output."""
         code = self._process.poll()
         if code is None:
             os.killpg(self._process.pid, signal.SIGINT)
@@ -83,7 +83,7 @@ class _Running:
 
 
 class Session:
-    """One shell; `open_session` makes it. `said` has an entry for each command that has ended."""
+    """Shell session of `open_session`. `said` has an entry for each finished command."""
 
     def __init__(self, folder: Path, environment: Mapping[str, str], name: str) -> None:
         self.said: list[Said] = []
@@ -92,7 +92,7 @@ class Session:
         self._running: list[tuple[Command, str, _Running]] = []
 
     def type(self, command: Command, text: str) -> None:
-        """One command, until it ends; a watch or a forwarded port only begins."""
+        """Run one command to its end; a watch or port-forward is only started."""
         if not (_WATCHES.search(text) or _FORWARDS.search(text)):
             began = time.monotonic()
             problem, output = self._run(text)
@@ -104,7 +104,7 @@ class Session:
             running.wait()
 
     def end(self) -> None:
-        """Ctrl-C for what still runs, once it has said something."""
+        """Send Ctrl-C to running commands, once they have printed something."""
         for command, text, running in self._running:
             running.wait()
             problem, output = running.close()
@@ -130,7 +130,7 @@ class Session:
 
 @contextmanager
 def open_session(folder: Path, environment: Mapping[str, str], name: str) -> Iterator[Session]:
-    """A shell in a folder, which several may share; nothing of it runs on afterwards."""
+    """Shell in a folder, which sessions may share; all its processes end with the context."""
     session = Session(folder, environment, name)
     try:
         yield session

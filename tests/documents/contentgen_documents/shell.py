@@ -1,4 +1,4 @@
-"""A line of shell as the programs that it calls, without running it."""
+"""Static parsing of a shell line into its program calls."""
 
 import re
 import shlex
@@ -10,7 +10,7 @@ _ENDS = frozenset("|;&")
 
 
 def calls(text: str) -> Iterator[list[str]]:
-    """The words of each program that is called: in a pipe, after `&&`, in `$(…)`, and after `kubectl exec … --`."""
+    """Arguments of each called program: in a pipe, after `&&`, in `$(…)`, and after `kubectl exec … --`."""
     for inner in _SUBSTITUTION.findall(text):
         yield from calls(inner)
     lexer = shlex.shlex(_SUBSTITUTION.sub("substituted", text), posix=True, punctuation_chars="|;&<>")

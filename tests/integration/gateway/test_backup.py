@@ -1,4 +1,4 @@
-"""`contentgen backup | restore | import` as a process would run them, over real stores that lose everything between."""
+"""Commands `contentgen backup | restore | import` over real stores that are emptied in between."""
 
 import json
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ KEY = f"transcripts/ann/{JOB}/transcript"
 
 
 class Stores:
-    """One test's database and bucket, and the command with their settings."""
+    """Database and bucket of one test, and the command with their settings."""
 
     def __init__(self, uri: str, server: S3Server, name: str) -> None:
         self.client: MongoClient[dict[str, Any]] = MongoClient(uri, tz_aware=True)
@@ -89,8 +89,8 @@ def test_everything_deleted_comes_back(world: Stores, tmp_path: Path) -> None:
     assert {name: sorted(each, key=repr) for name, each in found.items()} == {
         name: sorted(each, key=repr) for name, each in before.items()
     }
-    told = world.run("restore", archive)
-    assert "jobs: 0 added, 0 brought forward, 450 left" in told
+    output = world.run("restore", archive)
+    assert "jobs: 0 added, 0 brought forward, 450 left" in output
     assert world.content() == found
 
 
@@ -100,8 +100,8 @@ def test_a_file_that_is_missing_is_named(world: Stores, tmp_path: Path) -> None:
     world.run("backup", tmp_path / "b")
     world.s3.delete_object(Bucket=world.bucket, Key=f"{KEY}.txt")
     world.put(f"{KEY}.json", b"[]")
-    told = world.run("restore", tmp_path / "b", "--report", tmp_path / "r.json", status=2)
-    assert f"missing: {KEY}.txt" in told
+    output = world.run("restore", tmp_path / "b", "--report", tmp_path / "r.json", status=2)
+    assert f"missing: {KEY}.txt" in output
     report = json.loads((tmp_path / "r.json").read_text())
     assert (report["missing"], report["different"]) == ([f"{KEY}.txt"], [f"{KEY}.json"])
 
@@ -124,8 +124,8 @@ def test_an_old_collection_and_bucket_are_taken_over(world: Stores, tmp_path: Pa
 def test_a_bad_line_is_one_refusal(world: Stores, tmp_path: Path) -> None:
     file = tmp_path / "jobs.jsonl"
     file.write_text("\n".join([json.dumps(old_job(world.bucket)), "{not json", "[]", '{"jobId": {"$ne": 1}}']))
-    told = world.run("import", "-n", "red", file, "--report", tmp_path / "r.json", status=2)
-    assert "1 imported, 0 updated, 0 unchanged, 3 refused" in told
+    output = world.run("import", "-n", "red", file, "--report", tmp_path / "r.json", status=2)
+    assert "1 imported, 0 updated, 0 unchanged, 3 refused" in output
     report = json.loads((tmp_path / "r.json").read_text())
     assert [each["outcome"] for each in report["jobs"]] == ["imported", "refused", "refused", "refused"]
     assert report["jobs"][0]["missing"] == [f"{KEY}.json", f"{KEY}.txt"]

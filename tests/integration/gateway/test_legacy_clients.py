@@ -1,4 +1,4 @@
-"""The seeds' clients against the app over real stores: each line, the answers' shapes, and every address fetched."""
+"""Clients of the legacy API against the app over real stores: every line, response shape and file URL."""
 
 # ruff: noqa: ASYNC210 - a blocking request in a test blocks nobody
 import json
@@ -63,7 +63,7 @@ async def test_every_address_is_fetched_without_a_token(world: StoredWorld, path
 
 
 def addresses(given: Any, where: str = "") -> Iterator[tuple[str, str]]:
-    """What a client takes for an address of a file, by its place."""
+    """Fields that a client uses as file URLs, by path."""
     if isinstance(given, dict):
         for name, each in given.items():
             if name != "sourceVideo":
@@ -81,7 +81,7 @@ def ours(world: StoredWorld, name: str) -> dict[str, Any]:
 
 
 async def test_a_lora_is_used_by_the_address_that_a_list_gives(world: StoredWorld) -> None:
-    """The seeds' example: found by its name, its address given back as it came."""
+    """Example of the legacy API: found by name, its URL used unchanged."""
     loras = await world.get("/api/assets/loras?userId=user123")
     found = next(each for each in loras["loras"] if each["name"] == "jesse_avatar")
     body = legacy_clients.generate(found["latestVersion"]["modelUrl"]) | {"namespace": "red"}
@@ -94,7 +94,7 @@ async def test_a_lora_is_used_by_the_address_that_a_list_gives(world: StoredWorl
 
 
 async def test_another_signature_of_the_same_model_is_the_same_request(world: StoredWorld) -> None:
-    first, second = world.parts.files.url(MODEL), world.parts.files.signed(MODEL)
+    first, second = world.dependencies.files.url(MODEL), world.dependencies.files.signed(MODEL)
     assert first != second
     async with world.client("ann") as ann:
         answers = [
@@ -103,7 +103,7 @@ async def test_another_signature_of_the_same_model_is_the_same_request(world: St
                 json=legacy_clients.generate(address) | {"namespace": "red"},
                 headers={"Idempotency-Key": "a key"},
             )
-            for address in (first, second, world.parts.files.address(MODEL))
+            for address in (first, second, world.dependencies.files.address(MODEL))
         ]
         other = await ann.post(
             "/api/images/generate",
@@ -121,7 +121,7 @@ async def test_a_transcript_is_read_by_the_address_that_a_list_gives(world: Stor
 
 
 async def test_what_fetch_sends_without_naming_its_type_is_json(world: StoredWorld) -> None:
-    """The seeds' example gives `fetch` a string, of which a browser says that it is plain text."""
+    """The legacy API's example passes a string to `fetch`, which browsers send as plain text."""
     for headers in ({"Content-Type": "text/plain;charset=UTF-8"}, {}):
         content = json.dumps(legacy_clients.generate("https://example.com/m.safetensors") | {"namespace": "red"})
         async with world.client("ann") as ann:

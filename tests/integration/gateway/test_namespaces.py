@@ -1,4 +1,4 @@
-"""`contentgen namespaces` as a process would run it, beside the operators of two clusters, over a real server."""
+"""Command `contentgen namespaces` with the operators of two clusters, over a real MongoDB server."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ CREATED = "2026-01-01T00:00:00Z"
 
 
 class Cluster:
-    """An API server with the namespaces kube-system and web."""
+    """API server with the namespaces kube-system and web."""
 
     def __init__(self, uid: str, web: str) -> None:
         self.uids = {SYSTEM: uid, "web": web}
@@ -31,7 +31,7 @@ class Cluster:
 
 
 class Stores:
-    """A database with two clusters, and the command."""
+    """Database of two clusters, and the command."""
 
     def __init__(self, uri: str, name: str) -> None:
         self.client: MongoClient[dict[str, Any]] = MongoClient(uri, tz_aware=True)

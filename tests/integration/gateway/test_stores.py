@@ -1,4 +1,4 @@
-"""The gateway over real stores: what the operator wrote is listed, found, counted, and can be fetched."""
+"""Gateway over real stores: records of the operator are listed, found and counted, and files download."""
 
 # ruff: noqa: ASYNC210 - a blocking request in a test blocks nobody
 import json
@@ -37,11 +37,11 @@ async def test_what_the_operator_wrote_is_listed_as_the_seeds_have_it(world: Sto
     assert (image["prompt"], image["model"], image["width"]) == ("jf in a suit", "fal-ai/flux-lora", 64)
     assert (transcript["fileName"], transcript["wordCount"], transcript["speakers"]) == ("podcast-ep-01.mp3", 861, 2)
     for thumbnail, name in ((lora["thumbnailUrl"], "preview.png"), (image["thumbnailUrl"], "image_1_thumb.png")):
-        shown = httpx.get(thumbnail)
-        assert shown.status_code == 200
-        assert shown.text.startswith(name)
-        assert shown.headers["content-disposition"].startswith("inline;"), "to be shown, and not saved"
-        assert shown.headers["content-type"] == "image/png", "by its name: it was stored without a type"
+        response = httpx.get(thumbnail)
+        assert response.status_code == 200
+        assert response.text.startswith(name)
+        assert response.headers["content-disposition"].startswith("inline;"), "to be shown, and not saved"
+        assert response.headers["content-type"] == "image/png", "by its name: it was stored without a type"
     text = httpx.get(transcript["textUrl"])
     assert (text.status_code, text.text) == (200, "transcript.txt of transcription-1")
     assert text.headers["content-disposition"].startswith("inline;")
@@ -67,13 +67,13 @@ async def test_a_search_finds_by_words_and_tags(world: StoredWorld) -> None:
 
 async def test_a_download_reads_one_file_until_it_ends(world: StoredWorld) -> None:
     path = "/api/assets/transcription-1/download"
-    told = await world.get(path, file="transcript.txt", expires=3600)
-    read = httpx.get(told["url"])
+    body = await world.get(path, file="transcript.txt", expires=3600)
+    read = httpx.get(body["url"])
     assert (read.status_code, read.text) == (200, "transcript.txt of transcription-1")
     assert read.headers["content-disposition"] == 'attachment; filename="transcript.txt"'
-    assert httpx.get(told["url"].replace("transcript.txt?", "transcript.json?")).status_code == 403
-    assert httpx.get(told["url"].replace("X-Amz-Expires=3600", "X-Amz-Expires=86400")).status_code == 403
-    assert datetime.fromisoformat(told["expiresAt"]) - datetime.now(UTC) <= timedelta(hours=1)
+    assert httpx.get(body["url"].replace("transcript.txt?", "transcript.json?")).status_code == 403
+    assert httpx.get(body["url"].replace("X-Amz-Expires=3600", "X-Amz-Expires=86400")).status_code == 403
+    assert datetime.fromisoformat(body["expiresAt"]) - datetime.now(UTC) <= timedelta(hours=1)
     await world.get(path, code=404, file="transcript.srt")
     stats = await world.get("/api/assets/transcription-1/stats")
     assert stats["downloads"] == 1
@@ -91,9 +91,9 @@ async def test_a_dataset_is_shown_from_the_bucket(world: StoredWorld) -> None:
     }
     for name, body in (("dataset.json", json.dumps(index).encode()), ("images/0001.jpg", b"a picture")):
         world.storage._client.put_object(Bucket="assets", Key=folder + name, Body=body)
-    told = await world.get("/api/jobs/lora-training-1/dataset")
-    assert told["rejectedByReason"] == {"Blurred": 1}
-    assert httpx.get(told["images"][0]["thumbnailUrl"]).content == b"a picture"
+    body = await world.get("/api/jobs/lora-training-1/dataset")
+    assert body["rejectedByReason"] == {"Blurred": 1}
+    assert httpx.get(body["images"][0]["thumbnailUrl"]).content == b"a picture"
     await world.get("/api/jobs/transcription-1/dataset", code=404)
 
 
@@ -110,9 +110,9 @@ async def test_sums_are_the_servers(world: StoredWorld) -> None:
         ("day", {"2026-11-21"}),
         ("model", {f"model-of-{kind.value}" for kind in Kind}),
     ):
-        told = await world.get("/api/usage", by=by, namespace="red")
-        assert keys <= {each["key"] for each in told["usage"]}
-        assert (told["total"]["paid"], told["total"]["jobs"]) == ("0.7500", 3)
+        body = await world.get("/api/usage", by=by, namespace="red")
+        assert keys <= {each["key"] for each in body["usage"]}
+        assert (body["total"]["paid"], body["total"]["jobs"]) == ("0.7500", 3)
 
 
 async def test_pages_hold_each_job_once(world: StoredWorld) -> None:
@@ -131,10 +131,12 @@ async def test_pages_hold_each_job_once(world: StoredWorld) -> None:
 async def test_what_is_shared_is_listed_and_fetched(world: StoredWorld) -> None:
     assert (await world.get("/api/assets/loras", "bob"))["total"] == 1
     to = Grantee("user", "bob")
-    await world.parts.shares.add([Share("lora-training-1", "red", Kind.LORA_TRAINING.record_type, to, "ann", NOW)])
+    await world.dependencies.shares.add(
+        [Share("lora-training-1", "red", Kind.LORA_TRAINING.record_type, to, "ann", NOW)]
+    )
     assert (await world.get("/api/assets/loras", "bob"))["total"] == 2
     assert (await world.get("/api/assets/stats", "bob"))["totalJobs"] == 1, "what is another's is not counted"
-    told = await world.get("/api/assets/lora-training-1/download", "bob")
-    assert httpx.get(told["url"]).text == "model.safetensors of lora-training-1"
-    await world.parts.shares.revoke("lora-training-1", [to])
+    body = await world.get("/api/assets/lora-training-1/download", "bob")
+    assert httpx.get(body["url"]).text == "model.safetensors of lora-training-1"
+    await world.dependencies.shares.revoke("lora-training-1", [to])
     await world.get("/api/assets/lora-training-1/download", "bob", 404)

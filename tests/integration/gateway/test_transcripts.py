@@ -1,4 +1,4 @@
-"""What is said in transcripts, over real stores: indexed from the bucket by two gateways at once, found, forgotten."""
+"""Transcript index over real stores: indexing by two gateways at once, search, and deletion."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ MINUTE_MS = 60_000
 
 
 class World(GatewayWorld):
-    """The app over real stores, and two gateways' indexers."""
+    """Gateway over real stores with the indexers of two replicas."""
 
     def __init__(self, database: Database[dict[str, Any]], storage: Storage) -> None:
         super().__init__(("ann", "*", "*", "red"), ("bob", "*", "*", "blue"))
@@ -35,13 +35,21 @@ class World(GatewayWorld):
         )
         records, index = Records(database["jobs"], files.key_of), TranscriptIndex(database)
         index.create_indexes()
-        sight = Visibility(records, self.parts.access, self.parts.creations, self.parts.shares, self.parts.tenants)
-        self.parts = replace(self.parts, records=records, files=files, transcripts=index, sight=sight)
-        self.app = create_app(self.parts)
+        visibility = Visibility(
+            records,
+            self.dependencies.authorizer,
+            self.dependencies.creations,
+            self.dependencies.shares,
+            self.dependencies.tenants,
+        )
+        self.dependencies = replace(
+            self.dependencies, records=records, files=files, transcripts=index, visibility=visibility
+        )
+        self.app = create_app(self.dependencies)
         self.indexers = [Indexer(records, files, index) for _ in range(2)]
 
     def said(self, number: int, seed: str, version: int = 1, minutes: int = 60) -> list[transcript.ScriptWord]:
-        """Made-up speech, as the provider answers it and a worker stores it."""
+        """Generated transcript in the worker's stored format."""
         words = list(transcript.speak(minutes * MINUTE_MS, seed))
         key = f"transcripts/ann/00000000-0000-4000-8000-{number:012}/{'v2/' if version > 1 else ''}transcript.json"
         answer = {"id": "x", "status": "completed", "text": "…", "words": [each.json(speakers=True) for each in words]}
@@ -54,11 +62,11 @@ class World(GatewayWorld):
         return words
 
     async def walk(self) -> None:
-        """Both at once."""
-        await asyncio.gather(*(each.walk() for each in self.indexers))
+        """Run both indexers concurrently."""
+        await asyncio.gather(*(each.update_all() for each in self.indexers))
 
     async def search(self, q: str, who: str = "ann", **asked: Any) -> list[dict[str, Any]]:
-        """The transcripts that are found."""
+        """Transcripts found by a search."""
         async with self.client(who) as client:
             answer = await client.get("/api/search/transcripts", params={"q": q, **asked})
         assert answer.status_code == 200, answer.text

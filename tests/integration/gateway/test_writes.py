@@ -1,4 +1,4 @@
-"""What the gateway writes, on the real MongoDB server of the sandbox: shares, collections, descriptions, deletions."""
+"""Writes of the gateway to a real MongoDB server: shares, collections, descriptions, deletions."""
 
 from typing import Any
 
@@ -8,22 +8,22 @@ from pymongo.database import Database
 from contentgen_contract.names import Kind
 from contentgen_gateway.stores.collections import INDEXES, MOST_ASSETS
 from contentgen_operator.stores.records import RecordStore
-from contentgen_simulation.gateway.cluster import ClusterWorld
+from contentgen_simulation.gateway.cluster import WritableWorld
 
 ANN = ("ann", "*", "*", "red")
 BOB = ("bob", "*", "*", "blue")
 
 
 @pytest.fixture
-def world(database: Database[dict[str, Any]]) -> ClusterWorld:
-    world = ClusterWorld(ANN, BOB, database=database)
+def world(database: Database[dict[str, Any]]) -> WritableWorld:
+    world = WritableWorld(ANN, BOB, database=database)
     for _ in range(2):
-        world.parts.shares.create_indexes()
-        world.parts.collections.create_indexes()
+        world.dependencies.shares.create_indexes()
+        world.dependencies.collections.create_indexes()
     return world
 
 
-async def test_shares_are_given_and_taken_back(world: ClusterWorld) -> None:
+async def test_shares_are_given_and_taken_back(world: WritableWorld) -> None:
     job = world.job(1)
     async with world.client("ann") as ann, world.client("bob") as bob:
         for grantees in ({"users": ["bob"]}, {"namespaces": ["blue"]}):
@@ -38,7 +38,7 @@ async def test_shares_are_given_and_taken_back(world: ClusterWorld) -> None:
         assert (await ann.get("/api/assets/search?q=found&namespace=red")).json()["total"] == 1
 
 
-async def test_collections_hold_each_job_once_and_no_more_than_they_may(world: ClusterWorld) -> None:
+async def test_collections_hold_each_job_once_and_no_more_than_they_may(world: WritableWorld) -> None:
     jobs = [world.job(number, Kind.IMAGE_GENERATION) for number in range(MOST_ASSETS + 1)]
     async with world.client("ann") as ann:
         made = await ann.post("/api/collections", json={"namespace": "red", "name": "campaign", "userId": "red"})
@@ -56,7 +56,7 @@ async def test_collections_hold_each_job_once_and_no_more_than_they_may(world: C
         assert set(INDEXES) <= set(names)
 
 
-async def test_pages_of_collections_hold_each_once(world: ClusterWorld) -> None:
+async def test_pages_of_collections_hold_each_once(world: WritableWorld) -> None:
     async with world.client("ann") as ann:
         for number in range(7):
             await ann.post("/api/collections", json={"namespace": "red", "name": f"c{number}"})
@@ -70,7 +70,7 @@ async def test_pages_of_collections_hold_each_once(world: ClusterWorld) -> None:
     assert sorted(seen) == [f"c{number}" for number in range(7)]
 
 
-async def test_a_deleted_job_is_marked_for_the_janitor(world: ClusterWorld) -> None:
+async def test_a_deleted_job_is_marked_for_the_janitor(world: WritableWorld) -> None:
     job = world.job(1)
     async with world.client("ann") as ann:
         assert (await ann.delete(f"/api/jobs/{job}")).status_code == 202

@@ -167,11 +167,11 @@ async def ended(provider: Provider, model: str, request_id: str) -> RequestView:
 
 
 async def nothing() -> None:
-    """Before the request."""
+    """No-op hook before the request."""
 
 
 def search_for(call: Call, sent_after: datetime, *claimed: str) -> Search:
-    """A search for a call, with the stored input in place of its signed URL."""
+    """Search for a call, with the stored input instead of its signed URL."""
     stored = {
         name: StoredObject(key=call.correlation_key)
         for name in ("images_data_url", "audio_url")

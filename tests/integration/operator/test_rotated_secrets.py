@@ -1,4 +1,4 @@
-"""Rotated Secrets, with real servers: MongoDB's wire protocol, and signatures that an S3 checks."""
+"""Rotated Secrets with real servers: MongoDB's wire protocol, and signatures verified by an S3 server."""
 
 import os
 from pathlib import Path
@@ -23,7 +23,7 @@ OWNER = Owner(folders=frozenset({"p/"}))
 
 
 def other_uri(uri: str, name: str) -> str:
-    """The same server, as a URI that differs."""
+    """The same server under another URI."""
     return f"{uri}{'&' if '?' in uri else '/?'}appName={name}"
 
 
@@ -117,7 +117,7 @@ def fetched(storage: Storage) -> int:
 
 
 class served:  # noqa: N801 - read as a verb
-    """A server, until the end of the block."""
+    """Run a server within the context."""
 
     def __init__(self, settings: SandboxStoreSettings) -> None:
         self.settings = settings

@@ -1,4 +1,4 @@
-"""Ledger, records and bucket against real servers: what the operator's promises about money and files rest on."""
+"""Ledger, records and bucket against real servers, on which payment and file guarantees depend."""
 
 # ruff: noqa: ASYNC210 - a blocking request in a test blocks nobody
 import asyncio
@@ -47,7 +47,7 @@ OWNER = ownership.job_owner(Kind.TRANSCRIPTION, UID, ("ns",)) | Owner(
 
 
 def storage_of_another(storage: Storage) -> Storage:
-    """That of an operator with another bucket, for which `storage`'s is a source."""
+    """Storage of an operator with another bucket, for which `storage`'s bucket is a source."""
     endpoint = storage._client.meta.endpoint_url
     return Storage(bucket="another", region="us-east-1", endpoint=endpoint, public_endpoint=None)
 
@@ -136,7 +136,7 @@ CLAIM = FileClaim(
 
 @contextmanager
 def signed_ago(seconds: int) -> Iterator[None]:
-    """What is signed in here was signed so long ago: what ends has ended, and nobody has waited."""
+    """Sign with a past time, so that signatures expire without waiting."""
 
     def then(*, remove_tzinfo: bool = True) -> datetime:
         return get_current_datetime(remove_tzinfo) - timedelta(seconds=seconds)
@@ -235,7 +235,7 @@ async def test_a_whole_dataset_is_looked_at_in_one_request_a_file(
 
 
 class Calls:
-    """Counts what the operator's client asks of S3."""
+    """Counter of the operator's S3 requests."""
 
     def __init__(self, storage: Storage) -> None:
         self.made: Counter[str] = Counter()

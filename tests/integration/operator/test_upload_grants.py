@@ -1,4 +1,4 @@
-"""Presigned uploads on a real S3 server: conditional PUTs, delete markers, copies, and a worker's way through them."""
+"""Presigned uploads on a real S3 server: conditional PUTs, delete markers, copies, and a worker's retries."""
 
 import asyncio
 import hashlib
@@ -118,7 +118,7 @@ async def test_a_retry_ends_with_exactly_its_own_files(storage: Storage) -> None
     asked: list[int] = []
 
     def grants(claims: Sequence[FileClaim]) -> tuple[UploadGrant, ...]:
-        """As the worker API does."""
+        """Grants as issued by the worker API."""
         asked.append(len(claims))
 
         async def given() -> tuple[UploadGrant, ...]:

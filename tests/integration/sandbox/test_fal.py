@@ -183,7 +183,7 @@ def test_a_lost_reply_is_billed_and_found_in_the_history(server: SandboxServer, 
 def test_the_sdk_pays_again_for_a_lost_reply(
     server: SandboxServer, client: fal_client.SyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Why the operator posts without the client's retries."""
+    """Reason for the operator's POSTs without the SDK's retries."""
     # The client's own value; the operator's adapter, where it was imported in this process, has set it to 1.
     monkeypatch.setattr(fal_client.client, "MAX_ATTEMPTS", 10)
     server.arm({"fault": "reply_lost", "count": 2})
@@ -224,7 +224,7 @@ def test_history_has_a_window_whose_end_is_exclusive(server: SandboxServer, clie
 
 
 def drawn(server: SandboxServer, client: fal_client.SyncClient, *faults: dict[str, Any]) -> str:
-    """A request with these faults that has ended."""
+    """Finished request with these faults."""
     server.arm(*faults)
     handle = client.submit("fal-ai/flux/dev", {"prompt": "x", "image_size": "square"})
     finished(f"{server.fal_queue_url}fal-ai/flux/requests/{handle.request_id}/status")

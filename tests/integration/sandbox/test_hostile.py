@@ -1,4 +1,4 @@
-"""The sandbox's bad host does what its paths say, and spoiled results are what their fault says."""
+"""Misbehaving host and corrupted results of the sandbox behave as documented."""
 
 import time
 
@@ -62,7 +62,7 @@ def test_a_head_that_comes_slowly_beats_a_read_timeout(server: SandboxServer) ->
 
 
 def result(server: SandboxServer, fault: str) -> tuple[str, str]:
-    """The id of a request that was marked with a fault, and the address of its picture."""
+    """Id of a request with a fault, and the URL of its picture."""
     server.arm({"fault": fault, "provider": "fal"})
     body = {"prompt": fault, "image_size": {"width": 256, "height": 256}}
     taken = httpx.post(f"{server.fal_queue_url}{PICTURES}", json=body, headers=AUTH).raise_for_status().json()

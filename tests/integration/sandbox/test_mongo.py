@@ -1,4 +1,4 @@
-"""The embedded MongoDB keeps what it acknowledged, and lets one writer in at a time."""
+"""Embedded MongoDB: durability of acknowledged writes, and exclusion of a second writer."""
 
 import os
 import threading

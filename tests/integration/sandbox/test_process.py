@@ -1,4 +1,4 @@
-"""`contentgen-sandbox all` as Kubernetes runs it: up as one, down as one."""
+"""Process tree of `contentgen-sandbox all`: common start and termination."""
 
 import os
 import signal
@@ -52,7 +52,7 @@ def until_answered(url: str) -> None:
 
 
 def children(pid: int) -> dict[str, int]:
-    """Name and process id of each child."""
+    """Child processes as name and pid."""
     found = {}
     for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
         name = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")[0].decode().rsplit("/", 1)[-1]

@@ -1,4 +1,4 @@
-"""`make test-real` against the sandbox: it asks before it sends, and its tests hold where the providers behave."""
+"""`make test-real` against the sandbox: consent before requests, and passing tests with correct providers."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def real(server: SandboxServer, **more: str) -> subprocess.CompletedProcess[str]
 
 
 def asked(server: SandboxServer, answer: str, **more: str) -> tuple[int, str]:
-    """On a terminal, where somebody types."""
+    """Run on a terminal with typed input."""
     ours, theirs = pty.openpty()
     os.write(ours, answer.encode())
     try:

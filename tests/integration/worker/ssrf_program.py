@@ -63,7 +63,7 @@ class Canaries:
 
 
 def _answer(path: str) -> bytes:
-    """`/301/http://somewhere` is a redirect, everything else a small file."""
+    """HTTP response: a redirect for `/301/http://…`, else a small file."""
     code, _, to = path.lstrip("/").partition("/")
     if code.isdigit() and int(code) in CODES:
         head = f"HTTP/1.1 {code} Moved\r\nLocation: {to}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -83,7 +83,7 @@ def spellings(address: str) -> list[str]:
 
 
 def urls() -> list[str]:
-    """Every URL that must not be fetched."""
+    """URLs that must not be downloaded."""
     plain = [f"http://{host}:{port}/" for host in (*V4, *(f"[{each}]" for each in V6)) for port in PORTS]
     key = ("127.0.0.1", "169.254.169.254", "10.96.0.1", "100.100.100.200", "192.168.0.1")
     written = [f"http://{host}/latest/meta-data/" for address in key for host in spellings(address)]
@@ -102,7 +102,7 @@ def urls() -> list[str]:
 
 
 def named(address: str) -> Resolver:
-    """A name server that answers with a forbidden address."""
+    """Name server that answers with a forbidden address."""
     return lambda *_: [address]
 
 

@@ -1,7 +1,7 @@
-"""No forbidden address hears from a worker, whatever a URL is made to look like; with the guard taken out they do.
+"""SSRF protection: no URL makes a worker connect to a forbidden address; without the guard it does.
 
-The canaries listen on the very addresses (metadata services, private networks, loopback) inside a network namespace
-of this test's own, so that even a guard that fails reaches nothing else.
+The canaries listen on the forbidden addresses (metadata services, private networks, loopback) in a separate network
+namespace, so that a failing guard reaches nothing else.
 """
 
 import json

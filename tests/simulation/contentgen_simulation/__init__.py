@@ -1,1 +1,1 @@
-"""The operator in a world in memory, for the tests of what it does when things go wrong."""
+"""In-memory simulation of the operator and its dependencies, for tests of failures."""

@@ -1,4 +1,4 @@
-"""How each reason of a status comes about, and how a person follows what the advice table says about it."""
+"""Scenarios that produce each status reason, and users who follow the remedies of the advice table."""
 
 import copy
 from collections.abc import Awaitable, Callable
@@ -28,17 +28,17 @@ _DONE = (Phase.COMPLETED, Phase.FAILED)
 _STEPS = 600
 
 Body = dict[str, Any]
-Deed = Callable[[], Awaitable[None]]
+Repair = Callable[[], Awaitable[None]]
 Breaking = Callable[["ScenarioPlace", Body], None]
 
 
 async def nothing() -> None:
-    """Nothing is to be repaired."""
+    """No-op repair."""
 
 
 @dataclass
 class ScenarioPlace:
-    """A resource in a world, and what a person can do about it."""
+    """A simulated resource and a user's actions on it."""
 
     world: World
     kind: Kind
@@ -46,9 +46,9 @@ class ScenarioPlace:
     uid: str = UID
     spec: Body = field(default_factory=dict)
     edit: Body | None = None  # the spec as the advice has it corrected
-    repair: Deed = nothing  # the cause is removed
-    restore: Deed | None = None
-    delete_other: Deed | None = None
+    repair: Repair = nothing  # the cause is removed
+    restore: Repair | None = None
+    delete_other: Repair | None = None
     annotations: dict[str, str] = field(default_factory=dict)
     breaking: dict[Stage, Breaking] = field(default_factory=dict)  # what becomes of a stage's Jobs
 
@@ -70,28 +70,28 @@ class ScenarioPlace:
         return run is not None and run.job is not None and run.job.uid == job["metadata"]["uid"]
 
     def apply(self, spec: Body | None = None, **annotations: str) -> None:
-        """As `kubectl apply` and `kubectl annotate` do it: other annotations stay."""
+        """Apply and annotate like kubectl: other annotations stay."""
         self.spec = self.spec if spec is None else spec
         self.annotations |= annotations
         self.world.kube.apply(self.kind, self.spec, uid=self.uid, **self.annotations)
 
     def item(self) -> Item:
-        """The resource as the plugin sees it."""
+        """The resource as parsed by the kubectl plugin."""
         return Item.parse(self.kind, copy.deepcopy(self.world.kube.resources[self.kind, "it"]))
 
     @property
     def posts(self) -> int:
-        """How often this kind was paid."""
+        """Number of paid requests of this kind."""
         return len([each for each in self.world.provider.posts if ("train" in each.model) == (self.kind is LORA)])
 
     @property
     def purchases(self) -> list[Body]:
-        """The ledger's, without those that another kind made."""
+        """Ledger entries of this kind."""
         found = self.world.database["ledger"].find().sort("_id", 1)
         return [each for each in found if f"/{self.kind.value}/" in each["_id"]]
 
     async def until(self, over: Callable[[], bool]) -> None:
-        """Reconcile until it is so."""
+        """Reconcile until the condition holds."""
         for _ in range(_STEPS):
             if over():
                 return
@@ -99,7 +99,7 @@ class ScenarioPlace:
         raise AssertionError(f"never: {self.world.status(self.kind)}")
 
     async def until_reason(self, reason: Reason) -> None:
-        """Reconcile until the status says so."""
+        """Reconcile until the status has the reason."""
         await self.until(lambda: self.world.status(self.kind).reason == reason)
 
     async def until_over(self) -> None:
@@ -107,13 +107,13 @@ class ScenarioPlace:
         await self.until(lambda: self.world.status(self.kind).phase in _DONE)
 
     async def completed(self) -> None:
-        """A run that has ended well."""
+        """Reconcile a run to Completed."""
         self.apply()
         await self.world.finish(self.kind)
         assert self.world.status(self.kind).phase is Phase.COMPLETED
 
     def breaks(self, stage: Stage, how: Breaking) -> None:
-        """From now on, until it is repaired."""
+        """Break something until it is repaired."""
         self.breaking[stage] = how
         self.repair = self._mended
 
@@ -133,23 +133,23 @@ def _end(place: ScenarioPlace, job: Body, kind: str, reason: str = "") -> None:
 
 
 def died(place: ScenarioPlace, job: Body) -> None:
-    """Evicted, or out of memory."""
+    """Worker that was evicted or ran out of memory."""
     _end(place, job, "Failed", "BackoffLimitExceeded")
 
 
 def too_slow(place: ScenarioPlace, job: Body) -> None:
-    """The Job's own deadline."""
+    """Worker that exceeded the Job's deadline."""
     _end(place, job, "Failed", "DeadlineExceeded")
 
 
-def leaves(**said: Any) -> Breaking:
-    """A worker whose outcome differs so from a good one."""
+def leaves(**fields: Any) -> Breaking:
+    """Worker with an outcome that differs from a valid one by these fields."""
 
     def leave(place: ScenarioPlace, job: Body) -> None:
         stage, status = Stage(job["metadata"]["labels"][STAGE_LABEL]), place.world.status(place.kind)
         assert status.run is not None
         good = outcome_of(place.kind, stage, status.job_id or "")
-        body = good.model_dump(mode="json", by_alias=True) | said
+        body = good.model_dump(mode="json", by_alias=True) | fields
         text = type(good).model_validate(body).model_dump_json(by_alias=True)
         place.world.storage.objects[keys.outcome(place.uid, status.run.number, stage, status.run.stage_attempt)] = text
         _end(place, job, "Complete")
@@ -157,13 +157,13 @@ def leaves(**said: Any) -> Breaking:
     return leave
 
 
-def verdict(reason: Reason, message: str = "its cause", **said: Any) -> Breaking:
-    """A worker that ends the run with a reason."""
-    return leaves(reason=reason.value, message=message, files=[], facts=None, **said)
+def verdict(reason: Reason, message: str = "its cause", **fields: Any) -> Breaking:
+    """Worker that ends the run with a reason."""
+    return leaves(reason=reason.value, message=message, files=[], facts=None, **fields)
 
 
 def with_other_bytes(place: ScenarioPlace, job: Body) -> None:
-    """Somebody writes over what the worker stored."""
+    """Overwrite of the worker's files with other bytes."""
     leaves()(place, job)
     stage, status = Stage(job["metadata"]["labels"][STAGE_LABEL]), place.world.status(place.kind)
     assert status.run is not None
@@ -204,7 +204,7 @@ def scenario(
     paid: int = 0,
     skipped: tuple[Action, ...] = (),
 ) -> Callable[[Arrive], Arrive]:
-    """Add a scenario."""
+    """Decorator that registers a scenario."""
 
     def add(arrive: Arrive) -> Arrive:
         SCENARIOS.append(Scenario(reason, name, kind, helps, frozenset(skipped), arrive, paid))
@@ -294,9 +294,9 @@ async def _(place: ScenarioPlace) -> None:
 
 
 def _before_and_after(
-    reason: Reason, action: Action, breaking: Callable[[ScenarioPlace], Deed], kind: Kind = IMAGES
+    reason: Reason, action: Action, breaking: Callable[[ScenarioPlace], Repair], kind: Kind = IMAGES
 ) -> None:
-    """The same trouble before the payment, and while the provider works. `breaking` returns its end."""
+    """The same failure before the payment and while the provider works. `breaking` returns its repair."""
 
     @scenario(reason, "before the payment", kind, {action: ONCE})
     async def _(place: ScenarioPlace) -> None:
@@ -312,7 +312,7 @@ def _before_and_after(
         await place.until_reason(reason)
 
 
-def _taken_over(place: ScenarioPlace) -> Deed:
+def _taken_over(place: ScenarioPlace) -> Repair:
     ours = place.world.kube.namespaces[SYSTEM][0]
     clusters = place.world.database["clusters"]
     clusters.update_one({"_id": FIRST}, {"$setOnInsert": {"cluster": ours}}, upsert=True)
@@ -329,7 +329,7 @@ def _taken_over(place: ScenarioPlace) -> Deed:
     return confirmed
 
 
-def _store_away(place: ScenarioPlace) -> Deed:
+def _store_unavailable(place: ScenarioPlace) -> Repair:
     async def get(*_: Any) -> Any:
         raise PyMongoError("down")
 
@@ -344,8 +344,10 @@ def _store_away(place: ScenarioPlace) -> Deed:
 _LEDGER_GET = Ledger.get
 
 
-def _provider_away(error: Callable[[], Exception], refusal: Callable[[], Exception]) -> Callable[[ScenarioPlace], Deed]:
-    def breaking(place: ScenarioPlace) -> Deed:
+def _provider_unavailable(
+    error: Callable[[], Exception], refusal: Callable[[], Exception]
+) -> Callable[[ScenarioPlace], Repair]:
+    def breaking(place: ScenarioPlace) -> Repair:
         provider, poll = place.world.provider, place.world.provider.poll
 
         async def away(*_: Any) -> Any:
@@ -363,8 +365,11 @@ def _provider_away(error: Callable[[], Exception], refusal: Callable[[], Excepti
     return breaking
 
 
-def _no_key(place: ScenarioPlace) -> Deed:
-    provider, back = place.world.provider, _provider_away(lambda: AccessRefused("fal", "401"), lambda: Busy("x"))(place)
+def _no_key(place: ScenarioPlace) -> Repair:
+    provider, back = (
+        place.world.provider,
+        _provider_unavailable(lambda: AccessRefused("fal", "401"), lambda: Busy("x"))(place),
+    )
     provider.refuses, provider.configured = None, False
 
     async def given() -> None:
@@ -374,7 +379,7 @@ def _no_key(place: ScenarioPlace) -> Deed:
     return given
 
 
-def _job_refused(place: ScenarioPlace) -> Deed:
+def _job_refused(place: ScenarioPlace) -> Repair:
     place.world.kube.refuses_jobs = (403, "exceeded quota: small")
 
     async def room() -> None:
@@ -383,8 +388,8 @@ def _job_refused(place: ScenarioPlace) -> Deed:
     return room
 
 
-def _pod_pending(place: ScenarioPlace) -> Deed:
-    """Its image cannot be pulled."""
+def _pod_pending(place: ScenarioPlace) -> Repair:
+    """Pod whose image cannot be pulled."""
     waiting = {"containerStatuses": [{"state": {"waiting": {"reason": "ErrImagePull", "message": "no such image"}}}]}
 
     def pulls(_: ScenarioPlace, job: Body) -> None:
@@ -414,7 +419,7 @@ def _pod_pending(place: ScenarioPlace) -> Deed:
     return pulled
 
 
-def _attempt_dies(place: ScenarioPlace) -> Deed:
+def _attempt_dies(place: ScenarioPlace) -> Repair:
     def once(place: ScenarioPlace, job: Body) -> None:
         died(place, job)
         place.breaking.clear()
@@ -424,9 +429,11 @@ def _attempt_dies(place: ScenarioPlace) -> Deed:
     return nothing
 
 
-_before_and_after(Reason.STORE_UNAVAILABLE, REPAIR, _store_away)
+_before_and_after(Reason.STORE_UNAVAILABLE, REPAIR, _store_unavailable)
 _before_and_after(Reason.CLUSTER_NOT_CONFIRMED, REPAIR, _taken_over)
-_before_and_after(Reason.PROVIDER_UNAVAILABLE, WAIT, _provider_away(lambda: Unavailable("503"), lambda: Busy("429")))
+_before_and_after(
+    Reason.PROVIDER_UNAVAILABLE, WAIT, _provider_unavailable(lambda: Unavailable("503"), lambda: Busy("429"))
+)
 _before_and_after(Reason.PROVIDER_NOT_CONFIGURED, REPAIR, _no_key)
 _before_and_after(Reason.JOB_REFUSED, REPAIR, _job_refused)
 _before_and_after(Reason.POD_NOT_STARTED, REPAIR, _pod_pending, TRANSCRIPT)
@@ -584,10 +591,10 @@ _ends(Reason.OUTPUT_CHANGED, with_other_bytes, {RERUN: ONCE})
 _ends(Reason.OUTCOME_INVALID, verdict(Reason.CANCELLED, "a foreign reason"), {RERUN: ONCE})
 
 
-def _result(reason: Reason, **said: Any) -> None:
+def _result(reason: Reason, **fields: Any) -> None:
     @scenario(reason, "a worker's verdict", IMAGES, _PAID_END, paid=1)
     async def _(place: ScenarioPlace) -> None:
-        place.breaks(Stage.COLLECT, verdict(reason, **said))
+        place.breaks(Stage.COLLECT, verdict(reason, **fields))
         place.apply()
         await place.until_over()
 
@@ -634,8 +641,8 @@ async def _(place: ScenarioPlace) -> None:
     await place.until_over()
 
 
-def _runs(place: ScenarioPlace) -> Deed:
-    """Requests go on until the returned deed."""
+def _runs(place: ScenarioPlace) -> Repair:
+    """Requests that run until the returned function is called."""
     poll = place.world.provider.poll
 
     async def running(*_: Any) -> RequestView:
@@ -717,15 +724,15 @@ async def _nothing_found(_: Search) -> Found:
 
 
 def _lost(place: ScenarioPlace) -> None:
-    """The reply is lost, and the history does not show the request until it is repaired."""
+    """Lost response; the history omits the request until the repair."""
     find = place.world.provider.find
     place.world.provider.lose_replies = {1}
     place.patch.setattr(place.world.provider, "find", _nothing_found)
 
-    async def shown() -> None:
+    async def show_again() -> None:
         place.patch.setattr(place.world.provider, "find", find)
 
-    place.repair = shown
+    place.repair = show_again
     place.apply()
 
 
@@ -823,5 +830,5 @@ async def _(place: ScenarioPlace) -> None:
 
 
 def place_of(each: Scenario, patch: pytest.MonkeyPatch) -> ScenarioPlace:
-    """A world for a scenario."""
+    """Simulated world of a scenario."""
     return ScenarioPlace(World(patch, Writes()), each.kind, patch)

@@ -1,7 +1,7 @@
-"""An operator process that is frozen before one of its I/O operations, while another one leads and works.
+"""Simulation of an operator process frozen before an I/O operation while another process leads.
 
-A frozen process is a call that does not return: the other process runs in a thread with an event loop of its own
-meanwhile. The former leader has a `Leadership` whose term is over when it goes on, as CLOCK_BOOTTIME tells it.
+A frozen process is a call that does not return: the other process meanwhile runs in a thread with its own event loop.
+The former leader's `Leadership` has expired when it continues, as measured by CLOCK_BOOTTIME.
 """
 
 import asyncio
@@ -43,11 +43,11 @@ class Freezer:
 
     @property
     def frozen(self) -> bool:
-        """Whether the process was."""
+        """Whether the process was frozen."""
         return len(self.done) > self._at
 
     def point(self, name: str) -> None:
-        """Before an operation."""
+        """Count an operation, and freeze before the chosen one."""
         self.done.append(name)
         if len(self.done) == self._at + 1:
             self.leadership.revoke("the Lease is another's")
@@ -62,7 +62,7 @@ class Freezer:
 
 
 class _Calls:
-    """An object whose coroutine methods are operations, named after `store`."""
+    """Proxy that counts coroutine methods as operations, named after `store`."""
 
     def __init__(self, target: Any, store: str, freezer: Freezer) -> None:
         self._target = target
@@ -120,7 +120,7 @@ class _Database:
 
 
 class FormerLeader(World):
-    """A process in a world, which `freezer` stops; the world's time is its own."""
+    """Operator process in a world, stopped by `freezer`, on the world's time."""
 
     def __init__(self, world: World, freezer: Freezer) -> None:
         self.__dict__.update({name: value for name, value in world.__dict__.items() if name != "now"})
@@ -138,7 +138,7 @@ class FormerLeader(World):
 
 
 def contents(world: Any) -> dict[str, Any]:
-    """Everything in Kubernetes, MongoDB and the bucket by name, but for events, which are late at worst."""
+    """Contents of Kubernetes, MongoDB and the bucket by name, without events, which may only be late."""
     found: dict[str, Any] = {}
     for collection in world.database.list_collection_names():
         for each in world.database[collection].find():
@@ -153,7 +153,7 @@ def contents(world: Any) -> dict[str, Any]:
 
 
 def effects(before: dict[str, Any], after: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """What differs: before and after, None where there is nothing."""
+    """Differences as (before, after); None for a missing object."""
     return {
         name: (before.get(name), after.get(name))
         for name in before.keys() | after.keys()

@@ -1,6 +1,6 @@
-"""Ids, parameters and bodies of somebody who means harm, made from a seed; and what MongoDB is asked while they come.
+"""Malicious ids, parameters and bodies, generated from a seed, and a check of the MongoDB queries that they cause.
 
-Each carries `MARK`, which nothing of ours does: so where it turns up says how far a caller's text has come.
+Each contains `MARK`, which occurs nowhere else, so its position shows how far a caller's text got.
 """
 
 import base64
@@ -41,11 +41,11 @@ _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*")
 
 
 class OperatorReached(AssertionError):
-    """A caller's text came to MongoDB as something else than a value."""
+    """A caller's text reached MongoDB as something other than a value."""
 
 
 def text(rng: random.Random, known: tuple[str, ...]) -> str:
-    """An id or a parameter. `known` are ids that are somebody's."""
+    """Malicious id or parameter. `known` are existing ids."""
     pieces: dict[str, Callable[[], str]] = {
         "operator": lambda: json.dumps({rng.choice(_OPERATORS): MARK}),
         "steps": lambda: rng.choice(_STEPS) * rng.randint(1, 6) + rng.choice(_TOPS) + "/" + rng.choice(known),
@@ -79,7 +79,7 @@ def _cursor(rng: random.Random) -> str:
 
 
 def value(rng: random.Random, known: tuple[str, ...], depth: int = 2) -> Any:
-    """What stands in a JSON body where something else was expected."""
+    """Unexpected JSON value for a body."""
     made = rng.randint(0, 9)
     if made <= 3 or depth == 0:
         return text(rng, known)
@@ -93,7 +93,7 @@ def value(rng: random.Random, known: tuple[str, ...], depth: int = 2) -> Any:
 
 
 def body(rng: random.Random, usual: Any, known: tuple[str, ...]) -> Any:
-    """The usual body with one place in it turned hostile, or something else altogether."""
+    """Valid body with one malicious value, or another value altogether."""
     if usual is None or rng.random() < 0.1:
         return value(rng, known)
     return _spoilt(rng, json.loads(json.dumps(usual)), known)
@@ -146,7 +146,7 @@ def watched(asked: list[str]) -> Iterator[None]:
 
 
 def look(asked: Any) -> None:
-    """A caller's text stands as a value in a comparison or a document only. Raises OperatorReached."""
+    """Check that a caller's text is only a value in a comparison or a document. Raises OperatorReached."""
     if isinstance(asked, list | tuple):
         for each in asked:
             look(each)
@@ -170,6 +170,6 @@ def _problem(key: str, inner: Any) -> str:
 
 
 def _is_a_document(compared: Any) -> bool:
-    """Whether it is one; the gateway's own $ifNull in an aggregation has no text of a caller's."""
+    """Whether the value is a document; the gateway's $ifNull in an aggregation contains no caller's text."""
     ours = isinstance(compared, dict) and compared.keys() == {"$ifNull"} and MARK not in repr(compared)
     return isinstance(compared, dict) and not ours

@@ -19,7 +19,7 @@ BATCH = "batch"
 
 
 class AnotherAccount(FakeProvider):
-    """A provider's account whose requests have ids of their own."""
+    """Second provider account with its own request ids."""
 
     async def submit(self, call: Call, before_send: BeforeSend) -> str:
         request_id = await super().submit(call, before_send)
@@ -27,7 +27,7 @@ class AnotherAccount(FakeProvider):
 
 
 class Installations:
-    """Two releases over one API server; `shared`: with one database and one bucket."""
+    """Two releases with one API server; `shared`: also with one database and bucket."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, shared: bool) -> None:
         self.first, self.second = World(monkeypatch, Writes()), World(monkeypatch, Writes())
@@ -47,7 +47,7 @@ class Installations:
 
     @property
     def paid(self) -> tuple[int, int]:
-        """POSTs of the first and of the second installation."""
+        """Numbers of POSTs of both installations."""
         return len(self.first.provider.posts), len(self.second.provider.posts)
 
     def body(self, kind: Kind) -> dict[str, Any]:
@@ -57,14 +57,14 @@ class Installations:
         return self.first.status(kind)
 
     def apply(self, kind: Kind, to: str = DEFAULT_CLASS, uid: str = UID, **spec: Any) -> None:
-        """Edit a resource, or create it, in a class; annotations stay."""
+        """Create or edit a resource in a class, keeping its annotations."""
         known = self.first.kube.resources.get((kind, "it"))
         annotations = known["metadata"]["annotations"] if known and known["metadata"]["uid"] == uid else {}
         wanted = copy.deepcopy(SPECS[kind]) | spec | ({} if to == DEFAULT_CLASS else {"operatorClass": to})
         self.first.kube.apply(kind, wanted, uid=uid, **annotations)
 
     async def go_on(self, kind: Kind, steps: int = 60, *, restart: bool = True) -> ResourceStatus:
-        """Both operators work; at first each is started again, and lists everything."""
+        """Run both operators, restarted first unless `restart` is false."""
         for each in self.all if restart else ():
             each.restart()
         for _ in range(steps):

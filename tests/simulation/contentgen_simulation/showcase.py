@@ -1,7 +1,6 @@
-"""The gateway with made-up jobs, pictures and sound, to look at and for browsers to go through: `make pages`.
+"""Gateway with generated jobs, pictures and audio, for manual review and browser tests: `make pages`.
 
-Everything is real but for the Kubernetes API and MongoDB, which are in memory; the bucket is a folder that this very
-server gives out.
+Only the Kubernetes API and MongoDB are in memory; the bucket is a folder that this server serves.
 """
 
 import asyncio
@@ -9,6 +8,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.responses import FileResponse, Response
 
+from contentgen_gateway.dependencies import Services
 from contentgen_gateway.transcripts.indexer import Indexer
 from contentgen_simulation.gateway.bucket import RecordingBucket
 from contentgen_simulation.gateway.sample_data import everything
@@ -31,7 +32,7 @@ RIGHTS = (
 
 
 class Showcase(GatewayWorld):
-    """`ann` may do everything, `bob` may see one namespace."""
+    """Showcase gateway: `ann` has all rights, `bob` may read one namespace."""
 
     api_class = TenantApi
 
@@ -41,7 +42,9 @@ class Showcase(GatewayWorld):
         files = files_at(address, "bucket")
         bucket = RecordingBucket()
         bucket.behind(files)
-        object.__setattr__(self.parts, "files", files)
+        self.dependencies = replace(self.dependencies, files=files)
+        self.app.state.dependencies = self.dependencies
+        self.app.state.services = Services.build(self.dependencies)
         made = everything(f"{address}/bucket", shrink)
         for document in made.records:
             self.database["jobs"].insert_one(document)
@@ -52,13 +55,13 @@ class Showcase(GatewayWorld):
         for key, content in made.objects.items():
             (folder / key).parent.mkdir(parents=True, exist_ok=True)
             (folder / key).write_bytes(content)
-        walk = Indexer(self.parts.records, files, self.parts.transcripts).walk
+        walk = Indexer(self.dependencies.records, files, self.dependencies.transcripts).update_all
         _in_a_thread(lambda: asyncio.run(walk()))
         _give_out(self.app, folder)
 
 
 def _in_a_thread(work: Callable[[], None]) -> None:
-    """A test's own loop may be running in this one."""
+    """Run in a new thread, because the test's event loop may run in this one."""
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
@@ -72,7 +75,7 @@ def _give_out(app: FastAPI, folder: Path) -> None:
 
 
 def serve(port: int, **settings: Any) -> Iterator[str]:
-    """The showcase's address, while it runs in a thread."""
+    """URL of the showcase, which runs in a thread within the context."""
     with tempfile.TemporaryDirectory() as folder:
         address = f"http://127.0.0.1:{port}"
         app = Showcase(Path(folder), address, **settings).app
@@ -87,7 +90,7 @@ def serve(port: int, **settings: Any) -> Iterator[str]:
 
 
 def main() -> None:
-    """Until it is interrupted."""
+    """Serve until interrupted."""
     port = int(sys.argv[1]) if len(sys.argv) > 1 else 8010
     with tempfile.TemporaryDirectory() as folder:
         address = f"http://127.0.0.1:{port}"

@@ -1,4 +1,4 @@
-"""Changes to resources, namespaces and clusters of a world, by people, administrators and the passing of time."""
+"""Changes of a world's resources, namespaces and clusters by users, administrators and time."""
 
 from datetime import timedelta
 from typing import Any
@@ -18,7 +18,7 @@ _STEPS = 300
 
 
 async def ended(world: World, kind: Kind = IMAGES) -> ResourceStatus:
-    """The status at the end of a run, or where a person is asked."""
+    """Status at the end of a run, or when a user must decide."""
     for _ in range(_STEPS):
         await world.step(kind)
         if world.status(kind).phase in (Phase.COMPLETED, Phase.FAILED, Phase.SUBMISSION_UNKNOWN):
@@ -31,7 +31,7 @@ async def ended(world: World, kind: Kind = IMAGES) -> ResourceStatus:
 async def applied(
     world: World, uid: str, spec: dict[str, Any] = CAT, kind: Kind = IMAGES, **annotations: str
 ) -> ResourceStatus:
-    """The status at the end of the run of a resource that is created, or edited."""
+    """Create or edit a resource; returns the status at the end of its run."""
     world.kube.apply(kind, spec, uid, **annotations)
     await world.step(kind)
     return await ended(world, kind)
@@ -62,22 +62,22 @@ def rebuilt(world: World, cluster: str = "another-cluster", uid: str = "its-name
 
 
 def admin(world: World) -> TenantAdministration:
-    """An administrator, by the clock of the world."""
+    """Tenant administration with the world's clock."""
     return TenantAdministration(world.database, "ann", clock=lambda: world.now)
 
 
 def mapped(world: World, to: str = "unscoped") -> None:
-    """Map the namespace that was created again."""
+    """Map the recreated namespace to a tenant."""
     assert admin(world).map("a-cluster", "ns", "another-namespace", to)
 
 
 async def rounds(world: World, count: int, every: timedelta = timedelta(minutes=10)) -> None:
-    """Let the operator look for orphans so many times."""
+    """Run the orphan search several times."""
     for _ in range(count):
         world.now += every
         await world.orphans[-1].round(world.now)
 
 
 def states(world: World, **where: Any) -> list[str]:
-    """States of purchases, in the order of their keys."""
+    """States of purchases, ordered by key."""
     return [each["state"] for each in world.database["ledger"].find(where).sort("_id", 1)]

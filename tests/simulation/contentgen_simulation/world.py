@@ -1,8 +1,8 @@
-"""The operator in a world in memory: everything that it talks to, as small real implementations of those seams.
+"""In-memory world of the operator: small working implementations of all its dependencies.
 
-Kubernetes has optimistic locking, finalizers and a garbage collector; the provider remembers every POST; the ledger and
-the records are the operator's own, on mongomock. Each write is a point at which the process may end (`Writes`): a crash
-is an exception that nothing in the operator catches, and after it everything that the process knew is gone.
+Kubernetes has optimistic locking, finalizers and garbage collection. The provider records every POST. Ledger and
+records are the operator's own, on mongomock. Each write is a crash point (`Writes`): a crash is an exception that the
+operator never catches, and the process's memory is lost.
 """
 
 # ruff: noqa: ARG002 - the fakes have the signatures of what they stand for
@@ -93,7 +93,7 @@ TEMPLATE = JobTemplate(
 
 
 class InlineThreads(ThreadPoolExecutor):
-    """Executor whose calls run at once, in the caller's thread: calls of stores in memory wait for nothing."""
+    """Executor that runs calls immediately in the caller's thread: in-memory stores never block."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         done = Future[Any]()
@@ -108,11 +108,11 @@ INLINE = InlineThreads()
 
 
 class Crash(BaseException):
-    """The process is gone."""
+    """Simulated crash of the process."""
 
 
 class Writes:
-    """Counts the writes, and ends the process before (2n) or after (2n + 1) one of them."""
+    """Write counter that crashes the process before (2n) or after (2n + 1) a write."""
 
     def __init__(self, points: tuple[int, ...] = (), error: Callable[[], BaseException] = Crash) -> None:
         self.done: list[str] = []
@@ -273,7 +273,7 @@ class FakeKube:
 
 
 class MemoryStorage:
-    """A bucket."""
+    """In-memory bucket."""
 
     def __init__(self, writes: Writes) -> None:
         self.objects: dict[str, Any] = {}
@@ -281,11 +281,11 @@ class MemoryStorage:
 
     @property
     def files(self) -> dict[str, Any]:
-        """Everything that somebody owns: all but the markers of purchases."""
+        """All objects except purchase markers."""
         return {key: value for key, value in self.objects.items() if not key.startswith("purchases/by-key/")}
 
     async def require_bucket(self) -> None:
-        """It is there."""
+        """The bucket always exists."""
 
     async def outcome(self, owner: Owner, key: str) -> Outcome | None:
         found = self.objects.get(require_owned(owner, key))
@@ -342,7 +342,7 @@ class MemoryStorage:
 
 
 class FakeProvider:
-    """Remembers every POST, and lists them in its history; one whose reply it lost only after a while."""
+    """Provider that records every POST and lists it in its history, with a delay after a lost response."""
 
     configured = True
 
@@ -414,11 +414,11 @@ class FakeProvider:
 
 
 async def nothing() -> None:
-    """Nothing happens."""
+    """No-op."""
 
 
 class TracedLedger(Ledger):
-    """The operator's own, each write a crash point."""
+    """The operator's ledger with crash points."""
 
     def __init__(
         self, collection: Any, writes: Writes, check: Check = unchecked, operator_class: str = DEFAULT_CLASS
@@ -448,7 +448,7 @@ class TracedLedger(Ledger):
 
 
 class TracedRecords(RecordStore):
-    """Likewise."""
+    """The operator's record store with crash points."""
 
     def __init__(self, collection: Any, storage: Any, writes: Writes, check: Check = unchecked) -> None:
         super().__init__(collection, storage, check)
@@ -459,7 +459,7 @@ class TracedRecords(RecordStore):
 
 
 class TracedWorkerJobs(WorkerJobs):
-    """Likewise."""
+    """The operator's worker jobs with crash points."""
 
     def __init__(self, collection: Any, writes: Writes, check: Check = unchecked) -> None:
         super().__init__(collection, check)
@@ -470,7 +470,7 @@ class TracedWorkerJobs(WorkerJobs):
 
 
 class TracedRunDocuments(RunDocuments):
-    """Likewise."""
+    """The operator's run documents with crash points."""
 
     def __init__(self, collection: Any, writes: Writes, check: Check = unchecked) -> None:
         super().__init__(collection, check)
@@ -482,7 +482,7 @@ class TracedRunDocuments(RunDocuments):
 
 
 class World:
-    """Everything that outlives the process, and the process."""
+    """Persistent state, and the operator process."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, writes: Writes) -> None:
         self.writes = writes
@@ -498,7 +498,7 @@ class World:
         self.selection = DEFAULT
         self.caches: list[Cache] = []
         self.orphans: list[Orphans] = []
-        self.delivers = True  # whether the watch tells of changes
+        self.delivers = True  # whether the watch delivers changes
         for module in (reconcile, act):
             monkeypatch.setattr(module, "utc_now", lambda: self.now)
         self.restart()
@@ -568,14 +568,14 @@ class World:
         )
 
     def work(self) -> None:
-        """The workers of this installation do what their Jobs ask for."""
+        """Let the workers of this installation complete their Jobs."""
         for job in self.kube.jobs.values():
             if "status" in job or not self._serves(job):
                 continue
             kind, stage = Kind(job["metadata"]["labels"][KIND_LABEL]), Stage(job["metadata"]["labels"][STAGE_LABEL])
             status = self.status(kind)
             if status.run is None or status.run.job is None or status.run.job.uid != job["metadata"]["uid"]:
-                continue  # the desk does not know it yet
+                continue  # the worker API does not know it yet
             self._leave_outcome(kind, stage, status)
             job["status"] = {"conditions": [{"type": "Complete", "status": "True"}]}
             owner = owner_of(job)
@@ -602,20 +602,20 @@ class World:
         return ResourceStatus.model_validate(self.kube.resources[kind, name]["status"])
 
     async def sweep(self) -> None:
-        """The janitor's next slice of each mark."""
-        janitor = self.process._actor._garbage_collector
-        for mark in await janitor._records.marks(1000):
-            await janitor.work(mark)
+        """Run the garbage collector once for each mark."""
+        collector = self.process._actor._garbage_collector
+        for mark in await collector._records.marks(1000):
+            await collector.work(mark)
 
     async def marks(self) -> list[str]:
-        """The uids of jobs whose files are still to be deleted."""
+        """Uids of jobs with files to delete."""
         return [mark.uid for mark in await self.process._actor._garbage_collector._records.marks(1000)]
 
     def there(self, kind: Kind, name: str = "it") -> bool:
         return (kind, name) in self.kube.resources
 
     async def until_gone(self, kind: Kind, steps: int = 20) -> None:
-        """Delete it, and see it go."""
+        """Delete the resource and reconcile until it is gone."""
         self.kube.delete(kind, self.now)
         for _ in range(steps):
             await self.step(kind)
@@ -625,7 +625,7 @@ class World:
         raise AssertionError("the finalizer stays")
 
     def watch(self, ref: ResourceRef) -> bool:
-        """What the watch delivers; whether there is something to do about it."""
+        """Deliver the watch event; returns whether to reconcile."""
         body = self.kube.resources.get((ref.kind, ref.name))
         settled = body is not None and body["metadata"]["uid"] == ref.uid and is_settled(body)
         settled = settled or (body is not None and not self.selection.serves(body))
@@ -676,7 +676,7 @@ class World:
         raise AssertionError(f"never ends: {self.status(kind)}")
 
     async def settle(self, kind: Kind) -> None:
-        """What a crash after the last status write left undone is done at the next start; then all is quiet."""
+        """Restart, finish what a crash left undone, and check that nothing more is written."""
         self.restart()
         for _ in range(3):  # the faults may strike only here
             await self.step(kind)

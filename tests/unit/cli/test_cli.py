@@ -687,7 +687,7 @@ def test_what_is_not_to_be_retried(api: Api, cli: Callable[..., Said], state: Bo
 
 
 def test_an_unknown_submission_is_explained_and_its_token_offered(api: Api, cli: Callable[..., Said]) -> None:
-    message = "fal may have been paid; look at its dashboard, then allow another payment with the annotation contentgen.dev/resubmit=1a2b3c4d"  # noqa: E501
+    message = "fal may have been paid; check its dashboard, then allow another payment with the annotation contentgen.dev/resubmit=1a2b3c4d"  # noqa: E501
     api.has(Kind.LORA_TRAINING, "a", status("SubmissionUnknown", message=message, cost=COST))
     assert cli("why", "a").commands == ["kubectl contentgen adopt lora/a REQUEST_ID", "kubectl contentgen retry lora/a"]
     said = cli("retry", "a")

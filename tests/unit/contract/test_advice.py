@@ -17,7 +17,7 @@ from contentgen_contract.advice.reasons import REASONS, Action, Costs, Kept, Pai
 from contentgen_contract.names import Kind, Phase, Reason
 from contentgen_gateway.problems import Problem
 from contentgen_gateway.services.orphans import orphan
-from contentgen_gateway.services.run_state import JobRunState, to_collect, to_retry, token_of
+from contentgen_gateway.services.run_state import JobRunState, collect_annotation, require_retryable, resubmit_token
 from contentgen_operator.providers.base import Unavailable
 from contentgen_operator.state.provider_requests import Found, RequestState, RequestView, Verified
 from contentgen_simulation.advice_scenarios import SCENARIOS, Scenario, ScenarioPlace, place_of
@@ -212,15 +212,15 @@ def assert_everybody_advises_the_same(place: ScenarioPlace, remedies: dict[Actio
         assert f"contentgen collect {item.reference}" in told.commands
     if free and item.status.phase is Phase.FAILED:
         assert not any("retry" in each or each.startswith("edit") for each in told.commands)
-    standing = JobRunState.of(body)
-    assert (token_of(standing) is not None) == (Action.RESUBMIT in remedies)
+    state = JobRunState.parse(body)
+    assert (resubmit_token(state) is not None) == (Action.RESUBMIT in remedies)
     if Action.RESUBMIT in remedies:
-        with pytest.raises(Problem, match=f"resubmit={token_of(standing)}") as refused:
-            to_retry(standing, body)
+        with pytest.raises(Problem, match=f"resubmit={resubmit_token(state)}") as refused:
+            require_retryable(state, body)
         for each in free:
             assert each.sentence.replace("NAME", "it") in str(refused.value.detail)
     if Action.COLLECT in remedies:
-        assert to_collect(standing, body) == advice.collect_value(item.facts)
+        assert collect_annotation(state, body) == advice.collect_value(item.facts)
 
 
 async def goes_on(place: ScenarioPlace) -> None:
@@ -324,7 +324,7 @@ async def test_a_refused_edit_of_a_paid_resource_has_no_result_to_fetch(
     with pytest.raises(CliError, match="its spec was refused, which started no run"):
         collecting.collect(place.item())
     with pytest.raises(Problem, match="its spec was refused, which started no run"):
-        to_collect(JobRunState.of(body), body)
+        collect_annotation(JobRunState.parse(body), body)
 
 
 async def test_a_cancelled_run_whose_reply_was_lost_has_no_result_yet(monkeypatch: pytest.MonkeyPatch) -> None:

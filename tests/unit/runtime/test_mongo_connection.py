@@ -1,4 +1,4 @@
-"""The guarantees that reads and writes of MongoDB have, whatever the administrator's URI says."""
+"""Read and write guarantees of MongoDB connections, whatever the administrator's URI says."""
 
 import pytest
 from pymongo import ReadPreference

@@ -1,4 +1,4 @@
-"""Mounted Secrets that change while the process runs: taken up without a restart, and nothing under way is lost."""
+"""Rotation of mounted Secrets: used without a restart, and no operation in progress is lost."""
 
 import asyncio
 import logging
@@ -44,7 +44,7 @@ def key_files(name: str) -> dict[str, str]:
 
 
 class Interrupted(tuple[str, ...]):
-    """Names of files; a new version arrives between the first and the second one, `times` times."""
+    """File names; a new version is written between the first and the second one, `times` times."""
 
     volume: Volume
     versions: list[dict[str, str]]
@@ -108,7 +108,7 @@ class Clock:
 
 @dataclass
 class Value:
-    """A value that may be read, and what was tried."""
+    """Readable value, and the trials of it."""
 
     read: str | None = "a"
     works: set[str] = field(default_factory=set)
@@ -183,7 +183,7 @@ async def test_refreshing_goes_on_for_ever(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 class MongoServer:
-    """A server in memory that lets in who has one of its passwords; `mongodb://PASSWORD`."""
+    """Server in memory that accepts its passwords; URI `mongodb://PASSWORD`."""
 
     def __init__(self, *passwords: str) -> None:
         self.passwords = set(passwords)
@@ -235,7 +235,7 @@ class _Collection:
 
 
 class Rotating:
-    """A server, the Secret with its URI, and the operator's database."""
+    """Server, Secret with its URI, and the operator's database."""
 
     def __init__(self, tmp_path: Path) -> None:
         self.server, self.clock = MongoServer("a"), Clock()
@@ -291,7 +291,7 @@ def test_a_uri_that_does_not_work_replaces_nothing(uri: str, rotating: Rotating)
 
 def test_a_password_that_the_server_learns_after_the_secret_is_taken_up(rotating: Rotating) -> None:
     rotating.write("mongodb://b")
-    rotating.database["ledger"].insert_one({"_id": 1})  # still with the old one
+    rotating.database["ledger"].insert_one({"_id": 1})  # still the old one
     rotating.server.passwords = {"b"}
     with pytest.raises(OperationFailure):
         rotating.database["ledger"].find_one({})
@@ -305,7 +305,7 @@ def test_a_password_that_the_server_learns_after_the_secret_is_taken_up(rotating
 async def test_a_purchase_in_flight_survives_a_rotation(
     kind: Kind, overlap: bool, rotating: Rotating, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The password changes after the POST has left and before its reply is written down."""
+    """The password changes after the POST is sent and before its reply is recorded."""
     world = World(monkeypatch, Writes())
     world.database = rotating.database
     world.restart()
@@ -319,7 +319,7 @@ async def test_a_purchase_in_flight_survives_a_rotation(
 
     monkeypatch.setattr(world.provider, "submit", rotate)
     world.kube.apply(kind, SPECS[kind])
-    with stamina.set_testing(True, attempts=8):  # tries that wait for nothing
+    with stamina.set_testing(True, attempts=8):  # attempts without pauses
         for _ in range(20):
             await world.step(kind)
     rotating.rotated.refresh()
@@ -335,7 +335,7 @@ async def test_a_purchase_in_flight_survives_a_rotation(
 
 
 class S3Keys(ThreadingHTTPServer):
-    """An S3 with an empty bucket for those whose access key it knows."""
+    """S3 with an empty bucket, which accepts known access keys."""
 
     daemon_threads = True
 
@@ -366,7 +366,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.do_GET()
 
     def log_message(self, *_: Any) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 @pytest.fixture

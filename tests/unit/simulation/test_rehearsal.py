@@ -60,8 +60,8 @@ def test_a_sample_of_the_campaign_finds_nothing_unknown() -> None:
         if len(report.findings) == SAMPLE:
             break
     assert len(report.distinct) == SAMPLE
-    told = {signature: [each.seed for each in found] for signature, found in report.unknown.items()}
-    assert not told, "python -m contentgen_simulation.rehearsal --replay SEED --shrink"
+    unknown = {signature: [each.seed for each in found] for signature, found in report.unknown.items()}
+    assert not unknown, "python -m contentgen_simulation.rehearsal --replay SEED --shrink"
     assert set(report.groups) == set(GROUPS)
     assert sum(each.posts for each in report.findings) > SAMPLE, "most plans buy something"
 
@@ -81,10 +81,10 @@ def test_a_seed_always_tells_the_same_story() -> None:
 def test_plans_cover_what_they_should() -> None:
     plans = [generate(seed) for seed in range(3000)]
     assert len({each.digest for each in plans}) > 2900
-    deeds = Counter(event.do for each in plans for event in each.events)
-    assert deeds.keys() == {name for name in vars(Actions) if not name.startswith("_")}
+    actions = Counter(event.do for each in plans for event in each.events)
+    assert actions.keys() == {name for name in vars(Actions) if not name.startswith("_")}
     events = [event for each in plans for event in each.events]
-    assert {event.args["store"] for event in events if event.do == "away"} == {"mongo", "storage", "kube"}
+    assert {event.args["store"] for event in events if event.do == "unavailable"} == {"mongo", "storage", "kube"}
     fates = {each.results["1"] for each in plans if each.group == "results"}
     assert fates == set(FATES)
     assert {event.args["code"] for event in events if event.do == "refuse"} >= {403, 422, 429}
@@ -98,7 +98,7 @@ def test_every_combination_has_its_turn() -> None:
         return [each for each in plans if each.group == group]
 
     by_store = Counter(
-        (each.events[-1].on, any(event.do == "away" for event in each.events)) for each in of("three_uids")
+        (each.events[-1].on, any(event.do == "unavailable" for event in each.events)) for each in of("three_uids")
     )
     assert len(by_store) >= 2 * len({state for state, *_ in UIDS}), "each state, with and without a store"
     assert len(of("three_uids")) >= len(UIDS)
@@ -160,11 +160,11 @@ def test_nothing_is_violated_where_nothing_happens(kind: Kind) -> None:
 Plant = Callable[[pytest.MonkeyPatch], RehearsalPlan]
 
 
-def _deed(
-    patch: pytest.MonkeyPatch, on: str, deed: Callable[[RehearsalWorld], None], plan: RehearsalPlan | None = None
+def _planted(
+    patch: pytest.MonkeyPatch, on: str, action: Callable[[RehearsalWorld], None], plan: RehearsalPlan | None = None
 ) -> RehearsalPlan:
     """A plan in which the world is damaged at a moment."""
-    patch.setattr(Actions, "plant", lambda self, _who: deed(self._world), raising=False)
+    patch.setattr(Actions, "plant", lambda self, _who: action(self._world), raising=False)
     plan = plan or plan_of()
     return RehearsalPlan(0, "test", plan.subjects, (PlannedEvent("plant", 0.5, on),), takes=2.0)
 
@@ -193,7 +193,7 @@ def _one_id_for_all(patch: pytest.MonkeyPatch) -> RehearsalPlan:
         world.database["ledger"].update_many({}, {"$set": {"requestId": "request-1"}})
         world.ledger_changed()
 
-    return _deed(patch, "phase:Completed", same, RehearsalPlan(0, "test", TWO, ()))
+    return _planted(patch, "phase:Completed", same, RehearsalPlan(0, "test", TWO, ()))
 
 
 def _another_answer(patch: pytest.MonkeyPatch) -> RehearsalPlan:
@@ -202,7 +202,7 @@ def _another_answer(patch: pytest.MonkeyPatch) -> RehearsalPlan:
             if isinstance(answer, dict) and answer.get("made_by") == "request-1":
                 dict.__setitem__(world.bucket.objects, key, answer | {"made_by": "request-2"})
 
-    return _deed(patch, "state:succeeded", swap, RehearsalPlan(0, "test", TWO, ()))
+    return _planted(patch, "state:succeeded", swap, RehearsalPlan(0, "test", TWO, ()))
 
 
 def _another_input(patch: pytest.MonkeyPatch) -> RehearsalPlan:
@@ -233,7 +233,7 @@ def _file_deleted(patch: pytest.MonkeyPatch) -> RehearsalPlan:
     def loses(world: RehearsalWorld) -> None:
         del world.bucket.objects[next(key for key in world.bucket.objects if key.endswith(".png"))]
 
-    return _deed(patch, "phase:Completed", loses)
+    return _planted(patch, "phase:Completed", loses)
 
 
 def _answer_deleted(patch: pytest.MonkeyPatch) -> RehearsalPlan:
@@ -242,11 +242,11 @@ def _answer_deleted(patch: pytest.MonkeyPatch) -> RehearsalPlan:
             if isinstance(answer, dict):
                 del world.bucket.objects[key]
 
-    return _deed(patch, "state:succeeded", loses)
+    return _planted(patch, "state:succeeded", loses)
 
 
 def _all_deleted(patch: pytest.MonkeyPatch) -> RehearsalPlan:
-    return _deed(patch, "phase:Completed", lambda world: dict.clear(world.bucket.objects))
+    return _planted(patch, "phase:Completed", lambda world: dict.clear(world.bucket.objects))
 
 
 def _nobody_searches(patch: pytest.MonkeyPatch) -> RehearsalPlan:
@@ -378,17 +378,17 @@ PLANTED: dict[str, tuple[str, Plant]] = {
 @pytest.mark.parametrize(("signature", "plant"), PLANTED.values(), ids=PLANTED)
 def test_an_oracle_sees_a_planted_violation(signature: str, plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     verdict = rehearse(plant(monkeypatch))
-    assert [each for each in verdict.violations if each.signature.startswith(signature)], _told(verdict)
+    assert [each for each in verdict.violations if each.signature.startswith(signature)], _report(verdict)
 
 
 def test_an_orphan_of_an_earlier_spec_is_looked_for_until_its_result_is_stored() -> None:
     verdict = rehearse(_deleted_while_lost())
-    assert (verdict.violations, verdict.posts) == ((), 2), _told(verdict)
+    assert (verdict.violations, verdict.posts) == ((), 2), _report(verdict)
 
 
 def test_the_cost_of_an_adopted_attempt_is_its_new_owners() -> None:
     verdict = rehearse(_adopted_and_abandoned())
-    assert (verdict.violations, verdict.posts) == ((), 2), _told(verdict)
+    assert (verdict.violations, verdict.posts) == ((), 2), _report(verdict)
 
 
 def _steps_back(world: RehearsalWorld, old: Phase, new: Phase) -> int:
@@ -411,14 +411,14 @@ def _steps_back(world: RehearsalWorld, old: Phase, new: Phase) -> int:
 )
 def test_an_answer_takes_a_phase_back_once(answer: str, asked: Phase, earlier: Phase) -> None:
     world = RehearsalWorld(plan_of())
-    deeds = Actions(world)
-    deeds.apply(0)
+    actions = Actions(world)
+    actions.apply(0)
     assert _steps_back(world, asked, earlier) == 1
-    deeds._annotate(0, answer, "one")
+    actions._annotate(0, answer, "one")
     assert _steps_back(world, Phase.COMPLETED, earlier) == 1, "it answers another phase"
     assert _steps_back(world, asked, earlier) == 0
     assert _steps_back(world, asked, earlier) == 1
-    deeds._annotate(0, answer, "two")
+    actions._annotate(0, answer, "two")
     assert _steps_back(world, asked, earlier) == 0
 
 
@@ -453,11 +453,11 @@ def test_a_restore_of_mongodb_takes_a_phase_back_once() -> None:
 
 def test_two_operators_that_wake_each_other_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = replace(_no_pause(monkeypatch), events=(PlannedEvent("second", 1.0, args={"seconds": 500.0}),))
-    told = [each.signature for each in rehearse(plan).violations]
-    assert told == ["reconciled once a second at most: Processing, two operators"]
+    found = [each.signature for each in rehearse(plan).violations]
+    assert found == ["reconciled once a second at most: Processing, two operators"]
 
 
-def _told(verdict: RehearsalVerdict) -> str:
+def _report(verdict: RehearsalVerdict) -> str:
     return "\n".join([*verdict.story, *(each.signature for each in verdict.violations)])
 
 

@@ -20,7 +20,6 @@ SAME_NAME = {
     "Order": OPENAPI,
     "Outcome": OPENAPI,
     "Shot": OPENAPI,
-    "Wish": OPENAPI,
     "Settings": "the environment of one program; each program has its own",
 }
 """Class names that more than one module has, and why."""

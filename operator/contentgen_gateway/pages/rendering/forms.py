@@ -13,7 +13,7 @@ from contentgen_gateway.schemas.refusals import refusal
 Asked = TypeVar("Asked", bound=BaseModel)
 
 
-def asking(model: type[Asked], **fixed: object) -> Callable[[Request], Asked]:
+def query_model(model: type[Asked], **fixed: object) -> Callable[[Request], Asked]:
     """A dependency that reads the query as a model of the API. Raises Problem 422."""
     known = {each.alias or name for name, each in model.model_fields.items()}
 
@@ -32,6 +32,6 @@ def validated(model: type[Asked], given: dict[str, object] | dict[str, str]) -> 
         raise refusal(error.errors(), "form", model) from None
 
 
-def to(address: str) -> Response:
+def redirect(address: str) -> Response:
     """The page after a change: loading it anew repeats nothing."""
     return RedirectResponse(address, HTTPStatus.SEE_OTHER)

@@ -82,20 +82,20 @@ def render(
     **context: Any,
 ) -> Response:
     """A page of one caller; None before there is one. Raises TypeError for a name that every page has."""
-    parts = dependencies_of(request)
+    dependencies = dependencies_of(request)
     common = {
         "caller": caller,
         "csrf": csrf.token(request),
         "here": request.url.path,
-        "now": parts.clock(),
-        "open_to_all": parts.settings.gateway_sign_in == "None",
+        "now": dependencies.clock(),
+        "open_to_all": dependencies.settings.gateway_sign_in == "None",
         "query": request.url.query,
         "find": find,
         "said": _SAID.get(request.query_params.get("said", "")),
         "theme": theme(request),
     }
     content = environment().get_template(template).render(**common, **context)
-    response = HTMLResponse(content, status, headers=protection(parts.files.origin) | (headers or {}))
+    response = HTMLResponse(content, status, headers=protection(dependencies.files.origin) | (headers or {}))
     csrf.remember(request, response)
     return response
 

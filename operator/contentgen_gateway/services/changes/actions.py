@@ -27,14 +27,14 @@ from contentgen_gateway.services.changes.editable_job import EditableJob, Editab
 from contentgen_gateway.services.run_state import (
     Estimate,
     JobRunState,
+    collect_annotation,
     estimate_of,
-    in_http_terms,
     is_suspended,
-    require_token,
-    to_cancel,
-    to_collect,
-    to_retry,
-    token_of,
+    require_cancellable,
+    require_resubmit_token,
+    require_retryable,
+    resubmit_token,
+    with_http_requests,
 )
 from contentgen_runtime.clock import Clock
 from contentgen_runtime.kube import Body
@@ -67,17 +67,17 @@ class JobActions:
 
         def make_patch(body: Body) -> Body | None:
             nonlocal number
-            state = JobRunState.of(body)
-            number = state.number if state.cancelled else to_cancel(state)
+            state = JobRunState.parse(body)
+            number = state.number if state.cancelled else require_cancellable(state)
             if state.cancelled:
                 return None
             return annotated(body, {CANCEL_ANNOTATION: str(number), CHANGED_BY_ANNOTATION: caller.name})
 
-        state = JobRunState.of(await self._patched(job, make_patch))
+        state = JobRunState.parse(await self._patched(job, make_patch))
         until = time.monotonic() + wait
         while not (state.ended and state.number == number) and time.monotonic() < until:
             await asyncio.sleep(_POLL_SECONDS)
-            state = JobRunState.of(_require_resource(job, await self.jobs.resource(job)))
+            state = JobRunState.parse(_require_resource(job, await self.jobs.resource(job)))
         return _outcome(job, state)
 
     async def run_again(
@@ -90,18 +90,18 @@ class JobActions:
         job = await self._load_payable(caller, job_id)
         make_patch = _resubmission(caller, resubmit) if resubmit is not None else _rerun(caller, run, self.clock)
         body = await self._patched(job, make_patch)
-        return Asked(job_id=job_id, status="queued", run=JobRunState.of(body).current)
+        return Asked(job_id=job_id, status="queued", run=JobRunState.parse(body).current)
 
     async def quote(self, caller: Caller, job_id: str) -> Quote:
         """Run that `run_again` would begin, and its price; writes nothing. Raises Problem as `run_again` does."""
         job = await self._load_payable(caller, job_id)
         body = _require_resource(job, await self.jobs.resource(job))
-        state = JobRunState.of(body)
-        token, facts = token_of(state), remedies.Facts.of(body.get("status") or {})
+        state = JobRunState.parse(body)
+        token, facts = resubmit_token(state), remedies.Facts.parse(body.get("status") or {})
         free = remedies.free_advice_lines(facts, body["metadata"]["name"])
         if token is not None:
             return Quote(state.number, estimate_of(body), token, free)
-        to_retry(state, body)
+        require_retryable(state, body)
         return Quote(state.number + 1, estimate_of(body), None, free)
 
     async def _load_payable(self, caller: Caller, job_id: str) -> EditableJob:
@@ -122,13 +122,13 @@ class JobActions:
         job = await self.jobs.load(caller, job_id, Verb.PATCH)
 
         def make_patch(body: Body) -> Body | None:
-            value = to_collect(JobRunState.of(body), body)
+            value = collect_annotation(JobRunState.parse(body), body)
             if value is None:
                 return None
             return annotated(body, {COLLECT_ANNOTATION: value, CHANGED_BY_ANNOTATION: caller.name})
 
         body = await self._patched(job, make_patch)
-        return Asked(job_id=job_id, status="processing", run=JobRunState.of(body).number)
+        return Asked(job_id=job_id, status="processing", run=JobRunState.parse(body).number)
 
     async def resume(self, caller: Caller, job_id: str) -> Resumed:
         """Clear `spec.suspend`. No change if the job is not suspended. Raises Problem."""
@@ -139,8 +139,8 @@ class JobActions:
                 return None
             return annotated(body, {CHANGED_BY_ANNOTATION: caller.name}) | {"spec": {"suspend": False}}
 
-        state = JobRunState.of(await self._patched(job, make_patch))
-        return Resumed(job_id=job_id, status=state.word, phase=state.phase)
+        state = JobRunState.parse(await self._patched(job, make_patch))
+        return Resumed(job_id=job_id, status=state.legacy_status, phase=state.phase)
 
     async def _patched(self, job: EditableJob, make_patch: Callable[[Body], Body | None]) -> Body:
         return _require_resource(job, await self.jobs.patch(job, make_patch))
@@ -157,10 +157,10 @@ def _require_resource(job: EditableJob, body: Body | None) -> Body:
 def _outcome(job: EditableJob, state: JobRunState) -> Cancelled:
     return Cancelled(
         job_id=job.job_id,
-        status=state.word,
+        status=state.legacy_status,
         phase=state.phase,
         reason=state.reason,
-        message=in_http_terms(state.message, job.job_id),
+        message=with_http_requests(state.message, job.job_id),
         billed=_billed(state),
     )
 
@@ -175,8 +175,8 @@ def _billed(state: JobRunState) -> bool | None:
 
 def _rerun(caller: Caller, run: int | None, clock: Clock) -> Callable[[Body], Body | None]:
     def make_patch(body: Body) -> Body | None:
-        state = JobRunState.of(body)
-        to_retry(state, body)
+        state = JobRunState.parse(body)
+        require_retryable(state, body)
         if run is not None and run != state.number + 1:
             raise Problem(409, f"run {state.number} has begun since the price was shown; open the job's page again")
         if state.asked_again:  # two simultaneous requests pay for one run
@@ -189,7 +189,7 @@ def _rerun(caller: Caller, run: int | None, clock: Clock) -> Callable[[Body], Bo
 
 def _resubmission(caller: Caller, given: str) -> Callable[[Body], Body | None]:
     def make_patch(body: Body) -> Body | None:
-        require_token(JobRunState.of(body), given)
+        require_resubmit_token(JobRunState.parse(body), given)
         return annotated(body, {RESUBMIT_ANNOTATION: given, CHANGED_BY_ANNOTATION: caller.name})
 
     return make_patch

@@ -21,10 +21,10 @@ class JobEditing:
     records: Records
     reader: JobReader
 
-    async def edit(self, caller: Caller, job_id: str, wish: Edit) -> Job:
+    async def edit(self, caller: Caller, job_id: str, body: Edit) -> Job:
         """Body of the edited job. Raises Problem."""
         job = await self.jobs.load(caller, job_id, Verb.PATCH)
-        change = wish.change()
+        change = body.change()
 
         def make_patch(body: Body) -> Body:
             return annotated(body, {CHANGED_BY_ANNOTATION: caller.name}) | {"spec": {"metadata": change}}

@@ -28,12 +28,12 @@ class JobSharing:
         await self.jobs.load(caller, job_id, Verb.PATCH)
         return await self._list(job_id)
 
-    async def share(self, caller: Caller, job_id: str, wish: Wish) -> ShareList:
+    async def share(self, caller: Caller, job_id: str, body: Wish) -> ShareList:
         """Shares of a job, with new ones added. Raises Problem."""
         job = await self.jobs.load(caller, job_id, Verb.PATCH)
         kind, namespace, _ = job.place
         there = {each.to for each in await self.shares.of(job_id)}
-        fresh = [each for each in wish.all() if each not in there]
+        fresh = [each for each in body.all() if each not in there]
         if len(there) + len(fresh) > MOST:
             raise Problem(422, f"a job can be shared with {MOST} at most; share it with a namespace, or make it public")
         await self._refuse_too_many(namespace, fresh)

@@ -1,7 +1,7 @@
-"""Fuzzers of everything that turns names from outside into paths, keys, filters and URLs; `make fuzz`.
+"""Fuzz tests of all code that turns external names into paths, keys, filters and URLs; `make fuzz`.
 
-Each target has an oracle that does not share code with what it judges, and a corpus: inputs that once were a finding,
-or that a person thought of, as JSON.
+Each target has an oracle that shares no code with the product, and a JSON corpus of former findings and hand-written
+inputs.
 """
 
 import json
@@ -19,7 +19,7 @@ CORPORA = Path(__file__).parent / "corpus"
 
 @dataclass(frozen=True)
 class FuzzTarget:
-    """`check` raises for an input that is a finding; inputs are JSON values."""
+    """Fuzz target; `check` raises for a finding. Inputs are JSON values."""
 
     name: str
     inputs: SearchStrategy[Any]
@@ -27,16 +27,16 @@ class FuzzTarget:
 
     @property
     def path(self) -> Path:
-        """The file of the corpus."""
+        """Path of the corpus file."""
         return CORPORA / f"{self.name}.json"
 
     def corpus(self) -> list[Any]:
-        """The kept inputs."""
+        """Inputs of the corpus."""
         kept: list[Any] = json.loads(self.path.read_text())
         return kept
 
     def keep(self, value: Any) -> None:
-        """Add an input to the corpus."""
+        """Append an input to the corpus."""
         self.path.write_text("[\n" + ",\n".join(map(json.dumps, [*self.corpus(), value])) + "\n]\n")
 
 

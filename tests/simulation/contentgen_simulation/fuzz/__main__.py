@@ -1,4 +1,4 @@
-"""`python -m contentgen_simulation.fuzz --minutes 10`: every target for so long, with new seeds; findings are kept."""
+"""Run every fuzzer with new seeds; findings join the corpus: `python -m contentgen_simulation.fuzz --minutes 10`."""
 
 import argparse
 import dataclasses
@@ -15,7 +15,7 @@ _BATCH = 2_000
 
 
 def _run(target: FuzzTarget, seconds: float) -> bool:
-    """Whether there was a finding; its smallest input goes into the corpus."""
+    """Fuzz one target; returns whether it found something. The shrunk input joins the corpus."""
     failed: list[Any] = []
     checked = 0
 
@@ -42,7 +42,7 @@ def _run(target: FuzzTarget, seconds: float) -> bool:
 
 
 def main() -> None:
-    """Ends with 1 where there was a finding."""
+    """Fuzz every target; exit code 1 after a finding."""
     names = {target.name: target for target in TARGETS}
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10, help="for each target")

@@ -1,4 +1,4 @@
-"""What is fuzzed, each with its oracle."""
+"""Fuzz targets and their oracles."""
 
 import asyncio
 import base64
@@ -90,7 +90,7 @@ def _paths(value: list[Any]) -> None:
 
 
 def _plain(text: str | None, most: int) -> bool:
-    """Whether it is a simple name, which must be taken."""
+    """Whether the name is simple and must be accepted."""
     return text is not None and 0 < len(text) <= most and set(text) <= _ALLOWED - set(".-")
 
 
@@ -172,7 +172,7 @@ _SCOPE = Scope({"red": frozenset(Kind), "green": frozenset({Kind.TRANSCRIPTION})
 
 @cache
 def _records() -> Any:
-    """Jobs of three namespaces, of which the caller may see one and a kind of another."""
+    """Records of three namespaces; the caller may see one namespace and one kind of another."""
     made: Any = mongomock.MongoClient(tz_aware=True)["db"]["jobs"]
     at = datetime(2026, 11, 1, tzinfo=UTC)
     common = {"userId": "ann", "createdAt": at, "terms": ["a"], "metadata": {"tags": ["a"]}, "versions": [{}]}
@@ -228,7 +228,7 @@ FILTERS = FuzzTarget(
 
 
 class _Wire(httpx.MockTransport):
-    """Remembers what is asked, and answers with an id."""
+    """HTTP transport that records requests and responds with an id."""
 
     def __init__(self, given: Any) -> None:
         super().__init__(self._answer)
@@ -251,7 +251,7 @@ class _AssemblyAI(AssemblyAI):
 
 
 class _FuzzKey(KeyFile):
-    """A key, and no file."""
+    """Provider key without a file."""
 
     def __init__(self) -> None:
         super().__init__("")
@@ -262,7 +262,7 @@ class _FuzzKey(KeyFile):
 
 @cache
 def _fal() -> Fal:
-    """One for all inputs: each makes contexts for TLS, which take longer than a check."""
+    """Shared adapter: creating TLS contexts takes longer than a check."""
     return Fal(_FuzzKey(), "http://provider/queue", "http://provider/api")
 
 
@@ -304,7 +304,7 @@ async def _ask_providers(model: str, request_id: str, given: Any) -> None:
 
 
 async def _nothing() -> None:
-    """Before the request."""
+    """No-op hook before the request."""
 
 
 def _judge_id(taken: str, given: Any) -> None:
@@ -322,7 +322,7 @@ def _judge_look(path: list[str], model: str, request_id: str) -> None:
 
 
 def _path(url: httpx.URL) -> list[str]:
-    """The segments as they are sent; nothing else of the URL may be what was given."""
+    """Path segments as sent; the input may not change any other part of the URL."""
     assert (url.host, url.fragment, url.userinfo) == ("provider", "", b""), url
     path, _, query = url.raw_path.decode().partition("?")
     assert query in ("", "logs=true", "logs=1"), url
@@ -350,7 +350,7 @@ PROVIDERS = FuzzTarget(
 
 
 class _Kube(Kube):
-    """Has an object of the recorded Job's uid under every path."""
+    """API client that finds the recorded Job's uid under every path."""
 
     def __init__(self, owners: list[Body]) -> None:
         super().__init__()
@@ -433,8 +433,8 @@ OWNERS = FuzzTarget("owners", st.lists((_ANY_OWNER | _JOB_OWNER).map(list), max_
 
 
 def _cursors(value: list[Any]) -> None:
-    held, sort = value
-    text = held if isinstance(held, str) else base64.urlsafe_b64encode(json.dumps(held).encode()).decode()
+    cursor, sort = value
+    text = cursor if isinstance(cursor, str) else base64.urlsafe_b64encode(json.dumps(cursor).encode()).decode()
     wanted_sort = Sorted(sort)
     try:
         wanted = continued(JobFilter(sort=wanted_sort), text)

@@ -1,4 +1,4 @@
-"""Chromium for tests: Debian's own, installed where there is none and we may."""
+"""Chromium for tests: Debian's package, installed if missing and permitted."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ _GOTO = Page.goto
 
 @contextmanager
 def chromium(*arguments: str) -> Iterator[Browser]:
-    """The browser. Root needs it without its own sandbox; it visits nothing but this machine."""
+    """Launched browser. Root needs `--no-sandbox`; the browser visits only this machine."""
     expect.set_options(timeout=_PATIENCE_MS)
     with sync_playwright() as playwright, patch.object(Page, "goto", goto):
         unconfined = ["--no-sandbox"] if os.geteuid() == 0 else []
@@ -30,7 +30,7 @@ def chromium(*arguments: str) -> Iterator[Browser]:
 
 
 def goto(page: Page, url: str, **how: Any) -> Response | None:
-    """`Page.goto`, again where the machine's network changed: the cluster of another suite sets up its pods' links."""
+    """`Page.goto` with retries after a network change: another suite's cluster creates network interfaces."""
     for _ in range(_TRIES - 1):
         try:
             return _GOTO(page, url, **how)

@@ -1,4 +1,4 @@
-"""A bucket in memory behind a real boto3 client: what was asked of it is kept, and nothing leaves the process."""
+"""In-memory bucket behind a real boto3 client that records requests; no network access."""
 
 import hashlib
 import io
@@ -29,13 +29,13 @@ class _Raw(io.BytesIO):
 
 @dataclass
 class RecordingBucket:
-    """Objects by key; `reached` holds each key and prefix that was asked for or signed."""
+    """Objects by key; `reached` has every requested or signed key and prefix."""
 
     objects: dict[str, bytes] = field(default_factory=dict)
     reached: set[str] = field(default_factory=set)
 
     def behind(self, files: BucketFiles) -> None:
-        """Answer for its client, and see what it signs, from now on."""
+        """Replace the client's transport, and record its signatures."""
         credentials = Credentials("nobody", "nothing")  # there are none in a test's environment
         files._credentials = credentials
         client: Any = files._client

@@ -37,7 +37,7 @@ class ClusterApi(FakeApi):
         return answer
 
 
-class ClusterWorld(GatewayWorld):
+class WritableWorld(GatewayWorld):
     """The gateway's app over a `ClusterApi`."""
 
     api_class = ClusterApi

@@ -1,7 +1,7 @@
-"""Every endpoint of the app, read from the app itself, and how a tenant uses it with success.
+"""All endpoints of the app, read from its routes, with a valid request for each.
 
-An endpoint that reads a job by its id, or lists, needs no entry: its own parameters say all. One that needs a body, or
-something that has to be made first, has its `EndpointCase` in `CASES`.
+Endpoints that read a job by id, or list, need no entry. Endpoints that need a body or prepared data have an
+`EndpointCase` in `CASES`.
 """
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -39,7 +39,7 @@ class GatewayEndpoint:
         return f"{self.method} {self.path}"
 
     def at(self, identity: str, job: PlantedJobs, file: str | None = None) -> str:
-        """The path with an id in it, and with a file, which is one that the job has where none is given."""
+        """Path with an id and a file name; by default a file of the job."""
         path = self.path.replace("{file:path}", MAIN_FILES[job.kind] if file is None else file)
         for name in self.ids:
             path = path.replace("{" + name + "}", identity)
@@ -51,7 +51,7 @@ Make = Callable[[httpx.AsyncClient, PlantedJobs], Awaitable[str]]
 
 @dataclass(frozen=True)
 class EndpointCase:
-    """What it takes to succeed."""
+    """Requirements of a successful request."""
 
     query: Mapping[str, str] = field(default_factory=dict)
     body: Callable[[PlantedJobs], Any] | None = None
@@ -66,7 +66,7 @@ def _order(**fields: Any) -> Callable[[PlantedJobs], Any]:
 
 
 def old_job(job: PlantedJobs) -> dict[str, Any]:
-    """A document of the old service, of the same user."""
+    """Record of the legacy service, of the same user."""
     job_id = f"30000000-0000-4000-8000-{job.job_id[-12:]}"
     key = f"transcripts/{job.user}/{job_id}/transcript"
     version = {"version": 1, "transcriptUrl": f"s3://assets/{key}.json", "textUrl": f"s3://assets/{key}.txt"}
@@ -135,7 +135,7 @@ OPEN = frozenset(
 
 
 def endpoints(app: FastAPI) -> tuple[GatewayEndpoint, ...]:
-    """All of them, those that the OpenAPI document hides too."""
+    """All endpoints, including those hidden in the OpenAPI document."""
     found = []
     for route in iter_route_contexts(app.routes):
         methods = sorted((getattr(route, "methods", None) or set()) - {"HEAD"})
@@ -167,12 +167,12 @@ def _names(parameter: Any) -> list[str]:
 
 
 def case_of(endpoint: GatewayEndpoint) -> EndpointCase:
-    """Its case, or that of an endpoint which needs none."""
+    """Case of an endpoint, or the default one."""
     return CASES.get(str(endpoint), EndpointCase())
 
 
 def suits(endpoint: GatewayEndpoint, job: PlantedJobs) -> bool:
-    """Whether a path that is about one kind is about this job's."""
+    """Whether a path for one kind matches this job's kind."""
     about = {"/lora/": Kind.LORA_TRAINING, "/loras/": Kind.LORA_TRAINING, "/dataset": Kind.LORA_TRAINING}
     about |= {"/pictures/": Kind.IMAGE_GENERATION, "/transcripts/": Kind.TRANSCRIPTION}
     about["/collections/"] = Kind.IMAGE_GENERATION  # seen by who may list any kind there: carol has one

@@ -1,6 +1,6 @@
-"""What the first service's documents say that its clients call: each line as it stands there, and what is answered.
+"""Documented client calls of the legacy API: each line verbatim, and the expected response.
 
-A line is a curl command, or a method and a path. The ids in it are put in (`filled`); its host is for the caller.
+A line is a curl command, or a method and a path. `filled` inserts ids; the caller replaces the host.
 """
 
 import re
@@ -73,13 +73,13 @@ TRAIN = {
 
 
 def generate(path: str) -> dict[str, Any]:
-    """The body of `POST /api/images/generate`, with a LoRA's address."""
+    """Body of `POST /api/images/generate` with a LoRA's URL."""
     inputs = {"prompt": "Professional headshot of jf in a suit", "loras": [{"path": path, "scale": 0.8}]}
     return {"model": "flux-lora", "inputs": inputs, "userId": "user123"}
 
 
 def collection(lora: str, *pictures: str) -> dict[str, Any]:
-    """The body of `POST /api/collections`."""
+    """Body of `POST /api/collections`."""
     assets = [{"type": "lora-training", "jobId": lora}]
     assets += [{"type": "image-generation", "jobId": each} for each in pictures]
     about = {"name": "SEO Workshop Campaign", "description": "All assets for Dec 2025 workshop"}
@@ -88,14 +88,14 @@ def collection(lora: str, *pictures: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Ids:
-    """One job of each kind."""
+    """Ids of one job per kind."""
 
     lora: str
     pictures: str
     transcript: str
 
     def filled(self, line: str) -> str:
-        """A line with these ids in it."""
+        """Line with these ids inserted."""
         of_lora = "/api/lora/" in line
         ids = {
             "{jobId}": self.pictures,
@@ -110,7 +110,7 @@ class Ids:
 
 
 def path_of(line: str) -> str:
-    """What a line asks for."""
+    """Path of a line's request."""
     found = re.search(r"/(api/|health)[^\s\"]*", line.removeprefix("curl").replace(HOST, ""))
     assert found is not None, line
     return found.group()
@@ -183,7 +183,7 @@ SHAPES: tuple[tuple[str, dict[str, Any]], ...] = (
 
 
 def assert_as_promised(path: str, given: Any) -> None:
-    """Raises AssertionError where a field of the seeds' answer is missing or of another type."""
+    """Raises AssertionError if a field of the documented response is missing or has another type."""
     shape = next((shape for pattern, shape in SHAPES if re.match(pattern, path)), None)
     assert shape is not None, f"{path}: the seeds' shape of it is not known here"
     _alike(shape, given, path)

@@ -1,11 +1,11 @@
-"""A mounted Secret, as the kubelet keeps it."""
+"""Mounted Secret with the kubelet's symlink layout."""
 
 import shutil
 from pathlib import Path
 
 
 class Volume:
-    """Files that are replaced all at once: each version has a folder, and the link `..data` leads to the newest."""
+    """Atomically replaced files: each version has a folder; the symlink `..data` points to the newest."""
 
     def __init__(self, folder: Path, files: dict[str, str]) -> None:
         folder.mkdir(parents=True)
@@ -14,7 +14,7 @@ class Volume:
         self.write(files)
 
     def write(self, files: dict[str, str]) -> None:
-        """The next version; the one before is deleted."""
+        """Write a new version and delete the previous one."""
         data, before = self.folder / "..data", self.folder / f"..{self._number}"
         self._number += 1
         version = self.folder / f"..{self._number}"

@@ -1,4 +1,4 @@
-"""Commands to a MongoDB server as they were sent, and what the server says of how it would carry them out."""
+"""Recorded MongoDB commands and the server's query plans for them."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,24 +14,24 @@ Command = dict[str, Any]
 
 @dataclass
 class Commands(monitoring.CommandListener):
-    """Notes those that look for something."""
+    """Listener that records the commands with a filter."""
 
     noted: list[Command] = field(default_factory=list)
 
     def started(self, event: monitoring.CommandStartedEvent) -> None:
-        """As it goes out."""
+        """Record the command."""
         if event.command_name in EXPLAINED:
             self.noted.append({key: value for key, value in event.command.items() if key not in _OF_THE_SESSION})
 
     def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
-        """Nothing."""
+        """Ignored."""
 
     def failed(self, event: monitoring.CommandFailedEvent) -> None:
-        """Nothing: whoever asked gets the error."""
+        """Ignored: the caller gets the error."""
 
 
 def single(command: Command) -> Iterator[Command]:
-    """A server explains one update or deletion at a time."""
+    """Split a command: a server explains one update or deletion at a time."""
     for several in ("updates", "deletes"):
         if several in command:
             for each in command[several]:
@@ -41,12 +41,12 @@ def single(command: Command) -> Iterator[Command]:
 
 
 def explained(database: Database[Any], command: Command) -> set[str]:
-    """The stages of the plan that a real MongoDB would carry out. Raises ValueError where the answer shows none."""
-    return shown(database.command("explain", command, verbosity="queryPlanner"))
+    """Stages of the winning plan of a command. Raises ValueError if the response has none."""
+    return winning_stages(database.command("explain", command, verbosity="queryPlanner"))
 
 
-def shown(answer: Mapping[str, Any]) -> set[str]:
-    """The stages in an answer of `explain`. Raises ValueError without any: nothing could be told from it."""
+def winning_stages(answer: Mapping[str, Any]) -> set[str]:
+    """Stages in a response of `explain`. Raises ValueError if there are none."""
     found = set(stages(answer))
     if not found:
         raise ValueError(f"no plan in this answer: {answer}")
@@ -54,7 +54,7 @@ def shown(answer: Mapping[str, Any]) -> set[str]:
 
 
 def stages(answer: Any) -> Iterator[str]:
-    """The stages of winning plans in an answer of `explain`; those that were rejected do not count."""
+    """Stages of the winning plans in a response of `explain`, without rejected plans."""
     if isinstance(answer, Mapping):
         if isinstance(stage := answer.get("stage"), str):
             yield stage

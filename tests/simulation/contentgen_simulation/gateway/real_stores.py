@@ -1,4 +1,4 @@
-"""The app over real stores, and an operator that fills them."""
+"""Gateway over real S3 and MongoDB servers, filled by the operator's own stores."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -15,7 +15,7 @@ from contentgen_operator.stores.ledger import Ledger
 from contentgen_operator.stores.records import RecordStore
 from contentgen_operator.stores.s3 import Storage
 from contentgen_runtime import s3
-from contentgen_simulation.gateway.cluster import ClusterWorld
+from contentgen_simulation.gateway.cluster import WritableWorld
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 SPECS: dict[Kind, dict[str, Any]] = {
@@ -46,8 +46,8 @@ OUTPUTS: dict[Kind, tuple[str, list[str], dict[str, Any]]] = {
 TYPES = {kind: f"{kind.record_type}-1" for kind in Kind}
 
 
-class StoredWorld(ClusterWorld):
-    """Ann's namespace is red, Bob's is blue; a job's id is its resource's uid, and its name `it-` and that."""
+class StoredWorld(WritableWorld):
+    """Ann has the namespace red, Bob blue. A job's id is its resource's uid; its name is `it-` and the id."""
 
     def __init__(self, database: Database[dict[str, Any]], endpoint: str) -> None:
         where = {"bucket": "assets", "region": "us-east-1", "endpoint": endpoint, "public_endpoint": None}
@@ -59,10 +59,10 @@ class StoredWorld(ClusterWorld):
         self.ledger = Ledger(database["ledger"])
         self.written.create_indexes()
         self.ledger.create_indexes()
-        self.parts.shares.create_indexes()
+        self.dependencies.shares.create_indexes()
 
     async def make(self, kind: Kind, job: str, namespace: str = "red", loras: tuple[str, ...] = ()) -> None:
-        """One finished run, with its files and its purchase."""
+        """Store a finished run with its files and purchase."""
         prefix, names, facts = OUTPUTS[kind]
         folder = prefix.format(job)
         for name in names:
@@ -102,7 +102,7 @@ class StoredWorld(ClusterWorld):
         )  # fmt: skip
 
     async def get(self, path: str, caller: str = "ann", code: int = 200, **params: Any) -> dict[str, Any]:
-        """A caller's answer, which has this code."""
+        """JSON response to a caller, with this status code."""
         async with self.client(caller) as client:
             answer = await client.get(path, params=params or None)
         assert answer.status_code == code, answer.text

@@ -1,4 +1,4 @@
-"""What can be asked of the gateway: values of lists, requests of all routes, and what only looks like a URL."""
+"""Inputs for gateway tests: list filters, requests of all routes, and malformed URLs."""
 
 from datetime import UTC, datetime
 from typing import Any

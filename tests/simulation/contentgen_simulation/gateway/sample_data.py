@@ -1,4 +1,4 @@
-"""Made-up jobs of all kinds and states, with their files: what the showcase shows. The same at each start, but for now."""
+"""Generated jobs of all kinds and states with their files, for the showcase. Deterministic except for the time."""
 
 import io
 import json
@@ -74,12 +74,12 @@ class SampleData:
 
 
 def job_id(number: int) -> str:
-    """Of the job of this number."""
+    """Id of the job with this number."""
     return f"6f1c2d00-0000-4000-8000-{number:012}"
 
 
 def everything(bucket: str, shrink: int = 1) -> SampleData:
-    """All of it; `bucket` is the plain address of the bucket. Pictures that nobody looks at may be shrunk."""
+    """All sample data; `bucket` is the bucket's URL. `shrink` reduces the size of pictures."""
     made, now = SampleData(shrink), datetime.now(UTC).replace(microsecond=0)
     for number, (name, trigger, user, where, text, tags, versions) in enumerate(LORAS, 1):
         _lora(made, bucket, number, now - timedelta(days=12 - 3 * number, hours=number), name, trigger, user, where, text, tags, versions)  # fmt: skip
@@ -168,7 +168,7 @@ def _put(made: SampleData, bucket: str, folder: str, name: str, content: bytes) 
 
 @cache
 def _picture(prompt: str, width: int, height: int, seed: int, form: str = "JPEG") -> bytes:
-    """Drawn once, and compressed little: the large ones take most of the time."""
+    """Cached picture with low compression, because large ones take most of the time."""
     target = io.BytesIO()
     pictures.draw(pictures.DrawnScene(prompt, width, height, seed, "flux-lora")).save(target, form, compress_level=1)
     return target.getvalue()
@@ -269,7 +269,7 @@ def _recording(made: SampleData, bucket: str, number: int, created: datetime, na
 
 
 def _sound(said: tuple[transcript.ScriptWord, ...], seconds: int) -> bytes:
-    """A hum for each word, higher for one speaker than for the other."""
+    """Audio with one tone per word, higher for one speaker."""
     sound = np.zeros(seconds * _RATE, dtype=np.float32)
     for word in said:
         start, end = word.start * _RATE // 1000, min(word.end * _RATE // 1000, len(sound))

@@ -3,10 +3,11 @@
 import asyncio
 import itertools
 import sys
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib.util import find_spec
+from time import monotonic
 from typing import Any
 
 import boto3
@@ -172,7 +173,7 @@ _SPECS: dict[Kind, Body] = {
 
 
 def resource(kind: Kind, uid: str, *, namespace: str = "red", version: int = 1, **status: Any) -> Body:
-    """A resource under way, as the API server gives it; `status=None` for one that the operator has not seen."""
+    """Resource in progress as returned by the API server; `status=None` for one that the operator has not seen."""
     meta = {
         "uid": uid,
         "name": f"job-{uid}",
@@ -186,35 +187,35 @@ def resource(kind: Kind, uid: str, *, namespace: str = "red", version: int = 1, 
 
 
 def files_at(endpoint: str, bucket: str) -> BucketFiles:
-    """A bucket that is not there, with credentials that nobody knows."""
+    """Client of a bucket that does not exist, with invalid credentials."""
     return BucketFiles(bucket=bucket, region="us-east-1", endpoint=endpoint, public_endpoint=None, session=session())
 
 
 @cache
 def session() -> boto3.session.Session:
-    """One for all worlds: it reads botocore's description of S3, which takes longer than most tests."""
+    """Shared session: it reads botocore's description of S3, which takes longer than most tests."""
     return boto3.session.Session("nobody", "nothing")
 
 
 @cache
 def _routes() -> tuple[BaseRoute, ...]:
-    """The same for all worlds: FastAPI completes a route when it is first asked for, and all of them take a second.
+    """Shared routes: FastAPI completes a route at its first request, which takes a second for all.
 
-    An endpoint comes by its parts through its request's app.
+    Endpoints get their dependencies from the request's app.
     """
     return tuple(endpoints().routes)
 
 
 class GatewayWorld:
-    """The app and what lies behind it; `database` and `files` of real stores, where a test has them.
+    """The gateway's app and its dependencies; `database` and `files` replace the in-memory ones.
 
-    `beside` is a world whose API server, database and bucket this one shares: another replica of the same gateway.
+    `beside` is another replica, whose API server, database and bucket this one shares. `clock` times cached rights.
     """
 
     api_class = FakeApi
     lists_adopted = True
     api: FakeApi
-    parts: Dependencies
+    dependencies: Dependencies
 
     def __init__(
         self,
@@ -222,28 +223,29 @@ class GatewayWorld:
         database: Any = None,
         files: BucketFiles | None = None,
         beside: "GatewayWorld | None" = None,
+        clock: Callable[[], float] = monotonic,
         **settings: Any,
     ) -> None:
         if beside is not None:
-            database, files = beside.database, beside.parts.files
+            database, files = beside.database, beside.dependencies.files
         self.api = self.api_class(rights) if beside is None else beside.api
         memory: Any = mongomock.MongoClient(tz_aware=True)["content-generation"]
         self.database: Any = memory if database is None else database
         # A test that is about something else asks as fast as it can.
         self.settings = Settings(**({"gateway_requests_per_second": 1e6, "gateway_burst": 1_000_000} | settings))
-        access = Authorizer(self.api)
+        authorizer = Authorizer(self.api, clock=clock)
         files = files or files_at("http://s3.test", "assets")
         records, shares = Records(self.database["jobs"], files.key_of), Shares(self.database["shares"])
         transcripts = TranscriptIndex(self.database)
         indexer = Indexer(records, files, transcripts)
         resources = JobResources(self.api, self.settings.operator_class)
-        live = LiveJobs(over=indexer.note, serves=resources.serves)
+        live = LiveJobs(on_end=indexer.note, serves=resources.serves)
         tenants = Tenants(Tenancy(self.api, self.database), clock=itertools.count(step=REMEMBERED_SECONDS).__next__)
         creations = RecentCreations(self.database["recent-creations"], live, resources)
-        self.parts = Dependencies(
+        self.dependencies = Dependencies(
             settings=self.settings,
-            callers=Authenticator(self.api, SignOuts(self.database["signed-out"])),
-            access=access,
+            authenticator=Authenticator(self.api, SignOuts(self.database["signed-out"])),
+            authorizer=authorizer,
             records=records,
             purchases=Purchases(self.database["ledger"]),
             live=live,
@@ -253,22 +255,22 @@ class GatewayWorld:
             transcripts=transcripts,
             indexer=indexer,
             files=files,
-            sight=Visibility(records, access, creations, shares, tenants),
+            visibility=Visibility(records, authorizer, creations, shares, tenants),
             tenants=tenants,
             resources=resources,
             namespaces=Namespaces(self.settings.watch_namespaces, self.settings.watch_namespace_selector),
         )
-        self.app = create_app(self.parts)
+        self.app = create_app(self.dependencies)
         self.app.router.routes[:] = _routes()
 
     def client(self, caller: str | None) -> httpx.AsyncClient:
-        """A client of one caller."""
+        """HTTP client of a caller; None for no token."""
         headers = {"Authorization": f"Bearer {caller.replace(':', '~')}"} if caller else {}
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
         return httpx.AsyncClient(transport=transport, base_url="http://gateway", headers=headers)
 
     def job(self, number: int, kind: Kind = Kind.LORA_TRAINING, **fields: Any) -> str:
-        """Put a record there; its jobId."""
+        """Insert a record; returns its jobId."""
         job_id = f"00000000-0000-4000-8000-{number:012}"
         made = START + timedelta(minutes=number)
         document = {
@@ -283,7 +285,7 @@ class GatewayWorld:
         return job_id
 
     def _list_adopted(self, record: dict[str, Any]) -> None:
-        """The purchases of other jobs whose files a record names, as the operator has them in the ledger."""
-        for other in other_jobs(record, self.parts.files.key_of):
+        """Insert the ledger entries of other jobs whose files the record names."""
+        for other in other_jobs(record, self.dependencies.files.key_of):
             purchase = {"_id": f"{purchase_prefixes(record)[0]}hash/-/{other}", "jobId": other}
             self.database["ledger"].replace_one({"_id": purchase["_id"]}, purchase, upsert=True)

@@ -1,5 +1,6 @@
-"""Tenants with something each, and a judge: after any request of a caller, whatever it was, nothing foreign was read,
-changed or reached. The judge knows the callers' rights and nothing of the endpoints.
+"""Tenants with jobs, and an oracle: no request of a caller reads, changes or reaches other tenants' data.
+
+The oracle knows the callers' rights, not the endpoints.
 """
 
 import json
@@ -37,7 +38,7 @@ _SEEING = {"downloads", "lastAccessed"}  # what a look at an asset changes of it
 
 @dataclass(frozen=True)
 class PlantedJobs:
-    """A job of a tenant; its canary is in everything that can be read of it, and is never sent by anybody."""
+    """Job of a tenant; its canary is in all its readable data, and no caller sends it."""
 
     job_id: str
     kind: Kind
@@ -47,12 +48,12 @@ class PlantedJobs:
 
     @property
     def owner(self) -> str:
-        """Who may do everything with it."""
+        """Caller with all rights to the job."""
         return OWNERS[self.namespace]
 
     @property
     def prefixes(self) -> tuple[str, ...]:
-        """Where its files lie."""
+        """Key prefixes of the job's files."""
         tops = {
             Kind.LORA_TRAINING: ("loras", "datasets"),
             Kind.IMAGE_GENERATION: ("generated-images",),
@@ -96,7 +97,7 @@ class TenantApi(FakeApi):
 
 
 class TenantWorld(GatewayWorld):
-    """Two namespaces with jobs of all kinds, for each of two users; and the judge."""
+    """Two namespaces with jobs of all kinds for each of two users, and the oracle `judge`."""
 
     api_class = TenantApi
     api: TenantApi
@@ -105,7 +106,7 @@ class TenantWorld(GatewayWorld):
         super().__init__(*RIGHTS, **settings)
         self._rights: dict[tuple[str | None, Kind, str, tuple[str, ...]], bool] = {}
         self.bucket = RecordingBucket()
-        self.bucket.behind(self.parts.files)
+        self.bucket.behind(self.dependencies.files)
         self.jobs = tuple(
             self._plant(number, kind, namespace, user)
             for number, (namespace, user, kind) in enumerate(
@@ -120,7 +121,7 @@ class TenantWorld(GatewayWorld):
         self._before = self.records()
 
     def _collect(self, job: PlantedJobs) -> None:
-        """A collection beside a job, and with its canary."""
+        """Insert a collection with the job's canary."""
         self.database["collections"].insert_one(
             {
                 "collectionId": f"collection-{job.job_id}", "namespace": job.namespace, "userId": job.user,
@@ -130,7 +131,7 @@ class TenantWorld(GatewayWorld):
         )  # fmt: skip
 
     def _orphan(self, job: PlantedJobs) -> None:
-        """A paid request of a deleted resource, with the job's canary in its name."""
+        """Insert a purchase of a deleted resource with the job's canary in its name."""
         self.database["ledger"].insert_one(
             {
                 "_id": f"{job.namespace}/{job.kind}/{job.canary}-gone/hash/-/1", "purchaseId": f"p-{job.job_id}",
@@ -141,7 +142,7 @@ class TenantWorld(GatewayWorld):
         )  # fmt: skip
 
     def _begin(self, number: int, namespace: str) -> PlantedJobs:
-        """A job under way, for the lists alone."""
+        """Insert a running job, for lists only."""
         kind, user, canary = Kind.TRANSCRIPTION, OWNERS[namespace], f"canary{namespace}{number:02}x"
         source = {"sourceVideo": {"url": f"https://h/{canary}.mp3", "filename": f"{canary}.mp3", "sizeBytes": 5}}
         job_id = self.job(
@@ -183,7 +184,7 @@ class TenantWorld(GatewayWorld):
         return planted
 
     def _say(self, job: PlantedJobs) -> None:
-        """What is said in a transcript, as the indexer has it."""
+        """Insert the transcript's indexed passages."""
         text = f"common {job.canary}"
         self.database["transcripts"].insert_one(
             {
@@ -194,19 +195,19 @@ class TenantWorld(GatewayWorld):
         )  # fmt: skip
 
     def records(self) -> dict[str, str]:
-        """The planted jobs' records as they are now, as text: read past the driver, for it happens at every request."""
+        """Current records of the planted jobs as text, read past the driver because it happens at every request."""
         kept = self.database["jobs"]._store.documents
         return {each["jobId"]: repr({key: value for key, value in each.items() if key not in _SEEING}) for each in kept}
 
     def settle(self) -> None:
-        """What was done until now is how it is."""
+        """Accept the current state as the baseline."""
         self._before = self.records()
         self.bucket.reached.clear()
         self.api.changed.clear()
         self.api.looked.clear()
 
     def may(self, caller: str | None, job: PlantedJobs, *verbs: str) -> bool:
-        """Whether the caller may do one of these with a job; remembered, for it is asked at every request."""
+        """Whether the caller has one of these rights to a job; cached, because it is checked at every request."""
         asked = (caller, job.kind, job.namespace, verbs)
         if asked not in self._rights:
             self._rights[asked] = self._may(*asked)
@@ -216,7 +217,7 @@ class TenantWorld(GatewayWorld):
         return any(self.api.allows(caller, verb, kind.plural, namespace) for verb in verbs)
 
     def judge(self, caller: str | None, answer: httpx.Response) -> None:
-        """Raises AssertionError where this request reached what is foreign. Then what it did is the new state."""
+        """Raises AssertionError if the request reached another tenant's data. Its changes become the baseline."""
         what = f"{caller}: {answer.request.method} {answer.request.url} → {answer.status_code}"
         asked = unquote(str(answer.request.url)) + answer.request.content.decode(errors="replace")
         body = f"{answer.headers}{answer.text}"
@@ -242,7 +243,7 @@ class TenantWorld(GatewayWorld):
         self._judge_records(caller, what)
 
     def _is_of_a_new_job(self, caller: str | None, key: str) -> bool:
-        """Whether it is of a job that was put here since, where the caller may see it."""
+        """Whether the key belongs to a newer job that the caller may see."""
         kept = {each["jobId"]: each for each in self.database["jobs"]._store.documents}
         _, _, job_id, *rest = [*key.split("/"), "", ""]
         record = kept.get(job_id)
@@ -265,10 +266,10 @@ class TenantWorld(GatewayWorld):
 
 
 class Recreated(TenantWorld):
-    """The namespace red was deleted with everything in it and created again; its users are the same."""
+    """World in which the namespace red was deleted and created again with the same users."""
 
     async def recreate(self) -> None:
-        """It is another tenant from now on; what was planted there is for those with rights everywhere."""
+        """Recreate the namespace: it is another tenant; its former jobs are visible only with rights everywhere."""
         await Tenancy(self.api, self.database).of("red")
         self.api.namespaces["red"] = ("another-namespace", _AGAIN)
         self.api.store.objects = {place: each for place, each in self.api.resources.items() if place[0] != "red"}
@@ -276,7 +277,7 @@ class Recreated(TenantWorld):
         self.settle()
 
     def may(self, caller: str | None, job: PlantedJobs, *verbs: str) -> bool:
-        """As before, but for what was planted in red."""
+        """As in TenantWorld, except for the jobs planted in red."""
         place = "*" if job.namespace == "red" and "red" in self.api.namespaces else job.namespace
         return self._may(caller, job.kind, place, verbs)
 
@@ -290,7 +291,7 @@ _FILES = {
 
 
 def _made(job: PlantedJobs) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Versions and config as the operator writes them."""
+    """Versions and config in the operator's format."""
     base = "http://s3.test/assets/"
     common = {"version": 1, "createdAt": None}
     if job.kind is Kind.LORA_TRAINING:

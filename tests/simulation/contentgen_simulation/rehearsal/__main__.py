@@ -1,4 +1,4 @@
-"""`python -m contentgen_simulation.rehearsal --plans 3000`: ends with 1 where an unknown violation was found."""
+"""Run a campaign; exit code 1 after an unknown violation: `python -m contentgen_simulation.rehearsal --plans 3000`."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""Many plans over several processes: which violations were found, how often, and the smallest plan with one."""
+"""Campaign of many plans in several processes: violations, their counts, and shrunk plans."""
 
 import multiprocessing
 from collections import Counter
@@ -17,7 +17,7 @@ COMMAND = "make rehearse REPLAY={}"
 
 @dataclass(frozen=True)
 class CampaignFinding:
-    """What one plan came to, without its story."""
+    """Result of one plan, without its story."""
 
     seed: int
     group: str
@@ -30,20 +30,20 @@ class CampaignFinding:
 
 @dataclass
 class Report:
-    """The sum over all plans."""
+    """Totals over all plans."""
 
     findings: list[CampaignFinding] = field(default_factory=list)
     distinct: set[str] = field(default_factory=set)
 
     def add(self, finding: CampaignFinding) -> None:
-        """Count a plan; one that was seen before does not count."""
+        """Count a plan unless it is a duplicate."""
         if finding.digest not in self.distinct:
             self.distinct.add(finding.digest)
             self.findings.append(finding)
 
     @property
     def groups(self) -> Counter[str]:
-        """Plans by group."""
+        """Number of plans by group."""
         return Counter(each.group for each in self.findings)
 
     @property
@@ -53,7 +53,7 @@ class Report:
 
     @property
     def unknown(self) -> dict[str, list[CampaignFinding]]:
-        """Findings by the signature of a violation that nobody has accounted for; a failed rehearsal is one."""
+        """Findings by the signature of an unknown violation; a failed rehearsal is one."""
         found = self._by_signature(known=False)
         for each in self.findings:
             if each.error:
@@ -70,7 +70,7 @@ class Report:
 
 
 def find(seed: int) -> CampaignFinding:
-    """One plan."""
+    """Carry out one plan."""
     plan = generate(seed)
     try:
         verdict = rehearse(plan)
@@ -80,7 +80,7 @@ def find(seed: int) -> CampaignFinding:
 
 
 def campaign(seeds: Iterable[int], processes: int = 1) -> Iterator[CampaignFinding]:
-    """The findings of these seeds, in no order."""
+    """Findings of these seeds, unordered."""
     if processes == 1:
         quiet()
         yield from map(find, seeds)
@@ -90,7 +90,7 @@ def campaign(seeds: Iterable[int], processes: int = 1) -> Iterator[CampaignFindi
 
 
 def shrink(plan: RehearsalPlan, signature: str) -> RehearsalPlan:
-    """The smallest plan found by leaving out parts one at a time in which the same signature is violated."""
+    """Smallest plan with the same violation, found by removing one part at a time."""
     violated = partial(_violates, signature)
     smaller = True
     while smaller:

@@ -1,6 +1,6 @@
-"""A plan from a seed: one of the groups below, and sometimes what people do at random times besides.
+"""Generator of plans from seeds: one of the groups below, sometimes with random user actions.
 
-A group that has to cover combinations takes them in turn (`_number`), and chooses the rest at random.
+Groups that cover combinations take them in turn (`_number`) and choose the rest at random.
 """
 
 from collections.abc import Callable
@@ -32,12 +32,12 @@ _EXACT: set[str] = set()  # groups without people and their moments: each plan h
 
 
 def group(draft: Draft) -> Draft:
-    """Enter a group of plans."""
+    """Decorator that registers a group of plans."""
     return _entered(draft, 1)
 
 
 def often(turns: int, *, exact: bool = False) -> Callable[[Draft], Draft]:
-    """Enter a group that has several turns."""
+    """Decorator that registers a group several times."""
     return lambda draft: _entered(draft, turns, exact=exact)
 
 
@@ -50,13 +50,13 @@ def _entered(draft: Draft, turns: int, *, exact: bool = False) -> Draft:
 
 
 def _number(plan: RehearsalPlan) -> int:
-    """How many plans of this group have smaller seeds."""
+    """Number of this group's plans with smaller seeds."""
     rounds, turn = divmod(plan.seed, len(TURNS))
     return rounds * TURNS.count(plan.group) + TURNS[:turn].count(plan.group)
 
 
 def generate(seed: int) -> RehearsalPlan:
-    """The plan of a seed. Groups take turns."""
+    """Plan of a seed; groups alternate."""
     random = Random(seed)  # noqa: S311 - a plan is no secret
     name = TURNS[seed % len(TURNS)]
     kind = random.choice(list(Kind))
@@ -116,7 +116,7 @@ def _people(random: Random, count: int) -> list[PlannedEvent]:
 
 
 def _advice(random: Random, plan: RehearsalPlan) -> list[PlannedEvent]:
-    """A person who follows what SubmissionUnknown advises, for some plans."""
+    """For some plans, a user who follows the advice of SubmissionUnknown."""
     if random.random() < 0.4:
         return []
     return [
@@ -126,9 +126,9 @@ def _advice(random: Random, plan: RehearsalPlan) -> list[PlannedEvent]:
 
 
 def _repairs(plan: RehearsalPlan) -> list[PlannedEvent]:
-    """A person who names a lost request, or has a failed run collected once more, for some plans.
+    """For some plans, a user who adopts a lost request or collects a failed run again.
 
-    By random numbers of its own: the rest of each seed's plan is as it was before there were repairs.
+    Separate random numbers keep the rest of each seed's plan stable.
     """
     random = Random(f"repairs of {plan.seed}")  # noqa: S311 - a plan is no secret
     made: list[PlannedEvent] = []
@@ -141,9 +141,9 @@ def _repairs(plan: RehearsalPlan) -> list[PlannedEvent]:
 
 
 def _election(plan: RehearsalPlan) -> list[PlannedEvent]:
-    """A Lease, for two of three plans in which several processes are at work: in the others the ledger alone must hold.
+    """A Lease in two of three plans with several processes: in the others the ledger alone must prevent conflicts.
 
-    By random numbers of its own, as the repairs.
+    Separate random numbers, as for the repairs.
     """
     several = any(each.do == "second" or each.args.get("action") == "freeze" for each in plan.events)
     random = Random(f"election of {plan.seed}")  # noqa: S311 - a plan is no secret
@@ -151,7 +151,7 @@ def _election(plan: RehearsalPlan) -> list[PlannedEvent]:
 
 
 def _lost(random: Random, plan: RehearsalPlan, count: int = 1) -> RehearsalPlan:
-    """Replies that are lost: most requests arrived, some did not."""
+    """Lost responses: most requests arrived, some did not."""
     how = {str(number): random.choice(("lost", "lost", "lost", "dropped")) for number in range(1, count + 1)}
     return replace(plan, replies=plan.replies | how)
 
@@ -172,7 +172,7 @@ def three_uids(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
     for policy in (second, random.choice(POLICIES)):
         if store:
             args: dict[str, Any] = {"store": store, "seconds": random.choice((10.0, 40.0, 60.0, 400.0))}
-            made.append(PlannedEvent("away", max(at - 1, 0), on, args=args))
+            made.append(PlannedEvent("unavailable", max(at - 1, 0), on, args=args))
         made.append(PlannedEvent("delete", at, on))
         gap = random.choice((0.5, 5.0, 40.0, HOUR))
         args = {"policy": policy} | ({"variant": random.choice((0, 1))} if random.random() < 0.3 else {})
@@ -182,7 +182,7 @@ def three_uids(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
 
 
 def _towards(random: Random, plan: RehearsalPlan, state: str) -> RehearsalPlan:
-    """The plan with what brings a purchase into this state."""
+    """Plan with events that bring a purchase into this state."""
     match state:
         case "failed":
             return replace(plan, results={"1": "fails"})
@@ -208,7 +208,7 @@ def _towards(random: Random, plan: RehearsalPlan, state: str) -> RehearsalPlan:
 
 @group
 def identical_inputs(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
-    """Resources with the same input, in one namespace or two, whose replies are lost."""
+    """Resources with the same input in one or two namespaces, with lost responses."""
     kind = random.choice((Kind.IMAGE_GENERATION, Kind.IMAGE_GENERATION, plan.subjects[0].kind))
     count = random.choice((2, 2, 3))
     namespaces = random.choice((("ns", "ns", "ns"), ("ns", "other", "third")))
@@ -224,7 +224,7 @@ def identical_inputs(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
 
 @group
 def results(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
-    """Results that are gone, moved, expired, cut, too large or too few."""
+    """Results that are deleted, moved, expired, truncated, too large or too few."""
     given = {"1": FATES[_number(plan) % len(FATES)]}
     if random.random() < 0.3:
         given["2"] = random.choice(FATES)
@@ -245,7 +245,7 @@ def results(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
 
 @group
 def history(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
-    """A lost reply, and a history that is long, late, incomplete, or asked two days later."""
+    """A lost response, and a history that is long, late, incomplete, or searched two days later."""
     given: dict[str, Any] = {}
     what = ("long", "late", "incomplete", "old")[_number(plan) % 4]
     if what == "long" or random.random() < 0.3:
@@ -257,7 +257,7 @@ def history(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
     plan = replace(_lost(random, plan), history=given)
     if what == "old" or random.random() < 0.2:
         store, seconds = random.choice((("kube", 26 * HOUR), ("mongo", 2 * DAY), ("kube", 2 * DAY)))
-        plan = _with(plan, PlannedEvent("away", 0.1, "state:intent", args={"store": store, "seconds": seconds}))
+        plan = _with(plan, PlannedEvent("unavailable", 0.1, "state:intent", args={"store": store, "seconds": seconds}))
     if random.random() < 0.2:
         plan = _with(
             plan,
@@ -288,7 +288,7 @@ def rewound(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
 
 
 def _in_phase(random: Random, plan: RehearsalPlan, phase: str) -> RehearsalPlan:
-    """The plan with what brings a resource into this phase."""
+    """Plan with events that bring a resource into this phase."""
     match phase:
         case "Preparing" if plan.subjects[0].kind is Kind.IMAGE_GENERATION:
             kind = random.choice((Kind.LORA_TRAINING, Kind.TRANSCRIPTION))
@@ -303,7 +303,7 @@ def _in_phase(random: Random, plan: RehearsalPlan, phase: str) -> RehearsalPlan:
 
 @group
 def rebuilt_cluster(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
-    """A new cluster with the old stores, into which everything is applied; an administrator may confirm it."""
+    """A new cluster with the old stores and all resources applied; an administrator may confirm it."""
     moment = random.choice(("state:planned", _moment(random), _moment(random)))
     plan = _with(plan, PlannedEvent("rebuild", _after(random) if moment != "state:planned" else 0.0, moment))
     if random.random() < 0.7:
@@ -348,7 +348,7 @@ def lines(_: Random, plan: RehearsalPlan) -> RehearsalPlan:
 
 @group
 def frozen(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
-    """A process frozen at a point while a second one goes on, and resumed."""
+    """A process frozen at a point while a second one continues, and resumed later."""
     args = {
         "anchor": random.choice(("paying", "paying", "any", "POST")), "nth": random.randrange(14),
         "side": random.choice(("before", "after")), "action": "freeze",
@@ -366,7 +366,7 @@ def frozen(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
 
 @group
 def terminated(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
-    """SIGTERM while the POST, or another call, is on its way."""
+    """SIGTERM during the POST or another call."""
     number = _number(plan)
     anchor, nth = (("POST", 0), ("paying", number // 2 % 16))[number % 2]
     args = {
@@ -378,7 +378,7 @@ def terminated(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
 
 @group
 def clocks(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
-    """The operator's clock is a day off, for a time or for good."""
+    """The operator's clock is a day off, temporarily or permanently."""
     hours = (-24.0, 24.0, -24.0, 24.0, -1.0, 1.0)[_number(plan) % 6]
     moment = random.choice(("", _moment(random)))
     plan = _with(
@@ -401,9 +401,9 @@ def refused(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
 
 @group
 def collecting(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
-    """Collecting fails for minutes or a day; workers that are lost write late."""
+    """Collecting fails for minutes or a day; lost workers write late."""
     moment = random.choice(("state:succeeded", "state:submitted", "state:submitted"))
-    match ("jobs_fail", "zombie", "jobs_fail", "evict", "jobs_fail", "zombie", "away")[_number(plan) % 7]:
+    match ("jobs_fail", "zombie", "jobs_fail", "evict", "jobs_fail", "zombie", "unavailable")[_number(plan) % 7]:
         case "jobs_fail":
             made = PlannedEvent("jobs_fail", 0, moment, args={"seconds": random.choice((60.0, HOUR, DAY, DAY))})
         case "zombie":
@@ -414,7 +414,7 @@ def collecting(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
             made = PlannedEvent("evict", 3, moment)
         case _:
             made = PlannedEvent(
-                "away", 0, moment, args={"store": random.choice(STORES), "seconds": random.choice((HOUR, DAY))}
+                "unavailable", 0, moment, args={"store": random.choice(STORES), "seconds": random.choice((HOUR, DAY))}
             )
     plan = _with(plan, made)
     if random.random() < 0.5:
@@ -423,7 +423,7 @@ def collecting(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
 
 
 def _to_and_fro(random: Random) -> list[PlannedEvent]:
-    """After a failure something else is bought, the resource is applied anew on the way, and the first is asked for."""
+    """After a failure, another purchase, a re-application meanwhile, and a return to the first input."""
     on, gone = "phase:Failed", random.choice((20.5, 24.0, 28.0, 60.0))
     return [
         PlannedEvent("edit", 20, on, args={"variant": 1}),
@@ -453,7 +453,7 @@ def stores(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
     """One or two stores unavailable from any moment on."""
     for _ in range(random.choice((1, 2))):
         args = {"store": random.choice(STORES), "seconds": random.choice((5.0, 60.0, 600.0, 3 * HOUR))}
-        plan = _with(plan, PlannedEvent("away", _after(random), random.choice(("", _moment(random))), args=args))
+        plan = _with(plan, PlannedEvent("unavailable", _after(random), random.choice(("", _moment(random))), args=args))
     return _lost(random, plan) if random.random() < 0.3 else plan
 
 
@@ -476,7 +476,7 @@ def deadlines(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
 
 @group
 def people(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
-    """Only people, and many things that they do; sometimes two operators."""
+    """Only user actions, many of them; sometimes two operators."""
     plan = _with(plan, *_people(random, random.randint(2, 6)))
     if random.random() < 0.3:
         plan = _with(plan, PlannedEvent("second", random.choice((0.0, 6.0, 30.0)), args={"seconds": 600.0}))

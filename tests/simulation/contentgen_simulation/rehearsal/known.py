@@ -1,5 +1,5 @@
-"""Violations of defects that are known and not fixed yet. An entry goes when its defect does: the campaign reports how
-often each was seen, and fails for a signature that no entry matches.
+"""Violations of known, unfixed defects. An entry is removed with its defect. The campaign counts each and fails for a
+signature without an entry.
 """
 
 KNOWN: dict[str, str] = {
@@ -10,5 +10,5 @@ KNOWN: dict[str, str] = {
 
 
 def reason_of(signature: str) -> str | None:
-    """The finding that accounts for a violation, or None."""
+    """Known defect that explains a violation; None if unknown."""
     return next((reason for start, reason in KNOWN.items() if signature.startswith(start)), None)

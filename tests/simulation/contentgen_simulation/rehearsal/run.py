@@ -1,4 +1,4 @@
-"""One plan, from its beginning to its verdict."""
+"""Execution of one plan and its verdict."""
 
 import asyncio
 import logging
@@ -13,7 +13,7 @@ from contentgen_simulation.rehearsal.world.world import RehearsalWorld
 
 @dataclass(frozen=True)
 class RehearsalVerdict:
-    """What a plan came to."""
+    """Result of a plan."""
 
     plan: RehearsalPlan
     violations: tuple[RehearsalViolation, ...]
@@ -24,7 +24,7 @@ class RehearsalVerdict:
 
 
 def rehearse(plan: RehearsalPlan) -> RehearsalVerdict:
-    """Carry out a plan. Deterministic."""
+    """Carry out a plan deterministically."""
     with rehearsing():
         return asyncio.run(_rehearse(plan))
 
@@ -39,7 +39,7 @@ async def _rehearse(plan: RehearsalPlan) -> RehearsalVerdict:
 
 
 def quiet() -> None:
-    """The operator's log is not printed; its handlers still see it."""
+    """Suppress the printed log of the operator; its handlers still get records."""
     for package in ("contentgen_operator", "contentgen_runtime"):
         log = logging.getLogger(package)
         log.propagate = False

@@ -1,1 +1,1 @@
-"""Upgrades and rollbacks in the simulated world: two releases of the operator work on the same stores, in turn."""
+"""Simulated upgrades and rollbacks: two releases of the operator alternate on the same stores."""

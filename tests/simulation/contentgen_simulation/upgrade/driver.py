@@ -1,8 +1,8 @@
-"""The simulated world of one resource, driven by the release whose packages are on the path, and saved as JSON.
+"""Simulated world of one resource, run by the release whose packages are on the path, and saved as JSON.
 
-The same file runs in two processes: today's tests import it; an older release runs it as a program, with its own
-packages first on the path: a JSON line {"world", "deeds"} in, {"world"} or {"error"} out. What differs between the
-releases is looked up when it runs.
+The file runs in two processes. Current tests import it. An older release runs it as a program with its own packages
+first on the path: each input line is JSON {"world", "actions"}, each output line {"world"} or {"error"}. Names that
+differ between the releases are looked up at run time.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from contentgen_simulation.world import UID, Crash, World, Writes
 
 
 def _module(today: str, flat: str) -> Any:
-    """A module of today's packages, or of the flat ones of a5a1c84."""
+    """Module of the current packages, or of the flat packages of a5a1c84."""
     try:
         return import_module(today)
     except ModuleNotFoundError:
@@ -39,7 +39,7 @@ _observed = _module("contentgen_operator.state.observed", "contentgen_operator.o
 _BucketFile = getattr(_observed, "BucketFile", None) or _observed.Stored
 
 Body = dict[str, Any]
-Deed = list[Any]  # its name, then its arguments
+Action = list[Any]  # its name, then its arguments
 _MOST_STEPS = 400
 _VERSIONS_APART = 10_000  # resource versions of two processes never meet
 
@@ -71,7 +71,7 @@ class CrashingWrites(Writes):
 
 
 class Driver:
-    """One resource of one kind, with everything around it."""
+    """One resource of one kind, with its world and the actions on it."""
 
     def __init__(self, kind: Kind, monkeypatch: pytest.MonkeyPatch, saved: Body | None = None) -> None:
         self.kind = kind
@@ -88,9 +88,9 @@ class Driver:
             self._load(saved)
         self._as_flagged()
 
-    async def do(self, deeds: Iterable[Deed]) -> None:
-        """Carry deeds out, in their order."""
-        for name, *given in deeds:
+    async def do(self, actions: Iterable[Action]) -> None:
+        """Carry out actions in order."""
+        for name, *given in actions:
             done = getattr(self, name)(*given)
             if done is not None:
                 await done
@@ -102,7 +102,7 @@ class Driver:
         self.world.kube.apply(self.kind, spec, uid, **(annotations or {}))
 
     async def train(self, spec: Body, uid: str) -> None:
-        """A LoraTraining of the same name, trained to its end."""
+        """Train a LoraTraining of the same name to its end."""
         kind, before = Kind.LORA_TRAINING, self.world.now
         self.world.kube.apply(kind, spec, uid)
         await self.world.step(kind)  # begins the run of an edit
@@ -147,7 +147,7 @@ class Driver:
         self._flag(hide=hidden)
 
     def idle(self, idle: bool) -> None:
-        """No Job ends."""
+        """Let no Job end."""
         self._flag(idle=idle)
 
     def _flag(self, **flags: Any) -> None:
@@ -155,11 +155,11 @@ class Driver:
         self._as_flagged()
 
     def lose(self, *posts: int) -> None:
-        """The replies to these POSTs are lost."""
+        """Lose the responses to these POSTs."""
         self.world.provider.lose_replies |= set(posts)
 
     def fail(self, *posts: int) -> None:
-        """These requests fail."""
+        """Let these requests fail."""
         self.world.provider.fails |= set(posts)
 
     def _as_flagged(self) -> None:
@@ -181,7 +181,7 @@ class Driver:
     # What is lost
 
     def lose_files(self) -> None:
-        """The outputs are gone from the bucket."""
+        """Delete the outputs from the bucket."""
         status = _status.ResourceStatus.model_validate(self.body["status"])
         files = [file.key for version in status.versions for file in version.files]
         purchases = self.world.database["ledger"].find({"outputs": {"$ne": None}})
@@ -190,34 +190,34 @@ class Driver:
             self.world.storage.objects.pop(key, None)
 
     def forget(self) -> None:
-        """The ledger is lost."""
+        """Empty the ledger."""
         self.world.database["ledger"].delete_many({})
 
     # What the operator does
 
     def arm(self, point: str) -> None:
-        """The process ends at this write."""
+        """Crash the process at this write."""
         self._writes.armed.add(point)
 
     async def struck(self) -> None:
-        """Work until the armed crash has happened."""
+        """Reconcile until the armed crash has happened."""
         await self._until(lambda: not self._writes.armed, "the crash")
 
     async def step(self, times: int = 1) -> None:
-        """Some reconciles."""
+        """Reconcile several times."""
         for _ in range(times):
             await self._step()
 
     async def state(self, state: str, attempt: int = 1) -> None:
-        """Work until a purchase of this paid attempt is in a state of the ledger."""
+        """Reconcile until a purchase of this paid attempt is in a ledger state."""
         await self._until(lambda: state in self._states(attempt), f"a purchase that is {state}")
 
     async def reason(self, *reasons: str) -> None:
-        """Work until the status has one of these reasons."""
+        """Reconcile until the status has one of these reasons."""
         await self._until(lambda: self.body["status"].get("reason") in reasons, f"one of {reasons}")
 
     async def finish(self) -> None:
-        """Work until the run has ended, or waits for a person."""
+        """Reconcile until the run has ended or waits for a user."""
         ends = ("Completed", "Failed", "SubmissionUnknown", "Suspended")
         await self._until(lambda: self.body["status"].get("phase") in ends, "the end")
 
@@ -247,7 +247,7 @@ class Driver:
     # How a process hands the world to the next one
 
     def dump(self) -> Body:
-        """Everything that outlives a process."""
+        """Persistent state as JSON."""
         world, provider = self.world, self.world.provider
         names = world.database.list_collection_names()
         collections = {name: list(world.database[name].find()) for name in names}
@@ -312,7 +312,7 @@ def _time(text: str) -> datetime:
 
 
 def main() -> None:
-    """Answer lines until the input ends. The argument is the folder that the release's packages must be in."""
+    """Process input lines. The argument is the folder that must contain the release's packages."""
     root = Path(sys.argv[1]).resolve()
     packages = Path(contentgen_operator.__file__).resolve()
     assert packages.is_relative_to(root), f"{packages} is not of {root}"
@@ -325,7 +325,7 @@ def _answer(asked: Body) -> Body:
     with pytest.MonkeyPatch.context() as monkeypatch:
         driver = Driver(Kind(asked["kind"]), monkeypatch, asked["world"])
         try:
-            asyncio.run(driver.do(asked["deeds"]))
+            asyncio.run(driver.do(asked["actions"]))
         except Exception:  # noqa: BLE001 - whatever it is, the test has to tell it
             return {"error": traceback.format_exc(), "world": driver.dump()}
         return {"world": driver.dump()}

@@ -1,4 +1,4 @@
-"""An older release of the operator in a process of its own, from its stored packages."""
+"""Older release of the operator in a separate process, from its stored packages."""
 
 import json
 import os
@@ -22,7 +22,7 @@ class ReleaseFailed(Exception):
 
 
 class OldRelease:
-    """The release of a commit; a context manager around its process."""
+    """Release of a commit; context manager of its process."""
 
     def __init__(self, commit: str, folder: Path) -> None:
         with tarfile.open(ARCHIVES / f"{commit}.tar.xz") as archive:
@@ -47,12 +47,12 @@ class OldRelease:
             if self._process.stdin is not None:
                 self._process.stdin.close()
 
-    def run(self, kind: Kind, world: Body | None, deeds: list[driver.Deed]) -> Body:
-        """The world after these deeds. Raises ReleaseFailed."""
+    def run(self, kind: Kind, world: Body | None, actions: list[driver.Action]) -> Body:
+        """World after these actions. Raises ReleaseFailed."""
         given, told = self._process.stdin, self._process.stdout
         if given is None or told is None:
             raise RuntimeError("the process has no pipes")
-        given.write(json.dumps({"kind": kind.value, "world": world, "deeds": deeds}) + "\n")
+        given.write(json.dumps({"kind": kind.value, "world": world, "actions": actions}) + "\n")
         given.flush()
         answer: Body = json.loads(told.readline())
         if "error" in answer:

@@ -1,4 +1,4 @@
-"""States of a purchase that one release leaves and another one meets."""
+"""Purchase states that one release leaves and another one continues."""
 
 import itertools
 import os
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from contentgen_contract.names import Kind
-from contentgen_simulation.upgrade.driver import Deed
+from contentgen_simulation.upgrade.driver import Action
 from contentgen_simulation.world import SPECS, UID
 
 Body = dict[str, Any]
@@ -24,7 +24,7 @@ _EDITS: dict[Kind, Body] = {
 
 @dataclass(frozen=True)
 class StateCase:
-    """How a state is reached, and what the release that meets it must come to.
+    """Steps that reach a state, and the result that the next release must reach.
 
     `before` is done by the first release and `after` by the second, which then works until the run has ended. `posts`
     are all requests that may have been sent by then, each allowed by a person or by `paidAttempts`. `unprepared` are
@@ -32,24 +32,24 @@ class StateCase:
     """
 
     name: str
-    before: tuple[Deed, ...]
+    before: tuple[Action, ...]
     posts: int
     phase: str = "Completed"
     reason: str | None = None
-    after: tuple[Deed, ...] = ()
+    after: tuple[Action, ...] = ()
     unprepared: int | None = None
     resumed: str | None = None
 
 
 def old_states(kind: Kind) -> tuple[StateCase, ...]:
-    """What any release may leave."""
+    """States that any release may leave."""
     spec = SPECS[kind]
     edited, delete = spec | _EDITS[kind], spec | {"deletionPolicy": "Delete"}
     twice = spec | {"paidAttempts": 2}
-    apply: Deed = ["apply", spec]
-    done: tuple[Deed, ...] = (apply, ["finish"])
-    unknown: tuple[Deed, ...] = (apply, ["lose", 1], ["hide", True], ["reason", "SubmissionUnknown"])
-    again: Deed = ["apply", spec, SECOND]
+    apply: Action = ["apply", spec]
+    done: tuple[Action, ...] = (apply, ["finish"])
+    unknown: tuple[Action, ...] = (apply, ["lose", 1], ["hide", True], ["reason", "SubmissionUnknown"])
+    again: Action = ["apply", spec, SECOND]
     common = (
         StateCase("applied", (apply,), 1),
         StateCase("begun", (apply, ["step"]), 1),
@@ -114,14 +114,14 @@ def old_states(kind: Kind) -> tuple[StateCase, ...]:
 
 
 def new_states(kind: Kind) -> tuple[StateCase, ...]:
-    """What this release may leave, and a5a1c84 does not know."""
+    """States of this release that a5a1c84 does not know."""
     spec = SPECS[kind]
     edited, twice = spec | _EDITS[kind], spec | {"paidAttempts": 2}
-    apply: Deed = ["apply", spec]
-    again: Deed = ["apply", spec, SECOND]
-    done: tuple[Deed, ...] = (apply, ["finish"])
-    lost: tuple[Deed, ...] = (apply, ["lose", 1], ["hide", True], ["state", "intent"], ["step", 2])
-    unknown: tuple[Deed, ...] = (apply, ["lose", 1], ["hide", True], ["reason", "SubmissionUnknown"])
+    apply: Action = ["apply", spec]
+    again: Action = ["apply", spec, SECOND]
+    done: tuple[Action, ...] = (apply, ["finish"])
+    lost: tuple[Action, ...] = (apply, ["lose", 1], ["hide", True], ["state", "intent"], ["step", 2])
+    unknown: tuple[Action, ...] = (apply, ["lose", 1], ["hide", True], ["reason", "SubmissionUnknown"])
     # The ledger is written without the archive's key, which a training or a recording is found by.
     found = "Completed" if kind is Kind.IMAGE_GENERATION else None
     return (
@@ -152,7 +152,7 @@ def with_lora(state: StateCase, *, retrained: bool = False) -> StateCase:
     """The state of an image that is drawn with a LoRA, which the first release trains before, and perhaps again after
     it. A request of the provider is one number later, therefore.
     """
-    again: tuple[Deed, ...] = (["train", RETRAINED, LORA_UID],) if retrained else ()
+    again: tuple[Action, ...] = (["train", RETRAINED, LORA_UID],) if retrained else ()
     before = (["train", TRAINED, LORA_UID], *map(_with_lora, state.before), *again)
     more = 2 if retrained else 1
     return replace(
@@ -167,15 +167,15 @@ def with_lora(state: StateCase, *, retrained: bool = False) -> StateCase:
     )
 
 
-def _with_lora(deed: Deed) -> Deed:
-    name, *given = deed
+def _with_lora(action: Action) -> Action:
+    name, *given = action
     if name == "apply":
         return [name, given[0] | {"loras": [{"loraRef": {"name": "it"}}]}, *given[1:]]
-    return [name, *(each + 1 for each in given)] if name in ("lose", "fail") else deed
+    return [name, *(each + 1 for each in given)] if name in ("lose", "fail") else action
 
 
 def lora_states(states: Callable[[Kind], tuple[StateCase, ...]]) -> tuple[StateCase, ...]:
-    """Of images with a LoRA; and with one that was trained again while the image was under way, or after it."""
+    """States of images with a LoRA, also one that was retrained during or after the image's run."""
     found = states(Kind.IMAGE_GENERATION)
     if os.environ.get("CONTENTGEN_UPGRADE") != "all":
         found = tuple(each for each in found if each.name in _WITH_LORA | _RETRAINED)
@@ -188,10 +188,10 @@ def retrained_states() -> tuple[StateCase, ...]:
     with the pictures that were bought before.
     """
     spec = SPECS[Kind.IMAGE_GENERATION] | {"loras": [{"loraRef": {"name": "it"}}]}
-    first: Deed = ["train", TRAINED, LORA_UID]
-    again: tuple[Deed, ...] = (["delete"], ["train", RETRAINED, LORA_UID], ["apply", spec, SECOND])
-    done: tuple[Deed, ...] = (first, ["apply", spec], ["finish"], *again)
-    failed: tuple[Deed, ...] = (first, ["apply", spec], ["fail", 2], ["finish"], *again)
+    first: Action = ["train", TRAINED, LORA_UID]
+    again: tuple[Action, ...] = (["delete"], ["train", RETRAINED, LORA_UID], ["apply", spec, SECOND])
+    done: tuple[Action, ...] = (first, ["apply", spec], ["finish"], *again)
+    failed: tuple[Action, ...] = (first, ["apply", spec], ["fail", 2], ["finish"], *again)
     return (
         StateCase("trained again, planned", (*done, ["arm", "before sending"], ["struck"]), 3, resumed="Completed"),
         StateCase("trained again, submitted", (*done, ["state", "submitted"]), 4),
@@ -216,7 +216,7 @@ _RETRAINED = {
 
 
 def cases(states: Callable[[Kind], tuple[StateCase, ...]]) -> list[tuple[Kind, StateCase]]:
-    """Each state with each kind where CONTENTGEN_UPGRADE=all (`make test-upgrade`), else with one, in turn."""
+    """All cases: each state with each kind if CONTENTGEN_UPGRADE=all (`make test-upgrade`), else with one."""
     every = [states(kind) for kind in Kind]
     if os.environ.get("CONTENTGEN_UPGRADE") == "all":
         return [(kind, state) for kind, of_kind in zip(Kind, every, strict=True) for state in of_kind]
@@ -227,5 +227,5 @@ def cases(states: Callable[[Kind], tuple[StateCase, ...]]) -> list[tuple[Kind, S
 
 
 def ids(chosen: list[tuple[Kind, StateCase]]) -> list[str]:
-    """Their names."""
+    """Test ids of the cases."""
     return [f"{kind.plural}: {state.name}" for kind, state in chosen]

@@ -19,7 +19,7 @@ LORA, IMAGES, TRANSCRIPT = Kind.LORA_TRAINING, Kind.IMAGE_GENERATION, Kind.TRANS
 def world() -> GatewayWorld:
     made = GatewayWorld(("ann", "*", "*", "red"), ("bob", "*", "*", "blue"), ("carol", "*", "loratrainings", "red"))
     bucket = RecordingBucket()
-    bucket.behind(made.parts.files)
+    bucket.behind(made.dependencies.files)
     return made
 
 

@@ -16,7 +16,7 @@ from contentgen_contract.names import (
 from contentgen_contract.resources.status import ResourceStatus
 from contentgen_gateway.services.changes import actions
 from contentgen_operator.stores.records import RecordStore
-from contentgen_simulation.gateway.cluster import ClusterWorld
+from contentgen_simulation.gateway.cluster import WritableWorld
 from contentgen_simulation.gateway.server import Place
 
 ANN = ("ann", "*", "*", "red")
@@ -31,8 +31,8 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def world() -> ClusterWorld:
-    return ClusterWorld(ANN, VERA, ("bob", "*", "*", "blue"))
+def world() -> WritableWorld:
+    return WritableWorld(ANN, VERA, ("bob", "*", "*", "blue"))
 
 
 def status(phase: str, reason: str = "", number: int = 1, **run: Any) -> ResourceStatus:
@@ -44,18 +44,18 @@ def status(phase: str, reason: str = "", number: int = 1, **run: Any) -> Resourc
 NOW = "2026-11-21T00:00:00Z"
 
 
-def there(world: ClusterWorld, state: ResourceStatus | None, number: int = 1, **record: Any) -> str:
+def there(world: WritableWorld, state: ResourceStatus | None, number: int = 1, **record: Any) -> str:
     """A job with its resource."""
     job = world.job(number, **record)
     world.resource(LORA, f"job-{number}", job, state)
     return job
 
 
-def annotations(world: ClusterWorld) -> dict[str, str]:
+def annotations(world: WritableWorld) -> dict[str, str]:
     return dict(world.api.resources[AT]["metadata"].get("annotations") or {})
 
 
-async def post(world: ClusterWorld, path: str, who: str = "ann", **query: Any) -> Any:
+async def post(world: WritableWorld, path: str, who: str = "ann", **query: Any) -> Any:
     async with world.client(who) as client:
         return await client.post(path, params=query)
 
@@ -66,7 +66,7 @@ async def post(world: ClusterWorld, path: str, who: str = "ann", **query: Any) -
 @pytest.mark.parametrize(
     ("state", "number"), [(None, "1"), (status("Processing"), "1"), (status("Preparing", "", 3), "3")]
 )
-async def test_the_run_under_way_is_named(world: ClusterWorld, state: ResourceStatus | None, number: str) -> None:
+async def test_the_run_under_way_is_named(world: WritableWorld, state: ResourceStatus | None, number: str) -> None:
     job = there(world, state)
     answer = await post(world, f"/api/jobs/{job}/cancel", wait=0)
     assert (answer.status_code, answer.json()["status"], answer.json()["billed"]) == (202, "processing", None)
@@ -83,7 +83,7 @@ async def test_the_run_under_way_is_named(world: ClusterWorld, state: ResourceSt
     ],
 )
 async def test_the_answer_says_whether_it_is_billed(
-    world: ClusterWorld, end: ResourceStatus, told: tuple[str, bool | None]
+    world: WritableWorld, end: ResourceStatus, told: tuple[str, bool | None]
 ) -> None:
     job = there(world, status("Processing"))
 
@@ -96,21 +96,21 @@ async def test_the_answer_says_whether_it_is_billed(
     assert (answer.json()["status"], answer.json()["billed"]) == told
 
 
-async def test_cancelled_again_it_says_the_same_and_writes_nothing(world: ClusterWorld) -> None:
+async def test_cancelled_again_it_says_the_same_and_writes_nothing(world: WritableWorld) -> None:
     job = there(world, status("Failed", "Cancelled", billed=False))
     answer = await post(world, f"/api/jobs/{job}/cancel")
     assert (answer.status_code, answer.json()["billed"], world.api.written) == (200, False, [])
 
 
 @pytest.mark.parametrize("state", [status("Completed", "Completed"), status("Failed", "NoVideo"), status("Collecting")])
-async def test_what_is_over_or_paid_and_there_is_not_cancelled(world: ClusterWorld, state: ResourceStatus) -> None:
+async def test_what_is_over_or_paid_and_there_is_not_cancelled(world: WritableWorld, state: ResourceStatus) -> None:
     job = there(world, state)
     answer = await post(world, f"/api/jobs/{job}/cancel")
     assert (answer.status_code, world.api.written) == (409, [])
     assert answer.json().get("billed") == (True if state.phase == "Collecting" else None)
 
 
-async def test_a_run_that_was_asked_for_and_has_not_begun_is_cancelled(world: ClusterWorld) -> None:
+async def test_a_run_that_was_asked_for_and_has_not_begun_is_cancelled(world: WritableWorld) -> None:
     job = there(world, status("Completed", "Completed"))
     await post(world, f"/api/jobs/{job}/retry")
     await post(world, f"/api/jobs/{job}/cancel", wait=0)
@@ -120,14 +120,14 @@ async def test_a_run_that_was_asked_for_and_has_not_begun_is_cancelled(world: Cl
 # Running again
 
 
-async def test_retry_is_the_rerun_annotation(world: ClusterWorld) -> None:
+async def test_retry_is_the_rerun_annotation(world: WritableWorld) -> None:
     job = there(world, status("Failed", "NoVideo"))
     answer = await post(world, f"/api/jobs/{job}/retry")
     assert (answer.status_code, answer.json()["run"]) == (202, 2)
     assert annotations(world).keys() == {RERUN_ANNOTATION, CHANGED_BY_ANNOTATION}
 
 
-async def test_asked_by_many_at_a_time_it_is_paid_for_once(world: ClusterWorld) -> None:
+async def test_asked_by_many_at_a_time_it_is_paid_for_once(world: WritableWorld) -> None:
     job = there(world, status("Completed", "Completed"))
     answers = await asyncio.gather(*(post(world, f"/api/jobs/{job}/retry") for _ in range(20)))
     assert {(each.status_code, each.json()["run"]) for each in answers} == {(202, 2)}
@@ -137,13 +137,13 @@ async def test_asked_by_many_at_a_time_it_is_paid_for_once(world: ClusterWorld) 
 @pytest.mark.parametrize(
     "state", [None, status("Processing"), status("Failed", "InvalidSpec"), status("SubmissionUnknown")]
 )
-async def test_what_cannot_be_run_again_says_why(world: ClusterWorld, state: ResourceStatus | None) -> None:
+async def test_what_cannot_be_run_again_says_why(world: WritableWorld, state: ResourceStatus | None) -> None:
     job = there(world, state)
     assert (await post(world, f"/api/jobs/{job}/retry")).status_code == 409
     assert world.api.written == []
 
 
-async def test_a_lost_request_is_sent_again_by_its_own_word_alone(world: ClusterWorld) -> None:
+async def test_a_lost_request_is_sent_again_by_its_own_word_alone(world: WritableWorld) -> None:
     unknown = status("SubmissionUnknown").model_copy(
         update={"message": "allow another payment with the annotation contentgen.dev/resubmit=0a1b2c3d"}
     )
@@ -155,7 +155,7 @@ async def test_a_lost_request_is_sent_again_by_its_own_word_alone(world: Cluster
 
 
 @pytest.mark.parametrize("what", ["cancel", "retry"])
-async def test_a_job_without_its_resource_says_so(world: ClusterWorld, what: str) -> None:
+async def test_a_job_without_its_resource_says_so(world: WritableWorld, what: str) -> None:
     job = world.job(1)
     world.resource(LORA, "job-1", "another-uid", status("Processing"))
     answer = await post(world, f"/api/jobs/{job}/{what}")
@@ -175,7 +175,7 @@ async def test_a_job_without_its_resource_says_so(world: ClusterWorld, what: str
     ],
 )
 async def test_who_may_only_see_changes_nothing_and_who_may_not_see_finds_nothing(
-    world: ClusterWorld, method: str, path: str
+    world: WritableWorld, method: str, path: str
 ) -> None:
     job = there(world, status("Processing"))
     before = list(world.database["jobs"].find())
@@ -189,12 +189,12 @@ async def test_who_may_only_see_changes_nothing_and_who_may_not_see_finds_nothin
 # Deleting
 
 
-async def delete(world: ClusterWorld, job: str, **query: Any) -> Any:
+async def delete(world: WritableWorld, job: str, **query: Any) -> Any:
     async with world.client("ann") as client:
         return await client.delete(f"/api/jobs/{job}", params=query)
 
 
-async def test_while_there_is_a_resource_the_operator_deletes_the_files(world: ClusterWorld) -> None:
+async def test_while_there_is_a_resource_the_operator_deletes_the_files(world: WritableWorld) -> None:
     job = there(world, status("Completed", "Completed"))
     assert (await delete(world, job)).status_code == 202
     assert world.api.written == [("PATCH", AT), ("DELETE", AT)]
@@ -207,22 +207,22 @@ async def test_while_there_is_a_resource_the_operator_deletes_the_files(world: C
         assert (await ann.get("/api/jobs")).json()["total"] == 0
 
 
-async def test_what_is_being_deleted_is_not_seen_while_its_resource_is_still_there(world: ClusterWorld) -> None:
+async def test_what_is_being_deleted_is_not_seen_while_its_resource_is_still_there(world: WritableWorld) -> None:
     job = there(world, status("Processing"))
     await delete(world, job)
-    world.parts.live.note(LORA, world.api.resources[AT])
+    world.dependencies.live.note(LORA, world.api.resources[AT])
     async with world.client("ann") as ann:
         assert (await ann.get(f"/api/jobs/{job}")).status_code == 404
 
 
-async def test_others_finalizers_stay(world: ClusterWorld) -> None:
+async def test_others_finalizers_stay(world: WritableWorld) -> None:
     job = there(world, None)
     world.api.resources[AT]["metadata"]["finalizers"] = ["example.com/theirs"]
     await delete(world, job)
     assert world.api.resources[AT]["metadata"]["finalizers"] == [FINALIZER, "example.com/theirs"]
 
 
-async def test_a_resource_that_is_gone_leaves_the_mark_that_the_operators_janitor_sweeps(world: ClusterWorld) -> None:
+async def test_a_resource_that_is_gone_leaves_the_mark_that_the_operators_janitor_sweeps(world: WritableWorld) -> None:
     job = world.job(1, userId="user-1")
     world.resource(LORA, "job-1", "another-uid", status("Processing"))
     assert (await delete(world, job)).status_code == 202
@@ -238,7 +238,7 @@ async def test_a_resource_that_is_gone_leaves_the_mark_that_the_operators_janito
     } | {f"runs/{job}/"}
 
 
-async def test_what_something_was_made_with_is_kept_unless_it_is_forced(world: ClusterWorld) -> None:
+async def test_what_something_was_made_with_is_kept_unless_it_is_forced(world: WritableWorld) -> None:
     job = there(world, status("Completed", "Completed"))
     picture = world.job(2, Kind.IMAGE_GENERATION, uses=[job])
     answer = await delete(world, job)
@@ -246,7 +246,7 @@ async def test_what_something_was_made_with_is_kept_unless_it_is_forced(world: C
     assert (await delete(world, job, force=True)).status_code == 202
 
 
-async def test_what_is_being_drawn_with_is_kept_too(world: ClusterWorld) -> None:
+async def test_what_is_being_drawn_with_is_kept_too(world: WritableWorld) -> None:
     """Its file would be gone when the provider fetches it, and the request is paid."""
     job = there(world, status("Completed", "Completed"))
     loras = {"loras": [{"path": "https://h/x"}, {"loraRef": {"name": "job-1"}}]}
@@ -261,7 +261,7 @@ async def test_what_is_being_drawn_with_is_kept_too(world: ClusterWorld) -> None
     assert (answer.status_code, answer.json()["usedInJobs"]) == (409, [picture])
 
 
-async def test_an_adopted_lora_is_guarded_like_one_that_was_trained_here(world: ClusterWorld) -> None:
+async def test_an_adopted_lora_is_guarded_like_one_that_was_trained_here(world: WritableWorld) -> None:
     """After an adoption its files lie under the earlier job's id, and pictures name that id."""
     earlier = world.job(1)
     adopted = {"version": 1, "s3Key": f"loras/ann/{earlier}/v1/model.safetensors"}
@@ -275,7 +275,7 @@ async def test_an_adopted_lora_is_guarded_like_one_that_was_trained_here(world: 
     assert (await delete(world, later, force=True)).status_code == 202
 
 
-async def test_a_forged_key_tells_nothing_of_another_namespaces_lora(world: ClusterWorld) -> None:
+async def test_a_forged_key_tells_nothing_of_another_namespaces_lora(world: WritableWorld) -> None:
     """A record's keys come from a status, which a tenant may have written."""
     theirs = world.job(1, namespace="blue")
     world.job(2, Kind.IMAGE_GENERATION, namespace="blue", uses=[theirs])
@@ -284,7 +284,7 @@ async def test_a_forged_key_tells_nothing_of_another_namespaces_lora(world: Clus
     assert (await delete(world, mine)).status_code == 202, "not even their number is told"
 
 
-async def test_statistics_name_what_the_guard_names_while_it_is_being_drawn(world: ClusterWorld) -> None:
+async def test_statistics_name_what_the_guard_names_while_it_is_being_drawn(world: WritableWorld) -> None:
     job = there(world, status("Completed", "Completed"))
     picture = world.job(
         2, Kind.IMAGE_GENERATION, status="processing", config={"loras": [{"loraRef": {"name": "job-1"}}]}
@@ -294,7 +294,7 @@ async def test_statistics_name_what_the_guard_names_while_it_is_being_drawn(worl
     assert stats["usedInJobs"] == (await delete(world, job)).json()["usedInJobs"] == [picture]
 
 
-async def test_outputs_that_a_later_resource_took_over_are_kept(world: ClusterWorld) -> None:
+async def test_outputs_that_a_later_resource_took_over_are_kept(world: WritableWorld) -> None:
     job = world.job(1)
     world.resource(LORA, "job-1", "heir", ResourceStatus.model_validate({"versions": [{"version": 1, "jobId": job}]}))
     answer = await delete(world, job)
@@ -302,7 +302,7 @@ async def test_outputs_that_a_later_resource_took_over_are_kept(world: ClusterWo
 
 
 async def test_a_job_that_was_used_is_named_only_to_those_who_may_see_it() -> None:
-    world = ClusterWorld(("ann", "*", LORA.plural, "red"))
+    world = WritableWorld(("ann", "*", LORA.plural, "red"))
     job = there(world, status("Completed", "Completed"))
     world.job(2, Kind.IMAGE_GENERATION, uses=[job])
     answer = await delete(world, job)
@@ -312,7 +312,7 @@ async def test_a_job_that_was_used_is_named_only_to_those_who_may_see_it() -> No
 # Describing
 
 
-async def test_tags_change_on_the_resource_and_in_the_record_at_once(world: ClusterWorld) -> None:
+async def test_tags_change_on_the_resource_and_in_the_record_at_once(world: WritableWorld) -> None:
     job = there(world, status("Completed", "Completed"), metadata={"tags": ["old"], "description": "kept"})
     async with world.client("ann") as ann:
         answer = await ann.patch(f"/api/assets/{job}", json={"tags": ["headshot"], "isPublic": True})
@@ -324,7 +324,7 @@ async def test_tags_change_on_the_resource_and_in_the_record_at_once(world: Clus
     assert "old" not in record["terms"]
 
 
-async def test_without_its_resource_the_record_changes_alone(world: ClusterWorld) -> None:
+async def test_without_its_resource_the_record_changes_alone(world: WritableWorld) -> None:
     job = world.job(1)
     async with world.client("ann") as ann:
         assert (await ann.patch(f"/api/assets/{job}", json={"description": "new words"})).status_code == 200
@@ -336,7 +336,7 @@ async def test_without_its_resource_the_record_changes_alone(world: ClusterWorld
     "body",
     [{}, {"tag": []}, {"tags": ["$x"]}, {"tags": [{"$gt": ""}]}, {"isPublic": "perhaps"}, {"status": "completed"}],
 )
-async def test_what_is_no_description_is_refused(world: ClusterWorld, body: dict[str, Any]) -> None:
+async def test_what_is_no_description_is_refused(world: WritableWorld, body: dict[str, Any]) -> None:
     job = there(world, status("Completed", "Completed"))
     async with world.client("ann") as ann:
         assert (await ann.patch(f"/api/assets/{job}", json=body)).status_code == 422

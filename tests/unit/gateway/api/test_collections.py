@@ -7,7 +7,7 @@ import pytest
 
 from contentgen_contract.names import Kind
 from contentgen_gateway.stores.collections import INDEXES, MOST_ASSETS, CollectionFilter
-from contentgen_simulation.gateway.cluster import ClusterWorld
+from contentgen_simulation.gateway.cluster import WritableWorld
 
 ANN = ("ann", "*", "*", "red")
 CAROL = [("carol", verb, "imagegenerations", "red") for verb in ("get", "list")]
@@ -15,8 +15,8 @@ MISSING = "00000000-0000-4000-8000-999999999999"
 
 
 @pytest.fixture
-def world() -> ClusterWorld:
-    return ClusterWorld(ANN, ("bob", "*", "*", "blue"), *CAROL)
+def world() -> WritableWorld:
+    return WritableWorld(ANN, ("bob", "*", "*", "blue"), *CAROL)
 
 
 async def make(client: httpx.AsyncClient, **fields: Any) -> Any:
@@ -24,7 +24,7 @@ async def make(client: httpx.AsyncClient, **fields: Any) -> Any:
     return await client.post("/api/collections", json=body)
 
 
-async def test_the_seeds_body_makes_one_with_counts(world: ClusterWorld) -> None:
+async def test_the_seeds_body_makes_one_with_counts(world: WritableWorld) -> None:
     lora, first, second = world.job(1), world.job(2, Kind.IMAGE_GENERATION), world.job(3, Kind.IMAGE_GENERATION)
     assets = [
         {"type": "lora-training", "jobId": lora},
@@ -44,7 +44,7 @@ async def test_the_seeds_body_makes_one_with_counts(world: ClusterWorld) -> None
         assert (await ann.get(answer.headers["location"])).json() == made
 
 
-async def test_it_is_changed_and_deleted_and_its_jobs_stay(world: ClusterWorld) -> None:
+async def test_it_is_changed_and_deleted_and_its_jobs_stay(world: WritableWorld) -> None:
     job, other = world.job(1), world.job(2)
     async with world.client("ann") as ann:
         place = (await make(ann)).headers["location"]
@@ -60,7 +60,7 @@ async def test_it_is_changed_and_deleted_and_its_jobs_stay(world: ClusterWorld) 
         assert (await ann.get(f"/api/jobs/{job}")).status_code == 200
 
 
-async def test_who_may_not_see_a_job_is_not_told_of_it(world: ClusterWorld) -> None:
+async def test_who_may_not_see_a_job_is_not_told_of_it(world: WritableWorld) -> None:
     lora, picture = world.job(1), world.job(2, Kind.IMAGE_GENERATION)
     async with world.client("ann") as ann, world.client("carol") as carol, world.client("bob") as bob:
         place = (await make(ann, assets=[{"jobId": lora}, {"jobId": picture}])).headers["location"]
@@ -75,27 +75,27 @@ async def test_who_may_not_see_a_job_is_not_told_of_it(world: ClusterWorld) -> N
         assert (await make(bob)).status_code == 403
 
 
-async def test_one_query_finds_the_shares_of_all_assets(world: ClusterWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_query_finds_the_shares_of_all_assets(world: WritableWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     """Carol may list collections of red, and sees of its LoRAs what is shared with her alone."""
     jobs = [world.job(number) for number in range(5)]
     async with world.client("ann") as ann, world.client("carol") as carol:
         place = (await make(ann, assets=[{"jobId": each} for each in jobs])).headers["location"]
         await ann.post(f"/api/assets/{jobs[2]}/share", json={"users": ["carol"]})
         asked = []
-        find = type(world.parts.shares._collection).find
+        find = type(world.dependencies.shares._collection).find
 
         def counted(collection: Any, *given: Any, **options: Any) -> Any:
             if collection.name == "shares":
                 asked.append(given)
             return find(collection, *given, **options)
 
-        monkeypatch.setattr(type(world.parts.shares._collection), "find", counted)
+        monkeypatch.setattr(type(world.dependencies.shares._collection), "find", counted)
         seen = (await carol.get(place)).json()
     assert [each["jobId"] for each in seen["assets"]] == [jobs[2]]
     assert len(asked) == 1
 
 
-async def test_only_what_one_may_see_is_put_in(world: ClusterWorld) -> None:
+async def test_only_what_one_may_see_is_put_in(world: WritableWorld) -> None:
     foreign = world.job(1, namespace="blue")
     mine = world.job(2)
     async with world.client("ann") as ann:
@@ -106,14 +106,14 @@ async def test_only_what_one_may_see_is_put_in(world: ClusterWorld) -> None:
         assert (await make(ann, assets=[{"jobId": mine, "type": "transcription"}])).status_code == 422
 
 
-async def test_one_who_may_not_name_a_user_does_not(world: ClusterWorld) -> None:
+async def test_one_who_may_not_name_a_user_does_not(world: WritableWorld) -> None:
     world.api.rights = {("ann", "create", "*", "red"), ("ann", "list", "*", "red")}
     async with world.client("ann") as ann:
         assert (await make(ann, userId="user123")).status_code == 403
         assert (await make(ann, userId="red")).status_code == 201
 
 
-async def test_a_deleted_job_is_in_none(world: ClusterWorld) -> None:
+async def test_a_deleted_job_is_in_none(world: WritableWorld) -> None:
     job = world.job(1)
     async with world.client("ann") as ann:
         await make(ann, assets=[{"jobId": job}])
@@ -121,7 +121,7 @@ async def test_a_deleted_job_is_in_none(world: ClusterWorld) -> None:
     assert world.database["collections"].find_one()["assets"] == []
 
 
-async def test_pages_hold_each_once(world: ClusterWorld) -> None:
+async def test_pages_hold_each_once(world: WritableWorld) -> None:
     async with world.client("ann") as ann:
         for number in range(7):
             await make(ann, name=f"c{number}")
@@ -136,7 +136,7 @@ async def test_pages_hold_each_once(world: ClusterWorld) -> None:
     assert sorted(seen) == [f"c{number}" for number in range(7)]
 
 
-async def test_one_holds_so_many_and_no_more(world: ClusterWorld) -> None:
+async def test_one_holds_so_many_and_no_more(world: WritableWorld) -> None:
     jobs = [world.job(number) for number in range(MOST_ASSETS + 1)]
     async with world.client("ann") as ann:
         place = (await make(ann, assets=[{"jobId": each} for each in jobs[:-1]])).headers["location"]
@@ -150,7 +150,7 @@ async def test_one_holds_so_many_and_no_more(world: ClusterWorld) -> None:
     "body",
     [{"name": ""}, {"name": {"$gt": ""}}, {"names": "x"}, {"assets": [{"jobId": {"$ne": 1}}]}, {"name": "a\x00b"}],
 )
-async def test_what_is_no_collection_is_refused(world: ClusterWorld, body: dict[str, Any]) -> None:
+async def test_what_is_no_collection_is_refused(world: WritableWorld, body: dict[str, Any]) -> None:
     async with world.client("ann") as ann:
         assert (await make(ann, **body)).status_code == 422
     assert world.database["collections"].count_documents({}) == 0

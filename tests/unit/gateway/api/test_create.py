@@ -11,7 +11,7 @@ from contentgen_contract.resources.spec import SPECS, parse_spec
 from contentgen_contract.resources.status import OutputFile, ResourceStatus, VersionStatus
 from contentgen_gateway.schemas import requests
 from contentgen_simulation.api_server import rejection
-from contentgen_simulation.gateway.cluster import ClusterWorld
+from contentgen_simulation.gateway.cluster import WritableWorld
 from contentgen_simulation.gateway.request_corpus import NO_URLS
 
 ANN = ("ann", "*", "*", "red")
@@ -40,22 +40,22 @@ ORDERS = {
 
 
 @pytest.fixture
-def world() -> ClusterWorld:
-    return ClusterWorld(ANN, (ROBOT, "*", "*", "green"), ("bob", "*", "*", "blue"))
+def world() -> WritableWorld:
+    return WritableWorld(ANN, (ROBOT, "*", "*", "green"), ("bob", "*", "*", "blue"))
 
 
-def only(world: ClusterWorld) -> dict[str, Any]:
+def only(world: WritableWorld) -> dict[str, Any]:
     (body,) = world.api.resources.values()
     return body
 
 
-async def sent(world: ClusterWorld, body: dict[str, Any], path: str = "/api/lora/train", who: str = "ann") -> Any:
+async def sent(world: WritableWorld, body: dict[str, Any], path: str = "/api/lora/train", who: str = "ann") -> Any:
     async with world.client(who) as client:
         return await client.post(path, json={"namespace": "red"} | body)
 
 
 @pytest.mark.parametrize("url", NO_URLS)
-async def test_what_is_no_url_is_refused_by_its_field(world: ClusterWorld, url: str) -> None:
+async def test_what_is_no_url_is_refused_by_its_field(world: WritableWorld, url: str) -> None:
     for path, body, field in (
         ("/api/lora/train", TRAIN | {"videoUrl": url}, "videoUrl"),
         ("/api/transcribe", {"audioUrl": url}, "audioUrl"),
@@ -72,7 +72,7 @@ async def test_what_is_no_url_is_refused_by_its_field(world: ClusterWorld, url: 
 
 
 @pytest.mark.parametrize("path", BODIES)
-async def test_the_seeds_bodies_make_resources(world: ClusterWorld, path: str) -> None:
+async def test_the_seeds_bodies_make_resources(world: WritableWorld, path: str) -> None:
     answer = await sent(world, BODIES[path], path)
     assert answer.status_code == 202, answer.text
     made = only(world)
@@ -83,7 +83,7 @@ async def test_the_seeds_bodies_make_resources(world: ClusterWorld, path: str) -
     parse_spec(KINDS[path], made["spec"])
 
 
-async def test_a_training_says_all_that_was_asked_for_and_no_more(world: ClusterWorld) -> None:
+async def test_a_training_says_all_that_was_asked_for_and_no_more(world: WritableWorld) -> None:
     more = {"steps": 900, "learningRate": 0.0004, "dataset": {"minImages": 12}, "training": {"style": "Style"}}
     assert (await sent(world, TRAIN | more)).status_code == 202
     assert only(world)["spec"] == {
@@ -97,13 +97,13 @@ async def test_a_training_says_all_that_was_asked_for_and_no_more(world: Cluster
     assert only(world)["metadata"]["name"].startswith("jesse-avatar-")
 
 
-async def test_a_lora_answers_to_its_name_where_no_other_word_is_given(world: ClusterWorld) -> None:
+async def test_a_lora_answers_to_its_name_where_no_other_word_is_given(world: WritableWorld) -> None:
     seeds = {name: value for name, value in TRAIN.items() if name != "triggerWord"}
     assert (await sent(world, seeds | {"loraName": "jesse.avatar-" + "x" * 30})).status_code == 202
     assert only(world)["spec"]["triggerWord"] == "jesse_avatar-" + "x" * 19
 
 
-async def test_fals_words_for_pictures(world: ClusterWorld) -> None:
+async def test_fals_words_for_pictures(world: WritableWorld) -> None:
     inputs = {"prompt": "a cat", "image_size": "portrait_4_3", "num_images": 2, "output_format": "jpeg", "seed": 7}
     assert (await sent(world, {"inputs": inputs}, "/api/images/generate")).status_code == 202
     assert only(world)["spec"] == {
@@ -138,14 +138,14 @@ def test_everything_of_our_specs_can_be_said(kind: Kind) -> None:
         ("/api/transcribe", {"options": {"formats": []}}, "options.formats"),
     ],
 )
-async def test_what_is_wrong_is_named(world: ClusterWorld, path: str, change: dict[str, Any], named: str) -> None:
+async def test_what_is_wrong_is_named(world: WritableWorld, path: str, change: dict[str, Any], named: str) -> None:
     answer = await sent(world, BODIES[path] | change, path)
     assert answer.status_code == 422
     assert named in answer.json()["detail"]
     assert world.api.resources == {}
 
 
-async def test_the_api_servers_refusal_is_told_in_its_own_words(world: ClusterWorld) -> None:
+async def test_the_api_servers_refusal_is_told_in_its_own_words(world: WritableWorld) -> None:
     async with world.client("ann") as ann:
         first = await ann.post("/api/transcribe", json=TRANSCRIBE | {"namespace": "red", "name": "mine"})
         second = await ann.post("/api/transcribe", json=TRANSCRIBE | {"namespace": "red", "name": "mine"})
@@ -153,7 +153,7 @@ async def test_the_api_servers_refusal_is_told_in_its_own_words(world: ClusterWo
     assert "already exists" in second.json()["detail"]
 
 
-async def test_a_job_just_made_is_seen_before_it_has_a_record(world: ClusterWorld) -> None:
+async def test_a_job_just_made_is_seen_before_it_has_a_record(world: WritableWorld) -> None:
     answer = await sent(world, TRAIN)
     async with world.client("ann") as ann, world.client("bob") as bob:
         seen = await ann.get(answer.headers["location"])
@@ -170,7 +170,7 @@ async def test_a_job_just_made_is_seen_before_it_has_a_record(world: ClusterWorl
 # Where and whose
 
 
-async def test_it_is_made_where_it_is_said_or_where_a_service_account_is_at_home(world: ClusterWorld) -> None:
+async def test_it_is_made_where_it_is_said_or_where_a_service_account_is_at_home(world: WritableWorld) -> None:
     async with world.client(ROBOT) as robot, world.client("ann") as ann:
         assert (await robot.post("/api/transcribe", json=TRANSCRIBE)).json()["namespace"] == "green"
         nowhere = await ann.post("/api/transcribe", json=TRANSCRIBE)
@@ -179,7 +179,7 @@ async def test_it_is_made_where_it_is_said_or_where_a_service_account_is_at_home
 
 
 async def test_in_an_installation_for_one_namespace_it_is_that_one() -> None:
-    world = ClusterWorld(ANN, (ROBOT, "*", "*", "red"), watch_namespaces=("red",))
+    world = WritableWorld(ANN, (ROBOT, "*", "*", "red"), watch_namespaces=("red",))
     assert (await sent(world, {"namespace": None} | TRAIN | {"namespace": None})).json()["namespace"] == "red"
     async with world.client(ROBOT) as robot:
         assert (await robot.post("/api/transcribe", json=TRANSCRIBE)).json()["namespace"] == "red"
@@ -189,7 +189,7 @@ async def test_in_an_installation_for_one_namespace_it_is_that_one() -> None:
 async def test_in_an_installation_for_some_namespaces_it_is_one_of_them() -> None:
     """A resource elsewhere would wait for ever. The answer does not name other tenants' namespaces."""
     rights = [("ann", "*", "*", each) for each in ("red", "blue", "green")]
-    world = ClusterWorld(*rights, (ROBOT, "*", "*", "green"), watch_namespaces=("red", "blue"))
+    world = WritableWorld(*rights, (ROBOT, "*", "*", "green"), watch_namespaces=("red", "blue"))
     for namespace in ("red", "blue"):
         assert (await sent(world, TRAIN | {"namespace": namespace})).json()["namespace"] == namespace
     refused = await sent(world, TRAIN | {"namespace": "green"})
@@ -203,28 +203,28 @@ async def test_in_an_installation_for_some_namespaces_it_is_one_of_them() -> Non
 
 async def test_in_an_installation_for_labels_it_is_where_these_are() -> None:
     selector = LabelSelector(match_labels={"a": "b"})
-    world = ClusterWorld(ANN, ("ann", "*", "*", "blue"), watch_namespace_selector=selector)
+    world = WritableWorld(ANN, ("ann", "*", "*", "blue"), watch_namespace_selector=selector)
     assert (await sent(world, TRAIN | {"namespace": "red"})).status_code == 422
-    world.parts.namespaces._uids["red"] = "u"
+    world.dependencies.namespaces._uids["red"] = "u"
     assert (await sent(world, TRAIN | {"namespace": "red"})).status_code == 202
     assert (await sent(world, TRAIN | {"namespace": "blue"})).status_code == 422
 
 
 @pytest.mark.parametrize("who", ["bob", "carol"])
-async def test_who_may_not_create_there_is_refused(world: ClusterWorld, who: str) -> None:
+async def test_who_may_not_create_there_is_refused(world: WritableWorld, who: str) -> None:
     assert (await sent(world, TRAIN, who=who)).status_code == 403
     assert world.api.resources == {}
 
 
 async def test_who_may_name_a_user_is_asked_as_the_admission_policy_asks_it() -> None:
     """It is the gateway's service account that the policy sees, so the gateway asks for who is behind it."""
-    world = ClusterWorld(("ann", "create", "*", "red"))
+    world = WritableWorld(("ann", "create", "*", "red"))
     for user, status in (("red", 202), (None, 202), ("user-1", 403)):
         answer = await sent(world, TRAIN | {"userId": user})
         assert answer.status_code == status, answer.text
     assert "verb use on userids.contentgen.dev" in answer.json()["detail"]
     assert {each["spec"].get("userId") for each in world.api.resources.values()} == {"red", None}
-    allowed = ClusterWorld(("ann", "create", "*", "red"), ("ann", "use", "userids", "red"))
+    allowed = WritableWorld(("ann", "create", "*", "red"), ("ann", "use", "userids", "red"))
     assert (await sent(allowed, TRAIN | {"userId": "user-1"})).status_code == 202
     review = allowed.api.reviews[-1]
     assert (review["verb"], review["resource"], review["name"]) == ("use", "userids", "user-1")
@@ -234,7 +234,7 @@ async def test_who_may_name_a_user_is_asked_as_the_admission_policy_asks_it() ->
 
 
 @pytest.mark.parametrize("path", BODIES)
-async def test_a_key_makes_one_job_however_many_ask_at_a_time(world: ClusterWorld, path: str) -> None:
+async def test_a_key_makes_one_job_however_many_ask_at_a_time(world: WritableWorld, path: str) -> None:
     async with world.client("ann") as ann:
 
         async def ask() -> Any:
@@ -248,7 +248,7 @@ async def test_a_key_makes_one_job_however_many_ask_at_a_time(world: ClusterWorl
     assert [method for method, _ in world.api.written] == ["POST"]
 
 
-async def test_a_key_for_another_body_is_refused(world: ClusterWorld) -> None:
+async def test_a_key_for_another_body_is_refused(world: WritableWorld) -> None:
     async with world.client("ann") as ann:
 
         async def ask(**change: Any) -> Any:
@@ -263,7 +263,7 @@ async def test_a_key_for_another_body_is_refused(world: ClusterWorld) -> None:
     only(world)
 
 
-async def test_keys_are_their_callers(world: ClusterWorld) -> None:
+async def test_keys_are_their_callers(world: WritableWorld) -> None:
     world.api.rights.add(("bob", "*", "*", "red"))
     for who in ("ann", "bob"):
         async with world.client(who) as client:
@@ -272,7 +272,7 @@ async def test_keys_are_their_callers(world: ClusterWorld) -> None:
     assert len(world.api.resources) == 2
 
 
-async def test_without_a_key_each_request_makes_a_job(world: ClusterWorld) -> None:
+async def test_without_a_key_each_request_makes_a_job(world: WritableWorld) -> None:
     for _ in range(3):
         await sent(world, TRAIN)
     assert len(world.api.resources) == 3
@@ -281,7 +281,7 @@ async def test_without_a_key_each_request_makes_a_job(world: ClusterWorld) -> No
 # A model of our own
 
 
-def trained(world: ClusterWorld, versions: int = 2) -> str:
+def trained(world: WritableWorld, versions: int = 2) -> str:
     """A LoraTraining with so many versions; its jobId."""
     job = world.job(1, name="jesse")
     made = tuple(
@@ -309,7 +309,7 @@ def drawn(path: str) -> dict[str, Any]:
         "s3://assets/loras/ann/{}/v2/model.safetensors",
     ],
 )
-async def test_the_address_of_our_own_model_names_its_training(world: ClusterWorld, address: str) -> None:
+async def test_the_address_of_our_own_model_names_its_training(world: WritableWorld, address: str) -> None:
     """The provider could not fetch it: the bucket is private, and no signed URL is stored."""
     job = trained(world)
     answer = await sent(world, drawn(address.format(job)), "/api/images/generate")
@@ -318,7 +318,7 @@ async def test_the_address_of_our_own_model_names_its_training(world: ClusterWor
     assert made["spec"]["loras"] == [{"loraRef": {"name": "jesse"}, "scale": "0.8"}]
 
 
-async def test_a_request_that_is_repeated_is_the_same_when_its_lora_has_a_newer_version(world: ClusterWorld) -> None:
+async def test_a_request_that_is_repeated_is_the_same_when_its_lora_has_a_newer_version(world: WritableWorld) -> None:
     job = trained(world, 1)
     body = drawn(f"http://s3.test/assets/loras/ann/{job}/v1/model.safetensors") | {"namespace": "red"}
     async with world.client("ann") as ann:
@@ -330,7 +330,7 @@ async def test_a_request_that_is_repeated_is_the_same_when_its_lora_has_a_newer_
     assert (first.status_code, second.json()["jobId"]) == (202, first.json()["jobId"])
 
 
-async def test_one_that_cannot_be_used_is_refused_before_anything_is_made(world: ClusterWorld) -> None:
+async def test_one_that_cannot_be_used_is_refused_before_anything_is_made(world: WritableWorld) -> None:
     job = trained(world)
     address = f"http://s3.test/assets/loras/ann/{job}/v1/model.safetensors?X-Amz-Signature=secret"
     old = await sent(world, drawn(address), "/api/images/generate")
@@ -345,7 +345,7 @@ async def test_one_that_cannot_be_used_is_refused_before_anything_is_made(world:
     assert world.api.resources == {}
 
 
-async def test_a_foreign_model_looks_like_a_missing_one(world: ClusterWorld) -> None:
+async def test_a_foreign_model_looks_like_a_missing_one(world: WritableWorld) -> None:
     job = trained(world)
     address = "http://s3.test/assets/loras/ann/{}/v2/model.safetensors"
     foreign, missing = [
@@ -371,7 +371,7 @@ SECRET_URLS = ("https://u:hunter2@h.example/a.mp3", "HTTPS://u@h.example/a?sig=h
         ),
     ],
 )
-async def test_no_refusal_repeats_a_password(world: ClusterWorld, path: str, body: Any, url: str) -> None:
+async def test_no_refusal_repeats_a_password(world: WritableWorld, path: str, body: Any, url: str) -> None:
     async with world.client("ann") as ann:
         answer = await ann.post(path, json={"namespace": "red"} | body(url))
     assert answer.status_code == 422
@@ -379,7 +379,7 @@ async def test_no_refusal_repeats_a_password(world: ClusterWorld, path: str, bod
 
 
 async def test_the_api_servers_words_are_told_without_secrets(
-    world: ClusterWorld, monkeypatch: pytest.MonkeyPatch
+    world: WritableWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A cluster's own policies may repeat the value."""
     words = 'url: Invalid value: "https://u:hunter2@h.example/a?sig=hunter2": is not wanted here'

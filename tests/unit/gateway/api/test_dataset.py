@@ -39,7 +39,7 @@ class World(GatewayWorld):
     def __init__(self) -> None:
         super().__init__(("ann", "*", "*", "red"), ("bob", "*", "*", "blue"))
         self.bucket = RecordingBucket()
-        self.bucket.behind(self.parts.files)
+        self.bucket.behind(self.dependencies.files)
 
     def leave(self, folder: str, document: object) -> None:
         self.bucket.objects[f"{folder}dataset.json"] = json.dumps(document).encode()

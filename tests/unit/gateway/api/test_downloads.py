@@ -24,7 +24,7 @@ class World(GatewayWorld):
     def __init__(self) -> None:
         super().__init__(("ann", "*", "*", "red"), ("bob", "*", "*", "blue"), ("carol", "*", "loratrainings", "red"))
         self.bucket = RecordingBucket()
-        self.bucket.behind(self.parts.files)
+        self.bucket.behind(self.dependencies.files)
 
     def lora(self, number: int = 1, folder: str = "j1", **fields: Any) -> str:
         made = []
@@ -216,7 +216,7 @@ async def test_no_log_has_what_is_signed(
 ) -> None:
     """As either format writes it; also where an exception holds it, which the gateway logs."""
     job = world.lora()
-    sign, given = world.parts.files.presigned, []
+    sign, given = world.dependencies.files.presigned, []
 
     def signing(*args: Any, **options: Any) -> str:
         given.append(sign(*args, **options))
@@ -224,7 +224,7 @@ async def test_no_log_has_what_is_signed(
             raise breaks(given[-1])
         return given[-1]
 
-    monkeypatch.setattr(world.parts.files, "presigned", signing)
+    monkeypatch.setattr(world.dependencies.files, "presigned", signing)
     with caplog.at_level(logging.INFO):
         async with world.client("ann") as ann:
             for path in (f"assets/{job}/download", f"assets/{job}/download/model.safetensors", f"jobs/{job}", "loras"):

@@ -6,15 +6,15 @@ import pytest
 
 from contentgen_contract.names import GROUP, Kind
 from contentgen_simulation.api_server import rejection
-from contentgen_simulation.gateway.cluster import ClusterWorld
+from contentgen_simulation.gateway.cluster import WritableWorld
 
 ANN = ("ann", "*", "*", "red")
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> ClusterWorld:
+def world(monkeypatch: pytest.MonkeyPatch) -> WritableWorld:
     """The gateway's own Role in the namespace `red` is gone."""
-    made = ClusterWorld(ANN, watch_namespaces=("blue",))
+    made = WritableWorld(ANN, watch_namespaces=("blue",))
     answered = made.api.call
 
     async def call(method: str, path: str, body: Any = None) -> Any:
@@ -26,7 +26,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> ClusterWorld:
     return made
 
 
-async def test_its_page_is_shown(world: ClusterWorld) -> None:
+async def test_its_page_is_shown(world: WritableWorld) -> None:
     job = world.job(1, Kind.TRANSCRIPTION, namespace="red")
     async with world.client("ann") as ann:
         assert (await ann.get(f"/api/jobs/{job}")).status_code == 200
@@ -34,7 +34,7 @@ async def test_its_page_is_shown(world: ClusterWorld) -> None:
     assert page.status_code == 200
 
 
-async def test_it_is_not_deleted_as_one_without_a_resource(world: ClusterWorld) -> None:
+async def test_it_is_not_deleted_as_one_without_a_resource(world: WritableWorld) -> None:
     job = world.job(1, Kind.TRANSCRIPTION, namespace="red")
     before = world.database["jobs"].find_one({"jobId": job})
     async with world.client("ann") as ann:

@@ -11,7 +11,7 @@ from contentgen_contract import patterns
 from contentgen_contract.names import Kind
 from contentgen_contract.resources.models import SHORT_NAMES, short_name_error
 from contentgen_gateway.app import document
-from contentgen_simulation.gateway.cluster import ClusterWorld
+from contentgen_simulation.gateway.cluster import WritableWorld
 from contentgen_simulation.gateway.server import GatewayWorld
 
 TRAIN: dict[str, Any] = {
@@ -26,8 +26,8 @@ BODIES = {"/api/lora/train": TRAIN, "/api/images/generate": GENERATE, "/api/tran
 
 
 @pytest.fixture
-def world() -> Iterator[ClusterWorld]:
-    made = ClusterWorld(("ann", "*", "*", "red"))
+def world() -> Iterator[WritableWorld]:
+    made = WritableWorld(("ann", "*", "*", "red"))
     yield made
     assert made.api.resources == {}, "what is refused makes nothing"
 
@@ -62,13 +62,17 @@ async def refused(world: GatewayWorld, path: str, **request: Any) -> Any:
             "image.size.widht: unknown field; did you mean width?",
         ),
         # a text of the wrong form
-        ("/api/lora/train", {"loraName": "a b"}, f"loraName: 'a b' {patterns.WORDS[patterns.LORA_NAME]}"),
-        ("/api/lora/train", {"learningRate": "1e-4"}, f"learningRate: '1e-4' {patterns.WORDS[patterns.DECIMAL]}"),
-        ("/api/lora/train", {"namespace": "Red"}, f"namespace: 'Red' {patterns.WORDS[patterns.OBJECT_NAME]}"),
+        ("/api/lora/train", {"loraName": "a b"}, f"loraName: 'a b' {patterns.EXPECTATIONS[patterns.LORA_NAME]}"),
+        (
+            "/api/lora/train",
+            {"learningRate": "1e-4"},
+            f"learningRate: '1e-4' {patterns.EXPECTATIONS[patterns.DECIMAL]}",
+        ),
+        ("/api/lora/train", {"namespace": "Red"}, f"namespace: 'Red' {patterns.EXPECTATIONS[patterns.OBJECT_NAME]}"),
         (
             "/api/transcribe",
             {"options": {"language": "English"}},
-            f"options.language: 'English' {patterns.WORDS[patterns.LANGUAGE]}",
+            f"options.language: 'English' {patterns.EXPECTATIONS[patterns.LANGUAGE]}",
         ),
         (
             "/api/transcribe",
@@ -143,22 +147,22 @@ async def refused(world: GatewayWorld, path: str, **request: Any) -> Any:
     ids=lambda each: next(iter(each)) if isinstance(each, dict) else None,
 )
 async def test_a_refusal_says_field_value_expectation_and_the_nearest_name(
-    world: ClusterWorld, path: str, change: dict[str, Any], detail: str
+    world: WritableWorld, path: str, change: dict[str, Any], detail: str
 ) -> None:
     problem = await refused(world, path, json=BODIES[path] | change)
     assert problem["detail"] == detail
     assert problem["errors"][0]["loc"][0] == "body"
 
 
-async def test_a_field_that_is_left_out_is_named(world: ClusterWorld) -> None:
+async def test_a_field_that_is_left_out_is_named(world: WritableWorld) -> None:
     body = {key: value for key, value in TRAIN.items() if key != "loraName"}
     assert (await refused(world, "/api/lora/train", json=body))["detail"] == "loraName: must be given"
 
 
-async def test_each_wrong_field_is_named(world: ClusterWorld) -> None:
+async def test_each_wrong_field_is_named(world: WritableWorld) -> None:
     problem = await refused(world, "/api/lora/train", json=TRAIN | {"loraName": "a b", "stpes": 3})
     assert {(tuple(each["loc"]), each["msg"]) for each in problem["errors"]} == {
-        (("body", "loraName"), patterns.WORDS[patterns.LORA_NAME]),
+        (("body", "loraName"), patterns.EXPECTATIONS[patterns.LORA_NAME]),
         (("body", "stpes"), "unknown field; did you mean steps?"),
     }
 
@@ -167,14 +171,14 @@ async def test_each_wrong_field_is_named(world: ClusterWorld) -> None:
     "url",
     ["https://ann:hunter2@example.com/talk.mp4", "ftp://h/x?X-Amz-Signature=hunter2", "ann:hunter2@example.com/x"],
 )
-async def test_an_address_is_never_repeated(world: ClusterWorld, url: str) -> None:
+async def test_an_address_is_never_repeated(world: WritableWorld, url: str) -> None:
     """It may hold a password or a signature, and problems are logged by clients."""
     problem = await refused(world, "/api/lora/train", json=TRAIN | {"videoUrl": url})
-    assert problem["detail"] == f"videoUrl: {patterns.WORDS[patterns.SOURCE_URL]}"
+    assert problem["detail"] == f"videoUrl: {patterns.EXPECTATIONS[patterns.SOURCE_URL]}"
     assert "hunter2" not in json.dumps(problem)
 
 
-async def test_a_long_value_is_cut(world: ClusterWorld) -> None:
+async def test_a_long_value_is_cut(world: WritableWorld) -> None:
     problem = await refused(world, "/api/lora/train", json=TRAIN | {"loraName": "x y" * 10_000})
     assert len(json.dumps(problem)) < 1000
     many = await refused(world, "/api/lora/train", json=TRAIN | {f"x{number}" * 50: 1 for number in range(500)})
@@ -184,7 +188,7 @@ async def test_a_long_value_is_cut(world: ClusterWorld) -> None:
 # What is no JSON
 
 
-async def test_malformed_json_says_where(world: ClusterWorld) -> None:
+async def test_malformed_json_says_where(world: WritableWorld) -> None:
     content = '{\n  "namespace": "red",\n  loraName: "face"\n}'
     problem = await refused(world, "/api/lora/train", content=content, headers={"Content-Type": "application/json"})
     assert problem["detail"] == (
@@ -193,7 +197,7 @@ async def test_malformed_json_says_where(world: ClusterWorld) -> None:
 
 
 @pytest.mark.parametrize("given", ["application/x-www-form-urlencoded", "text/yaml", "nonsense"])
-async def test_another_content_type_says_what_is_expected(world: ClusterWorld, given: str) -> None:
+async def test_another_content_type_says_what_is_expected(world: WritableWorld, given: str) -> None:
     """curl --data without a header says that it is a form."""
     problem = await refused(world, "/api/lora/train", content=json.dumps(TRAIN), headers={"Content-Type": given})
     assert problem["detail"] == (
@@ -202,18 +206,18 @@ async def test_another_content_type_says_what_is_expected(world: ClusterWorld, g
     )
 
 
-async def test_a_body_that_is_left_out_says_so(world: ClusterWorld) -> None:
+async def test_a_body_that_is_left_out_says_so(world: WritableWorld) -> None:
     assert (await refused(world, "/api/lora/train"))["detail"] == "body: must be given"
 
 
-async def test_json_that_is_no_object_says_so(world: ClusterWorld) -> None:
+async def test_json_that_is_no_object_says_so(world: WritableWorld) -> None:
     assert (await refused(world, "/api/lora/train", json=[1]))["detail"] == "body: must be an object"
 
 
 # Other places of the same words
 
 
-async def test_parameters_headers_and_paths_are_told_in_words(world: ClusterWorld) -> None:
+async def test_parameters_headers_and_paths_are_told_in_words(world: WritableWorld) -> None:
     async with world.client("ann") as ann:
         listed = await ann.get("/api/jobs", params={"type": "lora", "limit": "0"})
         path = await ann.get("/api/jobs/NOT_A_NAME")
@@ -223,7 +227,7 @@ async def test_parameters_headers_and_paths_are_told_in_words(world: ClusterWorl
         "must be lora-training, image-generation or transcription; did you mean lora-training?",
         "must be at least 1",
     }
-    assert path.json()["detail"] == f"job_id: 'NOT_A_NAME' {patterns.WORDS[patterns.OBJECT_NAME]}"
+    assert path.json()["detail"] == f"job_id: 'NOT_A_NAME' {patterns.EXPECTATIONS[patterns.OBJECT_NAME]}"
     assert "^" not in header.json()["detail"]
     assert wait.json()["detail"] == "wait: '99' must be at most 25"
 
@@ -253,8 +257,8 @@ def test_a_full_id_is_never_called_unknown() -> None:
             assert short_name_error(kind, name) is None
 
 
-async def test_a_page_says_the_same(world: ClusterWorld) -> None:
+async def test_a_page_says_the_same(world: WritableWorld) -> None:
     job = world.job(1)
     async with world.client("ann") as ann:
         answer: httpx.Response = await ann.post(f"/jobs/{job}/edit", data={"tags": "a,$x"}, headers={"Accept": "*/*"})
-    assert answer.json()["detail"] == f"tags.1: '$x' {patterns.WORDS[patterns.TAG]}"
+    assert answer.json()["detail"] == f"tags.1: '$x' {patterns.EXPECTATIONS[patterns.TAG]}"

@@ -24,7 +24,7 @@ from contentgen_gateway.health import probes_app
 from contentgen_gateway.middleware.rate_limit import TokenBuckets, network_of
 from contentgen_gateway.middleware.stack import CLIENTS_OF_A_PEER
 from contentgen_runtime.http_server import servers
-from contentgen_runtime.http_server.connections import Places
+from contentgen_runtime.http_server.connections import ConnectionSlots
 from contentgen_runtime.metrics import CONTENT_TYPE
 from contentgen_simulation.gateway.server import GatewayWorld
 
@@ -63,7 +63,7 @@ def test_a_bucket_gives_its_burst_at_once_and_then_its_rate() -> None:
 
 def test_buckets_stay_few_and_who_is_refused_stays_so() -> None:
     clock = Clock()
-    buckets = TokenBuckets(1, 1, most=100, clock=clock)
+    buckets = TokenBuckets(1, 1, max_buckets=100, clock=clock)
     for number in range(1000):
         buckets.take(f"caller {number}")
     assert len(buckets) == 100
@@ -152,11 +152,11 @@ async def test_who_is_signed_in_stays_so_while_the_kubernetes_api_is_away() -> N
     world = GatewayWorld(ANN, gateway_requests_per_second=0.1, gateway_burst=30)
     clock = Clock()
     callers = Authenticator(world.api, SignOuts(world.database["signed-out"]), clock=clock)
-    await callers.caller("ann")
+    await callers.authenticate("ann")
     clock.now += 61
     world.api.review_token = away  # type: ignore[method-assign]
     with pytest.raises(ConnectionError):
-        await callers.caller("ann")
+        await callers.authenticate("ann")
     assert callers.last_known("ann") == Caller("ann")
 
 
@@ -169,10 +169,10 @@ async def test_of_too_many_tokens_those_used_longest_ago_are_forgotten(monkeypat
     monkeypatch.setattr("contentgen_gateway.auth.authentication._REMEMBERED", 10)
     world = GatewayWorld(ANN)
     callers = Authenticator(world.api, SignOuts(world.database["signed-out"]))
-    await callers.caller("ann")
+    await callers.authenticate("ann")
     for number in range(50):
-        await callers.caller(f"token-{number}")
-        await callers.caller("ann")
+        await callers.authenticate(f"token-{number}")
+        await callers.authenticate("ann")
     assert callers.last_known("ann") == Caller("ann")
     assert callers.last_known("token-0") is None
     assert len(callers) == 10
@@ -183,9 +183,9 @@ async def test_all_service_accounts_of_a_namespace_are_one_caller() -> None:
     robots = [f"system:serviceaccount:blue:robot-{number}" for number in range(40)]
     world = GatewayWorld(BOB, gateway_requests_per_second=0.1, gateway_burst=30)
     for each in robots:
-        await world.parts.callers.caller(each.replace(":", "~"))
-        await world.parts.callers.caller(each.replace(":", "~").replace("blue", "red"))
-    await world.parts.callers.caller("bob")
+        await world.dependencies.authenticator.authenticate(each.replace(":", "~"))
+        await world.dependencies.authenticator.authenticate(each.replace(":", "~").replace("blue", "red"))
+    await world.dependencies.authenticator.authenticate("bob")
     assert [await tried(world, each, {}) for each in robots] == [200] * 30 + [429] * 10
     assert await tried(world, robots[0].replace("blue", "red"), {}) == 200, "another namespace's"
     assert await tried(world, "bob", {}) == 200
@@ -209,7 +209,7 @@ async def test_metrics_are_served_on_a_port_of_their_own(world: GatewayWorld) ->
     """Whoever reaches the pages does not reach the metrics, and the other way round."""
     async with world.client("ann") as ann:
         assert (await ann.get("/metrics")).status_code == 404
-    transport = httpx.ASGITransport(probes_app(world.parts))
+    transport = httpx.ASGITransport(probes_app(world.dependencies))
     async with httpx.AsyncClient(transport=transport, base_url="http://metrics") as prometheus:
         answer = await prometheus.get("/metrics")
         assert answer.headers["content-type"] == CONTENT_TYPE
@@ -220,11 +220,11 @@ async def test_metrics_are_served_on_a_port_of_their_own(world: GatewayWorld) ->
 
 
 async def test_the_kubelet_is_answered_on_the_port_of_the_metrics(world: GatewayWorld) -> None:
-    transport = httpx.ASGITransport(probes_app(world.parts))
+    transport = httpx.ASGITransport(probes_app(world.dependencies))
     async with httpx.AsyncClient(transport=transport, base_url="http://probes") as kubelet:
         answers = [await kubelet.get(path) for path in ("/health", "/ready")]
         assert [(each.status_code, each.json()) for each in answers] == [(200, {"status": "ok"})] * 2
-        await world.parts.lifecycle.drain(0, lambda: None)
+        await world.dependencies.lifecycle.drain(0, lambda: None)
         assert (await kubelet.get("/ready")).status_code == 503
         assert (await kubelet.get("/health")).status_code == 200
 
@@ -502,20 +502,20 @@ def test_the_document_says_where_a_token_is_needed(written: dict[str, Any]) -> N
 
 
 async def test_ready_is_what_has_reached_the_database_once(world: GatewayWorld) -> None:
-    working = world.parts.records.ping
+    working = world.dependencies.records.ping
 
     async def away() -> None:
         raise ServerSelectionTimeoutError("no server at secret-host")
 
     async with world.client(None) as kubelet:
-        world.parts.records.ping = away  # type: ignore[method-assign]
+        world.dependencies.records.ping = away  # type: ignore[method-assign]
         assert (await kubelet.get("/ready")).status_code == 503
         assert (await kubelet.get("/health")).status_code == 200
-        world.parts.records.ping = working  # type: ignore[method-assign]
+        world.dependencies.records.ping = working  # type: ignore[method-assign]
         assert (await kubelet.get("/ready")).status_code == 200
-        world.parts.records.ping = away  # type: ignore[method-assign]
+        world.dependencies.records.ping = away  # type: ignore[method-assign]
         assert (await kubelet.get("/ready")).status_code == 200, "a restart would not bring it back"
-        await world.parts.lifecycle.drain(0, lambda: None)
+        await world.dependencies.lifecycle.drain(0, lambda: None)
         assert (await kubelet.get("/ready")).status_code == 503
 
 
@@ -527,7 +527,7 @@ class Running:
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port = self._listening.getsockname()[1]
         self.server = servers.gateway_server(world.app, 0, trusted=("127.0.0.1",), request_seconds=5)
-        self.places: Places = cast("Any", self.server.config.http).places
+        self.places: ConnectionSlots = cast("Any", self.server.config.http).places
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve)
 
@@ -546,7 +546,7 @@ class Running:
 
     def drain(self) -> None:
         stop = lambda: setattr(self.server, "should_exit", True)  # noqa: E731
-        asyncio.run_coroutine_threadsafe(self.world.parts.lifecycle.drain(0, stop), self.loop)
+        asyncio.run_coroutine_threadsafe(self.world.dependencies.lifecycle.drain(0, stop), self.loop)
 
 
 @pytest.fixture
@@ -594,7 +594,7 @@ def test_a_connection_is_closed_after_the_answer_while_the_replica_drains(runnin
         while not first.endswith(b'{"status":"ok"}'):  # its body may come by itself
             first += connection.recv(4096)
         assert first.startswith(b"HTTP/1.1 200")
-        running.world.parts.lifecycle.draining = True
+        running.world.dependencies.lifecycle.draining = True
         connection.sendall(request)
         answer = b"".join(iter(lambda: connection.recv(4096), b""))  # to its end: a timeout where it is kept open
     assert answer.startswith(b"HTTP/1.1 200")
@@ -606,7 +606,7 @@ async def test_a_stream_outlasts_the_time_of_a_request(hasty: GatewayWorld) -> N
         send = asyncio.create_task(ann.get("/test/stream"))
         await asyncio.sleep(0.2)  # four times what a request has
         assert not send.done()
-        await hasty.parts.lifecycle.drain(0, lambda: None)
+        await hasty.dependencies.lifecycle.drain(0, lambda: None)
         answer = await send
     assert answer.status_code == 200
     assert answer.text.startswith("data: 0")
@@ -623,7 +623,7 @@ async def test_a_trusted_proxy_says_whose_request_it_is(running: Running) -> Non
 
 
 def test_a_head_that_never_ends_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(servers.PatientProtocol, "exchange_seconds", 0.2)
+    monkeypatch.setattr(servers.StreamingProtocol, "exchange_seconds", 0.2)
     with Running(GatewayWorld(ANN)) as running, socket.create_connection(("127.0.0.1", running.port), 10) as slow:
         slow.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n")
         assert slow.recv(100) == b"", "the connection is closed"
@@ -691,7 +691,7 @@ async def test_the_kubelet_is_answered_while_the_other_port_has_no_connection_le
             await asyncio.sleep(0.01)
     with pytest.raises(httpx.HTTPError):
         await asked_from("127.0.0.3", running.port)  # the proxy's connections are not cut
-    beside = servers.plain_server(probes_app(running.world.parts), 0)
+    beside = servers.plain_server(probes_app(running.world.dependencies), 0)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         serving = asyncio.create_task(beside.serve([listening]))
         assert await asked_from("127.0.0.3", listening.getsockname()[1]) == 200

@@ -60,7 +60,7 @@ class Served(GatewayWorld):
 
     def now(self, version: int, job: str = "a", **status: Any) -> None:
         """The watch tells of a job."""
-        self.parts.live.see(SOUND, ObjectChanged(resource(SOUND, job, version=version, **status)))
+        self.dependencies.live.apply(SOUND, ObjectChanged(resource(SOUND, job, version=version, **status)))
 
     @asynccontextmanager
     async def events(self, job: str = "a", who: str = "ann", last: str | None = None) -> AsyncIterator[Events]:
@@ -109,7 +109,7 @@ async def test_a_job_is_followed_to_its_end(world: Served) -> None:
     end = {"jobId": "a", "status": "completed", "reason": "Completed", "message": None}
     assert last == {"id": "end 2026-11-01T12:30:00Z", "event": "end", "data": end}
     assert after is None
-    assert world.parts.live._readers == {}
+    assert world.dependencies.live._followers == {}
 
 
 async def test_a_change_that_an_event_does_not_tell_makes_no_event(
@@ -120,7 +120,7 @@ async def test_a_change_that_an_event_does_not_tell_makes_no_event(
 
     async def tell(_: jobs.JobFollower, __: float) -> JobSnapshot:
         version, progress, phase = next(ways)
-        return JobSnapshot.of(SOUND, resource(SOUND, "a", version=version, progress=progress, phase=phase))
+        return JobSnapshot.parse(SOUND, resource(SOUND, "a", version=version, progress=progress, phase=phase))
 
     monkeypatch.setattr(jobs.JobFollower, "next", tell)
     world.now(1, phase="Preparing", progress=10)
@@ -171,7 +171,7 @@ async def test_a_job_that_was_deleted_is_cancelled(world: Served, *, known: bool
     async with world.events(job) as events:
         if known:
             assert await events.next()
-            world.parts.live.see(SOUND, ObjectDeleted(resource(SOUND, job)))
+            world.dependencies.live.apply(SOUND, ObjectDeleted(resource(SOUND, job)))
         end = await events.next()
     assert end is not None
     assert (end["event"], end["data"]["status"], end["data"]["reason"]) == ("end", "cancelled", "Cancelled")
@@ -182,7 +182,7 @@ async def test_an_end_that_the_watch_missed_is_read(world: Served) -> None:
     async with world.events() as events:
         assert await events.next()
         world.api.put(resource(SOUND, "a", version=9, phase="Failed", reason="NoAudio"))
-        world.parts.live.see(SOUND, ListComplete(frozenset()))
+        world.dependencies.live.apply(SOUND, ListComplete(frozenset()))
         end = await events.next()
     assert end is not None
     assert (end["event"], end["data"]["reason"]) == ("end", "NoAudio")
@@ -193,7 +193,7 @@ async def test_a_job_that_vanished_and_is_still_there_is_followed_on(world: Serv
     async with world.events() as events:
         assert await events.next()
         world.api.put(resource(SOUND, "a", version=2, progress=50))
-        world.parts.live.see(SOUND, ListComplete(frozenset()))
+        world.dependencies.live.apply(SOUND, ListComplete(frozenset()))
         told = await events.next()
     assert told is not None
     assert told["data"]["progress"] == 50
@@ -216,7 +216,7 @@ async def test_a_right_that_is_taken_away_cuts_the_stream(world: Served, monkeyp
     async with world.events() as events:
         assert await events.next()
         world.api.rights.clear()
-        world.parts.access._known.clear()
+        world.dependencies.authorizer._known.clear()
         assert await events.next() is None
 
 
@@ -231,10 +231,10 @@ async def test_a_right_that_is_taken_away_cuts_the_stream_of_a_busy_job(
     async def tell(_: jobs.JobFollower, __: float) -> JobSnapshot:
         version = next(versions)
         phase = "Completed" if version > 1000 else "Processing"
-        return JobSnapshot.of(SOUND, resource(SOUND, "a", version=version, progress=version % 100, phase=phase))
+        return JobSnapshot.parse(SOUND, resource(SOUND, "a", version=version, progress=version % 100, phase=phase))
 
     monkeypatch.setattr(jobs.JobFollower, "next", tell)
-    seen, job = [], world.parts.sight.job
+    seen, job = [], world.dependencies.visibility.job
 
     async def once(*given: Any) -> Any:
         seen.append(given)
@@ -242,7 +242,7 @@ async def test_a_right_that_is_taken_away_cuts_the_stream_of_a_busy_job(
             raise NotFound("job", "a")
         return await job(*given)
 
-    monkeypatch.setattr(world.parts.sight, "job", once)
+    monkeypatch.setattr(world.dependencies.visibility, "job", once)
     world.now(1, progress=1)
     async with world.events() as events:
         told = [each["event"] async for each in events.all()]
@@ -278,18 +278,18 @@ async def test_a_client_that_reads_nothing_keeps_nobody_waiting(world: Served) -
                 told = await quick.next()
                 while told is not None and told["id"] != str(version):
                     told = await quick.next()
-        (one, two) = world.parts.live._readers["a"]
-        assert one._newest is not None
-        assert one._newest is two._newest
+        (one, two) = world.dependencies.live._followers["a"]
+        assert one._latest is not None
+        assert one._latest is two._latest
         assert slow.response.status_code == 200
 
 
 async def test_a_caller_has_so_many_streams_open_and_no_more(world: Served) -> None:
     """Another caller is not counted with them; one that is closed makes room."""
-    world.parts = dataclasses.replace(
-        world.parts, settings=world.settings.model_copy(update={"gateway_streams_per_caller": 2})
+    world.dependencies = dataclasses.replace(
+        world.dependencies, settings=world.settings.model_copy(update={"gateway_streams_per_caller": 2})
     )
-    world.app.state.services = Services.of(world.parts)
+    world.app.state.services = Services.build(world.dependencies)
     world.api.rights.add(("bob", "*", "*", "red"))
     world.now(1, progress=10)
     async with world.events() as first, world.events():
@@ -302,7 +302,7 @@ async def test_a_caller_has_so_many_streams_open_and_no_more(world: Served) -> N
         await first.next()
     assert (refused.status_code, refused.headers["retry-after"], problem["status"]) == (429, "10", 429)
     async with asyncio.timeout(60):
-        while len(world.parts.streams):  # noqa: ASYNC110 - nothing tells when the server learns that its clients left
+        while len(world.dependencies.streams):  # noqa: ASYNC110 - nothing tells when the server learns that its clients left
             await asyncio.sleep(0)
     world.now(3, progress=10)
     async with world.events() as again:
@@ -311,10 +311,10 @@ async def test_a_caller_has_so_many_streams_open_and_no_more(world: Served) -> N
 
 async def test_the_service_accounts_of_a_namespace_share_their_streams(world: Served) -> None:
     """Whoever may make one can make a thousand."""
-    world.parts = dataclasses.replace(
-        world.parts, settings=world.settings.model_copy(update={"gateway_streams_per_caller": 2})
+    world.dependencies = dataclasses.replace(
+        world.dependencies, settings=world.settings.model_copy(update={"gateway_streams_per_caller": 2})
     )
-    world.app.state.services = Services.of(world.parts)
+    world.app.state.services = Services.build(world.dependencies)
     robots = [f"system~serviceaccount~blue~robot-{number}" for number in range(3)]
     world.api.rights |= {(each.replace("~", ":"), "*", "*", "red") for each in robots}
     world.now(1, progress=10)

@@ -16,7 +16,7 @@ from contentgen_gateway.services import transcript_search
 from contentgen_gateway.services.transcript_search import marked
 from contentgen_gateway.stores.files import BucketFiles
 from contentgen_gateway.stores.queries import JobFilter, Query, Scope, listing
-from contentgen_gateway.transcripts import cutting
+from contentgen_gateway.transcripts import splitting
 from contentgen_gateway.transcripts.index import IN_ORDER, INDEXES, TranscriptIndex
 from contentgen_gateway.transcripts.indexer import Indexer
 from contentgen_gateway.transcripts.passages import Passage, _Transcript, passages
@@ -59,7 +59,7 @@ class World(GatewayWorld):
     def __init__(self) -> None:
         super().__init__(("ann", "*", "*", "red"), ("bob", "*", "*", "blue"))
         self.bucket = Bucket()
-        self.indexer = Indexer(self.parts.records, self.bucket, self.parts.transcripts)
+        self.indexer = Indexer(self.dependencies.records, self.bucket, self.dependencies.transcripts)
 
     def said(self, number: int, *sentences: str, version: int = 1, **fields: Any) -> str:
         """A finished transcription."""
@@ -94,7 +94,7 @@ async def test_a_hit_has_its_time_and_a_snippet(world: World) -> None:
     job = world.said(
         1, "We saw the wildfires from the hills above the town, all through that night.", "Then it rained."
     )
-    await world.indexer.walk()
+    await world.indexer.update_all()
     (found,) = (await world.search(q="WILDFIRE"))["transcripts"]
     assert (found["jobId"], found["transcriptId"], found["fileName"], found["hitCount"]) == (job, job, "1.mp3", 1)
     (hit,) = found["hits"]
@@ -106,7 +106,7 @@ async def test_a_hit_has_its_time_and_a_snippet(world: World) -> None:
 async def test_all_words_must_be_said_in_one_passage(world: World) -> None:
     one = world.said(1, "A lighthouse by the sea.")
     world.said(2, "A lighthouse. " + "And so on and on it went for a very long time indeed, as it does.", "The sea.")
-    await world.indexer.walk()
+    await world.indexer.update_all()
     assert await world.jobs(q="sea lighth") == [one]
     assert await world.jobs(q="lighthouse se") == [one]
     assert await world.jobs(q="lighth by") == [], "only the last word may be a beginning"
@@ -115,7 +115,7 @@ async def test_all_words_must_be_said_in_one_passage(world: World) -> None:
 
 async def test_the_newest_comes_first_and_pages_hold_each_once(world: World) -> None:
     made = [world.said(number, f"It is about number {number} and trains.", "More trains.") for number in range(7)]
-    await world.indexer.walk()
+    await world.indexer.update_all()
     seen: list[str] = []
     cursor: str | None = ""
     while cursor is not None:
@@ -130,7 +130,7 @@ async def test_passages_of_what_is_private_by_now_tell_nothing(world: World, mon
     monkeypatch.setattr(transcript_search, "_READ", 5)
     made = [world.said(number, *[f"Trains {'and so on ' * 12}." for _ in range(3)], metadata={"isPublic": True})
             for number in range(6)]  # fmt: skip
-    await world.indexer.walk()
+    await world.indexer.update_all()
     private = {"$set": {"metadata.isPublic": False}}
     world.database["jobs"].update_many({"jobId": {"$in": [*made[:3], made[5]]}}, private)
     first = await world.search("bob", q="trains", public="true", limit=2)
@@ -149,7 +149,7 @@ async def test_a_search_gives_up_where_too_much_is_private_by_now(
     monkeypatch.setattr(transcript_search, "_ROUNDS", 3)
     for number in range(6):
         world.said(number, "Trains.", metadata={"isPublic": True})
-    await world.indexer.walk()
+    await world.indexer.update_all()
     world.database["jobs"].update_many({}, {"$set": {"metadata.isPublic": False}})
     found = await world.search("bob", q="trains", public="true")
     assert (found["transcripts"], found["nextCursor"], found["incomplete"]) == ([], None, True)
@@ -160,7 +160,7 @@ async def test_where_there_is_more_than_is_read_the_next_page_goes_on(
 ) -> None:
     monkeypatch.setattr(transcript_search, "_READ", 5)
     made = [world.said(number, *[f"Trains {'and so on ' * 12}." for _ in range(3)]) for number in range(4)]
-    await world.indexer.walk()
+    await world.indexer.update_all()
     seen: list[tuple[str, int]] = []
     cursor: str | None = ""
     while cursor is not None:
@@ -173,7 +173,7 @@ async def test_where_there_is_more_than_is_read_the_next_page_goes_on(
 async def test_nobody_finds_what_they_may_not_see(world: World) -> None:
     mine = world.said(1, "Our secret plan.")
     theirs = world.said(2, "Their secret plan.", namespace="blue", userId="bob")
-    await world.indexer.walk()
+    await world.indexer.update_all()
     assert await world.jobs(q="secret") == [mine]
     assert await world.jobs("bob", q="secret") == [theirs]
     assert await world.jobs("bob", q="secret", namespace="red") == []
@@ -184,7 +184,7 @@ async def test_nobody_finds_what_they_may_not_see(world: World) -> None:
 async def test_what_is_foreign_is_not_even_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(8):
         world.said(number, "A secret plan.", namespace=("red", "blue")[number % 2])
-    await world.indexer.walk()
+    await world.indexer.update_all()
     read: list[str] = []
     find = TranscriptIndex._find
 
@@ -201,13 +201,13 @@ async def test_what_is_foreign_is_not_even_read(world: World, monkeypatch: pytes
 
 async def test_what_is_public_is_found_until_it_is_private_again(world: World) -> None:
     job = world.said(1, "Our open plan.", metadata={"isPublic": True})
-    await world.indexer.walk()
+    await world.indexer.update_all()
     assert await world.jobs("bob", q="open", public="true") == [job]
     assert await world.jobs("bob", q="open") == []
     world.database["jobs"].update_one({"jobId": job}, {"$set": {"metadata.isPublic": False}})
     assert await world.jobs("bob", q="open", public="true") == [], "before the index knows"
     reads = len(world.bucket.reads)
-    await world.indexer.walk()
+    await world.indexer.update_all()
     assert [each["metadata"]["isPublic"] for each in world.database["transcripts"].find()] == [False]
     assert len(world.bucket.reads) == reads, "nothing was said that is new"
 
@@ -215,19 +215,19 @@ async def test_what_is_public_is_found_until_it_is_private_again(world: World) -
 async def test_a_transcript_is_indexed_once(world: World) -> None:
     world.said(1, "Once.", "Upon a time.")
     for _ in range(3):
-        await world.indexer.walk()
+        await world.indexer.update_all()
     assert len(world.bucket.reads) == 1
     before = list(world.database["transcripts"].find())
     world.database["transcripts-indexed"].delete_many({})
-    await world.indexer.walk()
+    await world.indexer.update_all()
     assert list(world.database["transcripts"].find()) == before
 
 
 async def test_a_new_version_takes_the_place_of_the_old_one(world: World) -> None:
     job = world.said(1, *[f"The first {number} {'and so on ' * 12}." for number in range(4)])
-    await world.indexer.walk()
+    await world.indexer.update_all()
     world.said(1, "The second.", version=2)
-    await world.indexer.look(job)
+    await world.indexer.update(job)
     assert await world.jobs(q="first") == []
     (found,) = (await world.search(q="second"))["transcripts"]
     assert found["version"] == 2
@@ -237,7 +237,7 @@ async def test_a_new_version_takes_the_place_of_the_old_one(world: World) -> Non
 @pytest.mark.parametrize("how", ["deleted", "discarded"])
 async def test_what_is_gone_is_not_found_and_then_forgotten(world: World, how: str) -> None:
     job = world.said(1, "Gone with the wind.")
-    await world.indexer.walk()
+    await world.indexer.update_all()
     assert await world.jobs(q="wind") == [job]
     if how == "deleted":
         world.database["jobs"].delete_one({"jobId": job})
@@ -245,17 +245,17 @@ async def test_what_is_gone_is_not_found_and_then_forgotten(world: World, how: s
         world.database["jobs"].update_one({"jobId": job}, {"$set": {"discard": {"uid": job}}})
     assert await world.jobs(q="wind") == []
     assert world.database["transcripts"].count_documents({}) == 1
-    await world.indexer.walk()
+    await world.indexer.update_all()
     assert [world.database[name].count_documents({}) for name in ("transcripts", "transcripts-indexed")] == [0, 0]
 
 
 async def test_a_walk_goes_over_all_pages(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("contentgen_gateway.transcripts.indexer._PAGE", 3)
     made = [world.said(number, "Walking.") for number in range(8)]
-    await world.indexer.walk()
+    await world.indexer.update_all()
     assert await world.jobs(q="walking") == made[::-1]
     world.database["jobs"].delete_many({"jobId": {"$in": [made[0], made[4], made[7]]}})
-    await world.indexer.walk()
+    await world.indexer.update_all()
     assert world.database["transcripts"].count_documents({}) == 5
 
 
@@ -267,7 +267,7 @@ async def test_what_is_no_transcript_is_looked_at_once(
     (key,) = world.bucket.objects
     world.bucket.objects = {} if content is None else {key: content}
     for _ in range(2):
-        await world.indexer.walk()
+        await world.indexer.update_all()
     assert world.bucket.reads == [key]
     assert world.database["transcripts"].count_documents({}) == 0
 
@@ -275,7 +275,7 @@ async def test_what_is_no_transcript_is_looked_at_once(
 @pytest.mark.parametrize("url", ["http://s3.test/assets/runs/j/1/provider-1.json", "https://elsewhere/a.json", 7, None])
 async def test_only_a_jobs_own_output_is_read(world: World, url: object) -> None:
     world.job(1, SOUND, versions=[{"version": 1, "transcriptUrl": url}])
-    await world.indexer.walk()
+    await world.indexer.update_all()
     assert world.bucket.reads == []
 
 
@@ -297,7 +297,7 @@ async def test_a_transcript_that_cannot_be_indexed_does_not_stop_the_walk(
 ) -> None:
     first, hostile, last = (world.said(number, "A walk.") for number in range(3))
     breaks(world, monkeypatch, hostile, error)
-    await world.indexer.walk()
+    await world.indexer.update_all()
     assert await world.jobs(q="walk") == [last, first]
 
 
@@ -306,8 +306,8 @@ async def test_a_walk_stops_where_the_database_is_away(world: World, monkeypatch
     first, last = (world.said(number, "A walk.") for number in range(2))
     breaks(world, monkeypatch, first, AutoReconnect())
     with pytest.raises(AutoReconnect):
-        await world.indexer.walk()
-    assert await world.parts.transcripts.mark(last) is None
+        await world.indexer.update_all()
+    assert await world.dependencies.transcripts.mark(last) is None
 
 
 async def test_a_transcript_that_cannot_be_indexed_does_not_end_the_process(
@@ -315,7 +315,7 @@ async def test_a_transcript_that_cannot_be_indexed_does_not_end_the_process(
 ) -> None:
     hostile, other = (world.said(number, "An end.") for number in range(2))
     looked = asyncio.Event()
-    look = Indexer.look
+    look = Indexer.update
 
     async def broken(indexer: Indexer, job_id: str) -> None:
         if job_id == hostile:
@@ -326,10 +326,10 @@ async def test_a_transcript_that_cannot_be_indexed_does_not_end_the_process(
     async def no_walk(_: Indexer) -> None:
         raise InvalidDocument("too large")
 
-    monkeypatch.setattr(Indexer, "look", broken)
-    monkeypatch.setattr(Indexer, "walk", no_walk)
+    monkeypatch.setattr(Indexer, "update", broken)
+    monkeypatch.setattr(Indexer, "update_all", no_walk)
     for each in (hostile, other):
-        world.indexer._noted.put_nowait(each)
+        world.indexer._queue.put_nowait(each)
     running = asyncio.create_task(world.indexer.run())
     seen = asyncio.create_task(looked.wait())
     await asyncio.wait({running, seen}, timeout=10, return_when=asyncio.FIRST_COMPLETED)
@@ -340,10 +340,10 @@ async def test_a_transcript_that_cannot_be_indexed_does_not_end_the_process(
 
 
 async def test_an_end_and_a_deletion_are_looked_at_soon(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("contentgen_gateway.transcripts.indexer._LOOK_AFTER", (0.0,))
-    monkeypatch.setattr("contentgen_gateway.transcripts.indexer._WALK_SECONDS", 3600)
-    index = world.parts.transcripts
-    world.parts.live._over = world.indexer.note
+    monkeypatch.setattr("contentgen_gateway.transcripts.indexer._UPDATE_DELAYS", (0.0,))
+    monkeypatch.setattr("contentgen_gateway.transcripts.indexer._FULL_UPDATE_SECONDS", 3600)
+    index = world.dependencies.transcripts
+    world.dependencies.live._on_end = world.indexer.note
 
     async def until(*, there: bool) -> None:
         async with asyncio.timeout(60):
@@ -353,10 +353,10 @@ async def test_an_end_and_a_deletion_are_looked_at_soon(world: World, monkeypatc
     running = asyncio.create_task(world.indexer.run())
     await asyncio.sleep(0.05)
     job = world.said(1, "Soon.")
-    world.parts.live.see(SOUND, ObjectChanged(resource(SOUND, job, phase="Completed")))
+    world.dependencies.live.apply(SOUND, ObjectChanged(resource(SOUND, job, phase="Completed")))
     await until(there=True)
     world.database["jobs"].delete_one({"jobId": job})
-    world.parts.live.see(SOUND, ObjectDeleted(resource(SOUND, job)))
+    world.dependencies.live.apply(SOUND, ObjectDeleted(resource(SOUND, job)))
     await until(there=False)
     running.cancel()
 
@@ -401,7 +401,7 @@ def test_a_passage_is_bounded_whatever_the_parts_are(where: str, text: str) -> N
 @pytest.mark.parametrize("time", ["Infinity", "NaN", "1e999"])
 def test_a_time_that_is_no_number_is_refused(time: str) -> None:
     """JSON has none: the answer of a search that found it could not be written."""
-    with pytest.raises(ValueError, match="no transcript"):
+    with pytest.raises(ValueError, match="not a transcript"):
         passages(f'{{"words": [{{"text": "a", "start": {time}}}]}}'.encode())
 
 
@@ -414,20 +414,20 @@ def test_a_transcript_of_errors_does_not_cost_memory_for_each(where: str) -> Non
 
 async def test_a_child_that_needs_too_much_memory_fails_alone() -> None:
     """Its limit is not the container's, which would end the gateway with it. Here 8 MB of JSON cost 0.5 GB."""
-    with pytest.raises(ValueError, match="more than its child could bear"):
-        await cutting.cut(b'{"words": [' + b'{"text":""},' * 600_000 + b'{"text":""}]}')
+    with pytest.raises(ValueError, match="too large to parse"):
+        await splitting.split(b'{"words": [' + b'{"text":""},' * 600_000 + b'{"text":""}]}')
 
 
 async def test_a_long_one_is_cut_by_a_child_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     content = answer(*(f"Sentence {number} {'and so on ' * 10}." for number in range(30)))
-    here = await cutting.cut(content)
-    monkeypatch.setattr(cutting, "_SMALL", 0)
-    assert await cutting.cut(content) == here == passages(content)
-    with pytest.raises(ValueError, match="no transcript"):
-        await cutting.cut(b"[]")
-    monkeypatch.setattr(cutting, "_SECONDS", 0)
+    here = await splitting.split(content)
+    monkeypatch.setattr(splitting, "_IN_PROCESS_BYTES", 0)
+    assert await splitting.split(content) == here == passages(content)
+    with pytest.raises(ValueError, match="not a transcript"):
+        await splitting.split(b"[]")
+    monkeypatch.setattr(splitting, "_TIMEOUT_SECONDS", 0)
     with pytest.raises(ValueError, match="longer than"):
-        await cutting.cut(content)
+        await splitting.split(content)
 
 
 def test_what_has_no_words_has_utterances_or_a_text() -> None:

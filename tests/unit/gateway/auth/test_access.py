@@ -7,7 +7,7 @@ from kubernetes.aio.client.exceptions import ApiException
 
 from contentgen_contract.names import Kind
 from contentgen_gateway.auth.authorization import REMEMBERED_SECONDS, Authorizer
-from contentgen_simulation.gateway.cluster import ClusterWorld
+from contentgen_simulation.gateway.cluster import WritableWorld
 
 ANN = ("ann", "*", "*", "red")
 
@@ -25,13 +25,11 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def world(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> ClusterWorld:
-    made = ClusterWorld(ANN)
-    monkeypatch.setattr(made.parts.access, "_clock", clock)
-    return made
+def world(clock: Clock) -> WritableWorld:
+    return WritableWorld(ANN, clock=clock)
 
 
-async def codes(world: ClusterWorld, job: str) -> list[int]:
+async def codes(world: WritableWorld, job: str) -> list[int]:
     """Reads, the question for shares (which needs the right to patch), a page, and a list."""
     async with world.client("ann") as ann:
         answers = [
@@ -45,7 +43,7 @@ async def codes(world: ClusterWorld, job: str) -> list[int]:
     return [each.status_code for each in answers]
 
 
-async def test_a_right_that_was_taken_away_is_gone_after_fifteen_seconds(world: ClusterWorld, clock: Clock) -> None:
+async def test_a_right_that_was_taken_away_is_gone_after_fifteen_seconds(world: WritableWorld, clock: Clock) -> None:
     job = world.job(1, Kind.IMAGE_GENERATION)
     assert await codes(world, job) == [200] * 4
     world.api.rights.clear()
@@ -56,7 +54,7 @@ async def test_a_right_that_was_taken_away_is_gone_after_fifteen_seconds(world: 
     assert REMEMBERED_SECONDS == 15, "as docs/threat-model.md has it"
 
 
-async def test_a_right_that_was_given_counts_after_fifteen_seconds(world: ClusterWorld, clock: Clock) -> None:
+async def test_a_right_that_was_given_counts_after_fifteen_seconds(world: WritableWorld, clock: Clock) -> None:
     job = world.job(1, Kind.IMAGE_GENERATION)
     world.api.rights.clear()
     assert await codes(world, job) == [404] * 4
@@ -65,7 +63,7 @@ async def test_a_right_that_was_given_counts_after_fifteen_seconds(world: Cluste
     assert await codes(world, job) == [200] * 4
 
 
-async def test_a_right_is_remembered_from_the_question_on(world: ClusterWorld, clock: Clock) -> None:
+async def test_a_right_is_remembered_from_the_question_on(world: WritableWorld, clock: Clock) -> None:
     """An answer that takes long is not good for longer."""
     job, call = world.job(1, Kind.IMAGE_GENERATION), world.api.call
 
@@ -82,7 +80,7 @@ async def test_a_right_is_remembered_from_the_question_on(world: ClusterWorld, c
         assert (await ann.get(f"/api/jobs/{job}")).status_code == 404
 
 
-async def test_without_an_answer_nothing_that_was_remembered_is_allowed(world: ClusterWorld, clock: Clock) -> None:
+async def test_without_an_answer_nothing_that_was_remembered_is_allowed(world: WritableWorld, clock: Clock) -> None:
     job = world.job(1, Kind.IMAGE_GENERATION)
     assert await codes(world, job) == [200] * 4
 

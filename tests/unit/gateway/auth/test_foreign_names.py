@@ -8,7 +8,7 @@ from contentgen_contract.names import Kind
 from contentgen_gateway.live.resources import JobResources
 from contentgen_gateway.problems import Problem
 from contentgen_runtime.kube import Body
-from contentgen_simulation.gateway.cluster import ClusterWorld
+from contentgen_simulation.gateway.cluster import WritableWorld
 from contentgen_simulation.gateway.server import FakeApi
 
 NAMES = ["..", ".", "", "a/b", "../../secrets/s3", "a?watch=true", "a#", "a..b", "A", "a\n", "%2e%2e", "x" * 254]
@@ -73,7 +73,7 @@ async def test_another_object_than_the_one_asked_for_is_none(caplog: pytest.LogC
     ],
 )  # fmt: skip
 async def test_a_record_with_such_a_name_has_no_resource(method: str, path: str, name: str) -> None:
-    world = ClusterWorld(("ann", "*", "*", "red"))
+    world = WritableWorld(("ann", "*", "*", "red"))
     job = world.job(1, name=name)
     body: dict[str, Any] = {"json": {"tags": ["x"]}} if method == "PATCH" else {}
     async with world.client("ann") as client:

@@ -17,7 +17,7 @@ from contentgen_gateway.stores.files import BucketFiles
 from contentgen_gateway.stores.verification import OwnedKey, owned_key, owner_of
 from contentgen_operator.state.purchases import PurchaseState
 from contentgen_simulation.gateway.bucket import RecordingBucket
-from contentgen_simulation.gateway.cluster import ClusterWorld
+from contentgen_simulation.gateway.cluster import WritableWorld
 
 VICTIM = "7d0f1c5e-0000-4a1c-9f3e-2f3c7c1b9a99"
 OWN = {kind: f"00000000-0000-4000-8000-{number:012}" for number, kind in enumerate(Kind, 1)}
@@ -48,14 +48,14 @@ def version(kind: Kind, address: Any, user: str, job: str) -> dict[str, Any]:
     return common | {"transcriptUrl": address(told), "textUrl": address(text), "srtUrl": None, "vttUrl": None}
 
 
-def world_of(user: str, job: str | None, **fields: Any) -> tuple[ClusterWorld, RecordingBucket]:
+def world_of(user: str, job: str | None, **fields: Any) -> tuple[WritableWorld, RecordingBucket]:
     """Ann's three jobs in red, whose versions name the files of a job (None: of each itself)."""
-    world, bucket = ClusterWorld(("ann", "*", "*", "red")), RecordingBucket()
-    bucket.behind(world.parts.files)
+    world, bucket = WritableWorld(("ann", "*", "*", "red")), RecordingBucket()
+    bucket.behind(world.dependencies.files)
     world.lists_adopted = False
     for number, kind in enumerate(Kind, 1):
         whose = job or OWN[kind]
-        made = version(kind, world.parts.files.address, user, whose)
+        made = version(kind, world.dependencies.files.address, user, whose)
         assert world.job(number, kind, **({"versions": [made], "name": "it"} | fields)) == OWN[kind]
         for folder in (FOLDERS[kind], "datasets/{user}/{job}/"):
             for name in (*NAMES[kind], "preview.jpg", "dataset.json"):
@@ -78,12 +78,12 @@ FILES = [
 ]
 
 
-async def ask_for_all(world: ClusterWorld) -> str:
+async def ask_for_all(world: WritableWorld) -> str:
     """What Ann is answered to everything that one can ask about her jobs."""
     said = []
     async with world.client("ann") as ann:
         for kind in Kind:
-            await world.parts.indexer.look(OWN[kind])
+            await world.dependencies.indexer.update(OWN[kind])
             paths = [*PATHS, *(path.format(OWN[kind]) for path in OF_A_JOB)]
             paths += [f"/api/assets/{OWN[kind]}/download?file={name}" for name in FILES]
             for path in paths:
@@ -139,7 +139,7 @@ def test_a_job_under_way_is_of_the_user_that_was_admitted(kind: Kind) -> None:
     }  # fmt: skip
     forged = status.model_dump(mode="json", by_alias=True) | {"run": {"spec": {"userId": "victim"}}}
     for spec, user in (({"userId": "ann"}, "ann"), ({}, "red")):
-        assert document(JobSnapshot.of(kind, {"metadata": meta, "spec": spec, "status": forged}))["userId"] == user
+        assert document(JobSnapshot.parse(kind, {"metadata": meta, "spec": spec, "status": forged}))["userId"] == user
 
 
 # All signers, readers and deleters
@@ -210,13 +210,13 @@ def test_the_bucket_is_reached_in_no_other_place() -> None:
 def test_addresses_are_shown_of_verified_records_alone() -> None:
     """Whoever reads the collection beside `Records` gets what was not verified: they show nothing of it."""
     raw = {path for path, node in nodes() if isinstance(node, ast.Attribute) and node.attr == "collection"}
-    assert raw <= {"api/admin.py", "migration/commands.py", "stores/records.py"}
+    assert raw <= {"migration/commands.py", "services/legacy_imports.py", "stores/records.py"}
 
 
 @pytest.mark.parametrize("kind", Kind)
 def test_a_key_is_owned_by_its_job_and_by_no_other(kind: Kind) -> None:
     world, _ = world_of("ann", None)
-    key_of = world.parts.files.key_of
+    key_of = world.dependencies.files.key_of
     record = world.database["jobs"].find_one({"jobId": OWN[kind]}, {"_id": False})
     owner = owner_of(record, key_of)
     mine = FOLDERS[kind].format(user="ann", job=OWN[kind]) + NAMES[kind][0]

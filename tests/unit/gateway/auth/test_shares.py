@@ -10,7 +10,7 @@ from contentgen_gateway.auth.authentication import Caller
 from contentgen_gateway.auth.authorization import AT_ONCE_OF_ONE, MOST_REVIEWS, Verb
 from contentgen_gateway.problems import NotFound
 from contentgen_gateway.stores.shares import INDEXES, MOST, MOST_ASKED, MOST_NAMESPACES
-from contentgen_simulation.gateway.cluster import ClusterApi, ClusterWorld
+from contentgen_simulation.gateway.cluster import ClusterApi, WritableWorld
 from contentgen_simulation.gateway.server import START
 
 ANN = ("ann", "*", "*", "red")
@@ -20,18 +20,18 @@ CAROL = ("carol", "get", "imagegenerations", "blue")
 
 
 @pytest.fixture
-def world() -> ClusterWorld:
-    return ClusterWorld(ANN, BOB, CAROL, ("vera", "get", "*", "red"))
+def world() -> WritableWorld:
+    return WritableWorld(ANN, BOB, CAROL, ("vera", "get", "*", "red"))
 
 
-async def share(world: ClusterWorld, job: str, who: str = "ann", method: str = "POST", **given: Any) -> Any:
+async def share(world: WritableWorld, job: str, who: str = "ann", method: str = "POST", **given: Any) -> Any:
     async with world.client(who) as client:
         if method == "DELETE":
             return await client.delete(f"/api/assets/{job}/share", params=given)
         return await client.post(f"/api/assets/{job}/share", json=given)
 
 
-async def sees(world: ClusterWorld, who: str, job: str) -> bool:
+async def sees(world: WritableWorld, who: str, job: str) -> bool:
     """Alone and in a list, which agree."""
     async with world.client(who) as client:
         answer = await client.get(f"/api/jobs/{job}")
@@ -40,7 +40,7 @@ async def sees(world: ClusterWorld, who: str, job: str) -> bool:
     return bool(answer.status_code == 200)
 
 
-async def test_a_user_sees_what_is_shared_until_it_is_taken_back(world: ClusterWorld) -> None:
+async def test_a_user_sees_what_is_shared_until_it_is_taken_back(world: WritableWorld) -> None:
     job, other = world.job(1), world.job(2)
     assert not await sees(world, "bob", job)
     answer = await share(world, job, users=["bob"])
@@ -52,7 +52,7 @@ async def test_a_user_sees_what_is_shared_until_it_is_taken_back(world: ClusterW
     assert not await sees(world, "bob", job)
 
 
-async def test_a_namespaces_service_accounts_and_those_with_rights_there_see_it(world: ClusterWorld) -> None:
+async def test_a_namespaces_service_accounts_and_those_with_rights_there_see_it(world: WritableWorld) -> None:
     job, picture = world.job(1), world.job(2, Kind.IMAGE_GENERATION)
     for each in (job, picture):
         await share(world, each, namespaces=["blue"])
@@ -64,7 +64,7 @@ async def test_a_namespaces_service_accounts_and_those_with_rights_there_see_it(
         assert (await carol.get(f"/api/jobs/{job}")).status_code == 404
 
 
-async def test_what_is_shared_can_only_be_seen(world: ClusterWorld) -> None:
+async def test_what_is_shared_can_only_be_seen(world: WritableWorld) -> None:
     job = world.job(1)
     await share(world, job, users=["bob"])
     async with world.client("bob") as bob:
@@ -81,16 +81,16 @@ async def test_what_is_shared_can_only_be_seen(world: ClusterWorld) -> None:
     assert await sees(world, "bob", job)
 
 
-async def test_a_share_lets_through_whoever_asks_to_see_and_nobody_who_asks_for_more(world: ClusterWorld) -> None:
+async def test_a_share_lets_through_whoever_asks_to_see_and_nobody_who_asks_for_more(world: WritableWorld) -> None:
     job = world.job(1, metadata={"isPublic": True})
     await share(world, job, users=["bob"])
-    assert await world.parts.sight.job(Caller("bob"), job)
+    assert await world.dependencies.visibility.job(Caller("bob"), job)
     for verb in (Verb.PATCH, Verb.DELETE):
         with pytest.raises(NotFound):
-            await world.parts.sight.job(Caller("bob"), job, verb)
+            await world.dependencies.visibility.job(Caller("bob"), job, verb)
 
 
-async def test_what_is_public_is_seen_by_everybody_with_a_token(world: ClusterWorld) -> None:
+async def test_what_is_public_is_seen_by_everybody_with_a_token(world: WritableWorld) -> None:
     job = world.job(1, metadata={"isPublic": True, "tags": []})
     async with world.client("dave") as dave, world.client(None) as nobody:
         assert (await dave.get(f"/api/jobs/{job}")).status_code == 200
@@ -103,7 +103,7 @@ async def test_what_is_public_is_seen_by_everybody_with_a_token(world: ClusterWo
         assert (await dave.get("/api/jobs?public=true&userId=bob")).json()["total"] == 0
 
 
-async def test_a_list_of_one_namespace_holds_what_is_shared_of_it_alone(world: ClusterWorld) -> None:
+async def test_a_list_of_one_namespace_holds_what_is_shared_of_it_alone(world: WritableWorld) -> None:
     job = world.job(1)
     await share(world, job, users=["bob"])
     async with world.client("bob") as bob:
@@ -112,13 +112,13 @@ async def test_a_list_of_one_namespace_holds_what_is_shared_of_it_alone(world: C
         assert (await bob.get("/api/jobs?userId=ann")).json()["total"] == 1
 
 
-async def test_what_others_share_is_not_added_up_with_ones_own(world: ClusterWorld) -> None:
+async def test_what_others_share_is_not_added_up_with_ones_own(world: WritableWorld) -> None:
     await share(world, world.job(1), users=["bob"])
     async with world.client("bob") as bob:
         assert (await bob.get("/api/assets/stats?namespace=blue")).json()["totalJobs"] == 0
 
 
-async def test_shared_again_it_is_shared_once_and_all_of_it_can_be_taken_back(world: ClusterWorld) -> None:
+async def test_shared_again_it_is_shared_once_and_all_of_it_can_be_taken_back(world: WritableWorld) -> None:
     job = world.job(1)
     for _ in range(2):
         answer = await share(world, job, users=["bob", "bob"], namespaces=["blue"])
@@ -126,7 +126,7 @@ async def test_shared_again_it_is_shared_once_and_all_of_it_can_be_taken_back(wo
     assert (await share(world, job, method="DELETE")).json()["shares"] == []
 
 
-async def test_a_deleted_job_is_shared_with_nobody(world: ClusterWorld) -> None:
+async def test_a_deleted_job_is_shared_with_nobody(world: WritableWorld) -> None:
     job = world.job(1)
     await share(world, job, users=["bob"])
     async with world.client("ann") as ann:
@@ -137,7 +137,7 @@ async def test_a_deleted_job_is_shared_with_nobody(world: ClusterWorld) -> None:
 @pytest.mark.parametrize(
     "body", [{}, {"users": []}, {"user": ["bob"]}, {"users": [{"$ne": 1}]}, {"namespaces": ["../x"]}, {"users": [""]}]
 )
-async def test_whom_nobody_could_be_is_refused(world: ClusterWorld, body: dict[str, Any]) -> None:
+async def test_whom_nobody_could_be_is_refused(world: WritableWorld, body: dict[str, Any]) -> None:
     assert (await share(world, world.job(1), **body)).status_code == 422
 
 
@@ -153,7 +153,7 @@ async def test_whom_nobody_could_be_is_refused(world: ClusterWorld, body: dict[s
         ({"namespaces": ["b" * 64]}, "no namespace can have this name"),
     ],
 )
-async def test_a_name_that_nobody_can_have_is_refused(world: ClusterWorld, body: dict[str, Any], told: str) -> None:
+async def test_a_name_that_nobody_can_have_is_refused(world: WritableWorld, body: dict[str, Any], told: str) -> None:
     job = world.job(1)
     answer = await share(world, job, **body)
     assert answer.status_code == 422
@@ -161,7 +161,7 @@ async def test_a_name_that_nobody_can_have_is_refused(world: ClusterWorld, body:
     assert (await share(world, job, users=[ROBOT, "ann@example.com", "system:node:a"])).status_code == 200
 
 
-async def test_an_impossible_name_that_was_shared_once_can_be_taken_back(world: ClusterWorld) -> None:
+async def test_an_impossible_name_that_was_shared_once_can_be_taken_back(world: WritableWorld) -> None:
     job = world.job(1)
     await share(world, job, users=["bob"])
     kept, to = world.database["shares"].find_one(), "user:system:masters"
@@ -170,7 +170,7 @@ async def test_an_impossible_name_that_was_shared_once_can_be_taken_back(world: 
     assert (await share(world, job, method="DELETE", users=["system:masters"])).json()["shares"] == []
 
 
-async def test_an_unknown_word_takes_nothing_back(world: ClusterWorld) -> None:
+async def test_an_unknown_word_takes_nothing_back(world: WritableWorld) -> None:
     job = world.job(1)
     await share(world, job, users=["bob"])
     assert (await share(world, job, method="DELETE", user="bob")).status_code == 422
@@ -185,7 +185,7 @@ def test_each_question_is_served_by_an_index() -> None:
 # A hostile tenant, who shares with very many names
 
 
-def plant(world: ClusterWorld, owner: str, job: str, grantees: list[str], kind: Kind = Kind.LORA_TRAINING) -> None:
+def plant(world: WritableWorld, owner: str, job: str, grantees: list[str], kind: Kind = Kind.LORA_TRAINING) -> None:
     """Shares as an earlier version stored them: nothing bounded how many there were."""
     world.database["shares"].insert_many(
         {
@@ -205,12 +205,12 @@ def names(prefix: str, count: int) -> list[str]:
     return [f"namespace:{prefix}-{number:04}" for number in range(count)]
 
 
-def reviewed(world: ClusterWorld) -> set[str]:
+def reviewed(world: WritableWorld) -> set[str]:
     """The namespaces that Kubernetes was asked about."""
     return {each["namespace"] for each in world.api.reviews}
 
 
-async def test_one_tenants_shares_do_not_slow_down_everybodys_lists(world: ClusterWorld) -> None:
+async def test_one_tenants_shares_do_not_slow_down_everybodys_lists(world: WritableWorld) -> None:
     plant(world, "evil", world.job(1, namespace="evil"), names("made-up", 5000))
     async with world.client("bob") as bob:
         answer = await bob.get("/api/jobs")
@@ -219,7 +219,7 @@ async def test_one_tenants_shares_do_not_slow_down_everybodys_lists(world: Clust
     assert len(world.api.reviews) <= MOST_NAMESPACES + 3 * 3, "for the kinds that were shared, and no others"
 
 
-async def test_many_hostile_owners_do_not_crowd_out_what_an_honest_one_shares(world: ClusterWorld) -> None:
+async def test_many_hostile_owners_do_not_crowd_out_what_an_honest_one_shares(world: WritableWorld) -> None:
     for number in range(100):
         plant(world, f"evil-{number}", world.job(1000 + number, namespace=f"evil-{number}"), names(f"x{number}", 20))
     job = world.job(1, namespace="zoo")  # the last by name
@@ -230,7 +230,7 @@ async def test_many_hostile_owners_do_not_crowd_out_what_an_honest_one_shares(wo
     assert len([each for each in reviewed(world) if each.startswith("x")]) < MOST_ASKED
 
 
-async def test_a_list_of_one_namespace_asks_for_its_shares_alone(world: ClusterWorld) -> None:
+async def test_a_list_of_one_namespace_asks_for_its_shares_alone(world: WritableWorld) -> None:
     plant(world, "evil", world.job(1, namespace="evil"), names("made-up", 30))
     plant(world, "red", job := world.job(2), ["namespace:blue"])
     async with world.client("bob") as bob:
@@ -239,14 +239,14 @@ async def test_a_list_of_one_namespace_asks_for_its_shares_alone(world: ClusterW
     assert reviewed(world) == {"red", "blue"}
 
 
-async def test_one_job_that_is_shared_with_very_many_is_asked_for_a_few(world: ClusterWorld) -> None:
+async def test_one_job_that_is_shared_with_very_many_is_asked_for_a_few(world: WritableWorld) -> None:
     plant(world, "evil", job := world.job(1, namespace="evil"), names("made-up", 400))
     async with world.client("bob") as bob:
         assert (await bob.get(f"/api/jobs/{job}")).status_code == 404
     assert len(world.api.reviews) <= MOST_NAMESPACES + 1
 
 
-async def test_the_jobs_of_a_namespace_are_shared_with_a_bounded_number_of_namespaces(world: ClusterWorld) -> None:
+async def test_the_jobs_of_a_namespace_are_shared_with_a_bounded_number_of_namespaces(world: WritableWorld) -> None:
     first, second = world.job(1), world.job(2)
     many = [f"team-{number}" for number in range(MOST_NAMESPACES)]
     assert (await share(world, first, namespaces=many)).status_code == 200
@@ -261,7 +261,7 @@ async def test_the_jobs_of_a_namespace_are_shared_with_a_bounded_number_of_names
 
 
 async def test_the_jobs_of_a_namespace_have_a_bounded_number_of_shares(
-    world: ClusterWorld, monkeypatch: pytest.MonkeyPatch
+    world: WritableWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("contentgen_gateway.services.changes.sharing.MOST_OF_A_NAMESPACE", 5)
     assert (await share(world, world.job(1), users=["bob", "carol", "dave"])).status_code == 200
@@ -271,7 +271,7 @@ async def test_the_jobs_of_a_namespace_have_a_bounded_number_of_shares(
     assert (await share(world, job, users=["bob", "carol"])).status_code == 200
 
 
-async def test_a_list_asks_kubernetes_a_bounded_number_of_questions(world: ClusterWorld) -> None:
+async def test_a_list_asks_kubernetes_a_bounded_number_of_questions(world: WritableWorld) -> None:
     for number in range(MOST_REVIEWS // len(Kind) + 1):
         world.job(number, namespace=f"team-{number}")
     async with world.client("bob") as bob:
@@ -281,7 +281,7 @@ async def test_a_list_asks_kubernetes_a_bounded_number_of_questions(world: Clust
     assert len(world.api.reviews) < 20, "refused before the first of them"
 
 
-async def test_one_list_leaves_room_for_the_questions_of_others(world: ClusterWorld) -> None:
+async def test_one_list_leaves_room_for_the_questions_of_others(world: WritableWorld) -> None:
     asking, most = 0, 0
 
     async def counted(method: str, path: str, body: Any = None) -> Any:
@@ -293,11 +293,11 @@ async def test_one_list_leaves_room_for_the_questions_of_others(world: ClusterWo
             asking -= 1
 
     world.api.call = counted  # type: ignore[method-assign]
-    await world.parts.access.which(Caller("bob"), Verb.LIST, [f"team-{number}" for number in range(50)])
+    await world.dependencies.authorizer.which(Caller("bob"), Verb.LIST, [f"team-{number}" for number in range(50)])
     assert most == AT_ONCE_OF_ONE
 
 
-async def test_who_is_flooded_with_shares_is_told_and_finds_the_others_by_namespace(world: ClusterWorld) -> None:
+async def test_who_is_flooded_with_shares_is_told_and_finds_the_others_by_namespace(world: WritableWorld) -> None:
     plant(world, "red", job := world.job(1), ["user:bob"])
     for number in range(MOST):
         plant(world, "evil", world.job(1000 + number, namespace="evil"), ["user:bob"])

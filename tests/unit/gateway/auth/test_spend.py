@@ -18,7 +18,7 @@ from contentgen_contract.resources.status import ResourceStatus
 from contentgen_gateway.auth import csrf
 from contentgen_runtime.kube import Body
 from contentgen_simulation.gateway.bucket import RecordingBucket
-from contentgen_simulation.gateway.cluster import ClusterApi, ClusterWorld
+from contentgen_simulation.gateway.cluster import ClusterApi, WritableWorld
 from contentgen_simulation.gateway.server import Place
 
 LORA = Kind.LORA_TRAINING
@@ -35,12 +35,12 @@ class Api(ClusterApi):
         return {"items": []} if "/events?" in path else await super().call(method, path, body)
 
 
-class World(ClusterWorld):
+class World(WritableWorld):
     api_class = Api
 
     def __init__(self, *rights: tuple[str, str, str, str]) -> None:
         super().__init__(*rights)
-        RecordingBucket().behind(self.parts.files)
+        RecordingBucket().behind(self.dependencies.files)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from contentgen_gateway.migration.namespaces import TenantAdministration
 from contentgen_gateway.stores.queries import in_namespaces
 from contentgen_operator.state.purchases import Purchase, PurchaseState
 from contentgen_runtime.tenancy import Tenancy
-from contentgen_simulation.gateway.cluster import ClusterWorld
+from contentgen_simulation.gateway.cluster import WritableWorld
 from contentgen_simulation.gateway.server import START, FakeApi
 
 ANN = ("ann", "*", "*", "red")
@@ -24,35 +24,35 @@ BETWEEN, AFTER = START + timedelta(days=1), START + timedelta(days=20)
 
 
 @pytest.fixture
-def world() -> ClusterWorld:
-    return ClusterWorld(ANN, ("bob", "*", "*", "blue"), ("root", "*", "*", "*"))
+def world() -> WritableWorld:
+    return WritableWorld(ANN, ("bob", "*", "*", "blue"), ("root", "*", "*", "*"))
 
 
-async def recreate(world: ClusterWorld, name: str = "red") -> None:
+async def recreate(world: WritableWorld, name: str = "red") -> None:
     """The namespace was known, and is another one now."""
     await Tenancy(world.api, world.database).of(name)
     world.api.namespaces[name] = (NEW, AGAIN)
 
 
-async def get(world: ClusterWorld, who: str, path: str) -> Any:
+async def get(world: WritableWorld, who: str, path: str) -> Any:
     async with world.client(who) as client:
         answer = await client.get(path)
         return answer.json() if answer.status_code == 200 else answer.status_code
 
 
-async def jobs(world: ClusterWorld, who: str = "ann", query: str = "") -> list[str]:
+async def jobs(world: WritableWorld, who: str = "ann", query: str = "") -> list[str]:
     return [each["jobId"] for each in (await get(world, who, f"/api/jobs{query}"))["jobs"]]
 
 
 @pytest.mark.parametrize("query", ["", "?namespace=red", "?userId=ann"])
-async def test_lists_hold_records_of_the_present_namespace_only(world: ClusterWorld, query: str) -> None:
+async def test_lists_hold_records_of_the_present_namespace_only(world: WritableWorld, query: str) -> None:
     world.job(1)
     await recreate(world)
     mine = world.job(2, tenant=NEW, createdAt=AFTER)
     assert await jobs(world, query=query or "?namespace=red") == [mine]
 
 
-async def test_a_record_of_the_earlier_namespace_looks_like_one_that_is_missing(world: ClusterWorld) -> None:
+async def test_a_record_of_the_earlier_namespace_looks_like_one_that_is_missing(world: WritableWorld) -> None:
     old = world.job(1)
     assert (await get(world, "ann", f"/api/jobs/{old}"))["jobId"] == old
     await recreate(world)
@@ -61,7 +61,7 @@ async def test_a_record_of_the_earlier_namespace_looks_like_one_that_is_missing(
 
 
 @pytest.mark.parametrize(("method", "where"), [("DELETE", "jobs"), ("PATCH", "assets")])
-async def test_a_record_of_the_earlier_namespace_is_not_changed(world: ClusterWorld, method: str, where: str) -> None:
+async def test_a_record_of_the_earlier_namespace_is_not_changed(world: WritableWorld, method: str, where: str) -> None:
     old = world.job(1)
     await recreate(world)
     async with world.client("ann") as client:
@@ -70,7 +70,7 @@ async def test_a_record_of_the_earlier_namespace_is_not_changed(world: ClusterWo
     assert "discard" not in world.database["jobs"].find_one({"jobId": old})
 
 
-async def test_a_record_that_another_cluster_has_taken_over_is_not_deleted(world: ClusterWorld) -> None:
+async def test_a_record_that_another_cluster_has_taken_over_is_not_deleted(world: WritableWorld) -> None:
     """Its mark would have the janitor of either cluster discard purchases that are the other one's to adopt."""
     old = world.job(1)
     await Tenancy(world.api, world.database).of("red")
@@ -86,14 +86,14 @@ async def test_a_record_that_another_cluster_has_taken_over_is_not_deleted(world
     assert "discard" not in record
 
 
-async def test_before_the_operator_has_seen_it_a_recreated_namespace_is_another_tenant(world: ClusterWorld) -> None:
+async def test_before_the_operator_has_seen_it_a_recreated_namespace_is_another_tenant(world: WritableWorld) -> None:
     world.job(1)
     await recreate(world)
     assert await jobs(world, query="?namespace=red") == []
     assert world.database["namespaces"].find_one({"_id": "namespace-kube-system/red"})["scope"] == NEW
 
 
-async def test_usage_is_of_the_present_namespace(world: ClusterWorld) -> None:
+async def test_usage_is_of_the_present_namespace(world: WritableWorld) -> None:
     buy(world, "red/LoraTraining/a/h/-/1", 5_000_000, created_at=BETWEEN)
     await recreate(world)
     buy(world, f"red@{NEW}/LoraTraining/a/h/-/1", 2_000_000, created_at=AFTER, tenant=NEW)
@@ -101,7 +101,7 @@ async def test_usage_is_of_the_present_namespace(world: ClusterWorld) -> None:
     assert told["total"]["paid"] == "2.0000"
 
 
-def buy(world: ClusterWorld, key: str, micros: int, **fields: Any) -> None:
+def buy(world: WritableWorld, key: str, micros: int, **fields: Any) -> None:
     purchase = Purchase.model_validate(
         {
             "state": PurchaseState.COLLECTED, "job_id": "j", "namespace": "red", "type": "lora_training",
@@ -112,7 +112,7 @@ def buy(world: ClusterWorld, key: str, micros: int, **fields: Any) -> None:
     world.database["ledger"].insert_one({"_id": key, **purchase.model_dump(mode="python", by_alias=True)})
 
 
-async def test_shares_of_the_earlier_namespace_end(world: ClusterWorld) -> None:
+async def test_shares_of_the_earlier_namespace_end(world: WritableWorld) -> None:
     old = world.job(1)
     share(world, old, "user:bob")
     assert await jobs(world, "bob") == [old]
@@ -122,7 +122,7 @@ async def test_shares_of_the_earlier_namespace_end(world: ClusterWorld) -> None:
 
 
 @pytest.mark.parametrize("to", ["namespace:blue", "user:system:serviceaccount:blue:robot"])
-async def test_shares_with_the_earlier_namespace_end(world: ClusterWorld, to: str) -> None:
+async def test_shares_with_the_earlier_namespace_end(world: WritableWorld, to: str) -> None:
     old = world.job(1)
     share(world, old, to)
     robot = "system:serviceaccount:blue:robot"
@@ -131,7 +131,7 @@ async def test_shares_with_the_earlier_namespace_end(world: ClusterWorld, to: st
     assert await get(world, robot, f"/api/jobs/{old}") == 404
 
 
-def share(world: ClusterWorld, job: str, to: str) -> None:
+def share(world: WritableWorld, job: str, to: str) -> None:
     world.database["shares"].insert_one(
         {
             "_id": f"{job}/{to}", "jobId": job, "namespace": "red", "type": "lora_training", "to": to,
@@ -140,7 +140,7 @@ def share(world: ClusterWorld, job: str, to: str) -> None:
     )  # fmt: skip
 
 
-async def test_collections_of_the_earlier_namespace_are_not_seen(world: ClusterWorld) -> None:
+async def test_collections_of_the_earlier_namespace_are_not_seen(world: WritableWorld) -> None:
     async with world.client("ann") as client:
         body = {"name": "faces", "namespace": "red"}
         made = (await client.post("/api/collections", json=body)).json()["collectionId"]
@@ -150,7 +150,7 @@ async def test_collections_of_the_earlier_namespace_are_not_seen(world: ClusterW
     assert (await get(world, "ann", "/api/collections?namespace=red"))["collections"] == []
 
 
-async def test_a_namespace_that_was_created_again_before_this_release_has_its_own_records(world: ClusterWorld) -> None:
+async def test_a_namespace_that_was_created_again_before_this_release_has_its_own_records(world: WritableWorld) -> None:
     world.job(1)
     mine = world.job(2, createdAt=AFTER)
     world.api.namespaces["red"] = (NEW, AGAIN)
@@ -159,7 +159,7 @@ async def test_a_namespace_that_was_created_again_before_this_release_has_its_ow
 
 
 async def test_the_records_of_a_namespace_that_is_gone_stay_for_those_with_rights_everywhere(
-    world: ClusterWorld,
+    world: WritableWorld,
 ) -> None:
     old = world.job(1)
     await Tenancy(world.api, world.database).of("red")
@@ -171,7 +171,7 @@ async def test_the_records_of_a_namespace_that_is_gone_stay_for_those_with_right
     assert await jobs(world, "root", "?namespace=red") == [old]
 
 
-async def test_without_the_right_to_read_namespaces_no_record_is_shown(world: ClusterWorld) -> None:
+async def test_without_the_right_to_read_namespaces_no_record_is_shown(world: WritableWorld) -> None:
     world.job(1)
 
     async def forbidden(_: str) -> Any:
@@ -181,7 +181,7 @@ async def test_without_the_right_to_read_namespaces_no_record_is_shown(world: Cl
     assert await get(world, "ann", "/api/jobs?namespace=red") == 503
 
 
-async def test_a_recreated_namespace_is_noticed_after_some_seconds(world: ClusterWorld) -> None:
+async def test_a_recreated_namespace_is_noticed_after_some_seconds(world: WritableWorld) -> None:
     now = [0.0]
     tenants = Tenants(Tenancy(world.api, world.database), clock=lambda: now[0])
     assert (await tenants.of("red")).scope == ""
@@ -207,8 +207,8 @@ def test_one_function_builds_the_filter_of_namespaces() -> None:
     ]
 
 
-async def test_an_import_goes_to_the_present_namespace(world: ClusterWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(world.parts.files, "sizes_now", lambda *_: {})
+async def test_an_import_goes_to_the_present_namespace(world: WritableWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(world.dependencies.files, "sizes_now", lambda *_: {})
     await recreate(world)
     document = {
         "jobId": "job-1", "userId": "red", "type": Kind.TRANSCRIPTION.record_type, "status": "failed",
@@ -222,7 +222,7 @@ async def test_an_import_goes_to_the_present_namespace(world: ClusterWorld, monk
     assert found is not None, answer.text
 
 
-async def test_files_that_were_adopted_under_another_scope_of_the_tenant_are_shown(world: ClusterWorld) -> None:
+async def test_files_that_were_adopted_under_another_scope_of_the_tenant_are_shown(world: WritableWorld) -> None:
     """A later run went under the mapped scope; the first version is of a job before it, bought under the uid."""
     earlier, kind = "00000000-0000-4000-8000-000000000077", Kind.LORA_TRAINING
     key = f"loras/ann/{earlier}/v1/model.safetensors"
@@ -232,5 +232,5 @@ async def test_files_that_were_adopted_under_another_scope_of_the_tenant_are_sho
     about = {"userId": "ann", "name": "a", "versions": [version]}
     world.job(2, kind, scopes=["", NEW], **about)
     world.job(3, kind, **about)
-    records = [await world.parts.records.get(f"00000000-0000-4000-8000-{number:012}") for number in (2, 3)]
+    records = [await world.dependencies.records.get(f"00000000-0000-4000-8000-{number:012}") for number in (2, 3)]
     assert [(each or {})["versions"][0]["s3Key"] for each in records] == [key, None]

@@ -176,7 +176,7 @@ def _write(world: TenantWorld, answer: httpx.Response) -> httpx.Response:
 
 
 def _fetch(world: TenantWorld, answer: httpx.Response) -> httpx.Response:
-    world.parts.files.url(world.jobs[0].prefixes[0] + "model.safetensors")
+    world.dependencies.files.url(world.jobs[0].prefixes[0] + "model.safetensors")
     return answer
 
 

@@ -14,8 +14,8 @@ from contentgen_contract.names import Kind
 from contentgen_contract.records.ledger import UNCERTAIN, PurchaseState, PurchaseStep, merge_restored
 from contentgen_gateway.migration import asset_listing
 from contentgen_gateway.migration import backup as backups
-from contentgen_gateway.migration.archive import BadArchive, reading, writing
-from contentgen_gateway.migration.backup import KEPT, MADE_AGAIN, backup, newest_record, newest_runs, restore
+from contentgen_gateway.migration.archive import BadArchive, create_archive, open_archive
+from contentgen_gateway.migration.backup import BACKED_UP, NOT_BACKED_UP, backup, newest_record, newest_runs, restore
 from contentgen_operator.state.purchases import Purchase, PurchaseKey
 from contentgen_operator.state.run_document import RunDocument
 from contentgen_operator.stores.ledger import Ledger
@@ -49,19 +49,19 @@ def full() -> Any:
 
 
 def content(database: Any) -> dict[str, Any]:
-    shown = {kept.name: None if kept.key == "_id" else {"_id": False} for kept in KEPT}
+    shown = {kept.name: None if kept.key == "_id" else {"_id": False} for kept in BACKED_UP}
     return {name: sorted(database[name].find({}, fields), key=repr) for name, fields in shown.items()}
 
 
 def saved(database: Any, target: Path, assets: tuple[dict[str, Any], ...] = ()) -> str:
-    with writing(str(target)) as writer:
+    with create_archive(str(target)) as writer:
         backup(database, writer, assets)
         writer.close(NOW, "assets")
     return str(target)
 
 
 def put_back(database: Any, source: str) -> dict[str, backups.Restored]:
-    with reading(source) as archive:
+    with open_archive(source) as archive:
         return restore(database, archive)
 
 
@@ -278,16 +278,16 @@ def test_each_collection_is_kept_or_made_again() -> None:
     text = "\n".join(path.read_text() for path in sources)
     named = set(backups.COLLECTION.findall(text))
     assert named
-    assert named == {kept.name for kept in KEPT if kept.name in named} | (MADE_AGAIN & named)
+    assert named == {kept.name for kept in BACKED_UP if kept.name in named} | (NOT_BACKED_UP & named)
 
 
 def test_the_list_of_assets_says_what_is_missing_and_what_is_another_file() -> None:
     world = TenantWorld()
-    bucket, client = world.bucket, world.parts.files._client
+    bucket, client = world.bucket, world.dependencies.files._client
     bucket.objects = {"loras/ann/a/v1/model.safetensors": b"one", "runs/a/x": b"two", "transcripts/a/b/t": b"three"}
     listed = list(asset_listing.assets(client, "assets", checksums=True))
     assert {each["key"]: each["bytes"] for each in listed} == {key: len(body) for key, body in bucket.objects.items()}
-    assert asset_listing.compare(client, "assets", listed) == asset_listing.Compared(same=3)
+    assert asset_listing.compare(client, "assets", listed) == asset_listing.Comparison(same=3)
     del bucket.objects["runs/a/x"]
     bucket.objects["transcripts/a/b/t"] = b"other"
     bucket.objects["loras/ann/a/v1/model.safetensors"] = b"own"

@@ -307,13 +307,13 @@ async def test_several_documents_wait_for_the_bucket_at_a_time(
     world: TenantWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody is let go before two are there; the report keeps the order."""
-    together, sizes = threading.Barrier(2), world.parts.files.sizes_now
+    together, sizes = threading.Barrier(2), world.dependencies.files.sizes_now
 
     def slow(prefixes: Iterable[str]) -> dict[str, int]:
         together.wait(timeout=30)
         return sizes(prefixes)
 
-    monkeypatch.setattr(world.parts.files, "sizes_now", slow)
+    monkeypatch.setattr(world.dependencies.files, "sizes_now", slow)
     jobs = [copy(SEEDS[0], jobId=job_id, versions=[]) for job_id in (LORA, PICTURE, TALK, LORA[:-1] + "9")]
     told = (await send(world, jobs)).json()
     assert [(each["document"], each["jobId"]) for each in told["jobs"]] == [

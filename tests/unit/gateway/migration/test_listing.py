@@ -7,7 +7,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from contentgen_gateway.migration.asset_listing import bring
+from contentgen_gateway.migration.asset_listing import copy_missing
 
 ROOT = Path(__file__).parents[4]
 
@@ -22,7 +22,7 @@ def test_a_copy_leaves_existing_keys_alone(monkeypatch: pytest.MonkeyPatch) -> N
         client.put_object(Bucket="ours", Key="loras/u/j/v1/model.safetensors", Body=b"verified")
         for name in ("model.safetensors", "config.json"):
             client.put_object(Bucket="old", Key=f"loras/u/j/v1/{name}", Body=b"of the old service")
-        bring(client, "old", "ours", ["loras/u/j/"])
+        copy_missing(client, "old", "ours", ["loras/u/j/"])
         found = {
             each["Key"].rpartition("/")[2]: client.get_object(Bucket="ours", Key=each["Key"])["Body"].read()
             for each in client.list_objects_v2(Bucket="ours")["Contents"]

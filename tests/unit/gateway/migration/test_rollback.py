@@ -26,7 +26,7 @@ from contentgen_gateway.migration.rollback import (
     OldRun,
     Rollback,
     key_of,
-    seems_to_run,
+    recent_status_write,
 )
 from contentgen_operator.state.purchases import PurchaseKey
 from contentgen_runtime.kube import Page
@@ -291,7 +291,7 @@ async def test_a_refused_purchase_has_no_step(monkeypatch: pytest.MonkeyPatch) -
 
 def test_the_key_is_the_one_of_the_operator() -> None:
     key = PurchaseKey(namespace="ns", kind=Kind.TRANSCRIPTION, name="it", run_hash="ab", rerun="x", attempt=2)
-    run = OldRun(run_hash="ab", rerun="x", attempt=2, told=True)
+    run = OldRun(run_hash="ab", rerun="x", attempt=2, in_status=True)
     assert key_of(Kind.TRANSCRIPTION, {"namespace": "ns", "name": "it"}, run) == str(key)
 
 
@@ -307,10 +307,10 @@ def test_an_operator_that_has_written_a_moment_ago_is_noticed() -> None:
     now = datetime(2026, 11, 21, 12, tzinfo=UTC)
     wrote = [{"manager": "contentgen", "subresource": "status", "time": "2026-11-21T11:59:30Z"}]
     body = body_of(PICTURE, managedFields=wrote)
-    assert seems_to_run([(Kind.IMAGE_GENERATION, body)], now) == "ImageGeneration ns/it 30 s ago"
-    assert seems_to_run([(Kind.IMAGE_GENERATION, body)], now + timedelta(minutes=2)) == ""
+    assert recent_status_write([(Kind.IMAGE_GENERATION, body)], now) == "ImageGeneration ns/it 30 s ago"
+    assert recent_status_write([(Kind.IMAGE_GENERATION, body)], now + timedelta(minutes=2)) == ""
     edited = body_of(PICTURE, managedFields=[wrote[0] | {"subresource": ""}])
-    assert seems_to_run([(Kind.IMAGE_GENERATION, edited)], now) == ""
+    assert recent_status_write([(Kind.IMAGE_GENERATION, edited)], now) == ""
 
 
 # The command
@@ -343,7 +343,7 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str, li
         kube = Resources(body)
         monkeypatch.setattr(commands, "KubeApi", lambda: kube)
         monkeypatch.setattr(commands, "_database", lambda _: nullcontext(mongomock.MongoClient(tz_aware=True)["db"]))
-        monkeypatch.setattr(rollback_stores, "markers", lambda *_: lambda _: None)
+        monkeypatch.setattr(rollback_stores, "marker_reader", lambda *_: lambda _: None)
         result = CliRunner().invoke(commands.app, ["prepare-rollback", *words])
         assert result.exception is None or isinstance(result.exception, SystemExit | rollback_stores.OperatorRuns)
         return result.exit_code, result.stdout, kube.patches
@@ -393,7 +393,7 @@ def test_markers_are_read_from_the_bucket() -> None:
             return {"Body": io.BytesIO(found)}
 
     client: Any = Client()
-    read = rollback_stores.markers(client, "assets")
+    read = rollback_stores.marker_reader(client, "assets")
     assert (read("ns/key"), read("odd"), read("none")) == ("p-1", "unreadable", None)
 
 

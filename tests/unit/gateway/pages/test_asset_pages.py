@@ -8,7 +8,7 @@ import pytest
 
 from contentgen_gateway.auth import csrf
 from contentgen_gateway.pages.rendering.turns import SpeakerTurn, SpokenWord, turns
-from contentgen_gateway.pages.search import pieces
+from contentgen_gateway.pages.search import highlighted_parts
 from contentgen_gateway.pages.transcripts import _colours
 from contentgen_gateway.pages.usage import bars
 from contentgen_gateway.schemas.transcript_search import Mark
@@ -226,7 +226,7 @@ def test_what_is_no_transcript_with_times_has_no_turns(document: bytes) -> None:
 
 def test_a_snippet_is_cut_at_its_marks() -> None:
     marks = [Mark(offset=4, length=5), Mark(offset=6, length=2), Mark(offset=12, length=4)]
-    assert pieces("the sound of wood", marks) == [
+    assert highlighted_parts("the sound of wood", marks) == [
         ("the ", False),
         ("sound", True),
         (" of", False),

@@ -36,7 +36,7 @@ class World(GatewayWorld):
 
     def __init__(self, *rights: tuple[str, str, str, str], **settings: Any) -> None:
         super().__init__(*rights, **settings)
-        RecordingBucket().behind(self.parts.files)
+        RecordingBucket().behind(self.dependencies.files)
 
 
 @pytest.fixture

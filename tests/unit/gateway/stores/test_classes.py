@@ -11,7 +11,7 @@ from contentgen_gateway.live.jobs import LiveJobs
 from contentgen_gateway.live.resources import JobResources
 from contentgen_runtime.kube import KubeApi
 from contentgen_runtime.watching import ObjectChanged, ObjectDeleted
-from contentgen_simulation.gateway.cluster import ClusterWorld
+from contentgen_simulation.gateway.cluster import WritableWorld
 from contentgen_simulation.gateway.server import GatewayWorld, resource
 
 ANN = ("ann", "*", "*", "red")
@@ -27,7 +27,7 @@ def of_class(name: str | None, job: str = "a", version: int = 1, **status: Any) 
 
 
 async def created(own: str, **given: Any) -> tuple[Any, list[Any]]:
-    world = ClusterWorld(ANN, operator_class=own)
+    world = WritableWorld(ANN, operator_class=own)
     async with world.client("ann") as ann:
         answer = await ann.post("/api/images/generate", json=IMAGE | given)
     return answer, [each["spec"] for each in world.api.resources.values()]
@@ -58,7 +58,7 @@ async def test_a_caller_cannot_choose_another_class(own: str, given: str) -> Non
 
 
 async def test_a_key_whose_job_was_moved_to_another_class_creates_no_second_one() -> None:
-    world = ClusterWorld(ANN)
+    world = WritableWorld(ANN)
     async with world.client("ann") as ann:
         key = {"Idempotency-Key": "one"}
         assert (await ann.post("/api/images/generate", json=IMAGE, headers=key)).status_code == 202
@@ -72,9 +72,9 @@ async def test_a_key_whose_job_was_moved_to_another_class_creates_no_second_one(
 # Resources of another class
 
 
-def shared_with(own: str, theirs: str | None, **record: Any) -> tuple[ClusterWorld, str]:
+def shared_with(own: str, theirs: str | None, **record: Any) -> tuple[WritableWorld, str]:
     """A world with a record in the shared database whose resource is of the class `theirs`."""
-    world = ClusterWorld(ANN, operator_class=own)
+    world = WritableWorld(ANN, operator_class=own)
     job = world.job(1, Kind.IMAGE_GENERATION, **record)
     kept = world.resource(Kind.IMAGE_GENERATION, "job-1", job, prompt="a cat", suspend=True)
     kept["status"] = {"phase": "Failed", "reason": "ProviderFailed", "run": {"number": 1}}
@@ -137,7 +137,7 @@ async def test_a_stream_of_another_class_is_refused_with_the_class(own: str, the
     async with world.client("ann") as ann:
         answer = await ann.get(f"/api/stream/job/{job}")
     assert (answer.status_code, answer.json()["operatorClass"]) == (409, theirs or DEFAULT_CLASS)
-    assert world.parts.live.get(job) is None
+    assert world.dependencies.live.get(job) is None
 
 
 # What the watch delivers
@@ -150,19 +150,19 @@ def live(own: str) -> LiveJobs:
 @OTHERS
 def test_jobs_of_another_class_are_not_known(own: str, theirs: str | None) -> None:
     known = live(own)
-    known.see(TRANSCRIPT, ObjectChanged(of_class(theirs, "a")))
-    known.see(TRANSCRIPT, ObjectChanged(of_class(own, "b")))
+    known.apply(TRANSCRIPT, ObjectChanged(of_class(theirs, "a")))
+    known.apply(TRANSCRIPT, ObjectChanged(of_class(own, "b")))
     assert (known.get("a"), known.get("b") is not None) == (None, True)
 
 
 async def test_a_job_that_leaves_the_class_is_lost_for_its_readers() -> None:
     known = live(DEFAULT_CLASS)
-    known.see(TRANSCRIPT, ObjectChanged(of_class(None)))
+    known.apply(TRANSCRIPT, ObjectChanged(of_class(None)))
     with known.reader("a") as reader:
-        known.see(TRANSCRIPT, ObjectChanged(of_class("night", version=2)))
+        known.apply(TRANSCRIPT, ObjectChanged(of_class("night", version=2)))
         assert await reader.next(1) is None
-        known.see(TRANSCRIPT, ObjectChanged(of_class("night", version=3)))
-        known.see(TRANSCRIPT, ObjectChanged(of_class(None, version=4)))
+        known.apply(TRANSCRIPT, ObjectChanged(of_class("night", version=3)))
+        known.apply(TRANSCRIPT, ObjectChanged(of_class(None, version=4)))
         now = await reader.next(1)
     assert now is not None
     assert now.version == "4"
@@ -171,21 +171,21 @@ async def test_a_job_that_leaves_the_class_is_lost_for_its_readers() -> None:
 async def test_a_stream_ends_without_an_end_event_when_its_job_leaves_the_class() -> None:
     world = GatewayWorld(ANN)
     world.job(1, TRANSCRIPT, jobId="a", name="job-a", status="processing", phase="Processing")
-    world.parts.live.see(TRANSCRIPT, ObjectChanged(of_class(None)))
+    world.dependencies.live.apply(TRANSCRIPT, ObjectChanged(of_class(None)))
     world.api.put(of_class("night", version=2))
     async with world.client("ann") as ann:
         following = asyncio.create_task(ann.get("/api/stream/job/a"))
-        while not world.parts.live._readers:  # noqa: ASYNC110 - the stream tells nobody that it has begun
+        while not world.dependencies.live._followers:  # noqa: ASYNC110 - the stream tells nobody that it has begun
             await asyncio.sleep(0)
-        world.parts.live.see(TRANSCRIPT, ObjectChanged(of_class("night", version=2)))
+        world.dependencies.live.apply(TRANSCRIPT, ObjectChanged(of_class("night", version=2)))
         told = (await asyncio.wait_for(following, 10)).text
     assert "event: end" not in told, "the job goes on, in another class"
 
 
 def test_the_end_of_a_resource_of_any_class_is_told_once_it_is_gone() -> None:
     over: list[str] = []
-    known = LiveJobs(over=lambda _, job: over.append(job), serves=JobResources(KubeApi(), DEFAULT_CLASS).serves)
-    known.see(TRANSCRIPT, ObjectChanged(of_class("night", phase="Completed")))
+    known = LiveJobs(on_end=lambda _, job: over.append(job), serves=JobResources(KubeApi(), DEFAULT_CLASS).serves)
+    known.apply(TRANSCRIPT, ObjectChanged(of_class("night", phase="Completed")))
     assert over == []
-    known.see(TRANSCRIPT, ObjectDeleted(of_class("night", phase="Completed")))
+    known.apply(TRANSCRIPT, ObjectDeleted(of_class("night", phase="Completed")))
     assert over == ["a"]

@@ -137,7 +137,7 @@ def check(asked: Asked) -> None:
 async def test_all_that_a_request_asks(path: str, asked: Asked) -> None:
     world = GatewayWorld(("ann", "*", "*", "red"))
     bucket = RecordingBucket()
-    bucket.behind(world.parts.files)
+    bucket.behind(world.dependencies.files)
     key = "loras/ann/j/v1/model.safetensors"
     job = world.job(1, versions=[{"version": 1, "s3Key": key}])
     bucket.objects |= {key: b"x", "datasets/ann/j/dataset.json": b"{}"}
@@ -149,7 +149,7 @@ async def test_all_that_a_request_asks(path: str, asked: Asked) -> None:
 
 async def test_all_that_changes_ask(asked: Asked) -> None:
     world = GatewayWorld(("ann", "*", "*", "red"))
-    RecordingBucket().behind(world.parts.files)
+    RecordingBucket().behind(world.dependencies.files)
     job = world.job(1)
     async with world.client("ann") as ann:
         for method, path, body in CHANGES:
@@ -161,16 +161,16 @@ async def test_all_that_changes_ask(asked: Asked) -> None:
 async def test_all_that_the_index_of_transcripts_asks(asked: Asked) -> None:
     world = GatewayWorld(("ann", "*", "*", "red"))
     bucket = RecordingBucket()
-    bucket.behind(world.parts.files)
+    bucket.behind(world.dependencies.files)
     key = "transcripts/ann/j/transcript.json"
     bucket.objects[key] = b"{}"
     for number in range(2):
         world.job(number, Kind.TRANSCRIPTION, versions=[{"version": 1, "transcriptUrl": f"s3://assets/{key}"}])
-    await world.parts.indexer.walk()
+    await world.dependencies.indexer.update_all()
     world.database["jobs"].update_one({"jobId": {"$regex": "0$"}}, {"$set": {"userId": "bob"}})  # to be amended
     world.database["jobs"].delete_one({"jobId": {"$regex": "1$"}})
     asked.clear()
-    await world.parts.indexer.walk()
+    await world.dependencies.indexer.update_all()
     async with world.client("ann") as ann:
         assert (await ann.get("/api/search/transcripts?q=a")).status_code == 200
     names = {"jobs", "ledger", "shares", "transcripts", "transcripts-indexed", "signed-out", "clusters", "namespaces"}

@@ -20,7 +20,7 @@ def changed(job: str, version: int = 1, **status: Any) -> ObjectChanged:
 
 async def test_a_job_is_found_before_it_has_a_record() -> None:
     world = GatewayWorld(("ann", "*", "*", "red"), ("bob", "*", "*", "blue"))
-    world.parts.live.note(SOUND, resource(SOUND, "new", status=None))
+    world.dependencies.live.note(SOUND, resource(SOUND, "new", status=None))
     async with world.client("ann") as ann, world.client("bob") as bob:
         given, foreign = await ann.get("/api/jobs/new"), await bob.get("/api/jobs/new")
     shown = given.json()
@@ -33,14 +33,14 @@ async def test_a_job_is_found_before_it_has_a_record() -> None:
 async def test_a_record_that_is_there_is_the_answer() -> None:
     world = GatewayWorld(("ann", "*", "*", "red"))
     job = world.job(1, SOUND, progress=35)
-    world.parts.live.note(SOUND, resource(SOUND, job, progress=10))
+    world.dependencies.live.note(SOUND, resource(SOUND, job, progress=10))
     async with world.client("ann") as ann:
         assert (await ann.get(f"/api/jobs/{job}")).json()["progress"] == 35
 
 
 @pytest.mark.parametrize("kind", list(Kind))
 def test_a_document_says_what_the_operator_will_write(kind: Kind) -> None:
-    now = JobSnapshot.of(
+    now = JobSnapshot.parse(
         kind, resource(kind, "it", phase="Processing", stage="Training", progress=70, reason="Processing")
     )
     made = document(now)
@@ -57,9 +57,9 @@ def test_a_document_says_what_the_operator_will_write(kind: Kind) -> None:
 @pytest.mark.parametrize("phase", ["Completed", "Failed"])
 def test_what_has_ended_is_forgotten(phase: str) -> None:
     live = LiveJobs()
-    live.see(SOUND, changed("a"))
+    live.apply(SOUND, changed("a"))
     assert live.get("a") is not None
-    live.see(SOUND, changed("a", 2, phase=phase))
+    live.apply(SOUND, changed("a", 2, phase=phase))
     assert live.get("a") is None
     assert live.note(SOUND, resource(SOUND, "a", phase=phase)).ended
     assert live.get("a") is None
@@ -69,15 +69,15 @@ def test_what_is_known_of_a_job_is_small() -> None:
     body = resource(SOUND, "a", run={"rerun": None, "spec": {"x": "y" * 65_000}, "facts": {"x": "y" * 65_000}})
     body["metadata"] |= {"annotations": {"x": "y" * 262_000}, "managedFields": ["y" * 65_000]}
     body["spec"] |= {"x": "y" * 65_000}
-    now = JobSnapshot.of(SOUND, body)
+    now = JobSnapshot.parse(SOUND, body)
     assert len(repr(now)) < 2000
-    made = document(JobSnapshot.of(SOUND, body | {"status": {}}))
+    made = document(JobSnapshot.parse(SOUND, body | {"status": {}}))
     assert (made["userId"], made["config"], made["status"]) == ("ann", {}, "queued")
 
 
 def test_what_was_made_here_does_not_hide_what_the_watch_knows() -> None:
     live = LiveJobs()
-    live.see(SOUND, changed("a", 7, progress=20))
+    live.apply(SOUND, changed("a", 7, progress=20))
     assert live.note(SOUND, resource(SOUND, "a", version=5)).version == "7"
 
 
@@ -85,7 +85,7 @@ def test_an_ended_job_that_is_to_run_again_is_under_way() -> None:
     live = LiveJobs()
     body = resource(SOUND, "a", phase="Completed", progress=100, run={"rerun": None, "spec": {}})
     body["metadata"]["annotations"] = {RERUN_ANNOTATION: "once more"}
-    live.see(SOUND, ObjectChanged(body))
+    live.apply(SOUND, ObjectChanged(body))
     now = live.get("a")
     assert now is not None
     assert (now.word, now.status.progress) == ("queued", 0)
@@ -94,18 +94,18 @@ def test_an_ended_job_that_is_to_run_again_is_under_way() -> None:
 def test_a_list_ends_what_it_lacks_of_its_kind() -> None:
     live = LiveJobs()
     for job in "abc":
-        live.see(SOUND, changed(job))
-    live.see(Kind.LORA_TRAINING, ObjectChanged(resource(Kind.LORA_TRAINING, "d")))
-    live.see(SOUND, ListComplete(frozenset("ac")))
+        live.apply(SOUND, changed(job))
+    live.apply(Kind.LORA_TRAINING, ObjectChanged(resource(Kind.LORA_TRAINING, "d")))
+    live.apply(SOUND, ListComplete(frozenset("ac")))
     assert [job for job in "abcd" if live.get(job)] == ["a", "c", "d"]
-    live.see(SOUND, ObjectDeleted(resource(SOUND, "a")))
+    live.apply(SOUND, ObjectDeleted(resource(SOUND, "a")))
     assert [job for job in "abcd" if live.get(job)] == ["c", "d"]
 
 
 def test_of_more_than_can_be_known_the_quietest_are_left_out() -> None:
-    live = LiveJobs(most=2)
+    live = LiveJobs(max_jobs=2)
     for version, job in enumerate("abac"):
-        live.see(SOUND, changed(job, version))
+        live.apply(SOUND, changed(job, version))
     assert [job for job in "abc" if live.get(job)] == ["a", "c"]
 
 
@@ -114,7 +114,7 @@ async def test_a_slow_reader_gets_what_is_newest_and_holds_nobody_up() -> None:
     with live.reader("a") as slow, live.reader("a") as quick, live.reader("b") as other:
         got = []
         for version in range(1, 101):
-            live.see(SOUND, changed("a", version))
+            live.apply(SOUND, changed("a", version))
             got.append(await quick.next(1))
         assert [each.version for each in got if each] == [str(version) for version in range(1, 101)]
         newest = await slow.next(1)
@@ -123,34 +123,34 @@ async def test_a_slow_reader_gets_what_is_newest_and_holds_nobody_up() -> None:
         for reader in (slow, other):
             with pytest.raises(TimeoutError):
                 await reader.next(0)
-    assert live._readers == {}
+    assert live._followers == {}
 
 
 async def test_readers_learn_of_the_end_and_of_what_vanished() -> None:
     live = LiveJobs()
     with live.reader("a") as reader:
-        live.see(SOUND, changed("a"))
-        live.see(SOUND, changed("a", 2, phase="Completed"))
+        live.apply(SOUND, changed("a"))
+        live.apply(SOUND, changed("a", 2, phase="Completed"))
         now = await reader.next(1)
         assert now is not None
         assert now.ended
-        live.see(SOUND, ObjectDeleted(resource(SOUND, "a")))
+        live.apply(SOUND, ObjectDeleted(resource(SOUND, "a")))
         assert await reader.next(1) is None
 
 
 async def test_the_list_of_one_namespace_says_nothing_about_another() -> None:
     live = LiveJobs()
     for number, namespace in enumerate(("red", "blue")):
-        live.see(SOUND, ObjectChanged(resource(SOUND, f"{number}", namespace=namespace)), namespace)
-    live.see(SOUND, ListComplete(frozenset()), "red")
+        live.apply(SOUND, ObjectChanged(resource(SOUND, f"{number}", namespace=namespace)), namespace)
+    live.apply(SOUND, ListComplete(frozenset()), "red")
     assert (live.get("0"), live.get("1") is not None) == (None, True)
-    live.see(SOUND, ListComplete(frozenset()))
+    live.apply(SOUND, ListComplete(frozenset()))
     assert live.get("1") is None
 
 
 async def test_all_kinds_are_followed_and_an_odd_resource_hides_no_other() -> None:
     world = GatewayWorld()
-    live = world.parts.live
+    live = world.dependencies.live
     world.api.put(
         {"kind": SOUND.value, "metadata": {"uid": "odd"}},
         *(resource(kind, kind.value) for kind in Kind),

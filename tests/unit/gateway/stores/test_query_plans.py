@@ -2,7 +2,7 @@
 
 import pytest
 
-from contentgen_simulation.gateway.query_plans import shown, single, stages
+from contentgen_simulation.gateway.query_plans import single, stages, winning_stages
 
 FETCHED = {"stage": "FETCH", "inputStage": {"stage": "IXSCAN", "indexName": "created"}}
 SCANNED = {"stage": "COLLSCAN", "direction": "forward"}
@@ -37,8 +37,8 @@ def test_of_slots_and_shards_the_plan_below_counts() -> None:
 
 def test_an_answer_without_a_plan_is_no_good_answer() -> None:
     with pytest.raises(ValueError, match="no plan"):
-        shown({"queryPlanner": {"rejectedPlans": [SCANNED]}, "ok": 1.0})
-    assert shown({"queryPlanner": {"winningPlan": {"stage": "EOF"}}}) == {"EOF"}
+        winning_stages({"queryPlanner": {"rejectedPlans": [SCANNED]}, "ok": 1.0})
+    assert winning_stages({"queryPlanner": {"winningPlan": {"stage": "EOF"}}}) == {"EOF"}
 
 
 def test_updates_are_explained_one_at_a_time() -> None:

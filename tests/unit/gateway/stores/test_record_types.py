@@ -140,8 +140,8 @@ def batches(given: list[Any], size: int) -> Iterator[list[Any]]:
 @pytest.mark.parametrize("kind", list(Kind))
 async def test_a_value_of_a_wrong_type_breaks_no_page_of_its_job(kind: Kind) -> None:
     world, broken = GatewayWorld(ANN), []
-    world.parts.files.size = nothing  # type: ignore[method-assign]
-    world.parts.files.read = nothing  # type: ignore[method-assign,assignment]
+    world.dependencies.files.size = nothing  # type: ignore[method-assign]
+    world.dependencies.files.read = nothing  # type: ignore[method-assign,assignment]
     async with world.client("ann") as ann:
         for place, value in itertools.product(places(good(kind)), ("text", {"a": 1})):
             world.database["jobs"].delete_many({})
@@ -161,7 +161,7 @@ async def test_sums_and_pages_over_all_jobs_stand_a_wrong_value(value: object) -
     paths += ["/jobs", "/loras", "/api/assets/search?q=face", "/api/collections", f"/api/assets/{JOB}/stats"]
     paths += [f"/api/assets/{JOB}/download", f"/api/lora/status/{JOB}", "/api/lora/list"]
     world = GatewayWorld(ANN)
-    world.parts.files.size = nothing  # type: ignore[method-assign]
+    world.dependencies.files.size = nothing  # type: ignore[method-assign]
     record = good(Kind.LORA_TRAINING)
     for name in ("config", "metadata", "bytes", "pictures", "downloads", "lastAccessed", "versions"):
         world.database["jobs"].delete_many({})
@@ -176,7 +176,7 @@ async def test_a_record_whose_values_are_right_is_shown_as_it_is() -> None:
         world = GatewayWorld(ANN)
         kept = good(kind) | {"config": CONFIG | {"more": {"deep": [1, 2.5, None, "x"]}, "steps": 1000.0}}
         world.database["jobs"].insert_one(dict(kept))
-        found = await world.parts.records.get(JOB)
+        found = await world.dependencies.records.get(JOB)
         assert found is not None
         for name in ("config", "metadata", "cost", "sourceVideo", "createdAt", "progress"):
             assert found[name] == kept[name]

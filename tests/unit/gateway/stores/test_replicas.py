@@ -24,7 +24,7 @@ from contentgen_gateway.problems import Problem
 from contentgen_gateway.transcripts.index import TranscriptIndex
 from contentgen_gateway.transcripts.passages import Passage
 from contentgen_runtime.watching import ObjectChanged
-from contentgen_simulation.gateway.cluster import ClusterWorld
+from contentgen_simulation.gateway.cluster import WritableWorld
 from contentgen_simulation.gateway.server import resource
 
 ANN, BOB = ("ann", "*", "*", "red"), ("bob", "*", "*", "blue")
@@ -35,8 +35,8 @@ class Replicas:
     """The two, and a client of each."""
 
     def __init__(self, **settings: Any) -> None:
-        self.a = ClusterWorld(ANN, BOB, **settings)
-        self.b = ClusterWorld(beside=self.a, **settings)
+        self.a = WritableWorld(ANN, BOB, **settings)
+        self.b = WritableWorld(beside=self.a, **settings)
         self.api, self.database = self.a.api, self.a.database
 
     def clients(self, who: str | None = "ann") -> tuple[httpx.AsyncClient, httpx.AsyncClient]:
@@ -102,7 +102,7 @@ async def test_creations_are_forgotten_when_every_watch_has_told(both: Replicas)
     await made(a)
     told = both.database["recent-creations"]
     (first,) = told.find()
-    told.update_one({}, {"$set": {"until": first["until"] - recent_creations.KEPT}})
+    told.update_one({}, {"$set": {"until": first["until"] - recent_creations.RETENTION}})
     await made(a)
     assert [each["_id"] for each in told.find()] != [first["_id"]]
     assert told.count_documents({}) == 1
@@ -115,10 +115,10 @@ SOUND = Kind.TRANSCRIPTION
 JOB = "a"
 
 
-def at_version(replica: ClusterWorld, version: int, **status: Any) -> dict[str, Any]:
+def at_version(replica: WritableWorld, version: int, **status: Any) -> dict[str, Any]:
     """A job's state, as the watch of one replica tells it."""
     body = resource(SOUND, JOB, version=version, **status)
-    replica.parts.live.see(SOUND, ObjectChanged(body))
+    replica.dependencies.live.apply(SOUND, ObjectChanged(body))
     return body
 
 
@@ -148,7 +148,7 @@ def late(both: Replicas, monkeypatch: pytest.MonkeyPatch) -> Replicas:
 
     async def tell(_: JobFollower, __: float) -> JobSnapshot:
         version, progress, phase = next(coming)
-        return JobSnapshot.of(SOUND, resource(SOUND, JOB, version=version, progress=progress, phase=phase))
+        return JobSnapshot.parse(SOUND, resource(SOUND, JOB, version=version, progress=progress, phase=phase))
 
     monkeypatch.setattr(JobFollower, "next", tell)
     at_version(both.b, 7, progress=10)
@@ -184,11 +184,11 @@ async def test_an_event_that_nobody_has_sent_hides_nothing(late: Replicas, last:
 
 async def test_what_the_api_server_has_hides_what_an_old_watch_knows(both: Replicas) -> None:
     at_version(both.b, 7, progress=10)
-    assert both.b.parts.live.note(SOUND, resource(SOUND, JOB, version=9, progress=40)).version == "9"
-    known = both.b.parts.live.get(JOB)
+    assert both.b.dependencies.live.note(SOUND, resource(SOUND, JOB, version=9, progress=40)).version == "9"
+    known = both.b.dependencies.live.get(JOB)
     assert known is not None
     assert known.version == "9"
-    assert both.b.parts.live.note(SOUND, resource(SOUND, JOB, version=8, progress=20)).version == "9"
+    assert both.b.dependencies.live.note(SOUND, resource(SOUND, JOB, version=8, progress=20)).version == "9"
 
 
 # The index of transcripts, kept by both
@@ -209,7 +209,7 @@ def searched(both: Replicas) -> list[tuple[int, str]]:
 def test_a_replica_that_ends_in_between_takes_nothing_from_the_others_index(
     both: Replicas, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    a, b = both.a.parts.transcripts, both.b.parts.transcripts
+    a, b = both.a.dependencies.transcripts, both.b.dependencies.transcripts
     brought_in(a, 1, "one", "two")
 
     def killed(*_: object, **__: object) -> None:
@@ -223,17 +223,17 @@ def test_a_replica_that_ends_in_between_takes_nothing_from_the_others_index(
 
 def test_what_is_indexed_anew_leaves_nothing_of_before(both: Replicas) -> None:
     """A try that was interrupted may have been of another file of the same version."""
-    brought_in(both.a.parts.transcripts, 1, "one", "two", "three")
-    brought_in(both.b.parts.transcripts, 1, "other", "words")
+    brought_in(both.a.dependencies.transcripts, 1, "one", "two", "three")
+    brought_in(both.b.dependencies.transcripts, 1, "other", "words")
     assert searched(both) == [(1, "other"), (1, "words")]
-    brought_in(both.a.parts.transcripts, 2, "later")
+    brought_in(both.a.dependencies.transcripts, 2, "later")
     assert searched(both) == [(2, "later")]
 
 
 def test_a_replica_that_is_at_an_older_version_has_the_job_indexed_again(
     both: Replicas, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    a, b = both.a.parts.transcripts, both.b.parts.transcripts
+    a, b = both.a.dependencies.transcripts, both.b.dependencies.transcripts
     store = b._store
 
     def then_the_other(documents: Any) -> None:
@@ -256,7 +256,7 @@ async def test_a_replica_that_is_about_to_stop_sends_its_clients_to_the_other(bo
     paths = ("/health", "/api/jobs", "/api/jobs?x=1", "/jobs", "/nowhere")
     a, b = both.clients()
     assert not [each for each in [await a.get(path) for path in paths] if "connection" in each.headers]
-    both.a.parts.lifecycle.draining = True
+    both.a.dependencies.lifecycle.draining = True
     answers = [await a.get(path) for path in paths]
     assert [each.headers["connection"] for each in answers] == ["close"] * len(paths)
     assert [each.status_code for each in answers] == [200, 200, 422, 200, 404], "it serves on until then"
@@ -265,7 +265,7 @@ async def test_a_replica_that_is_about_to_stop_sends_its_clients_to_the_other(bo
 
 async def test_a_stream_that_begins_as_the_others_end_ends_with_them(both: Replicas) -> None:
     """By a connection that is open still. The process would wait for it as long as for a request."""
-    lifecycle, ended = both.a.parts.lifecycle, list[str]()
+    lifecycle, ended = both.a.dependencies.lifecycle, list[str]()
     with lifecycle.endless(lambda: ended.append("before")):
         assert not ended
         await lifecycle.drain(0, lambda: None)
@@ -331,15 +331,15 @@ async def test_a_rate_is_that_of_one_replica() -> None:
 async def test_a_token_that_was_signed_out_elsewhere_is_taken_for_a_minute_at_the_most(both: Replicas) -> None:
     now = [0.0]
     a, b = (Authenticator(both.api, SignOuts(both.database["signed-out"]), clock=lambda: now[0]) for _ in range(2))
-    await b.caller("ann")
+    await b.authenticate("ann")
     now[0] = 30.0
-    await b.caller("ann")
+    await b.authenticate("ann")
     await a.sign_out("ann")
     with pytest.raises(Problem, match="signed out"):
-        await a.caller("ann")
+        await a.authenticate("ann")
     now[0] = 60.0
     with pytest.raises(Problem, match="signed out"):
-        await b.caller("ann")
+        await b.authenticate("ann")
 
 
 # While something is away

@@ -26,7 +26,7 @@ from contentgen_operator.watch.event_handlers import EventHandlers
 from contentgen_operator.worker_api.reports import Reports
 from contentgen_runtime.namespaces import Namespaces
 from contentgen_simulation.api_server import rejection
-from contentgen_simulation.gateway.cluster import ClusterWorld
+from contentgen_simulation.gateway.cluster import WritableWorld
 from contentgen_simulation.installations import BATCH, Installations
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
@@ -105,7 +105,7 @@ class Standby:
         self.queue: WorkQueue[ResourceRef] = WorkQueue(self._work)
         cache = Cache()
         self.tasks = LeaderTasks(self.elected.wait, self.queue, cache.refs)
-        self.intake = EventHandlers(cache, self.tasks.wake, Reports(), gone=self.tasks.deleted)
+        self.handlers = EventHandlers(cache, self.tasks.wake, Reports(), on_deleted=self.tasks.deleted)
 
     async def _work(self, ref: ResourceRef) -> None:
         self.worked.append(ref.name)
@@ -113,7 +113,7 @@ class Standby:
     async def sees(self, name: str, *, deleted: bool) -> None:
         meta = {"namespace": "ns", "name": name, "uid": f"uid-of-{name}", "resourceVersion": "1", "generation": 1}
         body = {"metadata": meta, "spec": {}, "status": {"phase": "Preparing"}}
-        await self.intake.resource(IMAGE, body, deleted=deleted)
+        await self.handlers.resource(IMAGE, body, deleted=deleted)
 
     async def leads(self) -> list[str]:
         """What it has looked at once it leads."""
@@ -245,9 +245,9 @@ async def test_a_deletion_in_a_class_that_nobody_serves_ends_once_it_is_moved_ba
 ORDER = {"audioUrl": "https://example.com/podcast.mp3", "namespace": "red"}
 
 
-def beside(first: ClusterWorld, monkeypatch: pytest.MonkeyPatch, *unreadable: str, **settings: Any) -> ClusterWorld:
+def beside(first: WritableWorld, monkeypatch: pytest.MonkeyPatch, *unreadable: str, **settings: Any) -> WritableWorld:
     """The gateway of another installation, without rights in some namespaces."""
-    other = ClusterWorld(beside=first, **settings)
+    other = WritableWorld(beside=first, **settings)
     api = copy.copy(first.api)
 
     async def call(method: str, path: str, body: Any = None) -> Any:
@@ -256,7 +256,7 @@ def beside(first: ClusterWorld, monkeypatch: pytest.MonkeyPatch, *unreadable: st
         return await first.api.call(method, path, body)
 
     monkeypatch.setattr(api, "call", call)
-    monkeypatch.setattr(other.parts.creations._resources, "_kube", api)
+    monkeypatch.setattr(other.dependencies.creations._resources, "_kube", api)
     return other
 
 
@@ -265,7 +265,7 @@ async def test_a_new_job_of_another_installations_namespace_looks_like_one_that_
     who: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever knows its id, with or without rights there, is told nothing of its namespace."""
-    first = ClusterWorld(("ann", "*", "*", "red"), ("bob", "*", "*", "blue"))
+    first = WritableWorld(("ann", "*", "*", "red"), ("bob", "*", "*", "blue"))
     second = beside(first, monkeypatch, "red", watch_namespaces=("blue",))
     made = await first.client("ann").post("/api/transcribe", json=ORDER)
     answer = await second.client(who).get(made.headers["location"])
@@ -273,8 +273,8 @@ async def test_a_new_job_of_another_installations_namespace_looks_like_one_that_
 
 
 async def test_a_new_job_of_another_class_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    first = ClusterWorld(("ann", "*", "*", "red"))
+    first = WritableWorld(("ann", "*", "*", "red"))
     second = beside(first, monkeypatch, operator_class=BATCH)
     made = await first.client("ann").post("/api/transcribe", json=ORDER)
     assert (await second.client("ann").get(made.headers["location"])).status_code == 404
-    assert second.parts.live.get(made.json()["jobId"]) is None, "no watch would tell of its end"
+    assert second.dependencies.live.get(made.json()["jobId"]) is None, "no watch would tell of its end"

@@ -58,20 +58,22 @@ def test_a_selection_serves_one_class(mine: str, spec: dict[str, Any], served: b
 
 
 class Woken:
-    """The event handlers of a process of the class default, and which resources they woke."""
+    """Event handlers of a process of the class default, and the resources that they woke."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
         self.cache = Cache()
         self.settled = SettledCheck(cast("Any", None), self._wake)
-        self.intake = EventHandlers(self.cache, self._wake, Reports(), LoraNames(), self.settled, selection=Selection())
+        self.handlers = EventHandlers(
+            self.cache, self._wake, Reports(), LoraNames(), self.settled, selection=Selection()
+        )
 
     async def _wake(self, ref: ResourceRef) -> None:
         self.names.append(ref.name)
 
     async def sees(self, kind: Kind, given: dict[str, Any], *, deleted: bool = False) -> list[str]:
         self.names.clear()
-        await self.intake.resource(kind, given, deleted=deleted)
+        await self.handlers.resource(kind, given, deleted=deleted)
         return list(self.names)
 
 
@@ -110,7 +112,7 @@ async def test_an_image_hears_of_its_lora_whatever_its_class_and_names_are_uniqu
 
 @pytest.mark.parametrize("moves", [False, True])
 async def test_a_resource_of_another_class_is_never_written_to(moves: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where it has moved since the watch delivered it."""
+    """Also if it has moved since the watch delivered it."""
     world = World(monkeypatch, Writes())
     world.delivers = not moves
     world.kube.apply(IMAGES, SPECS[IMAGES] | ({} if moves else TEAM))
@@ -170,8 +172,8 @@ async def running(*_: Any) -> RequestView:
 async def test_a_resource_of_another_class_counts_as_existing_for_its_purchase(
     ended: bool, served: str, polls: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing of another account is polled, searched or discarded, also where an ended run of an older release has left
-    a request open.
+    """Nothing of another account is polled, searched or discarded, even if an ended run of an older release left a
+    request open.
     """
     world = World(monkeypatch, Writes())
     world.provider.cancels = False

@@ -1,4 +1,4 @@
-"""The claim of an operator class: one installation works on it, and what a deletion of the object changes."""
+"""Claim of an operator class: one installation works on it, and the effects of a deletion of the object."""
 
 import asyncio
 from collections.abc import Callable
@@ -30,11 +30,11 @@ AWAY = aiohttp.ClientConnectionError("refused")
 
 
 class Classes:
-    """The OperatorClass of one name."""
+    """OperatorClass of one name."""
 
     def __init__(self, owner: ClassOwner | None = None) -> None:
         self.spec: Any = None if owner is None else {"owner": owner.model_dump(mode="json")}
-        self.reads: list[Exception] = []  # what the next looks raise
+        self.reads: list[Exception] = []  # errors of the next checks
         self.creations: list[Exception] = []
         self.created = 0
 
@@ -54,7 +54,7 @@ class Classes:
 
 
 class Process:
-    """A claim whose pauses do what `meanwhile` says, one after the other; after the last the test ends."""
+    """Claim whose pauses run the steps of `meanwhile` in turn; after the last one the test ends."""
 
     def __init__(self, classes: Classes, me: ClassOwner = FIRST, *meanwhile: Callable[[], None]) -> None:
         self.said: list[str] = []
@@ -81,11 +81,11 @@ async def until_cancelled(work: Any) -> None:
 
 
 def pause() -> None:
-    """Nothing happens."""
+    """Do nothing."""
 
 
 async def ignore(_: str) -> None:
-    """No work."""
+    """Do nothing."""
 
 
 async def test_the_first_one_claims_the_class_and_finds_it_its_own_after_a_restart() -> None:
@@ -185,7 +185,7 @@ async def test_the_one_that_works_creates_a_deleted_object_again_and_goes_on() -
 
 @pytest.mark.parametrize("error", [AWAY, NO_CRD, Conflict("another was quicker")])
 async def test_while_it_is_uncertain_the_lease_decides(error: Exception) -> None:
-    """Also without the CRD: every OperatorClass is gone then, and no other installation can begin."""
+    """Also without the CRD: then all OperatorClasses are deleted, and no other installation can begin."""
     classes = Classes(FIRST)
 
     def gone() -> None:
@@ -213,7 +213,7 @@ async def test_the_one_that_works_ends_once_another_owns_the_class() -> None:
 
 
 async def test_work_begins_with_the_claim_and_ends_with_it() -> None:
-    """In the process: no reconcile before, and the process ends after."""
+    """No reconcile before the claim, and the process ends with it."""
     ref = ResourceRef(kind=IMAGES, namespace="ns", name="one", uid="u1")
     worked, lost, claimed, began = list[ResourceRef](), asyncio.Event(), asyncio.Event(), asyncio.Event()
 
@@ -303,8 +303,8 @@ async def test_the_object_has_no_namespace_and_only_409_is_a_conflict() -> None:
 async def test_a_class_that_changes_hands_at_any_write_pays_once(
     point: int, shared: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first installation is stopped after some reconciles, frozen, and goes on after the second has worked; with
-    the same stores, and with others, where a person is asked.
+    """The first installation is paused after some reconciles and continues after the second has worked; with the same
+    stores, and with others, where the user must decide.
     """
     first, second = World(monkeypatch, Writes()), World(monkeypatch, Writes())
     second.kube = first.kube

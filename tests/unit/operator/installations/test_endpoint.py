@@ -1,4 +1,4 @@
-"""The EndpointSlice that leads workers to the leader: what is written, when, and that no successor's is overwritten."""
+"""EndpointSlice that routes workers to the leader: content, time of writes, no overwrite of a successor's."""
 
 import asyncio
 import copy
@@ -20,7 +20,7 @@ THERE = WorkerEndpoint("contentgen-desk", 8443, "ops", "contentgen-2", "uid-2", 
 
 
 class Api(KubeApi):
-    """One collection: creates, merge patches and versions as the API server has them; fails as often as told to."""
+    """Collection with creates, merge patches and versions like the API server; fails with the given errors."""
 
     def __init__(self, slices: dict[str, Body]) -> None:
         super().__init__()
@@ -170,7 +170,7 @@ async def test_labels_of_others_are_left() -> None:
 
 @pytest.mark.parametrize("there", [False, True])
 async def test_a_former_leader_overwrites_no_successors(there: bool) -> None:
-    """It was stopped between the read and the write; it learns of the end of its Lease later."""
+    """It was paused between the read and the write, and learns of the end of its Lease later."""
     api = Api({})
     if there:
         await writer(api, THERE).publish()

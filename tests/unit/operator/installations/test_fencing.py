@@ -1,4 +1,6 @@
-"""A former leader, frozen before any of its I/O operations, changes nothing once another process has led and worked."""
+"""Fencing: a former leader, paused before any of its I/O operations, changes nothing after another process has led and
+worked.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -45,7 +47,7 @@ def _no_waiting() -> Iterator[None]:
 
 
 class Case:
-    """A world with the process that is frozen, and the one that leads after it."""
+    """World with the process that is paused, and the one that leads after it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, kind: Kind, policy: str, at: int, meanwhile: Work) -> None:
         self.kind = kind
@@ -64,7 +66,7 @@ class Case:
         return ResourceRef(kind=self.kind, namespace="ns", name="it", uid=uid)
 
     def lead(self) -> None:
-        """Another process leads."""
+        """Let another process lead."""
         self.world.leadership = Leadership.always()
         self.world.restart()
 
@@ -79,7 +81,7 @@ class Case:
         return result
 
     async def gone(self, process: World) -> None:
-        """The watch says that the first resource is gone."""
+        """Deliver the deletion of the first resource."""
         ref = ResourceRef(kind=self.kind, namespace="ns", name="it", uid=UID)
         for cache in process.caches:
             cache.forget(ref)
@@ -102,7 +104,7 @@ class Case:
         return self.world.there(self.kind) and self.world.status(self.kind).phase is Phase.COMPLETED
 
     def over(self) -> bool:
-        """Whether there is nothing to do for the operator."""
+        """True if the operator has nothing to do."""
         ends = (Phase.COMPLETED, Phase.FAILED, Phase.SUBMISSION_UNKNOWN)
         return self.world.there(self.kind) and self.world.status(self.kind).phase in ends
 
@@ -111,12 +113,12 @@ class Case:
 
 
 async def run(case: Case) -> None:
-    """From the first sight to the end."""
+    """From the first reconcile to the end."""
     await case.until(FormerLeader(case.world, case.freezer), case.completed)
 
 
 async def deletion(case: Case) -> None:
-    """Of a finished resource."""
+    """Deletion of a finished resource."""
     await case.until(case.world, case.completed)
     case.world.kube.delete(case.kind, case.world.now)
     former = FormerLeader(case.world, case.freezer)
@@ -126,7 +128,7 @@ async def deletion(case: Case) -> None:
 
 
 async def deletion_of_a_request(case: Case) -> None:
-    """Of a resource whose request is with the provider."""
+    """Deletion of a resource whose request is in progress."""
     await case.until(case.world, lambda: case.world.database["ledger"].find_one({"state": "submitted"}) is not None)
     case.world.provider.cancels = False
     case.world.kube.delete(case.kind, case.world.now)
@@ -134,7 +136,7 @@ async def deletion_of_a_request(case: Case) -> None:
 
 
 async def sweep(case: Case) -> None:
-    """Of the files of a resource that is gone."""
+    """Deletion of the files of a deleted resource."""
     await case.until(case.world, case.completed)
     storage = case.world.storage
     case.world.kube.delete(case.kind, case.world.now)
@@ -151,7 +153,7 @@ async def _away(*_: Any, **__: Any) -> Any:
 
 
 async def orphans(case: Case) -> None:
-    """Rounds that look for orphans, from the request to the discarded result."""
+    """Rounds of the orphans, from the request to the discarded result."""
     await case.until(case.world, lambda: case.world.database["ledger"].find_one({"state": "submitted"}) is not None)
     case.world.provider.cancels = False
     case.world.kube.delete(case.kind, case.world.now)
@@ -172,7 +174,7 @@ async def _round(case: Case, process: World) -> None:
 
 
 async def suspension(case: Case) -> None:
-    """A resource is suspended, so its Job is stopped."""
+    """Suspension of a resource, which stops its Job."""
     while not case.world.kube.jobs:
         await case.look(case.world)
     case.world.kube.apply(case.kind, SPECS[case.kind] | {"suspend": True})
@@ -186,7 +188,7 @@ async def suspension(case: Case) -> None:
 
 
 async def resumes(case: Case) -> None:
-    """It stops the Job too; then the resource is not suspended any more, and has another Job."""
+    """The next process stops the Job too; then the resource is resumed, and gets another Job."""
     case.lead()
     await case.look(case.world)
     case.world.kube.apply(case.kind, SPECS[case.kind])
@@ -196,7 +198,7 @@ async def resumes(case: Case) -> None:
 
 
 async def goes_on(case: Case) -> None:
-    """The same, to its end."""
+    """The next process continues to the end."""
     case.lead()
     if case.world.there(case.kind) and "deletionTimestamp" in case.world.kube.resources[case.kind, "it"]["metadata"]:
         await case.until(case.world, lambda: not case.world.there(case.kind))
@@ -207,7 +209,7 @@ async def goes_on(case: Case) -> None:
 
 
 async def deletes(case: Case) -> None:
-    """A person has deleted the resource."""
+    """The user deletes the resource."""
     case.lead()
     if case.world.there(case.kind):
         case.world.kube.delete(case.kind, case.world.now)
@@ -217,7 +219,7 @@ async def deletes(case: Case) -> None:
 
 
 async def applies_again(case: Case) -> None:
-    """A person has deleted the resource, after an edit to Retain, and applied it again."""
+    """The user changes the policy to Retain, deletes the resource and applies it again."""
     case.lead()
     if case.world.there(case.kind):
         resource = case.world.kube.resources[case.kind, "it"]
@@ -261,7 +263,7 @@ STORIES: list[tuple[Work, Kind, str, Work]] = [
 async def frozen_at(
     monkeypatch: pytest.MonkeyPatch, story: tuple[Work, Kind, str, Work], at: int
 ) -> tuple[Case, dict[str, Any]]:
-    """The effects of what a process does after it was frozen before its operation `at`; no effect if it has no such."""
+    """Effects of a process after a pause before its operation `at`; none if it has fewer operations."""
     asyncio.get_running_loop().set_default_executor(INLINE)
     work, kind, policy, meanwhile = story
     case = Case(monkeypatch, kind, policy, at, meanwhile)
@@ -279,7 +281,7 @@ async def frozen_at(
 
 
 def allowed(operation: str, what: str, before: Any, after: Any) -> bool:
-    """Effects that do no harm."""
+    """Harmless effects."""
     if operation.startswith("mongo.request_claims"):  # after a POST: its id is written down
         return what.startswith(("request_claims", "ledger"))
     if what.startswith(("namespaces ", "clusters ")):  # who has a name in the API server: created only
@@ -314,7 +316,7 @@ async def test_a_former_leader_changes_nothing(
 
 @pytest.mark.parametrize("unrecorded", [False, True])
 async def test_a_job_of_the_next_leader_is_not_stopped_late(unrecorded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whose uid a former leader reads, in MongoDB or in Kubernetes, is not deleted by it."""
+    """A former leader that reads its uid, in MongoDB or in Kubernetes, does not delete it."""
     asyncio.get_running_loop().set_default_executor(INLINE)
     case = Case(monkeypatch, TALKS, "Retain", 10_000, goes_on)
     while not case.world.kube.jobs:
@@ -344,7 +346,7 @@ async def test_a_job_of_the_next_leader_is_not_stopped_late(unrecorded: bool, mo
 
 
 class Meanwhile:
-    """Stands for `Leadership.check`: another process does something at this moment, once, and leads then or not."""
+    """Replacement of `Leadership.check`: another process acts once at this moment, and then leads or not."""
 
     def __init__(self, does: Callable[[], object] = lambda: None, *, leads: bool = False) -> None:
         self._does: Callable[[], object] | None = does
@@ -377,7 +379,7 @@ def records(jobs: Any, check: Callable[[], None]) -> RecordStore:
 
 
 async def completed(monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Resource]:
-    """The collection of records with that of a finished resource, and the resource."""
+    """Collection of records with that of a finished resource, and the resource."""
     asyncio.get_running_loop().set_default_executor(INLINE)
     world = World(monkeypatch, Writes())
     world.kube.apply(IMAGES, SPECS[IMAGES])
@@ -408,7 +410,7 @@ async def test_a_record_that_another_process_has_written_is_not_overwritten(
 
 
 async def test_records_of_older_releases_are_written_and_counted_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They have no revision; after a rollback one stays as it is."""
+    """They have no revision; after a rollback it stays unchanged."""
     jobs, resource = await completed(monkeypatch)
     for before, after in (({"$unset": {"revision": ""}}, 1), ({"$set": {"phase": "Processing"}}, 2)):
         jobs.update_one({}, before)
@@ -429,7 +431,7 @@ async def test_a_record_that_a_former_leader_creates_is_taken_back(monkeypatch: 
 
 
 async def test_a_late_mark_does_not_delete_what_the_next_leader_has_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A resource under deletion was edited from Delete to Retain."""
+    """A resource being deleted was edited from Delete to Retain."""
     jobs, _ = await completed(monkeypatch)
     kept = records(jobs, unchecked)
     with pytest.raises(Conflict):
@@ -479,7 +481,7 @@ async def test_a_purchase_that_a_former_leader_plans_is_taken_back() -> None:
 
 
 async def test_finished_purchases_are_not_taken_over_late() -> None:
-    """Our finalizer held the name when that was decided; another resource may have it by now."""
+    """Our finalizer held the name at the decision; another resource may have it now."""
     store = database()["ledger"]
     outputs = {"jobId": "first"}
     bought = purchase("newer", state=PurchaseState.COLLECTED, step=None, outputs=outputs)
@@ -578,7 +580,7 @@ async def test_charges_are_not_written_late() -> None:
 
 
 def test_an_administrators_word_on_a_binding_stays() -> None:
-    """Which came between the binding and the look at the other clusters."""
+    """The change was made between the binding and the read of the other clusters."""
     db = database()
     db["namespaces"].insert_one({"_id": "here/ns", "scope": "", "takenBy": None, "revision": 2})
     db["clusters"].insert_one({"_id": "here", "takenBy": "there"})
@@ -593,10 +595,10 @@ def test_an_administrators_word_on_a_binding_stays() -> None:
 
 
 def desk(check: Callable[[], None], storage: Any = None) -> WorkerApi:
-    """A worker API without anything behind it: whoever asks that fails."""
+    """Worker API without dependencies: a request for them fails."""
     none = cast("Any", None)
     return WorkerApi(
-        gatekeeper=none, storage=storage, ledger=none, reports=Reports(), policy=none, wake=none, witness=none,
+        authenticator=none, storage=storage, ledger=none, reports=Reports(), policy=none, wake=none, verifier=none,
         check=check,
     )  # fmt: skip
 
@@ -606,7 +608,7 @@ def desk(check: Callable[[], None], storage: Any = None) -> WorkerApi:
     [("GET", "/v1/order"), ("POST", "/v1/progress"), ("POST", "/v1/uploads"), ("POST", "/v1/outcome")],
 )
 async def test_a_former_leader_serves_no_worker(method: str, path: str) -> None:
-    """Its worker waits, and asks the next leader then."""
+    """Its worker waits, and then asks the next leader."""
     transport = httpx.ASGITransport(create_app(desk(_raises)))
     async with httpx.AsyncClient(transport=transport, base_url="http://desk") as client:
         answer = await client.request(method, path, headers={"Authorization": "Bearer a"})
@@ -614,7 +616,7 @@ async def test_a_former_leader_serves_no_worker(method: str, path: str) -> None:
 
 
 async def test_files_are_not_removed_late() -> None:
-    """What an earlier attempt had left when that was looked for may be what a worker has stored since."""
+    """Files listed as left by an earlier attempt may have been stored by a worker since."""
     removed: list[Any] = []
 
     class Bucket:
@@ -640,7 +642,7 @@ async def test_files_are_not_removed_late() -> None:
 async def test_an_outcome_that_only_the_former_leader_heard_of_is_read_at_the_jobs_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What workers say is kept in memory alone; what they have made is in the bucket before they say it."""
+    """Reports are only in memory; the outcome is in the bucket before it is reported."""
     case = Case(monkeypatch, TALKS, "Retain", 10_000, goes_on)
     asyncio.get_running_loop().set_default_executor(INLINE)
     while not case.world.kube.jobs:

@@ -93,7 +93,7 @@ def test_a_selector_that_selects_more_than_it_says_is_refused(given: dict[str, A
 
 @pytest.mark.parametrize("name", ["*", "a/b", "A", "", "!a", "team-*"])
 def test_a_pattern_is_no_namespace(name: str) -> None:
-    """kopf would take it for one."""
+    """kopf would accept it as one."""
     with pytest.raises(ValidationError):
         Settings(watch_namespaces=(name,))
 
@@ -102,7 +102,7 @@ def test_a_pattern_is_no_namespace(name: str) -> None:
 
 
 class Labels:
-    """What the API server tells of namespaces with the labels, and which names were told on."""
+    """API server with labelled namespaces, and the names that were passed on."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.told: asyncio.Queue[Seen] = asyncio.Queue()
@@ -179,7 +179,7 @@ def test_a_selection_by_namespace_and_class() -> None:
 
 
 class Lists:
-    """The API server's lists; `refused` namespaces are answered 403, `away` ones once 503."""
+    """Lists of the API server; `refused` namespaces are answered 403, `away` ones once 503."""
 
     def __init__(self, *bodies: dict[str, Any]) -> None:
         self.bodies = bodies
@@ -202,14 +202,14 @@ class Lists:
 
 
 class Woken:
-    """The handlers, and which resources they woke."""
+    """Event handlers, and the resources that they woke."""
 
     def __init__(self, namespaces: Namespaces) -> None:
         self.names: list[str] = []
         self.left: list[str] = []
         self.cache = Cache()
-        self.intake = EventHandlers(
-            self.cache, self._wake, Reports(), selection=Selection(namespaces=namespaces), left=self._leave
+        self.handlers = EventHandlers(
+            self.cache, self._wake, Reports(), selection=Selection(namespaces=namespaces), on_deselected=self._leave
         )
 
     async def _wake(self, ref: ResourceRef) -> None:
@@ -223,7 +223,7 @@ async def test_a_namespace_of_a_list_without_a_role_hides_no_other() -> None:
     woken = Woken(Namespaces(("a", "b", "c")))
     lists = Lists(resource("a", "one"), resource("c", "three"))
     lists.refused = {"a", "b"}
-    await woken.intake.first_look(cast("Kube", lists), ("a", "b", "c"))
+    await woken.handlers.list_unfinished(cast("Kube", lists), ("a", "b", "c"))
     assert woken.names == ["three"]
 
 
@@ -234,16 +234,16 @@ async def test_a_namespace_that_gains_the_labels_is_looked_at_and_one_that_loses
     namespaces = Namespaces(selector=LABELS)
     namespaces.known.set()
     woken, lists = Woken(namespaces), Lists(resource("a", "one"), resource("b", "two"))
-    await woken.intake.first_look(cast("Kube", lists))
+    await woken.handlers.list_unfinished(cast("Kube", lists))
     assert (woken.names, woken.cache.refs()) == ([], ())
     namespaces._uids["b"] = "uid-of-b"
     lists.away = 2
-    await woken.intake.look(cast("Kube", lists), "b")
+    await woken.handlers.list_namespace(cast("Kube", lists), "b")
     assert (woken.names, [each.name for each in woken.cache.refs()]) == (["two"], ["two"])
     assert set(lists.asked[3:]) == {"b"}
     woken.left.clear()
     del namespaces._uids["b"]
-    await woken.intake.look(cast("Kube", lists), "b")
+    await woken.handlers.list_namespace(cast("Kube", lists), "b")
     assert (woken.cache.refs(), woken.left, woken.names) == ((), ["two"], ["two"])
 
 
@@ -251,7 +251,7 @@ async def test_a_namespace_that_gains_the_labels_is_looked_at_and_one_that_loses
 
 
 def selected_world(monkeypatch: pytest.MonkeyPatch) -> tuple[World, Namespaces]:
-    """A world whose namespace has the labels."""
+    """World whose namespace has the labels."""
     world = World(monkeypatch, Writes())
     namespaces = Namespaces(selector=LABELS)
     namespaces._uids["ns"] = "a-namespace"
@@ -274,7 +274,7 @@ def states(world: World) -> list[str]:
 
 
 async def release(world: World) -> None:
-    """What the watch delivers of it, to the leader."""
+    """Deliver a resource to the leader."""
     leaving = NamespaceReleases(cast("Kube", world.kube), world.selection)
     leaving.note(REF, world.kube.resources[IMAGES, "it"])
     await leaving.release()
@@ -426,7 +426,7 @@ async def test_a_namespace_without_a_role_holds_up_no_other_purchase(monkeypatch
 
 
 async def test_purchases_of_namespaces_outside_the_list_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a class they may be another installation's, and nobody here may read their resources."""
+    """Without a class they may be another installation's, and their resources cannot be read."""
     world = World(monkeypatch, Writes())
     world.kube.apply(IMAGES, SPECS[IMAGES])
     await until(world, lambda: states(world) == ["submitted"])
@@ -446,7 +446,7 @@ async def test_purchases_of_namespaces_outside_the_list_are_not_looked_at(monkey
 
 
 async def test_a_collection_is_followed_by_labels() -> None:
-    """In the list and in the watch: without the second a namespace that loses them would go on to be selected."""
+    """In the list and in the watch: without the second a namespace that loses the labels would stay selected."""
     asked: list[tuple[str, Any]] = []
 
     class Api:

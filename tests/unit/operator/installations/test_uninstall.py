@@ -1,4 +1,4 @@
-"""Before an uninstall: the operator is stopped, every resource is released, and it ends; over real HTTP on loopback."""
+"""Uninstall hook over real HTTP on loopback: the operator is stopped, every resource is released, and the hook ends."""
 
 import json
 import threading
@@ -26,7 +26,7 @@ PAGE = 2
 
 
 class Cluster:
-    """As much of an API server as the hook speaks to."""
+    """API server as far as the hook uses it."""
 
     def __init__(self) -> None:
         self.resources: dict[str, Body] = {}
@@ -34,9 +34,9 @@ class Cluster:
         self.replicas = 1
         self.deployed = True
         self.labelled: list[str] = []
-        self.rounds_to_end = 1  # of its pods, after it was scaled to nothing
+        self.rounds_to_end = 1  # of its pods, after it was scaled to zero
         self.puts_back = False  # finalizers, with the last that its pod does
-        self.locked = False  # every change comes too late
+        self.locked = False  # every change conflicts
         self.deleted_pods: list[str] = []
         self.classes: dict[str, Body] = {}
         self.freed: list[tuple[str, str]] = []  # OperatorClasses: name, and the uid that the deletion names
@@ -115,7 +115,7 @@ class Cluster:
 
 
 class Clock:
-    """Time that passes when somebody sleeps."""
+    """Clock that advances by sleeping."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -346,7 +346,7 @@ def test_namespaces_are_selected_by_the_api_server(cluster: tuple[Cluster, clien
 
 @pytest.mark.parametrize("given", [[], ["--namespaces=a", "--namespace-selector={}"], ["--namespaces="]])
 def test_a_hook_that_knows_no_namespaces_releases_nothing(given: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everything would leave."""
+    """All resources would be outside the selection."""
     where = ["--namespace=contentgen", "--deployment=contentgen", "--selector=a=b", "--seconds=1"]
     monkeypatch.setattr("sys.argv", ["narrowing", *where, *given])
     with pytest.raises(SystemExit):
@@ -372,7 +372,7 @@ def test_resources_of_other_classes_keep_their_finalizers(cluster: tuple[Cluster
 
 
 def test_a_release_that_waits_for_its_class_releases_nothing(cluster: tuple[Cluster, client.ApiClient]) -> None:
-    """Such as a second one of the class, which Argo CD has made: the first one works on these resources."""
+    """Such as a second one of the class, created by Argo CD: the first one works on these resources."""
     server, api = cluster
     theirs = server.add("transcriptions", "it", FINALIZER, deletionTimestamp="2026-11-21T00:00:00Z")
     server.classes = {"default": claimed(THEIRS)}
@@ -390,7 +390,7 @@ def test_a_class_that_cannot_be_read_is_another_installations(cluster: tuple[Clu
 
 
 def test_a_class_is_freed_after_the_resources(cluster: tuple[Cluster, client.ApiClient]) -> None:
-    """Else an installation that waits could begin while the old operator still runs."""
+    """Otherwise a waiting installation could begin while the old operator still runs."""
     server, api = cluster
     server.classes = {"default": claimed(MINE)}
     server.add("transcriptions", "it", FINALIZER)

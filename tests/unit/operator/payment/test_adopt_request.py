@@ -96,11 +96,11 @@ async def test_a_purchase_that_the_ledger_has_lost_is_restored(
     ("given", "told"),
     [
         ("request-2", "another input, or another time"),
-        ("../../v1/models", "it is no id of a request"),
-        ("request-1?x=1", "it is no id of a request"),
-        ("r" * 129, "it is no id of a request"),
-        ("", "it is no id of a request"),
-        ("x contentgen.dev/resubmit=0badcafe", "it is no id of a request"),
+        ("../../v1/models", "it is not a request id"),
+        ("request-1?x=1", "it is not a request id"),
+        ("r" * 129, "it is not a request id"),
+        ("", "it is not a request id"),
+        ("x contentgen.dev/resubmit=0badcafe", "it is not a request id"),
         ("request-9", "it is not in the history"),
     ],
 )
@@ -141,7 +141,7 @@ async def test_the_request_of_another_purchase_is_not_adopted(monkeypatch: pytes
     name(world, IMAGES, "request-1")
     for _ in range(3):
         await world.step(IMAGES)
-    assert "is not adopted: it is another purchase's" in (world.status(IMAGES).message or "")
+    assert "is not adopted: it belongs to another purchase" in (world.status(IMAGES).message or "")
     assert purchases(world)[0].get("requestId") is None
 
 

@@ -234,7 +234,7 @@ async def test_a_deeply_nested_reply_is_one_that_cannot_be_read(
 def test_what_is_no_json_object(content: bytes) -> None:
     answer = Answer()
     answer.write(content)
-    with pytest.raises(ValueError, match="no JSON object"):
+    with pytest.raises(ValueError, match="not a JSON object"):
         answer.checked()
     answer.close()
 

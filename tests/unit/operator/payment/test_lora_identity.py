@@ -12,7 +12,7 @@ from contentgen_contract.records.tenancy import Tenant
 from contentgen_contract.resources.spec import parse_spec, run_hash
 from contentgen_contract.resources.status import ResourceStatus, RunStatus, dump_status
 from contentgen_gateway.migration.namespaces import TenantAdministration
-from contentgen_operator.background.orphans import FollowState, standing_of
+from contentgen_operator.background.orphans import FollowState, follow_state
 from contentgen_operator.decide.lora_identity import identity, may_be_drawn_with, wanted_purchase
 from contentgen_operator.providers.base import Busy
 from contentgen_operator.state.observed import LoraView, Resource, WantedPurchase
@@ -292,12 +292,12 @@ async def test_a_forged_identity_without_a_document_is_believed_of_no_purchase_o
     forged["status"] = dump_status(ResourceStatus(phase=Phase.PENDING, run=run_of(forged, identity)))
     await world.until_gone(LORA)
     await trained(world, FIRST, OTHER_LORA_UID)
-    witness = world.process._observer._verifier
+    verifier = world.process._observer._verifier
     resource = Resource.parse(IMAGES, forged)
     assert resource.status.run is not None
-    assert (await witness._run(resource, resource.status.run)).lora_identity is None
+    assert (await verifier._run(resource, resource.status.run)).lora_identity is None
     owner = resource.model_copy(update={"ref": resource.ref.model_copy(update={"uid": bought["jobId"]})})
-    assert (await witness._run(owner, resource.status.run)).lora_identity == identity
+    assert (await verifier._run(owner, resource.status.run)).lora_identity == identity
 
 
 def run_of(body: dict[str, Any], identity: str) -> RunStatus:
@@ -349,17 +349,23 @@ def test_what_an_image_that_waits_for_its_lora_may_ask_for_is_located(
     key = StoredKey.parse(f"ns/ImageGeneration/it/{bought}{identity}/-/1")
     submitted = purchase("o", owner, state=PurchaseState.SUBMITTED)
     expected = FollowState.ENDED if owner == OTHER_UID and standing is FollowState.GONE else standing
-    assert standing_of(body, Tenant(), key, submitted, NOW) is expected
+    assert follow_state(body, Tenant(), key, submitted, NOW) is expected
 
 
 def test_an_image_that_has_a_purchase_asks_for_no_other() -> None:
     body = an_image("Submitting", purchase_id="its own")
     key = StoredKey.parse(f"ns/ImageGeneration/it/{run_of(body, '0' * 16).run_hash}.0123456789abcdef/-/1")
-    assert standing_of(body, Tenant(), key, purchase("o", UID, state=PurchaseState.SUBMITTED), NOW) is FollowState.GONE
+    assert follow_state(body, Tenant(), key, purchase("o", UID, state=PurchaseState.SUBMITTED), NOW) is FollowState.GONE
 
 
 def an_image(reason: str, **run: Any) -> dict[str, Any]:
-    meta = {"name": "it", "namespace": "ns", "uid": OTHER_UID, "resourceVersion": "1", "creationTimestamp": NOW}
+    meta = {
+        "name": "it",
+        "namespace": "ns",
+        "uid": OTHER_UID,
+        "resourceVersion": "1",
+        "creationTimestamp": f"{NOW:%Y-%m-%dT%H:%M:%SZ}",
+    }
     body: dict[str, Any] = {"metadata": meta, "spec": PICTURE}
     last = run_of(body, "0" * 16).model_copy(update={"lora_identity": None} | run)
     return body | {"status": dump_status(ResourceStatus(phase=Phase.PENDING, reason=reason, run=last))}
@@ -456,7 +462,13 @@ def test_a_lora_without_a_file(lora: LoraView, age: int, expected: WantedPurchas
 
 def test_the_key_of_older_releases_is_unchanged() -> None:
     run = run_of({"spec": PICTURE}, "0" * 16)
-    meta = {"name": "it", "namespace": "ns", "uid": UID, "resourceVersion": "1", "creationTimestamp": NOW}
+    meta = {
+        "name": "it",
+        "namespace": "ns",
+        "uid": UID,
+        "resourceVersion": "1",
+        "creationTimestamp": f"{NOW:%Y-%m-%dT%H:%M:%SZ}",
+    }
     resource = Resource.parse(IMAGES, {"metadata": meta, "spec": PICTURE})
     plain = purchase_key(resource, run.model_copy(update={"lora_identity": None}))
     assert str(plain) == "ns/ImageGeneration/it/2f9642154c368e50/-/1", "by a5a1c84"

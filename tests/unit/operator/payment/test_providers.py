@@ -523,7 +523,7 @@ async def test_an_id_that_is_none_is_not_asked_for(
     fal: Fal, assemblyai: AssemblyAI, server: Server, request_id: str
 ) -> None:
     for look in (fal.poll, fal.cancel, assemblyai.poll):
-        with pytest.raises(Unavailable, match="is no id of a request"):
+        with pytest.raises(Unavailable, match="is not a request id"):
             await look(TRAINER, request_id)
     assert server.seen == []
 
@@ -893,9 +893,9 @@ async def test_fal_is_told_the_purchase(fal: Fal, server: Server, purchase: str,
     ("named", "same", "why"),
     [
         ("mine", True, ""),
-        ("other-steps", False, "its input is another one"),
+        ("other-steps", False, "its input differs"),
         ("too-old", False, "it was sent at 2024-11-22 11:57"),
-        ("too-new", False, "and not when this one was"),
+        ("too-new", False, "but this purchase's request was sent at another time"),
         ("bare", None, "shows neither its input nor when it was sent"),
         ("nobody", None, "does not show it, or not yet"),
     ],
@@ -931,6 +931,6 @@ async def test_a_name_that_is_no_id_is_not_asked_for(
     named: str, fal: Fal, assemblyai: AssemblyAI, server: Server
 ) -> None:
     for provider, search in ((fal, LOST_TRAINING), (assemblyai, LOST_TRANSCRIPT)):
-        with pytest.raises(Unavailable, match="is no id of a request"):
+        with pytest.raises(Unavailable, match="is not a request id"):
             await provider.verify(search, named)
     assert server.seen == []

@@ -202,11 +202,11 @@ async def test_a_request_of_another_purchase_is_not_written_down(monkeypatch: py
         changes={"request_id": "r1"},
         claimed_for=purchase,
     )
-    await actor._note(move)
+    await actor._write_result(move)
     kept = await actor._ledger.get(KEY)
     assert kept is not None
     assert (kept.state, kept.request_id) == (PurchaseState.INTENT, None)
-    await actor._note(move.model_copy(update={"changes": {"request_id": "r2"}}))
+    await actor._write_result(move.model_copy(update={"changes": {"request_id": "r2"}}))
     kept = await actor._ledger.get(KEY)
     assert kept is not None
     assert (kept.state, kept.request_id) == (PurchaseState.SUBMITTED, "r2")

@@ -154,7 +154,7 @@ async def test_every_call_goes_through_the_proxy(company: Company) -> None:
         if call.provider == "assemblyai":
             assert (await provider.poll("", "r1")).state is RequestState.SUCCEEDED
         else:
-            with pytest.raises(Exception, match="fal could not be asked"):  # its status has another form
+            with pytest.raises(Exception, match="fal could not be read"):  # its status has another form
                 await provider.poll(MODEL, "r1")
     assert company.requests == [
         f"POST /{MODEL}",

@@ -1,4 +1,4 @@
-"""What the watches deliver: what is kept of it, what is news, and what is no work at all."""
+"""Event handlers and cache: stored objects, detected changes, events that wake nothing."""
 
 from collections.abc import AsyncIterator
 from typing import Any, cast
@@ -66,7 +66,7 @@ def job(*, finished: bool = False) -> dict[str, Any]:
         (done(status=FAILED | {"reason": "InvalidSpec", "completionTime": None}), False),  # of an edit
         (done(status=FAILED | {"reason": "InvalidSpec", "run": END["run"]}), False),  # of an edit, by an older release
         (done(status=FAILED | {"reason": "LoraFailed"}), False),
-        (done(status=END | {"phase": "Failed"}), False),  # these four are somebody else's
+        (done(status=END | {"phase": "Failed"}), False),  # these four belong to others
         (done(status=END | {"run": None}), False),
         (done(status=FAILED | {"phase": "Completed"}), False),
         (done(status={"phase": "Failed", "observedGeneration": 2, "run": {}}), False),
@@ -121,24 +121,24 @@ def test_nothing_is_kept_of_what_is_over() -> None:
 
 
 class Woken:
-    """An intake, and whom it woke."""
+    """Event handlers, and the resources that they woke."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
         self.reports = Reports()
-        self.intake = EventHandlers(Cache(), self._wake, self.reports)
+        self.handlers = EventHandlers(Cache(), self._wake, self.reports)
 
     async def _wake(self, ref: ResourceRef) -> None:
         self.names.append(ref.name)
 
     async def sees(self, kind: Kind, given: dict[str, Any], *, deleted: bool = False) -> list[str]:
         self.names.clear()
-        await self.intake.resource(kind, given, deleted=deleted)
+        await self.handlers.resource(kind, given, deleted=deleted)
         return list(self.names)
 
     async def sees_job(self, given: dict[str, Any], *, deleted: bool = False) -> list[str]:
         self.names.clear()
-        await self.intake.job(given, deleted=deleted)
+        await self.handlers.job(given, deleted=deleted)
         return list(self.names)
 
 
@@ -157,7 +157,7 @@ async def test_who_is_woken_by_what() -> None:
 
 @pytest.mark.parametrize("end", [{"deleted": True}, {"finished": True}])
 async def test_what_a_worker_said_is_forgotten_with_its_job(end: dict[str, bool]) -> None:
-    """Also where the resource has gone on, or is gone, and nobody looks at that Job any more."""
+    """Also if the resource has another Job, or is gone."""
     woken = Woken()
     uid = job()["metadata"]["uid"]
     woken.reports.note_finished(uid)
@@ -183,11 +183,11 @@ async def test_a_lora_wakes_those_that_draw_with_it_when_it_is_finished(status: 
     assert await woken.sees(Kind.LORA_TRAINING, lora("face", done())) == ["it"]
     await woken.sees(Kind.IMAGE_GENERATION, user, deleted=True)
     assert await woken.sees(Kind.LORA_TRAINING, lora("face", done())) == []
-    assert not vars(vars(woken.intake)["_dependents"])["_users"]
+    assert not vars(vars(woken.handlers)["_dependents"])["_users"]
 
 
 class Lists:
-    """An API server with one resource of each kind that is not finished; it is away for the last."""
+    """API server with one unfinished resource of each kind; unavailable for the last kind."""
 
     async def unfinished(self, kind: Kind, _: str) -> AsyncIterator[dict[str, Any]]:
         if kind is Kind.TRANSCRIPTION:
@@ -202,13 +202,13 @@ async def test_the_first_look_wakes_what_waits_and_a_failed_one_only_costs_time(
         woken.append(ref)
 
     cache = Cache()
-    await EventHandlers(cache, wake, Reports()).first_look(cast("Kube", Lists()))
+    await EventHandlers(cache, wake, Reports()).list_unfinished(cast("Kube", Lists()))
     assert [ref.kind for ref in woken] == [Kind.LORA_TRAINING, Kind.IMAGE_GENERATION]
     assert all(cache.resource(ref) is not None for ref in woken)
 
 
 def test_annotations_of_others_are_not_kept() -> None:
-    """A tenant may put 256 KiB of them on each of thousands of resources."""
+    """A tenant may write 256 KiB of annotations on each of thousands of resources."""
     theirs = {"x": "y" * 1000, "kubectl.kubernetes.io/last-applied-configuration": "{}"}
     ours = {"contentgen.dev/rerun": "1"}
     body = {"metadata": {"name": "a", "annotations": theirs | ours, "managedFields": [{}]}}

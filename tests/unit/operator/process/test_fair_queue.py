@@ -1,4 +1,4 @@
-"""The round-robin queue: turns of groups, order within a group, the limit of one group, keys that are put again."""
+"""Round-robin queue: turns of groups, order within a group, limit of one group, keys that are put again."""
 
 import random
 
@@ -20,7 +20,7 @@ def filled(places: int, **counts: int) -> FairQueue[Key]:
 
 
 def taken(made: FairQueue[Key], most: int = 10_000, now: float = 1) -> str:
-    """The groups of the keys that can be taken at a time, none of which is done."""
+    """Groups of the keys that can be taken at a time, without a `done`."""
     keys = []
     while len(keys) < most and (key := made.take(now)) is not None:
         keys.append(key)
@@ -124,4 +124,4 @@ def test_nothing_is_lost_and_nothing_is_taken_twice() -> None:
                 wanted.discard(next_key)
             while busy:
                 made.done(busy.pop())
-        assert (len(made), dict(made._held), dict(made._lines), made._waiting) == (0, {}, {}, set())
+        assert (len(made), dict(made._taken_of), dict(made._by_group), made._waiting) == (0, {}, {}, set())

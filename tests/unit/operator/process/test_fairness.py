@@ -36,7 +36,7 @@ def ref(namespace: str, number: int = 0) -> ResourceRef:
 
 
 async def order_of(operator: Reconciler, refs: list[ResourceRef], monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The namespaces in the order in which the queue begins their reconciles."""
+    """Namespaces in the order in which the queue starts their reconciles."""
     begun: list[str] = []
     finished = asyncio.Event()
 
@@ -101,7 +101,7 @@ async def test_reconciles_of_one_namespace_that_hang_hold_up_no_other(monkeypatc
 
 
 async def reconciles(world: World, duration: timedelta) -> int:
-    """How often the resource asks to be looked at in this time, where nothing wakes it."""
+    """Number of reconciles that the resource schedules in this time, without a wake-up."""
     begun, count = world.now, 0
     this = ResourceRef(kind=IMAGES, namespace="ns", name="it", uid=UID)
     while world.now - begun < duration:
@@ -141,10 +141,10 @@ async def test_an_object_that_is_listed_again_unchanged_wakes_nobody() -> None:
     async def wake(each: ResourceRef) -> None:
         woken.append(each)
 
-    intake = EventHandlers(Cache(), wake, Reports())
+    handlers = EventHandlers(Cache(), wake, Reports())
     meta = {"namespace": "ns", "name": "it", "uid": UID, "resourceVersion": "7"}
     for _ in range(3):
-        await intake.resource(IMAGES, {"metadata": meta, "spec": {"suspend": True}}, deleted=False)
+        await handlers.resource(IMAGES, {"metadata": meta, "spec": {"suspend": True}}, deleted=False)
     assert len(woken) == 1
 
 
@@ -218,7 +218,7 @@ def test_a_forged_reason_makes_no_series_of_its_own() -> None:
 async def test_refused_purchases_of_a_lora_are_not_read_by_those_who_draw_with_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Each edit of a spec that a provider refuses leaves a document, and costs nothing."""
+    """Each edit of a spec that a provider refuses leaves a document, and is free."""
     world = World(monkeypatch, Writes())
     lora = Kind.LORA_TRAINING
     world.kube.apply(lora, SPECS[lora])
@@ -235,8 +235,8 @@ async def test_refused_purchases_of_a_lora_are_not_read_by_those_who_draw_with_i
         return parse(document)
 
     monkeypatch.setattr(ledger, "_purchase", noted)
-    witness = world.process._observer._verifier
-    assert len(files_of(await witness.trainings(Tenant(), "ns", "it"))) == 2
+    verifier = world.process._observer._verifier
+    assert len(files_of(await verifier.trainings(Tenant(), "ns", "it"))) == 2
     assert read == [bought["_id"]]
 
 
@@ -244,7 +244,7 @@ async def test_refused_purchases_of_a_lora_are_not_read_by_those_who_draw_with_i
 
 
 class CountedStorage(MemoryStorage):
-    """A bucket that keeps who asked for how many files."""
+    """Bucket that records the namespaces and numbers of requested files."""
 
     def __init__(self, writes: Writes) -> None:
         super().__init__(writes)
@@ -311,7 +311,7 @@ async def test_files_of_an_outcome_are_looked_up_in_the_share_of_their_namespace
 
 
 async def test_conflicts_in_a_row_are_tried_again_ever_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A finalizer holds an unrecorded Job that is deleted, so that the next one cannot be created."""
+    """A finalizer holds a deleted Job without a record, so that the next one cannot be created."""
     kind = Kind.LORA_TRAINING
     reference = World(monkeypatch, Writes())
     reference.kube.apply(kind, SPECS[kind])

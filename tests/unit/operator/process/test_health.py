@@ -1,4 +1,4 @@
-"""Alive and ready: a watch that died in silence, a queue that stands still, and what is not the operator's fault."""
+"""Liveness and readiness: a dead watch, a stuck queue, and failures that are not the operator's."""
 
 import asyncio
 import contextlib
@@ -25,7 +25,7 @@ from contentgen_operator.worker_api.reports import Reports
 
 
 class Clock:
-    """Seconds, moved by hand."""
+    """Clock in seconds, set by the test."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -35,7 +35,7 @@ class Clock:
 
 
 async def nothing(key: str) -> None:
-    """Work that is done at once."""
+    """Work that ends immediately."""
 
 
 def health(clock: Clock, queue: WorkQueue[str] | None = None) -> tuple[OperatorHealth, WatchLiveness]:
@@ -137,7 +137,7 @@ async def test_what_the_kubelet_is_told() -> None:
 
 
 class ApiServer:
-    """Lists and watches over real HTTP; `silent` keeps connections open and says nothing, not even an end."""
+    """Lists and watches over real HTTP; `silent` keeps connections open and sends nothing."""
 
     def __init__(self) -> None:
         self.watches: list[str] = []
@@ -179,7 +179,7 @@ KINDS = {
 
 
 def discovery(path: str) -> dict[str, Any] | None:
-    """What the API server says of itself; None for a list of objects."""
+    """Discovery document of the API server; None for a list of objects."""
     if path == "/api":
         return {"versions": ["v1"]}
     if path == "/apis":
@@ -199,7 +199,7 @@ async def operator(
     *namespaces: str,
     backoffs: Sequence[float] = (0.05,) * 1000,
 ) -> AsyncIterator[tuple[WatchLiveness, list[str]]]:
-    """kopf with our handlers, against that server; the watches, and the names of whom it woke."""
+    """kopf with our handlers against that server; the watches, and the names of the woken resources."""
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", server.answer)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
@@ -261,7 +261,7 @@ async def test_a_watch_that_died_in_silence_is_opened_anew_and_until_then_grows_
         assert max(watches.ages().values()) < 2.5, "each is opened anew"
         server.silent, opened = True, len(server.watches)
         await until(lambda: each_of_four(server.watches[opened:], 1))
-        await until(lambda: max(watches.ages().values()) > 0.6)  # seen to be old
+        await until(lambda: max(watches.ages().values()) > 0.6)  # detected as old
         server.silent, opened = False, len(server.watches)
         await server.events.put(
             {"type": "ADDED", "object": {"metadata": meta | {"name": "next", "uid": "u2"}, "spec": {}}}
@@ -276,7 +276,7 @@ async def test_a_watch_that_died_in_silence_is_opened_anew_and_until_then_grows_
 async def test_a_namespace_without_a_role_ends_no_other_watch_and_is_watched_once_it_has_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """kopf ends at a 403 that stays, the process with it, and the work in all other namespaces."""
+    """kopf ends at a lasting 403, and with it the process and the work in all other namespaces."""
     monkeypatch.setattr("contentgen_operator.watch.kopf_handlers.SERVER_SECONDS", 0.2)
     server = ApiServer()
     server.forbidden = "red"
@@ -284,7 +284,7 @@ async def test_a_namespace_without_a_role_ends_no_other_watch_and_is_watched_onc
         subject = OperatorHealth(watches, WorkQueue(nothing), watch_seconds=150, stuck_seconds=0.2, scopes=2)
         subject.stores_ready = True
         assert subject.unready() == ["the watches"]
-        await until(lambda: each_of_four(server.refused, 4))  # more often than kopf tries
+        await until(lambda: each_of_four(server.refused, 4))  # more often than kopf retries
         await until(lambda: len(watches.ages()) == 4)
         assert {name.split("/")[1] for name in watches.refused} == {"red"}
         assert (subject.unready(), len(watches.refused)) == ([], 4)
@@ -295,7 +295,7 @@ async def test_a_namespace_without_a_role_ends_no_other_watch_and_is_watched_onc
         await server.events.put({"type": "ADDED", "object": {"metadata": meta, "spec": {}}})
         await until(lambda: woken == ["it"])
         opened = len(server.watches)
-        server.forbidden = "red"  # and its Role goes again: no watch is old, and no new process is wanted
+        server.forbidden = "red"  # its Role is deleted again: no watch is old, and no restart is needed
         await until(lambda: len(watches.refused) == 4)
         await until(lambda: len(server.watches) > opened + 8)
         assert len(watches.ages()) == 4

@@ -1,4 +1,4 @@
-"""The calls to the API server, over real HTTP to a server on loopback: methods, content types, verdicts."""
+"""Kubernetes client over real HTTP to a server on loopback: methods, content types, errors."""
 
 import base64
 import json
@@ -24,7 +24,7 @@ SECRET = "/api/v1/namespaces/ns/secrets/tls"
 
 
 class Api:
-    """Answers (method, path) as it is told, and remembers what was asked."""
+    """Server with prepared responses by (method, path), which records the requests."""
 
     def __init__(self) -> None:
         self.replies: dict[tuple[str, str], tuple[int, Any]] = {}
@@ -103,7 +103,7 @@ async def test_a_job_of_another_uid_is_not_deleted(api: tuple[Api, Kube]) -> Non
     (_, _, _, sent) = server.seen[0]
     assert sent == {"propagationPolicy": "Background", "preconditions": {"uid": "u"}}
     del server.replies["DELETE", f"{JOBS}/job"]
-    await kube.delete_job("ns", "job", "u")  # it is gone
+    await kube.delete_job("ns", "job", "u")  # deleted
 
 
 FOUND = {"metadata": {"namespace": "ns"}, "found": True}

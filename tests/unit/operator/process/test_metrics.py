@@ -1,4 +1,4 @@
-"""What a scrape says: right after restarts and deletions, bounded in its labels, and never twice for one dollar."""
+"""Metrics: correct after restarts and deletions, bounded labels, each dollar counted once."""
 
 # ruff: noqa: ARG002 - the fakes have the signatures of what they stand for
 import json
@@ -25,7 +25,7 @@ from contentgen_operator.state.provider_requests import Call, Found, Search
 from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseKey, PurchaseState
 from contentgen_operator.stores import preparation
 from contentgen_operator.telemetry import instrumented
-from contentgen_operator.telemetry.instrumented import InstrumentedLedger, InstrumentedProvider, counted_desk
+from contentgen_operator.telemetry.instrumented import InstrumentedLedger, InstrumentedProvider, counted_worker_api
 from contentgen_operator.watch.event_handlers import EventHandlers
 from contentgen_operator.worker_api.reports import Reports
 from contentgen_runtime.logs import JsonFormatter
@@ -44,7 +44,7 @@ def value(name: str, **labels: str) -> float:
 
 
 async def ignore(ref: ResourceRef) -> None:
-    """Nobody is woken."""
+    """Wake nothing."""
 
 
 def body(uid: str, **status: Any) -> dict[str, Any]:
@@ -54,24 +54,24 @@ def body(uid: str, **status: Any) -> dict[str, Any]:
 async def test_resources_are_counted_as_they_are_now() -> None:
     for uid in list(metrics.gauges._resources):  # of other tests in this process
         metrics.gauges.forget_resource(uid)
-    intake, kind = EventHandlers(Cache(), ignore, Reports()), Kind.LORA_TRAINING
-    await intake.resource(kind, body("m1"), deleted=False)
-    await intake.resource(kind, body("m1", phase="Failed", reason="NoVideo"), deleted=False)
-    await intake.resource(kind, body("m2", phase="Failed", reason="NoVideo"), deleted=False)
+    handlers, kind = EventHandlers(Cache(), ignore, Reports()), Kind.LORA_TRAINING
+    await handlers.resource(kind, body("m1"), deleted=False)
+    await handlers.resource(kind, body("m1", phase="Failed", reason="NoVideo"), deleted=False)
+    await handlers.resource(kind, body("m2", phase="Failed", reason="NoVideo"), deleted=False)
     labels = {"kind": "LoraTraining", "phase": "Failed", "reason": "NoVideo"}
     assert value("contentgen_resources", **labels) == 2
     assert value("contentgen_resources", kind="LoraTraining", phase="Pending", reason="") == 0
     for uid in ("m1", "m2", "m2"):
-        await intake.resource(kind, body(uid, phase="Failed", reason="NoVideo"), deleted=True)
+        await handlers.resource(kind, body(uid, phase="Failed", reason="NoVideo"), deleted=True)
     assert ("contentgen_resources", tuple(sorted(labels.items()))) not in scraped(), "no series is left behind"
 
 
 async def nothing() -> None:
-    """Nothing happens."""
+    """Do nothing."""
 
 
 class Lossy:
-    """A provider whose every reply is lost."""
+    """Provider all of whose replies are lost."""
 
     configured = True
 
@@ -172,11 +172,11 @@ async def test_labels_have_few_values() -> None:
         await send({"type": "http.response.start", "status": 404})
 
     async def send(message: Any) -> None:
-        """Nowhere."""
+        """Discard the message."""
 
     nothing: Any = None
     for path in ("/v1/order", "/v1/any/other", "/etc/passwd"):
-        await counted_desk(app)({"type": "http", "path": path}, nothing, send)
+        await counted_worker_api(app)({"type": "http", "path": path}, nothing, send)
     assert value("contentgen_desk_requests_total", endpoint="/v1/order", code="404") == 1
     assert value("contentgen_desk_requests_total", endpoint="other", code="404") == 2
 
@@ -221,7 +221,7 @@ def test_a_line_says_whom_it_is_about_and_keeps_secrets() -> None:
 
 
 def test_series_of_money_and_stores_are_there_before_their_first_event() -> None:
-    """Prometheus' increase() does not see the event that begins a series; a limit of dollars an hour would not hold."""
+    """Prometheus' increase() misses the event that creates a series; a limit of dollars per hour would not hold."""
     program = "from contentgen_operator import metrics; print(metrics.exposition().decode())"
     text = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
@@ -245,7 +245,7 @@ async def test_a_store_that_is_away_at_the_start_is_counted(monkeypatch: pytest.
 
     monkeypatch.setattr(preparation, "_FIRST_PAUSE_SECONDS", 0.01)
     before = value("contentgen_store_errors_total", store="MongoDB")
-    await preparation.prepare_stores(Away(), Away(), Away(), Away())  # type: ignore[arg-type] # what it asks of them
+    await preparation.prepare_stores(Away(), Away(), Away(), Away())  # type: ignore[arg-type] # the methods that it calls
     assert value("contentgen_store_errors_total", store="MongoDB") == before + 1
 
 

@@ -1,4 +1,4 @@
-"""Errors told to Sentry, as an ingest server on loopback gets them. Each test has a process: the SDK is global."""
+"""Error reports to Sentry, as received by an ingest server on loopback. Each test has a process: the SDK is global."""
 
 import gzip
 import itertools
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 CANARY = "canary-7f3a"
-# What an operator does with a poisoned resource. Everything that may hold a secret holds the canary.
+# Reconcile of a resource that fails. Every field that may contain a secret contains the canary.
 POISONED = f"""
 import logging
 from contentgen_operator.telemetry import sentry
@@ -54,7 +54,7 @@ class Ingest(ThreadingHTTPServer):
         return f"http://public@127.0.0.1:{self.server_port}/42"
 
     def events(self) -> list[dict[str, Any]]:
-        """The items of type event in every envelope: a line of headers before each payload."""
+        """Items of type event in all envelopes: a line of headers before each payload."""
         lines = [line for body in self.bodies for line in body.splitlines() if line]
         items = [(json.loads(head), payload) for head, payload in itertools.pairwise(lines)]
         return [json.loads(payload) for head, payload in items if head.get("type") == "event"]
@@ -72,7 +72,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: Any) -> None:
-        """Quiet."""
+        """Do nothing."""
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def python(program: str, **env: str) -> subprocess.CompletedProcess[str]:
 def test_an_exception_is_one_event_with_its_job_and_nothing_of_the_user(ingest: Ingest) -> None:
     result = python(f"DSN = {ingest.dsn!r}\n{POISONED}")
     assert result.returncode == 0, result.stderr
-    assert CANARY in result.stderr  # the log is where the rest is read
+    assert CANARY in result.stderr  # the log has the rest
     (event,) = ingest.events()
     assert set(ingest.paths) == {"/api/42/envelope/"}
     assert event["tags"] == {"jobId": "uid-1", "kind": "ImageGeneration"}

@@ -1,4 +1,4 @@
-"""What `helm test` runs: each check fails when what it looks at is wrong, and a job leaves nothing; over real HTTP."""
+"""`helm test` over real HTTP: each check fails on the defect that it checks, and a job leaves nothing behind."""
 
 import json
 import threading
@@ -21,7 +21,7 @@ PICTURES = "/apis/contentgen.dev/v1alpha1/namespaces/marketing/imagegenerations"
 
 
 class Cluster:
-    """As much of an API server as the test speaks to; a picture goes through `statuses`, one for each look at it."""
+    """API server as far as the self-test uses it; an image goes through `statuses`, one per read."""
 
     def __init__(self) -> None:
         self.ready = 1
@@ -118,7 +118,7 @@ def test_its_resources_are_of_the_class_that_the_release_serves(
 def test_a_kind_that_is_not_taken_is_named(cluster: tuple[Cluster, SelftestChecks]) -> None:
     server, check = cluster
     server.refused = "Transcription"
-    with pytest.raises(SelftestFailed, match="Transcription is not taken, in a dry run: 422"):
+    with pytest.raises(SelftestFailed, match="Transcription is refused in a dry run: 422"):
         check.kinds()
 
 

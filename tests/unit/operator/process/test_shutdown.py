@@ -1,4 +1,4 @@
-"""The end of the operator's process: a paid request that is under way is awaited, and none is begun."""
+"""Shutdown of the operator: a paid request in progress is awaited, and none is started."""
 
 import asyncio
 import re
@@ -48,7 +48,7 @@ async def until(world: World, posts: int = 1) -> None:
 
 
 async def test_nothing_is_sent_once_the_process_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not even by a reconcile that has its connection already."""
+    """Not even by a reconcile with an open connection."""
     world = World(monkeypatch, Writes())
     world.kube.apply(IMAGES, SPECS[IMAGES])
 
@@ -61,7 +61,7 @@ async def test_nothing_is_sent_once_the_process_ends(monkeypatch: pytest.MonkeyP
     assert (world.provider.posts, kept["state"], kept["step"]) == ([], "intent", "planned")
 
     async def nothing() -> None:
-        """The next process."""
+        """Event of the next process."""
 
     world.provider.connected = nothing
     world.restart()
@@ -86,7 +86,7 @@ async def test_a_post_that_is_under_way_is_awaited_and_written_down(monkeypatch:
 
 
 async def test_a_reply_that_drips_is_lost_after_the_time_of_a_post(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A timeout of the HTTP client begins anew with each byte."""
+    """A timeout of the HTTP client restarts with each byte."""
 
     class Dripping(httpx.AsyncBaseTransport):
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -111,7 +111,7 @@ async def test_a_reply_that_drips_is_lost_after_the_time_of_a_post(monkeypatch: 
         begun.append(True)
 
     call = Call(provider="fal", model="fal-ai/flux/dev", arguments={}, correlation_key="m")
-    with pytest.raises(MaybeAccepted, match="was not there after"):
+    with pytest.raises(MaybeAccepted, match="there was no reply within"):
         await fal.submit(call, begin)
     assert begun == [True]
     await fal.close()

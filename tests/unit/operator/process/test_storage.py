@@ -1,4 +1,4 @@
-"""The bucket on moto: what is signed, what is read, what is refused."""
+"""S3 storage on moto: signing, reads, errors."""
 
 import functools
 import hashlib
@@ -41,7 +41,7 @@ def storage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Storage]:
 
 @functools.cache
 def s3() -> Any:
-    """A client of moto's: to make one takes longer than to ask it."""
+    """Client of moto; creating one takes longer than a request."""
     return boto3.client("s3", region_name="eu-central-1", aws_access_key_id="id", aws_secret_access_key="secret")
 
 
@@ -54,7 +54,7 @@ def signed(url: str) -> set[str]:
 
 
 async def test_a_file_is_missing_only_if_the_key_may_read(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A HEAD has no words: versitygw answers 404 to an access key that it does not know, such as a revoked one."""
+    """A HEAD has no error code: versitygw answers 404 to an unknown access key, such as a revoked one."""
     assert not await storage.exists(OWNER, "p/a.png")
 
     def refused(**_: Any) -> Any:

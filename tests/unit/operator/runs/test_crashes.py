@@ -163,7 +163,7 @@ async def test_two_operators_at_once_pay_once(monkeypatch: pytest.MonkeyPatch) -
         ref = ResourceRef(kind=kind, namespace="ns", name="it", uid=UID)
         operators = [world.operator(), world.operator()]
         for _ in range(50):
-            ends = await asyncio.gather(*(each._once(ref) for each in operators), return_exceptions=True)
+            ends = await asyncio.gather(*(each._read_and_reconcile(ref) for each in operators), return_exceptions=True)
             for operator, end in zip(operators, ends, strict=True):
                 if isinstance(end, Conflict):
                     operator._cache.drop(ref)

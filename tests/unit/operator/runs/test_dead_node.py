@@ -241,12 +241,12 @@ async def test_the_deletion_of_a_pod_wakes_its_resource(world: World) -> None:
     world.work = lambda: None  # type: ignore[method-assign]
     await world.step(LORA)
     (job,) = world.kube.jobs.values()
-    intake = EventHandlers(world.caches[-1], wake, Reports())
+    handlers = EventHandlers(world.caches[-1], wake, Reports())
     for status in ({"active": 1, "ready": 1}, {"active": 1, "ready": 0}, {"terminating": 1, "active": 1}):
-        await intake.job(job | {"status": status}, deleted=False)
+        await handlers.job(job | {"status": status}, deleted=False)
     assert woken == []
     for _ in range(2):
-        await intake.job(job | {"status": {"terminating": 1, "active": 0}}, deleted=False)
+        await handlers.job(job | {"status": {"terminating": 1, "active": 0}}, deleted=False)
     assert woken == [dead_owner(job)]
 
 
@@ -322,13 +322,13 @@ class CutOff:
         ledger = Ledger(world.database["ledger"])
         self.woken = list[ResourceRef]()
         desk = WorkerApi(
-            gatekeeper=WorkerAuthenticator(kube, world.caches[-1], world.process._actor._jobs),
+            authenticator=WorkerAuthenticator(kube, world.caches[-1], world.process._actor._jobs),
             storage=storage,
             ledger=ledger,
             reports=world.process._observer._reports,
             policy=OrderPolicy(stage_deadline=timedelta(hours=1)),
             wake=self._wake,
-            witness=StatusVerifier(
+            verifier=StatusVerifier(
                 ledger=ledger,
                 records=RecordStore(world.database["jobs"], storage),
                 runs=RunDocuments(world.database["runs"]),

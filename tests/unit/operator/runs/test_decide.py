@@ -348,7 +348,7 @@ def test_before_it_is_paid_a_person_reads_what_the_sound_is() -> None:
         ),
     )
     assert plan.status.message == (
-        "640 s of sound are ready, 412 s of them audible, from track 2 of 3; it is almost silent"
+        "640 s of audio are ready, 412 s of them audible, from track 2 of 3; it is almost silent"
     )
 
 
@@ -411,7 +411,7 @@ def sound(seconds: Any, size: int) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("seconds", "size", "why"),
     [
-        (43_201, 100_000_000, "lasts 43201 s by the worker's word, at most 43200 s"),
+        (43_201, 100_000_000, "lasts 43201 s according to the worker, at most 43200 s"),
         (10_000, 1000, "1000 bytes, which are 0 to 185 s of sound, and not 10000 s"),
         (10, 2_000_000_000, "2000000000 bytes, which are"),
     ],

@@ -393,7 +393,7 @@ async def test_two_operators_begin_one_run(kind: Kind, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(second, "_plan", plan_late)
     with pytest.raises(Conflict):
-        await second._once(ResourceRef(kind=kind, namespace="ns", name="it", uid=UID))
+        await second._read_and_reconcile(ResourceRef(kind=kind, namespace="ns", name="it", uid=UID))
     await world.finish(kind)
     assert (document(world)["number"], document(world)["version"], posts(world)) == (2, 2, 2)
     assert_numbers_used_once(world)
@@ -561,14 +561,14 @@ async def test_finished_resources_are_compared_in_batches(monkeypatch: pytest.Mo
         woken.append(ref.uid)
 
     check = SettledCheck(documents, wake)
-    intake = EventHandlers(world.process._cache, wake, Reports(), settled=check)
+    handlers = EventHandlers(world.process._cache, wake, Reports(), settled=check)
     one = world.database["runs"].find_one()
     body = world.kube.resources[IMAGES, "it"]
     for number in range(1_200):
         uid = f"uid-{number}"
         if number:
             world.database["runs"].insert_one(one | {"_id": uid, "digest": "later" if number == 700 else one["digest"]})
-        await intake.resource(IMAGES, body | {"metadata": body["metadata"] | {"uid": uid}}, deleted=False)
+        await handlers.resource(IMAGES, body | {"metadata": body["metadata"] | {"uid": uid}}, deleted=False)
     documents.away = True
     with pytest.raises(AutoReconnect):
         await check.check()
@@ -589,10 +589,10 @@ async def test_a_resource_that_is_gone_or_changed_is_not_compared(monkeypatch: p
         """Woken by the change itself."""
 
     check = SettledCheck(RunDocuments(world.database["runs"]), wake)
-    intake = EventHandlers(world.process._cache, wake, Reports(), settled=check)
+    handlers = EventHandlers(world.process._cache, wake, Reports(), settled=check)
     for deleted, spec in ((True, {}), (False, {"suspend": True})):
-        await intake.resource(IMAGES, body, deleted=False)
+        await handlers.resource(IMAGES, body, deleted=False)
         assert check._waiting
         meta = body["metadata"] | ({"generation": 9} if spec else {})
-        await intake.resource(IMAGES, body | {"metadata": meta}, deleted=deleted)
+        await handlers.resource(IMAGES, body | {"metadata": meta}, deleted=deleted)
         assert not check._waiting

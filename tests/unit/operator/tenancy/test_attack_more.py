@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from contentgen_contract.names import ADOPT_ANNOTATION, CANCEL_ANNOTATION, COLLECT_ANNOTATION, Phase, Reason
-from contentgen_gateway.migration.backup import KEPT
+from contentgen_gateway.migration.backup import BACKED_UP
 from contentgen_gateway.migration.namespaces import CommandRefused
 from contentgen_runtime.tenancy import SYSTEM, Tenancy
 from contentgen_simulation.tenancy import (
@@ -71,16 +71,18 @@ async def test_a_command_that_was_interrupted_gives_way_after_ten_minutes(world:
     rebuilt(world, "cluster-b", "ns-b")
     assert (await Tenancy(world.kube, world.database).of("ns")).block_reason
     interrupted, at = ExitStack(), world.now
-    interrupted.enter_context(admin(world)._alone())
+    interrupted.enter_context(admin(world)._locked())
     lock = world.database["clusters"].find_one({"_id": "command"})
     assert lock is not None
-    assert next(each for each in KEPT if each.name == "clusters").merge(None, lock) is None, "no restore brings it back"
+    assert next(each for each in BACKED_UP if each.name == "clusters").merge(None, lock) is None, (
+        "no restore brings it back"
+    )
     assert {each["_id"] for each in admin(world).clusters()} == {"a-cluster", "cluster-b"}
     world.now += timedelta(minutes=10)
     with pytest.raises(CommandRefused, match=f"since {at:%H:%M:%S} UTC"):
         admin(world).confirm("cluster-b", force=True)
     world.now += timedelta(minutes=1)
-    with admin(world)._alone():
+    with admin(world)._locked():
         interrupted.close()  # it comes back, and leaves the lock of the other one alone
         with pytest.raises(CommandRefused, match="under way"):
             admin(world).confirm("cluster-b", force=True)

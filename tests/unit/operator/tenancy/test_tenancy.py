@@ -8,7 +8,7 @@ import pytest
 from kubernetes.aio.client.exceptions import ApiException
 
 from contentgen_contract.names import Kind, Phase, Reason
-from contentgen_gateway.migration.backup import KEPT
+from contentgen_gateway.migration.backup import BACKED_UP
 from contentgen_gateway.migration.namespaces import CommandRefused, TenantAdministration
 from contentgen_operator.state.purchases import PurchaseKey
 from contentgen_operator.state.selection import Selection
@@ -489,7 +489,7 @@ async def test_a_backup_restored_into_a_new_cluster_waits_to_be_confirmed(world:
         world.database[name].insert_many(kept[name])
     for given in restored.values():
         stored = world.database["clusters"].find_one({"_id": given["_id"]})
-        if (made := next(each for each in KEPT if each.name == "clusters").merge(stored, given)) is not None:
+        if (made := next(each for each in BACKED_UP if each.name == "clusters").merge(stored, given)) is not None:
             world.database["clusters"].replace_one({"_id": given["_id"]}, dict(made), upsert=True)
     await held(world, OTHER)
     assert len(world.provider.posts) == 1

@@ -1,4 +1,4 @@
-"""Threads shared by namespaces: one of them cannot occupy all, whatever its workers list or ask for."""
+"""Threads shared by namespaces: one namespace cannot occupy all of them."""
 
 import asyncio
 import threading
@@ -20,7 +20,7 @@ SHARE = 8
 
 
 class Held:
-    """Requests to the store that hang for the namespace "crowd", until they are let go."""
+    """Store requests that block for the namespace "crowd" until they are released."""
 
     def __init__(self) -> None:
         self.go_on = threading.Event()

@@ -1,4 +1,4 @@
-"""Rate limits of the worker API: token reviews that hostile pods can cause, and requests of honest workers."""
+"""Rate limits of the worker API: token reviews caused by hostile pods, and requests of regular workers."""
 
 import asyncio
 import threading
@@ -42,8 +42,9 @@ class Clock:
 
 
 class Reviewer:
-    """In the place of the API server: counts its reviews. Tokens that begin with `good` are workers', of the Job whose
-    uid follows an @, or else of one and the same; its namespace follows a slash."""
+    """API server that counts its reviews. Tokens that begin with `good` are workers', of the Job whose uid follows an
+    @, or else of one Job; the namespace follows a slash.
+    """
 
     def __init__(self, assignment: Assignment) -> None:
         self._assignment = assignment
@@ -120,10 +121,10 @@ async def setting(monkeypatch: pytest.MonkeyPatch) -> Setting:
 
     storage = Storage(bucket="assets", region="us-east-1", endpoint="http://s3:9000", public_endpoint=None)
     desk = WorkerApi(
-        gatekeeper=door,
+        authenticator=door,
         storage=storage,
         ledger=ledger,
-        witness=StatusVerifier(
+        verifier=StatusVerifier(
             ledger=ledger,
             records=RecordStore(database["jobs"], storage),
             runs=RunDocuments(database["runs"]),
@@ -149,7 +150,7 @@ async def test_a_bad_token_is_reviewed_once_in_a_while(setting: Setting) -> None
 
 
 async def test_a_refused_pod_is_looked_up_once_in_a_while(setting: Setting) -> None:
-    """A valid token of a pod that is no worker costs a review, and looks at its pod and its Job."""
+    """A valid token of a pod that is not a worker costs a review, and reads of its pod and Job."""
     setting.reviewer.refusal = NotAWorker("not made by contentgen")
     codes = [(await setting.say("stranger")).status_code for _ in range(30)]
     assert (set(codes), setting.reviewer.reviews) == ({403}, 1)
@@ -199,7 +200,7 @@ async def test_a_flood_of_requests_with_one_token_is_limited(setting: Setting) -
 
 
 async def test_tokens_of_one_job_are_reviewed_a_bounded_number_of_times(setting: Setting) -> None:
-    """Whoever may create pods, or tokens bound to one, gets as many good tokens of a Job as they like."""
+    """A user who may create pods, or tokens bound to one, gets any number of valid tokens of a Job."""
     codes = [(await setting.say(f"good-{number}")).status_code for number in range(300)]
     assert setting.reviewer.reviews <= 100
     assert (set(codes), codes[:10]) == ({204, 429}, 10 * [204])
@@ -217,7 +218,7 @@ async def test_all_tokens_of_a_job_share_its_rate(setting: Setting) -> None:
 
 
 async def test_signatures_for_one_job_are_limited(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They cost CPU time of the operator, which serves everybody; a request may ask for 256."""
+    """They cost the operator's CPU time, which all namespaces share; a request may contain 256."""
     monkeypatch.setattr("contentgen_operator.worker_api.server._ASKED_AGAIN", 1e6)
     signed = 0
 
@@ -258,7 +259,7 @@ async def upload(client: httpx.AsyncClient, token: str, count: int = 256) -> htt
 
 
 def limited(setting: Setting, monkeypatch: pytest.MonkeyPatch, what: str, job: RateLimit, **namespace: float) -> None:
-    """Have a smaller limit for namespaces: requests take time."""
+    """Smaller limit for namespaces, because requests take time."""
     rates = _Rates(job, RateLimit.model_validate(namespace), setting.clock)
     monkeypatch.setattr(setting.desk, f"_{what}_rates", rates)
 
@@ -300,7 +301,7 @@ async def test_requests_of_all_jobs_of_a_namespace_are_limited(
 
 
 async def test_signatures_are_calculated_in_a_thread(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each takes 0.7 ms of CPU time, in which the event loop would serve nobody."""
+    """Each takes 0.7 ms of CPU time, which would block the event loop."""
     threads: list[threading.Thread] = []
 
     def sign(*_: Any) -> str:
@@ -375,7 +376,7 @@ async def test_files_of_an_earlier_attempt_are_looked_for_in_the_namespaces_shar
 
 
 async def test_few_upload_requests_of_a_job_wait_at_a_time(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are answered one after another, and each that waits holds its claims in memory."""
+    """They are processed one after another, and each waiting one holds its claims in memory."""
     goes_on = asyncio.Event()
 
     async def slowly(*_: Any) -> Leftovers:
@@ -407,7 +408,7 @@ async def test_a_flood_without_tokens_is_limited(setting: Setting) -> None:
     assert setting.reviewer.reviews == 0
 
 
-# Honest workers
+# Regular workers
 
 
 async def test_an_honest_worker_at_full_speed_is_never_limited(setting: Setting) -> None:
@@ -427,7 +428,7 @@ async def test_an_honest_worker_at_full_speed_is_never_limited(setting: Setting)
 
 
 async def test_fifty_workers_of_a_namespace_at_once_are_never_limited(setting: Setting) -> None:
-    """Each with an order, an outcome and a dataset of 150 pictures at once, and then progress once a second."""
+    """Each with an order, an outcome and a dataset of 150 images at once, then progress once a second."""
     desk = setting.desk
     jobs = [await setting.reviewer.assignment(f"good@{job}") for job in range(50)]
     for job in jobs:
@@ -444,7 +445,7 @@ async def test_fifty_workers_of_a_namespace_at_once_are_never_limited(setting: S
 
 
 async def test_fifty_workers_with_large_datasets_are_limited_for_minutes(setting: Setting) -> None:
-    """Less than the ten minutes that a worker tries for; the last batch, whoever has it, is signed then."""
+    """Less than the ten minutes for which a worker retries; the last batch is signed by then."""
     jobs = [await setting.reviewer.assignment(f"good@{job}") for job in range(50)]
     batches = [(job, min(256, 2003 - start)) for job in jobs for start in range(0, 2003, 256)]
     begun = setting.clock.now
@@ -458,7 +459,7 @@ async def test_fifty_workers_with_large_datasets_are_limited_for_minutes(setting
 
 
 async def test_a_namespace_has_less_than_all_its_jobs(setting: Setting) -> None:
-    """Where each of its Jobs asks for as much as it may."""
+    """If each of its Jobs requests its own maximum."""
     jobs = [await setting.reviewer.assignment(f"good@{number}") for number in range(9)]
     for number in range(128):
         setting.desk._file_rates.take(jobs[number // 16], 256)
@@ -467,7 +468,7 @@ async def test_a_namespace_has_less_than_all_its_jobs(setting: Setting) -> None:
 
 
 async def test_many_workers_behind_one_address_are_never_limited(setting: Setting) -> None:
-    """As where the network translates addresses: their reviews succeed, and so cost nothing."""
+    """As with network address translation: successful reviews are not charged."""
     for number in range(150):
         assert (await setting.say(f"good@{number}")).status_code == 204
         assert (await setting.say(f"good@{number}")).status_code == 204

@@ -1,4 +1,4 @@
-"""Limits of what an attempt may store: each file that a pipeline can make fits, and nothing much larger."""
+"""Upload limits of an attempt: each file that a pipeline can produce fits, and nothing much larger."""
 
 import pytest
 
@@ -12,7 +12,7 @@ from contentgen_simulation.world import SPECS
 GIB, MIB = 1 << 30, 1 << 20
 WIDE = {"maxImages": 1000, "resolution": 2048}
 OUTPUTS: dict[tuple[Kind, Stage], dict[str, int]] = {
-    # What the pipeline may well make, in bytes: pictures at 2 bytes a pixel, the rest as measured or calculated.
+    # Sizes that the pipeline may produce, in bytes: images at 2 bytes per pixel, the rest measured or calculated.
     (Kind.LORA_TRAINING, Stage.PREPARE): {
         "images/0001.jpg": 2 * 2048 * 2048,
         "images/1000.jpg": 2 * 2048 * 2048,
@@ -58,7 +58,7 @@ def test_what_a_pipeline_makes_fits(kind: Kind, stage: Stage) -> None:
 @pytest.mark.parametrize("kind", Kind)
 @pytest.mark.parametrize("stage", Stage)
 def test_each_output_of_a_stage_has_a_limit(kind: Kind, stage: Stage) -> None:
-    """A name that is added to the stage's outputs needs a row here and there."""
+    """A name added to the stage's outputs needs a row in the limits and in this test."""
     assert bool(limits(kind, stage)) == ((kind, stage) in OUTPUTS) == ((kind, stage) in keys._FILES)
     for each in limits(kind, stage, None, **WIDE):
         assert any(limit_of(name, [each]) for name in OUTPUTS[kind, stage])

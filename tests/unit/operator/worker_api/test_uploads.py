@@ -1,4 +1,4 @@
-"""Presigned uploads: their lifetime, type and condition; files left by a failed attempt; attempts that have ended."""
+"""Presigned uploads: lifetime, type and condition; files of a failed attempt; ended attempts."""
 
 import asyncio
 import base64
@@ -39,7 +39,7 @@ OUTCOME_URL_SECONDS = 3600
 
 
 class Door:
-    """Lets everybody in as the worker of the world's resource, as its Job was when the test began."""
+    """Authenticates every caller as the worker of the world's resource, with its Job at the start of the test."""
 
     def __init__(self, world: World) -> None:
         resource = Resource.parse(KIND, world.kube.resources[KIND, "it"])
@@ -52,7 +52,7 @@ class Door:
 
 
 class Setting:
-    """A worker API over a bucket of moto's and an operator in memory."""
+    """Worker API with moto's bucket and an operator in memory."""
 
     def __init__(self, world: World, storage: Storage) -> None:
         self.world = world
@@ -64,13 +64,13 @@ class Setting:
         self.job_uid, self.job_name = door.answer.job.uid, door.answer.job.name
         ledger = Ledger(world.database["ledger"])
         desk = WorkerApi(
-            gatekeeper=door,
+            authenticator=door,
             storage=storage,
             ledger=ledger,
             reports=self.reports,
             policy=OrderPolicy(stage_deadline=timedelta(seconds=OUTCOME_URL_SECONDS)),
             wake=world.process.wake,
-            witness=StatusVerifier(
+            verifier=StatusVerifier(
                 ledger=ledger,
                 records=RecordStore(world.database["jobs"], storage),
                 runs=RunDocuments(world.database["runs"]),
@@ -92,7 +92,7 @@ class Setting:
         return dict(grant)
 
     def put(self, content: bytes = SOUND, name: str = "audio.flac") -> None:
-        """Store a file as the grant has it, whatever is there."""
+        """Store a file as granted, unconditionally."""
         self.s3.put_object(
             Bucket="assets", Key=PREFIX + name, Body=content, ContentType="audio/flac", ChecksumAlgorithm="SHA256"
         )
@@ -141,7 +141,7 @@ def query(url: str) -> dict[str, list[str]]:
     return parse_qs(urlsplit(url).query)
 
 
-# What is signed
+# Signatures
 
 
 async def test_a_grant_lives_ten_minutes_and_creates_only(setting: Setting) -> None:
@@ -156,7 +156,7 @@ async def test_a_grant_lives_ten_minutes_and_creates_only(setting: Setting) -> N
 
 
 async def test_a_grant_ends_with_its_attempt(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Jobs end at their deadline, within a quarter of an hour; no URL is good for longer than that."""
+    """Jobs end at their deadline, within a quarter of an hour; no URL is valid for longer."""
     near_the_end = setting.world.now + timedelta(seconds=OUTCOME_URL_SECONDS, minutes=11)
     monkeypatch.setattr(desk_module, "utc_now", lambda: near_the_end)
     assert query((await setting.grant())["url"])["X-Amz-Expires"] == ["240"]
@@ -196,7 +196,7 @@ def test_each_output_has_a_content_type() -> None:
         assert dangerous not in keys.CONTENT_TYPES.values()
 
 
-# How much an attempt may store
+# Upload limits
 
 SOUND_BYTES = int(12 * 3600 * 16_000 * 2 * 1.05) + (1 << 20)
 
@@ -215,7 +215,7 @@ async def test_a_file_is_not_larger_than_the_pipeline_makes_it(
 
 
 async def test_an_attempt_asks_for_a_bounded_total(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Other bytes under the same name, again and again: each time a PUT of them is signed."""
+    """Different bytes under the same name, repeatedly: each time a PUT is signed."""
     monkeypatch.setattr(desk_module, "_ASKED_AGAIN", 3)
     answers = [await setting.ask(claim(b"%d" % number)) for number in range(5)]
     assert [each.status_code for each in answers] == [200, 200, 200, 409, 409]
@@ -229,7 +229,7 @@ async def test_an_attempt_asks_for_a_bounded_number_of_bytes(setting: Setting, m
     assert [each.status_code for each in answers] == [200, 409]
 
 
-# What a failed attempt left
+# Files of a failed attempt
 
 
 async def test_the_same_file_is_not_sent_again(setting: Setting) -> None:
@@ -249,7 +249,7 @@ async def test_another_file_of_the_same_name_is_removed_with_all_its_versions(se
 
 
 async def test_a_delete_marker_is_removed(setting: Setting) -> None:
-    """Where one is, versitygw answers 412 to a create-only PUT, and 404 to HEAD."""
+    """With a delete marker, versitygw answers 412 to a create-only PUT, and 404 to HEAD."""
     setting.put()
     setting.s3.delete_object(Bucket="assets", Key=PREFIX + "audio.flac")
     assert not (await setting.grant())["stored"]
@@ -259,7 +259,7 @@ async def test_a_delete_marker_is_removed(setting: Setting) -> None:
 async def test_an_attempt_makes_the_operator_remove_a_bounded_number(
     setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Store, claim something else, store it, and so on: each round costs the operator a deletion."""
+    """Store a file, claim a different one, store that, and so on: each round costs a deletion."""
     monkeypatch.setattr(desk_module, "_MOST_REMOVED", 3)
     codes = []
     for number in range(5):
@@ -269,7 +269,7 @@ async def test_an_attempt_makes_the_operator_remove_a_bounded_number(
     assert setting.content() == b"4"
 
 
-# Attempts that have ended
+# Ended attempts
 
 
 async def ended_codes(setting: Setting) -> tuple[int, int]:
@@ -284,7 +284,7 @@ async def test_nothing_is_signed_once_the_outcome_was_reported(setting: Setting)
 
 
 async def test_nothing_is_signed_once_the_outcome_is_stored(setting: Setting) -> None:
-    """Also by an operator that was started since, and for a worker that does not report it."""
+    """Also by an operator that has started since, and for a worker that does not report it."""
     setting.leave_outcome()
     setting.put(b"verified")
     assert await ended_codes(setting) == (403, 403)
@@ -292,7 +292,7 @@ async def test_nothing_is_signed_once_the_outcome_is_stored(setting: Setting) ->
 
 
 async def test_nothing_is_signed_once_the_job_has_ended(setting: Setting) -> None:
-    """The token and the assignment may be remembered for longer."""
+    """The token and the assignment may be cached for longer."""
     (job,) = setting.world.kube.jobs.values()
     job["status"] = {"conditions": [{"type": "Failed", "status": "True"}]}
     setting.world.process._cache.note_job(REF, JobView.parse(job))
@@ -316,7 +316,7 @@ async def test_a_store_that_is_away_signs_nothing(setting: Setting, monkeypatch:
 async def test_files_are_not_verified_while_they_are_replaced(
     setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A worker asks to replace a file and leaves its outcome at once: verification waits for the removal."""
+    """A worker requests a replacement and stores its outcome at once: verification waits for the removal."""
     setting.put(b"verified")
     removing, go_on = asyncio.Event(), asyncio.Event()
     events: list[str] = []

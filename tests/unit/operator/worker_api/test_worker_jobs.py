@@ -1,4 +1,4 @@
-"""The record of the Jobs that the operator created, and what becomes of a Job that is not in it."""
+"""Records of the Jobs that the operator created, and the handling of Jobs without a record."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -36,7 +36,7 @@ async def test_a_record_survives_the_process(aware: bool) -> None:
 
 
 async def test_the_record_of_another_process_is_seen() -> None:
-    """Two operators by mistake, or one that was frozen and resumed."""
+    """Two operators by mistake, or one that was paused and resumed."""
     store = collection()
     first, second = WorkerJobs(store), WorkerJobs(store)
     await first.record(job("a"))
@@ -107,7 +107,7 @@ def only_job(world: World) -> dict[str, Any]:
 
 
 async def test_a_job_that_a_tenant_prepared_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The name of the next Job can be computed, and an owner reference be copied."""
+    """The name of the next Job can be computed, and an owner reference copied."""
     reference = World(monkeypatch, Writes())
     reference.kube.apply(LORA, SPECS[LORA])
     await reference.step(LORA)
@@ -124,9 +124,9 @@ async def test_a_job_that_a_tenant_prepared_is_replaced(monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("same_name", [True, False])
 async def test_two_operators_leave_the_job_of_the_other(monkeypatch: pytest.MonkeyPatch, same_name: bool) -> None:
-    """The first one remembers the Job that the second one has replaced, or whose attempt it has followed with another.
+    """The first one has cached a Job that the second one has replaced, or followed by another attempt.
 
-    Without a fresh read each deletes the other's Job, as one that nobody recorded, and so on without end.
+    Without a fresh read each would delete the other's Job as unrecorded, without end.
     """
     world = World(monkeypatch, Writes())
     monkeypatch.setattr(world, "work", lambda: None)
@@ -153,7 +153,7 @@ async def test_two_operators_leave_the_job_of_the_other(monkeypatch: pytest.Monk
 
 
 async def test_a_job_that_only_the_status_names_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After an upgrade, with a restored MongoDB, or where a tenant wrote the status."""
+    """After an upgrade, after a restore of MongoDB, or if a tenant wrote the status."""
     world = World(monkeypatch, Writes())
     world.kube.apply(LORA, SPECS[LORA])
     await world.step(LORA)
@@ -171,7 +171,7 @@ async def test_a_job_that_only_the_status_names_is_replaced(monkeypatch: pytest.
 
 
 async def test_a_record_of_another_attempt_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    """MongoDB was restored from a backup that is older than the Job."""
+    """MongoDB was restored from a backup older than the Job."""
     world = World(monkeypatch, Writes())
     world.kube.apply(LORA, SPECS[LORA])
     await world.step(LORA)

@@ -1,4 +1,4 @@
-"""What people, stores, providers and the cluster do: one method for each `PlannedEvent.do`."""
+"""Actions of users, stores, providers and the cluster: one method per `PlannedEvent.do`."""
 
 # ruff: noqa: ARG002 - each is called with the index of a subject, whether it needs one or not
 import re
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 Body = dict[str, Any]
 _TOKEN = re.compile(r"contentgen\.dev/resubmit=([0-9a-f]+)")
 _COLLECT = re.compile(r"contentgen\.dev/collect=([1-9][0-9]*(?:-[0-9]+)?)")
-_TOLD = {"mongo": "StoreUnavailable", "storage": "StoreUnavailable"}
+_OUTAGE_REASONS = {"mongo": "StoreUnavailable", "storage": "StoreUnavailable"}
 _LONG_SECONDS = 300.0  # after which a resource says why it does not go on
 
 
 class Actions:
-    """Carries events out."""
+    """Executor of planned events."""
 
     def __init__(self, world: "RehearsalWorld") -> None:
         self._world = world
@@ -43,7 +43,7 @@ class Actions:
     # People
 
     def apply(self, who: int, variant: int | None = None, policy: str | None = None) -> None:
-        """Create the resource, or change it."""
+        """Create or change the resource."""
         subject = self._world.plan.subjects[who]
         self._variant[who] = self._variant.get(who, subject.variant) if variant is None else variant
         if policy is not None:
@@ -53,35 +53,35 @@ class Actions:
         self._put(who)
 
     def edit(self, who: int, variant: int) -> None:
-        """Change what is asked for."""
+        """Change the spec to another variant."""
         if self._exists(who):
             self._variant[who] = variant
             self._put(who)
 
     def suspend(self, who: int) -> None:
-        """spec.suspend: true."""
+        """Set spec.suspend."""
         self._suspended.add(who)
         if self._exists(who):
             self._put(who)
 
     def unsuspend(self, who: int) -> None:
-        """spec.suspend: false."""
+        """Clear spec.suspend."""
         self._suspended.discard(who)
         if self._exists(who):
             self._put(who)
 
     def rerun(self, who: int, token: str) -> None:
-        """One more paid run."""
+        """Request another paid run."""
         self._annotate(who, RERUN_ANNOTATION, token)
 
     def cancel(self, who: int) -> None:
-        """The current run is to end."""
+        """Cancel the current run."""
         run = ((self._world.body_of(who) or {}).get("status") or {}).get("run") or {}
         if run:
             self._annotate(who, CANCEL_ANNOTATION, str(run["number"]))
 
     def resubmit(self, who: int) -> None:
-        """As the message of SubmissionUnknown says it."""
+        """Allow another payment, as the message of SubmissionUnknown says."""
         body = self._world.body_of(who)
         found = _TOKEN.search(str((body or {}).get("status", {}).get("message")))
         if found is None:
@@ -91,7 +91,7 @@ class Actions:
         self._annotate(who, RESUBMIT_ANNOTATION, found[1])
 
     def adopt(self, who: int) -> None:
-        """Name the lost request as the provider's dashboard shows it; where it shows none, the newest of the others."""
+        """Adopt the lost request from the provider's dashboard, or the newest other one if it is not listed."""
         status = (self._world.body_of(who) or {}).get("status") or {}
         if status.get("phase") != Phase.SUBMISSION_UNKNOWN or not status.get("run"):
             return
@@ -102,7 +102,7 @@ class Actions:
             self._annotate(who, ADOPT_ANNOTATION, lost[-1] if lost else requests[-1].id)
 
     def collect(self, who: int) -> None:
-        """As the message of a failed collect stage says it."""
+        """Collect again, as the message of a failed collect stage says."""
         found = _COLLECT.search(str((self._world.body_of(who) or {}).get("status", {}).get("message")))
         if found is not None:
             self._annotate(who, COLLECT_ANNOTATION, found[1])
@@ -114,7 +114,7 @@ class Actions:
             self._world.cluster.remove(ref_of(self._world.plan.subjects[who].kind, body))
 
     def recreate_namespace(self, who: int) -> None:
-        """Delete the namespace with everything in it; a minute later there is another one of its name."""
+        """Delete the namespace; a minute later create another one of the same name."""
         namespace = self._world.plan.subjects[who].namespace
         inside = [index for index, each in enumerate(self._world.plan.subjects) if each.namespace == namespace]
         for each in inside:
@@ -184,70 +184,73 @@ class Actions:
 
     # Stores and the API server
 
-    def away(self, who: int, store: str, seconds: float) -> None:
-        """A store does not answer."""
-        self._world.faults.away[store] = self._world.seconds + seconds
-        if store in _TOLD and seconds > _LONG_SECONDS:
-            self._world.later(seconds - 1, lambda: self._world.oracles.told(f"{store} is away", (_TOLD[store],)))
+    def unavailable(self, who: int, store: str, seconds: float) -> None:
+        """Make a store unavailable."""
+        self._world.faults.unavailable_until[store] = self._world.seconds + seconds
+        if store in _OUTAGE_REASONS and seconds > _LONG_SECONDS:
+            self._world.later(
+                seconds - 1,
+                lambda: self._world.oracles.check_reported(f"{store} is unavailable", (_OUTAGE_REASONS[store],)),
+            )
 
     def refuse(self, who: int, what: str, code: int, seconds: float) -> None:
-        """The API server refuses some requests."""
+        """Make the API server refuse some requests."""
         self._world.faults.refusals.append((what, code, self._world.seconds + seconds))
         if what == "jobs" and seconds > _LONG_SECONDS:
-            told = ("JobRefused", "Retrying")
-            self._world.later(seconds - 1, lambda: self._world.oracles.told("refused jobs", told))
+            reasons = ("JobRefused", "Retrying")
+            self._world.later(seconds - 1, lambda: self._world.oracles.check_reported("refused jobs", reasons))
 
     def snapshot(self, who: int) -> None:
-        """A backup."""
+        """Take a backup."""
         self._world.snapshot()
 
     def rewind(self, who: int, stores: list[str]) -> None:
-        """A restore."""
+        """Restore the backup."""
         self._world.rewind(stores)
 
     # Processes
 
     def election(self, who: int) -> None:
-        """A Lease says which process works."""
+        """Introduce leader election by a Lease."""
         self._world.elect()
 
     def restart(self, who: int) -> None:
-        """SIGKILL."""
+        """Kill the operator with SIGKILL and restart it."""
         self._world.restart()
 
     def second(self, who: int, seconds: float) -> None:
-        """Another operator instance for some time."""
+        """Run a second operator process for some time."""
         self._world.start_process()
         extra = self._world._processes[-1]
         self._world.later(seconds, lambda: self._world._resume.append((extra, True)))
 
     def clock(self, who: int, hours: float, seconds: float) -> None:
-        """The operator's clock is wrong for some time."""
+        """Shift the operator's clock for some time."""
         self._world.skewed(hours * 3600)
         self._world.later(seconds, lambda: self._world.skewed(0))
 
     def io(self, who: int, *, anchor: str, nth: int, side: str, action: str, seconds: float = 30.0) -> None:
-        """A fault at one point of I/O."""
+        """Inject a fault at one I/O operation."""
         self._world.faults.io.append(IoFault(who, anchor, nth, side, action, seconds))
 
     def line(self, who: int, nth: int, action: str) -> None:
-        """A fault at one line between the planned purchase and the stored request id."""
+        """Inject a fault at one line between the planned purchase and the stored request id."""
         self._world.lines.faults.append(LineFault(who, nth, action))
 
     # Providers and workers
 
     def provider_down(self, who: int, how: str, seconds: float) -> None:
-        """The provider does not answer, or refuses everything."""
+        """Make the provider unavailable or let it refuse everything."""
         self._world.provider.down, self._world.provider.down_until = how, self._world.seconds + seconds
 
     def evict(self, who: int) -> None:
-        """Running workers are killed."""
+        """Kill the running workers."""
         self._world.workers.evict()
 
     def jobs_fail(self, who: int, seconds: float) -> None:
-        """Workers are killed for some time."""
+        """Kill all workers for some time."""
         self._world.workers.failing_until = self._world.seconds + seconds
 
     def zombie(self, who: int, seconds: float) -> None:
-        """The next worker is given up by the cluster, and writes its files late."""
+        """Let the cluster give up the next worker, which writes its files late."""
         self._world.workers.zombie_seconds = seconds

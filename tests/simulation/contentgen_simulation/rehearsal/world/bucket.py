@@ -1,4 +1,4 @@
-"""The bucket, whose deletions and overwrites the oracles are told of."""
+"""Bucket that reports deletions and overwrites to the oracles."""
 
 from collections.abc import Callable
 from typing import Any
@@ -23,7 +23,7 @@ class Objects(dict[str, Any]):
         self.pop(key)
 
     def pop(self, key: str, *default: Any) -> Any:
-        """As a deletion."""
+        """Delete an object."""
         before = super().pop(key, *default)
         if key not in self and before is not None:
             self._lost(key, before, None)
@@ -31,7 +31,7 @@ class Objects(dict[str, Any]):
 
 
 class RehearsalBucket(MemoryStorage):
-    """The simulation's bucket with such objects."""
+    """In-memory bucket with such objects."""
 
     def __init__(self, lost: Callable[[str, Any, Any], None]) -> None:
         async def write(_: str, call: Any) -> Any:
@@ -43,6 +43,6 @@ class RehearsalBucket(MemoryStorage):
         self.objects = Objects(lost)
 
     def restore(self, objects: dict[str, Any]) -> None:
-        """An older bucket."""
+        """Restore an older state."""
         self.objects = Objects(self._lost)
         self.objects.update(objects)

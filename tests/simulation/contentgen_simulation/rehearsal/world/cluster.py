@@ -1,4 +1,4 @@
-"""The API server: several namespaces, optimistic locking, finalizers, garbage collection, snapshots of etcd."""
+"""API server of a rehearsal: several namespaces, notifications of changes, and snapshots of etcd."""
 
 # ruff: noqa: ARG002 - the methods have the signatures of what they stand for
 from collections.abc import Callable
@@ -24,62 +24,62 @@ async def _done(_: str, call: Any) -> Any:
 
 
 class RehearsalCluster(FakeKube):
-    """`resources` are keyed by kind and `namespace/name`; `changed` and `started` are told of what happens."""
+    """`resources` are keyed by kind and `namespace/name`; `changed` and `started` are called after changes."""
 
     def __init__(
         self,
         now: Callable[[], datetime],
         changed: Callable[[ResourceRef], None],
         started: Callable[[Body], None],
-        told: Callable[[ResourceRef, Body, Body], None],
+        status_changed: Callable[[ResourceRef, Body, Body], None],
     ) -> None:
         writes: Any = _done
         super().__init__(writes, lambda: now().strftime("%Y-%m-%dT%H:%M:%SZ"))
-        self._tell = changed
+        self._notify = changed
         self._started = started
-        self._told = told
+        self._status_changed = status_changed
         self.namespaces = {}  # uid and creation time by name, kube-system included
 
     def put(self, ref: ResourceRef, spec: Body, annotations: dict[str, str]) -> None:
-        """Create a resource, or change the one of this uid."""
+        """Create a resource, or edit the one with this uid."""
         metadata = {"name": ref.name, "namespace": ref.namespace, "uid": ref.uid, "annotations": annotations}
         self.store.apply(key_of(ref), metadata, spec)
-        self._tell(ref)
+        self._notify(ref)
 
     def find(self, kind: Kind, namespace: str, name: str) -> Body | None:
-        """The resource as it is, or None."""
+        """Stored resource; None if it does not exist."""
         return self.resources.get((kind, f"{namespace}/{name}"))
 
     def remove(self, ref: ResourceRef) -> None:
-        """A person's deletion."""
+        """Delete a resource as a user does."""
         marked = "deletionTimestamp" in self.resources[key_of(ref)]["metadata"]
         if not self.store.delete(key_of(ref)) and not marked:
-            self._tell(ref)
+            self._notify(ref)
 
     def _resource_deleted(self, key: tuple[Kind, str], body: Body) -> None:
         super()._resource_deleted(key, body)
-        self._tell(ref_of(key[0], body))
+        self._notify(ref_of(key[0], body))
 
     def snapshot(self) -> Snapshot:
-        """What etcd holds."""
+        """Copy of etcd's contents."""
         return _copies(self.resources), _copies(self.jobs)
 
     def restore(self, snapshot: Snapshot) -> None:
-        """An older etcd. Revisions go on from the newest, as `etcdutl snapshot restore --bump-revision` does it."""
+        """Restore an older etcd with bumped revisions, like `etcdutl snapshot restore --bump-revision`."""
         before = set(self.resources)
         self.resources, self.jobs = _copies(snapshot[0]), _copies(snapshot[1])
         for body in [*self.resources.values(), *self.jobs.values()]:
             body["metadata"]["resourceVersion"] = self.server.next_version()
         for key in before | set(self.resources):
             if (there := self.resources.get(key)) is not None:
-                self._tell(ref_of(key[0], there))
+                self._notify(ref_of(key[0], there))
 
     def create_namespace(self, name: str, uid: str) -> None:
-        """A namespace, in place of an earlier one of its name."""
+        """Create a namespace, replacing an earlier one of its name."""
         self.namespaces[name] = (uid, self.server.now())
 
     def empty(self) -> None:
-        """Another cluster in place of this one: nothing is deleted, it is just not there."""
+        """Replace the cluster by an empty one, without deletion events."""
         self.resources, self.jobs, self.namespaces = {}, {}, {}
 
     async def get_resource(self, kind: Kind, namespace: str, name: str, **_: Any) -> Body | None:
@@ -93,8 +93,8 @@ class RehearsalCluster(FakeKube):
         kept = self._changed(*key, version)
         before, kept["status"] = kept["status"], copied(status)
         ref = ref_of(kind, kept)
-        self._told(ref, before, kept["status"])
-        self._tell(ref)
+        self._status_changed(ref, before, kept["status"])
+        self._notify(ref)
         return copied(kept)
 
     async def put_finalizers(self, kind: Kind, namespace: str, name: str, version: str, finalizers: list[str]) -> Body:
@@ -102,7 +102,7 @@ class RehearsalCluster(FakeKube):
         self._changed(*key, version)
         result = self.store.finalize(key, finalizers)
         if key in self.resources:
-            self._tell(ref_of(kind, result))
+            self._notify(ref_of(kind, result))
         return result
 
     async def create_job(self, namespace: str, manifest: Body) -> Body | None:
@@ -114,13 +114,13 @@ class RehearsalCluster(FakeKube):
         return created
 
     async def check_job(self, namespace: str, manifest: Body) -> None:
-        """Admitted, unless a fault refuses it."""
+        """Admit the Job; faults are injected around the call."""
 
     async def post_event(self, ref: ResourceRef, notice: Any, now: datetime) -> None:
         self.events.append((notice.type, notice.reason))
 
     def status(self, kind: Kind, name: str = "it") -> ResourceStatus:  # pragma: no cover - a shorthand for tests
-        """The status of `namespace/name`."""
+        """Status of `namespace/name`."""
         return ResourceStatus.model_validate(self.resources[kind, name]["status"])
 
 
@@ -130,6 +130,6 @@ def key_of(ref: ResourceRef) -> tuple[Kind, str]:
 
 
 def ref_of(kind: Kind, body: Body) -> ResourceRef:
-    """How a resource is addressed."""
+    """Reference of a resource."""
     meta = body["metadata"]
     return ResourceRef(kind=kind, namespace=meta["namespace"], name=meta["name"], uid=meta["uid"])

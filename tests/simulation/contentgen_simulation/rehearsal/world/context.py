@@ -1,4 +1,4 @@
-"""The one place that says on whose behalf simulated I/O happens, and what is replaced while a rehearsal runs."""
+"""Context of simulated I/O: the acting process, and the patches that apply during a rehearsal."""
 
 import asyncio
 import sys
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class Acting(NamedTuple):
-    """The operator process that performs I/O now, and the resource that it reconciles."""
+    """Operator process that performs I/O, and the resource that it reconciles."""
 
     world: "RehearsalWorld"
     process: "RehearsalProcess"
@@ -36,7 +36,7 @@ ACTING: ContextVar[Acting] = ContextVar("ACTING")
 
 
 async def _inline(call: Callable[..., T], *args: Any, **named: Any) -> T:
-    """Stands for asyncio.to_thread: single-threaded, so that a seed gives the same run each time."""
+    """Replacement of asyncio.to_thread: single-threaded, so that a seed always gives the same run."""
     return call(*args, **named)
 
 
@@ -52,7 +52,7 @@ def _send(_: httpx.HTTPTransport, request: httpx.Request) -> httpx.Response:
 
 
 def _started(gate: ThreadGate) -> "Future[None]":
-    """Stands for ThreadGate._start: there is one thread, so the coroutine runs here, and nothing in it waits."""
+    """Replacement of ThreadGate._start: with one thread, the coroutine runs here and must not wait."""
     done, waiting = Future[None](), gate._awaited()
     try:
         waiting.send(None)
@@ -67,7 +67,7 @@ def _started(gate: ThreadGate) -> "Future[None]":
 
 
 class _Time:
-    """Stands for the module `time`, as far as the ledger's memory of rates uses it."""
+    """Replacement of the module `time` in the ledger's rate memory."""
 
     @staticmethod
     def monotonic() -> float:
@@ -80,7 +80,7 @@ def _now() -> datetime:
 
 @contextmanager
 def rehearsing() -> Iterator[None]:
-    """Simulated time, threads and HTTP for everything in this process. Retries do not sleep."""
+    """Patch time, threads and HTTP of this process with simulated ones. Retries do not sleep."""
     kept: list[tuple[Any, str, Any]] = []
 
     def put(target: Any, name: str, value: Any) -> None:

@@ -1,4 +1,4 @@
-"""What fails, and from when to when: stores that are unavailable, refusals, and single points of I/O."""
+"""Fault schedule: unavailable stores, refusals, and single I/O operations."""
 
 import json
 from dataclasses import dataclass, field
@@ -38,25 +38,25 @@ class IoFault:
 
 @dataclass
 class FaultInjector:
-    """All faults of a world."""
+    """Faults of a world."""
 
     world: "RehearsalWorld"
-    away: dict[str, float] = field(default_factory=dict)  # store -> until
+    unavailable_until: dict[str, float] = field(default_factory=dict)  # store -> until
     refusals: list[tuple[str, int, float]] = field(default_factory=list)  # what, code, until
     io: list[IoFault] = field(default_factory=list)
     points: int = 0
 
-    def is_away(self, store: str) -> bool:
-        """Whether a store does not answer now."""
-        return self.away.get(store, -1.0) > self.world.seconds
+    def is_unavailable(self, store: str) -> bool:
+        """Whether a store is unavailable now."""
+        return self.unavailable_until.get(store, -1.0) > self.world.seconds
 
     async def strike(self, acting: Acting, name: str, side: str) -> None:
-        """Raise, or hold the process up, where a fault is due at this point."""
+        """Raise, or freeze the process, if a fault is due at this point."""
         if (due := self._strike(acting, name, side)) is not None:
             await acting.process.hold(due)
 
     def strike_now(self, acting: Acting, name: str, side: str) -> None:
-        """Likewise; synchronous code cannot be held up, so that a freeze waits for the next point."""
+        """Like `strike` in synchronous code, which cannot be frozen: a freeze waits for the next point."""
         if (due := self._strike(acting, name, side)) is not None:
             due.fired, due.nth = "", due.seen + 1
 
@@ -64,7 +64,7 @@ class FaultInjector:
         self.points += 1
         store = name.partition(".")[0]
         if side == "before":
-            if self.is_away(store):
+            if self.is_unavailable(store):
                 raise error_of(store)
             self._refuse(name)
         for fault in self.io:
@@ -107,7 +107,7 @@ class FaultInjector:
 
 
 def error_of(store: str) -> Exception:
-    """What a client raises when its server does not answer."""
+    """Exception that a client raises if its server does not answer."""
     errors: dict[str, Any] = {
         "kube": lambda: aiohttp.ClientConnectionError("the API server does not answer"),
         "storage": lambda: EndpointConnectionError(endpoint_url="http://s3"),

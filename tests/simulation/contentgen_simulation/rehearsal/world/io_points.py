@@ -1,4 +1,4 @@
-"""I/O calls of an operator process: a plan's faults strike before a call, or after it was done."""
+"""Fault injection points before and after each I/O call of an operator process."""
 
 import inspect
 from collections.abc import Awaitable, Callable
@@ -10,10 +10,10 @@ _READ_ONLY = ("get", "find", "count", "aggregate", "outcome", "stored", "exists"
 
 
 class FaultPoints:
-    """Called as the simulation's `Writes` are: a name and what to do."""
+    """Replacement of the simulation's `Writes` with fault points."""
 
     async def __call__(self, name: str, call: Callable[[], Awaitable[Any]]) -> Any:
-        """The result of the call. Raises what a fault raises."""
+        """Result of the call. Raises the fault's exception."""
         await point(name, "before")
         result = await call()
         await point(name, "after")
@@ -21,19 +21,19 @@ class FaultPoints:
 
 
 async def point(name: str, side: str) -> None:
-    """A point where a process may also be frozen, outside of any reconcile it is none."""
+    """Fault point in asynchronous code, where a process may be frozen. No-op outside a reconcile."""
     if (acting := ACTING.get(None)) is not None:
         await acting.world.faults.strike(acting, name, side)
 
 
 def point_now(name: str, side: str) -> None:
-    """A point in synchronous code."""
+    """Fault point in synchronous code."""
     if (acting := ACTING.get(None)) is not None:
         acting.world.faults.strike_now(acting, name, side)
 
 
 class Proxy:
-    """An object whose coroutine methods are points, named after `store`."""
+    """Proxy whose coroutine methods are fault points, named after `store`."""
 
     def __init__(self, target: Any, store: str) -> None:
         self._target = target
@@ -63,11 +63,11 @@ class Proxy:
 
 
 def _nothing() -> None:
-    """Nobody is told of other collections."""
+    """No-op: other collections have no listener."""
 
 
 class CollectionProxy:
-    """A collection of MongoDB whose commands are points."""
+    """MongoDB collection whose commands are fault points."""
 
     _COMMANDS = frozenset(
         {
@@ -98,7 +98,7 @@ class CollectionProxy:
 
 
 class DatabaseProxy:
-    """A database of such collections."""
+    """MongoDB database of such collections."""
 
     def __init__(self, database: Any, changed: Callable[[], None]) -> None:
         self._database = database

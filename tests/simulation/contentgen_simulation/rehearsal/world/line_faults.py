@@ -1,7 +1,7 @@
-"""Faults at single lines of the operator, from the planned purchase until its request id is in the ledger.
+"""Fault injection at single lines of the operator, from the planned purchase to its stored request id.
 
-`sys.settrace` tells of each line before it is executed. A line counts once, however often it is executed, so that the
-`nth` lines of a few plans are all of them.
+`sys.settrace` reports each line before its execution. A line counts once, so that the `nth` lines of a few plans
+cover all lines.
 """
 
 import sys
@@ -32,12 +32,12 @@ _HANDLERS = frozenset(
 
 
 class PlantedLine(Exception):
-    """An error that no line of the operator raises by itself."""
+    """Injected error, which no line of the operator raises itself."""
 
 
 @dataclass
 class LineFault:
-    """One strike before the `nth` distinct line (from 0) of the plan."""
+    """Fault before the `nth` distinct line (from 0) of the plan."""
 
     who: int
     nth: int
@@ -47,7 +47,7 @@ class LineFault:
 
 @dataclass
 class LineTracer:
-    """The lines that were executed while a subject's purchase was an intent, in the order of their first execution."""
+    """Lines executed while a subject's purchase is an intent, in order of first execution."""
 
     world: "RehearsalWorld"
     faults: list[LineFault] = field(default_factory=list)
@@ -55,7 +55,7 @@ class LineTracer:
 
     @contextmanager
     def traced(self, acting: Acting) -> Iterator[None]:
-        """Strike in what is executed for a subject; costs nothing where no fault is due."""
+        """Trace the execution for a subject; free if no fault is due."""
         who = None if acting.ref is None else self.world.subject_of(acting.ref)
         if not any(each.who == who and not each.fired for each in self.faults):
             yield

@@ -1,4 +1,4 @@
-"""What must hold whatever happens. Each oracle reports a violation with a detail that tells one defect from another."""
+"""Invariants of the simulation. Each oracle reports violations with a detail that distinguishes defects."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -35,14 +35,14 @@ _ANSWERS = {Phase.SUBMISSION_UNKNOWN: (RESUBMIT_ANNOTATION, ADOPT_ANNOTATION), P
 
 
 def _is_harmless(what: str, met: Any, before: Any) -> bool:
-    """Whether a former leader has changed what nobody else has, or created what is the same whoever creates it."""
+    """Whether a former leader changed only what no other process did, or created an identical object."""
     created = before is None and what.startswith(("request_claims ", "namespaces ", "clusters ", "object purchases/"))
     return met == before or created
 
 
 @dataclass(frozen=True)
 class RehearsalViolation:
-    """A broken rule: `oracle: detail` is its signature, `text` says what happened."""
+    """Violated invariant: `oracle: detail` is its signature, `text` describes it."""
 
     oracle: str
     detail: str
@@ -56,7 +56,7 @@ class RehearsalViolation:
 
 @dataclass
 class Oracles:
-    """Told of everything that happens; collects what was violated, each signature once."""
+    """Observer of all events; collects violations, one per signature."""
 
     world: "RehearsalWorld"
     violations: dict[str, RehearsalViolation] = field(default_factory=dict)
@@ -67,7 +67,7 @@ class Oracles:
     _went_back: dict[str, int] = field(default_factory=dict)  # by uid, the restores that a phase went back for
 
     def report(self, oracle: str, detail: str, text: str) -> None:
-        """Note a violation."""
+        """Record a violation."""
         found = RehearsalViolation(oracle, detail, text, self.world.seconds)
         if found.signature not in self.violations:
             self.violations[found.signature] = found
@@ -76,7 +76,7 @@ class Oracles:
     # A former leader changes nothing
 
     def former_leader(self, met: Body, left: Body, now: Body) -> None:
-        """A process that went on after its term, and what it met, found and left in the stores."""
+        """Check a process that continued after its term, by the stores' contents before and after."""
         for what, (before, after) in effects(left, now).items():
             if not _is_harmless(what, met.get(what), before):
                 text = f"{what}: {before} is now {after}"
@@ -85,7 +85,7 @@ class Oracles:
     # One POST per purchase
 
     def posted(self) -> None:
-        """One POST more than what people asked for, and than the provider's own word of failure allows."""
+        """Check for POSTs beyond those that users requested and provider failures allow."""
         provider, last = self.world.provider, self.world.provider.posts[-1]
         same = [each for each in provider.posts if each.group == last.group and each.maybe_paid]
         requests = [provider.requests[each.request_id] for each in same[:-1] if each.request_id]
@@ -109,7 +109,7 @@ class Oracles:
         )
 
     def _how_forgotten(self, request_id: str | None) -> str:
-        """What the ledger has of the purchase that is bought again."""
+        """State of the ledger for a purchase that is repeated."""
         known = self.world.database["ledger"].find_one({"requestId": request_id}) if request_id else None
         if known is not None:
             return f"the ledger has the first as {known['state']}"
@@ -119,7 +119,7 @@ class Oracles:
     # One owner per request
 
     def ledger_changed(self, purchases: list[Body]) -> None:
-        """Two purchases with one request id."""
+        """Check for two purchases with one request id."""
         owners: dict[tuple[str, str], Body] = {}
         for each in [each for each in purchases if each.get("requestId") is not None]:
             key = (each["provider"], each["requestId"])
@@ -134,7 +134,7 @@ class Oracles:
     # The response matches the request
 
     def collecting(self, purchase: Body, request: "Request") -> None:
-        """A worker reads the stored answer of a purchase."""
+        """Check the stored answer that a worker reads."""
         if purchase.get("requestId") != request.id:
             text = f"{purchase['_id']} has {purchase.get('requestId')}, and the answer stored for it is of {request.id}"
             self.report("the response matches the request", "another request's answer is stored", text)
@@ -209,7 +209,7 @@ class Oracles:
         return f"after a restore of {' and '.join(sorted(self.world.rewound))}" if self.world.rewound else "no restore"
 
     def object_lost(self, key: str, before: Any, after: Any) -> None:
-        """An object was deleted, or other bytes were written over it."""
+        """Check a deleted or overwritten object."""
         how = "is deleted" if after is None else "is overwritten"
         for kind, namespace, body in self.world.living():
             uid, name = body["metadata"]["uid"], body["metadata"]["name"]
@@ -268,7 +268,7 @@ class Oracles:
                 self.report("cost equals the bill", f"billed is {run.billed}, {status.reason}", text)
 
     def _adopted_attempts(self, ref: ResourceRef, run: RunStatus) -> list["Request"]:
-        """Requests of a run's earlier attempts that another resource has sent, and that this one owns by the ledger."""
+        """Requests of a run's earlier attempts that another resource sent and this one adopted."""
         body = self.world.cluster.find(ref.kind, ref.namespace, ref.name)
         if body is None or body["metadata"]["uid"] != ref.uid:
             return []
@@ -293,7 +293,7 @@ class Oracles:
     # Rates
 
     def reconciled(self, ref: ResourceRef) -> None:
-        """No object more than once a simulated second on average; the history no more than every five seconds."""
+        """Check the rate: on average one reconcile per object and second, one history search per five seconds."""
         looks = self._looks[ref.uid]
         looks.append(self.world.seconds)
         age = looks[-1] - looks[0]
@@ -344,7 +344,7 @@ class Oracles:
         self.report("phases move forward", detail, f"{ref.name} run {new.run.number}: {new.message}")
 
     def _is_answered(self, ref: ResourceRef, phase: Phase) -> bool:
-        """Whether a person has answered since the resource last left this phase: each answer counts once."""
+        """Whether a user has answered since the resource last left this phase; each answer counts once."""
         body = self.world.cluster.find(ref.kind, ref.namespace, ref.name) or {"metadata": {}}
         given = body["metadata"].get("annotations") or {}
         answer = tuple(given.get(each) for each in _ANSWERS.get(phase, ()))
@@ -352,14 +352,14 @@ class Oracles:
         return answer != before
 
     def _is_restored(self, ref: ResourceRef) -> bool:
-        """Whether MongoDB, and with it the evidence for more, was restored since the phase went back last."""
+        """Whether MongoDB was restored since the phase last went back."""
         before, self._went_back[ref.uid] = self._went_back.get(ref.uid, 0), self.world.mongo_restores
         return self.world.mongo_restores > before
 
     # Every stopped resource has a reason
 
-    def told(self, about: str, reasons: tuple[str, ...]) -> None:
-        """Something has been refused or unavailable for minutes: resources at work say so."""
+    def check_reported(self, about: str, reasons: tuple[str, ...]) -> None:
+        """Check that running resources report a refusal or outage that lasts minutes."""
         for kind, namespace, body in self.world.living():
             status = body["status"]
             if "deletionTimestamp" in body["metadata"] or not self.world.waits_for(about, body):
@@ -369,7 +369,7 @@ class Oracles:
                 self.report("a stopped resource has a reason", f"{about}, {status.get('reason')} is told", text)
 
     def unexpected(self, ref: ResourceRef) -> None:
-        """A reconcile raised what nothing in the operator expects."""
+        """Report an unexpected exception of a reconcile."""
         body = self.world.cluster.find(ref.kind, ref.namespace, ref.name)
         if body is None or body["metadata"]["uid"] != ref.uid:
             return  # there is no status to say it in, and it is tried again
@@ -379,7 +379,7 @@ class Oracles:
         self.report("a stopped resource has a reason", f"unexpected {error.partition(':')[0]}", f"{ref.name}: {error}")
 
     def at_the_end(self) -> None:
-        """After the last event and a time in which everything could settle."""
+        """Check the final state, after time to settle."""
         self.ledger_changed(list(self.world.database["ledger"].find()))
         for request in self.world.provider.requests.values():
             over = request.succeeds and request.ended_at < self.world.seconds
@@ -389,7 +389,7 @@ class Oracles:
             self._stopped(kind, namespace, body)
 
     def _kept(self, request: "Request") -> None:
-        """A result that was paid is stored, or was given up by a person, or a resource still asks for it."""
+        """Whether a paid result is stored, was given up by a user, or is still requested."""
         objects = self.world.bucket.objects.values()
         made = self.world.workers.made
         if any(each.get("made_by") == request.id for each in objects if isinstance(each, dict)):
@@ -418,7 +418,7 @@ class Oracles:
         self.report("a paid result is kept", detail, text)
 
     def _is_shown(self, request: "Request") -> bool:
-        """Whether a search can have found the request of a lost reply: whoever looks does so once in two hours."""
+        """Whether a search can have found the request of a lost response; searches run every two hours."""
         history, number = self.world.plan.history, request.post.number
         hidden = number in history.get("missing", ())
         hidden |= request.provider == "fal" and number in history.get("without_payload", ())
@@ -426,7 +426,7 @@ class Oracles:
         return not hidden and self.world.seconds > since + float(history.get("lag", 0)) + _SEARCH_SECONDS
 
     def _is_given_up(self, request: "Request") -> bool:
-        """Whether the ledger was restored from before the request, and a person has allowed another payment for it."""
+        """Whether the ledger was restored from before the request and a user allowed another payment."""
         return self.world.mongo_restores > 0 and self.world.resubmitted[request.post.group] > 0
 
     def _stopped(self, kind: Kind, namespace: str, body: Body) -> None:
@@ -444,7 +444,7 @@ class Oracles:
 
 
 def _difference(kind: Kind, spec: Body, given: Body) -> str:
-    """The first field in which what was bought is not what the spec asks for; empty where nothing differs."""
+    """First field in which the purchase differs from the spec; empty if none."""
     image = spec.get("image") or {}
     wanted: dict[str, Any] = {
         Kind.LORA_TRAINING: {"steps": (spec.get("training") or {}).get("steps", 1000)},

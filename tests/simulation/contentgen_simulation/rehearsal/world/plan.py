@@ -12,7 +12,7 @@ Args = dict[str, Any]
 
 @dataclass(frozen=True)
 class Subject:
-    """A resource of the plan; its first `apply` is at the start."""
+    """Resource of the plan, first applied at the start."""
 
     namespace: str
     kind: Kind
@@ -57,9 +57,9 @@ class RehearsalPlan:
 
     @property
     def digest(self) -> str:
-        """Hash of everything but the seed: two plans with the same one are the same plan."""
-        told = asdict(replace(self, seed=0))
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+        """Hash of the plan without its seed, which identifies duplicates."""
+        content = asdict(replace(self, seed=0))
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def __str__(self) -> str:
         lines = [f"plan {self.seed} ({self.group})"]
@@ -74,7 +74,7 @@ class RehearsalPlan:
 
 
 def spec_of(kind: Kind, variant: int, options: Args) -> dict[str, Any]:
-    """A spec whose every variant buys something else."""
+    """Spec of a variant; each variant is another purchase."""
     talk = f"https://example.com/talk-{variant % 2}.mp4"
     bodies: dict[Kind, dict[str, Any]] = {
         Kind.LORA_TRAINING: {

@@ -1,4 +1,4 @@
-"""One operator process, wired by `World.operator`: its queue on simulated time, and how it is frozen or ended."""
+"""Simulated operator process: its queue on simulated time, freezing and termination."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ SOON = 0.01  # seconds between a wake-up without delay and the reconcile
 
 
 class _Wiring(World):
-    """The attributes that `World.operator` reads."""
+    """Attributes that `World.operator` reads."""
 
     def __init__(self, world: "RehearsalWorld", leadership: Leadership) -> None:
         kube: Any = Proxy(world.cluster, "kube")
@@ -53,12 +53,12 @@ class _Wiring(World):
 
 @dataclass
 class RehearsalProcess:
-    """A process of the operator. It is `held` while a fault freezes it or a SIGTERM drains it."""
+    """Operator process; `frozen` while a fault freezes it or SIGTERM drains it."""
 
     world: "RehearsalWorld"
     number: int
     due: dict[ResourceRef, float] = field(default_factory=dict)
-    held: bool = False
+    frozen: bool = False
     draining: bool = False
     gone: bool = False
     task: "asyncio.Task[Any] | None" = None
@@ -72,38 +72,38 @@ class RehearsalProcess:
         (self.cache,), (self.orphans,), self.names = wiring.caches, wiring.orphans, wiring.names
 
     def now(self) -> datetime:
-        """The time by this process's clock."""
+        """Current time by this process's clock."""
         return self.world.now() + timedelta(seconds=self.world.skew)
 
     def lead(self) -> None:
-        """It is elected."""
+        """Become the leader."""
         self.leadership.grant(LeaderTerm(float("-inf"), float("inf")))
 
     def wake(self, ref: ResourceRef, delay: float = 0.0) -> None:
-        """Have a resource reconciled after a delay, or earlier where that is already asked for."""
+        """Schedule a reconcile after a delay; an earlier schedule stays."""
         at = self.world.seconds + max(delay, SOON)
         self.due[ref] = min(at, self.due.get(ref, at))
 
     async def hold(self, fault: "IoFault") -> None:
-        """Stop here until resumed; the world goes on meanwhile."""
+        """Freeze until resumed; the world continues."""
         self._resumed = asyncio.Event()
-        self.held = True
-        self.world.held(self, fault)
+        self.frozen = True
+        self.world.freeze(self, fault)
         await self._resumed.wait()
 
     async def resume(self) -> None:
-        """Go on where it was held up. A former leader is compared with what it found."""
+        """Resume a frozen process. The effects of a former leader are compared with the state that it found."""
         if self._resumed is not None and not self.gone:
             former = self.met is not None and bool(self.leadership.over)  # then another one leads, or nobody
             left = contents(self.world) if former else {}
-            self.held = False
+            self.frozen = False
             self._resumed.set()
             await self._until_done_or_held()
             if former:
                 self.world.oracles.former_leader(self.met or {}, left, contents(self.world))
 
     async def reconcile(self, ref: ResourceRef) -> None:
-        """One reconcile, as far as it gets."""
+        """Run one reconcile until it ends or fails."""
         self.task = asyncio.create_task(self._reconcile(ref))
         await self._until_done_or_held()
 
@@ -118,7 +118,7 @@ class RehearsalProcess:
             self.wake(ref, again)
 
     async def sweep(self) -> None:
-        """The garbage collector's turn, and a round of looking for orphans."""
+        """Run the garbage collector and the orphan search once."""
         self.task = asyncio.create_task(self._sweep())
         await self._until_done_or_held()
 
@@ -139,7 +139,7 @@ class RehearsalProcess:
         task = self.task
         if task is None:
             return
-        while not task.done() and not self.held:  # noqa: ASYNC110 - nothing here takes real time
+        while not task.done() and not self.frozen:  # noqa: ASYNC110 - nothing here takes real time
             await asyncio.sleep(0)
         if task.done() and not task.cancelled() and (error := task.exception()) is not None:
             if not isinstance(error, Crash):
@@ -147,7 +147,7 @@ class RehearsalProcess:
             self.world.crashed(self)
 
     async def end(self) -> None:
-        """SIGKILL: what is held up never goes on."""
+        """Kill the process; frozen calls never resume."""
         self.gone = True
         if self.task is not None and not self.task.done():
             self.task.cancel()

@@ -1,6 +1,6 @@
-"""fal and AssemblyAI as their documentation describes them, behind the operator's real adapters.
+"""Simulated fal and AssemblyAI according to their documentation, behind the operator's real adapters.
 
-The only dependency on the adapters' interface is `adapters`, and that they send with httpx.
+The only dependencies on the adapters are the function `adapters` and their use of httpx.
 """
 
 import json
@@ -33,7 +33,7 @@ _LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 class _Key:
-    """A key that is there."""
+    """Provider key that is present."""
 
     def read(self) -> str:
         return "key"
@@ -41,13 +41,13 @@ class _Key:
 
 @cache
 def adapters() -> dict[str, Any]:
-    """The operator's adapters. They hold no state of a purchase, and loading CA certificates takes 100 ms."""
+    """Shared adapters of the operator: stateless, and loading CA certificates takes 100 ms."""
     key: Any = _Key()
     return {"fal": Fal(key, FAL_QUEUE, FAL_API), "assemblyai": AssemblyAI(key, ASSEMBLYAI)}
 
 
 class Adapters:
-    """The adapter of each call, by its first argument: a model, a `Call`, or what contains a `Call`."""
+    """Dispatch to an adapter by the first argument: a model, a `Call`, or an object that contains a `Call`."""
 
     configured = True
 
@@ -66,7 +66,7 @@ def _provider_of(first: Any) -> str:
 
 @dataclass
 class Post:
-    """One POST that an operator sent. `maybe_paid`: the operator was not told that it was not accepted."""
+    """POST of an operator. `maybe_paid`: no response said that it was rejected."""
 
     number: int
     ref: ResourceRef
@@ -82,7 +82,7 @@ class Post:
 
 @dataclass
 class Request:
-    """A request that a provider accepted, and what comes of it."""
+    """Accepted request and its result."""
 
     id: str
     post: Post
@@ -108,12 +108,12 @@ class Request:
 
     @property
     def micros(self) -> int:
-        """The provider's bill: for what succeeded."""
+        """Billed amount of a successful request in millionths of a dollar."""
         return _micros(self) if self.succeeds else 0
 
     @property
     def units(self) -> float:
-        """What the provider counts: images' megapixels, steps of a training, seconds of sound."""
+        """Billed units: megapixels of images, training steps, seconds of audio."""
         if self.provider == "assemblyai":
             return SOUND_SECONDS
         if "steps" in self.input:
@@ -123,12 +123,12 @@ class Request:
 
     @property
     def pictures(self) -> int:
-        """How many of the pictures asked for it delivers."""
+        """Number of delivered pictures."""
         asked = int(self.input.get("num_images", 1))
         return max(asked - 1, 1) if self.fate == "fewer" else asked
 
     def result(self) -> Json:
-        """The provider's answer, which names the request that made it."""
+        """Response of the provider, which names its request."""
         file = {"url": f"http://files.fal.example/{self.id}/file", "content_type": "x/y"}
         if self.provider == "assemblyai":
             return {"id": self.id, "status": "completed", "text": "a b c", "audio_duration": SOUND_SECONDS,
@@ -146,13 +146,13 @@ def _micros(request: Request) -> int:
 
 
 class _Sent(NamedTuple):
-    """What httpcore tells of a request."""
+    """Request object of httpcore's trace callback."""
 
     method: bytes
 
 
 class _Huge(bytes):
-    """Content that says to be larger than any limit, without the memory."""
+    """Content that claims a size above any limit without using memory."""
 
     def __len__(self) -> int:
         return 1 << 31
@@ -170,7 +170,7 @@ class ProviderWorld:
     down_until: float = -1.0
 
     async def answer(self, request: httpx.Request) -> httpx.Response:
-        """One exchange over a new connection; the trace callback of httpcore is called as httpcore calls it."""
+        """HTTP exchange over a new connection, with httpcore's trace callbacks."""
         name = f"http.{request.url.host.split('.')[0]}.{request.method}"
         trace = request.extensions.get("trace")
         await io_points.point(f"{name}.connect", "before")
@@ -185,7 +185,7 @@ class ProviderWorld:
         return reply
 
     def answer_now(self, request: httpx.Request) -> httpx.Response:
-        """Likewise, in synchronous code."""
+        """Like `answer`, in synchronous code."""
         name = f"http.{request.url.host.split('.')[0]}.{request.method}"
         io_points.point_now(f"{name}.connect", "before")
         self._connect(request)
@@ -212,7 +212,7 @@ class ProviderWorld:
         return httpx.Response(code, headers=headers, stream=stream, request=request)
 
     def _of_result(self, request: httpx.Request) -> Request | None:
-        """The request whose result is asked for at fal."""
+        """Request of a result URL at fal."""
         path = urlsplit(str(request.url)).path
         known = "/requests/" in path and request.method == "GET"
         return self.requests.get(path.rpartition("/requests/")[2]) if known else None

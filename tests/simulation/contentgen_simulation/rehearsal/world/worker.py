@@ -1,4 +1,4 @@
-"""The workers: what a Job's pod does with its order, and the Job controller's word on it."""
+"""Simulated workers and Job controller: outcome and files of a Job, and the Job's status."""
 
 import hashlib
 from datetime import timedelta
@@ -23,12 +23,12 @@ _SIZE = 7
 
 
 def sha_of(request_id: str, name: str) -> str:
-    """The checksum of a file that was made of a request's result, or of a source."""
+    """Checksum of a file derived from a request's result or a source."""
     return hashlib.sha256(f"{request_id} {name}".encode()).hexdigest()
 
 
 class Workers:
-    """Runs Jobs. `failing_until`: until then every worker is killed before it can leave an outcome."""
+    """Runs Jobs. `failing_until`: until then every worker is killed before it stores an outcome."""
 
     def __init__(self, world: "RehearsalWorld") -> None:
         self._world = world
@@ -37,7 +37,7 @@ class Workers:
         self.made: dict[str, str] = {}  # SHA-256 of a file -> what it was made of
 
     def started(self, job: Body) -> None:
-        """The Job was created."""
+        """Start a worker for a new Job."""
         self._world.later(_WORK_SECONDS, lambda: self._work(job["metadata"]["name"], job["metadata"]["uid"]))
 
     def _work(self, name: str, uid: str) -> None:
@@ -49,7 +49,7 @@ class Workers:
             self._end(job, "Failed", "DeadlineExceeded")
         elif self._world.seconds < self.failing_until:
             self._end(job, "Failed", "BackoffLimitExceeded")
-        elif self._world.faults.is_away("storage") or (outcome := self._outcome(job)) is None:
+        elif self._world.faults.is_unavailable("storage") or (outcome := self._outcome(job)) is None:
             self._world.later(_AGAIN_SECONDS, lambda: self._work(name, uid))
         elif self.zombie_seconds is not None:
             write, self.zombie_seconds = self.zombie_seconds, None
@@ -60,7 +60,7 @@ class Workers:
             self._end(job, "Complete", "")
 
     def evict(self) -> None:
-        """Every running pod is killed."""
+        """Kill all running pods."""
         for job in [each for each in self._world.cluster.jobs.values() if "status" not in each]:
             self._end(job, "Failed", "BackoffLimitExceeded")
 
@@ -71,7 +71,7 @@ class Workers:
             self._world.job_ended(owner, JobView.parse(job))
 
     def _outcome(self, job: Body) -> tuple[str, str, Outcome] | None:
-        """Where the outcome goes, where the files go, and the outcome; None while the worker API has no order."""
+        """Outcome key, file prefix and outcome; None while the worker API has no order."""
         recorded = self._world.database["worker_jobs"].find_one({"uid": job["metadata"]["uid"]})
         owner = owner_of(job)
         body = self._world.cluster.find(owner.kind, owner.namespace, owner.name) if owner else None
@@ -94,7 +94,7 @@ class Workers:
         return key, prefix, self._collected(kind, owner.uid, purchase or {})
 
     def _scopes(self, namespace: str) -> set[str]:
-        """Those of a namespace's keys."""
+        """Scopes of a namespace's keys."""
         bound = self._world.database["namespaces"].find_one({"_id": binding_id(self._world.clusters[-1], namespace)})
         return {UNSCOPED, str((bound or {}).get("scope") or UNSCOPED)}
 

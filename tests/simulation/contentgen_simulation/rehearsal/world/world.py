@@ -1,4 +1,4 @@
-"""The world of one rehearsal: simulated time, what happens in it, and the operator processes."""
+"""Discrete-event simulation of one rehearsal: time, events and operator processes."""
 
 import contextlib
 import copy
@@ -51,13 +51,13 @@ _PERSONAL = (
 
 
 def _named(purchase: Body) -> str:
-    """Namespace, kind and name of the resource that a purchase is for."""
+    """Namespace, kind and name of a purchase's resource."""
     place, kind, name, *_ = purchase["_id"].split("/")
     return f"{unscoped(place)[0]}/{kind}/{name}"
 
 
 class _LastError(logging.Handler):
-    """The last exception that the operator logged."""
+    """Log handler that keeps the last exception."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class _LastError(logging.Handler):
 
 
 class RehearsalWorld:
-    """Carries out one plan; `story` tells it in lines."""
+    """Simulation of one plan; `story` is its log, line by line."""
 
     def __init__(self, plan: RehearsalPlan) -> None:
         self.plan = plan
@@ -117,34 +117,34 @@ class RehearsalWorld:
         self._states: dict[str, str] = {}  # of the newest purchase, by namespace/kind/name
         self._steps: dict[str, str] = {}  # of an intent, likewise
         self._last_error = _LastError()
-        self._deeds = Actions(self)
+        self._actions = Actions(self)
 
     # Time
 
     def now(self) -> datetime:
-        """The true time."""
+        """Current simulated time."""
         return START + timedelta(seconds=self.seconds)
 
     def instant(self, stamp: str) -> datetime:
-        """A Kubernetes timestamp."""
+        """Current simulated time as a Kubernetes timestamp."""
         return datetime.fromisoformat(stamp)
 
     def later(self, seconds: float, call: Callable[[], None]) -> None:
-        """Have something happen."""
+        """Schedule a callback."""
         heapq.heappush(self._queue, (self.seconds + seconds, next(self._numbers), call))
 
     def tell(self, what: str) -> None:
-        """A line of the story."""
+        """Add a line to the story."""
         self.story.append(f"{self.seconds:10.2f} {what}")
 
     def stop(self) -> None:
-        """Nothing more can be learned from this plan."""
+        """End the rehearsal early."""
         self._stopped = True
 
     # Running
 
     async def run(self) -> list[RehearsalViolation]:
-        """Carry the plan out."""
+        """Carry out the plan."""
         log = logging.getLogger("contentgen_operator")
         log.addHandler(self._last_error)
         try:
@@ -161,7 +161,7 @@ class RehearsalWorld:
         self._processes = [RehearsalProcess(self, 1)]
         self._elect()
         for index, _ in enumerate(self.plan.subjects):
-            self.later(0, lambda who=index: self._deeds.apply(who))  # type: ignore[misc]  # a default binds the index
+            self.later(0, lambda who=index: self._actions.apply(who))  # type: ignore[misc]  # a default binds the index
         for event in self.plan.events:
             self._schedule(event) if not event.on else self._pending.append(event)
         self.later(_SWEEP_SECONDS, self._sweep_soon)
@@ -169,7 +169,7 @@ class RehearsalWorld:
             pass
 
     async def _next(self) -> bool:
-        """One thing that happens; False at the end."""
+        """Process one event; False at the end."""
         at = self._queue[0][0] if self._queue else float("inf")
         process, ref, due = self._due()
         last = max((each.at for each in self.plan.events), default=0.0)
@@ -187,13 +187,13 @@ class RehearsalWorld:
         return self._anything_left()
 
     def _anything_left(self) -> bool:
-        """Whether more can happen: sweeps alone change nothing for long."""
+        """Whether more can happen; sweeps alone do not count."""
         return bool(self._queue) or any(each.due for each in self._processes)
 
     def _due(self) -> tuple[RehearsalProcess | None, ResourceRef | None, float]:
         found: tuple[RehearsalProcess | None, ResourceRef | None, float] = (None, None, float("inf"))
         for process in self._processes:
-            if process.held or process.draining or process.gone or not process.leadership.is_leader:
+            if process.frozen or process.draining or process.gone or not process.leadership.is_leader:
                 continue
             for ref, at in process.due.items():
                 if at < found[2]:
@@ -212,7 +212,7 @@ class RehearsalWorld:
                 self._remove(process)
         if self._sweep:
             self._sweep = False
-            for process in [each for each in self._processes if not each.held and each.leadership.is_leader]:
+            for process in [each for each in self._processes if not each.frozen and each.leadership.is_leader]:
                 await process.sweep()
 
     def _sweep_soon(self) -> None:
@@ -224,7 +224,7 @@ class RehearsalWorld:
         return self.database["jobs"].find_one({"discard.uid": {"$gt": ""}}) is not None and self.seconds < 86400
 
     def _unfinished(self) -> bool:
-        """Whether a purchase may still be found, or its result fetched, without a resource."""
+        """Whether a purchase may still be found or its result downloaded without a resource."""
         lost = {"state": "intent", "step": {"$nin": ["planned", "abandoned"]}}
         wanted = {"$or": [{"state": "submitted"}, lost]}
         return self.database["ledger"].find_one(wanted) is not None
@@ -232,7 +232,7 @@ class RehearsalWorld:
     # Processes
 
     def start_process(self) -> None:
-        """A new operator process, whose watches list everything."""
+        """Start an operator process, which lists all resources."""
         process = RehearsalProcess(self, next(self._numbers))
         self._processes.append(process)
         self._elect()
@@ -243,11 +243,11 @@ class RehearsalWorld:
             self._deliver(process, ref_of(kind, body), body)
 
     def elect(self) -> None:
-        """From now on a Lease says who works."""
+        """Introduce leader election."""
         self.elects = True
 
     def _elect(self) -> None:
-        """Without an election, every process leads; with one, the first that was started, if nobody does."""
+        """Elect a leader: without election every process leads; with it the oldest, if none leads."""
         there = [each for each in self._processes if not each.gone and not each.leadership.over]
         if self.elects and any(each.leadership.is_leader for each in there):
             return
@@ -255,8 +255,8 @@ class RehearsalWorld:
             each.lead()
 
     def _lose(self, process: RehearsalProcess) -> None:
-        """A process that is still frozen has not renewed its Lease."""
-        if process.held and self.elects:
+        """Expire the Lease of a process that is still frozen."""
+        if process.frozen and self.elects:
             process.leadership.revoke("the Lease is another's")
 
     def _take_over(self) -> None:
@@ -266,7 +266,7 @@ class RehearsalWorld:
             self._list(each)
 
     def crashed(self, process: RehearsalProcess) -> None:
-        """The process is gone; another is started soon."""
+        """Handle a crash: another process is started soon."""
         process.gone = True
         self._remove(process)
         if not self._processes:
@@ -284,12 +284,12 @@ class RehearsalWorld:
             self.later(_RESTART_SECONDS, self._start_if_none)
 
     def restart(self) -> None:
-        """SIGKILL and a new process."""
+        """Kill the process and start a new one."""
         for process in list(self._processes):
             self._resume.append((process, True))
 
-    def held(self, process: RehearsalProcess, fault: IoFault) -> None:
-        """A process is frozen, or drains after a SIGTERM while one call is on its way."""
+    def freeze(self, process: RehearsalProcess, fault: IoFault) -> None:
+        """Freeze a process, or drain it after SIGTERM during a call."""
         if fault.action == "sigterm":
             process.draining = True
             cut = fault.seconds > _DRAIN_SECONDS
@@ -304,13 +304,13 @@ class RehearsalWorld:
         self.later(fault.seconds + 60, lambda: self._resume.append((process, True)))
 
     def skewed(self, seconds: float) -> None:
-        """The clocks of all processes are off by so much."""
+        """Shift the clocks of all processes."""
         self.skew = seconds
 
     # What the watches deliver
 
     def resource_changed(self, ref: ResourceRef) -> None:
-        """A resource was created, changed or deleted."""
+        """Handle the creation, change or deletion of a resource."""
         self.later(_WATCH_SECONDS, lambda: self._deliver_to_all(ref))
         self._fire_triggers()
 
@@ -332,25 +332,25 @@ class RehearsalWorld:
             process.wake(ref)
 
     def _is_behind(self, ref: ResourceRef, body: Body) -> bool:
-        """Whether a finished status is not of its newest run, as `SettledCheck` finds out."""
+        """Whether a finished status is not of the newest run, by `SettledCheck`."""
         found = self.database["runs"].find_one({"_id": ref.uid})
         return found is not None and found["digest"] != status_digest(body["status"])
 
     def job_ended(self, owner: ResourceRef, job: JobView) -> None:
-        """A Job has ended."""
+        """Handle the end of a Job."""
         for process in self._processes:
             if owner in process.cache and process.cache.note_job(owner, job):
                 process.wake(owner)
 
     def status_written(self, ref: ResourceRef, before: Body, after: Body) -> None:
-        """A status was replaced."""
+        """Handle a replaced status."""
         old, new = (f"{each.get('phase')}/{each.get('reason')}" for each in (before, after))
         if old != new:
             self.tell(f"{ref.namespace}/{ref.name} ({ref.uid[:8]}): {old} -> {new}: {after.get('message')}")
         self.oracles.status_written(ref, before, after)
 
     def ledger_changed(self) -> None:
-        """The ledger was written to."""
+        """Handle a write to the ledger."""
         found = sorted(self.database["ledger"].find(), key=lambda each: each["createdAt"])
         self._states = {_named(each): str(each["state"]) for each in found}
         self._steps = {_named(each): str(each.get("step")) if each["state"] == "intent" else "" for each in found}
@@ -363,11 +363,11 @@ class RehearsalWorld:
         self.later(event.at, lambda: self._do(event))
 
     def _do(self, event: PlannedEvent) -> None:
-        if event.do in _PERSONAL and self.faults.is_away("kube"):
+        if event.do in _PERSONAL and self.faults.is_unavailable("kube"):
             self.later(_NO_API_SECONDS, lambda: self._do(event))
             return
         self.tell(f"event: {event.do} {event.args or ''} of subject {event.who}")
-        getattr(self._deeds, event.do)(event.who, **event.args)
+        getattr(self._actions, event.do)(event.who, **event.args)
 
     def _fire_triggers(self) -> None:
         for event in [each for each in self._pending if self._met(each)]:
@@ -384,42 +384,48 @@ class RehearsalWorld:
     # Looking
 
     def body_of(self, who: int) -> Body | None:
-        """A subject's resource."""
+        """Resource of a subject; None if it does not exist."""
         subject = self.plan.subjects[who]
         return self.cluster.find(subject.kind, subject.namespace, subject.name)
 
     def subject_of(self, ref: ResourceRef) -> int:
-        """The index of a resource's subject."""
+        """Index of a resource's subject."""
         keys = [(each.kind, each.namespace, each.name) for each in self.plan.subjects]
         return keys.index((ref.kind, ref.namespace, ref.name))
 
     def state_of(self, who: int) -> str:
-        """The state of a subject's newest purchase; empty where there is none."""
+        """State of a subject's newest purchase; empty without one."""
         subject = self.plan.subjects[who]
         return self._states.get(f"{subject.namespace}/{subject.kind}/{subject.name}", "")
 
     def step_of(self, who: int) -> str:
-        """The step of a subject's newest purchase, where that is an intent."""
+        """Step of a subject's newest purchase if that is an intent."""
         subject = self.plan.subjects[who]
         return self._steps.get(f"{subject.namespace}/{subject.kind}/{subject.name}", "")
 
     def is_recorded(self, request_id: str) -> bool:
-        """Whether a purchase in the ledger has this request."""
+        """Whether a ledger entry has this request id."""
         return self.database["ledger"].find_one({"requestId": request_id}) is not None
 
     def run_of(self, ref: ResourceRef) -> int:
-        """The number of the run that a resource is in."""
+        """Number of a resource's current run."""
         body = self.cluster.find(ref.kind, ref.namespace, ref.name)
         run = (body or {}).get("status", {}).get("run") or {}
         return int(run.get("number", 1))
 
     def group_of(self, ref: ResourceRef, given: Body) -> Group:
-        """What counts as the same purchase: by the namespace's uid, the resource's name and the input."""
-        told = {name: given[name] for name in ("prompt", "num_images", "steps", "language_code") if name in given}
-        return (self.namespace_uid[ref.namespace], ref.kind, ref.namespace, ref.name, json.dumps(told, sort_keys=True))
+        """Identity of a purchase: namespace uid, resource name and input."""
+        arguments = {name: given[name] for name in ("prompt", "num_images", "steps", "language_code") if name in given}
+        return (
+            self.namespace_uid[ref.namespace],
+            ref.kind,
+            ref.namespace,
+            ref.name,
+            json.dumps(arguments, sort_keys=True),
+        )
 
     def paid_attempts(self, group: Group) -> int:
-        """The most that any spec of this purchase allowed."""
+        """Largest number of paid attempts that a spec of this purchase allowed."""
         bodies = [each for each in self.plan.subjects if (each.kind, each.namespace, each.name) == group[1:4]]
         return max((int(each.options.get("paidAttempts", 1)) for each in bodies), default=1)
 
@@ -429,8 +435,8 @@ class RehearsalWorld:
             yield kind, body["metadata"]["namespace"], body
 
     def waits_for(self, about: str, body: Body) -> bool:
-        """Whether a resource cannot go on because of a refusal of Jobs, or a store."""
-        if self.seconds < self.faults.away.get("kube", -1.0) + 300:
+        """Whether a resource is blocked by refused Jobs or an unavailable store."""
+        if self.seconds < self.faults.unavailable_until.get("kube", -1.0) + 300:
             return False
         if about.startswith("mongo"):
             return bool(body["status"].get("phase"))
@@ -450,25 +456,25 @@ class RehearsalWorld:
         )
 
     def will_be_reconciled(self, uid: str) -> bool:
-        """Whether a process looks at a resource again by itself."""
+        """Whether a process has scheduled a reconcile of a resource."""
         return any(ref.uid == uid for process in self._processes for ref in process.due)
 
     def several_processes(self) -> bool:
-        """Whether two operators are at work."""
-        return len([each for each in self._processes if not each.held]) > 1
+        """Whether several operators are running."""
+        return len([each for each in self._processes if not each.frozen]) > 1
 
     def last_error(self) -> str:
-        """The exception that the operator logged last."""
+        """Exception that the operator logged last."""
         return self._last_error.text
 
-    # Used by the deeds
+    # Used by the actions
 
     def fresh_uid(self) -> str:
-        """A uid that was never used."""
+        """Unused uid."""
         return next(self._uids)
 
     def create_namespace(self, name: str) -> None:
-        """A namespace without anything in it; what was bought in an earlier one of its name is another tenant's."""
+        """Create an empty namespace; purchases of an earlier one of its name belong to another tenant."""
         self.namespace_uid[name] = self.fresh_uid()
         self.cluster.create_namespace(name, self.namespace_uid[name])
 
@@ -477,7 +483,7 @@ class RehearsalWorld:
         self.cluster.create_namespace("kube-system", self.clusters[-1])
 
     def rebuild_cluster(self) -> None:
-        """Another cluster whose namespaces have the same names and stand for the same tenants."""
+        """Replace the cluster; its namespaces have the same names and tenants."""
         self.confirmed = False
         self.cluster.empty()
         self._create_cluster()
@@ -486,19 +492,19 @@ class RehearsalWorld:
         self.restart()
 
     def confirm_cluster(self) -> None:
-        """`contentgen namespaces confirm`, where the cluster was rebuilt."""
+        """Run `contentgen namespaces confirm` if the cluster was rebuilt."""
         known = TenantAdministration(self.database, "an administrator", clock=self.now)
         with contextlib.suppress(CommandRefused):  # the operator has not seen the cluster yet
             known.confirm(known.cluster(self.clusters[-1]), force=True)  # the earlier one is gone
             self.confirmed = True
 
     def snapshot(self) -> None:
-        """A backup of etcd, MongoDB and the bucket at one moment."""
+        """Back up etcd, MongoDB and the bucket at one moment."""
         mongo = {name: list(self.database[name].find()) for name in self.database.list_collection_names()}
         self._snapshots.append((self.cluster.snapshot(), mongo, dict(self.bucket.objects)))
 
     def rewind(self, stores: list[str]) -> None:
-        """Restore the newest backup of some stores; the operator is restarted, as its runbook says."""
+        """Restore the newest backup of some stores and restart the operator, as the runbook says."""
         if not self._snapshots:
             return
         etcd, mongo, objects = self._snapshots[-1]

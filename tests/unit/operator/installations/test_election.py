@@ -30,7 +30,7 @@ from contentgen_runtime.kube import Conflict
 
 
 def dice(seed: int) -> Random:
-    """Chance that repeats itself."""
+    """Deterministic random numbers."""
     return Random(seed)  # noqa: S311 - a simulation
 
 
@@ -49,36 +49,36 @@ def test_the_lease_is_read_first() -> None:
 
 
 def test_a_lease_of_another_is_taken_once_it_was_seen_unchanged_for_its_duration() -> None:
-    seen = election.after_look(ME, OTHERS, 100.0)
+    seen = election.after_read(ME, OTHERS, 100.0)
     assert next_move(seen, 114.9) == Wait(pytest.approx(0.1))
     assert next_move(seen, 115.0) == Acquire(OTHERS)
 
 
 def test_the_time_begins_anew_with_each_renewal() -> None:
     renewed = replace(OTHERS, version="9", record=replace(OTHERS.record, renewed="t2"))
-    seen = election.after_look(election.after_look(ME, OTHERS, 100.0), renewed, 110.0)
+    seen = election.after_read(election.after_read(ME, OTHERS, 100.0), renewed, 110.0)
     assert next_move(seen, 124.9) == Wait(pytest.approx(0.1))
 
 
 def test_a_change_that_is_no_renewal_is_none() -> None:
     labelled = replace(OTHERS, version="9")
-    assert election.after_look(election.after_look(ME, OTHERS, 100.0), labelled, 110.0).seen_at == 100.0
+    assert election.after_read(election.after_read(ME, OTHERS, 100.0), labelled, 110.0).seen_at == 100.0
 
 
 def test_a_lease_that_was_made_anew_is_seen_anew() -> None:
     another = replace(OTHERS, uid="v")
-    assert election.after_look(election.after_look(ME, OTHERS, 100.0), another, 110.0).seen_at == 110.0
+    assert election.after_read(election.after_read(ME, OTHERS, 100.0), another, 110.0).seen_at == 110.0
 
 
 @pytest.mark.parametrize(("seconds", "waits"), [(1, 15), (40, 40), (10**9, 300), (-5, 15)])
 def test_the_longer_duration_counts_within_bounds(seconds: int, waits: float) -> None:
     lease = replace(OTHERS, record=replace(OTHERS.record, seconds=seconds))
-    assert next_move(election.after_look(ME, lease, 0.0), 0.0) == Wait(waits)
+    assert next_move(election.after_read(ME, lease, 0.0), 0.0) == Wait(waits)
 
 
 def test_a_released_lease_is_taken_at_once_and_one_transition_more() -> None:
     free = replace(OTHERS, record=Record("", 1, "t1", "t1", 3))
-    seen = election.after_look(ME, free, 0.0)
+    seen = election.after_read(ME, free, 0.0)
     move = next_move(seen, 0.0)
     assert move == Acquire(free)
     record = election.claim(move, seen, WALL)
@@ -89,8 +89,8 @@ def test_a_released_lease_is_taken_at_once_and_one_transition_more() -> None:
 
 @pytest.mark.parametrize("lease", [None, Lease("u", "1", Record())])
 def test_the_term_of_a_first_record_begins_after_the_duration(lease: Lease | None) -> None:
-    """Somebody may have deleted the Lease under a leader."""
-    seen = election.after_look(ME, lease, 0.0)
+    """The Lease of a leader may have been deleted."""
+    seen = election.after_read(ME, lease, 0.0)
     move = next_move(seen, 0.0)
     assert move == Acquire(lease)
     record = election.claim(move, seen, WALL)
@@ -125,13 +125,13 @@ def test_a_leader_that_was_not_renewed_in_time_has_lost_whatever_else_it_knows()
 
 @pytest.mark.parametrize("lease", [None, OTHERS, replace(MINE, record=Record("", 1, "t", "t", 3))])
 def test_a_leader_whose_lease_is_anothers_or_gone_has_lost(lease: Lease | None) -> None:
-    """It does not make it anew: others may have begun to."""
+    """It does not create the Lease again: another process may have begun to lead."""
     held = election.after_write(ME, MINE, 100.0, 100.0)
-    assert isinstance(next_move(election.after_look(held, lease, 101.0), 101.0), Lost)
+    assert isinstance(next_move(election.after_read(held, lease, 101.0), 101.0), Lost)
 
 
 def test_a_write_whose_reply_was_lost_is_found_and_renewed() -> None:
-    seen = election.after_look(ME, MINE, 100.0)
+    seen = election.after_read(ME, MINE, 100.0)
     assert next_move(seen, 100.0) == Renew(MINE)
 
 
@@ -164,7 +164,7 @@ def test_times_that_are_not_safe_are_refused(bad: tuple[float, float, float]) ->
 
 
 class Clock:
-    """Seconds, moved by hand."""
+    """Clock in seconds, set by the test."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -212,12 +212,12 @@ def test_the_clock_goes_on_while_the_process_is_stopped() -> None:
 
 
 class _NoWaiting(selectors.DefaultSelector):
-    """A selector that moves the loop's time instead of waiting."""
+    """Selector that advances the loop's time instead of waiting."""
 
     loop: "SimulatedTime"
 
     def select(self, timeout: float | None = None) -> list[Any]:
-        """Nothing is ever ready."""
+        """Return no ready files."""
         if timeout is None:
             raise RuntimeError("everything waits for ever")
         self.loop.now += max(timeout, 0.0)
@@ -225,7 +225,7 @@ class _NoWaiting(selectors.DefaultSelector):
 
 
 class SimulatedTime(asyncio.SelectorEventLoop):
-    """An event loop whose time is simulated."""
+    """Event loop with simulated time."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -248,7 +248,7 @@ def simulate(scene: Coroutine[Any, Any, None]) -> None:
 
 
 class ApiServer:
-    """One Lease. `down`: it does not answer."""
+    """API server with one Lease. `down`: it does not respond."""
 
     def __init__(self, chance: Random) -> None:
         self.lease: Lease | None = None
@@ -285,7 +285,7 @@ class ApiServer:
 
 @dataclass
 class Claim:
-    """From when to when a process could send, in true time."""
+    """Period in which a process could send, in true time."""
 
     who: str
     begins: float
@@ -293,7 +293,7 @@ class Claim:
 
 
 class Watched(Leadership):
-    """Leadership whose terms are noted in true time."""
+    """Leadership whose terms are recorded in true time."""
 
     def __init__(self, process: "Process") -> None:
         super().__init__(process.clock)
@@ -316,7 +316,7 @@ class Watched(Leadership):
 
 @dataclass
 class Process:
-    """A contender, whose clock has an offset and runs at its own rate; it can be stopped and continued, or cut off."""
+    """Candidate whose clock has an offset and a rate; it can be stopped and continued, or disconnected."""
 
     name: str
     api: ApiServer
@@ -379,7 +379,7 @@ class Process:
         await self._runs.wait()
         if self.cut:
             raise TimeoutError("no network")
-        # What was sent arrives, whatever becomes of the sender.
+        # A sent request arrives, even if the sender ends.
         task = asyncio.ensure_future(call())
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
         answer = await asyncio.shield(task)
@@ -394,14 +394,14 @@ class Process:
 
 
 def overlaps(processes: list[Process]) -> list[tuple[Claim, Claim]]:
-    """Pairs of claims of different processes at one time."""
+    """Pairs of claims of different processes at the same time."""
     claims = sorted((each for process in processes for each in process.leadership.claims), key=lambda each: each.begins)
     pairs = [(one, two) for i, one in enumerate(claims) for two in claims[i + 1 :] if one.who != two.who]
     return [(one, two) for one, two in pairs if two.begins < one.ends]
 
 
 async def leader_of(processes: list[Process], within: float) -> Process:
-    """The process that leads, once one does."""
+    """Wait for the process that leads."""
     try:
         async with asyncio.timeout(within):
             while not (found := [each for each in processes if each.leads]):  # noqa: ASYNC110 - simulated time
@@ -502,7 +502,7 @@ def test_a_deleted_lease_gives_nobody_a_term_while_the_old_one_lasts() -> None:
         api = ApiServer(dice(1))
         processes = two(api)
         first = await leader_of(processes, 20)
-        first.cut = True  # so that it does not hear of it
+        first.cut = True  # so that it gets no response
         api.lease = None
         second = next(each for each in processes if each is not first)
         await leader_of([second], 2 * TIMING.lease)
@@ -578,7 +578,7 @@ def test_a_request_that_hangs_does_not_hide_the_deadline() -> None:
 
 @pytest.mark.parametrize("seed", range(40))
 def test_two_processes_never_lead_at_once(seed: int) -> None:
-    """Clocks 40 % apart, lost requests and replies, slow ones, outages, deletions, processes that stop, and end."""
+    """Clocks 40 % apart, lost requests and responses, slow ones, outages, deletions, processes that stop and end."""
 
     async def scene() -> None:
         chance = dice(seed)
@@ -634,7 +634,7 @@ async def _disturb(chance: Random, api: ApiServer, processes: list[Process]) -> 
 
 
 def test_the_simulation_finds_terms_that_overlap() -> None:
-    """With clocks further apart than the durations allow, two lead."""
+    """With clocks further apart than the durations allow, two processes lead."""
 
     async def scene() -> None:
         api = ApiServer(dice(1))

@@ -1,4 +1,4 @@
-"""The desk over HTTP: who a token is, what it may have, and that nobody gets another's."""
+"""Worker API over HTTP: authentication of tokens, permissions, isolation of workers."""
 
 import itertools
 import re
@@ -52,12 +52,12 @@ SHA = "ab" * 32
 
 
 class WorkerCluster:
-    """Kubernetes as the worker API reads it: token reviews, pods, Jobs and resources."""
+    """Kubernetes API as read by the worker API: token reviews, pods, Jobs and resources."""
 
     def __init__(self, jobs: WorkerJobs) -> None:
         self.server = ApiServer(implied_since=CREATED)
         self.recorded = jobs
-        self.asked: list[str] = []  # names that objects were read by
+        self.asked: list[str] = []  # names by which objects were read
         self.pods: dict[tuple[str, str], dict[str, Any]] = {}
         self.jobs: dict[tuple[str, str], dict[str, Any]] = {}
         self.resources: dict[tuple[Kind, str, str], dict[str, Any]] = {}
@@ -81,7 +81,7 @@ class WorkerCluster:
         return self.resources.get((kind, namespace, name))
 
     def worker(self, kind: Kind, name: str, stage: Stage, namespace: str = "ns") -> str:
-        """A resource with a Job with a pod; the pod's token."""
+        """Create a resource with a Job and a pod; returns the token of the pod."""
         uid = f"uid-{namespace}-{name}"
         spec = SPECS[kind]
         self.resources[kind, namespace, name] = {
@@ -137,7 +137,7 @@ class WorkerCluster:
         return self.token(f"token-{namespace}-{name}", namespace, f"pod-{name}", f"{uid}-pod")
 
     def record(self, owner: ResourceRef, uid: str, stage: Stage) -> None:
-        """What the operator writes when it creates a Job."""
+        """Record a Job as the operator does at its creation."""
         made = datetime(2026, 11, 21, tzinfo=UTC)
         name = f"job-{owner.name}"
         job = RecordedJob(uid=uid, name=name, owner=owner, run=1, stage=stage, attempt=2, created_at=made)
@@ -145,13 +145,13 @@ class WorkerCluster:
 
     @property
     def pod(self) -> dict[str, Any]:
-        """The metadata of the pod of `it`."""
+        """Metadata of the pod of `it`."""
         metadata: dict[str, Any] = self.pods["ns", "pod-it"]["metadata"]
         return metadata
 
     @property
     def status(self) -> dict[str, Any]:
-        """The status of the only resource of that name, `it`."""
+        """Status of the resource `it`."""
         status: dict[str, Any] = next(body["status"] for key, body in self.resources.items() if key[2] == "it")
         return status
 
@@ -171,7 +171,7 @@ class WorkerCluster:
 
 
 class Setting:
-    """A desk and those around it."""
+    """Worker API with its dependencies."""
 
     def __init__(self) -> None:
         self.database: Any = mongomock.MongoClient(tz_aware=True)["db"]
@@ -208,7 +208,7 @@ async def setting(bucket: Storage) -> AsyncIterator[Setting]:
     made = Setting()
     kube: Any = made.cluster
     desk = WorkerApi(
-        gatekeeper=WorkerAuthenticator(kube, made.cache, made.jobs, clock=lambda: made.seconds),
+        authenticator=WorkerAuthenticator(kube, made.cache, made.jobs, clock=lambda: made.seconds),
         storage=bucket,
         ledger=made.ledger,
         reports=made.reports,
@@ -222,7 +222,7 @@ async def setting(bucket: Storage) -> AsyncIterator[Setting]:
             ),
         ),
         wake=made.wake,
-        witness=StatusVerifier(
+        verifier=StatusVerifier(
             ledger=made.ledger,
             records=RecordStore(made.database["jobs"], bucket),
             runs=RunDocuments(made.database["runs"]),
@@ -263,7 +263,7 @@ async def test_a_web_source_is_not_trusted(setting: Setting) -> None:
 
 
 async def bought(setting: Setting, job_id: str, result_key: str) -> None:
-    """A purchase of the LoraTraining "it", with its response."""
+    """Purchase of the LoraTraining "it", with its response."""
     now = datetime.now(UTC)
     spec = SPECS[Kind.LORA_TRAINING]
     key = PurchaseKey(
@@ -293,7 +293,7 @@ async def bought(setting: Setting, job_id: str, result_key: str) -> None:
     "key", ["runs/uid-ns-it/1/provider-1.json", "runs/gone/2/provider-1.json", "purchases/p/response.json"]
 )
 async def test_an_order_of_a_collect_stage(setting: Setting, key: str) -> None:
-    """Exactly the key that the ledger names is signed, also that of an older release."""
+    """Only the key in the ledger is signed, also that of an older release."""
     token = setting.cluster.worker(Kind.LORA_TRAINING, "it", Stage.COLLECT)
     await bought(setting, "uid-ns-it", key)
     order = WorkOrder.model_validate_json((await setting.get(token)).content)
@@ -457,7 +457,7 @@ def _owner_whose_name_is_a_path(cluster: WorkerCluster) -> None:
 
 
 def _job_that_a_tenant_created(cluster: WorkerCluster) -> None:
-    """It names the resource as its controller, as the operator's own does."""
+    """Job that names the resource as its controller, like the operator's own."""
     cluster.jobs["ns", "mine"] = {
         "metadata": cluster.jobs["ns", "job-it"]["metadata"] | {"name": "mine", "uid": "mine"}
     }
@@ -549,7 +549,7 @@ async def test_a_worker_is_refused_once_the_next_attempt_is_recorded(setting: Se
 
 
 async def test_the_worker_of_another_operators_job_gets_its_order(setting: Setting) -> None:
-    """This process remembers the Job that the other one has replaced since."""
+    """This process has cached the Job that the other one has replaced since."""
     token = setting.cluster.worker(Kind.TRANSCRIPTION, "it", Stage.PREPARE)
     recorded = await setting.jobs.newest("uid-ns-it")
     assert recorded is not None
@@ -567,14 +567,14 @@ async def test_stage_and_attempt_come_from_the_record(setting: Setting) -> None:
 
 @pytest.mark.parametrize("end", ["Complete", "Failed"])
 async def test_a_worker_whose_job_has_ended_is_nobody(setting: Setting, end: str) -> None:
-    """Its token outlives its container, also where we have seen it at work."""
+    """Its token outlives its container, also if it was accepted before."""
     cluster = setting.cluster
     token = cluster.worker(Kind.TRANSCRIPTION, "it", Stage.PREPARE)
     assert (await setting.get(token)).status_code == 200
     job = cluster.jobs["ns", "job-it"]
     owner = ResourceRef(kind=Kind.TRANSCRIPTION, namespace="ns", name="it", uid="uid-ns-it")
     job["status"] = {"conditions": [{"type": end, "status": "True"}]}
-    setting.cache.note_job(owner, JobView.parse(job))  # the watch says so
+    setting.cache.note_job(owner, JobView.parse(job))  # delivered by the watch
     assert (await setting.get(token)).status_code == 403
     assert (await setting.post(token, "/v1/uploads", {"files": [claim("audio.flac")]})).status_code == 403
     fresh = cluster.worker(Kind.TRANSCRIPTION, "other", Stage.PREPARE)
@@ -583,8 +583,8 @@ async def test_a_worker_whose_job_has_ended_is_nobody(setting: Setting, end: str
 
 
 async def test_nobody_gets_anothers(setting: Setting) -> None:
-    """Every pair of two workers: each URL that one gets lies under its own uid; a Job that claims another's resource
-    is refused. The share of requests that succeed is the control.
+    """All pairs of two workers: each URL lies under the worker's own uid, and a Job that claims another's resource is
+    refused. The share of successful requests is the control.
     """
     cluster = setting.cluster
     tokens = {
@@ -682,7 +682,7 @@ LONG = "x" * 5000
     ],
 )
 def test_no_text_of_an_outcome_is_too_long_for_a_status(hostile: dict[str, Any]) -> None:
-    """Facts go into the status, which the API server takes up to 1.5 MiB; an outcome may have 4."""
+    """Facts are written to the status, which the API server limits to 1.5 MiB; an outcome may have 4."""
     body = outcome_of(Kind.LORA_TRAINING, Stage.PREPARE, "uid").model_dump(mode="json", by_alias=True)
     assert Outcome.model_validate(body)
     facts = body["facts"] | hostile.get("facts", {})

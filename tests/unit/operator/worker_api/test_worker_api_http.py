@@ -1,4 +1,4 @@
-"""The desk over real HTTPS: a flood of reports, clients that are slow on purpose, stores that are away."""
+"""Worker API over real HTTPS: a flood of reports, slow clients, unavailable stores."""
 
 import asyncio
 import contextlib
@@ -31,13 +31,13 @@ from contentgen_operator.worker_api.server import WorkerApi, create_app
 from contentgen_operator.worker_api.tls import CertificateTerm, KeptSecret, WorkerApiTls
 from contentgen_operator.worker_api.work_orders import OrderPolicy
 from contentgen_runtime.http_server import connections, servers
-from contentgen_runtime.http_server.servers import HurriedProtocol, tls_server
+from contentgen_runtime.http_server.servers import TimedProtocol, tls_server
 from contentgen_runtime.tenancy import Tenancy
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
 
 class Place:
-    """A desk that listens, and what a client needs for it."""
+    """Listening worker API with what a client needs."""
 
     def __init__(self, port: int, context: ssl.SSLContext) -> None:
         self.port = port
@@ -58,7 +58,7 @@ class Place:
 
 
 class EmptySecret:
-    """For a certificate that lives as long as the test."""
+    """Secret for a certificate that lasts as long as the test."""
 
     async def get_secret_data(self, *_: str) -> tuple[str, dict[str, bytes]]:
         return "1", {}
@@ -87,7 +87,7 @@ async def listening(app: FastAPI) -> AsyncIterator[Place]:
 
 
 class Door:
-    """Lets everybody in as the worker of one resource of a world in memory."""
+    """Authenticates every caller as the worker of one resource of a world in memory."""
 
     def __init__(self, world: World, kind: Kind) -> None:
         self._world = world
@@ -112,13 +112,13 @@ def desk_of(world: World, reports: Reports, storage: Storage, wake: Any) -> Work
     door: Any = Door(world, Kind.TRANSCRIPTION)
     ledger = Ledger(world.database["ledger"])
     return WorkerApi(
-        gatekeeper=door,
+        authenticator=door,
         storage=storage,
         ledger=ledger,
         reports=reports,
         policy=OrderPolicy(stage_deadline=timedelta(hours=1)),
         wake=wake,
-        witness=StatusVerifier(
+        verifier=StatusVerifier(
             ledger=ledger,
             records=RecordStore(world.database["jobs"], storage),
             runs=RunDocuments(world.database["runs"]),
@@ -128,7 +128,7 @@ def desk_of(world: World, reports: Reports, storage: Storage, wake: Any) -> Work
 
 
 async def preparing(world: World) -> None:
-    """A Transcription whose Job runs."""
+    """Transcription with a running Job."""
     world.kube.apply(Kind.TRANSCRIPTION, SPECS[Kind.TRANSCRIPTION])
     ref = ResourceRef(kind=Kind.TRANSCRIPTION, namespace="ns", name="it", uid=UID)
     await world.process._read_and_reconcile(ref)
@@ -146,7 +146,7 @@ def post(path: str, body: bytes) -> bytes:
 async def test_a_flood_of_reports_is_one_status_write_a_second(
     monkeypatch: pytest.MonkeyPatch, storage: Storage, path: str
 ) -> None:
-    """By one worker, as fast as the desk takes them; it says something new each time. The order of another comes."""
+    """By one worker, as fast as the server responds, each with different progress. Another worker's order is served."""
     world = World(monkeypatch, Writes())
     await preparing(world)
     reports = Reports()
@@ -200,7 +200,7 @@ async def test_a_flood_of_reports_is_one_status_write_a_second(
 
 
 class Looks:
-    """Counts how often a resource is looked at: each costs requests."""
+    """Counts the reconciles of a resource, each of which costs requests."""
 
     def __init__(self, world: World) -> None:
         self.made = 0
@@ -223,7 +223,7 @@ def test_what_workers_say_takes_bounded_memory() -> None:
     assert reports.finished("the one that goes on")
 
 
-# Clients that are slow on purpose
+# Slow clients
 
 
 HEAD = b"POST /v1/progress HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer x\r\nContent-Length: 1000\r\n"
@@ -239,7 +239,9 @@ SLOW = {
 async def test_a_slow_client_is_cut_and_others_are_served(
     monkeypatch: pytest.MonkeyPatch, storage: Storage, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
-    monkeypatch.setattr(HurriedProtocol, "exchange_seconds", 2.0)  # a busy machine serves the others in less
+    monkeypatch.setattr(
+        TimedProtocol, "exchange_seconds", 2.0
+    )  # the other clients are served within this time even on a busy machine
     world = World(monkeypatch, Writes())
     await preparing(world)
     app = create_app(desk_of(world, Reports(), storage, world.process.wake))
@@ -276,7 +278,7 @@ async def test_a_slow_client_is_cut_and_others_are_served(
 async def test_a_client_that_pauses_between_requests_is_not_slow(
     monkeypatch: pytest.MonkeyPatch, storage: Storage
 ) -> None:
-    monkeypatch.setattr(HurriedProtocol, "exchange_seconds", 1.5)
+    monkeypatch.setattr(TimedProtocol, "exchange_seconds", 1.5)
     world = World(monkeypatch, Writes())
     app = create_app(desk_of(world, Reports(), storage, world.process.wake))
     async with listening(app) as place:
@@ -305,7 +307,7 @@ async def test_no_other_protocol_is_spoken(monkeypatch: pytest.MonkeyPatch, stor
         assert (await client.put("/v1/order")).status_code == 405
 
 
-# What the desk itself needs
+# Unavailable dependencies
 
 
 async def test_a_store_that_is_away_is_said_in_one_line(
@@ -330,7 +332,7 @@ async def test_a_store_that_is_away_is_said_in_one_line(
 async def test_an_api_server_that_is_away_is_no_reason_to_refuse(
     monkeypatch: pytest.MonkeyPatch, storage: Storage
 ) -> None:
-    """A worker that is refused gives up after half a minute; one that is told 503 waits."""
+    """A refused worker gives up after half a minute; one that gets a 503 waits."""
 
     class Away:
         async def review_token(self, _token: str, _audience: str) -> None:
@@ -339,7 +341,7 @@ async def test_an_api_server_that_is_away_is_no_reason_to_refuse(
     world = World(monkeypatch, Writes())
     desk = desk_of(world, Reports(), storage, world.process.wake)
     kube: Any = Away()
-    desk._gatekeeper = WorkerAuthenticator(kube, Cache(), WorkerJobs(world.database["worker_jobs"]))
+    desk._authenticator = WorkerAuthenticator(kube, Cache(), WorkerJobs(world.database["worker_jobs"]))
     async with listening(create_app(desk)) as place, place.client() as client:
         assert (await client.get("/v1/order")).status_code == 503
 
@@ -359,13 +361,13 @@ async def answered(place: Place, address: str) -> int:
 
 @pytest.fixture
 async def few(monkeypatch: pytest.MonkeyPatch, storage: Storage) -> AsyncIterator[Place]:
-    """A server of 15 connections, 5 of one address."""
+    """Server with 15 connections, 5 per address."""
 
-    def places(total: int, per_address: int) -> connections.Places:
+    def places(total: int, per_address: int) -> connections.ConnectionSlots:
         assert (total, per_address) == (1000, 200)
-        return connections.Places(15, 5)
+        return connections.ConnectionSlots(15, 5)
 
-    monkeypatch.setattr(servers, "Places", places)
+    monkeypatch.setattr(servers, "ConnectionSlots", places)
     world = World(monkeypatch, Writes())
     await preparing(world)
     async with listening(create_app(desk_of(world, Reports(), storage, world.process.wake))) as place:
@@ -373,7 +375,7 @@ async def few(monkeypatch: pytest.MonkeyPatch, storage: Storage) -> AsyncIterato
 
 
 async def test_one_address_cannot_take_all_connections(few: Place) -> None:
-    """A pod that opens connections without end; workers in other pods have addresses of their own."""
+    """A pod opens connections without end; workers in other pods have other addresses."""
     held = [await few.connect() for _ in range(5)]
     reader, writer = await asyncio.open_connection("localhost", few.port)
     assert await is_cut(reader), "the sixth, before its handshake"
@@ -394,7 +396,7 @@ async def has_room(place: Place, address: str) -> bool:
 
 
 async def test_connections_that_never_begin_their_handshake_leave_room_for_others(few: Place) -> None:
-    """Of as many addresses as it takes to hold all connections."""
+    """From as many addresses as it takes to use all connections."""
     held = [
         await asyncio.open_connection("127.0.0.1", few.port, local_addr=(f"127.0.0.{address}", 0))
         for address in (2, 3, 4)

@@ -1,4 +1,4 @@
-"""The queue: one reconcile of a resource at a time, none lost, a clean end."""
+"""Work queue: one reconcile of a resource at a time, none lost, a clean end."""
 
 # ruff: noqa: ASYNC110 - the code under test is not to know of the test
 import asyncio
@@ -11,7 +11,7 @@ from contentgen_operator.queues.work_queue import WorkQueue
 
 
 class Work:
-    """Counts, and notices two at a time."""
+    """Counts calls, and detects two at a time for one key."""
 
     def __init__(self) -> None:
         self.done: list[str] = []

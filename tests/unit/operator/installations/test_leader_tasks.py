@@ -1,4 +1,4 @@
-"""What the Lease bounds: payments, the work of a standby, and the thread that holds it."""
+"""Limits by the Lease: payments, the work of a standby, and the election thread."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -32,7 +32,7 @@ FREE = Lease("u", "1", Record("", 1, "t", "t", 3))
 
 
 class Script(Leadership):
-    """Sure of its Lease for so many seconds at each question before a POST, then not any more."""
+    """Leadership that is certain for the listed seconds at each check before a POST, then lost."""
 
     is_leader = True
 
@@ -57,7 +57,7 @@ async def until_it_would_pay(world: World) -> None:
 async def test_nothing_is_sent_without_the_lease_and_the_next_leader_pays_once(
     left: tuple[float, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where it was lost after the compare-and-set: then the purchase is planned again."""
+    """Also if it is lost after the compare-and-set: then the purchase is planned again."""
     world = World(monkeypatch, Writes())
     world.leadership = script = Script(*left)
     world.restart()
@@ -73,7 +73,7 @@ async def test_nothing_is_sent_without_the_lease_and_the_next_leader_pays_once(
 
 
 async def test_a_send_that_a_frozen_leader_takes_back_goes_on_without_a_person(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next leader has said meanwhile that it looks for the request."""
+    """The next leader has reported a search for the request in the meantime."""
     world = World(monkeypatch, Writes())
     world.leadership = Script()
     world.restart()
@@ -149,7 +149,7 @@ async def test_a_process_that_does_not_lead_writes_nothing(monkeypatch: pytest.M
 
 
 class Losing(Writes):
-    """The Lease is lost after the n-th write of the process."""
+    """Leadership that is lost after the n-th write of the process."""
 
     def __init__(self, after: int, lose: Callable[[], None]) -> None:
         super().__init__()
@@ -167,7 +167,7 @@ class Losing(Writes):
 async def test_a_lease_lost_after_any_write_is_followed_by_compared_writes_only(
     after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of the others, only the uid of a Job and the id of a request that are there already are still written down."""
+    """Other writes record only the uid of an existing Job and the id of an existing request."""
     world = World(monkeypatch, Losing(after, lambda: world.leadership.revoke("the Lease is another's")))
     world.leadership = Leadership()
     world.leadership.grant(LeaderTerm(float("-inf"), float("inf")))
@@ -191,7 +191,7 @@ async def test_a_lease_lost_after_any_write_is_followed_by_compared_writes_only(
 
 
 class Served:
-    """A server that serves until it is told to stop."""
+    """Server that runs until it is stopped."""
 
     def __init__(self) -> None:
         self.should_exit = False
@@ -239,7 +239,7 @@ async def test_a_standby_does_nothing_and_a_new_leader_looks_at_what_is_unfinish
 
 async def test_an_end_that_nobody_asked_for_is_the_end_of_the_process() -> None:
     async def now() -> None:
-        """Elected."""
+        """Elected immediately."""
 
     async def broken() -> None:
         raise ZeroDivisionError
@@ -255,7 +255,7 @@ async def test_an_end_that_nobody_asked_for_is_the_end_of_the_process() -> None:
 
 
 class Shelf:
-    """A Lease in memory."""
+    """Lease in memory."""
 
     def __init__(self, lease: Lease | None) -> None:
         self.lease = lease
@@ -322,7 +322,7 @@ def test_each_start_has_an_identity_of_its_own() -> None:
 
 
 class Api(KubeApi):
-    """Answers with what was prepared."""
+    """Server with prepared responses."""
 
     def __init__(self, answer: dict[str, Any] | int) -> None:
         super().__init__()
@@ -376,7 +376,7 @@ async def test_there_may_be_none() -> None:
 
 
 class Certificate:
-    """Fails as often as it was told to."""
+    """Fails with the given errors."""
 
     def __init__(self, *errors: Exception) -> None:
         self.errors = list(errors)
@@ -388,7 +388,7 @@ class Certificate:
 
 
 async def test_a_start_waits_for_the_api_server_and_a_stop_ends_that(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that has lost its Lease while the API server was away is started anew while it still is."""
+    """A process that lost its Lease while the API server was unavailable is restarted while it still is."""
     monkeypatch.setattr(program, "_START_SECONDS", 0.0)
     stop = asyncio.Event()
     away = (ClientConnectionError("away"), TimeoutError(), ApiException(status=503))

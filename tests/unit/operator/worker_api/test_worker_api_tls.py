@@ -1,4 +1,4 @@
-"""The desk's certificate: workers trust it over real handshakes, over restarts, renewals and a new authority."""
+"""Certificate of the worker API: workers trust it in real handshakes, after restarts, renewals and a new CA."""
 
 import asyncio
 import logging
@@ -41,7 +41,7 @@ NAMES = {"ca.crt", "ca.key", "tls.crt", "tls.key"}
 
 
 class Secret:
-    """The one Secret, with optimistic locking."""
+    """Secret with optimistic locking."""
 
     def __init__(self, **data: bytes) -> None:
         self.data = dict(data)
@@ -77,7 +77,7 @@ async def got(secret: Secret, url: str = URL, **term: timedelta) -> ServingCerti
 
 
 def handshake(tmp_path: Path, issued: IssuedCertificate, ca: bytes, name: str = HOST) -> str:
-    """What a worker that was given this authority says of the certificate."""
+    """Result of a handshake by a worker that trusts this CA."""
     chain, key = tmp_path / "tls.crt", tmp_path / "tls.key"
     chain.write_bytes(issued.chain)
     key.write_bytes(issued.key)
@@ -122,7 +122,7 @@ async def test_it_is_renewed_before_its_end_under_the_same_authority(tmp_path: P
     secret = Secret()
     first = await got(secret)
     assert await got(secret) == first
-    # Ninety days pass by asking for more of them to be left.
+    # The passage of ninety days is simulated by requiring a longer remaining validity.
     renewed = await got(secret, lifetime=timedelta(days=120), renew_before=timedelta(days=91))
     assert renewed.issued != first.issued
     assert renewed.expires_at > first.expires_at
@@ -173,7 +173,7 @@ async def test_a_new_authority_is_trusted_by_workers_that_know_the_old_one(
         assert trusts(issued, first.ca, when), "a worker of the old authority is cut off"
         assert trusts(issued, second.ca, when)
     assert not trusts(second.issued, new_authority(NOW).certificate, later)
-    # OpenSSL, which is what a worker has, knows no other time than now: there both authorities are young.
+    # OpenSSL, which workers use, checks against the real time, at which both CAs are valid.
     monkeypatch.setattr("contentgen_operator.worker_api.certificate_authority._AUTHORITY_LIFETIME", timedelta(days=100))
     monkeypatch.setattr("contentgen_operator.worker_api.tls.utc_now", utc_now)
     secret = Secret()
@@ -222,12 +222,12 @@ async def test_a_secret_that_keeps_changing_is_given_up() -> None:
         await got(Restless())
 
 
-# In a running desk
+# In a running server
 
 
 @asynccontextmanager
 async def served(tls: WorkerApiTls) -> AsyncIterator[int]:
-    """A server with this certificate; its port."""
+    """Port of a server with this certificate."""
     app = FastAPI()
 
     @app.post("/v1/progress", status_code=204)
@@ -249,7 +249,7 @@ async def served(tls: WorkerApiTls) -> AsyncIterator[int]:
 
 
 async def serial_at(port: int, ca: str) -> int:
-    """The certificate that a new connection gets."""
+    """Serial number of the certificate that a new connection gets."""
     context = ssl.create_default_context(cadata=ca)
     _, writer = await asyncio.open_connection("localhost", port, ssl=context)
     found = x509.load_der_x509_certificate(writer.get_extra_info("ssl_object").getpeercert(binary_form=True))
@@ -269,7 +269,7 @@ async def test_it_is_renewed_in_a_running_desk_and_no_worker_is_cut_off(tmp_path
     token.write_text("x")
     serials: set[int] = set()
     async with served(tls) as port:
-        ca = tls.ca  # what the pod was given at its start
+        ca = tls.ca  # CA of the pod since its start
         old = WorkersDesk(f"https://localhost:{port}", ca, token)
         keeping = asyncio.create_task(tls.keep_fresh(refresh_in))
         with old:
@@ -324,7 +324,7 @@ async def test_older_tls_is_refused(version: ssl.TLSVersion, *, fine: bool) -> N
             writer.close()
 
 
-# Somebody else's
+# Issued by others
 
 
 def mount(folder: Path, ca: bytes, issued: IssuedCertificate) -> None:
@@ -341,7 +341,7 @@ async def test_a_mounted_certificate_is_followed(tmp_path: Path) -> None:
     assert await tls.refresh() <= 60
     async with served(tls) as port:
         assert await serial_at(port, tls.ca) == one.leaf.serial_number
-        # Half of a change: the pair does not fit, and the one before is served on.
+        # Half of a change: the pair does not match, and the previous one stays in use.
         (tmp_path / "tls" / "tls.crt").write_bytes(two.chain)
         with pytest.raises(ssl.SSLError):
             await tls.refresh()
@@ -366,7 +366,7 @@ async def test_a_mounted_certificate_that_is_wrong_is_named(tmp_path: Path) -> N
 
 
 async def test_a_worker_of_another_authority_is_told(tmp_path: Path) -> None:
-    """The control of all of the above: what is not trusted is refused."""
+    """Control of the tests above: an untrusted certificate is refused."""
     tls = WorkerApiTls(kept(Secret()))
     await tls.refresh()
     context = ssl.create_default_context(cadata=new_authority(NOW).certificate.decode())
