@@ -150,7 +150,7 @@ def of_files(files: dict[str, str]) -> dict[str, Case]:
         "no-sound": Case(sound, transcription(files["silent"]), "NoAudio", "no sound track"),
         "no-video": Case(video, lora(files["sound"]), "NoVideo", "no video track"),
         "dark": Case(video, lora(files["dark"], framesPerScene=4, minImages=12), "InsufficientFrames", "TooDark"),
-        "long-film": Case(video, lora(files["long"]), "SourceTooLarge", "31 s, at most 30 s"),
+        "long-film": Case(video, lora(files["long"]), "SourceTooLarge", "31 s, the limit is 30 s"),
         "large-film": Case(video, lora(files["large"]), "SourceTooLarge", "800x450, at most 230400 pixels"),
         "sha256": Case(sound, transcription(files["good"], sha256="0" * 64), "SourceChecksumMismatch", "0" * 64),
     }
