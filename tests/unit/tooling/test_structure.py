@@ -17,7 +17,6 @@ SAME_NAME = {
     "Dataset": OPENAPI,
     "Download": OPENAPI,
     "Lora": OPENAPI,
-    "Order": OPENAPI,
     "Outcome": OPENAPI,
     "Shot": OPENAPI,
     "Settings": "the environment of one program; each program has its own",
