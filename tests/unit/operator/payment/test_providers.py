@@ -387,7 +387,7 @@ async def test_without_a_key_nothing_is_sent_and_nothing_is_lost(
         ("assemblyai", assemblyai.poll("", "t1")),
         ("assemblyai", assemblyai.find(LOST_TRANSCRIPT)),
     ):
-        with pytest.raises(AccessRefused, match=rf"there is no key for {name}.*is fetched then"):
+        with pytest.raises(AccessRefused, match=rf"there is no key for {name}.*are fetched later"):
             await read
     assert server.seen == []
 
@@ -405,7 +405,7 @@ async def test_a_refused_key_is_told_with_what_to_do(
         (assemblyai.poll("", "t1"), "assemblyai-key"),
         (assemblyai.find(LOST_TRANSCRIPT), "assemblyai-key"),
     ):
-        with pytest.raises(AccessRefused, match=rf"answered {code}.*put a valid {key} .*is fetched then"):
+        with pytest.raises(AccessRefused, match=rf"answered {code}.*put a valid {key} .*are fetched later"):
             await read
 
 

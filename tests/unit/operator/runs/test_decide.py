@@ -844,7 +844,7 @@ def test_a_history_that_cannot_be_read_is_said_and_looked_at_for_as_long_as_it_t
     late = lost.model_copy(update={"created_at": NOW - timedelta(hours=2)})
     plan = bought(IMAGES, late, provider_problem="fal answered 401")
     assert reason(plan) == (Phase.SUBMISSION_UNKNOWN, Reason.SUBMISSION_UNKNOWN)
-    for part in ("it is looked for until", "cannot be read (fal answered 401)"):
+    for part in ("the search goes on until", "cannot be read (fal answered 401)"):
         assert part in (plan.status.message or "")
     assert (plan.payment, plan.again_seconds) == (None, 600)
     assert plan.reservation is None
