@@ -30,6 +30,7 @@ from contentgen_operator.act import Actor
 from contentgen_operator.background.orphans import Orphans, Retention
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.job_manifests import JobTemplate
+from contentgen_operator.kube.selection import DEFAULT
 from contentgen_operator.leader.leadership import Check, Leadership, unchecked
 from contentgen_operator.observe import Observer
 from contentgen_operator.providers.base import MaybeAccepted, Unavailable
@@ -51,7 +52,6 @@ from contentgen_operator.state.provider_requests import (
 )
 from contentgen_operator.state.purchases import Purchase
 from contentgen_operator.state.run_document import RunDocument
-from contentgen_operator.state.selection import DEFAULT
 from contentgen_operator.stores.garbage_collector import GarbageCollector
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_operator.stores.records import RecordStore

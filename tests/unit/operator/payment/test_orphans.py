@@ -20,6 +20,7 @@ from contentgen_operator.background.orphans import (
     noted,
     pause,
 )
+from contentgen_operator.kube.selection import Selection
 from contentgen_operator.providers.base import Unavailable
 from contentgen_operator.state.decision_input import Policy
 from contentgen_operator.state.provider_answers import Answer
@@ -31,7 +32,6 @@ from contentgen_operator.state.provider_requests import (
     arguments_of,
 )
 from contentgen_operator.state.purchases import Purchase, PurchaseState, StoredKey
-from contentgen_operator.state.selection import Selection
 from contentgen_runtime.namespaces import Namespaces
 from contentgen_simulation.world import SPECS, UID, Crash, World, Writes
 

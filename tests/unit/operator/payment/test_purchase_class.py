@@ -9,11 +9,11 @@ from kubernetes.aio.client.exceptions import ApiException
 
 from contentgen_contract.names import Kind, Phase, Reason
 from contentgen_operator.background.orphans import FollowState, OrphanStep, Retention, next_step
+from contentgen_operator.kube.selection import Selection
 from contentgen_operator.providers.base import AccessRefused, Unavailable
 from contentgen_operator.state.provider_answers import Answer
 from contentgen_operator.state.provider_requests import GONE, RequestState, RequestView
 from contentgen_operator.state.purchases import Purchase, PurchaseKey, PurchaseState, PurchaseStep
-from contentgen_operator.state.selection import Selection
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_runtime.namespaces import Namespaces
 from contentgen_simulation.world import SPECS, UID, Crash, World, Writes
