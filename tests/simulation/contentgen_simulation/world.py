@@ -33,6 +33,7 @@ from contentgen_operator.kube.job_manifests import JobTemplate
 from contentgen_operator.kube.selection import DEFAULT
 from contentgen_operator.leader.leadership import Check, Leadership, unchecked
 from contentgen_operator.observe import Observer
+from contentgen_operator.providers.answers import AnswerFile
 from contentgen_operator.providers.base import MaybeAccepted, Unavailable
 from contentgen_operator.providers.pricing import NoPrices, PriceSource
 from contentgen_operator.providers.sending import BeforeSend
@@ -40,7 +41,6 @@ from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.state.decision_input import Policy
 from contentgen_operator.state.observed import BucketFile, JobView, ResourceRef, is_settled
 from contentgen_operator.state.plan import StoredAnswer
-from contentgen_operator.state.provider_answers import Answer
 from contentgen_operator.state.provider_requests import (
     Call,
     Found,
@@ -316,7 +316,7 @@ class MemoryStorage:
     async def put_answer(self, store: StoredAnswer) -> None:
         async def write() -> None:
             store.answer.cut_signatures(store.needed)
-            self.objects.setdefault(require_owned(store.owner, store.key), json.loads(store.answer.read()))
+            self.objects.setdefault(require_owned(store.owner, store.key), json.loads(store.answer.file().read()))
 
         await self._writes("document", write)
 
@@ -383,7 +383,7 @@ class FakeProvider:
             return RequestView(state=RequestState.RUNNING, message="running")
         if int(request_id.removeprefix("request-")) in self.fails:
             return RequestView(state=RequestState.FAILED, message="out of memory")
-        return RequestView(state=RequestState.SUCCEEDED, result=Answer.of({"answer": 42, "request": request_id}))
+        return RequestView(state=RequestState.SUCCEEDED, result=AnswerFile.of({"answer": 42, "request": request_id}))
 
     async def cancel(self, model: str, request_id: str) -> bool:
         async def write() -> bool:

@@ -21,9 +21,9 @@ from contentgen_operator.background.orphans import (
     pause,
 )
 from contentgen_operator.kube.selection import Selection
+from contentgen_operator.providers.answers import AnswerFile
 from contentgen_operator.providers.base import Unavailable
 from contentgen_operator.state.decision_input import Policy
-from contentgen_operator.state.provider_answers import Answer
 from contentgen_operator.state.provider_requests import (
     RequestState,
     RequestView,
@@ -179,7 +179,7 @@ def test_the_cost_is_at_the_rate_of_the_model_that_was_used(labels: float) -> No
     retention = Retention(prices=PRICES | {"assemblyai/nano": used})
     bought = purchase(provider="assemblyai", model="assemblyai/universal", unit_micros=planned.micros + labels,
                       unit=planned.unit, billing=True)  # fmt: skip
-    view = RequestView(state=RequestState.SUCCEEDED, result=Answer.of({}), model_used="nano", billable_units=3600)
+    view = RequestView(state=RequestState.SUCCEEDED, result=AnswerFile.of({}), model_used="nano", billable_units=3600)
     _, move = after_poll(KEY, bought, view, NOW, retention)
     assert move is not None
     assert move.changes["unit_micros"] == used.micros + labels

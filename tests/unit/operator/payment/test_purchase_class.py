@@ -10,8 +10,8 @@ from kubernetes.aio.client.exceptions import ApiException
 from contentgen_contract.names import Kind, Phase, Reason
 from contentgen_operator.background.orphans import FollowState, OrphanStep, Retention, next_step
 from contentgen_operator.kube.selection import Selection
+from contentgen_operator.providers.answers import AnswerFile
 from contentgen_operator.providers.base import AccessRefused, Unavailable
-from contentgen_operator.state.provider_answers import Answer
 from contentgen_operator.state.provider_requests import GONE, RequestState, RequestView
 from contentgen_operator.state.purchases import Purchase, PurchaseKey, PurchaseState, PurchaseStep
 from contentgen_operator.stores.ledger import Ledger
@@ -379,7 +379,7 @@ async def test_a_stored_response_that_the_ledger_does_not_name_is_noted_without_
 
 
 async def found(model: str, request_id: str) -> RequestView:
-    return RequestView(state=RequestState.SUCCEEDED, result=Answer.of({"answer": 42, "request": request_id}))
+    return RequestView(state=RequestState.SUCCEEDED, result=AnswerFile.of({"answer": 42, "request": request_id}))
 
 
 @pytest.mark.parametrize("attempts", [1, 3])

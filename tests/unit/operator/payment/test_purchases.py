@@ -12,9 +12,9 @@ from pymongo.errors import AutoReconnect
 from contentgen_contract.names import RERUN_ANNOTATION, RESUBMIT_ANNOTATION, Kind, Phase, Reason, Stage
 from contentgen_contract.records.deletion_tombstone import tombstone_of
 from contentgen_contract.resources.status import ResourceStatus
+from contentgen_operator.providers.answers import AnswerFile
 from contentgen_operator.providers.base import Busy
 from contentgen_operator.state.observed import ResourceRef
-from contentgen_operator.state.provider_answers import Answer
 from contentgen_operator.state.provider_requests import Found, RequestState, RequestView, Search
 from contentgen_operator.state.purchases import PurchaseState
 from contentgen_runtime.kube import Conflict
@@ -133,7 +133,7 @@ async def test_a_stored_response_is_taken_as_it_is(monkeypatch: pytest.MonkeyPat
 
     async def other(model: str, request_id: str) -> RequestView:
 
-        return RequestView(state=RequestState.SUCCEEDED, result=Answer.of({"answer": "rewritten"}))
+        return RequestView(state=RequestState.SUCCEEDED, result=AnswerFile.of({"answer": "rewritten"}))
 
     world.provider.poll = other  # type: ignore[method-assign]
     assert_complete(world, await world.finish(IMAGES))

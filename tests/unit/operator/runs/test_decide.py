@@ -17,6 +17,7 @@ from contentgen_operator.decide import decision
 from contentgen_operator.decide.deletion import decide_deletion
 from contentgen_operator.decide.payment import COLLECT_SECONDS
 from contentgen_operator.decide.status import store_unavailable_status
+from contentgen_operator.providers.answers import AnswerFile
 from contentgen_operator.state import kinds
 from contentgen_operator.state.decision_input import Policy, decision_input
 from contentgen_operator.state.observed import (
@@ -29,7 +30,6 @@ from contentgen_operator.state.observed import (
     is_settled,
 )
 from contentgen_operator.state.plan import Payment, Plan
-from contentgen_operator.state.provider_answers import Answer
 from contentgen_operator.state.provider_requests import GONE, TOO_LARGE, RequestState, RequestView
 from contentgen_operator.state.purchases import Purchase, PurchaseState, PurchaseStep
 from contentgen_operator.state.runs import wants_new_run
@@ -953,7 +953,7 @@ def test_a_provider_that_does_not_answer_is_no_failure(kind: Kind) -> None:
 
 @pytest.mark.parametrize("kind", Kind)
 def test_an_answer_is_stored_before_the_ledger_says_so(kind: Kind) -> None:
-    view = RequestView(state=RequestState.SUCCEEDED, result=Answer.of({"a": 1}))
+    view = RequestView(state=RequestState.SUCCEEDED, result=AnswerFile.of({"a": 1}))
     plan = bought(kind, purchase(kind, PurchaseState.SUBMITTED), request=view)
     assert plan.status.phase is Phase.COLLECTING
     assert plan.store is not None
@@ -1218,7 +1218,7 @@ def test_a_transcript_is_billed_at_the_rate_of_the_model_that_wrote_it() -> None
         ("universal-9", None, "estimate"),
     ):
         view = RequestView(
-            state=RequestState.SUCCEEDED, result=Answer.of({"a": 1}), billable_units=3600, model_used=used
+            state=RequestState.SUCCEEDED, result=AnswerFile.of({"a": 1}), billable_units=3600, model_used=used
         )
         (move,) = bought(TRANSCRIPT, asked, request=view).moves
         assert (move.changes["actual_micros"], move.changes["cost_source"]) == (micros, source)
