@@ -17,7 +17,7 @@ from contentgen_contract.records import indexes
 from contentgen_gateway.live import recent_creations
 from contentgen_gateway.stores import aggregations, collections, shares
 from contentgen_gateway.stores.aggregations import By
-from contentgen_gateway.stores.queries import Scope, counting, listing
+from contentgen_gateway.stores.queries import Scope, count_filter, page_query
 from contentgen_gateway.transcripts import index
 from contentgen_operator.stores.records import DeletionMark, RecordStore
 from contentgen_simulation.gateway.bucket import RecordingBucket
@@ -57,11 +57,11 @@ def test_alternatives_are_taken_apart() -> None:
 @pytest.mark.parametrize("scope", SCOPES.values(), ids=SCOPES)
 def test_lists_and_their_counts(scope: Scope) -> None:
     for wanted in WANTED:
-        query = listing(scope, wanted)
+        query = page_query(scope, wanted)
         keys = indexes.JOBS[query.index]
         assert keys[-2:] == query.sort
         if scope != EVERYTHING or wanted.user_id or wanted.tags or wanted.terms:
-            assert served(counting(scope, wanted), indexes.JOBS), wanted
+            assert served(count_filter(scope, wanted), indexes.JOBS), wanted
         for fields in alternatives(query.filter):
             if not fields & {"jobId", "metadata.isPublic"}:  # these have their own
                 assert {name for name, _ in keys[:-2]} <= fields, (query.index, wanted)
@@ -69,14 +69,14 @@ def test_lists_and_their_counts(scope: Scope) -> None:
 
 @pytest.mark.parametrize("scope", SCOPES.values(), ids=SCOPES)
 def test_sums(scope: Scope) -> None:
-    scope = aggregations.own(scope)
+    scope = aggregations.without_shared(scope)
     if scope.nothing:
         return
     for wanted in WANTED:
         if wanted.tags or wanted.terms:
             continue
-        every = [(aggregations.of_jobs(scope, wanted, by), indexes.JOBS) for by in (*By, None)]
-        every += [(aggregations.of_purchases(scope, wanted, by), indexes.LEDGER) for by in By]
+        every = [(aggregations.job_totals(scope, wanted, by), indexes.JOBS) for by in (*By, None)]
+        every += [(aggregations.purchase_totals(scope, wanted, by), indexes.LEDGER) for by in By]
         for tally, declared in every:
             compared = {name for name, _ in declared[tally.index]} - {"createdAt", "jobId"}
             assert all(compared <= fields for fields in alternatives(tally.match)), wanted

@@ -184,11 +184,11 @@ async def test_an_event_that_nobody_has_sent_hides_nothing(late: Replicas, last:
 
 async def test_what_the_api_server_has_hides_what_an_old_watch_knows(both: Replicas) -> None:
     at_version(both.b, 7, progress=10)
-    assert both.b.dependencies.live.note(SOUND, resource(SOUND, JOB, version=9, progress=40)).version == "9"
+    assert both.b.dependencies.live.add(SOUND, resource(SOUND, JOB, version=9, progress=40)).version == "9"
     known = both.b.dependencies.live.get(JOB)
     assert known is not None
     assert known.version == "9"
-    assert both.b.dependencies.live.note(SOUND, resource(SOUND, JOB, version=8, progress=20)).version == "9"
+    assert both.b.dependencies.live.add(SOUND, resource(SOUND, JOB, version=8, progress=20)).version == "9"
 
 
 # The index of transcripts, kept by both
