@@ -1,4 +1,4 @@
-"""What is known of jobs under way: before there is a record, until they end, for those who may see them."""
+"""Live snapshots of unfinished jobs: before the first record, until the end, for authorized callers only."""
 
 import asyncio
 from typing import Any
