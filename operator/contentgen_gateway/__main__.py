@@ -106,7 +106,7 @@ def assemble(settings: Settings, kube: KubeApi, connected: Stores, clock: Clock 
     transcripts = TranscriptIndex(database)
     indexer = Indexer(records, files, transcripts)
     resources = JobResources(kube, settings.operator_class)
-    live = LiveJobs(on_end=indexer.note, serves=resources.serves)
+    live = LiveJobs(on_end=indexer.schedule, serves=resources.serves)
     tenants = Tenants(Tenancy(kube, database, clock))
     creations = RecentCreations(database["recent-creations"], live, resources, clock)
     return Dependencies(

@@ -49,7 +49,7 @@ class Visibility:
         namespace = await self.authority(record or {})
         allowed = await self._access.may(caller, verb, kind, namespace)
         if not allowed and verb is Verb.GET:
-            allowed = await self._is_shared(caller, await self._shares.of(job_id), record)
+            allowed = await self._is_shared(caller, await self._shares.of_job(job_id), record)
         if record is None or not allowed:
             raise NotFound("job", job_id)
         return record
@@ -71,7 +71,7 @@ class Visibility:
                 continue
             allowed = await self._access.may(caller, Verb.GET, kind, await self.authority(record))
             (mine if allowed else others)[job_id] = record
-        shares = await self._shares.of_all(others, _direct_grantees(caller)) if others else {}
+        shares = await self._shares.of_jobs(others, _direct_grantees(caller)) if others else {}
         shared = {
             each for each, record in others.items() if await self._is_shared(caller, shares.get(each, ()), record)
         }
@@ -120,7 +120,7 @@ class Visibility:
         kinds = {name: frozenset(map(KINDS.__getitem__, of)) for name, of in types.items()}
         there = await self._access.which_of(caller, Verb.LIST, kinds)
         direct = _direct_grantees(caller)
-        found = await self._shares.given(direct | {Grantee("namespace", each) for each in there}, owner)
+        found = await self._shares.with_grantees(direct | {Grantee("namespace", each) for each in there}, owner)
         seen = [each for each in found if each.to in direct or KINDS[each.type] in there.get(each.to.name, ())]
         return await self._valid(seen), incomplete or len(found) >= MOST
 

@@ -98,7 +98,7 @@ class JobSnapshot:
         return self.status.phase in FINAL_PHASES
 
     @property
-    def word(self) -> str:
+    def legacy_status(self) -> str:
         """Job status as in the legacy API."""
         return record.legacy_status(self.status.phase, self.status.reason)
 
@@ -119,7 +119,7 @@ def document(snapshot: JobSnapshot) -> dict[str, Any]:
         "config": record.config_fields(spec) if spec else {},
         "metadata": (spec.metadata if spec else Metadata()).model_dump(mode="json", by_alias=True),
         "versions": [],
-        "status": snapshot.word,
+        "status": snapshot.legacy_status,
         "phase": status.phase,
         "progress": status.progress,
         "stage": status.stage,

@@ -64,7 +64,7 @@ class LiveJobs:
         """The snapshot of an unfinished job, or None."""
         return self._snapshots.get(job_id)
 
-    def note(self, kind: Kind, body: Body) -> JobSnapshot:
+    def add(self, kind: Kind, body: Body) -> JobSnapshot:
         """Store a resource that was just created or read, without waiting for the watch.
 
         Returns the later of it and the present snapshot, because the watch may lag behind or be ahead.
@@ -78,7 +78,7 @@ class LiveJobs:
         return now
 
     @contextmanager
-    def reader(self, job_id: str) -> Iterator[JobFollower]:
+    def follow(self, job_id: str) -> Iterator[JobFollower]:
         """Subscribe to a job for the duration of the context."""
         follower = JobFollower()
         self._followers.setdefault(job_id, set()).add(follower)
@@ -95,9 +95,9 @@ class LiveJobs:
         async with asyncio.TaskGroup() as tasks:
             for namespace in namespaces:
                 for kind in Kind:
-                    tasks.create_task(self._follow(kube, kind, namespace))
+                    tasks.create_task(self._watch(kube, kind, namespace))
 
-    async def _follow(self, kube: KubeApi, kind: Kind, namespace: str) -> None:
+    async def _watch(self, kube: KubeApi, kind: Kind, namespace: str) -> None:
         # Only the list is filtered: a filtered watch would report the end of a run as a deletion.
         async with aclosing(follow(kube, resource_of(kind), namespace or None, selector=UNFINISHED)) as seen:
             async for each in seen:

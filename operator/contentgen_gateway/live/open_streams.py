@@ -20,7 +20,7 @@ class OpenStreams:
         return len(self._open)
 
     @contextmanager
-    def one(self, caller: str, most: int) -> Iterator[None]:
+    def track(self, caller: str, most: int) -> Iterator[None]:
         """Count a stream for the duration of the context. Raises Problem 429 if the caller has `most` open already."""
         if self._open[caller] >= most:
             metrics.refused.labels("streams").inc()

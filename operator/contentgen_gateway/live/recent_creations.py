@@ -52,7 +52,7 @@ class RecentCreations:
 
         If MongoDB is unavailable, other replicas find it as soon as their watches report it.
         """
-        now = self._live.note(kind, body)
+        now = self._live.add(kind, body)
         try:
             await asyncio.wait_for(asyncio.to_thread(self._add, now), _WRITE_SECONDS)
         except (PyMongoError, TimeoutError) as error:
@@ -84,4 +84,4 @@ class RecentCreations:
             return None
         if body is None or body["metadata"]["uid"] != job_id or not self._resources.serves(body):
             return None
-        return self._live.note(kind, body)
+        return self._live.add(kind, body)

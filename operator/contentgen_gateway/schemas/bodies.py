@@ -21,7 +21,7 @@ from pydantic_core import PydanticCustomError
 
 from contentgen_contract import patterns
 from contentgen_gateway.schemas.refusals import NAME, nearest
-from contentgen_gateway.stores.queries import MOST, JobFilter, JobStatus, Order, Sorted, continued
+from contentgen_gateway.stores.queries import MOST, JobFilter, JobStatus, Order, Sorted, with_cursor
 
 JobType = Literal["lora-training", "image-generation", "transcription"]
 Name = Annotated[str, StringConstraints(pattern=NAME, max_length=253)]
@@ -146,7 +146,7 @@ class Paging(Parameters):
             order=self.order,
             limit=self.limit,
         )
-        return continued(wanted, self.cursor)
+        return with_cursor(wanted, self.cursor)
 
 
 class Listing(Paging):

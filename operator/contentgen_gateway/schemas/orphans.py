@@ -7,7 +7,7 @@ from pydantic import Field
 
 from contentgen_contract.names import Kind
 from contentgen_gateway.schemas.bodies import Body, JobType, Name, Parameters
-from contentgen_gateway.stores.queries import MOST, JobFilter, continued
+from contentgen_gateway.stores.queries import MOST, JobFilter, with_cursor
 
 
 class OrphanState(StrEnum):
@@ -28,7 +28,7 @@ class OrphanListing(Parameters):
 
     def job_filter(self) -> JobFilter:
         """Filter of the records. Raises BadRequest."""
-        return continued(JobFilter(list_name="orphans", limit=self.limit), self.cursor)
+        return with_cursor(JobFilter(list_name="orphans", limit=self.limit), self.cursor)
 
 
 class Orphan(Body):

@@ -6,7 +6,7 @@ from contentgen_contract.names import Kind
 from contentgen_gateway.schemas import assets
 from contentgen_gateway.schemas.bodies import Body, Incomplete, Moment, Name, Parameters, UserId, instant
 from contentgen_gateway.schemas.listings import query_terms
-from contentgen_gateway.stores.queries import JobFilter, continued
+from contentgen_gateway.stores.queries import JobFilter, with_cursor
 
 
 class TranscriptSearch(Parameters):
@@ -33,7 +33,7 @@ class TranscriptSearch(Parameters):
             terms=query_terms(self.q),
             limit=self.limit,
         )
-        return continued(wanted, self.cursor)
+        return with_cursor(wanted, self.cursor)
 
 
 class Mark(Body):

@@ -31,7 +31,9 @@ class AssetReader:
     async def loras(self, caller: Caller, given: LoraListing) -> LoraList:
         """Trained LoRAs, each with its newest version. Raises BadRequest."""
         scope, _, page = await self._finished(caller, given, Kind.LORA_TRAINING)
-        loras = await asyncio.to_thread(lambda: [assets.lora(each, self.files.shown) for each in page.records])
+        loras = await asyncio.to_thread(
+            lambda: [assets.lora(each, self.files.resolve_address) for each in page.records]
+        )
         return LoraList(total=page.total, loras=loras, next_cursor=page.next_cursor, incomplete=scope.incomplete)
 
     async def pictures(self, caller: Caller, given: PictureListing) -> PictureList:
@@ -46,18 +48,20 @@ class AssetReader:
         )
 
     def _pictures(self, records: list[Record]) -> list[assets.Picture]:
-        return [picture for each in records for picture in assets.pictures(each, self.files.shown)]
+        return [picture for each in records for picture in assets.pictures(each, self.files.resolve_address)]
 
     async def _count_pictures(self, scope: Scope, wanted: JobFilter) -> int:
         if scope.nothing:
             return 0
-        rows = await self.records.tally(aggregations.of_jobs(scope, wanted, None))
-        return aggregations.whole(rows[0]["pictures"]) if rows else 0
+        rows = await self.records.tally(aggregations.job_totals(scope, wanted, None))
+        return aggregations.finite_int(rows[0]["pictures"]) if rows else 0
 
     async def transcripts(self, caller: Caller, given: TranscriptListing) -> TranscriptList:
         """Transcribed recordings. Raises BadRequest."""
         scope, _, page = await self._finished(caller, given, Kind.TRANSCRIPTION)
-        found = await asyncio.to_thread(lambda: [assets.transcript(each, self.files.shown) for each in page.records])
+        found = await asyncio.to_thread(
+            lambda: [assets.transcript(each, self.files.resolve_address) for each in page.records]
+        )
         return TranscriptList(
             total=page.total, transcripts=found, next_cursor=page.next_cursor, incomplete=scope.incomplete
         )

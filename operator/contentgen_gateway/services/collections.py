@@ -34,7 +34,7 @@ from contentgen_gateway.stores.collections import (
     CollectionItem,
     Collections,
 )
-from contentgen_gateway.stores.queries import EVERYWHERE, JobFilter, continued, cursor_after
+from contentgen_gateway.stores.queries import EVERYWHERE, JobFilter, cursor_after, with_cursor
 from contentgen_runtime.clock import Clock
 from contentgen_runtime.namespaces import Namespaces
 
@@ -52,7 +52,7 @@ class CollectionEditor:
 
     async def list_collections(self, caller: Caller, given: CollectionListing) -> CollectionList:
         """Page of collections, with counts of the jobs that the caller may see. Raises BadRequest."""
-        wanted = continued(JobFilter(list_name="collections"), given.cursor)
+        wanted = with_cursor(JobFilter(list_name="collections"), given.cursor)
         namespaces = await self._namespaces(caller, given.namespace, given.user_id)
         tenants = await self.tenants.of_all(namespaces or ())
         query = CollectionFilter(namespaces, given.user_id, given.limit, tenants, wanted.after)
@@ -121,14 +121,14 @@ class CollectionEditor:
         there = await self._load(caller, collection_id, Verb.PATCH)
         given = await self._items(caller, body.assets)
         fresh = [each for each in given if each not in there.assets]
-        if fresh and not await self.collections.put(collection_id, fresh, self._now()):
+        if fresh and not await self.collections.add_assets(collection_id, fresh, self._now()):
             raise Problem(422, f"assets: a collection can have at most {MOST_ASSETS} jobs")
         return await self.get(caller, collection_id)
 
     async def take(self, caller: Caller, collection_id: str, job_id: str) -> None:
         """Remove a job from a collection; the job stays. Raises Problem."""
         await self._load(caller, collection_id, Verb.PATCH)
-        await self.collections.take(collection_id, job_id, self._now())
+        await self.collections.remove_asset(collection_id, job_id, self._now())
 
     async def _load(self, caller: Caller, collection_id: str, verb: Verb = Verb.LIST) -> Collection:
         """Raises NotFound if the caller may not see it, Problem 403 if they may only see it."""

@@ -73,7 +73,7 @@ class DatasetReader:
         key = owned_key(owner, folder + name)
         if key is None:
             raise _foreign_files()
-        return self.files.signed(key)
+        return self.files.display_url(key)
 
 
 def _too_large(job_id: str) -> Problem:

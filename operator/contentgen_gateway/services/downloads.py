@@ -81,7 +81,7 @@ class FileReader:
             file = self.locate(record, name)
         except (Problem, ValueError):  # ValueError: an imported userId that cannot be part of a key
             return ""
-        return self.files.signed(file.key) if await self.files.size(file.key) is not None else ""
+        return self.files.display_url(file.key) if await self.files.size(file.key) is not None else ""
 
     async def content(self, record: Record, name: str, limit: int) -> tuple[bytes, bool]:
         """Bytes of a file of the newest version, empty if missing or larger than `limit`; and whether it is larger."""
@@ -96,7 +96,7 @@ class FileReader:
     def signed_address(self, address: object) -> str:
         """Signed URL for an address of our bucket in a record; empty for any other address."""
         ours = isinstance(address, str) and self.files.key_of(address) is not None
-        return (self.files.shown(address) or "") if ours else ""
+        return (self.files.resolve_address(address) or "") if ours else ""
 
 
 def _prepared_folder(kind: Kind, stage: Stage, record: Record) -> str | None:

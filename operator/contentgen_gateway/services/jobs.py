@@ -11,7 +11,7 @@ from contentgen_gateway.problems import NotFound
 from contentgen_gateway.schemas.bodies import Job, JobList, Paging
 from contentgen_gateway.stores.files import BucketFiles
 from contentgen_gateway.stores.outputs import with_addresses
-from contentgen_gateway.stores.queries import JobFilter, Scope, counting, cursor_after, listing
+from contentgen_gateway.stores.queries import JobFilter, Scope, count_filter, cursor_after, page_query
 from contentgen_gateway.stores.records import Record, Records
 
 COUNTED = 1000
@@ -71,21 +71,21 @@ class JobReader:
         """Page of records within a scope."""
         if scope.nothing:
             return JobPage([], 0, None)
-        query = listing(scope, wanted)
+        query = page_query(scope, wanted)
         if wanted.after is None:
-            found, total = await self.records.first(query, COUNTED + 1)
+            found, total = await self.records.first_page(query, COUNTED + 1)
             more = total > query.limit
         else:
             found, total = await self.records.find(query), COUNTED + 1
             more = len(found) > query.limit
         if total > COUNTED:
-            total = await self.records.count(counting(scope, wanted))
+            total = await self.records.count(count_filter(scope, wanted))
         listed = found[: query.limit]
         return JobPage(listed, total, cursor_after(listed[-1], wanted) if more and listed else None)
 
     def body(self, record: Record) -> Job:
         """Body of a job, with signed URLs of its outputs."""
-        return Job.model_validate(with_addresses(record, self.files.shown))
+        return Job.model_validate(with_addresses(record, self.files.resolve_address))
 
     async def _bodies(self, records: Sequence[Record]) -> list[Job]:
         # A page may have hundreds of URLs to sign, which would block the event loop.

@@ -18,7 +18,7 @@ from contentgen_gateway.auth.authentication import Caller
 from contentgen_gateway.auth.visibility import Visibility
 from contentgen_gateway.schemas.orphans import Orphan, OrphanList, OrphanListing, OrphanState
 from contentgen_gateway.stores import aggregations, queries
-from contentgen_gateway.stores.queries import Filter, JobFilter, Scope, cursor_after, every
+from contentgen_gateway.stores.queries import Filter, JobFilter, Scope, all_of, cursor_after
 from contentgen_gateway.stores.records import Purchases
 
 _MICROS = 1_000_000
@@ -37,7 +37,7 @@ class OrphanReader:
     async def list_orphans(self, caller: Caller, given: OrphanListing) -> OrphanList:
         """Page of orphans. Raises BadRequest."""
         wanted = given.job_filter()
-        scope = aggregations.own(await self.visibility.scope(caller, given.namespace, None))
+        scope = aggregations.without_shared(await self.visibility.scope(caller, given.namespace, None))
         if scope.nothing:
             return OrphanList(orphans=[], total=0)
         query = orphans_of(scope, wanted)
@@ -54,8 +54,8 @@ class OrphanReader:
 def orphans_of(scope: Scope, wanted: JobFilter) -> queries.Query:
     """Query for orphans within a scope."""
     noted: Filter = {"orphanedAt": {"$gt": _EPOCH}, "state": {"$in": _OPEN}}
-    query = queries.listing(scope, wanted)
-    return queries.Query(every([query.filter, noted]), query.sort, query.limit, query.index)
+    query = queries.page_query(scope, wanted)
+    return queries.Query(all_of([query.filter, noted]), query.sort, query.limit, query.index)
 
 
 def orphan(document: Mapping[str, Any], kept: timedelta) -> Orphan | None:

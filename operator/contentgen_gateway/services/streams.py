@@ -72,7 +72,7 @@ class JobStreams:
 
     def counted(self, caller: Caller) -> AbstractContextManager[None]:
         """Slot of one open stream, for as long as the context lasts. Raises Problem 429 if the caller has no more."""
-        return self.open_streams.one(caller.counted_as, self.most_per_caller)
+        return self.open_streams.track(caller.counted_as, self.most_per_caller)
 
 
 class _JobStream:
@@ -103,7 +103,7 @@ class _JobStream:
 
     async def _events(self, last: str) -> AsyncGenerator[StreamEvent]:
         # The reader is opened before the first state is read, so that no change is missed between them.
-        with self._live.reader(self._record["jobId"]) as reader:
+        with self._live.follow(self._record["jobId"]) as reader:
             now = await self._first(last)
             if now is not None and now.earlier_than(last):
                 last = ""  # the API server never had this version: it was restored, or the client invented the id
@@ -145,7 +145,7 @@ class _JobStream:
         if body is None or body["metadata"]["uid"] != self._record["jobId"]:
             return None
         self._resources.require_class(body)
-        return self._live.note(kind, body)
+        return self._live.add(kind, body)
 
     async def _still_visible(self) -> bool:
         """False if the caller may no longer see the job; also reads its record again."""
@@ -161,7 +161,7 @@ def progress_of(now: JobSnapshot) -> StreamProgress:
     status = now.status
     return StreamProgress(
         job_id=now.job_id,
-        status=now.word,
+        status=now.legacy_status,
         phase=status.phase,
         progress=status.progress,
         stage=status.stage,
@@ -173,7 +173,7 @@ def progress_of(now: JobSnapshot) -> StreamProgress:
 def end_of(now: JobSnapshot) -> StreamEvent:
     """The `end` event, from the resource."""
     status = now.status
-    end = End(job_id=now.job_id, status=now.word, reason=status.reason, message=status.message)
+    end = End(job_id=now.job_id, status=now.legacy_status, reason=status.reason, message=status.message)
     return StreamEvent("end", _end_id(status.completion_time), end)
 
 

@@ -13,7 +13,7 @@ from contentgen_gateway.schemas import assets
 from contentgen_gateway.schemas.transcript_search import FoundTranscript, FoundTranscripts, Hit, Mark, TranscriptSearch
 from contentgen_gateway.stores import queries
 from contentgen_gateway.stores.files import BucketFiles
-from contentgen_gateway.stores.queries import NOT_DISCARDED, JobFilter, Scope, continued, cursor_after, listing
+from contentgen_gateway.stores.queries import NOT_DISCARDED, JobFilter, Scope, cursor_after, page_query, with_cursor
 from contentgen_gateway.stores.records import Record, Records
 from contentgen_gateway.transcripts.index import TranscriptIndex
 
@@ -43,7 +43,7 @@ class TranscriptSearcher:
         page: list[FoundTranscript] = []
         read, asked, incomplete, last = 0, wanted, scope.incomplete, None
         for round_ in range(_ROUNDS):
-            found, cut = grouped(await self.index.find(listing(scope, asked), _READ))
+            found, cut = grouped(await self.index.find(page_query(scope, asked), _READ))
             records = await self._visible_records(scope, found)
             for each in found:
                 if each.job_id not in records:
@@ -51,11 +51,11 @@ class TranscriptSearcher:
                 if len(page) == wanted.limit or read >= _READ:
                     following = cursor_after(last, wanted) if last is not None else None
                     return FoundTranscripts(transcripts=page, next_cursor=following, incomplete=incomplete)
-                page.append(_transcript(records[each.job_id], each, (wanted.terms, hits), self.files.shown))
+                page.append(_transcript(records[each.job_id], each, (wanted.terms, hits), self.files.resolve_address))
                 read, last = read + len(each.passages), each.passages[0]
             if not cut:
                 break
-            asked = continued(wanted, cursor_after(found[-1].passages[0], wanted))
+            asked = with_cursor(wanted, cursor_after(found[-1].passages[0], wanted))
             incomplete = scope.incomplete or round_ == _ROUNDS - 1
         return FoundTranscripts(transcripts=page, incomplete=incomplete)
 
@@ -64,7 +64,7 @@ class TranscriptSearcher:
         if not found:
             return {}
         jobs = {"jobId": {"$in": [each.job_id for each in found]}}
-        condition = queries.every((scope.filter(), NOT_DISCARDED, jobs))
+        condition = queries.all_of((scope.filter(), NOT_DISCARDED, jobs))
         query = queries.Query(condition, (("createdAt", -1), ("jobId", -1)), len(found), "job_id")
         return {each["jobId"]: each for each in await self.records.find(query)}
 

@@ -40,20 +40,20 @@ class UsageReader:
     async def report(self, caller: Caller, query: UsageOf) -> UsageReport:
         """Spending and storage by key."""
         wanted = query.job_filter()
-        scope = aggregations.own(await self.visibility.scope(caller, query.namespace, query.user_id))
+        scope = aggregations.without_shared(await self.visibility.scope(caller, query.namespace, query.user_id))
         jobs: list[Row] = []
         purchases: list[Row] = []
         if not scope.nothing:
             jobs, purchases = await asyncio.gather(
-                self.records.tally(aggregations.of_jobs(scope, wanted, query.by)),
-                self.purchases.tally(aggregations.of_purchases(scope, wanted, query.by)),
+                self.records.tally(aggregations.job_totals(scope, wanted, query.by)),
+                self.purchases.tally(aggregations.purchase_totals(scope, wanted, query.by)),
             )
         return report(query.by, jobs, purchases, self.dollars_per_gb)
 
     async def totals(self, caller: Caller, query: Whose) -> Stats:
         """Number of jobs by type, and the size and cost of their files."""
-        scope = aggregations.own(await self.visibility.scope(caller, query.namespace, query.user_id))
-        tally = aggregations.of_jobs(scope, JobFilter(user_id=query.user_id), aggregations.By.KIND)
+        scope = aggregations.without_shared(await self.visibility.scope(caller, query.namespace, query.user_id))
+        tally = aggregations.job_totals(scope, JobFilter(user_id=query.user_id), aggregations.By.KIND)
         rows = [] if scope.nothing else await self.records.tally(tally)
         return totals(rows, self.dollars_per_gb)
 
@@ -76,7 +76,7 @@ def report(by: By, jobs: Iterable[Row], purchases: Iterable[Row], dollars_per_gb
         key = _key(by, row["_id"])
         for name, value in row.items():
             if name != "_id":
-                sums[key][name] += aggregations.whole(value)
+                sums[key][name] += aggregations.finite_int(value)
     total: Counts = defaultdict(int)
     for each in sums.values():
         for name, value in each.items():
@@ -116,8 +116,8 @@ def _usage(key: str, sums: Counts, dollars_per_gb: float) -> Usage:
 
 def totals(rows: list[Row], dollars_per_gb: float) -> Stats:
     """Totals from rows of an aggregation by kind."""
-    jobs = {row["_id"]: aggregations.whole(row["jobs"]) for row in rows if isinstance(row["_id"], str)}
-    size = sum(aggregations.whole(row["bytes"]) for row in rows) / GB
+    jobs = {row["_id"]: aggregations.finite_int(row["jobs"]) for row in rows if isinstance(row["_id"], str)}
+    size = sum(aggregations.finite_int(row["bytes"]) for row in rows) / GB
     return Stats(
         total_jobs=sum(jobs.values()),
         by_type={kind.record_type: jobs.get(kind.record_type, 0) for kind in Kind},

@@ -34,10 +34,10 @@ class JobUses:
         """
         job_id, namespace = str(record["jobId"]), str(record.get("namespace"))
         earlier = adopted_from(record)
-        found = await self.records.using(job_id, *sorted(earlier))
+        found = await self.records.dependents(job_id, *sorted(earlier))
         if record.get("type") == Kind.LORA_TRAINING.record_type:
             place = (await self.tenants.of(namespace)).filter(namespace)
-            found += await self.records.drawing(place, str(record.get("name")))
+            found += await self.records.unfinished_with_lora(place, str(record.get("name")))
         users = {str(each["jobId"]): each for each in found}
         return [
             each for each in users.values() if job_id in (each.get("uses") or ()) or each.get("namespace") == namespace

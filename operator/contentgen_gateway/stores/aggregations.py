@@ -11,7 +11,7 @@ from typing import Any
 
 from contentgen_contract.records.ledger import PurchaseState, PurchaseStep
 from contentgen_contract.resources.prices import BILLED
-from contentgen_gateway.stores.queries import Filter, JobFilter, Scope, counting
+from contentgen_gateway.stores.queries import Filter, JobFilter, Scope, count_filter
 
 Row = dict[str, Any]
 
@@ -57,13 +57,13 @@ _ABANDONED = {"$and": [_HAS_STATE["intent"], {"$eq": [_STEP, PurchaseStep.ABANDO
 _PENDING = {"$or": [_SENDING, _HAS_STATE["submitted"]]}
 
 
-def of_jobs(scope: Scope, wanted: JobFilter, by: By | None) -> Aggregation:
+def job_totals(scope: Scope, wanted: JobFilter, by: By | None) -> Aggregation:
     """Number of jobs, their bytes and their pictures; one group in total if `by` is None."""
     sums = {"jobs": 1, "bytes": "$bytes", "pictures": "$pictures"}
-    return Aggregation(counting(scope, wanted), _JOB_KEYS[by] if by else None, sums, _index(scope, wanted))
+    return Aggregation(count_filter(scope, wanted), _JOB_KEYS[by] if by else None, sums, _index(scope, wanted))
 
 
-def of_purchases(scope: Scope, wanted: JobFilter, by: By) -> Aggregation:
+def purchase_totals(scope: Scope, wanted: JobFilter, by: By) -> Aggregation:
     """Purchase costs in micro-dollars: `paid` (billed by the provider), `estimated` (finished, not billed yet) and
     `asked` (estimates of requests in progress). `unknown` is the number of purchases without a known cost.
     """
@@ -78,15 +78,15 @@ def of_purchases(scope: Scope, wanted: JobFilter, by: By) -> Aggregation:
         "asked": {"$cond": [_PENDING, "$estimatedMicros", 0]},
         "unknown": {"$cond": [_BILLED, 0, {"$cond": [unknown, 1, 0]}]},
     }
-    return Aggregation(counting(scope, wanted), _PURCHASE_KEYS[by], sums, _index(scope, wanted))
+    return Aggregation(count_filter(scope, wanted), _PURCHASE_KEYS[by], sums, _index(scope, wanted))
 
 
-def own(scope: Scope) -> Scope:
+def without_shared(scope: Scope) -> Scope:
     """The scope without shared and public jobs, which belong to other users' totals."""
     return replace(scope, jobs=(), public=False)
 
 
-def whole(value: object) -> int:
+def finite_int(value: object) -> int:
     """A sum as an int; 0 for NaN, infinity and other types, which stored values of a wrong type cause."""
     return int(value) if isinstance(value, int | float) and math.isfinite(value) else 0
 

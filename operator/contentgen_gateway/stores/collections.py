@@ -140,14 +140,14 @@ class Collections:
         change = {"$set": values | {"updatedAt": now}}
         await asyncio.to_thread(self._collection.update_one, _by_id(collection_id), change)
 
-    async def put(self, collection_id: str, assets: Sequence[CollectionItem], now: datetime) -> bool:
+    async def add_assets(self, collection_id: str, assets: Sequence[CollectionItem], now: datetime) -> bool:
         """Add items, without duplicates. False, and none is added, if there could be more than `MOST_ASSETS` then."""
         with_room = _by_id(collection_id) | {f"assets.{MOST_ASSETS - len(assets)}": {"$exists": False}}
         change = {"$addToSet": {"assets": {"$each": _documents(assets)}}, "$set": {"updatedAt": now}}
         done = await asyncio.to_thread(self._collection.update_one, with_room, change)
         return done.matched_count == 1
 
-    async def take(self, collection_id: str, job_id: str, now: datetime) -> None:
+    async def remove_asset(self, collection_id: str, job_id: str, now: datetime) -> None:
         """Remove a job from the collection. Idempotent."""
         change = {"$pull": {"assets": {"jobId": job_id}}, "$set": {"updatedAt": now}}
         await asyncio.to_thread(self._collection.update_one, _by_id(collection_id), change)
@@ -156,7 +156,7 @@ class Collections:
         """Delete the collection; its jobs remain."""
         await asyncio.to_thread(self._collection.delete_one, _by_id(collection_id))
 
-    async def forget(self, job_id: str) -> None:
+    async def remove_job(self, job_id: str) -> None:
         """Remove a deleted job from all collections."""
         change = {"$pull": {"assets": {"jobId": job_id}}}
         await asyncio.to_thread(self._collection.update_many, {"assets.jobId": {"$eq": job_id}}, change)

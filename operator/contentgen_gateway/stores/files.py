@@ -83,7 +83,7 @@ class BucketFiles:
             content_type=content_type_of(name),
         )
 
-    def shown(self, address: object) -> str | None:
+    def resolve_address(self, address: object) -> str | None:
         """A record's address as a URL that browsers can fetch: outputs in the bucket presigned, other hosts unchanged.
 
         None for other types, empty texts, and objects in the bucket that are not outputs.
@@ -94,9 +94,9 @@ class BucketFiles:
         if key is None:
             return address
         # `Records` returns verified records only, so the key belongs to the record's job.
-        return self.signed(OwnedKey(key)) if keys.run_of(key) is not None else None
+        return self.display_url(OwnedKey(key)) if keys.run_of(key) is not None else None
 
-    def signed(self, key: OwnedKey) -> str:
+    def display_url(self, key: OwnedKey) -> str:
         """A presigned URL that displays one object, valid for at least ten minutes. All replicas return the same URL
         within a window of five minutes, so that browsers can cache the response.
         """

@@ -139,22 +139,22 @@ class Query:
     index: str
 
 
-def listing(scope: Scope, wanted: JobFilter) -> Query:
+def page_query(scope: Scope, wanted: JobFilter) -> Query:
     """Query of one page of a list."""
     conditions: list[Filter] = [scope.filter(), NOT_DISCARDED, *_conditions(wanted)]
     direction = -1 if wanted.order is Order.NEWEST else 1
     sort = ((wanted.sort.value, direction), ("jobId", direction))
     if wanted.after is not None:
         conditions.append(_after_cursor(wanted, wanted.after))
-    return Query(every(conditions), sort, min(wanted.limit, MOST), _index(scope, wanted))
+    return Query(all_of(conditions), sort, min(wanted.limit, MOST), _index(scope, wanted))
 
 
-def counting(scope: Scope, wanted: JobFilter) -> Filter:
+def count_filter(scope: Scope, wanted: JobFilter) -> Filter:
     """Filter of all pages of a list together."""
-    return every([scope.filter(), NOT_DISCARDED, *_conditions(wanted)])
+    return all_of([scope.filter(), NOT_DISCARDED, *_conditions(wanted)])
 
 
-def every(conditions: Iterable[Filter]) -> Filter:
+def all_of(conditions: Iterable[Filter]) -> Filter:
     """AND of the filters; flattened where their keys don't collide, which is twice as fast without indexes."""
     flat: Filter = {}
     rest: list[Filter] = []
@@ -232,7 +232,7 @@ def _after_cursor(wanted: JobFilter, cursor: Cursor) -> Filter:
     return {"$or": either}
 
 
-def continued(wanted: JobFilter, cursor: str | None) -> JobFilter:
+def with_cursor(wanted: JobFilter, cursor: str | None) -> JobFilter:
     """The filter with its cursor; the first page if `cursor` is None. Raises BadRequest."""
     return wanted if cursor is None else replace(wanted, after=_decode_cursor(cursor, wanted))
 

@@ -81,11 +81,11 @@ class Records:
         found = self._collection.find(query.filter, _ALL_FIELDS).sort(list(query.sort)).limit(query.limit + 1)
         return self._verified(found)
 
-    async def first(self, query: Query, most: int) -> tuple[list[Record], int]:
+    async def first_page(self, query: Query, most: int) -> tuple[list[Record], int]:
         """The records of a list's first page, and the length of the list, counted up to `most`."""
-        return await asyncio.to_thread(self._first, query, most)
+        return await asyncio.to_thread(self._first_page, query, most)
 
-    def _first(self, query: Query, most: int) -> tuple[list[Record], int]:
+    def _first_page(self, query: Query, most: int) -> tuple[list[Record], int]:
         # One query of ids gives both the page and the total: without indexes, each query is a full scan.
         found = self._collection.find(query.filter, {"_id": False, "jobId": True}).sort(list(query.sort)).limit(most)
         ids = [each["jobId"] for each in found if isinstance(each.get("jobId"), str)]
@@ -126,7 +126,7 @@ class Records:
         found = await asyncio.to_thread(self._collection.distinct, "namespace", matching)
         return sorted(each for each in found if isinstance(each, str))
 
-    async def using(self, *job_ids: str) -> list[Record]:
+    async def dependents(self, *job_ids: str) -> list[Record]:
         """Up to 100 records of jobs that used outputs of one of these jobs."""
         wanted = {"uses": {"$in": list(job_ids)}} | NOT_DISCARDED
         return await asyncio.to_thread(lambda: self._verified(self._collection.find(wanted, _ALL_FIELDS).limit(100)))
@@ -139,7 +139,7 @@ class Records:
         found = await asyncio.to_thread(lambda: list(self._collection.find(wanted, fields)))
         return {each["jobId"]: each for each in found}
 
-    async def describe(self, record: Record) -> None:
+    async def update_metadata(self, record: Record) -> None:
         """Store changed metadata, and the search terms that follow from it."""
         change = {"metadata": record["metadata"], "terms": search_terms(record)}
         same = _by_job_id(record["jobId"])
@@ -156,7 +156,7 @@ class Records:
         earlier = {"jobId": {"$in": list(record.get("adoptedFrom") or ())}, "adoptedBy": {"$eq": record["jobId"]}}
         await asyncio.to_thread(self._collection.update_many, earlier, {"$unset": {"adoptedBy": ""}})
 
-    async def drawing(self, place: Filter, lora: str) -> list[Record]:
+    async def unfinished_with_lora(self, place: Filter, lora: str) -> list[Record]:
         """Up to 100 unfinished jobs in `place` that reference this LoraTraining; they have no version with it yet."""
         wanted = place | {
             "status": {"$in": ["queued", "processing"]},

@@ -106,11 +106,11 @@ class Shares:
         """Idempotent."""
         create_indexes(self._collection, INDEXES)
 
-    async def of(self, job_id: str) -> list[Share]:
+    async def of_job(self, job_id: str) -> list[Share]:
         """Shares of one job, latest first."""
         return await asyncio.to_thread(self._find, {"jobId": {"$eq": job_id}})
 
-    async def of_all(self, job_ids: Iterable[str], grantees: Iterable[Grantee]) -> dict[str, list[Share]]:
+    async def of_jobs(self, job_ids: Iterable[str], grantees: Iterable[Grantee]) -> dict[str, list[Share]]:
         """Shares of these jobs by job id, with any of these grantees or with any namespace."""
         matching = {
             "jobId": {"$in": sorted(job_ids)},
@@ -121,7 +121,7 @@ class Shares:
             found.setdefault(each.job_id, []).append(each)
         return found
 
-    async def given(self, grantees: Iterable[Grantee], owner: str | None = None) -> list[Share]:
+    async def with_grantees(self, grantees: Iterable[Grantee], owner: str | None = None) -> list[Share]:
         """The latest `MOST` shares with any of these grantees; `owner` limits them to one namespace's jobs."""
         matching: Document = {"to": {"$in": sorted(map(str, grantees))}}
         return await asyncio.to_thread(self._find, matching | ({"namespace": owner} if owner is not None else {}))
@@ -165,7 +165,7 @@ class Shares:
         ids = [f"{job_id}/{each}" for each in grantees]
         await asyncio.to_thread(self._collection.delete_many, {"_id": {"$in": ids}})
 
-    async def forget(self, job_id: str) -> None:
+    async def delete_job(self, job_id: str) -> None:
         """Delete all shares of a job."""
         await asyncio.to_thread(self._collection.delete_many, {"jobId": {"$eq": job_id}})
 

@@ -104,11 +104,11 @@ class TranscriptIndex:
         self._passages.update_many({"jobId": job_id}, {"$set": dict(about)})
         self._marks.replace_one({"_id": job_id}, {"_id": job_id, **mark}, upsert=True)
 
-    async def forget(self, job_id: str) -> None:
+    async def delete(self, job_id: str) -> None:
         """Remove a job from the index."""
-        await asyncio.to_thread(self._forget, job_id)
+        await asyncio.to_thread(self._delete, job_id)
 
-    def _forget(self, job_id: str) -> None:
+    def _delete(self, job_id: str) -> None:
         self._passages.delete_many({"jobId": job_id})
         self._marks.delete_one({"_id": job_id})
 

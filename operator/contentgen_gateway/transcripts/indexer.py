@@ -75,7 +75,7 @@ class Indexer:
         self._queue: asyncio.Queue[str] = asyncio.Queue()
         self._pending: set[str] = set()
 
-    def note(self, kind: Kind, job_id: str) -> None:
+    def schedule(self, kind: Kind, job_id: str) -> None:
         """Schedule updates of a job whose run has ended or whose resource was deleted."""
         if kind is Kind.TRANSCRIPTION and job_id not in self._pending:
             self._pending.add(job_id)
@@ -135,7 +135,7 @@ class Indexer:
         source = source_of(record, self._files.key_of) if record is not None else None
         if source is None:
             if mark is not None:
-                await self._index.forget(job_id)
+                await self._index.delete(job_id)
         elif mark is None or (mark["key"], mark["version"]) != (source.key, source.version):
             passages = await self._read_passages(job_id, source.key)
             await self._index.replace(job_id, source.about, source.mark, passages)

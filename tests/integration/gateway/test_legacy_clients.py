@@ -94,7 +94,7 @@ async def test_a_lora_is_used_by_the_address_that_a_list_gives(world: StoredWorl
 
 
 async def test_another_signature_of_the_same_model_is_the_same_request(world: StoredWorld) -> None:
-    first, second = world.dependencies.files.url(MODEL), world.dependencies.files.signed(MODEL)
+    first, second = world.dependencies.files.url(MODEL), world.dependencies.files.display_url(MODEL)
     assert first != second
     async with world.client("ann") as ann:
         answers = [

@@ -404,7 +404,7 @@ async def test_a_new_access_key_signs_every_request_and_url(s3_keys: S3Keys, tmp
         s3_keys.asked.clear()
         await storage.require_bucket()
         await files.sizes(["x/"])
-        urls = [files.signed(OwnedKey("p/a.zip")), files.url(OwnedKey("p/a.zip"))]
+        urls = [files.display_url(OwnedKey("p/a.zip")), files.url(OwnedKey("p/a.zip"))]
         urls += [storage.worker_get(OWNER, "p/a.zip", timedelta(1)), storage.provider_get(OWNER, "p/a.zip")]
         assert s3_keys.asked == [f"id-{name}"] * 2
         assert [key_of(url) for url in urls] == [f"id-{name}"] * 4

@@ -49,7 +49,7 @@ HOLES: dict[str, tuple[FuzzTarget, tuple[object, str, Any]]] = {
     "any id of a request": (PROVIDERS, (provider_requests, "_REQUEST_ID", ANYTHING)),
     "any model": (PROVIDERS, (fal, "_MODEL", ANYTHING)),
     "any controller": (OWNERS, (authentication, "_controlling_job", lambda *_: "recorded")),
-    "any cursor's value": (CURSORS, (queries, "_value", lambda value, _: value)),
+    "any cursor's value": (CURSORS, (queries, "_cursor_value", lambda value, _: value)),
 }
 
 

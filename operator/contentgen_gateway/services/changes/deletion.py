@@ -51,8 +51,8 @@ class JobDeletion:
         # The tombstone covers files of runs that the operator has no resource for.
         await self.records.mark_discarded(tombstone_of(job.kind, job.record))
         await self.records.restore_adopted(job.record)
-        await self.shares.forget(job_id)
-        await self.collections.forget(job_id)
+        await self.shares.delete_job(job_id)
+        await self.collections.remove_job(job_id)
         return Deleted(job_id=job_id)
 
     async def _refuse_if_used(self, caller: Caller, job: EditableJob) -> None:

@@ -32,5 +32,5 @@ class JobEditing:
         await self.jobs.patch(job, make_patch)
         record = job.record | {"metadata": (job.record.get("metadata") or {}) | change}
         # The operator copies the same from the resource; the record of a job without one is written here alone.
-        await self.records.describe(record)
+        await self.records.update_metadata(record)
         return self.reader.body(record)

@@ -32,7 +32,7 @@ class JobSharing:
         """Shares of a job, with new ones added. Raises Problem."""
         job = await self.jobs.load(caller, job_id, Verb.PATCH)
         kind, namespace, _ = job.place
-        there = {each.to for each in await self.shares.of(job_id)}
+        there = {each.to for each in await self.shares.of_job(job_id)}
         fresh = [each for each in body.all() if each not in there]
         if len(there) + len(fresh) > MOST:
             raise Problem(422, f"a job can have at most {MOST} shares; share it with a namespace, or make it public")
@@ -69,11 +69,11 @@ class JobSharing:
         if named := grantees.all():
             await self.shares.revoke(job_id, named)
         else:
-            await self.shares.forget(job_id)
+            await self.shares.delete_job(job_id)
         return await self._list(job_id)
 
     async def _list(self, job_id: str) -> ShareList:
-        shares = sorted(await self.shares.of(job_id), key=lambda each: each.to)
+        shares = sorted(await self.shares.of_job(job_id), key=lambda each: each.to)
         found = [
             SharedWith.model_validate(
                 {each.to.kind: each.to.name, "sharedBy": each.shared_by, "sharedAt": each.shared_at}

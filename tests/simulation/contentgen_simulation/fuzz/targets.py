@@ -20,9 +20,9 @@ from contentgen_contract.api_paths import KNOWN, InvalidName, api_path
 from contentgen_contract.names import API_VERSION, Kind, Stage
 from contentgen_contract.records import keys
 from contentgen_gateway.problems import BadRequest
-from contentgen_gateway.stores.aggregations import By, of_jobs, of_purchases
+from contentgen_gateway.stores.aggregations import By, job_totals, purchase_totals
 from contentgen_gateway.stores.collections import CollectionFilter
-from contentgen_gateway.stores.queries import JobFilter, Query, Scope, Sorted, continued, listing
+from contentgen_gateway.stores.queries import JobFilter, Query, Scope, Sorted, page_query, with_cursor
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.providers.assemblyai import AssemblyAI
@@ -188,8 +188,8 @@ def _filters(value: list[Any]) -> None:
     wanted = JobFilter(
         user_id=user, type=kind, model=model, tags=tuple(tags), terms=tuple(terms), sort=Sorted(sort), after=after
     )
-    query: Query = listing(_SCOPE, wanted)
-    tallies = [of_jobs(_SCOPE, wanted, By.MODEL), of_purchases(_SCOPE, wanted, By.USER)]
+    query: Query = page_query(_SCOPE, wanted)
+    tallies = [job_totals(_SCOPE, wanted, By.MODEL), purchase_totals(_SCOPE, wanted, By.USER)]
     page = CollectionFilter(
         ("red",), user, after=(datetime(2026, 1, 1, tzinfo=UTC), job) if job is not None else None
     ).page()
@@ -197,7 +197,7 @@ def _filters(value: list[Any]) -> None:
         for key in _all_keys(each):
             assert key in _OPERATORS or key in _FIELDS, key
         bson.encode(each)
-    plain = [of_jobs(_SCOPE, JobFilter(), By.MODEL), of_purchases(_SCOPE, JobFilter(), By.USER)]
+    plain = [job_totals(_SCOPE, JobFilter(), By.MODEL), purchase_totals(_SCOPE, JobFilter(), By.USER)]
     assert [tally.pipeline[1] for tally in tallies] == [tally.pipeline[1] for tally in plain]
     for found in _records().find(query.filter):
         assert found["namespace"] == "red" or (found["namespace"], found["type"]) == ("green", "transcription"), found
@@ -437,10 +437,10 @@ def _cursors(value: list[Any]) -> None:
     text = cursor if isinstance(cursor, str) else base64.urlsafe_b64encode(json.dumps(cursor).encode()).decode()
     wanted_sort = Sorted(sort)
     try:
-        wanted = continued(JobFilter(sort=wanted_sort), text)
+        wanted = with_cursor(JobFilter(sort=wanted_sort), text)
     except BadRequest:
         return
-    query = listing(_SCOPE, wanted)
+    query = page_query(_SCOPE, wanted)
     for key in _all_keys(query.filter):
         assert key in _OPERATORS or key in _FIELDS, key
     bson.encode(query.filter)

@@ -42,7 +42,7 @@ class RecordingBucket:
         client._request_signer._credentials = credentials
         client.meta.events.register("before-parameter-build.s3", self._note)
         client.meta.events.register("before-send.s3", self._answer)
-        for name in ("url", "signed"):
+        for name in ("url", "display_url"):
             setattr(files, name, self._seeing(getattr(files, name)))
 
     def _seeing(self, sign: Callable[..., str]) -> Callable[..., str]:

@@ -239,7 +239,7 @@ class GatewayWorld:
         transcripts = TranscriptIndex(self.database)
         indexer = Indexer(records, files, transcripts)
         resources = JobResources(self.api, self.settings.operator_class)
-        live = LiveJobs(on_end=indexer.note, serves=resources.serves)
+        live = LiveJobs(on_end=indexer.schedule, serves=resources.serves)
         tenants = Tenants(Tenancy(self.api, self.database), clock=itertools.count(step=REMEMBERED_SECONDS).__next__)
         creations = RecentCreations(self.database["recent-creations"], live, resources)
         self.dependencies = Dependencies(

@@ -210,7 +210,7 @@ async def test_while_there_is_a_resource_the_operator_deletes_the_files(world: W
 async def test_what_is_being_deleted_is_not_seen_while_its_resource_is_still_there(world: WritableWorld) -> None:
     job = there(world, status("Processing"))
     await delete(world, job)
-    world.dependencies.live.note(LORA, world.api.resources[AT])
+    world.dependencies.live.add(LORA, world.api.resources[AT])
     async with world.client("ann") as ann:
         assert (await ann.get(f"/api/jobs/{job}")).status_code == 404
 

@@ -64,11 +64,11 @@ def test_what_is_shown_is_the_same_for_five_minutes_from_every_replica() -> None
     own = PLACES["an endpoint"] | {"clock": lambda: datetime.fromtimestamp(now, UTC)}
     replicas = [made(own), made(own)]
     address = "http://s3.test:7070/content/" + KEYS[0]
-    first = {each.shown(address) for each in replicas}
+    first = {each.resolve_address(address) for each in replicas}
     now += 299
-    assert {each.shown(address) for each in replicas} == first
+    assert {each.resolve_address(address) for each in replicas} == first
     now += 1
-    second = {each.shown(address) for each in replicas}
+    second = {each.resolve_address(address) for each in replicas}
     assert (len(first), len(second)) == (1, 1)
     assert first != second
     query = parse_qs(urlsplit(str(second.pop())).query)
@@ -97,7 +97,7 @@ def test_the_name_decides_what_a_browser_makes_of_a_file(name: str, content_type
     """Not the content type that a worker stored."""
     files = made(PLACES["an endpoint"])
     key = f"transcripts/ann/j1/{name}"
-    for url, disposition in ((files.signed(key), shown), (files.url(key), "attachment")):
+    for url, disposition in ((files.display_url(key), shown), (files.url(key), "attachment")):
         query = parse_qs(urlsplit(url).query)
         assert query["response-content-type"] == [content_type]
         assert query["response-content-disposition"] == [f'{disposition}; filename="{name}"']
@@ -105,15 +105,15 @@ def test_the_name_decides_what_a_browser_makes_of_a_file(name: str, content_type
 
 def test_what_is_no_output_is_not_signed_and_what_is_not_ours_stays() -> None:
     files = made(PLACES["an endpoint"])
-    assert files.shown("http://s3.test:7070/content/temp/x.png") is None
-    assert files.shown("https://elsewhere.example.com/x.png") == "https://elsewhere.example.com/x.png"
-    assert [files.shown(None), files.shown(""), files.shown(7)] == [None, None, None]
+    assert files.resolve_address("http://s3.test:7070/content/temp/x.png") is None
+    assert files.resolve_address("https://elsewhere.example.com/x.png") == "https://elsewhere.example.com/x.png"
+    assert [files.resolve_address(None), files.resolve_address(""), files.resolve_address(7)] == [None, None, None]
 
 
 def test_records_keep_their_address_and_people_get_theirs() -> None:
     files = made(PLACES["a third for browsers"])
     assert files.address(KEYS[0]) == f"http://s3.ns.svc/content/{KEYS[0]}"
-    shown = files.shown(files.address(KEYS[0]))
+    shown = files.resolve_address(files.address(KEYS[0]))
     assert shown is not None
     assert shown.startswith(f"http://localhost:5001/content/{KEYS[0]}?")
     assert files.origin == "http://localhost:5001", "what the Content-Security-Policy lets pictures come from"
@@ -125,6 +125,6 @@ def test_what_was_given_is_known_again(place: str) -> None:
     files = made(PLACES[place])
     for key in KEYS:
         assert files.key_of(files.address(key)) == key
-        assert files.key_of(files.signed(key)) == key
+        assert files.key_of(files.display_url(key)) == key
     assert files.key_of(f"http://localhost:5002/content/{KEYS[0]}") is None
     assert files.key_of("s3://[content/x") is None

@@ -193,7 +193,7 @@ async def test_a_mark_that_cannot_be_read_holds_nobody_up(both: Both) -> None:
 async def test_deleted_before_the_operator_has_seen_it_nothing_is_left(both: Both) -> None:
     world = both.operator
     world.kube.apply(LORA, copy.deepcopy(SPECS[LORA]))
-    both.gateway.dependencies.live.note(LORA, copy.deepcopy(world.kube.resources[LORA, "it"]))
+    both.gateway.dependencies.live.add(LORA, copy.deepcopy(world.kube.resources[LORA, "it"]))
     assert (await both.ask("DELETE", f"/api/jobs/{UID}")).status_code == 202
     for _ in range(5):
         await world.step(LORA)

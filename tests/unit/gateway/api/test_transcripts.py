@@ -15,7 +15,7 @@ from contentgen_contract.records import keys
 from contentgen_gateway.services import transcript_search
 from contentgen_gateway.services.transcript_search import marked
 from contentgen_gateway.stores.files import BucketFiles
-from contentgen_gateway.stores.queries import JobFilter, Query, Scope, listing
+from contentgen_gateway.stores.queries import JobFilter, Query, Scope, page_query
 from contentgen_gateway.transcripts import splitting
 from contentgen_gateway.transcripts.index import IN_ORDER, INDEXES, TranscriptIndex
 from contentgen_gateway.transcripts.indexer import Indexer
@@ -343,7 +343,7 @@ async def test_an_end_and_a_deletion_are_looked_at_soon(world: World, monkeypatc
     monkeypatch.setattr("contentgen_gateway.transcripts.indexer._UPDATE_DELAYS", (0.0,))
     monkeypatch.setattr("contentgen_gateway.transcripts.indexer._FULL_UPDATE_SECONDS", 3600)
     index = world.dependencies.transcripts
-    world.dependencies.live._on_end = world.indexer.note
+    world.dependencies.live._on_end = world.indexer.schedule
 
     async def until(*, there: bool) -> None:
         async with asyncio.timeout(60):
@@ -456,7 +456,7 @@ def test_a_snippet_marks_the_words(text: str, terms: tuple[str, ...], shown: lis
 
 @pytest.mark.parametrize("scope", [Scope({"": frozenset(Kind)}), Scope({"red": frozenset(Kind)}, ("j",), public=True)])
 def test_a_search_is_served_by_an_index(scope: Scope) -> None:
-    query = listing(scope, JobFilter(type=SOUND.record_type, terms=("a", "b")))
+    query = page_query(scope, JobFilter(type=SOUND.record_type, terms=("a", "b")))
     index = INDEXES[query.index]
     compared = query.filter.keys() | {key for each in query.filter.get("$and", ()) for key in each}
     assert {name for name, _ in index[: -len(IN_ORDER)]} <= compared

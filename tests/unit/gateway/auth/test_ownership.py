@@ -144,10 +144,10 @@ def test_a_job_under_way_is_of_the_user_that_was_admitted(kind: Kind) -> None:
 
 # All signers, readers and deleters
 
-TAKES_OWNED_KEYS = {"url", "presigned", "signed", "read", "size"}
+TAKES_OWNED_KEYS = {"url", "presigned", "display_url", "read", "size"}
 """Methods of `BucketFiles` that sign or read a key: mypy refuses every key that `owned_key` did not make."""
 OTHERS = {
-    "shown": "an address of a record, which Records has verified",
+    "resolve_address": "an address of a record, which Records has verified",
     "sizes": "prefixes of an imported document: Import makes them of its own jobId and userId",
     "sizes_now": "the same",
     "key_of": "reaches nothing",

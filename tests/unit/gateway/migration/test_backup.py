@@ -1,4 +1,4 @@
-"""A backup comes back whole, into an empty database and a running one, and never makes anything older or paid twice."""
+"""Backup and restore, into empty and running databases: complete, never overwriting newer data, no second payment."""
 
 import json
 import tarfile
@@ -106,7 +106,7 @@ def test_run_documents_only_go_forward(stored: Any, given: Any, expected: Any) -
 
 
 async def test_a_run_document_comes_back_into_an_older_database(tmp_path: Path) -> None:
-    """By compare-and-set, with numbers that only grow."""
+    """Compare-and-set, with growing numbers only."""
     database = full()
     stored = RunDocuments(database["runs"])
     made = RunDocument(uid="u", namespace="red", kind=Kind.TRANSCRIPTION, name="talk", number=2, version=2)
@@ -131,7 +131,7 @@ def test_twice_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_what_was_cut_off_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After each write: what is there is right, and again makes it whole."""
+    """Interrupted after each write: consistent, and complete after a repeated restore."""
     source = saved(full(), tmp_path / "b.tar")
     whole = empty()
     put_back(whole, source)
@@ -170,7 +170,7 @@ def test_a_running_database_is_made_no_older(tmp_path: Path) -> None:
 
 
 def test_an_older_state_is_brought_forward(tmp_path: Path) -> None:
-    """As after an older backup was put back first."""
+    """As after an older backup was restored first."""
     source = saved(full(), tmp_path / "b.tar")
     older = empty()
     older["ledger"].insert_one({"_id": "p-submitted", "state": "intent"})
@@ -191,7 +191,7 @@ def test_what_was_under_way_waits_for_nobody() -> None:
 
 @pytest.mark.parametrize("state", list(PurchaseState))
 async def test_a_restored_ledger_pays_for_nothing_again(state: PurchaseState) -> None:
-    """Whatever state was backed up: nobody may send the request for it, also not the resource of another uid."""
+    """In each state of the backup: no request is sent, not even for a resource with another uid."""
     database = empty()
     made = merge_restored(None, {"_id": str(KEY), **purchase(state).model_dump(by_alias=True)})
     database["ledger"].insert_one(dict(made or {}))
@@ -202,7 +202,7 @@ async def test_a_restored_ledger_pays_for_nothing_again(state: PurchaseState) ->
 
 @pytest.mark.parametrize("step", [None, *PurchaseStep])
 async def test_a_restored_intent_is_not_sent(step: PurchaseStep | None) -> None:
-    """One that was planned when the backup was made may have been sent since."""
+    """A purchase that was planned at the time of the backup may have been sent since."""
     database = empty()
     given = purchase(PurchaseState.INTENT, step=step).model_dump(by_alias=True)
     database["ledger"].insert_one(dict(merge_restored(None, {"_id": str(KEY), **given}) or {}))
@@ -272,7 +272,7 @@ def test_an_archive_that_is_not_whole_is_not_read(tmp_path: Path, spoil: str) ->
 
 
 def test_each_collection_is_kept_or_made_again() -> None:
-    """A collection that somebody adds is in one of the two lists, or this says so."""
+    """Each collection of the sources is in one of the two lists."""
     root = Path(__file__).parents[4] / "operator"
     sources = [*(root / "contentgen_gateway").rglob("*.py"), *(root / "contentgen_operator").rglob("*.py")]
     text = "\n".join(path.read_text() for path in sources)

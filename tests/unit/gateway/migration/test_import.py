@@ -1,4 +1,4 @@
-"""Documents of the old service become records; others are refused, with the reason."""
+"""Legacy import: valid documents become records, others are refused with reasons."""
 
 import json
 import threading
@@ -237,7 +237,7 @@ async def test_everything_that_is_wrong_is_said_at_once(world: TenantWorld) -> N
 
 
 async def test_nobody_takes_a_job_that_is_there(world: TenantWorld) -> None:
-    """Neither one that was made here, nor one that another namespace has taken over, nor one that was paid here."""
+    """Neither created here, nor imported by another namespace, nor paid here."""
     await send(world, SEEDS[:1])
     world.database["ledger"].insert_one({"_id": "p", "jobId": PICTURE})
     made_here = copy(SEEDS[2], jobId=world.jobs[0].job_id, versions=[])
@@ -272,7 +272,7 @@ async def test_one_kind_is_not_all(world: TenantWorld) -> None:
 
 
 async def test_documents_of_users_whom_the_caller_may_not_name_are_refused(world: TenantWorld) -> None:
-    """user-456 is a stranger to dave, test-transcribe-2 is not; a namespace may always name itself."""
+    """dave has no permission for user-456, but for test-transcribe-2; a namespace's own name is always allowed."""
     world.api.rights |= {("dave", "import", "*", "x"), ("dave", "use", "userids/test-transcribe-2", "x")}
     own = copy(SEEDS[0], jobId=LORA[:-1] + "9", userId="x", versions=[])
     told = (await send(world, [*SEEDS, own], "dave", "x")).json()
@@ -286,7 +286,7 @@ async def test_documents_of_users_whom_the_caller_may_not_name_are_refused(world
 
 
 async def test_an_import_does_not_give_a_job_to_another_user(world: TenantWorld) -> None:
-    """carol may import for mallory alone; the job was taken over for user-456 and has finished since."""
+    """carol may import only for mallory; the job was imported for user-456 and has finished since."""
     await send(world, [copy(SEEDS[0], versions=[], status="processing", completedAt=None)])
     world.api.rights |= {("carol", "import", "*", "red"), ("carol", "use", "userids/mallory", "red")}
     before = list(world.database["jobs"].find())
@@ -306,7 +306,7 @@ async def test_times_are_times(world: TenantWorld) -> None:
 async def test_several_documents_wait_for_the_bucket_at_a_time(
     world: TenantWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody is let go before two are there; the report keeps the order."""
+    """Two imports must run in parallel; the report keeps the order."""
     together, sizes = threading.Barrier(2), world.dependencies.files.sizes_now
 
     def slow(prefixes: Iterable[str]) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Copies between buckets, which no condition protects on every store."""
+"""Copies between buckets, which not all stores can make conditional."""
 
 import ast
 from pathlib import Path

@@ -248,7 +248,7 @@ async def test_a_deletion_that_would_take_anothers_files_waits(owner: str, monke
 
 
 async def test_no_intent_is_left_without_a_marker(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An intent without a marker, however it came about: a5a1c84 takes any request for it."""
+    """An intent without a marker, whatever the cause: a5a1c84 matches any request with it."""
     driver = Driver(Kind.IMAGE_GENERATION, monkeypatch)
     await driver.do([["apply", PICTURE], ["lose", 1], ["reason", "LookingForRequest"]])
     driver.world.database["ledger"].update_one({}, {"$set": {"marker": ""}})
@@ -282,7 +282,7 @@ async def test_what_a_person_suspended_stays_suspended(monkeypatch: pytest.Monke
 
 
 async def test_a_refused_purchase_has_no_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    """a5a1c84 sends it again without touching the step: as `planned`, the next release would send it once more."""
+    """a5a1c84 sends it without changing the step; with `planned`, the next release would send it again."""
     driver = Driver(Kind.IMAGE_GENERATION, monkeypatch)
     driver.world.database["ledger"].insert_one({"_id": "x", "state": "refused", "step": "planned"})
     await prepare(driver)
@@ -317,7 +317,7 @@ def test_an_operator_that_has_written_a_moment_ago_is_noticed() -> None:
 
 
 class Resources:
-    """The API server's: pages of resources, and the patches that it was given."""
+    """API server in memory: pages of resources, and the received patches."""
 
     def __init__(self, body: Body) -> None:
         self.body = body
@@ -398,7 +398,7 @@ def test_markers_are_read_from_the_bucket() -> None:
 
 
 async def test_a_resource_of_another_class_is_suspended_and_left_to_a_person(monkeypatch: pytest.MonkeyPatch) -> None:
-    """a5a1c84 reads no class: it would buy what the other installation buys. What has ended is left as it is."""
+    """a5a1c84 has no classes, and would pay as the other installation does. Ended runs are not changed."""
     kind = Kind.IMAGE_GENERATION
     driver = Driver(kind, monkeypatch)
     await driver.do([["apply", PICTURE]])

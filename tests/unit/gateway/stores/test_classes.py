@@ -158,7 +158,7 @@ def test_jobs_of_another_class_are_not_known(own: str, theirs: str | None) -> No
 async def test_a_job_that_leaves_the_class_is_lost_for_its_readers() -> None:
     known = live(DEFAULT_CLASS)
     known.apply(TRANSCRIPT, ObjectChanged(of_class(None)))
-    with known.reader("a") as reader:
+    with known.follow("a") as reader:
         known.apply(TRANSCRIPT, ObjectChanged(of_class("night", version=2)))
         assert await reader.next(1) is None
         known.apply(TRANSCRIPT, ObjectChanged(of_class("night", version=3)))

@@ -1,4 +1,4 @@
-"""Each question that the gateway puts to MongoDB is served by an index that the operator makes.
+"""Each MongoDB query of the gateway is served by an index that the operator creates.
 
 An index serves a question where its first field is compared in every alternative of it; where nothing is compared at
 all, the question is for everything, in the order of an index.
@@ -17,7 +17,7 @@ from contentgen_contract.records import indexes
 from contentgen_gateway.live import recent_creations
 from contentgen_gateway.stores import aggregations, collections, shares
 from contentgen_gateway.stores.aggregations import By
-from contentgen_gateway.stores.queries import Scope, counting, listing
+from contentgen_gateway.stores.queries import Scope, count_filter, page_query
 from contentgen_gateway.transcripts import index
 from contentgen_operator.stores.records import DeletionMark, RecordStore
 from contentgen_simulation.gateway.bucket import RecordingBucket
@@ -26,7 +26,7 @@ from contentgen_simulation.gateway.server import GatewayWorld
 
 
 def alternatives(filter_: dict[str, Any]) -> Iterator[frozenset[str]]:
-    """The fields that each alternative of a filter compares."""
+    """Fields that each alternative of a filter compares."""
     compared = (key for key, value in filter_.items() if not key.startswith("$") and _narrows(value))
     parts: list[list[frozenset[str]]] = [[frozenset(compared)]]
     parts += [list(alternatives(each)) for each in filter_.get("$and", ())]
@@ -37,12 +37,12 @@ def alternatives(filter_: dict[str, Any]) -> Iterator[frozenset[str]]:
 
 
 def _narrows(value: Any) -> bool:
-    """Whether an index leads to what is asked for, and not to all but it."""
+    """True if the comparison can use an index, unlike a negation."""
     return not (isinstance(value, dict) and value.keys() <= {"$ne", "$nin", "$exists", "$not"})
 
 
 def served(filter_: dict[str, Any], declared: dict[str, indexes.Keys]) -> bool:
-    """Whether an index begins with what each alternative compares."""
+    """True if, for each alternative, an index begins with a compared field."""
     first = {"_id"} | {keys[0][0] for keys in declared.values()}
     return all(first & fields for fields in alternatives(filter_))
 
@@ -57,11 +57,11 @@ def test_alternatives_are_taken_apart() -> None:
 @pytest.mark.parametrize("scope", SCOPES.values(), ids=SCOPES)
 def test_lists_and_their_counts(scope: Scope) -> None:
     for wanted in WANTED:
-        query = listing(scope, wanted)
+        query = page_query(scope, wanted)
         keys = indexes.JOBS[query.index]
         assert keys[-2:] == query.sort
         if scope != EVERYTHING or wanted.user_id or wanted.tags or wanted.terms:
-            assert served(counting(scope, wanted), indexes.JOBS), wanted
+            assert served(count_filter(scope, wanted), indexes.JOBS), wanted
         for fields in alternatives(query.filter):
             if not fields & {"jobId", "metadata.isPublic"}:  # these have their own
                 assert {name for name, _ in keys[:-2]} <= fields, (query.index, wanted)
@@ -69,14 +69,14 @@ def test_lists_and_their_counts(scope: Scope) -> None:
 
 @pytest.mark.parametrize("scope", SCOPES.values(), ids=SCOPES)
 def test_sums(scope: Scope) -> None:
-    scope = aggregations.own(scope)
+    scope = aggregations.without_shared(scope)
     if scope.nothing:
         return
     for wanted in WANTED:
         if wanted.tags or wanted.terms:
             continue
-        every = [(aggregations.of_jobs(scope, wanted, by), indexes.JOBS) for by in (*By, None)]
-        every += [(aggregations.of_purchases(scope, wanted, by), indexes.LEDGER) for by in By]
+        every = [(aggregations.job_totals(scope, wanted, by), indexes.JOBS) for by in (*By, None)]
+        every += [(aggregations.purchase_totals(scope, wanted, by), indexes.LEDGER) for by in By]
         for tally, declared in every:
             compared = {name for name, _ in declared[tally.index]} - {"createdAt", "jobId"}
             assert all(compared <= fields for fields in alternatives(tally.match)), wanted
@@ -102,7 +102,7 @@ Asked = list[tuple[str, dict[str, Any]]]
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
-    """Every collection and filter, seen at the driver: also what no value stands for."""
+    """All filters by collection, recorded at the driver, including those without a Query value."""
     asked: Asked = []
     inside: set[int] = set()  # threads: mongomock's aggregate finds everything by itself
     for name, place in METHODS.items():
@@ -179,7 +179,7 @@ async def test_all_that_the_index_of_transcripts_asks(asked: Asked) -> None:
 
 
 async def test_what_the_operator_looks_for(asked: Asked) -> None:
-    """Its janitor, each time it looks around."""
+    """A pass of the operator's garbage collector."""
     records = RecordStore(GatewayWorld().database["jobs"], storage=None)  # type: ignore[arg-type]  # none is used
     assert await records.marks(10) == []
     assert await records.discard_of(DeletionMark(namespace="red", uid="u")) is None

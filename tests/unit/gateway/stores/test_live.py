@@ -1,4 +1,4 @@
-"""What is known of jobs under way: before there is a record, until they end, for those who may see them."""
+"""Live snapshots of unfinished jobs: before the first record, until the end, for authorized callers only."""
 
 import asyncio
 from typing import Any
@@ -20,7 +20,7 @@ def changed(job: str, version: int = 1, **status: Any) -> ObjectChanged:
 
 async def test_a_job_is_found_before_it_has_a_record() -> None:
     world = GatewayWorld(("ann", "*", "*", "red"), ("bob", "*", "*", "blue"))
-    world.dependencies.live.note(SOUND, resource(SOUND, "new", status=None))
+    world.dependencies.live.add(SOUND, resource(SOUND, "new", status=None))
     async with world.client("ann") as ann, world.client("bob") as bob:
         given, foreign = await ann.get("/api/jobs/new"), await bob.get("/api/jobs/new")
     shown = given.json()
@@ -33,7 +33,7 @@ async def test_a_job_is_found_before_it_has_a_record() -> None:
 async def test_a_record_that_is_there_is_the_answer() -> None:
     world = GatewayWorld(("ann", "*", "*", "red"))
     job = world.job(1, SOUND, progress=35)
-    world.dependencies.live.note(SOUND, resource(SOUND, job, progress=10))
+    world.dependencies.live.add(SOUND, resource(SOUND, job, progress=10))
     async with world.client("ann") as ann:
         assert (await ann.get(f"/api/jobs/{job}")).json()["progress"] == 35
 
@@ -61,7 +61,7 @@ def test_what_has_ended_is_forgotten(phase: str) -> None:
     assert live.get("a") is not None
     live.apply(SOUND, changed("a", 2, phase=phase))
     assert live.get("a") is None
-    assert live.note(SOUND, resource(SOUND, "a", phase=phase)).ended
+    assert live.add(SOUND, resource(SOUND, "a", phase=phase)).ended
     assert live.get("a") is None
 
 
@@ -78,7 +78,7 @@ def test_what_is_known_of_a_job_is_small() -> None:
 def test_what_was_made_here_does_not_hide_what_the_watch_knows() -> None:
     live = LiveJobs()
     live.apply(SOUND, changed("a", 7, progress=20))
-    assert live.note(SOUND, resource(SOUND, "a", version=5)).version == "7"
+    assert live.add(SOUND, resource(SOUND, "a", version=5)).version == "7"
 
 
 def test_an_ended_job_that_is_to_run_again_is_under_way() -> None:
@@ -88,7 +88,7 @@ def test_an_ended_job_that_is_to_run_again_is_under_way() -> None:
     live.apply(SOUND, ObjectChanged(body))
     now = live.get("a")
     assert now is not None
-    assert (now.word, now.status.progress) == ("queued", 0)
+    assert (now.legacy_status, now.status.progress) == ("queued", 0)
 
 
 def test_a_list_ends_what_it_lacks_of_its_kind() -> None:
@@ -111,7 +111,7 @@ def test_of_more_than_can_be_known_the_quietest_are_left_out() -> None:
 
 async def test_a_slow_reader_gets_what_is_newest_and_holds_nobody_up() -> None:
     live = LiveJobs()
-    with live.reader("a") as slow, live.reader("a") as quick, live.reader("b") as other:
+    with live.follow("a") as slow, live.follow("a") as quick, live.follow("b") as other:
         got = []
         for version in range(1, 101):
             live.apply(SOUND, changed("a", version))
@@ -128,7 +128,7 @@ async def test_a_slow_reader_gets_what_is_newest_and_holds_nobody_up() -> None:
 
 async def test_readers_learn_of_the_end_and_of_what_vanished() -> None:
     live = LiveJobs()
-    with live.reader("a") as reader:
+    with live.follow("a") as reader:
         live.apply(SOUND, changed("a"))
         live.apply(SOUND, changed("a", 2, phase="Completed"))
         now = await reader.next(1)
@@ -157,7 +157,7 @@ async def test_all_kinds_are_followed_and_an_odd_resource_hides_no_other() -> No
         resource(SOUND, "done", phase="Completed"),
     )
     running = asyncio.create_task(live.run(world.api, [""]))
-    with live.reader(SOUND.value) as sound, live.reader(Kind.LORA_TRAINING.value) as lora:
+    with live.follow(SOUND.value) as sound, live.follow(Kind.LORA_TRAINING.value) as lora:
         assert [await reader.next(5) for reader in (sound, lora)] == [live.get(SOUND.value), live.get("LoraTraining")]
         world.api.send("MODIFIED", resource(SOUND, SOUND.value, version=2, progress=40))
         now = await sound.next(5)

@@ -1,4 +1,4 @@
-"""How an answer of `explain` is read, in the shapes that MongoDB's manual shows: no server here knows the command."""
+"""Parsing of `explain` results, on samples of MongoDB's manual: no server in these tests has the command."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Records with values of wrong types: an import refuses them, and one that is stored already breaks no answer."""
+"""Records with values of wrong types: imports refuse them, and stored ones break no response."""
 
 import copy
 import itertools
@@ -66,7 +66,7 @@ WRONG: tuple[Any, ...] = (7, 1.5, math.inf, math.nan, True, "text", {"a": {"b": 
 
 
 def good(kind: Kind) -> dict[str, Any]:
-    """All fields of a record that readers look at."""
+    """A record with all fields that have a schema."""
     return {
         "jobId": JOB, "userId": "ann", "type": kind.record_type, "namespace": "red", "name": "job",
         "config": CONFIG, "metadata": METADATA, "versions": [_VERSION | VERSIONS[kind]], "status": "completed",
@@ -87,7 +87,7 @@ def places(value: object, at: tuple[str | int, ...] = ()) -> Iterator[tuple[str 
 
 
 def spoilt(record: dict[str, Any], place: tuple[str | int, ...], value: object) -> dict[str, Any]:
-    """The record with another value at one place."""
+    """The record with the value at one path replaced."""
     made: Any = copy.deepcopy(record)
     part = made
     for each in place[:-1]:
@@ -97,7 +97,7 @@ def spoilt(record: dict[str, Any], place: tuple[str | int, ...], value: object) 
 
 
 def every(kind: Kind) -> list[tuple[tuple[str | int, ...], object, dict[str, Any]]]:
-    """Each place of a record with each wrong value; each a job of its own."""
+    """Records of separate jobs, one for each path and each wrong value."""
     pairs = itertools.product(places(good(kind)), WRONG)
     made = [(place, value, spoilt(good(kind), place, value)) for place, value in pairs]
     for number, (place, _, record) in enumerate(made):
@@ -133,7 +133,7 @@ async def test_a_value_of_a_wrong_type_breaks_no_list(kind: Kind) -> None:
 
 
 def batches(given: list[Any], size: int) -> Iterator[list[Any]]:
-    """In lists of so many."""
+    """In lists with pages of this length."""
     return (given[first : first + size] for first in range(0, len(given), size))
 
 
@@ -152,7 +152,7 @@ async def test_a_value_of_a_wrong_type_breaks_no_page_of_its_job(kind: Kind) -> 
 
 
 async def nothing(*_: object) -> None:
-    """No file is there."""
+    """A bucket without files."""
 
 
 @pytest.mark.parametrize("value", WRONG, ids=str)

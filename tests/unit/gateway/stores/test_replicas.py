@@ -32,7 +32,7 @@ ORDER: dict[str, Any] = {"audioUrl": "https://example.com/podcast.mp3", "namespa
 
 
 class Replicas:
-    """The two, and a client of each."""
+    """Two replicas, and a client of each."""
 
     def __init__(self, **settings: Any) -> None:
         self.a = WritableWorld(ANN, BOB, **settings)
@@ -116,14 +116,14 @@ JOB = "a"
 
 
 def at_version(replica: WritableWorld, version: int, **status: Any) -> dict[str, Any]:
-    """A job's state, as the watch of one replica tells it."""
+    """Apply a job's state to one replica's live jobs, as its watch would."""
     body = resource(SOUND, JOB, version=version, **status)
     replica.dependencies.live.apply(SOUND, ObjectChanged(body))
     return body
 
 
 def applied(both: Replicas, body: dict[str, Any]) -> None:
-    """What the API server has."""
+    """Set the resource at the API server."""
     meta = body["metadata"]
     both.api.resources[meta["namespace"], SOUND.plural, meta["name"]] = body
 
@@ -143,7 +143,7 @@ async def followed(client: httpx.AsyncClient, last: str | None = None) -> list[t
 
 @pytest.fixture
 def late(both: Replicas, monkeypatch: pytest.MonkeyPatch) -> Replicas:
-    """The watch of replica b is behind: it tells of version 8, and then of the end, when a reader waits for it."""
+    """Replica b's watch is stale: it reports version 8, and the end only when a reader waits."""
     coming = iter([(8, 20, "Preparing"), (9, 40, "Preparing"), (10, 100, "Completed")])
 
     async def tell(_: JobFollower, __: float) -> JobSnapshot:
@@ -175,7 +175,7 @@ async def test_an_end_that_the_other_replica_has_told_is_not_followed_by_progres
 
 @pytest.mark.parametrize("last", ["99999999", "end 2026-11-01T12:30:00Z", "nonsense"])
 async def test_an_event_that_nobody_has_sent_hides_nothing(late: Replicas, last: str) -> None:
-    """Also of an API server that was restored, and counts from a lower version."""
+    """Also from a restored API server, whose resourceVersions start lower."""
     applied(late, resource(SOUND, JOB, version=7, progress=10))
     _, b = late.clients()
     told = await followed(b, last=last)
@@ -184,11 +184,11 @@ async def test_an_event_that_nobody_has_sent_hides_nothing(late: Replicas, last:
 
 async def test_what_the_api_server_has_hides_what_an_old_watch_knows(both: Replicas) -> None:
     at_version(both.b, 7, progress=10)
-    assert both.b.dependencies.live.note(SOUND, resource(SOUND, JOB, version=9, progress=40)).version == "9"
+    assert both.b.dependencies.live.add(SOUND, resource(SOUND, JOB, version=9, progress=40)).version == "9"
     known = both.b.dependencies.live.get(JOB)
     assert known is not None
     assert known.version == "9"
-    assert both.b.dependencies.live.note(SOUND, resource(SOUND, JOB, version=8, progress=20)).version == "9"
+    assert both.b.dependencies.live.add(SOUND, resource(SOUND, JOB, version=8, progress=20)).version == "9"
 
 
 # The index of transcripts, kept by both
@@ -222,7 +222,7 @@ def test_a_replica_that_ends_in_between_takes_nothing_from_the_others_index(
 
 
 def test_what_is_indexed_anew_leaves_nothing_of_before(both: Replicas) -> None:
-    """A try that was interrupted may have been of another file of the same version."""
+    """An interrupted attempt may have used another file of the same version."""
     brought_in(both.a.dependencies.transcripts, 1, "one", "two", "three")
     brought_in(both.b.dependencies.transcripts, 1, "other", "words")
     assert searched(both) == [(1, "other"), (1, "words")]
@@ -252,7 +252,7 @@ def test_a_replica_that_is_at_an_older_version_has_the_job_indexed_again(
 
 
 async def test_a_replica_that_is_about_to_stop_sends_its_clients_to_the_other(both: Replicas) -> None:
-    """An open connection stays with its replica, whatever the Service knows of it by now."""
+    """Open connections stay with their replica after the Service has removed it."""
     paths = ("/health", "/api/jobs", "/api/jobs?x=1", "/jobs", "/nowhere")
     a, b = both.clients()
     assert not [each for each in [await a.get(path) for path in paths] if "connection" in each.headers]
@@ -264,7 +264,7 @@ async def test_a_replica_that_is_about_to_stop_sends_its_clients_to_the_other(bo
 
 
 async def test_a_stream_that_begins_as_the_others_end_ends_with_them(both: Replicas) -> None:
-    """By a connection that is open still. The process would wait for it as long as for a request."""
+    """On an open connection, for which the process waits as long as for a request."""
     lifecycle, ended = both.a.dependencies.lifecycle, list[str]()
     with lifecycle.endless(lambda: ended.append("before")):
         assert not ended
@@ -320,7 +320,7 @@ async def test_a_page_goes_on_at_the_other_replica(both: Replicas) -> None:
 
 
 async def test_a_rate_is_that_of_one_replica() -> None:
-    """Never less than was promised, wherever a caller's connections lead; n times it at the most."""
+    """A caller gets at least the configured rate, and at most n times as much with n replicas."""
     both = Replicas(gateway_requests_per_second=0.1, gateway_burst=3)
     a, b = both.clients()
     for each in (a, b):
@@ -369,7 +369,7 @@ def assert_away(answer: httpx.Response) -> None:
 async def test_while_the_api_server_is_away_clients_are_told_to_come_again(
     both: Replicas, monkeypatch: pytest.MonkeyPatch, *, known: bool, error: Exception
 ) -> None:
-    """Whether the replica remembers the caller or not; and then it goes on by itself."""
+    """With and without a cached token review; the replica recovers by itself."""
 
     async def away(*_: object) -> Any:
         raise error

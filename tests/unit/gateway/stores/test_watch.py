@@ -1,4 +1,4 @@
-"""A collection followed over real HTTP: resumed, listed again where it must be, and never silently dead."""
+"""Watch over real HTTP: resumes, lists again when required, and detects silent connections."""
 
 import asyncio
 import json
@@ -33,7 +33,7 @@ def gone() -> bytes:
 
 
 class Api:
-    """Answers lists and watches one after another as a test says; a watch is a list of pieces of bytes."""
+    """API server that responds with the test's lists and watches in order; a watch is a list of chunks."""
 
     def __init__(self) -> None:
         self.lists: list[dict[str, Any]] = []
@@ -116,7 +116,7 @@ async def test_a_list_and_what_follows_it(api: Api) -> None:
 
 
 async def test_labels_select_in_the_list_and_in_the_watch(api: Api) -> None:
-    """Without them in the watch an object that loses its labels is not told as deleted."""
+    """A watch with the selector would report no deletion for an object that loses its labels."""
     api.lists = [listed(5)]
     api.watches = [[event("DELETED", thing("a", 6))]]
     assert await first(api, 2, labels="a=b") == [ListComplete(frozenset()), ObjectDeleted(thing("a", 6))]
@@ -124,7 +124,7 @@ async def test_labels_select_in_the_list_and_in_the_watch(api: Api) -> None:
 
 
 async def test_a_watch_that_ends_goes_on_where_it_was(api: Api) -> None:
-    """After a bookmark too, and after an answer that broke off in the middle of an object."""
+    """Also after a bookmark, and after a response that ended in the middle of an object."""
     api.lists = [listed(5)]
     api.watches = [
         [event("BOOKMARK", thing("", 8))],
@@ -149,7 +149,7 @@ async def test_a_version_that_is_gone_is_listed_again(api: Api, refusal: Any) ->
 
 
 async def test_a_watch_that_died_silently_is_noticed(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server was asked to end it sooner than we give it up."""
+    """The requested server timeout is shorter than the client's."""
     assert runtime.WATCH_SECONDS < runtime._SILENT_SECONDS < 90
     monkeypatch.setattr(runtime, "_SILENT_SECONDS", 0.2)
     api.lists = [listed(5)]
