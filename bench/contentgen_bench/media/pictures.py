@@ -22,7 +22,7 @@ from contentgen_worker.media.decode.bounds import MediaLimits, pod_memory
 from contentgen_worker.media.decode.decode import WHOLE, frames
 from contentgen_worker.media.decode.planes import Shape
 from contentgen_worker.media.decode.probe import open_media
-from contentgen_worker.media.shots import auto
+from contentgen_worker.media.shots import boundary_detector
 from contentgen_worker.media.shots.best import detail
 from contentgen_worker.media.shots.boundaries import Boundary, BoundaryKind
 from contentgen_worker.prepare.lora import training_set
@@ -83,13 +83,13 @@ def _made(video: Path, scratch: Path) -> dict[str, Any]:
 
 def _seen(video: Path) -> DetectorView:
     """Every frame, and small pictures of the part that is shown."""
-    limits, detector = Limits(), auto.Auto()
+    limits, detector = Limits(), boundary_detector.AutoDetector()
     seen = DetectorView([], [], [], [], [])
     last = None
     with open_media(video) as container:
         for frame in frames(container, WHOLE, MediaLimits(limits.pixels, limits.duration_seconds)):
             planes = Shape.for_frame(frame.image.width, frame.image.height).shrink(frame.image)
-            thumbnail = auto.make_thumbnail(planes).astype(np.float32)
+            thumbnail = boundary_detector.make_thumbnail(planes).astype(np.float32)
             seen.seconds.append(frame.seconds)
             seen.change.append(0.0 if last is None else float(np.sqrt(np.square(thumbnail - last).mean())))
             seen.detail.append(detail(planes.y))

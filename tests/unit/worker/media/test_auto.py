@@ -8,8 +8,8 @@ import numpy.typing as npt
 import pytest
 
 from contentgen_worker.media.decode.planes import Planes
-from contentgen_worker.media.shots.auto import Auto
 from contentgen_worker.media.shots.boundaries import Boundary
+from contentgen_worker.media.shots.boundary_detector import AutoDetector
 
 Picture = npt.NDArray[np.float64]
 FPS = 25
@@ -44,7 +44,7 @@ def ramp(old: Picture, frames: int, low: float, high: float) -> list[Picture]:
 
 
 def found(pictures: Sequence[Picture], noise: float = 2.0) -> list[Boundary]:
-    detector, random = Auto(), np.random.default_rng(0)
+    detector, random = AutoDetector(), np.random.default_rng(0)
     half = np.full((72, 128), 128, np.uint8)
     boundaries = []
     for index, picture in enumerate(pictures):

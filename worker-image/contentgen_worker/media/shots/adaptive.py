@@ -25,9 +25,9 @@ from av.container import InputContainer
 from contentgen_worker.media.decode.bounds import MediaLimits
 from contentgen_worker.media.decode.decode import Clock, DecodedFrame, Segment, Skip, frames, video_stream
 from contentgen_worker.media.decode.planes import Plane, Planes, Shape
-from contentgen_worker.media.shots.auto import make_thumbnail
 from contentgen_worker.media.shots.best import EDGE, FrameCandidate, detail
 from contentgen_worker.media.shots.boundaries import LAG
+from contentgen_worker.media.shots.boundary_detector import make_thumbnail
 from contentgen_worker.media.shots.groups import Decoder, PacketGroup, anchors, groups, timestamp
 
 if TYPE_CHECKING:

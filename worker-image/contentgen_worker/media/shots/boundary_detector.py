@@ -58,7 +58,7 @@ _SLOWER = 0.2  # share of a fade's mean step; a slower step ends it
 _OTHER = 0.2  # share of the distance to black; a larger change across the fade is another shot
 
 
-class Auto:
+class AutoDetector:
     """Streaming detector: applies `find` to the new frames and `REACH` seconds on both sides."""
 
     def __init__(self) -> None:
