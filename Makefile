@@ -53,7 +53,7 @@ lint: .venv/.ready ## ruff, mypy --strict and the import contracts
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/mypy tools/*.py
-	@$(BIN)/lint-imports --no-logo
+	@PYTHONPATH=tests/documents:tests/simulation:tests/hostile $(BIN)/lint-imports --no-logo
 
 .PHONY: check
 check: .venv/.ready ## before each commit: lint, types and unit tests, 2 to 3 minutes; no cluster

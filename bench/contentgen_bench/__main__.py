@@ -29,12 +29,12 @@ def main() -> None:
 @app.command("e2e")
 def end_to_end(
     *,
-    small: Annotated[bool, typer.Option(help="A tenth of everything, to see that it works.")] = False,
-    jobs: Annotated[int | None, typer.Option(help="Other than 500 at a time.")] = None,
-    profile: Annotated[Path | None, typer.Option(help="Write the operator's profile (cProfile) here.")] = None,
-    standing: Annotated[bool, typer.Option(help="Also start, memory and idle CPU.")] = True,
-    pods: Annotated[int, typer.Option(help="Rounds of real pods at the installed release; 0 leaves it alone.")] = 5,
-    keep: Annotated[Path | None, typer.Option(help="An empty folder for logs, which stays.")] = None,
+    small: Annotated[bool, typer.Option(help="A tenth of the size, as a smoke test.")] = False,
+    jobs: Annotated[int | None, typer.Option(help="Number of jobs; default 500.")] = None,
+    profile: Annotated[Path | None, typer.Option(help="File for the operator's profile (cProfile).")] = None,
+    standing: Annotated[bool, typer.Option(help="Also measure start, memory and idle CPU.")] = True,
+    pods: Annotated[int, typer.Option(help="Rounds with real pods on the installed release; 0 skips them.")] = 5,
+    keep: Annotated[Path | None, typer.Option(help="Empty folder in which logs are kept.")] = None,
 ) -> None:
     """Measure the figures of docs/benchmarks.md."""
     wrapper = (sys.executable, "-m", "cProfile", "-o", str(profile.resolve())) if profile else ()
@@ -58,7 +58,7 @@ def end_to_end(
 
 
 @app.command("latency")
-def one_at_a_time(rounds: Annotated[int, typer.Option(help="How often each kind.")] = 5) -> None:
+def one_at_a_time(rounds: Annotated[int, typer.Option(help="Jobs per kind.")] = 5) -> None:
     """Measure only the figures with real pods."""
     rows, details = one_job.run(report.ROOT, rounds)
     print(json.dumps(details, indent=1))
@@ -67,7 +67,7 @@ def one_at_a_time(rounds: Annotated[int, typer.Option(help="How often each kind.
 
 
 @app.command()
-def soak(minutes: Annotated[float, typer.Option(min=0.5, help="How long jobs arrive.")] = 20) -> None:
+def soak(minutes: Annotated[float, typer.Option(min=0.5, help="Minutes during which jobs arrive.")] = 20) -> None:
     """Run jobs of all kinds on the installed release while its operator is killed every 30 s."""
     root = report.ROOT
     install(root)
@@ -86,10 +86,10 @@ def soak(minutes: Annotated[float, typer.Option(min=0.5, help="How long jobs arr
 @app.command("media")
 def media_engine(
     *,
-    small: Annotated[bool, typer.Option(help="Small videos, one round: to see that it works.")] = False,
-    rounds: Annotated[int | None, typer.Option(min=1, help="Other than three.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Fewer rounds where there is no more time.")] = None,
-    keep: Annotated[Path | None, typer.Option(help="An empty folder for the datasets, which stays.")] = None,
+    small: Annotated[bool, typer.Option(help="Small videos and one round, as a smoke test.")] = False,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Number of rounds; default 3.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Time limit, which reduces the rounds.")] = None,
+    keep: Annotated[Path | None, typer.Option(help="Empty folder in which the datasets are kept.")] = None,
 ) -> None:
     """Compare the media engine with pure decoding and with the usual approach."""
     size = comparison.SMALL if small else comparison.FULL
@@ -103,9 +103,7 @@ def media_engine(
 
 
 @app.command("gateway")
-def http_api(
-    *, small: Annotated[bool, typer.Option(help="A tenth of everything, to see that it works.")] = False
-) -> None:
+def http_api(*, small: Annotated[bool, typer.Option(help="A tenth of the size, as a smoke test.")] = False) -> None:
     """Measure the gateway: lists, search, one job, streams."""
     rows = load_test.run(load_test.SMALL if small else load_test.FULL)
     print(f"load {report.load()}")
@@ -127,7 +125,7 @@ def renew_golden() -> None:
 @app.command("videos")
 def make_videos(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Such as tune-small, tune-main-fixed; without: a list.")
+        list[str] | None, typer.Argument(help="Names such as tune-small; without names, a list is printed.")
     ] = None,
 ) -> None:
     """Generate test videos with their ground truth and print their paths."""

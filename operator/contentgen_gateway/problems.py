@@ -93,18 +93,18 @@ def install(app: FastAPI, page: Page) -> None:
         return answer(request.scope, Problem(error.status_code, str(error.detail), headers=dict(error.headers or {})))
 
     @app.exception_handler(InvalidName)
-    async def no_name(request: Request, error: InvalidName) -> Response:
+    async def invalid_name(request: Request, error: InvalidName) -> Response:
         return answer(request.scope, Problem(422, str(error)))
 
-    async def away(request: Request, error: Exception) -> Response:
-        """A store or the API server is away: nobody's fault here."""
-        _log.warning("a store or the Kubernetes API does not answer: %s: %s", type(error).__name__, _short(error))
+    async def unavailable(request: Request, error: Exception) -> Response:
+        """503 if a store or the API server is unavailable."""
+        _log.warning("a store or the Kubernetes API does not answer: %s: %s", type(error).__name__, _one_line(error))
         detail = "a store or the Kubernetes API does not answer; try again later"
         return answer(request.scope, Problem(503, detail, headers={"Retry-After": "5"}))
 
     for kind in (*STORE_ERRORS, *API_ERRORS):
-        app.add_exception_handler(kind, away)
+        app.add_exception_handler(kind, unavailable)
 
 
-def _short(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]

@@ -15,7 +15,7 @@ from contentgen_operator import components
 from contentgen_operator.components import Foundation, ReconcileLoop
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.leader.tasks import LeaderTasks
-from contentgen_operator.providers.surroundings import reach_cluster_directly
+from contentgen_operator.providers.network import reach_cluster_directly
 from contentgen_operator.settings import Settings
 from contentgen_operator.stores.preparation import prepare_stores
 from contentgen_operator.telemetry.health import OperatorHealth, health_app

@@ -128,7 +128,7 @@ class Actor:
         await self._write_record(resource, plan.status)
         await self.write_status(resource, plan.status)
         await self._post_events(resource, plan.notices, now)
-        if plan.lost_job is not None:  # after the status: one that it names, and that is gone, counts as a failure
+        if plan.lost_job is not None:  # after the status: a missing Job that it names counts as a failed attempt
             await self._kube.delete_job(resource.ref.namespace, plan.lost_job.name, plan.lost_job.uid)
         return admitted
 

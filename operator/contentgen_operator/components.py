@@ -22,6 +22,7 @@ from contentgen_operator.clock import utc_now
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.job_manifests import JobTemplate
+from contentgen_operator.kube.selection import Selection
 from contentgen_operator.leader.class_claim import ClassClaim, KubeClass
 from contentgen_operator.leader.endpoint import EndpointWriter
 from contentgen_operator.leader.leadership import Check, Leadership
@@ -33,14 +34,13 @@ from contentgen_operator.providers.base import Provider
 from contentgen_operator.providers.billing import FalBilling
 from contentgen_operator.providers.fal import Fal
 from contentgen_operator.providers.keyfile import KeyFile
+from contentgen_operator.providers.network import trusted_cas
 from contentgen_operator.providers.pricing import FalPrices
-from contentgen_operator.providers.surroundings import trusted_cas
 from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.settings import Settings
 from contentgen_operator.state.decision_input import Policy
 from contentgen_operator.state.observed import ResourceRef
 from contentgen_operator.state.plan import Event
-from contentgen_operator.state.selection import Selection
 from contentgen_operator.stores.charges import Charges
 from contentgen_operator.stores.garbage_collector import GarbageCollector
 from contentgen_operator.stores.records import RecordStore

@@ -14,13 +14,13 @@ from contentgen_operator.decide.deletion import decide_deletion, grace_is_over
 from contentgen_operator.decide.status import store_unavailable_status
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Body, Cache
+from contentgen_operator.kube.selection import DEFAULT, Selection
 from contentgen_operator.observe import Observer
 from contentgen_operator.providers.base import Unavailable
 from contentgen_operator.queues.work_queue import WorkQueue
 from contentgen_operator.state.decision_input import Policy, decision_input
 from contentgen_operator.state.observed import Observation, Resource, ResourceRef
 from contentgen_operator.state.plan import Plan
-from contentgen_operator.state.selection import DEFAULT, Selection
 from contentgen_operator.stores.status_verification import with_owned_versions
 from contentgen_runtime.kube import API_ERRORS, Conflict, explain
 from contentgen_runtime.store_errors import STORE_ERRORS, store_of

@@ -18,7 +18,7 @@ from contentgen_contract.api_paths import DEPLOYMENTS, NAMESPACES, OPERATOR_CLAS
 from contentgen_contract.names import FINALIZER, Kind
 from contentgen_contract.resources.namespaces import LabelSelector
 from contentgen_contract.resources.operator_class import DEFAULT_CLASS, ClassOwner, owner_of
-from contentgen_operator.state.selection import DEFAULT, Selection
+from contentgen_operator.kube.selection import DEFAULT, Selection
 from contentgen_runtime import logs
 from contentgen_runtime.kube_sync import JSON_PATCH, MERGE_PATCH, Body, call
 from kubernetes import client, config

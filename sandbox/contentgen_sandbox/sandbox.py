@@ -99,7 +99,7 @@ def url_marker(url: object) -> str | None:
 def of(request: Request) -> Sandbox:
     sandbox = request.app.state.sandbox
     if not isinstance(sandbox, Sandbox):
-        raise TypeError("the application was made without a sandbox")
+        raise TypeError("the application was created without a sandbox")
     return sandbox
 
 

@@ -146,7 +146,7 @@ def _running(child: StoreProcess, port: int) -> Iterator[None]:
     try:
         _wait(lambda: process.poll() is not None or _listens(port))
         if process.returncode is not None:
-            raise RuntimeError(f"{child.name} ended with {process.returncode} at its start")
+            raise RuntimeError(f"{child.name} exited with {process.returncode} at its start")
         yield
     finally:
         stop(process)

@@ -1,4 +1,4 @@
-"""What all unit tests may use."""
+"""Fixtures and settings of all unit tests."""
 
 import gc
 import os
@@ -15,13 +15,13 @@ _SECONDS = 30  # several times what each of these tests takes on a busy machine
 
 
 def pytest_collection_finish() -> None:
-    """What is imported by now stays: the garbage collector does not go through it again and again."""
+    """Exempt imported modules from garbage collection, which would traverse them repeatedly."""
     gc.freeze()
 
 
 @pytest.fixture
 def bounded() -> Iterator[None]:
-    """A test that waits for what never comes is red, and does not hang."""
+    """Fail a test after 30 s instead of hanging."""
 
     def over(*_: object) -> None:
         raise TimeoutError(f"it waits for more than {_SECONDS} s")

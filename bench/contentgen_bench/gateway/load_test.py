@@ -144,4 +144,4 @@ def _wait(url: str) -> None:
                 return
         except httpx.TransportError:
             time.sleep(0.1)
-    raise TimeoutError("the gateway does not start")
+    raise TimeoutError("the gateway did not start")

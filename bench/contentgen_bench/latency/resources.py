@@ -130,7 +130,7 @@ class Watcher:
         deadline = time.monotonic() + seconds
         while not holds(self):
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{what}: not after {seconds:.0f} s")
+                raise TimeoutError(f"timeout after {seconds:.0f} s: {what}")
             time.sleep(0.02 if len(self._seen) < 50 else 0.2)  # times are noted elsewhere: this only costs the machine
 
     def _watch(self, kind: Kind) -> None:

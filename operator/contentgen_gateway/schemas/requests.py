@@ -62,7 +62,7 @@ Number = Annotated[Decimal, BeforeValidator(_decimal, json_schema_input_type=Dec
 """Number, or decimal string."""
 
 
-class Order(JobSpec):
+class JobOrder(JobSpec):
     """Fields of every body."""
 
     namespace: ObjectName | None = Field(None, description="Namespace of the job; a service account's own if left out.")
@@ -90,7 +90,7 @@ class Order(JobSpec):
         return self.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True, include=set(names))
 
 
-class TrainOrder(Order):
+class TrainOrder(JobOrder):
     """POST /api/lora/train."""
 
     video_url: SourceUrl | None = Field(None, description="Video; alternative to `source`.")
@@ -173,7 +173,7 @@ class Inputs(Manifest):
         return {name: value for name, value in found.items() if value is not None}
 
 
-class GenerateOrder(Order):
+class GenerateOrder(JobOrder):
     """POST /api/images/generate."""
 
     model: ModelName | None = Field(None, description="Alias such as flux-lora, or full fal model id.")
@@ -218,7 +218,7 @@ class GenerateOrder(Order):
         return spec | ({"loras": loras} if loras else {})
 
 
-class TranscribeOrder(Order):
+class TranscribeOrder(JobOrder):
     """POST /api/transcribe."""
 
     audio_url: SourceUrl | None = Field(None, description="Recording; alternative to `videoUrl`, `url` and `source`.")

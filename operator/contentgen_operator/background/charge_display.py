@@ -7,9 +7,9 @@ from pydantic import ValidationError
 
 from contentgen_contract.names import Kind
 from contentgen_operator.kube.api import Kube
+from contentgen_operator.kube.selection import DEFAULT, Selection
 from contentgen_operator.state.observed import ResourceRef, is_settled
 from contentgen_operator.state.purchases import Unsettled
-from contentgen_operator.state.selection import DEFAULT, Selection
 from contentgen_runtime.kube import API_ERRORS, explain
 
 _log = logging.getLogger(__name__)

@@ -35,6 +35,7 @@ from contentgen_operator.decide import history_searches
 from contentgen_operator.decide.request_endings import request_ending
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Cache
+from contentgen_operator.kube.selection import DEFAULT, Selection
 from contentgen_operator.leader.leadership import Check, NotLeading, unchecked
 from contentgen_operator.observe import find_lost, poll_or_stored
 from contentgen_operator.providers.base import Provider, Unavailable
@@ -43,7 +44,6 @@ from contentgen_operator.state.plan import StoredAnswer
 from contentgen_operator.state.provider_requests import Call, RequestState, RequestView, arguments_of
 from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseState, PurchaseStep, StoredKey
 from contentgen_operator.state.runs import current_run, ended, purchase_key
-from contentgen_operator.state.selection import DEFAULT, Selection
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_operator.stores.s3 import Storage
 from contentgen_runtime.kube import API_ERRORS, Body, explain

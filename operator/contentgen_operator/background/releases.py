@@ -10,9 +10,9 @@ from typing import Any
 
 from contentgen_contract.names import FINALIZER
 from contentgen_operator.kube.api import Kube
+from contentgen_operator.kube.selection import Selection
 from contentgen_operator.leader.leadership import Check, unchecked
 from contentgen_operator.state.observed import ResourceRef
-from contentgen_operator.state.selection import Selection
 from contentgen_runtime.kube import API_ERRORS, Conflict, explain
 
 Body = dict[str, Any]

@@ -77,7 +77,7 @@ def _submitted(case: DecisionInput, purchase: Purchase) -> Plan:
     name = f"request {purchase.request_id} of {purchase.provider}"
     if purchase.cancel_asked_at is None:
         run_state = processing(case, purchase, Reason.PROCESSING, f"{name} is being cancelled")
-        # An unavailable provider is asked again in the next reconcile; the run goes on until then.
+        # An unavailable provider is asked again in the next reconcile; the run continues until then.
         asking = {"cancel": cancel_request(case.key, purchase), "last_chance": True}
         again = CANCEL_POLL_SECONDS if view is not None else case.policy.poll_seconds
         return new_plan(case, run_state, again=again).model_copy(update=asking)

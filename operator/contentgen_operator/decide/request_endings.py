@@ -9,8 +9,7 @@ from contentgen_contract.names import Kind
 from contentgen_contract.records import keys, ownership
 from contentgen_operator.state import costs, kinds
 from contentgen_operator.state.plan import StoredAnswer
-from contentgen_operator.state.provider_answers import Answer
-from contentgen_operator.state.provider_requests import RequestState, RequestView
+from contentgen_operator.state.provider_requests import Answer, RequestState, RequestView
 from contentgen_operator.state.purchases import Purchase, PurchaseState
 
 _GONE_SECONDS = 3600.0  # fal keeps a result for an hour; earlier, a missing one may be due to its history's lag

@@ -123,7 +123,7 @@ def _costs(case: DecisionInput, run_state: RunState, run: RunStatus) -> tuple[Pu
     earlier, purchase = case.observed.earlier, case.observed.purchase
     if purchase is not None and run.paid_attempt != case.run.paid_attempt:
         earlier, purchase = (*earlier, purchase), None
-    # Another resource's attempts are its own cost, however this one goes on after them.
+    # Attempts of another resource are not a cost of this one, which only continues after them.
     mine = [each for each in earlier if each.job_id == case.resource.ref.uid]
     if purchase is not None and purchase.job_id != case.resource.ref.uid and purchase.state in _WITHOUT_RESULT:
         return (*map(final_cost, mine), PurchaseCost(source=CostSource.NOT_BILLED, micros=0, billed=False))
@@ -196,7 +196,7 @@ def status_after_end(case: DecisionInput, *, request_open: bool) -> ResourceStat
     run_state = RunState(phase=last.phase, reason=Reason(last.reason), message=last.message or "")
     costs = _costs(case, run_state, case.run)
     purchase = case.observed.purchase
-    # An open request had set `billed`; it is decided anew once that request has ended.
+    # An open request had set `billed`; it is decided again once that request has ended.
     run = case.run if purchase is None or purchase.state in _OPEN else case.run.model_copy(update={"billed": None})
     changes = {"billed": _billed(run_state, run, costs), "request_open": True if request_open else None}
     request_id = purchase.request_id if purchase is not None else None

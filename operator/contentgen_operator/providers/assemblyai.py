@@ -15,6 +15,7 @@ import httpx
 from assemblyai.prerecorded.v2 import api
 
 from contentgen_contract import patterns
+from contentgen_operator.providers.answers import REPLY_BYTES, AnswerFile
 from contentgen_operator.providers.base import (
     REFUSES_KEY,
     AccessRefused,
@@ -35,10 +36,10 @@ from contentgen_operator.providers.limits import (
     read_answer_sync,
     reply_limit,
 )
+from contentgen_operator.providers.network import trusted_cas
 from contentgen_operator.providers.sending import BeforeSend, SendStopped, ThreadGate
-from contentgen_operator.providers.surroundings import trusted_cas
-from contentgen_operator.state.provider_answers import ANSWER_BYTES, REPLY_BYTES, Answer
 from contentgen_operator.state.provider_requests import (
+    ANSWER_BYTES,
     TOO_LARGE,
     Call,
     Found,
@@ -268,7 +269,7 @@ def _is_name(given: object) -> TypeGuard[str]:
     )
 
 
-def _error(answer: Answer) -> str:
+def _error(answer: AnswerFile) -> str:
     return str(json.loads(answer.read()).get("error", ""))[:600] if answer.size <= REPLY_BYTES else "no reason is given"
 
 

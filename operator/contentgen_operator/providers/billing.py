@@ -17,7 +17,7 @@ from contentgen_contract.resources.prices import USD, amount
 from contentgen_operator.providers.base import Unavailable, read_error, short_text
 from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_operator.providers.limits import HISTORY_BYTES, limit_replies_async, reply_limit
-from contentgen_operator.providers.surroundings import trusted_cas
+from contentgen_operator.providers.network import trusted_cas
 from contentgen_operator.state.purchases import Unsettled
 
 _TIMEOUT_SECONDS = 30.0

@@ -17,6 +17,7 @@ from fal_client.client import AppId, FalClientError, FalClientHTTPError
 
 from contentgen_contract import patterns
 from contentgen_contract.resources.models import not_found_message
+from contentgen_operator.providers.answers import AnswerFile, TooManyAnswers
 from contentgen_operator.providers.base import (
     REFUSES_KEY,
     AccessRefused,
@@ -33,10 +34,10 @@ from contentgen_operator.providers.base import (
 from contentgen_operator.providers.fal_history import FalHistory
 from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_operator.providers.limits import ReplyTooLarge, limit_replies_async, read_answer, reply_limit
+from contentgen_operator.providers.network import trusted_cas
 from contentgen_operator.providers.sending import POST_SECONDS, BeforeSend, Gate, SendStopped
-from contentgen_operator.providers.surroundings import trusted_cas
-from contentgen_operator.state.provider_answers import ANSWER_BYTES, Answer, TooManyAnswers
 from contentgen_operator.state.provider_requests import (
+    ANSWER_BYTES,
     GONE,
     TOO_LARGE,
     Call,
@@ -252,9 +253,9 @@ def _failed_view(code: int, units: float | None, message: str, *, reported: bool
     return RequestView(state=RequestState.FAILED, message=message, billable_units=free, cancelled=cancelled)
 
 
-def _answer(output: dict[str, Any]) -> Answer:
+def _answer(output: dict[str, Any]) -> AnswerFile:
     try:
-        return Answer.of(output)
+        return AnswerFile.of(output)
     except TooManyAnswers as error:
         raise Unavailable(str(error)) from error
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from contentgen_operator.state.provider_answers import REPLY_BYTES, Answer
+from contentgen_operator.providers.answers import REPLY_BYTES, AnswerFile
 
 HISTORY_BYTES = 4 << 20  # of a list of 100 requests with their inputs
 _LIMIT = "contentgen_limit"  # a request's extension: bytes of its reply where it is a 200
@@ -87,9 +87,9 @@ class _AsyncLimited(_Counter, httpx.AsyncByteStream):
         await self._stream.aclose()
 
 
-async def read_answer(reply: httpx.Response) -> Answer:
+async def read_answer(reply: httpx.Response) -> AnswerFile:
     """Body of an open reply. Raises ReplyTooLarge, TooManyAnswers, or ValueError if it is not a JSON object."""
-    answer = Answer()
+    answer = AnswerFile()
     try:
         async for chunk in reply.aiter_raw():
             answer.write(chunk)
@@ -99,9 +99,9 @@ async def read_answer(reply: httpx.Response) -> Answer:
         raise
 
 
-def read_answer_sync(reply: httpx.Response) -> Answer:
+def read_answer_sync(reply: httpx.Response) -> AnswerFile:
     """Body of an open reply, for a synchronous client. Raises as `read_answer`."""
-    answer = Answer()
+    answer = AnswerFile()
     try:
         for chunk in reply.iter_raw():
             answer.write(chunk)

@@ -18,7 +18,7 @@ import httpx
 from contentgen_contract.resources.prices import PRICES, USD, Price, PriceLookup, Unit
 from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_operator.providers.limits import limit_replies_async
-from contentgen_operator.providers.surroundings import trusted_cas
+from contentgen_operator.providers.network import trusted_cas
 from contentgen_runtime.clock import Clock, utc_now
 
 _log = logging.getLogger(__name__)

@@ -162,11 +162,11 @@ def _marked_images(images: list[dict[str, Any]], mark: str, words: str) -> str:
 
 
 def _sound_problem(seconds: float, size: int) -> str:
-    """FLAC of 16 kHz in 16 bits on one channel: as large as that uncompressed at most, and never without frames."""
+    """Problem with the length of an audio file by its size; empty: none. FLAC, mono, 16 bits at 16 kHz."""
     least, most = (size - _SOUND_HEADERS) / _SOUND_BYTES, size / _SILENCE_BYTES + _SOUND_SLACK
     if least <= seconds <= most:
         return ""
-    return f"{_SOUND} has {size} bytes, which are {max(least, 0):.0f} to {most:.0f} s of sound, and not {seconds:.0f} s"
+    return f"{_SOUND} has {size} bytes, which are {max(least, 0):.0f} to {most:.0f} s of audio, and not {seconds:.0f} s"
 
 
 def call_of(spec: Spec, job: CallContext, key: PurchaseKey, loras: tuple[LoraView, ...]) -> Call:
@@ -251,5 +251,5 @@ def _prepared(kind: Kind, job: CallContext) -> str:
 
 
 def _seed(key: PurchaseKey) -> int:
-    """A seed unique to the attempt: the marker by which a lost request is found, and recorded as the seed used."""
+    """Seed unique to the attempt: part of the correlation key of a lost request, and recorded as the seed used."""
     return int.from_bytes(hashlib.sha256(str(key).encode()).digest()[:4]) & 0x7FFFFFFF

@@ -12,8 +12,7 @@ from contentgen_contract.records.ownership import Owner
 from contentgen_contract.records.tenancy import Tenant
 from contentgen_contract.resources.status import ResourceStatus
 from contentgen_operator.state.observed import JobView
-from contentgen_operator.state.provider_answers import Answer
-from contentgen_operator.state.provider_requests import Call
+from contentgen_operator.state.provider_requests import Answer, Call
 from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseKey
 
 

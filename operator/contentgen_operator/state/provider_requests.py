@@ -4,18 +4,21 @@ import json
 import re
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, TypeGuard
+from typing import IO, Any, Protocol, TypeGuard, runtime_checkable
 from urllib.parse import unquote
 
 from pydantic import ConfigDict
 
 from contentgen_contract import patterns
 from contentgen_contract.base import Value
-from contentgen_operator.state.provider_answers import ANSWER_BYTES, Answer
 
 _STORED_OBJECT = "storedObject"
 _MAX_UNITS = 1e9  # of one request
 _REQUEST_ID = re.compile(patterns.REQUEST_ID)
+
+
+ANSWER_BYTES = 64 << 20
+"""Limit of a result; a transcript of 12 hours has about 30 MB."""
 
 
 class StoredObject(Value):
@@ -107,6 +110,25 @@ class RequestState(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     GONE = "gone"  # finished and paid, or unknown: the provider has no result of it
+
+
+@runtime_checkable
+class Answer(Protocol):
+    """Provider's result. Decisions pass it on unread; `providers.answers` keeps it in a temporary file."""
+
+    size: int
+
+    def cut_signatures(self, needed: frozenset[str]) -> None:
+        """Remove the query of presigned URLs, except of fields named in `needed`."""
+        ...
+
+    def file(self) -> IO[bytes]:
+        """Open file at its start; only one reader at a time."""
+        ...
+
+    def close(self) -> None:
+        """Delete the file; idempotent."""
+        ...
 
 
 class RequestView(Value):

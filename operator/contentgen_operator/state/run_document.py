@@ -47,7 +47,7 @@ class UnrecordedRun(Value):
     paid_attempt: int = 1
     purchase_id: str | None = None
     request_id: str | None = None
-    over: bool = False  # whether the status said that the run had ended
+    over: bool = False  # whether the run had ended by the status
 
 
 class RunDocument(Value):

@@ -13,7 +13,7 @@ from contentgen_contract.names import Kind, Stage
 from contentgen_contract.records import keys
 from contentgen_contract.resources.spec import ImageGenerationSpec, LoraTrainingSpec, Spec, TranscriptionSpec
 from contentgen_contract.worker.orders import Limits, StoredFile
-from contentgen_operator.state.provider_answers import ANSWER_BYTES
+from contentgen_operator.state.provider_requests import ANSWER_BYTES
 
 _PUT_BYTES = 5 * 2**30  # maximum of a single PUT in S3
 _MIB = 1 << 20

@@ -31,7 +31,7 @@ from contentgen_contract.worker.orders import FileClaim, Outcome, UploadGrant
 from contentgen_operator.queues.fair_pool import FairPool
 from contentgen_operator.state.observed import BucketFile
 from contentgen_operator.state.plan import StoredAnswer
-from contentgen_operator.state.provider_answers import Answer
+from contentgen_operator.state.provider_requests import Answer
 from contentgen_runtime import s3
 from contentgen_runtime.store_errors import BucketMissing, NotDeleted
 

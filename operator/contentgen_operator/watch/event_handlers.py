@@ -11,8 +11,8 @@ from contentgen_contract.resources.owner_references import controllers
 from contentgen_operator import metrics
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Cache
+from contentgen_operator.kube.selection import DEFAULT, Selection
 from contentgen_operator.state.observed import JobView, ResourceRef, is_settled
-from contentgen_operator.state.selection import DEFAULT, Selection
 from contentgen_operator.watch.lora_names import LoraNames
 from contentgen_operator.watch.settled import SettledCheck
 from contentgen_operator.worker_api.reports import Reports

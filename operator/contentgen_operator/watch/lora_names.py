@@ -6,8 +6,8 @@ from typing import Any
 
 from contentgen_contract.base import Value
 from contentgen_contract.names import Kind, Phase
+from contentgen_operator.kube.selection import DEFAULT, Selection
 from contentgen_operator.state.observed import Resource, ResourceRef
-from contentgen_operator.state.selection import DEFAULT, Selection
 
 Body = dict[str, Any]
 Key = tuple[str, str, str]  # namespace, user, loraName

@@ -13,9 +13,9 @@ from contentgen_contract.names import TOKEN_AUDIENCE
 from contentgen_contract.resources.owner_references import controllers
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Cache
+from contentgen_operator.kube.selection import DEFAULT, Selection
 from contentgen_operator.state.assignment import Assignment
 from contentgen_operator.state.observed import JobView, Resource
-from contentgen_operator.state.selection import DEFAULT, Selection
 from contentgen_operator.stores.worker_jobs import RecordedJob, WorkerJobs
 from contentgen_runtime.ttl_cache import TtlCache
 

@@ -1,4 +1,4 @@
-"""Who may name another user: decided by the real API server, for people who may edit resources and nothing else."""
+"""Admission of foreign user ids by the real API server, for callers who may only edit resources."""
 
 import json
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ WAITS = {"prompt": "x", "model": "flux-lora", "loras": [{"loraRef": {"name": "no
 
 
 def grant(world: ClusterWorld, name: str, to: str, rule: dict[str, list[str]]) -> None:
-    """A Role and its binding. From a manifest: `kubectl create role` knows only verbs and resources that are served."""
+    """Create a Role and its binding, from a manifest: `kubectl create role` accepts only served verbs and resources."""
     common = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": name}}
     role = common | {"kind": "Role", "rules": [{"apiGroups": ["contentgen.dev"]} | rule]}
     reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name}
@@ -26,7 +26,7 @@ def grant(world: ClusterWorld, name: str, to: str, rule: dict[str, list[str]]) -
 
 @pytest.fixture(scope="module")
 def writer(world: ClusterWorld) -> Iterator[str]:
-    """Somebody who may write our resources in the test's namespace."""
+    """Account that may write our resources in the test's namespace."""
     grant(world, "writer", WRITER, {"resources": ["imagegenerations"], "verbs": ["*"]})
     yield WRITER
     world.kubectl("delete", "role,rolebinding", "--all")

@@ -1,4 +1,4 @@
-"""The chart without a cluster: its own tests (charts/contentgen/tests, by helm-unittest), and what those cannot say.
+"""Chart tests without a cluster: helm-unittest (charts/contentgen/tests) and further checks of renderings.
 
 Both majors of helm lint and render it. The programs are those of `python -m contentgen_cluster chart-tools`.
 """
@@ -79,7 +79,7 @@ def template(*values: str, helm: str = "helm") -> subprocess.CompletedProcess[st
 
 @cache
 def render(*values: str, helm: str = "helm") -> tuple[Manifest, ...]:
-    """A rendering of the chart by one major of helm; shared by tests, read-only."""
+    """Rendering of the chart by one major version of helm; cached and read-only."""
     result = template(*values, helm=helm)
     assert result.returncode == 0, result.stderr
     return tuple(manifest for manifest in yaml.load_all(result.stdout, yaml.CSafeLoader) if manifest)
@@ -87,7 +87,7 @@ def render(*values: str, helm: str = "helm") -> tuple[Manifest, ...]:
 
 @cache
 def major(helm: str) -> str:
-    """Of its version, such as `v4.`."""
+    """Major version, such as `v4.`."""
     return run(helm, "version", "--short").stdout[:3]
 
 
@@ -104,7 +104,7 @@ def pod_of(manifests: Sequence[Manifest], name: str) -> Manifest:
 
 
 def env_of(manifests: Sequence[Manifest], name: str) -> dict[str, Any]:
-    """Each variable's value, or where it comes from."""
+    """Value or source of each environment variable."""
     variables = pod_of(manifests, name)["containers"][0]["env"]
     return {variable["name"]: variable.get("value", variable.get("valueFrom")) for variable in variables}
 

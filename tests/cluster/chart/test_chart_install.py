@@ -70,7 +70,7 @@ def get(kind: str, namespace: str, name: str) -> Body:
 
 
 def left_in(namespace: str) -> list[str]:
-    """What there is, but what Kubernetes puts into every namespace by itself."""
+    """Remaining objects, without those that Kubernetes creates in every namespace."""
     kinds = "all,serviceaccounts,roles,rolebindings,secrets,networkpolicies,endpointslices,poddisruptionbudgets"
     listed = kubectl("--namespace", namespace, "get", kinds, "--output", "name").splitlines()
     return [name for name in listed if name != "serviceaccount/default"]
@@ -85,7 +85,7 @@ def wait_until(reached: Callable[[], bool], seconds: float, what: str) -> None:
 
 
 def uninstall(program: str = "helm") -> str:
-    """The release gone, with its pods; what helm and its hook said. No hook may need all of this time."""
+    """Uninstall the release and wait for its pods; returns the output of helm and its hook."""
     said = release.uninstall(ROOT, program=program)
     pods = ("--namespace", release.NAMESPACE, "get", "pods", "--output", "name")
     wait_until(lambda: not kubectl(*pods), 60, "the pods of an uninstalled release are gone")
@@ -99,7 +99,7 @@ def label(namespace: str, labels: Body) -> None:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
-    """No release, and a namespace for it that enforces the restricted profile."""
+    """Cluster without a release, and a namespace for it with the restricted profile."""
     installed = json.loads(release.helm(ROOT, "list", "--all-namespaces", "--output", "json"))
     if (release.RELEASE, release.NAMESPACE) in {(each["name"], each["namespace"]) for each in installed}:
         uninstall()
@@ -110,7 +110,7 @@ def cluster() -> Iterator[None]:
 
 @pytest.fixture
 def namespaces() -> Iterator[Callable[[str], str]]:
-    """Makes namespaces for resources, restricted too; each must be able to go at the end."""
+    """Factory of restricted namespaces for resources; each must be deletable at the end."""
     made: list[str] = []
 
     def make(name: str) -> str:
@@ -124,7 +124,7 @@ def namespaces() -> Iterator[Callable[[str], str]]:
 
 
 def older_chart(folder: Path) -> Path:
-    """The chart as of a time when Transcriptions could not be suspended."""
+    """Older chart, in which Transcriptions could not be suspended."""
     chart = folder / "contentgen"
     shutil.copytree(ROOT / "charts/contentgen", chart)
     path = chart / "files/crds/contentgen.dev_transcriptions.yaml"
@@ -228,7 +228,7 @@ def test_one_namespace_and_no_more_rights_than_it_takes(namespaces: Callable[[st
 
 
 def granted() -> set[tuple[str, str, str, str]]:
-    """Namespace (empty for all), group, resource and verb of what the operator's account may do."""
+    """Rights of the operator's account: namespace (empty for all), group, resource and verb."""
     found = set()
     for kind, role in (("rolebindings", "role"), ("clusterrolebindings", "clusterrole")):
         for binding in json.loads(kubectl("get", kind, "--all-namespaces", "--output", "json"))["items"]:
@@ -250,7 +250,7 @@ def granted() -> set[tuple[str, str, str, str]]:
 
 
 def used(start: float) -> tuple[set[tuple[str, str, str]], set[tuple[str, str, str]]]:
-    """What the operator's account asked for since then, and what of that it was refused."""
+    """Requests of the operator's account since then, and the refused ones."""
     asked, refused = set(), set()
     since = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(start))
     for path in (STATE / "logs").glob("audit*.log"):
@@ -307,7 +307,7 @@ def worker_pod() -> Body:
 
 
 def without(pod: Body, *path: str | int) -> Body:
-    """The pod with one field away."""
+    """Pod without one field."""
     mutant = copy.deepcopy(pod)
     at: Any = mutant
     for step in path[:-1]:

@@ -1,4 +1,4 @@
-"""The real API server takes what the models take, refuses what they refuse, and says which field is wrong.
+"""CRD validation by the real API server accepts and rejects the same specs as the models, and names the wrong field.
 
 Needs a cluster: KUBECONFIG, or the one that `make cluster` started. Everything but one waiting ImageGeneration is
 a server-side dry run.
@@ -263,7 +263,7 @@ RIGHT: list[tuple[Kind, Edits]] = [
 
 
 def edited(spec: dict[str, Any], edits: Edits) -> dict[str, Any]:
-    """A copy of a spec with the fields at these dotted paths replaced or removed."""
+    """Copy of a spec with fields at dotted paths replaced or removed."""
     result = copy.deepcopy(spec)
     for path, value in edits.items():
         *parents, last = path.split(".")
@@ -287,7 +287,7 @@ def case_id(value: object) -> str:
 
 
 def stable(version: dict[str, Any]) -> dict[str, Any]:
-    """The parts of a CRD's version that we write; the API server adds defaults to others."""
+    """Parts of a CRD's version that we write; the API server adds defaults to others."""
     return {key: version.get(key) for key in ("schema", "additionalPrinterColumns", "selectableFields")}
 
 
@@ -331,7 +331,7 @@ CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 
 def raw(api: client.ApiClient, method: str, path: str, body: object = None, **headers: str) -> dict[str, Any]:
-    """One request with plain JSON: the typed client drops fields that it does not know."""
+    """Request with plain JSON: the typed client drops unknown fields."""
     parameters = api.param_serialize(
         method,
         path,
@@ -412,7 +412,7 @@ def says_what_was_given(edits: Edits, message: str) -> bool:
 
 
 def leaves(value: object) -> Iterator[object]:
-    """The values of a nested object."""
+    """Leaf values of a nested object."""
     if isinstance(value, dict | list):
         for each in value.values() if isinstance(value, dict) else value:
             yield from leaves(each)
@@ -474,7 +474,7 @@ def test_another_spelling_is_admitted(
 
 
 def without_empty(value: Any) -> Any:
-    """Absent lists and empty ones are the same to a reader."""
+    """Spec without empty lists, which equal absent ones."""
     if isinstance(value, dict):
         return {key: without_empty(item) for key, item in value.items() if item != []}
     return [without_empty(item) for item in value] if isinstance(value, list) else value
@@ -615,7 +615,7 @@ AS_SERVER = {"Impersonate-User": "crd-tests"}
 
 @pytest.fixture
 def unserved(objects: client.CustomObjectsApi, api: client.ApiClient) -> Iterator[str]:
-    """A resource of a class that no installation serves."""
+    """Resource of a class that no installation serves."""
     name, rbac = "crd-test-unserved", "/apis/rbac.authorization.k8s.io/v1"
     rules = [
         {"apiGroups": [GROUP], "resources": ["operatorclasses"], "resourceNames": ["crd-tests-a"], "verbs": ["serve"]},

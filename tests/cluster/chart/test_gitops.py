@@ -89,7 +89,7 @@ def test_what_the_actions_do() -> None:
 
 
 class Watched:
-    """Every version of one kind's resources that a watch delivers while the context lasts."""
+    """Context manager that records every version of one kind's resources from a watch."""
 
     def __init__(self, world: ClusterWorld, kind: str) -> None:
         self.versions: list[Body] = []
@@ -130,14 +130,14 @@ class Watched:
 
 
 def verdicts_of(versions: list[Body]) -> list[str]:
-    """Argo CD's words, of which each agrees with kstatus's."""
+    """Argo CD's health of each version, which must agree with kstatus."""
     words = [resource_health.health(ARGOCD, each) for each in versions]
     assert [resource_health.KSTATUS_OF[word] for word in words] == resource_health.kstatus(KSTATUS, versions)
     return words
 
 
 def story(words: list[str]) -> list[str]:
-    """Without repetitions."""
+    """Sequence without repetitions."""
     return [word for index, word in enumerate(words) if index == 0 or words[index - 1] != word]
 
 

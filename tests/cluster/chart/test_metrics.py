@@ -1,4 +1,4 @@
-"""/metrics on the real cluster, through its Service: right after a job, a restart, a deletion; and of nobody's name."""
+"""Metrics on the real cluster after a job, a restart and a deletion, without names of users or resources."""
 
 import time
 from collections.abc import Callable
@@ -17,12 +17,12 @@ SPEC = {"model": "flux-dev", "prompt": "canary prompt", "image": {"size": {"widt
 
 
 def asked(pod: str, path: str) -> str:
-    """What the health server of an operator's pod answers."""
+    """Response of the health server of an operator pod."""
     return release.kubectl(ROOT, "get", "--raw", f"/api/v1/namespaces/{release.NAMESPACE}/pods/{pod}:8080/proxy/{path}")
 
 
 def operators() -> list[str]:
-    """Their pods; through the Service each is asked in turn."""
+    """Operator pods; the Service alternates between them."""
     where = ("--namespace", release.NAMESPACE, "get", "endpointslices", "--output")
     shown = "jsonpath={.items[*].endpoints[*].targetRef.name}"
     return release.kubectl(ROOT, *where, shown, "--selector=kubernetes.io/service-name=contentgen-metrics").split()
@@ -35,12 +35,12 @@ def leader() -> str:
 
 
 def scraped() -> str:
-    """The leader's metrics."""
+    """Metrics of the leader."""
     return asked(leader(), "metrics")
 
 
 def total(text: str, name: str, **labels: str) -> float:
-    """The sum of a metric's series with these labels."""
+    """Sum of a metric's series with these labels."""
     samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
     return sum(each.value for each in samples if each.name == name and labels.items() <= each.labels.items())
 
@@ -55,7 +55,7 @@ def eventually(holds: Callable[[], bool], seconds: float = 60) -> bool:
 
 
 def counted_right() -> bool:
-    """Whether the gauge says what the API server says. Namespaces of earlier tests may still be on their way out."""
+    """Whether the gauge matches the API server; namespaces of earlier tests may still terminate."""
     listed = "jsonpath={range .items[*]}{.status.phase} {end}"
     phases = release.kubectl(ROOT, "get", KIND.lower(), "--all-namespaces", "--output", listed).split()
     try:

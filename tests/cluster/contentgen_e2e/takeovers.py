@@ -108,7 +108,7 @@ def until(what: str, reached: Callable[[], T], seconds: float, pause: float = 0.
             if found := reached():
                 return found
         if time.monotonic() > deadline:
-            raise Missed(f"{what}: not within {seconds:.0f} s")
+            raise Missed(f"timeout after {seconds:.0f} s: {what}")
         time.sleep(pause)
 
 

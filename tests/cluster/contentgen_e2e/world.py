@@ -223,5 +223,5 @@ def wait_for_rollout(root: Path, name: str) -> None:
     deadline = time.monotonic() + 120
     while left := release.kubectl(root, *where, "get", "pods", "--selector", selector, "--output", ending):
         if time.monotonic() > deadline:
-            raise TookTooLong(f"pods of an older {name} still end: {left}")
+            raise TookTooLong(f"pods of an older version of {name} are still terminating: {left}")
         time.sleep(0.3)

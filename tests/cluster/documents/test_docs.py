@@ -69,7 +69,7 @@ def avatars(namespace: str, *kinds: str) -> list[dict[str, Any]]:
 
 
 def completed(namespace: str, *kinds: str, seconds: int = 240) -> None:
-    """Wait for the ends of the namespace's avatars, which must be good ones."""
+    """Wait until the namespace's sample resources are Completed."""
     deadline = time.monotonic() + seconds
     while True:
         states = [(each["kind"], each.get("status", {})) for each in avatars(namespace, *kinds)]
@@ -83,7 +83,7 @@ def completed(namespace: str, *kinds: str, seconds: int = 240) -> None:
 
 @dataclass(frozen=True)
 class Chapter:
-    """Commands that one reader types one after another, in one namespace."""
+    """Commands that are run in sequence in one namespace."""
 
     name: str
     namespace: str
@@ -92,7 +92,7 @@ class Chapter:
 
 @dataclass(frozen=True)
 class Told:
-    """The outcome of all chapters."""
+    """Results of all chapters."""
 
     said: dict[Command, Said]
     notes: tuple[Said, ...]
@@ -155,7 +155,7 @@ class Desk:
         self._environment |= variables
 
     def read(self, chapter: Chapter) -> list[Said]:
-        """Type a chapter's commands."""
+        """Run a chapter's commands."""
         environment = self._environment | {"KUBECONFIG": self._kubeconfig(chapter.namespace)}
         with open_session(self.folder, environment, re.sub(r"\W+", "-", chapter.name)) as session:
             for command in chapter.commands:
@@ -167,12 +167,12 @@ class Desk:
 
 
 def is_helm_test(command: Command) -> bool:
-    """Several pages have it, and it takes long: it is run once."""
+    """Whether the command is `helm test`, which is slow and documented on several pages: it is run once."""
     return command.text.startswith("helm test ")
 
 
 def chapters(desk: Desk, commands: Iterable[Command]) -> list[Chapter]:
-    """A page is a chapter; where its story begins anew, another one begins."""
+    """Chapters: one per page, or several if a page starts over."""
     found: list[Chapter] = []
     for file, group in groupby(commands, key=lambda command: command.file):
         page = tuple(command for command in group if not is_helm_test(command))

@@ -1,7 +1,6 @@
-"""The gateway on the real cluster, by HTTP alone: what the seeds' clients call, for two tenants of two namespaces.
+"""Gateway on the real cluster over HTTP: the calls of the legacy API's clients, for two tenants in two namespaces.
 
-Each line of the seeds that calls the API is a case here, as it stands there: only its host is another one, and curl is
-given a token.
+Each documented API call of the legacy API is a test case, verbatim except for the host and an added token.
 """
 
 import json
@@ -27,7 +26,7 @@ Body = dict[str, Any]
 
 
 def commanded(line: str) -> str:
-    """A line as a command: of a method and a path, curl with them."""
+    """Line as a command; a method and a path become a curl call."""
     if line.startswith("curl"):
         return line
     method, _, path = line.partition(" ")
@@ -62,7 +61,7 @@ def test_the_seeds_example_reads_a_transcript(gateway: Gateway, ann: GatewayTena
 
 
 def test_the_seeds_example_draws_with_a_lora(gateway: Gateway, ann: GatewayTenant, made: MadeJobs) -> None:
-    """As a browser sends it: the body is a string, and called plain text."""
+    """The request is sent like a browser's: a string body with a plain text type."""
     loras = ann.get("/api/assets/loras", userId="user123")["loras"]
     address = next(each for each in loras if each["name"] == "jesse_avatar")["latestVersion"]["modelUrl"]
     answer = ann.api.post(
@@ -299,7 +298,7 @@ def test_a_rollout_is_not_noticed(gateway: Gateway, ann: GatewayTenant) -> None:
 
 
 def test_whoever_asks_too_often_waits(gateway: Gateway, ann: GatewayTenant, bob: GatewayTenant) -> None:
-    """Last: it uses the caller's rate up."""
+    """Last test: it exhausts the caller's rate limit."""
     assert eventually(gateway.answers)
     ann.get("/api/jobs"), bob.get("/api/jobs")  # before a token is known its requests are its address's
     deadline = time.monotonic() + 60

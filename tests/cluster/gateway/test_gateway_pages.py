@@ -1,6 +1,6 @@
-"""A browser goes through every page of the gateway on the real cluster, signed in with a token that Kubernetes gave.
+"""Browser test of every gateway page on the real cluster, with a token of Kubernetes.
 
-Screenshots stay in build/pages as cluster-*.png, to be looked at.
+Screenshots are kept in build/pages as cluster-*.png.
 """
 
 import re
@@ -30,13 +30,13 @@ def chromium(gateway: Gateway, ann: GatewayTenant, made: MadeJobs) -> Iterator[B
 
 @pytest.fixture(scope="module")
 def token(ann: GatewayTenant) -> str:
-    """One of its own: the last test signs out with it."""
+    """Separate token, with which the last test signs out."""
     return new_token(ROOT, ann.namespace)
 
 
 @pytest.fixture(scope="module")
 def page(chromium: Browser, gateway: Gateway, token: str) -> Iterator[Page]:
-    """Signed in by the form."""
+    """Page signed in through the form."""
     context = chromium.new_context(reduced_motion="reduce", viewport={"width": 1280, "height": 860})
     page = context.new_page()
     page.goto(f"{gateway.url}/loras")
@@ -87,7 +87,7 @@ def test_each_page_shows_what_was_made(page: Page, gateway: Gateway, made: MadeJ
 def test_progress_moves_on_the_open_page_to_the_end(
     page: Page, gateway: Gateway, ann: GatewayTenant, world: ClusterWorld, film: str
 ) -> None:
-    """Without anybody loading it anew; then it shows what was made."""
+    """The page updates without a reload and then shows the results."""
     # A provider that takes its time: on a busy machine a page may miss what lasts a second.
     slow = {"provider": "fal", "model": "fal-ai/flux-lora-fast-training", "fault": "slow_model", "delay_s": 10}
     world.sandbox.put("/sandbox/faults", json=[slow]).raise_for_status()

@@ -1,4 +1,4 @@
-"""Several installations in one cluster: a class is served once, and what moves between classes is not bought again.
+"""Several installations in one cluster: one operator per class, and no payment after moves between classes.
 
 Beside the main release (class `default`) are: `second`, with stores and a provider of its own; `near`, with those of
 the main release; `rival`, applied without Helm's checks, of the class of `near` and with the same stores.
@@ -41,7 +41,7 @@ SMALL = (
 
 @dataclass(frozen=True)
 class Installation:
-    """A release of the chart in a namespace of its own; its values."""
+    """Release of the chart in its own namespace, with its values."""
 
     namespace: str
     operator_class: str
@@ -49,7 +49,7 @@ class Installation:
 
     @property
     def sets(self) -> list[str]:
-        """Helm's flags."""
+        """Values as helm flags."""
         values = (
             f"operatorClass={self.operator_class}", "crds.install=false", "gateway.enabled=false", "replicas=1", *SMALL,
             *release.images(ROOT), *self.values,
@@ -61,7 +61,7 @@ class Installation:
         release.helm(ROOT, "upgrade", "--install", release.RELEASE, CHART, *where, *self.sets)
 
     def uninstall(self) -> float:
-        """Seconds that it took."""
+        """Uninstall; returns the duration in seconds."""
         start = time.monotonic()
         where = ("--namespace", self.namespace, "--wait", "--timeout", "90s")
         release.helm(ROOT, "uninstall", release.RELEASE, *where, with_errors=True)
@@ -90,7 +90,7 @@ class Installation:
 
 
 def shared(sandbox: str) -> tuple[str, ...]:
-    """The values of a release with the main release's stores and provider."""
+    """Values of a release with the main release's stores and provider."""
     return (
         f"mongodb.uri=mongodb://{sandbox}:27017/",
         f"storage.endpoint=http://{sandbox}:7070",
@@ -140,7 +140,7 @@ def second(world: ClusterWorld) -> Iterator[ClusterWorld]:
 
 
 def spec(name: str, to: str = DEFAULT_CLASS, **more: Any) -> Body:
-    """A tiny picture; its seed tells its payments."""
+    """Spec of a small picture; its seed identifies its payments."""
     image = {"size": {"width": 256, "height": 256}, "seed": seed(name)}
     of_class = {} if to == DEFAULT_CLASS else {"operatorClass": to}
     return {"model": "flux-dev", "prompt": name, "image": image} | of_class | more
@@ -151,7 +151,7 @@ def seed(name: str) -> int:
 
 
 def paid(world: ClusterWorld, *names: str) -> list[int]:
-    """How often each picture was paid, at this installation's provider."""
+    """Number of payments per picture at this installation's provider."""
     markers = [each["marker"] for each in world.billed()]
     return [markers.count(f"seed:{seed(name)}") for name in names]
 
@@ -180,7 +180,7 @@ def completed(world: ClusterWorld, name: str) -> Body:
 
 
 def move(world: ClusterWorld, *words: str, code: int = 0) -> str:
-    """`kubectl contentgen move …` in the namespace of the test."""
+    """Run `kubectl contentgen move …` in the test's namespace."""
     path = os.pathsep.join([str(Path(sys.executable).parent), str(ROOT / ".cluster/bin"), os.environ["PATH"]])
     environment = os.environ | {"PATH": path, "KUBECONFIG": str(ROOT / ".cluster/kubeconfig")}
     command = ["kubectl", "contentgen", "move", *words, "--namespace", world.namespace]
@@ -192,12 +192,12 @@ def move(world: ClusterWorld, *words: str, code: int = 0) -> str:
 
 
 def tell(text: str) -> None:
-    """A figure for people who read the log."""
+    """Print a figure into the log."""
     sys.stdout.write(f"{text}\n")
 
 
 def classes() -> list[str]:
-    """The operator classes that are served."""
+    """Served operator classes."""
     path = "jsonpath={.items[*].metadata.name}"
     return release.kubectl(ROOT, "get", "operatorclasses", "--output", path).split()
 

@@ -60,7 +60,7 @@ def second() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def world(second: None) -> Iterator[ClusterWorld]:
-    """The release, whose operator and workers may run on the second node; its workers prefer it."""
+    """Release whose operator and workers tolerate the second node; workers prefer it."""
     with installed(ROOT, "dead-node", *VALUES) as opened:
         yield opened
         opened.sandbox.delete("/sandbox/faults").raise_for_status()
@@ -76,7 +76,7 @@ def film(world: ClusterWorld, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def until(what: str, holds: Callable[[], Any], seconds: float) -> float:
-    """Seconds until something holds. Raises TookTooLong."""
+    """Seconds until the condition holds. Raises TookTooLong."""
     begun = time.monotonic()
     while not holds():
         if time.monotonic() - begun > seconds:
@@ -86,7 +86,7 @@ def until(what: str, holds: Callable[[], Any], seconds: float) -> float:
 
 
 def operators() -> dict[str, str]:
-    """The nodes of the operator's ready pods, by pod."""
+    """Nodes of the operator's ready pods by pod."""
     listed = _kubectl("get", "pods", "--selector", "app.kubernetes.io/component=operator", "--output", "json")
     return {
         pod["metadata"]["name"]: pod["spec"]["nodeName"]
@@ -97,7 +97,7 @@ def operators() -> dict[str, str]:
 
 
 def leader() -> str:
-    """The pod that holds the Lease; empty where there is none."""
+    """Pod that holds the Lease; empty if none."""
     holder = _kubectl("get", "lease", "contentgen", "--output", "jsonpath={.spec.holderIdentity}")
     return next((pod for pod in operators() if holder.startswith(pod)), "")
 
@@ -107,7 +107,7 @@ def _kubectl(*args: str) -> str:
 
 
 def lead_from_the_second_node() -> str:
-    """Have the leader on the second node, and its standby on the first; the leader's pod."""
+    """Move leadership to the second node, with the standby on the first; returns the leader's pod."""
     for _ in range(6):
         until("two operators are ready, and one leads", lambda: len(operators()) == 2 and leader(), 90)
         where, leads = operators(), leader()
@@ -121,13 +121,13 @@ def lead_from_the_second_node() -> str:
 
 @dataclass
 class Figures:
-    """What was measured, in seconds from the end of the node."""
+    """Measured times in seconds since the node's end."""
 
     begun: float = field(default_factory=time.monotonic)
     seconds: dict[str, float] = field(default_factory=dict)
 
     def note(self, what: str, holds: Callable[[], Any], seconds: float) -> None:
-        """Wait until something holds, for so long since the node's end."""
+        """Wait until the condition holds, with a limit since the node's end."""
         until(what, holds, max(seconds - (time.monotonic() - self.begun), 1.0))
         self.seconds[what] = round(time.monotonic() - self.begun, 1)
 

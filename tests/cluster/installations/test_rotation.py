@@ -1,4 +1,4 @@
-"""Secrets of MongoDB and S3 that change under a running release: taken up where they work, without a restart."""
+"""Rotation of the MongoDB and S3 Secrets of a running release: adopted if valid, without a restart."""
 
 import base64
 import json
@@ -47,7 +47,7 @@ class Secret:
         self.values = {key: base64.b64decode(value).decode() for key, value in data.items()}
 
     def put(self, **values: str) -> None:
-        """Replace values. An annotation of each pod makes its kubelet look now, not in a minute."""
+        """Replace values; annotating the pods makes the kubelet sync at once."""
         given = {key.replace("_", "-"): value for key, value in values.items()}
         patch = json.dumps({"stringData": self.values | given})
         kubectl("patch", "secret", self.name, "--patch", patch)
@@ -69,7 +69,7 @@ def restored() -> Iterator[Callable[[str], Secret]]:
 
 
 def all_say(text: str) -> None:
-    """Wait until the log of every process has it."""
+    """Wait until the log of every process contains the text."""
     deadline = time.monotonic() + SECONDS
     while silent := [name for name in pods() if text not in kubectl("logs", name)]:
         assert time.monotonic() < deadline, f"not logged by {silent}: {text}"

@@ -1,6 +1,6 @@
-"""The namespaces of an installation changed on a cluster: all, a list, a shorter list, labels.
+"""Changes of an installation's watched namespaces: all, a list, a shorter list, labels.
 
-What leaves is released, can be deleted without the operator, and is not paid again when it comes back.
+Resources of removed namespaces are released, can be deleted without the operator, and are not paid again on return.
 
 The main release gets other values while this runs, and loses them at the end.
 """
@@ -24,7 +24,7 @@ SLOW = {"provider": "fal", "model": MODEL, "fault": "slow_model", "count": 1, "d
 
 
 class Place:
-    """A namespace beside the world's."""
+    """Additional namespace."""
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -1,4 +1,4 @@
-"""Another operator takes over, whatever becomes of the leader: 3 times in `make test`, COUNT=50 in `make takeovers`."""
+"""Leader takeovers after different failures: 3 in `make test`, COUNT=50 in `make takeovers`."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""The chart's monitoring, without a cluster: what Prometheus, its operator and Grafana would make of it."""
+"""Validation of the chart's monitoring without a cluster, for Prometheus, its operator and Grafana."""
 
 import json
 import re
@@ -38,7 +38,7 @@ def run(program: str, *arguments: str | Path) -> subprocess.CompletedProcess[str
 
 @pytest.fixture(scope="module")
 def rendered() -> dict[str, Manifest]:
-    """The monitoring manifests by kind."""
+    """Monitoring manifests by kind."""
     settings = [word for value in ENABLED for word in ("--set", value)]
     chart = ROOT / "charts" / "contentgen"
     result = run("helm", "template", "contentgen", chart, "--namespace", "contentgen", *settings)
@@ -63,7 +63,7 @@ def queries(rendered: dict[str, Manifest]) -> dict[str, str]:
 
 
 def series() -> dict[str, set[str]]:
-    """What a scrape has, by name: its labels."""
+    """Labels of a scrape's series by name."""
     known = {
         family.name: {label for sample in family.samples for label in sample.labels}
         for family in text_string_to_metric_families(metrics.exposition().decode())

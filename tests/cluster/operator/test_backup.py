@@ -1,4 +1,4 @@
-"""Backup and restore on the real cluster, by the commands of docs/backup.md, with everything deleted in between."""
+"""Backup and restore on the real cluster by the commands of docs/backup.md, with all data deleted in between."""
 
 import json
 from typing import Any
@@ -17,7 +17,7 @@ def pictures(prompt: str) -> Spec:
 
 
 def delete_everything(world: ClusterWorld) -> None:
-    """The database, and the resources with whatever would hold them."""
+    """Delete the database, and the resources with their finalizers."""
     world.jobs.database.client.drop_database(world.jobs.database.name)
     for each in json.loads(world.kubectl("get", "contentgen", "--output", "json"))["items"]:
         what = (each["kind"].lower(), each["metadata"]["name"])
@@ -27,7 +27,7 @@ def delete_everything(world: ClusterWorld) -> None:
 
 @pytest.fixture
 def stuck(world: ClusterWorld) -> None:
-    """The next request never ends."""
+    """Request that never ends."""
     fault = {"provider": "fal", "model": "fal-ai/flux/dev", "fault": "stuck", "count": 1}
     world.sandbox.put("/sandbox/faults", json=[fault]).raise_for_status()
 

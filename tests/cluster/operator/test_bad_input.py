@@ -1,4 +1,4 @@
-"""Bad input and bad providers on the real cluster: a clear reason each, nothing lost, nothing paid twice or in vain.
+"""Invalid input and failing providers on the real cluster: clear reasons, no loss, no duplicate or useless payment.
 
 All cases of a group are applied at once and waited for together; a good neighbour goes through among them.
 """
@@ -106,7 +106,7 @@ HOSTILE = {
 
 @pytest.fixture(scope="module")
 def small() -> Iterator[ClusterWorld]:
-    """The release with limits that a test can reach."""
+    """Release with low limits."""
     with installed(ROOT, "bad-input", *SMALL) as opened:
         yield opened
         opened.sandbox.delete("/sandbox/faults").raise_for_status()
@@ -150,7 +150,7 @@ def of_files(files: dict[str, str]) -> dict[str, Case]:
         "no-sound": Case(sound, transcription(files["silent"]), "NoAudio", "no sound track"),
         "no-video": Case(video, lora(files["sound"]), "NoVideo", "no video track"),
         "dark": Case(video, lora(files["dark"], framesPerScene=4, minImages=12), "InsufficientFrames", "TooDark"),
-        "long-film": Case(video, lora(files["long"]), "SourceTooLarge", "31 s, at most 30 s"),
+        "long-film": Case(video, lora(files["long"]), "SourceTooLarge", "31 s, the limit is 30 s"),
         "large-film": Case(video, lora(files["large"]), "SourceTooLarge", "800x450, at most 230400 pixels"),
         "sha256": Case(sound, transcription(files["good"], sha256="0" * 64), "SourceChecksumMismatch", "0" * 64),
     }
@@ -237,13 +237,13 @@ MODELS = {
 
 
 def arm(world: ClusterWorld, **faults: Spec) -> None:
-    """One fault for each model, by its alias."""
+    """Arm one fault per model alias."""
     armed = [{"provider": "fal", "model": MODELS[alias.replace("_", "-")]} | fault for alias, fault in faults.items()]
     world.sandbox.put("/sandbox/faults", json=armed).raise_for_status()
 
 
 def asked(world: ClusterWorld, name: str, model: str, **more: Any) -> str:
-    """A generation whose seed tells what it was billed."""
+    """ImageGeneration whose seed identifies its charges."""
     seed = seed_of(world, name)
     spec = picture(name, model, **more)
     world.apply("ImageGeneration", name, spec | {"image": spec["image"] | {"seed": seed}})
@@ -259,7 +259,7 @@ def bills(world: ClusterWorld, marker: str) -> int:
 
 
 def saw(world: ClusterWorld, name: str, reason: str) -> bool:
-    """Whether an event of that reason was posted."""
+    """Whether an event with this reason was posted."""
     selector = f"involvedObject.name={name},reason={reason}"
     return world.kubectl("get", "events", "--field-selector", selector, "--output", "name") != ""
 

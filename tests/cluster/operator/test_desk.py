@@ -1,4 +1,4 @@
-"""The desk on the real cluster: a certificate that is renewed every ten seconds, an operator that is away, tokens."""
+"""Worker API on the real cluster: certificates renewed every ten seconds, an unavailable operator, tokens."""
 
 import base64
 import json
@@ -25,7 +25,7 @@ DESK = f"contentgen-desk.{release.NAMESPACE}.svc"
 
 @pytest.fixture(scope="module")
 def place() -> Iterator[ClusterWorld]:
-    """The release with certificates of thirty seconds, and a fresh namespace."""
+    """Release with certificates that last thirty seconds, and a new namespace."""
     with installed(ROOT, "desk", "desk.certificateSeconds=30", "desk.renewBeforeSeconds=20") as opened:
         yield opened
 
@@ -39,12 +39,12 @@ def film(place: ClusterWorld) -> str:
 
 
 def operator(*args: str) -> str:
-    """kubectl in the release's namespace."""
+    """Run kubectl in the release's namespace."""
     return release.kubectl(ROOT, "--namespace", release.NAMESPACE, *args)
 
 
 def kept() -> tuple[str, x509.Certificate]:
-    """The authority and the certificate that the Secret holds."""
+    """CA and certificate in the Secret."""
     data = json.loads(operator("get", "secret", "contentgen-desk-tls", "--output", "json"))["data"]
     return base64.b64decode(data["ca.crt"]).decode(), x509.load_pem_x509_certificate(base64.b64decode(data["tls.crt"]))
 
@@ -58,7 +58,7 @@ def until(reached: Callable[[], bool], what: str, seconds: float = 120) -> None:
 
 @contextmanager
 def away(place: ClusterWorld) -> Iterator[None]:
-    """No operator, as long as the context lasts."""
+    """Stop the operator within the context."""
     operator("scale", "deployment/contentgen", "--replicas=0")
     try:
         selector = "app.kubernetes.io/component=operator"
@@ -77,7 +77,7 @@ def jobs_of(place: ClusterWorld, uid: str) -> list[dict[str, Any]]:
 
 
 def log_of(place: ClusterWorld, uid: str) -> str:
-    """What the newest worker has said; nothing where there is none yet."""
+    """Log of the newest worker; empty if there is none."""
     try:
         return place.kubectl("logs", "--selector", f"contentgen.dev/uid={uid}", "--tail=-1")
     except release.CommandFailed:  # its container is being made

@@ -1,4 +1,4 @@
-"""The true path on a real cluster: three resources, killed operators, lost replies, bad input, and mutants."""
+"""End-to-end test on a real cluster: three resources, killed operators, lost responses, invalid input, and mutants."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Versions, deletion, suspension and deadlines on the real cluster: what is paid, what is stored, what is left."""
+"""Versions, deletion, suspension and deadlines on the real cluster: payments, stored and remaining data."""
 
 import time
 from typing import Any
@@ -15,20 +15,20 @@ def pictures(prompt: str, **more: Any) -> Spec:
 
 
 def stuck(world: ClusterWorld, count: int = 1) -> None:
-    """The next requests never end."""
+    """Requests that never end."""
     fault = {"provider": "fal", "model": "fal-ai/flux/dev", "fault": "stuck", "count": count}
     world.sandbox.put("/sandbox/faults", json=[fault]).raise_for_status()
 
 
 def versions_of(world: ClusterWorld, uid: str) -> int:
-    """Objects, their older versions and delete markers that lie in the bucket for a job."""
+    """Objects of a job with older versions and delete markers."""
     pages = world.s3.get_paginator("list_object_versions").paginate(Bucket=BUCKET)
     listed = (each for page in pages for name in ("Versions", "DeleteMarkers") for each in page.get(name, ()))
     return sum(f"/{uid}/" in each["Key"] for each in listed)
 
 
 def gone(world: ClusterWorld, name: str, seconds: float = 30) -> float:
-    """Seconds until a deleted resource is not there any more."""
+    """Seconds until a deleted resource is gone."""
     start = time.monotonic()
     world.kubectl("delete", KIND.lower(), name, f"--timeout={seconds:.0f}s")
     return time.monotonic() - start

@@ -1,6 +1,6 @@
-"""S3 or MongoDB away, at every stage of a run at once: each waits, says so, goes on when it is back, and pays once.
+"""Outages of S3 or MongoDB at every stage of a run: runs wait, report it, continue afterwards, and pay once.
 
-Before each outage one resource is brought to each stage: prepare, the gate, the paid POST, the provider, collect.
+Before each outage, one resource is in each stage: prepare, the gate, the paid POST, the provider, collect.
 """
 
 import json
@@ -55,7 +55,7 @@ def switch(world: ClusterWorld, store: str, state: str) -> None:
 
 @contextmanager
 def store_away(world: ClusterWorld, store: str, state: str) -> Iterator[None]:
-    """S3 or MongoDB stopped, or taking connections and not answering."""
+    """Stop S3 or MongoDB, or let it accept connections without answering."""
     switch(world, store, state)
     try:
         yield
@@ -90,7 +90,7 @@ class Five:
         self.world.apply("ImageGeneration", self.names[stage], {"model": model, "prompt": stage, "image": image} | more)
 
     def bring(self, film: str, sound: str) -> None:
-        """All five to their stages."""
+        """Bring all five to their stages."""
         self.world.kubectl("delete", "quota", "full", "--ignore-not-found")  # of a test before, which failed
         slow = {"provider": "fal", "model": "fal-ai/flux/schnell", "fault": "stuck"}
         transcript = {"provider": "assemblyai", "fault": "stuck"}
@@ -117,7 +117,7 @@ class Five:
         self.wait("collect", "Collecting")
 
     def release(self, stage: str) -> None:
-        """Its provider finishes."""
+        """Let its provider finish."""
         request = self.world.get(self.kind(stage), self.names[stage])["status"]["run"]["requestId"]
         self.world.sandbox.delete(f"/sandbox/jobs/{request}/faults").raise_for_status()
 
@@ -138,7 +138,7 @@ class Five:
         return sum(1 for each in self.world.billed() if each["marker"] == f"seed:{self.seeds[stage]}")
 
     def look(self) -> dict[str, Body]:
-        """The statuses by stage."""
+        """Statuses by stage."""
         by_name = {each["metadata"]["name"]: each.get("status") or {} for each in self.world.resources()}
         return {stage: by_name[name] for stage, name in self.names.items()}
 
@@ -157,7 +157,7 @@ class Five:
         return said
 
     def finish(self) -> None:
-        """All Completed, whole, and paid once each."""
+        """Check that all are Completed, valid and paid once."""
         self.release("provider")
         for stage, name in self.names.items():
             body = self.world.wait_for_end(self.kind(stage), name, 240)

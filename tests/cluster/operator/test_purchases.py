@@ -1,4 +1,4 @@
-"""Paid requests on the real cluster whose reply, ledger, collect Job or result is lost: each ends well, paid once."""
+"""Purchases on the real cluster with a lost response, ledger, collect Job or result: each completes, paid once."""
 
 import time
 import zlib
@@ -26,11 +26,11 @@ class Picture:
         world.apply(KIND, name, {"model": "flux-dev", "prompt": name, "image": image} | spec)
 
     def paid(self) -> list[str]:
-        """The ids of its requests that were billed."""
+        """Ids of its billed requests."""
         return [each["request_id"] for each in self.world.billed() if each["marker"] == f"seed:{self.seed}"]
 
     def says(self, reason: str) -> Body:
-        """Its status, once it has this reason."""
+        """Wait for the reason; returns the status."""
         status: Body = self.world.wait(KIND, self.name, lambda seen: seen.get("reason") == reason)["status"]
         return status
 

@@ -1,4 +1,4 @@
-"""A sample of `make soak`: a minute of arrivals, the operator killed every 22 s, of which it leads 7."""
+"""Short `make soak`: a minute of arrivals, the operator killed every 22 s, of which it leads 7."""
 
 from contentgen_bench.latency.soak import Soak, install, rows
 from contentgen_cluster import release

@@ -1,4 +1,4 @@
-"""The boundary that the API server keeps: attempts of tenants, and of whoever has the operator's or gateway's token.
+"""Security boundary of the API server: attempts of tenants, and of owners of the operator's or gateway's token.
 
 Everything but the few objects that attempts need is a server-side dry run. Each refusal is proven by a planted
 violation: what an admission policy refuses is asked again while the policies only audit, and must succeed then; what
@@ -115,7 +115,7 @@ def place(world: ClusterWorld) -> Iterator[AttemptPlace]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The answers to one attempt: by the policies, and while they only audit."""
+    """Responses to one attempt, with enforcing and with auditing policies."""
 
     policy: str
     caller: str
@@ -133,7 +133,7 @@ def until(reached: Callable[[], bool], what: str, seconds: float = 30) -> None:
 
 @pytest.fixture(scope="module")
 def outcomes(place: AttemptPlace) -> list[Outcome]:
-    """Every attempt, with the policies and without."""
+    """Every attempt with and without enforcing policies."""
     parts = (
         status_attempts,
         class_attempts,

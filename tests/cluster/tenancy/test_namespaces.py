@@ -1,4 +1,4 @@
-"""Namespaces that are deleted with resources in them, and created again; the operator works on all namespaces."""
+"""Deletion and re-creation of namespaces with resources; the operator watches all namespaces."""
 
 import json
 import zlib

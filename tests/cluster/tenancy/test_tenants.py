@@ -1,4 +1,4 @@
-"""A hostile tenant on the real cluster: more than two hundred attempts to reach another namespace's work or money.
+"""Hostile tenant on the real cluster: more than two hundred attempts to reach another namespace's data or money.
 
 The boundary is the namespace. Every attempt must be refused, no answer may contain anything of the victim, and what is
 stored and billed for the victim must stay as it is. Beside each kind of attempt stands a control that succeeds, so that
@@ -32,7 +32,7 @@ PATCH = "application/merge-patch+json"
 
 @pytest.fixture(scope="module")
 def victim(world: ClusterWorld) -> Victim:
-    """A completed LoRA and pictures drawn with it."""
+    """Completed LoRA and pictures generated with it."""
     world.sandbox.put("/media/tenants.mp4", content=small_jobs.film()).raise_for_status()
     source = {"source": {"url": f"{release.SANDBOX}/media/tenants.mp4"}, "dataset": {"minImages": 4}}
     lora = world.apply("LoraTraining", "victim", {"loraName": "victim", "triggerWord": "vv"} | source)
@@ -55,7 +55,7 @@ def attacker(world: ClusterWorld) -> Iterator[Mallory]:
 
 @pytest.fixture(autouse=True)
 def untouched(victim: Victim) -> Iterator[None]:
-    """Nothing of the victim is changed by a test, and nothing is paid."""
+    """Check that no test changes the victim's data or causes a payment."""
     before = victim.state()
     assert before["objects"]
     assert before["records"]
@@ -91,7 +91,7 @@ def running(attacker: Mallory) -> tuple[str, Body]:
 
 
 def refused(answers: list[AttackAnswer], victim: Victim, at_least: int, *allowed: int) -> None:
-    """All of them, with one of the statuses that mean no."""
+    """Check that all responses have a refusing status."""
     codes = allowed or (401, 403, 404, 409, 422, 429)
     passed = [each for each in answers if each.status not in codes]
     assert not passed, passed

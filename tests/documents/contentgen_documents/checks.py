@@ -61,7 +61,7 @@ def _problems(words: Sequence[str], *, named_only: bool) -> Problems:
     elif program in _CHECKS:
         yield from _CHECKS[program](arguments)
     elif program not in _OTHERS:
-        raise UnknownProgram(f"{program}: say in checks.py how it is checked")
+        raise UnknownProgram(f"{program}: checks.py has no check for it")
 
 
 # Our own programs

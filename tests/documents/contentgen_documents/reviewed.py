@@ -202,7 +202,7 @@ STAND_INS = (
     StandIn("--previous ", "", "it has not ended before"),
     StandIn("(ERROR|WARNING)", "(ERROR|WARNING|INFO)", _HEALTHY),
     StandIn("50[0-9] in", "[25]0[0-9] in", _HEALTHY),
-    StandIn("a store is away|", "a store is away|watch|", _HEALTHY),
+    StandIn("a store is unavailable|", "a store is unavailable|watch|", _HEALTHY),
     StandIn("grep Failed", "grep Completed", _HEALTHY),
     StandIn("grep ProviderNotConfigured", "grep Completed", _HEALTHY),
     StandIn("grep ProviderUnavailable", "grep Completed", _HEALTHY),

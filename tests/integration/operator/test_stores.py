@@ -24,9 +24,9 @@ from contentgen_contract.records import keys, ownership
 from contentgen_contract.records.ownership import Owner
 from contentgen_contract.resources.sources import Address
 from contentgen_contract.worker.orders import FileClaim, StoredFile
+from contentgen_operator.providers.answers import AnswerFile
 from contentgen_operator.state.observed import BucketFile, JobView, ResourceRef
 from contentgen_operator.state.plan import StoredAnswer
-from contentgen_operator.state.provider_answers import Answer
 from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseKey, PurchaseState, PurchaseStep
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_operator.stores.preparation import prepare_stores
@@ -262,8 +262,8 @@ class Calls:
 
 @pytest.mark.parametrize("reader", ["worker", "provider", "source"])
 async def test_a_url_reads_one_object_and_ends(storage: Storage, reader: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    await storage.put_answer(StoredAnswer(owner=OWNER, key="readable/a.json", answer=Answer.of({"n": 1})))
-    await storage.put_answer(StoredAnswer(owner=OWNER, key="readable/b.json", answer=Answer.of({"n": 2})))
+    await storage.put_answer(StoredAnswer(owner=OWNER, key="readable/a.json", answer=AnswerFile.of({"n": 1})))
+    await storage.put_answer(StoredAnswer(owner=OWNER, key="readable/b.json", answer=AnswerFile.of({"n": 2})))
     lifetime = timedelta(minutes=5)
     monkeypatch.setattr(storage, "_provider_lifetime", lifetime)
     signers: dict[str, Callable[[], str]] = {
@@ -324,10 +324,10 @@ async def test_an_expired_outcome_url_and_one_for_another_type_are_refused(stora
 async def test_a_document_of_the_providers_is_kept(storage: Storage) -> None:
     await storage.put_answer(
         StoredAnswer(
-            owner=OWNER, key="runs/j/1/provider-1.json", answer=Answer.of({"text": "grüezi", "words": [None, 1.5]})
+            owner=OWNER, key="runs/j/1/provider-1.json", answer=AnswerFile.of({"text": "grüezi", "words": [None, 1.5]})
         )
     )
-    again = StoredAnswer(owner=OWNER, key="runs/j/1/provider-1.json", answer=Answer.of({"text": "another"}))
+    again = StoredAnswer(owner=OWNER, key="runs/j/1/provider-1.json", answer=AnswerFile.of({"text": "another"}))
     await storage.put_answer(again)
     assert [await storage.put_marker("a/b", each) for each in ("one", "two")] == ["one", "one"]
     got = httpx.get(storage.worker_get(OWNER, "runs/j/1/provider-1.json", timedelta(minutes=1)))
@@ -368,7 +368,7 @@ async def test_a_missing_bucket_is_no_missing_file(storage: Storage, monkeypatch
     with pytest.raises(BucketMissing, match="vanished"):
         await storage.outcome(OWNER, "runs/j/1/prepare-1.json")
     with pytest.raises(BucketMissing, match="vanished"):
-        await storage.put_answer(StoredAnswer(owner=OWNER, key="runs/j/1/answer.json", answer=Answer.of({})))
+        await storage.put_answer(StoredAnswer(owner=OWNER, key="runs/j/1/answer.json", answer=AnswerFile.of({})))
 
 
 @pytest.mark.parametrize("changed", [False, True])

@@ -96,7 +96,7 @@ class ScenarioPlace:
             if over():
                 return
             await self.world.step(self.kind)
-        raise AssertionError(f"never: {self.world.status(self.kind)}")
+        raise AssertionError(f"the condition was not reached: {self.world.status(self.kind)}")
 
     async def until_reason(self, reason: Reason) -> None:
         """Reconcile until the status has the reason."""

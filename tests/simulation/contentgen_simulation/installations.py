@@ -9,9 +9,9 @@ from contentgen_contract.names import Kind
 from contentgen_contract.resources.operator_class import DEFAULT_CLASS
 from contentgen_contract.resources.status import ResourceStatus
 from contentgen_operator import act, reconcile
+from contentgen_operator.kube.selection import Selection
 from contentgen_operator.providers.sending import BeforeSend
 from contentgen_operator.state.provider_requests import Call
-from contentgen_operator.state.selection import Selection
 from contentgen_simulation.world import SPECS, UID, FakeProvider, World, Writes
 
 BATCH = "batch"

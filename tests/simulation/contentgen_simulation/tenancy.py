@@ -25,7 +25,7 @@ async def ended(world: World, kind: Kind = IMAGES) -> ResourceStatus:
             await world.step(kind)
             return world.status(kind)
     status = world.status(kind)
-    raise AssertionError(f"never ends: {status.phase} {status.reason} {status.message}, run {status.run}")
+    raise AssertionError(f"the run did not end: {status.phase} {status.reason} {status.message}, run {status.run}")
 
 
 async def applied(

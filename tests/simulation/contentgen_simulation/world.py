@@ -30,8 +30,10 @@ from contentgen_operator.act import Actor
 from contentgen_operator.background.orphans import Orphans, Retention
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.job_manifests import JobTemplate
+from contentgen_operator.kube.selection import DEFAULT
 from contentgen_operator.leader.leadership import Check, Leadership, unchecked
 from contentgen_operator.observe import Observer
+from contentgen_operator.providers.answers import AnswerFile
 from contentgen_operator.providers.base import MaybeAccepted, Unavailable
 from contentgen_operator.providers.pricing import NoPrices, PriceSource
 from contentgen_operator.providers.sending import BeforeSend
@@ -39,7 +41,6 @@ from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.state.decision_input import Policy
 from contentgen_operator.state.observed import BucketFile, JobView, ResourceRef, is_settled
 from contentgen_operator.state.plan import StoredAnswer
-from contentgen_operator.state.provider_answers import Answer
 from contentgen_operator.state.provider_requests import (
     Call,
     Found,
@@ -51,7 +52,6 @@ from contentgen_operator.state.provider_requests import (
 )
 from contentgen_operator.state.purchases import Purchase
 from contentgen_operator.state.run_document import RunDocument
-from contentgen_operator.state.selection import DEFAULT
 from contentgen_operator.stores.garbage_collector import GarbageCollector
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_operator.stores.records import RecordStore
@@ -210,7 +210,7 @@ class FakeKube:
         try:
             return self.store.for_update((kind, name), version)
         except ApiException as error:
-            raise Conflict("changed in between") from error
+            raise Conflict("the object has been modified") from error
 
     async def put_status(self, kind: Kind, namespace: str, name: str, body: dict[str, Any]) -> dict[str, Any]:
         async def write() -> dict[str, Any]:
@@ -316,7 +316,7 @@ class MemoryStorage:
     async def put_answer(self, store: StoredAnswer) -> None:
         async def write() -> None:
             store.answer.cut_signatures(store.needed)
-            self.objects.setdefault(require_owned(store.owner, store.key), json.loads(store.answer.read()))
+            self.objects.setdefault(require_owned(store.owner, store.key), json.loads(store.answer.file().read()))
 
         await self._writes("document", write)
 
@@ -372,7 +372,7 @@ class FakeProvider:
             self.posts.append(call)
             self.sent_at.append(self._clock())
             if len(self.posts) in self.lose_replies:
-                raise MaybeAccepted("the reply was lost")
+                raise MaybeAccepted("the response was lost")
             return f"request-{len(self.posts)}"
 
         return str(await self._writes("POST", write))
@@ -383,7 +383,7 @@ class FakeProvider:
             return RequestView(state=RequestState.RUNNING, message="running")
         if int(request_id.removeprefix("request-")) in self.fails:
             return RequestView(state=RequestState.FAILED, message="out of memory")
-        return RequestView(state=RequestState.SUCCEEDED, result=Answer.of({"answer": 42, "request": request_id}))
+        return RequestView(state=RequestState.SUCCEEDED, result=AnswerFile.of({"answer": 42, "request": request_id}))
 
     async def cancel(self, model: str, request_id: str) -> bool:
         async def write() -> bool:
@@ -622,7 +622,7 @@ class World:
             if not self.there(kind):
                 await self.step(kind)  # the watch says that it is gone
                 return
-        raise AssertionError("the finalizer stays")
+        raise AssertionError("the finalizer was not removed")
 
     def watch(self, ref: ResourceRef) -> bool:
         """Deliver the watch event; returns whether to reconcile."""
@@ -673,7 +673,7 @@ class World:
             status = self.status(kind)
             if status.phase in (Phase.COMPLETED, Phase.FAILED, *stops):
                 return status
-        raise AssertionError(f"never ends: {self.status(kind)}")
+        raise AssertionError(f"the run did not end: {self.status(kind)}")
 
     async def settle(self, kind: Kind) -> None:
         """Restart, finish what a crash left undone, and check that nothing more is written."""

@@ -1,4 +1,4 @@
-"""How the media benchmark scores, and that its videos are what their truth says."""
+"""Scores of the media benchmark, and the ground truth of its videos."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +18,7 @@ FPS = 25
 
 
 def truth(*gaps: tuple[int, int]) -> Truth:
-    """By frames; a gap of one frame is a cut."""
+    """Ground truth by frames; a gap of one frame is a cut."""
     made = tuple(
         Gap(start=first / FPS, end=last / FPS, kind=Join.CUT if last - first == 1 else Join.DISSOLVE)
         for first, last in gaps

@@ -1,4 +1,4 @@
-"""The rows that benchmarks write, and what a soak calls an error, a step back and growth."""
+"""Rows of benchmark reports, and the soak's definitions of error, step back and growth."""
 
 import json
 from pathlib import Path

@@ -15,8 +15,8 @@ from contentgen_contract.names import Kind
 from contentgen_contract.records import ownership
 from contentgen_contract.records.ownership import NotOwned, Owner, owns, require_owned
 from contentgen_contract.worker.orders import FileClaim
+from contentgen_operator.providers.answers import AnswerFile
 from contentgen_operator.state.plan import StoredAnswer
-from contentgen_operator.state.provider_answers import Answer
 from contentgen_operator.stores import s3 as module
 from contentgen_operator.stores.s3 import Storage
 
@@ -96,7 +96,7 @@ REACHES: dict[str, Callable[[Storage, str], Any]] = {
     "remove": lambda storage, folder: storage.remove(MINE, [(f"{folder}a.json", "1")]),
     "delete_prefix": lambda storage, folder: storage.delete_prefix(MINE, folder),
     "put_answer": lambda storage, folder: storage.put_answer(
-        StoredAnswer(owner=MINE, key=f"{folder}a.json", answer=Answer.of({}))
+        StoredAnswer(owner=MINE, key=f"{folder}a.json", answer=AnswerFile.of({}))
     ),
 }
 """Public methods of Storage with a key of the bucket; `test_all_of_them_are_here` checks completeness."""

@@ -8,8 +8,8 @@ import pytest
 
 from contentgen_contract.names import Kind, Phase
 from contentgen_contract.records.presigned_urls import strip_signatures, strip_signatures_from_text
+from contentgen_operator.providers.answers import AnswerFile
 from contentgen_operator.providers.base import Refused, Unavailable
-from contentgen_operator.state.provider_answers import Answer
 from contentgen_operator.state.provider_requests import RequestState, RequestView
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
@@ -82,7 +82,7 @@ async def test_a_whole_run_stores_no_presigned_url(
     world = Watched(monkeypatch)
 
     async def poll(_model: str, _request_id: str) -> RequestView:
-        return RequestView(state=RequestState.SUCCEEDED, result=Answer.of(world.echo))
+        return RequestView(state=RequestState.SUCCEEDED, result=AnswerFile.of(world.echo))
 
     spec = SPECS[kind]
     if kind is Kind.IMAGE_GENERATION:

@@ -1,4 +1,4 @@
-"""What the demo puts into the sandbox, and that samples/ name something of it."""
+"""Uploads of the demo to the sandbox, which include the source in samples/."""
 
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -21,7 +21,7 @@ FILM, OWN = b"the film of the demo", b"a video of the user's"
 
 
 class Sandbox:
-    """Of a cluster the one thing that is asked for here: the sandbox's port."""
+    """Fake cluster with the sandbox's port only."""
 
     def __init__(self, url: str) -> None:
         self._port = int(url.rpartition(":")[2])
@@ -47,7 +47,7 @@ def film(tmp_path: Path) -> "Future[Film]":
 
 
 def source(server: SandboxServer, chosen: str | None, film: "Future[Film]", console: Console | None = None) -> str:
-    """The address that the demo's manifests get."""
+    """Source URL in the demo's manifests."""
     console = console or Console(quiet=True)
     return run._source(cast("DemoCluster", Sandbox(server.url)), console, run._Steps(console), chosen, film)
 
@@ -57,7 +57,7 @@ def served(server: SandboxServer, url: str) -> bytes:
 
 
 def test_samples_name_what_the_demo_serves() -> None:
-    """The next step of the README: `kubectl apply -f samples/`."""
+    """Precondition of the README's next step, `kubectl apply -f samples/`."""
     named = [yaml.safe_load(path.read_text())["spec"].get("source", {}).get("url") for path in SAMPLES.glob("*.yaml")]
     assert {url for url in named if url} == {f"http://contentgen-sandbox.contentgen.svc/media/{media.SAMPLES_NAME}"}
 
@@ -96,6 +96,6 @@ def test_without_a_film_a_video_of_ones_own_goes_on_and_says_so(server: SandboxS
     console = Console(record=True, quiet=False, width=200)
     with console.capture() as said:
         assert source(server, "https://example.com/own.mp4", missing, console) == "https://example.com/own.mp4"
-    assert "samples/ name a film that is not there: espeak-ng is missing" in said.get()
+    assert "the video that samples/ refer to is missing: espeak-ng is missing" in said.get()
     with pytest.raises(DemoError):
         source(server, None, missing)

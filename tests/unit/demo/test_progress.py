@@ -1,4 +1,4 @@
-"""What the demo shows while the resources are worked on."""
+"""Progress display of the demo."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""The demo's last page: listings that stay short, checks that can fail."""
+"""Final report of the demo: short listings, and checks that can fail."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The demo's fresh copies of samples/: new names, references that follow, the film's address."""
+"""Copies of samples/ for the demo: new names, updated references, the video's URL."""
 
 from datetime import UTC, datetime
 from pathlib import Path

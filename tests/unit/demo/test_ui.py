@@ -1,4 +1,4 @@
-"""`make ui`: what it says, and that it does not take another program's place."""
+"""`make ui`: its output, and the refusal of used ports."""
 
 import contextlib
 import os
@@ -40,7 +40,7 @@ HERE = [(family, host) for family, host in LOOPBACK if family == socket.AF_INET 
 
 @pytest.fixture(params=HERE, ids=[host for _, host in HERE])
 def taken(request: pytest.FixtureRequest) -> Iterator[int]:
-    """A port that another program listens at, by each of the addresses that localhost has on this machine."""
+    """Port in use, on each address of localhost."""
     family, host = request.param
     with socket.socket(family) as other:
         other.bind((host, 0))
@@ -97,7 +97,7 @@ sys.exit(ui.main())
 
 @pytest.fixture
 def kubectl(tmp_path: Path) -> Iterator[Path]:
-    """A folder with a kubectl whose port-forward would outlive whoever started it."""
+    """Folder with a kubectl whose port-forward survives its parent."""
     tool = tmp_path / ".cluster/bin/kubectl"
     tool.parent.mkdir(parents=True)
     tool.write_text(KUBECTL.replace("sleep 10", "sleep 1000"))

@@ -1,4 +1,4 @@
-"""The demo's film: what it promises of itself, without making it."""
+"""Properties of the demo's video, without rendering it."""
 
 from pathlib import Path
 

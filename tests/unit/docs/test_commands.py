@@ -1,6 +1,4 @@
-"""What documents tell their readers to type and to write: all of it is found, and whatever can be checked without a
-cluster is. tests/cluster/documents/test_docs.py runs the commands.
-"""
+"""Static checks of all documented commands and manifests. tests/cluster/documents/test_docs.py runs the commands."""
 
 import json
 import re
@@ -45,7 +43,7 @@ def test_every_command_could_work(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted({manifest.file for manifest in MANIFESTS}))
 def test_every_manifest_is_one(name: str) -> None:
-    """Our kinds by the schemas of their CRDs, which refuse what they do not know."""
+    """Manifests of our kinds are validated strictly by their CRD schemas."""
     found = [manifest for manifest in MANIFESTS if manifest.file == name]
     assert [problem for manifest in found for problem in checks.manifest_problems(manifest)] == []
 
@@ -69,7 +67,7 @@ def test_every_entry_of_the_reviewed_tables_is_used() -> None:
 
 
 def test_most_commands_are_run() -> None:
-    """The control: what the tests above look at is there."""
+    """Control: the tests above have inputs."""
     run = [command for command in COMMANDS if not reviewed.not_run(command)]
     assert len(COMMANDS) > 180
     assert len(run) > 120
@@ -177,7 +175,7 @@ def samples() -> Iterator[str]:
     ],
 )
 def test_a_field_that_a_kind_does_not_have_is_told(old: str, new: str) -> None:
-    """Also one that a sample has commented out."""
+    """Also fields that a sample has commented out."""
     (text,) = [each for each in samples() if "kind: LoraTraining" in each]
     assert old in text
     parts = extract.sample("sample.yaml", text.replace(old, new))
@@ -270,7 +268,7 @@ def test_a_page_is_read() -> None:
 
 
 def test_a_block_with_one_known_program_is_commands_throughout() -> None:
-    """So that a line which begins otherwise is seen, and somebody says what it is."""
+    """So an unknown line is reported, and must be listed."""
     found = extract.markdown("page.md", "Look:\n\n    sum by (a) (b)   # in Prometheus\n    kubectl get pods\n")
     assert [part.text for part in found if isinstance(part, Command)] == ["sum by (a) (b)", "kubectl get pods"]
 
@@ -317,7 +315,7 @@ def test_stand_ins_take_whole_words() -> None:
 
 
 def test_the_samples_and_the_api_are_where_the_checks_look() -> None:
-    """The control: an empty schema refuses nothing."""
+    """Control: an empty schema would accept everything."""
     assert len(list(samples())) == 3
     assert len(json.loads(Path("docs/reference/openapi.json").read_text())["paths"]) > 30
     assert len(yaml.safe_load(Path("crds/contentgen.dev_loratrainings.yaml").read_text())["spec"]["versions"]) == 1

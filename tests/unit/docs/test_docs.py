@@ -1,4 +1,4 @@
-"""The documentation says what is there: links lead somewhere, commands, values, reasons and files exist."""
+"""Consistency of the documentation: links, commands, values, reasons and files exist."""
 
 import ipaddress
 import json
@@ -46,7 +46,7 @@ def test_every_relative_link_leads_somewhere(name: str) -> None:
 
 
 def commands(text: str) -> list[list[str]]:
-    """The command lines of a page's code blocks, and of its `code`."""
+    """Command lines in a page's code blocks and `code`."""
     whole = text.replace("\\\n", " ")
     shown = [line.strip().removeprefix("$ ") for line in whole.splitlines() if re.match(r" {4,}\S|\$ ", line)]
     spoken = re.findall(r"`((?:make|helm|kubectl) [^`]+)`", whole.replace("\n", " "))
@@ -75,7 +75,7 @@ def test_every_command_exists(name: str) -> None:
 
 
 def test_commands_are_found() -> None:
-    """The control: what the tests above look at is there."""
+    """Control: the tests above have inputs."""
     found = commands(PAGES["README.md"])
     assert ["make", "demo"] in found
     assert ["make", "test"] in found
@@ -153,7 +153,7 @@ def test_every_state_of_a_purchase_is_explained() -> None:
 
 
 def table(text: str) -> list[list[str]]:
-    """The paths of each row of the last table; the later ones of a row lie beside the first."""
+    """Paths in each row of the last table; later ones are relative to the folder of the first."""
     rows = text.rpartition("| component | file |")[2].strip().splitlines()[1:]
     return [re.findall(r"`([^`]+)`", row.split("|")[-2]) for row in rows]
 

@@ -1,4 +1,4 @@
-"""The shell in which documents' commands are typed: what fails is told, what is exported stays, a watch ends."""
+"""Shell session for documented commands: failures are reported, exports persist, watches end."""
 
 import os
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ def session(tmp_path: Path) -> Iterator[Session]:
 
 
 def said(session: Session, *texts: str) -> list[Said]:
-    """In the order of the commands, of which some have ended last."""
+    """Results in the order of the commands."""
     for number, text in enumerate(texts):
         session.type(Command("page.md", number, text), text)
     session.end()

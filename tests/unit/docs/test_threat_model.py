@@ -1,4 +1,4 @@
-"""docs/threat-model.md names functions, tests and policies that exist: a row about a renamed one proves nothing."""
+"""Functions, tests and policies named in docs/threat-model.md exist: a row about a renamed one proves nothing."""
 
 import ast
 import re
@@ -19,7 +19,7 @@ _TEST = re.compile(r"(?:(?:tests/[\w/]+/)?(test_\w+\.py)(?:::(test_\w+)(?:\[([\w
 
 @cache
 def names_in(path: Path) -> frozenset[str]:
-    """Functions, classes, methods and variables of a module."""
+    """Names of functions, classes, methods and variables of a module."""
     nodes = list(ast.walk(ast.parse(path.read_text())))
     assigned = [target for node in nodes if isinstance(node, ast.Assign) for target in node.targets]
     return frozenset(
@@ -51,7 +51,7 @@ def _mentions(folder: Path, text: str) -> bool:
 
 
 def wrong_names(page: str) -> Iterator[str]:
-    """What a page names in code spans, and what is not there."""
+    """Names in a page's code spans that do not exist."""
     for span in re.findall(r"`([^`\n]+)`", page):
         if found := _TEST.fullmatch(span):
             file, test, case, bare = found.groups()

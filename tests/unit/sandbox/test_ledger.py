@@ -1,4 +1,4 @@
-"""The ledger and the jobs survive the process; faults fire as often as armed."""
+"""Persistence of ledger and jobs across restarts, and counts of armed faults."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal

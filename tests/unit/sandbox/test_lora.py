@@ -1,4 +1,4 @@
-"""The trainer reads a zip as fal's would: pictures that open, captions in place of the trigger word."""
+"""Dataset validation of the simulated trainer, as at fal: readable images, captions instead of the trigger word."""
 
 import io
 import zipfile

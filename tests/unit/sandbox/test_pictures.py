@@ -1,4 +1,4 @@
-"""Pictures have the asked size, follow their seed, and hold any prompt."""
+"""Generated pictures: requested size, determinism per seed, any prompt."""
 
 import pytest
 

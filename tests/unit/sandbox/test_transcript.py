@@ -1,4 +1,4 @@
-"""Made-up speech spans the recording; captions are well formed."""
+"""Generated transcripts cover the recording, with valid captions."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""Short runs of the fuzzers, the same inputs each time; `make fuzz MINUTES=10` runs on with new ones."""
+"""Short deterministic runs of the fuzzers; `make fuzz MINUTES=10` uses new inputs."""
 
 import re
 from typing import Any

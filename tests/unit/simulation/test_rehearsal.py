@@ -1,4 +1,4 @@
-"""A sample of the randomized campaign (`make rehearse` runs thousands), and each of its oracles proven to see."""
+"""Sample of the randomized campaign (`make rehearse` runs thousands), and proof that each oracle detects violations."""
 
 import copy
 import itertools
@@ -36,7 +36,7 @@ TWO = (Subject("ns", IMAGES, "one"), Subject("other", IMAGES, "two", 1))
 
 @pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:
-    """Loggers as they were before, for the tests of other files in this process."""
+    """Restore the loggers for tests of other files in this process."""
     loggers = [logging.getLogger(name) for name in ("contentgen_operator", "contentgen_runtime", "stamina")]
     before = [(each, each.propagate, each.level) for each in loggers]
     quiet()
@@ -163,7 +163,7 @@ Plant = Callable[[pytest.MonkeyPatch], RehearsalPlan]
 def _planted(
     patch: pytest.MonkeyPatch, on: str, action: Callable[[RehearsalWorld], None], plan: RehearsalPlan | None = None
 ) -> RehearsalPlan:
-    """A plan in which the world is damaged at a moment."""
+    """Plan that damages the world at a moment."""
     patch.setattr(Actions, "plant", lambda self, _who: action(self._world), raising=False)
     plan = plan or plan_of()
     return RehearsalPlan(0, "test", plan.subjects, (PlannedEvent("plant", 0.5, on),), takes=2.0)
@@ -176,7 +176,7 @@ def _posts_twice(patch: pytest.MonkeyPatch) -> RehearsalPlan:
         call = once(self, name)
 
         async def ungated() -> None:
-            """No compare-and-set before the second one."""
+            """Second POST without compare-and-set."""
 
         async def both(*args: Any, **named: Any) -> Any:
             await call(*args, **named)
@@ -251,14 +251,14 @@ def _all_deleted(patch: pytest.MonkeyPatch) -> RehearsalPlan:
 
 def _nobody_searches(patch: pytest.MonkeyPatch) -> RehearsalPlan:
     async def nothing(*_: Any) -> None:
-        """A round that looks at no orphan."""
+        """Orphan search that does nothing."""
 
     patch.setattr(Orphans, "round", nothing)
     return _deleted_while_lost()
 
 
 def _deleted_while_lost() -> RehearsalPlan:
-    """A lost request, which the history shows long after something else was bought under the same name."""
+    """Lost request that the history lists long after another purchase under the same name."""
     steps = (
         PlannedEvent("delete", 5.0, "state:sending"),
         PlannedEvent("apply", 45.0, "state:sending", args={"variant": 1}),
@@ -273,7 +273,7 @@ def _other_bill(patch: pytest.MonkeyPatch) -> RehearsalPlan:
 
 
 def _other_bill_of_the_adopted(patch: pytest.MonkeyPatch) -> RehearsalPlan:
-    """The lost request of a deleted resource, which the next one adopts, gives up and pays for."""
+    """Lost request of a deleted resource, which the next one adopts, gives up and pays for again."""
     bill = provider._micros
     patch.setattr(provider, "_micros", lambda request: bill(request) * (2 if request.id == "request-1" else 1))
     return _adopted_and_abandoned()
@@ -295,7 +295,7 @@ def _no_pause(patch: pytest.MonkeyPatch) -> RehearsalPlan:
 
 
 def _rewritten(patch: pytest.MonkeyPatch, change: Callable[[dict[str, Any]], None]) -> RehearsalPlan:
-    """The API server stores another status than it was given."""
+    """API server that stores another status than it got."""
     put = RehearsalCluster.put_status
 
     async def changed(self: RehearsalCluster, kind: Kind, namespace: str, name: str, body: dict[str, Any]) -> Any:
@@ -392,7 +392,7 @@ def test_the_cost_of_an_adopted_attempt_is_its_new_owners() -> None:
 
 
 def _steps_back(world: RehearsalWorld, old: Phase, new: Phase) -> int:
-    """How many violations a status that goes from one phase to another adds."""
+    """Number of violations caused by a status change between two phases."""
     ref = ref_of(IMAGES, world.body_of(0) or {})
     run = {"number": 1, "version": 1, "runHash": "h", "generation": 1, "spec": {}, "startedAt": world.now().isoformat()}
     before, after = ({"phase": each, "reason": "x", "message": "x", "run": run} for each in (old, new))

@@ -16,7 +16,7 @@ CODES = {
 
 
 def patched(code: str) -> Iterator[tuple[object, str]]:
-    """Objects whose attributes a mutant reads or replaces, and the attributes' names."""
+    """Objects and attribute names that a mutant reads or replaces."""
     tree = ast.parse(code)
     objects = {}
     for node in ast.walk(tree):

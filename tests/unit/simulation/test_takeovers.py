@@ -1,4 +1,4 @@
-"""What `make takeovers` plans and what it takes for a failure; the takeovers themselves need the cluster."""
+"""Plan and failure criteria of `make takeovers`; the takeovers themselves need the cluster."""
 
 import httpx
 import pytest

@@ -1,4 +1,4 @@
-"""Upgrades from a5a1c84: that release leaves a purchase in each state, today's operator goes on with it."""
+"""Upgrades from a5a1c84: that release leaves a purchase in each state, the current operator continues it."""
 
 import hashlib
 import tarfile
@@ -43,7 +43,7 @@ def assert_ends(driver: Driver, state: StateCase) -> None:
 
 
 def assert_kept(left: Body, driver: Driver) -> None:
-    """What was stored is stored, unless its deletion was asked for; every document can be read."""
+    """Check that stored files remain unless deleted on request, and that every document is readable."""
     now = driver.dump()
     outputs = {key: value for key, value in left["objects"].items() if not key.startswith(("runs/", "datasets/"))}
     assert {key: now["objects"].get(key) for key in outputs} == outputs
@@ -68,7 +68,7 @@ LISTING = "da2bdf757191163fe53a74ddfd6f0f516ad73f321dac6e39d578c1247d5ea806"
 
 
 def blob(content: bytes) -> str:
-    """The object name that git gives a file."""
+    """Git object name of a file."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 

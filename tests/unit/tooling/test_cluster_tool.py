@@ -1,4 +1,4 @@
-"""The pure parts of the cluster command: keys, choices, order of steps, pid files, image archives."""
+"""Pure parts of the cluster tool: cache keys, provider choice, step order, pid files, image archives."""
 
 import base64
 import datetime
@@ -125,7 +125,7 @@ class TestChoice:
 
 
 class Record:
-    """An observer that remembers."""
+    """Observer that records calls."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
@@ -446,7 +446,7 @@ class TestTools:
 
 
 class TestMaven:
-    """What Maven 3.8 on Java 17 said where its keystore had another authority, and where it had none."""
+    """Errors of Maven 3.8 on Java 17 with another CA in the keystore, and with none."""
 
     COULD_NOT = (
         "[ERROR] Plugin org.apache.maven.plugins:maven-resources-plugin:3.3.1 or one of its dependencies could not be "
@@ -467,7 +467,7 @@ class TestMaven:
 
     @pytest.fixture
     def fails(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-        """A Maven that says something and fails; what our error then says."""
+        """Run a Maven that fails with an output; returns our error message."""
         pems = [
             ClusterAuthority(tmp_path / n, datetime.datetime.now(datetime.UTC)).certificate.read_text() for n in "ab"
         ]

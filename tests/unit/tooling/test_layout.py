@@ -1,4 +1,4 @@
-"""`operator/` is a source root and must never become a package: Python's own `operator` would be gone."""
+"""`operator/` is a source root and must not become a package, which would hide Python's module `operator`."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The list of `make mutants`: each changes code that is there, once, and names a test that is there."""
+"""List of `make mutants`: each patch matches exactly one place and names an existing test."""
 
 import pytest
 

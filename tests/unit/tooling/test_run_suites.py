@@ -1,4 +1,4 @@
-"""`make test`: every test file is in one suite, lanes keep their order, and the closing report fails what it must."""
+"""`make test`: every test file is in one suite, lanes keep their order, and the final report detects failures."""
 
 import sys
 from collections import Counter
@@ -18,7 +18,7 @@ BY_HAND = {"tests/real"}
 
 @pytest.fixture(autouse=True)
 def reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The steps of these tests write their logs and reports here."""
+    """Folder for logs and reports of these tests."""
     monkeypatch.setattr(run_suites, "REPORTS", tmp_path)
     return tmp_path
 

@@ -17,7 +17,6 @@ SAME_NAME = {
     "Dataset": OPENAPI,
     "Download": OPENAPI,
     "Lora": OPENAPI,
-    "Order": OPENAPI,
     "Outcome": OPENAPI,
     "Shot": OPENAPI,
     "Settings": "the environment of one program; each program has its own",
@@ -27,7 +26,7 @@ SAME_NAME = {
 
 @cache
 def modules() -> dict[str, Path]:
-    """Files of our packages and tools by dotted name; a package is its __init__.py."""
+    """Source files by dotted module name; a package is its __init__.py."""
     found = {}
     for source in SOURCES:
         for path in (ROOT / source).rglob("*.py"):
@@ -60,7 +59,7 @@ def imports() -> dict[str, set[str]]:
 
 
 def run(tree: ast.AST) -> Iterator[ast.AST]:
-    """Nodes of a module, without what stands under `if TYPE_CHECKING:`."""
+    """AST nodes of a module, except under `if TYPE_CHECKING:`."""
     for node in ast.iter_child_nodes(tree):
         if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
             yield node

@@ -15,7 +15,7 @@ from contentgen_gateway.live.recent_creations import RecentCreations
 from contentgen_gateway.live.resources import JobResources
 from contentgen_gateway.problems import BadRequest, Problem
 from contentgen_gateway.schemas.changes import Made
-from contentgen_gateway.schemas.requests import GenerateOrder, Order, checked
+from contentgen_gateway.schemas.requests import GenerateOrder, JobOrder, checked
 from contentgen_gateway.services.changes.lora_references import LoraReferences
 from contentgen_gateway.services.ownership import namespace_of, require_may_name
 from contentgen_runtime.kube import Body
@@ -34,7 +34,7 @@ class JobCreation:
     loras: LoraReferences
     namespaces: Namespaces
 
-    async def create(self, caller: Caller, order: Order, key: str | None) -> Made:
+    async def create(self, caller: Caller, order: JobOrder, key: str | None) -> Made:
         """Created job, or the existing one of this Idempotency-Key.
 
         Raises Problem if the caller may not create it, or the API server refuses it.
@@ -42,7 +42,7 @@ class JobCreation:
         body = await self._resource(caller, order, key)
         return Made.model_validate(document(await self.creations.announce(order.kind, body)))
 
-    async def _resource(self, caller: Caller, order: Order, key: str | None) -> Body:
+    async def _resource(self, caller: Caller, order: JobOrder, key: str | None) -> Body:
         namespace = namespace_of(caller, order.namespace, self.namespaces)
         if not await self.authorizer.may(caller, Verb.CREATE, order.kind, namespace):
             raise Problem(403, f"you may not create {order.kind.plural} in the namespace {namespace!r}")
@@ -52,7 +52,7 @@ class JobCreation:
         name = order.name or _name(_lora_name(spec) or order.kind.short_name, secrets.token_hex(5))
         return await self.resources.create(order.kind, namespace, name, spec, {CALLER_ANNOTATION: caller.name})
 
-    async def _spec(self, caller: Caller, order: Order, namespace: str) -> dict[str, Any]:
+    async def _spec(self, caller: Caller, order: JobOrder, namespace: str) -> dict[str, Any]:
         """Spec of the order. Raises Problem if the caller may not ask for a part of it."""
         spec = order.spec()
         self.resources.require_own_class(order.operator_class)
@@ -61,7 +61,7 @@ class JobCreation:
         await require_may_name(self.authorizer, caller, spec.get("userId"), namespace)
         return checked(order.kind, spec)
 
-    async def _create_once(self, caller: Caller, order: Order, namespace: str, key: str) -> Body:
+    async def _create_once(self, caller: Caller, order: JobOrder, namespace: str, key: str) -> Body:
         """Resource named after the key: the API server admits one, however many requests arrive at a time."""
         if order.name is not None:
             raise BadRequest("name", order.name, "left out: with an Idempotency-Key the name follows from the key")

@@ -45,8 +45,8 @@ def main() -> None:
     """Fuzz every target; exit code 1 after a finding."""
     names = {target.name: target for target in TARGETS}
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=10, help="for each target")
-    parser.add_argument("--target", choices=names, action="append", help="these alone")
+    parser.add_argument("--minutes", type=float, default=10, help="minutes per target (default: 10)")
+    parser.add_argument("--target", choices=names, action="append", help="only this target; repeatable")
     asked = parser.parse_args()
     logging.disable()  # refusals are what is wanted here
     chosen = [names[each] for each in asked.target or names]

@@ -65,7 +65,7 @@ def _paths(value: list[Any]) -> None:
         path = api_path(resource, namespace=namespace, name=name, subresource=subresource, query=query)
     except InvalidName as error:
         if len(str(error)) > 250:
-            raise AssertionError("a refusal repeats much of what was given") from error
+            raise AssertionError("the error message repeats much of the input") from error
         assert not (
             resource.namespaced and _plain(namespace, 63) and _plain(name, 63) and subresource is None and not query
         )
@@ -402,7 +402,7 @@ def _owners(value: list[list[Any]]) -> None:
     except (Unauthenticated, NotAWorker, NotYetRecorded):
         pass
     else:
-        raise AssertionError("a pod that no Job of ours made is a worker")
+        raise AssertionError("a pod of a foreign Job is accepted as a worker")
     for path in kube.paths:
         _judge_path(str(URL(f"http://host{path}").raw_path), {"worker"})
 

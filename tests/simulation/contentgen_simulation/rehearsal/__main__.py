@@ -60,10 +60,10 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--plans", type=int, default=3000)
-    parser.add_argument("--seed", type=int, default=0, help="of the first plan; the others follow")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the first plan; the others count up from it")
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--replay", type=int, help="tell the story of one seed")
-    parser.add_argument("--shrink", action="store_true", help="with --replay: leave out what does not matter")
+    parser.add_argument("--replay", type=int, help="print the story of one seed")
+    parser.add_argument("--shrink", action="store_true", help="with --replay: shrink the plan")
     asked = parser.parse_args()
     quiet()
     if asked.replay is not None:

@@ -47,7 +47,8 @@ _VERSIONS_APART = 10_000  # resource versions of two processes never meet
 def _call(saved: Body) -> Any:
     """A saved call of either release: a5a1c84 names the correlation key `marker`."""
     name = "correlation_key" if "correlation_key" in _requests.Call.model_fields else "marker"
-    values = {name if each in ("correlation_key", "marker") else each: value for each, value in saved.items()}
+    keys = {"correlation_key", "correlationKey", "marker"}
+    values = {name if each in keys else each: value for each, value in saved.items()}
     return _requests.Call.model_validate(values)
 
 
@@ -226,7 +227,7 @@ class Driver:
             if met():
                 return
             await self._step()
-        raise AssertionError(f"{what} never comes: {self.body['status']}; {self._states(1)}")
+        raise AssertionError(f"{what} was not reached: {self.body['status']}; {self._states(1)}")
 
     async def _step(self) -> None:
         before = self.world.now

@@ -10,10 +10,10 @@ from contentgen_operator import metrics
 from contentgen_operator.background.charge_display import ChargeDisplay
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Cache
+from contentgen_operator.kube.selection import Selection
 from contentgen_operator.state.observed import ResourceRef
 from contentgen_operator.state.provider_requests import RequestState, RequestView
 from contentgen_operator.state.purchases import Unsettled
-from contentgen_operator.state.selection import Selection
 from contentgen_operator.stores.worker_jobs import RecordedJob
 from contentgen_operator.watch.event_handlers import EventHandlers
 from contentgen_operator.watch.lora_names import LoraNames

@@ -183,7 +183,7 @@ def test_who_leads_may_send_until_the_deadline() -> None:
     clock.now = 105.0
     leadership.require(5.0)
     assert (leadership.is_leader, leadership.deadline) == (True, 110.0)
-    with pytest.raises(NotLeading, match=r"sure for 5\.0 s"):
+    with pytest.raises(NotLeading, match=r"valid for 5\.0 s"):
         leadership.require(5.1)
     clock.now = 110.0
     with pytest.raises(NotLeading):

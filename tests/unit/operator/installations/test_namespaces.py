@@ -17,9 +17,9 @@ from contentgen_gateway.settings import Settings as GatewaySettings
 from contentgen_operator.background.releases import NamespaceReleases
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Cache
+from contentgen_operator.kube.selection import Selection
 from contentgen_operator.settings import Settings
 from contentgen_operator.state.observed import ResourceRef
-from contentgen_operator.state.selection import Selection
 from contentgen_operator.stores.ledger import orphans_of
 from contentgen_operator.watch import event_handlers as intake_module
 from contentgen_operator.watch.event_handlers import EventHandlers

@@ -13,8 +13,8 @@ from contentgen_contract.names import FINALIZER
 from contentgen_contract.resources.namespaces import LabelSelector
 from contentgen_contract.resources.operator_class import ClassOwner
 from contentgen_operator import narrowing
+from contentgen_operator.kube.selection import Selection
 from contentgen_operator.narrowing import release_the_rest
-from contentgen_operator.state.selection import Selection
 from contentgen_operator.uninstall import InstalledRelease, StillHeld, namespaces_of, uninstall
 from kubernetes import client
 

@@ -1,4 +1,4 @@
-"""contentgen.dev/adopt: a person names the request of a lost reply. It is verified, claimed, and pays nothing."""
+"""Adopt annotation, which names the request of a lost reply: it is verified and claimed, and nothing is paid."""
 
 from datetime import timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""What providers send is limited: in size, and in what it costs the operator's memory."""
+"""Limits of providers' replies: size, and memory in the operator."""
 
 import contextlib
 import gzip
@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
+from contentgen_operator.providers import answers
+from contentgen_operator.providers.answers import AnswerFile, TooManyAnswers
 from contentgen_operator.providers.assemblyai import AssemblyAI
 from contentgen_operator.providers.base import MaybeAccepted, Refused, Unavailable
 from contentgen_operator.providers.fal import Fal
 from contentgen_operator.providers.keyfile import KeyFile
-from contentgen_operator.state import provider_answers
-from contentgen_operator.state.provider_answers import Answer, TooManyAnswers
 from contentgen_operator.state.provider_requests import TOO_LARGE, Call, RequestState, Search
 
 pytestmark = [
@@ -148,7 +148,7 @@ async def test_a_result_beyond_the_limit_is_told_and_not_kept(
     server.replies |= {STATUS: COMPLETED, RESULT: b'{"images": []}' + b" " * MIB, TRANSCRIPT: transcript(2 * MIB)}
     assert await fal.poll(MODEL, "r1") == TOO_LARGE
     assert await AssemblyAI(key, server.url).poll("", "t1") == TOO_LARGE
-    assert provider_answers._buffered == 0
+    assert answers._buffered == 0
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ async def test_a_deeply_nested_reply_is_one_that_cannot_be_read(
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"<html>", b'{"a": 1', b"{" + b"x" * 3 * MIB])
 def test_what_is_no_json_object(content: bytes) -> None:
-    answer = Answer()
+    answer = AnswerFile()
     answer.write(content)
     with pytest.raises(ValueError, match="not a JSON object"):
         answer.checked()
@@ -240,8 +240,8 @@ def test_what_is_no_json_object(content: bytes) -> None:
 
 
 def test_results_that_wait_to_be_stored_do_not_fill_the_volume(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(provider_answers, "_BUFFERED_BYTES", 3 * MIB)
-    one, other = Answer(), Answer()
+    monkeypatch.setattr(answers, "_BUFFERED_BYTES", 3 * MIB)
+    one, other = AnswerFile(), AnswerFile()
     one.write(bytes(2 * MIB))
     with pytest.raises(TooManyAnswers, match="wait to be stored"):
         other.write(bytes(2 * MIB))
@@ -249,7 +249,7 @@ def test_results_that_wait_to_be_stored_do_not_fill_the_volume(monkeypatch: pyte
     other.write(bytes(2 * MIB))
     other.close()
     other.close()
-    assert provider_answers._buffered == 0
+    assert answers._buffered == 0
 
 
 SIGNED = "https://s3.example/b/runs/k?X-Amz-Credential=id&X-Amz-Signature=abc"
@@ -269,7 +269,7 @@ def test_signatures_are_cut_and_nothing_else_is_changed(padding: str) -> None:
         "plain": plain,
         "words": "X-Amz-Signature= is no URL",
     }
-    answer = Answer.of(document)
+    answer = AnswerFile.of(document)
     size = answer.size
     answer.cut_signatures(frozenset({"url"}))
     assert len(answer.read()) == size

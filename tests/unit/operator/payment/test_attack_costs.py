@@ -1,4 +1,4 @@
-"""Attack: LoRA pictures of older attempts, costs, and what the mapping back leaves."""
+"""Attacks: LoRA files of older attempts, costs, and purchases after the end of a mapping."""
 
 from datetime import timedelta
 from typing import Any

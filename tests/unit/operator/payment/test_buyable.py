@@ -1,4 +1,4 @@
-"""What may be bought: models with a price, or those that the administrator lists; and one LoRA of a name."""
+"""Checks before the payment: models with a price or in the administrator's list, and unique LoRA names."""
 
 from datetime import timedelta
 from typing import Any

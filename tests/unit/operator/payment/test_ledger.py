@@ -1,4 +1,4 @@
-"""The ledger on mongomock: one payer, and every change names where it comes from."""
+"""Ledger on mongomock: one payer per purchase, and compare-and-set for every change."""
 
 import hashlib
 import time

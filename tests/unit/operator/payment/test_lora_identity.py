@@ -1,4 +1,4 @@
-"""LoRAs in an image's buying key: what was drawn with an older training is not what a later one asks for."""
+"""LoRA identity in an image's purchase key: a purchase with an older training does not satisfy a later run."""
 
 import re
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Requests whose reply was lost: how long and how often they are looked for, and what becomes of them."""
+"""Requests whose reply was lost: duration and frequency of the search, and the purchase's end."""
 
 import itertools
 import re
@@ -318,7 +318,7 @@ async def test_a_provider_that_is_away_at_the_deadline_is_waited_for_and_not_for
 
 
 async def resubmitted(world: World, kind: Kind, **spec: Any) -> None:
-    """A POST whose reply is lost and which nobody finds, and a person's word to pay again."""
+    """A POST whose reply is lost and which is not found, and a person's permission to pay again."""
     find = world.provider.find
     world.provider.find = nothing_found  # type: ignore[method-assign]
     await lost(world, kind, **spec)

@@ -1,4 +1,4 @@
-"""Purchases whose resource is gone: located, stored, kept for a while, adopted by who applies the resource again."""
+"""Orphans, which are purchases of deleted resources: searched, stored, kept for a while, adopted when applied again."""
 
 import contextlib
 from collections.abc import Callable
@@ -20,9 +20,10 @@ from contentgen_operator.background.orphans import (
     noted,
     pause,
 )
+from contentgen_operator.kube.selection import Selection
+from contentgen_operator.providers.answers import AnswerFile
 from contentgen_operator.providers.base import Unavailable
 from contentgen_operator.state.decision_input import Policy
-from contentgen_operator.state.provider_answers import Answer
 from contentgen_operator.state.provider_requests import (
     RequestState,
     RequestView,
@@ -31,7 +32,6 @@ from contentgen_operator.state.provider_requests import (
     arguments_of,
 )
 from contentgen_operator.state.purchases import Purchase, PurchaseState, StoredKey
-from contentgen_operator.state.selection import Selection
 from contentgen_runtime.namespaces import Namespaces
 from contentgen_simulation.world import SPECS, UID, Crash, World, Writes
 
@@ -179,7 +179,7 @@ def test_the_cost_is_at_the_rate_of_the_model_that_was_used(labels: float) -> No
     retention = Retention(prices=PRICES | {"assemblyai/nano": used})
     bought = purchase(provider="assemblyai", model="assemblyai/universal", unit_micros=planned.micros + labels,
                       unit=planned.unit, billing=True)  # fmt: skip
-    view = RequestView(state=RequestState.SUCCEEDED, result=Answer.of({}), model_used="nano", billable_units=3600)
+    view = RequestView(state=RequestState.SUCCEEDED, result=AnswerFile.of({}), model_used="nano", billable_units=3600)
     _, move = after_poll(KEY, bought, view, NOW, retention)
     assert move is not None
     assert move.changes["unit_micros"] == used.micros + labels
@@ -205,7 +205,7 @@ def test_the_stored_input_finds_the_request_and_holds_no_signature() -> None:
     assert [each["path"] for each in read["loras"]] == [
         StoredObject(key="loras/u/j/v1/model.safetensors"), StoredObject(key="a b/c.safetensors"),
     ]  # fmt: skip
-    with pytest.raises(ValueError, match="no arguments"):
+    with pytest.raises(ValueError, match="not an object"):
         arguments_of("[]")
 
 
@@ -239,7 +239,7 @@ def the_purchase(world: World) -> dict[str, Any]:
 
 
 def vanish(world: World, kind: Kind) -> None:
-    """As with a finalizer that somebody has removed by hand, or with its namespace."""
+    """Delete the resource at once, as after a finalizer was removed by hand or with its namespace."""
     del world.kube.resources[kind, "it"]
     world.kube.jobs.clear()
 

@@ -1,4 +1,4 @@
-"""What providers say about the bill: billable units of a request, and unit prices; over HTTP on loopback."""
+"""Billable units of requests, and unit prices, read from providers over HTTP on loopback."""
 
 import json
 import threading
@@ -12,11 +12,11 @@ import httpx
 import pytest
 
 from contentgen_contract.resources.prices import Unit
+from contentgen_operator.providers.answers import AnswerFile
 from contentgen_operator.providers.assemblyai import AssemblyAI
 from contentgen_operator.providers.fal import Fal
 from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_operator.providers.pricing import FalPrices, parse_price
-from contentgen_operator.state.provider_answers import Answer
 from contentgen_operator.state.provider_requests import RequestState, billable_units
 
 pytestmark = pytest.mark.filterwarnings("ignore::pydantic.PydanticDeprecatedSince20")
@@ -128,7 +128,7 @@ async def test_assemblyai_tells_the_seconds_and_the_model(
 
 
 def test_the_seconds_of_a_large_transcript_are_found_without_reading_it_whole() -> None:
-    answer = Answer.of({"words": [{"text": "x" * 50, "start": 1}] * 40_000, "audio_duration": 4711})
+    answer = AnswerFile.of({"words": [{"text": "x" * 50, "start": 1}] * 40_000, "audio_duration": 4711})
     assert answer.size > 2 << 20
     assert answer.field("audio_duration") == 4711
 

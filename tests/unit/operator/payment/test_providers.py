@@ -1,4 +1,4 @@
-"""The adapters against a server on loopback: one POST whatever happens, and the right verdict about the money."""
+"""Provider clients against a server on loopback: exactly one POST, and the right error about the payment."""
 
 import asyncio
 import json
@@ -202,7 +202,7 @@ async def test_a_model_that_fal_does_not_have_is_named_with_those_that_there_are
 
 
 async def test_a_paid_post_is_sent_on_a_connection_of_its_own(fal: Fal, assemblyai: AssemblyAI, server: Server) -> None:
-    """The other side may be closing one that was used before: then nobody can tell whether the request was taken."""
+    """The server may close a reused connection during the POST, and the request's acceptance is unknown then."""
     server.replies[f"/{TRAINER}"] = (200, {"request_id": "r1"})
     server.replies[f"/{TRAINER.rpartition('/')[0]}/requests/r1/status"] = (200, {"status": "IN_PROGRESS", "logs": []})
     server.replies[f"/{TRAINER}/requests/r1/status"] = (200, {"status": "IN_PROGRESS", "logs": []})
@@ -387,7 +387,7 @@ async def test_without_a_key_nothing_is_sent_and_nothing_is_lost(
         ("assemblyai", assemblyai.poll("", "t1")),
         ("assemblyai", assemblyai.find(LOST_TRANSCRIPT)),
     ):
-        with pytest.raises(AccessRefused, match=rf"there is no key for {name}.*is fetched then"):
+        with pytest.raises(AccessRefused, match=rf"there is no key for {name}.*are fetched later"):
             await read
     assert server.seen == []
 
@@ -405,7 +405,7 @@ async def test_a_refused_key_is_told_with_what_to_do(
         (assemblyai.poll("", "t1"), "assemblyai-key"),
         (assemblyai.find(LOST_TRANSCRIPT), "assemblyai-key"),
     ):
-        with pytest.raises(AccessRefused, match=rf"answered {code}.*put a valid {key} .*is fetched then"):
+        with pytest.raises(AccessRefused, match=rf"answered {code}.*put a valid {key} .*are fetched later"):
             await read
 
 
@@ -445,7 +445,7 @@ HISTORY = "/v1/models/requests/by-endpoint"
 
 
 def entry(name: str, seconds: float = 1, **given: Any) -> dict[str, Any]:
-    """An entry of fal's history, of the lost training unless `given` says otherwise."""
+    """An entry of fal's history, by default of the lost training."""
     shown = {"images_data_url": f"https://s3.example/bucket/{ZIP}?X-Amz-Signature=1", "steps": 5} | given
     sent = (SENT + timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
     return {"request_id": name, "endpoint_id": TRAINER, "sent_at": sent, "started_at": sent, "json_input": shown}
@@ -532,7 +532,7 @@ async def test_an_id_that_is_none_is_not_asked_for(
 async def test_an_id_that_is_none_is_not_taken_from_an_answer(
     fal: Fal, assemblyai: AssemblyAI, server: Server, request_id: str
 ) -> None:
-    """What was sent may be paid; the history is looked through for it."""
+    """The request may be paid, so the history is searched for it."""
     server.replies[f"/{TRAINER}"] = (200, {"request_id": request_id})
     with pytest.raises(MaybeAccepted):
         await fal.submit(Call(provider="fal", model=TRAINER, arguments={}, correlation_key=""), nothing)
@@ -624,7 +624,7 @@ async def test_a_request_whose_input_is_not_shown_is_neither_taken_nor_absent(
 
 @pytest.mark.parametrize("large", ["x" * 100_000, "deep"], ids=["large", "deep"])
 async def test_large_inputs_of_others_do_not_hide_a_request(fal: Fal, server: Server, large: str) -> None:
-    """Whoever uses the account may send pictures inside of their requests: then only what may be ours is read."""
+    """Other users of the account may send pictures inside of requests: then only candidates' inputs are read."""
     flood = [entry(f"other-{n}", 600 + n, data=large) for n in range(250)]
     History(server, [*flood, entry("beside", 3, data="x" * 5_000_000 if large != "deep" else "deep"), entry("mine", 9)])
     found = await fal.find(LOST_TRAINING)

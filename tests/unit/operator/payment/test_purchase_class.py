@@ -1,4 +1,4 @@
-"""Operator class of a purchase: who polls an open request whose resource cannot be read, and with which account."""
+"""Operator class of a purchase: the installation and account that poll an open request of an unreadable resource."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,11 +9,11 @@ from kubernetes.aio.client.exceptions import ApiException
 
 from contentgen_contract.names import Kind, Phase, Reason
 from contentgen_operator.background.orphans import FollowState, OrphanStep, Retention, next_step
+from contentgen_operator.kube.selection import Selection
+from contentgen_operator.providers.answers import AnswerFile
 from contentgen_operator.providers.base import AccessRefused, Unavailable
-from contentgen_operator.state.provider_answers import Answer
 from contentgen_operator.state.provider_requests import GONE, RequestState, RequestView
 from contentgen_operator.state.purchases import Purchase, PurchaseKey, PurchaseState, PurchaseStep
-from contentgen_operator.state.selection import Selection
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_runtime.namespaces import Namespaces
 from contentgen_simulation.world import SPECS, UID, Crash, World, Writes
@@ -27,7 +27,7 @@ KEY = PurchaseKey(namespace="ns", kind=IMAGES, name="it", run_hash="h", rerun=No
 
 
 class Account:
-    """What the provider says of all requests; None: what the simulated one says. Counts the polls."""
+    """Provider that gives one answer for all requests (None: the simulated provider's), and counts the polls."""
 
     def __init__(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         self.says: RequestView | Exception | None = None
@@ -277,7 +277,7 @@ async def test_others_requests_are_not_polled(world: World, left: Roles, account
 
 
 async def test_an_orphan_of_another_class_is_left_to_its_installation(world: World, account: Account) -> None:
-    """Whose provider's account may be another one."""
+    """The other installation may use another account at the provider."""
     await submitted(world)
     world.database["ledger"].update_many({}, {"$set": {"operatorClass": BATCH}})
     del world.kube.resources[IMAGES, "it"]
@@ -340,7 +340,7 @@ SAYS = pytest.mark.parametrize(
 
 
 async def stored_unnoted(world: World) -> None:
-    """The process ends after the response is stored, and before the ledger says so."""
+    """End the process after the response is stored and before the ledger is written."""
     world.writes._points = (2 * len(world.writes.done) + 1,)
     world.writes.fired.clear()
     with pytest.raises(Crash):
@@ -379,7 +379,7 @@ async def test_a_stored_response_that_the_ledger_does_not_name_is_noted_without_
 
 
 async def found(model: str, request_id: str) -> RequestView:
-    return RequestView(state=RequestState.SUCCEEDED, result=Answer.of({"answer": 42, "request": request_id}))
+    return RequestView(state=RequestState.SUCCEEDED, result=AnswerFile.of({"answer": 42, "request": request_id}))
 
 
 @pytest.mark.parametrize("attempts", [1, 3])

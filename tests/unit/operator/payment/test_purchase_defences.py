@@ -1,4 +1,4 @@
-"""Defences around a purchase that no other test proves: `tools/mutants.py` names the one for each mutant."""
+"""Defences around a purchase that no other test covers; `tools/mutants.py` names the test of each mutant."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -177,7 +177,7 @@ async def test_what_comes_too_late_changes_nothing(monkeypatch: pytest.MonkeyPat
 
 
 async def test_the_status_names_the_purchase_of_the_marker(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not the one that was planned and dropped: a person looks for the marker's."""
+    """Not the dropped planned purchase: a person searches the one of the bucket's marker."""
     world = World(monkeypatch, Writes())
     world.kube.apply(IMAGES, SPECS[IMAGES])
     subject = Resource.parse(IMAGES, world.kube.resources[IMAGES, "it"])
@@ -221,7 +221,7 @@ class Finds:
 
 @pytest.mark.parametrize(("owner", "found"), [("another", None), ("p", "r1")])
 async def test_a_request_of_another_purchase_is_not_found(ledger: Ledger, owner: str, found: str | None) -> None:
-    """Also one with another marker, which the provider is not told of."""
+    """Also a request with another correlation key, which the search does not exclude."""
     await ledger.claim(bought(purchase_id=owner, marker="b"), "r1", NOW)
     provider: Any = Finds()
     call = Call(provider="fal", model="m", arguments={}, correlation_key="a")

@@ -1,4 +1,4 @@
-"""Who owns a purchase, and what is kept of it: successive resources of one name, stores rewound, frozen processes."""
+"""Ownership and stored response of a purchase: successive resources of one name, restored stores, frozen processes."""
 
 import asyncio
 import copy
@@ -12,9 +12,9 @@ from pymongo.errors import AutoReconnect
 from contentgen_contract.names import RERUN_ANNOTATION, RESUBMIT_ANNOTATION, Kind, Phase, Reason, Stage
 from contentgen_contract.records.deletion_tombstone import tombstone_of
 from contentgen_contract.resources.status import ResourceStatus
+from contentgen_operator.providers.answers import AnswerFile
 from contentgen_operator.providers.base import Busy
 from contentgen_operator.state.observed import ResourceRef
-from contentgen_operator.state.provider_answers import Answer
 from contentgen_operator.state.provider_requests import Found, RequestState, RequestView, Search
 from contentgen_operator.state.purchases import PurchaseState
 from contentgen_runtime.kube import Conflict
@@ -118,7 +118,7 @@ async def test_a_response_is_never_overwritten_by_that_of_another_purchase(monke
 
 
 async def test_a_stored_response_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The process ended between the storing of the response and the ledger's word on it."""
+    """The process ended after the response was stored and before the ledger was written."""
     reference = world_of(monkeypatch)
     reference.kube.apply(IMAGES, SPECS[IMAGES])
     await reference.finish(IMAGES)
@@ -133,7 +133,7 @@ async def test_a_stored_response_is_taken_as_it_is(monkeypatch: pytest.MonkeyPat
 
     async def other(model: str, request_id: str) -> RequestView:
 
-        return RequestView(state=RequestState.SUCCEEDED, result=Answer.of({"answer": "rewritten"}))
+        return RequestView(state=RequestState.SUCCEEDED, result=AnswerFile.of({"answer": "rewritten"}))
 
     world.provider.poll = other  # type: ignore[method-assign]
     assert_complete(world, await world.finish(IMAGES))
@@ -447,7 +447,7 @@ async def test_a_person_may_pay_again_for_what_the_ledger_has_lost_and_only_once
 
 
 async def unknown(world: World, kind: Kind) -> str:
-    """A purchase that nobody finds; the token with which a person allows another."""
+    """A purchase that is not found, and the token by which a person allows another payment."""
     status = await world.finish(kind, Phase.SUBMISSION_UNKNOWN)
     assert status.phase is Phase.SUBMISSION_UNKNOWN
     return (status.message or "").rpartition("=")[2]
@@ -610,7 +610,7 @@ async def test_a_claim_of_another_purchase_is_not_taken(monkeypatch: pytest.Monk
 async def test_deleted_after_a_restore_of_ledger_and_bucket_it_is_remembered(
     kind: Kind, policy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The status was the only witness of the payment: applied again, nothing is paid."""
+    """Only the status named the payment; a resource that is applied again pays nothing."""
     world = world_of(monkeypatch)
     world.kube.apply(kind, SPECS[kind] | {"deletionPolicy": policy})
     await world.finish(kind, Phase.PROCESSING)
@@ -658,7 +658,7 @@ def as_before(world: World) -> None:
 async def test_an_upgrade_buys_nothing(
     kind: Kind, state: PurchaseState | str, uid: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was refused was not paid, and is sent once; nothing else is."""
+    """Refused requests were not paid and are sent once; nothing else is sent."""
     world = world_of(monkeypatch)
     world.provider.cancels = False
     world.kube.apply(kind, SPECS[kind])

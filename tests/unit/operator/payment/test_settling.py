@@ -1,4 +1,4 @@
-"""Charges from fal's billing events: what is asked for and when, what a reply is worth, what is written."""
+"""Charges from fal's billing events: schedule of the reads, validity of replies, and writes."""
 
 import json
 import math

@@ -17,9 +17,9 @@ from contentgen_contract.records import keys, ownership
 from contentgen_contract.records.ownership import Owner
 from contentgen_contract.resources.sources import Address
 from contentgen_contract.worker.orders import FileClaim
+from contentgen_operator.providers.answers import AnswerFile
 from contentgen_operator.state.observed import BucketFile
 from contentgen_operator.state.plan import StoredAnswer
-from contentgen_operator.state.provider_answers import Answer
 from contentgen_operator.stores.s3 import InvalidOutcome, Leftovers, Storage
 from contentgen_runtime.store_errors import NotDeleted
 
@@ -199,7 +199,7 @@ async def test_a_version_that_is_not_removed_is_an_error(storage: Storage, monke
 
 async def test_a_document_is_stored(storage: Storage) -> None:
     await storage.put_answer(
-        StoredAnswer(owner=OWNER, key="runs/p.json", answer=Answer.of({"text": "grüezi", "n": None}))
+        StoredAnswer(owner=OWNER, key="runs/p.json", answer=AnswerFile.of({"text": "grüezi", "n": None}))
     )
     assert (await storage.stored(OWNER, "runs/", ["p.json"]))["p.json"].size_bytes == len(
         b'{"text": "gr\\u00fcezi", "n": null}'
@@ -211,7 +211,7 @@ async def test_a_marker_and_a_response_are_written_once(storage: Storage) -> Non
     assert await storage.put_marker("ns/Kind/it/hash/-/2", "two") == "two"
     owner, key = ownership.purchase_owner("one"), keys.purchase_response("one")
     for answer in ({"n": 1}, {"n": 2}):
-        await storage.put_answer(StoredAnswer(owner=owner, key=key, answer=Answer.of(answer)))
+        await storage.put_answer(StoredAnswer(owner=owner, key=key, answer=AnswerFile.of(answer)))
     assert json.loads(storage._read(key, 99) or b"") == {"n": 1}
 
 

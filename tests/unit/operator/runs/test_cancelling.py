@@ -1,4 +1,4 @@
-"""A run that a person cancels, at each step: what it costs, what is asked of the provider, and what is said."""
+"""Cancellation of a run at each step: cost, calls to the provider, and message."""
 
 import pytest
 
@@ -110,7 +110,7 @@ async def test_whether_a_cancelled_request_that_is_gone_is_billed_is_not_known(m
     await world.finish(LORA, Phase.PROCESSING)
     status = await cancelled(world, LORA)
     assert ended(status) == (Phase.FAILED, "Cancelled", None)
-    assert "is billed, is not known" in (status.message or "")
+    assert "it is unknown whether request" in (status.message or "")
 
 
 async def test_a_request_that_ends_some_seconds_after_it_was_asked_to_is_cancelled_and_not_bought_again(

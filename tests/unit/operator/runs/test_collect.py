@@ -1,4 +1,4 @@
-"""The collect stage after a payment: retried until its deadline, and once more when a person asks. Never paid again."""
+"""Collect stage after a payment: retried until its deadline and by annotation, and never paid again."""
 
 import re
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The operator, ended before and after each of its writes: at most one payment, same end."""
+"""Crashes of the operator before and after each write: at most one payment, and the same final state."""
 
 import asyncio
 import itertools

@@ -1,4 +1,4 @@
-"""A node that dies with a worker's pod: the stage is tried again under a new Job name, and nothing is paid again."""
+"""Lost node with a worker's pod: the stage is retried under a new Job name, and nothing is paid again."""
 
 from datetime import timedelta
 from typing import Any
@@ -191,7 +191,7 @@ async def test_the_count_begins_anew_with_the_next_stage(world: World) -> None:
 
 
 async def test_a_conflict_at_the_status_counts_nothing_twice(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The Job is deleted after the status has let it go: else it would be one that somebody has deleted."""
+    """The Job is deleted after the status no longer names it; otherwise it would count as deleted by somebody else."""
     dead = DeadNode(world, Stage.PREPARE, times=1)
     world.kube.apply(LORA, SPECS[LORA])
     while not dead.names:
@@ -355,7 +355,7 @@ class CutOff:
         return str(job["metadata"]["name"])
 
     async def says(self, token: str) -> set[int]:
-        """What the worker API answers to everything that a worker asks and reports."""
+        """Answers of the worker API to all requests of a worker."""
         headers = {"Authorization": f"Bearer {token}"}
         claim = {"name": "audio.flac", "sizeBytes": 7, "sha256": "ab" * 32, "contentType": "audio/flac"}
         answers = [

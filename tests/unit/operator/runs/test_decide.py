@@ -1,4 +1,4 @@
-"""What the operator decides, as tables: a resource, what is seen around it, and the plan."""
+"""Decisions as tables: a resource, its observation, and the plan."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -17,6 +17,7 @@ from contentgen_operator.decide import decision
 from contentgen_operator.decide.deletion import decide_deletion
 from contentgen_operator.decide.payment import COLLECT_SECONDS
 from contentgen_operator.decide.status import store_unavailable_status
+from contentgen_operator.providers.answers import AnswerFile
 from contentgen_operator.state import kinds
 from contentgen_operator.state.decision_input import Policy, decision_input
 from contentgen_operator.state.observed import (
@@ -29,7 +30,6 @@ from contentgen_operator.state.observed import (
     is_settled,
 )
 from contentgen_operator.state.plan import Payment, Plan
-from contentgen_operator.state.provider_answers import Answer
 from contentgen_operator.state.provider_requests import GONE, TOO_LARGE, RequestState, RequestView
 from contentgen_operator.state.purchases import Purchase, PurchaseState, PurchaseStep
 from contentgen_operator.state.runs import wants_new_run
@@ -209,7 +209,7 @@ def buys(plan: Plan) -> bool:
 
 
 def payment(kind: Kind, subject: Resource, seen: Observation = Observation(), now: datetime = NOW) -> Payment:  # noqa: B008 - frozen
-    """What is sent: at the look after the one that plans it, once the status names it."""
+    """The payment, which follows one reconcile after the reservation, once the status names the purchase."""
     first = decide(subject, seen, now, POLICY)
     assert first.payment is None
     assert first.reservation is not None
@@ -412,7 +412,7 @@ def sound(seconds: Any, size: int) -> dict[str, Any]:
     ("seconds", "size", "why"),
     [
         (43_201, 100_000_000, "lasts 43201 s according to the worker, at most 43200 s"),
-        (10_000, 1000, "1000 bytes, which are 0 to 185 s of sound, and not 10000 s"),
+        (10_000, 1000, "1000 bytes, which are 0 to 185 s of audio, and not 10000 s"),
         (10, 2_000_000_000, "2000000000 bytes, which are"),
     ],
 )
@@ -829,7 +829,7 @@ def test_a_lost_request_is_looked_for_and_never_sent_again(kind: Kind) -> None:
 
 @pytest.mark.parametrize("told", [Reason.SUBMISSION_UNKNOWN, Reason.STORE_UNAVAILABLE])
 def test_a_clock_that_was_set_back_does_not_take_submission_unknown_back(told: Reason) -> None:
-    """A person may be acting on it. The search goes on as often as the time since the POST says."""
+    """A person may be acting on it. The search continues on the schedule of the time since the POST."""
     unknown = running(IMAGES, phase=Phase.SUBMISSION_UNKNOWN, reason=told)
     lost = purchase(IMAGES, PurchaseState.INTENT, created_at=NOW + timedelta(hours=24))
     plan = decide(resource(IMAGES, unknown), Observation(purchase=lost), NOW, POLICY)
@@ -844,7 +844,7 @@ def test_a_history_that_cannot_be_read_is_said_and_looked_at_for_as_long_as_it_t
     late = lost.model_copy(update={"created_at": NOW - timedelta(hours=2)})
     plan = bought(IMAGES, late, provider_problem="fal answered 401")
     assert reason(plan) == (Phase.SUBMISSION_UNKNOWN, Reason.SUBMISSION_UNKNOWN)
-    for part in ("it is looked for until", "cannot be read (fal answered 401)"):
+    for part in ("the search goes on until", "cannot be read (fal answered 401)"):
         assert part in (plan.status.message or "")
     assert (plan.payment, plan.again_seconds) == (None, 600)
     assert plan.reservation is None
@@ -953,7 +953,7 @@ def test_a_provider_that_does_not_answer_is_no_failure(kind: Kind) -> None:
 
 @pytest.mark.parametrize("kind", Kind)
 def test_an_answer_is_stored_before_the_ledger_says_so(kind: Kind) -> None:
-    view = RequestView(state=RequestState.SUCCEEDED, result=Answer.of({"a": 1}))
+    view = RequestView(state=RequestState.SUCCEEDED, result=AnswerFile.of({"a": 1}))
     plan = bought(kind, purchase(kind, PurchaseState.SUBMITTED), request=view)
     assert plan.status.phase is Phase.COLLECTING
     assert plan.store is not None
@@ -1218,7 +1218,7 @@ def test_a_transcript_is_billed_at_the_rate_of_the_model_that_wrote_it() -> None
         ("universal-9", None, "estimate"),
     ):
         view = RequestView(
-            state=RequestState.SUCCEEDED, result=Answer.of({"a": 1}), billable_units=3600, model_used=used
+            state=RequestState.SUCCEEDED, result=AnswerFile.of({"a": 1}), billable_units=3600, model_used=used
         )
         (move,) = bought(TRANSCRIPT, asked, request=view).moves
         assert (move.changes["actual_micros"], move.changes["cost_source"]) == (micros, source)
@@ -1482,7 +1482,7 @@ def test_an_outcome_that_lists_a_file_twice_is_invalid(kind: Kind) -> None:
 
 @pytest.mark.parametrize("kind", Kind)
 def test_a_rerun_annotation_that_is_taken_off_starts_nothing(kind: Kind) -> None:
-    """Whoever may not spend may take it off."""
+    """Users without the permission to spend may remove it."""
     status = done(kind)
     assert status.run is not None
     run = status.run.model_copy(update={"rerun": "a"})

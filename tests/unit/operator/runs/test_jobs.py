@@ -1,4 +1,4 @@
-"""The Jobs: restricted, named by what they do, and free of anything that a user wrote."""
+"""Job manifests: restricted pods, names by stage, and no user input."""
 
 import json
 import random

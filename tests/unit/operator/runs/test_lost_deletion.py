@@ -1,4 +1,4 @@
-"""Deletion of a resource while the reply to its paid request is lost: one search, then it goes."""
+"""Deletion of a resource while the reply to its paid request is lost: one search, then the finalizer is removed."""
 
 from typing import Any
 

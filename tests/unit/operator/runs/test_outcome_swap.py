@@ -1,4 +1,4 @@
-"""An outcome that is replaced after the operator has read it: its URL is good until the attempt's deadline.
+"""Outcome that is replaced after the operator has read it; its URL is valid until the attempt's deadline.
 
 The worker's URL for its outcome overwrites (decision 0001), so each read may be the last one that finds the judged
 bytes. Nothing that was judged is read again: facts go from memory into the status or the ledger, and from there on.

@@ -1,4 +1,4 @@
-"""Jobs and pods that the cluster refuses, and causes of a pod's end: the words, and what a resource does then."""
+"""Refused Jobs and pods, and causes of a pod's end: messages, and the resource's next state."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""The record of a job has the shape that the seeds promise."""
+"""Record of a job: the shape that the legacy API documents."""
 
 from datetime import UTC, datetime
 from typing import Any

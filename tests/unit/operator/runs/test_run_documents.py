@@ -1,4 +1,4 @@
-"""The run document: numbers are used once and frozen values stay, whatever is restored, forged or written by others."""
+"""Run document: numbers are used once and frozen values stay, also after a restore or a forged status."""
 
 import copy
 import itertools
@@ -96,7 +96,7 @@ def restore_mongo(world: World, before: dict[str, list[dict[str, Any]]], *only: 
 
 
 def forge(world: World, kind: Kind, change: Callable[[dict[str, Any]], Any]) -> None:
-    """Write to the status, as somebody with rights on `*/status` may."""
+    """Write the status, as a user with permission for `*/status` may."""
     body = world.kube.resources[kind, "it"]
     change(body["status"])
     body["metadata"]["resourceVersion"] = str(next(world.kube._version))
@@ -539,7 +539,7 @@ def _as_in_go(value: Any) -> Any:
 
 
 class _Counted(RunDocuments):
-    """Counts the queries, and may be away."""
+    """Collection that counts queries and may be unavailable."""
 
     queries = 0
     away = False

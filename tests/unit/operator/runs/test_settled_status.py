@@ -1,4 +1,4 @@
-"""A charge that becomes known after the end of a run: the status and the record say it, and nothing else changes."""
+"""Charge that is known after the end of a run: status and record show it, and nothing else changes."""
 
 from datetime import timedelta
 from typing import Any

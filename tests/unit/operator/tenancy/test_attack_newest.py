@@ -1,4 +1,4 @@
-"""Attacks on which purchase of an image is adopted: failed newer ones, trainings that were collected again."""
+"""Attacks on the choice of an image's purchase: failed newer ones, trainings that were collected again."""
 
 from contentgen_contract.names import CANCEL_ANNOTATION, Phase, Reason
 from contentgen_simulation.tenancy import (

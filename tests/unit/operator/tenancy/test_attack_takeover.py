@@ -1,4 +1,4 @@
-"""Attacks: what a deletion in an earlier cluster does to requests that a later one has taken over."""
+"""Attacks: deletion in an earlier cluster of resources whose requests a later cluster has adopted."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Names and keys in a status that somebody else wrote: nothing of another owner is signed, read, copied or deleted."""
+"""Forged names and keys in a status: no file of another owner is signed, read, copied or deleted."""
 
 import copy
 from typing import Any
@@ -49,7 +49,7 @@ def what_is_the_victims(world: World) -> dict[str, Any]:
 
 
 def forge(world: World, kind: Kind, change: Any, name: str = "it") -> None:
-    """Write to the status, as somebody with rights on `*/status` may."""
+    """Write the status, as a user with permission for `*/status` may."""
     body = world.kube.resources[kind, name]
     status = copy.deepcopy(body["status"])
     change(status)
@@ -66,7 +66,7 @@ def with_foreign_files(kind: Kind) -> Any:
 
 
 def as_of_an_older_release(world: World, documents: str) -> None:
-    """Where `documents` says so there are no run documents."""
+    """World of an older release; `documents` False: without run documents."""
     if documents == "none":
         world.database["runs"].delete_many({})
         world.restart()
@@ -76,7 +76,7 @@ DOCUMENTS = pytest.mark.parametrize("documents", ["run documents", "none"])
 
 
 def unsettled(status: dict[str, Any]) -> None:
-    """A status that makes the operator look again."""
+    """A status that needs reconciling."""
     status["observedGeneration"] = 0
 
 
@@ -272,7 +272,7 @@ async def test_a_mark_of_deletion_deletes_no_other_jobs_folder(monkeypatch: pyte
 
 
 async def test_a_deletion_that_is_tried_again_still_knows_what_was_adopted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first try marks the purchase as discarded, and then the bucket is away."""
+    """The first attempt marks the purchase as discarded, and then the bucket is unavailable."""
     world = World(monkeypatch, Writes())
     world.kube.apply(IMAGES, SPECS[IMAGES])
     await world.finish(IMAGES)

@@ -1,4 +1,4 @@
-"""A namespace that was created again, and a rebuilt cluster: what is adopted, what is paid, in memory."""
+"""Namespaces that were created again, and rebuilt clusters: adoption and payment, in memory."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -10,8 +10,8 @@ from kubernetes.aio.client.exceptions import ApiException
 from contentgen_contract.names import Kind, Phase, Reason
 from contentgen_gateway.migration.backup import BACKED_UP
 from contentgen_gateway.migration.namespaces import CommandRefused, TenantAdministration
+from contentgen_operator.kube.selection import Selection
 from contentgen_operator.state.purchases import PurchaseKey
-from contentgen_operator.state.selection import Selection
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_runtime.kube import Conflict
 from contentgen_runtime.namespaces import Namespaces

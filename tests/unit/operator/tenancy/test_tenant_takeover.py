@@ -1,4 +1,4 @@
-"""Two live clusters on one ledger, mappings with purchases under way, lost bindings: each purchase has one owner."""
+"""Two live clusters on one ledger, mappings with open purchases, lost bindings: each purchase has one owner."""
 
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -114,7 +114,7 @@ async def test_after_a_takeover_the_earlier_cluster_leaves_everything_alone(worl
 
 @pytest.mark.parametrize("how", ["confirmed", "mapped"])
 async def test_after_a_takeover_orphans_are_the_later_clusters(world: World, how: str) -> None:
-    """The later cluster has no such resource: the request is an orphan there, whatever the earlier one says."""
+    """The later cluster has no such resource, so the request is an orphan there, despite the earlier cluster."""
     clusters = await two_clusters(world)
     world.kube.resources.clear()
     if how == "confirmed":

@@ -307,7 +307,7 @@ async def test_trouble_with_the_next_keeps_the_one_that_is_served(
         await asyncio.sleep(0.5)
         keeping.cancel()
     assert tls.expires_at > first
-    assert "can't be renewed: connection refused" in caplog.text
+    assert "cannot be renewed: connection refused" in caplog.text
 
 
 @pytest.mark.parametrize(("version", "fine"), [(ssl.TLSVersion.TLSv1_1, False), (ssl.TLSVersion.TLSv1_2, True)])

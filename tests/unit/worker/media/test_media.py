@@ -43,7 +43,7 @@ def test_a_recording_is_known_by_its_content(tmp_path: Path) -> None:
     assert (found.width, found.height, found.video_codec, found.audio_codec) == (320, 180, "h264", "")
     assert found.seconds == pytest.approx(1, abs=0.1)
     assert found.fps == 12
-    with pytest.raises(BeyondLimits, match=r"at most 0\.5 s"):
+    with pytest.raises(BeyondLimits, match=r"limit is 0\.5 s"):
         probe(path, MediaLimits(pixels=10**7, seconds=0.5))
 
 

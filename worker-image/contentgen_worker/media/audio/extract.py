@@ -102,7 +102,7 @@ def extract(
             flac.mux(stream.encode(block))
         flac.mux(stream.encode(None))
     if not samples:
-        raise Unsupported("its sound track has no sound that can be decoded; it may be damaged or truncated")
+        raise Unsupported("its sound track has no sound that can be decoded; it may be damaged or cut off")
     seconds = samples / RATE
     loudness = meter.loudness(seconds)
     if loudness.silent:

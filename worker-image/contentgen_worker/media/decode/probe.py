@@ -56,7 +56,7 @@ class Recording:
         if self.video_codec not in VIDEO_CODECS:
             raise Unsupported(f"video codec {self.video_codec!r}; expected one of {', '.join(sorted(VIDEO_CODECS))}")
         if not self.width:
-            raise Unsupported("no frame of its video track can be decoded; it may be damaged or truncated")
+            raise Unsupported("no frame of its video track can be decoded; it may be damaged or cut off")
 
 
 @contextmanager

@@ -62,7 +62,7 @@ def _started(gate: ThreadGate) -> "Future[None]":
         done.set_exception(error)
     else:
         waiting.close()
-        raise AssertionError("what precedes a POST waits")
+        raise AssertionError("the code before a POST must not wait")
     return done
 
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from contentgen_operator.background.orphans import Orphans
 from contentgen_operator.kube.cache import Cache
+from contentgen_operator.kube.selection import DEFAULT
 from contentgen_operator.leader.election import LeaderTerm
 from contentgen_operator.leader.leadership import Leadership
 from contentgen_operator.providers.pricing import NoPrices
 from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.state.observed import ResourceRef
-from contentgen_operator.state.selection import DEFAULT
 from contentgen_operator.watch.lora_names import LoraNames
 from contentgen_simulation.frozen import contents
 from contentgen_simulation.rehearsal.world.context import ACTING, Acting

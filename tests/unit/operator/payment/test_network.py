@@ -1,4 +1,4 @@
-"""Through a company's proxy, with a company's CA: every call to a provider, and no call inside the cluster."""
+"""Proxy and private CA: used by every call to a provider, and by no call inside the cluster."""
 
 import asyncio
 import json
@@ -18,8 +18,8 @@ from contentgen_operator.providers.assemblyai import AssemblyAI
 from contentgen_operator.providers.base import Busy, Provider
 from contentgen_operator.providers.fal import Fal
 from contentgen_operator.providers.keyfile import KeyFile
+from contentgen_operator.providers.network import reach_cluster_directly, trusted_cas
 from contentgen_operator.providers.pricing import FalPrices
-from contentgen_operator.providers.surroundings import reach_cluster_directly, trusted_cas
 from contentgen_operator.state.provider_requests import Call, RequestState, Search, StoredObject
 from contentgen_operator.worker_api.certificate_authority import issue, new_authority
 

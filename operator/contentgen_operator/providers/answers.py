@@ -10,7 +10,6 @@ import weakref
 from typing import IO, Any
 
 REPLY_BYTES = 1 << 20  # limit of a reply that is read into memory
-ANSWER_BYTES = 64 << 20  # limit of a result; a transcript of 12 hours has about 30 MB
 _BUFFERED_BYTES = 512 << 20  # limit of all results that wait to be stored; /tmp has 1 GiB
 _IN_MEMORY_BYTES = 1 << 20  # a smaller result needs no file
 _BLOCK = 1 << 20
@@ -30,7 +29,7 @@ class TooManyAnswers(ValueError):
     """Too many other results wait to be stored; this one is read later."""
 
 
-class Answer:
+class AnswerFile:
     """Provider's result in a temporary file, which is deleted with the object."""
 
     def __init__(self) -> None:
@@ -40,7 +39,7 @@ class Answer:
         self._release_once = weakref.finalize(self, _release, self._file, self._sizes)
 
     @classmethod
-    def of(cls, document: dict[str, Any]) -> "Answer":
+    def of(cls, document: dict[str, Any]) -> "AnswerFile":
         """An answer with this document. Raises TooManyAnswers."""
         answer = cls()
         answer.write(json.dumps(document).encode())
@@ -56,7 +55,7 @@ class Answer:
         self.size += len(content)
         self._file.write(content)
 
-    def checked(self) -> "Answer":
+    def checked(self) -> "AnswerFile":
         """The same answer. Raises ValueError if it does not start and end as a JSON object."""
         start = self._at(0).lstrip()[:1]
         end = self._at(max(self.size - _BLOCK, 0)).rstrip()[-1:]
