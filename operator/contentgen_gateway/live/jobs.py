@@ -29,9 +29,9 @@ class JobFollower:
         self._changed = asyncio.Event()
         self._latest: JobSnapshot | None = None
 
-    def publish(self, now: JobSnapshot | None) -> None:
+    def publish(self, snapshot: JobSnapshot | None) -> None:
         """Set the latest snapshot; None if the job was deleted or left the watch, so that its end is unknown here."""
-        self._latest = now
+        self._latest = snapshot
         self._changed.set()
 
     async def next(self, seconds: float) -> JobSnapshot | None:
@@ -69,13 +69,13 @@ class LiveJobs:
 
         Returns the later of it and the present snapshot, because the watch may lag behind or be ahead.
         """
-        now = JobSnapshot.parse(kind, body)
-        known = self._snapshots.get(now.job_id)
-        if known is not None and not now.later_than(known.version):
+        snapshot = JobSnapshot.parse(kind, body)
+        known = self._snapshots.get(snapshot.job_id)
+        if known is not None and not snapshot.later_than(known.version):
             return known
-        if not now.ended:
-            self._snapshots[now.job_id] = now
-        return now
+        if not snapshot.ended:
+            self._snapshots[snapshot.job_id] = snapshot
+        return snapshot
 
     @contextmanager
     def follow(self, job_id: str) -> Iterator[JobFollower]:
@@ -121,15 +121,15 @@ class LiveJobs:
                     if each.job_id not in uids and namespace in ("", each.meta.namespace):
                         self._delete(kind, each.job_id)
 
-    def _update(self, now: JobSnapshot) -> None:
-        self._snapshots.pop(now.job_id, None)
-        if not now.ended:
-            self._snapshots[now.job_id] = now  # insertion order: the latest update is last
+    def _update(self, snapshot: JobSnapshot) -> None:
+        self._snapshots.pop(snapshot.job_id, None)
+        if not snapshot.ended:
+            self._snapshots[snapshot.job_id] = snapshot  # insertion order: the latest update is last
             if len(self._snapshots) > self._max_jobs:
                 self._snapshots.pop(next(iter(self._snapshots)))
         else:
-            self._on_end(now.kind, now.job_id)
-        self._publish(now.job_id, now)
+            self._on_end(snapshot.kind, snapshot.job_id)
+        self._publish(snapshot.job_id, snapshot)
 
     def _delete(self, kind: Kind, job_id: str) -> None:
         self._snapshots.pop(job_id, None)
@@ -141,6 +141,6 @@ class LiveJobs:
         if self._snapshots.pop(job_id, None) is not None:
             self._publish(job_id, None)
 
-    def _publish(self, job_id: str, now: JobSnapshot | None) -> None:
+    def _publish(self, job_id: str, snapshot: JobSnapshot | None) -> None:
         for follower in self._followers.get(job_id, ()):
-            follower.publish(now)
+            follower.publish(snapshot)

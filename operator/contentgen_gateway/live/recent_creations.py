@@ -52,18 +52,18 @@ class RecentCreations:
 
         If MongoDB is unavailable, other replicas find it as soon as their watches report it.
         """
-        now = self._live.add(kind, body)
+        snapshot = self._live.add(kind, body)
         try:
-            await asyncio.wait_for(asyncio.to_thread(self._add, now), _WRITE_SECONDS)
+            await asyncio.wait_for(asyncio.to_thread(self._add, snapshot), _WRITE_SECONDS)
         except (PyMongoError, TimeoutError) as error:
             _log.warning("new job not shared with other replicas: %s", type(error).__name__)
-        return now
+        return snapshot
 
-    def _add(self, now: JobSnapshot) -> None:
+    def _add(self, snapshot: JobSnapshot) -> None:
         at = self._clock()
-        place = {"kind": now.kind.value, "namespace": now.meta.namespace, "name": now.meta.name}
+        place = {"kind": snapshot.kind.value, "namespace": snapshot.meta.namespace, "name": snapshot.meta.name}
         self._collection.update_one(
-            {"_id": {"$eq": now.job_id}}, {"$set": place | {"until": at + RETENTION}}, upsert=True
+            {"_id": {"$eq": snapshot.job_id}}, {"$set": place | {"until": at + RETENTION}}, upsert=True
         )
         self._collection.delete_many({"until": {"$lt": at}})
 
@@ -72,8 +72,8 @@ class RecentCreations:
 
         Raises PyMongoError, or one of API_ERRORS.
         """
-        if (now := self._live.get(job_id)) is not None:
-            return now
+        if (snapshot := self._live.get(job_id)) is not None:
+            return snapshot
         place = await asyncio.to_thread(self._collection.find_one, {"_id": {"$eq": job_id}})
         if place is None:
             return None

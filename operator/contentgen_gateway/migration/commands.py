@@ -289,7 +289,7 @@ def _import(settings: Settings, database: Database[Document], namespace: str, fr
     return LegacyImport(
         jobs=database["jobs"],
         ledger=database["ledger"],
-        place=ImportTarget(
+        target=ImportTarget(
             namespace=namespace,
             bucket=source,
             key_of=files.key_of,

@@ -57,7 +57,7 @@ class LegacyImport:
 
     jobs: Collection[Document]
     ledger: Collection[Document]
-    place: ImportTarget
+    target: ImportTarget
     sizes: Sizes
     by: str
     may_name: Callable[[str], bool]
@@ -84,12 +84,12 @@ class LegacyImport:
     def _import_one(self, number: int, document: Mapping[str, Any]) -> ImportEntry:
         given = document.get("jobId")
         job_id = given[:253] if isinstance(given, str) else None
-        converted = legacy_record.convert(document, self.place)
+        converted = legacy_record.convert(document, self.target)
         if not isinstance(converted, ConvertedRecord):
             return ImportEntry(number, job_id, Outcome.REFUSED, converted)
         user = converted.record["userId"]
         if not self.may_name(user):
-            return ImportEntry(number, job_id, Outcome.REFUSED, (_user_not_allowed(user, self.place.namespace),))
+            return ImportEntry(number, job_id, Outcome.REFUSED, (_user_not_allowed(user, self.target.namespace),))
         stored = self.jobs.find_one({"jobId": {"$eq": converted.record["jobId"]}})
         if self._belongs_to_other_job(converted.record, stored):
             return ImportEntry(number, job_id, Outcome.REFUSED, (_ID_IN_USE,))
@@ -98,7 +98,7 @@ class LegacyImport:
         folders = _folders(converted.record)
         self.fetch(folders)
         sizes = self.sizes(folders)
-        record = legacy_record.with_sizes(converted.record, sizes, self.place.key_of) | {"importedBy": self.by}
+        record = legacy_record.with_sizes(converted.record, sizes, self.target.key_of) | {"importedBy": self.by}
         try:
             outcome = self._store(record, stored)
         except DuplicateKeyError:

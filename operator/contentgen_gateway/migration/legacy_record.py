@@ -50,7 +50,7 @@ class ImportTarget:
     tenant: str | None = None  # the namespace's scope; None: unscoped
 
 
-def convert(document: Mapping[str, Any], place: ImportTarget) -> ConvertedRecord | tuple[FieldProblem, ...]:
+def convert(document: Mapping[str, Any], target: ImportTarget) -> ConvertedRecord | tuple[FieldProblem, ...]:
     """The record, or all errors of the document."""
     try:
         old = LegacyDocument.model_validate(dict(document))
@@ -58,11 +58,11 @@ def convert(document: Mapping[str, Any], place: ImportTarget) -> ConvertedRecord
         return tuple(
             FieldProblem(".".join(map(str, each["loc"])) or "document", each["msg"]) for each in error.errors()
         )
-    files = _Files(old, place)
+    files = _Files(old, target)
     versions = [_version(old, each, f"versions.{index}", files) for index, each in enumerate(old.versions)]
     if len({each["version"] for each in versions}) != len(versions):
         files.problems.append(FieldProblem("versions", "duplicate version number"))
-    record = _record(old, versions, place)
+    record = _record(old, versions, target)
     problems = (*files.problems, *(FieldProblem(each.path, str(each)) for each in wrong_values(record)))
     return problems or ConvertedRecord(record, tuple(sorted(files.found)))
 
@@ -70,8 +70,8 @@ def convert(document: Mapping[str, Any], place: ImportTarget) -> ConvertedRecord
 class _Files:
     """Validation of one document's addresses; collects errors and keys."""
 
-    def __init__(self, old: LegacyDocument, place: ImportTarget) -> None:
-        self._old, self._place = old, place
+    def __init__(self, old: LegacyDocument, target: ImportTarget) -> None:
+        self._old, self._target = old, target
         self.problems: list[FieldProblem] = []
         self.found: set[str] = set()
 
@@ -80,7 +80,7 @@ class _Files:
         if given is None:
             return None
         bare = given.partition("?")[0]
-        key = (self._place.key_of(bare) or _key_of(bare, self._place.bucket)) if "://" in bare else bare
+        key = (self._target.key_of(bare) or _key_of(bare, self._target.bucket)) if "://" in bare else bare
         kind = _KINDS[self._old.type]
         folder = keys.prefix(kind, Stage.COLLECT, self._old.user_id, self._old.job_id, version)
         folders = {folder} if kind is Kind.LORA_TRAINING else {folder, folder.removesuffix(f"v{version}/")}
@@ -102,7 +102,7 @@ class _Files:
 
     def plain(self, key: str | None) -> str | None:
         """The address of a key, as stored in records."""
-        return self._place.address(key) if key else None
+        return self._target.address(key) if key else None
 
 
 def _key_of(address: str, bucket: str) -> str | None:
@@ -188,7 +188,7 @@ def _picture(picture: LegacyPicture, at: str, number: int, files: _Files) -> Doc
     }
 
 
-def _record(old: LegacyDocument, versions: list[Document], place: ImportTarget) -> Document:
+def _record(old: LegacyDocument, versions: list[Document], target: ImportTarget) -> Document:
     """The record. Unfinished jobs of the legacy service become cancelled, because nothing will finish them."""
     over = old.status in ("completed", "failed", "cancelled")
     source = {"sourceVideo": old.source_video.model_dump(by_alias=True)} if old.source_video else {}
@@ -199,8 +199,8 @@ def _record(old: LegacyDocument, versions: list[Document], place: ImportTarget) 
         "jobId": old.job_id,
         "userId": old.user_id,
         "type": old.type,
-        "namespace": place.namespace,
-        "tenant": place.tenant,
+        "namespace": target.namespace,
+        "tenant": target.tenant,
         "name": None,
         "config": old.config,
         "metadata": old.metadata.model_dump(mode="json", by_alias=True),

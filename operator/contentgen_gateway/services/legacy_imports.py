@@ -42,7 +42,7 @@ class LegacyImporter:
         work = LegacyImport(
             jobs=self.records.collection,
             ledger=self.records.collection.database["ledger"],
-            place=await self._target(namespace, bucket),
+            target=await self._target(namespace, bucket),
             sizes=self.files.sizes_now,
             by=caller.name,
             may_name=users.__contains__,
