@@ -270,6 +270,8 @@ FIGURES = (
     KnownFigure("README.md", "loras/{userId}/", "where files lie in the bucket"),
     KnownFigure("docs/architecture.md", "prepare (Job) ──►", "a diagram"),
     KnownFigure("docs/architecture.md", "observe   reads", "a diagram"),
+    KnownFigure("docs/architecture.md", "flowchart LR", "a diagram"),
+    KnownFigure("docs/architecture.md", "flowchart TD", "a diagram"),
     KnownFigure("docs/concepts.md", "prepare (Job, free)", "a diagram"),
     KnownFigure("docs/install.md", "proxy:\n  https:", "the chart's values; its tests render them"),
     KnownFigure("docs/media.md", "frames ──►", "a diagram"),

@@ -152,37 +152,38 @@ def test_every_state_of_a_purchase_is_explained() -> None:
     assert set(PurchaseState) == set(re.findall(r"^\| `(\w+)` \|", PAGES["docs/architecture.md"], re.MULTILINE))
 
 
-def table(text: str) -> list[list[str]]:
-    """Paths in each row of the last table; later ones are relative to the folder of the first."""
-    rows = text.rpartition("| component | file |")[2].strip().splitlines()[1:]
-    return [re.findall(r"`([^`]+)`", row.split("|")[-2]) for row in rows]
+def component_rows() -> list[list[str]]:
+    """The paths of each row of the component table; the later ones of a row lie beside the first."""
+    text = PAGES["docs/architecture.md"].partition("| component | file |")[2].partition("\n\n")[0]
+    return [re.findall(r"`([^`]+)`", row.split("|")[-2]) for row in text.strip().splitlines()[1:]]
 
 
-def paths() -> list[Path]:
-    found = []
-    for first, *others in table(PAGES["docs/architecture.md"]):
-        found += [
-            ROOT / first,
-            *(ROOT / other if (ROOT / other).exists() else ROOT / Path(first).parent / other for other in others),
-        ]
+def paths() -> set[Path]:
+    found = set()
+    for first, *others in component_rows():
+        beside = [ROOT / other if (ROOT / other).exists() else ROOT / Path(first).parent / other for other in others]
+        found |= {ROOT / first, *beside}
     return found
 
 
 def test_architecture_ends_in_a_table_of_files_that_exist() -> None:
-    assert PAGES["docs/architecture.md"].rstrip().endswith("|")
-    assert len(paths()) > 50
-    assert [str(path) for path in paths() if not path.exists()] == []
+    """The last table answers questions of new readers with files; the one before lists the components."""
+    _, _, questions = PAGES["docs/architecture.md"].partition("| question | answer |")
+    assert questions.count("? | ") == 12
+    answers = [ROOT / each for each in re.findall(r"`([^`]+/[^`]+)`", questions)]
+    assert len(paths()) > 40
+    assert sorted(str(path) for path in {*paths(), *answers} if not path.exists()) == []
 
 
 def test_every_module_of_the_operator_has_its_place() -> None:
-    named = set(paths())
-    modules = {
-        path
-        for package in ("contentgen_operator", "contentgen_contract")
-        for path in (ROOT / "operator" / package).glob("*.py")
-        if path.name not in ("__init__.py", "base.py")
-    }
-    assert sorted(path.name for path in modules - named) == []
+    """Each module of the packages, or its folder, is a component."""
+    named = paths()
+    sources = ("operator", "worker-image", "cli", "sandbox", "cluster")
+    packages = [path for source in sources for path in (ROOT / source).glob("contentgen_*")]
+    modules = {path for package in packages for path in package.rglob("*.py") if path.name != "__init__.py"}
+    assert len(modules) > 300
+    placed = {path for path in modules if {path, *path.parents} & named}
+    assert sorted(str(path.relative_to(ROOT)) for path in modules - placed) == []
 
 
 def test_every_decision_is_listed() -> None:
