@@ -1,8 +1,8 @@
 """Second node of the bare cluster for node failure tests: its own kubelet, containerd and kube-proxy.
 
-They run in a mount namespace and a network namespace of their own, which a process that sleeps keeps. A pair of
-interfaces leads from there to the first node; the pods' addresses are routed over it. The node has a taint, so that no
-pod of another suite gets there. All of it goes with `take_down`, and with the cluster.
+They run in their own mount and network namespaces, which a sleeping process keeps alive. A veth pair connects them to
+the first node and routes the pods' addresses. A taint keeps pods of other suites away. `take_down` and the end of the
+cluster remove everything.
 """
 
 import json

@@ -20,7 +20,7 @@ from contentgen_gateway.stores.records import Records
 
 @dataclass(frozen=True, slots=True)
 class LegacyImporter:
-    """Imports by callers. Files are not copied: the gateway's own bucket has them, whatever its name was."""
+    """Import of legacy documents for a caller. Files are not copied: they are in the gateway's bucket already."""
 
     authorizer: Authorizer
     records: Records

@@ -49,7 +49,9 @@ def _ask_uncompressed(request: httpx.Request) -> None:
 
 def _limit_body(response: httpx.Response) -> None:
     if response.headers.get("content-encoding", "identity") != "identity":
-        raise ReplyCompressed("the reply is compressed, which was not asked for", request=response.request)
+        raise ReplyCompressed(
+            "the reply is compressed, although the request did not accept that", request=response.request
+        )
     most = int(response.request.extensions.get(_LIMIT, REPLY_BYTES)) if response.status_code == 200 else REPLY_BYTES
     if isinstance(response.stream, httpx.AsyncByteStream) and not isinstance(response.stream, httpx.SyncByteStream):
         response.stream = _AsyncLimited(response.stream, most, response.request)

@@ -240,8 +240,8 @@ class InProgressDownload(Incoming):
         return self._hashed / self.size
 
     def hash_available(self) -> None:
-        """Hash the bytes that follow on those hashed. Returns at once if another thread does so; that one includes
-        them."""
+        """Hash the bytes that have arrived since the last call. Returns at once while another thread hashes; it
+        includes them."""
         if self._hash_lock.acquire(blocking=False):
             try:
                 while content := self.sparse_file.read(self._hashed, CHUNK_BYTES):
