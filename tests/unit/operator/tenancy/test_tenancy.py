@@ -516,7 +516,7 @@ async def test_a_mapping_is_refused_while_purchases_are_under_way(world: World) 
     world.kube.apply(IMAGE, SPECS[IMAGE], uid=OTHER)
     await world.finish(IMAGE, Phase.PROCESSING)
     known = TenantAdministration(world.database, "ann")
-    with pytest.raises(CommandRefused, match="1 purchases of ns are under way"):
+    with pytest.raises(CommandRefused, match="1 purchases of ns are unfinished"):
         known.map("a-cluster", "ns", "another-namespace", "unscoped")
     with pytest.raises(CommandRefused, match="had this uid"):
         known.map("a-cluster", "ns", "another-namespace", "no-such-uid")
