@@ -89,7 +89,7 @@ class ClusterClient:
                 return item
             case []:
                 raise ResourceNotFound(
-                    f"no resource of contentgen named {wanted.name!r} in namespace {self.namespace!r}{self._near(wanted)}"
+                    f"no resource named {wanted.name!r} in namespace {self.namespace!r}{self._near(wanted)}"
                 )
             case _:
                 names = " or ".join(item.reference for item in found)
