@@ -150,6 +150,14 @@ def test_a_job_is_followed_again_after_a_refusal(signed_in: BrowserContext, gate
     assert len(asked) == 3
 
 
+def test_the_dashboard_shows_spending(signed_in: BrowserContext, gateway: str) -> None:
+    page = signed_in.new_page()
+    page.goto(f"{gateway}/")
+    spent = page.get_by_text("in 14 days").first.inner_text()
+    assert spent.startswith("$")
+    assert not spent.startswith("$0.00")
+
+
 def test_filters_work_without_loading_the_page_anew(signed_in: BrowserContext, gateway: str) -> None:
     page = signed_in.new_page()
     page.goto(f"{gateway}/jobs")

@@ -12,7 +12,9 @@ import numpy as np
 
 from contentgen_contract.names import API_VERSION, Kind, Stage
 from contentgen_contract.records.keys import prefix
+from contentgen_contract.records.ledger import PurchaseState
 from contentgen_contract.records.record import search_terms, version_totals
+from contentgen_contract.resources.prices import CostSource
 from contentgen_sandbox.assemblyai import transcript
 from contentgen_sandbox.fal import pictures
 
@@ -107,7 +109,8 @@ def everything(bucket: str, shrink: int = 1) -> SampleData:
             "type": each["type"],
             "model": each["config"]["model"],
             "config": each["config"],
-            "state": "Settled",
+            "state": PurchaseState.COLLECTED.value,
+            "costSource": CostSource.BILLING_EVENTS.value,
             "createdAt": each["createdAt"],
             "actualMicros": int(float(each["cost"]["actual"]) * 1e6),
             "estimatedMicros": 0,
