@@ -67,7 +67,7 @@ def outputs_owner(kind: Kind, outputs: Iterable[Mapping[str, Any]]) -> Owner:
 
 
 def jobs_owner(job_ids: Iterable[str], prefixes: Iterable[str]) -> Owner:
-    """Those prefixes that are a complete prefix of one of these jobs."""
+    """Owner of the prefixes that are the whole prefix of one of these jobs; other prefixes are dropped."""
     known = set(job_ids)
     internal = {keys.internal_prefix(each) for each in known}
     return Owner(folders=frozenset(each for each in prefixes if each in internal or _job_of(each) in known))

@@ -167,7 +167,7 @@ class RateLimitByCaller:
         await self._app(scope, receive, send)
 
     def _wait(self, request: HTTPConnection) -> tuple[str, float]:
-        """What a request is counted by (caller or address), and the seconds until it is allowed; 0 if it is now."""
+        """Counter of the request (`caller` or `address`), and seconds until the request is allowed; 0: now."""
         token = token_of(request)
         if self._callers is not None and token and (caller := self._callers.last_known(token)):
             return "caller", self._buckets.take(f"caller {caller.counted_as}")

@@ -44,7 +44,7 @@ class JobUses:
         ]
 
     async def visible(self, caller: Caller, records: list[Record]) -> list[Record]:
-        """Those of the records that the caller may get."""
+        """Records that the caller has the verb `get` for."""
         return [each for each in records if await self._may_get(caller, each)]
 
     async def _may_get(self, caller: Caller, record: Record) -> bool:

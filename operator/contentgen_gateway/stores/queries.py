@@ -71,7 +71,7 @@ _UNSCOPED = Tenant()
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What a caller may see: kinds by namespace, shared jobs by id, and public jobs."""
+    """Read scope of a caller: kinds by namespace, shared jobs by id, and public jobs."""
 
     namespaces: Mapping[str, frozenset[Kind]] = field(default_factory=dict)
     jobs: tuple[str, ...] = ()

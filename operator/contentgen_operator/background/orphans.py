@@ -423,12 +423,12 @@ class Orphans:
         tenant = await self._tenancy.of_resource(key.namespace, body["metadata"]["uid"])
         state = follow_state(body, tenant, key, purchase, now)
         if self._selection.has_left(body):
-            # Its run continues when the namespace is selected again; until then no reconcile follows it.
+            # The run continues when the namespace is selected again; until then no reconcile follows it.
             return FollowState.ENDED if state is FollowState.FOLLOWED else state
         if state is FollowState.GONE or self._selection.serves(body):
             return state
-        # Of another class now. Its installation may have another account of the provider, which does not know what was
-        # sent here; and it may never learn of what an earlier resource of this name has bought.
+        # The resource has another class now. The installation of that class may use another account of the provider, which
+        # does not know requests sent here, and may never learn of purchases of an earlier resource of this name.
         if purchase.operator_class is not None:
             is_ours = purchase.operator_class == self._selection.operator_class
             return FollowState.ENDED if is_ours else FollowState.FOLLOWED

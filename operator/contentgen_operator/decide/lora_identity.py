@@ -30,7 +30,7 @@ def decides_purchase(resource: Resource, run: RunStatus, spec: Spec, purchase: P
         return False
     if purchase is None or purchase.job_id != resource.ref.uid:
         return True
-    # Its own purchase: of an earlier run, or of this one if the process ended after the POST and before the status.
+    # The resource's own purchase: from an earlier run, or from this run if the process ended between POST and status.
     last_run = resource.status.run
     return last_run is not None and purchase.created_at < last_run.started_at
 

@@ -35,7 +35,7 @@ class AnswerFile:
     def __init__(self) -> None:
         self.size = 0
         self._file: IO[bytes] = tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES)  # noqa: SIM115 - the finalizer closes it
-        self._sizes = [0]  # counted against _HELD_BYTES
+        self._sizes = [0]  # bytes counted against _BUFFERED_BYTES
         self._release_once = weakref.finalize(self, _release, self._file, self._sizes)
 
     @classmethod

@@ -280,7 +280,7 @@ class Ledger:
         return await asyncio.to_thread(self._request_ids, purchase)
 
     def _request_ids(self, purchase: Purchase) -> frozenset[str]:
-        # Those of older releases are in the ledger alone.
+        # Older releases stored request ids in the ledger only, without claims.
         bought = self._collection.find({"marker": purchase.marker, "requestId": {"$ne": None}}, {"requestId": 1})
         claims = self._claims.find({"marker": purchase.marker, "purchaseId": {"$ne": purchase.purchase_id}}, {"_id": 1})
         claimed = {str(each["_id"]).partition("/")[2] for each in claims}

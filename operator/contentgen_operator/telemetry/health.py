@@ -69,7 +69,7 @@ class OperatorHealth:
         return reasons
 
     def unready(self) -> list[str]:
-        """What the process waits for."""
+        """Reasons why the process is not ready; empty if it is."""
         waits = ["the stores"] * (not self.stores_ready) + ["the watches"] * (not self._watching)
         refused = len(self._watches.refused) >= self._expected
         waits += ["the right to watch any of its namespaces (403)"] * refused

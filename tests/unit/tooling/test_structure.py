@@ -24,6 +24,10 @@ SAME_NAME = {
 """Class names that more than one module has, and why."""
 
 
+REHEARSAL = "contentgen_simulation.rehearsal.world."
+"""Its modules name the world that is made of them, for type checkers alone."""
+
+
 @cache
 def modules() -> dict[str, Path]:
     """Source files by dotted module name; a package is its __init__.py."""
@@ -42,12 +46,10 @@ def trees() -> Iterator[tuple[str, ast.Module]]:
 
 
 def imports() -> dict[str, set[str]]:
-    """Modules of ours that each module imports, also inside functions. Imports for type checkers alone do not count:
-    the parts of a rehearsal name the world that is made of them.
-    """
+    """Modules of ours that each module imports, also inside functions and for type checkers alone."""
     known, found = modules(), defaultdict(set)
     for name, tree in trees():
-        for node in run(tree):
+        for node in run(tree) if name.startswith(REHEARSAL) else ast.walk(tree):
             if isinstance(node, ast.Import):
                 found[name] |= {alias.name for alias in node.names} & known.keys()
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
