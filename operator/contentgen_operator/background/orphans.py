@@ -427,8 +427,8 @@ class Orphans:
             return FollowState.ENDED if state is FollowState.FOLLOWED else state
         if state is FollowState.GONE or self._selection.serves(body):
             return state
-        # The resource has another class now. The installation of that class may use another account of the provider, which
-        # does not know requests sent here, and may never learn of purchases of an earlier resource of this name.
+        # The resource has another class now. Its installation may use another account of the provider, which does not
+        # know requests sent here, and may never learn of purchases of an earlier resource of this name.
         if purchase.operator_class is not None:
             is_ours = purchase.operator_class == self._selection.operator_class
             return FollowState.ENDED if is_ours else FollowState.FOLLOWED

@@ -75,7 +75,7 @@ class RunDocuments:
         return self._runs.get(uid)
 
     async def digests(self, uids: Iterable[str]) -> dict[str, str]:
-        """Digests of the documents of these resources (`run_document.status_digest`), by one query."""
+        """Digests of the documents of these resources (`document_digest`), by one query."""
         return await asyncio.to_thread(self._digests, list(uids))
 
     def _digests(self, uids: list[str]) -> dict[str, str]:
