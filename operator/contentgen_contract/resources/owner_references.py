@@ -1,6 +1,7 @@
 """Owner references: the controller of a Job or pod, and the reference from a Job to its resource. Pure.
 
-References without a UID are skipped, other missing parts are empty: users of the namespace may write references.
+References without a UID are skipped, and other parts that are no text are empty, because users of the namespace may
+write references.
 """
 
 from collections.abc import Iterator, Mapping
@@ -35,7 +36,7 @@ def controllers(body: Mapping[str, Any]) -> Iterator[ControllerRef]:
     """The controllers of an object (JSON), in order; the API server admits one at most."""
     for each in (body.get("metadata") or {}).get("ownerReferences") or ():
         if each.get("controller") and isinstance(each.get("uid"), str):
-            yield ControllerRef(*(str(each.get(part) or "") for part in ("apiVersion", "kind", "name", "uid")))
+            yield ControllerRef(*(_text(each.get(part)) for part in ("apiVersion", "kind", "name", "uid")))
 
 
 def owner_reference(kind: Kind, name: str, uid: str) -> dict[str, Any]:
@@ -49,3 +50,7 @@ def owner_reference(kind: Kind, name: str, uid: str) -> dict[str, Any]:
         # True would require the right to update finalizers on some clusters.
         "blockOwnerDeletion": False,
     }
+
+
+def _text(given: object) -> str:
+    return given if isinstance(given, str) else ""
