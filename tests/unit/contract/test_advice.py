@@ -41,7 +41,7 @@ def name_of(each: Scenario) -> str:
 FOLLOWED = [(each, action) for each in SCENARIOS for action in each.helps if action not in each.skipped]
 
 
-# How each action is carried out: by the plugin's patch, which has to be what the message says
+# Execution of each action with the plugin's patch, which must match the message
 
 
 def annotations(change: dict[str, Any]) -> dict[str, str]:
@@ -131,11 +131,11 @@ FOLLOW: dict[Action, Callable[[ScenarioPlace, Remedy], Awaitable[None]]] = {
 }
 
 
-# What is kept
+# Stored objects and purchases that no action may lose
 
 
 def kept(place: ScenarioPlace) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Kept objects and purchases. A file of an unfinished version may be overwritten."""
+    """Objects by key and purchases by id. Files of an unfinished version may be overwritten."""
     finished = {file.key for each in place.world.status(place.kind).versions for file in each.files}
     objects = place.world.storage.objects
     fixed = {key: value for key, value in objects.items() if key in finished or key.startswith("purchases/")}
@@ -169,7 +169,7 @@ def assert_says_what_was_paid(place: ScenarioPlace, each: Scenario) -> None:
 
 
 def assert_says_what_is_kept(place: ScenarioPlace, said: Kept) -> None:
-    """`purchases`: those that were sent; a response belongs to the last one."""
+    """`purchases` counts the ones that were sent; the response belongs to the last one."""
     status, objects = place.world.status(place.kind), place.world.storage.objects
     sent = [every for every in place.purchases if every["state"] != "refused"]
     purchases = [every for every in sent if every["state"] != "intent" or every["sentAt"]]
@@ -200,7 +200,7 @@ def assert_messages_agree(place: ScenarioPlace, remedies: dict[Action, Remedy]) 
 
 
 def assert_everybody_advises_the_same(place: ScenarioPlace, remedies: dict[Action, Remedy]) -> None:
-    """`why` of the plugin, and refusals of the gateway."""
+    """The plugin's `why` and the gateway's refusals give the same advice."""
     item, body = place.item(), place.world.kube.resources[place.kind, "it"]
     told = explain(item, ResourceContext(), place.world.now)
     do = dict(told.parts).get("Do", ())

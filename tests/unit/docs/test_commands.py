@@ -31,7 +31,7 @@ def wrong(text: str) -> list[str]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_command_could_work(name: str) -> None:
-    """Targets, variables, subcommands, options, values, paths: also of those that no test runs."""
+    """Targets, variables, subcommands, options, values and paths exist, also in commands that no test runs."""
     problems = [
         f"{name}:{command.line}: {command.text}: {problem}"
         for command in COMMANDS
@@ -89,7 +89,7 @@ HARMFUL = re.compile(
 
 
 def test_no_command_that_does_harm_is_typed() -> None:
-    """A new one gets a reason not to be run, or a stand-in: others use the cluster and this machine too."""
+    """A new one needs a reason not to be run, or a stand-in, because the cluster and this machine are shared."""
     typed = [reviewed.typed(command) for command in COMMANDS if not reviewed.not_run(command)]
     assert [text for text in typed if HARMFUL.search(text)] == []
     written = {command.text for command in COMMANDS if HARMFUL.search(command.text)}
@@ -103,7 +103,7 @@ def test_the_files_that_readers_write_are_in_the_documents() -> None:
         assert any(file.name in command.text for command in COMMANDS if not reviewed.not_run(command)), file.name
 
 
-# What is wrong is found
+# Invalid commands are detected
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_an_entry_that_matches_nothing_is_told() -> None:
     assert reviewed.dead_entries(COMMANDS, without, pages.figures()) == ["docs/install.md Certificate"]
 
 
-# How texts are read
+# Parsers of the documents
 
 PAGE = """\
 # Title

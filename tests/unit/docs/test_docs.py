@@ -194,7 +194,7 @@ def test_every_decision_is_listed() -> None:
 
 
 def test_no_example_trusts_every_pod() -> None:
-    """Whoever is in `trustedProxies` says whose request it is: an example has addresses, and no network of all pods."""
+    """Examples of `trustedProxies` exclude the network of all pods, because their X-Forwarded-For is believed."""
     examples = {name: re.findall(r"trustedProxies='?\{([^}]*)\}", text) for name, text in PAGES.items()}
     given = {name: ",".join(found).split(",") for name, found in examples.items() if found}
     assert given.keys() >= {"docs/install.md", "charts/contentgen/README.md"}

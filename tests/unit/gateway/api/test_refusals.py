@@ -118,7 +118,7 @@ async def refused(world: GatewayWorld, path: str, **request: Any) -> Any:
         ),
         # rules over several fields
         ("/api/lora/train", {"source": {"url": "https://h/x"}}, "body: exactly one of videoUrl, source must be given"),
-        # a model that nobody has
+        # unknown model
         (
             "/api/images/generate",
             {"model": "sdxl"},
@@ -172,7 +172,7 @@ async def test_each_wrong_field_is_named(world: WritableWorld) -> None:
     ["https://ann:hunter2@example.com/talk.mp4", "ftp://h/x?X-Amz-Signature=hunter2", "ann:hunter2@example.com/x"],
 )
 async def test_an_address_is_never_repeated(world: WritableWorld, url: str) -> None:
-    """It may contain a password or a signature, and clients log problems."""
+    """A source URL may contain a password or a signature, and clients log problem responses."""
     problem = await refused(world, "/api/lora/train", json=TRAIN | {"videoUrl": url})
     assert problem["detail"] == f"videoUrl: {patterns.EXPECTATIONS[patterns.SOURCE_URL]}"
     assert "hunter2" not in json.dumps(problem)
@@ -185,7 +185,7 @@ async def test_a_long_value_is_cut(world: WritableWorld) -> None:
     assert len(json.dumps(many)) < 32_000
 
 
-# What is no JSON
+# Malformed JSON
 
 
 async def test_malformed_json_says_where(world: WritableWorld) -> None:

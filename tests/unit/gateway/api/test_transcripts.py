@@ -413,7 +413,10 @@ def test_a_transcript_of_errors_does_not_cost_memory_for_each(where: str) -> Non
 
 
 async def test_a_child_that_needs_too_much_memory_fails_alone() -> None:
-    """Its own limit is below the container's, which would kill the gateway. Here 8 MB of JSON need 0.5 GB."""
+    """The child's memory limit is below the container's, whose OOM kill would end the gateway.
+
+    Parsing the 8 MB of JSON needs 0.5 GB.
+    """
     with pytest.raises(ValueError, match="too large to parse"):
         await splitting.split(b'{"words": [' + b'{"text":""},' * 600_000 + b'{"text":""}]}')
 

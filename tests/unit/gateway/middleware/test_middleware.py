@@ -95,7 +95,7 @@ async def test_a_caller_who_asks_too_often_is_told_when_to_come_again() -> None:
     async with world.client("ann") as ann, world.client("bob") as bob:
         answers = [await ann.get("/api/jobs") for _ in range(5)]
         other = await bob.get("/api/jobs")
-    # The first is counted under the address: nobody knew yet whose token it is.
+    # The first request counts against the client address, because its token was not verified yet.
     assert [each.status_code for each in answers] == [200] * 4 + [429]
     refused = answers[-1]
     assert 1 <= int(refused.headers["retry-after"]) <= 10
@@ -359,7 +359,7 @@ async def test_a_page_that_breaks_breaks_nothing_else(world: GatewayWorld, monke
     assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
 
 
-# What is told
+# Logs, response headers and the OpenAPI document
 
 
 async def test_a_store_that_is_away_is_named_in_the_log(world: GatewayWorld, caplog: pytest.LogCaptureFixture) -> None:
@@ -498,7 +498,7 @@ def test_the_document_says_where_a_token_is_needed(written: dict[str, Any]) -> N
     assert written["components"]["securitySchemes"]["HTTPBearer"]["scheme"] == "bearer"
 
 
-# The end
+# Shutdown
 
 
 async def test_ready_is_what_has_reached_the_database_once(world: GatewayWorld) -> None:
@@ -591,12 +591,12 @@ def test_a_connection_is_closed_after_the_answer_while_the_replica_drains(runnin
     with socket.create_connection(("127.0.0.1", running.port), timeout=20) as connection:
         connection.sendall(request)
         first = b""
-        while not first.endswith(b'{"status":"ok"}'):  # its body may come by itself
+        while not first.endswith(b'{"status":"ok"}'):  # the body may arrive in a separate segment
             first += connection.recv(4096)
         assert first.startswith(b"HTTP/1.1 200")
         running.world.dependencies.lifecycle.draining = True
         connection.sendall(request)
-        answer = b"".join(iter(lambda: connection.recv(4096), b""))  # to its end: a timeout where it is kept open
+        answer = b"".join(iter(lambda: connection.recv(4096), b""))  # times out if the server keeps it open
     assert answer.startswith(b"HTTP/1.1 200")
     assert b"connection: close" in answer.lower()
 

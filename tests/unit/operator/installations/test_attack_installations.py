@@ -63,7 +63,7 @@ def states(two: Installations) -> list[str]:
 async def test_a_request_is_followed_whose_resource_was_applied_again_in_another_class(
     two: Installations, to: str, shared: bool, lost: bool
 ) -> None:
-    """A provider that does not cancel goes on after the deletion; the one that has paid stores its answer."""
+    """A provider that does not cancel completes after the deletion; the installation that paid stores the response."""
     two.first.provider.cancels = False
     if lost:
         two.first.provider.lose_replies = {1}
@@ -88,7 +88,7 @@ async def test_a_request_is_followed_whose_resource_was_applied_again_in_another
 
 
 class Idle:
-    """A server that serves nobody."""
+    """Server that receives no requests."""
 
     should_exit = False
 
@@ -97,7 +97,7 @@ class Idle:
 
 
 class Standby:
-    """A process that sees what the watches deliver, and begins to lead when it is told to."""
+    """Standby process that receives watch events, and leads from the call of `leads` on."""
 
     def __init__(self) -> None:
         self.worked: list[str] = []
@@ -116,7 +116,7 @@ class Standby:
         await self.handlers.resource(IMAGE, body, deleted=deleted)
 
     async def leads(self) -> list[str]:
-        """What it has looked at once it leads."""
+        """Become the leader and return the names of the processed resources, sorted."""
         running = asyncio.create_task(self.tasks.run(Idle(), []))
         self.elected.set()
         for _ in range(20):
@@ -129,13 +129,13 @@ class Standby:
 async def test_what_is_deleted_while_nobody_leads_is_seen_to_by_the_next_leader(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its record would be `processing` for ever: nobody tells of the deletion again."""
+    """The record would stay `processing` otherwise, because the watch delivers a deletion only once."""
     clock = [1000.0]
     monkeypatch.setattr(tasks, "monotonic", lambda: clock[0])
     standby = Standby()
     for name in ("long-ago", "one", "two"):
         await standby.sees(name, deleted=False)
-    await standby.sees("long-ago", deleted=True)  # the leader of then has seen to it
+    await standby.sees("long-ago", deleted=True)  # processed by the leader of that time
     clock[0] += 3600
     await standby.sees("one", deleted=True)
     clock[0] += 20
@@ -227,7 +227,7 @@ async def test_what_another_installation_has_begun_unpaid_waits_for_a_person_onc
 async def test_a_deletion_in_a_class_that_nobody_serves_ends_once_it_is_moved_back(
     two: Installations,
 ) -> None:
-    """A limit that docs/install.md names: nobody takes the finalizer off in the meantime."""
+    """Known limit, see docs/install.md: no operator removes the finalizer while the class is unserved."""
     two.apply(IMAGE, deletionPolicy="Delete")
     await two.go_on(IMAGE)
     assert two.body(IMAGE)["metadata"]["finalizers"] == [FINALIZER]
@@ -264,7 +264,7 @@ def beside(first: WritableWorld, monkeypatch: pytest.MonkeyPatch, *unreadable: s
 async def test_a_new_job_of_another_installations_namespace_looks_like_one_that_is_missing(
     who: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever knows its id, with or without rights there, is told nothing of its namespace."""
+    """The response does not reveal the job's namespace, whether or not the caller has rights there."""
     first = WritableWorld(("ann", "*", "*", "red"), ("bob", "*", "*", "blue"))
     second = beside(first, monkeypatch, "red", watch_namespaces=("blue",))
     made = await first.client("ann").post("/api/transcribe", json=ORDER)

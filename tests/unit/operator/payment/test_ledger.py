@@ -242,7 +242,7 @@ async def test_the_rate_is_the_median_of_what_ended(ledger: Ledger) -> None:
 
 
 async def test_the_ids_of_a_marker(ledger: Ledger) -> None:
-    """Those of older releases have no claim."""
+    """Request ids stored by older releases have no claim."""
     for attempt, (marker, request) in enumerate([("a/b", "r1"), ("a/b", None), ("a/b", "r2"), ("c", "r3")]):
         key = KEY.model_copy(update={"attempt": attempt})
         await ledger.intend(key, purchase(marker=marker, request_id=request))

@@ -87,7 +87,7 @@ async def test_a_request_that_its_history_shows_after_hours_or_days_is_found(
     kind: Kind, hours: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = World(monkeypatch, Writes())
-    world.provider.cancels = False  # what has ended
+    world.provider.cancels = False  # as for a request that has ended
     sent = await lost(world, kind)
     shown_after(world, sent + timedelta(hours=hours))
     assert await follow(world, kind, lambda: world.status(kind).phase is Phase.COMPLETED)
@@ -314,7 +314,7 @@ async def test_a_provider_that_is_away_at_the_deadline_is_waited_for_and_not_for
     assert await follow(world, IMAGES, lambda: purchases(world)[0]["state"] in ("succeeded", "cancelled"))
 
 
-# What a person has replaced
+# Requests that a person has replaced
 
 
 async def resubmitted(world: World, kind: Kind, **spec: Any) -> None:
@@ -327,7 +327,7 @@ async def resubmitted(world: World, kind: Kind, **spec: Any) -> None:
     world.kube.apply(kind, SPECS[kind] | spec, **{RESUBMIT_ANNOTATION: token})
     assert await follow(world, kind, lambda: purchases(world)[0].get("step") == "abandoned")
     world.provider.find = find  # type: ignore[method-assign]
-    world.provider._looks = 3  # its history does not lag any more
+    world.provider._looks = 3  # the history has caught up
 
 
 @pytest.mark.parametrize("kind", Kind)
@@ -347,7 +347,7 @@ async def test_a_request_that_is_found_before_the_next_one_is_sent_takes_its_pla
 async def test_a_replaced_request_is_located_where_its_resource_is_gone(
     kind: Kind, also_lost: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And the request of the next attempt, whose reply is lost too, is not taken for it."""
+    """The next attempt's request, whose reply is lost too, is not mistaken for the replaced one."""
     world = World(monkeypatch, Writes())
     world.policy = world.policy.model_copy(update={"poll_seconds": 5, "adoption_seconds": 60})
     world.restart()
@@ -385,7 +385,7 @@ async def test_a_replaced_request_is_located_where_its_resource_is_gone(
 async def test_a_request_that_a_person_has_replaced_is_located_and_its_result_stored(
     kind: Kind, hours: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also after the next attempt has completed; its cost is counted."""
+    """The request is also located after the next attempt has completed, and its cost is counted."""
     world = World(monkeypatch, Writes())
     world.provider.cancels = False
     await resubmitted(world, kind)
@@ -413,7 +413,7 @@ async def test_a_request_that_a_person_has_replaced_is_located_and_its_result_st
 
 
 async def test_applied_again_the_files_of_the_later_attempt_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The provider's files of the replaced one, which was located since, may be gone by then."""
+    """The provider may have deleted the files of the replaced request, which was located in the meantime."""
     world = World(monkeypatch, Writes())
     world.provider.cancels = False
     await resubmitted(world, IMAGES)

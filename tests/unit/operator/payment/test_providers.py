@@ -46,7 +46,7 @@ DEEP_MARK, DEEP = b'"deep"', b"[" * 100_000 + b"]" * 100_000
 
 
 class Server:
-    """Answers each path with what is set for it: (status, body), or `DROP`, or `HANG`, or a function of the path."""
+    """HTTP server with a reply for each path: (status, body), `DROP`, `HANG`, or a function of the path."""
 
     def __init__(self) -> None:
         self.replies: dict[str, Any] = {}
@@ -362,7 +362,7 @@ async def test_a_status_that_cannot_be_read_is_unavailable_after_one_try(fal: Fa
 
 @pytest.mark.parametrize("result", [DROP, (500, "oops"), (429, "slow"), (401, "no"), (200, "not JSON"), (200, "[]")])
 async def test_a_result_that_cannot_be_read_is_no_failure(fal: Fal, server: Server, result: Any) -> None:
-    """A failure would be paid for anew."""
+    """A failure would cause another paid attempt."""
     server.replies |= {f"{ROOT}/status": (200, {"status": "COMPLETED", "logs": None}), ROOT: result}
     with pytest.raises(Unavailable) as caught:
         await fal.poll(TRAINER, "r1")
@@ -372,7 +372,7 @@ async def test_a_result_that_cannot_be_read_is_no_failure(fal: Fal, server: Serv
 async def test_without_a_key_nothing_is_sent_and_nothing_is_lost(
     fal: Fal, assemblyai: AssemblyAI, server: Server, tmp_path: Path
 ) -> None:
-    """It was there when the purchase was decided."""
+    """The API key existed when the purchase was decided."""
     (tmp_path / "key").unlink()
     for name, submitted in (
         ("fal", fal.submit(TRAINING, nothing)),

@@ -117,7 +117,7 @@ def test_a_status_that_was_searching_is_evidence_of_a_purchase(reason: Reason) -
 
 @pytest.mark.parametrize("reason", [Reason.LOOKING_FOR_REQUEST, Reason.SUBMISSION_UNKNOWN])
 def test_a_search_in_the_status_is_over_only_where_that_very_send_was_taken_back(reason: Reason) -> None:
-    """Only `Ledger.withdraw` leaves a planned purchase with the time of the send that the status tells of."""
+    """Only `Ledger.withdraw` leaves a planned purchase with the same send time as the status."""
     subject = resource(reason=reason, purchaseId="p", sentAt=NOW.isoformat())
     sent_at = NOW.replace(microsecond=345000)
     assert decided(subject, bought(sent_at=sent_at)).payment is not None
@@ -138,12 +138,12 @@ def test_a_status_that_knows_when_it_was_sent_is_evidence_of_a_purchase(sent_at:
 
 
 def test_a_status_that_names_another_purchase_is_evidence_of_it() -> None:
-    """The ledger was restored, and another process planned the same anew."""
+    """The ledger was restored, and another process planned the same purchase again."""
     assert_forgotten(decided(resource(purchaseId="another"), bought()))
 
 
 def test_what_the_status_does_not_name_is_reserved_again_and_not_paid() -> None:
-    """It may not be marked in the bucket: a crash followed the ledger's insert."""
+    """The purchase has no marker in the bucket if a crash followed the ledger's insert."""
     plan = decided(resource(), bought())
     assert plan.payment is None
     assert plan.reservation is not None
@@ -213,7 +213,7 @@ async def test_a_request_of_another_purchase_is_not_written_down(monkeypatch: py
 
 
 class Finds:
-    """A provider whose history shows one request to whoever asks."""
+    """Provider whose history returns the same request to every search."""
 
     async def find(self, _: Search) -> Found:
         return Found(request_id="r1", complete=True)
@@ -221,7 +221,7 @@ class Finds:
 
 @pytest.mark.parametrize(("owner", "found"), [("another", None), ("p", "r1")])
 async def test_a_request_of_another_purchase_is_not_found(ledger: Ledger, owner: str, found: str | None) -> None:
-    """Also a request with another correlation key, which the search does not exclude."""
+    """The search does not exclude requests with another correlation key."""
     await ledger.claim(bought(purchase_id=owner, marker="b"), "r1", NOW)
     provider: Any = Finds()
     call = Call(provider="fal", model="m", arguments={}, correlation_key="a")

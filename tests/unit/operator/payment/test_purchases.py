@@ -187,8 +187,9 @@ POLICIES = list(itertools.product(("Retain", "Delete"), repeat=3))
 async def test_three_successive_resources_share_one_purchase(
     state: PurchaseState | str, late: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At most one POST; what is Completed has its files and its response, also after a late sweep; with Delete
-    throughout, nothing but the marker is left.
+    """At most one POST is sent, and a Completed resource has its files and its response, also after a late sweep.
+
+    With the policy Delete throughout, only the marker remains.
     """
     for policies, cancels in itertools.product(POLICIES, (True, False)):
         world = world_of(monkeypatch)
@@ -380,7 +381,7 @@ async def test_stores_rewound_to_before_the_purchase_pay_nothing_again(
         assert len(world.provider.posts) == 1, (lost, steps, world.status(kind))
         status = world.status(kind)
         if status.phase is Phase.COMPLETED:
-            if not ended:  # what has ended is not looked at again
+            if not ended:  # an ended resource is not reconciled again
                 assert_complete(world, status)
         else:
             assert status.reason, "each resource that stopped has a reason"
@@ -390,7 +391,7 @@ async def test_stores_rewound_to_before_the_purchase_pay_nothing_again(
 async def test_a_ledger_rewound_to_before_the_post_pays_nothing_again(
     since: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It has the purchase as planned or refused; the resource knows that it may have been sent since."""
+    """The restored ledger has the purchase as planned or refused; the status records that it may have been sent."""
     for lost, outage in ((False, False), (True, False), (True, True)):
         world = world_of(monkeypatch)
         if since == "refused":
@@ -408,7 +409,7 @@ async def test_a_ledger_rewound_to_before_the_post_pays_nothing_again(
         while not world.provider.posts:
             await world.step(IMAGES)
         await world.step(IMAGES)
-        if outage:  # of MongoDB, which the status has told of since
+        if outage:  # of MongoDB, reported in the status since
             world.kube.resources[IMAGES, "it"]["status"]["reason"] = "StoreUnavailable"
         rewind(world, before, "ledger")
         for _ in range(10):
@@ -492,7 +493,7 @@ async def test_a_frozen_process_sends_nothing_after_a_resubmission(where: str, m
     world.provider.lose_replies = {1}
     monkeypatch.setattr(world.provider, "find", nothing_found)
     if where == "before its compare-and-set":
-        # Somebody else goes on with what is planned, and its reply is lost.
+        # Another process sends the planned purchase, and its reply is lost.
         token = await unknown(world, IMAGES)
         assert len(world.provider.posts) == 1
     else:
@@ -572,7 +573,7 @@ async def test_a_request_belongs_to_one_purchase(monkeypatch: pytest.MonkeyPatch
         world.kube.apply(IMAGES, spec, uid=uid, name=name)
         while len(world.provider.posts) < (1 if name == "it" else 2):
             await world.step(IMAGES, name)
-    del world.provider.posts[1]  # it never arrived
+    del world.provider.posts[1]  # lost on the way to the provider
     monkeypatch.setattr(world.provider, "find", find)
     for _ in range(30):
         for name in ("it", "other"):
@@ -696,7 +697,7 @@ async def test_a_ledger_that_is_lost_after_an_upgrade_pays_nothing_again(
 
 
 async def test_what_an_older_release_adopted_is_deleted_with_its_heir(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It left the ledger's owner as it was."""
+    """The older release left the owner in the ledger unchanged."""
     world = world_of(monkeypatch)
     world.kube.apply(IMAGES, SPECS[IMAGES])
     await world.finish(IMAGES)
@@ -709,7 +710,7 @@ async def test_what_an_older_release_adopted_is_deleted_with_its_heir(monkeypatc
 
 
 async def test_a_planned_purchase_goes_on_without_a_person(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And another resource takes it over, under the same id."""
+    """Another resource takes the purchase over under the same id."""
     world = world_of(monkeypatch)
     world.kube.apply(IMAGES, SPECS[IMAGES])
     await reach(world, IMAGES, PurchaseState.INTENT)
@@ -722,7 +723,7 @@ async def test_a_planned_purchase_goes_on_without_a_person(monkeypatch: pytest.M
 
 
 async def test_a_crd_of_an_older_release_stops_the_payment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its schema drops the purchase's name from the status."""
+    """The older schema drops `purchaseId` from the status."""
     world = world_of(monkeypatch)
     put = world.kube.put_status
 

@@ -240,7 +240,7 @@ async def test_refused_purchases_of_a_lora_are_not_read_by_those_who_draw_with_i
     assert read == [bought["_id"]]
 
 
-# What a worker lists in its outcome
+# Files in a worker's outcome
 
 
 class CountedStorage(MemoryStorage):
@@ -311,7 +311,7 @@ async def test_files_of_an_outcome_are_looked_up_in_the_share_of_their_namespace
 
 
 async def test_conflicts_in_a_row_are_tried_again_ever_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A finalizer holds a deleted Job without a record, so that the next one cannot be created."""
+    """A finalizer keeps a deleted Job without a record, so that the next one cannot be created."""
     kind = Kind.LORA_TRAINING
     reference = World(monkeypatch, Writes())
     reference.kube.apply(kind, SPECS[kind])

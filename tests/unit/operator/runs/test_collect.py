@@ -249,7 +249,7 @@ async def test_prepare_is_tried_as_often_as_before(world: World) -> None:
 
 
 async def test_a_late_worker_of_an_earlier_attempt_is_not_taken_for_the_later_one(world: World) -> None:
-    """Its node was lost; it leaves its verdict while the next attempt runs."""
+    """The first worker's node was lost; its outcome is stored while the next attempt runs."""
     attempts = list[str]()
 
     def fail(world: World, kind: Kind, job: dict[str, Any]) -> None:
@@ -437,7 +437,7 @@ async def _retried(world: World) -> tuple[int, int]:
 
 
 async def test_crds_that_cannot_keep_the_retries_are_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without them the annotation would ask for ever."""
+    """Without `run.collect` in the status, each reconciliation would process the annotation again."""
     put = world.kube.put_status
 
     async def pruned(kind: Kind, namespace: str, name: str, body: dict[str, Any]) -> dict[str, Any]:

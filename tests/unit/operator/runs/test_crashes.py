@@ -128,7 +128,7 @@ async def test_a_crash_at_any_write_pays_once_and_converges(kind: Kind, monkeypa
             assert timeless(record) == timeless(right), where
         record, right = (cost_aside(each.database["jobs"].find_one({}, {"_id": 0})) for each in (world, reference))
         assert timeless(record) == timeless(right), where
-    # Nobody can tell whether the POST went out: the one place where a person is asked.
+    # A person is asked only where no record shows whether the POST was sent.
     assert unknown == ["after sending", "before POST"]
 
 
@@ -269,7 +269,7 @@ async def test_an_edit_during_a_run_is_the_next_run(monkeypatch: pytest.MonkeyPa
     assert second.run is not None
     assert (second.run.number, second.run.spec["prompt"], [v.version for v in second.versions]) == (2, "a dog", [1, 2])
     assert [call.arguments["prompt"] for call in world.provider.posts] == ["a cat", "a dog"]
-    # Back to the first: it was bought before.
+    # The first spec again, which has a purchase.
     world.kube.apply(kind, SPECS[kind])
     await world.step(kind)
     third = await world.finish(kind)

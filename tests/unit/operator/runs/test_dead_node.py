@@ -191,7 +191,7 @@ async def test_the_count_begins_anew_with_the_next_stage(world: World) -> None:
 
 
 async def test_a_conflict_at_the_status_counts_nothing_twice(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The Job is deleted after the status no longer names it; otherwise it would count as deleted by somebody else."""
+    """The Job is deleted after its name left the status; otherwise its deletion would count as an external one."""
     dead = DeadNode(world, Stage.PREPARE, times=1)
     world.kube.apply(LORA, SPECS[LORA])
     while not dead.names:
@@ -206,7 +206,7 @@ async def test_a_conflict_at_the_status_counts_nothing_twice(world: World, monke
 
     async def deleted(_namespace: str, name: str, _uid: str) -> None:
         del world.kube.jobs[name]
-        world.caches[-1].drop_job(dead.refs[0], name)  # the watch says so
+        world.caches[-1].drop_job(dead.refs[0], name)  # the watch reports it
 
     monkeypatch.setattr(world.kube, "put_status", changed)
     monkeypatch.setattr(world.kube, "delete_job", deleted)
@@ -217,7 +217,7 @@ async def test_a_conflict_at_the_status_counts_nothing_twice(world: World, monke
 
 
 async def test_a_stage_that_ran_out_of_time_on_a_dead_node_ends(world: World) -> None:
-    """Where workers tolerate such a node for ever. The Job controller deletes the pod then, and waits for its end."""
+    """The Job controller deletes the pod at the deadline and waits for its end if workers tolerate the node."""
     dead = DeadNode(world, Stage.PREPARE, times=1)
     world.kube.apply(LORA, SPECS[LORA])
     while not dead.names:
@@ -250,7 +250,7 @@ async def test_the_deletion_of_a_pod_wakes_its_resource(world: World) -> None:
     assert woken == [dead_owner(job)]
 
 
-# What a pod says, which whoever may create pods in the namespace may say too
+# Pod status, which any account that may create pods in the namespace can forge
 
 
 def times(*deleted: str | None, **status: Any) -> list[dict[str, Any]]:
@@ -300,7 +300,7 @@ async def test_a_count_that_somebody_else_wrote_is_bounded(world: World) -> None
     assert len(dead.names) <= world.policy.stage_attempts + 5
 
 
-# The node was cut off, and its worker goes on
+# Worker that continues on a disconnected node
 
 
 @pytest.fixture
@@ -312,7 +312,7 @@ def storage(monkeypatch: pytest.MonkeyPatch) -> Storage:
 
 
 class CutOff:
-    """A worker that is cut off, and the worker API of the operator."""
+    """Disconnected worker and the operator's worker API."""
 
     def __init__(self, world: World, storage: Storage) -> None:
         self.world = world

@@ -326,7 +326,7 @@ def test_a_workers_progress_is_shown() -> None:
     report = Progress(step=Step.EXTRACTING_FRAMES, fraction=0.5, message="frame 7", remaining_seconds=30)
     plan = at(LORA, Stage.PREPARE, Observation(job=job(), progress=report, seconds_per_unit=0.5))
     assert (plan.status.stage, plan.status.progress, plan.status.message) == (Step.EXTRACTING_FRAMES, 27, "frame 7")
-    # The worker knows of its own stage; 1000 steps at the provider and the collect stage follow.
+    # The worker reports its own stage only; 1000 provider steps and the collect stage follow.
     assert plan.status.estimated_completion_time == NOW + timedelta(seconds=30 + 500 + COLLECT_SECONDS)
 
 
@@ -521,7 +521,7 @@ def test_a_job_that_died_is_replaced_so_many_times_after_a_pause(
         assert (died.job, died.status.reason, died.again_seconds) == (None, Reason.RETRYING, pause)
         assert "evicted" in died.status.message if seen else "deleted" in died.status.message  # type: ignore[operator]
         assert [(each.type, each.reason) for each in died.notices] == [("Warning", Reason.RETRYING)]
-        # Nobody remembers anything but the status.
+        # The status is the only state between reconciliations.
         waits = decide(
             resource(kind, died.status), Observation(purchase=paid), NOW + timedelta(seconds=pause - 1), POLICY
         )
@@ -578,7 +578,7 @@ def test_a_deadline_names_what_the_provider_said_last() -> None:
     assert "in the queue, position 9" in (plan.status.message or "")
 
 
-# A pod that may not be, or is not yet
+# Pods that are refused or not started
 
 
 @pytest.mark.parametrize(("kind", "stage"), STAGES)
@@ -988,7 +988,7 @@ def test_a_result_that_is_too_large_ends_the_run_and_is_neither_lost_nor_paid_ag
 
 @pytest.mark.parametrize("kind", Kind)
 def test_a_result_that_is_gone_is_never_paid_again(kind: Kind) -> None:
-    """It was delivered. fal keeps it for an hour; one that is not known earlier may be known at the next look."""
+    """fal keeps a delivered result for an hour; an unknown request younger than that is polled again."""
     spec = SPECS[kind] | {"paidAttempts": 3}
     early = purchase(kind, PurchaseState.SUBMITTED, submitted_at=NOW - timedelta(minutes=59))
     plan = bought(kind, early, request=GONE, spec=spec)
@@ -1019,7 +1019,7 @@ def test_paid_attempts(allowed: int, end: Phase) -> None:
     assert plan.status.run.paid_attempt == (2 if end is Phase.SUBMITTING else 1)
 
 
-# What a person should know of finished pictures
+# Warnings about finished pictures
 
 
 def a_picture(name: str = "image_1.png", **marks: bool) -> dict[str, Any]:
@@ -1078,7 +1078,7 @@ def spent(plan: Plan) -> tuple[str, str, str, bool | None]:
         (BILLED, ("2.00", BY_UNITS, "$2.00", True)),
         (BILLED | {"billable_units": 3}, ("6.00", BY_UNITS, "$6.00", True)),
         ({}, ("", "estimate", "~$2.00", True)),
-        ({"actual_micros": 2_000_000}, ("", "estimate", "~$2.00", True)),  # of an older version
+        ({"actual_micros": 2_000_000}, ("", "estimate", "~$2.00", True)),  # written by an older version
         ({"estimated_micros": None}, ("", "unknown", "unknown", True)),
     ],
 )
@@ -1140,7 +1140,7 @@ def test_a_failed_attempt_stays_in_the_cost_while_the_next_one_is_prepared() -> 
 
 
 def test_what_another_resource_has_tried_is_not_this_ones_cost() -> None:
-    """It goes on after an attempt of one that was deleted."""
+    """The purchase follows a failed attempt of a deleted resource."""
     failed = purchase(
         IMAGES, PurchaseState.FAILED, billable_units=1, unit_micros=2_000_000, unit=Unit.RUN, billing=True
     )
@@ -1411,7 +1411,7 @@ def test_a_long_message_is_cut() -> None:
     assert {len(each.message) for each in plan.status.conditions} == {1024}
 
 
-# What is wrong
+# Invalid specs, outcomes and annotations
 
 
 @pytest.mark.parametrize(("kind", "stage"), STAGES)
@@ -1498,7 +1498,7 @@ def test_a_rerun_annotation_that_is_too_long_is_named() -> None:
     assert (plan.status.message or "").startswith("metadata.annotations[contentgen.dev/rerun]: ")
 
 
-# A status that somebody else wrote
+# Status written by another client
 
 
 @pytest.mark.parametrize("kind", Kind)

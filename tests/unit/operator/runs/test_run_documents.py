@@ -133,7 +133,7 @@ def token(world: World, kind: Kind) -> str:
 async def test_a_restored_etcd_pays_nothing_again_and_overwrites_nothing(
     kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Restored to each moment of two runs, while the second one goes on or after it; then a third run is asked for."""
+    """etcd is restored to each moment of two runs, during the second run or after it; then a third run is requested."""
     world = world_of(monkeypatch)
     moments = [await_no_run(world, kind)]
     for number, spec in ((1, SPECS[kind]), (2, OTHER[kind])):
@@ -230,7 +230,7 @@ async def test_a_mongodb_that_is_put_right_goes_on_without_a_person(monkeypatch:
 
 
 async def test_etcd_and_mongodb_of_one_backup_agree(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The marker in the bucket knows of the purchase since."""
+    """The marker in the bucket shows the purchase that was made after the backup."""
     world = world_of(monkeypatch)
     await made(world, IMAGES, SPECS[IMAGES])
     both = etcd(world), mongo(world)
@@ -432,7 +432,7 @@ async def test_an_upgrade_takes_the_runs_of_an_older_release_over(kind: Kind, mo
 async def test_runs_that_an_older_release_made_meanwhile_are_taken_over(
     kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It wrote ledger, records and status, and no document."""
+    """The older release writes the ledger, records and status, but no run document."""
     for moment in itertools.count(1):
         world = world_of(monkeypatch)
         await made(world, kind, SPECS[kind])
@@ -457,7 +457,7 @@ async def test_runs_that_an_older_release_made_meanwhile_are_taken_over(
 
 
 async def test_a_failed_run_keeps_its_version_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its training set, by which a lost request would be found, is not overwritten by the next run's."""
+    """The next run does not overwrite the failed run's training set, which identifies a lost request."""
     world = world_of(monkeypatch)
     world.provider.fails = {1}
     world.kube.apply(LORA, SPECS[LORA])
@@ -508,8 +508,10 @@ async def test_a_run_costs_one_write_for_each_transition(monkeypatch: pytest.Mon
 async def test_what_the_api_server_writes_otherwise_is_repaired_by_no_write(
     kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """60.0 is read back as 60, and a null may be dropped: a status that is never the document's would be written again
-    and again, and each finished resource looked at.
+    """The API server returns 60.0 as 60 and may drop a null.
+
+    A status that never equals the document's would be written after each comparison, and each finished resource
+    reconciled.
     """
     world = world_of(monkeypatch)
     put = world.kube.put_status

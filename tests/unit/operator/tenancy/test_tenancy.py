@@ -111,7 +111,7 @@ async def test_a_process_that_knows_the_earlier_namespace_does_not_use_its_uid(w
 
 
 async def test_a_stale_uid_does_not_bind_the_namespace_again(world: World) -> None:
-    """A process reads the namespace, is frozen until the namespace was created again and bound, and goes on."""
+    """A process reads the namespace, pauses while it is created again and bound, and continues."""
     await finished(world, UID)
     await recreate(world)
     kube = Frozen(world)
@@ -154,7 +154,7 @@ async def test_resources_that_ask_at_once_share_a_look_that_began_after_them(wor
     kube.goes_on.set()
     assert (await first).uid == "a-namespace"
     assert {each.uid for each in await asyncio.gather(*others)} == {"another-namespace"}
-    assert kube.asked.count("ns") == 3  # the first one, one that binds anew, and one that sees it bound
+    assert kube.asked.count("ns") == 3  # the first read, one that binds again, and one that finds the new binding
 
 
 async def test_a_resource_of_a_namespace_that_is_gone_is_a_conflict(world: World) -> None:
@@ -192,10 +192,10 @@ async def test_purchases_that_are_older_than_the_namespace_are_an_earlier_ones(w
 
 
 async def test_of_a_mixed_namespace_each_purchase_is_its_own_or_an_earlier_ones(world: World) -> None:
-    """The namespace was created again and bought something else before this release came."""
+    """The namespace was created again and made another purchase before the upgrade to this release."""
     cat, dog = SPECS[IMAGE], SPECS[IMAGE] | {"prompt": "a dog"}
     await finished(world, UID)
-    await recreate(world, "a-namespace")  # the older release does not look at the uid
+    await recreate(world, "a-namespace")  # the older release ignores the uid
     world.kube.apply(IMAGE, dog, uid=OTHER)
     await world.finish(IMAGE)
     await world.until_gone(IMAGE)
@@ -228,10 +228,10 @@ async def test_an_imported_record_is_no_evidence_of_an_earlier_namespace(world: 
 
 
 async def test_a_forged_status_does_not_take_the_scope_off_another_run(world: World) -> None:
-    """It names a run that this tenant has bought under a key without a scope; the run document has another one."""
+    """The forged status names a run that this tenant purchased under a key without a scope, unlike the run document."""
     cat, dog = SPECS[IMAGE], SPECS[IMAGE] | {"prompt": "a dog"}
     await finished(world, UID)
-    await recreate(world, "a-namespace")  # the older release does not look at the uid
+    await recreate(world, "a-namespace")  # the older release ignores the uid
     world.kube.apply(IMAGE, dog, uid=OTHER)
     own = (await world.finish(IMAGE)).run
     assert own is not None
@@ -476,14 +476,14 @@ async def test_a_namespace_of_an_unconfirmed_cluster_can_be_mapped_alone(world: 
 
 
 async def test_a_backup_restored_into_a_new_cluster_waits_to_be_confirmed(world: World) -> None:
-    """Its operator started before the restore, over an empty database, and is the first one there."""
+    """The operator starts before the restore with an empty database, so its cluster registers as the first one."""
     await finished(world, UID)
     kept = {name: list(world.database[name].find()) for name in ("ledger", "jobs", "clusters", "namespaces")}
     for name in kept:
         world.database[name].delete_many({})
     rebuild(world)
     assert (await Tenancy(world.kube, world.database).of("ns")).block_reason == ""
-    world.database["namespaces"].delete_many({})  # of another namespace, say
+    world.database["namespaces"].delete_many({})  # as if the binding were another namespace's
     restored = {each["_id"]: each for each in kept["clusters"]}
     for name in ("ledger", "jobs", "namespaces"):
         world.database[name].insert_many(kept[name])

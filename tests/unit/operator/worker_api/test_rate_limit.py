@@ -218,7 +218,7 @@ async def test_all_tokens_of_a_job_share_its_rate(setting: Setting) -> None:
 
 
 async def test_signatures_for_one_job_are_limited(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They cost the operator's CPU time, which all namespaces share; a request may contain 256."""
+    """Signatures cost CPU time of the operator, which all namespaces share; a request may ask for 256."""
     monkeypatch.setattr("contentgen_operator.worker_api.server._ASKED_AGAIN", 1e6)
     signed = 0
 
@@ -376,7 +376,7 @@ async def test_files_of_an_earlier_attempt_are_looked_for_in_the_namespaces_shar
 
 
 async def test_few_upload_requests_of_a_job_wait_at_a_time(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are processed one after another, and each waiting one holds its claims in memory."""
+    """Upload requests of a job are processed one after another, and each waiting one keeps its claims in memory."""
     goes_on = asyncio.Event()
 
     async def slowly(*_: Any) -> Leftovers:

@@ -567,7 +567,7 @@ async def test_stage_and_attempt_come_from_the_record(setting: Setting) -> None:
 
 @pytest.mark.parametrize("end", ["Complete", "Failed"])
 async def test_a_worker_whose_job_has_ended_is_nobody(setting: Setting, end: str) -> None:
-    """Its token outlives its container, also if it was accepted before."""
+    """The worker's token stays valid after its container ended, and may have been accepted before."""
     cluster = setting.cluster
     token = cluster.worker(Kind.TRANSCRIPTION, "it", Stage.PREPARE)
     assert (await setting.get(token)).status_code == 200
@@ -583,8 +583,8 @@ async def test_a_worker_whose_job_has_ended_is_nobody(setting: Setting, end: str
 
 
 async def test_nobody_gets_anothers(setting: Setting) -> None:
-    """All pairs of two workers: each URL lies under the worker's own uid, and a Job that claims another's resource is
-    refused. The share of successful requests is the control.
+    """All pairs of two workers: each URL is under the worker's own uid, and a Job that claims another worker's resource
+    is refused. The share of successful requests is the control.
     """
     cluster = setting.cluster
     tokens = {
@@ -609,7 +609,7 @@ async def test_nobody_gets_anothers(setting: Setting) -> None:
             others = {f"/uid-{n}-{k.value.lower()}-{s}/" for k, s, n in tokens} - {f"/{uid}/"}
             assert not [other for other in others if other in reply.text]
     assert good == 2 * len(tokens)
-    # A tenant who may create Jobs makes one that names another's resource as its owner.
+    # A tenant who may create Jobs creates one with the owner reference of another worker's Job.
     foreign = 0
     for kind, stage, namespace in tokens:
         name = f"{kind.value.lower()}-{stage}"

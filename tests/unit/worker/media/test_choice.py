@@ -95,7 +95,7 @@ def test_what_all_of_a_video_looks_like_is_no_fault(figures: dict[str, float]) -
 
 
 def test_a_scene_with_little_contrast_is_not_blurred() -> None:
-    """Its sharpness is low by low contrast, not by blur."""
+    """Low contrast reduces the sharpness of the scene, not blur."""
     even, blurred = candidate(10, sharpness=4.0, contrast=10.0), candidate(11, sharpness=4.0)
     assert reasons(choose(video(even, blurred), RULES))[-2:] == [None, Rejection.BLURRED]
 
