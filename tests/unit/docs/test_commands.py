@@ -175,7 +175,7 @@ def samples() -> Iterator[str]:
     ],
 )
 def test_a_field_that_a_kind_does_not_have_is_told(old: str, new: str) -> None:
-    """Also fields that a sample has commented out."""
+    """Fields that a sample has commented out are checked too."""
     (text,) = [each for each in samples() if "kind: LoraTraining" in each]
     assert old in text
     parts = extract.sample("sample.yaml", text.replace(old, new))
@@ -268,7 +268,7 @@ def test_a_page_is_read() -> None:
 
 
 def test_a_block_with_one_known_program_is_commands_throughout() -> None:
-    """So an unknown line is reported, and must be listed."""
+    """An unknown line in such a block is reported until it is listed."""
     found = extract.markdown("page.md", "Look:\n\n    sum by (a) (b)   # in Prometheus\n    kubectl get pods\n")
     assert [part.text for part in found if isinstance(part, Command)] == ["sum by (a) (b)", "kubectl get pods"]
 

@@ -153,7 +153,7 @@ def test_every_state_of_a_purchase_is_explained() -> None:
 
 
 def component_rows() -> list[list[str]]:
-    """The paths of each row of the component table; the later ones of a row lie beside the first."""
+    """Paths of each row of the component table; later paths of a row are relative to the first one's folder."""
     text = PAGES["docs/architecture.md"].partition("| component | file |")[2].partition("\n\n")[0]
     return [re.findall(r"`([^`]+)`", row.split("|")[-2]) for row in text.strip().splitlines()[1:]]
 

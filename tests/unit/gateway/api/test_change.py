@@ -262,7 +262,7 @@ async def test_what_is_being_drawn_with_is_kept_too(world: WritableWorld) -> Non
 
 
 async def test_an_adopted_lora_is_guarded_like_one_that_was_trained_here(world: WritableWorld) -> None:
-    """After an adoption the files are under the earlier job's id, to which pictures refer."""
+    """Files of an adopted run stay under the earlier job's id, to which pictures refer."""
     earlier = world.job(1)
     adopted = {"version": 1, "s3Key": f"loras/ann/{earlier}/v1/model.safetensors"}
     later = there(world, status("Completed", "AdoptedFinishedRun"), 2, versions=[adopted])

@@ -43,7 +43,7 @@ async def refused(world: GatewayWorld, path: str, **request: Any) -> Any:
 @pytest.mark.parametrize(
     ("path", "change", "detail"),
     [
-        # a name that is not known
+        # unknown names
         ("/api/lora/train", {"userid": "ann"}, "userid: unknown field; did you mean userId?"),
         ("/api/lora/train", {"videoURL": "x"}, "videoURL: unknown field; did you mean videoUrl?"),
         (
@@ -61,7 +61,7 @@ async def refused(world: GatewayWorld, path: str, **request: Any) -> Any:
             {"image": {"size": {"widht": 512}}},
             "image.size.widht: unknown field; did you mean width?",
         ),
-        # a text of the wrong form
+        # patterns
         ("/api/lora/train", {"loraName": "a b"}, f"loraName: 'a b' {patterns.EXPECTATIONS[patterns.LORA_NAME]}"),
         (
             "/api/lora/train",
@@ -84,7 +84,7 @@ async def refused(world: GatewayWorld, path: str, **request: Any) -> Any:
             {"options": {"language": "pt_br"}},
             "options.language: pt_br must be a language code of AssemblyAI, such as en, en_us or pt; did you mean pt?",
         ),
-        # one of some words
+        # enumerations
         (
             "/api/lora/train",
             {"dataset": {"faces": {"mode": "Prefered"}}},
@@ -214,7 +214,7 @@ async def test_json_that_is_no_object_says_so(world: WritableWorld) -> None:
     assert (await refused(world, "/api/lora/train", json=[1]))["detail"] == "body: must be an object"
 
 
-# Other places of the same words
+# Other uses of the same texts
 
 
 async def test_parameters_headers_and_paths_are_told_in_words(world: WritableWorld) -> None:

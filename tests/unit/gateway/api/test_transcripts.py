@@ -302,7 +302,7 @@ async def test_a_transcript_that_cannot_be_indexed_does_not_stop_the_walk(
 
 
 async def test_a_walk_stops_where_the_database_is_away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each further job would wait for the same timeout."""
+    """Every further job would wait for the same timeout of the database."""
     first, last = (world.said(number, "A walk.") for number in range(2))
     breaks(world, monkeypatch, first, AutoReconnect())
     with pytest.raises(AutoReconnect):

@@ -78,7 +78,7 @@ async def named(world: TenantWorld, endpoint: GatewayEndpoint, case: EndpointCas
 
 
 def test_each_endpoint_asks_who_calls() -> None:
-    """Except the endpoints that are open to everybody."""
+    """Public endpoints are the exception."""
     assert {each.path for each in everything() if not each.signed_in} <= OPEN
 
 
@@ -121,7 +121,7 @@ async def test_who_may_only_look_changes_nothing(endpoint: GatewayEndpoint) -> N
 
 @pytest.mark.parametrize("endpoint", [each for each in GUARDED if not each.ids and each.method == "GET"], ids=str)
 async def test_a_list_shows_nobody_what_is_foreign(endpoint: GatewayEndpoint) -> None:
-    """With any filter; the owner sees something."""
+    """Lists are requested with each filter; the owner's own list has more entries than a stranger's."""
     world, case = TenantWorld(), case_of(endpoint)
     given: dict[str | None, str] = {}
     for caller in CALLERS:

@@ -153,7 +153,7 @@ async def test_a_standby_remembers_a_bounded_number_of_deletions(monkeypatch: py
 async def test_a_former_leader_releases_nothing_in_a_namespace_that_has_the_labels_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Frozen after the labels were lost, it knows nothing of their return; the next leader has a request in flight."""
+    """The former leader freezes before the labels return; the next leader has a request in flight."""
     world = World(monkeypatch, Writes())
     world.kube.apply(IMAGE, SPECS[IMAGE])
     await world.finish(IMAGE, Phase.PROCESSING)
@@ -175,11 +175,11 @@ async def test_a_former_leader_releases_nothing_in_a_namespace_that_has_the_labe
     assert body["metadata"]["finalizers"] == [FINALIZER]
 
 
-# A class that changes hands
+# Resources that move between classes
 
 
 async def test_a_run_of_another_installation_is_told_as_one_of_the_causes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A person who reads of backups alone restores one, or pays again, instead of giving the class back."""
+    """A message about backups alone would lead to a restore or a second payment instead of resetting the class."""
     first, second = World(monkeypatch, Writes()), World(monkeypatch, Writes())
     second.kube = first.kube
     second.restart()
@@ -200,7 +200,7 @@ async def test_a_run_of_another_installation_is_told_as_one_of_the_causes(monkey
 async def test_what_another_installation_has_begun_unpaid_waits_for_a_person_once_the_class_is_given_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A limit: neither can tell that the other one has not paid. Nothing is paid without a person's word."""
+    """Known limit: no operator can see that the other one has not paid, so a person must confirm the payment."""
     first, second = World(monkeypatch, Writes()), World(monkeypatch, Writes())
     second.kube = first.kube
     second.restart()
@@ -246,7 +246,7 @@ ORDER = {"audioUrl": "https://example.com/podcast.mp3", "namespace": "red"}
 
 
 def beside(first: WritableWorld, monkeypatch: pytest.MonkeyPatch, *unreadable: str, **settings: Any) -> WritableWorld:
-    """The gateway of another installation, without rights in some namespaces."""
+    """Gateway of another installation, without rights in some namespaces."""
     other = WritableWorld(beside=first, **settings)
     api = copy.copy(first.api)
 

@@ -154,7 +154,7 @@ async def test_a_failed_run_whose_result_is_to_be_fetched_again_pays_nothing(two
 
 @STORES
 async def test_a_request_that_was_open_at_the_move_is_not_sent_again(two: Installations) -> None:
-    """The API server refuses such a move, by a rule that an older CRD lacks."""
+    """The API server refuses such a move with a validation rule, which an older CRD lacks."""
     two.apply(IMAGE)
     await two.go_on(IMAGE)
     two.body(IMAGE)["status"]["run"]["requestOpen"] = True
@@ -164,7 +164,7 @@ async def test_a_request_that_was_open_at_the_move_is_not_sent_again(two: Instal
 
 
 def end(two: Installations, phase: str, reason: str) -> None:
-    """Let the run have ended so, without a version, in the status and in MongoDB."""
+    """Set the end of the run without a version, in the status and in MongoDB."""
     status = two.body(IMAGE)["status"]
     status |= {"phase": phase, "reason": reason, "versions": []}
     status["conditions"] = [
@@ -174,7 +174,7 @@ def end(two: Installations, phase: str, reason: str) -> None:
         world.database["runs"].update_many({}, {"$set": {"versions": []}})
 
 
-# A status that may be forged, or of another time
+# Forged or outdated statuses
 
 
 async def test_a_run_under_way_that_the_second_does_not_know_pays_nothing(apart: Installations) -> None:
@@ -227,7 +227,7 @@ async def test_a_restored_database_of_the_second_pays_for_nothing_that_it_lost(a
 async def test_a_restored_database_of_the_first_pays_nothing_for_a_resource_that_came_back(
     apart: Installations,
 ) -> None:
-    """The run of the second is no reason to trust a status more than before: the first has lost its own run."""
+    """The second operator's run is no evidence for the status, because the first one lost its own run."""
     apart.apply(IMAGE)
     await apart.go_on(IMAGE)
     apart.first.database = mongomock.MongoClient(tz_aware=True)["of-a-backup"]

@@ -109,7 +109,7 @@ class Case:
         return self.world.there(self.kind) and self.world.status(self.kind).phase in ends
 
 
-# The work of the process that is frozen
+# Work of the frozen process
 
 
 async def run(case: Case) -> None:
@@ -153,7 +153,7 @@ async def _away(*_: Any, **__: Any) -> Any:
 
 
 async def orphans(case: Case) -> None:
-    """Rounds of the orphans, from the request to the discarded result."""
+    """Rounds over the orphans, from the request to the discarded result."""
     await case.until(case.world, lambda: case.world.database["ledger"].find_one({"state": "submitted"}) is not None)
     case.world.provider.cancels = False
     case.world.kube.delete(case.kind, case.world.now)
@@ -316,7 +316,7 @@ async def test_a_former_leader_changes_nothing(
 
 @pytest.mark.parametrize("unrecorded", [False, True])
 async def test_a_job_of_the_next_leader_is_not_stopped_late(unrecorded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A former leader that reads its uid, in MongoDB or in Kubernetes, does not delete it."""
+    """A former leader that reads the Job's uid, in MongoDB or in Kubernetes, does not delete the Job."""
     asyncio.get_running_loop().set_default_executor(INLINE)
     case = Case(monkeypatch, TALKS, "Retain", 10_000, goes_on)
     while not case.world.kube.jobs:
@@ -346,7 +346,7 @@ async def test_a_job_of_the_next_leader_is_not_stopped_late(unrecorded: bool, mo
 
 
 class Meanwhile:
-    """Replacement of `Leadership.check`: another process acts once at this moment, and then leads or not."""
+    """Replacement of `Leadership.check`: the first call lets another process act, later calls fail unless `leads`."""
 
     def __init__(self, does: Callable[[], object] = lambda: None, *, leads: bool = False) -> None:
         self._does: Callable[[], object] | None = does
@@ -379,7 +379,7 @@ def records(jobs: Any, check: Callable[[], None]) -> RecordStore:
 
 
 async def completed(monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Resource]:
-    """Collection of records with that of a finished resource, and the resource."""
+    """Collection with the record of a finished resource, and that resource."""
     asyncio.get_running_loop().set_default_executor(INLINE)
     world = World(monkeypatch, Writes())
     world.kube.apply(IMAGES, SPECS[IMAGES])
@@ -642,7 +642,7 @@ async def test_files_are_not_removed_late() -> None:
 async def test_an_outcome_that_only_the_former_leader_heard_of_is_read_at_the_jobs_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Reports are only in memory; the outcome is in the bucket before it is reported."""
+    """Reports are only in memory, but the outcome is stored in the bucket before the report."""
     case = Case(monkeypatch, TALKS, "Retain", 10_000, goes_on)
     asyncio.get_running_loop().set_default_executor(INLINE)
     while not case.world.kube.jobs:

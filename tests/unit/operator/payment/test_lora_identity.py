@@ -29,13 +29,13 @@ LORA_UID, OTHER_LORA_UID, OTHER_UID, THIRD_UID = (f"1c8d8a52-6a5e-4a1c-9f3e-2f3c
 
 
 async def trained(world: World, spec: dict[str, Any], uid: str = LORA_UID) -> None:
-    """A LoraTraining with this spec, finished."""
+    """Apply a LoraTraining with this spec and finish it."""
     world.kube.apply(LORA, spec, uid)
     await ended(world, LORA)
 
 
 async def drawn(world: World, uid: str = UID, spec: dict[str, Any] = PICTURE) -> ResourceStatus:
-    """An ImageGeneration with this spec, finished."""
+    """Apply an ImageGeneration with this spec and finish it."""
     world.kube.apply(IMAGES, spec, uid)
     return await ended(world, IMAGES)
 
@@ -250,7 +250,7 @@ async def test_a_lora_that_has_failed_holds_back_no_pictures_that_were_bought(wo
 
 @pytest.mark.parametrize("point", range(23))
 async def test_a_crash_while_the_key_changes_buys_once(point: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At each write before the purchase is moved to `sending`."""
+    """The operator crashes at each write before the purchase becomes `sending`."""
     world = World(monkeypatch, Writes())
     await trained(world, FIRST)
     await drawn(world)
@@ -371,7 +371,7 @@ def an_image(reason: str, **run: Any) -> dict[str, Any]:
     return body | {"status": dump_status(ResourceStatus(phase=Phase.PENDING, reason=reason, run=last))}
 
 
-# The decision
+# Decision
 
 
 def training(name: str, *files: str, owner: str = "j") -> Purchase:

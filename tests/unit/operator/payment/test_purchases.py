@@ -51,7 +51,7 @@ def purchase(world: World) -> dict[str, Any]:
 
 
 def assert_complete(world: World, status: ResourceStatus) -> None:
-    """Every file of a Completed resource is there."""
+    """Assert that every file of a Completed resource exists."""
     assert status.phase is Phase.COMPLETED
     missing = [f.key for version in status.versions[-1:] for f in version.files if f.key not in world.storage.objects]
     assert missing == []
@@ -59,7 +59,7 @@ def assert_complete(world: World, status: ResourceStatus) -> None:
 
 
 def collect_fails(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on, the provider's files cannot be fetched."""
+    """Let every further download of the provider's files fail."""
     leave = world._leave_outcome
 
     def left(kind: Kind, stage: Stage, status: ResourceStatus) -> None:
@@ -93,7 +93,7 @@ async def test_a_request_is_tagged_with_its_purchase(monkeypatch: pytest.MonkeyP
 
 
 async def test_a_response_is_never_overwritten_by_that_of_another_purchase(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A's collect failed; B was edited in, deleted in flight, and collected by the next resource as its first run."""
+    """A's collect stage failed; the edit B was deleted in flight and collected as the next resource's first run."""
     world = world_of(monkeypatch)
     world.provider.cancels = False
     with monkeypatch.context() as patch:
@@ -231,7 +231,7 @@ async def sweep(world: World) -> None:
 
 
 async def test_a_resource_that_took_a_running_request_over_owns_its_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Deleted with its files, it leaves nothing that a third resource could believe."""
+    """The resource's deletion removes its files, so that a third resource cannot adopt them."""
     world = world_of(monkeypatch)
     world.provider.cancels = False
     world.kube.apply(LORA, SPECS[LORA])
@@ -263,7 +263,7 @@ async def test_a_late_sweep_leaves_what_another_resource_has_taken_over(monkeypa
 
 
 async def test_the_deletion_of_a_former_owner_leaves_the_files_of_the_purchase(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the gateway, which marks the record of a job whose resource is gone."""
+    """The gateway deletes it by a mark on the record of a job whose resource is gone."""
     world = world_of(monkeypatch)
     world.kube.apply(IMAGES, SPECS[IMAGES])
     await world.finish(IMAGES)
@@ -279,7 +279,7 @@ async def test_the_deletion_of_a_former_owner_leaves_the_files_of_the_purchase(m
     assert purchase(world)["state"] == "collected"
 
 
-# Files that are gone
+# Missing files
 
 
 @pytest.mark.parametrize("kind", Kind)
@@ -287,7 +287,7 @@ async def test_the_deletion_of_a_former_owner_leaves_the_files_of_the_purchase(m
 async def test_files_that_are_gone_are_collected_again_from_the_kept_response(
     kind: Kind, harm: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As by a lifecycle rule of the bucket."""
+    """A lifecycle rule of the bucket may have deleted the files."""
     world = world_of(monkeypatch)
     world.kube.apply(kind, SPECS[kind])
     status = await world.finish(kind)
@@ -326,7 +326,7 @@ async def test_files_and_response_that_are_gone_are_said_with_what_was_paid(
     assert len(world.provider.posts) == 2
 
 
-# Stores that are rewound
+# Restored stores
 
 
 def saved(world: World) -> tuple[list[dict[str, Any]], dict[Any, Any], dict[str, Any]]:
@@ -334,7 +334,7 @@ def saved(world: World) -> tuple[list[dict[str, Any]], dict[Any, Any], dict[str,
 
 
 def rewind(world: World, before: Any, *stores: str) -> None:
-    """Put stores back to what was saved. A rewound resource keeps its uid, and gets a new resourceVersion."""
+    """Restore stores to a saved state. A restored resource keeps its uid and gets a new resourceVersion."""
     ledger, resources, objects = before
     if "ledger" in stores:
         world.database["ledger"].delete_many({})
@@ -448,7 +448,7 @@ async def test_a_person_may_pay_again_for_what_the_ledger_has_lost_and_only_once
 
 
 async def unknown(world: World, kind: Kind) -> str:
-    """A purchase that is not found, and the token by which a person allows another payment."""
+    """Run until the purchase is not found. Returns the token by which a person permits another payment."""
     status = await world.finish(kind, Phase.SUBMISSION_UNKNOWN)
     assert status.phase is Phase.SUBMISSION_UNKNOWN
     return (status.message or "").rpartition("=")[2]
@@ -472,7 +472,7 @@ async def test_applied_again_after_a_resubmission_it_goes_on_with_the_second_att
 
 @pytest.mark.parametrize("where", ["before its compare-and-set", "before its POST"])
 async def test_a_frozen_process_sends_nothing_after_a_resubmission(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Frozen between the compare-and-set and the POST it does: that is the documented exception."""
+    """A process frozen between the compare-and-set and the POST still sends it: the documented exception."""
     world = world_of(monkeypatch)
     frozen, thaw = asyncio.Event(), asyncio.Event()
 
@@ -563,7 +563,7 @@ async def test_a_compare_and_set_that_fails_is_an_error_that_shows_both_states(
 
 
 async def test_a_request_belongs_to_one_purchase(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two resources of the same seed and prompt, one request in the history: the second goes without."""
+    """Two resources have the same seed and prompt, and the history one request: only the first gets it."""
     world = world_of(monkeypatch)
     world.provider.lose_replies = {1, 2}
     spec = {"prompt": "a cat", "image": {"seed": 7}}
@@ -611,7 +611,7 @@ async def test_a_claim_of_another_purchase_is_not_taken(monkeypatch: pytest.Monk
 async def test_deleted_after_a_restore_of_ledger_and_bucket_it_is_remembered(
     kind: Kind, policy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only the status named the payment; a resource that is applied again pays nothing."""
+    """Only the status recorded the payment; a resource that is applied again pays nothing."""
     world = world_of(monkeypatch)
     world.kube.apply(kind, SPECS[kind] | {"deletionPolicy": policy})
     await world.finish(kind, Phase.PROCESSING)
@@ -635,7 +635,7 @@ NEW_FIELDS = ("purchaseId", "step", "formerOwners", "sentBy", "sentAt")
 
 
 def as_before(world: World) -> None:
-    """Everything as the release before purchase ids left it."""
+    """Convert the stored data to the format of the release before purchase ids."""
     for each in purchases(world):
         key = each["_id"]
         world.database["ledger"].update_one({"_id": key}, {"$unset": dict.fromkeys(NEW_FIELDS, 1)})

@@ -55,7 +55,7 @@ def row(request_id: str = R1, **changes: Any) -> dict[str, Any]:
     return given | changes
 
 
-# When a purchase is asked for
+# Schedule of the requests for charges
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ def document(request_id: str | None = R1, **changes: Any) -> dict[str, Any]:
 
 
 class Store:
-    """The ledger's collection on mongomock, whose times are naive."""
+    """Ledger collection on mongomock, which returns naive times."""
 
     def __init__(self, *documents: dict[str, Any]) -> None:
         self.database: Any = mongomock.MongoClient()["db"]
@@ -334,7 +334,7 @@ async def test_a_charge_is_the_cost(state: PurchaseState, micros: int) -> None:
         assert cost.settled
 
 
-# The rounds
+# Rounds
 
 
 class Bill:

@@ -23,7 +23,7 @@ DAY = 86400
 FILES = {"files": (), "facts": None}
 
 
-# The ways in which an attempt fails: what the worker, the Job controller or the bucket do to the Job of the stage.
+# Failures of an attempt, caused by the worker, the Job controller or the bucket.
 
 
 def _end(world: World, job: dict[str, Any], kind: str, reason: str = "") -> None:
@@ -101,7 +101,7 @@ INVALID = _verdict(reason="Cancelled", message="a foreign reason")
 
 
 def collect_fails(world: World, fail: Fail, times: int = 1_000_000) -> list[str]:
-    """The next attempts of the collect stage fail; the names of their Jobs."""
+    """Let the next attempts of the collect stage fail. Returns the names of their Jobs."""
     work, failed = world.work, list[str]()
 
     def worked() -> None:
@@ -290,7 +290,7 @@ async def test_an_unreadable_outcome_is_retried_once(world: World) -> None:
     assert len(failed) == 2
 
 
-# The annotation
+# Collect annotation
 
 
 @pytest.mark.parametrize("policy", ["Retain", "Delete"])

@@ -81,7 +81,7 @@ POLICY = Policy()
 
 
 def decide(subject: Resource, seen: Observation, now: datetime, policy: Policy) -> Plan:
-    """The plan, with the steps of a reconcile."""
+    """Plan from the steps of a reconcile."""
     if subject.deleting:
         return decide_deletion(subject, seen, now, policy)
     try:
@@ -103,7 +103,7 @@ def resource(kind: Kind, status: ResourceStatus | None = None, **given: Any) -> 
             "annotations": given.get("annotations", {}),
         },
         "spec": given.get("spec", SPECS[kind]),
-        # As it comes back from the API server.
+        # Round trip as through the API server.
         "status": dump_status(status) if status is not None else {},
     }
     if given.get("deleting"):
@@ -112,12 +112,12 @@ def resource(kind: Kind, status: ResourceStatus | None = None, **given: Any) -> 
 
 
 def settled(status: ResourceStatus) -> bool:
-    """Whether the watches deliver a resource with this status as one without work."""
+    """Whether event handlers skip a resource with this status as finished."""
     return is_settled({"metadata": {"generation": 1}, "spec": {}, "status": dump_status(status)})
 
 
 def running(kind: Kind, stage: Stage | None = None, *, prepared: bool = True, **run: Any) -> ResourceStatus:
-    """The status of a first run that is under way."""
+    """Status of a first run in progress."""
     job = {"name": "job", "uid": "job-uid", "stage": stage, "attempt": run.get("stage_attempt", 1)} if stage else None
     spec = run.pop("spec", SPECS[kind])
     return ResourceStatus.model_validate(
@@ -204,12 +204,12 @@ def conditions(plan: Plan) -> dict[str, str]:
 
 
 def buys(plan: Plan) -> bool:
-    """Whether a purchase is planned, or sent."""
+    """Whether the plan reserves or sends a purchase."""
     return plan.reservation is not None or plan.payment is not None
 
 
 def payment(kind: Kind, subject: Resource, seen: Observation = Observation(), now: datetime = NOW) -> Payment:  # noqa: B008 - frozen
-    """The payment, which follows one reconcile after the reservation, once the status names the purchase."""
+    """Payment, which follows one reconcile after the reservation, when the status names the purchase."""
     first = decide(subject, seen, now, POLICY)
     assert first.payment is None
     assert first.reservation is not None
@@ -228,7 +228,7 @@ def reason(plan: Plan) -> tuple[Phase | None, str | None]:
     return plan.status.phase, plan.status.reason
 
 
-# The first sight
+# First reconcile
 
 
 @pytest.mark.parametrize("kind", [LORA, TRANSCRIPT])
@@ -635,7 +635,7 @@ def test_a_job_of_the_collect_stage_starts_at_attempt_one() -> None:
     assert (plan.job.stage, plan.job.attempt) == (Stage.COLLECT, 1)
 
 
-# The gate
+# Payment gate
 
 
 def with_lora(**changes: Any) -> Resource:
@@ -691,7 +691,7 @@ def test_pictures_wait_for_a_failed_lora_and_go_on_when_it_has_a_version() -> No
 
 
 def failed_with_its_lora() -> ResourceStatus:
-    """As releases before wrote it: the end of the run."""
+    """Status in which an earlier release ended the run."""
     status = decide(with_lora(), FAILED_LORA, NOW, POLICY).status
     true = [each.model_copy(update={"status": "True"}) if each.type == "Failed" else each for each in status.conditions]
     return status.model_copy(update={"phase": Phase.FAILED, "completion_time": NOW, "conditions": tuple(true)})
@@ -720,7 +720,7 @@ def test_an_edit_replaces_a_run_that_waits_for_a_lora(seen: Observation) -> None
 
 @pytest.mark.parametrize("late", [POLICY.adoption_seconds - 60, POLICY.adoption_seconds + 60])
 def test_after_the_deadline_a_lost_request_is_looked_for_no_oftener(late: int) -> None:
-    """Money 12: the history was asked every second without end."""
+    """Regression (money 12): the history was requested every second without end."""
     spec = SPECS[IMAGES] | {"deadlineSeconds": 60}
     sent = NOW - timedelta(seconds=late)
     lost = purchase(IMAGES, PurchaseState.INTENT, step=PurchaseStep.SENDING, created_at=sent, sent_at=sent)
@@ -729,7 +729,7 @@ def test_after_the_deadline_a_lost_request_is_looked_for_no_oftener(late: int) -
 
 
 def test_a_clock_that_was_set_back_does_not_have_the_provider_polled_twice_a_second() -> None:
-    """Money 28."""
+    """Regression (money 28)."""
     made = purchase(IMAGES, PurchaseState.SUBMITTED, submitted_at=NOW + timedelta(hours=24))
     view = RequestView(state=RequestState.RUNNING, message="running")
     assert bought(IMAGES, made, request=view).again_seconds == POLICY.poll_seconds
@@ -829,7 +829,7 @@ def test_a_lost_request_is_looked_for_and_never_sent_again(kind: Kind) -> None:
 
 @pytest.mark.parametrize("told", [Reason.SUBMISSION_UNKNOWN, Reason.STORE_UNAVAILABLE])
 def test_a_clock_that_was_set_back_does_not_take_submission_unknown_back(told: Reason) -> None:
-    """A person may be acting on it. The search continues on the schedule of the time since the POST."""
+    """A person may be acting on it. The search continues on its schedule, by the time since the POST."""
     unknown = running(IMAGES, phase=Phase.SUBMISSION_UNKNOWN, reason=told)
     lost = purchase(IMAGES, PurchaseState.INTENT, created_at=NOW + timedelta(hours=24))
     plan = decide(resource(IMAGES, unknown), Observation(purchase=lost), NOW, POLICY)
@@ -865,7 +865,7 @@ def test_a_person_may_ask_for_that_very_purchase_again() -> None:
             bought(IMAGES, lost, annotations={"contentgen.dev/resubmit": wrong}).status.phase
             is Phase.SUBMISSION_UNKNOWN
         )
-    # The next attempt has another name, so the annotation that stays pays for nothing more.
+    # The next attempt has another name, so the remaining annotation permits no further payment.
     status = running(IMAGES, phase=Phase.SUBMITTING, paid_attempt=2)
     again = decide(
         resource(IMAGES, status, annotations={"contentgen.dev/resubmit": token}),
@@ -879,7 +879,7 @@ def test_a_person_may_ask_for_that_very_purchase_again() -> None:
 @pytest.mark.parametrize("kind", [LORA, TRANSCRIPT])
 @pytest.mark.parametrize("prepared", [True, False])
 def test_another_attempt_without_the_facts_of_its_source_goes_on_with_preparing(kind: Kind, prepared: bool) -> None:
-    """The lost purchase was adopted: its former owner has prepared the source, under that one's own prefix."""
+    """The lost purchase was adopted: its former owner prepared the source under the former owner's prefix."""
     lost = purchase(kind, PurchaseState.INTENT, created_at=NOW - timedelta(hours=2))
     unknown = running(kind, prepared=prepared, phase=Phase.SUBMISSION_UNKNOWN, reason=Reason.SUBMISSION_UNKNOWN)
     seen = Observation(purchase=lost)
@@ -1043,7 +1043,7 @@ def a_picture(name: str = "image_1.png", **marks: bool) -> dict[str, Any]:
     ],
 )
 def test_fewer_unsafe_and_black_pictures_are_told(count: int, images: list[dict[str, Any]], told: str) -> None:
-    """Money 22: two pictures asked, one stored is Completed."""
+    """Regression (money 22): a run of two requested pictures with one stored is Completed."""
     names = [each[name] for each in images for name in ("name", "thumbnail")]
     files = [{"name": n, "sizeBytes": 7, "sha256": SHA, "contentType": "a/b"} for n in names]
     spec = SPECS[IMAGES] | {"image": {"count": count}}
@@ -1065,7 +1065,7 @@ BY_UNITS = "billable units × unit price"
 
 
 def spent(plan: Plan) -> tuple[str, str, str, bool | None]:
-    """Actual amount, its source and the COST column; and whether the run is billed."""
+    """Actual amount, its source, the COST column, and whether the run is billed (None: unknown)."""
     assert plan.status.cost is not None
     assert plan.status.run is not None
     cost = plan.status.cost
@@ -1115,7 +1115,7 @@ def test_a_failed_request_is_stored_with_what_the_provider_bills() -> None:
 
 
 def test_all_paid_attempts_and_runs_are_in_the_cost() -> None:
-    """Money 22: three POSTs showed the price of one."""
+    """Regression (money 22): the cost of three POSTs was that of one."""
     failed = purchase(IMAGES, PurchaseState.FAILED, **BILLED)
     made = purchase(IMAGES, PurchaseState.COLLECTED, outputs=STORED.model_dump(mode="json", by_alias=True), **BILLED)
     status = running(IMAGES, phase=Phase.COLLECTING, number=2, paid_attempt=3)
@@ -1155,7 +1155,7 @@ def test_what_another_resource_has_tried_is_not_this_ones_cost() -> None:
 
 @pytest.mark.parametrize("state", [PurchaseState.FAILED, PurchaseState.CANCELLED])
 def test_an_end_that_another_resource_has_paid_is_not_reported_as_billed(state: PurchaseState) -> None:
-    """Money 23: one that is applied again meets the failed request of the one before."""
+    """Regression (money 23): a resource that is applied again has the failed request of the previous one."""
     theirs = purchase(IMAGES, state, **(BILLED | {"billable_units": 1})).model_copy(update={"job_id": "gone"})
     assert spent(bought(IMAGES, theirs)) == ("0.00", "not billed", "$0.00", False)
 
@@ -1194,7 +1194,7 @@ FAL_PRICE = Price(micros=10_000, unit=Unit.MEGAPIXEL, source="fal's pricing endp
             FAL_PRICE,
             1,
         ),
-        # A unit that cannot be counted: the estimate is by the table, the bill by the provider's price.
+        # Unit that cannot be counted: the table gives the estimate, the provider's price the charge.
         (Policy(), FAL_PRICE.model_copy(update={"unit": Unit.OTHER}), 35_000),
     ],
 )
@@ -1542,7 +1542,7 @@ def test_a_finished_run_survives_an_invalid_edit() -> None:
     back = decide(resource(IMAGES, wrong, generation=3), seen, NOW, POLICY)
     assert (back.status.phase, back.payment) == (Phase.COMPLETED, None)
     assert back.reservation is None
-    # A run under way does not care.
+    # A run in progress is not affected.
     frozen = decide(
         resource(LORA, running(LORA, Stage.PREPARE, prepared=False), spec={}, generation=2),
         Observation(job=job()),
@@ -1616,7 +1616,7 @@ def test_a_result_that_cannot_be_had_says_that_it_was_paid(kind: Kind) -> None:
 
 
 def _failed_outcomes(kind: Kind, stage: Stage) -> list[tuple[str, Observation, int]]:
-    """The ways in which a stage can end a run: name, observation, attempt."""
+    """Failures with which a stage can end a run: name, observation, attempt."""
     told = finished(kind, stage)
     dead = {"finished": True, "reason": "BackoffLimitExceeded", "message": "evicted"}
     return [

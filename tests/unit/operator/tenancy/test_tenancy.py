@@ -30,7 +30,7 @@ async def finished(world: World, uid: str) -> str | None:
 
 
 TWO_DAYS = timedelta(days=2)
-SOON = timedelta(hours=2)  # before the provider's longest time is over
+SOON = timedelta(hours=2)  # before the provider's longest runtime has passed
 
 
 async def recreate(world: World, uid: str = "another-namespace", after: timedelta = TWO_DAYS) -> None:
@@ -100,7 +100,7 @@ async def test_files_of_the_earlier_namespace_are_not_those_of_the_name(world: W
 
 
 async def test_a_process_that_knows_the_earlier_namespace_does_not_use_its_uid(world: World) -> None:
-    """The same process, without a restart: the namespace's uid is read after each resource of it was first seen."""
+    """Without a restart, the process reads the namespace's uid again after the first event of each resource."""
     await finished(world, UID)
     process = world.process
     await recreate(world)
@@ -126,7 +126,7 @@ async def test_a_stale_uid_does_not_bind_the_namespace_again(world: World) -> No
 
 
 class Frozen:
-    """An API server whose first answer about the namespace is late."""
+    """API server whose first response about the namespace is delayed."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -167,7 +167,7 @@ async def test_a_resource_of_a_namespace_that_is_gone_is_a_conflict(world: World
 
 
 def unbound(world: World) -> None:
-    """As an older release leaves the database: no bindings, and none of the new fields."""
+    """Convert the database to an older release's format: no bindings and none of the new fields."""
     for name in ("clusters", "namespaces", "runs"):
         world.database[name].delete_many({})
     for name in ("ledger", "jobs"):
@@ -253,7 +253,7 @@ async def test_a_forged_status_does_not_take_the_scope_off_another_run(world: Wo
 
 
 async def orphaned(world: World, uid: str) -> None:
-    """A request whose resource goes with its namespace, finalizer or not."""
+    """Send a request whose resource is deleted with its namespace, with or without its finalizer."""
     world.kube.apply(IMAGE, SPECS[IMAGE], uid=uid)
     while not [each for each in world.database["ledger"].find({"jobId": uid}) if each["state"] == "submitted"]:
         await world.step(IMAGE)
@@ -325,7 +325,7 @@ async def test_a_cluster_that_is_not_confirmed_deletes_no_response_of_the_others
     assert [key for key in world.storage.files if key.endswith("response.json")]
 
 
-# Lost bindings: the database is of a backup
+# Lost bindings after a restore of the database
 
 
 async def test_a_lost_binding_of_a_recreated_namespace_is_made_again(world: World) -> None:
@@ -342,7 +342,7 @@ async def test_a_lost_binding_of_a_recreated_namespace_is_made_again(world: Worl
 
 @pytest.mark.parametrize("steps", range(1, 9))
 async def test_a_database_without_bindings_and_purchases_pays_nothing_again(world: World, steps: int) -> None:
-    """Rewound to before the first purchase while a resource of the re-created namespace is under way."""
+    """The database is restored to before the first purchase, during a run in the re-created namespace."""
     await finished(world, UID)
     await recreate(world)
     world.kube.apply(IMAGE, SPECS[IMAGE], uid=OTHER)

@@ -33,7 +33,7 @@ class Clusters:
         }
 
     def switch(self) -> None:
-        """The other cluster's operator works, at the same time of the day."""
+        """Switch to the other cluster's operator without a change of the clock."""
         kube, back = self._world.kube, self._away
         self._away = {name: getattr(kube, name) for name in back}
         for name, value in back.items():
@@ -68,7 +68,7 @@ async def under_way(world: World, uid: str = UID, spec: dict[str, Any] = CAT) ->
 
 
 async def two_clusters(world: World) -> Clusters:
-    """A request of the first cluster is under way; the second one has been seen and works now."""
+    """Clusters with a request of the first one in progress; the second one is registered and works now."""
     await under_way(world)
     await world.finish(IMAGE, Phase.PROCESSING)
     await world.orphans[-1].round(world.now)
@@ -218,7 +218,7 @@ async def test_the_message_maps_to_what_the_namespace_had_in_the_clusters_before
     world.kube.namespaces |= {SYSTEM: ("a", OLD)}
     assert (await Tenancy(world.kube, world.database).of("ns")).scope == "another-namespace"
     assert (await seen_by(world, "b"))[0].block_reason.endswith("--uid ns-of-b --to another-namespace`")
-    if taken:  # the next one has the same, under another uid
+    if taken:  # the next cluster has the same namespace under another uid
         admin(world).confirm("b", earlier=["a"], force=True)
         assert (await seen_by(world, "b"))[0].scope == "another-namespace"
         held = (await seen_by(world, "c"))[0].block_reason
@@ -438,7 +438,7 @@ async def test_a_mapping_keeps_what_an_older_release_bought_for_the_namespace(wo
     assert len(world.provider.posts) == 2
 
 
-# The operator was down
+# Changes during a downtime of the operator
 
 
 async def test_a_namespace_that_was_created_again_while_the_operator_was_down(world: World) -> None:
@@ -488,7 +488,7 @@ async def test_the_record_of_a_mapped_namespace_names_its_scopes(world: World) -
     assert (record["tenant"], record["scopes"]) == ("another-namespace", ["", "another-namespace"])
 
 
-# Rewound stores
+# Restored stores
 
 
 async def test_a_mapping_that_a_restore_has_lost_buys_nothing_that_was_adopted_again(world: World) -> None:

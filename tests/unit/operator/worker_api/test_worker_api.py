@@ -549,7 +549,7 @@ async def test_a_worker_is_refused_once_the_next_attempt_is_recorded(setting: Se
 
 
 async def test_the_worker_of_another_operators_job_gets_its_order(setting: Setting) -> None:
-    """This process has cached the Job that the other one has replaced since."""
+    """This process caches the Job that the other operator has replaced since."""
     token = setting.cluster.worker(Kind.TRANSCRIPTION, "it", Stage.PREPARE)
     recorded = await setting.jobs.newest("uid-ns-it")
     assert recorded is not None
@@ -558,7 +558,7 @@ async def test_the_worker_of_another_operators_job_gets_its_order(setting: Setti
 
 
 async def test_stage_and_attempt_come_from_the_record(setting: Setting) -> None:
-    """Not from the status, which others may be able to write."""
+    """The status is not the source, because other clients may be able to write it."""
     token = setting.cluster.worker(Kind.LORA_TRAINING, "it", Stage.PREPARE)
     setting.cluster.status["run"]["job"] |= {"stage": "collect", "attempt": 9}
     order = WorkOrder.model_validate_json((await setting.get(token)).content)
@@ -682,7 +682,7 @@ LONG = "x" * 5000
     ],
 )
 def test_no_text_of_an_outcome_is_too_long_for_a_status(hostile: dict[str, Any]) -> None:
-    """Facts are written to the status, which the API server limits to 1.5 MiB; an outcome may have 4."""
+    """Facts are written to the status, which the API server limits to 1.5 MiB; an outcome may have 4 MiB."""
     body = outcome_of(Kind.LORA_TRAINING, Stage.PREPARE, "uid").model_dump(mode="json", by_alias=True)
     assert Outcome.model_validate(body)
     facts = body["facts"] | hostile.get("facts", {})
