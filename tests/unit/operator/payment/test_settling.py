@@ -334,7 +334,7 @@ async def test_a_charge_is_the_cost(state: PurchaseState, micros: int) -> None:
         assert cost.settled
 
 
-# Rounds
+# Rounds of the charge settlement
 
 
 class Bill:

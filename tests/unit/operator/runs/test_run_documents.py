@@ -169,7 +169,7 @@ def saved(world: World) -> tuple[Any, ...]:
 
 
 def put_back(world: World, end: tuple[Any, ...]) -> None:
-    """Restore all stores and the clock for another attempt."""
+    """Restore all stores and the provider's state for another attempt."""
     restore_mongo(world, end[1])
     world.storage.objects, world.provider.posts, world.provider._polls = dict(end[2]), list(end[3]), dict(end[4])
     restore_etcd(world, end[0])
