@@ -635,7 +635,7 @@ def test_a_job_of_the_collect_stage_starts_at_attempt_one() -> None:
     assert (plan.job.stage, plan.job.attempt) == (Stage.COLLECT, 1)
 
 
-# Payment gate
+# Gate
 
 
 def with_lora(**changes: Any) -> Resource:
