@@ -41,7 +41,7 @@ def name_of(each: Scenario) -> str:
 FOLLOWED = [(each, action) for each in SCENARIOS for action in each.helps if action not in each.skipped]
 
 
-# How each action is carried out: by the plugin's patch, which has to be what the message says
+# Execution of each action with the plugin's patch, which must match the message
 
 
 def annotations(change: dict[str, Any]) -> dict[str, str]:
@@ -131,11 +131,11 @@ FOLLOW: dict[Action, Callable[[ScenarioPlace, Remedy], Awaitable[None]]] = {
 }
 
 
-# What is kept
+# Stored objects and purchases that no action may lose
 
 
 def kept(place: ScenarioPlace) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Kept objects and purchases. A file of an unfinished version may be overwritten."""
+    """Objects by key and purchases by id. Files of an unfinished version may be overwritten."""
     finished = {file.key for each in place.world.status(place.kind).versions for file in each.files}
     objects = place.world.storage.objects
     fixed = {key: value for key, value in objects.items() if key in finished or key.startswith("purchases/")}
@@ -169,7 +169,7 @@ def assert_says_what_was_paid(place: ScenarioPlace, each: Scenario) -> None:
 
 
 def assert_says_what_is_kept(place: ScenarioPlace, said: Kept) -> None:
-    """`purchases`: those that were sent; a response belongs to the last one."""
+    """`purchases` counts the ones that were sent; the response belongs to the last one."""
     status, objects = place.world.status(place.kind), place.world.storage.objects
     sent = [every for every in place.purchases if every["state"] != "refused"]
     purchases = [every for every in sent if every["state"] != "intent" or every["sentAt"]]
@@ -200,7 +200,7 @@ def assert_messages_agree(place: ScenarioPlace, remedies: dict[Action, Remedy]) 
 
 
 def assert_everybody_advises_the_same(place: ScenarioPlace, remedies: dict[Action, Remedy]) -> None:
-    """`why` of the plugin, and refusals of the gateway."""
+    """The plugin's `why` and the gateway's refusals give the same advice."""
     item, body = place.item(), place.world.kube.resources[place.kind, "it"]
     told = explain(item, ResourceContext(), place.world.now)
     do = dict(told.parts).get("Do", ())
@@ -347,7 +347,7 @@ async def follow_after_refusal(place: ScenarioPlace) -> None:
 async def test_a_collect_that_came_too_early_is_followed_by_one_that_asks(
     reason: Reason, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each value of the annotation is used once, so the message contains the next one."""
+    """Each annotation value is processed once, so the message contains the next one."""
     (each,) = [every for every in SCENARIOS if (every.reason, every.name) == (reason, "the request goes on")]
     place = place_of(each, monkeypatch)
     await each.arrive(place)
@@ -364,7 +364,7 @@ async def test_a_collect_that_came_too_early_is_followed_by_one_that_asks(
 async def test_a_resource_that_cannot_be_reconciled_is_applied_again_without_a_payment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """docs/runbooks/ContentgenReconcileErrors.md, at each step of a run."""
+    """The steps of docs/runbooks/ContentgenReconcileErrors.md, at each step of a run."""
     (each,) = [every for every in SCENARIOS if (every.reason, every.name) == (Reason.COMPLETED, "bought")]
     ends = set()
     for steps in range(12):
@@ -389,7 +389,7 @@ async def test_a_resource_that_cannot_be_reconciled_is_applied_again_without_a_p
 
 
 async def test_what_is_suspended_buys_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    """docs/runbooks/ContentgenSpending.md"""
+    """The suspension of docs/runbooks/ContentgenSpending.md."""
     (each,) = [every for every in SCENARIOS if (every.reason, every.name) == (Reason.COMPLETED, "bought")]
     for steps in range(8):
         place = place_of(each, monkeypatch)
@@ -425,7 +425,7 @@ async def test_a_doubtful_payment_may_be_left_by_a_deletion(monkeypatch: pytest.
     assert place.posts == 1
 
 
-# The token, which only the message has
+# The message is the only source of the token.
 
 
 async def test_long_words_of_a_provider_do_not_cut_the_advice(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -460,7 +460,7 @@ def test_a_token_in_the_words_of_others_is_not_taken() -> None:
     assert advice.resubmit_token("Failed", message) is None
 
 
-# Orphans: what their listing advises
+# Advice in the list of orphans
 
 
 async def advice_for(place: ScenarioPlace, state: str) -> str:

@@ -105,9 +105,9 @@ def test_every_resource_has_a_path() -> None:
         assert api_path(each, namespace=namespace).endswith(f"/{each.plural}")
 
 
-# Nobody else builds a path.
+# API paths are built in contentgen_contract/api_paths.py only
 
-# The gateway's own routes begin with /api/ too, and then a word.
+# The gateway's own routes also begin with /api/, but a word follows instead of a version.
 PATHS = re.compile(r"(^|/)api/(v\d|\{)|(^|/)apis(/|$)|(^|/)(namespaces|pods)/")
 GENERATED = re.compile(r"(CustomObjects|CoreV\d|BatchV\d|AppsV\d|Authentication|Authorization)\w*Api")
 

@@ -31,7 +31,7 @@ def wrong(text: str) -> list[str]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_command_could_work(name: str) -> None:
-    """Targets, variables, subcommands, options, values, paths: also of those that no test runs."""
+    """Targets, variables, subcommands, options, values and paths exist, also in commands that no test runs."""
     problems = [
         f"{name}:{command.line}: {command.text}: {problem}"
         for command in COMMANDS
@@ -89,7 +89,7 @@ HARMFUL = re.compile(
 
 
 def test_no_command_that_does_harm_is_typed() -> None:
-    """A new one gets a reason not to be run, or a stand-in: others use the cluster and this machine too."""
+    """A new one needs a reason not to be run, or a stand-in, because the cluster and this machine are shared."""
     typed = [reviewed.typed(command) for command in COMMANDS if not reviewed.not_run(command)]
     assert [text for text in typed if HARMFUL.search(text)] == []
     written = {command.text for command in COMMANDS if HARMFUL.search(command.text)}
@@ -103,7 +103,7 @@ def test_the_files_that_readers_write_are_in_the_documents() -> None:
         assert any(file.name in command.text for command in COMMANDS if not reviewed.not_run(command)), file.name
 
 
-# What is wrong is found
+# Invalid commands are detected
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def samples() -> Iterator[str]:
     ],
 )
 def test_a_field_that_a_kind_does_not_have_is_told(old: str, new: str) -> None:
-    """Also fields that a sample has commented out."""
+    """Fields that a sample has commented out are checked too."""
     (text,) = [each for each in samples() if "kind: LoraTraining" in each]
     assert old in text
     parts = extract.sample("sample.yaml", text.replace(old, new))
@@ -197,7 +197,7 @@ def test_an_entry_that_matches_nothing_is_told() -> None:
     assert reviewed.dead_entries(COMMANDS, without, pages.figures()) == ["docs/install.md Certificate"]
 
 
-# How texts are read
+# Parsers of the documents
 
 PAGE = """\
 # Title
@@ -268,7 +268,7 @@ def test_a_page_is_read() -> None:
 
 
 def test_a_block_with_one_known_program_is_commands_throughout() -> None:
-    """So an unknown line is reported, and must be listed."""
+    """An unknown line in such a block is reported until it is listed."""
     found = extract.markdown("page.md", "Look:\n\n    sum by (a) (b)   # in Prometheus\n    kubectl get pods\n")
     assert [part.text for part in found if isinstance(part, Command)] == ["sum by (a) (b)", "kubectl get pods"]
 

@@ -153,7 +153,7 @@ def test_every_state_of_a_purchase_is_explained() -> None:
 
 
 def component_rows() -> list[list[str]]:
-    """The paths of each row of the component table; the later ones of a row lie beside the first."""
+    """Paths of each row of the component table; later paths of a row are relative to the first one's folder."""
     text = PAGES["docs/architecture.md"].partition("| component | file |")[2].partition("\n\n")[0]
     return [re.findall(r"`([^`]+)`", row.split("|")[-2]) for row in text.strip().splitlines()[1:]]
 
@@ -194,7 +194,7 @@ def test_every_decision_is_listed() -> None:
 
 
 def test_no_example_trusts_every_pod() -> None:
-    """Whoever is in `trustedProxies` says whose request it is: an example has addresses, and no network of all pods."""
+    """Examples of `trustedProxies` exclude the network of all pods, because their X-Forwarded-For is believed."""
     examples = {name: re.findall(r"trustedProxies='?\{([^}]*)\}", text) for name, text in PAGES.items()}
     given = {name: ",".join(found).split(",") for name, found in examples.items() if found}
     assert given.keys() >= {"docs/install.md", "charts/contentgen/README.md"}

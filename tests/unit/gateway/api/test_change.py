@@ -117,7 +117,7 @@ async def test_a_run_that_was_asked_for_and_has_not_begun_is_cancelled(world: Wr
     assert annotations(world)[CANCEL_ANNOTATION] == "2"
 
 
-# Running again
+# Retry
 
 
 async def test_retry_is_the_rerun_annotation(world: WritableWorld) -> None:
@@ -162,7 +162,7 @@ async def test_a_job_without_its_resource_says_so(world: WritableWorld, what: st
     assert (answer.status_code, "is deleted" in answer.json()["detail"], world.api.written) == (409, True, [])
 
 
-# Who may
+# Authorization
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ async def test_what_something_was_made_with_is_kept_unless_it_is_forced(world: W
 
 
 async def test_what_is_being_drawn_with_is_kept_too(world: WritableWorld) -> None:
-    """The provider would find no file for a paid request."""
+    """Without the files, the provider could not fetch the LoRA of a paid request."""
     job = there(world, status("Completed", "Completed"))
     loras = {"loras": [{"path": "https://h/x"}, {"loraRef": {"name": "job-1"}}]}
     world.job(3, Kind.IMAGE_GENERATION, status="processing", namespace="blue", config=loras)
@@ -262,7 +262,7 @@ async def test_what_is_being_drawn_with_is_kept_too(world: WritableWorld) -> Non
 
 
 async def test_an_adopted_lora_is_guarded_like_one_that_was_trained_here(world: WritableWorld) -> None:
-    """After an adoption the files are under the earlier job's id, to which pictures refer."""
+    """Files of an adopted run stay under the earlier job's id, to which pictures refer."""
     earlier = world.job(1)
     adopted = {"version": 1, "s3Key": f"loras/ann/{earlier}/v1/model.safetensors"}
     later = there(world, status("Completed", "AdoptedFinishedRun"), 2, versions=[adopted])

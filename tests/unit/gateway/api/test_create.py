@@ -68,7 +68,7 @@ async def test_what_is_no_url_is_refused_by_its_field(world: WritableWorld, url:
     assert not world.api.resources
 
 
-# What is said
+# Request bodies
 
 
 @pytest.mark.parametrize("path", BODIES)
@@ -167,7 +167,7 @@ async def test_a_job_just_made_is_seen_before_it_has_a_record(world: WritableWor
     assert world.database["jobs"].count_documents({}) == 0
 
 
-# Where and whose
+# Namespace and user
 
 
 async def test_it_is_made_where_it_is_said_or_where_a_service_account_is_at_home(world: WritableWorld) -> None:
@@ -230,7 +230,7 @@ async def test_who_may_name_a_user_is_asked_as_the_admission_policy_asks_it() ->
     assert (review["verb"], review["resource"], review["name"]) == ("use", "userids", "user-1")
 
 
-# Once
+# Idempotency keys
 
 
 @pytest.mark.parametrize("path", BODIES)

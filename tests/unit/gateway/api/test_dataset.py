@@ -13,7 +13,7 @@ from contentgen_gateway.stores.verification import OwnedKey
 from contentgen_simulation.gateway.bucket import RecordingBucket
 from contentgen_simulation.gateway.server import GatewayWorld
 
-# Format of dataset.json, as contentgen_worker/media/dataset/dataset.py writes it.
+# Dataset report in the format of contentgen_worker/media/dataset/dataset.py.
 FRAME = {
     "width": 1024, "height": 576, "seconds": 1.5, "shot": 1, "hash": "00ab", "luma": 110.0, "contrast": 50.0,
     "chroma": [1.0, 2.0], "sharpness": 123.5, "motion": 1.5,

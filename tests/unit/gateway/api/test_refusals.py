@@ -43,7 +43,7 @@ async def refused(world: GatewayWorld, path: str, **request: Any) -> Any:
 @pytest.mark.parametrize(
     ("path", "change", "detail"),
     [
-        # a name that is not known
+        # unknown names
         ("/api/lora/train", {"userid": "ann"}, "userid: unknown field; did you mean userId?"),
         ("/api/lora/train", {"videoURL": "x"}, "videoURL: unknown field; did you mean videoUrl?"),
         (
@@ -61,7 +61,7 @@ async def refused(world: GatewayWorld, path: str, **request: Any) -> Any:
             {"image": {"size": {"widht": 512}}},
             "image.size.widht: unknown field; did you mean width?",
         ),
-        # a text of the wrong form
+        # patterns
         ("/api/lora/train", {"loraName": "a b"}, f"loraName: 'a b' {patterns.EXPECTATIONS[patterns.LORA_NAME]}"),
         (
             "/api/lora/train",
@@ -84,7 +84,7 @@ async def refused(world: GatewayWorld, path: str, **request: Any) -> Any:
             {"options": {"language": "pt_br"}},
             "options.language: pt_br must be a language code of AssemblyAI, such as en, en_us or pt; did you mean pt?",
         ),
-        # one of some words
+        # enumerations
         (
             "/api/lora/train",
             {"dataset": {"faces": {"mode": "Prefered"}}},
@@ -118,7 +118,7 @@ async def refused(world: GatewayWorld, path: str, **request: Any) -> Any:
         ),
         # rules over several fields
         ("/api/lora/train", {"source": {"url": "https://h/x"}}, "body: exactly one of videoUrl, source must be given"),
-        # a model that nobody has
+        # unknown model
         (
             "/api/images/generate",
             {"model": "sdxl"},
@@ -172,7 +172,7 @@ async def test_each_wrong_field_is_named(world: WritableWorld) -> None:
     ["https://ann:hunter2@example.com/talk.mp4", "ftp://h/x?X-Amz-Signature=hunter2", "ann:hunter2@example.com/x"],
 )
 async def test_an_address_is_never_repeated(world: WritableWorld, url: str) -> None:
-    """It may contain a password or a signature, and clients log problems."""
+    """A source URL may contain a password or a signature, and clients log problem responses."""
     problem = await refused(world, "/api/lora/train", json=TRAIN | {"videoUrl": url})
     assert problem["detail"] == f"videoUrl: {patterns.EXPECTATIONS[patterns.SOURCE_URL]}"
     assert "hunter2" not in json.dumps(problem)
@@ -185,7 +185,7 @@ async def test_a_long_value_is_cut(world: WritableWorld) -> None:
     assert len(json.dumps(many)) < 32_000
 
 
-# What is no JSON
+# Malformed JSON
 
 
 async def test_malformed_json_says_where(world: WritableWorld) -> None:
@@ -214,7 +214,7 @@ async def test_json_that_is_no_object_says_so(world: WritableWorld) -> None:
     assert (await refused(world, "/api/lora/train", json=[1]))["detail"] == "body: must be an object"
 
 
-# Other places of the same words
+# Other uses of the same texts
 
 
 async def test_parameters_headers_and_paths_are_told_in_words(world: WritableWorld) -> None:

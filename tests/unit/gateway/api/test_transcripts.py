@@ -302,7 +302,7 @@ async def test_a_transcript_that_cannot_be_indexed_does_not_stop_the_walk(
 
 
 async def test_a_walk_stops_where_the_database_is_away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each further job would wait for the same timeout."""
+    """Every further job would wait for the same timeout of the database."""
     first, last = (world.said(number, "A walk.") for number in range(2))
     breaks(world, monkeypatch, first, AutoReconnect())
     with pytest.raises(AutoReconnect):
@@ -413,7 +413,10 @@ def test_a_transcript_of_errors_does_not_cost_memory_for_each(where: str) -> Non
 
 
 async def test_a_child_that_needs_too_much_memory_fails_alone() -> None:
-    """Its own limit is below the container's, which would kill the gateway. Here 8 MB of JSON need 0.5 GB."""
+    """The child's memory limit is below the container's, whose OOM kill would end the gateway.
+
+    Parsing the 8 MB of JSON needs 0.5 GB.
+    """
     with pytest.raises(ValueError, match="too large to parse"):
         await splitting.split(b'{"words": [' + b'{"text":""},' * 600_000 + b'{"text":""}]}')
 

@@ -71,7 +71,7 @@ async def test_a_record_of_the_earlier_namespace_is_not_changed(world: WritableW
 
 
 async def test_a_record_that_another_cluster_has_taken_over_is_not_deleted(world: WritableWorld) -> None:
-    """Its mark would have the janitor of either cluster discard purchases that are the other one's to adopt."""
+    """A discard mark would make a garbage collector discard purchases that the other cluster may adopt."""
     old = world.job(1)
     await Tenancy(world.api, world.database).of("red")
     world.api.namespaces["kube-system"] = ("cluster-b", AGAIN)
@@ -223,7 +223,7 @@ async def test_an_import_goes_to_the_present_namespace(world: WritableWorld, mon
 
 
 async def test_files_that_were_adopted_under_another_scope_of_the_tenant_are_shown(world: WritableWorld) -> None:
-    """A later run went under the mapped scope; the first version is of a job before it, bought under the uid."""
+    """The later run uses the mapped scope; the first version is from an earlier job, purchased under the uid."""
     earlier, kind = "00000000-0000-4000-8000-000000000077", Kind.LORA_TRAINING
     key = f"loras/ann/{earlier}/v1/model.safetensors"
     version = {"version": 1, "modelUrl": f"http://s3.test/assets/{key}", "s3Key": key, "sizeBytes": 9, "config": {}}

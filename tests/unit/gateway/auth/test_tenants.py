@@ -1,8 +1,7 @@
-"""Nobody reads, changes or reaches what is another's: each endpoint, caller and id, with its owner's success beside.
+"""Requests for another tenant's objects are refused: each endpoint, caller and id, with the owner's request as control.
 
-The matrix is made from the app's own routes: an endpoint that nobody thought of here is in it, and where its owner
-cannot succeed without a body, the test says that it needs an `EndpointCase`
-in contentgen_simulation/gateway/endpoints.py.
+The matrix is generated from the app's routes, so that it includes every new endpoint. If the owner's request fails
+because it needs a body, the assertion asks for an `EndpointCase` in contentgen_simulation/gateway/endpoints.py.
 """
 
 import itertools
@@ -28,7 +27,7 @@ from contentgen_simulation.gateway.tenants import CALLERS, MISSING, OWNERS, Plan
 
 LEAST = 500  # cases: an endpoint, a caller and an id
 REPORT = Path(__file__).resolve().parents[4] / "build/test/tenants.json"
-WORDS = (*OWNERS, *OWNERS.values(), "common")  # what leads to another's, where a parameter takes it
+WORDS = (*OWNERS, *OWNERS.values(), "common")  # parameter values that refer to another tenant
 
 
 @cache
@@ -79,7 +78,7 @@ async def named(world: TenantWorld, endpoint: GatewayEndpoint, case: EndpointCas
 
 
 def test_each_endpoint_asks_who_calls() -> None:
-    """Except the endpoints that are open to everybody."""
+    """Public endpoints are the exception."""
     assert {each.path for each in everything() if not each.signed_in} <= OPEN
 
 
@@ -101,7 +100,7 @@ async def test_a_foreign_id_is_as_good_as_a_missing_one(endpoint: GatewayEndpoin
         assert foreign.status_code == (404 if caller else 401), f"{caller}: {endpoint} of {job}: {foreign.text}"
         assert foreign.status_code == missing.status_code
         assert foreign.text.replace(ids[job], "X") == missing.text.replace(MISSING, "X")
-        cases += caller is not None  # nobody is no tenant
+        cases += caller is not None  # an unauthenticated caller is no tenant
     for job in jobs:
         mine = await ask(world, job.owner, endpoint, ids[job], job)
         assert mine.status_code in case.success, f"{endpoint} needs a case in endpoints.py: {mine.text[:500]}"
@@ -110,7 +109,7 @@ async def test_a_foreign_id_is_as_good_as_a_missing_one(endpoint: GatewayEndpoin
 
 @pytest.mark.parametrize("endpoint", [each for each in NAMING if each.method != "GET"], ids=str)
 async def test_who_may_only_look_changes_nothing(endpoint: GatewayEndpoint) -> None:
-    """The judge checks changes; the response must report none either."""
+    """The judge checks for changes; the response must not report one either."""
     world, case = TenantWorld(), case_of(endpoint)
     if case.named is not None:
         return
@@ -122,7 +121,7 @@ async def test_who_may_only_look_changes_nothing(endpoint: GatewayEndpoint) -> N
 
 @pytest.mark.parametrize("endpoint", [each for each in GUARDED if not each.ids and each.method == "GET"], ids=str)
 async def test_a_list_shows_nobody_what_is_foreign(endpoint: GatewayEndpoint) -> None:
-    """With any filter; the owner sees something."""
+    """Lists are requested with each filter; the owner's own list has more entries than a stranger's."""
     world, case = TenantWorld(), case_of(endpoint)
     given: dict[str | None, str] = {}
     for caller in CALLERS:

@@ -38,7 +38,7 @@ def value(name: str, **labels: str) -> float:
     return sum(each.value for each in samples if each.name == name and labels.items() <= each.labels.items())
 
 
-# Rates
+# Rate limits
 
 
 class Clock:
@@ -95,7 +95,7 @@ async def test_a_caller_who_asks_too_often_is_told_when_to_come_again() -> None:
     async with world.client("ann") as ann, world.client("bob") as bob:
         answers = [await ann.get("/api/jobs") for _ in range(5)]
         other = await bob.get("/api/jobs")
-    # The first is counted under the address: nobody knew yet whose token it is.
+    # The first request counts against the client address, because its token was not verified yet.
     assert [each.status_code for each in answers] == [200] * 4 + [429]
     refused = answers[-1]
     assert 1 <= int(refused.headers["retry-after"]) <= 10
@@ -106,7 +106,7 @@ async def test_a_caller_who_asks_too_often_is_told_when_to_come_again() -> None:
 
 
 async def test_tokens_are_not_tried_out_endlessly() -> None:
-    """Each needs a review of the API server."""
+    """Each token review is a request to the API server."""
     world = GatewayWorld(ANN, gateway_requests_per_second=0.1, gateway_burst=3)
     before = value("contentgen_gateway_sign_ins_refused_total")
     codes = []
@@ -148,7 +148,7 @@ async def test_with_trusted_proxies_nobody_else_is_believed() -> None:
 
 
 async def test_who_is_signed_in_stays_so_while_the_kubernetes_api_is_away() -> None:
-    """Limited by name, not by address, if the cached review expires and the API server does not answer."""
+    """The limit is by name, not by address, when the cached review expires and the API server does not respond."""
     world = GatewayWorld(ANN, gateway_requests_per_second=0.1, gateway_burst=30)
     clock = Clock()
     callers = Authenticator(world.api, SignOuts(world.database["signed-out"]), clock=clock)
@@ -165,7 +165,7 @@ async def away(*_: object) -> Any:
 
 
 async def test_of_too_many_tokens_those_used_longest_ago_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the oldest ones: many tokens of one caller do not evict all others."""
+    """Only the oldest tokens are evicted: many tokens of one caller do not evict all others."""
     monkeypatch.setattr("contentgen_gateway.auth.authentication._REMEMBERED", 10)
     world = GatewayWorld(ANN)
     callers = Authenticator(world.api, SignOuts(world.database["signed-out"]))
@@ -229,7 +229,7 @@ async def test_the_kubelet_is_answered_on_the_port_of_the_metrics(world: Gateway
         assert (await kubelet.get("/health")).status_code == 200
 
 
-# Sizes and times
+# Body limit and timeout
 
 
 def with_endpoints(world: GatewayWorld) -> GatewayWorld:
@@ -328,7 +328,7 @@ async def test_a_body_that_never_comes_is_given_up(hasty: GatewayWorld) -> None:
 
 
 async def test_a_person_is_told_with_a_page(world: GatewayWorld, hasty: GatewayWorld) -> None:
-    """Also for requests that reach no endpoint."""
+    """Requests that reach no endpoint get a page too."""
     strict = GatewayWorld(ANN, gateway_requests_per_second=0.1, gateway_burst=1)
     browser = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
     async with strict.client("ann") as ann:
@@ -359,7 +359,7 @@ async def test_a_page_that_breaks_breaks_nothing_else(world: GatewayWorld, monke
     assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
 
 
-# What is told
+# Logs, response headers and the OpenAPI document
 
 
 async def test_a_store_that_is_away_is_named_in_the_log(world: GatewayWorld, caplog: pytest.LogCaptureFixture) -> None:
@@ -498,7 +498,7 @@ def test_the_document_says_where_a_token_is_needed(written: dict[str, Any]) -> N
     assert written["components"]["securitySchemes"]["HTTPBearer"]["scheme"] == "bearer"
 
 
-# The end
+# Shutdown
 
 
 async def test_ready_is_what_has_reached_the_database_once(world: GatewayWorld) -> None:
@@ -591,12 +591,12 @@ def test_a_connection_is_closed_after_the_answer_while_the_replica_drains(runnin
     with socket.create_connection(("127.0.0.1", running.port), timeout=20) as connection:
         connection.sendall(request)
         first = b""
-        while not first.endswith(b'{"status":"ok"}'):  # its body may come by itself
+        while not first.endswith(b'{"status":"ok"}'):  # the body may arrive in a separate segment
             first += connection.recv(4096)
         assert first.startswith(b"HTTP/1.1 200")
         running.world.dependencies.lifecycle.draining = True
         connection.sendall(request)
-        answer = b"".join(iter(lambda: connection.recv(4096), b""))  # to its end: a timeout where it is kept open
+        answer = b"".join(iter(lambda: connection.recv(4096), b""))  # times out if the server keeps it open
     assert answer.startswith(b"HTTP/1.1 200")
     assert b"connection: close" in answer.lower()
 
@@ -604,7 +604,7 @@ def test_a_connection_is_closed_after_the_answer_while_the_replica_drains(runnin
 async def test_a_stream_outlasts_the_time_of_a_request(hasty: GatewayWorld) -> None:
     async with asyncio.timeout(60), hasty.client("ann") as ann:
         send = asyncio.create_task(ann.get("/test/stream"))
-        await asyncio.sleep(0.2)  # four times what a request has
+        await asyncio.sleep(0.2)  # four times the limit of a request
         assert not send.done()
         await hasty.dependencies.lifecycle.drain(0, lambda: None)
         answer = await send

@@ -96,7 +96,7 @@ def runs(number: int, revision: int, **fields: Any) -> dict[str, Any]:
         (runs(1, 2), runs(1, 4), runs(1, 5)),
         (runs(1, 4), runs(1, 2), None),
         (runs(1, 9), runs(2, 3), runs(2, 10)),
-        # It began a third run without a payment, because the second one was lost.
+        # The database lost the second run and began a third one without a payment.
         (runs(3, 6, claim={"number": 2}), runs(2, 8), runs(2, 9) | {"number": 3, "version": 3}),
         (runs(3, 6, claim={"number": 2}), runs(1, 8), None),
     ],
@@ -106,7 +106,7 @@ def test_run_documents_only_go_forward(stored: Any, given: Any, expected: Any) -
 
 
 async def test_a_run_document_comes_back_into_an_older_database(tmp_path: Path) -> None:
-    """Compare-and-set, with growing numbers only."""
+    """A restore compares and sets, and never decreases a number."""
     database = full()
     stored = RunDocuments(database["runs"])
     made = RunDocument(uid="u", namespace="red", kind=Kind.TRANSCRIPTION, name="talk", number=2, version=2)
@@ -131,7 +131,7 @@ def test_twice_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_what_was_cut_off_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Interrupted after each write: consistent, and complete after a repeated restore."""
+    """A restore interrupted after any write leaves consistent data, and completes when repeated."""
     source = saved(full(), tmp_path / "b.tar")
     whole = empty()
     put_back(whole, source)
@@ -170,7 +170,7 @@ def test_a_running_database_is_made_no_older(tmp_path: Path) -> None:
 
 
 def test_an_older_state_is_brought_forward(tmp_path: Path) -> None:
-    """As after an older backup was restored first."""
+    """An older backup was restored first."""
     source = saved(full(), tmp_path / "b.tar")
     older = empty()
     older["ledger"].insert_one({"_id": "p-submitted", "state": "intent"})
@@ -191,7 +191,7 @@ def test_what_was_under_way_waits_for_nobody() -> None:
 
 @pytest.mark.parametrize("state", list(PurchaseState))
 async def test_a_restored_ledger_pays_for_nothing_again(state: PurchaseState) -> None:
-    """In each state of the backup: no request is sent, not even for a resource with another uid."""
+    """No state of the backup leads to a request, not even for a resource with another uid."""
     database = empty()
     made = merge_restored(None, {"_id": str(KEY), **purchase(state).model_dump(by_alias=True)})
     database["ledger"].insert_one(dict(made or {}))

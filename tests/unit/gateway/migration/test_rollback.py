@@ -45,7 +45,7 @@ from contentgen_simulation.upgrade.states import (
 from contentgen_simulation.world import SPECS, UID
 
 Body = dict[str, Any]
-# Where this release ends after its first write, nothing was sent: see "planned".
+# "ended after intend" is left out: nothing was sent, and the state "planned" covers it.
 BOTH = (*cases(new_states), *cases(old_states))
 LORA = (*lora_states(new_states), *lora_states(old_states), *retrained_states())
 CASES = [
@@ -122,7 +122,7 @@ def assert_kept(left: Body, now: Body) -> None:
     assert {key: now["objects"].get(key) for key in kept} == kept
 
 
-# What is found
+# Findings
 
 
 def body_of(spec: Body, status: Body | None = None, **meta: Any) -> Body:
@@ -248,7 +248,7 @@ async def test_a_deletion_that_would_take_anothers_files_waits(owner: str, monke
 
 
 async def test_no_intent_is_left_without_a_marker(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An intent without a marker, whatever the cause: a5a1c84 matches any request with it."""
+    """Release a5a1c84 matches any request with an intent that has no marker."""
     driver = Driver(Kind.IMAGE_GENERATION, monkeypatch)
     await driver.do([["apply", PICTURE], ["lose", 1], ["reason", "LookingForRequest"]])
     driver.world.database["ledger"].update_one({}, {"$set": {"marker": ""}})
@@ -282,7 +282,7 @@ async def test_what_a_person_suspended_stays_suspended(monkeypatch: pytest.Monke
 
 
 async def test_a_refused_purchase_has_no_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    """a5a1c84 sends it without changing the step; with `planned`, the next release would send it again."""
+    """Release a5a1c84 sends a purchase without changing its step; the next release would send `planned` again."""
     driver = Driver(Kind.IMAGE_GENERATION, monkeypatch)
     driver.world.database["ledger"].insert_one({"_id": "x", "state": "refused", "step": "planned"})
     await prepare(driver)

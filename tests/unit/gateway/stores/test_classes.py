@@ -140,7 +140,7 @@ async def test_a_stream_of_another_class_is_refused_with_the_class(own: str, the
     assert world.dependencies.live.get(job) is None
 
 
-# What the watch delivers
+# Watch events
 
 
 def live(own: str) -> LiveJobs:
@@ -175,7 +175,7 @@ async def test_a_stream_ends_without_an_end_event_when_its_job_leaves_the_class(
     world.api.put(of_class("night", version=2))
     async with world.client("ann") as ann:
         following = asyncio.create_task(ann.get("/api/stream/job/a"))
-        while not world.dependencies.live._followers:  # noqa: ASYNC110 - the stream tells nobody that it has begun
+        while not world.dependencies.live._followers:  # noqa: ASYNC110 - the stream has no event for its start
             await asyncio.sleep(0)
         world.dependencies.live.apply(TRANSCRIPT, ObjectChanged(of_class("night", version=2)))
         told = (await asyncio.wait_for(following, 10)).text

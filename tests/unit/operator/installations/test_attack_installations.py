@@ -63,7 +63,7 @@ def states(two: Installations) -> list[str]:
 async def test_a_request_is_followed_whose_resource_was_applied_again_in_another_class(
     two: Installations, to: str, shared: bool, lost: bool
 ) -> None:
-    """A provider that does not cancel goes on after the deletion; the one that has paid stores its answer."""
+    """A provider that does not cancel completes after the deletion; the installation that paid stores the response."""
     two.first.provider.cancels = False
     if lost:
         two.first.provider.lose_replies = {1}
@@ -88,7 +88,7 @@ async def test_a_request_is_followed_whose_resource_was_applied_again_in_another
 
 
 class Idle:
-    """A server that serves nobody."""
+    """Server that receives no requests."""
 
     should_exit = False
 
@@ -97,7 +97,7 @@ class Idle:
 
 
 class Standby:
-    """A process that sees what the watches deliver, and begins to lead when it is told to."""
+    """Standby process that receives watch events, and leads from the call of `leads` on."""
 
     def __init__(self) -> None:
         self.worked: list[str] = []
@@ -116,7 +116,7 @@ class Standby:
         await self.handlers.resource(IMAGE, body, deleted=deleted)
 
     async def leads(self) -> list[str]:
-        """What it has looked at once it leads."""
+        """Become the leader and return the names of the processed resources, sorted."""
         running = asyncio.create_task(self.tasks.run(Idle(), []))
         self.elected.set()
         for _ in range(20):
@@ -129,13 +129,13 @@ class Standby:
 async def test_what_is_deleted_while_nobody_leads_is_seen_to_by_the_next_leader(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its record would be `processing` for ever: nobody tells of the deletion again."""
+    """The record would stay `processing` otherwise, because the watch delivers a deletion only once."""
     clock = [1000.0]
     monkeypatch.setattr(tasks, "monotonic", lambda: clock[0])
     standby = Standby()
     for name in ("long-ago", "one", "two"):
         await standby.sees(name, deleted=False)
-    await standby.sees("long-ago", deleted=True)  # the leader of then has seen to it
+    await standby.sees("long-ago", deleted=True)  # processed by the leader of that time
     clock[0] += 3600
     await standby.sees("one", deleted=True)
     clock[0] += 20
@@ -153,7 +153,7 @@ async def test_a_standby_remembers_a_bounded_number_of_deletions(monkeypatch: py
 async def test_a_former_leader_releases_nothing_in_a_namespace_that_has_the_labels_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Frozen after the labels were lost, it knows nothing of their return; the next leader has a request in flight."""
+    """The former leader freezes before the labels return; the next leader has a request in flight."""
     world = World(monkeypatch, Writes())
     world.kube.apply(IMAGE, SPECS[IMAGE])
     await world.finish(IMAGE, Phase.PROCESSING)
@@ -175,11 +175,11 @@ async def test_a_former_leader_releases_nothing_in_a_namespace_that_has_the_labe
     assert body["metadata"]["finalizers"] == [FINALIZER]
 
 
-# A class that changes hands
+# Resources that move between classes
 
 
 async def test_a_run_of_another_installation_is_told_as_one_of_the_causes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A person who reads of backups alone restores one, or pays again, instead of giving the class back."""
+    """A message about backups alone would lead to a restore or a second payment instead of resetting the class."""
     first, second = World(monkeypatch, Writes()), World(monkeypatch, Writes())
     second.kube = first.kube
     second.restart()
@@ -200,7 +200,7 @@ async def test_a_run_of_another_installation_is_told_as_one_of_the_causes(monkey
 async def test_what_another_installation_has_begun_unpaid_waits_for_a_person_once_the_class_is_given_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A limit: neither can tell that the other one has not paid. Nothing is paid without a person's word."""
+    """Known limit: no operator can see that the other one has not paid, so a person must confirm the payment."""
     first, second = World(monkeypatch, Writes()), World(monkeypatch, Writes())
     second.kube = first.kube
     second.restart()
@@ -227,7 +227,7 @@ async def test_what_another_installation_has_begun_unpaid_waits_for_a_person_onc
 async def test_a_deletion_in_a_class_that_nobody_serves_ends_once_it_is_moved_back(
     two: Installations,
 ) -> None:
-    """A limit that docs/install.md names: nobody takes the finalizer off in the meantime."""
+    """Known limit, see docs/install.md: no operator removes the finalizer while the class is unserved."""
     two.apply(IMAGE, deletionPolicy="Delete")
     await two.go_on(IMAGE)
     assert two.body(IMAGE)["metadata"]["finalizers"] == [FINALIZER]
@@ -246,7 +246,7 @@ ORDER = {"audioUrl": "https://example.com/podcast.mp3", "namespace": "red"}
 
 
 def beside(first: WritableWorld, monkeypatch: pytest.MonkeyPatch, *unreadable: str, **settings: Any) -> WritableWorld:
-    """The gateway of another installation, without rights in some namespaces."""
+    """Gateway of another installation, without rights in some namespaces."""
     other = WritableWorld(beside=first, **settings)
     api = copy.copy(first.api)
 
@@ -264,7 +264,7 @@ def beside(first: WritableWorld, monkeypatch: pytest.MonkeyPatch, *unreadable: s
 async def test_a_new_job_of_another_installations_namespace_looks_like_one_that_is_missing(
     who: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever knows its id, with or without rights there, is told nothing of its namespace."""
+    """The response does not reveal the job's namespace, whether or not the caller has rights there."""
     first = WritableWorld(("ann", "*", "*", "red"), ("bob", "*", "*", "blue"))
     second = beside(first, monkeypatch, "red", watch_namespaces=("blue",))
     made = await first.client("ann").post("/api/transcribe", json=ORDER)

@@ -1,6 +1,6 @@
 """Resources that move between operator classes: two operators over one API server, with shared or different stores.
 
-Nothing is bought again by a move, in either direction, and what is Completed stays so.
+A move in either direction repeats no purchase, and Completed resources stay Completed.
 """
 
 from typing import Any
@@ -31,7 +31,7 @@ def apart(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def another(kind: Kind, text: str = "b") -> dict[str, Any]:
-    """Inputs that were not bought before."""
+    """Spec fields without an earlier purchase."""
     if kind is IMAGE:
         return {"prompt": f"a cat, {text}"}
     source = {"url": f"https://example.com/{text}.mp4"}
@@ -109,7 +109,7 @@ async def test_failed_after_it_was_paid_a_moved_resource_is_not_tried_again(two:
 async def test_outputs_that_were_adopted_before_the_move_are_not_bought_again(
     two: Installations, edit: dict[str, Any]
 ) -> None:
-    """Their files are of an earlier resource, which a MongoDB that lacks the purchase cannot confirm."""
+    """Adopted files belong to an earlier resource, which a MongoDB without the purchase cannot confirm."""
     two.apply(IMAGE)
     await two.go_on(IMAGE)
     await two.first.until_gone(IMAGE)
@@ -154,7 +154,7 @@ async def test_a_failed_run_whose_result_is_to_be_fetched_again_pays_nothing(two
 
 @STORES
 async def test_a_request_that_was_open_at_the_move_is_not_sent_again(two: Installations) -> None:
-    """The API server refuses such a move, by a rule that an older CRD lacks."""
+    """The API server refuses such a move with a validation rule, which an older CRD lacks."""
     two.apply(IMAGE)
     await two.go_on(IMAGE)
     two.body(IMAGE)["status"]["run"]["requestOpen"] = True
@@ -164,7 +164,7 @@ async def test_a_request_that_was_open_at_the_move_is_not_sent_again(two: Instal
 
 
 def end(two: Installations, phase: str, reason: str) -> None:
-    """Let the run have ended so, without a version, in the status and in MongoDB."""
+    """Set the end of the run without a version, in the status and in MongoDB."""
     status = two.body(IMAGE)["status"]
     status |= {"phase": phase, "reason": reason, "versions": []}
     status["conditions"] = [
@@ -174,11 +174,11 @@ def end(two: Installations, phase: str, reason: str) -> None:
         world.database["runs"].update_many({}, {"$set": {"versions": []}})
 
 
-# A status that may be forged, or of another time
+# Forged or outdated statuses
 
 
 async def test_a_run_under_way_that_the_second_does_not_know_pays_nothing(apart: Installations) -> None:
-    """The API server refuses such a move; it is a status that somebody else wrote, or a rule that is missing."""
+    """The API server refuses such a move, unless the status is forged or the validation rule is missing."""
     apart.apply(IMAGE)
     await apart.first.finish(IMAGE, Phase.PROCESSING)
     assert apart.paid == (1, 0)
@@ -189,7 +189,7 @@ async def test_a_run_under_way_that_the_second_does_not_know_pays_nothing(apart:
 
 
 async def test_a_status_forged_in_an_unserved_class_names_no_files_of_others(apart: Installations) -> None:
-    """Somebody wrote the end of a run, with a file of another job, where no operator would repair it."""
+    """The forged status has a finished run with another job's file, in a class without an operator to repair it."""
     apart.apply(IMAGE, "night")
     other = "9c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a99"
     key = f"images/ns/{other}/v1/image_1.png"
@@ -227,7 +227,7 @@ async def test_a_restored_database_of_the_second_pays_for_nothing_that_it_lost(a
 async def test_a_restored_database_of_the_first_pays_nothing_for_a_resource_that_came_back(
     apart: Installations,
 ) -> None:
-    """The run of the second is no reason to trust a status more than before: the first has lost its own run."""
+    """The second operator's run is no evidence for the status, because the first one lost its own run."""
     apart.apply(IMAGE)
     await apart.go_on(IMAGE)
     apart.first.database = mongomock.MongoClient(tz_aware=True)["of-a-backup"]
@@ -257,7 +257,7 @@ async def test_deleted_and_applied_again_in_the_other_class_it_adopts_where_stor
 async def test_in_a_namespace_that_was_created_again_the_second_takes_nothing_of_the_first(
     two: Installations, shared: bool
 ) -> None:
-    """Another tenant: what the one before had bought is not theirs, whichever class it was bought in."""
+    """A namespace created again is another tenant: it adopts no purchase of the earlier one, in either class."""
     two.apply(IMAGE)
     await two.go_on(IMAGE)
     await two.first.until_gone(IMAGE)

@@ -125,7 +125,7 @@ def test_a_leader_that_was_not_renewed_in_time_has_lost_whatever_else_it_knows()
 
 @pytest.mark.parametrize("lease", [None, OTHERS, replace(MINE, record=Record("", 1, "t", "t", 3))])
 def test_a_leader_whose_lease_is_anothers_or_gone_has_lost(lease: Lease | None) -> None:
-    """It does not create the Lease again: another process may have begun to lead."""
+    """The former leader does not create the Lease again, because another process may lead already."""
     held = election.after_write(ME, MINE, 100.0, 100.0)
     assert isinstance(next_move(election.after_read(held, lease, 101.0), 101.0), Lost)
 

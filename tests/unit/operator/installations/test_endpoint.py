@@ -170,7 +170,7 @@ async def test_labels_of_others_are_left() -> None:
 
 @pytest.mark.parametrize("there", [False, True])
 async def test_a_former_leader_overwrites_no_successors(there: bool) -> None:
-    """It was paused between the read and the write, and learns of the end of its Lease later."""
+    """The former leader was paused between read and write, and notices the end of its Lease later."""
     api = Api({})
     if there:
         await writer(api, THERE).publish()

@@ -109,7 +109,7 @@ class Case:
         return self.world.there(self.kind) and self.world.status(self.kind).phase in ends
 
 
-# The work of the process that is frozen
+# Work of the frozen process
 
 
 async def run(case: Case) -> None:
@@ -153,7 +153,7 @@ async def _away(*_: Any, **__: Any) -> Any:
 
 
 async def orphans(case: Case) -> None:
-    """Rounds of the orphans, from the request to the discarded result."""
+    """Rounds over the orphans, from the request to the discarded result."""
     await case.until(case.world, lambda: case.world.database["ledger"].find_one({"state": "submitted"}) is not None)
     case.world.provider.cancels = False
     case.world.kube.delete(case.kind, case.world.now)
@@ -184,11 +184,11 @@ async def suspension(case: Case) -> None:
             await case.look(former)
 
 
-# What another process does meanwhile
+# Actions of another process or a user in the meantime
 
 
 async def resumes(case: Case) -> None:
-    """The next process stops the Job too; then the resource is resumed, and gets another Job."""
+    """The next leader stops the Job too; the user resumes the resource, which gets another Job."""
     case.lead()
     await case.look(case.world)
     case.world.kube.apply(case.kind, SPECS[case.kind])
@@ -237,7 +237,7 @@ async def applies_again(case: Case) -> None:
 
 
 async def quiet(case: Case) -> None:
-    """Its loops in the background have nothing to do any more."""
+    """Four rounds, after which the background loops have no work left."""
     for _ in range(4):
         await case.world.sweep()
         await _round(case, case.world)
@@ -273,7 +273,7 @@ async def frozen_at(
     changed, name = effects(case.freezer.left, contents(case.world)), case.freezer.done[at]
     changed = {what: each for what, each in changed.items() if not allowed(name, what, *each)}
     if not case.world.there(case.kind) or case.ref.uid != UID:
-        # Of a resource that is gone they say nothing to anybody; nobody else wrote them.
+        # Documents of a deleted resource have no reader left, and no other process wrote these.
         for what in (f"runs {UID}", f"worker_jobs {UID}"):
             if case.freezer.met.get(what) == case.freezer.left.get(what) is not None:
                 changed.pop(what, None)
@@ -282,14 +282,14 @@ async def frozen_at(
 
 def allowed(operation: str, what: str, before: Any, after: Any) -> bool:
     """Harmless effects."""
-    if operation.startswith("mongo.request_claims"):  # after a POST: its id is written down
+    if operation.startswith("mongo.request_claims"):  # after a POST: stores its request id
         return what.startswith(("request_claims", "ledger"))
-    if what.startswith(("namespaces ", "clusters ")):  # who has a name in the API server: created only
+    if what.startswith(("namespaces ", "clusters ")):  # uid of a namespace or cluster: created only
         return before is None
-    # A provider compares nothing. The request was to be cancelled when that was decided; twice is like once.
+    # A provider checks no precondition. The cancellation was decided before, and a second one changes nothing.
     if operation == "provider.cancel":
         return what == "cancelled" and before == after[:1]
-    # Created only, under the id of a purchase or of its key, and the same whoever creates it.
+    # Created only, under the id of a purchase or of its key, with the same content from every writer.
     return operation in ("storage.put_answer", "storage.put_marker") and _is_new_object(what, before)
 
 
@@ -316,7 +316,7 @@ async def test_a_former_leader_changes_nothing(
 
 @pytest.mark.parametrize("unrecorded", [False, True])
 async def test_a_job_of_the_next_leader_is_not_stopped_late(unrecorded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A former leader that reads its uid, in MongoDB or in Kubernetes, does not delete it."""
+    """A former leader that reads the Job's uid, in MongoDB or in Kubernetes, does not delete the Job."""
     asyncio.get_running_loop().set_default_executor(INLINE)
     case = Case(monkeypatch, TALKS, "Retain", 10_000, goes_on)
     while not case.world.kube.jobs:
@@ -342,11 +342,11 @@ async def test_a_job_of_the_next_leader_is_not_stopped_late(unrecorded: bool, mo
     assert list(case.world.kube.jobs.values()) == [job]
 
 
-# What is compared, with another process at work between what was read and the write
+# Compare-and-set, with another process's write between the read and the write
 
 
 class Meanwhile:
-    """Replacement of `Leadership.check`: another process acts once at this moment, and then leads or not."""
+    """Replacement of `Leadership.check`: the first call lets another process act, later calls fail unless `leads`."""
 
     def __init__(self, does: Callable[[], object] = lambda: None, *, leads: bool = False) -> None:
         self._does: Callable[[], object] | None = does
@@ -379,7 +379,7 @@ def records(jobs: Any, check: Callable[[], None]) -> RecordStore:
 
 
 async def completed(monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Resource]:
-    """Collection of records with that of a finished resource, and the resource."""
+    """Collection with the record of a finished resource, and that resource."""
     asyncio.get_running_loop().set_default_executor(INLINE)
     world = World(monkeypatch, Writes())
     world.kube.apply(IMAGES, SPECS[IMAGES])
@@ -410,7 +410,7 @@ async def test_a_record_that_another_process_has_written_is_not_overwritten(
 
 
 async def test_records_of_older_releases_are_written_and_counted_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They have no revision; after a rollback it stays unchanged."""
+    """Records of older releases have no revision; an older release leaves it unchanged after a rollback."""
     jobs, resource = await completed(monkeypatch)
     for before, after in (({"$unset": {"revision": ""}}, 1), ({"$set": {"phase": "Processing"}}, 2)):
         jobs.update_one({}, before)
@@ -481,7 +481,7 @@ async def test_a_purchase_that_a_former_leader_plans_is_taken_back() -> None:
 
 
 async def test_finished_purchases_are_not_taken_over_late() -> None:
-    """Our finalizer held the name at the decision; another resource may have it now."""
+    """Our finalizer reserved the name at the decision; another resource may use it now."""
     store = database()["ledger"]
     outputs = {"jobId": "first"}
     bought = purchase("newer", state=PurchaseState.COLLECTED, step=None, outputs=outputs)
@@ -608,7 +608,7 @@ def desk(check: Callable[[], None], storage: Any = None) -> WorkerApi:
     [("GET", "/v1/order"), ("POST", "/v1/progress"), ("POST", "/v1/uploads"), ("POST", "/v1/outcome")],
 )
 async def test_a_former_leader_serves_no_worker(method: str, path: str) -> None:
-    """Its worker waits, and then asks the next leader."""
+    """The worker retries after 5 seconds and reaches the next leader."""
     transport = httpx.ASGITransport(create_app(desk(_raises)))
     async with httpx.AsyncClient(transport=transport, base_url="http://desk") as client:
         answer = await client.request(method, path, headers={"Authorization": "Bearer a"})
@@ -642,7 +642,7 @@ async def test_files_are_not_removed_late() -> None:
 async def test_an_outcome_that_only_the_former_leader_heard_of_is_read_at_the_jobs_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Reports are only in memory; the outcome is in the bucket before it is reported."""
+    """Reports are only in memory, but the outcome is stored in the bucket before the report."""
     case = Case(monkeypatch, TALKS, "Retain", 10_000, goes_on)
     asyncio.get_running_loop().set_default_executor(INLINE)
     while not case.world.kube.jobs:

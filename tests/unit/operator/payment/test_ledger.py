@@ -27,7 +27,7 @@ KEY = PurchaseKey(namespace="ns", kind=Kind.TRANSCRIPTION, name="it", run_hash="
 
 @pytest.fixture
 def ledger() -> Ledger:
-    collection: Any = mongomock.MongoClient()["db"]["ledger"]  # naive times, as a careless client gives them
+    collection: Any = mongomock.MongoClient()["db"]["ledger"]  # naive times, as from a client without tz_aware
     return Ledger(collection)
 
 
@@ -51,7 +51,7 @@ def move(source: PurchaseState, target: PurchaseState, **changes: Any) -> Ledger
 
 
 async def test_one_of_many_pays(ledger: Ledger) -> None:
-    # One after another: mongomock is no judge of threads, the integration tests are.
+    # Sequential, because mongomock is not thread-safe; the integration tests cover threads.
     won = [await ledger.intend(KEY, purchase()) for _ in range(8)]
     assert won == [True] + [False] * 7
     assert await ledger.get(KEY) == purchase(operator_class="default")
@@ -76,7 +76,7 @@ async def test_what_is_planned_for_another_resource_is_sent_by_nobody_else(ledge
 
 @pytest.mark.parametrize("step", [None, PurchaseStep.SENDING, PurchaseStep.ABANDONED])
 async def test_only_what_is_planned_is_sent(step: PurchaseStep | None, ledger: Ledger) -> None:
-    """An intent without a step is of an older release: it was sent, or may have been."""
+    """An intent without a step is from an older release, and may have been sent."""
     await ledger.intend(KEY, purchase(step=step))
     assert await ledger.send(KEY, purchase(), NOW) is None
     assert not await ledger.intend(KEY, purchase(job_id="another"))
@@ -193,7 +193,7 @@ async def test_refused_for_good_is_said_to_that_resource(ledger: Ledger) -> None
 
 
 class LosesReplies:
-    """A collection whose writes arrive, and whose acknowledgements are lost."""
+    """Collection whose writes succeed and whose acknowledgements are lost."""
 
     def __init__(self, collection: Any) -> None:
         self.loses = True
@@ -242,7 +242,7 @@ async def test_the_rate_is_the_median_of_what_ended(ledger: Ledger) -> None:
 
 
 async def test_the_ids_of_a_marker(ledger: Ledger) -> None:
-    """Those of older releases have no claim."""
+    """Request ids stored by older releases have no claim."""
     for attempt, (marker, request) in enumerate([("a/b", "r1"), ("a/b", None), ("a/b", "r2"), ("c", "r3")]):
         key = KEY.model_copy(update={"attempt": attempt})
         await ledger.intend(key, purchase(marker=marker, request_id=request))

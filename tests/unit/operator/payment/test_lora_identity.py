@@ -29,13 +29,13 @@ LORA_UID, OTHER_LORA_UID, OTHER_UID, THIRD_UID = (f"1c8d8a52-6a5e-4a1c-9f3e-2f3c
 
 
 async def trained(world: World, spec: dict[str, Any], uid: str = LORA_UID) -> None:
-    """A LoraTraining with this spec, finished."""
+    """Apply a LoraTraining with this spec and finish it."""
     world.kube.apply(LORA, spec, uid)
     await ended(world, LORA)
 
 
 async def drawn(world: World, uid: str = UID, spec: dict[str, Any] = PICTURE) -> ResourceStatus:
-    """An ImageGeneration with this spec, finished."""
+    """Apply an ImageGeneration with this spec and finish it."""
     world.kube.apply(IMAGES, spec, uid)
     return await ended(world, IMAGES)
 
@@ -174,7 +174,7 @@ async def test_the_next_attempt_of_a_run_has_the_lora_of_the_first(world: World)
 
 
 async def test_the_lora_is_awaited_while_it_is_trained_again(world: World) -> None:
-    """Deleted and applied again together: the pictures of the older training are not what is asked for."""
+    """Both resources are applied again; pictures of the earlier training do not match the new request."""
     await trained(world, FIRST)
     await drawn(world)
     for kind in (IMAGES, LORA):
@@ -224,7 +224,7 @@ async def test_what_the_provider_refused_is_sent_with_the_newest_lora(world: Wor
 
 
 async def test_a_training_collected_again_is_the_same(world: World) -> None:
-    """Its files were lost, and are stored again from the kept response: under another job."""
+    """Lost files are stored again from the kept response, under another job."""
     await trained(world, FIRST)
     await drawn(world)
     for kind in (IMAGES, LORA):
@@ -250,7 +250,7 @@ async def test_a_lora_that_has_failed_holds_back_no_pictures_that_were_bought(wo
 
 @pytest.mark.parametrize("point", range(23))
 async def test_a_crash_while_the_key_changes_buys_once(point: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At each write before the purchase is moved to `sending`."""
+    """The operator crashes at each write before the purchase becomes `sending`."""
     world = World(monkeypatch, Writes())
     await trained(world, FIRST)
     await drawn(world)
@@ -264,7 +264,7 @@ async def test_a_crash_while_the_key_changes_buys_once(point: int, monkeypatch: 
     assert len(world.provider.posts) == 4
 
 
-# Who may have written it
+# Forged identities
 
 
 async def test_a_forged_identity_in_a_status_is_the_documents_again(world: World) -> None:
@@ -279,7 +279,7 @@ async def test_a_forged_identity_in_a_status_is_the_documents_again(world: World
 
 
 async def test_a_forged_identity_without_a_document_is_believed_of_no_purchase_of_another(world: World) -> None:
-    """As after an upgrade, or in a MongoDB that was restored: the status is all there is."""
+    """The status is the only source after an upgrade or a restore of MongoDB."""
     await trained(world, FIRST)
     await drawn(world)
     await trained(world, SECOND)
@@ -325,7 +325,7 @@ async def test_the_variants_of_an_image_are_its_attempts_with_whichever_loras(wo
         assert found == [("0" * 16, str(pinned)), ("", str(key)), ("", str(later))]
 
 
-# A purchase whose resource is gone
+# Purchases of deleted resources
 
 
 @pytest.mark.parametrize("owner", [UID, OTHER_UID])
@@ -343,7 +343,7 @@ async def test_the_variants_of_an_image_are_its_attempts_with_whichever_loras(wo
 def test_what_an_image_that_waits_for_its_lora_may_ask_for_is_located(
     reason: str, prompt: str, identity: str, standing: FollowState, owner: str
 ) -> None:
-    """It adopts the purchase only if it is of the training that it gets; until then nothing discards it."""
+    """The image adopts the purchase only if its LoRA is of the same training; until then nothing discards it."""
     body = an_image(reason)
     bought = run_of({"spec": PICTURE | {"prompt": prompt}}, "0" * 16).run_hash
     key = StoredKey.parse(f"ns/ImageGeneration/it/{bought}{identity}/-/1")
@@ -371,7 +371,7 @@ def an_image(reason: str, **run: Any) -> dict[str, Any]:
     return body | {"status": dump_status(ResourceStatus(phase=Phase.PENDING, reason=reason, run=last))}
 
 
-# The decision
+# Decision
 
 
 def training(name: str, *files: str, owner: str = "j") -> Purchase:
@@ -399,8 +399,8 @@ def view(key: str | None, *trainings: Purchase, **given: Any) -> LoraView:
         ((V1,), (view(V2, ONE, TWO),), False),
         ((V1, V1), (view(V1, ONE), view(V1, ONE)), True),
         ((V1, V1), (view(V1, ONE, TWO), view(V2, ONE, TWO)), False),
-        ((), (view(V2, TWO),), True),  # the ledger does not tell
-        ((V1,), (view(V2, TWO),), True),  # of the same job, and nobody's now: collected again
+        ((), (view(V2, TWO),), True),  # unknown in the ledger
+        ((V1,), (view(V2, TWO),), True),  # file of the same job, collected again since
         ((V1,), (view(ELSEWHERE, training("3", ELSEWHERE, owner="k")),), False),
         (("odd",), (view(V2, TWO),), True),
     ],

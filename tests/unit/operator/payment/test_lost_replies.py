@@ -30,7 +30,7 @@ def purchases(world: World) -> list[dict[str, Any]]:
 
 
 def searched(world: World) -> list[datetime]:
-    """The times at which the provider's history is asked from now on."""
+    """Times of the requests to the provider's history from now on."""
     asked, find = list[datetime](), world.provider.find
 
     async def noted(search: Search) -> Found:
@@ -42,7 +42,7 @@ def searched(world: World) -> list[datetime]:
 
 
 async def follow(world: World, kind: Kind, over: Callable[[], bool], name: str = "it") -> bool:
-    """Reconcile whenever the operator asks for it; whether `over` came true before nothing asked any more."""
+    """Reconcile at each scheduled time. Returns whether `over` became true before the schedule ended."""
     ref = ResourceRef(kind=kind, namespace="ns", name=name, uid=UID)
     for _ in range(5000):
         if over():
@@ -61,7 +61,7 @@ async def follow(world: World, kind: Kind, over: Callable[[], bool], name: str =
 
 
 async def lost(world: World, kind: Kind, **spec: Any) -> datetime:
-    """A POST whose reply is lost; when it was sent."""
+    """Send a POST whose reply is lost. Returns the time of the POST."""
     world.provider.lose_replies = {1}
     world.kube.apply(kind, SPECS[kind] | spec)
     assert await follow(world, kind, lambda: bool(world.provider.posts))
@@ -69,7 +69,7 @@ async def lost(world: World, kind: Kind, **spec: Any) -> datetime:
 
 
 def shown_after(world: World, at: datetime) -> None:
-    """The history shows requests from this time on."""
+    """Hide requests from the provider's history until this time."""
     find = world.provider.find
 
     async def late(search: Search) -> Found:
@@ -78,7 +78,7 @@ def shown_after(world: World, at: datetime) -> None:
     world.provider.find = late  # type: ignore[method-assign]
 
 
-# How long, how often
+# Duration and frequency of the search
 
 
 @pytest.mark.parametrize("hours", [1, 3, 30, 24 * 20])
@@ -87,7 +87,7 @@ async def test_a_request_that_its_history_shows_after_hours_or_days_is_found(
     kind: Kind, hours: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = World(monkeypatch, Writes())
-    world.provider.cancels = False  # what has ended
+    world.provider.cancels = False  # as for a request that has ended
     sent = await lost(world, kind)
     shown_after(world, sent + timedelta(hours=hours))
     assert await follow(world, kind, lambda: world.status(kind).phase is Phase.COMPLETED)
@@ -140,7 +140,7 @@ async def test_the_message_says_until_when_it_is_looked_for(monkeypatch: pytest.
 
 @pytest.mark.parametrize("seconds", [60, 3 * 3600])
 async def test_a_deadline_does_not_end_a_run_that_may_be_paid(seconds: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Money 12: it was asked every second from then on."""
+    """Regression (money 12): the history was requested every second after the deadline."""
     world = World(monkeypatch, Writes())
     world.policy = world.policy.model_copy(update={"poll_seconds": 5})
     world.restart()
@@ -158,18 +158,18 @@ async def test_a_deadline_does_not_end_a_run_that_may_be_paid(seconds: int, monk
     assert purchases(world)[0]["requestId"] == "request-1"
 
 
-# A deadline of a request that is at the provider
+# Deadlines of requests in progress at the provider
 
 
 async def late(world: World, kind: Kind, *, cancels: bool) -> None:
-    """A request that runs for longer than spec.deadlineSeconds."""
+    """Apply a resource whose request runs for longer than spec.deadlineSeconds."""
     world.provider.cancels = cancels
     world.kube.apply(kind, SPECS[kind] | {"deadlineSeconds": 900})
     assert await follow(world, kind, lambda: world.status(kind).phase is Phase.PROCESSING)
 
 
 def runs_until(world: World, at: datetime) -> None:
-    """Requests go on until then, whatever they are asked."""
+    """Let the provider report requests as running until this time."""
     poll = world.provider.poll
 
     async def slow(model: str, request_id: str) -> RequestView:
@@ -218,7 +218,7 @@ async def test_a_result_that_comes_after_the_deadline_is_stored(kind: Kind, monk
 
 
 def advised(status: ResourceStatus) -> dict[str, str]:
-    """The annotation that a message names as free."""
+    """Annotation that a message recommends as free of charge."""
     found = re.search(r"the annotation (contentgen\.dev/collect)=(\S+) fetches", status.message or "")
     assert found, status.message
     return {found[1]: found[2]}
@@ -229,7 +229,7 @@ def advised(status: ResourceStatus) -> dict[str, str]:
 async def test_following_the_advice_after_an_end_with_an_open_request_pays_once(
     policy: str, end: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Too early, and then as `kubectl contentgen collect` would do it again."""
+    """The annotation is set too early, and then again as `kubectl contentgen collect` would set it."""
     world = World(monkeypatch, Writes())
     world.provider.cancels = False
     runs_until(world, world.now + timedelta(hours=5))
@@ -256,7 +256,7 @@ async def test_following_the_advice_after_an_end_with_an_open_request_pays_once(
 
 
 async def test_a_run_that_ends_with_an_open_request_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No event of the cluster wakes it."""
+    """Only the schedule triggers the reconcile; no event of the cluster does."""
     world = World(monkeypatch, Writes())
     runs_until(world, world.now + timedelta(hours=5))
     await late(world, IMAGES, cancels=False)
@@ -314,11 +314,11 @@ async def test_a_provider_that_is_away_at_the_deadline_is_waited_for_and_not_for
     assert await follow(world, IMAGES, lambda: purchases(world)[0]["state"] in ("succeeded", "cancelled"))
 
 
-# What a person has replaced
+# Requests that a person has replaced
 
 
 async def resubmitted(world: World, kind: Kind, **spec: Any) -> None:
-    """A POST whose reply is lost and which is not found, and a person's permission to pay again."""
+    """Send a POST whose reply is lost and which is not found, and permit another payment."""
     find = world.provider.find
     world.provider.find = nothing_found  # type: ignore[method-assign]
     await lost(world, kind, **spec)
@@ -327,7 +327,7 @@ async def resubmitted(world: World, kind: Kind, **spec: Any) -> None:
     world.kube.apply(kind, SPECS[kind] | spec, **{RESUBMIT_ANNOTATION: token})
     assert await follow(world, kind, lambda: purchases(world)[0].get("step") == "abandoned")
     world.provider.find = find  # type: ignore[method-assign]
-    world.provider._looks = 3  # its history does not lag any more
+    world.provider._looks = 3  # the history has caught up
 
 
 @pytest.mark.parametrize("kind", Kind)
@@ -347,7 +347,7 @@ async def test_a_request_that_is_found_before_the_next_one_is_sent_takes_its_pla
 async def test_a_replaced_request_is_located_where_its_resource_is_gone(
     kind: Kind, also_lost: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And the request of the next attempt, whose reply is lost too, is not taken for it."""
+    """The next attempt's request, whose reply is lost too, is not mistaken for the replaced one."""
     world = World(monkeypatch, Writes())
     world.policy = world.policy.model_copy(update={"poll_seconds": 5, "adoption_seconds": 60})
     world.restart()
@@ -385,7 +385,7 @@ async def test_a_replaced_request_is_located_where_its_resource_is_gone(
 async def test_a_request_that_a_person_has_replaced_is_located_and_its_result_stored(
     kind: Kind, hours: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also after the next attempt has completed; its cost is counted."""
+    """The request is also located after the next attempt has completed, and its cost is counted."""
     world = World(monkeypatch, Writes())
     world.provider.cancels = False
     await resubmitted(world, kind)
@@ -413,7 +413,7 @@ async def test_a_request_that_a_person_has_replaced_is_located_and_its_result_st
 
 
 async def test_applied_again_the_files_of_the_later_attempt_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The provider's files of the replaced one, which was located since, may be gone by then."""
+    """The provider may have deleted the files of the replaced request, which was located in the meantime."""
     world = World(monkeypatch, Writes())
     world.provider.cancels = False
     await resubmitted(world, IMAGES)

@@ -36,7 +36,7 @@ from contentgen_operator.state.provider_requests import (
     same_input,
 )
 
-# The SDK uses pydantic's older names.
+# The SDK uses deprecated names of pydantic.
 pytestmark = pytest.mark.filterwarnings("ignore::pydantic.PydanticDeprecatedSince20")
 
 TRAINER = "fal-ai/flux-lora-fast-training"
@@ -46,19 +46,19 @@ DEEP_MARK, DEEP = b'"deep"', b"[" * 100_000 + b"]" * 100_000
 
 
 class Server:
-    """Answers each path with what is set for it: (status, body), or `DROP`, or `HANG`, or a function of the path."""
+    """HTTP server with a reply for each path: (status, body), `DROP`, `HANG`, or a function of the path."""
 
     def __init__(self) -> None:
         self.replies: dict[str, Any] = {}
         self.seen: list[tuple[str, str, dict[str, str], Any]] = []
         self.closing = threading.Event()
         self.connections: list[tuple[str, int]] = []
-        """The method of each request, and the client's port: one for each connection."""
+        """Method of each request with the client's port, which identifies the connection."""
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True  # head and body are sent one after the other
+            disable_nagle_algorithm = True  # head and body are sent in separate segments
 
             def _answer(self) -> None:
                 length = int(self.headers.get("Content-Length") or 0)
@@ -109,7 +109,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def patience(request: pytest.FixtureRequest) -> float:
-    """Seconds until a read times out: few where the test waits for that."""
+    """Seconds until a read times out; short in tests that wait for the timeout."""
     given = request.node.callspec.params.values() if hasattr(request.node, "callspec") else ()
     return 0.5 if HANG in given else 30
 
@@ -142,11 +142,11 @@ SENT = datetime(2024, 11, 22, 12, tzinfo=UTC)
 
 
 async def nothing() -> None:
-    """Before the request."""
+    """Callback before the request that does nothing."""
 
 
 def search_for(call: Call, name: str, key: str, **more: Any) -> Search:
-    """A search for a call with this file in place of its signed URL."""
+    """Search for a call with this file in place of its signed URL."""
     arguments = call.arguments | {name: StoredObject(key=key)}
     between = {"sent_after": SENT, "sent_before": SENT + timedelta(minutes=1)}
     return Search(call=call.model_copy(update={"arguments": arguments}), **(between | more))
@@ -285,7 +285,7 @@ GONE = [(code, {"detail": "expired"}) for code in (302, 307, 404, 410)]
 
 @pytest.mark.parametrize("result", GONE, ids=str)
 async def test_a_result_that_is_gone_is_taken_from_the_history(fal: Fal, server: Server, result: Any) -> None:
-    """To call it failed would be to pay again for what was delivered."""
+    """A failure would cause a second payment for a delivered result."""
     server.replies |= {f"{ROOT}/status": (200, {"status": "COMPLETED", "logs": None}), ROOT: result}
     output = {"images": [{"url": "https://fal.media/a.png"}]}
     server.replies[HISTORY] = (200, {"items": [entry("r1") | {"status_code": 200, "json_output": output}]})
@@ -362,7 +362,7 @@ async def test_a_status_that_cannot_be_read_is_unavailable_after_one_try(fal: Fa
 
 @pytest.mark.parametrize("result", [DROP, (500, "oops"), (429, "slow"), (401, "no"), (200, "not JSON"), (200, "[]")])
 async def test_a_result_that_cannot_be_read_is_no_failure(fal: Fal, server: Server, result: Any) -> None:
-    """A failure would be paid for anew."""
+    """A failure would cause another paid attempt."""
     server.replies |= {f"{ROOT}/status": (200, {"status": "COMPLETED", "logs": None}), ROOT: result}
     with pytest.raises(Unavailable) as caught:
         await fal.poll(TRAINER, "r1")
@@ -372,7 +372,7 @@ async def test_a_result_that_cannot_be_read_is_no_failure(fal: Fal, server: Serv
 async def test_without_a_key_nothing_is_sent_and_nothing_is_lost(
     fal: Fal, assemblyai: AssemblyAI, server: Server, tmp_path: Path
 ) -> None:
-    """It was there when the purchase was decided."""
+    """The API key existed when the purchase was decided."""
     (tmp_path / "key").unlink()
     for name, submitted in (
         ("fal", fal.submit(TRAINING, nothing)),
@@ -439,20 +439,20 @@ async def test_a_transcript_that_cannot_be_read_is_unavailable(
     assert len(server.seen) == 2
 
 
-# The search for a lost request.
+# Search for a lost request
 
 HISTORY = "/v1/models/requests/by-endpoint"
 
 
 def entry(name: str, seconds: float = 1, **given: Any) -> dict[str, Any]:
-    """An entry of fal's history, by default of the lost training."""
+    """Entry of fal's history, by default of the lost training."""
     shown = {"images_data_url": f"https://s3.example/bucket/{ZIP}?X-Amz-Signature=1", "steps": 5} | given
     sent = (SENT + timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
     return {"request_id": name, "endpoint_id": TRAINER, "sent_at": sent, "started_at": sent, "json_input": shown}
 
 
 def made(name: str, seconds: float = 1, url: str = "https://s3/a.flac?X-Amz-Signature=1") -> dict[str, Any]:
-    """An item of AssemblyAI's list."""
+    """Item of AssemblyAI's list."""
     at = (SENT + timedelta(seconds=seconds)).replace(tzinfo=None).isoformat()
     return {"id": name, "resource_url": f"/{name}", "status": "completed", "created": at, "audio_url": url}
 
@@ -489,7 +489,7 @@ def test_error_texts_are_bounded() -> None:
         assert len(error_text(httpx.Response(400, text=body))) <= 600
 
 
-# Models and ids never change which address is asked.
+# Models and ids never change the requested host and path.
 
 FOREIGN_MODELS = [
     "../../x?y#z",
@@ -545,7 +545,7 @@ async def test_an_id_that_is_none_is_not_taken_from_an_answer(
 
 
 class History:
-    """fal's history, newest first, in pages, with `start`, `end` and `expand` as they are asked."""
+    """fal's history, newest first, in pages, with support for `start`, `end` and `expand`."""
 
     def __init__(self, server: Server, entries: list[dict[str, Any]], page: int = 100) -> None:
         self.asked: list[dict[str, list[str]]] = []
@@ -590,7 +590,7 @@ async def test_fal_finds_by_the_time_and_by_the_whole_input(fal: Fal, server: Se
         {**entry("less"), "json_input": {"images_data_url": f"https://s3/{ZIP}"}},
         {**entry("other-shape"), "json_input": [1]},
     ]
-    server.replies[HISTORY] = (200, {"items": near})  # whatever is asked for
+    server.replies[HISTORY] = (200, {"items": near})  # regardless of the parameters
     assert (await fal.find(LOST_TRAINING)).request_id is None
     History(server, [*near, entry("mine", images_data_url=f"http://elsewhere:9000/b/{ZIP}?sig=2")])
     assert (await fal.find(LOST_TRAINING)).request_id == "mine"
@@ -624,7 +624,7 @@ async def test_a_request_whose_input_is_not_shown_is_neither_taken_nor_absent(
 
 @pytest.mark.parametrize("large", ["x" * 100_000, "deep"], ids=["large", "deep"])
 async def test_large_inputs_of_others_do_not_hide_a_request(fal: Fal, server: Server, large: str) -> None:
-    """Other users of the account may send pictures inside of requests: then only candidates' inputs are read."""
+    """Other users of the account may send pictures inside requests, so only candidates' inputs are read."""
     flood = [entry(f"other-{n}", 600 + n, data=large) for n in range(250)]
     History(server, [*flood, entry("beside", 3, data="x" * 5_000_000 if large != "deep" else "deep"), entry("mine", 9)])
     found = await fal.find(LOST_TRAINING)
@@ -741,11 +741,11 @@ async def test_a_reason_is_told_after_its_question_mark(
     assert str(caught.value).endswith(shown)
 
 
-# The moment before the request.
+# Callback before the request
 
 
 class Counting:
-    """Accepts connections, counts what arrives on them, and never answers."""
+    """Server that accepts connections, records the received bytes and never responds."""
 
     def __init__(self) -> None:
         self.arrived: list[bytes] = []
@@ -772,7 +772,7 @@ Payers = Callable[[str], list[tuple[Provider, Call]]]
 
 @pytest.fixture
 async def payers(key: KeyFile) -> AsyncIterator[Payers]:
-    """Makes a provider of each kind, with a call."""
+    """Factory of each kind of provider, with a call."""
     opened: list[Fal] = []
 
     def made(url: str) -> list[tuple[Provider, Call]]:
@@ -788,7 +788,7 @@ PAYERS = pytest.mark.parametrize("payer", [0, 1], ids=["fal", "assemblyai"])
 
 
 class Lost(Exception):
-    """Another process has the purchase."""
+    """Raised when another process has the purchase."""
 
 
 @PAYERS
@@ -886,7 +886,7 @@ async def test_fal_is_told_the_purchase(fal: Fal, server: Server, purchase: str,
     assert server.seen[0][2].get("x-fal-tags") == tag
 
 
-# A request that a person names
+# Request that a person names
 
 
 @pytest.mark.parametrize(

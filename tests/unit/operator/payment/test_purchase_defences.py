@@ -67,7 +67,7 @@ async def test_only_this_planned_purchase_is_dropped(ledger: Ledger) -> None:
 
 
 async def test_the_jobs_of_a_name_are_its_owners_and_former_owners(ledger: Ledger) -> None:
-    """And not those of names that begin with it, or are sorted before or after it."""
+    """Names with the same prefix, and neighbours in the sort order, are excluded."""
     others = {"name": "is"}, {"name": "it-2"}, {"name": "ita"}, {"kind": Kind.TRANSCRIPTION}, {"namespace": "ns2"}
     for number, change in enumerate(others):
         await ledger.intend(KEY.model_copy(update=change), bought(job_id=f"other-{number}"))
@@ -82,7 +82,7 @@ async def test_the_jobs_of_a_name_are_its_owners_and_former_owners(ledger: Ledge
 
 
 def resource(*, deleting: bool = False, reason: Reason = Reason.SUBMITTING, **run: Any) -> Resource:
-    """An ImageGeneration that is about to be paid for, or may have been."""
+    """ImageGeneration whose payment is imminent or may have happened."""
     spec = SPECS[IMAGES]
     meta: dict[str, Any] = {
         "name": "it", "namespace": "ns", "uid": UID, "generation": 1, "resourceVersion": "7",
@@ -111,13 +111,13 @@ def assert_forgotten(plan: Plan) -> None:
 
 @pytest.mark.parametrize("reason", [Reason.LOOKING_FOR_REQUEST, Reason.SUBMISSION_UNKNOWN])
 def test_a_status_that_was_searching_is_evidence_of_a_purchase(reason: Reason) -> None:
-    """Also in one of an older release, which names no purchase."""
+    """A status of an older release, which names no purchase, is evidence too."""
     assert_forgotten(decided(resource(reason=reason), None))
 
 
 @pytest.mark.parametrize("reason", [Reason.LOOKING_FOR_REQUEST, Reason.SUBMISSION_UNKNOWN])
 def test_a_search_in_the_status_is_over_only_where_that_very_send_was_taken_back(reason: Reason) -> None:
-    """Only `Ledger.withdraw` leaves a planned purchase with the time of the send that the status tells of."""
+    """Only `Ledger.withdraw` leaves a planned purchase with the same send time as the status."""
     subject = resource(reason=reason, purchaseId="p", sentAt=NOW.isoformat())
     sent_at = NOW.replace(microsecond=345000)
     assert decided(subject, bought(sent_at=sent_at)).payment is not None
@@ -138,12 +138,12 @@ def test_a_status_that_knows_when_it_was_sent_is_evidence_of_a_purchase(sent_at:
 
 
 def test_a_status_that_names_another_purchase_is_evidence_of_it() -> None:
-    """The ledger was restored, and another process planned the same anew."""
+    """The ledger was restored, and another process planned the same purchase again."""
     assert_forgotten(decided(resource(purchaseId="another"), bought()))
 
 
 def test_what_the_status_does_not_name_is_reserved_again_and_not_paid() -> None:
-    """It may not be marked in the bucket: a crash followed the ledger's insert."""
+    """The purchase has no marker in the bucket if a crash followed the ledger's insert."""
     plan = decided(resource(), bought())
     assert plan.payment is None
     assert plan.reservation is not None
@@ -160,7 +160,7 @@ def test_a_deletion_cancels_only_what_the_resource_owns(owner: str) -> None:
 
 
 async def test_what_comes_too_late_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A plan is carried out only while the ledger is as it was when that was decided."""
+    """A plan is executed only if the ledger has not changed since the decision."""
     world = World(monkeypatch, Writes())
     world.kube.apply(IMAGES, SPECS[IMAGES])
     await world.finish(IMAGES)
@@ -177,7 +177,7 @@ async def test_what_comes_too_late_changes_nothing(monkeypatch: pytest.MonkeyPat
 
 
 async def test_the_status_names_the_purchase_of_the_marker(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not the dropped planned purchase: a person searches the one of the bucket's marker."""
+    """A person searches the purchase of the bucket's marker, not the dropped planned one."""
     world = World(monkeypatch, Writes())
     world.kube.apply(IMAGES, SPECS[IMAGES])
     subject = Resource.parse(IMAGES, world.kube.resources[IMAGES, "it"])
@@ -190,7 +190,7 @@ async def test_the_status_names_the_purchase_of_the_marker(monkeypatch: pytest.M
 
 
 async def test_a_request_of_another_purchase_is_not_written_down(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A provider that answers two requests with one id: the first purchase has it."""
+    """If a provider returns the same id for two requests, the first purchase keeps it."""
     world = World(monkeypatch, Writes())
     actor, purchase = world.process._actor, bought(step=SENDING)
     await actor._ledger.claim(bought(purchase_id="another"), "r1", NOW)
@@ -213,7 +213,7 @@ async def test_a_request_of_another_purchase_is_not_written_down(monkeypatch: py
 
 
 class Finds:
-    """A provider whose history shows one request to whoever asks."""
+    """Provider whose history returns the same request to every search."""
 
     async def find(self, _: Search) -> Found:
         return Found(request_id="r1", complete=True)
@@ -221,7 +221,7 @@ class Finds:
 
 @pytest.mark.parametrize(("owner", "found"), [("another", None), ("p", "r1")])
 async def test_a_request_of_another_purchase_is_not_found(ledger: Ledger, owner: str, found: str | None) -> None:
-    """Also a request with another correlation key, which the search does not exclude."""
+    """The search does not exclude requests with another correlation key."""
     await ledger.claim(bought(purchase_id=owner, marker="b"), "r1", NOW)
     provider: Any = Finds()
     call = Call(provider="fal", model="m", arguments={}, correlation_key="a")

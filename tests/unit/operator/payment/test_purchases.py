@@ -51,7 +51,7 @@ def purchase(world: World) -> dict[str, Any]:
 
 
 def assert_complete(world: World, status: ResourceStatus) -> None:
-    """Every file of a Completed resource is there."""
+    """Assert that every file of a Completed resource exists."""
     assert status.phase is Phase.COMPLETED
     missing = [f.key for version in status.versions[-1:] for f in version.files if f.key not in world.storage.objects]
     assert missing == []
@@ -59,7 +59,7 @@ def assert_complete(world: World, status: ResourceStatus) -> None:
 
 
 def collect_fails(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on, the provider's files cannot be fetched."""
+    """Let every further download of the provider's files fail."""
     leave = world._leave_outcome
 
     def left(kind: Kind, stage: Stage, status: ResourceStatus) -> None:
@@ -93,7 +93,7 @@ async def test_a_request_is_tagged_with_its_purchase(monkeypatch: pytest.MonkeyP
 
 
 async def test_a_response_is_never_overwritten_by_that_of_another_purchase(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A's collect failed; B was edited in, deleted in flight, and collected by the next resource as its first run."""
+    """A's collect stage failed; the edit B was deleted in flight and collected as the next resource's first run."""
     world = world_of(monkeypatch)
     world.provider.cancels = False
     with monkeypatch.context() as patch:
@@ -187,8 +187,9 @@ POLICIES = list(itertools.product(("Retain", "Delete"), repeat=3))
 async def test_three_successive_resources_share_one_purchase(
     state: PurchaseState | str, late: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At most one POST; what is Completed has its files and its response, also after a late sweep; with Delete
-    throughout, nothing but the marker is left.
+    """At most one POST is sent, and a Completed resource has its files and its response, also after a late sweep.
+
+    With the policy Delete throughout, only the marker remains.
     """
     for policies, cancels in itertools.product(POLICIES, (True, False)):
         world = world_of(monkeypatch)
@@ -230,7 +231,7 @@ async def sweep(world: World) -> None:
 
 
 async def test_a_resource_that_took_a_running_request_over_owns_its_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Deleted with its files, it leaves nothing that a third resource could believe."""
+    """The resource's deletion removes its files, so that a third resource cannot adopt them."""
     world = world_of(monkeypatch)
     world.provider.cancels = False
     world.kube.apply(LORA, SPECS[LORA])
@@ -262,7 +263,7 @@ async def test_a_late_sweep_leaves_what_another_resource_has_taken_over(monkeypa
 
 
 async def test_the_deletion_of_a_former_owner_leaves_the_files_of_the_purchase(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the gateway, which marks the record of a job whose resource is gone."""
+    """The gateway deletes it by a mark on the record of a job whose resource is gone."""
     world = world_of(monkeypatch)
     world.kube.apply(IMAGES, SPECS[IMAGES])
     await world.finish(IMAGES)
@@ -278,7 +279,7 @@ async def test_the_deletion_of_a_former_owner_leaves_the_files_of_the_purchase(m
     assert purchase(world)["state"] == "collected"
 
 
-# Files that are gone
+# Missing files
 
 
 @pytest.mark.parametrize("kind", Kind)
@@ -286,7 +287,7 @@ async def test_the_deletion_of_a_former_owner_leaves_the_files_of_the_purchase(m
 async def test_files_that_are_gone_are_collected_again_from_the_kept_response(
     kind: Kind, harm: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As by a lifecycle rule of the bucket."""
+    """A lifecycle rule of the bucket may have deleted the files."""
     world = world_of(monkeypatch)
     world.kube.apply(kind, SPECS[kind])
     status = await world.finish(kind)
@@ -325,7 +326,7 @@ async def test_files_and_response_that_are_gone_are_said_with_what_was_paid(
     assert len(world.provider.posts) == 2
 
 
-# Stores that are rewound
+# Restored stores
 
 
 def saved(world: World) -> tuple[list[dict[str, Any]], dict[Any, Any], dict[str, Any]]:
@@ -333,7 +334,7 @@ def saved(world: World) -> tuple[list[dict[str, Any]], dict[Any, Any], dict[str,
 
 
 def rewind(world: World, before: Any, *stores: str) -> None:
-    """Put stores back to what was saved. A rewound resource keeps its uid, and gets a new resourceVersion."""
+    """Restore stores to a saved state. A restored resource keeps its uid and gets a new resourceVersion."""
     ledger, resources, objects = before
     if "ledger" in stores:
         world.database["ledger"].delete_many({})
@@ -380,7 +381,7 @@ async def test_stores_rewound_to_before_the_purchase_pay_nothing_again(
         assert len(world.provider.posts) == 1, (lost, steps, world.status(kind))
         status = world.status(kind)
         if status.phase is Phase.COMPLETED:
-            if not ended:  # what has ended is not looked at again
+            if not ended:  # an ended resource is not reconciled again
                 assert_complete(world, status)
         else:
             assert status.reason, "each resource that stopped has a reason"
@@ -390,7 +391,7 @@ async def test_stores_rewound_to_before_the_purchase_pay_nothing_again(
 async def test_a_ledger_rewound_to_before_the_post_pays_nothing_again(
     since: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It has the purchase as planned or refused; the resource knows that it may have been sent since."""
+    """The restored ledger has the purchase as planned or refused; the status records that it may have been sent."""
     for lost, outage in ((False, False), (True, False), (True, True)):
         world = world_of(monkeypatch)
         if since == "refused":
@@ -408,7 +409,7 @@ async def test_a_ledger_rewound_to_before_the_post_pays_nothing_again(
         while not world.provider.posts:
             await world.step(IMAGES)
         await world.step(IMAGES)
-        if outage:  # of MongoDB, which the status has told of since
+        if outage:  # of MongoDB, reported in the status since
             world.kube.resources[IMAGES, "it"]["status"]["reason"] = "StoreUnavailable"
         rewind(world, before, "ledger")
         for _ in range(10):
@@ -447,7 +448,7 @@ async def test_a_person_may_pay_again_for_what_the_ledger_has_lost_and_only_once
 
 
 async def unknown(world: World, kind: Kind) -> str:
-    """A purchase that is not found, and the token by which a person allows another payment."""
+    """Run until the purchase is not found. Returns the token by which a person permits another payment."""
     status = await world.finish(kind, Phase.SUBMISSION_UNKNOWN)
     assert status.phase is Phase.SUBMISSION_UNKNOWN
     return (status.message or "").rpartition("=")[2]
@@ -471,7 +472,7 @@ async def test_applied_again_after_a_resubmission_it_goes_on_with_the_second_att
 
 @pytest.mark.parametrize("where", ["before its compare-and-set", "before its POST"])
 async def test_a_frozen_process_sends_nothing_after_a_resubmission(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Frozen between the compare-and-set and the POST it does: that is the documented exception."""
+    """A process frozen between the compare-and-set and the POST still sends it: the documented exception."""
     world = world_of(monkeypatch)
     frozen, thaw = asyncio.Event(), asyncio.Event()
 
@@ -492,7 +493,7 @@ async def test_a_frozen_process_sends_nothing_after_a_resubmission(where: str, m
     world.provider.lose_replies = {1}
     monkeypatch.setattr(world.provider, "find", nothing_found)
     if where == "before its compare-and-set":
-        # Somebody else goes on with what is planned, and its reply is lost.
+        # Another process sends the planned purchase, and its reply is lost.
         token = await unknown(world, IMAGES)
         assert len(world.provider.posts) == 1
     else:
@@ -562,7 +563,7 @@ async def test_a_compare_and_set_that_fails_is_an_error_that_shows_both_states(
 
 
 async def test_a_request_belongs_to_one_purchase(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two resources of the same seed and prompt, one request in the history: the second goes without."""
+    """Two resources have the same seed and prompt, and the history one request: only the first gets it."""
     world = world_of(monkeypatch)
     world.provider.lose_replies = {1, 2}
     spec = {"prompt": "a cat", "image": {"seed": 7}}
@@ -572,7 +573,7 @@ async def test_a_request_belongs_to_one_purchase(monkeypatch: pytest.MonkeyPatch
         world.kube.apply(IMAGES, spec, uid=uid, name=name)
         while len(world.provider.posts) < (1 if name == "it" else 2):
             await world.step(IMAGES, name)
-    del world.provider.posts[1]  # it never arrived
+    del world.provider.posts[1]  # lost on the way to the provider
     monkeypatch.setattr(world.provider, "find", find)
     for _ in range(30):
         for name in ("it", "other"):
@@ -610,7 +611,7 @@ async def test_a_claim_of_another_purchase_is_not_taken(monkeypatch: pytest.Monk
 async def test_deleted_after_a_restore_of_ledger_and_bucket_it_is_remembered(
     kind: Kind, policy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only the status named the payment; a resource that is applied again pays nothing."""
+    """Only the status recorded the payment; a resource that is applied again pays nothing."""
     world = world_of(monkeypatch)
     world.kube.apply(kind, SPECS[kind] | {"deletionPolicy": policy})
     await world.finish(kind, Phase.PROCESSING)
@@ -634,7 +635,7 @@ NEW_FIELDS = ("purchaseId", "step", "formerOwners", "sentBy", "sentAt")
 
 
 def as_before(world: World) -> None:
-    """Everything as the release before purchase ids left it."""
+    """Convert the stored data to the format of the release before purchase ids."""
     for each in purchases(world):
         key = each["_id"]
         world.database["ledger"].update_one({"_id": key}, {"$unset": dict.fromkeys(NEW_FIELDS, 1)})
@@ -696,7 +697,7 @@ async def test_a_ledger_that_is_lost_after_an_upgrade_pays_nothing_again(
 
 
 async def test_what_an_older_release_adopted_is_deleted_with_its_heir(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It left the ledger's owner as it was."""
+    """The older release left the owner in the ledger unchanged."""
     world = world_of(monkeypatch)
     world.kube.apply(IMAGES, SPECS[IMAGES])
     await world.finish(IMAGES)
@@ -709,7 +710,7 @@ async def test_what_an_older_release_adopted_is_deleted_with_its_heir(monkeypatc
 
 
 async def test_a_planned_purchase_goes_on_without_a_person(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And another resource takes it over, under the same id."""
+    """Another resource takes the purchase over under the same id."""
     world = world_of(monkeypatch)
     world.kube.apply(IMAGES, SPECS[IMAGES])
     await reach(world, IMAGES, PurchaseState.INTENT)
@@ -722,7 +723,7 @@ async def test_a_planned_purchase_goes_on_without_a_person(monkeypatch: pytest.M
 
 
 async def test_a_crd_of_an_older_release_stops_the_payment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its schema drops the purchase's name from the status."""
+    """The older schema drops `purchaseId` from the status."""
     world = world_of(monkeypatch)
     put = world.kube.put_status
 

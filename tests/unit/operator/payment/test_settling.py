@@ -55,7 +55,7 @@ def row(request_id: str = R1, **changes: Any) -> dict[str, Any]:
     return given | changes
 
 
-# When a purchase is asked for
+# Schedule of the requests for charges
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_a_request_that_two_purchases_name_is_not_asked_for() -> None:
     assert batches(twice, NOW) == [[twice[2]]]
 
 
-# What a reply is worth
+# Charges in a reply
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_request_that_two_purchases_name_is_not_asked_for() -> None:
         ([row(cost_total=90_000), row(cost_total=90_000)], {}),
         ([row(), row(cost_total=None, cost_estimate_nano_usd=None)], {}),
         ([row(), row(cost_total=None, cost_estimate_nano_usd=-1)], {}),
-        # of another app: whose it is cannot be told
+        # of another app: the charge cannot be attributed
         ([row(), row(endpoint_id="fal-ai/other")], {}),
         ([row(endpoint_id=None)], {}),
         ([row(endpoint_id="")], {}),
@@ -134,7 +134,7 @@ def test_the_charge_of_a_request_is_the_sum_of_its_rows(rows: list[Any], expecte
 
 
 class Endpoint:
-    """fal's platform API: replies in turn, the last one for ever."""
+    """fal's platform API with the replies in turn; the last one is repeated."""
 
     def __init__(self, *replies: tuple[int, Any]) -> None:
         self.replies = list(replies)
@@ -191,7 +191,7 @@ async def test_all_pages_are_read(keys: Path) -> None:
 @pytest.mark.parametrize(
     "reply",
     [
-        page(row(), has_more=True, next_cursor="same"),  # for ever
+        page(row(), has_more=True, next_cursor="same"),  # endless
         page(row(), has_more=True),
         page(row(), next_cursor=7),
         (500, {"error": {"type": "server_error"}}),
@@ -222,7 +222,7 @@ async def test_a_key_without_the_permission(keys: Path, status: int) -> None:
         await billing(keys, Endpoint((status, {"detail": "no"}))).charges([unsettled()])
 
 
-# What is written
+# Charges in the ledger
 
 
 def document(request_id: str | None = R1, **changes: Any) -> dict[str, Any]:
@@ -250,7 +250,7 @@ def document(request_id: str | None = R1, **changes: Any) -> dict[str, Any]:
 
 
 class Store:
-    """The ledger's collection on mongomock, whose times are naive."""
+    """Ledger collection on mongomock, which returns naive times."""
 
     def __init__(self, *documents: dict[str, Any]) -> None:
         self.database: Any = mongomock.MongoClient()["db"]
@@ -334,7 +334,7 @@ async def test_a_charge_is_the_cost(state: PurchaseState, micros: int) -> None:
         assert cost.settled
 
 
-# The rounds
+# Rounds of the charge settlement
 
 
 class Bill:

@@ -218,7 +218,7 @@ def test_a_forged_reason_makes_no_series_of_its_own() -> None:
 async def test_refused_purchases_of_a_lora_are_not_read_by_those_who_draw_with_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Each edit of a spec that a provider refuses leaves a document, and is free."""
+    """Each edit of a spec that a provider refuses adds a document free of charge."""
     world = World(monkeypatch, Writes())
     lora = Kind.LORA_TRAINING
     world.kube.apply(lora, SPECS[lora])
@@ -240,7 +240,7 @@ async def test_refused_purchases_of_a_lora_are_not_read_by_those_who_draw_with_i
     assert read == [bought["_id"]]
 
 
-# What a worker lists in its outcome
+# Files in a worker's outcome
 
 
 class CountedStorage(MemoryStorage):
@@ -307,11 +307,11 @@ async def test_files_of_an_outcome_are_looked_up_in_the_share_of_their_namespace
     assert storage.asked == [("ns", 2), ("ns", 2)]
 
 
-# A Job of the operator's name that stays
+# Remaining Job under the name of the operator's next Job
 
 
 async def test_conflicts_in_a_row_are_tried_again_ever_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A finalizer holds a deleted Job without a record, so that the next one cannot be created."""
+    """A finalizer keeps a deleted Job without a record, so that the next one cannot be created."""
     kind = Kind.LORA_TRAINING
     reference = World(monkeypatch, Writes())
     reference.kube.apply(kind, SPECS[kind])

@@ -23,7 +23,7 @@ DAY = 86400
 FILES = {"files": (), "facts": None}
 
 
-# The ways in which an attempt fails: what the worker, the Job controller or the bucket do to the Job of the stage.
+# Failures of an attempt, caused by the worker, the Job controller or the bucket.
 
 
 def _end(world: World, job: dict[str, Any], kind: str, reason: str = "") -> None:
@@ -101,7 +101,7 @@ INVALID = _verdict(reason="Cancelled", message="a foreign reason")
 
 
 def collect_fails(world: World, fail: Fail, times: int = 1_000_000) -> list[str]:
-    """The next attempts of the collect stage fail; the names of their Jobs."""
+    """Let the next attempts of the collect stage fail. Returns the names of their Jobs."""
     work, failed = world.work, list[str]()
 
     def worked() -> None:
@@ -249,7 +249,7 @@ async def test_prepare_is_tried_as_often_as_before(world: World) -> None:
 
 
 async def test_a_late_worker_of_an_earlier_attempt_is_not_taken_for_the_later_one(world: World) -> None:
-    """Its node was lost; it leaves its verdict while the next attempt runs."""
+    """The first worker's node was lost; its outcome is stored while the next attempt runs."""
     attempts = list[str]()
 
     def fail(world: World, kind: Kind, job: dict[str, Any]) -> None:
@@ -290,7 +290,7 @@ async def test_an_unreadable_outcome_is_retried_once(world: World) -> None:
     assert len(failed) == 2
 
 
-# The annotation
+# Collect annotation
 
 
 @pytest.mark.parametrize("policy", ["Retain", "Delete"])
@@ -437,7 +437,7 @@ async def _retried(world: World) -> tuple[int, int]:
 
 
 async def test_crds_that_cannot_keep_the_retries_are_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without them the annotation would ask for ever."""
+    """Without `run.collect` in the status, each reconciliation would process the annotation again."""
     put = world.kube.put_status
 
     async def pruned(kind: Kind, namespace: str, name: str, body: dict[str, Any]) -> dict[str, Any]:

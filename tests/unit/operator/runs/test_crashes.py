@@ -35,9 +35,9 @@ MILESTONES = ("SourceReady", "DatasetReady", "Submitted", "Stored")
 
 
 def timeless(value: Any) -> Any:
-    """Without times, resource versions, revisions and purchase ids, which differ between runs of the same story.
+    """Copy without times, resource versions, revisions and purchase ids, which differ between runs of a story.
 
-    A milestone's condition keeps the words of its moment, which a crash may change: "the request was found again".
+    A milestone's condition keeps its first message, which a crash may change to "the request was found again".
     """
     if isinstance(value, dict) and value.get("type") in MILESTONES:
         return {k: value[k] for k in ("type", "status", "observedGeneration")}
@@ -50,13 +50,13 @@ def timeless(value: Any) -> Any:
 
 
 def payment_aside(status: dict[str, Any]) -> dict[str, Any]:
-    """Without what a person's resubmission changes: the first attempt is of unknown cost, and looked for."""
+    """Copy without the fields that a resubmission changes: the first attempt has an unknown cost and is searched."""
     run = {k: v for k, v in status["run"].items() if k not in ("paidAttempt", "requestId", "requestOpen")}
     return status | {"run": run, "cost": None}
 
 
 def cost_aside(record: dict[str, Any]) -> dict[str, Any]:
-    """Likewise of a record."""
+    """Copy of a record without the fields that a resubmission changes."""
     return record | {"cost": None, "versions": [each | {"cost": None} for each in record["versions"]]}
 
 
@@ -73,7 +73,7 @@ def assert_forward(statuses: list[ResourceStatus]) -> None:
 
 
 async def story(monkeypatch: pytest.MonkeyPatch, kind: Kind, writes: Writes) -> tuple[World, dict[str, Any]]:
-    """One resource from its first sight to its end, with a person who decides where that is needed."""
+    """Process one resource from its creation to its end, with a person's decision where one is required."""
     world = World(monkeypatch, writes)
     world.kube.apply(kind, SPECS[kind])
     status = await world.finish(kind, Phase.SUBMISSION_UNKNOWN)
@@ -128,7 +128,7 @@ async def test_a_crash_at_any_write_pays_once_and_converges(kind: Kind, monkeypa
             assert timeless(record) == timeless(right), where
         record, right = (cost_aside(each.database["jobs"].find_one({}, {"_id": 0})) for each in (world, reference))
         assert timeless(record) == timeless(right), where
-    # Nobody can tell whether the POST went out: the one place where a person is asked.
+    # A person is asked only where no record shows whether the POST was sent.
     assert unknown == ["after sending", "before POST"]
 
 
@@ -200,7 +200,7 @@ async def test_another_attempt_only_after_the_provider_said_that_one_failed(
 
 
 async def test_the_lost_reply_of_a_second_attempt_is_not_taken_for_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both attempts of a training have the same input file, and so the same marker."""
+    """Both attempts of a training have the same input file and therefore the same marker."""
     kind = Kind.LORA_TRAINING
     world = World(monkeypatch, Writes())
     world.provider.fails, world.provider.lose_replies = {1}, {2}
@@ -222,7 +222,7 @@ async def test_an_old_resubmit_annotation_pays_for_no_later_run(monkeypatch: pyt
     world.kube.apply(kind, SPECS[kind], **annotations)
     assert (await world.finish(kind)).phase is Phase.COMPLETED
     assert len(world.provider.posts) == 1
-    # A person asks for one more; its reply is lost, and the history does not show it.
+    # A person requests another attempt; its reply is lost, and the history does not list it.
     world.provider.lose_replies = {2}
     monkeypatch.setattr(world.provider, "find", nothing_found)
     world.kube.apply(kind, SPECS[kind], **annotations, **{"contentgen.dev/rerun": "once more"})
@@ -269,7 +269,7 @@ async def test_an_edit_during_a_run_is_the_next_run(monkeypatch: pytest.MonkeyPa
     assert second.run is not None
     assert (second.run.number, second.run.spec["prompt"], [v.version for v in second.versions]) == (2, "a dog", [1, 2])
     assert [call.arguments["prompt"] for call in world.provider.posts] == ["a cat", "a dog"]
-    # Back to the first: it was bought before.
+    # The first spec again, which has a purchase.
     world.kube.apply(kind, SPECS[kind])
     await world.step(kind)
     third = await world.finish(kind)

@@ -39,7 +39,7 @@ TAINTED = {
 
 
 def pod_of(job: dict[str, Any], **metadata: Any) -> dict[str, Any]:
-    """A pod that runs on node-2, as the API server last heard of it."""
+    """Pod on node-2, with the last status that the API server received."""
     owner = {"apiVersion": "batch/v1", "kind": "Job", "uid": job["metadata"]["uid"], "controller": True}
     name = job["metadata"]["name"]
     return {
@@ -50,7 +50,7 @@ def pod_of(job: dict[str, Any], **metadata: Any) -> dict[str, Any]:
 
 
 class DeadNode:
-    """The next Jobs of a stage run on a node that dies: its pods are deleted, and never end."""
+    """Lost node for the next Jobs of a stage: their pods are deleted and never terminate."""
 
     def __init__(self, world: World, stage: Stage, times: int = 1_000_000) -> None:
         self.world, self.stage, self.times = world, stage, times
@@ -68,7 +68,7 @@ class DeadNode:
         self._work()
 
     def dies(self, job: dict[str, Any]) -> None:
-        """As the taint manager, and then the Job controller leave them."""
+        """Set the Job and pod to the state that the taint manager and the Job controller leave."""
         over = (self.world.now + timedelta(seconds=GRACE_SECONDS)).isoformat()
         self.world.kube.pods = [pod_of(job, deletionTimestamp=over)]
         job["status"] = {"active": 0, "ready": 0, "terminating": 1}
@@ -140,7 +140,7 @@ async def test_nodes_that_are_gone_do_not_use_up_the_attempts_and_are_bounded(wo
 
 
 async def test_failures_of_the_worker_are_counted_beside_them(world: World) -> None:
-    """Two dead nodes and two failures: the third failure is the last."""
+    """After two lost nodes and two failures, the third failure is the last."""
     DeadNode(world, Stage.PREPARE, times=2)
     world.kube.apply(LORA, SPECS[LORA])
     await world.step(LORA)
@@ -169,7 +169,7 @@ def dead_owner(job: dict[str, Any]) -> ResourceRef:
 
 @pytest.mark.parametrize("why", ["DeletionByTaintManager", "DeletionByPodGC"])
 async def test_a_job_that_ended_with_its_node_is_not_counted_either(why: str, world: World) -> None:
-    """The cloud deletes the node: the garbage collector of pods ends them."""
+    """After the cloud deletes the node, the pod garbage collector ends its pods."""
     dead = DeadNode(world, Stage.PREPARE, times=1)
     world.kube.apply(LORA, SPECS[LORA])
     while not dead.names:
@@ -191,7 +191,7 @@ async def test_the_count_begins_anew_with_the_next_stage(world: World) -> None:
 
 
 async def test_a_conflict_at_the_status_counts_nothing_twice(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The Job is deleted after the status no longer names it; otherwise it would count as deleted by somebody else."""
+    """The Job is deleted after its name left the status; otherwise its deletion would count as an external one."""
     dead = DeadNode(world, Stage.PREPARE, times=1)
     world.kube.apply(LORA, SPECS[LORA])
     while not dead.names:
@@ -206,7 +206,7 @@ async def test_a_conflict_at_the_status_counts_nothing_twice(world: World, monke
 
     async def deleted(_namespace: str, name: str, _uid: str) -> None:
         del world.kube.jobs[name]
-        world.caches[-1].drop_job(dead.refs[0], name)  # the watch says so
+        world.caches[-1].drop_job(dead.refs[0], name)  # the watch reports it
 
     monkeypatch.setattr(world.kube, "put_status", changed)
     monkeypatch.setattr(world.kube, "delete_job", deleted)
@@ -217,7 +217,7 @@ async def test_a_conflict_at_the_status_counts_nothing_twice(world: World, monke
 
 
 async def test_a_stage_that_ran_out_of_time_on_a_dead_node_ends(world: World) -> None:
-    """Where workers tolerate such a node for ever. The Job controller deletes the pod then, and waits for its end."""
+    """The Job controller deletes the pod at the deadline and waits for its end if workers tolerate the node."""
     dead = DeadNode(world, Stage.PREPARE, times=1)
     world.kube.apply(LORA, SPECS[LORA])
     while not dead.names:
@@ -250,7 +250,7 @@ async def test_the_deletion_of_a_pod_wakes_its_resource(world: World) -> None:
     assert woken == [dead_owner(job)]
 
 
-# What a pod says, which whoever may create pods in the namespace may say too
+# Pod status, which any account that may create pods in the namespace can forge
 
 
 def times(*deleted: str | None, **status: Any) -> list[dict[str, Any]]:
@@ -300,7 +300,7 @@ async def test_a_count_that_somebody_else_wrote_is_bounded(world: World) -> None
     assert len(dead.names) <= world.policy.stage_attempts + 5
 
 
-# The node was cut off, and its worker goes on
+# Worker that continues on a disconnected node
 
 
 @pytest.fixture
@@ -312,7 +312,7 @@ def storage(monkeypatch: pytest.MonkeyPatch) -> Storage:
 
 
 class CutOff:
-    """A worker that is cut off, and the worker API of the operator."""
+    """Disconnected worker and the operator's worker API."""
 
     def __init__(self, world: World, storage: Storage) -> None:
         self.world = world
@@ -350,12 +350,12 @@ class CutOff:
         return self.pods.get(name)
 
     def worker(self, job: dict[str, Any]) -> str:
-        """The token of the pod of a Job."""
+        """Token of a Job's pod."""
         self.pods[job["metadata"]["name"]] = pod_of(job)
         return str(job["metadata"]["name"])
 
     async def says(self, token: str) -> set[int]:
-        """Answers of the worker API to all requests of a worker."""
+        """Responses of the worker API to all requests of a worker."""
         headers = {"Authorization": f"Bearer {token}"}
         claim = {"name": "audio.flac", "sizeBytes": 7, "sha256": "ab" * 32, "contentType": "audio/flac"}
         answers = [
@@ -379,7 +379,7 @@ async def test_a_worker_that_was_cut_off_has_no_effect(world: World, storage: St
     assert (await desk.client.get("/v1/order", headers={"Authorization": f"Bearer {token}"})).status_code == 200
     while dead.names[0] in world.kube.jobs:
         await world.step(kind)
-    world._leave_outcome(kind, Stage.PREPARE, with_attempt(world.status(kind), 1))  # by the URL that it was given
+    world._leave_outcome(kind, Stage.PREPARE, with_attempt(world.status(kind), 1))  # with the signed URL of its order
     left = {key for key in world.storage.objects if "/r1/" in key or "outcome" in key}
     assert await desk.says(token) <= {403, 425}, "between the attempts"
     assert world.process._observer._reports.ended(old["metadata"]["uid"]), "nothing more is signed for it"

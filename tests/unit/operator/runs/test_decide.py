@@ -81,7 +81,7 @@ POLICY = Policy()
 
 
 def decide(subject: Resource, seen: Observation, now: datetime, policy: Policy) -> Plan:
-    """The plan, with the steps of a reconcile."""
+    """Plan from the steps of a reconcile."""
     if subject.deleting:
         return decide_deletion(subject, seen, now, policy)
     try:
@@ -103,7 +103,7 @@ def resource(kind: Kind, status: ResourceStatus | None = None, **given: Any) -> 
             "annotations": given.get("annotations", {}),
         },
         "spec": given.get("spec", SPECS[kind]),
-        # As it comes back from the API server.
+        # Round trip as through the API server.
         "status": dump_status(status) if status is not None else {},
     }
     if given.get("deleting"):
@@ -112,12 +112,12 @@ def resource(kind: Kind, status: ResourceStatus | None = None, **given: Any) -> 
 
 
 def settled(status: ResourceStatus) -> bool:
-    """Whether the watches deliver a resource with this status as one without work."""
+    """Whether event handlers skip a resource with this status as finished."""
     return is_settled({"metadata": {"generation": 1}, "spec": {}, "status": dump_status(status)})
 
 
 def running(kind: Kind, stage: Stage | None = None, *, prepared: bool = True, **run: Any) -> ResourceStatus:
-    """The status of a first run that is under way."""
+    """Status of a first run in progress."""
     job = {"name": "job", "uid": "job-uid", "stage": stage, "attempt": run.get("stage_attempt", 1)} if stage else None
     spec = run.pop("spec", SPECS[kind])
     return ResourceStatus.model_validate(
@@ -204,12 +204,12 @@ def conditions(plan: Plan) -> dict[str, str]:
 
 
 def buys(plan: Plan) -> bool:
-    """Whether a purchase is planned, or sent."""
+    """Whether the plan reserves or sends a purchase."""
     return plan.reservation is not None or plan.payment is not None
 
 
 def payment(kind: Kind, subject: Resource, seen: Observation = Observation(), now: datetime = NOW) -> Payment:  # noqa: B008 - frozen
-    """The payment, which follows one reconcile after the reservation, once the status names the purchase."""
+    """Payment, which follows one reconcile after the reservation, when the status names the purchase."""
     first = decide(subject, seen, now, POLICY)
     assert first.payment is None
     assert first.reservation is not None
@@ -228,7 +228,7 @@ def reason(plan: Plan) -> tuple[Phase | None, str | None]:
     return plan.status.phase, plan.status.reason
 
 
-# The first sight
+# First reconcile
 
 
 @pytest.mark.parametrize("kind", [LORA, TRANSCRIPT])
@@ -326,7 +326,7 @@ def test_a_workers_progress_is_shown() -> None:
     report = Progress(step=Step.EXTRACTING_FRAMES, fraction=0.5, message="frame 7", remaining_seconds=30)
     plan = at(LORA, Stage.PREPARE, Observation(job=job(), progress=report, seconds_per_unit=0.5))
     assert (plan.status.stage, plan.status.progress, plan.status.message) == (Step.EXTRACTING_FRAMES, 27, "frame 7")
-    # The worker knows of its own stage; 1000 steps at the provider and the collect stage follow.
+    # The worker reports its own stage only; 1000 provider steps and the collect stage follow.
     assert plan.status.estimated_completion_time == NOW + timedelta(seconds=30 + 500 + COLLECT_SECONDS)
 
 
@@ -521,7 +521,7 @@ def test_a_job_that_died_is_replaced_so_many_times_after_a_pause(
         assert (died.job, died.status.reason, died.again_seconds) == (None, Reason.RETRYING, pause)
         assert "evicted" in died.status.message if seen else "deleted" in died.status.message  # type: ignore[operator]
         assert [(each.type, each.reason) for each in died.notices] == [("Warning", Reason.RETRYING)]
-        # Nobody remembers anything but the status.
+        # The status is the only state between reconciliations.
         waits = decide(
             resource(kind, died.status), Observation(purchase=paid), NOW + timedelta(seconds=pause - 1), POLICY
         )
@@ -578,7 +578,7 @@ def test_a_deadline_names_what_the_provider_said_last() -> None:
     assert "in the queue, position 9" in (plan.status.message or "")
 
 
-# A pod that may not be, or is not yet
+# Pods that are refused or not started
 
 
 @pytest.mark.parametrize(("kind", "stage"), STAGES)
@@ -635,7 +635,7 @@ def test_a_job_of_the_collect_stage_starts_at_attempt_one() -> None:
     assert (plan.job.stage, plan.job.attempt) == (Stage.COLLECT, 1)
 
 
-# The gate
+# Gate
 
 
 def with_lora(**changes: Any) -> Resource:
@@ -691,7 +691,7 @@ def test_pictures_wait_for_a_failed_lora_and_go_on_when_it_has_a_version() -> No
 
 
 def failed_with_its_lora() -> ResourceStatus:
-    """As releases before wrote it: the end of the run."""
+    """Status in which an earlier release ended the run."""
     status = decide(with_lora(), FAILED_LORA, NOW, POLICY).status
     true = [each.model_copy(update={"status": "True"}) if each.type == "Failed" else each for each in status.conditions]
     return status.model_copy(update={"phase": Phase.FAILED, "completion_time": NOW, "conditions": tuple(true)})
@@ -720,7 +720,7 @@ def test_an_edit_replaces_a_run_that_waits_for_a_lora(seen: Observation) -> None
 
 @pytest.mark.parametrize("late", [POLICY.adoption_seconds - 60, POLICY.adoption_seconds + 60])
 def test_after_the_deadline_a_lost_request_is_looked_for_no_oftener(late: int) -> None:
-    """Money 12: the history was asked every second without end."""
+    """Regression (money 12): the history was requested every second without end."""
     spec = SPECS[IMAGES] | {"deadlineSeconds": 60}
     sent = NOW - timedelta(seconds=late)
     lost = purchase(IMAGES, PurchaseState.INTENT, step=PurchaseStep.SENDING, created_at=sent, sent_at=sent)
@@ -729,7 +729,7 @@ def test_after_the_deadline_a_lost_request_is_looked_for_no_oftener(late: int) -
 
 
 def test_a_clock_that_was_set_back_does_not_have_the_provider_polled_twice_a_second() -> None:
-    """Money 28."""
+    """Regression (money 28)."""
     made = purchase(IMAGES, PurchaseState.SUBMITTED, submitted_at=NOW + timedelta(hours=24))
     view = RequestView(state=RequestState.RUNNING, message="running")
     assert bought(IMAGES, made, request=view).again_seconds == POLICY.poll_seconds
@@ -829,7 +829,7 @@ def test_a_lost_request_is_looked_for_and_never_sent_again(kind: Kind) -> None:
 
 @pytest.mark.parametrize("told", [Reason.SUBMISSION_UNKNOWN, Reason.STORE_UNAVAILABLE])
 def test_a_clock_that_was_set_back_does_not_take_submission_unknown_back(told: Reason) -> None:
-    """A person may be acting on it. The search continues on the schedule of the time since the POST."""
+    """A person may be acting on it. The search continues on its schedule, by the time since the POST."""
     unknown = running(IMAGES, phase=Phase.SUBMISSION_UNKNOWN, reason=told)
     lost = purchase(IMAGES, PurchaseState.INTENT, created_at=NOW + timedelta(hours=24))
     plan = decide(resource(IMAGES, unknown), Observation(purchase=lost), NOW, POLICY)
@@ -865,7 +865,7 @@ def test_a_person_may_ask_for_that_very_purchase_again() -> None:
             bought(IMAGES, lost, annotations={"contentgen.dev/resubmit": wrong}).status.phase
             is Phase.SUBMISSION_UNKNOWN
         )
-    # The next attempt has another name, so the annotation that stays pays for nothing more.
+    # The next attempt has another name, so the remaining annotation permits no further payment.
     status = running(IMAGES, phase=Phase.SUBMITTING, paid_attempt=2)
     again = decide(
         resource(IMAGES, status, annotations={"contentgen.dev/resubmit": token}),
@@ -879,7 +879,7 @@ def test_a_person_may_ask_for_that_very_purchase_again() -> None:
 @pytest.mark.parametrize("kind", [LORA, TRANSCRIPT])
 @pytest.mark.parametrize("prepared", [True, False])
 def test_another_attempt_without_the_facts_of_its_source_goes_on_with_preparing(kind: Kind, prepared: bool) -> None:
-    """The lost purchase was adopted: its former owner has prepared the source, under that one's own prefix."""
+    """The lost purchase was adopted: its former owner prepared the source under the former owner's prefix."""
     lost = purchase(kind, PurchaseState.INTENT, created_at=NOW - timedelta(hours=2))
     unknown = running(kind, prepared=prepared, phase=Phase.SUBMISSION_UNKNOWN, reason=Reason.SUBMISSION_UNKNOWN)
     seen = Observation(purchase=lost)
@@ -988,7 +988,7 @@ def test_a_result_that_is_too_large_ends_the_run_and_is_neither_lost_nor_paid_ag
 
 @pytest.mark.parametrize("kind", Kind)
 def test_a_result_that_is_gone_is_never_paid_again(kind: Kind) -> None:
-    """It was delivered. fal keeps it for an hour; one that is not known earlier may be known at the next look."""
+    """fal keeps a delivered result for an hour; an unknown request younger than that is polled again."""
     spec = SPECS[kind] | {"paidAttempts": 3}
     early = purchase(kind, PurchaseState.SUBMITTED, submitted_at=NOW - timedelta(minutes=59))
     plan = bought(kind, early, request=GONE, spec=spec)
@@ -1019,7 +1019,7 @@ def test_paid_attempts(allowed: int, end: Phase) -> None:
     assert plan.status.run.paid_attempt == (2 if end is Phase.SUBMITTING else 1)
 
 
-# What a person should know of finished pictures
+# Warnings about finished pictures
 
 
 def a_picture(name: str = "image_1.png", **marks: bool) -> dict[str, Any]:
@@ -1043,7 +1043,7 @@ def a_picture(name: str = "image_1.png", **marks: bool) -> dict[str, Any]:
     ],
 )
 def test_fewer_unsafe_and_black_pictures_are_told(count: int, images: list[dict[str, Any]], told: str) -> None:
-    """Money 22: two pictures asked, one stored is Completed."""
+    """Regression (money 22): a run of two requested pictures with one stored is Completed."""
     names = [each[name] for each in images for name in ("name", "thumbnail")]
     files = [{"name": n, "sizeBytes": 7, "sha256": SHA, "contentType": "a/b"} for n in names]
     spec = SPECS[IMAGES] | {"image": {"count": count}}
@@ -1065,7 +1065,7 @@ BY_UNITS = "billable units × unit price"
 
 
 def spent(plan: Plan) -> tuple[str, str, str, bool | None]:
-    """Actual amount, its source and the COST column; and whether the run is billed."""
+    """Actual amount, its source, the COST column, and whether the run is billed (None: unknown)."""
     assert plan.status.cost is not None
     assert plan.status.run is not None
     cost = plan.status.cost
@@ -1078,7 +1078,7 @@ def spent(plan: Plan) -> tuple[str, str, str, bool | None]:
         (BILLED, ("2.00", BY_UNITS, "$2.00", True)),
         (BILLED | {"billable_units": 3}, ("6.00", BY_UNITS, "$6.00", True)),
         ({}, ("", "estimate", "~$2.00", True)),
-        ({"actual_micros": 2_000_000}, ("", "estimate", "~$2.00", True)),  # of an older version
+        ({"actual_micros": 2_000_000}, ("", "estimate", "~$2.00", True)),  # written by an older version
         ({"estimated_micros": None}, ("", "unknown", "unknown", True)),
     ],
 )
@@ -1115,7 +1115,7 @@ def test_a_failed_request_is_stored_with_what_the_provider_bills() -> None:
 
 
 def test_all_paid_attempts_and_runs_are_in_the_cost() -> None:
-    """Money 22: three POSTs showed the price of one."""
+    """Regression (money 22): the cost of three POSTs was that of one."""
     failed = purchase(IMAGES, PurchaseState.FAILED, **BILLED)
     made = purchase(IMAGES, PurchaseState.COLLECTED, outputs=STORED.model_dump(mode="json", by_alias=True), **BILLED)
     status = running(IMAGES, phase=Phase.COLLECTING, number=2, paid_attempt=3)
@@ -1140,7 +1140,7 @@ def test_a_failed_attempt_stays_in_the_cost_while_the_next_one_is_prepared() -> 
 
 
 def test_what_another_resource_has_tried_is_not_this_ones_cost() -> None:
-    """It goes on after an attempt of one that was deleted."""
+    """The purchase follows a failed attempt of a deleted resource."""
     failed = purchase(
         IMAGES, PurchaseState.FAILED, billable_units=1, unit_micros=2_000_000, unit=Unit.RUN, billing=True
     )
@@ -1155,7 +1155,7 @@ def test_what_another_resource_has_tried_is_not_this_ones_cost() -> None:
 
 @pytest.mark.parametrize("state", [PurchaseState.FAILED, PurchaseState.CANCELLED])
 def test_an_end_that_another_resource_has_paid_is_not_reported_as_billed(state: PurchaseState) -> None:
-    """Money 23: one that is applied again meets the failed request of the one before."""
+    """Regression (money 23): a resource that is applied again has the failed request of the previous one."""
     theirs = purchase(IMAGES, state, **(BILLED | {"billable_units": 1})).model_copy(update={"job_id": "gone"})
     assert spent(bought(IMAGES, theirs)) == ("0.00", "not billed", "$0.00", False)
 
@@ -1194,7 +1194,7 @@ FAL_PRICE = Price(micros=10_000, unit=Unit.MEGAPIXEL, source="fal's pricing endp
             FAL_PRICE,
             1,
         ),
-        # A unit that cannot be counted: the estimate is by the table, the bill by the provider's price.
+        # Unit that cannot be counted: the table gives the estimate, the provider's price the charge.
         (Policy(), FAL_PRICE.model_copy(update={"unit": Unit.OTHER}), 35_000),
     ],
 )
@@ -1411,7 +1411,7 @@ def test_a_long_message_is_cut() -> None:
     assert {len(each.message) for each in plan.status.conditions} == {1024}
 
 
-# What is wrong
+# Invalid specs, outcomes and annotations
 
 
 @pytest.mark.parametrize(("kind", "stage"), STAGES)
@@ -1498,7 +1498,7 @@ def test_a_rerun_annotation_that_is_too_long_is_named() -> None:
     assert (plan.status.message or "").startswith("metadata.annotations[contentgen.dev/rerun]: ")
 
 
-# A status that somebody else wrote
+# Status written by another client
 
 
 @pytest.mark.parametrize("kind", Kind)
@@ -1542,7 +1542,7 @@ def test_a_finished_run_survives_an_invalid_edit() -> None:
     back = decide(resource(IMAGES, wrong, generation=3), seen, NOW, POLICY)
     assert (back.status.phase, back.payment) == (Phase.COMPLETED, None)
     assert back.reservation is None
-    # A run under way does not care.
+    # A run in progress is not affected.
     frozen = decide(
         resource(LORA, running(LORA, Stage.PREPARE, prepared=False), spec={}, generation=2),
         Observation(job=job()),
@@ -1616,7 +1616,7 @@ def test_a_result_that_cannot_be_had_says_that_it_was_paid(kind: Kind) -> None:
 
 
 def _failed_outcomes(kind: Kind, stage: Stage) -> list[tuple[str, Observation, int]]:
-    """The ways in which a stage can end a run: name, observation, attempt."""
+    """Failures with which a stage can end a run: name, observation, attempt."""
     told = finished(kind, stage)
     dead = {"finished": True, "reason": "BackoffLimitExceeded", "message": "evicted"}
     return [

@@ -36,7 +36,7 @@ THIRD: dict[Kind, dict[str, Any]] = {
 
 
 def world_of(monkeypatch: pytest.MonkeyPatch, writes: Writes | None = None) -> World:
-    """A world in which no two files have the same bytes."""
+    """World in which no two files have the same bytes."""
     world = World(monkeypatch, writes or Writes())
     numbers = itertools.count(1)
 
@@ -61,7 +61,7 @@ async def steps(world: World, kind: Kind, count: int = 16) -> None:
 
 
 async def made(world: World, kind: Kind, spec: dict[str, Any], **annotations: str) -> ResourceStatus:
-    """The status once the run of this spec is over."""
+    """Apply the spec and finish its run. Returns the status."""
     world.kube.apply(kind, spec, **annotations)
     await world.step(kind)
     status = await world.finish(kind)
@@ -74,7 +74,7 @@ def etcd(world: World) -> dict[Any, Any]:
 
 
 def restore_etcd(world: World, resources: dict[Any, Any]) -> None:
-    """Jobs are gone with the older etcd; a resource keeps its uid, and gets a new resourceVersion."""
+    """Restore etcd: Jobs disappear, a resource keeps its uid and gets a new resourceVersion."""
     world.kube.resources = copy.deepcopy(resources)
     world.kube.jobs.clear()
     for body in world.kube.resources.values():
@@ -108,7 +108,7 @@ def bytes_of(world: World, status: ResourceStatus) -> dict[str, Any]:
 
 
 def assert_numbers_used_once(world: World) -> None:
-    """No two purchases have the same version of the same resource."""
+    """Assert that no two purchases have the same version of the same resource."""
     found = [each["outputs"] for each in world.database["ledger"].find({"outputs": {"$ne": None}})]
     used = [(each["jobId"], each["version"]) for each in found]
     assert len(used) == len(set(used)), used
@@ -133,7 +133,7 @@ def token(world: World, kind: Kind) -> str:
 async def test_a_restored_etcd_pays_nothing_again_and_overwrites_nothing(
     kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Restored to each moment of two runs, while the second one goes on or after it; then a third run is asked for."""
+    """etcd is restored to each moment of two runs, during the second run or after it; then a third run is requested."""
     world = world_of(monkeypatch)
     moments = [await_no_run(world, kind)]
     for number, spec in ((1, SPECS[kind]), (2, OTHER[kind])):
@@ -158,7 +158,7 @@ async def test_a_restored_etcd_pays_nothing_again_and_overwrites_nothing(
 
 
 def await_no_run(world: World, kind: Kind) -> dict[Any, Any]:
-    """etcd with a resource that no operator has seen."""
+    """Create a resource that no operator has processed. Returns the state of etcd."""
     world.kube.apply(kind, SPECS[kind])
     return etcd(world)
 
@@ -169,7 +169,7 @@ def saved(world: World) -> tuple[Any, ...]:
 
 
 def put_back(world: World, end: tuple[Any, ...]) -> None:
-    """The whole world as it was, for another try."""
+    """Restore all stores and the provider's state for another attempt."""
     restore_mongo(world, end[1])
     world.storage.objects, world.provider.posts, world.provider._polls = dict(end[2]), list(end[3]), dict(end[4])
     restore_etcd(world, end[0])
@@ -179,7 +179,7 @@ def put_back(world: World, end: tuple[Any, ...]) -> None:
 async def test_a_restored_mongodb_pays_nothing_and_the_message_says_what_helps(
     kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second run is under way or over; MongoDB is of before it, or empty. The bucket has lost its markers too."""
+    """The second run is in progress or over; MongoDB is older or empty. The bucket has lost its markers too."""
     for since, stop in itertools.product(("first run", "nothing"), (Phase.PROCESSING, Phase.COMPLETED)):
         world = world_of(monkeypatch)
         empty = mongo(world)
@@ -204,7 +204,7 @@ async def test_a_restored_mongodb_pays_nothing_and_the_message_says_what_helps(
         assert "restore" in (status.message or "")
         assert "MongoDB" in (status.message or "")
         assert {key: world.storage.objects[key] for key in kept} == kept
-        # A person decides, once.
+        # A person decides once.
         spec = world.kube.resources[kind, "it"]["spec"]
         status = await made(world, kind, spec, **{RESUBMIT_ANNOTATION: token(world, kind)})
         assert posts(world) == 3
@@ -230,7 +230,7 @@ async def test_a_mongodb_that_is_put_right_goes_on_without_a_person(monkeypatch:
 
 
 async def test_etcd_and_mongodb_of_one_backup_agree(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The marker in the bucket knows of the purchase since."""
+    """The marker in the bucket shows the purchase that was made after the backup."""
     world = world_of(monkeypatch)
     await made(world, IMAGES, SPECS[IMAGES])
     both = etcd(world), mongo(world)
@@ -292,7 +292,7 @@ FORGERIES = {
 async def test_a_forged_status_neither_pays_twice_nor_stops_a_resource_for_ever(
     forgery: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At each other step of a second run."""
+    """The status is forged at every other step of a second run."""
     for moment in itertools.count(0, 3):
         world = world_of(monkeypatch)
         await made(world, TRANSCRIPT, SPECS[TRANSCRIPT])
@@ -372,12 +372,12 @@ async def test_an_allowed_payment_after_a_disagreement_allows_no_other(monkeypat
 
 @pytest.mark.parametrize("kind", Kind)
 async def test_two_operators_begin_one_run(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second one decides on what it read before the first one's run, and then writes."""
+    """The second operator decides on data read before the first one's run, and then writes."""
     world = world_of(monkeypatch)
     await made(world, kind, SPECS[kind])
     world.kube.apply(kind, OTHER[kind])
     first, second = world.process, world.operator()
-    ref = first._cache  # each has a cache of its own
+    ref = first._cache  # each operator has its own cache
     assert ref is not second._cache
     planned = second._plan
     entered = list[int]()
@@ -404,7 +404,7 @@ async def test_two_operators_begin_one_run(kind: Kind, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("kind", Kind)
 async def test_an_upgrade_takes_the_runs_of_an_older_release_over(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A status of each phase, and no document."""
+    """A status of each phase exists without a run document."""
     for moment in itertools.count(1):
         world = world_of(monkeypatch)
         await made(world, kind, SPECS[kind])
@@ -432,7 +432,7 @@ async def test_an_upgrade_takes_the_runs_of_an_older_release_over(kind: Kind, mo
 async def test_runs_that_an_older_release_made_meanwhile_are_taken_over(
     kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It wrote ledger, records and status, and no document."""
+    """The older release writes the ledger, records and status, but no run document."""
     for moment in itertools.count(1):
         world = world_of(monkeypatch)
         await made(world, kind, SPECS[kind])
@@ -457,7 +457,7 @@ async def test_runs_that_an_older_release_made_meanwhile_are_taken_over(
 
 
 async def test_a_failed_run_keeps_its_version_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its training set, by which a lost request would be found, is not overwritten by the next run's."""
+    """The next run does not overwrite the failed run's training set, which identifies a lost request."""
     world = world_of(monkeypatch)
     world.provider.fails = {1}
     world.kube.apply(LORA, SPECS[LORA])
@@ -477,7 +477,7 @@ async def test_a_deletion_with_its_files_takes_the_document_along(monkeypatch: p
 
 
 async def test_files_that_outlive_a_resource_keep_their_document(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An etcd of before the deletion may come back, and its next version must not be one of theirs."""
+    """etcd may be restored to before the deletion, and the next version must not overwrite these files."""
     world = world_of(monkeypatch)
     await made(world, IMAGES, SPECS[IMAGES])
     before = etcd(world)
@@ -490,11 +490,11 @@ async def test_files_that_outlive_a_resource_keep_their_document(monkeypatch: py
     assert_numbers_used_once(world)
 
 
-# Cost of it
+# Number of writes
 
 
 async def test_a_run_costs_one_write_for_each_transition(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Begun, prepared, purchase named, finished; no other status writes than before."""
+    """One write each when the run begins, is prepared, names its purchase and ends; no additional status writes."""
     world = world_of(monkeypatch)
     await made(world, TRANSCRIPT, SPECS[TRANSCRIPT])
     assert world.writes.done.count("run document") == 4
@@ -508,8 +508,10 @@ async def test_a_run_costs_one_write_for_each_transition(monkeypatch: pytest.Mon
 async def test_what_the_api_server_writes_otherwise_is_repaired_by_no_write(
     kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """60.0 is read back as 60, and a null may be dropped: a status that is never the document's would be written again
-    and again, and each finished resource looked at.
+    """The API server returns 60.0 as 60 and may drop a null.
+
+    A status that never equals the document's would be written after each comparison, and each finished resource
+    reconciled.
     """
     world = world_of(monkeypatch)
     put = world.kube.put_status
@@ -535,7 +537,7 @@ def _as_in_go(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-# Finished resources at the start
+# Finished resources at startup
 
 
 class _Counted(RunDocuments):
@@ -552,7 +554,7 @@ class _Counted(RunDocuments):
 
 
 async def test_finished_resources_are_compared_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """1,200 of them, one of which an etcd of the past has; one more is of an older release and has no document."""
+    """One of 1,200 resources is from a restored etcd; one more is from an older release and has no document."""
     world = world_of(monkeypatch)
     await made(world, IMAGES, SPECS[IMAGES])
     documents, woken = _Counted(world.database["runs"]), list[str]()
@@ -586,7 +588,7 @@ async def test_a_resource_that_is_gone_or_changed_is_not_compared(monkeypatch: p
     body = world.kube.resources[IMAGES, "it"]
 
     async def wake(ref: ResourceRef) -> None:
-        """Woken by the change itself."""
+        """The change itself triggers the reconcile."""
 
     check = SettledCheck(RunDocuments(world.database["runs"]), wake)
     handlers = EventHandlers(world.process._cache, wake, Reports(), settled=check)

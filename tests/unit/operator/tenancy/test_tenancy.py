@@ -30,7 +30,7 @@ async def finished(world: World, uid: str) -> str | None:
 
 
 TWO_DAYS = timedelta(days=2)
-SOON = timedelta(hours=2)  # before the provider's longest time is over
+SOON = timedelta(hours=2)  # before the provider's longest runtime has passed
 
 
 async def recreate(world: World, uid: str = "another-namespace", after: timedelta = TWO_DAYS) -> None:
@@ -100,7 +100,7 @@ async def test_files_of_the_earlier_namespace_are_not_those_of_the_name(world: W
 
 
 async def test_a_process_that_knows_the_earlier_namespace_does_not_use_its_uid(world: World) -> None:
-    """The same process, without a restart: the namespace's uid is read after each resource of it was first seen."""
+    """Without a restart, the process reads the namespace's uid again after the first event of each resource."""
     await finished(world, UID)
     process = world.process
     await recreate(world)
@@ -111,7 +111,7 @@ async def test_a_process_that_knows_the_earlier_namespace_does_not_use_its_uid(w
 
 
 async def test_a_stale_uid_does_not_bind_the_namespace_again(world: World) -> None:
-    """A process reads the namespace, is frozen until the namespace was created again and bound, and goes on."""
+    """A process reads the namespace, pauses while it is created again and bound, and continues."""
     await finished(world, UID)
     await recreate(world)
     kube = Frozen(world)
@@ -126,7 +126,7 @@ async def test_a_stale_uid_does_not_bind_the_namespace_again(world: World) -> No
 
 
 class Frozen:
-    """An API server whose first answer about the namespace is late."""
+    """API server whose first response about the namespace is delayed."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -154,7 +154,7 @@ async def test_resources_that_ask_at_once_share_a_look_that_began_after_them(wor
     kube.goes_on.set()
     assert (await first).uid == "a-namespace"
     assert {each.uid for each in await asyncio.gather(*others)} == {"another-namespace"}
-    assert kube.asked.count("ns") == 3  # the first one, one that binds anew, and one that sees it bound
+    assert kube.asked.count("ns") == 3  # the first read, one that binds again, and one that finds the new binding
 
 
 async def test_a_resource_of_a_namespace_that_is_gone_is_a_conflict(world: World) -> None:
@@ -167,7 +167,7 @@ async def test_a_resource_of_a_namespace_that_is_gone_is_a_conflict(world: World
 
 
 def unbound(world: World) -> None:
-    """As an older release leaves the database: no bindings, and none of the new fields."""
+    """Convert the database to an older release's format: no bindings and none of the new fields."""
     for name in ("clusters", "namespaces", "runs"):
         world.database[name].delete_many({})
     for name in ("ledger", "jobs"):
@@ -192,10 +192,10 @@ async def test_purchases_that_are_older_than_the_namespace_are_an_earlier_ones(w
 
 
 async def test_of_a_mixed_namespace_each_purchase_is_its_own_or_an_earlier_ones(world: World) -> None:
-    """The namespace was created again and bought something else before this release came."""
+    """The namespace was created again and made another purchase before the upgrade to this release."""
     cat, dog = SPECS[IMAGE], SPECS[IMAGE] | {"prompt": "a dog"}
     await finished(world, UID)
-    await recreate(world, "a-namespace")  # the older release does not look at the uid
+    await recreate(world, "a-namespace")  # the older release ignores the uid
     world.kube.apply(IMAGE, dog, uid=OTHER)
     await world.finish(IMAGE)
     await world.until_gone(IMAGE)
@@ -228,10 +228,10 @@ async def test_an_imported_record_is_no_evidence_of_an_earlier_namespace(world: 
 
 
 async def test_a_forged_status_does_not_take_the_scope_off_another_run(world: World) -> None:
-    """It names a run that this tenant has bought under a key without a scope; the run document has another one."""
+    """The forged status names a run that this tenant purchased under a key without a scope, unlike the run document."""
     cat, dog = SPECS[IMAGE], SPECS[IMAGE] | {"prompt": "a dog"}
     await finished(world, UID)
-    await recreate(world, "a-namespace")  # the older release does not look at the uid
+    await recreate(world, "a-namespace")  # the older release ignores the uid
     world.kube.apply(IMAGE, dog, uid=OTHER)
     own = (await world.finish(IMAGE)).run
     assert own is not None
@@ -253,7 +253,7 @@ async def test_a_forged_status_does_not_take_the_scope_off_another_run(world: Wo
 
 
 async def orphaned(world: World, uid: str) -> None:
-    """A request whose resource goes with its namespace, finalizer or not."""
+    """Send a request whose resource is deleted with its namespace, with or without its finalizer."""
     world.kube.apply(IMAGE, SPECS[IMAGE], uid=uid)
     while not [each for each in world.database["ledger"].find({"jobId": uid}) if each["state"] == "submitted"]:
         await world.step(IMAGE)
@@ -325,7 +325,7 @@ async def test_a_cluster_that_is_not_confirmed_deletes_no_response_of_the_others
     assert [key for key in world.storage.files if key.endswith("response.json")]
 
 
-# Lost bindings: the database is of a backup
+# Lost bindings after a restore of the database
 
 
 async def test_a_lost_binding_of_a_recreated_namespace_is_made_again(world: World) -> None:
@@ -342,7 +342,7 @@ async def test_a_lost_binding_of_a_recreated_namespace_is_made_again(world: Worl
 
 @pytest.mark.parametrize("steps", range(1, 9))
 async def test_a_database_without_bindings_and_purchases_pays_nothing_again(world: World, steps: int) -> None:
-    """Rewound to before the first purchase while a resource of the re-created namespace is under way."""
+    """The database is restored to before the first purchase, during a run in the re-created namespace."""
     await finished(world, UID)
     await recreate(world)
     world.kube.apply(IMAGE, SPECS[IMAGE], uid=OTHER)
@@ -476,14 +476,14 @@ async def test_a_namespace_of_an_unconfirmed_cluster_can_be_mapped_alone(world: 
 
 
 async def test_a_backup_restored_into_a_new_cluster_waits_to_be_confirmed(world: World) -> None:
-    """Its operator started before the restore, over an empty database, and is the first one there."""
+    """The operator starts before the restore with an empty database, so its cluster registers as the first one."""
     await finished(world, UID)
     kept = {name: list(world.database[name].find()) for name in ("ledger", "jobs", "clusters", "namespaces")}
     for name in kept:
         world.database[name].delete_many({})
     rebuild(world)
     assert (await Tenancy(world.kube, world.database).of("ns")).block_reason == ""
-    world.database["namespaces"].delete_many({})  # of another namespace, say
+    world.database["namespaces"].delete_many({})  # as if the binding were another namespace's
     restored = {each["_id"]: each for each in kept["clusters"]}
     for name in ("ledger", "jobs", "namespaces"):
         world.database[name].insert_many(kept[name])

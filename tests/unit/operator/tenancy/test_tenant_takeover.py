@@ -33,7 +33,7 @@ class Clusters:
         }
 
     def switch(self) -> None:
-        """The other cluster's operator works, at the same time of the day."""
+        """Switch to the other cluster's operator without a change of the clock."""
         kube, back = self._world.kube, self._away
         self._away = {name: getattr(kube, name) for name in back}
         for name, value in back.items():
@@ -68,7 +68,7 @@ async def under_way(world: World, uid: str = UID, spec: dict[str, Any] = CAT) ->
 
 
 async def two_clusters(world: World) -> Clusters:
-    """A request of the first cluster is under way; the second one has been seen and works now."""
+    """Clusters with a request of the first one in progress; the second one is registered and works now."""
     await under_way(world)
     await world.finish(IMAGE, Phase.PROCESSING)
     await world.orphans[-1].round(world.now)
@@ -148,14 +148,14 @@ async def test_a_takeover_from_one_cluster_leaves_another_alone(world: World) ->
 
 
 async def seen_by(world: World, cluster: str) -> tuple[Tenant, Followed]:
-    """The namespace ns of a cluster, and whose purchases its operator follows."""
+    """Tenant of the namespace ns in a cluster, and the tenants whose purchases its operator follows."""
     world.kube.namespaces = {SYSTEM: (cluster, OLD), "ns": (f"ns-of-{cluster}", OLD)}
     tenancy = Tenancy(world.kube, world.database)
     return await tenancy.of("ns"), await tenancy.followed()
 
 
 async def in_turns(world: World, *clusters: str) -> None:
-    """Each takes over from the one before it."""
+    """Each cluster takes over from the previous one, one day later."""
     for before, cluster in pairwise(clusters):
         await seen_by(world, before)
         assert (await seen_by(world, cluster))[0].block_reason
@@ -200,7 +200,7 @@ async def test_a_namespace_that_was_mapped_back_is_not_taken_over_with_the_clust
 
 
 async def test_a_namespace_that_was_mapped_goes_with_the_cluster_that_has_it(world: World) -> None:
-    """Its cluster is not confirmed, and has this one only."""
+    """Cluster b is unconfirmed and has the mapped namespace only."""
     await seen_by(world, "a")
     await seen_by(world, "b")
     assert admin(world).map("b", "ns", "ns-of-b", "unscoped", force=True)
@@ -218,7 +218,7 @@ async def test_the_message_maps_to_what_the_namespace_had_in_the_clusters_before
     world.kube.namespaces |= {SYSTEM: ("a", OLD)}
     assert (await Tenancy(world.kube, world.database).of("ns")).scope == "another-namespace"
     assert (await seen_by(world, "b"))[0].block_reason.endswith("--uid ns-of-b --to another-namespace`")
-    if taken:  # the next one has the same, under another uid
+    if taken:  # the next cluster has the same namespace under another uid
         admin(world).confirm("b", earlier=["a"], force=True)
         assert (await seen_by(world, "b"))[0].scope == "another-namespace"
         held = (await seen_by(world, "c"))[0].block_reason
@@ -271,7 +271,7 @@ async def test_a_deletion_in_the_earlier_cluster_spares_what_the_later_one_has_a
 ) -> None:
     clusters = await two_clusters(world)
     admin(world).confirm("cluster-b", force=True)
-    world.provider._polls.clear()  # it goes on for a while
+    world.provider._polls.clear()  # the request runs for a while
     while bought(world)["jobId"] != OTHER:
         await world.step(IMAGE)
     assert bought(world)["state"] == "submitted"
@@ -407,7 +407,10 @@ async def test_an_orphan_from_before_a_mapping_is_kept_for_the_same_resource(wor
 
 
 async def mixed(world: World) -> datetime:
-    """A namespace that was created again before this release came, which bought a dog without a scope."""
+    """Namespace that was created again and purchased a dog without a scope before the upgrade to this release.
+
+    Returns the time before that purchase.
+    """
     await finished(world, UID)
     await recreate(world, "a-namespace")
     since = world.now
@@ -435,11 +438,11 @@ async def test_a_mapping_keeps_what_an_older_release_bought_for_the_namespace(wo
     assert len(world.provider.posts) == 2
 
 
-# The operator was down
+# Changes during a downtime of the operator
 
 
 async def test_a_namespace_that_was_created_again_while_the_operator_was_down(world: World) -> None:
-    """Its resource is gone with its finalizer, and its Job is not yet; the same resource is there again."""
+    """The earlier resource and its finalizer are gone, its Job still exists, and the resource was created again."""
     await under_way(world)
     world.kube.resources.clear()
     world.now += timedelta(hours=2)
@@ -455,7 +458,7 @@ async def test_a_namespace_that_was_created_again_while_the_operator_was_down(wo
 
 
 async def test_a_deletion_keeps_files_that_a_purchase_under_another_scope_lists(world: World) -> None:
-    """The deleted resource has bought under two scopes, and another one has adopted its first purchase."""
+    """The deleted resource made purchases under two scopes, and another resource adopted the first one."""
     ledger = Ledger(world.database["ledger"])
     for name, scope, owner in (
         ("it", "another-namespace", THIRD),
@@ -485,7 +488,7 @@ async def test_the_record_of_a_mapped_namespace_names_its_scopes(world: World) -
     assert (record["tenant"], record["scopes"]) == ("another-namespace", ["", "another-namespace"])
 
 
-# Rewound stores
+# Restored stores
 
 
 async def test_a_mapping_that_a_restore_has_lost_buys_nothing_that_was_adopted_again(world: World) -> None:
@@ -504,7 +507,7 @@ async def test_a_mapping_that_a_restore_has_lost_buys_nothing_that_was_adopted_a
 
 
 async def test_the_bucket_remembers_what_a_recreated_namespace_has_bought(world: World) -> None:
-    """MongoDB and etcd are of a time before anything was bought: the namespace is taken for the first of its name."""
+    """MongoDB and etcd were restored to a time before any purchase, so the namespace counts as the first one."""
     await finished(world, UID)
     await recreate(world)
     await finished(world, OTHER, DOG)

@@ -218,7 +218,7 @@ async def test_all_tokens_of_a_job_share_its_rate(setting: Setting) -> None:
 
 
 async def test_signatures_for_one_job_are_limited(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They cost the operator's CPU time, which all namespaces share; a request may contain 256."""
+    """Signatures cost CPU time of the operator, which all namespaces share; a request may ask for 256."""
     monkeypatch.setattr("contentgen_operator.worker_api.server._ASKED_AGAIN", 1e6)
     signed = 0
 
@@ -267,7 +267,7 @@ def limited(setting: Setting, monkeypatch: pytest.MonkeyPatch, what: str, job: R
 async def test_signatures_for_all_jobs_of_a_namespace_are_limited(
     setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each Job has its own limit, and a namespace any number of Jobs."""
+    """Each Job has its own limit, but a namespace can have any number of Jobs."""
     limited(setting, monkeypatch, "file", RateLimit(burst=16, per_second=0), burst=32, per_second=4)
     async with setting.pod() as client:
         codes = [(await upload(client, f"good@{job}", 8)).status_code for job in range(3) for _ in range(2)]
@@ -301,7 +301,7 @@ async def test_requests_of_all_jobs_of_a_namespace_are_limited(
 
 
 async def test_signatures_are_calculated_in_a_thread(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each takes 0.7 ms of CPU time, which would block the event loop."""
+    """A signature takes 0.7 ms of CPU time, which would block the event loop."""
     threads: list[threading.Thread] = []
 
     def sign(*_: Any) -> str:
@@ -376,7 +376,7 @@ async def test_files_of_an_earlier_attempt_are_looked_for_in_the_namespaces_shar
 
 
 async def test_few_upload_requests_of_a_job_wait_at_a_time(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are processed one after another, and each waiting one holds its claims in memory."""
+    """Upload requests of a job are processed one after another, and each waiting one keeps its claims in memory."""
     goes_on = asyncio.Event()
 
     async def slowly(*_: Any) -> Leftovers:
@@ -428,7 +428,7 @@ async def test_an_honest_worker_at_full_speed_is_never_limited(setting: Setting)
 
 
 async def test_fifty_workers_of_a_namespace_at_once_are_never_limited(setting: Setting) -> None:
-    """Each with an order, an outcome and a dataset of 150 images at once, then progress once a second."""
+    """Each worker requests an order, an outcome and a dataset of 150 images at once, then progress once a second."""
     desk = setting.desk
     jobs = [await setting.reviewer.assignment(f"good@{job}") for job in range(50)]
     for job in jobs:
@@ -445,7 +445,7 @@ async def test_fifty_workers_of_a_namespace_at_once_are_never_limited(setting: S
 
 
 async def test_fifty_workers_with_large_datasets_are_limited_for_minutes(setting: Setting) -> None:
-    """Less than the ten minutes for which a worker retries; the last batch is signed by then."""
+    """The limit delays the last batch by less than the ten minutes for which a worker retries."""
     jobs = [await setting.reviewer.assignment(f"good@{job}") for job in range(50)]
     batches = [(job, min(256, 2003 - start)) for job in jobs for start in range(0, 2003, 256)]
     begun = setting.clock.now
@@ -459,7 +459,7 @@ async def test_fifty_workers_with_large_datasets_are_limited_for_minutes(setting
 
 
 async def test_a_namespace_has_less_than_all_its_jobs(setting: Setting) -> None:
-    """If each of its Jobs requests its own maximum."""
+    """The namespace's limit is below the sum of its Jobs' limits."""
     jobs = [await setting.reviewer.assignment(f"good@{number}") for number in range(9)]
     for number in range(128):
         setting.desk._file_rates.take(jobs[number // 16], 256)
@@ -468,7 +468,7 @@ async def test_a_namespace_has_less_than_all_its_jobs(setting: Setting) -> None:
 
 
 async def test_many_workers_behind_one_address_are_never_limited(setting: Setting) -> None:
-    """As with network address translation: successful reviews are not charged."""
+    """Network address translation gives workers one address; successful reviews are not charged."""
     for number in range(150):
         assert (await setting.say(f"good@{number}")).status_code == 204
         assert (await setting.say(f"good@{number}")).status_code == 204
@@ -481,7 +481,7 @@ async def test_a_worker_whose_status_is_not_written_yet_is_no_stranger(setting: 
     assert setting.reviewer.reviews == 30, "the answer may be another one each time"
 
 
-# The parts
+# Rate limiter components
 
 
 def test_a_limit_refills_and_forgets_the_oldest() -> None:

@@ -549,7 +549,7 @@ async def test_a_worker_is_refused_once_the_next_attempt_is_recorded(setting: Se
 
 
 async def test_the_worker_of_another_operators_job_gets_its_order(setting: Setting) -> None:
-    """This process has cached the Job that the other one has replaced since."""
+    """This process caches the Job that the other operator has replaced since."""
     token = setting.cluster.worker(Kind.TRANSCRIPTION, "it", Stage.PREPARE)
     recorded = await setting.jobs.newest("uid-ns-it")
     assert recorded is not None
@@ -558,7 +558,7 @@ async def test_the_worker_of_another_operators_job_gets_its_order(setting: Setti
 
 
 async def test_stage_and_attempt_come_from_the_record(setting: Setting) -> None:
-    """Not from the status, which others may be able to write."""
+    """The status is not the source, because other clients may be able to write it."""
     token = setting.cluster.worker(Kind.LORA_TRAINING, "it", Stage.PREPARE)
     setting.cluster.status["run"]["job"] |= {"stage": "collect", "attempt": 9}
     order = WorkOrder.model_validate_json((await setting.get(token)).content)
@@ -567,7 +567,7 @@ async def test_stage_and_attempt_come_from_the_record(setting: Setting) -> None:
 
 @pytest.mark.parametrize("end", ["Complete", "Failed"])
 async def test_a_worker_whose_job_has_ended_is_nobody(setting: Setting, end: str) -> None:
-    """Its token outlives its container, also if it was accepted before."""
+    """The worker's token stays valid after its container ended, and may have been accepted before."""
     cluster = setting.cluster
     token = cluster.worker(Kind.TRANSCRIPTION, "it", Stage.PREPARE)
     assert (await setting.get(token)).status_code == 200
@@ -583,8 +583,8 @@ async def test_a_worker_whose_job_has_ended_is_nobody(setting: Setting, end: str
 
 
 async def test_nobody_gets_anothers(setting: Setting) -> None:
-    """All pairs of two workers: each URL lies under the worker's own uid, and a Job that claims another's resource is
-    refused. The share of successful requests is the control.
+    """All pairs of two workers: each URL is under the worker's own uid, and a Job that claims another worker's resource
+    is refused. The share of successful requests is the control.
     """
     cluster = setting.cluster
     tokens = {
@@ -609,7 +609,7 @@ async def test_nobody_gets_anothers(setting: Setting) -> None:
             others = {f"/uid-{n}-{k.value.lower()}-{s}/" for k, s, n in tokens} - {f"/{uid}/"}
             assert not [other for other in others if other in reply.text]
     assert good == 2 * len(tokens)
-    # A tenant who may create Jobs makes one that names another's resource as its owner.
+    # A tenant who may create Jobs creates one with the owner reference of another worker's Job.
     foreign = 0
     for kind, stage, namespace in tokens:
         name = f"{kind.value.lower()}-{stage}"
@@ -682,7 +682,7 @@ LONG = "x" * 5000
     ],
 )
 def test_no_text_of_an_outcome_is_too_long_for_a_status(hostile: dict[str, Any]) -> None:
-    """Facts are written to the status, which the API server limits to 1.5 MiB; an outcome may have 4."""
+    """Facts are written to the status, which the API server limits to 1.5 MiB; an outcome may have 4 MiB."""
     body = outcome_of(Kind.LORA_TRAINING, Stage.PREPARE, "uid").model_dump(mode="json", by_alias=True)
     assert Outcome.model_validate(body)
     facts = body["facts"] | hostile.get("facts", {})

@@ -41,7 +41,7 @@ def candidate(
 
 
 def video(*last: PictureCandidate, count: int = 10) -> list[PictureCandidate]:
-    """Ordinary pictures of this many shots, then these."""
+    """Ordinary pictures of this many shots, followed by the given ones."""
     return [candidate(number) for number in range(count)] + list(last)
 
 
@@ -95,7 +95,7 @@ def test_what_all_of_a_video_looks_like_is_no_fault(figures: dict[str, float]) -
 
 
 def test_a_scene_with_little_contrast_is_not_blurred() -> None:
-    """Its sharpness is low by low contrast, not by blur."""
+    """Low contrast reduces the sharpness of the scene, not blur."""
     even, blurred = candidate(10, sharpness=4.0, contrast=10.0), candidate(11, sharpness=4.0)
     assert reasons(choose(video(even, blurred), RULES))[-2:] == [None, Rejection.BLURRED]
 
@@ -124,7 +124,7 @@ def test_near_duplicates_over_the_whole_video() -> None:
 
 @pytest.mark.parametrize("figures", [{"luma": 150.0}, {"chroma": (128.0, 142.0)}, {"chroma": (110.0, 128.0)}], ids=str)
 def test_the_same_shapes_in_other_colours_are_no_duplicate(figures: dict[str, object]) -> None:
-    """Two people before different walls, in the same position."""
+    """Example: two people in the same position before different walls."""
     other = candidate(10, fingerprint=HASHES[3], **figures)
     assert choose(video(other), RULES)[-1].kept
     assert not choose(video(candidate(10, fingerprint=HASHES[3], luma=115.0, chroma=(132.0, 124.0))), RULES)[-1].kept
@@ -160,7 +160,7 @@ def test_the_next_best_of_a_shot_where_the_best_is_a_duplicate() -> None:
 
 
 def test_the_maximum_is_spread_over_time_not_over_shots() -> None:
-    """A minute of quick cuts, and nine minutes of slow ones."""
+    """The video has one minute of quick cuts and nine minutes of slow ones."""
     quick = [candidate(number, seconds=number * 0.6) for number in range(100)]
     slow = [candidate(100 + number, seconds=60 + number * 9.0) for number in range(60)]
     pictures = quick + slow
@@ -216,7 +216,7 @@ def test_faces_required_are_never_waived() -> None:
 
 
 def test_faces_preferred() -> None:
-    """Within a shot and above the maximum; else pictures without a face are equal."""
+    """Faces count within a shot and above the maximum; otherwise pictures without a face are equal."""
     rules = replace(RULES, faces=FacesMode.PREFER)
     shot = [candidate(0, shot=1, sharpness=200.0), candidate(1, shot=1, faces=(FACE,))]
     assert [verdict.kept for verdict in choose(shot, rules)] == [False, True]
