@@ -219,9 +219,8 @@ def recipes() -> dict[str, VideoRecipe]:
     found: dict[str, VideoRecipe] = {}
     for name, content in (("tune", TUNE), ("report", REPORT)):
         second = replace(content, seed=content.seed + 1)
-        dense = replace(
-            second, gradual=0.4, shot_seconds=(2.4, 0.5)
-        )  # short shots, so that two minutes contain each type of transition
+        # Short shots, so that two minutes contain each type of transition.
+        dense = replace(second, gradual=0.4, shot_seconds=(2.4, 0.5))
         about = {"small": dense, "main": content, "hd": second}
         for size, (width, height, seconds, bits) in _SIZES.items():
             recipe = VideoRecipe(about[size], width, height, content.fps, seconds, bits)
