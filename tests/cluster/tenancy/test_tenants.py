@@ -1,8 +1,8 @@
 """Hostile tenant on the real cluster: more than two hundred attempts to reach another namespace's data or money.
 
 The boundary is the namespace. Every attempt must be refused, no response may contain data of the victim, and the
-victim's data and charges must not change. Each kind of attempt has a control that succeeds, so that no refusal is caused
-by a malformed request.
+victim's data and charges must not change. Each kind of attempt has a control that succeeds, so that no refusal is
+caused by a malformed request.
 """
 
 import base64
