@@ -1,9 +1,9 @@
 """Security boundary of the API server: attempts of tenants, and of owners of the operator's or gateway's token.
 
 Everything but the few objects that attempts need is a server-side dry run. A control proves each refusal, so that none
-is caused by a typo: an attempt that an admission policy refuses must succeed while the policies only audit, and an attempt
-that RBAC refuses must succeed for an administrator. No operator runs meanwhile, because it would replace the statuses
-that attempts need.
+is caused by a typo: an attempt that an admission policy refuses must succeed while the policies only audit, and an
+attempt that RBAC refuses must succeed for an administrator. No operator runs meanwhile, because it would replace the
+statuses that attempts need.
 """
 
 import json
