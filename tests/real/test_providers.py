@@ -96,7 +96,7 @@ async def bought_once(
 
     view = await until(ended, looks, place.pause)
     assert view.state is RequestState.SUCCEEDED, view.message
-    # As after a lost reply: nobody knows the id, and the history has it.
+    # Search as after a lost response: the id is unknown, and the history contains it.
     search = Search(call=unsigned(call, input_url), sent_after=sent_after, sent_before=datetime.now(UTC))
 
     async def found() -> str | None:
@@ -133,7 +133,7 @@ async def at_once() -> None:
 
 
 async def pay(provider: Provider, ledger: Ledger, key: PurchaseKey, call: Call) -> str | None:
-    """As `act` does: the POST is sent by whoever wrote the intent, and by nobody else."""
+    """Purchase like `act`: only the writer of the intent sends the POST."""
     now = datetime.now(UTC)
     intent = Purchase(
         state=PurchaseState.INTENT, job_id=key.run_hash, provider=call.provider, model=call.model,

@@ -211,7 +211,7 @@ class Soak:
             self.found.log += [f"{pod['metadata']['name']}: {line}" for line in errors(log.splitlines())]
 
     def _kill(self) -> None:
-        with suppress(release.CommandFailed):  # it is being started anew just now
+        with suppress(release.CommandFailed):  # the operator is being restarted
             self._sample(self.found.memory_at_kill)
             self._world.kill_operator()
             self.found.kills += 1

@@ -133,7 +133,7 @@ def take_down() -> None:
     cgroups.take_down(SECOND.cgroup)
     processes.stop(keeper, patience=0)
     connect()
-    with suppress(CommandError):  # it goes with its namespace, a moment later
+    with suppress(CommandError):  # the kernel deletes it asynchronously with its namespace
         run("ip", "link", "delete", INTERFACE)
     run("rm", "--recursive", "--force", "--one-file-system", AT.run, AT.state)
 

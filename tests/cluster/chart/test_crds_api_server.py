@@ -433,8 +433,9 @@ def test_wrong(objects: client.CustomObjectsApi, kind: Kind, edits: Edits, named
 
 
 def refused_by_us(kind: Kind, spec: dict[str, Any]) -> bool:
-    """Whether the operator refuses the spec by itself too. As JSON and strictly, as the API server reads it: there "2"
-    is no number.
+    """Whether the operator's own validation rejects the spec too.
+
+    The spec is parsed as strict JSON, like by the API server: "2" is not a number.
     """
     try:
         return first_problem(SPECS[kind].model_validate_json(json.dumps(spec), strict=True)) is not None

@@ -275,7 +275,7 @@ def test_it_is_refused_nothing_and_asks_for_no_secret(gateway: Gateway, made: Ma
 
 
 def test_a_rollout_is_not_noticed(gateway: Gateway, ann: GatewayTenant) -> None:
-    """From inside the cluster, through the Service: a new replica is ready before the old one stops."""
+    """Requests inside the cluster, through the Service, succeed: a new replica is ready before the old one stops."""
     ask = (
         "import time,urllib.request as u\n"
         "end=time.time()+25\nn=0\n"

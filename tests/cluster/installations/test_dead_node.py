@@ -162,7 +162,7 @@ def _runs_on_the_second_node(world: ClusterWorld, name: str) -> bool:
 
 @pytest.mark.parametrize("how", ["cut-off", "powered-off"])
 def test_the_work_of_a_dead_node_goes_on(how: str, world: ClusterWorld, film: str) -> None:
-    """Cut off, its leader and its workers go on, and are back once the work was begun anew elsewhere."""
+    """A disconnected node's leader and workers continue, and return after the work was restarted on another node."""
     polled, submitted, *loras = (f"{how}-{each}" for each in ("polled", "submitted", "first", "second"))
     stuck = {"provider": "fal", "model": "fal-ai/flux/schnell", "fault": "stuck"}
     world.sandbox.put("/sandbox/faults", json=[stuck]).raise_for_status()

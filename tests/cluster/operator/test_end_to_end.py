@@ -55,7 +55,7 @@ def test_three_kinds_complete(world: ClusterWorld, film: str) -> None:
 
 
 def test_it_reads_well(world: ClusterWorld) -> None:
-    """After test_three_kinds_complete: what kubectl shows of its resources."""
+    """kubectl's output for the resources of test_three_kinds_complete, which must run first."""
     table = world.kubectl("get", "contentgen")
     for column in ("PHASE", "PROGRESS", "STAGE", "ETA", "COST", "REASON", "AGE"):
         assert column in table
@@ -157,7 +157,7 @@ def relative_keys(world: ClusterWorld, uid: str) -> set[str]:
 
 
 class Watch:
-    """Everything that a watch delivers of a resource while the context lasts, each once: `shown` by JSONPath."""
+    """Distinct values that a watch of a resource delivers within the context; `shown` is their JSONPath."""
 
     def __init__(self, world: ClusterWorld, kind: str, name: str, shown: str = "{.status.phase}") -> None:
         self.seen: list[str] = []
@@ -181,7 +181,7 @@ class Watch:
                 self.seen.append(shown)
 
     def __exit__(self, *_: object) -> None:
-        time.sleep(0.5)  # the last version is on its way
+        time.sleep(0.5)  # for delivery of the last event
         self._process.terminate()
         self._process.wait()
         self._reader.join()

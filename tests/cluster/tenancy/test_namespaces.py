@@ -52,7 +52,7 @@ def test_only_namespaces_of_test_lanes_are_taken_down() -> None:
 
 
 class Again:
-    """A namespace that is deleted and created again, and a picture in it whose requests are told by its seed."""
+    """Namespace that is deleted and created again, with an ImageGeneration whose seed identifies its requests."""
 
     def __init__(self, world: ClusterWorld, gateway: Gateway) -> None:
         self.world, self.gateway = world, gateway

@@ -515,7 +515,7 @@ def fuzzed() -> Iterator[HostileSample]:
 def _fuzz(name: str, seed: int) -> bytes:
     by = random.Random(f"{name}-{seed}")
     changed = bytearray(encoded(name))
-    whole = by.random() < 0.5  # else only the first kilobytes, where the headers are
+    whole = by.random() < 0.5  # whole file, or only the first kilobytes with the headers
     for _ in range(by.choice((1, 5, 30, 300))):
         at = by.randrange(len(changed) if whole else min(4000, len(changed)))
         match by.randrange(5):

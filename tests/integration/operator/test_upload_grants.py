@@ -88,7 +88,7 @@ async def test_a_copy_is_no_create_only_write(storage: Storage) -> None:
     assert put(storage.grant(OWNER, "copied/", claim(), LIFETIME)) == 200
     client.put_object(Bucket=storage.bucket, Key="copied/other", Body=b"other")
     source = f"{storage.bucket}/copied/other"
-    with suppress(ClientError):  # of a store that enforces it
+    with suppress(ClientError):  # by stores that enforce If-None-Match
         client.copy_object(Bucket=storage.bucket, Key="copied/" + NAME, CopySource=source, IfNoneMatch="*")
     content = read(storage, "copied/" + NAME)
     assert content in (CONTENT, b"other")
