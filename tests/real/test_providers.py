@@ -1,7 +1,6 @@
-"""One purchase of each kind, as the operator makes it: paid once, polled to its end, found again in the history.
+"""One purchase of each kind, like the operator's: paid once, polled to its end, found again in the history.
 
-What is asked of the real providers here is what the sandbox promises of them; tests/integration runs this very file
-against the sandbox.
+These tests verify the sandbox's model of the real providers; tests/integration runs this file against the sandbox.
 """
 
 import asyncio

@@ -36,7 +36,7 @@ _OUTER_ROUTES = (
     ("ip", "route", "add", SECOND.address, "dev", INTERFACE),
     ("ip", "route", "add", SECOND.pods, "via", SECOND.address),
 )
-# Kept at fixed places by kubelet and containerd, whatever the configuration says; gone with the mount namespace.
+# Fixed paths of kubelet and containerd, independent of their configuration; they vanish with the mount namespace.
 _PRIVATE = ("/var/lib/kubelet", "/var/log/containers", "/var/lib/cni", "/run/containerd")
 _CUT = f"""
 table ip contentgen-cut

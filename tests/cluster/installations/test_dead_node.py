@@ -68,7 +68,7 @@ def world(second: None) -> Iterator[ClusterWorld]:
 
 @pytest.fixture(scope="module")
 def film(world: ClusterWorld, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A film that takes a while to come down, by more than the 16 KiB/s that a worker asks of a host."""
+    """URL of a video with a slow download, but faster than the 16 KiB/s that a worker requires of a host."""
     scenes = media.scenes(40, 2, (640, 360))
     content = media.film(tmp_path_factory.mktemp("media"), scenes, sound=False, streams=True)
     world.sandbox.put("/media/dead-node.mp4", content=content).raise_for_status()

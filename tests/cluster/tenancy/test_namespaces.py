@@ -85,7 +85,7 @@ class Again:
         return [each["request_id"] for each in self.world.billed() if each["marker"] == f"seed:{self.seed}"]
 
     def shown(self, person: GatewayTenant) -> list[str]:
-        """The jobs of the namespace that somebody sees."""
+        """Ids of the namespace's jobs that a person can list."""
         return [each["jobId"] for each in person.get("/api/jobs", namespace=self.name)["jobs"]]
 
     def _read(self, kind: str, name: str, path: str) -> str:

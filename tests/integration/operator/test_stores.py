@@ -142,7 +142,7 @@ def signed_ago(seconds: int) -> Iterator[None]:
         return get_current_datetime(remove_tzinfo) - timedelta(seconds=seconds)
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("botocore.auth", "botocore.crt.auth"):  # the latter where AWS' own runtime is there
+        for module in ("botocore.auth", "botocore.crt.auth"):  # the latter if the AWS CRT is installed
             patch.setattr(f"{module}.get_current_datetime", then)
         yield
 

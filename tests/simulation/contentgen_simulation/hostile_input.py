@@ -41,7 +41,7 @@ _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*")
 
 
 class OperatorReached(AssertionError):
-    """A caller's text reached MongoDB as something other than a value."""
+    """Text of a caller reached MongoDB as a key or operator instead of a value."""
 
 
 def text(rng: random.Random, known: tuple[str, ...]) -> str:

@@ -353,7 +353,7 @@ class FakeProvider:
         self.sending: Callable[[], Awaitable[None]] = nothing  # hook between the compare-and-set and the POST
         self._clock = clock
         self.cancelled: list[str] = []
-        self.cancels = True  # whether a request ends when it is asked to
+        self.cancels = True  # whether requests can be cancelled
         self.fails: set[int] = set()
         self.lose_replies: set[int] = set()
         self.refuses: Exception | None = None  # instead of taking a request
@@ -394,7 +394,9 @@ class FakeProvider:
 
     async def find(self, search: Search) -> Found:
         self._looks += 1
-        late = len(self.posts) in self.lose_replies and self._looks < 3  # like fal's, which lists what has ended
+        late = (
+            len(self.posts) in self.lose_replies and self._looks < 3
+        )  # like fal's history, which lists ended requests only
         listed = self.posts[:-1] if late else self.posts
         matching = [i for i, call in enumerate(listed) if self._matches(i, call, search)]
         free = [i for i in matching if f"request-{i + 1}" not in search.claimed]

@@ -106,7 +106,7 @@ class Driver:
         """Train a LoraTraining of the same name to its end."""
         kind, before = Kind.LORA_TRAINING, self.world.now
         self.world.kube.apply(kind, spec, uid)
-        await self.world.step(kind)  # begins the run of an edit
+        await self.world.step(kind)  # starts the run of an edit
         await self.world.finish(kind)
         self.sent_at += [before] * (len(self.world.provider.posts) - len(self.sent_at))
 
