@@ -72,7 +72,7 @@ async def test_a_file_stored_as_claimed_is_kept_and_another_replaced(storage: St
 
 
 async def test_a_delete_marker_is_removed_before_a_put(storage: Storage) -> None:
-    """A delete marker as newest version: versitygw answers 412 to PUT and 404 to HEAD; S3 and MinIO create the object."""
+    """Delete marker as newest version: versitygw answers PUT by 412, HEAD by 404; S3 and MinIO create the object."""
     assert put(storage.grant(OWNER, "marker/", claim(), LIFETIME)) == 200
     storage._client.delete_object(Bucket=storage.bucket, Key="marker/" + NAME)
     assert not await storage.exists(OWNER, "marker/" + NAME)

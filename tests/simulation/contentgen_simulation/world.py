@@ -394,9 +394,8 @@ class FakeProvider:
 
     async def find(self, search: Search) -> Found:
         self._looks += 1
-        late = (
-            len(self.posts) in self.lose_replies and self._looks < 3
-        )  # like fal's history, which lists ended requests only
+        # Like fal's history, which lists ended requests only.
+        late = len(self.posts) in self.lose_replies and self._looks < 3
         listed = self.posts[:-1] if late else self.posts
         matching = [i for i, call in enumerate(listed) if self._matches(i, call, search)]
         free = [i for i in matching if f"request-{i + 1}" not in search.claimed]
