@@ -30,7 +30,7 @@ class MeasuredProcess:
 
     def children(self) -> list["MeasuredProcess"]:
         """Child processes."""
-        lists = [path.read_text() for path in Path(f"/proc/{self.pid}/task").glob("*/children")]  # of each thread
+        lists = [path.read_text() for path in Path(f"/proc/{self.pid}/task").glob("*/children")]  # one file per thread
         return [MeasuredProcess(int(child)) for listed in lists for child in listed.split()]
 
     def name(self) -> str:
@@ -48,7 +48,7 @@ class MeasuredProcess:
                 total += next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
                 waiting += each.children()
             except (FileNotFoundError, ProcessLookupError):
-                continue  # it has just ended
+                continue  # the process has exited
         return total / 1024
 
 

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-KEPT = 4  # of each kind of entry, so that clones at different commits do not undo each other's
+KEPT = 4  # entries per kind; several, so that clones at different commits do not evict each other's
 
 
 def content_key(*parts: str | Path) -> str:

@@ -59,7 +59,7 @@ def feed(command: Sequence[Argument], write: Callable[[IO[bytes]], Written]) -> 
             if process.stdin is None:
                 raise CommandError(f"no pipe to {_short(argv)}")
             written = None
-            with suppress(BrokenPipeError), process.stdin:  # if it ends early, it says why
+            with suppress(BrokenPipeError), process.stdin:  # after an early exit, its stderr has the cause
                 written = write(process.stdin)
         if process.returncode or written is None:
             said.seek(0)

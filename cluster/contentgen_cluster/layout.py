@@ -32,7 +32,7 @@ class Layout:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.changing = threading.RLock()  # held by whoever changes the index, here or by another program
+        self.changing = threading.RLock()  # lock for changes of the index, also by another program
 
     def manifest(self, reference: str) -> Descriptor | None:
         """The descriptor of an image's manifest."""

@@ -24,7 +24,7 @@ def promtool(cache: ContentCache) -> Path:
 def _debians(scratch: Path) -> Path:
     if shutil.which("apt-get") is None:
         raise ClusterError("needs promtool in PATH: install Prometheus")
-    # apt's own user may not write here, which it says and then does without.
+    # apt's sandbox user cannot write here; apt prints a warning and downloads as root.
     download = ["sh", "-c", f"cd {scratch} && apt-get download -qq prometheus"]
     try:
         run(*download)

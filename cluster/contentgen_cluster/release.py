@@ -19,16 +19,16 @@ from typing import Any
 RELEASE = "contentgen"
 NAMESPACE = os.environ.get("CONTENTGEN_TEST_RELEASE") or "contentgen"
 WATCHED = os.environ.get("CONTENTGEN_TEST_WATCHED") or None
-"""The only namespace that the release works on; None for all of them."""
+"""Namespace that the release is limited to; None means all namespaces."""
 CLASS = NAMESPACE if WATCHED else "default"
-"""The operator class that the release serves: a cluster has one release of each."""
+"""Operator class of the release; a cluster has one release per class."""
 LANE_LABEL = "contentgen.dev/test-lane"
-"""On the namespaces of a test lane: that of its release, and those that it works on. Its value is the former."""
+"""Label on the namespaces of a test lane; its value is the namespace of the lane's release."""
 SANDBOX = f"http://contentgen-sandbox.{NAMESPACE}.svc"
 """The sandbox's address inside the cluster."""
 FILES_PORT = 5001
 FILES_ENDPOINT = f"http://localhost:{FILES_PORT}"
-"""Where browsers on this machine find the sandbox's bucket, once `make ui` has forwarded it."""
+"""Endpoint of the sandbox's bucket for browsers on this machine, forwarded by `make ui`."""
 
 
 class CommandFailed(Exception):
@@ -54,7 +54,7 @@ def install(root: Path, *values: str, seconds: int = 300, program: str = "helm",
     settings = [
         "sandbox.enabled=true",
         f"gateway.filesEndpoint={FILES_ENDPOINT}",
-        # Tests read the log and the counters of one gateway, and two cores are few.
+        # One replica: tests read the log and the counters of a single gateway, and two cores are few.
         "gateway.replicas=1",
         *images(root),
         *(_limited(root, WATCHED) if WATCHED else ()),
@@ -63,11 +63,11 @@ def install(root: Path, *values: str, seconds: int = 300, program: str = "helm",
     sets = [part for value in settings for part in ("--set", value)]
     source = str(chart or root / "charts/contentgen")
     where = ["--namespace", NAMESPACE, "--create-namespace"]
-    # A test that has applied the CRDs itself must not stand in the way; helm 3 applies on the client and asks nobody.
+    # Tests that applied the CRDs themselves cause field conflicts. helm 3 applies on the client, without conflicts.
     force = ["--force-conflicts"] if program == "helm" else []
     how = [*where, *force, "--wait", "--timeout", f"{seconds}s", *sets]
     said = helm(root, "upgrade", "--install", RELEASE, source, *how, program=program)
-    # kubectl renews what it knows of the server for a kind that it does not find, but not for a category.
+    # Refresh of kubectl's discovery cache: kubectl refreshes it for an unknown kind, but not for an unknown category.
     kubectl(root, "api-resources", "--output", "name")
     return said
 
@@ -144,7 +144,7 @@ def _limited(root: Path, watched: str) -> tuple[str, ...]:
     for name in (NAMESPACE, watched):
         make_namespace(root, name)
     small = (f"{part}resources.requests.cpu=20m" for part in ("", "gateway.", "sandbox."))
-    # One operator: with a standby for each lane two cores would mostly start processes.
+    # One replica: with a standby per lane, two cores would mostly start processes.
     return (f"watchNamespaces={{{watched}}}", f"operatorClass={CLASS}", "crds.install=false", "replicas=1", *small)
 
 
@@ -170,7 +170,7 @@ class _Forward:
         self._process = self._start(local or "")
         try:
             self.local = _local_port(self._process)
-        except BaseException:  # also a signal's exit while kubectl connects: nobody else knows the process
+        except BaseException:  # also SystemExit by a signal: nothing else would end the process
             self._process.terminate()
             raise
         self._thread = threading.Thread(target=self._keep, daemon=True)
@@ -194,7 +194,7 @@ class _Forward:
         while True:
             with self._process as process:
                 assert process.stdout is not None
-                for _ in process.stdout:  # a line for each connection: somebody has to read them
+                for _ in process.stdout:  # one line per connection; an unread pipe would block kubectl
                     pass
             if self._closing.wait(0.5):
                 return

@@ -77,7 +77,7 @@ def run_steps(steps: Iterable[BuildStep], observer: StepObserver, clock: Callabl
                 if error is None:
                     observer.finished(name, clock() - since, future.result())
                     order.done(name)
-                else:  # what needs it is never ready
+                else:  # dependent steps never become ready
                     observer.failed(name, clock() - since, error)
                     failures.append(error)
     if failures:

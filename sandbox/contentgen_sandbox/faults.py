@@ -24,13 +24,13 @@ STAGES: dict[str, Stage] = {
     "stuck": "job",  # never ends
     "slow_model": "job",  # takes `delay_s` longer
     "result_url_dead": "job",  # its result files answer 404
-    "result_private": "job",  # they redirect to the cloud's metadata address
-    "result_html": "job",  # they are a web page
-    "result_truncated": "job",  # they are half of what they should be
-    "result_huge": "job",  # they say that they are a terabyte
-    "result_expired": "result",  # fal's queue answers 404 for it, and the history still has it
-    "result_deleted": "result",  # likewise 410
-    "result_moved": "result",  # likewise 302
+    "result_private": "job",  # its result files redirect to the cloud's metadata address
+    "result_html": "job",  # its result files are HTML
+    "result_truncated": "job",  # its result files have half of their length
+    "result_huge": "job",  # its result files have a Content-Length of a terabyte
+    "result_expired": "result",  # fal's queue answers 404, the history still has the result
+    "result_deleted": "result",  # fal's queue answers 410, the history still has the result
+    "result_moved": "result",  # fal's queue answers 302, the history still has the result
     "history_late": "history",  # is listed `delay_s` after it was accepted
     "history_bare": "history",  # is listed without its input and output
     "locked_account": "status",  # fal's 403 of an account without money
@@ -113,14 +113,14 @@ async def refusal(fault: Fault) -> Response:
     """Error response instead of acceptance, with the error keys of both providers."""
     await asyncio.sleep(fault.delay)
     if fault.fault == "refuse_503":
-        # fal-client retries a 503 only if the ingress wrote it, which it knows by this word.
+        # fal-client retries a 503 only if the ingress sent it, which it recognizes by "nginx" in the body.
         return PlainTextResponse("<html><center>nginx</center></html>", 503, media_type="text/html")
     status, text = (429, "Too many requests") if fault.fault == "refuse_429" else (500, "Internal server error")
     return JSONResponse({"detail": text, "error": text}, status)
 
 
 async def spoil_reply(fault: Fault, request: Request) -> None:
-    """Delay the response, and drop it if the fault says so."""
+    """Delay the response, and drop it if the fault requires that."""
     await asyncio.sleep(fault.delay)
     if fault.fault != "slow_accept":
         await drop(request)

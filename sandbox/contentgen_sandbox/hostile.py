@@ -176,7 +176,7 @@ def spoiled(path: Path, faults: Sequence[str]) -> Response | None:
     if "result_html" in faults:
         return HTMLResponse(PAGE)
     if "result_huge" in faults:
-        # The connection ends when less comes than was said; the reader has hung up before.
+        # A body shorter than Content-Length would end the connection; clients disconnect before.
         return StreamingResponse(_endless(), headers={"Content-Length": str(2**40)})
     if "result_truncated" in faults and path.is_file():
         content = path.read_bytes()

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 Provider = Literal["fal", "assemblyai"]
 WORKERS = 8
-QUEUED_SHARE = 0.15  # of a job's time is spent in the queue, so that clients see it
+QUEUED_SHARE = 0.15  # share of a job's time spent in the queue, so that clients see that state
 
 
 class ModelError(Exception):

@@ -50,7 +50,7 @@ class LedgerEntry(BaseModel):
     amount_usd: Decimal
     request_id: str
     marker: str | None
-    """What tells this purchase from another in the provider's history: the path of its input's URL, or its seed."""
+    """Identity of a purchase in the provider's history: the path of its input's URL, or its seed."""
 
 
 class SandboxLedger:

@@ -24,7 +24,7 @@ from contentgen_sandbox.stores import SMALL_JVM, StoreProcess, mongo, s3, start,
 
 START_S = 30
 BUILT = Path(__file__).parents[2] / "build" / "sandbox"
-"""Where `make` puts versitygw and the jars of a checkout."""
+"""Folder in which `make` stores versitygw and the jars."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def free_port() -> int:
 
 @contextmanager
 def sandbox_server(data: Path | None = None, **settings: Any) -> Iterator[SandboxServer]:
-    """Providers in a thread; work takes no time unless `training_seconds=…` or similar settings say so."""
+    """Providers in a thread. Work is instantaneous unless `training_seconds=…` or a similar setting is given."""
     quick: dict[str, Any] = {"training_seconds": 0, "image_seconds": 0, "transcript_seconds": 0, "host": "127.0.0.1"}
     with TemporaryDirectory() as folder:
         chosen = SandboxSettings(**(quick | {"data": data or Path(folder), "port": free_port()} | settings))

@@ -33,7 +33,7 @@ def sent() -> Commands:
 
 @pytest.fixture(scope="module")
 def database(sent: Commands) -> Iterator[Database[dict[str, Any]]]:
-    """With the indexes of the operator and of the gateway, and some jobs; it is dropped at the end."""
+    """Database with the indexes of the operator and the gateway, and some jobs; dropped at the end."""
     uri = os.environ.get("MONGODB_URI")
     assert uri, "give MONGODB_URI: a MongoDB server where a database may be made and dropped"
     with MongoClient[dict[str, Any]](uri, tz_aware=True, event_listeners=[sent]) as client:

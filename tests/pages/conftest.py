@@ -1,4 +1,4 @@
-"""Chromium before the made-up gateway."""
+"""Fixtures: Chromium and a gateway with sample data."""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -16,21 +16,21 @@ from contentgen_simulation.showcase import serve
 
 @pytest.fixture(scope="session")
 def kept() -> Path:
-    """Where screenshots stay, to be looked at."""
+    """Folder of the screenshots, kept for review."""
     browser.SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     return browser.SCREENSHOTS
 
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
-    """The browser."""
+    """Launched Chromium."""
     with browser.chromium() as opened:
         yield opened
 
 
 @pytest.fixture(scope="session")
 def gateway() -> Iterator[str]:
-    """Its address."""
+    """Base URL of the gateway."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -39,9 +39,9 @@ def gateway() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def seen_as(chromium: Browser, gateway: str) -> Iterator[Callable[[Literal["light", "dark"], int], Page]]:
-    """Ann's page of a colour scheme and a width: one for all that is looked at so.
+    """Ann's browser page for a colour scheme and a width, shared by all tests with these.
 
-    A process of Chromium's to draw with takes as long to start as a page takes to load.
+    A new Chromium renderer process takes as long to start as a page takes to load.
     """
     contexts: list[BrowserContext] = []
 

@@ -1,4 +1,4 @@
-"""A browser goes through every page: none breaks its policy, none is wider than the screen, keys and forms work."""
+"""Browser test of every page: no violation of the CSP, no page wider than the screen, working keys and forms."""
 
 import json
 import re
@@ -40,7 +40,7 @@ def signed_in(chromium: Browser, gateway: str) -> Iterator[BrowserContext]:
 
 @contextmanager
 def complaints(page: Page) -> Iterator[list[str]]:
-    """What the browser has to say against a page meanwhile."""
+    """Errors that the browser reports for a page within the context: exceptions and console messages."""
     found: list[str] = []
 
     def heard(error: Error) -> None:
@@ -67,7 +67,7 @@ def test_each_page_fits_and_the_browser_has_nothing_against_it(
         page.screenshot(path=kept / f"{name}-{way}.png", full_page=True)
         assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
         expect(page.locator("h1")).to_have_count(1)
-    # A page that is missing; a stream that ends when its page does; another test's cluster that sets up its network.
+    # Expected errors: a missing page, a stream that ends with its page, network changes by another test's cluster.
     away = ("404", "ERR_INCOMPLETE_CHUNKED", "ERR_NETWORK_CHANGED")
     assert [each for each in found if not any(known in each for known in away)] == []
 
@@ -127,7 +127,7 @@ def test_the_keyboard_reaches_the_content_the_search_and_neighbours(signed_in: B
 
 
 def test_a_job_is_followed_again_after_a_refusal(signed_in: BrowserContext, gateway: str) -> None:
-    """A browser comes back by itself after a cut, but never after an answer other than 200."""
+    """The page itself reconnects after a response other than 200; EventSource reconnects only after a disconnect."""
     page, asked = signed_in.new_page(), list[str]()
     event = json.dumps({"jobId": RUNNING, "status": "processing", "progress": 77})
     stream = f"retry: 600000\n\nevent: progress\nid: 9\ndata: {event}\n\n"
@@ -142,7 +142,7 @@ def test_a_job_is_followed_again_after_a_refusal(signed_in: BrowserContext, gate
     page.route("**/api/stream/job/*", answered)
     page.clock.install()
     page.goto(f"{gateway}/jobs/{RUNNING}")
-    for _ in range(300):  # the page learns of a refusal a little after it was given
+    for _ in range(300):  # the page handles the rejection a little later
         if len(asked) == 3:
             break
         page.clock.fast_forward(60_000)

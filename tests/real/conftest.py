@@ -1,4 +1,4 @@
-"""Nothing here is collected without consent: `make test-real` asks for it, a bare `pytest` cannot."""
+"""Tests are collected only with consent: `make test-real` asks for it, a bare `pytest` cannot."""
 
 import os
 from collections.abc import AsyncIterator

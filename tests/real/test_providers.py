@@ -1,7 +1,6 @@
-"""One purchase of each kind, as the operator makes it: paid once, polled to its end, found again in the history.
+"""One purchase of each kind, like the operator's: paid once, polled to its end, found again in the history.
 
-What is asked of the real providers here is what the sandbox promises of them; tests/integration runs this very file
-against the sandbox.
+These tests verify the sandbox's model of the real providers; tests/integration runs this file against the sandbox.
 """
 
 import asyncio
@@ -96,7 +95,7 @@ async def bought_once(
 
     view = await until(ended, looks, place.pause)
     assert view.state is RequestState.SUCCEEDED, view.message
-    # As after a lost reply: nobody knows the id, and the history has it.
+    # Search as after a lost response: the id is unknown, and the history contains it.
     search = Search(call=unsigned(call, input_url), sent_after=sent_after, sent_before=datetime.now(UTC))
 
     async def found() -> str | None:
@@ -133,7 +132,7 @@ async def at_once() -> None:
 
 
 async def pay(provider: Provider, ledger: Ledger, key: PurchaseKey, call: Call) -> str | None:
-    """As `act` does: the POST is sent by whoever wrote the intent, and by nobody else."""
+    """Purchase like `act`: only the writer of the intent sends the POST."""
     now = datetime.now(UTC)
     intent = Purchase(
         state=PurchaseState.INTENT, job_id=key.run_hash, provider=call.provider, model=call.model,

@@ -46,7 +46,7 @@ def run(size: LoadSize) -> list[Row]:
     with mongo_server(jvm=LARGE_JVM) as uri:
         _fill(uri, size.records)
         with _gateway(uri) as (url, process):
-            # Tokens and rights are asked for once, and the server's compiler has seen each kind of query.
+            # Warm-up: token reviews and access reviews are cached, and MongoDB has compiled each kind of query.
             asyncio.run(load.open_loop(url, max(5, size.seconds / 3), _PER_SECOND, _KINDS, size.records))
             nothing = asyncio.run(load.open_loop(url, size.seconds / 4, _PER_SECOND, ("nothing",)))
             answers = asyncio.run(load.open_loop(url, size.seconds, _PER_SECOND, _KINDS, size.records))

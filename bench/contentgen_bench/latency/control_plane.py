@@ -185,7 +185,7 @@ def _controller_manager(kubeconfig: Path, authority: ClusterAuthority, service_a
         "--bind-address=127.0.0.1",
         "--leader-elect=false",
         "--controllers=*,-job-controller",  # the stand-in makes the pods and ends the Jobs
-        "--kube-api-qps=500",  # as in tests/cluster: the default of 20 would be what is measured
+        "--kube-api-qps=500",  # as in tests/cluster; the default of 20 would be the bottleneck
         "--kube-api-burst=1000",
         "--profiling=false",
     ]

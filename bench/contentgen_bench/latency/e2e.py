@@ -77,7 +77,7 @@ class OperatorBench:
             wanted = _named(kinds, name, jobs)
             self._complete(watcher, wanted)
             seconds = max(watcher.at(each, "Completed") or 0 for _, each in wanted) - begun
-            time.sleep(2)  # what follows the last status: events, records
+            time.sleep(2)  # writes after the last status: events, records
             requests = self._plane.operator_requests() - asked
             used = {part: round(1000 * (now - cpu[part]) / jobs) for part, now in _cpu(processes).items()}
             self.cpu = used

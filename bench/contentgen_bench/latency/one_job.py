@@ -121,7 +121,7 @@ class Latency:
 
     def _run(self, pods: Pods, selector: str, begun: float, ended: float) -> OneJob:
         own, start = 0.0, 0.0
-        time.sleep(1.5)  # until the kubelet has said that they ended
+        time.sleep(1.5)  # until the kubelet has reported the pods' end
         listed = self._client.get(_PODS, params={"labelSelector": selector}).json()["items"]
         for pod in listed:
             started, finished = _times(pod)

@@ -131,13 +131,13 @@ class Watcher:
         while not holds(self):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"timeout after {seconds:.0f} s: {what}")
-            time.sleep(0.02 if len(self._seen) < 50 else 0.2)  # times are noted elsewhere: this only costs the machine
+            time.sleep(0.02 if len(self._seen) < 50 else 0.2)  # polling: does not affect the recorded times
 
     def _watch(self, kind: Kind) -> None:
         query = {"watch": "true", "timeoutSeconds": "3600"}
         with self._api.client() as client:
             while not self._closed.is_set():
-                # Where the server goes away in the middle, the watch begins anew.
+                # A dropped connection restarts the watch.
                 with (
                     contextlib.suppress(httpx.TransportError),
                     client.stream("GET", path_of(kind), params=query, timeout=None) as stream,

@@ -178,7 +178,7 @@ class SimulatedWorkerApi:
                             answer.raise_for_status()
                             return await answer.read()
                 except aiohttp.ClientConnectionError:
-                    pass  # the operator is away
+                    pass  # the operator is unavailable
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, 2)
 

@@ -1,10 +1,11 @@
 """Soak test: jobs of all kinds arrive at the installed release while its operator is killed repeatedly.
 
-What must hold: every job is Completed and was paid for once; where an operator died between writing down that it would
-pay and sending the request, nobody can tell, so a person is asked: here that is us, and we allow another payment when
-the provider's bills show none; resource, record and bucket agree; no operator and no
-worker has logged an error; no phase ever goes back; memory does not grow; nothing is left when the resources are gone.
-The last quarter goes by without a kill, because only an operator that lives can grow.
+Invariants: every job is Completed and was paid once; resource, record and bucket agree; no operator and no worker has
+logged an error; no phase goes back; memory does not grow; nothing is left after the deletion of the resources.
+
+An operator killed between the stored intent and the request leaves SubmissionUnknown, which a person must resolve. The
+test does so: it allows another payment if the provider's bills show none. The last quarter has no kills, because memory
+growth needs a long-running operator.
 """
 
 import json
@@ -39,7 +40,7 @@ _WARM_SECONDS = 15.0  # an operator that has just started still grows
 _GROWTH_MB = 15.0
 _SETTINGS = (
     *KEYS,
-    "adoptionSeconds=60",  # two hours by default: then a person is asked
+    "adoptionSeconds=60",  # two hours by default; afterwards SubmissionUnknown
 )
 _ORDER: tuple[set[Phase], ...] = (
     {Phase.PENDING},
@@ -211,7 +212,7 @@ class Soak:
             self.found.log += [f"{pod['metadata']['name']}: {line}" for line in errors(log.splitlines())]
 
     def _kill(self) -> None:
-        with suppress(release.CommandFailed):  # it is being started anew just now
+        with suppress(release.CommandFailed):  # the operator is being restarted
             self._sample(self.found.memory_at_kill)
             self._world.kill_operator()
             self.found.kills += 1
@@ -333,5 +334,5 @@ def _kubectl(world: ClusterWorld, namespace: str, *arguments: str) -> "Iterator[
 
 
 def _lines(process: "subprocess.Popen[str]") -> Iterator[str]:
-    assert process.stdout is not None  # noqa: S101 - it was asked for
+    assert process.stdout is not None  # noqa: S101 - started with stdout=PIPE
     yield from process.stdout

@@ -1,4 +1,4 @@
-"""A finished dataset, and PySceneDetect's cuts, held against the truth about the video."""
+"""Scores of a finished dataset and of PySceneDetect's cuts, by comparison with the video's ground truth."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -18,13 +18,16 @@ from contentgen_bench.media.videos import Video
 
 
 def boundaries(out: Path) -> list[tuple[float, float]]:
-    """Between the shots that a dataset.json tells of."""
+    """Shot boundaries of a dataset.json: end of a shot and start of the next one, in seconds."""
     shots = json.loads((out / "dataset.json").read_text())["shots"]
     return [(before["end"], after["start"]) for before, after in pairwise(shots)]
 
 
 def pyscenedetect(video: Video) -> dict[str, Score]:
-    """Its detectors at their defaults, by one decode. What they find is kept beside the video."""
+    """Score of each PySceneDetect detector at its defaults.
+
+    One decode serves all detectors. Their cuts are cached beside the video, by PySceneDetect's version.
+    """
     path = video.path.with_suffix(f".pyscenedetect-{version('scenedetect')}.json")
     names = list(usual_way.DETECTORS)
     if not path.exists():
@@ -35,7 +38,7 @@ def pyscenedetect(video: Video) -> dict[str, Score]:
 
 
 def faults(video: Video, out: Path) -> DetectionErrors:
-    """The chosen pictures of a dataset against the truth, by figures of our own."""
+    """Errors among the selected frames of a dataset, by this module's own sharpness and fingerprint."""
     clock, sharp = np.array(video.truth.seconds), sharpness(video)
     best = [
         float(sharp[(clock >= shot.start - 1e-3) & (clock <= shot.end + 1e-3)].max(initial=0.0))
@@ -54,7 +57,7 @@ def faults(video: Video, out: Path) -> DetectionErrors:
 
 
 def sharpness(video: Video) -> npt.NDArray[np.float32]:
-    """Of each frame (variance of the Laplacian of its luma); kept beside the video."""
+    """Sharpness of each frame: variance of the Laplacian of its luma. Cached beside the video."""
     path = video.path.with_suffix(".sharpness.npy")
     if not path.exists():
         with av.open(str(video.path)) as container:
@@ -71,7 +74,10 @@ def _laplacian(frame: av.VideoFrame) -> float:
 
 
 def fingerprint(path: Path) -> int:
-    """64 bits of a picture: signs of its lowest frequencies. Not the engine's own hash."""
+    """Perceptual hash of an image in 64 bits: its lowest DCT coefficients, each compared with their median.
+
+    It is independent of the engine's hash. Raises FileNotFoundError if the file is missing or not an image.
+    """
     gray = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
     if gray is None:
         raise FileNotFoundError(path)

@@ -1,7 +1,7 @@
-"""The figures of the media engine: speed against pure decoding and the usual way, boundaries and frames against truth.
+"""Media engine benchmark: speed relative to pure decoding and to the usual way, accuracy relative to ground truth.
 
-What is compared runs in turn, in the same run, several rounds; the figures are medians over rounds of ratios within a
-round. Every contestant is a program of its own, from its start to its end.
+The programs take turns within each round. A figure is the median over the rounds of the ratio within a round. Each
+program is a process of its own, measured from its start to its exit.
 """
 
 import json
@@ -39,14 +39,14 @@ _SPEC: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class MediaBenchSize:
-    """Which videos, and how often."""
+    """Videos of a benchmark run, and the number of rounds."""
 
     main: str
     fixed: str
     hd: str
-    others: tuple[str, ...]  # scored only
-    clip_seconds: float  # of the main one, for what takes long
-    times: int  # the main video so many times over, for what must not grow
+    others: tuple[str, ...]  # scored, not timed
+    clip_seconds: float  # length of the clip of the main video, for slow programs
+    times: int  # repetitions of the main video in the long one, which shows growth of memory
     rounds: int
 
 
@@ -56,36 +56,36 @@ SMALL = MediaBenchSize("report-small", "report-small-fixed", "report-small", (),
 
 @dataclass
 class Rounds:
-    """What each contestant took, round by round."""
+    """Measurements of each program, one per round."""
 
     taken: dict[str, list[Ran]] = field(default_factory=lambda: defaultdict(list))
 
     def seconds(self, name: str) -> float:
-        """Median."""
+        """Median of the wall time, in seconds."""
         return statistics.median(each.seconds for each in self.taken[name])
 
     def ratio(self, name: str, over: str) -> float:
-        """Median of the ratios of the same round."""
+        """Median of the wall-time ratios within a round."""
         pairs = zip(self.taken[name], self.taken[over], strict=True)
         return statistics.median(each.seconds / other.seconds for each, other in pairs)
 
     def longer(self, name: str, over: str) -> float:
-        """Median of the differences in the same round, in seconds."""
+        """Median of the wall-time differences within a round, in seconds."""
         pairs = zip(self.taken[name], self.taken[over], strict=True)
         return statistics.median(each.seconds - other.seconds for each, other in pairs)
 
     def peak_mb(self, name: str) -> float:
-        """Of all rounds."""
+        """Peak memory over all rounds, in MB."""
         return max(each.peak_mb for each in self.taken[name])
 
     def text(self, name: str) -> str:
-        """For a row's note."""
+        """Wall time and number of rounds as text, for a row's note."""
         times = len(self.taken[name])
         return f"{name} {self.seconds(name):.1f} s" + (f", {times} rounds" if times > 1 else "")
 
 
 class MediaBench:
-    """One run of all contestants. `folder` takes what they write."""
+    """One run of all programs. They write to `folder`."""
 
     def __init__(self, size: MediaBenchSize, folder: Path, store: FarStore) -> None:
         self._size = size
@@ -101,7 +101,10 @@ class MediaBench:
         self.rounds = Rounds()
 
     def run(self, seconds: float | None = None) -> list[Row]:
-        """All rounds, then all rows. Fewer rounds where the next one would not leave time for the rest."""
+        """Run all rounds and return the rows.
+
+        `seconds` is the time budget: a round is skipped if the rest of the run would not fit. None means all rounds.
+        """
         begun, took = time.monotonic(), 0.0
         for done in range(self._size.rounds):
             rest = (self._size.times + 2) * self.rounds.seconds("local") if done else 0.0
@@ -116,14 +119,14 @@ class MediaBench:
         return [*self._speed(), *self._accuracy(), *self._quality()]
 
     def details(self) -> dict[str, Any]:
-        """Every single measurement."""
+        """Every measurement, by program: seconds of wall time and of CPU, peak MB."""
         return {
             name: [{"seconds": each.seconds, "cpu": each.cpu_seconds, "MB": each.peak_mb} for each in taken]
             for name, taken in self.rounds.taken.items()
         }
 
     def _round(self) -> Iterator[tuple[str, Ran]]:
-        """One after another; what is compared stands side by side."""
+        """Run the programs of one round, one at a time; those that are compared follow each other."""
         yield "limit", self._limit(self._main)
         yield "stored", self._prepare(self._main)
         yield "local", self._dataset(self._main, "exact")
@@ -135,7 +138,7 @@ class MediaBench:
         yield "clip usual", self._usual(self._clip)
 
     def _once(self) -> Iterator[tuple[str, Ran]]:
-        """What takes long, or is not judged by its time."""
+        """Run the programs that are measured once, because they are slow or because their time has no goal."""
         yield "long", self._dataset(self._long, "long")
         yield "limit, one core", self._limit(self._main, set(self._cores[:1]))
         yield "clip limit", self._limit(self._clip)
@@ -149,19 +152,22 @@ class MediaBench:
         self.rounds.taken[name].append(ran)
         print(f"{name}: {ran.seconds:.1f} s, CPU {ran.cpu_seconds:.1f} s, {ran.peak_mb:.0f} MB, load {load()}")
 
-    # --- contestants ---------------------------------------------------------------------------------------------
+    # --- programs ------------------------------------------------------------------------------------------------
 
     def _limit(self, video: Video, cores: set[int] | None = None) -> Ran:
         return measured([sys.executable, "-m", "contentgen_bench.media.pure_decode", str(video.path)], cores=cores)
 
     def _dataset(self, video: Video, name: str, speed: Speed = Speed.EXACT, cores: set[int] | None = None) -> Ran:
-        """The engine from a file to a folder."""
+        """Run the engine from a file to a folder."""
         command = [sys.executable, "-m", "contentgen_worker", "dataset", str(video.path), str(self._out(name))]
         options = ["--speed", speed.value, "--trigger", _SPEC["triggerWord"], "--settings", json.dumps(_DATASET)]
         return measured([*command, *options], cores=cores)
 
     def _prepare(self, video: Video) -> Ran:
-        """The engine as in a pod: from the store to the store, both far away."""
+        """Run the engine as in a pod, from a remote store to the same store.
+
+        Raises RuntimeError if it does not complete, or if an output is missing from the store.
+        """
         number = sum(len(each) for each in self.rounds.taken.values())
         prefix = f"run-{number}/"
         scratch = self._out(prefix)
@@ -187,7 +193,7 @@ class MediaBench:
         return ran
 
     def _usual(self, video: Video) -> Ran:
-        """The usual way, from a file to the store."""
+        """Run the usual way, from a file to the remote store."""
         folder = self._out("usual")
         folder.mkdir(exist_ok=True)
         command = [sys.executable, "-m", "contentgen_bench.media.usual_way", str(video.path), str(folder)]
@@ -365,7 +371,7 @@ class MediaBench:
 def run(
     size: MediaBenchSize, keep: Path | None = None, seconds: float | None = None
 ) -> tuple[list[Row], dict[str, Any]]:
-    """All figures, and what they were made from; in about so many seconds."""
+    """All rows, and the measurements behind them. `seconds` is the time budget; None means no limit."""
     with ExitStack() as stack:
         folder = keep or Path(stack.enter_context(TemporaryDirectory(prefix="contentgen-bench-")))
         bench = MediaBench(size, folder, stack.enter_context(far_store(folder)))

@@ -1,6 +1,6 @@
-"""A real S3 server as if it were far away: versitygw at the end of `far_way`.
+"""Remote S3 server: versitygw behind the delaying proxy `far_way`.
 
-Also a desk that has one order and signs what is asked, so that `contentgen-worker prepare` runs as it does in a pod.
+Also a worker API with one order, which signs URLs, so that `contentgen-worker prepare` runs as it does in a pod.
 """
 
 import json
@@ -33,19 +33,19 @@ _BUCKET = "media"
 
 @dataclass(frozen=True)
 class FarStore:
-    """The store's near door, for the benchmark's own use, and its far one."""
+    """Endpoints of the store: `near` is direct, for the benchmark itself; `far` is the delaying proxy."""
 
     near: str
     far: str
     bucket: str
-    storage: Storage  # signs for the far door
+    storage: Storage  # signs URLs of the far endpoint
 
     def put(self, key: str, path: Path) -> None:
-        """Put a file there, by the near door."""
+        """Upload a file through the near endpoint."""
         boto3.client("s3", endpoint_url=self.near, region_name="us-east-1").upload_file(str(path), self.bucket, key)
 
     def sizes(self, prefix: str) -> dict[str, int]:
-        """What is stored under a prefix."""
+        """Sizes of the objects under a prefix in bytes, by key without the prefix."""
         client = boto3.client("s3", endpoint_url=self.near, region_name="us-east-1")
         pages = client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
         return {each["Key"].removeprefix(prefix): each["Size"] for page in pages for each in page.get("Contents", ())}
@@ -53,12 +53,12 @@ class FarStore:
 
 @contextmanager
 def far_store(folder: Path) -> Iterator[FarStore]:
-    """The store and the way to it. Sets AWS_* in the environment: the usual way takes its keys from there."""
+    """Start the store and its proxy. Sets AWS_* in the environment, from which the usual way takes its keys."""
     with s3_server(folder / "s3") as server:
         os.environ |= {"AWS_ACCESS_KEY_ID": server.access_key, "AWS_SECRET_ACCESS_KEY": server.secret_key}
         port = free_port()
         near = server.endpoint.rpartition(":")[2]
-        # A process of its own: its work is not the benchmark's, and not under its lock.
+        # A separate process keeps the proxy's CPU time and its use of the GIL out of the benchmark.
         proxy = [sys.executable, "-m", "contentgen_bench.media.far_way", str(port), near]
         with running(proxy, minimal_environment(), folder / "far_way.log"):
             _until_listens(port)
@@ -80,7 +80,7 @@ def _until_listens(port: int) -> None:
 
 
 class OneDesk:
-    """A desk with one order, over plain HTTP on loopback. A context manager."""
+    """Worker API with one order, over plain HTTP on loopback. A context manager."""
 
     def __init__(self, store: FarStore, source: str, prefix: str, spec: dict[str, Any]) -> None:
         self._store = store
@@ -110,11 +110,11 @@ class OneDesk:
 
     @property
     def url(self) -> str:
-        """For CONTENTGEN_DESK_URL."""
+        """Base URL, the value of CONTENTGEN_DESK_URL."""
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def outcome(self) -> Outcome:
-        """What the worker left."""
+        """Outcome that the worker stored."""
         client = boto3.client("s3", endpoint_url=self._store.near, region_name="us-east-1")
         body = client.get_object(Bucket=self._store.bucket, Key=f"{self._prefix}outcome.json")["Body"].read()
         return Outcome.model_validate_json(body)
@@ -135,7 +135,7 @@ class OneDesk:
             protocol_version = "HTTP/1.1"
 
             def log_message(self, *_: object) -> None:
-                """Quiet."""
+                """Discard the access log."""
 
             def do_GET(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -145,6 +145,6 @@ class OneDesk:
                 self.end_headers()
                 self.wfile.write(answer)
 
-            do_POST = do_GET  # noqa: N815 - http.server's names
+            do_POST = do_GET  # noqa: N815 - name given by http.server
 
         return Handler

@@ -1,16 +1,16 @@
-"""A way to a server as if it were 50 ms away, with a limit on what comes back. A program of its own."""
+"""TCP proxy that adds 50 ms of latency and limits the download rate. A program of its own."""
 
 import asyncio
 import sys
 import time
 
-DELAY_SECONDS = 0.05  # between a request's last byte and the first one of its answer
-DOWNLOAD_BYTES = 14_000_000  # a second, over all connections: 150 MB take eleven seconds
+DELAY_SECONDS = 0.05  # round trip: from a request's last byte to its response's first one
+DOWNLOAD_BYTES = 14_000_000  # bytes per second over all connections: 150 MB take eleven seconds
 _CHUNK = 1 << 18
 
 
 def main() -> None:
-    """Arguments: the port to listen at, and the server's, both on loopback. Runs until it is ended."""
+    """Run until terminated. Arguments: the port to listen on, and the server's port, both on loopback."""
     asyncio.run(_serve(int(sys.argv[1]), int(sys.argv[2])))
 
 
@@ -18,7 +18,7 @@ async def _serve(port: int, target: int) -> None:
     budget = _Budget(DOWNLOAD_BYTES)
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # Opening it costs nothing: versitygw closes after each answer, which other stores do not.
+        # Connecting has no delay, because versitygw closes after each response and other stores keep connections open.
         upstream_reader, upstream_writer = await asyncio.open_connection("127.0.0.1", target)
         await asyncio.gather(
             _late(reader, upstream_writer, None), _late(upstream_reader, writer, budget), return_exceptions=True
@@ -32,7 +32,7 @@ async def _serve(port: int, target: int) -> None:
 
 
 async def _late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, budget: "_Budget | None") -> None:
-    """Pass bytes on, each half a delay after it came; as many may be under way as come."""
+    """Forward each chunk after half of the delay. At most 64 chunks are in flight."""
     queue: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(64)
 
     async def read() -> None:
@@ -56,7 +56,7 @@ async def _late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, budg
 
 
 class _Budget:
-    """So many bytes a second, for all together."""
+    """Rate limit in bytes per second, shared by all connections."""
 
     def __init__(self, rate: float) -> None:
         self._rate = rate

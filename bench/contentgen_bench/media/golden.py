@@ -1,7 +1,7 @@
-"""The golden dataset: what a small video's training set was when somebody last looked at it. `make golden` renews it.
+"""Golden dataset: the reviewed training set of a small video. `make golden` renews it.
 
-The video is committed, for encoders and painters may draw otherwise elsewhere. What is compared has tolerances, for
-processors round otherwise; reasons, shots and captions have none.
+The video is committed, because encoders and drawing functions differ between machines. Times, fingerprints and
+sharpness have tolerances, because CPUs round differently; reasons, shot numbers and captions have none.
 """
 
 import json
@@ -19,22 +19,22 @@ from contentgen_bench.report import ROOT
 FOLDER = ROOT / "tests/golden"
 VIDEO, EXPECTED = FOLDER / "shots.mp4", FOLDER / "shots.json"
 _SECONDS = 0.13  # three frames
-_BITS = 6  # of 64
-_SHARE = 0.15  # of a picture's sharpness
-# Cartoon, flash, fade, dissolve, shot and reverse shot, text card, within twenty seconds.
+_BITS = 6  # differing bits of 64
+_SHARE = 0.15  # relative difference of sharpness
+# The twenty seconds contain a cartoon, a flash, a fade, a dissolve, shot and reverse shot, and a text card.
 _CONTENT = replace(TUNE, seed=9, shot_seconds=(1.5, 0.25), gradual=0.45, grain=(0,), dialogue=0.15, jumps=0.0)
 RECIPE = VideoRecipe(_CONTENT, 320, 180, 24, 20, 62_000, preset="slow")
 Summary = dict[str, list[dict[str, Any]]]
 
 
 def make(python: str, video: Path, out: Path) -> Summary:
-    """The dataset of a video by the engine's command, as far as it is compared."""
+    """Summary of the dataset that the engine's command makes of a video."""
     measured([python, "-m", "contentgen_worker", "dataset", str(video), str(out)])
     return summary(out)
 
 
 def summary(out: Path) -> Summary:
-    """What is compared of a dataset folder. `fingerprint` is the JPEG file's own, in hexadecimal."""
+    """Compared fields of a dataset folder. `fingerprint` is computed from the JPEG file, in hexadecimal."""
     index: Mapping[str, Sequence[Mapping[str, Any]]] = json.loads((out / "dataset.json").read_text())
     return {
         "shots": [{"start": each["start"], "end": each["end"]} for each in index["shots"]],
@@ -50,7 +50,7 @@ def summary(out: Path) -> Summary:
 
 
 def differences(expected: Summary, found: Summary) -> list[str]:
-    """Every difference beyond the tolerances, in words."""
+    """Differences beyond the tolerances, one line of text each."""
     return [
         f"{part} {number}: {text}"
         for part in expected
@@ -81,7 +81,10 @@ def _same(name: str, old: Any, new: Any) -> bool:
 
 
 def renew(python: str, out: Path) -> list[str]:
-    """Write what the engine makes now; the differences to what was there. The video is made where it is missing."""
+    """Write the engine's present dataset as the golden one; return the differences from the former one.
+
+    A missing video is generated.
+    """
     FOLDER.mkdir(exist_ok=True)
     if not VIDEO.exists():
         videos.make(RECIPE, VIDEO)

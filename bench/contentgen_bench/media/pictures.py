@@ -1,6 +1,6 @@
-"""The pictures of docs/media.md, from a generated video: what detection sees, what is taken, what is left out.
+"""Pictures of docs/media.md, from a generated video: detector signals, selected frames and rejected frames.
 
-`make docs-pictures`. The same code makes the same pictures; look at them before they are committed.
+`make docs-pictures` writes them. The output is deterministic; review the pictures before a commit.
 """
 
 import json
@@ -31,7 +31,7 @@ from contentgen_worker.progress import Steps
 ROOT = Path(__file__).resolve().parents[3]
 FOLDER = ROOT / "docs/media"
 _VIDEO, _SECONDS = "tune-small", 60.0
-_FROM, _TO = 9.0, 19.5  # a cut, a fade, a cut and a dissolve
+_FROM, _TO = 9.0, 19.5  # seconds; the part has a cut, a fade, a cut and a dissolve
 _WIDTH, _MARGIN = 1200, 24
 _INK, _FAINT, _PAPER, _SURFACE = "#f2f4f7", "#9aa3b2", "#14161a", "#20242b"
 _CHANGE, _DETAIL, _KEPT, _LEFT_OUT = "#6cb6ff", "#b9a2f2", "#57c785", "#e0a458"
@@ -42,7 +42,7 @@ _SAME = 1e-3  # seconds; dataset.json rounds them
 
 @dataclass(frozen=True)
 class DetectorView:
-    """What each frame of a video looks like to detection. `change`: to the frame before; `detail`: of its luma."""
+    """Detector signals of each frame. `change`: RMS difference from the previous frame; `detail`: sharpness of luma."""
 
     seconds: list[float]
     change: list[float]
@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def _made(video: Path, scratch: Path) -> dict[str, Any]:
-    """The index and the contact sheet of a training set."""
+    """Contents of a training set's outputs, by file name, with index and contact sheet."""
     spec = LoraTrainingSpec.model_validate(
         {
             "loraName": "a-minute-of-film",
@@ -82,7 +82,7 @@ def _made(video: Path, scratch: Path) -> dict[str, Any]:
 
 
 def _seen(video: Path) -> DetectorView:
-    """Every frame, and small pictures of the part that is shown."""
+    """Detector signals of all frames, with thumbnails of the plotted part."""
     limits, detector = Limits(), boundary_detector.AutoDetector()
     seen = DetectorView([], [], [], [], [])
     last = None
@@ -101,7 +101,7 @@ def _seen(video: Path) -> DetectorView:
 
 
 def _curves(seen: DetectorView, index: dict[str, Any]) -> Image.Image:
-    """A strip of film, the change from frame to frame with the boundaries, and detail with the frames taken."""
+    """Chart with a filmstrip, the frame difference with the boundaries, and detail with the selected frames."""
     sheet = Image.new("RGB", (_WIDTH, 540), _PAPER)
     draw = ImageDraw.Draw(sheet)
     shown = [at for at, second in enumerate(seen.seconds) if _FROM <= second <= _TO]
@@ -138,7 +138,7 @@ def _curves(seen: DetectorView, index: dict[str, Any]) -> Image.Image:
 
 
 def _examples(video: Path, index: dict[str, Any], seen: DetectorView) -> Image.Image:
-    """Pairs: above a frame that is not in the set, and why; below the one that is, of the same shot or like it."""
+    """Chart of frame pairs: above, a rejected frame and the reason; below, the kept frame that replaces it."""
     pairs = [*_smeared(index, seen)[:_SMEARED], *_left_out(index)][:_EXAMPLES]
     pictures = _frames(video, [each for _, second, kept in pairs for each in (second, kept["seconds"])])
     width = (_WIDTH - 2 * _MARGIN) // len(pairs)
@@ -157,11 +157,11 @@ def _examples(video: Path, index: dict[str, Any], seen: DetectorView) -> Image.I
 
 
 Pair = tuple[str, float, dict[str, Any]]
-"""Why a frame is not in the set, its second, and the entry of the one that is."""
+"""Reason of the rejection, time of the rejected frame in seconds, index entry of the kept frame."""
 
 
 def _smeared(index: dict[str, Any], seen: DetectorView) -> list[Pair]:
-    """The shots whose frames differ most in detail: the worst of each against the one that was taken."""
+    """Least detailed frame and kept frame of each shot, by ratio of detail, largest contrast first."""
     found: list[tuple[float, Pair]] = []
     for kept in index["images"]:
         shot = next(each for each in index["shots"] if each["number"] == kept["shot"])
@@ -176,7 +176,7 @@ def _smeared(index: dict[str, Any], seen: DetectorView) -> list[Pair]:
 
 
 def _left_out(index: dict[str, Any]) -> Iterator[Pair]:
-    """One for each reason that there is."""
+    """One rejected frame per reason."""
     reasons: dict[str, dict[str, Any]] = {}
     for entry in index["rejected"]:
         reasons.setdefault(entry["reason"], entry)
@@ -190,7 +190,7 @@ def _why(entry: dict[str, Any]) -> str:
 
 
 def _kept_near(entry: dict[str, Any], kept: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """What it is like, else of its shot, else the nearest in time."""
+    """Kept frame to compare with a rejected one: the frame it duplicates, else one of its shot, else the nearest."""
     second = entry.get("likeSeconds", entry["seconds"])
     same_shot = [each for each in kept if each["shot"] == entry["shot"]]
     near = kept if "likeSeconds" in entry else same_shot or kept
@@ -198,7 +198,7 @@ def _kept_near(entry: dict[str, Any], kept: Sequence[dict[str, Any]]) -> dict[st
 
 
 def _frames(video: Path, seconds: Sequence[float]) -> dict[float, Image.Image]:
-    """The frame at each of these seconds."""
+    """Frames at the given times, by time in seconds."""
     found: dict[float, Image.Image] = {}
     with open_media(video) as container:
         for frame in frames(container, WHOLE, MediaLimits(10**9, 1e9)):
@@ -237,7 +237,7 @@ def _y(value: float, most: float, place: tuple[int, int]) -> float:
 
 
 def _dim(colour: str) -> tuple[int, int, int]:
-    """A colour as a shade on the panels."""
+    """Colour blended with the panel's background, as RGB."""
     red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
     return (red + 3 * 0x20) // 4, (green + 3 * 0x24) // 4, (blue + 3 * 0x2B) // 4
 

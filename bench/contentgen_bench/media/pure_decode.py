@@ -1,6 +1,6 @@
-"""The limit: all frames decoded and thrown away, in as many processes as there are cores, each with its part of time.
+"""Lower bound of the run time: decode all frames and discard them, one process per core and part of the video.
 
-The decoder's options are its defaults; each process has one thread. A program of its own.
+Decoder options are the defaults; each process has one thread. A program of its own.
 """
 
 import itertools
@@ -13,7 +13,7 @@ import av
 
 
 def main() -> None:
-    """Arguments: video, number of processes (the cores that we may use, where it is left out)."""
+    """Decode a video. Arguments: video, number of processes (default: the cores of the CPU affinity)."""
     path = Path(sys.argv[1])
     processes = int(sys.argv[2]) if len(sys.argv) > 2 else len(os.sched_getaffinity(0))
     borders = _borders(path, processes)
@@ -30,7 +30,7 @@ def main() -> None:
 
 
 def decode(path: Path, start: float, end: float) -> int:
-    """The number of frames from a keyframe until a second."""
+    """Number of frames decoded from the keyframe at `start` until `end`, in seconds."""
     frames = 0
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
@@ -45,7 +45,7 @@ def decode(path: Path, start: float, end: float) -> int:
 
 
 def _borders(path: Path, parts: int) -> list[float]:
-    """Keyframes that share the time evenly."""
+    """Keyframe times in seconds that divide the video into parts of about equal length; the last one is infinity."""
     with av.open(str(path)) as container:
         length = (container.duration or 0) / av.time_base
         stream = container.streams.video[0]

@@ -1,6 +1,6 @@
-"""What the test videos show: canvases, a camera over them, actors in front of it. All of it in planes of YUV 4:2:0.
+"""Painter of test video frames: backgrounds, camera motion, light and actors, in YUV 4:2:0 planes.
 
-Planes rather than colours, because a frame then costs two to four milliseconds: an affine warp and some ellipses.
+Drawing in planes, an affine warp and some ellipses, costs two to four milliseconds a frame.
 """
 
 import math
@@ -14,12 +14,12 @@ import numpy.typing as npt
 
 Plane = npt.NDArray[np.uint8]
 Colour = tuple[float, float, float]  # Y, U, V
-_AROUND = 1.4  # how much larger than the frame a canvas is; beyond it the canvas is mirrored
+_AROUND = 1.4  # size of a background relative to the frame; outside it the background is mirrored
 _GRAINS = 6
 
 
 class CameraLook(StrEnum):
-    """What is filmed."""
+    """Type of background."""
 
     LANDSCAPE = "landscape"
     ROOM = "room"
@@ -32,7 +32,7 @@ class CameraLook(StrEnum):
 
 
 class Motion(StrEnum):
-    """What the camera does."""
+    """Camera motion within a shot."""
 
     STILL = "still"
     PAN = "pan"
@@ -43,7 +43,7 @@ class Motion(StrEnum):
 
 
 class Light(StrEnum):
-    """What the light does; none of it is a cut."""
+    """Change of light within a shot; none of them is a cut."""
 
     STEADY = "steady"
     FLASH = "flash"
@@ -53,7 +53,7 @@ class Light(StrEnum):
 
 
 class Cast(StrEnum):
-    """Who is in front of the camera."""
+    """Actors in front of the background."""
 
     NOBODY = "nobody"
     TALKER = "talker"
@@ -64,7 +64,10 @@ class Cast(StrEnum):
 
 @dataclass(frozen=True)
 class Setup:
-    """One shot. `place` is the canvas's seed, which several shots may share; `offset` and `scale` are its framing."""
+    """Parameters of a shot.
+
+    `place` is the seed of the background, which several shots may share; `offset` and `scale` are the framing.
+    """
 
     look: CameraLook
     motion: Motion
@@ -72,17 +75,17 @@ class Setup:
     cast: Cast
     place: int
     seed: int
-    offset: tuple[float, float] = (0.0, 0.0)  # of the frame's height
+    offset: tuple[float, float] = (0.0, 0.0)  # x and y in frame heights
     scale: float = 1.0
-    speed: float = 0.1  # frame heights a second
+    speed: float = 0.1  # frame heights per second
     grain: int = 0
     saturation: float = 0.5
     detail: float = 0.5
-    rate: float = 0.0  # pictures a second of a cartoon drawn "on twos"; 0 is every frame
+    rate: float = 0.0  # drawings per second of a cartoon animated "on twos"; 0 means every frame
 
 
 class Canvas:
-    """One frame, its height a multiple of 4: `whole` is h*3/2 x w as yuv420p is; the planes are views of it."""
+    """Frame buffer in yuv420p: `whole` has height*3/2 x width bytes; the planes are views. Height: a multiple of 4."""
 
     def __init__(self, width: int, height: int) -> None:
         self.whole: Plane = np.empty((height * 3 // 2, width), np.uint8)
@@ -93,35 +96,35 @@ class Canvas:
 
     @property
     def planes(self) -> tuple[Plane, Plane, Plane]:
-        """Y, U and V."""
+        """Y, U and V planes."""
         return self.y, self.u, self.v
 
     def scale(self, gain: float, toward: float) -> None:
-        """Every pixel to `toward` (a luma without colour) by 1 - gain."""
+        """Blend every pixel with the gray of luma `toward`, whose weight is 1 - gain."""
         cv2.convertScaleAbs(self.y, self.y, gain, toward * (1 - gain))
         for plane in (self.u, self.v):
             cv2.convertScaleAbs(plane, plane, gain, 128 * (1 - gain))
 
     def ellipse(self, centre: tuple[float, float], axes: tuple[float, float], colour: Colour, angle: float = 0) -> None:
-        """Filled; in pixels of the luma plane."""
+        """Draw a filled ellipse. Units: pixels of the luma plane, degrees."""
         for plane, value, part in zip(self.planes, colour, (1.0, 0.5, 0.5), strict=True):
             at = (round(centre[0] * part), round(centre[1] * part))
             size = (max(1, round(axes[0] * part)), max(1, round(axes[1] * part)))
             cv2.ellipse(plane, at, size, angle, 0, 360, value, -1)
 
     def outlined(self, centre: tuple[float, float], axes: tuple[float, float], colour: Colour, line: float) -> None:
-        """A filled ellipse with a black line around it, as cartoons have them."""
+        """Draw a filled ellipse with a black outline, the style of cartoons."""
         self.ellipse(centre, (axes[0] + line, axes[1] + line), (18, 128, 128))
         self.ellipse(centre, axes, colour)
 
 
 def mixed(old: Canvas, new: Canvas, share: float, out: Canvas) -> None:
-    """`share` of the new one over the old one."""
+    """Write the blend of two frames to `out`; `share` is the weight of the new one."""
     cv2.addWeighted(old.whole, 1 - share, new.whole, share, 0, out.whole)
 
 
 class Take:
-    """One shot being filmed: paints the frame at any second of it."""
+    """Renderer of one shot, for any time within it."""
 
     def __init__(self, setup: Setup, width: int, height: int) -> None:
         self._setup = setup
@@ -130,18 +133,18 @@ class Take:
         rng = np.random.default_rng([setup.seed, 1])
         self._phases = rng.uniform(0, 2 * math.pi, 12)
         self._direction = rng.uniform(0, 2 * math.pi) if setup.motion is not Motion.WHIP else rng.choice([0, math.pi])
-        self._event = float(rng.uniform(0.9, 2.2))  # the second of a flash, a switch, a whip or a crossing
+        self._event = float(rng.uniform(0.9, 2.2))  # time of a flash, a light switch or a whip pan, in seconds
         self._cast: Callable[[Canvas, float], None] = _cast(setup, rng, width, height)
         self._grain = _grain(setup.grain, width, height)
         self._rng = rng
         self._still: tuple[tuple[float, float, float, float], Plane] | None = None
 
     def paint(self, seconds: float, out: Canvas) -> None:
-        """The frame at a second of the shot."""
+        """Render the frame at a time in seconds since the start of the shot."""
         setup = self._setup
         drawn = math.floor(seconds * setup.rate) / setup.rate if setup.rate else seconds
         x, y, zoom, angle = view = self._camera(drawn)
-        before = self._camera(drawn - 1 / 50)  # a shutter of half a frame at 25 frames a second
+        before = self._camera(drawn - 1 / 50)  # shutter time: half a frame at 25 frames per second
         if self._still and self._still[0] == view:
             out.whole[:] = self._still[1]
         else:
@@ -156,7 +159,7 @@ class Take:
             cv2.subtract(cv2.add(out.y, brighter, out.y), darker, out.y)
 
     def _camera(self, seconds: float) -> tuple[float, float, float, float]:
-        """Shift in frame heights, zoom, angle in degrees."""
+        """Camera position at a time: x and y in frame heights, zoom, angle in degrees."""
         setup, phases = self._setup, self._phases
         x, y = setup.offset
         zoom, angle = setup.scale, 0.0
@@ -172,7 +175,7 @@ class Take:
                 y += 0.12 * setup.speed * sum(waves[6:])
                 angle = 2.0 * setup.speed * waves[3]
             case Motion.WHIP:
-                # 1.6 frame widths within a fifth to a third of a second, from rest to rest.
+                # Smoothstep over 1.6 frame widths (2.8 heights) in a fifth to a third of a second.
                 share = min(1.0, max(0.0, (seconds - self._event) / (0.2 + 0.12 * (phases[0] / 6.3))))
                 x += math.cos(self._direction) * 2.8 * (share * share * (3 - 2 * share))
             case _:
@@ -197,7 +200,7 @@ class Take:
             )
 
     def _blur(self, out: Canvas, across: float, down: float, defocus: float) -> None:
-        """Motion and focus, in pixels."""
+        """Apply motion blur and defocus, in pixels of the luma plane."""
         kernel = (max(1, round(across + defocus)), max(1, round(down + defocus)))
         if kernel == (1, 1):
             return
@@ -229,7 +232,7 @@ class Take:
 
 
 def canvas(setup: Setup, width: int, height: int) -> npt.NDArray[np.uint8]:
-    """The whole place in BGR, height x width x 3."""
+    """Background of a shot in BGR, height x width x 3."""
     rng = np.random.default_rng([setup.place, 0])
     hue = float(rng.uniform(0, 180))
     painters: dict[CameraLook, Callable[..., npt.NDArray[np.uint8]]] = {
@@ -251,7 +254,7 @@ def canvas(setup: Setup, width: int, height: int) -> npt.NDArray[np.uint8]:
 
 
 def _hsv(hue: float, saturation: float, value: float) -> tuple[int, int, int]:
-    """BGR of a hue (0 to 180), saturation and value (0 to 1)."""
+    """BGR colour of a hue (0 to 180), saturation and value (0 to 1)."""
     pixel = np.array([[[hue % 180, np.clip(saturation, 0, 1) * 255, np.clip(value, 0, 1) * 255]]]).astype(np.uint8)
     blue, green, red = (int(part) for part in cv2.cvtColor(pixel, cv2.COLOR_HSV2BGR)[0, 0])
     return blue, green, red
@@ -271,7 +274,7 @@ def _planes(image: npt.NDArray[np.uint8]) -> tuple[Plane, Plane, Plane]:
 
 
 def _textured(rng: np.random.Generator, image: npt.NDArray[np.uint8], detail: float) -> npt.NDArray[np.uint8]:
-    """Surfaces are never flat: noise of many sizes over it."""
+    """Image multiplied by noise of seven octaves, because real surfaces are never flat."""
     height, width = image.shape[:2]
     noise = np.zeros((height, width), np.float32)
     for octave in range(2, 9):
@@ -337,7 +340,7 @@ def _room(rng: np.random.Generator, hue: float, saturation: float, width: int, h
             _hsv(rng.uniform(0, 180), saturation, rng.uniform(0.5, 1)),
             -1,
         )
-    for _ in range(int(rng.integers(1, 4))):  # shelves of books
+    for _ in range(int(rng.integers(1, 4))):  # bookshelves
         left, base = int(rng.uniform(0, width * 0.8)), int(rng.uniform(0.5, 0.9) * height)
         x = left
         while x < left + height * 0.6:
@@ -431,7 +434,10 @@ def _card(rng: np.random.Generator, hue: float, saturation: float, width: int, h
 
 
 def _grain(amount: int, width: int, height: int) -> list[tuple[Plane, Plane]]:
-    """What is added and what is taken away: two saturating operations are a tenth of one in 16 bits."""
+    """Film grain as pairs of planes: one to add, one to subtract.
+
+    Two saturating 8-bit operations take a tenth of the time of one 16-bit addition.
+    """
     if not amount:
         return []
     rng = np.random.default_rng(amount)
@@ -442,7 +448,7 @@ def _grain(amount: int, width: int, height: int) -> list[tuple[Plane, Plane]]:
 def _cast(setup: Setup, rng: np.random.Generator, width: int, height: int) -> Callable[[Canvas, float], None]:
     match setup.cast:
         case Cast.TALKER:
-            # Who talks belongs to the place: after a jump cut it is still the same one.
+            # The seed is the place's, so that a jump cut keeps the person.
             return _talker(np.random.default_rng([setup.place, 2]), setup, width, height)
         case Cast.WALKERS:
             return _walkers(rng, setup, width, height)
@@ -507,7 +513,7 @@ def _walkers(rng: np.random.Generator, setup: Setup, width: int, height: int) ->
 
 
 def _crossing(rng: np.random.Generator, width: int, height: int) -> Callable[[Canvas, float], None]:
-    """Something large passes close to the camera: nearly all of the picture changes, and nothing is cut."""
+    """Large object that passes close to the camera: nearly the whole frame changes without a cut."""
     begins, lasts = rng.uniform(0.8, 1.8), rng.uniform(0.35, 0.8)
     colour = _yuv(_hsv(rng.uniform(0, 180), 0.4, rng.uniform(0.1, 0.6)))
 

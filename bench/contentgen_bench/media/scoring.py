@@ -1,4 +1,4 @@
-"""How right a list of boundaries is, and how good the chosen frames are, by the truth about a generated video. Pure."""
+"""Accuracy of shot boundaries and quality of selected frames, by a generated video's ground truth. Pure functions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,15 +8,15 @@ import numpy.typing as npt
 
 from contentgen_bench.media.videos import Gap, Join, Truth
 
-CUT_FRAMES, GRADUAL_FRAMES = 2, 3  # how far off a boundary may be
-_BLURRED = 0.5  # of the sharpest frame of the shot
-_SAME = 4  # differing bits of 64
-Span = tuple[float, float]  # seconds: the old shot's last frame, the new one's first
+CUT_FRAMES, GRADUAL_FRAMES = 2, 3  # tolerance of a boundary's position, in frames
+_BLURRED = 0.5  # share of the sharpness of the shot's sharpest frame
+_SAME = 4  # differing bits of 64, at most
+Span = tuple[float, float]  # seconds: last frame of the old shot, first frame of the new one
 
 
 @dataclass(frozen=True)
 class Score:
-    """What was found of what there is; `wrong` is what was found and is not there."""
+    """Numbers of boundaries: detected and existing ones of each type; `wrong` counts false positives."""
 
     cuts: int
     all_cuts: int
@@ -31,7 +31,7 @@ class Score:
         return 2 * hits / (hits + self.wrong + all_) if all_ else float(not self.wrong)
 
     def __add__(self, other: "Score") -> "Score":
-        """Of several videos together."""
+        """Sum over several videos."""
         return Score(
             self.cuts + other.cuts,
             self.all_cuts + other.all_cuts,
@@ -48,9 +48,9 @@ class Score:
 
 
 def score(truth: Truth, found: Sequence[Span]) -> Score:
-    """One-to-one: what is found twice is wrong once.
+    """Score of the detected boundaries, matched one-to-one: a second detection of a boundary is a false positive.
 
-    A found boundary counts where its new shot begins; one that lasts, by its middle.
+    A detected cut is placed at the first frame of its new shot, a gradual transition at its middle.
     """
     clock = np.array(truth.seconds)
     points = sorted(_point(clock, span) for span in found)
@@ -66,9 +66,9 @@ def score(truth: Truth, found: Sequence[Span]) -> Score:
 
 
 def pairs(truth: Truth, points: Sequence[float]) -> list[tuple[Gap, float]]:
-    """Each true boundary with the found one that is its own, in frames.
+    """Maximum matching of true boundaries and detected ones. `points` and results are in frames.
 
-    The largest matching there is: of points and intervals, whoever ends first takes the first point left to it.
+    The greedy algorithm for points and intervals: the interval that ends first takes its first free point.
     """
     clock = np.array(truth.seconds)
     left = sorted(points)
@@ -82,7 +82,7 @@ def pairs(truth: Truth, points: Sequence[float]) -> list[tuple[Gap, float]]:
 
 
 def _window(clock: npt.NDArray[np.float64], gap: Gap) -> Span:
-    """The frames that a found boundary may lie at."""
+    """First and last frame at which a detected boundary matches."""
     if gap.kind is Join.CUT:
         at = _frame(clock, gap.end)
         return at - CUT_FRAMES, at + CUT_FRAMES
@@ -95,14 +95,14 @@ def _point(clock: npt.NDArray[np.float64], span: Span) -> float:
 
 
 def _frame(clock: npt.NDArray[np.float64], seconds: float) -> float:
-    """The number of the frame nearest to a second."""
+    """Number of the frame nearest to a time in seconds."""
     right = int(np.clip(np.searchsorted(clock, seconds), 1, len(clock) - 1))
     return right - int(seconds - clock[right - 1] < clock[right] - seconds)
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """A picture of a training set: when it is from, its sharpness, 64 bits that stay alike where pictures do."""
+    """Selected frame of a training set: its time, its sharpness, and a perceptual hash of 64 bits."""
 
     seconds: float
     sharpness: float
@@ -111,7 +111,7 @@ class Chosen:
 
 @dataclass(frozen=True)
 class DetectionErrors:
-    """How many of the chosen are no good, and in which way."""
+    """Numbers of selected frames in total and by error."""
 
     chosen: int
     in_transition: int
@@ -120,7 +120,7 @@ class DetectionErrors:
 
 
 def faults(truth: Truth, chosen: Sequence[Chosen], best: Sequence[float]) -> DetectionErrors:
-    """`best` is the sharpest frame of each shot of the truth."""
+    """Errors among the selected frames. `best` is the highest sharpness in each true shot."""
     inside = [any(gap.start < each.seconds < gap.end for gap in truth.gaps) for each in chosen]
     homes = [_shot(truth, each.seconds) for each in chosen]
     return DetectionErrors(

@@ -1,7 +1,7 @@
-"""The usual way from a video to a training set, done as well as its tools let one do it. A program of its own.
+"""Baseline: the usual way from a video to a training set, as fast as its tools allow. A program of its own.
 
-PySceneDetect over the whole file with its automatic downscale, then three seeks a shot and the sharpest of the three,
-filters on the pictures, near-duplicates, JPEG, and one upload after the other through one client.
+PySceneDetect reads the whole file with its automatic downscale. Three seeks per shot follow, and the sharpest of the
+three frames is kept. Then come filters, removal of near-duplicates, JPEG encoding and sequential uploads.
 """
 
 import sys
@@ -36,12 +36,12 @@ DETECTORS: dict[str, Callable[[], SceneDetector]] = {
     "histogram": HistogramDetector,
     "hash": HashDetector,
 }
-BEST = "adaptive"  # of the four at their defaults, on the videos of both sets
+BEST = "adaptive"  # the most accurate of the four at their defaults, on the videos of both sets
 
 
 @dataclass(frozen=True)
 class UsualPicture:
-    """One picture of a shot, and its figures."""
+    """Image of a shot, with its measured properties."""
 
     pixels: Pixels
     luma: float
@@ -50,8 +50,8 @@ class UsualPicture:
     fingerprint: int
 
 
-class _Noted(SceneDetector):  # type: ignore[misc]  # it is untyped
-    """A detector that keeps its own cuts, so that one decode serves several."""
+class _Noted(SceneDetector):  # type: ignore[misc]  # scenedetect is untyped
+    """Detector that records its own cuts, so that one decode serves several detectors."""
 
     def __init__(self, inner: SceneDetector) -> None:
         super().__init__()
@@ -72,8 +72,8 @@ class _Noted(SceneDetector):  # type: ignore[misc]  # it is untyped
 
 
 def cuts(path: Path, detectors: Sequence[SceneDetector]) -> list[list[float]]:
-    """What each detector finds, in seconds, as SceneManager feeds it."""
-    manager = SceneManager()  # scales frames down to about 256 pixels
+    """Cuts of each detector in seconds, from one SceneManager run."""
+    manager = SceneManager()  # downscales frames to a width of about 256 pixels
     noted = [_Noted(detector) for detector in detectors]
     for each in noted:
         manager.add_detector(each)
@@ -90,7 +90,7 @@ def shots(path: Path) -> list[tuple[float, float]]:
 
 
 def best_of_three(path: Path, found: Sequence[tuple[float, float]]) -> list[UsualPicture]:
-    """Seek and decode again."""
+    """Sharpest of three frames of each shot. Each frame costs a seek and a decode."""
     capture = cv2.VideoCapture(str(path))
     best: list[UsualPicture] = []
     for start, end in found:
@@ -122,7 +122,7 @@ def _measured(frame: Pixels) -> UsualPicture:
 
 
 def chosen(taken: Sequence[UsualPicture]) -> list[UsualPicture]:
-    """Neither dark nor bright nor flat nor blurred nor there already; spread over the video."""
+    """Images that are not dark, bright, flat, blurred or near-duplicates; at most 100, spread over the video."""
     median = float(np.median([each.sharpness for each in taken])) if taken else 0.0
     kept: list[UsualPicture] = []
     for each in taken:
@@ -135,7 +135,7 @@ def chosen(taken: Sequence[UsualPicture]) -> list[UsualPicture]:
 
 
 def store(pictures: Sequence[UsualPicture], folder: Path, endpoint: str, bucket: str, prefix: str) -> None:
-    """One file after the other, as a loop over `put_object` does it. Keys come from the environment."""
+    """Upload the files sequentially with `put_object`. Access keys come from the environment."""
     style = Config(s3={"addressing_style": "path"}, retries={"max_attempts": 2})
     client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", config=style)
     for number, picture in enumerate(pictures, 1):
@@ -147,7 +147,7 @@ def store(pictures: Sequence[UsualPicture], folder: Path, endpoint: str, bucket:
 
 
 def main() -> None:
-    """Arguments: video, folder, and (where it is to be stored) endpoint, bucket, prefix."""
+    """Make a training set and upload it. Arguments: video, folder, and the store's endpoint, bucket and prefix."""
     path, folder = Path(sys.argv[1]), Path(sys.argv[2])
     begun = time.monotonic()
     found = shots(path)

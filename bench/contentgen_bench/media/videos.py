@@ -1,7 +1,7 @@
-"""Test videos whose cuts and transitions are known: made once, kept by a hash of what they are made from.
+"""Generated test videos with known cuts and transitions, cached by a hash of their parameters.
 
-Two sets, `tune` and `report`, with other seeds and other contents. Detection may be tuned on the first; the figures
-come from the second. The truth lies beside the video as JSON.
+The sets `tune` and `report` differ in seeds and content. Detection may be tuned on `tune`; the benchmark uses `report`.
+The ground truth is stored beside the video as JSON.
 """
 
 import fcntl
@@ -24,20 +24,20 @@ from contentgen_bench.media.scenery import CameraLook, Canvas, Cast, Light, Moti
 from contentgen_contract.base import Value
 
 T = TypeVar("T")
-_EDITION = 1  # raise it when anything else is drawn from the same parameters
+_EDITION = 1  # part of the cache key; to be increased when the same parameters give another video
 _TICKS = 90_000
 _BLACK, _WHITE = 16, 235
 
 
 class Keyframes(StrEnum):
-    """Where the encoder puts them: at cuts, or every two seconds whatever is seen."""
+    """Keyframe placement: ADAPTIVE at the encoder's scene cuts, FIXED every two seconds."""
 
     ADAPTIVE = "adaptive"
     FIXED = "fixed"
 
 
 class Join(StrEnum):
-    """How a shot follows the one before."""
+    """Type of transition from the previous shot."""
 
     CUT = "Cut"
     DISSOLVE = "Dissolve"
@@ -46,23 +46,23 @@ class Join(StrEnum):
 
 @dataclass(frozen=True)
 class Content:
-    """What a set is about. `seed` and all else differ between the two sets."""
+    """Random distributions of a set's shots. The two sets differ in every field."""
 
     seed: int
     fps: int
-    shot_seconds: tuple[float, float]  # median and the sigma of its logarithm
-    gradual: float  # share of the joins
+    shot_seconds: tuple[float, float]  # log-normal: median in seconds and sigma
+    gradual: float  # share of gradual transitions among all
     dissolve_frames: tuple[int, int]
-    fade_frames: tuple[int, int]  # of one half
+    fade_frames: tuple[int, int]  # length of one half
     looks: dict[CameraLook, float]
     motions: dict[Motion, float]
-    events: float  # share of shots whose light changes
+    events: float  # share of shots with a change of light
     speed: tuple[float, float]
     grain: tuple[int, ...]
     saturation: tuple[float, float]
     detail: tuple[float, float]
-    dialogue: float  # share of shots that begin a row of shot and reverse shot
-    jumps: float  # share of shots that begin a row of jump cuts
+    dialogue: float  # probability that a scene is a sequence of shot and reverse shot
+    jumps: float  # probability that a scene is a sequence of jump cuts
     toon_rate: float
 
 
@@ -122,7 +122,7 @@ REPORT = Content(
 
 @dataclass(frozen=True)
 class VideoRecipe:
-    """All that a video is made from; `bits` a second."""
+    """All parameters of a video. `bits` is the bit rate in bits per second."""
 
     content: Content
     width: int
@@ -136,13 +136,16 @@ class VideoRecipe:
 
     @property
     def key(self) -> str:
-        """The same parameters have the same."""
+        """Cache key: hash of all parameters and of the edition, 12 hexadecimal digits."""
         text = json.dumps([_EDITION, asdict(self)], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 class Gap(Value):
-    """What lies between two shots: the old one's last second and the new one's first; a frame apart for a cut."""
+    """Transition between two shots: last time of the old shot and first time of the new one, in seconds.
+
+    The two are one frame apart at a cut.
+    """
 
     start: float
     end: float
@@ -150,7 +153,7 @@ class Gap(Value):
 
 
 class Filmed(Value):
-    """A shot from its first second to its last, both without any of its neighbours in it."""
+    """Shot from its first to its last frame without the transitions, in seconds."""
 
     start: float
     end: float
@@ -161,14 +164,14 @@ class Filmed(Value):
 
 
 class Truth(Value):
-    """What is in a video. `seconds` has the time of each frame."""
+    """Ground truth of a video. `seconds` has the time of each frame."""
 
     gaps: tuple[Gap, ...]
     shots: tuple[Filmed, ...]
     seconds: tuple[float, ...]
 
     def repeated(self, times: int, length: float) -> "Truth":
-        """Of the video shown several times over, each `length` seconds long."""
+        """Ground truth of the video repeated `times` times; one repetition has `length` seconds."""
         gaps: list[Gap] = []
         for turn in range(times):
             shift = turn * length
@@ -187,8 +190,8 @@ class Truth(Value):
         return Truth(gaps=tuple(gaps), shots=shots, seconds=seconds)
 
     def until(self, end: float) -> "Truth":
-        """Of the video's first seconds alone."""
-        end -= 1e-4  # times are rounded
+        """Ground truth of the part before `end`, in seconds."""
+        end -= 1e-4  # margin, because frame times are rounded
         return Truth(
             gaps=tuple(each for each in self.gaps if each.end < end),
             shots=tuple(each.model_copy(update={"end": min(each.end, end)}) for each in self.shots if each.start < end),
@@ -198,7 +201,7 @@ class Truth(Value):
 
 @dataclass(frozen=True)
 class Video:
-    """A video that lies in the cache."""
+    """Cached video with its ground truth."""
 
     path: Path
     truth: Truth
@@ -212,11 +215,12 @@ _SIZES = {
 
 
 def recipes() -> dict[str, VideoRecipe]:
-    """By name: SET-SIZE[-fixed|-vfr]."""
+    """Recipes of all videos, by name: SET-SIZE[-fixed|-vfr]."""
     found: dict[str, VideoRecipe] = {}
     for name, content in (("tune", TUNE), ("report", REPORT)):
         second = replace(content, seed=content.seed + 1)
-        dense = replace(second, gradual=0.4, shot_seconds=(2.4, 0.5))  # two minutes have something of everything
+        # Short shots, so that two minutes contain each type of transition.
+        dense = replace(second, gradual=0.4, shot_seconds=(2.4, 0.5))
         about = {"small": dense, "main": content, "hd": second}
         for size, (width, height, seconds, bits) in _SIZES.items():
             recipe = VideoRecipe(about[size], width, height, content.fps, seconds, bits)
@@ -230,14 +234,14 @@ def recipes() -> dict[str, VideoRecipe]:
 
 
 def folder() -> Path:
-    """Where videos are kept; CONTENTGEN_CACHE moves it."""
+    """Cache folder of the videos: below CONTENTGEN_CACHE, else below XDG_CACHE_HOME or ~/.cache."""
     if chosen := os.environ.get("CONTENTGEN_CACHE"):
         return Path(chosen) / "videos"
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "contentgen/videos"
 
 
 def ensure(name: str) -> Video:
-    """A video and its truth, made where there is none. A second caller waits for the first."""
+    """Cached video and its ground truth; generates them if missing. A file lock makes a second caller wait."""
     recipe = recipes()[name]
     path = folder() / f"{name}-{recipe.key}.mp4"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -255,7 +259,7 @@ def ensure(name: str) -> Video:
 
 
 def repeated(name: str, times: int) -> Video:
-    """The same packets several times over: as long a video as one wants, in no time."""
+    """Video repeated `times` times. The packets are copied without encoding."""
     video = ensure(name)
     path = video.path.with_name(f"{video.path.stem}-x{times}.mp4")
     length = _copy(video.path, path, times, float("inf"))
@@ -263,14 +267,14 @@ def repeated(name: str, times: int) -> Video:
 
 
 def beginning(name: str, seconds: float) -> Video:
-    """The first seconds, until a keyframe."""
+    """First part of a video, until the first keyframe at or after `seconds`."""
     video = ensure(name)
     path = video.path.with_name(f"{video.path.stem}-{seconds:g}s.mp4")
     return Video(path, video.truth.until(_copy(video.path, path, 1, seconds)))
 
 
 def _copy(source: Path, target: Path, times: int, until: float) -> float:
-    """Packets as they are; the length of one turn in seconds."""
+    """Copy packets without encoding; return the length of one repetition in seconds. An existing target is kept."""
     length = _length(source, until)
     if target.exists():
         return length
@@ -290,7 +294,7 @@ def _copy(source: Path, target: Path, times: int, until: float) -> float:
 
 
 def _length(path: Path, until: float) -> float:
-    """Until the end of the last frame, or the keyframe after `until`, in seconds."""
+    """Time of the first keyframe at or after `until`, else the end of the last frame, in seconds."""
     with av.open(str(path)) as container:
         end = 0.0
         for packet, seconds, base in _packets(container):
@@ -301,7 +305,7 @@ def _length(path: Path, until: float) -> float:
 
 
 def _packets(container: InputContainer) -> Iterator[tuple[Any, float, Fraction]]:
-    """With the second at which each is shown, and the stream's time base."""
+    """Packets of the video stream, each with its presentation time in seconds and the stream's time base."""
     stream = container.streams.video[0]
     base = stream.time_base or Fraction(1, _TICKS)
     for packet in container.demux(stream):
@@ -311,7 +315,7 @@ def _packets(container: InputContainer) -> Iterator[tuple[Any, float, Fraction]]
 
 @dataclass(frozen=True)
 class _FilmPart:
-    """A shot in the script: frames of the join before it, frames of its own, and how it is filmed."""
+    """Shot of the script: the transition before it, its own number of frames, and its parameters."""
 
     join: Join
     join_frames: int
@@ -321,7 +325,7 @@ class _FilmPart:
 
 
 def _script(recipe: VideoRecipe) -> list[_FilmPart]:
-    """Shots until the video is full."""
+    """Random sequence of shots that fills the video's length."""
     rng = np.random.default_rng(recipe.content.seed)
     parts: list[_FilmPart] = []
     left = round(recipe.seconds * recipe.fps)
@@ -330,7 +334,7 @@ def _script(recipe: VideoRecipe) -> list[_FilmPart]:
             if left <= 0:
                 break
             room = left - part.join_frames
-            if room < recipe.fps // 2:  # too little for one more shot: the last one gets it
+            if room < recipe.fps // 2:  # too short for another shot: the previous one is extended
                 parts[-1] = replace(parts[-1], frames=parts[-1].frames + left)
                 return parts
             part = replace(part, frames=min(part.frames, room))  # noqa: PLW2901
@@ -340,7 +344,7 @@ def _script(recipe: VideoRecipe) -> list[_FilmPart]:
 
 
 def _scene(rng: np.random.Generator, recipe: VideoRecipe, *, first: bool) -> list[_FilmPart]:
-    """One shot, or a row of them that belong together."""
+    """Single shot, dialogue or sequence of jump cuts."""
     content = recipe.content
     kind = rng.random()
     join = _joined(rng, recipe, first=first)
@@ -430,7 +434,10 @@ def _pick(rng: np.random.Generator, weights: Mapping[T, float]) -> T:
 
 
 def _clock(recipe: VideoRecipe, frames: int) -> npt.NDArray[np.float64]:
-    """The second of each frame. Where it varies: rows of frames at another rate each, none of them quite even."""
+    """Time of each frame in seconds.
+
+    A variable frame rate consists of runs of frames with a rate each, and of jitter on every frame.
+    """
     if not recipe.variable:
         return np.arange(frames) / recipe.fps
     rng = np.random.default_rng([recipe.content.seed, 5])
@@ -467,7 +474,7 @@ def _truth(parts: list[_FilmPart], seconds: npt.NDArray[np.float64]) -> Truth:
 
 
 def _pictures(recipe: VideoRecipe, parts: list[_FilmPart], seconds: npt.NDArray[np.float64]) -> Iterator[Canvas]:
-    """Every frame. The one that is yielded is painted over by the next."""
+    """Frames of the video, in order. The buffer of a yielded frame is reused by the next one."""
     size = recipe.width, recipe.height
     here, there, out = Canvas(*size), Canvas(*size), Canvas(*size)
     old, old_from, first = None, 0.0, 0
@@ -482,7 +489,7 @@ def _pictures(recipe: VideoRecipe, parts: list[_FilmPart], seconds: npt.NDArray[
                 mixed(here, there, share, out)
                 yield out
             elif old:
-                # A third each: down, held, up; the hold is short where the fade is.
+                # Fade out, hold, fade in. The hold lasts 16 % of the transition.
                 (old.paint(now - old_from, here) if share < 0.5 else take.paint(now - begins, here))
                 here.scale(max(0.0, (abs(share - 0.5) - 0.08) / 0.42), part.tone)
                 yield here
@@ -494,7 +501,7 @@ def _pictures(recipe: VideoRecipe, parts: list[_FilmPart], seconds: npt.NDArray[
 
 
 def make(recipe: VideoRecipe, path: Path) -> Truth:
-    """Paint and encode."""
+    """Render and encode a video; return its ground truth."""
     parts = _script(recipe)
     frames = sum(part.join_frames + part.frames for part in parts)
     seconds = _clock(recipe, frames)

@@ -90,7 +90,7 @@ class Buildah:
                 "build",
                 "--quiet",
                 "--layers",
-                "--force-rm",  # of a failed build too, which would stay mounted
+                "--force-rm",  # also after a failed build, whose container would stay mounted
                 "--pull-never",
                 "--format=oci",
                 f"--build-arg=BASE_IMAGE={BASE_IMAGE}",

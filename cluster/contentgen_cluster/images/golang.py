@@ -14,7 +14,7 @@ VERSITYGW = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
 KIND = "sigs.k8s.io/kind@v0.31.0"
 NEEDED = (1, 25)  # by Kubernetes 1.35 and versitygw 1.8
 
-# A static binary is the same on every machine, and needs no C compiler. No toolchain but the chosen one.
+# A static binary is reproducible and needs no C compiler. Go must not download another toolchain.
 _ENV = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "-buildvcs=false -trimpath"}
 _toolchain_guard = threading.Lock()
 
@@ -41,7 +41,7 @@ def kubernetes(cache: ContentCache) -> Path:
     """Kubernetes: one program for every component of the cluster."""
 
     def build(target: Path) -> None:
-        # Nobody debugs these: leaving out DWARF saves a part of some six minutes.
+        # DWARF is omitted: the programs are not debugged, and the build of some six minutes becomes shorter.
         flags = ["-gcflags=all=-dwarf=false", "-ldflags", _ldflags()]
         run(_go(cache), "build", *flags, "-o", target, ".", env=_ENV, cwd=GO_MODULE)
 

@@ -24,7 +24,7 @@ IMAGES = ("buildah", "ca-certificates", "debootstrap")
 JAVA = {"mvn": "maven", "javac": "default-jdk-headless"}
 
 _one_at_a_time = threading.Lock()  # dpkg has a lock too, but fails instead of waiting
-_NO_SERVICES = Path("/usr/sbin/policy-rc.d")  # Debian asks it before a package starts its service
+_NO_SERVICES = Path("/usr/sbin/policy-rc.d")  # Debian runs it before a package starts its service
 
 
 def ensure(packages: Iterable[str]) -> str:

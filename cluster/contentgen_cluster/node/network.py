@@ -1,8 +1,8 @@
 """Addresses of the bare cluster, and its reversible changes to the machine's network settings.
 
-Each pod has a pair of interfaces of its own and is routed (the `ptp` plugin), so that a pod's traffic to a Service
-passes the machine's rules also when the Service's pod is its neighbour; on a bridge that needs a kernel module.
-The bridge here has no ports: it holds the node's address, whatever the machine's own network is or becomes.
+Each pod has a veth pair of its own and is routed (the `ptp` plugin), so that traffic to a Service passes the machine's
+packet filter rules also between pods of one node; with a bridge that would need a kernel module. The bridge here has no
+ports: it only holds the node's address, independently of the machine's own network.
 """
 
 import json
@@ -14,14 +14,14 @@ from contentgen_cluster.commands import CommandError, run
 INTERFACE = "contentgen0"
 NODE_ADDRESS = "10.244.0.1"
 POD_RANGE = "10.244.0.0/24"
-CLUSTER_RANGE = "10.244.0.0/16"  # of the pods of all nodes
+CLUSTER_RANGE = "10.244.0.0/16"  # pod addresses of all nodes
 SERVICE_RANGE = "10.96.0.0/16"
 API_SERVICE_ADDRESS = "10.96.0.1"
 DNS_SERVICE_ADDRESS = "10.96.0.10"
 DOMAIN = "cluster.local"
 CNI_NETWORK = "contentgen"
 
-# What we, kubelet and kube-proxy set, to be put back.
+# Kernel settings that this module, kubelet and kube-proxy change; `take_down` restores them.
 _SETTINGS = (
     "net/ipv4/ip_forward",
     "net/ipv4/conf/all/route_localnet",

@@ -33,7 +33,7 @@ _COMPONENTS = {
     "kube-scheduler",
     "kubelet",
 }
-# Made by kubelet, containerd and buildah at fixed places, whatever the configuration says.
+# Folders that kubelet, containerd and buildah create at fixed paths, independently of their configuration.
 _FOREIGN = (
     Path("/var/lib/cni/results"),
     Path("/var/lib/cni"),
@@ -62,7 +62,7 @@ class BareNode:
         """Start a new cluster; `layout` contains the pause image."""
         for folder in (AT.state, AT.run, AT.config / "cni", AT.logs / "pods", AT.pids):
             folder.mkdir(parents=True, exist_ok=True)
-        AT.state.chmod(0o711)  # its keys are root's alone; containers' volumes are below it
+        AT.state.chmod(0o711)  # searchable, because containers' volumes are below it; keys are readable by root only
         AT.certificates.mkdir(mode=0o700)
         who = _identities()
         for name, text in settings.config_files(AT, who, may_lower_oom_score=may_lower_oom_score()).items():
@@ -155,8 +155,8 @@ def take_down() -> None:
     records = [record for record in components().values() if record is not None]
     containerd = [record for name, record in components().items() if name == "containerd" and record is not None]
     processes.stop([record for record in records if record not in containerd])
-    # The containers' shims are started by containerd, which gives each the address of our socket. They go before
-    # the containers do, so that none starts anything again; the containers then have no parent, but a cgroup.
+    # containerd starts the shims with the address of our socket. Shims are killed before the containers, so that none
+    # restarts anything; the containers then have no parent process and are found by their cgroup.
     processes.stop(containerd)
     processes.stop(processes.with_argument(str(AT.containerd_socket)), patience=0)
     cgroups.take_down(settings.CGROUP)
@@ -165,7 +165,7 @@ def take_down() -> None:
     mounts.unmount_below(STATE)
     network.take_down(_SAVED)
     _remove_foreign(sockets)
-    # Whatever is still mounted there is not ours to empty.
+    # --one-file-system skips foreign mounts.
     run("rm", "--recursive", "--force", "--one-file-system", RUN, STATE)
 
 
@@ -176,7 +176,7 @@ def ctr(*arguments: Argument) -> tuple[Argument, ...]:
 
 def import_image(layout: Layout, reference: str) -> int:
     """Import an image into containerd, only the missing blobs. Returns their bytes."""
-    with _importing:  # one after the other: what one brings, the next need not
+    with _importing:  # sequential, so that a later import skips the blobs of an earlier one
         known = set(run(*ctr("content", "ls", "--quiet")).split())
         return feed(ctr("images", "import", "-"), lambda pipe: layout.archive(reference, known, pipe))
 
@@ -256,7 +256,7 @@ def _shim_sockets() -> list[Path]:
 def _remove_foreign(sockets: list[Path]) -> None:
     """Remove our files from shared folders, and the folders that are then empty."""
     results = Path("/var/lib/cni/results")
-    # A pod has a file for its network, which has our name in it, and one for its loopback, which has not.
+    # Each pod has a file for its network, with our network name, and one for its loopback, without it.
     pods = {file.name.split("-")[1] for file in results.glob(f"{network.CNI_NETWORK}-*-*")}
     for each in [*sockets, *(file for pod in pods for file in results.glob(f"*-{pod}-*"))]:
         each.unlink(missing_ok=True)
@@ -270,5 +270,5 @@ def _remove_foreign(sockets: list[Path]) -> None:
     for file in ("kubelet.sock", "kubelet_internal_checkpoint", "DEPRECATION"):
         (registered / file).unlink(missing_ok=True)
     for folder in _FOREIGN:
-        with suppress(OSError):  # not there, or not empty: then it is others' too
+        with suppress(OSError):  # missing, or not empty because others use it
             folder.rmdir()

@@ -78,7 +78,7 @@ def spawn(command: Sequence[Argument], pid_file: Path, log: Path) -> Started:
     if record is None:
         raise ClusterError(f"{command[0]} exited immediately; see {log}")
     pid_file.write_text(json.dumps(asdict(record)))
-    process.returncode = 0  # it is meant to outlive us: nothing to wait for, nothing to warn of
+    process.returncode = 0  # prevents a ResourceWarning: the process must outlive this one
     return record
 
 

@@ -36,7 +36,7 @@ _OUTER_ROUTES = (
     ("ip", "route", "add", SECOND.address, "dev", INTERFACE),
     ("ip", "route", "add", SECOND.pods, "via", SECOND.address),
 )
-# Kept at fixed places by kubelet and containerd, whatever the configuration says; gone with the mount namespace.
+# Fixed paths of kubelet and containerd, independent of their configuration; they vanish with the mount namespace.
 _PRIVATE = ("/var/lib/kubelet", "/var/log/containers", "/var/lib/cni", "/run/containerd")
 _CUT = f"""
 table ip contentgen-cut
@@ -133,7 +133,7 @@ def take_down() -> None:
     cgroups.take_down(SECOND.cgroup)
     processes.stop(keeper, patience=0)
     connect()
-    with suppress(CommandError):  # it goes with its namespace, a moment later
+    with suppress(CommandError):  # the kernel deletes it asynchronously with its namespace
         run("ip", "link", "delete", INTERFACE)
     run("rm", "--recursive", "--force", "--one-file-system", AT.run, AT.state)
 

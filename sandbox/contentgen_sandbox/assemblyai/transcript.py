@@ -81,7 +81,7 @@ def _length(container: av.container.InputContainer) -> int:
     if container.duration:
         return container.duration // 1000
     end = 0
-    for packet in container.demux(stream):  # a stream without a header that says it
+    for packet in container.demux(stream):  # stream without a duration in its header
         if packet.pts is not None and packet.time_base:
             end = max(end, round((packet.pts + (packet.duration or 0)) * packet.time_base * 1000))
     return end

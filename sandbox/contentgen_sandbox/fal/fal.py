@@ -16,9 +16,9 @@ from contentgen_sandbox.sandbox import SandboxPurchase, of, read_object
 router = APIRouter(prefix="/fal")
 history = APIRouter(prefix="/fal-api")
 HISTORY_WINDOW = timedelta(hours=24)
-HISTORY_OF_ONE = timedelta(days=90)  # where a request is asked for by its id
+HISTORY_OF_ONE = timedelta(days=90)  # for a query by request id
 BILLING_WINDOW, BILLING_SPAN = timedelta(hours=24), timedelta(days=90)  # without a start; between start and end
-BILLING_KEY = "billing"  # what a key with the permission for billing begins with
+BILLING_KEY = "billing"  # prefix of keys with the billing permission
 
 
 def authorise(request: Request) -> None:

@@ -58,7 +58,7 @@ def test_who_may_name_another_user(world: ClusterWorld, writer: str) -> None:
     world.kubectl("delete", "rolebinding", "user-123")
     apply(world, writer, "user-123", prompt="an edit that leaves the user alone")
     refused(world, writer, "another")
-    # The operator's own writes are not concerned: the status says what it waits for.
+    # The policy does not apply to the operator's own writes: the status gets a condition.
     world.kubectl("wait", "imagegeneration/owned", "--for=condition=Suspended", "--timeout=60s")
     world.kubectl("delete", "imagegeneration", "owned")
 
@@ -69,7 +69,7 @@ def test_an_administrator_may(world: ClusterWorld) -> None:
 
 
 def test_a_user_named_in_another_class_is_looked_at_when_the_resource_moves(world: ClusterWorld, writer: str) -> None:
-    """No policy holds for a class that nobody serves."""
+    """No policy applies to a class without an installation."""
     apply(world, writer, "user-9", operatorClass="nobodys")
     refused(world, writer, "user-9", operatorClass="default")
     apply(world, writer, world.namespace, operatorClass="default")
@@ -77,7 +77,7 @@ def test_a_user_named_in_another_class_is_looked_at_when_the_resource_moves(worl
 
 
 def test_a_paid_annotation_of_another_class_needs_the_verb_spend_when_the_resource_moves(world: ClusterWorld) -> None:
-    """Its first class had no policy: whoever may edit could have put it there."""
+    """The annotation is untrusted: the former class had no policy, so any editor could have added it."""
     editor = "editor@example.com"
     verbs = ["get", "create", "update", "patch", "delete"]
     grant(world, "editor", editor, {"resources": ["imagegenerations"], "verbs": verbs})

@@ -150,9 +150,9 @@ def test_every_right_is_bound_to_an_account_that_needs_it(mode: str) -> None:
             assert role in manifests
             bound.add(role)
     roles = {name for name in manifests if name[0] in ("Role", "ClusterRole")}
-    # Kubernetes adds these to its own roles, which others bind.
+    # Roles aggregated into Kubernetes' own ones, which others bind.
     aggregated = {name for name in roles if name[2].endswith(("-view", "-edit"))}
-    # Its name keeps a second release of the class out, and nobody needs its rights (docs/decisions/0025).
+    # The role's unique name prevents a second release of the class; its rights are unused (docs/decisions/0025).
     names_the_class = {("ClusterRole", "", "contentgen-class-default")}
     assert roles - aggregated - names_the_class == bound
     rules = [rule for name in roles for rule in manifests[name]["rules"]]
@@ -175,7 +175,7 @@ def test_nobody_but_the_operator_gets_the_status(mode: str) -> None:
 
 
 def test_the_policy_asks_for_the_image_and_account_that_the_operator_is_told() -> None:
-    """Whatever names them: repository and tag, digest, or the chart's version."""
+    """Image references by repository and tag, by digest, and by the chart's version."""
     by_tag = ("worker.image.repository=registry.local/w", "worker.image.tag=v7", "worker.serviceAccount.name=media")
     for values in ((), by_tag, ("worker.image.reference=registry.local/w@sha256:00",)):
         manifests = render(*values)
@@ -241,7 +241,7 @@ def test_a_new_credential_restarts_nothing() -> None:
     assert gateway[0] == gateway[1]
 
 
-# As OpenShift's restricted-v2 wants it, which gives a pod the user and the group of its namespace.
+# Values for OpenShift's restricted-v2, which assigns user and group by namespace.
 OPENSHIFT = tuple(
     f"{where}podSecurityContext.{field}=null"
     for where in ("", "gateway.", "worker.")
@@ -317,14 +317,14 @@ def test_services_find_only_their_own_pods() -> None:
     for service, deployment in ((f"contentgen-{name}", found[name]) for name in found):
         selector = one(manifests, "Service", service)["spec"]["selector"]
         assert [name for name, labels in pods.items() if selector.items() <= labels.items()] == [deployment]
-    # The leader's own EndpointSlice has its endpoint; a selector that found pods would add the standbys.
+    # The leader writes the EndpointSlice itself; a selector that matches pods would add the standbys.
     selector = one(manifests, "Service", "contentgen-desk")["spec"]["selector"]
     assert selector
     assert not [name for name, labels in pods.items() if selector.items() <= labels.items()]
 
 
 def test_the_leader_may_write_the_endpoint_that_it_writes() -> None:
-    """By the names of the chart, in its namespace; of both address families."""
+    """The Role permits the EndpointSlices by name, for both address families."""
     manifests = render()
     env = env_of(manifests, "contentgen")
     rules = one(manifests, "Role", "contentgen-leader-election")["rules"]
@@ -467,7 +467,7 @@ def test_wrong_values_are_refused_by_name(helm: str, value: str, named: str) -> 
     assert named in result.stderr
 
 
-# What is the Kubernetes API's own to check: selectors, volumes, affinities.
+# Values that the schema leaves to the Kubernetes API: selectors, volumes, affinities.
 OPEN = {
     "nodeAffinity", "podAffinity", "podAntiAffinity", "labelSelector", "namespaceSelector", "podSelector",
     "configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret",
@@ -518,7 +518,7 @@ def test_limits_and_deadlines_are_by_default_what_the_operator_takes_by_itself()
 
 
 def test_every_setting_is_a_value() -> None:
-    """Of the chart: whatever the operator can be told, whoever installs it can say."""
+    """Each setting of the operator can be set by a chart value."""
     given = ("desk.existingSecret=issued", "sentry.existingSecret=told", "caBundle.configMap=company-ca")
     manifests = render("sandbox.enabled=true", *given)
     told = {name.removeprefix("CONTENTGEN_").lower() for name in env_of(manifests, "contentgen")}

@@ -1,7 +1,7 @@
-"""The chart on a real cluster: installed, upgraded, tested and uninstalled by both majors of helm, with pods that the
-restricted Pod Security Standard admits, in one namespace only, and without leaving anything stuck.
+"""Chart on a real cluster: installation, upgrade, test and uninstallation by both majors of helm, with pods that the
+restricted Pod Security Standard admits, limited to one namespace, and without stuck resources afterwards.
 
-The main release is replaced while these run, and none is there afterwards; the CRDs stay.
+These tests replace the main release and leave none; the CRDs stay.
 """
 
 import copy
@@ -171,7 +171,7 @@ def test_a_release_from_install_to_uninstall(
     assert get("Transcription", team, "held")["metadata"]["finalizers"] == [others]
     assert not get("Transcription", team, "taken")["metadata"].get("finalizers")
     kubectl("--namespace", team, "patch", "transcription/held", "--type=merge", "--patch", NO_FINALIZERS)
-    # The leader's EndpointSlice goes with its pod, by the garbage collector.
+    # Kubernetes' garbage collector deletes the leader's EndpointSlice after its pod.
     wait_until(lambda: left_in(release.NAMESPACE) == [], 30, "nothing is left of the release")
     cluster_wide = kubectl("get", "clusterroles,clusterrolebindings", "--output", "name").splitlines()
     assert [name for name in cluster_wide if "contentgen" in name] == []
@@ -332,7 +332,7 @@ def test_every_pod_is_admitted_where_restricted_is_enforced_and_no_mutant_is(
     config.load_kube_config(str(KUBECONFIG))
 
     def refusal(spec: Body) -> str:
-        # Accounts of the chart are not there; which one it is does not matter to Pod Security.
+        # The chart's accounts don't exist here, and Pod Security ignores the account.
         body = {"metadata": {"name": "it"}, "spec": spec | {"serviceAccountName": "default"}}
         try:
             core.create_namespaced_pod(namespace, body, dry_run="All")

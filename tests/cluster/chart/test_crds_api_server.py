@@ -40,9 +40,9 @@ REMOVED = object()
 SECRET = "hunter2"
 AS_OPERATOR = {
     "Impersonate-User": f"system:serviceaccount:{release.NAMESPACE}:contentgen",
-    "Impersonate-Group": "system:masters",  # whether a release is there or not
+    "Impersonate-Group": "system:masters",  # works with and without a release
 }
-"""Who may write a status where the chart's admission policies are."""
+"""Impersonation headers of an account that may write a status despite the chart's admission policies."""
 
 LORA, IMAGE, TRANSCRIPT = Kind.LORA_TRAINING, Kind.IMAGE_GENERATION, Kind.TRANSCRIPTION
 SPEC: dict[Kind, dict[str, Any]] = {
@@ -53,7 +53,7 @@ SPEC: dict[Kind, dict[str, Any]] = {
 Edits = dict[str, Any]
 A_LORA = {"loraRef": {"name": "avatar"}}
 
-# kind, edits of the spec above, the field that the refusal must name
+# kind, edits of the spec above, field that the error must name
 WRONG: list[tuple[Kind, Edits, str]] = [
     (LORA, {"loraName": REMOVED}, "spec.loraName"),
     (LORA, {"loraName": ""}, "spec.loraName"),
@@ -240,7 +240,7 @@ RIGHT: list[tuple[Kind, Edits]] = [
     (TRANSCRIPT, {"options": {"language": "en_us", "formats": ["srt"], "speakerLabels": False}}),
     (TRANSCRIPT, {"options": {"language": "auto"}}),
     (TRANSCRIPT, {"options": {"language": "haw"}}),
-    (TRANSCRIPT, {"options": {"language": "pt_br"}}),  # admitted before the codes were known; the operator refuses it
+    (TRANSCRIPT, {"options": {"language": "pt_br"}}),  # admitted for compatibility; the operator rejects it
     (TRANSCRIPT, {"source.url": "https://[2001:db8::1]:8443/a.mp3"}),
     (TRANSCRIPT, {"source.url": "https://example.com/" + "a" * 2028}),
     (TRANSCRIPT, {"suspend": True}),
@@ -321,7 +321,7 @@ def objects(api: client.ApiClient) -> Iterator[client.CustomObjectsApi]:
         wait_until_served(api, [crd["metadata"]["name"] for crd in crds])
         yield client.CustomObjectsApi(api)
     finally:
-        for name in made:  # else a later helm install finds CRDs that are not its own
+        for name in made:  # otherwise a later helm install would find CRDs without its ownership labels
             extensions.delete_custom_resource_definition(name)
         if len(made) == len(crds):
             wait_until_gone(api)
@@ -350,7 +350,7 @@ def raw(api: client.ApiClient, method: str, path: str, body: object = None, **he
 def wait_until_served(api: client.ApiClient, names: list[str]) -> None:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
-        # The API server's first answers hold `conditions: null`.
+        # The API server first returns `conditions: null`.
         found = [raw(api, "GET", f"{CRDS}/{name}")["status"].get("conditions") or [] for name in names]
         if all({"Established": "True"}.items() <= {c["type"]: c["status"] for c in each}.items() for each in found):
             time.sleep(1)  # the endpoint follows the condition
@@ -391,15 +391,16 @@ def test_the_tables_are_as_large_as_they_should_be() -> None:
     assert len(RIGHT) >= 30
 
 
-# How the API server, and our own rules, say what is expected.
+# Phrases for the expected value, in errors of the API server and of our rules.
 EXPECTED = (
     "must", "should be", "supported values", "Required value", "unknown field", "may not be more than", "at least",
 )  # fmt: skip
 
 
 def says_what_was_given(edits: Edits, message: str) -> bool:
-    """The value itself, or its type or length where that is what is wrong; nothing of a URL with a secret in it, nor a
-    control character.
+    """Whether the error names the invalid value, or its type or length if those are invalid.
+
+    A URL with a secret and control characters must not be repeated.
     """
     if SECRET in repr(edits):
         return SECRET not in message and "Forbidden" in message
@@ -432,8 +433,9 @@ def test_wrong(objects: client.CustomObjectsApi, kind: Kind, edits: Edits, named
 
 
 def refused_by_us(kind: Kind, spec: dict[str, Any]) -> bool:
-    """Whether the operator refuses the spec by itself too. As JSON and strictly, as the API server reads it: there "2"
-    is no number.
+    """Whether the operator's own validation rejects the spec too.
+
+    The spec is parsed as strict JSON, like by the API server: "2" is not a number.
     """
     try:
         return first_problem(SPECS[kind].model_validate_json(json.dumps(spec), strict=True)) is not None
@@ -466,7 +468,7 @@ def test_right_with_the_models_defaults(objects: client.CustomObjectsApi, kind: 
 def test_another_spelling_is_admitted(
     objects: client.CustomObjectsApi, kind: Kind, written: Edits, canonical: Edits
 ) -> None:
-    """The API server stores what was written; the operator reads its canonical form."""
+    """The API server stores the written form; the operator parses it to the canonical form."""
     stored = dry_run(objects, kind, manifest(kind, edited(SPEC[kind], written)))["spec"]
     asked = edited(SPEC[kind], written)
     assert all(stored[name] == asked[name] for name in asked.keys() - {"options", "loras"})
@@ -500,7 +502,7 @@ def test_a_long_name_is_refused_before_it_makes_a_jobs_name_too_long(objects: cl
 
 @pytest.fixture
 def waiting(objects: client.CustomObjectsApi) -> Iterator[str]:
-    """A resource that costs and starts nothing, whether an operator runs or not: it waits for a LoRA."""
+    """ImageGeneration that waits for a missing LoRA, so that an operator starts and pays nothing."""
     name = "crd-test-waits"
     spec = SPEC[IMAGE] | {"loras": [{"loraRef": {"name": "crd-test-does-not-exist"}}]}
     objects.create_namespaced_custom_object(GROUP, VERSION, NAMESPACE, IMAGE.plural, manifest(IMAGE, spec, name))
@@ -556,7 +558,7 @@ def full_status() -> ResourceStatus:
 
 
 def test_a_new_resource_does_not_count_as_reconciled(objects: client.CustomObjectsApi, waiting: str) -> None:
-    """kstatus takes a resource without conditions and generation for a finished one."""
+    """kstatus regards a resource without conditions and observedGeneration as reconciled."""
     found = objects.get_namespaced_custom_object(GROUP, VERSION, NAMESPACE, IMAGE.plural, waiting)
     conditions = {condition["type"]: condition["status"] for condition in found["status"].get("conditions", [])}
     assert found["status"]["observedGeneration"] == -1 or conditions["Ready"] == "False"
@@ -566,7 +568,7 @@ def test_the_largest_status_is_stored_whole(
     objects: client.CustomObjectsApi, waiting: str, api: client.ApiClient
 ) -> None:
     status = dump_status(full_status())
-    # The whole status, as the operator writes it: a merge would keep what an operator that runs has written.
+    # Replacement of the whole status, like the operator's: a merge would keep fields of a running operator.
     whole = [{"op": "add", "path": "/status", "value": status}]
     path = f"/apis/{API_VERSION}/namespaces/{NAMESPACE}/{IMAGE.plural}/{waiting}/status?dryRun=All"
     stored = raw(api, "PATCH", path, whole, **AS_OPERATOR, **{"Content-Type": "application/json-patch+json"})
@@ -610,7 +612,7 @@ def a_run(phase: str, **more: Any) -> dict[str, Any]:
 
 
 AS_SERVER = {"Impersonate-User": "crd-tests"}
-"""Somebody with the verb serve on the class crd-tests-a."""
+"""Impersonation header of an account with the verb serve on the class crd-tests-a."""
 
 
 @pytest.fixture
@@ -672,7 +674,7 @@ def test_the_class_does_not_change_during_a_run(
 
 
 def test_the_owner_of_a_class_does_not_change(objects: client.CustomObjectsApi, api: client.ApiClient) -> None:
-    """By CEL; who may create one is an admission policy's rule."""
+    """CEL makes the owner immutable; the admission policy decides who may create a class."""
     owner = {"namespace": "crd-tests", "serviceAccount": "crd-tests", "release": "crd-tests"}
     name = f"crd-tests-{secrets.token_hex(3)}"
     path = f"/apis/{API_VERSION}/operatorclasses"
@@ -693,4 +695,4 @@ def test_the_owner_of_a_class_does_not_change(objects: client.CustomObjectsApi, 
 
 
 OWNER = {"Impersonate-User": "system:serviceaccount:crd-tests:crd-tests", "Impersonate-Group": "system:masters"}
-"""Whom the chart's admission policies let claim a class for this owner."""
+"""Impersonation headers of the account that admission policies permit to claim a class for this owner."""

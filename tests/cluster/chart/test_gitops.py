@@ -118,7 +118,7 @@ class Watched:
             self.versions.append(event["object"])
 
     def __exit__(self, *_: object) -> None:
-        time.sleep(1)  # the last version is on its way
+        time.sleep(1)  # for delivery of the last event
         self._process.terminate()
         self._process.wait()
         self._reader.join()
@@ -168,7 +168,7 @@ def test_each_version_of_pictures_that_are_held_edited_and_run_again(world: Clus
         world.kubectl("wait", "imagegeneration/ops-held", "--for=condition=Complete", "--timeout=240s")
         world.wait("ImageGeneration", "ops-edited", lambda s: len(s.get("versions", ())) == 2)
     assert story(verdicts_of(watched.of("ops-held"))) == ["Progressing", "Suspended", "Progressing", "Healthy"]
-    # The end of the first run says nothing of the edit: nobody is told Healthy before the second has ended.
+    # The completion of the first run is not the edit's: the health is Healthy only after the second run.
     assert story(verdicts_of(watched.of("ops-edited"))) == ["Progressing", "Healthy"]
     made = [str(len(each["status"].get("versions", ()))) for each in watched.of("ops-edited")]
     assert story(made) == ["0", "1", "2"]

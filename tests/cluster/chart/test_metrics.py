@@ -75,7 +75,7 @@ def test_a_job_is_seen_in_every_metric_that_it_concerns(world: ClusterWorld) -> 
     def grown(name: str, **labels: str) -> float:
         return total(text, name, **labels) - total(before, name, **labels)
 
-    price = 0.025  # of one megapixel of flux-dev, by the table
+    price = 0.025  # dollars per megapixel of flux-dev, by the price table
     of = {"provider": "fal", "model": "fal-ai/flux/dev"}
     assert abs(grown("contentgen_estimated_dollars_total", **of) - price) < 1e-9
     assert abs(grown("contentgen_spent_dollars_total", **of) - price) < 1e-9

@@ -31,10 +31,10 @@ from contentgen_e2e.boundary import (
     resource,
 )
 
-# What admission policies refuse: each attempt with whoever makes it. Asked twice, see `Outcome`.
+# Attempts that admission policies refuse, with their callers. Each is sent twice, see `Outcome`.
 
 Asked = tuple[str, BoundaryCaller, Attempt]
-"""The policy, who asks, and what."""
+"""Policy, caller and attempt."""
 
 
 def status_attempts(place: AttemptPlace) -> Iterator[Asked]:
@@ -133,7 +133,7 @@ def job_attempts(place: AttemptPlace) -> Iterator[Asked]:
     for who in makers:
         for name, (meta, says) in marks(place).items():
             if who is place.editor and "controller" in name:
-                continue  # Kubernetes itself asks for no more than the others' case
+                continue  # skipped: covered by the other callers
             yield "jobs", who, Attempt(f"a Job, {name}, by {who.name}", "POST", path, plain_job("new", **meta), says)
         squatted = plain_job("contentgen-0123456789ab-r1-collect-1")
         yield "jobs", who, Attempt(f"the name of a Job of ours, by {who.name}", "POST", path, squatted, "its own Jobs")
@@ -232,7 +232,7 @@ MOUNTS: dict[str, Body] = {
     "scratch beside itself": {"name": "scratch", "mountPath": "/scratch/a"},
     "the token at a path of its own": {"name": "token", "mountPath": "/scratch/token"},
 }
-_POD, _CONTAINER = "worker.podSecurityContext", "worker.securityContext"  # the values that say what is expected
+_POD, _CONTAINER = "worker.podSecurityContext", "worker.securityContext"  # chart values named by the error
 MUTANTS: dict[str, tuple[tuple[str | int, ...], Any, str]] = {
     **{f"a volume of {name}": ((*POD, "volumes", "+"), {"name": "x"} | it, "volumes") for name, it in VOLUMES.items()},
     **{f"as token {name}": ((*POD, "volumes", 1), {"name": "token"} | it, "volumes") for name, it in VOLUMES.items()},
@@ -412,7 +412,7 @@ def annotating(word: str) -> list[tuple[str, Any]]:
     return [(MERGE, {"metadata": {"annotations": {key: "0a1b2c3d"}}}), (JSON_PATCH, [added])]
 
 
-# What RBAC refuses
+# Attempts that RBAC refuses
 
 
 def pod(namespace: str) -> Body:
@@ -512,7 +512,7 @@ def powers(place: AttemptPlace) -> Iterator[Attempt]:
 
 
 def beyond_operator(place: AttemptPlace) -> Iterator[Attempt]:
-    """Requests that only the gateway may send."""
+    """Attempts at requests that only the gateway may send."""
     for kind in Kind:
         new = resource(kind, place.namespace, "new")
         yield Attempt(f"makes {kind.plural}", "POST", ours(kind, place.namespace), new)
@@ -527,7 +527,7 @@ def beyond_operator(place: AttemptPlace) -> Iterator[Attempt]:
 
 
 def beyond_gateway(place: AttemptPlace) -> Iterator[Attempt]:
-    """Requests that only the operator may send."""
+    """Attempts at requests that only the operator may send."""
     yield Attempt("makes a Job", "POST", jobs(place.namespace), plain_job("new"))
     for path in (jobs(place.namespace), jobs(place.namespace, "theirs"), f"/api/v1/namespaces/{place.namespace}/pods"):
         yield Attempt(f"reads {path}", "GET", path)

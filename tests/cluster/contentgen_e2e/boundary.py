@@ -125,8 +125,9 @@ def jobs(namespace: str, name: str = "") -> str:
 
 @dataclass(frozen=True)
 class AttemptPlace:
-    """The callers, and what there is in their namespace: a resource of each kind, `held`, and two suspended Jobs,
-    `ours-…` of the operator's and `theirs`.
+    """Callers, and the objects in their namespace.
+
+    These are a resource of each kind, named `held`, and two suspended Jobs: `ours-…` of the operator, and `theirs`.
     """
 
     world: ClusterWorld

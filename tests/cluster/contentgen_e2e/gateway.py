@@ -61,7 +61,7 @@ class MadeJobs:
     pictures: str
     transcript: str
     stream: str
-    """What `curl -N` of the seeds printed while the LoRA was trained."""
+    """Output of the legacy documentation's `curl -N` during the training of the LoRA."""
 
     @property
     def all(self) -> tuple[str, ...]:

@@ -30,8 +30,10 @@ def _scene(number: int, frame: int, size: tuple[int, int]) -> Pixels:
 
 
 def film(folder: Path, frames: list[Pixels], *, sound: bool = True, streams: bool = False) -> bytes:
-    """An MP4. `streams`: it can be decoded from its beginning while the rest still comes, with a keyframe in every two
-    seconds: work is split there, and a part begins when the next keyframe is known."""
+    """MP4 file. `streams`: decodable during its download, with a keyframe every two seconds.
+
+    The worker splits its work at keyframes, and starts a part once the next keyframe is known.
+    """
     path = folder / "film.mp4"
     height, width = frames[0].shape[:2]
     with av.open(str(path), "w", container_options={"movflags": "faststart"} if streams else {}) as container:

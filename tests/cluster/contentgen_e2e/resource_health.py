@@ -8,7 +8,7 @@ from typing import Any
 import lupa.lua54
 
 Body = dict[str, Any]
-# What Argo CD's word is called in kstatus; Suspended is a state that kstatus does not tell apart.
+# kstatus of each health status of Argo CD; kstatus has no status of its own for Suspended.
 KSTATUS_OF = {"Healthy": "Current", "Degraded": "Failed", "Progressing": "InProgress", "Suspended": "InProgress"}
 
 

@@ -1,11 +1,11 @@
-"""Takeovers on the bare cluster: the operator that leads is frozen, killed, cut off, rolled out, or has no API server,
-while resources of the three kinds are on their way and one of them is in a chosen state.
+"""Leader takeovers on the bare cluster: the leader is frozen, killed, disconnected, rolled out, or without API server,
+while resources of the three kinds are in progress and one of them is in a chosen state.
 
-After each: another process leads (its identity is unique per start), every resource that was on its way is Completed,
-no request was posted twice, no stage took a second Job, and a former leader that goes on changes nothing and ends.
+After each takeover, another process leads (its identity is unique per start), all resources that were in progress are
+Completed, no request was sent twice, no stage had a second Job, and the former leader changes nothing and exits.
 
-Only processes of our own containers are signalled, each by its pid, start time and boot; the network is cut by an nft
-table of our own. Whatever happens, processes are continued, the table is deleted and the API server started again.
+Only processes of our own containers are signalled, identified by pid, start time and boot; an nft table of our own cuts
+the network. Cleanup always continues the processes, deletes the table and restarts the API server.
 """
 
 import json
@@ -44,20 +44,20 @@ T = TypeVar("T")
 FAULTS = ("frozen", "killed", "cut off", "rolled out", "API server down")
 STATES = ("preparing", "planned", "sending", "submitted", "collecting")
 SHORT = (("frozen", "sending"), ("cut off", "collecting"), ("rolled out", "submitted"))
-"""Of `make test`, where other suites need the API server."""
+"""Faults of `make test`, where other suites need the API server."""
 LEAD_SECONDS = 30.0
 _API_AWAY_SECONDS = 60.0
-_API_WARM_SECONDS = 5.0  # after it says that it is ready
-_END_SECONDS = 180.0  # for all that was on its way: a person may have to answer after adoptionSeconds
-_THAW_SECONDS = 35.0  # the liveness probe ends a frozen process after 60 s, which is another story
+_API_WARM_SECONDS = 5.0  # after its readiness
+_END_SECONDS = 180.0  # for all resources in progress; adoptionSeconds may pass first
+_THAW_SECONDS = 35.0  # shorter than the 60 s after which the liveness probe kills the process
 _EXIT_SECONDS = 30.0
 _READY_SECONDS = 180.0
-_HELD_SECONDS = 12.0  # the provider keeps a reply or a result back for so long
-_FRESH_RESTARTS = 2  # then the pod is replaced: the kubelet's back-off would be measured, not the takeover
+_HELD_SECONDS = 12.0  # delay of a reply or a result by the provider
+_FRESH_RESTARTS = 2  # more restarts replace the pod, because the kubelet's back-off would be measured
 _ARRIVAL_SECONDS = 4.0
 _IN_FLIGHT = 3
 _TABLE = "contentgen_takeovers"
-_MODEL = "fal-ai/flux/schnell"  # of the resources that are looked at; the stream takes another one
+_MODEL = "fal-ai/flux/schnell"  # model of the checked resources; the stream uses another one
 _AWAY = (ApiException, HTTPError, release.CommandFailed, httpx.TransportError, PyMongoError, OSError)
 
 
@@ -73,11 +73,11 @@ class LeaderTakeover:
     fault: str
     state: str
     found: str = ""
-    """The step of the purchase when the fault struck."""
+    """Step of the purchase at the time of the fault."""
     seconds: float = 0.0
-    """Without a leader, from the fault on; from the API server's return where that was away."""
+    """Seconds without a leader since the fault, or since the API server's return if it was unavailable."""
     served: float = 0.0
-    """Until workers were led to it."""
+    """Seconds until the worker API's endpoint pointed to the new leader."""
     in_flight: int = 0
     asked: int = 0
     missed: list[str] = field(default_factory=list)
@@ -355,8 +355,9 @@ class Stream:
 
 @contextmanager
 def direct_world(root: Path, namespace: str) -> Iterator[ClusterWorld]:
-    """A world that asks Services by their addresses, without the API server in between: the bare cluster's are this
-    machine's. It is empty at the end.
+    """World that connects to Services by address, without port-forwards through the API server.
+
+    The bare cluster's Service addresses are reachable on this machine. The world is empty at the end.
     """
     address = service_address(root, "contentgen-sandbox")
     at = Addresses(http=f"{address}:80", s3=f"{address}:7070", mongodb=f"{address}:27017")
@@ -384,7 +385,7 @@ class Takeovers:
         self._numbers = count(1)
         self._api_away: list[tuple[float, float]] = []
         self._asked = 0
-        self._billed_before = {each["request_id"] for each in world.billed()}  # by mutants of other suites, too
+        self._billed_before = {each["request_id"] for each in world.billed()}  # also charges by mutants of other suites
         self.rows: list[LeaderTakeover] = []
 
     def run(
@@ -520,7 +521,7 @@ class Takeovers:
         self._ended(row, leader, process)
 
     def _go_on(self, name: str, kind: Kind, deadline: float) -> None:
-        """Let only the successor work until the resource has ended or the time is over."""
+        """Let only the successor work until the resource's run has ended or the timeout expires."""
         while time.monotonic() < deadline:
             status = self._world.get(kind, name).get("status") or {}
             if status.get("phase") in ("Completed", "Failed"):
@@ -574,8 +575,8 @@ class Takeovers:
 
     def _without_api_server(self, row: LeaderTakeover, leader: str) -> None:
         began = time.monotonic()
-        # The controller manager goes with it, as on a node of its own: it would take our node for a dead one as soon as
-        # the API server is back, and take the endpoints of all Services away for a minute.
+        # The controller manager is stopped too: at the API server's return it would regard our node as dead and remove
+        # the endpoints of all Services for a minute.
         with self._stream.pausing(), killed("kube-controller-manager"):
             with killed("kube-apiserver"):
                 time.sleep(_API_AWAY_SECONDS)
@@ -584,7 +585,7 @@ class Takeovers:
             self._api_away.append((began, back + _API_WARM_SECONDS))
             self._succeeded(row, leader, back)
 
-    # What holds afterwards
+    # Invariants
 
     def _all_end(self, row: LeaderTakeover, on_their_way: dict[str, Kind]) -> None:
         deadline = time.monotonic() + _END_SECONDS
@@ -613,7 +614,7 @@ class Takeovers:
         self._once_each(body["metadata"]["uid"])
 
     def _answered(self, name: str, kind: Kind) -> bool:
-        """Answer SubmissionUnknown as a user does: check the provider's bills."""
+        """Resolve SubmissionUnknown like a user, by the provider's bills."""
         status = self._world.get(kind, name).get("status") or {}
         if status.get("phase") != "SubmissionUnknown":
             return False

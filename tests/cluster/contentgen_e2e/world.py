@@ -36,7 +36,7 @@ class ClusterWorld:
     root: Path
     namespace: str
     api: Any
-    """The API server's client for custom resources: a kubectl for each look costs a tenth of a second of a core."""
+    """API client for custom resources: a kubectl process per read costs a tenth of a second of CPU time."""
     s3: Any
     jobs: Collection[Body]
     ledger_collection: Collection[Body]
@@ -98,9 +98,7 @@ class ClusterWorld:
         return body
 
     def leader(self) -> str:
-        """Who holds the Lease: the pod's name, `_`, and a part that is unique per start of the process; empty where
-        nobody does.
-        """
+        """Holder of the Lease: pod name, `_`, and a part that is unique per process start; empty if there is none."""
         where = ("--namespace", release.NAMESPACE, "get", "lease", "contentgen", "--ignore-not-found")
         return release.kubectl(self.root, *where, "--output", "jsonpath={.spec.holderIdentity}")
 
@@ -176,7 +174,7 @@ def world_at(root: Path, namespace: str, of: str, at: Addresses) -> Iterator[Clu
         database = stack.enter_context(
             MongoClient[Body](f"mongodb://{at.mongodb}/?directConnection=true", tz_aware=True)
         )[DATABASE]
-        # A connection that was kept may be closed by the sandbox, after five idle seconds, as a request goes out on it.
+        # The sandbox closes a connection after five idle seconds, possibly while a request is being sent on it.
         fresh = httpx.Limits(max_keepalive_connections=0)
         sandbox = stack.enter_context(
             httpx.Client(base_url=f"http://{at.http}", timeout=60, trust_env=False, limits=fresh)
@@ -217,7 +215,7 @@ def connected(root: Path) -> Any:
 
 
 def wait_for_rollout(root: Path, name: str) -> None:
-    """Wait until only pods of the newest version of a deployment run: older ones may lead while they end."""
+    """Wait until a deployment's pods are all of the newest version: older ones may lead until they exit."""
     where = ("--namespace", release.NAMESPACE)
     release.kubectl(root, *where, "rollout", "status", f"deployment/{name}", "--timeout=120s")
     selector = f"app.kubernetes.io/component={name.removeprefix('contentgen').removeprefix('-') or 'operator'}"

@@ -1,5 +1,5 @@
-"""Documentation that is executed: every command of the documents that is not in the reviewed list is typed, in the
-order of its page, by a reader with a shell and namespaces of their own; every manifest is given to the server.
+"""Execution of the documentation: all commands that are not in the reviewed list are run in the order of their page, in
+a shell and in namespaces of their own; all manifests are sent to the API server.
 """
 
 import json
@@ -97,12 +97,12 @@ class Told:
     said: dict[Command, Said]
     notes: tuple[Said, ...]
     versions: tuple[dict[str, str], dict[str, str]]
-    """The samples' resourceVersions: completed, and after they were applied once more."""
+    """resourceVersions of the samples: after their completion, and after a second `kubectl apply`."""
     applied_again: str
 
 
 class Desk:
-    """A working folder that looks like the repository, with the files that readers write."""
+    """Working folder with links to the repository's files and with the files that readers write."""
 
     def __init__(self, world: ClusterWorld, gateway: Gateway, folder: Path) -> None:
         self.folder = folder
@@ -122,7 +122,7 @@ class Desk:
         }
 
     def lay_out(self) -> None:
-        """The repository's files by links, the samples with this release's address, what readers write, a film."""
+        """Create links to the repository's files, samples with this release's address, readers' files, and a video."""
         for path in pages.ROOT.iterdir():
             if path.name not in ("samples", ".git"):
                 (self.folder / path.name).symlink_to(path)
@@ -189,7 +189,7 @@ def play(desk: Desk, file: str) -> str:
 
 
 def notes() -> list[Command]:
-    """Of the release as it is installed, and what those of other installations say besides."""
+    """Commands in the NOTES of the installed release and, in addition, in those of other values."""
     texts = [release.helm(ROOT, "get", "notes", release.RELEASE, "--namespace", release.NAMESPACE)]
     for settings in ((), ("--set", "watchNamespaces={marketing}")):
         rendered = release.helm(
@@ -214,7 +214,7 @@ def resource_versions(namespace: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def desk(world: ClusterWorld, gateway: Gateway, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
-    """The film is where `make demo` puts it."""
+    """Reader's working folder, with the video uploaded under the name that `make demo` uses."""
     desk = Desk(world, gateway, tmp_path_factory.mktemp("reader"))
     desk.lay_out()
     port = world.sandbox.base_url.port
@@ -229,7 +229,7 @@ def desk(world: ClusterWorld, gateway: Gateway, tmp_path_factory: pytest.TempPat
 
 @pytest.fixture(scope="module")
 def told(desk: Desk, gateway: Gateway) -> Told:
-    """The README to its samples first; while these are made, the pages that do without them; then all others."""
+    """Results of all chapters: README first, pages that need no samples while these complete, then the other pages."""
     kubectl("apply", "--filename", str(desk.folder / "content-maker.yaml"))
     kubectl("--namespace", desk.namespace, "create", "configmap", "argocd-cm")
     for file in reviewed.PLAY:
@@ -238,7 +238,7 @@ def told(desk: Desk, gateway: Gateway) -> Told:
     desk.know(TOKEN=token.strip(), JOB="not known yet")
     refused = httpx.get(f"{gateway.url}/api/jobs", headers={"Authorization": "Bearer wrong"}, trust_env=False)
     given = httpx.get(f"{gateway.url}/api/jobs", headers={"Authorization": f"Bearer {token.strip()}"}, trust_env=False)
-    assert (refused.status_code, given.status_code) == (401, 200)  # runbooks look for them in the log
+    assert (refused.status_code, given.status_code) == (401, 200)  # runbooks search the log for both
     readme, *others = chapters(desk, RUN)
     said = desk.read(readme)
     uid = "jsonpath={.metadata.uid}"
@@ -262,7 +262,7 @@ def told(desk: Desk, gateway: Gateway) -> Told:
 
 
 def waits(desk: Desk, chapter: Chapter) -> bool:
-    """Whether it needs the samples, or a bucket from which `helm test` deletes nothing any more."""
+    """Whether a chapter must run after the samples' completion and after `helm test`, which deletes objects."""
     typed = " ".join(reviewed.typed(command) for command in chapter.commands)
     needs = re.search(r"avatar|\$JOB|grep Completed|contentgen restore", typed) is not None
     return needs and chapter.namespace == desk.namespace
@@ -312,7 +312,7 @@ def test_no_command_is_left_out(told: Told) -> None:
 @pytest.mark.parametrize("text", [text for text in NOT_RUN if re.search(r"^(kubectl(?! contentgen)|helm) ", text)])
 def test_the_words_of_a_command_that_is_not_run_are_known(text: str) -> None:
     for words in shell.calls(text):
-        if words[0] in ("kubectl", "helm"):  # what runs in a pod: tests/unit/docs/test_commands.py
+        if words[0] in ("kubectl", "helm"):  # commands in pods: tests/unit/docs/test_commands.py
             assert command_help.problems(words, asking(words[0])) == []
 
 

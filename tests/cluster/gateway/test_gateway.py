@@ -45,7 +45,7 @@ def test_the_seeds_pages_of_the_api_are_there(gateway: Gateway, ann: GatewayTena
 
 
 def test_a_file_by_its_path_is_fetched(gateway: Gateway, ann: GatewayTenant, made: MadeJobs) -> None:
-    """What `curl -L` does; that the bucket's host leads elsewhere from here is `fetch`'s to know."""
+    """The redirect is followed like by `curl -L`; `fetch` maps the bucket's host to the forwarded port."""
     answer = ann.api.get(legacy_clients.path_of(legacy_clients.Ids(*made.all).filled(legacy_clients.FILE_LINE)))
     assert answer.status_code == 307, answer.text
     assert gateway.fetch(answer.headers["location"]).text.strip()
@@ -192,7 +192,7 @@ def test_nobody_comes_in_without_a_token(gateway: Gateway, headers: dict[str, st
 
 
 def test_a_token_for_somebody_else_is_worth_nothing(gateway: Gateway, ann: GatewayTenant) -> None:
-    """Such as a worker's, or the API server's own."""
+    """Tokens with the audience of the worker API or of the API server are rejected."""
     for audience in ("contentgen", "https://kubernetes.default.svc"):
         token = release.kubectl(
             ROOT, "--namespace", ann.namespace, "create", "token", "person", "--audience", audience
@@ -258,13 +258,13 @@ def test_no_secret_and_no_traceback_is_in_the_log(
 
 
 def test_it_is_refused_nothing_and_asks_for_no_secret(gateway: Gateway, made: MadeJobs) -> None:
-    """What it did up to here, by the API server's audit log, which only the bare cluster shows."""
+    """Audit log of all API requests of the gateway so far. Only the bare cluster has one."""
     logs = sorted((STATE / "logs").glob("audit*.log"))
     if not logs:
         pytest.skip("no audit log")
     account = f'system:serviceaccount:{release.NAMESPACE}:contentgen-gateway"'
     lines = [line for log in logs for line in log.read_text(errors="replace").splitlines() if account in line]
-    # Its pods': test_boundary.py asks with tokens of the same account, which belong to no pod.
+    # Requests by the gateway's pods only: test_boundary.py uses tokens of the same account without a pod.
     pod = "authentication.kubernetes.io/pod-name"
     named = [event for event in map(json.loads, lines) if event["user"]["username"] == account[:-1]]
     events = [event for event in named if pod in (event["user"].get("extra") or {})]
@@ -275,7 +275,7 @@ def test_it_is_refused_nothing_and_asks_for_no_secret(gateway: Gateway, made: Ma
 
 
 def test_a_rollout_is_not_noticed(gateway: Gateway, ann: GatewayTenant) -> None:
-    """From inside the cluster, through the Service: a new replica is ready before the old one stops."""
+    """Requests inside the cluster, through the Service, succeed: a new replica is ready before the old one stops."""
     ask = (
         "import time,urllib.request as u\n"
         "end=time.time()+25\nn=0\n"
@@ -300,7 +300,8 @@ def test_a_rollout_is_not_noticed(gateway: Gateway, ann: GatewayTenant) -> None:
 def test_whoever_asks_too_often_waits(gateway: Gateway, ann: GatewayTenant, bob: GatewayTenant) -> None:
     """Last test: it exhausts the caller's rate limit."""
     assert eventually(gateway.answers)
-    ann.get("/api/jobs"), bob.get("/api/jobs")  # before a token is known its requests are its address's
+    # Until a token is validated, its requests count for the client's address.
+    ann.get("/api/jobs"), bob.get("/api/jobs")
     deadline = time.monotonic() + 60
     codes: list[int] = []
 

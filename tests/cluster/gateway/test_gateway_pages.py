@@ -19,7 +19,7 @@ from contentgen_simulation.gateway import browser
 
 @pytest.fixture(scope="module")
 def chromium(gateway: Gateway, ann: GatewayTenant, made: MadeJobs) -> Iterator[Browser]:
-    """It finds the bucket where the signed addresses say that it is: the port is forwarded to another one here."""
+    """Browser that resolves the bucket's host in signed URLs to the forwarded port."""
     pictures = ann.get("/api/assets/images", userId="user123")["images"]
     host = urlsplit(pictures[0]["thumbnailUrl"]).netloc
     rule = f"MAP {host if ':' in host else f'{host}:80'} 127.0.0.1:{gateway.s3_port}"
@@ -88,7 +88,7 @@ def test_progress_moves_on_the_open_page_to_the_end(
     page: Page, gateway: Gateway, ann: GatewayTenant, world: ClusterWorld, film: str
 ) -> None:
     """The page updates without a reload and then shows the results."""
-    # A provider that takes its time: on a busy machine a page may miss what lasts a second.
+    # Slow provider: on a busy machine a page may miss a state that lasts a second.
     slow = {"provider": "fal", "model": "fal-ai/flux-lora-fast-training", "fault": "slow_model", "delay_s": 10}
     world.sandbox.put("/sandbox/faults", json=[slow]).raise_for_status()
     body = {"userId": "user123", "videoUrl": film, "loraName": "watched", "triggerWord": "wt", "steps": 300}
@@ -98,7 +98,7 @@ def test_progress_moves_on_the_open_page_to_the_end(
     bar = page.locator(f'[data-progress="{job_id}"]')
     seen: set[int] = set()
     for _ in range(1200):
-        with suppress(Error):  # a step ends: the page loads itself anew
+        with suppress(Error):  # the page reloads at the end of a step
             seen |= {int(value) for value in bar.evaluate_all("all => all.map(each => each.value)")}
         if page.locator(".title-side", has_text="Completed").count():
             break
@@ -121,7 +121,7 @@ def test_a_file_is_downloaded_and_the_transcript_is_played(page: Page, gateway: 
 def test_who_signs_out_sees_nothing(
     page: Page, gateway: Gateway, ann: GatewayTenant, made: MadeJobs, token: str
 ) -> None:
-    """Last. The token is refused from then on, and the tenant's other one is not."""
+    """Last test: signing out revokes the token, but not the tenant's other token."""
     page.goto(gateway.url)
     page.get_by_role("button", name="Sign out").click()
     page.goto(f"{gateway.url}/jobs/{made.lora}")

@@ -28,9 +28,9 @@ from contentgen_e2e.world import Body, ClusterWorld, open_world
 KIND = Kind.IMAGE_GENERATION
 CHART = str(ROOT / "charts/contentgen")
 SECOND, NEAR = "second", "near"
-EACH = int(os.environ.get("CONTENTGEN_EACH") or 12)  # resources of an installation that works beside another one
+EACH = int(os.environ.get("CONTENTGEN_EACH") or 12)  # number of resources per installation
 SMALL = (
-    "resources.requests.cpu=100m",  # with less, an operator beside a hundred workers does not renew its Lease in time
+    "resources.requests.cpu=100m",  # less would delay Lease renewals beside a hundred workers
     "resources.requests.memory=128Mi",
     "sandbox.resources.requests.cpu=100m",
     "sandbox.resources.requests.memory=128Mi",
@@ -68,7 +68,7 @@ class Installation:
         return time.monotonic() - start
 
     def manifests(self) -> list[Body]:
-        """As a tool renders them that does not ask the cluster, such as Argo CD."""
+        """Manifests rendered without cluster access, like by Argo CD."""
         where = ("--namespace", self.namespace, "--no-hooks", "--skip-tests")
         rendered = release.helm(ROOT, "template", release.RELEASE, CHART, *where, *self.sets)
         return [each for each in yaml.safe_load_all(rendered) if each]
@@ -77,13 +77,13 @@ class Installation:
         return release.kubectl(ROOT, "--namespace", self.namespace, *args, stdin=stdin)
 
     def is_ready(self) -> bool:
-        """Whether all operators are ready; a standby is, also beside a leader that is not."""
+        """Whether all operators are ready. A standby can be ready while the leader is not."""
         path = "jsonpath={.status.readyReplicas} {.spec.replicas}"
         ready, _, wanted = self.kubectl("get", "deployment/contentgen", "--output", path).partition(" ")
         return ready == wanted
 
     def log(self) -> str:
-        """What the operators have said; nothing before their containers have started."""
+        """Logs of the operators; empty before their containers have started."""
         with suppress(release.CommandFailed):
             return self.kubectl("logs", "--selector", "app.kubernetes.io/component=operator", "--tail=-1")
         return ""
@@ -129,7 +129,7 @@ def near(world: ClusterWorld) -> Iterator[Installation]:
 
 @pytest.fixture(scope="module")
 def second(world: ClusterWorld) -> Iterator[ClusterWorld]:
-    """A second release with stores of its own, seen through the first one's namespace."""
+    """A second release with stores of its own, accessed through the first release's namespace."""
     make_namespace(OWN_STORES.namespace)
     OWN_STORES.install()
     with open_world(ROOT, f"{world.namespace}-second", OWN_STORES.namespace) as opened:
@@ -218,7 +218,7 @@ def test_the_same_class_is_refused_at_the_install(world: ClusterWorld) -> None:
     again = Installation(RIVAL.namespace, DEFAULT_CLASS, STORES)
     with pytest.raises(release.CommandFailed, match="is served by the release contentgen in the namespace contentgen"):
         again.install(seconds=30)
-    # Until the operator has created it again, Helm's own check of who owns an object decides.
+    # Helm's ownership check applies until the operator has created the object again.
     release.kubectl(ROOT, "delete", "operatorclass", DEFAULT_CLASS)
     with pytest.raises(release.CommandFailed, match=r"contentgen-class-default|is served by the release"):
         again.install(seconds=30)
@@ -362,7 +362,7 @@ def test_nothing_moves_during_a_run(world: ClusterWorld, near: Installation) -> 
 
 
 def test_an_idle_namespace_moves_and_buys_nothing(world: ClusterWorld, second: ClusterWorld) -> None:
-    """To other stores: the second installation knows none of these, and its provider was paid for its own alone."""
+    """Move to an installation with other stores: it does not know the resources, and it pays nothing for them."""
     before = (len(world.billed()), len(second.billed()))
     states = {each["metadata"]["name"]: each["status"]["phase"] for each in world.resources()}
     said = move(world, "--all", "--to", SECOND)
@@ -371,7 +371,7 @@ def test_an_idle_namespace_moves_and_buys_nothing(world: ClusterWorld, second: C
     second.kubectl("get", "pods")
     OWN_STORES.kubectl("rollout", "restart", "deployment/contentgen")
     OWN_STORES.kubectl("rollout", "status", "deployment/contentgen", "--timeout=90s")
-    time.sleep(5)  # several reconciles of an operator that has started and lists everything
+    time.sleep(5)  # several reconciles after the operator's start and its initial list
     assert {each["metadata"]["name"]: each["status"]["phase"] for each in world.resources()} == states
     assert (len(world.billed()), len(second.billed())) == before
     move(world, "--all", "--to", DEFAULT_CLASS)
@@ -382,7 +382,7 @@ def test_an_idle_namespace_moves_and_buys_nothing(world: ClusterWorld, second: C
 
 
 def test_an_uninstall_leaves_the_resources_of_the_other_alone(world: ClusterWorld, second: ClusterWorld) -> None:
-    """With finalizers of both: one whose files go with it, of each class."""
+    """Both classes have a resource with a finalizer and deletionPolicy Delete."""
     fault = {"provider": "fal", "model": "fal-ai/flux/dev", "fault": "stuck", "count": 1}
     for each in (world, second):
         each.sandbox.put("/sandbox/faults", json=[fault]).raise_for_status()

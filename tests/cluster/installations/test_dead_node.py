@@ -68,7 +68,7 @@ def world(second: None) -> Iterator[ClusterWorld]:
 
 @pytest.fixture(scope="module")
 def film(world: ClusterWorld, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A film that takes a while to come down, by more than the 16 KiB/s that a worker asks of a host."""
+    """URL of a video with a slow download, but faster than the 16 KiB/s that a worker requires of a host."""
     scenes = media.scenes(40, 2, (640, 360))
     content = media.film(tmp_path_factory.mktemp("media"), scenes, sound=False, streams=True)
     world.sandbox.put("/media/dead-node.mp4", content=content).raise_for_status()
@@ -162,7 +162,7 @@ def _runs_on_the_second_node(world: ClusterWorld, name: str) -> bool:
 
 @pytest.mark.parametrize("how", ["cut-off", "powered-off"])
 def test_the_work_of_a_dead_node_goes_on(how: str, world: ClusterWorld, film: str) -> None:
-    """Cut off, its leader and its workers go on, and are back once the work was begun anew elsewhere."""
+    """A disconnected node's leader and workers continue, and return after the work was restarted on another node."""
     polled, submitted, *loras = (f"{how}-{each}" for each in ("polled", "submitted", "first", "second"))
     stuck = {"provider": "fal", "model": "fal-ai/flux/schnell", "fault": "stuck"}
     world.sandbox.put("/sandbox/faults", json=[stuck]).raise_for_status()

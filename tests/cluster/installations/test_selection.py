@@ -20,7 +20,7 @@ KIND = Kind.IMAGE_GENERATION
 LABEL = "contentgen.dev/test-selection"
 MODEL = "fal-ai/flux/dev"
 SLOW = {"provider": "fal", "model": MODEL, "fault": "slow_model", "count": 1, "delay_s": 180}
-"""The next request is still under way while the values change."""
+"""Fault that makes the next request outlast the change of the values."""
 
 
 class Place:
@@ -72,7 +72,7 @@ def eventually(reached: Callable[[], bool], seconds: float, what: str) -> None:
 
 
 def pod_uids() -> set[str]:
-    """Of the operators, but for those of an earlier rollout that still end."""
+    """Uids of the operator pods, without terminating pods of an earlier rollout."""
     chosen = ("--selector", "app.kubernetes.io/component=operator")
     listed = release.kubectl(ROOT, "--namespace", release.NAMESPACE, "get", "pods", *chosen, "--output", "json")
     found = [each["metadata"] for each in json.loads(listed)["items"]]
@@ -93,7 +93,7 @@ def test_namespaces_leave_are_released_and_come_back(world: ClusterWorld, place:
     place.until("flying", "Processing")
     assert all(place.is_held(each) for each in ("idle", "gone", "flying"))
 
-    # All → a list that has both, and a name that does not exist: nothing is released.
+    # All → a list with both namespaces and a missing one: nothing is released.
     both = f"watchNamespaces={{{world.namespace},{place.name},there-is-none}}"
     said = release.install(ROOT, *KEYS, both)
     assert "the namespace there-is-none of watchNamespaces does not exist" in said
@@ -101,7 +101,7 @@ def test_namespaces_leave_are_released_and_come_back(world: ClusterWorld, place:
     place.apply("listed")
     place.until("listed", "Completed")
 
-    # → A shorter list: released, and without rights.
+    # → A shorter list: the removed namespace is released, and the operator loses its rights there.
     release.install(ROOT, *KEYS, f"watchNamespaces={{{world.namespace}}}")
     assert not any(place.is_held(each) for each in ("idle", "gone", "flying"))
     place.delete("gone")
@@ -110,7 +110,7 @@ def test_namespaces_leave_are_released_and_come_back(world: ClusterWorld, place:
     assert world.wait_for_end(KIND, "selected")["status"]["phase"] == "Completed"
     assert "phase" not in place.read("waits").get("status", {})
 
-    # → Labels, which the namespace gets a moment later: what was paid goes on.
+    # → Labels, which the namespace gets a moment later: the paid run continues.
     release.install(ROOT, *KEYS, f"watchNamespaceSelector.matchLabels.{LABEL.replace('.', chr(92) + '.')}=yes")
     before = pod_uids()
     release.kubectl(ROOT, "label", "namespace", place.name, f"{LABEL}=yes")
@@ -118,7 +118,7 @@ def test_namespaces_leave_are_released_and_come_back(world: ClusterWorld, place:
     assert pod_uids() == before, "nothing was started anew"
     eventually(lambda: place.is_held("idle"), 30, "a finished one is held again, for its files")
 
-    # Without the label: released by the leader, and followed in the ledger.
+    # Without the label: the leader releases the namespace and follows the purchase in the ledger.
     release.kubectl(ROOT, "label", "namespace", place.name, f"{LABEL}-")
     eventually(lambda: not any(place.is_held(each) for each in ("idle", "flying")), 30, "released")
     place.delete("idle")

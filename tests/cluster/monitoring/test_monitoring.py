@@ -24,7 +24,7 @@ ENABLED = [
     "monitoring.rules.runbookUrl=https://docs.local/runbooks",
     "monitoring.dashboard.enabled=true",
 ]
-# What Prometheus adds to every series of a target, and what a query makes.
+# Labels that Prometheus adds to every series of a target, and those made by queries.
 OF_THE_TARGET = {"job", "namespace", "le"}
 Manifest = dict[str, Any]
 
@@ -52,7 +52,7 @@ def alerts(rendered: dict[str, Manifest]) -> list[Manifest]:
 
 
 def queries(rendered: dict[str, Manifest]) -> dict[str, str]:
-    """Every expression of the rules and the dashboard, by where it is."""
+    """Expressions of the rules and of the dashboard, by location."""
     board = json.loads(rendered["ConfigMap"]["data"]["contentgen.json"])
     panels = {
         f"{panel['title']} {target['refId']}": target["expr"]

@@ -1,6 +1,6 @@
 """Invalid input and failing providers on the real cluster: clear reasons, no loss, no duplicate or useless payment.
 
-All cases of a group are applied at once and waited for together; a good neighbour goes through among them.
+All cases of a group are applied at once and waited for together; a valid resource among them completes.
 """
 
 import json
@@ -35,7 +35,7 @@ SMALL = (
 
 
 class Case(NamedTuple):
-    """A resource that must fail: for this reason, with this in its message."""
+    """Resource that must fail, with the expected reason and a part of the message."""
 
     kind: Kind
     spec: Spec
@@ -114,7 +114,7 @@ def small() -> Iterator[ClusterWorld]:
 
 @pytest.fixture(scope="module")
 def files(small: ClusterWorld, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Addresses of recordings that are good, or wrong in one way."""
+    """URLs of recordings: valid ones, and ones with a single defect."""
     folder = tmp_path_factory.mktemp("media")
     good = media.film(folder, media.scenes(6))
     made = {
@@ -136,7 +136,7 @@ def _served(world: ClusterWorld, name: str, content: bytes) -> str:
 
 @pytest.fixture(scope="module")
 def stuck(small: ClusterWorld) -> str:
-    """A request that never ends, sent before all else; its deadline is the shortest that there is."""
+    """Request that never ends, with the shortest permitted deadline. It is sent first."""
     arm(small, flux_dev={"fault": "stuck"})
     marker = asked(small, "stuck", "flux-dev", deadlineSeconds=60)
     small.wait("ImageGeneration", "stuck", lambda status: status.get("phase") == "Processing")
@@ -163,7 +163,7 @@ def ended(status: Body) -> bool:
 def wait_for_all(
     world: ClusterWorld, names: set[str], reached: Callable[[Body], bool] = ended, seconds: float = 280
 ) -> Body:
-    """All resources of these names once each is there; one look at all of them at a time."""
+    """Poll all resources with one list request until each has reached the state; returns them by name."""
     deadline = time.monotonic() + seconds
     while True:
         found = {each["metadata"]["name"]: each for each in world.resources() if each["metadata"]["name"] in names}
@@ -176,7 +176,7 @@ def wait_for_all(
 
 
 def told(status: Body) -> str:
-    """What people read of a status; `run` holds the spec as it was written."""
+    """Status as JSON without `run`, which contains the spec as written."""
     return json.dumps({name: value for name, value in status.items() if name != "run"})
 
 
@@ -211,7 +211,7 @@ def test_each_bad_input_fails_for_its_reason_and_costs_nothing(small: ClusterWor
 
 
 def test_too_few_frames_are_counted_by_reason(small: ClusterWorld) -> None:
-    """After the one before."""
+    """Depends on the previous test's resources."""
     message = small.get("LoraTraining", "dark")["status"]["message"]
     assert "spec.dataset.minImages is 12" in message
     counted = re.search(r"(\d+) usable pictures of (\d+) taken.*left out: TooDark (\d+)\.", message)
@@ -267,7 +267,7 @@ def saw(world: ClusterWorld, name: str, reason: str) -> bool:
 def test_a_provider_that_is_busy_or_loses_its_reply_is_paid_once(small: ClusterWorld) -> None:
     arm(
         small,
-        flux_dev={"fault": "refuse_429", "count": 3},  # the first may be over before anybody has looked
+        flux_dev={"fault": "refuse_429", "count": 3},  # the first run may end before it is read
         flux_schnell={"fault": "refuse_503"},
         flux_pro={"fault": "error_500"},
         flux_lora={"fault": "reply_lost"},
@@ -336,7 +336,7 @@ def test_results_that_are_dead_wrong_or_lead_inside_say_that_they_were_paid(
         for part in (text, "was paid", "contentgen.dev/collect=1", status["run"]["requestId"]):
             assert part in status["message"], status["message"]
     assert {name: bills(small, marker) for name, marker in markers.items()} == dict.fromkeys(markers, 1)
-    # What the message promises: once it can be had, the result that was paid is fetched, and nothing is paid again.
+    # As the message says, the paid result is fetched as soon as it is available, without another payment.
     request = found["dead"]["status"]["run"]["requestId"]
     small.sandbox.delete(f"/sandbox/jobs/{request}/faults").raise_for_status()
     small.kubectl("delete", "imagegeneration", "dead")
@@ -356,7 +356,7 @@ def test_a_provider_that_never_ends_is_cancelled(small: ClusterWorld, stuck: str
 
 
 def test_a_person_decides_where_nobody_can_tell(small: ClusterWorld) -> None:
-    """The two of the first test that were answered 503 and 500: after a while, not before, somebody is asked."""
+    """Requests of the first test with responses 503 and 500: only after a delay must a person decide."""
     found = wait_for_all(small, {"e503", "e500"}, lambda status: status.get("phase") == "SubmissionUnknown", 120)
     for name, each in found.items():
         annotation = next(word for word in each["status"]["message"].split() if word.startswith(f"{RESUBMIT}="))
@@ -372,7 +372,7 @@ def test_a_person_decides_where_nobody_can_tell(small: ClusterWorld) -> None:
 
 
 def put_secret(world: ClusterWorld, secret: Body | None) -> None:
-    """The providers' Secret as given, or none; a change of the pod makes the kubelet look now, not in a minute."""
+    """Replace or delete the providers' Secret. A change of the pod makes the kubelet update its files immediately."""
     where = ("--namespace", release.NAMESPACE)
     if secret is None:
         release.kubectl(ROOT, *where, "delete", "secret", "contentgen-providers")
@@ -403,7 +403,7 @@ def test_missing_and_wrong_keys_are_waited_for(small: ClusterWorld) -> None:
 
 
 def _until_not_configured(world: ClusterWorld, name: str, text: str) -> str:
-    """A generation that says so. The kubelet may be late with the files: then the first ones meet the key before."""
+    """Apply generations until one has the text in its message: until the kubelet updates, they use the former key."""
     deadline = time.monotonic() + 120
     for attempt in range(60):
         probe = f"{name}-{attempt}"
@@ -411,7 +411,7 @@ def _until_not_configured(world: ClusterWorld, name: str, text: str) -> str:
         status = world.wait(
             "ImageGeneration", probe, lambda s: ended(s) or s.get("reason") == "ProviderNotConfigured", 60
         )["status"]
-        # One that was bought with the key before waits for its cancellation, and that for a key.
+        # A generation bought with the former key waits for its cancellation, which needs a key.
         world.kubectl("delete", "imagegeneration", probe, "--wait=false")
         if text in status["message"]:
             break

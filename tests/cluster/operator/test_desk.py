@@ -80,17 +80,18 @@ def log_of(place: ClusterWorld, uid: str) -> str:
     """Log of the newest worker; empty if there is none."""
     try:
         return place.kubectl("logs", "--selector", f"contentgen.dev/uid={uid}", "--tail=-1")
-    except release.CommandFailed:  # its container is being made
+    except release.CommandFailed:  # its container is being created
         return ""
 
 
 def test_while_the_operator_is_away_work_goes_on_and_none_is_lost(place: ClusterWorld, film: str) -> None:
-    """Three workers: one leaves its outcome, one waits with its files, one starts and waits for its order. Meanwhile
-    the desk's certificate ends; what the operator makes at its return is under the authority that they know.
+    """Three workers: one stores its outcome, one waits for upload grants, one starts and waits for its order.
+
+    The worker API's certificate expires meanwhile. The operator issues the next one by the CA that the workers trust.
     """
     authority, first = kept()
     bad = f"{release.SANDBOX}/hostile/status/503"
-    leaves = place.apply("Transcription", "leaves", {"source": {"url": bad}})  # tried again for most of a minute
+    leaves = place.apply("Transcription", "leaves", {"source": {"url": bad}})  # retried for most of a minute
     until(lambda: '"order"' in log_of(place, leaves), "the first worker has its order")
     spec = {"loraName": "waits", "triggerWord": "jf", "source": {"url": film}, "dataset": {"minImages": 8}}
     waits = place.apply("LoraTraining", "waits", spec)
@@ -133,7 +134,7 @@ def test_the_running_desk_serves_each_new_certificate_and_new_jobs_get_a_new_aut
             return len(seen) == 3
 
         until(three, "three certificates were served", 60)
-        # Somebody spoils the authority: a new one is made, and the next Job is told.
+        # An invalid CA key makes the operator create a new CA, which the next Job gets.
         broken = json.dumps({"data": {"ca.key": ""}})
         operator("patch", "secret", "contentgen-desk-tls", "--patch", broken)
         until(lambda: kept()[0] != authority, "there is a new authority", 60)
@@ -149,7 +150,7 @@ def test_the_running_desk_serves_each_new_certificate_and_new_jobs_get_a_new_aut
 
 
 def served(port: int, authority: str) -> int:
-    """The serial number of what a new connection is shown, checked as a worker does."""
+    """Serial number of the served certificate, verified like by a worker."""
     context = ssl.create_default_context(cadata=authority)
     with (
         socket.create_connection(("127.0.0.1", port), 10) as plain,
@@ -168,7 +169,7 @@ def trusted(port: int, authority: str) -> bool:
 
 
 def idle_pod(place: ClusterWorld, name: str) -> dict[str, Any]:
-    """The metadata of a pod that is none of ours; it never starts, since its image is nowhere."""
+    """Metadata of a foreign pod, which never starts because its image does not exist."""
     safe = {
         "allowPrivilegeEscalation": False,
         "capabilities": {"drop": ["ALL"]},

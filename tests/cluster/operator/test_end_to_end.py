@@ -55,7 +55,7 @@ def test_three_kinds_complete(world: ClusterWorld, film: str) -> None:
 
 
 def test_it_reads_well(world: ClusterWorld) -> None:
-    """After test_three_kinds_complete: what kubectl shows of its resources."""
+    """kubectl's output for the resources of test_three_kinds_complete, which must run first."""
     table = world.kubectl("get", "contentgen")
     for column in ("PHASE", "PROGRESS", "STAGE", "ETA", "COST", "REASON", "AGE"):
         assert column in table
@@ -99,7 +99,7 @@ print(json.dumps({"api": answer, "secrets": secrets, "environment": dict(os.envi
 
 
 def test_a_worker_holds_no_credential(world: ClusterWorld, tmp_path: Path) -> None:
-    # A film that comes down over 20 seconds keeps the worker there, whatever the machine's speed.
+    # A download of 20 seconds keeps the worker running, independently of the machine's speed.
     content = media.film(tmp_path, media.scenes(24, 2, (640, 360)), sound=False, streams=True)
     world.sandbox.put("/media/keyless.mp4", content=content).raise_for_status()
     uid = world.apply(
@@ -135,7 +135,7 @@ def test_an_operator_that_is_killed_delays_a_job_and_changes_nothing_else(
 ) -> None:
     name = f"killed-{phase.lower()}"
     reference = world.get("LoraTraining", "three")
-    spec = lora(film) | {"loraName": name}  # something else is bought than before
+    spec = lora(film) | {"loraName": name}  # another input, hence another purchase
     phases = Watch(world, "LoraTraining", name)
     uid = world.apply("LoraTraining", name, spec)
     with phases:
@@ -157,7 +157,7 @@ def relative_keys(world: ClusterWorld, uid: str) -> set[str]:
 
 
 class Watch:
-    """Everything that a watch delivers of a resource while the context lasts, each once: `shown` by JSONPath."""
+    """Distinct values that a watch of a resource delivers within the context; `shown` is their JSONPath."""
 
     def __init__(self, world: ClusterWorld, kind: str, name: str, shown: str = "{.status.phase}") -> None:
         self.seen: list[str] = []
@@ -181,7 +181,7 @@ class Watch:
                 self.seen.append(shown)
 
     def __exit__(self, *_: object) -> None:
-        time.sleep(0.5)  # the last version is on its way
+        time.sleep(0.5)  # for delivery of the last event
         self._process.terminate()
         self._process.wait()
         self._reader.join()
@@ -190,7 +190,7 @@ class Watch:
 
 
 def test_progress_is_that_of_the_decoded_time(world: ClusterWorld, tmp_path: Path) -> None:
-    """A film of 96 seconds that comes down over 48 is decoded as it comes; sound would lie behind all pictures."""
+    """A video of 96 seconds is decoded during its download of 48; it has no sound, which would follow all frames."""
     content = media.film(tmp_path, media.scenes(48, 2, (640, 360)), sound=False, streams=True)
     world.sandbox.put("/media/paced.mp4", content=content).raise_for_status()
     url = f"{release.SANDBOX}/media/paced.mp4?seconds=48"
@@ -241,7 +241,7 @@ def test_bad_input_costs_nothing_and_says_why(world: ClusterWorld, name: str, sp
 
 
 def test_no_secret_and_no_traceback_was_logged_or_recorded(world: ClusterWorld) -> None:
-    """Over all that the tests before it have caused; the mutants come after it."""
+    """Logs and records of all previous tests; the mutants run later."""
     log = world.operator_log()
     records = str(list(world.jobs.find())) + str(list(world.ledger_collection.find()))
     resources = world.kubectl("get", "contentgen", "--output", "yaml") + world.kubectl(

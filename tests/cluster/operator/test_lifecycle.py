@@ -67,7 +67,7 @@ def test_an_edit_during_a_run_is_the_next_version_and_both_stay(world: ClusterWo
     tagged = world.jobs.find_one({"jobId": uid})
     assert tagged is not None
     assert tagged["metadata"]["tags"] == ["a"]
-    # A rerun of the same pays once more.
+    # A rerun of the same spec is paid again.
     world.kubectl("annotate", KIND.lower(), "edited", "contentgen.dev/rerun=once-more")
     world.wait(KIND, "edited", lambda s: s.get("phase") == "Completed" and len(s["versions"]) == 3)
     assert len(world.billed()) == before + 3

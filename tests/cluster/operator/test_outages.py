@@ -21,14 +21,14 @@ from contentgen_e2e.world import BUCKET, Body, ClusterWorld, TookTooLong, instal
 
 Spec = dict[str, Any]
 HOST = release.SANDBOX
-SECONDS = 15  # that an outage lasts, at least
+SECONDS = 15  # minimum duration of an outage
 DECODING = ("DetectingScenes", "ExtractingFrames")
 LIGHT = ("worker.resources.requests.cpu=20m", "worker.resources.requests.memory=64Mi")
 
 
 @pytest.fixture(scope="module")
 def light() -> Iterator[ClusterWorld]:
-    """The release, with workers that do not wait for one another's share of the node."""
+    """Release whose workers have small requests, so that they run at the same time."""
     with installed(ROOT, "outages", *LIGHT) as opened:
         yield opened
         opened.sandbox.delete("/sandbox/faults").raise_for_status()
@@ -36,7 +36,7 @@ def light() -> Iterator[ClusterWorld]:
 
 @pytest.fixture(scope="module")
 def long_film(light: ClusterWorld, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A film that takes longer to come down than the others take to get to their stages."""
+    """URL of a video whose download takes longer than the other resources need to reach their stages."""
     content = media.film(tmp_path_factory.mktemp("media"), media.scenes(48, 2, (640, 360)), sound=False, streams=True)
     light.sandbox.put("/media/outage.mp4", content=content).raise_for_status()
     return f"{HOST}/media/outage.mp4?seconds=30"
@@ -65,7 +65,7 @@ def store_away(world: ClusterWorld, store: str, state: str) -> Iterator[None]:
 
 @contextmanager
 def bucket_away(world: ClusterWorld) -> Iterator[None]:
-    """The bucket is not there; what was in it comes back with it (to the embedded S3 a bucket is a folder)."""
+    """Rename the bucket within the context, objects included (a bucket of the embedded S3 is a folder)."""
     move = "import os, sys; os.rename(*(f'/data/s3/objects/{each}' for each in sys.argv[1:]))"
     where = ("--namespace", release.NAMESPACE, "exec", "deployment/contentgen-sandbox", "--", "python3", "-c", move)
     release.kubectl(ROOT, *where, BUCKET, "away")
@@ -76,8 +76,10 @@ def bucket_away(world: ClusterWorld) -> Iterator[None]:
 
 
 class Five:
-    """A resource at each stage, held there until the outage: providers do not finish until they are told to, and no
-    pod starts while the namespace's quota is used up. The picture that is being paid has an answer that takes its time.
+    """A resource in each stage, kept there until the outage.
+
+    Providers finish only on request, and the exhausted quota of the namespace prevents the start of pods. The response
+    to the paid POST is delayed.
     """
 
     def __init__(self, world: ClusterWorld, tag: str) -> None:
@@ -90,8 +92,8 @@ class Five:
         self.world.apply("ImageGeneration", self.names[stage], {"model": model, "prompt": stage, "image": image} | more)
 
     def bring(self, film: str, sound: str) -> None:
-        """Bring all five to their stages."""
-        self.world.kubectl("delete", "quota", "full", "--ignore-not-found")  # of a test before, which failed
+        """Bring all five resources to their stages."""
+        self.world.kubectl("delete", "quota", "full", "--ignore-not-found")  # remains of an earlier, failed test
         slow = {"provider": "fal", "model": "fal-ai/flux/schnell", "fault": "stuck"}
         transcript = {"provider": "assemblyai", "fault": "stuck"}
         reply = {"provider": "fal", "model": "fal-ai/flux/dev", "fault": "slow_accept", "delay_s": 16}
@@ -107,7 +109,7 @@ class Five:
             self.names["prepare"],
             lambda status: status.get("stage") in ("Downloading", *DECODING),
         )
-        # Paid before the quota: with it, nothing is paid, since the outputs could not be collected.
+        # The payment precedes the quota: with the quota, outputs could not be collected and nothing is paid.
         self.picture("paying", "flux-dev")
         deadline = time.monotonic() + 60
         while self.billed("paying") == 0 and time.monotonic() < deadline:
@@ -117,7 +119,7 @@ class Five:
         self.wait("collect", "Collecting")
 
     def release(self, stage: str) -> None:
-        """Let its provider finish."""
+        """Let the provider finish the request of a stage."""
         request = self.world.get(self.kind(stage), self.names[stage])["status"]["run"]["requestId"]
         self.world.sandbox.delete(f"/sandbox/jobs/{request}/faults").raise_for_status()
 
@@ -143,7 +145,7 @@ class Five:
         return {stage: by_name[name] for stage, name in self.names.items()}
 
     def watch(self, until: Callable[[dict[str, str]], bool], seconds: float) -> dict[str, str]:
-        """What each said of a store that is away, until that is enough."""
+        """Messages of statuses with reason StoreUnavailable, by stage, once `until` is true. Raises TookTooLong."""
         said: dict[str, str] = {}
         deadline = time.monotonic() + seconds
         while not until(said):
@@ -170,7 +172,7 @@ class Five:
 
 
 AWAY: dict[str, tuple[Callable[[ClusterWorld], Any], str, set[str]]] = {
-    # who must have said so: those that needed the store before it was back
+    # stages that must report the outage: those that needed the store meanwhile
     "s3-stopped": (lambda world: store_away(world, "s3", "stopped"), "S3 is not available", {"paying"}),
     "s3-hung": (lambda world: store_away(world, "s3", "hung"), "S3 is not available", {"paying"}),
     "bucket": (bucket_away, f"bucket '{BUCKET}' does not exist: create it", {"paying"}),

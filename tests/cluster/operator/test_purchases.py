@@ -13,11 +13,11 @@ from contentgen_e2e.world import Body, ClusterWorld
 
 KIND = Kind.IMAGE_GENERATION
 MODEL = {"provider": "fal", "model": "fal-ai/flux/dev"}
-UNPAID_SECONDS = 10  # in which a second POST would have been seen: several reconciles
+UNPAID_SECONDS = 10  # several reconciles, enough for a second POST
 
 
 class Picture:
-    """An ImageGeneration whose requests the sandbox's ledger tells by its seed."""
+    """ImageGeneration whose requests in the sandbox's ledger are identified by its seed."""
 
     def __init__(self, world: ClusterWorld, name: str, **spec: Any) -> None:
         self.world, self.name = world, name
@@ -35,7 +35,7 @@ class Picture:
         return status
 
     def completes(self) -> Body:
-        """Its resource, once it is Completed and whole, after one payment."""
+        """Wait for completion and check the outputs and the single payment; returns the resource."""
         self.world.wait_for_end(KIND, self.name)
         assert len(self.paid()) == 1
         return check_completed(self.world, KIND, self.name)
@@ -52,7 +52,7 @@ def let_finish(world: ClusterWorld, request: str) -> None:
 
 def test_a_backup_from_before_a_lost_reply_pays_nothing_and_the_newer_one_goes_on(world: ClusterWorld) -> None:
     before, _ = contentgen("backup", "-")
-    arm(world, "stuck", "reply_lost")  # one request: without a reply, and in no history while it runs
+    arm(world, "stuck", "reply_lost")  # one request without a response, and not in the history while it runs
     picture = Picture(world, "rewound")
     picture.says("LookingForRequest")
     (request,) = picture.paid()
@@ -96,7 +96,7 @@ def test_a_result_that_fal_does_not_keep_any_more_comes_from_its_history(world: 
 def test_a_result_that_neither_queue_nor_history_has_is_asked_for_again_and_never_paid_again(
     world: ClusterWorld,
 ) -> None:
-    """fal's history may lag, so the run goes on for an hour before it ends; tests/unit has that end."""
+    """fal's history may lag, so the run continues for an hour before it fails; tests/unit covers that failure."""
     arm(world, "result_expired", "history_bare")
     picture = Picture(world, "nowhere", paidAttempts=3)
     world.wait(KIND, picture.name, lambda seen: seen.get("phase") == "Processing")

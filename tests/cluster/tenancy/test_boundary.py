@@ -1,9 +1,9 @@
 """Security boundary of the API server: attempts of tenants, and of owners of the operator's or gateway's token.
 
-Everything but the few objects that attempts need is a server-side dry run. Each refusal is proven by a planted
-violation: what an admission policy refuses is asked again while the policies only audit, and must succeed then; what
-RBAC refuses is asked by an administrator, who must be let through. So none is refused for a typo. No operator runs
-meanwhile: it would replace the statuses that attempts need.
+Everything but the few objects that attempts need is a server-side dry run. A control proves each refusal, so that none
+is caused by a typo: an attempt that an admission policy refuses must succeed while the policies only audit, and an
+attempt that RBAC refuses must succeed for an administrator. No operator runs meanwhile, because it would replace the
+statuses that attempts need.
 """
 
 import json
@@ -174,12 +174,12 @@ def test_what_a_policy_refuses(outcomes: list[Outcome], policy: str) -> None:
 
 
 def _names(policy: str) -> tuple[str, ...]:
-    """The API server names one policy of those that refuse: a status in the class default is refused by two."""
+    """Policies that an error may name: the API server names one, and a status in the class default violates two."""
     return (policy, "status-owner") if policy == "status" else (policy,)
 
 
 def test_every_refusal_by_a_policy_is_the_policys_own(outcomes: list[Outcome]) -> None:
-    """The planted violation: without the policies every attempt succeeds, so none was refused for a typo."""
+    """Control: every attempt succeeds without the policies, so no refusal is caused by a typo."""
     assert [each for each in outcomes if not each.audited.allowed] == []
     assert len(outcomes) >= 340
 
@@ -211,7 +211,7 @@ def test_the_operators_own_work_is_admitted(place: AttemptPlace) -> None:
 
 
 def test_another_installation_works_in_its_own_class(place: AttemptPlace) -> None:
-    """What an account with the verb serve on a class does there: its claim, statuses and Jobs."""
+    """An account with the verb serve on a class may write the class's claim, statuses and Jobs."""
     kind = Kind.IMAGE_GENERATION
     held = ours(kind, place.namespace, RIVAL)
     ref = ResourceRef(kind=kind, namespace=place.namespace, name=RIVAL, uid="a-uid")
@@ -226,7 +226,7 @@ def test_another_installation_works_in_its_own_class(place: AttemptPlace) -> Non
 
 
 def test_kubernetes_own_controllers_may_work_on_the_operators_jobs(place: AttemptPlace) -> None:
-    """They keep labels and owners, or take them off; whoever may edit Jobs may do so too."""
+    """Controllers, and accounts with rights on Jobs, may keep or remove labels and owners."""
     mine = jobs(place.namespace, place.ours_job)
     collector = place.as_user("system:serviceaccount:kube-system:generic-garbage-collector")
     for who in (place.as_user(CONTROLLERS[0]), collector, place.owner):
@@ -243,11 +243,11 @@ def test_kubernetes_own_controllers_may_work_on_the_operators_jobs(place: Attemp
     assert place.editor(Attempt("a Job of a tenant's own", "POST", jobs(place.namespace), other)).allowed
 
 
-# The number of a run, and the name of a purchase
+# Annotations with the number of a run or the name of a purchase
 
 
 def put_status(place: AttemptPlace, **status: Any) -> None:
-    """The status of the held ImageGeneration, as the operator would write it."""
+    """Write the status of the ImageGeneration `held`, with the operator's token."""
     held = place.world.get("ImageGeneration", "held")
     run = {"number": 3, "version": 3, "runHash": "00", "generation": held["metadata"]["generation"], "spec": {}}
     run["startedAt"] = "2026-01-02T03:04:05Z"
@@ -258,7 +258,7 @@ def put_status(place: AttemptPlace, **status: Any) -> None:
 
 
 def annotated(place: AttemptPlace, word: str, value: str | None) -> BoundaryAnswer:
-    """What the editor of the namespace is told who sets an annotation."""
+    """Response to the namespace's editor, who sets an annotation; None removes it."""
     body = {"metadata": {"annotations": {f"contentgen.dev/{word}": value}}}
     path = ours(Kind.IMAGE_GENERATION, place.namespace, "held")
     return place.editor(patch(word, path, body))
@@ -307,7 +307,7 @@ def test_a_collection_names_the_run_that_has_failed(place: AttemptPlace) -> None
 
 
 def test_what_is_there_already_is_kept_and_taken_off_by_anybody(place: AttemptPlace) -> None:
-    """A GitOps tool that applies the same manifest again is asked nothing."""
+    """A GitOps tool that applies the same manifest again needs no further right."""
     words = {"rerun": "r", "resubmit": "0a1b2c3d", "adopt": "a", "collect": "7-again", "cancel": "7"}
     noted = {f"contentgen.dev/{word}": value for word, value in words.items()}
     body = resource(Kind.TRANSCRIPTION, place.namespace, "noted", annotations=noted)
@@ -326,13 +326,13 @@ def test_what_is_there_already_is_kept_and_taken_off_by_anybody(place: AttemptPl
         assert place.admin(Attempt("delete", "DELETE", put, dry=False)).allowed
 
 
-# What RBAC refuses
+# Attempts that RBAC refuses
 
 
 def refused_by_rbac(
     who: BoundaryCaller, admin: BoundaryCaller, attempts: Sequence[Attempt]
 ) -> list[tuple[str, BoundaryAnswer, BoundaryAnswer]]:
-    """Those that are not refused for want of a right, or that an administrator is refused too."""
+    """Attempts that RBAC does not refuse, or that it also refuses for an administrator."""
     answers = [(attempt.name, who(attempt), admin(attempt)) for attempt in attempts]
     return [
         (name, mine, theirs)
@@ -354,7 +354,7 @@ def test_the_gateways_token_gives_no_other_rights(place: AttemptPlace) -> None:
 
 
 def test_neither_enters_pods(place: AttemptPlace) -> None:
-    """An administrator is let through to a pod, which is the sandbox's; a connection to it is no dry run."""
+    """The control is an administrator's access to the sandbox's pod, because connections have no dry run."""
     selector = "app.kubernetes.io/component=sandbox"
     listed = release.kubectl(
         place.world.root, "--namespace", release.NAMESPACE, "get", "pods", "--selector", selector, "--output", "name"
@@ -375,11 +375,11 @@ def test_neither_enters_pods(place: AttemptPlace) -> None:
         assert place.admin(Attempt("delete", "DELETE", path)).allowed
 
 
-# What people may
+# Permitted requests of people
 
 
 def test_the_documented_role_is_what_a_user_needs(place: AttemptPlace) -> None:
-    """docs/gateway.md's YAML as it is: everything with resources, nothing else."""
+    """Role of docs/gateway.md, verbatim: it permits all verbs on our resources and nothing else."""
     for kind in Kind:
         held = ours(kind, place.namespace, "held")
         new = resource(kind, place.namespace, "new", annotations={"contentgen.dev/rerun": "1"})

@@ -52,7 +52,7 @@ def test_only_namespaces_of_test_lanes_are_taken_down() -> None:
 
 
 class Again:
-    """A namespace that is deleted and created again, and a picture in it whose requests are told by its seed."""
+    """Namespace that is deleted and created again, with an ImageGeneration whose seed identifies its requests."""
 
     def __init__(self, world: ClusterWorld, gateway: Gateway) -> None:
         self.world, self.gateway = world, gateway
@@ -85,7 +85,7 @@ class Again:
         return [each["request_id"] for each in self.world.billed() if each["marker"] == f"seed:{self.seed}"]
 
     def shown(self, person: GatewayTenant) -> list[str]:
-        """The jobs of the namespace that somebody sees."""
+        """Ids of the namespace's jobs that a person can list."""
         return [each["jobId"] for each in person.get("/api/jobs", namespace=self.name)["jobs"]]
 
     def _read(self, kind: str, name: str, path: str) -> str:

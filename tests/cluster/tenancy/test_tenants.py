@@ -1,8 +1,8 @@
 """Hostile tenant on the real cluster: more than two hundred attempts to reach another namespace's data or money.
 
-The boundary is the namespace. Every attempt must be refused, no answer may contain anything of the victim, and what is
-stored and billed for the victim must stay as it is. Beside each kind of attempt stands a control that succeeds, so that
-a refusal is not that of a malformed request.
+The boundary is the namespace. Every attempt must be refused, no response may contain data of the victim, and the
+victim's data and charges must not change. Each kind of attempt has a control that succeeds, so that no refusal is
+caused by a malformed request.
 """
 
 import base64
@@ -66,7 +66,7 @@ def untouched(victim: Victim) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def running(attacker: Mallory) -> tuple[str, Body]:
-    """A resource of the attacker whose worker is busy for most of a minute: its uid, and its Job."""
+    """Uid and Job of the attacker's resource, whose worker is busy for most of a minute."""
     spec = {"source": {"url": f"{release.SANDBOX}/hostile/status/503"}}
     body = {
         "apiVersion": "contentgen.dev/v1alpha1",
@@ -148,7 +148,7 @@ def test_pods_with_forged_owners_are_no_workers(attacker: Mallory, victim: Victi
         ]
     refused(answers, victim, 4 * len(owners), 401, 403, 429)
     assert len(answers) >= 100
-    # The control, and the boundary: the recorded Job of her own namespace lets her act as its worker.
+    # Control: the recorded Job in the attacker's own namespace authenticates as its worker.
     token = attacker.token_of_pod("own", [owner("any name", job["metadata"]["uid"])])
     own = attacker.ask(token, "GET", "/v1/order")
     assert (own.status, json.loads(own.text)["jobId"]) == (200, uid)
@@ -159,7 +159,7 @@ def test_a_worker_reaches_its_own_attempt_alone(
     attacker: Mallory, victim: Victim, running: tuple[str, Body], gateway: Gateway
 ) -> None:
     uid, job = running
-    # By the Job's own name: the garbage collector deletes the pod of an owner that it does not find.
+    # The owner reference needs the Job's real name: Kubernetes deletes pods with missing owners.
     token = attacker.token_of_pod("inside", [owner(job["metadata"]["name"], job["metadata"]["uid"])])
     foreign = f"../../images/{victim.world.namespace}/{victim.uids[1]}/image_1.png"
     names = ["image_1.png", "model.safetensors", "../x/audio.flac", "/audio.flac", "audio.flac/..", "audio.flac\x00"]
@@ -210,7 +210,7 @@ def test_a_worker_reaches_its_own_attempt_alone(
 
 
 def forged_statuses(victim: Victim, uid: str) -> list[Body]:
-    """What a tenant would like the operator to believe."""
+    """Forged statuses with references to the victim's data."""
     keys = sorted(key for key, *_ in victim.state()["objects"])
     files = [{"key": key, "sizeBytes": 1, "sha256": SHA} for key in keys[:4]]
     version = {"version": 1, "jobId": victim.uids[0], "bucket": BUCKET, "files": files}
@@ -358,7 +358,7 @@ def test_without_policies_a_forged_status_leads_nowhere(attacker: Mallory, victi
                 answer = attacker.call("PATCH", f"{base}/{kind.plural}/forged/status", {"status": status}, PATCH)
                 written += answer.status == 200
         assert written >= 12, "most of what is forged is a valid status"
-        # Drawn with the forged LoRA; read by the gateway; deleted with "its" files.
+        # Uses of the forged statuses: generation with the LoRA, reads by the gateway, deletion of "its" files.
         drawn = {"model": "flux-lora", "prompt": "x", "loras": [{"loraRef": {"name": "forged"}}]}
         body = {"apiVersion": "contentgen.dev/v1alpha1", "kind": "ImageGeneration", "metadata": {"name": "draws"}}
         answer = attacker.call("POST", f"{base}/{Kind.IMAGE_GENERATION.plural}", body | {"spec": drawn})
@@ -384,7 +384,7 @@ def test_without_policies_a_forged_status_leads_nowhere(attacker: Mallory, victi
 
 
 def test_the_oracle_sees_a_change(victim: Victim) -> None:
-    """The planted violations: a new version of an object, a changed record, and a secret in an answer."""
+    """Controls of the checks: a replaced object, a changed record, and a secret in a response are detected."""
     world, before = victim.world, victim.state()
     key = next(key for key, *_ in before["objects"] if key.endswith("image_1.png"))
     planted = world.s3.put_object(Bucket=BUCKET, Key=key, Body=b"swapped")

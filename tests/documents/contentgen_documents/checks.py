@@ -30,7 +30,7 @@ _PROGRAMS = {
     "contentgen_bench": "contentgen_bench.__main__",
 }
 _OTHERS = frozenset({"base64", "eval", "export", "grep", "kubectl", "mongoexport", "openssl", "tail"})
-"""Programs that are not ours: what they are given is tried, or somebody has said why not."""
+"""External programs: their commands are executed, or a reviewed exception has the reason."""
 
 _PROMQL = re.compile(r"(sum|rate|increase|histogram_quantile)\b")
 Problems = Iterator[str]
@@ -177,7 +177,7 @@ def _described(path: str) -> dict[str, Any]:
     return described
 
 
-# Programs that are run by nobody here, because they need what these machines have not
+# Programs that no test runs, because the machines lack their requirements
 
 
 def _docker(arguments: Sequence[str]) -> Problems:

@@ -13,7 +13,7 @@ from contentgen_documents.extract import Command, DocumentedManifest, Figure
 
 @dataclass(frozen=True)
 class NotRun:
-    """Verbatim commands, and why no test runs them; they are still checked statically."""
+    """Verbatim commands that no test runs, with the reason; they are still checked statically."""
 
     reason: str
     commands: tuple[str, ...]
@@ -119,7 +119,7 @@ NAMED_ONLY = (
     "kubectl wait --for=condition=Complete",
     "kubectl wait --for=condition=Failed",
 )
-"""Sentences name these, and leave out what they are given: nobody types them as they are."""
+"""Commands that sentences mention without their arguments; they are not complete."""
 
 
 @dataclass(frozen=True)
@@ -148,10 +148,10 @@ PLAY = (
     "docs/runbooks/ContentgenSpending.md",
     "docs/troubleshooting.md",
 )
-"""Documents that change the resource that they speak of: each has a namespace with pictures of its own."""
+"""Documents whose commands change their sample resource: each has a namespace with ImageGenerations of its own."""
 
 ANEW = {"README.md": "kubectl apply -f avatar.yaml"}
-"""Where a document's story begins anew, in a namespace of its own."""
+"""First command of a document's second chapter, which has a namespace of its own."""
 
 _PORTS = "ports of this machine may be taken"
 _RELEASE = "the release's namespace"
@@ -170,7 +170,7 @@ _RETRY = (
 )
 
 STAND_INS = (
-    # Where things are
+    # Names and addresses of installed objects
     StandIn("--namespace contentgen", "--namespace $RELEASE_NAMESPACE", _RELEASE),
     StandIn("-n contentgen", "-n $RELEASE_NAMESPACE", _RELEASE),
     StandIn("serviceaccount:contentgen:", "serviceaccount:$RELEASE_NAMESPACE:", _RELEASE),
@@ -185,7 +185,7 @@ STAND_INS = (
     StandIn("svc/contentgen-metrics 8080", "svc/contentgen-metrics $FREE_PORT:8080", _PORTS),
     StandIn("deployment/contentgen 8080", "deployment/contentgen :8080", _PORTS),
     StandIn("https://…/api", "$GATEWAY/api", "a gateway that is there"),
-    # What a reader has
+    # Objects of the reader
     StandIn("KIND NAME --namespace NAMESPACE", "lora avatar", _THERE),
     StandIn("patch lora NAME", "patch imagegen avatar", _THERE, PLAY),
     StandIn("create token NAME", "create token default", "an account that is there"),
@@ -213,7 +213,7 @@ STAND_INS = (
     StandIn("mongodb://old/", "$OLD_MONGODB --from-database none", "no older service is there"),
     StandIn("mongoexport …", """printf '%s' "$OLD_JOB\"""", "a document of an older service"),
     StandIn("…", "example", "any value"),
-    # What is not done to a release that other tests use
+    # Changes of the release, which other tests use
     StandIn("helm install", "helm template", "the name is in use; rendered with the same values"),
     StandIn(
         "helm upgrade contentgen charts/contentgen --namespace $RELEASE_NAMESPACE --reuse-values",
@@ -230,7 +230,7 @@ STAND_INS = (
     StandIn("kubectl delete", "kubectl delete --dry-run=server", _UNCHANGED),
     StandIn("scale deploy/contentgen", "scale --dry-run=server deploy/contentgen", _UNCHANGED),
 )
-"""In this order; a later one finds what an earlier one has left."""
+"""Substitutes in the order of their application; each applies to the result of the earlier ones."""
 
 
 @dataclass(frozen=True)
@@ -254,12 +254,12 @@ IN_MANIFESTS = (
     ("http://contentgen-sandbox.contentgen.svc/media/talk.mp4", "$FILM"),
     ("namespace: marketing", "namespace: $NAMESPACE"),
 )
-"""What stands in for a reader's own names in manifests."""
+"""Substitutes for a reader's own names in manifests."""
 
 
 @dataclass(frozen=True)
 class KnownFigure:
-    """Blocks that are neither command nor manifest, by prefix."""
+    """Block that is neither command nor manifest, identified by its first characters."""
 
     file: str
     begins: str
@@ -281,7 +281,7 @@ FIGURES = (
 
 @dataclass(frozen=True)
 class NotApplied:
-    """Manifests that are not applied, and what is done instead."""
+    """Manifests that are not applied, with the reason."""
 
     file: str
     kind: str
@@ -295,7 +295,7 @@ NOT_APPLIED = (
 
 
 def not_run(command: Command) -> str:
-    """Why no test runs the command; empty if it is run."""
+    """Reason why no test runs the command; empty if it is run."""
     if command.text in NAMED_ONLY:
         return "a sentence names it without what it is given"
     return next((entry.reason for entry in NOT_RUN if command.text in entry.commands), "")
@@ -311,7 +311,7 @@ def typed(command: Command) -> str:
 
 
 def not_applied(manifest: DocumentedManifest) -> str:
-    """Why the manifest is not applied; empty if it is."""
+    """Reason why the manifest is not applied; empty if it is."""
     matching = (each for each in NOT_APPLIED if (each.file, each.kind) == (manifest.file, manifest.kind))
     return next((each.reason for each in matching), "")
 

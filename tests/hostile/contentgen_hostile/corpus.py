@@ -233,7 +233,7 @@ def _table(content: bytes, kind: bytes, *words: int, track: int = 0) -> bytes:
 
 def headers() -> Iterator[HostileSample]:
     """MP4 headers with wrong dimensions, durations, counts and offsets."""
-    plain = encoded("mp4-h264-aac")  # the header lies behind the pictures, so that their places stay right
+    plain = encoded("mp4-h264-aac")  # header after the frames, so that frame offsets stay valid
     most = 2**32 - 1
     entry = plain.index(b"avc1", plain.index(b"stsd") + 4) + 4
     for wide, high in ((65535, 65535), (0, 0), (1, 65535), (16384, 8704)):
@@ -515,7 +515,7 @@ def fuzzed() -> Iterator[HostileSample]:
 def _fuzz(name: str, seed: int) -> bytes:
     by = random.Random(f"{name}-{seed}")
     changed = bytearray(encoded(name))
-    whole = by.random() < 0.5  # else only the first kilobytes, where the headers are
+    whole = by.random() < 0.5  # whole file, or only the first kilobytes with the headers
     for _ in range(by.choice((1, 5, 30, 300))):
         at = by.randrange(len(changed) if whole else min(4000, len(changed)))
         match by.randrange(5):

@@ -290,7 +290,7 @@ async def test_what_was_not_taken_was_not_paid(server: SandboxServer, fal: Fal, 
         server.arm({"fault": "refuse_429", "provider": call.provider})
         with pytest.raises(Busy):
             await provider.submit(call, nothing)
-        for fault in ("error_500", "refuse_503"):  # who knows
+        for fault in ("error_500", "refuse_503"):  # responses that leave the acceptance unknown
             server.arm({"fault": fault, "provider": call.provider})
             with pytest.raises(MaybeAccepted):
                 await provider.submit(call, nothing)

@@ -142,7 +142,7 @@ def signed_ago(seconds: int) -> Iterator[None]:
         return get_current_datetime(remove_tzinfo) - timedelta(seconds=seconds)
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("botocore.auth", "botocore.crt.auth"):  # the latter where AWS' own runtime is there
+        for module in ("botocore.auth", "botocore.crt.auth"):  # the latter if the AWS CRT is installed
             patch.setattr(f"{module}.get_current_datetime", then)
         yield
 
@@ -204,7 +204,7 @@ async def test_a_worker_leaves_its_outcome_and_reads_its_files(storage: Storage)
 
 @pytest.mark.parametrize("algorithm", ["SHA256", "CRC32", None])
 async def test_a_file_that_somebody_else_has_put_there_shows(storage: Storage, algorithm: str | None) -> None:
-    """As large as the worker's, with a checksum of its own, of another kind, or with none."""
+    """The foreign object has the size of the worker's, and a checksum of the same or another algorithm, or none."""
     prefix = f"changed/{algorithm}/"
     assert put(storage, prefix, CONTENT) == 200
     forged = CONTENT[::-1]
@@ -386,7 +386,7 @@ async def test_a_file_changed_behind_the_workers_back_fails_the_run(
     await world.step(kind)
     claim = CLAIM.model_copy(update={"name": "audio.flac", "content_type": "audio/flac"})
     prefix = keys.prefix(kind, Stage.PREPARE, "ns", UID, 1)
-    await storage.delete_prefix(OWNER, prefix)  # of the parameter before: a grant creates only
+    await storage.delete_prefix(OWNER, prefix)  # of the previous parameter: a grant only creates objects
     grant = storage.grant(OWNER, prefix, claim, timedelta(minutes=5))
     assert httpx.put(grant.url, content=CONTENT, headers=grant.headers).status_code == 200
     left = outcome_of(kind, Stage.PREPARE, UID).model_copy(update={"files": (StoredFile(**claim.model_dump()),)})

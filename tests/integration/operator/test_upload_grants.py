@@ -72,7 +72,7 @@ async def test_a_file_stored_as_claimed_is_kept_and_another_replaced(storage: St
 
 
 async def test_a_delete_marker_is_removed_before_a_put(storage: Storage) -> None:
-    """versitygw answers 412 where the newest version is a delete marker and HEAD says 404; S3 and MinIO create it."""
+    """Delete marker as newest version: versitygw answers PUT by 412, HEAD by 404; S3 and MinIO create the object."""
     assert put(storage.grant(OWNER, "marker/", claim(), LIFETIME)) == 200
     storage._client.delete_object(Bucket=storage.bucket, Key="marker/" + NAME)
     assert not await storage.exists(OWNER, "marker/" + NAME)
@@ -83,12 +83,12 @@ async def test_a_delete_marker_is_removed_before_a_put(storage: Storage) -> None
 
 
 async def test_a_copy_is_no_create_only_write(storage: Storage) -> None:
-    """versitygw ignores the condition on CopyObject, so nothing of ours may rely on it; see decision 0018."""
+    """versitygw ignores the condition on CopyObject, so our code must not rely on it; see decision 0018."""
     client = storage._client
     assert put(storage.grant(OWNER, "copied/", claim(), LIFETIME)) == 200
     client.put_object(Bucket=storage.bucket, Key="copied/other", Body=b"other")
     source = f"{storage.bucket}/copied/other"
-    with suppress(ClientError):  # of a store that enforces it
+    with suppress(ClientError):  # by stores that enforce If-None-Match
         client.copy_object(Bucket=storage.bucket, Key="copied/" + NAME, CopySource=source, IfNoneMatch="*")
     content = read(storage, "copied/" + NAME)
     assert content in (CONTENT, b"other")
@@ -105,8 +105,10 @@ async def test_a_verified_file_cannot_be_swapped_by_an_unused_grant(storage: Sto
 
 
 async def test_a_retry_ends_with_exactly_its_own_files(storage: Storage) -> None:
-    """A failed attempt left the same files, others of the same names, and a delete marker. One more of its PUTs comes
-    between the retry's grants and its own PUTs."""
+    """A failed attempt left identical files, different files of the same names, and a delete marker.
+
+    Another PUT of that attempt arrives between the retry's grants and the retry's PUTs.
+    """
     outputs = [Output.from_bytes(f"images/{n:04}.jpg", JPEG, b"picture %d" % n) for n in range(1, 33)]
     prefix = "retry/"
     for output in outputs[:20]:

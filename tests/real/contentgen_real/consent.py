@@ -1,4 +1,4 @@
-"""What would be asked of whom, what it costs, and whether the person agrees. Sends nothing."""
+"""Consent to paid provider requests: requests, estimated costs, and the person's confirmation. Sends nothing."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -22,30 +22,30 @@ from contentgen_contract.resources.spec import (
 SWITCH, CONFIRM, BASE = "REAL_API_TESTS", "REAL_API_CONFIRM", "REAL_API_BASE"
 TRAINING = "REAL_API_TRAINING"
 SOUND_SECONDS = 10
-_NOWHERE = Source(url="https://example.com/input")  # each check puts its own input's address into the call
+_NOWHERE = Source(url="https://example.com/input")  # each check replaces it by its own input's URL
 
 
 @dataclass(frozen=True)
 class ProviderCheck:
-    """One test, what it buys, and what it needs in the environment."""
+    """One test, with the spec of its purchase and the environment variables that it needs."""
 
     name: str
     spec: Spec
     key: str
-    switch: str = ""  # a variable that must be true besides
+    switch: str = ""  # further variable that must be true; empty if none
 
     @property
     def model(self) -> str:
-        """The provider's name for what is bought."""
+        """Provider's name of the model."""
         return model_of(self.spec)
 
     @property
     def micros(self) -> int:
-        """The estimate by the price table, in micro-dollars."""
+        """Estimated price by the price table, in micro-dollars."""
         return estimate(self.spec, PRICES[self.model], SOUND_SECONDS) or 0
 
     def missing(self, environment: Mapping[str, str]) -> tuple[str, ...]:
-        """What has to be set before it runs."""
+        """Environment variables that must be set before the test can run."""
         key = () if environment.get(self.key) else (self.key,)
         switch = () if not self.switch or environment.get(self.switch) == "true" else (f"{self.switch}=true",)
         return key + switch
@@ -74,11 +74,11 @@ CHECKS = (PICTURE, SOUND, LORA)
 
 
 class NotAgreed(Exception):
-    """Nothing will be sent; the message says why, and what to do."""
+    """The person did not agree, so nothing is sent; the message contains the cause and a remedy."""
 
 
 def agreed(environment: Mapping[str, str], say: Callable[[str], None], ask: Callable[[str], str] | None) -> None:
-    """Says what it will cost and asks; `ask` is None where nobody can be asked. Raises NotAgreed."""
+    """Print the costs and ask for confirmation. `ask` is None if there is no terminal. Raises NotAgreed."""
     if environment.get(SWITCH) != "true":
         raise NotAgreed(_HOW)
     runs = [check for check in CHECKS if not check.missing(environment)]
@@ -109,7 +109,7 @@ def _where(environment: Mapping[str, str]) -> str:
 
 
 def dollars(micros: int) -> str:
-    """Exact, rounded up to a hundredth of a cent."""
+    """Amount in dollars as text, rounded up to a hundredth of a cent."""
     return f"{Decimal(math.ceil(micros / 100)) / 10_000:.4f}"
 
 

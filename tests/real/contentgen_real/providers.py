@@ -1,4 +1,4 @@
-"""The providers as the tests reach them: ours, their inputs' uploads, and their histories as they answer them."""
+"""Providers for the tests: our adapters, uploads of inputs, and the raw responses of the providers' histories."""
 
 import json
 import os
@@ -23,19 +23,19 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class BuildPlace:
-    """Real, or a sandbox that speaks the same HTTP: then only addresses and pauses differ."""
+    """Real providers, or a sandbox with the same HTTP API; only URLs and polling intervals differ."""
 
     fal_url: str
     fal_api_url: str
     assemblyai_url: str
-    pause: float  # seconds between two looks
+    pause: float  # polling interval in seconds
     fal_key: str
     assemblyai_key: str
     stand_in: str = ""
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> "BuildPlace":
-        """Where `REAL_API_BASE` says, else where the operator goes without settings of its own."""
+        """URLs below `REAL_API_BASE` if it is set, else the operator's defaults."""
         fal_key, assemblyai_key = environment.get("FAL_KEY", ""), environment.get("ASSEMBLYAI_API_KEY", "")
         base = environment.get("REAL_API_BASE", "").rstrip("/")
         if base:
@@ -53,7 +53,7 @@ class BuildPlace:
         return AssemblyAI(_key_file(folder / "assemblyai", self.assemblyai_key), self.assemblyai_url)
 
     async def publish(self, content: bytes) -> str:
-        """Puts a training set where fal can fetch it; free. The operator hands over presigned URLs instead."""
+        """Upload a training set to fal's storage, free of charge. The operator passes presigned URLs instead."""
         if not self.stand_in:
             return str(await fal_client.AsyncClient(key=self.fal_key).upload(content, "application/zip"))
         url = f"{self.stand_in}/media/real-{secrets.token_hex(6)}.zip"
@@ -62,35 +62,35 @@ class BuildPlace:
         return url
 
     async def publish_sound(self, content: bytes) -> str:
-        """AssemblyAI's own upload; free."""
+        """Upload to AssemblyAI, free of charge."""
         async with httpx.AsyncClient(timeout=60) as client:
             headers = {"authorization": self.assemblyai_key}
             reply = await client.post(f"{self.assemblyai_url}/v2/upload", content=content, headers=headers)
         return str(reply.raise_for_status().json()["upload_url"])
 
     async def fal_history(self, model: str) -> Json:
-        """fal's history as it answers it."""
+        """Raw response of fal's history."""
         query = {"endpoint_id": model, "expand": "payloads", "limit": "5"}
         headers = {"Authorization": f"Key {self.fal_key}"}
         return await _get(f"{self.fal_api_url}/v1/models/requests/by-endpoint", query, headers)
 
     async def assemblyai_history(self) -> Json:
-        """AssemblyAI's list as it answers it."""
+        """Raw response of AssemblyAI's list of transcripts."""
         return await _get(
             f"{self.assemblyai_url}/v2/transcript", {"limit": "5"}, {"authorization": self.assemblyai_key}
         )
 
     def record(self, name: str, document: Json) -> None:
-        """Keeps the shape of an answer, so that the sandbox's can be compared: `diff build/real/{real,sandbox}-…`."""
+        """Store the shape of a response for comparison with the sandbox's: `diff build/real/{real,sandbox}-…`."""
         BUILD.mkdir(parents=True, exist_ok=True)
         path = BUILD / f"{'sandbox' if self.stand_in else 'real'}-{name}.json"
-        new = path.with_suffix(f".{os.getpid()}")  # whole or not at all: tests beside this one read it
+        new = path.with_suffix(f".{os.getpid()}")  # atomic replacement, because parallel tests read the file
         new.write_text(json.dumps({"seen": f"{datetime.now(UTC):%Y-%m-%d}", "shape": shape(document)}, indent=2))
         new.replace(path)
 
 
 def shape(value: Any) -> Any:
-    """The types in place of the values: nobody's prompt, address or key goes into a file."""
+    """JSON value with types in place of values, so that no prompt, URL or key is written to a file."""
     match value:
         case dict():
             return {name: shape(value[name]) for name in sorted(value)}

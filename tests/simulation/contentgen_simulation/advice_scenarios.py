@@ -45,12 +45,12 @@ class ScenarioPlace:
     patch: pytest.MonkeyPatch
     uid: str = UID
     spec: Body = field(default_factory=dict)
-    edit: Body | None = None  # the spec as the advice has it corrected
+    edit: Body | None = None  # spec corrected as the advice says
     repair: Repair = nothing  # the cause is removed
     restore: Repair | None = None
     delete_other: Repair | None = None
     annotations: dict[str, str] = field(default_factory=dict)
-    breaking: dict[Stage, Breaking] = field(default_factory=dict)  # what becomes of a stage's Jobs
+    breaking: dict[Stage, Breaking] = field(default_factory=dict)  # outcome of the Jobs, by stage
 
     def __post_init__(self) -> None:
         self.spec = SPECS[self.kind] | {"deletionPolicy": "Delete"}
@@ -121,7 +121,7 @@ class ScenarioPlace:
         self.breaking.clear()
 
 
-# What becomes of a Job
+# Outcomes of a Job
 
 
 def _end(place: ScenarioPlace, job: Body, kind: str, reason: str = "") -> None:
@@ -179,8 +179,9 @@ Arrive = Callable[[ScenarioPlace], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Scenario:
-    """A way to a reason, and which remedies of the table apply there. `skipped`: their text says that they don't help
-    in this case.
+    """Steps that produce a reason, and the remedies of the table for it.
+
+    `skipped` are remedies whose text says that they don't help in this case.
     """
 
     reason: Reason
@@ -189,7 +190,7 @@ class Scenario:
     helps: dict[Action, Costs]
     skipped: frozenset[Action]
     arrive: Arrive
-    paid: int  # requests that the run has paid for, or may have
+    paid: int  # requests that the run has paid for, or may have paid for
 
 
 SCENARIOS: list[Scenario] = []
@@ -296,7 +297,7 @@ async def _(place: ScenarioPlace) -> None:
 def _before_and_after(
     reason: Reason, action: Action, breaking: Callable[[ScenarioPlace], Repair], kind: Kind = IMAGES
 ) -> None:
-    """The same failure before the payment and while the provider works. `breaking` returns its repair."""
+    """Scenarios of one failure, before the payment and while the provider works. `breaking` returns the repair."""
 
     @scenario(reason, "before the payment", kind, {action: ONCE})
     async def _(place: ScenarioPlace) -> None:

@@ -24,17 +24,17 @@ _COMMANDS = frozenset(
     }
 )  # fmt: skip
 _NO_IO = ("provider_get", "plain_url", "worker_get", "configured")
-# Of no resource: when the operator of a cluster was last there.
+# Time at which a cluster's operator was last seen; it belongs to no resource.
 _TIMES = ("seenAt",)
 
 
 class Freezer:
-    """Freezes a process before its I/O operation `at` (from 0). `done`: the names of its operations."""
+    """Freezes a process before its I/O operation number `at` (from 0). `done`: names of the operations so far."""
 
     def __init__(self, at: int, meanwhile: Meanwhile, world: World) -> None:
         self.done: list[str] = []
-        self.met: dict[str, Any] = {}  # what the other process met in the stores
-        self.left: dict[str, Any] | None = None  # and has left there
+        self.met: dict[str, Any] = {}  # contents of the stores before the other process
+        self.left: dict[str, Any] | None = None  # contents of the stores after it
         self._at = at
         self._meanwhile = meanwhile
         self._world = world
@@ -133,12 +133,12 @@ class FormerLeader(World):
         self.restart()
 
     @property
-    def now(self) -> datetime:  # type: ignore[override]  # of the world
+    def now(self) -> datetime:  # type: ignore[override]  # overrides World
         return self._world.now
 
 
 def contents(world: Any) -> dict[str, Any]:
-    """Contents of Kubernetes, MongoDB and the bucket by name, without events, which may only be late."""
+    """Contents of Kubernetes, MongoDB and the bucket, by name. Events are excluded, because they may be late."""
     found: dict[str, Any] = {}
     for collection in world.database.list_collection_names():
         for each in world.database[collection].find():

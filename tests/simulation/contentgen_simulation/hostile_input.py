@@ -41,7 +41,7 @@ _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*")
 
 
 class OperatorReached(AssertionError):
-    """A caller's text reached MongoDB as something other than a value."""
+    """Text of a caller reached MongoDB as a key or operator instead of a value."""
 
 
 def text(rng: random.Random, known: tuple[str, ...]) -> str:
@@ -113,10 +113,10 @@ def _spoilt(rng: random.Random, usual: Any, known: tuple[str, ...]) -> Any:
 
 @contextmanager
 def watched(asked: list[str]) -> Iterator[None]:
-    """Everything that is asked of mongomock meanwhile is looked at, and encoded as the real driver encodes it, which
-    raises OverflowError or UnicodeEncodeError for what BSON cannot hold.
+    """Check all arguments of mongomock calls within the context, and encode them like the real driver.
 
-    Raises OperatorReached into the request, and again at the end, should somebody have caught it.
+    The encoding raises OverflowError or UnicodeEncodeError for values that BSON does not support. OperatorReached is
+    raised into the request, and again at the end in case it was caught.
     """
     found: list[OperatorReached] = []
     originals = {name: getattr(Collection, name) for name in _METHODS}

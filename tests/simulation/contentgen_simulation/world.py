@@ -5,7 +5,7 @@ records are the operator's own, on mongomock. Each write is a crash point (`Writ
 operator never catches, and the process's memory is lost.
 """
 
-# ruff: noqa: ARG002 - the fakes have the signatures of what they stand for
+# ruff: noqa: ARG002 - the fakes have the signatures of the real methods
 import asyncio
 import itertools
 import json
@@ -68,7 +68,7 @@ from contentgen_runtime.tenancy import SYSTEM, Tenancy
 from contentgen_simulation.api_server import CREATED as APPLIED
 from contentgen_simulation.api_server import ApiServer, ObjectStore, copied, rejection
 
-_MARGIN = timedelta(minutes=2)  # as the providers', of their clock from ours
+_MARGIN = timedelta(minutes=2)  # tolerated clock difference, as in the providers' adapters
 CREATED = "2026-01-01T00:00:00Z"
 UID = "0c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a01"
 SPECS: dict[Kind, dict[str, Any]] = {
@@ -177,7 +177,7 @@ class FakeKube:
         self.server.namespaces = namespaces
 
     @property
-    def _version(self) -> "itertools.count[int]":  # by the name that older releases' worlds have, for the driver
+    def _version(self) -> "itertools.count[int]":  # older releases' name, for the driver
         return self.server.revisions
 
     @_version.setter
@@ -349,11 +349,11 @@ class FakeProvider:
     def __init__(self, writes: Writes, clock: Callable[[], datetime]) -> None:
         self.posts: list[Call] = []
         self.sent_at: list[datetime] = []
-        self.connected: Callable[[], Awaitable[None]] = nothing  # what happens once there is a connection
-        self.sending: Callable[[], Awaitable[None]] = nothing  # and between the compare-and-set and the POST
+        self.connected: Callable[[], Awaitable[None]] = nothing  # hook after the connection is open
+        self.sending: Callable[[], Awaitable[None]] = nothing  # hook between the compare-and-set and the POST
         self._clock = clock
         self.cancelled: list[str] = []
-        self.cancels = True  # whether a request ends when it is asked to
+        self.cancels = True  # whether requests can be cancelled
         self.fails: set[int] = set()
         self.lose_replies: set[int] = set()
         self.refuses: Exception | None = None  # instead of taking a request
@@ -394,7 +394,8 @@ class FakeProvider:
 
     async def find(self, search: Search) -> Found:
         self._looks += 1
-        late = len(self.posts) in self.lose_replies and self._looks < 3  # like fal's, which lists what has ended
+        # Like fal's history, which lists ended requests only.
+        late = len(self.posts) in self.lose_replies and self._looks < 3
         listed = self.posts[:-1] if late else self.posts
         matching = [i for i, call in enumerate(listed) if self._matches(i, call, search)]
         free = [i for i in matching if f"request-{i + 1}" not in search.claimed]
@@ -579,7 +580,7 @@ class World:
             self._leave_outcome(kind, stage, status)
             job["status"] = {"conditions": [{"type": "Complete", "status": "True"}]}
             owner = owner_of(job)
-            for cache in self.caches:  # what the watch delivers
+            for cache in self.caches:  # watch event
                 if owner is not None and owner in cache:
                     cache.note_job(owner, JobView.parse(job))
 
@@ -620,7 +621,7 @@ class World:
         for _ in range(steps):
             await self.step(kind)
             if not self.there(kind):
-                await self.step(kind)  # the watch says that it is gone
+                await self.step(kind)  # after the watch's DELETED event
                 return
         raise AssertionError("the finalizer was not removed")
 

@@ -41,8 +41,9 @@ class FuzzTarget:
 
 
 def fuzz(target: FuzzTarget, examples: int, seed: int | None = None, *, shrink: bool = True) -> None:
-    """Check so many inputs; the same ones each time where there is no seed. Raises what `check` raises, of the smallest
-    input with `shrink`.
+    """Check `examples` inputs; without a seed they are the same ones each time.
+
+    Raises the exception of `check`, for the smallest input with `shrink`.
     """
 
     @settings(

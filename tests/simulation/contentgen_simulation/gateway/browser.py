@@ -12,8 +12,8 @@ from unittest.mock import patch
 from playwright.sync_api import Browser, Error, Page, Response, expect, sync_playwright
 
 SCREENSHOTS = Path(__file__).resolve().parents[4] / "build/pages"
-"""Where screenshots stay, to be looked at."""
-_PATIENCE_MS = 60_000  # playwright's 5 s are too few for a page of scripts where other suites run beside this one
+"""Folder of the screenshots, kept for review."""
+_PATIENCE_MS = 60_000  # playwright's default of 5 s is too short beside other suites
 _TRIES = 10
 _GOTO = Page.goto
 

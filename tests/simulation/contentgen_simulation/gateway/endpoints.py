@@ -57,7 +57,7 @@ class EndpointCase:
     body: Callable[[PlantedJobs], Any] | None = None
     form: Callable[[PlantedJobs], dict[str, str]] | None = None
     named: Make | None = None
-    """Makes what the path names, as its owner, and says its id; without it the path names a job."""
+    """Creates the object of the path as its owner and returns its id. None: the path's object is a job."""
     success: range = range(200, 300)
 
 
@@ -81,7 +81,7 @@ async def _collection(owner: httpx.AsyncClient, job: PlantedJobs) -> str:
     return str(answer.json()["collectionId"])
 
 
-_ON = range(303, 304)  # to the page that shows what became of it
+_ON = range(303, 304)  # redirect to the page with the result
 
 CASES: dict[str, EndpointCase] = {
     "POST /api/lora/train": EndpointCase(body=_order(videoUrl="https://h/v.mp4", loraName="face", trigger="jf")),
@@ -89,8 +89,8 @@ CASES: dict[str, EndpointCase] = {
     "POST /api/transcribe": EndpointCase(body=_order(audioUrl="https://h/a.mp3")),
     "POST /api/jobs/{job_id}/cancel": EndpointCase(
         query={"wait": "0"}, success=range(409, 410)
-    ),  # they are all finished
-    "POST /api/jobs/{job_id}/collect": EndpointCase(success=range(409, 410)),  # likewise
+    ),  # 409: all jobs are finished
+    "POST /api/jobs/{job_id}/collect": EndpointCase(success=range(409, 410)),  # 409, too
     "PATCH /api/assets/{job_id}": EndpointCase(body=lambda _: {"tags": ["common"]}),
     "GET /api/search/transcripts": EndpointCase(query={"q": "common"}),
     "POST /api/collections": EndpointCase(body=_order(name="campaign")),
@@ -125,13 +125,13 @@ CASES: dict[str, EndpointCase] = {
     "POST /collections/{collection_id}/delete": EndpointCase(named=_collection, success=_ON),
     "GET /search": EndpointCase(query={"q": "common"}),
 }
-"""By `str(Endpoint)`."""
+"""Cases by `str(GatewayEndpoint)`."""
 
 OPEN = frozenset(
     {"/health", "/ready", "/openapi.json", "/api-docs", "/api-docs/{file}"}
     | {"/sign-in", "/sign-out", "/theme", "/static/{version}/{name}", "/favicon.ico"}
 )
-"""Nobody is asked who they are there."""
+"""Paths that need no authentication."""
 
 
 def endpoints(app: FastAPI) -> tuple[GatewayEndpoint, ...]:
@@ -175,5 +175,5 @@ def suits(endpoint: GatewayEndpoint, job: PlantedJobs) -> bool:
     """Whether a path for one kind matches this job's kind."""
     about = {"/lora/": Kind.LORA_TRAINING, "/loras/": Kind.LORA_TRAINING, "/dataset": Kind.LORA_TRAINING}
     about |= {"/pictures/": Kind.IMAGE_GENERATION, "/transcripts/": Kind.TRANSCRIPTION}
-    about["/collections/"] = Kind.IMAGE_GENERATION  # seen by who may list any kind there: carol has one
+    about["/collections/"] = Kind.IMAGE_GENERATION  # visible with list rights on any kind: carol has one
     return all(job.kind is kind for part, kind in about.items() if part in endpoint.path)

@@ -52,10 +52,10 @@ LINES = (
     "GET /api/assets/{jobId}/stats",
     "GET /api/search/transcripts?userId=user123&q=wildfires",
     "GET /api/collections?userId=user123",
-    # the rest
+    # others
     "GET /health",
 )
-"""Whatever reads and answers with JSON. `X` for a user's name is user123 here."""
+"""Read requests with a JSON response. The documentation's placeholder `X` for the user is user123."""
 
 FILE_LINE = "GET /api/assets/{transcriptJobId}/download/transcript.txt"
 DELETE_LINE = "DELETE /api/jobs/{jobId}"
@@ -69,7 +69,7 @@ TRAIN = {
         "isPublic": False,
     },
 }
-"""The body of `POST /api/lora/train`, but for its `videoUrl`."""
+"""Body of `POST /api/lora/train` without `videoUrl`."""
 
 
 def generate(path: str) -> dict[str, Any]:
@@ -116,7 +116,7 @@ def path_of(line: str) -> str:
     return found.group()
 
 
-_OF_MADE = ("versions", "completedAt")  # what only a job has that is completed
+_OF_MADE = ("versions", "completedAt")  # fields of completed jobs only
 _TIME = "2025-11-27T20:50:09Z"
 _URL = "https://s3/model.safetensors"
 _JOB: dict[str, Any] = {
@@ -179,7 +179,7 @@ SHAPES: tuple[tuple[str, dict[str, Any]], ...] = (
     (r"/api/collections", {"collections": []}),
     (r"/health", {"status": "ok"}),
 )
-"""What is answered, by the path: each field of the seeds', with a value of its type. There may be more fields."""
+"""Expected responses by path: the legacy API's fields, each with a value of its type. More fields are allowed."""
 
 
 def assert_as_promised(path: str, given: Any) -> None:

@@ -61,4 +61,4 @@ NO_URLS = (
     "https://[:::]/x", "https://[1.2.3]/x", "https://\u2100.example.com/x", "https://a\uff0fb.example.com/x",
     "https://example.com\\\\@evil.example/x", "https://[2606:4700::1]evil.example/x",
 )  # fmt: skip
-"""Each begins like a URL, and parsers stumble over its host, or disagree about where it ends."""
+"""URLs whose host parsers reject or delimit differently."""

@@ -41,8 +41,8 @@ from contentgen_runtime.tenancy import Tenancy
 from contentgen_simulation.api_server import ApiServer, ObjectStore, Right, copied
 
 if find_spec("sniffio") is None:
-    # httpx asks for it at each request to an app, and finding nothing takes as long as many a request.
-    sys.modules["sniffio"] = None  # type: ignore[assignment]  # what Python itself puts there
+    # httpx tries to import it at each request to an app, and a failed import takes as long as many requests.
+    sys.modules["sniffio"] = None  # type: ignore[assignment]  # marks the module as missing
 
 START = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
@@ -231,7 +231,7 @@ class GatewayWorld:
         self.api = self.api_class(rights) if beside is None else beside.api
         memory: Any = mongomock.MongoClient(tz_aware=True)["content-generation"]
         self.database: Any = memory if database is None else database
-        # A test that is about something else asks as fast as it can.
+        # Rate limit out of reach, except in the tests of the limit.
         self.settings = Settings(**({"gateway_requests_per_second": 1e6, "gateway_burst": 1_000_000} | settings))
         authorizer = Authorizer(self.api, clock=clock)
         files = files or files_at("http://s3.test", "assets")

@@ -33,7 +33,7 @@ OWNERS = {"red": "ann", "blue": "bob"}
 MISSING = "00000000-0000-4000-8000-999999999999"
 _AGAIN = "2100-01-01T00:00:00Z"  # after everything that was planted
 _PATH = re.compile(r"/apis?(/[a-z0-9][a-z0-9.-]*)+(\?[a-zA-Z]+=[\w%.=,-]*(&[a-zA-Z]+=[\w%.=,-]*)*)?")
-_SEEING = {"downloads", "lastAccessed"}  # what a look at an asset changes of its record
+_SEEING = {"downloads", "lastAccessed"}  # record fields changed by reading an asset
 
 
 @dataclass(frozen=True)
@@ -277,7 +277,7 @@ class Recreated(TenantWorld):
         self.settle()
 
     def may(self, caller: str | None, job: PlantedJobs, *verbs: str) -> bool:
-        """As in TenantWorld, except for the jobs planted in red."""
+        """Permission as in TenantWorld, except for the jobs planted in red."""
         place = "*" if job.namespace == "red" and "red" in self.api.namespaces else job.namespace
         return self._may(caller, job.kind, place, verbs)
 

@@ -14,7 +14,7 @@ from contentgen_simulation.rehearsal.world.plan import PlannedEvent, RehearsalPl
 
 HOUR, DAY = 3600.0, 86400.0
 STATES = ("intent", "submitted", "succeeded", "collected", "failed", "refused", "cancelled")
-STEPS = ("planned", "sending", "abandoned")  # of an intent
+STEPS = ("planned", "sending", "abandoned")  # steps of an intent
 PHASES = ("Preparing", "Submitting", "Processing", "Collecting", "Completed", "Failed", "SubmissionUnknown")
 STORES = ("mongo", "storage", "kube")
 POLICIES = ("Retain", "Delete")
@@ -423,7 +423,7 @@ def collecting(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
 
 
 def _to_and_fro(random: Random) -> list[PlannedEvent]:
-    """After a failure, another purchase, a re-application meanwhile, and a return to the first input."""
+    """Events after a failure: another purchase, a re-application meanwhile, and a return to the first input."""
     on, gone = "phase:Failed", random.choice((20.5, 24.0, 28.0, 60.0))
     return [
         PlannedEvent("edit", 20, on, args={"variant": 1}),

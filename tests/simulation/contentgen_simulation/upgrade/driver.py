@@ -41,11 +41,11 @@ _BucketFile = getattr(_observed, "BucketFile", None) or _observed.Stored
 Body = dict[str, Any]
 Action = list[Any]  # its name, then its arguments
 _MOST_STEPS = 400
-_VERSIONS_APART = 10_000  # resource versions of two processes never meet
+_VERSIONS_APART = 10_000  # keeps the resource versions of two processes distinct
 
 
 def _call(saved: Body) -> Any:
-    """A saved call of either release: a5a1c84 names the correlation key `marker`."""
+    """Call parsed from a saved document of either release; in a5a1c84 the correlation key is named `marker`."""
     name = "correlation_key" if "correlation_key" in _requests.Call.model_fields else "marker"
     keys = {"correlation_key", "correlationKey", "marker"}
     values = {name if each in keys else each: value for each, value in saved.items()}
@@ -96,7 +96,7 @@ class Driver:
             if done is not None:
                 await done
 
-    # What people do
+    # Actions of people
 
     def apply(self, spec: Body, uid: str = UID, annotations: Body | None = None) -> None:
         """`kubectl apply`."""
@@ -106,7 +106,7 @@ class Driver:
         """Train a LoraTraining of the same name to its end."""
         kind, before = Kind.LORA_TRAINING, self.world.now
         self.world.kube.apply(kind, spec, uid)
-        await self.world.step(kind)  # begins the run of an edit
+        await self.world.step(kind)  # starts the run of an edit
         await self.world.finish(kind)
         self.sent_at += [before] * (len(self.world.provider.posts) - len(self.sent_at))
 
@@ -137,14 +137,14 @@ class Driver:
     def _touched(self) -> None:
         self.body["metadata"]["resourceVersion"] = str(next(self.world.kube._version))
 
-    # What the provider and the workers do
+    # Behaviour of the provider and the workers
 
     def refuse(self, error: str | None) -> None:
-        """The provider refuses requests with this error."""
+        """Make the provider refuse requests with this error; None ends it."""
         self._flag(refuse=error)
 
     def hide(self, hidden: bool) -> None:
-        """The provider's history shows nothing."""
+        """Hide all requests in the provider's history, or show them again."""
         self._flag(hide=hidden)
 
     def idle(self, idle: bool) -> None:
@@ -179,7 +179,7 @@ class Driver:
         found: Any = getattr(_requests, "Found", None)
         return found(request_id=None, complete=True) if found else None
 
-    # What is lost
+    # Losses of data
 
     def lose_files(self) -> None:
         """Delete the outputs from the bucket."""
@@ -194,7 +194,7 @@ class Driver:
         """Empty the ledger."""
         self.world.database["ledger"].delete_many({})
 
-    # What the operator does
+    # Actions of the operator
 
     def arm(self, point: str) -> None:
         """Crash the process at this write."""
@@ -245,7 +245,7 @@ class Driver:
         found: Body = self.world.kube.resources[self.kind, "it"]
         return found
 
-    # How a process hands the world to the next one
+    # Transfer of the world to the next process
 
     def dump(self) -> Body:
         """Persistent state as JSON."""
@@ -327,7 +327,7 @@ def _answer(asked: Body) -> Body:
         driver = Driver(Kind(asked["kind"]), monkeypatch, asked["world"])
         try:
             asyncio.run(driver.do(asked["actions"]))
-        except Exception:  # noqa: BLE001 - whatever it is, the test has to tell it
+        except Exception:  # noqa: BLE001 - any exception is returned to the test
             return {"error": traceback.format_exc(), "world": driver.dump()}
         return {"world": driver.dump()}
 

@@ -122,7 +122,7 @@ def new_states(kind: Kind) -> tuple[StateCase, ...]:
     done: tuple[Action, ...] = (apply, ["finish"])
     lost: tuple[Action, ...] = (apply, ["lose", 1], ["hide", True], ["state", "intent"], ["step", 2])
     unknown: tuple[Action, ...] = (apply, ["lose", 1], ["hide", True], ["reason", "SubmissionUnknown"])
-    # The ledger is written without the archive's key, which a training or a recording is found by.
+    # The lost ledger is restored without the archive's key, by which a training or a recording is found.
     found = "Completed" if kind is Kind.IMAGE_GENERATION else None
     return (
         StateCase("planned, not named", (apply, ["arm", "after intend"], ["struck"]), 1),
@@ -149,8 +149,9 @@ def new_states(kind: Kind) -> tuple[StateCase, ...]:
 
 
 def with_lora(state: StateCase, *, retrained: bool = False) -> StateCase:
-    """The state of an image that is drawn with a LoRA, which the first release trains before, and perhaps again after
-    it. A request of the provider is one number later, therefore.
+    """State of an image with a LoRA that the first release trains first, and with `retrained` once more afterwards.
+
+    Each training increases the number of requests by one.
     """
     again: tuple[Action, ...] = (["train", RETRAINED, LORA_UID],) if retrained else ()
     before = (["train", TRAINED, LORA_UID], *map(_with_lora, state.before), *again)
@@ -162,7 +163,7 @@ def with_lora(state: StateCase, *, retrained: bool = False) -> StateCase:
         after=tuple(map(_with_lora, state.after)),
         posts=state.posts + more,
         unprepared=None if state.unprepared is None else state.unprepared + more,
-        # The ledger is written without the LoRA's key, which the request is found by.
+        # The lost ledger is restored without the LoRA's key, by which the request is found.
         resumed=None if "the ledger is lost" in state.name else state.resumed,
     )
 
@@ -184,8 +185,9 @@ def lora_states(states: Callable[[Kind], tuple[StateCase, ...]]) -> tuple[StateC
 
 
 def retrained_states() -> tuple[StateCase, ...]:
-    """What this release buys after a LoRA was trained again, under a key that a5a1c84 does not know: there it goes on
-    with the pictures that were bought before.
+    """States after a LoRA was retrained: this release buys images under a key that a5a1c84 does not know.
+
+    a5a1c84 continues with the images that were bought before.
     """
     spec = SPECS[Kind.IMAGE_GENERATION] | {"loras": [{"loraRef": {"name": "it"}}]}
     first: Action = ["train", TRAINED, LORA_UID]

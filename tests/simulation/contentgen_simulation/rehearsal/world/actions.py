@@ -27,7 +27,7 @@ Body = dict[str, Any]
 _TOKEN = re.compile(r"contentgen\.dev/resubmit=([0-9a-f]+)")
 _COLLECT = re.compile(r"contentgen\.dev/collect=([1-9][0-9]*(?:-[0-9]+)?)")
 _OUTAGE_REASONS = {"mongo": "StoreUnavailable", "storage": "StoreUnavailable"}
-_LONG_SECONDS = 300.0  # after which a resource says why it does not go on
+_LONG_SECONDS = 300.0  # wait after which a status must have the cause of the delay
 
 
 class Actions:

@@ -1,6 +1,6 @@
 """API server of a rehearsal: several namespaces, notifications of changes, and snapshots of etcd."""
 
-# ruff: noqa: ARG002 - the methods have the signatures of what they stand for
+# ruff: noqa: ARG002 - the methods have the signatures of the real ones
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, TypeVar

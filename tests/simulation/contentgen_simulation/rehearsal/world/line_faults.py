@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from contentgen_simulation.rehearsal.world.world import RehearsalWorld
 
 _OPERATOR = "/contentgen_operator/"
-# What handles an error has none itself: nothing would be left to look at the resource again.
+# Error handlers get no faults: after a fault in one, nothing would reconcile the resource again.
 _HANDLERS = frozenset(
     each.__name__
     for each in (

@@ -61,10 +61,10 @@ class Oracles:
     world: "RehearsalWorld"
     violations: dict[str, RehearsalViolation] = field(default_factory=dict)
     _looks: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    _shared: set[str] = field(default_factory=set)  # uids that two operators have looked at: each has a burst
+    _shared: set[str] = field(default_factory=set)  # uids reconciled by two operators, each with its own burst
     _files_of: dict[str, set[str]] = field(default_factory=dict)
-    _answers: dict[tuple[str, Phase], tuple[str | None, ...]] = field(default_factory=dict)  # the last that were used
-    _went_back: dict[str, int] = field(default_factory=dict)  # by uid, the restores that a phase went back for
+    _answers: dict[tuple[str, Phase], tuple[str | None, ...]] = field(default_factory=dict)  # last used answers
+    _went_back: dict[str, int] = field(default_factory=dict)  # restores that set a phase back, by uid
 
     def report(self, oracle: str, detail: str, text: str) -> None:
         """Record a violation."""

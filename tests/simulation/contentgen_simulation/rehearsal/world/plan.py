@@ -23,8 +23,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class PlannedEvent:
-    """Something that happens `at` seconds after `on`: the start (""), `state:<purchase state, or step of an intent>` or
-    `phase:<phase>`.
+    """Event `at` seconds after `on`: the start (""), `state:<purchase state, or step of an intent>` or `phase:<phase>`.
 
     `who` is the index of a subject. `do` names a method of `world.Actions`, `args` its arguments.
     """

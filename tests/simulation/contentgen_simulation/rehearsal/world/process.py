@@ -94,7 +94,7 @@ class RehearsalProcess:
     async def resume(self) -> None:
         """Resume a frozen process. The effects of a former leader are compared with the state that it found."""
         if self._resumed is not None and not self.gone:
-            former = self.met is not None and bool(self.leadership.over)  # then another one leads, or nobody
+            former = self.met is not None and bool(self.leadership.over)  # another process leads, or none
             left = contents(self.world) if former else {}
             self.frozen = False
             self._resumed.set()

@@ -41,9 +41,9 @@ _DRAIN_SECONDS = 20.0
 _SECOND_PROCESS_SECONDS = 3.0
 _RENEW_DEADLINE_SECONDS, _TAKEOVER_SECONDS = 10.0, 17.0
 _SWEEP_SECONDS = 900.0
-_SETTLE_SECONDS = 4 * 86400.0  # after the last event
-_MOST_RECONCILES = 9000  # a wait of a minute each for six days
-_NO_API_SECONDS = 600.0  # after which a person tries again
+_SETTLE_SECONDS = 4 * 86400.0  # simulated time after the last event
+_MOST_RECONCILES = 9000  # six days with a reconcile per minute
+_NO_API_SECONDS = 600.0  # delay before a person retries
 _PERSONAL = (
     "apply", "edit", "suspend", "unsuspend", "rerun", "cancel", "resubmit", "adopt", "collect", "delete",
     "recreate_namespace",
@@ -106,7 +106,7 @@ class RehearsalWorld:
             self.create_namespace(each)
         self.reconciles = 0
         self._processes: list[RehearsalProcess] = []
-        self.elects = False  # whether a Lease says who works; without one the comparisons alone must hold
+        self.elects = False  # leader election by a Lease; without it, compare-and-set alone must suffice
         self._numbers = itertools.count(1)
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._pending: list[PlannedEvent] = []
@@ -114,8 +114,8 @@ class RehearsalWorld:
         self._resume: list[tuple[RehearsalProcess, bool]] = []
         self._sweep = False
         self._stopped = False
-        self._states: dict[str, str] = {}  # of the newest purchase, by namespace/kind/name
-        self._steps: dict[str, str] = {}  # of an intent, likewise
+        self._states: dict[str, str] = {}  # state of the newest purchase, by namespace/kind/name
+        self._steps: dict[str, str] = {}  # step of an intent, by namespace/kind/name
         self._last_error = _LastError()
         self._actions = Actions(self)
 
@@ -187,7 +187,7 @@ class RehearsalWorld:
         return self._anything_left()
 
     def _anything_left(self) -> bool:
-        """Whether more can happen; sweeps alone do not count."""
+        """Whether events other than sweeps are pending."""
         return bool(self._queue) or any(each.due for each in self._processes)
 
     def _due(self) -> tuple[RehearsalProcess | None, ResourceRef | None, float]:
@@ -266,7 +266,7 @@ class RehearsalWorld:
             self._list(each)
 
     def crashed(self, process: RehearsalProcess) -> None:
-        """Handle a crash: another process is started soon."""
+        """Handle a crash: schedule the start of another process."""
         process.gone = True
         self._remove(process)
         if not self._processes:
@@ -307,7 +307,7 @@ class RehearsalWorld:
         """Shift the clocks of all processes."""
         self.skew = seconds
 
-    # What the watches deliver
+    # Watch events
 
     def resource_changed(self, ref: ResourceRef) -> None:
         """Handle the creation, change or deletion of a resource."""
@@ -381,7 +381,7 @@ class RehearsalWorld:
         body = self.body_of(event.who)
         return body is not None and body["status"].get("phase") == value
 
-    # Looking
+    # Queries
 
     def body_of(self, who: int) -> Body | None:
         """Resource of a subject; None if it does not exist."""
