@@ -132,8 +132,6 @@ def job_attempts(place: AttemptPlace) -> Iterator[Asked]:
     path, theirs = jobs(place.namespace), jobs(place.namespace, "theirs")
     for who in makers:
         for name, (meta, says) in marks(place).items():
-            if who is place.editor and "controller" in name:
-                continue  # skipped: covered by the other callers
             yield "jobs", who, Attempt(f"a Job, {name}, by {who.name}", "POST", path, plain_job("new", **meta), says)
         squatted = plain_job("contentgen-0123456789ab-r1-collect-1")
         yield "jobs", who, Attempt(f"the name of a Job of ours, by {who.name}", "POST", path, squatted, "its own Jobs")
