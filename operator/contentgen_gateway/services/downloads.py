@@ -79,7 +79,7 @@ class FileReader:
         """Signed URL that shows a file of the newest version in a browser; empty if there is no such file."""
         try:
             file = self.locate(record, name)
-        except (Problem, ValueError):  # ValueError: an imported userId that cannot be part of a key
+        except Problem:
             return ""
         return self.files.display_url(file.key) if await self.files.size(file.key) is not None else ""
 
@@ -100,10 +100,13 @@ class FileReader:
 
 
 def _prepared_folder(kind: Kind, stage: Stage, record: Record) -> str | None:
-    """Folder of prepared files of a run without a version yet: it is under way, or failed."""
+    """Folder of prepared files of a run without a version yet: it is under way, or failed. None: it has none."""
     if stage is not Stage.PREPARE:
         return None
-    return keys.prefix(kind, stage, str(record["userId"]), str(record["jobId"]), 1)
+    try:
+        return keys.prefix(kind, stage, str(record["userId"]), str(record["jobId"]), 1)
+    except ValueError:  # an imported user or id that is not valid in a key: no file of ours has it
+        return None
 
 
 def _missing(job_id: str, file: str) -> Problem:

@@ -237,3 +237,11 @@ async def test_no_log_has_what_is_signed(
     assert breaks is None or "model.safetensors…" in str(written), "the exception itself is there"
     for secret in ("X-Amz", "%3Bfilename", *(parse_qs(urlsplit(each).query)["X-Amz-Signature"][0] for each in given)):
         assert secret not in str(written)
+
+
+@pytest.mark.parametrize("user", ["a/b", "..", "", "x" * 2000])
+async def test_a_prepared_file_of_an_imported_user_that_no_key_can_have_is_missing(world: World, user: str) -> None:
+    job = world.job(7, Kind.TRANSCRIPTION, imported=True, userId=user, versions=[])
+    async with world.client("ann") as ann:
+        answer = await ann.get(f"/api/assets/{job}/download", params={"file": "audio.flac"})
+    assert answer.status_code == 404
