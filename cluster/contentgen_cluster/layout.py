@@ -4,14 +4,17 @@ All images share one layout in the content cache, so that the base is stored onc
 containerd has are not sent again.
 """
 
-import gzip
 import hashlib
 import io
 import json
+import os
+import shutil
 import tarfile
 import threading
 from collections import Counter
 from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,6 +28,19 @@ _CONFIG = "application/vnd.oci.image.config.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar"
 
 Descriptor = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Blob:
+    """Small blob in memory: a manifest, a configuration or an index."""
+
+    content: bytes
+    descriptor: Descriptor
+
+    @property
+    def name(self) -> str:
+        """Path in a layout or an archive."""
+        return f"blobs/{self.descriptor['digest'].replace(':', '/')}"
 
 
 class Layout:
@@ -76,29 +92,28 @@ class Layout:
         config_blob = self._write(_json(image), _CONFIG)
         manifest = {"schemaVersion": 2, "mediaType": _MANIFEST, "config": config_blob, "layers": [layer_blob]}
         entry = self._write(_json(manifest), _MANIFEST) | {"annotations": {_REFERENCE: reference}}
-        others = [each for each in self._entries() if _reference_of(each) != reference]
+        self._set(reference, entry)
+
+    def _set(self, reference: str, entry: Descriptor) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
-        self._write_index([*others, entry])
+        self._write_index([*(each for each in self._entries() if _reference_of(each) != reference), entry])
 
-    def decompress(self, reference: str) -> None:
-        """Store an image's layers uncompressed.
-
-        buildah always compresses new layers, but skips layers that it finds by their content's hash. So a change of
-        our code takes a second instead of the compression of all layers.
-        """
+    def add_image(self, reference: str, config: Blob, manifest: Blob, layers: Mapping[str, Path]) -> None:
+        """Add an image of compressed layers, whose files are given by digest."""
         with self.changing:
-            found = self.manifest(reference)
-            if found is None:
-                raise ClusterError(f"{reference} was not built")
-            manifest = json.loads(self.blob(found["digest"]).read_bytes())
-            for layer in manifest["layers"]:
-                if layer["mediaType"].endswith("+gzip"):
-                    packed = self.blob(layer["digest"])
-                    layer.update(self._write(gzip.decompress(packed.read_bytes()), _LAYER))
-                    packed.unlink()
-            self.blob(found["digest"]).unlink()
-            entry = self._write(_json(manifest), _MANIFEST) | {"annotations": {_REFERENCE: reference}}
-            self._write_index([*(each for each in self._entries() if _reference_of(each) != reference), entry])
+            for digest, path in layers.items():
+                if not (target := self.blob(digest)).exists():
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    unfinished = target.with_name(f"{target.name}.unfinished")
+                    _link_or_copy(path, unfinished)
+                    unfinished.rename(target)
+            for each in (config, manifest):
+                path = self.blob(each.descriptor["digest"])
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(each.content)
+            entry = manifest.descriptor | {"annotations": {_REFERENCE: reference}}
+            self._set(reference, entry)
 
     def archive(self, reference: str, known: Collection[str], to: IO[bytes]) -> int:
         """Write an archive for containerd without the blobs that it has; returns the bytes of the archived blobs."""
@@ -112,9 +127,9 @@ class Layout:
         needed = {found["digest"], manifest["config"]["digest"]}
         needed |= {layer["digest"] for layer in manifest["layers"]} - set(known)
         with tarfile.open(fileobj=to, mode="w|") as archive:
-            _put(archive, "oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
+            put(archive, "oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
             index = {"schemaVersion": 2, "mediaType": _INDEX, "manifests": [named]}
-            _put(archive, "index.json", _json(index))
+            put(archive, "index.json", _json(index))
             for digest in sorted(needed):
                 archive.add(self.blob(digest), f"blobs/{digest.replace(':', '/')}", recursive=False)
         return sum(self.blob(digest).stat().st_size for digest in needed)
@@ -173,21 +188,23 @@ def _reference_of(entry: Descriptor) -> str:
     return reference
 
 
-def folder_tar(folder: Path, skip: Collection[str] = ()) -> IO[bytes]:
-    """Uncompressed tar of a folder; the content of the relative paths in `skip` is left out."""
-
-    def keep(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
-        path = member.name.removeprefix("./")
-        return None if any(path.startswith(f"{each}/") for each in skip) else member
-
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as archive:
-        archive.add(folder, ".", filter=keep)
-    packed.seek(0)
-    return packed
+def blob(value: object, kind: str) -> Blob:
+    """JSON blob of a media type, the same bytes for equal values."""
+    content = _json(value)
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    return Blob(content, {"mediaType": kind, "digest": digest, "size": len(content)})
 
 
-def _put(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+def _link_or_copy(source: Path, target: Path) -> None:
+    target.unlink(missing_ok=True)
+    with suppress(OSError):  # another file system
+        os.link(source, target)
+        return
+    shutil.copyfile(source, target)
+
+
+def put(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    """Add a file with content to an archive."""
     member = tarfile.TarInfo(name)
     member.size = len(content)
     archive.addfile(member, io.BytesIO(content))

@@ -9,8 +9,11 @@ from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[2]
 GO_MODULE = REPO / "cluster/kubernetes"
+API_SERVERS = REPO / "cluster/apiserver"
 HELM_UNITTEST = REPO / "cluster/helm-unittest"
 KSTATUS = REPO / "cluster/kstatus"
+OLM_VALIDATE = REPO / "cluster/olm"
+RELEASES = REPO / "tests/simulation/releases"
 TOOL_REQUIREMENTS = REPO / "requirements/tools.txt"
 SANDBOX_BUILD = REPO / "build/sandbox"
 

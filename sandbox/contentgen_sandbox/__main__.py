@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from pathlib import Path
 
 from contentgen_sandbox.control.switches import Switches
 from contentgen_sandbox.settings import SandboxStoreSettings
@@ -15,6 +16,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="contentgen-sandbox", description=__doc__)
     parser.add_argument("what", choices=("serve", "stores", "all"))
     what = parser.parse_args().what
+    if temporary := os.environ.get("TMPDIR"):  # a volume mounted at /data hides what the image has there
+        Path(temporary).mkdir(parents=True, exist_ok=True)
     if what == "serve":
         os.execv(PROVIDERS[0], PROVIDERS)  # noqa: S606 - this very interpreter
     settings = SandboxStoreSettings()

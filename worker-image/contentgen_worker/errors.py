@@ -122,6 +122,17 @@ class NoVisionModel(StageFailed):
         super().__init__(Reason.INVALID_SPEC, f"spec.dataset.captions.engine is Vision, but {why}")
 
 
+class NoDetector(StageFailed):
+    """The spec asks for a detector of PySceneDetect, which is not installed."""
+
+    def __init__(self, detector: str) -> None:
+        where = "spec.dataset.sceneDetection.detector"
+        super().__init__(
+            Reason.INVALID_SPEC,
+            f"{where} is {detector}, and this worker has no PySceneDetect: use Auto, or the image contentgen-worker",
+        )
+
+
 class Retryable(WorkerError):
     """An external service is unavailable; the same stage may succeed later."""
 

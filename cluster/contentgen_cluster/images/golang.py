@@ -1,4 +1,4 @@
-"""Builds from Go sources: Kubernetes as one program, pause, versitygw, helm-unittest, kstatus."""
+"""Builds from Go sources: Kubernetes as one program, pause, versitygw, helm-unittest, kstatus, olm-validate."""
 
 import re
 import shutil
@@ -8,11 +8,12 @@ from pathlib import Path
 from contentgen_cluster.cache import ContentCache, content_key
 from contentgen_cluster.commands import run
 from contentgen_cluster.images import wheels
-from contentgen_cluster.paths import GO_MODULE, HELM_UNITTEST, KSTATUS
+from contentgen_cluster.paths import API_SERVERS, GO_MODULE, HELM_UNITTEST, KSTATUS, OLM_VALIDATE
 
 VERSITYGW = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
+CRANE = "github.com/google/go-containerregistry/cmd/crane@v0.20.6"
 KIND = "sigs.k8s.io/kind@v0.31.0"
-NEEDED = (1, 25)  # by Kubernetes 1.35 and versitygw 1.8
+NEEDED = (1, 26)  # by Kubernetes 1.36
 
 # A static binary is reproducible and needs no C compiler. Go must not download another toolchain.
 _ENV = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "-buildvcs=false -trimpath"}
@@ -34,7 +35,7 @@ def recent_enough(version: str) -> bool:
 
 
 def kubernetes_key() -> str:
-    return content_key(*_sources(GO_MODULE), _ldflags())
+    return content_key(*_sources(GO_MODULE), _ldflags((GO_MODULE / "go.mod").read_text()))
 
 
 def kubernetes(cache: ContentCache) -> Path:
@@ -42,10 +43,31 @@ def kubernetes(cache: ContentCache) -> Path:
 
     def build(target: Path) -> None:
         # DWARF is omitted: the programs are not debugged, and the build of some six minutes becomes shorter.
-        flags = ["-gcflags=all=-dwarf=false", "-ldflags", _ldflags()]
+        flags = ["-gcflags=all=-dwarf=false", "-ldflags", _ldflags((GO_MODULE / "go.mod").read_text())]
         run(_go(cache), "build", *flags, "-o", target, ".", env=_ENV, cwd=GO_MODULE)
 
     return cache.entry("kubernetes", kubernetes_key(), build)
+
+
+def api_servers() -> dict[str, Path | None]:
+    """Go modules of API servers by Kubernetes minor; None for the one of the cluster's program."""
+    version = kubernetes_version((GO_MODULE / "go.mod").read_text())
+    others = {folder.name.removeprefix("v"): folder for folder in sorted(API_SERVERS.iterdir()) if folder.is_dir()}
+    return {version.removeprefix("v").rpartition(".")[0]: None, **others}
+
+
+def api_server(cache: ContentCache, minor: str) -> tuple[Path, ...]:
+    """Command of the API server of a Kubernetes minor: the program, and possibly the component."""
+    module = api_servers()[minor]
+    if module is None:
+        return kubernetes(cache), Path("kube-apiserver")
+    go_mod = (module / "go.mod").read_text()
+
+    def build(target: Path) -> None:
+        flags = ["-gcflags=all=-dwarf=false", "-ldflags", _ldflags(go_mod)]
+        run(_go(cache), "build", *flags, "-o", target, ".", env=_ENV, cwd=module)
+
+    return (cache.entry("kube-apiserver", content_key(*_sources(module), _ldflags(go_mod)), build),)
 
 
 def pause(cache: ContentCache) -> Path:
@@ -60,6 +82,26 @@ def pause(cache: ContentCache) -> Path:
 def versitygw(cache: ContentCache) -> Path:
     """versitygw, the object store of the sandbox image."""
     return _installed(cache, VERSITYGW, "versitygw")
+
+
+def crane(cache: ContentCache) -> Path:
+    """crane, which pushes OCI layouts to registries, and serves a registry for tests."""
+    return _installed(cache, CRANE, "crane")
+
+
+def versitygw_for(cache: ContentCache, architecture: str) -> Path:
+    """versitygw for another architecture than this machine's."""
+
+    def install(target: Path) -> None:
+        # Go refuses GOBIN for other architectures.
+        path = target.with_name(target.name + ".path")
+        run(_go(cache), "install", "-ldflags", "-s -w", VERSITYGW, env={**_ENV, **cross, "GOPATH": str(path)})
+        shutil.move(path / f"bin/linux_{architecture}/versitygw", target)
+        shutil.rmtree(path)
+
+    modules = run(_go(cache), "env", "GOMODCACHE", env={"GOTOOLCHAIN": "local"}).strip()
+    cross = {"GOOS": "linux", "GOARCH": architecture, "GOMODCACHE": modules}
+    return cache.entry(f"versitygw-{architecture}", content_key(VERSITYGW), install)
 
 
 def kind(cache: ContentCache) -> Path:
@@ -87,6 +129,15 @@ def kstatus(cache: ContentCache) -> Path:
     return cache.entry("kstatus", content_key(*_sources(KSTATUS)), build)
 
 
+def olm_validate(cache: ContentCache) -> Path:
+    """Folder with a program that runs operator-framework's validators on an OLM bundle."""
+
+    def build(target: Path) -> None:
+        run(_go(cache), "build", "-ldflags", "-s -w", "-o", target / "olm-validate", ".", env=_ENV, cwd=OLM_VALIDATE)
+
+    return cache.entry("olm-validate", content_key(*_sources(OLM_VALIDATE)), build)
+
+
 def _installed(cache: ContentCache, module: str, program: str) -> Path:
     def install(target: Path) -> None:
         folder = target.with_name(target.name + ".bin")
@@ -109,9 +160,9 @@ def _sources(module: Path) -> list[Path]:
     return [module / name for name in ("go.mod", "go.sum", "main.go")]
 
 
-def _ldflags() -> str:
+def _ldflags(go_mod: str) -> str:
     """Linker flags for the version: kubectl and the node's registration need it."""
-    version = kubernetes_version((GO_MODULE / "go.mod").read_text())
+    version = kubernetes_version(go_mod)
     major, minor, _ = version.removeprefix("v").split(".")
     stamps = {"gitVersion": version, "gitMajor": major, "gitMinor": minor}
     return " ".join(["-s -w", *(f"-X k8s.io/component-base/version.{name}={value}" for name, value in stamps.items())])

@@ -20,7 +20,6 @@ NODE = (
     "runc",
     "socat",
 )
-IMAGES = ("buildah", "ca-certificates", "debootstrap")
 JAVA = {"mvn": "maven", "javac": "default-jdk-headless"}
 
 _one_at_a_time = threading.Lock()  # dpkg has a lock too, but fails instead of waiting

@@ -1,46 +1,128 @@
-"""Inputs and content-based tags of our three images."""
+"""Recipes of our images, and their content-based tags.
 
-from dataclasses import dataclass
+A recipe has the files; the image's Dockerfile has its configuration (`dockerfile.py`).
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from contentgen_cluster.cache import content_key, files_of
+from contentgen_cluster.paths import REPO
+
+ASSEMBLY = tuple(
+    f"cluster/contentgen_cluster/images/{name}.py"
+    for name in ("debian", "dockerfile", "elf", "layers", "pack", "references", "rootfs")
+)
+"""Modules that decide what an image's files are."""
+BASE_LOCK = "requirements/base.lock"
+LICENCES = ("LICENSE", "THIRD-PARTY-NOTICES.txt")
+"""Texts that every image has in /usr/share/doc/contentgen."""
 
 
 @dataclass(frozen=True)
 class ImageRecipe:
-    """One of our images; `sources` are the paths that its Dockerfile copies, relative to the repository."""
+    """One of our images; all modules come to /opt/contentgen.
+
+    Paths are relative to the repository, those of requirements and packages to `root` where that is set.
+    """
 
     name: str
     dockerfile: str
-    sources: tuple[str, ...]
+    requirements: tuple[str, ...]
+    packages: tuple[str, ...]
+    scripts: Mapping[str, str] = field(default_factory=dict)
+    """Programs of /usr/local/bin: the module whose `main` each calls."""
+    built: Mapping[str, str] = field(default_factory=dict)
+    """Other files: their place in the image by that in the repository, where another step of the build puts them."""
+    programs: Mapping[str, str] = field(default_factory=dict)
+    """Likewise, but compiled: another architecture's are named FILE-ARCHITECTURE."""
+    writable: tuple[str, ...] = ()
+    """Folders that the image's user may write to."""
+    root: Path | None = None
+    """Sources of another release."""
+
+    @property
+    def title(self) -> str:
+        return f"contentgen-{self.name}"
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Paths that the Dockerfile copies, except for `built` and `programs`."""
+        return (
+            *LICENCES,
+            BASE_LOCK,
+            "requirements/uv.txt",
+            *self.requirements,
+            *self.packages,
+            "cluster/contentgen_cluster",
+        )
+
+    def files(self, repo: Path = REPO) -> tuple[list[Path], list[Path]]:
+        """Locks of requirements, and folders of packages."""
+        root = self.root or repo
+        return [root / each for each in self.requirements], [root / each for each in self.packages]
 
     def repository(self, prefix: str) -> str:
-        return f"{prefix.rstrip('/')}/contentgen-{self.name}"
+        return f"{prefix.rstrip('/')}/{self.title}"
 
 
 _CONTRACT = "operator/contentgen_contract"
-_OPERATOR = tuple(f"operator/contentgen_{name}" for name in ("runtime", "operator", "gateway"))
 OPERATOR = ImageRecipe(
     "operator",
     "Dockerfile",
-    (".dockerignore", "requirements/operator.txt", _CONTRACT, *_OPERATOR),
+    ("requirements/operator.txt",),
+    (_CONTRACT, *(f"operator/contentgen_{name}" for name in ("runtime", "operator", "gateway"))),
+    # For `kubectl exec`: contentgen backup, restore, import.
+    scripts={"contentgen": "contentgen_gateway.migration.commands"},
 )
 WORKER = ImageRecipe(
     "worker",
     "worker-image/Dockerfile",
-    (".dockerignore", "requirements/worker.txt", _CONTRACT, "worker-image/contentgen_worker"),
+    ("requirements/worker.txt",),
+    (_CONTRACT, "worker-image/contentgen_worker"),
+    scripts={"contentgen-worker": "contentgen_worker.__main__"},
 )
+VISION = replace(
+    WORKER,
+    name="worker-vision",
+    dockerfile="worker-image/Dockerfile.vision",
+    requirements=(*WORKER.requirements, "requirements/vision.txt"),
+)
+"""The worker's image with a model that the user gives; the cluster of the tests has none."""
 SANDBOX = ImageRecipe(
     "sandbox",
     "sandbox/Dockerfile",
-    (".dockerignore", "requirements/sandbox.txt", _CONTRACT, "sandbox/contentgen_sandbox"),
+    ("requirements/sandbox.txt",),
+    (_CONTRACT, "sandbox/contentgen_sandbox"),  # the contract has the price table
+    scripts={"contentgen-sandbox": "contentgen_sandbox.__main__"},
+    built={"build/sandbox/mongo": "opt/sandbox/mongo"},
+    programs={"build/sandbox/versitygw": "opt/sandbox/versitygw"},
+    writable=("data",),
 )
 ALL = (OPERATOR, WORKER, SANDBOX)
 
 
+def with_model(model: Path) -> ImageRecipe:
+    """The vision image with a model's folder."""
+    return replace(VISION, built={str(model.resolve()): "opt/contentgen/vision"})
+
+
+def inputs(image: ImageRecipe, repo: Path) -> Iterator[Path]:
+    """Files of the repository that decide what the image is."""
+    requirements, packages = image.files(repo)
+    common = (repo / each for each in (image.dockerfile, BASE_LOCK, *LICENCES, *ASSEMBLY))
+    for path in sorted({*common, *requirements, *packages}):
+        if path.exists():
+            yield from files_of(path)
+
+
 def tag(image: ImageRecipe, repo: Path, *others: str) -> str:
-    """Hash of the image's files and of its other inputs (base image, programs)."""
-    paths = [repo / each for each in (image.dockerfile, *image.sources)]
-    files = sorted({file for path in paths if path.exists() for file in files_of(path)})
-    named = [text for file in files for text in (str(file.relative_to(repo)), content_key(file))]
+    """Hash of the image's files and of its other inputs (programs)."""
+    named = [text for file in inputs(image, repo) for text in (_name(file, image, repo), content_key(file))]
     return content_key(*named, *others)
+
+
+def _name(file: Path, image: ImageRecipe, repo: Path) -> str:
+    root = image.root if image.root and file.is_relative_to(image.root) else repo
+    return str(file.relative_to(root))

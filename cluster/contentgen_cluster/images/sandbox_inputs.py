@@ -1,25 +1,38 @@
 """Inputs of the sandbox image other than Python: versitygw and the jars of mongo-java-server.
 
-Both are built outside of the image's build, so that every builder finds them in `build/sandbox`.
+Both are built outside of the image's build, so that every builder finds them in `build/sandbox`. versitygw for another
+architecture than this machine's has that in its name.
 """
 
 import shutil
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 from contentgen_cluster.cache import ContentCache, content_key, size
 from contentgen_cluster.images import golang, maven, packages
+from contentgen_cluster.images.layers import host_architecture
 from contentgen_cluster.paths import REPO, SANDBOX_BUILD
 from contentgen_cluster.steps import BuildStep
 
 MONGO = REPO / "sandbox/mongo"
 
 
-def steps(cache: ContentCache) -> list[BuildStep]:
-    """Build both in parallel and copy them into place; the last step is named `sandbox inputs`."""
+def steps(cache: ContentCache, architectures: Iterable[str] = ()) -> list[BuildStep]:
+    """Build both in parallel and copy them into place; the last step is named `sandbox inputs`.
+
+    `architectures` are further ones than this machine's.
+    """
+    others = sorted(each for each in architectures if each != host_architecture())
     return [
         BuildStep("versitygw", lambda: size(golang.versitygw(cache))),
+        *(BuildStep(f"versitygw {each}", partial(_place_other, cache, each)) for each in others),
         BuildStep("mongo jars", lambda: size(jars(cache))),
-        BuildStep("sandbox inputs", lambda: place(cache), after=("versitygw", "mongo jars")),
+        BuildStep(
+            "sandbox inputs",
+            lambda: place(cache),
+            after=("versitygw", "mongo jars", *(f"versitygw {each}" for each in others)),
+        ),
     ]
 
 
@@ -57,3 +70,10 @@ def place(cache: ContentCache) -> str:
     shutil.copy2(golang.versitygw(cache), program)
     mark.write_text(key())
     return f"{SANDBOX_BUILD.relative_to(REPO)}"
+
+
+def _place_other(cache: ContentCache, architecture: str) -> str:
+    SANDBOX_BUILD.mkdir(parents=True, exist_ok=True)
+    program = golang.versitygw_for(cache, architecture)
+    shutil.copy2(program, SANDBOX_BUILD / f"versitygw-{architecture}")
+    return size(program)

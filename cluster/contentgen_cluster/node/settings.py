@@ -18,6 +18,7 @@ PAUSE_IMAGE = "localhost/contentgen-pause:1"
 CGROUP = "/contentgen"
 SECOND_TAINT = "contentgen.dev/second-node"
 """Key of the second node's taint: pods of other suites don't run there."""
+LOOPBACK = "127.0.0.1"
 _ETCD = f"https://{NODE_ADDRESS}:2379"
 
 
@@ -76,6 +77,75 @@ class Identities:
     kubelet_server: Pair
     service_accounts: Path
     users: Mapping[str, Pair]
+
+
+@dataclass(frozen=True)
+class ServerIdentities:
+    """Certificates and keys of an API server without a node."""
+
+    authority: Path
+    server: Pair
+    service_accounts: Path
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Ports of an API server without a node, and of its etcd."""
+
+    api: int
+    etcd: int
+    peer: int
+
+    @property
+    def api_url(self) -> str:
+        return f"https://{LOOPBACK}:{self.api}"
+
+    @property
+    def etcd_url(self) -> str:
+        return f"https://{LOOPBACK}:{self.etcd}"
+
+
+def lone_etcd(data: Path, who: ServerIdentities, ports: Ports) -> list[str]:
+    """Flags of etcd on loopback, for clients with a certificate."""
+    peers = f"https://{LOOPBACK}:{ports.peer}"
+    return [
+        "--name=contentgen",
+        f"--data-dir={data}",
+        f"--listen-client-urls={ports.etcd_url}",
+        f"--advertise-client-urls={ports.etcd_url}",
+        f"--listen-peer-urls={peers}",
+        f"--initial-advertise-peer-urls={peers}",
+        f"--initial-cluster=contentgen={peers}",
+        *_flags("", who.server, "cert-file", "key-file"),
+        f"--trusted-ca-file={who.authority}",
+        "--client-cert-auth",
+        *_flags("peer-", who.server, "cert-file", "key-file"),
+        f"--peer-trusted-ca-file={who.authority}",
+        "--peer-client-cert-auth",
+        "--unsafe-no-fsync",  # the data is deleted at the end
+        "--log-level=warn",
+    ]
+
+
+def lone_api_server(who: ServerIdentities, ports: Ports) -> list[str]:
+    """Flags of an API server on loopback, for clients with a certificate."""
+    return [
+        f"--bind-address={LOOPBACK}",
+        f"--advertise-address={LOOPBACK}",
+        "--endpoint-reconciler-type=none",  # an EndpointSlice must not contain a loopback address
+        f"--secure-port={ports.api}",
+        f"--etcd-servers={ports.etcd_url}",
+        f"--etcd-cafile={who.authority}",
+        *_flags("etcd-", who.server, "certfile", "keyfile"),
+        f"--service-cluster-ip-range={network.SERVICE_RANGE}",
+        "--authorization-mode=RBAC",
+        f"--client-ca-file={who.authority}",
+        *_flags("tls-", who.server, "cert-file", "private-key-file"),
+        f"--service-account-issuer=https://kubernetes.default.svc.{network.DOMAIN}",
+        f"--service-account-key-file={who.service_accounts}",
+        f"--service-account-signing-key-file={who.service_accounts}",
+        "--profiling=false",
+    ]
 
 
 def etcd(at: Folders, who: Identities) -> list[str]:
@@ -284,7 +354,7 @@ def corefile(at: Folders, *, has_resolver: bool) -> str:
 """
 
 
-def kubeconfig(authority: Path, user: Pair) -> str:
+def kubeconfig(authority: Path, user: Pair, server: str = API_URL) -> str:
     """Self-contained kubeconfig for one user, as JSON."""
     return json.dumps(
         {
@@ -294,7 +364,7 @@ def kubeconfig(authority: Path, user: Pair) -> str:
             "clusters": [
                 {
                     "name": NODE_NAME,
-                    "cluster": {"server": API_URL, "certificate-authority-data": _inline(authority)},
+                    "cluster": {"server": server, "certificate-authority-data": _inline(authority)},
                 }
             ],
             "users": [

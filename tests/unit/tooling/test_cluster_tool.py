@@ -2,11 +2,13 @@
 
 import base64
 import datetime
+import hashlib
 import importlib.util
 import io
 import ipaddress
 import json
 import os
+import re
 import ssl
 import sys
 import tarfile
@@ -22,11 +24,10 @@ from contentgen_cluster import mounts, release
 from contentgen_cluster.cache import KEPT, ContentCache, content_key
 from contentgen_cluster.commands import ClusterError, CommandError, feed, run
 from contentgen_cluster.images import golang, maven, references, wheels
-from contentgen_cluster.images.buildah import pip_conf, pip_settings
-from contentgen_cluster.layout import Layout, folder_tar
+from contentgen_cluster.layout import Layout, blob
 from contentgen_cluster.node import network, processes, second_node, settings
 from contentgen_cluster.node.certificates import ClusterAuthority
-from contentgen_cluster.paths import GO_MODULE
+from contentgen_cluster.paths import API_SERVERS, GO_MODULE
 from contentgen_cluster.providers import ClusterKind, Machine, choose
 from contentgen_cluster.steps import BuildStep, StepsError, plan, run_steps
 
@@ -229,7 +230,7 @@ class TestProcesses:
 class TestImages:
     @staticmethod
     def repo(root: Path) -> Path:
-        for name in ("Dockerfile", "pyproject.toml", "operator/contentgen_operator/a.py", "sandbox/b.py"):
+        for name in ("Dockerfile", "requirements/base.lock", "operator/contentgen_operator/a.py", "sandbox/b.py"):
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_text(name)
         return root
@@ -242,41 +243,39 @@ class TestImages:
         (repo / "operator/contentgen_operator/a.py").write_text("changed")
         assert references.tag(references.OPERATOR, repo) != before
 
-    def test_a_tag_changes_with_the_base(self, tmp_path: Path) -> None:
-        assert references.tag(references.WORKER, self.repo(tmp_path), "base:1") != references.tag(
-            references.WORKER, tmp_path, "base:2"
-        )
+    @pytest.mark.parametrize("changed", ["Dockerfile", "requirements/base.lock", "operator/contentgen_operator/a.py"])
+    def test_a_tag_changes_with_each_input(self, tmp_path: Path, changed: str) -> None:
+        repo = self.repo(tmp_path)
+        before = references.tag(references.OPERATOR, repo)
+        (repo / changed).write_text("changed")
+        assert references.tag(references.OPERATOR, repo) != before
 
-    def test_each_dockerfile_copies_only_what_its_tag_is_made_of(self) -> None:
-        repo = Path(__file__).resolve().parents[3]
-        for image in references.ALL:
-            copied = [
-                source
-                for line in (repo / image.dockerfile).read_text().splitlines()
-                if line.startswith("COPY ") and "--from" not in line
-                for source in line.split()[1:-1]
-                if not source.startswith(("--", "build/sandbox/"))  # those have a key of their own
-            ]
-            for source in copied:
-                path = Path(source)
-                assert any(path.is_relative_to(each) for each in image.sources), f"{image.name}: {source}"
+    def test_a_tag_changes_with_the_labels(self, tmp_path: Path) -> None:
+        repo = self.repo(tmp_path)
+        assert references.tag(references.WORKER, repo, "1.0.0") != references.tag(references.WORKER, repo, "1.0.1")
 
 
 class TestLayout:
     @staticmethod
     def layout(root: Path) -> Layout:
         layout = Layout(root / "layout")
-        (root / "rootfs/keep").mkdir(parents=True)
-        (root / "rootfs/keep/file").write_text("x" * 4096)
-        (root / "rootfs/skip").mkdir()
-        (root / "rootfs/skip/file").write_text("y")
-        layout.add("localhost/a:1", folder_tar(root / "rootfs", skip=["skip"]), {"Env": ["A=1"]})
+        layout.add("localhost/a:1", io.BytesIO(b"x" * 4096), {"Env": ["A=1"]})
         return layout
 
-    def test_what_is_skipped_is_an_empty_folder(self, tmp_path: Path) -> None:
-        packed = folder_tar((self.layout(tmp_path), tmp_path / "rootfs")[1], skip=["skip"])
-        with tarfile.open(fileobj=packed) as archive:
-            assert sorted(archive.getnames()) == [".", "./keep", "./keep/file", "./skip"]
+    def test_an_image_of_compressed_layers_has_the_digest_of_its_manifest(self, tmp_path: Path) -> None:
+        layer = tmp_path / "layer.tar.gz"
+        layer.write_bytes(b"packed")
+        digest = f"sha256:{hashlib.sha256(b'packed').hexdigest()}"
+        config = blob({"os": "linux"}, "config")
+        manifest = blob({"config": config.descriptor, "layers": [{"digest": digest}]}, "manifest")
+        layout = Layout(tmp_path / "layout")
+        for _ in range(2):
+            layout.add_image("localhost/a:1", config, manifest, {digest: layer})
+        found = layout.manifest("localhost/a:1")
+        assert found is not None
+        assert found["digest"] == f"sha256:{hashlib.sha256(manifest.content).hexdigest()}"
+        assert layout.has("localhost/a:1")
+        assert layout.blob(digest).read_bytes() == b"packed"
 
     def test_an_archive_leaves_out_layers_that_are_known(self, tmp_path: Path) -> None:
         layout = self.layout(tmp_path)
@@ -402,15 +401,25 @@ class TestTools:
 
     @pytest.mark.parametrize(
         ("version", "enough"),
-        [("go1.25.0", True), ("go1.26rc1", True), ("go2.0", True), ("go1.24.9", False), ("devel", False)],
+        [("go1.26.0", True), ("go1.27rc1", True), ("go2.0", True), ("go1.25.9", False), ("devel", False)],
     )
     def test_an_old_go_is_not_used(self, version: str, enough: bool) -> None:
         assert golang.recent_enough(version) is enough
 
-    def test_the_go_that_is_asked_for_is_recent_enough_for_our_module(self) -> None:
-        go_mod = (GO_MODULE / "go.mod").read_text()
+    @pytest.mark.parametrize("module", [GO_MODULE, *sorted(API_SERVERS.iterdir())], ids=lambda module: module.name)
+    def test_the_go_that_is_asked_for_is_recent_enough_for_our_modules(self, module: Path) -> None:
+        go_mod = (module / "go.mod").read_text()
         wanted = next(line.split()[1] for line in go_mod.splitlines() if line.startswith("go "))
         assert tuple(int(part) for part in wanted.split(".")[:2]) <= golang.NEEDED
+
+    @pytest.mark.parametrize("module", sorted(API_SERVERS.iterdir()), ids=lambda module: module.name)
+    def test_an_api_server_is_of_its_minor(self, module: Path) -> None:
+        go_mod = (module / "go.mod").read_text()
+        version = golang.kubernetes_version(go_mod).removeprefix("v1.")
+        assert module.name == f"v1.{version.partition('.')[0]}"
+        staging = re.findall(r"^\tk8s\.io/\S+ (v0\.3\d\.\d+)", go_mod, re.MULTILINE)
+        assert len(staging) >= 15
+        assert set(staging) == {f"v0.{version}"}
 
     def test_every_staging_module_has_the_version_of_kubernetes(self) -> None:
         go_mod = (GO_MODULE / "go.mod").read_text()
@@ -418,11 +427,6 @@ class TestTools:
         replaced = [line.split() for line in go_mod.splitlines() if "=>" in line]
         assert len(replaced) >= 25
         assert {line[-1] for line in replaced} == {f"v0.{version}"}
-
-    def test_pip_s_settings_are_those_that_reach_packages(self) -> None:
-        listed = "global.find-links='/srv/wheels'\n:env:.timeout='5'\n:env:.no-cache-dir='1'\n"
-        assert pip_settings(listed) == {"find-links": "/srv/wheels", "timeout": "5"}
-        assert pip_conf({"timeout": "5%"}).splitlines()[:2] == ["[global]", "timeout = 5%"]
 
     def test_a_failed_program_says_what_it_said(self) -> None:
         with pytest.raises(CommandError, match=r"(?s)failed .3.*disk full"):

@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 from contentgen_contract.names import Step
-from contentgen_contract.resources.spec import LoraTrainingSpec
+from contentgen_contract.resources.spec import Detector, LoraTrainingSpec
 from contentgen_contract.worker.orders import DatasetFacts
 from contentgen_worker.error_mapping import SOURCE, stage_failures
-from contentgen_worker.errors import TooFewFrames
+from contentgen_worker.errors import NoDetector, TooFewFrames
 from contentgen_worker.files import Output
 from contentgen_worker.media import engine
 from contentgen_worker.media.dataset import dataset
@@ -40,9 +41,16 @@ class TrainingSet:
     facts: DatasetFacts
 
 
+def check_detector(detector: Detector) -> None:
+    """Raises NoDetector if PySceneDetect is needed and missing, as in an installation of the extra `try`."""
+    if detector is not Detector.AUTO and find_spec("scenedetect") is None:
+        raise NoDetector(detector)
+
+
 def prepare(context: StageContext) -> StageResult:
     """Download the video, choose pictures and store the training set. Raises StageFailed or Retryable."""
     spec = LoraTrainingSpec.model_validate(context.order.spec)
+    check_detector(spec.dataset.scene_detection.detector)
     describer = describer_for(
         spec.dataset.captions.engine, context.vision_model
     )  # fails before the download if no model is installed

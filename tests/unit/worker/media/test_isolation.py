@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from contentgen_cluster.images import references, rootfs
 from contentgen_hostile import works
 from contentgen_worker.errors import BeyondLimits, DecoderCrashed, NoVideoTrack, Retryable, WorkerError
 from contentgen_worker.media.codec import encode
@@ -389,19 +390,21 @@ def test_this_kernel_confines_wholly() -> None:
 
 def test_modules_in_the_working_folder_are_not_imported(tmp_path: Path) -> None:
     """Neither by the worker nor by the fork server, started as in the image with planted modules."""
-    (started,) = re.findall(r"exec \S+/python (.*) \"\$@\"", (ROOT / "worker-image/Dockerfile").read_text())
+    rootfs.application_tree(references.WORKER, {}, tmp_path / "image")
+    program = (tmp_path / "image/usr/local/bin/contentgen-worker").read_text()
+    (flags,) = re.findall(r"^#!\S+/python3.11 (.*)$", program.splitlines()[0])
+    folder = tmp_path / "folder"
+    folder.mkdir()
     for name in ("typer", "av", "numpy", "signal", "contentgen_contract"):
-        (tmp_path / f"{name}.py").write_text(f"open('shadowed-{name}', 'w')\nraise SystemExit('shadowed')\n")
-    flags, module = started.split()[:-2], started.split()[-2:]
-    assert module == ["-m", "contentgen_worker"]
+        (folder / f"{name}.py").write_text(f"open('shadowed-{name}', 'w')\nraise SystemExit('shadowed')\n")
     preloaded = (
         "from contentgen_worker.media.sandbox.isolation import ChildLimits, spawn; "
         "from contentgen_hostile import works; "
     )
     ended = "print(list(spawn(works.listing, '/', limits=ChildLimits(1 << 28, 9)).messages()))"
-    for what in ([*module, "--help"], ["-c", preloaded + ended]):
-        command = [sys.executable, *flags, *what]
+    for what in ([str(tmp_path / "image/usr/local/bin/contentgen-worker"), "--help"], ["-c", preloaded + ended]):
+        command = [sys.executable, flags, *what]
         run = subprocess.run(
-            command, cwd=tmp_path, env=with_works(), capture_output=True, text=True, timeout=60, check=False
+            command, cwd=folder, env=with_works(), capture_output=True, text=True, timeout=60, check=False
         )
-        assert (run.returncode, [each.name for each in tmp_path.glob("shadowed-*")]) == (0, []), run.stderr
+        assert (run.returncode, [each.name for each in folder.glob("shadowed-*")]) == (0, []), run.stderr
