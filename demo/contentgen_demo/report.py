@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from contentgen_demo.progress import View, duration
+from contentgen_try.progress import View, duration
 
 _NUMBERED = re.compile(r"^(?P<stem>.*?)(?P<number>\d{4})(?P<ending>\.\w+)$")
 _FEWEST_TO_GROUP = 4

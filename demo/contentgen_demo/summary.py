@@ -9,10 +9,11 @@ from rich.markup import escape
 from rich.padding import Padding
 
 from contentgen_contract.names import Kind
-from contentgen_demo import progress, report, stores
+from contentgen_demo import report, stores
 from contentgen_demo.cluster import NAMESPACE, DemoCluster
 from contentgen_demo.report import DemoJob
 from contentgen_demo.run import LEDGER_PATH, Done
+from contentgen_try import progress
 
 _SETTINGS = "export KUBECONFIG=$PWD/.cluster/kubeconfig PATH=$PWD/.cluster/bin:$PATH"
 

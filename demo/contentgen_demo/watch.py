@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.live import Live
 
 from contentgen_cluster.release import CommandFailed
-from contentgen_demo import progress
 from contentgen_demo.cluster import DemoCluster
-from contentgen_demo.progress import View
 from contentgen_demo.samples import Manifest
+from contentgen_try import progress
+from contentgen_try.progress import View
 
 _PERIOD_SECONDS = 0.7
 _SILENCE_SECONDS = 20.0

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from contentgen_contract.names import Kind
-from contentgen_demo.progress import view
 from contentgen_demo.report import (
     DemoJob,
     Line,
@@ -25,6 +24,7 @@ from contentgen_demo.report import (
     worth_opening,
 )
 from contentgen_demo.stores import is_viewable, prefixes
+from contentgen_try.progress import view
 
 DATASET = "datasets/u/j/"
 LORA = "loras/u/j/v1/"

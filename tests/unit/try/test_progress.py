@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from contentgen_demo.progress import View, duration, lines, printed_views, table, view
+from contentgen_try.progress import View, duration, lines, printed_views, table, view
 
 NOW = datetime(2026, 11, 21, 3, 21, tzinfo=UTC)
 

@@ -1,0 +1,44 @@
+"""Ctrl-C and SIGTERM: messages and exit codes."""
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from contentgen_try import command
+from contentgen_try.programs.stack import Folders, Stack
+from contentgen_try.run import Run
+
+ENDED_BY_SIGTERM = """
+import signal
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell does for a command in the background
+from contentgen_try import command
+def interrupted(*_):
+    try:
+        signal.raise_signal(signal.SIGTERM)
+    except KeyboardInterrupt:
+        print("interrupted")
+    return 0
+command._main = interrupted
+command.main([])
+"""
+
+
+@pytest.mark.parametrize(("arguments", "nothing"), [((), True), (("--fal-key", "secret"), False)])
+def test_only_a_run_that_cannot_pay_says_that_nothing_was_paid(
+    arguments: tuple[str, ...], nothing: bool, tmp_path: Path
+) -> None:
+    options, output = command.parse(arguments), io.StringIO()
+    stack = Stack(options, Folders(tmp_path, tmp_path / "logs", None))
+    Run(stack, Console(file=output), options).interrupted()
+    assert ("Nothing was paid" in output.getvalue()) is nothing
+    assert ("Requests of earlier runs" in output.getvalue()) is not nothing
+
+
+def test_sigterm_ends_a_command_of_the_background() -> None:
+    code = [sys.executable, "-c", ENDED_BY_SIGTERM]
+    done = subprocess.run(code, check=True, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "interrupted\n"

@@ -1,0 +1,51 @@
+"""Start and end of the programs: keys are in memory only, and a second Ctrl-C leaves nothing behind."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from contentgen_operator.providers.keyfile import KeyFile
+from contentgen_try import command, processes
+from contentgen_try.processes import Program
+from contentgen_try.programs import stack
+from contentgen_try.programs.stack import Folders, Stack
+
+DEAF = "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
+
+
+def made(folder: Path, *arguments: str) -> Stack:
+    return Stack(command.parse(arguments), Folders(folder, folder / "logs", folder / "paid"))
+
+
+def program(folder: Path, code: str, *arguments: str, descriptors: tuple[int, ...] = ()) -> Program:
+    run = (sys.executable, "-c", code, *arguments)
+    return Program("operator", run, processes.environment({}), folder / "log", descriptors=descriptors)
+
+
+def test_a_second_ctrl_c_does_not_interrupt_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stack, "_STOP_SECONDS", 1.0)
+    with made(tmp_path) as running:
+        operator = program(tmp_path, DEAF)
+        process = processes.start(operator)
+        running._running["operator"] = (operator, process)
+        while "deaf" not in operator.log.read_text():
+            time.sleep(0.05)
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_keys_are_not_on_the_disk_and_readable_more_than_once(tmp_path: Path) -> None:
+    with made(tmp_path, "--fal-key", "secret") as running:
+        keys = running._key_files()
+        path = running._operator_settings(keys)["CONTENTGEN_FAL_KEY_FILE"]
+        assert [KeyFile(path).read() for _ in range(2)] == ["secret", "secret"]
+        code = "import pathlib, sys; [print(pathlib.Path(sys.argv[1]).read_text()) for _ in range(2)]"
+        reading = program(tmp_path, code, path, descriptors=tuple(keys.values()))
+        assert processes.start(reading).wait(30) == 0
+        assert reading.log.read_text() == "secret\nsecret\n"
+        assert [each for each in tmp_path.rglob("*") if each.is_file()] == [reading.log]

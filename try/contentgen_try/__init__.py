@@ -1,0 +1,1 @@
+"""`contentgen try`: the samples on one machine, without a cluster."""

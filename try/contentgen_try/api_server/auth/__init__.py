@@ -1,0 +1,1 @@
+"""Authentication by bearer tokens, and a fixed list of rights."""

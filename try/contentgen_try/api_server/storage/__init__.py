@@ -1,0 +1,1 @@
+"""Objects: write rules, watches, deletion, selection, and the state file."""

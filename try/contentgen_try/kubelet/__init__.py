@@ -1,0 +1,1 @@
+"""Job runner: runs the pods of Jobs as local processes."""

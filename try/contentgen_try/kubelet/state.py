@@ -1,0 +1,81 @@
+"""Input and actions of the Job runner's decision; pure."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+Body = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Container:
+    """The process of a pod: not started, running, or ended with an exit code (negative: by that signal)."""
+
+    started: datetime | None = None
+    ended: datetime | None = None
+    exit_code: int | None = None
+    output: str = ""
+
+    @property
+    def runs(self) -> bool:
+        """Whether the process runs."""
+        return self.started is not None and self.ended is None
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A Job, its pods (oldest first), and the processes of its pods by the pod's uid."""
+
+    job: Body
+    pods: tuple[Body, ...]
+    containers: dict[str, Container]
+    now: datetime
+
+
+@dataclass(frozen=True)
+class CreatePod:
+    """Create a pod from the Job's template."""
+
+
+@dataclass(frozen=True)
+class StartContainer:
+    """Start the process of a pod."""
+
+    pod: Body
+
+
+@dataclass(frozen=True)
+class StopContainer:
+    """Kill the process group of a pod."""
+
+    pod: Body
+
+
+@dataclass(frozen=True)
+class DeletePod:
+    """Kill the process of a pod and delete it."""
+
+    pod: Body
+
+
+@dataclass(frozen=True)
+class PatchPod:
+    """Write the status of a pod."""
+
+    pod: Body
+    status: Body
+
+
+@dataclass(frozen=True)
+class PatchJob:
+    """Write the status of the Job."""
+
+    status: Body
+
+
+@dataclass(frozen=True)
+class DeleteJob:
+    """Delete the Job: its time to live after its end is over."""
+
+
+Action = CreatePod | StartContainer | StopContainer | DeletePod | PatchPod | PatchJob | DeleteJob

@@ -1,0 +1,1 @@
+"""Programs that `contentgen try` starts: API server, stores, sandbox, operator, gateway."""

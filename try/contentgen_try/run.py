@@ -1,0 +1,176 @@
+"""One run of the command: start the programs, apply the manifests, follow them, copy their files."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+
+from contentgen_contract.names import GATEWAY_AUDIENCE, Phase, Reason
+from contentgen_try import apply, outputs, progress
+from contentgen_try.apply import Document
+from contentgen_try.cluster import Cluster, Refused
+from contentgen_try.options import Options
+from contentgen_try.programs.stack import SYSTEM, Stack
+from contentgen_try.progress import View
+
+Body = dict[str, Any]
+_PERIOD_SECONDS = 0.5
+_SILENCE_SECONDS = 20.0
+_TOKEN_SECONDS = 8 * 3600
+_PERSON = "contentgen-user"
+"""Service account of the API server with which a person signs in to the pages."""
+
+
+_PAYING = (Phase.SUBMITTING, Phase.PROCESSING, Phase.SUBMISSION_UNKNOWN)
+
+
+class Run:
+    """Manifests on a started stack."""
+
+    def __init__(self, stack: Stack, console: Console, options: Options) -> None:
+        self._stack = stack
+        self._console = console
+        self._options = options
+        self.documents: tuple[Document, ...] = ()
+        self.completed: bool | None = None  # None until all have ended
+        self._cluster: Cluster | None = None
+
+    def start(self, documents: tuple[Document, ...]) -> Cluster:
+        """Start the programs. Raises NotStarted."""
+        began = time.monotonic()
+        with self._console.status("Starting the API server, the stores, the sandbox and the operator …"):
+            cluster = self._cluster = self._stack.start()
+        self._say(f"[green]✓[/] operator, stores and sandbox started [dim]{time.monotonic() - began:.1f}s[/]")
+        self.documents = documents
+        return cluster
+
+    def apply(self, cluster: Cluster) -> None:
+        """Apply all documents. Raises BadManifest for the first that is refused."""
+        for name in apply.ensure_namespaces(cluster, [each for each in self.documents if each.ours]):
+            self._say(f"namespace/{name} created", style="dim")
+        for document in self.documents:
+            self._say(f"{document} {apply.apply(cluster, document)}", style="dim")
+        self._console.print()
+
+    def watch(self, cluster: Cluster) -> tuple[Body, ...]:
+        """Our resources once each has ended or waits for a person, or after the longest time. Raises NotStarted."""
+        most = timedelta(minutes=self._options.minutes)
+        wanted = [each for each in self.documents if each.ours]
+        if not self._console.is_terminal:
+            return self._until_ended(cluster, wanted, most, self._lines())
+        with Live(console=self._console, auto_refresh=False, transient=True) as live:
+
+            def show(views: Sequence[View], elapsed: timedelta) -> None:
+                live.update(progress.table(views, datetime.now(UTC), elapsed, self._console.width), refresh=True)
+
+            return self._until_ended(cluster, wanted, most, show)
+
+    def _lines(self) -> Callable[[Sequence[View], timedelta], None]:
+        said: tuple[View, ...] = ()
+
+        def show(views: Sequence[View], elapsed: timedelta) -> None:
+            nonlocal said
+            for line in progress.lines(said, views, elapsed):
+                self._say(line)
+            said = progress.printed_views(said, views)
+
+        return show
+
+    def _until_ended(
+        self,
+        cluster: Cluster,
+        wanted: Sequence[Document],
+        most: timedelta,
+        show: Callable[[Sequence[View], timedelta], None],
+    ) -> tuple[Body, ...]:
+        began = heard = time.monotonic()
+        while True:
+            self._stack.check()
+            try:
+                found = [cluster.find(each.path) for each in wanted]
+            except (httpx.TransportError, Refused):
+                if time.monotonic() - heard > _SILENCE_SECONDS:
+                    raise
+                time.sleep(_PERIOD_SECONDS)
+                continue
+            heard = time.monotonic()
+            resources = tuple(each for each in found if each is not None)
+            views = [progress.view(each) for each in resources]
+            elapsed = timedelta(seconds=heard - began)
+            show(views, elapsed)
+            if all(_over(each) for each in views) or elapsed > most:
+                return resources
+            time.sleep(_PERIOD_SECONDS)
+
+    def report(self, resources: Sequence[Body]) -> None:
+        """Copy the files, and print where they are, or why there are none."""
+        files = outputs.client(self._stack.s3_endpoint, own=bool(self._options.bucket))
+        views = [progress.view(each) for each in resources]
+        if self._console.is_terminal:
+            self._console.print(progress.table(views, datetime.now(UTC), timedelta(), self._console.width))
+        for resource, view in zip(resources, views, strict=True):
+            meta = resource["metadata"]
+            folder = self._options.folder / meta["namespace"] / f"{view.kind.lower()}-{view.name}"
+            if view.completed:
+                count = outputs.copy(files, self._stack.bucket, resource, folder)
+                took = f"{progress.duration(view.took)}, {view.cost}"
+                self._say(f"[green]✓[/] {view.kind} {view.name}: Completed in {took}: {count} files in {folder}")
+            else:
+                self._say(f"[bold red]✗[/] {view.kind} {view.name}: {view.phase or 'no status'}  {view.reason}")
+                self._say(f"  {escape(view.message)}")
+                self._say(f"  the worker's log: {self._stack.folders.pod_logs / meta['namespace']}", style="dim")
+        missing = len([each for each in self.documents if each.ours]) - len(resources)
+        self.completed = missing == 0 and all(each.completed for each in views)
+
+    def interrupted(self) -> None:
+        """Print which paid requests are under way."""
+        if not self._options.pays:
+            self._say("Stopped. Nothing was paid.")
+            return
+        if self._cluster is None:  # the operator may have continued what an earlier run began
+            self._say("[yellow]![/] Requests of earlier runs that have not ended go on at the provider and are paid.")
+        open_requests = [line for each in self.documents if each.ours and (line := self._open_request(each))]
+        for line in open_requests:
+            self._say(f"[yellow]![/] {line}")
+        again = f"The same command with the folder {self._options.folder} continues, and pays nothing twice."
+        self._say(f"Stopped. {again}")
+
+    def _open_request(self, document: Document) -> str:
+        """A line about the paid request of a resource; empty if there is none."""
+        try:
+            found = self._cluster.find(document.path) if self._cluster is not None else None
+        except (httpx.TransportError, Refused) as error:
+            return f"{document}: its state is unknown: {escape(str(error))}"
+        status = (found or {}).get("status") or {}
+        if status.get("phase") not in _PAYING:
+            return ""
+        request = (status.get("run") or {}).get("requestId")
+        under_way = f"request {request} is under way at the provider" if request else "its request is being sent"
+        return f"{document} ({status['phase']}): {under_way}, goes on there and is paid"
+
+    def welcome(self, cluster: Cluster) -> None:
+        """Print where the pages and the API server are."""
+        self._stack.wait_for_gateway()
+        token = cluster.token(SYSTEM, _PERSON, GATEWAY_AUDIENCE, _TOKEN_SECONDS)
+        self._say(f"\nThe pages and the HTTP API: [bold]{self._stack.gateway_url}[/]  Sign in with this token:")
+        self._console.print(token, soft_wrap=True, markup=False)
+        self._say(f"The API server, for kubectl: export KUBECONFIG={self._stack.kubeconfig.resolve()}")
+
+    def _say(self, text: str, style: str | None = None) -> None:
+        self._console.print(text, style=style, soft_wrap=True)
+
+
+def _over(view: View) -> bool:
+    """Whether it has ended, or waits for a person: also pictures whose LoRA has failed."""
+    return view.completed or view.stuck or view.reason == Reason.LORA_FAILED
+
+
+def wait_for_end() -> None:
+    """Wait for Ctrl-C or SIGTERM."""
+    threading.Event().wait()
