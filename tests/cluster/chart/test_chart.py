@@ -384,7 +384,7 @@ def test_every_setting_of_the_gateway_is_a_value() -> None:
     told = {
         name.removeprefix("CONTENTGEN_").lower() for name in env_of(render(*MODES["sandbox"]), "contentgen-gateway")
     }
-    by_hand = {"gateway_port", "gateway_metrics_port", "mongodb_uri"}
+    by_hand = {"gateway_port", "gateway_metrics_port", "listen_address", "mongodb_uri"}
     assert GatewaySettings.model_fields.keys() - told == by_hand
 
 
@@ -518,8 +518,8 @@ def test_limits_and_deadlines_are_by_default_what_the_operator_takes_by_itself()
 
 
 def test_every_setting_is_a_value() -> None:
-    """Each setting of the operator can be set by a chart value."""
+    """Each setting of the operator can be set by a chart value, but those that are the same in every pod."""
     given = ("desk.existingSecret=issued", "sentry.existingSecret=told", "caBundle.configMap=company-ca")
     manifests = render("sandbox.enabled=true", *given)
     told = {name.removeprefix("CONTENTGEN_").lower() for name in env_of(manifests, "contentgen")}
-    assert Settings.model_fields.keys() - told == {"health_port", "desk_port", "mongodb_uri"}
+    assert Settings.model_fields.keys() - told == {"health_port", "desk_port", "listen_address", "mongodb_uri"}

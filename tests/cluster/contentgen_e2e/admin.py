@@ -17,7 +17,7 @@ def contentgen(*args: str, given: bytes = b"", status: int = 0) -> tuple[bytes, 
         [*kubectl, *where, "contentgen", *args], input=given, capture_output=True, timeout=120, check=False
     )
     said = done.stderr.decode()
-    assert done.returncode == status, said
+    assert done.returncode == status, done.stdout.decode(errors="replace")[-2000:] + said
     return done.stdout, said
 
 

@@ -62,9 +62,10 @@ def assert_kept(left: Body, driver: Driver) -> None:
 # The stored release
 
 
-# git ls-tree -r --format='%(objectname) %(path)' a5a1c84 -- operator/contentgen_{contract,operator,runtime} \
+# git ls-tree -r --format='%(objectname) %(path)' a5a1c84 -- .dockerignore Dockerfile \
+#     worker-image/{Dockerfile,contentgen_worker} requirements/{operator,worker}.txt charts/contentgen operator \
 #     tests/simulation/contentgen_simulation/{__init__,world}.py | LC_ALL=C sort -k2 | sha256sum
-LISTING = "da2bdf757191163fe53a74ddfd6f0f516ad73f321dac6e39d578c1247d5ea806"
+LISTING = "2c1509cedc1686746bb67c737606d36cc8c018a9b5866e0750ef560fc5881c12"
 
 
 def blob(content: bytes) -> str:

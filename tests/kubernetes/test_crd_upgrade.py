@@ -1,0 +1,203 @@
+"""CRDs and stored resources under `helm upgrade`, `helm rollback` and `helm uninstall`, by both majors of helm.
+
+On an API server without a node, like test_chart.py.
+"""
+
+import json
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from contentgen_cluster.paths import RELEASES, REPO
+from contentgen_cluster.release import CommandFailed
+from contentgen_e2e.api_server import NAMESPACE, STORES, kubectl, run, sets
+
+OLD = "a5a1c84"
+TODAY = REPO / "charts/contentgen"
+Body = dict[str, Any]
+OPERATOR = (f"--as=system:serviceaccount:{NAMESPACE}:contentgen", "--as-group=system:masters")
+"""The account that may write a status despite the chart's policies."""
+RUN = {
+    "number": 1, "version": 1, "runHash": "00ff", "generation": 1, "startedAt": "2026-11-21T00:00:00Z",
+    "spec": {"prompt": "A grey square"}, "requestId": "r-1", "submittedAt": "2026-11-21T00:00:01Z", "paidAttempt": 1,
+}  # fmt: skip
+OF_TODAY = {
+    "spec": {"collectDeadlineSeconds": 3600, "operatorClass": "default"},
+    "status": {
+        "cost": {"actualSource": "billable units", "total": "0.10", "unknown": 1},
+        "run": {
+            "purchaseId": "0190a", "sentAt": "2026-11-21T00:00:01Z", "loraIdentity": "00000000000000aa",
+            "lostAttempts": 1, "requestOpen": True, "retryAt": "2026-11-21T00:00:09Z",
+            "collect": {"asked": "1", "askedAt": "2026-11-21T00:00:09Z", "failure": "x", "firstAttempt": 1},
+        },
+    },
+}  # fmt: skip
+"""Fields of today's CRDs that those of a5a1c84 lack."""
+
+
+@pytest.fixture(scope="module")
+def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The chart of a5a1c84."""
+    folder = tmp_path_factory.mktemp("old")
+    with tarfile.open(RELEASES / f"{OLD}.tar.xz") as archive:
+        archive.extractall(folder, filter="data")
+    return folder / OLD / "charts/contentgen"
+
+
+@pytest.fixture
+def helm(request: pytest.FixtureRequest) -> Iterator[str]:
+    """helm 4, or the given major; the release and its CRDs are gone at the end."""
+    program = getattr(request, "param", "helm")
+    kubectl(
+        "apply", "--filename", "-", given={"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
+    )
+    yield program
+    if json.loads(run(program, "list", "--namespace", NAMESPACE, "--output", "json")):
+        run(program, "uninstall", "contentgen", "--namespace", NAMESPACE, "--no-hooks")
+    names = crds()
+    if names:
+        kubectl("delete", "crd", *names, "--timeout=60s")
+    wait_for_discovery()
+
+
+def wait_for_discovery() -> None:
+    """For seconds after its CRDs, the API server lists a group that it does not serve, and helm fails then."""
+    for _ in range(200):
+        if "contentgen.dev" not in kubectl("api-versions"):
+            return
+    pytest.fail("discovery still lists contentgen.dev")
+
+
+def release(helm: str, *words: str, values: tuple[str, ...] = STORES) -> None:
+    """Run helm for the release, without its hooks: nothing runs their pods here."""
+    verb, *rest = words
+    given = sets(values) if verb in ("install", "upgrade") else []
+    run(helm, verb, "contentgen", *rest, "--namespace", NAMESPACE, "--no-hooks", *given)
+    if names := crds():
+        kubectl("wait", "crd", *names, "--for=condition=Established", "--timeout=60s")
+
+
+def crds() -> list[str]:
+    listed = kubectl("get", "crd", "--output", "jsonpath={.items[*].metadata.name}").split()
+    return [name for name in listed if name.endswith(".contentgen.dev")]
+
+
+def schema(name: str) -> Body:
+    """Schema of a stored CRD."""
+    stored: Body = json.loads(kubectl("get", "crd", name, "--output", "json"))
+    found: Body = stored["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    return found
+
+
+def schemas_of(chart: Path) -> dict[str, Body]:
+    """Schemas of a chart's CRDs by name."""
+    found = (yaml.safe_load(path.read_text()) for path in sorted((chart / "files/crds").glob("*.yaml")))
+    return {crd["metadata"]["name"]: crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"] for crd in found}
+
+
+def store(name: str) -> None:
+    """Store a resource with a paid request in flight."""
+    meta = {"name": name, "namespace": NAMESPACE}
+    body = {"apiVersion": "contentgen.dev/v1alpha1", "kind": "ImageGeneration", "metadata": meta}
+    kubectl("create", "--filename", "-", given=body | {"spec": {"prompt": "A grey square", "userId": NAMESPACE}})
+    patch(name, {"status": {"phase": "Processing", "reason": "Processing", "run": RUN}})
+
+
+def patch(name: str, changes: Body) -> None:
+    """Merge a spec as an administrator, and a status as the operator."""
+    for part, how in (("spec", ()), ("status", ("--subresource=status", *OPERATOR))):
+        if part in changes:
+            given = ("--namespace", NAMESPACE, "--type=merge", "--patch", json.dumps({part: changes[part]}))
+            kubectl("patch", "imagegeneration", name, *how, *given)
+
+
+def stored(name: str) -> Body:
+    body: Body = json.loads(kubectl("--namespace", NAMESPACE, "get", "imagegeneration", name, "--output", "json"))
+    return {"uid": body["metadata"]["uid"], "spec": body["spec"], "status": body["status"]}
+
+
+def leaves(body: Body, at: str = "") -> dict[str, Any]:
+    """Values by dotted path."""
+    found: dict[str, Any] = {}
+    for key, value in body.items():
+        found |= leaves(value, f"{at}{key}.") if isinstance(value, dict) else {f"{at}{key}": value}
+    return found
+
+
+@pytest.mark.parametrize("helm", ["helm", "helm3"], indirect=True)
+def test_an_upgrade_changes_the_crds_and_a_rollback_keeps_what_is_stored(helm: str, old: Path) -> None:
+    release(helm, "install", str(old))
+    for name in ("idle", "written"):
+        store(name)
+    before = {name: stored(name) for name in ("idle", "written")}
+    release(helm, "upgrade", str(TODAY))
+    assert {name: schema(name) for name in crds()} == schemas_of(TODAY)
+    for name, was in before.items():
+        assert leaves(was).items() <= leaves(stored(name)).items()
+        patch(name, OF_TODAY)
+    complete = {name: leaves(stored(name)) for name in before}
+    assert all(leaves(OF_TODAY).items() <= each.items() for each in complete.values())
+    release(helm, "rollback")
+    assert schemas_of(old).items() <= {name: schema(name) for name in crds()}.items()
+    assert "operatorclasses.contentgen.dev" in crds()
+    for name, was in before.items():
+        now = leaves(stored(name))
+        assert complete[name].keys() - now.keys() == leaves(OF_TODAY).keys()
+        assert leaves(was).items() <= now.items()
+    kubectl("--namespace", NAMESPACE, "annotate", "imagegeneration", "written", "a-write=1")
+    release(helm, "upgrade", str(TODAY))
+    # Resources without a write since the rollback have all fields again; the others have lost them.
+    assert leaves(stored("idle")) == complete["idle"]
+    assert leaves(OF_TODAY).keys().isdisjoint(leaves(stored("written")))
+
+
+def test_the_fields_that_a_rollback_drops_are_documented(old: Path) -> None:
+    def fields(of: Body, at: str) -> set[str]:
+        """Paths of properties, without those below a property that the other schema lacks."""
+        return {f"{at}{name}" for name in of.get("properties", {})}.union(
+            *(fields(each, f"{at}{name}.") for name, each in of.get("properties", {}).items())
+        )
+
+    earlier = schemas_of(old)
+    new = set[str]()
+    for name, today in schemas_of(TODAY).items():
+        if name in earlier:
+            new |= fields(today, "") - fields(earlier[name], "")
+    new = {name for name in new if name.rpartition(".")[0] not in new}
+    text = (REPO / "docs/upgrade.md").read_text()
+    section = text[text.index("### Data that a5a1c84 ignores") :]
+    assert {name for name in new if f"`{name}`" not in section} == set()
+
+
+def test_the_crds_outlive_the_release(helm: str) -> None:
+    release(helm, "install", str(TODAY))
+    store("kept")
+    before = stored("kept")
+    release(helm, "upgrade", str(TODAY), values=(*STORES, "crds.install=false"))
+    assert stored("kept") == before
+    release(helm, "uninstall")
+    assert crds() == sorted(schemas_of(TODAY))
+    assert stored("kept") == before
+    other = ("another", str(TODAY), "--namespace", NAMESPACE, "--no-hooks", *sets(STORES))
+    with pytest.raises(CommandFailed, match="invalid ownership metadata"):
+        run(helm, "install", *other)
+    run(helm, "install", *other, "--take-ownership")
+    assert stored("kept") == before
+    run(helm, "uninstall", "another", "--namespace", NAMESPACE, "--no-hooks")
+    release(helm, "install", str(TODAY), "--take-ownership")
+    assert stored("kept") == before
+
+
+def test_without_keep_the_crds_end_with_the_release(helm: str) -> None:
+    """CRDs after an uninstallation with crds.keep=false: deleted, as the chart's README documents."""
+    release(helm, "install", str(TODAY), values=(*STORES, "crds.keep=false"))
+    store("lost")
+    run(helm, "uninstall", "contentgen", "--namespace", NAMESPACE, "--no-hooks")
+    kubectl("wait", "crd", "imagegenerations.contentgen.dev", "--for=delete", "--timeout=60s")
+    assert crds() == []
+    with pytest.raises(CommandFailed, match="could not find the requested resource"):
+        stored("lost")
