@@ -30,11 +30,13 @@ app.kubernetes.io/managed-by: {{ $root.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" }}
 {{- end }}
 
-{{/* Call with (list . imageValues); a full reference wins, so that an image can be named by digest. */}}
+{{/* Call with (list . imageValues); a digest wins over the tag, and a full reference over both. */}}
 {{- define "contentgen.image" -}}
 {{- $root := index . 0 -}}
 {{- $image := index . 1 -}}
-{{ default (printf "%s:%s" $image.repository (default $root.Chart.AppVersion $image.tag)) $image.reference }}
+{{- $version := printf ":%s" (default $root.Chart.AppVersion $image.tag) -}}
+{{- with $image.digest }}{{ $version = printf "@%s" . }}{{ end -}}
+{{ default (printf "%s%s" $image.repository $version) $image.reference }}
 {{- end }}
 
 {{- define "contentgen.serviceAccountName" -}}
