@@ -3,6 +3,8 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
+# Options of `make release` and others reach the programs as environment variables.
+export KEY PUBKEY REGISTRY DOWNLOADS PLATFORMS ALLOW_DIRTY
 # Set in many containers. Without cached byte code each of the hundreds of Python processes of a run compiles its imports
 # again: collecting the unit tests took 20 s of CPU instead of 7.
 unexport PYTHONDONTWRITEBYTECODE
@@ -19,6 +21,15 @@ COUNT ?= 50
 EACH ?= 50
 REPLAY ?=
 ONLY ?=
+KUBERNETES ?= 1.35 1.36 1.37
+ARGS ?=
+VERSION ?=
+KEY ?=
+PUBKEY ?=
+REGISTRY ?=
+DOWNLOADS ?=
+PLATFORMS ?=
+ALLOW_DIRTY ?=
 
 .PHONY: help
 help: ## this list
@@ -30,6 +41,19 @@ help: ## this list
 .PHONY: demo
 demo: cluster ## a real cluster, three samples, a table of the results; VIDEO=path-or-url uses your own
 	@$(PY) -m contentgen_demo $(if $(VIDEO),--video "$(VIDEO)")
+
+.PHONY: try
+try: .venv/.ready ## `contentgen try` from the checkout: three samples on this computer, without a cluster; ARGS="my.yaml --serve"
+	@$(PY) -m contentgen_demo.wheel --data
+	@$(PY) -m contentgen_try $(ARGS)
+
+.PHONY: wheel
+wheel: .venv/.ready ## the Python package with the files of `contentgen try`: dist/
+	@$(PY) -m contentgen_demo.wheel
+
+.PHONY: try-check
+try-check: .venv/.ready ## `contentgen try` in a plain Debian 12 as a user without root: seconds and size; the goal is 60 s to three results
+	@$(PY) -m contentgen_demo.try_check
 
 .PHONY: ui
 ui: .venv/.ready ## the demo's results in a browser: the gateway at http://localhost:5000 (PORT=), with a token to sign in
@@ -84,6 +108,17 @@ mutants: .venv/.ready ## mutation tests of purchases: a test must fail without e
 test-upgrade: .venv/.ready ## upgrade from a5a1c84 and rollback, every state of a purchase with every kind: minutes (make test takes a sample)
 	@CONTENTGEN_UPGRADE=all $(PYTEST) tests/unit/simulation/test_upgrade.py tests/unit/gateway/migration/test_rollback.py
 
+.PHONY: test-upgrade-cluster
+test-upgrade-cluster: cluster ## the same on the cluster, with charts, images and CRDs of both releases: about 7 minutes
+	@CONTENTGEN_UPGRADE=all $(PYTEST) tests/cluster/upgrade
+
+.PHONY: test-kubernetes
+test-kubernetes: .venv/.ready ## CRDs, policies and chart on API servers of KUBERNETES="1.35 1.36 1.37"; builds them first, 10 minutes each
+	@$(PY) -m contentgen_cluster chart-tools
+	@for minor in $(KUBERNETES); do \
+	  $(PY) -m contentgen_cluster api-server $$minor -m pytest -q tests/kubernetes tests/cluster/chart/test_crds_api_server.py; \
+	done
+
 .PHONY: test-api
 test-api: .venv/.ready ## the gateway: 100,000 hostile requests, 10,000 of schemathesis, every tenant: about 15 minutes
 	@CONTENTGEN_API=all $(PYTEST) tests/unit/gateway/auth/test_tenants.py tests/unit/gateway/auth/test_hostile.py tests/unit/gateway/api/test_schema.py
@@ -122,6 +157,10 @@ bench-e2e: cluster ## figures of the operator: build/bench/e2e.json and docs/ben
 docs-pictures: .venv/.ready ## the pictures of docs/media.md, from a generated video
 	@$(PY) -m contentgen_bench.media.pictures
 
+.PHONY: site
+site: .venv/.ready ## the documentation site: build/site/VERSION, with search; broken links fail
+	@$(PY) tools/docs_site.py $(if $(VERSION),--release $(VERSION))
+
 .PHONY: soak
 soak: cluster ## jobs of all kinds while the operator is killed every 30 s: build/bench/soak.json (MINUTES=20)
 	@$(PY) -m contentgen_bench soak --minutes $(MINUTES)
@@ -156,14 +195,64 @@ test-real: .venv/.ready ## tests with the real fal and AssemblyAI; costs money: 
 generate: .venv/.ready ## CRDs and reference pages from the models
 	@$(PY) tools/generate.py
 
+.PHONY: lint-workflows
+lint-workflows: .venv/.ready ## the GitHub workflows: their schema, and zizmor
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
+	@$(BIN)/zizmor --offline --quiet --no-progress .github
+
+.PHONY: manifests
+manifests: .venv/.ready ## deploy/kustomize and deploy/olm from the chart, with helm; the suite `chart` fails where it is out of date
+	@$(PY) -m contentgen_cluster chart-tools
+	@$(PY) tools/manifests.py
+
+.PHONY: olm-validate
+olm-validate: .venv/.ready ## the OLM bundle by operator-framework's validators; builds them first, a minute or two
+	@$(PY) -m contentgen_cluster olm-tools
+	@.cluster/bin/olm-validate deploy/olm/bundle
+
 .PHONY: verify
-verify: lint ## lint, and fail if a generated file is out of date
+verify: lint lint-workflows ## lint, and fail if a generated file is out of date
 	@$(PY) tools/generate.py --check
 	@$(PY) tools/lock.py --check
 
 .PHONY: lock
 lock: .venv/.ready ## resolve and lock the requirements
 	@$(PY) tools/lock.py
+
+.PHONY: lock-base
+lock-base: .venv/.ready ## lock the Debian packages of the images' base layer at their newest versions; needs Debian's apt
+	@$(PY) tools/lock_base.py
+
+build/audit/.ready: requirements/audit.txt .venv/.ready
+	@$(BIN)/uv venv --quiet --clear build/audit
+	@$(BIN)/uv pip install --quiet --python build/audit/bin/python --require-hashes --requirement requirements/audit.txt
+	@touch build/audit/.ready
+
+.PHONY: audit
+audit: build/audit/.ready ## known vulnerabilities of every locked package; fails where the service does not answer
+	@$(PY) tools/audit.py
+
+.PHONY: audit-base
+audit-base: .venv/.ready ## newer versions, such as security updates, of the images' Debian packages; needs Debian's apt
+	@$(PY) tools/lock_base.py --check
+
+.PHONY: release
+release: .venv/.ready ## all artifacts of VERSION= in dist/release, signed with KEY=file (docs/releasing.md)
+	@$(PY) -m contentgen_release build --version "$(VERSION)"
+
+.PHONY: release-verify
+release-verify: .venv/.ready ## checksums and signatures of dist/release: VERSION=, PUBKEY=file
+	@$(PY) -m contentgen_release verify --version "$(VERSION)"
+
+.PHONY: release-check
+release-check: .venv/.ready ## install dist/release/VERSION= from its own files on a cluster, use it and uninstall it
+	@$(PY) -m contentgen_cluster up --no-images
+	@$(PY) -m contentgen_release check --version "$(VERSION)"
+
+.PHONY: publish
+publish: .venv/.ready ## push images, chart and signatures of dist/release/VERSION= to REGISTRY=
+	@$(PY) -m contentgen_release publish --version "$(VERSION)"
 
 .PHONY: clean
 clean: ## remove build results; the content cache outside stays

@@ -24,6 +24,8 @@ from contentgen_contract.resources.operator_class import CLASS_KIND, CLASS_PLURA
 from contentgen_gateway import metrics as gateway_metrics  # noqa: E402
 from contentgen_gateway.app import document  # noqa: E402
 from contentgen_operator.metrics import described  # noqa: E402
+from notices import FILE as NOTICES  # noqa: E402
+from notices import notices  # noqa: E402
 
 Schema = dict[str, Any]
 
@@ -286,9 +288,9 @@ def argocd(root: Path = ROOT) -> str:
     data = {}
     for kind in Kind:
         data[f"resource.customizations.health.{GROUP}_{kind}"] = (folder / "health.lua").read_text()
-        data[f"resource.customizations.actions.{GROUP}_{kind}"] = _block_yaml(actions)
+        data[f"resource.customizations.actions.{GROUP}_{kind}"] = block_yaml(actions)
     body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "argocd-cm"}, "data": data}
-    return _YAML_HEADER + _block_yaml(body)
+    return _YAML_HEADER + block_yaml(body)
 
 
 class _Blocks(yaml.SafeDumper):
@@ -302,7 +304,8 @@ def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 _Blocks.add_representer(str, _text)
 
 
-def _block_yaml(value: object) -> str:
+def block_yaml(value: object) -> str:
+    """YAML with texts of several lines as blocks."""
     return str(yaml.dump(value, Dumper=_Blocks, sort_keys=False, width=120, allow_unicode=True))
 
 
@@ -314,6 +317,8 @@ def generated() -> dict[str, str]:
         "docs/reference/cli.md": cli_md(),
         "docs/reference/metrics.md": metrics_md(),
         "docs/reference/openapi.json": openapi_json(),
+        NOTICES: notices(),
+        f"{CHART}/LICENSE": (ROOT / "LICENSE").read_text(),
     }
     files |= dict(_documents())
     definitions = {kind.plural: crd(kind) for kind in Kind} | {CLASS_PLURAL: operator_class_crd()}

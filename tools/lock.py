@@ -17,7 +17,9 @@ EXTRAS = {
     "worker": ("worker",),
     "vision": ("vision",),
     "sandbox": ("sandbox",),
+    "cli": ("cli",),
     "dev": ("dev",),
+    "audit": ("audit",),
 }
 
 
@@ -31,8 +33,10 @@ def main() -> int:
         for name in stale:
             print(f"{_path(name).relative_to(ROOT)} does not fit pyproject.toml any more: run `make lock`")
         return bool(stale)
-    for name, extras in EXTRAS.items():
-        locked = _compile("pyproject.toml", *(f"--extra={extra}" for extra in extras))
+    # Development first: it has every extra, and its versions are those of each image.
+    for name, extras in sorted(EXTRAS.items(), key=lambda each: each[0] != "dev"):
+        same = [] if name in {"dev", "audit"} else [f"--constraint={_path('dev')}"]
+        locked = _compile("pyproject.toml", *(f"--extra={extra}" for extra in extras), *same)
         _path(name).write_text(heads[name] + locked)
     _path("uv").write_text(heads["uv"] + _only("uv", _path("dev").read_text()))
     return 0

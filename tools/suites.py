@@ -75,15 +75,38 @@ LANES_DOWN = SuiteStep(
     "releases", "those that an interrupted run left", 10, ("-m", "contentgen_cluster", "lanes-down"), needs=("cluster",)
 )
 
+TRY_FILES = SuiteStep(
+    "try files", "jars and video of `contentgen try`", 60, ("-m", "contentgen_demo.wheel", "--data"),
+)  # fmt: skip
+
 LOCAL = SuiteLane(
     "local",
     (
         suite("pages", "Chromium goes through every page, over made-up jobs", 90, "pages"),
+        suite("site", "the documentation, built strictly, in Chromium", 60, "site"),
         suite("unit", "in memory: stores, providers, API server", 240, "unit", processes=2),
         VERIFY,
+        TRY_FILES,
+        suite("try", "`contentgen try`: samples, a refused manifest, one payment", 240, "try", needs=("try files",)),
         suite("hostile", "a sample of hostile and broken files, in confined children", 60, "hostile"),
         suite("integration", "real store servers and the sandbox over HTTP", 120, "integration", needs=("cluster",)),
-        on_cluster("chart", "helm 3 and 4, helm-unittest, promtool, rendered", 60, "chart/test_chart.py", "monitoring"),
+        on_cluster(
+            "chart",
+            "helm 3 and 4, helm-unittest, promtool, rendered",
+            90,
+            "chart/test_chart.py",
+            "chart/test_manifests.py",
+            "chart/test_gitops_examples.py",
+            "monitoring",
+        ),
+        SuiteStep(
+            "kubernetes",
+            "the chart, and CRDs under upgrade and rollback, on an API server alone",
+            120,
+            ("-m", "contentgen_cluster", "api-server", "1.35", *PYTEST, "tests/kubernetes"),
+            needs=("cluster", "chart tools"),
+            reports=True,
+        ),
     ),
     nice=10,
 )
@@ -113,6 +136,8 @@ WIDE = SuiteLane(
         ),
         on_cluster("metrics", "a scrape through the Service", 60, "chart/test_metrics.py"),
         on_cluster("chart installs", "helm 3 and 4", 240, "chart/test_chart_install.py"),
+        # Here, because CRDs belong to the cluster: for the time of this suite they are those of a5a1c84.
+        on_cluster("upgrade", "from a5a1c84 with a resource in each stage", 180, "upgrade/test_upgrade.py"),
     ),
 )
 OWN = (

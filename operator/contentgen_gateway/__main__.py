@@ -56,8 +56,9 @@ async def _run(settings: Settings) -> None:
             settings.gateway_port,
             trusted=settings.gateway_trusted_proxies,
             request_seconds=settings.gateway_request_seconds,
+            host=settings.listen_address,
         )
-        scraped = plain_server(probes_app(dependencies), settings.gateway_metrics_port)
+        scraped = plain_server(probes_app(dependencies), settings.gateway_metrics_port, settings.listen_address)
         stop = partial(setattr, server, "should_exit", True)
         # A background task that fails ends the process, and Kubernetes restarts it.
         async with asyncio.TaskGroup() as tasks:

@@ -8,6 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from contentgen_contract.resources.namespaces import LabelSelector, Namespace
 from contentgen_contract.resources.operator_class import DEFAULT_CLASS
+from contentgen_runtime.http_server.servers import ANY_ADDRESS
 
 
 class Settings(BaseSettings):
@@ -38,6 +39,7 @@ class Settings(BaseSettings):
         description="Folder of access-key-id and secret-access-key, read again when they change; None: environment.",
     )
 
+    listen_address: str = Field(ANY_ADDRESS, description="Address of the servers; not set in a pod.")
     gateway_port: int = 8000
     gateway_metrics_port: int = Field(8001, description="Port for Prometheus and the kubelet.")
     gateway_sign_in: Literal["Token", "None"] = Field(

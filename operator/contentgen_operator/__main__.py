@@ -93,8 +93,11 @@ async def _serve(settings: Settings, kube: Kube, tls: WorkerApiTls, refresh_in: 
     components.register_gauges(base, core)
     health = components.build_health(base, core)
     app = counted_worker_api(create_app(components.build_worker_api(base, core)))
-    worker_server = tls_server(app, settings.desk_port, tls.context)
-    health_server = plain_server(health_app(health, partial(exposition, base.stores.ledger)), settings.health_port)
+    host = settings.listen_address
+    worker_server = tls_server(app, settings.desk_port, tls.context, host)
+    health_server = plain_server(
+        health_app(health, partial(exposition, base.stores.ledger)), settings.health_port, host
+    )
     leader_tasks = LeaderTasks(base.role.acquired, core.reconciler.queue, base.shared.cache.refs)
     loops = components.leader_loops(base, core, background, lambda: worker_server.started)
     begun = (

@@ -16,6 +16,7 @@ from contentgen_operator.kube.job_manifests import WorkerPod
 from contentgen_operator.leader.election import Timing
 from contentgen_operator.leader.endpoint import WorkerEndpoint
 from contentgen_operator.providers.sending import POST_SECONDS
+from contentgen_runtime.http_server.servers import ANY_ADDRESS
 
 _DAY = 86400
 
@@ -53,6 +54,7 @@ class Settings(BaseSettings):
     lease_retry_seconds: float = Field(2, gt=0, description="Longest pause between two attempts.")
     log_format: Literal["json", "plain"] = "json"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    listen_address: str = Field(ANY_ADDRESS, description="Address of the servers; not set in a pod.")
     health_port: int = 8080
 
     sentry_dsn: str = Field(

@@ -126,7 +126,10 @@ def is_unreadable(kind: Kind, spec: Body) -> bool:
     urls = [(spec.get("source") or {}).get("url"), *((each or {}).get("path") for each in spec.get("loras") or ())]
     language = (spec.get("options") or {}).get("language") if kind is Kind.TRANSCRIPTION else None
     schemes = [url for url in urls if isinstance(url, str) and not _EARLIER_SCHEME.match(url)]
-    return bool(schemes) or (isinstance(language, str) and not re.search(languages.ALWAYS_ADMITTED, language))
+    if bool(schemes) or not isinstance(language, str):
+        return bool(schemes)
+    # The API server stores the default, which is no code.
+    return language != languages.AUTO and not re.search(languages.ALWAYS_ADMITTED, language)
 
 
 def verdict(

@@ -5,7 +5,7 @@ messages of exceptions, arguments of log lines, variables, headers. The log has 
 """
 
 import logging
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import sentry_sdk
@@ -30,7 +30,7 @@ def start(dsn: str, environment: str) -> None:
         sentry_sdk.init(
             dsn=dsn,
             environment=environment,
-            release=f"contentgen@{version('contentgen')}",
+            release=_release(),
             # The defaults also send arguments and modules, and add headers to requests to providers.
             default_integrations=False,
             auto_enabling_integrations=False,
@@ -43,6 +43,14 @@ def start(dsn: str, environment: str) -> None:
         )
     except BadDsn as error:  # the operator works without error reports
         _log.error("SENTRY_DSN: %s; expected https://KEY@HOST/PROJECT; errors are not reported", error)
+
+
+def _release() -> str | None:
+    """Version of the installed package; None in the image, where the SDK reads SENTRY_RELEASE, which the chart sets."""
+    try:
+        return f"contentgen@{version('contentgen')}"
+    except PackageNotFoundError:
+        return None
 
 
 def _integrations() -> list[Integration]:

@@ -13,6 +13,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from contentgen_runtime.http_server.connections import ConnectionSlots, SlottedTls
 
+ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - a pod's port
 PER_ADDRESS = 200
 PER_ADDRESS_OF_PEOPLE = 2000  # without a trusted proxy, all users behind an ingress share its address
 # Without lifespan events: our apps don't handle them, and uvicorn logs their cancellation as an error.
@@ -102,23 +103,23 @@ class StreamingProtocol(TimedProtocol):
         self._relax()
 
 
-def plain_server(app: ASGIApp, port: int) -> Server:
+def plain_server(app: ASGIApp, port: int, host: str = ANY_ADDRESS) -> Server:
     """HTTP server for probes and metrics, with connection slots of its own."""
 
     class Protocol(SlottedProtocol, TimedProtocol):
         places = ConnectionSlots(total=1000, per_address=PER_ADDRESS)
 
-    return Server(uvicorn.Config(app, host="0.0.0.0", port=port, **_QUIET, http=Protocol, ws="none"))  # noqa: S104 - a pod's port
+    return Server(uvicorn.Config(app, host=host, port=port, **_QUIET, http=Protocol, ws="none"))
 
 
-def tls_server(app: ASGIApp, port: int, context: ssl.SSLContext) -> Server:
+def tls_server(app: ASGIApp, port: int, context: ssl.SSLContext, host: str = ANY_ADDRESS) -> Server:
     """HTTPS server for clients with an address each. The certificate of `context` may change while it runs.
 
     A node that masquerades its pods' addresses has 200 connections for all of them.
     """
     config = uvicorn.Config(
         app,
-        host="0.0.0.0",  # noqa: S104 - a pod's port
+        host=host,
         port=port,
         **_QUIET,
         http=TimedProtocol,
@@ -135,7 +136,9 @@ def tls_server(app: ASGIApp, port: int, context: ssl.SSLContext) -> Server:
     return Server(config)
 
 
-def gateway_server(app: ASGIApp, port: int, *, trusted: Sequence[str], request_seconds: float) -> Server:
+def gateway_server(
+    app: ASGIApp, port: int, *, trusted: Sequence[str], request_seconds: float, host: str = ANY_ADDRESS
+) -> Server:
     """HTTP server for users. `trusted` proxies set the client address, and have no limit of connections by address. At
     shutdown, requests in progress are completed within `request_seconds`.
     """
@@ -146,7 +149,7 @@ def gateway_server(app: ASGIApp, port: int, *, trusted: Sequence[str], request_s
 
     config = uvicorn.Config(
         app,
-        host="0.0.0.0",  # noqa: S104 - a pod's port
+        host=host,
         port=port,
         **_QUIET,
         http=Protocol,

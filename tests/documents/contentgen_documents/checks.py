@@ -1,11 +1,13 @@
 """Static checks of documented commands: targets, options, paths and fields."""
 
 import importlib
+import io
 import itertools
 import json
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import redirect_stderr
 from functools import cache
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -20,6 +22,7 @@ from contentgen_contract.names import Phase, Reason
 from contentgen_documents import shell
 from contentgen_documents.extract import Command, DocumentedManifest
 from contentgen_documents.pages import ROOT
+from contentgen_try import command as try_command
 
 CHART = ROOT / "charts/contentgen"
 _PROGRAMS = {
@@ -69,6 +72,9 @@ def _problems(words: Sequence[str], *, named_only: bool) -> Problems:
 
 def _options(program: str, arguments: Sequence[str], *, named_only: bool) -> Problems:
     """Errors of the program's own argument parser; the program does not run."""
+    if (program, *arguments[:1]) == ("contentgen", "try"):
+        yield from _try_options(arguments[1:])
+        return
     command: Any = typer.main.get_command(importlib.import_module(_PROGRAMS[program]).app)
     name: str | None = program
     words = list(arguments)
@@ -83,6 +89,15 @@ def _options(program: str, arguments: Sequence[str], *, named_only: bool) -> Pro
         missing = named_only and type(error).__name__ == "MissingParameter"
         if not missing and "does not exist" not in error.message:  # a file of the reader's
             yield f"{program}: {error.format_message()}"
+
+
+def _try_options(arguments: Sequence[str]) -> Problems:
+    said = io.StringIO()
+    try:
+        with redirect_stderr(said):
+            try_command.parser().parse_args(arguments)
+    except SystemExit:
+        yield said.getvalue()
 
 
 # make

@@ -30,12 +30,38 @@ NOT_RUN = (
             "make demo VIDEO=path-or-url",
             "python -m contentgen_cluster up",
             "python -m contentgen_cluster node-up",
+            "python -m contentgen_cluster older-release a5a1c84",
+            "python -m contentgen_cluster api-server 1.36 -m pytest tests/kubernetes",
+        ),
+    ),
+    NotRun(
+        "it takes minutes and writes dist/release; tests/unit/release tests its functions",
+        (
+            "make release",
+            "make release VERSION=1.2.3 KEY=release.key",
+            "make release-check",
+            "make release-check VERSION=1.2.3 PUBKEY=contentgen.pub",
+            "make release-verify",
+            "make publish",
+            "make publish VERSION=1.2.3 PUBKEY=contentgen.pub",
+        ),
+    ),
+    NotRun("a part of it, `--data`, is a step of `make test`; make try-check installs the wheel", ("make wheel",)),
+    NotRun(
+        "it starts its own API server, stores and operator; tests/try does the same",
+        (
+            "contentgen try",
+            "contentgen try my.yaml",
+            "contentgen try my.yaml --fal-key-file fal.key",
+            "contentgen try my.yaml --assemblyai-key-file assemblyai.key --bucket my-bucket",
+            "make try",
         ),
     ),
     NotRun("it ends the cluster", ("make cluster-down",)),
     NotRun("it serves until Ctrl-C, at ports of this machine that may be taken; test_ui.py has it", ("make ui",)),
     NotRun("it serves until Ctrl-C, at a port of this machine that may be taken; tests/pages has it", ("make pages",)),
-    NotRun("it is a suite or a part of `make test`", ("make check", "make test-unit", "make verify")),
+    NotRun("it is a suite or a part of `make test`", ("make check", "make site", "make test-unit", "make verify")),
+    NotRun("it builds a program first; tests/unit/tooling/test_olm_bundle.py has the bundle", ("make olm-validate",)),
     NotRun(
         "it takes minutes, and writes figures or files of the repository",
         (
@@ -46,13 +72,32 @@ NOT_RUN = (
             "make docs-pictures",
             "make generate",
             "make lock",
+            "make lock-base",
             "make mutants",
             "make rehearse",
             "make soak",
             "make test-hostile",
+            "make test-kubernetes",
             "make test-upgrade",
+            "make test-upgrade-cluster",
             "make vendor",
             "python -m contentgen_bench videos",
+            "python -m contentgen_cluster images --output dist/images --version 0.1.0",
+        ),
+    ),
+    NotRun(
+        "it asks PyPI's vulnerability service, or Debian's archives, which the cluster's machine may not reach",
+        ("make audit", "make audit-base"),
+    ),
+    NotRun(
+        "it would replace the other suites' release; tests/cluster/chart/test_manifests.py builds it",
+        ("kubectl apply --server-side --kustomize deploy/kustomize/overlays/example",),
+    ),
+    NotRun(
+        "it asks for kinds of Flux and Argo CD; tests/unit/tooling/test_gitops_examples.py checks both files",
+        (
+            "kubectl apply --filename deploy/gitops/flux/from-registry.yaml",
+            "kubectl apply --filename deploy/gitops/argocd/application.yaml",
         ),
     ),
     NotRun(
@@ -80,12 +125,12 @@ NOT_RUN = (
     NotRun("PromQL, for Prometheus; promtool checks the same metrics in tests/cluster/monitoring", (
         "sum by (provider, model) (increase(contentgen_estimated_dollars_total[1h]))",
     )),
-    NotRun("it stops the operator, or refuses beside one; unit/gateway/migration/test_rollback.py runs the command", (
+    NotRun("it stops the operator, or refuses beside one; make test-upgrade-cluster runs it", (
         "kubectl --namespace contentgen scale deploy/contentgen --replicas 0",
         "kubectl --namespace contentgen exec deploy/contentgen-gateway -- contentgen prepare-rollback --dry-run",
         "kubectl --namespace contentgen exec deploy/contentgen-gateway -- contentgen prepare-rollback",
     )),
-    NotRun("there is no older revision of the release", (
+    NotRun("there is no older revision of the release; make test-upgrade-cluster runs it", (
         "helm rollback contentgen --namespace contentgen",
     )),
     NotRun("it says whose purchases they are; tests/unit/test_operator_tenan*.py do it", (
@@ -103,6 +148,7 @@ NOT_RUN = (
 )  # fmt: skip
 
 NAMED_ONLY = (
+    "kubectl delete --kustomize",
     "contentgen backup",
     "contentgen prepare-rollback",
     "contentgen restore",
@@ -275,6 +321,8 @@ FIGURES = (
     KnownFigure("docs/concepts.md", "prepare (Job, free)", "a diagram"),
     KnownFigure("docs/install.md", "proxy:\n  https:", "the chart's values; its tests render them"),
     KnownFigure("docs/media.md", "frames ──►", "a diagram"),
+    KnownFigure("docs/releasing.md", "openssl genpkey", "tests/unit/release makes and reads such keys"),
+    KnownFigure("docs/releasing.md", "base64 -d", "tests/unit/release verifies a signature with openssl"),
     KnownFigure("docs/reference/cli.md", "Usage: kubectl contentgen", "the plugin's help; `make verify` compares it"),
 )
 
@@ -290,6 +338,8 @@ class NotApplied:
 
 NOT_APPLIED = (
     NotApplied("docs/install.md", "Certificate", "cert-manager's kind is not on this cluster; its shape is checked"),
+    NotApplied("docs/install.md", "OperatorGroup", "OLM's kind is not on this cluster"),
+    NotApplied("docs/install.md", "Subscription", "OLM's kind is not on this cluster"),
     NotApplied("docs/install.md", "", "no manifests: the chart's values, by its schema; a policy of AWS, by its shape"),
 )
 

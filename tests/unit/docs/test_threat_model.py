@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs/threat-model.md").read_text()
-CODE = [path for folder in ("operator", "worker-image", "cli") for path in (ROOT / folder).rglob("*.py")]
+CODE = [path for folder in ("operator", "worker-image", "cli", "cluster") for path in (ROOT / folder).rglob("*.py")]
 TESTS = list((ROOT / "tests").rglob("test_*.py"))
 TEMPLATES = ROOT / "charts/contentgen/templates"
 _FUNCTION = re.compile(r"([\w/]+\.py)(?::([\w.]+))?")

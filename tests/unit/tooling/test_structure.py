@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
 SOURCES = (
-    "operator", "worker-image", "cli", "sandbox", "demo", "bench", "cluster", "tools",
+    "operator", "worker-image", "cli", "sandbox", "demo", "bench", "cluster", "release", "tools",
     "tests/cluster", "tests/documents", "tests/hostile", "tests/real", "tests/simulation",
 )  # fmt: skip
 MOST_MODULES = 16

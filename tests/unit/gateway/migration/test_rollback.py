@@ -183,6 +183,11 @@ FOUND: dict[str, tuple[Kind, Body, FindingAction | None]] = {
         body_of(SOUND | {"options": {"language": "en-US"}}),
         FindingAction.SUSPEND,
     ),
+    "the default language, which the API server stores": (
+        Kind.TRANSCRIPTION,
+        body_of(SOUND | {"options": {"language": "auto"}}),
+        None,
+    ),
     "a purchase that the status names, and nobody has": (
         Kind.IMAGE_GENERATION,
         body_of(PICTURE, status_of(PICTURE, "Submitting", "Submitting", purchaseId="0190a")),

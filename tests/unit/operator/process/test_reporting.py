@@ -117,6 +117,25 @@ def test_an_end_by_an_exception_is_one_event(ingest: Ingest) -> None:
     assert CANARY not in "".join(ingest.bodies)
 
 
+def test_the_image_has_no_package_metadata_and_the_chart_names_the_release(ingest: Ingest) -> None:
+    program = f"""
+import importlib.metadata as metadata
+import logging
+
+def version(name: str) -> str:
+    raise metadata.PackageNotFoundError(name)
+
+metadata.version = version
+from contentgen_operator.telemetry import sentry
+sentry.start({ingest.dsn!r}, "x")
+logging.getLogger("contentgen_operator.act").error("failed")
+"""
+    result = python(program, SENTRY_RELEASE="contentgen@1.2.3")
+    assert result.returncode == 0, result.stderr
+    (event,) = ingest.events()
+    assert event["release"] == "contentgen@1.2.3"
+
+
 def test_a_line_of_others_is_told_without_its_text(ingest: Ingest) -> None:
     program = f"""
 import logging
