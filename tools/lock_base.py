@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from contentgen_cluster.images.debian import archive_url
+from contentgen_cluster.images.debian import archive_urls
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements/base.lock"
@@ -91,7 +91,7 @@ def _resolve(architecture: str, folder: Path) -> list[str]:
     (folder / "cache/archives/partial").mkdir(parents=True)
     (folder / "parts").mkdir()
     key = "[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]"
-    sources = [f"deb {key} {archive_url(name)} {suite} main\n" for name, suite in ARCHIVES]
+    sources = [f"deb {key} {archive_urls(name)[0]} {suite} main\n" for name, suite in ARCHIVES]
     (folder / "sources.list").write_text("".join(sources))
     (folder / "status").write_text("\n".join(_installed(name, architecture) for name in NOT_NEEDED))
     settings = {
@@ -127,7 +127,7 @@ def _line(architecture: str, said: str) -> str:
     if found is None:
         raise SystemExit(f"apt gave no SHA-256: {said}")
     uri = urllib.parse.unquote(found["uri"])
-    named = ((name, f"{archive_url(name)}/") for name, _ in ARCHIVES)
+    named = ((name, f"{archive_urls(name)[0]}/") for name, _ in ARCHIVES)
     path = next(f"{name}/{uri.removeprefix(url)}" for name, url in named if uri.startswith(url))
     name, version, _ = Path(urllib.parse.unquote(path)).name.split("_")
     return f"{architecture} {name} {urllib.parse.unquote(version)} {found['sha256']} {path}"

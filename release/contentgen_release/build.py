@@ -24,8 +24,10 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class ReleasePlan:
-    """Options of a build. `registry` is the prefix of the images' names, `downloads` the URL of the folder with the files;
-    without platforms no images are built."""
+    """Options of a build; without platforms no images are built.
+
+    `registry` is the prefix of the images' names, `downloads` the URL of the folder with the files.
+    """
 
     root: Path
     origin: ReleaseSource

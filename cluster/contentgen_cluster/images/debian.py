@@ -19,8 +19,6 @@ from contentgen_cluster.paths import REPO
 
 BASE_LOCK = REPO / "requirements/base.lock"
 ARCHITECTURES = ("amd64", "arm64")
-SNAPSHOT = "https://snapshot.debian.org/archive"
-"""Every package that Debian ever published: security updates remove older versions from the mirrors."""
 _ATTEMPTS = 4
 
 
@@ -79,23 +77,21 @@ def fetch(cache: ContentCache, package: DebianPackage, snapshot: str) -> Path:
     return file
 
 
-def archive_url(archive: str) -> str:
-    """URL of Debian's `debian` or `debian-security` archive: below CONTENTGEN_DEBIAN_MIRROR, else that of this
-    machine's apt. Raises ClusterError without either.
+def archive_urls(archive: str) -> tuple[str, ...]:
+    """URLs of Debian's `debian` or `debian-security` archive in apt's sources, in their order: a mirror, and an archive
+    of older states where one was added. Raises ClusterError where there is none.
 
-    It may be plain HTTP: each file has its hash in the lock.
+    They may be plain HTTP: each file has its hash in the lock.
     """
-    if mirror := os.environ.get("CONTENTGEN_DEBIAN_MIRROR"):
-        return f"{mirror.rstrip('/')}/{archive}"
     try:
         # Unlike `indextargets`, this also lists sources whose indices were never downloaded.
-        sites: list[str] = re.findall(r"'(\S+)/dists/\S+'", run("apt-get", "--print-uris", "update"))
+        sites: list[str] = re.findall(r"'(\S+?)/+dists/\S+'", run("apt-get", "--print-uris", "update"))
     except (CommandError, OSError):  # no apt
         sites = []
-    for site in sites:
-        if site.rstrip("/").endswith(f"/{archive}"):
-            return site.rstrip("/")
-    raise ClusterError(f"apt has no source of {archive}: set CONTENTGEN_DEBIAN_MIRROR to the URL above it")
+    found = tuple(dict.fromkeys(each for each in sites if archive in each.split("/")))
+    if not found:
+        raise ClusterError(f"apt's sources do not contain Debian's archive `{archive}`")
+    return found
 
 
 def members(deb: bytes, name: str) -> tarfile.TarFile:
@@ -122,13 +118,12 @@ def _ar(archive: bytes) -> Iterator[tuple[str, bytes]]:
 
 def _download(package: DebianPackage, snapshot: str) -> bytes:
     archive, _, path = package.path.partition("/")
-    # A '+' in a path is a space to some servers.
-    addresses = [f"{archive_url(archive)}/{path}", f"{SNAPSHOT}/{archive}/{snapshot}/{path}"]
     failures = []
-    for address in [each.replace("+", "%2b") for each in addresses]:
+    for site in archive_urls(archive):
+        address = f"{site}/{path}".replace("+", "%2b")  # some servers read a '+' in a path as a space
         for attempt in range(_ATTEMPTS):
             try:
-                with urllib.request.urlopen(address, timeout=60) as answer:  # noqa: S310 - http or https, by the lock
+                with urllib.request.urlopen(address, timeout=60) as answer:  # noqa: S310 - http or https, by apt's sources
                     content: bytes = answer.read()
                     return content
             except urllib.error.HTTPError as error:
@@ -138,4 +133,8 @@ def _download(package: DebianPackage, snapshot: str) -> bytes:
             except OSError as error:
                 failures.append(f"{address}: {error}")
             time.sleep(2**attempt / 4)
-    raise ClusterError("\n".join(["no mirror has the package; renew the lock with `make lock-base`", *failures]))
+    missing = (
+        f"{package.name} {package.version} is not on apt's mirrors, which keep the newest versions only: run "
+        f"`make lock-base`, or add Debian's snapshot archive of {snapshot} to apt's sources"
+    )
+    raise ClusterError("\n".join([missing, *failures]))

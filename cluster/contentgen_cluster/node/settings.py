@@ -107,24 +107,7 @@ class Ports:
 
 def lone_etcd(data: Path, who: ServerIdentities, ports: Ports) -> list[str]:
     """Flags of etcd on loopback, for clients with a certificate."""
-    peers = f"https://{LOOPBACK}:{ports.peer}"
-    return [
-        "--name=contentgen",
-        f"--data-dir={data}",
-        f"--listen-client-urls={ports.etcd_url}",
-        f"--advertise-client-urls={ports.etcd_url}",
-        f"--listen-peer-urls={peers}",
-        f"--initial-advertise-peer-urls={peers}",
-        f"--initial-cluster=contentgen={peers}",
-        *_flags("", who.server, "cert-file", "key-file"),
-        f"--trusted-ca-file={who.authority}",
-        "--client-cert-auth",
-        *_flags("peer-", who.server, "cert-file", "key-file"),
-        f"--peer-trusted-ca-file={who.authority}",
-        "--peer-client-cert-auth",
-        "--unsafe-no-fsync",  # the data is deleted at the end
-        "--log-level=warn",
-    ]
+    return _etcd_flags(data, f"https://{LOOPBACK}:{ports.peer}", ports.etcd_url, who.server, who.authority)
 
 
 def lone_api_server(who: ServerIdentities, ports: Ports) -> list[str]:
@@ -149,24 +132,7 @@ def lone_api_server(who: ServerIdentities, ports: Ports) -> list[str]:
 
 
 def etcd(at: Folders, who: Identities) -> list[str]:
-    peers = f"https://{NODE_ADDRESS}:2380"
-    return [
-        "--name=contentgen",
-        f"--data-dir={at.state / 'etcd'}",
-        f"--listen-client-urls={_ETCD}",
-        f"--advertise-client-urls={_ETCD}",
-        f"--listen-peer-urls={peers}",
-        f"--initial-advertise-peer-urls={peers}",
-        f"--initial-cluster=contentgen={peers}",
-        *_flags("", who.etcd, "cert-file", "key-file"),
-        f"--trusted-ca-file={who.authority}",
-        "--client-cert-auth",
-        *_flags("peer-", who.etcd, "cert-file", "key-file"),
-        f"--peer-trusted-ca-file={who.authority}",
-        "--peer-client-cert-auth",
-        "--unsafe-no-fsync",  # the data does not outlive the cluster
-        "--log-level=warn",
-    ]
+    return _etcd_flags(at.state / "etcd", f"https://{NODE_ADDRESS}:2380", _ETCD, who.etcd, who.authority)
 
 
 def api_server(at: Folders, who: Identities) -> list[str]:
@@ -408,6 +374,27 @@ def dns_service() -> str:
         "endpoints": [{"addresses": [NODE_ADDRESS], "conditions": {"ready": True}}],
     }
     return json.dumps({"apiVersion": "v1", "kind": "List", "items": [service, endpoints]})
+
+
+def _etcd_flags(data: Path, peers: str, clients: str, pair: Pair, authority: Path) -> list[str]:
+    """Flags of an etcd with one member; `peers` and `clients` are its URLs."""
+    return [
+        "--name=contentgen",
+        f"--data-dir={data}",
+        f"--listen-client-urls={clients}",
+        f"--advertise-client-urls={clients}",
+        f"--listen-peer-urls={peers}",
+        f"--initial-advertise-peer-urls={peers}",
+        f"--initial-cluster=contentgen={peers}",
+        *_flags("", pair, "cert-file", "key-file"),
+        f"--trusted-ca-file={authority}",
+        "--client-cert-auth",
+        *_flags("peer-", pair, "cert-file", "key-file"),
+        f"--peer-trusted-ca-file={authority}",
+        "--peer-client-cert-auth",
+        "--unsafe-no-fsync",  # the data does not outlive the cluster
+        "--log-level=warn",
+    ]
 
 
 def _flags(prefix: str, pair: Pair, certificate: str, key: str) -> list[str]:

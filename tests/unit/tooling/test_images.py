@@ -104,7 +104,7 @@ class TestLock:
     def test_a_package_with_another_hash_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "debian/pool").mkdir(parents=True)
         (tmp_path / "debian/pool/z.deb").write_bytes(b"changed")
-        monkeypatch.setenv("CONTENTGEN_DEBIAN_MIRROR", f"file://{tmp_path}")
+        monkeypatch.setattr(debian, "run", lambda *_: f"'file://{tmp_path}/debian/dists/bookworm/InRelease' x 0")
         cache = ContentCache(tmp_path / "cache")
         package = DebianPackage("amd64", "z", "1", hashlib.sha256(b"original").hexdigest(), "debian/pool/z.deb")
         with pytest.raises(ClusterError, match="the lock has"):
@@ -345,26 +345,39 @@ class TestArchiveUrl:
     SAID = """\
 'https://mirror.example/debian/dists/bookworm/InRelease' mirror.example_debian_dists_bookworm_InRelease 0
 'https://security.example/x/debian-security/dists/bookworm-security/InRelease' security.example_InRelease 0
+'https://snapshot.example/archive/debian/20260101T000000Z//dists/bookworm/InRelease' snapshot.example_InRelease 0
 """
 
     @pytest.mark.parametrize(
-        ("archive", "url"),
+        ("archive", "urls"),
         [
-            ("debian", "https://mirror.example/debian"),
-            ("debian-security", "https://security.example/x/debian-security"),
+            ("debian", ("https://mirror.example/debian", "https://snapshot.example/archive/debian/20260101T000000Z")),
+            ("debian-security", ("https://security.example/x/debian-security",)),
         ],
     )
-    def test_the_sources_of_apt_are_used(self, archive: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.delenv("CONTENTGEN_DEBIAN_MIRROR", raising=False)
+    def test_the_sources_of_apt_are_used(
+        self, archive: str, urls: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(debian, "run", lambda *_: self.SAID)
-        assert debian.archive_url(archive) == url
+        assert debian.archive_urls(archive) == urls
 
-    def test_a_named_mirror_comes_first(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("CONTENTGEN_DEBIAN_MIRROR", "https://other.example/")
-        assert debian.archive_url("debian") == "https://other.example/debian"
-
-    def test_without_a_source_the_message_names_the_variable(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.delenv("CONTENTGEN_DEBIAN_MIRROR", raising=False)
+    def test_a_missing_source_is_an_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(debian, "run", lambda *_: "")
-        with pytest.raises(ClusterError, match="CONTENTGEN_DEBIAN_MIRROR"):
-            debian.archive_url("debian")
+        with pytest.raises(ClusterError, match="do not contain Debian's archive `debian`"):
+            debian.archive_urls("debian")
+
+    def test_a_package_that_the_mirror_dropped_comes_from_the_next_source(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        older = tmp_path / "debian/20260101T000000Z"
+        sources = [tmp_path / "mirror/debian", older]
+        lines = "\n".join(f"'file://{each}/dists/bookworm/InRelease' x 0" for each in sources)
+        monkeypatch.setattr(debian, "run", lambda *_: lines)
+        monkeypatch.setattr(debian.time, "sleep", lambda _: None)
+        package = DebianPackage("amd64", "z", "1+2", hashlib.sha256(b"z").hexdigest(), "debian/pool/z_1+2.deb")
+        cache = ContentCache(tmp_path / "cache")
+        with pytest.raises(ClusterError, match=r"z 1\+2 is not on apt's mirrors.*`make lock-base`, or add .*20260101"):
+            debian.fetch(cache, package, "20260101T000000Z")
+        (older / "pool").mkdir(parents=True)
+        (older / "pool/z_1+2.deb").write_bytes(b"z")
+        assert debian.fetch(cache, package, "20260101T000000Z").read_bytes() == b"z"

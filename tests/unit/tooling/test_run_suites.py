@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import run_suites
-from run_suites import StepResult, SuiteRun, read_result, report, with_explain
+from run_suites import LIMIT, StepResult, SuiteRun, read_result, report, with_explain
 from suites import LANES, SuiteLane, SuiteStep
 
 ROOT = Path(__file__).parents[3]
@@ -107,9 +107,9 @@ def test_a_report_is_counted(reports: Path, text: str | None, code: int, counted
 @pytest.mark.parametrize(
     ("result", "seconds", "code", "said"),
     [
-        (StepResult("it", "", 10, 1, 0, seconds=20), 3599, 0, "1 passed, 0 failed, 0 skipped"),
-        (StepResult("it", "", 10, 1, 0, seconds=21), 3599, 0, "OVER TWICE ITS BUDGET"),
-        (StepResult("it", "", 10, 1, 0), 3601, 1, "TOO LONG"),
+        (StepResult("it", "", 10, 1, 0, seconds=20), LIMIT - 1, 0, "1 passed, 0 failed, 0 skipped"),
+        (StepResult("it", "", 10, 1, 0, seconds=21), LIMIT - 1, 0, "OVER TWICE ITS BUDGET"),
+        (StepResult("it", "", 10, 1, 0), LIMIT + 1, 1, "TOO LONG"),
         (StepResult("it", "", 10, 0, 1), 10, 1, "FAILED"),
         (StepResult("it", "", 10, 1, 0, skipped=("this",)), 10, 1, "skipped: this"),
     ],

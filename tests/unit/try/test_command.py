@@ -69,14 +69,14 @@ POD = {
 
 
 def test_mount_paths_become_folders_of_the_pod() -> None:
-    mounted = volumes.folders(POD, Path("/work/u"))
+    mounted = volumes.folders(POD, Path("/pod"))
     assert volumes.environment(POD, mounted) == {
-        "TMPDIR": "/work/u/scratch",
-        "DEEP": "/work/u/scratch/a/b",
+        "TMPDIR": "/pod/scratch",
+        "DEEP": "/pod/scratch/a/b",
         "BESIDE": "/scratchy",
         "WHO": "robot",
         "NAME": "p",
-        "CONTENTGEN_TOKEN_FILE": "/work/u/token/token",
+        "CONTENTGEN_TOKEN_FILE": "/pod/token/token",
     }
 
 

@@ -5,20 +5,10 @@ from typing import Any
 
 import pytest
 
+from contentgen_try.kubelet import actions
 from contentgen_try.kubelet.decide import decide, orphaned
 from contentgen_try.kubelet.manifests import pod_of
-from contentgen_try.kubelet.state import (
-    Body,
-    Container,
-    CreatePod,
-    DeleteJob,
-    DeletePod,
-    Observed,
-    PatchJob,
-    PatchPod,
-    StartContainer,
-    StopContainer,
-)
+from contentgen_try.kubelet.state import Body, Container, Observed
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 STATUS = {"startTime": "2026-01-01T12:00:00Z"}
@@ -53,14 +43,14 @@ def ended(code: int) -> Container:
     return Container(START, START + timedelta(seconds=1), code, "its output")
 
 
-def conditions(action: PatchJob) -> list[tuple[str, str, str]]:
+def conditions(action: actions.PatchJob) -> list[tuple[str, str, str]]:
     return [(each["type"], each["status"], each["reason"]) for each in action.status["conditions"]]
 
 
 def test_a_new_job_gets_its_start_time_then_a_pod() -> None:
     [begun] = decided(job({}))
-    assert begun == PatchJob({"startTime": "2026-01-01T12:00:01Z", "conditions": [], "active": 0})
-    assert decided(job()) == (CreatePod(),)
+    assert begun == actions.PatchJob({"startTime": "2026-01-01T12:00:01Z", "conditions": [], "active": 0})
+    assert decided(job()) == (actions.CreatePod(),)
 
 
 def test_a_pod_is_controlled_by_its_job() -> None:
@@ -73,11 +63,11 @@ def test_a_pod_is_controlled_by_its_job() -> None:
 
 def test_a_pending_pod_is_started_once() -> None:
     made = pod(job())
-    assert decided(job(), made)[0] == StartContainer(made)
-    actions = decided(job(), made, containers={"pod-1": RUNS})
-    assert not any(isinstance(each, StartContainer) for each in actions)
-    assert isinstance(actions[0], PatchPod)
-    assert actions[0].status["phase"] == "Running"
+    assert decided(job(), made)[0] == actions.StartContainer(made)
+    plan = decided(job(), made, containers={"pod-1": RUNS})
+    assert not any(isinstance(each, actions.StartContainer) for each in plan)
+    assert isinstance(plan[0], actions.PatchPod)
+    assert plan[0].status["phase"] == "Running"
 
 
 def test_nothing_is_left_to_do_while_it_runs() -> None:
@@ -88,7 +78,9 @@ def test_nothing_is_left_to_do_while_it_runs() -> None:
 @pytest.mark.parametrize(("code", "phase", "shown"), [(0, "Succeeded", 0), (3, "Failed", 3), (-9, "Failed", 137)])
 def test_the_end_of_a_process_is_the_end_of_its_pod(code: int, phase: str, shown: int) -> None:
     made = pod(job(), "Running")
-    patch = next(each for each in decided(job(), made, containers={"pod-1": ended(code)}) if isinstance(each, PatchPod))
+    patch = next(
+        each for each in decided(job(), made, containers={"pod-1": ended(code)}) if isinstance(each, actions.PatchPod)
+    )
     [container] = patch.status["containerStatuses"]
     assert (patch.status["phase"], container["state"]["terminated"]["exitCode"]) == (phase, shown)
     assert container["state"]["terminated"].get("message") == ("its output" if shown else None)
@@ -108,8 +100,8 @@ def test_a_failed_pod_fails_the_job_beyond_its_limit() -> None:
 
 def test_a_failed_pod_is_replaced_within_the_limit() -> None:
     owner = job(backoffLimit=1)
-    actions = decided(owner, pod(owner, "Failed"))
-    assert CreatePod() in actions
+    plan = decided(owner, pod(owner, "Failed"))
+    assert actions.CreatePod() in plan
     [*_, done] = decided(owner, pod(owner, "Failed"), pod(owner, "Failed", "pod-2"))
     assert conditions(done) == [("Failed", "True", "BackoffLimitExceeded")]
 
@@ -117,16 +109,16 @@ def test_a_failed_pod_is_replaced_within_the_limit() -> None:
 def test_the_deadline_stops_the_process_and_fails_the_job() -> None:
     owner, made = job(), pod(job(), "Running")
     assert not any(
-        isinstance(each, StopContainer) for each in decided(owner, made, containers={"pod-1": RUNS}, after=59)
+        isinstance(each, actions.StopContainer) for each in decided(owner, made, containers={"pod-1": RUNS}, after=59)
     )
     stopped, failed = decided(owner, made, containers={"pod-1": RUNS}, after=60)
-    assert stopped == StopContainer(made)
+    assert stopped == actions.StopContainer(made)
     assert conditions(failed) == [("Failed", "True", "DeadlineExceeded")]
 
 
 def test_a_deleted_job_deletes_its_pods_and_starts_none() -> None:
     owner, made = job(deleted="2026-01-01T12:00:00Z"), pod(job(), "Running")
-    assert decided(owner, made, containers={"pod-1": RUNS}) == (DeletePod(made),)
+    assert decided(owner, made, containers={"pod-1": RUNS}) == (actions.DeletePod(made),)
     assert decided(job({}, deleted="2026-01-01T12:00:00Z")) == ()
 
 
@@ -139,7 +131,7 @@ def test_pods_without_their_job_are_orphans() -> None:
 def test_a_suspended_job_has_no_process_until_it_is_resumed() -> None:
     owner, made = job(suspend=True), pod(job(), "Running")
     deleted, said = decided(owner, made, containers={"pod-1": RUNS})
-    assert deleted == DeletePod(made)
+    assert deleted == actions.DeletePod(made)
     assert conditions(said) == [("Suspended", "True", "JobSuspended")]
     held = job(said.status, suspend=True)
     assert decided(held) == ()
@@ -152,8 +144,8 @@ def test_after_its_end_a_job_starts_nothing_and_is_deleted_in_time() -> None:
     owner = job(STATUS | {"conditions": [over]}, ttlSecondsAfterFinished=100)
     made = pod(owner, "Running")
     assert decided(owner) == ()
-    assert decided(owner, made, containers={"pod-1": RUNS}) == (StopContainer(made),)
-    assert decided(owner, made, after=100) == (DeletePod(made), DeleteJob())
+    assert decided(owner, made, containers={"pod-1": RUNS}) == (actions.StopContainer(made),)
+    assert decided(owner, made, after=100) == (actions.DeletePod(made), actions.DeleteJob())
 
 
 def test_a_running_pod_without_a_process_has_failed() -> None:
@@ -172,4 +164,4 @@ def test_another_image_is_said_and_never_started() -> None:
     assert waiting["reason"] == "ErrImagePull"
     assert "example.com/other:1" in waiting["message"]
     made["status"] = said.status
-    assert not any(isinstance(each, (StartContainer, PatchPod)) for each in decided(owner, made))
+    assert not any(isinstance(each, (actions.StartContainer, actions.PatchPod)) for each in decided(owner, made))

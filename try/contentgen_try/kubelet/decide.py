@@ -7,19 +7,17 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from contentgen_try.kubelet import manifests
-from contentgen_try.kubelet.state import (
+from contentgen_try.kubelet.actions import (
     Action,
-    Body,
-    Container,
     CreatePod,
     DeleteJob,
     DeletePod,
-    Observed,
     PatchJob,
     PatchPod,
     StartContainer,
     StopContainer,
 )
+from contentgen_try.kubelet.state import Body, Container, Observed
 
 _BACKOFF_LIMIT = 6  # Kubernetes' default
 _ENDED = ("Succeeded", "Failed")

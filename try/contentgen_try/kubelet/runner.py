@@ -13,20 +13,8 @@ import httpx
 
 from contentgen_try import processes
 from contentgen_try.cluster import Cluster, Refused
-from contentgen_try.kubelet import decide, manifests, volumes
-from contentgen_try.kubelet.state import (
-    Action,
-    Body,
-    Container,
-    CreatePod,
-    DeleteJob,
-    DeletePod,
-    Observed,
-    PatchJob,
-    PatchPod,
-    StartContainer,
-    StopContainer,
-)
+from contentgen_try.kubelet import actions, decide, manifests, volumes
+from contentgen_try.kubelet.state import Body, Container, Observed
 from contentgen_try.processes import Program
 
 _PERIOD_SECONDS = 0.25
@@ -108,22 +96,22 @@ class JobRunner:
         self._forget({pod["metadata"]["uid"] for pod in pods})
         self._renew()
 
-    def _act(self, job: Body, action: Action) -> None:
+    def _act(self, job: Body, action: actions.Action) -> None:
         match action:
-            case CreatePod():
+            case actions.CreatePod():
                 pod = manifests.pod_of(job)
                 self._cluster.create(f"/api/v1/namespaces/{job['metadata']['namespace']}/pods", pod)
-            case StartContainer(pod):
+            case actions.StartContainer(pod):
                 self._start(pod)
-            case StopContainer(pod):
+            case actions.StopContainer(pod):
                 self._kill(pod["metadata"]["uid"])
-            case DeletePod(pod):
+            case actions.DeletePod(pod):
                 self._delete_pod(pod)
-            case PatchPod(pod, status):
+            case actions.PatchPod(pod, status):
                 self._cluster.patch_status(_pod_path(pod), status)
-            case PatchJob(status):
+            case actions.PatchJob(status):
                 self._cluster.patch_status(_job_path(job), status)
-            case DeleteJob():
+            case actions.DeleteJob():
                 self._cluster.delete(_job_path(job), job["metadata"]["uid"])
 
     def _start(self, pod: Body) -> None:

@@ -167,8 +167,8 @@ class DiskCopy:
 
 
 class Front:
-    """WSGI application that adds to moto: SHA-256 checksums are verified, one change is made at a time (so that If-None-Match holds),
-    and a change is on disk before its response is sent.
+    """WSGI application that adds to moto: SHA-256 checksums are verified, one change is made at a time (so that
+    If-None-Match holds), and a change is on disk before its response is sent.
     """
 
     def __init__(self, application: Application, copy: DiskCopy | None) -> None:
