@@ -64,6 +64,11 @@ def create(client: httpx.Client, name: str, **metadata: Any) -> Body:
     return made
 
 
+def open_files() -> int:
+    """Number of this process's file descriptors."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 def events(client: httpx.Client, count: int, path: str = GENERATIONS, **query: str) -> list[tuple[str, str]]:
     """Types and names of the first events of a watch."""
     found = []
@@ -242,6 +247,7 @@ async def test_kopf_watches(client: httpx.Client) -> None:
         await seen.put((type, str(name)))
 
     create(client, "a")
+    before = open_files()
     running = asyncio.create_task(
         kopf.operator(registry=registry, standalone=True, clusterwide=True, stop_flag=stop, ready_flag=ready)
     )
@@ -253,6 +259,9 @@ async def test_kopf_watches(client: httpx.Client) -> None:
         assert await seen.get() == ("DELETED", "a")
     stop.set()
     await running
+    async with asyncio.timeout(60):
+        while open_files() > before:  # noqa: ASYNC110 - kopf does not wait for its TLS connections
+            await asyncio.sleep(0.02)
     for name in ("kopf", "asyncio"):
         logging.getLogger(name).handlers.clear()
 
