@@ -42,9 +42,11 @@ from contentgen_operator.decide.planning import (
     fail,
     new_plan,
     purchase_transition,
+    recheck_seconds,
     submitting,
     withdraw_planned,
 )
+from contentgen_operator.decide.policies import gate
 from contentgen_operator.decide.purchasable import before_submission
 from contentgen_operator.decide.stages import lost_job, run_stage, with_log
 from contentgen_operator.decide.status import invalid_spec_status, transition_events, with_settled_cost
@@ -55,8 +57,8 @@ from contentgen_operator.state.plan import Plan
 from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseState
 from contentgen_operator.state.runs import replacing_run
 
-_WAIT_SECONDS = 30.0  # fallback for a missed event of the LoRA, which wakes the resources that use it
-_MAX_LORA_WAIT_SECONDS, _MAX_KEY_WAIT_SECONDS = 900.0, 300.0
+_WAIT_SECONDS = 30.0
+_MAX_LORA_WAIT_SECONDS = 900.0  # fallback for a missed event of the LoRA, which wakes the resources that use it
 
 
 def decide(case: DecisionInput) -> Plan:
@@ -291,13 +293,7 @@ def _wait_for_lora(case: DecisionInput) -> Plan | None:
     if run is not None:
         run_state = RunState(phase=Phase.PENDING, reason=Reason.WAITING_FOR_LORA, message="the changed spec is read")
         return new_plan(case, run_state, run=run, moves=withdraw_planned(case), again=SOON)
-    return new_plan(case, _missing_lora_state(case, unready), again=_recheck_seconds(case, _MAX_LORA_WAIT_SECONDS))
-
-
-def _recheck_seconds(case: DecisionInput, longest: float) -> float:
-    """Seconds until the next check of a wait that may never end: a tenth of the run's age, 30 to `longest`."""
-    age = (case.now - case.run.started_at).total_seconds()
-    return min(max(age / 10, _WAIT_SECONDS), longest)
+    return new_plan(case, _missing_lora_state(case, unready), again=recheck_seconds(case, _MAX_LORA_WAIT_SECONDS))
 
 
 def _missing_lora_state(case: DecisionInput, lora: LoraView) -> RunState:
@@ -319,17 +315,8 @@ def _missing_lora_state(case: DecisionInput, lora: LoraView) -> RunState:
 
 
 def _gate(case: DecisionInput) -> Plan:
-    """Last checks before the payment: the stores agree, and there is a key for the provider."""
-    if (plan := wait_for_stores(case)) is not None:
-        return plan
-    if not case.observed.provider_configured:
-        provider = kinds.provider_of(case.kind)
-        message = (
-            f"there is no key for {provider}; put {provider}-key into the providers' Secret, see the chart's values"
-        )
-        run_state = RunState(phase=before_submission(case), reason=Reason.PROVIDER_NOT_CONFIGURED, message=message)
-        return new_plan(case, run_state, again=_recheck_seconds(case, _MAX_KEY_WAIT_SECONDS))
-    return pay(case)
+    """Last checks before the payment: the stores agree, and no policy holds the run."""
+    return wait_for_stores(case) or gate.hold(case) or pay(case)
 
 
 def _refused(case: DecisionInput, purchase: Purchase) -> Plan:

@@ -10,6 +10,7 @@ from contentgen_operator.state.plan import Plan
 from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseKey, PurchaseState, PurchaseStep
 
 SOON = 0.0
+_RECHECK_SECONDS = 30.0
 
 
 def new_plan(
@@ -46,6 +47,12 @@ def _until_deadline(case: DecisionInput, again: float | None) -> float | None:
         return again
     seconds = max(left, 1.0)
     return seconds if again is None else min(again, seconds)
+
+
+def recheck_seconds(case: DecisionInput, longest: float) -> float:
+    """Seconds until the next check of a wait that may never end: a tenth of the run's age, 30 to `longest`."""
+    age = (case.now - case.run.started_at).total_seconds()
+    return min(max(age / 10, _RECHECK_SECONDS), longest)
 
 
 def fail(case: DecisionInput, reason: Reason, message: str) -> Plan:
