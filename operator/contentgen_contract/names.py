@@ -26,6 +26,8 @@ REQUEST_ANNOTATION = f"{GROUP}/request"  # hashes of the Idempotency-Key and of 
 UID_LABEL = f"{GROUP}/uid"  # on Jobs and pods: the UID of their resource
 KIND_LABEL = f"{GROUP}/kind"
 STAGE_LABEL = f"{GROUP}/stage"
+DEFAULT_ACCOUNT = "default"  # in labels and metrics; the ledger and the status have no name for this account
+ACCOUNT_LABEL = f"{GROUP}/provider-account"  # on a Namespace: the provider account that the platform grants it
 
 
 class Kind(StrEnum):

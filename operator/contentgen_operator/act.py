@@ -28,7 +28,8 @@ from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.job_manifests import JobTemplate, job_manifest, job_name
 from contentgen_operator.kube.pods import JobRefused, no_dry_run, no_room, refusal_of
 from contentgen_operator.leader.leadership import Leadership, NotLeading
-from contentgen_operator.providers.base import KeyRefused, MaybeAccepted, NotAccepted, Provider, Refused, Unavailable
+from contentgen_operator.providers.accounts import ProviderAccounts
+from contentgen_operator.providers.base import KeyRefused, MaybeAccepted, NotAccepted, Refused, Unavailable
 from contentgen_operator.state.observed import JobView, Resource, ResourceRef, is_end, is_settled
 from contentgen_operator.state.plan import Adoption, Cancellation, Event, Payment, Plan, Reservation, StageJob
 from contentgen_operator.state.provider_requests import Call, StoredObject
@@ -68,7 +69,7 @@ class Actor:
         records: RecordStore,
         jobs: WorkerJobs,
         runs: RunDocuments,
-        providers: dict[str, Provider],
+        providers: ProviderAccounts,
         template: Callable[[], JobTemplate],
         cache: Cache,
         garbage_collector: GarbageCollector,
@@ -224,7 +225,8 @@ class Actor:
     async def _cancel(self, cancel: Cancellation, now: datetime, *, last_chance: bool) -> None:
         self._leadership.check()  # a provider has no compare-and-set
         try:
-            ended = await self._providers[cancel.provider].cancel(cancel.model, cancel.request_id)
+            provider = self._providers.provider(cancel.provider, cancel.account)
+            ended = await provider.cancel(cancel.model, cancel.request_id)
         except Unavailable as error:
             if not last_chance:
                 raise
@@ -339,7 +341,8 @@ class Actor:
             raise
 
     async def _send(self, payment: Payment, call: Call, sending: "_Sending") -> LedgerTransition:
-        key, intent, provider = payment.key, PurchaseState.INTENT, self._providers[call.provider]
+        key, intent = payment.key, PurchaseState.INTENT
+        provider = self._providers.provider(call.provider, payment.purchase.account)
         try:
             request_id = await provider.submit(call, sending.begin)
         except NotAccepted as error:
@@ -589,12 +592,13 @@ def _log_conflict(move: LedgerTransition, kept: Purchase | None) -> None:
 
 
 def _check_crd(status: ResourceStatus, written: dict[str, Any]) -> None:
-    """Raises RuntimeError if the API server's schema has dropped the purchase id, without which nothing may be paid, or
-    the collect retries, which would never end then.
+    """Raises RuntimeError if the API server's schema has dropped the purchase id or its provider account, without which
+    nothing may be paid, or the collect retries, which would never end then.
     """
     run, kept = status.run, (written.get("status") or {}).get("run") or {}
-    named = run.purchase_id if run else None
-    if (named and kept.get("purchaseId") != named) or (run and run.collect and "collect" not in kept):
+    named, account = (run.purchase_id, run.provider_account) if run else (None, None)
+    pruned = (named and kept.get("purchaseId") != named) or (account and kept.get("providerAccount") != account)
+    if pruned or (run and run.collect and "collect" not in kept):
         raise RuntimeError("the CRDs are of an older release than the operator: apply the ones of this release")
 
 

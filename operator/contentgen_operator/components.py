@@ -29,11 +29,12 @@ from contentgen_operator.leader.leadership import Check, Leadership
 from contentgen_operator.leader.tasks import LeaderTasks, Loop
 from contentgen_operator.leader.thread import ElectionThread, identity, kube_lease
 from contentgen_operator.observe import Observer
+from contentgen_operator.providers.accounts import ProviderAccounts
 from contentgen_operator.providers.assemblyai import AssemblyAI
 from contentgen_operator.providers.base import Provider
 from contentgen_operator.providers.billing import FalBilling
 from contentgen_operator.providers.fal import Fal
-from contentgen_operator.providers.keyfile import KeyFile
+from contentgen_operator.providers.keyfile import AccountKeys, KeyFile
 from contentgen_operator.providers.network import trusted_cas
 from contentgen_operator.providers.pricing import FalPrices
 from contentgen_operator.reconcile import Reconciler
@@ -144,7 +145,7 @@ class Foundation:
 class ReconcileLoop:
     """Components that reconcile resources."""
 
-    providers: dict[str, Provider]
+    providers: ProviderAccounts
     observer: Observer
     actor: Actor
     reconciler: Reconciler
@@ -243,7 +244,7 @@ def _storage(settings: Settings, connected: Stores) -> Storage:
 
 def build_reconcile_loop(base: Foundation) -> ReconcileLoop:
     """Observer, actor and reconciler, with the providers."""
-    stores, providers = base.stores, _providers(base.settings)
+    stores, providers = base.stores, build_providers(base.settings)
     garbage_collector, observer = _garbage_collector(stores, base.check), _observer(base, providers)
     actor = Actor(
         kube=base.kube,
@@ -275,7 +276,7 @@ def build_reconcile_loop(base: Foundation) -> ReconcileLoop:
     )
 
 
-def _observer(base: Foundation, providers: dict[str, Provider]) -> Observer:
+def _observer(base: Foundation, providers: ProviderAccounts) -> Observer:
     settings, stores, shared = base.settings, base.stores, base.shared
     return Observer(
         kube=base.kube,
@@ -287,7 +288,7 @@ def _observer(base: Foundation, providers: dict[str, Provider]) -> Observer:
         reports=shared.reports,
         verifier=stores.verifier,
         names=shared.lora_names,
-        prices=FalPrices(KeyFile(settings.fal_key_file), settings.fal_api_url, tls=trusted_cas(settings.ca_file)),
+        prices=_prices(settings),
         limits=settings.limits,
     )
 
@@ -303,11 +304,34 @@ def _garbage_collector(stores: OperatorStores, check: Check) -> GarbageCollector
     )
 
 
-def _providers(settings: Settings) -> dict[str, Provider]:
+def build_providers(settings: Settings) -> ProviderAccounts:
+    """Clients of all provider accounts."""
     tls = trusted_cas(settings.ca_file)
-    fal = Fal(KeyFile(settings.fal_key_file), settings.fal_queue_url, settings.fal_api_url, tls=tls)
-    assemblyai = AssemblyAI(KeyFile(settings.assemblyai_key_file), settings.assemblyai_url, tls=tls)
-    return {each.name: InstrumentedProvider(each.name, each) for each in (fal, assemblyai)}
+    metrics.add_accounts(settings.provider_accounts)
+
+    def clients(keys: AccountKeys, account: str | None = None) -> dict[str, Provider]:
+        fal = Fal(keys.fal, settings.fal_queue_url, settings.fal_api_url, tls=tls)
+        assemblyai = AssemblyAI(keys.assemblyai, settings.assemblyai_url, tls=tls)
+        return {each.name: InstrumentedProvider(each.name, each, account) for each in (fal, assemblyai)}
+
+    others = {name: clients(keys, name) for name, keys in _account_keys(settings).items()}
+    return ProviderAccounts(clients(_default_keys(settings)), others)
+
+
+def _default_keys(settings: Settings) -> AccountKeys:
+    files = settings.fal_key_file, settings.fal_billing_key_file, settings.assemblyai_key_file
+    return AccountKeys(*map(KeyFile, files))
+
+
+def _account_keys(settings: Settings) -> dict[str, AccountKeys]:
+    folder = settings.provider_accounts_folder
+    return {name: AccountKeys.in_folder(folder / name) for name in settings.provider_accounts}
+
+
+def _prices(settings: Settings) -> FalPrices:
+    accounts = {name: keys.fal for name, keys in _account_keys(settings).items()}
+    key, tls = _default_keys(settings).fal, trusted_cas(settings.ca_file)
+    return FalPrices(key, settings.fal_api_url, tls=tls, accounts=accounts)
 
 
 def _policy(settings: Settings) -> Policy:
@@ -354,10 +378,9 @@ def build_background(base: Foundation, core: ReconcileLoop) -> BackgroundWork:
         selection=base.selection,
         check=base.check,
     )
-    show = _charge_display(base, core).show
     return BackgroundWork(
         orphans=orphans,
-        settlement=ChargeSettlement(stores.charges, _billing(base.settings), show=show, check=base.check),
+        settlement=_settlement(base, core),
         settled=SettledCheck(stores.runs, core.reconciler.wake),
         releases=NamespaceReleases(base.kube, base.selection, base.check),
     )
@@ -390,9 +413,20 @@ def _retention(settings: Settings) -> Retention:
     )
 
 
-def _billing(settings: Settings) -> FalBilling:
-    keys = KeyFile(settings.fal_billing_key_file), KeyFile(settings.fal_key_file)
-    return FalBilling(keys, settings.fal_api_url, tls=trusted_cas(settings.ca_file))
+def fal_billing(settings: Settings) -> tuple[FalBilling, dict[str, FalBilling]]:
+    """Readers of fal's charges: the default account's, and those of the others by name."""
+    tls = trusted_cas(settings.ca_file)
+
+    def reader(keys: AccountKeys) -> FalBilling:
+        return FalBilling((keys.fal_billing, keys.fal), settings.fal_api_url, tls=tls)
+
+    return reader(_default_keys(settings)), {name: reader(keys) for name, keys in _account_keys(settings).items()}
+
+
+def _settlement(base: Foundation, core: ReconcileLoop) -> ChargeSettlement:
+    default, accounts = fal_billing(base.settings)
+    show = _charge_display(base, core).show
+    return ChargeSettlement(base.stores.charges, default, accounts=accounts, show=show, check=base.check)
 
 
 def _charge_display(base: Foundation, core: ReconcileLoop) -> ChargeDisplay:

@@ -13,7 +13,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
-from contentgen_contract.names import Phase, Reason
+from contentgen_contract.names import DEFAULT_ACCOUNT, Phase, Reason
 from contentgen_contract.resources.prices import PRICES
 from contentgen_runtime.metrics import SECONDS, Description, describe, new_registry
 
@@ -33,9 +33,10 @@ reconcile_seconds = Histogram(
 )
 provider_calls = Counter(
     "contentgen_provider_calls",
-    "Requests to paid providers. `call` is submit (which may cost), poll, find or cancel; `verdict` is ok, or the "
-    "error: Refused and Busy were not accepted, MaybeAccepted may be billed.",
-    ("provider", "call", "verdict"),
+    "Requests to paid providers. `account` is the provider account: default, one of the chart's, or other. `call` is "
+    "submit (which may cost), poll, find or cancel; `verdict` is ok, or the error: Refused and Busy were not accepted, "
+    "MaybeAccepted may be billed.",
+    ("provider", "account", "call", "verdict"),
     registry=REGISTRY,
 )
 provider_seconds = Histogram(
@@ -49,26 +50,26 @@ estimated_dollars = Counter(
     "contentgen_estimated_dollars",
     "Estimated cost of accepted requests; those without an estimate are in contentgen_unpriced_requests. A crash may "
     "lose a count but never doubles one; the ledger has the exact figure.",
-    ("provider", "model"),
+    ("provider", "account", "model"),
     registry=REGISTRY,
 )
 spent_dollars = Counter(
     "contentgen_spent_dollars",
     "Cost of ended requests, by the provider's figures or else the estimate; those of unknown cost are in "
     "contentgen_unbilled_requests.",
-    ("provider", "model"),
+    ("provider", "account", "model"),
     registry=REGISTRY,
 )
 unpriced_requests = Counter(
     "contentgen_unpriced_requests",
     "Accepted requests without an estimate, which no amount includes.",
-    ("provider", "model"),
+    ("provider", "account", "model"),
     registry=REGISTRY,
 )
 unbilled_requests = Counter(
     "contentgen_unbilled_requests",
     "Ended requests of unknown cost, as most cancelled ones, which no amount includes.",
-    ("provider", "model"),
+    ("provider", "account", "model"),
     registry=REGISTRY,
 )
 store_errors = Counter(
@@ -186,9 +187,24 @@ def model_label(model: str) -> str:
     return model if model in priced_models else _OTHER
 
 
-# Prometheus' increase() misses the event that creates a series, so those of money and stores start at 0.
-for _model in (*PRICES, _OTHER):
-    for _dollars in (estimated_dollars, spent_dollars, unpriced_requests, unbilled_requests):
-        _dollars.labels("assemblyai" if _model.startswith("assemblyai/") else "fal", _model)
+_accounts: set[str] = set()
+
+
+def add_accounts(names: Iterable[str]) -> None:
+    """Start the amounts of provider accounts at 0: Prometheus' increase() misses the event that creates a series."""
+    _accounts.update(names)
+    for account in names:
+        for model in (*PRICES, _OTHER):
+            for dollars in (estimated_dollars, spent_dollars, unpriced_requests, unbilled_requests):
+                dollars.labels("assemblyai" if model.startswith("assemblyai/") else "fal", account, model)
+
+
+def account_label(account: str | None) -> str:
+    """Provider account as a label: a configured one, else "other", because the ledger may name earlier ones."""
+    name = account or DEFAULT_ACCOUNT
+    return name if name in _accounts else _OTHER
+
+
+add_accounts((DEFAULT_ACCOUNT,))
 for _store in ("MongoDB", "S3"):
     store_errors.labels(_store)

@@ -21,8 +21,10 @@ from contentgen_operator.decide import history_searches, lora_identity
 from contentgen_operator.decide.deletion import is_searched_at_deletion
 from contentgen_operator.decide.payment import purchase_from_status, status_names_purchase
 from contentgen_operator.kube import pods
+from contentgen_operator.kube.account_grants import AccountGrants
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Cache
+from contentgen_operator.providers.accounts import ProviderAccounts
 from contentgen_operator.providers.base import AccessRefused, Provider, Unavailable
 from contentgen_operator.providers.pricing import NoPrices, PriceSource
 from contentgen_operator.state import kinds
@@ -37,6 +39,7 @@ from contentgen_operator.state.observed import (
     Resource,
     is_stored,
 )
+from contentgen_operator.state.provider_accounts import AccountGrant
 from contentgen_operator.state.provider_requests import (
     STORED,
     Call,
@@ -78,7 +81,7 @@ class Observer:
         storage: Storage,
         ledger: Ledger,
         jobs: WorkerJobs,
-        providers: dict[str, Provider],
+        providers: ProviderAccounts,
         reports: Reports,
         verifier: StatusVerifier,
         limits: Limits,
@@ -86,6 +89,7 @@ class Observer:
         names: LoraNames | None = None,
     ) -> None:
         self._names = names or LoraNames()
+        self._grants = AccountGrants(kube, providers.names)
         self._prices = prices
         self._cache = cache
         self._kube = kube
@@ -212,9 +216,11 @@ class Observer:
         if not kinds.has_prepare(case.kind) or case.run.facts is not None:
             return await self._observe_gate(case.resource, case.spec)
         fields = await self._observe_stage(case, Stage.PREPARE)
+        account = await self._grants.last(case.resource.ref.namespace, case.resource.tenant)
         return fields | {
+            "account": account,
             "seconds_per_unit": await self._ledger.seconds_per_unit(model_of(case.spec)),
-            "price": await self._price(case.resource, case.spec),
+            "price": await self._price(case.resource, case.spec, account),
             "same_lora_name": await self._older_same_name(case.resource),
         }
 
@@ -382,15 +388,17 @@ class Observer:
         return await self._storage.stored(own_files(case.resource, user), prefix, names, ref.namespace)
 
     async def _observe_gate(self, resource: Resource, spec: Spec) -> dict[str, Any]:
-        provider = self._providers[kinds.provider_of(resource.ref.kind)]
+        account = await self._grants.current(resource.ref.namespace, resource.tenant)
+        provider = self._providers.provider(kinds.provider_of(resource.ref.kind), account.name)
         await self._storage.require_bucket()  # without it a paid result could not be stored
         loras: tuple[LoraView, ...] = ()
         if isinstance(spec, ImageGenerationSpec):
             names = [lora.lora_ref.name for lora in spec.loras if lora.lora_ref]
             loras = tuple([await self._observe_lora(resource.tenant, resource.ref.namespace, name) for name in names])
-        price = await self._price(resource, spec)
+        price = await self._price(resource, spec, account)
         name = await self._older_same_name(resource)
-        return {"provider_configured": provider.configured, "loras": loras, "price": price, "same_lora_name": name}
+        fields = {"provider_configured": provider.configured, "account": account, "loras": loras, "price": price}
+        return fields | {"same_lora_name": name}
 
     async def _older_same_name(self, resource: Resource) -> str | None:
         """Name of an older LoraTraining with the same loraName; None: there is none. The index is incomplete after a
@@ -405,10 +413,10 @@ class Observer:
             other = self._names.older(resource)
         return other
 
-    async def _price(self, resource: Resource, spec: Spec) -> PriceLookup:
-        if kinds.provider_of(resource.ref.kind) != "fal":
+    async def _price(self, resource: Resource, spec: Spec, account: AccountGrant) -> PriceLookup:
+        if kinds.provider_of(resource.ref.kind) != "fal" or account.problem:
             return PriceLookup()
-        return await self._prices.price(model_of(spec))
+        return await self._prices.price(model_of(spec), account.name)
 
     async def _observe_lora(self, tenant: Tenant, namespace: str, name: str) -> LoraView:
         body = await self._kube.get_resource(Kind.LORA_TRAINING, namespace, name)
@@ -463,7 +471,7 @@ class Observer:
         if given in search.claimed:
             return Verified(same=False, text="it belongs to another purchase")
         try:
-            return await self._providers[purchase.provider].verify(search, given)
+            return await self._provider_of(purchase).verify(search, given)
         except Unavailable as error:
             return Verified(same=None, text=str(error))
 
@@ -473,15 +481,19 @@ class Observer:
         """Fields of a search for the request of a lost reply, sent before the next attempt's (`before`)."""
         call = kinds.sent_call(spec, key, purchase)
         try:
-            found = await find_lost(self._ledger, self._providers[purchase.provider], purchase, call, before)
+            found = await find_lost(self._ledger, self._provider_of(purchase), purchase, call, before)
         except Unavailable as error:
             return _read_problem(error)
         return {"found_request": found.request_id, "history_complete": found.complete}
 
+    def _provider_of(self, purchase: Purchase) -> Provider:
+        """Client of the account that the request was sent with, whatever its namespace is granted now."""
+        return self._providers.provider(purchase.provider, purchase.account)
+
     async def _poll(self, purchase: Purchase) -> dict[str, Any]:
         rate = await self._ledger.seconds_per_unit(purchase.model)
         try:
-            view = await poll_or_stored(self._storage, self._providers[purchase.provider], purchase)
+            view = await poll_or_stored(self._storage, self._provider_of(purchase), purchase)
             if view.state is RequestState.GONE:
                 self._confirm_bought_here(purchase)
         except Unavailable as error:

@@ -1,12 +1,12 @@
 """Settings of the operator: environment variables with the prefix CONTENTGEN_, set by the chart."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from contentgen_contract.patterns import OPERATOR_CLASS
+from contentgen_contract.patterns import ACCOUNT, OPERATOR_CLASS
 from contentgen_contract.resources.namespaces import LabelSelector, Namespace
 from contentgen_contract.resources.operator_class import DEFAULT_CLASS
 from contentgen_contract.resources.prices import Price
@@ -16,9 +16,18 @@ from contentgen_operator.kube.job_manifests import WorkerPod
 from contentgen_operator.leader.election import Timing
 from contentgen_operator.leader.endpoint import WorkerEndpoint
 from contentgen_operator.providers.sending import POST_SECONDS
+from contentgen_operator.state.provider_accounts import is_account_name
 from contentgen_runtime.http_server.servers import ANY_ADDRESS
 
+
+def _no_default(name: str) -> str:
+    if not is_account_name(name):
+        raise ValueError(f"{name} is no name of a provider account besides the default one")
+    return name
+
+
 _DAY = 86400
+ProviderAccount = Annotated[str, StringConstraints(pattern=ACCOUNT), AfterValidator(_no_default)]
 
 
 class Settings(BaseSettings):
@@ -90,6 +99,13 @@ class Settings(BaseSettings):
     fal_key_file: str = "/etc/contentgen/providers/fal-key"
     fal_billing_key_file: str = Field(
         "/etc/contentgen/providers/fal-billing-key", description="Key for billing events, used instead of the fal key."
+    )
+    provider_accounts: tuple[ProviderAccount, ...] = Field(
+        (), description="Names of provider accounts besides the default one, which the labels of namespaces grant."
+    )
+    provider_accounts_folder: Path = Field(
+        Path("/etc/contentgen/accounts"),
+        description="Folder with one folder for each of these accounts, with files like those of the default one.",
     )
     fal_queue_url: str = "https://queue.fal.run"
     fal_api_url: str = "https://api.fal.ai"

@@ -153,6 +153,12 @@ class RunStatus(Value):
         pattern=patterns.UID,
         description="ID of the purchase of the current paid attempt, set before anything is sent.",
     )
+    provider_account: str | None = Field(
+        None,
+        max_length=40,
+        pattern=patterns.ACCOUNT,
+        description="Provider account of the purchase, set before anything is sent. Absent: the default account.",
+    )
     sent_at: Instant | None = Field(None, description="Time when the paid request was, or may have been, sent.")
     request_id: str | None = Field(None, max_length=256, description="The provider's ID of the paid request.")
     submitted_at: Instant | None = Field(None, description="Time when the provider accepted the request.")

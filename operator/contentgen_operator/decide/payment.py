@@ -62,6 +62,7 @@ def pay(case: DecisionInput) -> Plan:
         user_id=job.user_id,
         loras=tuple(each.model_key for each in case.observed.loras if each.model_key),
         provider=call.provider,
+        account=case.observed.account.name,
         model=call.model,
         marker=call.correlation_key,
         sent_input=arguments_json(call.arguments),
@@ -72,12 +73,22 @@ def pay(case: DecisionInput) -> Plan:
         **costs.price_fields(case.spec, case.price),
     )
     run_state = submitting(case, Reason.SUBMITTING, f"requesting {call.model} from {call.provider}")
-    plan = new_plan(case, run_state, again=SOON).model_copy(update={"finalizer": True})
+    run = case.run.model_copy(update={"provider_account": purchase.account})
+    plan = new_plan(case, run_state, run=run, again=SOON).model_copy(update={"finalizer": True})
     planned = case.observed.purchase
     if planned is None or not _is_reserved(case, planned):
         return plan.model_copy(update={"reservation": Reservation(key=case.key, purchase=purchase)})
+    if planned.account != purchase.account:  # the namespace was granted another account before anything was sent
+        return plan.model_copy(update={"moves": (_account_transition(case, planned, purchase.account),)})
+    if case.run.provider_account != purchase.account:
+        return plan
     purchase = purchase.model_copy(update={"purchase_id": planned.purchase_id})
     return plan.model_copy(update={"payment": _payment(case, planned, purchase, call)})
+
+
+def _account_transition(case: DecisionInput, planned: Purchase, account: str | None) -> LedgerTransition:
+    step = PurchaseStep.PLANNED.value
+    return purchase_transition(case, planned, PurchaseState.INTENT, step=step, account=account)
 
 
 def _tenant_fields(resource: Resource) -> dict[str, Any]:
@@ -155,6 +166,7 @@ def purchase_from_status(resource: Resource, run: RunStatus, spec: Spec) -> Purc
         user_id=user,
         loras=tuple(each.model_key for each in loras if each.model_key),
         provider=call.provider,
+        account=run.provider_account,
         model=call.model,
         marker=call.correlation_key,
         created_at=sent,
@@ -340,7 +352,9 @@ def _unread_reason(observed: Observation) -> Reason:
 def cancel_request(key: PurchaseKey, purchase: Purchase) -> Cancellation:
     """Cancellation of a purchase's request."""
     request_id = purchase.request_id or ""
-    return Cancellation(key=key, provider=purchase.provider, model=purchase.model, request_id=request_id)
+    return Cancellation(
+        key=key, provider=purchase.provider, account=purchase.account, model=purchase.model, request_id=request_id
+    )
 
 
 class TooLate(Value):
@@ -454,6 +468,7 @@ def next_attempt(case: DecisionInput, why: str) -> Plan:
         update={
             "paid_attempt": case.run.paid_attempt + 1,
             "purchase_id": None,
+            "provider_account": None,
             "sent_at": None,
             "request_id": None,
             "submitted_at": None,

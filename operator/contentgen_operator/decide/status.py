@@ -87,6 +87,7 @@ def _purchase_fields(purchase: Purchase) -> dict[str, object]:
         "submitted_at": purchase.submitted_at,
         "loras": purchase.loras,
         "purchase_id": purchase.purchase_id,
+        "provider_account": purchase.account,
         "sent_at": purchase.sent_at,
         "request_id": purchase.request_id,
     }

@@ -35,11 +35,13 @@ class Refused(NotAccepted):
 class KeyRefused(NotAccepted):
     """The provider accepts no requests with this key; the message says what to do."""
 
-    def __init__(self, provider: str, text: str) -> None:
-        super().__init__(
-            f"{text}; it refuses the operator's key or its account: put a valid {provider}-key into the providers' "
-            "Secret, or settle the account; nothing was paid, and this goes on by itself"
-        )
+    def __init__(self, provider: str, text: str, account: str | None = None) -> None:
+        super().__init__(f"{text}; {_advice(provider, account)}; nothing was paid, and this goes on by itself")
+        self._about = provider, text
+
+    def of_account(self, account: str) -> "KeyRefused":
+        """The same error of a named provider account."""
+        return KeyRefused(*self._about, account)
 
 
 class Busy(NotAccepted):
@@ -57,11 +59,28 @@ class Unavailable(ProviderError):
 class AccessRefused(Unavailable):
     """A read failed because the provider refuses the key; paid requests go on."""
 
-    def __init__(self, provider: str, text: str) -> None:
+    def __init__(self, provider: str, text: str, account: str | None = None) -> None:
         super().__init__(
-            f"{text}; it refuses the operator's key or its account: put a valid {provider}-key into the providers' "
-            "Secret, or settle the account; paid requests continue there, and their results are fetched later"
+            f"{text}; {_advice(provider, account)}; paid requests continue there, and their results are fetched later"
         )
+        self._about = provider, text
+
+    def of_account(self, account: str) -> "AccessRefused":
+        """The same error of a named provider account."""
+        return AccessRefused(*self._about, account)
+
+
+def _advice(provider: str, account: str | None) -> str:
+    if account is None:
+        return (
+            f"it refuses the operator's key or its account: put a valid {provider}-key into the providers' Secret, or "
+            "settle the account"
+        )
+    return (
+        f"the request belongs to the provider account {account}, and no other account is used for it: a platform "
+        f"administrator puts a valid {provider}-key into the Secret of providers.accounts.{account} in the chart's "
+        "values, or settles the account at the provider"
+    )
 
 
 REFUSES_KEY = (401, 402, 403)

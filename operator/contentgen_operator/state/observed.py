@@ -27,6 +27,7 @@ from contentgen_contract.resources.prices import PriceLookup
 from contentgen_contract.resources.spec import COLLECT_DEADLINE_SECONDS, DeletionPolicy
 from contentgen_contract.resources.status import OutputFile, ResourceStatus, VersionStatus
 from contentgen_contract.worker.orders import Outcome, Progress
+from contentgen_operator.state.provider_accounts import AccountGrant
 from contentgen_operator.state.provider_requests import RequestView, Verified
 from contentgen_operator.state.purchases import Purchase, PurchaseKey
 from contentgen_operator.state.run_document import RunDocument
@@ -67,7 +68,7 @@ class Resource(Value):
     status: ResourceStatus
     tenant: Tenant = Tenant()  # set by the status verifier, as is `scope`
     scope: str = ""  # of the purchase key: the tenant's, unless the run began under a key of an older release
-    purchase_is_named: bool = True  # False: the API server's status lacks the purchase id that the run document has
+    purchase_is_named: bool = True  # False: the API server's status lacks the run document's purchase id or account
     document: RunDocument | None = None  # set once the status was compared with it
     repaired: bool = False  # True: `status` differs from the API server's
 
@@ -291,7 +292,8 @@ class Observation(Value):
     request: RequestView | None = None
     provider_problem: str = ""
     access_refused: bool = False  # the problem is the operator's key or its account
-    provider_configured: bool = True
+    provider_configured: bool = True  # the granted account has a key for the provider
+    account: AccountGrant = AccountGrant()  # of the namespace, for the next payment
     trouble: PodTrouble | None = None
     cause: str = ""  # why a Job ended without an outcome
     node_gone: bool = False  # the Job's node is lost; its pod may still run there

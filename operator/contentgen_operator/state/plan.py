@@ -64,6 +64,7 @@ class Cancellation(Value):
 
     key: PurchaseKey
     provider: str
+    account: str | None = None  # provider account; None: the default
     model: str
     request_id: str
 

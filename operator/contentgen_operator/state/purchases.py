@@ -111,6 +111,7 @@ class Purchase(Value):
     type: str = ""  # `Kind.record_type`
     user_id: str = ""
     provider: str
+    account: str | None = None  # provider account, whose key the request is sent and asked for with; None: the default
     model: str
     marker: str
     created_at: datetime
@@ -186,6 +187,7 @@ class Unsettled(Value):
     job_id: str = ""
     purchase_id: str
     request_id: str
+    account: str | None = None  # provider account; None: the default
     model: str
     created_at: datetime
     ended_at: datetime

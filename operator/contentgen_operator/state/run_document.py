@@ -32,6 +32,7 @@ class FrozenRun(Value):
     facts: dict[str, Any] | None = None
     paid_attempt: int = 1
     purchase_id: str | None = None
+    provider_account: str | None = None
 
     @classmethod
     def of(cls, run: RunStatus) -> "FrozenRun":

@@ -50,7 +50,7 @@ _PROCESS = f"{socket.gethostname()}/{secrets.token_hex(4)}"
 # Fields of an unpaid purchase that a new owner replaces; those of an earlier owner's attempt stay, and its id.
 _KEPT = {"tries", "purchaseId", "formerOwners"}
 # Fields by which a request is searched for, as of its sending.
-_SENT_AS = ("user_id", "provider", "model", "marker", "loras", "units", "sent_input")
+_SENT_AS = ("user_id", "provider", "account", "model", "marker", "loras", "units", "sent_input")
 # Cost, as prices may have changed since it was planned.
 _PRICED_AS = ("estimated_micros", "unit_micros", "unit", "billing", "price_source")
 

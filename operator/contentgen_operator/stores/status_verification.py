@@ -84,7 +84,7 @@ class StatusVerifier:
         repaired = status != resource.status
         if repaired:
             _log.info("the status of %s is repaired", resource.ref.name, extra=resource.ref.about)
-        named = _purchase_id(resource.status) == _purchase_id(status)
+        named = _named_purchase(resource.status) == _named_purchase(status)
         changes = {"status": status, "document": document, "repaired": repaired, "purchase_is_named": named}
         return resource.model_copy(update=changes)
 
@@ -264,7 +264,20 @@ class StatusVerifier:
         return tuple(await self._ledger.collected(tenant, namespace, Kind.LORA_TRAINING, name))
 
     async def _run(self, resource: Resource, run: RunStatus) -> RunStatus:
-        return await self._checked(resource, await self._with_known_identity(resource, run))
+        known = await self._with_known_identity(resource, run)
+        return await self._checked(resource, await self._with_known_account(resource, known))
+
+    async def _with_known_account(self, resource: Resource, run: RunStatus) -> RunStatus:
+        """Run with the provider account of its purchase. No document confirms the status's own, and with the account of
+        others a person could adopt their requests.
+        """
+        if run.provider_account is None:
+            return run
+        purchase = await self._ledger.get(await self._key(resource, run))
+        account = purchase.account if purchase is not None else None
+        if account != run.provider_account:
+            _warn(resource, "run.providerAccount is of no purchase of the resource")
+        return run.model_copy(update={"provider_account": account})
 
     async def _with_known_identity(self, resource: Resource, run: RunStatus) -> RunStatus:
         """Run with the LoRA identity of a status, only if the resource has bought under such a key."""
@@ -309,8 +322,9 @@ class StatusVerifier:
         return await self._records.user(uid) == user
 
 
-def _purchase_id(status: ResourceStatus) -> str | None:
-    return status.run.purchase_id if status.run else None
+def _named_purchase(status: ResourceStatus) -> tuple[str | None, str | None]:
+    """Id and provider account of the purchase that a status names."""
+    return (status.run.purchase_id, status.run.provider_account) if status.run else (None, None)
 
 
 def _with_status(resource: Resource, status: ResourceStatus) -> Resource:

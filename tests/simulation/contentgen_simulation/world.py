@@ -33,6 +33,7 @@ from contentgen_operator.kube.job_manifests import JobTemplate
 from contentgen_operator.kube.selection import DEFAULT
 from contentgen_operator.leader.leadership import Check, Leadership, unchecked
 from contentgen_operator.observe import Observer
+from contentgen_operator.providers.accounts import ProviderAccounts
 from contentgen_operator.providers.answers import AnswerFile
 from contentgen_operator.providers.base import MaybeAccepted, Unavailable
 from contentgen_operator.providers.pricing import NoPrices, PriceSource
@@ -42,6 +43,7 @@ from contentgen_operator.state.decision_input import Policy
 from contentgen_operator.state.observed import BucketFile, JobView, ResourceRef, is_settled
 from contentgen_operator.state.plan import StoredAnswer
 from contentgen_operator.state.provider_requests import (
+    GONE,
     Call,
     Found,
     RequestState,
@@ -342,11 +344,16 @@ class MemoryStorage:
 
 
 class FakeProvider:
-    """Provider that records every POST and lists it in its history, with a delay after a lost response."""
+    """Provider account that records every POST and lists it in its history, with a delay after a lost response.
 
-    configured = True
+    `account` is a part of its request ids: another account does not know them.
+    """
 
-    def __init__(self, writes: Writes, clock: Callable[[], datetime]) -> None:
+    def __init__(self, writes: Writes, clock: Callable[[], datetime], account: str = "") -> None:
+        self.configured = True
+        self.asked: list[str] = []  # request ids that were polled, cancelled or verified
+        self.searches = 0
+        self._prefix = f"{account}-request-" if account else "request-"
         self.posts: list[Call] = []
         self.sent_at: list[datetime] = []
         self.connected: Callable[[], Awaitable[None]] = nothing  # hook after the connection is open
@@ -373,19 +380,24 @@ class FakeProvider:
             self.sent_at.append(self._clock())
             if len(self.posts) in self.lose_replies:
                 raise MaybeAccepted("the response was lost")
-            return f"request-{len(self.posts)}"
+            return f"{self._prefix}{len(self.posts)}"
 
         return str(await self._writes("POST", write))
 
     async def poll(self, model: str, request_id: str) -> RequestView:
+        self.asked.append(request_id)
+        if not request_id.startswith(self._prefix):
+            return GONE
         self._polls[request_id] = self._polls.get(request_id, 0) + 1
         if self._polls[request_id] == 1:
             return RequestView(state=RequestState.RUNNING, message="running")
-        if int(request_id.removeprefix("request-")) in self.fails:
+        if int(request_id.removeprefix(self._prefix)) in self.fails:
             return RequestView(state=RequestState.FAILED, message="out of memory")
         return RequestView(state=RequestState.SUCCEEDED, result=AnswerFile.of({"answer": 42, "request": request_id}))
 
     async def cancel(self, model: str, request_id: str) -> bool:
+        self.asked.append(request_id)
+
         async def write() -> bool:
             self.cancelled.append(request_id)
             return self.cancels
@@ -394,16 +406,20 @@ class FakeProvider:
 
     async def find(self, search: Search) -> Found:
         self._looks += 1
+        self.searches += 1
         # Like fal's history, which lists ended requests only.
         late = len(self.posts) in self.lose_replies and self._looks < 3
         listed = self.posts[:-1] if late else self.posts
         matching = [i for i, call in enumerate(listed) if self._matches(i, call, search)]
-        free = [i for i in matching if f"request-{i + 1}" not in search.claimed]
+        free = [i for i in matching if f"{self._prefix}{i + 1}" not in search.claimed]
         nearest = min(free, key=lambda i: abs(self.sent_at[i] - search.sent_after), default=None)
-        return Found(request_id=None if nearest is None else f"request-{nearest + 1}", complete=True)
+        return Found(request_id=None if nearest is None else f"{self._prefix}{nearest + 1}", complete=True)
 
     async def verify(self, search: Search, request_id: str) -> Verified:
-        number = int(request_id.removeprefix("request-")) - 1
+        self.asked.append(request_id)
+        if not request_id.startswith(self._prefix):
+            return Verified(same=None, text="it is not in the history")
+        number = int(request_id.removeprefix(self._prefix)) - 1
         if not 0 <= number < len(self.posts):
             return Verified(same=None, text="it is not in the history")
         return Verified(same=self._matches(number, self.posts[number], search), text="another input, or another time")
@@ -491,6 +507,7 @@ class World:
         self.kube = FakeKube(writes)
         self.storage = MemoryStorage(writes)
         self.provider = FakeProvider(writes, lambda: self.now)
+        self.accounts: dict[str, FakeProvider] = {}  # named provider accounts of the installation
         self.database: Any = mongomock.MongoClient(tz_aware=True)["db"]
         self.policy = Policy(poll_seconds=300)
         self.prices: PriceSource = NoPrices()
@@ -507,6 +524,17 @@ class World:
     def restart(self) -> None:
         self.process = self.operator()
 
+    def add_account(self, name: str) -> FakeProvider:
+        """Configure a named provider account, as an upgrade of the chart does."""
+        self.accounts[name] = FakeProvider(self.writes, lambda: self.now, name)
+        self.restart()
+        return self.accounts[name]
+
+    def provider_accounts(self) -> ProviderAccounts:
+        """The installation's accounts, as an operator that starts now has them."""
+        both: Any = [{"fal": each, "assemblyai": each} for each in (self.provider, *self.accounts.values())]
+        return ProviderAccounts(both[0], dict(zip(self.accounts, both[1:], strict=True)))
+
     def _seconds(self) -> float:
         return self.now.timestamp()
 
@@ -515,7 +543,7 @@ class World:
         storage: Any = self.storage
         check = self.leadership.check
         ledger = TracedLedger(self.database["ledger"], self.writes, check, self.selection.operator_class)
-        providers: Any = {"fal": self.provider, "assemblyai": self.provider}
+        providers = self.provider_accounts()
         records = TracedRecords(self.database["jobs"], storage, self.writes, check)
         cache = Cache(clock=self._seconds)
         self.caches.append(cache)

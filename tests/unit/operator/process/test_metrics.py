@@ -91,8 +91,13 @@ async def test_calls_are_counted_by_their_verdict() -> None:
     with pytest.raises(MaybeAccepted):
         await provider.submit(call, nothing)
     await provider.find(Search(call=call, sent_after=NOW, sent_before=NOW))
-    assert value("contentgen_provider_calls_total", provider="fal", call="submit", verdict="MaybeAccepted") == 1
-    assert value("contentgen_provider_calls_total", provider="fal", call="find", verdict="ok") == 1
+    assert (
+        value(
+            "contentgen_provider_calls_total", provider="fal", account="default", call="submit", verdict="MaybeAccepted"
+        )
+        == 1
+    )
+    assert value("contentgen_provider_calls_total", provider="fal", account="default", call="find", verdict="ok") == 1
     assert value("contentgen_provider_call_seconds_count", provider="fal", call="submit") == 1
 
 
@@ -124,7 +129,7 @@ async def test_a_dollar_is_counted_once_and_states_come_from_the_ledger() -> Non
     )  # its files were gone
     for move in (submitted, submitted, asked, done, done, collected, again):
         await ledger.move(move)
-    labels = {"provider": "assemblyai", "model": model}
+    labels = {"provider": "assemblyai", "account": "default", "model": model}
     assert value("contentgen_estimated_dollars_total", **labels) == 1.5
     assert value("contentgen_spent_dollars_total", **labels) == 1.25
     await instrumented.exposition(ledger)
@@ -158,7 +163,7 @@ async def test_a_cost_that_nobody_knows_is_counted_and_not_as_0_dollars() -> Non
     await ledger.intend(KEY, Purchase(state=PurchaseState.INTENT, **fields))
     await ledger.move(LedgerTransition(key=KEY, source=PurchaseState.INTENT, target=PurchaseState.SUBMITTED))
     await ledger.move(LedgerTransition(key=KEY, source=PurchaseState.SUBMITTED, target=PurchaseState.CANCELLED))
-    labels = {"provider": "fal", "model": model}
+    labels = {"provider": "fal", "account": "default", "model": model}
     assert value("contentgen_unpriced_requests_total", **labels) == 1
     assert value("contentgen_unbilled_requests_total", **labels) == 1
     assert value("contentgen_spent_dollars_total", **labels) == 0
@@ -167,6 +172,7 @@ async def test_a_cost_that_nobody_knows_is_counted_and_not_as_0_dollars() -> Non
 async def test_labels_have_few_values() -> None:
     assert metrics.model_label("fal-ai/flux/dev") == "fal-ai/flux/dev"
     assert metrics.model_label("somebody/else") == "other"
+    assert [metrics.account_label(each) for each in (None, "earlier-one")] == ["default", "other"]
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 404})

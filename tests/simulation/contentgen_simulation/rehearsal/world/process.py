@@ -35,6 +35,7 @@ class _Wiring(World):
         provider: Any = Proxy(world.adapters, "provider")
         writes: Any = FaultPoints()
         self.kube, self.storage, self.provider, self.writes = kube, storage, provider, writes
+        self.accounts = {}
         self.database = DatabaseProxy(world.database, world.ledger_changed)
         self.policy = world.policy
         self.caches: list[Cache] = []
