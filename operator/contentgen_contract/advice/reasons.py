@@ -282,7 +282,8 @@ REASONS: dict[Reason, Explanation] = {
             Action.REPAIR,
             "Put a valid key into the Secret that the chart's providers.existingSecret names; work continues by itself",
         ),
-        "The keys of the Secret are fal-key and assemblyai-key; the message states whether the provider rejects them.",
+        "The keys of the Secret are fal-key and assemblyai-key; the message states whether the provider rejects them, "
+        "and names the namespace's provider account if it is not the default one.",
     ),
     Reason.LOOKING_FOR_REQUEST: Explanation(
         "The reply to the paid request was lost; the operator searches the provider's history for the request.",

@@ -6,7 +6,7 @@ changed instead. Idempotent; `undo` removes the suspensions after the next upgra
 
 import hashlib
 import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -239,9 +239,13 @@ class Rollback:
         *,
         dry: bool = False,
         operator_class: str = DEFAULT_CLASS,
+        accounts: Mapping[str, str] | None = None,
     ) -> None:
-        """`operator_class` is that of the operator to be rolled back."""
+        """`operator_class` is that of the operator to be rolled back; `accounts` are the provider accounts that labels
+        grant, by namespace.
+        """
         self._class = operator_class
+        self._accounts = accounts or {}
         self._ledger: Collection[Document] = database["ledger"]
         self._jobs: Collection[Document] = database["jobs"]
         self._bindings: Collection[Document] = database["namespaces"]
@@ -252,7 +256,8 @@ class Rollback:
     async def prepare(self, resources: Iterable[tuple[Kind, Body]], now: datetime) -> list[Finding]:
         """Suspend and write what a5a1c84 needs. Returns all findings, including those of earlier calls."""
         findings = [found for kind, body in resources if (found := await self._check_resource(kind, body, now))]
-        return [*findings, *self._withdraw_planned(now), *self._fill_markers(), *self._park_deletions()]
+        changes = [*self._withdraw_planned(now), *self._fill_markers(), *self._park_deletions()]
+        return [*findings, *changes, *self._open_of_accounts()]
 
     async def undo(self, resources: Iterable[tuple[Kind, Body]]) -> list[Finding]:
         """Remove suspensions and restore parked deletions; a resource with a newer run stays suspended."""
@@ -290,6 +295,10 @@ class Rollback:
             return Finding(FindingAction.WAIT, _describe(kind, body), f"{why} (class {class_of(body)})")
         seen = self._known_purchase(kind, meta, run)
         found = _identity_verdict(seen) if run.identity else verdict(kind, body, status, run, seen)
+        account = self._accounts.get(meta["namespace"])
+        if found is None and account is not None and seen.unpaid:
+            why = f"a5a1c84 has no provider account {account}, and would pay with the default account"
+            found = FindingAction.SUSPEND, why
         if found is None:
             return None
         action, why = found
@@ -349,6 +358,17 @@ class Rollback:
         if not self._dry:
             steps = {"state": PurchaseState.REFUSED.value, "step": {"$ne": None}}
             self._ledger.update_many(steps, {"$set": {"step": None}})
+
+    def _open_of_accounts(self) -> Iterator[Finding]:
+        """Requests of provider accounts, which a5a1c84 would poll with the default key."""
+        mine = {"operatorClass": self._class, "account": {"$ne": None}}
+        for each in list(self._ledger.find(mine | {"state": {"$in": [each.value for each in _OPEN]}})):
+            why = (
+                f"a5a1c84 would ask with the default key instead of that of the provider account {each['account']}, "
+                "and take the missing request as failed: start the operator again and let it finish first"
+            )
+            if not _is_planned(each):
+                yield Finding(FindingAction.WAIT, f"purchase {each['_id']}", why)
 
     def _fill_markers(self) -> Iterator[Finding]:
         """Set a marker on intents without one: a5a1c84 would match them with any request without a seed."""
