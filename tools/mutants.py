@@ -63,8 +63,123 @@ _SIGHT = "gateway/auth/test_tenancy.py::test"
 _RUNS = "operator/runs/test_run_documents.py::test"
 _FENCING = "operator/installations/test_fencing.py::test"
 _CLASS = "operator/payment/test_purchase_class.py::test"
+_ACCOUNTS = "operator/payment/test_provider_accounts.py::test"
 
 MUTANTS: tuple[Mutant, ...] = (
+    *_of(
+        "decide/payment",
+        (
+            "accounts: the default one pays",
+            "        account=case.observed.account.name,\n",
+            "",
+            f"{_ACCOUNTS}_each_kind_is_paid_polled_and_recorded_with_the_granted_account",
+        ),
+        (
+            "accounts: a planned purchase keeps a withdrawn one",
+            "    if planned.account != purchase.account:",
+            "    if False:",
+            f"{_ACCOUNTS}_a_grant_that_changes_before_the_payment_is_followed",
+        ),
+        (
+            "accounts: a purchase that the ledger has lost is of the default one",
+            "        account=run.provider_account,\n",
+            "",
+            f"{_ACCOUNTS}_a_restored_ledger_does_not_change_the_account",
+        ),
+    ),
+    *_of(
+        "decide/policies/gate",
+        (
+            "accounts: no policy of the gate",
+            "provider_accounts.hold, ",
+            "",
+            f"{_ACCOUNTS}_an_unknown_account_is_waited_for_and_the_default_one_never_pays",
+        ),
+    ),
+    *_of(
+        "state/provider_accounts",
+        (
+            "accounts: an unknown label means the default one",
+            "    if given == DEFAULT_ACCOUNT:",
+            "    if given not in configured:",
+            f"{_ACCOUNTS}_an_unknown_account_is_waited_for_and_the_default_one_never_pays",
+        ),
+    ),
+    *_of(
+        "kube/account_grants",
+        (
+            "accounts: the label of a namespace that was created again is a grant",
+            'body is None or (tenant.uid and body["metadata"]["uid"] != tenant.uid)',
+            "body is None",
+            f"{_ACCOUNTS}_the_label_of_a_namespace_that_was_created_again_is_no_grant",
+        ),
+    ),
+    *_of(
+        "providers/accounts",
+        (
+            "accounts: the default one is asked instead of a removed one",
+            "        return _Missing(provider, account)",
+            "        return self._default[provider]",
+            f"{_ACCOUNTS}_a_removed_account_is_named_and_nothing_is_paid_again",
+        ),
+    ),
+    *_of(
+        "observe",
+        (
+            "accounts: a request is asked for with the default one",
+            "return self._providers.provider(purchase.provider, purchase.account)",
+            "return self._providers.provider(purchase.provider, None)",
+            f"{_ACCOUNTS}_a_request_stays_with_its_account_when_the_label_changes",
+        ),
+    ),
+    *_of(
+        "act",
+        (
+            "accounts: a request is cancelled with the default one",
+            "self._providers.provider(cancel.provider, cancel.account)",
+            "self._providers.provider(cancel.provider, None)",
+            f"{_ACCOUNTS}_a_cancellation_uses_the_account_of_the_request",
+        ),
+        (
+            "accounts: CRDs may drop it",
+            ' or (account and kept.get("providerAccount") != account)',
+            "",
+            f"{_ACCOUNTS}_crds_that_drop_the_account_stop_the_payment",
+        ),
+    ),
+    *_of(
+        "background/orphans",
+        (
+            "accounts: an orphan is asked for with the default one",
+            "return self._providers.provider(purchase.provider, purchase.account)",
+            "return self._providers.provider(purchase.provider, None)",
+            f"{_ACCOUNTS}_an_orphan_is_followed_with_its_account_in_a_namespace_that_was_created_again",
+        ),
+        (
+            "accounts: one that does not answer delays the others",
+            "self._away.add((purchase.provider, purchase.account))",
+            'self._away |= {(purchase.provider, None), (purchase.provider, "team-a")}',
+            f"{_ACCOUNTS}_an_orphan_of_a_removed_account_waits_and_blocks_no_other_account",
+        ),
+    ),
+    *_of(
+        "background/settlement",
+        (
+            "accounts: charges are asked for with any key",
+            "[each for each in found if each.account == account]",
+            "list(found)",
+            f"{_ACCOUNTS}_charges_are_asked_for_with_the_key_of_each_account",
+        ),
+    ),
+    *_of(
+        "stores/status_verification",
+        (
+            "accounts: that of a status is believed",
+            '        return run.model_copy(update={"provider_account": account})',
+            "        return run",
+            f"{_ACCOUNTS}_an_account_that_only_a_status_names_is_not_used",
+        ),
+    ),
     *_of(
         "stores/records",
         (

@@ -467,8 +467,8 @@ def next_attempt(case: DecisionInput, why: str) -> Plan:
     run = case.run.model_copy(
         update={
             "paid_attempt": case.run.paid_attempt + 1,
-            "purchase_id": None,
             "provider_account": None,
+            "purchase_id": None,
             "sent_at": None,
             "request_id": None,
             "submitted_at": None,

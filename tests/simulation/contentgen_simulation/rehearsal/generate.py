@@ -319,6 +319,35 @@ def recreated_namespace(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
 
 
 @group
+def provider_accounts(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
+    """A namespace with a provider account, whose label changes or whose account is removed at some moment, with a lost
+    reply, a crash, or a resource that is deleted and applied again.
+    """
+    plan = _with(plan, PlannedEvent("grant", 0.0, args={"account": "team-a", "only": True}))
+    moment = random.choice(("state:planned", "state:sending", _moment(random), _moment(random)))
+    at = 0.0 if moment == "state:planned" else _after(random)
+    match ("label", "unknown", "removed", "label")[_number(plan) % 4]:
+        case "label":
+            plan = _with(plan, PlannedEvent("grant", at, moment, args={"account": random.choice(("team-b", ""))}))
+        case "unknown":
+            back = PlannedEvent("grant", at + random.choice((60.0, HOUR)), moment, args={"account": "team-b"})
+            plan = _with(plan, PlannedEvent("grant", at, moment, args={"account": "unknown"}), back)
+        case _:
+            args: dict[str, Any] = {"account": "team-a", "seconds": random.choice((60.0, HOUR, 3 * HOUR))}
+            plan = _with(plan, PlannedEvent("remove_account", at, moment, args=args))
+    if random.random() < 0.4:
+        plan = _lost(random, plan)
+    if random.random() < 0.4:
+        args = {"anchor": random.choice(("paying", "any")), "nth": random.randrange(16),
+                "side": random.choice(("before", "after")), "action": "crash"}  # fmt: skip
+        plan = _with(plan, PlannedEvent("io", args=args))
+    if random.random() < 0.4:
+        gone = PlannedEvent("delete", at + random.choice((1.0, 60.0)), moment)
+        plan = _with(plan, gone, replace(gone, do="apply", at=gone.at + random.choice((5.0, HOUR))))
+    return plan
+
+
+@group
 def points(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
     """An exception or a crash at one or two points between the ledger's insert and the stored request id."""
     plan = replace(plan, takes=6.0)

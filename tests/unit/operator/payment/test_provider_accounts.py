@@ -1,22 +1,28 @@
 """Provider accounts per namespace: which account pays, and which one is asked about a request afterwards."""
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import mongomock
 import pytest
 
 from contentgen_contract.names import ACCOUNT_LABEL, ADOPT_ANNOTATION, CANCEL_ANNOTATION, Kind, Phase, Reason
 from contentgen_contract.records.tenancy import Tenant
+from contentgen_operator.background.settlement import ChargeSettlement
 from contentgen_operator.kube.account_grants import AccountGrants
 from contentgen_operator.providers.accounts import ProviderAccounts
 from contentgen_operator.providers.base import AccessRefused, KeyRefused
 from contentgen_operator.state.provider_accounts import granted
 from contentgen_operator.state.provider_requests import Call, Search
+from contentgen_operator.state.purchases import Purchase, PurchaseState, Unsettled
+from contentgen_operator.stores.charges import Charges
 from contentgen_runtime.kube import Conflict
 from contentgen_simulation.api_server import rejection
 from contentgen_simulation.tenancy import CAT, OTHER, applied, ended, gone, recreated, rounds
 from contentgen_simulation.world import SPECS, UID, World, Writes, nothing
 
+NOW = datetime(2026, 11, 21, tzinfo=UTC)
 IMAGES, LORA = Kind.IMAGE_GENERATION, Kind.LORA_TRAINING
 
 
@@ -165,7 +171,7 @@ async def test_a_grant_that_changes_before_the_payment_is_followed(world: World)
         run = world.status(IMAGES).run
         named.extend([purchase(world)["account"], run.provider_account if run else None])
 
-    second.sending = look
+    second.connected = look  # before the compare-and-set that precedes the POST
     assert (await ended(world)).phase is Phase.COMPLETED
     assert (first.posts, len(second.posts), world.provider.posts) == ([], 1, [])
     assert named == ["team-b", "team-b"]
@@ -347,6 +353,81 @@ async def test_a_forged_account_in_a_status_is_not_used(world: World) -> None:
     assert len(world.provider.posts) == 1
 
 
+async def test_an_account_that_only_a_status_names_is_not_used(world: World) -> None:
+    """Without a run document, as after an upgrade or a restored MongoDB, a status may name another team's purchase."""
+    team = world.add_account("team-a")
+    label(world, "team-a")
+    await applied(world, UID)
+    known = list(team.asked)
+    label(world, None)
+    world.kube.apply(LORA, SPECS[LORA], OTHER, **{ADOPT_ANNOTATION: "team-a-request-2"})  # that no purchase claims
+    for _ in range(2):
+        await world.step(LORA)
+    world.database["runs"].delete_one({"_id": OTHER})
+    world.restart()
+    forged = {"providerAccount": "team-a", "purchaseId": "0190a"}
+    world.kube.resources[LORA, "it"]["status"]["run"] |= forged
+    for _ in range(10):
+        await world.step(LORA)
+    assert team.asked == known
+
+
+async def test_crds_that_drop_the_account_stop_the_payment(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    team, put = world.add_account("team-a"), world.kube.put_status
+    label(world, "team-a")
+
+    async def pruned(kind: Kind, namespace: str, name: str, body: dict[str, Any]) -> dict[str, Any]:
+        body["status"].get("run", {}).pop("providerAccount", None)
+        return await put(kind, namespace, name, body)
+
+    monkeypatch.setattr(world.kube, "put_status", pruned)
+    world.kube.apply(IMAGES, CAT)
+
+    async def steps() -> None:
+        for _ in range(20):
+            await world.step(IMAGES)
+
+    with pytest.raises(RuntimeError, match="CRDs are of an older release"):
+        await steps()
+    assert team.posts == []
+
+
+# Charges
+
+
+class Charging:
+    """Billing events of one account."""
+
+    def __init__(self, *, refuses: bool = False) -> None:
+        self.asked: list[str] = []
+        self._refuses = refuses
+
+    def key(self) -> str:
+        return "a key"
+
+    async def charges(self, asked: Sequence[Unsettled]) -> Mapping[str, int]:
+        if self._refuses:
+            raise AccessRefused("fal", "fal answered 403")
+        self.asked += [each.request_id for each in asked]
+        return dict.fromkeys(self.asked, 7)
+
+
+async def test_charges_are_asked_for_with_the_key_of_each_account() -> None:
+    ledger: Any = mongomock.MongoClient(tz_aware=True)["db"]["ledger"]
+    for account in (None, "team-a", "team-b", "gone"):
+        stored = Purchase(
+            state=PurchaseState.COLLECTED, purchase_id=f"p-{account}", job_id="j", provider="fal", account=account,
+            model="m", marker="m", created_at=NOW, changed_at=NOW, request_id=f"of-{account}",
+        )  # fmt: skip
+        ledger.insert_one({"_id": str(account), **stored.model_dump(mode="python", by_alias=True)})
+    default, team, refusing = Charging(), Charging(), Charging(refuses=True)
+    accounts = {"team-b": refusing, "team-a": team}
+    await ChargeSettlement(Charges(ledger), default, accounts=accounts, clock=lambda: NOW + timedelta(hours=1)).round()
+    assert (default.asked, team.asked) == (["of-None"], ["of-team-a"])
+    billed = {each["_id"] for each in ledger.find({"billedMicros": 7})}
+    assert billed == {"None", "team-a"}
+
+
 # Clients of accounts
 
 
@@ -375,8 +456,7 @@ async def test_a_refused_key_is_of_the_account_and_its_secret() -> None:
 async def test_a_missing_account_refuses_every_call_and_sends_nothing() -> None:
     client: Any = Refusing()
     missing = ProviderAccounts({"fal": client}).provider("fal", "gone")
-    now = datetime(2026, 11, 21, tzinfo=UTC)
-    search = Search(call=CALL, sent_after=now, sent_before=now + timedelta(seconds=1))
+    search = Search(call=CALL, sent_after=NOW, sent_before=NOW + timedelta(seconds=1))
 
     async def begin() -> None:
         raise AssertionError("nothing is sent")

@@ -87,6 +87,9 @@ class Oracles:
     def posted(self) -> None:
         """Check for POSTs beyond those that users requested and provider failures allow."""
         provider, last = self.world.provider, self.world.provider.posts[-1]
+        if last.account not in self.world.granted[last.ref.namespace]:
+            text = f"POST {last.number} of {last.ref.namespace} is paid by the account {last.account or 'default'}"
+            self.report("only a granted account pays", f"not {last.account or 'default'}", text)
         same = [each for each in provider.posts if each.group == last.group and each.maybe_paid]
         requests = [provider.requests[each.request_id] for each in same[:-1] if each.request_id]
         failed = sum(
@@ -107,6 +110,11 @@ class Oracles:
             f"POST {last.number} buys {last.group[-1]} again for {last.ref.namespace}/{last.ref.name}, bought by POST "
             f"{earlier.number}; {allowed} were asked for",
         )
+
+    def asked_with(self, request: "Request", account: str) -> None:
+        """Report a request that was polled or cancelled with another account than it was sent with."""
+        text = f"{request.id}, sent with {request.post.account or 'default'}, is asked for with {account or 'default'}"
+        self.report("a request is asked for with its account", "another account", text)
 
     def _how_forgotten(self, request_id: str | None) -> str:
         """State of the ledger for a purchase that is repeated."""

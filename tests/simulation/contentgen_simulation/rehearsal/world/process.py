@@ -17,6 +17,7 @@ from contentgen_operator.watch.lora_names import LoraNames
 from contentgen_simulation.frozen import contents
 from contentgen_simulation.rehearsal.world.context import ACTING, Acting
 from contentgen_simulation.rehearsal.world.io_points import DatabaseProxy, FaultPoints, Proxy
+from contentgen_simulation.rehearsal.world.provider import ACCOUNTS, Adapters
 from contentgen_simulation.world import Crash, World
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ class _Wiring(World):
         provider: Any = Proxy(world.adapters, "provider")
         writes: Any = FaultPoints()
         self.kube, self.storage, self.provider, self.writes = kube, storage, provider, writes
-        self.accounts = {}
+        accounts: Any = {name: Proxy(Adapters(name), "provider") for name in ACCOUNTS if name not in world.removed}
+        self.accounts = accounts
         self.database = DatabaseProxy(world.database, world.ledger_changed)
         self.policy = world.policy
         self.caches: list[Cache] = []

@@ -95,6 +95,8 @@ class RehearsalWorld:
         self.asked: defaultdict[Group, set[str | None]] = defaultdict(set)
         self.resubmitted: Counter[Group] = Counter()
         self.rewound: set[str] = set()
+        self.granted: defaultdict[str, set[str]] = defaultdict(lambda: {""})  # provider accounts, by namespace
+        self.removed: set[str] = set()  # provider accounts that the installation lacks for a while
         self.mongo_restores = 0
         namespaces = sorted({each.namespace for each in plan.subjects})
         self._uids = (f"{number:08x}-0000-4000-8000-000000000000" for number in itertools.count(1))
