@@ -781,7 +781,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "stores/status_verification",
         (
             "paid although the API server's status does not name the purchase",
-            "named = _purchase_id(resource.status) == _purchase_id(status)",
+            "named = _named_purchase(resource.status) == _named_purchase(status)",
             "named = True",
             f"{_PURCHASES}_a_crd_of_an_older_release_stops_the_payment",
         ),
