@@ -341,6 +341,7 @@ def _policy(settings: Settings) -> Policy:
         stage_attempts=settings.stage_attempts,
         provider_seconds=settings.provider_deadline_seconds,
         bucket=settings.s3_bucket,
+        unreachable_for=frozenset(settings.s3_unreachable_for),
         sources=settings.sources,
         allowed_hosts=settings.allowed_hosts,
         recording_seconds=settings.limits.duration_seconds,

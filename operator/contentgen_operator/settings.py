@@ -89,6 +89,9 @@ class Settings(BaseSettings):
 
     s3_endpoint: str | None = None
     s3_public_endpoint: str | None = None
+    s3_unreachable_for: tuple[Literal["fal", "assemblyai"], ...] = Field(
+        (), description="Providers that cannot fetch files from the bucket; set by `contentgen try`, not by the chart."
+    )
     s3_region: str = "us-east-1"
     s3_bucket: str = "content-generation-assets"
     s3_key_folder: Path | None = Field(

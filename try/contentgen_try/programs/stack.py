@@ -247,6 +247,7 @@ class Stack:
             "CONTENTGEN_FAL_BILLING_KEY_FILE": str(self.folders.work / "no-billing-key"),
             "CONTENTGEN_ASSEMBLYAI_KEY_FILE": f"/proc/self/fd/{keys['assemblyai']}",
             "CONTENTGEN_ALLOWED_HOSTS": json.dumps([f"{worker.HOST}:80", *self._result_hosts()]),
+            "CONTENTGEN_S3_UNREACHABLE_FOR": json.dumps(self.options.cut_off_providers),
             "CONTENTGEN_WORKER_IMAGE": manifests.IMAGE,
             "CONTENTGEN_DESK_URL": f"https://localhost:{self.ports.worker_api}",
             "CONTENTGEN_DESK_PORT": str(self.ports.worker_api),

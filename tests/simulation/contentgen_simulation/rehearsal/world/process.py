@@ -17,7 +17,6 @@ from contentgen_operator.watch.lora_names import LoraNames
 from contentgen_simulation.frozen import contents
 from contentgen_simulation.rehearsal.world.context import ACTING, Acting
 from contentgen_simulation.rehearsal.world.io_points import DatabaseProxy, FaultPoints, Proxy
-from contentgen_simulation.rehearsal.world.provider import ACCOUNTS, Adapters
 from contentgen_simulation.world import Crash, World
 
 if TYPE_CHECKING:
@@ -36,7 +35,8 @@ class _Wiring(World):
         provider: Any = Proxy(world.adapters, "provider")
         writes: Any = FaultPoints()
         self.kube, self.storage, self.provider, self.writes = kube, storage, provider, writes
-        accounts: Any = {name: Proxy(Adapters(name), "provider") for name in ACCOUNTS if name not in world.removed}
+        there = {name: each for name, each in world.account_adapters.items() if name not in world.removed}
+        accounts: Any = {name: Proxy(each, "provider") for name, each in there.items()}
         self.accounts = accounts
         self.database = DatabaseProxy(world.database, world.ledger_changed)
         self.policy = world.policy

@@ -29,7 +29,7 @@ from contentgen_simulation.rehearsal.world.line_faults import LineTracer
 from contentgen_simulation.rehearsal.world.oracles import Oracles, RehearsalViolation
 from contentgen_simulation.rehearsal.world.plan import PlannedEvent, RehearsalPlan
 from contentgen_simulation.rehearsal.world.process import RehearsalProcess
-from contentgen_simulation.rehearsal.world.provider import Adapters, ProviderWorld
+from contentgen_simulation.rehearsal.world.provider import ACCOUNTS, Adapters, ProviderWorld
 from contentgen_simulation.rehearsal.world.worker import Workers
 
 Body = dict[str, Any]
@@ -88,6 +88,7 @@ class RehearsalWorld:
         self.oracles = Oracles(self)
         self.provider = ProviderWorld(self)
         self.adapters = Adapters()
+        self.account_adapters = {name: Adapters(name) for name in ACCOUNTS}
         self.workers = Workers(self)
         self.database: Any = mongomock.MongoClient(tz_aware=True)["db"]
         self.bucket = RehearsalBucket(self.oracles.object_lost)
