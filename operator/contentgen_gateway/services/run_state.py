@@ -11,6 +11,7 @@ from contentgen_contract.advice.remedies import Facts
 from contentgen_contract.annotations import collect_again
 from contentgen_contract.annotations.cancel_run import CannotCancel, describe_ignored, run_to_cancel
 from contentgen_contract.names import COLLECT_ANNOTATION, FINAL_PHASES, RERUN_ADVICE, RERUN_ANNOTATION, Phase, Reason
+from contentgen_contract.records.record import legacy_status
 from contentgen_contract.resources.parsing import ResourceBody
 from contentgen_gateway.problems import Problem
 from contentgen_runtime.kube import Body
@@ -63,7 +64,7 @@ class JobRunState:
         """Status in the legacy API."""
         if not self.ended:
             return "processing"
-        return "cancelled" if self.cancelled else "completed" if self.phase == Phase.COMPLETED else "failed"
+        return "cancelled" if self.cancelled else legacy_status(self.phase, self.reason)
 
     @property
     def current(self) -> int:

@@ -31,6 +31,7 @@ class Policy(Value):
     recording_seconds: float = Limits().duration_seconds
     prices: dict[str, Price] = PRICES  # the built-in table, overridden by the administrator's prices
     own_prices: frozenset[str] = frozenset()  # models with an administrator's price
+    approval_required: bool = False  # of every run
     models_allowed: tuple[str, ...] = ()  # empty: models with a known price
 
 

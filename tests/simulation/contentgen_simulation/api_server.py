@@ -48,6 +48,7 @@ class ApiServer:
         self.revisions = itertools.count(1)
         self.rights = set(rights)
         self.namespaces = dict(namespaces or {})  # uid and creation time by name
+        self.namespace_labels: dict[str, dict[str, str]] = {}
         self.token_reviews: dict[str, Body] = {}  # TokenReview status by token
         self.now = now
         self._implied_since = implied_since
@@ -59,7 +60,10 @@ class ApiServer:
     def namespace(self, name: str) -> Body | None:
         """The Namespace object; None if there is none."""
         uid, created = self.namespaces.get(name, (f"namespace-{name}", self._implied_since))
-        return {"metadata": {"name": name, "uid": uid, "creationTimestamp": created}} if created else None
+        if not created:
+            return None
+        labels = copied(self.namespace_labels.get(name, {}))
+        return {"metadata": {"name": name, "uid": uid, "creationTimestamp": created, "labels": labels}}
 
     def review_token(self, token: str) -> Body:
         """TokenReview status; unknown tokens are not authenticated."""
