@@ -233,8 +233,8 @@ REASONS: dict[Reason, Explanation] = {
         Paid.NOTHING,
         Kept.RUN,
         (
-            *_single(Action.EDIT, Costs.FREE, "Edit the spec: another run replaces this one and waits in its place"),
             *_single(Action.APPROVE, Costs.ONCE),
+            *_single(Action.EDIT, Costs.ONCE, "Edit the spec: another run replaces this one and waits in its place"),
         ),
         "The message has the price and the number of the run; a training set is shown by the gateway.",
     ),

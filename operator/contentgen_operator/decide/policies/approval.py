@@ -44,9 +44,12 @@ def hold(case: DecisionInput) -> Plan | None:
         by = decided.by if decided is not None else None
         paid = "no other attempt is made" if case.observed.earlier else "nothing was paid"
         return fail(case, Reason.REJECTED, f"rejected by {by}; {paid}")
-    if verdict is Verdict.APPROVED or not is_required(case):
+    if verdict is Verdict.APPROVED or (decided is None and not is_required(case)):
         return None
-    return _replaced(case) or _waiting(case, decided)
+    # An edit replaces a run that waits also where it removes the requirement: nobody wants the earlier inputs.
+    if (replaced := _replaced(case)) is not None:
+        return replaced
+    return _waiting(case, decided) if is_required(case) else None
 
 
 def current_approval(run: RunStatus) -> ApprovalStatus | None:

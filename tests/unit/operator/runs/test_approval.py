@@ -185,6 +185,15 @@ async def test_an_edit_while_waiting_replaces_the_run_and_approvals_lapse(
     assert len(world.provider.posts) == 1
 
 
+async def test_an_edit_that_also_removes_the_requirement_pays_for_the_edited_inputs_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = await waiting(monkeypatch, IMAGES)
+    world.kube.apply(IMAGES, SPECS[IMAGES] | EDITED[IMAGES])
+    assert said(await world.finish(IMAGES)) == (Phase.COMPLETED, "Completed")
+    assert len(world.provider.posts) == 1
+
+
 async def test_an_edit_of_a_finished_resource_waits_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """A typo in Git costs nothing: the annotation of the run that was approved stays there."""
     world = await waiting(monkeypatch, IMAGES)
