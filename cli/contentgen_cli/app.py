@@ -336,7 +336,7 @@ def reject(
 def _decision(cluster: "ClusterClient", item: "Item", verdict: Verdict) -> "Decision":
     from contentgen_cli.commands import approving
 
-    return approving.decide(item, verdict, cluster.user_name(), secrets.token_hex(4))
+    return approving.decide(item, verdict, cluster.user_name, secrets.token_hex(4))
 
 
 @app.command()

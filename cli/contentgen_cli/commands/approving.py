@@ -1,5 +1,6 @@
 """Approval or rejection of a run that waits, with its price and what it has prepared. Pure."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +18,10 @@ class Decision:
     text: str
 
 
-def decide(item: Item, verdict: Verdict, user: str, token: str) -> Decision:
-    """Patch that approves or rejects the run that waits, as `user`. Raises CliError if none waits.
+def decide(item: Item, verdict: Verdict, whoami: Callable[[], str], token: str) -> Decision:
+    """Patch that approves or rejects the run that waits. Raises CliError if none waits.
 
-    `token` distinguishes the value from one that was set before the run waited.
+    `whoami` returns the name of the user. `token` distinguishes the value from one that was set before the run waited.
     """
     if item.deleting:
         raise CliError(f"{item.reference} is being deleted")
@@ -29,6 +30,7 @@ def decide(item: Item, verdict: Verdict, user: str, token: str) -> Decision:
         number = waiting_run(item.status.phase, item.status.reason, run.number if run else 0)
     except CannotDecide as error:
         raise CliError(f"{item.reference}: {error}") from None
+    user = whoami()
     if not is_user(user):
         raise CliError("the API server names no user for this connection; approvals need one")
     change = annotations_for(verdict, number, user, item.annotations, token)

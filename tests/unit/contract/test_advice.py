@@ -106,7 +106,7 @@ async def resume(place: ScenarioPlace, _: Remedy) -> None:
 
 async def approve(place: ScenarioPlace, _: Remedy) -> None:
     item = place.item()
-    given = annotations(approving.decide(item, Verdict.APPROVED, "alice", "x").change)
+    given = annotations(approving.decide(item, Verdict.APPROVED, lambda: "alice", "x").change)
     assert in_message(item, APPROVE_ANNOTATION) == given[APPROVE_ANNOTATION]
     place.apply(**{name: value for name, value in given.items() if value is not None})
 
