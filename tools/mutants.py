@@ -72,7 +72,7 @@ MUTANTS: tuple[Mutant, ...] = (
             "an approval counts before the status shows the wait",
             "if not _is_shown_waiting(case):",
             "if False:",
-            f"{_APPROVAL}_an_approval_counts_only_if_the_status_showed_the_wait_before",
+            f"{_APPROVAL}_an_approval_that_is_set_while_the_run_is_suspended_lapses",
         ),
         (
             "an approval of the manifest counts",
@@ -87,7 +87,7 @@ MUTANTS: tuple[Mutant, ...] = (
             f"{_APPROVAL}_an_approval_without_a_user_or_of_another_run_has_no_effect",
         ),
         (
-            "an edit that removes the requirement pays for the earlier inputs",
+            "an edit that removes the approval pays for the earlier inputs",
             "(decided is None and not is_required(case))",
             "not is_required(case)",
             f"{_APPROVAL}_an_edit_that_also_removes_the_requirement_pays_for_the_edited_inputs_only",

@@ -244,6 +244,18 @@ async def test_an_accepted_approval_stays_when_its_annotations_go(monkeypatch: p
     assert status.run.approval.by == "alice"
 
 
+async def test_an_approval_that_is_set_while_the_run_is_suspended_lapses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run document has the wait, and the status does not show it."""
+    world = await waiting(monkeypatch, IMAGES)
+    suspended = SPECS[IMAGES] | MANUAL | {"suspend": True}
+    world.kube.apply(IMAGES, suspended)
+    await world.step(IMAGES)
+    world.kube.apply(IMAGES, suspended, **approved(1))
+    await world.step(IMAGES)
+    world.kube.apply(IMAGES, SPECS[IMAGES] | MANUAL, **approved(1))
+    assert said(await remains(world, IMAGES)) == WAITING
+
+
 async def test_a_forged_approval_in_the_status_is_replaced_by_the_run_document(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
