@@ -190,7 +190,10 @@ async def test_an_edit_that_also_removes_the_requirement_pays_for_the_edited_inp
 ) -> None:
     world = await waiting(monkeypatch, IMAGES)
     world.kube.apply(IMAGES, SPECS[IMAGES] | EDITED[IMAGES])
-    assert said(await world.finish(IMAGES)) == (Phase.COMPLETED, "Completed")
+    status = await world.finish(IMAGES)
+    assert said(status) == (Phase.COMPLETED, "Completed")
+    assert status.run is not None
+    assert status.run.number == 2
     assert len(world.provider.posts) == 1
 
 
