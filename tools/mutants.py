@@ -55,6 +55,7 @@ def _of(file: str, *mutants: tuple[str, str, str, str]) -> tuple[Mutant, ...]:
 _LEDGER = "operator/payment/test_ledger.py::test"
 _PURCHASES = "operator/payment/test_purchases.py::test"
 _DECIDE = "operator/runs/test_decide.py::test"
+_APPROVAL = "operator/runs/test_approval.py::test"
 _PROVIDERS = "operator/payment/test_providers.py::test"
 _DEFENCES = "operator/payment/test_purchase_defences.py::test"
 _TENANCY = "operator/tenancy/test_tenancy.py::test"
@@ -178,6 +179,33 @@ MUTANTS: tuple[Mutant, ...] = (
             '        return run.model_copy(update={"provider_account": account})',
             "        return run",
             f"{_ACCOUNTS}_an_account_that_only_a_status_names_is_not_used",
+        ),
+    ),
+    *_of(
+        "decide/policies/approval",
+        (
+            "an approval counts before the status shows the wait",
+            "if not _is_shown_waiting(case):",
+            "if False:",
+            f"{_APPROVAL}_an_approval_that_is_set_while_the_run_is_suspended_lapses",
+        ),
+        (
+            "an approval of the manifest counts",
+            "lapsed = tuple(each.digest for each in _given(case))",
+            "lapsed = ()",
+            f"{_APPROVAL}_an_approval_that_was_set_at_the_creation_lapses",
+        ),
+        (
+            "an approval of another run counts",
+            "if each.run == case.run.number)",
+            "if each.run)",
+            f"{_APPROVAL}_an_approval_without_a_user_or_of_another_run_has_no_effect",
+        ),
+        (
+            "an edit that removes the approval pays for the earlier inputs",
+            "(decided is None and not is_required(case))",
+            "not is_required(case)",
+            f"{_APPROVAL}_an_edit_that_also_removes_the_requirement_pays_for_the_edited_inputs_only",
         ),
     ),
     *_of(

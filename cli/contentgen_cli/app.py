@@ -1,5 +1,6 @@
 """Commands of the plugin. Each imports its dependencies when it runs, to keep `--help` and completion fast."""
 
+import secrets
 import sys
 from collections.abc import Callable, Sequence
 from enum import StrEnum
@@ -8,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from contentgen_cli.errors import ApiUnreachable, CliError, NotPermitted
-from contentgen_contract.names import Kind, Stage
+from contentgen_contract.names import Kind, Stage, Verdict
 
 if TYPE_CHECKING:
     from contentgen_cli.cluster import ClusterClient
+    from contentgen_cli.commands.approving import Decision
     from contentgen_cli.commands.moving import MovePlan
     from contentgen_cli.commands.why import ResourceContext
     from contentgen_cli.item import Item
@@ -288,6 +290,53 @@ def cancel(
         print(plan.text)
         print(f"{item.reference} is being cancelled. See the result: "
               f"{cluster.command(f'contentgen why {item.reference}', item.namespace)}")  # fmt: skip
+
+
+@app.command()
+def approve(
+    names: Names,
+    *,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+    namespace: Namespace = None,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+    user: AsUser = None,
+) -> None:
+    """Approve the payment of the run that waits for it.
+
+    Shows the expected cost and asks for confirmation.
+    """
+    with _cluster(namespace, context, kubeconfig, user) as cluster:
+        item = _find(cluster, names)
+        plan = _decision(cluster, item, Verdict.APPROVED)
+        print(plan.text)
+        if not yes:
+            _confirm("Pay for this run?")
+        cluster.patch(item, plan.change)
+        print(f"{item.reference} is approved. Follow it: "
+              f"{cluster.command(f'contentgen watch {item.reference}', item.namespace)}")  # fmt: skip
+
+
+@app.command()
+def reject(
+    names: Names,
+    namespace: Namespace = None,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+    user: AsUser = None,
+) -> None:
+    """Reject the run that waits for an approval. It ends, and nothing is paid."""
+    with _cluster(namespace, context, kubeconfig, user) as cluster:
+        item = _find(cluster, names)
+        cluster.patch(item, _decision(cluster, item, Verdict.REJECTED).change)
+        print(f"{item.reference} is rejected; nothing is paid. See the result: "
+              f"{cluster.command(f'contentgen why {item.reference}', item.namespace)}")  # fmt: skip
+
+
+def _decision(cluster: "ClusterClient", item: "Item", verdict: Verdict) -> "Decision":
+    from contentgen_cli.commands import approving
+
+    return approving.decide(item, verdict, cluster.user_name, secrets.token_hex(4))
 
 
 @app.command()

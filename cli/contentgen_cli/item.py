@@ -15,7 +15,7 @@ from contentgen_contract.resources.parsing import ResourceBody, strict_status
 from contentgen_contract.resources.status import ResourceStatus, dump_status
 
 Body = dict[str, Any]
-_SETTLED = (*FINAL_PHASES, Phase.SUBMISSION_UNKNOWN, Phase.SUSPENDED)
+_SETTLED = (*FINAL_PHASES, Phase.SUBMISSION_UNKNOWN, Phase.SUSPENDED, Phase.AWAITING_APPROVAL)
 
 
 class Item(Value):

@@ -54,6 +54,7 @@ ENDPOINT_SLICES = ApiResource("discovery.k8s.io/v1", "endpointslices", "Endpoint
 NAMESPACES = ApiResource("v1", "namespaces", "Namespace", namespaced=False)
 TOKEN_REVIEWS = ApiResource("authentication.k8s.io/v1", "tokenreviews", "TokenReview", namespaced=False)
 ACCESS_REVIEWS = ApiResource("authorization.k8s.io/v1", "subjectaccessreviews", "SubjectAccessReview", namespaced=False)
+SELF_REVIEWS = ApiResource("authentication.k8s.io/v1", "selfsubjectreviews", "SelfSubjectReview", namespaced=False)
 UNFINISHED = ",".join(f"status.phase!={phase.value}" for phase in FINAL_PHASES)
 """Field selector: resources whose last run is not over."""
 OPERATOR_CLASSES = ApiResource(API_VERSION, CLASS_PLURAL, CLASS_KIND, namespaced=False)
@@ -63,7 +64,7 @@ _BY_KIND = {
 KNOWN = frozenset(
     {
         *(PODS, EVENTS, SECRETS, RESOURCE_QUOTAS, JOBS, DEPLOYMENTS, NAMESPACES, LEASES, TOKEN_REVIEWS, ACCESS_REVIEWS),
-        *(ENDPOINT_SLICES, OPERATOR_CLASSES, *_BY_KIND.values()),
+        *(ENDPOINT_SLICES, OPERATOR_CLASSES, SELF_REVIEWS, *_BY_KIND.values()),
     }
 )
 """All collections that are requested; `api_path` rejects any other."""

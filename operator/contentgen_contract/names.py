@@ -19,6 +19,10 @@ RERUN_ADVICE = f"give the annotation {RERUN_ANNOTATION} a new value"  # the gate
 ADOPT_ANNOTATION = f"{GROUP}/adopt"  # the provider's ID of the request whose reply was lost
 COLLECT_ANNOTATION = f"{GROUP}/collect"  # <run> or <run>-<anything>: repeats the collect stage of that run, free
 CANCEL_ANNOTATION = f"{GROUP}/cancel"  # the number of a run (status.run.number): cancels that run
+APPROVE_ANNOTATION = f"{GROUP}/approve"  # <run> or <run>-<anything>: allows the payment of the run that waits
+REJECT_ANNOTATION = f"{GROUP}/reject"  # likewise: ends the run that waits, unpaid
+APPROVED_BY_ANNOTATION = f"{GROUP}/approved-by"  # the user who approves or rejects; required beside either
+APPROVAL_LABEL = f"{GROUP}/approval"  # on namespaces, set by the platform: the minimum of spec.approval
 CALLER_ANNOTATION = f"{GROUP}/caller"  # the user who created the resource through the gateway
 CHANGED_BY_ANNOTATION = f"{GROUP}/changed-by"  # the user who changed it last through the gateway
 REQUEST_ANNOTATION = f"{GROUP}/request"  # hashes of the Idempotency-Key and of the request body of the creation
@@ -69,11 +73,14 @@ class Stage(StrEnum):
 
 
 class Phase(StrEnum):
-    """Phase of a run. Phases only advance, except from Suspended, and from Failed by contentgen.dev/collect."""
+    """Phase of a run. Phases only advance, except from Suspended and AwaitingApproval, and from Failed by
+    contentgen.dev/collect.
+    """
 
     PENDING = "Pending"
     SUSPENDED = "Suspended"
     PREPARING = "Preparing"
+    AWAITING_APPROVAL = "AwaitingApproval"
     SUBMITTING = "Submitting"
     PROCESSING = "Processing"
     COLLECTING = "Collecting"
@@ -89,6 +96,13 @@ class Phase(StrEnum):
 
 FINAL_PHASES = (Phase.COMPLETED, Phase.FAILED)
 """Phases of a run that is over."""
+
+
+class Verdict(StrEnum):
+    """Answer of a user to a run that waits for an approval."""
+
+    APPROVED = "Approved"
+    REJECTED = "Rejected"
 
 
 class Step(StrEnum):
@@ -176,9 +190,12 @@ class Reason(StrEnum):
     JOB_REFUSED = "JobRefused"
     POD_NOT_STARTED = "PodNotStarted"
     RETRYING = "Retrying"
+    AWAITING_APPROVAL = "AwaitingApproval"
     # the end
     COMPLETED = "Completed"
     ADOPTED_FINISHED_RUN = "AdoptedFinishedRun"
+    ESTIMATED = "Estimated"
+    REJECTED = "Rejected"
     INVALID_SPEC = "InvalidSpec"
     SUBMISSION_UNKNOWN = "SubmissionUnknown"
     STORES_DISAGREE = "StoresDisagree"

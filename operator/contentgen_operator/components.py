@@ -12,6 +12,7 @@ from functools import partial
 
 from contentgen_contract.resources.operator_class import ClassOwner
 from contentgen_contract.resources.prices import PRICES
+from contentgen_contract.resources.spec import Approval
 from contentgen_operator import metrics
 from contentgen_operator.act import Actor
 from contentgen_operator.background.charge_display import ChargeDisplay
@@ -348,6 +349,7 @@ def _policy(settings: Settings) -> Policy:
         prices=PRICES | settings.prices,
         own_prices=frozenset(settings.prices),
         models_allowed=settings.models_allowed,
+        approval_required=settings.approval is Approval.MANUAL,
     )
 
 

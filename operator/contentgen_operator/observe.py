@@ -13,6 +13,7 @@ from contentgen_contract.records import keys, ownership
 from contentgen_contract.records.ownership import Owner
 from contentgen_contract.records.tenancy import Tenant
 from contentgen_contract.resources.models import model_of
+from contentgen_contract.resources.namespaces import requires_approval
 from contentgen_contract.resources.prices import PriceLookup
 from contentgen_contract.resources.spec import ImageGenerationSpec, Spec
 from contentgen_contract.resources.status import MAX_LOG, ResourceStatus, VersionStatus
@@ -59,7 +60,7 @@ from contentgen_operator.stores.status_verification import StatusVerifier
 from contentgen_operator.stores.worker_jobs import RecordedJob, WorkerJobs
 from contentgen_operator.watch.lora_names import LoraNames
 from contentgen_operator.worker_api.reports import Reports
-from contentgen_runtime.kube import explain
+from contentgen_runtime.kube import Conflict, explain
 
 _log = logging.getLogger(__name__)
 _CLOCK_ERROR = timedelta(hours=25)  # of our own clock, for a request that a person names
@@ -397,8 +398,16 @@ class Observer:
             loras = tuple([await self._observe_lora(resource.tenant, resource.ref.namespace, name) for name in names])
         price = await self._price(resource, spec, account)
         name = await self._older_same_name(resource)
-        fields = {"provider_configured": provider.configured, "account": account, "loras": loras, "price": price}
-        return fields | {"same_lora_name": name}
+        gate = {"provider_configured": provider.configured, "approval_required": await self._must_approve(resource)}
+        return gate | {"account": account, "loras": loras, "price": price, "same_lora_name": name}
+
+    async def _must_approve(self, resource: Resource) -> bool:
+        """Whether the label of the namespace requires an approval. Raises Conflict if the namespace is gone."""
+        namespace = resource.ref.namespace
+        body = await self._kube.get_namespace(namespace)
+        if body is None:
+            raise Conflict(f"namespace {namespace} is gone")
+        return requires_approval(body["metadata"].get("labels") or {})
 
     async def _older_same_name(self, resource: Resource) -> str | None:
         """Name of an older LoraTraining with the same loraName; None: there is none. The index is incomplete after a

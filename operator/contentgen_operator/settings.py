@@ -11,6 +11,7 @@ from contentgen_contract.resources.namespaces import LabelSelector, Namespace
 from contentgen_contract.resources.operator_class import DEFAULT_CLASS
 from contentgen_contract.resources.prices import Price
 from contentgen_contract.resources.sources import SourceGrant
+from contentgen_contract.resources.spec import Approval
 from contentgen_contract.worker.orders import Limits
 from contentgen_operator.kube.job_manifests import WorkerPod
 from contentgen_operator.leader.election import Timing
@@ -126,6 +127,9 @@ class Settings(BaseSettings):
     prices: dict[str, Price] = Field(default_factory=dict)
     models_allowed: tuple[str, ...] = Field((), description="fal models that may be used; empty: those with a price.")
 
+    approval: Approval = Field(
+        Approval.AUTOMATIC, description="Minimum of spec.approval in all namespaces; a namespace may require more."
+    )
     allowed_hosts: tuple[str, ...] = ()
     sources: tuple[SourceGrant, ...] = ()
     limits: Limits = Limits()

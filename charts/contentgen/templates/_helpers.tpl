@@ -277,6 +277,10 @@ WARNING: {{ index $ 1 }} names the Secret {{ $secret }}, which lacks the key {{ 
 system:serviceaccount:{{ .Release.Namespace }}:{{ include "contentgen.serviceAccountName" . }}
 {{- end }}
 
+{{- define "contentgen.gatewayUser" -}}
+system:serviceaccount:{{ .Release.Namespace }}:{{ include "contentgen.gatewayServiceAccountName" . }}
+{{- end }}
+
 {{- define "contentgen.operatorClass" -}}
 {{ .Values.operatorClass }}
 {{- end }}

@@ -243,10 +243,8 @@ def _commands(item: Item, context: ResourceContext) -> tuple[str, ...]:
     match status.phase:
         case _ if not item.settled:
             return _under_way(item, context)
-        case Phase.COMPLETED:
-            return (f"contentgen get files {name}",)
-        case Phase.SUSPENDED:
-            return (f"contentgen resume {name}",)
+        case Phase.COMPLETED | Phase.SUSPENDED | Phase.AWAITING_APPROVAL as phase:
+            return tuple(each.format(name) for each in _BY_PHASE[phase])
         case Phase.SUBMISSION_UNKNOWN:
             # With StoresDisagree no request is searched for; `retry` explains the restore of MongoDB.
             adopt = () if status.reason == Reason.STORES_DISAGREE else (f"contentgen adopt {name} REQUEST_ID",)
@@ -289,6 +287,11 @@ def _after_failure(item: Item) -> tuple[str, ...]:
     return (*logs, *dict.fromkeys(_command(each, item) for each in free or remedies[:1]))
 
 
+_BY_PHASE = {
+    Phase.COMPLETED: ("contentgen get files {}",),
+    Phase.SUSPENDED: ("contentgen resume {}",),
+    Phase.AWAITING_APPROVAL: ("contentgen approve {}", "contentgen reject {}"),
+}
 _COMMANDS = {
     Action.COLLECT: "contentgen collect {reference}",
     Action.RESTORE: "contentgen collect {reference}",  # of a failed run: it adopts what was restored

@@ -59,6 +59,7 @@ class Action(StrEnum):
     ADOPT = "adopt"
     RESTORE = "restore"  # the newest backup of a store
     EDIT = "edit"
+    APPROVE = "approve"
     RERUN = "rerun"
     RESUBMIT = "resubmit"
     DELETE_OTHER = "delete the other"
@@ -87,6 +88,8 @@ _TEXTS = {
     Action.COLLECT: f"Fetch the paid result once more: {_FETCH_BY}",
     Action.ADOPT: "Check the provider's dashboard; if the request is listed, adopt it: kubectl contentgen adopt NAME "
     "REQUEST_ID",
+    Action.APPROVE: "Let a user with the verb approve look at the price, and approve or reject the run: kubectl "
+    "contentgen approve NAME, kubectl contentgen reject NAME",
     Action.EDIT: "Correct the spec; the edit starts the next run",
     Action.RERUN: f"Start another run: {_AGAIN_BY}",
     Action.RESUBMIT: f"If it is not listed, allow another payment: {_ALLOW_BY}",
@@ -185,10 +188,11 @@ PHASES: dict[Phase, str] = {
     Phase.PENDING: "The run waits before its first step: for a LoRA, a store, or the operator.",
     Phase.SUSPENDED: "spec.suspend is true: nothing is started and nothing is paid until it is false.",
     Phase.PREPARING: "A Job downloads the source and prepares the provider's input. Free.",
+    Phase.AWAITING_APPROVAL: "The run waits for an approval before its payment: kubectl contentgen approve or reject.",
     Phase.SUBMITTING: "The paid request is recorded in the ledger and sent to the provider, once.",
     Phase.PROCESSING: "The provider works on the request. No pod waits for it.",
     Phase.COLLECTING: "A Job downloads the provider's result and stores the outputs. Free.",
-    Phase.COMPLETED: "The outputs are stored. Final for this run.",
+    Phase.COMPLETED: "The outputs are stored, or after a dry run (Estimated) the price is known. Final for this run.",
     Phase.FAILED: "The run ended without outputs; see the reason. Final for this run, but a paid result can be fetched "
     "once more (contentgen.dev/collect).",
     Phase.SUBMISSION_UNKNOWN: "It is unknown whether the provider accepted the paid request. The operator still "
@@ -222,6 +226,17 @@ REASONS: dict[Reason, Explanation] = {
         Paid.NOTHING,
         Kept.RUN,
         _single(Action.RESUME, Costs.ONCE),
+    ),
+    Reason.AWAITING_APPROVAL: Explanation(
+        "The free stages are done and the run waits for an approval: spec.approval is Manual, or the namespace or the "
+        "installation requires it. Its deadline (spec.deadlineSeconds) goes on.",
+        Paid.NOTHING,
+        Kept.RUN,
+        (
+            *_single(Action.APPROVE, Costs.ONCE),
+            *_single(Action.EDIT, Costs.ONCE, "Edit the spec: another run replaces this one and waits in its place"),
+        ),
+        "The message has the price and the number of the run; a training set is shown by the gateway.",
     ),
     Reason.WAITING_FOR_LORA: Explanation(
         "A LoraTraining named in spec.loras does not exist or is not finished.",
@@ -344,6 +359,19 @@ REASONS: dict[Reason, Explanation] = {
                 f"To buy the same inputs again: {_AGAIN_BY}",
             ),
         ),
+    ),
+    Reason.ESTIMATED: Explanation(
+        "spec.dryRun is Estimate: the run executed its free stages and ended; status.cost.estimated has the price.",
+        Paid.NOTHING,
+        Kept.RUN,
+        _single(Action.EDIT, Costs.ONCE, "Remove spec.dryRun; the edit starts a run that is paid"),
+    ),
+    Reason.REJECTED: Explanation(
+        "A user rejected the run, which waited for an approval.",
+        Paid.NOTHING,
+        Kept.VERSIONS,
+        (*_edit("Change the spec as the user wishes"), *_UNSENT_RERUN),
+        "The message and status.run.approval name the user.",
     ),
     Reason.INVALID_SPEC: Explanation(
         "The API server accepted the spec, but the operator or the worker image cannot process it; the message names "

@@ -342,6 +342,19 @@ class DeletionPolicy(StrEnum):
     DELETE = "Delete"
 
 
+class Approval(StrEnum):
+    """Approval of a run before its payment."""
+
+    AUTOMATIC = "Automatic"
+    MANUAL = "Manual"
+
+
+class DryRun(StrEnum):
+    """Extent of a dry run."""
+
+    ESTIMATE = "Estimate"
+
+
 class JobSpec(Manifest):
     """Fields of every kind."""
 
@@ -384,6 +397,19 @@ class JobSpec(Manifest):
         None,
         description="Operator class of the resource: each installation serves one. It can be changed before the "
         "first run and after a run has ended; nothing is paid again. The class `default` if omitted.",
+    )
+    # No default in the CRD, as for collectDeadlineSeconds.
+    approval: Approval | None = Field(
+        None,
+        description="Manual: after its free stages a run waits in the phase AwaitingApproval until a user with the "
+        "verb `approve` approves it, and is rejected without a payment otherwise. Automatic: it is paid at once, "
+        "unless the label contentgen.dev/approval of its namespace or the installation requires Manual. Automatic "
+        "if omitted.",
+    )
+    dry_run: DryRun | None = Field(
+        None,
+        description="Estimate: a run executes its free stages, reports its price in status.cost.estimated and ends "
+        "with the reason Estimated; nothing is paid. A run that is paid begins once the field is removed.",
     )
 
 
@@ -535,6 +561,8 @@ _NOT_INPUTS = {
     "collect_deadline_seconds",
     "deletion_policy",
     "operator_class",
+    "approval",
+    "dry_run",
 }
 
 

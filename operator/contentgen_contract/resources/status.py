@@ -12,7 +12,7 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, Plai
 
 from contentgen_contract import patterns
 from contentgen_contract.base import Sha256, Value
-from contentgen_contract.names import Phase, Stage, Step
+from contentgen_contract.names import Phase, Stage, Step, Verdict
 
 
 def _whole_seconds(instant: datetime) -> datetime:
@@ -114,6 +114,23 @@ class CollectStatus(Value):
     first_attempt: int = Field(1, description="First attempt of the retry, from 1.")
 
 
+class ApprovalStatus(Value):
+    """Approval or rejection of a run that waits for it."""
+
+    run: int = Field(description="Number of the run that waits, or waited.")
+    since: Instant = Field(description="Time when the run began to wait.")
+    lapsed: tuple[Annotated[str, Field(max_length=64, pattern=patterns.LORA_IDENTITY)], ...] = Field(
+        (),
+        max_length=2,
+        description="Digests of the approval and the rejection that were set before the run waited; they do not count.",
+    )
+    verdict: Verdict | None = Field(None, description="Approved or Rejected; absent while the run waits.")
+    by: str | None = Field(
+        None, max_length=256, description="User who approved or rejected, from contentgen.dev/approved-by."
+    )
+    at: Instant | None = Field(None, description="Time when the operator accepted the approval or rejection.")
+
+
 class RunStatus(Value):
     """The current run, or the last one. Its spec is frozen: an edit starts the next run."""
 
@@ -133,6 +150,7 @@ class RunStatus(Value):
         description="Hash of the purchases of the trained LoRAs, where the buying key includes it: the same spec was "
         "bought before with LoRAs of other trainings.",
     )
+    approval: ApprovalStatus | None = Field(None, description="Approval of the run, where one is required.")
     paid_attempt: int = Field(1, description="Current paid attempt, from 1.")
     stage_attempt: int = Field(1, description="Current attempt of the current stage, from 1.")
     lost_attempts: int = Field(

@@ -25,7 +25,9 @@ _Asked = tuple[Caller, str, str, str, str]
 
 
 class Verb(StrEnum):
-    """Verbs of RBAC rules on our kinds. `spend`, for another payment of an existing resource, is our own."""
+    """Verbs of RBAC rules on our kinds. `spend`, for another payment of an existing resource, and `approve`, for the
+    payment of a run that waits, are our own.
+    """
 
     GET = "get"
     LIST = "list"
@@ -34,6 +36,7 @@ class Verb(StrEnum):
     DELETE = "delete"
     IMPORT = "import"  # our own verb: import of records, of any user whom the caller may name
     SPEND = "spend"
+    APPROVE = "approve"
 
 
 class Authorizer:

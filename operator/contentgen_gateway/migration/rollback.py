@@ -21,7 +21,7 @@ from contentgen_contract.records.ledger import PurchaseState, PurchaseStep, lega
 from contentgen_contract.resources import languages
 from contentgen_contract.resources.models import model_of
 from contentgen_contract.resources.operator_class import DEFAULT_CLASS, class_of
-from contentgen_contract.resources.spec import parse_spec, run_hash
+from contentgen_contract.resources.spec import Approval, parse_spec, run_hash
 from contentgen_contract.resources.status import ResourceStatus, RunStatus
 
 Body = dict[str, Any]
@@ -151,7 +151,7 @@ def verdict(
             "the namespace was created again: a5a1c84 uses another key, and would pay again",
         )
     if seen.unpaid:
-        return _unpaid_verdict(status, run, seen)
+        return _unpaid_verdict(spec, status, run, seen)
     attempts = spec.get("paidAttempts", 1)
     state = seen.purchase["state"] if seen.purchase is not None else ""
     if state in _OPEN and isinstance(attempts, int) and run.attempt < attempts:
@@ -177,11 +177,15 @@ def _identity_verdict(seen: KnownPurchase) -> tuple[FindingAction, str]:
     )
 
 
-def _unpaid_verdict(status: ResourceStatus, run: OldRun, seen: KnownPurchase) -> tuple[FindingAction, str] | None:
+def _unpaid_verdict(
+    spec: Body, status: ResourceStatus, run: OldRun, seen: KnownPurchase
+) -> tuple[FindingAction, str] | None:
     if run.in_status and status.run is not None and _is_rewound(status, status.run, seen.purchase):
         return FindingAction.LEDGER, "the status has a payment that the ledger has lost; written as possibly sent"
     if seen.marker is not None and (seen.purchase is None or _id_of(seen.purchase) != seen.marker):
         return FindingAction.LEDGER, "the bucket has a purchase that the ledger has lost; written as possibly sent"
+    if spec.get("dryRun") is not None or spec.get("approval") not in (None, Approval.AUTOMATIC):
+        return FindingAction.SUSPEND, "a5a1c84 knows neither approvals nor dry runs, and would pay"
     if status.reason is not None and status.reason not in OLD_REASONS:
         return FindingAction.SUSPEND, f"a5a1c84 does not know the rule of {status.reason}, and would pay"
     if status.run is not None and not run.in_status:

@@ -46,7 +46,7 @@ from contentgen_operator.decide.planning import (
     submitting,
     withdraw_planned,
 )
-from contentgen_operator.decide.policies import gate
+from contentgen_operator.decide.policies import approval, estimate, gate
 from contentgen_operator.decide.purchasable import before_submission
 from contentgen_operator.decide.stages import lost_job, run_stage, with_log
 from contentgen_operator.decide.status import invalid_spec_status, transition_events, with_settled_cost
@@ -72,7 +72,7 @@ def decide(case: DecisionInput) -> Plan:
         if why := collect_retries.missing_result(case):
             return collect_retries.refused_retry(case, why)
         case = case.model_copy(update={"run": collect_retries.restarted(case, case.run, resource.collect)})
-    case = _in_wanted_scope(case)
+    case = approval.with_verdict(_in_wanted_scope(case))
     return _with_retrained_loras(case) or _plan_with_purchase(case)
 
 
@@ -186,7 +186,7 @@ def _before_payment(case: DecisionInput) -> Plan:
     refusal = _lora_refused(case)
     if refusal is not None:
         return fail(case, Reason.SOURCE_NOT_ALLOWED, refusal)
-    return _wait_for_lora(case) or _gate(case)
+    return estimate.end(case) or _wait_for_lora(case) or _gate(case)
 
 
 def _not_purchasable(case: DecisionInput) -> Plan | None:

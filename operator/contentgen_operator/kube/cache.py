@@ -12,8 +12,11 @@ from typing import Any
 
 from contentgen_contract.names import (
     ADOPT_ANNOTATION,
+    APPROVE_ANNOTATION,
+    APPROVED_BY_ANNOTATION,
     CANCEL_ANNOTATION,
     COLLECT_ANNOTATION,
+    REJECT_ANNOTATION,
     RERUN_ANNOTATION,
     RESUBMIT_ANNOTATION,
 )
@@ -26,7 +29,10 @@ _MOST_JOBS = 32  # of one resource
 _METADATA = (
     "name", "namespace", "uid", "generation", "resourceVersion", "creationTimestamp", "deletionTimestamp", "finalizers",
 )  # fmt: skip
-_ANNOTATIONS = (RERUN_ANNOTATION, RESUBMIT_ANNOTATION, CANCEL_ANNOTATION, ADOPT_ANNOTATION, COLLECT_ANNOTATION)
+_ANNOTATIONS = (
+    RERUN_ANNOTATION, RESUBMIT_ANNOTATION, CANCEL_ANNOTATION, ADOPT_ANNOTATION, COLLECT_ANNOTATION, APPROVE_ANNOTATION,
+    REJECT_ANNOTATION, APPROVED_BY_ANNOTATION,
+)  # fmt: skip
 _LONGEST_VALUE = 1024  # characters of an annotation
 
 

@@ -32,6 +32,7 @@ class Policy(Value):
     prices: dict[str, Price] = PRICES  # the built-in table, overridden by the administrator's prices
     own_prices: frozenset[str] = frozenset()  # models with an administrator's price
     unreachable_for: frozenset[str] = frozenset()  # providers that cannot fetch files from the bucket
+    approval_required: bool = False  # of every run
     models_allowed: tuple[str, ...] = ()  # empty: models with a known price
 
 

@@ -6,10 +6,11 @@ from typing import Any
 
 from pydantic import Field
 
-from contentgen_contract.annotations import collect_again
+from contentgen_contract.annotations import approve_run, collect_again
 from contentgen_contract.base import Value
 from contentgen_contract.names import (
     ADOPT_ANNOTATION,
+    APPROVED_BY_ANNOTATION,
     CANCEL_ANNOTATION,
     COLLECT_ANNOTATION,
     FINAL_PHASES,
@@ -24,7 +25,7 @@ from contentgen_contract.names import (
 from contentgen_contract.records.tenancy import Tenant
 from contentgen_contract.resources.parsing import ResourceBody, strict_status
 from contentgen_contract.resources.prices import PriceLookup
-from contentgen_contract.resources.spec import COLLECT_DEADLINE_SECONDS, DeletionPolicy
+from contentgen_contract.resources.spec import COLLECT_DEADLINE_SECONDS, Approval, DeletionPolicy
 from contentgen_contract.resources.status import OutputFile, ResourceStatus, VersionStatus
 from contentgen_contract.worker.orders import Outcome, Progress
 from contentgen_operator.state.provider_accounts import AccountGrant
@@ -33,6 +34,7 @@ from contentgen_operator.state.purchases import Purchase, PurchaseKey
 from contentgen_operator.state.run_document import RunDocument
 
 _END_CONDITIONS = dict(zip(FINAL_PHASES, (Condition.COMPLETE, Condition.FAILED), strict=True))
+_VERDICT_ANNOTATIONS = (*approve_run.ANNOTATION_OF.values(), APPROVED_BY_ANNOTATION)
 _MAX_TEXT = 500  # characters of a Job's reason and message
 
 
@@ -63,6 +65,7 @@ class Resource(Value):
     cancel: str | None = None
     adopt: str | None = None
     collect: str | None = None
+    verdict_annotations: dict[str, str] = Field(default_factory=dict)  # those of an approval or a rejection
     created_at: datetime
     spec: dict[str, Any]
     status: ResourceStatus
@@ -91,6 +94,7 @@ class Resource(Value):
             cancel=annotations.get(CANCEL_ANNOTATION),
             adopt=annotations.get(ADOPT_ANNOTATION),
             collect=annotations.get(COLLECT_ANNOTATION),
+            verdict_annotations={name: annotations[name] for name in _VERDICT_ANNOTATIONS if name in annotations},
             created_at=meta.creation_timestamp,
             spec=given.spec,
             status=strict_status(body),
@@ -120,6 +124,17 @@ class Resource(Value):
         return self.spec.get("suspend") is True
 
     @property
+    def approval(self) -> Approval:
+        """Approval that the spec asks for; a value of a newer release counts as Manual."""
+        given = self.spec.get("approval")
+        return Approval.AUTOMATIC if given in (None, Approval.AUTOMATIC) else Approval.MANUAL
+
+    @property
+    def estimates(self) -> bool:
+        """True if nothing may be paid: the run ends after its free stages; also for a value of a newer release."""
+        return self.spec.get("dryRun") is not None
+
+    @property
     def deletes_files(self) -> bool:
         """True if the files are deleted with the resource."""
         return self.spec.get("deletionPolicy") == DeletionPolicy.DELETE
@@ -147,7 +162,8 @@ def is_end(status: dict[str, Any]) -> bool:
     if phase not in FINAL_PHASES or status.get("reason") == Reason.LORA_FAILED or not status.get("completionTime"):
         return False
     true = {each.get("type") for each in status.get("conditions") or () if each.get("status") == "True"}
-    return _END_CONDITIONS[phase] in true and has_stored_version(status) == (phase == Phase.COMPLETED)
+    stores = phase == Phase.COMPLETED and status.get("reason") != Reason.ESTIMATED
+    return _END_CONDITIONS[phase] in true and has_stored_version(status) == stores
 
 
 def has_stored_version(status: dict[str, Any]) -> bool:
@@ -294,6 +310,7 @@ class Observation(Value):
     access_refused: bool = False  # the problem is the operator's key or its account
     provider_configured: bool = True  # the granted account has a key for the provider
     account: AccountGrant = AccountGrant()  # of the namespace, for the next payment
+    approval_required: bool = False  # by the label of the namespace
     trouble: PodTrouble | None = None
     cause: str = ""  # why a Job ended without an outcome
     node_gone: bool = False  # the Job's node is lost; its pod may still run there

@@ -13,7 +13,14 @@ from pydantic import Field
 
 from contentgen_contract.base import Value
 from contentgen_contract.names import Kind
-from contentgen_contract.resources.status import MAX_VERSIONS, Instant, ResourceStatus, RunStatus, VersionStatus
+from contentgen_contract.resources.status import (
+    MAX_VERSIONS,
+    ApprovalStatus,
+    Instant,
+    ResourceStatus,
+    RunStatus,
+    VersionStatus,
+)
 
 MAX_RUNS = 1_000_000  # upper bound of run numbers accepted from a status
 
@@ -30,6 +37,7 @@ class FrozenRun(Value):
     started_at: Instant
     lora_identity: str | None = None
     facts: dict[str, Any] | None = None
+    approval: ApprovalStatus | None = None
     paid_attempt: int = 1
     purchase_id: str | None = None
     provider_account: str | None = None

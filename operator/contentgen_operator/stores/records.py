@@ -243,6 +243,7 @@ def record(resource: Resource, status: ResourceStatus) -> Document | None:
         "createdAt": resource.created_at,
         "startedAt": status.start_time,
         "completedAt": status.completion_time,
+        "runVersion": status.run.version,
         "stage": status.stage.value if status.stage else None,
         "message": status.message,
         "estimatedCompletionTime": status.estimated_completion_time,

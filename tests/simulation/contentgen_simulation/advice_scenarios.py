@@ -11,7 +11,15 @@ from pymongo.errors import PyMongoError
 
 from contentgen_cli.item import Item
 from contentgen_contract.advice.reasons import Action, Costs
-from contentgen_contract.names import STAGE_LABEL, Kind, Phase, Reason, Stage
+from contentgen_contract.names import (
+    APPROVED_BY_ANNOTATION,
+    REJECT_ANNOTATION,
+    STAGE_LABEL,
+    Kind,
+    Phase,
+    Reason,
+    Stage,
+)
 from contentgen_contract.records import keys
 from contentgen_gateway.migration.namespaces import TenantAdministration
 from contentgen_operator.providers.base import AccessRefused, Busy, Refused, Unavailable
@@ -236,6 +244,29 @@ _on_the_way(Reason.COLLECTING, IMAGES, FREE, 1)
 async def _(place: ScenarioPlace) -> None:
     place.apply(place.spec | {"suspend": True})
     await place.until_reason(Reason.SUSPENDED)
+
+
+@scenario(Reason.AWAITING_APPROVAL, "after the free stages", IMAGES, {Action.APPROVE: ONCE, EDIT: ONCE})
+async def _(place: ScenarioPlace) -> None:
+    place.apply(place.spec | {"approval": "Manual"})
+    place.edit = place.spec | {"prompt": "another", "approval": "Automatic"}
+    await place.until_reason(Reason.AWAITING_APPROVAL)
+
+
+@scenario(Reason.REJECTED, "by a user", IMAGES, {EDIT: ONCE, RERUN: ONCE})
+async def _(place: ScenarioPlace) -> None:
+    place.apply(place.spec | {"approval": "Manual"})
+    place.edit = place.spec | {"prompt": "another", "approval": "Automatic"}
+    await place.until_reason(Reason.AWAITING_APPROVAL)
+    place.apply(place.spec | {"approval": "Automatic"}, **{REJECT_ANNOTATION: "1", APPROVED_BY_ANNOTATION: "alice"})
+    await place.until_over()
+
+
+@scenario(Reason.ESTIMATED, "by a dry run", IMAGES, {EDIT: ONCE})
+async def _(place: ScenarioPlace) -> None:
+    place.edit = place.spec
+    place.apply(place.spec | {"dryRun": "Estimate"})
+    await place.until_over()
 
 
 def _draws(place: ScenarioPlace) -> None:

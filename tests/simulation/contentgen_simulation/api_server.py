@@ -48,7 +48,7 @@ class ApiServer:
         self.revisions = itertools.count(1)
         self.rights = set(rights)
         self.namespaces = dict(namespaces or {})  # uid and creation time by name
-        self.labels: dict[str, dict[str, str]] = {}  # of namespaces, by name
+        self.namespace_labels: dict[str, dict[str, str]] = {}
         self.token_reviews: dict[str, Body] = {}  # TokenReview status by token
         self.now = now
         self._implied_since = implied_since
@@ -62,8 +62,8 @@ class ApiServer:
         uid, created = self.namespaces.get(name, (f"namespace-{name}", self._implied_since))
         if not created:
             return None
-        labels = {"labels": dict(self.labels[name])} if self.labels.get(name) else {}
-        return {"metadata": {"name": name, "uid": uid, "creationTimestamp": created, **labels}}
+        labels = copied(self.namespace_labels.get(name, {}))
+        return {"metadata": {"name": name, "uid": uid, "creationTimestamp": created, "labels": labels}}
 
     def review_token(self, token: str) -> Body:
         """TokenReview status; unknown tokens are not authenticated."""

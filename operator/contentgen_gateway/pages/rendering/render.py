@@ -21,6 +21,8 @@ _NOTICES = {
     "signed-out": "You have signed out.",
     "cancelling": "The run is being cancelled.",
     "again": "Another run has been requested.",
+    "approved": "The run is approved.",
+    "rejected": "The run is rejected; nothing is paid for it.",
     "resumed": "The job is resumed.",
     "fetching": "The paid result will be fetched again, without another payment.",
     "deleted": "The job and its files are being deleted.",

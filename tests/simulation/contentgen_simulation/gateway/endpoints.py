@@ -91,6 +91,8 @@ CASES: dict[str, EndpointCase] = {
         query={"wait": "0"}, success=range(409, 410)
     ),  # 409: all jobs are finished
     "POST /api/jobs/{job_id}/collect": EndpointCase(success=range(409, 410)),  # 409, too
+    "POST /api/jobs/{job_id}/approve": EndpointCase(success=range(409, 410)),  # 409: no run waits
+    "POST /api/jobs/{job_id}/reject": EndpointCase(success=range(409, 410)),
     "PATCH /api/assets/{job_id}": EndpointCase(body=lambda _: {"tags": ["common"]}),
     "GET /api/search/transcripts": EndpointCase(query={"q": "common"}),
     "POST /api/collections": EndpointCase(body=_order(name="campaign")),
@@ -108,6 +110,9 @@ CASES: dict[str, EndpointCase] = {
     "POST /jobs/{job_id}/cancel": EndpointCase(success=range(409, 410)),
     "POST /jobs/{job_id}/fetch": EndpointCase(success=range(409, 410)),
     "POST /jobs/{job_id}/retry": EndpointCase(form=lambda _: {"run": "1"}, success=_ON),
+    "GET /jobs/{job_id}/approve": EndpointCase(success=range(409, 410)),
+    "POST /jobs/{job_id}/approve": EndpointCase(form=lambda _: {"run": "1"}, success=range(409, 410)),
+    "POST /jobs/{job_id}/reject": EndpointCase(form=lambda _: {"run": "1"}, success=range(409, 410)),
     "POST /jobs/{job_id}/resume": EndpointCase(success=_ON),
     "POST /jobs/{job_id}/edit": EndpointCase(form=lambda _: {"tags": "common"}, success=_ON),
     "POST /jobs/{job_id}/share": EndpointCase(form=lambda _: {"users": "nobody"}, success=_ON),

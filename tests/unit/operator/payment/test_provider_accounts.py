@@ -33,7 +33,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
 def label(world: World, account: str | None) -> None:
     """Grant an account to the namespace, as a platform administrator does."""
-    world.kube.server.labels["ns"] = {} if account is None else {ACCOUNT_LABEL: account}
+    world.kube.server.namespace_labels["ns"] = {} if account is None else {ACCOUNT_LABEL: account}
 
 
 def purchase(world: World) -> dict[str, Any]:

@@ -78,7 +78,7 @@ _RULES = {
         _NAMESPACES,
         _TOKEN_REVIEWS,
         _rule("authorization.k8s.io", "subjectaccessreviews", "create"),
-        _rule(GROUP, _KINDS, "get list watch create patch delete spend"),
+        _rule(GROUP, _KINDS, "get list watch create patch delete spend approve"),
         _rule(GROUP, "userids", "use"),
         _rule("", "events", "list"),
     ),

@@ -147,7 +147,7 @@ class Actions:
     def grant(self, who: int, account: str, only: bool = False) -> None:
         """Label the namespace with a provider account (empty: the default one); `only`: it never had another one."""
         namespace = self._world.plan.subjects[who].namespace
-        self._world.cluster.server.labels[namespace] = {ACCOUNT_LABEL: account} if account else {}
+        self._world.cluster.server.namespace_labels[namespace] = {ACCOUNT_LABEL: account} if account else {}
         if only:
             self._world.granted[namespace].clear()
         self._world.granted[namespace].add(account)

@@ -29,7 +29,7 @@ _ORDER = (
 )  # fmt: skip
 _BURST = 60  # reconciles at any rate
 _HISTORY_BURST, _HISTORY_SECONDS = 30, 5.0
-_QUIET = (Phase.COMPLETED, Phase.FAILED, Phase.SUBMISSION_UNKNOWN, Phase.SUSPENDED)
+_QUIET = (Phase.COMPLETED, Phase.FAILED, Phase.SUBMISSION_UNKNOWN, Phase.SUSPENDED, Phase.AWAITING_APPROVAL)
 _SEARCH_SECONDS = 7200.0
 _ANSWERS = {Phase.SUBMISSION_UNKNOWN: (RESUBMIT_ANNOTATION, ADOPT_ANNOTATION), Phase.FAILED: (COLLECT_ANNOTATION,)}
 
@@ -343,7 +343,7 @@ class Oracles:
             return
         if (old.run.number, old.run.paid_attempt) != (new.run.number, new.run.paid_attempt):
             return
-        if Phase.SUSPENDED in (old.phase, new.phase):
+        if {Phase.SUSPENDED, Phase.AWAITING_APPROVAL} & {old.phase, new.phase}:
             return
         answered = new.phase is not old.phase and self._is_answered(ref, old.phase)
         if _ORDER.index(old.phase) <= _ORDER.index(new.phase) or answered or self._is_restored(ref):
