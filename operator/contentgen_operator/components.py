@@ -51,6 +51,7 @@ from contentgen_operator.stores.worker_jobs import WorkerJobs
 from contentgen_operator.telemetry.health import OperatorHealth
 from contentgen_operator.telemetry.instrumented import InstrumentedLedger, InstrumentedProvider
 from contentgen_operator.watch.event_handlers import EventHandlers
+from contentgen_operator.watch.expiries import Expiries
 from contentgen_operator.watch.liveness import WatchLiveness
 from contentgen_operator.watch.lora_names import LoraNames
 from contentgen_operator.watch.settled import SettledCheck
@@ -158,6 +159,7 @@ class BackgroundWork:
     orphans: Orphans
     settlement: ChargeSettlement
     settled: SettledCheck
+    expiries: Expiries
     releases: NamespaceReleases
 
 
@@ -359,6 +361,7 @@ def build_background(base: Foundation, core: ReconcileLoop) -> BackgroundWork:
         orphans=orphans,
         settlement=ChargeSettlement(stores.charges, _billing(base.settings), show=show, check=base.check),
         settled=SettledCheck(stores.runs, core.reconciler.wake),
+        expiries=Expiries(core.reconciler.wake),
         releases=NamespaceReleases(base.kube, base.selection, base.check),
     )
 
@@ -372,6 +375,7 @@ def leader_loops(
         background.orphans.run,
         background.settlement.run,
         background.settled.run,
+        background.expiries.run,
         background.releases.run,
     ]
     if base.role.claim is not None:
@@ -472,6 +476,7 @@ def build_event_handlers(base: Foundation, background: BackgroundWork, tasks: Le
         shared.lora_names,
         background.settled,
         selection=base.selection,
+        expiries=background.expiries,
         on_deselected=background.releases.note,
         on_deleted=tasks.deleted,
     )

@@ -14,6 +14,7 @@ from contentgen_contract.names import (
     ADOPT_ANNOTATION,
     CANCEL_ANNOTATION,
     COLLECT_ANNOTATION,
+    GIVEN_UP_LABEL,
     RERUN_ANNOTATION,
     RESUBMIT_ANNOTATION,
 )
@@ -102,4 +103,6 @@ def trimmed(body: Body) -> Body:
     meta = {name: given[name] for name in _METADATA if name in given}
     annotations = given.get("annotations") or {}
     meta["annotations"] = {name: annotations[name][:_LONGEST_VALUE] for name in _ANNOTATIONS if name in annotations}
+    labels = given.get("labels") or {}
+    meta["labels"] = {GIVEN_UP_LABEL: labels[GIVEN_UP_LABEL]} if GIVEN_UP_LABEL in labels else {}
     return {**body, "metadata": meta}

@@ -14,6 +14,7 @@ from contentgen_contract.names import (
     COLLECT_ANNOTATION,
     FINAL_PHASES,
     FINALIZER,
+    GIVEN_UP_LABEL,
     RERUN_ANNOTATION,
     RESUBMIT_ANNOTATION,
     Condition,
@@ -62,6 +63,7 @@ class Resource(Value):
     cancel: str | None = None
     adopt: str | None = None
     collect: str | None = None
+    given_up: str | None = None  # value of the label, which anybody may change
     created_at: datetime
     spec: dict[str, Any]
     status: ResourceStatus
@@ -90,6 +92,7 @@ class Resource(Value):
             cancel=annotations.get(CANCEL_ANNOTATION),
             adopt=annotations.get(ADOPT_ANNOTATION),
             collect=annotations.get(COLLECT_ANNOTATION),
+            given_up=meta.labels.get(GIVEN_UP_LABEL),
             created_at=meta.creation_timestamp,
             spec=given.spec,
             status=strict_status(body),
@@ -122,6 +125,12 @@ class Resource(Value):
     def deletes_files(self) -> bool:
         """True if the files are deleted with the resource."""
         return self.spec.get("deletionPolicy") == DeletionPolicy.DELETE
+
+    @property
+    def ttl_seconds(self) -> int | None:
+        """Seconds after the end of a run until the resource is deleted; None: it is not."""
+        given = self.spec.get("ttlSecondsAfterFinished")
+        return given if isinstance(given, int) and not isinstance(given, bool) and given >= 0 else None
 
     @property
     def deadline_seconds(self) -> int | None:
