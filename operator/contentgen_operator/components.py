@@ -47,6 +47,7 @@ from contentgen_operator.stores.records import RecordStore
 from contentgen_operator.stores.run_documents import RunDocuments
 from contentgen_operator.stores.s3 import Storage
 from contentgen_operator.stores.status_verification import StatusVerifier
+from contentgen_operator.stores.temporary_files import TemporaryFiles
 from contentgen_operator.stores.worker_jobs import WorkerJobs
 from contentgen_operator.telemetry.health import OperatorHealth
 from contentgen_operator.telemetry.instrumented import InstrumentedLedger, InstrumentedProvider
@@ -160,6 +161,7 @@ class BackgroundWork:
     settlement: ChargeSettlement
     settled: SettledCheck
     expiries: Expiries
+    temporary_files: TemporaryFiles
     releases: NamespaceReleases
 
 
@@ -362,6 +364,13 @@ def build_background(base: Foundation, core: ReconcileLoop) -> BackgroundWork:
         settlement=ChargeSettlement(stores.charges, _billing(base.settings), show=show, check=base.check),
         settled=SettledCheck(stores.runs, core.reconciler.wake),
         expiries=Expiries(core.reconciler.wake),
+        temporary_files=TemporaryFiles(
+            storage=stores.storage,
+            records=stores.records,
+            runs=stores.runs,
+            deletion=base.settings.temporary_files,
+            check=base.check,
+        ),
         releases=NamespaceReleases(base.kube, base.selection, base.check),
     )
 
@@ -376,6 +385,7 @@ def leader_loops(
         background.settlement.run,
         background.settled.run,
         background.expiries.run,
+        background.temporary_files.run,
         background.releases.run,
     ]
     if base.role.claim is not None:

@@ -5,7 +5,7 @@ The resource is authoritative while it exists; the record outlives it.
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Any
@@ -145,6 +145,15 @@ class RecordStore:
             return None
         return at if at.tzinfo else at.replace(tzinfo=UTC)
 
+    async def ended(self, job_ids: Iterable[str], before: datetime) -> frozenset[str]:
+        """Those of these jobs whose last run has ended before a time, or whose resource was deleted before its end."""
+        return await asyncio.to_thread(self._ended, sorted(set(job_ids)), before)
+
+    def _ended(self, job_ids: list[str], before: datetime) -> frozenset[str]:
+        over = {"status": {"$in": ["completed", "failed", "cancelled"]}}
+        found = self._collection.find({"jobId": {"$in": job_ids}} | over, {"jobId": True, "completedAt": True})
+        return frozenset(str(each["jobId"]) for each in found if _is_before(each.get("completedAt"), before))
+
     async def end(self, job_id: str) -> None:
         """Mark the record of a deleted resource: unfinished becomes cancelled, finished stays.
 
@@ -205,6 +214,13 @@ class RecordStore:
         mine = {"jobId": {"$in": sorted({discard.uid, *discard.job_ids})}, "discard.uid": discard.uid}
         self._check()
         await asyncio.to_thread(self._collection.delete_many, mine)
+
+
+def _is_before(given: object, limit: datetime) -> bool:
+    """True for a time before the limit, and for a run without an end."""
+    if not isinstance(given, datetime):
+        return True
+    return (given if given.tzinfo else given.replace(tzinfo=UTC)) < limit
 
 
 def _bought_under(document: Document) -> str:
