@@ -47,7 +47,7 @@ from contentgen_operator.stores.records import RecordStore
 from contentgen_operator.stores.run_documents import RunDocuments
 from contentgen_operator.stores.s3 import Storage
 from contentgen_operator.stores.status_verification import StatusVerifier
-from contentgen_operator.stores.temporary_files import TemporaryFiles
+from contentgen_operator.stores.temporary_files import TemporaryFileDeletion, TemporaryFiles
 from contentgen_operator.stores.worker_jobs import WorkerJobs
 from contentgen_operator.telemetry.health import OperatorHealth
 from contentgen_operator.telemetry.instrumented import InstrumentedLedger, InstrumentedProvider
@@ -368,7 +368,7 @@ def build_background(base: Foundation, core: ReconcileLoop) -> BackgroundWork:
             storage=stores.storage,
             records=stores.records,
             runs=stores.runs,
-            deletion=base.settings.temporary_files,
+            deletion=TemporaryFileDeletion(base.settings.temporary_files),
             check=base.check,
         ),
         releases=NamespaceReleases(base.kube, base.selection, base.check),

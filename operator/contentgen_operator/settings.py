@@ -16,7 +16,6 @@ from contentgen_operator.kube.job_manifests import WorkerPod
 from contentgen_operator.leader.election import Timing
 from contentgen_operator.leader.endpoint import WorkerEndpoint
 from contentgen_operator.providers.sending import POST_SECONDS
-from contentgen_operator.stores.temporary_files import TemporaryFileDeletion
 from contentgen_runtime.http_server.servers import ANY_ADDRESS
 
 _DAY = 86400
@@ -105,8 +104,8 @@ class Settings(BaseSettings):
     orphan_retention_days: int = Field(
         30, ge=1, le=3650, description="Retention of results of purchases whose resource is gone."
     )
-    temporary_files: TemporaryFileDeletion = Field(
-        TemporaryFileDeletion.LIFECYCLE, description="What deletes temporary files after 24 hours."
+    temporary_files: Literal["lifecycle", "collector", "none"] = Field(
+        "lifecycle", description="What deletes temporary files after 24 hours."
     )
     prices: dict[str, Price] = Field(default_factory=dict)
     models_allowed: tuple[str, ...] = Field((), description="fal models that may be used; empty: those with a price.")

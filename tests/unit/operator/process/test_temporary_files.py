@@ -16,7 +16,6 @@ from contentgen_contract.names import Kind
 from contentgen_contract.records import keys
 from contentgen_operator.leader.leadership import Leadership
 from contentgen_operator.state.run_document import RunDocument
-from contentgen_operator.stores import bucket_lifecycle
 from contentgen_operator.stores.records import RecordStore
 from contentgen_operator.stores.run_documents import RunDocuments
 from contentgen_operator.stores.s3 import OldVersions, Storage
