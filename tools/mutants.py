@@ -62,9 +62,75 @@ _TAKEOVER = "operator/tenancy/test_tenant_takeover.py::test"
 _SIGHT = "gateway/auth/test_tenancy.py::test"
 _RUNS = "operator/runs/test_run_documents.py::test"
 _FENCING = "operator/installations/test_fencing.py::test"
+_EXPIRY = "operator/runs/test_expiry.py::test"
+_GIVEN_UP = "operator/runs/test_given_up.py::test"
+_TEMPORARY = "operator/process/test_temporary_files.py::test"
 _CLASS = "operator/payment/test_purchase_class.py::test"
 
 MUTANTS: tuple[Mutant, ...] = (
+    *_of(
+        "act",
+        (
+            "expiry: the finalizer stays, which deletes the files",
+            "            resource = await self._without_finalizer(resource)\n        self._leadership.check()\n",
+            "        self._leadership.check()\n",
+            f"{_EXPIRY}_files_record_ledger_and_run_document_are_kept",
+        ),
+        (
+            "expiry: without the dry run",
+            "            await self._kube.delete_resource(resource.ref, resource.resource_version, dry_run=True)\n",
+            "",
+            f"{_EXPIRY}_a_finalizer_stays_where_the_operator_may_not_delete",
+        ),
+        (
+            "given up: the label is fought for",
+            "if before == after or resource.given_up == wanted:",
+            "if resource.given_up == wanted:",
+            f"{_GIVEN_UP}_other_labels_stay_and_a_forged_one_is_left",
+        ),
+    ),
+    *_of(
+        "decide/policies/cleanup",
+        (
+            "expiry: although a request is open",
+            "if any(history_searches.is_open(each, case.now) for each in own):",
+            "if False:",
+            f"{_EXPIRY}_a_forged_end_deletes_nothing_while_a_request_is_open",
+        ),
+        (
+            "expiry: although a paid result waits",
+            "if any(map(_has_result, _waiting(case))):",
+            "if False:",
+            f"{_EXPIRY}_a_failed_run_with_a_paid_result_is_kept_until_it_is_collected",
+        ),
+    ),
+    *_of(
+        "stores/status_verification",
+        (
+            "expiry: a LoRA that a person deleted is used",
+            "return last if last is not None and last.expired_at is not None else None",
+            "return last",
+            f"{_EXPIRY}_an_image_waits_for_a_lora_that_a_person_deleted",
+        ),
+    ),
+    *_of(
+        "stores/temporary_files",
+        (
+            "temporary files: outcomes of runs that go on",
+            "(of.run < newest or (of.run == newest and ended))",
+            "of.run <= newest",
+            f"{_TEMPORARY}_outcomes_that_a_run_may_wait_for_are_kept_however_old",
+        ),
+    ),
+    *_of(
+        "stores/bucket_lifecycle",
+        (
+            "lifecycle: rules of others are replaced",
+            'given: Any = {"Rules": [*others, *ours]}',
+            'given: Any = {"Rules": ours}',
+            f"{_TEMPORARY}_rules_of_others_stay_as_they_are",
+        ),
+    ),
     *_of(
         "stores/records",
         (
