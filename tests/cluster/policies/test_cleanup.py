@@ -66,7 +66,7 @@ def test_a_picture_uses_a_lora_that_has_expired(world: ClusterWorld, film: str) 
 
 
 def test_a_failed_run_is_found_by_its_label_until_it_goes_on(world: ClusterWorld) -> None:
-    fault = {"provider": "fal", "model": "fal-ai/flux/dev", "fault": "failed", "count": 1}
+    fault = {"provider": "fal", "model": "fal-ai/flux/dev", "fault": "model_error", "count": 1}
     world.sandbox.put("/sandbox/faults", json=[fault]).raise_for_status()
     world.apply(KIND, "given-up", pictures("given up"))
     assert world.wait_for_end(KIND, "given-up")["status"]["phase"] == "Failed"
