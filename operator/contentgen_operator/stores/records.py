@@ -46,6 +46,14 @@ class DeletionMark(Value):
     uid: str
 
 
+class FailedJob(Value):
+    """Job whose last run has ended without outputs, and the user of its files."""
+
+    uid: str
+    user: str
+    kind: Kind
+
+
 class RecordStore:
     """Collection `jobs`. Each change is a compare-and-set with what was read before `check`, which raises Conflict if
     this process does not lead.
@@ -153,6 +161,22 @@ class RecordStore:
         over = {"status": {"$in": ["completed", "failed", "cancelled"]}}
         found = self._collection.find({"jobId": {"$in": job_ids}} | over, {"jobId": True, "completedAt": True})
         return frozenset(str(each["jobId"]) for each in found if _is_before(each.get("completedAt"), before))
+
+    async def failed(self, since: datetime, before: datetime, most: int) -> list[FailedJob]:
+        """Jobs whose last run has failed, or was cancelled, in a period; newest first."""
+        return await asyncio.to_thread(self._failed, since, before, most)
+
+    def _failed(self, since: datetime, before: datetime, most: int) -> list[FailedJob]:
+        period = {"completedAt": {"$gte": since, "$lt": before}}
+        where = {"status": {"$in": ["failed", "cancelled"]}, "discard": {"$exists": False}} | period
+        named = self._collection.find(where, {"jobId": True, "userId": True, "type": True})
+        found = named.sort("completedAt", -1).limit(most)
+        kinds = {kind.record_type: kind for kind in Kind}
+        return [
+            FailedJob(uid=str(each["jobId"]), user=str(each.get("userId")), kind=kinds[each["type"]])
+            for each in found
+            if each.get("type") in kinds
+        ]
 
     async def end(self, job_id: str) -> None:
         """Mark the record of a deleted resource: unfinished becomes cancelled, finished stays.

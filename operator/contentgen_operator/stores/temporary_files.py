@@ -1,8 +1,8 @@
 """Deletion of temporary files after 24 hours, as the legacy service promised.
 
 `temp/` by a lifecycle rule of the bucket where the store has such rules and we may set them, else by listing it. The
-outcomes of attempts (`runs/`) by listing in any case: a rule cannot know which run has ended, and provider responses of
-older releases lie beside them.
+outcomes of attempts (`runs/`) and the uploads of a prepare stage that never finished, by listing in any case: a rule
+cannot know which run has ended, and files that are kept lie beside them.
 """
 
 import asyncio
@@ -13,11 +13,12 @@ from enum import StrEnum
 
 from botocore.exceptions import ClientError
 
-from contentgen_contract.records import keys
+from contentgen_contract.names import Kind, Stage
+from contentgen_contract.records import keys, ownership
 from contentgen_contract.records.ownership import Owner
 from contentgen_operator.clock import utc_now
 from contentgen_operator.leader.leadership import Check, NotLeading, unchecked
-from contentgen_operator.stores.records import RecordStore
+from contentgen_operator.stores.records import FailedJob, RecordStore
 from contentgen_operator.stores.run_documents import RunDocuments
 from contentgen_operator.stores.s3 import Storage
 from contentgen_runtime.store_errors import STORE_ERRORS
@@ -26,6 +27,8 @@ _log = logging.getLogger(__name__)
 _KEPT = timedelta(hours=24)
 _ROUND_SECONDS = 3600.0
 _PAGES = 20  # of a thousand versions, of one prefix in one round; the next round continues there
+_LOOKED_BACK = timedelta(days=30)  # for failed runs, after a time without an operator
+_FAILED_JOBS = 1000  # per round
 _START = ("", "")
 Version = tuple[str, str]
 
@@ -61,6 +64,7 @@ class TemporaryFiles:
         self._clock = clock
         self._check = check
         self._positions: dict[str, Version] = {}
+        self._cleared: set[tuple[str, int]] = set()  # uid and run
 
     async def run(self) -> None:
         """A round every hour until cancelled."""
@@ -88,6 +92,8 @@ class TemporaryFiles:
         if not by_rule:
             await self._sweep(keys.TEMPORARY, before)
         await self._sweep(keys.OUTCOMES, before)
+        for job in await self._records.failed(before - _LOOKED_BACK, before, _FAILED_JOBS):
+            await self._clear_uploads(job, before)
 
     async def _set_rules(self) -> bool:
         """True if a rule of the bucket deletes `temp/`."""
@@ -111,12 +117,47 @@ class TemporaryFiles:
                 return
             self._positions[prefix] = page.following
 
+    async def _clear_uploads(self, job: FailedJob, before: datetime) -> None:
+        """Delete the uploads of a prepare stage that never finished: nothing was bought with them. Each run has a
+        version, and so a prefix, of its own.
+        """
+        document = await self._runs.get(job.uid)
+        run = document.run if document is not None and document.claim is None else None
+        if (
+            run is None
+            or (job.uid, run.number) in self._cleared
+            or run.facts is not None
+            or run.purchase_id is not None
+        ):
+            return
+        try:
+            prefix = keys.prefix(job.kind, Stage.PREPARE, job.user, job.uid, run.version)
+        except ValueError:  # an imported record
+            return
+        owner, position = ownership.job_owner(job.kind, job.uid, (job.user,)), _START
+        for _ in range(_PAGES):
+            page = await self._storage.old_versions(prefix, before, position)
+            doomed = [each for each in page.versions if _is_upload(job.kind, prefix, each[0])]
+            self._check()
+            if doomed:
+                await self._storage.remove(owner, doomed)
+                _log.info("deleted %d unused uploads", len(doomed), extra={"jobId": job.uid})
+            if page.following is None:
+                self._cleared.add((job.uid, run.number))
+                return
+            position = page.following
+
     async def _unused(self, versions: Sequence[Version], before: datetime) -> tuple[Version, ...]:
         """Outcomes of runs that have ended a day ago."""
         outcomes = [(each, of) for each in versions if (of := keys.outcome_of(each[0])) is not None]
         jobs = {of.job_id for _, of in outcomes}
         numbers, ended = await self._runs.numbers(jobs), await self._records.ended(jobs, before)
         return tuple(each for each, of in outcomes if _is_over(of, numbers.get(of.job_id), of.job_id in ended))
+
+
+def _is_upload(kind: Kind, prefix: str, key: str) -> bool:
+    """True for a file of the prepare stage directly under the prefix: later versions lie in folders of the first."""
+    return keys.is_output(kind, Stage.PREPARE, key.removeprefix(prefix))
 
 
 def _is_over(of: keys.OutcomeKey, newest: int | None, ended: bool) -> bool:

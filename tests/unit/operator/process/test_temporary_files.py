@@ -15,7 +15,7 @@ from moto import mock_aws
 from contentgen_contract.names import Kind
 from contentgen_contract.records import keys
 from contentgen_operator.leader.leadership import Leadership
-from contentgen_operator.state.run_document import RunDocument
+from contentgen_operator.state.run_document import FrozenRun, RunDocument
 from contentgen_operator.stores.records import RecordStore
 from contentgen_operator.stores.run_documents import RunDocuments
 from contentgen_operator.stores.s3 import OldVersions, Storage
@@ -317,6 +317,59 @@ async def test_a_long_list_is_continued_where_the_last_round_ended(
     await rounds.runs.put(RunDocument(uid="j", namespace="ns", kind=Kind.TRANSCRIPTION, name="j", number=1))
     left = [len(await rounds.after(LATER)) for _ in range(3)]
     assert left == [5, 5, 4]
+
+
+AUDIO = f"transcripts/ann/{UID}/audio.flac"
+OF_THE_SECOND, RESULT = f"transcripts/ann/{UID}/v2/audio.flac", f"transcripts/ann/{UID}/transcript.json"
+
+
+def run_of(version: int = 1, **fields: Any) -> FrozenRun:
+    at = datetime(2026, 11, 1, tzinfo=UTC)
+    made = FrozenRun(number=version, version=version, run_hash="h", generation=1, spec={}, started_at=at)
+    return made.model_copy(update=fields)
+
+
+async def failed(rounds: Rounds, run: FrozenRun | None, **record: Any) -> None:
+    """A job whose last run has failed."""
+    named = RunDocument(uid=UID, namespace="ns", kind=Kind.TRANSCRIPTION, name="it", number=1, run=run)
+    await rounds.runs.put(named)
+    base = {"jobId": UID, "userId": "ann", "type": "transcription", "status": "failed", "completedAt": rounds.now}
+    rounds.database["jobs"].insert_one(base | record)
+
+
+async def test_uploads_of_a_prepare_stage_that_never_finished_are_deleted_after_a_day(rounds: Rounds) -> None:
+    await failed(rounds, run_of())
+    put(AUDIO, AUDIO, OF_THE_SECOND, RESULT)
+    assert AUDIO in await rounds.after(timedelta(hours=23))
+    assert await rounds.after(timedelta(hours=2)) == {OF_THE_SECOND, RESULT}, "of this run alone"
+
+
+async def test_uploads_of_a_later_version_are_deleted_alone(rounds: Rounds) -> None:
+    await failed(rounds, run_of(2))
+    put(AUDIO, OF_THE_SECOND)
+    assert await rounds.after(LATER) == {AUDIO}
+
+
+@pytest.mark.parametrize(
+    ("run", "record"),
+    [
+        (run_of(facts={"type": "audio"}), {}),
+        (run_of(purchase_id="p"), {}),
+        (None, {}),
+        (run_of(), {"status": "processing"}),
+        (run_of(), {"status": "completed"}),
+        (run_of(), {"type": "image-generation"}),
+        (run_of(), {"type": "unknown"}),
+        (run_of(), {"userId": "../bob"}),
+        (run_of(), {"userId": "bob"}),
+        (run_of(), {"completedAt": None}),
+    ],
+)
+async def test_other_uploads_are_kept(rounds: Rounds, run: FrozenRun | None, record: dict[str, Any]) -> None:
+    """A prepared file is an output, which may have been bought with, and which the gateway shows."""
+    await failed(rounds, run, **record)
+    put(AUDIO)
+    assert await rounds.after(LATER) == {AUDIO}
 
 
 async def test_a_former_leader_deletes_nothing(storage: Storage) -> None:

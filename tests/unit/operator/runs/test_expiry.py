@@ -11,9 +11,12 @@ from contentgen_contract.names import COLLECT_ANNOTATION, RERUN_ANNOTATION, Kind
 from contentgen_contract.records import keys
 from contentgen_contract.resources.spec import parse_spec, run_hash
 from contentgen_contract.resources.status import ResourceStatus
+from contentgen_operator.kube.cache import Cache
 from contentgen_operator.state.observed import ResourceRef
 from contentgen_operator.state.provider_requests import RequestState, RequestView
+from contentgen_operator.watch.event_handlers import EventHandlers
 from contentgen_operator.watch.expiries import Expiries
+from contentgen_operator.worker_api.reports import Reports
 from contentgen_simulation.api_server import rejection
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
@@ -328,7 +331,13 @@ Body = dict[str, Any]
 def body(completed: str, ttl: Any = 60, **status: Any) -> Body:
     conditions = [{"type": "Complete", "status": "True"}]
     run = {"number": 1, "version": 1, "runHash": "h", "generation": 1, "spec": {}, "startedAt": completed}
-    end = {"phase": "Completed", "completionTime": completed, "conditions": conditions, "run": run}
+    end = {
+        "phase": "Completed",
+        "completionTime": completed,
+        "conditions": conditions,
+        "run": run,
+        "observedGeneration": 1,
+    }
     end |= {"versions": [{"version": 1, "completedAt": completed}]}
     meta = {"name": "it", "namespace": "ns", "uid": UID, "resourceVersion": "1", "creationTimestamp": completed}
     return {"metadata": meta, "spec": {"ttlSecondsAfterFinished": ttl}, "status": end | status}
@@ -378,6 +387,22 @@ async def test_a_resource_that_goes_on_is_not_woken() -> None:
     expiries.note(ref, body("2026-11-21T11:00:00Z", ttl=None))
     await expiries.wake_due()
     assert woken == []
+
+
+async def test_the_watches_note_finished_resources_and_forget_the_others() -> None:
+    """Also on a standby, which queues nothing."""
+    woken: list[ResourceRef] = []
+    expiries = Expiries(_appending(woken), lambda: NOW)
+    idle: list[ResourceRef] = []
+    handlers = EventHandlers(Cache(), _appending(idle), Reports(), expiries=expiries)
+    done = body("2026-11-21T11:00:00Z")
+    for deleted in (False, True):
+        await handlers.resource(IMAGES, done, deleted=deleted)
+    await expiries.wake_due()
+    assert woken == []
+    await handlers.resource(IMAGES, done, deleted=False)
+    await expiries.wake_due()
+    assert [each.uid for each in woken] == [UID]
 
 
 def _appending(woken: list[ResourceRef]) -> Callable[[ResourceRef], Awaitable[None]]:
