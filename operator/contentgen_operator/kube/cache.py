@@ -104,5 +104,6 @@ def trimmed(body: Body) -> Body:
     annotations = given.get("annotations") or {}
     meta["annotations"] = {name: annotations[name][:_LONGEST_VALUE] for name in _ANNOTATIONS if name in annotations}
     labels = given.get("labels") or {}
-    meta["labels"] = {GIVEN_UP_LABEL: labels[GIVEN_UP_LABEL]} if GIVEN_UP_LABEL in labels else {}
+    if GIVEN_UP_LABEL in labels:
+        meta["labels"] = {GIVEN_UP_LABEL: labels[GIVEN_UP_LABEL]}
     return {**body, "metadata": meta}
