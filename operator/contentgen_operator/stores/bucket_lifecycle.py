@@ -26,7 +26,7 @@ _MARKERS = "contentgen-temporary-files-delete-markers"
 _LEGACY_STYLE = {"LifecycleConfiguration"}
 
 
-class NotPermitted(Exception):
+class RulesNotPermitted(Exception):
     """The store has no lifecycle rules, or we may not read or write them, or only with a loss."""
 
 
@@ -36,7 +36,7 @@ def set_rules(client: "S3Client", bucket: str, *, wanted: bool) -> bool:
     """
     try:
         return _set_rules(client, bucket, wanted=wanted)
-    except NotPermitted as error:
+    except RulesNotPermitted as error:
         _log.info("bucket %s: no lifecycle rule: %s", bucket, error)
         return False
     except ClientError as error:
@@ -63,7 +63,7 @@ def _set_rules(client: "S3Client", bucket: str, *, wanted: bool) -> bool:
 
 
 def _read(client: "S3Client", bucket: str) -> tuple[list[Rule], Any]:
-    """Rules of the bucket, and what a write must repeat of the rest. Raises NotPermitted, ClientError."""
+    """Rules of the bucket, and what a write must repeat of the rest. Raises RulesNotPermitted, ClientError."""
     seen: list[bytes] = []
 
     def note(http_response: Any, **_: Any) -> None:
@@ -81,7 +81,7 @@ def _read(client: "S3Client", bucket: str) -> tuple[list[Rule], Any]:
     output = client.meta.service_model.operation_model("GetBucketLifecycleConfiguration").output_shape
     elements = {each.decode() for body in seen for each in _ELEMENT.findall(body)}
     if unknown := elements - _names(output) - _LEGACY_STYLE:
-        raise NotPermitted(f"its rules have elements that would be lost: {', '.join(sorted(unknown))[:200]}")
+        raise RulesNotPermitted(f"its rules have elements that would be lost: {', '.join(sorted(unknown))[:200]}")
     kept = {name: reply[name] for name in ("TransitionDefaultMinimumObjectSize",) if reply.get(name)}
     return list(reply.get("Rules", ())), kept
 

@@ -266,6 +266,16 @@ class Storage:
         for start in range(0, len(versions), _MOST_DELETED):
             await asyncio.to_thread(self._delete, versions[start : start + _MOST_DELETED])
 
+    async def remove_temporary(self, versions: Sequence[tuple[str, str]]) -> None:
+        """Delete (key, version id) pairs under `temp/`, whose keys may have any characters. Raises NotDeleted or
+        NotOwned.
+        """
+        for key, _ in versions:
+            if not key.startswith(keys.TEMPORARY):
+                raise NotOwned(key)
+        for start in range(0, len(versions), _MOST_DELETED):
+            await asyncio.to_thread(self._delete, versions[start : start + _MOST_DELETED])
+
     def _keeps(self, prefix: str, claim: FileClaim) -> bool:
         """True if the stored file equals the claim. False without a checksum: sending it again is cheaper than reading
         it.

@@ -107,10 +107,14 @@ class TemporaryFiles:
         """Delete what is old under a prefix, up to a number of pages."""
         for _ in range(_PAGES):
             page = await self._storage.old_versions(prefix, before, self._positions.get(prefix, _START))
-            doomed = page.versions if prefix == keys.TEMPORARY else await self._unused(page.versions, before)
+            temporary = prefix == keys.TEMPORARY
+            doomed = page.versions if temporary else await self._unused(page.versions, before)
             self._check()
+            if temporary:
+                await self._storage.remove_temporary(doomed)
+            else:
+                await self._storage.remove(_owner_of(doomed), doomed)
             if doomed:
-                await self._storage.remove(Owner(keys=frozenset(key for key, _ in doomed)), doomed)
                 _log.info("deleted %d temporary files under %s", len(doomed), prefix)
             if page.following is None:
                 self._positions.pop(prefix, None)
@@ -153,6 +157,11 @@ class TemporaryFiles:
         jobs = {of.job_id for _, of in outcomes}
         numbers, ended = await self._runs.numbers(jobs), await self._records.ended(jobs, before)
         return tuple(each for each, of in outcomes if _is_over(of, numbers.get(of.job_id), of.job_id in ended))
+
+
+def _owner_of(outcomes: Sequence[Version]) -> Owner:
+    jobs = {of.job_id for key, _ in outcomes if (of := keys.outcome_of(key)) is not None}
+    return Owner(folders=frozenset(map(keys.internal_prefix, jobs)))
 
 
 def _is_upload(kind: Kind, prefix: str, key: str) -> bool:

@@ -221,6 +221,11 @@ async def test_files_are_deleted_after_a_day_with_their_versions_and_markers(rou
     assert await rounds.after(timedelta(hours=2)) == {"datasets/u/j/dataset.zip"}
 
 
+async def test_names_of_the_legacy_service_may_have_any_characters(rounds: Rounds) -> None:
+    put("temp/j/My Video (1).mp4", "temp/j/ü?", "temp//x", "temporary")
+    assert await rounds.after(LATER) == {"temporary"}
+
+
 async def test_a_rule_spares_the_listing_of_temp(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     listed: list[str] = []
     monkeypatch.setattr(storage, "old_versions", _listing(listed))
