@@ -150,6 +150,7 @@ class Actor:
         if stored is None:
             raise Conflict(f"the run document of {resource.ref.name} was changed")
         await self._write_record(resource, status)
+        await self._records.note_expiry(resource.ref.uid, now)
         if resource.finalized:
             self._leadership.check()
             await self._kube.delete_resource(resource.ref, resource.resource_version, dry_run=True)

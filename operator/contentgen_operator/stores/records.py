@@ -87,7 +87,8 @@ class RecordStore:
             versions.append(version)
         counts = {} if version is None else {"versions": versions, **version_totals(versions)}
         if kept:
-            self._change(kept[0], document | counts, () if "scopes" in document else ("scopes",))
+            gone = ("expiredAt", *(() if "scopes" in document else ("scopes",)))
+            self._change(kept[0], document | counts, gone)
         else:
             self._insert({"versions": []} | document | counts)
         for each in earlier:
@@ -191,6 +192,18 @@ class RecordStore:
         for each in found:
             # The revision is incremented in any case, so that a former leader's write fails.
             self._change(each, {"status": "cancelled"} if each.get("status") in ("queued", "processing") else {})
+
+    async def note_expiry(self, job_id: str, at: datetime) -> None:
+        """Note in the record that the operator deletes the resource after its ttlSecondsAfterFinished: its LoRA stays
+        usable. Raises Conflict if another process changes the record, or leads.
+        """
+        await asyncio.to_thread(self._note_expiry, job_id, at)
+
+    def _note_expiry(self, job_id: str, at: datetime) -> None:
+        found = self._read({"jobId": job_id})
+        self._check()
+        for each in found:
+            self._change(each, {"expiredAt": at})
 
     async def mark_discarded(self, discard: DeletionTombstone, *, new: bool = True) -> None:
         """Mark the record for the deletion of its files; `marks` finds it until `forget`.

@@ -89,6 +89,7 @@ async def test_files_record_ledger_and_run_document_are_kept(world: World, polic
     kept = world.database["jobs"].find_one({"jobId": UID})
     assert kept is not None
     assert record is not None
+    assert kept.pop("expiredAt") is not None
     assert {**kept, "revision": 0} == {**record, "revision": 0}
     assert (world.storage.objects, states(world)) == (files, ["collected"])
     assert world.database["runs"].find_one({"_id": UID})["expiredAt"] is not None
@@ -163,6 +164,7 @@ async def test_an_edit_in_the_same_moment_starts_its_run(world: World) -> None:
     assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
     assert len(world.provider.posts) == 2
     assert world.database["runs"].find_one({"_id": UID})["expiredAt"] is None, "it was not deleted"
+    assert "expiredAt" not in world.database["jobs"].find_one({"jobId": UID})
 
 
 async def test_a_finalizer_stays_where_the_operator_may_not_delete(world: World) -> None:
