@@ -27,6 +27,7 @@ CALLER_ANNOTATION = f"{GROUP}/caller"  # the user who created the resource throu
 CHANGED_BY_ANNOTATION = f"{GROUP}/changed-by"  # the user who changed it last through the gateway
 REQUEST_ANNOTATION = f"{GROUP}/request"  # hashes of the Idempotency-Key and of the request body of the creation
 
+GIVEN_UP_LABEL = f"{GROUP}/given-up"  # "true" on failed resources that a person can retry; an index, no evidence
 UID_LABEL = f"{GROUP}/uid"  # on Jobs and pods: the UID of their resource
 KIND_LABEL = f"{GROUP}/kind"
 STAGE_LABEL = f"{GROUP}/stage"

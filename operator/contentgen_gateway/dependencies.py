@@ -27,6 +27,7 @@ from contentgen_gateway.services.changes.sharing import JobSharing
 from contentgen_gateway.services.collections import CollectionEditor
 from contentgen_gateway.services.datasets import DatasetReader
 from contentgen_gateway.services.downloads import FileReader
+from contentgen_gateway.services.given_up import GivenUpReader
 from contentgen_gateway.services.job_details import ResourceReader
 from contentgen_gateway.services.jobs import JobReader
 from contentgen_gateway.services.legacy_imports import LegacyImporter
@@ -83,6 +84,7 @@ class Services:
     deletion: JobDeletion
     editing: JobEditing
     files: FileReader
+    given_up: GivenUpReader
     jobs: JobReader
     legacy_imports: LegacyImporter
     orphans: OrphanReader
@@ -115,6 +117,7 @@ class Services:
             deletion=JobDeletion(editable, resources, records, given.shares, given.collections, given.tenants, uses),
             editing=JobEditing(editable, records, jobs),
             files=FileReader(visibility, records, files, given.clock),
+            given_up=GivenUpReader(visibility, jobs, ResourceReader(resources)),
             jobs=jobs,
             legacy_imports=LegacyImporter(authorizer, records, files, given.tenants),
             orphans=OrphanReader(visibility, given.purchases, retention),

@@ -21,6 +21,7 @@ from contentgen_gateway.services.changes.sharing import JobSharing
 from contentgen_gateway.services.collections import CollectionEditor
 from contentgen_gateway.services.datasets import DatasetReader
 from contentgen_gateway.services.downloads import FileReader
+from contentgen_gateway.services.given_up import GivenUpReader
 from contentgen_gateway.services.job_details import ResourceReader
 from contentgen_gateway.services.jobs import JobReader
 from contentgen_gateway.services.legacy_imports import LegacyImporter
@@ -92,6 +93,7 @@ DatasetsDep = Annotated[DatasetReader, _service(lambda services: services.datase
 DeletionDep = Annotated[JobDeletion, _service(lambda services: services.deletion)]
 EditingDep = Annotated[JobEditing, _service(lambda services: services.editing)]
 FilesDep = Annotated[FileReader, _service(lambda services: services.files)]
+GivenUpDep = Annotated[GivenUpReader, _service(lambda services: services.given_up)]
 JobsDep = Annotated[JobReader, _service(lambda services: services.jobs)]
 LegacyImportsDep = Annotated[LegacyImporter, _service(lambda services: services.legacy_imports)]
 OrphansDep = Annotated[OrphanReader, _service(lambda services: services.orphans)]

@@ -2,7 +2,8 @@
 
 check of the collect Job → add finalizer → run document (new run, facts, attempt) → adoption → response →
 cancellation → ledger transitions → purchase planned and marked → payment of one that was planned before → files deleted
-→ run document (purchase, finished version) → Job → remove finalizer → record → status → events → lost Job deleted.
+→ run document (purchase, finished version) → Job → remove finalizer → label → record → status → events → lost Job
+deleted.
 
 The record is written before the status, because a resource with a finished status is not reconciled again.
 """
@@ -16,7 +17,9 @@ import stamina
 from kubernetes.aio.client.exceptions import ApiException
 from pymongo.errors import PyMongoError
 
-from contentgen_contract.names import API_VERSION, FINALIZER, Stage
+from contentgen_contract.advice import given_up
+from contentgen_contract.advice.remedies import Facts
+from contentgen_contract.names import API_VERSION, FINALIZER, GIVEN_UP_LABEL, Stage
 from contentgen_contract.records import ownership
 from contentgen_contract.records.ownership import Owner
 from contentgen_contract.records.tenancy import UNSCOPED
@@ -107,6 +110,9 @@ class Actor:
 
     async def _act(self, resource: Resource, plan: Plan, now: datetime) -> bool:
         self._leadership.check()
+        if plan.expire:
+            await self._expire(resource, plan.status, now)
+            return True
         if plan.finalizer and not resource.deleting:
             resource = await self._with_finalizer(resource)
         status = resource.status.model_copy(update={"run": plan.status.run})
@@ -125,6 +131,7 @@ class Actor:
         plan, admitted = await self._with_job(resource, plan, now)
         if not plan.finalizer:
             resource = await self._without_finalizer(resource)
+        resource = await self._labelled(resource, plan.status)
         self._leadership.check()
         await self._write_record(resource, plan.status)
         await self.write_status(resource, plan.status)
@@ -132,6 +139,26 @@ class Actor:
         if plan.lost_job is not None:  # after the status: a missing Job that it names counts as a failed attempt
             await self._kube.delete_job(resource.ref.namespace, plan.lost_job.name, plan.lost_job.uid)
         return admitted
+
+    async def _expire(self, resource: Resource, status: ResourceStatus, now: datetime) -> None:
+        """Delete a resource whose time is over, and its Jobs. Raises Conflict if it was changed since it was observed.
+
+        The finalizer goes first: without it nobody deletes the files, also if a person deletes the resource in between.
+        """
+        document = resource.document
+        assert document is not None  # noqa: S101 - decided
+        stored = await self._runs.put(document.model_copy(update={"expired_at": now}))
+        if stored is None:
+            raise Conflict(f"the run document of {resource.ref.name} was changed")
+        await self._write_record(resource, status)
+        await self._records.note_expiry(resource.ref.uid, now)
+        if resource.finalized:
+            self._leadership.check()
+            await self._kube.delete_resource(resource.ref, resource.resource_version, dry_run=True)
+            resource = await self._without_finalizer(resource)
+        self._leadership.check()
+        await self._kube.delete_resource(resource.ref, resource.resource_version)
+        _log.info("deleted: its ttlSecondsAfterFinished is over; its files are kept", extra=resource.ref.about)
 
     async def _with_run_document(self, resource: Resource, status: ResourceStatus) -> Resource:
         """The resource with its run document, which is written if the status differs from it. Raises Conflict."""
@@ -289,6 +316,22 @@ class Actor:
         self._cache.note(ref, body)
         changed = {"resource_version": body["metadata"]["resourceVersion"], "finalizers": tuple(finalizers)}
         return resource.model_copy(update=changed)
+
+    async def _labelled(self, resource: Resource, status: ResourceStatus) -> Resource:
+        """The resource, with or without the label of given-up work where this status changes that.
+
+        Written at such a change only: a tool that removes the label, or sets it, is not fought with. Before the
+        status, because a resource with a finished status is not reconciled again.
+        """
+        before, after = (given_up.is_given_up(Facts.parse(dump_status(each))) for each in (resource.status, status))
+        wanted = "true" if after else None
+        if before == after or resource.given_up == wanted:
+            return resource
+        self._leadership.check()
+        body = await self._kube.put_label(resource.ref, resource.resource_version, GIVEN_UP_LABEL, wanted)
+        self._cache.note(resource.ref, body)
+        version = body["metadata"]["resourceVersion"]
+        return resource.model_copy(update={"resource_version": version, "given_up": wanted})
 
     async def _reserve(self, plan: Plan, reservation: Reservation) -> Plan:
         """The plan with the purchase in its status, after it was planned in the ledger and marked in the bucket."""

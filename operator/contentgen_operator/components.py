@@ -49,10 +49,12 @@ from contentgen_operator.stores.records import RecordStore
 from contentgen_operator.stores.run_documents import RunDocuments
 from contentgen_operator.stores.s3 import Storage
 from contentgen_operator.stores.status_verification import StatusVerifier
+from contentgen_operator.stores.temporary_files import TemporaryFileDeletion, TemporaryFiles
 from contentgen_operator.stores.worker_jobs import WorkerJobs
 from contentgen_operator.telemetry.health import OperatorHealth
 from contentgen_operator.telemetry.instrumented import InstrumentedLedger, InstrumentedProvider
 from contentgen_operator.watch.event_handlers import EventHandlers
+from contentgen_operator.watch.expiries import Expiries
 from contentgen_operator.watch.liveness import WatchLiveness
 from contentgen_operator.watch.lora_names import LoraNames
 from contentgen_operator.watch.settled import SettledCheck
@@ -160,6 +162,8 @@ class BackgroundWork:
     orphans: Orphans
     settlement: ChargeSettlement
     settled: SettledCheck
+    expiries: Expiries
+    temporary_files: TemporaryFiles
     releases: NamespaceReleases
 
 
@@ -385,6 +389,14 @@ def build_background(base: Foundation, core: ReconcileLoop) -> BackgroundWork:
         orphans=orphans,
         settlement=_settlement(base, core),
         settled=SettledCheck(stores.runs, core.reconciler.wake),
+        expiries=Expiries(core.reconciler.wake),
+        temporary_files=TemporaryFiles(
+            storage=stores.storage,
+            records=stores.records,
+            runs=stores.runs,
+            deletion=TemporaryFileDeletion(base.settings.temporary_files),
+            check=base.check,
+        ),
         releases=NamespaceReleases(base.kube, base.selection, base.check),
     )
 
@@ -398,6 +410,8 @@ def leader_loops(
         background.orphans.run,
         background.settlement.run,
         background.settled.run,
+        background.expiries.run,
+        background.temporary_files.run,
         background.releases.run,
     ]
     if base.role.claim is not None:
@@ -509,6 +523,7 @@ def build_event_handlers(base: Foundation, background: BackgroundWork, tasks: Le
         shared.lora_names,
         background.settled,
         selection=base.selection,
+        expiries=background.expiries,
         on_deselected=background.releases.note,
         on_deleted=tasks.deleted,
     )

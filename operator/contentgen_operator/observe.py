@@ -21,6 +21,7 @@ from contentgen_contract.worker.orders import Limits
 from contentgen_operator.decide import history_searches, lora_identity
 from contentgen_operator.decide.deletion import is_searched_at_deletion
 from contentgen_operator.decide.payment import purchase_from_status, status_names_purchase
+from contentgen_operator.decide.policies import cleanup
 from contentgen_operator.kube import pods
 from contentgen_operator.kube.account_grants import AccountGrants
 from contentgen_operator.kube.api import Kube
@@ -113,6 +114,8 @@ class Observer:
         if case.over and not case.collects_again:
             if case.run.request_open:
                 return await self._observe_ended(case)
+            if cleanup.is_due(case.resource, case.now):
+                return await self._observe_purchases(case)
             return await self._observe_settled(case)
         purchase = await self._ledger.get(case.key)
         fields: dict[str, Any] = {"purchase": purchase}
@@ -166,6 +169,11 @@ class Observer:
         uid = case.resource.ref.uid
         if uid not in self._settled:
             return Observation()
+        return await self._observe_purchases(case)
+
+    async def _observe_purchases(self, case: DecisionInput) -> Observation:
+        """Observation of all purchases of an ended run's resource."""
+        uid = case.resource.ref.uid
         purchase = await self._ledger.get(case.key)
         earlier, other_runs = await self._ledger.others(case.key, uid)
         self._settled.discard(uid)
@@ -430,16 +438,27 @@ class Observer:
     async def _observe_lora(self, tenant: Tenant, namespace: str, name: str) -> LoraView:
         body = await self._kube.get_resource(Kind.LORA_TRAINING, namespace, name)
         if body is None:
-            return LoraView(name=name)
+            return await self._observe_expired_lora(tenant, namespace, name)
         try:
             status = ResourceStatus.model_validate(body.get("status") or {})
         except ValidationError:  # somebody else wrote its status: not ready
             return LoraView(name=name)
         trainings = await self._verifier.trainings(tenant, namespace, name)
-        key = _model_key(status, lora_identity.files_of(trainings))
+        key = _model_key(status.versions, lora_identity.files_of(trainings))
         message = (status.message or "")[:200]
         phase = status.phase or Phase.PENDING
         return LoraView(name=name, phase=phase, model_key=key, message=message, trainings=trainings)
+
+    async def _observe_expired_lora(self, tenant: Tenant, namespace: str, name: str) -> LoraView:
+        """A LoraTraining that is gone: usable if its spec.ttlSecondsAfterFinished was over, missing if a person
+        deleted it.
+        """
+        trainings = await self._verifier.trainings(tenant, namespace, name)
+        document = await self._verifier.expired(Kind.LORA_TRAINING, namespace, name, trainings)
+        if document is None:
+            return LoraView(name=name)
+        key = _model_key(document.versions, lora_identity.files_of(trainings))
+        return LoraView(name=name, phase=Phase.COMPLETED, model_key=key, trainings=trainings)
 
     async def _find_lost_request(
         self, resource: Resource, key: PurchaseKey, spec: Spec, purchase: Purchase
@@ -561,8 +580,8 @@ def _read_problem(error: Unavailable) -> dict[str, Any]:
     return {"provider_problem": str(error), "access_refused": isinstance(error, AccessRefused)}
 
 
-def _model_key(status: ResourceStatus, collected: frozenset[str]) -> str | None:
+def _model_key(listed: tuple[VersionStatus, ...], collected: frozenset[str]) -> str | None:
     """Key of the LoRA file of the newest version that the ledger lists, also while a later run works or has failed."""
-    versions = sorted(status.versions, key=lambda version: version.version, reverse=True)
+    versions = sorted(listed, key=lambda version: version.version, reverse=True)
     models = (file.key for each in versions for file in each.files if file.key.endswith("/model.safetensors"))
     return next((key for key in models if key in collected), None)

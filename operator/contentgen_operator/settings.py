@@ -124,6 +124,9 @@ class Settings(BaseSettings):
     orphan_retention_days: int = Field(
         30, ge=1, le=3650, description="Retention of results of purchases whose resource is gone."
     )
+    temporary_files: Literal["lifecycle", "collector", "none"] = Field(
+        "lifecycle", description="What deletes temporary files after 24 hours."
+    )
     prices: dict[str, Price] = Field(default_factory=dict)
     models_allowed: tuple[str, ...] = Field((), description="fal models that may be used; empty: those with a price.")
 

@@ -20,8 +20,9 @@ JOBS: dict[str, Keys] = {
     "uses": (("uses", 1),),
     "public_created": (("metadata.isPublic", 1), *NEWEST_FIRST),
     "discarded": (("discard.uid", 1),),
+    "completed": (("completedAt", -1),),
 }
-"""Names and keys; `job_id` is unique. `terms`, `tags` and `uses` are arrays."""
+"""Names and keys; `job_id` is unique. `terms`, `tags` and `uses` are arrays. The operator uses the last two."""
 
 WORKER_JOBS: dict[str, Keys] = {"uid": (("uid", 1),)}
 

@@ -393,6 +393,15 @@ class JobSpec(Manifest):
         "again uses them without a payment. Delete: all its files with their versions, and its record, are deleted.",
     )
     # No default in the CRD, as for collectDeadlineSeconds.
+    ttl_seconds_after_finished: int | None = Field(
+        None,
+        ge=0,
+        le=2147483647,
+        description="Seconds after the end of a run, by status.completionTime, until the resource and its Jobs are "
+        "deleted. Files, records and the ledger are kept, also with deletionPolicy Delete. It waits while a request or "
+        "a paid result is open. If omitted, the resource is not deleted.",
+    )
+    # No default in the CRD, as for collectDeadlineSeconds.
     operator_class: OperatorClass | None = Field(
         None,
         description="Operator class of the resource: each installation serves one. It can be changed before the "
@@ -560,6 +569,7 @@ _NOT_INPUTS = {
     "deadline_seconds",
     "collect_deadline_seconds",
     "deletion_policy",
+    "ttl_seconds_after_finished",
     "operator_class",
     "approval",
     "dry_run",

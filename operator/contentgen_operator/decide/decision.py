@@ -46,7 +46,7 @@ from contentgen_operator.decide.planning import (
     submitting,
     withdraw_planned,
 )
-from contentgen_operator.decide.policies import approval, estimate, gate
+from contentgen_operator.decide.policies import approval, cleanup, estimate, gate
 from contentgen_operator.decide.purchasable import before_submission
 from contentgen_operator.decide.stages import lost_job, run_stage, with_log
 from contentgen_operator.decide.status import invalid_spec_status, transition_events, with_settled_cost
@@ -67,7 +67,8 @@ def decide(case: DecisionInput) -> Plan:
     if case.over and not case.collects_again:
         if case.run.request_open:
             return plan_after_end(case)
-        return Plan(status=with_settled_cost(resource, case.observed), finalizer=resource.deletes_files)
+        plan = Plan(status=with_settled_cost(resource, case.observed), finalizer=resource.deletes_files)
+        return cleanup.with_expiry(case, plan)
     if case.collects_again:
         if why := collect_retries.missing_result(case):
             return collect_retries.refused_retry(case, why)

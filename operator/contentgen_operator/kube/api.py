@@ -79,6 +79,29 @@ class Kube(KubeApi):
         call = self.request("PATCH", resource_of(kind), namespace=namespace, name=name, body=body)
         return await or_conflict(call)
 
+    async def put_label(self, ref: ResourceRef, version: str, name: str, value: str | None) -> Body:
+        """Set one label, or remove it (None); all others stay. Raises Conflict if `version` is not the newest."""
+        body = {"metadata": {"resourceVersion": version, "labels": {name: value}}}
+        call = self.request("PATCH", resource_of(ref.kind), namespace=ref.namespace, name=ref.name, body=body)
+        return await or_conflict(call)
+
+    async def delete_resource(self, ref: ResourceRef, version: str, *, dry_run: bool = False) -> None:
+        """Delete one of our resources, if `version` is its newest resourceVersion; its Jobs follow. Raises Conflict if
+        it was changed or is gone, and ApiException if it may not be deleted; a dry run asks only that.
+        """
+        options: Body = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "propagationPolicy": "Background",
+            "preconditions": {"uid": ref.uid, "resourceVersion": version},
+        }
+        query: Query = {"dryRun": "All"} if dry_run else {}
+        await or_conflict(
+            self.request(
+                "DELETE", resource_of(ref.kind), namespace=ref.namespace, name=ref.name, query=query, body=options
+            )
+        )
+
     async def delete_job(self, namespace: str, name: str, uid: str) -> None:
         """Delete a Job and its pods, unless it is missing or has another uid."""
         options = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}

@@ -16,6 +16,7 @@ from contentgen_contract.names import (
     APPROVED_BY_ANNOTATION,
     CANCEL_ANNOTATION,
     COLLECT_ANNOTATION,
+    GIVEN_UP_LABEL,
     REJECT_ANNOTATION,
     RERUN_ANNOTATION,
     RESUBMIT_ANNOTATION,
@@ -108,4 +109,7 @@ def trimmed(body: Body) -> Body:
     meta = {name: given[name] for name in _METADATA if name in given}
     annotations = given.get("annotations") or {}
     meta["annotations"] = {name: annotations[name][:_LONGEST_VALUE] for name in _ANNOTATIONS if name in annotations}
+    labels = given.get("labels") or {}
+    if GIVEN_UP_LABEL in labels:
+        meta["labels"] = {GIVEN_UP_LABEL: labels[GIVEN_UP_LABEL]}
     return {**body, "metadata": meta}

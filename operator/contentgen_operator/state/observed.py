@@ -15,6 +15,7 @@ from contentgen_contract.names import (
     COLLECT_ANNOTATION,
     FINAL_PHASES,
     FINALIZER,
+    GIVEN_UP_LABEL,
     RERUN_ANNOTATION,
     RESUBMIT_ANNOTATION,
     Condition,
@@ -66,6 +67,7 @@ class Resource(Value):
     adopt: str | None = None
     collect: str | None = None
     verdict_annotations: dict[str, str] = Field(default_factory=dict)  # those of an approval or a rejection
+    given_up: str | None = None  # value of the label, which anybody may change
     created_at: datetime
     spec: dict[str, Any]
     status: ResourceStatus
@@ -95,6 +97,7 @@ class Resource(Value):
             adopt=annotations.get(ADOPT_ANNOTATION),
             collect=annotations.get(COLLECT_ANNOTATION),
             verdict_annotations={name: annotations[name] for name in _VERDICT_ANNOTATIONS if name in annotations},
+            given_up=meta.labels.get(GIVEN_UP_LABEL),
             created_at=meta.creation_timestamp,
             spec=given.spec,
             status=strict_status(body),
@@ -138,6 +141,12 @@ class Resource(Value):
     def deletes_files(self) -> bool:
         """True if the files are deleted with the resource."""
         return self.spec.get("deletionPolicy") == DeletionPolicy.DELETE
+
+    @property
+    def ttl_seconds(self) -> int | None:
+        """Seconds after the end of a run until the resource is deleted; None: it is not."""
+        given = self.spec.get("ttlSecondsAfterFinished")
+        return given if isinstance(given, int) and not isinstance(given, bool) and given >= 0 else None
 
     @property
     def deadline_seconds(self) -> int | None:

@@ -95,6 +95,7 @@ class Plan(Value):
     lost_job: JobView | None = None  # Job on a lost node, deleted once the status no longer names it
     cancel: Cancellation | None = None
     discard: DeletionTombstone | None = None
+    expire: bool = False  # delete the resource, and none of its files: spec.ttlSecondsAfterFinished is over
     hold: bool = False  # a deleted resource keeps our finalizer
     last_chance: bool = False  # a failed cancellation or deletion is not retried
     again_seconds: float | None = None  # until the next reconcile; None: at the next event

@@ -72,6 +72,7 @@ class RunDocument(Value):
     run: FrozenRun | None = None  # the run in progress, or the last one
     versions: tuple[VersionStatus, ...] = Field((), max_length=MAX_VERSIONS)
     claim: UnrecordedRun | None = None  # blocks payments until a person allows them
+    expired_at: Instant | None = None  # when the operator deleted the resource after its ttlSecondsAfterFinished
 
     @property
     def token(self) -> str | None:
@@ -114,7 +115,7 @@ class RunDocument(Value):
 
 def next_document(document: RunDocument, status: ResourceStatus, *, allowed: bool) -> RunDocument:
     """The document of which a planned status is the projection. `allowed`: a person has allowed payments."""
-    changes: dict[str, object] = {"versions": status.versions}
+    changes: dict[str, object] = {"versions": status.versions, "expired_at": None}  # it was not deleted after all
     if allowed:
         changes["claim"] = None
     return document.begun(status.run).model_copy(update=changes)

@@ -263,6 +263,16 @@ class StatusVerifier:
         """Purchases in the ledger that are collected for a LoraTraining."""
         return tuple(await self._ledger.collected(tenant, namespace, Kind.LORA_TRAINING, name))
 
+    async def expired(self, kind: Kind, namespace: str, name: str, bought: Iterable[Purchase]) -> RunDocument | None:
+        """Run document of the last resource of a name that is gone and owned one of these purchases; None unless the
+        operator deleted it after its ttlSecondsAfterFinished.
+        """
+        read = [await self._runs.get(uid) for uid in sorted({each.job_id for each in bought})]
+        place = (kind, namespace, name)
+        named = [each for each in read if each is not None and (each.kind, each.namespace, each.name) == place]
+        last = max(named, key=_started_at, default=None)
+        return last if last is not None and last.expired_at is not None else None
+
     async def _run(self, resource: Resource, run: RunStatus) -> RunStatus:
         known = await self._with_known_identity(resource, run)
         return await self._checked(resource, await self._with_known_account(resource, known))
@@ -366,6 +376,12 @@ def _names_other_jobs(resource: Resource) -> bool:
         or not all(owns(files_of(resource, version, (uid,)), file.key) for file in version.files)
         for version in resource.status.versions
     )
+
+
+def _started_at(document: RunDocument) -> str:
+    """Sort key: start of the last run, then the uid."""
+    at = document.run.started_at.isoformat() if document.run is not None else ""
+    return f"{at} {document.uid}"
 
 
 def _warn(resource: Resource, what: str) -> None:

@@ -94,7 +94,7 @@ def resource_attempts(place: AttemptPlace) -> Iterator[Asked]:
     for kind in Kind:
         held = ours(kind, place.namespace, "held")
         for name, body in changes.items():
-            says = f"changes the finalizers of {kind.plural}.contentgen.dev alone"
+            says = f"changes the finalizers and the label contentgen.dev/given-up of {kind.plural}.contentgen.dev alone"
             yield "resources", place.operator, patch(f"{name} of {kind.plural}", held, body, says)
 
 

@@ -118,7 +118,9 @@ class ObjectStore(Generic[K]):
         kept: Body = known["metadata"] if known else {"creationTimestamp": self._server.now(), "finalizers": []}
         edited = known is not None and known["spec"] != spec
         carried = {
-            name: kept[name] for name in ("creationTimestamp", "finalizers", "deletionTimestamp") if name in kept
+            name: kept[name]
+            for name in ("creationTimestamp", "finalizers", "deletionTimestamp", "labels")
+            if name in kept
         }
         versions = {"generation": kept.get("generation", 1) + edited, "resourceVersion": self._server.next_version()}
         self.objects[key] = {
@@ -155,12 +157,14 @@ class ObjectStore(Generic[K]):
         kept["metadata"]["generation"] += kept.get("spec") != spec
         return copied(kept)
 
-    def delete(self, key: K, uid: str | None = None, at: str | None = None) -> bool:
+    def delete(self, key: K, uid: str | None = None, at: str | None = None, version: str | None = None) -> bool:
         """Delete, or mark an object with finalizers as deleted `at` a time, by default now; returns whether it is gone.
 
-        Raises 404, and 409 on another uid.
+        Raises 404, and 409 on another uid or resourceVersion.
         """
         metadata = self.get(key)["metadata"]
+        if version not in (None, metadata["resourceVersion"]):
+            raise rejection(409, "the resourceVersion in the precondition does not match")
         if uid not in (None, metadata["uid"]):
             raise rejection(409, "the UID in the precondition does not match")
         if not metadata.get("finalizers"):

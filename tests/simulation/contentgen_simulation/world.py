@@ -62,6 +62,7 @@ from contentgen_operator.stores.s3 import DeletedPage
 from contentgen_operator.stores.status_verification import StatusVerifier
 from contentgen_operator.stores.worker_jobs import RecordedJob, WorkerJobs
 from contentgen_operator.watch.event_handlers import owner_of
+from contentgen_operator.watch.expiries import Expiries
 from contentgen_operator.watch.lora_names import LoraNames
 from contentgen_operator.watch.settled import SettledCheck
 from contentgen_operator.worker_api.reports import Reports
@@ -232,6 +233,27 @@ class FakeKube:
             return self.store.finalize((kind, name), finalizers)
 
         return dict(await self._writes("finalizers", write))
+
+    async def put_label(self, ref: ResourceRef, version: str, name: str, value: str | None) -> dict[str, Any]:
+        async def write() -> dict[str, Any]:
+            kept = self._changed(ref.kind, ref.name, version)
+            labels = kept["metadata"].setdefault("labels", {})
+            labels.pop(name, None)
+            labels |= {} if value is None else {name: value}
+            return copied(kept)
+
+        return dict(await self._writes("label", write))
+
+    async def delete_resource(self, ref: ResourceRef, version: str, *, dry_run: bool = False) -> None:
+        async def write() -> None:
+            key = (ref.kind, ref.name)
+            try:
+                self.store.delete(key, ref.uid, version=version)
+            except ApiException as error:
+                raise Conflict("changed or deleted in between") from error
+
+        if not dry_run:
+            await self._writes("deletion", write)
 
     async def delete_job(self, namespace: str, name: str, uid: str) -> None:
         if name in self.jobs and self.jobs[name]["metadata"]["uid"] == uid:
@@ -679,13 +701,25 @@ class World:
         await check.check()
         return bool(behind)
 
+    async def expires(self, ref: ResourceRef) -> bool:
+        """Whether the time of a finished resource is over."""
+        woken = list[ResourceRef]()
+
+        async def wake(found: ResourceRef) -> None:
+            woken.append(found)
+
+        expiries = Expiries(wake, lambda: self.now)
+        expiries.note(ref, self.kube.resources[ref.kind, ref.name])
+        await expiries.wake_due()
+        return bool(woken)
+
     async def step(self, kind: Kind, name: str = "it") -> None:
         asyncio.get_running_loop().set_default_executor(INLINE)
         uid = self.kube.resources[kind, name]["metadata"]["uid"] if self.there(kind, name) else UID
         ref = ResourceRef(kind=kind, namespace="ns", name=name, uid=uid)
         again: float | None = 1
         try:
-            if self.watch(ref) or await self.is_behind(ref):
+            if self.watch(ref) or await self.expires(ref) or await self.is_behind(ref):
                 again = await self.process._read_and_reconcile(ref)
         except Conflict:
             self.process._cache.drop(ref)

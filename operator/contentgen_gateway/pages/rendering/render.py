@@ -47,6 +47,7 @@ class NavigationEntry:
 PLACES = (
     NavigationEntry("/", "Dashboard", "layout-dashboard"),
     NavigationEntry("/jobs", "Jobs", "list"),
+    NavigationEntry("/given-up", "Given up", "rotate-ccw"),
     NavigationEntry("/pictures", "Pictures", "images"),
     NavigationEntry("/loras", "LoRAs", "layers"),
     NavigationEntry("/transcripts", "Transcripts", "audio-lines"),

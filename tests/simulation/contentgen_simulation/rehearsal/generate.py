@@ -23,6 +23,7 @@ FATES = (
     "301", "302", "303", "307", "308", "404", "410", "403", "503", "expired", "partial", "oversized", "fewer", "fails",
     "files-gone", "files-expire",
 )  # fmt: skip
+EXPIRING = 0.15  # share of the plans with `ttlSecondsAfterFinished`
 LINES = 125  # between two faults of one plan; a plan has LINE_FAULTS of them
 LINE_FAULTS = 7
 Draft = Callable[[Random, RehearsalPlan], RehearsalPlan]
@@ -74,7 +75,8 @@ def generate(seed: int) -> RehearsalPlan:
         return plan
     if random.random() < 0.35:
         plan = _with(plan, *_people(random, random.randint(1, 3)))
-    return _with(plan, *_advice(random, plan), *_repairs(plan), *_election(plan))
+    plan = _with(plan, *_advice(random, plan), *_repairs(plan), *_election(plan))
+    return _expiring(plan)
 
 
 def _with(plan: RehearsalPlan, *events: PlannedEvent) -> RehearsalPlan:
@@ -148,6 +150,26 @@ def _election(plan: RehearsalPlan) -> list[PlannedEvent]:
     several = any(each.do == "second" or each.args.get("action") == "freeze" for each in plan.events)
     random = Random(f"election of {plan.seed}")  # noqa: S311 - a plan is no secret
     return [PlannedEvent("election")] if several and random.random() < 2 / 3 else []
+
+
+def _expiring(plan: RehearsalPlan) -> RehearsalPlan:
+    """Finished resources that are deleted after a time, and applied again, in some plans.
+
+    Separate random numbers, as for the repairs.
+    """
+    random = Random(f"expiry of {plan.seed}")  # noqa: S311 - a plan is no secret
+    if random.random() >= EXPIRING:
+        return plan
+    made: list[PlannedEvent] = []
+    subjects: list[Subject] = []
+    for who, each in enumerate(plan.subjects):
+        ttl = random.choice((0, 0, 30, int(HOUR)))
+        subjects.append(replace(each, options=each.options | {"ttlSecondsAfterFinished": ttl}))
+        at = ttl + random.choice((0.0, 0.02, 1.0, HOUR))
+        made += [PlannedEvent("apply", at, on, who) for on in ("phase:Completed", "phase:Failed")]
+        if random.random() < 0.3:
+            made.append(PlannedEvent("delete", max(ttl - random.choice((0.0, 0.01)), 0), "phase:Completed", who))
+    return _with(replace(plan, subjects=tuple(subjects)), *made)
 
 
 def _lost(random: Random, plan: RehearsalPlan, count: int = 1) -> RehearsalPlan:

@@ -16,8 +16,9 @@ import mongomock
 from contentgen_contract.names import Kind
 from contentgen_contract.records.tenancy import unscoped
 from contentgen_gateway.migration.namespaces import CommandRefused, TenantAdministration
+from contentgen_operator.decide.policies import cleanup
 from contentgen_operator.state.decision_input import Policy
-from contentgen_operator.state.observed import JobView, ResourceRef, is_settled
+from contentgen_operator.state.observed import JobView, Resource, ResourceRef, is_settled
 from contentgen_operator.state.run_document import status_digest
 from contentgen_simulation.api_server import copied
 from contentgen_simulation.frozen import contents
@@ -331,6 +332,8 @@ class RehearsalWorld:
             process.cache.forget(ref)
             if body is None or self._is_behind(ref, body):
                 process.wake(ref)
+            elif (at := cleanup.expires_at(Resource.parse(ref.kind, body))) is not None:  # as `Expiries` does
+                self.later(max(at.timestamp() - self.now().timestamp(), 0), lambda: process.wake(ref))
         elif process.cache.note(ref, copied(body)):
             process.wake(ref)
 
