@@ -171,7 +171,9 @@ class Gauges(Collector):
             findings.add_metric((kind,), count)
         yield findings
         audited = GaugeMetricFamily(
-            "contentgen_audit_timestamp_seconds", "End of the last audit. Of the leader only.", labels=()
+            "contentgen_audit_timestamp_seconds",
+            "End of the last audit, where audits are daily. Of the leader only.",
+            labels=(),
         )
         if self.audited_at is not None:
             audited.add_metric((), self.audited_at)

@@ -107,7 +107,7 @@ class AccountAudit:
     async def _round(self, now: datetime) -> None:
         if not self._has_read:
             self._last, self._has_read = await self._audits.last(), True
-            _show(self._last)
+            self._show(self._last)
         request = await self._audits.request()
         if not self._is_due(request, self._last, now):
             return
@@ -115,8 +115,13 @@ class AccountAudit:
         report = await self.audit(now, request.token if request is not None else None, self._last)
         await self._audits.store(report)
         self._last = report
-        _show(report)
+        self._show(report)
         _log_findings(report)
+
+    def _show(self, report: AuditReport | None) -> None:
+        if report is not None:
+            metrics.gauges.audit_findings = dict.fromkeys(FindingKind, 0) | report.counts
+            metrics.gauges.audited_at = report.finished_at.timestamp() if self._plan.daily else None
 
     def _is_due(self, request: AuditRequest | None, last: AuditReport | None, now: datetime) -> bool:
         if request is not None:
@@ -211,12 +216,6 @@ def _merged(first: Iterable[LedgerEntry], second: Iterable[LedgerEntry]) -> tupl
 def _with_first_seen(found: Iterable[Finding], last: AuditReport | None, now: datetime) -> tuple[Finding, ...]:
     seen = {each.identity: each.first_seen_at or last.started_at for each in last.findings} if last is not None else {}
     return tuple(each.model_copy(update={"first_seen_at": seen.get(each.identity, now)}) for each in found)
-
-
-def _show(report: AuditReport | None) -> None:
-    if report is not None:
-        metrics.gauges.audit_findings = dict.fromkeys(FindingKind, 0) | report.counts
-        metrics.gauges.audited_at = report.finished_at.timestamp()
 
 
 def _log_findings(report: AuditReport) -> None:
