@@ -62,9 +62,44 @@ _TAKEOVER = "operator/tenancy/test_tenant_takeover.py::test"
 _SIGHT = "gateway/auth/test_tenancy.py::test"
 _RUNS = "operator/runs/test_run_documents.py::test"
 _FENCING = "operator/installations/test_fencing.py::test"
+_AUDIT = "operator/audit/test_audit_rounds.py::test"
+_COMPARED = "operator/audit/test_audit_comparison.py::test"
 _CLASS = "operator/payment/test_purchase_class.py::test"
 
 MUTANTS: tuple[Mutant, ...] = (
+    *_of(
+        "providers/audited",
+        (
+            "audit: its clients may send more than reads",
+            '        if request.method != "GET" or _READABLE.fullmatch(path) is None:\n',
+            "        if _READABLE.fullmatch(path) is None:\n",
+            f"{_AUDIT}_the_clients_refuse_everything_but_the_reads",
+        ),
+    ),
+    *_of(
+        "audit/comparison",
+        (
+            "audit: one lost reply accounts for any number of requests",
+            "            lost.remove(excuse)\n",
+            "",
+            f"{_COMPARED}_the_differences_of_each_case_are_found[one lost reply accounts for one request only]",
+        ),
+        (
+            "audit: a list that was read in part proves that a request is missing",
+            "            and self.is_complete(each.purchase.provider, AuditSubject.REQUESTS)\n",
+            "",
+            f"{_COMPARED}_the_differences_of_each_case_are_found[the history could not be read]",
+        ),
+    ),
+    *_of(
+        "background/audits",
+        (
+            "audit: listed requests are not looked up in the ledger",
+            "        older = await self._ledger.of_requests({request_id for _, request_id in named} - known)\n",
+            "        older = ()\n",
+            f"{_AUDIT}_a_request_that_is_sent_during_the_audit_is_known",
+        ),
+    ),
     *_of(
         "stores/records",
         (

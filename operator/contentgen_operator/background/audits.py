@@ -1,7 +1,8 @@
 """Audit of the providers' accounts: daily, and when a person requests one through the gateway.
 
-It reads the providers, then the ledger, so that no purchase can be sent in between and look unknown. It writes a report
-and nothing else: no purchase is changed, adopted, cancelled or paid here. Errors only delay it.
+The requests that a provider lists are looked up in the ledger afterwards, so that none of a purchase that was sent in
+between looks unknown. It writes a report and nothing else: no purchase is changed, adopted, cancelled or paid here.
+Errors only delay it.
 """
 
 import asyncio
@@ -151,9 +152,9 @@ class AccountAudit:
 
     async def _facts(self, now: datetime) -> Facts:
         since = now - self._plan.limits.window
-        before = await self._ledger.since(since - _PLANNED_BEFORE)  # for the names of the models
-        facts = await self._provider_facts(now, since, _models(before.entries) | self._plan.models)
-        facts = await self._with_ledger(facts, await self._ledger.since(since - _PLANNED_BEFORE))
+        read = await self._ledger.since(since - _PLANNED_BEFORE)
+        facts = await self._provider_facts(now, since, _models(read.entries) | self._plan.models)
+        facts = await self._with_ledger(facts, read)
         looked_up: dict[str, ProviderRequest | None] = {}
         for each in wanted_inputs(facts, self._plan.limits):
             await self._look_up(each, looked_up)

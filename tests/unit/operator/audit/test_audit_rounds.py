@@ -183,6 +183,27 @@ async def test_a_request_of_an_old_purchase_is_known(account: SandboxAccount, ke
     assert found(await stand.round()) == []
 
 
+async def test_a_request_that_is_sent_during_the_audit_is_known(account: SandboxAccount, keys: Path) -> None:
+    stand = Stand(account, keys)
+    stand.buy("before", request_id="before", marker="m")
+    account.add("before", NOW - 5 * DAY)
+    account.add(R1, NOW - 5 * DAY)
+
+    class Buys:
+        """Buys between the first read of the providers and the next one of the ledger."""
+
+        async def __call__(self, request: httpx.Request) -> httpx.Response:
+            if stand.database["ledger"].count_documents({}) == 1:
+                stand.buy("cat", marker="its input is not listed")
+            return await account(request)
+
+    other = Stand(Buys(), keys)  # type: ignore[arg-type]
+    other.database, other.audits = stand.database, stand.audits
+    other.restart()
+    await other.round()
+    assert found(await other.audits.last()) == []
+
+
 async def test_an_audit_writes_reports_only_and_sends_reads_only(account: SandboxAccount, keys: Path) -> None:
     stand = Stand(account, keys)
     account.add(R2, NOW - 4 * DAY)
