@@ -25,7 +25,7 @@ from contentgen_gateway import metrics as gateway_metrics  # noqa: E402
 from contentgen_gateway.app import document  # noqa: E402
 from contentgen_operator.metrics import described  # noqa: E402
 from contentgen_operator.state import lifecycle  # noqa: E402
-from contentgen_operator.state.lifecycle import Transition  # noqa: E402
+from contentgen_operator.state.lifecycle import LifecycleTransition  # noqa: E402
 from notices import FILE as NOTICES  # noqa: E402
 from notices import notices  # noqa: E402
 
@@ -141,7 +141,7 @@ _PURCHASE = """`state` in the ledger; `planned`, `sending` and `abandoned` are t
 [Paying once](architecture.md#paying-once) describes what the operator does in each."""
 
 
-def _diagram(usual: Sequence[Transition], others: Sequence[Transition] = ()) -> str:
+def _diagram(usual: Sequence[LifecycleTransition], others: Sequence[LifecycleTransition] = ()) -> str:
     """Mermaid flow chart; `others` are dotted."""
     nodes = {node: _node(node) for each in (*usual, *others) for node in (each.source, each.target)}
     lines = ["```mermaid", "flowchart TD", *(f"  {drawn}" for drawn in nodes.values())]

@@ -60,7 +60,7 @@ class Coverage(Value):
     problem: str = ""
 
 
-class Finding(Value):
+class AuditFinding(Value):
     """One difference. It has no input of a request, which may be of another person with the account."""
 
     kind: FindingKind
@@ -95,7 +95,7 @@ class AuditReport(Value):
     coverage: tuple[Coverage, ...] = ()
     counts: dict[str, int] = Field(default_factory=dict)
     new: int = 0  # findings that the report before does not have
-    findings: tuple[Finding, ...] = ()  # newest first, at most MOST_FINDINGS
+    findings: tuple[AuditFinding, ...] = ()  # newest first, at most MOST_FINDINGS
 
 
 class AuditRequest(Value):

@@ -13,9 +13,9 @@ from itertools import chain
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
-from contentgen_contract.records.audits import AuditSubject, Finding, FindingKind
+from contentgen_contract.records.audits import AuditFinding, AuditSubject, FindingKind
 from contentgen_contract.resources.prices import USD, Unit, amount
-from contentgen_operator.audit.facts import AuditLimits, Bill, Facts, LedgerEntry, ProviderRequest
+from contentgen_operator.audit.facts import AuditedPurchase, AuditFacts, AuditLimits, ProviderBill, ProviderRequest
 from contentgen_operator.state.provider_requests import seed_correlation_key
 from contentgen_operator.state.purchases import Purchase, PurchaseState, StoredKey
 
@@ -32,7 +32,7 @@ _SAME_PRICE = 0.001
 _MOST_PARTS = 30  # of a URL's path
 
 
-def compare(facts: Facts, limits: AuditLimits) -> tuple[Finding, ...]:
+def compare(facts: AuditFacts, limits: AuditLimits) -> tuple[AuditFinding, ...]:
     """All differences, newest first."""
     view = _View(facts, limits)
     prices = {each.model: each for each in _price_changes(view)}
@@ -40,7 +40,7 @@ def compare(facts: Facts, limits: AuditLimits) -> tuple[Finding, ...]:
     return tuple(sorted(found, key=lambda each: (each.at or _EPOCH, each.identity), reverse=True))
 
 
-def wanted_inputs(facts: Facts, limits: AuditLimits) -> tuple[ProviderRequest, ...]:
+def wanted_inputs(facts: AuditFacts, limits: AuditLimits) -> tuple[ProviderRequest, ...]:
     """Unknown requests whose input is to be read, as it may be that of a purchase: of a model whose request is lost
     first, newest first.
     """
@@ -55,7 +55,7 @@ def wanted_inputs(facts: Facts, limits: AuditLimits) -> tuple[ProviderRequest, .
     return tuple(sorted(unread, key=lambda each: each.model not in lost))[:MOST_LOOKUPS]
 
 
-def wanted_checks(facts: Facts, limits: AuditLimits) -> tuple[ProviderRequest, ...]:
+def wanted_checks(facts: AuditFacts, limits: AuditLimits) -> tuple[ProviderRequest, ...]:
     """Requests of the ledger that a provider's list does not have, to be read by their ids."""
     view = _View(facts, limits)
     asked = (_request_of(each.purchase) for each in view.unlisted)
@@ -79,7 +79,7 @@ def _possible_keys(url: str) -> Iterator[str]:
 class _View:
     """Facts by what they are looked up by."""
 
-    def __init__(self, facts: Facts, limits: AuditLimits) -> None:
+    def __init__(self, facts: AuditFacts, limits: AuditLimits) -> None:
         self.facts, self.limits = facts, limits
         self.by_request = _grouped(
             (f"{each.purchase.provider}/{each.purchase.request_id}", each)
@@ -93,7 +93,7 @@ class _View:
         self.bills = _grouped((f"{each.provider}/{each.request_id}", each) for each in _distinct(facts.bills))
 
     @cached_property
-    def own(self) -> tuple[LedgerEntry, ...]:
+    def own(self) -> tuple[AuditedPurchase, ...]:
         """Purchases of this installation: others may use other accounts."""
         known = (None, self.limits.operator_class)
         return tuple(each for each in self.facts.purchases if each.purchase.operator_class in known)
@@ -124,7 +124,7 @@ class _View:
         return in_time and request.identity not in self.by_request and request.identity not in self.facts.claims
 
     @cached_property
-    def unlisted(self) -> tuple[LedgerEntry, ...]:
+    def unlisted(self) -> tuple[AuditedPurchase, ...]:
         """Purchases that a complete list of the provider should have and has not."""
         return tuple(
             each
@@ -135,7 +135,7 @@ class _View:
             and _should_be_listed(each.purchase, self.facts, self.limits)
         )
 
-    def same_input(self, request: ProviderRequest) -> list[LedgerEntry]:
+    def same_input(self, request: ProviderRequest) -> list[AuditedPurchase]:
         """Purchases with the correlation key of a request that were planned before it was sent."""
         markers = sorted(possible_markers(request.input))
         found = (each for marker in markers for each in self.by_marker.get(f"{request.provider}/{marker}", ()))
@@ -152,7 +152,7 @@ class _View:
         return amount(1, sum(each.micros for each in rows)) if rows else None
 
 
-def _distinct(bills: Iterable[Bill]) -> tuple[Bill, ...]:
+def _distinct(bills: Iterable[ProviderBill]) -> tuple[ProviderBill, ...]:
     """Rows without repetitions: pages overlap if a row is added while they are read."""
     rows = {(each.provider, each.request_id, each.at, each.units, each.micros): each for each in bills}
     return tuple(rows.values())
@@ -168,7 +168,7 @@ def _grouped(pairs: Iterable[tuple[str, T]]) -> dict[str, list[T]]:
 # Requests that nobody asked for
 
 
-def _unknown(view: _View) -> Iterator[Finding]:
+def _unknown(view: _View) -> Iterator[AuditFinding]:
     lost = [each for each in view.facts.purchases if _is_lost(each.purchase)]
     for request in view.unknown:
         same = view.same_input(request)
@@ -186,7 +186,7 @@ def _unknown(view: _View) -> Iterator[Finding]:
             yield _finding(kind, view, request, _unknown_text(view, request, unsent), unsent)
 
 
-def _unknown_text(view: _View, request: ProviderRequest, unsent: LedgerEntry | None) -> str:
+def _unknown_text(view: _View, request: ProviderRequest, unsent: AuditedPurchase | None) -> str:
     if unsent is not None:
         return f"purchase {unsent.purchase.purchase_id} has its input and is {unsent.purchase.state.value}"
     if view.limits.shared_account:
@@ -209,7 +209,7 @@ def _may_be_of(purchase: Purchase, request: ProviderRequest) -> bool:
 # Requests that the provider does not know
 
 
-def _should_be_listed(purchase: Purchase, facts: Facts, limits: AuditLimits) -> bool:
+def _should_be_listed(purchase: Purchase, facts: AuditFacts, limits: AuditLimits) -> bool:
     sent = purchase.submitted_at or purchase.sent_at or purchase.created_at
     if sent < facts.since + _CLOCKS or purchase.state not in _LISTED.get(purchase.provider, ()):
         return False
@@ -217,7 +217,7 @@ def _should_be_listed(purchase: Purchase, facts: Facts, limits: AuditLimits) -> 
     return since <= facts.now - limits.listed_after
 
 
-def _missing(view: _View) -> Iterator[Finding]:
+def _missing(view: _View) -> Iterator[AuditFinding]:
     for each in view.unlisted:
         request = _request_of(each.purchase)
         if view.facts.looked_up.get(request.identity, request) is None and request.identity not in view.bills:
@@ -241,7 +241,7 @@ def _ended_at(purchase: Purchase) -> datetime:
 # Bills
 
 
-def _not_billed(view: _View) -> Iterator[Finding]:
+def _not_billed(view: _View) -> Iterator[AuditFinding]:
     if not view.is_complete(FAL, AuditSubject.BILLS):
         return
     latest = view.facts.now - view.limits.unbilled_after
@@ -258,7 +258,7 @@ def _not_billed(view: _View) -> Iterator[Finding]:
             yield _finding(FindingKind.NOT_BILLED, view, _request_of(purchase), text, each)
 
 
-def _billed_differently(view: _View, prices: Mapping[str, Finding]) -> Iterator[Finding]:
+def _billed_differently(view: _View, prices: Mapping[str, AuditFinding]) -> Iterator[AuditFinding]:
     for each in view.own:
         request = _request_of(each.purchase)
         rows = view.bills.get(request.identity) if each.purchase.request_id else None
@@ -271,13 +271,13 @@ def _billed_differently(view: _View, prices: Mapping[str, Finding]) -> Iterator[
             yield _finding(FindingKind.AMOUNT_DIFFERS, view, request, text, each)
 
 
-def _repeated(rows: Sequence[Bill]) -> int | None:
+def _repeated(rows: Sequence[ProviderBill]) -> int | None:
     """Number of equal rows with a charge; None: no repetition."""
     same = _grouped((f"{each.model} {each.units} {each.micros}", each) for each in rows if each.micros > 0)
     return max((len(each) for each in same.values() if len(each) > 1), default=None)
 
 
-def _difference(view: _View, purchase: Purchase, rows: Sequence[Bill], change: Finding | None) -> str:
+def _difference(view: _View, purchase: Purchase, rows: Sequence[ProviderBill], change: AuditFinding | None) -> str:
     """Difference of a request's bill from the ledger; empty: none, or a price change explains it."""
     total = view.total(f"{purchase.provider}/{purchase.request_id}")
     if purchase.billed_micros is not None and purchase.billed_micros != total:
@@ -289,7 +289,7 @@ def _difference(view: _View, purchase: Purchase, rows: Sequence[Bill], change: F
     return f"billed {_dollars(before_discount)} before discounts; the price table gives {_dollars(expected)}"
 
 
-def _ratio(change: Finding | None) -> float:
+def _ratio(change: AuditFinding | None) -> float:
     """New price by old price; 1 without a change."""
     if change is None or not change.expected_micros or change.billed_micros is None:
         return 1.0
@@ -310,7 +310,7 @@ def _is_near(first: float, second: float) -> bool:
 # Prices
 
 
-def _price_changes(view: _View) -> Iterator[Finding]:
+def _price_changes(view: _View) -> Iterator[AuditFinding]:
     """One finding per model: the newest bill's unit price, or the provider's price list, against the price table."""
     rows = _grouped((each.model, each) for each in view.facts.bills if each.unit_micros is not None)
     own = {each.purchase.model for each in view.own}
@@ -320,7 +320,7 @@ def _price_changes(view: _View) -> Iterator[Finding]:
             yield change
 
 
-def _price_change(view: _View, model: str, rows: Sequence[Bill]) -> Finding | None:
+def _price_change(view: _View, model: str, rows: Sequence[ProviderBill]) -> AuditFinding | None:
     table, listed = view.facts.table.get(model), view.facts.listed.get(model)
     newest = rows[0] if rows else None
     if table is not None and newest is not None and table.billing:
@@ -345,11 +345,11 @@ class _UnitPrice:
     at: datetime | None = None
 
 
-def _changed(model: str, old: _UnitPrice, new: _UnitPrice) -> Finding | None:
+def _changed(model: str, old: _UnitPrice, new: _UnitPrice) -> AuditFinding | None:
     if old.micros is None or new.micros is None or _same_price(old.micros, new.micros):
         return None
     unit = old.unit.value if old.unit is not None else "unit"
-    return Finding(
+    return AuditFinding(
         kind=FindingKind.PRICE_CHANGED,
         provider=FAL,
         model=model,
@@ -374,9 +374,9 @@ def _dollars(micros: float) -> str:
 
 
 def _finding(
-    kind: FindingKind, view: _View, request: ProviderRequest, text: str, entry: LedgerEntry | None = None
-) -> Finding:
-    return Finding(
+    kind: FindingKind, view: _View, request: ProviderRequest, text: str, entry: AuditedPurchase | None = None
+) -> AuditFinding:
+    return AuditFinding(
         kind=kind,
         provider=request.provider,
         model=request.model,
@@ -388,7 +388,7 @@ def _finding(
     )
 
 
-def _of_purchase(entry: LedgerEntry) -> dict[str, Any]:
+def _of_purchase(entry: AuditedPurchase) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "purchase_id": entry.purchase.purchase_id,
         "expected_micros": expected_micros(entry.purchase),

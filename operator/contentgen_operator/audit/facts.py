@@ -35,11 +35,11 @@ class ProviderRequest(Value):
 
     @property
     def identity(self) -> str:
-        """Key in `Facts`."""
+        """Key in `AuditFacts`."""
         return f"{self.provider}/{self.request_id}"
 
 
-class Bill(Value):
+class ProviderBill(Value):
     """One row of a provider's bills. Amounts are micro-dollars."""
 
     provider: str
@@ -52,21 +52,21 @@ class Bill(Value):
     unit_micros: float | None = None
 
 
-class LedgerEntry(Value):
+class AuditedPurchase(Value):
     """Purchase with its buying key."""
 
     key: str
     purchase: Purchase
 
 
-class Facts(Value):
+class AuditFacts(Value):
     """Everything that one audit has read. `requests`, `bills` and `purchases` have no order."""
 
     now: datetime
     since: datetime
     requests: tuple[ProviderRequest, ...] = ()
-    bills: tuple[Bill, ...] = ()
-    purchases: tuple[LedgerEntry, ...] = ()
+    bills: tuple[ProviderBill, ...] = ()
+    purchases: tuple[AuditedPurchase, ...] = ()
     claims: frozenset[str] = frozenset()  # `provider/request id` of claimed requests
     looked_up: Mapping[str, ProviderRequest | None] = Field(
         default_factory=dict

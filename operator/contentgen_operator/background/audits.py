@@ -16,9 +16,9 @@ from pymongo.errors import PyMongoError
 
 from contentgen_contract.records.audits import (
     MOST_FINDINGS,
+    AuditFinding,
     AuditReport,
     AuditRequest,
-    Finding,
     FindingKind,
 )
 from contentgen_contract.resources.prices import PRICES, Price
@@ -31,7 +31,7 @@ from contentgen_operator.audit.comparison import (
     wanted_checks,
     wanted_inputs,
 )
-from contentgen_operator.audit.facts import AuditLimits, Facts, LedgerEntry, ProviderRequest
+from contentgen_operator.audit.facts import AuditedPurchase, AuditFacts, AuditLimits, ProviderRequest
 from contentgen_operator.clock import utc_now
 from contentgen_operator.leader.leadership import NotLeading
 from contentgen_operator.providers.audited import AssemblyAIAccount, FalAccount
@@ -150,7 +150,7 @@ class AccountAudit:
             findings=findings[:MOST_FINDINGS],
         )
 
-    async def _facts(self, now: datetime) -> Facts:
+    async def _facts(self, now: datetime) -> AuditFacts:
         since = now - self._plan.limits.window
         read = await self._ledger.since(since - _PLANNED_BEFORE)
         facts = await self._provider_facts(now, since, _models(read.entries) | self._plan.models)
@@ -165,13 +165,13 @@ class AccountAudit:
         same = await self._ledger.of_markers(markers)
         return facts.model_copy(update={"looked_up": looked_up, "purchases": _merged(facts.purchases, same)})
 
-    async def _provider_facts(self, now: datetime, since: datetime, models: frozenset[str]) -> Facts:
+    async def _provider_facts(self, now: datetime, since: datetime, models: frozenset[str]) -> AuditFacts:
         priced = frozenset(each for each in self._plan.table if not each.startswith(f"{ASSEMBLYAI}/"))
         requests, listing = await self._fal.requests(models | priced, since)
         bills, billing = await self._fal.bills(since)
         prices, pricing = await self._fal.prices(models | priced, now)
         transcripts, transcribing = await self._assemblyai.requests(since)
-        return Facts(
+        return AuditFacts(
             now=now,
             since=since,
             requests=(*requests, *transcripts),
@@ -181,7 +181,7 @@ class AccountAudit:
             coverage=(listing, billing, pricing, transcribing),
         )
 
-    async def _with_ledger(self, facts: Facts, read: ReadPurchases) -> Facts:
+    async def _with_ledger(self, facts: AuditFacts, read: ReadPurchases) -> AuditFacts:
         """Facts with the purchases of the time, and those of any age that the requests and bills are of."""
         named = {(each.provider, each.request_id) for each in facts.requests}
         named |= {(each.provider, each.request_id) for each in facts.bills}
@@ -206,15 +206,17 @@ class AccountAudit:
             _log.info("request %s cannot be read: %s", request.request_id, error)
 
 
-def _models(entries: Iterable[LedgerEntry]) -> frozenset[str]:
+def _models(entries: Iterable[AuditedPurchase]) -> frozenset[str]:
     return frozenset(each.purchase.model for each in entries if each.purchase.provider == FAL)
 
 
-def _merged(first: Iterable[LedgerEntry], second: Iterable[LedgerEntry]) -> tuple[LedgerEntry, ...]:
+def _merged(first: Iterable[AuditedPurchase], second: Iterable[AuditedPurchase]) -> tuple[AuditedPurchase, ...]:
     return tuple({each.key: each for each in (*second, *first)}.values())
 
 
-def _with_first_seen(found: Iterable[Finding], last: AuditReport | None, now: datetime) -> tuple[Finding, ...]:
+def _with_first_seen(
+    found: Iterable[AuditFinding], last: AuditReport | None, now: datetime
+) -> tuple[AuditFinding, ...]:
     seen = {each.identity: each.first_seen_at or last.started_at for each in last.findings} if last is not None else {}
     return tuple(each.model_copy(update={"first_seen_at": seen.get(each.identity, now)}) for each in found)
 

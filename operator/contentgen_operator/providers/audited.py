@@ -19,7 +19,7 @@ from contentgen_contract import patterns
 from contentgen_contract.records.audits import AuditSubject, Coverage
 from contentgen_contract.resources.models import TRANSCRIBER
 from contentgen_contract.resources.prices import USD, Price
-from contentgen_operator.audit.facts import Bill, ProviderRequest
+from contentgen_operator.audit.facts import ProviderBill, ProviderRequest
 from contentgen_operator.providers.base import (
     AccessRefused,
     Unavailable,
@@ -52,7 +52,7 @@ class NotReadable(Exception):
     """The audit tried to send something other than one of its reads."""
 
 
-class _Reader:
+class _ReadOnlyClient:
     """HTTP client of one provider that can only read."""
 
     def __init__(
@@ -117,7 +117,7 @@ class FalAccount:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._keys, self._billing_keys = keys, billing_keys
-        self._http = _Reader("fal", api_url, tls, transport)
+        self._http = _ReadOnlyClient("fal", api_url, tls, transport)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -145,9 +145,9 @@ class FalAccount:
         except _ERRORS as error:
             raise Unavailable("fal's history is malformed") from error
 
-    async def bills(self, since: datetime) -> tuple[list[Bill], Coverage]:
+    async def bills(self, since: datetime) -> tuple[list[ProviderBill], Coverage]:
         """Bills of all models of the account. Rows without a request are left out."""
-        found, asked = list[Bill](), {"start": _time(since - _EARLIER), "limit": _BILLS_A_PAGE}
+        found, asked = list[ProviderBill](), {"start": _time(since - _EARLIER), "limit": _BILLS_A_PAGE}
         try:
             async for page in self._pages("billing-events", asked, self._billing_keys):
                 found += [_bill(each) for each in page["billing_events"] if each.get("request_id") is not None]
@@ -197,7 +197,7 @@ class AssemblyAIAccount:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._keys = keys
-        self._http = _Reader("assemblyai", url, tls, transport)
+        self._http = _ReadOnlyClient("assemblyai", url, tls, transport)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -259,14 +259,14 @@ def _transcript(item: Row) -> ProviderRequest:
     )
 
 
-def _bill(row: Row) -> Bill:
+def _bill(row: Row) -> ProviderBill:
     total = _usd(row.get("cost_total"))
     if total is None and (nano := _number(row.get("cost_estimate_nano_usd"))) is not None:
         total = nano / 1e9
     if total is None:
         raise ValueError("a bill has no amount")
     before, unit = _usd(row.get("cost_subtotal")), _usd(row.get("unit_price"))
-    return Bill(
+    return ProviderBill(
         provider="fal",
         model=_model(row["endpoint_id"]),
         request_id=_request_id(row["request_id"]),

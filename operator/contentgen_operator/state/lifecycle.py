@@ -18,7 +18,7 @@ _INTENT = {
 }
 
 
-class Transition(Value):
+class LifecycleTransition(Value):
     """Edge of a diagram between two nodes."""
 
     source: str
@@ -32,8 +32,10 @@ def purchase_node(state: str, step: str | None = None) -> str:
     return str(_INTENT[PurchaseStep(step) if step is not None else None] if known is PurchaseState.INTENT else known)
 
 
-def _edges(*given: tuple[str, str, str]) -> tuple[Transition, ...]:
-    return tuple(Transition(source=str(source), target=str(target), cause=cause) for source, target, cause in given)
+def _edges(*given: tuple[str, str, str]) -> tuple[LifecycleTransition, ...]:
+    return tuple(
+        LifecycleTransition(source=str(source), target=str(target), cause=cause) for source, target, cause in given
+    )
 
 
 _PLANNED, _SENDING, _ABANDONED = PurchaseStep.PLANNED, PurchaseStep.SENDING, PurchaseStep.ABANDONED

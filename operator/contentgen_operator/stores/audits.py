@@ -17,7 +17,7 @@ from contentgen_contract.base import Value
 from contentgen_contract.records import indexes
 from contentgen_contract.records.audits import KEPT, REQUEST, AuditReport, AuditRequest
 from contentgen_contract.records.ledger import legacy_id
-from contentgen_operator.audit.facts import LedgerEntry
+from contentgen_operator.audit.facts import AuditedPurchase
 from contentgen_operator.leader.leadership import Check, unchecked
 from contentgen_operator.state.purchases import Purchase
 from contentgen_runtime.mongo import create_indexes
@@ -32,7 +32,7 @@ _UNUSED = {"outputs": False, "sentInput": False, "loras": False, "formerOwners":
 class ReadPurchases(Value):
     """Purchases that were read; `complete` False: there are more, or some are malformed."""
 
-    entries: tuple[LedgerEntry, ...]
+    entries: tuple[AuditedPurchase, ...]
     complete: bool
 
 
@@ -54,15 +54,15 @@ class AuditedLedger:
         entries = tuple(_entries(found[:_MOST]))
         return ReadPurchases(entries=entries, complete=len(entries) == len(found))
 
-    async def of_requests(self, request_ids: Iterable[str]) -> tuple[LedgerEntry, ...]:
+    async def of_requests(self, request_ids: Iterable[str]) -> tuple[AuditedPurchase, ...]:
         """Purchases of any age with these request ids."""
         return await asyncio.to_thread(self._having, "requestId", sorted(set(request_ids)))
 
-    async def of_markers(self, markers: Iterable[str]) -> tuple[LedgerEntry, ...]:
+    async def of_markers(self, markers: Iterable[str]) -> tuple[AuditedPurchase, ...]:
         """Purchases of any age with these correlation keys."""
         return await asyncio.to_thread(self._having, "marker", sorted(set(markers)))
 
-    def _having(self, field: str, values: list[str]) -> tuple[LedgerEntry, ...]:
+    def _having(self, field: str, values: list[str]) -> tuple[AuditedPurchase, ...]:
         found = (self._ledger.find({field: {"$in": each}}, _UNUSED) for each in _slices(values))
         return tuple(entry for each in found for entry in _entries(each))
 
@@ -123,12 +123,12 @@ def _slices(values: list[str]) -> Iterator[list[str]]:
     return (values[start : start + _AT_ONCE] for start in range(0, len(values), _AT_ONCE))
 
 
-def _entries(found: Iterable[Document]) -> Iterator[LedgerEntry]:
+def _entries(found: Iterable[Document]) -> Iterator[AuditedPurchase]:
     for each in found:
         key = str(each["_id"])
         fields = _aware(each) | {"purchaseId": each.get("purchaseId") or legacy_id(key)}
         try:
-            yield LedgerEntry(key=key, purchase=Purchase.model_validate(fields))
+            yield AuditedPurchase(key=key, purchase=Purchase.model_validate(fields))
         except ValidationError:
             continue
 

@@ -9,7 +9,7 @@ from contentgen_contract.names import Kind
 from contentgen_contract.records.audits import AuditSubject, Coverage, FindingKind
 from contentgen_contract.resources.prices import PRICES, Price, Unit
 from contentgen_operator.audit.comparison import compare, possible_markers, wanted_checks, wanted_inputs
-from contentgen_operator.audit.facts import AuditLimits, Bill, Facts, LedgerEntry, ProviderRequest
+from contentgen_operator.audit.facts import AuditedPurchase, AuditFacts, AuditLimits, ProviderBill, ProviderRequest
 from contentgen_operator.state.purchases import Purchase, PurchaseState, PurchaseStep
 
 K, S = FindingKind, PurchaseState
@@ -34,7 +34,7 @@ READ = tuple(
 )
 
 
-def bought(name: str = "cat", **changes: Any) -> LedgerEntry:
+def bought(name: str = "cat", **changes: Any) -> AuditedPurchase:
     """A collected image of 5 days ago, billed as expected."""
     given: dict[str, Any] = {
         "purchase_id": f"p-{name}",
@@ -55,10 +55,10 @@ def bought(name: str = "cat", **changes: Any) -> LedgerEntry:
         "billing": True,
         "billable_units": 2,
     }
-    return LedgerEntry(key=f"red/{Kind.IMAGE_GENERATION}/{name}/hash/-/1", purchase=Purchase(**(given | changes)))
+    return AuditedPurchase(key=f"red/{Kind.IMAGE_GENERATION}/{name}/hash/-/1", purchase=Purchase(**(given | changes)))
 
 
-def lost(name: str = "lost", step: PurchaseStep | None = PurchaseStep.SENDING) -> LedgerEntry:
+def lost(name: str = "lost", step: PurchaseStep | None = PurchaseStep.SENDING) -> AuditedPurchase:
     """A purchase whose reply was lost."""
     unknown = {"submitted_at": None, "finished_at": None, "request_id": None, "billable_units": None}
     return bought(name, state=S.INTENT, step=step, sent_at=NOW - 5 * DAY, **unknown)
@@ -69,20 +69,20 @@ def listed(request_id: str = R1, **changes: Any) -> ProviderRequest:
     return ProviderRequest(**(given | changes))
 
 
-def bill(request_id: str = R1, **changes: Any) -> Bill:
+def bill(request_id: str = R1, **changes: Any) -> ProviderBill:
     given = {
         "provider": "fal", "model": MODEL, "request_id": request_id, "at": NOW - 5 * DAY + HOUR, "micros": 50_000,
         "list_micros": 50_000, "units": 2, "unit_micros": 25_000,
     }  # fmt: skip
-    return Bill(**(given | changes))
+    return ProviderBill(**(given | changes))
 
 
-def facts(**changes: Any) -> Facts:
+def facts(**changes: Any) -> AuditFacts:
     given: dict[str, Any] = {
         "now": NOW, "since": SINCE, "requests": (listed(),), "bills": (bill(),), "purchases": (bought(),),
         "table": PRICES, "coverage": READ,
     }  # fmt: skip
-    return Facts(**(given | changes))
+    return AuditFacts(**(given | changes))
 
 
 def without(provider: str, subject: AuditSubject) -> tuple[Coverage, ...]:
@@ -91,7 +91,7 @@ def without(provider: str, subject: AuditSubject) -> tuple[Coverage, ...]:
     return (*(each for each in READ if (each.provider, each.subject) != (provider, subject)), incomplete)
 
 
-def sound(**changes: Any) -> LedgerEntry:
+def sound(**changes: Any) -> AuditedPurchase:
     given = {"provider": "assemblyai", "model": "assemblyai/universal", "marker": SOUND, "request_id": R2}
     return bought("talk", **(given | changes))
 
@@ -219,7 +219,7 @@ CASES: dict[str, tuple[dict[str, Any], list[tuple[FindingKind, str]]]] = {
     ),
     "the lost transcript, by its sound": (
         {"requests": (listed(), transcript()), "purchases": (bought(), lost_sound := lost())}
-        | {"purchases": (bought(), LedgerEntry(key=lost_sound.key, purchase=lost_sound.purchase.model_copy(
+        | {"purchases": (bought(), AuditedPurchase(key=lost_sound.key, purchase=lost_sound.purchase.model_copy(
             update={"provider": "assemblyai", "model": "assemblyai/universal", "marker": SOUND})))},
         [],
     ),
@@ -406,7 +406,7 @@ def test_findings_have_no_input() -> None:
 
 
 def test_a_purchase_with_a_malformed_key_is_compared() -> None:
-    entry = LedgerEntry(key="legacy", purchase=bought().purchase)
+    entry = AuditedPurchase(key="legacy", purchase=bought().purchase)
     (found,) = compare(facts(purchases=(entry,), bills=()), LIMITS)
     assert (found.kind, found.namespace, found.purchase_id) == (K.NOT_BILLED, "", "p-cat")
 
@@ -417,7 +417,7 @@ def test_inputs_are_read_of_unknown_requests_of_our_models_lost_ones_first() -> 
     schnell = listed("schnell", model="fal-ai/flux/schnell", sent_at=NOW - 6 * DAY)
     missing = lost().purchase.model_copy(update={"model": "fal-ai/flux/schnell"})
     given = facts(
-        requests=(listed(), other, *dev, schnell), purchases=(bought(), LedgerEntry(key="k", purchase=missing))
+        requests=(listed(), other, *dev, schnell), purchases=(bought(), AuditedPurchase(key="k", purchase=missing))
     )
     found = wanted_inputs(given, LIMITS)
     assert [each.request_id for each in found[:3]] == ["schnell", "dev-59", "dev-58"]

@@ -11,12 +11,12 @@ from contentgen_operator.state.lifecycle import (
     PHASE_TRANSITIONS,
     PURCHASE_TRANSITIONS,
     RESTORED_TRANSITIONS,
-    Transition,
+    LifecycleTransition,
     purchase_node,
 )
 
 
-def edges(*tables: tuple[Transition, ...]) -> list[tuple[str, str]]:
+def edges(*tables: tuple[LifecycleTransition, ...]) -> list[tuple[str, str]]:
     return [(each.source, each.target) for table in tables for each in table]
 
 
@@ -27,7 +27,7 @@ def test_every_state_and_step_is_reached() -> None:
 
 
 @pytest.mark.parametrize("tables", [(PURCHASE_TRANSITIONS, RESTORED_TRANSITIONS), (PHASE_TRANSITIONS, PHASE_RETURNS)])
-def test_no_transition_is_listed_twice(tables: tuple[tuple[Transition, ...], ...]) -> None:
+def test_no_transition_is_listed_twice(tables: tuple[tuple[LifecycleTransition, ...], ...]) -> None:
     assert len(set(edges(*tables))) == len(edges(*tables))
 
 

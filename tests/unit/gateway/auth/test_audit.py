@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from contentgen_contract.records.audits import REQUEST, AuditReport, Finding, FindingKind
+from contentgen_contract.records.audits import REQUEST, AuditFinding, AuditReport, FindingKind
 from contentgen_simulation.gateway.server import START, GatewayWorld
 
 URL = "/api/admin/audit"
@@ -22,7 +22,7 @@ def world() -> GatewayWorld:
 
 def stored(world: GatewayWorld, report_id: str = "r1", **changes: Any) -> None:
     """A report as the operator writes it."""
-    finding = Finding(kind=FindingKind.UNKNOWN_REQUEST, provider="fal", request_id="x", namespace="blue", text="t")
+    finding = AuditFinding(kind=FindingKind.UNKNOWN_REQUEST, provider="fal", request_id="x", namespace="blue", text="t")
     given: dict[str, Any] = {
         "report_id": report_id, "started_at": START, "finished_at": START, "since": START - timedelta(days=14),
         "findings": (finding,), "counts": {"UnknownRequest": 1}, "new": 1,
