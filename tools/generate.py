@@ -24,6 +24,8 @@ from contentgen_contract.resources.operator_class import CLASS_KIND, CLASS_PLURA
 from contentgen_gateway import metrics as gateway_metrics  # noqa: E402
 from contentgen_gateway.app import document  # noqa: E402
 from contentgen_operator.metrics import described  # noqa: E402
+from contentgen_operator.state import lifecycle  # noqa: E402
+from contentgen_operator.state.lifecycle import LifecycleTransition  # noqa: E402
 from notices import FILE as NOTICES  # noqa: E402
 from notices import notices  # noqa: E402
 
@@ -110,6 +112,46 @@ def resources_md() -> str:
         "\n".join(f"- {message}" for message in _rules(schema)) + "\n",
     ]
     return "\n".join(parts)
+
+
+def lifecycle_md() -> str:
+    """docs/lifecycle.md"""
+    restored = [(f"`{each.source}`", f"`{each.target}`", each.cause) for each in lifecycle.RESTORED_TRANSITIONS]
+    parts = [
+        _MARKDOWN_HEADER + "# Lifecycle\n",
+        f"{_LIFECYCLE}\n",
+        "## Run\n",
+        f"{_RUN}\n",
+        _diagram(lifecycle.PHASE_TRANSITIONS, lifecycle.PHASE_RETURNS),
+        "## Purchase\n",
+        f"{_PURCHASE}\n",
+        _diagram(lifecycle.PURCHASE_TRANSITIONS),
+        "If the ledger was restored from a backup, and the status or the bucket is newer:\n",
+        _table(("from", "to", "cause"), restored),
+    ]
+    return "\n".join(parts)
+
+
+_LIFECYCLE = """The tables are in `operator/contentgen_operator/state/lifecycle.py`. The rehearsal (`make rehearse`)
+fails if the operator makes a transition of a purchase that is not in them, or if a phase goes back."""
+_RUN = """`status.phase`. A phase may be left out: a run that adopts a finished purchase goes to Collecting or
+Completed. Within a paid attempt no phase goes back. Dotted transitions are made by a person, or begin another paid
+attempt or run. A new run begins as the first one does, and a run can be suspended in each phase before the payment."""
+_PURCHASE = """`state` in the ledger; `planned`, `sending` and `abandoned` are the steps of the state `intent`.
+[Paying once](architecture.md#paying-once) describes what the operator does in each."""
+
+
+def _diagram(usual: Sequence[LifecycleTransition], others: Sequence[LifecycleTransition] = ()) -> str:
+    """Mermaid flow chart; `others` are dotted."""
+    nodes = {node: _node(node) for each in (*usual, *others) for node in (each.source, each.target)}
+    lines = ["```mermaid", "flowchart TD", *(f"  {drawn}" for drawn in nodes.values())]
+    lines += [f'  {each.source} -->|"{each.cause}"| {each.target}' for each in usual]
+    lines += [f'  {each.source} -.->|"{each.cause}"| {each.target}' for each in others]
+    return "\n".join([*lines, "```\n"])
+
+
+def _node(name: str) -> str:
+    return f"{name}(( ))" if name == lifecycle.NONE else f"{name}([{name}])"
 
 
 def reasons_md() -> str:
@@ -312,6 +354,7 @@ def block_yaml(value: object) -> str:
 def generated() -> dict[str, str]:
     """Every generated file: its path below the repository's root, and its text."""
     files = {
+        "docs/lifecycle.md": lifecycle_md(),
         "docs/reference/resources.md": resources_md(),
         "docs/reference/reasons.md": reasons_md(),
         "docs/reference/cli.md": cli_md(),

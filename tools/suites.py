@@ -137,6 +137,7 @@ WIDE = SuiteLane(
         on_cluster(
             "provider accounts", "labels of namespaces, and separate bills", 180, "policies/test_provider_accounts.py"
         ),
+        on_cluster("audit", "requested through the gateway, and refused to a tenant", 90, "policies/test_audit.py"),
         on_cluster("metrics", "a scrape through the Service", 60, "chart/test_metrics.py"),
         on_cluster("chart installs", "helm 3 and 4", 240, "chart/test_chart_install.py"),
         # Here, because CRDs belong to the cluster: for the time of this suite they are those of a5a1c84.

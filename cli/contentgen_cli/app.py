@@ -447,6 +447,41 @@ def orphans(
 
 
 @app.command()
+def audit(
+    *,
+    last: Annotated[bool, typer.Option("--last", help="Print the last report; request no audit.")] = False,
+    output: Annotated[TableOutput, typer.Option("--output", "-o", help="json has a stable format for scripts.")] = (
+        TableOutput.TABLE
+    ),
+    timeout: Annotated[float, typer.Option("--timeout", help="Maximum duration in seconds.")] = 300,
+    gateway: Annotated[
+        str, typer.Option("--gateway", envvar="CONTENTGEN_GATEWAY", help="URL of the gateway.")
+    ] = "http://localhost:5000",
+    token: Annotated[
+        str | None, typer.Option("--token", envvar="CONTENTGEN_TOKEN", help="Token for the gateway.")
+    ] = None,
+) -> None:
+    """Compare the providers' requests and bills with the ledger.
+
+    For administrators: needs the verb audit on the OperatorClass. The operator reads the providers, and nothing is
+    paid or changed. The exit status is 2 if there are findings.
+    """
+    import json
+
+    from contentgen_cli.commands import auditing, show
+
+    report = auditing.last_report(gateway, token) if last else auditing.new_report(gateway, token, timeout)
+    if output is TableOutput.JSON:
+        print(json.dumps(report, indent=2))
+    else:
+        if rows := auditing.rows(report):
+            show.print_plain(show.console(), show.table(auditing.HEADS, rows, right=("BILLED", "EXPECTED")))
+        print(auditing.summary(report), file=sys.stderr)
+    if auditing.has_findings(report):
+        raise typer.Exit(2)
+
+
+@app.command()
 def suspend(
     names: Names,
     namespace: Namespace = None,

@@ -17,6 +17,7 @@ from contentgen_gateway.live.open_streams import OpenStreams
 from contentgen_gateway.live.recent_creations import RecentCreations
 from contentgen_gateway.live.resources import JobResources
 from contentgen_gateway.services.assets import AssetReader
+from contentgen_gateway.services.audits import AuditReader
 from contentgen_gateway.services.changes.actions import JobActions
 from contentgen_gateway.services.changes.creation import JobCreation
 from contentgen_gateway.services.changes.deletion import JobDeletion
@@ -86,6 +87,7 @@ class Services:
     files: FileReader
     given_up: GivenUpReader
     jobs: JobReader
+    audits: AuditReader
     legacy_imports: LegacyImporter
     orphans: OrphanReader
     resources: ResourceReader
@@ -119,6 +121,7 @@ class Services:
             files=FileReader(visibility, records, files, given.clock),
             given_up=GivenUpReader(visibility, jobs, ResourceReader(resources)),
             jobs=jobs,
+            audits=AuditReader(authorizer, given.records.collection.database["audits"], given.settings.operator_class),
             legacy_imports=LegacyImporter(authorizer, records, files, given.tenants),
             orphans=OrphanReader(visibility, given.purchases, retention),
             resources=ResourceReader(resources),

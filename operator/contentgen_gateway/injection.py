@@ -13,6 +13,7 @@ from contentgen_gateway.auth.authentication import ANYBODY, Authenticator, Calle
 from contentgen_gateway.auth.tokens import bearer_token
 from contentgen_gateway.dependencies import Dependencies, Services
 from contentgen_gateway.services.assets import AssetReader
+from contentgen_gateway.services.audits import AuditReader
 from contentgen_gateway.services.changes.actions import JobActions
 from contentgen_gateway.services.changes.creation import JobCreation
 from contentgen_gateway.services.changes.deletion import JobDeletion
@@ -87,6 +88,7 @@ NowDep = Annotated[datetime, Depends(_now)]
 
 ActionsDep = Annotated[JobActions, _service(lambda services: services.actions)]
 AssetsDep = Annotated[AssetReader, _service(lambda services: services.assets)]
+AuditsDep = Annotated[AuditReader, _service(lambda services: services.audits)]
 CollectionsDep = Annotated[CollectionEditor, _service(lambda services: services.collections)]
 CreationDep = Annotated[JobCreation, _service(lambda services: services.creation)]
 DatasetsDep = Annotated[DatasetReader, _service(lambda services: services.datasets)]

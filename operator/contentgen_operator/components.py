@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
+from contentgen_contract.resources.models import full_name
 from contentgen_contract.resources.operator_class import ClassOwner
 from contentgen_contract.resources.prices import PRICES
 from contentgen_contract.resources.spec import Approval
 from contentgen_operator import metrics
 from contentgen_operator.act import Actor
+from contentgen_operator.audit.facts import AuditLimits
+from contentgen_operator.background.audits import AccountAudit, AuditedAccounts, AuditPlan
 from contentgen_operator.background.charge_display import ChargeDisplay
 from contentgen_operator.background.orphans import Orphans, Retention
 from contentgen_operator.background.releases import NamespaceReleases
@@ -32,6 +35,7 @@ from contentgen_operator.leader.thread import ElectionThread, identity, kube_lea
 from contentgen_operator.observe import Observer
 from contentgen_operator.providers.accounts import ProviderAccounts
 from contentgen_operator.providers.assemblyai import AssemblyAI
+from contentgen_operator.providers.audited import AssemblyAIAccount, FalAccount
 from contentgen_operator.providers.base import Provider
 from contentgen_operator.providers.billing import FalBilling
 from contentgen_operator.providers.fal import Fal
@@ -43,6 +47,7 @@ from contentgen_operator.settings import Settings
 from contentgen_operator.state.decision_input import Policy
 from contentgen_operator.state.observed import ResourceRef
 from contentgen_operator.state.plan import Event
+from contentgen_operator.stores.audits import AuditedLedger, Audits
 from contentgen_operator.stores.charges import Charges
 from contentgen_operator.stores.garbage_collector import GarbageCollector
 from contentgen_operator.stores.records import RecordStore
@@ -112,6 +117,8 @@ class OperatorStores:
     jobs: WorkerJobs
     runs: RunDocuments
     charges: Charges
+    audits: Audits
+    audited_ledger: AuditedLedger
     tenancy: Tenancy
     verifier: StatusVerifier
 
@@ -161,6 +168,7 @@ class BackgroundWork:
 
     orphans: Orphans
     settlement: ChargeSettlement
+    audit: AccountAudit
     settled: SettledCheck
     expiries: Expiries
     temporary_files: TemporaryFiles
@@ -231,6 +239,8 @@ def _stores(settings: Settings, kube: Kube, connected: Stores, check: Check) -> 
         jobs=WorkerJobs(database["worker_jobs"], check),
         runs=runs,
         charges=Charges(database["ledger"]),
+        audits=Audits(database, check),
+        audited_ledger=AuditedLedger(database),
         tenancy=tenancy,
         verifier=StatusVerifier(ledger=ledger, records=records, runs=runs, tenancy=tenancy),
     )
@@ -388,6 +398,7 @@ def build_background(base: Foundation, core: ReconcileLoop) -> BackgroundWork:
     return BackgroundWork(
         orphans=orphans,
         settlement=_settlement(base, core),
+        audit=_audit(base),
         settled=SettledCheck(stores.runs, core.reconciler.wake),
         expiries=Expiries(core.reconciler.wake),
         temporary_files=TemporaryFiles(
@@ -409,6 +420,7 @@ def leader_loops(
         core.garbage_collector.run,
         background.orphans.run,
         background.settlement.run,
+        background.audit.run,
         background.settled.run,
         background.expiries.run,
         background.temporary_files.run,
@@ -444,6 +456,32 @@ def _settlement(base: Foundation, core: ReconcileLoop) -> ChargeSettlement:
     default, accounts = fal_billing(base.settings)
     show = _charge_display(base, core).show
     return ChargeSettlement(base.stores.charges, default, accounts=accounts, show=show, check=base.check)
+
+
+def _audit(base: Foundation) -> AccountAudit:
+    settings, tls = base.settings, trusted_cas(base.settings.ca_file)
+    own, usual = KeyFile(settings.fal_audit_key_file), KeyFile(settings.fal_key_file)
+    billing = (own, KeyFile(settings.fal_billing_key_file), usual)
+    transcripts = (KeyFile(settings.assemblyai_audit_key_file), KeyFile(settings.assemblyai_key_file))
+    return AccountAudit(
+        base.stores.audits,
+        base.stores.audited_ledger,
+        AuditedAccounts(
+            FalAccount((own, usual), billing, settings.fal_api_url, tls=tls),
+            AssemblyAIAccount(transcripts, settings.assemblyai_url, tls=tls),
+        ),
+        AuditPlan(
+            limits=AuditLimits(
+                window=timedelta(days=settings.audit_window_days),
+                unbilled_after=timedelta(days=settings.audit_unbilled_days),
+                shared_account=settings.audit_shared_account,
+                operator_class=settings.operator_class,
+            ),
+            table=PRICES | settings.prices,
+            models=frozenset(map(full_name, settings.models_allowed)),
+            daily=settings.audit_daily,
+        ),
+    )
 
 
 def _charge_display(base: Foundation, core: ReconcileLoop) -> ChargeDisplay:

@@ -97,6 +97,8 @@ class Gauges(Collector):
         self.watch_ages: Callable[[], Mapping[str, float]] = dict
         self.ledger_states: Mapping[str, int] = {}
         self.orphans: Mapping[str, int] = {}
+        self.audit_findings: Mapping[str, int] = {}
+        self.audited_at: float | None = None
         self.leader: Callable[[], bool] = lambda: True
         self.certificate_expiry: Callable[[], float] = lambda: 0.0
         self._resources: dict[str, tuple[str, str, str]] = {}
@@ -146,6 +148,7 @@ class Gauges(Collector):
         for state, count in self.orphans.items():
             orphans.add_metric((state,), count)
         yield orphans
+        yield from self._audit()
         ages = GaugeMetricFamily(
             "contentgen_watch_age_seconds", "Seconds since each watch was opened; a minute at most.", labels=("watch",)
         )
@@ -158,6 +161,24 @@ class Gauges(Collector):
             "End of validity of the worker API's certificate.",
             self.certificate_expiry(),
         )
+
+    def _audit(self) -> Iterable[Metric]:
+        findings = GaugeMetricFamily(
+            "contentgen_audit_findings",
+            "Differences between the providers and the ledger in the last audit, by kind. Of the leader only.",
+            labels=("kind",),
+        )
+        for kind, count in self.audit_findings.items():
+            findings.add_metric((kind,), count)
+        yield findings
+        audited = GaugeMetricFamily(
+            "contentgen_audit_timestamp_seconds",
+            "End of the last audit, where audits are daily. Of the leader only.",
+            labels=(),
+        )
+        if self.audited_at is not None:
+            audited.add_metric((), self.audited_at)
+        yield audited
 
 
 def _known(value: str, known: frozenset[str]) -> str:

@@ -111,9 +111,15 @@ class Settings(BaseSettings):
         Path("/etc/contentgen/accounts"),
         description="Folder with one folder for each of these accounts, with files like those of the default one.",
     )
+    fal_audit_key_file: str = Field(
+        "/etc/contentgen/providers/fal-audit-key", description="Key of the audit, used instead of the other two."
+    )
     fal_queue_url: str = "https://queue.fal.run"
     fal_api_url: str = "https://api.fal.ai"
     assemblyai_key_file: str = "/etc/contentgen/providers/assemblyai-key"
+    assemblyai_audit_key_file: str = Field(
+        "/etc/contentgen/providers/assemblyai-audit-key", description="Key of the audit, used instead of the other one."
+    )
     assemblyai_url: str = "https://api.assemblyai.com"
     ca_file: Path | None = Field(None, description="PEM file with additional CAs for the providers' certificates.")
     poll_seconds: float = Field(5, gt=0)
@@ -133,6 +139,13 @@ class Settings(BaseSettings):
     approval: Approval = Field(
         Approval.AUTOMATIC, description="Minimum of spec.approval in all namespaces; a namespace may require more."
     )
+    audit_daily: bool = Field(True, description="Audit every day; without it, only when a person requests it.")
+    audit_window_days: int = Field(14, ge=1, le=60, description="Age of the requests and bills that are audited.")
+    audit_unbilled_days: int = Field(3, ge=1, le=30, description="Time after which a request must be billed.")
+    audit_shared_account: bool = Field(
+        False, description="Whether others use the providers' accounts: their requests are no alert."
+    )
+
     allowed_hosts: tuple[str, ...] = ()
     sources: tuple[SourceGrant, ...] = ()
     limits: Limits = Limits()
@@ -163,6 +176,12 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _has_a_safe_lease(self) -> "Settings":
         assert self.lease_timing  # noqa: S101 - raises ValueError
+        return self
+
+    @model_validator(mode="after")
+    def _audits_long_enough(self) -> "Settings":
+        if self.audit_unbilled_days >= self.audit_window_days:
+            raise ValueError("audit_unbilled_days must be less than audit_window_days")
         return self
 
     @property

@@ -29,6 +29,7 @@ WORKER_JOBS: dict[str, Keys] = {"uid": (("uid", 1),)}
 LEDGER: dict[str, Keys] = {
     "model_finished": (("model", 1), ("finishedAt", -1)),
     "marker": (("marker", 1),),
+    "request_id": (("requestId", 1),),
     "job_id": (("jobId", 1),),
     "former_owners": (("formerOwners", 1),),
     "state": (("state", 1), ("_id", 1)),
@@ -39,7 +40,11 @@ LEDGER: dict[str, Keys] = {
     "namespace_created": (("namespace", 1), ("createdAt", -1)),
     "namespace_user_created": (("namespace", 1), ("userId", 1), ("createdAt", -1)),
 }
-"""The operator uses the first five: durations of a model, lost requests, owners, orphans. `formerOwners` is an array.
+"""The operator uses the first seven: durations of a model, lost requests, audited requests, owners, orphans.
+`formerOwners` is an array.
 """
 
 REQUEST_CLAIMS: dict[str, Keys] = {"marker": (("marker", 1),)}
+
+AUDITS: dict[str, Keys] = {"finished": (("finishedAt", -1),)}
+"""Reports, newest first. The document of a requested audit has no `finishedAt`."""

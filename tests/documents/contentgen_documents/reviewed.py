@@ -101,8 +101,8 @@ NOT_RUN = (
         ),
     ),
     NotRun(
-        "it asks the gateway, at a port of this machine that may be taken; test_cli.py has it",
-        ("kubectl contentgen orphans",),
+        "it asks the gateway, at a port of this machine that may be taken; test_cli.py and test_audit.py have it",
+        ("kubectl contentgen orphans", "kubectl contentgen audit"),
     ),
     NotRun(
         "it names a request whose reply was lost, and a healthy release has none; test_cli.py has it",
@@ -320,6 +320,7 @@ FIGURES = (
     KnownFigure("docs/architecture.md", "flowchart TD", "a diagram"),
     KnownFigure("docs/concepts.md", "prepare (Job, free)", "a diagram"),
     KnownFigure("docs/install.md", "proxy:\n  https:", "the chart's values; its tests render them"),
+    KnownFigure("docs/lifecycle.md", "flowchart TD", "diagrams; `make verify` compares them"),
     KnownFigure("docs/media.md", "frames ──►", "a diagram"),
     KnownFigure("docs/releasing.md", "openssl genpkey", "tests/unit/release makes and reads such keys"),
     KnownFigure("docs/releasing.md", "base64 -d", "tests/unit/release verifies a signature with openssl"),

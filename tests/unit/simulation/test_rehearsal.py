@@ -348,7 +348,19 @@ def _status_not_compared(patch: pytest.MonkeyPatch) -> RehearsalPlan:
     return plan_of(IMAGES, PlannedEvent("election"), PlannedEvent("io", args=frozen))
 
 
+def _fails_when_collected(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    def failed(world: RehearsalWorld) -> None:
+        world.database["ledger"].update_many({}, {"$set": {"state": "failed"}})
+        world.ledger_changed()
+
+    return _planted(patch, "phase:Completed", failed)
+
+
 PLANTED: dict[str, tuple[str, Plant]] = {
+    "a purchase that fails after it was collected": (
+        "purchases change as documented: collected to failed",
+        _fails_when_collected,
+    ),
     "a status that is not compared": ("a former leader changes nothing: resource", _status_not_compared),
     "two POSTs": ("one POST per purchase", _posts_twice),
     "a POST in a cluster that nobody confirmed": (

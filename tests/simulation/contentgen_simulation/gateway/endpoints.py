@@ -105,6 +105,9 @@ CASES: dict[str, EndpointCase] = {
     "DELETE /api/collections/{collection_id}/assets/{job_id}": EndpointCase(named=_collection),
     "POST /api/assets/{job_id}/share": EndpointCase(body=lambda _: {"users": ["nobody"]}),
     "POST /api/admin/import": EndpointCase(body=lambda job: {"namespace": job.namespace, "jobs": [old_job(job)]}),
+    # 403: a tenant's rights, in whichever namespace, allow no audit of the installation.
+    "GET /api/admin/audit": EndpointCase(success=range(403, 404)),
+    "POST /api/admin/audit": EndpointCase(success=range(403, 404)),
     "GET /api/assets/{job_id}/download/{file:path}": EndpointCase(success=range(307, 308)),
     "GET /files/{job_id}": EndpointCase(success=_ON),
     "POST /jobs/{job_id}/cancel": EndpointCase(success=range(409, 410)),

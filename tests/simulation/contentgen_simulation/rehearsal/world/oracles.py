@@ -14,6 +14,13 @@ from contentgen_contract.names import (
 )
 from contentgen_contract.resources.prices import format_dollars
 from contentgen_contract.resources.status import ResourceStatus, RunStatus
+from contentgen_operator.state.lifecycle import (
+    NONE,
+    PHASE_ORDER,
+    PURCHASE_TRANSITIONS,
+    RESTORED_TRANSITIONS,
+    purchase_node,
+)
 from contentgen_operator.state.observed import BucketFile, Resource, ResourceRef
 from contentgen_operator.state.runs import purchase_key
 from contentgen_simulation.frozen import effects
@@ -23,10 +30,8 @@ if TYPE_CHECKING:
     from contentgen_simulation.rehearsal.world.world import RehearsalWorld
 
 Body = dict[str, Any]
-_ORDER = (
-    Phase.PENDING, Phase.PREPARING, Phase.SUBMITTING, Phase.SUBMISSION_UNKNOWN, Phase.PROCESSING, Phase.COLLECTING,
-    Phase.COMPLETED, Phase.FAILED,
-)  # fmt: skip
+_ORDER = PHASE_ORDER
+_TRANSITIONS = {(each.source, each.target) for each in (*PURCHASE_TRANSITIONS, *RESTORED_TRANSITIONS)}
 _BURST = 60  # reconciles at any rate
 _HISTORY_BURST, _HISTORY_SECONDS = 30, 5.0
 _QUIET = (Phase.COMPLETED, Phase.FAILED, Phase.SUBMISSION_UNKNOWN, Phase.SUSPENDED, Phase.AWAITING_APPROVAL)
@@ -64,6 +69,8 @@ class Oracles:
     _shared: set[str] = field(default_factory=set)  # uids reconciled by two operators, each with its own burst
     _files_of: dict[str, set[str]] = field(default_factory=dict)
     _answers: dict[tuple[str, Phase], tuple[str | None, ...]] = field(default_factory=dict)  # last used answers
+    _nodes: dict[str, str] = field(default_factory=dict)  # of purchases, by key
+    _restores: int = 0  # of MongoDB, at the last write
     _went_back: dict[str, int] = field(default_factory=dict)  # restores that set a phase back, by uid
 
     def report(self, oracle: str, detail: str, text: str) -> None:
@@ -127,7 +134,8 @@ class Oracles:
     # One owner per request
 
     def ledger_changed(self, purchases: list[Body]) -> None:
-        """Check for two purchases with one request id."""
+        """Check for transitions that lifecycle.py does not have, and for two purchases with one request id."""
+        self._transitions(purchases)
         owners: dict[tuple[str, str], Body] = {}
         for each in [each for each in purchases if each.get("requestId") is not None]:
             key = (each["provider"], each["requestId"])
@@ -138,6 +146,19 @@ class Oracles:
             if other["namespace"] == each["namespace"] and other["_id"].split("/")[2] == each["_id"].split("/")[2]:
                 same = "one resource"
             self.report("one owner per request", same, f"{key[1]} is in {other['_id']} and in {each['_id']}")
+
+    # Purchases change as documented
+
+    def _transitions(self, purchases: list[Body]) -> None:
+        before, self._nodes = (
+            self._nodes,
+            {each["_id"]: purchase_node(each["state"], each.get("step")) for each in purchases},
+        )
+        restored, self._restores = self._restores != self.world.mongo_restores, self.world.mongo_restores
+        for key in sorted({} if restored else before.keys() | self._nodes.keys()):
+            edge = before.get(key, NONE), self._nodes.get(key, NONE)
+            if edge[0] != edge[1] and edge not in _TRANSITIONS:
+                self.report("purchases change as documented", f"{edge[0]} to {edge[1]}", key)
 
     # The response matches the request
 
