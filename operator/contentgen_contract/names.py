@@ -23,6 +23,10 @@ CALLER_ANNOTATION = f"{GROUP}/caller"  # the user who created the resource throu
 CHANGED_BY_ANNOTATION = f"{GROUP}/changed-by"  # the user who changed it last through the gateway
 REQUEST_ANNOTATION = f"{GROUP}/request"  # hashes of the Idempotency-Key and of the request body of the creation
 
+QUEUE_LABEL = "kueue.x-k8s.io/queue-name"  # of a resource, copied to its Jobs
+QUEUE_PRIORITY_LABEL = "kueue.x-k8s.io/priority-class"
+QUEUE_LABELS = (QUEUE_LABEL, QUEUE_PRIORITY_LABEL)
+
 UID_LABEL = f"{GROUP}/uid"  # on Jobs and pods: the UID of their resource
 KIND_LABEL = f"{GROUP}/kind"
 STAGE_LABEL = f"{GROUP}/stage"
@@ -174,6 +178,8 @@ class Reason(StrEnum):
     JOB_REFUSED = "JobRefused"
     POD_NOT_STARTED = "PodNotStarted"
     RETRYING = "Retrying"
+    QUEUED = "Queued"
+    CIRCUIT_OPEN = "CircuitOpen"
     # the end
     COMPLETED = "Completed"
     ADOPTED_FINISHED_RUN = "AdoptedFinishedRun"

@@ -104,6 +104,12 @@ class Settings(BaseSettings):
     orphan_retention_days: int = Field(
         30, ge=1, le=3650, description="Retention of results of purchases whose resource is gone."
     )
+    max_concurrent_overall: int = Field(
+        0, ge=0, description="Paid requests under way at a time; 0: no limit, as for the next three."
+    )
+    max_concurrent_per_namespace: int = Field(0, ge=0)
+    max_concurrent_fal: int = Field(0, ge=0)
+    max_concurrent_assemblyai: int = Field(0, ge=0)
     prices: dict[str, Price] = Field(default_factory=dict)
     models_allowed: tuple[str, ...] = Field((), description="fal models that may be used; empty: those with a price.")
 

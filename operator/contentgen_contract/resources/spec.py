@@ -380,6 +380,21 @@ class JobSpec(Manifest):
         "again uses them without a payment. Delete: all its files with their versions, and its record, are deleted.",
     )
     # No default in the CRD, as for collectDeadlineSeconds.
+    priority: int | None = Field(
+        None,
+        ge=-1000,
+        le=1000,
+        description="Priority in the queue before the payment, within the namespace: a higher one comes first, and of "
+        "equal ones the oldest run. It can be changed while the run waits. 0 if omitted.",
+    )
+    queue_deadline_seconds: int | None = Field(
+        None,
+        ge=60,
+        le=2592000,
+        description="Maximum time in seconds that a run waits in the queue before the payment. After it the run fails "
+        "with DeadlineExceeded and nothing is paid. If omitted, it waits until deadlineSeconds.",
+    )
+    # No default in the CRD, as for collectDeadlineSeconds.
     operator_class: OperatorClass | None = Field(
         None,
         description="Operator class of the resource: each installation serves one. It can be changed before the "
@@ -535,6 +550,8 @@ _NOT_INPUTS = {
     "collect_deadline_seconds",
     "deletion_policy",
     "operator_class",
+    "priority",
+    "queue_deadline_seconds",
 }
 
 

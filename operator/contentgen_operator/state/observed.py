@@ -14,6 +14,7 @@ from contentgen_contract.names import (
     COLLECT_ANNOTATION,
     FINAL_PHASES,
     FINALIZER,
+    QUEUE_LABELS,
     RERUN_ANNOTATION,
     RESUBMIT_ANNOTATION,
     Condition,
@@ -30,6 +31,7 @@ from contentgen_contract.worker.orders import Outcome, Progress
 from contentgen_operator.state.provider_requests import RequestView, Verified
 from contentgen_operator.state.purchases import Purchase, PurchaseKey
 from contentgen_operator.state.run_document import RunDocument
+from contentgen_operator.state.turns import Turn
 
 _END_CONDITIONS = dict(zip(FINAL_PHASES, (Condition.COMPLETE, Condition.FAILED), strict=True))
 _MAX_TEXT = 500  # characters of a Job's reason and message
@@ -62,6 +64,7 @@ class Resource(Value):
     cancel: str | None = None
     adopt: str | None = None
     collect: str | None = None
+    queue_labels: dict[str, str] = Field(default_factory=dict)  # Kueue's
     created_at: datetime
     spec: dict[str, Any]
     status: ResourceStatus
@@ -90,6 +93,7 @@ class Resource(Value):
             cancel=annotations.get(CANCEL_ANNOTATION),
             adopt=annotations.get(ADOPT_ANNOTATION),
             collect=annotations.get(COLLECT_ANNOTATION),
+            queue_labels={name: meta.labels[name] for name in QUEUE_LABELS if name in meta.labels},
             created_at=meta.creation_timestamp,
             spec=given.spec,
             status=strict_status(body),
@@ -127,6 +131,18 @@ class Resource(Value):
     def deadline_seconds(self) -> int | None:
         """Deadline of a run in seconds after its start; None: no deadline."""
         given = self.spec.get("deadlineSeconds")
+        return given if isinstance(given, int) else None
+
+    @property
+    def priority(self) -> int:
+        """Priority in the queue, within the namespace."""
+        given = self.spec.get("priority")
+        return given if isinstance(given, int) else 0
+
+    @property
+    def queue_deadline_seconds(self) -> int | None:
+        """Longest wait in the queue in seconds; None: no limit."""
+        given = self.spec.get("queueDeadlineSeconds")
         return given if isinstance(given, int) else None
 
     @property
@@ -207,7 +223,8 @@ class JobView(Value):
         return cls(
             name=body["metadata"]["name"],
             uid=body["metadata"]["uid"],
-            started_at=body["metadata"]["creationTimestamp"],
+            # A Job that a queue has held starts when it is resumed.
+            started_at=status.get("startTime") or body["metadata"]["creationTimestamp"],
             finished=bool(ends),
             succeeded="Complete" in ends,
             reason=end.get("reason", "")[:_MAX_TEXT],
@@ -222,6 +239,7 @@ class PodTrouble(Value):
     """Reason for which an unfinished Job has no running pod."""
 
     refused: bool  # True: the Job controller may not create the pod
+    queued: bool = False  # the Job is suspended, by a queue such as Kueue
     words: str
 
 
@@ -300,4 +318,5 @@ class Observation(Value):
     loras: tuple[LoraView, ...] = ()
     wanted: WantedPurchase | None = None  # None: the run keeps its purchase, or refers to no LoraTraining
     progress: Progress | None = None
+    turn: Turn | None = None  # in the queue; None: the run has not asked for a place
     seconds_per_unit: float | None = None  # duration of the provider's latest requests of this model

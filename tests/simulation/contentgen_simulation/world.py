@@ -37,9 +37,12 @@ from contentgen_operator.providers.answers import AnswerFile
 from contentgen_operator.providers.base import MaybeAccepted, Unavailable
 from contentgen_operator.providers.pricing import NoPrices, PriceSource
 from contentgen_operator.providers.sending import BeforeSend
+from contentgen_operator.queues.admission import Admission
+from contentgen_operator.queues.fair_turns import PlaceLimits
 from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.state.decision_input import Policy
 from contentgen_operator.state.observed import BucketFile, JobView, ResourceRef, is_settled
+from contentgen_operator.state.open_places import takes_place
 from contentgen_operator.state.plan import StoredAnswer
 from contentgen_operator.state.provider_requests import (
     Call,
@@ -356,6 +359,7 @@ class FakeProvider:
         self.cancels = True  # whether requests can be cancelled
         self.fails: set[int] = set()
         self.lose_replies: set[int] = set()
+        self.running: set[int] = set()  # requests that do not finish
         self.refuses: Exception | None = None  # instead of taking a request
         self._writes = writes
         self._polls: dict[str, int] = {}
@@ -379,7 +383,7 @@ class FakeProvider:
 
     async def poll(self, model: str, request_id: str) -> RequestView:
         self._polls[request_id] = self._polls.get(request_id, 0) + 1
-        if self._polls[request_id] == 1:
+        if self._polls[request_id] == 1 or int(request_id.removeprefix("request-")) in self.running:
             return RequestView(state=RequestState.RUNNING, message="running")
         if int(request_id.removeprefix("request-")) in self.fails:
             return RequestView(state=RequestState.FAILED, message="out of memory")
@@ -493,6 +497,7 @@ class World:
         self.provider = FakeProvider(writes, lambda: self.now)
         self.database: Any = mongomock.MongoClient(tz_aware=True)["db"]
         self.policy = Policy(poll_seconds=300)
+        self.limits = PlaceLimits()
         self.prices: PriceSource = NoPrices()
         self.names = LoraNames()
         self.leadership = Leadership.always()
@@ -522,6 +527,13 @@ class World:
         jobs = TracedWorkerJobs(self.database["worker_jobs"], self.writes, check)
         runs = TracedRunDocuments(self.database["runs"], self.writes, check)
         tenancy = Tenancy(kube, self.database, lambda: self.now)
+        self.admission = Admission(
+            self.limits,
+            open_purchases=ledger.under_way,
+            takes_place=lambda purchase: takes_place(purchase, self.now, self.policy.provider_seconds),
+            clock=self._seconds,
+        )
+        ledger.on_change = self.admission.note_purchase
         observer = Observer(
             kube=kube,
             cache=cache,
@@ -563,9 +575,16 @@ class World:
                 storage=storage, ledger=ledger, records=records, jobs=jobs, runs=runs, check=check
             ),
             leadership=self.leadership,
+            admission=self.admission,
         )
         return Reconciler(
-            kube=kube, cache=cache, observer=observer, actor=actor, policy=self.policy, selection=self.selection
+            kube=kube,
+            cache=cache,
+            observer=observer,
+            actor=actor,
+            policy=self.policy,
+            selection=self.selection,
+            admission=self.admission,
         )
 
     def work(self) -> None:
