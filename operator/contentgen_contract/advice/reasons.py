@@ -325,7 +325,7 @@ REASONS: dict[Reason, Explanation] = {
         Kept.RUN,
         _resumes_itself(text="Wait; the run continues when it has a place"),
         "The message names the limit that the run waits for (queues.maxConcurrent in the chart's values), or the Job "
-        "that is suspended. `kubectl contentgen show` has the position in the namespace; spec.priority changes it.",
+        "that is suspended. `kubectl contentgen why NAME` has the position in the namespace; spec.priority changes it.",
     ),
     Reason.CIRCUIT_OPEN: Explanation(
         "Paid requests to the model's endpoint failed several times in a row, or the provider asked to wait, so none "

@@ -4,9 +4,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from contentgen_gateway.injection import CallerDep, JobsDep
+from contentgen_gateway.injection import CallerDep, JobsDep, QueueDep
 from contentgen_gateway.problems import RESPONSES
-from contentgen_gateway.schemas.bodies import Job, JobList, Listing, Name
+from contentgen_gateway.schemas.bodies import Job, JobList, JobQueue, Listing, Name
 
 router = APIRouter(prefix="/api", tags=["jobs"], responses=RESPONSES)
 
@@ -21,3 +21,9 @@ async def list_jobs(caller: CallerDep, jobs: JobsDep, query: Annotated[Listing, 
 async def get_job(caller: CallerDep, jobs: JobsDep, job_id: Name) -> Job:
     """One job."""
     return jobs.body(await jobs.record(caller, job_id))
+
+
+@router.get("/jobs/{job_id}/queue")
+async def get_queue(caller: CallerDep, queue: QueueDep, job_id: Name) -> JobQueue:
+    """Position of a job in the queue before its payment."""
+    return await queue.show(caller, job_id)
