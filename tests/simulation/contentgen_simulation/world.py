@@ -489,6 +489,8 @@ class TracedRunDocuments(RunDocuments):
 class World:
     """Persistent state, and the operator process."""
 
+    limits = PlaceLimits()
+
     def __init__(self, monkeypatch: pytest.MonkeyPatch, writes: Writes) -> None:
         self.writes = writes
         self.now = datetime(2026, 11, 21, tzinfo=UTC)
@@ -497,7 +499,6 @@ class World:
         self.provider = FakeProvider(writes, lambda: self.now)
         self.database: Any = mongomock.MongoClient(tz_aware=True)["db"]
         self.policy = Policy(poll_seconds=300)
-        self.limits = PlaceLimits()
         self.prices: PriceSource = NoPrices()
         self.names = LoraNames()
         self.leadership = Leadership.always()
