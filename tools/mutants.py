@@ -63,8 +63,79 @@ _SIGHT = "gateway/auth/test_tenancy.py::test"
 _RUNS = "operator/runs/test_run_documents.py::test"
 _FENCING = "operator/installations/test_fencing.py::test"
 _CLASS = "operator/payment/test_purchase_class.py::test"
+_QUEUE = "operator/policies/test_queue.py::test"
+_TURNS = "operator/process/test_fair_turns.py::test"
 
 MUTANTS: tuple[Mutant, ...] = (
+    *_of(
+        "queues/fair_turns",
+        (
+            "queue: a namespace that starts keeps its turn",
+            "            rotation.move_to_end(claimant.namespace)",
+            "            rotation.move_to_end(claimant.namespace, last=False)",
+            f"{_TURNS}_three_namespaces_with_900_90_and_10_runs",
+        ),
+        (
+            "queue: a priority is of the cluster",
+            "        return next((found for each in self._common if (found := head(each, firsts)) is not None), None)",
+            "        return min(firsts.values(), key=lambda each: each.rank)",
+            f"{_TURNS}_the_rule_holds_for_random_work",
+        ),
+    ),
+    *_of(
+        "queues/admission",
+        (
+            "queue: a purchase that ends keeps its place",
+            "        elif self._free(purchase.purchase_id):",
+            "        elif False:",
+            f"{_QUEUE}_a_waiting_run_is_paid_once_when_the_place_is_free",
+        ),
+        (
+            "queue: open purchases are not counted after a restart",
+            "                self._occupy(found[purchase_id])",
+            "                pass",
+            f"{_QUEUE}_a_restart_neither_loses_nor_leaks_places",
+        ),
+        (
+            "queue: a place that is not used is kept",
+            "for each, (_, until) in self._grants.items() if until <= now]",
+            "for each, (_, until) in self._grants.items() if until < 0]",
+            f"{_QUEUE}_a_place_that_is_not_used_is_given_back",
+        ),
+    ),
+    *_of(
+        "reconcile",
+        (
+            "queue: a run without a place is paid",
+            "        if turn.granted:\n            return plan\n",
+            "        if turn is not None:\n            return plan\n",
+            f"{_QUEUE}_each_waiting_resource_says_what_it_waits_for",
+        ),
+        (
+            "queue: a run that no longer asks stays in it",
+            "        if not queue.asks(plan):\n            self._admission.leave(case.resource.ref.uid)\n",
+            "        if not queue.asks(plan):\n",
+            f"{_QUEUE}_a_run_that_no_longer_asks_leaves_the_queue",
+        ),
+    ),
+    *_of(
+        "state/open_places",
+        (
+            "queue: a request that nobody finds keeps its place for ever",
+            "    return now - (purchase.sent_at or purchase.changed_at) < _LOST_REPLY",
+            "    return True",
+            f"{_QUEUE}_a_lost_reply_keeps_its_place_for_an_hour",
+        ),
+    ),
+    *_of(
+        "providers/base",
+        (
+            "circuit: a tenant's invalid input stops the others",
+            '        case Refused():\n            return ""\n',
+            '        case Refused():\n            return "refused"\n',
+            f"{_QUEUE}_only_failures_of_the_endpoint_open_it",
+        ),
+    ),
     *_of(
         "stores/records",
         (

@@ -5,6 +5,8 @@ import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 
+_MOST_SECONDS = 86400.0
+
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds that the provider asks to wait; None without a valid header. The header may have any content."""
@@ -13,7 +15,9 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         seconds = float(given) if given.isascii() and given.isdigit() else _seconds_until(given)
     except (ValueError, OverflowError, TypeError):
         return None
-    return seconds if seconds is not None and math.isfinite(seconds) and seconds > 0 else None
+    if seconds is None or not math.isfinite(seconds) or seconds <= 0:
+        return None
+    return min(seconds, _MOST_SECONDS)
 
 
 def _seconds_until(date: str) -> float | None:

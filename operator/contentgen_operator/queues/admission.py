@@ -60,8 +60,7 @@ class Admission:
 
     async def ask(self, ref: ResourceRef, claimant: Claimant) -> Turn:
         """Turn of a run that may be paid otherwise. Raises an error of the store at the first question."""
-        if self._loaded_at is None:
-            await self._load()
+        await self._reload()
         uid = claimant.uid
         if (granted := self._grants.get(uid)) is not None:
             if granted[0].endpoint == claimant.endpoint and self._may_send(uid, claimant.endpoint):
@@ -167,7 +166,8 @@ class Admission:
         """Wake runs whose turn it is, until cancelled."""
         while True:
             self._changed.clear()
-            await self._reload()
+            if self._loaded_at is not None:
+                await self._reload()
             await self.wake_started(wake)
             try:
                 async with asyncio.timeout(_LONGEST_PAUSE_SECONDS):
@@ -183,16 +183,25 @@ class Admission:
             await wake(ref)
 
     async def _reload(self) -> None:
-        if self._loaded_at is None or self._clock() - self._loaded_at < _RELOAD_SECONDS:
+        """Read the places in use, if that was long ago. Raises an error of the store at the first time only."""
+        if self._is_fresh:
             return
         try:
             await self._load()
-        except Exception as error:  # noqa: BLE001 - the places that are known stay
-            self._loaded_at += _RETRY_SECONDS
+        except Exception as error:
+            if self._loaded_at is None:
+                raise
+            self._loaded_at = self._clock() - _RELOAD_SECONDS + _RETRY_SECONDS  # the places that are known stay
             _log.warning("the open purchases cannot be read: %s", type(error).__name__)
+
+    @property
+    def _is_fresh(self) -> bool:
+        return self._loaded_at is not None and self._clock() - self._loaded_at < _RELOAD_SECONDS
 
     async def _load(self) -> None:
         async with self._loading:
+            if self._is_fresh:  # another reconcile has read them meanwhile
+                return
             self._changed_meanwhile = set()
             try:
                 found = {each.purchase_id: each for each in await self._open_purchases() if self._takes_place(each)}
