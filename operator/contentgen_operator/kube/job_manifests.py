@@ -115,7 +115,7 @@ def job_manifest(
     and the queue resumes it.
     """
     queue = {name: value for name, value in queue_labels.items() if name in QUEUE_LABELS}
-    job_labels = template.pod.job_labels | queue
+    job_labels = queue | template.pod.job_labels  # the administrator's queue is for all resources
     labels = {
         "app.kubernetes.io/name": "contentgen-worker",
         "app.kubernetes.io/managed-by": "contentgen",

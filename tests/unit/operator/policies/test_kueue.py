@@ -83,11 +83,12 @@ def test_a_priority_without_a_queue_suspends_nothing() -> None:
     assert "suspend" not in made({})["spec"]
 
 
-def test_the_administrators_queue_applies_where_a_resource_names_none() -> None:
+def test_the_administrators_queue_is_that_of_all_resources() -> None:
     pod = WorkerPod(job_labels={QUEUE_LABEL: "default"})
     assert made({}, pod)["spec"]["suspend"] is True
     assert made({}, pod)["metadata"]["labels"][QUEUE_LABEL] == "default"
-    assert made(LABELS, pod)["metadata"]["labels"][QUEUE_LABEL] == "team-a"
+    assert made(LABELS, pod)["metadata"]["labels"][QUEUE_LABEL] == "default"
+    assert made(LABELS, pod)["metadata"]["labels"][QUEUE_PRIORITY_LABEL] == "low"
 
 
 def test_the_cache_keeps_kueues_labels_only() -> None:
