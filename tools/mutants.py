@@ -83,7 +83,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     *_of(
-        "queues/admission",
+        "queues/payment_queue",
         (
             "queue: a purchase that ends keeps its place",
             "        elif self._free(purchase.purchase_id):",
@@ -113,7 +113,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         (
             "queue: a run that no longer asks stays in it",
-            "        if not queue.asks(plan):\n            self._admission.leave(case.resource.ref.uid)\n",
+            "        if not queue.asks(plan):\n            self._payment_queue.leave(case.resource.ref.uid)\n",
             "        if not queue.asks(plan):\n",
             f"{_QUEUE}_a_run_that_no_longer_asks_leaves_the_queue",
         ),

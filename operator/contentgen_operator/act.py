@@ -38,7 +38,7 @@ from contentgen_operator.providers.base import (
     Unavailable,
     endpoint_failure,
 )
-from contentgen_operator.queues.admission import Admission
+from contentgen_operator.queues.payment_queue import PaymentQueue
 from contentgen_operator.state.observed import JobView, Resource, ResourceRef, is_end, is_settled
 from contentgen_operator.state.plan import Adoption, Cancellation, Event, Payment, Plan, Reservation, StageJob
 from contentgen_operator.state.provider_requests import Call, StoredObject
@@ -83,10 +83,10 @@ class Actor:
         cache: Cache,
         garbage_collector: GarbageCollector,
         leadership: Leadership,
-        admission: Admission | None = None,
+        payment_queue: PaymentQueue | None = None,
     ) -> None:
         self._leadership = leadership
-        self._admission = admission or Admission()
+        self._payment_queue = payment_queue or PaymentQueue()
         self._cache = cache
         self._garbage_collector = garbage_collector
         self._kube = kube
@@ -386,9 +386,9 @@ class Actor:
         """Note the answer of an endpoint to a paid request for its circuit breaker; None: accepted."""
         endpoint = purchase.provider, purchase.model
         if error is not None and (cause := endpoint_failure(error)):
-            self._admission.note_failure(endpoint, cause, error.retry_after)
+            self._payment_queue.note_failure(endpoint, cause, error.retry_after)
         else:
-            self._admission.note_success(endpoint)
+            self._payment_queue.note_success(endpoint)
 
     @stamina.retry(on=PyMongoError, attempts=8, timeout=60)
     async def _write_result(self, move: LedgerTransition) -> None:

@@ -36,8 +36,8 @@ from contentgen_operator.providers.fal import Fal
 from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_operator.providers.network import trusted_cas
 from contentgen_operator.providers.pricing import FalPrices
-from contentgen_operator.queues.admission import Admission
 from contentgen_operator.queues.fair_turns import PlaceLimits
+from contentgen_operator.queues.payment_queue import PaymentQueue
 from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.settings import Settings
 from contentgen_operator.state.decision_input import Policy
@@ -152,7 +152,7 @@ class ReconcileLoop:
     observer: Observer
     actor: Actor
     reconciler: Reconciler
-    admission: Admission
+    payment_queue: PaymentQueue
     garbage_collector: GarbageCollector
 
 
@@ -250,7 +250,7 @@ def build_reconcile_loop(base: Foundation) -> ReconcileLoop:
     """Observer, actor and reconciler, with the providers."""
     stores, providers = base.stores, _providers(base.settings)
     garbage_collector, observer = _garbage_collector(stores, base.check), _observer(base, providers)
-    admission = _admission(base)
+    payment_queue = _payment_queue(base)
     actor = Actor(
         kube=base.kube,
         storage=stores.storage,
@@ -263,7 +263,7 @@ def build_reconcile_loop(base: Foundation) -> ReconcileLoop:
         cache=base.shared.cache,
         garbage_collector=garbage_collector,
         leadership=base.role.leadership,
-        admission=admission,
+        payment_queue=payment_queue,
     )
     reconciler = Reconciler(
         kube=base.kube,
@@ -272,19 +272,19 @@ def build_reconcile_loop(base: Foundation) -> ReconcileLoop:
         actor=actor,
         policy=_policy(base.settings),
         selection=base.selection,
-        admission=admission,
+        payment_queue=payment_queue,
     )
     return ReconcileLoop(
         providers=providers,
         observer=observer,
         actor=actor,
         reconciler=reconciler,
-        admission=admission,
+        payment_queue=payment_queue,
         garbage_collector=garbage_collector,
     )
 
 
-def _admission(base: Foundation) -> Admission:
+def _payment_queue(base: Foundation) -> PaymentQueue:
     settings, ledger = base.settings, base.stores.ledger
     limits = PlaceLimits(
         overall=settings.max_concurrent_overall,
@@ -295,9 +295,9 @@ def _admission(base: Foundation) -> Admission:
     def counts(purchase: Purchase) -> bool:
         return takes_place(purchase, utc_now(), settings.provider_deadline_seconds)
 
-    admission = Admission(limits, open_purchases=ledger.under_way, takes_place=counts)
-    ledger.on_change = admission.note_purchase
-    return admission
+    payment_queue = PaymentQueue(limits, open_purchases=ledger.under_way, takes_place=counts)
+    ledger.on_change = payment_queue.note_purchase
+    return payment_queue
 
 
 def _observer(base: Foundation, providers: dict[str, Provider]) -> Observer:
@@ -398,7 +398,7 @@ def leader_loops(
         background.settlement.run,
         background.settled.run,
         background.releases.run,
-        partial(core.admission.run, core.reconciler.wake),
+        partial(core.payment_queue.run, core.reconciler.wake),
     ]
     if base.role.claim is not None:
         loops.append(base.role.claim.kept)
@@ -485,8 +485,8 @@ def register_gauges(base: Foundation, core: ReconcileLoop) -> None:
     metrics.gauges.watch_ages = base.shared.watches.ages
     metrics.gauges.certificate_expiry = lambda: base.tls.expires_at.timestamp()  # noqa: PLW0108 - a renewal replaces it
     metrics.gauges.leader = lambda: base.role.works
-    metrics.gauges.places = lambda: (core.admission.waiting, core.admission.taken)
-    metrics.gauges.circuits = lambda: core.admission.circuits
+    metrics.gauges.places = lambda: (core.payment_queue.waiting, core.payment_queue.taken)
+    metrics.gauges.circuits = lambda: core.payment_queue.circuits
     metrics.gauges.queue = lambda: (len(queue), queue.oldest_due_seconds)
 
 

@@ -18,7 +18,7 @@ from contentgen_operator.kube.cache import Body, Cache
 from contentgen_operator.kube.selection import DEFAULT, Selection
 from contentgen_operator.observe import Observer
 from contentgen_operator.providers.base import Unavailable
-from contentgen_operator.queues.admission import Admission
+from contentgen_operator.queues.payment_queue import PaymentQueue
 from contentgen_operator.queues.work_queue import WorkQueue
 from contentgen_operator.state.decision_input import DecisionInput, Policy, decision_input
 from contentgen_operator.state.observed import Observation, Resource, ResourceRef
@@ -47,9 +47,9 @@ class Reconciler:
         actor: Actor,
         policy: Policy,
         selection: Selection = DEFAULT,
-        admission: Admission | None = None,
+        payment_queue: PaymentQueue | None = None,
     ) -> None:
-        self._admission = admission or Admission()
+        self._payment_queue = payment_queue or PaymentQueue()
         self._kube = kube
         self._selection = selection
         self._cache = cache
@@ -106,13 +106,13 @@ class Reconciler:
     async def _read_and_reconcile(self, ref: ResourceRef) -> float | None:
         body = self._cache.resource(ref) or await self._read_resource(ref)
         if body is None:
-            self._admission.leave(ref.uid)
+            self._payment_queue.leave(ref.uid)
             await self._actor.gone(ref)
             self._failures.pop(ref, None)
             return None
         if not self._selection.serves(body):  # its class changed between the watch and this read
             self._cache.forget(ref)
-            self._admission.leave(ref.uid)
+            self._payment_queue.leave(ref.uid)
             self._failures.pop(ref, None)
             return None
         try:
@@ -158,12 +158,12 @@ class Reconciler:
 
     async def _plan(self, resource: Resource, now: datetime) -> Plan:
         if resource.deleting:
-            self._admission.leave(resource.ref.uid)
+            self._payment_queue.leave(resource.ref.uid)
             return decide_deletion(resource, await self._observed_at_deletion(resource, now), now, self._policy)
         try:
             case = decision_input(resource, now, self._policy)
         except ValidationError as error:
-            self._admission.leave(resource.ref.uid)
+            self._payment_queue.leave(resource.ref.uid)
             return invalid_spec(resource, error, now)
         return await self._plan_in_turn(case.observing(await self._observer.observe(case)))
 
@@ -171,14 +171,14 @@ class Reconciler:
         """The plan; if it would plan or send a paid request and the run has no place, the plan of a run that waits."""
         plan = decide(case)
         if not queue.asks(plan):
-            self._admission.leave(case.resource.ref.uid)
+            self._payment_queue.leave(case.resource.ref.uid)
             return plan
-        turn = await self._admission.ask(case.resource.ref, queue.claimant(case))
+        turn = await self._payment_queue.ask(case.resource.ref, queue.claimant(case))
         if turn.granted:
             return plan
         waits = decide(case.observing(case.observed.model_copy(update={"turn": turn})))
         if waits.status.phase is not None and waits.status.phase.terminal:  # its deadline is over
-            self._admission.leave(case.resource.ref.uid)
+            self._payment_queue.leave(case.resource.ref.uid)
         return waits
 
     async def _observed_at_deletion(self, resource: Resource, now: datetime) -> Observation:

@@ -470,10 +470,10 @@ _before_and_after(Reason.RETRYING, WAIT, _attempt_dies, TRANSCRIPT)
 async def _(place: ScenarioPlace) -> None:
     place.world.limits = PlaceLimits(overall=1)
     place.world.restart()
-    place.world.admission._turns.occupy("another", Place("elsewhere", "fal", "m"))
+    place.world.payment_queue._turns.occupy("another", Place("elsewhere", "fal", "m"))
 
     async def free() -> None:
-        place.world.admission._turns.free("another")
+        place.world.payment_queue._turns.free("another")
 
     place.repair = free
     place.apply()
@@ -482,7 +482,7 @@ async def _(place: ScenarioPlace) -> None:
 
 @scenario(Reason.CIRCUIT_OPEN, "the provider asks to wait", IMAGES, {WAIT: ONCE})
 async def _(place: ScenarioPlace) -> None:
-    place.world.admission.note_failure(("fal", "fal-ai/flux-lora"), "it was busy", 600)
+    place.world.payment_queue.note_failure(("fal", "fal-ai/flux-lora"), "it was busy", 600)
     place.apply()
     await place.until_reason(Reason.CIRCUIT_OPEN)
 

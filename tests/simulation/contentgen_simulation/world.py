@@ -37,8 +37,8 @@ from contentgen_operator.providers.answers import AnswerFile
 from contentgen_operator.providers.base import MaybeAccepted, Unavailable
 from contentgen_operator.providers.pricing import NoPrices, PriceSource
 from contentgen_operator.providers.sending import BeforeSend
-from contentgen_operator.queues.admission import Admission
 from contentgen_operator.queues.fair_turns import PlaceLimits
+from contentgen_operator.queues.payment_queue import PaymentQueue
 from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.state.decision_input import Policy
 from contentgen_operator.state.observed import BucketFile, JobView, ResourceRef, is_settled
@@ -528,13 +528,13 @@ class World:
         jobs = TracedWorkerJobs(self.database["worker_jobs"], self.writes, check)
         runs = TracedRunDocuments(self.database["runs"], self.writes, check)
         tenancy = Tenancy(kube, self.database, lambda: self.now)
-        self.admission = Admission(
+        self.payment_queue = PaymentQueue(
             self.limits,
             open_purchases=ledger.under_way,
             takes_place=lambda purchase: takes_place(purchase, self.now, self.policy.provider_seconds),
             clock=self._seconds,
         )
-        ledger.on_change = self.admission.note_purchase
+        ledger.on_change = self.payment_queue.note_purchase
         observer = Observer(
             kube=kube,
             cache=cache,
@@ -576,7 +576,7 @@ class World:
                 storage=storage, ledger=ledger, records=records, jobs=jobs, runs=runs, check=check
             ),
             leadership=self.leadership,
-            admission=self.admission,
+            payment_queue=self.payment_queue,
         )
         return Reconciler(
             kube=kube,
@@ -585,7 +585,7 @@ class World:
             actor=actor,
             policy=self.policy,
             selection=self.selection,
-            admission=self.admission,
+            payment_queue=self.payment_queue,
         )
 
     def work(self) -> None:

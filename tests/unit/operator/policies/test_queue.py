@@ -122,7 +122,7 @@ async def test_a_waiting_run_is_paid_once_when_the_place_is_free(monkeypatch: py
     async def wake(ref: Any) -> None:
         woken.append(ref.name)
 
-    await world.admission.wake_started(wake)
+    await world.payment_queue.wake_started(wake)
     assert woken == ["it"]
     assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
     assert len(world.provider.posts) == 2
@@ -131,7 +131,7 @@ async def test_a_waiting_run_is_paid_once_when_the_place_is_free(monkeypatch: py
 @pytest.mark.parametrize("how", ["suspended", "cancelled", "deleted"])
 async def test_a_run_that_no_longer_asks_leaves_the_queue(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     world = await waiting_world(monkeypatch)
-    assert len(world.admission._turns) == 1
+    assert len(world.payment_queue._turns) == 1
     if how == "suspended":
         world.kube.apply(IMAGES, {"prompt": "a cat", "suspend": True})
     elif how == "cancelled":
@@ -139,7 +139,7 @@ async def test_a_run_that_no_longer_asks_leaves_the_queue(monkeypatch: pytest.Mo
     else:
         world.kube.delete(IMAGES, world.now)
     await world.step(IMAGES)
-    assert len(world.admission._turns) == 0
+    assert len(world.payment_queue._turns) == 0
     assert len(world.provider.posts) == 1
     if how == "suspended":
         assert world.status(IMAGES).phase is Phase.SUSPENDED
@@ -168,7 +168,7 @@ async def test_a_run_that_waits_longer_than_its_queue_deadline_fails_unpaid(monk
     assert "spec.queueDeadlineSeconds (600); nothing was paid; it waited: waiting for a place" in (status.message or "")
     assert world.now - began <= timedelta(seconds=1200)
     assert len(world.provider.posts) == 1
-    assert len(world.admission._turns) == 0
+    assert len(world.payment_queue._turns) == 0
 
 
 async def test_the_queue_deadline_does_not_end_a_run_with_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,10 +183,10 @@ async def test_a_restart_neither_loses_nor_leaks_places(monkeypatch: pytest.Monk
     for _ in range(3):
         await world.step(IMAGES)
     assert world.status(IMAGES).reason == Reason.QUEUED
-    assert world.admission.taken == {"fal": 1}
+    assert world.payment_queue.taken == {"fal": 1}
     await free_the_place(world)
     assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
-    assert world.admission.taken == {}
+    assert world.payment_queue.taken == {}
 
 
 async def test_a_lost_reply_keeps_its_place_for_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,11 +196,11 @@ async def test_a_lost_reply_keeps_its_place_for_an_hour(monkeypatch: pytest.Monk
     world.kube.apply(IMAGES, {"prompt": "a cat"})
     for _ in range(3):
         await world.step(IMAGES)
-    assert world.admission.taken == {"fal": 1}
+    assert world.payment_queue.taken == {"fal": 1}
     world.database["ledger"].update_many({}, {"$set": {"model": "unknown"}})  # it is never found
     world.now += timedelta(hours=2)
-    await world.admission._load()
-    assert world.admission.taken == {}
+    await world.payment_queue._load()
+    assert world.payment_queue.taken == {}
 
 
 async def test_a_place_that_is_not_used_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,11 +211,11 @@ async def test_a_place_that_is_not_used_is_given_back(monkeypatch: pytest.Monkey
     async def wake(_: Any) -> None:
         """The reconcile never happens."""
 
-    await world.admission.wake_started(wake)
-    assert world.admission.taken == {"fal": 1}
+    await world.payment_queue.wake_started(wake)
+    assert world.payment_queue.taken == {"fal": 1}
     world.now += timedelta(seconds=121)
-    await world.admission.wake_started(wake)
-    assert world.admission.taken == {}
+    await world.payment_queue.wake_started(wake)
+    assert world.payment_queue.taken == {}
     assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
 
 
@@ -231,7 +231,7 @@ async def test_the_circuit_opens_after_failures_and_holds_other_namespaces_witho
     for number in range(FAILURES):
         driver.apply("a", f"it-{number}")
     await driver.run(steps=4 * FAILURES)
-    assert dict(driver.world.admission.circuits) == {("fal", "fal-ai/flux-lora"): "open"}
+    assert dict(driver.world.payment_queue.circuits) == {("fal", "fal-ai/flux-lora"): "open"}
     driver.apply("b", "other")
     await driver.run(steps=20)
     status = driver.status("other")
@@ -258,7 +258,7 @@ async def test_one_request_is_tried_and_then_all_are_sent(monkeypatch: pytest.Mo
     driver.world.now += timedelta(seconds=21)
     await driver.run()
     assert len(driver.world.provider.posts) >= 4
-    assert dict(driver.world.admission.circuits) == {}
+    assert dict(driver.world.payment_queue.circuits) == {}
 
 
 @pytest.mark.parametrize(
@@ -279,7 +279,7 @@ async def test_only_failures_of_the_endpoint_open_it(
     for number in range(FAILURES + 1):
         driver.apply("a", f"it-{number}")
     await driver.run(steps=5 * FAILURES)
-    assert ("open" in driver.world.admission.circuits.values()) is opens
+    assert ("open" in driver.world.payment_queue.circuits.values()) is opens
 
 
 async def test_an_open_circuit_does_not_delay_paid_requests(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,5 +288,5 @@ async def test_an_open_circuit_does_not_delay_paid_requests(monkeypatch: pytest.
     world.kube.apply(IMAGES, {"prompt": "a cat"})
     await world.finish(IMAGES, Phase.PROCESSING)
     for _ in range(FAILURES):
-        world.admission.note_failure(("fal", "fal-ai/flux-lora"), "busy", 3600)
+        world.payment_queue.note_failure(("fal", "fal-ai/flux-lora"), "busy", 3600)
     assert (await world.finish(IMAGES)).phase is Phase.COMPLETED

@@ -118,7 +118,7 @@ class RehearsalProcess:
             self.world.oracles.unexpected(ref)
         if again is not None and again >= 0:
             self.wake(ref, again)
-        await self.reconciler._admission.wake_started(self._wake)
+        await self.reconciler._payment_queue.wake_started(self._wake)
 
     async def _wake(self, ref: ResourceRef) -> None:
         self.wake(ref)

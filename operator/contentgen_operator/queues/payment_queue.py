@@ -1,4 +1,4 @@
-"""Admission of runs to paid requests: limits of concurrency, fair turns, and circuit breakers. In memory of the leader.
+"""Queue before the payment: limits of concurrency, fair turns, and circuit breakers. In memory of the leader.
 
 A run that no other policy holds asks for a place in each reconcile (`ask`), and leaves the queue when it no longer asks
 (`leave`). Places in use are the open purchases of the ledger, read at the first question and again every five minutes,
@@ -33,7 +33,7 @@ async def _none() -> Iterable[Purchase]:
     return ()
 
 
-class Admission:
+class PaymentQueue:
     """The queue before the payment."""
 
     def __init__(
