@@ -143,7 +143,8 @@ class Reconciler:
         except Unavailable as error:  # a cancellation that can still be tried again
             _log.warning("%s", error, extra=resource.ref.about)
             return min(self._pause(resource.ref), _DELETION_PAUSE_SECONDS)
-        if not admitted:
+        if not admitted:  # its Job is refused: others may have its place until the next try
+            self._payment_queue.leave(resource.ref.uid)
             return self._pause(resource.ref)
         self._failures.pop(resource.ref, None)
         return plan.again_seconds

@@ -63,9 +63,9 @@ class PaymentQueue:
         await self._reload()
         uid = claimant.uid
         if (granted := self._grants.get(uid)) is not None:
-            if granted[0].endpoint == claimant.endpoint and self._may_send(uid, claimant.endpoint):
-                self._grants[uid] = (claimant, self._clock() + _GRANT_SECONDS)
-                return _GRANTED
+            same = granted[0].endpoint == claimant.endpoint
+            if same and granted[1] > self._clock() and self._may_send(uid, claimant.endpoint):
+                return _GRANTED  # until the same time: a run that fails before it pays keeps no place
             self._take_back(uid)
         self._turns.put(claimant)
         self._refs[uid] = ref

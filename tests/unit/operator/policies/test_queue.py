@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from pymongo.errors import PyMongoError
 
 from contentgen_contract.names import CANCEL_ANNOTATION, Kind, Phase, Reason
 from contentgen_operator.providers.base import Busy, KeyRefused, MaybeAccepted, Refused
@@ -217,6 +218,41 @@ async def test_a_place_that_is_not_used_is_given_back(monkeypatch: pytest.Monkey
     await world.payment_queue.wake_started(wake)
     assert world.payment_queue.taken == {}
     assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
+
+
+async def test_a_run_whose_job_is_refused_holds_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A namespace without quota must not block the others."""
+    driver = limited(monkeypatch, overall=1)
+    driver.world.kube.refuses_jobs = (403, "exceeded quota: small")
+    driver.apply("full", "refused")
+    await driver.run(steps=1)
+    assert driver.status("refused").reason == Reason.JOB_REFUSED
+    assert driver.world.payment_queue.taken == {}
+
+
+async def test_a_run_that_fails_before_it_pays_keeps_its_place_for_two_minutes_at_most(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    driver = limited(monkeypatch, overall=1)
+    world, ref = driver.world, driver.apply("a", "it")
+    waiting = driver.apply("b", "waiting")
+
+    async def fails(*_: Any) -> str:
+        raise PyMongoError("the bucket's marker cannot be written")
+
+    monkeypatch.setattr(world.storage, "put_marker", fails)
+    woken = list[str]()
+
+    async def wake(found: ResourceRef) -> None:
+        woken.append(found.name)
+
+    for _ in range(4):
+        for each in (ref, waiting):
+            world.watch(each)
+            await world.process._reconcile_or_pause(each)
+        await world.payment_queue.wake_started(wake)
+        world.now += timedelta(seconds=50)
+    assert woken == ["waiting"]
 
 
 def fails(driver: QueueDriver, error: Exception) -> None:
