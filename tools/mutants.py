@@ -112,6 +112,12 @@ MUTANTS: tuple[Mutant, ...] = (
             f"{_QUEUE}_each_waiting_resource_says_what_it_waits_for",
         ),
         (
+            "queue: a run whose Job is refused keeps its place",
+            "            self._payment_queue.leave(resource.ref.uid)\n            return self._pause(resource.ref)",
+            "            return self._pause(resource.ref)",
+            f"{_QUEUE}_a_run_whose_job_is_refused_holds_no_place",
+        ),
+        (
             "queue: a run that no longer asks stays in it",
             "        if not queue.asks(plan):\n            self._payment_queue.leave(case.resource.ref.uid)\n",
             "        if not queue.asks(plan):\n",

@@ -1,13 +1,39 @@
-"""Many resources in several namespaces, reconciled as the work queue does: when they are new, due, or woken."""
+"""Many resources in several namespaces, reconciled as the work queue does: when they are new, due, or woken.
 
+`python -m contentgen_simulation.queue_driver 900 90 10` checks the fairness rule with so many resources in three
+namespaces, and prints CPU seconds and memory of the whole simulation.
+"""
+
+import asyncio
+import resource
+import sys
+import time
 from collections import Counter
 from typing import Any
+
+import pytest
 
 from contentgen_contract.names import Kind, Phase, Reason
 from contentgen_contract.resources.status import ResourceStatus
 from contentgen_operator.queues.fair_queue import FairQueue
+from contentgen_operator.queues.fair_turns import PlaceLimits
 from contentgen_operator.state.observed import ResourceRef
-from contentgen_simulation.world import SPECS, World
+from contentgen_simulation.world import INLINE, SPECS, World, Writes
+
+Starts = list[tuple[str, frozenset[str]]]
+"""Namespace of each paid request, and the namespaces with waiting work before it."""
+
+
+def fairness_holds(starts: Starts, window: int = 30) -> bool:
+    """The rule of issue 19: of any `window` starts, each of k namespaces with waiting work has ⌊window/k⌋ - 1."""
+    for at in range(len(starts) - window + 1):
+        part = starts[at : at + window]
+        got = Counter(namespace for namespace, _ in part)
+        throughout = frozenset.intersection(*(waiting for _, waiting in part))
+        k = len(frozenset().union(*(waiting for _, waiting in part)))
+        if any(got[each] < window // k - 1 for each in throughout):
+            return False
+    return True
 
 
 class QueueDriver:
@@ -17,7 +43,7 @@ class QueueDriver:
         self.world = world
         self.kind = kind
         self.refs = dict[str, ResourceRef]()
-        self.starts = list[tuple[str, frozenset[str]]]()  # namespace of each POST, and the namespaces with waiting work
+        self.starts: Starts = []
         self.most_under_way = 0
         self._unsent = Counter[str]()
         self._ready: FairQueue[ResourceRef] = FairQueue(1, group=lambda ref: ref.namespace)
@@ -68,3 +94,31 @@ class QueueDriver:
         bought = status.phase in (Phase.COLLECTING, Phase.COMPLETED, Phase.FAILED)
         if again is not None and not queued and not bought:
             self._ready.put(ref, 0)
+
+
+def limited_driver(patch: pytest.MonkeyPatch, limits: PlaceLimits) -> QueueDriver:
+    """Driver of a new world with these limits."""
+    asyncio.get_running_loop().set_default_executor(INLINE)
+    world = World(patch, Writes())
+    world.limits = limits
+    world.restart()
+    return QueueDriver(world)
+
+
+async def _check(counts: list[int]) -> None:
+    driver = limited_driver(pytest.MonkeyPatch(), PlaceLimits(overall=6))
+    for namespace, count in enumerate(counts):
+        for number in range(count):
+            driver.apply(f"ns-{namespace}", f"it-{namespace}-{number}")
+    began = time.process_time()
+    await driver.run()
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    fair, cpu = fairness_holds(driver.starts), time.process_time() - began
+    sys.stdout.write(
+        f"{len(driver.starts)} starts, {driver.most_under_way} at a time, fair: {fair}; {cpu:.0f} s of CPU, "
+        f"{memory:.0f} MB with the simulated stores\n"
+    )
+
+
+if __name__ == "__main__":
+    asyncio.run(_check([int(each) for each in sys.argv[1:]]))

@@ -1,7 +1,5 @@
 """Queue before the payment: limits, turns, deadline, what ends a wait, restarts, and the circuit of an endpoint."""
 
-import asyncio
-from collections import Counter
 from datetime import timedelta
 from typing import Any
 
@@ -13,30 +11,14 @@ from contentgen_operator.providers.base import Busy, KeyRefused, MaybeAccepted, 
 from contentgen_operator.queues.circuit_breaker import FAILURES
 from contentgen_operator.queues.fair_turns import PlaceLimits
 from contentgen_operator.state.observed import ResourceRef
-from contentgen_simulation.queue_driver import QueueDriver
-from contentgen_simulation.world import INLINE, World, Writes
+from contentgen_simulation.queue_driver import QueueDriver, fairness_holds, limited_driver
+from contentgen_simulation.world import World
 
 IMAGES = Kind.IMAGE_GENERATION
 
 
 def limited(monkeypatch: pytest.MonkeyPatch, **limits: Any) -> QueueDriver:
-    asyncio.get_running_loop().set_default_executor(INLINE)
-    world = World(monkeypatch, Writes())
-    world.limits = PlaceLimits(**limits)
-    world.restart()
-    return QueueDriver(world)
-
-
-def rule_holds(starts: list[tuple[str, frozenset[str]]], window: int = 30) -> bool:
-    """Of any `window` starts, each of k namespaces with waiting work has at least ⌊window/k⌋ - 1."""
-    for at in range(len(starts) - window + 1):
-        part = starts[at : at + window]
-        got = Counter(namespace for namespace, _ in part)
-        throughout = frozenset.intersection(*(waiting for _, waiting in part))
-        k = len(frozenset().union(*(waiting for _, waiting in part)))
-        if any(got[each] < window // k - 1 for each in throughout):
-            return False
-    return True
+    return limited_driver(monkeypatch, PlaceLimits(**limits))
 
 
 async def test_the_fairness_rule_holds_for_resources_in_three_namespaces(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,7 +30,7 @@ async def test_the_fairness_rule_holds_for_resources_in_three_namespaces(monkeyp
     await driver.run()
     assert len(driver.starts) == 135
     assert driver.most_under_way == 3
-    assert rule_holds(driver.starts)
+    assert fairness_holds(driver.starts)
     assert len({call.purchase_id for call in driver.world.provider.posts}) == 135
 
 

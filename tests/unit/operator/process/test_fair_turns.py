@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from contentgen_operator.queues.fair_turns import Claimant, FairTurns, Place, PlaceLimits
 from contentgen_operator.state.turns import Limit
+from contentgen_simulation.queue_driver import fairness_holds
 
 START = datetime(2026, 11, 21, tzinfo=UTC)
 
@@ -167,22 +168,10 @@ def test_removed_runs_leave_nothing_behind() -> None:
     assert not any(turns._rotations.values())
 
 
-def holds_fairness(order: list[tuple[str, frozenset[str]]], window: int) -> bool:
-    """The rule of issue 19. `order`: the namespace of each start, and the namespaces with waiting work before it."""
-    for at in range(len(order) - window + 1):
-        part = order[at : at + window]
-        throughout = frozenset.intersection(*(waiting for _, waiting in part))
-        got = Counter(namespace for namespace, _ in part)
-        k = len(frozenset().union(*(waiting for _, waiting in part)))
-        if any(got[each] < window // k - 1 for each in throughout):
-            return False
-    return True
-
-
 def test_the_rule_is_not_always_true() -> None:
     both = frozenset({"a", "b"})
-    assert not holds_fairness([("a", both)] * 30, 30)
-    assert holds_fairness([("a", both), ("b", both)] * 15, 30)
+    assert not fairness_holds([("a", both)] * 30, 30)
+    assert fairness_holds([("a", both), ("b", both)] * 15, 30)
 
 
 @pytest.mark.parametrize("limits", [PlaceLimits(overall=4), PlaceLimits(providers={"fal": 3}), PlaceLimits(overall=1)])
@@ -206,7 +195,7 @@ def test_three_namespaces_with_900_90_and_10_runs(limits: PlaceLimits) -> None:
         left[found.namespace] -= 1
         running.append(found.uid)
     assert len(order) == 1000
-    assert holds_fairness(order, 30)
+    assert fairness_holds(order, 30)
 
 
 @settings(max_examples=60, deadline=None)
@@ -238,4 +227,4 @@ def test_the_rule_holds_for_random_work(arrivals: list[tuple[str, str, int]], ov
         else:
             break
     assert len(order) == len(arrivals)
-    assert all(holds_fairness(order, window) for window in (4, 8, 12, 20))
+    assert all(fairness_holds(order, window) for window in (4, 8, 12, 20))
