@@ -141,6 +141,21 @@ MUTANTS: tuple[Mutant, ...] = (
             '        case Refused():\n            return "refused"\n',
             f"{_QUEUE}_only_failures_of_the_endpoint_open_it",
         ),
+        (
+            "circuit: other tenants see a provider's text",
+            '            return "the provider was busy or could not be reached"',
+            "            return str(error)",
+            f"{_QUEUE}_the_circuit_opens_after_failures_and_holds_other_namespaces_without_their_text",
+        ),
+    ),
+    *_of(
+        "kube/job_manifests",
+        (
+            "kueue: a resource chooses another queue than the administrator",
+            "    job_labels = queue | template.pod.job_labels",
+            "    job_labels = template.pod.job_labels | queue",
+            "operator/policies/test_kueue.py::test_the_administrators_queue_is_that_of_all_resources",
+        ),
     ),
     *_of(
         "stores/records",
