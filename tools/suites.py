@@ -169,6 +169,7 @@ OWN = (
         "c",
         on_cluster("end to end", "three kinds, killed operators, mutants", 300, "operator/test_end_to_end.py"),
         on_cluster("worker API", "tokens, certificates, an operator that is away", 150, "operator/test_desk.py"),
+        on_cluster("queues", "limits, turns, circuits, Kueue's labels", 240, "policies/test_queues.py"),
         on_cluster("soak", "a minute of jobs and killed operators", 120, "operator/test_soak.py"),
         on_cluster("takeovers", "the leader frozen, cut off and rolled out", 180, "installations/test_takeovers.py"),
     ),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from contentgen_cli.commands.why import ResourceContext
     from contentgen_cli.item import Item
     from contentgen_cli.tables import VersionFiles
+    from contentgen_contract.resources.queue_position import QueuePosition
 
 app = typer.Typer(
     help="Inspect and control content generation: LoRA trainings, pictures and transcripts.",
@@ -598,9 +599,23 @@ def _context(cluster: "ClusterClient", item: "Item") -> "ResourceContext":
         jobs=jobs,
         job_events=_empty_if_forbidden(lambda: cluster.events(jobs[-1]["metadata"]["uid"])) if jobs else (),
         pods=_empty_if_forbidden(lambda: cluster.pods(item.uid)),
+        position=_position(cluster, item),
         served=cluster.is_served(item.operator_class),
         loras={name: cluster.lora(name) for name in loras_of(item)} if needs_loras(item) else {},
     )
+
+
+def _position(cluster: "ClusterClient", item: "Item") -> "QueuePosition | None":
+    """Position in the operator's queue; None if the resource does not wait, or the user may not list the others."""
+    from contentgen_contract.resources.queue_position import position_of
+
+    if item.queue_entry is None:
+        return None
+    try:
+        found = [each for kind in Kind for each in cluster.all_of(kind) if each.operator_class == item.operator_class]
+    except CliError:
+        return None
+    return position_of(item.uid, [each.queue_entry for each in found if each.queue_entry is not None])
 
 
 def _empty_if_forbidden(read: Callable[[], Sequence[dict[str, Any]]]) -> Sequence[dict[str, Any]]:

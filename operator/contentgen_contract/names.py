@@ -28,6 +28,10 @@ CHANGED_BY_ANNOTATION = f"{GROUP}/changed-by"  # the user who changed it last th
 REQUEST_ANNOTATION = f"{GROUP}/request"  # hashes of the Idempotency-Key and of the request body of the creation
 
 GIVEN_UP_LABEL = f"{GROUP}/given-up"  # "true" on failed resources that a person can retry; an index, no evidence
+QUEUE_LABEL = "kueue.x-k8s.io/queue-name"  # of a resource, copied to its Jobs
+QUEUE_PRIORITY_LABEL = "kueue.x-k8s.io/priority-class"
+QUEUE_LABELS = (QUEUE_LABEL, QUEUE_PRIORITY_LABEL)
+
 UID_LABEL = f"{GROUP}/uid"  # on Jobs and pods: the UID of their resource
 KIND_LABEL = f"{GROUP}/kind"
 STAGE_LABEL = f"{GROUP}/stage"
@@ -192,6 +196,8 @@ class Reason(StrEnum):
     POD_NOT_STARTED = "PodNotStarted"
     RETRYING = "Retrying"
     AWAITING_APPROVAL = "AwaitingApproval"
+    QUEUED = "Queued"
+    CIRCUIT_OPEN = "CircuitOpen"
     # the end
     COMPLETED = "Completed"
     ADOPTED_FINISHED_RUN = "AdoptedFinishedRun"

@@ -33,6 +33,7 @@ from contentgen_gateway.services.job_details import ResourceReader
 from contentgen_gateway.services.jobs import JobReader
 from contentgen_gateway.services.legacy_imports import LegacyImporter
 from contentgen_gateway.services.orphans import OrphanReader
+from contentgen_gateway.services.queue import QueueReader
 from contentgen_gateway.services.streams import JobStreams
 from contentgen_gateway.services.transcript_search import TranscriptSearcher
 from contentgen_gateway.services.usage import UsageReader
@@ -90,6 +91,7 @@ class Services:
     audits: AuditReader
     legacy_imports: LegacyImporter
     orphans: OrphanReader
+    queue: QueueReader
     resources: ResourceReader
     sharing: JobSharing
     streams: JobStreams
@@ -124,6 +126,7 @@ class Services:
             audits=AuditReader(authorizer, given.records.collection.database["audits"], given.settings.operator_class),
             legacy_imports=LegacyImporter(authorizer, records, files, given.tenants),
             orphans=OrphanReader(visibility, given.purchases, retention),
+            queue=QueueReader(visibility, given.live),
             resources=ResourceReader(resources),
             sharing=JobSharing(editable, given.shares, given.clock),
             streams=JobStreams(visibility, given.live, resources, given.streams, most_streams),

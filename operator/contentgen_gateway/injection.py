@@ -27,6 +27,7 @@ from contentgen_gateway.services.job_details import ResourceReader
 from contentgen_gateway.services.jobs import JobReader
 from contentgen_gateway.services.legacy_imports import LegacyImporter
 from contentgen_gateway.services.orphans import OrphanReader
+from contentgen_gateway.services.queue import QueueReader
 from contentgen_gateway.services.streams import JobStreams
 from contentgen_gateway.services.transcript_search import TranscriptSearcher
 from contentgen_gateway.services.usage import UsageReader
@@ -99,6 +100,7 @@ GivenUpDep = Annotated[GivenUpReader, _service(lambda services: services.given_u
 JobsDep = Annotated[JobReader, _service(lambda services: services.jobs)]
 LegacyImportsDep = Annotated[LegacyImporter, _service(lambda services: services.legacy_imports)]
 OrphansDep = Annotated[OrphanReader, _service(lambda services: services.orphans)]
+QueueDep = Annotated[QueueReader, _service(lambda services: services.queue)]
 ResourcesDep = Annotated[ResourceReader, _service(lambda services: services.resources)]
 SharingDep = Annotated[JobSharing, _service(lambda services: services.sharing)]
 StreamsDep = Annotated[JobStreams, _service(lambda services: services.streams)]

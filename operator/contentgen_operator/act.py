@@ -32,7 +32,16 @@ from contentgen_operator.kube.job_manifests import JobTemplate, job_manifest, jo
 from contentgen_operator.kube.pods import JobRefused, no_dry_run, no_room, refusal_of
 from contentgen_operator.leader.leadership import Leadership, NotLeading
 from contentgen_operator.providers.accounts import ProviderAccounts
-from contentgen_operator.providers.base import KeyRefused, MaybeAccepted, NotAccepted, Refused, Unavailable
+from contentgen_operator.providers.base import (
+    KeyRefused,
+    MaybeAccepted,
+    NotAccepted,
+    ProviderError,
+    Refused,
+    Unavailable,
+    endpoint_failure,
+)
+from contentgen_operator.queues.payment_queue import PaymentQueue
 from contentgen_operator.state.observed import JobView, Resource, ResourceRef, is_end, is_settled
 from contentgen_operator.state.plan import Adoption, Cancellation, Event, Payment, Plan, Reservation, StageJob
 from contentgen_operator.state.provider_requests import Call, StoredObject
@@ -77,8 +86,10 @@ class Actor:
         cache: Cache,
         garbage_collector: GarbageCollector,
         leadership: Leadership,
+        payment_queue: PaymentQueue | None = None,
     ) -> None:
         self._leadership = leadership
+        self._payment_queue = payment_queue or PaymentQueue()
         self._cache = cache
         self._garbage_collector = garbage_collector
         self._kube = kube
@@ -206,7 +217,8 @@ class Actor:
     async def _collect_job_refusal(self, resource: Resource, plan: Plan) -> str:
         """Cause for which the collect Job or its pod could not be created; empty: none is known."""
         assert plan.status.run is not None  # noqa: S101 - a plan with a payment has a run
-        manifest = job_manifest(resource.ref, plan.status.run.number, Stage.COLLECT, 1, self._template())
+        template, labels = self._template(), resource.queue_labels
+        manifest = job_manifest(resource.ref, plan.status.run.number, Stage.COLLECT, 1, template, queue_labels=labels)
         try:
             await self._kube.check_job(resource.ref.namespace, manifest)
         except ApiException as error:
@@ -389,6 +401,7 @@ class Actor:
         try:
             request_id = await provider.submit(call, sending.begin)
         except NotAccepted as error:
+            self._note_answer(payment.purchase, error)
             changes = {
                 "error": str(error),
                 "permanent": isinstance(error, Refused),
@@ -400,17 +413,27 @@ class Actor:
                 key=key, source=intent, target=PurchaseState.REFUSED, changes=changes, **sending.mine
             )
         except MaybeAccepted as error:
+            self._note_answer(payment.purchase, error)
             await sending.ensure_begun()
             _log.warning("the reply to a paid request was lost", extra={"purchase": str(key)})
             changes = {"error": str(error), "changed_at": utc_now()}
             return LedgerTransition(key=key, source=intent, target=intent, changes=changes, **sending.mine)
         # Logged before anything else can fail, so that the request can be found.
         _log.info("%s accepted request %s", call.provider, request_id, extra={"purchase": str(key)})
+        self._note_answer(payment.purchase, None)
         await sending.ensure_begun()
         now = utc_now()
         changes = {"request_id": request_id, "submitted_at": now, "changed_at": now, "step": None}
         move = LedgerTransition(key=key, source=intent, target=PurchaseState.SUBMITTED, changes=changes, **sending.mine)
         return move.model_copy(update={"claimed_for": payment.purchase})
+
+    def _note_answer(self, purchase: Purchase, error: ProviderError | None) -> None:
+        """Note the answer of an endpoint to a paid request for its circuit breaker; None: accepted."""
+        endpoint = purchase.provider, purchase.model
+        if error is not None and (cause := endpoint_failure(error)):
+            self._payment_queue.note_failure(endpoint, cause, error.retry_after)
+        else:
+            self._payment_queue.note_success(endpoint)
 
     @stamina.retry(on=PyMongoError, attempts=8, timeout=60)
     async def _write_result(self, move: LedgerTransition) -> None:
@@ -441,7 +464,8 @@ class Actor:
     ) -> ResourceStatus:
         assert status.run is not None  # noqa: S101 - a plan with a Job has a run
         run = status.run
-        manifest = job_manifest(resource.ref, run.number, job.stage, job.attempt, self._template())
+        template, labels = self._template(), resource.queue_labels
+        manifest = job_manifest(resource.ref, run.number, job.stage, job.attempt, template, queue_labels=labels)
         self._leadership.check()
         try:
             body = await self._kube.create_job(resource.ref.namespace, manifest)

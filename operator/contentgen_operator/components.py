@@ -42,11 +42,15 @@ from contentgen_operator.providers.fal import Fal
 from contentgen_operator.providers.keyfile import AccountKeys, KeyFile
 from contentgen_operator.providers.network import trusted_cas
 from contentgen_operator.providers.pricing import FalPrices
+from contentgen_operator.queues.fair_turns import PlaceLimits
+from contentgen_operator.queues.payment_queue import PaymentQueue
 from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.settings import Settings
 from contentgen_operator.state.decision_input import Policy
 from contentgen_operator.state.observed import ResourceRef
+from contentgen_operator.state.open_places import takes_place
 from contentgen_operator.state.plan import Event
+from contentgen_operator.state.purchases import Purchase
 from contentgen_operator.stores.audits import AuditedLedger, Audits
 from contentgen_operator.stores.charges import Charges
 from contentgen_operator.stores.garbage_collector import GarbageCollector
@@ -159,6 +163,7 @@ class ReconcileLoop:
     observer: Observer
     actor: Actor
     reconciler: Reconciler
+    payment_queue: PaymentQueue
     garbage_collector: GarbageCollector
 
 
@@ -261,6 +266,7 @@ def build_reconcile_loop(base: Foundation) -> ReconcileLoop:
     """Observer, actor and reconciler, with the providers."""
     stores, providers = base.stores, build_providers(base.settings)
     garbage_collector, observer = _garbage_collector(stores, base.check), _observer(base, providers)
+    payment_queue = _payment_queue(base)
     actor = Actor(
         kube=base.kube,
         storage=stores.storage,
@@ -273,6 +279,7 @@ def build_reconcile_loop(base: Foundation) -> ReconcileLoop:
         cache=base.shared.cache,
         garbage_collector=garbage_collector,
         leadership=base.role.leadership,
+        payment_queue=payment_queue,
     )
     reconciler = Reconciler(
         kube=base.kube,
@@ -281,14 +288,32 @@ def build_reconcile_loop(base: Foundation) -> ReconcileLoop:
         actor=actor,
         policy=_policy(base.settings),
         selection=base.selection,
+        payment_queue=payment_queue,
     )
     return ReconcileLoop(
         providers=providers,
         observer=observer,
         actor=actor,
         reconciler=reconciler,
+        payment_queue=payment_queue,
         garbage_collector=garbage_collector,
     )
+
+
+def _payment_queue(base: Foundation) -> PaymentQueue:
+    settings, ledger = base.settings, base.stores.ledger
+    limits = PlaceLimits(
+        overall=settings.max_concurrent_overall,
+        per_namespace=settings.max_concurrent_per_namespace,
+        providers={"fal": settings.max_concurrent_fal, "assemblyai": settings.max_concurrent_assemblyai},
+    )
+
+    def counts(purchase: Purchase) -> bool:
+        return takes_place(purchase, utc_now(), settings.provider_deadline_seconds)
+
+    payment_queue = PaymentQueue(limits, open_purchases=ledger.under_way, takes_place=counts)
+    ledger.on_change = payment_queue.note_purchase
+    return payment_queue
 
 
 def _observer(base: Foundation, providers: ProviderAccounts) -> Observer:
@@ -425,6 +450,7 @@ def leader_loops(
         background.expiries.run,
         background.temporary_files.run,
         background.releases.run,
+        partial(core.payment_queue.run, core.reconciler.wake),
     ]
     if base.role.claim is not None:
         loops.append(base.role.claim.kept)
@@ -548,6 +574,8 @@ def register_gauges(base: Foundation, core: ReconcileLoop) -> None:
     metrics.gauges.watch_ages = base.shared.watches.ages
     metrics.gauges.certificate_expiry = lambda: base.tls.expires_at.timestamp()  # noqa: PLW0108 - a renewal replaces it
     metrics.gauges.leader = lambda: base.role.works
+    metrics.gauges.places = lambda: (core.payment_queue.waiting, core.payment_queue.taken)
+    metrics.gauges.circuits = lambda: core.payment_queue.circuits
     metrics.gauges.queue = lambda: (len(queue), queue.oldest_due_seconds)
 
 

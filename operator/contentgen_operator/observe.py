@@ -351,6 +351,8 @@ class Observer:
         Reads pods only of Jobs whose worker should have started.
         """
         seconds = (now - job.started_at).total_seconds()
+        if job.suspended:
+            return PodTrouble(refused=False, queued=True, words=f"Job {job.name} is suspended: a queue holds it")
         if job.ready or self._reports.progress(job.uid) is not None or seconds < _STARTING_SECONDS:
             return None
         mine = await self._pods(namespace, job)
@@ -362,10 +364,7 @@ class Observer:
             return PodTrouble(refused=True, words=words)
         if seconds < pods.SCHEDULING_SECONDS:
             return None
-        cause = (
-            "a queue holds the Job: it is suspended" if job.suspended else "the Job has no pod, and no event says why"
-        )
-        return PodTrouble(refused=False, words=cause)
+        return PodTrouble(refused=False, words="the Job has no pod, and no event says why")
 
     async def _pods(self, namespace: str, job: JobView) -> list[dict[str, Any]]:
         return pods.of_the_job(await self._kube.job_pods(namespace, job.name), job.uid)

@@ -133,6 +133,12 @@ class Settings(BaseSettings):
     temporary_files: Literal["lifecycle", "collector", "none"] = Field(
         "lifecycle", description="What deletes temporary files after 24 hours."
     )
+    max_concurrent_overall: int = Field(
+        0, ge=0, description="Paid requests under way at a time; 0: no limit, as for the next three."
+    )
+    max_concurrent_per_namespace: int = Field(0, ge=0)
+    max_concurrent_fal: int = Field(0, ge=0)
+    max_concurrent_assemblyai: int = Field(0, ge=0)
     prices: dict[str, Price] = Field(default_factory=dict)
     models_allowed: tuple[str, ...] = Field((), description="fal models that may be used; empty: those with a price.")
 

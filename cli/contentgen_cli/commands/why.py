@@ -11,6 +11,7 @@ from contentgen_contract.advice.reasons import PHASES, REASONS, Action, Costs, R
 from contentgen_contract.annotations.cancel_run import describe_ignored
 from contentgen_contract.names import Kind, Phase, Reason
 from contentgen_contract.resources.operator_class import DEFAULT_CLASS
+from contentgen_contract.resources.queue_position import QueuePosition
 from contentgen_contract.worker.log import human_bytes
 
 Body = dict[str, Any]
@@ -29,6 +30,7 @@ class ResourceContext:
     job_events: Sequence[Body] = ()
     pods: Sequence[Body] = ()
     loras: dict[str, Item | None] = field(default_factory=dict)
+    position: QueuePosition | None = None  # in the operator's queue
     served: bool | None = None  # an operator serves the resource's class; None: unknown
 
 
@@ -52,6 +54,7 @@ def explain(item: Item, context: ResourceContext, now: datetime) -> ResourceRepo
     pods = _pods(item, context)
     parts = (
         ("Message", _message(item)),
+        ("Queue", (str(context.position),) if context.position is not None else ()),
         ("Ignored", _ignored(item)),
         ("Meaning", _meaning(item, now)),
         ("Class", _class(item, context)),

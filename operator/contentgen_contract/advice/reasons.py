@@ -334,6 +334,24 @@ REASONS: dict[Reason, Explanation] = {
         "at growing intervals, until spec.collectDeadlineSeconds. Lower that field to end the run now: the paid "
         "result is kept.",
     ),
+    Reason.QUEUED: Explanation(
+        "The run waits for its turn: in the operator's queue before the payment, or because a queue such as Kueue has "
+        "suspended its Job.",
+        Paid.BY_STAGE,
+        Kept.RUN,
+        _resumes_itself(text="Wait; the run continues when it has a place"),
+        "The message names the limit that the run waits for (queues.maxConcurrent in the chart's values), or the Job "
+        "that is suspended. `kubectl contentgen why NAME` has the position in the namespace; spec.priority changes it.",
+    ),
+    Reason.CIRCUIT_OPEN: Explanation(
+        "Paid requests to the model's endpoint failed several times in a row, or the provider asked to wait, so none "
+        "is sent for a while. Paid requests under way go on.",
+        Paid.NOTHING,
+        Kept.RUN,
+        _single(Action.WAIT, Costs.ONCE, "Wait; one request is tried after each pause, and the run continues then"),
+        "Check the provider's status page and the limits and balance of the account. The metric "
+        "contentgen_circuit_open names the endpoint.",
+    ),
     Reason.COMPLETED: Explanation(
         "The outputs are stored; status.versions lists them.",
         Paid.PAID,

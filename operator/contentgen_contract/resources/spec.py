@@ -401,6 +401,21 @@ class JobSpec(Manifest):
         "deleted. Files, records and the ledger are kept, also with deletionPolicy Delete. It waits while a request or "
         "a paid result is open. If omitted, the resource is not deleted.",
     )
+    # No defaults in the CRD, as for collectDeadlineSeconds.
+    priority: int | None = Field(
+        None,
+        ge=-1000,
+        le=1000,
+        description="Priority in the queue before the payment, within the namespace: a higher one comes first, and of "
+        "equal ones the oldest run. It can be changed while the run waits. 0 if omitted.",
+    )
+    queue_deadline_seconds: int | None = Field(
+        None,
+        ge=60,
+        le=2592000,
+        description="Maximum time in seconds that a run waits in the queue before the payment. After it the run fails "
+        "with DeadlineExceeded and nothing is paid. If omitted, it waits until deadlineSeconds.",
+    )
     # No default in the CRD, as for collectDeadlineSeconds.
     operator_class: OperatorClass | None = Field(
         None,
@@ -573,6 +588,8 @@ _NOT_INPUTS = {
     "operator_class",
     "approval",
     "dry_run",
+    "priority",
+    "queue_deadline_seconds",
 }
 
 

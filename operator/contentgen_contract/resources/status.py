@@ -159,6 +159,9 @@ class RunStatus(Value):
         description="Attempts of the current stage that do not count because their node was lost; at most 5.",
     )
     retry_at: Instant | None = Field(None, description="Earliest start of the next attempt of the current stage.")
+    queued_at: Instant | None = Field(
+        None, description="Time since which the run waits, or waited, in the queue before the payment."
+    )
     collect: CollectStatus | None = Field(None, description="Retries of the collect stage.")
     job: JobRef | None = Field(None, description="Current Kubernetes Job of the run.")
     logs: tuple[StageLog, ...] = Field(

@@ -6,9 +6,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from contentgen_gateway.injection import CallerDep, GivenUpDep, JobsDep
+from contentgen_gateway.injection import CallerDep, GivenUpDep, JobsDep, QueueDep
 from contentgen_gateway.problems import RESPONSES
-from contentgen_gateway.schemas.bodies import Job, JobList, Listing, Name
+from contentgen_gateway.schemas.bodies import Job, JobList, JobQueue, Listing, Name
 from contentgen_gateway.schemas.given_up import GivenUpList, GivenUpListing
 
 router = APIRouter(prefix="/api", tags=["jobs"], responses=RESPONSES)
@@ -32,3 +32,9 @@ async def list_given_up(
 ) -> GivenUpList:
     """Page of failed jobs that a person can retry, or whose paid result is kept, as far as the caller may list them."""
     return await given_up.list_given_up(caller, query)
+
+
+@router.get("/jobs/{job_id}/queue")
+async def get_queue(caller: CallerDep, queue: QueueDep, job_id: Name) -> JobQueue:
+    """Position of a job in the queue before its payment."""
+    return await queue.show(caller, job_id)

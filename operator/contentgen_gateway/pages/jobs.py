@@ -8,7 +8,15 @@ from contentgen_contract.advice.reasons import CONDITIONS, PHASES
 from contentgen_contract.advice.remedies import Facts, advice_lines, applicable_remedies
 from contentgen_contract.names import Kind
 from contentgen_gateway.auth.authentication import Caller
-from contentgen_gateway.injection import CallerDep, CollectionsDep, FilesDep, JobsDep, ResourcesDep, SharingDep
+from contentgen_gateway.injection import (
+    CallerDep,
+    CollectionsDep,
+    FilesDep,
+    JobsDep,
+    QueueDep,
+    ResourcesDep,
+    SharingDep,
+)
 from contentgen_gateway.pages.rendering.forms import query_model
 from contentgen_gateway.pages.rendering.render import render
 from contentgen_gateway.pages.rendering.views import LABELS, card, steps
@@ -61,6 +69,7 @@ async def show_job(
     caller: CallerDep,
     jobs: JobsDep,
     resources: ResourcesDep,
+    queue: QueueDep,
     files: FilesDep,
     sharing: SharingDep,
     collections: CollectionsDep,
@@ -80,6 +89,7 @@ async def show_job(
         record=record,
         steps=steps(job.kind, job.phase, job.progress),
         resource=details.resource,
+        position=queue.position(job_id) if details.resource is not None else None,
         actions={each.action.value for each in applicable_remedies(facts)},
         todo=" ".join(advice_lines(facts, job.name)),
         ignored=details.notes,

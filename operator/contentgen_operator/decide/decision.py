@@ -169,6 +169,7 @@ def _suspended(case: DecisionInput, plan: Plan) -> Plan:
     message = "spec.suspend is true: nothing is started and nothing is bought until it is false"
     run_state = RunState(phase=Phase.SUSPENDED, reason=Reason.SUSPENDED, message=message)
     run = plan.status.run if plan.job is None else case.run  # keeps the facts of the prepare stage
+    run = run.model_copy(update={"queued_at": None}) if run is not None else None  # the queue was left
     return new_plan(case, run_state, run=run)
 
 

@@ -91,6 +91,9 @@ def _with_pod_problem(case: DecisionInput, stage: Stage, run_state: RunState) ->
         run = case.run.model_copy(update=known)
         message = refused_text(stage, run, kinds.provider_of(case.kind), f"the pod of its Job: {trouble.words}")
         return run_state.model_copy(update={"reason": Reason.JOB_REFUSED, "message": message})
+    if trouble.queued:
+        message = f"the {stage} stage waits: {trouble.words}; it continues when the queue resumes it"
+        return run_state.model_copy(update={"reason": Reason.QUEUED, "message": message})
     message = f"the pod of the {stage} stage has not started: {trouble.words}"
     return run_state.model_copy(update={"reason": Reason.POD_NOT_STARTED, "message": message})
 

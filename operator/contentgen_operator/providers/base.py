@@ -11,7 +11,7 @@ ProviderError
 """
 
 import re
-from typing import Protocol
+from typing import Protocol, Self
 
 from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_operator.providers.sending import BeforeSend
@@ -22,6 +22,13 @@ _QUERY = re.compile(r"(?<=[^\s?])\?(?=[^\s'\"<>]*=)[^\s'\"<>]*")  # of a URL, al
 
 class ProviderError(Exception):
     """Error of a provider; its message has no key and no signed URL."""
+
+    retry_after: float | None = None  # seconds that the provider asks to wait
+
+    def after(self, seconds: float | None) -> Self:
+        """This error with the provider's Retry-After."""
+        self.retry_after = seconds
+        return self
 
 
 class NotAccepted(ProviderError):
@@ -103,6 +110,24 @@ def read_error(provider: str, text: str, code: int | None = None) -> Unavailable
 def short_text(error: Exception) -> str:
     """An error's text of at most 300 characters, or its type's name, without the queries of URLs."""
     return _QUERY.sub("", str(error) or type(error).__name__)[:300]
+
+
+def endpoint_failure(error: ProviderError) -> str:
+    """Failure of the endpoint that an error of a paid request means; empty: the request itself was refused.
+
+    It repeats no text of the provider, because runs of other tenants show it.
+    """
+    match error:
+        case Refused():
+            return ""
+        case KeyRefused():
+            return "the provider refuses the operator's key or account"
+        case Busy() if error.retry_after is not None:
+            return "the provider has asked to wait (Retry-After)"
+        case Busy():
+            return "the provider was busy or could not be reached"
+        case _:
+            return "the replies to paid requests were lost or were server errors"
 
 
 class Provider(Protocol):

@@ -16,6 +16,7 @@ from contentgen_contract.names import (
     FINAL_PHASES,
     FINALIZER,
     GIVEN_UP_LABEL,
+    QUEUE_LABELS,
     RERUN_ANNOTATION,
     RESUBMIT_ANNOTATION,
     Condition,
@@ -33,6 +34,7 @@ from contentgen_operator.state.provider_accounts import AccountGrant
 from contentgen_operator.state.provider_requests import RequestView, Verified
 from contentgen_operator.state.purchases import Purchase, PurchaseKey
 from contentgen_operator.state.run_document import RunDocument
+from contentgen_operator.state.turns import Turn
 
 _END_CONDITIONS = dict(zip(FINAL_PHASES, (Condition.COMPLETE, Condition.FAILED), strict=True))
 _VERDICT_ANNOTATIONS = (*approve_run.ANNOTATION_OF.values(), APPROVED_BY_ANNOTATION)
@@ -68,6 +70,7 @@ class Resource(Value):
     collect: str | None = None
     verdict_annotations: dict[str, str] = Field(default_factory=dict)  # those of an approval or a rejection
     given_up: str | None = None  # value of the label, which anybody may change
+    queue_labels: dict[str, str] = Field(default_factory=dict)  # Kueue's
     created_at: datetime
     spec: dict[str, Any]
     status: ResourceStatus
@@ -98,6 +101,7 @@ class Resource(Value):
             collect=annotations.get(COLLECT_ANNOTATION),
             verdict_annotations={name: annotations[name] for name in _VERDICT_ANNOTATIONS if name in annotations},
             given_up=meta.labels.get(GIVEN_UP_LABEL),
+            queue_labels={name: meta.labels[name] for name in QUEUE_LABELS if name in meta.labels},
             created_at=meta.creation_timestamp,
             spec=given.spec,
             status=strict_status(body),
@@ -152,6 +156,18 @@ class Resource(Value):
     def deadline_seconds(self) -> int | None:
         """Deadline of a run in seconds after its start; None: no deadline."""
         given = self.spec.get("deadlineSeconds")
+        return given if isinstance(given, int) else None
+
+    @property
+    def priority(self) -> int:
+        """Priority in the queue, within the namespace."""
+        given = self.spec.get("priority")
+        return given if isinstance(given, int) else 0
+
+    @property
+    def queue_deadline_seconds(self) -> int | None:
+        """Longest wait in the queue in seconds; None: no limit."""
+        given = self.spec.get("queueDeadlineSeconds")
         return given if isinstance(given, int) else None
 
     @property
@@ -233,7 +249,8 @@ class JobView(Value):
         return cls(
             name=body["metadata"]["name"],
             uid=body["metadata"]["uid"],
-            started_at=body["metadata"]["creationTimestamp"],
+            # A Job that a queue has held starts when it is resumed.
+            started_at=status.get("startTime") or body["metadata"]["creationTimestamp"],
             finished=bool(ends),
             succeeded="Complete" in ends,
             reason=end.get("reason", "")[:_MAX_TEXT],
@@ -248,6 +265,7 @@ class PodTrouble(Value):
     """Reason for which an unfinished Job has no running pod."""
 
     refused: bool  # True: the Job controller may not create the pod
+    queued: bool = False  # the Job is suspended, by a queue such as Kueue
     words: str
 
 
@@ -328,4 +346,5 @@ class Observation(Value):
     loras: tuple[LoraView, ...] = ()
     wanted: WantedPurchase | None = None  # None: the run keeps its purchase, or refers to no LoraTraining
     progress: Progress | None = None
+    turn: Turn | None = None  # in the queue; None: the run has not asked for a place
     seconds_per_unit: float | None = None  # duration of the provider's latest requests of this model

@@ -322,7 +322,7 @@ MUTANTS: dict[str, tuple[tuple[str | int, ...], Any, str]] = {
         {"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "u"},
         "exactly one",
     ),
-    "another queue": (("metadata", "labels", "kueue.x-k8s.io/queue-name"), "another", "worker.jobLabels"),
+    "another label of Kueue": (("metadata", "labels", "kueue.x-k8s.io/managed"), "true", "worker.jobLabels"),
     "a label of ours that is none": (("metadata", "labels", "contentgen.dev/x"), "1", "worker.jobLabels"),
     "another name of the part": (("metadata", "labels", "app.kubernetes.io/name"), "x", "worker.jobLabels"),
     "an annotation of the Job": (("metadata", "annotations"), {"example.com/x": "1"}, "worker.jobAnnotations"),

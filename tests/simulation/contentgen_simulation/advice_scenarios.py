@@ -23,6 +23,7 @@ from contentgen_contract.names import (
 from contentgen_contract.records import keys
 from contentgen_gateway.migration.namespaces import TenantAdministration
 from contentgen_operator.providers.base import AccessRefused, Busy, Refused, Unavailable
+from contentgen_operator.queues.fair_turns import Place, PlaceLimits
 from contentgen_operator.state.observed import BucketFile, JobView
 from contentgen_operator.state.provider_requests import TOO_LARGE, Found, RequestState, RequestView, Search
 from contentgen_operator.stores.ledger import Ledger
@@ -451,6 +452,29 @@ def _pod_pending(place: ScenarioPlace) -> Repair:
     return pulled
 
 
+def _job_suspended(place: ScenarioPlace) -> Repair:
+    """Job that a queue such as Kueue has suspended."""
+    create, working = place.world.kube.create_job, place.world.work
+
+    async def suspended(namespace: str, manifest: Body) -> Body | None:
+        return await create(namespace, manifest | {"spec": manifest["spec"] | {"suspend": True}})
+
+    def idle() -> None:
+        """A suspended Job has no pod."""
+
+    place.patch.setattr(place.world.kube, "create_job", suspended)
+    place.patch.setattr(place.world, "work", idle)
+
+    async def resumed() -> None:
+        place.patch.setattr(place.world.kube, "create_job", create)
+        place.patch.setattr(place.world, "work", working)
+        for job in place.world.kube.jobs.values():
+            job["spec"]["suspend"] = False
+        place.world.work()
+
+    return resumed
+
+
 def _attempt_dies(place: ScenarioPlace) -> Repair:
     def once(place: ScenarioPlace, job: Body) -> None:
         died(place, job)
@@ -469,7 +493,29 @@ _before_and_after(
 _before_and_after(Reason.PROVIDER_NOT_CONFIGURED, REPAIR, _no_key)
 _before_and_after(Reason.JOB_REFUSED, REPAIR, _job_refused)
 _before_and_after(Reason.POD_NOT_STARTED, REPAIR, _pod_pending, TRANSCRIPT)
+_before_and_after(Reason.QUEUED, WAIT, _job_suspended, TRANSCRIPT)
 _before_and_after(Reason.RETRYING, WAIT, _attempt_dies, TRANSCRIPT)
+
+
+@scenario(Reason.QUEUED, "all places are in use", IMAGES, {WAIT: ONCE})
+async def _(place: ScenarioPlace) -> None:
+    place.world.limits = PlaceLimits(overall=1)
+    place.world.restart()
+    place.world.payment_queue._turns.occupy("another", Place("elsewhere", "fal", "m"))
+
+    async def free() -> None:
+        place.world.payment_queue._turns.free("another")
+
+    place.repair = free
+    place.apply()
+    await place.until_reason(Reason.QUEUED)
+
+
+@scenario(Reason.CIRCUIT_OPEN, "the provider asks to wait", IMAGES, {WAIT: ONCE})
+async def _(place: ScenarioPlace) -> None:
+    place.world.payment_queue.note_failure(("fal", "fal-ai/flux-lora"), "it was busy", 600)
+    place.apply()
+    await place.until_reason(Reason.CIRCUIT_OPEN)
 
 
 # Good ends

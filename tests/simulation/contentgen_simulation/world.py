@@ -38,9 +38,12 @@ from contentgen_operator.providers.answers import AnswerFile
 from contentgen_operator.providers.base import MaybeAccepted, Unavailable
 from contentgen_operator.providers.pricing import NoPrices, PriceSource
 from contentgen_operator.providers.sending import BeforeSend
+from contentgen_operator.queues.fair_turns import PlaceLimits
+from contentgen_operator.queues.payment_queue import PaymentQueue
 from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.state.decision_input import Policy
 from contentgen_operator.state.observed import BucketFile, JobView, ResourceRef, is_settled
+from contentgen_operator.state.open_places import takes_place
 from contentgen_operator.state.plan import StoredAnswer
 from contentgen_operator.state.provider_requests import (
     GONE,
@@ -385,6 +388,7 @@ class FakeProvider:
         self.cancels = True  # whether requests can be cancelled
         self.fails: set[int] = set()
         self.lose_replies: set[int] = set()
+        self.running: set[int] = set()  # requests that do not finish
         self.refuses: Exception | None = None  # instead of taking a request
         self._writes = writes
         self._polls: dict[str, int] = {}
@@ -411,7 +415,7 @@ class FakeProvider:
         if not request_id.startswith(self._prefix):
             return GONE
         self._polls[request_id] = self._polls.get(request_id, 0) + 1
-        if self._polls[request_id] == 1:
+        if self._polls[request_id] == 1 or int(request_id.removeprefix("request-")) in self.running:
             return RequestView(state=RequestState.RUNNING, message="running")
         if int(request_id.removeprefix(self._prefix)) in self.fails:
             return RequestView(state=RequestState.FAILED, message="out of memory")
@@ -523,6 +527,8 @@ class TracedRunDocuments(RunDocuments):
 class World:
     """Persistent state, and the operator process."""
 
+    limits = PlaceLimits()
+
     def __init__(self, monkeypatch: pytest.MonkeyPatch, writes: Writes) -> None:
         self.writes = writes
         self.now = datetime(2026, 11, 21, tzinfo=UTC)
@@ -572,6 +578,13 @@ class World:
         jobs = TracedWorkerJobs(self.database["worker_jobs"], self.writes, check)
         runs = TracedRunDocuments(self.database["runs"], self.writes, check)
         tenancy = Tenancy(kube, self.database, lambda: self.now)
+        self.payment_queue = PaymentQueue(
+            self.limits,
+            open_purchases=ledger.under_way,
+            takes_place=lambda purchase: takes_place(purchase, self.now, self.policy.provider_seconds),
+            clock=self._seconds,
+        )
+        ledger.on_change = self.payment_queue.note_purchase
         observer = Observer(
             kube=kube,
             cache=cache,
@@ -613,9 +626,16 @@ class World:
                 storage=storage, ledger=ledger, records=records, jobs=jobs, runs=runs, check=check
             ),
             leadership=self.leadership,
+            payment_queue=self.payment_queue,
         )
         return Reconciler(
-            kube=kube, cache=cache, observer=observer, actor=actor, policy=self.policy, selection=self.selection
+            kube=kube,
+            cache=cache,
+            observer=observer,
+            actor=actor,
+            policy=self.policy,
+            selection=self.selection,
+            payment_queue=self.payment_queue,
         )
 
     def work(self) -> None:

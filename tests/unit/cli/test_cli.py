@@ -277,6 +277,16 @@ def test_why_it_waits_for_a_lora(why: str, api: Api, cli: Callable[..., Said]) -
     assert said.commands == ["kubectl contentgen why lora/one", "kubectl get loratrainings"]
 
 
+def test_why_it_waits_in_the_queue_with_its_position(api: Api, cli: Callable[..., Said]) -> None:
+    for minute, name in enumerate(("old", "pic", "new")):
+        waiting = status("Pending", "Queued", message="waiting for a place")
+        run = waiting.get("run", {"number": 1, "version": 1, "runHash": "x", "generation": 1, "spec": {}})
+        waiting["run"] = run | {"startedAt": f"2026-11-21T07:0{minute}:00Z"}
+        api.has(Kind.IMAGE_GENERATION, name, waiting, spec={"priority": 1} if name == "new" else {})
+    assert "position 3 of 3 in this namespace's queue for fal" in cli("why", "pic").out
+    assert "position 1 of 3" in cli("why", "new").out
+
+
 def test_why_it_failed_and_what_to_type(api: Api, cli: Callable[..., Said]) -> None:
     logs = [{"stage": "prepare", "attempt": 1, "text": "07:00:01 order"}]
     failed = status("Failed", "NoAudio", message="source: no sound", run={"logs": logs})

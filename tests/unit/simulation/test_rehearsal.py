@@ -14,7 +14,18 @@ import contentgen_simulation.rehearsal
 from contentgen_contract.names import ADOPT_ANNOTATION, COLLECT_ANNOTATION, RESUBMIT_ANNOTATION, Kind, Phase
 from contentgen_operator.background.orphans import Orphans
 from contentgen_simulation.rehearsal.campaign import Report, campaign, shrink
-from contentgen_simulation.rehearsal.generate import DAY, FATES, GROUPS, LINES, PHASES, REWOUND, TURNS, UIDS, generate
+from contentgen_simulation.rehearsal.generate import (
+    DAY,
+    FATES,
+    GROUPS,
+    LINE_FAULTS,
+    LINES,
+    PHASES,
+    REWOUND,
+    TURNS,
+    UIDS,
+    generate,
+)
 from contentgen_simulation.rehearsal.known import KNOWN, reason_of
 from contentgen_simulation.rehearsal.run import RehearsalVerdict, quiet, rehearse
 from contentgen_simulation.rehearsal.world import provider
@@ -108,7 +119,9 @@ def test_every_combination_has_its_turn() -> None:
     assert {on for _, on in rewinds} >= {f"phase:{each}" for each in PHASES}
     struck = [(each.subjects[0].kind, event.args) for each in of("lines") for event in each.events]
     lines = {(kind, args["action"], args["nth"]) for kind, args in struck}
-    assert lines == {(kind, action, nth) for kind in Kind for action in ("crash", "error") for nth in range(7 * LINES)}
+    assert lines == {
+        (kind, action, nth) for kind in Kind for action in ("crash", "error") for nth in range(LINE_FAULTS * LINES)
+    }
 
 
 def test_the_table_of_plan_classes_is_that_of_the_code() -> None:
@@ -136,7 +149,7 @@ def test_lines_between_the_plan_and_the_request_id_are_struck(kind: Kind, action
     assert (verdict.violations, verdict.posts, verdict.fired) == ((), 1, 3)
     late = rehearse(plan_of(kind, PlannedEvent("line", args={"nth": 500, "action": action})))
     assert (late.violations, late.posts, late.fired) == ((), 1, 1)
-    assert not rehearse(plan_of(kind, PlannedEvent("line", args={"nth": 7 * LINES, "action": action}))).fired
+    assert not rehearse(plan_of(kind, PlannedEvent("line", args={"nth": LINE_FAULTS * LINES, "action": action}))).fired
 
 
 @pytest.mark.parametrize("state", sorted({state for state, *_ in UIDS}))

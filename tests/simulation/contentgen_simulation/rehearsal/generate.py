@@ -25,7 +25,7 @@ FATES = (
 )  # fmt: skip
 EXPIRING = 0.15  # share of the plans with `ttlSecondsAfterFinished`
 LINES = 125  # between two faults of one plan; a plan has LINE_FAULTS of them
-LINE_FAULTS = 7
+LINE_FAULTS = 8
 Draft = Callable[[Random, RehearsalPlan], RehearsalPlan]
 GROUPS: dict[str, Draft] = {}
 TURNS: list[str] = []  # names of groups, in the order in which the seeds take them
@@ -386,7 +386,7 @@ def points(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
     return plan
 
 
-@often(6, exact=True)
+@often(7, exact=True)
 def lines(_: Random, plan: RehearsalPlan) -> RehearsalPlan:
     """A crash, or an exception, at each line from the planned purchase to its stored request id."""
     number, kinds = _number(plan), tuple(Kind)
@@ -536,3 +536,30 @@ def people(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
     if random.random() < 0.3:
         plan = replace(plan, results={"1": "fails"})
     return plan
+
+
+@group
+def queued(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
+    """One place for two or three resources: user actions on one that waits, lost replies, restarts."""
+    kind, count = random.choice((Kind.IMAGE_GENERATION, plan.subjects[0].kind)), random.choice((2, 3))
+    options = [{}, *({"priority": random.choice((-1, 0, 1))} for _ in range(2))]
+    if random.random() < 0.3:
+        options[1]["queueDeadlineSeconds"] = random.choice((60, 900))
+    subjects = [Subject(("ns", "other", "third")[each], kind, "it", each, options[each]) for each in range(count)]
+    takes = random.choice((6.0, 60.0, 1800.0))
+    plan = replace(plan, subjects=tuple(subjects), places=1, takes=takes)
+    at = random.choice((0.05, 1.0, 5.0, 30.0))
+    match ("suspend", "cancel", "edit", "delete", "restart", "second")[_number(plan) % 6]:
+        case "suspend":
+            plan = _with(plan, PlannedEvent("suspend", at, "", 1), PlannedEvent("unsuspend", at + HOUR, "", 1))
+        case "cancel":
+            plan = _with(plan, PlannedEvent("cancel", at, "", 1))
+        case "edit":
+            plan = _with(plan, PlannedEvent("edit", at, "", 1, {"variant": 2}))
+        case "delete":
+            plan = _with(plan, PlannedEvent("delete", at, "", 1), PlannedEvent("apply", at + 20.0, "", 1))
+        case "restart":
+            plan = _with(plan, PlannedEvent("restart", at))
+        case _:
+            plan = _with(plan, PlannedEvent("second", at, args={"seconds": 600.0}))
+    return _lost(random, plan) if random.random() < 0.4 else plan

@@ -260,3 +260,14 @@ def test_a_scrape_has_what_is_documented_and_nothing_else() -> None:
     families = text_string_to_metric_families(metrics.exposition().decode())
     names = [f.name + "_total" * (f.type == "counter") for f in families if f.name.startswith("contentgen_")]
     assert sorted(names) == [each.name for each in metrics.described()]
+
+
+def test_places_and_circuits_are_gauges(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics.gauges, "places", lambda: ({"fal": 7}, {"fal": 2, "assemblyai": 1}))
+    circuits = {("fal", "fal-ai/flux/dev"): "open", ("fal", "a/user's"): "half-open", ("fal", "b/user's"): "closed"}
+    monkeypatch.setattr(metrics.gauges, "circuits", lambda: circuits)
+    assert value("contentgen_queued_runs", provider="fal") == 7
+    assert value("contentgen_queued_runs", provider="assemblyai") == 0
+    assert value("contentgen_concurrent_requests", provider="assemblyai") == 1
+    assert value("contentgen_circuit_open", provider="fal", model="fal-ai/flux/dev") == 1
+    assert value("contentgen_circuit_open", provider="fal", model="other") == 0.5

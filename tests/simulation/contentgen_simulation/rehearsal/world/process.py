@@ -11,6 +11,7 @@ from contentgen_operator.kube.selection import DEFAULT
 from contentgen_operator.leader.election import LeaderTerm
 from contentgen_operator.leader.leadership import Leadership
 from contentgen_operator.providers.pricing import NoPrices
+from contentgen_operator.queues.fair_turns import PlaceLimits
 from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.state.observed import ResourceRef
 from contentgen_operator.watch.lora_names import LoraNames
@@ -40,6 +41,7 @@ class _Wiring(World):
         self.accounts = accounts
         self.database = DatabaseProxy(world.database, world.ledger_changed)
         self.policy = world.policy
+        self.limits = PlaceLimits(overall=world.plan.places)
         self.caches: list[Cache] = []
         self.orphans: list[Orphans] = []
         self.prices, self.names, self.selection = NoPrices(), LoraNames(), DEFAULT
@@ -119,6 +121,10 @@ class RehearsalProcess:
             self.world.oracles.unexpected(ref)
         if again is not None and again >= 0:
             self.wake(ref, again)
+        await self.reconciler._payment_queue.wake_started(self._wake)
+
+    async def _wake(self, ref: ResourceRef) -> None:
+        self.wake(ref)
 
     async def sweep(self) -> None:
         """Run the garbage collector and the orphan search once."""
