@@ -14,12 +14,14 @@ from contentgen_contract.resources.operator_class import ClassOwner
 from contentgen_contract.resources.prices import PRICES
 from contentgen_operator import metrics
 from contentgen_operator.act import Actor
+from contentgen_operator.background.budgets import BudgetKeeper
 from contentgen_operator.background.charge_display import ChargeDisplay
 from contentgen_operator.background.orphans import Orphans, Retention
 from contentgen_operator.background.releases import NamespaceReleases
 from contentgen_operator.background.settlement import ChargeSettlement
 from contentgen_operator.clock import utc_now
 from contentgen_operator.kube.api import Kube
+from contentgen_operator.kube.budgets import Budgets
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.job_manifests import JobTemplate
 from contentgen_operator.kube.selection import Selection
@@ -41,6 +43,7 @@ from contentgen_operator.settings import Settings
 from contentgen_operator.state.decision_input import Policy
 from contentgen_operator.state.observed import ResourceRef
 from contentgen_operator.state.plan import Event
+from contentgen_operator.stores.budgets import BudgetStore
 from contentgen_operator.stores.charges import Charges
 from contentgen_operator.stores.garbage_collector import GarbageCollector
 from contentgen_operator.stores.records import RecordStore
@@ -108,6 +111,7 @@ class OperatorStores:
     jobs: WorkerJobs
     runs: RunDocuments
     charges: Charges
+    budgets: BudgetStore
     tenancy: Tenancy
     verifier: StatusVerifier
 
@@ -155,6 +159,7 @@ class ReconcileLoop:
 class BackgroundWork:
     """Components that work beside the reconciles, on the leader."""
 
+    budgets: BudgetKeeper
     orphans: Orphans
     settlement: ChargeSettlement
     settled: SettledCheck
@@ -225,6 +230,7 @@ def _stores(settings: Settings, kube: Kube, connected: Stores, check: Check) -> 
         jobs=WorkerJobs(database["worker_jobs"], check),
         runs=runs,
         charges=Charges(database["ledger"]),
+        budgets=BudgetStore(database["budgets"], database["ledger"], check),
         tenancy=tenancy,
         verifier=StatusVerifier(ledger=ledger, records=records, runs=runs, tenancy=tenancy),
     )
@@ -257,6 +263,7 @@ def build_reconcile_loop(base: Foundation) -> ReconcileLoop:
         cache=base.shared.cache,
         garbage_collector=garbage_collector,
         leadership=base.role.leadership,
+        budgets=stores.budgets,
     )
     reconciler = Reconciler(
         kube=base.kube,
@@ -289,6 +296,8 @@ def _observer(base: Foundation, providers: dict[str, Provider]) -> Observer:
         names=shared.lora_names,
         prices=FalPrices(KeyFile(settings.fal_key_file), settings.fal_api_url, tls=trusted_cas(settings.ca_file)),
         limits=settings.limits,
+        budgets=Budgets(base.kube, settings.operator_class),
+        usage=stores.budgets,
     )
 
 
@@ -356,10 +365,20 @@ def build_background(base: Foundation, core: ReconcileLoop) -> BackgroundWork:
     )
     show = _charge_display(base, core).show
     return BackgroundWork(
+        budgets=_budget_keeper(base),
         orphans=orphans,
         settlement=ChargeSettlement(stores.charges, _billing(base.settings), show=show, check=base.check),
         settled=SettledCheck(stores.runs, core.reconciler.wake),
         releases=NamespaceReleases(base.kube, base.selection, base.check),
+    )
+
+
+def _budget_keeper(base: Foundation) -> BudgetKeeper:
+    return BudgetKeeper(
+        budgets=Budgets(base.kube, base.settings.operator_class),
+        store=base.stores.budgets,
+        kube=base.kube,
+        check=base.check,
     )
 
 
@@ -371,6 +390,7 @@ def leader_loops(
         core.garbage_collector.run,
         background.orphans.run,
         background.settlement.run,
+        background.budgets.run,
         background.settled.run,
         background.releases.run,
     ]

@@ -108,7 +108,7 @@ BACKED_UP = (
 )
 """In order of restoring; a backup reads them in reverse order."""
 
-NOT_BACKED_UP = frozenset({"recent-creations", "transcripts", "transcripts-indexed", "worker_jobs"})
+NOT_BACKED_UP = frozenset({"budgets", "recent-creations", "transcripts", "transcripts-indexed", "worker_jobs"})
 """Collections that are derived from others, or that each run replaces."""
 
 COLLECTION = re.compile(r"""(?:database|database\(settings\))\[["']([\w-]+)["']\]""")

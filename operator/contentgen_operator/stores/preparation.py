@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from contentgen_operator import metrics
+from contentgen_operator.stores.budgets import BudgetStore
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_operator.stores.records import RecordStore
 from contentgen_operator.stores.s3 import Storage
@@ -16,9 +17,12 @@ _FIRST_PAUSE_SECONDS = 2.0
 _LONGEST_PAUSE_SECONDS = 60.0
 
 
-async def prepare_stores(storage: Storage, ledger: Ledger, records: RecordStore, jobs: WorkerJobs) -> None:
+async def prepare_stores(
+    storage: Storage, ledger: Ledger, records: RecordStore, jobs: WorkerJobs, budgets: BudgetStore
+) -> None:
     """Create the bucket and the indexes; returns when all of them exist. Idempotent."""
-    for prepare in (storage.ensure_bucket, ledger.create_indexes, records.create_indexes, jobs.create_indexes):
+    collections = (each.create_indexes for each in (ledger, records, jobs, budgets))
+    for prepare in (storage.ensure_bucket, *collections):
         await until_available(prepare, _pauses(), partial(_note, prepare.__qualname__))
 
 

@@ -48,6 +48,7 @@ class ApiServer:
         self.revisions = itertools.count(1)
         self.rights = set(rights)
         self.namespaces = dict(namespaces or {})  # uid and creation time by name
+        self.labels: dict[str, dict[str, str]] = {}  # of namespaces
         self.token_reviews: dict[str, Body] = {}  # TokenReview status by token
         self.now = now
         self._implied_since = implied_since
@@ -59,7 +60,10 @@ class ApiServer:
     def namespace(self, name: str) -> Body | None:
         """The Namespace object; None if there is none."""
         uid, created = self.namespaces.get(name, (f"namespace-{name}", self._implied_since))
-        return {"metadata": {"name": name, "uid": uid, "creationTimestamp": created}} if created else None
+        if not created:
+            return None
+        labels = {"labels": self.labels[name]} if name in self.labels else {}
+        return {"metadata": {"name": name, "uid": uid, "creationTimestamp": created, **labels}}
 
     def review_token(self, token: str) -> Body:
         """TokenReview status; unknown tokens are not authenticated."""

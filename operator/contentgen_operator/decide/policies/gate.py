@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 
-from contentgen_operator.decide.policies import provider_key
+from contentgen_operator.decide.policies import budget, provider_key
 from contentgen_operator.state.decision_input import DecisionInput
 from contentgen_operator.state.plan import Plan
 
 Policy = Callable[[DecisionInput], Plan | None]
 """The plan of a run that the policy holds or ends; None: the run may go on."""
 
-GATE: tuple[Policy, ...] = (provider_key.hold,)
+GATE: tuple[Policy, ...] = (provider_key.hold, budget.hold)
 
 
 def hold(case: DecisionInput) -> Plan | None:
