@@ -28,8 +28,8 @@ from contentgen_operator.providers.answers import AnswerFile
 from contentgen_operator.state.observed import BucketFile, JobView, ResourceRef
 from contentgen_operator.state.plan import StoredAnswer
 from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseKey, PurchaseState, PurchaseStep
-from contentgen_operator.stores.ledger import Ledger
 from contentgen_operator.stores.budgets import BudgetStore
+from contentgen_operator.stores.ledger import Ledger
 from contentgen_operator.stores.preparation import prepare_stores
 from contentgen_operator.stores.records import RecordStore
 from contentgen_operator.stores.s3 import InvalidOutcome, Storage
