@@ -513,6 +513,9 @@ class TracedBudgets(BudgetStore):
 class World:
     """Persistent state, and the operator process."""
 
+    _ticks = itertools.count()  # of the lists of budgets: each read is fresh
+    keeper: BudgetKeeper | None = None
+
     def __init__(self, monkeypatch: pytest.MonkeyPatch, writes: Writes) -> None:
         self.writes = writes
         self.now = datetime(2026, 11, 21, tzinfo=UTC)
@@ -527,8 +530,6 @@ class World:
         self.selection = DEFAULT
         self.caches: list[Cache] = []
         self.orphans: list[Orphans] = []
-        self._ticks = itertools.count()  # of budgets' lists: each read is fresh
-        self.keeper: BudgetKeeper | None = None
         self.delivers = True  # whether the watch delivers changes
         for module in (reconcile, act):
             monkeypatch.setattr(module, "utc_now", lambda: self.now)
