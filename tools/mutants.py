@@ -63,8 +63,45 @@ _SIGHT = "gateway/auth/test_tenancy.py::test"
 _RUNS = "operator/runs/test_run_documents.py::test"
 _FENCING = "operator/installations/test_fencing.py::test"
 _CLASS = "operator/payment/test_purchase_class.py::test"
+_BUDGETS = "operator/payment/test_budgets.py::test"
 
 MUTANTS: tuple[Mutant, ...] = (
+    *_of(
+        "stores/budgets",
+        (
+            "budget: the limit is not compared",
+            'where["held"] = {"$lte": ref.limit - more}',
+            'where["held"] = {"$lte": ref.limit + more}',
+            f"{_BUDGETS}_a_refused_claim_releases_the_others",
+        ),
+        (
+            "budget: a refused claim keeps the others",
+            "                    self._undo(made)\n                    return each.ref\n",
+            "                    return each.ref\n",
+            f"{_BUDGETS}_a_refused_claim_releases_the_others",
+        ),
+        (
+            "budget: a renewal keeps its token",
+            '"token": token, "at": now}\n        for',
+            '"token": purchase, "at": now}\n        for',
+            f"{_BUDGETS}_a_release_by_an_old_token_does_nothing",
+        ),
+        (
+            "budget: a missing window is not summed",
+            "                self._settle(ref.id, thorough=True)\n",
+            '                self._collection.update_one({"_id": ref.id}, {"$set": {"summed": True}})\n',
+            f"{_BUDGETS}_a_missing_window_is_summed_before_it_takes_a_claim",
+        ),
+    ),
+    *_of(
+        "act",
+        (
+            "budget: nothing is claimed",
+            "        await self._claim(plan, now)\n",
+            "",
+            f"{_BUDGETS}_three_budgets_on_one_run_are_claimed_together",
+        ),
+    ),
     *_of(
         "stores/records",
         (
