@@ -63,7 +63,7 @@ _SIGHT = "gateway/auth/test_tenancy.py::test"
 _RUNS = "operator/runs/test_run_documents.py::test"
 _FENCING = "operator/installations/test_fencing.py::test"
 _CLASS = "operator/payment/test_purchase_class.py::test"
-_BUDGETS = "operator/payment/test_budgets.py::test"
+_BUDGETS = "operator/policies/test_budgets.py::test"
 
 MUTANTS: tuple[Mutant, ...] = (
     *_of(

@@ -21,7 +21,7 @@ _Text = Annotated[str, StringConstraints(max_length=317)]
 _User = Annotated[str, StringConstraints(pattern=patterns.USER_ID, max_length=63)]
 
 
-class Window(StrEnum):
+class LimitWindow(StrEnum):
     """Window of a limit, in UTC."""
 
     DAY = "day"
@@ -32,11 +32,11 @@ class Window(StrEnum):
         """Start of the window that contains `now`; None: it has none."""
         midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         match self:
-            case Window.DAY:
+            case LimitWindow.DAY:
                 return midnight
-            case Window.MONTH:
+            case LimitWindow.MONTH:
                 return midnight.replace(day=1)
-            case Window.TOTAL:
+            case LimitWindow.TOTAL:
                 return None
 
     def resets(self, now: datetime) -> datetime | None:
@@ -44,14 +44,14 @@ class Window(StrEnum):
         start = self.starts(now)
         if start is None:
             return None
-        return start + timedelta(days=1) if self is Window.DAY else (start + timedelta(days=32)).replace(day=1)
+        return start + timedelta(days=1) if self is LimitWindow.DAY else (start + timedelta(days=32)).replace(day=1)
 
     def label(self, now: datetime) -> str:
         """Name of the window that contains `now`: `day-2026-11-23`, `month-2026-11`, `total`."""
         start = self.starts(now)
         if start is None:
             return self.value
-        return f"{self.value}-{start:%Y-%m-%d}" if self is Window.DAY else f"{self.value}-{start:%Y-%m}"
+        return f"{self.value}-{start:%Y-%m-%d}" if self is LimitWindow.DAY else f"{self.value}-{start:%Y-%m}"
 
 
 class BudgetLimits(Manifest):
@@ -159,9 +159,13 @@ class ContentBudgetSpec(Manifest):
     )
 
     @property
-    def micros(self) -> dict[Window, int]:
+    def micros(self) -> dict[LimitWindow, int]:
         """Limits in micro-dollars."""
-        given = {Window.DAY: self.limits.day, Window.MONTH: self.limits.month, Window.TOTAL: self.limits.total}
+        given = {
+            LimitWindow.DAY: self.limits.day,
+            LimitWindow.MONTH: self.limits.month,
+            LimitWindow.TOTAL: self.limits.total,
+        }
         return {window: micros_of(text) for window, text in given.items() if text is not None}
 
 

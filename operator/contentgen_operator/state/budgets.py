@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from contentgen_contract.base import Value
-from contentgen_contract.resources.content_budget import ContentBudget, OnExceeded, UnknownPrice, Window, micros_of
+from contentgen_contract.resources.content_budget import ContentBudget, LimitWindow, OnExceeded, UnknownPrice, micros_of
 
 
 class WindowRef(Value):
@@ -17,7 +17,7 @@ class WindowRef(Value):
     id: str  # the budget's uid, and the window's label
     budget: str  # its name
     uid: str
-    window: Window
+    window: LimitWindow
     limit: int
     warn_percent: int
     resets_at: datetime | None  # None: never

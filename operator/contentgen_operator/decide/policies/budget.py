@@ -4,7 +4,7 @@ The decision is made on observed usage; the claim in MongoDB decides (`stores/bu
 """
 
 from contentgen_contract.names import Reason
-from contentgen_contract.resources.content_budget import OnExceeded, UnknownPrice, Window, dollars_of
+from contentgen_contract.resources.content_budget import LimitWindow, OnExceeded, UnknownPrice, dollars_of
 from contentgen_operator.decide.planning import SOON, fail, new_plan, recheck_seconds, withdraw_planned
 from contentgen_operator.decide.purchasable import before_submission
 from contentgen_operator.state.budgets import BudgetRelease, BudgetWindow, MatchingBudget
@@ -13,7 +13,7 @@ from contentgen_operator.state.plan import Plan
 from contentgen_operator.state.runs import replacing_run
 
 _MAX_WAIT_SECONDS = 300.0
-_THIS = {Window.DAY: "today", Window.MONTH: "this month", Window.TOTAL: "in total"}
+_THIS = {LimitWindow.DAY: "today", LimitWindow.MONTH: "this month", LimitWindow.TOTAL: "in total"}
 
 
 def hold(case: DecisionInput) -> Plan | None:
