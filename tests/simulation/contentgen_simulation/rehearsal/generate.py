@@ -24,7 +24,7 @@ FATES = (
     "files-gone", "files-expire",
 )  # fmt: skip
 LINES = 125  # between two faults of one plan; a plan has LINE_FAULTS of them
-LINE_FAULTS = 7
+LINE_FAULTS = 9
 Draft = Callable[[Random, RehearsalPlan], RehearsalPlan]
 GROUPS: dict[str, Draft] = {}
 TURNS: list[str] = []  # names of groups, in the order in which the seeds take them
@@ -74,7 +74,7 @@ def generate(seed: int) -> RehearsalPlan:
         return plan
     if random.random() < 0.35:
         plan = _with(plan, *_people(random, random.randint(1, 3)))
-    return _with(plan, *_advice(random, plan), *_repairs(plan), *_election(plan))
+    return _budgeted(_with(plan, *_advice(random, plan), *_repairs(plan), *_election(plan)))
 
 
 def _with(plan: RehearsalPlan, *events: PlannedEvent) -> RehearsalPlan:
@@ -148,6 +148,18 @@ def _election(plan: RehearsalPlan) -> list[PlannedEvent]:
     several = any(each.do == "second" or each.args.get("action") == "freeze" for each in plan.events)
     random = Random(f"election of {plan.seed}")  # noqa: S311 - a plan is no secret
     return [PlannedEvent("election")] if several and random.random() < 2 / 3 else []
+
+
+def _budgeted(plan: RehearsalPlan) -> RehearsalPlan:
+    """A budget in a third of the plans, which is raised later: at first it has room for one training of 1,000 steps.
+
+    Separate random numbers, as for the repairs.
+    """
+    random = Random(f"budget of {plan.seed}")  # noqa: S311 - a plan is no secret
+    if random.random() >= 1 / 3:
+        return plan
+    raised = PlannedEvent("raise_budget", random.choice((60.0, HOUR, DAY)), args={"dollars": "1000"})
+    return replace(plan, budget=random.choice(("0.05", "2.05", "2.10")), events=(raised, *plan.events))
 
 
 def _lost(random: Random, plan: RehearsalPlan, count: int = 1) -> RehearsalPlan:

@@ -53,6 +53,7 @@ class RehearsalPlan:
     history: Args = field(default_factory=dict)  # noise, lag, missing, without_payload
     takes: float = 20.0  # seconds that the provider works on a request
     cancels: bool = True  # whether the provider ends a running request on demand
+    budget: str = ""  # dollars a day of a ContentBudget that counts everything; empty: there is none
 
     @property
     def digest(self) -> str:
