@@ -88,7 +88,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         (
             "budget: a missing window is not summed",
-            "                self._settle(ref.id, thorough=True)\n",
+            "                self._settle(ref.id, now, thorough=True)\n",
             '                self._collection.update_one({"_id": ref.id}, {"$set": {"summed": True}})\n',
             f"{_BUDGETS}_a_missing_window_is_summed_before_it_takes_a_claim",
         ),

@@ -83,7 +83,7 @@ class BudgetKeeper:
         thorough = last is None or not timedelta(0) <= now - last < _THOROUGH
         windows = await (self._store.recent_windows(now - _LATEST_CHARGE) if thorough else self._store.open_windows())
         for window in windows:
-            await self._store.settle(window, thorough=thorough)
+            await self._store.settle(window, now, thorough=thorough)
         if thorough:
             self._thorough_at = now
 

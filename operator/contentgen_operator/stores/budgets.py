@@ -18,7 +18,7 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pymongo import ReturnDocument
@@ -42,6 +42,7 @@ from contentgen_runtime.mongo import create_indexes
 
 Document = dict[str, Any]
 _TRIES = 5
+_PLANNING = timedelta(minutes=1)  # longest time between a claim and the plan of its purchase
 _BATCH = 200  # claims that leave `open` with one update
 _INTENT = PurchaseState.INTENT.value
 _ABANDONED = {"state": _INTENT, "step": PurchaseStep.ABANDONED.value}
@@ -139,7 +140,7 @@ class BudgetStore:
             found = self._collection.find_one({"_id": ref.id}, {f"open.{key}": True, "summed": True})
             if found is None or not found.get("summed"):
                 self._insert(ref)
-                self._settle(ref.id, thorough=True)
+                self._settle(ref.id, now, thorough=True)
                 continue
             before = (found.get("open") or {}).get(key)
             more = claim.micros - (int(before["micros"]) if before else 0)
@@ -198,14 +199,14 @@ class BudgetStore:
             lambda: [str(each["_id"]) for each in self._collection.find(where, {"_id": True})]
         )
 
-    async def settle(self, window: str, *, thorough: bool = False) -> bool:
+    async def settle(self, window: str, now: datetime, *, thorough: bool = False) -> bool:
         """Release claims of unpaid purchases, and settle ended ones; True if the totals have changed.
 
         `thorough`: also where no purchase has ended, for charges that became known and for restored backups.
         """
-        return await asyncio.to_thread(self._settle, window, thorough)
+        return await asyncio.to_thread(lambda: self._settle(window, now, thorough=thorough))
 
-    def _settle(self, window: str, thorough: bool) -> bool:
+    def _settle(self, window: str, now: datetime, *, thorough: bool) -> bool:
         changed = False
         for _ in range(_TRIES):
             self._check()
@@ -215,7 +216,11 @@ class BudgetStore:
             if found is None:
                 return changed
             kept = self._purchases(found["open"])
-            gone = [each for each in found["open"].values() if _is_unclaimed(kept.get(each["purchase"]), window)]
+            gone = [
+                each
+                for each in found["open"].values()
+                if _is_unclaimed(kept.get(each["purchase"]), window) and not _is_new(each, kept, now)
+            ]
             if gone:
                 changed |= self._release_all(window, gone)
                 continue
@@ -298,7 +303,7 @@ class BudgetStore:
 
 
 def _is_unclaimed(purchase: Document | None, window: str) -> bool:
-    """True if the purchase needs no claim in the window: it is unpaid, or was sent under other windows.
+    """True if the purchase needs no claim in the window: it is missing, unpaid, or was sent under other windows.
 
     A planned one keeps its claims: it may be about to be sent.
     """
@@ -306,6 +311,13 @@ def _is_unclaimed(purchase: Document | None, window: str) -> bool:
         return True
     planned = purchase["state"] == _INTENT and purchase.get("step") == PurchaseStep.PLANNED.value
     return not planned and window not in (purchase.get("budgets") or ())
+
+
+def _is_new(claim: Document, kept: Document, now: datetime) -> bool:
+    """True if the purchase of a claim is about to be planned."""
+    at = claim.get("at")
+    age = now - (at if at.tzinfo else at.replace(tzinfo=UTC)) if isinstance(at, datetime) else _PLANNING
+    return claim["purchase"] not in kept and timedelta(0) <= age < _PLANNING
 
 
 def _is_ended(purchase: Document | None) -> bool:

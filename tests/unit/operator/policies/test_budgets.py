@@ -259,7 +259,8 @@ async def test_a_claim_without_a_purchase_is_released(monkeypatch: pytest.Monkey
     world = world_of(monkeypatch)
     (ref,) = windows_of(ContentBudget.parse(budget_of(limits={"day": "1"})), NOW)
     await store(world).claim(BudgetClaims(purchase="none", each=(BudgetClaim(ref=ref, micros=ONE),)), NOW)
-    assert await store(world).settle(ref.id)
+    assert not await store(world).settle(ref.id, NOW + timedelta(seconds=30)), "it may be about to be planned"
+    assert await store(world).settle(ref.id, NOW + timedelta(minutes=2))
     assert windows(world)[ref.id]["held"] == 0
 
 
