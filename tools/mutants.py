@@ -101,6 +101,12 @@ MUTANTS: tuple[Mutant, ...] = (
             "",
             f"{_BUDGETS}_three_budgets_on_one_run_are_claimed_together",
         ),
+        (
+            "budget: a claim is not renewed before the payment",
+            "        if plan.claims is not None and (refused",
+            "        if plan.claims is not None and plan.payment is None and (refused",
+            f"{_BUDGETS}_a_planned_purchase_is_sent_only_with_a_renewed_claim",
+        ),
     ),
     *_of(
         "stores/records",

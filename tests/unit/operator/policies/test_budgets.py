@@ -10,7 +10,14 @@ from contentgen_contract.resources.content_budget import ContentBudget
 from contentgen_contract.resources.prices import PRICES, Price, Unit
 from contentgen_operator import metrics
 from contentgen_operator.providers.base import Busy
-from contentgen_operator.state.budgets import BudgetClaim, BudgetClaims, BudgetRelease, claim_key, windows_of
+from contentgen_operator.state.budgets import (
+    BudgetClaim,
+    BudgetClaims,
+    BudgetRelease,
+    BudgetWindow,
+    claim_key,
+    windows_of,
+)
 from contentgen_operator.stores.budgets import BudgetStore
 from contentgen_simulation.world import SPECS, World, Writes
 
@@ -385,4 +392,23 @@ async def test_a_missing_window_is_summed_before_it_takes_a_claim(monkeypatch: p
     await rounds(world, ["second"], 4)
     assert len(world.provider.posts) == 1
     assert world.status(IMAGES, "second").reason == Reason.BUDGET_EXCEEDED
+    check_books(world)
+
+
+async def test_a_planned_purchase_is_sent_only_with_a_renewed_claim(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its claim is released and another run has taken the money, after the decision to pay."""
+    world = world_of(monkeypatch, budget_of(limits={"day": "0.07"}))
+    image(world)
+    while world.database["ledger"].find_one({"step": "planned"}) is None:
+        await world.step(IMAGES)
+    monkeypatch.setattr(BudgetWindow, "has_room", lambda *_: True)
+    ((window, kept),) = windows(world).items()
+    (claim,) = kept["open"].values()
+    await store(world).release([BudgetRelease(purchase=claim["purchase"], window=window, token=claim["token"])])
+    (ref,) = windows_of(ContentBudget.parse(world.kube.budgets[0]), world.now)
+    other = BudgetClaims(purchase="other", each=(BudgetClaim(ref=ref, micros=ONE),))
+    assert await store(world).claim(other, world.now) is None
+    for _ in range(3):
+        await world.step(IMAGES)
+    assert world.provider.posts == []
     check_books(world)
