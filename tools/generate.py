@@ -19,7 +19,8 @@ sys.path[:0] = [str(ROOT / "operator"), str(ROOT / "cli")]
 
 from contentgen_contract.advice.reasons import CONDITIONS, PHASES, REASONS, Explanation, sentences  # noqa: E402
 from contentgen_contract.names import API_VERSION, GROUP, Kind, Reason  # noqa: E402
-from contentgen_contract.resources.crds import crd, operator_class_crd  # noqa: E402 - the tool also runs where nothing is installed
+from contentgen_contract.resources.content_budget import BUDGET_KIND, BUDGET_PLURAL, BUDGET_SHORT_NAME  # noqa: E402
+from contentgen_contract.resources.crds import content_budget_crd, crd, operator_class_crd  # noqa: E402 - the tool also runs where nothing is installed
 from contentgen_contract.resources.operator_class import CLASS_KIND, CLASS_PLURAL  # noqa: E402
 from contentgen_gateway import metrics as gateway_metrics  # noqa: E402
 from contentgen_gateway.app import document  # noqa: E402
@@ -110,6 +111,15 @@ def resources_md() -> str:
         _fields_table(schema["properties"]["spec"], "spec"),
         "The API server also checks:\n",
         "\n".join(f"- {message}" for message in _rules(schema)) + "\n",
+    ]
+    schema = content_budget_crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    parts += [
+        f"## {BUDGET_KIND}\n",
+        f"{schema['description']} It has no namespace. Short name: `{BUDGET_SHORT_NAME}`.\n",
+        _fields_table(schema["properties"]["spec"], "spec"),
+        "The API server also checks:\n",
+        "\n".join(f"- {message}" for message in _rules(schema)) + "\n",
+        _fields_table(schema["properties"]["status"], "status"),
     ]
     return "\n".join(parts)
 
@@ -365,6 +375,7 @@ def generated() -> dict[str, str]:
     }
     files |= dict(_documents())
     definitions = {kind.plural: crd(kind) for kind in Kind} | {CLASS_PLURAL: operator_class_crd()}
+    definitions |= {BUDGET_PLURAL: content_budget_crd()}
     for plural, definition in definitions.items():
         name = f"{GROUP}_{plural}.yaml"
         files[f"crds/{name}"] = files[f"{CHART}/files/crds/{name}"] = crd_yaml(definition)

@@ -191,6 +191,7 @@ class Reason(StrEnum):
     STORE_UNAVAILABLE = "StoreUnavailable"
     PROVIDER_UNAVAILABLE = "ProviderUnavailable"
     PROVIDER_NOT_CONFIGURED = "ProviderNotConfigured"
+    BUDGET_EXCEEDED = "BudgetExceeded"
     LOOKING_FOR_REQUEST = "LookingForRequest"
     JOB_REFUSED = "JobRefused"
     POD_NOT_STARTED = "PodNotStarted"

@@ -1,9 +1,9 @@
 """Writes of one reconcile, in the only order that survives a crash after each of them:
 
 check of the collect Job → add finalizer → run document (new run, facts, attempt) → adoption → response →
-cancellation → ledger transitions → purchase planned and marked → payment of one that was planned before → files deleted
-→ run document (purchase, finished version) → Job → remove finalizer → label → record → status → events → lost Job
-deleted.
+cancellation → ledger transitions → claims of budgets → purchase planned and marked → payment of one that was planned
+before → files deleted → run document (purchase, finished version) → Job → remove finalizer → label → record → status →
+events → lost Job deleted.
 
 The record is written before the status, because a resource with a finished status is not reconciled again.
 """
@@ -54,6 +54,7 @@ from contentgen_operator.state.purchases import (
     new_purchase_id,
 )
 from contentgen_operator.state.run_document import next_document
+from contentgen_operator.stores.budgets import BudgetStore
 from contentgen_operator.stores.garbage_collector import GarbageCollector
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_operator.stores.records import RecordStore
@@ -86,9 +87,11 @@ class Actor:
         cache: Cache,
         garbage_collector: GarbageCollector,
         leadership: Leadership,
+        budgets: BudgetStore,
         payment_queue: PaymentQueue | None = None,
     ) -> None:
         self._leadership = leadership
+        self._budgets = budgets
         self._payment_queue = payment_queue or PaymentQueue()
         self._cache = cache
         self._garbage_collector = garbage_collector
@@ -198,11 +201,19 @@ class Actor:
             await self._ledger.intend(plan.unrecorded.key, plan.unrecorded.purchase)
         if plan.restored is not None:
             await self._restore(plan.restored, now)
+        await self._claim(plan, now)
         if plan.reservation is not None:
             plan = await self._reserve(plan, plan.reservation)
         if plan.payment is not None:
             await self._pay(plan.payment)
         return plan
+
+    async def _claim(self, plan: Plan, now: datetime) -> None:
+        """Raises Conflict if a budget has no room any more; the next decision waits for it."""
+        if plan.releases:
+            await self._budgets.release(plan.releases)
+        if plan.claims is not None and (refused := await self._budgets.claim(plan.claims, now)) is not None:
+            raise Conflict(f"the budget {refused.budget} has no room any more ({refused.id})")
 
     async def _with_job(self, resource: Resource, plan: Plan, now: datetime) -> tuple[Plan, bool]:
         """The plan with its Job or the Job's refusal in the status; False: refused."""

@@ -18,12 +18,14 @@ from contentgen_operator import metrics
 from contentgen_operator.act import Actor
 from contentgen_operator.audit.facts import AuditLimits
 from contentgen_operator.background.audits import AccountAudit, AuditedAccounts, AuditPlan
+from contentgen_operator.background.budgets import BudgetKeeper
 from contentgen_operator.background.charge_display import ChargeDisplay
 from contentgen_operator.background.orphans import Orphans, Retention
 from contentgen_operator.background.releases import NamespaceReleases
 from contentgen_operator.background.settlement import ChargeSettlement
 from contentgen_operator.clock import utc_now
 from contentgen_operator.kube.api import Kube
+from contentgen_operator.kube.budgets import Budgets
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.job_manifests import JobTemplate
 from contentgen_operator.kube.selection import Selection
@@ -52,6 +54,7 @@ from contentgen_operator.state.open_places import takes_place
 from contentgen_operator.state.plan import Event
 from contentgen_operator.state.purchases import Purchase
 from contentgen_operator.stores.audits import AuditedLedger, Audits
+from contentgen_operator.stores.budgets import BudgetStore
 from contentgen_operator.stores.charges import Charges
 from contentgen_operator.stores.garbage_collector import GarbageCollector
 from contentgen_operator.stores.records import RecordStore
@@ -123,6 +126,7 @@ class OperatorStores:
     charges: Charges
     audits: Audits
     audited_ledger: AuditedLedger
+    budgets: BudgetStore
     tenancy: Tenancy
     verifier: StatusVerifier
 
@@ -171,6 +175,7 @@ class ReconcileLoop:
 class BackgroundWork:
     """Components that work beside the reconciles, on the leader."""
 
+    budgets: BudgetKeeper
     orphans: Orphans
     settlement: ChargeSettlement
     audit: AccountAudit
@@ -246,6 +251,7 @@ def _stores(settings: Settings, kube: Kube, connected: Stores, check: Check) -> 
         charges=Charges(database["ledger"]),
         audits=Audits(database, check),
         audited_ledger=AuditedLedger(database),
+        budgets=BudgetStore(database["budgets"], database["ledger"], check),
         tenancy=tenancy,
         verifier=StatusVerifier(ledger=ledger, records=records, runs=runs, tenancy=tenancy),
     )
@@ -280,6 +286,7 @@ def build_reconcile_loop(base: Foundation) -> ReconcileLoop:
         garbage_collector=garbage_collector,
         leadership=base.role.leadership,
         payment_queue=payment_queue,
+        budgets=stores.budgets,
     )
     reconciler = Reconciler(
         kube=base.kube,
@@ -330,6 +337,8 @@ def _observer(base: Foundation, providers: ProviderAccounts) -> Observer:
         names=shared.lora_names,
         prices=_prices(settings),
         limits=settings.limits,
+        budgets=Budgets(base.kube, settings.operator_class),
+        usage=stores.budgets,
     )
 
 
@@ -421,6 +430,7 @@ def build_background(base: Foundation, core: ReconcileLoop) -> BackgroundWork:
         check=base.check,
     )
     return BackgroundWork(
+        budgets=_budget_keeper(base),
         orphans=orphans,
         settlement=_settlement(base, core),
         audit=_audit(base),
@@ -437,6 +447,15 @@ def build_background(base: Foundation, core: ReconcileLoop) -> BackgroundWork:
     )
 
 
+def _budget_keeper(base: Foundation) -> BudgetKeeper:
+    return BudgetKeeper(
+        budgets=Budgets(base.kube, base.settings.operator_class),
+        store=base.stores.budgets,
+        kube=base.kube,
+        check=base.check,
+    )
+
+
 def leader_loops(
     base: Foundation, core: ReconcileLoop, background: BackgroundWork, serves: Callable[[], bool]
 ) -> list[Loop]:
@@ -446,6 +465,7 @@ def leader_loops(
         background.orphans.run,
         background.settlement.run,
         background.audit.run,
+        background.budgets.run,
         background.settled.run,
         background.expiries.run,
         background.temporary_files.run,

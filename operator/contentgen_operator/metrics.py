@@ -5,7 +5,7 @@ Prometheus expects; permanent figures are in the ledger, whose states are counte
 """
 
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from prometheus_client import Counter, Histogram
 from prometheus_client import generate_latest as _exposition
@@ -14,7 +14,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
 from contentgen_contract.names import DEFAULT_ACCOUNT, Phase, Reason
-from contentgen_contract.resources.prices import PRICES
+from contentgen_contract.resources.prices import PRICES, USD
 from contentgen_runtime.metrics import SECONDS, Description, describe, new_registry
 
 REGISTRY = new_registry()
@@ -102,6 +102,7 @@ class Gauges(Collector):
         self.orphans: Mapping[str, int] = {}
         self.audit_findings: Mapping[str, int] = {}
         self.audited_at: float | None = None
+        self.budgets: Sequence[tuple[str, str, int, int, int, int, float]] = ()
         self.leader: Callable[[], bool] = lambda: True
         self.certificate_expiry: Callable[[], float] = lambda: 0.0
         self._resources: dict[str, tuple[str, str, str]] = {}
@@ -153,6 +154,7 @@ class Gauges(Collector):
             orphans.add_metric((state,), count)
         yield orphans
         yield from self._audit()
+        yield from self._budgets()
         ages = GaugeMetricFamily(
             "contentgen_watch_age_seconds", "Seconds since each watch was opened; a minute at most.", labels=("watch",)
         )
@@ -210,6 +212,26 @@ class Gauges(Collector):
         for labels, value in values.items():
             circuits.add_metric(labels, value)
         yield circuits
+
+    def _budgets(self) -> Iterable[Metric]:
+        dollars = GaugeMetricFamily(
+            "contentgen_budget_dollars",
+            "Current window of each ContentBudget. `amount` is limit, reserved (upper bounds of runs under way), "
+            "settled (charges of ended runs) or overrun (the part of the charges above the upper bounds).",
+            labels=("budget", "window", "amount"),
+        )
+        warning = GaugeMetricFamily(
+            "contentgen_budget_warning",
+            "1 if a ContentBudget is used to spec.warnAtPercent in its current window, else 0.",
+            labels=("budget", "window"),
+        )
+        for budget, window, limit, reserved, settled, overrun, share in self.budgets:
+            amounts = {"limit": limit, "reserved": reserved, "settled": settled, "overrun": overrun}
+            for amount, micros in amounts.items():
+                dollars.add_metric((budget, window, amount), micros / USD)
+            warning.add_metric((budget, window), reserved + settled >= limit * share)
+        yield dollars
+        yield warning
 
 
 def _known(value: str, known: frozenset[str]) -> str:

@@ -25,11 +25,13 @@ from contentgen_operator.decide.policies import cleanup
 from contentgen_operator.kube import pods
 from contentgen_operator.kube.account_grants import AccountGrants
 from contentgen_operator.kube.api import Kube
+from contentgen_operator.kube.budgets import Budgets
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.providers.accounts import ProviderAccounts
 from contentgen_operator.providers.base import AccessRefused, Provider, Unavailable
 from contentgen_operator.providers.pricing import NoPrices, PriceSource
 from contentgen_operator.state import kinds
+from contentgen_operator.state.budgets import MatchingBudget, matching_budget, windows_of
 from contentgen_operator.state.decision_input import DecisionInput
 from contentgen_operator.state.observed import (
     BucketFile,
@@ -55,6 +57,7 @@ from contentgen_operator.state.provider_requests import (
 from contentgen_operator.state.purchases import Purchase, PurchaseKey, PurchaseState
 from contentgen_operator.state.runs import asset_user, frozen_spec, own_files, purchase_key
 from contentgen_operator.state.upload_limits import file_limits, files_problem
+from contentgen_operator.stores.budgets import BudgetStore
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_operator.stores.s3 import InvalidOutcome, Storage
 from contentgen_operator.stores.status_verification import StatusVerifier
@@ -88,8 +91,12 @@ class Observer:
         verifier: StatusVerifier,
         limits: Limits,
         prices: PriceSource = _NO_PRICES,
+        budgets: Budgets,
+        usage: BudgetStore,
         names: LoraNames | None = None,
     ) -> None:
+        self._budgets = budgets
+        self._usage = usage
         self._names = names or LoraNames()
         self._grants = AccountGrants(kube, providers.names)
         self._prices = prices
@@ -151,6 +158,7 @@ class Observer:
         if wanted.scope is not None and wanted.scope != resource.scope:
             case = case.model_copy(update={"resource": resource.model_copy(update={"scope": wanted.scope})})
             fields["purchase"] = purchase = await self._ledger.get(case.key)
+            fields["budgets"] = await self._matching_budgets(case)
         if purchase is None or purchase.unpaid or wanted.identity != run.lora_identity:
             return fields
         return fields | ({"purchase": None} if wanted.waits else await self._observe_sent(case, purchase))
@@ -223,7 +231,8 @@ class Observer:
 
     async def _observe_unpaid(self, case: DecisionInput) -> dict[str, Any]:
         if not kinds.has_prepare(case.kind) or case.run.facts is not None:
-            return await self._observe_gate(case.resource, case.spec)
+            gate = await self._observe_gate(case.resource, case.spec)
+            return gate | {"budgets": await self._matching_budgets(case)}
         fields = await self._observe_stage(case, Stage.PREPARE)
         account = await self._grants.last(case.resource.ref.namespace, case.resource.tenant)
         return fields | {
@@ -415,6 +424,15 @@ class Observer:
         if body is None:
             raise Conflict(f"namespace {namespace} is gone")
         return requires_approval(body["metadata"].get("labels") or {})
+
+    async def _matching_budgets(self, case: DecisionInput) -> tuple[MatchingBudget, ...]:
+        """Budgets that count the run, with the usage of their current windows and the run's claims."""
+        provider, user = kinds.provider_of(case.kind), asset_user(case.resource, case.spec)
+        found = await self._budgets.matching(case.resource.ref.namespace, provider, case.kind, user)
+        windows = {each.uid: windows_of(each, case.now) for each in found}
+        ids = [window.id for each in windows.values() for window in each]
+        usage = await self._usage.usage(ids, str(case.key)) if ids else {}
+        return tuple(matching_budget(each, windows[each.uid], usage) for each in found)
 
     async def _older_same_name(self, resource: Resource) -> str | None:
         """Name of an older LoraTraining with the same loraName; None: there is none. The index is incomplete after a

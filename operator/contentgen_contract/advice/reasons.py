@@ -300,6 +300,17 @@ REASONS: dict[Reason, Explanation] = {
         "The keys of the Secret are fal-key and assemblyai-key; the message states whether the provider rejects them, "
         "and names the namespace's provider account if it is not the default one.",
     ),
+    Reason.BUDGET_EXCEEDED: Explanation(
+        "A ContentBudget of the platform refuses the run: it may cost more than the budget has left, or allows a run.",
+        Paid.NOTHING,
+        Kept.RUN,
+        _single(
+            Action.WAIT,
+            Costs.ONCE,
+            "A run that waits continues by itself after the window has reset, or once the platform raises the budget",
+        ),
+        "The message names the budget, its limit and the time of the reset.",
+    ),
     Reason.LOOKING_FOR_REQUEST: Explanation(
         "The reply to the paid request was lost; the operator searches the provider's history for the request.",
         Paid.UNKNOWN,

@@ -39,10 +39,14 @@ LEDGER: dict[str, Keys] = {
     "user_created": (("userId", 1), ("createdAt", -1)),
     "namespace_created": (("namespace", 1), ("createdAt", -1)),
     "namespace_user_created": (("namespace", 1), ("userId", 1), ("createdAt", -1)),
+    "budgets": (("budgets", 1), ("state", 1)),
 }
-"""The operator uses the first seven: durations of a model, lost requests, audited requests, owners, orphans.
-`formerOwners` is an array.
+"""The operator uses the first seven (durations of a model, lost requests, audited requests, owners, orphans) and the last
+one (the charges of a budget). `formerOwners` and `budgets` are arrays.
 """
+
+BUDGETS: dict[str, Keys] = {"keys": (("keys", 1),), "resets": (("resetsAt", 1),)}
+"""`keys` is an array: the claims that are open."""
 
 REQUEST_CLAIMS: dict[str, Keys] = {"marker": (("marker", 1),)}
 

@@ -16,6 +16,14 @@ from pydantic_core import core_schema, to_jsonable_python
 from contentgen_contract import patterns
 from contentgen_contract.names import CATEGORY, FINAL_PHASES, GROUP, VERSION, Kind
 from contentgen_contract.resources import languages, spec_checks
+from contentgen_contract.resources.content_budget import (
+    BUDGET_KIND,
+    BUDGET_PLURAL,
+    BUDGET_SHORT_NAME,
+    BudgetLimits,
+    BudgetStatus,
+    ContentBudgetSpec,
+)
 from contentgen_contract.resources.models import names_of
 from contentgen_contract.resources.operator_class import (
     CLASS_KIND,
@@ -212,6 +220,14 @@ _RULES: dict[tuple[type[BaseModel], str], tuple[Rule, ...]] = {
         ),
     ),
 }
+_RULES |= {
+    (BudgetLimits, ""): (
+        Rule(
+            holds="has(self.day) || has(self.month) || has(self.total)",
+            message="limits must have at least one of day, month and total",
+        ),
+    ),
+}
 _NAME_RULE = Rule(
     holds=f"self.metadata.name.size() <= {MAX_NAME}",
     # Without the value: the schema bounds no name, so an expression with it exceeds the cost budget.
@@ -257,6 +273,16 @@ _CLASS_COLUMNS: list[Schema] = [
     {"name": "Namespace", "type": "string", "jsonPath": ".spec.owner.namespace"},
     {"name": "Account", "type": "string", "jsonPath": ".spec.owner.serviceAccount"},
     {"name": "Release", "type": "string", "jsonPath": ".spec.owner.release"},
+    {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+]
+
+
+_BUDGET_COLUMNS: list[Schema] = [
+    {"name": "Day", "type": "string", "jsonPath": ".spec.limits.day"},
+    {"name": "Month", "type": "string", "jsonPath": ".spec.limits.month"},
+    {"name": "Total", "type": "string", "jsonPath": ".spec.limits.total"},
+    {"name": "Used", "type": "string", "jsonPath": ".status.display"},
+    {"name": "Exceeded", "type": "string", "jsonPath": ".spec.onExceeded"},
     {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
 ]
 
@@ -481,6 +507,39 @@ def operator_class_crd() -> dict[str, Any]:
     version = {
         "schema": {"openAPIV3Schema": operator_class_schema()},
         "additionalPrinterColumns": [dict(column) for column in _CLASS_COLUMNS],
+    }
+    return _definition("Cluster", names, version)
+
+
+def content_budget_schema() -> Schema:
+    """The schema of a ContentBudget."""
+    spec = describe_bounds(_patterns_as_rules(model_schema(ContentBudgetSpec)))
+    return {
+        "type": "object",
+        "description": spec["description"],
+        "required": ["spec"],
+        "properties": {
+            **_STANDARD_FIELDS,
+            "spec": {**spec, "description": "Limits, and the runs that count."},
+            "status": _lenient(model_schema(BudgetStatus)),
+        },
+        "x-kubernetes-validations": [_CLASS_NAME_RULE.as_schema()],
+    }
+
+
+def content_budget_crd() -> dict[str, Any]:
+    """The CustomResourceDefinition of ContentBudget, ready for the API server."""
+    names = {
+        "kind": BUDGET_KIND,
+        "listKind": f"{BUDGET_KIND}List",
+        "plural": BUDGET_PLURAL,
+        "singular": BUDGET_KIND.lower(),
+        "shortNames": [BUDGET_SHORT_NAME],
+    }
+    version = {
+        "schema": {"openAPIV3Schema": content_budget_schema()},
+        "subresources": {"status": {}},
+        "additionalPrinterColumns": [dict(column) for column in _BUDGET_COLUMNS],
     }
     return _definition("Cluster", names, version)
 

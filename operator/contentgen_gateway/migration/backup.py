@@ -108,7 +108,9 @@ BACKED_UP = (
 )
 """In order of restoring; a backup reads them in reverse order."""
 
-NOT_BACKED_UP = frozenset({"audits", "recent-creations", "transcripts", "transcripts-indexed", "worker_jobs"})
+NOT_BACKED_UP = frozenset(
+    {"audits", "budgets", "recent-creations", "transcripts", "transcripts-indexed", "worker_jobs"}
+)
 """Collections that are derived from others, or that each run replaces. The audit after a restore reports all again."""
 
 COLLECTION = re.compile(r"""(?:database|database\(settings\))\[["']([\w-]+)["']\]""")

@@ -16,6 +16,7 @@ from contentgen_operator.decide.planning import SOON, collecting, fail, new_plan
 from contentgen_operator.decide.request_endings import Ending, request_ending
 from contentgen_operator.decide.stages import start_job
 from contentgen_operator.state import costs, kinds
+from contentgen_operator.state.budgets import BudgetClaim, BudgetClaims
 from contentgen_operator.state.decision_input import DecisionInput, RunState
 from contentgen_operator.state.observed import LoraView, Observation, Resource
 from contentgen_operator.state.plan import Adoption, Cancellation, Payment, Plan, Reservation, StoredAnswer
@@ -71,10 +72,12 @@ def pay(case: DecisionInput) -> Plan:
         units=kinds.work_units(case.spec, kinds.duration_seconds(case.run)),
         estimated_micros=case.estimated_micros,
         **costs.price_fields(case.spec, case.price),
+        **_budget_fields(case),
     )
     run_state = submitting(case, Reason.SUBMITTING, f"requesting {call.model} from {call.provider}")
     run = case.run.model_copy(update={"provider_account": purchase.account})
-    plan = new_plan(case, run_state, run=run, again=SOON).model_copy(update={"finalizer": True})
+    plan = new_plan(case, run_state, run=run, again=SOON)
+    plan = plan.model_copy(update={"finalizer": True, "claims": _claims(case)})
     planned = case.observed.purchase
     if planned is None or not _is_reserved(case, planned):
         return plan.model_copy(update={"reservation": Reservation(key=case.key, purchase=purchase)})
@@ -89,6 +92,20 @@ def pay(case: DecisionInput) -> Plan:
 def _account_transition(case: DecisionInput, planned: Purchase, account: str | None) -> LedgerTransition:
     step = PurchaseStep.PLANNED.value
     return purchase_transition(case, planned, PurchaseState.INTENT, step=step, account=account)
+
+
+def _budget_fields(case: DecisionInput) -> dict[str, Any]:
+    """Fields by which the purchase counts in budgets."""
+    windows = (window.ref.id for budget in case.observed.budgets for window in budget.windows)
+    return {"bound_micros": case.bound_micros, "budgets": tuple(windows)}
+
+
+def _claims(case: DecisionInput) -> BudgetClaims | None:
+    """Claims of the purchase in all windows that count it; None: there are none."""
+    micros = case.bound_micros or 0  # unknown: its budgets allow that, else the run would be held
+    windows = (window.ref for budget in case.observed.budgets for window in budget.windows)
+    each = tuple(BudgetClaim(ref=ref, micros=micros) for ref in windows)
+    return BudgetClaims(purchase=str(case.key), each=each) if each else None
 
 
 def _tenant_fields(resource: Resource) -> dict[str, Any]:
@@ -215,7 +232,9 @@ def _restore_purchase(case: DecisionInput, kept: Purchase | None, request_id: st
     changes = {"request_id": request_id, "submitted_at": was.sent_at, "sent_at": was.sent_at, "step": None}
     if kept is None:
         update = {"state": PurchaseState.SUBMITTED, "changed_at": case.now, "estimated_micros": case.estimated_micros}
-        purchase = was.model_copy(update=changes | update | costs.price_fields(case.spec, case.price))
+        purchase = was.model_copy(
+            update=changes | update | costs.price_fields(case.spec, case.price) | _budget_fields(case)
+        )
         return plan.model_copy(update={"restored": Reservation(key=case.key, purchase=purchase)})
     move = LedgerTransition(
         key=case.key,

@@ -123,7 +123,7 @@ def without_job(resource: Resource, plan: Plan, words: str, now: datetime) -> Pl
     status = job_refused_status(resource, planned, message, now)
     finalizer = resource.deletes_files if plan.reservation is not None else plan.finalizer
     changes = {"status": status, "notices": transition_events(resource, status), "finalizer": finalizer}
-    return plan.model_copy(update=changes | {"reservation": None, "payment": None, "job": None})
+    return plan.model_copy(update=changes | {"claims": None, "reservation": None, "payment": None, "job": None})
 
 
 def _wait_for_retry(case: DecisionInput, stage: Stage, run_state: RunState) -> Plan | None:

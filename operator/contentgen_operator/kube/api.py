@@ -9,6 +9,7 @@ from datetime import datetime
 from kubernetes.aio.client.exceptions import ApiException
 
 from contentgen_contract.api_paths import (
+    CONTENT_BUDGETS,
     EVENTS,
     JOBS,
     PODS,
@@ -67,6 +68,15 @@ class Kube(KubeApi):
             async for page in pages:
                 for body in page.items:
                     yield body
+
+    async def content_budgets(self) -> list[Body]:
+        """All ContentBudgets of the cluster."""
+        async with aclosing(self.pages(CONTENT_BUDGETS, None)) as pages:
+            return [body async for page in pages for body in page.items]
+
+    async def put_budget_status(self, name: str, body: Body) -> Body:
+        """Replace the status of a ContentBudget. Raises Conflict if it was changed since it was read."""
+        return await or_conflict(self.request("PUT", CONTENT_BUDGETS, name=name, subresource="status", body=body))
 
     async def put_status(self, kind: Kind, namespace: str, name: str, body: Body) -> Body:
         """Replace the status. Raises Conflict if `metadata.resourceVersion` is not the newest."""

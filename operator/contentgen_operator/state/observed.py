@@ -30,6 +30,7 @@ from contentgen_contract.resources.prices import PriceLookup
 from contentgen_contract.resources.spec import COLLECT_DEADLINE_SECONDS, Approval, DeletionPolicy
 from contentgen_contract.resources.status import OutputFile, ResourceStatus, VersionStatus
 from contentgen_contract.worker.orders import Outcome, Progress
+from contentgen_operator.state.budgets import MatchingBudget
 from contentgen_operator.state.provider_accounts import AccountGrant
 from contentgen_operator.state.provider_requests import RequestView, Verified
 from contentgen_operator.state.purchases import Purchase, PurchaseKey
@@ -328,6 +329,7 @@ class Observation(Value):
     open_requests: tuple[OpenRequest, ...] = ()  # earlier attempts, and the last one of a run that has ended
     same_lora_name: str | None = None  # name of an older LoraTraining with the same loraName
     price: PriceLookup = PriceLookup()  # the provider's
+    budgets: tuple[MatchingBudget, ...] = ()  # that count the run
     response_kept: bool = False  # the provider's response is in the bucket
     found_request: str | None = None  # request id that a search for a lost reply found
     named: Verified | None = None  # verdict on the request of the adopt annotation

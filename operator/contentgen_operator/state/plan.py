@@ -11,6 +11,7 @@ from contentgen_contract.records.deletion_tombstone import DeletionTombstone
 from contentgen_contract.records.ownership import Owner
 from contentgen_contract.records.tenancy import Tenant
 from contentgen_contract.resources.status import ResourceStatus
+from contentgen_operator.state.budgets import BudgetClaims, BudgetRelease
 from contentgen_operator.state.observed import JobView
 from contentgen_operator.state.provider_requests import Answer, Call
 from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseKey
@@ -84,6 +85,8 @@ class Plan(Value):
     adoption: Adoption | None = None
     store: StoredAnswer | None = None
     moves: tuple[LedgerTransition, ...] = ()
+    claims: BudgetClaims | None = None  # made or renewed before the reservation and before the payment
+    releases: tuple[BudgetRelease, ...] = ()  # claims of a run that a budget refuses
     reservation: Reservation | None = None
     payment: Payment | None = None
     unrecorded: Reservation | None = None  # purchase missing in the ledger, to insert there

@@ -52,7 +52,7 @@ _KEPT = {"tries", "purchaseId", "formerOwners"}
 # Fields by which a request is searched for, as of its sending.
 _SENT_AS = ("user_id", "provider", "account", "model", "marker", "loras", "units", "sent_input")
 # Cost, as prices may have changed since it was planned.
-_PRICED_AS = ("estimated_micros", "unit_micros", "unit", "billing", "price_source")
+_PRICED_AS = ("bound_micros", "budgets", "estimated_micros", "unit_micros", "unit", "billing", "price_source")
 
 
 class Ledger:

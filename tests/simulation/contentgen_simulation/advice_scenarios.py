@@ -295,6 +295,19 @@ async def _(place: ScenarioPlace) -> None:
     await place.until_reason(Reason.WAITING_FOR_LORA)
 
 
+@scenario(Reason.BUDGET_EXCEEDED, "it is spent", IMAGES, {WAIT: ONCE})
+async def _(place: ScenarioPlace) -> None:
+    metadata = {"name": "all", "uid": "a-budget", "generation": 1, "resourceVersion": "1"}
+    place.world.kube.budgets = [{"metadata": metadata, "spec": {"limits": {"day": "0"}}}]
+
+    async def raised() -> None:
+        place.world.kube.budgets[0]["spec"]["limits"]["day"] = "100"
+
+    place.repair = raised
+    place.apply()
+    await place.until_reason(Reason.BUDGET_EXCEEDED)
+
+
 @scenario(Reason.LORA_FAILED, "its training failed", IMAGES, {REPAIR: ONCE, EDIT: ONCE})
 async def _(place: ScenarioPlace) -> None:
     place.world.kube.apply(LORA, SPECS[LORA])

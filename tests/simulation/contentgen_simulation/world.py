@@ -27,7 +27,9 @@ from contentgen_contract.resources.status import ResourceStatus
 from contentgen_contract.worker.orders import Limits, Outcome
 from contentgen_operator import act, reconcile
 from contentgen_operator.act import Actor
+from contentgen_operator.background.budgets import BudgetKeeper
 from contentgen_operator.background.orphans import Orphans, Retention
+from contentgen_operator.kube.budgets import Budgets
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.job_manifests import JobTemplate
 from contentgen_operator.kube.selection import DEFAULT
@@ -41,6 +43,7 @@ from contentgen_operator.providers.sending import BeforeSend
 from contentgen_operator.queues.fair_turns import PlaceLimits
 from contentgen_operator.queues.payment_queue import PaymentQueue
 from contentgen_operator.reconcile import Reconciler
+from contentgen_operator.state.budgets import WindowRef
 from contentgen_operator.state.decision_input import Policy
 from contentgen_operator.state.observed import BucketFile, JobView, ResourceRef, is_settled
 from contentgen_operator.state.open_places import takes_place
@@ -57,6 +60,7 @@ from contentgen_operator.state.provider_requests import (
 )
 from contentgen_operator.state.purchases import Purchase
 from contentgen_operator.state.run_document import RunDocument
+from contentgen_operator.stores.budgets import BudgetStore
 from contentgen_operator.stores.garbage_collector import GarbageCollector
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_operator.stores.records import RecordStore
@@ -153,6 +157,7 @@ class FakeKube:
         self.events: list[tuple[str, str]] = []
         self.refuses_jobs: tuple[int, str] | None = None  # code and message with which Jobs are not admitted
         self.full: list[dict[str, Any]] = []  # ResourceQuotas
+        self.budgets: list[dict[str, Any]] = []  # ContentBudgets
         self.pods: list[dict[str, Any]] = []
         self.pod_refusals: list[dict[str, Any]] = []  # events of the Job controller
         self.statuses: list[ResourceStatus] = []
@@ -199,6 +204,14 @@ class FakeKube:
 
     async def get_namespace(self, name: str) -> dict[str, Any] | None:
         return self.server.namespace(name)
+
+    async def content_budgets(self) -> list[dict[str, Any]]:
+        return copied(self.budgets)
+
+    async def put_budget_status(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
+        kept = next(each for each in self.budgets if each["metadata"]["name"] == name)
+        kept["status"] = copied(body["status"])
+        return copied(kept)
 
     async def every(self, kind: Kind, namespace: str = "", asked: Any = None) -> AsyncIterator[dict[str, Any]]:
         for (kept, _), body in list(self.resources.items()):
@@ -524,10 +537,27 @@ class TracedRunDocuments(RunDocuments):
         return stored
 
 
+class TracedBudgets(BudgetStore):
+    """The operator's claims of budgets with crash points."""
+
+    def __init__(self, collection: Any, ledger: Any, writes: Writes, check: Check = unchecked) -> None:
+        super().__init__(collection, ledger, check)
+        self._writes = writes
+
+    async def claim(self, claims: Any, now: Any) -> WindowRef | None:
+        refused: WindowRef | None = await self._writes("claim of budgets", lambda: BudgetStore.claim(self, claims, now))
+        return refused
+
+    async def release(self, releases: Any) -> None:
+        await self._writes("release of budgets", lambda: BudgetStore.release(self, releases))
+
+
 class World:
     """Persistent state, and the operator process."""
 
     limits = PlaceLimits()
+    _ticks = itertools.count()  # of the lists of budgets: each read is fresh
+    keeper: BudgetKeeper | None = None
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, writes: Writes) -> None:
         self.writes = writes
@@ -577,6 +607,7 @@ class World:
         self.caches.append(cache)
         jobs = TracedWorkerJobs(self.database["worker_jobs"], self.writes, check)
         runs = TracedRunDocuments(self.database["runs"], self.writes, check)
+        budgets = TracedBudgets(self.database["budgets"], self.database["ledger"], self.writes, check)
         tenancy = Tenancy(kube, self.database, lambda: self.now)
         self.payment_queue = PaymentQueue(
             self.limits,
@@ -597,6 +628,8 @@ class World:
             prices=self.prices,
             names=self.names,
             limits=Limits(),
+            budgets=Budgets(kube, self.selection.operator_class, lambda: next(self._ticks)),
+            usage=budgets,
         )
         retention = Retention(provider_seconds=self.policy.provider_seconds)
         self.orphans.append(
@@ -627,6 +660,7 @@ class World:
             ),
             leadership=self.leadership,
             payment_queue=self.payment_queue,
+            budgets=budgets,
         )
         return Reconciler(
             kube=kube,
@@ -644,7 +678,8 @@ class World:
             if "status" in job or not self._serves(job):
                 continue
             kind, stage = Kind(job["metadata"]["labels"][KIND_LABEL]), Stage(job["metadata"]["labels"][STAGE_LABEL])
-            status = self.status(kind)
+            named = owner_of(job)
+            status = self.status(kind, named.name if named is not None else "it")
             if status.run is None or status.run.job is None or status.run.job.uid != job["metadata"]["uid"]:
                 continue  # the worker API does not know it yet
             self._leave_outcome(kind, stage, status)
@@ -732,6 +767,20 @@ class World:
         expiries.note(ref, self.kube.resources[ref.kind, ref.name])
         await expiries.wake_due()
         return bool(woken)
+
+    async def keep_budgets(self, thorough: bool = False) -> None:
+        """Run a round over the budgets; a new keeper's first one is thorough."""
+        keeper = self.keeper
+        if thorough or keeper is None:
+            kube: Any = self.kube
+            keeper = self.keeper = BudgetKeeper(
+                budgets=Budgets(kube, self.selection.operator_class, lambda: next(self._ticks)),
+                store=BudgetStore(self.database["budgets"], self.database["ledger"], self.leadership.check),
+                kube=kube,
+                check=self.leadership.check,
+                clock=lambda: self.now,
+            )
+        await keeper.round()
 
     async def step(self, kind: Kind, name: str = "it") -> None:
         asyncio.get_running_loop().set_default_executor(INLINE)

@@ -13,6 +13,9 @@ import pytest
 import contentgen_simulation.rehearsal
 from contentgen_contract.names import ADOPT_ANNOTATION, COLLECT_ANNOTATION, RESUBMIT_ANNOTATION, Kind, Phase
 from contentgen_operator.background.orphans import Orphans
+from contentgen_operator.decide import payment
+from contentgen_operator.state.budgets import BudgetWindow
+from contentgen_operator.stores.budgets import BudgetStore
 from contentgen_simulation.rehearsal.campaign import Report, campaign, shrink
 from contentgen_simulation.rehearsal.generate import (
     DAY,
@@ -150,6 +153,17 @@ def test_lines_between_the_plan_and_the_request_id_are_struck(kind: Kind, action
     late = rehearse(plan_of(kind, PlannedEvent("line", args={"nth": 500, "action": action})))
     assert (late.violations, late.posts, late.fired) == ((), 1, 1)
     assert not rehearse(plan_of(kind, PlannedEvent("line", args={"nth": LINE_FAULTS * LINES, "action": action}))).fired
+
+
+@pytest.mark.parametrize("action", ["crash", "error"])
+@pytest.mark.parametrize("first", range(0, LINES, 25))
+def test_lines_of_a_run_under_a_budget_are_struck(first: int, action: str) -> None:
+    """Eight strikes in a plan, between the claim of the budget and the stored request id."""
+    nths = [first + LINES * each for each in range(LINE_FAULTS - 1)]
+    strikes = [PlannedEvent("line", args={"nth": nth, "action": action}) for nth in nths]
+    verdict = rehearse(plan_of(IMAGES, *strikes, budget="0.07"))
+    assert (verdict.violations, verdict.posts) == ((), 1), _report(verdict)
+    assert verdict.fired >= 7
 
 
 @pytest.mark.parametrize("state", sorted({state for state, *_ in UIDS}))
@@ -369,6 +383,29 @@ def _fails_when_collected(patch: pytest.MonkeyPatch) -> RehearsalPlan:
     return _planted(patch, "phase:Completed", failed)
 
 
+def _no_claim(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    patch.setattr(payment, "_budget_fields", lambda _: {"bound_micros": 1})
+    return plan_of(budget="10")
+
+
+def _over_the_limit(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    async def granted(*_: Any) -> None:
+        """Claim that is not compared with the limit."""
+
+    patch.setattr(BudgetWindow, "has_room", lambda *_: True)
+    patch.setattr(BudgetStore, "claim", granted)
+    return plan_of(budget="0.05")
+
+
+def _wrong_totals(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    patch.setattr(Actions, "plant", lambda self, _: _add_to_budget(self._world), raising=False)
+    return plan_of(IMAGES, PlannedEvent("plant", 0.5, "phase:Completed"), budget="10")
+
+
+def _add_to_budget(world: RehearsalWorld) -> None:
+    world.database["budgets"].update_many({}, {"$inc": {"held": 1}})
+
+
 PLANTED: dict[str, tuple[str, Plant]] = {
     "a purchase that fails after it was collected": (
         "purchases change as documented: collected to failed",
@@ -391,6 +428,12 @@ PLANTED: dict[str, tuple[str, Plant]] = {
         "a paid result is kept: without its request id in the ledger",
         _nobody_searches,
     ),
+    "a purchase without a claim": ("a budget is not exceeded: a purchase without a claim", _no_claim),
+    "a claim that is not compared with the limit": (
+        "a budget is not exceeded: more than the limit",
+        _over_the_limit,
+    ),
+    "totals that are changed": ("a budget is not exceeded: its totals are wrong", _wrong_totals),
     "another bill": ("cost equals the bill", _other_bill),
     "another bill for an adopted attempt": ("cost equals the bill", _other_bill_of_the_adopted),
     "no pause": ("reconciled once a second at most", _no_pause),

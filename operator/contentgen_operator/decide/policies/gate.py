@@ -2,7 +2,14 @@
 
 from collections.abc import Callable
 
-from contentgen_operator.decide.policies import approval, provider_accounts, provider_key, queue, reachable_bucket
+from contentgen_operator.decide.policies import (
+    approval,
+    budget,
+    provider_accounts,
+    provider_key,
+    queue,
+    reachable_bucket,
+)
 from contentgen_operator.state.decision_input import DecisionInput
 from contentgen_operator.state.plan import Plan
 
@@ -13,7 +20,8 @@ GATE: tuple[Policy, ...] = (
     provider_accounts.hold,
     provider_key.hold,
     reachable_bucket.hold,
-    approval.hold,
+    approval.hold,  # before those that reserve something
+    budget.hold,
     queue.hold,  # last: only a run that may be paid otherwise takes a place
 )
 

@@ -26,9 +26,13 @@ Plan classes (functions of `generate.py`), with the plans of each in a run of 3,
     people 115                many edits, deletions, reruns and cancellations; two operators at once; restarts
     queued 115                one place for several resources; user actions on one that waits, restarts
 
+A third of the plans has a ContentBudget, which is raised later.
+
 Oracles (`oracles.py`), each proven by planted violations (`PLANTED` in tests/unit/simulation/test_rehearsal.py):
 
     a former leader changes nothing     a status that is not compared
+    a budget is not exceeded            a purchase without a claim; a claim that is not compared with the limit;
+                                        totals that are changed
     one POST per purchase               two POSTs; a POST in a cluster that nobody confirmed
     one owner per request               one request id for two purchases
     the response matches the request    the answer of another request; files of another input

@@ -25,7 +25,7 @@ FATES = (
 )  # fmt: skip
 EXPIRING = 0.15  # share of the plans with `ttlSecondsAfterFinished`
 LINES = 125  # between two faults of one plan; a plan has LINE_FAULTS of them
-LINE_FAULTS = 8
+LINE_FAULTS = 10
 Draft = Callable[[Random, RehearsalPlan], RehearsalPlan]
 GROUPS: dict[str, Draft] = {}
 TURNS: list[str] = []  # names of groups, in the order in which the seeds take them
@@ -75,8 +75,7 @@ def generate(seed: int) -> RehearsalPlan:
         return plan
     if random.random() < 0.35:
         plan = _with(plan, *_people(random, random.randint(1, 3)))
-    plan = _with(plan, *_advice(random, plan), *_repairs(plan), *_election(plan))
-    return _expiring(plan)
+    return _expiring(_budgeted(_with(plan, *_advice(random, plan), *_repairs(plan), *_election(plan))))
 
 
 def _with(plan: RehearsalPlan, *events: PlannedEvent) -> RehearsalPlan:
@@ -170,6 +169,18 @@ def _expiring(plan: RehearsalPlan) -> RehearsalPlan:
         if random.random() < 0.3:
             made.append(PlannedEvent("delete", max(ttl - random.choice((0.0, 0.01)), 0), "phase:Completed", who))
     return _with(replace(plan, subjects=tuple(subjects)), *made)
+
+
+def _budgeted(plan: RehearsalPlan) -> RehearsalPlan:
+    """A budget in a third of the plans, which is raised later: at first it has room for one training of 1,000 steps.
+
+    Separate random numbers, as for the repairs.
+    """
+    random = Random(f"budget of {plan.seed}")  # noqa: S311 - a plan is no secret
+    if random.random() >= 1 / 3:
+        return plan
+    raised = PlannedEvent("raise_budget", random.choice((60.0, HOUR, DAY)), args={"dollars": "1000"})
+    return replace(plan, budget=random.choice(("0.05", "2.05", "2.10")), events=(raised, *plan.events))
 
 
 def _lost(random: Random, plan: RehearsalPlan, count: int = 1) -> RehearsalPlan:

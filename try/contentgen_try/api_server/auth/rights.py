@@ -65,6 +65,8 @@ _RULES = {
         _rule(GROUP, _KINDS, "get list watch patch"),
         _rule(GROUP, _STATUS, "update"),
         _rule(GROUP, "operatorclasses", "get create"),
+        _rule(GROUP, "contentbudgets", "get list"),
+        _rule(GROUP, "contentbudgets/status", "update"),
         _rule("batch", "jobs", "get list watch create delete"),
         _rule("", "pods", "get list"),
         _rule("", "pods/log", "get"),

@@ -238,6 +238,12 @@ class Actions:
         """Kill the operator with SIGKILL and restart it."""
         self._world.restart()
 
+    def raise_budget(self, who: int, dollars: str) -> None:
+        """Raise the limit of the budget."""
+        for each in self._world.cluster.budgets:
+            each["spec"]["limits"]["day"] = dollars
+            each["metadata"]["generation"] += 1
+
     def second(self, who: int, seconds: float) -> None:
         """Run a second operator process for some time."""
         self._world.start_process()

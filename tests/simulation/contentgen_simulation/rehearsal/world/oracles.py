@@ -12,6 +12,7 @@ from contentgen_contract.names import (
     Phase,
     Reason,
 )
+from contentgen_contract.resources.content_budget import micros_of
 from contentgen_contract.resources.prices import format_dollars
 from contentgen_contract.resources.status import ResourceStatus, RunStatus
 from contentgen_operator.state.lifecycle import (
@@ -97,6 +98,7 @@ class Oracles:
         if last.account not in self.world.granted[last.ref.namespace]:
             text = f"POST {last.number} of {last.ref.namespace} is paid by the account {last.account or 'default'}"
             self.report("only a granted account pays", f"not {last.account or 'default'}", text)
+        self._within_budget()
         same = [each for each in provider.posts if each.group == last.group and each.maybe_paid]
         requests = [provider.requests[each.request_id] for each in same[:-1] if each.request_id]
         failed = sum(
@@ -122,6 +124,30 @@ class Oracles:
         """Report a request that was polled or cancelled with another account than it was sent with."""
         text = f"{request.id}, sent with {request.post.account or 'default'}, is asked for with {account or 'default'}"
         self.report("a request is asked for with its account", "another account", text)
+
+    # A budget is not exceeded
+
+    def _within_budget(self) -> None:
+        """Check the bounds of all purchases that may be paid against the limit, by the ledger."""
+        if not self.world.cluster.budgets or "mongo" in self.world.rewound:
+            return
+        limit = micros_of(self.world.cluster.budgets[0]["spec"]["limits"]["day"])
+        bounds: defaultdict[str, int] = defaultdict(int)
+        for each in self.world.database["ledger"].find({"state": {"$ne": "refused"}}):
+            if (each["state"], each.get("step")) != ("intent", "planned"):
+                for window in each["budgets"] or ("none",):
+                    bounds[window] += each["boundMicros"] or 0
+        for window, micros in bounds.items():
+            if micros > limit or window == "none":
+                detail = "a purchase without a claim" if window == "none" else "more than the limit"
+                self.report("a budget is not exceeded", detail, f"{window}: {micros} of {limit} micro-dollars")
+
+    def _books(self) -> None:
+        """Check the totals of all windows."""
+        for each in self.world.database["budgets"].find():
+            claims = sum(claim["micros"] for claim in each["open"].values())
+            if each["held"] != each["settled"] + claims or set(each["keys"]) != set(each["open"]):
+                self.report("a budget is not exceeded", "its totals are wrong", f"{each}"[:600])
 
     def _how_forgotten(self, request_id: str | None) -> str:
         """State of the ledger for a purchase that is repeated."""
@@ -410,6 +436,7 @@ class Oracles:
     def at_the_end(self) -> None:
         """Check the final state, after time to settle."""
         self.ledger_changed(list(self.world.database["ledger"].find()))
+        self._books()
         for request in self.world.provider.requests.values():
             over = request.succeeds and request.ended_at < self.world.seconds
             if over and request.fate in ("", "fewer") and "bucket" not in self.world.rewound:

@@ -54,6 +54,7 @@ class RehearsalPlan:
     takes: float = 20.0  # seconds that the provider works on a request
     places: int = 0  # paid requests under way at a time; 0: no limit
     cancels: bool = True  # whether the provider ends a running request on demand
+    budget: str = ""  # dollars a day of a ContentBudget that counts everything; empty: there is none
 
     @property
     def digest(self) -> str:

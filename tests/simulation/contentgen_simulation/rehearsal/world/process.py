@@ -74,6 +74,7 @@ class RehearsalProcess:
         self.met: dict[str, Any] | None = None  # the stores as it left them when it was frozen
         wiring = _Wiring(self.world, self.leadership)
         self.reconciler: Reconciler = wiring.operator()
+        self._keep_budgets = wiring.keep_budgets
         (self.cache,), (self.orphans,), self.names = wiring.caches, wiring.orphans, wiring.names
 
     def now(self) -> datetime:
@@ -143,6 +144,7 @@ class RehearsalProcess:
             await self.orphans.round(self.now())
         except Exception as error:  # noqa: BLE001 - as the loop of the orphans does
             self.world.tell(f"the round of the orphans failed: {type(error).__name__}: {error}")
+        await self._keep_budgets()
 
     async def _until_done_or_held(self) -> None:
         task = self.task

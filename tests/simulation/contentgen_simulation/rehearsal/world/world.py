@@ -108,6 +108,9 @@ class RehearsalWorld:
         self._create_cluster()
         for each in namespaces:
             self.create_namespace(each)
+        if plan.budget:
+            metadata = {"name": "all", "uid": "a-budget", "generation": 1, "resourceVersion": "1"}
+            self.cluster.budgets = [{"metadata": metadata, "spec": {"limits": {"day": plan.budget}}}]
         self.reconciles = 0
         self._processes: list[RehearsalProcess] = []
         self.elects = False  # leader election by a Lease; without it, compare-and-set alone must suffice
