@@ -23,6 +23,7 @@ from contentgen_gateway.services.changes.deletion import JobDeletion
 from contentgen_gateway.services.changes.editable_job import EditableJobs
 from contentgen_gateway.services.changes.editing import JobEditing
 from contentgen_gateway.services.changes.lora_references import LoraReferences
+from contentgen_gateway.services.changes.notifications import JobNotifications
 from contentgen_gateway.services.changes.sharing import JobSharing
 from contentgen_gateway.services.collections import CollectionEditor
 from contentgen_gateway.services.datasets import DatasetReader
@@ -38,6 +39,7 @@ from contentgen_gateway.services.uses import JobUses
 from contentgen_gateway.settings import Settings
 from contentgen_gateway.stores.collections import Collections
 from contentgen_gateway.stores.files import BucketFiles
+from contentgen_gateway.stores.notifications import Notifications
 from contentgen_gateway.stores.records import Purchases, Records
 from contentgen_gateway.stores.shares import Shares
 from contentgen_gateway.transcripts.index import TranscriptIndex
@@ -58,6 +60,7 @@ class Dependencies:
     live: LiveJobs
     creations: RecentCreations
     shares: Shares
+    notifications: Notifications
     collections: Collections
     visibility: Visibility
     tenants: Tenants
@@ -85,6 +88,7 @@ class Services:
     files: FileReader
     jobs: JobReader
     legacy_imports: LegacyImporter
+    notifications: JobNotifications
     orphans: OrphanReader
     resources: ResourceReader
     sharing: JobSharing
@@ -117,6 +121,9 @@ class Services:
             files=FileReader(visibility, records, files, given.clock),
             jobs=jobs,
             legacy_imports=LegacyImporter(authorizer, records, files, given.tenants),
+            notifications=JobNotifications(
+                editable, given.notifications, given.clock, settings.gateway_webhook_keys_file
+            ),
             orphans=OrphanReader(visibility, given.purchases, retention),
             resources=ResourceReader(resources),
             sharing=JobSharing(editable, given.shares, given.clock),

@@ -17,6 +17,7 @@ from contentgen_gateway.services.changes.actions import JobActions
 from contentgen_gateway.services.changes.creation import JobCreation
 from contentgen_gateway.services.changes.deletion import JobDeletion
 from contentgen_gateway.services.changes.editing import JobEditing
+from contentgen_gateway.services.changes.notifications import JobNotifications
 from contentgen_gateway.services.changes.sharing import JobSharing
 from contentgen_gateway.services.collections import CollectionEditor
 from contentgen_gateway.services.datasets import DatasetReader
@@ -94,6 +95,7 @@ EditingDep = Annotated[JobEditing, _service(lambda services: services.editing)]
 FilesDep = Annotated[FileReader, _service(lambda services: services.files)]
 JobsDep = Annotated[JobReader, _service(lambda services: services.jobs)]
 LegacyImportsDep = Annotated[LegacyImporter, _service(lambda services: services.legacy_imports)]
+NotificationsDep = Annotated[JobNotifications, _service(lambda services: services.notifications)]
 OrphansDep = Annotated[OrphanReader, _service(lambda services: services.orphans)]
 ResourcesDep = Annotated[ResourceReader, _service(lambda services: services.resources)]
 SharingDep = Annotated[JobSharing, _service(lambda services: services.sharing)]

@@ -135,7 +135,7 @@ async def _together(*works: Coroutine[Any, Any, None]) -> None:
 
 async def _prepare(base: Foundation, health: OperatorHealth) -> None:
     stores = base.stores
-    await prepare_stores(stores.storage, stores.ledger, stores.records, stores.jobs)
+    await prepare_stores(stores.storage, stores.ledger, stores.records, stores.jobs, stores.notifications)
     health.stores_ready = True
 
 

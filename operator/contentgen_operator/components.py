@@ -15,6 +15,7 @@ from contentgen_contract.resources.prices import PRICES
 from contentgen_operator import metrics
 from contentgen_operator.act import Actor
 from contentgen_operator.background.charge_display import ChargeDisplay
+from contentgen_operator.background.notifier import Notifier
 from contentgen_operator.background.orphans import Orphans, Retention
 from contentgen_operator.background.releases import NamespaceReleases
 from contentgen_operator.background.settlement import ChargeSettlement
@@ -43,6 +44,7 @@ from contentgen_operator.state.observed import ResourceRef
 from contentgen_operator.state.plan import Event
 from contentgen_operator.stores.charges import Charges
 from contentgen_operator.stores.garbage_collector import GarbageCollector
+from contentgen_operator.stores.notifications import NotificationOutbox
 from contentgen_operator.stores.records import RecordStore
 from contentgen_operator.stores.run_documents import RunDocuments
 from contentgen_operator.stores.s3 import Storage
@@ -54,6 +56,9 @@ from contentgen_operator.watch.event_handlers import EventHandlers
 from contentgen_operator.watch.liveness import WatchLiveness
 from contentgen_operator.watch.lora_names import LoraNames
 from contentgen_operator.watch.settled import SettledCheck
+from contentgen_operator.webhooks.granted_headers import GrantedHeaders
+from contentgen_operator.webhooks.guarded_post import GuardedPost
+from contentgen_operator.webhooks.key_secret import KeySecret
 from contentgen_operator.worker_api.authentication import WorkerAuthenticator
 from contentgen_operator.worker_api.reports import Reports
 from contentgen_operator.worker_api.server import WorkerApi
@@ -107,6 +112,7 @@ class OperatorStores:
     records: RecordStore
     jobs: WorkerJobs
     runs: RunDocuments
+    notifications: NotificationOutbox
     charges: Charges
     tenancy: Tenancy
     verifier: StatusVerifier
@@ -159,6 +165,7 @@ class BackgroundWork:
     settlement: ChargeSettlement
     settled: SettledCheck
     releases: NamespaceReleases
+    notifier: Notifier
 
 
 def build_foundation(settings: Settings, kube: Kube, tls: WorkerApiTls, connected: Stores) -> Foundation:
@@ -224,6 +231,7 @@ def _stores(settings: Settings, kube: Kube, connected: Stores, check: Check) -> 
         records=records,
         jobs=WorkerJobs(database["worker_jobs"], check),
         runs=runs,
+        notifications=NotificationOutbox(database["notifications"], check),
         charges=Charges(database["ledger"]),
         tenancy=tenancy,
         verifier=StatusVerifier(ledger=ledger, records=records, runs=runs, tenancy=tenancy),
@@ -252,6 +260,7 @@ def build_reconcile_loop(base: Foundation) -> ReconcileLoop:
         records=stores.records,
         jobs=stores.jobs,
         runs=stores.runs,
+        notifications=stores.notifications,
         providers=providers,
         template=partial(_template, base.settings, base.tls),
         cache=base.shared.cache,
@@ -299,6 +308,7 @@ def _garbage_collector(stores: OperatorStores, check: Check) -> GarbageCollector
         records=stores.records,
         jobs=stores.jobs,
         runs=stores.runs,
+        notifications=stores.notifications,
         check=check,
     )
 
@@ -360,6 +370,19 @@ def build_background(base: Foundation, core: ReconcileLoop) -> BackgroundWork:
         settlement=ChargeSettlement(stores.charges, _billing(base.settings), show=show, check=base.check),
         settled=SettledCheck(stores.runs, core.reconciler.wake),
         releases=NamespaceReleases(base.kube, base.selection, base.check),
+        notifier=_notifier(base),
+    )
+
+
+def _notifier(base: Foundation) -> Notifier:
+    settings, kube = base.settings, base.kube
+    return Notifier(
+        outbox=base.stores.notifications,
+        kube=kube,
+        keys=KeySecret(kube, settings.namespace, settings.notify_keys_secret, check=base.check),
+        headers=GrantedHeaders(settings.notify_headers_folder, settings.notify_headers),
+        post=GuardedPost(trusted_cas(settings.ca_file), settings.allowed_hosts),
+        check=base.check,
     )
 
 
@@ -373,6 +396,7 @@ def leader_loops(
         background.settlement.run,
         background.settled.run,
         background.releases.run,
+        background.notifier.run,
     ]
     if base.role.claim is not None:
         loops.append(base.role.claim.kept)

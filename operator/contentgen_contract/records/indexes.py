@@ -42,3 +42,10 @@ LEDGER: dict[str, Keys] = {
 """
 
 REQUEST_CLAIMS: dict[str, Keys] = {"marker": (("marker", 1),)}
+
+NOTIFICATIONS: dict[str, Keys] = {
+    "state_next": (("state", 1), ("nextAt", 1)),
+    "state_namespace_next": (("state", 1), ("namespace", 1), ("nextAt", 1)),
+    "job_id_created": (("jobId", 1), ("createdAt", -1)),
+    "expires": (("expiresAt", 1),),
+}

@@ -6,6 +6,7 @@ from functools import partial
 
 from contentgen_operator import metrics
 from contentgen_operator.stores.ledger import Ledger
+from contentgen_operator.stores.notifications import NotificationOutbox
 from contentgen_operator.stores.records import RecordStore
 from contentgen_operator.stores.s3 import Storage
 from contentgen_operator.stores.worker_jobs import WorkerJobs
@@ -16,9 +17,12 @@ _FIRST_PAUSE_SECONDS = 2.0
 _LONGEST_PAUSE_SECONDS = 60.0
 
 
-async def prepare_stores(storage: Storage, ledger: Ledger, records: RecordStore, jobs: WorkerJobs) -> None:
+async def prepare_stores(
+    storage: Storage, ledger: Ledger, records: RecordStore, jobs: WorkerJobs, notifications: NotificationOutbox
+) -> None:
     """Create the bucket and the indexes; returns when all of them exist. Idempotent."""
-    for prepare in (storage.ensure_bucket, ledger.create_indexes, records.create_indexes, jobs.create_indexes):
+    collections = (ledger, records, jobs, notifications)
+    for prepare in (storage.ensure_bucket, *(each.create_indexes for each in collections)):
         await until_available(prepare, _pauses(), partial(_note, prepare.__qualname__))
 
 

@@ -29,6 +29,7 @@ from contentgen_operator.state.observed import BucketFile, JobView, ResourceRef
 from contentgen_operator.state.plan import StoredAnswer
 from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseKey, PurchaseState, PurchaseStep
 from contentgen_operator.stores.ledger import Ledger
+from contentgen_operator.stores.notifications import NotificationOutbox
 from contentgen_operator.stores.preparation import prepare_stores
 from contentgen_operator.stores.records import RecordStore
 from contentgen_operator.stores.s3 import InvalidOutcome, Storage
@@ -121,7 +122,9 @@ async def test_one_of_sixteen_adopts_and_one_claims(database: Database[dict[str,
 async def test_stores_are_prepared_twice(database: Database[dict[str, Any]], storage: Storage) -> None:
     ledger, records = Ledger(database["ledger"]), RecordStore(database["jobs"], storage)
     for _ in range(2):
-        await prepare_stores(storage, ledger, records, WorkerJobs(database["worker_jobs"]))
+        await prepare_stores(
+            storage, ledger, records, WorkerJobs(database["worker_jobs"]), NotificationOutbox(database["notifications"])
+        )
     assert "uid" in database["worker_jobs"].index_information()
     assert {"model_finished", "marker"} <= set(database["ledger"].index_information())
     assert {"job_id", "user_created"} <= set(database["jobs"].index_information())

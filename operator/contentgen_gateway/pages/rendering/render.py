@@ -22,6 +22,7 @@ _NOTICES = {
     "cancelling": "The run is being cancelled.",
     "again": "Another run has been requested.",
     "resumed": "The job is resumed.",
+    "resent": "The notification is delivered again.",
     "fetching": "The paid result will be fetched again, without another payment.",
     "deleted": "The job and its files are being deleted.",
     "deleted-collection": "The collection is deleted. Its jobs stay.",
