@@ -63,8 +63,122 @@ _SIGHT = "gateway/auth/test_tenancy.py::test"
 _RUNS = "operator/runs/test_run_documents.py::test"
 _FENCING = "operator/installations/test_fencing.py::test"
 _CLASS = "operator/payment/test_purchase_class.py::test"
+_EVENTS = "operator/notifications/test_events.py::test"
+_DELIVERY = "operator/notifications/test_delivery.py::test"
+_PLAN = "            await self._notifications.plan(notifications, now)\n"
 
 MUTANTS: tuple[Mutant, ...] = (
+    *_of(
+        "act",
+        (
+            "notifications: they are planned after the status",
+            _PLAN,
+            f"            await self.write_status(resource, plan.status)\n{_PLAN}",
+            f"{_EVENTS}_a_crash_at_any_write_neither_loses_nor_invents_a_notification",
+        ),
+        (
+            "notifications: they are released before the status",
+            _PLAN,
+            f"{_PLAN}            await self._release(notifications, now)\n",
+            f"{_EVENTS}_a_release_follows_the_status",
+        ),
+    ),
+    *_of(
+        "stores/notifications",
+        (
+            "notifications: a former leader's stay",
+            '            self._collection.delete_one({"_id": document["_id"], "revision": document["revision"]})\n',
+            "            pass\n",
+            f"{_EVENTS}_a_former_leader_plans_nothing",
+        ),
+        (
+            "notifications: an attempt is not claimed",
+            '        where = {"_id": entry.notification.id, "revision": entry.revision}\n        done',
+            '        where = {"_id": entry.notification.id}\n        done',
+            f"{_DELIVERY}_two_operators_send_one_attempt",
+        ),
+    ),
+    *_of(
+        "background/notifier",
+        (
+            "notifications: what a crash left is not released",
+            "            await self.confirm_left(now)\n",
+            "",
+            f"{_EVENTS}_a_crash_after_the_status_is_made_up_for_by_the_notifier",
+        ),
+        (
+            "notifications: a receiver may take all places",
+            "            and self.hosts[_host(notification.url)] < _AT_ONCE_OF_A_HOST\n",
+            "",
+            f"{_DELIVERY}_slow_receivers_hold_their_own_places_only",
+        ),
+        (
+            "notifications: a namespace may take all places",
+            "            and self.namespaces[notification.ref.namespace] < _AT_ONCE_OF_A_NAMESPACE\n",
+            "",
+            f"{_DELIVERY}_a_namespace_with_many_hosts_leaves_places_to_others",
+        ),
+        (
+            "notifications: 410 is an error as any other",
+            "    if status == _GONE:\n",
+            "    if status == -1:\n",
+            f"{_DELIVERY}_410_ends_all_notifications_of_the_resource_to_this_url",
+        ),
+        (
+            "notifications: a former leader sends",
+            "            self._check()\n            headers",
+            "            headers",
+            f"{_DELIVERY}_a_former_leader_sends_nothing_that_it_has_claimed",
+        ),
+    ),
+    *_of(
+        "webhooks/guarded_post",
+        (
+            "notifications: a name may lead to a private address",
+            "                if why := refusal(each):\n",
+            "                if why := False and refusal(each):\n",
+            f"{_DELIVERY}_each_attempt_checks_the_address_again",
+        ),
+        (
+            "notifications: only the first address is checked",
+            "            for each in addresses:\n                if why",
+            "            for each in addresses[:1]:\n                if why",
+            f"{_DELIVERY}_one_private_address_among_public_ones_is_refused",
+        ),
+        (
+            "notifications: the name is resolved again for the connection",
+            "target.copy_with(host=str(address)),",
+            "target,",
+            f"{_DELIVERY}_a_delivery_is_signed_by_a_published_key",
+        ),
+        (
+            "notifications: redirects are followed",
+            "follow_redirects=False",
+            "follow_redirects=True",
+            f"{_DELIVERY}_a_redirect_to_a_private_address_is_not_followed",
+        ),
+        (
+            "notifications: an attempt may last for ever",
+            "            async with asyncio.timeout(self._seconds):\n",
+            "            async with asyncio.timeout(None):\n",
+            f"{_DELIVERY}_a_response_that_trickles_ends_in_time",
+        ),
+        (
+            "notifications: a proxy is used",
+            "trust_env=False, ",
+            "",
+            f"{_DELIVERY}_a_proxy_of_the_environment_is_not_used",
+        ),
+    ),
+    *_of(
+        "webhooks/granted_headers",
+        (
+            "notifications: headers are sent without a grant",
+            "        if why := grant_refusal(",
+            "        if why := False and grant_refusal(",
+            f"{_DELIVERY}_headers_that_are_not_granted_are_not_sent",
+        ),
+    ),
     *_of(
         "stores/records",
         (
@@ -805,6 +919,20 @@ MUTANTS: tuple[Mutant, ...] = (
             "if False:  # another cluster",
             f"{_TAKEOVER}_a_status_of_a_backup_writes_no_purchase_for_a_cluster_that_is_not_confirmed",
         ),
+    ),
+    Mutant(
+        "notifications: a share shows the receivers",
+        "operator/contentgen_gateway/services/changes/notifications.py",
+        "        await self.jobs.load(caller, job_id, Verb.GET)\n",
+        "        await self.jobs.visibility.job(caller, job_id)\n",
+        "tests/unit/gateway/policies/test_notifications.py::test_a_share_does_not_show_the_receivers",
+    ),
+    Mutant(
+        "notifications: another job's notification is resent",
+        "operator/contentgen_gateway/stores/notifications.py",
+        '            found = self._collection.find_one({"_id": identity, "jobId": {"$eq": job_id}}, _HIDDEN)\n',
+        '            found = self._collection.find_one({"_id": identity}, _HIDDEN)\n',
+        "tests/unit/gateway/policies/test_notifications.py::test_rights",
     ),
     Mutant(
         "tenants: a deletion takes files that a purchase under another scope lists",

@@ -44,7 +44,7 @@ class Receiver(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.requests: list[tuple[str, dict[str, str], bytes]] = []
-        self.status, self.headers, self.slow = 204, dict[str, str](), False
+        self.status, self.headers, self.slow, self.trickles = 204, dict[str, str](), False, False
         self.release = threading.Event()
         self.thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         self.thread.start()
@@ -69,10 +69,15 @@ class _Handler(BaseHTTPRequestHandler):
     server: Receiver
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
+        body = self.rfile.read(int(self.headers["Content-Length"] or 0))
         self.server.requests.append((self.path, dict(self.headers), body))
         if self.server.slow:
             self.server.release.wait(30)
+            return
+        if self.server.trickles:
+            for _ in range(60):
+                self.wfile.write(b"H")
+                self.server.release.wait(0.05)
             return
         self.send_response(self.server.status)
         for name, value in self.server.headers.items():
@@ -404,6 +409,14 @@ async def test_an_attempt_ends_in_time_and_is_repeated(receiver: Receiver) -> No
     assert desk.log()["state"] == "delivered"
 
 
+async def test_a_response_that_trickles_ends_in_time(receiver: Receiver) -> None:
+    """Each byte resets the client's own timeout."""
+    receiver.trickles = True
+    post = GuardedPost(ssl.create_default_context(), allowed(receiver), here, seconds=0.5)
+    with pytest.raises(NotSent, match="no response within"):
+        await post(receiver.url(), {}, b"{}")
+
+
 async def test_a_namespace_with_many_hosts_leaves_places_to_others() -> None:
     desk, begun = Desk(), list[str]()
     free = asyncio.Event()
@@ -470,6 +483,25 @@ async def test_a_former_leader_sends_nothing(receiver: Receiver) -> None:
     await desk.notifier.round()
     await desk.notifier.settled()
     assert receiver.requests == []
+
+
+async def test_a_former_leader_sends_nothing_that_it_has_claimed(receiver: Receiver) -> None:
+    """The Lease is lost between the claim and the POST."""
+    desk = Desk(*allowed(receiver))
+    await desk.add(receiver.url())
+    kept = desk.outbox._put
+
+    def lose(entry: Any) -> Any:
+        desk.leads = False
+        return kept(entry)
+
+    desk.outbox._put = lose  # type: ignore[method-assign]
+    await desk.round()
+    assert receiver.requests == []
+    desk.leads, desk.outbox._put = True, kept  # type: ignore[method-assign]
+    desk.now += timedelta(minutes=3)
+    await desk.round()
+    assert len(receiver.requests) == 1
 
 
 async def test_a_store_that_is_away_ends_nothing(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:

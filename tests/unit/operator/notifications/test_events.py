@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from pymongo.errors import AutoReconnect
 
 from contentgen_contract.names import Kind, Phase
@@ -35,6 +36,7 @@ from contentgen_operator.webhooks.signing import SigningKey, new_key
 from contentgen_runtime.kube import Conflict
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
+ROOT = Path(__file__).parents[4]
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 URL = "https://hooks.example.com/a?token=s3cret"
 ALL = [each.value for each in NotificationEvent]
@@ -432,3 +434,18 @@ async def test_a_release_that_fails_does_not_fail_the_reconcile(monkeypatch: pyt
     monkeypatch.setattr(NotificationOutbox, "_confirm", away)
     assert (await world.finish(Kind.IMAGE_GENERATION)).phase is Phase.COMPLETED
     assert [each["state"] for each in stored(world)] == ["planned"]
+
+
+async def test_a_release_follows_the_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refused status, as after an edit meanwhile, must not be told."""
+    world = world_of(monkeypatch)
+    await world.finish(Kind.IMAGE_GENERATION)
+    last = [each for each in world.writes.done if each in ("status", "notification", "release of a notification")][-3:]
+    assert last == ["notification", "status", "release of a notification"]
+
+
+def test_the_sample_is_valid() -> None:
+    (body,) = yaml.safe_load_all((ROOT / "samples/policies/notifications.yaml").read_text())
+    spec = parse_spec(Kind(body["kind"]), body["spec"])
+    assert spec.notify is not None
+    assert spec.notify[0].events == set(NotificationEvent)
