@@ -10,7 +10,7 @@ from contentgen_gateway.schemas.notifications import JobNotification, Notificati
 _KEYS_SECONDS = 300
 
 router = APIRouter(prefix="/api/jobs", tags=["notifications"], responses=RESPONSES)
-keys_router = APIRouter(tags=["notifications"])
+keys_router = APIRouter(tags=["notifications"], responses=RESPONSES)
 
 
 @router.get("/{job_id}/notifications")

@@ -10,7 +10,7 @@ from contentgen_contract.resources.addresses import NOT_A_URL, split_url
 from contentgen_contract.resources.spec import NotificationEvent
 from contentgen_gateway.schemas.bodies import Body
 
-NotificationId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$", max_length=68)]
+NotificationId = Annotated[str, StringConstraints(min_length=1, max_length=68)]
 
 
 class NotificationAttempt(Body):

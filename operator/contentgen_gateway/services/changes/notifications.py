@@ -43,10 +43,10 @@ class JobNotifications:
         return JobNotification.of(found)
 
     async def public_keys(self) -> PublicKeys:
-        """Public keys. Raises Problem 503 while the operator has not made them."""
+        """Public keys. Raises Problem 404 while the operator has not made them."""
         if self.keys_file is not None:
             try:
                 return PublicKeys.model_validate(json.loads(await asyncio.to_thread(self.keys_file.read_bytes)))
             except (OSError, ValueError, ValidationError):
                 pass
-        raise Problem(503, "the operator has not published the keys of its notifications yet; try again in 2 minutes")
+        raise Problem(404, "the operator has not published the keys of its notifications yet; try again in 2 minutes")

@@ -148,7 +148,7 @@ async def test_public_keys_are_published_without_a_token(tmp_path: Path) -> None
     file = tmp_path / "jwks.json"
     world = GatewayWorld(gateway_webhook_keys_file=file)
     async with world.client(None) as client:
-        assert (await client.get("/.well-known/contentgen-webhooks.json")).status_code == 503
+        assert (await client.get("/.well-known/contentgen-webhooks.json")).status_code == 404
         file.write_bytes(rotated({}, NOW, KeyTerm())[PUBLIC])
         response = await client.get("/.well-known/contentgen-webhooks.json")
     assert response.status_code == 200
