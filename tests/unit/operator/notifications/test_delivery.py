@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import logging
 import ssl
 import threading
 from collections.abc import Iterator, Sequence
@@ -26,7 +27,7 @@ from contentgen_operator.state.notifications import Notification
 from contentgen_operator.state.observed import ResourceRef
 from contentgen_operator.stores.notifications import NotificationOutbox
 from contentgen_operator.webhooks.granted_headers import GrantedHeaders
-from contentgen_operator.webhooks.guarded_post import AddressRefused, GuardedPost, NotSent, PostResponse
+from contentgen_operator.webhooks.guarded_post import AddressRefused, GuardedPost, NotSent, PostResponse, _retry_after
 from contentgen_operator.webhooks.key_secret import KeySecret
 from contentgen_operator.webhooks.signing import PRIVATE, PUBLIC, KeyTerm, keys_of, rotated, signed_headers
 from contentgen_operator.worker_api.certificate_authority import issue, new_authority
@@ -250,6 +251,19 @@ async def test_a_server_error_is_repeated_for_a_day_and_then_left_in_the_log(rec
     assert desk.log() is None  # the log is kept for 30 days
 
 
+async def test_no_log_has_the_path_of_a_webhook(receiver: Receiver, caplog: pytest.LogCaptureFixture) -> None:
+    """Paths and queries of webhooks are secrets."""
+    desk = Desk(*allowed(receiver))
+    receiver.status, receiver.headers = 302, {"Location": "http://h/s3cret"}
+    with caplog.at_level(logging.DEBUG, "contentgen_operator"):
+        await desk.add(receiver.url(path="/s3cret?token=s3cret"))
+        await desk.add("https://[s3cret/s3cret")
+        await desk.until(NOW + timedelta(days=2))
+    assert "failed for a day" in caplog.text
+    assert "s3cret" not in caplog.text
+    assert "s3cret" not in str([each["deliveries"] for each in desk.database["notifications"].find()])
+
+
 async def test_a_receiver_that_asks_for_a_pause_gets_it(receiver: Receiver) -> None:
     desk = Desk(*allowed(receiver))
     receiver.status, receiver.headers = 503, {"Retry-After": "900"}
@@ -260,6 +274,14 @@ async def test_a_receiver_that_asks_for_a_pause_gets_it(receiver: Receiver) -> N
     desk.now += timedelta(minutes=15)
     await desk.round()
     assert await desk.outbox.next_at() == desk.now + timedelta(seconds=30)
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [("120", 120), ("0", 0), ("Thu, 01 Jan 1970 00:00:00 GMT", 0), ("soon", None), ("", None), ("99999999999", None)],
+)
+def test_forms_of_retry_after(given: str, seconds: int | None) -> None:
+    assert _retry_after(given) == (None if seconds is None else timedelta(seconds=seconds))
 
 
 async def test_410_ends_all_notifications_of_the_resource_to_this_url(receiver: Receiver) -> None:
