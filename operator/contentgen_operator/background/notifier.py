@@ -153,7 +153,7 @@ class Notifier:
             return
         keys = await self._keys.keys()
         if not keys:  # an unsigned notification would be refused, or believed from anybody
-            _log.warning("%d notifications wait for a signing key", len(due))
+            _log.info("%d notifications wait for a signing key", len(due))  # why is in the log of `KeySecret`
             return
         for entry in due:
             if self._running.has_place(entry.notification):

@@ -42,9 +42,9 @@ class KeySecret:
         """Active keys, newest first; empty while there is none, and then nothing can be sent."""
         now = self._clock()
         if self._read_at is None or not self._read_at <= now < self._read_at + _READ_AGAIN:
+            self._read_at = now  # also after an error: it is tried again in a minute
             try:
                 self._keys = await self._current(now)
-                self._read_at = now
             except (Conflict, *API_ERRORS) as error:
                 text = "the signing keys of notifications (Secret %s/%s) cannot be read: %s"
                 _log.warning(text, self._namespace, self._name, explain(error))

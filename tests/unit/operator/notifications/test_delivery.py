@@ -663,3 +663,9 @@ async def test_nothing_is_sent_without_a_key(receiver: Receiver) -> None:
     await desk.round()
     assert receiver.requests == []
     assert desk.log()["state"] == NotificationState.PENDING
+    desk.secret.conflicts = 0
+    await desk.round()
+    assert receiver.requests == []  # the Secret is read once a minute
+    desk.now += timedelta(minutes=1)
+    await desk.round()
+    assert len(receiver.requests) == 1
