@@ -151,6 +151,7 @@ OWN = (
         on_cluster("outages", "S3 and MongoDB away at every stage", 360, "operator/test_outages.py"),
         on_cluster("lifecycle", "versions, deletion, deadlines", 120, "operator/test_lifecycle.py"),
         on_cluster("cleanup", "expiry, given-up work, temporary files", 180, "policies/test_cleanup.py"),
+        on_cluster("notifications", "webhooks, and receivers that fail", 90, "policies/test_notifications.py"),
     ),
     own_release(
         "b",

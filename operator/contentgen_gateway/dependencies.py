@@ -24,6 +24,7 @@ from contentgen_gateway.services.changes.deletion import JobDeletion
 from contentgen_gateway.services.changes.editable_job import EditableJobs
 from contentgen_gateway.services.changes.editing import JobEditing
 from contentgen_gateway.services.changes.lora_references import LoraReferences
+from contentgen_gateway.services.changes.notifications import JobNotifications
 from contentgen_gateway.services.changes.sharing import JobSharing
 from contentgen_gateway.services.collections import CollectionEditor
 from contentgen_gateway.services.datasets import DatasetReader
@@ -41,6 +42,7 @@ from contentgen_gateway.services.uses import JobUses
 from contentgen_gateway.settings import Settings
 from contentgen_gateway.stores.collections import Collections
 from contentgen_gateway.stores.files import BucketFiles
+from contentgen_gateway.stores.notifications import Notifications
 from contentgen_gateway.stores.records import Purchases, Records
 from contentgen_gateway.stores.shares import Shares
 from contentgen_gateway.transcripts.index import TranscriptIndex
@@ -61,6 +63,7 @@ class Dependencies:
     live: LiveJobs
     creations: RecentCreations
     shares: Shares
+    notifications: Notifications
     collections: Collections
     visibility: Visibility
     tenants: Tenants
@@ -90,6 +93,7 @@ class Services:
     jobs: JobReader
     audits: AuditReader
     legacy_imports: LegacyImporter
+    notifications: JobNotifications
     orphans: OrphanReader
     queue: QueueReader
     resources: ResourceReader
@@ -125,6 +129,9 @@ class Services:
             jobs=jobs,
             audits=AuditReader(authorizer, given.records.collection.database["audits"], given.settings.operator_class),
             legacy_imports=LegacyImporter(authorizer, records, files, given.tenants),
+            notifications=JobNotifications(
+                editable, given.notifications, given.clock, settings.gateway_webhook_keys_file
+            ),
             orphans=OrphanReader(visibility, given.purchases, retention),
             queue=QueueReader(visibility, given.live),
             resources=ResourceReader(resources),

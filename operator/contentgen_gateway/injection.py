@@ -18,6 +18,7 @@ from contentgen_gateway.services.changes.actions import JobActions
 from contentgen_gateway.services.changes.creation import JobCreation
 from contentgen_gateway.services.changes.deletion import JobDeletion
 from contentgen_gateway.services.changes.editing import JobEditing
+from contentgen_gateway.services.changes.notifications import JobNotifications
 from contentgen_gateway.services.changes.sharing import JobSharing
 from contentgen_gateway.services.collections import CollectionEditor
 from contentgen_gateway.services.datasets import DatasetReader
@@ -99,6 +100,7 @@ FilesDep = Annotated[FileReader, _service(lambda services: services.files)]
 GivenUpDep = Annotated[GivenUpReader, _service(lambda services: services.given_up)]
 JobsDep = Annotated[JobReader, _service(lambda services: services.jobs)]
 LegacyImportsDep = Annotated[LegacyImporter, _service(lambda services: services.legacy_imports)]
+NotificationsDep = Annotated[JobNotifications, _service(lambda services: services.notifications)]
 OrphansDep = Annotated[OrphanReader, _service(lambda services: services.orphans)]
 QueueDep = Annotated[QueueReader, _service(lambda services: services.queue)]
 ResourcesDep = Annotated[ResourceReader, _service(lambda services: services.resources)]

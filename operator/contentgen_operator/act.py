@@ -2,14 +2,14 @@
 
 check of the collect Job → add finalizer → run document (new run, facts, attempt) → adoption → response →
 cancellation → ledger transitions → claims of budgets → purchase planned and marked → payment of one that was planned
-before → files deleted → run document (purchase, finished version) → Job → remove finalizer → label → record → status →
-events → lost Job deleted.
+before → files deleted → run document (purchase, finished version) → Job → remove finalizer → label → record →
+notifications planned → status → notifications released → events → lost Job deleted.
 
 The record is written before the status, because a resource with a finished status is not reconciled again.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -25,6 +25,7 @@ from contentgen_contract.records.ownership import Owner
 from contentgen_contract.records.tenancy import UNSCOPED
 from contentgen_contract.resources.status import JobRef, ResourceStatus, dump_status
 from contentgen_operator.clock import utc_now
+from contentgen_operator.decide.policies.notifications import notifications_of
 from contentgen_operator.decide.stages import without_job
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Cache
@@ -42,6 +43,7 @@ from contentgen_operator.providers.base import (
     endpoint_failure,
 )
 from contentgen_operator.queues.payment_queue import PaymentQueue
+from contentgen_operator.state.notifications import Notification
 from contentgen_operator.state.observed import JobView, Resource, ResourceRef, is_end, is_settled
 from contentgen_operator.state.plan import Adoption, Cancellation, Event, Payment, Plan, Reservation, StageJob
 from contentgen_operator.state.provider_requests import Call, StoredObject
@@ -57,6 +59,7 @@ from contentgen_operator.state.run_document import next_document
 from contentgen_operator.stores.budgets import BudgetStore
 from contentgen_operator.stores.garbage_collector import GarbageCollector
 from contentgen_operator.stores.ledger import Ledger
+from contentgen_operator.stores.notifications import NotificationOutbox
 from contentgen_operator.stores.records import RecordStore
 from contentgen_operator.stores.run_documents import RunDocuments
 from contentgen_operator.stores.s3 import Storage
@@ -82,6 +85,7 @@ class Actor:
         records: RecordStore,
         jobs: WorkerJobs,
         runs: RunDocuments,
+        notifications: NotificationOutbox,
         providers: ProviderAccounts,
         template: Callable[[], JobTemplate],
         cache: Cache,
@@ -101,6 +105,7 @@ class Actor:
         self._records = records
         self._jobs = jobs
         self._runs = runs
+        self._notifications = notifications
         self._providers = providers
         self._template = template
         self._written_records: dict[str, ResourceStatus] = {}
@@ -148,7 +153,11 @@ class Actor:
         resource = await self._labelled(resource, plan.status)
         self._leadership.check()
         await self._write_record(resource, plan.status)
+        notifications = notifications_of(resource, plan.status, now)
+        if notifications:
+            await self._notifications.plan(notifications, now)
         await self.write_status(resource, plan.status)
+        await self._release(notifications, now)
         await self._post_events(resource, plan.notices, now)
         if plan.lost_job is not None:  # after the status: a missing Job that it names counts as a failed attempt
             await self._kube.delete_job(resource.ref.namespace, plan.lost_job.name, plan.lost_job.uid)
@@ -563,6 +572,15 @@ class Actor:
                 *(ref.kind.value, ref.namespace, ref.name, status.phase, status.reason, status.message),
                 extra=ref.about,
             )
+
+    async def _release(self, notifications: Sequence[Notification], now: datetime) -> None:
+        """Release planned notifications; after an error the notifier does it later (`Notifier.confirm_left`)."""
+        if not notifications:
+            return
+        try:
+            await self._notifications.confirm([each.id for each in notifications], now)
+        except PyMongoError as error:
+            _log.warning("a notification waits: %s", error, extra=notifications[0].ref.about)
 
     async def _post_events(self, resource: Resource, notices: tuple[Event, ...], now: datetime) -> None:
         """Post events; a failure is only logged."""

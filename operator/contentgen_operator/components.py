@@ -20,6 +20,7 @@ from contentgen_operator.audit.facts import AuditLimits
 from contentgen_operator.background.audits import AccountAudit, AuditedAccounts, AuditPlan
 from contentgen_operator.background.budgets import BudgetKeeper
 from contentgen_operator.background.charge_display import ChargeDisplay
+from contentgen_operator.background.notifier import Notifier
 from contentgen_operator.background.orphans import Orphans, Retention
 from contentgen_operator.background.releases import NamespaceReleases
 from contentgen_operator.background.settlement import ChargeSettlement
@@ -57,6 +58,7 @@ from contentgen_operator.stores.audits import AuditedLedger, Audits
 from contentgen_operator.stores.budgets import BudgetStore
 from contentgen_operator.stores.charges import Charges
 from contentgen_operator.stores.garbage_collector import GarbageCollector
+from contentgen_operator.stores.notifications import NotificationOutbox
 from contentgen_operator.stores.records import RecordStore
 from contentgen_operator.stores.run_documents import RunDocuments
 from contentgen_operator.stores.s3 import Storage
@@ -70,6 +72,9 @@ from contentgen_operator.watch.expiries import Expiries
 from contentgen_operator.watch.liveness import WatchLiveness
 from contentgen_operator.watch.lora_names import LoraNames
 from contentgen_operator.watch.settled import SettledCheck
+from contentgen_operator.webhooks.granted_headers import GrantedHeaders
+from contentgen_operator.webhooks.guarded_post import GuardedPost
+from contentgen_operator.webhooks.key_secret import KeySecret
 from contentgen_operator.worker_api.authentication import WorkerAuthenticator
 from contentgen_operator.worker_api.reports import Reports
 from contentgen_operator.worker_api.server import WorkerApi
@@ -123,6 +128,7 @@ class OperatorStores:
     records: RecordStore
     jobs: WorkerJobs
     runs: RunDocuments
+    notifications: NotificationOutbox
     charges: Charges
     audits: Audits
     audited_ledger: AuditedLedger
@@ -183,6 +189,7 @@ class BackgroundWork:
     expiries: Expiries
     temporary_files: TemporaryFiles
     releases: NamespaceReleases
+    notifier: Notifier
 
 
 def build_foundation(settings: Settings, kube: Kube, tls: WorkerApiTls, connected: Stores) -> Foundation:
@@ -248,6 +255,7 @@ def _stores(settings: Settings, kube: Kube, connected: Stores, check: Check) -> 
         records=records,
         jobs=WorkerJobs(database["worker_jobs"], check),
         runs=runs,
+        notifications=NotificationOutbox(database["notifications"], check),
         charges=Charges(database["ledger"]),
         audits=Audits(database, check),
         audited_ledger=AuditedLedger(database),
@@ -280,6 +288,7 @@ def build_reconcile_loop(base: Foundation) -> ReconcileLoop:
         records=stores.records,
         jobs=stores.jobs,
         runs=stores.runs,
+        notifications=stores.notifications,
         providers=providers,
         template=partial(_template, base.settings, base.tls),
         cache=base.shared.cache,
@@ -349,6 +358,7 @@ def _garbage_collector(stores: OperatorStores, check: Check) -> GarbageCollector
         records=stores.records,
         jobs=stores.jobs,
         runs=stores.runs,
+        notifications=stores.notifications,
         check=check,
     )
 
@@ -444,6 +454,19 @@ def build_background(base: Foundation, core: ReconcileLoop) -> BackgroundWork:
             check=base.check,
         ),
         releases=NamespaceReleases(base.kube, base.selection, base.check),
+        notifier=_notifier(base),
+    )
+
+
+def _notifier(base: Foundation) -> Notifier:
+    settings, kube = base.settings, base.kube
+    return Notifier(
+        outbox=base.stores.notifications,
+        kube=kube,
+        keys=KeySecret(kube, settings.namespace, settings.notify_keys_secret, check=base.check),
+        headers=GrantedHeaders(settings.notify_headers_folder, settings.notify_headers),
+        post=GuardedPost(trusted_cas(settings.ca_file), settings.allowed_hosts),
+        check=base.check,
     )
 
 
@@ -471,6 +494,7 @@ def leader_loops(
         background.temporary_files.run,
         background.releases.run,
         partial(core.payment_queue.run, core.reconciler.wake),
+        background.notifier.run,
     ]
     if base.role.claim is not None:
         loops.append(base.role.claim.kept)

@@ -89,6 +89,18 @@ desk_requests = Counter(
     "contentgen_desk_requests", "Requests of workers to the worker API.", ("endpoint", "code"), registry=REGISTRY
 )
 
+notification_attempts = Counter(
+    "contentgen_notification_attempts",
+    "Attempts to deliver a notification, by result: delivered, failed, refused (nothing was sent) or gone (410).",
+    ("result",),
+    registry=REGISTRY,
+)
+notifications_failed = Counter(
+    "contentgen_notifications_failed",
+    "Notifications that could not be delivered for a day.",
+    registry=REGISTRY,
+)
+
 
 class Gauges(Collector):
     """Gauges, read at each scrape."""
@@ -104,6 +116,7 @@ class Gauges(Collector):
         self.audited_at: float | None = None
         self.budgets: Sequence[tuple[str, str, int, int, int, int, float]] = ()
         self.leader: Callable[[], bool] = lambda: True
+        self.notifications: tuple[int, float] = (0, 0.0)  # to be delivered, and seconds since the oldest was created
         self.certificate_expiry: Callable[[], float] = lambda: 0.0
         self._resources: dict[str, tuple[str, str, str]] = {}
         self._tally: Tally[tuple[str, str, str]] = Tally()
@@ -155,6 +168,13 @@ class Gauges(Collector):
         yield orphans
         yield from self._audit()
         yield from self._budgets()
+        pending, age = self.notifications
+        yield GaugeMetricFamily(
+            "contentgen_notifications_pending", "Notifications that are to be delivered, now or later.", pending
+        )
+        yield GaugeMetricFamily(
+            "contentgen_notifications_oldest_seconds", "Seconds since the oldest of them was caused.", age
+        )
         ages = GaugeMetricFamily(
             "contentgen_watch_age_seconds", "Seconds since each watch was opened; a minute at most.", labels=("watch",)
         )

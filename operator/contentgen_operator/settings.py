@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from contentgen_contract.patterns import ACCOUNT, OPERATOR_CLASS
+from contentgen_contract.resources.header_grants import HeaderGrant
 from contentgen_contract.resources.namespaces import LabelSelector, Namespace
 from contentgen_contract.resources.operator_class import DEFAULT_CLASS
 from contentgen_contract.resources.prices import Price
@@ -155,6 +156,12 @@ class Settings(BaseSettings):
     allowed_hosts: tuple[str, ...] = ()
     sources: tuple[SourceGrant, ...] = ()
     limits: Limits = Limits()
+
+    notify_headers: tuple[HeaderGrant, ...] = ()
+    notify_headers_folder: Path = Field(
+        Path("/etc/contentgen/notify-headers"), description="Folder with the mounted Secrets of headers, by name."
+    )
+    notify_keys_secret: str = "contentgen-webhook-keys"  # noqa: S105 - a Secret's name
 
     worker_image: str = "contentgen-worker"
     worker_image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"

@@ -41,8 +41,8 @@ LEDGER: dict[str, Keys] = {
     "namespace_user_created": (("namespace", 1), ("userId", 1), ("createdAt", -1)),
     "budgets": (("budgets", 1), ("state", 1)),
 }
-"""The operator uses the first seven (durations of a model, lost requests, audited requests, owners, orphans) and the last
-one (the charges of a budget). `formerOwners` and `budgets` are arrays.
+"""The operator uses the first seven (durations of a model, lost requests, audited requests, owners, orphans) and the
+last one (the charges of a budget). `formerOwners` and `budgets` are arrays.
 """
 
 BUDGETS: dict[str, Keys] = {"keys": (("keys", 1),), "resets": (("resetsAt", 1),)}
@@ -52,3 +52,10 @@ REQUEST_CLAIMS: dict[str, Keys] = {"marker": (("marker", 1),)}
 
 AUDITS: dict[str, Keys] = {"finished": (("finishedAt", -1),)}
 """Reports, newest first. The document of a requested audit has no `finishedAt`."""
+
+NOTIFICATIONS: dict[str, Keys] = {
+    "state_next": (("state", 1), ("nextAt", 1)),
+    "state_namespace_next": (("state", 1), ("namespace", 1), ("nextAt", 1)),
+    "job_id_created": (("jobId", 1), ("createdAt", -1)),
+    "expires": (("expiresAt", 1),),
+}

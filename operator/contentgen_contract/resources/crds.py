@@ -4,6 +4,7 @@ pydantic's JSON schema is not a structural schema: it has `$ref`, `anyOf` with n
 titles. Nullable fields become optional ones, because the API server distinguishes an absent field from a null.
 """
 
+import copy
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -309,7 +310,7 @@ class _Generator(GenerateJsonSchema):
 
 def _inline_refs(schema: Schema, definitions: Schema) -> Schema:
     if "$ref" in schema:
-        target = definitions[schema["$ref"].rsplit("/", 1)[-1]]
+        target = copy.deepcopy(definitions[schema["$ref"].rsplit("/", 1)[-1]])  # YAML writes a shared list as an alias
         schema = {**target, **{key: value for key, value in schema.items() if key != "$ref"}}
     inlined = dict(schema)
     if "properties" in schema:

@@ -355,6 +355,55 @@ class DryRun(StrEnum):
     ESTIMATE = "Estimate"
 
 
+class NotificationEvent(StrEnum):
+    """Event of which a job notifies a webhook."""
+
+    COMPLETED = "Completed"
+    FAILED = "Failed"
+    AWAITING_APPROVAL = "AwaitingApproval"
+    BUDGET_EXCEEDED = "BudgetExceeded"
+
+
+DEFAULT_NOTIFICATIONS = (NotificationEvent.COMPLETED, NotificationEvent.FAILED)
+
+
+class HeaderSecret(Manifest):
+    """A Secret in the operator's namespace, which an administrator has granted."""
+
+    name: ObjectName = Field(description="Name of the Secret.")
+
+
+class HeadersFrom(Manifest):
+    """Additional HTTP headers of a notification, such as Authorization."""
+
+    secret_ref: HeaderSecret = Field(
+        description="Secret in the operator's namespace whose entries are the headers. The installation's settings "
+        "(notifications.headers) name the namespaces that may use it, and the hosts that receive it."
+    )
+
+
+class NotifyTarget(Manifest):
+    """A webhook that receives notifications of the job."""
+
+    url: WebUrl = Field(description="https or http URL, without credentials; a public address.")
+    on: list[NotificationEvent] | None = Field(
+        None,
+        max_length=4,
+        description="Events to notify of; Completed and Failed if omitted. A cancelled run counts as Failed. Without "
+        "quotes, YAML 1.1 reads the key `on` as true, and kubectl sends it as `true`, which means the same here.",
+    )
+    unquoted_on: list[NotificationEvent] | None = Field(
+        None, alias="true", max_length=4, description="`on`, as kubectl sends it if the key is not quoted."
+    )
+    headers_from: HeadersFrom | None = Field(None, description="Additional HTTP headers, from a granted Secret.")
+
+    @property
+    def events(self) -> frozenset[NotificationEvent]:
+        """Events to notify of."""
+        given = None if self.on is None and self.unquoted_on is None else [*(self.on or ()), *(self.unquoted_on or ())]
+        return frozenset(DEFAULT_NOTIFICATIONS if given is None else given)
+
+
 class JobSpec(Manifest):
     """Fields of every kind."""
 
@@ -434,6 +483,12 @@ class JobSpec(Manifest):
         None,
         description="Estimate: a run executes its free stages, reports its price in status.cost.estimated and ends "
         "with the reason Estimated; nothing is paid. A run that is paid begins once the field is removed.",
+    )
+    notify: list[NotifyTarget] | None = Field(
+        None,
+        max_length=8,
+        description="Webhooks that are notified of the job's events, signed as Standard Webhooks. A change starts no "
+        "run and applies to later events.",
     )
 
 
@@ -590,6 +645,7 @@ _NOT_INPUTS = {
     "dry_run",
     "priority",
     "queue_deadline_seconds",
+    "notify",
 }
 
 

@@ -104,6 +104,7 @@ BACKED_UP = (
     BackedUpCollection("signed-out", missing_only),
     BackedUpCollection("shares", missing_only, of_job=True),
     BackedUpCollection("collections", missing_only),
+    BackedUpCollection("notifications", missing_only),
     BackedUpCollection("jobs", newest_record, key="jobId"),
 )
 """In order of restoring; a backup reads them in reverse order."""

@@ -1,5 +1,5 @@
-"""Forms of a job's page: cancel, run again, collect again, approve, reject, resume, edit, share, add to a collection,
-delete.
+"""Forms of a job's page: cancel, run again, collect again, approve, reject, resume, resend, edit, share, add to a
+collection, delete.
 """
 
 from contextlib import suppress
@@ -16,6 +16,7 @@ from contentgen_gateway.injection import (
     DeletionDep,
     EditingDep,
     JobsDep,
+    NotificationsDep,
     SharingDep,
     UsageDep,
 )
@@ -27,6 +28,7 @@ from contentgen_gateway.schemas.bodies import Name
 from contentgen_gateway.schemas.changes import Edit
 from contentgen_gateway.schemas.collections import AssetRef, MoreAssets
 from contentgen_gateway.schemas.dataset import Window
+from contentgen_gateway.schemas.notifications import NotificationId
 from contentgen_gateway.schemas.sharing import Grantees, Wish
 
 _WAIT_SECONDS = 3  # for the provider's answer; the cancellation continues without the page
@@ -111,6 +113,15 @@ async def resume(caller: CallerDep, actions: ActionsDep, job_id: Name) -> Respon
     """Resume a suspended job."""
     await actions.resume(caller, job_id)
     return redirect(f"/jobs/{job_id}?said=resumed")
+
+
+@router.post("/jobs/{job_id}/notifications/{notification_id}/resend")
+async def resend(
+    caller: CallerDep, notifications: NotificationsDep, job_id: Name, notification_id: NotificationId
+) -> Response:
+    """Deliver a notification again."""
+    await notifications.resend(caller, job_id, notification_id)
+    return redirect(f"/jobs/{job_id}?said=resent")
 
 
 @router.post("/jobs/{job_id}/edit")

@@ -532,6 +532,8 @@ def beyond_gateway(place: AttemptPlace) -> Iterator[Attempt]:
     yield Attempt("deletes a Job", "DELETE", jobs(place.namespace, "theirs"))
     certificate = f"/api/v1/namespaces/{release.NAMESPACE}/secrets/contentgen-desk-tls"
     yield Attempt("reads the desk's certificate", "GET", certificate)
+    keys = f"/api/v1/namespaces/{release.NAMESPACE}/secrets/contentgen-webhook-keys"
+    yield Attempt("reads the keys of notifications", "GET", keys)
     event = {
         "metadata": {"name": "new"},
         "involvedObject": {"kind": "Pod", "namespace": place.namespace, "name": "x"},

@@ -31,6 +31,7 @@ from contentgen_operator.state.purchases import LedgerTransition, Purchase, Purc
 from contentgen_operator.stores.audits import Audits
 from contentgen_operator.stores.budgets import BudgetStore
 from contentgen_operator.stores.ledger import Ledger
+from contentgen_operator.stores.notifications import NotificationOutbox
 from contentgen_operator.stores.preparation import prepare_stores
 from contentgen_operator.stores.records import RecordStore
 from contentgen_operator.stores.s3 import InvalidOutcome, Storage
@@ -124,7 +125,9 @@ async def test_stores_are_prepared_twice(database: Database[dict[str, Any]], sto
     ledger, records = Ledger(database["ledger"]), RecordStore(database["jobs"], storage)
     for _ in range(2):
         budgets = BudgetStore(database["budgets"], database["ledger"])
-        await prepare_stores(storage, (ledger, records, WorkerJobs(database["worker_jobs"]), Audits(database), budgets))
+        outbox = NotificationOutbox(database["notifications"])
+        jobs = WorkerJobs(database["worker_jobs"])
+        await prepare_stores(storage, (ledger, records, jobs, Audits(database), budgets, outbox))
     assert "uid" in database["worker_jobs"].index_information()
     assert {"model_finished", "marker"} <= set(database["ledger"].index_information())
     assert {"job_id", "user_created"} <= set(database["jobs"].index_information())

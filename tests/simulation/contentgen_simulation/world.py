@@ -9,7 +9,7 @@ operator never catches, and the process's memory is lost.
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -45,6 +45,7 @@ from contentgen_operator.queues.payment_queue import PaymentQueue
 from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.state.budgets import WindowRef
 from contentgen_operator.state.decision_input import Policy
+from contentgen_operator.state.notifications import Notification
 from contentgen_operator.state.observed import BucketFile, JobView, ResourceRef, is_settled
 from contentgen_operator.state.open_places import takes_place
 from contentgen_operator.state.plan import StoredAnswer
@@ -63,6 +64,7 @@ from contentgen_operator.state.run_document import RunDocument
 from contentgen_operator.stores.budgets import BudgetStore
 from contentgen_operator.stores.garbage_collector import GarbageCollector
 from contentgen_operator.stores.ledger import Ledger
+from contentgen_operator.stores.notifications import NotificationOutbox
 from contentgen_operator.stores.records import RecordStore
 from contentgen_operator.stores.run_documents import RunDocuments
 from contentgen_operator.stores.s3 import DeletedPage
@@ -552,6 +554,20 @@ class TracedBudgets(BudgetStore):
         await self._writes("release of budgets", lambda: BudgetStore.release(self, releases))
 
 
+class TracedOutbox(NotificationOutbox):
+    """The operator's outbox of notifications with crash points."""
+
+    def __init__(self, collection: Any, writes: Writes, check: Check = unchecked) -> None:
+        super().__init__(collection, check)
+        self._writes = writes
+
+    async def plan(self, notifications: Sequence[Notification], now: datetime) -> None:
+        await self._writes("notification", lambda: NotificationOutbox.plan(self, notifications, now))
+
+    async def confirm(self, ids: Iterable[str], now: datetime) -> None:
+        await self._writes("release of a notification", lambda: NotificationOutbox.confirm(self, ids, now))
+
+
 class World:
     """Persistent state, and the operator process."""
 
@@ -608,6 +624,7 @@ class World:
         jobs = TracedWorkerJobs(self.database["worker_jobs"], self.writes, check)
         runs = TracedRunDocuments(self.database["runs"], self.writes, check)
         budgets = TracedBudgets(self.database["budgets"], self.database["ledger"], self.writes, check)
+        notifications = TracedOutbox(self.database["notifications"], self.writes, check)
         tenancy = Tenancy(kube, self.database, lambda: self.now)
         self.payment_queue = PaymentQueue(
             self.limits,
@@ -652,11 +669,18 @@ class World:
             records=records,
             jobs=jobs,
             runs=runs,
+            notifications=notifications,
             providers=providers,
             template=lambda: TEMPLATE,
             cache=cache,
             garbage_collector=GarbageCollector(
-                storage=storage, ledger=ledger, records=records, jobs=jobs, runs=runs, check=check
+                storage=storage,
+                ledger=ledger,
+                records=records,
+                jobs=jobs,
+                runs=runs,
+                notifications=notifications,
+                check=check,
             ),
             leadership=self.leadership,
             payment_queue=self.payment_queue,

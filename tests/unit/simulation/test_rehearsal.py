@@ -12,10 +12,12 @@ import pytest
 
 import contentgen_simulation.rehearsal
 from contentgen_contract.names import ADOPT_ANNOTATION, COLLECT_ANNOTATION, RESUBMIT_ANNOTATION, Kind, Phase
+from contentgen_contract.resources.spec import NotificationEvent
 from contentgen_operator.background.orphans import Orphans
 from contentgen_operator.decide import payment
 from contentgen_operator.state.budgets import BudgetWindow
 from contentgen_operator.stores.budgets import BudgetStore
+from contentgen_operator.stores.notifications import NotificationOutbox
 from contentgen_simulation.rehearsal.campaign import Report, campaign, shrink
 from contentgen_simulation.rehearsal.generate import (
     DAY,
@@ -541,3 +543,34 @@ def test_a_plan_is_shrunk_to_what_matters(monkeypatch: pytest.MonkeyPatch) -> No
     (violation,) = [each for each in rehearse(large).violations if each.oracle == "cost equals the bill"]
     small = shrink(large, violation.signature)
     assert (small.events, small.history) == ((), {})
+
+
+# Notifications
+
+
+def notified(*events: PlannedEvent, **changes: Any) -> RehearsalPlan:
+    plan = plan_of(IMAGES, *events, **changes)
+    options = {"notify": [{"url": "https://hooks.example.com/hook"}]}
+    return replace(plan, subjects=(replace(plan.subjects[0], options=options),))
+
+
+def test_a_lost_notification_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not rehearse(notified()).violations
+
+    async def nothing(*_: object) -> None: ...
+
+    monkeypatch.setattr(NotificationOutbox, "plan", nothing)
+    assert {each.oracle for each in rehearse(notified()).violations} == {"no notification is lost"}
+
+
+def test_an_invented_notification_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run is completed, and its failure is told too."""
+    plan = NotificationOutbox.plan
+
+    async def invent(self: NotificationOutbox, notifications: Any, now: Any) -> None:
+        wrong = [each.model_copy(update={"id": "msg_f", "event": NotificationEvent.FAILED}) for each in notifications]
+        await plan(self, (*notifications, *wrong), now)
+        await self.confirm(["msg_f"], now)
+
+    monkeypatch.setattr(NotificationOutbox, "plan", invent)
+    assert {each.signature for each in rehearse(notified()).violations} == {"no notification is invented: Failed"}

@@ -24,6 +24,7 @@ _NOTICES = {
     "approved": "The run is approved.",
     "rejected": "The run is rejected; nothing is paid for it.",
     "resumed": "The job is resumed.",
+    "resent": "The notification is delivered again.",
     "fetching": "The paid result will be fetched again, without another payment.",
     "deleted": "The job and its files are being deleted.",
     "deleted-collection": "The collection is deleted. Its jobs stay.",

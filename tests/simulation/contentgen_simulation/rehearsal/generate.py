@@ -70,12 +70,23 @@ def generate(seed: int) -> RehearsalPlan:
     plan = RehearsalPlan(
         seed, name, (Subject("ns", kind, "it", 0, options),), (), takes=takes, cancels=random.random() < 0.7
     )
-    plan = GROUPS[name](random, plan)
+    plan = _notified(GROUPS[name](random, plan))
     if name in _EXACT:
         return plan
     if random.random() < 0.35:
         plan = _with(plan, *_people(random, random.randint(1, 3)))
     return _expiring(_budgeted(_with(plan, *_advice(random, plan), *_repairs(plan), *_election(plan))))
+
+
+def _notified(plan: RehearsalPlan) -> RehearsalPlan:
+    """A webhook in one of three plans. Separate random numbers keep the rest of each seed's plan stable."""
+    random = Random(f"notify of {plan.seed}")  # noqa: S311 - a plan is no secret
+    if random.random() < 2 / 3:
+        return plan
+    notify = [{"url": "https://hooks.example.com/hook"}]
+    return replace(
+        plan, subjects=tuple(replace(each, options=each.options | {"notify": notify}) for each in plan.subjects)
+    )
 
 
 def _with(plan: RehearsalPlan, *events: PlannedEvent) -> RehearsalPlan:

@@ -12,9 +12,11 @@ from contentgen_contract.names import (
     Phase,
     Reason,
 )
+from contentgen_contract.records.notifications import NotificationState
 from contentgen_contract.resources.content_budget import micros_of
 from contentgen_contract.resources.prices import format_dollars
 from contentgen_contract.resources.status import ResourceStatus, RunStatus
+from contentgen_operator.decide.policies.notifications import events_of_change
 from contentgen_operator.state.lifecycle import (
     NONE,
     PHASE_ORDER,
@@ -72,6 +74,7 @@ class Oracles:
     _answers: dict[tuple[str, Phase], tuple[str | None, ...]] = field(default_factory=dict)  # last used answers
     _nodes: dict[str, str] = field(default_factory=dict)  # of purchases, by key
     _restores: int = 0  # of MongoDB, at the last write
+    _events: set[tuple[str, int, str]] = field(default_factory=set)  # uid, run and event of notifications to expect
     _went_back: dict[str, int] = field(default_factory=dict)  # restores that set a phase back, by uid
 
     def report(self, oracle: str, detail: str, text: str) -> None:
@@ -375,6 +378,7 @@ class Oracles:
         """A status was replaced."""
         old, new = ResourceStatus.model_validate(before), ResourceStatus.model_validate(after)
         self._forward(ref, old, new)
+        self._expect_notifications(ref, old, new)
         if (
             new.phase is not None
             and new.phase.terminal
@@ -411,6 +415,25 @@ class Oracles:
         before, self._went_back[ref.uid] = self._went_back.get(ref.uid, 0), self.world.mongo_restores
         return self.world.mongo_restores > before
 
+    # No notification is lost or invented
+
+    def _expect_notifications(self, ref: ResourceRef, old: ResourceStatus, new: ResourceStatus) -> None:
+        body = self.world.cluster.find(ref.kind, ref.namespace, ref.name)
+        if body is not None and body["spec"].get("notify"):
+            run = new.run.number if new.run else 0
+            self._events |= {(ref.uid, run, each.value) for each in events_of_change(old, new)}
+
+    def _notifications(self) -> None:
+        """Compare the outbox with the statuses that were written. A restored MongoDB has lost some."""
+        stored = {
+            (each["jobId"], each["run"], each["event"]): each for each in self.world.database["notifications"].find()
+        }
+        for uid, run, event in sorted(self._events - set(stored)) if "mongo" not in self.world.rewound else ():
+            self.report("no notification is lost", event, f"{event} of run {run} of {uid} is not in the outbox")
+        for uid, run, event in sorted(set(stored) - self._events):
+            if stored[uid, run, event]["state"] != NotificationState.PLANNED:
+                self.report("no notification is invented", event, f"{event} of run {run} of {uid} was in no status")
+
     # Every stopped resource has a reason
 
     def check_reported(self, about: str, reasons: tuple[str, ...]) -> None:
@@ -437,6 +460,7 @@ class Oracles:
         """Check the final state, after time to settle."""
         self.ledger_changed(list(self.world.database["ledger"].find()))
         self._books()
+        self._notifications()
         for request in self.world.provider.requests.values():
             over = request.succeeds and request.ended_at < self.world.seconds
             if over and request.fate in ("", "fewer") and "bucket" not in self.world.rewound:
