@@ -17,7 +17,7 @@ _LONGEST_PAUSE_SECONDS = 60.0
 class Indexed(Protocol):
     """A store with indexes."""
 
-    async def create_indexes(self) -> None:
+    def create_indexes(self) -> None:
         """Create them. Idempotent."""
 
 
