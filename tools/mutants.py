@@ -411,14 +411,14 @@ MUTANTS: tuple[Mutant, ...] = (
             f"{_DELIVERY}_headers_that_are_not_granted_are_not_sent",
         ),
     ),
-    *_of(
+    Mutant(
         "notifications: a share shows the receivers",
         "operator/contentgen_gateway/services/changes/notifications.py",
         "        await self.jobs.load(caller, job_id, Verb.GET)\n",
         "        await self.jobs.visibility.job(caller, job_id)\n",
         "tests/unit/gateway/policies/test_notifications.py::test_a_share_does_not_show_the_receivers",
     ),
-    *_of(
+    Mutant(
         "notifications: another job's notification is resent",
         "operator/contentgen_gateway/stores/notifications.py",
         '            found = self._collection.find_one({"_id": identity, "jobId": {"$eq": job_id}}, _HIDDEN)\n',
