@@ -63,19 +63,19 @@ _SIGHT = "gateway/auth/test_tenancy.py::test"
 _RUNS = "operator/runs/test_run_documents.py::test"
 _FENCING = "operator/installations/test_fencing.py::test"
 _CLASS = "operator/payment/test_purchase_class.py::test"
-_APPROVAL = "operator/runs/test_approval.py::test"
+_APPROVAL = "operator/policies/test_approval.py::test"
 _BUDGETS = "operator/policies/test_budgets.py::test"
 _QUEUE = "operator/policies/test_queue.py::test"
 _TURNS = "operator/process/test_fair_turns.py::test"
-_EXPIRY = "operator/runs/test_expiry.py::test"
-_GIVEN_UP = "operator/runs/test_given_up.py::test"
+_EXPIRY = "operator/policies/test_expiry.py::test"
+_GIVEN_UP = "operator/policies/test_given_up.py::test"
 _TEMPORARY = "operator/process/test_temporary_files.py::test"
 _EVENTS = "operator/notifications/test_events.py::test"
 _DELIVERY = "operator/notifications/test_delivery.py::test"
 _PLAN = "            await self._notifications.plan(notifications, now)\n"
 _AUDIT = "operator/audit/test_audit_rounds.py::test"
 _COMPARED = "operator/audit/test_audit_comparison.py::test"
-_ACCOUNTS = "operator/payment/test_provider_accounts.py::test"
+_ACCOUNTS = "operator/policies/test_provider_accounts.py::test"
 
 MUTANTS: tuple[Mutant, ...] = (
     *_of(
@@ -483,13 +483,13 @@ MUTANTS: tuple[Mutant, ...] = (
         "decide/policies/gate",
         (
             "accounts: no policy of the gate",
-            "provider_accounts.hold, ",
+            "    provider_accounts.hold,\n",
             "",
             f"{_ACCOUNTS}_an_unknown_account_is_waited_for_and_the_default_one_never_pays",
         ),
     ),
     *_of(
-        "state/provider_accounts",
+        "state/policies/provider_accounts",
         (
             "accounts: an unknown label means the default one",
             "    if given == DEFAULT_ACCOUNT:",

@@ -17,7 +17,6 @@ from contentgen_gateway.live.open_streams import OpenStreams
 from contentgen_gateway.live.recent_creations import RecentCreations
 from contentgen_gateway.live.resources import JobResources
 from contentgen_gateway.services.assets import AssetReader
-from contentgen_gateway.services.audits import AuditReader
 from contentgen_gateway.services.changes.actions import JobActions
 from contentgen_gateway.services.changes.creation import JobCreation
 from contentgen_gateway.services.changes.deletion import JobDeletion
@@ -29,15 +28,16 @@ from contentgen_gateway.services.changes.sharing import JobSharing
 from contentgen_gateway.services.collections import CollectionEditor
 from contentgen_gateway.services.datasets import DatasetReader
 from contentgen_gateway.services.downloads import FileReader
-from contentgen_gateway.services.given_up import GivenUpReader
 from contentgen_gateway.services.job_details import ResourceReader
 from contentgen_gateway.services.jobs import JobReader
 from contentgen_gateway.services.legacy_imports import LegacyImporter
 from contentgen_gateway.services.orphans import OrphanReader
 from contentgen_gateway.services.queue import QueueReader
+from contentgen_gateway.services.reports.audits import AuditReader
+from contentgen_gateway.services.reports.given_up import GivenUpReader
+from contentgen_gateway.services.reports.usage import UsageReader
 from contentgen_gateway.services.streams import JobStreams
 from contentgen_gateway.services.transcript_search import TranscriptSearcher
-from contentgen_gateway.services.usage import UsageReader
 from contentgen_gateway.services.uses import JobUses
 from contentgen_gateway.settings import Settings
 from contentgen_gateway.stores.collections import Collections

@@ -31,7 +31,6 @@ from contentgen_operator.providers.accounts import ProviderAccounts
 from contentgen_operator.providers.base import AccessRefused, Provider, Unavailable
 from contentgen_operator.providers.pricing import NoPrices, PriceSource
 from contentgen_operator.state import kinds
-from contentgen_operator.state.budgets import MatchingBudget, matching_budget, windows_of
 from contentgen_operator.state.decision_input import DecisionInput
 from contentgen_operator.state.observed import (
     BucketFile,
@@ -43,7 +42,8 @@ from contentgen_operator.state.observed import (
     Resource,
     is_stored,
 )
-from contentgen_operator.state.provider_accounts import AccountGrant
+from contentgen_operator.state.policies.budgets import MatchingBudget, matching_budget, windows_of
+from contentgen_operator.state.policies.provider_accounts import AccountGrant
 from contentgen_operator.state.provider_requests import (
     STORED,
     Call,

@@ -7,7 +7,6 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from contentgen_contract.patterns import ACCOUNT, OPERATOR_CLASS
-from contentgen_contract.resources.header_grants import HeaderGrant
 from contentgen_contract.resources.namespaces import LabelSelector, Namespace
 from contentgen_contract.resources.operator_class import DEFAULT_CLASS
 from contentgen_contract.resources.prices import Price
@@ -18,7 +17,8 @@ from contentgen_operator.kube.job_manifests import WorkerPod
 from contentgen_operator.leader.election import Timing
 from contentgen_operator.leader.endpoint import WorkerEndpoint
 from contentgen_operator.providers.sending import POST_SECONDS
-from contentgen_operator.state.provider_accounts import is_account_name
+from contentgen_operator.state.policies.header_grants import HeaderGrant
+from contentgen_operator.state.policies.provider_accounts import is_account_name
 from contentgen_runtime.http_server.servers import ANY_ADDRESS
 
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from contentgen_gateway.injection import CallerDep, GivenUpDep, JobsDep, QueueDep
 from contentgen_gateway.problems import RESPONSES
 from contentgen_gateway.schemas.bodies import Job, JobList, JobQueue, Listing, Name
-from contentgen_gateway.schemas.given_up import GivenUpList, GivenUpListing
+from contentgen_gateway.schemas.reports.given_up import GivenUpList, GivenUpListing
 
 router = APIRouter(prefix="/api", tags=["jobs"], responses=RESPONSES)
 

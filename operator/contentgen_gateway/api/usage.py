@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Response
 
 from contentgen_gateway.injection import CallerDep, UsageDep
 from contentgen_gateway.problems import RESPONSES
-from contentgen_gateway.schemas.usage import Stats, UsageOf, UsageReport, Whose
+from contentgen_gateway.schemas.reports.usage import Stats, UsageOf, UsageReport, Whose
 
 router = APIRouter(prefix="/api", tags=["usage"], responses=RESPONSES)
 stats_router = APIRouter(prefix="/api/assets", tags=["assets"], responses=RESPONSES)

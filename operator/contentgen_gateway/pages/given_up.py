@@ -8,7 +8,7 @@ from contentgen_gateway.injection import CallerDep, GivenUpDep
 from contentgen_gateway.pages.rendering.forms import query_model
 from contentgen_gateway.pages.rendering.render import render
 from contentgen_gateway.pages.rendering.views import LABELS
-from contentgen_gateway.schemas.given_up import GivenUpListing
+from contentgen_gateway.schemas.reports.given_up import GivenUpListing
 
 _SHOWN = 24
 

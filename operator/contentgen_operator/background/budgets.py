@@ -18,7 +18,7 @@ from contentgen_operator import metrics
 from contentgen_operator.clock import utc_now
 from contentgen_operator.kube.budgets import Budgets
 from contentgen_operator.leader.leadership import Check, NotLeading, unchecked
-from contentgen_operator.state.budgets import WindowRef, windows_of
+from contentgen_operator.state.policies.budgets import WindowRef, windows_of
 from contentgen_operator.stores.budgets import BudgetStore, WindowTotals
 from contentgen_runtime.kube import API_ERRORS, Body, Conflict, explain
 

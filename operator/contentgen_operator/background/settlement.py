@@ -18,7 +18,7 @@ from contentgen_operator.clock import utc_now
 from contentgen_operator.leader.leadership import Check, NotLeading, unchecked
 from contentgen_operator.providers.base import AccessRefused, Unavailable
 from contentgen_operator.providers.billing import Billing
-from contentgen_operator.state.provider_accounts import display_name
+from contentgen_operator.state.policies.provider_accounts import display_name
 from contentgen_operator.state.provider_requests import is_request_id
 from contentgen_operator.state.purchases import Unsettled
 from contentgen_operator.stores.charges import Charges

@@ -16,10 +16,10 @@ from contentgen_operator.decide.planning import SOON, collecting, fail, new_plan
 from contentgen_operator.decide.request_endings import Ending, request_ending
 from contentgen_operator.decide.stages import start_job
 from contentgen_operator.state import costs, kinds
-from contentgen_operator.state.budgets import BudgetClaim, BudgetClaims
 from contentgen_operator.state.decision_input import DecisionInput, RunState
 from contentgen_operator.state.observed import LoraView, Observation, Resource
 from contentgen_operator.state.plan import Adoption, Cancellation, Payment, Plan, Reservation, StoredAnswer
+from contentgen_operator.state.policies.budgets import BudgetClaim, BudgetClaims
 from contentgen_operator.state.provider_requests import Call, RequestState, RequestView, arguments_json, is_request_id
 from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseKey, PurchaseState, PurchaseStep
 from contentgen_operator.state.runs import asset_user, purchase_key

@@ -7,14 +7,14 @@ from typing import Protocol
 from kubernetes.aio.client.exceptions import ApiException
 
 from contentgen_contract.records.tenancy import Tenant
-from contentgen_operator.state.provider_accounts import AccountGrant, granted
+from contentgen_operator.state.policies.provider_accounts import AccountGrant, granted
 from contentgen_runtime.kube import Body, Conflict, explain
 
 _REMEMBERED = 10_000  # namespaces
 _FORBIDDEN = 403
 
 
-class NamespaceReader(Protocol):
+class LabelReader(Protocol):
     """Access to namespaces of the API server."""
 
     async def get_namespace(self, name: str) -> Body | None:
@@ -24,7 +24,7 @@ class NamespaceReader(Protocol):
 class AccountGrants:
     """Reader of the label on Namespaces; `accounts` are the names of the installation's accounts."""
 
-    def __init__(self, kube: NamespaceReader, accounts: Collection[str]) -> None:
+    def __init__(self, kube: LabelReader, accounts: Collection[str]) -> None:
         self._kube = kube
         self._accounts = accounts
         self._last: OrderedDict[str, AccountGrant] = OrderedDict()  # by namespace

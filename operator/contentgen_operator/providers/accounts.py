@@ -9,7 +9,7 @@ from typing import NoReturn, TypeVar
 
 from contentgen_operator.providers.base import AccessRefused, KeyRefused, Provider
 from contentgen_operator.providers.sending import BeforeSend
-from contentgen_operator.state.provider_accounts import display_name
+from contentgen_operator.state.policies.provider_accounts import display_name
 from contentgen_operator.state.provider_requests import Call, Found, RequestView, Search, Verified
 
 T = TypeVar("T")

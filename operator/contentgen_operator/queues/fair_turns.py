@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from contentgen_operator.state.turns import Limit
+from contentgen_operator.state.policies.turns import Limit
 
 Endpoint = tuple[str, str]  # provider and model
 Rank = tuple[int, datetime, str]

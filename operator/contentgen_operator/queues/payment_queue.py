@@ -14,8 +14,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contentgen_operator.queues.circuit_breaker import Breaker, CircuitState
 from contentgen_operator.queues.fair_turns import Claimant, Endpoint, FairTurns, Place, PlaceLimits
 from contentgen_operator.state.observed import ResourceRef
+from contentgen_operator.state.policies.turns import Limit, Turn
 from contentgen_operator.state.purchases import Purchase
-from contentgen_operator.state.turns import Limit, Turn
 
 _log = logging.getLogger(__name__)
 _GRANT_SECONDS = 120.0

@@ -30,12 +30,12 @@ from contentgen_contract.resources.prices import PriceLookup
 from contentgen_contract.resources.spec import COLLECT_DEADLINE_SECONDS, Approval, DeletionPolicy
 from contentgen_contract.resources.status import OutputFile, ResourceStatus, VersionStatus
 from contentgen_contract.worker.orders import Outcome, Progress
-from contentgen_operator.state.budgets import MatchingBudget
-from contentgen_operator.state.provider_accounts import AccountGrant
+from contentgen_operator.state.policies.budgets import MatchingBudget
+from contentgen_operator.state.policies.provider_accounts import AccountGrant
+from contentgen_operator.state.policies.turns import Turn
 from contentgen_operator.state.provider_requests import RequestView, Verified
 from contentgen_operator.state.purchases import Purchase, PurchaseKey
 from contentgen_operator.state.run_document import RunDocument
-from contentgen_operator.state.turns import Turn
 
 _END_CONDITIONS = dict(zip(FINAL_PHASES, (Condition.COMPLETE, Condition.FAILED), strict=True))
 _VERDICT_ANNOTATIONS = (*approve_run.ANNOTATION_OF.values(), APPROVED_BY_ANNOTATION)

@@ -11,8 +11,8 @@ from contentgen_contract.records.deletion_tombstone import DeletionTombstone
 from contentgen_contract.records.ownership import Owner
 from contentgen_contract.records.tenancy import Tenant
 from contentgen_contract.resources.status import ResourceStatus
-from contentgen_operator.state.budgets import BudgetClaims, BudgetRelease
 from contentgen_operator.state.observed import JobView
+from contentgen_operator.state.policies.budgets import BudgetClaims, BudgetRelease
 from contentgen_operator.state.provider_requests import Answer, Call
 from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseKey
 

@@ -28,7 +28,7 @@ from pymongo.errors import DuplicateKeyError
 from contentgen_contract.base import Value
 from contentgen_contract.records import indexes
 from contentgen_operator.leader.leadership import Check, unchecked
-from contentgen_operator.state.budgets import (
+from contentgen_operator.state.policies.budgets import (
     BudgetClaim,
     BudgetClaims,
     BudgetRelease,

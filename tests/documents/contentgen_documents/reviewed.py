@@ -114,6 +114,9 @@ NOT_RUN = (
         "kubectl contentgen move --all --to batch -n media",
         "kubectl contentgen move --all --to marketing -n marketing",
     )),
+    NotRun("the later jobs of the namespace would wait; tests/unit/operator/policies/test_approval.py has the label", (
+        "kubectl label namespace marketing contentgen.dev/approval=Manual",
+    )),
     NotRun("it needs a Docker engine and a registry", (
         "docker build --tag REGISTRY/contentgen-operator:0.1.0 .",
         "docker build --tag REGISTRY/contentgen-worker:0.1.0 --file worker-image/Dockerfile .",

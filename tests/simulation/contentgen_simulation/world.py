@@ -43,12 +43,12 @@ from contentgen_operator.providers.sending import BeforeSend
 from contentgen_operator.queues.fair_turns import PlaceLimits
 from contentgen_operator.queues.payment_queue import PaymentQueue
 from contentgen_operator.reconcile import Reconciler
-from contentgen_operator.state.budgets import WindowRef
 from contentgen_operator.state.decision_input import Policy
 from contentgen_operator.state.notifications import Notification
 from contentgen_operator.state.observed import BucketFile, JobView, ResourceRef, is_settled
 from contentgen_operator.state.open_places import takes_place
 from contentgen_operator.state.plan import StoredAnswer
+from contentgen_operator.state.policies.budgets import WindowRef
 from contentgen_operator.state.provider_requests import (
     GONE,
     Call,
@@ -430,7 +430,7 @@ class FakeProvider:
         if not request_id.startswith(self._prefix):
             return GONE
         self._polls[request_id] = self._polls.get(request_id, 0) + 1
-        if self._polls[request_id] == 1 or int(request_id.removeprefix("request-")) in self.running:
+        if self._polls[request_id] == 1 or int(request_id.removeprefix(self._prefix)) in self.running:
             return RequestView(state=RequestState.RUNNING, message="running")
         if int(request_id.removeprefix(self._prefix)) in self.fails:
             return RequestView(state=RequestState.FAILED, message="out of memory")

@@ -15,7 +15,7 @@ from contentgen_contract.names import ADOPT_ANNOTATION, COLLECT_ANNOTATION, RESU
 from contentgen_contract.resources.spec import NotificationEvent
 from contentgen_operator.background.orphans import Orphans
 from contentgen_operator.decide import payment
-from contentgen_operator.state.budgets import BudgetWindow
+from contentgen_operator.state.policies.budgets import BudgetWindow
 from contentgen_operator.stores.budgets import BudgetStore
 from contentgen_operator.stores.notifications import NotificationOutbox
 from contentgen_simulation.rehearsal.campaign import Report, campaign, shrink

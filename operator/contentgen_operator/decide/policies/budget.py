@@ -7,9 +7,9 @@ from contentgen_contract.names import Reason
 from contentgen_contract.resources.content_budget import LimitWindow, OnExceeded, UnknownPrice, dollars_of
 from contentgen_operator.decide.planning import SOON, fail, new_plan, recheck_seconds, withdraw_planned
 from contentgen_operator.decide.purchasable import before_submission
-from contentgen_operator.state.budgets import BudgetRelease, BudgetWindow, MatchingBudget
 from contentgen_operator.state.decision_input import DecisionInput, RunState
 from contentgen_operator.state.plan import Plan
+from contentgen_operator.state.policies.budgets import BudgetRelease, BudgetWindow, MatchingBudget
 from contentgen_operator.state.runs import replacing_run
 
 _MAX_WAIT_SECONDS = 300.0

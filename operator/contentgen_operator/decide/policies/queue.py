@@ -11,8 +11,8 @@ from contentgen_operator.queues.fair_turns import Claimant
 from contentgen_operator.state import kinds
 from contentgen_operator.state.decision_input import DecisionInput, RunState
 from contentgen_operator.state.plan import Plan
+from contentgen_operator.state.policies.turns import Limit
 from contentgen_operator.state.runs import replacing_run
-from contentgen_operator.state.turns import Limit
 
 _WAIT_SECONDS = 300.0  # fallback: a run is woken when its turn comes
 

@@ -19,12 +19,12 @@ from pymongo.errors import AutoReconnect
 
 from contentgen_contract.names import Kind
 from contentgen_contract.records.notifications import NotificationState
-from contentgen_contract.resources.header_grants import HeaderGrant, headers_problem
 from contentgen_contract.resources.spec import NotificationEvent
 from contentgen_operator.background.notifier import Notifier
 from contentgen_operator.leader.leadership import NotLeading
 from contentgen_operator.state.notifications import Notification
 from contentgen_operator.state.observed import ResourceRef
+from contentgen_operator.state.policies.header_grants import HeaderGrant, headers_problem
 from contentgen_operator.stores.notifications import NotificationOutbox
 from contentgen_operator.webhooks.granted_headers import GrantedHeaders
 from contentgen_operator.webhooks.guarded_post import AddressRefused, GuardedPost, NotSent, PostResponse, _retry_after

@@ -10,7 +10,7 @@ from contentgen_contract.resources.content_budget import ContentBudget
 from contentgen_contract.resources.prices import PRICES, Price, Unit
 from contentgen_operator import metrics
 from contentgen_operator.providers.base import Busy
-from contentgen_operator.state.budgets import (
+from contentgen_operator.state.policies.budgets import (
     BudgetClaim,
     BudgetClaims,
     BudgetRelease,

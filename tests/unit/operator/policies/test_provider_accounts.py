@@ -13,7 +13,7 @@ from contentgen_operator.background.settlement import ChargeSettlement
 from contentgen_operator.kube.account_grants import AccountGrants
 from contentgen_operator.providers.accounts import ProviderAccounts
 from contentgen_operator.providers.base import AccessRefused, KeyRefused
-from contentgen_operator.state.provider_accounts import granted
+from contentgen_operator.state.policies.provider_accounts import granted
 from contentgen_operator.state.provider_requests import Call, Search
 from contentgen_operator.state.purchases import Purchase, PurchaseState, Unsettled
 from contentgen_operator.stores.charges import Charges

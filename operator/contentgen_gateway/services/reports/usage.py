@@ -15,7 +15,7 @@ from contentgen_contract.resources.models import full_name
 from contentgen_gateway.auth.authentication import Caller
 from contentgen_gateway.auth.visibility import Visibility
 from contentgen_gateway.schemas.downloads import AssetStats
-from contentgen_gateway.schemas.usage import Stats, Usage, UsageOf, UsageReport, Whose
+from contentgen_gateway.schemas.reports.usage import Stats, Usage, UsageOf, UsageReport, Whose
 from contentgen_gateway.services.uses import JobUses
 from contentgen_gateway.stores import aggregations
 from contentgen_gateway.stores.aggregations import By, Row

@@ -17,7 +17,7 @@ from contentgen_contract.resources.parsing import ResourceBody
 from contentgen_contract.worker.log import redact_secrets
 from contentgen_gateway.auth.authentication import Caller
 from contentgen_gateway.auth.visibility import KINDS, Visibility
-from contentgen_gateway.schemas.given_up import GivenUp, GivenUpList, GivenUpListing, RetryOption
+from contentgen_gateway.schemas.reports.given_up import GivenUp, GivenUpList, GivenUpListing, RetryOption
 from contentgen_gateway.services.job_details import ResourceReader
 from contentgen_gateway.services.jobs import JobReader
 from contentgen_gateway.stores import aggregations
