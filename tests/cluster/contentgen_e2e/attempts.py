@@ -96,6 +96,8 @@ def resource_attempts(place: AttemptPlace) -> Iterator[Asked]:
         for name, body in changes.items():
             says = f"changes the finalizers and the label contentgen.dev/given-up of {kind.plural}.contentgen.dev alone"
             yield "resources", place.operator, patch(f"{name} of {kind.plural}", held, body, says)
+        says = "deletes only finished resources with spec.ttlSecondsAfterFinished"
+        yield "resources-deletion", place.operator, Attempt(f"deletes {kind.plural}", "DELETE", held, None, says)
 
 
 MARKS: dict[str, tuple[Body, str]] = {
@@ -514,7 +516,6 @@ def beyond_operator(place: AttemptPlace) -> Iterator[Attempt]:
     for kind in Kind:
         new = resource(kind, place.namespace, "new")
         yield Attempt(f"makes {kind.plural}", "POST", ours(kind, place.namespace), new)
-        yield Attempt(f"deletes {kind.plural}", "DELETE", ours(kind, place.namespace, "held"))
     review = {
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SubjectAccessReview",

@@ -117,6 +117,12 @@ NOT_RUN = (
     NotRun("the later jobs of the namespace would wait; tests/unit/operator/policies/test_approval.py has the label", (
         "kubectl label namespace marketing contentgen.dev/approval=Manual",
     )),
+    NotRun("no run waits for an approval here; tests/unit/cli/test_cli.py has both commands", (
+        "kubectl contentgen approve NAME",
+        "kubectl contentgen approve avatar",
+        "kubectl contentgen approve poster",
+        "kubectl contentgen reject NAME",
+    )),
     NotRun("it needs a Docker engine and a registry", (
         "docker build --tag REGISTRY/contentgen-operator:0.1.0 .",
         "docker build --tag REGISTRY/contentgen-worker:0.1.0 --file worker-image/Dockerfile .",
@@ -225,6 +231,11 @@ STAND_INS = (
     StandIn("serviceaccount:contentgen:", "serviceaccount:$RELEASE_NAMESPACE:", _RELEASE),
     StandIn("--namespace marketing", "--namespace $NAMESPACE", "a team's namespace"),
     StandIn("-n marketing", "-n $NAMESPACE", "a team's namespace"),
+    StandIn(
+        "apply -f samples/policies/",
+        "apply --dry-run=server -f samples/policies/",
+        "tests/cluster/policies has the runs",
+    ),
     StandIn("--namespace argocd", "--namespace $NAMESPACE", "a ConfigMap like Argo CD's is there"),
     StandIn("http://localhost:5000", "$GATEWAY", _PORTS),
     StandIn("http://localhost:8000", "$SANDBOX", _PORTS),
@@ -342,6 +353,7 @@ class NotApplied:
 
 NOT_APPLIED = (
     NotApplied("docs/install.md", "Certificate", "cert-manager's kind is not on this cluster; its shape is checked"),
+    NotApplied("docs/policies.md", "", "no manifests: the chart's values, by its schema"),
     NotApplied("docs/install.md", "OperatorGroup", "OLM's kind is not on this cluster"),
     NotApplied("docs/install.md", "Subscription", "OLM's kind is not on this cluster"),
     NotApplied("docs/install.md", "", "no manifests: the chart's values, by its schema; a policy of AWS, by its shape"),
