@@ -97,7 +97,7 @@ def resource_attempts(place: AttemptPlace) -> Iterator[Asked]:
             says = f"changes the finalizers and the label contentgen.dev/given-up of {kind.plural}.contentgen.dev alone"
             yield "resources", place.operator, patch(f"{name} of {kind.plural}", held, body, says)
         says = "deletes only finished resources with spec.ttlSecondsAfterFinished"
-        yield "resources-deletion", place.operator, Attempt(f"deletes {kind.plural}", "DELETE", held, None, says)
+        yield "resources-deletions", place.operator, Attempt(f"deletes {kind.plural}", "DELETE", held, None, says)
 
 
 MARKS: dict[str, tuple[Body, str]] = {
