@@ -121,6 +121,7 @@ def assemble(settings: Settings, kube: KubeApi, connected: Stores, clock: Clock 
         creations=creations,
         shares=shares,
         notifications=Notifications(database["notifications"]),
+        audit_reports=database["audits"],
         collections=Collections(database["collections"]),
         transcripts=transcripts,
         indexer=indexer,

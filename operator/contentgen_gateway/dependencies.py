@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Self
 
+from pymongo.collection import Collection
+
 from contentgen_gateway.auth.authentication import Authenticator
 from contentgen_gateway.auth.authorization import Authorizer
 from contentgen_gateway.auth.tenants import Tenants
@@ -33,7 +35,7 @@ from contentgen_gateway.services.jobs import JobReader
 from contentgen_gateway.services.legacy_imports import LegacyImporter
 from contentgen_gateway.services.orphans import OrphanReader
 from contentgen_gateway.services.queue import QueueReader
-from contentgen_gateway.services.reports.audits import AuditReader
+from contentgen_gateway.services.reports.audits import AuditReader, Document
 from contentgen_gateway.services.reports.given_up import GivenUpReader
 from contentgen_gateway.services.reports.usage import UsageReader
 from contentgen_gateway.services.streams import JobStreams
@@ -64,6 +66,7 @@ class Dependencies:
     creations: RecentCreations
     shares: Shares
     notifications: Notifications
+    audit_reports: Collection[Document]
     collections: Collections
     visibility: Visibility
     tenants: Tenants
@@ -127,7 +130,7 @@ class Services:
             files=FileReader(visibility, records, files, given.clock),
             given_up=GivenUpReader(visibility, jobs, ResourceReader(resources)),
             jobs=jobs,
-            audits=AuditReader(authorizer, given.records.collection.database["audits"], given.settings.operator_class),
+            audits=AuditReader(authorizer, given.audit_reports, given.settings.operator_class),
             legacy_imports=LegacyImporter(authorizer, records, files, given.tenants),
             notifications=JobNotifications(
                 editable, given.notifications, given.clock, settings.gateway_webhook_keys_file

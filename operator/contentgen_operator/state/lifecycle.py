@@ -76,8 +76,8 @@ RESTORED_TRANSITIONS = _edges(
 """Further transitions if the ledger was restored from a backup and the status or the bucket is newer."""
 
 PHASE_ORDER = (
-    Phase.PENDING, Phase.PREPARING, Phase.SUBMITTING, Phase.SUBMISSION_UNKNOWN, Phase.PROCESSING, Phase.COLLECTING,
-    Phase.COMPLETED, Phase.FAILED,
+    Phase.PENDING, Phase.PREPARING, Phase.AWAITING_APPROVAL, Phase.SUBMITTING, Phase.SUBMISSION_UNKNOWN,
+    Phase.PROCESSING, Phase.COLLECTING, Phase.COMPLETED, Phase.FAILED,
 )  # fmt: skip
 """Phases of one run and paid attempt in the order in which they follow; some may be left out, and none goes back."""
 
@@ -85,9 +85,15 @@ PHASE_TRANSITIONS = _edges(
     (NONE, Phase.PENDING, "an image waits for its LoRAs"),
     (NONE, Phase.PREPARING, "a training or a transcription"),
     (NONE, Phase.SUBMITTING, "an image"),
+    (NONE, Phase.AWAITING_APPROVAL, "an image that needs an approval"),
     (Phase.PENDING, Phase.SUBMITTING, "the LoRAs are trained"),
     (Phase.PENDING, Phase.PREPARING, "the wait is over"),
+    (Phase.PENDING, Phase.AWAITING_APPROVAL, "the LoRAs are trained; an approval is needed"),
     (Phase.PREPARING, Phase.SUBMITTING, "the input is stored"),
+    (Phase.PREPARING, Phase.AWAITING_APPROVAL, "the input is stored; an approval is needed"),
+    (Phase.PREPARING, Phase.COMPLETED, "dryRun: the price is known"),
+    (Phase.AWAITING_APPROVAL, Phase.SUBMITTING, "approved"),
+    (Phase.AWAITING_APPROVAL, Phase.FAILED, "rejected, cancelled, or its deadline"),
     (Phase.SUBMITTING, Phase.PROCESSING, "the provider has accepted the request"),
     (Phase.SUBMITTING, Phase.SUBMISSION_UNKNOWN, "the reply was lost and the request is not found"),
     (Phase.SUBMISSION_UNKNOWN, Phase.PROCESSING, "the request is found or adopted"),
@@ -107,6 +113,7 @@ PHASE_RETURNS = _edges(
     (Phase.FAILED, Phase.COLLECTING, "contentgen.dev/collect"),
     (Phase.COMPLETED, Phase.PREPARING, "a new run: the spec was changed, or a rerun"),
     (Phase.FAILED, Phase.PREPARING, "a new run: the spec was changed, or a rerun"),
+    (Phase.AWAITING_APPROVAL, Phase.PREPARING, "a new run: the spec was changed"),
     (Phase.PREPARING, Phase.SUSPENDED, "spec.suspend, before the payment"),
     (Phase.SUSPENDED, Phase.PREPARING, "resumed"),
 )

@@ -163,7 +163,7 @@ class ObjectStore(Generic[K]):
         Raises 404, and 409 on another uid or resourceVersion.
         """
         metadata = self.get(key)["metadata"]
-        if version not in (None, metadata["resourceVersion"]):
+        if version not in (None, metadata.get("resourceVersion")):
             raise rejection(409, "the resourceVersion in the precondition does not match")
         if uid not in (None, metadata["uid"]):
             raise rejection(409, "the UID in the precondition does not match")

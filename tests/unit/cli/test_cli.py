@@ -1109,7 +1109,7 @@ def test_help_is_quick_because_it_imports_little() -> None:
     [
         (["w"], ["watch", "why"]),
         (["get", ""], ["files"]),
-        (["-n", "demo", "re"], ["resume", "retry"]),
+        (["-n", "demo", "re"], ["reject", "resume", "retry"]),
         (["-n", ""], []),
         (["why", "l"], ["lora/a"]),
         (["get", "files", ""], ["lora/a", "transcript/b"]),

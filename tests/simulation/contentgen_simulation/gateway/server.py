@@ -253,6 +253,7 @@ class GatewayWorld:
             creations=creations,
             shares=shares,
             notifications=Notifications(self.database["notifications"]),
+            audit_reports=self.database["audits"],
             collections=Collections(self.database["collections"]),
             transcripts=transcripts,
             indexer=indexer,

@@ -5,26 +5,27 @@ the operator's own code, including the provider adapters over HTTP; the oracles 
 
 Plan classes (functions of `generate.py`), with the plans of each in a run of 3,000:
 
-    three_uids 230            three successive uids × Retain or Delete × every purchase state × each store unavailable
-    identical_inputs 115      several lost replies with identical inputs, also across namespaces
-    results 115               results with 3xx, 404, 410, 403, 5xx; expired, partial, oversized, fewer; files gone
-    history 115               1,000 entries, lagging, incomplete, asked two days later
-    rewound 115               ledger, etcd and bucket rewound, alone and in pairs, in each phase
-    rebuilt_cluster 115       a new cluster on the old stores, confirmed by an administrator or not
-    recreated_namespace 115   a namespace deleted and created again
-    lines 807                 a crash, and an exception, at each line from `planned` to the stored request id, by kind
-    points 115                a crash or an error at one or two calls of a store, the API server or the provider
-    frozen 115                a process frozen at a call, also between compare-and-set and POST, and resumed; in two of
+    three_uids 222            three successive uids × Retain or Delete × every purchase state × each store unavailable
+    identical_inputs 111      several lost replies with identical inputs, also across namespaces
+    results 111               results with 3xx, 404, 410, 403, 5xx; expired, partial, oversized, fewer; files gone
+    history 111               1,000 entries, lagging, incomplete, asked two days later
+    rewound 111               ledger, etcd and bucket rewound, alone and in pairs, in each phase
+    rebuilt_cluster 111       a new cluster on the old stores, confirmed by an administrator or not
+    recreated_namespace 111   a namespace deleted and created again
+    lines 777                 a crash, and an exception, at each line from `planned` to the stored request id, by kind
+    provider_accounts 111     accounts of namespaces: labels that change, accounts that are removed or have no key
+    points 111                a crash or an error at one or two calls of a store, the API server or the provider
+    frozen 111                a process frozen at a call, also between compare-and-set and POST, and resumed; in two of
                               three plans with a Lease, which another process has meanwhile
-    terminated 115            SIGTERM during the POST, and during the calls around it
-    clocks 115                the operator's clock 24 h or 1 h off
-    refused 115               API server: 403, 422, 429, 500 to Jobs, statuses or everything, mostly after the payment
-    collecting 115            collecting fails for up to a day; a zombie worker writes late; evictions
-    providers 115             unreachable, locked account, 5xx, 429, and replies of the POST by code
-    stores 115                one or two stores unavailable from any moment on
-    deadlines 115             spec.deadlineSeconds with a slow provider, cancellations
-    people 115                many edits, deletions, reruns and cancellations; two operators at once; restarts
-    queued 115                one place for several resources; user actions on one that waits, restarts
+    terminated 111            SIGTERM during the POST, and during the calls around it
+    clocks 111                the operator's clock 24 h or 1 h off
+    refused 111               API server: 403, 422, 429, 500 to Jobs, statuses or everything, mostly after the payment
+    collecting 111            collecting fails for up to a day; a zombie worker writes late; evictions
+    providers 111             unreachable, locked account, 5xx, 429, and replies of the POST by code
+    stores 111                one or two stores unavailable from any moment on
+    deadlines 111             spec.deadlineSeconds with a slow provider, cancellations
+    people 111                many edits, deletions, reruns and cancellations; two operators at once; restarts
+    queued 111                one place for several resources; user actions on one that waits, restarts
 
 A third of the plans has a ContentBudget, which is raised later.
 

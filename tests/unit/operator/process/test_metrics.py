@@ -251,7 +251,7 @@ async def test_a_store_that_is_away_at_the_start_is_counted(monkeypatch: pytest.
 
     monkeypatch.setattr(preparation, "_FIRST_PAUSE_SECONDS", 0.01)
     before = value("contentgen_store_errors_total", store="MongoDB")
-    await preparation.prepare_stores(Away(), Away(), Away(), Away(), Away())  # type: ignore[arg-type] # the methods that it calls
+    await preparation.prepare_stores(Away(), [Away()] * 4)  # type: ignore[arg-type] # the methods that it calls
     assert value("contentgen_store_errors_total", store="MongoDB") == before + 1
 
 
