@@ -42,6 +42,7 @@ Oracles (`oracles.py`), each proven by planted violations (`PLANTED` in tests/un
                                         a lost request that nobody searches for
     cost equals the bill                another bill; another bill for an adopted attempt
     reconciled once a second at most    no pause
+    purchases change as documented      a purchase that fails after it was collected
     phases move forward                 a phase that goes back; two steps back for one answer or restore
     a stopped resource has a reason     no message; timers that are lost
 """

@@ -15,6 +15,7 @@ from contentgen_contract.names import (
 from contentgen_contract.records.notifications import NotificationState
 from contentgen_contract.resources.content_budget import micros_of
 from contentgen_contract.resources.prices import format_dollars
+from contentgen_contract.resources.spec import NotifyTarget
 from contentgen_contract.resources.status import ResourceStatus, RunStatus
 from contentgen_operator.decide.policies.notifications import events_of_change
 from contentgen_operator.state.lifecycle import (
@@ -419,9 +420,13 @@ class Oracles:
 
     def _expect_notifications(self, ref: ResourceRef, old: ResourceStatus, new: ResourceStatus) -> None:
         body = self.world.cluster.find(ref.kind, ref.namespace, ref.name)
-        if body is not None and body["spec"].get("notify"):
-            run = new.run.number if new.run else 0
-            self._events |= {(ref.uid, run, each.value) for each in events_of_change(old, new)}
+        if body is None:
+            return
+        wanted = {
+            event for each in body["spec"].get("notify") or () for event in NotifyTarget.model_validate(each).events
+        }
+        run = new.run.number if new.run else 0
+        self._events |= {(ref.uid, run, each.value) for each in events_of_change(old, new) & wanted}
 
     def _notifications(self) -> None:
         """Compare the outbox with the statuses that were written. A restored MongoDB has lost some."""
