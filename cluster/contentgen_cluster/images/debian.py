@@ -133,8 +133,8 @@ def _download(package: DebianPackage, snapshot: str) -> bytes:
             except OSError as error:
                 failures.append(f"{address}: {error}")
             time.sleep(2**attempt / 4)
-    missing = (
-        f"{package.name} {package.version} is not on apt's mirrors, which keep the newest versions only: run "
-        f"`make lock-base`, or add Debian's snapshot archive of {snapshot} to apt's sources"
+    problem = (
+        f"{package.name} {package.version} cannot be downloaded. Mirrors keep the newest versions only: if they do not "
+        f"have it (404), run `make lock-base`, or add Debian's snapshot archive of {snapshot} to apt's sources"
     )
-    raise ClusterError("\n".join([missing, *failures]))
+    raise ClusterError("\n".join([problem, *failures]))
