@@ -19,11 +19,14 @@ sys.path[:0] = [str(ROOT / "operator"), str(ROOT / "cli")]
 
 from contentgen_contract.advice.reasons import CONDITIONS, PHASES, REASONS, Explanation, sentences  # noqa: E402
 from contentgen_contract.names import API_VERSION, GROUP, Kind, Reason  # noqa: E402
-from contentgen_contract.resources.crds import crd, operator_class_crd  # noqa: E402 - the tool also runs where nothing is installed
+from contentgen_contract.resources.content_budget import BUDGET_KIND, BUDGET_PLURAL, BUDGET_SHORT_NAME  # noqa: E402
+from contentgen_contract.resources.crds import content_budget_crd, crd, operator_class_crd  # noqa: E402 - the tool also runs where nothing is installed
 from contentgen_contract.resources.operator_class import CLASS_KIND, CLASS_PLURAL  # noqa: E402
 from contentgen_gateway import metrics as gateway_metrics  # noqa: E402
 from contentgen_gateway.app import document  # noqa: E402
 from contentgen_operator.metrics import described  # noqa: E402
+from contentgen_operator.state import lifecycle  # noqa: E402
+from contentgen_operator.state.lifecycle import LifecycleTransition  # noqa: E402
 from notices import FILE as NOTICES  # noqa: E402
 from notices import notices  # noqa: E402
 
@@ -109,7 +112,56 @@ def resources_md() -> str:
         "The API server also checks:\n",
         "\n".join(f"- {message}" for message in _rules(schema)) + "\n",
     ]
+    schema = content_budget_crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    parts += [
+        f"## {BUDGET_KIND}\n",
+        f"{schema['description']} It has no namespace. Short name: `{BUDGET_SHORT_NAME}`.\n",
+        _fields_table(schema["properties"]["spec"], "spec"),
+        "The API server also checks:\n",
+        "\n".join(f"- {message}" for message in _rules(schema)) + "\n",
+        _fields_table(schema["properties"]["status"], "status"),
+    ]
     return "\n".join(parts)
+
+
+def lifecycle_md() -> str:
+    """docs/lifecycle.md"""
+    restored = [(f"`{each.source}`", f"`{each.target}`", each.cause) for each in lifecycle.RESTORED_TRANSITIONS]
+    parts = [
+        _MARKDOWN_HEADER + "# Lifecycle\n",
+        f"{_LIFECYCLE}\n",
+        "## Run\n",
+        f"{_RUN}\n",
+        _diagram(lifecycle.PHASE_TRANSITIONS, lifecycle.PHASE_RETURNS),
+        "## Purchase\n",
+        f"{_PURCHASE}\n",
+        _diagram(lifecycle.PURCHASE_TRANSITIONS),
+        "If the ledger was restored from a backup, and the status or the bucket is newer:\n",
+        _table(("from", "to", "cause"), restored),
+    ]
+    return "\n".join(parts)
+
+
+_LIFECYCLE = """The tables are in `operator/contentgen_operator/state/lifecycle.py`. The rehearsal (`make rehearse`)
+fails if the operator makes a transition of a purchase that is not in them, or if a phase goes back."""
+_RUN = """`status.phase`. A phase may be left out: a run that adopts a finished purchase goes to Collecting or
+Completed. Within a paid attempt no phase goes back. Dotted transitions are made by a person, or begin another paid
+attempt or run. A new run begins as the first one does, and a run can be suspended in each phase before the payment."""
+_PURCHASE = """`state` in the ledger; `planned`, `sending` and `abandoned` are the steps of the state `intent`.
+[Paying once](architecture.md#paying-once) describes what the operator does in each."""
+
+
+def _diagram(usual: Sequence[LifecycleTransition], others: Sequence[LifecycleTransition] = ()) -> str:
+    """Mermaid flow chart; `others` are dotted."""
+    nodes = {node: _node(node) for each in (*usual, *others) for node in (each.source, each.target)}
+    lines = ["```mermaid", "flowchart TD", *(f"  {drawn}" for drawn in nodes.values())]
+    lines += [f'  {each.source} -->|"{each.cause}"| {each.target}' for each in usual]
+    lines += [f'  {each.source} -.->|"{each.cause}"| {each.target}' for each in others]
+    return "\n".join([*lines, "```\n"])
+
+
+def _node(name: str) -> str:
+    return f"{name}(( ))" if name == lifecycle.NONE else f"{name}([{name}])"
 
 
 def reasons_md() -> str:
@@ -312,6 +364,7 @@ def block_yaml(value: object) -> str:
 def generated() -> dict[str, str]:
     """Every generated file: its path below the repository's root, and its text."""
     files = {
+        "docs/lifecycle.md": lifecycle_md(),
         "docs/reference/resources.md": resources_md(),
         "docs/reference/reasons.md": reasons_md(),
         "docs/reference/cli.md": cli_md(),
@@ -322,6 +375,7 @@ def generated() -> dict[str, str]:
     }
     files |= dict(_documents())
     definitions = {kind.plural: crd(kind) for kind in Kind} | {CLASS_PLURAL: operator_class_crd()}
+    definitions |= {BUDGET_PLURAL: content_budget_crd()}
     for plural, definition in definitions.items():
         name = f"{GROUP}_{plural}.yaml"
         files[f"crds/{name}"] = files[f"{CHART}/files/crds/{name}"] = crd_yaml(definition)

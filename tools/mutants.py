@@ -63,8 +63,515 @@ _SIGHT = "gateway/auth/test_tenancy.py::test"
 _RUNS = "operator/runs/test_run_documents.py::test"
 _FENCING = "operator/installations/test_fencing.py::test"
 _CLASS = "operator/payment/test_purchase_class.py::test"
+_APPROVAL = "operator/policies/test_approval.py::test"
+_BUDGETS = "operator/policies/test_budgets.py::test"
+_QUEUE = "operator/policies/test_queue.py::test"
+_TURNS = "operator/process/test_fair_turns.py::test"
+_EXPIRY = "operator/policies/test_expiry.py::test"
+_GIVEN_UP = "operator/policies/test_given_up.py::test"
+_TEMPORARY = "operator/process/test_temporary_files.py::test"
+_EVENTS = "operator/notifications/test_events.py::test"
+_DELIVERY = "operator/notifications/test_delivery.py::test"
+_PLAN = "            await self._notifications.plan(notifications, now)\n"
+_AUDIT = "operator/audit/test_audit_rounds.py::test"
+_COMPARED = "operator/audit/test_audit_comparison.py::test"
+_ACCOUNTS = "operator/policies/test_provider_accounts.py::test"
 
 MUTANTS: tuple[Mutant, ...] = (
+    *_of(
+        "decide/policies/approval",
+        (
+            "an approval counts before the status shows the wait",
+            "if not _is_shown_waiting(case):",
+            "if False:",
+            f"{_APPROVAL}_an_approval_that_is_set_while_the_run_is_suspended_lapses",
+        ),
+        (
+            "an approval of the manifest counts",
+            "lapsed = tuple(each.digest for each in _given(case))",
+            "lapsed = ()",
+            f"{_APPROVAL}_an_approval_that_was_set_at_the_creation_lapses",
+        ),
+        (
+            "an approval of another run counts",
+            "if each.run == case.run.number)",
+            "if each.run)",
+            f"{_APPROVAL}_an_approval_without_a_user_or_of_another_run_has_no_effect",
+        ),
+        (
+            "an edit that removes the approval pays for the earlier inputs",
+            "(decided is None and not is_required(case))",
+            "not is_required(case)",
+            f"{_APPROVAL}_an_edit_that_also_removes_the_requirement_pays_for_the_edited_inputs_only",
+        ),
+    ),
+    *_of(
+        "stores/budgets",
+        (
+            "budget: the limit is not compared",
+            'where["held"] = {"$lte": ref.limit - more}',
+            'where["held"] = {"$lte": ref.limit + more}',
+            f"{_BUDGETS}_a_refused_claim_releases_the_others",
+        ),
+        (
+            "budget: a refused claim keeps the others",
+            "                    self._undo(made)\n                    return each.ref\n",
+            "                    return each.ref\n",
+            f"{_BUDGETS}_a_refused_claim_releases_the_others",
+        ),
+        (
+            "budget: a renewal keeps its token",
+            '"token": token, "at": now}\n        for',
+            '"token": purchase, "at": now}\n        for',
+            f"{_BUDGETS}_a_release_by_an_old_token_does_nothing",
+        ),
+        (
+            "budget: a missing window is not summed",
+            "                self._settle(ref.id, now, thorough=True)\n",
+            '                self._collection.update_one({"_id": ref.id}, {"$set": {"summed": True}})\n',
+            f"{_BUDGETS}_a_missing_window_is_summed_before_it_takes_a_claim",
+        ),
+    ),
+    *_of(
+        "act",
+        (
+            "budget: nothing is claimed",
+            "        await self._claim(plan, now)\n",
+            "",
+            f"{_BUDGETS}_three_budgets_on_one_run_are_claimed_together",
+        ),
+        (
+            "budget: a claim is not renewed before the payment",
+            "        if plan.claims is not None and (refused",
+            "        if plan.claims is not None and plan.payment is None and (refused",
+            f"{_BUDGETS}_a_planned_purchase_is_sent_only_with_a_renewed_claim",
+        ),
+    ),
+    *_of(
+        "queues/fair_turns",
+        (
+            "queue: a namespace that starts keeps its turn",
+            "            rotation.move_to_end(claimant.namespace)",
+            "            rotation.move_to_end(claimant.namespace, last=False)",
+            f"{_TURNS}_three_namespaces_with_900_90_and_10_runs",
+        ),
+        (
+            "queue: a priority is of the cluster",
+            "        return next((found for each in self._common if (found := head(each, firsts)) is not None), None)",
+            "        return min(firsts.values(), key=lambda each: each.rank)",
+            f"{_TURNS}_the_rule_holds_for_random_work",
+        ),
+    ),
+    *_of(
+        "queues/payment_queue",
+        (
+            "queue: a purchase that ends keeps its place",
+            "        elif self._free(purchase.purchase_id):",
+            "        elif False:",
+            f"{_QUEUE}_a_waiting_run_is_paid_once_when_the_place_is_free",
+        ),
+        (
+            "queue: open purchases are not counted after a restart",
+            "                self._occupy(found[purchase_id])",
+            "                pass",
+            f"{_QUEUE}_a_restart_neither_loses_nor_leaks_places",
+        ),
+        (
+            "queue: a place that is not used is kept",
+            "for each, (_, until) in self._grants.items() if until <= now]",
+            "for each, (_, until) in self._grants.items() if until < 0]",
+            f"{_QUEUE}_a_place_that_is_not_used_is_given_back",
+        ),
+    ),
+    *_of(
+        "reconcile",
+        (
+            "queue: a run without a place is paid",
+            "        if turn.granted:\n            return plan\n",
+            "        if turn is not None:\n            return plan\n",
+            f"{_QUEUE}_each_waiting_resource_says_what_it_waits_for",
+        ),
+        (
+            "queue: a run whose Job is refused keeps its place",
+            "            self._payment_queue.leave(resource.ref.uid)\n            return self._pause(resource.ref)",
+            "            return self._pause(resource.ref)",
+            f"{_QUEUE}_a_run_whose_job_is_refused_holds_no_place",
+        ),
+        (
+            "queue: a run that no longer asks stays in it",
+            "        if not queue.asks(plan):\n            self._payment_queue.leave(case.resource.ref.uid)\n",
+            "        if not queue.asks(plan):\n",
+            f"{_QUEUE}_a_run_that_no_longer_asks_leaves_the_queue",
+        ),
+    ),
+    *_of(
+        "state/open_places",
+        (
+            "queue: a request that nobody finds keeps its place for ever",
+            "    return now - (purchase.sent_at or purchase.changed_at) < _LOST_REPLY",
+            "    return True",
+            f"{_QUEUE}_a_lost_reply_keeps_its_place_for_an_hour",
+        ),
+    ),
+    *_of(
+        "providers/base",
+        (
+            "circuit: a tenant's invalid input stops the others",
+            '        case Refused():\n            return ""\n',
+            '        case Refused():\n            return "refused"\n',
+            f"{_QUEUE}_only_failures_of_the_endpoint_open_it",
+        ),
+        (
+            "circuit: other tenants see a provider's text",
+            '            return "the provider was busy or could not be reached"',
+            "            return str(error)",
+            f"{_QUEUE}_the_circuit_opens_after_failures_and_holds_other_namespaces_without_their_text",
+        ),
+    ),
+    *_of(
+        "kube/job_manifests",
+        (
+            "kueue: a resource chooses another queue than the administrator",
+            "    job_labels = queue | template.pod.job_labels",
+            "    job_labels = template.pod.job_labels | queue",
+            "operator/policies/test_kueue.py::test_the_administrators_queue_is_that_of_all_resources",
+        ),
+    ),
+    *_of(
+        "act",
+        (
+            "expiry: the finalizer stays, which deletes the files",
+            "            resource = await self._without_finalizer(resource)\n        self._leadership.check()\n",
+            "        self._leadership.check()\n",
+            f"{_EXPIRY}_files_record_ledger_and_run_document_are_kept",
+        ),
+        (
+            "expiry: without the dry run",
+            "            await self._kube.delete_resource(resource.ref, resource.resource_version, dry_run=True)\n",
+            "",
+            f"{_EXPIRY}_a_finalizer_stays_where_the_operator_may_not_delete",
+        ),
+        (
+            "given up: the label is fought for",
+            "if before == after or resource.given_up == wanted:",
+            "if resource.given_up == wanted:",
+            f"{_GIVEN_UP}_other_labels_stay_and_a_forged_one_is_left",
+        ),
+    ),
+    *_of(
+        "decide/policies/cleanup",
+        (
+            "expiry: although a request is open",
+            "if any(history_searches.is_open(each, case.now) for each in own):",
+            "if False:",
+            f"{_EXPIRY}_a_forged_end_deletes_nothing_while_a_request_is_open",
+        ),
+        (
+            "expiry: although a paid result waits",
+            "if any(map(_has_result, _waiting(case))):",
+            "if False:",
+            f"{_EXPIRY}_a_failed_run_with_a_paid_result_is_kept_until_it_is_collected",
+        ),
+    ),
+    *_of(
+        "stores/status_verification",
+        (
+            "expiry: a LoRA that a person deleted is used",
+            "return last if last is not None and last.expired_at is not None else None",
+            "return last",
+            f"{_EXPIRY}_an_image_waits_for_a_lora_that_a_person_deleted",
+        ),
+    ),
+    *_of(
+        "stores/temporary_files",
+        (
+            "temporary files: outcomes of runs that go on",
+            "(of.run < newest or (of.run == newest and ended))",
+            "of.run <= newest",
+            f"{_TEMPORARY}_outcomes_that_a_run_may_wait_for_are_kept_however_old",
+        ),
+    ),
+    *_of(
+        "stores/bucket_lifecycle",
+        (
+            "lifecycle: rules of others are replaced",
+            'given: Any = {"Rules": [*others, *ours]}',
+            'given: Any = {"Rules": ours}',
+            f"{_TEMPORARY}_rules_of_others_stay_as_they_are",
+        ),
+    ),
+    *_of(
+        "act",
+        (
+            "notifications: they are planned after the status",
+            _PLAN,
+            f"            await self.write_status(resource, plan.status)\n{_PLAN}",
+            f"{_EVENTS}_a_crash_at_any_write_neither_loses_nor_invents_a_notification",
+        ),
+        (
+            "notifications: they are released before the status",
+            _PLAN,
+            f"{_PLAN}            await self._release(notifications, now)\n",
+            f"{_EVENTS}_a_release_follows_the_status",
+        ),
+    ),
+    *_of(
+        "stores/notifications",
+        (
+            "notifications: a former leader's stay",
+            '            self._collection.delete_one({"_id": document["_id"], "revision": document["revision"]})\n',
+            "            pass\n",
+            f"{_EVENTS}_a_former_leader_plans_nothing",
+        ),
+        (
+            "notifications: an attempt is not claimed",
+            '        where = {"_id": entry.notification.id, "revision": entry.revision}\n        done',
+            '        where = {"_id": entry.notification.id}\n        done',
+            f"{_DELIVERY}_two_operators_send_one_attempt",
+        ),
+    ),
+    *_of(
+        "background/notifier",
+        (
+            "notifications: what a crash left is not released",
+            "            await self.confirm_left(now)\n",
+            "",
+            f"{_EVENTS}_a_crash_after_the_status_is_made_up_for_by_the_notifier",
+        ),
+        (
+            "notifications: a receiver may take all places",
+            "            and self.hosts[_host(notification.url)] < _AT_ONCE_OF_A_HOST\n",
+            "",
+            f"{_DELIVERY}_slow_receivers_hold_their_own_places_only",
+        ),
+        (
+            "notifications: a namespace may take all places",
+            "            and self.namespaces[notification.ref.namespace] < _AT_ONCE_OF_A_NAMESPACE\n",
+            "",
+            f"{_DELIVERY}_a_namespace_with_many_hosts_leaves_places_to_others",
+        ),
+        (
+            "notifications: 410 is an error as any other",
+            "    if status == _GONE:\n",
+            "    if status == -1:\n",
+            f"{_DELIVERY}_410_ends_all_notifications_of_the_resource_to_this_url",
+        ),
+        (
+            "notifications: a former leader sends",
+            "            self._check()\n            headers",
+            "            headers",
+            f"{_DELIVERY}_a_former_leader_sends_nothing_that_it_has_claimed",
+        ),
+    ),
+    *_of(
+        "webhooks/guarded_post",
+        (
+            "notifications: a name may lead to a private address",
+            "                if why := refusal(each):\n",
+            "                if why := False and refusal(each):\n",
+            f"{_DELIVERY}_each_attempt_checks_the_address_again",
+        ),
+        (
+            "notifications: only the first address is checked",
+            "            for each in addresses:\n                if why",
+            "            for each in addresses[:1]:\n                if why",
+            f"{_DELIVERY}_one_private_address_among_public_ones_is_refused",
+        ),
+        (
+            "notifications: the name is resolved again for the connection",
+            "target.copy_with(host=str(address)),",
+            "target,",
+            f"{_DELIVERY}_a_delivery_is_signed_by_a_published_key",
+        ),
+        (
+            "notifications: redirects are followed",
+            "follow_redirects=False",
+            "follow_redirects=True",
+            f"{_DELIVERY}_a_redirect_to_a_private_address_is_not_followed",
+        ),
+        (
+            "notifications: an attempt may last for ever",
+            "            async with asyncio.timeout(self._seconds):\n",
+            "            async with asyncio.timeout(None):\n",
+            f"{_DELIVERY}_a_response_that_trickles_ends_in_time",
+        ),
+        (
+            "notifications: a proxy is used",
+            "trust_env=False, ",
+            "",
+            f"{_DELIVERY}_a_proxy_of_the_environment_is_not_used",
+        ),
+    ),
+    *_of(
+        "webhooks/granted_headers",
+        (
+            "notifications: headers are sent without a grant",
+            "        if why := grant_refusal(",
+            "        if why := False and grant_refusal(",
+            f"{_DELIVERY}_headers_that_are_not_granted_are_not_sent",
+        ),
+    ),
+    Mutant(
+        "notifications: a share shows the receivers",
+        "operator/contentgen_gateway/services/changes/notifications.py",
+        "        await self.jobs.load(caller, job_id, Verb.GET)\n",
+        "        await self.jobs.visibility.job(caller, job_id)\n",
+        "tests/unit/gateway/policies/test_notifications.py::test_a_share_does_not_show_the_receivers",
+    ),
+    Mutant(
+        "notifications: another job's notification is resent",
+        "operator/contentgen_gateway/stores/notifications.py",
+        '            found = self._collection.find_one({"_id": identity, "jobId": {"$eq": job_id}}, _HIDDEN)\n',
+        '            found = self._collection.find_one({"_id": identity}, _HIDDEN)\n',
+        "tests/unit/gateway/policies/test_notifications.py::test_rights",
+    ),
+    *_of(
+        "providers/audited",
+        (
+            "audit: its clients may send more than reads",
+            '        if request.method != "GET" or _READABLE.fullmatch(path) is None:\n',
+            "        if _READABLE.fullmatch(path) is None:\n",
+            f"{_AUDIT}_the_clients_refuse_everything_but_the_reads",
+        ),
+    ),
+    *_of(
+        "audit/comparison",
+        (
+            "audit: one lost reply accounts for any number of requests",
+            "            lost.remove(excuse)\n",
+            "",
+            f"{_COMPARED}_the_differences_of_each_case_are_found",
+        ),
+        (
+            "audit: a list that was read in part proves that a request is missing",
+            "            and self.is_complete(each.purchase.provider, AuditSubject.REQUESTS)\n",
+            "",
+            f"{_COMPARED}_the_differences_of_each_case_are_found",
+        ),
+    ),
+    *_of(
+        "background/audits",
+        (
+            "audit: listed requests are not looked up in the ledger",
+            "        older = await self._ledger.of_requests({request_id for _, request_id in named} - known)\n",
+            "        older = ()\n",
+            f"{_AUDIT}_a_request_that_is_sent_during_the_audit_is_known",
+        ),
+    ),
+    *_of(
+        "decide/payment",
+        (
+            "accounts: the default one pays",
+            "        account=case.observed.account.name,\n",
+            "",
+            f"{_ACCOUNTS}_each_kind_is_paid_polled_and_recorded_with_the_granted_account",
+        ),
+        (
+            "accounts: a planned purchase keeps a withdrawn one",
+            "    if planned.account != purchase.account:",
+            "    if False:",
+            f"{_ACCOUNTS}_a_grant_that_changes_before_the_payment_is_followed",
+        ),
+        (
+            "accounts: a purchase that the ledger has lost is of the default one",
+            "        account=run.provider_account,\n",
+            "",
+            f"{_ACCOUNTS}_a_restored_ledger_does_not_change_the_account",
+        ),
+    ),
+    *_of(
+        "decide/policies/gate",
+        (
+            "accounts: no policy of the gate",
+            "    provider_accounts.hold,\n",
+            "",
+            f"{_ACCOUNTS}_an_unknown_account_is_waited_for_and_the_default_one_never_pays",
+        ),
+    ),
+    *_of(
+        "state/policies/provider_accounts",
+        (
+            "accounts: an unknown label means the default one",
+            "    if given == DEFAULT_ACCOUNT:",
+            "    if given not in configured:",
+            f"{_ACCOUNTS}_an_unknown_account_is_waited_for_and_the_default_one_never_pays",
+        ),
+    ),
+    *_of(
+        "kube/account_grants",
+        (
+            "accounts: the label of a namespace that was created again is a grant",
+            'body is None or (tenant.uid and body["metadata"]["uid"] != tenant.uid)',
+            "body is None",
+            f"{_ACCOUNTS}_the_label_of_a_namespace_that_was_created_again_is_no_grant",
+        ),
+    ),
+    *_of(
+        "providers/accounts",
+        (
+            "accounts: the default one is asked instead of a removed one",
+            "        return _Missing(provider, account)",
+            "        return self._default[provider]",
+            f"{_ACCOUNTS}_a_removed_account_is_named_and_nothing_is_paid_again",
+        ),
+    ),
+    *_of(
+        "observe",
+        (
+            "accounts: a request is asked for with the default one",
+            "return self._providers.provider(purchase.provider, purchase.account)",
+            "return self._providers.provider(purchase.provider, None)",
+            f"{_ACCOUNTS}_a_request_stays_with_its_account_when_the_label_changes",
+        ),
+    ),
+    *_of(
+        "act",
+        (
+            "accounts: a request is cancelled with the default one",
+            "self._providers.provider(cancel.provider, cancel.account)",
+            "self._providers.provider(cancel.provider, None)",
+            f"{_ACCOUNTS}_a_cancellation_uses_the_account_of_the_request",
+        ),
+        (
+            "accounts: CRDs may drop it",
+            ' or (account and kept.get("providerAccount") != account)',
+            "",
+            f"{_ACCOUNTS}_crds_that_drop_the_account_stop_the_payment",
+        ),
+    ),
+    *_of(
+        "background/orphans",
+        (
+            "accounts: an orphan is asked for with the default one",
+            "return self._providers.provider(purchase.provider, purchase.account)",
+            "return self._providers.provider(purchase.provider, None)",
+            f"{_ACCOUNTS}_an_orphan_is_followed_with_its_account_in_a_namespace_that_was_created_again",
+        ),
+        (
+            "accounts: one that does not answer delays the others",
+            "self._away.add((purchase.provider, purchase.account))",
+            'self._away |= {(purchase.provider, None), (purchase.provider, "team-a")}',
+            f"{_ACCOUNTS}_an_orphan_of_a_removed_account_waits_and_blocks_no_other_account",
+        ),
+    ),
+    *_of(
+        "background/settlement",
+        (
+            "accounts: charges are asked for with any key",
+            "[each for each in found if each.account == account]",
+            "list(found)",
+            f"{_ACCOUNTS}_charges_are_asked_for_with_the_key_of_each_account",
+        ),
+    ),
+    *_of(
+        "stores/status_verification",
+        (
+            "accounts: that of a status is believed",
+            '        return run.model_copy(update={"provider_account": account})',
+            "        return run",
+            f"{_ACCOUNTS}_an_account_that_only_a_status_names_is_not_used",
+        ),
+    ),
     *_of(
         "stores/records",
         (
@@ -666,7 +1173,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "stores/status_verification",
         (
             "paid although the API server's status does not name the purchase",
-            "named = _purchase_id(resource.status) == _purchase_id(status)",
+            "named = _named_purchase(resource.status) == _named_purchase(status)",
             "named = True",
             f"{_PURCHASES}_a_crd_of_an_older_release_stops_the_payment",
         ),

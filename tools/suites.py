@@ -123,6 +123,7 @@ WIDE = SuiteLane(
         ),
         on_cluster("documents", "commands and manifests of README, docs and samples", 120, "documents/test_docs.py"),
         on_cluster("kubectl", "the plugin", 60, "documents/test_cli.py"),
+        on_cluster("budgets", "forty pictures under a budget for ten", 120, "policies/test_budgets.py"),
         on_cluster("tenants", "two hundred attempts to leave a namespace", 90, "tenancy/test_tenants.py"),
         on_cluster(
             "namespaces", "deleted with resources in them, and created again", 120, "tenancy/test_namespaces.py"
@@ -134,6 +135,10 @@ WIDE = SuiteLane(
             180,
             "installations/test_selection.py",
         ),
+        on_cluster(
+            "provider accounts", "labels of namespaces, and separate bills", 180, "policies/test_provider_accounts.py"
+        ),
+        on_cluster("audit", "requested through the gateway, and refused to a tenant", 90, "policies/test_audit.py"),
         on_cluster("metrics", "a scrape through the Service", 60, "chart/test_metrics.py"),
         on_cluster("chart installs", "helm 3 and 4", 240, "chart/test_chart_install.py"),
         # Here, because CRDs belong to the cluster: for the time of this suite they are those of a5a1c84.
@@ -145,6 +150,8 @@ OWN = (
         "a",
         on_cluster("outages", "S3 and MongoDB away at every stage", 360, "operator/test_outages.py"),
         on_cluster("lifecycle", "versions, deletion, deadlines", 120, "operator/test_lifecycle.py"),
+        on_cluster("cleanup", "expiry, given-up work, temporary files", 180, "policies/test_cleanup.py"),
+        on_cluster("notifications", "webhooks, and receivers that fail", 90, "policies/test_notifications.py"),
     ),
     own_release(
         "b",
@@ -164,6 +171,7 @@ OWN = (
         "c",
         on_cluster("end to end", "three kinds, killed operators, mutants", 300, "operator/test_end_to_end.py"),
         on_cluster("worker API", "tokens, certificates, an operator that is away", 150, "operator/test_desk.py"),
+        on_cluster("queues", "limits, turns, circuits, Kueue's labels", 240, "policies/test_queues.py"),
         on_cluster("soak", "a minute of jobs and killed operators", 120, "operator/test_soak.py"),
         on_cluster("takeovers", "the leader frozen, cut off and rolled out", 180, "installations/test_takeovers.py"),
     ),

@@ -1,5 +1,6 @@
 """Commands of the plugin. Each imports its dependencies when it runs, to keep `--help` and completion fast."""
 
+import secrets
 import sys
 from collections.abc import Callable, Sequence
 from enum import StrEnum
@@ -8,14 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from contentgen_cli.errors import ApiUnreachable, CliError, NotPermitted
-from contentgen_contract.names import Kind, Stage
+from contentgen_contract.names import Kind, Stage, Verdict
 
 if TYPE_CHECKING:
     from contentgen_cli.cluster import ClusterClient
+    from contentgen_cli.commands.approving import Decision
     from contentgen_cli.commands.moving import MovePlan
     from contentgen_cli.commands.why import ResourceContext
     from contentgen_cli.item import Item
     from contentgen_cli.tables import VersionFiles
+    from contentgen_contract.resources.queue_position import QueuePosition
 
 app = typer.Typer(
     help="Inspect and control content generation: LoRA trainings, pictures and transcripts.",
@@ -291,6 +294,53 @@ def cancel(
 
 
 @app.command()
+def approve(
+    names: Names,
+    *,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+    namespace: Namespace = None,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+    user: AsUser = None,
+) -> None:
+    """Approve the payment of the run that waits for it.
+
+    Shows the expected cost and asks for confirmation.
+    """
+    with _cluster(namespace, context, kubeconfig, user) as cluster:
+        item = _find(cluster, names)
+        plan = _decision(cluster, item, Verdict.APPROVED)
+        print(plan.text)
+        if not yes:
+            _confirm("Pay for this run?")
+        cluster.patch(item, plan.change)
+        print(f"{item.reference} is approved. Follow it: "
+              f"{cluster.command(f'contentgen watch {item.reference}', item.namespace)}")  # fmt: skip
+
+
+@app.command()
+def reject(
+    names: Names,
+    namespace: Namespace = None,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+    user: AsUser = None,
+) -> None:
+    """Reject the run that waits for an approval. It ends, and nothing is paid."""
+    with _cluster(namespace, context, kubeconfig, user) as cluster:
+        item = _find(cluster, names)
+        cluster.patch(item, _decision(cluster, item, Verdict.REJECTED).change)
+        print(f"{item.reference} is rejected; nothing is paid. See the result: "
+              f"{cluster.command(f'contentgen why {item.reference}', item.namespace)}")  # fmt: skip
+
+
+def _decision(cluster: "ClusterClient", item: "Item", verdict: Verdict) -> "Decision":
+    from contentgen_cli.commands import approving
+
+    return approving.decide(item, verdict, cluster.user_name, secrets.token_hex(4))
+
+
+@app.command()
 def adopt(
     names: Names,
     request_id: Annotated[
@@ -395,6 +445,41 @@ def orphans(
     else:
         where = f"in namespace {place!r}" if place else "in any namespace that the token may list"
         print(f"there are no orphans {where}", file=sys.stderr)
+
+
+@app.command()
+def audit(
+    *,
+    last: Annotated[bool, typer.Option("--last", help="Print the last report; request no audit.")] = False,
+    output: Annotated[TableOutput, typer.Option("--output", "-o", help="json has a stable format for scripts.")] = (
+        TableOutput.TABLE
+    ),
+    timeout: Annotated[float, typer.Option("--timeout", help="Maximum duration in seconds.")] = 300,
+    gateway: Annotated[
+        str, typer.Option("--gateway", envvar="CONTENTGEN_GATEWAY", help="URL of the gateway.")
+    ] = "http://localhost:5000",
+    token: Annotated[
+        str | None, typer.Option("--token", envvar="CONTENTGEN_TOKEN", help="Token for the gateway.")
+    ] = None,
+) -> None:
+    """Compare the providers' requests and bills with the ledger.
+
+    For administrators: needs the verb audit on the OperatorClass. The operator reads the providers, and nothing is
+    paid or changed. The exit status is 2 if there are findings.
+    """
+    import json
+
+    from contentgen_cli.commands import auditing, show
+
+    report = auditing.last_report(gateway, token) if last else auditing.new_report(gateway, token, timeout)
+    if output is TableOutput.JSON:
+        print(json.dumps(report, indent=2))
+    else:
+        if rows := auditing.rows(report):
+            show.print_plain(show.console(), show.table(auditing.HEADS, rows, right=("BILLED", "EXPECTED")))
+        print(auditing.summary(report), file=sys.stderr)
+    if auditing.has_findings(report):
+        raise typer.Exit(2)
 
 
 @app.command()
@@ -514,9 +599,23 @@ def _context(cluster: "ClusterClient", item: "Item") -> "ResourceContext":
         jobs=jobs,
         job_events=_empty_if_forbidden(lambda: cluster.events(jobs[-1]["metadata"]["uid"])) if jobs else (),
         pods=_empty_if_forbidden(lambda: cluster.pods(item.uid)),
+        position=_position(cluster, item),
         served=cluster.is_served(item.operator_class),
         loras={name: cluster.lora(name) for name in loras_of(item)} if needs_loras(item) else {},
     )
+
+
+def _position(cluster: "ClusterClient", item: "Item") -> "QueuePosition | None":
+    """Position in the operator's queue; None if the resource does not wait, or the user may not list the others."""
+    from contentgen_contract.resources.queue_position import position_of
+
+    if item.queue_entry is None:
+        return None
+    try:
+        found = [each for kind in Kind for each in cluster.all_of(kind) if each.operator_class == item.operator_class]
+    except CliError:
+        return None
+    return position_of(item.uid, [each.queue_entry for each in found if each.queue_entry is not None])
 
 
 def _empty_if_forbidden(read: Callable[[], Sequence[dict[str, Any]]]) -> Sequence[dict[str, Any]]:

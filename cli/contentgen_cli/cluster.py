@@ -17,6 +17,7 @@ from contentgen_contract.api_paths import (
     JOBS,
     OPERATOR_CLASSES,
     PODS,
+    SELF_REVIEWS,
     ApiPath,
     ApiResource,
     InvalidName,
@@ -133,6 +134,12 @@ class ClusterClient:
         meta = change.get("metadata", {}) | {"resourceVersion": item.resource_version}
         path = _path(resource_of(item.kind), item.namespace, item.name, query=query)
         return self._json("PATCH", path, item.reference, body=change | {"metadata": meta})
+
+    def user_name(self) -> str:
+        """Name of the user by which the API server knows this connection; empty if it gives none."""
+        review = {"apiVersion": SELF_REVIEWS.api_version, "kind": SELF_REVIEWS.kind}
+        found = self._json("POST", _path(SELF_REVIEWS, None), "the name of the user", body=review)
+        return str(((found.get("status") or {}).get("userInfo") or {}).get("username") or "")
 
     # --- related objects
 

@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from contentgen_cli.errors import CliError
 
 _COMMANDS = (
-    "adopt", "cancel", "collect", "cost", "get", "logs", "move", "orphans", "resume", "retry", "suspend", "version",
-    "watch", "why",
+    "adopt", "approve", "cancel", "collect", "cost", "get", "logs", "move", "orphans", "reject", "resume", "retry",
+    "suspend", "version", "watch", "why",
 )  # fmt: skip
-_NAMED = ("adopt", "cancel", "collect", "logs", "move", "resume", "retry", "suspend", "watch", "why")
+_NAMED = (
+    "adopt", "approve", "cancel", "collect", "logs", "move", "reject", "resume", "retry", "suspend", "watch", "why",
+)  # fmt: skip
 _NO_FILES = 4  # cobra's ShellCompDirectiveNoFileComp
 _VALUED = ("-n", "--namespace", "--context", "--kubeconfig", "--as", "--stage", "-o", "--output", "--to",
            "--kind")  # fmt: skip

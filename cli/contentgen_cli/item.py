@@ -12,10 +12,11 @@ from contentgen_contract.base import Value
 from contentgen_contract.names import FINAL_PHASES, Kind, Phase
 from contentgen_contract.resources.operator_class import class_of
 from contentgen_contract.resources.parsing import ResourceBody, strict_status
+from contentgen_contract.resources.queue_position import QueueEntry
 from contentgen_contract.resources.status import ResourceStatus, dump_status
 
 Body = dict[str, Any]
-_SETTLED = (*FINAL_PHASES, Phase.SUBMISSION_UNKNOWN, Phase.SUSPENDED)
+_SETTLED = (*FINAL_PHASES, Phase.SUBMISSION_UNKNOWN, Phase.SUSPENDED, Phase.AWAITING_APPROVAL)
 
 
 class Item(Value):
@@ -79,6 +80,12 @@ class Item(Value):
     def facts(self) -> Facts:
         """Fields of the status that determine the advice."""
         return Facts.parse(dump_status(self.status))
+
+    @property
+    def queue_entry(self) -> QueueEntry | None:
+        """The run in the operator's queue; None if it does not wait there."""
+        body = {"metadata": {"uid": self.uid}, "spec": self.spec, "status": dump_status(self.status)}
+        return QueueEntry.parse(self.kind, body)
 
     @property
     def settled(self) -> bool:

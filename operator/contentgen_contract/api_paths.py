@@ -11,6 +11,7 @@ from typing import NewType
 from urllib.parse import quote, urlencode
 
 from contentgen_contract.names import API_VERSION, FINAL_PHASES, Kind
+from contentgen_contract.resources.content_budget import BUDGET_KIND, BUDGET_PLURAL
 from contentgen_contract.resources.operator_class import CLASS_KIND, CLASS_PLURAL
 
 ApiPath = NewType("ApiPath", str)
@@ -54,16 +55,20 @@ ENDPOINT_SLICES = ApiResource("discovery.k8s.io/v1", "endpointslices", "Endpoint
 NAMESPACES = ApiResource("v1", "namespaces", "Namespace", namespaced=False)
 TOKEN_REVIEWS = ApiResource("authentication.k8s.io/v1", "tokenreviews", "TokenReview", namespaced=False)
 ACCESS_REVIEWS = ApiResource("authorization.k8s.io/v1", "subjectaccessreviews", "SubjectAccessReview", namespaced=False)
+SELF_REVIEWS = ApiResource("authentication.k8s.io/v1", "selfsubjectreviews", "SelfSubjectReview", namespaced=False)
 UNFINISHED = ",".join(f"status.phase!={phase.value}" for phase in FINAL_PHASES)
 """Field selector: resources whose last run is not over."""
 OPERATOR_CLASSES = ApiResource(API_VERSION, CLASS_PLURAL, CLASS_KIND, namespaced=False)
+CONTENT_BUDGETS = ApiResource(
+    API_VERSION, BUDGET_PLURAL, BUDGET_KIND, namespaced=False, subresources=frozenset({"status"})
+)
 _BY_KIND = {
     kind: ApiResource(API_VERSION, kind.plural, kind.value, subresources=frozenset({"status"})) for kind in Kind
 }
 KNOWN = frozenset(
     {
         *(PODS, EVENTS, SECRETS, RESOURCE_QUOTAS, JOBS, DEPLOYMENTS, NAMESPACES, LEASES, TOKEN_REVIEWS, ACCESS_REVIEWS),
-        *(ENDPOINT_SLICES, OPERATOR_CLASSES, *_BY_KIND.values()),
+        *(ENDPOINT_SLICES, OPERATOR_CLASSES, CONTENT_BUDGETS, SELF_REVIEWS, *_BY_KIND.values()),
     }
 )
 """All collections that are requested; `api_path` rejects any other."""

@@ -19,13 +19,24 @@ RERUN_ADVICE = f"give the annotation {RERUN_ANNOTATION} a new value"  # the gate
 ADOPT_ANNOTATION = f"{GROUP}/adopt"  # the provider's ID of the request whose reply was lost
 COLLECT_ANNOTATION = f"{GROUP}/collect"  # <run> or <run>-<anything>: repeats the collect stage of that run, free
 CANCEL_ANNOTATION = f"{GROUP}/cancel"  # the number of a run (status.run.number): cancels that run
+APPROVE_ANNOTATION = f"{GROUP}/approve"  # <run> or <run>-<anything>: allows the payment of the run that waits
+REJECT_ANNOTATION = f"{GROUP}/reject"  # likewise: ends the run that waits, unpaid
+APPROVED_BY_ANNOTATION = f"{GROUP}/approved-by"  # the user who approves or rejects; required beside either
+APPROVAL_LABEL = f"{GROUP}/approval"  # on namespaces, set by the platform: the minimum of spec.approval
 CALLER_ANNOTATION = f"{GROUP}/caller"  # the user who created the resource through the gateway
 CHANGED_BY_ANNOTATION = f"{GROUP}/changed-by"  # the user who changed it last through the gateway
 REQUEST_ANNOTATION = f"{GROUP}/request"  # hashes of the Idempotency-Key and of the request body of the creation
 
+GIVEN_UP_LABEL = f"{GROUP}/given-up"  # "true" on failed resources that a person can retry; an index, no evidence
+QUEUE_LABEL = "kueue.x-k8s.io/queue-name"  # of a resource, copied to its Jobs
+QUEUE_PRIORITY_LABEL = "kueue.x-k8s.io/priority-class"
+QUEUE_LABELS = (QUEUE_LABEL, QUEUE_PRIORITY_LABEL)
+
 UID_LABEL = f"{GROUP}/uid"  # on Jobs and pods: the UID of their resource
 KIND_LABEL = f"{GROUP}/kind"
 STAGE_LABEL = f"{GROUP}/stage"
+DEFAULT_ACCOUNT = "default"  # in labels and metrics; the ledger and the status have no name for this account
+ACCOUNT_LABEL = f"{GROUP}/provider-account"  # on a Namespace: the provider account that the platform grants it
 
 
 class Kind(StrEnum):
@@ -67,11 +78,14 @@ class Stage(StrEnum):
 
 
 class Phase(StrEnum):
-    """Phase of a run. Phases only advance, except from Suspended, and from Failed by contentgen.dev/collect."""
+    """Phase of a run. Phases only advance, except from Suspended and AwaitingApproval, and from Failed by
+    contentgen.dev/collect.
+    """
 
     PENDING = "Pending"
     SUSPENDED = "Suspended"
     PREPARING = "Preparing"
+    AWAITING_APPROVAL = "AwaitingApproval"
     SUBMITTING = "Submitting"
     PROCESSING = "Processing"
     COLLECTING = "Collecting"
@@ -87,6 +101,13 @@ class Phase(StrEnum):
 
 FINAL_PHASES = (Phase.COMPLETED, Phase.FAILED)
 """Phases of a run that is over."""
+
+
+class Verdict(StrEnum):
+    """Answer of a user to a run that waits for an approval."""
+
+    APPROVED = "Approved"
+    REJECTED = "Rejected"
 
 
 class Step(StrEnum):
@@ -170,13 +191,19 @@ class Reason(StrEnum):
     STORE_UNAVAILABLE = "StoreUnavailable"
     PROVIDER_UNAVAILABLE = "ProviderUnavailable"
     PROVIDER_NOT_CONFIGURED = "ProviderNotConfigured"
+    BUDGET_EXCEEDED = "BudgetExceeded"
     LOOKING_FOR_REQUEST = "LookingForRequest"
     JOB_REFUSED = "JobRefused"
     POD_NOT_STARTED = "PodNotStarted"
     RETRYING = "Retrying"
+    AWAITING_APPROVAL = "AwaitingApproval"
+    QUEUED = "Queued"
+    CIRCUIT_OPEN = "CircuitOpen"
     # the end
     COMPLETED = "Completed"
     ADOPTED_FINISHED_RUN = "AdoptedFinishedRun"
+    ESTIMATED = "Estimated"
+    REJECTED = "Rejected"
     INVALID_SPEC = "InvalidSpec"
     SUBMISSION_UNKNOWN = "SubmissionUnknown"
     STORES_DISAGREE = "StoresDisagree"

@@ -2,6 +2,7 @@
 
 USER_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 DECIMAL = r"^[0-9]{1,6}(\.[0-9]{1,8})?$"
+DOLLARS = r"^[0-9]{1,9}(\.[0-9]{1,6})?$"
 SHARE = r"^(0(\.[0-9]{1,8})?|1(\.0{1,8})?)$"
 SIGNED_SHARE = r"^-?(0(\.[0-9]{1,8})?|1(\.0{1,8})?)$"
 TAG = r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}$"
@@ -16,6 +17,7 @@ TRIGGER_WORD = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$"
 LANGUAGE = r"^([Aa][Uu][Tt][Oo]|[A-Za-z]{2,3}([_-][A-Za-z]{2})?)$"
 OPERATOR_CLASS = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"  # a DNS label
 NAMESPACE = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"  # a DNS label
+ACCOUNT = r"^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$"  # of a provider account; a part of a volume's name and of a path
 LABEL_KEY = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
 LABEL_VALUE = r"^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$"
 JOB_NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"  # DNS-1123
@@ -32,6 +34,7 @@ EXPECTATIONS = {
     TRIGGER_WORD: "must be one word of up to 32 letters, digits, dashes or underscores, beginning with a "
     "letter or digit, such as jf",
     DECIMAL: "must be a decimal in quotes without sign or exponent, such as 0.0004",
+    DOLLARS: "must be US dollars in quotes with at most six decimals, such as 250.00",
     SHARE: "must be a decimal in quotes from 0 to 1, such as 0.15",
     SIGNED_SHARE: "must be a decimal in quotes from -1 to 1, such as -0.5",
     TAG: "must be up to 63 letters, digits, spaces, dots, dashes or underscores, beginning with a letter or "

@@ -20,6 +20,7 @@ from contentgen_gateway.settings import Settings
 from contentgen_gateway.stores import preparation
 from contentgen_gateway.stores.collections import Collections
 from contentgen_gateway.stores.files import BucketFiles
+from contentgen_gateway.stores.notifications import Notifications
 from contentgen_gateway.stores.records import Purchases, Records
 from contentgen_gateway.stores.shares import Shares
 from contentgen_gateway.transcripts.index import TranscriptIndex
@@ -119,6 +120,8 @@ def assemble(settings: Settings, kube: KubeApi, connected: Stores, clock: Clock 
         live=live,
         creations=creations,
         shares=shares,
+        notifications=Notifications(database["notifications"]),
+        audit_reports=database["audits"],
         collections=Collections(database["collections"]),
         transcripts=transcripts,
         indexer=indexer,

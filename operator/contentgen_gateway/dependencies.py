@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Self
 
+from pymongo.collection import Collection
+
 from contentgen_gateway.auth.authentication import Authenticator
 from contentgen_gateway.auth.authorization import Authorizer
 from contentgen_gateway.auth.tenants import Tenants
@@ -23,6 +25,7 @@ from contentgen_gateway.services.changes.deletion import JobDeletion
 from contentgen_gateway.services.changes.editable_job import EditableJobs
 from contentgen_gateway.services.changes.editing import JobEditing
 from contentgen_gateway.services.changes.lora_references import LoraReferences
+from contentgen_gateway.services.changes.notifications import JobNotifications
 from contentgen_gateway.services.changes.sharing import JobSharing
 from contentgen_gateway.services.collections import CollectionEditor
 from contentgen_gateway.services.datasets import DatasetReader
@@ -31,13 +34,17 @@ from contentgen_gateway.services.job_details import ResourceReader
 from contentgen_gateway.services.jobs import JobReader
 from contentgen_gateway.services.legacy_imports import LegacyImporter
 from contentgen_gateway.services.orphans import OrphanReader
+from contentgen_gateway.services.queue import QueueReader
+from contentgen_gateway.services.reports.audits import AuditReader, Document
+from contentgen_gateway.services.reports.given_up import GivenUpReader
+from contentgen_gateway.services.reports.usage import UsageReader
 from contentgen_gateway.services.streams import JobStreams
 from contentgen_gateway.services.transcript_search import TranscriptSearcher
-from contentgen_gateway.services.usage import UsageReader
 from contentgen_gateway.services.uses import JobUses
 from contentgen_gateway.settings import Settings
 from contentgen_gateway.stores.collections import Collections
 from contentgen_gateway.stores.files import BucketFiles
+from contentgen_gateway.stores.notifications import Notifications
 from contentgen_gateway.stores.records import Purchases, Records
 from contentgen_gateway.stores.shares import Shares
 from contentgen_gateway.transcripts.index import TranscriptIndex
@@ -58,6 +65,8 @@ class Dependencies:
     live: LiveJobs
     creations: RecentCreations
     shares: Shares
+    notifications: Notifications
+    audit_reports: Collection[Document]
     collections: Collections
     visibility: Visibility
     tenants: Tenants
@@ -83,9 +92,13 @@ class Services:
     deletion: JobDeletion
     editing: JobEditing
     files: FileReader
+    given_up: GivenUpReader
     jobs: JobReader
+    audits: AuditReader
     legacy_imports: LegacyImporter
+    notifications: JobNotifications
     orphans: OrphanReader
+    queue: QueueReader
     resources: ResourceReader
     sharing: JobSharing
     streams: JobStreams
@@ -115,9 +128,15 @@ class Services:
             deletion=JobDeletion(editable, resources, records, given.shares, given.collections, given.tenants, uses),
             editing=JobEditing(editable, records, jobs),
             files=FileReader(visibility, records, files, given.clock),
+            given_up=GivenUpReader(visibility, jobs, ResourceReader(resources)),
             jobs=jobs,
+            audits=AuditReader(authorizer, given.audit_reports, given.settings.operator_class),
             legacy_imports=LegacyImporter(authorizer, records, files, given.tenants),
+            notifications=JobNotifications(
+                editable, given.notifications, given.clock, settings.gateway_webhook_keys_file
+            ),
             orphans=OrphanReader(visibility, given.purchases, retention),
+            queue=QueueReader(visibility, given.live),
             resources=ResourceReader(resources),
             sharing=JobSharing(editable, given.shares, given.clock),
             streams=JobStreams(visibility, given.live, resources, given.streams, most_streams),

@@ -17,6 +17,7 @@ from contentgen_gateway.services.changes.actions import JobActions
 from contentgen_gateway.services.changes.creation import JobCreation
 from contentgen_gateway.services.changes.deletion import JobDeletion
 from contentgen_gateway.services.changes.editing import JobEditing
+from contentgen_gateway.services.changes.notifications import JobNotifications
 from contentgen_gateway.services.changes.sharing import JobSharing
 from contentgen_gateway.services.collections import CollectionEditor
 from contentgen_gateway.services.datasets import DatasetReader
@@ -25,9 +26,12 @@ from contentgen_gateway.services.job_details import ResourceReader
 from contentgen_gateway.services.jobs import JobReader
 from contentgen_gateway.services.legacy_imports import LegacyImporter
 from contentgen_gateway.services.orphans import OrphanReader
+from contentgen_gateway.services.queue import QueueReader
+from contentgen_gateway.services.reports.audits import AuditReader
+from contentgen_gateway.services.reports.given_up import GivenUpReader
+from contentgen_gateway.services.reports.usage import UsageReader
 from contentgen_gateway.services.streams import JobStreams
 from contentgen_gateway.services.transcript_search import TranscriptSearcher
-from contentgen_gateway.services.usage import UsageReader
 
 
 def dependencies_of(request: Request) -> Dependencies:
@@ -86,15 +90,19 @@ NowDep = Annotated[datetime, Depends(_now)]
 
 ActionsDep = Annotated[JobActions, _service(lambda services: services.actions)]
 AssetsDep = Annotated[AssetReader, _service(lambda services: services.assets)]
+AuditsDep = Annotated[AuditReader, _service(lambda services: services.audits)]
 CollectionsDep = Annotated[CollectionEditor, _service(lambda services: services.collections)]
 CreationDep = Annotated[JobCreation, _service(lambda services: services.creation)]
 DatasetsDep = Annotated[DatasetReader, _service(lambda services: services.datasets)]
 DeletionDep = Annotated[JobDeletion, _service(lambda services: services.deletion)]
 EditingDep = Annotated[JobEditing, _service(lambda services: services.editing)]
 FilesDep = Annotated[FileReader, _service(lambda services: services.files)]
+GivenUpDep = Annotated[GivenUpReader, _service(lambda services: services.given_up)]
 JobsDep = Annotated[JobReader, _service(lambda services: services.jobs)]
 LegacyImportsDep = Annotated[LegacyImporter, _service(lambda services: services.legacy_imports)]
+NotificationsDep = Annotated[JobNotifications, _service(lambda services: services.notifications)]
 OrphansDep = Annotated[OrphanReader, _service(lambda services: services.orphans)]
+QueueDep = Annotated[QueueReader, _service(lambda services: services.queue)]
 ResourcesDep = Annotated[ResourceReader, _service(lambda services: services.resources)]
 SharingDep = Annotated[JobSharing, _service(lambda services: services.sharing)]
 StreamsDep = Annotated[JobStreams, _service(lambda services: services.streams)]

@@ -60,6 +60,9 @@ class Settings(BaseSettings):
     gateway_trusted_proxies: tuple[str, ...] = Field(
         (), description="Addresses and networks of proxies whose X-Forwarded-For header is trusted."
     )
+    gateway_webhook_keys_file: Path | None = Field(
+        None, description="File with the public keys of notifications, mounted from the operator's Secret."
+    )
     orphan_retention_days: int = Field(
         30,
         ge=1,

@@ -135,7 +135,15 @@ async def _together(*works: Coroutine[Any, Any, None]) -> None:
 
 async def _prepare(base: Foundation, health: OperatorHealth) -> None:
     stores = base.stores
-    await prepare_stores(stores.storage, stores.ledger, stores.records, stores.jobs)
+    indexed = (
+        stores.ledger,
+        stores.records,
+        stores.jobs,
+        stores.audits,
+        stores.budgets,
+        stores.notifications,
+    )
+    await prepare_stores(stores.storage, indexed)
     health.stores_ready = True
 
 

@@ -1,14 +1,15 @@
 """Writes of one reconcile, in the only order that survives a crash after each of them:
 
 check of the collect Job → add finalizer → run document (new run, facts, attempt) → adoption → response →
-cancellation → ledger transitions → purchase planned and marked → payment of one that was planned before → files deleted
-→ run document (purchase, finished version) → Job → remove finalizer → record → status → events → lost Job deleted.
+cancellation → ledger transitions → claims of budgets → purchase planned and marked → payment of one that was planned
+before → files deleted → run document (purchase, finished version) → Job → remove finalizer → label → record →
+notifications planned → status → notifications released → events → lost Job deleted.
 
 The record is written before the status, because a resource with a finished status is not reconciled again.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,19 +17,33 @@ import stamina
 from kubernetes.aio.client.exceptions import ApiException
 from pymongo.errors import PyMongoError
 
-from contentgen_contract.names import API_VERSION, FINALIZER, Stage
+from contentgen_contract.advice import given_up
+from contentgen_contract.advice.remedies import Facts
+from contentgen_contract.names import API_VERSION, FINALIZER, GIVEN_UP_LABEL, Stage
 from contentgen_contract.records import ownership
 from contentgen_contract.records.ownership import Owner
 from contentgen_contract.records.tenancy import UNSCOPED
 from contentgen_contract.resources.status import JobRef, ResourceStatus, dump_status
 from contentgen_operator.clock import utc_now
+from contentgen_operator.decide.policies.notifications import notifications_of
 from contentgen_operator.decide.stages import without_job
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.job_manifests import JobTemplate, job_manifest, job_name
 from contentgen_operator.kube.pods import JobRefused, no_dry_run, no_room, refusal_of
 from contentgen_operator.leader.leadership import Leadership, NotLeading
-from contentgen_operator.providers.base import KeyRefused, MaybeAccepted, NotAccepted, Provider, Refused, Unavailable
+from contentgen_operator.providers.accounts import ProviderAccounts
+from contentgen_operator.providers.base import (
+    KeyRefused,
+    MaybeAccepted,
+    NotAccepted,
+    ProviderError,
+    Refused,
+    Unavailable,
+    endpoint_failure,
+)
+from contentgen_operator.queues.payment_queue import PaymentQueue
+from contentgen_operator.state.notifications import Notification
 from contentgen_operator.state.observed import JobView, Resource, ResourceRef, is_end, is_settled
 from contentgen_operator.state.plan import Adoption, Cancellation, Event, Payment, Plan, Reservation, StageJob
 from contentgen_operator.state.provider_requests import Call, StoredObject
@@ -41,8 +56,10 @@ from contentgen_operator.state.purchases import (
     new_purchase_id,
 )
 from contentgen_operator.state.run_document import next_document
+from contentgen_operator.stores.budgets import BudgetStore
 from contentgen_operator.stores.garbage_collector import GarbageCollector
 from contentgen_operator.stores.ledger import Ledger
+from contentgen_operator.stores.notifications import NotificationOutbox
 from contentgen_operator.stores.records import RecordStore
 from contentgen_operator.stores.run_documents import RunDocuments
 from contentgen_operator.stores.s3 import Storage
@@ -68,13 +85,18 @@ class Actor:
         records: RecordStore,
         jobs: WorkerJobs,
         runs: RunDocuments,
-        providers: dict[str, Provider],
+        notifications: NotificationOutbox,
+        providers: ProviderAccounts,
         template: Callable[[], JobTemplate],
         cache: Cache,
         garbage_collector: GarbageCollector,
         leadership: Leadership,
+        budgets: BudgetStore,
+        payment_queue: PaymentQueue | None = None,
     ) -> None:
         self._leadership = leadership
+        self._budgets = budgets
+        self._payment_queue = payment_queue or PaymentQueue()
         self._cache = cache
         self._garbage_collector = garbage_collector
         self._kube = kube
@@ -83,6 +105,7 @@ class Actor:
         self._records = records
         self._jobs = jobs
         self._runs = runs
+        self._notifications = notifications
         self._providers = providers
         self._template = template
         self._written_records: dict[str, ResourceStatus] = {}
@@ -106,6 +129,9 @@ class Actor:
 
     async def _act(self, resource: Resource, plan: Plan, now: datetime) -> bool:
         self._leadership.check()
+        if plan.expire:
+            await self._expire(resource, plan.status, now)
+            return True
         if plan.finalizer and not resource.deleting:
             resource = await self._with_finalizer(resource)
         status = resource.status.model_copy(update={"run": plan.status.run})
@@ -124,13 +150,38 @@ class Actor:
         plan, admitted = await self._with_job(resource, plan, now)
         if not plan.finalizer:
             resource = await self._without_finalizer(resource)
+        resource = await self._labelled(resource, plan.status)
         self._leadership.check()
         await self._write_record(resource, plan.status)
+        notifications = notifications_of(resource, plan.status, now)
+        if notifications:
+            await self._notifications.plan(notifications, now)
         await self.write_status(resource, plan.status)
+        await self._release(notifications, now)
         await self._post_events(resource, plan.notices, now)
         if plan.lost_job is not None:  # after the status: a missing Job that it names counts as a failed attempt
             await self._kube.delete_job(resource.ref.namespace, plan.lost_job.name, plan.lost_job.uid)
         return admitted
+
+    async def _expire(self, resource: Resource, status: ResourceStatus, now: datetime) -> None:
+        """Delete a resource whose time is over, and its Jobs. Raises Conflict if it was changed since it was observed.
+
+        The finalizer goes first: without it nobody deletes the files, also if a person deletes the resource in between.
+        """
+        document = resource.document
+        assert document is not None  # noqa: S101 - decided
+        stored = await self._runs.put(document.model_copy(update={"expired_at": now}))
+        if stored is None:
+            raise Conflict(f"the run document of {resource.ref.name} was changed")
+        await self._write_record(resource, status)
+        await self._records.note_expiry(resource.ref.uid, now)
+        if resource.finalized:
+            self._leadership.check()
+            await self._kube.delete_resource(resource.ref, resource.resource_version, dry_run=True)
+            resource = await self._without_finalizer(resource)
+        self._leadership.check()
+        await self._kube.delete_resource(resource.ref, resource.resource_version)
+        _log.info("deleted: its ttlSecondsAfterFinished is over; its files are kept", extra=resource.ref.about)
 
     async def _with_run_document(self, resource: Resource, status: ResourceStatus) -> Resource:
         """The resource with its run document, which is written if the status differs from it. Raises Conflict."""
@@ -159,11 +210,19 @@ class Actor:
             await self._ledger.intend(plan.unrecorded.key, plan.unrecorded.purchase)
         if plan.restored is not None:
             await self._restore(plan.restored, now)
+        await self._claim(plan, now)
         if plan.reservation is not None:
             plan = await self._reserve(plan, plan.reservation)
         if plan.payment is not None:
             await self._pay(plan.payment)
         return plan
+
+    async def _claim(self, plan: Plan, now: datetime) -> None:
+        """Raises Conflict if a budget has no room any more; the next decision waits for it."""
+        if plan.releases:
+            await self._budgets.release(plan.releases)
+        if plan.claims is not None and (refused := await self._budgets.claim(plan.claims, now)) is not None:
+            raise Conflict(f"the budget {refused.budget} has no room any more ({refused.id})")
 
     async def _with_job(self, resource: Resource, plan: Plan, now: datetime) -> tuple[Plan, bool]:
         """The plan with its Job or the Job's refusal in the status; False: refused."""
@@ -178,7 +237,8 @@ class Actor:
     async def _collect_job_refusal(self, resource: Resource, plan: Plan) -> str:
         """Cause for which the collect Job or its pod could not be created; empty: none is known."""
         assert plan.status.run is not None  # noqa: S101 - a plan with a payment has a run
-        manifest = job_manifest(resource.ref, plan.status.run.number, Stage.COLLECT, 1, self._template())
+        template, labels = self._template(), resource.queue_labels
+        manifest = job_manifest(resource.ref, plan.status.run.number, Stage.COLLECT, 1, template, queue_labels=labels)
         try:
             await self._kube.check_job(resource.ref.namespace, manifest)
         except ApiException as error:
@@ -224,7 +284,8 @@ class Actor:
     async def _cancel(self, cancel: Cancellation, now: datetime, *, last_chance: bool) -> None:
         self._leadership.check()  # a provider has no compare-and-set
         try:
-            ended = await self._providers[cancel.provider].cancel(cancel.model, cancel.request_id)
+            provider = self._providers.provider(cancel.provider, cancel.account)
+            ended = await provider.cancel(cancel.model, cancel.request_id)
         except Unavailable as error:
             if not last_chance:
                 raise
@@ -288,6 +349,22 @@ class Actor:
         changed = {"resource_version": body["metadata"]["resourceVersion"], "finalizers": tuple(finalizers)}
         return resource.model_copy(update=changed)
 
+    async def _labelled(self, resource: Resource, status: ResourceStatus) -> Resource:
+        """The resource, with or without the label of given-up work where this status changes that.
+
+        Written at such a change only: a tool that removes the label, or sets it, is not fought with. Before the
+        status, because a resource with a finished status is not reconciled again.
+        """
+        before, after = (given_up.is_given_up(Facts.parse(dump_status(each))) for each in (resource.status, status))
+        wanted = "true" if after else None
+        if before == after or resource.given_up == wanted:
+            return resource
+        self._leadership.check()
+        body = await self._kube.put_label(resource.ref, resource.resource_version, GIVEN_UP_LABEL, wanted)
+        self._cache.note(resource.ref, body)
+        version = body["metadata"]["resourceVersion"]
+        return resource.model_copy(update={"resource_version": version, "given_up": wanted})
+
     async def _reserve(self, plan: Plan, reservation: Reservation) -> Plan:
         """The plan with the purchase in its status, after it was planned in the ledger and marked in the bucket."""
         key, wanted = reservation.key, reservation.purchase
@@ -339,10 +416,12 @@ class Actor:
             raise
 
     async def _send(self, payment: Payment, call: Call, sending: "_Sending") -> LedgerTransition:
-        key, intent, provider = payment.key, PurchaseState.INTENT, self._providers[call.provider]
+        key, intent = payment.key, PurchaseState.INTENT
+        provider = self._providers.provider(call.provider, payment.purchase.account)
         try:
             request_id = await provider.submit(call, sending.begin)
         except NotAccepted as error:
+            self._note_answer(payment.purchase, error)
             changes = {
                 "error": str(error),
                 "permanent": isinstance(error, Refused),
@@ -354,17 +433,27 @@ class Actor:
                 key=key, source=intent, target=PurchaseState.REFUSED, changes=changes, **sending.mine
             )
         except MaybeAccepted as error:
+            self._note_answer(payment.purchase, error)
             await sending.ensure_begun()
             _log.warning("the reply to a paid request was lost", extra={"purchase": str(key)})
             changes = {"error": str(error), "changed_at": utc_now()}
             return LedgerTransition(key=key, source=intent, target=intent, changes=changes, **sending.mine)
         # Logged before anything else can fail, so that the request can be found.
         _log.info("%s accepted request %s", call.provider, request_id, extra={"purchase": str(key)})
+        self._note_answer(payment.purchase, None)
         await sending.ensure_begun()
         now = utc_now()
         changes = {"request_id": request_id, "submitted_at": now, "changed_at": now, "step": None}
         move = LedgerTransition(key=key, source=intent, target=PurchaseState.SUBMITTED, changes=changes, **sending.mine)
         return move.model_copy(update={"claimed_for": payment.purchase})
+
+    def _note_answer(self, purchase: Purchase, error: ProviderError | None) -> None:
+        """Note the answer of an endpoint to a paid request for its circuit breaker; None: accepted."""
+        endpoint = purchase.provider, purchase.model
+        if error is not None and (cause := endpoint_failure(error)):
+            self._payment_queue.note_failure(endpoint, cause, error.retry_after)
+        else:
+            self._payment_queue.note_success(endpoint)
 
     @stamina.retry(on=PyMongoError, attempts=8, timeout=60)
     async def _write_result(self, move: LedgerTransition) -> None:
@@ -395,7 +484,8 @@ class Actor:
     ) -> ResourceStatus:
         assert status.run is not None  # noqa: S101 - a plan with a Job has a run
         run = status.run
-        manifest = job_manifest(resource.ref, run.number, job.stage, job.attempt, self._template())
+        template, labels = self._template(), resource.queue_labels
+        manifest = job_manifest(resource.ref, run.number, job.stage, job.attempt, template, queue_labels=labels)
         self._leadership.check()
         try:
             body = await self._kube.create_job(resource.ref.namespace, manifest)
@@ -482,6 +572,15 @@ class Actor:
                 *(ref.kind.value, ref.namespace, ref.name, status.phase, status.reason, status.message),
                 extra=ref.about,
             )
+
+    async def _release(self, notifications: Sequence[Notification], now: datetime) -> None:
+        """Release planned notifications; after an error the notifier does it later (`Notifier.confirm_left`)."""
+        if not notifications:
+            return
+        try:
+            await self._notifications.confirm([each.id for each in notifications], now)
+        except PyMongoError as error:
+            _log.warning("a notification waits: %s", error, extra=notifications[0].ref.about)
 
     async def _post_events(self, resource: Resource, notices: tuple[Event, ...], now: datetime) -> None:
         """Post events; a failure is only logged."""
@@ -589,12 +688,13 @@ def _log_conflict(move: LedgerTransition, kept: Purchase | None) -> None:
 
 
 def _check_crd(status: ResourceStatus, written: dict[str, Any]) -> None:
-    """Raises RuntimeError if the API server's schema has dropped the purchase id, without which nothing may be paid, or
-    the collect retries, which would never end then.
+    """Raises RuntimeError if the API server's schema has dropped the purchase id or its provider account, without which
+    nothing may be paid, or the collect retries, which would never end then.
     """
     run, kept = status.run, (written.get("status") or {}).get("run") or {}
-    named = run.purchase_id if run else None
-    if (named and kept.get("purchaseId") != named) or (run and run.collect and "collect" not in kept):
+    named, account = (run.purchase_id, run.provider_account) if run else (None, None)
+    pruned = (named and kept.get("purchaseId") != named) or (account and kept.get("providerAccount") != account)
+    if pruned or (run and run.collect and "collect" not in kept):
         raise RuntimeError("the CRDs are of an older release than the operator: apply the ones of this release")
 
 

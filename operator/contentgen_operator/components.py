@@ -10,16 +10,23 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
+from contentgen_contract.resources.models import full_name
 from contentgen_contract.resources.operator_class import ClassOwner
 from contentgen_contract.resources.prices import PRICES
+from contentgen_contract.resources.spec import Approval
 from contentgen_operator import metrics
 from contentgen_operator.act import Actor
+from contentgen_operator.audit.facts import AuditLimits
+from contentgen_operator.background.audits import AccountAudit, AuditedAccounts, AuditPlan
+from contentgen_operator.background.budgets import BudgetKeeper
 from contentgen_operator.background.charge_display import ChargeDisplay
+from contentgen_operator.background.notifier import Notifier
 from contentgen_operator.background.orphans import Orphans, Retention
 from contentgen_operator.background.releases import NamespaceReleases
 from contentgen_operator.background.settlement import ChargeSettlement
 from contentgen_operator.clock import utc_now
 from contentgen_operator.kube.api import Kube
+from contentgen_operator.kube.budgets import Budgets
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.job_manifests import JobTemplate
 from contentgen_operator.kube.selection import Selection
@@ -29,31 +36,45 @@ from contentgen_operator.leader.leadership import Check, Leadership
 from contentgen_operator.leader.tasks import LeaderTasks, Loop
 from contentgen_operator.leader.thread import ElectionThread, identity, kube_lease
 from contentgen_operator.observe import Observer
+from contentgen_operator.providers.accounts import ProviderAccounts
 from contentgen_operator.providers.assemblyai import AssemblyAI
+from contentgen_operator.providers.audited import AssemblyAIAccount, FalAccount
 from contentgen_operator.providers.base import Provider
 from contentgen_operator.providers.billing import FalBilling
 from contentgen_operator.providers.fal import Fal
-from contentgen_operator.providers.keyfile import KeyFile
+from contentgen_operator.providers.keyfile import AccountKeys, KeyFile
 from contentgen_operator.providers.network import trusted_cas
 from contentgen_operator.providers.pricing import FalPrices
+from contentgen_operator.queues.fair_turns import PlaceLimits
+from contentgen_operator.queues.payment_queue import PaymentQueue
 from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.settings import Settings
 from contentgen_operator.state.decision_input import Policy
 from contentgen_operator.state.observed import ResourceRef
+from contentgen_operator.state.open_places import takes_place
 from contentgen_operator.state.plan import Event
+from contentgen_operator.state.purchases import Purchase
+from contentgen_operator.stores.audits import AuditedLedger, Audits
+from contentgen_operator.stores.budgets import BudgetStore
 from contentgen_operator.stores.charges import Charges
 from contentgen_operator.stores.garbage_collector import GarbageCollector
+from contentgen_operator.stores.notifications import NotificationOutbox
 from contentgen_operator.stores.records import RecordStore
 from contentgen_operator.stores.run_documents import RunDocuments
 from contentgen_operator.stores.s3 import Storage
 from contentgen_operator.stores.status_verification import StatusVerifier
+from contentgen_operator.stores.temporary_files import TemporaryFileDeletion, TemporaryFiles
 from contentgen_operator.stores.worker_jobs import WorkerJobs
 from contentgen_operator.telemetry.health import OperatorHealth
 from contentgen_operator.telemetry.instrumented import InstrumentedLedger, InstrumentedProvider
 from contentgen_operator.watch.event_handlers import EventHandlers
+from contentgen_operator.watch.expiries import Expiries
 from contentgen_operator.watch.liveness import WatchLiveness
 from contentgen_operator.watch.lora_names import LoraNames
 from contentgen_operator.watch.settled import SettledCheck
+from contentgen_operator.webhooks.granted_headers import GrantedHeaders
+from contentgen_operator.webhooks.guarded_post import GuardedPost
+from contentgen_operator.webhooks.key_secret import KeySecret
 from contentgen_operator.worker_api.authentication import WorkerAuthenticator
 from contentgen_operator.worker_api.reports import Reports
 from contentgen_operator.worker_api.server import WorkerApi
@@ -107,7 +128,11 @@ class OperatorStores:
     records: RecordStore
     jobs: WorkerJobs
     runs: RunDocuments
+    notifications: NotificationOutbox
     charges: Charges
+    audits: Audits
+    audited_ledger: AuditedLedger
+    budgets: BudgetStore
     tenancy: Tenancy
     verifier: StatusVerifier
 
@@ -144,10 +169,11 @@ class Foundation:
 class ReconcileLoop:
     """Components that reconcile resources."""
 
-    providers: dict[str, Provider]
+    providers: ProviderAccounts
     observer: Observer
     actor: Actor
     reconciler: Reconciler
+    payment_queue: PaymentQueue
     garbage_collector: GarbageCollector
 
 
@@ -155,10 +181,15 @@ class ReconcileLoop:
 class BackgroundWork:
     """Components that work beside the reconciles, on the leader."""
 
+    budgets: BudgetKeeper
     orphans: Orphans
     settlement: ChargeSettlement
+    audit: AccountAudit
     settled: SettledCheck
+    expiries: Expiries
+    temporary_files: TemporaryFiles
     releases: NamespaceReleases
+    notifier: Notifier
 
 
 def build_foundation(settings: Settings, kube: Kube, tls: WorkerApiTls, connected: Stores) -> Foundation:
@@ -224,7 +255,11 @@ def _stores(settings: Settings, kube: Kube, connected: Stores, check: Check) -> 
         records=records,
         jobs=WorkerJobs(database["worker_jobs"], check),
         runs=runs,
+        notifications=NotificationOutbox(database["notifications"], check),
         charges=Charges(database["ledger"]),
+        audits=Audits(database, check),
+        audited_ledger=AuditedLedger(database),
+        budgets=BudgetStore(database["budgets"], database["ledger"], check),
         tenancy=tenancy,
         verifier=StatusVerifier(ledger=ledger, records=records, runs=runs, tenancy=tenancy),
     )
@@ -243,8 +278,9 @@ def _storage(settings: Settings, connected: Stores) -> Storage:
 
 def build_reconcile_loop(base: Foundation) -> ReconcileLoop:
     """Observer, actor and reconciler, with the providers."""
-    stores, providers = base.stores, _providers(base.settings)
+    stores, providers = base.stores, build_providers(base.settings)
     garbage_collector, observer = _garbage_collector(stores, base.check), _observer(base, providers)
+    payment_queue = _payment_queue(base)
     actor = Actor(
         kube=base.kube,
         storage=stores.storage,
@@ -252,11 +288,14 @@ def build_reconcile_loop(base: Foundation) -> ReconcileLoop:
         records=stores.records,
         jobs=stores.jobs,
         runs=stores.runs,
+        notifications=stores.notifications,
         providers=providers,
         template=partial(_template, base.settings, base.tls),
         cache=base.shared.cache,
         garbage_collector=garbage_collector,
         leadership=base.role.leadership,
+        payment_queue=payment_queue,
+        budgets=stores.budgets,
     )
     reconciler = Reconciler(
         kube=base.kube,
@@ -265,17 +304,35 @@ def build_reconcile_loop(base: Foundation) -> ReconcileLoop:
         actor=actor,
         policy=_policy(base.settings),
         selection=base.selection,
+        payment_queue=payment_queue,
     )
     return ReconcileLoop(
         providers=providers,
         observer=observer,
         actor=actor,
         reconciler=reconciler,
+        payment_queue=payment_queue,
         garbage_collector=garbage_collector,
     )
 
 
-def _observer(base: Foundation, providers: dict[str, Provider]) -> Observer:
+def _payment_queue(base: Foundation) -> PaymentQueue:
+    settings, ledger = base.settings, base.stores.ledger
+    limits = PlaceLimits(
+        overall=settings.max_concurrent_overall,
+        per_namespace=settings.max_concurrent_per_namespace,
+        providers={"fal": settings.max_concurrent_fal, "assemblyai": settings.max_concurrent_assemblyai},
+    )
+
+    def counts(purchase: Purchase) -> bool:
+        return takes_place(purchase, utc_now(), settings.provider_deadline_seconds)
+
+    payment_queue = PaymentQueue(limits, open_purchases=ledger.under_way, takes_place=counts)
+    ledger.on_change = payment_queue.note_purchase
+    return payment_queue
+
+
+def _observer(base: Foundation, providers: ProviderAccounts) -> Observer:
     settings, stores, shared = base.settings, base.stores, base.shared
     return Observer(
         kube=base.kube,
@@ -287,8 +344,10 @@ def _observer(base: Foundation, providers: dict[str, Provider]) -> Observer:
         reports=shared.reports,
         verifier=stores.verifier,
         names=shared.lora_names,
-        prices=FalPrices(KeyFile(settings.fal_key_file), settings.fal_api_url, tls=trusted_cas(settings.ca_file)),
+        prices=_prices(settings),
         limits=settings.limits,
+        budgets=Budgets(base.kube, settings.operator_class),
+        usage=stores.budgets,
     )
 
 
@@ -299,15 +358,39 @@ def _garbage_collector(stores: OperatorStores, check: Check) -> GarbageCollector
         records=stores.records,
         jobs=stores.jobs,
         runs=stores.runs,
+        notifications=stores.notifications,
         check=check,
     )
 
 
-def _providers(settings: Settings) -> dict[str, Provider]:
+def build_providers(settings: Settings) -> ProviderAccounts:
+    """Clients of all provider accounts."""
     tls = trusted_cas(settings.ca_file)
-    fal = Fal(KeyFile(settings.fal_key_file), settings.fal_queue_url, settings.fal_api_url, tls=tls)
-    assemblyai = AssemblyAI(KeyFile(settings.assemblyai_key_file), settings.assemblyai_url, tls=tls)
-    return {each.name: InstrumentedProvider(each.name, each) for each in (fal, assemblyai)}
+    metrics.add_accounts(settings.provider_accounts)
+
+    def clients(keys: AccountKeys, account: str | None = None) -> dict[str, Provider]:
+        fal = Fal(keys.fal, settings.fal_queue_url, settings.fal_api_url, tls=tls)
+        assemblyai = AssemblyAI(keys.assemblyai, settings.assemblyai_url, tls=tls)
+        return {each.name: InstrumentedProvider(each.name, each, account) for each in (fal, assemblyai)}
+
+    others = {name: clients(keys, name) for name, keys in _account_keys(settings).items()}
+    return ProviderAccounts(clients(_default_keys(settings)), others)
+
+
+def _default_keys(settings: Settings) -> AccountKeys:
+    files = settings.fal_key_file, settings.fal_billing_key_file, settings.assemblyai_key_file
+    return AccountKeys(*map(KeyFile, files))
+
+
+def _account_keys(settings: Settings) -> dict[str, AccountKeys]:
+    folder = settings.provider_accounts_folder
+    return {name: AccountKeys.in_folder(folder / name) for name in settings.provider_accounts}
+
+
+def _prices(settings: Settings) -> FalPrices:
+    accounts = {name: keys.fal for name, keys in _account_keys(settings).items()}
+    key, tls = _default_keys(settings).fal, trusted_cas(settings.ca_file)
+    return FalPrices(key, settings.fal_api_url, tls=tls, accounts=accounts)
 
 
 def _policy(settings: Settings) -> Policy:
@@ -317,12 +400,14 @@ def _policy(settings: Settings) -> Policy:
         stage_attempts=settings.stage_attempts,
         provider_seconds=settings.provider_deadline_seconds,
         bucket=settings.s3_bucket,
+        unreachable_for=frozenset(settings.s3_unreachable_for),
         sources=settings.sources,
         allowed_hosts=settings.allowed_hosts,
         recording_seconds=settings.limits.duration_seconds,
         prices=PRICES | settings.prices,
         own_prices=frozenset(settings.prices),
         models_allowed=settings.models_allowed,
+        approval_required=settings.approval is Approval.MANUAL,
     )
 
 
@@ -354,12 +439,43 @@ def build_background(base: Foundation, core: ReconcileLoop) -> BackgroundWork:
         selection=base.selection,
         check=base.check,
     )
-    show = _charge_display(base, core).show
     return BackgroundWork(
+        budgets=_budget_keeper(base),
         orphans=orphans,
-        settlement=ChargeSettlement(stores.charges, _billing(base.settings), show=show, check=base.check),
+        settlement=_settlement(base, core),
+        audit=_audit(base),
         settled=SettledCheck(stores.runs, core.reconciler.wake),
+        expiries=Expiries(core.reconciler.wake),
+        temporary_files=TemporaryFiles(
+            storage=stores.storage,
+            records=stores.records,
+            runs=stores.runs,
+            deletion=TemporaryFileDeletion(base.settings.temporary_files),
+            check=base.check,
+        ),
         releases=NamespaceReleases(base.kube, base.selection, base.check),
+        notifier=_notifier(base),
+    )
+
+
+def _notifier(base: Foundation) -> Notifier:
+    settings, kube = base.settings, base.kube
+    return Notifier(
+        outbox=base.stores.notifications,
+        kube=kube,
+        keys=KeySecret(kube, settings.namespace, settings.notify_keys_secret, check=base.check),
+        headers=GrantedHeaders(settings.notify_headers_folder, settings.notify_headers),
+        post=GuardedPost(trusted_cas(settings.ca_file), settings.allowed_hosts),
+        check=base.check,
+    )
+
+
+def _budget_keeper(base: Foundation) -> BudgetKeeper:
+    return BudgetKeeper(
+        budgets=Budgets(base.kube, base.settings.operator_class),
+        store=base.stores.budgets,
+        kube=base.kube,
+        check=base.check,
     )
 
 
@@ -371,8 +487,14 @@ def leader_loops(
         core.garbage_collector.run,
         background.orphans.run,
         background.settlement.run,
+        background.audit.run,
+        background.budgets.run,
         background.settled.run,
+        background.expiries.run,
+        background.temporary_files.run,
         background.releases.run,
+        partial(core.payment_queue.run, core.reconciler.wake),
+        background.notifier.run,
     ]
     if base.role.claim is not None:
         loops.append(base.role.claim.kept)
@@ -390,9 +512,46 @@ def _retention(settings: Settings) -> Retention:
     )
 
 
-def _billing(settings: Settings) -> FalBilling:
-    keys = KeyFile(settings.fal_billing_key_file), KeyFile(settings.fal_key_file)
-    return FalBilling(keys, settings.fal_api_url, tls=trusted_cas(settings.ca_file))
+def fal_billing(settings: Settings) -> tuple[FalBilling, dict[str, FalBilling]]:
+    """Readers of fal's charges: the default account's, and those of the others by name."""
+    tls = trusted_cas(settings.ca_file)
+
+    def reader(keys: AccountKeys) -> FalBilling:
+        return FalBilling((keys.fal_billing, keys.fal), settings.fal_api_url, tls=tls)
+
+    return reader(_default_keys(settings)), {name: reader(keys) for name, keys in _account_keys(settings).items()}
+
+
+def _settlement(base: Foundation, core: ReconcileLoop) -> ChargeSettlement:
+    default, accounts = fal_billing(base.settings)
+    show = _charge_display(base, core).show
+    return ChargeSettlement(base.stores.charges, default, accounts=accounts, show=show, check=base.check)
+
+
+def _audit(base: Foundation) -> AccountAudit:
+    settings, tls = base.settings, trusted_cas(base.settings.ca_file)
+    own, usual = KeyFile(settings.fal_audit_key_file), KeyFile(settings.fal_key_file)
+    billing = (own, KeyFile(settings.fal_billing_key_file), usual)
+    transcripts = (KeyFile(settings.assemblyai_audit_key_file), KeyFile(settings.assemblyai_key_file))
+    return AccountAudit(
+        base.stores.audits,
+        base.stores.audited_ledger,
+        AuditedAccounts(
+            FalAccount((own, usual), billing, settings.fal_api_url, tls=tls),
+            AssemblyAIAccount(transcripts, settings.assemblyai_url, tls=tls),
+        ),
+        AuditPlan(
+            limits=AuditLimits(
+                window=timedelta(days=settings.audit_window_days),
+                unbilled_after=timedelta(days=settings.audit_unbilled_days),
+                shared_account=settings.audit_shared_account,
+                operator_class=settings.operator_class,
+            ),
+            table=PRICES | settings.prices,
+            models=frozenset(map(full_name, settings.models_allowed)),
+            daily=settings.audit_daily,
+        ),
+    )
 
 
 def _charge_display(base: Foundation, core: ReconcileLoop) -> ChargeDisplay:
@@ -459,6 +618,8 @@ def register_gauges(base: Foundation, core: ReconcileLoop) -> None:
     metrics.gauges.watch_ages = base.shared.watches.ages
     metrics.gauges.certificate_expiry = lambda: base.tls.expires_at.timestamp()  # noqa: PLW0108 - a renewal replaces it
     metrics.gauges.leader = lambda: base.role.works
+    metrics.gauges.places = lambda: (core.payment_queue.waiting, core.payment_queue.taken)
+    metrics.gauges.circuits = lambda: core.payment_queue.circuits
     metrics.gauges.queue = lambda: (len(queue), queue.oldest_due_seconds)
 
 
@@ -472,6 +633,7 @@ def build_event_handlers(base: Foundation, background: BackgroundWork, tasks: Le
         shared.lora_names,
         background.settled,
         selection=base.selection,
+        expiries=background.expiries,
         on_deselected=background.releases.note,
         on_deleted=tasks.deleted,
     )

@@ -5,7 +5,7 @@ Prometheus expects; permanent figures are in the ledger, whose states are counte
 """
 
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from prometheus_client import Counter, Histogram
 from prometheus_client import generate_latest as _exposition
@@ -13,13 +13,14 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
-from contentgen_contract.names import Phase, Reason
-from contentgen_contract.resources.prices import PRICES
+from contentgen_contract.names import DEFAULT_ACCOUNT, Phase, Reason
+from contentgen_contract.resources.prices import PRICES, USD
 from contentgen_runtime.metrics import SECONDS, Description, describe, new_registry
 
 REGISTRY = new_registry()
 
 _OTHER = "other"
+_CIRCUIT_VALUES = {"open": 1.0, "half-open": 0.5}
 _PHASES, _REASONS = frozenset(Phase), frozenset(Reason) | {""}
 
 reconciles = Counter(
@@ -33,9 +34,10 @@ reconcile_seconds = Histogram(
 )
 provider_calls = Counter(
     "contentgen_provider_calls",
-    "Requests to paid providers. `call` is submit (which may cost), poll, find or cancel; `verdict` is ok, or the "
-    "error: Refused and Busy were not accepted, MaybeAccepted may be billed.",
-    ("provider", "call", "verdict"),
+    "Requests to paid providers. `account` is the provider account: default, one of the chart's, or other. `call` is "
+    "submit (which may cost), poll, find or cancel; `verdict` is ok, or the error: Refused and Busy were not accepted, "
+    "MaybeAccepted may be billed.",
+    ("provider", "account", "call", "verdict"),
     registry=REGISTRY,
 )
 provider_seconds = Histogram(
@@ -49,26 +51,26 @@ estimated_dollars = Counter(
     "contentgen_estimated_dollars",
     "Estimated cost of accepted requests; those without an estimate are in contentgen_unpriced_requests. A crash may "
     "lose a count but never doubles one; the ledger has the exact figure.",
-    ("provider", "model"),
+    ("provider", "account", "model"),
     registry=REGISTRY,
 )
 spent_dollars = Counter(
     "contentgen_spent_dollars",
     "Cost of ended requests, by the provider's figures or else the estimate; those of unknown cost are in "
     "contentgen_unbilled_requests.",
-    ("provider", "model"),
+    ("provider", "account", "model"),
     registry=REGISTRY,
 )
 unpriced_requests = Counter(
     "contentgen_unpriced_requests",
     "Accepted requests without an estimate, which no amount includes.",
-    ("provider", "model"),
+    ("provider", "account", "model"),
     registry=REGISTRY,
 )
 unbilled_requests = Counter(
     "contentgen_unbilled_requests",
     "Ended requests of unknown cost, as most cancelled ones, which no amount includes.",
-    ("provider", "model"),
+    ("provider", "account", "model"),
     registry=REGISTRY,
 )
 store_errors = Counter(
@@ -87,6 +89,18 @@ desk_requests = Counter(
     "contentgen_desk_requests", "Requests of workers to the worker API.", ("endpoint", "code"), registry=REGISTRY
 )
 
+notification_attempts = Counter(
+    "contentgen_notification_attempts",
+    "Attempts to deliver a notification, by result: delivered, failed, refused (nothing was sent) or gone (410).",
+    ("result",),
+    registry=REGISTRY,
+)
+notifications_failed = Counter(
+    "contentgen_notifications_failed",
+    "Notifications that could not be delivered for a day.",
+    registry=REGISTRY,
+)
+
 
 class Gauges(Collector):
     """Gauges, read at each scrape."""
@@ -94,9 +108,15 @@ class Gauges(Collector):
     def __init__(self) -> None:
         self.queue: Callable[[], tuple[int, float]] = lambda: (0, 0.0)
         self.watch_ages: Callable[[], Mapping[str, float]] = dict
+        self.places: Callable[[], tuple[Mapping[str, int], Mapping[str, int]]] = lambda: ({}, {})
+        self.circuits: Callable[[], Mapping[tuple[str, str], str]] = dict
         self.ledger_states: Mapping[str, int] = {}
         self.orphans: Mapping[str, int] = {}
+        self.audit_findings: Mapping[str, int] = {}
+        self.audited_at: float | None = None
+        self.budgets: Sequence[tuple[str, str, int, int, int, int, float]] = ()
         self.leader: Callable[[], bool] = lambda: True
+        self.notifications: tuple[int, float] = (0, 0.0)  # to be delivered, and seconds since the oldest was created
         self.certificate_expiry: Callable[[], float] = lambda: 0.0
         self._resources: dict[str, tuple[str, str, str]] = {}
         self._tally: Tally[tuple[str, str, str]] = Tally()
@@ -123,6 +143,7 @@ class Gauges(Collector):
         yield GaugeMetricFamily(
             "contentgen_queue_oldest_due_seconds", "Seconds since the oldest key in the work queue became due.", oldest
         )
+        yield from self._places()
         resources = GaugeMetricFamily(
             "contentgen_resources",
             "Resources in the cluster, by kind, phase and reason.",
@@ -145,6 +166,15 @@ class Gauges(Collector):
         for state, count in self.orphans.items():
             orphans.add_metric((state,), count)
         yield orphans
+        yield from self._audit()
+        yield from self._budgets()
+        pending, age = self.notifications
+        yield GaugeMetricFamily(
+            "contentgen_notifications_pending", "Notifications that are to be delivered, now or later.", pending
+        )
+        yield GaugeMetricFamily(
+            "contentgen_notifications_oldest_seconds", "Seconds since the oldest of them was caused.", age
+        )
         ages = GaugeMetricFamily(
             "contentgen_watch_age_seconds", "Seconds since each watch was opened; a minute at most.", labels=("watch",)
         )
@@ -157,6 +187,71 @@ class Gauges(Collector):
             "End of validity of the worker API's certificate.",
             self.certificate_expiry(),
         )
+
+    def _audit(self) -> Iterable[Metric]:
+        findings = GaugeMetricFamily(
+            "contentgen_audit_findings",
+            "Differences between the providers and the ledger in the last audit, by kind. Of the leader only.",
+            labels=("kind",),
+        )
+        for kind, count in self.audit_findings.items():
+            findings.add_metric((kind,), count)
+        yield findings
+        audited = GaugeMetricFamily(
+            "contentgen_audit_timestamp_seconds",
+            "End of the last audit, where audits are daily. Of the leader only.",
+            labels=(),
+        )
+        if self.audited_at is not None:
+            audited.add_metric((), self.audited_at)
+        yield audited
+
+    def _places(self) -> Iterable[Metric]:
+        """The queue before the payment."""
+        waiting = GaugeMetricFamily(
+            "contentgen_queued_runs", "Runs that wait for a place for their paid request.", labels=("provider",)
+        )
+        taken = GaugeMetricFamily(
+            "contentgen_concurrent_requests",
+            "Places in use: paid requests under way, and those that may be sent next.",
+            labels=("provider",),
+        )
+        for family, counts in zip((waiting, taken), self.places(), strict=True):
+            for provider in ("assemblyai", "fal"):
+                family.add_metric((provider,), counts.get(provider, 0))
+            yield family
+        circuits = GaugeMetricFamily(
+            "contentgen_circuit_open",
+            "1 if no paid requests are sent to the endpoint after failures in a row, 0.5 while one is tried.",
+            labels=("provider", "model"),
+        )
+        values: dict[tuple[str, str], float] = {}
+        for (provider, model), state in self.circuits().items():
+            labels = (provider, model_label(model))
+            values[labels] = max(values.get(labels, 0.0), _CIRCUIT_VALUES.get(state, 0.0))
+        for labels, value in values.items():
+            circuits.add_metric(labels, value)
+        yield circuits
+
+    def _budgets(self) -> Iterable[Metric]:
+        dollars = GaugeMetricFamily(
+            "contentgen_budget_dollars",
+            "Current window of each ContentBudget. `amount` is limit, reserved (upper bounds of runs under way), "
+            "settled (charges of ended runs) or overrun (the part of the charges above the upper bounds).",
+            labels=("budget", "window", "amount"),
+        )
+        warning = GaugeMetricFamily(
+            "contentgen_budget_warning",
+            "1 if a ContentBudget is used to spec.warnAtPercent in its current window, else 0.",
+            labels=("budget", "window"),
+        )
+        for budget, window, limit, reserved, settled, overrun, share in self.budgets:
+            amounts = {"limit": limit, "reserved": reserved, "settled": settled, "overrun": overrun}
+            for amount, micros in amounts.items():
+                dollars.add_metric((budget, window, amount), micros / USD)
+            warning.add_metric((budget, window), reserved + settled >= limit * share)
+        yield dollars
+        yield warning
 
 
 def _known(value: str, known: frozenset[str]) -> str:
@@ -186,9 +281,24 @@ def model_label(model: str) -> str:
     return model if model in priced_models else _OTHER
 
 
-# Prometheus' increase() misses the event that creates a series, so those of money and stores start at 0.
-for _model in (*PRICES, _OTHER):
-    for _dollars in (estimated_dollars, spent_dollars, unpriced_requests, unbilled_requests):
-        _dollars.labels("assemblyai" if _model.startswith("assemblyai/") else "fal", _model)
+_accounts: set[str] = set()
+
+
+def add_accounts(names: Iterable[str]) -> None:
+    """Start the amounts of provider accounts at 0: Prometheus' increase() misses the event that creates a series."""
+    _accounts.update(names)
+    for account in names:
+        for model in (*PRICES, _OTHER):
+            for dollars in (estimated_dollars, spent_dollars, unpriced_requests, unbilled_requests):
+                dollars.labels("assemblyai" if model.startswith("assemblyai/") else "fal", account, model)
+
+
+def account_label(account: str | None) -> str:
+    """Provider account as a label: a configured one, else "other", because the ledger may name earlier ones."""
+    name = account or DEFAULT_ACCOUNT
+    return name if name in _accounts else _OTHER
+
+
+add_accounts((DEFAULT_ACCOUNT,))
 for _store in ("MongoDB", "S3"):
     store_errors.labels(_store)

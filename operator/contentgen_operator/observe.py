@@ -13,6 +13,7 @@ from contentgen_contract.records import keys, ownership
 from contentgen_contract.records.ownership import Owner
 from contentgen_contract.records.tenancy import Tenant
 from contentgen_contract.resources.models import model_of
+from contentgen_contract.resources.namespaces import requires_approval
 from contentgen_contract.resources.prices import PriceLookup
 from contentgen_contract.resources.spec import ImageGenerationSpec, Spec
 from contentgen_contract.resources.status import MAX_LOG, ResourceStatus, VersionStatus
@@ -20,9 +21,13 @@ from contentgen_contract.worker.orders import Limits
 from contentgen_operator.decide import history_searches, lora_identity
 from contentgen_operator.decide.deletion import is_searched_at_deletion
 from contentgen_operator.decide.payment import purchase_from_status, status_names_purchase
+from contentgen_operator.decide.policies import cleanup
 from contentgen_operator.kube import pods
+from contentgen_operator.kube.account_grants import AccountGrants
 from contentgen_operator.kube.api import Kube
+from contentgen_operator.kube.budgets import Budgets
 from contentgen_operator.kube.cache import Cache
+from contentgen_operator.providers.accounts import ProviderAccounts
 from contentgen_operator.providers.base import AccessRefused, Provider, Unavailable
 from contentgen_operator.providers.pricing import NoPrices, PriceSource
 from contentgen_operator.state import kinds
@@ -37,6 +42,8 @@ from contentgen_operator.state.observed import (
     Resource,
     is_stored,
 )
+from contentgen_operator.state.policies.budgets import MatchingBudget, matching_budget, windows_of
+from contentgen_operator.state.policies.provider_accounts import AccountGrant
 from contentgen_operator.state.provider_requests import (
     STORED,
     Call,
@@ -50,13 +57,14 @@ from contentgen_operator.state.provider_requests import (
 from contentgen_operator.state.purchases import Purchase, PurchaseKey, PurchaseState
 from contentgen_operator.state.runs import asset_user, frozen_spec, own_files, purchase_key
 from contentgen_operator.state.upload_limits import file_limits, files_problem
+from contentgen_operator.stores.budgets import BudgetStore
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_operator.stores.s3 import InvalidOutcome, Storage
 from contentgen_operator.stores.status_verification import StatusVerifier
 from contentgen_operator.stores.worker_jobs import RecordedJob, WorkerJobs
 from contentgen_operator.watch.lora_names import LoraNames
 from contentgen_operator.worker_api.reports import Reports
-from contentgen_runtime.kube import explain
+from contentgen_runtime.kube import Conflict, explain
 
 _log = logging.getLogger(__name__)
 _CLOCK_ERROR = timedelta(hours=25)  # of our own clock, for a request that a person names
@@ -78,14 +86,19 @@ class Observer:
         storage: Storage,
         ledger: Ledger,
         jobs: WorkerJobs,
-        providers: dict[str, Provider],
+        providers: ProviderAccounts,
         reports: Reports,
         verifier: StatusVerifier,
         limits: Limits,
         prices: PriceSource = _NO_PRICES,
+        budgets: Budgets,
+        usage: BudgetStore,
         names: LoraNames | None = None,
     ) -> None:
+        self._budgets = budgets
+        self._usage = usage
         self._names = names or LoraNames()
+        self._grants = AccountGrants(kube, providers.names)
         self._prices = prices
         self._cache = cache
         self._kube = kube
@@ -108,6 +121,8 @@ class Observer:
         if case.over and not case.collects_again:
             if case.run.request_open:
                 return await self._observe_ended(case)
+            if cleanup.is_due(case.resource, case.now):
+                return await self._observe_purchases(case)
             return await self._observe_settled(case)
         purchase = await self._ledger.get(case.key)
         fields: dict[str, Any] = {"purchase": purchase}
@@ -143,6 +158,7 @@ class Observer:
         if wanted.scope is not None and wanted.scope != resource.scope:
             case = case.model_copy(update={"resource": resource.model_copy(update={"scope": wanted.scope})})
             fields["purchase"] = purchase = await self._ledger.get(case.key)
+            fields["budgets"] = await self._matching_budgets(case)
         if purchase is None or purchase.unpaid or wanted.identity != run.lora_identity:
             return fields
         return fields | ({"purchase": None} if wanted.waits else await self._observe_sent(case, purchase))
@@ -161,6 +177,11 @@ class Observer:
         uid = case.resource.ref.uid
         if uid not in self._settled:
             return Observation()
+        return await self._observe_purchases(case)
+
+    async def _observe_purchases(self, case: DecisionInput) -> Observation:
+        """Observation of all purchases of an ended run's resource."""
+        uid = case.resource.ref.uid
         purchase = await self._ledger.get(case.key)
         earlier, other_runs = await self._ledger.others(case.key, uid)
         self._settled.discard(uid)
@@ -210,11 +231,14 @@ class Observer:
 
     async def _observe_unpaid(self, case: DecisionInput) -> dict[str, Any]:
         if not kinds.has_prepare(case.kind) or case.run.facts is not None:
-            return await self._observe_gate(case.resource, case.spec)
+            gate = await self._observe_gate(case.resource, case.spec)
+            return gate | {"budgets": await self._matching_budgets(case)}
         fields = await self._observe_stage(case, Stage.PREPARE)
+        account = await self._grants.last(case.resource.ref.namespace, case.resource.tenant)
         return fields | {
+            "account": account,
             "seconds_per_unit": await self._ledger.seconds_per_unit(model_of(case.spec)),
-            "price": await self._price(case.resource, case.spec),
+            "price": await self._price(case.resource, case.spec, account),
             "same_lora_name": await self._older_same_name(case.resource),
         }
 
@@ -336,6 +360,8 @@ class Observer:
         Reads pods only of Jobs whose worker should have started.
         """
         seconds = (now - job.started_at).total_seconds()
+        if job.suspended:
+            return PodTrouble(refused=False, queued=True, words=f"Job {job.name} is suspended: a queue holds it")
         if job.ready or self._reports.progress(job.uid) is not None or seconds < _STARTING_SECONDS:
             return None
         mine = await self._pods(namespace, job)
@@ -347,10 +373,7 @@ class Observer:
             return PodTrouble(refused=True, words=words)
         if seconds < pods.SCHEDULING_SECONDS:
             return None
-        cause = (
-            "a queue holds the Job: it is suspended" if job.suspended else "the Job has no pod, and no event says why"
-        )
-        return PodTrouble(refused=False, words=cause)
+        return PodTrouble(refused=False, words="the Job has no pod, and no event says why")
 
     async def _pods(self, namespace: str, job: JobView) -> list[dict[str, Any]]:
         return pods.of_the_job(await self._kube.job_pods(namespace, job.name), job.uid)
@@ -382,15 +405,34 @@ class Observer:
         return await self._storage.stored(own_files(case.resource, user), prefix, names, ref.namespace)
 
     async def _observe_gate(self, resource: Resource, spec: Spec) -> dict[str, Any]:
-        provider = self._providers[kinds.provider_of(resource.ref.kind)]
+        account = await self._grants.current(resource.ref.namespace, resource.tenant)
+        provider = self._providers.provider(kinds.provider_of(resource.ref.kind), account.name)
         await self._storage.require_bucket()  # without it a paid result could not be stored
         loras: tuple[LoraView, ...] = ()
         if isinstance(spec, ImageGenerationSpec):
             names = [lora.lora_ref.name for lora in spec.loras if lora.lora_ref]
             loras = tuple([await self._observe_lora(resource.tenant, resource.ref.namespace, name) for name in names])
-        price = await self._price(resource, spec)
+        price = await self._price(resource, spec, account)
         name = await self._older_same_name(resource)
-        return {"provider_configured": provider.configured, "loras": loras, "price": price, "same_lora_name": name}
+        gate = {"provider_configured": provider.configured, "approval_required": await self._must_approve(resource)}
+        return gate | {"account": account, "loras": loras, "price": price, "same_lora_name": name}
+
+    async def _must_approve(self, resource: Resource) -> bool:
+        """Whether the label of the namespace requires an approval. Raises Conflict if the namespace is gone."""
+        namespace = resource.ref.namespace
+        body = await self._kube.get_namespace(namespace)
+        if body is None:
+            raise Conflict(f"namespace {namespace} is gone")
+        return requires_approval(body["metadata"].get("labels") or {})
+
+    async def _matching_budgets(self, case: DecisionInput) -> tuple[MatchingBudget, ...]:
+        """Budgets that count the run, with the usage of their current windows and the run's claims."""
+        provider, user = kinds.provider_of(case.kind), asset_user(case.resource, case.spec)
+        found = await self._budgets.matching(case.resource.ref.namespace, provider, case.kind, user)
+        windows = {each.uid: windows_of(each, case.now) for each in found}
+        ids = [window.id for each in windows.values() for window in each]
+        usage = await self._usage.usage(ids, str(case.key)) if ids else {}
+        return tuple(matching_budget(each, windows[each.uid], usage) for each in found)
 
     async def _older_same_name(self, resource: Resource) -> str | None:
         """Name of an older LoraTraining with the same loraName; None: there is none. The index is incomplete after a
@@ -405,24 +447,35 @@ class Observer:
             other = self._names.older(resource)
         return other
 
-    async def _price(self, resource: Resource, spec: Spec) -> PriceLookup:
-        if kinds.provider_of(resource.ref.kind) != "fal":
+    async def _price(self, resource: Resource, spec: Spec, account: AccountGrant) -> PriceLookup:
+        if kinds.provider_of(resource.ref.kind) != "fal" or account.problem:
             return PriceLookup()
-        return await self._prices.price(model_of(spec))
+        return await self._prices.price(model_of(spec), account.name)
 
     async def _observe_lora(self, tenant: Tenant, namespace: str, name: str) -> LoraView:
         body = await self._kube.get_resource(Kind.LORA_TRAINING, namespace, name)
         if body is None:
-            return LoraView(name=name)
+            return await self._observe_expired_lora(tenant, namespace, name)
         try:
             status = ResourceStatus.model_validate(body.get("status") or {})
         except ValidationError:  # somebody else wrote its status: not ready
             return LoraView(name=name)
         trainings = await self._verifier.trainings(tenant, namespace, name)
-        key = _model_key(status, lora_identity.files_of(trainings))
+        key = _model_key(status.versions, lora_identity.files_of(trainings))
         message = (status.message or "")[:200]
         phase = status.phase or Phase.PENDING
         return LoraView(name=name, phase=phase, model_key=key, message=message, trainings=trainings)
+
+    async def _observe_expired_lora(self, tenant: Tenant, namespace: str, name: str) -> LoraView:
+        """A LoraTraining that is gone: usable if its spec.ttlSecondsAfterFinished was over, missing if a person
+        deleted it.
+        """
+        trainings = await self._verifier.trainings(tenant, namespace, name)
+        document = await self._verifier.expired(Kind.LORA_TRAINING, namespace, name, trainings)
+        if document is None:
+            return LoraView(name=name)
+        key = _model_key(document.versions, lora_identity.files_of(trainings))
+        return LoraView(name=name, phase=Phase.COMPLETED, model_key=key, trainings=trainings)
 
     async def _find_lost_request(
         self, resource: Resource, key: PurchaseKey, spec: Spec, purchase: Purchase
@@ -463,7 +516,7 @@ class Observer:
         if given in search.claimed:
             return Verified(same=False, text="it belongs to another purchase")
         try:
-            return await self._providers[purchase.provider].verify(search, given)
+            return await self._provider_of(purchase).verify(search, given)
         except Unavailable as error:
             return Verified(same=None, text=str(error))
 
@@ -473,15 +526,19 @@ class Observer:
         """Fields of a search for the request of a lost reply, sent before the next attempt's (`before`)."""
         call = kinds.sent_call(spec, key, purchase)
         try:
-            found = await find_lost(self._ledger, self._providers[purchase.provider], purchase, call, before)
+            found = await find_lost(self._ledger, self._provider_of(purchase), purchase, call, before)
         except Unavailable as error:
             return _read_problem(error)
         return {"found_request": found.request_id, "history_complete": found.complete}
 
+    def _provider_of(self, purchase: Purchase) -> Provider:
+        """Client of the account that the request was sent with, whatever its namespace is granted now."""
+        return self._providers.provider(purchase.provider, purchase.account)
+
     async def _poll(self, purchase: Purchase) -> dict[str, Any]:
         rate = await self._ledger.seconds_per_unit(purchase.model)
         try:
-            view = await poll_or_stored(self._storage, self._providers[purchase.provider], purchase)
+            view = await poll_or_stored(self._storage, self._provider_of(purchase), purchase)
             if view.state is RequestState.GONE:
                 self._confirm_bought_here(purchase)
         except Unavailable as error:
@@ -540,8 +597,8 @@ def _read_problem(error: Unavailable) -> dict[str, Any]:
     return {"provider_problem": str(error), "access_refused": isinstance(error, AccessRefused)}
 
 
-def _model_key(status: ResourceStatus, collected: frozenset[str]) -> str | None:
+def _model_key(listed: tuple[VersionStatus, ...], collected: frozenset[str]) -> str | None:
     """Key of the LoRA file of the newest version that the ledger lists, also while a later run works or has failed."""
-    versions = sorted(status.versions, key=lambda version: version.version, reverse=True)
+    versions = sorted(listed, key=lambda version: version.version, reverse=True)
     models = (file.key for each in versions for file in each.files if file.key.endswith("/model.safetensors"))
     return next((key for key in models if key in collected), None)

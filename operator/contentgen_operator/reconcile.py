@@ -11,14 +11,16 @@ from contentgen_operator.act import Actor
 from contentgen_operator.clock import utc_now
 from contentgen_operator.decide.decision import decide, invalid_spec
 from contentgen_operator.decide.deletion import decide_deletion, grace_is_over
+from contentgen_operator.decide.policies import queue
 from contentgen_operator.decide.status import store_unavailable_status
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Body, Cache
 from contentgen_operator.kube.selection import DEFAULT, Selection
 from contentgen_operator.observe import Observer
 from contentgen_operator.providers.base import Unavailable
+from contentgen_operator.queues.payment_queue import PaymentQueue
 from contentgen_operator.queues.work_queue import WorkQueue
-from contentgen_operator.state.decision_input import Policy, decision_input
+from contentgen_operator.state.decision_input import DecisionInput, Policy, decision_input
 from contentgen_operator.state.observed import Observation, Resource, ResourceRef
 from contentgen_operator.state.plan import Plan
 from contentgen_operator.stores.status_verification import with_owned_versions
@@ -45,7 +47,9 @@ class Reconciler:
         actor: Actor,
         policy: Policy,
         selection: Selection = DEFAULT,
+        payment_queue: PaymentQueue | None = None,
     ) -> None:
+        self._payment_queue = payment_queue or PaymentQueue()
         self._kube = kube
         self._selection = selection
         self._cache = cache
@@ -102,11 +106,13 @@ class Reconciler:
     async def _read_and_reconcile(self, ref: ResourceRef) -> float | None:
         body = self._cache.resource(ref) or await self._read_resource(ref)
         if body is None:
+            self._payment_queue.leave(ref.uid)
             await self._actor.gone(ref)
             self._failures.pop(ref, None)
             return None
         if not self._selection.serves(body):  # its class changed between the watch and this read
             self._cache.forget(ref)
+            self._payment_queue.leave(ref.uid)
             self._failures.pop(ref, None)
             return None
         try:
@@ -137,7 +143,8 @@ class Reconciler:
         except Unavailable as error:  # a cancellation that can still be tried again
             _log.warning("%s", error, extra=resource.ref.about)
             return min(self._pause(resource.ref), _DELETION_PAUSE_SECONDS)
-        if not admitted:
+        if not admitted:  # its Job is refused: others may have its place until the next try
+            self._payment_queue.leave(resource.ref.uid)
             return self._pause(resource.ref)
         self._failures.pop(resource.ref, None)
         return plan.again_seconds
@@ -152,12 +159,28 @@ class Reconciler:
 
     async def _plan(self, resource: Resource, now: datetime) -> Plan:
         if resource.deleting:
+            self._payment_queue.leave(resource.ref.uid)
             return decide_deletion(resource, await self._observed_at_deletion(resource, now), now, self._policy)
         try:
             case = decision_input(resource, now, self._policy)
         except ValidationError as error:
+            self._payment_queue.leave(resource.ref.uid)
             return invalid_spec(resource, error, now)
-        return decide(case.observing(await self._observer.observe(case)))
+        return await self._plan_in_turn(case.observing(await self._observer.observe(case)))
+
+    async def _plan_in_turn(self, case: DecisionInput) -> Plan:
+        """The plan; if it would plan or send a paid request and the run has no place, the plan of a run that waits."""
+        plan = decide(case)
+        if not queue.asks(plan):
+            self._payment_queue.leave(case.resource.ref.uid)
+            return plan
+        turn = await self._payment_queue.ask(case.resource.ref, queue.claimant(case))
+        if turn.granted:
+            return plan
+        waits = decide(case.observing(case.observed.model_copy(update={"turn": turn})))
+        if waits.status.phase is not None and waits.status.phase.terminal:  # its deadline is over
+            self._payment_queue.leave(case.resource.ref.uid)
+        return waits
 
     async def _observed_at_deletion(self, resource: Resource, now: datetime) -> Observation:
         try:

@@ -1,24 +1,35 @@
 """Settings of the operator: environment variables with the prefix CONTENTGEN_, set by the chart."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from contentgen_contract.patterns import OPERATOR_CLASS
+from contentgen_contract.patterns import ACCOUNT, OPERATOR_CLASS
 from contentgen_contract.resources.namespaces import LabelSelector, Namespace
 from contentgen_contract.resources.operator_class import DEFAULT_CLASS
 from contentgen_contract.resources.prices import Price
 from contentgen_contract.resources.sources import SourceGrant
+from contentgen_contract.resources.spec import Approval
 from contentgen_contract.worker.orders import Limits
 from contentgen_operator.kube.job_manifests import WorkerPod
 from contentgen_operator.leader.election import Timing
 from contentgen_operator.leader.endpoint import WorkerEndpoint
 from contentgen_operator.providers.sending import POST_SECONDS
+from contentgen_operator.state.policies.header_grants import HeaderGrant
+from contentgen_operator.state.policies.provider_accounts import is_account_name
 from contentgen_runtime.http_server.servers import ANY_ADDRESS
 
+
+def _no_default(name: str) -> str:
+    if not is_account_name(name):
+        raise ValueError(f"{name} is no name of a provider account besides the default one")
+    return name
+
+
 _DAY = 86400
+ProviderAccount = Annotated[str, StringConstraints(pattern=ACCOUNT), AfterValidator(_no_default)]
 
 
 class Settings(BaseSettings):
@@ -80,6 +91,9 @@ class Settings(BaseSettings):
 
     s3_endpoint: str | None = None
     s3_public_endpoint: str | None = None
+    s3_unreachable_for: tuple[Literal["fal", "assemblyai"], ...] = Field(
+        (), description="Providers that cannot fetch files from the bucket; set by `contentgen try`, not by the chart."
+    )
     s3_region: str = "us-east-1"
     s3_bucket: str = "content-generation-assets"
     s3_key_folder: Path | None = Field(
@@ -91,9 +105,22 @@ class Settings(BaseSettings):
     fal_billing_key_file: str = Field(
         "/etc/contentgen/providers/fal-billing-key", description="Key for billing events, used instead of the fal key."
     )
+    provider_accounts: tuple[ProviderAccount, ...] = Field(
+        (), description="Names of provider accounts besides the default one, which the labels of namespaces grant."
+    )
+    provider_accounts_folder: Path = Field(
+        Path("/etc/contentgen/accounts"),
+        description="Folder with one folder for each of these accounts, with files like those of the default one.",
+    )
+    fal_audit_key_file: str = Field(
+        "/etc/contentgen/providers/fal-audit-key", description="Key of the audit, used instead of the other two."
+    )
     fal_queue_url: str = "https://queue.fal.run"
     fal_api_url: str = "https://api.fal.ai"
     assemblyai_key_file: str = "/etc/contentgen/providers/assemblyai-key"
+    assemblyai_audit_key_file: str = Field(
+        "/etc/contentgen/providers/assemblyai-audit-key", description="Key of the audit, used instead of the other one."
+    )
     assemblyai_url: str = "https://api.assemblyai.com"
     ca_file: Path | None = Field(None, description="PEM file with additional CAs for the providers' certificates.")
     poll_seconds: float = Field(5, gt=0)
@@ -104,12 +131,37 @@ class Settings(BaseSettings):
     orphan_retention_days: int = Field(
         30, ge=1, le=3650, description="Retention of results of purchases whose resource is gone."
     )
+    temporary_files: Literal["lifecycle", "collector", "none"] = Field(
+        "lifecycle", description="What deletes temporary files after 24 hours."
+    )
+    max_concurrent_overall: int = Field(
+        0, ge=0, description="Paid requests under way at a time; 0: no limit, as for the next three."
+    )
+    max_concurrent_per_namespace: int = Field(0, ge=0)
+    max_concurrent_fal: int = Field(0, ge=0)
+    max_concurrent_assemblyai: int = Field(0, ge=0)
     prices: dict[str, Price] = Field(default_factory=dict)
     models_allowed: tuple[str, ...] = Field((), description="fal models that may be used; empty: those with a price.")
+
+    approval: Approval = Field(
+        Approval.AUTOMATIC, description="Minimum of spec.approval in all namespaces; a namespace may require more."
+    )
+    audit_daily: bool = Field(True, description="Audit every day; without it, only when a person requests it.")
+    audit_window_days: int = Field(14, ge=1, le=60, description="Age of the requests and bills that are audited.")
+    audit_unbilled_days: int = Field(3, ge=1, le=30, description="Time after which a request must be billed.")
+    audit_shared_account: bool = Field(
+        False, description="Whether others use the providers' accounts: their requests are no alert."
+    )
 
     allowed_hosts: tuple[str, ...] = ()
     sources: tuple[SourceGrant, ...] = ()
     limits: Limits = Limits()
+
+    notify_headers: tuple[HeaderGrant, ...] = ()
+    notify_headers_folder: Path = Field(
+        Path("/etc/contentgen/notify-headers"), description="Folder with the mounted Secrets of headers, by name."
+    )
+    notify_keys_secret: str = "contentgen-webhook-keys"  # noqa: S105 - a Secret's name
 
     worker_image: str = "contentgen-worker"
     worker_image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
@@ -137,6 +189,12 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _has_a_safe_lease(self) -> "Settings":
         assert self.lease_timing  # noqa: S101 - raises ValueError
+        return self
+
+    @model_validator(mode="after")
+    def _audits_long_enough(self) -> "Settings":
+        if self.audit_unbilled_days >= self.audit_window_days:
+            raise ValueError("audit_unbilled_days must be less than audit_window_days")
         return self
 
     @property

@@ -8,7 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from contentgen_sandbox import hostile, media
+from contentgen_sandbox import hooks, hostile, media
 from contentgen_sandbox.assemblyai import assemblyai
 from contentgen_sandbox.control import control
 from contentgen_sandbox.fal import fal
@@ -54,7 +54,15 @@ def create_app(settings: SandboxSettings) -> FastAPI:
 
     app = FastAPI(title="contentgen sandbox", lifespan=lifespan)
     app.state.sandbox = sandbox
-    for router in (control.router, media.router, hostile.router, fal.history, fal.router, assemblyai.router):
+    for router in (
+        control.router,
+        media.router,
+        hooks.router,
+        hostile.router,
+        fal.history,
+        fal.router,
+        assemblyai.router,
+    ):
         app.include_router(router)
     app.add_middleware(KeepReceive)
     app.add_exception_handler(assemblyai.RequestRefused, _assemblyai_error)

@@ -55,6 +55,8 @@ class SandboxJob(BaseModel):
     id: str
     provider: Provider
     model: str
+    account: str = ""
+    """Only keys of this account see the request."""
     input: dict[str, Any]
     base_url: str
     """The host that the client used, without a slash at the end: results are served from there."""
@@ -110,10 +112,10 @@ class Jobs:
         with self._lock:
             return self._jobs.get(job_id)
 
-    def all(self, provider: Provider) -> list[SandboxJob]:
-        """All requests, oldest first."""
+    def all(self, provider: Provider, account: str) -> list[SandboxJob]:
+        """All requests of an account, oldest first."""
         with self._lock:
-            return [job for job in self._jobs.values() if job.provider == provider]
+            return [job for job in self._jobs.values() if (job.provider, job.account) == (provider, account)]
 
     def unfinished(self) -> list[SandboxJob]:
         with self._lock:

@@ -49,6 +49,8 @@ class LedgerEntry(BaseModel):
     what: str
     amount_usd: Decimal
     request_id: str
+    account: str = ""
+    """Account of the key that was used; empty: the default one."""
     marker: str | None
     """Identity of a purchase in the provider's history: the path of its input's URL, or its seed."""
 

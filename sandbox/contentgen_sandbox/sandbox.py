@@ -32,6 +32,7 @@ class SandboxPurchase:
     what: str
     amount_usd: Decimal
     marker: str | None
+    account: str
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Sandbox:
             id=new_id(),
             provider=purchase.provider,
             model=purchase.model,
+            account=purchase.account,
             input=purchase.input,
             base_url=str(request.base_url).rstrip("/"),
             created_at=datetime.now(UTC),
@@ -75,11 +77,26 @@ class Sandbox:
             what=purchase.what,
             amount_usd=purchase.amount_usd,
             request_id=job.id,
+            account=job.account,
             marker=purchase.marker,
         )
         self.ledger.write(entry)
         self.jobs.add(job)
         self.runner.start(job)
+
+
+def account_of(key: str) -> str:
+    """Account of a key, its part before a colon; empty, the default account, without one.
+
+    So the keys `team-a:1` and `team-a:2`, before and after a rotation, are of one account.
+    """
+    account, colon, _ = key.partition(":")
+    return account if colon else ""
+
+
+def secret_of(key: str) -> str:
+    """Part of a key that its account does not name."""
+    return key.rpartition(":")[2]
 
 
 def new_id() -> str:

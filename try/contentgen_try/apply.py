@@ -116,14 +116,12 @@ def _document(file: Path, body: Any) -> Document:
 
 def refuse_unreachable(documents: Sequence[Document], options: Options) -> None:
     """Raises BadManifest for a resource whose real provider has to fetch a file from the bucket, if that is local."""
-    if options.bucket or options.providers_url:
-        return
     for document in documents:
-        real = options.assemblyai.real if document.kind == Kind.TRANSCRIPTION else options.fal.real
+        provider = "assemblyai" if document.kind == Kind.TRANSCRIPTION else "fal"
         fetched = _FETCHED.get(document.kind, "")
         if document.kind == Kind.IMAGE_GENERATION and not (document.body.get("spec") or {}).get("loras"):
             fetched = ""
-        if document.ours and real and fetched:
+        if document.ours and provider in options.cut_off_providers and fetched:
             raise BadManifest(
                 f"error: {document}: the provider fetches {fetched} from the bucket, and cannot reach this computer: "
                 "name a bucket of yours with --bucket, and set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION"

@@ -64,6 +64,7 @@ def _main(options: Options, console: Console) -> int:
                     run.welcome(cluster)
                     console.print("Ctrl-C ends it.")
                     wait_for_end()
+                run.ended()
             except KeyboardInterrupt:
                 console.print()
                 if not run.completed:

@@ -41,3 +41,8 @@ class Options:
         """Names of the providers that may be paid."""
         named = (("fal", self.fal), ("assemblyai", self.assemblyai))
         return tuple(name for name, provider in named if provider.real)
+
+    @property
+    def cut_off_providers(self) -> tuple[str, ...]:
+        """Names of the providers that cannot fetch files from this computer."""
+        return () if self.bucket or self.providers_url else self.real_providers

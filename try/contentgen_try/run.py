@@ -135,11 +135,24 @@ class Run:
             return
         if self._cluster is None:  # the operator may have continued what an earlier run began
             self._say("[yellow]![/] Requests of earlier runs that have not ended go on at the provider and are paid.")
-        open_requests = [line for each in self.documents if each.ours and (line := self._open_request(each))]
-        for line in open_requests:
+        self._say_open()
+        self._say(f"Stopped. {self._again}")
+
+    def ended(self) -> None:
+        """Print which paid requests are under way at the end of a command that does not serve."""
+        if self._options.pays and self._say_open():
+            self._say(self._again)
+
+    @property
+    def _again(self) -> str:
+        return f"The same command with the folder {self._options.folder} continues, and pays nothing twice."
+
+    def _say_open(self) -> bool:
+        """Print the open requests; True if there are any."""
+        found = [line for each in self.documents if each.ours and (line := self._open_request(each))]
+        for line in found:
             self._say(f"[yellow]![/] {line}")
-        again = f"The same command with the folder {self._options.folder} continues, and pays nothing twice."
-        self._say(f"Stopped. {again}")
+        return bool(found)
 
     def _open_request(self, document: Document) -> str:
         """A line about the paid request of a resource; empty if there is none."""

@@ -47,6 +47,15 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- end -}}
 {{- end }}
 
+{{/* Names of the Secrets that are granted as headers of notifications, each once, as JSON. */}}
+{{- define "contentgen.headerSecrets" -}}
+{{- $names := list -}}
+{{- range .Values.notifications.headers -}}
+{{- $names = append $names .secret -}}
+{{- end -}}
+{{ $names | uniq | toJson }}
+{{- end }}
+
 {{- define "contentgen.sandboxHost" -}}
 {{ include "contentgen.fullname" . }}-sandbox.{{ .Release.Namespace }}.svc
 {{- end }}
@@ -275,6 +284,10 @@ WARNING: {{ index $ 1 }} names the Secret {{ $secret }}, which lacks the key {{ 
 {{/* The operator's user name, as the API server knows it. */}}
 {{- define "contentgen.operatorUser" -}}
 system:serviceaccount:{{ .Release.Namespace }}:{{ include "contentgen.serviceAccountName" . }}
+{{- end }}
+
+{{- define "contentgen.gatewayUser" -}}
+system:serviceaccount:{{ .Release.Namespace }}:{{ include "contentgen.gatewayServiceAccountName" . }}
 {{- end }}
 
 {{- define "contentgen.operatorClass" -}}

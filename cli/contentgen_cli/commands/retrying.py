@@ -64,6 +64,10 @@ def _refuse(item: Item) -> None:
         raise CliError(f"{item.reference} is being deleted")
     if item.spec.get("suspend") or phase is Phase.SUSPENDED:
         raise CliError(f"{item.reference} is suspended. Resume it: kubectl contentgen resume {item.reference}")
+    if phase is Phase.AWAITING_APPROVAL:
+        raise CliError(
+            f"{item.reference} waits for an approval. Approve it: kubectl contentgen approve {item.reference}"
+        )
     if not item.settled or phase is None:
         raise CliError(
             f"{item.reference} is under way ({phase or 'not started'}, {item.status.progress} %): there is nothing to "

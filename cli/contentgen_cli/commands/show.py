@@ -10,7 +10,8 @@ from contentgen_cli.commands.why import ResourceReport
 from contentgen_contract.names import Phase
 
 _UNBOUNDED = 10_000  # columns: no wrapping in a pipe
-_STYLES = {Phase.COMPLETED: "green", Phase.FAILED: "red", Phase.SUBMISSION_UNKNOWN: "red", Phase.SUSPENDED: "yellow"}
+_STYLES = {Phase.COMPLETED: "green", Phase.FAILED: "red", Phase.SUBMISSION_UNKNOWN: "red", Phase.SUSPENDED: "yellow",
+           Phase.AWAITING_APPROVAL: "yellow"}  # fmt: skip
 
 
 def console(*, stderr: bool = False) -> Console:

@@ -11,6 +11,7 @@ from contentgen_contract.advice.reasons import PHASES, REASONS, Action, Costs, R
 from contentgen_contract.annotations.cancel_run import describe_ignored
 from contentgen_contract.names import Kind, Phase, Reason
 from contentgen_contract.resources.operator_class import DEFAULT_CLASS
+from contentgen_contract.resources.queue_position import QueuePosition
 from contentgen_contract.worker.log import human_bytes
 
 Body = dict[str, Any]
@@ -29,6 +30,7 @@ class ResourceContext:
     job_events: Sequence[Body] = ()
     pods: Sequence[Body] = ()
     loras: dict[str, Item | None] = field(default_factory=dict)
+    position: QueuePosition | None = None  # in the operator's queue
     served: bool | None = None  # an operator serves the resource's class; None: unknown
 
 
@@ -52,6 +54,7 @@ def explain(item: Item, context: ResourceContext, now: datetime) -> ResourceRepo
     pods = _pods(item, context)
     parts = (
         ("Message", _message(item)),
+        ("Queue", (str(context.position),) if context.position is not None else ()),
         ("Ignored", _ignored(item)),
         ("Meaning", _meaning(item, now)),
         ("Class", _class(item, context)),
@@ -243,10 +246,8 @@ def _commands(item: Item, context: ResourceContext) -> tuple[str, ...]:
     match status.phase:
         case _ if not item.settled:
             return _under_way(item, context)
-        case Phase.COMPLETED:
-            return (f"contentgen get files {name}",)
-        case Phase.SUSPENDED:
-            return (f"contentgen resume {name}",)
+        case Phase.COMPLETED | Phase.SUSPENDED | Phase.AWAITING_APPROVAL as phase:
+            return tuple(each.format(name) for each in _BY_PHASE[phase])
         case Phase.SUBMISSION_UNKNOWN:
             # With StoresDisagree no request is searched for; `retry` explains the restore of MongoDB.
             adopt = () if status.reason == Reason.STORES_DISAGREE else (f"contentgen adopt {name} REQUEST_ID",)
@@ -289,6 +290,11 @@ def _after_failure(item: Item) -> tuple[str, ...]:
     return (*logs, *dict.fromkeys(_command(each, item) for each in free or remedies[:1]))
 
 
+_BY_PHASE = {
+    Phase.COMPLETED: ("contentgen get files {}",),
+    Phase.SUSPENDED: ("contentgen resume {}",),
+    Phase.AWAITING_APPROVAL: ("contentgen approve {}", "contentgen reject {}"),
+}
 _COMMANDS = {
     Action.COLLECT: "contentgen collect {reference}",
     Action.RESTORE: "contentgen collect {reference}",  # of a failed run: it adopts what was restored

@@ -59,6 +59,7 @@ class Action(StrEnum):
     ADOPT = "adopt"
     RESTORE = "restore"  # the newest backup of a store
     EDIT = "edit"
+    APPROVE = "approve"
     RERUN = "rerun"
     RESUBMIT = "resubmit"
     DELETE_OTHER = "delete the other"
@@ -87,6 +88,8 @@ _TEXTS = {
     Action.COLLECT: f"Fetch the paid result once more: {_FETCH_BY}",
     Action.ADOPT: "Check the provider's dashboard; if the request is listed, adopt it: kubectl contentgen adopt NAME "
     "REQUEST_ID",
+    Action.APPROVE: "Let a user with the verb approve look at the price, and approve or reject the run: kubectl "
+    "contentgen approve NAME, kubectl contentgen reject NAME",
     Action.EDIT: "Correct the spec; the edit starts the next run",
     Action.RERUN: f"Start another run: {_AGAIN_BY}",
     Action.RESUBMIT: f"If it is not listed, allow another payment: {_ALLOW_BY}",
@@ -185,10 +188,11 @@ PHASES: dict[Phase, str] = {
     Phase.PENDING: "The run waits before its first step: for a LoRA, a store, or the operator.",
     Phase.SUSPENDED: "spec.suspend is true: nothing is started and nothing is paid until it is false.",
     Phase.PREPARING: "A Job downloads the source and prepares the provider's input. Free.",
+    Phase.AWAITING_APPROVAL: "The run waits for an approval before its payment: kubectl contentgen approve or reject.",
     Phase.SUBMITTING: "The paid request is recorded in the ledger and sent to the provider, once.",
     Phase.PROCESSING: "The provider works on the request. No pod waits for it.",
     Phase.COLLECTING: "A Job downloads the provider's result and stores the outputs. Free.",
-    Phase.COMPLETED: "The outputs are stored. Final for this run.",
+    Phase.COMPLETED: "The outputs are stored, or after a dry run (Estimated) the price is known. Final for this run.",
     Phase.FAILED: "The run ended without outputs; see the reason. Final for this run, but a paid result can be fetched "
     "once more (contentgen.dev/collect).",
     Phase.SUBMISSION_UNKNOWN: "It is unknown whether the provider accepted the paid request. The operator still "
@@ -222,6 +226,17 @@ REASONS: dict[Reason, Explanation] = {
         Paid.NOTHING,
         Kept.RUN,
         _single(Action.RESUME, Costs.ONCE),
+    ),
+    Reason.AWAITING_APPROVAL: Explanation(
+        "The free stages are done and the run waits for an approval: spec.approval is Manual, or the namespace or the "
+        "installation requires it. Its deadline (spec.deadlineSeconds) goes on.",
+        Paid.NOTHING,
+        Kept.RUN,
+        (
+            *_single(Action.APPROVE, Costs.ONCE),
+            *_single(Action.EDIT, Costs.ONCE, "Edit the spec: another run replaces this one and waits in its place"),
+        ),
+        "The message has the price and the number of the run; a training set is shown by the gateway.",
     ),
     Reason.WAITING_FOR_LORA: Explanation(
         "A LoraTraining named in spec.loras does not exist or is not finished.",
@@ -282,7 +297,19 @@ REASONS: dict[Reason, Explanation] = {
             Action.REPAIR,
             "Put a valid key into the Secret that the chart's providers.existingSecret names; work continues by itself",
         ),
-        "The keys of the Secret are fal-key and assemblyai-key; the message states whether the provider rejects them.",
+        "The keys of the Secret are fal-key and assemblyai-key; the message states whether the provider rejects them, "
+        "and names the namespace's provider account if it is not the default one.",
+    ),
+    Reason.BUDGET_EXCEEDED: Explanation(
+        "A ContentBudget of the platform refuses the run: it may cost more than the budget has left, or allows a run.",
+        Paid.NOTHING,
+        Kept.RUN,
+        _single(
+            Action.WAIT,
+            Costs.ONCE,
+            "A run that waits continues by itself after the window has reset, or once the platform raises the budget",
+        ),
+        "The message names the budget, its limit and the time of the reset.",
     ),
     Reason.LOOKING_FOR_REQUEST: Explanation(
         "The reply to the paid request was lost; the operator searches the provider's history for the request.",
@@ -318,6 +345,24 @@ REASONS: dict[Reason, Explanation] = {
         "at growing intervals, until spec.collectDeadlineSeconds. Lower that field to end the run now: the paid "
         "result is kept.",
     ),
+    Reason.QUEUED: Explanation(
+        "The run waits for its turn: in the operator's queue before the payment, or because a queue such as Kueue has "
+        "suspended its Job.",
+        Paid.BY_STAGE,
+        Kept.RUN,
+        _resumes_itself(text="Wait; the run continues when it has a place"),
+        "The message names the limit that the run waits for (queues.maxConcurrent in the chart's values), or the Job "
+        "that is suspended. `kubectl contentgen why NAME` has the position in the namespace; spec.priority changes it.",
+    ),
+    Reason.CIRCUIT_OPEN: Explanation(
+        "Paid requests to the model's endpoint failed several times in a row, or the provider asked to wait, so none "
+        "is sent for a while. Paid requests under way go on.",
+        Paid.NOTHING,
+        Kept.RUN,
+        _single(Action.WAIT, Costs.ONCE, "Wait; one request is tried after each pause, and the run continues then"),
+        "Check the provider's status page and the limits and balance of the account. The metric "
+        "contentgen_circuit_open names the endpoint.",
+    ),
     Reason.COMPLETED: Explanation(
         "The outputs are stored; status.versions lists them.",
         Paid.PAID,
@@ -343,6 +388,19 @@ REASONS: dict[Reason, Explanation] = {
                 f"To buy the same inputs again: {_AGAIN_BY}",
             ),
         ),
+    ),
+    Reason.ESTIMATED: Explanation(
+        "spec.dryRun is Estimate: the run executed its free stages and ended; status.cost.estimated has the price.",
+        Paid.NOTHING,
+        Kept.RUN,
+        _single(Action.EDIT, Costs.ONCE, "Remove spec.dryRun; the edit starts a run that is paid"),
+    ),
+    Reason.REJECTED: Explanation(
+        "A user rejected the run, which waited for an approval.",
+        Paid.NOTHING,
+        Kept.VERSIONS,
+        (*_edit("Change the spec as the user wishes"), *_UNSENT_RERUN),
+        "The message and status.run.approval name the user.",
     ),
     Reason.INVALID_SPEC: Explanation(
         "The API server accepted the spec, but the operator or the worker image cannot process it; the message names "

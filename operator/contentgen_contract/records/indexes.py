@@ -20,14 +20,16 @@ JOBS: dict[str, Keys] = {
     "uses": (("uses", 1),),
     "public_created": (("metadata.isPublic", 1), *NEWEST_FIRST),
     "discarded": (("discard.uid", 1),),
+    "completed": (("completedAt", -1),),
 }
-"""Names and keys; `job_id` is unique. `terms`, `tags` and `uses` are arrays."""
+"""Names and keys; `job_id` is unique. `terms`, `tags` and `uses` are arrays. The operator uses the last two."""
 
 WORKER_JOBS: dict[str, Keys] = {"uid": (("uid", 1),)}
 
 LEDGER: dict[str, Keys] = {
     "model_finished": (("model", 1), ("finishedAt", -1)),
     "marker": (("marker", 1),),
+    "request_id": (("requestId", 1),),
     "job_id": (("jobId", 1),),
     "former_owners": (("formerOwners", 1),),
     "state": (("state", 1), ("_id", 1)),
@@ -37,8 +39,23 @@ LEDGER: dict[str, Keys] = {
     "user_created": (("userId", 1), ("createdAt", -1)),
     "namespace_created": (("namespace", 1), ("createdAt", -1)),
     "namespace_user_created": (("namespace", 1), ("userId", 1), ("createdAt", -1)),
+    "budgets": (("budgets", 1), ("state", 1)),
 }
-"""The operator uses the first five: durations of a model, lost requests, owners, orphans. `formerOwners` is an array.
+"""The operator uses the first seven (durations of a model, lost requests, audited requests, owners, orphans) and the
+last one (the charges of a budget). `formerOwners` and `budgets` are arrays.
 """
 
+BUDGETS: dict[str, Keys] = {"keys": (("keys", 1),), "resets": (("resetsAt", 1),)}
+"""`keys` is an array: the claims that are open."""
+
 REQUEST_CLAIMS: dict[str, Keys] = {"marker": (("marker", 1),)}
+
+AUDITS: dict[str, Keys] = {"finished": (("finishedAt", -1),)}
+"""Reports, newest first. The document of a requested audit has no `finishedAt`."""
+
+NOTIFICATIONS: dict[str, Keys] = {
+    "state_next": (("state", 1), ("nextAt", 1)),
+    "state_namespace_next": (("state", 1), ("namespace", 1), ("nextAt", 1)),
+    "job_id_created": (("jobId", 1), ("createdAt", -1)),
+    "expires": (("expiresAt", 1),),
+}

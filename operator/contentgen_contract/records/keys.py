@@ -40,6 +40,14 @@ _STORED = re.compile(
 )
 
 
+TEMPORARY = "temp/"
+"""Prefix of temporary files, which the legacy service deleted after 24 hours. Nothing that a job waits for is there."""
+
+_OUTCOME = re.compile(
+    r"runs/(?P<job>[A-Za-z0-9][A-Za-z0-9._-]{0,127})/(?P<run>[1-9]\d{0,6})/(prepare|collect)-[1-9]\d{0,8}\.json"
+)
+
+
 def _part(text: str) -> str:
     # Two dots inside a part, such as `a..b`, are harmless: a part has no slash and does not begin with a dot.
     if not _PART.fullmatch(text):
@@ -83,6 +91,10 @@ def run_of(key: str) -> RunKeys | None:
     return RunKeys(found["user"], found["job"], int(found["version"] or 1)) if found else None
 
 
+OUTCOMES = "runs/"
+"""Prefix of all jobs' outcomes, and of the provider responses of older releases."""
+
+
 def internal_prefix(job_id: str) -> str:
     """Prefix of a job's outcomes and of its provider responses."""
     return f"runs/{_part(job_id)}/"
@@ -105,6 +117,19 @@ def content_type(name: str) -> str:
 def outcome(job_id: str, run: int, stage: Stage, attempt: int) -> str:
     """Key of a stage's outcome, which the worker writes even if the operator is unavailable."""
     return f"runs/{_part(job_id)}/{run}/{stage}-{attempt}.json"
+
+
+class OutcomeKey(NamedTuple):
+    """Job and run of a stage's outcome."""
+
+    job_id: str
+    run: int
+
+
+def outcome_of(key: str) -> OutcomeKey | None:
+    """The run whose attempt wrote an outcome; None for any other key, such as a provider's response."""
+    found = _OUTCOME.fullmatch(key)
+    return OutcomeKey(found["job"], int(found["run"])) if found else None
 
 
 def purchase_prefix(purchase_id: str) -> str:

@@ -29,7 +29,7 @@ def legacy_status(phase: str | None, reason: str | None = None) -> str:
         case None | Phase.PENDING:
             return "queued"
         case Phase.COMPLETED:
-            return "completed"
+            return "cancelled" if reason == Reason.ESTIMATED else "completed"  # without outputs
         case Phase.FAILED:
             return "cancelled" if reason == Reason.CANCELLED else "failed"
         case _:

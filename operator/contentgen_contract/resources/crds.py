@@ -4,6 +4,7 @@ pydantic's JSON schema is not a structural schema: it has `$ref`, `anyOf` with n
 titles. Nullable fields become optional ones, because the API server distinguishes an absent field from a null.
 """
 
+import copy
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,14 @@ from pydantic_core import core_schema, to_jsonable_python
 from contentgen_contract import patterns
 from contentgen_contract.names import CATEGORY, FINAL_PHASES, GROUP, VERSION, Kind
 from contentgen_contract.resources import languages, spec_checks
+from contentgen_contract.resources.content_budget import (
+    BUDGET_KIND,
+    BUDGET_PLURAL,
+    BUDGET_SHORT_NAME,
+    BudgetLimits,
+    BudgetStatus,
+    ContentBudgetSpec,
+)
 from contentgen_contract.resources.models import names_of
 from contentgen_contract.resources.operator_class import (
     CLASS_KIND,
@@ -212,6 +221,14 @@ _RULES: dict[tuple[type[BaseModel], str], tuple[Rule, ...]] = {
         ),
     ),
 }
+_RULES |= {
+    (BudgetLimits, ""): (
+        Rule(
+            holds="has(self.day) || has(self.month) || has(self.total)",
+            message="limits must have at least one of day, month and total",
+        ),
+    ),
+}
 _NAME_RULE = Rule(
     holds=f"self.metadata.name.size() <= {MAX_NAME}",
     # Without the value: the schema bounds no name, so an expression with it exceeds the cost budget.
@@ -261,6 +278,16 @@ _CLASS_COLUMNS: list[Schema] = [
 ]
 
 
+_BUDGET_COLUMNS: list[Schema] = [
+    {"name": "Day", "type": "string", "jsonPath": ".spec.limits.day"},
+    {"name": "Month", "type": "string", "jsonPath": ".spec.limits.month"},
+    {"name": "Total", "type": "string", "jsonPath": ".spec.limits.total"},
+    {"name": "Used", "type": "string", "jsonPath": ".status.display"},
+    {"name": "Exceeded", "type": "string", "jsonPath": ".spec.onExceeded"},
+    {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+]
+
+
 _SELECTABLE = (".status.phase", ".status.reason", ".spec.userId")  # for --field-selector
 
 
@@ -283,7 +310,7 @@ class _Generator(GenerateJsonSchema):
 
 def _inline_refs(schema: Schema, definitions: Schema) -> Schema:
     if "$ref" in schema:
-        target = definitions[schema["$ref"].rsplit("/", 1)[-1]]
+        target = copy.deepcopy(definitions[schema["$ref"].rsplit("/", 1)[-1]])  # YAML writes a shared list as an alias
         schema = {**target, **{key: value for key, value in schema.items() if key != "$ref"}}
     inlined = dict(schema)
     if "properties" in schema:
@@ -481,6 +508,39 @@ def operator_class_crd() -> dict[str, Any]:
     version = {
         "schema": {"openAPIV3Schema": operator_class_schema()},
         "additionalPrinterColumns": [dict(column) for column in _CLASS_COLUMNS],
+    }
+    return _definition("Cluster", names, version)
+
+
+def content_budget_schema() -> Schema:
+    """The schema of a ContentBudget."""
+    spec = describe_bounds(_patterns_as_rules(model_schema(ContentBudgetSpec)))
+    return {
+        "type": "object",
+        "description": spec["description"],
+        "required": ["spec"],
+        "properties": {
+            **_STANDARD_FIELDS,
+            "spec": {**spec, "description": "Limits, and the runs that count."},
+            "status": _lenient(model_schema(BudgetStatus)),
+        },
+        "x-kubernetes-validations": [_CLASS_NAME_RULE.as_schema()],
+    }
+
+
+def content_budget_crd() -> dict[str, Any]:
+    """The CustomResourceDefinition of ContentBudget, ready for the API server."""
+    names = {
+        "kind": BUDGET_KIND,
+        "listKind": f"{BUDGET_KIND}List",
+        "plural": BUDGET_PLURAL,
+        "singular": BUDGET_KIND.lower(),
+        "shortNames": [BUDGET_SHORT_NAME],
+    }
+    version = {
+        "schema": {"openAPIV3Schema": content_budget_schema()},
+        "subresources": {"status": {}},
+        "additionalPrinterColumns": [dict(column) for column in _BUDGET_COLUMNS],
     }
     return _definition("Cluster", names, version)
 

@@ -1,11 +1,16 @@
-"""Selection of an installation's namespaces: all, a list, or those that match a label selector. Pure."""
+"""Selection of an installation's namespaces: all, a list, or those that match a label selector; the label of a
+namespace that requires approvals. Pure.
+"""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
 from contentgen_contract import patterns
 from contentgen_contract.base import Manifest
+from contentgen_contract.names import APPROVAL_LABEL
+from contentgen_contract.resources.spec import Approval
 
 Namespace = Annotated[str, StringConstraints(pattern=patterns.NAMESPACE)]
 _Key = Annotated[str, StringConstraints(pattern=patterns.LABEL_KEY, max_length=317)]
@@ -51,3 +56,8 @@ class LabelSelector(Manifest):
         """Value of the request parameter `labelSelector`."""
         equal = (f"{key}={value}" for key, value in sorted(self.match_labels.items()))
         return ",".join([*equal, *map(str, self.match_expressions)])
+
+
+def requires_approval(labels: Mapping[str, str]) -> bool:
+    """True if the labels of a namespace require an approval of each run; a misspelt value does too."""
+    return labels.get(APPROVAL_LABEL, Approval.AUTOMATIC) != Approval.AUTOMATIC

@@ -25,6 +25,7 @@ class ResourceMetadata:
     deletion_timestamp: str | None
     finalizers: tuple[str, ...]
     annotations: dict[str, str]
+    labels: dict[str, str]
 
     @classmethod
     def parse(cls, given: Mapping[str, Any]) -> Self:
@@ -41,6 +42,7 @@ class ResourceMetadata:
             deletion_timestamp=_text(given.get("deletionTimestamp")),
             finalizers=tuple(filter(_text, finalizers)) if isinstance(finalizers, list) else (),
             annotations={key: value for key, value in _object(given.get("annotations")).items() if _is_text(value)},
+            labels={key: value for key, value in _object(given.get("labels")).items() if _is_text(value)},
         )
 
 

@@ -148,6 +148,16 @@ def estimate(spec: Spec, price: Price, duration_seconds: float) -> int | None:
     return None if units is None else amount(unit_rate(spec, price), max(units, price.minimum))
 
 
+def upper_bound(spec: Spec, price: Price, minimum: float, duration_seconds: float) -> int | None:
+    """Upper bound of the cost of a run in micro-dollars; None if the number of units is unknown.
+
+    `minimum`: smallest number of billed units by the table, which a provider's price lacks. The audio counts with one
+    second more than measured: a provider may round up, and may decode its padding.
+    """
+    seconds = math.ceil(duration_seconds) + 1 if duration_seconds > 0 else 0
+    return estimate(spec, price.model_copy(update={"minimum": max(price.minimum, minimum)}), seconds)
+
+
 def amount(micros: float, units: float) -> int:
     """Price of some units in whole micro-dollars, rounded up."""
     return math.ceil(round(micros * units, 6))

@@ -342,6 +342,68 @@ class DeletionPolicy(StrEnum):
     DELETE = "Delete"
 
 
+class Approval(StrEnum):
+    """Approval of a run before its payment."""
+
+    AUTOMATIC = "Automatic"
+    MANUAL = "Manual"
+
+
+class DryRun(StrEnum):
+    """Extent of a dry run."""
+
+    ESTIMATE = "Estimate"
+
+
+class NotificationEvent(StrEnum):
+    """Event of which a job notifies a webhook."""
+
+    COMPLETED = "Completed"
+    FAILED = "Failed"
+    AWAITING_APPROVAL = "AwaitingApproval"
+    BUDGET_EXCEEDED = "BudgetExceeded"
+
+
+DEFAULT_NOTIFICATIONS = (NotificationEvent.COMPLETED, NotificationEvent.FAILED)
+
+
+class HeaderSecret(Manifest):
+    """A Secret in the operator's namespace, which an administrator has granted."""
+
+    name: ObjectName = Field(description="Name of the Secret.")
+
+
+class HeadersFrom(Manifest):
+    """Additional HTTP headers of a notification, such as Authorization."""
+
+    secret_ref: HeaderSecret = Field(
+        description="Secret in the operator's namespace whose entries are the headers. The installation's settings "
+        "(notifications.headers) name the namespaces that may use it, and the hosts that receive it."
+    )
+
+
+class NotifyTarget(Manifest):
+    """A webhook that receives notifications of the job."""
+
+    url: WebUrl = Field(description="https or http URL, without credentials; a public address.")
+    on: list[NotificationEvent] | None = Field(
+        None,
+        max_length=4,
+        description="Events to notify of; Completed and Failed if omitted. A cancelled run counts as Failed. Without "
+        "quotes, YAML 1.1 reads the key `on` as true, and kubectl sends it as `true`, which means the same here.",
+    )
+    unquoted_on: list[NotificationEvent] | None = Field(
+        None, alias="true", max_length=4, description="`on`, as kubectl sends it if the key is not quoted."
+    )
+    headers_from: HeadersFrom | None = Field(None, description="Additional HTTP headers, from a granted Secret.")
+
+    @property
+    def events(self) -> frozenset[NotificationEvent]:
+        """Events to notify of."""
+        given = None if self.on is None and self.unquoted_on is None else [*(self.on or ()), *(self.unquoted_on or ())]
+        return frozenset(DEFAULT_NOTIFICATIONS if given is None else given)
+
+
 class JobSpec(Manifest):
     """Fields of every kind."""
 
@@ -380,10 +442,53 @@ class JobSpec(Manifest):
         "again uses them without a payment. Delete: all its files with their versions, and its record, are deleted.",
     )
     # No default in the CRD, as for collectDeadlineSeconds.
+    ttl_seconds_after_finished: int | None = Field(
+        None,
+        ge=0,
+        le=2147483647,
+        description="Seconds after the end of a run, by status.completionTime, until the resource and its Jobs are "
+        "deleted. Files, records and the ledger are kept, also with deletionPolicy Delete. It waits while a request or "
+        "a paid result is open. If omitted, the resource is not deleted.",
+    )
+    # No defaults in the CRD, as for collectDeadlineSeconds.
+    priority: int | None = Field(
+        None,
+        ge=-1000,
+        le=1000,
+        description="Priority in the queue before the payment, within the namespace: a higher one comes first, and of "
+        "equal ones the oldest run. It can be changed while the run waits. 0 if omitted.",
+    )
+    queue_deadline_seconds: int | None = Field(
+        None,
+        ge=60,
+        le=2592000,
+        description="Maximum time in seconds that a run waits in the queue before the payment. After it the run fails "
+        "with DeadlineExceeded and nothing is paid. If omitted, it waits until deadlineSeconds.",
+    )
+    # No default in the CRD, as for collectDeadlineSeconds.
     operator_class: OperatorClass | None = Field(
         None,
         description="Operator class of the resource: each installation serves one. It can be changed before the "
         "first run and after a run has ended; nothing is paid again. The class `default` if omitted.",
+    )
+    # No default in the CRD, as for collectDeadlineSeconds.
+    approval: Approval | None = Field(
+        None,
+        description="Manual: after its free stages a run waits in the phase AwaitingApproval until a user with the "
+        "verb `approve` approves it, and is rejected without a payment otherwise. Automatic: it is paid at once, "
+        "unless the label contentgen.dev/approval of its namespace or the installation requires Manual. Automatic "
+        "if omitted.",
+    )
+    dry_run: DryRun | None = Field(
+        None,
+        description="Estimate: a run executes its free stages, reports its price in status.cost.estimated and ends "
+        "with the reason Estimated; nothing is paid. A run that is paid begins once the field is removed.",
+    )
+    notify: list[NotifyTarget] | None = Field(
+        None,
+        max_length=8,
+        description="Webhooks that are notified of the job's events, signed as Standard Webhooks. A change starts no "
+        "run and applies to later events.",
     )
 
 
@@ -534,7 +639,13 @@ _NOT_INPUTS = {
     "deadline_seconds",
     "collect_deadline_seconds",
     "deletion_policy",
+    "ttl_seconds_after_finished",
     "operator_class",
+    "approval",
+    "dry_run",
+    "priority",
+    "queue_deadline_seconds",
+    "notify",
 }
 
 

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, Plai
 
 from contentgen_contract import patterns
 from contentgen_contract.base import Sha256, Value
-from contentgen_contract.names import Phase, Stage, Step
+from contentgen_contract.names import Phase, Stage, Step, Verdict
 
 
 def _whole_seconds(instant: datetime) -> datetime:
@@ -114,6 +114,23 @@ class CollectStatus(Value):
     first_attempt: int = Field(1, description="First attempt of the retry, from 1.")
 
 
+class ApprovalStatus(Value):
+    """Approval or rejection of a run that waits for it."""
+
+    run: int = Field(description="Number of the run that waits, or waited.")
+    since: Instant = Field(description="Time when the run began to wait.")
+    lapsed: tuple[Annotated[str, Field(max_length=64, pattern=patterns.LORA_IDENTITY)], ...] = Field(
+        (),
+        max_length=2,
+        description="Digests of the approval and the rejection that were set before the run waited; they do not count.",
+    )
+    verdict: Verdict | None = Field(None, description="Approved or Rejected; absent while the run waits.")
+    by: str | None = Field(
+        None, max_length=256, description="User who approved or rejected, from contentgen.dev/approved-by."
+    )
+    at: Instant | None = Field(None, description="Time when the operator accepted the approval or rejection.")
+
+
 class RunStatus(Value):
     """The current run, or the last one. Its spec is frozen: an edit starts the next run."""
 
@@ -133,6 +150,7 @@ class RunStatus(Value):
         description="Hash of the purchases of the trained LoRAs, where the buying key includes it: the same spec was "
         "bought before with LoRAs of other trainings.",
     )
+    approval: ApprovalStatus | None = Field(None, description="Approval of the run, where one is required.")
     paid_attempt: int = Field(1, description="Current paid attempt, from 1.")
     stage_attempt: int = Field(1, description="Current attempt of the current stage, from 1.")
     lost_attempts: int = Field(
@@ -141,6 +159,9 @@ class RunStatus(Value):
         description="Attempts of the current stage that do not count because their node was lost; at most 5.",
     )
     retry_at: Instant | None = Field(None, description="Earliest start of the next attempt of the current stage.")
+    queued_at: Instant | None = Field(
+        None, description="Time since which the run waits, or waited, in the queue before the payment."
+    )
     collect: CollectStatus | None = Field(None, description="Retries of the collect stage.")
     job: JobRef | None = Field(None, description="Current Kubernetes Job of the run.")
     logs: tuple[StageLog, ...] = Field(
@@ -152,6 +173,12 @@ class RunStatus(Value):
         max_length=64,
         pattern=patterns.UID,
         description="ID of the purchase of the current paid attempt, set before anything is sent.",
+    )
+    provider_account: str | None = Field(
+        None,
+        max_length=40,
+        pattern=patterns.ACCOUNT,
+        description="Provider account of the purchase, set before anything is sent. Absent: the default account.",
     )
     sent_at: Instant | None = Field(None, description="Time when the paid request was, or may have been, sent.")
     request_id: str | None = Field(None, max_length=256, description="The provider's ID of the paid request.")

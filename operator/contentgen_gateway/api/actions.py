@@ -1,16 +1,14 @@
-"""Actions on an existing job: cancel, run again, collect again, resume, delete.
-
-Approval and rejection belong here too.
-"""
+"""Actions on an existing job: cancel, run again, collect again, approve, reject, resume, delete."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
+from contentgen_contract.names import Verdict
 from contentgen_gateway.injection import ActionsDep, CallerDep, DeletionDep
 from contentgen_gateway.problems import CONFLICT, MEDIA_TYPE, RESPONSES
 from contentgen_gateway.schemas.bodies import Name
-from contentgen_gateway.schemas.changes import Asked, Cancelled, Deleted, InUse, Resumed
+from contentgen_gateway.schemas.changes import Asked, Cancelled, Decided, Deleted, InUse, Resumed
 
 router = APIRouter(
     prefix="/api/jobs",
@@ -65,6 +63,34 @@ async def collect(caller: CallerDep, actions: ActionsDep, job_id: Name) -> Asked
     paid.
     """
     return await actions.collect(caller, job_id)
+
+
+@router.post("/{job_id}/approve", status_code=202)
+async def approve(
+    caller: CallerDep,
+    actions: ActionsDep,
+    job_id: Name,
+    run: Annotated[int | None, Query(ge=1, description="Number of the run; 409 if another one waits.")] = None,
+) -> Decided:
+    """Approve the payment of the run that waits for it. 409 if none does.
+
+    Needs the verb `approve` on the resource.
+    """
+    return await actions.decide(caller, job_id, Verdict.APPROVED, run)
+
+
+@router.post("/{job_id}/reject", status_code=202)
+async def reject(
+    caller: CallerDep,
+    actions: ActionsDep,
+    job_id: Name,
+    run: Annotated[int | None, Query(ge=1, description="Number of the run; 409 if another one waits.")] = None,
+) -> Decided:
+    """Reject the run that waits for an approval: it ends, and nothing is paid. 409 if none does.
+
+    Needs the verb `approve` on the resource.
+    """
+    return await actions.decide(caller, job_id, Verdict.REJECTED, run)
 
 
 @router.post("/{job_id}/resume")

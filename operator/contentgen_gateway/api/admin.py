@@ -1,4 +1,6 @@
-"""`/api/admin`: import of the legacy service's records, for callers with the verb `import`."""
+"""`/api/admin`: import of the legacy service's records, for callers with the verb `import`, and the audit, for callers
+with the verb `audit`.
+"""
 
 from collections import Counter
 from typing import Annotated, Any
@@ -6,7 +8,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from pydantic import Field
 
-from contentgen_gateway.injection import CallerDep, LegacyImportsDep
+from contentgen_contract.records.audits import AuditReport, AuditRequest
+from contentgen_gateway.injection import AuditsDep, CallerDep, LegacyImportsDep, NowDep
 from contentgen_gateway.migration.legacy_import import ImportEntry, Outcome
 from contentgen_gateway.problems import RESPONSES
 from contentgen_gateway.schemas.bodies import Body, Name
@@ -47,6 +50,32 @@ class TakenOver(Body):
     total: int
     outcomes: dict[Outcome, int]
     jobs: list[Became]
+
+
+class AuditState(Body):
+    """Last audit of the installation's provider accounts."""
+
+    report: AuditReport | None = Field(description="Newest report; null if there is none.")
+    request: AuditRequest | None = Field(description="Request that no report answers yet; null if there is none.")
+
+
+@router.get("/audit")
+async def last_audit(caller: CallerDep, audits: AuditsDep) -> AuditState:
+    """Newest report of all tenants' requests and bills.
+
+    Needs the verb `audit` on the installation's OperatorClass.
+    """
+    report, request = await audits.last(caller)
+    return AuditState(report=report, request=request)
+
+
+@router.post("/audit", status_code=202)
+async def request_audit(caller: CallerDep, audits: AuditsDep, now: NowDep) -> AuditRequest:
+    """Request an audit; the operator begins within seconds. The report that answers it has its token as `request`.
+
+    Needs the verb `audit` on the installation's OperatorClass. Nothing is paid.
+    """
+    return await audits.request(caller, now)
 
 
 @router.post("/import")

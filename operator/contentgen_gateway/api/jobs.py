@@ -1,12 +1,15 @@
-"""`/api/jobs`: jobs of all kinds, by id and in lists, in the shape of the legacy API."""
+"""`/api/jobs`: jobs of all kinds, by id and in lists, in the shape of the legacy API. `/api/given-up`: failed jobs that
+a person can retry.
+"""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from contentgen_gateway.injection import CallerDep, JobsDep
+from contentgen_gateway.injection import CallerDep, GivenUpDep, JobsDep, QueueDep
 from contentgen_gateway.problems import RESPONSES
-from contentgen_gateway.schemas.bodies import Job, JobList, Listing, Name
+from contentgen_gateway.schemas.bodies import Job, JobList, JobQueue, Listing, Name
+from contentgen_gateway.schemas.reports.given_up import GivenUpList, GivenUpListing
 
 router = APIRouter(prefix="/api", tags=["jobs"], responses=RESPONSES)
 
@@ -21,3 +24,17 @@ async def list_jobs(caller: CallerDep, jobs: JobsDep, query: Annotated[Listing, 
 async def get_job(caller: CallerDep, jobs: JobsDep, job_id: Name) -> Job:
     """One job."""
     return jobs.body(await jobs.record(caller, job_id))
+
+
+@router.get("/given-up")
+async def list_given_up(
+    caller: CallerDep, given_up: GivenUpDep, query: Annotated[GivenUpListing, Query()]
+) -> GivenUpList:
+    """Page of failed jobs that a person can retry, or whose paid result is kept, as far as the caller may list them."""
+    return await given_up.list_given_up(caller, query)
+
+
+@router.get("/jobs/{job_id}/queue")
+async def get_queue(caller: CallerDep, queue: QueueDep, job_id: Name) -> JobQueue:
+    """Position of a job in the queue before its payment."""
+    return await queue.show(caller, job_id)

@@ -1,12 +1,12 @@
-"""`/api/usage`: spending and storage by user, kind, model or day. `/api/assets/stats`: totals."""
+"""`/api/usage`: spending and storage by namespace, user, kind, model or day. `/api/assets/stats`: totals."""
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 
 from contentgen_gateway.injection import CallerDep, UsageDep
 from contentgen_gateway.problems import RESPONSES
-from contentgen_gateway.schemas.usage import Stats, UsageOf, UsageReport, Whose
+from contentgen_gateway.schemas.reports.usage import Stats, UsageOf, UsageReport, Whose
 
 router = APIRouter(prefix="/api", tags=["usage"], responses=RESPONSES)
 stats_router = APIRouter(prefix="/api/assets", tags=["assets"], responses=RESPONSES)
@@ -16,6 +16,13 @@ stats_router = APIRouter(prefix="/api/assets", tags=["assets"], responses=RESPON
 async def get_usage(caller: CallerDep, usage: UsageDep, query: Annotated[UsageOf, Query()]) -> UsageReport:
     """Spending and storage of the jobs that the caller may list."""
     return await usage.report(caller, query)
+
+
+@router.get("/usage.csv", response_class=Response, responses={200: {"content": {"text/csv": {}}}})
+async def get_usage_table(caller: CallerDep, usage: UsageDep, query: Annotated[UsageOf, Query()]) -> Response:
+    """Spending as CSV: a row for each day, namespace, user, kind and model; `by` has no effect."""
+    headers = {"Content-Disposition": 'attachment; filename="usage.csv"', "Cache-Control": "no-store"}
+    return Response(await usage.table(caller, query), media_type="text/csv", headers=headers)
 
 
 @stats_router.get("/stats")

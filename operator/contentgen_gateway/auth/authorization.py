@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from contentgen_contract.api_paths import ACCESS_REVIEWS
 from contentgen_contract.names import GROUP, Kind
+from contentgen_contract.resources.operator_class import CLASS_PLURAL
 from contentgen_gateway.auth.authentication import Caller
 from contentgen_gateway.problems import Problem
 from contentgen_runtime.kube import KubeApi
@@ -21,11 +22,13 @@ MOST_REVIEWS = 3000
 """SubjectAccessReviews of one call of `which`: 1,000 namespaces with three kinds each."""
 USER_IDS = "userids"  # not a real resource: the verb `use` on it allows naming a user (docs/decisions/0011)
 _Asked = tuple[Caller, str, str, str, str]
-"""Caller, verb, resource, namespace, name; an empty name stands for any."""
+"""Caller, verb, resource, namespace, name; an empty name stands for any, an empty namespace for the whole cluster."""
 
 
 class Verb(StrEnum):
-    """Verbs of RBAC rules on our kinds. `spend`, for another payment of an existing resource, is our own."""
+    """Verbs of RBAC rules on our kinds. `spend`, for another payment of an existing resource, and `approve`, for the
+    payment of a run that waits, are our own.
+    """
 
     GET = "get"
     LIST = "list"
@@ -34,6 +37,8 @@ class Verb(StrEnum):
     DELETE = "delete"
     IMPORT = "import"  # our own verb: import of records, of any user whom the caller may name
     SPEND = "spend"
+    APPROVE = "approve"
+    AUDIT = "audit"  # our own verb, on an OperatorClass: the audit of its installation, which concerns all tenants
 
 
 class Authorizer:
@@ -57,6 +62,10 @@ class Authorizer:
         It is the check of the chart's ValidatingAdmissionPolicy, which sees only the gateway's own service account.
         """
         return user_id == namespace or await self._may((caller, "use", USER_IDS, namespace, user_id))
+
+    async def may_audit(self, caller: Caller, operator_class: str) -> bool:
+        """True if the caller has the verb `audit` on the OperatorClass, which no Role in a namespace can give."""
+        return await self._may((caller, Verb.AUDIT.value, CLASS_PLURAL, "", operator_class))
 
     async def _may(self, asked: _Asked) -> bool:
         if self._open:

@@ -9,6 +9,7 @@ from contentgen_contract.base import Value
 from contentgen_contract.names import FINAL_PHASES, Kind, Phase, Step
 from contentgen_contract.records import record
 from contentgen_contract.resources.parsing import ResourceBody
+from contentgen_contract.resources.queue_position import QueueEntry
 from contentgen_contract.resources.spec import Metadata, parse_spec
 from contentgen_runtime.kube import Body
 
@@ -50,6 +51,7 @@ class JobSnapshot:
     meta: _Meta
     spec: dict[str, Any]  # the run's frozen spec, or the resource's if there is no run
     status: _Status
+    queue: QueueEntry | None = None  # None: it does not wait in the operator's queue
 
     @classmethod
     def parse(cls, kind: Kind, body: Body) -> Self:
@@ -67,7 +69,8 @@ class JobSnapshot:
             status = _Status.model_validate(given.status | {"facts": run.facts if run else {}})
         # userId from the resource's spec, which admission has checked; the run's spec is part of the status.
         spec = {**((run.spec if run else None) or given.spec), "userId": given.spec.get("userId")}
-        return cls(kind, meta, _trimmed({name: each for name, each in spec.items() if each is not None}), status)
+        frozen = _trimmed({name: each for name, each in spec.items() if each is not None})
+        return cls(kind, meta, frozen, status, QueueEntry.parse(kind, body))
 
     @property
     def job_id(self) -> str:

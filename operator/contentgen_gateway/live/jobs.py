@@ -12,6 +12,7 @@ from contextlib import aclosing, contextmanager
 
 from contentgen_contract.api_paths import UNFINISHED, resource_of
 from contentgen_contract.names import Kind
+from contentgen_contract.resources.queue_position import QueueEntry
 from contentgen_gateway.live.job_snapshot import JobSnapshot
 from contentgen_runtime.kube import Body, KubeApi
 from contentgen_runtime.watching import ListComplete, ObjectChanged, ObjectDeleted, Seen, follow
@@ -63,6 +64,11 @@ class LiveJobs:
     def get(self, job_id: str) -> JobSnapshot | None:
         """The snapshot of an unfinished job, or None."""
         return self._snapshots.get(job_id)
+
+    def queue(self, namespace: str) -> list[QueueEntry]:
+        """Runs of a namespace that wait in the operator's queue."""
+        found = (each.queue for each in self._snapshots.values() if each.meta.namespace == namespace)
+        return [each for each in found if each is not None]
 
     def add(self, kind: Kind, body: Body) -> JobSnapshot:
         """Store a resource that was just created or read, without waiting for the watch.

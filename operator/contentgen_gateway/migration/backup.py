@@ -104,12 +104,15 @@ BACKED_UP = (
     BackedUpCollection("signed-out", missing_only),
     BackedUpCollection("shares", missing_only, of_job=True),
     BackedUpCollection("collections", missing_only),
+    BackedUpCollection("notifications", missing_only),
     BackedUpCollection("jobs", newest_record, key="jobId"),
 )
 """In order of restoring; a backup reads them in reverse order."""
 
-NOT_BACKED_UP = frozenset({"recent-creations", "transcripts", "transcripts-indexed", "worker_jobs"})
-"""Collections that are derived from others, or that each run replaces."""
+NOT_BACKED_UP = frozenset(
+    {"audits", "budgets", "recent-creations", "transcripts", "transcripts-indexed", "worker_jobs"}
+)
+"""Collections that are derived from others, or that each run replaces. The audit after a restore reports all again."""
 
 COLLECTION = re.compile(r"""(?:database|database\(settings\))\[["']([\w-]+)["']\]""")
 """Pattern of a collection's name in our sources; tests/unit/gateway/migration/test_backup.py compares the lists."""

@@ -6,7 +6,7 @@ changed instead. Idempotent; `undo` removes the suspensions after the next upgra
 
 import hashlib
 import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -21,7 +21,7 @@ from contentgen_contract.records.ledger import PurchaseState, PurchaseStep, lega
 from contentgen_contract.resources import languages
 from contentgen_contract.resources.models import model_of
 from contentgen_contract.resources.operator_class import DEFAULT_CLASS, class_of
-from contentgen_contract.resources.spec import parse_spec, run_hash
+from contentgen_contract.resources.spec import Approval, parse_spec, run_hash
 from contentgen_contract.resources.status import ResourceStatus, RunStatus
 
 Body = dict[str, Any]
@@ -151,7 +151,7 @@ def verdict(
             "the namespace was created again: a5a1c84 uses another key, and would pay again",
         )
     if seen.unpaid:
-        return _unpaid_verdict(status, run, seen)
+        return _unpaid_verdict(spec, status, run, seen)
     attempts = spec.get("paidAttempts", 1)
     state = seen.purchase["state"] if seen.purchase is not None else ""
     if state in _OPEN and isinstance(attempts, int) and run.attempt < attempts:
@@ -177,11 +177,15 @@ def _identity_verdict(seen: KnownPurchase) -> tuple[FindingAction, str]:
     )
 
 
-def _unpaid_verdict(status: ResourceStatus, run: OldRun, seen: KnownPurchase) -> tuple[FindingAction, str] | None:
+def _unpaid_verdict(
+    spec: Body, status: ResourceStatus, run: OldRun, seen: KnownPurchase
+) -> tuple[FindingAction, str] | None:
     if run.in_status and status.run is not None and _is_rewound(status, status.run, seen.purchase):
         return FindingAction.LEDGER, "the status has a payment that the ledger has lost; written as possibly sent"
     if seen.marker is not None and (seen.purchase is None or _id_of(seen.purchase) != seen.marker):
         return FindingAction.LEDGER, "the bucket has a purchase that the ledger has lost; written as possibly sent"
+    if spec.get("dryRun") is not None or spec.get("approval") not in (None, Approval.AUTOMATIC):
+        return FindingAction.SUSPEND, "a5a1c84 knows neither approvals nor dry runs, and would pay"
     if status.reason is not None and status.reason not in OLD_REASONS:
         return FindingAction.SUSPEND, f"a5a1c84 does not know the rule of {status.reason}, and would pay"
     if status.run is not None and not run.in_status:
@@ -239,9 +243,13 @@ class Rollback:
         *,
         dry: bool = False,
         operator_class: str = DEFAULT_CLASS,
+        accounts: Mapping[str, str] | None = None,
     ) -> None:
-        """`operator_class` is that of the operator to be rolled back."""
+        """`operator_class` is that of the operator to be rolled back; `accounts` are the provider accounts that labels
+        grant, by namespace.
+        """
         self._class = operator_class
+        self._accounts = accounts or {}
         self._ledger: Collection[Document] = database["ledger"]
         self._jobs: Collection[Document] = database["jobs"]
         self._bindings: Collection[Document] = database["namespaces"]
@@ -252,7 +260,8 @@ class Rollback:
     async def prepare(self, resources: Iterable[tuple[Kind, Body]], now: datetime) -> list[Finding]:
         """Suspend and write what a5a1c84 needs. Returns all findings, including those of earlier calls."""
         findings = [found for kind, body in resources if (found := await self._check_resource(kind, body, now))]
-        return [*findings, *self._withdraw_planned(now), *self._fill_markers(), *self._park_deletions()]
+        changes = [*self._withdraw_planned(now), *self._fill_markers(), *self._park_deletions()]
+        return [*findings, *changes, *self._open_of_accounts()]
 
     async def undo(self, resources: Iterable[tuple[Kind, Body]]) -> list[Finding]:
         """Remove suspensions and restore parked deletions; a resource with a newer run stays suspended."""
@@ -290,6 +299,10 @@ class Rollback:
             return Finding(FindingAction.WAIT, _describe(kind, body), f"{why} (class {class_of(body)})")
         seen = self._known_purchase(kind, meta, run)
         found = _identity_verdict(seen) if run.identity else verdict(kind, body, status, run, seen)
+        account = self._accounts.get(meta["namespace"])
+        if found is None and account is not None and seen.unpaid:
+            why = f"a5a1c84 has no provider account {account}, and would pay with the default account"
+            found = FindingAction.SUSPEND, why
         if found is None:
             return None
         action, why = found
@@ -349,6 +362,17 @@ class Rollback:
         if not self._dry:
             steps = {"state": PurchaseState.REFUSED.value, "step": {"$ne": None}}
             self._ledger.update_many(steps, {"$set": {"step": None}})
+
+    def _open_of_accounts(self) -> Iterator[Finding]:
+        """Requests of provider accounts, which a5a1c84 would poll with the default key."""
+        mine = {"operatorClass": self._class, "account": {"$ne": None}}
+        for each in list(self._ledger.find(mine | {"state": {"$in": [each.value for each in _OPEN]}})):
+            why = (
+                f"a5a1c84 would ask with the default key instead of that of the provider account {each['account']}, "
+                "and take the missing request as failed: start the operator again and let it finish first"
+            )
+            if not _is_planned(each):
+                yield Finding(FindingAction.WAIT, f"purchase {each['_id']}", why)
 
     def _fill_markers(self) -> Iterator[Finding]:
         """Set a marker on intents without one: a5a1c84 would match them with any request without a seed."""

@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 from pymongo.database import Database
 
 from contentgen_contract.api_paths import resource_of
-from contentgen_contract.names import Kind
+from contentgen_contract.names import ACCOUNT_LABEL, DEFAULT_ACCOUNT, Kind
 from contentgen_contract.records import keys
 from contentgen_contract.resources.operator_class import DEFAULT_CLASS, class_of
 from contentgen_gateway.migration.rollback import Finding, MarkerOf, Rollback, recent_status_write
@@ -43,8 +43,16 @@ async def prepare(
         raise OperatorRuns(
             f"the operator has written the status of {written}: scale its Deployment to 0, wait a minute, and try again"
         )
-    rollback = Rollback(database, marker_of, _patch(kube), dry=dry, operator_class=operator_class)
+    accounts = await _accounts(kube, sorted({body["metadata"]["namespace"] for _, body in resources}))
+    rollback = Rollback(database, marker_of, _patch(kube), dry=dry, operator_class=operator_class, accounts=accounts)
     return await rollback.prepare(resources, now)
+
+
+async def _accounts(kube: KubeApi, namespaces: Sequence[str]) -> dict[str, str]:
+    """Provider accounts other than the default one that labels grant, by namespace."""
+    labels = {name: ((await kube.get_namespace(name) or {}).get("metadata") or {}).get("labels") for name in namespaces}
+    granted = {name: (given or {}).get(ACCOUNT_LABEL, DEFAULT_ACCOUNT) for name, given in labels.items()}
+    return {name: account for name, account in granted.items() if account != DEFAULT_ACCOUNT}
 
 
 async def undo(

@@ -9,6 +9,7 @@ from fastapi import APIRouter
 from contentgen_gateway.pages import (
     changes,
     collections,
+    given_up,
     home,
     jobs,
     loras,
@@ -25,5 +26,18 @@ page = problem.page
 """Renders a Problem as a page."""
 
 router = APIRouter(include_in_schema=False)
-for each in (static_files, sign_in, home, jobs, changes, pictures, loras, transcripts, search, collections, usage):
+for each in (
+    static_files,
+    sign_in,
+    home,
+    jobs,
+    given_up,
+    changes,
+    pictures,
+    loras,
+    transcripts,
+    search,
+    collections,
+    usage,
+):
     router.include_router(each.router)

@@ -1,25 +1,34 @@
-"""Forms of a job's page: cancel, run again, collect again, resume, edit, share, add to a collection, delete."""
+"""Forms of a job's page: cancel, run again, collect again, approve, reject, resume, resend, edit, share, add to a
+collection, delete.
+"""
 
+from contextlib import suppress
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Request, Response
 
+from contentgen_contract.names import Verdict
 from contentgen_gateway.injection import (
     ActionsDep,
     CallerDep,
     CollectionsDep,
+    DatasetsDep,
     DeletionDep,
     EditingDep,
     JobsDep,
+    NotificationsDep,
     SharingDep,
     UsageDep,
 )
 from contentgen_gateway.pages.rendering.forms import redirect, validated
 from contentgen_gateway.pages.rendering.render import render
 from contentgen_gateway.pages.rendering.views import card
+from contentgen_gateway.problems import Problem
 from contentgen_gateway.schemas.bodies import Name
 from contentgen_gateway.schemas.changes import Edit
 from contentgen_gateway.schemas.collections import AssetRef, MoreAssets
+from contentgen_gateway.schemas.dataset import Window
+from contentgen_gateway.schemas.notifications import NotificationId
 from contentgen_gateway.schemas.sharing import Grantees, Wish
 
 _WAIT_SECONDS = 3  # for the provider's answer; the cancellation continues without the page
@@ -65,11 +74,54 @@ async def collect_again(caller: CallerDep, actions: ActionsDep, job_id: Name) ->
     return redirect(f"/jobs/{job_id}?said=fetching")
 
 
+@router.get("/jobs/{job_id}/approve")
+async def show_waiting_run(  # noqa: PLR0917 - dependencies
+    request: Request, caller: CallerDep, actions: ActionsDep, jobs: JobsDep, datasets: DatasetsDep, job_id: Name
+) -> Response:
+    """Page with the price and the training set of the run that waits, to approve or reject it."""
+    record = await jobs.record(caller, job_id)
+    waiting = await actions.waiting(caller, job_id)
+    dataset = None
+    if waiting.facts.get("type") == "dataset":
+        with suppress(Problem):  # an invalid or missing dataset.json is not shown
+            dataset = await datasets.page(caller, job_id, Window(version=waiting.version, limit=1))
+    return render(request, "approve.html", caller, job=card(record), waiting=waiting, dataset=dataset)
+
+
+@router.post("/jobs/{job_id}/approve")
+async def approve(
+    caller: CallerDep, actions: ActionsDep, job_id: Name, run: Annotated[int | None, Form(ge=1)] = None
+) -> Response:
+    """Approve the run that was shown; without a run number, redirect to the page that shows it."""
+    if run is None:
+        return redirect(f"/jobs/{job_id}/approve")
+    await actions.decide(caller, job_id, Verdict.APPROVED, run)
+    return redirect(f"/jobs/{job_id}?said=approved")
+
+
+@router.post("/jobs/{job_id}/reject")
+async def reject(
+    caller: CallerDep, actions: ActionsDep, job_id: Name, run: Annotated[int | None, Form(ge=1)] = None
+) -> Response:
+    """Reject the run that was shown."""
+    await actions.decide(caller, job_id, Verdict.REJECTED, run)
+    return redirect(f"/jobs/{job_id}?said=rejected")
+
+
 @router.post("/jobs/{job_id}/resume")
 async def resume(caller: CallerDep, actions: ActionsDep, job_id: Name) -> Response:
     """Resume a suspended job."""
     await actions.resume(caller, job_id)
     return redirect(f"/jobs/{job_id}?said=resumed")
+
+
+@router.post("/jobs/{job_id}/notifications/{notification_id}/resend")
+async def resend(
+    caller: CallerDep, notifications: NotificationsDep, job_id: Name, notification_id: NotificationId
+) -> Response:
+    """Deliver a notification again."""
+    await notifications.resend(caller, job_id, notification_id)
+    return redirect(f"/jobs/{job_id}?said=resent")
 
 
 @router.post("/jobs/{job_id}/edit")

@@ -8,20 +8,32 @@ from contentgen_contract.advice.reasons import CONDITIONS, PHASES
 from contentgen_contract.advice.remedies import Facts, advice_lines, applicable_remedies
 from contentgen_contract.names import Kind
 from contentgen_gateway.auth.authentication import Caller
-from contentgen_gateway.injection import CallerDep, CollectionsDep, FilesDep, JobsDep, ResourcesDep, SharingDep
+from contentgen_gateway.injection import (
+    CallerDep,
+    CollectionsDep,
+    FilesDep,
+    JobsDep,
+    NotificationsDep,
+    QueueDep,
+    ResourcesDep,
+    SharingDep,
+)
 from contentgen_gateway.pages.rendering.forms import query_model
 from contentgen_gateway.pages.rendering.render import render
 from contentgen_gateway.pages.rendering.views import LABELS, card, steps
 from contentgen_gateway.problems import Problem
 from contentgen_gateway.schemas.bodies import Listing, Name
 from contentgen_gateway.schemas.collections import CollectionListing
+from contentgen_gateway.schemas.notifications import JobNotification
 from contentgen_gateway.schemas.sharing import SharedWith
+from contentgen_gateway.services.changes.notifications import JobNotifications
 from contentgen_gateway.services.changes.sharing import JobSharing
 from contentgen_gateway.services.downloads import FileReader
 from contentgen_gateway.stores.queries import JobStatus, Order
 from contentgen_gateway.stores.records import Record
 
 _SHOWN = 30
+_NOTIFICATIONS_SHOWN = 20
 
 router = APIRouter()
 
@@ -61,9 +73,11 @@ async def show_job(
     caller: CallerDep,
     jobs: JobsDep,
     resources: ResourcesDep,
+    queue: QueueDep,
     files: FilesDep,
     sharing: SharingDep,
     collections: CollectionsDep,
+    notifications: NotificationsDep,
     job_id: Name,
 ) -> Response:
     """Page of one job."""
@@ -80,6 +94,7 @@ async def show_job(
         record=record,
         steps=steps(job.kind, job.phase, job.progress),
         resource=details.resource,
+        position=queue.position(job_id) if details.resource is not None else None,
         actions={each.action.value for each in applicable_remedies(facts)},
         todo=" ".join(advice_lines(facts, job.name)),
         ignored=details.notes,
@@ -88,6 +103,7 @@ async def show_job(
         sheet=await _contact_sheet(files, record),
         events=details.events,
         shares=await _shares(caller, sharing, job_id),
+        notifications=await _notifications(caller, notifications, job_id),
         collections=(await collections.list_collections(caller, CollectionListing(limit=50))).collections,
         picture=files.signed_address,
     )
@@ -99,6 +115,14 @@ async def _shares(caller: Caller, sharing: JobSharing, job_id: str) -> list[Shar
         return (await sharing.list_shares(caller, job_id)).shares
     except Problem:
         return None
+
+
+async def _notifications(caller: Caller, notifications: JobNotifications, job_id: str) -> list[JobNotification]:
+    """Latest notifications of a job; none if the caller may not see them."""
+    try:
+        return (await notifications.of_job(caller, job_id)).notifications[:_NOTIFICATIONS_SHOWN]
+    except Problem:
+        return []
 
 
 async def _contact_sheet(files: FileReader, record: Record) -> str:

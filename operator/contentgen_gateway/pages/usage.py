@@ -10,8 +10,8 @@ from fastapi import APIRouter, Query, Request, Response
 from contentgen_gateway.auth.authentication import Caller
 from contentgen_gateway.injection import CallerDep, NowDep, UsageDep
 from contentgen_gateway.pages.rendering.render import render
-from contentgen_gateway.schemas.usage import Usage, UsageOf, UsageReport
-from contentgen_gateway.services.usage import UsageReader
+from contentgen_gateway.schemas.reports.usage import Usage, UsageOf, UsageReport
+from contentgen_gateway.services.reports.usage import UsageReader
 from contentgen_gateway.stores.aggregations import By
 
 _WIDTH, _HEIGHT = 1000.0, 160.0

@@ -90,6 +90,19 @@ class Job(Body):
     completed_at: datetime | None = None
 
 
+class JobQueue(Body):
+    """Place of a job in the queue before its payment."""
+
+    queued: bool = Field(description="Whether the job waits for a place.")
+    position: int | None = Field(
+        None, description="Position among the waiting jobs of the namespace and provider, from 1; approximate."
+    )
+    waiting: int | None = Field(None, description="Waiting jobs of the namespace and provider.")
+    provider: str | None = None
+    reason: str | None = None
+    message: str | None = Field(None, description="Limit that the job waits for.")
+
+
 class JobList(Body):
     """Page of jobs."""
 

@@ -41,6 +41,14 @@ class Asked(Body):
     run: int = Field(description="Number of the run.")
 
 
+class Decided(Body):
+    """Approval or rejection that was written; the operator acts on it."""
+
+    job_id: str
+    status: str
+    run: int = Field(description="Number of the run that was approved or rejected.")
+
+
 class Resumed(Body):
     """State of a resumed job."""
 

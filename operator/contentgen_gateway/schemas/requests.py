@@ -34,6 +34,7 @@ from contentgen_contract.resources.spec import (
     TranscriptionOptions,
     TranscriptionSpec,
     UserId,
+    WebUrl,
 )
 from contentgen_contract.resources.spec_checks import first_problem
 from contentgen_gateway.problems import Problem
@@ -73,6 +74,16 @@ class JobOrder(JobSpec):
         None, description="The operator class of this installation, which it also is when left out; no other is taken."
     )
 
+    webhook_url: WebUrl | None = Field(
+        None, description="Webhook that is notified of the end of the job; same as `notify: [{url}]`."
+    )
+
+    @model_validator(mode="after")
+    def _webhook_once(self) -> "JobOrder":
+        if self.webhook_url is not None and self.notify is not None:
+            raise ValueError("only one of webhookUrl and notify must be given")
+        return self
+
     @property
     def kind(self) -> Kind:
         """Kind of the resource."""
@@ -84,7 +95,8 @@ class JobOrder(JobSpec):
 
     def _common(self) -> dict[str, Any]:
         names = {*JobSpec.model_fields, "metadata"}
-        return self._given(*names)
+        webhook = {"notify": [{"url": self.webhook_url}]} if self.webhook_url is not None else {}
+        return self._given(*names) | webhook
 
     def _given(self, *names: str) -> dict[str, Any]:
         return self.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True, include=set(names))

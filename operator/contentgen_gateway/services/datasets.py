@@ -59,8 +59,10 @@ class DatasetReader:
     def _folders(self, record: Record, wanted: int | None) -> Iterator[tuple[int, str]]:
         """Versions and folders of the prepared files: those of the run under way first, then of the finished ones."""
         made = outputs.versions_of(record)
-        coming = max((each.get("version") or 1 for each in made), default=0) + 1
-        if wanted in (None, coming):
+        numbers = [each.get("version") or 1 for each in made]
+        # Not the next number: a run that failed, or was replaced while it waited, has used it. Older records lack it.
+        coming = int(record.get("runVersion") or max(numbers, default=0) + 1)
+        if coming not in numbers and wanted in (None, coming):
             owner, job = str(record["userId"]), str(record["jobId"])
             yield coming, keys.prefix(Kind.LORA_TRAINING, Stage.PREPARE, owner, job, coming)
         for version in made:

@@ -35,6 +35,11 @@ class ResourceReader:
         events = await self.resources.events(meta["namespace"], meta["uid"])
         return ResourceDetails(found, ignored_annotations(found), events)
 
+    async def current(self, record: Record) -> Body | None:
+        """Resource of a job whose record the caller may see; None if it is gone or of another operator class."""
+        found = await self._resource(record)
+        return found if found is not None and self.resources.serves(found) else None
+
     async def _resource(self, record: Record) -> Body | None:
         """None also for a later resource of the same name."""
         kind, namespace, name = KINDS.get(str(record.get("type"))), record.get("namespace"), record.get("name")

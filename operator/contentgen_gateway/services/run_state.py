@@ -9,8 +9,10 @@ from contentgen_contract.advice import remedies
 from contentgen_contract.advice.reasons import Action
 from contentgen_contract.advice.remedies import Facts
 from contentgen_contract.annotations import collect_again
+from contentgen_contract.annotations.approve_run import CannotDecide, describe_ignored_verdict, waiting_run
 from contentgen_contract.annotations.cancel_run import CannotCancel, describe_ignored, run_to_cancel
 from contentgen_contract.names import COLLECT_ANNOTATION, FINAL_PHASES, RERUN_ADVICE, RERUN_ANNOTATION, Phase, Reason
+from contentgen_contract.records.record import legacy_status
 from contentgen_contract.resources.parsing import ResourceBody
 from contentgen_gateway.problems import Problem
 from contentgen_runtime.kube import Body
@@ -19,6 +21,7 @@ _ACTIONS = (
     (re.compile(re.escape(RERUN_ADVICE)), "retry"),
     (re.compile(rf"the annotation {re.escape(RERUN_ANNOTATION)}(?: with a new value)?"), "retry"),
     (re.compile(rf"the annotation {re.escape(COLLECT_ANNOTATION)}=[0-9-]+"), "collect"),
+    (re.compile(r"kubectl contentgen approve \S+, or the annotations .* and \S+=<your user name>"), "approve"),
 )
 
 
@@ -63,7 +66,7 @@ class JobRunState:
         """Status in the legacy API."""
         if not self.ended:
             return "processing"
-        return "cancelled" if self.cancelled else "completed" if self.phase == Phase.COMPLETED else "failed"
+        return "cancelled" if self.cancelled else legacy_status(self.phase, self.reason)
 
     @property
     def current(self) -> int:
@@ -89,6 +92,17 @@ def estimate_of(body: Body) -> Estimate | None:
     except InvalidOperation:
         known = False
     return Estimate(amount, str(cost.get("currency") or ""), str(cost.get("source") or "")) if known else None
+
+
+def require_waiting(state: JobRunState, run: int | None) -> int:
+    """Number of the run that waits for an approval. Raises Problem 409 if none does, or not the given one."""
+    try:
+        number = waiting_run(state.phase, state.reason, state.number)
+    except CannotDecide as error:
+        raise Problem(409, str(error)) from None
+    if run not in (None, number):
+        raise Problem(409, f"run {number} waits for an approval, and not run {run}: it was replaced by an edit")
+    return number
 
 
 def is_suspended(body: Body) -> bool:
@@ -153,7 +167,9 @@ def with_http_requests(message: str, job_id: str) -> str:
 def ignored_annotations(body: Body) -> tuple[str, ...]:
     """Sentences about annotations that name no run or purchase, each with the expected value."""
     state = JobRunState.parse(body)
-    return describe_ignored(body["metadata"].get("annotations") or {}, state.phase, state.number, resubmit_token(state))
+    given = body["metadata"].get("annotations") or {}
+    verdicts = describe_ignored_verdict(given, state.phase, state.number)
+    return (*describe_ignored(given, state.phase, state.number, resubmit_token(state)), *verdicts)
 
 
 def require_resubmit_token(state: JobRunState, given: str) -> None:

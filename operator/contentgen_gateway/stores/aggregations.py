@@ -23,6 +23,7 @@ class By(StrEnum):
     KIND = "kind"
     MODEL = "model"
     DAY = "day"
+    NAMESPACE = "namespace"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class Aggregation:
 
 _DAY = {"$dateToString": {"format": "%Y-%m-%d", "date": "$createdAt"}}
 _JOB_KEYS: dict[By, Any] = {By.USER: "$userId", By.KIND: "$type", By.MODEL: "$config.model", By.DAY: _DAY}
+_JOB_KEYS |= {By.NAMESPACE: "$namespace"}
 _PURCHASE_KEYS: dict[By, Any] = _JOB_KEYS | {By.MODEL: "$model"}
 _HAS_STATE: dict[str, Any] = {each.value: {"$eq": ["$state", each.value]} for each in PurchaseState}
 _BILLED = {"$or": [{"$eq": [{"$ifNull": ["$costSource", ""]}, each.value]} for each in BILLED]}
@@ -61,6 +63,12 @@ def job_totals(scope: Scope, wanted: JobFilter, by: By | None) -> Aggregation:
     """Number of jobs, their bytes and their pictures; one group in total if `by` is None."""
     sums = {"jobs": 1, "bytes": "$bytes", "pictures": "$pictures"}
     return Aggregation(count_filter(scope, wanted), _JOB_KEYS[by] if by else None, sums, _index(scope, wanted))
+
+
+def purchase_table(scope: Scope, wanted: JobFilter) -> Aggregation:
+    """As `purchase_totals`, by all keys at once; the group key is an object with a field for each."""
+    totals = purchase_totals(scope, wanted, By.DAY)
+    return replace(totals, key={by.value: key for by, key in _PURCHASE_KEYS.items()})
 
 
 def purchase_totals(scope: Scope, wanted: JobFilter, by: By) -> Aggregation:

@@ -127,6 +127,7 @@ class JobFilter:
     limit: int = MOST
     after: Cursor | None = None
     made: bool = False  # only jobs with outputs
+    ended_without_result: bool = False  # only failed and cancelled jobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +179,8 @@ def _conditions(wanted: JobFilter) -> list[Filter]:
         found += [{"versions.0": {"$exists": True}}, {"adoptedBy": {"$exists": False}}]
     if wanted.status is not None:
         found.append({"status": wanted.status.value})
+    if wanted.ended_without_result:
+        found.append({"status": {"$in": [JobStatus.FAILED.value, JobStatus.CANCELLED.value]}})
     period = {"$gte": wanted.since, "$lt": wanted.until}
     if period := {key: value for key, value in period.items() if value is not None}:
         found.append({"createdAt": period})

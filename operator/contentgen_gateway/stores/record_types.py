@@ -99,7 +99,7 @@ RECORD = Object(
         ),
         TEXT,
     )
-    | dict.fromkeys(("progress", "downloads", "bytes", "pictures", "revision"), WHOLE)
+    | dict.fromkeys(("progress", "downloads", "bytes", "pictures", "revision", "runVersion"), WHOLE)
     | dict.fromkeys(("createdAt", "startedAt", "completedAt", "lastAccessed", "estimatedCompletionTime"), TIME)
     | {
         "config": _CONFIG,

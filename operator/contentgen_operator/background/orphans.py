@@ -14,7 +14,6 @@ Only the response is stored. The files that it names are downloaded by a worker,
 
 import asyncio
 import logging
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Any
@@ -38,6 +37,7 @@ from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.selection import DEFAULT, Selection
 from contentgen_operator.leader.leadership import Check, NotLeading, unchecked
 from contentgen_operator.observe import find_lost, poll_or_stored
+from contentgen_operator.providers.accounts import ProviderAccounts
 from contentgen_operator.providers.base import Provider, Unavailable
 from contentgen_operator.state.observed import Resource, ResourceRef
 from contentgen_operator.state.plan import StoredAnswer
@@ -290,7 +290,7 @@ class Orphans:
         cache: Cache,
         storage: Storage,
         ledger: Ledger,
-        providers: Mapping[str, Provider],
+        providers: ProviderAccounts,
         retention: Retention,
         tenancy: Tenancy,
         selection: Selection = DEFAULT,
@@ -310,7 +310,7 @@ class Orphans:
         self._due: dict[str, datetime] = {}  # by key
         self._seen: set[str] = set()  # since the first key
         self._calls = 0
-        self._away: set[str] = set()  # providers that did not answer in this round
+        self._away: set[tuple[str, str | None]] = set()  # providers and accounts that did not answer in this round
         self._followed = Followed()
 
     async def run(self) -> None:
@@ -357,12 +357,12 @@ class Orphans:
         step = next_step(purchase, state, now, self._retention)
         if state is FollowState.GONE and step in (OrphanStep.NOTE, OrphanStep.SEEN, OrphanStep.DISCARD):
             await self._confirm_served(key)
-        if step in (OrphanStep.SEARCH, OrphanStep.POLL) and purchase.provider in self._away:
+        if step in (OrphanStep.SEARCH, OrphanStep.POLL) and (purchase.provider, purchase.account) in self._away:
             return  # in the next round: a request that is never found must not block the others
         try:
             await self._take(step, state, key, purchase, now)
         except Unavailable as error:
-            self._away.add(purchase.provider)
+            self._away.add((purchase.provider, purchase.account))
             _log.info("orphan %s waits: %s", key, error)
         if step is not OrphanStep.NOTE:
             followed = state is FollowState.FOLLOWED
@@ -409,7 +409,9 @@ class Orphans:
                 await self._poll(key, purchase, provider, now, seen=state is not FollowState.UNSEEN)
 
     def _provider(self, purchase: Purchase) -> Provider | None:
-        return self._providers.get(purchase.provider)
+        if not self._providers.knows(purchase.provider):
+            return None
+        return self._providers.provider(purchase.provider, purchase.account)
 
     async def _follow_state(self, key: StoredKey, purchase: Purchase, now: datetime) -> FollowState:
         """State by a read of the API server, unless the cache has the owner. Raises one of API_ERRORS."""

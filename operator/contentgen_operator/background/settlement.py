@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from pymongo.errors import PyMongoError
@@ -18,6 +18,7 @@ from contentgen_operator.clock import utc_now
 from contentgen_operator.leader.leadership import Check, NotLeading, unchecked
 from contentgen_operator.providers.base import AccessRefused, Unavailable
 from contentgen_operator.providers.billing import Billing
+from contentgen_operator.state.policies.provider_accounts import display_name
 from contentgen_operator.state.provider_requests import is_request_id
 from contentgen_operator.state.purchases import Unsettled
 from contentgen_operator.stores.charges import Charges
@@ -63,17 +64,21 @@ class ChargeSettlement:
         charges: Charges,
         billing: Billing,
         *,
+        accounts: Mapping[str, Billing] | None = None,
         show: Callable[[Unsettled], Awaitable[None]] | None = None,
         clock: Callable[[], datetime] = utc_now,
         check: Check = unchecked,
     ) -> None:
-        """`check` raises Conflict if this process does not lead."""
+        """`billing` is the default account's, `accounts` has those of the others. `check` raises Conflict if this
+        process does not lead.
+        """
         self._check = check
         self._charges = charges
         self._show = show
-        self._billing = billing
+        self._billing: dict[str | None, Billing] = {None: billing}
+        self._billing.update(accounts or {})
         self._clock = clock
-        self._refused: dict[str, datetime] = {}  # time of the refusal, by the key's digest; the last one only
+        self._refused: dict[str | None, tuple[str, datetime]] = {}  # by account: the key's digest, time of the refusal
 
     async def run(self) -> None:
         """A round every 15 minutes until cancelled."""
@@ -93,14 +98,22 @@ class ChargeSettlement:
             _log.exception("charges cannot be settled")
 
     async def _round(self, now: datetime) -> None:
-        key = self._billing.key()
-        if key is None or self._is_refused(key, now):
+        # Charges of an account are known to its own key only.
+        keys = {account: key for account, billing in self._billing.items() if (key := billing.key()) is not None}
+        usable = {account: key for account, key in keys.items() if not self._is_refused(account, key, now)}
+        if not usable:
             return
-        for batch in batches(await self._charges.unsettled(now), now):
+        found = await self._charges.unsettled(now)
+        for account, key in usable.items():
+            await self._settle(account, key, [each for each in found if each.account == account], now)
+
+    async def _settle(self, account: str | None, key: str, found: Sequence[Unsettled], now: datetime) -> None:
+        """Read the charges of one account."""
+        for batch in batches(found, now):
             try:
-                charges = await self._billing.charges(batch)
+                charges = await self._billing[account].charges(batch)
             except AccessRefused:
-                self._note_refusal(key, now)
+                self._note_refusal(account, key, now)
                 return
             except Unavailable as error:
                 _log.info("charges cannot be settled: %s", error)
@@ -122,18 +135,19 @@ class ChargeSettlement:
             self._check()
             await self._charges.put_off(each, due_at)
 
-    def _is_refused(self, key: str, now: datetime) -> bool:
-        since = self._refused.get(_digest(key))
-        return since is not None and since <= now < since + _DAILY
+    def _is_refused(self, account: str | None, key: str, now: datetime) -> bool:
+        digest, since = self._refused.get(account, ("", now))
+        return digest == _digest(key) and since <= now < since + _DAILY
 
-    def _note_refusal(self, key: str, now: datetime) -> None:
+    def _note_refusal(self, account: str | None, key: str, now: datetime) -> None:
         digest = _digest(key)
-        if digest not in self._refused:
+        if self._refused.get(account, ("", now))[0] != digest:
             _log.info(
-                "fal's key has no permission for billing events (its preset Billing has): costs are billable units × "
-                "unit price"
+                "fal's key of the account %s has no permission for billing events (its preset Billing has): costs are "
+                "billable units × unit price",
+                display_name(account),
             )
-        self._refused = {digest: now}
+        self._refused[account] = digest, now
 
 
 def _digest(key: str) -> str:

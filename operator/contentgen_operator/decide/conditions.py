@@ -36,7 +36,7 @@ def _values(state: ConditionInput) -> dict[Condition, bool]:
     stuck = state.phase in _STUCK or state.reason is Reason.LORA_FAILED
     values = {
         Condition.READY: done,
-        Condition.RECONCILING: not (done or stuck or suspended),
+        Condition.RECONCILING: not (done or stuck or suspended or state.phase is Phase.AWAITING_APPROVAL),
         Condition.STALLED: stuck,
         Condition.COMPLETE: done,
         Condition.FAILED: state.phase is Phase.FAILED,
@@ -46,8 +46,9 @@ def _values(state: ConditionInput) -> dict[Condition, bool]:
         values[Condition.SOURCE_READY] = state.prepared
     if state.kind is Kind.LORA_TRAINING:
         values[Condition.DATASET_READY] = state.prepared
-    values[Condition.SUBMITTED] = state.submitted or state.phase in _REACHED_SUBMISSION
-    values[Condition.STORED] = done
+    bought = state.reason is not Reason.ESTIMATED
+    values[Condition.SUBMITTED] = state.submitted or (state.phase in _REACHED_SUBMISSION and bought)
+    values[Condition.STORED] = done and bought
     return values
 
 

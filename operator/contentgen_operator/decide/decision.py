@@ -46,7 +46,7 @@ from contentgen_operator.decide.planning import (
     submitting,
     withdraw_planned,
 )
-from contentgen_operator.decide.policies import gate
+from contentgen_operator.decide.policies import approval, cleanup, estimate, gate
 from contentgen_operator.decide.purchasable import before_submission
 from contentgen_operator.decide.stages import lost_job, run_stage, with_log
 from contentgen_operator.decide.status import invalid_spec_status, transition_events, with_settled_cost
@@ -67,12 +67,13 @@ def decide(case: DecisionInput) -> Plan:
     if case.over and not case.collects_again:
         if case.run.request_open:
             return plan_after_end(case)
-        return Plan(status=with_settled_cost(resource, case.observed), finalizer=resource.deletes_files)
+        plan = Plan(status=with_settled_cost(resource, case.observed), finalizer=resource.deletes_files)
+        return cleanup.with_expiry(case, plan)
     if case.collects_again:
         if why := collect_retries.missing_result(case):
             return collect_retries.refused_retry(case, why)
         case = case.model_copy(update={"run": collect_retries.restarted(case, case.run, resource.collect)})
-    case = _in_wanted_scope(case)
+    case = approval.with_verdict(_in_wanted_scope(case))
     return _with_retrained_loras(case) or _plan_with_purchase(case)
 
 
@@ -168,6 +169,7 @@ def _suspended(case: DecisionInput, plan: Plan) -> Plan:
     message = "spec.suspend is true: nothing is started and nothing is bought until it is false"
     run_state = RunState(phase=Phase.SUSPENDED, reason=Reason.SUSPENDED, message=message)
     run = plan.status.run if plan.job is None else case.run  # keeps the facts of the prepare stage
+    run = run.model_copy(update={"queued_at": None}) if run is not None else None  # the queue was left
     return new_plan(case, run_state, run=run)
 
 
@@ -186,7 +188,7 @@ def _before_payment(case: DecisionInput) -> Plan:
     refusal = _lora_refused(case)
     if refusal is not None:
         return fail(case, Reason.SOURCE_NOT_ALLOWED, refusal)
-    return _wait_for_lora(case) or _gate(case)
+    return estimate.end(case) or _wait_for_lora(case) or _gate(case)
 
 
 def _not_purchasable(case: DecisionInput) -> Plan | None:

@@ -19,6 +19,7 @@ from contentgen_operator.state import costs, kinds
 from contentgen_operator.state.decision_input import DecisionInput, RunState
 from contentgen_operator.state.observed import LoraView, Observation, Resource
 from contentgen_operator.state.plan import Adoption, Cancellation, Payment, Plan, Reservation, StoredAnswer
+from contentgen_operator.state.policies.budgets import BudgetClaim, BudgetClaims
 from contentgen_operator.state.provider_requests import Call, RequestState, RequestView, arguments_json, is_request_id
 from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseKey, PurchaseState, PurchaseStep
 from contentgen_operator.state.runs import asset_user, purchase_key
@@ -62,6 +63,7 @@ def pay(case: DecisionInput) -> Plan:
         user_id=job.user_id,
         loras=tuple(each.model_key for each in case.observed.loras if each.model_key),
         provider=call.provider,
+        account=case.observed.account.name,
         model=call.model,
         marker=call.correlation_key,
         sent_input=arguments_json(call.arguments),
@@ -70,14 +72,40 @@ def pay(case: DecisionInput) -> Plan:
         units=kinds.work_units(case.spec, kinds.duration_seconds(case.run)),
         estimated_micros=case.estimated_micros,
         **costs.price_fields(case.spec, case.price),
+        **_budget_fields(case),
     )
     run_state = submitting(case, Reason.SUBMITTING, f"requesting {call.model} from {call.provider}")
-    plan = new_plan(case, run_state, again=SOON).model_copy(update={"finalizer": True})
+    run = case.run.model_copy(update={"provider_account": purchase.account})
+    plan = new_plan(case, run_state, run=run, again=SOON)
+    plan = plan.model_copy(update={"finalizer": True, "claims": _claims(case)})
     planned = case.observed.purchase
     if planned is None or not _is_reserved(case, planned):
         return plan.model_copy(update={"reservation": Reservation(key=case.key, purchase=purchase)})
+    if planned.account != purchase.account:  # the namespace was granted another account before anything was sent
+        return plan.model_copy(update={"moves": (_account_transition(case, planned, purchase.account),)})
+    if case.run.provider_account != purchase.account:
+        return plan
     purchase = purchase.model_copy(update={"purchase_id": planned.purchase_id})
     return plan.model_copy(update={"payment": _payment(case, planned, purchase, call)})
+
+
+def _account_transition(case: DecisionInput, planned: Purchase, account: str | None) -> LedgerTransition:
+    step = PurchaseStep.PLANNED.value
+    return purchase_transition(case, planned, PurchaseState.INTENT, step=step, account=account)
+
+
+def _budget_fields(case: DecisionInput) -> dict[str, Any]:
+    """Fields by which the purchase counts in budgets."""
+    windows = (window.ref.id for budget in case.observed.budgets for window in budget.windows)
+    return {"bound_micros": case.bound_micros, "budgets": tuple(windows)}
+
+
+def _claims(case: DecisionInput) -> BudgetClaims | None:
+    """Claims of the purchase in all windows that count it; None: there are none."""
+    micros = case.bound_micros or 0  # unknown: its budgets allow that, else the run would be held
+    windows = (window.ref for budget in case.observed.budgets for window in budget.windows)
+    each = tuple(BudgetClaim(ref=ref, micros=micros) for ref in windows)
+    return BudgetClaims(purchase=str(case.key), each=each) if each else None
 
 
 def _tenant_fields(resource: Resource) -> dict[str, Any]:
@@ -155,6 +183,7 @@ def purchase_from_status(resource: Resource, run: RunStatus, spec: Spec) -> Purc
         user_id=user,
         loras=tuple(each.model_key for each in loras if each.model_key),
         provider=call.provider,
+        account=run.provider_account,
         model=call.model,
         marker=call.correlation_key,
         created_at=sent,
@@ -203,7 +232,9 @@ def _restore_purchase(case: DecisionInput, kept: Purchase | None, request_id: st
     changes = {"request_id": request_id, "submitted_at": was.sent_at, "sent_at": was.sent_at, "step": None}
     if kept is None:
         update = {"state": PurchaseState.SUBMITTED, "changed_at": case.now, "estimated_micros": case.estimated_micros}
-        purchase = was.model_copy(update=changes | update | costs.price_fields(case.spec, case.price))
+        purchase = was.model_copy(
+            update=changes | update | costs.price_fields(case.spec, case.price) | _budget_fields(case)
+        )
         return plan.model_copy(update={"restored": Reservation(key=case.key, purchase=purchase)})
     move = LedgerTransition(
         key=case.key,
@@ -340,7 +371,9 @@ def _unread_reason(observed: Observation) -> Reason:
 def cancel_request(key: PurchaseKey, purchase: Purchase) -> Cancellation:
     """Cancellation of a purchase's request."""
     request_id = purchase.request_id or ""
-    return Cancellation(key=key, provider=purchase.provider, model=purchase.model, request_id=request_id)
+    return Cancellation(
+        key=key, provider=purchase.provider, account=purchase.account, model=purchase.model, request_id=request_id
+    )
 
 
 class TooLate(Value):
@@ -453,6 +486,7 @@ def next_attempt(case: DecisionInput, why: str) -> Plan:
     run = case.run.model_copy(
         update={
             "paid_attempt": case.run.paid_attempt + 1,
+            "provider_account": None,
             "purchase_id": None,
             "sent_at": None,
             "request_id": None,

@@ -91,6 +91,9 @@ def _with_pod_problem(case: DecisionInput, stage: Stage, run_state: RunState) ->
         run = case.run.model_copy(update=known)
         message = refused_text(stage, run, kinds.provider_of(case.kind), f"the pod of its Job: {trouble.words}")
         return run_state.model_copy(update={"reason": Reason.JOB_REFUSED, "message": message})
+    if trouble.queued:
+        message = f"the {stage} stage waits: {trouble.words}; it continues when the queue resumes it"
+        return run_state.model_copy(update={"reason": Reason.QUEUED, "message": message})
     message = f"the pod of the {stage} stage has not started: {trouble.words}"
     return run_state.model_copy(update={"reason": Reason.POD_NOT_STARTED, "message": message})
 
@@ -120,7 +123,7 @@ def without_job(resource: Resource, plan: Plan, words: str, now: datetime) -> Pl
     status = job_refused_status(resource, planned, message, now)
     finalizer = resource.deletes_files if plan.reservation is not None else plan.finalizer
     changes = {"status": status, "notices": transition_events(resource, status), "finalizer": finalizer}
-    return plan.model_copy(update=changes | {"reservation": None, "payment": None, "job": None})
+    return plan.model_copy(update=changes | {"claims": None, "reservation": None, "payment": None, "job": None})
 
 
 def _wait_for_retry(case: DecisionInput, stage: Stage, run_state: RunState) -> Plan | None:

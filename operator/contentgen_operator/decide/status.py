@@ -87,6 +87,7 @@ def _purchase_fields(purchase: Purchase) -> dict[str, object]:
         "submitted_at": purchase.submitted_at,
         "loras": purchase.loras,
         "purchase_id": purchase.purchase_id,
+        "provider_account": purchase.account,
         "sent_at": purchase.sent_at,
         "request_id": purchase.request_id,
     }
@@ -143,7 +144,9 @@ def _cost_of_attempt(case: DecisionInput, run_state: RunState, purchase: Purchas
 
 
 def _is_over(run_state: RunState) -> bool:
-    return run_state.phase.terminal or run_state.phase is Phase.SUBMISSION_UNKNOWN
+    """True if the cost is final; after a dry run it remains an estimate."""
+    ended = run_state.phase.terminal and run_state.reason is not Reason.ESTIMATED
+    return ended or run_state.phase is Phase.SUBMISSION_UNKNOWN
 
 
 def _cost(case: DecisionInput, run_state: RunState, costs: tuple[PurchaseCost, ...]) -> Cost | None:
@@ -175,6 +178,8 @@ def _amounts(costs: tuple[PurchaseCost, ...], other_runs: tuple[Purchase, ...], 
 
 def _billed(run_state: RunState, run: RunStatus, costs: tuple[PurchaseCost, ...]) -> bool | None:
     """True if the provider bills an ended run; `run.billed` is already True for a request that could not be ended."""
+    if run_state.reason is Reason.ESTIMATED and run.paid_attempt == 1:
+        return False
     return (True if run.billed else total(costs).billed) if run_state.phase.terminal else run.billed
 
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from kubernetes.aio.client.exceptions import ApiException
 
 from contentgen_contract.api_paths import (
+    CONTENT_BUDGETS,
     EVENTS,
     JOBS,
     PODS,
@@ -68,6 +69,15 @@ class Kube(KubeApi):
                 for body in page.items:
                     yield body
 
+    async def content_budgets(self) -> list[Body]:
+        """All ContentBudgets of the cluster."""
+        async with aclosing(self.pages(CONTENT_BUDGETS, None)) as pages:
+            return [body async for page in pages for body in page.items]
+
+    async def put_budget_status(self, name: str, body: Body) -> Body:
+        """Replace the status of a ContentBudget. Raises Conflict if it was changed since it was read."""
+        return await or_conflict(self.request("PUT", CONTENT_BUDGETS, name=name, subresource="status", body=body))
+
     async def put_status(self, kind: Kind, namespace: str, name: str, body: Body) -> Body:
         """Replace the status. Raises Conflict if `metadata.resourceVersion` is not the newest."""
         call = self.request("PUT", resource_of(kind), namespace=namespace, name=name, subresource="status", body=body)
@@ -78,6 +88,29 @@ class Kube(KubeApi):
         body = {"metadata": {"resourceVersion": version, "finalizers": finalizers}}
         call = self.request("PATCH", resource_of(kind), namespace=namespace, name=name, body=body)
         return await or_conflict(call)
+
+    async def put_label(self, ref: ResourceRef, version: str, name: str, value: str | None) -> Body:
+        """Set one label, or remove it (None); all others stay. Raises Conflict if `version` is not the newest."""
+        body = {"metadata": {"resourceVersion": version, "labels": {name: value}}}
+        call = self.request("PATCH", resource_of(ref.kind), namespace=ref.namespace, name=ref.name, body=body)
+        return await or_conflict(call)
+
+    async def delete_resource(self, ref: ResourceRef, version: str, *, dry_run: bool = False) -> None:
+        """Delete one of our resources, if `version` is its newest resourceVersion; its Jobs follow. Raises Conflict if
+        it was changed or is gone, and ApiException if it may not be deleted; a dry run asks only that.
+        """
+        options: Body = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "propagationPolicy": "Background",
+            "preconditions": {"uid": ref.uid, "resourceVersion": version},
+        }
+        query: Query = {"dryRun": "All"} if dry_run else {}
+        await or_conflict(
+            self.request(
+                "DELETE", resource_of(ref.kind), namespace=ref.namespace, name=ref.name, query=query, body=options
+            )
+        )
 
     async def delete_job(self, namespace: str, name: str, uid: str) -> None:
         """Delete a Job and its pods, unless it is missing or has another uid."""

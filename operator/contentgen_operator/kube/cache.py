@@ -12,8 +12,13 @@ from typing import Any
 
 from contentgen_contract.names import (
     ADOPT_ANNOTATION,
+    APPROVE_ANNOTATION,
+    APPROVED_BY_ANNOTATION,
     CANCEL_ANNOTATION,
     COLLECT_ANNOTATION,
+    GIVEN_UP_LABEL,
+    QUEUE_LABELS,
+    REJECT_ANNOTATION,
     RERUN_ANNOTATION,
     RESUBMIT_ANNOTATION,
 )
@@ -26,7 +31,11 @@ _MOST_JOBS = 32  # of one resource
 _METADATA = (
     "name", "namespace", "uid", "generation", "resourceVersion", "creationTimestamp", "deletionTimestamp", "finalizers",
 )  # fmt: skip
-_ANNOTATIONS = (RERUN_ANNOTATION, RESUBMIT_ANNOTATION, CANCEL_ANNOTATION, ADOPT_ANNOTATION, COLLECT_ANNOTATION)
+_ANNOTATIONS = (
+    RERUN_ANNOTATION, RESUBMIT_ANNOTATION, CANCEL_ANNOTATION, ADOPT_ANNOTATION, COLLECT_ANNOTATION, APPROVE_ANNOTATION,
+    REJECT_ANNOTATION, APPROVED_BY_ANNOTATION,
+)  # fmt: skip
+_LABELS = (GIVEN_UP_LABEL, *QUEUE_LABELS)
 _LONGEST_VALUE = 1024  # characters of an annotation
 
 
@@ -73,7 +82,8 @@ class Cache:
         return job if job is not None and (job.finished or self._clock() - at < _JOB_SECONDS) else None
 
     def note_job(self, owner: ResourceRef, job: JobView) -> bool:
-        """Store a Job; True if it has finished, or its pod was deleted, since the last state.
+        """Store a Job; True if it has finished, was suspended or resumed, or its pod was deleted, since the last
+        state.
 
         Any user may set a Job's owner reference: at most 32 Jobs of a resource are stored, others are read from the API
         server.
@@ -83,8 +93,10 @@ class Cache:
         if name in self._jobs_of[owner.uid] or len(self._jobs_of[owner.uid]) < _MOST_JOBS:
             self._jobs[name] = (self._clock(), job)
             self._jobs_of[owner.uid].add(name)
-        return (job.finished and not (known is not None and known.finished)) or (
-            job.terminating and not (known is not None and known.terminating)
+        return (
+            (job.finished and not (known is not None and known.finished))
+            or (job.terminating and not (known is not None and known.terminating))
+            or (known is not None and job.suspended != known.suspended)
         )
 
     def drop_job(self, owner: ResourceRef, name: str) -> None:
@@ -102,4 +114,6 @@ def trimmed(body: Body) -> Body:
     meta = {name: given[name] for name in _METADATA if name in given}
     annotations = given.get("annotations") or {}
     meta["annotations"] = {name: annotations[name][:_LONGEST_VALUE] for name in _ANNOTATIONS if name in annotations}
+    if labels := {name: value for name, value in (given.get("labels") or {}).items() if name in _LABELS}:
+        meta["labels"] = labels
     return {**body, "metadata": meta}

@@ -1,10 +1,11 @@
 """Manifests of the Jobs of a run; pure. Jobs are created and never updated: a pod template is immutable.
 
-Of a user's manifest only names and the uid get into the Job and its pod: no image, environment variable, annotation or
-label.
+Of a user's manifest only names, the uid and Kueue's two labels get into the Job: no image, environment variable,
+annotation or other label. None of the labels gets into its pod.
 """
 
 import hashlib
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
@@ -13,6 +14,8 @@ from pydantic import Field
 from contentgen_contract.base import Manifest, Value
 from contentgen_contract.names import (
     KIND_LABEL,
+    QUEUE_LABEL,
+    QUEUE_LABELS,
     STAGE_LABEL,
     TOKEN_AUDIENCE,
     TOKEN_FOLDER,
@@ -96,8 +99,23 @@ def job_name(uid: str, run: int, stage: Stage, attempt: int) -> str:
     return f"contentgen-{digest}-r{run}-{stage}-{attempt}"
 
 
-def job_manifest(ref: ResourceRef, run: int, stage: Stage, attempt: int, template: JobTemplate) -> dict[str, Any]:
-    """Job for one attempt of one stage."""
+_NO_LABELS: Mapping[str, str] = {}
+
+
+def job_manifest(
+    ref: ResourceRef,
+    run: int,
+    stage: Stage,
+    attempt: int,
+    template: JobTemplate,
+    *,
+    queue_labels: Mapping[str, str] = _NO_LABELS,
+) -> dict[str, Any]:
+    """Job for one attempt of one stage. `queue_labels` are the resource's; a Job with a queue is created suspended,
+    and the queue resumes it.
+    """
+    queue = {name: value for name, value in queue_labels.items() if name in QUEUE_LABELS}
+    job_labels = queue | template.pod.job_labels  # the administrator's queue is for all resources
     labels = {
         "app.kubernetes.io/name": "contentgen-worker",
         "app.kubernetes.io/managed-by": "contentgen",
@@ -112,11 +130,12 @@ def job_manifest(ref: ResourceRef, run: int, stage: Stage, attempt: int, templat
         "metadata": {
             "name": job_name(ref.uid, run, stage, attempt),
             "namespace": ref.namespace,
-            "labels": template.pod.job_labels | labels,
+            "labels": job_labels | labels,
             "annotations": dict(template.pod.job_annotations),
             "ownerReferences": [owner_reference(ref.kind, ref.name, ref.uid)],
         },
-        "spec": {
+        "spec": ({"suspend": True} if job_labels.get(QUEUE_LABEL) else {})
+        | {
             "backoffLimit": 0,  # the operator counts attempts, because it knows the outcome
             "podReplacementPolicy": "Failed",
             "activeDeadlineSeconds": template.deadline_seconds,

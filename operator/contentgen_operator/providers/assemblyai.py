@@ -22,6 +22,7 @@ from contentgen_operator.providers.base import (
     Busy,
     KeyRefused,
     MaybeAccepted,
+    ProviderError,
     Refused,
     checked_request_id,
     read_error,
@@ -37,6 +38,7 @@ from contentgen_operator.providers.limits import (
     reply_limit,
 )
 from contentgen_operator.providers.network import trusted_cas
+from contentgen_operator.providers.retry_after import retry_after
 from contentgen_operator.providers.sending import BeforeSend, SendStopped, ThreadGate
 from contentgen_operator.state.provider_requests import (
     ANSWER_BYTES,
@@ -86,8 +88,9 @@ class AssemblyAI:
         except ValueError as error:
             raise Refused(f"AssemblyAI does not accept the request: {short_text(error)}") from error
         key, gate = required_key(self._key, self.name, KeyRefused), ThreadGate(before_send)
+        asked = _RetryAfter()
         try:
-            answer = await asyncio.to_thread(self._post, key, gate, request)
+            answer = await asyncio.to_thread(self._post, key, gate, request, asked)
         except SendStopped as stopped:
             raise stopped.cause from None
         except httpx.HTTPError as error:
@@ -96,7 +99,7 @@ class AssemblyAI:
                 raise MaybeAccepted(f"AssemblyAI's reply was lost: {text}") from error
             raise Busy(f"AssemblyAI could not be reached: {text}") from error
         except aai.types.AssemblyAIError as error:
-            raise _post_error(error) from error
+            raise _post_error(error).after(asked.seconds) from error
         except _NO_TRANSCRIPT as error:  # before the POST the arguments are invalid, after it the reply
             if gate.opened:
                 raise MaybeAccepted("AssemblyAI's reply could not be read") from error
@@ -107,9 +110,12 @@ class AssemblyAI:
             raise MaybeAccepted("AssemblyAI's reply holds no id")
         return answer.id
 
-    def _post(self, key: str, gate: ThreadGate, request: aai.types.TranscriptRequest) -> aai.types.TranscriptResponse:
+    def _post(
+        self, key: str, gate: ThreadGate, request: aai.types.TranscriptRequest, asked: "_RetryAfter"
+    ) -> aai.types.TranscriptResponse:
         """One POST by a new client: a reused connection may be about to close."""
         with self._new_client(key) as paying:
+            paying.event_hooks["response"].append(asked.note)  # the SDK's errors have no headers
             paying.event_hooks["request"].append(lambda sent: sent.extensions.update(trace=gate.trace))
             return api.create_transcript(paying, request)
 
@@ -157,6 +163,17 @@ class AssemblyAI:
                 limits=httpx.Limits(max_keepalive_connections=0),
             )
         )
+
+
+class _RetryAfter:
+    """Retry-After of the reply to one POST, noted in the thread that sends it."""
+
+    def __init__(self) -> None:
+        self.seconds: float | None = None
+
+    def note(self, reply: httpx.Response) -> None:
+        """Hook of the client for its responses."""
+        self.seconds = retry_after(reply.headers)
 
 
 def _find(http: httpx.Client, search: Search) -> Found:
@@ -279,7 +296,7 @@ def _code(error: Exception) -> int | None:
     return getattr(error, "status_code", None)
 
 
-def _post_error(error: aai.types.AssemblyAIError) -> Exception:
+def _post_error(error: aai.types.AssemblyAIError) -> ProviderError:
     code = _code(error)
     text = f"AssemblyAI answered {code}: {short_text(error)}"
     if code == 429:

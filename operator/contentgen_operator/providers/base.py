@@ -11,7 +11,7 @@ ProviderError
 """
 
 import re
-from typing import Protocol
+from typing import Protocol, Self
 
 from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_operator.providers.sending import BeforeSend
@@ -22,6 +22,13 @@ _QUERY = re.compile(r"(?<=[^\s?])\?(?=[^\s'\"<>]*=)[^\s'\"<>]*")  # of a URL, al
 
 class ProviderError(Exception):
     """Error of a provider; its message has no key and no signed URL."""
+
+    retry_after: float | None = None  # seconds that the provider asks to wait
+
+    def after(self, seconds: float | None) -> Self:
+        """This error with the provider's Retry-After."""
+        self.retry_after = seconds
+        return self
 
 
 class NotAccepted(ProviderError):
@@ -35,11 +42,13 @@ class Refused(NotAccepted):
 class KeyRefused(NotAccepted):
     """The provider accepts no requests with this key; the message says what to do."""
 
-    def __init__(self, provider: str, text: str) -> None:
-        super().__init__(
-            f"{text}; it refuses the operator's key or its account: put a valid {provider}-key into the providers' "
-            "Secret, or settle the account; nothing was paid, and this goes on by itself"
-        )
+    def __init__(self, provider: str, text: str, account: str | None = None) -> None:
+        super().__init__(f"{text}; {_advice(provider, account)}; nothing was paid, and this goes on by itself")
+        self._about = provider, text
+
+    def of_account(self, account: str) -> "KeyRefused":
+        """The same error of a named provider account."""
+        return KeyRefused(*self._about, account)
 
 
 class Busy(NotAccepted):
@@ -57,11 +66,28 @@ class Unavailable(ProviderError):
 class AccessRefused(Unavailable):
     """A read failed because the provider refuses the key; paid requests go on."""
 
-    def __init__(self, provider: str, text: str) -> None:
+    def __init__(self, provider: str, text: str, account: str | None = None) -> None:
         super().__init__(
-            f"{text}; it refuses the operator's key or its account: put a valid {provider}-key into the providers' "
-            "Secret, or settle the account; paid requests continue there, and their results are fetched later"
+            f"{text}; {_advice(provider, account)}; paid requests continue there, and their results are fetched later"
         )
+        self._about = provider, text
+
+    def of_account(self, account: str) -> "AccessRefused":
+        """The same error of a named provider account."""
+        return AccessRefused(*self._about, account)
+
+
+def _advice(provider: str, account: str | None) -> str:
+    if account is None:
+        return (
+            f"it refuses the operator's key or its account: put a valid {provider}-key into the providers' Secret, or "
+            "settle the account"
+        )
+    return (
+        f"the request belongs to the provider account {account}, and no other account is used for it: a platform "
+        f"administrator puts a valid {provider}-key into the Secret of providers.accounts.{account} in the chart's "
+        "values, or settles the account at the provider"
+    )
 
 
 REFUSES_KEY = (401, 402, 403)
@@ -84,6 +110,24 @@ def read_error(provider: str, text: str, code: int | None = None) -> Unavailable
 def short_text(error: Exception) -> str:
     """An error's text of at most 300 characters, or its type's name, without the queries of URLs."""
     return _QUERY.sub("", str(error) or type(error).__name__)[:300]
+
+
+def endpoint_failure(error: ProviderError) -> str:
+    """Failure of the endpoint that an error of a paid request means; empty: the request itself was refused.
+
+    It repeats no text of the provider, because runs of other tenants show it.
+    """
+    match error:
+        case Refused():
+            return ""
+        case KeyRefused():
+            return "the provider refuses the operator's key or account"
+        case Busy() if error.retry_after is not None:
+            return "the provider has asked to wait (Retry-After)"
+        case Busy():
+            return "the provider was busy or could not be reached"
+        case _:
+            return "the replies to paid requests were lost or were server errors"
 
 
 class Provider(Protocol):

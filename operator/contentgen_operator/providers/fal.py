@@ -35,6 +35,7 @@ from contentgen_operator.providers.fal_history import FalHistory
 from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_operator.providers.limits import ReplyTooLarge, limit_replies_async, read_answer, reply_limit
 from contentgen_operator.providers.network import trusted_cas
+from contentgen_operator.providers.retry_after import retry_after
 from contentgen_operator.providers.sending import POST_SECONDS, BeforeSend, Gate, SendStopped
 from contentgen_operator.state.provider_requests import (
     ANSWER_BYTES,
@@ -273,13 +274,14 @@ def _request_id(reply: httpx.Response, model: str) -> str:
     text = f"fal answered {reply.status_code}: {error_text(reply)}"
     if reply.status_code == 404:
         text = f"{text}; {not_found_message(model)}"
+    asked = retry_after(reply.headers)
     if reply.status_code == 429:
-        raise Busy(text)
+        raise Busy(text).after(asked)
     if reply.status_code in REFUSES_KEY:
         raise KeyRefused("fal", text)
     if 400 <= reply.status_code < 500 and reply.status_code != 408:
         raise Refused(text)
-    raise MaybeAccepted(text)
+    raise MaybeAccepted(text).after(asked)
 
 
 def error_text(reply: httpx.Response) -> str:

@@ -9,7 +9,7 @@ import math
 import ssl
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -33,15 +33,15 @@ _UNITS = {"megapixel": Unit.MEGAPIXEL, "image": Unit.IMAGE, "step": Unit.STEP}
 class PriceSource(Protocol):
     """Source of unit prices of fal's models."""
 
-    async def price(self, model: str) -> PriceLookup:
-        """Unit price of a full model name. Raises nothing."""
+    async def price(self, model: str, account: str | None = None) -> PriceLookup:
+        """Unit price of a full model name for a provider account (None: the default one). Raises nothing."""
         ...
 
 
 class NoPrices:
     """Price source without prices."""
 
-    async def price(self, model: str) -> PriceLookup:  # noqa: ARG002 - the protocol's signature
+    async def price(self, model: str, account: str | None = None) -> PriceLookup:  # noqa: ARG002 - the protocol's signature
         """No price."""
         return PriceLookup()
 
@@ -60,38 +60,44 @@ class FalPrices:
         wall: Clock = utc_now,
         timeout: float = _LOOKUP_SECONDS,
         tls: ssl.SSLContext | None = None,
+        accounts: Mapping[str, KeyFile] | None = None,
     ) -> None:
-        self._key = key
+        """`key` is the default account's; `accounts` has those of the others."""
+        self._keys: dict[str | None, KeyFile] = {None: key}
+        self._keys.update(accounts or {})
         self._url = f"{api_url.rstrip('/')}/v1/models/pricing"
         self._clock = clock
         self._wall = wall
         self._timeout = timeout
         self._client = limit_replies_async(httpx.AsyncClient(timeout=timeout, verify=tls or trusted_cas()))
-        self._known: OrderedDict[str, tuple[float, PriceLookup]] = OrderedDict()  # valid until, answer
+        # By account, as a contract may have prices of its own: valid until, answer.
+        self._known: OrderedDict[tuple[str | None, str], tuple[float, PriceLookup]] = OrderedDict()
 
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
 
-    async def price(self, model: str) -> PriceLookup:
-        """Unit price of a full model name, cached."""
-        until, known = self._known.get(model, (-math.inf, PriceLookup()))
+    async def price(self, model: str, account: str | None = None) -> PriceLookup:
+        """Unit price of a full model name for an account, cached."""
+        asked = account, model
+        until, known = self._known.get(asked, (-math.inf, PriceLookup()))
         if self._clock() < until:
             return known
-        found = await self._looked_up(model)
+        found = await self._looked_up(model, account)
         if found.problem and known.price is not None:
             found = known
             until = self._clock() + _RETRY_SECONDS
         else:
             until = self._clock() + (_RETRY_SECONDS if found.problem else _FRESH_SECONDS)
-        self._known[model] = (until, found)
-        self._known.move_to_end(model)
-        while len(self._known) > _MOST_MODELS:
+        self._known[asked] = (until, found)
+        self._known.move_to_end(asked)
+        while len(self._known) > _MOST_MODELS * len(self._keys):
             self._known.popitem(last=False)
         return found
 
-    async def _looked_up(self, model: str) -> PriceLookup:
-        key = self._key.read()
+    async def _looked_up(self, model: str, account: str | None) -> PriceLookup:
+        file = self._keys.get(account)
+        key = file.read() if file is not None else None
         if key is None:
             return PriceLookup(problem="there is no key for fal")
         try:

@@ -6,7 +6,7 @@ from contentgen_contract.base import Value
 from contentgen_contract.names import Kind, Phase, Reason, Stage, Step
 from contentgen_contract.records import keys
 from contentgen_contract.resources.models import model_of
-from contentgen_contract.resources.prices import PRICES, Price, estimate
+from contentgen_contract.resources.prices import PRICES, Price, estimate, upper_bound
 from contentgen_contract.resources.sources import SourceGrant
 from contentgen_contract.resources.spec import Spec
 from contentgen_contract.resources.status import RunStatus
@@ -31,6 +31,8 @@ class Policy(Value):
     recording_seconds: float = Limits().duration_seconds
     prices: dict[str, Price] = PRICES  # the built-in table, overridden by the administrator's prices
     own_prices: frozenset[str] = frozenset()  # models with an administrator's price
+    unreachable_for: frozenset[str] = frozenset()  # providers that cannot fetch files from the bucket
+    approval_required: bool = False  # of every run
     models_allowed: tuple[str, ...] = ()  # empty: models with a known price
 
 
@@ -96,6 +98,17 @@ class DecisionInput(Value):
             if price is not None and (found := estimate(self.spec, price, seconds)) is not None:
                 return found
         return None
+
+    @property
+    def bound_micros(self) -> int | None:
+        """Upper bound of the cost of one paid attempt in micro-dollars, by the current price; None: unknown."""
+        price, listed = self.price, self.policy.prices.get(model_of(self.spec))
+        if price is None:
+            return None
+        same_unit = listed is not None and listed.unit is price.unit
+        return upper_bound(
+            self.spec, price, listed.minimum if listed and same_unit else 0, kinds.sound_seconds(self.run)
+        )
 
     @property
     def prefix(self) -> str:

@@ -6,14 +6,17 @@ from typing import Any
 
 from pydantic import Field
 
-from contentgen_contract.annotations import collect_again
+from contentgen_contract.annotations import approve_run, collect_again
 from contentgen_contract.base import Value
 from contentgen_contract.names import (
     ADOPT_ANNOTATION,
+    APPROVED_BY_ANNOTATION,
     CANCEL_ANNOTATION,
     COLLECT_ANNOTATION,
     FINAL_PHASES,
     FINALIZER,
+    GIVEN_UP_LABEL,
+    QUEUE_LABELS,
     RERUN_ANNOTATION,
     RESUBMIT_ANNOTATION,
     Condition,
@@ -24,14 +27,18 @@ from contentgen_contract.names import (
 from contentgen_contract.records.tenancy import Tenant
 from contentgen_contract.resources.parsing import ResourceBody, strict_status
 from contentgen_contract.resources.prices import PriceLookup
-from contentgen_contract.resources.spec import COLLECT_DEADLINE_SECONDS, DeletionPolicy
+from contentgen_contract.resources.spec import COLLECT_DEADLINE_SECONDS, Approval, DeletionPolicy
 from contentgen_contract.resources.status import OutputFile, ResourceStatus, VersionStatus
 from contentgen_contract.worker.orders import Outcome, Progress
+from contentgen_operator.state.policies.budgets import MatchingBudget
+from contentgen_operator.state.policies.provider_accounts import AccountGrant
+from contentgen_operator.state.policies.turns import Turn
 from contentgen_operator.state.provider_requests import RequestView, Verified
 from contentgen_operator.state.purchases import Purchase, PurchaseKey
 from contentgen_operator.state.run_document import RunDocument
 
 _END_CONDITIONS = dict(zip(FINAL_PHASES, (Condition.COMPLETE, Condition.FAILED), strict=True))
+_VERDICT_ANNOTATIONS = (*approve_run.ANNOTATION_OF.values(), APPROVED_BY_ANNOTATION)
 _MAX_TEXT = 500  # characters of a Job's reason and message
 
 
@@ -62,12 +69,15 @@ class Resource(Value):
     cancel: str | None = None
     adopt: str | None = None
     collect: str | None = None
+    verdict_annotations: dict[str, str] = Field(default_factory=dict)  # those of an approval or a rejection
+    given_up: str | None = None  # value of the label, which anybody may change
+    queue_labels: dict[str, str] = Field(default_factory=dict)  # Kueue's
     created_at: datetime
     spec: dict[str, Any]
     status: ResourceStatus
     tenant: Tenant = Tenant()  # set by the status verifier, as is `scope`
     scope: str = ""  # of the purchase key: the tenant's, unless the run began under a key of an older release
-    purchase_is_named: bool = True  # False: the API server's status lacks the purchase id that the run document has
+    purchase_is_named: bool = True  # False: the API server's status lacks the run document's purchase id or account
     document: RunDocument | None = None  # set once the status was compared with it
     repaired: bool = False  # True: `status` differs from the API server's
 
@@ -90,6 +100,9 @@ class Resource(Value):
             cancel=annotations.get(CANCEL_ANNOTATION),
             adopt=annotations.get(ADOPT_ANNOTATION),
             collect=annotations.get(COLLECT_ANNOTATION),
+            verdict_annotations={name: annotations[name] for name in _VERDICT_ANNOTATIONS if name in annotations},
+            given_up=meta.labels.get(GIVEN_UP_LABEL),
+            queue_labels={name: meta.labels[name] for name in QUEUE_LABELS if name in meta.labels},
             created_at=meta.creation_timestamp,
             spec=given.spec,
             status=strict_status(body),
@@ -119,14 +132,43 @@ class Resource(Value):
         return self.spec.get("suspend") is True
 
     @property
+    def approval(self) -> Approval:
+        """Approval that the spec asks for; a value of a newer release counts as Manual."""
+        given = self.spec.get("approval")
+        return Approval.AUTOMATIC if given in (None, Approval.AUTOMATIC) else Approval.MANUAL
+
+    @property
+    def estimates(self) -> bool:
+        """True if nothing may be paid: the run ends after its free stages; also for a value of a newer release."""
+        return self.spec.get("dryRun") is not None
+
+    @property
     def deletes_files(self) -> bool:
         """True if the files are deleted with the resource."""
         return self.spec.get("deletionPolicy") == DeletionPolicy.DELETE
 
     @property
+    def ttl_seconds(self) -> int | None:
+        """Seconds after the end of a run until the resource is deleted; None: it is not."""
+        given = self.spec.get("ttlSecondsAfterFinished")
+        return given if isinstance(given, int) and not isinstance(given, bool) and given >= 0 else None
+
+    @property
     def deadline_seconds(self) -> int | None:
         """Deadline of a run in seconds after its start; None: no deadline."""
         given = self.spec.get("deadlineSeconds")
+        return given if isinstance(given, int) else None
+
+    @property
+    def priority(self) -> int:
+        """Priority in the queue, within the namespace."""
+        given = self.spec.get("priority")
+        return given if isinstance(given, int) else 0
+
+    @property
+    def queue_deadline_seconds(self) -> int | None:
+        """Longest wait in the queue in seconds; None: no limit."""
+        given = self.spec.get("queueDeadlineSeconds")
         return given if isinstance(given, int) else None
 
     @property
@@ -146,7 +188,8 @@ def is_end(status: dict[str, Any]) -> bool:
     if phase not in FINAL_PHASES or status.get("reason") == Reason.LORA_FAILED or not status.get("completionTime"):
         return False
     true = {each.get("type") for each in status.get("conditions") or () if each.get("status") == "True"}
-    return _END_CONDITIONS[phase] in true and has_stored_version(status) == (phase == Phase.COMPLETED)
+    stores = phase == Phase.COMPLETED and status.get("reason") != Reason.ESTIMATED
+    return _END_CONDITIONS[phase] in true and has_stored_version(status) == stores
 
 
 def has_stored_version(status: dict[str, Any]) -> bool:
@@ -207,7 +250,8 @@ class JobView(Value):
         return cls(
             name=body["metadata"]["name"],
             uid=body["metadata"]["uid"],
-            started_at=body["metadata"]["creationTimestamp"],
+            # A Job that a queue has held starts when it is resumed.
+            started_at=status.get("startTime") or body["metadata"]["creationTimestamp"],
             finished=bool(ends),
             succeeded="Complete" in ends,
             reason=end.get("reason", "")[:_MAX_TEXT],
@@ -222,6 +266,7 @@ class PodTrouble(Value):
     """Reason for which an unfinished Job has no running pod."""
 
     refused: bool  # True: the Job controller may not create the pod
+    queued: bool = False  # the Job is suspended, by a queue such as Kueue
     words: str
 
 
@@ -284,6 +329,7 @@ class Observation(Value):
     open_requests: tuple[OpenRequest, ...] = ()  # earlier attempts, and the last one of a run that has ended
     same_lora_name: str | None = None  # name of an older LoraTraining with the same loraName
     price: PriceLookup = PriceLookup()  # the provider's
+    budgets: tuple[MatchingBudget, ...] = ()  # that count the run
     response_kept: bool = False  # the provider's response is in the bucket
     found_request: str | None = None  # request id that a search for a lost reply found
     named: Verified | None = None  # verdict on the request of the adopt annotation
@@ -291,7 +337,9 @@ class Observation(Value):
     request: RequestView | None = None
     provider_problem: str = ""
     access_refused: bool = False  # the problem is the operator's key or its account
-    provider_configured: bool = True
+    provider_configured: bool = True  # the granted account has a key for the provider
+    account: AccountGrant = AccountGrant()  # of the namespace, for the next payment
+    approval_required: bool = False  # by the label of the namespace
     trouble: PodTrouble | None = None
     cause: str = ""  # why a Job ended without an outcome
     node_gone: bool = False  # the Job's node is lost; its pod may still run there
@@ -300,4 +348,5 @@ class Observation(Value):
     loras: tuple[LoraView, ...] = ()
     wanted: WantedPurchase | None = None  # None: the run keeps its purchase, or refers to no LoraTraining
     progress: Progress | None = None
+    turn: Turn | None = None  # in the queue; None: the run has not asked for a place
     seconds_per_unit: float | None = None  # duration of the provider's latest requests of this model

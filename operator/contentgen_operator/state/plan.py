@@ -12,6 +12,7 @@ from contentgen_contract.records.ownership import Owner
 from contentgen_contract.records.tenancy import Tenant
 from contentgen_contract.resources.status import ResourceStatus
 from contentgen_operator.state.observed import JobView
+from contentgen_operator.state.policies.budgets import BudgetClaims, BudgetRelease
 from contentgen_operator.state.provider_requests import Answer, Call
 from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseKey
 
@@ -64,6 +65,7 @@ class Cancellation(Value):
 
     key: PurchaseKey
     provider: str
+    account: str | None = None  # provider account; None: the default
     model: str
     request_id: str
 
@@ -83,6 +85,8 @@ class Plan(Value):
     adoption: Adoption | None = None
     store: StoredAnswer | None = None
     moves: tuple[LedgerTransition, ...] = ()
+    claims: BudgetClaims | None = None  # made or renewed before the reservation and before the payment
+    releases: tuple[BudgetRelease, ...] = ()  # claims of a run that a budget refuses
     reservation: Reservation | None = None
     payment: Payment | None = None
     unrecorded: Reservation | None = None  # purchase missing in the ledger, to insert there
@@ -94,6 +98,7 @@ class Plan(Value):
     lost_job: JobView | None = None  # Job on a lost node, deleted once the status no longer names it
     cancel: Cancellation | None = None
     discard: DeletionTombstone | None = None
+    expire: bool = False  # delete the resource, and none of its files: spec.ttlSecondsAfterFinished is over
     hold: bool = False  # a deleted resource keeps our finalizer
     last_chance: bool = False  # a failed cancellation or deletion is not retried
     again_seconds: float | None = None  # until the next reconcile; None: at the next event

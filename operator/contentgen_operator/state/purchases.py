@@ -111,6 +111,7 @@ class Purchase(Value):
     type: str = ""  # `Kind.record_type`
     user_id: str = ""
     provider: str
+    account: str | None = None  # provider account, whose key the request is sent and asked for with; None: the default
     model: str
     marker: str
     created_at: datetime
@@ -133,6 +134,8 @@ class Purchase(Value):
     billable_units: float | None = None  # the provider's figure, for audio in seconds; 0: not billed
     cost_source: str | None = None  # of actual_micros; None on a finished purchase: actual_micros is an estimate
     actual_micros: int | None = None
+    bound_micros: int | None = None  # upper bound of the estimate; None: unknown, or of an older release
+    budgets: tuple[str, ...] = ()  # windows of budgets in which it counts, with `bound_micros` until it is settled
     sent_input: str | None = None  # the call's arguments (JSON), only while the reply is lost
     orphaned_at: datetime | None = None  # when its resource was first found deleted; None: not an orphan
     orphan_seen_at: datetime | None = None  # when its resource was last found deleted, to the day
@@ -186,6 +189,7 @@ class Unsettled(Value):
     job_id: str = ""
     purchase_id: str
     request_id: str
+    account: str | None = None  # provider account; None: the default
     model: str
     created_at: datetime
     ended_at: datetime

@@ -13,7 +13,14 @@ from pydantic import Field
 
 from contentgen_contract.base import Value
 from contentgen_contract.names import Kind
-from contentgen_contract.resources.status import MAX_VERSIONS, Instant, ResourceStatus, RunStatus, VersionStatus
+from contentgen_contract.resources.status import (
+    MAX_VERSIONS,
+    ApprovalStatus,
+    Instant,
+    ResourceStatus,
+    RunStatus,
+    VersionStatus,
+)
 
 MAX_RUNS = 1_000_000  # upper bound of run numbers accepted from a status
 
@@ -30,8 +37,10 @@ class FrozenRun(Value):
     started_at: Instant
     lora_identity: str | None = None
     facts: dict[str, Any] | None = None
+    approval: ApprovalStatus | None = None
     paid_attempt: int = 1
     purchase_id: str | None = None
+    provider_account: str | None = None
 
     @classmethod
     def of(cls, run: RunStatus) -> "FrozenRun":
@@ -63,6 +72,7 @@ class RunDocument(Value):
     run: FrozenRun | None = None  # the run in progress, or the last one
     versions: tuple[VersionStatus, ...] = Field((), max_length=MAX_VERSIONS)
     claim: UnrecordedRun | None = None  # blocks payments until a person allows them
+    expired_at: Instant | None = None  # when the operator deleted the resource after its ttlSecondsAfterFinished
 
     @property
     def token(self) -> str | None:
@@ -105,7 +115,7 @@ class RunDocument(Value):
 
 def next_document(document: RunDocument, status: ResourceStatus, *, allowed: bool) -> RunDocument:
     """The document of which a planned status is the projection. `allowed`: a person has allowed payments."""
-    changes: dict[str, object] = {"versions": status.versions}
+    changes: dict[str, object] = {"versions": status.versions, "expired_at": None}  # it was not deleted after all
     if allowed:
         changes["claim"] = None
     return document.begun(status.run).model_copy(update=changes)

@@ -60,7 +60,13 @@ def wants_new_run(resource: Resource, run: RunStatus) -> bool:
     """
     # Removing the annotation starts nothing: it needs no permission to spend, and the earlier run may be unpaid.
     rerun = resource.rerun is not None and resource.rerun != run.rerun
-    return _edit_was_invalid(resource.status) or rerun or inputs_changed(resource, run)
+    estimated = was_estimated(resource.status) and not resource.estimates
+    return _edit_was_invalid(resource.status) or rerun or estimated or inputs_changed(resource, run)
+
+
+def was_estimated(status: ResourceStatus) -> bool:
+    """True if the last run was a dry run, which has bought nothing."""
+    return (status.phase, status.reason) == (Phase.COMPLETED, Reason.ESTIMATED)
 
 
 def inputs_changed(resource: Resource, run: RunStatus) -> bool:
@@ -84,13 +90,15 @@ def _with_run_lora_name(spec: Spec, run: RunStatus) -> Spec:
 
 
 def replacing_run(resource: Resource, run: RunStatus, now: datetime) -> RunStatus | None:
-    """The run that replaces one for which nothing was started or paid; None if no other run is asked for, or the spec
+    """The run that replaces one for which nothing was paid; None if no other run is asked for, or the spec
     is wrong.
     """
     try:
         if not wants_new_run(resource, run):
             return None
-        return _new_run(resource, run, now).model_copy(update={"version": run.version})
+        new = _new_run(resource, run, now)
+        # Prepared files lie under the version, and an upload never replaces a file.
+        return new if run.facts is not None else new.model_copy(update={"version": run.version})
     except ValidationError:
         return None
 

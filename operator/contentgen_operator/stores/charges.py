@@ -30,7 +30,8 @@ _STATES = (
 )
 _ENDED = {"$in": [each.value for each in _STATES]}
 _NAMES = ("namespace", "type", "jobId")
-_FIELDS = (*_NAMES, "purchaseId", "requestId", "model", "createdAt", "changedAt", "finishedAt", "billingDueAt")
+_TIMES = ("createdAt", "changedAt", "finishedAt", "billingDueAt")
+_FIELDS = (*_NAMES, "purchaseId", "requestId", "account", "model", *_TIMES)
 
 
 class Charges:
@@ -89,13 +90,14 @@ def _same(asked: Unsettled) -> Document:
 
 
 def _read(document: Document) -> Unsettled | None:
-    times = {name: _aware(document.get(name)) for name in ("createdAt", "changedAt", "finishedAt", "billingDueAt")}
+    times = {name: _aware(document.get(name)) for name in _TIMES}
     key = str(document["_id"])
     given = {
         **{name: document.get(name) or "" for name in _NAMES},
         "key": key,
         "purchase_id": document.get("purchaseId") or legacy_id(key),
         "request_id": document["requestId"],
+        "account": document.get("account"),
         "model": document.get("model"),
         "created_at": times["createdAt"],
         "ended_at": times["finishedAt"] or times["changedAt"],

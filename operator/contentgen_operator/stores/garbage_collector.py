@@ -19,6 +19,7 @@ from contentgen_operator.clock import utc_now
 from contentgen_operator.leader.leadership import Check, unchecked
 from contentgen_operator.queues.work_queue import WorkQueue
 from contentgen_operator.stores.ledger import Ledger
+from contentgen_operator.stores.notifications import NotificationOutbox
 from contentgen_operator.stores.records import DeletionMark, RecordStore
 from contentgen_operator.stores.run_documents import RunDocuments
 from contentgen_operator.stores.s3 import DeletedPage, Storage
@@ -48,6 +49,7 @@ class GarbageCollector:
         records: RecordStore,
         jobs: WorkerJobs,
         runs: RunDocuments,
+        notifications: NotificationOutbox,
         check: Check = unchecked,
     ) -> None:
         """`check` raises Conflict if this process does not lead."""
@@ -57,6 +59,7 @@ class GarbageCollector:
         self._records = records
         self._jobs = jobs
         self._runs = runs
+        self._notifications = notifications
         self._failures: dict[DeletionMark, int] = {}
         self.queue: WorkQueue[DeletionMark] = WorkQueue(self.work, workers=_WORKERS, group=lambda mark: mark.namespace)
 
@@ -76,6 +79,7 @@ class GarbageCollector:
         if not await self._slice(discard, bought, keep):
             return False
         await self._runs.forget((discard.uid, *discard.job_ids))
+        await self._notifications.discard((discard.uid, *discard.job_ids), utc_now())
         await self._records.forget(discard)
         _log.info("deleted all files of a deleted resource", extra={"jobId": discard.uid})
         return True

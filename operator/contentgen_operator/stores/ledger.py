@@ -11,7 +11,7 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from statistics import median
 from typing import Any
@@ -50,9 +50,9 @@ _PROCESS = f"{socket.gethostname()}/{secrets.token_hex(4)}"
 # Fields of an unpaid purchase that a new owner replaces; those of an earlier owner's attempt stay, and its id.
 _KEPT = {"tries", "purchaseId", "formerOwners"}
 # Fields by which a request is searched for, as of its sending.
-_SENT_AS = ("user_id", "provider", "model", "marker", "loras", "units", "sent_input")
+_SENT_AS = ("user_id", "provider", "account", "model", "marker", "loras", "units", "sent_input")
 # Cost, as prices may have changed since it was planned.
-_PRICED_AS = ("estimated_micros", "unit_micros", "unit", "billing", "price_source")
+_PRICED_AS = ("bound_micros", "budgets", "estimated_micros", "unit_micros", "unit", "billing", "price_source")
 
 
 class Ledger:
@@ -69,6 +69,7 @@ class Ledger:
         self._claims: Collection[Document] = collection.database["request_claims"]
         self._unsent: set[str] = set()  # attempts whose compare-and-set was not acknowledged: no POST follows
         self._rates: dict[str, tuple[float, float | None]] = {}
+        self.on_change: Callable[[Purchase], None] = _ignore  # called with each purchase that was sent or moved
 
     def create_indexes(self) -> None:
         """Create the indexes. Idempotent."""
@@ -135,7 +136,10 @@ class Ledger:
 
         `planned_at`: `changed_at` of the purchase as read; None is any.
         """
-        return await asyncio.to_thread(self._send, key, purchase, now, planned_at)
+        sent_by = await asyncio.to_thread(self._send, key, purchase, now, planned_at)
+        if sent_by is not None:
+            self.on_change(purchase.model_copy(update={"step": PurchaseStep.SENDING, "sent_at": now}))
+        return sent_by
 
     def _send(self, key: PurchaseKey, purchase: Purchase, now: datetime, planned_at: datetime | None) -> str | None:
         sent_by = f"{_PROCESS}/{secrets.token_hex(8)}"
@@ -176,7 +180,11 @@ class Ledger:
         moved = await asyncio.to_thread(
             self._collection.find_one_and_update, where, {"$set": update}, return_document=ReturnDocument.AFTER
         )
-        return _purchase(moved) if moved else None
+        if moved is None:
+            return None
+        changed = _purchase(moved)
+        self.on_change(changed)
+        return changed
 
     async def collected(self, tenant: Tenant, namespace: str, kind: Kind, name: str) -> list[Purchase]:
         """Collected purchases of the resources of this name, ordered by key."""
@@ -322,6 +330,11 @@ class Ledger:
         unfinished = where | {"state": {"$in": _OPEN}, "_id": {"$gt": after}}
         return _readable(self._collection.find(unfinished).sort("_id", 1).limit(most))
 
+    async def under_way(self) -> list[Purchase]:
+        """Purchases of this installation's class that are being sent or are submitted."""
+        where = self._class | {"state": {"$in": [_INTENT, PurchaseState.SUBMITTED.value]}}
+        return [each for _, each in await asyncio.to_thread(lambda: _readable(self._collection.find(where)))]
+
     async def undeleted(self, namespaces: Sequence[str], most: int) -> list[tuple[StoredKey, Purchase]]:
         """Discarded orphans whose response is not deleted yet."""
         where = orphans_of(namespaces) | {"orphanedAt": {"$gt": _EPOCH}, "state": PurchaseState.DISCARDED.value}
@@ -378,6 +391,10 @@ class Ledger:
             if each.get("submittedAt") and each.get("units")
         ]
         return median(rates) if rates else None
+
+
+def _ignore(_: Purchase) -> None:
+    """No-op."""
 
 
 def orphans_of(namespaces: Sequence[str]) -> Document:

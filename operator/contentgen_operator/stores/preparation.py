@@ -1,14 +1,12 @@
 """Creation of the bucket and the indexes at the start, once the stores are available."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
+from typing import Protocol
 
 from contentgen_operator import metrics
-from contentgen_operator.stores.ledger import Ledger
-from contentgen_operator.stores.records import RecordStore
 from contentgen_operator.stores.s3 import Storage
-from contentgen_operator.stores.worker_jobs import WorkerJobs
 from contentgen_runtime.store_errors import store_of, until_available
 
 _log = logging.getLogger(__name__)
@@ -16,9 +14,16 @@ _FIRST_PAUSE_SECONDS = 2.0
 _LONGEST_PAUSE_SECONDS = 60.0
 
 
-async def prepare_stores(storage: Storage, ledger: Ledger, records: RecordStore, jobs: WorkerJobs) -> None:
+class Indexed(Protocol):
+    """A store with indexes."""
+
+    def create_indexes(self) -> None:
+        """Create them. Idempotent."""
+
+
+async def prepare_stores(storage: Storage, indexed: Iterable[Indexed]) -> None:
     """Create the bucket and the indexes; returns when all of them exist. Idempotent."""
-    for prepare in (storage.ensure_bucket, ledger.create_indexes, records.create_indexes, jobs.create_indexes):
+    for prepare in (storage.ensure_bucket, *(each.create_indexes for each in indexed)):
         await until_available(prepare, _pauses(), partial(_note, prepare.__qualname__))
 
 

@@ -5,7 +5,7 @@ The resource is authoritative while it exists; the record outlives it.
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Any
@@ -46,6 +46,14 @@ class DeletionMark(Value):
     uid: str
 
 
+class FailedJob(Value):
+    """Job whose last run has ended without outputs, and the user of its files."""
+
+    uid: str
+    user: str
+    kind: Kind
+
+
 class RecordStore:
     """Collection `jobs`. Each change is a compare-and-set with what was read before `check`, which raises Conflict if
     this process does not lead.
@@ -79,7 +87,8 @@ class RecordStore:
             versions.append(version)
         counts = {} if version is None else {"versions": versions, **version_totals(versions)}
         if kept:
-            self._change(kept[0], document | counts, () if "scopes" in document else ("scopes",))
+            gone = ("expiredAt", *(() if "scopes" in document else ("scopes",)))
+            self._change(kept[0], document | counts, gone)
         else:
             self._insert({"versions": []} | document | counts)
         for each in earlier:
@@ -145,6 +154,31 @@ class RecordStore:
             return None
         return at if at.tzinfo else at.replace(tzinfo=UTC)
 
+    async def ended(self, job_ids: Iterable[str], before: datetime) -> frozenset[str]:
+        """Those of these jobs whose last run has ended before a time, or whose resource was deleted before its end."""
+        return await asyncio.to_thread(self._ended, sorted(set(job_ids)), before)
+
+    def _ended(self, job_ids: list[str], before: datetime) -> frozenset[str]:
+        over = {"status": {"$in": ["completed", "failed", "cancelled"]}}
+        found = self._collection.find({"jobId": {"$in": job_ids}} | over, {"jobId": True, "completedAt": True})
+        return frozenset(str(each["jobId"]) for each in found if _is_before(each.get("completedAt"), before))
+
+    async def failed(self, since: datetime, before: datetime, most: int) -> list[FailedJob]:
+        """Jobs whose last run has failed, or was cancelled, in a period; newest first."""
+        return await asyncio.to_thread(self._failed, since, before, most)
+
+    def _failed(self, since: datetime, before: datetime, most: int) -> list[FailedJob]:
+        period = {"completedAt": {"$gte": since, "$lt": before}}
+        where = {"status": {"$in": ["failed", "cancelled"]}, "discard": {"$exists": False}} | period
+        named = self._collection.find(where, {"jobId": True, "userId": True, "type": True})
+        found = named.sort("completedAt", -1).limit(most)
+        kinds = {kind.record_type: kind for kind in Kind}
+        return [
+            FailedJob(uid=str(each["jobId"]), user=str(each.get("userId")), kind=kinds[each["type"]])
+            for each in found
+            if each.get("type") in kinds
+        ]
+
     async def end(self, job_id: str) -> None:
         """Mark the record of a deleted resource: unfinished becomes cancelled, finished stays.
 
@@ -158,6 +192,18 @@ class RecordStore:
         for each in found:
             # The revision is incremented in any case, so that a former leader's write fails.
             self._change(each, {"status": "cancelled"} if each.get("status") in ("queued", "processing") else {})
+
+    async def note_expiry(self, job_id: str, at: datetime) -> None:
+        """Note in the record that the operator deletes the resource after its ttlSecondsAfterFinished: its LoRA stays
+        usable. Raises Conflict if another process changes the record, or leads.
+        """
+        await asyncio.to_thread(self._note_expiry, job_id, at)
+
+    def _note_expiry(self, job_id: str, at: datetime) -> None:
+        found = self._read({"jobId": job_id})
+        self._check()
+        for each in found:
+            self._change(each, {"expiredAt": at})
 
     async def mark_discarded(self, discard: DeletionTombstone, *, new: bool = True) -> None:
         """Mark the record for the deletion of its files; `marks` finds it until `forget`.
@@ -207,6 +253,13 @@ class RecordStore:
         await asyncio.to_thread(self._collection.delete_many, mine)
 
 
+def _is_before(given: object, limit: datetime) -> bool:
+    """True for a time before the limit, and for a run without an end."""
+    if not isinstance(given, datetime):
+        return True
+    return (given if given.tzinfo else given.replace(tzinfo=UTC)) < limit
+
+
 def _bought_under(document: Document) -> str:
     """Buying key prefix for a tombstone of an older release; empty if its record does not name the resource."""
     kind = next((kind for kind in Kind if kind.record_type == document.get("type")), None)
@@ -243,6 +296,7 @@ def record(resource: Resource, status: ResourceStatus) -> Document | None:
         "createdAt": resource.created_at,
         "startedAt": status.start_time,
         "completedAt": status.completion_time,
+        "runVersion": status.run.version,
         "stage": status.stage.value if status.stage else None,
         "message": status.message,
         "estimatedCompletionTime": status.estimated_completion_time,

@@ -82,6 +82,14 @@ class RunDocuments:
         found = self._collection.find({"_id": {"$in": uids}}, {"digest": True})
         return {str(each["_id"]): str(each.get("digest")) for each in found}
 
+    async def numbers(self, uids: Iterable[str]) -> dict[str, int]:
+        """Highest run numbers of these resources, by one query."""
+        return await asyncio.to_thread(self._numbers, sorted(set(uids)))
+
+    def _numbers(self, uids: list[str]) -> dict[str, int]:
+        found = self._collection.find({"_id": {"$in": uids}}, {"number": True})
+        return {str(each["_id"]): int(each.get("number") or 0) for each in found}
+
     async def forget(self, uids: Iterable[str]) -> None:
         """Delete the documents of resources whose records and files are deleted."""
         gone = sorted(set(uids))

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from os.path import commonprefix
 from typing import IO, TYPE_CHECKING, Any
@@ -32,6 +32,7 @@ from contentgen_operator.queues.fair_pool import FairPool
 from contentgen_operator.state.observed import BucketFile
 from contentgen_operator.state.plan import StoredAnswer
 from contentgen_operator.state.provider_requests import Answer
+from contentgen_operator.stores import bucket_lifecycle
 from contentgen_runtime import s3
 from contentgen_runtime.store_errors import BucketMissing, NotDeleted
 
@@ -68,6 +69,13 @@ class DeletedPage(Value):
 
     count: int
     more: bool
+
+
+class OldVersions(Value):
+    """(key, version id) pairs of one page that are old, and the position of the next page (None: the last one)."""
+
+    versions: tuple[tuple[str, str], ...]
+    following: tuple[str, str] | None
 
 
 class Storage:
@@ -258,6 +266,16 @@ class Storage:
         for start in range(0, len(versions), _MOST_DELETED):
             await asyncio.to_thread(self._delete, versions[start : start + _MOST_DELETED])
 
+    async def remove_temporary(self, versions: Sequence[tuple[str, str]]) -> None:
+        """Delete (key, version id) pairs under `temp/`, whose keys may have any characters. Raises NotDeleted or
+        NotOwned.
+        """
+        for key, _ in versions:
+            if not key.startswith(keys.TEMPORARY):
+                raise NotOwned(key)
+        for start in range(0, len(versions), _MOST_DELETED):
+            await asyncio.to_thread(self._delete, versions[start : start + _MOST_DELETED])
+
     def _keeps(self, prefix: str, claim: FileClaim) -> bool:
         """True if the stored file equals the claim. False without a checksum: sending it again is cheaper than reading
         it.
@@ -314,6 +332,25 @@ class Storage:
         reply = self._client.delete_objects(Bucket=self.bucket, Delete={"Objects": doomed, "Quiet": True})
         if errors := reply.get("Errors"):
             raise NotDeleted(f"{errors[0].get('Key')}: {errors[0].get('Code')}")
+
+    async def set_temporary_rules(self, *, wanted: bool) -> bool:
+        """Add or remove the bucket's lifecycle rules for temporary files; True if they are in force."""
+        return await asyncio.to_thread(bucket_lifecycle.set_rules, self._client, self.bucket, wanted=wanted)
+
+    async def old_versions(self, prefix: str, before: datetime, after: tuple[str, str]) -> OldVersions:
+        """Versions and delete markers of one page under a prefix that were written before a time. `after` is the
+        position that the previous page returned; empty for the first one.
+        """
+        return await asyncio.to_thread(self._old_versions, prefix, before, after)
+
+    def _old_versions(self, prefix: str, before: datetime, after: tuple[str, str]) -> OldVersions:
+        marker, version = after
+        more: Any = ({"KeyMarker": marker} if marker else {}) | ({"VersionIdMarker": version} if version else {})
+        page = self._client.list_object_versions(Bucket=self.bucket, Prefix=prefix, MaxKeys=_MOST_DELETED, **more)
+        listed = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
+        found = tuple((each["Key"], each["VersionId"]) for each in listed if each["LastModified"] < before)
+        following = (page.get("NextKeyMarker", ""), page.get("NextVersionIdMarker", ""))
+        return OldVersions(versions=found, following=following if page.get("IsTruncated") else None)
 
     async def put_marker(self, buying_key: str, purchase_id: str, namespace_uid: str | None = None) -> str:
         """Create the marker of a purchase, once; returns the id in the marker, which may be an earlier one's."""

@@ -84,7 +84,7 @@ class StatusVerifier:
         repaired = status != resource.status
         if repaired:
             _log.info("the status of %s is repaired", resource.ref.name, extra=resource.ref.about)
-        named = _purchase_id(resource.status) == _purchase_id(status)
+        named = _named_purchase(resource.status) == _named_purchase(status)
         changes = {"status": status, "document": document, "repaired": repaired, "purchase_is_named": named}
         return resource.model_copy(update=changes)
 
@@ -263,8 +263,31 @@ class StatusVerifier:
         """Purchases in the ledger that are collected for a LoraTraining."""
         return tuple(await self._ledger.collected(tenant, namespace, Kind.LORA_TRAINING, name))
 
+    async def expired(self, kind: Kind, namespace: str, name: str, bought: Iterable[Purchase]) -> RunDocument | None:
+        """Run document of the last resource of a name that is gone and owned one of these purchases; None unless the
+        operator deleted it after its ttlSecondsAfterFinished.
+        """
+        read = [await self._runs.get(uid) for uid in sorted({each.job_id for each in bought})]
+        place = (kind, namespace, name)
+        named = [each for each in read if each is not None and (each.kind, each.namespace, each.name) == place]
+        last = max(named, key=_started_at, default=None)
+        return last if last is not None and last.expired_at is not None else None
+
     async def _run(self, resource: Resource, run: RunStatus) -> RunStatus:
-        return await self._checked(resource, await self._with_known_identity(resource, run))
+        known = await self._with_known_identity(resource, run)
+        return await self._checked(resource, await self._with_known_account(resource, known))
+
+    async def _with_known_account(self, resource: Resource, run: RunStatus) -> RunStatus:
+        """Run with the provider account of its purchase. No document confirms the status's own, and with the account of
+        others a person could adopt their requests.
+        """
+        if run.provider_account is None:
+            return run
+        purchase = await self._ledger.get(await self._key(resource, run))
+        account = purchase.account if purchase is not None else None
+        if account != run.provider_account:
+            _warn(resource, "run.providerAccount is of no purchase of the resource")
+        return run.model_copy(update={"provider_account": account})
 
     async def _with_known_identity(self, resource: Resource, run: RunStatus) -> RunStatus:
         """Run with the LoRA identity of a status, only if the resource has bought under such a key."""
@@ -309,8 +332,9 @@ class StatusVerifier:
         return await self._records.user(uid) == user
 
 
-def _purchase_id(status: ResourceStatus) -> str | None:
-    return status.run.purchase_id if status.run else None
+def _named_purchase(status: ResourceStatus) -> tuple[str | None, str | None]:
+    """Id and provider account of the purchase that a status names."""
+    return (status.run.purchase_id, status.run.provider_account) if status.run else (None, None)
 
 
 def _with_status(resource: Resource, status: ResourceStatus) -> Resource:
@@ -352,6 +376,12 @@ def _names_other_jobs(resource: Resource) -> bool:
         or not all(owns(files_of(resource, version, (uid,)), file.key) for file in version.files)
         for version in resource.status.versions
     )
+
+
+def _started_at(document: RunDocument) -> str:
+    """Sort key: start of the last run, then the uid."""
+    at = document.run.started_at.isoformat() if document.run is not None else ""
+    return f"{at} {document.uid}"
 
 
 def _warn(resource: Resource, what: str) -> None:

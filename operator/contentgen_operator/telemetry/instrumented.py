@@ -26,8 +26,10 @@ _BILLED = (PurchaseState.SUCCEEDED, PurchaseState.FAILED, PurchaseState.CANCELLE
 class InstrumentedProvider:
     """Provider whose calls are counted and timed."""
 
-    def __init__(self, name: str, provider: Provider) -> None:
+    def __init__(self, name: str, provider: Provider, account: str | None = None) -> None:
+        """`account` is the provider account; None: the default one."""
         self._name = name
+        self._account = metrics.account_label(account)
         self._provider = provider
 
     @property
@@ -66,7 +68,7 @@ class InstrumentedProvider:
             verdict = type(error).__name__
             raise
         finally:
-            metrics.provider_calls.labels(self._name, call, verdict).inc()
+            metrics.provider_calls.labels(self._name, self._account, call, verdict).inc()
             metrics.provider_seconds.labels(self._name, call).observe(time.monotonic() - start)
 
 
@@ -79,7 +81,7 @@ class InstrumentedLedger(Ledger):
         """See Ledger."""
         moved = await super().move(move)
         if moved is not None:
-            labels = (moved.provider, metrics.model_label(moved.model))
+            labels = (moved.provider, metrics.account_label(moved.account), metrics.model_label(moved.model))
             if move.target is PurchaseState.SUBMITTED and move.source is not move.target:
                 metrics.estimated_dollars.labels(*labels).inc((moved.estimated_micros or 0) / USD)
                 metrics.unpriced_requests.labels(*labels).inc(moved.estimated_micros is None)

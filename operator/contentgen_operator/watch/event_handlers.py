@@ -13,6 +13,7 @@ from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.selection import DEFAULT, Selection
 from contentgen_operator.state.observed import JobView, ResourceRef, is_settled
+from contentgen_operator.watch.expiries import Expiries
 from contentgen_operator.watch.lora_names import LoraNames
 from contentgen_operator.watch.settled import SettledCheck
 from contentgen_operator.worker_api.reports import Reports
@@ -64,6 +65,7 @@ class EventHandlers:
         settled: SettledCheck | None = None,
         *,
         selection: Selection = DEFAULT,
+        expiries: Expiries | None = None,
         on_deselected: Callable[[ResourceRef, Body], None] = lambda *_: None,
         on_deleted: Wake | None = None,
     ) -> None:
@@ -74,6 +76,7 @@ class EventHandlers:
         self._selection = selection
         self._on_deselected = on_deselected
         self._settled = settled
+        self._expiries = expiries
         self._names = names or LoraNames()
         self._cache = cache
         self._wake = wake
@@ -133,8 +136,10 @@ class EventHandlers:
             if deleted:  # it may have been served before its class changed: its record ends
                 await self._on_deleted(ref)
             self._compare_later(ref, status if served and not deleted else None)
+            self._expire_later(ref, body if served and not deleted else None)
             return
         self._compare_later(ref, None)
+        self._expire_later(ref, None)
         if kind is Kind.IMAGE_GENERATION:
             self._dependents.note(ref, body.get("spec") or {})
         if self._cache.note(ref, body):
@@ -153,6 +158,15 @@ class EventHandlers:
             self._settled.forget(ref)
         else:
             self._settled.note(ref, finished)
+
+    def _expire_later(self, ref: ResourceRef, finished: Body | None) -> None:
+        """Note the time at which a finished resource expires; None removes it."""
+        if self._expiries is None:
+            return
+        if finished is None:
+            self._expiries.forget(ref)
+        else:
+            self._expiries.note(ref, finished)
 
     async def job(self, body: Body, *, deleted: bool) -> None:
         """Handle a Job that a resource may own. Changes of its pods wake nothing; its end does."""

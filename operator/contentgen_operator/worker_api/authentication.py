@@ -11,6 +11,7 @@ from typing import Any
 
 from contentgen_contract.names import TOKEN_AUDIENCE
 from contentgen_contract.resources.owner_references import controllers
+from contentgen_operator.clock import utc_now
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.selection import DEFAULT, Selection
@@ -92,7 +93,7 @@ class WorkerAuthenticator:
         newest = await self._jobs.newest(job.owner.uid, job.uid)
         if newest is None or newest.uid != job.uid:
             raise NotAWorker(f"Job {job.name} is not the newest of its resource", who)
-        await self._check_that_it_runs(who, job)
+        view = await self._running(who, job)
         resource = await self._resource(who, job)
         run = resource.status.run
         if run is None or run.number < job.run:
@@ -101,10 +102,12 @@ class WorkerAuthenticator:
             raise NotAWorker(f"run {job.run} is over", who)
         if run.job is None or run.job.uid != job.uid:
             raise NotYetRecorded("the status does not name this Job yet", who)
-        return Assignment(resource=resource, run=run, job=job.ref)
+        # A Job that a queue has held starts when it is resumed.
+        started = max(job.created_at, min(view.started_at, utc_now()))
+        return Assignment(resource=resource, run=run, job=job.ref.model_copy(update={"started_at": started}))
 
-    async def _check_that_it_runs(self, who: str, job: RecordedJob) -> None:
-        """Raises NotAWorker unless the Job runs: a token outlives its container, and may have been stolen."""
+    async def _running(self, who: str, job: RecordedJob) -> JobView:
+        """The Job. Raises NotAWorker unless it runs: a token outlives its container, and may have been stolen."""
         ref = job.owner
         view = self._cache.job(ref.namespace, job.name)
         if view is None or view.uid != job.uid:
@@ -116,6 +119,7 @@ class WorkerAuthenticator:
                 self._cache.note_job(ref, view)
         if view.finished:
             raise NotAWorker(f"Job {job.name} has ended", who)
+        return view
 
     async def _resource(self, who: str, job: RecordedJob) -> Resource:
         ref = job.owner

@@ -15,7 +15,7 @@ from contentgen_sandbox.fetch import SandboxFetchError, fetch
 from contentgen_sandbox.jobs import JobProgress, ModelError, SandboxJob
 from contentgen_sandbox.ledger import SPEECH_MODEL, SandboxLedger, transcription_usd
 from contentgen_sandbox.media import receive_file, uploads_folder
-from contentgen_sandbox.sandbox import SandboxPurchase, new_id, of, read_object, url_marker
+from contentgen_sandbox.sandbox import SandboxPurchase, account_of, new_id, of, read_object, secret_of, url_marker
 from contentgen_sandbox.settings import SandboxSettings
 
 router = APIRouter(prefix="/assemblyai/v2")
@@ -29,10 +29,12 @@ class RequestRefused(HTTPException):
     """Error response in AssemblyAI's format `{"error": …}`, rendered by app.py."""
 
 
-def authorise(request: Request) -> None:
-    """Check the key, which is the whole header value. Raises RequestRefused 401 if it is missing or `wrong`."""
-    if request.headers.get("authorization", "").strip() in ("", "wrong"):
+def authorise(request: Request) -> str:
+    """Account of the key, which is the whole header value. Raises RequestRefused 401 if it is missing or `wrong`."""
+    key = request.headers.get("authorization", "").strip()
+    if secret_of(key) in ("", "wrong"):
         raise RequestRefused(401, "Authentication error, API token missing/invalid")
+    return account_of(key)
 
 
 @router.post("/upload")
@@ -45,7 +47,7 @@ async def upload(request: Request) -> Response:
 
 @router.post("/transcript")
 async def create(request: Request) -> Response:
-    authorise(request)
+    account = authorise(request)
     sandbox = of(request)
     if refused := await sandbox.refuse("assemblyai", MODEL):
         return refused
@@ -54,7 +56,7 @@ async def create(request: Request) -> Response:
     if arguments is None or not isinstance(audio_url, str) or not 0 < len(audio_url) <= 8192:
         raise RequestRefused(400, "'audio_url' is a required field.")
     amount = Decimal(0)  # settled when the length is known
-    purchase = SandboxPurchase("assemblyai", MODEL, arguments, "transcription", amount, url_marker(audio_url))
+    purchase = SandboxPurchase("assemblyai", MODEL, arguments, "transcription", amount, url_marker(audio_url), account)
     return JSONResponse(_shape(await sandbox.accept(purchase, request)))
 
 
@@ -69,8 +71,8 @@ async def listed(
     after_id: str | None = None,
 ) -> Response:
     """Transcripts, newest first; `before_id` and `after_id` select older and newer ones."""
-    authorise(request)
-    found = [job for job in of(request).jobs.all("assemblyai") if job.listed]  # oldest first
+    account = authorise(request)
+    found = [job for job in of(request).jobs.all("assemblyai", account) if job.listed]  # oldest first
     ids = [job.id for job in found]
     first = ids.index(after_id) + 1 if after_id in ids else 0
     last = ids.index(before_id) if before_id in ids else len(ids)
@@ -93,9 +95,9 @@ async def listed(
 
 
 def _job(request: Request, transcript_id: str) -> SandboxJob:
-    authorise(request)
+    account = authorise(request)
     job = of(request).jobs.get(transcript_id)
-    if job is None or job.provider != "assemblyai":
+    if job is None or (job.provider, job.account) != ("assemblyai", account):
         raise RequestRefused(400, "Transcript lookup error, transcript id not found")
     return job
 

@@ -55,7 +55,7 @@ def _table(entries: Sequence[LedgerEntry]) -> str:
 def _row(entry: LedgerEntry) -> str:
     return (
         f"<tr><td>{entry.created_at:%Y-%m-%d %H:%M:%S}</td>"
-        f"<td>{escape(entry.provider)}<br><code>{escape(entry.model)}</code></td>"
+        f"<td>{escape(' '.join((entry.provider, entry.account)).strip())}<br><code>{escape(entry.model)}</code></td>"
         f"<td>{escape(entry.what)}</td><td><code>{escape(entry.marker or '')}</code></td>"
         f'<td class="usd">{entry.amount_usd}</td></tr>'
     )

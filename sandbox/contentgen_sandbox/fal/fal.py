@@ -11,7 +11,7 @@ from contentgen_sandbox.fal.models import MODELS
 from contentgen_sandbox.faults import status_fault
 from contentgen_sandbox.jobs import SandboxJob
 from contentgen_sandbox.ledger import LedgerEntry, usd
-from contentgen_sandbox.sandbox import SandboxPurchase, of, read_object
+from contentgen_sandbox.sandbox import SandboxPurchase, account_of, of, read_object, secret_of
 
 router = APIRouter(prefix="/fal")
 history = APIRouter(prefix="/fal-api")
@@ -21,23 +21,23 @@ BILLING_WINDOW, BILLING_SPAN = timedelta(hours=24), timedelta(days=90)  # withou
 BILLING_KEY = "billing"  # prefix of keys with the billing permission
 
 
-def authorise(request: Request) -> None:
-    """Check the key. Raises HTTPException 401 if it is missing or `wrong`."""
+def authorise(request: Request) -> str:
+    """Account of the key. Raises HTTPException 401 if the key is missing or `wrong`."""
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "key" or key.strip() in ("", "wrong"):
+    if scheme.lower() != "key" or secret_of(key.strip()) in ("", "wrong"):
         raise HTTPException(401, "Authentication is required to access this application.")
+    return account_of(key.strip())
 
 
 def _may_read_bills(request: Request) -> bool:
-    """Check that the key may read billing, which a request key may not. Raises HTTPException 401."""
-    authorise(request)
-    return request.headers["authorization"].partition(" ")[2].strip().startswith(BILLING_KEY)
+    """True if the key may read billing, which a request key may not."""
+    return secret_of(request.headers["authorization"].partition(" ")[2].strip()).startswith(BILLING_KEY)
 
 
 @router.post("/{owner}/{alias}")
 @router.post("/{owner}/{alias}/{path:path}")
 async def submit(request: Request, owner: str, alias: str, path: str = "") -> Response:
-    authorise(request)
+    account = authorise(request)
     endpoint = "/".join(part for part in (owner, alias, path) if part)
     model = MODELS.get(endpoint)
     if model is None:
@@ -49,7 +49,9 @@ async def submit(request: Request, owner: str, alias: str, path: str = "") -> Re
     if arguments is None:
         return JSONResponse({"detail": [{"loc": ["body"], "msg": "JSON decode error", "type": "json_invalid"}]}, 422)
     quote = model.quote(arguments)
-    purchase = SandboxPurchase("fal", endpoint, arguments, quote.what, usd(endpoint, quote.units), quote.marker)
+    purchase = SandboxPurchase(
+        "fal", endpoint, arguments, quote.what, usd(endpoint, quote.units), quote.marker, account
+    )
     job = await sandbox.accept(purchase, request)
     url = f"{request.base_url}fal/{owner}/{alias}/requests/{job.id}"  # without the sub-path, as fal's are
     reply = {
@@ -64,9 +66,11 @@ async def submit(request: Request, owner: str, alias: str, path: str = "") -> Re
 
 
 def _job(request: Request, owner: str, alias: str, request_id: str) -> SandboxJob | None:
-    authorise(request)
+    account = authorise(request)
     job = of(request).jobs.get(request_id)
-    return job if job and job.provider == "fal" and job.model.split("/")[:2] == [owner, alias] else None
+    if job is None or (job.provider, job.account) != ("fal", account):
+        return None
+    return job if job.model.split("/")[:2] == [owner, alias] else None
 
 
 def _unknown() -> Response:
@@ -166,6 +170,7 @@ async def billing_events(
     cursor: str | None = None,
 ) -> Response:
     """Billing events of finished requests from the sandbox's ledger, newest first."""
+    account = authorise(request)
     if not _may_read_bills(request):
         return _error(403, "authorization_error", "The key has no permission for billing")
     sandbox, now = of(request), datetime.now(UTC)
@@ -176,7 +181,7 @@ async def billing_events(
     if until - since > BILLING_SPAN:
         return _error(422, "validation_error", "start and end are more than 90 days apart")
     models, ids = _named(endpoint_id), _named(request_id)
-    ended = {job.id: job for job in sandbox.jobs.all("fal") if job.ended_at and since <= job.ended_at < until}
+    ended = {job.id: job for job in sandbox.jobs.all("fal", account) if job.ended_at and since <= job.ended_at < until}
     found = [(ended[each.request_id], each) for each in sandbox.ledger.entries() if each.request_id in ended]
     chosen = [
         _billing_event(job, entry)
@@ -228,13 +233,13 @@ async def requests_by_endpoint(
     cursor: str | None = None,
 ) -> Response:
     """Finished requests, newest first; fal's history omits running ones."""
-    authorise(request)
+    account = authorise(request)
     endpoints = {name for item in endpoint_id for name in item.split(",")}
     now, window = datetime.now(UTC), HISTORY_OF_ONE if request_id else HISTORY_WINDOW
     since, until = _aware(start, now - window), _aware(end, now)
     found = [
         job
-        for job in of(request).jobs.all("fal")
+        for job in of(request).jobs.all("fal", account)
         if job.ended_at
         and job.listed
         and job.model in endpoints

@@ -47,6 +47,9 @@ IN_TROUBLE = {
     ("discovery.k8s.io", "endpointslices/restricted", "create"): "OpenShift, which asks for it at each create",
     ("", "secrets", "patch"): "the first start, and a certificate that runs out",
     ("contentgen.dev", "operatorclasses", "serve"): "admission policies ask for it",
+    ("contentgen.dev", "contentbudgets", "get"): "a budget whose status was changed meanwhile",
+    ("contentgen.dev", "contentbudgets/status", "update"): "a budget",
+    **{("contentgen.dev", plural, "delete"): "spec.ttlSecondsAfterFinished" for plural in PLURALS},
     **{("contentgen.dev", f"{plural}/status", "update"): "a resource of the kind" for plural in PLURALS},
     **{("contentgen.dev", plural, "patch"): "the finalizer" for plural in PLURALS},
     **{("contentgen.dev", plural, "get"): "before something is paid" for plural in PLURALS},
@@ -216,6 +219,8 @@ def test_one_namespace_and_no_more_rights_than_it_takes(namespaces: Callable[[st
         ("authentication.k8s.io", "tokenreviews", "create"),
         ("", "namespaces", "get"),
         *(("contentgen.dev", "operatorclasses", verb) for verb in ("get", "create", "serve")),
+        *(("contentgen.dev", "contentbudgets", verb) for verb in ("get", "list")),
+        ("contentgen.dev", "contentbudgets/status", "update"),
     }
     assert all(scope in ("", ours) for scope, group, *_ in rights if group in ("contentgen.dev", "batch"))
     # The API server of the bare cluster keeps an audit log; others do not show theirs.

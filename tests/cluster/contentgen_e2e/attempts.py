@@ -94,8 +94,10 @@ def resource_attempts(place: AttemptPlace) -> Iterator[Asked]:
     for kind in Kind:
         held = ours(kind, place.namespace, "held")
         for name, body in changes.items():
-            says = f"changes the finalizers of {kind.plural}.contentgen.dev alone"
+            says = f"changes the finalizers and the label contentgen.dev/given-up of {kind.plural}.contentgen.dev alone"
             yield "resources", place.operator, patch(f"{name} of {kind.plural}", held, body, says)
+        says = "deletes only finished resources with spec.ttlSecondsAfterFinished"
+        yield "resources-deletions", place.operator, Attempt(f"deletes {kind.plural}", "DELETE", held, None, says)
 
 
 MARKS: dict[str, tuple[Body, str]] = {
@@ -322,7 +324,7 @@ MUTANTS: dict[str, tuple[tuple[str | int, ...], Any, str]] = {
         {"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "u"},
         "exactly one",
     ),
-    "another queue": (("metadata", "labels", "kueue.x-k8s.io/queue-name"), "another", "worker.jobLabels"),
+    "another label of Kueue": (("metadata", "labels", "kueue.x-k8s.io/managed"), "true", "worker.jobLabels"),
     "a label of ours that is none": (("metadata", "labels", "contentgen.dev/x"), "1", "worker.jobLabels"),
     "another name of the part": (("metadata", "labels", "app.kubernetes.io/name"), "x", "worker.jobLabels"),
     "an annotation of the Job": (("metadata", "annotations"), {"example.com/x": "1"}, "worker.jobAnnotations"),
@@ -514,7 +516,6 @@ def beyond_operator(place: AttemptPlace) -> Iterator[Attempt]:
     for kind in Kind:
         new = resource(kind, place.namespace, "new")
         yield Attempt(f"makes {kind.plural}", "POST", ours(kind, place.namespace), new)
-        yield Attempt(f"deletes {kind.plural}", "DELETE", ours(kind, place.namespace, "held"))
     review = {
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SubjectAccessReview",
@@ -532,6 +533,8 @@ def beyond_gateway(place: AttemptPlace) -> Iterator[Attempt]:
     yield Attempt("deletes a Job", "DELETE", jobs(place.namespace, "theirs"))
     certificate = f"/api/v1/namespaces/{release.NAMESPACE}/secrets/contentgen-desk-tls"
     yield Attempt("reads the desk's certificate", "GET", certificate)
+    keys = f"/api/v1/namespaces/{release.NAMESPACE}/secrets/contentgen-webhook-keys"
+    yield Attempt("reads the keys of notifications", "GET", keys)
     event = {
         "metadata": {"name": "new"},
         "involvedObject": {"kind": "Pod", "namespace": place.namespace, "name": "x"},

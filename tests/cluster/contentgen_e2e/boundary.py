@@ -25,6 +25,7 @@ POLICY_NAMES = (
     "status-owner",
     "classes",
     "resources",
+    "resources-deletions",
     "jobs",
     "workers",
     "workers-deletion",

@@ -101,8 +101,8 @@ NOT_RUN = (
         ),
     ),
     NotRun(
-        "it asks the gateway, at a port of this machine that may be taken; test_cli.py has it",
-        ("kubectl contentgen orphans",),
+        "it asks the gateway, at a port of this machine that may be taken; test_cli.py and test_audit.py have it",
+        ("kubectl contentgen orphans", "kubectl contentgen audit"),
     ),
     NotRun(
         "it names a request whose reply was lost, and a healthy release has none; test_cli.py has it",
@@ -113,6 +113,15 @@ NOT_RUN = (
         "kubectl contentgen move avatar transcript/talk --to batch",
         "kubectl contentgen move --all --to batch -n media",
         "kubectl contentgen move --all --to marketing -n marketing",
+    )),
+    NotRun("the later jobs of the namespace would wait; tests/unit/operator/policies/test_approval.py has the label", (
+        "kubectl label namespace marketing contentgen.dev/approval=Manual",
+    )),
+    NotRun("no run waits for an approval here; tests/unit/cli/test_cli.py has both commands", (
+        "kubectl contentgen approve NAME",
+        "kubectl contentgen approve avatar",
+        "kubectl contentgen approve poster",
+        "kubectl contentgen reject NAME",
     )),
     NotRun("it needs a Docker engine and a registry", (
         "docker build --tag REGISTRY/contentgen-operator:0.1.0 .",
@@ -222,6 +231,11 @@ STAND_INS = (
     StandIn("serviceaccount:contentgen:", "serviceaccount:$RELEASE_NAMESPACE:", _RELEASE),
     StandIn("--namespace marketing", "--namespace $NAMESPACE", "a team's namespace"),
     StandIn("-n marketing", "-n $NAMESPACE", "a team's namespace"),
+    StandIn(
+        "apply -f samples/policies/",
+        "apply --dry-run=server -f samples/policies/",
+        "tests/cluster/policies has the runs",
+    ),
     StandIn("--namespace argocd", "--namespace $NAMESPACE", "a ConfigMap like Argo CD's is there"),
     StandIn("http://localhost:5000", "$GATEWAY", _PORTS),
     StandIn("http://localhost:8000", "$SANDBOX", _PORTS),
@@ -320,6 +334,7 @@ FIGURES = (
     KnownFigure("docs/architecture.md", "flowchart TD", "a diagram"),
     KnownFigure("docs/concepts.md", "prepare (Job, free)", "a diagram"),
     KnownFigure("docs/install.md", "proxy:\n  https:", "the chart's values; its tests render them"),
+    KnownFigure("docs/lifecycle.md", "flowchart TD", "diagrams; `make verify` compares them"),
     KnownFigure("docs/media.md", "frames ──►", "a diagram"),
     KnownFigure("docs/releasing.md", "openssl genpkey", "tests/unit/release makes and reads such keys"),
     KnownFigure("docs/releasing.md", "base64 -d", "tests/unit/release verifies a signature with openssl"),
@@ -338,6 +353,7 @@ class NotApplied:
 
 NOT_APPLIED = (
     NotApplied("docs/install.md", "Certificate", "cert-manager's kind is not on this cluster; its shape is checked"),
+    NotApplied("docs/policies.md", "", "no manifests: the chart's values, by its schema"),
     NotApplied("docs/install.md", "OperatorGroup", "OLM's kind is not on this cluster"),
     NotApplied("docs/install.md", "Subscription", "OLM's kind is not on this cluster"),
     NotApplied("docs/install.md", "", "no manifests: the chart's values, by its schema; a policy of AWS, by its shape"),

@@ -28,7 +28,10 @@ from contentgen_operator.providers.answers import AnswerFile
 from contentgen_operator.state.observed import BucketFile, JobView, ResourceRef
 from contentgen_operator.state.plan import StoredAnswer
 from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseKey, PurchaseState, PurchaseStep
+from contentgen_operator.stores.audits import Audits
+from contentgen_operator.stores.budgets import BudgetStore
 from contentgen_operator.stores.ledger import Ledger
+from contentgen_operator.stores.notifications import NotificationOutbox
 from contentgen_operator.stores.preparation import prepare_stores
 from contentgen_operator.stores.records import RecordStore
 from contentgen_operator.stores.s3 import InvalidOutcome, Storage
@@ -121,7 +124,10 @@ async def test_one_of_sixteen_adopts_and_one_claims(database: Database[dict[str,
 async def test_stores_are_prepared_twice(database: Database[dict[str, Any]], storage: Storage) -> None:
     ledger, records = Ledger(database["ledger"]), RecordStore(database["jobs"], storage)
     for _ in range(2):
-        await prepare_stores(storage, ledger, records, WorkerJobs(database["worker_jobs"]))
+        budgets = BudgetStore(database["budgets"], database["ledger"])
+        outbox = NotificationOutbox(database["notifications"])
+        jobs = WorkerJobs(database["worker_jobs"])
+        await prepare_stores(storage, (ledger, records, jobs, Audits(database), budgets, outbox))
     assert "uid" in database["worker_jobs"].index_information()
     assert {"model_finished", "marker"} <= set(database["ledger"].index_information())
     assert {"job_id", "user_created"} <= set(database["jobs"].index_information())

@@ -11,10 +11,19 @@ from pymongo.errors import PyMongoError
 
 from contentgen_cli.item import Item
 from contentgen_contract.advice.reasons import Action, Costs
-from contentgen_contract.names import STAGE_LABEL, Kind, Phase, Reason, Stage
+from contentgen_contract.names import (
+    APPROVED_BY_ANNOTATION,
+    REJECT_ANNOTATION,
+    STAGE_LABEL,
+    Kind,
+    Phase,
+    Reason,
+    Stage,
+)
 from contentgen_contract.records import keys
 from contentgen_gateway.migration.namespaces import TenantAdministration
 from contentgen_operator.providers.base import AccessRefused, Busy, Refused, Unavailable
+from contentgen_operator.queues.fair_turns import Place, PlaceLimits
 from contentgen_operator.state.observed import BucketFile, JobView
 from contentgen_operator.state.provider_requests import TOO_LARGE, Found, RequestState, RequestView, Search
 from contentgen_operator.stores.ledger import Ledger
@@ -238,6 +247,29 @@ async def _(place: ScenarioPlace) -> None:
     await place.until_reason(Reason.SUSPENDED)
 
 
+@scenario(Reason.AWAITING_APPROVAL, "after the free stages", IMAGES, {Action.APPROVE: ONCE, EDIT: ONCE})
+async def _(place: ScenarioPlace) -> None:
+    place.apply(place.spec | {"approval": "Manual"})
+    place.edit = place.spec | {"prompt": "another", "approval": "Automatic"}
+    await place.until_reason(Reason.AWAITING_APPROVAL)
+
+
+@scenario(Reason.REJECTED, "by a user", IMAGES, {EDIT: ONCE, RERUN: ONCE})
+async def _(place: ScenarioPlace) -> None:
+    place.apply(place.spec | {"approval": "Manual"})
+    place.edit = place.spec | {"prompt": "another", "approval": "Automatic"}
+    await place.until_reason(Reason.AWAITING_APPROVAL)
+    place.apply(place.spec | {"approval": "Automatic"}, **{REJECT_ANNOTATION: "1", APPROVED_BY_ANNOTATION: "alice"})
+    await place.until_over()
+
+
+@scenario(Reason.ESTIMATED, "by a dry run", IMAGES, {EDIT: ONCE})
+async def _(place: ScenarioPlace) -> None:
+    place.edit = place.spec
+    place.apply(place.spec | {"dryRun": "Estimate"})
+    await place.until_over()
+
+
 def _draws(place: ScenarioPlace) -> None:
     place.uid = "images-uid"
     place.edit = place.spec | {"loras": [{"path": "https://example.com/other.safetensors"}]}
@@ -261,6 +293,19 @@ async def _(place: ScenarioPlace) -> None:
     _draws(place)
     place.repair = lambda: _trained(place)
     await place.until_reason(Reason.WAITING_FOR_LORA)
+
+
+@scenario(Reason.BUDGET_EXCEEDED, "it is spent", IMAGES, {WAIT: ONCE})
+async def _(place: ScenarioPlace) -> None:
+    metadata = {"name": "all", "uid": "a-budget", "generation": 1, "resourceVersion": "1"}
+    place.world.kube.budgets = [{"metadata": metadata, "spec": {"limits": {"day": "0"}}}]
+
+    async def raised() -> None:
+        place.world.kube.budgets[0]["spec"]["limits"]["day"] = "100"
+
+    place.repair = raised
+    place.apply()
+    await place.until_reason(Reason.BUDGET_EXCEEDED)
 
 
 @scenario(Reason.LORA_FAILED, "its training failed", IMAGES, {REPAIR: ONCE, EDIT: ONCE})
@@ -420,6 +465,29 @@ def _pod_pending(place: ScenarioPlace) -> Repair:
     return pulled
 
 
+def _job_suspended(place: ScenarioPlace) -> Repair:
+    """Job that a queue such as Kueue has suspended."""
+    create, working = place.world.kube.create_job, place.world.work
+
+    async def suspended(namespace: str, manifest: Body) -> Body | None:
+        return await create(namespace, manifest | {"spec": manifest["spec"] | {"suspend": True}})
+
+    def idle() -> None:
+        """A suspended Job has no pod."""
+
+    place.patch.setattr(place.world.kube, "create_job", suspended)
+    place.patch.setattr(place.world, "work", idle)
+
+    async def resumed() -> None:
+        place.patch.setattr(place.world.kube, "create_job", create)
+        place.patch.setattr(place.world, "work", working)
+        for job in place.world.kube.jobs.values():
+            job["spec"]["suspend"] = False
+        place.world.work()
+
+    return resumed
+
+
 def _attempt_dies(place: ScenarioPlace) -> Repair:
     def once(place: ScenarioPlace, job: Body) -> None:
         died(place, job)
@@ -438,7 +506,29 @@ _before_and_after(
 _before_and_after(Reason.PROVIDER_NOT_CONFIGURED, REPAIR, _no_key)
 _before_and_after(Reason.JOB_REFUSED, REPAIR, _job_refused)
 _before_and_after(Reason.POD_NOT_STARTED, REPAIR, _pod_pending, TRANSCRIPT)
+_before_and_after(Reason.QUEUED, WAIT, _job_suspended, TRANSCRIPT)
 _before_and_after(Reason.RETRYING, WAIT, _attempt_dies, TRANSCRIPT)
+
+
+@scenario(Reason.QUEUED, "all places are in use", IMAGES, {WAIT: ONCE})
+async def _(place: ScenarioPlace) -> None:
+    place.world.limits = PlaceLimits(overall=1)
+    place.world.restart()
+    place.world.payment_queue._turns.occupy("another", Place("elsewhere", "fal", "m"))
+
+    async def free() -> None:
+        place.world.payment_queue._turns.free("another")
+
+    place.repair = free
+    place.apply()
+    await place.until_reason(Reason.QUEUED)
+
+
+@scenario(Reason.CIRCUIT_OPEN, "the provider asks to wait", IMAGES, {WAIT: ONCE})
+async def _(place: ScenarioPlace) -> None:
+    place.world.payment_queue.note_failure(("fal", "fal-ai/flux-lora"), "it was busy", 600)
+    place.apply()
+    await place.until_reason(Reason.CIRCUIT_OPEN)
 
 
 # Good ends

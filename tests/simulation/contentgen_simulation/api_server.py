@@ -48,6 +48,7 @@ class ApiServer:
         self.revisions = itertools.count(1)
         self.rights = set(rights)
         self.namespaces = dict(namespaces or {})  # uid and creation time by name
+        self.namespace_labels: dict[str, dict[str, str]] = {}
         self.token_reviews: dict[str, Body] = {}  # TokenReview status by token
         self.now = now
         self._implied_since = implied_since
@@ -59,7 +60,10 @@ class ApiServer:
     def namespace(self, name: str) -> Body | None:
         """The Namespace object; None if there is none."""
         uid, created = self.namespaces.get(name, (f"namespace-{name}", self._implied_since))
-        return {"metadata": {"name": name, "uid": uid, "creationTimestamp": created}} if created else None
+        if not created:
+            return None
+        labels = copied(self.namespace_labels.get(name, {}))
+        return {"metadata": {"name": name, "uid": uid, "creationTimestamp": created, "labels": labels}}
 
     def review_token(self, token: str) -> Body:
         """TokenReview status; unknown tokens are not authenticated."""
@@ -114,7 +118,9 @@ class ObjectStore(Generic[K]):
         kept: Body = known["metadata"] if known else {"creationTimestamp": self._server.now(), "finalizers": []}
         edited = known is not None and known["spec"] != spec
         carried = {
-            name: kept[name] for name in ("creationTimestamp", "finalizers", "deletionTimestamp") if name in kept
+            name: kept[name]
+            for name in ("creationTimestamp", "finalizers", "deletionTimestamp", "labels")
+            if name in kept
         }
         versions = {"generation": kept.get("generation", 1) + edited, "resourceVersion": self._server.next_version()}
         self.objects[key] = {
@@ -151,12 +157,14 @@ class ObjectStore(Generic[K]):
         kept["metadata"]["generation"] += kept.get("spec") != spec
         return copied(kept)
 
-    def delete(self, key: K, uid: str | None = None, at: str | None = None) -> bool:
+    def delete(self, key: K, uid: str | None = None, at: str | None = None, version: str | None = None) -> bool:
         """Delete, or mark an object with finalizers as deleted `at` a time, by default now; returns whether it is gone.
 
-        Raises 404, and 409 on another uid.
+        Raises 404, and 409 on another uid or resourceVersion.
         """
         metadata = self.get(key)["metadata"]
+        if version not in (None, metadata.get("resourceVersion")):
+            raise rejection(409, "the resourceVersion in the precondition does not match")
         if uid not in (None, metadata["uid"]):
             raise rejection(409, "the UID in the precondition does not match")
         if not metadata.get("finalizers"):

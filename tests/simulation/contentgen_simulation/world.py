@@ -9,7 +9,7 @@ operator never catches, and the process's memory is lost.
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -27,21 +27,30 @@ from contentgen_contract.resources.status import ResourceStatus
 from contentgen_contract.worker.orders import Limits, Outcome
 from contentgen_operator import act, reconcile
 from contentgen_operator.act import Actor
+from contentgen_operator.background.budgets import BudgetKeeper
 from contentgen_operator.background.orphans import Orphans, Retention
+from contentgen_operator.kube.budgets import Budgets
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.job_manifests import JobTemplate
 from contentgen_operator.kube.selection import DEFAULT
 from contentgen_operator.leader.leadership import Check, Leadership, unchecked
 from contentgen_operator.observe import Observer
+from contentgen_operator.providers.accounts import ProviderAccounts
 from contentgen_operator.providers.answers import AnswerFile
 from contentgen_operator.providers.base import MaybeAccepted, Unavailable
 from contentgen_operator.providers.pricing import NoPrices, PriceSource
 from contentgen_operator.providers.sending import BeforeSend
+from contentgen_operator.queues.fair_turns import PlaceLimits
+from contentgen_operator.queues.payment_queue import PaymentQueue
 from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.state.decision_input import Policy
+from contentgen_operator.state.notifications import Notification
 from contentgen_operator.state.observed import BucketFile, JobView, ResourceRef, is_settled
+from contentgen_operator.state.open_places import takes_place
 from contentgen_operator.state.plan import StoredAnswer
+from contentgen_operator.state.policies.budgets import WindowRef
 from contentgen_operator.state.provider_requests import (
+    GONE,
     Call,
     Found,
     RequestState,
@@ -52,14 +61,17 @@ from contentgen_operator.state.provider_requests import (
 )
 from contentgen_operator.state.purchases import Purchase
 from contentgen_operator.state.run_document import RunDocument
+from contentgen_operator.stores.budgets import BudgetStore
 from contentgen_operator.stores.garbage_collector import GarbageCollector
 from contentgen_operator.stores.ledger import Ledger
+from contentgen_operator.stores.notifications import NotificationOutbox
 from contentgen_operator.stores.records import RecordStore
 from contentgen_operator.stores.run_documents import RunDocuments
 from contentgen_operator.stores.s3 import DeletedPage
 from contentgen_operator.stores.status_verification import StatusVerifier
 from contentgen_operator.stores.worker_jobs import RecordedJob, WorkerJobs
 from contentgen_operator.watch.event_handlers import owner_of
+from contentgen_operator.watch.expiries import Expiries
 from contentgen_operator.watch.lora_names import LoraNames
 from contentgen_operator.watch.settled import SettledCheck
 from contentgen_operator.worker_api.reports import Reports
@@ -147,6 +159,7 @@ class FakeKube:
         self.events: list[tuple[str, str]] = []
         self.refuses_jobs: tuple[int, str] | None = None  # code and message with which Jobs are not admitted
         self.full: list[dict[str, Any]] = []  # ResourceQuotas
+        self.budgets: list[dict[str, Any]] = []  # ContentBudgets
         self.pods: list[dict[str, Any]] = []
         self.pod_refusals: list[dict[str, Any]] = []  # events of the Job controller
         self.statuses: list[ResourceStatus] = []
@@ -194,6 +207,14 @@ class FakeKube:
     async def get_namespace(self, name: str) -> dict[str, Any] | None:
         return self.server.namespace(name)
 
+    async def content_budgets(self) -> list[dict[str, Any]]:
+        return copied(self.budgets)
+
+    async def put_budget_status(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
+        kept = next(each for each in self.budgets if each["metadata"]["name"] == name)
+        kept["status"] = copied(body["status"])
+        return copied(kept)
+
     async def every(self, kind: Kind, namespace: str = "", asked: Any = None) -> AsyncIterator[dict[str, Any]]:
         for (kept, _), body in list(self.resources.items()):
             if kept is kind and namespace in ("", body["metadata"]["namespace"]):
@@ -230,6 +251,27 @@ class FakeKube:
             return self.store.finalize((kind, name), finalizers)
 
         return dict(await self._writes("finalizers", write))
+
+    async def put_label(self, ref: ResourceRef, version: str, name: str, value: str | None) -> dict[str, Any]:
+        async def write() -> dict[str, Any]:
+            kept = self._changed(ref.kind, ref.name, version)
+            labels = kept["metadata"].setdefault("labels", {})
+            labels.pop(name, None)
+            labels |= {} if value is None else {name: value}
+            return copied(kept)
+
+        return dict(await self._writes("label", write))
+
+    async def delete_resource(self, ref: ResourceRef, version: str, *, dry_run: bool = False) -> None:
+        async def write() -> None:
+            key = (ref.kind, ref.name)
+            try:
+                self.store.delete(key, ref.uid, version=version)
+            except ApiException as error:
+                raise Conflict("changed or deleted in between") from error
+
+        if not dry_run:
+            await self._writes("deletion", write)
 
     async def delete_job(self, namespace: str, name: str, uid: str) -> None:
         if name in self.jobs and self.jobs[name]["metadata"]["uid"] == uid:
@@ -342,11 +384,16 @@ class MemoryStorage:
 
 
 class FakeProvider:
-    """Provider that records every POST and lists it in its history, with a delay after a lost response."""
+    """Provider account that records every POST and lists it in its history, with a delay after a lost response.
 
-    configured = True
+    `account` is a part of its request ids: another account does not know them.
+    """
 
-    def __init__(self, writes: Writes, clock: Callable[[], datetime]) -> None:
+    def __init__(self, writes: Writes, clock: Callable[[], datetime], account: str = "") -> None:
+        self.configured = True
+        self.asked: list[str] = []  # request ids that were polled, cancelled or verified
+        self.searches = 0
+        self._prefix = f"{account}-request-" if account else "request-"
         self.posts: list[Call] = []
         self.sent_at: list[datetime] = []
         self.connected: Callable[[], Awaitable[None]] = nothing  # hook after the connection is open
@@ -356,6 +403,7 @@ class FakeProvider:
         self.cancels = True  # whether requests can be cancelled
         self.fails: set[int] = set()
         self.lose_replies: set[int] = set()
+        self.running: set[int] = set()  # requests that do not finish
         self.refuses: Exception | None = None  # instead of taking a request
         self._writes = writes
         self._polls: dict[str, int] = {}
@@ -373,19 +421,24 @@ class FakeProvider:
             self.sent_at.append(self._clock())
             if len(self.posts) in self.lose_replies:
                 raise MaybeAccepted("the response was lost")
-            return f"request-{len(self.posts)}"
+            return f"{self._prefix}{len(self.posts)}"
 
         return str(await self._writes("POST", write))
 
     async def poll(self, model: str, request_id: str) -> RequestView:
+        self.asked.append(request_id)
+        if not request_id.startswith(self._prefix):
+            return GONE
         self._polls[request_id] = self._polls.get(request_id, 0) + 1
-        if self._polls[request_id] == 1:
+        if self._polls[request_id] == 1 or int(request_id.removeprefix(self._prefix)) in self.running:
             return RequestView(state=RequestState.RUNNING, message="running")
-        if int(request_id.removeprefix("request-")) in self.fails:
+        if int(request_id.removeprefix(self._prefix)) in self.fails:
             return RequestView(state=RequestState.FAILED, message="out of memory")
         return RequestView(state=RequestState.SUCCEEDED, result=AnswerFile.of({"answer": 42, "request": request_id}))
 
     async def cancel(self, model: str, request_id: str) -> bool:
+        self.asked.append(request_id)
+
         async def write() -> bool:
             self.cancelled.append(request_id)
             return self.cancels
@@ -394,16 +447,20 @@ class FakeProvider:
 
     async def find(self, search: Search) -> Found:
         self._looks += 1
+        self.searches += 1
         # Like fal's history, which lists ended requests only.
         late = len(self.posts) in self.lose_replies and self._looks < 3
         listed = self.posts[:-1] if late else self.posts
         matching = [i for i, call in enumerate(listed) if self._matches(i, call, search)]
-        free = [i for i in matching if f"request-{i + 1}" not in search.claimed]
+        free = [i for i in matching if f"{self._prefix}{i + 1}" not in search.claimed]
         nearest = min(free, key=lambda i: abs(self.sent_at[i] - search.sent_after), default=None)
-        return Found(request_id=None if nearest is None else f"request-{nearest + 1}", complete=True)
+        return Found(request_id=None if nearest is None else f"{self._prefix}{nearest + 1}", complete=True)
 
     async def verify(self, search: Search, request_id: str) -> Verified:
-        number = int(request_id.removeprefix("request-")) - 1
+        self.asked.append(request_id)
+        if not request_id.startswith(self._prefix):
+            return Verified(same=None, text="it is not in the history")
+        number = int(request_id.removeprefix(self._prefix)) - 1
         if not 0 <= number < len(self.posts):
             return Verified(same=None, text="it is not in the history")
         return Verified(same=self._matches(number, self.posts[number], search), text="another input, or another time")
@@ -482,8 +539,41 @@ class TracedRunDocuments(RunDocuments):
         return stored
 
 
+class TracedBudgets(BudgetStore):
+    """The operator's claims of budgets with crash points."""
+
+    def __init__(self, collection: Any, ledger: Any, writes: Writes, check: Check = unchecked) -> None:
+        super().__init__(collection, ledger, check)
+        self._writes = writes
+
+    async def claim(self, claims: Any, now: Any) -> WindowRef | None:
+        refused: WindowRef | None = await self._writes("claim of budgets", lambda: BudgetStore.claim(self, claims, now))
+        return refused
+
+    async def release(self, releases: Any) -> None:
+        await self._writes("release of budgets", lambda: BudgetStore.release(self, releases))
+
+
+class TracedOutbox(NotificationOutbox):
+    """The operator's outbox of notifications with crash points."""
+
+    def __init__(self, collection: Any, writes: Writes, check: Check = unchecked) -> None:
+        super().__init__(collection, check)
+        self._writes = writes
+
+    async def plan(self, notifications: Sequence[Notification], now: datetime) -> None:
+        await self._writes("notification", lambda: NotificationOutbox.plan(self, notifications, now))
+
+    async def confirm(self, ids: Iterable[str], now: datetime) -> None:
+        await self._writes("release of a notification", lambda: NotificationOutbox.confirm(self, ids, now))
+
+
 class World:
     """Persistent state, and the operator process."""
+
+    limits = PlaceLimits()
+    _ticks = itertools.count()  # of the lists of budgets: each read is fresh
+    keeper: BudgetKeeper | None = None
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, writes: Writes) -> None:
         self.writes = writes
@@ -491,6 +581,7 @@ class World:
         self.kube = FakeKube(writes)
         self.storage = MemoryStorage(writes)
         self.provider = FakeProvider(writes, lambda: self.now)
+        self.accounts: dict[str, FakeProvider] = {}  # named provider accounts of the installation
         self.database: Any = mongomock.MongoClient(tz_aware=True)["db"]
         self.policy = Policy(poll_seconds=300)
         self.prices: PriceSource = NoPrices()
@@ -507,6 +598,17 @@ class World:
     def restart(self) -> None:
         self.process = self.operator()
 
+    def add_account(self, name: str) -> FakeProvider:
+        """Configure a named provider account, as an upgrade of the chart does."""
+        self.accounts[name] = FakeProvider(self.writes, lambda: self.now, name)
+        self.restart()
+        return self.accounts[name]
+
+    def provider_accounts(self) -> ProviderAccounts:
+        """The installation's accounts, as an operator that starts now has them."""
+        both: Any = [{"fal": each, "assemblyai": each} for each in (self.provider, *self.accounts.values())]
+        return ProviderAccounts(both[0], dict(zip(self.accounts, both[1:], strict=True)))
+
     def _seconds(self) -> float:
         return self.now.timestamp()
 
@@ -515,13 +617,22 @@ class World:
         storage: Any = self.storage
         check = self.leadership.check
         ledger = TracedLedger(self.database["ledger"], self.writes, check, self.selection.operator_class)
-        providers: Any = {"fal": self.provider, "assemblyai": self.provider}
+        providers = self.provider_accounts()
         records = TracedRecords(self.database["jobs"], storage, self.writes, check)
         cache = Cache(clock=self._seconds)
         self.caches.append(cache)
         jobs = TracedWorkerJobs(self.database["worker_jobs"], self.writes, check)
         runs = TracedRunDocuments(self.database["runs"], self.writes, check)
+        budgets = TracedBudgets(self.database["budgets"], self.database["ledger"], self.writes, check)
+        notifications = TracedOutbox(self.database["notifications"], self.writes, check)
         tenancy = Tenancy(kube, self.database, lambda: self.now)
+        self.payment_queue = PaymentQueue(
+            self.limits,
+            open_purchases=ledger.under_way,
+            takes_place=lambda purchase: takes_place(purchase, self.now, self.policy.provider_seconds),
+            clock=self._seconds,
+        )
+        ledger.on_change = self.payment_queue.note_purchase
         observer = Observer(
             kube=kube,
             cache=cache,
@@ -534,6 +645,8 @@ class World:
             prices=self.prices,
             names=self.names,
             limits=Limits(),
+            budgets=Budgets(kube, self.selection.operator_class, lambda: next(self._ticks)),
+            usage=budgets,
         )
         retention = Retention(provider_seconds=self.policy.provider_seconds)
         self.orphans.append(
@@ -556,16 +669,31 @@ class World:
             records=records,
             jobs=jobs,
             runs=runs,
+            notifications=notifications,
             providers=providers,
             template=lambda: TEMPLATE,
             cache=cache,
             garbage_collector=GarbageCollector(
-                storage=storage, ledger=ledger, records=records, jobs=jobs, runs=runs, check=check
+                storage=storage,
+                ledger=ledger,
+                records=records,
+                jobs=jobs,
+                runs=runs,
+                notifications=notifications,
+                check=check,
             ),
             leadership=self.leadership,
+            payment_queue=self.payment_queue,
+            budgets=budgets,
         )
         return Reconciler(
-            kube=kube, cache=cache, observer=observer, actor=actor, policy=self.policy, selection=self.selection
+            kube=kube,
+            cache=cache,
+            observer=observer,
+            actor=actor,
+            policy=self.policy,
+            selection=self.selection,
+            payment_queue=self.payment_queue,
         )
 
     def work(self) -> None:
@@ -574,7 +702,8 @@ class World:
             if "status" in job or not self._serves(job):
                 continue
             kind, stage = Kind(job["metadata"]["labels"][KIND_LABEL]), Stage(job["metadata"]["labels"][STAGE_LABEL])
-            status = self.status(kind)
+            named = owner_of(job)
+            status = self.status(kind, named.name if named is not None else "it")
             if status.run is None or status.run.job is None or status.run.job.uid != job["metadata"]["uid"]:
                 continue  # the worker API does not know it yet
             self._leave_outcome(kind, stage, status)
@@ -651,13 +780,39 @@ class World:
         await check.check()
         return bool(behind)
 
+    async def expires(self, ref: ResourceRef) -> bool:
+        """Whether the time of a finished resource is over."""
+        woken = list[ResourceRef]()
+
+        async def wake(found: ResourceRef) -> None:
+            woken.append(found)
+
+        expiries = Expiries(wake, lambda: self.now)
+        expiries.note(ref, self.kube.resources[ref.kind, ref.name])
+        await expiries.wake_due()
+        return bool(woken)
+
+    async def keep_budgets(self, thorough: bool = False) -> None:
+        """Run a round over the budgets; a new keeper's first one is thorough."""
+        keeper = self.keeper
+        if thorough or keeper is None:
+            kube: Any = self.kube
+            keeper = self.keeper = BudgetKeeper(
+                budgets=Budgets(kube, self.selection.operator_class, lambda: next(self._ticks)),
+                store=BudgetStore(self.database["budgets"], self.database["ledger"], self.leadership.check),
+                kube=kube,
+                check=self.leadership.check,
+                clock=lambda: self.now,
+            )
+        await keeper.round()
+
     async def step(self, kind: Kind, name: str = "it") -> None:
         asyncio.get_running_loop().set_default_executor(INLINE)
         uid = self.kube.resources[kind, name]["metadata"]["uid"] if self.there(kind, name) else UID
         ref = ResourceRef(kind=kind, namespace="ns", name=name, uid=uid)
         again: float | None = 1
         try:
-            if self.watch(ref) or await self.is_behind(ref):
+            if self.watch(ref) or await self.expires(ref) or await self.is_behind(ref):
                 again = await self.process._read_and_reconcile(ref)
         except Conflict:
             self.process._cache.drop(ref)

@@ -35,7 +35,8 @@ class Api:
 
     def __init__(self) -> None:
         self.resources: dict[tuple[str, str, str], Body] = {}
-        self.extra: dict[str, tuple[int, Any]] = {}
+        user = {"status": {"userInfo": {"username": "jane@example.com"}}}
+        self.extra: dict[str, tuple[int, Any]] = {"/apis/authentication.k8s.io/v1/selfsubjectreviews": (201, user)}
         self.patches: list[Body] = []
         self.tried: list[Body] = []  # with dryRun=All
         self.refuses: dict[str, str] = {}  # by name of the resource: the API server's reason to refuse a change
@@ -111,7 +112,7 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
             self.end_headers()
             self.wfile.write(body)
 
-        do_PATCH = do_GET  # noqa: N815 - http.server's name
+        do_PATCH = do_POST = do_GET  # noqa: N815 - http.server's name
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
@@ -274,6 +275,16 @@ def test_why_it_waits_for_a_lora(why: str, api: Api, cli: Callable[..., Said]) -
     assert "lora/one: Processing 40 %, running at fal" in said.out
     assert "lora/none: does not exist in this namespace" in said.out
     assert said.commands == ["kubectl contentgen why lora/one", "kubectl get loratrainings"]
+
+
+def test_why_it_waits_in_the_queue_with_its_position(api: Api, cli: Callable[..., Said]) -> None:
+    for minute, name in enumerate(("old", "pic", "new")):
+        waiting = status("Pending", "Queued", message="waiting for a place")
+        run = waiting.get("run", {"number": 1, "version": 1, "runHash": "x", "generation": 1, "spec": {}})
+        waiting["run"] = run | {"startedAt": f"2026-11-21T07:0{minute}:00Z"}
+        api.has(Kind.IMAGE_GENERATION, name, waiting, spec={"priority": 1} if name == "new" else {})
+    assert "position 3 of 3 in this namespace's queue for fal" in cli("why", "pic").out
+    assert "position 1 of 3" in cli("why", "new").out
 
 
 def test_why_it_failed_and_what_to_type(api: Api, cli: Callable[..., Said]) -> None:
@@ -821,6 +832,54 @@ def test_what_is_not_to_be_cancelled(api: Api, cli: Callable[..., Said], state: 
     assert text in said.err
 
 
+# --- approve, reject
+
+
+def waiting(**more: Any) -> Body:
+    cost = {"estimated": "2.00", "currency": "USD", "source": "built-in prices"}
+    facts = {"type": "dataset", "images": 12, "scenes": 4, "rejected": {"Blurred": 7, "Dark": 1}}
+    return status("AwaitingApproval", "AwaitingApproval", run={"number": 3, "facts": facts}, cost=cost) | more
+
+
+@pytest.mark.parametrize(("command", "other"), [("approve", "reject"), ("reject", "approve")])
+def test_a_run_that_waits_is_approved_or_rejected_by_its_number_and_user(
+    api: Api, cli: Callable[..., Said], command: str, other: str
+) -> None:
+    api.has(Kind.LORA_TRAINING, "a", waiting())
+    said = cli(command, "a", *(["--yes"] if command == "approve" else []))
+    assert said.code == 0, said.err
+    by = "contentgen.dev/approved-by"
+    change = {f"contentgen.dev/{command}": "3", f"contentgen.dev/{other}": None, by: "jane@example.com"}
+    assert [each["metadata"]["annotations"] for each in api.patches] == [change]
+    if command == "approve":
+        assert "Run 3 of lora/a waits for an approval." in said.out
+        assert "The estimated cost is 2.00 USD" in said.out
+        assert "12 pictures of 4 scenes" in said.out
+        assert "Rejected frames: 7 Blurred, 1 Dark." in said.out
+
+
+def test_an_approval_is_confirmed(api: Api, cli: Callable[..., Said]) -> None:
+    api.has(Kind.LORA_TRAINING, "a", waiting())
+    said = cli("approve", "a")
+    assert (said.code, api.patches) == (1, [])
+    assert "give --yes" in said.err
+
+
+@pytest.mark.parametrize("state", [completed(), status("Preparing"), status("Suspended")])
+def test_only_a_run_that_waits_is_approved(api: Api, cli: Callable[..., Said], state: Body) -> None:
+    api.has(Kind.LORA_TRAINING, "a", state)
+    said = cli("approve", "a", "--yes")
+    assert (said.code, api.patches) == (1, [])
+    assert "lora/a: no run waits for an approval" in said.err
+
+
+def test_a_value_that_is_there_already_is_not_written_again(api: Api, cli: Callable[..., Said]) -> None:
+    api.has(Kind.LORA_TRAINING, "a", waiting(), annotations={"contentgen.dev/approve": "3"})
+    assert cli("approve", "a", "--yes").code == 0
+    (given,) = [each["metadata"]["annotations"] for each in api.patches]
+    assert given["contentgen.dev/approve"].startswith("3-")
+
+
 # --- adopt
 
 
@@ -1050,7 +1109,7 @@ def test_help_is_quick_because_it_imports_little() -> None:
     [
         (["w"], ["watch", "why"]),
         (["get", ""], ["files"]),
-        (["-n", "demo", "re"], ["resume", "retry"]),
+        (["-n", "demo", "re"], ["reject", "resume", "retry"]),
         (["-n", ""], []),
         (["why", "l"], ["lora/a"]),
         (["get", "files", ""], ["lora/a", "transcript/b"]),

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import stamina
 
-from contentgen_cli.commands import adopting, collecting, retrying
+from contentgen_cli.commands import adopting, approving, collecting, retrying
 from contentgen_cli.commands.why import ResourceContext, explain
 from contentgen_cli.errors import CliError
 from contentgen_cli.item import Item
 from contentgen_contract.advice import remedies as advice
 from contentgen_contract.advice.reasons import REASONS, Action, Costs, Kept, Paid, Remedy
-from contentgen_contract.names import Kind, Phase, Reason
+from contentgen_contract.names import APPROVE_ANNOTATION, Kind, Phase, Reason, Verdict
 from contentgen_gateway.problems import Problem
 from contentgen_gateway.services.orphans import orphan
 from contentgen_gateway.services.run_state import JobRunState, collect_annotation, require_retryable, resubmit_token
@@ -104,6 +104,13 @@ async def resume(place: ScenarioPlace, _: Remedy) -> None:
     place.apply(place.spec | {"suspend": False})
 
 
+async def approve(place: ScenarioPlace, _: Remedy) -> None:
+    item = place.item()
+    given = annotations(approving.decide(item, Verdict.APPROVED, lambda: "alice", "x").change)
+    assert in_message(item, APPROVE_ANNOTATION) == given[APPROVE_ANNOTATION]
+    place.apply(**{name: value for name, value in given.items() if value is not None})
+
+
 async def restore(place: ScenarioPlace, _: Remedy) -> None:
     assert place.restore is not None
     await place.restore()
@@ -127,6 +134,7 @@ FOLLOW: dict[Action, Callable[[ScenarioPlace, Remedy], Awaitable[None]]] = {
     Action.EDIT: edit,
     Action.RERUN: run_again,
     Action.RESUBMIT: allow,
+    Action.APPROVE: approve,
     Action.DELETE_OTHER: delete_other,
 }
 
@@ -295,6 +303,7 @@ _BY_COMMAND = {
     "adopt": {Action.ADOPT},
     "edit": {Action.EDIT},
     "resume": {Action.RESUME},
+    "approve": {Action.APPROVE},
 }
 
 

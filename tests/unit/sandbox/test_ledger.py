@@ -89,5 +89,5 @@ def test_jobs_are_read_back_and_the_oldest_finished_forgotten(tmp_path: Path) ->
     for number, done in enumerate([False, True, True, True]):
         jobs.add(job(number, done=done))
     again = Jobs(tmp_path / "jobs", tmp_path / "files", kept=2)
-    assert [found.id for found in again.all("fal")] == ["job-0", "job-3"]
+    assert [found.id for found in again.all("fal", "")] == ["job-0", "job-3"]
     assert [found.id for found in again.unfinished()] == ["job-0"]

@@ -12,9 +12,25 @@ import pytest
 
 import contentgen_simulation.rehearsal
 from contentgen_contract.names import ADOPT_ANNOTATION, COLLECT_ANNOTATION, RESUBMIT_ANNOTATION, Kind, Phase
+from contentgen_contract.resources.spec import NotificationEvent
 from contentgen_operator.background.orphans import Orphans
+from contentgen_operator.decide import payment
+from contentgen_operator.state.policies.budgets import BudgetWindow
+from contentgen_operator.stores.budgets import BudgetStore
+from contentgen_operator.stores.notifications import NotificationOutbox
 from contentgen_simulation.rehearsal.campaign import Report, campaign, shrink
-from contentgen_simulation.rehearsal.generate import DAY, FATES, GROUPS, LINES, PHASES, REWOUND, TURNS, UIDS, generate
+from contentgen_simulation.rehearsal.generate import (
+    DAY,
+    FATES,
+    GROUPS,
+    LINE_FAULTS,
+    LINES,
+    PHASES,
+    REWOUND,
+    TURNS,
+    UIDS,
+    generate,
+)
 from contentgen_simulation.rehearsal.known import KNOWN, reason_of
 from contentgen_simulation.rehearsal.run import RehearsalVerdict, quiet, rehearse
 from contentgen_simulation.rehearsal.world import provider
@@ -108,7 +124,9 @@ def test_every_combination_has_its_turn() -> None:
     assert {on for _, on in rewinds} >= {f"phase:{each}" for each in PHASES}
     struck = [(each.subjects[0].kind, event.args) for each in of("lines") for event in each.events]
     lines = {(kind, args["action"], args["nth"]) for kind, args in struck}
-    assert lines == {(kind, action, nth) for kind in Kind for action in ("crash", "error") for nth in range(7 * LINES)}
+    assert lines == {
+        (kind, action, nth) for kind in Kind for action in ("crash", "error") for nth in range(LINE_FAULTS * LINES)
+    }
 
 
 def test_the_table_of_plan_classes_is_that_of_the_code() -> None:
@@ -136,13 +154,24 @@ def test_lines_between_the_plan_and_the_request_id_are_struck(kind: Kind, action
     assert (verdict.violations, verdict.posts, verdict.fired) == ((), 1, 3)
     late = rehearse(plan_of(kind, PlannedEvent("line", args={"nth": 500, "action": action})))
     assert (late.violations, late.posts, late.fired) == ((), 1, 1)
-    assert not rehearse(plan_of(kind, PlannedEvent("line", args={"nth": 7 * LINES, "action": action}))).fired
+    assert not rehearse(plan_of(kind, PlannedEvent("line", args={"nth": LINE_FAULTS * LINES, "action": action}))).fired
+
+
+@pytest.mark.parametrize("action", ["crash", "error"])
+@pytest.mark.parametrize("first", range(0, LINES, 25))
+def test_lines_of_a_run_under_a_budget_are_struck(first: int, action: str) -> None:
+    """Eight strikes in a plan, between the claim of the budget and the stored request id."""
+    nths = [first + LINES * each for each in range(LINE_FAULTS - 1)]
+    strikes = [PlannedEvent("line", args={"nth": nth, "action": action}) for nth in nths]
+    verdict = rehearse(plan_of(IMAGES, *strikes, budget="0.07"))
+    assert (verdict.violations, verdict.posts) == ((), 1), _report(verdict)
+    assert verdict.fired >= 7
 
 
 @pytest.mark.parametrize("state", sorted({state for state, *_ in UIDS}))
 def test_each_purchase_state_is_reached(state: str) -> None:
     plans = (plan for seed in range(3000) if (plan := generate(seed)).group == "three_uids")
-    tried = itertools.islice((each for each in plans if each.events[-1].on == f"state:{state}"), 3)
+    tried = itertools.islice((each for each in plans if each.events[-1].on == f"state:{state}"), 9)
     stories = (rehearse(each).story for each in tried)
     assert any(sum("event: apply" in line for line in story) >= 2 for story in stories)
 
@@ -348,7 +377,42 @@ def _status_not_compared(patch: pytest.MonkeyPatch) -> RehearsalPlan:
     return plan_of(IMAGES, PlannedEvent("election"), PlannedEvent("io", args=frozen))
 
 
+def _fails_when_collected(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    def failed(world: RehearsalWorld) -> None:
+        world.database["ledger"].update_many({}, {"$set": {"state": "failed"}})
+        world.ledger_changed()
+
+    return _planted(patch, "phase:Completed", failed)
+
+
+def _no_claim(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    patch.setattr(payment, "_budget_fields", lambda _: {"bound_micros": 1})
+    return plan_of(budget="10")
+
+
+def _over_the_limit(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    async def granted(*_: Any) -> None:
+        """Claim that is not compared with the limit."""
+
+    patch.setattr(BudgetWindow, "has_room", lambda *_: True)
+    patch.setattr(BudgetStore, "claim", granted)
+    return plan_of(budget="0.05")
+
+
+def _wrong_totals(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    patch.setattr(Actions, "plant", lambda self, _: _add_to_budget(self._world), raising=False)
+    return plan_of(IMAGES, PlannedEvent("plant", 0.5, "phase:Completed"), budget="10")
+
+
+def _add_to_budget(world: RehearsalWorld) -> None:
+    world.database["budgets"].update_many({}, {"$inc": {"held": 1}})
+
+
 PLANTED: dict[str, tuple[str, Plant]] = {
+    "a purchase that fails after it was collected": (
+        "purchases change as documented: collected to failed",
+        _fails_when_collected,
+    ),
     "a status that is not compared": ("a former leader changes nothing: resource", _status_not_compared),
     "two POSTs": ("one POST per purchase", _posts_twice),
     "a POST in a cluster that nobody confirmed": (
@@ -366,6 +430,12 @@ PLANTED: dict[str, tuple[str, Plant]] = {
         "a paid result is kept: without its request id in the ledger",
         _nobody_searches,
     ),
+    "a purchase without a claim": ("a budget is not exceeded: a purchase without a claim", _no_claim),
+    "a claim that is not compared with the limit": (
+        "a budget is not exceeded: more than the limit",
+        _over_the_limit,
+    ),
+    "totals that are changed": ("a budget is not exceeded: its totals are wrong", _wrong_totals),
     "another bill": ("cost equals the bill", _other_bill),
     "another bill for an adopted attempt": ("cost equals the bill", _other_bill_of_the_adopted),
     "no pause": ("reconciled once a second at most", _no_pause),
@@ -473,3 +543,34 @@ def test_a_plan_is_shrunk_to_what_matters(monkeypatch: pytest.MonkeyPatch) -> No
     (violation,) = [each for each in rehearse(large).violations if each.oracle == "cost equals the bill"]
     small = shrink(large, violation.signature)
     assert (small.events, small.history) == ((), {})
+
+
+# Notifications
+
+
+def notified(*events: PlannedEvent, **changes: Any) -> RehearsalPlan:
+    plan = plan_of(IMAGES, *events, **changes)
+    options = {"notify": [{"url": "https://hooks.example.com/hook"}]}
+    return replace(plan, subjects=(replace(plan.subjects[0], options=options),))
+
+
+def test_a_lost_notification_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not rehearse(notified()).violations
+
+    async def nothing(*_: object) -> None: ...
+
+    monkeypatch.setattr(NotificationOutbox, "plan", nothing)
+    assert {each.oracle for each in rehearse(notified()).violations} == {"no notification is lost"}
+
+
+def test_an_invented_notification_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run is completed, and its failure is told too."""
+    plan = NotificationOutbox.plan
+
+    async def invent(self: NotificationOutbox, notifications: Any, now: Any) -> None:
+        wrong = [each.model_copy(update={"id": "msg_f", "event": NotificationEvent.FAILED}) for each in notifications]
+        await plan(self, (*notifications, *wrong), now)
+        await self.confirm(["msg_f"], now)
+
+    monkeypatch.setattr(NotificationOutbox, "plan", invent)
+    assert {each.signature for each in rehearse(notified()).violations} == {"no notification is invented: Failed"}

@@ -4,11 +4,13 @@ import io
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from contentgen_try import command
+from contentgen_try.apply import Document
 from contentgen_try.programs.stack import Folders, Stack
 from contentgen_try.run import Run
 
@@ -16,6 +18,7 @@ ENDED_BY_SIGTERM = """
 import signal
 signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell does for a command in the background
 from contentgen_try import command
+from contentgen_try.apply import Document
 def interrupted(*_):
     try:
         signal.raise_signal(signal.SIGTERM)
@@ -42,3 +45,35 @@ def test_sigterm_ends_a_command_of_the_background() -> None:
     code = [sys.executable, "-c", ENDED_BY_SIGTERM]
     done = subprocess.run(code, check=True, capture_output=True, text=True, timeout=60)
     assert done.stdout == "interrupted\n"
+
+
+class Found:
+    """Cluster with one resource."""
+
+    def __init__(self, status: dict[str, Any]) -> None:
+        self._status = status
+
+    def find(self, _: str) -> dict[str, Any]:
+        return {"status": self._status}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "phase", "warns"),
+    [
+        (("--fal-key", "secret"), "Processing", True),
+        (("--fal-key", "secret"), "Completed", False),
+        ((), "Processing", False),
+    ],
+)
+def test_a_command_that_ends_by_itself_names_open_requests(
+    arguments: tuple[str, ...], phase: str, warns: bool, tmp_path: Path
+) -> None:
+    options, output = command.parse(arguments), io.StringIO()
+    run = Run(Stack(options, Folders(tmp_path, tmp_path / "logs", None)), Console(file=output, width=300), options)
+    body = {"apiVersion": "contentgen.dev/v1alpha1", "kind": "ImageGeneration", "metadata": {"name": "it"}}
+    run.documents = (Document(Path("it.yaml"), body),)
+    cluster: Any = Found({"phase": phase, "run": {"requestId": "r-1"}})
+    run._cluster = cluster
+    run.ended()
+    assert ("request r-1 is under way at the provider" in output.getvalue()) is warns
+    assert ("pays nothing twice" in output.getvalue()) is warns

@@ -1,5 +1,6 @@
 """Start and end of the programs: keys are in memory only, and a second Ctrl-C leaves nothing behind."""
 
+import json
 import os
 import signal
 import sys
@@ -49,3 +50,21 @@ def test_keys_are_not_on_the_disk_and_readable_more_than_once(tmp_path: Path) ->
         assert processes.start(reading).wait(30) == 0
         assert reading.log.read_text() == "secret\nsecret\n"
         assert [each for each in tmp_path.rglob("*") if each.is_file()] == [reading.log]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "providers"),
+    [
+        ((), []),
+        (("--fal-key", "secret"), ["fal"]),
+        (("--fal-key", "secret", "--assemblyai-key", "other"), ["fal", "assemblyai"]),
+        (("--fal-key", "secret", "--bucket", "mine"), []),
+    ],
+)
+def test_the_operator_knows_which_providers_cannot_reach_this_computer(
+    arguments: tuple[str, ...], providers: list[str], tmp_path: Path
+) -> None:
+    """Resources that the pages create do not pass the command's own check."""
+    with made(tmp_path, *arguments) as running:
+        settings = running._operator_settings(running._key_files())
+    assert json.loads(settings["CONTENTGEN_S3_UNREACHABLE_FOR"]) == providers

@@ -32,6 +32,7 @@ _STOP_SECONDS = 20.0
 _LAST_LINES = 15
 _CLIENTS = ("operator", "gateway")
 _TLS_SECRET = "contentgen-desk-tls"  # noqa: S105 - a name
+_WEBHOOK_SECRET = "contentgen-webhook-keys"  # noqa: S105 - a name
 _LOCAL_KEY = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local-only", "AWS_EC2_METADATA_DISABLED": "true"}
 
 
@@ -247,10 +248,12 @@ class Stack:
             "CONTENTGEN_FAL_BILLING_KEY_FILE": str(self.folders.work / "no-billing-key"),
             "CONTENTGEN_ASSEMBLYAI_KEY_FILE": f"/proc/self/fd/{keys['assemblyai']}",
             "CONTENTGEN_ALLOWED_HOSTS": json.dumps([f"{worker.HOST}:80", *self._result_hosts()]),
+            "CONTENTGEN_S3_UNREACHABLE_FOR": json.dumps(self.options.cut_off_providers),
             "CONTENTGEN_WORKER_IMAGE": manifests.IMAGE,
             "CONTENTGEN_DESK_URL": f"https://localhost:{self.ports.worker_api}",
             "CONTENTGEN_DESK_PORT": str(self.ports.worker_api),
             "CONTENTGEN_DESK_SECRET": _TLS_SECRET,
+            "CONTENTGEN_NOTIFY_KEYS_SECRET": _WEBHOOK_SECRET,
             "CONTENTGEN_HEALTH_PORT": str(self.ports.health),
             "CONTENTGEN_POLL_SECONDS": "5" if self.options.pays else "1",
         }
@@ -285,8 +288,9 @@ def _prepare(cluster: Cluster) -> None:
     """Objects that the chart would create. Raises Refused."""
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}}
     cluster.create("/api/v1/namespaces", namespace)
-    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": _TLS_SECRET, "namespace": SYSTEM}}
-    cluster.create(f"/api/v1/namespaces/{SYSTEM}/secrets", secret | {"type": "Opaque", "data": {}})
+    for name in (_TLS_SECRET, _WEBHOOK_SECRET):
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": SYSTEM}}
+        cluster.create(f"/api/v1/namespaces/{SYSTEM}/secrets", secret | {"type": "Opaque", "data": {}})
 
 
 def _listens(port: int) -> bool:

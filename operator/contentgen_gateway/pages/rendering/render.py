@@ -21,7 +21,10 @@ _NOTICES = {
     "signed-out": "You have signed out.",
     "cancelling": "The run is being cancelled.",
     "again": "Another run has been requested.",
+    "approved": "The run is approved.",
+    "rejected": "The run is rejected; nothing is paid for it.",
     "resumed": "The job is resumed.",
+    "resent": "The notification is delivered again.",
     "fetching": "The paid result will be fetched again, without another payment.",
     "deleted": "The job and its files are being deleted.",
     "deleted-collection": "The collection is deleted. Its jobs stay.",
@@ -45,6 +48,7 @@ class NavigationEntry:
 PLACES = (
     NavigationEntry("/", "Dashboard", "layout-dashboard"),
     NavigationEntry("/jobs", "Jobs", "list"),
+    NavigationEntry("/given-up", "Given up", "rotate-ccw"),
     NavigationEntry("/pictures", "Pictures", "images"),
     NavigationEntry("/loras", "LoRAs", "layers"),
     NavigationEntry("/transcripts", "Transcripts", "audio-lines"),

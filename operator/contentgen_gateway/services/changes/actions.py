@@ -1,4 +1,4 @@
-"""Actions on an existing job: cancel, run again, collect again, resume.
+"""Actions on an existing job: cancel, run again, collect again, approve, reject, resume.
 
 Each writes an annotation or a field of the resource. The operator acts on it and reports the outcome in the status.
 """
@@ -8,8 +8,10 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from contentgen_contract.advice import remedies
+from contentgen_contract.annotations.approve_run import annotations_for
 from contentgen_contract.names import (
     CANCEL_ANNOTATION,
     CHANGED_BY_ANNOTATION,
@@ -18,11 +20,13 @@ from contentgen_contract.names import (
     RERUN_ANNOTATION,
     RESUBMIT_ANNOTATION,
     Phase,
+    Verdict,
 )
+from contentgen_contract.resources.status import ResourceStatus
 from contentgen_gateway.auth.authentication import Caller
 from contentgen_gateway.auth.authorization import Authorizer, Verb
 from contentgen_gateway.problems import Problem
-from contentgen_gateway.schemas.changes import Asked, Cancelled, Resumed
+from contentgen_gateway.schemas.changes import Asked, Cancelled, Decided, Resumed
 from contentgen_gateway.services.changes.editable_job import EditableJob, EditableJobs, annotated
 from contentgen_gateway.services.run_state import (
     Estimate,
@@ -33,6 +37,7 @@ from contentgen_gateway.services.run_state import (
     require_cancellable,
     require_resubmit_token,
     require_retryable,
+    require_waiting,
     resubmit_token,
     with_http_requests,
 )
@@ -50,6 +55,17 @@ class Quote:
     estimate: Estimate | None  # None: unknown
     resubmit: str | None  # the purchase whose reply was lost, and which may have been paid already
     free: tuple[str, ...] = ()  # free remedies, in sentences
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingRun:
+    """Run that waits for an approval, with its price."""
+
+    number: int
+    version: int  # of its prepared files
+    estimate: Estimate | None  # None: unknown
+    attempts: int  # payments that the approval allows
+    facts: dict[str, Any]  # of the free stages
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +145,49 @@ class JobActions:
 
         body = await self._patched(job, make_patch)
         return Asked(job_id=job_id, status="processing", run=JobRunState.parse(body).number)
+
+    async def decide(self, caller: Caller, job_id: str, verdict: Verdict, run: int | None = None) -> Decided:
+        """Approve or reject the run that waits. Refused if `run` is given and another run waits.
+
+        Raises Problem.
+        """
+        job = await self._load_approvable(caller, job_id)
+        number = 0
+
+        def make_patch(body: Body) -> Body | None:
+            nonlocal number
+            number = require_waiting(JobRunState.parse(body), run)
+            given = body["metadata"].get("annotations") or {}
+            verdicts = annotations_for(verdict, number, caller.name, given, secrets.token_hex(4))
+            return annotated(body, verdicts | {CHANGED_BY_ANNOTATION: caller.name})
+
+        body = await self._patched(job, make_patch)
+        return Decided(job_id=job_id, status=JobRunState.parse(body).legacy_status, run=number)
+
+    async def waiting(self, caller: Caller, job_id: str) -> WaitingRun:
+        """The run that `decide` would approve or reject; writes nothing. Raises Problem as `decide` does."""
+        job = await self._load_approvable(caller, job_id)
+        body = _require_resource(job, await self.jobs.resource(job))
+        number = require_waiting(JobRunState.parse(body), None)
+        run = ResourceStatus.model_validate(body["status"]).run
+        if run is None:
+            raise Problem(409, f"the run {number} of the job {job_id!r} cannot be read")
+        attempts = run.spec.get("paidAttempts")
+        allowed = max((attempts if isinstance(attempts, int) else 1) - run.paid_attempt + 1, 1)
+        return WaitingRun(number, run.version, estimate_of(body), allowed, run.facts or {})
+
+    async def _load_approvable(self, caller: Caller, job_id: str) -> EditableJob:
+        """Raises Problem 403, with the missing rule of a Role, if the caller lacks the verb `approve`."""
+        job = await self.jobs.load(caller, job_id, Verb.PATCH)
+        kind, namespace, name = job.place
+        if not await self.authorizer.may(caller, Verb.APPROVE, kind, namespace, name):
+            detail = (
+                f"a run of the job {job_id!r} is approved or rejected with the verb approve, which {caller.name} lacks "
+                f"on {kind.plural} in the namespace {namespace!r}; this rule of a Role there grants it: "
+                f"apiGroups: [{GROUP}], resources: [{kind.plural}], verbs: [{Verb.APPROVE}]"
+            )
+            raise Problem(403, detail)
+        return job
 
     async def resume(self, caller: Caller, job_id: str) -> Resumed:
         """Clear `spec.suspend`. No change if the job is not suspended. Raises Problem."""

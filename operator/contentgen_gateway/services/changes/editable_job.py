@@ -1,6 +1,6 @@
 """Loading of a job for a change: visibility, then permission, then its resource, which may be gone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from contentgen_contract.names import Kind
@@ -79,8 +79,8 @@ class EditableJobs:
         return None
 
 
-def annotated(body: Body, annotations: dict[str, str], **more: object) -> Body:
-    """Patch that sets annotations of exactly this version of a resource; `more` goes into its metadata."""
+def annotated(body: Body, annotations: Mapping[str, str | None], **more: object) -> Body:
+    """Patch that sets annotations (None: removes) of this version of a resource; `more` goes into its metadata."""
     meta = body["metadata"]
-    here = {"uid": meta["uid"], "resourceVersion": meta["resourceVersion"], "annotations": annotations}
+    here = {"uid": meta["uid"], "resourceVersion": meta["resourceVersion"], "annotations": dict(annotations)}
     return {"metadata": here | more}

@@ -6,6 +6,7 @@ operator signs its newest version when it pays.
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from contentgen_contract.names import Kind
@@ -16,6 +17,8 @@ from contentgen_gateway.live.resources import JobResources
 from contentgen_gateway.problems import BadRequest, NotFound
 from contentgen_gateway.schemas.requests import GenerateOrder
 from contentgen_gateway.stores.files import BucketFiles
+from contentgen_gateway.stores.outputs import versions_of
+from contentgen_gateway.stores.records import Record
 from contentgen_runtime.kube import Body
 
 _MODEL = re.compile(r"loras/[^/]+/(?P<job>[^/]+)/v\d+/model\.safetensors")
@@ -62,7 +65,7 @@ class LoraReferences:
             raise given.is_not(f"of the namespace {namespace!r}: a LoRA can be used only where it was trained")
         name = str(record.get("name"))
         there = await self.resources.get(Kind.LORA_TRAINING, namespace, name)
-        newest = _newest(there) if there is not None else None
+        newest = _newest(there) if there is not None else _newest_of_expired(record)
         if newest is None:
             raise given.is_not(f"usable: its LoraTraining {name!r} is deleted; apply it again, which pays nothing")
         if newest != given.key:
@@ -89,3 +92,14 @@ def _newest(resource: Body) -> str | None:
     newest = max(versions, key=lambda each: each.version, default=None)
     files = newest.files if newest is not None else ()
     return next((file.key for file in files if file.key.endswith("/model.safetensors")), None)
+
+
+def _newest_of_expired(record: Record) -> str | None:
+    """S3 key of the newest model of a LoraTraining that the operator deleted after its ttlSecondsAfterFinished; None if
+    a person deleted it, or a later resource has adopted it.
+    """
+    if not isinstance(record.get("expiredAt"), datetime) or record.get("adoptedBy"):
+        return None
+    newest = next(iter(versions_of(record)), {})
+    key = newest.get("s3Key")
+    return key if isinstance(key, str) else None

@@ -1,1 +1,1 @@
-"""Policies of a run before its payment: one module for each, named as users name it; `gate` has their order."""
+"""Policies, one module for each, named as users name it. `gate` has the order of those before a payment."""

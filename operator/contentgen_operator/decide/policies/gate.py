@@ -2,14 +2,28 @@
 
 from collections.abc import Callable
 
-from contentgen_operator.decide.policies import provider_key
+from contentgen_operator.decide.policies import (
+    approval,
+    budget,
+    provider_accounts,
+    provider_key,
+    queue,
+    reachable_bucket,
+)
 from contentgen_operator.state.decision_input import DecisionInput
 from contentgen_operator.state.plan import Plan
 
 Policy = Callable[[DecisionInput], Plan | None]
 """The plan of a run that the policy holds or ends; None: the run may go on."""
 
-GATE: tuple[Policy, ...] = (provider_key.hold,)
+GATE: tuple[Policy, ...] = (
+    provider_accounts.hold,
+    provider_key.hold,
+    reachable_bucket.hold,
+    approval.hold,  # before those that reserve something
+    budget.hold,
+    queue.hold,  # last: only a run that may be paid otherwise takes a place
+)
 
 
 def hold(case: DecisionInput) -> Plan | None:

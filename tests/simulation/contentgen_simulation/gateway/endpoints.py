@@ -91,6 +91,11 @@ CASES: dict[str, EndpointCase] = {
         query={"wait": "0"}, success=range(409, 410)
     ),  # 409: all jobs are finished
     "POST /api/jobs/{job_id}/collect": EndpointCase(success=range(409, 410)),  # 409, too
+    "POST /api/jobs/{job_id}/approve": EndpointCase(success=range(409, 410)),  # 409: no run waits
+    "POST /api/jobs/{job_id}/reject": EndpointCase(success=range(409, 410)),
+    "POST /api/jobs/{job_id}/notifications/{notification_id}/resend": EndpointCase(
+        success=range(404, 405)
+    ),  # 404: the jobs have no notifications
     "PATCH /api/assets/{job_id}": EndpointCase(body=lambda _: {"tags": ["common"]}),
     "GET /api/search/transcripts": EndpointCase(query={"q": "common"}),
     "POST /api/collections": EndpointCase(body=_order(name="campaign")),
@@ -103,12 +108,19 @@ CASES: dict[str, EndpointCase] = {
     "DELETE /api/collections/{collection_id}/assets/{job_id}": EndpointCase(named=_collection),
     "POST /api/assets/{job_id}/share": EndpointCase(body=lambda _: {"users": ["nobody"]}),
     "POST /api/admin/import": EndpointCase(body=lambda job: {"namespace": job.namespace, "jobs": [old_job(job)]}),
+    # 403: a tenant's rights, in whichever namespace, allow no audit of the installation.
+    "GET /api/admin/audit": EndpointCase(success=range(403, 404)),
+    "POST /api/admin/audit": EndpointCase(success=range(403, 404)),
     "GET /api/assets/{job_id}/download/{file:path}": EndpointCase(success=range(307, 308)),
     "GET /files/{job_id}": EndpointCase(success=_ON),
     "POST /jobs/{job_id}/cancel": EndpointCase(success=range(409, 410)),
     "POST /jobs/{job_id}/fetch": EndpointCase(success=range(409, 410)),
     "POST /jobs/{job_id}/retry": EndpointCase(form=lambda _: {"run": "1"}, success=_ON),
+    "GET /jobs/{job_id}/approve": EndpointCase(success=range(409, 410)),
+    "POST /jobs/{job_id}/approve": EndpointCase(form=lambda _: {"run": "1"}, success=range(409, 410)),
+    "POST /jobs/{job_id}/reject": EndpointCase(form=lambda _: {"run": "1"}, success=range(409, 410)),
     "POST /jobs/{job_id}/resume": EndpointCase(success=_ON),
+    "POST /jobs/{job_id}/notifications/{notification_id}/resend": EndpointCase(success=range(404, 405)),
     "POST /jobs/{job_id}/edit": EndpointCase(form=lambda _: {"tags": "common"}, success=_ON),
     "POST /jobs/{job_id}/share": EndpointCase(form=lambda _: {"users": "nobody"}, success=_ON),
     "POST /jobs/{job_id}/unshare": EndpointCase(form=lambda _: {"users": "nobody"}, success=_ON),
@@ -128,7 +140,7 @@ CASES: dict[str, EndpointCase] = {
 """Cases by `str(GatewayEndpoint)`."""
 
 OPEN = frozenset(
-    {"/health", "/ready", "/openapi.json", "/api-docs", "/api-docs/{file}"}
+    {"/health", "/ready", "/.well-known/contentgen-webhooks.json", "/openapi.json", "/api-docs", "/api-docs/{file}"}
     | {"/sign-in", "/sign-out", "/theme", "/static/{version}/{name}", "/favicon.ico"}
 )
 """Paths that need no authentication."""

@@ -30,6 +30,7 @@ from contentgen_gateway.live.resources import JobResources
 from contentgen_gateway.settings import Settings
 from contentgen_gateway.stores.collections import Collections
 from contentgen_gateway.stores.files import BucketFiles
+from contentgen_gateway.stores.notifications import Notifications
 from contentgen_gateway.stores.records import Purchases, Records
 from contentgen_gateway.stores.shares import Shares
 from contentgen_gateway.stores.verification import other_jobs, purchase_prefixes
@@ -251,6 +252,8 @@ class GatewayWorld:
             live=live,
             creations=creations,
             shares=shares,
+            notifications=Notifications(self.database["notifications"]),
+            audit_reports=self.database["audits"],
             collections=Collections(self.database["collections"]),
             transcripts=transcripts,
             indexer=indexer,

@@ -117,7 +117,8 @@ class TenantWorld(GatewayWorld):
             if job.kind is Kind.IMAGE_GENERATION:
                 self._collect(job)
                 self._orphan(job)
-        self.running = tuple(self._begin(number, namespace) for number, namespace in enumerate(OWNERS, 90))
+        begun = tuple(self._begin(number, namespace) for number, namespace in enumerate(OWNERS, 90))
+        self.running = begun + tuple(self._give_up(number, namespace) for number, namespace in enumerate(OWNERS, 80))
         self._before = self.records()
 
     def _collect(self, job: PlantedJobs) -> None:
@@ -149,6 +150,20 @@ class TenantWorld(GatewayWorld):
             number, kind, namespace=namespace, userId=user, name=f"{canary}-job", status="processing",
             phase="Transcribing", progress=40, terms=distinct_words([canary]), uses=[], **source,
         )  # fmt: skip
+        return PlantedJobs(job_id, kind, namespace, user, canary)
+
+    def _give_up(self, number: int, namespace: str) -> PlantedJobs:
+        """Insert a failed job with its resource, for lists only."""
+        kind, user, canary = Kind.TRANSCRIPTION, OWNERS[namespace], f"canary{namespace}{number:02}x"
+        name = f"{canary}-job"
+        job_id = self.job(
+            number, kind, namespace=namespace, userId=user, name=name, status="failed", phase="Failed", uses=[]
+        )
+        self.api.resources[namespace, kind.plural, name] = {
+            "metadata": {"name": name, "namespace": namespace, "uid": job_id, "generation": 1, "resourceVersion": "1"},
+            "spec": {},
+            "status": {"phase": "Failed", "reason": "JobFailed", "jobId": job_id, "run": {"number": 1, "version": 1}},
+        }
         return PlantedJobs(job_id, kind, namespace, user, canary)
 
     def _plant(self, number: int, kind: Kind, namespace: str, user: str) -> PlantedJobs:

@@ -5,29 +5,35 @@ the operator's own code, including the provider adapters over HTTP; the oracles 
 
 Plan classes (functions of `generate.py`), with the plans of each in a run of 3,000:
 
-    three_uids 250            three successive uids × Retain or Delete × every purchase state × each store unavailable
-    identical_inputs 125      several lost replies with identical inputs, also across namespaces
-    results 125               results with 3xx, 404, 410, 403, 5xx; expired, partial, oversized, fewer; files gone
-    history 125               1,000 entries, lagging, incomplete, asked two days later
-    rewound 125               ledger, etcd and bucket rewound, alone and in pairs, in each phase
-    rebuilt_cluster 125       a new cluster on the old stores, confirmed by an administrator or not
-    recreated_namespace 125   a namespace deleted and created again
-    lines 750                 a crash, and an exception, at each line from `planned` to the stored request id, by kind
-    points 125                a crash or an error at one or two calls of a store, the API server or the provider
-    frozen 125                a process frozen at a call, also between compare-and-set and POST, and resumed; in two of
+    three_uids 222            three successive uids × Retain or Delete × every purchase state × each store unavailable
+    identical_inputs 111      several lost replies with identical inputs, also across namespaces
+    results 111               results with 3xx, 404, 410, 403, 5xx; expired, partial, oversized, fewer; files gone
+    history 111               1,000 entries, lagging, incomplete, asked two days later
+    rewound 111               ledger, etcd and bucket rewound, alone and in pairs, in each phase
+    rebuilt_cluster 111       a new cluster on the old stores, confirmed by an administrator or not
+    recreated_namespace 111   a namespace deleted and created again
+    lines 777                 a crash, and an exception, at each line from `planned` to the stored request id, by kind
+    provider_accounts 111     accounts of namespaces: labels that change, accounts that are removed or have no key
+    points 111                a crash or an error at one or two calls of a store, the API server or the provider
+    frozen 111                a process frozen at a call, also between compare-and-set and POST, and resumed; in two of
                               three plans with a Lease, which another process has meanwhile
-    terminated 125            SIGTERM during the POST, and during the calls around it
-    clocks 125                the operator's clock 24 h or 1 h off
-    refused 125               API server: 403, 422, 429, 500 to Jobs, statuses or everything, mostly after the payment
-    collecting 125            collecting fails for up to a day; a zombie worker writes late; evictions
-    providers 125             unreachable, locked account, 5xx, 429, and replies of the POST by code
-    stores 125                one or two stores unavailable from any moment on
-    deadlines 125             spec.deadlineSeconds with a slow provider, cancellations
-    people 125                many edits, deletions, reruns and cancellations; two operators at once; restarts
+    terminated 111            SIGTERM during the POST, and during the calls around it
+    clocks 111                the operator's clock 24 h or 1 h off
+    refused 111               API server: 403, 422, 429, 500 to Jobs, statuses or everything, mostly after the payment
+    collecting 111            collecting fails for up to a day; a zombie worker writes late; evictions
+    providers 111             unreachable, locked account, 5xx, 429, and replies of the POST by code
+    stores 111                one or two stores unavailable from any moment on
+    deadlines 111             spec.deadlineSeconds with a slow provider, cancellations
+    people 111                many edits, deletions, reruns and cancellations; two operators at once; restarts
+    queued 111                one place for several resources; user actions on one that waits, restarts
+
+A third of the plans has a ContentBudget, which is raised later.
 
 Oracles (`oracles.py`), each proven by planted violations (`PLANTED` in tests/unit/simulation/test_rehearsal.py):
 
     a former leader changes nothing     a status that is not compared
+    a budget is not exceeded            a purchase without a claim; a claim that is not compared with the limit;
+                                        totals that are changed
     one POST per purchase               two POSTs; a POST in a cluster that nobody confirmed
     one owner per request               one request id for two purchases
     the response matches the request    the answer of another request; files of another input
@@ -36,6 +42,7 @@ Oracles (`oracles.py`), each proven by planted violations (`PLANTED` in tests/un
                                         a lost request that nobody searches for
     cost equals the bill                another bill; another bill for an adopted attempt
     reconciled once a second at most    no pause
+    purchases change as documented      a purchase that fails after it was collected
     phases move forward                 a phase that goes back; two steps back for one answer or restore
     a stopped resource has a reason     no message; timers that are lost
 """

@@ -23,8 +23,9 @@ FATES = (
     "301", "302", "303", "307", "308", "404", "410", "403", "503", "expired", "partial", "oversized", "fewer", "fails",
     "files-gone", "files-expire",
 )  # fmt: skip
+EXPIRING = 0.15  # share of the plans with `ttlSecondsAfterFinished`
 LINES = 125  # between two faults of one plan; a plan has LINE_FAULTS of them
-LINE_FAULTS = 7
+LINE_FAULTS = 10
 Draft = Callable[[Random, RehearsalPlan], RehearsalPlan]
 GROUPS: dict[str, Draft] = {}
 TURNS: list[str] = []  # names of groups, in the order in which the seeds take them
@@ -69,12 +70,23 @@ def generate(seed: int) -> RehearsalPlan:
     plan = RehearsalPlan(
         seed, name, (Subject("ns", kind, "it", 0, options),), (), takes=takes, cancels=random.random() < 0.7
     )
-    plan = GROUPS[name](random, plan)
+    plan = _notified(GROUPS[name](random, plan))
     if name in _EXACT:
         return plan
     if random.random() < 0.35:
         plan = _with(plan, *_people(random, random.randint(1, 3)))
-    return _with(plan, *_advice(random, plan), *_repairs(plan), *_election(plan))
+    return _expiring(_budgeted(_with(plan, *_advice(random, plan), *_repairs(plan), *_election(plan))))
+
+
+def _notified(plan: RehearsalPlan) -> RehearsalPlan:
+    """A webhook in one of three plans. Separate random numbers keep the rest of each seed's plan stable."""
+    random = Random(f"notify of {plan.seed}")  # noqa: S311 - a plan is no secret
+    if random.random() < 2 / 3:
+        return plan
+    notify = [{"url": "https://hooks.example.com/hook"}]
+    return replace(
+        plan, subjects=tuple(replace(each, options=each.options | {"notify": notify}) for each in plan.subjects)
+    )
 
 
 def _with(plan: RehearsalPlan, *events: PlannedEvent) -> RehearsalPlan:
@@ -148,6 +160,38 @@ def _election(plan: RehearsalPlan) -> list[PlannedEvent]:
     several = any(each.do == "second" or each.args.get("action") == "freeze" for each in plan.events)
     random = Random(f"election of {plan.seed}")  # noqa: S311 - a plan is no secret
     return [PlannedEvent("election")] if several and random.random() < 2 / 3 else []
+
+
+def _expiring(plan: RehearsalPlan) -> RehearsalPlan:
+    """Finished resources that are deleted after a time, and applied again, in some plans.
+
+    Separate random numbers, as for the repairs.
+    """
+    random = Random(f"expiry of {plan.seed}")  # noqa: S311 - a plan is no secret
+    if random.random() >= EXPIRING:
+        return plan
+    made: list[PlannedEvent] = []
+    subjects: list[Subject] = []
+    for who, each in enumerate(plan.subjects):
+        ttl = random.choice((0, 0, 30, int(HOUR)))
+        subjects.append(replace(each, options=each.options | {"ttlSecondsAfterFinished": ttl}))
+        at = ttl + random.choice((0.0, 0.02, 1.0, HOUR))
+        made += [PlannedEvent("apply", at, on, who) for on in ("phase:Completed", "phase:Failed")]
+        if random.random() < 0.3:
+            made.append(PlannedEvent("delete", max(ttl - random.choice((0.0, 0.01)), 0), "phase:Completed", who))
+    return _with(replace(plan, subjects=tuple(subjects)), *made)
+
+
+def _budgeted(plan: RehearsalPlan) -> RehearsalPlan:
+    """A budget in a third of the plans, which is raised later: at first it has room for one training of 1,000 steps.
+
+    Separate random numbers, as for the repairs.
+    """
+    random = Random(f"budget of {plan.seed}")  # noqa: S311 - a plan is no secret
+    if random.random() >= 1 / 3:
+        return plan
+    raised = PlannedEvent("raise_budget", random.choice((60.0, HOUR, DAY)), args={"dollars": "1000"})
+    return replace(plan, budget=random.choice(("0.05", "2.05", "2.10")), events=(raised, *plan.events))
 
 
 def _lost(random: Random, plan: RehearsalPlan, count: int = 1) -> RehearsalPlan:
@@ -319,6 +363,35 @@ def recreated_namespace(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
 
 
 @group
+def provider_accounts(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
+    """A namespace with a provider account, whose label changes or whose account is removed at some moment, with a lost
+    reply, a crash, or a resource that is deleted and applied again.
+    """
+    plan = _with(plan, PlannedEvent("grant", 0.0, args={"account": "team-a", "only": True}))
+    moment = random.choice(("state:planned", "state:sending", _moment(random), _moment(random)))
+    at = 0.0 if moment == "state:planned" else _after(random)
+    match ("label", "unknown", "removed", "label")[_number(plan) % 4]:
+        case "label":
+            plan = _with(plan, PlannedEvent("grant", at, moment, args={"account": random.choice(("team-b", ""))}))
+        case "unknown":
+            back = PlannedEvent("grant", at + random.choice((60.0, HOUR)), moment, args={"account": "team-b"})
+            plan = _with(plan, PlannedEvent("grant", at, moment, args={"account": "unknown"}), back)
+        case _:
+            args: dict[str, Any] = {"account": "team-a", "seconds": random.choice((60.0, HOUR, 3 * HOUR))}
+            plan = _with(plan, PlannedEvent("remove_account", at, moment, args=args))
+    if random.random() < 0.4:
+        plan = _lost(random, plan)
+    if random.random() < 0.4:
+        args = {"anchor": random.choice(("paying", "any")), "nth": random.randrange(16),
+                "side": random.choice(("before", "after")), "action": "crash"}  # fmt: skip
+        plan = _with(plan, PlannedEvent("io", args=args))
+    if random.random() < 0.4:
+        gone = PlannedEvent("delete", at + random.choice((1.0, 60.0)), moment)
+        plan = _with(plan, gone, replace(gone, do="apply", at=gone.at + random.choice((5.0, HOUR))))
+    return plan
+
+
+@group
 def points(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
     """An exception or a crash at one or two points between the ledger's insert and the stored request id."""
     plan = replace(plan, takes=6.0)
@@ -335,7 +408,7 @@ def points(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
     return plan
 
 
-@often(6, exact=True)
+@often(7, exact=True)
 def lines(_: Random, plan: RehearsalPlan) -> RehearsalPlan:
     """A crash, or an exception, at each line from the planned purchase to its stored request id."""
     number, kinds = _number(plan), tuple(Kind)
@@ -485,3 +558,30 @@ def people(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
     if random.random() < 0.3:
         plan = replace(plan, results={"1": "fails"})
     return plan
+
+
+@group
+def queued(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
+    """One place for two or three resources: user actions on one that waits, lost replies, restarts."""
+    kind, count = random.choice((Kind.IMAGE_GENERATION, plan.subjects[0].kind)), random.choice((2, 3))
+    options = [{}, *({"priority": random.choice((-1, 0, 1))} for _ in range(2))]
+    if random.random() < 0.3:
+        options[1]["queueDeadlineSeconds"] = random.choice((60, 900))
+    subjects = [Subject(("ns", "other", "third")[each], kind, "it", each, options[each]) for each in range(count)]
+    takes = random.choice((6.0, 60.0, 1800.0))
+    plan = replace(plan, subjects=tuple(subjects), places=1, takes=takes)
+    at = random.choice((0.05, 1.0, 5.0, 30.0))
+    match ("suspend", "cancel", "edit", "delete", "restart", "second")[_number(plan) % 6]:
+        case "suspend":
+            plan = _with(plan, PlannedEvent("suspend", at, "", 1), PlannedEvent("unsuspend", at + HOUR, "", 1))
+        case "cancel":
+            plan = _with(plan, PlannedEvent("cancel", at, "", 1))
+        case "edit":
+            plan = _with(plan, PlannedEvent("edit", at, "", 1, {"variant": 2}))
+        case "delete":
+            plan = _with(plan, PlannedEvent("delete", at, "", 1), PlannedEvent("apply", at + 20.0, "", 1))
+        case "restart":
+            plan = _with(plan, PlannedEvent("restart", at))
+        case _:
+            plan = _with(plan, PlannedEvent("second", at, args={"seconds": 600.0}))
+    return _lost(random, plan) if random.random() < 0.4 else plan

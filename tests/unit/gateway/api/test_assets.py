@@ -7,7 +7,7 @@ import pytest
 
 from contentgen_contract.names import Kind
 from contentgen_contract.records.record import search_terms, version_totals
-from contentgen_gateway.services.usage import totals
+from contentgen_gateway.services.reports.usage import totals
 from contentgen_simulation.gateway.bucket import RecordingBucket
 from contentgen_simulation.gateway.server import START, GatewayWorld
 

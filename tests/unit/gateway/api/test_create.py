@@ -1,6 +1,7 @@
 """Creation of jobs: bodies of the legacy API, permissions, user, namespace, and Idempotency-Key."""
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -343,6 +344,33 @@ async def test_one_that_cannot_be_used_is_refused_before_anything_is_made(world:
     other = await sent(world, drawn("http://s3.test/assets/transcripts/x"), "/api/images/generate")
     assert other.status_code == 422
     assert world.api.resources == {}
+
+
+EXPIRED = datetime(2026, 11, 21, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("record", "version", "code"),
+    [
+        ({"expiredAt": EXPIRED}, 2, 202),
+        ({"expiredAt": EXPIRED}, 1, 422),
+        ({"expiredAt": EXPIRED, "adoptedBy": "another"}, 2, 422),
+        ({"expiredAt": EXPIRED, "versions": []}, 2, 422),
+        ({"expiredAt": "now"}, 2, 422),
+        ({}, 2, 422),
+    ],
+)
+async def test_a_lora_whose_resource_has_expired_is_usable(
+    world: WritableWorld, record: dict[str, Any], version: int, code: int
+) -> None:
+    """Not one that a person has deleted, and the newest version alone."""
+    job = trained(world)
+    del world.api.resources["red", Kind.LORA_TRAINING.plural, "jesse"]
+    made = [{"version": each, "s3Key": f"loras/ann/{job}/v{each}/model.safetensors"} for each in (1, 2)]
+    world.database["jobs"].update_one({"jobId": job}, {"$set": {"versions": made} | record})
+    address = f"http://s3.test/assets/loras/ann/{job}/v{version}/model.safetensors"
+    answer = await sent(world, drawn(address), "/api/images/generate")
+    assert answer.status_code == code, answer.text
 
 
 async def test_a_foreign_model_looks_like_a_missing_one(world: WritableWorld) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from contentgen_contract.names import Kind
 from contentgen_gateway.stores.queries import Order, Sorted
-from contentgen_simulation.gateway.server import GatewayWorld
+from contentgen_simulation.gateway.server import GatewayWorld, resource
 
 ANN = ("ann", "*", "*", "red")
 BOB = ("bob", "*", "*", "blue")
@@ -190,3 +190,26 @@ async def test_a_parameter_that_is_given_twice_is_refused() -> None:
         answer = await ann.get("/api/jobs?userId=ann&userId=bob")
         assert (await ann.delete(f"/api/assets/{job}/share?users=bob&users=carol")).status_code == 200
     assert (answer.status_code, answer.json()["errors"][0]["loc"]) == (422, ["query", "userId"])
+
+
+async def test_the_queue_of_a_waiting_job_counts_its_namespace_and_nobody_elses() -> None:
+    world = GatewayWorld(("ann", "*", "*", "red"), ("bob", "*", "*", "blue"))
+    queued = {"phase": "Submitting", "reason": "Queued", "message": "waiting for a place"}
+    for number, (uid, namespace) in enumerate([("first", "red"), ("it", "red"), ("theirs", "blue")]):
+        run = {"startedAt": f"2026-11-01T12:0{number}:00Z", "spec": {}}
+        body = resource(Kind.TRANSCRIPTION, uid, namespace=namespace, **queued, run=run)
+        world.dependencies.live.add(Kind.TRANSCRIPTION, body)
+    world.dependencies.live.add(Kind.TRANSCRIPTION, resource(Kind.TRANSCRIPTION, "running"))
+    async with world.client("ann") as ann, world.client("bob") as bob:
+        shown, foreign = await ann.get("/api/jobs/it/queue"), await bob.get("/api/jobs/it/queue")
+        running = await ann.get("/api/jobs/running/queue")
+    assert shown.json() == {
+        "queued": True,
+        "position": 2,
+        "waiting": 2,
+        "provider": "assemblyai",
+        "reason": "Queued",
+        "message": "waiting for a place",
+    }
+    assert foreign.status_code == 404
+    assert running.json()["queued"] is False

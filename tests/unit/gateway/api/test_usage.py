@@ -80,6 +80,7 @@ async def usage(world: World, caller: str = "ann", **params: Any) -> dict[str, A
             ],
         ),
         ("day", [("2026-11-01", 1, 4, "0.0700", "0.0617"), ("2026-11-02", 1, 1, "2.0000", "0.0000")]),
+        ("namespace", [("red", 2, 5, "2.0700", "0.0617")]),
     ],
 )
 async def test_usage_by(world: World, by: str, rows: list[tuple[Any, ...]]) -> None:
@@ -92,6 +93,27 @@ async def test_usage_by(world: World, by: str, rows: list[tuple[Any, ...]]) -> N
     assert (total["jobs"], total["paid"], total["expected"], total["storageGB"]) == (2, "2.0700", "0.0617", "2.5")
     assert total["storageCost"] == "0.0575"
     assert told["currency"] == "USD"
+
+
+async def test_the_table_has_a_row_for_each_day_namespace_user_kind_and_model(world: World) -> None:
+    world.buy(Kind.IMAGE_GENERATION, "=HYPERLINK()", actual_micros=1)
+    async with world.client("ann") as client:
+        answer = await client.get("/api/usage.csv")
+    assert answer.headers["content-type"].startswith("text/csv")
+    assert answer.text.splitlines() == [
+        "day,namespace,user,kind,model,purchases,paid,estimated,expected,unknown",
+        "2026-11-01,red,'=HYPERLINK(),image-generation,fal-ai/flux-lora,1,0.000001,0.000000,0.000000,0",
+        "2026-11-01,red,ann,image-generation,fal-ai/flux-lora,2,0.070000,0.000000,0.000000,0",
+        "2026-11-01,red,eve,lora-training,fal-ai/flux-lora,1,0.000000,0.000000,0.000000,0",
+        "2026-11-01,red,eve,transcription,t,1,0.000000,0.000000,0.061700,0",
+        "2026-11-02,red,eve,lora-training,m,1,2.000000,0.000000,0.000000,0",
+    ]
+
+
+async def test_the_table_of_a_caller_without_rights_is_empty(world: World) -> None:
+    async with world.client("dave") as client:
+        answer = await client.get("/api/usage.csv")
+    assert answer.text.splitlines() == ["day,namespace,user,kind,model,purchases,paid,estimated,expected,unknown"]
 
 
 S = PurchaseState

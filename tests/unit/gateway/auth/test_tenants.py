@@ -133,6 +133,8 @@ async def test_a_list_shows_nobody_what_is_foreign(endpoint: GatewayEndpoint) ->
     for job in (world.jobs[0], world.jobs[-1]):
         mine = await ask(world, job.owner, endpoint, "", job)
         assert mine.status_code in case.success, f"{endpoint} needs a case in endpoints.py: {mine.text[:500]}"
+        if mine.status_code == 403:  # for the platform only
+            continue
         assert mine.text != given["dave"], f"{endpoint} shows its owner no more than somebody else"
 
 
@@ -209,7 +211,8 @@ async def test_a_list_shows_nothing_of_the_earlier_namespace(endpoint: GatewayEn
     before = await ask(world, "ann", endpoint, "", world.jobs[0])
     await world.recreate()
     after = await ask(world, "ann", endpoint, "", world.jobs[0])
-    assert after.text != before.text, f"{endpoint} shows what it showed before"
+    if before.status_code != 403:  # for the platform only
+        assert after.text != before.text, f"{endpoint} shows what it showed before"
     for caller, (name, value) in itertools.product(USERS, narrowed(endpoint)):
         await ask(world, caller, endpoint, "", world.jobs[0], **{name: value})
 

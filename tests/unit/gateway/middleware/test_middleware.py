@@ -494,7 +494,7 @@ async def test_the_api_can_be_read_and_tried_out(world: GatewayWorld) -> None:
 def test_the_document_says_where_a_token_is_needed(written: dict[str, Any]) -> None:
     paths = written["paths"]
     open_to_all = {path for path, methods in paths.items() for each in methods.values() if "security" not in each}
-    assert open_to_all == {"/health", "/ready"}
+    assert open_to_all == {"/health", "/ready", "/.well-known/contentgen-webhooks.json"}
     assert written["components"]["securitySchemes"]["HTTPBearer"]["scheme"] == "bearer"
 
 

@@ -14,7 +14,7 @@ import pytest
 from botocore.exceptions import ClientError
 from typer.testing import CliRunner
 
-from contentgen_contract.names import Kind
+from contentgen_contract.names import ACCOUNT_LABEL, Kind
 from contentgen_contract.records import keys
 from contentgen_contract.resources.spec import parse_spec, run_hash
 from contentgen_gateway.migration import commands, rollback_stores
@@ -324,6 +324,8 @@ def test_an_operator_that_has_written_a_moment_ago_is_noticed() -> None:
 class Resources:
     """API server in memory: pages of resources, and the received patches."""
 
+    labels: Body | None = None  # of the namespace
+
     def __init__(self, body: Body) -> None:
         self.body = body
         self.patches: list[Body] = []
@@ -336,6 +338,9 @@ class Resources:
 
     async def pages(self, resource: Any, _: str | None) -> AsyncIterator[Page]:
         yield Page("1", [self.body] if resource.kind == "ImageGeneration" else [])
+
+    async def get_namespace(self, name: str) -> Body:
+        return {"metadata": {"name": name, "labels": self.labels}}
 
     async def request(self, *_: Any, **given: Any) -> Body:
         self.patches.append(given["body"])
@@ -367,6 +372,33 @@ def test_the_command_suspends_and_prints_a_table(command: Callable[..., tuple[in
     assert patch["spec"] == {"suspend": True}
     assert patch["metadata"]["resourceVersion"] == "1"
     assert command(WAITS, "--dry-run")[2] == []
+
+
+@pytest.mark.parametrize(("account", "suspends"), [("team-a", True), ("", True), ("default", False), (None, False)])
+def test_the_command_suspends_what_another_account_would_pay_for(
+    account: str | None, suspends: bool, command: Callable[..., tuple[int, str, list[Body]]], monkeypatch: Any
+) -> None:
+    labels = {ACCOUNT_LABEL: account} if account is not None else None
+    monkeypatch.setattr(Resources, "labels", labels)
+    status, told, patches = command(body_of(PICTURE))
+    assert (status, bool(patches)) == (0, suspends)
+    assert (f"a5a1c84 has no provider account {account}" in told) is suspends
+
+
+@pytest.mark.parametrize(
+    ("state", "step", "waits"), [("submitted", None, True), ("intent", "sending", True), ("intent", "planned", False)]
+)
+async def test_open_requests_of_accounts_are_left_to_a_person(
+    state: str, step: str | None, waits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = Driver(Kind.IMAGE_GENERATION, monkeypatch)
+    ledger = driver.world.database["ledger"]
+    fields = {"state": state, "step": step, "operatorClass": "default", "marker": "m", "jobId": "gone"}
+    ledger.insert_one({"_id": "ns/ImageGeneration/x/ab/-/1", "account": "team-a", **fields})
+    ledger.insert_one({"_id": "ns/ImageGeneration/y/ab/-/1", "account": None, **fields})
+    found = [each for each in await prepare(driver) if each.action is FindingAction.WAIT]
+    assert ["provider account team-a" in each.why for each in found] == [True] * waits
+    assert ledger.find_one({"_id": "ns/ImageGeneration/x/ab/-/1"})["account"] == "team-a"
 
 
 def test_the_command_undoes(command: Callable[..., tuple[int, str, list[Body]]]) -> None:

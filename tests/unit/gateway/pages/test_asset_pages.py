@@ -11,8 +11,8 @@ from contentgen_gateway.pages.rendering.turns import SpeakerTurn, SpokenWord, tu
 from contentgen_gateway.pages.search import highlighted_parts
 from contentgen_gateway.pages.transcripts import _colours
 from contentgen_gateway.pages.usage import bars
+from contentgen_gateway.schemas.reports.usage import Usage
 from contentgen_gateway.schemas.transcript_search import Mark
-from contentgen_gateway.schemas.usage import Usage
 from contentgen_gateway.stores.files import BucketFiles
 from contentgen_gateway.stores.verification import OwnedKey
 from contentgen_simulation.gateway.sample_data import HOSTILE, job_id

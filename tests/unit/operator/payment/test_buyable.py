@@ -22,7 +22,7 @@ class Prices:
     def __init__(self, **found: PriceLookup) -> None:
         self.found = found
 
-    async def price(self, model: str) -> PriceLookup:
+    async def price(self, model: str, _account: str | None = None) -> PriceLookup:
         return self.found.get(model.rpartition("/")[2], PriceLookup())
 
 

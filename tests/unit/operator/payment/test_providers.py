@@ -5,6 +5,7 @@ import json
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from contentgen_operator.providers.base import (
 )
 from contentgen_operator.providers.fal import Fal, error_text
 from contentgen_operator.providers.keyfile import KeyFile
+from contentgen_operator.providers.retry_after import retry_after
 from contentgen_operator.state.provider_requests import (
     Call,
     Found,
@@ -73,10 +75,12 @@ class Server:
                 if reply in (DROP, HANG):
                     self.close_connection = True
                     return
-                status, body = reply
+                status, body, *more = reply
                 content = body.encode() if isinstance(body, str) else json.dumps(body).encode().replace(DEEP_MARK, DEEP)
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(content)))
+                for name, value in (more[0] if more else {}).items():
+                    self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(content)
 
@@ -190,6 +194,37 @@ async def test_assemblyai_posts_once_and_judges(
         await assemblyai.submit(TRANSCRIPT, nothing)
     assert type(caught.value) is verdict
     assert server.posts() == 1
+
+
+@pytest.mark.parametrize("code", [429, 503])
+async def test_the_time_that_a_provider_asks_to_wait_is_read(
+    fal: Fal, assemblyai: AssemblyAI, server: Server, code: int
+) -> None:
+    answer = (code, {"detail": "slow down", "error": "slow down"}, {"Retry-After": "120"})
+    server.replies[f"/{TRAINER}"] = server.replies["/v2/transcript"] = answer
+    for post in (fal.submit(TRAINING, nothing), assemblyai.submit(TRANSCRIPT, nothing)):
+        with pytest.raises(ProviderError) as caught:
+            await post
+        assert caught.value.retry_after == 120
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [
+        ("120", 120), (" 7 ", 7), ("0", None), ("-5", None), ("", None), ("soon", None), ("1e9", None), ("٣", None),
+        ("9" * 400, 86400), ("Wed, 21 Oct 2015 07:28:00 GMT", None), ("nan", None),
+    ],
+)  # fmt: skip
+def test_a_retry_after_may_have_any_content(given: str, seconds: float | None) -> None:
+    assert retry_after({"retry-after": given}) == seconds
+
+
+def test_a_retry_after_may_be_a_date() -> None:
+    date = format_datetime(datetime.now(UTC) + timedelta(minutes=5), usegmt=True)
+    found = retry_after({"retry-after": date})
+    assert found is not None
+    assert 200 < found <= 300
+    assert retry_after({}) is None
 
 
 async def test_a_model_that_fal_does_not_have_is_named_with_those_that_there_are(fal: Fal, server: Server) -> None:

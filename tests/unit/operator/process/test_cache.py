@@ -213,3 +213,8 @@ def test_annotations_of_others_are_not_kept() -> None:
     ours = {"contentgen.dev/rerun": "1"}
     body = {"metadata": {"name": "a", "annotations": theirs | ours, "managedFields": [{}]}}
     assert trimmed(body) == {"metadata": {"name": "a", "annotations": ours}}
+
+
+def test_of_the_labels_only_ours_is_kept() -> None:
+    labels = {"contentgen.dev/given-up": "true", "team": "a"}
+    assert trimmed({"metadata": {"labels": labels}})["metadata"]["labels"] == {"contentgen.dev/given-up": "true"}

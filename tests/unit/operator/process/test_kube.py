@@ -106,6 +106,41 @@ async def test_a_job_of_another_uid_is_not_deleted(api: tuple[Api, Kube]) -> Non
     await kube.delete_job("ns", "job", "u")  # deleted
 
 
+async def test_a_resource_is_deleted_only_as_it_was_decided_on(api: tuple[Api, Kube]) -> None:
+    server, kube = api
+    asked: list[tuple[dict[str, str], Any]] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append((dict(request.query), await request.json()))
+        return web.json_response({"kind": "Status"})
+
+    server.handlers = {OURS: answer}
+    await kube.delete_resource(REF, "7", dry_run=True)
+    await kube.delete_resource(REF, "7")
+    assert [query for query, _ in asked] == [{"dryRun": "All"}, {}]
+    (_, options) = asked[1]
+    assert options["preconditions"] == {"uid": "u", "resourceVersion": "7"}
+    assert options["propagationPolicy"] == "Background"
+    server.handlers = {}
+    for status in (404, 409):
+        server.replies["DELETE", OURS] = (status, {"message": "no"})
+        with pytest.raises(Conflict):
+            await kube.delete_resource(REF, "7")
+    server.replies["DELETE", OURS] = (403, {"message": "no"})
+    with pytest.raises(ApiException):
+        await kube.delete_resource(REF, "7")
+
+
+@pytest.mark.parametrize("value", ["true", None])
+async def test_one_label_is_patched_and_no_other(api: tuple[Api, Kube], value: str | None) -> None:
+    server, kube = api
+    server.replies["PATCH", OURS] = (200, {"metadata": {}})
+    await kube.put_label(REF, "7", "contentgen.dev/given-up", value)
+    (_, _, kind, sent) = server.seen[0]
+    assert kind == "application/merge-patch+json"
+    assert sent == {"metadata": {"resourceVersion": "7", "labels": {"contentgen.dev/given-up": value}}}
+
+
 FOUND = {"metadata": {"namespace": "ns"}, "found": True}
 
 

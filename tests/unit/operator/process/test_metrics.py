@@ -91,8 +91,13 @@ async def test_calls_are_counted_by_their_verdict() -> None:
     with pytest.raises(MaybeAccepted):
         await provider.submit(call, nothing)
     await provider.find(Search(call=call, sent_after=NOW, sent_before=NOW))
-    assert value("contentgen_provider_calls_total", provider="fal", call="submit", verdict="MaybeAccepted") == 1
-    assert value("contentgen_provider_calls_total", provider="fal", call="find", verdict="ok") == 1
+    assert (
+        value(
+            "contentgen_provider_calls_total", provider="fal", account="default", call="submit", verdict="MaybeAccepted"
+        )
+        == 1
+    )
+    assert value("contentgen_provider_calls_total", provider="fal", account="default", call="find", verdict="ok") == 1
     assert value("contentgen_provider_call_seconds_count", provider="fal", call="submit") == 1
 
 
@@ -124,7 +129,7 @@ async def test_a_dollar_is_counted_once_and_states_come_from_the_ledger() -> Non
     )  # its files were gone
     for move in (submitted, submitted, asked, done, done, collected, again):
         await ledger.move(move)
-    labels = {"provider": "assemblyai", "model": model}
+    labels = {"provider": "assemblyai", "account": "default", "model": model}
     assert value("contentgen_estimated_dollars_total", **labels) == 1.5
     assert value("contentgen_spent_dollars_total", **labels) == 1.25
     await instrumented.exposition(ledger)
@@ -158,7 +163,7 @@ async def test_a_cost_that_nobody_knows_is_counted_and_not_as_0_dollars() -> Non
     await ledger.intend(KEY, Purchase(state=PurchaseState.INTENT, **fields))
     await ledger.move(LedgerTransition(key=KEY, source=PurchaseState.INTENT, target=PurchaseState.SUBMITTED))
     await ledger.move(LedgerTransition(key=KEY, source=PurchaseState.SUBMITTED, target=PurchaseState.CANCELLED))
-    labels = {"provider": "fal", "model": model}
+    labels = {"provider": "fal", "account": "default", "model": model}
     assert value("contentgen_unpriced_requests_total", **labels) == 1
     assert value("contentgen_unbilled_requests_total", **labels) == 1
     assert value("contentgen_spent_dollars_total", **labels) == 0
@@ -167,6 +172,7 @@ async def test_a_cost_that_nobody_knows_is_counted_and_not_as_0_dollars() -> Non
 async def test_labels_have_few_values() -> None:
     assert metrics.model_label("fal-ai/flux/dev") == "fal-ai/flux/dev"
     assert metrics.model_label("somebody/else") == "other"
+    assert [metrics.account_label(each) for each in (None, "earlier-one")] == ["default", "other"]
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 404})
@@ -245,7 +251,7 @@ async def test_a_store_that_is_away_at_the_start_is_counted(monkeypatch: pytest.
 
     monkeypatch.setattr(preparation, "_FIRST_PAUSE_SECONDS", 0.01)
     before = value("contentgen_store_errors_total", store="MongoDB")
-    await preparation.prepare_stores(Away(), Away(), Away(), Away())  # type: ignore[arg-type] # the methods that it calls
+    await preparation.prepare_stores(Away(), [Away()] * 4)  # type: ignore[arg-type] # the methods that it calls
     assert value("contentgen_store_errors_total", store="MongoDB") == before + 1
 
 
@@ -254,3 +260,14 @@ def test_a_scrape_has_what_is_documented_and_nothing_else() -> None:
     families = text_string_to_metric_families(metrics.exposition().decode())
     names = [f.name + "_total" * (f.type == "counter") for f in families if f.name.startswith("contentgen_")]
     assert sorted(names) == [each.name for each in metrics.described()]
+
+
+def test_places_and_circuits_are_gauges(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics.gauges, "places", lambda: ({"fal": 7}, {"fal": 2, "assemblyai": 1}))
+    circuits = {("fal", "fal-ai/flux/dev"): "open", ("fal", "a/user's"): "half-open", ("fal", "b/user's"): "closed"}
+    monkeypatch.setattr(metrics.gauges, "circuits", lambda: circuits)
+    assert value("contentgen_queued_runs", provider="fal") == 7
+    assert value("contentgen_queued_runs", provider="assemblyai") == 0
+    assert value("contentgen_concurrent_requests", provider="assemblyai") == 1
+    assert value("contentgen_circuit_open", provider="fal", model="fal-ai/flux/dev") == 1
+    assert value("contentgen_circuit_open", provider="fal", model="other") == 0.5

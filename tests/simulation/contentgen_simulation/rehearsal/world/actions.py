@@ -6,6 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from contentgen_contract.names import (
+    ACCOUNT_LABEL,
     ADOPT_ANNOTATION,
     CANCEL_ANNOTATION,
     COLLECT_ANNOTATION,
@@ -143,6 +144,25 @@ class Actions:
 
         self._world.later(60, again)
 
+    def grant(self, who: int, account: str, only: bool = False) -> None:
+        """Label the namespace with a provider account (empty: the default one); `only`: it never had another one."""
+        namespace = self._world.plan.subjects[who].namespace
+        self._world.cluster.server.namespace_labels[namespace] = {ACCOUNT_LABEL: account} if account else {}
+        if only:
+            self._world.granted[namespace].clear()
+        self._world.granted[namespace].add(account)
+
+    def remove_account(self, who: int, account: str, seconds: float) -> None:
+        """Take a provider account out of the chart's values for some time."""
+        self._world.removed.add(account)
+        self._world.restart()
+
+        def back() -> None:
+            self._world.removed.discard(account)
+            self._world.restart()
+
+        self._world.later(seconds, back)
+
     def confirm(self, who: int) -> None:
         """An administrator confirms all namespaces of the cluster, if it was rebuilt."""
         self._world.confirm_cluster()
@@ -217,6 +237,12 @@ class Actions:
     def restart(self, who: int) -> None:
         """Kill the operator with SIGKILL and restart it."""
         self._world.restart()
+
+    def raise_budget(self, who: int, dollars: str) -> None:
+        """Raise the limit of the budget."""
+        for each in self._world.cluster.budgets:
+            each["spec"]["limits"]["day"] = dollars
+            each["metadata"]["generation"] += 1
 
     def second(self, who: int, seconds: float) -> None:
         """Run a second operator process for some time."""

@@ -5,9 +5,12 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, TypeVar
 
+from kubernetes.aio.client.exceptions import ApiException
+
 from contentgen_contract.names import Kind
 from contentgen_contract.resources.status import ResourceStatus
 from contentgen_operator.state.observed import ResourceRef
+from contentgen_runtime.kube import Conflict
 from contentgen_simulation.api_server import Body, copied
 from contentgen_simulation.world import FakeKube
 
@@ -104,6 +107,24 @@ class RehearsalCluster(FakeKube):
         if key in self.resources:
             self._notify(ref_of(kind, result))
         return result
+
+    async def put_label(self, ref: ResourceRef, version: str, name: str, value: str | None) -> Body:
+        kept = self._changed(*key_of(ref), version)
+        labels = kept["metadata"].setdefault("labels", {})
+        labels.pop(name, None)
+        labels |= {} if value is None else {name: value}
+        self._notify(ref)
+        return copied(kept)
+
+    async def delete_resource(self, ref: ResourceRef, version: str, *, dry_run: bool = False) -> None:
+        if dry_run:
+            return
+        try:
+            gone = self.store.delete(key_of(ref), ref.uid, version=version)
+        except ApiException as error:
+            raise Conflict("changed or deleted in between") from error
+        if not gone:
+            self._notify(ref)
 
     async def create_job(self, namespace: str, manifest: Body) -> Body | None:
         name = manifest["metadata"]["name"]

@@ -12,8 +12,19 @@ from contentgen_contract.names import (
     Phase,
     Reason,
 )
+from contentgen_contract.records.notifications import NotificationState
+from contentgen_contract.resources.content_budget import micros_of
 from contentgen_contract.resources.prices import format_dollars
+from contentgen_contract.resources.spec import NotifyTarget
 from contentgen_contract.resources.status import ResourceStatus, RunStatus
+from contentgen_operator.decide.policies.notifications import events_of_change
+from contentgen_operator.state.lifecycle import (
+    NONE,
+    PHASE_ORDER,
+    PURCHASE_TRANSITIONS,
+    RESTORED_TRANSITIONS,
+    purchase_node,
+)
 from contentgen_operator.state.observed import BucketFile, Resource, ResourceRef
 from contentgen_operator.state.runs import purchase_key
 from contentgen_simulation.frozen import effects
@@ -23,13 +34,11 @@ if TYPE_CHECKING:
     from contentgen_simulation.rehearsal.world.world import RehearsalWorld
 
 Body = dict[str, Any]
-_ORDER = (
-    Phase.PENDING, Phase.PREPARING, Phase.SUBMITTING, Phase.SUBMISSION_UNKNOWN, Phase.PROCESSING, Phase.COLLECTING,
-    Phase.COMPLETED, Phase.FAILED,
-)  # fmt: skip
+_ORDER = PHASE_ORDER
+_TRANSITIONS = {(each.source, each.target) for each in (*PURCHASE_TRANSITIONS, *RESTORED_TRANSITIONS)}
 _BURST = 60  # reconciles at any rate
 _HISTORY_BURST, _HISTORY_SECONDS = 30, 5.0
-_QUIET = (Phase.COMPLETED, Phase.FAILED, Phase.SUBMISSION_UNKNOWN, Phase.SUSPENDED)
+_QUIET = (Phase.COMPLETED, Phase.FAILED, Phase.SUBMISSION_UNKNOWN, Phase.SUSPENDED, Phase.AWAITING_APPROVAL)
 _SEARCH_SECONDS = 7200.0
 _ANSWERS = {Phase.SUBMISSION_UNKNOWN: (RESUBMIT_ANNOTATION, ADOPT_ANNOTATION), Phase.FAILED: (COLLECT_ANNOTATION,)}
 
@@ -64,6 +73,9 @@ class Oracles:
     _shared: set[str] = field(default_factory=set)  # uids reconciled by two operators, each with its own burst
     _files_of: dict[str, set[str]] = field(default_factory=dict)
     _answers: dict[tuple[str, Phase], tuple[str | None, ...]] = field(default_factory=dict)  # last used answers
+    _nodes: dict[str, str] = field(default_factory=dict)  # of purchases, by key
+    _restores: int = 0  # of MongoDB, at the last write
+    _events: set[tuple[str, int, str]] = field(default_factory=set)  # uid, run and event of notifications to expect
     _went_back: dict[str, int] = field(default_factory=dict)  # restores that set a phase back, by uid
 
     def report(self, oracle: str, detail: str, text: str) -> None:
@@ -87,6 +99,10 @@ class Oracles:
     def posted(self) -> None:
         """Check for POSTs beyond those that users requested and provider failures allow."""
         provider, last = self.world.provider, self.world.provider.posts[-1]
+        if last.account not in self.world.granted[last.ref.namespace]:
+            text = f"POST {last.number} of {last.ref.namespace} is paid by the account {last.account or 'default'}"
+            self.report("only a granted account pays", f"not {last.account or 'default'}", text)
+        self._within_budget()
         same = [each for each in provider.posts if each.group == last.group and each.maybe_paid]
         requests = [provider.requests[each.request_id] for each in same[:-1] if each.request_id]
         failed = sum(
@@ -108,6 +124,35 @@ class Oracles:
             f"{earlier.number}; {allowed} were asked for",
         )
 
+    def asked_with(self, request: "Request", account: str) -> None:
+        """Report a request that was polled or cancelled with another account than it was sent with."""
+        text = f"{request.id}, sent with {request.post.account or 'default'}, is asked for with {account or 'default'}"
+        self.report("a request is asked for with its account", "another account", text)
+
+    # A budget is not exceeded
+
+    def _within_budget(self) -> None:
+        """Check the bounds of all purchases that may be paid against the limit, by the ledger."""
+        if not self.world.cluster.budgets or "mongo" in self.world.rewound:
+            return
+        limit = micros_of(self.world.cluster.budgets[0]["spec"]["limits"]["day"])
+        bounds: defaultdict[str, int] = defaultdict(int)
+        for each in self.world.database["ledger"].find({"state": {"$ne": "refused"}}):
+            if (each["state"], each.get("step")) != ("intent", "planned"):
+                for window in each["budgets"] or ("none",):
+                    bounds[window] += each["boundMicros"] or 0
+        for window, micros in bounds.items():
+            if micros > limit or window == "none":
+                detail = "a purchase without a claim" if window == "none" else "more than the limit"
+                self.report("a budget is not exceeded", detail, f"{window}: {micros} of {limit} micro-dollars")
+
+    def _books(self) -> None:
+        """Check the totals of all windows."""
+        for each in self.world.database["budgets"].find():
+            claims = sum(claim["micros"] for claim in each["open"].values())
+            if each["held"] != each["settled"] + claims or set(each["keys"]) != set(each["open"]):
+                self.report("a budget is not exceeded", "its totals are wrong", f"{each}"[:600])
+
     def _how_forgotten(self, request_id: str | None) -> str:
         """State of the ledger for a purchase that is repeated."""
         known = self.world.database["ledger"].find_one({"requestId": request_id}) if request_id else None
@@ -119,7 +164,8 @@ class Oracles:
     # One owner per request
 
     def ledger_changed(self, purchases: list[Body]) -> None:
-        """Check for two purchases with one request id."""
+        """Check for transitions that lifecycle.py does not have, and for two purchases with one request id."""
+        self._transitions(purchases)
         owners: dict[tuple[str, str], Body] = {}
         for each in [each for each in purchases if each.get("requestId") is not None]:
             key = (each["provider"], each["requestId"])
@@ -130,6 +176,19 @@ class Oracles:
             if other["namespace"] == each["namespace"] and other["_id"].split("/")[2] == each["_id"].split("/")[2]:
                 same = "one resource"
             self.report("one owner per request", same, f"{key[1]} is in {other['_id']} and in {each['_id']}")
+
+    # Purchases change as documented
+
+    def _transitions(self, purchases: list[Body]) -> None:
+        before, self._nodes = (
+            self._nodes,
+            {each["_id"]: purchase_node(each["state"], each.get("step")) for each in purchases},
+        )
+        restored, self._restores = self._restores != self.world.mongo_restores, self.world.mongo_restores
+        for key in sorted({} if restored else before.keys() | self._nodes.keys()):
+            edge = before.get(key, NONE), self._nodes.get(key, NONE)
+            if edge[0] != edge[1] and edge not in _TRANSITIONS:
+                self.report("purchases change as documented", f"{edge[0]} to {edge[1]}", key)
 
     # The response matches the request
 
@@ -320,6 +379,7 @@ class Oracles:
         """A status was replaced."""
         old, new = ResourceStatus.model_validate(before), ResourceStatus.model_validate(after)
         self._forward(ref, old, new)
+        self._expect_notifications(ref, old, new)
         if (
             new.phase is not None
             and new.phase.terminal
@@ -335,7 +395,7 @@ class Oracles:
             return
         if (old.run.number, old.run.paid_attempt) != (new.run.number, new.run.paid_attempt):
             return
-        if Phase.SUSPENDED in (old.phase, new.phase):
+        if {Phase.SUSPENDED, Phase.AWAITING_APPROVAL} & {old.phase, new.phase}:
             return
         answered = new.phase is not old.phase and self._is_answered(ref, old.phase)
         if _ORDER.index(old.phase) <= _ORDER.index(new.phase) or answered or self._is_restored(ref):
@@ -355,6 +415,29 @@ class Oracles:
         """Whether MongoDB was restored since the phase last went back."""
         before, self._went_back[ref.uid] = self._went_back.get(ref.uid, 0), self.world.mongo_restores
         return self.world.mongo_restores > before
+
+    # No notification is lost or invented
+
+    def _expect_notifications(self, ref: ResourceRef, old: ResourceStatus, new: ResourceStatus) -> None:
+        body = self.world.cluster.find(ref.kind, ref.namespace, ref.name)
+        if body is None:
+            return
+        wanted = {
+            event for each in body["spec"].get("notify") or () for event in NotifyTarget.model_validate(each).events
+        }
+        run = new.run.number if new.run else 0
+        self._events |= {(ref.uid, run, each.value) for each in events_of_change(old, new) & wanted}
+
+    def _notifications(self) -> None:
+        """Compare the outbox with the statuses that were written. A restored MongoDB has lost some."""
+        stored = {
+            (each["jobId"], each["run"], each["event"]): each for each in self.world.database["notifications"].find()
+        }
+        for uid, run, event in sorted(self._events - set(stored)) if "mongo" not in self.world.rewound else ():
+            self.report("no notification is lost", event, f"{event} of run {run} of {uid} is not in the outbox")
+        for uid, run, event in sorted(set(stored) - self._events):
+            if stored[uid, run, event]["state"] != NotificationState.PLANNED:
+                self.report("no notification is invented", event, f"{event} of run {run} of {uid} was in no status")
 
     # Every stopped resource has a reason
 
@@ -381,6 +464,8 @@ class Oracles:
     def at_the_end(self) -> None:
         """Check the final state, after time to settle."""
         self.ledger_changed(list(self.world.database["ledger"].find()))
+        self._books()
+        self._notifications()
         for request in self.world.provider.requests.values():
             over = request.succeeds and request.ended_at < self.world.seconds
             if over and request.fate in ("", "fewer") and "bucket" not in self.world.rewound:

@@ -52,7 +52,9 @@ class RehearsalPlan:
     results: Args = field(default_factory=dict)  # an entry of generate.FATES
     history: Args = field(default_factory=dict)  # noise, lag, missing, without_payload
     takes: float = 20.0  # seconds that the provider works on a request
+    places: int = 0  # paid requests under way at a time; 0: no limit
     cancels: bool = True  # whether the provider ends a running request on demand
+    budget: str = ""  # dollars a day of a ContentBudget that counts everything; empty: there is none
 
     @property
     def digest(self) -> str:
@@ -68,6 +70,7 @@ class RehearsalPlan:
         ]
         given = {"replies": self.replies, "results": self.results, "history": self.history}
         lines += [f"  provider: takes {self.takes:g} s, {'cancels' if self.cancels else 'does not cancel'}"]
+        lines += [f"  places: {self.places}"] * bool(self.places)
         lines += [f"  provider: {name} {value}" for name, value in given.items() if value]
         return "\n".join([*lines, *(f"  {each}" for each in self.events)])
 

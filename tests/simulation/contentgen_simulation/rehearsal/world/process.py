@@ -11,6 +11,7 @@ from contentgen_operator.kube.selection import DEFAULT
 from contentgen_operator.leader.election import LeaderTerm
 from contentgen_operator.leader.leadership import Leadership
 from contentgen_operator.providers.pricing import NoPrices
+from contentgen_operator.queues.fair_turns import PlaceLimits
 from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.state.observed import ResourceRef
 from contentgen_operator.watch.lora_names import LoraNames
@@ -35,8 +36,12 @@ class _Wiring(World):
         provider: Any = Proxy(world.adapters, "provider")
         writes: Any = FaultPoints()
         self.kube, self.storage, self.provider, self.writes = kube, storage, provider, writes
+        there = {name: each for name, each in world.account_adapters.items() if name not in world.removed}
+        accounts: Any = {name: Proxy(each, "provider") for name, each in there.items()}
+        self.accounts = accounts
         self.database = DatabaseProxy(world.database, world.ledger_changed)
         self.policy = world.policy
+        self.limits = PlaceLimits(overall=world.plan.places)
         self.caches: list[Cache] = []
         self.orphans: list[Orphans] = []
         self.prices, self.names, self.selection = NoPrices(), LoraNames(), DEFAULT
@@ -69,6 +74,7 @@ class RehearsalProcess:
         self.met: dict[str, Any] | None = None  # the stores as it left them when it was frozen
         wiring = _Wiring(self.world, self.leadership)
         self.reconciler: Reconciler = wiring.operator()
+        self._keep_budgets = wiring.keep_budgets
         (self.cache,), (self.orphans,), self.names = wiring.caches, wiring.orphans, wiring.names
 
     def now(self) -> datetime:
@@ -116,6 +122,10 @@ class RehearsalProcess:
             self.world.oracles.unexpected(ref)
         if again is not None and again >= 0:
             self.wake(ref, again)
+        await self.reconciler._payment_queue.wake_started(self._wake)
+
+    async def _wake(self, ref: ResourceRef) -> None:
+        self.wake(ref)
 
     async def sweep(self) -> None:
         """Run the garbage collector and the orphan search once."""
@@ -134,6 +144,7 @@ class RehearsalProcess:
             await self.orphans.round(self.now())
         except Exception as error:  # noqa: BLE001 - as the loop of the orphans does
             self.world.tell(f"the round of the orphans failed: {type(error).__name__}: {error}")
+        await self._keep_budgets()
 
     async def _until_done_or_held(self) -> None:
         task = self.task

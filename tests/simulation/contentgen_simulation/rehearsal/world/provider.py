@@ -32,18 +32,30 @@ _PAGE = 100
 _LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 
+ACCOUNTS = ("team-a", "team-b")
+"""Named provider accounts of the installation."""
+
+
 class _Key:
-    """Provider key that is present."""
+    """Provider key that is present, of an account."""
+
+    def __init__(self, account: str) -> None:
+        self._account = account
 
     def read(self) -> str:
-        return "key"
+        return f"key:{self._account}"
 
 
 @cache
-def adapters() -> dict[str, Any]:
+def adapters(account: str) -> dict[str, Any]:
     """Shared adapters of the operator: stateless, and loading CA certificates takes 100 ms."""
-    key: Any = _Key()
+    key: Any = _Key(account)
     return {"fal": Fal(key, FAL_QUEUE, FAL_API), "assemblyai": AssemblyAI(key, ASSEMBLYAI)}
+
+
+def _account_of(request: httpx.Request) -> str:
+    """Account of a request's key; empty: the default one."""
+    return request.headers["authorization"].rpartition(":")[2]
 
 
 class Adapters:
@@ -51,9 +63,12 @@ class Adapters:
 
     configured = True
 
+    def __init__(self, account: str = "") -> None:
+        self._account = account
+
     def __getattr__(self, name: str) -> Any:
         async def call(*args: Any, **named: Any) -> Any:
-            return await getattr(adapters()[_provider_of(args[0])], name)(*args, **named)
+            return await getattr(adapters(self._account)[_provider_of(args[0])], name)(*args, **named)
 
         return call
 
@@ -73,6 +88,7 @@ class Post:
     run: int
     group: tuple[str, ...]
     provider: str
+    account: str
     input: Json
     at: float
     skew: float = 0.0  # seconds by which the operator's clock was off
@@ -215,7 +231,15 @@ class ProviderWorld:
         """Request of a result URL at fal."""
         path = urlsplit(str(request.url)).path
         known = "/requests/" in path and request.method == "GET"
-        return self.requests.get(path.rpartition("/requests/")[2]) if known else None
+        return self._request(path.rpartition("/requests/")[2], _account_of(request)) if known else None
+
+    def _request(self, request_id: str, account: str) -> Request | None:
+        """Request of an account by its id."""
+        found = self.requests.get(request_id)
+        if found is not None and found.post.account != account:
+            self.world.oracles.asked_with(found, account)
+            return None
+        return found
 
     def _reply(self, request: httpx.Request) -> tuple[int, Json | bytes]:
         if self.world.seconds < self.down_until:
@@ -224,16 +248,16 @@ class ProviderWorld:
         parts = urlsplit(str(request.url))
         if request.method == "POST":
             return self._post(request, parts.path)
-        query = parse_qsl(parts.query)
+        query, account = parse_qsl(parts.query), _account_of(request)
         if parts.path == "/v2/transcript":
-            return self._listed_transcripts(dict(query))
+            return self._listed_transcripts(dict(query), account)
         if parts.path.startswith("/v2/transcript/"):
-            return self._transcript(parts.path.rpartition("/")[2])
+            return self._transcript(parts.path.rpartition("/")[2], account)
         if parts.path == "/v1/models/requests/by-endpoint":
-            return self._listed_requests(query)
+            return self._listed_requests(query, account)
         if "/requests/" in parts.path:
             request_id, _, action = parts.path.partition("/requests/")[2].partition("/")
-            return self._of_queue(request_id, action)
+            return self._of_queue(self._request(request_id, account), action)
         return 404, {"detail": "not found"}
 
     # POST
@@ -241,7 +265,7 @@ class ProviderWorld:
     def _post(self, request: httpx.Request, path: str) -> tuple[int, Json]:
         given = json.loads(request.content)
         fal = urlsplit(str(request.url)).netloc.startswith("queue.")
-        post = self._noted("fal" if fal else "assemblyai", given)
+        post = self._noted("fal" if fal else "assemblyai", _account_of(request), given)
         try:
             return self._taken(request, post, path.strip("/") if fal else _TRANSCRIBER)
         finally:
@@ -264,11 +288,12 @@ class ProviderWorld:
             return 200, {"request_id": accepted.id, "status": "IN_QUEUE", "queue_position": 0}
         return 200, {"id": accepted.id, "status": "queued", "audio_url": post.input.get("audio_url", "")}
 
-    def _noted(self, provider: str, given: Json) -> Post:
+    def _noted(self, provider: str, account: str, given: Json) -> Post:
         ref = ACTING.get().ref
         assert ref is not None, "nothing is paid outside of a reconcile"
         run, group = self.world.run_of(ref), self.world.group_of(ref, given)
-        post = Post(len(self.posts) + 1, ref, run, group, provider, given, self.world.seconds, self.world.skew)
+        now, skew = self.world.seconds, self.world.skew
+        post = Post(len(self.posts) + 1, ref, run, group, provider, account, given, now, skew)
         self.posts.append(post)
         self.world.tell(f"POST {post.number} of {ref.namespace}/{ref.name}, run {run}: {group[-1]}")
         return post
@@ -285,8 +310,7 @@ class ProviderWorld:
 
     # fal's queue
 
-    def _of_queue(self, request_id: str, action: str) -> tuple[int, Json | bytes]:
-        found = self.requests.get(request_id)
+    def _of_queue(self, found: Request | None, action: str) -> tuple[int, Json | bytes]:
         if found is None:
             return 404, {"status": "NOT_FOUND", "detail": "Request not found"}
         ended = self.world.seconds >= found.ended_at
@@ -324,7 +348,7 @@ class ProviderWorld:
 
     # The histories
 
-    def _listed_requests(self, query: list[tuple[str, str]]) -> tuple[int, Json]:
+    def _listed_requests(self, query: list[tuple[str, str]], account: str) -> tuple[int, Json]:
         self.history_calls.append((self.world.seconds, ACTING.get().ref))
         given = dict(query)
         models = {model for name, value in query if name == "endpoint_id" for model in value.split(",")}
@@ -336,7 +360,7 @@ class ProviderWorld:
         if wanted:
             start, end = _LONG_AGO, now + timedelta(days=1)
         items = [
-            item for model in sorted(models) for item in self._items(model, with_payloads)
+            item for model in sorted(models) for item in self._items(model, account, with_payloads)
             if wanted in (None, item["request_id"]) and start <= (_instant(item["sent_at"]) or now) < end
         ]  # fmt: skip
         first, limit = int(given.get("cursor") or 0), min(int(given.get("limit") or 50), _PAGE)
@@ -345,11 +369,15 @@ class ProviderWorld:
         cursor = str(first + limit) if more else None
         return 200, {"items": items[first : first + limit], "next_cursor": cursor, "has_more": more}
 
-    def _items(self, model: str, with_payloads: bool) -> Iterator[Json]:
+    def _items(self, model: str, account: str, with_payloads: bool) -> Iterator[Json]:
         history, seconds = self.world.plan.history, self.world.seconds
         for each in self.requests.values():
             known = seconds >= each.ended_at + float(history.get("lag", 0))
-            if each.model != model or not known or each.post.number in history.get("missing", ()):
+            if (
+                (each.model, each.post.account) != (model, account)
+                or not known
+                or each.post.number in history.get("missing", ())
+            ):
                 continue
             hidden = not with_payloads or each.post.number in history.get("without_payload", ())
             yield self._item(each.id, model, each.sent_at, each.ended_at, None if hidden else each.input)
@@ -367,13 +395,14 @@ class ProviderWorld:
             "json_output": found.result() if found and found.succeeds and given is not None else None,
         }  # fmt: skip
 
-    def _listed_transcripts(self, given: Json) -> tuple[int, Json]:
+    def _listed_transcripts(self, given: Json, account: str) -> tuple[int, Json]:
         self.history_calls.append((self.world.seconds, ACTING.get().ref))
         history, limit = self.world.plan.history, min(int(given.get("limit") or 10), 200)
         items = []
         for each in self.requests.values():
             late = self.world.seconds < each.sent_at + float(history.get("lag", 0))
-            if each.provider == "assemblyai" and not late and each.post.number not in history.get("missing", ()):
+            mine = (each.provider, each.post.account) == ("assemblyai", account)
+            if mine and not late and each.post.number not in history.get("missing", ()):
                 items.append(self._listed(each.id, str(each.input.get("audio_url", "")), each.sent_at))
         items += [
             self._listed(f"other-{number}", f"http://s3.example/other/{number}", self.world.seconds - number * 5.0)
@@ -395,8 +424,8 @@ class ProviderWorld:
                 "created": self._stamp(at).removesuffix("+00:00"), "completed": None, "audio_url": url,
                 "error": None}  # fmt: skip
 
-    def _transcript(self, request_id: str) -> tuple[int, Json | bytes]:
-        found = self.requests.get(request_id)
+    def _transcript(self, request_id: str, account: str) -> tuple[int, Json | bytes]:
+        found = self._request(request_id, account)
         if found is None:
             return 400, {"error": "Transcript lookup error, transcript id not found"}
         about = {"id": found.id, "audio_url": found.input.get("audio_url", "")}

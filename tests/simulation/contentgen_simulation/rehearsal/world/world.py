@@ -16,8 +16,9 @@ import mongomock
 from contentgen_contract.names import Kind
 from contentgen_contract.records.tenancy import unscoped
 from contentgen_gateway.migration.namespaces import CommandRefused, TenantAdministration
+from contentgen_operator.decide.policies import cleanup
 from contentgen_operator.state.decision_input import Policy
-from contentgen_operator.state.observed import JobView, ResourceRef, is_settled
+from contentgen_operator.state.observed import JobView, Resource, ResourceRef, is_settled
 from contentgen_operator.state.run_document import status_digest
 from contentgen_simulation.api_server import copied
 from contentgen_simulation.frozen import contents
@@ -29,7 +30,7 @@ from contentgen_simulation.rehearsal.world.line_faults import LineTracer
 from contentgen_simulation.rehearsal.world.oracles import Oracles, RehearsalViolation
 from contentgen_simulation.rehearsal.world.plan import PlannedEvent, RehearsalPlan
 from contentgen_simulation.rehearsal.world.process import RehearsalProcess
-from contentgen_simulation.rehearsal.world.provider import Adapters, ProviderWorld
+from contentgen_simulation.rehearsal.world.provider import ACCOUNTS, Adapters, ProviderWorld
 from contentgen_simulation.rehearsal.world.worker import Workers
 
 Body = dict[str, Any]
@@ -88,6 +89,7 @@ class RehearsalWorld:
         self.oracles = Oracles(self)
         self.provider = ProviderWorld(self)
         self.adapters = Adapters()
+        self.account_adapters = {name: Adapters(name) for name in ACCOUNTS}
         self.workers = Workers(self)
         self.database: Any = mongomock.MongoClient(tz_aware=True)["db"]
         self.bucket = RehearsalBucket(self.oracles.object_lost)
@@ -95,6 +97,8 @@ class RehearsalWorld:
         self.asked: defaultdict[Group, set[str | None]] = defaultdict(set)
         self.resubmitted: Counter[Group] = Counter()
         self.rewound: set[str] = set()
+        self.granted: defaultdict[str, set[str]] = defaultdict(lambda: {""})  # provider accounts, by namespace
+        self.removed: set[str] = set()  # provider accounts that the installation lacks for a while
         self.mongo_restores = 0
         namespaces = sorted({each.namespace for each in plan.subjects})
         self._uids = (f"{number:08x}-0000-4000-8000-000000000000" for number in itertools.count(1))
@@ -104,6 +108,9 @@ class RehearsalWorld:
         self._create_cluster()
         for each in namespaces:
             self.create_namespace(each)
+        if plan.budget:
+            metadata = {"name": "all", "uid": "a-budget", "generation": 1, "resourceVersion": "1"}
+            self.cluster.budgets = [{"metadata": metadata, "spec": {"limits": {"day": plan.budget}}}]
         self.reconciles = 0
         self._processes: list[RehearsalProcess] = []
         self.elects = False  # leader election by a Lease; without it, compare-and-set alone must suffice
@@ -328,6 +335,8 @@ class RehearsalWorld:
             process.cache.forget(ref)
             if body is None or self._is_behind(ref, body):
                 process.wake(ref)
+            elif (at := cleanup.expires_at(Resource.parse(ref.kind, body))) is not None:  # as `Expiries` does
+                self.later(max(at.timestamp() - self.now().timestamp(), 0), lambda: process.wake(ref))
         elif process.cache.note(ref, copied(body)):
             process.wake(ref)
 

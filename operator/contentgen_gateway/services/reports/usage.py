@@ -1,9 +1,11 @@
-"""Usage: money and storage by user, kind, model or day; totals of assets; statistics of one asset.
+"""Usage: money and storage by namespace, user, kind, model or day; totals of assets; statistics of one asset.
 
 Money comes from the ledger, so the cost of deleted jobs is included. Storage is that of existing jobs.
 """
 
 import asyncio
+import csv
+import io
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ from contentgen_contract.resources.models import full_name
 from contentgen_gateway.auth.authentication import Caller
 from contentgen_gateway.auth.visibility import Visibility
 from contentgen_gateway.schemas.downloads import AssetStats
-from contentgen_gateway.schemas.usage import Stats, Usage, UsageOf, UsageReport, Whose
+from contentgen_gateway.schemas.reports.usage import Stats, Usage, UsageOf, UsageReport, Whose
 from contentgen_gateway.services.uses import JobUses
 from contentgen_gateway.stores import aggregations
 from contentgen_gateway.stores.aggregations import By, Row
@@ -49,6 +51,14 @@ class UsageReader:
                 self.purchases.tally(aggregations.purchase_totals(scope, wanted, query.by)),
             )
         return report(query.by, jobs, purchases, self.dollars_per_gb)
+
+    async def table(self, caller: Caller, query: UsageOf) -> str:
+        """Spending as CSV (RFC 4180): one row for each day, namespace, user, kind and model."""
+        scope = aggregations.without_shared(await self.visibility.scope(caller, query.namespace, query.user_id))
+        rows: list[Row] = []
+        if not scope.nothing:
+            rows = await self.purchases.tally(aggregations.purchase_table(scope, query.job_filter()))
+        return csv_table(rows)
 
     async def totals(self, caller: Caller, query: Whose) -> Stats:
         """Number of jobs by type, and the size and cost of their files."""
@@ -91,6 +101,28 @@ def report(by: By, jobs: Iterable[Row], purchases: Iterable[Row], dollars_per_gb
         usage=[_usage(key, sums[key], dollars_per_gb) for key in order],
         total=_usage("total", total, dollars_per_gb),
     )
+
+
+_COLUMNS = (By.DAY, By.NAMESPACE, By.USER, By.KIND, By.MODEL)
+_SUMS = {"paid": "paid", "estimated": "estimated", "expected": "asked"}
+
+
+def csv_table(rows: Iterable[Row]) -> str:
+    """CSV of rows by all keys, in order of the keys. Amounts are in US dollars."""
+    text = io.StringIO()
+    table = csv.writer(text)
+    table.writerow([*_COLUMNS, "purchases", *_SUMS, "unknown"])
+    keyed = [([_key(by, row["_id"].get(by.value)) for by in _COLUMNS], row) for row in rows]
+    for keys, row in sorted(keyed, key=lambda each: each[0]):
+        amounts = [f"{aggregations.finite_int(row[name]) / _MICROS:.6f}" for name in _SUMS.values()]
+        counts = [aggregations.finite_int(row[name]) for name in ("purchases", "unknown")]
+        table.writerow([*map(_cell, keys), counts[0], *amounts, counts[1]])
+    return text.getvalue()
+
+
+def _cell(text: str) -> str:
+    """The text of a cell; a spreadsheet evaluates one that begins with these characters."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def _key(by: By, given: object) -> str:

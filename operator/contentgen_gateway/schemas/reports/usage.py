@@ -37,7 +37,7 @@ class UsageOf(Whose):
 
 
 class Usage(Body):
-    """Usage of one user, kind, model or day, or in total. Amounts are decimal strings in dollars."""
+    """Usage of one namespace, user, kind, model or day, or in total. Amounts are decimal strings in dollars."""
 
     key: str
     jobs: int = Field(description="Number of existing jobs.")

@@ -1,0 +1,51 @@
+"""Approval or rejection of a run that waits, with its price and what it has prepared. Pure."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from contentgen_cli.errors import CliError
+from contentgen_cli.item import Item
+from contentgen_contract.annotations.approve_run import CannotDecide, annotations_for, is_user, waiting_run
+from contentgen_contract.names import Verdict
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Patch of the resource, and the text to print first."""
+
+    change: dict[str, Any]
+    text: str
+
+
+def decide(item: Item, verdict: Verdict, whoami: Callable[[], str], token: str) -> Decision:
+    """Patch that approves or rejects the run that waits. Raises CliError if none waits.
+
+    `whoami` returns the name of the user. `token` distinguishes the value from one that was set before the run waited.
+    """
+    if item.deleting:
+        raise CliError(f"{item.reference} is being deleted")
+    run = item.status.run
+    try:
+        number = waiting_run(item.status.phase, item.status.reason, run.number if run else 0)
+    except CannotDecide as error:
+        raise CliError(f"{item.reference}: {error}") from None
+    user = whoami()
+    if not is_user(user):
+        raise CliError("the API server names no user for this connection; approvals need one")
+    change = annotations_for(verdict, number, user, item.annotations, token)
+    return Decision({"metadata": {"annotations": change}}, _summary(item, number))
+
+
+def _summary(item: Item, number: int) -> str:
+    """Run, price and facts of the training set."""
+    cost, run = item.status.cost, item.status.run
+    price = f"{cost.estimated} {cost.currency}, by the {cost.source}" if cost and cost.estimated else "unknown"
+    lines = [f"Run {number} of {item.reference} waits for an approval.", f"The estimated cost is {price}."]
+    facts = (run.facts if run else None) or {}
+    if facts.get("type") == "dataset":
+        rejected = facts.get("rejected") or {}
+        counts = ", ".join(f"{count} {cause}" for cause, count in sorted(rejected.items()))
+        lines.append(f"The training set has {facts.get('images')} pictures of {facts.get('scenes')} scenes.")
+        lines.append(f"Rejected frames: {counts or 'none'}. The gateway shows the pictures.")
+    return "\n".join(lines)

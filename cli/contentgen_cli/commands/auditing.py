@@ -1,0 +1,80 @@
+"""Audit of the providers' accounts, requested from the gateway and done by the operator."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from contentgen_cli.errors import CliError
+from contentgen_cli.gateway import checked_access, request
+from contentgen_contract.records.audits import FindingKind
+from contentgen_contract.worker.log import printable
+
+HEADS = ("FINDING", "PROVIDER", "REQUEST", "NAMESPACE", "NAME", "BILLED", "EXPECTED", "SINCE", "DETAILS")
+_PATH = "/api/admin/audit"
+_PAUSE_SECONDS = 2.0
+_MICROS = 1_000_000
+Report = dict[str, Any]
+
+
+def last_report(gateway: str, token: str | None) -> Report:
+    """Newest report. Raises CliError."""
+    state = request("GET", gateway.rstrip("/") + _PATH, checked_access(gateway, token, "contentgen"))
+    if not isinstance(report := state.get("report"), dict):
+        raise CliError("there is no report yet; request an audit: kubectl contentgen audit")
+    return report
+
+
+def new_report(
+    gateway: str,
+    token: str | None,
+    timeout: float,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Report:
+    """Report of an audit that is requested now. Raises CliError."""
+    url, access = gateway.rstrip("/") + _PATH, checked_access(gateway, token, "contentgen")
+    asked, until = request("POST", url, access).get("token"), clock() + timeout
+    while clock() < until:
+        report = request("GET", url, access).get("report")
+        if isinstance(report, dict) and report.get("request") == asked:
+            return report
+        sleep(_PAUSE_SECONDS)
+    raise CliError(
+        f"the audit was requested and is not done after {timeout:.0f} s; is the operator running? See its result "
+        "later: kubectl contentgen audit --last"
+    )
+
+
+def has_findings(report: Report) -> bool:
+    """True if a person should act: requests of others with a shared account are known."""
+    counts = report.get("counts") or {}
+    return any(count for kind, count in counts.items() if kind != FindingKind.OTHER_USERS_REQUEST)
+
+
+def rows(report: Report) -> list[tuple[str, ...]]:
+    """Rows of the table."""
+    return [tuple(printable(each) for each in _row(finding)) for finding in report.get("findings") or ()]
+
+
+def _row(finding: dict[str, Any]) -> tuple[str, ...]:
+    words = [str(finding.get(name) or "") for name in ("kind", "provider", "requestId", "namespace", "name")]
+    amounts = [_dollars(finding.get(name)) for name in ("billedMicros", "expectedMicros")]
+    return (*words, *amounts, str(finding.get("firstSeenAt") or "")[:10], str(finding.get("text") or ""))
+
+
+def _dollars(micros: object) -> str:
+    return f"{micros / _MICROS:.4f}" if isinstance(micros, int | float) else ""
+
+
+def summary(report: Report) -> str:
+    """Numbers, and what could not be read."""
+    counts = report.get("counts") or {}
+    numbers = f"{sum(counts.values())} findings, {report.get('new')} of them new"
+    since, ended = str(report.get("since"))[:10], str(report.get("finishedAt"))[:16]
+    lines = [f"{numbers}; {report.get('purchases')} purchases since {since}, audited at {ended}"]
+    unread = [each for each in report.get("coverage") or () if not each.get("complete")]
+    lines += [
+        f"not read completely: {each.get('provider')} {each.get('subject')}: {each.get('problem')}" for each in unread
+    ]
+    return "\n".join(printable(each) for each in lines)

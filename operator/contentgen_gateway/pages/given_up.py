@@ -1,0 +1,28 @@
+"""Page of given-up work: failed jobs that a person can retry, with the remedies and their costs."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from contentgen_gateway.injection import CallerDep, GivenUpDep
+from contentgen_gateway.pages.rendering.forms import query_model
+from contentgen_gateway.pages.rendering.render import render
+from contentgen_gateway.pages.rendering.views import LABELS
+from contentgen_gateway.schemas.reports.given_up import GivenUpListing
+
+_SHOWN = 24
+
+router = APIRouter()
+
+
+@router.get("/given-up")
+async def list_given_up(
+    request: Request,
+    caller: CallerDep,
+    given_up: GivenUpDep,
+    query: Annotated[GivenUpListing, Depends(query_model(GivenUpListing, limit=_SHOWN))],
+) -> Response:
+    """Page of given-up work."""
+    chosen = {"namespace": query.namespace or ""}
+    found = await given_up.list_given_up(caller, query)
+    return render(request, "given_up.html", caller, found=found, labels=LABELS, chosen=chosen)

@@ -1,0 +1,1 @@
+"""Reports on many jobs: usage, given-up work, audits."""

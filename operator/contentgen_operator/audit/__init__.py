@@ -1,0 +1,1 @@
+"""Audit: comparison of the providers' requests, bills and prices with the ledger. Pure."""

@@ -1,0 +1,400 @@
+"""Comparison of a provider's requests and bills with the ledger: facts → findings. Pure.
+
+A request that is not in the ledger is no finding if a purchase whose reply was lost has its input: each such purchase
+accounts for one request. Absence at a provider is a finding only if the whole list could be read.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from itertools import chain
+from typing import Any, TypeVar
+from urllib.parse import unquote
+
+from contentgen_contract.records.audits import AuditFinding, AuditSubject, FindingKind
+from contentgen_contract.resources.prices import USD, Unit, amount
+from contentgen_operator.audit.facts import AuditedPurchase, AuditFacts, AuditLimits, ProviderBill, ProviderRequest
+from contentgen_operator.state.provider_requests import seed_correlation_key
+from contentgen_operator.state.purchases import Purchase, PurchaseState, StoredKey
+
+T = TypeVar("T")
+FAL, ASSEMBLYAI = "fal", "assemblyai"
+MOST_LOOKUPS = 50
+"""Reads of single requests per audit, of each of the two kinds."""
+_CLOCKS = timedelta(minutes=2)  # difference of a provider's clock from ours
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SUCCESSFUL = (PurchaseState.SUCCEEDED, PurchaseState.COLLECTED, PurchaseState.DISCARDED)
+_LISTED = {FAL: (*_SUCCESSFUL, PurchaseState.FAILED), ASSEMBLYAI: (*_SUCCESSFUL, PurchaseState.SUBMITTED)}
+_SHARE, _LEAST_MICROS = 0.02, 1000.0  # difference of amounts that is no finding: rounding of units and prices
+_SAME_PRICE = 0.001
+_MOST_PARTS = 30  # of a URL's path
+
+
+def compare(facts: AuditFacts, limits: AuditLimits) -> tuple[AuditFinding, ...]:
+    """All differences, newest first."""
+    view = _View(facts, limits)
+    prices = {each.model: each for each in _price_changes(view)}
+    found = chain(_unknown(view), _missing(view), _billed_differently(view, prices), _not_billed(view), prices.values())
+    return tuple(sorted(found, key=lambda each: (each.at or _EPOCH, each.identity), reverse=True))
+
+
+def wanted_inputs(facts: AuditFacts, limits: AuditLimits) -> tuple[ProviderRequest, ...]:
+    """Unknown requests whose input is to be read, as it may be that of a purchase: of a model whose request is lost
+    first, newest first.
+    """
+    view = _View(facts, limits)
+    bought = {(each.purchase.provider, each.purchase.model) for each in facts.purchases}
+    lost = {each.purchase.model for each in facts.purchases if _is_lost(each.purchase)}
+    unread = [
+        each
+        for each in reversed(view.unknown)
+        if each.input is None and each.identity not in facts.looked_up and (each.provider, each.model) in bought
+    ]
+    return tuple(sorted(unread, key=lambda each: each.model not in lost))[:MOST_LOOKUPS]
+
+
+def wanted_checks(facts: AuditFacts, limits: AuditLimits) -> tuple[ProviderRequest, ...]:
+    """Requests of the ledger that a provider's list does not have, to be read by their ids."""
+    view = _View(facts, limits)
+    asked = (_request_of(each.purchase) for each in view.unlisted)
+    return tuple(each for each in asked if each.identity not in facts.looked_up)[:MOST_LOOKUPS]
+
+
+def possible_markers(given: Mapping[str, Any] | None) -> frozenset[str]:
+    """Correlation keys that a request with this input may have: of a seed, or the key of a file's URL."""
+    if given is None:
+        return frozenset()
+    keys = {key for each in given.values() if isinstance(each, str) and "://" in each for key in _possible_keys(each)}
+    return frozenset(keys | ({seed_correlation_key(dict(given))} if "seed" in given else set()))
+
+
+def _possible_keys(url: str) -> Iterator[str]:
+    """Ends of a URL's path: the bucket is in the path or in the host, and a store may have a path of its own."""
+    parts = unquote(url.split("?", 1)[0].split("://", 1)[-1]).split("/")[1:]
+    yield from ("/".join(parts[start:]) for start in range(min(len(parts), _MOST_PARTS)))
+
+
+class _View:
+    """Facts by what they are looked up by."""
+
+    def __init__(self, facts: AuditFacts, limits: AuditLimits) -> None:
+        self.facts, self.limits = facts, limits
+        self.by_request = _grouped(
+            (f"{each.purchase.provider}/{each.purchase.request_id}", each)
+            for each in facts.purchases
+            if each.purchase.request_id
+        )
+        self.by_marker = _grouped(
+            (f"{each.purchase.provider}/{each.purchase.marker}", each) for each in facts.purchases
+        )
+        self.listed = {each.identity for each in facts.requests}
+        self.bills = _grouped((f"{each.provider}/{each.request_id}", each) for each in _distinct(facts.bills))
+
+    @cached_property
+    def own(self) -> tuple[AuditedPurchase, ...]:
+        """Purchases of this installation: others may use other accounts."""
+        known = (None, self.limits.operator_class)
+        return tuple(each for each in self.facts.purchases if each.purchase.operator_class in known)
+
+    @cached_property
+    def unknown(self) -> tuple[ProviderRequest, ...]:
+        """Requests and bills of the audited time that no purchase names, oldest first."""
+        billed = (
+            ProviderRequest(
+                provider=rows[0].provider,
+                model=rows[0].model,
+                request_id=rows[0].request_id,
+                sent_at=min((each.at for each in rows if each.at is not None), default=None),
+            )
+            for identity, rows in self.bills.items()
+            if identity not in self.listed
+        )
+        found = (self._with_input(each) for each in chain(self.facts.requests, billed) if self._is_unknown(each))
+        distinct = {each.identity: each for each in found}
+        return tuple(sorted(distinct.values(), key=lambda each: (each.sent_at or _EPOCH, each.request_id)))
+
+    def _with_input(self, request: ProviderRequest) -> ProviderRequest:
+        read = self.facts.looked_up.get(request.identity)
+        return request if read is None else request.model_copy(update={"input": read.input})
+
+    def _is_unknown(self, request: ProviderRequest) -> bool:
+        in_time = request.sent_at is None or (self.facts.since <= request.sent_at <= self.facts.now - self.limits.grace)
+        return in_time and request.identity not in self.by_request and request.identity not in self.facts.claims
+
+    @cached_property
+    def unlisted(self) -> tuple[AuditedPurchase, ...]:
+        """Purchases that a complete list of the provider should have and has not."""
+        return tuple(
+            each
+            for each in self.own
+            if each.purchase.request_id
+            and f"{each.purchase.provider}/{each.purchase.request_id}" not in self.listed
+            and self.is_complete(each.purchase.provider, AuditSubject.REQUESTS)
+            and _should_be_listed(each.purchase, self.facts, self.limits)
+        )
+
+    def same_input(self, request: ProviderRequest) -> list[AuditedPurchase]:
+        """Purchases with the correlation key of a request that were planned before it was sent."""
+        markers = sorted(possible_markers(request.input))
+        found = (each for marker in markers for each in self.by_marker.get(f"{request.provider}/{marker}", ()))
+        return [each for each in found if _may_be_of(each.purchase, request)]
+
+    def is_complete(self, provider: str, subject: AuditSubject) -> bool:
+        """True if this part was read completely."""
+        read = [each for each in self.facts.coverage if each.provider == provider and each.subject is subject]
+        return bool(read) and all(each.complete for each in read)
+
+    def total(self, identity: str) -> int | None:
+        """Sum of a request's bills, as the settlement rounds it; None: no bill."""
+        rows = self.bills.get(identity)
+        return amount(1, sum(each.micros for each in rows)) if rows else None
+
+
+def _distinct(bills: Iterable[ProviderBill]) -> tuple[ProviderBill, ...]:
+    """Rows without repetitions: pages overlap if a row is added while they are read."""
+    rows = {(each.provider, each.request_id, each.at, each.units, each.micros): each for each in bills}
+    return tuple(rows.values())
+
+
+def _grouped(pairs: Iterable[tuple[str, T]]) -> dict[str, list[T]]:
+    groups: dict[str, list[T]] = defaultdict(list)
+    for key, value in pairs:
+        groups[key].append(value)
+    return dict(groups)
+
+
+# Requests that nobody asked for
+
+
+def _unknown(view: _View) -> Iterator[AuditFinding]:
+    lost = [each for each in view.facts.purchases if _is_lost(each.purchase)]
+    for request in view.unknown:
+        same = view.same_input(request)
+        excuse = next((each for each in same if each in lost), None)
+        if excuse is not None:  # the operator searches for it, and each purchase accounts for one request
+            lost.remove(excuse)
+            continue
+        bought = next((each for each in same if each.purchase.request_id), None)
+        if bought is not None:
+            text = f"a second request with the input of purchase {bought.purchase.purchase_id}, whose request is "
+            yield _finding(FindingKind.BILLED_TWICE, view, request, text + str(bought.purchase.request_id), bought)
+        else:
+            kind = FindingKind.OTHER_USERS_REQUEST if view.limits.shared_account else FindingKind.UNKNOWN_REQUEST
+            unsent = same[0] if same else None
+            yield _finding(kind, view, request, _unknown_text(view, request, unsent), unsent)
+
+
+def _unknown_text(view: _View, request: ProviderRequest, unsent: AuditedPurchase | None) -> str:
+    if unsent is not None:
+        return f"purchase {unsent.purchase.purchase_id} has its input and is {unsent.purchase.state.value}"
+    if view.limits.shared_account:
+        return "no purchase of this installation; others use the account"
+    where = "the provider's history" if request.identity in view.listed else "the provider's bills"
+    return f"in {where}, and no purchase of this installation: another user of the account, or of the key"
+
+
+def _is_lost(purchase: Purchase) -> bool:
+    """True if it may have been sent and its request is not known."""
+    return purchase.state is PurchaseState.INTENT and not purchase.planned and not purchase.request_id
+
+
+def _may_be_of(purchase: Purchase, request: ProviderRequest) -> bool:
+    if request.provider == FAL and purchase.model != request.model:
+        return False
+    return request.sent_at is None or request.sent_at >= purchase.created_at - _CLOCKS
+
+
+# Requests that the provider does not know
+
+
+def _should_be_listed(purchase: Purchase, facts: AuditFacts, limits: AuditLimits) -> bool:
+    sent = purchase.submitted_at or purchase.sent_at or purchase.created_at
+    if sent < facts.since + _CLOCKS or purchase.state not in _LISTED.get(purchase.provider, ()):
+        return False
+    since = _ended_at(purchase) if purchase.provider == FAL else sent  # fal lists what has ended
+    return since <= facts.now - limits.listed_after
+
+
+def _missing(view: _View) -> Iterator[AuditFinding]:
+    for each in view.unlisted:
+        request = _request_of(each.purchase)
+        if view.facts.looked_up.get(request.identity, request) is None and request.identity not in view.bills:
+            text = f"the ledger has it as {each.purchase.state.value}, and the provider does not know its id"
+            yield _finding(FindingKind.MISSING_REQUEST, view, request, text, each)
+
+
+def _request_of(purchase: Purchase) -> ProviderRequest:
+    return ProviderRequest(
+        provider=purchase.provider,
+        model=purchase.model,
+        request_id=purchase.request_id or "",
+        sent_at=purchase.submitted_at or purchase.sent_at,
+    )
+
+
+def _ended_at(purchase: Purchase) -> datetime:
+    return purchase.finished_at or purchase.changed_at
+
+
+# Bills
+
+
+def _not_billed(view: _View) -> Iterator[AuditFinding]:
+    if not view.is_complete(FAL, AuditSubject.BILLS):
+        return
+    latest = view.facts.now - view.limits.unbilled_after
+    for each in view.own:
+        purchase = each.purchase
+        if purchase.provider != FAL or not purchase.request_id or purchase.state not in _SUCCESSFUL:
+            continue
+        if not view.facts.since + _CLOCKS <= _ended_at(purchase) <= latest:
+            continue
+        free = purchase.billable_units == 0 or purchase.billed_micros is not None
+        if not free and f"{FAL}/{purchase.request_id}" not in view.bills:
+            days = (view.facts.now - _ended_at(purchase)).days
+            text = f"it ended {days} days ago, and fal has no bill for it"
+            yield _finding(FindingKind.NOT_BILLED, view, _request_of(purchase), text, each)
+
+
+def _billed_differently(view: _View, prices: Mapping[str, AuditFinding]) -> Iterator[AuditFinding]:
+    for each in view.own:
+        request = _request_of(each.purchase)
+        rows = view.bills.get(request.identity) if each.purchase.request_id else None
+        if not rows:
+            continue
+        if (twice := _repeated(rows)) is not None:
+            text = f"{twice} rows of the bill are equal: {_dollars(rows[0].micros)} each"
+            yield _finding(FindingKind.BILLED_TWICE, view, request, text, each)
+        elif text := _difference(view, each.purchase, rows, prices.get(each.purchase.model)):
+            yield _finding(FindingKind.AMOUNT_DIFFERS, view, request, text, each)
+
+
+def _repeated(rows: Sequence[ProviderBill]) -> int | None:
+    """Number of equal rows with a charge; None: no repetition."""
+    same = _grouped((f"{each.model} {each.units} {each.micros}", each) for each in rows if each.micros > 0)
+    return max((len(each) for each in same.values() if len(each) > 1), default=None)
+
+
+def _difference(view: _View, purchase: Purchase, rows: Sequence[ProviderBill], change: AuditFinding | None) -> str:
+    """Difference of a request's bill from the ledger; empty: none, or a price change explains it."""
+    total = view.total(f"{purchase.provider}/{purchase.request_id}")
+    if purchase.billed_micros is not None and purchase.billed_micros != total:
+        return f"the bill is {_dollars(total or 0)}, and was {_dollars(purchase.billed_micros)} when it was read before"
+    expected = expected_micros(purchase)
+    before_discount = sum(each.micros if each.list_micros is None else each.list_micros for each in rows)
+    if expected is None or _is_near(before_discount, expected) or _is_near(before_discount, expected * _ratio(change)):
+        return ""
+    return f"billed {_dollars(before_discount)} before discounts; the price table gives {_dollars(expected)}"
+
+
+def _ratio(change: AuditFinding | None) -> float:
+    """New price by old price; 1 without a change."""
+    if change is None or not change.expected_micros or change.billed_micros is None:
+        return 1.0
+    return change.billed_micros / change.expected_micros
+
+
+def expected_micros(purchase: Purchase) -> int | None:
+    """Amount by the provider's units and the unit price at which it was bought, else the estimate."""
+    if purchase.billing and purchase.unit_micros is not None and purchase.billable_units is not None:
+        return amount(purchase.unit_micros, purchase.billable_units)
+    return purchase.estimated_micros
+
+
+def _is_near(first: float, second: float) -> bool:
+    return abs(first - second) <= max(_LEAST_MICROS, _SHARE * max(abs(first), abs(second)))
+
+
+# Prices
+
+
+def _price_changes(view: _View) -> Iterator[AuditFinding]:
+    """One finding per model: the newest bill's unit price, or the provider's price list, against the price table."""
+    rows = _grouped((each.model, each) for each in view.facts.bills if each.unit_micros is not None)
+    own = {each.purchase.model for each in view.own}
+    for model in sorted((set(rows) | set(view.facts.listed)) & (own | set(view.facts.table))):
+        newest_first = sorted(rows.get(model, ()), key=lambda each: each.at or _EPOCH, reverse=True)
+        if (change := _price_change(view, model, newest_first)) is not None:
+            yield change
+
+
+def _price_change(view: _View, model: str, rows: Sequence[ProviderBill]) -> AuditFinding | None:
+    table, listed = view.facts.table.get(model), view.facts.listed.get(model)
+    newest = rows[0] if rows else None
+    if table is not None and newest is not None and table.billing:
+        old = _UnitPrice(table.micros, table.source, table.unit)
+        return _changed(model, old, _UnitPrice(newest.unit_micros, "fal's bills", at=newest.at))
+    if table is not None and listed is not None and listed.unit is table.unit is not Unit.OTHER:
+        old = _UnitPrice(table.micros, table.source, table.unit)
+        return _changed(model, old, _UnitPrice(listed.micros, "fal's price list"))
+    if newest is not None:  # the units of the table are not the provider's
+        earlier = next((each for each in rows if not _same_price(each.unit_micros, newest.unit_micros)), None)
+        if earlier is not None:
+            old = _UnitPrice(earlier.unit_micros, "an earlier bill")
+            return _changed(model, old, _UnitPrice(newest.unit_micros, "fal's bills", at=newest.at))
+    return None
+
+
+@dataclass(frozen=True)
+class _UnitPrice:
+    micros: float | None
+    source: str
+    unit: Unit | None = None
+    at: datetime | None = None
+
+
+def _changed(model: str, old: _UnitPrice, new: _UnitPrice) -> AuditFinding | None:
+    if old.micros is None or new.micros is None or _same_price(old.micros, new.micros):
+        return None
+    unit = old.unit.value if old.unit is not None else "unit"
+    return AuditFinding(
+        kind=FindingKind.PRICE_CHANGED,
+        provider=FAL,
+        model=model,
+        at=new.at,
+        expected_micros=round(old.micros),
+        billed_micros=round(new.micros),
+        text=f"{model}: {_dollars(old.micros)} by {old.source}, {_dollars(new.micros)} by {new.source}, per {unit}",
+    )
+
+
+def _same_price(first: float | None, second: float | None) -> bool:
+    if first is None or second is None:
+        return first is second
+    return abs(first - second) <= _SAME_PRICE * max(abs(first), abs(second))
+
+
+def _dollars(micros: float) -> str:
+    return f"{micros / USD:.6f}".rstrip("0").rstrip(".") + " USD"
+
+
+# Findings
+
+
+def _finding(
+    kind: FindingKind, view: _View, request: ProviderRequest, text: str, entry: AuditedPurchase | None = None
+) -> AuditFinding:
+    return AuditFinding(
+        kind=kind,
+        provider=request.provider,
+        model=request.model,
+        request_id=request.request_id,
+        at=request.sent_at,
+        billed_micros=view.total(request.identity),
+        text=text,
+        **(_of_purchase(entry) if entry is not None else {}),
+    )
+
+
+def _of_purchase(entry: AuditedPurchase) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "purchase_id": entry.purchase.purchase_id,
+        "expected_micros": expected_micros(entry.purchase),
+    }
+    try:
+        key = StoredKey.parse(entry.key)
+    except ValueError:
+        return fields
+    return fields | {"namespace": key.namespace, "resource_kind": key.kind.value, "name": key.name}

@@ -1,0 +1,76 @@
+"""Input of the comparison: the providers' data, the ledger's purchases, prices and limits."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from pydantic import Field
+
+from contentgen_contract.base import Value
+from contentgen_contract.records.audits import Coverage
+from contentgen_contract.resources.operator_class import DEFAULT_CLASS
+from contentgen_contract.resources.prices import Price
+from contentgen_operator.state.purchases import Purchase
+
+
+class AuditLimits(Value):
+    """Settings of the audit."""
+
+    window: timedelta = timedelta(days=14)
+    grace: timedelta = timedelta(hours=1)  # the ledger may not have the id of a younger request yet
+    listed_after: timedelta = timedelta(days=1)  # fal's history has lagged by 15 hours
+    unbilled_after: timedelta = timedelta(days=3)
+    shared_account: bool = False  # other people or installations use the providers' accounts
+    operator_class: str = DEFAULT_CLASS
+
+
+class ProviderRequest(Value):
+    """Request in a provider's history. `input` is None if it was not read."""
+
+    provider: str
+    model: str
+    request_id: str
+    sent_at: datetime | None = None
+    input: dict[str, Any] | None = None
+
+    @property
+    def identity(self) -> str:
+        """Key in `AuditFacts`."""
+        return f"{self.provider}/{self.request_id}"
+
+
+class ProviderBill(Value):
+    """One row of a provider's bills. Amounts are micro-dollars."""
+
+    provider: str
+    model: str
+    request_id: str
+    at: datetime | None = None
+    micros: float  # after discount
+    list_micros: float | None = None  # before discount
+    units: float | None = None
+    unit_micros: float | None = None
+
+
+class AuditedPurchase(Value):
+    """Purchase with its buying key."""
+
+    key: str
+    purchase: Purchase
+
+
+class AuditFacts(Value):
+    """Everything that one audit has read. `requests`, `bills` and `purchases` have no order."""
+
+    now: datetime
+    since: datetime
+    requests: tuple[ProviderRequest, ...] = ()
+    bills: tuple[ProviderBill, ...] = ()
+    purchases: tuple[AuditedPurchase, ...] = ()
+    claims: frozenset[str] = frozenset()  # `provider/request id` of claimed requests
+    looked_up: Mapping[str, ProviderRequest | None] = Field(
+        default_factory=dict
+    )  # reads of single requests; None: the provider has none
+    table: Mapping[str, Price] = Field(default_factory=dict)
+    listed: Mapping[str, Price] = Field(default_factory=dict)  # the provider's current prices
+    coverage: tuple[Coverage, ...] = ()

@@ -1,0 +1,240 @@
+"""Audit of the providers' accounts: daily, and when a person requests one through the gateway.
+
+The requests that a provider lists are looked up in the ledger afterwards, so that none of a purchase that was sent in
+between looks unknown. It writes a report and nothing else: no purchase is changed, adopted, cancelled or paid here.
+Errors only delay it.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from pymongo.errors import PyMongoError
+
+from contentgen_contract.records.audits import (
+    MOST_FINDINGS,
+    AuditFinding,
+    AuditReport,
+    AuditRequest,
+    FindingKind,
+)
+from contentgen_contract.resources.prices import PRICES, Price
+from contentgen_operator import metrics
+from contentgen_operator.audit.comparison import (
+    ASSEMBLYAI,
+    FAL,
+    compare,
+    possible_markers,
+    wanted_checks,
+    wanted_inputs,
+)
+from contentgen_operator.audit.facts import AuditedPurchase, AuditFacts, AuditLimits, ProviderRequest
+from contentgen_operator.clock import utc_now
+from contentgen_operator.leader.leadership import NotLeading
+from contentgen_operator.providers.audited import AssemblyAIAccount, FalAccount
+from contentgen_operator.providers.base import Unavailable
+from contentgen_operator.state.purchases import new_purchase_id
+from contentgen_operator.stores.audits import AuditedLedger, Audits, ReadPurchases
+
+_log = logging.getLogger(__name__)
+_PAUSE_SECONDS = 10.0  # between two looks for a request
+_AUDIT_SECONDS = 600.0
+_AFTER_START, _DAY, _LEAST = timedelta(minutes=10), timedelta(days=1), timedelta(minutes=1)
+_RETRY = timedelta(hours=1)  # after an audit that failed
+_PLANNED_BEFORE = timedelta(days=2)  # its request: a suspended resource and a busy provider wait
+_MOST_LOGGED = 20
+
+
+@dataclass(frozen=True)
+class AuditPlan:
+    """Settings. `daily` False: only on request. `table` has the prices by model."""
+
+    limits: AuditLimits = field(default_factory=AuditLimits)
+    table: Mapping[str, Price] = field(default_factory=PRICES.copy)
+    models: frozenset[str] = frozenset()  # whose history is read, besides those of the table and of the ledger
+    daily: bool = True
+
+
+@dataclass(frozen=True)
+class AuditedAccounts:
+    """Readers of the providers' accounts."""
+
+    fal: FalAccount
+    assemblyai: AssemblyAIAccount
+
+
+class AccountAudit:
+    """Audits of the accounts of both providers, one at a time."""
+
+    def __init__(
+        self,
+        audits: Audits,
+        ledger: AuditedLedger,
+        accounts: AuditedAccounts,
+        plan: AuditPlan,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._audits, self._ledger = audits, ledger
+        self._fal, self._assemblyai = accounts.fal, accounts.assemblyai
+        self._plan, self._clock = plan, clock
+        self._not_before = clock() + _AFTER_START  # of a daily audit
+        self._last_at: datetime | None = None  # begin of the last audit of this process
+        self._last: AuditReport | None = None
+        self._has_read = False  # the last report of an earlier process
+
+    async def run(self) -> None:
+        """Audit when it is due, until cancelled."""
+        while True:
+            await self.round()
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def round(self) -> None:
+        """One audit if it is due. Raises nothing: errors must not stop payments and collection."""
+        try:
+            async with asyncio.timeout(_AUDIT_SECONDS):
+                await self._round(self._clock())
+        except NotLeading as error:
+            _log.info("the next leader audits: %s", error)
+        except (PyMongoError, TimeoutError) as error:
+            self._not_before = self._clock() + _RETRY
+            _log.warning("the audit failed: %s", str(error).split("?", maxsplit=1)[0][:200] or type(error).__name__)
+        except Exception:  # noqa: BLE001 - an error here must not end the process
+            self._not_before = self._clock() + _RETRY
+            _log.exception("the audit failed")
+
+    async def _round(self, now: datetime) -> None:
+        if not self._has_read:
+            self._last, self._has_read = await self._audits.last(), True
+            self._show(self._last)
+        request = await self._audits.request()
+        if not self._is_due(request, self._last, now):
+            return
+        self._last_at = now
+        report = await self.audit(now, request.token if request is not None else None, self._last)
+        await self._audits.store(report)
+        self._last = report
+        self._show(report)
+        _log_findings(report)
+
+    def _show(self, report: AuditReport | None) -> None:
+        if report is not None:
+            metrics.gauges.audit_findings = dict.fromkeys(FindingKind, 0) | report.counts
+            metrics.gauges.audited_at = report.finished_at.timestamp() if self._plan.daily else None
+
+    def _is_due(self, request: AuditRequest | None, last: AuditReport | None, now: datetime) -> bool:
+        if request is not None:
+            return self._last_at is None or not timedelta() <= now - self._last_at < _LEAST
+        if not self._plan.daily or now < self._not_before:
+            return False
+        # A report of the future: the clock was set back.
+        return last is None or not timedelta() <= now - last.started_at < _DAY
+
+    async def audit(self, now: datetime, token: str | None, last: AuditReport | None) -> AuditReport:
+        """One audit. Raises PyMongoError; what a provider does not show is named in the report."""
+        facts = await self._facts(now)
+        found = await asyncio.to_thread(compare, facts, self._plan.limits)
+        findings = _with_first_seen(found, last, now)
+        return AuditReport(
+            report_id=new_purchase_id(),
+            started_at=now,
+            finished_at=max(self._clock(), now),
+            since=facts.since,
+            request=token,
+            purchases=sum(each.purchase.created_at >= facts.since for each in facts.purchases),
+            coverage=facts.coverage,
+            counts=dict(Counter(each.kind.value for each in findings)),
+            new=sum(each.first_seen_at == now for each in findings),
+            findings=findings[:MOST_FINDINGS],
+        )
+
+    async def _facts(self, now: datetime) -> AuditFacts:
+        since = now - self._plan.limits.window
+        read = await self._ledger.since(since - _PLANNED_BEFORE)
+        facts = await self._provider_facts(now, since, _models(read.entries) | self._plan.models)
+        facts = await self._with_ledger(facts, read)
+        looked_up: dict[str, ProviderRequest | None] = {}
+        for each in wanted_inputs(facts, self._plan.limits):
+            await self._look_up(each, looked_up)
+        for each in wanted_checks(facts, self._plan.limits):
+            await self._look_up(each, looked_up)
+        inputs = [each.input for each in (*facts.requests, *looked_up.values()) if each is not None]
+        markers = {marker for each in inputs for marker in possible_markers(each)}
+        same = await self._ledger.of_markers(markers)
+        return facts.model_copy(update={"looked_up": looked_up, "purchases": _merged(facts.purchases, same)})
+
+    async def _provider_facts(self, now: datetime, since: datetime, models: frozenset[str]) -> AuditFacts:
+        priced = frozenset(each for each in self._plan.table if not each.startswith(f"{ASSEMBLYAI}/"))
+        requests, listing = await self._fal.requests(models | priced, since)
+        bills, billing = await self._fal.bills(since)
+        prices, pricing = await self._fal.prices(models | priced, now)
+        transcripts, transcribing = await self._assemblyai.requests(since)
+        return AuditFacts(
+            now=now,
+            since=since,
+            requests=(*requests, *transcripts),
+            bills=tuple(bills),
+            table=self._plan.table,
+            listed=prices,
+            coverage=(listing, billing, pricing, transcribing),
+        )
+
+    async def _with_ledger(self, facts: AuditFacts, read: ReadPurchases) -> AuditFacts:
+        """Facts with the purchases of the time, and those of any age that the requests and bills are of."""
+        named = {(each.provider, each.request_id) for each in facts.requests}
+        named |= {(each.provider, each.request_id) for each in facts.bills}
+        known = {each.purchase.request_id for each in read.entries}
+        older = await self._ledger.of_requests({request_id for _, request_id in named} - known)
+        claims = await self._ledger.claims(f"{provider}/{request_id}" for provider, request_id in named)
+        coverage = facts.coverage
+        if not read.complete:
+            problem = "the ledger has more purchases than one audit reads, or malformed ones"
+            lists = [each.model_copy(update={"complete": False, "problem": problem}) for each in coverage]
+            coverage = tuple(lists)
+        purchases = _merged(read.entries, older)
+        return facts.model_copy(update={"purchases": purchases, "claims": claims, "coverage": coverage})
+
+    async def _look_up(self, request: ProviderRequest, found: dict[str, ProviderRequest | None]) -> None:
+        try:
+            if request.provider == FAL:
+                found[request.identity] = await self._fal.request(request.model, request.request_id)
+            else:
+                found[request.identity] = await self._assemblyai.request(request.request_id)
+        except Unavailable as error:
+            _log.info("request %s cannot be read: %s", request.request_id, error)
+
+
+def _models(entries: Iterable[AuditedPurchase]) -> frozenset[str]:
+    return frozenset(each.purchase.model for each in entries if each.purchase.provider == FAL)
+
+
+def _merged(first: Iterable[AuditedPurchase], second: Iterable[AuditedPurchase]) -> tuple[AuditedPurchase, ...]:
+    return tuple({each.key: each for each in (*second, *first)}.values())
+
+
+def _with_first_seen(
+    found: Iterable[AuditFinding], last: AuditReport | None, now: datetime
+) -> tuple[AuditFinding, ...]:
+    seen = {each.identity: each.first_seen_at or last.started_at for each in last.findings} if last is not None else {}
+    return tuple(each.model_copy(update={"first_seen_at": seen.get(each.identity, now)}) for each in found)
+
+
+def _log_findings(report: AuditReport) -> None:
+    unread = [f"{each.provider} {each.subject}: {each.problem}" for each in report.coverage if not each.complete]
+    level = logging.WARNING if report.new else logging.INFO
+    _log.log(
+        level,
+        "audit: %d findings, %d of them new; %d purchases since %s%s",
+        sum(report.counts.values()),
+        report.new,
+        report.purchases,
+        f"{report.since:%Y-%m-%d}",
+        f"; not read: {'; '.join(unread)}" if unread else "",
+        extra={"audit": report.report_id},
+    )
+    new = [each for each in report.findings if each.first_seen_at == report.started_at]
+    for each in new[:_MOST_LOGGED]:
+        request = f" request {each.request_id}" if each.request_id else ""
+        _log.warning("audit: %s: %s%s: %s", each.kind.value, each.provider, request, each.text)

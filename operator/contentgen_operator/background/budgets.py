@@ -1,0 +1,153 @@
+"""Budgets: settles the claims of ended purchases, releases those of unpaid ones, and shows the usage.
+
+A round looks at windows with open claims. A thorough round, at the start and every 15 minutes, sums all recent windows
+again: charges become known up to 30 days after a purchase, and a store may have been restored from a backup.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from pymongo.errors import PyMongoError
+
+from contentgen_contract.api_paths import CONTENT_BUDGETS
+from contentgen_contract.resources.content_budget import BudgetStatus, ContentBudget, WindowStatus, dollars_of
+from contentgen_operator import metrics
+from contentgen_operator.clock import utc_now
+from contentgen_operator.kube.budgets import Budgets
+from contentgen_operator.leader.leadership import Check, NotLeading, unchecked
+from contentgen_operator.state.policies.budgets import WindowRef, windows_of
+from contentgen_operator.stores.budgets import BudgetStore, WindowTotals
+from contentgen_runtime.kube import API_ERRORS, Body, Conflict, explain
+
+_log = logging.getLogger(__name__)
+_ROUND_SECONDS = 5.0
+_THOROUGH = timedelta(minutes=15)
+_LATEST_CHARGE = timedelta(days=33)  # after the end of a window
+
+
+class StatusWriter(Protocol):
+    """Access to the statuses of ContentBudgets."""
+
+    async def put_budget_status(self, name: str, body: Body) -> Body:
+        """Raises Conflict if `metadata.resourceVersion` is not the newest."""
+        ...
+
+
+class BudgetKeeper:
+    """Rounds over the windows of all budgets."""
+
+    def __init__(
+        self,
+        *,
+        budgets: Budgets,
+        store: BudgetStore,
+        kube: StatusWriter,
+        check: Check = unchecked,
+        clock: Callable[[], datetime] = utc_now,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """`check` raises Conflict if this process does not lead."""
+        self._budgets = budgets
+        self._store = store
+        self._kube = kube
+        self._check = check
+        self._clock = clock
+        self._sleep = sleep
+        self._thorough_at: datetime | None = None
+
+    async def run(self) -> None:
+        """A round every 5 seconds until cancelled."""
+        while True:
+            await self.round()
+            await self._sleep(_ROUND_SECONDS)
+
+    async def round(self) -> None:
+        """One round. Raises nothing: errors must not stop payments and collection."""
+        try:
+            await self._settle(self._clock())
+            await self._show(self._clock())
+        except NotLeading as error:
+            _log.info("budgets are settled by the next leader: %s", error)
+        except PyMongoError as error:
+            _log.warning("budgets cannot be settled: %s", str(error).split("?", maxsplit=1)[0][:200])
+        except API_ERRORS as error:
+            _log.warning("the usage of budgets cannot be shown: %s", explain(error))
+        except Exception:  # noqa: BLE001 - an error here must not end the process
+            _log.exception("budgets cannot be settled")
+
+    async def _settle(self, now: datetime) -> None:
+        last = self._thorough_at
+        thorough = last is None or not timedelta(0) <= now - last < _THOROUGH
+        windows = await (self._store.recent_windows(now - _LATEST_CHARGE) if thorough else self._store.open_windows())
+        for window in windows:
+            await self._store.settle(window, now, thorough=thorough)
+        if thorough:
+            self._thorough_at = now
+
+    async def _show(self, now: datetime) -> None:
+        """Write the usage of the current windows into the metrics and the statuses."""
+        budgets = await self._budgets.all()
+        refs = {each.uid: windows_of(each, now) for each in budgets}
+        totals = await self._store.totals([ref.id for each in refs.values() for ref in each])
+        metrics.gauges.budgets = [
+            (ref.budget, ref.window.value, ref.limit, *_amounts(totals.get(ref.id)), ref.warn_percent / 100)
+            for each in refs.values()
+            for ref in each
+        ]
+        for each in budgets:
+            await self._write(each, status_of(each, refs[each.uid], totals))
+
+    async def _write(self, budget: ContentBudget, status: BudgetStatus) -> None:
+        wanted = status.model_dump(mode="json", by_alias=True, exclude_none=True)
+        if wanted == budget.status:
+            return
+        self._check()
+        metadata = {"name": budget.name, "uid": budget.uid, "resourceVersion": budget.resource_version}
+        body: dict[str, Any] = {
+            "apiVersion": CONTENT_BUDGETS.api_version,
+            "kind": CONTENT_BUDGETS.kind,
+            "metadata": metadata,
+            "status": wanted,
+        }
+        try:
+            await self._kube.put_budget_status(budget.name, body)
+        except Conflict:  # changed since it was listed; the next round writes
+            return
+        except API_ERRORS as error:
+            _log.warning("the status of ContentBudget %s was not written: %s", budget.name, explain(error))
+
+
+def status_of(budget: ContentBudget, refs: Iterable[WindowRef], totals: Mapping[str, WindowTotals]) -> BudgetStatus:
+    """Status of a budget, with the usage of its current windows."""
+    windows = tuple(_window_status(ref, totals.get(ref.id)) for ref in refs)
+    fullest = max(windows, key=_fullness, default=None)
+    display = f"${fullest.settled}+{fullest.reserved} of ${fullest.limit}" if fullest is not None else ""
+    return BudgetStatus(observed_generation=budget.generation, display=display, windows=windows)
+
+
+def _window_status(ref: WindowRef, totals: WindowTotals | None) -> WindowStatus:
+    reserved, settled, overrun = _amounts(totals)
+    held = reserved + settled
+    return WindowStatus(
+        window=ref.id.partition("/")[2],
+        limit=dollars_of(ref.limit),
+        reserved=dollars_of(reserved),
+        settled=dollars_of(settled),
+        remaining=dollars_of(max(ref.limit - held, 0)),
+        overrun=dollars_of(overrun),
+        warning=held * 100 >= ref.limit * ref.warn_percent,
+        resets_at=ref.resets_at,
+    )
+
+
+def _amounts(totals: WindowTotals | None) -> tuple[int, int, int]:
+    """Reserved, settled and overrun micro-dollars."""
+    return (totals.reserved, totals.settled, totals.overrun) if totals is not None else (0, 0, 0)
+
+
+def _fullness(window: WindowStatus) -> float:
+    limit = float(window.limit)
+    return (float(window.reserved) + float(window.settled)) / limit if limit else float("inf")

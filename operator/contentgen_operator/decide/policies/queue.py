@@ -1,0 +1,91 @@
+"""Queue: a run waits until there is a place for its request, and while the circuit of its endpoint is open."""
+
+from datetime import datetime, timedelta
+
+from contentgen_contract.names import Phase, Reason
+from contentgen_contract.resources.models import model_of
+from contentgen_operator.decide.cancellation import stop_before_payment
+from contentgen_operator.decide.planning import SOON, new_plan, withdraw_planned
+from contentgen_operator.decide.purchasable import before_submission
+from contentgen_operator.queues.fair_turns import Claimant
+from contentgen_operator.state import kinds
+from contentgen_operator.state.decision_input import DecisionInput, RunState
+from contentgen_operator.state.plan import Plan
+from contentgen_operator.state.policies.turns import Limit
+from contentgen_operator.state.runs import replacing_run
+
+_WAIT_SECONDS = 300.0  # fallback: a run is woken when its turn comes
+
+
+def asks(plan: Plan) -> bool:
+    """True if the plan needs a place: it plans or sends a paid request."""
+    return plan.reservation is not None or plan.payment is not None
+
+
+def claimant(case: DecisionInput) -> Claimant:
+    """The run as the queue orders it."""
+    ref = case.resource.ref
+    return Claimant(
+        uid=ref.uid,
+        namespace=ref.namespace,
+        provider=kinds.provider_of(case.kind),
+        model=model_of(case.spec),
+        priority=case.resource.priority,
+        since=case.run.started_at,
+    )
+
+
+def hold(case: DecisionInput) -> Plan | None:
+    """The plan of a run without a place."""
+    turn = case.observed.turn
+    if turn is None or turn.granted:
+        return None
+    # Nothing was prepared or paid, so an edit replaces this run at once.
+    if case.run.facts is None and (run := replacing_run(case.resource, case.run, case.now)) is not None:
+        run_state = RunState(phase=Phase.PENDING, reason=Reason.QUEUED, message="the changed spec is read")
+        return new_plan(case, run_state, run=run, moves=withdraw_planned(case), again=SOON)
+    since = _queued_at(case)
+    left = _seconds_left(case, since)
+    if left is not None and left <= 0:
+        paid = "no other attempt is made" if case.observed.earlier else "nothing was paid"
+        message = (
+            f"the run had no place after spec.queueDeadlineSeconds ({case.resource.queue_deadline_seconds}); {paid}; "
+            f"it waited: {_text(case)}"
+        )
+        return stop_before_payment(case, Reason.DEADLINE_EXCEEDED, message)
+    reason = Reason.CIRCUIT_OPEN if turn.limit is Limit.CIRCUIT else Reason.QUEUED
+    run_state = RunState(phase=before_submission(case), reason=reason, message=_text(case))
+    run = case.run.model_copy(update={"queued_at": since})
+    return new_plan(case, run_state, run=run, again=_WAIT_SECONDS if left is None else min(left, _WAIT_SECONDS))
+
+
+def _queued_at(case: DecisionInput) -> datetime:
+    """Time since which the run waits. It is in the status only, which a user may have written."""
+    since = (case.run.queued_at or case.now).replace(microsecond=0)
+    return min(max(since, case.run.started_at), case.now)
+
+
+def _seconds_left(case: DecisionInput, since: datetime) -> float | None:
+    seconds = case.resource.queue_deadline_seconds
+    return None if seconds is None else (since + timedelta(seconds=seconds) - case.now).total_seconds()
+
+
+def _text(case: DecisionInput) -> str:
+    """Cause of the wait. It has no number that changes, because each change writes the status."""
+    turn, provider = case.observed.turn, kinds.provider_of(case.kind)
+    assert turn is not None  # noqa: S101 - `hold` has checked it
+    match turn.limit:
+        case Limit.CIRCUIT:
+            return (
+                f"no request is sent to {model_of(case.spec)} of {provider} for a while, because {turn.cause}; one is "
+                "tried after each pause, and this continues by itself"
+            )
+        case Limit.PROVIDER:
+            what = f"all {turn.most} places of {provider} are in use (queues.maxConcurrent.{provider})"
+        case Limit.PER_NAMESPACE:
+            what = f"all {turn.most} places of this namespace are in use (queues.maxConcurrent.perNamespace)"
+        case Limit.OVERALL:
+            what = f"all {turn.most} places of the operator are in use (queues.maxConcurrent.overall)"
+        case _:
+            what = "other runs come first"
+    return f"waiting for a place: {what}"

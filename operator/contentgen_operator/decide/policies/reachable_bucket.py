@@ -1,0 +1,34 @@
+"""Reachable bucket: nothing is paid for a request whose provider cannot fetch its input from the bucket.
+
+`contentgen try` without a bucket of the user's has a store on one computer, and resources also come from its pages.
+"""
+
+from contentgen_contract.names import Reason
+from contentgen_contract.resources.spec import ImageGenerationSpec
+from contentgen_operator.decide.planning import new_plan, recheck_seconds
+from contentgen_operator.decide.purchasable import before_submission
+from contentgen_operator.state import kinds
+from contentgen_operator.state.decision_input import DecisionInput, RunState
+from contentgen_operator.state.plan import Plan
+
+_MAX_WAIT_SECONDS = 300.0
+
+
+def hold(case: DecisionInput) -> Plan | None:
+    """The plan of a run whose paid request would fail, because the bucket is local."""
+    provider = kinds.provider_of(case.kind)
+    if provider not in case.policy.unreachable_for or not _is_fetched(case):
+        return None
+    message = (
+        f"{provider} fetches the input of this run from the bucket, which is on this computer, and cannot reach it: "
+        "nothing is paid; start `contentgen try` in another folder with --bucket and your own bucket"
+    )
+    run_state = RunState(phase=before_submission(case), reason=Reason.PROVIDER_NOT_CONFIGURED, message=message)
+    return new_plan(case, run_state, again=recheck_seconds(case, _MAX_WAIT_SECONDS))
+
+
+def _is_fetched(case: DecisionInput) -> bool:
+    """True if the request names a file of the bucket: a training set, a sound file or a trained LoRA."""
+    if isinstance(case.spec, ImageGenerationSpec):
+        return any(lora.lora_ref is not None for lora in case.spec.loras)
+    return True

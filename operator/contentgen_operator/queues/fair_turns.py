@@ -1,0 +1,219 @@
+"""Fair order of runs that wait for a place at a provider. Pure: the caller says which endpoints are open.
+
+Namespaces take turns: of any N starts, each of k namespaces with waiting work gets at least ⌊N/k⌋ - 1. Within a
+namespace the highest priority comes first, then the oldest run.
+"""
+
+from bisect import bisect_left, insort
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from contentgen_operator.state.policies.turns import Limit
+
+Endpoint = tuple[str, str]  # provider and model
+Rank = tuple[int, datetime, str]
+
+
+@dataclass(frozen=True)
+class PlaceLimits:
+    """Numbers of paid requests that may be under way at a time; 0: no limit."""
+
+    overall: int = 0
+    per_namespace: int = 0
+    providers: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def any(self) -> bool:
+        """True if there is a limit."""
+        return bool(self.overall or self.per_namespace or any(self.providers.values()))
+
+
+@dataclass(frozen=True)
+class Claimant:
+    """Run that wants a place."""
+
+    uid: str
+    namespace: str
+    provider: str
+    model: str
+    priority: int
+    since: datetime
+
+    @property
+    def rank(self) -> Rank:
+        """Sort key within the namespace."""
+        return -self.priority, self.since, self.uid
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Provider and model."""
+        return self.provider, self.model
+
+
+@dataclass(frozen=True)
+class Place:
+    """Place of a paid request that is under way or allowed."""
+
+    namespace: str
+    provider: str
+    model: str
+
+
+_Rotation = OrderedDict[str, None]  # namespaces with waiting runs, next turn first
+_Head = Callable[[str, Iterable[str]], Claimant | None]
+
+
+class FairTurns:
+    """Waiting runs and the places in use.
+
+    A namespace that starts a run moves to the end of the rotation, and one that has no waiting run leaves it. A
+    namespace that may not start, because of its own limit, keeps its turn. Each provider has its own rotation, so that
+    starts at one provider cost no turn at another one; the common rotation decides on places of the overall limit.
+    """
+
+    def __init__(self, limits: PlaceLimits) -> None:
+        self.limits = limits
+        self._waiting: dict[str, Claimant] = {}
+        self._lines: dict[tuple[str, Endpoint], list[Rank]] = {}  # by namespace and endpoint
+        self._endpoints: dict[tuple[str, str], set[str]] = {}  # models by namespace and provider
+        self._rotations: dict[str, _Rotation] = {}  # by provider
+        self._common: _Rotation = OrderedDict()
+        self._places: dict[str, Place] = {}
+        self._taken: Counter[str] = Counter()  # by provider
+        self._taken_of: Counter[str] = Counter()  # by namespace
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def __contains__(self, uid: str) -> bool:
+        return uid in self._waiting
+
+    @property
+    def waiting(self) -> Mapping[str, int]:
+        """Numbers of waiting runs by provider."""
+        return Counter(each.provider for each in self._waiting.values())
+
+    @property
+    def taken(self) -> Mapping[str, int]:
+        """Numbers of places in use by provider."""
+        return self._taken
+
+    def put(self, claimant: Claimant) -> None:
+        """Let a run wait, or change its priority or endpoint."""
+        known = self._waiting.get(claimant.uid)
+        if known == claimant:
+            return
+        if known is not None:
+            self._remove(known, changed=known.namespace == claimant.namespace)
+        self._waiting[claimant.uid] = claimant
+        insort(self._lines.setdefault((claimant.namespace, claimant.endpoint), []), claimant.rank)
+        self._endpoints.setdefault((claimant.namespace, claimant.provider), set()).add(claimant.model)
+        self._rotations.setdefault(claimant.provider, OrderedDict()).setdefault(claimant.namespace)
+        self._common.setdefault(claimant.namespace)
+        if known is not None:
+            self._tidy(known.namespace, known.provider)
+
+    def drop(self, uid: str) -> bool:
+        """Remove a waiting run; False if it does not wait."""
+        known = self._waiting.get(uid)
+        if known is None:
+            return False
+        self._remove(known)
+        return True
+
+    def _remove(self, claimant: Claimant, *, changed: bool = False) -> None:
+        """Remove a run. `changed`: it waits again at once, so that its namespace keeps its turn."""
+        del self._waiting[claimant.uid]
+        line = self._lines[claimant.namespace, claimant.endpoint]
+        del line[bisect_left(line, claimant.rank)]
+        if not line:
+            del self._lines[claimant.namespace, claimant.endpoint]
+            self._endpoints[claimant.namespace, claimant.provider].discard(claimant.model)
+        if not changed:
+            self._tidy(claimant.namespace, claimant.provider)
+
+    def _tidy(self, namespace: str, provider: str) -> None:
+        """Remove a namespace without waiting runs from the rotations."""
+        if not self._endpoints.get((namespace, provider), True):
+            del self._endpoints[namespace, provider]
+            self._rotations[provider].pop(namespace, None)
+        if not any((namespace, each) in self._endpoints for each in self._rotations):
+            self._common.pop(namespace, None)
+
+    def occupy(self, name: str, place: Place) -> None:
+        """Count a place, which may exceed the limits: the request is under way already."""
+        if (known := self._places.get(name)) == place:
+            return
+        if known is not None:
+            self.free(name)
+        self._places[name] = place
+        self._taken[place.provider] += 1
+        self._taken_of[place.namespace] += 1
+
+    def free(self, name: str) -> bool:
+        """Give a place back; False if it is not in use."""
+        place = self._places.pop(name, None)
+        if place is None:
+            return False
+        for counts, what in ((self._taken, place.provider), (self._taken_of, place.namespace)):
+            counts[what] -= 1
+            if not counts[what]:
+                del counts[what]
+        return True
+
+    def start(self, name_of: Callable[[str], str], is_open: Callable[[Endpoint], bool]) -> Claimant | None:
+        """The next run that may start, which then has a place named `name_of` its uid; None: none may."""
+        if self._is_full(self.limits.overall, len(self._places)):
+            return None
+
+        def head(namespace: str, providers: Iterable[str]) -> Claimant | None:
+            return self._head(namespace, providers, is_open)
+
+        claimant = self._next(head)
+        if claimant is None:
+            return None
+        for rotation in (self._common, self._rotations[claimant.provider]):
+            rotation.move_to_end(claimant.namespace)
+        self._remove(claimant)
+        self.occupy(name_of(claimant.uid), Place(claimant.namespace, claimant.provider, claimant.model))
+        return claimant
+
+    def _next(self, head: _Head) -> Claimant | None:
+        firsts = dict[str, Claimant]()
+        for provider, rotation in self._rotations.items():
+            if self._is_full(self.limits.providers.get(provider, 0), self._taken[provider]):
+                continue
+            first = next((found for each in rotation if (found := head(each, (provider,))) is not None), None)
+            if first is not None:
+                firsts[provider] = first
+        if len(firsts) <= 1 or not self.limits.overall:
+            return next(iter(firsts.values()), None)
+        return next((found for each in self._common if (found := head(each, firsts)) is not None), None)
+
+    def _head(self, namespace: str, providers: Iterable[str], is_open: Callable[[Endpoint], bool]) -> Claimant | None:
+        """First run of a namespace that may start at one of the providers."""
+        if self._is_full(self.limits.per_namespace, self._taken_of[namespace]):
+            return None
+        ranks = [
+            self._lines[namespace, (provider, model)][0]
+            for provider in providers
+            for model in self._endpoints.get((namespace, provider), ())
+            if is_open((provider, model))
+        ]
+        return self._waiting[min(ranks)[-1]] if ranks else None
+
+    def limit_of(self, claimant: Claimant) -> Limit:
+        """Limit that the run waits for."""
+        if self._is_full(self.limits.providers.get(claimant.provider, 0), self._taken[claimant.provider]):
+            return Limit.PROVIDER
+        if self._is_full(self.limits.per_namespace, self._taken_of[claimant.namespace]):
+            return Limit.PER_NAMESPACE
+        if self._is_full(self.limits.overall, len(self._places)):
+            return Limit.OVERALL
+        return Limit.OTHERS
+
+    @staticmethod
+    def _is_full(limit: int, taken: int) -> bool:
+        return bool(limit) and taken >= limit

@@ -1,0 +1,122 @@
+"""Lifecycles of a purchase and of a run: every transition, with its cause. Pure.
+
+docs/lifecycle.md is generated from these tables. The rehearsal (`make rehearse`) fails if the operator makes a
+transition of a purchase that is not in its table, or if a phase goes back.
+"""
+
+from contentgen_contract.base import Value
+from contentgen_contract.names import Phase
+from contentgen_contract.records.ledger import PurchaseState, PurchaseStep
+
+NONE = "none"
+"""Node of a purchase or a run that does not exist."""
+_INTENT = {
+    None: PurchaseStep.SENDING,  # of an older release: it may have been sent
+    PurchaseStep.PLANNED: PurchaseStep.PLANNED,
+    PurchaseStep.SENDING: PurchaseStep.SENDING,
+    PurchaseStep.ABANDONED: PurchaseStep.ABANDONED,
+}
+
+
+class LifecycleTransition(Value):
+    """Edge of a diagram between two nodes."""
+
+    source: str
+    target: str
+    cause: str
+
+
+def purchase_node(state: str, step: str | None = None) -> str:
+    """Node of a purchase: its step in the state `intent`, else its state. Raises ValueError."""
+    known = PurchaseState(state)
+    return str(_INTENT[PurchaseStep(step) if step is not None else None] if known is PurchaseState.INTENT else known)
+
+
+def _edges(*given: tuple[str, str, str]) -> tuple[LifecycleTransition, ...]:
+    return tuple(
+        LifecycleTransition(source=str(source), target=str(target), cause=cause) for source, target, cause in given
+    )
+
+
+_PLANNED, _SENDING, _ABANDONED = PurchaseStep.PLANNED, PurchaseStep.SENDING, PurchaseStep.ABANDONED
+_REFUSED, _SUBMITTED, _SUCCEEDED = PurchaseState.REFUSED, PurchaseState.SUBMITTED, PurchaseState.SUCCEEDED
+_FAILED, _COLLECTED = PurchaseState.FAILED, PurchaseState.COLLECTED
+_CANCELLED, _DISCARDED = PurchaseState.CANCELLED, PurchaseState.DISCARDED
+
+PURCHASE_TRANSITIONS = _edges(
+    (NONE, _PLANNED, "a run plans its purchase"),
+    (_PLANNED, _SENDING, "the connection is open; the one POST follows"),
+    (_SENDING, _SUBMITTED, "the provider has accepted it, or its history shows it"),
+    (_SUBMITTED, _SUCCEEDED, "the provider's response is stored"),
+    (_SUCCEEDED, _COLLECTED, "the files are stored and checked"),
+    (_PLANNED, _REFUSED, "the run ends before it is sent, or the provider cannot be reached"),
+    (_SENDING, _REFUSED, "the provider has not accepted it"),
+    (_REFUSED, _PLANNED, "planned again, by this resource or another one"),
+    (_SENDING, _PLANNED, "no byte was sent"),
+    (_SENDING, _ABANDONED, "a person resubmits"),
+    (_ABANDONED, _SUBMITTED, "the provider's history shows it after all"),
+    (_SUBMITTED, _FAILED, "the provider reports a failure"),
+    (_SUBMITTED, _CANCELLED, "the provider confirms the cancellation"),
+    (_COLLECTED, _SUCCEEDED, "its files are gone; it is collected again"),
+    (_SUCCEEDED, _DISCARDED, "deletionPolicy Delete, or the end of an orphan's retention"),
+    (_COLLECTED, _DISCARDED, "deletionPolicy Delete"),
+    (_PLANNED, NONE, "there is evidence of an earlier purchase, or the process has lost the Lease"),
+)
+"""Transitions of a purchase in the ledger."""
+
+RESTORED_TRANSITIONS = _edges(
+    (NONE, _SENDING, "the resource is deleted, and only its status names the purchase"),
+    (NONE, _SUBMITTED, "a person adopts the request, or the resource is deleted"),
+    (NONE, _ABANDONED, "a person resubmits"),
+    (_PLANNED, _SUBMITTED, "a person adopts the request"),
+    (_PLANNED, _ABANDONED, "a person resubmits"),
+    (_REFUSED, _SUBMITTED, "a person adopts the request"),
+    (_REFUSED, _ABANDONED, "a person resubmits"),
+)
+"""Further transitions if the ledger was restored from a backup and the status or the bucket is newer."""
+
+PHASE_ORDER = (
+    Phase.PENDING, Phase.PREPARING, Phase.AWAITING_APPROVAL, Phase.SUBMITTING, Phase.SUBMISSION_UNKNOWN,
+    Phase.PROCESSING, Phase.COLLECTING, Phase.COMPLETED, Phase.FAILED,
+)  # fmt: skip
+"""Phases of one run and paid attempt in the order in which they follow; some may be left out, and none goes back."""
+
+PHASE_TRANSITIONS = _edges(
+    (NONE, Phase.PENDING, "an image waits for its LoRAs"),
+    (NONE, Phase.PREPARING, "a training or a transcription"),
+    (NONE, Phase.SUBMITTING, "an image"),
+    (NONE, Phase.AWAITING_APPROVAL, "an image that needs an approval"),
+    (Phase.PENDING, Phase.SUBMITTING, "the LoRAs are trained"),
+    (Phase.PENDING, Phase.PREPARING, "the wait is over"),
+    (Phase.PENDING, Phase.AWAITING_APPROVAL, "the LoRAs are trained; an approval is needed"),
+    (Phase.PREPARING, Phase.SUBMITTING, "the input is stored"),
+    (Phase.PREPARING, Phase.AWAITING_APPROVAL, "the input is stored; an approval is needed"),
+    (Phase.PREPARING, Phase.COMPLETED, "dryRun: the price is known"),
+    (Phase.AWAITING_APPROVAL, Phase.SUBMITTING, "approved"),
+    (Phase.AWAITING_APPROVAL, Phase.FAILED, "rejected, cancelled, or its deadline"),
+    (Phase.SUBMITTING, Phase.PROCESSING, "the provider has accepted the request"),
+    (Phase.SUBMITTING, Phase.SUBMISSION_UNKNOWN, "the reply was lost and the request is not found"),
+    (Phase.SUBMISSION_UNKNOWN, Phase.PROCESSING, "the request is found or adopted"),
+    (Phase.PROCESSING, Phase.COLLECTING, "the provider has finished"),
+    (Phase.COLLECTING, Phase.COMPLETED, "the files are stored"),
+    (Phase.PENDING, Phase.FAILED, "cancelled, or its deadline"),
+    (Phase.PREPARING, Phase.FAILED, "invalid input, cancelled, or its deadline"),
+    (Phase.SUBMITTING, Phase.FAILED, "refused, cancelled, or its deadline"),
+    (Phase.PROCESSING, Phase.FAILED, "failed, cancelled, or its deadline"),
+    (Phase.COLLECTING, Phase.FAILED, "the result is invalid"),
+)
+"""Usual transitions of a run within one paid attempt."""
+
+PHASE_RETURNS = _edges(
+    (Phase.SUBMISSION_UNKNOWN, Phase.SUBMITTING, "resubmit: the next paid attempt"),
+    (Phase.PROCESSING, Phase.SUBMITTING, "the provider has failed: the next paid attempt"),
+    (Phase.FAILED, Phase.COLLECTING, "contentgen.dev/collect"),
+    (Phase.COMPLETED, Phase.PREPARING, "a new run: the spec was changed, or a rerun"),
+    (Phase.FAILED, Phase.PREPARING, "a new run: the spec was changed, or a rerun"),
+    (Phase.AWAITING_APPROVAL, Phase.PREPARING, "a new run: the spec was changed"),
+    (Phase.PREPARING, Phase.SUSPENDED, "spec.suspend, before the payment"),
+    (Phase.SUSPENDED, Phase.PREPARING, "resumed"),
+)
+"""Transitions that a person causes or that begin another paid attempt or run. A new run begins as the first one does,
+and a run can be suspended in each phase before the payment.
+"""

@@ -1,0 +1,24 @@
+"""Turn of a run in the queue before the payment, as frozen values."""
+
+from enum import StrEnum
+
+from contentgen_contract.base import Value
+
+
+class Limit(StrEnum):
+    """Cause for which a run waits in the queue."""
+
+    OVERALL = "overall"
+    PER_NAMESPACE = "perNamespace"
+    PROVIDER = "provider"
+    CIRCUIT = "circuit"  # the circuit breaker of its endpoint is open
+    OTHERS = "others"  # other runs come first
+
+
+class Turn(Value):
+    """Answer of the queue to a run that asks for a place."""
+
+    granted: bool
+    limit: Limit = Limit.OTHERS  # cause of a wait
+    most: int = 0  # places of that limit
+    cause: str = ""  # of an open circuit, without text of a provider: another tenant's input may be in it

@@ -1,0 +1,165 @@
+"""The audit's part of MongoDB: it reads the ledger and the claims, and writes nothing but the collection `audits`.
+
+pymongo is synchronous, so each call runs in a thread. Raises PyMongoError.
+"""
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import ValidationError
+from pymongo import DESCENDING
+from pymongo.collection import Collection
+from pymongo.database import Database
+
+from contentgen_contract.base import Value
+from contentgen_contract.records import indexes
+from contentgen_contract.records.audits import KEPT, REQUEST, AuditReport, AuditRequest
+from contentgen_contract.records.ledger import legacy_id
+from contentgen_operator.audit.facts import AuditedPurchase
+from contentgen_operator.leader.leadership import Check, unchecked
+from contentgen_operator.state.purchases import Purchase
+from contentgen_runtime.mongo import create_indexes
+
+Document = dict[str, Any]
+_MOST = 50_000  # purchases of the audited time
+_AT_ONCE = 500  # values of one query
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_UNUSED = {"outputs": False, "sentInput": False, "loras": False, "formerOwners": False}
+
+
+class ReadPurchases(Value):
+    """Purchases that were read; `complete` False: there are more, or some are malformed."""
+
+    entries: tuple[AuditedPurchase, ...]
+    complete: bool
+
+
+class AuditedLedger:
+    """The collections `ledger` and `request_claims`, read only."""
+
+    def __init__(self, database: Database[Document]) -> None:
+        self._ledger: Collection[Document] = database["ledger"]
+        self._claims: Collection[Document] = database["request_claims"]
+
+    async def since(self, moment: datetime) -> ReadPurchases:
+        """Purchases that were planned since, the newest 50,000."""
+        return await asyncio.to_thread(self._since, moment)
+
+    def _since(self, moment: datetime) -> ReadPurchases:
+        found = list(
+            self._ledger.find({"createdAt": {"$gte": moment}}, _UNUSED).sort("createdAt", DESCENDING).limit(_MOST + 1)
+        )
+        entries = tuple(_entries(found[:_MOST]))
+        return ReadPurchases(entries=entries, complete=len(entries) == len(found))
+
+    async def of_requests(self, request_ids: Iterable[str]) -> tuple[AuditedPurchase, ...]:
+        """Purchases of any age with these request ids."""
+        return await asyncio.to_thread(self._having, "requestId", sorted(set(request_ids)))
+
+    async def of_markers(self, markers: Iterable[str]) -> tuple[AuditedPurchase, ...]:
+        """Purchases of any age with these correlation keys."""
+        return await asyncio.to_thread(self._having, "marker", sorted(set(markers)))
+
+    def _having(self, field: str, values: list[str]) -> tuple[AuditedPurchase, ...]:
+        found = (self._ledger.find({field: {"$in": each}}, _UNUSED) for each in _slices(values))
+        return tuple(entry for each in found for entry in _entries(each))
+
+    async def claims(self, identities: Iterable[str]) -> frozenset[str]:
+        """Those of `provider/request id` that a purchase has claimed."""
+        return await asyncio.to_thread(self._claimed, sorted(set(identities)))
+
+    def _claimed(self, identities: list[str]) -> frozenset[str]:
+        found = (self._claims.find({"_id": {"$in": each}}, {"_id": True}) for each in _slices(identities))
+        return frozenset(str(claim["_id"]) for each in found for claim in each)
+
+
+class Audits:
+    """The collection `audits`: the newest reports, and the request of a person for another one."""
+
+    def __init__(self, database: Database[Document], check: Check = unchecked) -> None:
+        """`check` raises Conflict if this process does not lead."""
+        self._collection: Collection[Document] = database["audits"]
+        self._check = check
+
+    def create_indexes(self) -> None:
+        """Create the indexes. Idempotent."""
+        create_indexes(self._collection, indexes.AUDITS)
+
+    async def last(self) -> AuditReport | None:
+        """Newest report; None if there is none, or it cannot be read."""
+        return await asyncio.to_thread(self._last)
+
+    def _last(self) -> AuditReport | None:
+        newest = self._collection.find({"finishedAt": {"$gt": _EPOCH}}).sort("finishedAt", DESCENDING).limit(1)
+        return next((_report(each) for each in newest), None)
+
+    async def request(self) -> AuditRequest | None:
+        """Request of a person that no report answers; None if there is none."""
+        found = await asyncio.to_thread(self._collection.find_one, {"_id": REQUEST})
+        try:
+            return AuditRequest.model_validate(_aware(found)) if found is not None else None
+        except ValidationError:
+            return None
+
+    async def store(self, report: AuditReport) -> None:
+        """Add a report, delete the request that it answers and the oldest reports. Raises Conflict."""
+        self._check()
+        await asyncio.to_thread(self._store, report)
+
+    def _store(self, report: AuditReport) -> None:
+        document = report.model_dump(mode="python", by_alias=True)
+        self._collection.insert_one({"_id": report.report_id, **_plain(document)})
+        if report.request is not None:
+            self._collection.delete_one({"_id": REQUEST, "token": report.request})
+        kept = self._collection.find({"finishedAt": {"$gt": _EPOCH}}, {"_id": True}).sort("finishedAt", DESCENDING)
+        old = [each["_id"] for each in kept.skip(KEPT)]
+        if old:
+            self._collection.delete_many({"_id": {"$in": old}})
+
+
+def _slices(values: list[str]) -> Iterator[list[str]]:
+    return (values[start : start + _AT_ONCE] for start in range(0, len(values), _AT_ONCE))
+
+
+def _entries(found: Iterable[Document]) -> Iterator[AuditedPurchase]:
+    for each in found:
+        key = str(each["_id"])
+        fields = _aware(each) | {"purchaseId": each.get("purchaseId") or legacy_id(key)}
+        try:
+            yield AuditedPurchase(key=key, purchase=Purchase.model_validate(fields))
+        except ValidationError:
+            continue
+
+
+def _report(document: Document) -> AuditReport | None:
+    try:
+        return AuditReport.model_validate(_aware(document))
+    except ValidationError:
+        return None
+
+
+def _aware(value: Any) -> Any:
+    match value:
+        case dict():
+            return {name: _aware(each) for name, each in value.items()}
+        case list():
+            return [_aware(each) for each in value]
+        case datetime() if value.tzinfo is None:
+            return value.replace(tzinfo=UTC)
+        case _:
+            return value
+
+
+def _plain(value: Any) -> Any:
+    """Value without tuples and enumerations, which BSON does not have."""
+    match value:
+        case dict():
+            return {name: _plain(each) for name, each in value.items()}
+        case list() | tuple():
+            return [_plain(each) for each in value]
+        case str():
+            return str(value)
+        case _:
+            return value

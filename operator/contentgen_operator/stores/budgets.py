@@ -1,0 +1,338 @@
+"""Collection `budgets`: one document for each window of a budget, so that a claim is one atomic update.
+
+`held` = `settled` + the amounts in `open`, the claims of purchases that are not settled. A claim is refused if
+`held` would exceed the limit. `open` is by `claim_key`; `keys` lists its names for the index. Ended purchases leave
+`open` for `settled`, so the document is as large as the number of purchases under way.
+
+The ledger is the source of truth. A purchase names its windows (`budgets`) from its planning on, and `settled` is the
+sum over the ledger, written by compare-and-set of `revision`: the next `settle` repairs the effects of a crash, a
+repetition or a restored backup.
+
+A new document takes no claim before the ledger was summed (`summed`): the collection is not part of a backup.
+
+A claim has a token that each renewal replaces. A release names the token, so a process that was frozen releases nothing
+that another process has renewed. A purchase is sent only after a renewal.
+"""
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pymongo import ReturnDocument
+from pymongo.collection import Collection
+from pymongo.errors import DuplicateKeyError
+
+from contentgen_contract.base import Value
+from contentgen_contract.records import indexes
+from contentgen_operator.leader.leadership import Check, unchecked
+from contentgen_operator.state.policies.budgets import (
+    BudgetClaim,
+    BudgetClaims,
+    BudgetRelease,
+    WindowRef,
+    WindowUsage,
+    claim_key,
+)
+from contentgen_operator.state.purchases import PurchaseState, PurchaseStep
+from contentgen_runtime.kube import Conflict
+from contentgen_runtime.mongo import create_indexes
+
+Document = dict[str, Any]
+_TRIES = 5
+_PLANNING = timedelta(minutes=1)  # longest time between a claim and the plan of its purchase
+_BATCH = 200  # claims that leave `open` with one update
+_INTENT = PurchaseState.INTENT.value
+_ABANDONED = {"state": _INTENT, "step": PurchaseStep.ABANDONED.value}
+_UNPAID = {PurchaseState.REFUSED.value, None}  # None: the ledger has no such purchase
+_ENDED = [
+    each.value
+    for each in (
+        PurchaseState.SUCCEEDED,
+        PurchaseState.COLLECTED,
+        PurchaseState.FAILED,
+        PurchaseState.CANCELLED,
+        PurchaseState.DISCARDED,
+    )
+]
+# The best figure that there is; the bound where the charge is unknown.
+_BOUND: Document = {"$ifNull": ["$boundMicros", 0]}
+_COST: Document = {"$ifNull": ["$billedMicros", {"$ifNull": ["$actualMicros", _BOUND]}]}
+_OVERRUN: Document = {"$cond": [{"$gt": [_COST, _BOUND]}, {"$subtract": [_COST, _BOUND]}, 0]}
+
+
+class WindowTotals(Value):
+    """Totals of a window, as last written."""
+
+    id: str
+    budget: str
+    window: str
+    limit: int
+    held: int
+    settled: int
+    overrun: int
+    claims: int
+
+    @property
+    def reserved(self) -> int:
+        """Amounts of open claims."""
+        return self.held - self.settled
+
+
+class BudgetStore:
+    """Claims and totals. pymongo is synchronous, so each call runs in a thread. Raises PyMongoError."""
+
+    def __init__(
+        self, collection: Collection[Document], ledger: Collection[Document], check: Check = unchecked
+    ) -> None:
+        """`check` raises Conflict if this process does not lead."""
+        self._collection = collection
+        self._ledger = ledger
+        self._check = check
+
+    def create_indexes(self) -> None:
+        """Create the indexes. Idempotent."""
+        create_indexes(self._collection, indexes.BUDGETS)
+
+    async def usage(self, ids: Sequence[str], purchase: str) -> dict[str, WindowUsage]:
+        """Usage of windows by id, with the claims of a purchase; windows without any claim are missing."""
+        return await asyncio.to_thread(self._usage, list(ids), claim_key(purchase))
+
+    def _usage(self, ids: list[str], key: str) -> dict[str, WindowUsage]:
+        found = self._collection.find({"_id": {"$in": ids}}, {"held": True, f"open.{key}": True})
+        return {str(each["_id"]): _usage_of(each, key) for each in found}
+
+    async def claim(self, claims: BudgetClaims, now: datetime) -> WindowRef | None:
+        """Claim all amounts, one window after another, or renew the claims; the window that refused, or None.
+
+        After a refusal, the claims that this call has made are released.
+        """
+        return await asyncio.to_thread(self._claim_all, claims, now)
+
+    def _claim_all(self, claims: BudgetClaims, now: datetime) -> WindowRef | None:
+        made: list[BudgetRelease] = []
+        token = secrets.token_hex(8)
+        try:
+            for each in claims.each:
+                self._check()
+                if (fresh := self._claim(claims.purchase, each, token, now)) is None:
+                    self._undo(made)
+                    return each.ref
+                if fresh:
+                    made.append(BudgetRelease(purchase=claims.purchase, window=each.ref.id, token=token))
+            self._check()  # a new claim has nothing to compare with
+        except Conflict:
+            self._undo(made)
+            raise
+        return None
+
+    def _undo(self, made: Iterable[BudgetRelease]) -> None:
+        for each in made:
+            self._release(each)
+
+    def _claim(self, purchase: str, claim: BudgetClaim, token: str, now: datetime) -> bool | None:
+        """True: claimed; False: renewed; None: refused."""
+        ref, key = claim.ref, claim_key(purchase)
+        entry = {"purchase": purchase, "micros": claim.micros, "token": token, "at": now}
+        for _ in range(_TRIES):
+            found = self._collection.find_one({"_id": ref.id}, {f"open.{key}": True, "summed": True})
+            if found is None or not found.get("summed"):
+                self._insert(ref)
+                self._settle(ref.id, now, thorough=True)
+                continue
+            before = (found.get("open") or {}).get(key)
+            more = claim.micros - (int(before["micros"]) if before else 0)
+            where: Document = {"_id": ref.id, f"open.{key}": {"$exists": False}}
+            if before:
+                where = {"_id": ref.id, f"open.{key}.token": before["token"], f"open.{key}.micros": before["micros"]}
+            if more > 0 or not before:  # a renewal of the same amount is always granted
+                where["held"] = {"$lte": ref.limit - more}
+            change = {
+                "$set": {f"open.{key}": entry, "limit": ref.limit},
+                "$inc": {"held": more},
+                "$addToSet": {"keys": key},
+            }
+            if self._collection.update_one(where, change).modified_count == 1:
+                return not before
+            if self._is_full(ref, more):
+                return None
+        raise Conflict(f"the window {ref.id} changes all the time")
+
+    def _is_full(self, ref: WindowRef, more: int) -> bool:
+        found = self._collection.find_one({"_id": ref.id}, {"held": True}) or {}
+        return int(found.get("held") or 0) + more > ref.limit
+
+    def _insert(self, ref: WindowRef) -> None:
+        fresh = {"budget": ref.budget, "uid": ref.uid, "window": ref.window.value, "limit": ref.limit}
+        zero = {"held": 0, "settled": 0, "overrun": 0, "revision": 0, "open": {}, "keys": [], "summed": False}
+        with contextlib.suppress(DuplicateKeyError):
+            self._collection.insert_one({"_id": ref.id, **fresh, **zero, "resetsAt": ref.resets_at})
+
+    async def release(self, releases: Sequence[BudgetRelease]) -> None:
+        """Release claims that nobody has renewed since their token was read."""
+        self._check()
+        await asyncio.to_thread(self._undo, releases)
+
+    def _release(self, release: BudgetRelease) -> bool:
+        key = claim_key(release.purchase)
+        at = f"open.{key}"
+        found = self._collection.find_one({"_id": release.window, f"{at}.token": release.token}, {at: True})
+        if found is None:
+            return False
+        micros = int(found["open"][key]["micros"])
+        where = {"_id": release.window, f"{at}.token": release.token, f"{at}.micros": micros}
+        change = {"$unset": {at: ""}, "$pull": {"keys": key}, "$inc": {"held": -micros, "revision": 1}}
+        return self._collection.update_one(where, change).modified_count == 1
+
+    async def open_windows(self) -> list[str]:
+        """Ids of windows with open claims."""
+        return await asyncio.to_thread(
+            lambda: [str(each["_id"]) for each in self._collection.find({"keys": {"$gt": ""}}, {"_id": True})]
+        )
+
+    async def recent_windows(self, since: datetime) -> list[str]:
+        """Ids of windows that reset after `since`, or never."""
+        where = {"$or": [{"resetsAt": None}, {"resetsAt": {"$gte": since}}]}
+        return await asyncio.to_thread(
+            lambda: [str(each["_id"]) for each in self._collection.find(where, {"_id": True})]
+        )
+
+    async def settle(self, window: str, now: datetime, *, thorough: bool = False) -> bool:
+        """Release claims of unpaid purchases, and settle ended ones; True if the totals have changed.
+
+        `thorough`: also where no purchase has ended, for charges that became known and for restored backups.
+        """
+        return await asyncio.to_thread(lambda: self._settle(window, now, thorough=thorough))
+
+    def _settle(self, window: str, now: datetime, *, thorough: bool) -> bool:
+        changed = False
+        for _ in range(_TRIES):
+            self._check()
+            if thorough:
+                changed |= self._claim_missing(window)
+            found = self._collection.find_one({"_id": window})
+            if found is None:
+                return changed
+            kept = self._purchases(found["open"])
+            gone = [
+                each
+                for each in found["open"].values()
+                if _is_unclaimed(kept.get(each["purchase"]), window) and not _is_new(each, kept, now)
+            ]
+            if gone:
+                changed |= self._release_all(window, gone)
+                continue
+            ended = {key: each for key, each in found["open"].items() if _is_ended(kept.get(each["purchase"]))}
+            if not ended and not thorough:
+                return changed
+            ended = dict(list(ended.items())[:_BATCH])
+            if self._write_totals(window, found, ended):
+                return True
+        return changed
+
+    def _release_all(self, window: str, claims: Iterable[Document]) -> bool:
+        """True if one was released."""
+        self._check()
+        named = (BudgetRelease(purchase=each["purchase"], window=window, token=each["token"]) for each in claims)
+        return sum(map(self._release, named)) > 0
+
+    def _purchases(self, claims: Document) -> dict[str, Document]:
+        """State of purchases with claims, by their key in the ledger."""
+        names = sorted(each["purchase"] for each in claims.values())
+        fields = {"state": True, "step": True, "budgets": True}
+        return {str(each["_id"]): each for each in self._ledger.find({"_id": {"$in": names}}, fields)}
+
+    def _write_totals(self, window: str, found: Document, ended: Document) -> bool:
+        """Compare-and-set of the totals, without the claims that have ended."""
+        stay = [each["purchase"] for key, each in found["open"].items() if key not in ended]
+        settled, overrun = self._sum(window, stay)
+        out = sum(int(each["micros"]) for each in ended.values())
+        where: Document = {"_id": window, "revision": found["revision"]}
+        for key, each in ended.items():
+            where |= {f"open.{key}.token": each["token"], f"open.{key}.micros": each["micros"]}
+        change: Document = {
+            "$set": {"settled": settled, "overrun": overrun, "summed": True},
+            "$inc": {"held": settled - int(found["settled"]) - out, "revision": 1},
+        }
+        if ended:
+            change["$unset"] = {f"open.{key}": "" for key in ended}
+            change["$pullAll"] = {"keys": sorted(ended)}
+        elif found.get("summed") and (settled, overrun) == (found["settled"], found["overrun"]):
+            return True
+        self._check()
+        after = self._collection.find_one_and_update(where, change, return_document=ReturnDocument.AFTER)
+        # A purchase that was claimed and has ended since the first read is in both; the next round takes it out.
+        return after is not None
+
+    def _sum(self, window: str, without: list[str]) -> tuple[int, int]:
+        """Charges of ended purchases of a window, and the part of them above the bounds."""
+        match = {"budgets": window, "_id": {"$nin": without}, "$or": [{"state": {"$in": _ENDED}}, _ABANDONED]}
+        group = {"_id": None, "cost": {"$sum": _COST}, "overrun": {"$sum": _OVERRUN}}
+        found = list(self._ledger.aggregate([{"$match": match}, {"$group": group}]))
+        return (int(found[0]["cost"]), int(found[0]["overrun"])) if found else (0, 0)
+
+    def _claim_missing(self, window: str) -> bool:
+        """Claim for purchases under way that the window lacks, whatever its limit: a backup was restored."""
+        sent = {"state": _INTENT, "step": {"$nin": [PurchaseStep.PLANNED.value, PurchaseStep.ABANDONED.value]}}
+        under_way = {"budgets": window, "$or": [sent, {"state": PurchaseState.SUBMITTED.value}]}
+        purchases = list(self._ledger.find(under_way, {"boundMicros": True}))
+        changed = False
+        for each in purchases:
+            purchase, micros = str(each["_id"]), int(each.get("boundMicros") or 0)
+            key = claim_key(purchase)
+            entry = {"purchase": purchase, "micros": micros, "token": secrets.token_hex(8), "at": None}
+            change = {
+                "$set": {f"open.{key}": entry},
+                "$addToSet": {"keys": key},
+                "$inc": {"held": micros, "revision": 1},
+            }
+            self._check()
+            missing = {"_id": window, f"open.{key}": {"$exists": False}}
+            changed |= self._collection.update_one(missing, change).modified_count == 1
+        return changed
+
+    async def totals(self, ids: Sequence[str]) -> dict[str, WindowTotals]:
+        """Totals of windows by id; windows without any claim are missing."""
+        return await asyncio.to_thread(self._totals, list(ids))
+
+    def _totals(self, ids: list[str]) -> dict[str, WindowTotals]:
+        found = self._collection.find({"_id": {"$in": ids}})
+        return {str(each["_id"]): _totals_of(each) for each in found}
+
+
+def _is_unclaimed(purchase: Document | None, window: str) -> bool:
+    """True if the purchase needs no claim in the window: it is missing, unpaid, or was sent under other windows.
+
+    A planned one keeps its claims: it may be about to be sent.
+    """
+    if purchase is None or purchase["state"] in _UNPAID:
+        return True
+    planned = purchase["state"] == _INTENT and purchase.get("step") == PurchaseStep.PLANNED.value
+    return not planned and window not in (purchase.get("budgets") or ())
+
+
+def _is_new(claim: Document, kept: Document, now: datetime) -> bool:
+    """True if the purchase of a claim is about to be planned."""
+    at = claim.get("at")
+    age = now - (at if at.tzinfo else at.replace(tzinfo=UTC)) if isinstance(at, datetime) else _PLANNING
+    return claim["purchase"] not in kept and timedelta(0) <= age < _PLANNING
+
+
+def _is_ended(purchase: Document | None) -> bool:
+    if purchase is None:
+        return False
+    return purchase["state"] in _ENDED or {name: purchase.get(name) for name in _ABANDONED} == _ABANDONED
+
+
+def _usage_of(document: Document, key: str) -> WindowUsage:
+    mine = (document.get("open") or {}).get(key)
+    if mine is None:
+        return WindowUsage(held=document["held"])
+    return WindowUsage(held=document["held"], claimed=mine["micros"], token=mine["token"])
+
+
+def _totals_of(document: Document) -> WindowTotals:
+    plain = {name: document[name] for name in ("budget", "window", "limit", "held", "settled", "overrun")}
+    return WindowTotals(id=str(document["_id"]), claims=len(document["open"]), **plain)

@@ -1,0 +1,212 @@
+"""Collection `notifications`: the outbox of webhooks, which is also their delivery log.
+
+A notification is inserted as `planned` before its status is written, and becomes `pending` after it. A crash between
+the two leaves it `planned`; `Notifier.confirm_left` compares it with the status then. So none is lost, and none is
+sent of a status that was never written.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from pymongo.collection import Collection
+from pymongo.errors import DuplicateKeyError
+
+from contentgen_contract.names import Kind
+from contentgen_contract.records import indexes
+from contentgen_contract.records.notifications import ENDED, NotificationState
+from contentgen_operator.leader.leadership import Check, unchecked
+from contentgen_operator.state.notifications import Delivery, Notification, OutboxEntry, url_hash
+from contentgen_operator.state.observed import ResourceRef
+from contentgen_runtime.mongo import create_indexes
+
+Document = dict[str, Any]
+_ENDED = [each.value for each in ENDED]
+
+
+class NotificationOutbox:
+    """Reads and writes the collection. pymongo is synchronous, so each call runs in a thread. Raises PyMongoError."""
+
+    def __init__(self, collection: Collection[Document], check: Check = unchecked) -> None:
+        """`check` raises Conflict if this process does not lead."""
+        self._collection = collection
+        self._check = check
+        self.changed = asyncio.Event()  # set when a notification is to be delivered
+
+    def create_indexes(self) -> None:
+        """Create the indexes. Idempotent."""
+        create_indexes(self._collection, indexes.NOTIFICATIONS)
+
+    async def plan(self, notifications: Sequence[Notification], now: datetime) -> None:
+        """Insert notifications of a status that is about to be written. Those that exist stay."""
+        await asyncio.to_thread(self._plan, notifications, now)
+
+    def _plan(self, notifications: Sequence[Notification], now: datetime) -> None:
+        ids = [each.id for each in notifications]
+        found = {each["_id"]: each for each in self._collection.find({"_id": {"$in": ids}})}
+        self._check()
+        for each in notifications:
+            kept, document = found.get(each.id), _planned(each, now)
+            if kept is None:
+                self._insert(document)
+            elif kept["state"] == NotificationState.PLANNED:  # of a status that was not written; its text may differ
+                changed = document | {"revision": kept["revision"] + 1}
+                self._collection.replace_one({"_id": each.id, "revision": kept["revision"]}, changed)
+
+    def _insert(self, document: Document) -> None:
+        try:
+            self._collection.insert_one(document)
+        except DuplicateKeyError:
+            return
+        try:
+            self._check()  # an insertion has nothing to compare with
+        except Exception:
+            self._collection.delete_one({"_id": document["_id"], "revision": document["revision"]})
+            raise
+
+    async def confirm(self, ids: Iterable[str], now: datetime) -> None:
+        """Release notifications whose status is written."""
+        for each in ids:
+            self._check()
+            await asyncio.to_thread(self._confirm, each, now)
+        self.changed.set()
+
+    def _confirm(self, identity: str, now: datetime) -> None:
+        change = {"$set": {"state": NotificationState.PENDING.value, "nextAt": now}, "$inc": {"revision": 1}}
+        self._collection.update_one({"_id": identity, "state": NotificationState.PLANNED.value}, change)
+
+    async def left(self, before: datetime, most: int) -> list[OutboxEntry]:
+        """Notifications that were planned before a time, and never confirmed; oldest first."""
+        where = {"state": NotificationState.PLANNED.value, "nextAt": {"$lt": before}}
+        return await asyncio.to_thread(self._list, where, most)
+
+    async def drop(self, entry: OutboxEntry) -> None:
+        """Delete a planned notification whose status was never written."""
+        self._check()
+        where = {"_id": entry.notification.id, "revision": entry.revision, "state": NotificationState.PLANNED.value}
+        await asyncio.to_thread(self._collection.delete_one, where)
+
+    async def due(self, now: datetime, most_of_one: int) -> list[OutboxEntry]:
+        """Notifications to deliver now, up to `most_of_one` of each namespace; the namespaces take turns."""
+        return await asyncio.to_thread(self._due, now, most_of_one)
+
+    def _due(self, now: datetime, most: int) -> list[OutboxEntry]:
+        where: Document = {"state": NotificationState.PENDING.value, "nextAt": {"$lte": now}}
+        lines = [
+            self._list(where | {"namespace": namespace}, most)
+            for namespace in sorted(self._collection.distinct("namespace", where))
+        ]
+        longest = max(map(len, lines), default=0)
+        return [line[turn] for turn in range(longest) for line in lines if turn < len(line)]
+
+    def _list(self, where: Document, most: int) -> list[OutboxEntry]:
+        return [_read(each) for each in self._collection.find(where).sort([("nextAt", 1)]).limit(most)]
+
+    async def next_at(self) -> datetime | None:
+        """Time of the next delivery; None if nothing is to be delivered."""
+        return await asyncio.to_thread(self._next_at)
+
+    def _next_at(self) -> datetime | None:
+        found = self._collection.find({"state": NotificationState.PENDING.value}).sort([("nextAt", 1)]).limit(1)
+        return next((_time(each["nextAt"]) for each in found), None)
+
+    async def put(self, entry: OutboxEntry) -> OutboxEntry | None:
+        """Compare-and-set of an entry's progress; the stored entry, or None if it has changed since it was read."""
+        self._check()
+        return await asyncio.to_thread(self._put, entry)
+
+    def _put(self, entry: OutboxEntry) -> OutboxEntry | None:
+        change = {
+            "state": entry.state.value,
+            "tries": entry.tries,
+            "roundStartedAt": entry.round_started_at,
+            "nextAt": entry.next_at,
+            "expiresAt": entry.expires_at,
+            "deliveries": [each.model_dump(by_alias=True) | {"result": each.result.value} for each in entry.deliveries],
+        }
+        where = {"_id": entry.notification.id, "revision": entry.revision}
+        done = self._collection.update_one(where, {"$set": change, "$inc": {"revision": 1}}).matched_count == 1
+        return entry.model_copy(update={"revision": entry.revision + 1}) if done else None
+
+    async def is_gone(self, entry: OutboxEntry) -> bool:
+        """True if the receiver has answered 410 to a notification of the same resource."""
+        where = {
+            "jobId": entry.notification.ref.uid,
+            "urlHash": url_hash(entry.notification.url),
+            "state": NotificationState.GONE.value,
+        }
+        return await asyncio.to_thread(self._collection.find_one, where, {"_id": True}) is not None
+
+    async def discard(self, uids: Iterable[str], now: datetime) -> None:
+        """Let the notifications of deleted jobs expire: the ended ones now, the others at their end."""
+        where = {"jobId": {"$in": sorted(set(uids))}}
+        self._check()
+        await asyncio.to_thread(self._collection.update_many, where, {"$set": {"expiresAt": now}})
+
+    async def expire(self, now: datetime) -> int:
+        """Delete ended notifications whose time in the log is over; their number."""
+        self._check()
+        where = {"state": {"$in": _ENDED}, "expiresAt": {"$lt": now}}
+        return (await asyncio.to_thread(self._collection.delete_many, where)).deleted_count
+
+    async def pending(self) -> tuple[int, datetime | None]:
+        """Number of notifications to deliver, and the time when the oldest of them was created."""
+        return await asyncio.to_thread(self._pending)
+
+    def _pending(self) -> tuple[int, datetime | None]:
+        where = {"state": NotificationState.PENDING.value}
+        oldest = self._collection.find(where, {"createdAt": True}).sort([("createdAt", 1)]).limit(1)
+        return self._collection.count_documents(where), next((_time(each["createdAt"]) for each in oldest), None)
+
+
+def _planned(notification: Notification, now: datetime) -> Document:
+    ref = notification.ref
+    return {
+        "_id": notification.id,
+        "jobId": ref.uid,
+        "namespace": ref.namespace,
+        "kind": ref.kind.value,
+        "name": ref.name,
+        "run": notification.run,
+        "event": notification.event.value,
+        "url": notification.url,
+        "urlHash": url_hash(notification.url),
+        "headersSecret": notification.headers_secret,
+        "payload": notification.payload,
+        "createdAt": now,
+        "state": NotificationState.PLANNED.value,
+        "revision": 1,
+        "tries": 0,
+        "roundStartedAt": None,
+        "nextAt": now,
+        "expiresAt": None,
+        "deliveries": [],
+    }
+
+
+def _read(found: Document) -> OutboxEntry:
+    ref = ResourceRef(kind=Kind(found["kind"]), namespace=found["namespace"], name=found["name"], uid=found["jobId"])
+    notification = Notification(
+        id=found["_id"],
+        ref=ref,
+        run=found["run"],
+        event=found["event"],
+        url=found["url"],
+        headers_secret=found.get("headersSecret"),
+        payload=found["payload"],
+    )
+    return OutboxEntry(
+        notification=notification,
+        state=NotificationState(found["state"]),
+        revision=found["revision"],
+        tries=found["tries"],
+        round_started_at=_time(found.get("roundStartedAt")),
+        next_at=_time(found.get("nextAt")),
+        expires_at=_time(found.get("expiresAt")),
+        deliveries=tuple(Delivery.model_validate(each) for each in found.get("deliveries") or ()),
+    )
+
+
+def _time(found: datetime | None) -> datetime | None:
+    return found.replace(tzinfo=UTC) if found is not None and found.tzinfo is None else found

@@ -1,0 +1,126 @@
+"""Webhooks on the real cluster: signatures, receivers that fail, forbidden addresses, a killed operator, the log."""
+
+import base64
+import json
+import time
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from contentgen_cluster import release
+from contentgen_contract.names import API_VERSION
+from contentgen_e2e.gateway import Gateway, GatewayTenant, eventually
+from contentgen_e2e.world import ClusterWorld
+
+Body = dict[str, Any]
+KIND = "ImageGeneration"
+
+
+def pictures(*urls: str) -> Body:
+    notify = [{"url": url} for url in urls]
+    return {"model": "flux-dev", "prompt": "a cat", "image": {"size": {"width": 512, "height": 384}}, "notify": notify}
+
+
+def hook(name: str, query: str = "") -> str:
+    return f"{release.SANDBOX}/hooks/{name}" + (f"?{query}" if query else "")
+
+
+def received(world: ClusterWorld, name: str) -> list[Body]:
+    listed: list[Body] = world.sandbox.get(f"/hooks/{name}").raise_for_status().json()
+    return listed
+
+
+def stored(world: ClusterWorld, uid: str) -> list[Body]:
+    return list(world.jobs.database["notifications"].find({"jobId": uid}))
+
+
+def verify(message: Body, keys: list[Body]) -> None:
+    """Raises InvalidSignature unless one of the keys has signed the message."""
+    headers = message["headers"]
+    content = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.{message['body']}".encode()
+    (signature,) = headers["webhook-signature"].split()
+    version, _, value = signature.partition(",")
+    assert version == "v1a"
+    public = base64.urlsafe_b64decode(keys[0]["x"] + "=")
+    Ed25519PublicKey.from_public_bytes(public).verify(base64.b64decode(value), content)
+
+
+def test_a_completed_job_is_told_once_and_signed_by_a_published_key(
+    world: ClusterWorld, gateway: Gateway, ann: GatewayTenant
+) -> None:
+    order = {"userId": ann.user, "prompt": "a cat", "model": "flux-dev", "webhookUrl": hook("signed")}
+    job_id = ann.ask("/api/images/generate", order)["jobId"]
+    assert ann.finished(job_id)["status"] == "completed"
+    assert eventually(lambda: bool(received(world, "signed")))
+    # The kubelet updates the gateway's volume within two minutes.
+    published = ann.api.get("/.well-known/contentgen-webhooks.json")
+    assert eventually(lambda: ann.api.get("/.well-known/contentgen-webhooks.json").is_success, 150), published.text
+    (message,) = received(world, "signed")
+    verify(message, ann.get("/.well-known/contentgen-webhooks.json")["keys"])
+    body = json.loads(message["body"])
+    assert body["type"] == "job.completed"
+    assert (body["data"]["uid"], body["data"]["run"], body["data"]["phase"]) == (job_id, 1, "Completed")
+    (logged,) = ann.get(f"/api/jobs/{job_id}/notifications")["notifications"]
+    assert (logged["state"], logged["notificationId"]) == ("delivered", message["headers"]["webhook-id"])
+    ann.ask(f"/api/jobs/{job_id}/notifications/{logged['notificationId']}/resend")
+    assert eventually(lambda: len(received(world, "signed")) == 2)
+    again = received(world, "signed")[1]
+    assert (again["body"], again["headers"]["webhook-id"]) == (message["body"], logged["notificationId"])
+
+
+def test_an_unquoted_on_is_the_key_true_for_kubectl(world: ClusterWorld) -> None:
+    spec = release.of_class(pictures(hook("unquoted")))
+    spec["notify"] = [{"url": hook("unquoted"), "on": ["Completed"]}]
+    body = {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": "unquoted"}, "spec": spec}
+    manifest = json.dumps(body).replace('"on"', "on")  # JSON is YAML, apart from this key
+    world.kubectl("apply", "--filename", "-", stdin=manifest)
+    assert world.get(KIND, "unquoted")["spec"]["notify"][0]["true"] == ["Completed"]
+    world.wait_for_end(KIND, "unquoted")
+    assert eventually(lambda: len(received(world, "unquoted")) == 1)
+
+
+def test_receivers_that_fail_delay_no_job_and_lose_nothing(world: ClusterWorld) -> None:
+    urls = (hook("slow", "seconds=60"), hook("down", "fails=2"), hook("gone", "status=410"))
+    uid = world.apply(KIND, "failing", pictures(*urls))
+    world.wait_for_end(KIND, "failing")
+    assert eventually(lambda: len(received(world, "down")) == 3, 90)
+    assert len({each["headers"]["webhook-id"] for each in received(world, "down")}) == 1
+    states = {each["url"]: each["state"] for each in stored(world, uid)}
+    assert states[urls[1]] == "delivered"
+    assert states[urls[2]] == "gone"
+    assert eventually(lambda: stored(world, uid)[0]["deliveries"] != [], 60)
+
+
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("redirect", hook("redirect", "status=307&to=http://kubernetes.default.svc/")),
+        ("api-server", "http://kubernetes.default.svc/hook"),
+        ("metadata", "http://169.254.169.254/latest"),
+        ("loopback", "http://0x7f.1:8080/healthz"),
+    ],
+)
+def test_a_forbidden_address_is_not_reached(world: ClusterWorld, name: str, url: str) -> None:
+    uid = world.apply(KIND, name, pictures(url))
+    world.wait_for_end(KIND, name)
+    assert eventually(lambda: any(each["deliveries"] for each in stored(world, uid)))
+    (found,) = stored(world, uid)
+    assert found["state"] == "pending"
+    assert found["deliveries"][0]["result"] == ("failed" if name == "redirect" else "refused")
+
+
+def test_a_killed_operator_loses_no_notification(world: ClusterWorld) -> None:
+    """It is killed as soon as the resource is Completed."""
+    names = [f"killed-{number}" for number in range(3)]
+    for name in names:
+        world.apply(KIND, name, pictures(hook(name)))
+    world.wait(KIND, names[0], lambda status: status.get("phase") == "Completed")
+    world.kill_operator()
+    for name in names:
+        world.wait_for_end(KIND, name)
+    deadline = time.monotonic() + 240  # an interrupted attempt is repeated after two minutes
+    while any(not received(world, name) for name in names) and time.monotonic() < deadline:
+        time.sleep(1)
+    for name in names:
+        assert len({each["headers"]["webhook-id"] for each in received(world, name)}) == 1

@@ -1,0 +1,90 @@
+"""Queues on the real cluster: limits and turns with the sandbox's providers, the circuit of an endpoint, and Kueue's
+labels with a stand-in that resumes Jobs as Kueue does.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from contentgen_contract.names import API_VERSION, QUEUE_LABEL, QUEUE_PRIORITY_LABEL
+from contentgen_e2e.settings import ROOT
+from contentgen_e2e.world import ClusterWorld, installed
+
+KIND = "ImageGeneration"
+Body = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[ClusterWorld]:
+    """Release in which one request to fal is under way at a time."""
+    with installed(ROOT, "queues", "queues.maxConcurrent.fal=1") as opened:
+        yield opened
+
+
+def pictures(prompt: str, **more: Any) -> Body:
+    return {"model": "flux-dev", "prompt": prompt, "image": {"size": {"width": 512, "height": 384}}} | more
+
+
+def faults(world: ClusterWorld, *faults: Body) -> None:
+    world.sandbox.put("/sandbox/faults", json=list(faults)).raise_for_status()
+
+
+def test_runs_wait_for_the_only_place_and_start_by_priority(world: ClusterWorld) -> None:
+    faults(world, {"provider": "fal", "model": "fal-ai/flux/dev", "fault": "slow_model", "count": 1, "delay_s": 15})
+    world.apply(KIND, "first", pictures("the one with the place"))
+    world.wait(KIND, "first", lambda s: s.get("phase") == "Processing")
+    world.apply(KIND, "later", pictures("the one that starts last"))
+    world.apply(KIND, "urgent", pictures("the one that starts next", priority=10))
+    for name in ("later", "urgent"):
+        status = world.wait(KIND, name, lambda s: s.get("reason") == "Queued")["status"]
+        assert status["message"] == "waiting for a place: all 1 places of fal are in use (queues.maxConcurrent.fal)"
+    ends = {name: world.wait_for_end(KIND, name)["status"] for name in ("first", "urgent", "later")}
+    assert {each["phase"] for each in ends.values()} == {"Completed"}
+    assert ends["urgent"]["run"]["submittedAt"] <= ends["later"]["run"]["submittedAt"]
+    assert ends["first"]["completionTime"] <= ends["later"]["completionTime"]
+
+
+def test_a_wait_ends_unpaid_at_the_queue_deadline(world: ClusterWorld) -> None:
+    faults(world, {"provider": "fal", "model": "fal-ai/flux/dev", "fault": "stuck", "count": 1})
+    world.apply(KIND, "stuck", pictures("a request that never ends"))
+    world.wait(KIND, "stuck", lambda s: s.get("phase") == "Processing")
+    paid = len(world.billed())
+    world.apply(KIND, "impatient", pictures("one that does not wait for long", queueDeadlineSeconds=60))
+    status = world.wait_for_end(KIND, "impatient")["status"]
+    assert (status["phase"], status["reason"]) == ("Failed", "DeadlineExceeded")
+    assert "spec.queueDeadlineSeconds (60)" in status["message"]
+    assert len(world.billed()) == paid
+    world.kubectl("delete", KIND.lower(), "stuck", "--timeout=60s")
+
+
+def test_an_endpoint_that_fails_is_left_alone_for_a_while_and_tried_again(world: ClusterWorld) -> None:
+    faults(world, {"provider": "fal", "model": "fal-ai/flux/dev", "fault": "refuse_429", "count": 6})
+    for number in range(3):
+        world.apply(KIND, f"busy-{number}", pictures(f"picture {number} of a busy endpoint"))
+    world.wait(KIND, "busy-0", lambda s: s.get("reason") in ("CircuitOpen", "ProviderUnavailable"))
+    ends = [world.wait_for_end(KIND, f"busy-{number}", seconds=400)["status"] for number in range(3)]
+    assert {each["phase"] for each in ends} == {"Completed"}
+
+
+def test_a_job_with_kueues_label_is_suspended_until_it_is_resumed(world: ClusterWorld, film: str) -> None:
+    """Stand-in for Kueue: its module is not available here."""
+    labels = {QUEUE_LABEL: "team-a", QUEUE_PRIORITY_LABEL: "low"}
+    body = {
+        "apiVersion": API_VERSION,
+        "kind": "Transcription",
+        "metadata": {"name": "queued", "namespace": world.namespace, "labels": labels},
+        "spec": {"source": {"url": film}},
+    }
+    applied = json.loads(world.kubectl("apply", "--filename", "-", "--output", "json", stdin=json.dumps(body)))
+    selector = f"contentgen.dev/uid={applied['metadata']['uid']}"
+    for _ in ("prepare", "collect"):
+        world.wait("Transcription", "queued", lambda s: s.get("reason") == "Queued")
+        jobs = json.loads(world.kubectl("get", "jobs", "--selector", selector, "--output", "json"))["items"]
+        held = [each for each in jobs if each["spec"].get("suspend")]
+        assert [labels.items() <= each["metadata"]["labels"].items() for each in held] == [True]
+        name = held[0]["metadata"]["name"]
+        world.kubectl("patch", "job", name, "--type=merge", "--patch", '{"spec": {"suspend": false}}')
+        world.wait("Transcription", "queued", lambda s: s.get("reason") != "Queued")
+    assert world.wait_for_end("Transcription", "queued")["status"]["phase"] == "Completed"

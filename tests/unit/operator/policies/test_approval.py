@@ -1,0 +1,340 @@
+"""Approval of a run before its payment, and dry runs."""
+
+from typing import Any
+
+import pytest
+
+from contentgen_contract.names import (
+    APPROVAL_LABEL,
+    APPROVE_ANNOTATION,
+    APPROVED_BY_ANNOTATION,
+    CANCEL_ANNOTATION,
+    REJECT_ANNOTATION,
+    RERUN_ANNOTATION,
+    Kind,
+    Phase,
+)
+from contentgen_contract.resources.status import ResourceStatus
+from contentgen_operator.state.decision_input import Policy
+from contentgen_simulation.world import SPECS, UID, World, Writes
+
+pytestmark = pytest.mark.usefixtures("no_waiting")
+
+LORA, IMAGES, TRANSCRIPT = Kind.LORA_TRAINING, Kind.IMAGE_GENERATION, Kind.TRANSCRIPTION
+MANUAL = {"approval": "Manual"}
+WAITING = (Phase.AWAITING_APPROVAL, "AwaitingApproval")
+
+
+def approved(number: int, by: str = "alice", verb: str = APPROVE_ANNOTATION) -> dict[str, str]:
+    return {verb: str(number), APPROVED_BY_ANNOTATION: by}
+
+
+def said(status: ResourceStatus) -> tuple[Phase | None, str | None]:
+    return status.phase, status.reason
+
+
+async def waiting(monkeypatch: pytest.MonkeyPatch, kind: Kind = LORA, **annotations: str) -> World:
+    world = World(monkeypatch, Writes())
+    world.kube.apply(kind, SPECS[kind] | MANUAL, **annotations)
+    assert said(await world.finish(kind, Phase.AWAITING_APPROVAL)) == WAITING
+    return world
+
+
+async def remains(world: World, kind: Kind = LORA) -> ResourceStatus:
+    """The status after some more reconciles, in which nothing was paid."""
+    for _ in range(6):
+        await world.step(kind)
+    assert world.provider.posts == []
+    return world.status(kind)
+
+
+@pytest.mark.parametrize("kind", Kind)
+async def test_a_run_waits_after_its_free_stages_and_is_paid_once_it_is_approved(
+    kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = await waiting(monkeypatch, kind)
+    status = await remains(world, kind)
+    assert said(status) == WAITING
+    assert "about" in (status.message or "")
+    assert status.cost is not None
+    assert (kind is IMAGES) or (status.run is not None and status.run.facts is not None)
+    world.kube.apply(kind, SPECS[kind] | MANUAL, **approved(1))
+    status = await world.finish(kind)
+    assert said(status) == (Phase.COMPLETED, "Completed")
+    assert status.run is not None
+    assert status.run.approval is not None
+    assert (status.run.approval.by, status.run.approval.run) == ("alice", 1)
+    assert len(world.provider.posts) == 1
+    await world.settle(kind)
+
+
+async def test_the_message_has_price_pictures_and_rejected_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = await waiting(monkeypatch)
+    message = world.status(LORA).message or ""
+    assert "about 2.00 USD" in message
+    assert "12 pictures of 4 scenes" in message
+    assert "kubectl contentgen approve it" in message
+
+
+async def test_a_rejected_run_ends_unpaid_and_another_run_waits_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = await waiting(monkeypatch)
+    world.kube.apply(LORA, SPECS[LORA] | MANUAL, **approved(1, "bob", REJECT_ANNOTATION))
+    status = await world.finish(LORA)
+    assert said(status) == (Phase.FAILED, "Rejected")
+    assert status.message == "rejected by bob; nothing was paid"
+    assert status.run is not None
+    assert status.run.billed is False
+    world.kube.apply(LORA, SPECS[LORA] | MANUAL, **(approved(1) | {RERUN_ANNOTATION: "again"}))
+    assert said(await world.finish(LORA, Phase.AWAITING_APPROVAL)) == WAITING
+    assert said(await remains(world)) == WAITING
+
+
+async def test_a_rejection_wins_over_an_approval(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = await waiting(monkeypatch, IMAGES)
+    world.kube.apply(IMAGES, SPECS[IMAGES] | MANUAL, **(approved(1) | {REJECT_ANNOTATION: "1"}))
+    assert said(await world.finish(IMAGES)) == (Phase.FAILED, "Rejected")
+    assert world.provider.posts == []
+
+
+@pytest.mark.parametrize("kind", Kind)
+async def test_an_approval_that_was_set_at_the_creation_lapses(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And also after it was removed from the manifest and set again before the operator looked."""
+    world = await waiting(monkeypatch, kind, **approved(1))
+    assert said(await remains(world, kind)) == WAITING
+    world.kube.apply(kind, SPECS[kind] | MANUAL, **(approved(1) | {APPROVE_ANNOTATION: "1-2"}))
+    assert said(await world.finish(kind)) == (Phase.COMPLETED, "Completed")
+
+
+async def test_a_lapsed_approval_counts_once_it_was_removed_and_set_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = await waiting(monkeypatch, IMAGES, **approved(1))
+    world.kube.apply(IMAGES, SPECS[IMAGES] | MANUAL)
+    assert said(await remains(world, IMAGES)) == WAITING
+    world.kube.apply(IMAGES, SPECS[IMAGES] | MANUAL, **approved(1))
+    assert said(await world.finish(IMAGES)) == (Phase.COMPLETED, "Completed")
+
+
+async def test_a_rejection_that_is_removed_does_not_uncover_an_approval_that_lapsed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = await waiting(monkeypatch, IMAGES, **(approved(1) | {REJECT_ANNOTATION: "1"}))
+    world.kube.apply(IMAGES, SPECS[IMAGES] | MANUAL, **approved(1))
+    assert said(await remains(world, IMAGES)) == WAITING
+
+
+@pytest.mark.parametrize("steps", range(6))
+async def test_an_approval_counts_only_if_the_status_showed_the_wait_before(
+    steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is set after any number of reconciles: before the wait, it lapses."""
+    world = World(monkeypatch, Writes())
+    world.kube.apply(LORA, SPECS[LORA] | MANUAL)
+    for _ in range(steps):
+        await world.step(LORA)
+    shown = world.status(LORA).phase is Phase.AWAITING_APPROVAL
+    world.kube.apply(LORA, SPECS[LORA] | MANUAL, **approved(1))
+    for _ in range(8):
+        await world.step(LORA)
+    assert len(world.provider.posts) == shown
+
+
+@pytest.mark.parametrize(
+    "annotations",
+    [
+        {APPROVE_ANNOTATION: "1"},
+        {APPROVE_ANNOTATION: "1", APPROVED_BY_ANNOTATION: ""},
+        {APPROVE_ANNOTATION: "1", APPROVED_BY_ANNOTATION: "x" * 257},
+        {APPROVE_ANNOTATION: "1", APPROVED_BY_ANNOTATION: "al\x1bice"},
+        approved(2),
+        {APPROVE_ANNOTATION: "01", APPROVED_BY_ANNOTATION: "alice"},
+        {APPROVE_ANNOTATION: "true", APPROVED_BY_ANNOTATION: "alice"},
+        {APPROVE_ANNOTATION: "", APPROVED_BY_ANNOTATION: "alice"},
+    ],
+)
+async def test_an_approval_without_a_user_or_of_another_run_has_no_effect(
+    annotations: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = await waiting(monkeypatch, IMAGES)
+    world.kube.apply(IMAGES, SPECS[IMAGES] | MANUAL, **annotations)
+    assert said(await remains(world, IMAGES)) == WAITING
+
+
+EDITED: dict[Kind, dict[str, Any]] = {
+    LORA: {"triggerWord": "other"},
+    IMAGES: {"prompt": "another"},
+    TRANSCRIPT: {"options": {"speakerLabels": False}},
+}
+
+
+@pytest.mark.parametrize("kind", Kind)
+async def test_an_edit_while_waiting_replaces_the_run_and_approvals_lapse(
+    kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one that comes with an approval of either number: only what waits now may be approved."""
+    world = await waiting(monkeypatch, kind)
+    edited = SPECS[kind] | MANUAL | EDITED[kind]
+    world.kube.apply(kind, edited, **approved(1))
+    await world.step(kind)
+    world.kube.apply(kind, edited, **approved(2))
+    assert said(await world.finish(kind, Phase.AWAITING_APPROVAL)) == WAITING
+    status = await remains(world, kind)
+    assert status.run is not None
+    assert (status.phase, status.run.number) == (Phase.AWAITING_APPROVAL, 2)
+    world.kube.apply(kind, edited, **approved(2, "carol"))
+    status = await world.finish(kind)
+    assert said(status) == (Phase.COMPLETED, "Completed")
+    assert len(world.provider.posts) == 1
+
+
+async def test_an_edit_that_also_removes_the_requirement_pays_for_the_edited_inputs_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = await waiting(monkeypatch, IMAGES)
+    world.kube.apply(IMAGES, SPECS[IMAGES] | EDITED[IMAGES])
+    status = await world.finish(IMAGES)
+    assert said(status) == (Phase.COMPLETED, "Completed")
+    assert status.run is not None
+    assert status.run.number == 2
+    assert len(world.provider.posts) == 1
+
+
+async def test_an_edit_of_a_finished_resource_waits_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A typo in Git costs nothing: the annotation of the run that was approved stays there."""
+    world = await waiting(monkeypatch, IMAGES)
+    world.kube.apply(IMAGES, SPECS[IMAGES] | MANUAL, **approved(1))
+    await world.finish(IMAGES)
+    world.kube.apply(IMAGES, SPECS[IMAGES] | MANUAL | EDITED[IMAGES], **approved(1))
+    for _ in range(8):
+        await world.step(IMAGES)
+    assert said(world.status(IMAGES)) == WAITING
+    assert len(world.provider.posts) == 1
+    world.kube.apply(IMAGES, SPECS[IMAGES] | MANUAL, **approved(1))
+    assert said(await world.finish(IMAGES)) == (Phase.COMPLETED, "AdoptedFinishedRun")
+    assert len(world.provider.posts) == 1
+
+
+@pytest.mark.parametrize("label", ["Manual", "manual", ""])
+async def test_the_label_of_the_namespace_is_a_minimum(label: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, Writes())
+    world.kube.server.namespace_labels["ns"] = {APPROVAL_LABEL: label}
+    world.kube.apply(IMAGES, SPECS[IMAGES] | {"approval": "Automatic"})
+    assert said(await world.finish(IMAGES, Phase.AWAITING_APPROVAL)) == WAITING
+    world.kube.server.namespace_labels["ns"] = {APPROVAL_LABEL: "Automatic"}
+    assert said(await world.finish(IMAGES)) == (Phase.COMPLETED, "Completed")
+
+
+async def test_the_setting_of_the_installation_is_a_minimum(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, Writes())
+    world.policy = Policy(approval_required=True)
+    world.restart()
+    world.kube.server.namespace_labels["ns"] = {APPROVAL_LABEL: "Automatic"}
+    world.kube.apply(IMAGES, SPECS[IMAGES])
+    assert said(await world.finish(IMAGES, Phase.AWAITING_APPROVAL)) == WAITING
+
+
+async def test_an_accepted_approval_stays_when_its_annotations_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is part of the run document: it is accepted while the run is suspended in the same edit."""
+    world = await waiting(monkeypatch, IMAGES)
+    world.kube.apply(IMAGES, SPECS[IMAGES] | MANUAL | {"suspend": True}, **approved(1))
+    await world.step(IMAGES)
+    assert world.status(IMAGES).phase is Phase.SUSPENDED
+    world.kube.apply(IMAGES, SPECS[IMAGES] | MANUAL | {"suspend": True}, **approved(1, "eve", REJECT_ANNOTATION))
+    await world.step(IMAGES)
+    world.kube.apply(IMAGES, SPECS[IMAGES] | MANUAL)
+    status = await world.finish(IMAGES)
+    assert said(status) == (Phase.COMPLETED, "Completed")
+    assert status.run is not None
+    assert status.run.approval is not None
+    assert status.run.approval.by == "alice"
+
+
+async def test_an_approval_that_is_set_while_the_run_is_suspended_lapses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run document has the wait, and the status does not show it."""
+    world = await waiting(monkeypatch, IMAGES)
+    suspended = SPECS[IMAGES] | MANUAL | {"suspend": True}
+    world.kube.apply(IMAGES, suspended)
+    await world.step(IMAGES)
+    world.kube.apply(IMAGES, suspended, **approved(1))
+    await world.step(IMAGES)
+    world.kube.apply(IMAGES, SPECS[IMAGES] | MANUAL, **approved(1))
+    assert said(await remains(world, IMAGES)) == WAITING
+
+
+async def test_a_forged_approval_in_the_status_is_replaced_by_the_run_document(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = await waiting(monkeypatch, IMAGES)
+    forged = world.kube.resources[IMAGES, "it"]["status"]["run"]["approval"]
+    forged |= {"verdict": "Approved", "by": "mallory"}
+    status = await remains(world, IMAGES)
+    assert said(status) == WAITING
+    assert status.run is not None
+    assert status.run.approval is not None
+    assert status.run.approval.verdict is None
+
+
+async def test_a_run_that_is_suspended_or_cancelled_or_late_while_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = await waiting(monkeypatch)
+    world.kube.apply(LORA, SPECS[LORA] | MANUAL | {"suspend": True})
+    await world.step(LORA)
+    assert world.status(LORA).phase is Phase.SUSPENDED
+    world.kube.apply(LORA, SPECS[LORA] | MANUAL)
+    assert said(await world.finish(LORA, Phase.AWAITING_APPROVAL)) == WAITING
+    world.kube.apply(LORA, SPECS[LORA] | MANUAL, **(approved(1) | {CANCEL_ANNOTATION: "1"}))
+    assert said(await world.finish(LORA)) == (Phase.FAILED, "Cancelled")
+    late = await waiting(monkeypatch, IMAGES)
+    late.kube.apply(IMAGES, SPECS[IMAGES] | MANUAL | {"deadlineSeconds": 60})
+    status = await late.finish(IMAGES)
+    assert said(status) == (Phase.FAILED, "DeadlineExceeded")
+    assert "it waited (AwaitingApproval)" in (status.message or "")
+    assert world.provider.posts == late.provider.posts == []
+
+
+async def test_a_deleted_resource_that_waits_is_gone_and_one_of_its_name_waits_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = await waiting(monkeypatch, IMAGES)
+    world.kube.apply(IMAGES, SPECS[IMAGES] | MANUAL, uid="another-uid", **approved(1))
+    assert said(await world.finish(IMAGES, Phase.AWAITING_APPROVAL)) == WAITING
+    assert said(await remains(world, IMAGES)) == WAITING
+
+
+@pytest.mark.parametrize("kind", Kind)
+async def test_a_dry_run_ends_with_its_price_and_is_paid_once_the_field_is_removed(
+    kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(monkeypatch, Writes())
+    world.kube.apply(kind, SPECS[kind] | {"dryRun": "Estimate"})
+    status = await world.finish(kind)
+    assert said(status) == (Phase.COMPLETED, "Estimated")
+    assert status.cost is not None
+    assert status.run is not None
+    assert (status.cost.estimated != "", status.cost.actual, status.run.billed) == (True, "", False)
+    assert status.versions == ()
+    true = {each.type for each in status.conditions if each.status == "True"}
+    assert true & {"Submitted", "Stored", "Failed"} == set()
+    record = world.database["jobs"].find_one({"jobId": UID})
+    assert (record["status"], record["versions"]) == ("cancelled", [])
+    await world.settle(kind)
+    assert world.provider.posts == []
+    world.kube.apply(kind, SPECS[kind])
+    assert said(await world.finish(kind, Phase.PROCESSING))[0] in (Phase.PROCESSING, Phase.COMPLETED)
+    await world.finish(kind)
+    assert said(world.status(kind)) == (Phase.COMPLETED, "Completed")
+    assert len(world.provider.posts) == 1
+
+
+async def test_a_dry_run_needs_neither_a_key_nor_a_lora_nor_an_approval(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, Writes())
+    world.provider.configured = False
+    lora = {"model": "flux-lora", "loras": [{"loraRef": {"name": "none"}}]}
+    world.kube.apply(IMAGES, SPECS[IMAGES] | MANUAL | lora | {"dryRun": "Estimate"})
+    assert said(await world.finish(IMAGES, Phase.AWAITING_APPROVAL)) == (Phase.COMPLETED, "Estimated")
+
+
+async def test_a_dry_run_that_is_set_while_a_run_waits_withdraws_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = await waiting(monkeypatch, IMAGES)
+    world.kube.apply(IMAGES, SPECS[IMAGES] | MANUAL | {"dryRun": "Estimate"}, **approved(1))
+    assert said(await world.finish(IMAGES)) == (Phase.COMPLETED, "Estimated")
+    world.kube.apply(IMAGES, SPECS[IMAGES] | MANUAL, **approved(1))
+    assert said(await world.finish(IMAGES, Phase.AWAITING_APPROVAL)) == WAITING
+    assert said(await remains(world, IMAGES)) == WAITING

@@ -1,0 +1,68 @@
+"""Tables of lifecycle.py: complete, without repetitions, and in agreement with the order of the phases."""
+
+import pytest
+
+from contentgen_contract.names import Phase
+from contentgen_contract.records.ledger import PurchaseState, PurchaseStep
+from contentgen_operator.state.lifecycle import (
+    NONE,
+    PHASE_ORDER,
+    PHASE_RETURNS,
+    PHASE_TRANSITIONS,
+    PURCHASE_TRANSITIONS,
+    RESTORED_TRANSITIONS,
+    LifecycleTransition,
+    purchase_node,
+)
+
+
+def edges(*tables: tuple[LifecycleTransition, ...]) -> list[tuple[str, str]]:
+    return [(each.source, each.target) for table in tables for each in table]
+
+
+def test_every_state_and_step_is_reached() -> None:
+    known = {str(each) for each in (*PurchaseState, *PurchaseStep)} - {str(PurchaseState.INTENT)}
+    assert {target for _, target in edges(PURCHASE_TRANSITIONS)} == known | {NONE}
+    assert {target for _, target in edges(PHASE_TRANSITIONS, PHASE_RETURNS)} == {str(each) for each in Phase}
+
+
+@pytest.mark.parametrize("tables", [(PURCHASE_TRANSITIONS, RESTORED_TRANSITIONS), (PHASE_TRANSITIONS, PHASE_RETURNS)])
+def test_no_transition_is_listed_twice(tables: tuple[tuple[LifecycleTransition, ...], ...]) -> None:
+    assert len(set(edges(*tables))) == len(edges(*tables))
+
+
+def test_usual_phases_go_forward_and_the_others_do_not() -> None:
+    order = [NONE, *map(str, PHASE_ORDER)]
+    assert all(order.index(source) < order.index(target) for source, target in edges(PHASE_TRANSITIONS))
+    back = [edge for edge in edges(PHASE_RETURNS) if str(Phase.SUSPENDED) not in edge]
+    assert all(order.index(source) > order.index(target) for source, target in back)
+    assert set(PHASE_ORDER) == set(Phase) - {Phase.SUSPENDED}
+
+
+def test_only_a_planned_purchase_is_sent_and_no_sent_one_disappears() -> None:
+    every = edges(PURCHASE_TRANSITIONS, RESTORED_TRANSITIONS)
+    # (none, sending): the ledger has lost a purchase that was sent.
+    assert [source for source, target in every if target == str(PurchaseStep.SENDING)] == ["planned", NONE]
+    assert [source for source, target in every if target == NONE] == ["planned"]
+    paid = {"submitted", "succeeded", "collected", "failed", "cancelled", "discarded"}
+    assert not [edge for edge in every if edge[0] in paid and edge[1] not in paid]
+
+
+@pytest.mark.parametrize(
+    ("state", "step", "expected"),
+    [
+        ("intent", None, "sending"),
+        ("intent", "planned", "planned"),
+        ("intent", "abandoned", "abandoned"),
+        ("collected", None, "collected"),
+        ("refused", "planned", "refused"),
+    ],
+)
+def test_the_node_of_a_purchase(state: str, step: str | None, expected: str) -> None:
+    assert purchase_node(state, step) == expected
+
+
+@pytest.mark.parametrize(("state", "step"), [("paid", None), ("intent", "sent")])
+def test_unknown_states_are_refused(state: str, step: str | None) -> None:
+    with pytest.raises(ValueError, match="is not a valid"):
+        purchase_node(state, step)
