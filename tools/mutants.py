@@ -214,6 +214,15 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     *_of(
+        "kube/api",
+        (
+            "expiry: the dry run deletes, and then the files go too",
+            '            options["dryRun"] = ["All"]\n',
+            "            pass\n",
+            "operator/process/test_kube.py::test_a_resource_is_deleted_only_as_it_was_decided_on",
+        ),
+    ),
+    *_of(
         "providers/base",
         (
             "circuit: a tenant's invalid input stops the others",

@@ -105,11 +105,10 @@ class Kube(KubeApi):
             "propagationPolicy": "Background",
             "preconditions": {"uid": ref.uid, "resourceVersion": version},
         }
-        query: Query = {"dryRun": "All"} if dry_run else {}
+        if dry_run:  # in the body: the API server ignores the query of a DELETE that has one
+            options["dryRun"] = ["All"]
         await or_conflict(
-            self.request(
-                "DELETE", resource_of(ref.kind), namespace=ref.namespace, name=ref.name, query=query, body=options
-            )
+            self.request("DELETE", resource_of(ref.kind), namespace=ref.namespace, name=ref.name, body=options)
         )
 
     async def delete_job(self, namespace: str, name: str, uid: str) -> None:

@@ -73,8 +73,16 @@ async def test_a_dry_run_changes_nothing(api: httpx.AsyncClient) -> None:
     edit = {"spec": {"prompt": "b"}}
     assert (await api.patch(f"{GENERATIONS}/a?dryRun=All", json=edit, headers=AS_MERGE)).json()["spec"]["prompt"] == "b"
     assert (await api.delete(f"{GENERATIONS}/a?dryRun=All")).status_code == 200
+    assert (await api.request("DELETE", f"{GENERATIONS}/a", json={"dryRun": ["All"]})).status_code == 200
     assert (await api.get(f"{GENERATIONS}/a")).json() == before
     assert (await api.post(f"{GENERATIONS}?dryRun=some", json=manifest(IMAGE, SPEC[IMAGE]))).status_code == 422
+
+
+async def test_a_deletions_query_is_ignored_where_it_has_a_body(api: httpx.AsyncClient) -> None:
+    """As in Kubernetes: the options are those of the body."""
+    await created(api, GENERATIONS, {"spec": SPEC[IMAGE]}, "a")
+    await api.request("DELETE", f"{GENERATIONS}/a?dryRun=All", json={"propagationPolicy": "Background"})
+    assert await names(api, GENERATIONS) == []
 
 
 async def test_writes_of_another_version_or_uid_are_conflicts(api: httpx.AsyncClient) -> None:

@@ -111,7 +111,7 @@ class ResourceRequests:
 
     async def _delete(self, request: Request, place: Place, how: Representation) -> Response:
         given = await read_json(request)
-        options, dry_run = _deletion(given if isinstance(given, dict) else {}, request.query_params)
+        options, dry_run = _deletion(given if isinstance(given, dict) and given else dict(request.query_params))
         if not place.name:
             return self._delete_all(request, place, how, options, dry_run=dry_run)
         last, gone = self._objects.delete(place, options, dry_run=dry_run)
@@ -158,19 +158,22 @@ def _dry_run(given: Any) -> bool:
     raise Refusal(422, f"dryRun: Unsupported value: {str(given)[:50]!r}: supported values: All")
 
 
-def _deletion(body: Body, query: Mapping[str, str]) -> tuple[Deletion, bool]:
-    """Options of a deletion, from the body or the query, and whether it is a dry run. Raises Refusal."""
-    conditions = body.get("preconditions")
+def _deletion(given: Body) -> tuple[Deletion, bool]:
+    """Options of a deletion, and whether it is a dry run. Raises Refusal.
+
+    `given`: the body; the query where there is no body, since the API server ignores the query otherwise.
+    """
+    conditions = given.get("preconditions")
     conditions = conditions if isinstance(conditions, dict) else {}
-    policy = body.get("propagationPolicy") or query.get("propagationPolicy") or "Background"
+    policy = given.get("propagationPolicy") or "Background"
     if policy not in _POLICIES:
         raise Refusal(422, f"propagationPolicy: Invalid value: {str(policy)[:50]!r}: must be one of {_POLICIES}")
-    grace = body.get("gracePeriodSeconds", query.get("gracePeriodSeconds"))
+    grace = given.get("gracePeriodSeconds")
     try:
         seconds = None if grace is None else int(grace)
     except (TypeError, ValueError) as error:
         raise Refusal(422, "gracePeriodSeconds: Invalid value: must be a whole number") from error
-    dry_run = _dry_run(body.get("dryRun")) or _dry_run(query.get("dryRun"))
+    dry_run = _dry_run(given.get("dryRun"))
     return Deletion(str(policy), seconds, conditions.get("uid"), conditions.get("resourceVersion")), dry_run
 
 
