@@ -94,3 +94,21 @@ def test_a_paid_annotation_of_another_class_needs_the_verb_spend_when_the_resour
     world.kubectl("apply", f"--as={editor}", "--filename", "-", stdin=here)
     world.kubectl("delete", "imagegeneration", "moved")
     world.kubectl("delete", "role,rolebinding", "editor")
+
+
+def test_an_approval_of_another_class_needs_the_verb_approve_when_the_waiting_run_moves(world: ClusterWorld) -> None:
+    editor = "editor@example.com"
+    verbs = ["get", "create", "update", "patch", "delete"]
+    grant(world, "editor", editor, {"resources": ["imagegenerations"], "verbs": verbs})
+    world.apply("ImageGeneration", "waits", {"prompt": "x", "model": "flux-dev", "approval": "Manual"})
+    world.wait("ImageGeneration", "waits", lambda status: status.get("phase") == "AwaitingApproval")
+    edit = (f"--as={editor}", "patch", "imagegeneration", "waits", "--type=merge", "--patch")
+    own = {"contentgen.dev/approve": "1", "contentgen.dev/approved-by": editor}
+    world.kubectl(*edit, json.dumps({"spec": {"operatorClass": "nobodys"}}))
+    world.kubectl(*edit, json.dumps({"metadata": {"annotations": own}}))
+    with pytest.raises(CommandFailed, match="has not the verb approve"):
+        world.kubectl(*edit, json.dumps({"spec": {"operatorClass": None}}))
+    none = dict.fromkeys(own)
+    world.kubectl(*edit, json.dumps({"metadata": {"annotations": none}, "spec": {"operatorClass": None}}))
+    world.kubectl("delete", "imagegeneration", "waits")
+    world.kubectl("delete", "role,rolebinding", "editor")
