@@ -109,12 +109,17 @@ def test_users_of_a_namespace_cannot_label_it(world: ClusterWorld) -> None:
         )
 
 
+def update_files(pod: str) -> None:
+    """Change the pod, which makes the kubelet update the files of its Secrets immediately."""
+    marker = f"tests/look={time.time_ns()}"
+    release.kubectl(ROOT, "--namespace", release.NAMESPACE, "annotate", "--overwrite", "pod", pod, marker)
+
+
 def test_a_rotated_key_is_used_without_a_restart(world: ClusterWorld) -> None:
     operator = world.operator_pod()
     grant(world, "team-a")
     put_keys("team-a", "team-a:wrong")
-    marker = f"tests/look={time.time_ns()}"  # a change of the pod makes the kubelet update its files immediately
-    release.kubectl(ROOT, "--namespace", release.NAMESPACE, "annotate", "--overwrite", "pod", operator, marker)
+    update_files(operator)
     time_left = time.monotonic() + 150
     for attempt in range(50):
         name = f"rotated-{attempt}"
@@ -125,8 +130,10 @@ def test_a_rotated_key_is_used_without_a_restart(world: ClusterWorld) -> None:
         if status["phase"] != "Completed":
             break
         assert time.monotonic() < time_left, status
+        update_files(operator)
     assert "providers.accounts.team-a" in status["message"]
     put_keys("team-a", "team-a:2")
+    update_files(operator)
     body = world.wait_for_end(PICTURE, name, 360)
     assert (body["status"]["phase"], bills(world, body)) == ("Completed", ["team-a"])
     assert world.operator_pod() == operator, "nobody restarted it"
