@@ -375,7 +375,8 @@ class RehearsalWorld:
         if event.do in _PERSONAL and self.faults.is_unavailable("kube"):
             self.later(_NO_API_SECONDS, lambda: self._do(event))
             return
-        self.tell(f"event: {event.do} {event.args or ''} of subject {event.who}")
+        cause = f" on {event.on}" if event.on else ""
+        self.tell(f"event: {event.do} {event.args or ''} of subject {event.who}{cause}")
         getattr(self._actions, event.do)(event.who, **event.args)
 
     def _fire_triggers(self) -> None:
