@@ -123,6 +123,7 @@ WIDE = SuiteLane(
         ),
         on_cluster("documents", "commands and manifests of README, docs and samples", 120, "documents/test_docs.py"),
         on_cluster("kubectl", "the plugin", 60, "documents/test_cli.py"),
+        on_cluster("approval", "admitted, refused, lapsed, rejected, and dry runs", 120, "policies/test_approval.py"),
         on_cluster("budgets", "forty pictures under a budget for ten", 120, "policies/test_budgets.py"),
         on_cluster("tenants", "two hundred attempts to leave a namespace", 90, "tenancy/test_tenants.py"),
         on_cluster(
