@@ -19,6 +19,7 @@ from contentgen_e2e.boundary import (
     POLICY_NAMES,
     RBAC,
     RIVAL,
+    WAITING,
     Attempt,
     AttemptPlace,
     Body,
@@ -404,6 +405,67 @@ def spend_attempts(place: AttemptPlace) -> Iterator[Asked]:
         yield "spend", place.admin, made
     long = {"metadata": {"annotations": {"contentgen.dev/rerun": "a" * 257}}}
     yield "spend", place.admin, patch("a long rerun", held, long, "expected at most 256")
+
+
+def approvals_without_the_verb(place: AttemptPlace) -> Iterator[Asked]:
+    """Approvals and rejections by users with all other rights, in their own name."""
+    kind = Kind.IMAGE_GENERATION
+    path = ours(kind, place.namespace, "waiting")
+    for who in (place.owner, place.editor, place.maker):
+        name = f"system:serviceaccount:{place.namespace}:{who.name}"
+        says = f"{name} has not the verb approve on {kind.plural}.contentgen.dev"
+        for word in ("approve", "reject"):
+            for how, body in verdict(f"{WAITING}", name, word):
+                yield "approvals", who, Attempt(f"{word} by {who.name}, {how}", "PATCH", path, body, says, how)
+        renamed = {"metadata": {"annotations": {"contentgen.dev/approved-by": name}}}
+        yield "approvals", who, patch(f"approved-by alone by {who.name}", path, renamed, says)
+        bare = {"metadata": {"annotations": {"contentgen.dev/approve": f"{WAITING}"}}}
+        yield "approvals", who, patch(f"approve alone by {who.name}", path, bare, says)
+        for each in Kind:
+            held = ours(each, place.namespace, "held")
+            says_too = f"has not the verb approve on {each.plural}.contentgen.dev"
+            body = dict(verdict("1", name))[MERGE]
+            yield "approvals", who, patch(f"approve {each.plural} by {who.name}", held, body, says_too)
+
+
+def approval_attempts(place: AttemptPlace) -> Iterator[Asked]:
+    """Approvals and rejections without the verb, in another's name, of another run, and by a forged status."""
+    yield from approvals_without_the_verb(place)
+    kind, others = Kind.IMAGE_GENERATION, "alice@example.com"
+    path, alice = ours(kind, place.namespace, "waiting"), place.as_user(others)
+    for by in (GATEWAY, place.operator.name, "", "Alice@example.com", f"{others} "):
+        body = dict(verdict(f"{WAITING}", by))[MERGE]
+        says = f'"contentgen.dev/approved-by" is "{by}"; expected "{others}"'
+        yield "approvals", alice, patch(f"in the name of {by!r}", path, body, says)
+    unnamed = {"metadata": {"annotations": {"contentgen.dev/approve": f"{WAITING}"}}}
+    yield "approvals", alice, patch("by nobody", path, unnamed, f'is ""; expected "{others}"')
+    yield "approvals", place.gateway, patch("by the gateway for nobody", path, unnamed, f'is ""; expected "{GATEWAY}"')
+    for word in ("approve", "reject"):
+        for value in ("2", "4", "0", "03", "33", "true", "", "3-", "3 ", "3-a b", "3-" + "a" * 49):
+            for who in (alice, place.gateway):
+                body = dict(verdict(value, others, word))[MERGE]
+                says = f'"contentgen.dev/{word}" is "{value}"; expected "{WAITING}" or "{WAITING}-ANYTHING"'
+                yield "approvals", who, patch(f"{word}={value!r} by {who.name}", path, body, says)
+    body = dict(verdict("1", others))[MERGE]
+    says = "expected none: it names a run that waits for an approval"
+    yield "approvals", alice, patch("nothing waits", ours(kind, place.namespace, "held"), body, says)
+    body = dict(verdict(f"{WAITING}", "a" * 257))[MERGE]
+    yield "approvals", place.gateway, patch("a long name", path, body, "has 257 characters; expected at most 256")
+    for value in ("true", "0", "", "1 "):
+        new = resource(kind, place.namespace, "new", annotations={"contentgen.dev/approve": value})
+        made = Attempt(f"new with approve={value!r}", "POST", ours(kind, place.namespace), new, "the number of a run")
+        yield "approvals", alice, made
+    given = {"run": WAITING, "since": "2026-01-02T03:04:05Z", "verdict": "Approved", "by": others}
+    for who in (place.admin, place.owner, place.as_user(GATEWAY)):
+        forged = {"status": {"run": {"approval": given}}}
+        says = "is written by the operator"
+        yield "status", who, patch(f"an approval in the status by {who.name}", f"{path}/status", forged, says)
+
+
+def verdict(value: str, by: str, word: str = "approve") -> list[tuple[str, Any]]:
+    given = {f"contentgen.dev/{word}": value, "contentgen.dev/approved-by": by}
+    added = {"op": "add", "path": "/metadata/annotations", "value": given}
+    return [(MERGE, {"metadata": {"annotations": given}}), (JSON_PATCH, [added])]
 
 
 def annotating(word: str) -> list[tuple[str, Any]]:

@@ -30,12 +30,14 @@ POLICY_NAMES = (
     "workers",
     "workers-deletion",
     "spend",
+    "approvals",
     "endpoints",
 )
 MERGE, JSON_PATCH = "application/merge-patch+json", "application/json-patch+json"
 PLURALS = [kind.plural for kind in Kind]
 RIVAL, NOBODYS = "rival", "nobodys"
 """Classes of resources in the namespace: one that another account serves, and one that none does."""
+WAITING = 3
 RBAC = "rbac.authorization.k8s.io"
 SPECS: dict[Kind, Body] = {
     Kind.LORA_TRAINING: {"loraName": "a", "triggerWord": "jf", "source": {"url": "https://example.com/a.mp4"}},
@@ -128,7 +130,8 @@ def jobs(namespace: str, name: str = "") -> str:
 class AttemptPlace:
     """Callers, and the objects in their namespace.
 
-    These are a resource of each kind, named `held`, and two suspended Jobs: `ours-…` of the operator, and `theirs`.
+    These are a resource of each kind, named `held`, an ImageGeneration `waiting` whose run WAITING waits for an
+    approval, and two suspended Jobs: `ours-…` of the operator, and `theirs`.
     """
 
     world: ClusterWorld

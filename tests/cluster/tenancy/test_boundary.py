@@ -19,6 +19,7 @@ from contentgen_cluster import release
 from contentgen_contract.names import Kind, Stage
 from contentgen_e2e.attempts import (
     annotating,
+    approval_attempts,
     beyond_gateway,
     beyond_operator,
     class_attempts,
@@ -29,15 +30,18 @@ from contentgen_e2e.attempts import (
     secrets,
     spend_attempts,
     status_attempts,
+    verdict,
     worker_attempts,
     workloads,
 )
 from contentgen_e2e.boundary import (
     CONTROLLERS,
+    MERGE,
     NOBODYS,
     POLICIES,
     POLICY_NAMES,
     RIVAL,
+    WAITING,
     Attempt,
     AttemptPlace,
     BoundaryAnswer,
@@ -110,6 +114,10 @@ def place(world: ClusterWorld) -> Iterator[AttemptPlace]:
             body["spec"]["suspend"] = True  # no pod is started
             answer = who(Attempt("real", "POST", jobs(world.namespace), body, dry=False))
             assert answer.code == 201, answer
+        spec = resource(Kind.IMAGE_GENERATION, world.namespace, "waiting")["spec"] | {"approval": "Manual"}
+        world.apply(Kind.IMAGE_GENERATION.value, "waiting", spec)
+        stack.callback(world.kubectl, "delete", "imagegeneration", "waiting", "--ignore-not-found")
+        put_status(made, "waiting", phase="AwaitingApproval", reason="AwaitingApproval")
         yield made
 
 
@@ -141,6 +149,7 @@ def outcomes(place: AttemptPlace) -> list[Outcome]:
         job_attempts,
         worker_attempts,
         spend_attempts,
+        approval_attempts,
         endpoint_attempts,
     )
     asked = [each for part in parts for each in part(place)]
@@ -181,7 +190,7 @@ def _names(policy: str) -> tuple[str, ...]:
 def test_every_refusal_by_a_policy_is_the_policys_own(outcomes: list[Outcome]) -> None:
     """Control: every attempt succeeds without the policies, so no refusal is caused by a typo."""
     assert [each for each in outcomes if not each.audited.allowed] == []
-    assert len(outcomes) >= 340
+    assert len(outcomes) >= 425
 
 
 def test_the_operators_own_work_is_admitted(place: AttemptPlace) -> None:
@@ -246,13 +255,13 @@ def test_kubernetes_own_controllers_may_work_on_the_operators_jobs(place: Attemp
 # Annotations with the number of a run or the name of a purchase
 
 
-def put_status(place: AttemptPlace, **status: Any) -> None:
-    """Write the status of the ImageGeneration `held`, with the operator's token."""
-    held = place.world.get("ImageGeneration", "held")
-    run = {"number": 3, "version": 3, "runHash": "00", "generation": held["metadata"]["generation"], "spec": {}}
+def put_status(place: AttemptPlace, name: str = "held", **status: Any) -> None:
+    """Write the status of an ImageGeneration, with the operator's token."""
+    held = place.world.get("ImageGeneration", name)
+    run = {"number": WAITING, "version": 3, "runHash": "00", "generation": held["metadata"]["generation"], "spec": {}}
     run["startedAt"] = "2026-01-02T03:04:05Z"
     held["status"] = {"observedGeneration": 1, "run": run} | status
-    path = f"{ours(Kind.IMAGE_GENERATION, place.namespace, 'held')}/status"
+    path = f"{ours(Kind.IMAGE_GENERATION, place.namespace, name)}/status"
     answer = place.operator(Attempt("status", "PUT", path, held, dry=False))
     assert answer.allowed, answer
 
@@ -304,6 +313,27 @@ def test_a_collection_names_the_run_that_has_failed(place: AttemptPlace) -> None
         assert f'expected none: it names a run that has failed, and status.phase is "{phase}"' in (
             annotated(place, "collect", "3").message
         )
+
+
+def test_an_approval_needs_the_verb_and_names_its_user(place: AttemptPlace) -> None:
+    """Both positive controls: a user with the verb in the own name, and the gateway in the name of its caller."""
+    path, alice = ours(Kind.IMAGE_GENERATION, place.namespace, "waiting"), "alice@example.com"
+    for who in (place.as_user(alice), place.gateway):
+        for word in ("approve", "reject"):
+            for value in (f"{WAITING}", f"{WAITING}-again"):
+                body = dict(verdict(value, alice, word))[MERGE]
+                answer = who(patch(word, path, body))
+                assert answer.allowed, answer
+
+
+def test_an_approval_cannot_be_prepared_in_a_class_without_a_policy(place: AttemptPlace) -> None:
+    """No policy looks at the annotations of a resource in such a class, and a waiting one would bring them back."""
+    path = ours(Kind.IMAGE_GENERATION, place.namespace, "waiting")
+    body = dict(verdict(f"{WAITING}", "alice@example.com"))[MERGE] | {"spec": {"operatorClass": NOBODYS}}
+    for who in (place.editor, place.owner, place.admin):
+        answer = who(patch("to another class", path, body))
+        assert answer.code == 422, answer
+        assert "spec.operatorClass must not change during a run" in answer.message
 
 
 def test_what_is_there_already_is_kept_and_taken_off_by_anybody(place: AttemptPlace) -> None:
