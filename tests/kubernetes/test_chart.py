@@ -65,7 +65,7 @@ def installed() -> Iterator[None]:
     """The release without its hooks and pods: nothing runs them here."""
     kubectl("delete", "serviceaccount", "contentgen-test")  # the release has its own
     run("helm", "install", "contentgen", str(CHART), "--namespace", NAMESPACE, "--no-hooks", *sets(STORES))
-    kubectl("wait", "crd", "--all", "--for=condition=Established", "--timeout=60s")
+    kubectl("wait", "crd", "--all", "--for=condition=Established", "--timeout=240s")
     yield
     run("helm", "uninstall", "contentgen", "--namespace", NAMESPACE, "--no-hooks")
 

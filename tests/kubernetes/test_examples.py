@@ -30,7 +30,7 @@ def crds() -> None:
     listed = {"apiVersion": "v1", "kind": "List", "items": bodies}
     kubectl("apply", "--server-side", "--filename", "-", given=listed)
     names = [each["metadata"]["name"] for each in bodies]
-    kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd", *names)
+    kubectl("wait", "--for=condition=Established", "--timeout=240s", "crd", *names)
     kubectl("create", "namespace", NAMESPACE)
 
 

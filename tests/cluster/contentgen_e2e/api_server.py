@@ -15,7 +15,7 @@ STORES = ("mongodb.existingSecret=m", "storage.existingSecret=s", "providers.exi
 def run(program: str, *arguments: str, stdin: str | None = None) -> str:
     """Standard output of a program of `.cluster/bin`. Raises CommandFailed."""
     command = [str(BIN / program), *arguments]
-    done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=300, check=False)
     if done.returncode != 0:
         raise CommandFailed(done.stderr or done.stdout)
     return done.stdout
