@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from contentgen_contract.names import CANCEL_ANNOTATION, Kind, Phase, Reason
+from contentgen_contract.names import CANCEL_ANNOTATION, Phase, Reason
 from contentgen_contract.resources.content_budget import ContentBudget
 from contentgen_contract.resources.prices import PRICES, Price, Unit
 from contentgen_operator import metrics
@@ -19,18 +19,12 @@ from contentgen_operator.state.policies.budgets import (
     windows_of,
 )
 from contentgen_operator.stores.budgets import BudgetStore
+from contentgen_simulation.budget_world import IMAGES, ONE, budget_of
 from contentgen_simulation.world import SPECS, World, Writes
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
-IMAGES, TRANSCRIPT = Kind.IMAGE_GENERATION, Kind.TRANSCRIPTION
-ONE = 70_000  # micro-dollars of SPECS[IMAGES]: two pictures of one megapixel by flux-lora
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
-
-
-def budget_of(name: str = "all", uid: str = "", **spec: Any) -> dict[str, Any]:
-    metadata = {"name": name, "uid": uid or f"uid-of-{name}", "generation": 1, "resourceVersion": "1"}
-    return {"metadata": metadata, "spec": spec}
 
 
 def world_of(monkeypatch: pytest.MonkeyPatch, *budgets: dict[str, Any], writes: Writes | None = None) -> World:
@@ -83,22 +77,6 @@ async def rounds(world: World, names: list[str], count: int) -> None:
 
 def reasons(world: World, names: list[str]) -> list[str | None]:
     return [world.status(IMAGES, name).reason for name in names]
-
-
-async def test_of_200_images_at_once_a_budget_for_50_pays_50(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = world_of(monkeypatch, budget_of(limits={"day": "3.50"}))
-    names = [f"image-{number}" for number in range(200)]
-    for name in names:
-        image(world, name)
-    await rounds(world, names, 3)
-    assert len(world.provider.posts) == 50
-    assert bought(world) == 50 * ONE == 3_500_000
-    held = [each for each in (world.status(IMAGES, name) for name in names) if each.reason == Reason.BUDGET_EXCEEDED]
-    assert len(held) == 150
-    assert all("it waits until 2026-11-22 00:00 UTC" in (each.message or "") for each in held)
-    world.now = datetime(2026, 11, 22, tzinfo=UTC)  # the window resets
-    await rounds(world, names, 3)
-    assert len(world.provider.posts) == 100
 
 
 async def test_three_budgets_on_one_run_are_claimed_together(monkeypatch: pytest.MonkeyPatch) -> None:
