@@ -65,6 +65,7 @@ _FENCING = "operator/installations/test_fencing.py::test"
 _CLASS = "operator/payment/test_purchase_class.py::test"
 _APPROVAL = "operator/policies/test_approval.py::test"
 _BUDGETS = "operator/policies/test_budgets.py::test"
+_BUDGET_ATTACKS = "operator/policies/test_budget_attacks.py::test"
 _QUEUE = "operator/policies/test_queue.py::test"
 _TURNS = "operator/process/test_fair_turns.py::test"
 _EXPIRY = "operator/policies/test_expiry.py::test"
@@ -130,6 +131,36 @@ MUTANTS: tuple[Mutant, ...] = (
             "                self._settle(ref.id, now, thorough=True)\n",
             '                self._collection.update_one({"_id": ref.id}, {"$set": {"summed": True}})\n',
             f"{_BUDGETS}_a_missing_window_is_summed_before_it_takes_a_claim",
+        ),
+        (
+            "budget: a suspended run keeps its claim for ever",
+            "return not _is_newer(claim, now, _PAYING)",
+            "return False",
+            f"{_BUDGET_ATTACKS}_a_suspended_run_loses_its_claim_and_claims_again_when_it_is_resumed",
+        ),
+        (
+            "budget: a claim that is about to be paid is released",
+            "return not _is_newer(claim, now, _PAYING)",
+            "return True",
+            f"{_BUDGET_ATTACKS}_a_suspended_run_loses_its_claim_and_claims_again_when_it_is_resumed",
+        ),
+    ),
+    *_of(
+        "decide/policies/budget",
+        (
+            "budget: a run without a known price ignores what is left",
+            "bound if bound is not None else 1",
+            "bound if bound is not None else 0",
+            "operator/policies/test_budget_decisions.py::test_the_decision_table",
+        ),
+    ),
+    *_of(
+        "kube/budgets",
+        (
+            "budget: a namespace that is gone has no labels",
+            "        if body is None:",
+            '        body = body or {"metadata": {}}\n        if body is None:',
+            "operator/policies/test_budget_decisions.py::test_without_its_namespace_a_run_is_not_paid",
         ),
     ),
     *_of(

@@ -5,15 +5,16 @@ A ContentBudget is cluster-scoped. Its usage is kept in MongoDB; the status repe
 
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from contentgen_contract import patterns
 from contentgen_contract.base import Manifest, Value
 from contentgen_contract.names import Kind
 from contentgen_contract.resources.prices import USD
 
+VALUES_OF_TERMS = "In and NotIn must have values, Exists and DoesNotExist must have none"
 BUDGET_KIND, BUDGET_PLURAL, BUDGET_SHORT_NAME = "ContentBudget", "contentbudgets", "cgbudget"
 
 Dollars = Annotated[str, StringConstraints(pattern=patterns.DOLLARS, max_length=16)]
@@ -67,7 +68,14 @@ class LabelTerm(Manifest):
 
     key: _Text = Field(description="Key of the label.")
     operator: Literal["In", "NotIn", "Exists", "DoesNotExist"] = Field(description="Comparison of the label's value.")
-    values: tuple[_Text, ...] = Field((), max_length=64, description="Values of In and NotIn.")
+    values: tuple[_Text, ...] = Field((), max_length=64, description="Values of In and NotIn; others have none.")
+
+    @model_validator(mode="after")
+    def _has_values(self) -> Self:
+        # As for selectors of Kubernetes. A term `In` without values would match no namespace: nothing would count.
+        if (self.operator in ("In", "NotIn")) != bool(self.values):
+            raise ValueError(VALUES_OF_TERMS)
+        return self
 
     def matches(self, labels: dict[str, str]) -> bool:
         """True if the labels meet the term, as in Kubernetes: NotIn also matches objects without the label."""

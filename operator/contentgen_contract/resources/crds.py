@@ -21,9 +21,11 @@ from contentgen_contract.resources.content_budget import (
     BUDGET_KIND,
     BUDGET_PLURAL,
     BUDGET_SHORT_NAME,
+    VALUES_OF_TERMS,
     BudgetLimits,
     BudgetStatus,
     ContentBudgetSpec,
+    LabelTerm,
 )
 from contentgen_contract.resources.models import names_of
 from contentgen_contract.resources.operator_class import (
@@ -226,6 +228,14 @@ _RULES |= {
         Rule(
             holds="has(self.day) || has(self.month) || has(self.total)",
             message="limits must have at least one of day, month and total",
+        ),
+    ),
+}
+_RULES |= {
+    (LabelTerm, ""): (
+        Rule(
+            holds="(self.operator in ['In', 'NotIn']) == (has(self.values) && size(self.values) > 0)",
+            message=VALUES_OF_TERMS,
         ),
     ),
 }

@@ -13,6 +13,7 @@ from kubernetes.aio.client.exceptions import ApiException
 from contentgen_contract.names import Kind
 from contentgen_contract.resources.content_budget import ContentBudget
 from contentgen_contract.resources.operator_class import DEFAULT_CLASS, class_of
+from contentgen_runtime.kube import Conflict
 
 _FRESH_SECONDS = 1.0
 _NOT_FOUND = 404
@@ -61,7 +62,9 @@ class Budgets:
         return tuple(sorted(map(ContentBudget.parse, mine), key=lambda each: each.uid))
 
     async def matching(self, namespace: str, provider: str, kind: Kind, user: str) -> tuple[ContentBudget, ...]:
-        """Budgets that count a run; unreadable ones count every run. Raises one of API_ERRORS."""
+        """Budgets that count a run; unreadable ones count every run. Raises one of API_ERRORS, and Conflict if
+        the namespace is gone.
+        """
         budgets = await self.all()
         labels: dict[str, str] = {}
         if any(each.spec is not None and each.spec.scope.namespace_selector is not None for each in budgets):
@@ -73,5 +76,7 @@ class Budgets:
         )
 
     async def _labels(self, namespace: str) -> dict[str, str]:
-        body = await self._kube.get_namespace(namespace) or {"metadata": {}}
+        body = await self._kube.get_namespace(namespace)
+        if body is None:  # without labels, a budget that selects by them would not count the run
+            raise Conflict(f"namespace {namespace} is gone")
         return dict(body["metadata"].get("labels") or {})

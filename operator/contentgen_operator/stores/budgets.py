@@ -11,7 +11,8 @@ repetition or a restored backup.
 A new document takes no claim before the ledger was summed (`summed`): the collection is not part of a backup.
 
 A claim has a token that each renewal replaces. A release names the token, so a process that was frozen releases nothing
-that another process has renewed. A purchase is sent only after a renewal.
+that another process has renewed. A purchase is sent only after a renewal: a planned one that has not renewed its claim
+for a while, such as one of a suspended run or of a resource whose finalizer was removed by hand, loses it.
 """
 
 import asyncio
@@ -43,6 +44,8 @@ from contentgen_runtime.mongo import create_indexes
 Document = dict[str, Any]
 _TRIES = 5
 _PLANNING = timedelta(minutes=1)  # longest time between a claim and the plan of its purchase
+# Longest time between a renewal and the payment: a process that is frozen for longer has lost the Lease.
+_PAYING = timedelta(minutes=15)
 _BATCH = 200  # claims that leave `open` with one update
 _INTENT = PurchaseState.INTENT.value
 _ABANDONED = {"state": _INTENT, "step": PurchaseStep.ABANDONED.value}
@@ -217,9 +220,7 @@ class BudgetStore:
                 return changed
             kept = self._purchases(found["open"])
             gone = [
-                each
-                for each in found["open"].values()
-                if _is_unclaimed(kept.get(each["purchase"]), window) and not _is_new(each, kept, now)
+                each for each in found["open"].values() if _is_unneeded(each, kept.get(each["purchase"]), window, now)
             ]
             if gone:
                 changed |= self._release_all(window, gone)
@@ -302,22 +303,24 @@ class BudgetStore:
         return {str(each["_id"]): _totals_of(each) for each in found}
 
 
-def _is_unclaimed(purchase: Document | None, window: str) -> bool:
-    """True if the purchase needs no claim in the window: it is missing, unpaid, or was sent under other windows.
+def _is_unneeded(claim: Document, purchase: Document | None, window: str, now: datetime) -> bool:
+    """True if nothing is paid with the claim before it is renewed.
 
-    A planned one keeps its claims: it may be about to be sent.
+    Its purchase is missing, unpaid, planned for long, or was sent under other windows.
     """
-    if purchase is None or purchase["state"] in _UNPAID:
+    if purchase is None:
+        return not _is_newer(claim, now, _PLANNING)
+    if purchase["state"] in _UNPAID:
         return True
-    planned = purchase["state"] == _INTENT and purchase.get("step") == PurchaseStep.PLANNED.value
-    return not planned and window not in (purchase.get("budgets") or ())
+    if purchase["state"] == _INTENT and purchase.get("step") == PurchaseStep.PLANNED.value:
+        return not _is_newer(claim, now, _PAYING)
+    return window not in (purchase.get("budgets") or ())
 
 
-def _is_new(claim: Document, kept: Document, now: datetime) -> bool:
-    """True if the purchase of a claim is about to be planned."""
+def _is_newer(claim: Document, now: datetime, limit: timedelta) -> bool:
+    """True if the claim was renewed within `limit`, by a clock that may have been set back."""
     at = claim.get("at")
-    age = now - (at if at.tzinfo else at.replace(tzinfo=UTC)) if isinstance(at, datetime) else _PLANNING
-    return claim["purchase"] not in kept and timedelta(0) <= age < _PLANNING
+    return isinstance(at, datetime) and abs(now - (at if at.tzinfo else at.replace(tzinfo=UTC))) < limit
 
 
 def _is_ended(purchase: Document | None) -> bool:

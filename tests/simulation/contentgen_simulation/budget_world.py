@@ -78,7 +78,7 @@ class BudgetWorld(World):
         paid = dict.fromkeys(limits, 0)
         for each in self.sent():
             for window in each["budgets"]:
-                paid[window] += each["boundMicros"]
+                paid[window] = paid.get(window, 0) + (each["boundMicros"] or 0)
         assert all(paid[name] <= limits[name] for name in limits), paid
         for budget in self.kube.budgets:
             for each in budget.get("status", {}).get("windows", ()):

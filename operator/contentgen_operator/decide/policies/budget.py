@@ -3,6 +3,9 @@
 The decision is made on observed usage; the claim in MongoDB decides (`stores/budgets.py`).
 """
 
+from datetime import UTC, datetime
+from typing import NamedTuple
+
 from contentgen_contract.names import Reason
 from contentgen_contract.resources.content_budget import LimitWindow, OnExceeded, UnknownPrice, dollars_of
 from contentgen_operator.decide.planning import SOON, fail, new_plan, recheck_seconds, withdraw_planned
@@ -13,68 +16,90 @@ from contentgen_operator.state.policies.budgets import BudgetRelease, BudgetWind
 from contentgen_operator.state.runs import replacing_run
 
 _MAX_WAIT_SECONDS = 300.0
+_NEVER = datetime.max.replace(tzinfo=UTC)
 _THIS = {LimitWindow.DAY: "today", LimitWindow.MONTH: "this month", LimitWindow.TOTAL: "in total"}
+
+
+class _BudgetRefusal(NamedTuple):
+    budget: MatchingBudget
+    why: str
+    until: datetime | None = None  # None: until the budget or the run is changed
+
+    @property
+    def rank(self) -> tuple[bool, bool, datetime]:
+        """Of several refusals the last one counts: one that ends the run, else the one that lasts longest."""
+        return self.budget.on_exceeded is OnExceeded.FAIL, self.until is None, self.until or _NEVER
 
 
 def hold(case: DecisionInput) -> Plan | None:
     """The plan of a run that a budget refuses; None: all of them have room for it, or none counts it."""
-    for budget in case.observed.budgets:
-        if (why := _refusal(case, budget)) is not None:
-            return _held(case, budget, *why)
-    return None
+    found = (_refusal(case, budget) for budget in case.observed.budgets)
+    refusals = [each for each in found if each is not None]
+    return _held(case, max(refusals, key=lambda each: each.rank)) if refusals else None
 
 
-def _refusal(case: DecisionInput, budget: MatchingBudget) -> tuple[str, BudgetWindow | None] | None:
-    """Why a budget refuses the run, with the full window; None: it does not."""
+def _refusal(case: DecisionInput, budget: MatchingBudget) -> _BudgetRefusal | None:
+    """Why a budget refuses the run; None: it does not."""
     name, bound = f"ContentBudget {budget.name}", case.bound_micros
     if not budget.readable:
-        return f"{name} has fields of a newer release, so its limits are unknown; upgrade the operator", None
-    if bound is None:
-        if budget.unknown_price is UnknownPrice.ALLOW:
-            return None
-        return f"{name} counts this run, and no upper bound of its price is known; set its price in the values", None
-    if budget.max_per_run is not None and bound > budget.max_per_run:
+        return _BudgetRefusal(
+            budget, f"{name} has fields of a newer release, so its limits are unknown; upgrade the operator"
+        )
+    if bound is None and budget.unknown_price is not UnknownPrice.ALLOW:
+        text = f"{name} counts this run, and no upper bound of its price is known; set its price in the values"
+        return _BudgetRefusal(budget, text)
+    if bound is not None and budget.max_per_run is not None and bound > budget.max_per_run:
         limit = dollars_of(budget.max_per_run)
-        return f"the run may cost ${dollars_of(bound)}, and {name} allows ${limit} per run", None
-    full = next((each for each in budget.windows if not each.has_room(bound)), None)
-    if full is None:
-        return None
-    left = max(full.ref.limit - full.usage.held, 0)
-    text = (
-        f"the run may cost ${dollars_of(bound)}, and {name} has ${dollars_of(left)} of ${dollars_of(full.ref.limit)} "
+        return _BudgetRefusal(budget, f"the run may cost ${dollars_of(bound)}, and {name} allows ${limit} per run")
+    least = bound if bound is not None else 1  # a run of unknown cost starts while anything is left
+    full = [
+        _BudgetRefusal(budget, _text(case, budget, each), _until(each, least))
+        for each in budget.windows
+        if not each.has_room(least)
+    ]
+    return max(full, key=lambda each: each.rank) if full else None
+
+
+def _text(case: DecisionInput, budget: MatchingBudget, full: BudgetWindow) -> str:
+    bound, left = case.bound_micros, max(full.ref.limit - full.usage.held, 0)
+    cost = f"the run may cost ${dollars_of(bound)}" if bound is not None else "no upper bound of the price is known"
+    return (
+        f"{cost}, and ContentBudget {budget.name} has ${dollars_of(left)} of ${dollars_of(full.ref.limit)} "
         f"left {_THIS[full.ref.window]}"
     )
-    return text, full
 
 
-def _held(case: DecisionInput, budget: MatchingBudget, why: str, full: BudgetWindow | None) -> Plan:
+def _until(full: BudgetWindow, least: int) -> datetime | None:
+    """End of a window that is full; None where the next one has no room either."""
+    return full.ref.resets_at if full.ref.limit >= least else None
+
+
+def _held(case: DecisionInput, refusal: _BudgetRefusal) -> Plan:
     released = {"releases": _releases(case)}
-    if budget.on_exceeded is OnExceeded.FAIL:
-        return fail(case, Reason.BUDGET_EXCEEDED, f"{why}; nothing was paid").model_copy(update=released)
+    if refusal.budget.on_exceeded is OnExceeded.FAIL:
+        return fail(case, Reason.BUDGET_EXCEEDED, f"{refusal.why}; nothing was paid").model_copy(update=released)
     # Nothing was paid, so an edit, such as fewer pictures, replaces this run at once.
     run = replacing_run(case.resource, case.run, case.now) if case.run.facts is None else None
     if run is not None:
         text = "the changed spec is read"
         run_state = RunState(phase=before_submission(case), reason=Reason.BUDGET_EXCEEDED, message=text)
         return new_plan(case, run_state, run=run, moves=withdraw_planned(case), again=SOON).model_copy(update=released)
-    message = f"{why}; {_until(full)}, and nothing is paid until then"
+    message = f"{refusal.why}; {_wait(refusal.until)}, and nothing is paid until then"
     run_state = RunState(phase=before_submission(case), reason=Reason.BUDGET_EXCEEDED, message=message)
-    return new_plan(case, run_state, again=_seconds(case, full)).model_copy(update=released)
+    return new_plan(case, run_state, again=_seconds(case, refusal.until)).model_copy(update=released)
 
 
-def _until(full: BudgetWindow | None) -> str:
+def _wait(until: datetime | None) -> str:
     """When the run goes on, for people."""
-    if full is None or full.ref.resets_at is None or full.ref.limit <= 0:
+    if until is None:
         return "it waits until the budget or the run is changed"
-    return f"it waits until {full.ref.resets_at:%Y-%m-%d %H:%M} UTC, or until runs cost less than they have reserved"
+    return f"it waits until {until:%Y-%m-%d %H:%M} UTC, or until runs cost less than they have reserved"
 
 
-def _seconds(case: DecisionInput, full: BudgetWindow | None) -> float:
+def _seconds(case: DecisionInput, until: datetime | None) -> float:
     """Seconds until the next check: at the reset at the latest, as a budget may be raised before."""
     seconds = recheck_seconds(case, _MAX_WAIT_SECONDS)
-    if full is None or full.ref.resets_at is None:
-        return seconds
-    return min(seconds, max((full.ref.resets_at - case.now).total_seconds(), 1.0))
+    return seconds if until is None else min(seconds, max((until - case.now).total_seconds(), 1.0))
 
 
 def _releases(case: DecisionInput) -> tuple[BudgetRelease, ...]:
