@@ -63,6 +63,10 @@ ui: .venv/.ready ## the demo's results in a browser: the gateway at http://local
 test: .venv/.ready ## everything: unit, integration, the CRDs and end to end on a real cluster
 	@$(PY) tools/run_suites.py
 
+.PHONY: acceptance
+acceptance: .venv/.ready ## the policies at full size: samples, tables, rehearsal, mutants and the cluster; about 3 hours (make test takes a sample)
+	@$(PY) tools/run_suites.py --acceptance
+
 .PHONY: cluster
 cluster: .venv/.ready ## a real Kubernetes cluster with our images (CONTEXT=name uses one of yours)
 	@$(PY) -m contentgen_cluster up

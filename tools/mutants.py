@@ -78,6 +78,12 @@ _AUDIT = "operator/audit/test_audit_rounds.py::test"
 _COMPARED = "operator/audit/test_audit_comparison.py::test"
 _ACCOUNTS = "operator/policies/test_provider_accounts.py::test"
 
+POLICY_TESTS = tuple(
+    f"tests/unit/operator/{each}"
+    for each in (
+        "policies/", "notifications/", "audit/", "process/test_fair_turns.py", "process/test_temporary_files.py",
+    )
+)  # fmt: skip
 MUTANTS: tuple[Mutant, ...] = (
     *_of(
         "decide/policies/approval",
@@ -1468,6 +1474,11 @@ MUTANTS: tuple[Mutant, ...] = (
 )
 
 
+def is_of_policy(mutant: Mutant) -> bool:
+    """True if it is a mutant of a policy, by its test."""
+    return mutant.test.startswith(POLICY_TESTS)
+
+
 def verdict(mutant: Mutant) -> str:
     """Run the mutant's test in a copy of the tree. Raises RuntimeError where there is no verdict."""
     with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
@@ -1537,8 +1548,9 @@ def main() -> None:
     """The command line: ends with 1 where a mutant survived."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="a part of the names")
-    only = parser.parse_args().only
-    chosen = [each for each in MUTANTS if only in each.name]
+    parser.add_argument("--policies", action="store_true", help="those of the policies, of which `make acceptance` is")
+    given = parser.parse_args()
+    chosen = [each for each in MUTANTS if given.only in each.name and (is_of_policy(each) or not given.policies)]
     for module in _PRELOADED:
         importlib.import_module(module)
     check(sorted({each.test for each in chosen}))

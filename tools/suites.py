@@ -1,12 +1,14 @@
-"""The suites of `make test`: what each runs, its budget, and the lanes in which they run side by side.
+"""The suites of `make test` and `make acceptance`: what each runs, its budget, and the lanes in which they run.
 
 A lane is a queue: its steps run one after another, and lanes run at the same time. Suites that need the processors are
 in the lane `local`, at a low priority; suites on the cluster mostly wait. The lane `main release` shares one release,
 which works on all namespaces. The other lanes stop operators and stores, so each has a release of its own, of an
 operator class of its own and limited to one namespace; they start when the lane `main release` has ended.
+
+`make acceptance` runs all that shows the policies: their cluster suites in the same lanes, and those of full size.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 PYTEST = ("-m", "pytest", "-q")
 
@@ -187,5 +189,39 @@ OWN = (
     ),
 )
 LANES = (LOCAL, WIDE, *OWN)
+POLICIES = "tests/cluster/policies"
+ON_POLICIES = SuiteLane(
+    "policies",
+    (
+        suite("samples", "valid, documented, and applied by the commands of the documents", 120,
+              "unit/contract", "unit/demo/test_samples.py", "unit/docs"),
+        SuiteStep("reference", "generated files are those of the models", 60, ("tools/generate.py", "--check")),
+        suite(
+            "policies alone", "decision tables, crashes, freezes and attacks; budgets at full size", 1200,
+            "unit/operator/policies", "unit/operator/notifications", "unit/operator/audit",
+            "unit/operator/process/test_circuit_breaker.py", "unit/operator/process/test_fair_turns.py",
+            "unit/operator/process/test_temporary_files.py",
+        ),
+        SuiteStep("rehearsal", "randomized plans: replies lost, crashes, edits of waiting runs", 1200, make="rehearse"),
+        SuiteStep("mutants", "a test fails without each defence of a policy", 600, ("tools/mutants.py", "--policies")),
+    ),
+    nice=10,
+)  # fmt: skip
+FULL_SIZE = on_cluster(
+    "full size", "200 pictures under a frozen leader, 1,000 resources in three namespaces", 3600, "policies/acceptance"
+)
+
+
+def of_policies(lane: SuiteLane) -> SuiteLane | None:
+    """The lane with the suites of policies and what they need; None: it has none."""
+    chosen = [each for each in lane.steps if any(word.startswith(POLICIES) for word in each.python)]
+    if not chosen:
+        return None
+    around = [each for each in lane.steps if each in (CLUSTER, CHART_TOOLS, LANES_DOWN) or "lanes-down" in each.python]
+    steps = [each for each in lane.steps if each in chosen or each in around]
+    return replace(lane, steps=(*steps, *((FULL_SIZE,) if lane is WIDE else ())))
+
+
+ACCEPTANCE = (ON_POLICIES, *(each for lane in LANES if (each := of_policies(lane)) is not None))
 EXPLAIN = suite("explain", "your MongoDB (MONGODB_URI): how it would answer", 60, "explain")
 """Runs in the lane `local` where MONGODB_URI names a server."""

@@ -1,66 +1,63 @@
-"""Budgets on the real cluster: 40 pictures at once under a budget for 10, by the sandbox's bills and MongoDB."""
+"""Budgets on the real cluster, by the sandbox's bills and an observer of MongoDB: 40 pictures at once for 10, and three
+budgets on each of 8. With CONTENTGEN_ACCEPTANCE=all (`make acceptance`): 200 for 50, and three budgets on each of 200.
+"""
 
-import json
+import os
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
-from contentgen_cluster import release
-from contentgen_contract.names import GROUP, VERSION
-from contentgen_contract.resources.content_budget import micros_of
-from contentgen_e2e.world import Body, ClusterWorld
+from contentgen_e2e.policies.budgets import (
+    ONE,
+    ClusterBudgets,
+    apply_at_once,
+    ended_or_held,
+    room,
+    wait_for_completed,
+    watched_budgets,
+)
+from contentgen_e2e.world import ClusterWorld
 
-KIND = "ImageGeneration"
-COUNT, PAID = 40, 10  # one megapixel by flux-dev costs $0.025
-
-
-def pictures(prompt: str) -> Body:
-    return {"model": "flux-dev", "prompt": prompt, "image": {"size": {"width": 256, "height": 256}}}
+ALL = os.environ.get("CONTENTGEN_ACCEPTANCE") == "all"
+COUNT, PAID, MORE = (200, 50, 10) if ALL else (40, 10, 30)
+THREE, PAID_OF_THREE = (200, 50) if ALL else (8, 3)
+SECONDS = 1800 if ALL else 240
 
 
 @pytest.fixture
-def budget(world: ClusterWorld) -> Iterator[str]:
-    name = f"{world.namespace}-budget"
-    world.kubectl("label", "namespace", world.namespace, "budget=test", "--overwrite")
-    spec = {
-        "limits": {"total": "0.25"},
-        "scope": {"namespaceSelector": {"matchLabels": {"budget": "test"}}, "kinds": [KIND]},
-    }
-    body = {
-        "apiVersion": f"{GROUP}/{VERSION}",
-        "kind": "ContentBudget",
-        "metadata": {"name": name},
-        "spec": release.of_class(spec),
-    }
-    world.kubectl("apply", "--filename", "-", stdin=json.dumps(body))
-    yield name
-    world.kubectl("delete", "contentbudget", name)
-    world.kubectl("label", "namespace", world.namespace, "budget-")
+def budgets(world: ClusterWorld) -> Iterator[ClusterBudgets]:
+    with watched_budgets(world) as opened:
+        yield opened
 
 
-def window(world: ClusterWorld, budget: str) -> dict[str, Any]:
-    return dict(world.jobs.database["budgets"].find_one({"budget": budget}) or {})
-
-
-def test_a_budget_for_10_pays_10_of_40_and_more_once_it_is_raised(world: ClusterWorld, budget: str) -> None:
+def test_a_budget_pays_as_many_as_it_has_room_for_and_more_once_it_is_raised(
+    world: ClusterWorld, budgets: ClusterBudgets
+) -> None:
     before = len(world.billed())
-    names = [f"budgeted-{number}" for number in range(COUNT)]
-    for name in names:
-        world.apply(KIND, name, pictures(f"budgeted picture {name}"))
-    ended = ("Completed", "Failed")
-    seen = [
-        world.wait(KIND, name, lambda s: s.get("phase") in ended or s.get("reason") == "BudgetExceeded")["status"]
-        for name in names
-    ]
+    budget = budgets.add("budget", PAID)
+    names = apply_at_once(world, "budgeted", COUNT)
+    seen = ended_or_held(world, names, SECONDS)
     waiting = [each for each in seen if each["reason"] == "BudgetExceeded"]
     assert len(waiting) == COUNT - PAID
     assert all(f"ContentBudget {budget} has $" in each["message"] for each in waiting)
+    assert all(f"of ${room(PAID)} left in total" in each["message"] for each in waiting)
     assert len(world.billed()) - before == PAID
-    held = window(world, budget)
-    assert held["held"] <= micros_of("0.25") + held["overrun"]
-    raised = {"spec": {"limits": {"total": "100"}}}
-    world.kubectl("patch", "contentbudget", budget, "--type=merge", "--patch", json.dumps(raised))
-    for name in names:
-        assert world.wait_for_end(KIND, name)["status"]["phase"] == "Completed"
-    assert len(world.billed()) - before == COUNT
+    (window,) = budgets.windows()
+    assert window["held"] == PAID * ONE, "the charges are as large as the bounds"
+    budgets.change(budget, PAID + MORE)
+    wait_for_completed(world, names, PAID + MORE, SECONDS)
+    assert len(world.billed()) - before == PAID + MORE
+
+
+def test_three_budgets_on_each_run(world: ClusterWorld, budgets: ClusterBudgets) -> None:
+    """The second one is the smallest; the others hold as much as it does, and nothing for runs that it refuses."""
+    before = len(world.billed())
+    budgets.add("first", PAID_OF_THREE + 2)
+    smallest = budgets.add("second", PAID_OF_THREE)
+    budgets.add("third", PAID_OF_THREE + 1)
+    seen = ended_or_held(world, apply_at_once(world, "three", THREE), SECONDS)
+    waiting = [each for each in seen if each["reason"] == "BudgetExceeded"]
+    assert len(waiting) == THREE - PAID_OF_THREE
+    assert all(f"ContentBudget {smallest} has $0.00" in each["message"] for each in waiting)
+    assert len(world.billed()) - before == PAID_OF_THREE
+    assert [each["held"] for each in budgets.windows()] == [PAID_OF_THREE * ONE] * 3

@@ -65,6 +65,7 @@ NOT_RUN = (
     NotRun(
         "it takes minutes, and writes figures or files of the repository",
         (
+            "make acceptance",
             "make bench-e2e",
             "make bench-gateway",
             "make bench-media",

@@ -8,12 +8,14 @@ import pytest
 
 import run_suites
 from run_suites import LIMIT, StepResult, SuiteRun, read_result, report, with_explain
-from suites import LANES, SuiteLane, SuiteStep
+from suites import ACCEPTANCE, LANES, SuiteLane, SuiteStep
 
 ROOT = Path(__file__).parents[3]
 STEPS = [step for lane in with_explain(LANES) for step in lane.steps]
 BY_HAND = {"tests/real"}
 """Tests that cost money: `make test-real` alone runs them."""
+FULL_SIZE = {"tests/cluster/policies/acceptance"}
+"""Tests that take up to an hour: `make acceptance` alone runs them."""
 
 
 @pytest.fixture(autouse=True)
@@ -29,18 +31,31 @@ def script(name: str, code: str = "", **more: object) -> SuiteStep:
 
 def test_every_test_file_is_in_one_suite() -> None:
     files = {str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("test_*.py")}
-    files -= {name for name in files if any(name.startswith(f"{folder}/") for folder in BY_HAND)}
+    files -= {name for name in files if any(name.startswith(f"{folder}/") for folder in BY_HAND | FULL_SIZE)}
     paths = [word for step in STEPS for word in step.python if word.startswith("tests/")]
     in_suites = Counter(name for name in files for path in paths if name == path or name.startswith(f"{path}/"))
     assert {name: in_suites[name] for name in files} == dict.fromkeys(files, 1)
     assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
-def test_names_are_unique_and_known() -> None:
-    names = Counter([*(step.name for step in STEPS), *(lane.name for lane in LANES)])
+def test_the_acceptance_has_all_suites_of_policies_and_those_of_full_size() -> None:
+    folder = ROOT / "tests/cluster/policies"
+    files = {str(path.relative_to(ROOT)) for path in folder.rglob("test_*.py")}
+    paths = [word for lane in ACCEPTANCE for step in lane.steps for word in step.python if word.startswith("tests/")]
+    in_suites = Counter(name for name in files for path in paths if name == path or name.startswith(f"{path}/"))
+    assert {name: in_suites[name] for name in files} == dict.fromkeys(files, 1)
+    assert {str(Path(name).parent) for name in files} == {"tests/cluster/policies", *FULL_SIZE}
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize("lanes", [LANES, ACCEPTANCE], ids=["test", "acceptance"])
+def test_names_are_unique_and_known(lanes: tuple[SuiteLane, ...]) -> None:
+    steps = [step for lane in lanes for step in lane.steps]
+    names = Counter([*(step.name for step in steps), *(lane.name for lane in lanes)])
     assert max(names.values()) == 1
-    assert {name for step in STEPS for name in step.needs} <= {step.name for step in STEPS}
-    assert {lane.after for lane in LANES if lane.after} <= {lane.name for lane in LANES}
+    assert {name for step in steps for name in step.needs} <= {step.name for step in steps}
+    assert {lane.after for lane in lanes if lane.after} <= {lane.name for lane in lanes}
+    assert all(lane.steps[-1].python[-2:] == ("lanes-down", lane.release) for lane in lanes if lane.release)
 
 
 def test_only_lanes_after_the_main_release_have_their_own() -> None:

@@ -1,0 +1,1 @@
+"""Helpers of the cluster tests of policies."""

@@ -1,0 +1,58 @@
+"""200 pictures at once under a budget for 50, and the leader is frozen while purchases have reserved and not settled.
+
+`make acceptance` alone runs it: minutes, on the bare cluster with two operators.
+"""
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from contentgen_cluster import release
+from contentgen_cluster.paths import STATE
+from contentgen_e2e.policies.budgets import ONE, apply_at_once, ended_or_held, wait_for_completed, watched_budgets
+from contentgen_e2e.settings import KEYS, ROOT
+from contentgen_e2e.takeovers import LEAD_SECONDS, Operators, direct_world, frozen
+
+COUNT, PAID, MORE = 200, 50, 10
+SECONDS = 1800
+FROZEN_SECONDS = 35  # shorter than the 60 s after which the liveness probe kills the process
+
+
+def test_a_leader_that_is_frozen_between_reserve_and_settle_exceeds_nothing() -> None:
+    if not STATE.exists():
+        pytest.skip("processes of pods are this machine's on the bare cluster alone")
+    release.install(ROOT, *KEYS, "replicas=2", "adoptionSeconds=60")
+    try:
+        with direct_world(ROOT, release.work_namespace("frozen-budget")) as world, watched_budgets(world) as budgets:
+            before, operators = len(world.billed()), Operators(world)
+            budget = budgets.add("budget", PAID)
+            _until(operators.settled, LEAD_SECONDS * 3)
+            leader = operators.leader()
+            process = operators.process(leader.rpartition("_")[0])
+            names = apply_at_once(world, "frozen", COUNT)
+            _until(lambda: budgets.reserved() >= PAID // 5, 120)
+            with frozen(process):
+                began = time.monotonic()
+                assert budgets.reserved(), "it is frozen with open reservations"
+                assert world.wait_for_leader(other_than=leader, seconds=LEAD_SECONDS) != leader
+                time.sleep(max(began + FROZEN_SECONDS - time.monotonic(), 0))  # only the next leader works
+            seen = ended_or_held(world, names, SECONDS)
+            assert sum(each["reason"] == "BudgetExceeded" for each in seen) == COUNT - PAID
+            assert len(world.billed()) - before == PAID
+            (window,) = budgets.windows()
+            assert window["held"] == PAID * ONE
+            budgets.change(budget, PAID + MORE)
+            wait_for_completed(world, names, PAID + MORE, SECONDS)
+            assert len(world.billed()) - before == PAID + MORE
+            assert len({each["request_id"] for each in world.billed()}) == len(world.billed())
+    finally:
+        release.install(ROOT, *KEYS)
+
+
+def _until(reached: Callable[[], object], seconds: float) -> None:
+    """Poll until it holds."""
+    deadline = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < deadline, f"not reached within {seconds:.0f} s"
+        time.sleep(0.1)
