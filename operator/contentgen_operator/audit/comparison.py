@@ -94,9 +94,13 @@ class _View:
 
     @cached_property
     def own(self) -> tuple[AuditedPurchase, ...]:
-        """Purchases of this installation: others may use other accounts."""
+        """Purchases of this installation with the account that was read: its lists have no others."""
         known = (None, self.limits.operator_class)
-        return tuple(each for each in self.facts.purchases if each.purchase.operator_class in known)
+        return tuple(
+            each
+            for each in self.facts.purchases
+            if each.purchase.operator_class in known and each.purchase.account is None
+        )
 
     @cached_property
     def unknown(self) -> tuple[ProviderRequest, ...]:
@@ -196,8 +200,9 @@ def _unknown_text(view: _View, request: ProviderRequest, unsent: AuditedPurchase
 
 
 def _is_lost(purchase: Purchase) -> bool:
-    """True if it may have been sent and its request is not known."""
-    return purchase.state is PurchaseState.INTENT and not purchase.planned and not purchase.request_id
+    """True if it may have been sent with the account that was read, and its request is not known."""
+    unknown = purchase.state is PurchaseState.INTENT and not purchase.planned and not purchase.request_id
+    return unknown and purchase.account is None
 
 
 def _may_be_of(purchase: Purchase, request: ProviderRequest) -> bool:

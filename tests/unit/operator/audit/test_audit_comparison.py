@@ -58,10 +58,10 @@ def bought(name: str = "cat", **changes: Any) -> AuditedPurchase:
     return AuditedPurchase(key=f"red/{Kind.IMAGE_GENERATION}/{name}/hash/-/1", purchase=Purchase(**(given | changes)))
 
 
-def lost(name: str = "lost", step: PurchaseStep | None = PurchaseStep.SENDING) -> AuditedPurchase:
+def lost(name: str = "lost", step: PurchaseStep | None = PurchaseStep.SENDING, **more: Any) -> AuditedPurchase:
     """A purchase whose reply was lost."""
     unknown = {"submitted_at": None, "finished_at": None, "request_id": None, "billable_units": None}
-    return bought(name, state=S.INTENT, step=step, sent_at=NOW - 5 * DAY, **unknown)
+    return bought(name, state=S.INTENT, step=step, sent_at=NOW - 5 * DAY, **unknown, **more)
 
 
 def listed(request_id: str = R1, **changes: Any) -> ProviderRequest:
@@ -277,6 +277,15 @@ CASES: dict[str, tuple[dict[str, Any], list[tuple[FindingKind, str]]]] = {
     "a purchase of another installation, perhaps of another account": (
         {"requests": (), "bills": (), "looked_up": {f"fal/{R1}": None}, "purchases": (bought(operator_class="x"),)},
         [],
+    ),
+    "a purchase of another account, whose lists were not read": (
+        {"requests": (), "bills": (), "looked_up": {f"fal/{R1}": None}, "purchases": (bought(account="research"),)},
+        [],
+    ),
+    "a lost reply of another account accounts for no request of this one": (
+        {"requests": (listed(), listed(R2, input=INPUT)), "bills": (bill(),),
+         "purchases": (bought(), lost(account="research"))},
+        [(K.BILLED_TWICE, R2)],
     ),
     "a purchase before the audited time": (
         {"requests": (), "bills": (), "looked_up": {f"fal/{R1}": None},
