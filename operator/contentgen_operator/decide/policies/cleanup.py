@@ -6,7 +6,7 @@ to `deletion.py`, which deletes files: there is no mark that somebody could forg
 
 from datetime import datetime, timedelta
 
-from contentgen_contract.names import Phase
+from contentgen_contract.names import Phase, Reason
 from contentgen_contract.resources.status import dump_status
 from contentgen_operator.decide import history_searches
 from contentgen_operator.decide.planning import SOON
@@ -62,8 +62,12 @@ def obstacle(case: DecisionInput) -> str:
     own = [each for each in (observed.purchase, *observed.earlier, *observed.other_runs) if each and each.job_id == uid]
     if any(history_searches.is_open(each, case.now) for each in own):
         return "a paid request may still finish"
-    current = observed.purchase
-    if resource.status.phase is Phase.COMPLETED and (current is None or current.state is not PurchaseState.COLLECTED):
+    current, run = observed.purchase, resource.status.run
+    if current is None and resource.status.reason == Reason.ESTIMATED and run is not None and run.purchase_id is None:
+        confirmed = True  # it has bought nothing
+    else:
+        confirmed = current is not None and current.state is PurchaseState.COLLECTED
+    if resource.status.phase is Phase.COMPLETED and not confirmed:
         return "the ledger does not confirm its result"
     if any(map(_has_result, _waiting(case))):
         return "a paid result is not collected"

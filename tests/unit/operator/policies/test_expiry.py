@@ -95,6 +95,14 @@ async def test_files_record_ledger_and_run_document_are_kept(world: World, polic
     assert world.database["runs"].find_one({"_id": UID})["expiredAt"] is not None
 
 
+@pytest.mark.parametrize("kind", list(Kind))
+async def test_an_estimate_is_deleted_too(world: World, kind: Kind) -> None:
+    """Its run is completed, and there is no purchase that the ledger could confirm."""
+    assert (await finished(world, kind, dryRun="Estimate")).reason == Reason.ESTIMATED
+    assert await expired(world, kind)
+    assert states(world) == []
+
+
 async def test_its_jobs_are_deleted_with_it(world: World) -> None:
     await finished(world)
     assert world.kube.jobs
