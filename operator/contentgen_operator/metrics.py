@@ -109,7 +109,7 @@ class Gauges(Collector):
         self.queue: Callable[[], tuple[int, float]] = lambda: (0, 0.0)
         self.watch_ages: Callable[[], Mapping[str, float]] = dict
         self.places: Callable[[], tuple[Mapping[str, int], Mapping[str, int]]] = lambda: ({}, {})
-        self.circuits: Callable[[], Mapping[tuple[str, str], str]] = dict
+        self.circuits: Callable[[], Mapping[tuple[str, ...], str]] = dict
         self.ledger_states: Mapping[str, int] = {}
         self.orphans: Mapping[str, int] = {}
         self.audit_findings: Mapping[str, int] = {}
@@ -226,7 +226,7 @@ class Gauges(Collector):
             labels=("provider", "model"),
         )
         values: dict[tuple[str, str], float] = {}
-        for (provider, model), state in self.circuits().items():
+        for (provider, model, *_), state in self.circuits().items():
             labels = (provider, model_label(model))
             values[labels] = max(values.get(labels, 0.0), _CIRCUIT_VALUES.get(state, 0.0))
         for labels, value in values.items():

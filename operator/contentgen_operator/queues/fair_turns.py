@@ -12,8 +12,13 @@ from datetime import datetime
 
 from contentgen_operator.state.policies.turns import Limit
 
-Endpoint = tuple[str, str]  # provider and model
+Endpoint = tuple[str, ...]  # provider, model, and the provider account if it is not the default one
 Rank = tuple[int, datetime, str]
+
+
+def endpoint_of(provider: str, model: str, account: str | None) -> Endpoint:
+    """Endpoint of a paid request. Each account has its own: a locked one must not hold the runs of others."""
+    return (provider, model) if account is None else (provider, model, account)
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,7 @@ class Claimant:
     model: str
     priority: int
     since: datetime
+    account: str | None = None
 
     @property
     def rank(self) -> Rank:
@@ -48,8 +54,8 @@ class Claimant:
 
     @property
     def endpoint(self) -> Endpoint:
-        """Provider and model."""
-        return self.provider, self.model
+        """Endpoint of its request."""
+        return endpoint_of(self.provider, self.model, self.account)
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,7 @@ class FairTurns:
         self.limits = limits
         self._waiting: dict[str, Claimant] = {}
         self._lines: dict[tuple[str, Endpoint], list[Rank]] = {}  # by namespace and endpoint
-        self._endpoints: dict[tuple[str, str], set[str]] = {}  # models by namespace and provider
+        self._endpoints: dict[tuple[str, str], set[Endpoint]] = {}  # by namespace and provider
         self._rotations: dict[str, _Rotation] = {}  # by provider
         self._common: _Rotation = OrderedDict()
         self._places: dict[str, Place] = {}
@@ -109,7 +115,7 @@ class FairTurns:
             self._remove(known, changed=known.namespace == claimant.namespace)
         self._waiting[claimant.uid] = claimant
         insort(self._lines.setdefault((claimant.namespace, claimant.endpoint), []), claimant.rank)
-        self._endpoints.setdefault((claimant.namespace, claimant.provider), set()).add(claimant.model)
+        self._endpoints.setdefault((claimant.namespace, claimant.provider), set()).add(claimant.endpoint)
         self._rotations.setdefault(claimant.provider, OrderedDict()).setdefault(claimant.namespace)
         self._common.setdefault(claimant.namespace)
         if known is not None:
@@ -130,7 +136,7 @@ class FairTurns:
         del line[bisect_left(line, claimant.rank)]
         if not line:
             del self._lines[claimant.namespace, claimant.endpoint]
-            self._endpoints[claimant.namespace, claimant.provider].discard(claimant.model)
+            self._endpoints[claimant.namespace, claimant.provider].discard(claimant.endpoint)
         if not changed:
             self._tidy(claimant.namespace, claimant.provider)
 
@@ -197,10 +203,10 @@ class FairTurns:
         if self._is_full(self.limits.per_namespace, self._taken_of[namespace]):
             return None
         ranks = [
-            self._lines[namespace, (provider, model)][0]
+            self._lines[namespace, endpoint][0]
             for provider in providers
-            for model in self._endpoints.get((namespace, provider), ())
-            if is_open((provider, model))
+            for endpoint in self._endpoints.get((namespace, provider), ())
+            if is_open(endpoint)
         ]
         return self._waiting[min(ranks)[-1]] if ranks else None
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pymongo.errors import PyMongoError
 
-from contentgen_contract.names import CANCEL_ANNOTATION, Kind, Phase, Reason
+from contentgen_contract.names import ACCOUNT_LABEL, CANCEL_ANNOTATION, Kind, Phase, Reason
 from contentgen_operator.providers.base import Busy, KeyRefused, MaybeAccepted, Refused
 from contentgen_operator.queues.circuit_breaker import FAILURES
 from contentgen_operator.queues.fair_turns import PlaceLimits
@@ -258,6 +258,21 @@ async def test_the_circuit_opens_after_failures_and_holds_other_namespaces_witho
     assert "secret" not in (status.message or "")
     conditions = {each.type: each.reason for each in status.conditions}
     assert conditions["Submitted"] == Reason.CIRCUIT_OPEN
+
+
+async def test_the_locked_account_of_a_namespace_holds_no_other_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    """decision 0037: the teams had in common the effects of a locked account."""
+    driver = limited(monkeypatch)
+    team = driver.world.add_account("team-a")
+    team.refuses = KeyRefused("fal", "403: the account is locked")
+    driver.world.kube.server.namespace_labels["a"] = {ACCOUNT_LABEL: "team-a"}
+    for number in range(FAILURES):
+        driver.apply("a", f"it-{number}")
+    await driver.run(steps=4 * FAILURES)
+    assert dict(driver.world.payment_queue.circuits) == {("fal", "fal-ai/flux-lora", "team-a"): "open"}
+    driver.apply("b", "other")
+    await driver.run(steps=60)
+    assert (len(driver.world.provider.posts), team.posts) == (1, [])
 
 
 async def test_one_request_is_tried_and_then_all_are_sent(monkeypatch: pytest.MonkeyPatch) -> None:
