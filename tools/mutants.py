@@ -73,6 +73,7 @@ _GIVEN_UP = "operator/policies/test_given_up.py::test"
 _TEMPORARY = "operator/process/test_temporary_files.py::test"
 _EVENTS = "operator/notifications/test_events.py::test"
 _DELIVERY = "operator/notifications/test_delivery.py::test"
+_RECEIVERS = "operator/notifications/test_attack_receivers.py::test"
 _PLAN = "            await self._notifications.plan(notifications, now)\n"
 _AUDIT = "operator/audit/test_audit_rounds.py::test"
 _COMPARED = "operator/audit/test_audit_comparison.py::test"
@@ -397,6 +398,12 @@ MUTANTS: tuple[Mutant, ...] = (
             f"{_DELIVERY}_a_namespace_with_many_hosts_leaves_places_to_others",
         ),
         (
+            "notifications: the first namespaces always come first",
+            "due(now, _LISTED, self._running.turn_of)",
+            "due(now, _LISTED)",
+            f"{_RECEIVERS}_namespaces_that_are_always_busy_leave_turns_to_others",
+        ),
+        (
             "notifications: 410 is an error as any other",
             "    if status == _GONE:\n",
             "    if status == -1:\n",
@@ -425,27 +432,33 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         (
             "notifications: the name is resolved again for the connection",
-            "target.copy_with(host=str(address)),",
-            "target,",
+            "connect_tcp(self._address, ",
+            "connect_tcp(host, ",
             f"{_DELIVERY}_a_delivery_is_signed_by_a_published_key",
         ),
         (
-            "notifications: redirects are followed",
-            "follow_redirects=False",
-            "follow_redirects=True",
-            f"{_DELIVERY}_a_redirect_to_a_private_address_is_not_followed",
+            "notifications: interim responses without end are read",
+            "        if self._left < 0:\n",
+            "        if False:\n",
+            f"{_RECEIVERS}_endless_interim_responses_do_not_hold_the_event_loop",
+        ),
+        (
+            "notifications: the first address takes all the time",
+            "self._seconds / (len(tried) + 1)",
+            "self._seconds",
+            f"{_RECEIVERS}_an_address_that_does_not_respond_leaves_time_for_the_next_one",
+        ),
+        (
+            "notifications: a date ends no attempt",
+            "except (TypeError, ValueError, OverflowError):",
+            "except (TypeError, ValueError):",
+            f"{_RECEIVERS}_a_pause_of_any_size_is_no_error",
         ),
         (
             "notifications: an attempt may last for ever",
             "            async with asyncio.timeout(self._seconds):\n",
             "            async with asyncio.timeout(None):\n",
             f"{_DELIVERY}_a_response_that_trickles_ends_in_time",
-        ),
-        (
-            "notifications: a proxy is used",
-            "trust_env=False, ",
-            "",
-            f"{_DELIVERY}_a_proxy_of_the_environment_is_not_used",
         ),
     ),
     *_of(
@@ -482,6 +495,12 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     *_of(
         "audit/comparison",
+        (
+            "audit: purchases of other accounts are missing",
+            "each.purchase.operator_class in known and each.purchase.account is None",
+            "each.purchase.operator_class in known",
+            f"{_COMPARED}_the_differences_of_each_case_are_found",
+        ),
         (
             "audit: one lost reply accounts for any number of requests",
             "            lost.remove(excuse)\n",

@@ -579,7 +579,7 @@ class Actor:
         if not notifications:
             return
         try:
-            await self._notifications.confirm([each.id for each in notifications], now)
+            await self._notifications.release(notifications, now)
         except PyMongoError as error:
             _log.warning("a notification waits: %s", error, extra=notifications[0].ref.about)
 

@@ -66,6 +66,15 @@ class _InProgress:
     tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     hosts: Counter[str] = field(default_factory=Counter)
     namespaces: Counter[str] = field(default_factory=Counter)
+    begun: dict[str, int] = field(default_factory=dict)  # number of the last attempt of each namespace
+
+    def turn_of(self, namespace: str) -> int:
+        """Order of the namespaces: the one whose last attempt began longest ago is first."""
+        return self.begun.get(namespace, 0)
+
+    def note_turn(self, namespace: str) -> None:
+        """Put a namespace at the end."""
+        self.begun[namespace] = max(self.begun.values(), default=0) + 1
 
     def has_place(self, notification: Notification) -> bool:
         """True if an attempt may begin now."""
@@ -148,8 +157,9 @@ class Notifier:
             await self._outbox.expire(now)
             await self._measure(now)
             self._swept_at = now
-        due = await self._outbox.due(now, _LISTED)
+        due = await self._outbox.due(now, _LISTED, self._running.turn_of)
         if not due:
+            self._running.begun.clear()
             return
         keys = await self._keys.keys()
         if not keys:  # an unsigned notification would be refused, or believed from anybody
@@ -164,6 +174,7 @@ class Notifier:
         host, namespace = _host(notification.url), notification.ref.namespace
         running.hosts[host] += 1
         running.namespaces[namespace] += 1
+        running.note_turn(namespace)
 
         def done(task: asyncio.Task[None]) -> None:
             del running.tasks[notification.id]
@@ -219,6 +230,11 @@ class Notifier:
             result, detail = DeliveryResult.REFUSED, f"not sent: {error}"
         except NotSent as error:
             result, detail = DeliveryResult.FAILED, str(error)
+        except Conflict:
+            raise
+        except Exception as error:  # noqa: BLE001 - an attempt without a result would be repeated for ever
+            _log.warning("an attempt failed: %s", type(error).__name__, extra=notification.ref.about)
+            result, detail = DeliveryResult.FAILED, f"no response: {type(error).__name__}"
         else:
             status, pause = response.status, response.retry_after
             result, detail = judged(status)

@@ -6,7 +6,7 @@ sent of a status that was never written.
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -65,6 +65,16 @@ class NotificationOutbox:
             self._collection.delete_one({"_id": document["_id"], "revision": document["revision"]})
             raise
 
+    async def release(self, notifications: Sequence[Notification], now: datetime) -> None:
+        """Release the notifications of a status that was written just now. One that the notifier has dropped, because
+        the write took long, is inserted again.
+        """
+        ids = [each.id for each in notifications]
+        found = await asyncio.to_thread(self._collection.distinct, "_id", {"_id": {"$in": ids}})
+        if missing := [each for each in notifications if each.id not in found]:
+            await self.plan(missing, now)
+        await self.confirm(ids, now)
+
     async def confirm(self, ids: Iterable[str], now: datetime) -> None:
         """Release notifications whose status is written."""
         for each in ids:
@@ -87,15 +97,19 @@ class NotificationOutbox:
         where = {"_id": entry.notification.id, "revision": entry.revision, "state": NotificationState.PLANNED.value}
         await asyncio.to_thread(self._collection.delete_one, where)
 
-    async def due(self, now: datetime, most_of_one: int) -> list[OutboxEntry]:
-        """Notifications to deliver now, up to `most_of_one` of each namespace; the namespaces take turns."""
-        return await asyncio.to_thread(self._due, now, most_of_one)
+    async def due(
+        self, now: datetime, most_of_one: int, turn_of: Callable[[str], int] = lambda _: 0
+    ) -> list[OutboxEntry]:
+        """Notifications to deliver now, up to `most_of_one` of each namespace; the namespaces take turns, in the order
+        of `turn_of`.
+        """
+        return await asyncio.to_thread(self._due, now, most_of_one, turn_of)
 
-    def _due(self, now: datetime, most: int) -> list[OutboxEntry]:
+    def _due(self, now: datetime, most: int, turn_of: Callable[[str], int]) -> list[OutboxEntry]:
         where: Document = {"state": NotificationState.PENDING.value, "nextAt": {"$lte": now}}
         lines = [
             self._list(where | {"namespace": namespace}, most)
-            for namespace in sorted(self._collection.distinct("namespace", where))
+            for namespace in sorted(sorted(self._collection.distinct("namespace", where)), key=turn_of)
         ]
         longest = max(map(len, lines), default=0)
         return [line[turn] for turn in range(longest) for line in lines if turn < len(line)]
@@ -141,8 +155,10 @@ class NotificationOutbox:
     async def discard(self, uids: Iterable[str], now: datetime) -> None:
         """Let the notifications of deleted jobs expire: the ended ones now, the others at their end."""
         where = {"jobId": {"$in": sorted(set(uids))}}
+        # With the revision: an attempt that is in progress would write the time of before.
+        change = {"$set": {"expiresAt": now}, "$inc": {"revision": 1}}
         self._check()
-        await asyncio.to_thread(self._collection.update_many, where, {"$set": {"expiresAt": now}})
+        await asyncio.to_thread(self._collection.update_many, where, change)
 
     async def expire(self, now: datetime) -> int:
         """Delete ended notifications whose time in the log is over; their number."""

@@ -1,7 +1,9 @@
 """One POST to an address that a user gave: the name is resolved once, each address is checked by the rule of all user
 URLs, and the connection goes to a checked address. Redirects are not followed, and no proxy is used.
 
-The response's body is not read: it may be endless, and it is nothing that the user may see.
+The response's body is not read: it may be endless, and it is nothing that the user may see. Its head is read in small
+parts up to a limit: h11 parses a part at once, and an endless sequence of interim responses (1xx) would hold the event
+loop, which the reconciles need.
 """
 
 import asyncio
@@ -9,19 +11,25 @@ import ipaddress
 import re
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from typing import Any
 
+import httpcore
 import httpx
 
 from contentgen_contract.resources.addresses import IPAddress, host_and_port, literal_refusal, refusal
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 SECONDS = 15.0  # of one attempt: resolving, connecting, sending, and the response's head
-_RESOLVERS = 8
+_ADDRESSES = 4  # of a host that are tried in one attempt: a name server may return hundreds of others' addresses
+# A name server that does not answer keeps a thread for up to 30 s, twice the time of an attempt: the 16 attempts that
+# run at once never take all threads.
+_RESOLVERS = 32
+_HEAD_BYTES, _PART_BYTES = 32768, 2048
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -111,27 +119,91 @@ class GuardedPost:
     async def _sent(
         self, target: httpx.URL, addresses: Sequence[IPAddress], headers: Mapping[str, str], body: bytes
     ) -> PostResponse:
-        named = dict(headers) | {"Host": target.netloc.decode("ascii")}
-        async with httpx.AsyncClient(verify=self._tls, trust_env=False, timeout=self._seconds) as client:
-            error: Exception | None = None
-            for address in addresses:
-                request = client.build_request(
-                    "POST",
-                    target.copy_with(host=str(address)),
-                    headers=named,
-                    content=body,
-                    extensions={"sni_hostname": target.raw_host.decode("ascii")},
-                )
+        tried = addresses[:_ADDRESSES]
+        # An address that does not respond must leave time for the next one.
+        times = dict.fromkeys(("read", "write", "pool"), self._seconds) | {"connect": self._seconds / (len(tried) + 1)}
+        error: Exception | None = None
+        for address in tried:
+            backend = _CheckedAddress(address)
+            async with httpcore.AsyncConnectionPool(ssl_context=self._tls, network_backend=backend) as pool:
                 try:
-                    response = await client.send(request, stream=True, follow_redirects=False)
-                except (httpx.ConnectError, httpx.ConnectTimeout) as caught:  # nothing was sent: the next address
+                    response = await pool.handle_async_request(_request(target, headers, body, times))
+                except (httpcore.ConnectError, httpcore.ConnectTimeout) as caught:  # nothing was sent: the next address
                     error = caught
                     continue
-                except httpx.HTTPError as caught:
+                except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError) as caught:
                     raise NotSent(f"no response: {type(caught).__name__}") from None
                 await response.aclose()
-                return PostResponse(response.status_code, _retry_after(response.headers.get("retry-after", "")))
+                asked = (value for name, value in response.headers if name.lower() == b"retry-after")
+                return PostResponse(response.status, _retry_after(next(asked, b"").decode("latin-1")))
         raise NotSent(f"no connection: {type(error).__name__}") from None
+
+
+def _request(
+    target: httpx.URL, headers: Mapping[str, str], body: bytes, times: Mapping[str, float]
+) -> httpcore.Request:
+    fields = dict(headers) | {"Host": target.netloc.decode("ascii"), "Content-Length": str(len(body)), "Accept": "*/*"}
+    url = httpcore.URL(scheme=target.raw_scheme, host=target.raw_host, port=target.port or None, target=target.raw_path)
+    return httpcore.Request(
+        "POST", url, headers=list(fields.items()), content=body, extensions={"timeout": dict(times)}
+    )
+
+
+class _CheckedAddress(httpcore.AsyncNetworkBackend):
+    """Connects to one address, whatever the name in the URL; TLS checks the certificate for the name."""
+
+    def __init__(self, address: IPAddress) -> None:
+        self._address = str(address)
+        self._backend = httpcore.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,  # noqa: ARG002 - not resolved again
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 - of the base class
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """Connection to the checked address."""
+        stream = await self._backend.connect_tcp(self._address, port, timeout, local_address, socket_options)
+        return _HeadOnly(stream)
+
+
+class _HeadOnly(httpcore.AsyncNetworkStream):
+    """Stream of which no more is read than the head of a response."""
+
+    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
+        self._stream = stream
+        self._left = _HEAD_BYTES
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - of the base class
+        """A part. Raises ReadError after the limit."""
+        part = await self._stream.read(min(max_bytes, _PART_BYTES), timeout)
+        self._left -= len(part)
+        if self._left < 0:
+            raise httpcore.ReadError("the response's head is too large")
+        return part
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - of the base class
+        """Send all."""
+        await self._stream.write(buffer, timeout)
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - of the base class
+    ) -> httpcore.AsyncNetworkStream:
+        """The stream with TLS."""
+        return _HeadOnly(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        await self._stream.aclose()
+
+    def get_extra_info(self, info: str) -> Any:
+        """Detail of the connection."""
+        return self._stream.get_extra_info(info)
 
 
 def _retry_after(given: str) -> timedelta | None:
@@ -139,8 +211,8 @@ def _retry_after(given: str) -> timedelta | None:
     if re.fullmatch(r"[0-9]{1,6}", given):
         return timedelta(seconds=int(given))
     try:
-        at = parsedate_to_datetime(given)
-    except (TypeError, ValueError):
+        at = parsedate_to_datetime(given[:64])
+    except (TypeError, ValueError, OverflowError):  # a date may have numbers of any size
         return None
     at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
     return max(at - datetime.now(UTC), timedelta())

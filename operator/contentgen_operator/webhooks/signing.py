@@ -67,8 +67,9 @@ def keys_of(data: dict[str, bytes]) -> tuple[SigningKey, ...]:
 
 def rotated(data: dict[str, bytes], now: datetime, term: KeyTerm) -> dict[str, bytes]:
     """Data that the Secret should have: unchanged while its newest key is young and no older one has run out."""
-    keys = keys_of(data)
-    if not keys or not keys[0].created_at <= now < keys[0].created_at + term.replaced_after:
+    # A time in the future is of an operator whose clock was wrong: the key counts as new, and no other one is made.
+    keys = tuple(each.model_copy(update={"created_at": min(each.created_at, now)}) for each in keys_of(data))
+    if not keys or now >= keys[0].created_at + term.replaced_after:
         keys = (new_key(now), *keys)
     # A key runs out one overlap after its successor was made.
     active = [keys[0], *(old for new, old in itertools.pairwise(keys) if now < new.created_at + term.overlap)]

@@ -1,7 +1,8 @@
 """Grants of Secrets whose entries are sent as HTTP headers of notifications. Pure.
 
 A namespace's users choose the URL of a notification, so a grant names the hosts that may receive the headers: otherwise
-they could have them sent to a host of their own.
+they could have them sent to a host of their own. A grant is for https, unless its host begins with `http://`: the user
+chooses the scheme too, and without TLS anybody on the way could read the headers.
 """
 
 import re
@@ -29,12 +30,14 @@ class HeaderGrant(Value):
 
     secret: Annotated[str, StringConstraints(pattern=patterns.OBJECT_NAME, max_length=253)]
     namespaces: tuple[str, ...] = Field(min_length=1, description="Names of namespaces; * matches any.")
-    hosts: tuple[str, ...] = Field(min_length=1, description="host:port pairs that may receive the headers.")
+    hosts: tuple[str, ...] = Field(
+        min_length=1, description="host:port pairs that may receive the headers by https; http://host:port for http."
+    )
 
     @model_validator(mode="after")
     def _hosts_have_ports(self) -> Self:
         for each in self.hosts:
-            if not re.fullmatch(r"([^\s/@:*]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}", each):
+            if not re.fullmatch(r"(http://)?([^\s/@:*]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}", each):
                 raise ValueError(f"hosts: {each!r}: expected a host with its port, such as hooks.example.com:443")
         return self
 
@@ -50,7 +53,9 @@ def _target(url: str) -> str | None:
         port = (parts.port or {"https": 443, "http": 80}.get(parts.scheme)) if parts is not None else None
     except ValueError:
         return None
-    return host_and_port(parts.hostname, port) if parts is not None and parts.hostname and port else None
+    if parts is None or not parts.hostname or not port:
+        return None
+    return ("" if parts.scheme == "https" else f"{parts.scheme}://") + host_and_port(parts.hostname, port)
 
 
 def grant_refusal(secret: str, namespace: str, url: str, grants: Iterable[HeaderGrant]) -> str:

@@ -140,7 +140,8 @@ class Desk:
         self.outbox = NotificationOutbox(self.database["notifications"])
         self.secret = FakeSecret()
         kube: Any = self.secret
-        self.grants = (HeaderGrant(secret="slack", namespaces=("ns",), hosts=hosts or ("none:1",)),)
+        granted = tuple(f"http://{each}" for each in hosts) or ("none:1",)
+        self.grants = (HeaderGrant(secret="slack", namespaces=("ns",), hosts=granted),)
         self.post = GuardedPost(ssl.create_default_context(), hosts, here, seconds)
         self.leads = True
         self.notifier = Notifier(
@@ -604,10 +605,12 @@ def test_a_grant_needs_hosts_with_ports() -> None:
     for hosts in ((), ("hooks.example.com",), ("*:443",), ("https://h:1",)):
         with pytest.raises(ValueError, match="hosts"):
             HeaderGrant(secret="slack", namespaces=("ns",), hosts=hosts)
-    grant = HeaderGrant(secret="slack", namespaces=("*",), hosts=("H.example:443", "[2001:db8::1]:80"))
+    grant = HeaderGrant(secret="slack", namespaces=("*",), hosts=("H.example:443", "http://[2001:db8::1]:80"))
     assert grant.covers("ns", "https://h.EXAMPLE/x")
     assert grant.covers("ns", "http://[2001:db8::1]/x")
     assert not grant.covers("ns", "http://h.example/x")
+    assert not grant.covers("ns", "http://h.example:443/x"), "without TLS"
+    assert not grant.covers("ns", "https://[2001:db8::1]:80/x")
     assert not grant.covers("ns", "https://h.example.evil/x")
 
 

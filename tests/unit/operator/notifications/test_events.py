@@ -359,6 +359,24 @@ async def test_a_planned_notification_of_a_status_that_was_not_written_is_droppe
     assert stored(world) == []
 
 
+async def test_a_status_that_takes_minutes_to_be_written_loses_no_notification(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The API server holds the write; meanwhile the notifier finds the old status, and drops the planned one."""
+    world = world_of(monkeypatch)
+    notifier, put = notifier_of(world, Receiver()), world.kube.put_status
+    dropped = []
+
+    async def late(kind: Kind, namespace: str, name: str, body: dict[str, Any]) -> dict[str, Any]:
+        if body["status"]["phase"] == "Completed":
+            await notifier.confirm_left(world.now + timedelta(minutes=2))
+            dropped.append(stored(world) == [])
+        return await put(kind, namespace, name, body)
+
+    monkeypatch.setattr(world.kube, "put_status", late)
+    await world.finish(Kind.IMAGE_GENERATION)
+    assert dropped == [True]
+    assert len((await delivered(world)).ids) == 1
+
+
 async def test_a_planned_notification_of_a_deleted_resource_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     world = world_of(monkeypatch)
     await world.finish(Kind.IMAGE_GENERATION)
