@@ -371,6 +371,12 @@ MUTANTS: tuple[Mutant, ...] = (
             f"{_EVENTS}_a_former_leader_plans_nothing",
         ),
         (
+            "notifications: those of another installation are sent",
+            "where: Document = self._class | {",
+            "where: Document = {",
+            f"{_RECEIVERS}_another_installation_sends_no_notification_of_this_one",
+        ),
+        (
             "notifications: an attempt is not claimed",
             '        where = {"_id": entry.notification.id, "revision": entry.revision}\n        done',
             '        where = {"_id": entry.notification.id}\n        done',

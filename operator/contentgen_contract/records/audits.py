@@ -8,12 +8,18 @@ from pydantic import Field
 from contentgen_contract.base import Value
 
 COLLECTION = "audits"
-REQUEST = "requested"
-"""`_id` of the one document that requests an audit; every other document is a report."""
 KEPT = 60
 """Number of reports that are kept."""
 MOST_FINDINGS = 500
 """Findings in one report; `counts` has the complete numbers."""
+
+
+def request_id(operator_class: str) -> str:
+    """`_id` of the document that requests an audit of a class's installation; installations may share a database.
+
+    Every other document is a report.
+    """
+    return f"requested-{operator_class}"
 
 
 class FindingKind(StrEnum):

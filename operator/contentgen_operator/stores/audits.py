@@ -15,8 +15,9 @@ from pymongo.database import Database
 
 from contentgen_contract.base import Value
 from contentgen_contract.records import indexes
-from contentgen_contract.records.audits import KEPT, REQUEST, AuditReport, AuditRequest
+from contentgen_contract.records.audits import KEPT, AuditReport, AuditRequest, request_id
 from contentgen_contract.records.ledger import legacy_id
+from contentgen_contract.resources.operator_class import DEFAULT_CLASS
 from contentgen_operator.audit.facts import AuditedPurchase
 from contentgen_operator.leader.leadership import Check, unchecked
 from contentgen_operator.state.purchases import Purchase
@@ -78,10 +79,14 @@ class AuditedLedger:
 class Audits:
     """The collection `audits`: the newest reports, and the request of a person for another one."""
 
-    def __init__(self, database: Database[Document], check: Check = unchecked) -> None:
-        """`check` raises Conflict if this process does not lead."""
+    def __init__(
+        self, database: Database[Document], check: Check = unchecked, operator_class: str = DEFAULT_CLASS
+    ) -> None:
+        """`check` raises Conflict if this process does not lead. `operator_class` is this installation's."""
         self._collection: Collection[Document] = database["audits"]
         self._check = check
+        self._class: Document = {"operatorClass": operator_class}
+        self._request_id = request_id(operator_class)
 
     def create_indexes(self) -> None:
         """Create the indexes. Idempotent."""
@@ -92,12 +97,14 @@ class Audits:
         return await asyncio.to_thread(self._last)
 
     def _last(self) -> AuditReport | None:
-        newest = self._collection.find({"finishedAt": {"$gt": _EPOCH}}).sort("finishedAt", DESCENDING).limit(1)
+        newest = (
+            self._collection.find(self._class | {"finishedAt": {"$gt": _EPOCH}}).sort("finishedAt", DESCENDING).limit(1)
+        )
         return next((_report(each) for each in newest), None)
 
     async def request(self) -> AuditRequest | None:
         """Request of a person that no report answers; None if there is none."""
-        found = await asyncio.to_thread(self._collection.find_one, {"_id": REQUEST})
+        found = await asyncio.to_thread(self._collection.find_one, {"_id": self._request_id})
         try:
             return AuditRequest.model_validate(_aware(found)) if found is not None else None
         except ValidationError:
@@ -110,10 +117,11 @@ class Audits:
 
     def _store(self, report: AuditReport) -> None:
         document = report.model_dump(mode="python", by_alias=True)
-        self._collection.insert_one({"_id": report.report_id, **_plain(document)})
+        self._collection.insert_one({"_id": report.report_id, **self._class, **_plain(document)})
         if report.request is not None:
-            self._collection.delete_one({"_id": REQUEST, "token": report.request})
-        kept = self._collection.find({"finishedAt": {"$gt": _EPOCH}}, {"_id": True}).sort("finishedAt", DESCENDING)
+            self._collection.delete_one({"_id": self._request_id, "token": report.request})
+        mine = self._class | {"finishedAt": {"$gt": _EPOCH}}
+        kept = self._collection.find(mine, {"_id": True}).sort("finishedAt", DESCENDING)
         old = [each["_id"] for each in kept.skip(KEPT)]
         if old:
             self._collection.delete_many({"_id": {"$in": old}})

@@ -3,6 +3,9 @@
 A notification is inserted as `planned` before its status is written, and becomes `pending` after it. A crash between
 the two leaves it `planned`; `Notifier.confirm_left` compares it with the status then. So none is lost, and none is
 sent of a status that was never written.
+
+Installations may share the database. Each sends what it has planned: another one signs with other keys, and has other
+granted headers and other allowed hosts.
 """
 
 import asyncio
@@ -16,6 +19,7 @@ from pymongo.errors import DuplicateKeyError
 from contentgen_contract.names import Kind
 from contentgen_contract.records import indexes
 from contentgen_contract.records.notifications import ENDED, NotificationState
+from contentgen_contract.resources.operator_class import DEFAULT_CLASS
 from contentgen_operator.leader.leadership import Check, unchecked
 from contentgen_operator.state.notifications import Delivery, Notification, OutboxEntry, url_hash
 from contentgen_operator.state.observed import ResourceRef
@@ -28,10 +32,13 @@ _ENDED = [each.value for each in ENDED]
 class NotificationOutbox:
     """Reads and writes the collection. pymongo is synchronous, so each call runs in a thread. Raises PyMongoError."""
 
-    def __init__(self, collection: Collection[Document], check: Check = unchecked) -> None:
-        """`check` raises Conflict if this process does not lead."""
+    def __init__(
+        self, collection: Collection[Document], check: Check = unchecked, operator_class: str = DEFAULT_CLASS
+    ) -> None:
+        """`check` raises Conflict if this process does not lead. `operator_class` is this installation's."""
         self._collection = collection
         self._check = check
+        self._class: Document = {"operatorClass": operator_class}
         self.changed = asyncio.Event()  # set when a notification is to be delivered
 
     def create_indexes(self) -> None:
@@ -47,7 +54,7 @@ class NotificationOutbox:
         found = {each["_id"]: each for each in self._collection.find({"_id": {"$in": ids}})}
         self._check()
         for each in notifications:
-            kept, document = found.get(each.id), _planned(each, now)
+            kept, document = found.get(each.id), _planned(each, now) | self._class
             if kept is None:
                 self._insert(document)
             elif kept["state"] == NotificationState.PLANNED:  # of a status that was not written; its text may differ
@@ -88,7 +95,7 @@ class NotificationOutbox:
 
     async def left(self, before: datetime, most: int) -> list[OutboxEntry]:
         """Notifications that were planned before a time, and never confirmed; oldest first."""
-        where = {"state": NotificationState.PLANNED.value, "nextAt": {"$lt": before}}
+        where = self._class | {"state": NotificationState.PLANNED.value, "nextAt": {"$lt": before}}
         return await asyncio.to_thread(self._list, where, most)
 
     async def drop(self, entry: OutboxEntry) -> None:
@@ -106,7 +113,7 @@ class NotificationOutbox:
         return await asyncio.to_thread(self._due, now, most_of_one, turn_of)
 
     def _due(self, now: datetime, most: int, turn_of: Callable[[str], int]) -> list[OutboxEntry]:
-        where: Document = {"state": NotificationState.PENDING.value, "nextAt": {"$lte": now}}
+        where: Document = self._class | {"state": NotificationState.PENDING.value, "nextAt": {"$lte": now}}
         lines = [
             self._list(where | {"namespace": namespace}, most)
             for namespace in sorted(sorted(self._collection.distinct("namespace", where)), key=turn_of)
@@ -122,7 +129,8 @@ class NotificationOutbox:
         return await asyncio.to_thread(self._next_at)
 
     def _next_at(self) -> datetime | None:
-        found = self._collection.find({"state": NotificationState.PENDING.value}).sort([("nextAt", 1)]).limit(1)
+        where = self._class | {"state": NotificationState.PENDING.value}
+        found = self._collection.find(where).sort([("nextAt", 1)]).limit(1)
         return next((_time(each["nextAt"]) for each in found), None)
 
     async def put(self, entry: OutboxEntry) -> OutboxEntry | None:
@@ -171,7 +179,7 @@ class NotificationOutbox:
         return await asyncio.to_thread(self._pending)
 
     def _pending(self) -> tuple[int, datetime | None]:
-        where = {"state": NotificationState.PENDING.value}
+        where = self._class | {"state": NotificationState.PENDING.value}
         oldest = self._collection.find(where, {"createdAt": True}).sort([("createdAt", 1)]).limit(1)
         return self._collection.count_documents(where), next((_time(each["createdAt"]) for each in oldest), None)
 

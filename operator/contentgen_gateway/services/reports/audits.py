@@ -15,7 +15,7 @@ from pymongo import DESCENDING
 from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError
 
-from contentgen_contract.records.audits import REQUEST, AuditReport, AuditRequest
+from contentgen_contract.records.audits import AuditReport, AuditRequest, request_id
 from contentgen_gateway.auth.authentication import Caller
 from contentgen_gateway.auth.authorization import Authorizer
 from contentgen_gateway.problems import Problem
@@ -39,7 +39,8 @@ class AuditReader:
         return await asyncio.to_thread(self._last)
 
     def _last(self) -> tuple[AuditReport | None, AuditRequest | None]:
-        newest = self.audits.find({"finishedAt": {"$exists": True}}).sort("finishedAt", DESCENDING).limit(1)
+        mine = {"operatorClass": self.operator_class, "finishedAt": {"$exists": True}}
+        newest = self.audits.find(mine).sort("finishedAt", DESCENDING).limit(1)
         return next((_read(AuditReport, each) for each in newest), None), self._requested()
 
     async def request(self, caller: Caller, now: datetime) -> AuditRequest:
@@ -51,15 +52,17 @@ class AuditReader:
     def _request(self, made: AuditRequest) -> AuditRequest:
         document = made.model_dump(mode="python", by_alias=True)
         try:
-            self.audits.insert_one({"_id": REQUEST, **document})
+            self.audits.insert_one({"_id": request_id(self.operator_class), **document})
         except DuplicateKeyError:
             if (waiting := self._requested()) is not None:
                 return waiting
-            self.audits.replace_one({"_id": REQUEST}, document, upsert=True)  # it was malformed, or answered just now
+            self.audits.replace_one(
+                {"_id": request_id(self.operator_class)}, document, upsert=True
+            )  # it was malformed, or answered just now
         return made
 
     def _requested(self) -> AuditRequest | None:
-        found = self.audits.find_one({"_id": REQUEST})
+        found = self.audits.find_one({"_id": request_id(self.operator_class)})
         return _read(AuditRequest, found) if found is not None else None
 
     async def _allow(self, caller: Caller) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from contentgen_contract.records.audits import REQUEST, AuditFinding, AuditReport, FindingKind
+from contentgen_contract.records.audits import AuditFinding, AuditReport, FindingKind, request_id
 from contentgen_simulation.gateway.server import START, GatewayWorld
 
 URL = "/api/admin/audit"
@@ -20,7 +20,7 @@ def world() -> GatewayWorld:
     )  # fmt: skip
 
 
-def stored(world: GatewayWorld, report_id: str = "r1", **changes: Any) -> None:
+def stored(world: GatewayWorld, report_id: str = "r1", operator_class: str = "default", **changes: Any) -> None:
     """A report as the operator writes it."""
     finding = AuditFinding(kind=FindingKind.UNKNOWN_REQUEST, provider="fal", request_id="x", namespace="blue", text="t")
     given: dict[str, Any] = {
@@ -30,7 +30,8 @@ def stored(world: GatewayWorld, report_id: str = "r1", **changes: Any) -> None:
     document = AuditReport(**(given | changes)).model_dump(mode="json", by_alias=True)
     times = {name: given[key] for name, key in (("startedAt", "started_at"), ("since", "since"))}
     finished = changes.get("finished_at", START)
-    world.database["audits"].insert_one({"_id": report_id, **document, **times, "finishedAt": finished})
+    entry = {"_id": report_id, "operatorClass": operator_class, **document, **times, "finishedAt": finished}
+    world.database["audits"].insert_one(entry)
 
 
 async def test_the_newest_report_is_shown(world: GatewayWorld) -> None:
@@ -43,6 +44,18 @@ async def test_the_newest_report_is_shown(world: GatewayWorld) -> None:
     assert body["request"] is None
 
 
+async def test_the_report_of_another_installation_on_the_same_database_is_not_shown(world: GatewayWorld) -> None:
+    """The right to audit is on one OperatorClass."""
+    stored(world)
+    stored(world, "r2", "other", finished_at=START + timedelta(days=1))
+    world.database["audits"].insert_one(
+        {"_id": request_id("other"), "token": "t", "requestedAt": START, "requestedBy": "a"}
+    )
+    async with world.client("root") as client:
+        body = (await client.get(URL)).json()
+    assert (body["report"]["reportId"], body["request"]) == ("r1", None)
+
+
 @pytest.mark.parametrize("caller", ["ann", "eve", "get"])
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_tenants_may_neither_see_nor_request_one(world: GatewayWorld, caller: str, method: str) -> None:
@@ -51,7 +64,7 @@ async def test_tenants_may_neither_see_nor_request_one(world: GatewayWorld, call
         answer = await client.request(method, URL)
     assert answer.status_code == 403
     assert "blue" not in answer.text
-    assert world.database["audits"].find_one({"_id": REQUEST}) is None
+    assert world.database["audits"].find_one({"_id": request_id("default")}) is None
 
 
 async def test_an_audit_is_requested_once_until_it_is_answered(world: GatewayWorld) -> None:
@@ -65,7 +78,7 @@ async def test_an_audit_is_requested_once_until_it_is_answered(world: GatewayWor
 
 
 async def test_malformed_documents_are_replaced_and_not_shown(world: GatewayWorld) -> None:
-    world.database["audits"].insert_one({"_id": REQUEST, "token": ["x"]})
+    world.database["audits"].insert_one({"_id": request_id("default"), "token": ["x"]})
     world.database["audits"].insert_one({"_id": "r", "finishedAt": START, "findings": "x"})
     async with world.client("root") as client:
         assert (await client.get(URL)).json() == {"report": None, "request": None}

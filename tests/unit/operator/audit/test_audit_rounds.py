@@ -13,7 +13,7 @@ import mongomock
 import pytest
 from pymongo.errors import AutoReconnect
 
-from contentgen_contract.records.audits import KEPT, REQUEST, AuditReport, AuditSubject, FindingKind
+from contentgen_contract.records.audits import KEPT, AuditReport, AuditSubject, FindingKind, request_id
 from contentgen_operator import metrics
 from contentgen_operator.audit.facts import AuditLimits
 from contentgen_operator.background.audits import AccountAudit, AuditedAccounts, AuditPlan
@@ -370,19 +370,37 @@ async def test_audits_are_daily_also_after_a_restart(account: SandboxAccount, ke
 async def test_without_daily_audits_a_request_is_answered(account: SandboxAccount, keys: Path) -> None:
     stand = Stand(account, keys, daily=False)
     assert await stand.round(3 * DAY) is None
-    stand.database["audits"].insert_one({"_id": REQUEST, "token": "t1", "requestedAt": NOW, "requestedBy": "ann"})
+    stand.database["audits"].insert_one(
+        {"_id": request_id("default"), "token": "t1", "requestedAt": NOW, "requestedBy": "ann"}
+    )
     report = await stand.round(timedelta(seconds=10))
     assert report is not None
     assert report.request == "t1"
-    assert stand.database["audits"].find_one({"_id": REQUEST}) is None
-    stand.database["audits"].insert_one({"_id": REQUEST, "token": "t2", "requestedAt": NOW})
+    assert stand.database["audits"].find_one({"_id": request_id("default")}) is None
+    stand.database["audits"].insert_one({"_id": request_id("default"), "token": "t2", "requestedAt": NOW})
     assert (await stand.round(timedelta(seconds=59)) or report).request == "t1"  # a minute between two
     assert (await stand.round(timedelta(seconds=1)) or report).request == "t2"
 
 
+async def test_another_installation_on_the_same_database_neither_answers_nor_replaces(
+    account: SandboxAccount, keys: Path
+) -> None:
+    stand = Stand(account, keys, daily=False)
+    stand.database["audits"].insert_one(
+        {"_id": request_id("default"), "token": "t1", "requestedAt": NOW, "requestedBy": "ann"}
+    )
+    report = await stand.round()
+    assert report is not None
+    other = Audits(stand.database, operator_class="other")
+    assert (await other.last(), await other.request()) == (None, None)
+    for number in range(KEPT + 1):
+        await other.store(report.model_copy(update={"report_id": f"o{number}"}))
+    assert stand.reports() == KEPT + 1
+
+
 async def test_a_malformed_request_is_ignored(account: SandboxAccount, keys: Path) -> None:
     stand = Stand(account, keys, daily=False)
-    stand.database["audits"].insert_one({"_id": REQUEST, "token": ["x"]})
+    stand.database["audits"].insert_one({"_id": request_id("default"), "token": ["x"]})
     assert await stand.round() is None
 
 

@@ -94,6 +94,11 @@ class FixedKeys:
         return (self._key,)
 
 
+def planned(identity: str, url: str, namespace: str = "ns") -> Notification:
+    ref = ResourceRef(kind=Kind.TRANSCRIPTION, namespace=namespace, name="talk", uid="u")
+    return Notification(id=identity, ref=ref, run=1, event=NotificationEvent.COMPLETED, url=url, payload="{}")
+
+
 class Desk:
     """Notifier with its outbox, on simulated time."""
 
@@ -114,10 +119,7 @@ class Desk:
 
     async def add(self, identity: str, url: str, namespace: str = "ns") -> None:
         """One notification, released."""
-        ref = ResourceRef(kind=Kind.TRANSCRIPTION, namespace=namespace, name="talk", uid="u")
-        event = NotificationEvent.COMPLETED
-        made = Notification(id=identity, ref=ref, run=1, event=event, url=url, payload="{}")
-        await self.outbox.plan([made], self.now)
+        await self.outbox.plan([planned(identity, url, namespace)], self.now)
         await self.outbox.confirm([identity], self.now)
 
     async def until(self, end: datetime) -> None:
@@ -297,6 +299,25 @@ async def test_a_name_with_hundreds_of_addresses_scans_no_network(
     with pytest.raises(NotSent):
         await post(receivers[0].url(), {}, b"{}")
     assert 1 <= connects.total() <= 4
+
+
+# Installations that share MongoDB (docs/install.md)
+
+
+async def test_another_installation_sends_no_notification_of_this_one() -> None:
+    """It would sign with its own keys, send its granted headers, and reach the hosts that its chart allows."""
+
+    async def post(_url: str, _headers: Mapping[str, str], _body: bytes) -> PostResponse:
+        raise AssertionError
+
+    desk = Desk(post)
+    await desk.add("msg_0", "https://hooks.example.com/")
+    await desk.outbox.plan([planned("msg_1", "https://hooks.example.com/")], NOW)
+    other = NotificationOutbox(desk.database["notifications"], operator_class="other")
+    later = NOW + timedelta(hours=1)
+    assert (await other.due(later, 9), await other.left(later, 9), await other.next_at()) == ([], [], None)
+    assert await other.pending() == (0, None)
+    assert (len(await desk.outbox.due(later, 9)), len(await desk.outbox.left(later, 9))) == (1, 1)
 
 
 # "With `deletionPolicy: Delete` the log is deleted with the files."

@@ -1,5 +1,6 @@
 """Notifications of a run: which change causes them, and that a crash at any write neither loses nor invents one."""
 
+import asyncio
 import itertools
 import json
 from collections.abc import Mapping
@@ -281,6 +282,20 @@ class Receiver:
         return PostResponse(204)
 
 
+class Hanging(Receiver):
+    """A webhook that answers when it is told to."""
+
+    def __init__(self, free: asyncio.Event) -> None:
+        super().__init__()
+        self.begun = 0
+        self._free = free
+
+    async def __call__(self, *_: object) -> PostResponse:
+        self.begun += 1
+        await self._free.wait()
+        return PostResponse(204)
+
+
 class FixedKeys:
     """One key."""
 
@@ -431,13 +446,30 @@ async def test_deleted_files_take_the_log_with_them(monkeypatch: pytest.MonkeyPa
 
 
 async def test_a_receiver_that_never_answers_delays_no_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The run with the webhook ends at the same simulated time, with the same writes but for the notification's."""
-    worlds = []
+    """The run with the webhook ends at the same simulated time, with the same writes but for the notification's, while
+    attempts of earlier ones hang.
+    """
+    worlds, free = [], asyncio.Event()
+    hanging: Any = Hanging(free)
     for notify in ([], NOTIFY):
         world = world_of(monkeypatch)
         world.kube.apply(Kind.IMAGE_GENERATION, SPECS[Kind.IMAGE_GENERATION] | {"notify": notify})
-        await world.finish(Kind.IMAGE_GENERATION)
+        notifier, outbox = notifier_of(world, hanging), NotificationOutbox(world.database["notifications"])
+        earlier = notifications_of(resource_of(NOTIFY), status_of("Failed"), world.now)
+        await outbox.plan(earlier, world.now)
+        await outbox.confirm([each.id for each in earlier], world.now)
+        begun = hanging.begun
+        assert await notifier.round()
+        async with asyncio.timeout(10):
+            while hanging.begun == begun:  # noqa: ASYNC110 - bounded
+                await asyncio.sleep(0.005)
+        async with asyncio.timeout(30):
+            await world.finish(Kind.IMAGE_GENERATION)
+        assert notifier._running.tasks
         worlds.append(world)
+        free.set()
+        await notifier.settled()
+        free.clear()
     without, with_webhook = worlds
     assert with_webhook.now == without.now
     assert [each for each in with_webhook.writes.done if "notification" not in each] == without.writes.done
