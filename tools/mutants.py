@@ -393,7 +393,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         (
             "notifications: a receiver may take all places",
-            "            and self.hosts[_host(notification.url)] < _AT_ONCE_OF_A_HOST\n",
+            "            and self.hosts[host_of(notification.url)] < _AT_ONCE_OF_A_HOST\n",
             "",
             f"{_DELIVERY}_slow_receivers_hold_their_own_places_only",
         ),
@@ -405,9 +405,15 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         (
             "notifications: the first namespaces always come first",
-            "due(now, _LISTED, self._running.turn_of)",
-            "due(now, _LISTED)",
+            "due(now, _LISTED, self._running.turn_of, ",
+            "due(now, _LISTED, lambda _: 0, ",
             f"{_RECEIVERS}_namespaces_that_are_always_busy_leave_turns_to_others",
+        ),
+        (
+            "notifications: a busy host hides the others of its namespace",
+            "self._running.busy_hosts)",
+            "())",
+            f"{_RECEIVERS}_a_slow_receiver_does_not_hide_the_others_of_its_namespace",
         ),
         (
             "notifications: 410 is an error as any other",

@@ -16,7 +16,6 @@ from typing import Protocol
 from pymongo.errors import PyMongoError
 
 from contentgen_contract.records.notifications import DeliveryResult, NotificationState
-from contentgen_contract.resources.addresses import split_url
 from contentgen_contract.resources.status import ResourceStatus
 from contentgen_operator import metrics
 from contentgen_operator.clock import utc_now
@@ -30,6 +29,7 @@ from contentgen_operator.state.notifications import (
     OutboxEntry,
     after_attempt,
     ended,
+    host_of,
 )
 from contentgen_operator.stores.notifications import NotificationOutbox
 from contentgen_operator.webhooks.granted_headers import GrantedHeaders, HeadersRefused
@@ -76,12 +76,17 @@ class _InProgress:
         """Put a namespace at the end."""
         self.begun[namespace] = max(self.begun.values(), default=0) + 1
 
+    @property
+    def busy_hosts(self) -> list[str]:
+        """Hosts that have no free place."""
+        return [host for host, count in self.hosts.items() if count >= _AT_ONCE_OF_A_HOST]
+
     def has_place(self, notification: Notification) -> bool:
         """True if an attempt may begin now."""
         return (
             len(self.tasks) < _AT_ONCE
             and notification.id not in self.tasks
-            and self.hosts[_host(notification.url)] < _AT_ONCE_OF_A_HOST
+            and self.hosts[host_of(notification.url)] < _AT_ONCE_OF_A_HOST
             and self.namespaces[notification.ref.namespace] < _AT_ONCE_OF_A_NAMESPACE
         )
 
@@ -157,7 +162,7 @@ class Notifier:
             await self._outbox.expire(now)
             await self._measure(now)
             self._swept_at = now
-        due = await self._outbox.due(now, _LISTED, self._running.turn_of)
+        due = await self._outbox.due(now, _LISTED, self._running.turn_of, self._running.busy_hosts)
         if not due:
             self._running.begun.clear()
             return
@@ -171,7 +176,7 @@ class Notifier:
 
     def _begin(self, entry: OutboxEntry, keys: tuple[SigningKey, ...]) -> None:
         notification, running = entry.notification, self._running
-        host, namespace = _host(notification.url), notification.ref.namespace
+        host, namespace = host_of(notification.url), notification.ref.namespace
         running.hosts[host] += 1
         running.namespaces[namespace] += 1
         running.note_turn(namespace)
@@ -282,8 +287,3 @@ def _was_written(notification: Notification, body: Mapping[str, object]) -> bool
     except ValueError:
         return True  # it cannot be known, and nothing may be lost
     return holds_event(status, notification.run, notification.event)
-
-
-def _host(url: str) -> str:
-    parts = split_url(url)
-    return parts.netloc.lower() if parts is not None else url

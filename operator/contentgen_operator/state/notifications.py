@@ -11,6 +11,7 @@ from typing import Any
 
 from contentgen_contract.base import Value
 from contentgen_contract.records.notifications import DELIVERIES, KEPT, DeliveryResult, NotificationState
+from contentgen_contract.resources.addresses import split_url
 from contentgen_contract.resources.spec import NotificationEvent
 from contentgen_contract.resources.status import ResourceStatus
 from contentgen_operator.state.observed import ResourceRef
@@ -75,6 +76,12 @@ class OutboxEntry(Value):
 def url_hash(url: str) -> str:
     """Hash of a URL, which names it without its secrets."""
     return hashlib.sha256(url.encode()).hexdigest()[:16]
+
+
+def host_of(url: str) -> str:
+    """Host and port of a URL; the URL itself if it has none."""
+    parts = split_url(url)
+    return parts.netloc.lower() if parts is not None and parts.netloc else url
 
 
 def notification_id(uid: str, run: int, event: NotificationEvent, occurrence: str, url: str) -> str:

@@ -21,7 +21,7 @@ from contentgen_contract.records import indexes
 from contentgen_contract.records.notifications import ENDED, NotificationState
 from contentgen_contract.resources.operator_class import DEFAULT_CLASS
 from contentgen_operator.leader.leadership import Check, unchecked
-from contentgen_operator.state.notifications import Delivery, Notification, OutboxEntry, url_hash
+from contentgen_operator.state.notifications import Delivery, Notification, OutboxEntry, host_of, url_hash
 from contentgen_operator.state.observed import ResourceRef
 from contentgen_runtime.mongo import create_indexes
 
@@ -105,15 +105,21 @@ class NotificationOutbox:
         await asyncio.to_thread(self._collection.delete_one, where)
 
     async def due(
-        self, now: datetime, most_of_one: int, turn_of: Callable[[str], int] = lambda _: 0
+        self,
+        now: datetime,
+        most_of_one: int,
+        turn_of: Callable[[str], int] = lambda _: 0,
+        busy: Iterable[str] = (),
     ) -> list[OutboxEntry]:
         """Notifications to deliver now, up to `most_of_one` of each namespace; the namespaces take turns, in the order
-        of `turn_of`.
+        of `turn_of`. `busy`: hosts without a free place, whose notifications would hide those for others.
         """
-        return await asyncio.to_thread(self._due, now, most_of_one, turn_of)
+        return await asyncio.to_thread(self._due, now, most_of_one, turn_of, sorted(busy))
 
-    def _due(self, now: datetime, most: int, turn_of: Callable[[str], int]) -> list[OutboxEntry]:
+    def _due(self, now: datetime, most: int, turn_of: Callable[[str], int], busy: list[str]) -> list[OutboxEntry]:
         where: Document = self._class | {"state": NotificationState.PENDING.value, "nextAt": {"$lte": now}}
+        if busy:
+            where["host"] = {"$nin": busy}
         lines = [
             self._list(where | {"namespace": namespace}, most)
             for namespace in sorted(sorted(self._collection.distinct("namespace", where)), key=turn_of)
@@ -196,6 +202,7 @@ def _planned(notification: Notification, now: datetime) -> Document:
         "event": notification.event.value,
         "url": notification.url,
         "urlHash": url_hash(notification.url),
+        "host": host_of(notification.url),
         "headersSecret": notification.headers_secret,
         "payload": notification.payload,
         "createdAt": now,

@@ -216,6 +216,31 @@ async def test_namespaces_that_are_always_busy_leave_turns_to_others() -> None:
         await desk.notifier.settled()
 
 
+async def test_a_slow_receiver_does_not_hide_the_others_of_its_namespace() -> None:
+    """More notifications are due for it than a round lists."""
+    begun, free = list[str](), asyncio.Event()
+
+    async def post(url: str, _headers: Mapping[str, str], _body: bytes) -> PostResponse:
+        begun.append(url)
+        await free.wait()
+        return PostResponse(204)
+
+    desk = Desk(post)
+    for number in range(module._LISTED + 3):
+        await desk.add(f"msg_{number}", f"https://slow.example.com/{number}")
+    desk.now += timedelta(seconds=1)
+    await desk.add("msg_quick", "https://quick.example.com/")
+    try:
+        assert await desk.notifier.round()
+        await eventually(lambda: len(begun) == 2)
+        assert await desk.notifier.round()
+        await eventually(lambda: "https://quick.example.com/" in begun)
+        assert len(begun) == 3
+    finally:
+        free.set()
+        await desk.notifier.settled()
+
+
 async def eventually(holds: Any) -> None:
     """Wait for a condition."""
     async with asyncio.timeout(10):
