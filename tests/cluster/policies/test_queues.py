@@ -16,7 +16,7 @@ KIND = "ImageGeneration"
 Body = dict[str, Any]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")  # as the fixture that it replaces: "film" of the session uses it
 def world() -> Iterator[ClusterWorld]:
     """Release in which one request to fal is under way at a time."""
     with installed(ROOT, "queues", "queues.maxConcurrent.fal=1") as opened:
