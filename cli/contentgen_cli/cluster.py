@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 Body = dict[str, Any]
 _TIMEOUT = (10, 60)  # seconds to connect, and between two reads
-_MERGE_PATCH = "application/merge-patch+json"
+_BODY_TYPES = {"PATCH": "application/merge-patch+json", "POST": "application/json"}
 _CONTAINER = "worker"
 
 
@@ -217,7 +217,7 @@ class ClusterClient:
         from kubernetes.client.exceptions import ApiException
         from urllib3.exceptions import HTTPError
 
-        headers = {"Accept": "application/json"} | ({"Content-Type": _MERGE_PATCH} if body else {})
+        headers = {"Accept": "application/json"} | ({"Content-Type": _BODY_TYPES[method]} if body else {})
         serialized = self._client.param_serialize(
             method,
             path,

@@ -28,6 +28,7 @@ from contentgen_contract.names import Kind, Phase
 Body = dict[str, Any]
 NOW = datetime(2026, 11, 21, 8, tzinfo=UTC)
 SHA = "ab" * 32
+BODY_TYPES = {"PATCH": "application/merge-patch+json", "POST": "application/json"}
 
 
 class Api:
@@ -105,7 +106,10 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
         def do_GET(self) -> None:
             made.users.append(self.headers.get("Impersonate-User"))
             sent = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            status, answer = made.answer(self.command, self.path, json.loads(sent) if sent else None)
+            if sent and self.headers.get("Content-Type") != BODY_TYPES[self.command]:  # as the real API server
+                status, answer = 415, {"message": "the body of the request was in an unknown format"}
+            else:
+                status, answer = made.answer(self.command, self.path, json.loads(sent) if sent else None)
             body = answer.encode() if isinstance(answer, str) else json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
