@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from contentgen_cluster import release
 from contentgen_contract.names import API_VERSION, QUEUE_LABEL, QUEUE_PRIORITY_LABEL
 from contentgen_e2e.settings import ROOT
 from contentgen_e2e.world import ClusterWorld, installed
@@ -75,7 +76,7 @@ def test_a_job_with_kueues_label_is_suspended_until_it_is_resumed(world: Cluster
         "apiVersion": API_VERSION,
         "kind": "Transcription",
         "metadata": {"name": "queued", "namespace": world.namespace, "labels": labels},
-        "spec": {"source": {"url": film}},
+        "spec": release.of_class({"source": {"url": film}}),
     }
     applied = json.loads(world.kubectl("apply", "--filename", "-", "--output", "json", stdin=json.dumps(body)))
     selector = f"contentgen.dev/uid={applied['metadata']['uid']}"
