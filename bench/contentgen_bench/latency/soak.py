@@ -140,8 +140,8 @@ class Soak:
         kill_at, sample_at = begun + self._kill_seconds, quiet + _WARM_SECONDS
         arrive_at = begun
         while (now := time.monotonic()) < end:
-            if now >= kill_at and kill_at < quiet:  # also where a slow machine makes it late
-                self._kill()
+            # Also where a slow machine makes it late. An operator that is being restarted is killed afterwards.
+            if now >= kill_at and kill_at < quiet and self._kill():
                 kill_at += self._kill_seconds
                 sample_at = max(sample_at, time.monotonic() + _WARM_SECONDS)
             if now >= sample_at:
@@ -212,11 +212,15 @@ class Soak:
             log = self._world.kubectl("logs", pod["metadata"]["name"])
             self.found.log += [f"{pod['metadata']['name']}: {line}" for line in errors(log.splitlines())]
 
-    def _kill(self) -> None:
-        with suppress(release.CommandFailed):  # the operator is being restarted
-            self._sample(self.found.memory_at_kill)
+    def _kill(self) -> bool:
+        """Kill the operator; False: it is being restarted."""
+        self._sample(self.found.memory_at_kill)
+        try:
             self._world.kill_operator()
-            self.found.kills += 1
+        except release.CommandFailed:
+            return False
+        self.found.kills += 1
+        return True
 
     def _sample(self, samples: list[float]) -> None:
         with suppress(release.CommandFailed, StopIteration):
