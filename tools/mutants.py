@@ -199,6 +199,12 @@ MUTANTS: tuple[Mutant, ...] = (
             "        return min(firsts.values(), key=lambda each: each.rank)",
             f"{_TURNS}_the_rule_holds_for_random_work",
         ),
+        (
+            "circuit: that of one provider account holds the others",
+            "        return Endpoint(self.provider, self.model, self.account)",
+            "        return Endpoint(self.provider, self.model)",
+            f"{_QUEUE}_the_circuit_of_one_provider_account_does_not_hold_another",
+        ),
     ),
     *_of(
         "queues/payment_queue",

@@ -42,7 +42,7 @@ from contentgen_operator.providers.base import (
     Unavailable,
     endpoint_failure,
 )
-from contentgen_operator.queues.fair_turns import endpoint_of
+from contentgen_operator.queues.fair_turns import Endpoint
 from contentgen_operator.queues.payment_queue import PaymentQueue
 from contentgen_operator.state.notifications import Notification
 from contentgen_operator.state.observed import JobView, Resource, ResourceRef, is_end, is_settled
@@ -450,7 +450,7 @@ class Actor:
 
     def _note_answer(self, purchase: Purchase, error: ProviderError | None) -> None:
         """Note the answer of an endpoint to a paid request for its circuit breaker; None: accepted."""
-        endpoint = endpoint_of(purchase.provider, purchase.model, purchase.account)
+        endpoint = Endpoint(purchase.provider, purchase.model, purchase.account or "")
         if error is not None and (cause := endpoint_failure(error)):
             self._payment_queue.note_failure(endpoint, cause, error.retry_after)
         else:

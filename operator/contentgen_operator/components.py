@@ -619,7 +619,7 @@ def register_gauges(base: Foundation, core: ReconcileLoop) -> None:
     metrics.gauges.certificate_expiry = lambda: base.tls.expires_at.timestamp()  # noqa: PLW0108 - a renewal replaces it
     metrics.gauges.leader = lambda: base.role.works
     metrics.gauges.places = lambda: (core.payment_queue.waiting, core.payment_queue.taken)
-    metrics.gauges.circuits = lambda: core.payment_queue.circuits
+    metrics.gauges.circuits = lambda: tuple(core.payment_queue.circuits.items())
     metrics.gauges.queue = lambda: (len(queue), queue.oldest_due_seconds)
 
 

@@ -109,7 +109,7 @@ class Gauges(Collector):
         self.queue: Callable[[], tuple[int, float]] = lambda: (0, 0.0)
         self.watch_ages: Callable[[], Mapping[str, float]] = dict
         self.places: Callable[[], tuple[Mapping[str, int], Mapping[str, int]]] = lambda: ({}, {})
-        self.circuits: Callable[[], Mapping[tuple[str, ...], str]] = dict
+        self.circuits: Callable[[], Iterable[tuple[tuple[str, str, str], str]]] = tuple
         self.ledger_states: Mapping[str, int] = {}
         self.orphans: Mapping[str, int] = {}
         self.audit_findings: Mapping[str, int] = {}
@@ -223,11 +223,11 @@ class Gauges(Collector):
         circuits = GaugeMetricFamily(
             "contentgen_circuit_open",
             "1 if no paid requests are sent to the endpoint after failures in a row, 0.5 while one is tried.",
-            labels=("provider", "model"),
+            labels=("provider", "account", "model"),
         )
-        values: dict[tuple[str, str], float] = {}
-        for (provider, model, *_), state in self.circuits().items():
-            labels = (provider, model_label(model))
+        values: dict[tuple[str, str, str], float] = {}
+        for (provider, model, account), state in self.circuits():
+            labels = (provider, account_label(account), model_label(model))
             values[labels] = max(values.get(labels, 0.0), _CIRCUIT_VALUES.get(state, 0.0))
         for labels, value in values.items():
             circuits.add_metric(labels, value)

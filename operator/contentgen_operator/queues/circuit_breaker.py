@@ -1,4 +1,4 @@
-"""Circuit breaker of a provider's endpoint (provider and model). Pure: the caller passes the time, in seconds.
+"""Circuit breaker of a provider's endpoint (provider, model and account). Pure: the caller passes the time, in seconds.
 
     closed ── failures in a row, or a Retry-After ──► open ── pause over ──► half-open ── success ──► closed
                                                         ▲                        │

@@ -9,16 +9,24 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 
 from contentgen_operator.state.policies.turns import Limit
 
-Endpoint = tuple[str, ...]  # provider, model, and the provider account if it is not the default one
 Rank = tuple[int, datetime, str]
 
 
-def endpoint_of(provider: str, model: str, account: str | None) -> Endpoint:
-    """Endpoint of a paid request. Each account has its own: a locked one must not hold the runs of others."""
-    return (provider, model) if account is None else (provider, model, account)
+class Endpoint(NamedTuple):
+    """Endpoint of a provider, as an account sees it: another account has a key, a balance and limits of its own."""
+
+    provider: str
+    model: str
+    account: str = ""  # empty: the default account
+
+    @property
+    def text(self) -> str:
+        """Name in the log."""
+        return f"{self.provider}/{self.model}" + (f" (account {self.account})" if self.account else "")
 
 
 @dataclass(frozen=True)
@@ -45,7 +53,7 @@ class Claimant:
     model: str
     priority: int
     since: datetime
-    account: str | None = None
+    account: str = ""  # provider account; empty: the default one
 
     @property
     def rank(self) -> Rank:
@@ -54,8 +62,8 @@ class Claimant:
 
     @property
     def endpoint(self) -> Endpoint:
-        """Endpoint of its request."""
-        return endpoint_of(self.provider, self.model, self.account)
+        """Endpoint of the paid request."""
+        return Endpoint(self.provider, self.model, self.account)
 
 
 @dataclass(frozen=True)

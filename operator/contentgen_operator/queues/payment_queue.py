@@ -132,7 +132,7 @@ class PaymentQueue:
         if after == Breaker():
             del self._breakers[endpoint]
             if breaker.opened:
-                _log.info("the circuit of %s is closed", "/".join(endpoint))
+                _log.info("the circuit of %s is closed", endpoint.text)
             self._changed.set()
         else:
             self._breakers[endpoint] = after
@@ -143,7 +143,7 @@ class PaymentQueue:
         after = self._breakers[endpoint] = before.failed(self._clock(), cause, retry_after)
         if after.opened > before.opened:
             pause = after.until - self._clock()
-            _log.warning("the circuit of %s is open for %.0f s: %s", "/".join(endpoint), pause, cause)
+            _log.warning("the circuit of %s is open for %.0f s: %s", endpoint.text, pause, cause)
         self._changed.set()
 
     @property

@@ -23,7 +23,7 @@ from contentgen_contract.names import (
 from contentgen_contract.records import keys
 from contentgen_gateway.migration.namespaces import TenantAdministration
 from contentgen_operator.providers.base import AccessRefused, Busy, Refused, Unavailable
-from contentgen_operator.queues.fair_turns import Place, PlaceLimits
+from contentgen_operator.queues.fair_turns import Endpoint, Place, PlaceLimits
 from contentgen_operator.state.observed import BucketFile, JobView
 from contentgen_operator.state.provider_requests import TOO_LARGE, Found, RequestState, RequestView, Search
 from contentgen_operator.stores.ledger import Ledger
@@ -526,7 +526,7 @@ async def _(place: ScenarioPlace) -> None:
 
 @scenario(Reason.CIRCUIT_OPEN, "the provider asks to wait", IMAGES, {WAIT: ONCE})
 async def _(place: ScenarioPlace) -> None:
-    place.world.payment_queue.note_failure(("fal", "fal-ai/flux-lora"), "it was busy", 600)
+    place.world.payment_queue.note_failure(Endpoint("fal", "fal-ai/flux-lora"), "it was busy", 600)
     place.apply()
     await place.until_reason(Reason.CIRCUIT_OPEN)
 

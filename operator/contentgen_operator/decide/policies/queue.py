@@ -32,7 +32,7 @@ def claimant(case: DecisionInput) -> Claimant:
         model=model_of(case.spec),
         priority=case.resource.priority,
         since=case.run.started_at,
-        account=case.observed.account.name,
+        account=case.observed.account.name or "",
     )
 
 

@@ -9,7 +9,7 @@ from pymongo.errors import PyMongoError
 from contentgen_contract.names import ACCOUNT_LABEL, CANCEL_ANNOTATION, Kind, Phase, Reason
 from contentgen_operator.providers.base import Busy, KeyRefused, MaybeAccepted, Refused
 from contentgen_operator.queues.circuit_breaker import FAILURES
-from contentgen_operator.queues.fair_turns import PlaceLimits
+from contentgen_operator.queues.fair_turns import Endpoint, Place, PlaceLimits
 from contentgen_operator.state.observed import ResourceRef
 from contentgen_simulation.queue_driver import QueueDriver, fairness_holds, limited_driver
 from contentgen_simulation.world import World
@@ -249,7 +249,7 @@ async def test_the_circuit_opens_after_failures_and_holds_other_namespaces_witho
     for number in range(FAILURES):
         driver.apply("a", f"it-{number}")
     await driver.run(steps=4 * FAILURES)
-    assert dict(driver.world.payment_queue.circuits) == {("fal", "fal-ai/flux-lora"): "open"}
+    assert dict(driver.world.payment_queue.circuits) == {Endpoint("fal", "fal-ai/flux-lora"): "open"}
     driver.apply("b", "other")
     await driver.run(steps=20)
     status = driver.status("other")
@@ -258,21 +258,6 @@ async def test_the_circuit_opens_after_failures_and_holds_other_namespaces_witho
     assert "secret" not in (status.message or "")
     conditions = {each.type: each.reason for each in status.conditions}
     assert conditions["Submitted"] == Reason.CIRCUIT_OPEN
-
-
-async def test_the_locked_account_of_a_namespace_holds_no_other_account(monkeypatch: pytest.MonkeyPatch) -> None:
-    """decision 0037: the teams had in common the effects of a locked account."""
-    driver = limited(monkeypatch)
-    team = driver.world.add_account("team-a")
-    team.refuses = KeyRefused("fal", "403: the account is locked")
-    driver.world.kube.server.namespace_labels["a"] = {ACCOUNT_LABEL: "team-a"}
-    for number in range(FAILURES):
-        driver.apply("a", f"it-{number}")
-    await driver.run(steps=4 * FAILURES)
-    assert dict(driver.world.payment_queue.circuits) == {("fal", "fal-ai/flux-lora", "team-a"): "open"}
-    driver.apply("b", "other")
-    await driver.run(steps=60)
-    assert (len(driver.world.provider.posts), team.posts) == (1, [])
 
 
 async def test_one_request_is_tried_and_then_all_are_sent(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -321,5 +306,40 @@ async def test_an_open_circuit_does_not_delay_paid_requests(monkeypatch: pytest.
     world.kube.apply(IMAGES, {"prompt": "a cat"})
     await world.finish(IMAGES, Phase.PROCESSING)
     for _ in range(FAILURES):
-        world.payment_queue.note_failure(("fal", "fal-ai/flux-lora"), "busy", 3600)
+        world.payment_queue.note_failure(Endpoint("fal", "fal-ai/flux-lora"), "busy", 3600)
     assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
+
+
+async def test_the_circuit_of_one_provider_account_does_not_hold_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exhausted account stops the namespaces that pay with it, and no others."""
+    driver = limited(monkeypatch)
+    world = driver.world
+    team = world.add_account("team-a")
+    world.restart()
+    world.kube.server.namespace_labels["a"] = {ACCOUNT_LABEL: "team-a"}
+    team.refuses = KeyRefused("fal", "403")
+    for number in range(FAILURES):
+        driver.apply("a", f"it-{number}")
+    await driver.run(steps=4 * FAILURES)
+    assert dict(world.payment_queue.circuits) == {Endpoint("fal", "fal-ai/flux-lora", "team-a"): "open"}
+    driver.apply("b", "other")
+    driver.apply("a", "held")
+    await driver.run(steps=20)
+    assert len(world.provider.posts) == 1
+    assert driver.status("other").phase is Phase.COLLECTING
+    assert driver.status("held").reason == Reason.CIRCUIT_OPEN
+
+
+@pytest.mark.parametrize("after", [1e12, 86400.0, -5.0])
+async def test_a_hostile_retry_after_holds_an_endpoint_for_an_hour_at_most(
+    monkeypatch: pytest.MonkeyPatch, after: float
+) -> None:
+    driver = limited(monkeypatch)
+    fails(driver, Busy("429").after(after))
+    driver.apply("a", "first")
+    await driver.run(steps=4)
+    driver.world.provider.refuses = None
+    driver.world.now += timedelta(seconds=3601)
+    await driver.run()
+    assert len(driver.world.provider.posts) == 1
+    assert dict(driver.world.payment_queue.circuits) == {}
