@@ -247,6 +247,21 @@ MUTANTS: tuple[Mutant, ...] = (
             "        if not queue.asks(plan):\n",
             f"{_QUEUE}_a_run_that_no_longer_asks_leaves_the_queue",
         ),
+        (
+            "queue: a resource with a damaged status stays in it",
+            "            self._payment_queue.leave(ref.uid)\n            _log.warning(",
+            "            _log.warning(",
+            f"{_QUEUE}_a_resource_that_cannot_be_read_any_more_leaves_the_queue",
+        ),
+    ),
+    *_of(
+        "decide/decision",
+        (
+            "queue: a wait for something else counts against its deadline",
+            "    plan = queue.without_wait(with_open_requests(",
+            "    plan = (with_open_requests(",
+            f"{_QUEUE}_a_wait_for_something_else_does_not_count_against_the_queue_deadline",
+        ),
     ),
     *_of(
         "state/open_places",

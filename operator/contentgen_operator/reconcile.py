@@ -118,6 +118,7 @@ class Reconciler:
         try:
             resource = Resource.parse(ref.kind, body)
         except ValidationError as error:  # somebody else wrote the status
+            self._payment_queue.leave(ref.uid)
             _log.warning("%s/%s cannot be read: %s", ref.namespace, ref.name, error.errors()[0]["msg"])
             return _MALFORMED_SECONDS
         return await self._observe_decide_act(resource, utc_now())

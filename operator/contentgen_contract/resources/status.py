@@ -160,7 +160,7 @@ class RunStatus(Value):
     )
     retry_at: Instant | None = Field(None, description="Earliest start of the next attempt of the current stage.")
     queued_at: Instant | None = Field(
-        None, description="Time since which the run waits, or waited, in the queue before the payment."
+        None, description="Time since which the run waits in the queue before the payment."
     )
     collect: CollectStatus | None = Field(None, description="Retries of the collect stage.")
     job: JobRef | None = Field(None, description="Current Kubernetes Job of the run.")

@@ -46,7 +46,7 @@ from contentgen_operator.decide.planning import (
     submitting,
     withdraw_planned,
 )
-from contentgen_operator.decide.policies import approval, cleanup, estimate, gate
+from contentgen_operator.decide.policies import approval, cleanup, estimate, gate, queue
 from contentgen_operator.decide.purchasable import before_submission
 from contentgen_operator.decide.stages import lost_job, run_stage, with_log
 from contentgen_operator.decide.status import invalid_spec_status, transition_events, with_settled_cost
@@ -92,7 +92,7 @@ def _in_wanted_scope(case: DecisionInput) -> DecisionInput:
 
 
 def _plan_with_purchase(case: DecisionInput) -> Plan:
-    plan = with_open_requests(case, _suspended(case, _plan_for_tenant(_with_stage_log(case))))
+    plan = queue.without_wait(with_open_requests(case, _suspended(case, _plan_for_tenant(_with_stage_log(case)))))
     used = None if case.observed.superseded else case.observed.purchase
     changes = {"adoption": adoption(case.resource, case.key, used), "lost_job": lost_job(case, plan.status)}
     return plan.model_copy(update=changes)
@@ -169,7 +169,6 @@ def _suspended(case: DecisionInput, plan: Plan) -> Plan:
     message = "spec.suspend is true: nothing is started and nothing is bought until it is false"
     run_state = RunState(phase=Phase.SUSPENDED, reason=Reason.SUSPENDED, message=message)
     run = plan.status.run if plan.job is None else case.run  # keeps the facts of the prepare stage
-    run = run.model_copy(update={"queued_at": None}) if run is not None else None  # the queue was left
     return new_plan(case, run_state, run=run)
 
 

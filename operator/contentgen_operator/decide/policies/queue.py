@@ -14,6 +14,7 @@ from contentgen_operator.state.plan import Plan
 from contentgen_operator.state.policies.turns import Limit
 from contentgen_operator.state.runs import replacing_run
 
+_REASONS = (Reason.QUEUED, Reason.CIRCUIT_OPEN)
 _WAIT_SECONDS = 300.0  # fallback: a run is woken when its turn comes
 
 
@@ -58,6 +59,15 @@ def hold(case: DecisionInput) -> Plan | None:
     run_state = RunState(phase=before_submission(case), reason=reason, message=_text(case))
     run = case.run.model_copy(update={"queued_at": since})
     return new_plan(case, run_state, run=run, again=_WAIT_SECONDS if left is None else min(left, _WAIT_SECONDS))
+
+
+def without_wait(plan: Plan) -> Plan:
+    """The plan; unless its run waits in the queue or has just left it, the next wait begins anew."""
+    status = plan.status
+    if status.run is None or status.run.queued_at is None or asks(plan) or status.reason in _REASONS:
+        return plan
+    run = status.run.model_copy(update={"queued_at": None})
+    return plan.model_copy(update={"status": status.model_copy(update={"run": run})})
 
 
 def _queued_at(case: DecisionInput) -> datetime:

@@ -330,6 +330,77 @@ async def test_the_circuit_of_one_provider_account_does_not_hold_another(monkeyp
     assert driver.status("held").reason == Reason.CIRCUIT_OPEN
 
 
+async def test_a_wait_for_something_else_does_not_count_against_the_queue_deadline(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = await waiting_world(monkeypatch, queueDeadlineSeconds=600)
+    began = world.status(IMAGES).run
+    assert began is not None
+    assert began.queued_at is not None
+    world.provider.configured = False
+    world.now += timedelta(seconds=300)
+    await world.step(IMAGES)
+    status = world.status(IMAGES)
+    assert status.reason == Reason.PROVIDER_NOT_CONFIGURED
+    assert len(world.payment_queue._turns) == 0
+    assert status.run is not None
+    assert status.run.queued_at is None
+    world.provider.configured = True
+    world.now += timedelta(hours=1)
+    await world.step(IMAGES)
+    assert world.status(IMAGES).reason == Reason.QUEUED
+    await free_the_place(world)
+    assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
+
+
+async def test_each_paid_attempt_has_the_whole_queue_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = await waiting_world(monkeypatch, queueDeadlineSeconds=600, paidAttempts=2)
+    await free_the_place(world)
+    world.provider.fails = {2}
+    await world.finish(IMAGES, Phase.PROCESSING)
+    world.now += timedelta(hours=1)
+    for _ in range(4):
+        world.payment_queue._turns.occupy("another", Place("elsewhere", "fal", "m"))
+        await world.step(IMAGES)
+    assert (world.status(IMAGES).reason, len(world.provider.posts)) == (Reason.QUEUED, 2)
+    world.payment_queue._turns.free("another")
+    assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
+    assert len(world.provider.posts) == 3
+
+
+async def test_a_resource_that_cannot_be_read_any_more_leaves_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A status that its tenant has damaged must not get the next place."""
+    world = await waiting_world(monkeypatch)
+    world.kube.resources[IMAGES, "it"]["status"]["phase"] = "nonsense"
+    await world.step(IMAGES)
+    assert len(world.payment_queue._turns) == 0
+
+
+async def test_a_suspended_run_gives_back_the_place_that_it_was_granted(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = await waiting_world(monkeypatch)
+    await free_the_place(world)
+
+    async def wake(_: Any) -> None:
+        """The reconcile comes after the edit."""
+
+    await world.payment_queue.wake_started(wake)
+    assert world.payment_queue.taken == {"fal": 1}
+    world.kube.apply(IMAGES, {"prompt": "a cat", "suspend": True})
+    await world.step(IMAGES)
+    assert world.payment_queue.taken == {}
+    assert world.status(IMAGES).phase is Phase.SUSPENDED
+    assert len(world.provider.posts) == 1
+
+
+async def test_a_clock_that_was_set_back_neither_ends_nor_reorders_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = await waiting_world(monkeypatch, queueDeadlineSeconds=600)
+    world.now -= timedelta(days=2)
+    await world.step(IMAGES)
+    status = world.status(IMAGES)
+    assert status.reason == Reason.QUEUED
+    assert len(world.payment_queue._turns) == 1
+
+
 @pytest.mark.parametrize("after", [1e12, 86400.0, -5.0])
 async def test_a_hostile_retry_after_holds_an_endpoint_for_an_hour_at_most(
     monkeypatch: pytest.MonkeyPatch, after: float
