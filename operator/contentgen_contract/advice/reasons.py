@@ -76,6 +76,8 @@ class When(StrEnum):
     KNOWN = "the request's id is known"
     RESULT = "the provider's answer is stored"
     OPEN = "the request may still finish"
+    WAITS = "the run has not ended"
+    FAILED = "the run has failed"
 
 
 _AGAIN_BY = f"kubectl contentgen retry NAME, or a new value of the annotation {RERUN_ANNOTATION}"
@@ -304,12 +306,22 @@ REASONS: dict[Reason, Explanation] = {
         "A ContentBudget of the platform refuses the run: it may cost more than the budget has left, or allows a run.",
         Paid.NOTHING,
         Kept.RUN,
-        _single(
-            Action.WAIT,
-            Costs.ONCE,
-            "A run that waits continues by itself after the window has reset, or once the platform raises the budget",
+        (
+            Remedy(
+                Action.WAIT,
+                Costs.ONCE,
+                "A run that waits continues by itself once the budget has room: after the reset, or a higher limit",
+                When.WAITS,
+            ),
+            Remedy(Action.EDIT, Costs.ONCE, "Make the run cheaper, such as by fewer pictures; the edit replaces it"),
+            Remedy(
+                Action.RERUN,
+                Costs.ONCE,
+                f"If the budget has ended the run: wait until it has room, then start another run: {_AGAIN_BY}",
+                When.FAILED,
+            ),
         ),
-        "The message names the budget, its limit and the time of the reset.",
+        "The message names the budget, its limit and the time of the reset. A price above the limit never fits.",
     ),
     Reason.LOOKING_FOR_REQUEST: Explanation(
         "The reply to the paid request was lost; the operator searches the provider's history for the request.",

@@ -122,6 +122,8 @@ def _applies(remedy: Remedy, facts: Facts) -> bool:
         When.KNOWN: sent and known,
         When.RESULT: has_result(facts),
         When.OPEN: facts.open and known,
+        When.WAITS: facts.phase != Phase.FAILED,
+        When.FAILED: facts.phase == Phase.FAILED,
     }[remedy.when]
 
 

@@ -295,17 +295,29 @@ async def _(place: ScenarioPlace) -> None:
     await place.until_reason(Reason.WAITING_FOR_LORA)
 
 
-@scenario(Reason.BUDGET_EXCEEDED, "it is spent", IMAGES, {WAIT: ONCE})
-async def _(place: ScenarioPlace) -> None:
+async def _exceeds(place: ScenarioPlace, on_exceeded: str) -> None:
+    """The budget has room for one picture, and not for two."""
     metadata = {"name": "all", "uid": "a-budget", "generation": 1, "resourceVersion": "1"}
-    place.world.kube.budgets = [{"metadata": metadata, "spec": {"limits": {"day": "0"}}}]
+    spec: Body = {"limits": {"day": "0.05"}, "onExceeded": on_exceeded}
+    place.world.kube.budgets = [{"metadata": metadata, "spec": spec}]
 
     async def raised() -> None:
-        place.world.kube.budgets[0]["spec"]["limits"]["day"] = "100"
+        spec["limits"]["day"] = "100"
 
     place.repair = raised
+    place.edit = place.spec | {"image": {"count": 1}}
     place.apply()
     await place.until_reason(Reason.BUDGET_EXCEEDED)
+
+
+@scenario(Reason.BUDGET_EXCEEDED, "the run waits", IMAGES, {WAIT: ONCE, EDIT: ONCE})
+async def _(place: ScenarioPlace) -> None:
+    await _exceeds(place, "Wait")
+
+
+@scenario(Reason.BUDGET_EXCEEDED, "the run ends", IMAGES, {EDIT: ONCE, RERUN: ONCE})
+async def _(place: ScenarioPlace) -> None:
+    await _exceeds(place, "Fail")
 
 
 @scenario(Reason.LORA_FAILED, "its training failed", IMAGES, {REPAIR: ONCE, EDIT: ONCE})
