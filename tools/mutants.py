@@ -66,6 +66,7 @@ _CLASS = "operator/payment/test_purchase_class.py::test"
 _APPROVAL = "operator/policies/test_approval.py::test"
 _BUDGETS = "operator/policies/test_budgets.py::test"
 _BUDGET_ATTACKS = "operator/policies/test_budget_attacks.py::test"
+_ATTACKS = "operator/policies/test_attack_policies.py::test"
 _QUEUE = "operator/policies/test_queue.py::test"
 _TURNS = "operator/process/test_fair_turns.py::test"
 _EXPIRY = "operator/policies/test_expiry.py::test"
@@ -140,16 +141,16 @@ MUTANTS: tuple[Mutant, ...] = (
             f"{_BUDGETS}_a_missing_window_is_summed_before_it_takes_a_claim",
         ),
         (
-            "budget: a suspended run keeps its claim for ever",
+            "budget: a resource that is gone keeps its claim for ever",
             "return not _is_newer(claim, now, _PAYING)",
             "return False",
-            f"{_BUDGET_ATTACKS}_a_suspended_run_loses_its_claim_and_claims_again_when_it_is_resumed",
+            f"{_BUDGET_ATTACKS}_a_resource_whose_finalizer_was_removed_by_hand_keeps_no_money",
         ),
         (
             "budget: a claim that is about to be paid is released",
             "return not _is_newer(claim, now, _PAYING)",
             "return True",
-            f"{_BUDGET_ATTACKS}_a_suspended_run_loses_its_claim_and_claims_again_when_it_is_resumed",
+            f"{_BUDGET_ATTACKS}_a_resource_whose_finalizer_was_removed_by_hand_keeps_no_money",
         ),
     ),
     *_of(
@@ -279,6 +280,15 @@ MUTANTS: tuple[Mutant, ...] = (
             '            options["dryRun"] = ["All"]\n',
             "            pass\n",
             "operator/process/test_kube.py::test_a_resource_is_deleted_only_as_it_was_decided_on",
+        ),
+    ),
+    *_of(
+        "decide/decision",
+        (
+            "budget: a run that waits with a planned purchase keeps its claims",
+            "    return budget.claims_of(case) if unused else ()",
+            "    return ()",
+            f"{_ATTACKS}_a_run_that_waits_with_a_planned_purchase_holds_no_money",
         ),
     ),
     *_of(

@@ -46,7 +46,7 @@ from contentgen_operator.decide.planning import (
     submitting,
     withdraw_planned,
 )
-from contentgen_operator.decide.policies import approval, cleanup, estimate, gate, queue
+from contentgen_operator.decide.policies import approval, budget, cleanup, estimate, gate, queue
 from contentgen_operator.decide.purchasable import before_submission
 from contentgen_operator.decide.stages import lost_job, run_stage, with_log
 from contentgen_operator.decide.status import invalid_spec_status, transition_events, with_settled_cost
@@ -54,6 +54,7 @@ from contentgen_operator.state import kinds
 from contentgen_operator.state.decision_input import DecisionInput, RunState
 from contentgen_operator.state.observed import LoraView, Resource
 from contentgen_operator.state.plan import Plan
+from contentgen_operator.state.policies.budgets import BudgetRelease
 from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseState
 from contentgen_operator.state.runs import replacing_run
 
@@ -94,8 +95,19 @@ def _in_wanted_scope(case: DecisionInput) -> DecisionInput:
 def _plan_with_purchase(case: DecisionInput) -> Plan:
     plan = queue.without_wait(with_open_requests(case, _suspended(case, _plan_for_tenant(_with_stage_log(case)))))
     used = None if case.observed.superseded else case.observed.purchase
-    changes = {"adoption": adoption(case.resource, case.key, used), "lost_job": lost_job(case, plan.status)}
+    changes = {
+        "adoption": adoption(case.resource, case.key, used),
+        "lost_job": lost_job(case, plan.status),
+        "releases": plan.releases or _unused_claims(case, plan),
+    }
     return plan.model_copy(update=changes)
+
+
+def _unused_claims(case: DecisionInput, plan: Plan) -> tuple[BudgetRelease, ...]:
+    """Claims of a planned purchase that this plan does not send: a run that waits for any cause holds no money."""
+    purchase = case.observed.purchase
+    unused = purchase is not None and purchase.planned and plan.claims is None
+    return budget.claims_of(case) if unused else ()
 
 
 def _with_stage_log(case: DecisionInput) -> DecisionInput:

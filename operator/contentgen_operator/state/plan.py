@@ -86,7 +86,7 @@ class Plan(Value):
     store: StoredAnswer | None = None
     moves: tuple[LedgerTransition, ...] = ()
     claims: BudgetClaims | None = None  # made or renewed before the reservation and before the payment
-    releases: tuple[BudgetRelease, ...] = ()  # claims of a run that a budget refuses
+    releases: tuple[BudgetRelease, ...] = ()  # claims of a run that is not paid now
     reservation: Reservation | None = None
     payment: Payment | None = None
     unrecorded: Reservation | None = None  # purchase missing in the ledger, to insert there

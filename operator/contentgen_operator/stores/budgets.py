@@ -12,7 +12,7 @@ A new document takes no claim before the ledger was summed (`summed`): the colle
 
 A claim has a token that each renewal replaces. A release names the token, so a process that was frozen releases nothing
 that another process has renewed. A purchase is sent only after a renewal: a planned one that has not renewed its claim
-for a while, such as one of a suspended run or of a resource whose finalizer was removed by hand, loses it.
+for a while, such as one of a resource whose finalizer was removed by hand, loses it.
 """
 
 import asyncio

@@ -75,7 +75,7 @@ def _until(full: BudgetWindow, least: int) -> datetime | None:
 
 
 def _held(case: DecisionInput, refusal: _BudgetRefusal) -> Plan:
-    released = {"releases": _releases(case)}
+    released = {"releases": claims_of(case)}
     if refusal.budget.on_exceeded is OnExceeded.FAIL:
         return fail(case, Reason.BUDGET_EXCEEDED, f"{refusal.why}; nothing was paid").model_copy(update=released)
     # Nothing was paid, so an edit, such as fewer pictures, replaces this run at once.
@@ -102,8 +102,8 @@ def _seconds(case: DecisionInput, until: datetime | None) -> float:
     return seconds if until is None else min(seconds, max((until - case.now).total_seconds(), 1.0))
 
 
-def _releases(case: DecisionInput) -> tuple[BudgetRelease, ...]:
-    """Claims of the run in other windows: a run that waits holds no money."""
+def claims_of(case: DecisionInput) -> tuple[BudgetRelease, ...]:
+    """Claims of the run, to release them: a run that waits holds no money."""
     return tuple(
         BudgetRelease(purchase=str(case.key), window=each.ref.id, token=each.usage.token)
         for budget in case.observed.budgets

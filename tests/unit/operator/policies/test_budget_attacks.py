@@ -101,9 +101,6 @@ async def test_a_suspended_run_loses_its_claim_and_claims_again_when_it_is_resum
     world.kube.apply(IMAGES, SPECS[IMAGES] | {"prompt": first, "suspend": True}, f"uid-{first}", first)
     await world.rounds(1)
     assert world.status(IMAGES, first).reason == Reason.SUSPENDED
-    await later(world, seconds=1)
-    assert held(world) == {"uid-of-all/total": ONE}, "it may be about to be sent"
-    await later(world, minutes=15)
     assert held(world) == {}
     world.names_of_images = [second]
     await world.rounds(4)
@@ -126,6 +123,8 @@ async def test_a_resource_whose_finalizer_was_removed_by_hand_keeps_no_money(mon
     world.names_of_images = [first]
     await planned(world)
     del world.kube.resources[IMAGES, first]
+    await later(world, seconds=1)
+    assert held(world) == {"uid-of-all/total": ONE}, "it may be about to be sent"
     await later(world, hours=1)
     assert held(world) == {}
     world.names_of_images = [second]

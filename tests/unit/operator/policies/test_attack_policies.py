@@ -1,0 +1,129 @@
+"""Attacks on approvals, budgets, queues and provider accounts by somebody who has read docs/policies.md."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from contentgen_contract.names import (
+    ACCOUNT_LABEL,
+    APPROVAL_LABEL,
+    APPROVE_ANNOTATION,
+    APPROVED_BY_ANNOTATION,
+    RESUBMIT_ANNOTATION,
+    Kind,
+    Phase,
+    Reason,
+)
+from contentgen_operator.queues.circuit_breaker import FAILURES
+from contentgen_operator.queues.fair_turns import Endpoint, Place, PlaceLimits
+from contentgen_operator.state.provider_requests import Found, Search
+from contentgen_simulation.world import SPECS, UID, World, Writes
+
+pytestmark = pytest.mark.usefixtures("no_waiting")
+
+IMAGES, LORA, TRANSCRIPT = Kind.IMAGE_GENERATION, Kind.LORA_TRAINING, Kind.TRANSCRIPTION
+APPROVED = {APPROVE_ANNOTATION: "1", APPROVED_BY_ANNOTATION: "alice"}
+ONE = 70_000  # micro-dollars of SPECS[IMAGES]
+TOO_DEAR = "0.000001"
+EDITS: dict[Kind, dict[str, Any]] = {
+    LORA: {"triggerWord": "other"},
+    IMAGES: {"prompt": "a dog"},
+    TRANSCRIPT: {"options": {"speakerLabels": False}},
+}
+
+
+def budget(**spec: Any) -> dict[str, Any]:
+    metadata = {"name": "all", "uid": "uid-of-all", "generation": 1, "resourceVersion": "1"}
+    return {"metadata": metadata, "spec": spec}
+
+
+def world_of(monkeypatch: pytest.MonkeyPatch, *budgets: dict[str, Any], limits: PlaceLimits | None = None) -> World:
+    world = World(monkeypatch, Writes())
+    world.kube.budgets = list(budgets)
+    world.limits = limits or PlaceLimits()
+    world.restart()
+    return world
+
+
+def held(world: World) -> set[int]:
+    return {each["held"] for each in world.database["budgets"].find()}
+
+
+async def steps(world: World, count: int, kind: Kind = IMAGES) -> None:
+    for _ in range(count):
+        await world.step(kind)
+
+
+async def planned(world: World) -> None:
+    """A run whose purchase is planned, with its claims, and not sent."""
+    for _ in range(20):
+        await world.step(IMAGES)
+        if any(each.get("step") == "planned" for each in world.database["ledger"].find()):
+            return
+    raise AssertionError("nothing was planned")
+
+
+def take_the_only_place(world: World) -> None:
+    world.payment_queue._turns.occupy("another", Place("other", "fal", "a-model"))
+
+
+# Budgets
+
+
+@pytest.mark.parametrize("how", ["suspended", "queued", "no key", "no account", "to be approved"])
+async def test_a_run_that_waits_with_a_planned_purchase_holds_no_money(
+    monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Else a tenant reserves a shared budget for ever, and pays nothing."""
+    world = world_of(monkeypatch, budget(limits={"total": "0.07"}))
+    world.kube.apply(IMAGES, SPECS[IMAGES])
+    await planned(world)
+    assert held(world) == {ONE}
+    if how == "suspended":
+        world.kube.apply(IMAGES, SPECS[IMAGES] | {"suspend": True})
+    elif how == "queued":
+        for _ in range(FAILURES):
+            world.payment_queue.note_failure(Endpoint("fal", "fal-ai/flux-lora"), "busy", 3600)
+    elif how == "no key":
+        world.provider.configured = False
+    else:
+        label = {ACCOUNT_LABEL: "nobody"} if how == "no account" else {APPROVAL_LABEL: "Manual"}
+        world.kube.server.namespace_labels["ns"] = label
+    await steps(world, 2)
+    assert held(world) == {0}
+    assert world.provider.posts == []
+
+
+async def test_a_submission_that_a_person_allows_again_reserves_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(_: Search) -> Found:
+        return Found(request_id=None, complete=True)
+
+    world = world_of(monkeypatch, budget(limits={"total": "0.10"}))
+    world.provider.lose_replies = {1}
+    monkeypatch.setattr(world.provider, "find", never)
+    world.kube.apply(IMAGES, SPECS[IMAGES])
+    message = (await world.finish(IMAGES, Phase.SUBMISSION_UNKNOWN)).message or ""
+    token = message.split(f"{RESUBMIT_ANNOTATION}=")[1][:8]
+    world.kube.apply(IMAGES, SPECS[IMAGES], **{RESUBMIT_ANNOTATION: token})
+    await steps(world, 6)
+    await world.keep_budgets(thorough=True)
+    assert world.status(IMAGES).reason == Reason.BUDGET_EXCEEDED
+    assert (len(world.provider.posts), held(world)) == (1, {ONE})
+
+
+# Queues and provider accounts
+
+
+async def test_a_failed_run_that_expires_and_comes_back_from_git_is_not_paid_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = world_of(monkeypatch)
+    world.provider.fails = {1, 2}
+    for number in range(2):
+        world.kube.apply(IMAGES, SPECS[IMAGES] | {"ttlSecondsAfterFinished": 60}, f"{UID[:-1]}{number}")
+        await world.finish(IMAGES)
+        world.now += timedelta(seconds=100)
+        while world.there(IMAGES):
+            await world.step(IMAGES)
+    assert len(world.provider.posts) == 1
