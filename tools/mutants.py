@@ -290,6 +290,21 @@ MUTANTS: tuple[Mutant, ...] = (
             "    return ()",
             f"{_ATTACKS}_a_run_that_waits_with_a_planned_purchase_holds_no_money",
         ),
+        (
+            "approval: a run whose plan is withdrawn is shown as refused",
+            "    if left <= 0 or plan.reservation is None:",
+            "    if left <= 0:",
+            f"{_ATTACKS}_a_run_whose_plan_is_withdrawn_is_shown_as_waiting_all_the_time",
+        ),
+    ),
+    *_of(
+        "decide/policies/gate",
+        (
+            "gate: an edit that is seen after the wait does not count",
+            "if shown and shown in waited else None",
+            "if shown and shown in () else None",
+            f"{_ATTACKS}_a_queued_run_that_is_edited_while_no_operator_runs_is_not_paid",
+        ),
     ),
     *_of(
         "providers/base",

@@ -338,9 +338,9 @@ def _refused(case: DecisionInput, purchase: Purchase) -> Plan:
         return _before_payment(case)
     if purchase.permanent:
         return fail(case, Reason.PROVIDER_REFUSED, purchase.error)
-    left = pause_after_refusal(case, purchase, case.now)
-    if left <= 0 or deadline_passed(case):
-        return _before_payment(case)
+    plan, left = _before_payment(case), pause_after_refusal(case, purchase, case.now)
+    if left <= 0 or plan.reservation is None:  # the pause delays nothing but a payment
+        return plan
     reason = Reason.PROVIDER_NOT_CONFIGURED if purchase.key_refused else Reason.PROVIDER_UNAVAILABLE
     return new_plan(case, submitting(case, reason, purchase.error), again=left)
 

@@ -8,6 +8,7 @@ from contentgen_operator.decide.status import build_status, transition_events
 from contentgen_operator.state.decision_input import DecisionInput, RunState
 from contentgen_operator.state.plan import Plan
 from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseKey, PurchaseState, PurchaseStep
+from contentgen_operator.state.runs import replacing_run
 
 SOON = 0.0
 _RECHECK_SECONDS = 30.0
@@ -58,6 +59,15 @@ def recheck_seconds(case: DecisionInput, longest: float) -> float:
 def fail(case: DecisionInput, reason: Reason, message: str) -> Plan:
     """The plan that ends the run without outputs and withdraws its planned purchase."""
     return new_plan(case, RunState(phase=Phase.FAILED, reason=reason, message=message), moves=withdraw_planned(case))
+
+
+def replace_run(case: DecisionInput, reason: Reason) -> Plan | None:
+    """The plan that replaces an unpaid run that waits after an edit, under a new number; None: there was no edit."""
+    run = replacing_run(case.resource, case.run, case.now)
+    if run is None:
+        return None
+    run_state = RunState(phase=Phase.PENDING, reason=reason, message="the changed spec is read")
+    return new_plan(case, run_state, run=run, moves=withdraw_planned(case), again=SOON)
 
 
 def withdraw_planned(case: DecisionInput) -> tuple[LedgerTransition, ...]:

@@ -10,7 +10,7 @@ from contentgen_contract.names import APPROVE_ANNOTATION, APPROVED_BY_ANNOTATION
 from contentgen_contract.resources.prices import format_dollars
 from contentgen_contract.resources.spec import Approval
 from contentgen_contract.resources.status import ApprovalStatus, RunStatus
-from contentgen_operator.decide.planning import SOON, fail, new_plan, recheck_seconds, withdraw_planned
+from contentgen_operator.decide.planning import fail, new_plan, recheck_seconds, replace_run, withdraw_planned
 from contentgen_operator.state.decision_input import DecisionInput, RunState
 from contentgen_operator.state.plan import Plan
 from contentgen_operator.state.runs import replacing_run
@@ -47,7 +47,7 @@ def hold(case: DecisionInput) -> Plan | None:
     if verdict is Verdict.APPROVED or (decided is None and not is_required(case)):
         return None
     # An edit replaces a run that waits also where it removes the requirement: nobody wants the earlier inputs.
-    if (replaced := _replaced(case)) is not None:
+    if (replaced := replace_run(case, Reason.AWAITING_APPROVAL)) is not None:
         return replaced
     return _waiting(case, decided) if is_required(case) else None
 
@@ -76,22 +76,14 @@ def _with_approval(case: DecisionInput, approval: ApprovalStatus) -> DecisionInp
     return case.model_copy(update={"run": case.run.model_copy(update={"approval": approval})})
 
 
-def _replaced(case: DecisionInput) -> Plan | None:
-    """The plan that replaces the waiting run after an edit, under a new number; None: there was no edit."""
-    run = replacing_run(case.resource, case.run, case.now)
-    if run is None:
-        return None
-    run_state = RunState(phase=Phase.PENDING, reason=Reason.AWAITING_APPROVAL, message="the changed spec is read")
-    return new_plan(case, run_state, run=run, moves=withdraw_planned(case), again=SOON)
-
-
 def _waiting(case: DecisionInput, waits: ApprovalStatus | None) -> Plan:
     if waits is None:
         lapsed = tuple(each.digest for each in _given(case))
         case = _with_approval(case, ApprovalStatus(run=case.run.number, since=case.now, lapsed=lapsed))
     number = case.run.number
+    paid = "no other attempt" if case.observed.earlier else "nothing"
     message = (
-        f"run {number} waits for an approval{_price_text(case)}{_prepared_text(case)}; nothing is paid before. To "
+        f"run {number} waits for an approval{_price_text(case)}{_prepared_text(case)}; {paid} is paid before. To "
         f"approve it: kubectl contentgen approve {case.resource.ref.name}, or the annotations "
         f"{APPROVE_ANNOTATION}={number} and {APPROVED_BY_ANNOTATION}=<your user name>"
     )

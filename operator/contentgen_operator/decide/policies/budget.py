@@ -8,12 +8,11 @@ from typing import NamedTuple
 
 from contentgen_contract.names import Reason
 from contentgen_contract.resources.content_budget import LimitWindow, OnExceeded, UnknownPrice, dollars_of
-from contentgen_operator.decide.planning import SOON, fail, new_plan, recheck_seconds, withdraw_planned
+from contentgen_operator.decide.planning import fail, new_plan, recheck_seconds, replace_run
 from contentgen_operator.decide.purchasable import before_submission
 from contentgen_operator.state.decision_input import DecisionInput, RunState
 from contentgen_operator.state.plan import Plan
 from contentgen_operator.state.policies.budgets import BudgetRelease, BudgetWindow, MatchingBudget
-from contentgen_operator.state.runs import replacing_run
 
 _MAX_WAIT_SECONDS = 300.0
 _NEVER = datetime.max.replace(tzinfo=UTC)
@@ -77,13 +76,11 @@ def _until(full: BudgetWindow, least: int) -> datetime | None:
 def _held(case: DecisionInput, refusal: _BudgetRefusal) -> Plan:
     released = {"releases": claims_of(case)}
     if refusal.budget.on_exceeded is OnExceeded.FAIL:
-        return fail(case, Reason.BUDGET_EXCEEDED, f"{refusal.why}; nothing was paid").model_copy(update=released)
-    # Nothing was paid, so an edit, such as fewer pictures, replaces this run at once.
-    run = replacing_run(case.resource, case.run, case.now) if case.run.facts is None else None
-    if run is not None:
-        text = "the changed spec is read"
-        run_state = RunState(phase=before_submission(case), reason=Reason.BUDGET_EXCEEDED, message=text)
-        return new_plan(case, run_state, run=run, moves=withdraw_planned(case), again=SOON).model_copy(update=released)
+        paid = "no other attempt is made" if case.observed.earlier else "nothing was paid"
+        return fail(case, Reason.BUDGET_EXCEEDED, f"{refusal.why}; {paid}").model_copy(update=released)
+    # An edit, such as fewer pictures, replaces this run at once, also a prepared one: it may never fit the budget.
+    if (replaced := replace_run(case, Reason.BUDGET_EXCEEDED)) is not None:
+        return replaced.model_copy(update=released)
     message = f"{refusal.why}; {_wait(refusal.until)}, and nothing is paid until then"
     run_state = RunState(phase=before_submission(case), reason=Reason.BUDGET_EXCEEDED, message=message)
     return new_plan(case, run_state, again=_seconds(case, refusal.until)).model_copy(update=released)

@@ -15,6 +15,7 @@ def end(case: DecisionInput) -> Plan | None:
     price = (
         "is unknown before the provider has finished" if micros is None else f"is about {format_dollars(micros)} USD"
     )
-    message = f"the price of the run {price}; nothing was paid. Remove spec.dryRun to start a run that is paid"
+    paid = "no other attempt is made" if case.observed.earlier else "nothing was paid"
+    message = f"the price of the run {price}; {paid}. Remove spec.dryRun to start a run that is paid"
     run_state = RunState(phase=Phase.COMPLETED, reason=Reason.ESTIMATED, message=message, step=Step.DONE)
     return new_plan(case, run_state, moves=withdraw_planned(case))

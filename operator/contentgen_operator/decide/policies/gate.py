@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+from contentgen_contract.names import Reason
+from contentgen_operator.decide.planning import replace_run
 from contentgen_operator.decide.policies import (
     approval,
     budget,
@@ -26,6 +28,18 @@ GATE: tuple[Policy, ...] = (
 )
 
 
+_WAITS = (Reason.AWAITING_APPROVAL, Reason.BUDGET_EXCEEDED)  # of which an edit replaces each run
+_UNPREPARED_WAITS = (*_WAITS, Reason.QUEUED, Reason.CIRCUIT_OPEN)
+
+
 def hold(case: DecisionInput) -> Plan | None:
-    """The plan of the first policy that holds the run; None: it may be paid."""
-    return next((plan for policy in GATE if (plan := policy(case)) is not None), None)
+    """The plan of the first policy that holds the run, or of an edit during the wait; None: it may be paid."""
+    return next((plan for policy in GATE if (plan := policy(case)) is not None), None) or _replaced(case)
+
+
+def _replaced(case: DecisionInput) -> Plan | None:
+    """The plan that replaces a run that was edited while it waited, if the wait has ended before the edit was seen."""
+    last = case.resource.status
+    shown = last.reason if last.run is not None and last.run.number == case.run.number else None
+    waited = _UNPREPARED_WAITS if case.run.facts is None else _WAITS
+    return replace_run(case, Reason(shown)) if shown and shown in waited else None

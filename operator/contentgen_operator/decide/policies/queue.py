@@ -2,17 +2,16 @@
 
 from datetime import datetime, timedelta
 
-from contentgen_contract.names import Phase, Reason
+from contentgen_contract.names import Reason
 from contentgen_contract.resources.models import model_of
 from contentgen_operator.decide.cancellation import stop_before_payment
-from contentgen_operator.decide.planning import SOON, new_plan, withdraw_planned
+from contentgen_operator.decide.planning import new_plan, replace_run
 from contentgen_operator.decide.purchasable import before_submission
 from contentgen_operator.queues.fair_turns import Claimant
 from contentgen_operator.state import kinds
 from contentgen_operator.state.decision_input import DecisionInput, RunState
 from contentgen_operator.state.plan import Plan
 from contentgen_operator.state.policies.turns import Limit
-from contentgen_operator.state.runs import replacing_run
 
 _REASONS = (Reason.QUEUED, Reason.CIRCUIT_OPEN)
 _WAIT_SECONDS = 300.0  # fallback: a run is woken when its turn comes
@@ -43,9 +42,8 @@ def hold(case: DecisionInput) -> Plan | None:
     if turn is None or turn.granted:
         return None
     # Nothing was prepared or paid, so an edit replaces this run at once.
-    if case.run.facts is None and (run := replacing_run(case.resource, case.run, case.now)) is not None:
-        run_state = RunState(phase=Phase.PENDING, reason=Reason.QUEUED, message="the changed spec is read")
-        return new_plan(case, run_state, run=run, moves=withdraw_planned(case), again=SOON)
+    if case.run.facts is None and (replaced := replace_run(case, Reason.QUEUED)) is not None:
+        return replaced
     since = _queued_at(case)
     left = _seconds_left(case, since)
     if left is not None and left <= 0:

@@ -95,6 +95,26 @@ async def test_a_run_that_waits_with_a_planned_purchase_holds_no_money(
     assert world.provider.posts == []
 
 
+@pytest.mark.parametrize("kind", Kind)
+async def test_an_edit_of_a_run_over_budget_takes_effect_at_once(monkeypatch: pytest.MonkeyPatch, kind: Kind) -> None:
+    """Also of a prepared one, which may never fit; an edit that is seen when the budget has room again counts, too."""
+    world = world_of(monkeypatch, budget(limits={"day": "100"}, maxPerRun=TOO_DEAR))
+    spec = SPECS[kind] | {"approval": "Manual"}
+    world.kube.apply(kind, spec)
+    await world.finish(kind, Phase.AWAITING_APPROVAL)
+    world.kube.apply(kind, spec, **APPROVED)
+    await steps(world, 3, kind)
+    assert world.status(kind).reason == Reason.BUDGET_EXCEEDED
+    world.kube.apply(kind, spec | EDITS[kind], **APPROVED)
+    if kind is not LORA:
+        world.kube.budgets = []
+    await steps(world, 8, kind)
+    status = world.status(kind)
+    assert status.run is not None
+    assert (status.phase, status.run.number) == (Phase.AWAITING_APPROVAL, 2)
+    assert world.provider.posts == []
+
+
 async def test_a_submission_that_a_person_allows_again_reserves_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     async def never(_: Search) -> Found:
         return Found(request_id=None, complete=True)
@@ -112,7 +132,59 @@ async def test_a_submission_that_a_person_allows_again_reserves_for_itself(monke
     assert (len(world.provider.posts), held(world)) == (1, {ONE})
 
 
+# Approvals and dry runs
+
+
+async def test_a_run_whose_plan_is_withdrawn_is_shown_as_waiting_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not as refused by the provider: an approval that is set meanwhile would lapse."""
+    world = world_of(monkeypatch)
+    world.kube.apply(IMAGES, SPECS[IMAGES])
+    await planned(world)
+    world.kube.server.namespace_labels["ns"] = {APPROVAL_LABEL: "Manual"}
+    for _ in range(4):
+        await world.step(IMAGES)
+        assert world.status(IMAGES).reason == Reason.AWAITING_APPROVAL
+    world.kube.apply(IMAGES, SPECS[IMAGES], **APPROVED)
+    assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
+
+
+@pytest.mark.parametrize("how", ["dry run", "budget", "approval"])
+async def test_a_run_whose_first_attempt_was_paid_does_not_say_that_nothing_was(
+    monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    world = world_of(monkeypatch)
+    world.provider.fails = {1}
+    spec = SPECS[IMAGES] | {"paidAttempts": 2}
+    world.kube.apply(IMAGES, spec)
+    await world.finish(IMAGES, Phase.PROCESSING)
+    if how == "dry run":
+        world.kube.apply(IMAGES, spec | {"dryRun": "Estimate"})
+    elif how == "budget":
+        world.kube.budgets = [budget(limits={"day": "0.01"}, onExceeded="Fail")]
+    else:
+        world.kube.server.namespace_labels["ns"] = {APPROVAL_LABEL: "Manual"}
+    status = await world.finish(IMAGES, Phase.AWAITING_APPROVAL)
+    assert status.reason in (Reason.ESTIMATED, Reason.BUDGET_EXCEEDED, Reason.AWAITING_APPROVAL)
+    assert "no other attempt is" in (status.message or "")
+    assert "nothing" not in (status.message or "")
+    assert len(world.provider.posts) == 1
+
+
 # Queues and provider accounts
+
+
+async def test_a_queued_run_that_is_edited_while_no_operator_runs_is_not_paid(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = world_of(monkeypatch, limits=PlaceLimits(overall=1))
+    await world.payment_queue._load()
+    take_the_only_place(world)
+    world.kube.apply(IMAGES, SPECS[IMAGES])
+    await steps(world, 2)
+    assert world.status(IMAGES).reason == Reason.QUEUED
+    world.kube.apply(IMAGES, SPECS[IMAGES] | EDITS[IMAGES])
+    world.restart()  # the queue is in memory, and the place is free by now
+    await world.finish(IMAGES)
+    await steps(world, 4)
+    assert [call.arguments["prompt"] for call in world.provider.posts] == ["a dog"]
 
 
 async def test_a_failed_run_that_expires_and_comes_back_from_git_is_not_paid_again(
