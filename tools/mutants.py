@@ -298,6 +298,15 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     *_of(
+        "stores/status_verification",
+        (
+            "approval: a status is believed without a run document",
+            '    return run.model_copy(update={"approval": None})',
+            "    return run",
+            f"{_ATTACKS}_an_approval_that_only_a_status_names_does_not_count",
+        ),
+    ),
+    *_of(
         "decide/policies/gate",
         (
             "gate: an edit that is seen after the wait does not count",

@@ -274,7 +274,7 @@ class StatusVerifier:
         return last if last is not None and last.expired_at is not None else None
 
     async def _run(self, resource: Resource, run: RunStatus) -> RunStatus:
-        known = await self._with_known_identity(resource, run)
+        known = await self._with_known_identity(resource, _without_approval(resource, run))
         return await self._checked(resource, await self._with_known_account(resource, known))
 
     async def _with_known_account(self, resource: Resource, run: RunStatus) -> RunStatus:
@@ -382,6 +382,14 @@ def _started_at(document: RunDocument) -> str:
     """Sort key: start of the last run, then the uid."""
     at = document.run.started_at.isoformat() if document.run is not None else ""
     return f"{at} {document.uid}"
+
+
+def _without_approval(resource: Resource, run: RunStatus) -> RunStatus:
+    """Run without an approval that only a status names: it waits for another one. An ended run keeps it."""
+    if run.approval is None or ended(resource):
+        return run
+    _warn(resource, "run.approval is in no run document")
+    return run.model_copy(update={"approval": None})
 
 
 def _warn(resource: Resource, what: str) -> None:

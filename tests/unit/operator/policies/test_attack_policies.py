@@ -135,6 +135,21 @@ async def test_a_submission_that_a_person_allows_again_reserves_for_itself(monke
 # Approvals and dry runs
 
 
+async def test_an_approval_that_only_a_status_names_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run documents were lost, and somebody has written the status."""
+    world = world_of(monkeypatch)
+    world.kube.apply(IMAGES, SPECS[IMAGES] | {"approval": "Manual"}, **APPROVED)
+    await world.finish(IMAGES, Phase.AWAITING_APPROVAL)
+    at = "2026-11-21T00:00:00Z"
+    verdict = {"run": 1, "verdict": "Approved", "by": "alice", "at": at, "since": at}
+    world.kube.resources[IMAGES, "it"]["status"]["run"]["approval"] = verdict
+    world.database["runs"].delete_many({})
+    world.restart()
+    await steps(world, 6)
+    assert world.status(IMAGES).phase is Phase.AWAITING_APPROVAL
+    assert world.provider.posts == []
+
+
 async def test_a_run_whose_plan_is_withdrawn_is_shown_as_waiting_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not as refused by the provider: an approval that is set meanwhile would lapse."""
     world = world_of(monkeypatch)
