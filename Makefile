@@ -101,7 +101,7 @@ fuzz: .venv/.ready ## paths, keys, filters, URLs, owner references, cursors, res
 	@PYTHONPATH=tests/hostile $(PY) -m contentgen_hostile.child_protocol --minutes $(if $(filter file,$(origin MINUTES)),10,$(MINUTES))
 
 .PHONY: rehearse
-rehearse: .venv/.ready ## purchases: PLANS=3000 randomized plans from SEED=0 in the simulation, minutes; REPLAY=seed prints one
+rehearse: .venv/.ready ## purchases, policies: PLANS=3000 randomized plans from SEED=0 in the simulation, minutes; REPLAY=seed prints one
 	@PYTHONPATH=tests/simulation $(PY) -m contentgen_simulation.rehearsal $(if $(REPLAY),--replay $(REPLAY) --shrink,--plans $(PLANS) --seed $(SEED))
 
 .PHONY: mutants

@@ -14,18 +14,25 @@ import contentgen_simulation.rehearsal
 from contentgen_contract.names import ADOPT_ANNOTATION, COLLECT_ANNOTATION, RESUBMIT_ANNOTATION, Kind, Phase
 from contentgen_contract.resources.spec import NotificationEvent
 from contentgen_operator.background.orphans import Orphans
-from contentgen_operator.decide import payment
+from contentgen_operator.decide import decision, payment, stages
+from contentgen_operator.decide.policies import approval, cleanup, estimate, gate
+from contentgen_operator.state.decision_input import DecisionInput
+from contentgen_operator.state.plan import Plan
 from contentgen_operator.state.policies.budgets import BudgetWindow
 from contentgen_operator.stores.budgets import BudgetStore
 from contentgen_operator.stores.notifications import NotificationOutbox
 from contentgen_simulation.rehearsal.campaign import Report, campaign, shrink
 from contentgen_simulation.rehearsal.generate import (
     DAY,
+    DECIDING,
+    EXPIRING_POINTS,
     FATES,
     GROUPS,
     LINE_FAULTS,
     LINES,
     PHASES,
+    POLICY_SEED,
+    POLICY_TURNS,
     REWOUND,
     TURNS,
     UIDS,
@@ -45,7 +52,7 @@ from contentgen_simulation.rehearsal.world.world import RehearsalWorld
 # The SDK uses pydantic's older names.
 pytestmark = pytest.mark.filterwarnings("ignore::pydantic.PydanticDeprecatedSince20")
 
-SAMPLE = 208
+SAMPLE, POLICY_SAMPLE = 190, 20
 IMAGES, LORA = Kind.IMAGE_GENERATION, Kind.LORA_TRAINING
 TWO = (Subject("ns", IMAGES, "one"), Subject("other", IMAGES, "two", 1))
 
@@ -78,8 +85,18 @@ def test_a_sample_of_the_campaign_finds_nothing_unknown() -> None:
     assert len(report.distinct) == SAMPLE
     unknown = {signature: [each.seed for each in found] for signature, found in report.unknown.items()}
     assert not unknown, "python -m contentgen_simulation.rehearsal --replay SEED --shrink"
-    assert set(report.groups) == set(GROUPS)
+    assert set(report.groups) == set(TURNS)
     assert sum(each.posts for each in report.findings) > SAMPLE, "most plans buy something"
+
+
+def test_a_sample_of_the_policies_plans_finds_nothing_unknown() -> None:
+    report = Report()
+    for finding in campaign(range(POLICY_SEED, POLICY_SEED + POLICY_SAMPLE)):
+        report.add(finding)
+    unknown = {signature: [each.seed for each in found] for signature, found in report.unknown.items()}
+    assert not unknown, "python -m contentgen_simulation.rehearsal --replay SEED --shrink"
+    assert set(report.groups) == set(POLICY_TURNS)
+    assert sum(each.posts for each in report.findings) > POLICY_SAMPLE / 2
 
 
 def test_known_violations_name_their_finding() -> None:
@@ -95,8 +112,8 @@ def test_a_seed_always_tells_the_same_story() -> None:
 
 
 def test_plans_cover_what_they_should() -> None:
-    plans = [generate(seed) for seed in range(3000)]
-    assert len({each.digest for each in plans}) > 2900
+    plans = [generate(seed) for seed in (*range(3000), *range(POLICY_SEED, POLICY_SEED + 500))]
+    assert len({each.digest for each in plans}) > 3400
     actions = Counter(event.do for each in plans for event in each.events)
     assert actions.keys() == {name for name in vars(Actions) if not name.startswith("_")}
     events = [event for each in plans for event in each.events]
@@ -131,8 +148,10 @@ def test_every_combination_has_its_turn() -> None:
 
 def test_the_table_of_plan_classes_is_that_of_the_code() -> None:
     table = contentgen_simulation.rehearsal.__doc__ or ""
-    for name in GROUPS:
-        assert f"    {name} {3000 * TURNS.count(name) // len(TURNS)} " in table
+    assert set(GROUPS) == {*TURNS, *POLICY_TURNS}
+    for turns, plans in ((TURNS, 3000), (POLICY_TURNS, 500)):
+        for name in turns:
+            assert f"    {name} {plans * turns.count(name) // len(turns)} " in table
     for planted, (signature, _) in PLANTED.items():
         assert planted in table
         assert signature.partition(":")[0] in table
@@ -412,6 +431,89 @@ def _wrong_totals(patch: pytest.MonkeyPatch) -> RehearsalPlan:
     return plan_of(IMAGES, PlannedEvent("plant", 0.5, "phase:Completed"), budget="10")
 
 
+def manual(*events: PlannedEvent, **options: Any) -> RehearsalPlan:
+    """Plan of pictures that need an approval."""
+    plan = plan_of(IMAGES, *events)
+    given = {"approval": "Manual"} | options
+    return replace(plan, subjects=(replace(plan.subjects[0], options=given),))
+
+
+def _requirement_not_read(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    patch.setattr(approval, "is_required", lambda _: False)
+    return manual()
+
+
+def _another_run_is_approved(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    given = approval.given_verdicts
+    patch.setattr(approval, "_given", lambda case: given(case.resource.verdict_annotations))
+    return manual(PlannedEvent("approve", 1.0, "phase:AwaitingApproval", args={"offset": 1}))
+
+
+def _paid_dry_run(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    patch.setattr(estimate, "end", lambda _: None)
+    return manual(PlannedEvent("approve", 1.0, "phase:AwaitingApproval"), dryRun="Estimate")
+
+
+def _no_hold(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    patch.setattr(gate, "GATE", tuple(each for each in gate.GATE if each is not approval.hold))
+    return manual()
+
+
+def _approved_run_is_sent_twice(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    _posts_twice(patch)
+    return manual(PlannedEvent("approve", 1.0, "phase:AwaitingApproval"))
+
+
+def expiring(*events: PlannedEvent, **changes: Any) -> RehearsalPlan:
+    """Plan of pictures whose resource is deleted a second after its end."""
+    plan = plan_of(IMAGES, *events, **changes)
+    options = {"ttlSecondsAfterFinished": 1, "deletionPolicy": "Delete"}
+    return replace(plan, subjects=(replace(plan.subjects[0], options=options),))
+
+
+def _expired_files_are_deleted(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    patch.setattr(Actions, "plant", lambda self, _: dict.clear(self._world.bucket.objects), raising=False)
+    return expiring(PlannedEvent("plant", 5.0, "phase:Completed"))
+
+
+def _expired_record_is_deleted(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    patch.setattr(Actions, "plant", lambda self, _: self._world.database["jobs"].delete_many({}), raising=False)
+    return expiring(PlannedEvent("plant", 5.0, "phase:Completed"))
+
+
+def _expired_at_once(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    patch.setattr(cleanup, "expires_at", lambda resource: resource.status.completion_time)
+    return expiring()
+
+
+def _cancelled() -> RehearsalPlan:
+    """Plan whose run is cancelled and whose request is finished and billed nevertheless."""
+    return replace(expiring(PlannedEvent("cancel", 1.0, "state:submitted"), cancels=False), takes=1800.0)
+
+
+def _expired_with_an_open_request(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    def not_polled(case: DecisionInput) -> Plan:
+        return Plan(status=case.resource.status, expire=cleanup.is_due(case.resource, case.now), again_seconds=1.0)
+
+    patch.setattr(decision, "plan_after_end", not_polled)
+    return _cancelled()
+
+
+def _expired_with_a_result(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    patch.setattr(cleanup, "obstacle", lambda _: "")
+    return _cancelled()
+
+
+def _never_expired(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    patch.setattr(cleanup, "with_expiry", lambda _, plan: plan)
+    return expiring(PlannedEvent("restart", 3 * DAY, "phase:Completed"))
+
+
+def _queue_not_told(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    patch.setattr(stages, "_with_pod_problem", lambda _case, _stage, run_state: run_state)
+    return plan_of(queue_seconds=900.0)
+
+
 def _add_to_budget(world: RehearsalWorld) -> None:
     world.database["budgets"].update_many({}, {"$inc": {"held": 1}})
 
@@ -444,6 +546,39 @@ PLANTED: dict[str, tuple[str, Plant]] = {
         _over_the_limit,
     ),
     "totals that are changed": ("a budget is not exceeded: its totals are wrong", _wrong_totals),
+    "a requirement that is not read": ("no payment without an approval: none is approved", _requirement_not_read),
+    "an approval of another run that counts": (
+        "no payment without an approval: none is approved",
+        _another_run_is_approved,
+    ),
+    "a wait that is left out": ("no payment without an approval: none is approved", _no_hold),
+    "a dry run that is paid": ("no payment without an approval: a dry run", _paid_dry_run),
+    "an approved run that is sent twice": (
+        "no payment without an approval: an approved run is sent twice",
+        _approved_run_is_sent_twice,
+    ),
+    "files that are deleted with it": (
+        "an expired resource leaves everything: its files are gone",
+        _expired_files_are_deleted,
+    ),
+    "a resource that expires at once": (
+        "an expired resource leaves everything: it is deleted before its time",
+        _expired_at_once,
+    ),
+    "a record that is deleted with it": (
+        "an expired resource leaves everything: its record is gone",
+        _expired_record_is_deleted,
+    ),
+    "a resource that expires with a paid result": (
+        "an expired resource leaves everything: a paid result is not collected",
+        _expired_with_a_result,
+    ),
+    "a resource that expires before its request ends": (
+        "an expired resource leaves everything: a request is open",
+        _expired_with_an_open_request,
+    ),
+    "a resource that never expires": ("an expired resource is deleted: it stays", _never_expired),
+    "a queue that is not told": ("a stopped resource has a reason: its Job is queued", _queue_not_told),
     "another bill": ("cost equals the bill", _other_bill),
     "another bill for an adopted attempt": ("cost equals the bill", _other_bill_of_the_adopted),
     "no pause": ("reconciled once a second at most", _no_pause),
@@ -457,6 +592,76 @@ PLANTED: dict[str, tuple[str, Plant]] = {
 def test_an_oracle_sees_a_planted_violation(signature: str, plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     verdict = rehearse(plant(monkeypatch))
     assert [each for each in verdict.violations if each.signature.startswith(signature)], _report(verdict)
+
+
+WAITS = "phase:AwaitingApproval"
+
+
+@pytest.mark.parametrize(
+    ("events", "posts"),
+    [
+        ((), 0),
+        ((PlannedEvent("approve", 1.0, WAITS),), 1),
+        ((PlannedEvent("reject", 1.0, WAITS), PlannedEvent("approve", 2.0, WAITS)), 0),
+        ((PlannedEvent("approve", 1.0, WAITS, args={"offset": 1}),), 0),
+        ((PlannedEvent("approve", 1.0, WAITS, args={"variant": 1}), PlannedEvent("approve", 60.0, WAITS)), 1),
+        ((PlannedEvent("delete", 1.0, WAITS), PlannedEvent("apply", 20.0, WAITS, args={"approved": True})), 0),
+    ],
+)
+def test_a_run_that_waits_is_paid_once_it_is_approved(events: tuple[PlannedEvent, ...], posts: int) -> None:
+    verdict = rehearse(manual(*events))
+    assert (verdict.violations, verdict.posts) == ((), posts), _report(verdict)
+
+
+@pytest.mark.parametrize("action", ["crash", "error"])
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_an_approved_run_is_paid_once_whatever_fails_after_the_approval(side: str, action: str) -> None:
+    """A call that fails before or after each seventh I/O operation; a POST whose reply is lost is in the history."""
+    approve, struck = PlannedEvent("approve", 1.0, WAITS), 0
+    for nth in range(0, DECIDING, 7):
+        fault = {"anchor": "deciding", "nth": nth, "side": side, "action": action}
+        verdict = rehearse(manual(approve, PlannedEvent("io", args=fault)))
+        assert verdict.violations == (), _report(verdict)
+        assert verdict.posts <= 1, _report(verdict)
+        struck += verdict.fired
+    assert struck >= DECIDING // 7
+
+
+def test_a_run_that_is_edited_while_it_waits_needs_an_approval_of_its_new_number() -> None:
+    """Approved in the moment of the edit, suspended, resumed, deleted and applied again: nothing of it counts."""
+    edit = PlannedEvent("edit", 1.0, WAITS, args={"variant": 1})
+    early, late = PlannedEvent("approve", 0.99, WAITS), PlannedEvent("approve", 1.01, WAITS)
+    held = (
+        PlannedEvent("suspend", 5.0, WAITS),
+        PlannedEvent("approve", 6.0, WAITS),
+        PlannedEvent("unsuspend", 9.0, WAITS),
+    )
+    again = (PlannedEvent("delete", 20.0, WAITS), PlannedEvent("apply", 30.0, WAITS))
+    verdict = rehearse(manual(edit, late, *held, *again))
+    assert (verdict.violations, verdict.posts) == ((), 0), _report(verdict)
+    assert rehearse(manual(early)).posts == 1
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_a_finished_run_is_adopted_after_it_expired_whatever_fails(kind: Kind) -> None:
+    again, struck = PlannedEvent("apply", 60.0, "phase:Completed"), 0
+    for nth in range(0, EXPIRING_POINTS, 11):
+        fault = PlannedEvent("io", args={"anchor": "expiring", "nth": nth, "side": "before", "action": "crash"})
+        plan = expiring(again, fault)
+        verdict = rehearse(replace(plan, subjects=(replace(plan.subjects[0], kind=kind),)))
+        assert (verdict.violations, verdict.posts) == ((), 1), _report(verdict)
+        assert any("-> Completed/AdoptedFinishedRun" in line for line in verdict.story), _report(verdict)
+        struck += verdict.fired
+    assert struck >= EXPIRING_POINTS // 11
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_jobs_that_a_queue_holds_for_longer_than_their_deadline_are_done_once_resumed(kind: Kind) -> None:
+    again = [PlannedEvent("hold_jobs", 3.0, on, args={"seconds": 900.0}) for on in ("phase:Collecting", "")]
+    verdict = rehearse(plan_of(kind, *again, queue_seconds=4000.0))
+    assert (verdict.violations, verdict.posts) == ((), 1), _report(verdict)
+    assert any("Collecting/Queued -> " in line for line in verdict.story), _report(verdict)
+    assert any("-> Completed" in line for line in verdict.story), _report(verdict)
 
 
 def test_an_orphan_of_an_earlier_spec_is_looked_for_until_its_result_is_stored() -> None:

@@ -27,6 +27,13 @@ Plan classes (functions of `generate.py`), with the plans of each in a run of 3,
     people 111                many edits, deletions, reruns and cancellations; two operators at once; restarts
     queued 111                one place for several resources; user actions on one that waits, restarts
 
+500 more, from seed 1,000,000 on, are of the policies' groups:
+
+    awaiting 300              an approval by the field or the label: given, rejected, of another run, too early, in the
+                              manifest, with an edit; suspended, cancelled, deleted, applied again; crashes
+    expired 100               ttlSecondsAfterFinished ends while a request is open, at an edit, a rerun or a fault
+    held_jobs 100             Jobs created suspended, suspended again while they run, and resumed, as Kueue does
+
 A third of the plans has a ContentBudget, which is raised later.
 
 Oracles (`oracles.py`), each proven by planted violations (`PLANTED` in tests/unit/simulation/test_rehearsal.py):
@@ -34,6 +41,15 @@ Oracles (`oracles.py`), each proven by planted violations (`PLANTED` in tests/un
     a former leader changes nothing     a status that is not compared
     a budget is not exceeded            a purchase without a claim; a claim that is not compared with the limit;
                                         totals that are changed
+    no payment without an approval      a requirement that is not read; an approval of another run that counts;
+                                        a wait that is left out; a dry run that is paid;
+                                        an approved run that is sent twice
+    an expired resource leaves everything
+                                        files that are deleted with it; a record that is deleted with it;
+                                        a resource that expires at once;
+                                        a resource that expires with a paid result;
+                                        a resource that expires before its request ends
+    an expired resource is deleted      a resource that never expires
     one POST per purchase               two POSTs; a POST in a cluster that nobody confirmed
     one owner per request               one request id for two purchases
     the response matches the request    the answer of another request; files of another input
@@ -44,5 +60,5 @@ Oracles (`oracles.py`), each proven by planted violations (`PLANTED` in tests/un
     reconciled once a second at most    no pause
     purchases change as documented      a purchase that fails after it was collected
     phases move forward                 a phase that goes back; two steps back for one answer or restore
-    a stopped resource has a reason     no message; timers that are lost
+    a stopped resource has a reason     no message; timers that are lost; a queue that is not told
 """

@@ -5,7 +5,7 @@ import sys
 import time
 
 from contentgen_simulation.rehearsal.campaign import COMMAND, Report, campaign, shrink
-from contentgen_simulation.rehearsal.generate import generate
+from contentgen_simulation.rehearsal.generate import POLICY_SEED, generate
 from contentgen_simulation.rehearsal.known import KNOWN, reason_of
 from contentgen_simulation.rehearsal.run import quiet, rehearse
 
@@ -29,19 +29,25 @@ def _replay(seed: int, *, smallest: bool) -> int:
 def _campaign(plans: int, seed: int, processes: int) -> int:
     began, report = time.monotonic(), Report()
     print(f"{plans} plans from seed {seed}, {processes} processes")
-    first, seen = seed, set[str]()
-    while len(report.findings) < plans:
-        wanted = plans - len(report.findings)
-        for finding in campaign(range(first, first + wanted), processes):
-            report.add(finding)
-            for each in finding.violations:
-                if reason_of(each.signature) is None and each.signature not in seen:
-                    seen.add(each.signature)
-                    print(f"unknown: {each.signature}\n    {COMMAND.format(finding.seed)}", flush=True)
-        first += wanted
-        print(f"{len(report.findings)} distinct plans, {time.monotonic() - began:.0f} s", flush=True)
+    seen = set[str]()
+    for first, count in _series(plans, seed):
+        last = len(report.findings) + count
+        while (wanted := last - len(report.findings)) > 0:
+            for finding in campaign(range(first, first + wanted), processes):
+                report.add(finding)
+                for each in finding.violations:
+                    if reason_of(each.signature) is None and each.signature not in seen:
+                        seen.add(each.signature)
+                        print(f"unknown: {each.signature}\n    {COMMAND.format(finding.seed)}", flush=True)
+            first += wanted  # noqa: PLW2901 - duplicates are replaced by the following seeds
+            print(f"{len(report.findings)} distinct plans, {time.monotonic() - began:.0f} s", flush=True)
     _tell(report)
     return 1 if report.unknown else 0
+
+
+def _series(plans: int, seed: int) -> list[tuple[int, int]]:
+    """First seed and number of the plans: a sixth more are of the policies' groups."""
+    return [(seed, plans)] + ([(POLICY_SEED + seed, plans // 6)] if seed < POLICY_SEED else [])
 
 
 def _tell(report: Report) -> None:

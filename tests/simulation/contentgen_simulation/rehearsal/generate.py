@@ -26,9 +26,13 @@ FATES = (
 EXPIRING = 0.15  # share of the plans with `ttlSecondsAfterFinished`
 LINES = 125  # between two faults of one plan; a plan has LINE_FAULTS of them
 LINE_FAULTS = 10
+DECIDING = 76  # I/O operations from an approval to the stored request id
+EXPIRING_POINTS = 110  # I/O operations from the end of `ttlSecondsAfterFinished` to the adoption by the next resource
 Draft = Callable[[Random, RehearsalPlan], RehearsalPlan]
 GROUPS: dict[str, Draft] = {}
 TURNS: list[str] = []  # names of groups, in the order in which the seeds take them
+POLICY_SEED = 1_000_000  # first seed of the groups of policies, whose number moves no other group's seeds
+POLICY_TURNS: list[str] = []  # their names, in the order in which the seeds from POLICY_SEED on take them
 _EXACT: set[str] = set()  # groups without people and their moments: each plan has its place among the combinations
 
 
@@ -42,6 +46,22 @@ def often(turns: int, *, exact: bool = False) -> Callable[[Draft], Draft]:
     return lambda draft: _entered(draft, turns, exact=exact)
 
 
+def of_policy(turns: int) -> Callable[[Draft], Draft]:
+    """Decorator that registers a group of the policies' plans."""
+
+    def entered(draft: Draft) -> Draft:
+        GROUPS[draft.__name__] = draft
+        POLICY_TURNS.extend([draft.__name__] * turns)
+        return draft
+
+    return entered
+
+
+def turn_of(seed: int) -> tuple[list[str], int]:
+    """Groups that take the seed in turn, and the seed's number among theirs."""
+    return (POLICY_TURNS, seed - POLICY_SEED) if seed >= POLICY_SEED else (TURNS, seed)
+
+
 def _entered(draft: Draft, turns: int, *, exact: bool = False) -> Draft:
     GROUPS[draft.__name__] = draft
     TURNS.extend([draft.__name__] * turns)
@@ -52,14 +72,16 @@ def _entered(draft: Draft, turns: int, *, exact: bool = False) -> Draft:
 
 def _number(plan: RehearsalPlan) -> int:
     """Number of this group's plans with smaller seeds."""
-    rounds, turn = divmod(plan.seed, len(TURNS))
-    return rounds * TURNS.count(plan.group) + TURNS[:turn].count(plan.group)
+    turns, number = turn_of(plan.seed)
+    rounds, turn = divmod(number, len(turns))
+    return rounds * turns.count(plan.group) + turns[:turn].count(plan.group)
 
 
 def generate(seed: int) -> RehearsalPlan:
     """Plan of a seed; groups alternate."""
     random = Random(seed)  # noqa: S311 - a plan is no secret
-    name = TURNS[seed % len(TURNS)]
+    turns, number = turn_of(seed)
+    name = turns[number % len(turns)]
     kind = random.choice(list(Kind))
     options: dict[str, Any] = {}
     if random.random() < 0.3:
@@ -585,3 +607,160 @@ def queued(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
         case _:
             plan = _with(plan, PlannedEvent("second", at, args={"seconds": 600.0}))
     return _lost(random, plan) if random.random() < 0.4 else plan
+
+
+VERDICTS = (
+    "approve", "edit", "edit and approve", "wrong run", "early", "manifest", "suspend", "cancel", "delete", "reject",
+    "reject later", "point", "deciding", "deciding", "paying", "line", "lost", "restart", "second", "deadline",
+)  # fmt: skip
+
+
+@of_policy(3)
+def awaiting(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
+    """A run waits for an approval, by the field or the namespace's label: whatever people do and whatever fails."""
+    number, on = _number(plan), "phase:AwaitingApproval"
+    options = plan.subjects[0].options | ({"dryRun": "Estimate"} if random.random() < 0.08 else {})
+    if number % 3 == 2:
+        plan = _with(plan, PlannedEvent("require"))
+    else:
+        options |= {"approval": "Manual"}
+    at = random.choice((0.0, 0.02, 0.06, 1.0, 30.0, HOUR))
+    soon = at + random.choice((-0.01, 0.0, 0.01, 0.06, 0.1, 5.0))
+    what = VERDICTS[number % len(VERDICTS)]
+    if what == "deadline":
+        options |= {"deadlineSeconds": random.choice((60, 900))}
+    plan = replace(plan, subjects=(replace(plan.subjects[0], options=options),))
+    plan = _waiting(random, plan, what, at, max(soon, 0.0))
+    for later in (2 * HOUR, DAY):
+        if random.random() < 0.8:
+            plan = _with(plan, PlannedEvent("approve", later, on))
+    return plan
+
+
+def _waiting(random: Random, plan: RehearsalPlan, what: str, at: float, soon: float) -> RehearsalPlan:
+    """Plan with one of VERDICTS at a time after the begin of the wait."""
+    on, approve = "phase:AwaitingApproval", PlannedEvent("approve", soon, "phase:AwaitingApproval")
+    match what:
+        case "edit":
+            edit = PlannedEvent("edit", at, on, args={"variant": 1})
+            back = PlannedEvent("edit", soon + random.choice((0.01, 1.0)), on, args={"variant": 0})
+            return _with(plan, edit, approve, *([back] if random.random() < 0.4 else ()))
+        case "edit and approve":
+            return _with(plan, PlannedEvent("approve", at, on, args={"variant": 1, "offset": random.choice((0, 1))}))
+        case "wrong run":
+            wrong = PlannedEvent("approve", at, on, args={"offset": random.choice((-1, 1, 2))})
+            edit = PlannedEvent("edit", soon + 1, on, args={"variant": 1})
+            return _with(plan, wrong, *([edit] if random.random() < 0.6 else ()))
+        case "early":
+            moment = random.choice(("", "phase:Preparing", "phase:Suspended", "phase:Completed"))
+            early = PlannedEvent("approve", random.choice((0.0, 0.06, 3.0)), moment, args={"offset": at % 2 > 0})
+            return _with(plan, early, *([PlannedEvent("edit", 60.0, moment, args={"variant": 1})] * (moment != "")))
+        case "manifest" | "delete":
+            made = {"approved": what == "manifest"}
+            return _with(plan, PlannedEvent("delete", at, on), PlannedEvent("apply", soon + 20.0, on, args=made))
+        case "suspend":
+            resumed = PlannedEvent("unsuspend", soon + random.choice((0.01, 0.1, 60.0)), on)
+            return _with(plan, PlannedEvent("suspend", at, on), approve, resumed)
+        case "cancel":
+            return _with(plan, PlannedEvent("cancel", at, on), approve)
+        case "reject" | "reject later":
+            first, second = PlannedEvent("reject", at, on), approve
+            if what == "reject later":
+                first, second = replace(approve, at=at), PlannedEvent("reject", soon, on)
+            return _with(plan, first, second, PlannedEvent("rerun", HOUR, "phase:Failed", args={"token": "again"}))
+        case _:
+            return _with(_failing(random, plan, what, at), approve)
+
+
+def _failing(random: Random, plan: RehearsalPlan, what: str, at: float) -> RehearsalPlan:
+    """Plan in which something fails while a run waits, or after it was approved."""
+    fault: dict[str, Any] = {"side": random.choice(("before", "after")), "action": random.choice(("crash", "error"))}
+    match what:
+        case "point":
+            return _with(plan, PlannedEvent("io", args=fault | {"anchor": "any", "nth": random.randrange(160)}))
+        case "deciding":
+            number = _number(plan)
+            nth = (number // len(VERDICTS) * 7 + number) % DECIDING
+            return _with(plan, PlannedEvent("io", args=fault | {"anchor": "deciding", "nth": nth}))
+        case "paying":
+            return _with(plan, PlannedEvent("io", args=fault | {"anchor": "paying", "nth": random.randrange(16)}))
+        case "line":
+            nth = random.randrange(LINES)
+            return _with(plan, PlannedEvent("line", args={"nth": nth, "action": fault["action"]}))
+        case "lost":
+            return _lost(random, plan, 2)
+        case "restart":
+            return _with(plan, PlannedEvent("restart", at, "phase:AwaitingApproval"))
+        case "second":
+            return _with(plan, PlannedEvent("second", at, "phase:AwaitingApproval", args={"seconds": 600.0}))
+        case _:
+            return plan
+
+
+EXPIRIES = (
+    "edit", "rerun", "point", "collect", "delete", "point", "restart", "unavailable", "point", "cancel", "refuse",
+)  # fmt: skip
+
+
+@of_policy(1)
+def expired(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
+    """Finished and given-up resources whose time ends while something is open, while people act, or at a fault."""
+    number, ttl = _number(plan), random.choice((0, 0, 1, 30, int(HOUR)))
+    options = plan.subjects[0].options | {"ttlSecondsAfterFinished": ttl}
+    plan = replace(plan, subjects=(replace(plan.subjects[0], options=options),), takes=random.choice((6.0, 60.0)))
+    on, at = "phase:Completed", ttl + random.choice((-0.01, 0.0, 0.01, 0.06, 1.0))
+    if number % 2:
+        on = "phase:Failed"
+        plan = replace(plan, results={"1": random.choice(("fails", "files-gone", "404", "expired"))})
+    again = PlannedEvent("apply", max(at, 0) + random.choice((0.1, 5.0, HOUR)), on)
+    match EXPIRIES[number // 2 % len(EXPIRIES)]:
+        case "edit":
+            made = PlannedEvent("edit", max(at, 0), on, args={"variant": 1})
+        case "rerun":
+            made = PlannedEvent("rerun", max(at, 0), on, args={"token": "again"})
+        case "point":
+            nth = (number // 2 // len(EXPIRIES) * 7 + number) % EXPIRING_POINTS
+            args = {"anchor": "expiring", "nth": nth, "side": random.choice(("before", "after"))}
+            made = PlannedEvent("io", args=args | {"action": random.choice(("crash", "error"))})
+        case "unavailable":
+            args = {"store": random.choice(STORES), "seconds": random.choice((5.0, 600.0))}
+            made = PlannedEvent("unavailable", max(at, 0), on, args=args)
+        case "cancel":  # its request may still finish
+            return _with(
+                replace(plan, takes=1800.0, cancels=False), PlannedEvent("cancel", 1.0, "state:submitted"), again
+            )
+        case "refuse":
+            args = {"what": random.choice(("status", "all")), "code": 403, "seconds": random.choice((5.0, 600.0))}
+            made = PlannedEvent("refuse", max(at, 0), on, args=args)
+        case person:
+            made = PlannedEvent(person, max(at, 0), on)
+    return _with(plan, made, again)
+
+
+@of_policy(1)
+def held_jobs(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
+    """Jobs that are created suspended, suspended again while they run and resumed, as Kueue does."""
+    number = _number(plan)
+    if number % 3:
+        plan = replace(plan, queue_seconds=random.choice((0.5, 60.0, 900.0, 2 * HOUR, DAY)))
+    for _ in range(random.choice((1, 2, 3))):
+        on, at = random.choice(("phase:Preparing", "phase:Collecting")), random.choice((0.0, 0.06, 3.0, 5.99, 63.0))
+        seconds = random.choice((0.01, 1.0, 700.0, 2 * HOUR))
+        plan = _with(plan, PlannedEvent("hold_jobs", at, on, args={"seconds": seconds}))
+    match ("nothing", "restart", "evict", "people", "point", "zombie", "deadline")[number % 7]:
+        case "restart" | "evict" as what:
+            return _with(
+                plan, PlannedEvent(what, random.choice((0.1, 4.0, 70.0)), random.choice(("", "phase:Collecting")))
+            )
+        case "people":
+            return _with(plan, *_people(random, 2))
+        case "point":
+            args = {"anchor": "any", "nth": random.randrange(200), "side": random.choice(("before", "after"))}
+            return _with(plan, PlannedEvent("io", args=args | {"action": random.choice(("crash", "error"))}))
+        case "zombie":
+            return _with(plan, PlannedEvent("zombie", args={"seconds": random.choice((5.0, 500.0))}))
+        case "deadline":
+            options = plan.subjects[0].options | {"deadlineSeconds": random.choice((300, 3600))}
+            return replace(plan, subjects=(replace(plan.subjects[0], options=options),))
+        case _:
+            return plan

@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING, Any
 from contentgen_contract.names import (
     ACCOUNT_LABEL,
     ADOPT_ANNOTATION,
+    APPROVAL_LABEL,
+    APPROVE_ANNOTATION,
+    APPROVED_BY_ANNOTATION,
     CANCEL_ANNOTATION,
     COLLECT_ANNOTATION,
+    QUEUE_LABEL,
+    REJECT_ANNOTATION,
     RERUN_ANNOTATION,
     RESUBMIT_ANNOTATION,
     Kind,
@@ -40,17 +45,18 @@ class Actions:
         self._policy: dict[int, str] = {}
         self._suspended: set[int] = set()
         self._annotations: defaultdict[int, dict[str, str]] = defaultdict(dict)
+        self._verdicts = 0  # makes a verdict that is given again another one
 
     # People
 
-    def apply(self, who: int, variant: int | None = None, policy: str | None = None) -> None:
-        """Create or change the resource."""
+    def apply(self, who: int, variant: int | None = None, policy: str | None = None, approved: bool = False) -> None:
+        """Create or change the resource; `approved`: a new one brings an approval of its first run."""
         subject = self._world.plan.subjects[who]
         self._variant[who] = self._variant.get(who, subject.variant) if variant is None else variant
         if policy is not None:
             self._policy[who] = policy
         if self._world.body_of(who) is None:
-            self._annotations[who] = {}
+            self._annotations[who] = {APPROVE_ANNOTATION: "1", APPROVED_BY_ANNOTATION: "alice"} if approved else {}
         self._put(who)
 
     def edit(self, who: int, variant: int) -> None:
@@ -108,10 +114,40 @@ class Actions:
         if found is not None:
             self._annotate(who, COLLECT_ANNOTATION, found[1])
 
+    def require(self, who: int) -> None:
+        """Label the namespace: each run in it needs an approval."""
+        namespace = self._world.plan.subjects[who].namespace
+        labels = self._world.cluster.server.namespace_labels
+        labels[namespace] = labels.get(namespace, {}) | {APPROVAL_LABEL: "Manual"}
+
+    def approve(self, who: int, offset: int = 0, variant: int | None = None) -> None:
+        """Approve the run that the status shows, or the one `offset` later, whether it waits or not: there is no
+        admission policy. `variant`: with an edit in the same request.
+        """
+        self._decide(who, APPROVE_ANNOTATION, REJECT_ANNOTATION, offset, variant)
+
+    def reject(self, who: int) -> None:
+        """Reject the run that the status shows."""
+        self._decide(who, REJECT_ANNOTATION, APPROVE_ANNOTATION)
+
+    def _decide(self, who: int, name: str, other: str, offset: int = 0, variant: int | None = None) -> None:
+        run = ((self._world.body_of(who) or {}).get("status") or {}).get("run") or {}
+        if not self._exists(who):
+            return
+        self._verdicts += 1
+        given = self._annotations[who]
+        given.pop(other, None)
+        number = str(run.get("number", 1) + offset)
+        given[name] = f"{number}-{self._verdicts}" if name in given else number
+        given[APPROVED_BY_ANNOTATION] = "alice"
+        self._variant[who] = self._variant[who] if variant is None else variant
+        self._put(who)
+
     def delete(self, who: int) -> None:
         """Delete the resource."""
         if self._exists(who):
             body = self._world.body_of(who) or {}
+            self._world.oracles.deleted(body)
             self._world.cluster.remove(ref_of(self._world.plan.subjects[who].kind, body))
 
     def recreate_namespace(self, who: int) -> None:
@@ -185,7 +221,12 @@ class Actions:
         if who in self._suspended:
             options["suspend"] = True
         self._world.asked[self._group(who)].add(self._annotations[who].get(RERUN_ANNOTATION))
-        self._world.cluster.put(ref, spec_of(subject.kind, self._variant[who], options), dict(self._annotations[who]))
+        spec = spec_of(subject.kind, self._variant[who], options)
+        annotations = dict(self._annotations[who])
+        labels = {} if self._world.plan.queue_seconds is None else {QUEUE_LABEL: "team"}
+        if body is not None and (run := body["status"].get("run")):
+            self._world.oracles.annotated(body, spec, annotations, self._group_of(who, run["spec"]))
+        self._world.cluster.put(ref, spec, annotations, labels)
 
     def _group(self, who: int) -> tuple[str, ...]:
         subject = self._world.plan.subjects[who]
@@ -272,6 +313,10 @@ class Actions:
     def evict(self, who: int) -> None:
         """Kill the running workers."""
         self._world.workers.evict()
+
+    def hold_jobs(self, who: int, seconds: float) -> None:
+        """Suspend the running Jobs from outside, as Kueue does with those that it preempts, and resume them later."""
+        self._world.workers.hold(seconds)
 
     def jobs_fail(self, who: int, seconds: float) -> None:
         """Kill all workers for some time."""

@@ -27,7 +27,8 @@ async def _done(_: str, call: Any) -> Any:
 
 
 class RehearsalCluster(FakeKube):
-    """`resources` are keyed by kind and `namespace/name`; `changed` and `started` are called after changes."""
+    """`resources` are keyed by kind and `namespace/name`; `changed` and `started` are called after changes, `expired`
+    after the operator deleted a resource."""
 
     def __init__(
         self,
@@ -35,17 +36,20 @@ class RehearsalCluster(FakeKube):
         changed: Callable[[ResourceRef], None],
         started: Callable[[Body], None],
         status_changed: Callable[[ResourceRef, Body, Body], None],
+        expired: Callable[[ResourceRef, Body], None],
     ) -> None:
         writes: Any = _done
         super().__init__(writes, lambda: now().strftime("%Y-%m-%dT%H:%M:%SZ"))
         self._notify = changed
         self._started = started
         self._status_changed = status_changed
+        self._expired = expired
         self.namespaces = {}  # uid and creation time by name, kube-system included
 
-    def put(self, ref: ResourceRef, spec: Body, annotations: dict[str, str]) -> None:
-        """Create a resource, or edit the one with this uid."""
+    def put(self, ref: ResourceRef, spec: Body, annotations: dict[str, str], labels: dict[str, str]) -> None:
+        """Create a resource with these labels, or edit the one with this uid, whose labels stay."""
         metadata = {"name": ref.name, "namespace": ref.namespace, "uid": ref.uid, "annotations": annotations}
+        metadata["labels"] = labels
         self.store.apply(key_of(ref), metadata, spec)
         self._notify(ref)
 
@@ -119,10 +123,12 @@ class RehearsalCluster(FakeKube):
     async def delete_resource(self, ref: ResourceRef, version: str, *, dry_run: bool = False) -> None:
         if dry_run:
             return
+        body = copied(self.resources.get(key_of(ref)))
         try:
             gone = self.store.delete(key_of(ref), ref.uid, version=version)
         except ApiException as error:
             raise Conflict("changed or deleted in between") from error
+        self._expired(ref, body or {})
         if not gone:
             self._notify(ref)
 

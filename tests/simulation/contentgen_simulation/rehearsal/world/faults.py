@@ -22,8 +22,9 @@ _PAYMENT_OVER = ("submitted", "succeeded", "collected", "failed", "refused", "ca
 
 @dataclass
 class IoFault:
-    """One strike at the `nth` point (from 0): of the whole plan (`any`), of the subject's POSTs (`POST`), or (`paying`)
-    after the ledger's first insert for a subject until its purchase has a request id.
+    """One strike at the `nth` point (from 0): of the whole plan (`any`), of the subject's POSTs (`POST`), after the
+    ledger's first insert for a subject (`paying`) or the first verdict on it (`deciding`) until its purchase has a
+    request id, or after the time of a finished resource is over (`expiring`).
     """
 
     who: int
@@ -82,6 +83,10 @@ class FaultInjector:
             return False
         if fault.anchor == "POST":
             return name.endswith(".POST")
+        if fault.anchor == "expiring":
+            return fault.seen >= 0 or self.world.is_expired(fault.who)
+        if fault.seen < 0 and fault.anchor == "deciding":
+            return self.world.has_verdict(fault.who)
         if fault.seen < 0:
             return name.startswith("mongo.ledger.insert")
         return self.world.state_of(fault.who) not in _PAYMENT_OVER

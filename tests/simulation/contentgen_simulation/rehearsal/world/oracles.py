@@ -2,10 +2,14 @@
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from contentgen_contract.names import (
     ADOPT_ANNOTATION,
+    APPROVAL_LABEL,
+    APPROVE_ANNOTATION,
+    APPROVED_BY_ANNOTATION,
     COLLECT_ANNOTATION,
     RESUBMIT_ANNOTATION,
     Kind,
@@ -27,10 +31,11 @@ from contentgen_operator.state.lifecycle import (
 )
 from contentgen_operator.state.observed import BucketFile, Resource, ResourceRef
 from contentgen_operator.state.runs import purchase_key
+from contentgen_operator.watch.event_handlers import owner_of
 from contentgen_simulation.frozen import effects
 
 if TYPE_CHECKING:
-    from contentgen_simulation.rehearsal.world.provider import Request
+    from contentgen_simulation.rehearsal.world.provider import Post, Request
     from contentgen_simulation.rehearsal.world.world import RehearsalWorld
 
 Body = dict[str, Any]
@@ -40,6 +45,8 @@ _BURST = 60  # reconciles at any rate
 _HISTORY_BURST, _HISTORY_SECONDS = 30, 5.0
 _QUIET = (Phase.COMPLETED, Phase.FAILED, Phase.SUBMISSION_UNKNOWN, Phase.SUSPENDED, Phase.AWAITING_APPROVAL)
 _SEARCH_SECONDS = 7200.0
+_KEPT_SECONDS = 2 * 86400.0  # two checks of a finished resource that may be deleted
+_SHOWN_SECONDS = 400.0  # a store's failure may delay a status for so long
 _ANSWERS = {Phase.SUBMISSION_UNKNOWN: (RESUBMIT_ANNOTATION, ADOPT_ANNOTATION), Phase.FAILED: (COLLECT_ANNOTATION,)}
 
 
@@ -76,6 +83,9 @@ class Oracles:
     _nodes: dict[str, str] = field(default_factory=dict)  # of purchases, by key
     _restores: int = 0  # of MongoDB, at the last write
     _events: set[tuple[str, int, str]] = field(default_factory=set)  # uid, run and event of notifications to expect
+    _approved: set[tuple[str, int, tuple[str, ...]]] = field(default_factory=set)  # uid, run and input
+    _rejected: set[tuple[str, int]] = field(default_factory=set)  # uid and run
+    _expired: dict[str, tuple[ResourceRef, set[str], set[str]]] = field(default_factory=dict)  # files and purchases
     _went_back: dict[str, int] = field(default_factory=dict)  # restores that set a phase back, by uid
 
     def report(self, oracle: str, detail: str, text: str) -> None:
@@ -103,6 +113,7 @@ class Oracles:
             text = f"POST {last.number} of {last.ref.namespace} is paid by the account {last.account or 'default'}"
             self.report("only a granted account pays", f"not {last.account or 'default'}", text)
         self._within_budget()
+        self._is_approved(last)
         same = [each for each in provider.posts if each.group == last.group and each.maybe_paid]
         requests = [provider.requests[each.request_id] for each in same[:-1] if each.request_id]
         failed = sum(
@@ -128,6 +139,104 @@ class Oracles:
         """Report a request that was polled or cancelled with another account than it was sent with."""
         text = f"{request.id}, sent with {request.post.account or 'default'}, is asked for with {account or 'default'}"
         self.report("a request is asked for with its account", "another account", text)
+
+    # No payment without an approval
+
+    def annotated(self, before: Body, spec: Body, annotations: Body, group: tuple[str, ...]) -> None:
+        """Note the approval of the run that the resource shows as waiting, whose input is `group`, in a request without
+        an edit.
+        """
+        status, number = before["status"], before["status"]["run"]["number"]
+        value = annotations.get(APPROVE_ANNOTATION)
+        is_new = value != (before["metadata"].get("annotations") or {}).get(APPROVE_ANNOTATION)
+        names_it = (
+            value is not None and value.partition("-")[0] == str(number) and APPROVED_BY_ANNOTATION in annotations
+        )
+        if is_new and names_it and before["spec"] == spec and status.get("phase") == Phase.AWAITING_APPROVAL:
+            self._approved.add((before["metadata"]["uid"], number, group))
+
+    def _is_approved(self, last: "Post") -> None:
+        """Check a POST by what people did, and not by what the operator stored."""
+        options = self.world.plan.subjects[self.world.subject_of(last.ref)].options
+        labels = self.world.cluster.server.namespace_labels.get(last.ref.namespace, {})
+        about = f"POST {last.number} of run {last.run} of {last.ref.namespace}/{last.ref.name}"
+        if options.get("dryRun"):
+            self.report("no payment without an approval", "a dry run", about)
+        if options.get("approval") != "Manual" and labels.get(APPROVAL_LABEL) != "Manual":
+            return
+        body = self.world.cluster.find(last.ref.kind, last.ref.namespace, last.ref.name)
+        is_there = body is not None and body["metadata"]["uid"] == last.ref.uid  # else the number is another's
+        runs = {run for uid, run, group in self._approved if (uid, group) == (last.ref.uid, last.group)}
+        if not runs or (is_there and last.run not in runs):
+            others = sorted(run for uid, run, _ in self._approved if uid == last.ref.uid)
+            detail = "another run or input is approved" if others else "none is approved"
+            self.report("no payment without an approval", detail, f"{about}; approved: {others or 'none'}")
+        if is_there and (last.ref.uid, last.run) in self._rejected:
+            self.report("no payment without an approval", "it is rejected", about)
+        paid = sum((each.ref.uid, each.run) == (last.ref.uid, last.run) for each in self.world.provider.posts)
+        repeated = options.get("paidAttempts", 1) > 1 or self.world.plan.replies or self.world.rewound
+        if is_there and paid > 1 and not repeated and not self.world.resubmitted[last.group]:
+            self.report("no payment without an approval", "an approved run is sent twice", about)
+
+    # An expired resource leaves everything it made
+
+    def expired(self, ref: ResourceRef, body: Body) -> None:
+        """Check a resource that the operator deletes, and note what it leaves."""
+        status, seconds = ResourceStatus.model_validate(body["status"]), body["spec"].get("ttlSecondsAfterFinished")
+        ended, now = status.completion_time, self.world.now() + timedelta(seconds=self.world.skew)
+        if seconds is None or ended is None or now < ended + timedelta(seconds=seconds):
+            text = f"{ref.name} ended at {ended}, {seconds} seconds before its end"
+            self.report("an expired resource leaves everything", "it is deleted before its time", text)
+        for each in self.world.provider.requests.values():
+            if each.post.ref.uid == ref.uid and not each.cancelled and each.ended_at > self.world.seconds:
+                self.report("an expired resource leaves everything", "a request is open", f"{ref.name}: {each.id}")
+        waits = {"jobId": ref.uid, "state": "succeeded", "resultKey": {"$gt": ""}}
+        if status.phase is Phase.FAILED and (found := self.world.database["ledger"].find_one(waits)) is not None:
+            text = f"{ref.name}: {found['requestId']}, {status.message}"
+            self.report("an expired resource leaves everything", "a paid result is not collected", text)
+        self.world.tell(
+            f"{ref.namespace}/{ref.name} ({ref.uid[:8]}): its ttlSecondsAfterFinished is over, it is deleted"
+        )
+        listed = {file.key for each in status.versions for file in each.files} & set(self.world.bucket.objects)
+        bought = {each["_id"] for each in self.world.database["ledger"].find({"jobId": ref.uid})}
+        self._expired[ref.uid] = (ref, listed, bought)
+
+    def deleted(self, body: Body) -> None:
+        """Note that a person deletes a resource: with `deletionPolicy: Delete` its files go, also those adopted."""
+        if body["spec"].get("deletionPolicy") == "Delete":
+            key = (body["metadata"]["namespace"], body["metadata"]["name"])
+            self._expired = {
+                uid: each for uid, each in self._expired.items() if (each[0].namespace, each[0].name) != key
+            }
+
+    def _left(self) -> None:
+        """Check files, record and ledger of expired resources. A restored store lacks what is newer."""
+        for ref, files, purchases in self._expired.values() if not self.world.rewound else ():
+            gone = sorted(files - set(self.world.bucket.objects))
+            lost = sorted(each for each in purchases if self.world.database["ledger"].find_one({"_id": each}) is None)
+            recorded = self.world.database["jobs"].find_one({"jobId": ref.uid}) is not None
+            for what, missing in (
+                ("its files are gone", gone),
+                ("its ledger entries are gone", lost),
+                ("its record is gone", [] if recorded else [ref.uid]),
+            ):
+                if missing:
+                    text = f"{ref.namespace}/{ref.name} of {ref.uid}: {', '.join(missing[:3])}"
+                    self.report("an expired resource leaves everything", what, text)
+
+    def _expires(self, namespace: str, body: Body) -> None:
+        """Check that no finished resource whose results are all collected stays for days after its time."""
+        status, seconds = ResourceStatus.model_validate(body["status"]), body["spec"].get("ttlSecondsAfterFinished")
+        if seconds is None or status.phase is not Phase.COMPLETED or status.completion_time is None:
+            return
+        over = status.completion_time + timedelta(seconds=seconds + _KEPT_SECONDS)
+        ledger = self.world.database["ledger"]
+        bought = ledger.find_one({"requestId": (status.run and status.run.request_id) or ""}) or {}
+        waits = ledger.find_one({"jobId": body["metadata"]["uid"], "state": "succeeded"})
+        is_done = bought.get("state") == "collected" and waits is None and self.world.confirmed
+        if is_done and over < self.world.now():
+            text = f"{namespace}/{body['metadata']['name']}: {status.message}"
+            self.report("an expired resource is deleted", f"it stays, {status.reason}", text)
 
     # A budget is not exceeded
 
@@ -380,6 +489,8 @@ class Oracles:
         old, new = ResourceStatus.model_validate(before), ResourceStatus.model_validate(after)
         self._forward(ref, old, new)
         self._expect_notifications(ref, old, new)
+        if new.reason == Reason.REJECTED and new.run is not None:
+            self._rejected.add((ref.uid, new.run.number))
         if (
             new.phase is not None
             and new.phase.terminal
@@ -451,6 +562,28 @@ class Oracles:
                 text = f"{kind} {namespace}/{body['metadata']['name']}: {status.get('phase')}, {status.get('message')}"
                 self.report("a stopped resource has a reason", f"{about}, {status.get('reason')} is told", text)
 
+    def check_queued(self, name: str, uid: str) -> None:
+        """Check that the run of a Job that a queue has held for minutes says so."""
+        job, faults = self.world.cluster.jobs.get(name), self.world.faults
+        owner = owner_of(job) if job is not None and job["metadata"]["uid"] == uid else None
+        if owner is None or job is None or not job["spec"].get("suspend"):
+            return
+        body = self.world.cluster.find(owner.kind, owner.namespace, owner.name)
+        if body is None or body["metadata"]["uid"] != owner.uid or "deletionTimestamp" in body["metadata"]:
+            return
+        status, recently = ResourceStatus.model_validate(body["status"]), self.world.seconds - _SHOWN_SECONDS
+        ends = [*faults.unavailable_until.values(), *(until for *_, until in faults.refusals)]
+        waits = status.run is not None and status.run.job is not None and status.run.job.uid == uid
+        if (
+            not waits
+            or status.phase not in (Phase.PREPARING, Phase.COLLECTING)
+            or any(each > recently for each in ends)
+        ):
+            return
+        if status.reason != Reason.QUEUED:
+            text = f"{owner.name}: {status.phase}, {status.message}"
+            self.report("a stopped resource has a reason", f"its Job is queued, {status.reason} is told", text)
+
     def unexpected(self, ref: ResourceRef) -> None:
         """Report an unexpected exception of a reconcile."""
         body = self.world.cluster.find(ref.kind, ref.namespace, ref.name)
@@ -466,12 +599,14 @@ class Oracles:
         self.ledger_changed(list(self.world.database["ledger"].find()))
         self._books()
         self._notifications()
+        self._left()
         for request in self.world.provider.requests.values():
             over = request.succeeds and request.ended_at < self.world.seconds
             if over and request.fate in ("", "fewer") and "bucket" not in self.world.rewound:
                 self._kept(request)
         for kind, namespace, body in self.world.living():
             self._stopped(kind, namespace, body)
+            self._expires(namespace, body)
 
     def _kept(self, request: "Request") -> None:
         """Whether a paid result is stored, was given up by a user, or is still requested."""

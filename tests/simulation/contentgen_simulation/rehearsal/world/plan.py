@@ -54,6 +54,7 @@ class RehearsalPlan:
     takes: float = 20.0  # seconds that the provider works on a request
     places: int = 0  # paid requests under way at a time; 0: no limit
     cancels: bool = True  # whether the provider ends a running request on demand
+    queue_seconds: float | None = None  # for which a queue such as Kueue holds each Job; None: no resource has a queue
     budget: str = ""  # dollars a day of a ContentBudget that counts everything; empty: there is none
 
     @property
@@ -71,6 +72,8 @@ class RehearsalPlan:
         given = {"replies": self.replies, "results": self.results, "history": self.history}
         lines += [f"  provider: takes {self.takes:g} s, {'cancels' if self.cancels else 'does not cancel'}"]
         lines += [f"  places: {self.places}"] * bool(self.places)
+        if self.queue_seconds is not None:
+            lines += [f"  queue: holds each Job for {self.queue_seconds:g} s"]
         lines += [f"  provider: {name} {value}" for name, value in given.items() if value]
         return "\n".join([*lines, *(f"  {each}" for each in self.events)])
 

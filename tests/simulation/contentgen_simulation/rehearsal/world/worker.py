@@ -1,6 +1,7 @@
 """Simulated workers and Job controller: outcome and files of a Job, and the Job's status."""
 
 import hashlib
+from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +21,17 @@ Body = dict[str, Any]
 _WORK_SECONDS = 6.0
 _AGAIN_SECONDS = 10.0
 _SIZE = 7
+_TOLD_SECONDS = 299.0  # after which a held Job is told in the status
 
 
 def sha_of(request_id: str, name: str) -> str:
     """Checksum of a file derived from a request's result or a source."""
     return hashlib.sha256(f"{request_id} {name}".encode()).hexdigest()
+
+
+def is_over(job: Body) -> bool:
+    """Whether a Job has ended."""
+    return bool((job.get("status") or {}).get("conditions"))
 
 
 class Workers:
@@ -35,22 +42,60 @@ class Workers:
         self.failing_until = -1.0
         self.zombie_seconds: float | None = None  # the next worker is lost by its node, and writes so much later
         self.made: dict[str, str] = {}  # SHA-256 of a file -> what it was made of
+        self._starts: Counter[str] = Counter()  # pods of a Job, and suspensions, by the Job's uid
 
     def started(self, job: Body) -> None:
-        """Start a worker for a new Job."""
-        self._world.later(_WORK_SECONDS, lambda: self._work(job["metadata"]["name"], job["metadata"]["uid"]))
+        """Start a worker for a new Job; one that is suspended is resumed after the queue's time, as by Kueue."""
+        if job["spec"].get("suspend"):
+            name, uid = job["metadata"]["name"], job["metadata"]["uid"]
+            self._resume_later(name, uid, self._world.plan.queue_seconds or 0.0)
+        else:
+            self._begin(job)
 
-    def _work(self, name: str, uid: str) -> None:
+    def hold(self, seconds: float) -> None:
+        """Suspend all Jobs that run, which ends their pods, and resume them later."""
+        for job in [each for each in self._world.cluster.jobs.values() if not is_over(each)]:
+            name, uid = job["metadata"]["name"], job["metadata"]["uid"]
+            if job["spec"].get("suspend"):
+                continue
+            job["spec"]["suspend"] = True
+            job.pop("status", None)  # the start time goes with the pod
+            self._starts[uid] += 1
+            self._changed(job)
+            self._resume_later(name, uid, seconds)
+
+    def _resume_later(self, name: str, uid: str, seconds: float) -> None:
+        self._world.later(seconds, lambda: self._resume(name, uid))
+        if seconds > _TOLD_SECONDS:
+            self._world.later(_TOLD_SECONDS, lambda: self._world.oracles.check_queued(name, uid))
+
+    def _resume(self, name: str, uid: str) -> None:
         job = self._world.cluster.jobs.get(name)
-        if job is None or job["metadata"]["uid"] != uid or "status" in job:
+        if job is None or job["metadata"]["uid"] != uid or not job["spec"].get("suspend"):
             return
-        deadline = self._world.instant(job["metadata"]["creationTimestamp"]) + timedelta(seconds=600)
+        job["spec"]["suspend"] = False
+        job["status"] = {"startTime": self._world.now().strftime("%Y-%m-%dT%H:%M:%SZ")}
+        self._changed(job)
+        self._begin(job)
+
+    def _begin(self, job: Body) -> None:
+        name, uid = job["metadata"]["name"], job["metadata"]["uid"]
+        self._starts[uid] += 1
+        start = self._starts[uid]
+        self._world.later(_WORK_SECONDS, lambda: self._work(name, uid, start))
+
+    def _work(self, name: str, uid: str, start: int) -> None:
+        job = self._world.cluster.jobs.get(name)
+        if job is None or job["metadata"]["uid"] != uid or is_over(job) or self._starts[uid] != start:
+            return
+        began = (job.get("status") or {}).get("startTime") or job["metadata"]["creationTimestamp"]
+        deadline = self._world.instant(began) + timedelta(seconds=600)
         if self._world.now() >= deadline:
             self._end(job, "Failed", "DeadlineExceeded")
         elif self._world.seconds < self.failing_until:
             self._end(job, "Failed", "BackoffLimitExceeded")
         elif self._world.faults.is_unavailable("storage") or (outcome := self._outcome(job)) is None:
-            self._world.later(_AGAIN_SECONDS, lambda: self._work(name, uid))
+            self._world.later(_AGAIN_SECONDS, lambda: self._work(name, uid, start))
         elif self.zombie_seconds is not None:
             write, self.zombie_seconds = self.zombie_seconds, None
             self._end(job, "Failed", "BackoffLimitExceeded")
@@ -61,14 +106,18 @@ class Workers:
 
     def evict(self) -> None:
         """Kill all running pods."""
-        for job in [each for each in self._world.cluster.jobs.values() if "status" not in each]:
+        jobs = [each for each in self._world.cluster.jobs.values() if not is_over(each)]
+        for job in [each for each in jobs if not each["spec"].get("suspend")]:
             self._end(job, "Failed", "BackoffLimitExceeded")
 
     def _end(self, job: Body, kind: str, reason: str) -> None:
         job["status"] = {"conditions": [{"type": kind, "status": "True", "reason": reason, "message": reason}]}
+        self._changed(job)
+
+    def _changed(self, job: Body) -> None:
         owner = owner_of(job)
         if owner is not None:
-            self._world.job_ended(owner, JobView.parse(job))
+            self._world.job_changed(owner, JobView.parse(job))
 
     def _outcome(self, job: Body) -> tuple[str, str, Outcome] | None:
         """Outcome key, file prefix and outcome; None while the worker API has no order."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import mongomock
 
-from contentgen_contract.names import Kind
+from contentgen_contract.names import APPROVE_ANNOTATION, REJECT_ANNOTATION, Kind
 from contentgen_contract.records.tenancy import unscoped
 from contentgen_gateway.migration.namespaces import CommandRefused, TenantAdministration
 from contentgen_operator.decide.policies import cleanup
@@ -31,7 +31,7 @@ from contentgen_simulation.rehearsal.world.oracles import Oracles, RehearsalViol
 from contentgen_simulation.rehearsal.world.plan import PlannedEvent, RehearsalPlan
 from contentgen_simulation.rehearsal.world.process import RehearsalProcess
 from contentgen_simulation.rehearsal.world.provider import ACCOUNTS, Adapters, ProviderWorld
-from contentgen_simulation.rehearsal.world.worker import Workers
+from contentgen_simulation.rehearsal.world.worker import Workers, is_over
 
 Body = dict[str, Any]
 Group = tuple[str, ...]
@@ -46,8 +46,8 @@ _SETTLE_SECONDS = 4 * 86400.0  # simulated time after the last event
 _MOST_RECONCILES = 9000  # six days with a reconcile per minute
 _NO_API_SECONDS = 600.0  # delay before a person retries
 _PERSONAL = (
-    "apply", "edit", "suspend", "unsuspend", "rerun", "cancel", "resubmit", "adopt", "collect", "delete",
-    "recreate_namespace",
+    "apply", "edit", "suspend", "unsuspend", "rerun", "cancel", "resubmit", "adopt", "collect", "delete", "approve",
+    "reject", "recreate_namespace",
 )  # fmt: skip
 
 
@@ -93,7 +93,9 @@ class RehearsalWorld:
         self.workers = Workers(self)
         self.database: Any = mongomock.MongoClient(tz_aware=True)["db"]
         self.bucket = RehearsalBucket(self.oracles.object_lost)
-        self.cluster = RehearsalCluster(self.now, self.resource_changed, self.workers.started, self.status_written)
+        self.cluster = RehearsalCluster(
+            self.now, self.resource_changed, self.workers.started, self.status_written, self.oracles.expired
+        )
         self.asked: defaultdict[Group, set[str | None]] = defaultdict(set)
         self.resubmitted: Counter[Group] = Counter()
         self.rewound: set[str] = set()
@@ -345,8 +347,8 @@ class RehearsalWorld:
         found = self.database["runs"].find_one({"_id": ref.uid})
         return found is not None and found["digest"] != status_digest(body["status"])
 
-    def job_ended(self, owner: ResourceRef, job: JobView) -> None:
-        """Handle the end of a Job."""
+    def job_changed(self, owner: ResourceRef, job: JobView) -> None:
+        """Handle a Job that ended, was suspended or was resumed."""
         for process in self._processes:
             if owner in process.cache and process.cache.note_job(owner, job):
                 process.wake(owner)
@@ -397,6 +399,16 @@ class RehearsalWorld:
         """Resource of a subject; None if it does not exist."""
         subject = self.plan.subjects[who]
         return self.cluster.find(subject.kind, subject.namespace, subject.name)
+
+    def has_verdict(self, who: int) -> bool:
+        """Whether somebody has approved or rejected a run of a subject."""
+        given = (self.body_of(who) or {"metadata": {}})["metadata"].get("annotations") or {}
+        return APPROVE_ANNOTATION in given or REJECT_ANNOTATION in given
+
+    def is_expired(self, who: int) -> bool:
+        """Whether a subject exists although its `ttlSecondsAfterFinished` is over."""
+        subject, body = self.plan.subjects[who], self.body_of(who)
+        return body is not None and cleanup.is_due(Resource.parse(subject.kind, body), self.now())
 
     def subject_of(self, ref: ResourceRef) -> int:
         """Index of a resource's subject."""
@@ -460,9 +472,7 @@ class RehearsalWorld:
     def _has_job(self, body: Body) -> bool:
         uid = body["metadata"]["uid"]
         return any(
-            uid in str(job["metadata"].get("ownerReferences"))
-            for job in self.cluster.jobs.values()
-            if "status" not in job
+            uid in str(job["metadata"].get("ownerReferences")) for job in self.cluster.jobs.values() if not is_over(job)
         )
 
     def will_be_reconciled(self, uid: str) -> bool:
