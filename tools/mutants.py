@@ -115,6 +115,15 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     *_of(
+        "decide/policies/gate",
+        (
+            "nothing waits for an approval",
+            "    approval.hold,  # before those that reserve something\n",
+            "",
+            "simulation/test_rehearsal.py::test_a_run_that_is_edited_while_it_waits_needs_an_approval_of_its_new_number",
+        ),
+    ),
+    *_of(
         "stores/budgets",
         (
             "budget: the limit is not compared",
