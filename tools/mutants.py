@@ -572,9 +572,9 @@ MUTANTS: tuple[Mutant, ...] = (
     *_of(
         "audit/comparison",
         (
-            "audit: purchases of other accounts are missing",
-            "each.purchase.operator_class in known and each.purchase.account is None",
-            "each.purchase.operator_class in known",
+            "audit: purchases of other installations are missing",
+            " if each.purchase.operator_class in known)",
+            ")",
             f"{_COMPARED}_the_differences_of_each_case_are_found",
         ),
         (
@@ -585,9 +585,15 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         (
             "audit: a list that was read in part proves that a request is missing",
-            "            and self.is_complete(each.purchase.provider, AuditSubject.REQUESTS)\n",
+            "            and self.is_complete(each.purchase.provider, AuditSubject.REQUESTS, each.purchase.account)\n",
             "",
             f"{_COMPARED}_the_differences_of_each_case_are_found",
+        ),
+        (
+            "audit: the list of one account proves that a request of another one is missing",
+            "(each.provider, each.subject, each.account) == part]",
+            "(each.provider, each.subject) == part[:2]]",
+            f"{_COMPARED}_purchases_of_an_account_that_was_not_read_are_no_findings",
         ),
     ),
     *_of(

@@ -17,7 +17,7 @@ from contentgen_contract.resources.spec import Approval
 from contentgen_operator import metrics
 from contentgen_operator.act import Actor
 from contentgen_operator.audit.facts import AuditLimits
-from contentgen_operator.background.audits import AccountAudit, AuditedAccounts, AuditPlan
+from contentgen_operator.background.audits import AccountAudit, AuditedAccount, AuditPlan
 from contentgen_operator.background.budgets import BudgetKeeper
 from contentgen_operator.background.charge_display import ChargeDisplay
 from contentgen_operator.background.notifier import Notifier
@@ -378,8 +378,13 @@ def build_providers(settings: Settings) -> ProviderAccounts:
 
 
 def _default_keys(settings: Settings) -> AccountKeys:
-    files = settings.fal_key_file, settings.fal_billing_key_file, settings.assemblyai_key_file
-    return AccountKeys(*map(KeyFile, files))
+    return AccountKeys(
+        fal=KeyFile(settings.fal_key_file),
+        fal_billing=KeyFile(settings.fal_billing_key_file),
+        assemblyai=KeyFile(settings.assemblyai_key_file),
+        fal_audit=KeyFile(settings.fal_audit_key_file),
+        assemblyai_audit=KeyFile(settings.assemblyai_audit_key_file),
+    )
 
 
 def _account_keys(settings: Settings) -> dict[str, AccountKeys]:
@@ -530,16 +535,19 @@ def _settlement(base: Foundation, core: ReconcileLoop) -> ChargeSettlement:
 
 def _audit(base: Foundation) -> AccountAudit:
     settings, tls = base.settings, trusted_cas(base.settings.ca_file)
-    own, usual = KeyFile(settings.fal_audit_key_file), KeyFile(settings.fal_key_file)
-    billing = (own, KeyFile(settings.fal_billing_key_file), usual)
-    transcripts = (KeyFile(settings.assemblyai_audit_key_file), KeyFile(settings.assemblyai_key_file))
+
+    def account(keys: AccountKeys) -> AuditedAccount:
+        billing = (keys.fal_audit, keys.fal_billing, keys.fal)
+        return AuditedAccount(
+            FalAccount((keys.fal_audit, keys.fal), billing, settings.fal_api_url, tls=tls),
+            AssemblyAIAccount((keys.assemblyai_audit, keys.assemblyai), settings.assemblyai_url, tls=tls),
+        )
+
+    named = {name: account(keys) for name, keys in _account_keys(settings).items()}
     return AccountAudit(
         base.stores.audits,
         base.stores.audited_ledger,
-        AuditedAccounts(
-            FalAccount((own, usual), billing, settings.fal_api_url, tls=tls),
-            AssemblyAIAccount(transcripts, settings.assemblyai_url, tls=tls),
-        ),
+        {None: account(_default_keys(settings))} | named,
         AuditPlan(
             limits=AuditLimits(
                 window=timedelta(days=settings.audit_window_days),

@@ -6,10 +6,11 @@ from typing import Any
 
 from contentgen_cli.errors import CliError
 from contentgen_cli.gateway import checked_access, request
+from contentgen_contract.names import DEFAULT_ACCOUNT
 from contentgen_contract.records.audits import FindingKind
 from contentgen_contract.worker.log import printable
 
-HEADS = ("FINDING", "PROVIDER", "REQUEST", "NAMESPACE", "NAME", "BILLED", "EXPECTED", "SINCE", "DETAILS")
+HEADS = ("FINDING", "PROVIDER", "ACCOUNT", "REQUEST", "NAMESPACE", "NAME", "BILLED", "EXPECTED", "SINCE", "DETAILS")
 _PATH = "/api/admin/audit"
 _PAUSE_SECONDS = 2.0
 _MICROS = 1_000_000
@@ -58,7 +59,7 @@ def rows(report: Report) -> list[tuple[str, ...]]:
 
 
 def _row(finding: dict[str, Any]) -> tuple[str, ...]:
-    words = [str(finding.get(name) or "") for name in ("kind", "provider", "requestId", "namespace", "name")]
+    words = [str(finding.get(name) or "") for name in ("kind", "provider", "account", "requestId", "namespace", "name")]
     amounts = [_dollars(finding.get(name)) for name in ("billedMicros", "expectedMicros")]
     return (*words, *amounts, str(finding.get("firstSeenAt") or "")[:10], str(finding.get("text") or ""))
 
@@ -75,6 +76,8 @@ def summary(report: Report) -> str:
     lines = [f"{numbers}; {report.get('purchases')} purchases since {since}, audited at {ended}"]
     unread = [each for each in report.get("coverage") or () if not each.get("complete")]
     lines += [
-        f"not read completely: {each.get('provider')} {each.get('subject')}: {each.get('problem')}" for each in unread
+        f"not read completely: {each.get('provider')} {each.get('subject')} of account "
+        f"{each.get('account') or DEFAULT_ACCOUNT}: {each.get('problem')}"
+        for each in unread
     ]
     return "\n".join(printable(each) for each in lines)

@@ -6,6 +6,7 @@ from enum import StrEnum
 from pydantic import Field
 
 from contentgen_contract.base import Value
+from contentgen_contract.names import DEFAULT_ACCOUNT
 
 COLLECTION = "audits"
 KEPT = 60
@@ -43,7 +44,8 @@ KINDS: dict[FindingKind, str] = {
     FindingKind.NOT_BILLED: "A successful request has no bill after `audit.unbilledDays` days.",
     FindingKind.AMOUNT_DIFFERS: "The provider billed another amount than the price table or the ledger gives.",
     FindingKind.BILLED_TWICE: "A request was billed twice, or a second request has the input of a purchase.",
-    FindingKind.PRICE_CHANGED: "The unit price of a model differs from the price table. One finding per model.",
+    FindingKind.PRICE_CHANGED: "The unit price of a model differs from the price table. One finding per model and "
+    "account.",
 }
 """Description of each kind, for documents and people."""
 
@@ -57,9 +59,10 @@ class AuditSubject(StrEnum):
 
 
 class Coverage(Value):
-    """Whether a part of a provider's data could be read. Findings that need a complete list are left out otherwise."""
+    """Whether a part of an account's data could be read. Findings that need a complete list are left out otherwise."""
 
     provider: str
+    account: str = DEFAULT_ACCOUNT
     subject: AuditSubject
     complete: bool
     count: int = 0
@@ -71,6 +74,7 @@ class AuditFinding(Value):
 
     kind: FindingKind
     provider: str
+    account: str = DEFAULT_ACCOUNT  # provider account that lists the request, or that the purchase names
     model: str = ""
     request_id: str = ""
     purchase_id: str = ""
@@ -86,7 +90,8 @@ class AuditFinding(Value):
     @property
     def identity(self) -> str:
         """Equal in all reports with this finding."""
-        return f"{self.kind}/{self.provider}/{self.request_id or self.text}"
+        account = "" if self.account == DEFAULT_ACCOUNT or self.request_id else f"{self.account}: "
+        return f"{self.kind}/{self.provider}/{self.request_id or account + self.text}"
 
 
 class AuditReport(Value):

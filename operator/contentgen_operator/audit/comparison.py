@@ -1,7 +1,8 @@
 """Comparison of a provider's requests and bills with the ledger: facts → findings. Pure.
 
 A request that is not in the ledger is no finding if a purchase whose reply was lost has its input: each such purchase
-accounts for one request. Absence at a provider is a finding only if the whole list could be read.
+accounts for one request of its account. Absence at a provider is a finding only if the whole list of the account that
+the purchase names could be read. A request of any account is known if any purchase of the ledger names it.
 """
 
 from collections import defaultdict
@@ -14,15 +15,16 @@ from typing import Any, TypeVar
 from urllib.parse import unquote
 
 from contentgen_contract.records.audits import AuditFinding, AuditSubject, FindingKind
-from contentgen_contract.resources.prices import USD, Unit, amount
+from contentgen_contract.resources.prices import USD, Price, Unit, amount
 from contentgen_operator.audit.facts import AuditedPurchase, AuditFacts, AuditLimits, ProviderBill, ProviderRequest
+from contentgen_operator.state.policies.provider_accounts import display_name
 from contentgen_operator.state.provider_requests import seed_correlation_key
 from contentgen_operator.state.purchases import Purchase, PurchaseState, StoredKey
 
 T = TypeVar("T")
 FAL, ASSEMBLYAI = "fal", "assemblyai"
 MOST_LOOKUPS = 50
-"""Reads of single requests per audit, of each of the two kinds."""
+"""Reads of single requests per audit and account, of each of the two kinds."""
 _CLOCKS = timedelta(minutes=2)  # difference of a provider's clock from ours
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SUCCESSFUL = (PurchaseState.SUCCEEDED, PurchaseState.COLLECTED, PurchaseState.DISCARDED)
@@ -35,7 +37,7 @@ _MOST_PARTS = 30  # of a URL's path
 def compare(facts: AuditFacts, limits: AuditLimits) -> tuple[AuditFinding, ...]:
     """All differences, newest first."""
     view = _View(facts, limits)
-    prices = {each.model: each for each in _price_changes(view)}
+    prices = {(each.account, each.model): each for each in _price_changes(view)}
     found = chain(_unknown(view), _missing(view), _billed_differently(view, prices), _not_billed(view), prices.values())
     return tuple(sorted(found, key=lambda each: (each.at or _EPOCH, each.identity), reverse=True))
 
@@ -52,14 +54,20 @@ def wanted_inputs(facts: AuditFacts, limits: AuditLimits) -> tuple[ProviderReque
         for each in reversed(view.unknown)
         if each.input is None and each.identity not in facts.looked_up and (each.provider, each.model) in bought
     ]
-    return tuple(sorted(unread, key=lambda each: each.model not in lost))[:MOST_LOOKUPS]
+    return _some_of_each_account(sorted(unread, key=lambda each: each.model not in lost))
 
 
 def wanted_checks(facts: AuditFacts, limits: AuditLimits) -> tuple[ProviderRequest, ...]:
     """Requests of the ledger that a provider's list does not have, to be read by their ids."""
     view = _View(facts, limits)
     asked = (_request_of(each.purchase) for each in view.unlisted)
-    return tuple(each for each in asked if each.identity not in facts.looked_up)[:MOST_LOOKUPS]
+    return _some_of_each_account(each for each in asked if each.identity not in facts.looked_up)
+
+
+def _some_of_each_account(requests: Iterable[ProviderRequest]) -> tuple[ProviderRequest, ...]:
+    """The first of each account, so that many unknown requests of one account leave reads for the others."""
+    groups = _grouped((display_name(each.account), each) for each in requests)
+    return tuple(each for group in groups.values() for each in group[:MOST_LOOKUPS])
 
 
 def possible_markers(given: Mapping[str, Any] | None) -> frozenset[str]:
@@ -91,16 +99,14 @@ class _View:
         )
         self.listed = {each.identity for each in facts.requests}
         self.bills = _grouped((f"{each.provider}/{each.request_id}", each) for each in _distinct(facts.bills))
+        of_bills = ((f"{each.provider}/{each.request_id}", each.account) for each in facts.bills)
+        self.accounts = _grouped(chain(((each.identity, each.account) for each in facts.requests), of_bills))
 
     @cached_property
     def own(self) -> tuple[AuditedPurchase, ...]:
-        """Purchases of this installation with the account that was read: its lists have no others."""
+        """Purchases of this installation: others may use accounts of theirs."""
         known = (None, self.limits.operator_class)
-        return tuple(
-            each
-            for each in self.facts.purchases
-            if each.purchase.operator_class in known and each.purchase.account is None
-        )
+        return tuple(each for each in self.facts.purchases if each.purchase.operator_class in known)
 
     @cached_property
     def unknown(self) -> tuple[ProviderRequest, ...]:
@@ -110,6 +116,7 @@ class _View:
                 provider=rows[0].provider,
                 model=rows[0].model,
                 request_id=rows[0].request_id,
+                account=rows[0].account,
                 sent_at=min((each.at for each in rows if each.at is not None), default=None),
             )
             for identity, rows in self.bills.items()
@@ -135,7 +142,7 @@ class _View:
             for each in self.own
             if each.purchase.request_id
             and f"{each.purchase.provider}/{each.purchase.request_id}" not in self.listed
-            and self.is_complete(each.purchase.provider, AuditSubject.REQUESTS)
+            and self.is_complete(each.purchase.provider, AuditSubject.REQUESTS, each.purchase.account)
             and _should_be_listed(each.purchase, self.facts, self.limits)
         )
 
@@ -145,9 +152,10 @@ class _View:
         found = (each for marker in markers for each in self.by_marker.get(f"{request.provider}/{marker}", ()))
         return [each for each in found if _may_be_of(each.purchase, request)]
 
-    def is_complete(self, provider: str, subject: AuditSubject) -> bool:
-        """True if this part was read completely."""
-        read = [each for each in self.facts.coverage if each.provider == provider and each.subject is subject]
+    def is_complete(self, provider: str, subject: AuditSubject, account: str | None) -> bool:
+        """True if this part of the account was read completely: false for an account without a key here."""
+        part = provider, subject, display_name(account)
+        read = [each for each in self.facts.coverage if (each.provider, each.subject, each.account) == part]
         return bool(read) and all(each.complete for each in read)
 
     def total(self, identity: str) -> int | None:
@@ -176,7 +184,8 @@ def _unknown(view: _View) -> Iterator[AuditFinding]:
     lost = [each for each in view.facts.purchases if _is_lost(each.purchase)]
     for request in view.unknown:
         same = view.same_input(request)
-        excuse = next((each for each in same if each in lost), None)
+        accounts = view.accounts[request.identity]  # the lists of two accounts of one key have the same requests
+        excuse = next((each for each in same if each in lost and each.purchase.account in accounts), None)
         if excuse is not None:  # the operator searches for it, and each purchase accounts for one request
             lost.remove(excuse)
             continue
@@ -200,9 +209,8 @@ def _unknown_text(view: _View, request: ProviderRequest, unsent: AuditedPurchase
 
 
 def _is_lost(purchase: Purchase) -> bool:
-    """True if it may have been sent with the account that was read, and its request is not known."""
-    unknown = purchase.state is PurchaseState.INTENT and not purchase.planned and not purchase.request_id
-    return unknown and purchase.account is None
+    """True if it may have been sent and its request is not known."""
+    return purchase.state is PurchaseState.INTENT and not purchase.planned and not purchase.request_id
 
 
 def _may_be_of(purchase: Purchase, request: ProviderRequest) -> bool:
@@ -236,6 +244,7 @@ def _request_of(purchase: Purchase) -> ProviderRequest:
         model=purchase.model,
         request_id=purchase.request_id or "",
         sent_at=purchase.submitted_at or purchase.sent_at,
+        account=purchase.account,
     )
 
 
@@ -247,12 +256,12 @@ def _ended_at(purchase: Purchase) -> datetime:
 
 
 def _not_billed(view: _View) -> Iterator[AuditFinding]:
-    if not view.is_complete(FAL, AuditSubject.BILLS):
-        return
     latest = view.facts.now - view.limits.unbilled_after
     for each in view.own:
         purchase = each.purchase
         if purchase.provider != FAL or not purchase.request_id or purchase.state not in _SUCCESSFUL:
+            continue
+        if not view.is_complete(FAL, AuditSubject.BILLS, purchase.account):
             continue
         if not view.facts.since + _CLOCKS <= _ended_at(purchase) <= latest:
             continue
@@ -263,7 +272,7 @@ def _not_billed(view: _View) -> Iterator[AuditFinding]:
             yield _finding(FindingKind.NOT_BILLED, view, _request_of(purchase), text, each)
 
 
-def _billed_differently(view: _View, prices: Mapping[str, AuditFinding]) -> Iterator[AuditFinding]:
+def _billed_differently(view: _View, prices: Mapping[tuple[str, str], AuditFinding]) -> Iterator[AuditFinding]:
     for each in view.own:
         request = _request_of(each.purchase)
         rows = view.bills.get(request.identity) if each.purchase.request_id else None
@@ -272,7 +281,9 @@ def _billed_differently(view: _View, prices: Mapping[str, AuditFinding]) -> Iter
         if (twice := _repeated(rows)) is not None:
             text = f"{twice} rows of the bill are equal: {_dollars(rows[0].micros)} each"
             yield _finding(FindingKind.BILLED_TWICE, view, request, text, each)
-        elif text := _difference(view, each.purchase, rows, prices.get(each.purchase.model)):
+        elif text := _difference(
+            view, each.purchase, rows, prices.get((display_name(rows[0].account), each.purchase.model))
+        ):
             yield _finding(FindingKind.AMOUNT_DIFFERS, view, request, text, each)
 
 
@@ -316,17 +327,25 @@ def _is_near(first: float, second: float) -> bool:
 
 
 def _price_changes(view: _View) -> Iterator[AuditFinding]:
-    """One finding per model: the newest bill's unit price, or the provider's price list, against the price table."""
-    rows = _grouped((each.model, each) for each in view.facts.bills if each.unit_micros is not None)
+    """One finding per account and model: the newest bill's unit price, or the provider's price list, against the price
+    table.
+    """
+    priced = [each for each in view.facts.bills if each.unit_micros is not None]
+    named = {each.account for each in priced if each.account is not None} | set(view.facts.listed_of)
     own = {each.purchase.model for each in view.own}
-    for model in sorted((set(rows) | set(view.facts.listed)) & (own | set(view.facts.table))):
-        newest_first = sorted(rows.get(model, ()), key=lambda each: each.at or _EPOCH, reverse=True)
-        if (change := _price_change(view, model, newest_first)) is not None:
-            yield change
+    for account in (None, *sorted(named)):
+        rows = _grouped((each.model, each) for each in priced if each.account == account)
+        listed = view.facts.listed if account is None else view.facts.listed_of.get(account, {})
+        for model in sorted((set(rows) | set(listed)) & (own | set(view.facts.table))):
+            newest_first = sorted(rows.get(model, ()), key=lambda each: each.at or _EPOCH, reverse=True)
+            change = _price_change(view.facts.table.get(model), listed.get(model), model, newest_first)
+            if change is not None:
+                yield change.model_copy(update={"account": display_name(account)})
 
 
-def _price_change(view: _View, model: str, rows: Sequence[ProviderBill]) -> AuditFinding | None:
-    table, listed = view.facts.table.get(model), view.facts.listed.get(model)
+def _price_change(
+    table: Price | None, listed: Price | None, model: str, rows: Sequence[ProviderBill]
+) -> AuditFinding | None:
     newest = rows[0] if rows else None
     if table is not None and newest is not None and table.billing:
         old = _UnitPrice(table.micros, table.source, table.unit)
@@ -384,6 +403,7 @@ def _finding(
     return AuditFinding(
         kind=kind,
         provider=request.provider,
+        account=display_name(request.account),
         model=request.model,
         request_id=request.request_id,
         at=request.sent_at,

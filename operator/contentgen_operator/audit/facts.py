@@ -32,6 +32,7 @@ class ProviderRequest(Value):
     request_id: str
     sent_at: datetime | None = None
     input: dict[str, Any] | None = None
+    account: str | None = None  # account that lists it, or that the purchase names; None: the default one
 
     @property
     def identity(self) -> str:
@@ -50,6 +51,7 @@ class ProviderBill(Value):
     list_micros: float | None = None  # before discount
     units: float | None = None
     unit_micros: float | None = None
+    account: str | None = None  # that was billed; None: the default one
 
 
 class AuditedPurchase(Value):
@@ -72,5 +74,6 @@ class AuditFacts(Value):
         default_factory=dict
     )  # reads of single requests; None: the provider has none
     table: Mapping[str, Price] = Field(default_factory=dict)
-    listed: Mapping[str, Price] = Field(default_factory=dict)  # the provider's current prices
+    listed: Mapping[str, Price] = Field(default_factory=dict)  # the provider's current prices for the default account
+    listed_of: Mapping[str, Mapping[str, Price]] = Field(default_factory=dict)  # the same, by named account
     coverage: tuple[Coverage, ...] = ()

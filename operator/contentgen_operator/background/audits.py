@@ -1,5 +1,7 @@
-"""Audit of the providers' accounts: daily, and when a person requests one through the gateway.
+"""Audit of all provider accounts: daily, and when a person requests one through the gateway.
 
+Each account is read with its own keys, at most four at a time; one that does not respond delays the others by minutes
+and loses only its own findings.
 The requests that a provider lists are looked up in the ledger afterwards, so that none of a purchase that was sent in
 between looks unknown. It writes a report and nothing else: no purchase is changed, adopted, cancelled or paid here.
 Errors only delay it.
@@ -8,9 +10,12 @@ Errors only delay it.
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from math import ceil
+from typing import Any
 
 from pymongo.errors import PyMongoError
 
@@ -19,6 +24,7 @@ from contentgen_contract.records.audits import (
     AuditFinding,
     AuditReport,
     AuditRequest,
+    Coverage,
     FindingKind,
 )
 from contentgen_contract.resources.prices import PRICES, Price
@@ -31,17 +37,21 @@ from contentgen_operator.audit.comparison import (
     wanted_checks,
     wanted_inputs,
 )
-from contentgen_operator.audit.facts import AuditedPurchase, AuditFacts, AuditLimits, ProviderRequest
+from contentgen_operator.audit.facts import AuditedPurchase, AuditFacts, AuditLimits, ProviderBill, ProviderRequest
 from contentgen_operator.clock import utc_now
 from contentgen_operator.leader.leadership import NotLeading
-from contentgen_operator.providers.audited import AssemblyAIAccount, FalAccount
+from contentgen_operator.providers.audited import UNREAD, AssemblyAIAccount, FalAccount
 from contentgen_operator.providers.base import Unavailable
+from contentgen_operator.state.policies.provider_accounts import display_name
 from contentgen_operator.state.purchases import new_purchase_id
 from contentgen_operator.stores.audits import AuditedLedger, Audits, ReadPurchases
 
 _log = logging.getLogger(__name__)
 _PAUSE_SECONDS = 10.0  # between two looks for a request
-_AUDIT_SECONDS = 600.0
+_AUDIT_SECONDS = 600.0  # for each four accounts
+_ACCOUNT_SECONDS, _LOOKUP_SECONDS = 400.0, 80.0  # for one account; two times of lookups
+_AT_ONCE = 4  # accounts
+_MOST_MISSING = 20  # accounts that a report names
 _AFTER_START, _DAY, _LEAST = timedelta(minutes=10), timedelta(days=1), timedelta(minutes=1)
 _RETRY = timedelta(hours=1)  # after an audit that failed
 _PLANNED_BEFORE = timedelta(days=2)  # its request: a suspended resource and a busy provider wait
@@ -59,26 +69,37 @@ class AuditPlan:
 
 
 @dataclass(frozen=True)
-class AuditedAccounts:
-    """Readers of the providers' accounts."""
+class AuditedAccount:
+    """Readers of one provider account."""
 
     fal: FalAccount
     assemblyai: AssemblyAIAccount
 
 
+@dataclass(frozen=True)
+class _Read:
+    """Data of one account."""
+
+    requests: Sequence[ProviderRequest] = ()
+    bills: Sequence[ProviderBill] = ()
+    prices: Mapping[str, Price] = field(default_factory=dict)
+    coverage: Sequence[Coverage] = ()
+
+
 class AccountAudit:
-    """Audits of the accounts of both providers, one at a time."""
+    """Audits of all accounts of both providers, one at a time."""
 
     def __init__(
         self,
         audits: Audits,
         ledger: AuditedLedger,
-        accounts: AuditedAccounts,
+        accounts: Mapping[str | None, AuditedAccount],
         plan: AuditPlan,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
+        """`accounts` are by name; None: the default one."""
         self._audits, self._ledger = audits, ledger
-        self._fal, self._assemblyai = accounts.fal, accounts.assemblyai
+        self._accounts = accounts
         self._plan, self._clock = plan, clock
         self._not_before = clock() + _AFTER_START  # of a daily audit
         self._last_at: datetime | None = None  # begin of the last audit of this process
@@ -94,7 +115,7 @@ class AccountAudit:
     async def round(self) -> None:
         """One audit if it is due. Raises nothing: errors must not stop payments and collection."""
         try:
-            async with asyncio.timeout(_AUDIT_SECONDS):
+            async with asyncio.timeout(_AUDIT_SECONDS * ceil(max(len(self._accounts), 1) / _AT_ONCE)):
                 await self._round(self._clock())
         except NotLeading as error:
             _log.info("the next leader audits: %s", error)
@@ -156,10 +177,10 @@ class AccountAudit:
         facts = await self._provider_facts(now, since, _models(read.entries) | self._plan.models)
         facts = await self._with_ledger(facts, read)
         looked_up: dict[str, ProviderRequest | None] = {}
-        for each in wanted_inputs(facts, self._plan.limits):
-            await self._look_up(each, looked_up)
-        for each in wanted_checks(facts, self._plan.limits):
-            await self._look_up(each, looked_up)
+        for wanted in (wanted_inputs, wanted_checks):
+            requests = wanted(facts, self._plan.limits)
+            groups = [[each for each in requests if each.account == account] for account in self._accounts]
+            await _together(self._look_up(group, looked_up) for group in groups)
         inputs = [each.input for each in (*facts.requests, *looked_up.values()) if each is not None]
         markers = {marker for each in inputs for marker in possible_markers(each)}
         same = await self._ledger.of_markers(markers)
@@ -167,19 +188,44 @@ class AccountAudit:
 
     async def _provider_facts(self, now: datetime, since: datetime, models: frozenset[str]) -> AuditFacts:
         priced = frozenset(each for each in self._plan.table if not each.startswith(f"{ASSEMBLYAI}/"))
-        requests, listing = await self._fal.requests(models | priced, since)
-        bills, billing = await self._fal.bills(since)
-        prices, pricing = await self._fal.prices(models | priced, now)
-        transcripts, transcribing = await self._assemblyai.requests(since)
+        found: dict[str | None, _Read] = {}
+
+        async def read(account: str | None) -> None:
+            found[account] = await self._read(account, models | priced, since, now)
+
+        await _together(map(read, self._accounts))
+        accounts = {name: found[name] for name in self._accounts}
         return AuditFacts(
             now=now,
             since=since,
-            requests=(*requests, *transcripts),
-            bills=tuple(bills),
+            requests=tuple(
+                each.model_copy(update={"account": name}) for name, one in accounts.items() for each in one.requests
+            ),
+            bills=tuple(
+                each.model_copy(update={"account": name}) for name, one in accounts.items() for each in one.bills
+            ),
             table=self._plan.table,
-            listed=prices,
-            coverage=(listing, billing, pricing, transcribing),
+            listed=accounts[None].prices if None in accounts else {},
+            listed_of={name: one.prices for name, one in accounts.items() if name is not None},
+            coverage=tuple(
+                each.model_copy(update={"account": display_name(name)})
+                for name, one in accounts.items()
+                for each in one.coverage
+            ),
         )
+
+    async def _read(self, account: str | None, models: frozenset[str], since: datetime, now: datetime) -> _Read:
+        readers = self._accounts[account]
+        try:
+            async with asyncio.timeout(_ACCOUNT_SECONDS):
+                requests, listing = await readers.fal.requests(models, since)
+                bills, billing = await readers.fal.bills(since)
+                prices, pricing = await readers.fal.prices(models, now)
+                transcripts, transcribing = await readers.assemblyai.requests(since)
+        except TimeoutError:
+            problem = f"it could not be read within {_ACCOUNT_SECONDS:.0f} s"
+            return _Read(coverage=[each.model_copy(update={"problem": problem}) for each in UNREAD])
+        return _Read([*requests, *transcripts], bills, prices, (listing, billing, pricing, transcribing))
 
     async def _with_ledger(self, facts: AuditFacts, read: ReadPurchases) -> AuditFacts:
         """Facts with the purchases of the time, and those of any age that the requests and bills are of."""
@@ -188,7 +234,7 @@ class AccountAudit:
         known = {each.purchase.request_id for each in read.entries}
         older = await self._ledger.of_requests({request_id for _, request_id in named} - known)
         claims = await self._ledger.claims(f"{provider}/{request_id}" for provider, request_id in named)
-        coverage = facts.coverage
+        coverage = (*facts.coverage, *self._missing_accounts(read.entries))
         if not read.complete:
             problem = "the ledger has more purchases than one audit reads, or malformed ones"
             lists = [each.model_copy(update={"complete": False, "problem": problem}) for each in coverage]
@@ -196,14 +242,45 @@ class AccountAudit:
         purchases = _merged(read.entries, older)
         return facts.model_copy(update={"purchases": purchases, "claims": claims, "coverage": coverage})
 
-    async def _look_up(self, request: ProviderRequest, found: dict[str, ProviderRequest | None]) -> None:
-        try:
-            if request.provider == FAL:
-                found[request.identity] = await self._fal.request(request.model, request.request_id)
-            else:
-                found[request.identity] = await self._assemblyai.request(request.request_id)
-        except Unavailable as error:
-            _log.info("request %s cannot be read: %s", request.request_id, error)
+    def _missing_accounts(self, entries: Iterable[AuditedPurchase]) -> Iterable[Coverage]:
+        """Coverage of accounts that purchases of this installation name and that it has no keys for."""
+        bought = {
+            (each.purchase.account, each.purchase.provider)
+            for each in entries
+            if each.purchase.operator_class in (None, self._plan.limits.operator_class)
+        }
+        missing = {(name, provider) for name, provider in bought if name is not None and name not in self._accounts}
+        problem = "the account is not among providers.accounts; its purchases are not audited"
+        for name, provider in sorted(missing)[:_MOST_MISSING]:
+            parts = [each for each in UNREAD if each.provider == provider]
+            yield from (each.model_copy(update={"account": name, "problem": problem}) for each in parts)
+
+    async def _look_up(self, requests: Iterable[ProviderRequest], found: dict[str, ProviderRequest | None]) -> None:
+        """Read requests of one account."""
+        with suppress(TimeoutError):  # those that were not read are no finding of absence
+            async with asyncio.timeout(_LOOKUP_SECONDS):
+                for request in requests:
+                    readers = self._accounts[request.account]
+                    try:
+                        if request.provider == FAL:
+                            found[request.identity] = await readers.fal.request(request.model, request.request_id)
+                        else:
+                            found[request.identity] = await readers.assemblyai.request(request.request_id)
+                    except Unavailable as error:
+                        _log.info("request %s cannot be read: %s", request.request_id, error)
+
+
+async def _together(works: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Wait for all of them, a few at a time."""
+    free = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(work: Coroutine[Any, Any, None]) -> None:
+        async with free:
+            await work
+
+    async with asyncio.TaskGroup() as group:
+        for each in works:
+            group.create_task(one(each))
 
 
 def _models(entries: Iterable[AuditedPurchase]) -> frozenset[str]:
@@ -222,7 +299,11 @@ def _with_first_seen(
 
 
 def _log_findings(report: AuditReport) -> None:
-    unread = [f"{each.provider} {each.subject}: {each.problem}" for each in report.coverage if not each.complete]
+    unread = [
+        f"{each.provider} {each.subject} of account {each.account}: {each.problem}"
+        for each in report.coverage
+        if not each.complete
+    ]
     level = logging.WARNING if report.new else logging.INFO
     _log.log(
         level,
@@ -237,4 +318,4 @@ def _log_findings(report: AuditReport) -> None:
     new = [each for each in report.findings if each.first_seen_at == report.started_at]
     for each in new[:_MOST_LOGGED]:
         request = f" request {each.request_id}" if each.request_id else ""
-        _log.warning("audit: %s: %s%s: %s", each.kind.value, each.provider, request, each.text)
+        _log.warning("audit: %s: %s account %s%s: %s", each.kind.value, each.provider, each.account, request, each.text)

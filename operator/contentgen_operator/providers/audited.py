@@ -46,6 +46,13 @@ _READABLE = re.compile(
     r"/v1/models/(requests/by-endpoint|billing-events|pricing)|/v2/transcript(/[A-Za-z0-9][A-Za-z0-9._-]{0,127})?"
 )
 Row = dict[str, Any]
+UNREAD = (
+    Coverage(provider="fal", subject=AuditSubject.REQUESTS, complete=False),
+    Coverage(provider="fal", subject=AuditSubject.BILLS, complete=False),
+    Coverage(provider="fal", subject=AuditSubject.PRICES, complete=False),
+    Coverage(provider="assemblyai", subject=AuditSubject.REQUESTS, complete=False),
+)
+"""Parts of an account that an audit reads, as not read."""
 
 
 class NotReadable(Exception):

@@ -25,9 +25,11 @@ class AccountKeys:
     fal: KeyFile
     fal_billing: KeyFile
     assemblyai: KeyFile
+    fal_audit: KeyFile
+    assemblyai_audit: KeyFile
 
     @classmethod
     def in_folder(cls, folder: Path) -> "AccountKeys":
         """The files of a mounted Secret."""
-        names = "fal-key", "fal-billing-key", "assemblyai-key"
+        names = "fal-key", "fal-billing-key", "assemblyai-key", "fal-audit-key", "assemblyai-audit-key"
         return cls(*(KeyFile(str(folder / name)) for name in names))

@@ -54,7 +54,7 @@ def test_an_audit_is_answered_and_changes_nothing(world: ClusterWorld, auditor: 
     billed = world.billed()
     report = audited(auditor)
     assert report["purchases"] >= 1
-    requests = [each for each in report["coverage"] if each["subject"] == "requests"]
+    requests = [each for each in report["coverage"] if (each["subject"], each["account"]) == ("requests", "default")]
     assert [each["complete"] for each in requests] == [True, True], requests
     mine = [each for each in report["findings"] if each["namespace"] == world.namespace]
     assert mine == []

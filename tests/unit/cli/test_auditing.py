@@ -16,8 +16,9 @@ REPORT: dict[str, Any] = {
     "purchases": 5, "new": 1, "counts": {"UnknownRequest": 1},
     "coverage": [{"provider": "fal", "subject": "bills", "complete": False, "problem": "fal answered 403"}],
     "findings": [
-        {"kind": "UnknownRequest", "provider": "fal", "requestId": "x", "text": "nobody\x1b[31m",
-         "billedMicros": 50_000, "expectedMicros": None, "firstSeenAt": "2026-11-21T12:00:00Z"},
+        {"kind": "UnknownRequest", "provider": "fal", "account": "marketing", "requestId": "x",
+         "text": "nobody\x1b[31m", "billedMicros": 50_000, "expectedMicros": None,
+         "firstSeenAt": "2026-11-21T12:00:00Z"},
     ],
 }  # fmt: skip
 
@@ -52,9 +53,10 @@ def test_an_audit_is_requested_and_its_report_printed(gateway: Gateway) -> None:
     assert done.exit_code == 2, done.output
     assert "UnknownRequest" in done.output
     assert "0.0500" in done.output
+    assert "marketing" in done.output
     assert "\x1b" not in done.output
     assert "1 findings, 1 of them new; 5 purchases since 2026-11-08" in done.output
-    assert "not read completely: fal bills: fal answered 403" in done.output
+    assert "not read completely: fal bills of account default: fal answered 403" in done.output
     assert [each[:2] for each in gateway.asked] == [
         ("POST", "http://g/api/admin/audit"), ("GET", "http://g/api/admin/audit"), ("GET", "http://g/api/admin/audit")
     ]  # fmt: skip

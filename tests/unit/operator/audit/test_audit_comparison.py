@@ -64,6 +64,12 @@ def lost(name: str = "lost", step: PurchaseStep | None = PurchaseStep.SENDING, *
     return bought(name, state=S.INTENT, step=step, sent_at=NOW - 5 * DAY, **unknown, **more)
 
 
+def lost_of(account: str) -> AuditedPurchase:
+    """A purchase of a named account whose reply was lost."""
+    entry = lost()
+    return AuditedPurchase(key=entry.key, purchase=entry.purchase.model_copy(update={"account": account}))
+
+
 def listed(request_id: str = R1, **changes: Any) -> ProviderRequest:
     given = {"provider": "fal", "model": MODEL, "request_id": request_id, "sent_at": NOW - 5 * DAY + MINUTE}
     return ProviderRequest(**(given | changes))
@@ -404,6 +410,111 @@ def test_a_price_change_names_both_prices() -> None:
     assert found.text == (
         "fal-ai/flux/dev: 0.025 USD by built-in prices of 2026-11, 0.03 USD by fal's bills, per megapixel"
     )
+
+
+# Named accounts
+
+
+def accounts_read() -> tuple[Coverage, ...]:
+    return (*READ, *(each.model_copy(update={"account": "ads"}) for each in READ))
+
+
+ACCOUNT_CASES: dict[str, tuple[dict[str, Any], list[tuple[FindingKind, str, str]]]] = {
+    "all is as bought": (
+        {"requests": (listed(), listed(R2, account="ads")), "bills": (bill(), bill(R2, account="ads")),
+         "purchases": (bought(), bought("b", request_id=R2, marker="b", account="ads"))},
+        [],
+    ),
+    "a request of the named account's purchase that the default account lists: both have one key": (
+        {"requests": (listed(), listed(R2), listed(R2, account="ads")),
+         "bills": (bill(), bill(R2), bill(R2, account="ads")),
+         "purchases": (bought(), bought("b", request_id=R2, marker="b", account="ads"))},
+        [],
+    ),
+    "an unknown request of the named account": (
+        {"requests": (listed(), listed(R2, account="ads"))},
+        [(K.UNKNOWN_REQUEST, R2, "ads")],
+    ),
+    "an unknown bill of the named account": (
+        {"bills": (bill(), bill(R2, account="ads"))},
+        [(K.UNKNOWN_REQUEST, R2, "ads")],
+    ),
+    "the named account does not know a request": (
+        {"purchases": (bought(), bought("b", request_id=R2, marker="b", account="ads")),
+         "looked_up": {f"fal/{R2}": None}},
+        [(K.MISSING_REQUEST, R2, "ads"), (K.NOT_BILLED, R2, "ads")],
+    ),
+    "the request of a lost reply of the named account": (
+        {"requests": (listed(), listed(R2, account="ads")), "purchases": (bought(marker="m"), lost_of("ads")),
+         "looked_up": {f"fal/{R2}": listed(R2, input=INPUT)}},
+        [],
+    ),
+    "a lost reply accounts for no request of another account": (
+        {"requests": (listed(), listed(R2)), "purchases": (bought(marker="m"), lost_of("ads")),
+         "looked_up": {f"fal/{R2}": listed(R2, input=INPUT)}},
+        [(K.UNKNOWN_REQUEST, R2, "default")],
+    ),
+    "a lost reply, where two accounts have one key": (
+        {"requests": (listed(), listed(R2), listed(R2, account="ads")),
+         "purchases": (bought(marker="m"), lost_of("ads")), "looked_up": {f"fal/{R2}": listed(R2, input=INPUT)}},
+        [],
+    ),
+    "a second request with the input of a purchase, by the other account": (
+        {"requests": (listed(), listed(R2, account="ads")), "looked_up": {f"fal/{R2}": listed(R2, input=INPUT)}},
+        [(K.BILLED_TWICE, R2, "ads")],
+    ),
+    "the amount of the named account": (
+        {"requests": (listed(), listed(R2, account="ads")),
+         "bills": (bill(), bill(R2, micros=90_000, list_micros=90_000, account="ads")),
+         "purchases": (bought(), bought("b", request_id=R2, marker="b", account="ads"))},
+        [(K.AMOUNT_DIFFERS, R2, "ads")],
+    ),
+    "a new price in one account explains no amount of the other": (
+        {"requests": (listed(), listed(R2, account="ads")),
+         "bills": (bill(micros=60_000, list_micros=60_000),
+                   bill(R2, micros=60_000, list_micros=60_000, unit_micros=30_000, account="ads")),
+         "purchases": (bought(), bought("b", request_id=R2, marker="b", account="ads"))},
+        [(K.AMOUNT_DIFFERS, R1, "default"), (K.PRICE_CHANGED, "", "ads")],
+    ),
+    "the price list of the named account": (
+        {"listed_of": {"ads": {TRAINER: Price(micros=3000, unit=Unit.STEP, source="fal")}}},
+        [(K.PRICE_CHANGED, "", "ads")],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ACCOUNT_CASES)
+def test_each_account_is_compared_with_its_own_purchases(name: str) -> None:
+    changes, expected = ACCOUNT_CASES[name]
+    found = compare(facts(**({"coverage": accounts_read()} | changes)), LIMITS)
+    assert sorted((each.kind, each.request_id, each.account) for each in found) == sorted(expected)
+
+
+@pytest.mark.parametrize("coverage", [READ, (*READ, *(each.model_copy(update={"account": "b"}) for each in READ))])
+def test_purchases_of_an_account_that_was_not_read_are_no_findings(coverage: tuple[Coverage, ...]) -> None:
+    given = facts(purchases=(bought(), bought("b", request_id=R2, account="ads")), coverage=coverage)
+    assert wanted_checks(given, LIMITS) == ()
+    assert compare(given.model_copy(update={"looked_up": {f"fal/{R2}": None}}), LIMITS) == ()
+
+
+def test_the_request_of_a_named_account_is_no_request_of_others() -> None:
+    given = facts(
+        requests=(listed(), listed(R2)), purchases=(bought(), bought("b", request_id=R2, marker="b", account="ads"))
+    )
+    assert compare(given, LIMITS.model_copy(update={"shared_account": True})) == ()
+
+
+def test_unknown_requests_of_one_account_leave_reads_for_the_others() -> None:
+    many = [listed(f"dev-{each}") for each in range(60)]
+    found = wanted_inputs(facts(requests=(listed(), *many, listed(R2, account="ads"))), LIMITS)
+    assert [each.request_id for each in found if each.account == "ads"] == [R2]
+    assert len(found) == 51
+
+
+def test_equal_price_changes_of_two_accounts_are_two_findings() -> None:
+    prices = {TRAINER: Price(micros=3000, unit=Unit.STEP, source="fal")}
+    found = compare(facts(listed=prices, listed_of={"ads": prices}, coverage=accounts_read()), LIMITS)
+    assert len({each.identity for each in found}) == 2
 
 
 def test_findings_have_no_input() -> None:

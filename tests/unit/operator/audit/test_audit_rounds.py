@@ -1,5 +1,6 @@
 """Audits: what is read, with which key, when, and what is stored. Providers are the sandbox, in memory."""
 
+import asyncio
 import copy
 import json
 import logging
@@ -16,7 +17,8 @@ from pymongo.errors import AutoReconnect
 from contentgen_contract.records.audits import KEPT, AuditReport, AuditSubject, FindingKind, request_id
 from contentgen_operator import metrics
 from contentgen_operator.audit.facts import AuditLimits
-from contentgen_operator.background.audits import AccountAudit, AuditedAccounts, AuditPlan
+from contentgen_operator.background import audits
+from contentgen_operator.background.audits import AccountAudit, AuditedAccount, AuditPlan
 from contentgen_operator.leader.leadership import NotLeading
 from contentgen_operator.providers.audited import AssemblyAIAccount, FalAccount, NotReadable
 from contentgen_operator.providers.base import Unavailable
@@ -82,6 +84,21 @@ def keys(tmp_path: Path) -> Path:
     return folder
 
 
+def readers(account: SandboxAccount, keys: Path) -> AuditedAccount:
+    """Readers of an account with the keys of a folder."""
+    transport, files = httpx.MockTransport(account), {each: KeyFile(str(keys / each)) for each in KEYS}
+    return AuditedAccount(
+        FalAccount(
+            (files["fal-audit-key"], files["fal-key"]),
+            (files["fal-audit-key"], files["fal-billing-key"], files["fal-key"]),
+            "http://s/fal-api", transport=transport,
+        ),
+        AssemblyAIAccount(
+            (files["assemblyai-audit-key"], files["assemblyai-key"]), "http://s/assemblyai", transport=transport
+        ),
+    )  # fmt: skip
+
+
 class Stand:
     """Audit over a database in memory."""
 
@@ -89,15 +106,9 @@ class Stand:
         self.database: Any = mongomock.MongoClient(tz_aware=True)["t"]
         self.now = NOW
         self.leads = True
-        transport, files = httpx.MockTransport(account), {each: KeyFile(str(keys / each)) for each in KEYS}
-        self.fal = FalAccount(
-            (files["fal-audit-key"], files["fal-key"]),
-            (files["fal-audit-key"], files["fal-billing-key"], files["fal-key"]),
-            "http://s/fal-api", transport=transport,
-        )  # fmt: skip
-        self.assemblyai = AssemblyAIAccount(
-            (files["assemblyai-audit-key"], files["assemblyai-key"]), "http://s/assemblyai", transport=transport
-        )
+        default = readers(account, keys)
+        self.accounts: dict[str | None, AuditedAccount] = {None: default}
+        self.fal, self.assemblyai = default.fal, default.assemblyai
         self.audits = Audits(self.database, self._check)
         self.plan = AuditPlan(**plan)
         self.restart()
@@ -105,9 +116,8 @@ class Stand:
     def restart(self) -> None:
         """Another process."""
         self.audit = AccountAudit(
-            self.audits, AuditedLedger(self.database), AuditedAccounts(self.fal, self.assemblyai), self.plan,
-            clock=lambda: self.now,
-        )  # fmt: skip
+            self.audits, AuditedLedger(self.database), self.accounts, self.plan, clock=lambda: self.now
+        )
 
     def _check(self) -> None:
         if not self.leads:
@@ -346,6 +356,96 @@ async def test_a_transcript_that_cannot_be_read_is_not_missing(account: SandboxA
     with pytest.raises(Unavailable):
         await stand.assemblyai.request("t1")
     assert found(await stand.round()) == []
+
+
+# Named accounts
+
+
+@pytest.fixture
+def marketing(tmp_path: Path) -> Iterator[SandboxAccount]:
+    """Another account at both providers."""
+    made = SandboxAccount(tmp_path / "marketing")
+    yield made
+    made.sandbox.runner.close()
+
+
+def with_marketing(stand: Stand, marketing: SandboxAccount, keys: Path) -> Stand:
+    stand.accounts["marketing"] = readers(marketing, keys)
+    stand.restart()
+    return stand
+
+
+async def test_each_account_is_read_with_its_keys_and_compared_with_its_purchases(
+    account: SandboxAccount, marketing: SandboxAccount, keys: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "marketing-keys"
+    own.mkdir()
+    for name in ("fal-key", "assemblyai-key", "fal-billing-key"):
+        (own / name).write_text(f"billing-marketing-{name}")
+    stand = with_marketing(Stand(account, keys), marketing, own)
+    account.add(R1, NOW - 5 * DAY)
+    marketing.add(R2, NOW - 5 * DAY)
+    marketing.add(R3, NOW - 4 * DAY, input=INPUT | {"prompt": "a dog"})  # somebody else has the key
+    stand.buy("cat")
+    stand.buy("ad", request_id=R2, account="marketing")
+    stand.buy("gone", request_id="gone", marker="other", account="marketing")
+    report = await stand.round()
+    assert found(report) == [("MissingRequest", "gone"), ("NotBilled", "gone"), ("UnknownRequest", R3)]
+    assert report is not None
+    assert {each.account for each in report.findings} == {"marketing"}
+    assert [each.complete for each in report.coverage] == [True] * 8
+    assert {each.account for each in report.coverage} == {"default", "marketing"}
+    assert {each.headers["authorization"].removeprefix("Key ")[:17] for each in marketing.sent} == {"billing-marketing"}
+    assert not any("marketing" in each.headers["authorization"] for each in account.sent)
+    assert any("request_id=gone" in str(each.url) for each in marketing.sent)  # read by its id, with its own key
+    assert not any("request_id=gone" in str(each.url) for each in account.sent)
+
+
+async def test_an_account_that_cannot_be_read_leaves_the_others_findings(
+    account: SandboxAccount, marketing: SandboxAccount, keys: Path
+) -> None:
+    stand = with_marketing(Stand(account, keys), marketing, keys)
+    marketing.refused = dict.fromkeys(("by-endpoint", "billing-events", "pricing", "/transcript"), 503)
+    stand.buy("cat")
+    stand.buy("ad", request_id=R2, marker="ad", account="marketing")
+    report = await stand.round()
+    assert found(report) == [("MissingRequest", R1), ("NotBilled", R1)]
+    assert report is not None
+    assert {each.account for each in report.coverage if not each.complete} == {"marketing"}
+
+
+async def test_an_account_that_hangs_is_reported_as_not_read(
+    account: SandboxAccount, keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Hangs:
+        async def __call__(self, _: httpx.Request) -> httpx.Response:
+            return await asyncio.Future[httpx.Response]()
+
+    monkeypatch.setattr(audits, "_ACCOUNT_SECONDS", 1.0)
+    stand = with_marketing(Stand(account, keys), Hangs(), keys)  # type: ignore[arg-type]
+    stand.buy("ad", request_id=R2, marker="ad", account="marketing")
+    report = await stand.round()
+    assert found(report) == []
+    assert report is not None
+    unread = [each for each in report.coverage if each.account == "marketing"]
+    assert [each.complete for each in unread] == [False] * 4
+    assert "could not be read within" in unread[0].problem
+
+
+async def test_purchases_of_an_account_without_keys_are_named_and_no_findings(
+    account: SandboxAccount, keys: Path
+) -> None:
+    stand = Stand(account, keys)
+    account.add(R1, NOW - 5 * DAY)
+    stand.buy("cat")
+    stand.buy("ad", request_id=R2, marker="ad", account="gone")
+    stand.buy("other", request_id=R3, marker="o", account="theirs", operator_class="other")
+    report = await stand.round()
+    assert found(report) == []
+    assert report is not None
+    unread = [each for each in report.coverage if not each.complete]
+    assert [(each.account, each.provider) for each in unread] == [("gone", "fal")] * 3
+    assert "providers.accounts" in unread[0].problem
 
 
 # When
