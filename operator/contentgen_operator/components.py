@@ -24,6 +24,7 @@ from contentgen_operator.background.notifier import Notifier
 from contentgen_operator.background.orphans import Orphans, Retention
 from contentgen_operator.background.releases import NamespaceReleases
 from contentgen_operator.background.settlement import ChargeSettlement
+from contentgen_operator.background.usage import UsageMetrics, UsagePlan
 from contentgen_operator.clock import utc_now
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.budgets import Budgets
@@ -190,6 +191,7 @@ class BackgroundWork:
     temporary_files: TemporaryFiles
     releases: NamespaceReleases
     notifier: Notifier
+    usage: UsageMetrics
 
 
 def build_foundation(settings: Settings, kube: Kube, tls: WorkerApiTls, connected: Stores) -> Foundation:
@@ -460,7 +462,14 @@ def build_background(base: Foundation, core: ReconcileLoop) -> BackgroundWork:
         ),
         releases=NamespaceReleases(base.kube, base.selection, base.check),
         notifier=_notifier(base),
+        usage=_usage(base),
     )
+
+
+def _usage(base: Foundation) -> UsageMetrics:
+    settings = base.settings
+    plan = UsagePlan(settings.usage_labels, settings.usage_max_series, settings.operator_class)
+    return UsageMetrics(base.stores.charges, plan)
 
 
 def _notifier(base: Foundation) -> Notifier:
@@ -500,6 +509,7 @@ def leader_loops(
         background.releases.run,
         partial(core.payment_queue.run, core.reconciler.wake),
         background.notifier.run,
+        background.usage.run,
     ]
     if base.role.claim is not None:
         loops.append(base.role.claim.kept)

@@ -1,11 +1,13 @@
 """Prometheus metrics of the operator, all defined here.
 
-Labels have few values: no name of a user, a namespace or a resource. Counters begin at zero with each process, as
+Labels have few values: no name of a user, a namespace or a resource, except for the usage, whose series are limited.
+Counters begin at zero with each process, as
 Prometheus expects; permanent figures are in the ledger, whose states are counted at a scrape.
 """
 
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from prometheus_client import Counter, Histogram
 from prometheus_client import generate_latest as _exposition
@@ -14,6 +16,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
 from contentgen_contract.names import DEFAULT_ACCOUNT, Phase, Reason
+from contentgen_contract.records.purchase_costs import UsageLabel
 from contentgen_contract.resources.prices import PRICES, USD
 from contentgen_runtime.metrics import SECONDS, Description, describe, new_registry
 
@@ -102,6 +105,16 @@ notifications_failed = Counter(
 )
 
 
+@dataclass(frozen=True)
+class UsageSample:
+    """Usage of one combination of labels in a window. Amounts are micro-dollars."""
+
+    window: str
+    labels: tuple[str, ...]  # values of UsageLabel, in its order
+    amounts: Mapping[str, int]
+    purchases: int
+
+
 class Gauges(Collector):
     """Gauges, read at each scrape."""
 
@@ -115,8 +128,10 @@ class Gauges(Collector):
         self.audit_findings: Mapping[str, int] = {}
         self.audited_at: float | None = None
         self.budgets: Sequence[tuple[str, str, int, int, int, int, float]] = ()
+        self.usage: Sequence[UsageSample] = ()
         self.leader: Callable[[], bool] = lambda: True
-        self.notifications: tuple[int, float] = (0, 0.0)  # to be delivered, and seconds since the oldest was created
+        # To be delivered; seconds since the oldest was created, and since an attempt has been due.
+        self.notifications: tuple[int, float, float] = (0, 0.0, 0.0)
         self.certificate_expiry: Callable[[], float] = lambda: 0.0
         self._resources: dict[str, tuple[str, str, str]] = {}
         self._tally: Tally[tuple[str, str, str]] = Tally()
@@ -168,12 +183,18 @@ class Gauges(Collector):
         yield orphans
         yield from self._audit()
         yield from self._budgets()
-        pending, age = self.notifications
+        yield from self._usage()
+        pending, age, overdue = self.notifications
         yield GaugeMetricFamily(
             "contentgen_notifications_pending", "Notifications that are to be delivered, now or later.", pending
         )
         yield GaugeMetricFamily(
             "contentgen_notifications_oldest_seconds", "Seconds since the oldest of them was caused.", age
+        )
+        yield GaugeMetricFamily(
+            "contentgen_notifications_overdue_seconds",
+            "Seconds since the first of them should have been sent, or sent again; also while many wait for one host.",
+            overdue,
         )
         ages = GaugeMetricFamily(
             "contentgen_watch_age_seconds", "Seconds since each watch was opened; a minute at most.", labels=("watch",)
@@ -252,6 +273,29 @@ class Gauges(Collector):
             warning.add_metric((budget, window), reserved + settled >= limit * share)
         yield dollars
         yield warning
+
+    def _usage(self) -> Iterable[Metric]:
+        # Prometheus' own label of the target is `namespace`.
+        names = tuple(f"resource_{each}" if each is UsageLabel.NAMESPACE else each.value for each in UsageLabel)
+        dollars = GaugeMetricFamily(
+            "contentgen_usage_dollars",
+            "Cost of the purchases that were planned in the current UTC day or month (`window`), by the labels of "
+            "monitoring.usage. `amount` is paid (billed by the provider), estimated (finished, not billed yet) or "
+            "expected (in progress). Purchases of unknown cost are not in it. `_other` is the rest beyond "
+            "monitoring.usage.maxSeries. Of the leader only.",
+            labels=("window", "amount", *names),
+        )
+        purchases = GaugeMetricFamily(
+            "contentgen_usage_purchases",
+            "Number of these purchases, with those of unknown cost.",
+            labels=("window", *names),
+        )
+        for each in self.usage:
+            for amount, micros in each.amounts.items():
+                dollars.add_metric((each.window, amount, *each.labels), micros / USD)
+            purchases.add_metric((each.window, *each.labels), each.purchases)
+        yield dollars
+        yield purchases
 
 
 def _known(value: str, known: frozenset[str]) -> str:

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from contentgen_contract.patterns import ACCOUNT, OPERATOR_CLASS
+from contentgen_contract.records.purchase_costs import UsageLabel
 from contentgen_contract.resources.namespaces import LabelSelector, Namespace
 from contentgen_contract.resources.operator_class import DEFAULT_CLASS
 from contentgen_contract.resources.prices import Price
@@ -152,6 +153,11 @@ class Settings(BaseSettings):
     audit_shared_account: bool = Field(
         False, description="Whether others use the providers' accounts: their requests are no alert."
     )
+    usage_labels: tuple[UsageLabel, ...] = Field(
+        (UsageLabel.NAMESPACE, UsageLabel.KIND, UsageLabel.PROVIDER, UsageLabel.MODEL),
+        description="Labels of the usage metrics.",
+    )
+    usage_max_series: int = Field(2000, ge=0, le=100_000, description="Number of their series; 0: no usage metrics.")
 
     allowed_hosts: tuple[str, ...] = ()
     sources: tuple[SourceGrant, ...] = ()

@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from contentgen_contract.records.ledger import PurchaseState, PurchaseStep
-from contentgen_contract.resources.prices import BILLED
+from contentgen_contract.records.purchase_costs import DAY, ESTIMATED, EXPECTED, PAID, UNKNOWN
 from contentgen_gateway.stores.queries import Filter, JobFilter, Scope, count_filter
 
 Row = dict[str, Any]
@@ -42,21 +41,9 @@ class Aggregation:
         return {"$match": self.match}, {"$group": {"_id": self.key, **sums}}
 
 
-_DAY = {"$dateToString": {"format": "%Y-%m-%d", "date": "$createdAt"}}
-_JOB_KEYS: dict[By, Any] = {By.USER: "$userId", By.KIND: "$type", By.MODEL: "$config.model", By.DAY: _DAY}
+_JOB_KEYS: dict[By, Any] = {By.USER: "$userId", By.KIND: "$type", By.MODEL: "$config.model", By.DAY: DAY}
 _JOB_KEYS |= {By.NAMESPACE: "$namespace"}
 _PURCHASE_KEYS: dict[By, Any] = _JOB_KEYS | {By.MODEL: "$model"}
-_HAS_STATE: dict[str, Any] = {each.value: {"$eq": ["$state", each.value]} for each in PurchaseState}
-_BILLED = {"$or": [{"$eq": [{"$ifNull": ["$costSource", ""]}, each.value]} for each in BILLED]}
-_UNPRICED = {"$eq": [{"$ifNull": ["$actualMicros", {"$ifNull": ["$estimatedMicros", -1]}]}, -1]}
-_FINISHED = {"$or": [_HAS_STATE["succeeded"], _HAS_STATE["collected"], _HAS_STATE["discarded"]]}
-# The cost of a request without a result is unknown unless the provider has billed it.
-_ENDED = {"$or": [_HAS_STATE["failed"], _HAS_STATE["cancelled"]]}
-_STEP = {"$ifNull": ["$step", PurchaseStep.SENDING.value]}  # older releases store none; it may have been sent
-_SENDING = {"$and": [_HAS_STATE["intent"], {"$eq": [_STEP, PurchaseStep.SENDING.value]}]}
-# A person allowed another paid attempt; the abandoned one may have been paid too.
-_ABANDONED = {"$and": [_HAS_STATE["intent"], {"$eq": [_STEP, PurchaseStep.ABANDONED.value]}]}
-_PENDING = {"$or": [_SENDING, _HAS_STATE["submitted"]]}
 
 
 def job_totals(scope: Scope, wanted: JobFilter, by: By | None) -> Aggregation:
@@ -75,17 +62,7 @@ def purchase_totals(scope: Scope, wanted: JobFilter, by: By) -> Aggregation:
     """Purchase costs in micro-dollars: `paid` (billed by the provider), `estimated` (finished, not billed yet) and
     `asked` (estimates of requests in progress). `unknown` is the number of purchases without a known cost.
     """
-    unknown = {"$or": [{"$and": [_UNPRICED, {"$or": [_FINISHED, _PENDING]}]}, _ENDED, _ABANDONED]}
-    sums = {
-        "purchases": 1,
-        "paid": {"$cond": [_BILLED, "$actualMicros", 0]},
-        # Releases without costSource stored the estimate as actualMicros.
-        "estimated": {
-            "$cond": [_BILLED, 0, {"$cond": [_FINISHED, {"$ifNull": ["$actualMicros", "$estimatedMicros"]}, 0]}]
-        },
-        "asked": {"$cond": [_PENDING, "$estimatedMicros", 0]},
-        "unknown": {"$cond": [_BILLED, 0, {"$cond": [unknown, 1, 0]}]},
-    }
+    sums = {"purchases": 1, "paid": PAID, "estimated": ESTIMATED, "asked": EXPECTED, "unknown": UNKNOWN}
     return Aggregation(count_filter(scope, wanted), _PURCHASE_KEYS[by], sums, _index(scope, wanted))
 
 

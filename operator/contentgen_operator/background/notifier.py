@@ -266,8 +266,9 @@ class Notifier:
 
     async def _measure(self, now: datetime) -> None:
         count, oldest = await self._outbox.pending()
-        age = (now - oldest).total_seconds() if oldest is not None else 0.0
-        metrics.gauges.notifications = (count, max(age, 0.0))
+        due = await self._outbox.next_at()
+        age, overdue = ((now - each).total_seconds() if each is not None else 0.0 for each in (oldest, due))
+        metrics.gauges.notifications = (count, max(age, 0.0), max(overdue, 0.0))
 
 
 def judged(status: int) -> tuple[DeliveryResult, str]:

@@ -5,6 +5,7 @@ estimate, because it does not know the source.
 """
 
 import asyncio
+from collections.abc import Collection as AnyOf
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,6 +14,7 @@ from pymongo import DESCENDING
 from pymongo.collection import Collection
 
 from contentgen_contract.records.ledger import legacy_id
+from contentgen_contract.records.purchase_costs import ESTIMATED, EXPECTED, PAID, UsageLabel
 from contentgen_contract.resources.prices import CostSource
 from contentgen_operator.state.purchases import PurchaseState, Unsettled
 
@@ -29,6 +31,15 @@ _STATES = (
     PurchaseState.CANCELLED,
 )
 _ENDED = {"$in": [each.value for each in _STATES]}
+AMOUNTS: dict[str, Any] = {"paid": PAID, "estimated": ESTIMATED, "expected": EXPECTED}
+"""Amounts of the usage: billed by the provider, finished and not billed yet, in progress."""
+_KEYS = {
+    UsageLabel.NAMESPACE: "$namespace",
+    UsageLabel.USER: "$userId",
+    UsageLabel.KIND: "$type",
+    UsageLabel.PROVIDER: "$provider",
+    UsageLabel.MODEL: "$model",
+}
 _NAMES = ("namespace", "type", "jobId")
 _TIMES = ("createdAt", "changedAt", "finishedAt", "billingDueAt")
 _FIELDS = (*_NAMES, "purchaseId", "requestId", "account", "model", *_TIMES)
@@ -61,6 +72,22 @@ class Charges:
         }
         found = self._collection.find(where, dict.fromkeys(_FIELDS, True)).sort("createdAt", DESCENDING).limit(_MOST)
         return tuple(each for each in map(_read, found) if each is not None)
+
+    async def usage(self, now: datetime, labels: AnyOf[UsageLabel], operator_class: str) -> list[Document]:
+        """Sums of the purchases that were planned in the UTC month and day of `now`, by these labels: `month_paid`,
+        `day_paid` and so on, and `month_purchases`. Purchases of other classes are left out.
+        """
+        return await asyncio.to_thread(self._usage, now.astimezone(UTC), labels, operator_class)
+
+    def _usage(self, now: datetime, labels: AnyOf[UsageLabel], operator_class: str) -> list[Document]:
+        today = now.replace(hour=0, minute=0, second=0, microsecond=0)
+        wanted = {"createdAt": {"$gte": today.replace(day=1)}, "operatorClass": {"$in": [None, operator_class]}}
+        is_of_today = {"$gte": ["$createdAt", today]}
+        group: Document = {"_id": {each.value: _KEYS[each] for each in labels} or None}
+        for name, micros in (AMOUNTS | {"purchases": 1}).items():
+            group[f"month_{name}"] = {"$sum": micros}
+            group[f"day_{name}"] = {"$sum": {"$cond": [is_of_today, micros, 0]}}
+        return list(self._collection.aggregate([{"$match": wanted}, {"$group": group}]))
 
     async def settle(self, asked: Unsettled, micros: int) -> bool:
         """Write a charge. False if the document has changed, or another purchase has claimed the request."""

@@ -1,0 +1,137 @@
+"""Usage of the current UTC day and month as metrics, by the labels that the administrator has chosen.
+
+Every five minutes the ledger is summed. The labels have values that tenants choose, so the number of series is limited:
+the combinations with the most money are shown, and the rest has one combination of its own, OTHER.
+"""
+
+import asyncio
+import logging
+import math
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pymongo.errors import PyMongoError
+
+from contentgen_contract import patterns
+from contentgen_contract.names import Kind
+from contentgen_contract.records.purchase_costs import UsageLabel
+from contentgen_contract.resources.models import full_name
+from contentgen_operator import metrics
+from contentgen_operator.clock import utc_now
+from contentgen_operator.stores.charges import AMOUNTS, Charges
+
+_log = logging.getLogger(__name__)
+_PAUSE_SECONDS = 300.0
+_WINDOWS = ("day", "month")
+OTHER, UNKNOWN = "_other", "_unknown"
+"""Value of each label of the rest, and of one that the ledger lacks. No namespace and no user has these names."""
+SERIES_EACH = len(_WINDOWS) * (len(AMOUNTS) + 1)
+"""Series of one combination: its amounts and its number of purchases, in two windows."""
+_PROVIDERS = ("fal", "assemblyai")
+_KINDS = {kind.record_type: kind.value for kind in Kind}
+
+
+@dataclass(frozen=True)
+class UsagePlan:
+    """Settings: labels, the highest number of series (0: no metrics), and the class whose purchases are counted."""
+
+    labels: Sequence[UsageLabel]
+    most_series: int
+    operator_class: str
+
+
+class UsageMetrics:
+    """Sums of the ledger, read at intervals."""
+
+    def __init__(self, charges: Charges, plan: UsagePlan, clock: Callable[[], datetime] = utc_now) -> None:
+        self._charges, self._plan, self._clock = charges, plan, clock
+
+    async def run(self) -> None:
+        """Rounds until cancelled."""
+        while True:
+            await self.round()
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def round(self) -> None:
+        """One round. Raises nothing. After an error the metrics are absent: yesterday's are not today's."""
+        if not self._plan.most_series:
+            return
+        try:
+            rows = await self._charges.usage(self._clock(), self._plan.labels, self._plan.operator_class)
+            metrics.gauges.usage = samples(rows, self._plan)
+        except PyMongoError as error:
+            metrics.gauges.usage = ()
+            _log.warning("the usage cannot be summed: %s", str(error).split("?", maxsplit=1)[0][:200])
+        except Exception:  # noqa: BLE001 - an error here must not end the process
+            metrics.gauges.usage = ()
+            _log.exception("the usage cannot be summed")
+
+
+def samples(rows: Iterable[Mapping[str, Any]], plan: UsagePlan) -> tuple[metrics.UsageSample, ...]:
+    """Samples of the combinations with the most money in the month, and of the rest."""
+    sums: dict[tuple[str, ...], dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for row in rows:
+        _add(sums[_combination(row["_id"] or {}, plan.labels)], row)
+    order = sorted(sums, key=lambda each: (-sum(sums[each][f"month_{name}"] for name in AMOUNTS), each))
+    most = max(plan.most_series // SERIES_EACH, 1)
+    shown = order if len(order) <= most else order[: most - 1]
+    rest: dict[str, int] = defaultdict(int)
+    for each in order[len(shown) :]:
+        _add(rest, sums[each])
+    found = [(each, sums[each]) for each in shown]
+    if rest:
+        found.append((tuple(OTHER if label in plan.labels else "" for label in UsageLabel), rest))
+    return tuple(_sample(window, labels, amounts) for labels, amounts in found for window in _WINDOWS)
+
+
+def _sample(window: str, labels: tuple[str, ...], sums: Mapping[str, int]) -> metrics.UsageSample:
+    amounts = {name: sums[f"{window}_{name}"] for name in AMOUNTS}
+    return metrics.UsageSample(window, labels, amounts, sums[f"{window}_purchases"])
+
+
+def _add(sums: dict[str, int], row: Mapping[str, Any]) -> None:
+    for window in _WINDOWS:
+        for name in (*AMOUNTS, "purchases"):
+            sums[f"{window}_{name}"] += _finite_int(row.get(f"{window}_{name}"))
+
+
+def _combination(key: Mapping[str, Any], labels: Sequence[UsageLabel]) -> tuple[str, ...]:
+    """Values of all labels; empty for those that are not chosen, which Prometheus treats as absent."""
+    return tuple(_VALUES[label](key.get(label)) if label in labels else "" for label in UsageLabel)
+
+
+def _namespace(given: object) -> str:
+    return given if isinstance(given, str) and re.fullmatch(patterns.NAMESPACE, given) else UNKNOWN
+
+
+def _user(given: object) -> str:
+    return given if isinstance(given, str) and re.fullmatch(patterns.USER_ID, given) else UNKNOWN
+
+
+def _kind(given: object) -> str:
+    return _KINDS.get(given, UNKNOWN) if isinstance(given, str) else UNKNOWN
+
+
+def _provider(given: object) -> str:
+    return given if isinstance(given, str) and given in _PROVIDERS else UNKNOWN
+
+
+def _model(given: object) -> str:
+    return metrics.model_label(full_name(given)) if isinstance(given, str) else UNKNOWN
+
+
+_VALUES: Mapping[UsageLabel, Callable[[object], str]] = {
+    UsageLabel.NAMESPACE: _namespace,
+    UsageLabel.USER: _user,
+    UsageLabel.KIND: _kind,
+    UsageLabel.PROVIDER: _provider,
+    UsageLabel.MODEL: _model,
+}
+
+
+def _finite_int(value: object) -> int:
+    return int(value) if isinstance(value, int | float) and math.isfinite(value) else 0
