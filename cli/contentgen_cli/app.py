@@ -483,6 +483,50 @@ def audit(
 
 
 @app.command()
+def notifications(
+    names: Names,
+    *,
+    again: Annotated[
+        str | None, typer.Option("--resend", metavar="ID", help="Deliver this one again, with the same id and text.")
+    ] = None,
+    output: Annotated[TableOutput, typer.Option("--output", "-o", help="json has a stable format for scripts.")] = (
+        TableOutput.TABLE
+    ),
+    gateway: Annotated[
+        str, typer.Option("--gateway", envvar="CONTENTGEN_GATEWAY", help="URL of the gateway.")
+    ] = "http://localhost:5000",
+    token: Annotated[
+        str | None, typer.Option("--token", envvar="CONTENTGEN_TOKEN", help="Token for the gateway.")
+    ] = None,
+    namespace: Namespace = None,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+    user: AsUser = None,
+) -> None:
+    """List the notifications of a resource (spec.notify) and their deliveries, or deliver one again.
+
+    They are read from the gateway with a token for its audience. Reading needs the right to read the resource; another
+    delivery needs the right to change it.
+    """
+    import json
+
+    from contentgen_cli.commands import notifying, show
+
+    with _cluster(namespace, context, kubeconfig, user) as cluster:
+        item = _find(cluster, names)
+    if again is not None:
+        notifying.resend(gateway, token, item.namespace, item.uid, again)
+        print(f"notification {again} of {item.reference} is delivered again", file=sys.stderr)
+    found = notifying.of_job(gateway, token, item.namespace, item.uid)
+    if output is TableOutput.JSON:
+        print(json.dumps({"notifications": found}, indent=2))
+    elif found:
+        show.print_plain(show.console(), show.table(notifying.HEADS, notifying.rows(found), right=("RUN", "ATTEMPTS")))
+    else:
+        print(f"{item.reference} has no notifications of the last 30 days", file=sys.stderr)
+
+
+@app.command()
 def suspend(
     names: Names,
     namespace: Namespace = None,

@@ -103,7 +103,7 @@ NOT_RUN = (
     ),
     NotRun(
         "it asks the gateway, at a port of this machine that may be taken; test_cli.py and test_audit.py have it",
-        ("kubectl contentgen orphans", "kubectl contentgen audit"),
+        ("kubectl contentgen orphans", "kubectl contentgen audit", "kubectl contentgen notifications avatar"),
     ),
     NotRun(
         "it names a request whose reply was lost, and a healthy release has none; test_cli.py has it",
