@@ -196,8 +196,16 @@ async def _find_and_fix(settings: Settings, database: Database[Document], *, dry
     async with KubeApi() as kube:
         if undo:
             return await rollback_stores.undo(kube, where, database, marker_of, dry=dry)
-        mine = settings.operator_class
-        return await rollback_stores.prepare(kube, where, database, marker_of, utc_now(), dry=dry, operator_class=mine)
+        return await rollback_stores.prepare(
+            kube,
+            where,
+            database,
+            marker_of,
+            utc_now(),
+            dry=dry,
+            operator_class=settings.operator_class,
+            approval=settings.approval,
+        )
 
 
 Cluster = Annotated[

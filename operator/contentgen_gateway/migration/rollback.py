@@ -5,8 +5,10 @@ changed instead. Idempotent; `undo` removes the suspensions after the next upgra
 """
 
 import hashlib
+import json
 import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Collection as AnyOf
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -16,7 +18,7 @@ from pydantic import ValidationError
 from pymongo.collection import Collection
 from pymongo.database import Database
 
-from contentgen_contract.names import GROUP, Kind, Reason
+from contentgen_contract.names import GROUP, Kind, Phase, Reason
 from contentgen_contract.records.ledger import PurchaseState, PurchaseStep, legacy_id
 from contentgen_contract.resources import languages
 from contentgen_contract.resources.models import model_of
@@ -32,6 +34,11 @@ Patch = Callable[[Kind, Body, Body], Awaitable[object]]
 """Merge-patches a resource. Raises if the resource has changed since it was read."""
 
 ANNOTATION = f"{GROUP}/suspended-for-rollback"  # the run at that time: number/runHash/paidAttempt
+SAVED = f"{GROUP}/spec-before-rollback"  # JSON of the fields of the spec that the CRDs of a5a1c84 drop
+_DROPPED = (
+    "approval", "dryRun", "priority", "queueDeadlineSeconds", "ttlSecondsAfterFinished", "notify",
+    "collectDeadlineSeconds",
+)  # fmt: skip
 RECENT_SECONDS = 60.0
 _PARKED_FIELD = "discardAfterRollback"
 _SEARCH_REASONS = (Reason.LOOKING_FOR_REQUEST, Reason.SUBMISSION_UNKNOWN)
@@ -59,6 +66,7 @@ class FindingAction(StrEnum):
     LEDGER = "ledger"
     PARK = "park deletion"
     RESUME = "resume"
+    KEEP = "keep fields"
     WAIT = "look at it"  # no action: a person decides
 
 
@@ -244,12 +252,16 @@ class Rollback:
         dry: bool = False,
         operator_class: str = DEFAULT_CLASS,
         accounts: Mapping[str, str] | None = None,
+        approvals: AnyOf[str] = (),
     ) -> None:
         """`operator_class` is that of the operator to be rolled back; `accounts` are the provider accounts that labels
-        grant, by namespace.
+        grant, by namespace; `approvals` are the namespaces in which the platform requires an approval of each run.
         """
         self._class = operator_class
         self._accounts = accounts or {}
+        self._approvals = approvals
+        self._budgets: Collection[Document] = database["budgets"]
+        self._kept: set[str] = set()  # uids whose fields the suspension has saved
         self._ledger: Collection[Document] = database["ledger"]
         self._jobs: Collection[Document] = database["jobs"]
         self._bindings: Collection[Document] = database["namespaces"]
@@ -259,9 +271,14 @@ class Rollback:
 
     async def prepare(self, resources: Iterable[tuple[Kind, Body]], now: datetime) -> list[Finding]:
         """Suspend and write what a5a1c84 needs. Returns all findings, including those of earlier calls."""
-        findings = [found for kind, body in resources if (found := await self._check_resource(kind, body, now))]
+        findings = []
+        for kind, body in resources:
+            if (found := await self._check_resource(kind, body, now)) is not None:
+                findings.append(found)
+            if (found := await self._keep(kind, body)) is not None:
+                findings.append(found)
         changes = [*self._withdraw_planned(now), *self._fill_markers(), *self._park_deletions()]
-        return [*findings, *changes, *self._open_of_accounts()]
+        return [*findings, *changes, *self._open_of_accounts(), *self._without_budgets(now)]
 
     async def undo(self, resources: Iterable[tuple[Kind, Body]]) -> list[Finding]:
         """Remove suspensions and restore parked deletions; a resource with a newer run stays suspended."""
@@ -270,6 +287,9 @@ class Rollback:
             label = (body["metadata"].get("annotations") or {}).get(ANNOTATION)
             if label is not None:
                 findings.append(await self._resume(kind, body, label))
+            elif fields := _saved(kind, body):
+                await self._write(kind, body, {"spec": fields, "metadata": {"annotations": {SAVED: None}}})
+                findings.append(Finding(FindingAction.KEEP, _describe(kind, body), f"restored: {', '.join(fields)}"))
         if not self._dry:
             self._jobs.update_many({f"{_PARKED_FIELD}.uid": {"$gt": ""}}, {"$rename": {_PARKED_FIELD: "discard"}})
         return findings
@@ -278,8 +298,13 @@ class Rollback:
         about, now = _describe(kind, body), _run_label(ResourceStatus.model_validate(body.get("status") or {}))
         if label not in (now, "-") or (label == "-" and not now.startswith(("-", "1/"))):
             why = f"it was in run {label} and is in {now}: resuming it may pay for that run; set spec.suspend yourself"
+            if fields := _saved(kind, body):
+                await self._write(kind, body, {"spec": fields, "metadata": {"annotations": {SAVED: None}}})
             return Finding(FindingAction.WAIT, about, why)
-        await self._write(kind, body, {"spec": {"suspend": None}, "metadata": {"annotations": {ANNOTATION: None}}})
+        # In one write, so that nothing is paid without the approval or the dry run that the spec had.
+        annotations = {ANNOTATION: None} | ({SAVED: None} if SAVED in _annotations(body) else {})
+        spec = {**_saved(kind, body), "suspend": None}
+        await self._write(kind, body, {"spec": spec, "metadata": {"annotations": annotations}})
         return Finding(FindingAction.RESUME, about, "no newer run")
 
     async def _check_resource(self, kind: Kind, body: Body, now: datetime) -> Finding | None:
@@ -292,17 +317,15 @@ class Rollback:
         except ValidationError:
             return None  # a5a1c84 reports InvalidSpec as well
         if run is None:
-            return None
+            return await self._check_estimate(kind, body, status)
         if class_of(body) != self._class:
             await self._suspend(kind, body, status)
             why = "a5a1c84 has no operator classes: it would run this too, and pay as another installation does"
             return Finding(FindingAction.WAIT, _describe(kind, body), f"{why} (class {class_of(body)})")
         seen = self._known_purchase(kind, meta, run)
         found = _identity_verdict(seen) if run.identity else verdict(kind, body, status, run, seen)
-        account = self._accounts.get(meta["namespace"])
-        if found is None and account is not None and seen.unpaid:
-            why = f"a5a1c84 has no provider account {account}, and would pay with the default account"
-            found = FindingAction.SUSPEND, why
+        if found is None and seen.unpaid:
+            found = self._namespace_verdict(meta["namespace"])
         if found is None:
             return None
         action, why = found
@@ -332,12 +355,40 @@ class Rollback:
         names = ("state", "step", "purchaseId", "sentAt", "changedAt", "error")
         self._ledger.update_one(same, {"$set": {name: document[name] for name in names}})
 
+    async def _check_estimate(self, kind: Kind, body: Body, status: ResourceStatus) -> Finding | None:
+        """A resource for which a5a1c84 has nothing to do."""
+        if class_of(body) != self._class or (status.phase, status.reason) != (Phase.COMPLETED, Reason.ESTIMATED):
+            return None
+        await self._suspend(kind, body, status)
+        why = "the CRDs of a5a1c84 drop dryRun, and the next upgrade would start a run that is paid"
+        return Finding(FindingAction.SUSPEND, _describe(kind, body), why)
+
+    def _namespace_verdict(self, namespace: str) -> tuple[FindingAction, str] | None:
+        """Verdict on what is unpaid, by the labels of its namespace."""
+        if (account := self._accounts.get(namespace)) is not None:
+            why = f"a5a1c84 has no provider account {account}, and would pay with the default account"
+            return FindingAction.SUSPEND, why
+        if namespace in self._approvals:
+            return FindingAction.SUSPEND, "the platform requires an approval, and a5a1c84 would pay without one"
+        return None
+
     async def _suspend(self, kind: Kind, body: Body, status: ResourceStatus) -> None:
         if (body.get("spec") or {}).get("suspend") is True:
             return  # by a person, who resumes it, or by an earlier call
-        await self._write(
-            kind, body, {"spec": {"suspend": True}, "metadata": {"annotations": {ANNOTATION: _run_label(status)}}}
-        )
+        annotations = {ANNOTATION: _run_label(status)} | _to_save(body)
+        self._kept.add(body["metadata"]["uid"])
+        await self._write(kind, body, {"spec": {"suspend": True}, "metadata": {"annotations": annotations}})
+
+    async def _keep(self, kind: Kind, body: Body) -> Finding | None:
+        """Save the fields that the CRDs of a5a1c84 drop in an annotation, which `undo` restores."""
+        if body["metadata"].get("deletionTimestamp") or class_of(body) != self._class:
+            return None
+        if not (saved := _to_save(body)):
+            return None
+        if body["metadata"]["uid"] not in self._kept and _annotations(body).get(SAVED) != saved[SAVED]:
+            await self._write(kind, body, {"metadata": {"annotations": saved}})
+        names = ", ".join(json.loads(saved[SAVED]))
+        return Finding(FindingAction.KEEP, _describe(kind, body), f"a5a1c84 ignores and its CRDs drop {names}")
 
     async def _write(self, kind: Kind, body: Body, patch: Body) -> None:
         if not self._dry:
@@ -373,6 +424,15 @@ class Rollback:
             )
             if not _is_planned(each):
                 yield Finding(FindingAction.WAIT, f"purchase {each['_id']}", why)
+
+    def _without_budgets(self, now: datetime) -> Iterator[Finding]:
+        """Budgets with a present window."""
+        present = {"$or": [{"resetsAt": None}, {"resetsAt": {"$gt": now}}]}
+        for name in sorted(map(str, self._budgets.distinct("budget", present))):
+            why = (
+                "a5a1c84 has no budgets: resources that do not wait for one now, and new ones, are paid without a limit"
+            )
+            yield Finding(FindingAction.WAIT, f"ContentBudget {name}", why)
 
     def _fill_markers(self) -> Iterator[Finding]:
         """Set a marker on intents without one: a5a1c84 would match them with any request without a seed."""
@@ -415,6 +475,37 @@ def recent_status_write(resources: Iterable[tuple[Kind, Body]], now: datetime) -
                 if age < timedelta(seconds=RECENT_SECONDS):
                     return f"{_describe(kind, body)} {age.total_seconds():.0f} s ago"
     return ""
+
+
+def _annotations(body: Body) -> Mapping[str, Any]:
+    return body["metadata"].get("annotations") or {}
+
+
+def _to_save(body: Body) -> dict[str, str]:
+    """The annotation with the fields that are dropped; empty: the spec has none."""
+    spec = body.get("spec") or {}
+    fields = {name: spec[name] for name in _DROPPED if spec.get(name) is not None}
+    return {SAVED: json.dumps(fields, sort_keys=True)} if fields else {}
+
+
+def _saved(kind: Kind, body: Body) -> Body:
+    """Fields of the annotation that the spec lacks; none that the next release has set or that are not ours. A user may
+    have written it: malformed values would have the API server refuse the write, and end the command.
+    """
+    try:
+        given = json.loads(_annotations(body).get(SAVED) or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(given, dict):
+        return {}
+    spec = body.get("spec") or {}
+    fields = {name: given[name] for name in _DROPPED if name in given and spec.get(name) is None}
+    try:
+        parse_spec(kind, spec | fields)
+    except ValidationError as error:
+        malformed = {each["loc"][0] for each in error.errors() if each["loc"]}
+        return {name: value for name, value in fields.items() if name not in malformed}
+    return fields
 
 
 def _run_label(status: ResourceStatus) -> str:

@@ -1,7 +1,7 @@
 """Access of `contentgen prepare-rollback` to the API server, MongoDB and the bucket."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,9 @@ from pymongo.database import Database
 from contentgen_contract.api_paths import resource_of
 from contentgen_contract.names import ACCOUNT_LABEL, DEFAULT_ACCOUNT, Kind
 from contentgen_contract.records import keys
+from contentgen_contract.resources.namespaces import requires_approval
 from contentgen_contract.resources.operator_class import DEFAULT_CLASS, class_of
+from contentgen_contract.resources.spec import Approval
 from contentgen_gateway.migration.rollback import Finding, MarkerOf, Rollback, recent_status_write
 from contentgen_runtime import s3
 from contentgen_runtime.kube import Body, KubeApi
@@ -35,23 +37,41 @@ async def prepare(
     *,
     dry: bool,
     operator_class: str = DEFAULT_CLASS,
+    approval: Approval = Approval.AUTOMATIC,
 ) -> list[Finding]:
-    """Prepare a rollback in these namespaces (empty: all). Raises OperatorRuns."""
+    """Prepare a rollback in these namespaces (empty: all); `approval` is the minimum in all of them. Raises
+    OperatorRuns.
+    """
     resources = await _resources(kube, namespaces)
     mine = [(kind, body) for kind, body in resources if class_of(body) == operator_class]
     if written := recent_status_write(mine, now):
         raise OperatorRuns(
             f"the operator has written the status of {written}: scale its Deployment to 0, wait a minute, and try again"
         )
-    accounts = await _accounts(kube, sorted({body["metadata"]["namespace"] for _, body in resources}))
-    rollback = Rollback(database, marker_of, _patch(kube), dry=dry, operator_class=operator_class, accounts=accounts)
+    labels = await _labels(kube, sorted({body["metadata"]["namespace"] for _, body in resources}))
+    rollback = Rollback(
+        database,
+        marker_of,
+        _patch(kube),
+        dry=dry,
+        operator_class=operator_class,
+        accounts=_accounts(labels),
+        approvals={
+            name for name, given in labels.items() if approval is not Approval.AUTOMATIC or requires_approval(given)
+        },
+    )
     return await rollback.prepare(resources, now)
 
 
-async def _accounts(kube: KubeApi, namespaces: Sequence[str]) -> dict[str, str]:
+async def _labels(kube: KubeApi, namespaces: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Labels of namespaces by name."""
+    found = {name: (await kube.get_namespace(name) or {}).get("metadata") or {} for name in namespaces}
+    return {name: metadata.get("labels") or {} for name, metadata in found.items()}
+
+
+def _accounts(labels: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
     """Provider accounts other than the default one that labels grant, by namespace."""
-    labels = {name: ((await kube.get_namespace(name) or {}).get("metadata") or {}).get("labels") for name in namespaces}
-    granted = {name: (given or {}).get(ACCOUNT_LABEL, DEFAULT_ACCOUNT) for name, given in labels.items()}
+    granted = {name: given.get(ACCOUNT_LABEL, DEFAULT_ACCOUNT) for name, given in labels.items()}
     return {name: account for name, account in granted.items() if account != DEFAULT_ACCOUNT}
 
 

@@ -1,5 +1,6 @@
 """Rollback to a5a1c84 after `contentgen prepare-rollback`, with a purchase in each state, and the upgrade after it."""
 
+import copy
 import io
 import re
 import tarfile
@@ -14,13 +15,14 @@ import pytest
 from botocore.exceptions import ClientError
 from typer.testing import CliRunner
 
-from contentgen_contract.names import ACCOUNT_LABEL, Kind
+from contentgen_contract.names import ACCOUNT_LABEL, APPROVAL_LABEL, Kind
 from contentgen_contract.records import keys
 from contentgen_contract.resources.spec import parse_spec, run_hash
 from contentgen_gateway.migration import commands, rollback_stores
 from contentgen_gateway.migration.rollback import (
     ANNOTATION,
     OLD_REASONS,
+    SAVED,
     Finding,
     FindingAction,
     OldRun,
@@ -276,6 +278,108 @@ async def test_dry_runs_change_nothing_and_so_does_the_second_run(
     assert driver.dump() == prepared
 
 
+ASKS = PICTURE | {"approval": "Manual", "notify": [{"url": "https://hooks.example.com/x"}], "priority": 5}
+ESTIMATED = body_of(PICTURE | {"dryRun": "Estimate"}, status_of(PICTURE, "Completed", "Estimated"))
+
+
+def drop(body: Body) -> None:
+    """A write under the CRDs of a5a1c84."""
+    for name in ("approval", "dryRun", "notify", "priority"):
+        body["spec"].pop(name, None)
+
+
+async def prepared(driver: Driver, body: Body) -> list[Finding]:
+    driver.world.kube.resources[Kind.IMAGE_GENERATION, "it"] = body
+    return await prepare(driver)
+
+
+async def test_fields_that_are_dropped_are_restored_in_the_write_that_resumes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a resource that waits for an approval would be paid without one after the next upgrade."""
+    driver = Driver(Kind.IMAGE_GENERATION, monkeypatch)
+    body = body_of(dict(ASKS))
+    found = await prepared(driver, body)
+    assert [each.action for each in found] == [FindingAction.SUSPEND, FindingAction.KEEP]
+    assert found[1].why.endswith("approval, notify, priority")
+    drop(body)
+    writes: list[Body] = []
+    rollback = rollback_of(driver)
+    patch = rollback._patch
+
+    async def recorded(kind: Kind, of: Body, change: Body) -> None:
+        writes.append(copy.deepcopy(change))
+        await patch(kind, of, change)
+
+    rollback._patch = recorded
+    await rollback.undo(resources(driver))
+    assert [each["spec"] for each in writes] == [
+        {"suspend": None, "approval": "Manual", "notify": ASKS["notify"], "priority": 5}
+    ]
+    assert not {ANNOTATION, SAVED} & set(body["metadata"]["annotations"])
+
+
+async def test_a_finished_dry_run_is_suspended_and_stays_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The removal of dryRun starts a run that is paid, and the CRDs of a5a1c84 remove it."""
+    driver = Driver(Kind.IMAGE_GENERATION, monkeypatch)
+    body = copy.deepcopy(ESTIMATED)
+    found = await prepared(driver, body)
+    assert [each.action for each in found] == [FindingAction.SUSPEND, FindingAction.KEEP]
+    assert body["spec"]["suspend"] is True
+    drop(body)
+    await rollback_of(driver).undo(resources(driver))
+    assert body["spec"]["dryRun"] == "Estimate"
+    assert not body["spec"].get("suspend")
+
+
+@pytest.mark.parametrize("suspended", [True, False])
+async def test_fields_of_others_are_kept_and_restored_without_a_suspension(
+    suspended: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = Driver(Kind.IMAGE_GENERATION, monkeypatch)
+    spec = ASKS | ({"suspend": True} if suspended else {})
+    body = body_of(spec, status_of(PICTURE, "Completed", "Completed"))
+    assert [each.action for each in await prepared(driver, body)] == [FindingAction.KEEP]
+    before = copy.deepcopy(body)
+    await prepare(driver)
+    assert body == before
+    drop(body)
+    await rollback_of(driver).undo(resources(driver))
+    assert (body["spec"]["approval"], body["spec"].get("suspend") is True) == ("Manual", suspended)
+
+
+async def test_fields_that_somebody_has_set_since_are_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = Driver(Kind.IMAGE_GENERATION, monkeypatch)
+    body = body_of(dict(ASKS), status_of(PICTURE, "Completed", "Completed"))
+    await prepared(driver, body)
+    drop(body)
+    body["spec"]["priority"] = 1
+    await rollback_of(driver).undo(resources(driver))
+    assert (body["spec"]["priority"], body["spec"]["approval"]) == (1, "Manual")
+
+
+FORGED = ["", "[", "[" * 200_000, "[]", "5", '{"suspend": false, "prompt": "x", "operatorClass": "y"}',
+          '{"priority": "high", "notify": 5, "approval": "x"}']  # fmt: skip
+
+
+@pytest.mark.parametrize("given", FORGED, ids=range(len(FORGED)))
+async def test_a_forged_annotation_sets_no_other_and_no_malformed_field(
+    given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = Driver(Kind.IMAGE_GENERATION, monkeypatch)
+    body = body_of(dict(PICTURE), annotations={SAVED: given})
+    driver.world.kube.resources[Kind.IMAGE_GENERATION, "it"] = body
+    await rollback_of(driver).undo(resources(driver))
+    assert body["spec"] == PICTURE
+
+
+async def test_budgets_are_left_to_a_person(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = Driver(Kind.IMAGE_GENERATION, monkeypatch)
+    windows = driver.world.database["budgets"]
+    windows.insert_one({"_id": "1", "budget": "marketing", "resetsAt": None})
+    windows.insert_one({"_id": "2", "budget": "gone", "resetsAt": driver.world.now - timedelta(days=1)})
+    found = [each for each in await prepare(driver) if each.about.startswith("ContentBudget")]
+    assert [(each.action, each.about) for each in found] == [(FindingAction.WAIT, "ContentBudget marketing")]
+
+
 async def test_what_a_person_suspended_stays_suspended(monkeypatch: pytest.MonkeyPatch) -> None:
     driver = Driver(Kind.IMAGE_GENERATION, monkeypatch)
     await driver.do([["apply", PICTURE | {"suspend": True}], ["finish"]])
@@ -383,6 +487,24 @@ def test_the_command_suspends_what_another_account_would_pay_for(
     status, told, patches = command(body_of(PICTURE))
     assert (status, bool(patches)) == (0, suspends)
     assert (f"a5a1c84 has no provider account {account}" in told) is suspends
+
+
+@pytest.mark.parametrize(
+    ("label", "minimum", "suspends"),
+    [("Manual", "", True), ("misspelt", "", True), ("Automatic", "", False), (None, "", False), (None, "Manual", True)],
+)
+def test_the_command_suspends_what_needs_an_approval_of_the_platform(
+    label: str | None,
+    minimum: str,
+    suspends: bool,
+    command: Callable[..., tuple[int, str, list[Body]]],
+    monkeypatch: Any,
+) -> None:
+    monkeypatch.setattr(Resources, "labels", {APPROVAL_LABEL: label} if label is not None else None)
+    monkeypatch.setenv("CONTENTGEN_APPROVAL", minimum)
+    status, told, patches = command(body_of(PICTURE))
+    assert (status, bool(patches)) == (0, suspends)
+    assert ("requires an approval" in told) is suspends
 
 
 @pytest.mark.parametrize(
