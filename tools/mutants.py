@@ -606,6 +606,32 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     *_of(
+        "background/usage",
+        (
+            "usage metrics: any number of series",
+            "shown = order if len(order) <= most else order[: most - 1]",
+            "shown = order",
+            "operator/process/test_usage_metrics.py::test_the_series_are_limited_and_the_rest_is_added_up",
+        ),
+    ),
+    *_of(
+        "watch/given_up_labels",
+        (
+            "given-up work: a label that a tool removes is written again",
+            "        if ref.uid in self._seen and ref not in self._waiting:\n",
+            "        if False:\n",
+            "operator/policies/test_given_up.py::test_a_label_that_a_tool_removes_is_not_written_again",
+        ),
+    ),
+    Mutant(
+        "rollback: a resource is resumed without the approval that its spec had",
+        "operator/contentgen_gateway/migration/rollback.py",
+        '        spec = {**_saved(kind, body), "suspend": None}\n',
+        '        spec = {"suspend": None}\n',
+        "tests/unit/gateway/migration/test_rollback.py"
+        "::test_fields_that_are_dropped_are_restored_in_the_write_that_resumes",
+    ),
+    *_of(
         "decide/payment",
         (
             "accounts: the default one pays",
