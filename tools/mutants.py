@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 OPERATOR = "operator/contentgen_operator"
-_COPIED = ("operator", "tests/unit", "tests/simulation", "pyproject.toml")
+_COPIED = ("operator", "cli", "tests/unit", "tests/simulation", "pyproject.toml")
 _ON_PATH = ("operator", "tests/simulation", "tools", "worker-image", "sandbox", "cli")
 # Imported once and inherited by fork: most of a test's time is their import.
 _PRELOADED = (
@@ -1611,6 +1611,8 @@ def verdict(mutant: Mutant) -> str:
     with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
         tree = Path(folder)
         _copy(tree)
+        if not mutant.file.startswith(_COPIED):
+            raise ValueError(f"{mutant.name}: {mutant.file} is a link to the working tree's")
         file = tree / mutant.file
         file.write_text(mutant.mutated(file.read_text()))
         child = multiprocessing.get_context("fork").Process(target=_test, args=(tree, mutant.test))
