@@ -2,6 +2,9 @@
 
 import base64
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -121,6 +124,23 @@ class ClusterWorld:
             self.root, "--namespace", release.NAMESPACE, "delete", "pod", self.operator_pod(),
             "--grace-period=0", "--force", "--wait=false",
         )  # fmt: skip
+
+    def run_plugin(self, *words: str, seconds: int = 60, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run `kubectl contentgen …` in the test's namespace, with kubectl and the plugin on the PATH."""
+        path = os.pathsep.join([str(Path(sys.executable).parent), str(self.root / ".cluster/bin"), os.environ["PATH"]])
+        mine = {"PATH": path, "KUBECONFIG": str(self.root / ".cluster/kubeconfig")}
+        return subprocess.run(
+            ["kubectl", "contentgen", *words, "--namespace", self.namespace],
+            env=os.environ | mine | environment, capture_output=True, text=True, stdin=subprocess.DEVNULL,
+            timeout=seconds, check=False,
+        )  # fmt: skip
+
+    def plugin(self, *words: str, code: int = 0, seconds: int = 60, **environment: str) -> str:
+        """Output of `kubectl contentgen …`, which ends with this code and without a traceback."""
+        done = self.run_plugin(*words, seconds=seconds, **environment)
+        assert done.returncode == code, done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+        return done.stdout + done.stderr
 
     def operator_log(self) -> str:
         """Logs of the running operators since their start."""

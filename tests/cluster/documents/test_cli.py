@@ -1,12 +1,8 @@
 """`kubectl contentgen` on a real cluster, run by kubectl as a plugin."""
 
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,23 +12,6 @@ from contentgen_e2e.world import ClusterWorld
 
 Spec = dict[str, Any]
 PICTURE: Spec = {"model": "flux-dev", "prompt": "a kubectl plugin", "image": {"size": {"width": 512, "height": 384}}}
-
-
-def contentgen(world: ClusterWorld, *words: str, seconds: int = 60) -> subprocess.CompletedProcess[str]:
-    """Output of `kubectl contentgen …`, with kubectl and the plugin on the PATH."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), str(world.root / ".cluster/bin"), os.environ["PATH"]])
-    environment = os.environ | {"PATH": path, "KUBECONFIG": str(world.root / ".cluster/kubeconfig")}
-    command = ["kubectl", "contentgen", *words, "--namespace", world.namespace]
-    return subprocess.run(
-        command, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=seconds, check=False
-    )
-
-
-def said(world: ClusterWorld, *words: str, code: int = 0, seconds: int = 60) -> str:
-    done = contentgen(world, *words, seconds=seconds)
-    assert done.returncode == code, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stdout + done.stderr
 
 
 def _wait_until(reached: Callable[[], bool], seconds: float) -> None:
@@ -46,52 +25,52 @@ def _wait_until(reached: Callable[[], bool], seconds: float) -> None:
 def talk(world: ClusterWorld, film: str) -> str:
     """A completed Transcription."""
     world.apply("Transcription", "plugin", {"source": {"url": film}})
-    assert "Completed" in said(world, "watch", "plugin", "--timeout", "240", seconds=300)
+    assert "Completed" in world.plugin("watch", "plugin", "--timeout", "240", seconds=300)
     return "plugin"
 
 
 def test_a_completed_one(world: ClusterWorld, talk: str) -> None:
-    story = said(world, "why", talk)
+    story = world.plugin("why", talk)
     assert f"Transcription {world.namespace}/{talk} is Completed" in story
     assert f"kubectl contentgen get files transcript/{talk} -n {world.namespace}" in story
     status = world.get("Transcription", talk)["status"]
-    assert status["cost"]["actual"] in said(world, "cost", "--since", "1d")
-    listed = json.loads(said(world, "get", "files", talk, "-o", "json"))
+    assert status["cost"]["actual"] in world.plugin("cost", "--since", "1d")
+    listed = json.loads(world.plugin("get", "files", talk, "-o", "json"))
     keys = [file["key"] for version in listed["versions"] for file in version["files"]]
     assert keys == [file["key"] for version in status["versions"] for file in version["files"]]
     for file in listed["versions"][0]["files"]:
         assert file["url"] == f"s3://{listed['versions'][0]['bucket']}/{file['key']}"
         assert len(world.read(file["key"])) == file["sizeBytes"]
-    assert "standard input is not a terminal for the confirmation: give --yes" in said(world, "retry", talk, code=1)
+    assert "standard input is not a terminal for the confirmation: give --yes" in world.plugin("retry", talk, code=1)
 
 
 def test_logs_outlive_their_pods(world: ClusterWorld, talk: str) -> None:
     uid = world.get("Transcription", talk)["metadata"]["uid"]
     assert world.worker_pods(uid)
-    before = said(world, "logs", talk)
+    before = world.plugin("logs", talk)
     for step in ("Downloading", "ExtractingAudio", "UploadingAudio", "Storing", "outcome: reason Completed"):
         assert step in before, before
     world.kubectl("delete", "jobs", "--selector", f"contentgen.dev/uid={uid}", "--wait=true")
     world.kubectl("wait", "pod", "--for=delete", "--selector", f"contentgen.dev/uid={uid}", "--timeout=60s")
     assert not world.worker_pods(uid)
-    after = said(world, "logs", talk)
+    after = world.plugin("logs", talk)
     assert "from the status; its pod is deleted" in after
     for step in ("Downloading", "ExtractingAudio", "UploadingAudio", "Storing", "outcome: reason Completed"):
         assert step in after, after
-    assert "Downloading" not in said(world, "logs", talk, "--stage", "collect")
+    assert "Downloading" not in world.plugin("logs", talk, "--stage", "collect")
 
 
 def test_a_failed_one(world: ClusterWorld) -> None:
     none = f"{release.SANDBOX}/media/no-such-film.mp4"
     world.apply("Transcription", "plugin-failed", {"source": {"url": none}})
-    assert "Failed" in said(world, "watch", "transcript/plugin-failed", "--timeout", "120", code=1, seconds=150)
-    story = said(world, "why", "plugin-failed")
+    assert "Failed" in world.plugin("watch", "transcript/plugin-failed", "--timeout", "120", code=1, seconds=150)
+    story = world.plugin("why", "plugin-failed")
     assert "is Failed (SourceUnreachable)" in story
     assert "Correct the URL" in story
     assert "kubectl contentgen retry transcript/plugin-failed" in story
-    assert "reason SourceUnreachable" in said(world, "logs", "plugin-failed")
-    assert "no files yet: it is Failed" in said(world, "get", "files", "plugin-failed", code=1)
-    assert "Nothing was paid" in said(world, "retry", "plugin-failed")
+    assert "reason SourceUnreachable" in world.plugin("logs", "plugin-failed")
+    assert "no files yet: it is Failed" in world.plugin("get", "files", "plugin-failed", code=1)
+    assert "Nothing was paid" in world.plugin("retry", "plugin-failed")
     world.wait("Transcription", "plugin-failed", lambda s: (s.get("run") or {}).get("number") == 2)
 
 
@@ -99,19 +78,19 @@ def test_one_that_waits_for_a_lora(world: ClusterWorld) -> None:
     spec = PICTURE | {"model": "flux-lora", "loras": [{"loraRef": {"name": "not-there"}}]}
     world.apply("ImageGeneration", "plugin-waits", spec)
     world.wait("ImageGeneration", "plugin-waits", lambda s: s.get("reason") == "WaitingForLora")
-    story = said(world, "why", "imagegen", "plugin-waits")
+    story = world.plugin("why", "imagegen", "plugin-waits")
     assert "lora/not-there: does not exist in this namespace" in story
-    assert "is under way" in said(world, "retry", "plugin-waits", "--yes", code=1)
-    assert "has no log" in said(world, "logs", "plugin-waits", code=1)
-    assert "is suspended" in said(world, "suspend", "plugin-waits")
+    assert "is under way" in world.plugin("retry", "plugin-waits", "--yes", code=1)
+    assert "has no log" in world.plugin("logs", "plugin-waits", code=1)
+    assert "is suspended" in world.plugin("suspend", "plugin-waits")
     world.wait("ImageGeneration", "plugin-waits", lambda s: s.get("phase") == "Suspended")
-    assert "kubectl contentgen resume imagegen/plugin-waits" in said(world, "why", "plugin-waits")
-    assert "is resumed" in said(world, "resume", "plugin-waits")
+    assert "kubectl contentgen resume imagegen/plugin-waits" in world.plugin("why", "plugin-waits")
+    assert "is resumed" in world.plugin("resume", "plugin-waits")
     world.wait("ImageGeneration", "plugin-waits", lambda s: s.get("reason") == "WaitingForLora")
-    assert "Nothing was paid for this run." in said(world, "cancel", "plugin-waits")
+    assert "Nothing was paid for this run." in world.plugin("cancel", "plugin-waits")
     ended = world.wait("ImageGeneration", "plugin-waits", lambda s: s.get("reason") == "Cancelled")
     assert ended["status"]["run"]["billed"] is False
-    assert "there is nothing to cancel" in said(world, "cancel", "plugin-waits", code=1)
+    assert "there is nothing to cancel" in world.plugin("cancel", "plugin-waits", code=1)
     world.kubectl("delete", "imagegeneration", "plugin-waits")
 
 
@@ -126,8 +105,8 @@ def test_a_pod_that_may_not_be_made(world: ClusterWorld, film: str) -> None:
     world.kubectl("apply", "--filename", "-", stdin=json.dumps(quota))
     world.apply("Transcription", "plugin-quota", {"source": {"url": film}})
     world.wait("Transcription", "plugin-quota", lambda s: (s.get("run") or {}).get("job") is not None)
-    _wait_until(lambda: "exceeded quota: no-pods" in said(world, "why", "plugin-quota"), 30)
-    assert "Remove the cause of the pod's wait" in said(world, "why", "plugin-quota")
+    _wait_until(lambda: "exceeded quota: no-pods" in world.plugin("why", "plugin-quota"), 30)
+    assert "Remove the cause of the pod's wait" in world.plugin("why", "plugin-quota")
     world.kubectl("delete", "transcription", "plugin-quota")
     world.kubectl("delete", "resourcequota", "no-pods")
 
@@ -138,18 +117,18 @@ def test_an_unschedulable_one(world: ClusterWorld, film: str) -> None:
     world.kubectl("cordon", node)
     try:
         world.apply("Transcription", "plugin-stuck", {"source": {"url": film}})
-        _wait_until(lambda: "no node has room for it" in said(world, "why", "plugin-stuck"), 60)
-        story = said(world, "why", "plugin-stuck")
+        _wait_until(lambda: "no node has room for it" in world.plugin("why", "plugin-stuck"), 60)
+        story = world.plugin("why", "plugin-stuck")
         assert "unschedulable" in story
         assert "kubectl describe pod contentgen-" in story
-        assert "the pod is Pending: no node has room for it" in said(world, "logs", "plugin-stuck")
+        assert "the pod is Pending: no node has room for it" in world.plugin("logs", "plugin-stuck")
     finally:
         world.kubectl("uncordon", node)
-    assert "Completed" in said(world, "watch", "plugin-stuck", "--timeout", "240", seconds=300)
+    assert "Completed" in world.plugin("watch", "plugin-stuck", "--timeout", "240", seconds=300)
 
 
 def test_names_and_refusals(world: ClusterWorld, talk: str) -> None:
     world.apply("ImageGeneration", talk, PICTURE)
-    assert f"imagegen/{talk} or transcript/{talk}" in said(world, "why", talk, code=1)
-    mistaken = contentgen(world, "why", talk, "--context", "nowhere")
+    assert f"imagegen/{talk} or transcript/{talk}" in world.plugin("why", talk, code=1)
+    mistaken = world.run_plugin("why", talk, "--context", "nowhere")
     assert (mistaken.returncode, "no usable kubeconfig" in mistaken.stderr) == (1, True)

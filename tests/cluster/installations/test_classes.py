@@ -6,14 +6,12 @@ the main release; `rival`, applied without Helm's checks, of the class of `near`
 
 import json
 import os
-import subprocess
 import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -181,14 +179,7 @@ def completed(world: ClusterWorld, name: str) -> Body:
 
 def move(world: ClusterWorld, *words: str, code: int = 0) -> str:
     """Run `kubectl contentgen move …` in the test's namespace."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), str(ROOT / ".cluster/bin"), os.environ["PATH"]])
-    environment = os.environ | {"PATH": path, "KUBECONFIG": str(ROOT / ".cluster/kubeconfig")}
-    command = ["kubectl", "contentgen", "move", *words, "--namespace", world.namespace]
-    done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60, check=False
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout + done.stderr
+    return world.plugin("move", *words, code=code)
 
 
 def tell(text: str) -> None:

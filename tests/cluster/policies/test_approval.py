@@ -4,11 +4,7 @@ All resources of the module are applied at once, and wait while the tests look a
 """
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -86,17 +82,6 @@ def annotate(world: ClusterWorld, user: str, name: str, *annotations: str) -> st
     return world.kubectl("annotate", f"--as={user}", "--overwrite", PICTURE.value.lower(), name, *annotations)
 
 
-def plugin(world: ClusterWorld, *words: str) -> str:
-    path = os.pathsep.join([str(Path(sys.executable).parent), str(world.root / ".cluster/bin"), os.environ["PATH"]])
-    environment = os.environ | {"PATH": path, "KUBECONFIG": str(world.root / ".cluster/kubeconfig")}
-    command = ["kubectl", "contentgen", *words, "--namespace", world.namespace]
-    done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 def test_a_run_waits_with_its_price_unpaid(world: ClusterWorld, uids: dict[str, str]) -> None:
     status = waiting(world, "edited")
     assert status["message"].startswith("run 1 waits for an approval: about 0.0250 USD; nothing is paid before")
@@ -136,7 +121,7 @@ def test_an_edit_lapses_the_approval_in_the_same_request_and_the_plugin_approves
     world.kubectl("patch", f"--as={APPROVER}", PICTURE.value.lower(), "edited", *patch)
     waiting(world, "edited", run=2)
     assert paid(world, uids["edited"]) == []
-    assert "Run 2" in plugin(world, "approve", "edited", "--yes")
+    assert "Run 2" in world.plugin("approve", "edited", "--yes")
     status = world.wait_for_end(PICTURE, "edited")["status"]
     assert (status["phase"], status["run"]["approval"]["verdict"]) == ("Completed", "Approved")
     assert paid(world, uids["edited"]) == [status["run"]["requestId"]]
@@ -184,7 +169,7 @@ def test_a_training_waits_with_its_contact_sheet_and_a_rejection_ends_it_unpaid(
     status = waiting(world, "training", kind=LORA)
     assert "pictures of" in status["message"]
     assert any(key.endswith("preview.jpg") for key in world.objects(uids["training"]))
-    assert "is rejected; nothing is paid" in plugin(world, "reject", "training")
+    assert "is rejected; nothing is paid" in world.plugin("reject", "training")
     status = world.wait_for_end(LORA, "training")["status"]
     assert (status["phase"], status["reason"]) == ("Failed", "Rejected")
     assert paid(world, uids["training"]) == []

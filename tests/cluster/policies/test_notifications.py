@@ -65,8 +65,13 @@ def test_a_completed_job_is_told_once_and_signed_by_a_published_key(
     assert (logged["state"], logged["notificationId"]) == ("delivered", message["headers"]["webhook-id"])
     ann.ask(f"/api/jobs/{job_id}/notifications/{logged['notificationId']}/resend")
     assert eventually(lambda: len(received(world, "signed")) == 2)
-    again = received(world, "signed")[1]
-    assert (again["body"], again["headers"]["webhook-id"]) == (message["body"], logged["notificationId"])
+    (name,) = [each["metadata"]["name"] for each in world.resources() if each["metadata"]["uid"] == job_id]
+    access = {"CONTENTGEN_GATEWAY": gateway.url, "CONTENTGEN_TOKEN": ann.token}
+    assert logged["notificationId"] in world.plugin("notifications", name, **access)
+    world.plugin("notifications", name, "--resend", logged["notificationId"], **access)
+    assert eventually(lambda: len(received(world, "signed")) == 3)
+    for again in received(world, "signed")[1:]:
+        assert (again["body"], again["headers"]["webhook-id"]) == (message["body"], logged["notificationId"])
 
 
 def test_an_unquoted_on_is_the_key_true_for_kubectl(world: ClusterWorld) -> None:

@@ -103,7 +103,14 @@ NOT_RUN = (
     ),
     NotRun(
         "it asks the gateway, at a port of this machine that may be taken; test_cli.py and test_audit.py have it",
-        ("kubectl contentgen orphans", "kubectl contentgen audit", "kubectl contentgen notifications avatar"),
+        (
+            "kubectl contentgen orphans",
+            "kubectl contentgen audit",
+            "kubectl contentgen notifications avatar",
+            "kubectl contentgen notifications NAME",
+            "kubectl contentgen notifications NAME --namespace NAMESPACE",
+            "kubectl contentgen notifications NAME --resend ID",
+        ),
     ),
     NotRun(
         "it names a request whose reply was lost, and a healthy release has none; test_cli.py has it",
@@ -265,6 +272,8 @@ STAND_INS = (
     StandIn("50[0-9] in", "[25]0[0-9] in", _HEALTHY),
     StandIn("a store is unavailable|", "a store is unavailable|watch|", _HEALTHY),
     StandIn("grep Failed", "grep Completed", _HEALTHY),
+    StandIn("grep 'a notification failed for a day'", "grep Completed", _HEALTHY),
+    StandIn("grep -i notification", "grep Completed", _HEALTHY),
     StandIn("grep ProviderNotConfigured", "grep Completed", _HEALTHY),
     StandIn("grep ProviderUnavailable", "grep Completed", _HEALTHY),
     StandIn("grep StoreUnavailable", "grep Completed", _HEALTHY),
