@@ -52,6 +52,9 @@ Namespace = Annotated[str | None, typer.Option("--namespace", "-n", help="Namesp
 Context = Annotated[str | None, typer.Option("--context", help="Context of the kubeconfig.")]
 Kubeconfig = Annotated[str | None, typer.Option("--kubeconfig", help="Kubeconfig file.")]
 AsUser = Annotated[str | None, typer.Option("--as", help="User to impersonate.")]
+GatewayUrl = Annotated[str, typer.Option("--gateway", envvar="CONTENTGEN_GATEWAY", help="URL of the gateway.")]
+GatewayToken = Annotated[str | None, typer.Option("--token", envvar="CONTENTGEN_TOKEN", help="Token for the gateway.")]
+GATEWAY_URL = "http://localhost:5000"
 Everywhere = Annotated[bool, typer.Option("--all-namespaces", "-A", help="All namespaces.")]
 
 
@@ -414,12 +417,8 @@ def orphans(
     output: Annotated[TableOutput, typer.Option("--output", "-o", help="json has a stable format for scripts.")] = (
         TableOutput.TABLE
     ),
-    gateway: Annotated[
-        str, typer.Option("--gateway", envvar="CONTENTGEN_GATEWAY", help="URL of the gateway.")
-    ] = "http://localhost:5000",
-    token: Annotated[
-        str | None, typer.Option("--token", envvar="CONTENTGEN_TOKEN", help="Token for the gateway.")
-    ] = None,
+    gateway: GatewayUrl = GATEWAY_URL,
+    token: GatewayToken = None,
     namespace: Namespace = None,
     context: Context = None,
     kubeconfig: Kubeconfig = None,
@@ -455,12 +454,8 @@ def audit(
         TableOutput.TABLE
     ),
     timeout: Annotated[float, typer.Option("--timeout", help="Maximum duration in seconds.")] = 300,
-    gateway: Annotated[
-        str, typer.Option("--gateway", envvar="CONTENTGEN_GATEWAY", help="URL of the gateway.")
-    ] = "http://localhost:5000",
-    token: Annotated[
-        str | None, typer.Option("--token", envvar="CONTENTGEN_TOKEN", help="Token for the gateway.")
-    ] = None,
+    gateway: GatewayUrl = GATEWAY_URL,
+    token: GatewayToken = None,
 ) -> None:
     """Compare the providers' requests and bills with the ledger.
 
@@ -492,12 +487,8 @@ def notifications(
     output: Annotated[TableOutput, typer.Option("--output", "-o", help="json has a stable format for scripts.")] = (
         TableOutput.TABLE
     ),
-    gateway: Annotated[
-        str, typer.Option("--gateway", envvar="CONTENTGEN_GATEWAY", help="URL of the gateway.")
-    ] = "http://localhost:5000",
-    token: Annotated[
-        str | None, typer.Option("--token", envvar="CONTENTGEN_TOKEN", help="Token for the gateway.")
-    ] = None,
+    gateway: GatewayUrl = GATEWAY_URL,
+    token: GatewayToken = None,
     namespace: Namespace = None,
     context: Context = None,
     kubeconfig: Kubeconfig = None,

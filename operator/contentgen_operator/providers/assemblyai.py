@@ -6,7 +6,7 @@ import json
 import re
 import ssl
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeGuard, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
@@ -15,6 +15,7 @@ import httpx
 from assemblyai.prerecorded.v2 import api
 
 from contentgen_contract import patterns
+from contentgen_operator.clock import parse_time
 from contentgen_operator.providers.answers import REPLY_BYTES, AnswerFile
 from contentgen_operator.providers.base import (
     REFUSES_KEY,
@@ -205,7 +206,7 @@ def _created_in_time(http: httpx.Client, search: Search) -> tuple[dict[str, date
     before: str | None = None
     for _ in range(_MAX_PAGES):
         page, older = _page(http, before)
-        moments = [_moment(item.get("created")) for item in page]
+        moments = [parse_time(item.get("created")) for item in page]
         for item, at in zip(page, moments, strict=True):
             if (at is not None and not start <= at <= search.sent_before) or item.get("id") in search.claimed:
                 continue
@@ -248,14 +249,6 @@ def _is_same(http: httpx.Client, request_id: str, asked: dict[str, Any]) -> bool
         listed = {name: answer.field(name) for name in asked}
     known = {name: value for name, value in listed.items() if value is not None}
     return same_input({name: asked[name] for name in known}, known)
-
-
-def _moment(given: object) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(given) if isinstance(given, str) else None
-    except ValueError:
-        return None
-    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
 
 
 def _view(http: httpx.Client, path: str) -> RequestView:

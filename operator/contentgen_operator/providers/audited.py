@@ -20,6 +20,7 @@ from contentgen_contract.records.audits import AuditSubject, Coverage
 from contentgen_contract.resources.models import TRANSCRIBER
 from contentgen_contract.resources.prices import USD, Price
 from contentgen_operator.audit.facts import ProviderBill, ProviderRequest
+from contentgen_operator.clock import parse_time
 from contentgen_operator.providers.base import (
     AccessRefused,
     Unavailable,
@@ -250,7 +251,7 @@ def _request(item: Row) -> ProviderRequest:
         provider="fal",
         model=_model(item["endpoint_id"]),
         request_id=_request_id(item["request_id"]),
-        sent_at=_moment(item.get("sent_at")),
+        sent_at=parse_time(item.get("sent_at")),
         input=payload if isinstance(payload, dict) else None,
     )
 
@@ -261,7 +262,7 @@ def _transcript(item: Row) -> ProviderRequest:
         provider="assemblyai",
         model=TRANSCRIBER,
         request_id=_request_id(item["id"]),
-        sent_at=_moment(item.get("created")),
+        sent_at=parse_time(item.get("created")),
         input={"audio_url": sound} if isinstance(sound, str) else {},
     )
 
@@ -277,7 +278,7 @@ def _bill(row: Row) -> ProviderBill:
         provider="fal",
         model=_model(row["endpoint_id"]),
         request_id=_request_id(row["request_id"]),
-        at=_moment(row.get("timestamp")),
+        at=parse_time(row.get("timestamp")),
         micros=round(total * USD, 6),
         list_micros=round(before * USD, 6) if before is not None else None,
         units=_number(row.get("output_units")),
@@ -306,14 +307,6 @@ def _number(given: object) -> float | None:
 def _usd(given: object) -> float | None:
     number = _number(given)
     return number if number is not None and number <= _MOST_USD else None
-
-
-def _moment(given: object) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(given) if isinstance(given, str) else None
-    except ValueError:
-        return None
-    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
 
 
 def _time(moment: datetime) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from contentgen_operator.clock import utc_now
+from contentgen_operator.clock import parse_time, utc_now
 from contentgen_operator.providers.base import read_error, short_text
 from contentgen_operator.providers.limits import HISTORY_BYTES, ReplyTooLarge, reply_limit
 from contentgen_operator.state.provider_requests import (
@@ -56,7 +56,7 @@ class _Span:
 
     def add(self, items: list[Item]) -> None:
         for item in items:
-            request_id, sent_at = item["request_id"], _moment(item.get("sent_at"))
+            request_id, sent_at = item["request_id"], parse_time(item.get("sent_at"))
             if not is_request_id(request_id) or request_id in self.search.claimed:
                 continue
             if sent_at is None:
@@ -96,7 +96,7 @@ class FalHistory:
         if item is None:
             text = f"fal's history of {search.call.model} does not show it, or not yet: fal lists what has ended"
             return Verified(same=None, text=text)
-        sent_at, listed = _moment(item.get("sent_at")), item.get("json_input")
+        sent_at, listed = parse_time(item.get("sent_at")), item.get("json_input")
         if sent_at is None or not listed:
             return Verified(same=None, text="fal's history shows neither its input nor when it was sent")
         return verdict_by_time(search, sent_at, MARGIN, same=same_input(search.call.arguments, listed))
@@ -179,14 +179,6 @@ def _times(search: Search, now: datetime) -> Iterator[dict[str, str]]:
         return
     yield {"start": _time(start), "end": _time(between)}
     yield {"start": _time(between)}
-
-
-def _moment(given: object) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(given) if isinstance(given, str) else None
-    except ValueError:
-        return None
-    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
 
 
 def _time(moment: datetime) -> str:
