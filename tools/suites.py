@@ -86,7 +86,7 @@ LOCAL = SuiteLane(
     (
         suite("pages", "Chromium goes through every page, over made-up jobs", 90, "pages"),
         suite("site", "the documentation, built strictly, in Chromium", 60, "site"),
-        suite("unit", "in memory: stores, providers, API server", 240, "unit", processes=2),
+        suite("unit", "in memory: stores, providers, API server", 900, "unit", processes=2),
         VERIFY,
         TRY_FILES,
         suite("try", "`contentgen try`: samples, a refused manifest, one payment", 240, "try", needs=("try files",)),
@@ -154,7 +154,7 @@ OWN = (
         on_cluster("outages", "S3 and MongoDB away at every stage", 360, "operator/test_outages.py"),
         on_cluster("lifecycle", "versions, deletion, deadlines", 120, "operator/test_lifecycle.py"),
         on_cluster("cleanup", "expiry, given-up work, temporary files", 180, "policies/test_cleanup.py"),
-        on_cluster("notifications", "webhooks, and receivers that fail", 90, "policies/test_notifications.py"),
+        on_cluster("notifications", "webhooks, and receivers that fail", 180, "policies/test_notifications.py"),
     ),
     own_release(
         "b",

@@ -225,14 +225,16 @@ class Oracles:
                     self.report("an expired resource leaves everything", what, text)
 
     def _expires(self, namespace: str, body: Body) -> None:
-        """Check that no finished resource whose results are all collected stays for days after its time."""
+        """Check that no finished resource whose requests have ended, and whose results are all collected, stays for
+        days after its time.
+        """
         status, seconds = ResourceStatus.model_validate(body["status"]), body["spec"].get("ttlSecondsAfterFinished")
         if seconds is None or status.phase is not Phase.COMPLETED or status.completion_time is None:
             return
         over = status.completion_time + timedelta(seconds=seconds + _KEPT_SECONDS)
         ledger = self.world.database["ledger"]
         bought = ledger.find_one({"requestId": (status.run and status.run.request_id) or ""}) or {}
-        waits = ledger.find_one({"jobId": body["metadata"]["uid"], "state": "succeeded"})
+        waits = ledger.find_one({"jobId": body["metadata"]["uid"], "state": {"$in": ["submitted", "succeeded"]}})
         is_done = bought.get("state") == "collected" and waits is None and self.world.confirmed
         if is_done and over < self.world.now():
             text = f"{namespace}/{body['metadata']['name']}: {status.message}"
