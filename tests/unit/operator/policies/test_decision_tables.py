@@ -1,0 +1,301 @@
+"""Decision tables of `approval.hold`, `queue.hold` and `cleanup.obstacle`: every combination of their inputs.
+
+That of `budget.hold` is in test_budget_decisions.py.
+"""
+
+import itertools
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+import pytest
+
+from contentgen_contract.annotations.approve_run import given_verdicts
+from contentgen_contract.names import (
+    APPROVE_ANNOTATION,
+    APPROVED_BY_ANNOTATION,
+    REJECT_ANNOTATION,
+    Kind,
+    Phase,
+    Reason,
+    Verdict,
+)
+from contentgen_contract.records.tenancy import Tenant
+from contentgen_contract.resources.status import ApprovalStatus, RunStatus
+from contentgen_operator.decide import history_searches
+from contentgen_operator.decide.policies import approval, cleanup, queue
+from contentgen_operator.state.decision_input import DecisionInput, Policy, decision_input
+from contentgen_operator.state.observed import Observation, Resource
+from contentgen_operator.state.policies.turns import Limit, Turn
+from contentgen_operator.state.purchases import Purchase, PurchaseState, PurchaseStep
+from contentgen_operator.state.run_document import RunDocument, UnrecordedRun
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+KIND, UID = Kind.IMAGE_GENERATION, "uid-it"
+PRICED = {"prompt": "a cat", "image": {"count": 2}}
+EDITED = PRICED | {"prompt": "a dog"}
+Body = dict[str, Any]
+
+
+def resource(spec: Body, status: Body | None = None, annotations: dict[str, str] | None = None) -> Resource:
+    metadata = {"name": "it", "namespace": "ns", "uid": UID, "generation": 1, "resourceVersion": "1"}
+    metadata |= {"creationTimestamp": "2026-11-23T11:00:00Z", "annotations": annotations or {}}
+    return Resource.parse(KIND, {"metadata": metadata, "spec": spec, "status": status or {}})
+
+
+def first_run() -> RunStatus:
+    return decision_input(resource(PRICED), NOW, Policy()).run
+
+
+def status_of(run: RunStatus, phase: Phase, reason: Reason) -> Body:
+    body = run.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return {"phase": phase.value, "reason": reason.value, "run": body}
+
+
+# Approval
+
+
+class ApprovalRow(NamedTuple):
+    """One combination."""
+
+    required_by: str  # spec, namespace, installation, nobody
+    annotations: str
+    begun: bool  # the run has waited before: its approval is in its run document
+    shown: bool  # the API server shows it as waiting
+    lapsed: bool  # the annotations are those that were there before
+    edited: bool
+
+
+ANNOTATIONS: dict[str, dict[str, str]] = {
+    "none": {},
+    "approve": {APPROVE_ANNOTATION: "1", APPROVED_BY_ANNOTATION: "ann"},
+    "approve, another value": {APPROVE_ANNOTATION: "1-again", APPROVED_BY_ANNOTATION: "ann"},
+    "reject": {REJECT_ANNOTATION: "1", APPROVED_BY_ANNOTATION: "ann"},
+    "both": {APPROVE_ANNOTATION: "1", REJECT_ANNOTATION: "1", APPROVED_BY_ANNOTATION: "ann"},
+    "the next run": {APPROVE_ANNOTATION: "2", APPROVED_BY_ANNOTATION: "ann"},
+    "without a user": {APPROVE_ANNOTATION: "1"},
+}
+
+
+def approval_rows() -> Iterator[ApprovalRow]:
+    flags = (True, False)
+    required_by = ("spec", "namespace", "installation", "nobody")
+    return itertools.starmap(ApprovalRow, itertools.product(required_by, ANNOTATIONS, flags, flags, flags, flags))
+
+
+def approval_case(row: ApprovalRow) -> DecisionInput:
+    annotations, run = ANNOTATIONS[row.annotations], first_run()
+    if row.begun:
+        lapsed = tuple(each.digest for each in given_verdicts(annotations) if each.run == 1) if row.lapsed else ()
+        run = run.model_copy(update={"approval": ApprovalStatus(run=1, since=NOW, lapsed=lapsed)})
+    phase, reason = (
+        (Phase.AWAITING_APPROVAL, Reason.AWAITING_APPROVAL) if row.shown else (Phase.SUBMITTING, Reason.SUBMITTING)
+    )
+    spec = (EDITED if row.edited else PRICED) | ({"approval": "Manual"} if row.required_by == "spec" else {})
+    body = resource(spec, status_of(run, phase, reason), annotations)
+    policy = Policy(approval_required=row.required_by == "installation")
+    observed = Observation(approval_required=row.required_by == "namespace")
+    return decision_input(body, NOW, policy).observing(observed)
+
+
+def approval_verdict(row: ApprovalRow) -> str:
+    """The verdict in the words of docs/policies.md."""
+    counts = row.begun and row.shown and not row.lapsed and not row.edited
+    if counts and row.annotations in ("reject", "both"):
+        return "rejected"
+    if counts and row.annotations in ("approve", "approve, another value"):
+        return "goes on"
+    if row.required_by == "nobody" and not (row.begun and row.edited):
+        return "goes on"
+    return "replaced" if row.edited else "waits"
+
+
+def test_the_table_of_approvals() -> None:
+    seen = set[str]()
+    for row in approval_rows():
+        plan = approval.hold(approval.with_verdict(approval_case(row)))
+        verdict = approval_verdict(row)
+        seen.add(verdict)
+        if verdict == "goes on":
+            assert plan is None, row
+            continue
+        assert plan is not None, row
+        assert plan.payment is None, row
+        assert plan.reservation is None, row
+        status = plan.status
+        assert status.run is not None, row
+        match verdict:
+            case "rejected":
+                assert (status.phase, status.reason) == (Phase.FAILED, Reason.REJECTED), row
+                assert "nothing was paid" in (status.message or ""), row
+            case "replaced":
+                assert (status.run.number, status.phase, status.run.approval) == (2, Phase.PENDING, None), row
+            case _:
+                assert (status.phase, status.run.number) == (Phase.AWAITING_APPROVAL, 1), row
+                assert status.run.approval is not None, row
+                assert status.run.approval.verdict is None, row
+    assert seen == {"goes on", "rejected", "replaced", "waits"}
+
+
+def test_an_accepted_approval_goes_on_whatever_the_annotations_are_then() -> None:
+    given = ApprovalStatus(run=1, since=NOW, verdict=Verdict.APPROVED, by="ann", at=NOW)
+    run = first_run().model_copy(update={"approval": given})
+    for annotations, spec in itertools.product(ANNOTATIONS.values(), (PRICED, EDITED)):
+        body = resource(spec | {"approval": "Manual"}, status_of(run, Phase.SUBMITTING, Reason.SUBMITTING), annotations)
+        assert approval.hold(approval.with_verdict(decision_input(body, NOW, Policy()))) is None
+
+
+# Queue
+
+
+class QueueRow(NamedTuple):
+    """One combination."""
+
+    turn: Turn | None
+    deadline: int | None
+    waited: int | None  # seconds; None: the wait begins now
+    edited: bool
+    paid_before: bool
+
+
+TURNS = (None, Turn(granted=True), *(Turn(granted=False, limit=each, most=3, cause="it was busy") for each in Limit))
+
+
+def queue_rows() -> Iterator[QueueRow]:
+    return itertools.starmap(
+        QueueRow, itertools.product(TURNS, (None, 60, 900), (None, 0, 59, 60, 901), (True, False), (True, False))
+    )
+
+
+def queue_case(row: QueueRow) -> DecisionInput:
+    began = NOW - timedelta(hours=1)
+    since = NOW - timedelta(seconds=row.waited) if row.waited is not None else None
+    run = first_run().model_copy(update={"queued_at": since, "started_at": began})
+    spec = (EDITED if row.edited else PRICED) | ({"queueDeadlineSeconds": row.deadline} if row.deadline else {})
+    body = resource(spec, status_of(run, Phase.PENDING, Reason.QUEUED))
+    earlier = (purchase(PurchaseState.FAILED),) if row.paid_before else ()
+    return decision_input(body, NOW, Policy()).observing(Observation(turn=row.turn, earlier=earlier))
+
+
+def queue_verdict(row: QueueRow) -> tuple[str, float | None]:
+    """The verdict, and the seconds until the next look."""
+    if row.turn is None or row.turn.granted:
+        return "goes on", None
+    if row.edited:
+        return "replaced", None
+    left = row.deadline - (row.waited or 0) if row.deadline is not None else None
+    if left is not None and left <= 0:
+        return "fails", None
+    return "waits", min(left, 300) if left is not None else 300
+
+
+def test_the_table_of_the_queue() -> None:
+    seen = set[str]()
+    for row in queue_rows():
+        plan, (verdict, again) = queue.hold(queue_case(row)), queue_verdict(row)
+        seen.add(verdict)
+        if verdict == "goes on":
+            assert plan is None, row
+            continue
+        assert plan is not None, row
+        assert plan.payment is None, row
+        status = plan.status
+        assert status.run is not None, row
+        match verdict:
+            case "replaced":
+                assert status.run.number == 2, row
+            case "fails":
+                assert (status.phase, status.reason) == (Phase.FAILED, Reason.DEADLINE_EXCEEDED), row
+                paid = "no other attempt is made" if row.paid_before else "nothing was paid"
+                assert f"spec.queueDeadlineSeconds ({row.deadline}); {paid}" in (status.message or ""), row
+            case _:
+                circuit = row.turn is not None and row.turn.limit is Limit.CIRCUIT
+                assert status.reason == (Reason.CIRCUIT_OPEN if circuit else Reason.QUEUED), row
+                assert status.run.queued_at == NOW - timedelta(seconds=row.waited or 0), row
+                assert plan.again_seconds == again, row
+    assert seen == {"goes on", "replaced", "fails", "waits"}
+
+
+# Cleanup
+
+
+def purchase(state: PurchaseState, **more: Any) -> Purchase:
+    return Purchase.model_validate(
+        {"state": state, "job_id": UID, "provider": "fal", "model": "fal-ai/flux/dev", "marker": "m"}
+        | {"created_at": NOW, "changed_at": NOW, "purchase_id": "p"}
+        | more
+    )
+
+
+PURCHASES: dict[str, Purchase | None] = {
+    "none": None,
+    "planned": purchase(PurchaseState.INTENT, step=PurchaseStep.PLANNED),
+    "reply lost": purchase(PurchaseState.INTENT, step=PurchaseStep.SENDING),
+    "reply lost a month ago": purchase(
+        PurchaseState.INTENT, step=PurchaseStep.SENDING, sent_at=NOW - history_searches.HISTORY
+    ),
+    "in progress": purchase(PurchaseState.SUBMITTED),
+    "result": purchase(PurchaseState.SUCCEEDED, result_key="runs/it/result.json"),
+    "result without a file": purchase(PurchaseState.SUCCEEDED),
+    "collected": purchase(PurchaseState.COLLECTED, result_key="runs/it/result.json"),
+    "failed": purchase(PurchaseState.FAILED),
+    "refused": purchase(PurchaseState.REFUSED),
+    "cancelled": purchase(PurchaseState.CANCELLED),
+    "of another resource": purchase(PurchaseState.SUBMITTED, job_id="uid-another"),
+}
+OPEN = ("reply lost", "in progress")
+DOCUMENT = RunDocument(uid=UID, namespace="ns", kind=KIND, name="it")
+CLAIMED = DOCUMENT.model_copy(update={"claim": UnrecordedRun(number=1, version=1)})
+
+
+class CleanupRow(NamedTuple):
+    """One combination of purchases: of the run, of an earlier attempt, and of another run."""
+
+    current: str
+    earlier: str
+    other: str
+    completed: bool
+
+
+def cleanup_case(row: CleanupRow, document: RunDocument | None = DOCUMENT) -> DecisionInput:
+    phase, reason = (Phase.COMPLETED, Reason.COMPLETED) if row.completed else (Phase.FAILED, Reason.PROVIDER_FAILED)
+    body = resource(PRICED, status_of(first_run(), phase, reason) | {"completionTime": "2026-11-23T11:30:00Z"})
+    observed = Observation(
+        purchase=PURCHASES[row.current],
+        earlier=tuple(each for each in [PURCHASES[row.earlier]] if each),
+        other_runs=tuple(each for each in [PURCHASES[row.other]] if each),
+    )
+    return decision_input(body.model_copy(update={"document": document}), NOW, Policy()).observing(observed)
+
+
+def cleanup_obstacle(row: CleanupRow) -> str:
+    """Cause for which the resource is kept, in the words of docs/policies.md; empty: it is deleted."""
+    if any(each in OPEN for each in (row.current, row.earlier, row.other)):
+        return "a paid request may still finish"
+    if row.completed and row.current != "collected":
+        return "the ledger does not confirm its result"
+    # A result of an attempt before one that was collected is of no use.
+    waiting = (row.current, row.other) if row.current == "collected" else (row.current, row.earlier, row.other)
+    return "a paid result is not collected" if "result" in waiting else ""
+
+
+def test_the_table_of_expiry() -> None:
+    seen = set[str]()
+    for row in itertools.starmap(CleanupRow, itertools.product(PURCHASES, PURCHASES, PURCHASES, (True, False))):
+        found = cleanup.obstacle(cleanup_case(row))
+        assert found == cleanup_obstacle(row), row
+        seen.add(found)
+    assert len(seen) == 4
+
+
+@pytest.mark.parametrize("document", [None, CLAIMED])
+def test_a_resource_whose_run_mongodb_does_not_confirm_does_not_expire(document: RunDocument | None) -> None:
+    row = CleanupRow("collected", "none", "none", completed=True)
+    assert cleanup.obstacle(cleanup_case(row)) == ""
+    assert cleanup.obstacle(cleanup_case(row, document)) == "MongoDB does not confirm its run"
+
+
+def test_a_resource_of_an_unconfirmed_tenant_does_not_expire() -> None:
+    case = cleanup_case(CleanupRow("collected", "none", "none", completed=True))
+    blocked = case.resource.model_copy(update={"tenant": Tenant(block_reason="the namespace is being checked")})
+    assert cleanup.obstacle(case.model_copy(update={"resource": blocked})) == "the namespace is being checked"
