@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from contentgen_e2e.policies.budgets import (
+    KIND,
     ONE,
     ClusterBudgets,
     apply_at_once,
@@ -47,6 +48,8 @@ def test_a_budget_pays_as_many_as_it_has_room_for_and_more_once_it_is_raised(
     budgets.change(budget, PAID + MORE)
     wait_for_completed(world, names, PAID + MORE, SECONDS)
     assert len(world.billed()) - before == PAID + MORE
+    # Those that still wait would take the room of the next test's budgets.
+    world.kubectl("delete", KIND.lower(), *names, "--timeout=600s")
 
 
 def test_three_budgets_on_each_run(world: ClusterWorld, budgets: ClusterBudgets) -> None:
