@@ -64,7 +64,7 @@ test: .venv/.ready ## everything: unit, integration, the CRDs and end to end on 
 	@$(PY) tools/run_suites.py
 
 .PHONY: acceptance
-acceptance: .venv/.ready ## the policies at full size: samples, tables, rehearsal, mutants and the cluster; about 3 hours (make test takes a sample)
+acceptance: .venv/.ready ## the policies at full size: samples, tables, rehearsal, mutants and the cluster; hours (make test takes a sample)
 	@$(PY) tools/run_suites.py --acceptance
 
 .PHONY: cluster

@@ -29,6 +29,7 @@ from contentgen_contract.resources.status import (
     VersionStatus,
     dump_status,
 )
+from contentgen_e2e.takeovers import until
 from contentgen_simulation.crd_cases import (
     EXPECTED,
     IMAGE,
@@ -331,10 +332,18 @@ AS_SERVER = {"Impersonate-User": "crd-tests"}
 """Impersonation header of an account with the verb serve on the class crd-tests-a."""
 
 
-@pytest.fixture
-def unserved(objects: client.CustomObjectsApi, api: client.ApiClient) -> Iterator[str]:
-    """Resource of a class that no installation serves."""
-    name, rbac = "crd-test-unserved", "/apis/rbac.authorization.k8s.io/v1"
+def may_patch_status(api: client.ApiClient) -> bool:
+    """Whether the account of AS_SERVER may patch the status of pictures, by a SubjectAccessReview."""
+    patch = {"verb": "patch", "group": GROUP, "resource": IMAGE.plural, "subresource": "status", "namespace": NAMESPACE}
+    review = {"spec": {"user": AS_SERVER["Impersonate-User"], "resourceAttributes": patch}}
+    reply = raw(api, "POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
+    return bool(reply["status"]["allowed"])
+
+
+@pytest.fixture(scope="module")
+def server(api: client.ApiClient) -> Iterator[None]:
+    """The ClusterRole of AS_SERVER, once the API server's authorizer knows it."""
+    rbac = "/apis/rbac.authorization.k8s.io/v1"
     rules = [
         {"apiGroups": [GROUP], "resources": ["operatorclasses"], "resourceNames": ["crd-tests-a"], "verbs": ["serve"]},
         {"apiGroups": [GROUP], "resources": ["imagegenerations/status"], "verbs": ["patch"]},
@@ -344,12 +353,20 @@ def unserved(objects: client.CustomObjectsApi, api: client.ApiClient) -> Iterato
     bound = {"roleRef": reference, "subjects": [{"kind": "User", "name": "crd-tests"}]}
     raw(api, "POST", f"{rbac}/clusterroles", role)
     raw(api, "POST", f"{rbac}/clusterrolebindings", {"metadata": {"name": NAMESPACE}} | bound)
+    until("the authorizer knows the role", lambda: may_patch_status(api), 30)
+    yield
+    raw(api, "DELETE", f"{rbac}/clusterrolebindings/{NAMESPACE}")
+    raw(api, "DELETE", f"{rbac}/clusterroles/{NAMESPACE}")
+
+
+@pytest.fixture
+def unserved(objects: client.CustomObjectsApi, server: None) -> Iterator[str]:
+    """Resource of a class that no installation serves."""
+    name = "crd-test-unserved"
     body = manifest(IMAGE, SPEC[IMAGE] | {"operatorClass": "crd-tests-a"}, name)
     objects.create_namespaced_custom_object(GROUP, VERSION, NAMESPACE, IMAGE.plural, body)
     yield name
     objects.delete_namespaced_custom_object(GROUP, VERSION, NAMESPACE, IMAGE.plural, name)
-    raw(api, "DELETE", f"{rbac}/clusterrolebindings/{NAMESPACE}")
-    raw(api, "DELETE", f"{rbac}/clusterroles/{NAMESPACE}")
 
 
 @pytest.mark.parametrize(
