@@ -130,7 +130,7 @@ class Oracles:
         earlier = same[-2]
         self.report(
             "one POST per purchase",
-            self._how_forgotten(earlier.request_id),
+            self._how_forgotten(earlier),
             f"POST {last.number} buys {last.group[-1]} again for {last.ref.namespace}/{last.ref.name}, bought by POST "
             f"{earlier.number}; {allowed} were asked for",
         )
@@ -225,8 +225,8 @@ class Oracles:
                     self.report("an expired resource leaves everything", what, text)
 
     def _expires(self, namespace: str, body: Body) -> None:
-        """Check that no finished resource whose requests have ended, and whose results are all collected, stays for
-        days after its time.
+        """Check that no finished resource stays for days after its time, if its requests have ended and its results are
+        all collected. A request whose reply was lost is searched for during a month.
         """
         status, seconds = ResourceStatus.model_validate(body["status"]), body["spec"].get("ttlSecondsAfterFinished")
         if seconds is None or status.phase is not Phase.COMPLETED or status.completion_time is None:
@@ -234,7 +234,8 @@ class Oracles:
         over = status.completion_time + timedelta(seconds=seconds + _KEPT_SECONDS)
         ledger = self.world.database["ledger"]
         bought = ledger.find_one({"requestId": (status.run and status.run.request_id) or ""}) or {}
-        waits = ledger.find_one({"jobId": body["metadata"]["uid"], "state": {"$in": ["submitted", "succeeded"]}})
+        open_states = ({"state": {"$in": ["submitted", "succeeded"]}}, {"state": "intent", "step": {"$ne": "planned"}})
+        waits = ledger.find_one({"jobId": body["metadata"]["uid"], "$or": list(open_states)})
         is_done = bought.get("state") == "collected" and waits is None and self.world.confirmed
         if is_done and over < self.world.now():
             text = f"{namespace}/{body['metadata']['name']}: {status.message}"
@@ -264,13 +265,18 @@ class Oracles:
             if each["held"] != each["settled"] + claims or set(each["keys"]) != set(each["open"]):
                 self.report("a budget is not exceeded", "its totals are wrong", f"{each}"[:600])
 
-    def _how_forgotten(self, request_id: str | None) -> str:
-        """State of the ledger for a purchase that is repeated."""
+    def _how_forgotten(self, earlier: "Post") -> str:
+        """State of the ledger for a purchase that is repeated, and whether its resource still exists."""
+        request_id, ref = earlier.request_id, earlier.ref
         known = self.world.database["ledger"].find_one({"requestId": request_id}) if request_id else None
         if known is not None:
             return f"the ledger has the first as {known['state']}"
-        rewound = sorted(self.world.rewound)
-        return f"after a restore of {' and '.join(rewound)}" if rewound else "the ledger has no request id of the first"
+        if not self.world.rewound:
+            return "the ledger has no request id of the first"
+        body = self.world.cluster.find(ref.kind, ref.namespace, ref.name)
+        is_gone = body is None or body["metadata"]["uid"] != ref.uid
+        restored = f"after a restore of {' and '.join(sorted(self.world.rewound))}"
+        return f"{restored}, its resource is gone" if is_gone else restored
 
     # One owner per request
 
