@@ -143,10 +143,10 @@ def lifecycle_md() -> str:
 
 
 _LIFECYCLE = """The tables are in `operator/contentgen_operator/state/lifecycle.py`. The rehearsal (`make rehearse`)
-fails if the operator makes a transition of a purchase that is not in them, or if a phase goes back."""
+fails if the operator makes a transition that is not in them."""
 _RUN = """`status.phase`. A phase may be left out: a run that adopts a finished purchase goes to Collecting or
-Completed. Within a paid attempt no phase goes back. Dotted transitions are made by a person, or begin another paid
-attempt or run. A new run begins as the first one does, and a run can be suspended in each phase before the payment."""
+Completed. Dotted transitions are caused by a person, or begin another paid attempt or run; a new run begins as the
+first one does. No other transition goes back."""
 _PURCHASE = """`state` in the ledger; `planned`, `sending` and `abandoned` are the steps of the state `intent`.
 [Paying once](architecture.md#paying-once) describes what the operator does in each."""
 

@@ -1,8 +1,11 @@
 """Lifecycles of a purchase and of a run: every transition, with its cause. Pure.
 
 docs/lifecycle.md is generated from these tables. The rehearsal (`make rehearse`) fails if the operator makes a
-transition of a purchase that is not in its table, or if a phase goes back.
+transition that is not in them.
 """
+
+from collections.abc import Iterable
+from functools import cache
 
 from contentgen_contract.base import Value
 from contentgen_contract.names import Phase
@@ -79,7 +82,10 @@ PHASE_ORDER = (
     Phase.PENDING, Phase.PREPARING, Phase.AWAITING_APPROVAL, Phase.SUBMITTING, Phase.SUBMISSION_UNKNOWN,
     Phase.PROCESSING, Phase.COLLECTING, Phase.COMPLETED, Phase.FAILED,
 )  # fmt: skip
-"""Phases of one run and paid attempt in the order in which they follow; some may be left out, and none goes back."""
+"""Phases of one run and paid attempt in the order in which they follow; some may be left out."""
+
+BEFORE_PAYMENT = (Phase.PENDING, Phase.PREPARING, Phase.AWAITING_APPROVAL, Phase.SUBMITTING)
+"""Phases in which a run can be suspended."""
 
 PHASE_TRANSITIONS = _edges(
     (NONE, Phase.PENDING, "an image waits for its LoRAs"),
@@ -110,13 +116,30 @@ PHASE_TRANSITIONS = _edges(
 PHASE_RETURNS = _edges(
     (Phase.SUBMISSION_UNKNOWN, Phase.SUBMITTING, "resubmit: the next paid attempt"),
     (Phase.PROCESSING, Phase.SUBMITTING, "the provider has failed: the next paid attempt"),
+    (Phase.SUBMITTING, Phase.AWAITING_APPROVAL, "it waited, such as for a key; now an approval is needed"),
     (Phase.FAILED, Phase.COLLECTING, "contentgen.dev/collect"),
     (Phase.COMPLETED, Phase.PREPARING, "a new run: the spec was changed, or a rerun"),
     (Phase.FAILED, Phase.PREPARING, "a new run: the spec was changed, or a rerun"),
     (Phase.AWAITING_APPROVAL, Phase.PREPARING, "a new run: the spec was changed"),
-    (Phase.PREPARING, Phase.SUSPENDED, "spec.suspend, before the payment"),
-    (Phase.SUSPENDED, Phase.PREPARING, "resumed"),
+    *((phase, Phase.SUSPENDED, "spec.suspend") for phase in BEFORE_PAYMENT),
+    *((Phase.SUSPENDED, phase, "resumed") for phase in BEFORE_PAYMENT),
 )
-"""Transitions that a person causes or that begin another paid attempt or run. A new run begins as the first one does,
-and a run can be suspended in each phase before the payment.
-"""
+"""Transitions that a person causes, or that begin another paid attempt or run, which begins as the first one does."""
+
+
+@cache
+def can_follow(before: str, after: str) -> bool:
+    """Whether a phase can follow another one within a paid attempt: by one transition, or by several usual ones whose
+    phases between were left out, as by a run that adopts a finished purchase."""
+    single = {(each.source, each.target) for each in PHASE_RETURNS}
+    return before == after or (before, after) in single or after in _reachable(before, PHASE_TRANSITIONS)
+
+
+def _reachable(node: str, transitions: Iterable[LifecycleTransition]) -> set[str]:
+    """Nodes that some transitions lead to, one after the other."""
+    known = tuple(transitions)
+    found, fresh = set[str](), {node}
+    while fresh:
+        fresh = {each.target for each in known if each.source in fresh} - found
+        found |= fresh
+    return found

@@ -352,13 +352,19 @@ def test_before_it_is_paid_a_person_reads_what_the_sound_is() -> None:
     )
 
 
+def is_prepared(plan: Plan) -> bool:
+    """Whether the prepare stage has ended well, and what follows is decided at once."""
+    run = plan.status.run
+    return plan.status.phase is Phase.PREPARING and run is not None and run.facts is not None and plan.again_seconds == 0
+
+
 @pytest.mark.parametrize(("kind", "stage"), STAGES)
 def test_a_finished_stage_leads_on(kind: Kind, stage: Stage) -> None:
     plan = at(kind, stage, finished(kind, stage))
     assert plan.status.run is not None
     assert plan.status.run.job is None
     if stage is Stage.PREPARE:
-        assert reason(plan) == (Phase.SUBMITTING, Reason.SUBMITTING)
+        assert reason(plan) == (Phase.PREPARING, Reason.PREPARING), "Submitting would deny that it may wait now"
         told = outcome(kind, stage)
         assert told.facts is not None
         stored = {"storedBytes": sum(file.size_bytes for file in told.files)}
@@ -428,7 +434,7 @@ def test_a_length_that_its_file_cannot_have_is_not_paid_for(seconds: float, size
 def test_a_length_that_its_file_can_have_is_taken(seconds: float, size: int) -> None:
     done = outcome(TRANSCRIPT, Stage.PREPARE, **sound(seconds, size))
     plan = at(TRANSCRIPT, Stage.PREPARE, finished(TRANSCRIPT, Stage.PREPARE, done))
-    assert plan.status.phase is Phase.SUBMITTING
+    assert is_prepared(plan)
 
 
 def test_a_training_set_has_no_more_pictures_than_were_asked_for() -> None:
@@ -625,7 +631,7 @@ def test_a_pod_that_has_not_started_is_told() -> None:
 
 def test_a_job_that_left_its_outcome_and_was_deleted_has_done_its_work() -> None:
     seen = finished(TRANSCRIPT, Stage.PREPARE).model_copy(update={"job": None})
-    assert at(TRANSCRIPT, Stage.PREPARE, seen).status.phase is Phase.SUBMITTING
+    assert is_prepared(at(TRANSCRIPT, Stage.PREPARE, seen))
 
 
 def test_a_job_of_the_collect_stage_starts_at_attempt_one() -> None:

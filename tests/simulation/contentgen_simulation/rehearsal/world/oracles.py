@@ -24,9 +24,9 @@ from contentgen_contract.resources.status import ResourceStatus, RunStatus
 from contentgen_operator.decide.policies.notifications import events_of_change
 from contentgen_operator.state.lifecycle import (
     NONE,
-    PHASE_ORDER,
     PURCHASE_TRANSITIONS,
     RESTORED_TRANSITIONS,
+    can_follow,
     purchase_node,
 )
 from contentgen_operator.state.observed import BucketFile, Resource, ResourceRef
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from contentgen_simulation.rehearsal.world.world import RehearsalWorld
 
 Body = dict[str, Any]
-_ORDER = PHASE_ORDER
 _TRANSITIONS = {(each.source, each.target) for each in (*PURCHASE_TRANSITIONS, *RESTORED_TRANSITIONS)}
 _BURST = 60  # reconciles at any rate
 _HISTORY_BURST, _HISTORY_SECONDS = 30, 5.0
@@ -514,10 +513,8 @@ class Oracles:
             return
         if (old.run.number, old.run.paid_attempt) != (new.run.number, new.run.paid_attempt):
             return
-        if {Phase.SUSPENDED, Phase.AWAITING_APPROVAL} & {old.phase, new.phase}:
-            return
         answered = new.phase is not old.phase and self._is_answered(ref, old.phase)
-        if _ORDER.index(old.phase) <= _ORDER.index(new.phase) or answered or self._is_restored(ref):
+        if can_follow(old.phase, new.phase) or answered or self._is_restored(ref):
             return
         detail = f"{old.phase} to {new.phase} ({new.reason})"
         self.report("phases move forward", detail, f"{ref.name} run {new.run.number}: {new.message}")
