@@ -471,7 +471,9 @@ class Observer:
         deleted it.
         """
         trainings = await self._verifier.trainings(tenant, namespace, name)
-        document = await self._verifier.expired(Kind.LORA_TRAINING, namespace, name, trainings)
+        document = await self._verifier.expired(
+            Kind.LORA_TRAINING, namespace, name, (each.job_id for each in trainings)
+        )
         if document is None:
             return LoraView(name=name)
         key = _model_key(document.versions, lora_identity.files_of(trainings))

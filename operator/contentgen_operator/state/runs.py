@@ -12,6 +12,7 @@ from contentgen_contract.resources.spec import LoraTrainingSpec, Spec, parse_spe
 from contentgen_contract.resources.status import ResourceStatus, RunStatus, dump_status
 from contentgen_operator.state.observed import Resource, asks_to_collect, has_stored_version, is_end
 from contentgen_operator.state.purchases import PurchaseKey
+from contentgen_operator.state.run_document import RunDocument
 
 
 def current_run(resource: Resource, now: datetime) -> RunStatus:
@@ -116,7 +117,7 @@ def _new_run(resource: Resource, last: RunStatus | None, now: datetime) -> RunSt
     spec = parse_spec(resource.ref.kind, resource.spec)
     used, document = resource.status.versions, resource.document
     number, version = (document.number, document.version) if document is not None else (0, 0)
-    return RunStatus(
+    run = RunStatus(
         number=max(number, last.number if last else 0) + 1,
         version=max(version, last.version if last else 0, *(each.version for each in used)) + 1,
         run_hash=run_hash(resource.ref.kind, spec),
@@ -125,6 +126,21 @@ def _new_run(resource: Resource, last: RunStatus | None, now: datetime) -> RunSt
         spec=resource.spec,
         started_at=now,
     )
+    return _continued(run, document) if last is None else run
+
+
+_OF_PURCHASE = ("rerun", "lora_identity", "paid_attempt", "purchase_id", "provider_account")
+
+
+def _continued(run: RunStatus, document: RunDocument | None) -> RunStatus:
+    """The first run of a resource, with the purchase of the expired resource of its name if both have the same inputs.
+
+    The key of that purchase may contain a rerun, a LoRA identity or an attempt that the manifest does not have.
+    """
+    before = document.predecessor if document is not None else None
+    if before is None or before.purchase_id is None or run.rerun is not None or before.run_hash != run.run_hash:
+        return run
+    return run.model_copy(update={name: getattr(before, name) for name in _OF_PURCHASE})
 
 
 def frozen_spec(resource: Resource, run: RunStatus) -> Spec:

@@ -201,6 +201,11 @@ class Ledger:
         found = self._collection.find(where, {"jobId": True, "formerOwners": True})
         return frozenset(str(job) for each in found for job in (each["jobId"], *(each.get("formerOwners") or ())))
 
+    async def owners(self, tenant: Tenant, namespace: str, kind: Kind, name: str) -> frozenset[str]:
+        """Uids of the resources that own the purchases of this name."""
+        where = _of_tenant(tenant, namespace, kind, name)
+        return frozenset(await asyncio.to_thread(lambda: map(str, self._collection.distinct("jobId", where))))
+
     async def highest_version(self, tenant: Tenant, namespace: str, kind: Kind, name: str, uid: str) -> int:
         """Highest finished version of a resource, by the purchases under its name; 0 if none."""
         where = _of_tenant(tenant, namespace, kind, name) | {"outputs.jobId": uid}

@@ -108,7 +108,7 @@ class StatusVerifier:
             version=await self._ledger.highest_version(resource.tenant, ref.namespace, ref.kind, ref.name, ref.uid),
         )
         if run is None:  # stored with its first run
-            return document
+            return document.model_copy(update={"predecessor": await self._expired_run(resource)})
         document = await self._of_older_release(resource, document, run) or await self._with_payments_held_back(
             resource, document, run
         )
@@ -263,11 +263,18 @@ class StatusVerifier:
         """Purchases in the ledger that are collected for a LoraTraining."""
         return tuple(await self._ledger.collected(tenant, namespace, Kind.LORA_TRAINING, name))
 
-    async def expired(self, kind: Kind, namespace: str, name: str, bought: Iterable[Purchase]) -> RunDocument | None:
-        """Run document of the last resource of a name that is gone and owned one of these purchases; None unless the
+    async def _expired_run(self, resource: Resource) -> FrozenRun | None:
+        """Last run of the expired resource of this name; None: there is none, or a person has deleted the last one."""
+        ref = resource.ref
+        owners = await self._ledger.owners(resource.tenant, ref.namespace, ref.kind, ref.name)
+        last = await self.expired(ref.kind, ref.namespace, ref.name, owners)
+        return last.run if last is not None else None
+
+    async def expired(self, kind: Kind, namespace: str, name: str, uids: Iterable[str]) -> RunDocument | None:
+        """Run document of the one of these resources, of this name, whose last run started last; None unless the
         operator deleted it after its ttlSecondsAfterFinished.
         """
-        read = [await self._runs.get(uid) for uid in sorted({each.job_id for each in bought})]
+        read = [await self._runs.get(uid) for uid in sorted(set(uids))]
         place = (kind, namespace, name)
         named = [each for each in read if each is not None and (each.kind, each.namespace, each.name) == place]
         last = max(named, key=_started_at, default=None)

@@ -71,7 +71,8 @@ def obstacle(case: DecisionInput) -> str:
         return "the ledger does not confirm its result"
     if any(map(_has_result, _waiting(case))):
         return "a paid result is not collected"
-    return ""
+    cancelled = resource.status.reason == Reason.CANCELLED and (current is None or current.unpaid)
+    return "its run was cancelled before the payment; applied again, it would be paid" if cancelled else ""
 
 
 def _waiting(case: DecisionInput) -> tuple[Purchase, ...]:

@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from contentgen_contract.names import COLLECT_ANNOTATION, RERUN_ANNOTATION, Kind, Phase, Reason, Stage
+from contentgen_contract.names import (
+    CANCEL_ANNOTATION,
+    COLLECT_ANNOTATION,
+    RERUN_ANNOTATION,
+    Kind,
+    Phase,
+    Reason,
+    Stage,
+)
 from contentgen_contract.records import keys
 from contentgen_contract.resources.spec import parse_spec, run_hash
 from contentgen_contract.resources.status import ResourceStatus
@@ -118,6 +126,103 @@ async def test_the_same_resource_applied_again_adopts_and_pays_nothing(world: Wo
     assert (status.reason, len(world.provider.posts)) == (Reason.ADOPTED_FINISHED_RUN, 1)
     assert await expired(world)  # counts from its own completionTime
     assert len(world.provider.posts) == 1
+
+
+def refuse_by_budget(world: World) -> None:
+    """A budget that ends each run."""
+    body: dict[str, Any] = {"name": "all", "uid": "b", "generation": 1, "resourceVersion": "1"}
+    world.kube.budgets = [{"metadata": body, "spec": {"limits": {"day": "0.01"}, "onExceeded": "Fail"}}]
+
+
+async def applied_again(world: World, kind: Kind = IMAGES, **spec: Any) -> ResourceStatus:
+    """Let the resource expire, and apply it again as a GitOps tool does, without the annotations."""
+    assert await expired(world, kind, steps=12)
+    return await finished(world, kind, uid=OTHER_UID, **spec)
+
+
+async def rerun(world: World) -> ResourceStatus:
+    """The next run, by `contentgen.dev/rerun`."""
+    world.kube.apply(IMAGES, SPEC, **{RERUN_ANNOTATION: "once more"})
+    for _ in range(12):
+        await world.step(IMAGES)
+    return world.status(IMAGES)
+
+
+async def test_a_retried_run_is_adopted_although_the_manifest_has_no_rerun(world: World) -> None:
+    """Its purchase is under the key of the rerun, and nothing is under that of the manifest."""
+    refuse_by_budget(world)
+    assert (await finished(world)).reason == Reason.BUDGET_EXCEEDED
+    world.kube.budgets = []
+    assert (await rerun(world)).phase is Phase.COMPLETED
+    assert (await applied_again(world)).reason == Reason.ADOPTED_FINISHED_RUN
+    assert len(world.provider.posts) == 1
+
+
+async def test_the_result_of_the_last_run_is_adopted_and_not_the_failure_before_it(world: World) -> None:
+    world.provider.fails = {1}
+    assert (await finished(world)).reason == Reason.PROVIDER_FAILED
+    assert (await rerun(world)).phase is Phase.COMPLETED
+    assert (await applied_again(world)).reason == Reason.ADOPTED_FINISHED_RUN
+    assert len(world.provider.posts) == 2
+
+
+async def test_a_run_that_failed_at_the_provider_stays_failed_after_its_rerun(world: World) -> None:
+    refuse_by_budget(world)
+    assert (await finished(world)).reason == Reason.BUDGET_EXCEEDED
+    world.kube.budgets = []
+    world.provider.fails = {1}
+    assert (await rerun(world)).reason == Reason.PROVIDER_FAILED
+    assert (await applied_again(world)).reason == Reason.PROVIDER_FAILED
+    assert len(world.provider.posts) == 1
+
+
+async def test_an_image_of_an_earlier_training_is_adopted(world: World) -> None:
+    """Unlike one that a person has deleted, which is made with the present training."""
+    world.kube.apply(LORA, SPECS[LORA], THIRD_UID)
+    await world.finish(LORA)
+    assert (await finished(world, **PICTURE)).phase is Phase.COMPLETED
+    world.kube.apply(LORA, SPECS[LORA] | {"triggerWord": "other"}, THIRD_UID)
+    for _ in range(15):
+        await world.step(LORA)
+    posts = len(world.provider.posts)
+    assert (await applied_again(world, **PICTURE)).reason == Reason.ADOPTED_FINISHED_RUN
+    assert len(world.provider.posts) == posts
+
+
+async def test_a_rerun_in_the_manifest_or_another_spec_starts_a_run_of_its_own(world: World) -> None:
+    await finished(world)
+    assert await expired(world)
+    world.kube.apply(IMAGES, SPEC, OTHER_UID, **{RERUN_ANNOTATION: "once more"})
+    assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
+    assert len(world.provider.posts) == 2
+    assert await expired(world)
+    assert (await finished(world, uid=THIRD_UID, prompt="another one")).phase is Phase.COMPLETED
+    assert len(world.provider.posts) == 3
+
+
+async def test_after_the_deletion_by_a_person_the_key_of_the_manifest_decides(world: World) -> None:
+    """Of a chain of resources only the last one counts, and a person has deleted it."""
+    refuse_by_budget(world)
+    await finished(world)
+    world.kube.budgets = []
+    await rerun(world)
+    await applied_again(world)
+    world.kube.delete(IMAGES, world.now)
+    await world.step(IMAGES)
+    assert not world.there(IMAGES)
+    assert (await finished(world, uid=THIRD_UID)).phase is Phase.COMPLETED
+    assert len(world.provider.posts) == 2, "deleted and applied by a person: a request for another run"
+
+
+async def test_a_run_that_was_cancelled_before_its_payment_is_kept(world: World) -> None:
+    """Applied again, it would be paid, although a person has cancelled it."""
+    world.kube.apply(IMAGES, SPEC | {"suspend": True})
+    await world.step(IMAGES)
+    world.kube.apply(IMAGES, SPEC | {"suspend": True}, **{CANCEL_ANNOTATION: "1"})
+    for _ in range(3):
+        await world.step(IMAGES)
+    assert world.status(IMAGES).reason == Reason.CANCELLED
+    assert not await expired(world)
 
 
 @pytest.mark.parametrize("point", range(2 * 12))
