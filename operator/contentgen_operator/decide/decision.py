@@ -23,6 +23,7 @@ from contentgen_operator.decide.disagreement import wait_for_stores
 from contentgen_operator.decide.open_requests import plan_after_end, resume_earlier_attempt, with_open_requests
 from contentgen_operator.decide.payment import (
     COLLECT_SECONDS,
+    RESUBMITTED,
     adoption,
     cancelled_in_time,
     deadline_passed,
@@ -155,8 +156,8 @@ def _plan_for_run(case: DecisionInput) -> Plan:
     if purchase is None or purchase.planned:
         return _before_payment(case)
     if purchase.abandoned or case.observed.superseded:
-        why = "a person asked for another submission" if purchase.abandoned else "its files are stored"
-        return next_attempt(case, why)
+        why = RESUBMITTED if purchase.abandoned else "its files are stored"
+        return next_attempt(case, why, resubmitted=purchase.abandoned)
     return _BY_STATE[purchase.state](case, purchase)
 
 
@@ -241,7 +242,9 @@ def _prepare(case: DecisionInput) -> Plan:
     facts = ended.facts.model_dump(mode="json", by_alias=True) if ended.facts else {}
     facts["storedBytes"] = sum(each.size_bytes for each in ended.files)
     run = case.run.model_copy(update={"facts": facts, "job": None, "stage_attempt": 1, "lost_attempts": 0})
-    return new_plan(case, submitting(case, Reason.SUBMITTING, _prepared_text(ended)), run=run, again=SOON)
+    # Still Preparing: whether the payment follows, or a wait such as that for an approval, is decided next.
+    prepared = RunState(phase=Phase.PREPARING, reason=Reason.PREPARING, message=_prepared_text(ended))
+    return new_plan(case, prepared, run=run, again=SOON)
 
 
 def _source_refused(case: DecisionInput) -> str | None:

@@ -30,6 +30,7 @@ _LEDGER_WAIT_SECONDS = 60.0
 CANCEL_GRACE_SECONDS = 15.0  # in which a request may end after its cancellation was asked for
 CANCEL_POLL_SECONDS = 1.0
 _UNREACHABLE_SECONDS = 300.0  # wait for an unavailable provider after a deadline
+RESUBMITTED = "a person asked for another submission"
 _MAX_PROBLEM = 400  # characters of a provider's message; advice follows it
 
 
@@ -202,7 +203,7 @@ def purchase_missing(case: DecisionInput) -> Plan:
     if case.observed.named is not None and case.observed.named.same and case.resource.adopt is not None:
         return _restore_purchase(blind, kept, case.resource.adopt)
     if case.resource.resubmit == case.key.token:
-        return _abandon_purchase(case, next_attempt(blind, "a person asked for another submission"), kept)
+        return _abandon_purchase(case, next_attempt(blind, RESUBMITTED, resubmitted=True), kept)
     what = f"request {case.run.request_id}" if case.run.request_id else f"purchase {case.run.purchase_id or case.key}"
     message = remedies.join_message(
         f"{what} of {kinds.provider_of(case.kind)} was paid, or may have been, and the ledger in MongoDB has lost it"
@@ -285,7 +286,7 @@ def search_lost_request(case: DecisionInput, purchase: Purchase) -> Plan:
     # The annotation stays on the resource, so its token names one purchase: it must not pay for a later run too.
     if case.resource.resubmit == case.key.token:
         moves = (purchase_transition(case, purchase, PurchaseState.INTENT, step=PurchaseStep.ABANDONED.value),)
-        plan = next_attempt(case, "a person asked for another submission")
+        plan = next_attempt(case, RESUBMITTED, resubmitted=True)
         return plan.model_copy(update={"moves": moves})
     return _not_found(case, purchase)
 
@@ -481,8 +482,10 @@ def provider_failed(case: DecisionInput, purchase: Purchase) -> Plan:
     return fail(case, Reason.PROVIDER_FAILED, f"{purchase.provider} failed: {purchase.error}")
 
 
-def next_attempt(case: DecisionInput, why: str) -> Plan:
-    """The plan for the next paid attempt of the run."""
+def next_attempt(case: DecisionInput, why: str, *, resubmitted: bool = False) -> Plan:
+    """The plan for the next paid attempt of the run. One that a person has resubmitted needs an approval of its own:
+    the run's covers spec.paidAttempts.
+    """
     run = case.run.model_copy(
         update={
             "paid_attempt": case.run.paid_attempt + 1,
@@ -491,6 +494,7 @@ def next_attempt(case: DecisionInput, why: str) -> Plan:
             "sent_at": None,
             "request_id": None,
             "submitted_at": None,
+            "approval": None if resubmitted else case.run.approval,
         }
     )
     message = f"paid attempt {run.paid_attempt} follows: {why}"

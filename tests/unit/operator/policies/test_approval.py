@@ -11,11 +11,13 @@ from contentgen_contract.names import (
     CANCEL_ANNOTATION,
     REJECT_ANNOTATION,
     RERUN_ANNOTATION,
+    RESUBMIT_ANNOTATION,
     Kind,
     Phase,
 )
 from contentgen_contract.resources.status import ResourceStatus
 from contentgen_operator.state.decision_input import Policy
+from contentgen_operator.state.provider_requests import Found
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
@@ -296,6 +298,30 @@ async def test_a_deleted_resource_that_waits_is_gone_and_one_of_its_name_waits_a
     world.kube.apply(IMAGES, SPECS[IMAGES] | MANUAL, uid="another-uid", **approved(1))
     assert said(await world.finish(IMAGES, Phase.AWAITING_APPROVAL)) == WAITING
     assert said(await remains(world, IMAGES)) == WAITING
+
+
+async def _find_nothing(_: object) -> Found:
+    return Found(request_id=None, complete=True)
+
+
+async def test_a_request_that_is_sent_again_needs_an_approval_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`contentgen.dev/resubmit` needs the verb `spend` alone, and the first request may have been paid."""
+    world = await waiting(monkeypatch, IMAGES)
+    monkeypatch.setattr(world.provider, "find", _find_nothing)
+    world.provider.lose_replies = {1}
+    world.kube.apply(IMAGES, SPECS[IMAGES] | MANUAL, **approved(1))
+    lost = await world.finish(IMAGES, Phase.SUBMISSION_UNKNOWN)
+    token = (lost.message or "").split(f"{RESUBMIT_ANNOTATION}=")[1][:8]
+    world.kube.apply(IMAGES, SPECS[IMAGES] | MANUAL, **approved(1), **{RESUBMIT_ANNOTATION: token})
+    status = await world.finish(IMAGES, Phase.AWAITING_APPROVAL)
+    assert "no other attempt is paid before" in (status.message or "")
+    for _ in range(6):
+        await world.step(IMAGES)
+    assert len(world.provider.posts) == 1
+    again = {APPROVE_ANNOTATION: "1-again", APPROVED_BY_ANNOTATION: "alice"}
+    world.kube.apply(IMAGES, SPECS[IMAGES] | MANUAL, **again, **{RESUBMIT_ANNOTATION: token})
+    assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
+    assert len(world.provider.posts) == 2
 
 
 @pytest.mark.parametrize("kind", Kind)
