@@ -66,6 +66,7 @@ _CLASS = "operator/payment/test_purchase_class.py::test"
 _APPROVAL = "operator/policies/test_approval.py::test"
 _BUDGETS = "operator/policies/test_budgets.py::test"
 _BUDGET_ATTACKS = "operator/policies/test_budget_attacks.py::test"
+_LOST_REQUESTS = "operator/policies/test_budgets_of_lost_requests.py::test"
 _ATTACKS = "operator/policies/test_attack_policies.py::test"
 _QUEUE = "operator/policies/test_queue.py::test"
 _TURNS = "operator/process/test_fair_turns.py::test"
@@ -127,8 +128,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "stores/budgets",
         (
             "budget: the limit is not compared",
-            'where["held"] = {"$lte": ref.limit - more}',
-            'where["held"] = {"$lte": ref.limit + more}',
+            'where["held"] = {"$lte": ref.limit - room}',
+            'where["held"] = {"$lte": ref.limit + room}',
             f"{_BUDGETS}_a_refused_claim_releases_the_others",
         ),
         (
@@ -139,8 +140,8 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         (
             "budget: a renewal keeps its token",
-            '"token": token, "at": now}\n        for',
-            '"token": purchase, "at": now}\n        for',
+            '"token": token, "at": now, "paid"',
+            '"token": claims.purchase, "at": now, "paid"',
             f"{_BUDGETS}_a_release_by_an_old_token_does_nothing",
         ),
         (
@@ -151,15 +152,60 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         (
             "budget: a resource that is gone keeps its claim for ever",
-            "return not _is_newer(claim, now, _PAYING)",
-            "return False",
+            "_REFUSED or not _is_newer(claim, now, _PAYING)",
+            "_REFUSED",
             f"{_BUDGET_ATTACKS}_a_resource_whose_finalizer_was_removed_by_hand_keeps_no_money",
         ),
         (
             "budget: a claim that is about to be paid is released",
-            "return not _is_newer(claim, now, _PAYING)",
-            "return True",
+            "_REFUSED or not _is_newer(claim, now, _PAYING)",
+            "_REFUSED or True",
             f"{_BUDGET_ATTACKS}_a_resource_whose_finalizer_was_removed_by_hand_keeps_no_money",
+        ),
+        (
+            "budget: a request that is found again leaves the sum",
+            "[*_ENDED, PurchaseState.SUBMITTED.value]",
+            "_ENDED",
+            f"{_LOST_REQUESTS}_a_replaced_request_that_is_found_again_counts_all_the_time",
+        ),
+        (
+            "budget: an adopted request above the limit is no overrun",
+            'change["$inc"] |= {"overrun": excess, "excess": excess}',
+            "pass",
+            f"{_LOST_REQUESTS}_an_adopted_request_above_the_limit_is_an_overrun",
+        ),
+        (
+            "budget: a sum that grows above the limit is no overrun",
+            "grown = max(held - more_above, 0)",
+            "grown = 0",
+            f"{_LOST_REQUESTS}_a_sum_that_grows_above_the_limit_is_an_overrun",
+        ),
+        (
+            "budget: a purchase that is sent during a sum counts twice",
+            " or self._is_counted_twice(found, after)",
+            "",
+            f"{_LOST_REQUESTS}_a_purchase_that_is_claimed_and_sent_during_a_sum_counts_once",
+        ),
+        (
+            "budget: the claim of a paid purchase is released before the ledger has it",
+            '    if claim.get("paid"):',
+            "    if False:",
+            f"{_LOST_REQUESTS}_a_claim_of_a_paid_purchase_stays_while_the_ledger_lacks_it",
+        ),
+        (
+            "budget: an unknown price is claimed where nothing is left",
+            "max(claim.micros, claim.least) - had",
+            "more",
+            f"{_LOST_REQUESTS}_an_unknown_price_is_claimed_only_while_something_is_left",
+        ),
+    ),
+    *_of(
+        "observe",
+        (
+            "budget: an adopted request counts in today's window",
+            "(case.run.sent_at if was_rewound(seen) else None) or case.now",
+            "case.now",
+            f"{_LOST_REQUESTS}_an_adopted_request_counts_in_the_window_of_its_post",
         ),
     ),
     *_of(
@@ -190,9 +236,21 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         (
             "budget: a claim is not renewed before the payment",
-            "        if plan.claims is not None and (refused",
-            "        if plan.claims is not None and plan.payment is None and (refused",
+            "        if (refused := await self._budgets",
+            "        if plan.payment is None and (refused := await self._budgets",
             f"{_BUDGETS}_a_planned_purchase_is_sent_only_with_a_renewed_claim",
+        ),
+        (
+            "budget: an adopted request is not claimed",
+            "            await self._budgets.claim(plan.claims, now)\n",
+            "            pass\n",
+            f"{_LOST_REQUESTS}_an_adopted_request_counts_at_once",
+        ),
+        (
+            "budget: a frozen leader adopts after the release of its claims",
+            "        self._leadership.check()  # the claims of budgets of a frozen process may be released\n",
+            "",
+            f"{_LOST_REQUESTS}_a_leader_frozen_while_it_adopts",
         ),
     ),
     *_of(

@@ -1,9 +1,9 @@
 """Writes of one reconcile, in the only order that survives a crash after each of them:
 
 check of the collect Job → add finalizer → run document (new run, facts, attempt) → adoption → response →
-cancellation → ledger transitions → claims of budgets → purchase planned and marked → payment of one that was planned
-before → files deleted → run document (purchase, finished version) → Job → remove finalizer → label → record →
-notifications planned → status → notifications released → events → lost Job deleted.
+cancellation → claims of budgets for a paid purchase → ledger transitions → other claims of budgets → purchase planned
+and marked → payment of one that was planned before → files deleted → run document (purchase, finished version) → Job →
+remove finalizer → label → record → notifications planned → status → notifications released → events → lost Job deleted.
 
 The record is written before the status, because a resource with a finished status is not reconciled again.
 """
@@ -205,9 +205,12 @@ class Actor:
             await self._storage.put_answer(plan.store)
         if plan.cancel is not None:
             await self._cancel(plan.cancel, now, last_chance=plan.last_chance)
+        if plan.claims is not None and plan.claims.paid:  # first: what may be paid counts at every moment
+            await self._budgets.claim(plan.claims, now)
         for move in plan.moves:
             await self._move(move, now)
         if plan.unrecorded is not None:
+            self._leadership.check()
             await self._ledger.intend(plan.unrecorded.key, plan.unrecorded.purchase)
         if plan.restored is not None:
             await self._restore(plan.restored, now)
@@ -222,7 +225,9 @@ class Actor:
         """Raises Conflict if a budget has no room any more; the next decision waits for it."""
         if plan.releases:
             await self._budgets.release(plan.releases)
-        if plan.claims is not None and (refused := await self._budgets.claim(plan.claims, now)) is not None:
+        if plan.claims is None or plan.claims.paid:
+            return
+        if (refused := await self._budgets.claim(plan.claims, now)) is not None:
             raise Conflict(f"the budget {refused.budget} has no room any more ({refused.id})")
 
     async def _with_job(self, resource: Resource, plan: Plan, now: datetime) -> tuple[Plan, bool]:
@@ -324,6 +329,7 @@ class Actor:
         self._leadership.check()
         if claim is not None and request_id and not await self._ledger.claim(claim, request_id, now):
             raise Conflict(f"request {request_id} is another purchase's")
+        self._leadership.check()  # the claims of budgets of a frozen process may be released
         if await self._ledger.move(move) is None:
             _log_conflict(move, await self._ledger.get(move.key))
             raise Conflict(f"purchase {move.key} was changed")
@@ -333,6 +339,7 @@ class Actor:
         key, purchase = restored.key, restored.purchase
         if not await self._ledger.claim(purchase, purchase.request_id or "", now):
             raise Conflict(f"request {purchase.request_id} is another purchase's")
+        self._leadership.check()  # as above
         if not await self._ledger.intend(key, purchase):
             raise Conflict(f"purchase {key} is in the ledger again")
 

@@ -20,7 +20,7 @@ from contentgen_contract.resources.status import MAX_LOG, ResourceStatus, Versio
 from contentgen_contract.worker.orders import Limits
 from contentgen_operator.decide import history_searches, lora_identity
 from contentgen_operator.decide.deletion import is_searched_at_deletion
-from contentgen_operator.decide.payment import purchase_from_status, status_names_purchase
+from contentgen_operator.decide.payment import purchase_from_status, status_names_purchase, was_rewound
 from contentgen_operator.decide.policies import cleanup
 from contentgen_operator.kube import pods
 from contentgen_operator.kube.account_grants import AccountGrants
@@ -134,7 +134,7 @@ class Observer:
         elif lora_identity.decides_purchase(case.resource, case.run, case.spec, purchase):
             fields |= await self._observe_lora_image(case, purchase)
         elif purchase is None or purchase.unpaid:
-            fields |= await self._observe_unpaid(case)
+            fields |= await self._observe_unpaid(case, purchase)
             fields["loras"] = lora_identity.with_earlier_files(fields.get("loras", ()), fields.get("earlier", ()))
             if case.resource.adopt is not None and status_names_purchase(case.resource, case.run):
                 fields["named"] = await self._verify_for_missing_purchase(case)
@@ -151,14 +151,14 @@ class Observer:
     async def _observe_lora_image(self, case: DecisionInput, purchase: Purchase | None) -> dict[str, Any]:
         """Fields of an image whose purchase depends on the trainings of its LoRAs."""
         resource, run = case.resource, case.run
-        fields = await self._observe_unpaid(case)
+        fields = await self._observe_unpaid(case, purchase)
         variants = await self._verifier.variants(resource, run)
         wanted = lora_identity.wanted_purchase(run, fields["loras"], variants, case.now, resource.tenant.cluster)
         fields["wanted"] = wanted
         if wanted.scope is not None and wanted.scope != resource.scope:
             case = case.model_copy(update={"resource": resource.model_copy(update={"scope": wanted.scope})})
             fields["purchase"] = purchase = await self._ledger.get(case.key)
-            fields["budgets"] = await self._matching_budgets(case)
+            fields["budgets"] = await self._matching_budgets(case, purchase)
         if purchase is None or purchase.unpaid or wanted.identity != run.lora_identity:
             return fields
         return fields | ({"purchase": None} if wanted.waits else await self._observe_sent(case, purchase))
@@ -229,10 +229,10 @@ class Observer:
         while len(self._polled_at) > _MAX_POLL_TIMES:
             self._polled_at.popitem(last=False)
 
-    async def _observe_unpaid(self, case: DecisionInput) -> dict[str, Any]:
+    async def _observe_unpaid(self, case: DecisionInput, purchase: Purchase | None) -> dict[str, Any]:
         if not kinds.has_prepare(case.kind) or case.run.facts is not None:
             gate = await self._observe_gate(case.resource, case.spec)
-            return gate | {"budgets": await self._matching_budgets(case)}
+            return gate | {"budgets": await self._matching_budgets(case, purchase)}
         fields = await self._observe_stage(case, Stage.PREPARE)
         account = await self._grants.last(case.resource.ref.namespace, case.resource.tenant)
         return fields | {
@@ -425,11 +425,16 @@ class Observer:
             raise Conflict(f"namespace {namespace} is gone")
         return requires_approval(body["metadata"].get("labels") or {})
 
-    async def _matching_budgets(self, case: DecisionInput) -> tuple[MatchingBudget, ...]:
-        """Budgets that count the run, with the usage of their current windows and the run's claims."""
+    async def _matching_budgets(self, case: DecisionInput, purchase: Purchase | None) -> tuple[MatchingBudget, ...]:
+        """Budgets that count the run, with the usage of their windows and the run's claims.
+
+        The windows are the current ones, or those of the POST of a purchase that the ledger has lost.
+        """
+        seen = case.model_copy(update={"observed": Observation(purchase=purchase)})
+        at = (case.run.sent_at if was_rewound(seen) else None) or case.now
         provider, user = kinds.provider_of(case.kind), asset_user(case.resource, case.spec)
         found = await self._budgets.matching(case.resource.ref.namespace, provider, case.kind, user)
-        windows = {each.uid: windows_of(each, case.now) for each in found}
+        windows = {each.uid: windows_of(each, at) for each in found}
         ids = [window.id for each in windows.values() for window in each]
         usage = await self._usage.usage(ids, str(case.key)) if ids else {}
         return tuple(matching_budget(each, windows[each.uid], usage) for each in found)

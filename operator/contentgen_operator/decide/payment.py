@@ -101,12 +101,13 @@ def _budget_fields(case: DecisionInput) -> dict[str, Any]:
     return {"bound_micros": case.bound_micros, "budgets": tuple(windows)}
 
 
-def _claims(case: DecisionInput) -> BudgetClaims | None:
+def _claims(case: DecisionInput, *, paid: bool = False) -> BudgetClaims | None:
     """Claims of the purchase in all windows that count it; None: there are none."""
-    micros = case.bound_micros or 0  # unknown: its budgets allow that, else the run would be held
+    # Unknown: its budgets allow that, else the run would be held. It starts while anything is left.
+    micros, least = (case.bound_micros, 0) if case.bound_micros is not None else (0, 1)
     windows = (window.ref for budget in case.observed.budgets for window in budget.windows)
-    each = tuple(BudgetClaim(ref=ref, micros=micros) for ref in windows)
-    return BudgetClaims(purchase=str(case.key), each=each) if each else None
+    each = tuple(BudgetClaim(ref=ref, micros=micros, least=least) for ref in windows)
+    return BudgetClaims(purchase=str(case.key), each=each, paid=paid) if each else None
 
 
 def _tenant_fields(resource: Resource) -> dict[str, Any]:
@@ -229,7 +230,8 @@ def _restore_purchase(case: DecisionInput, kept: Purchase | None, request_id: st
     """The plan that restores a lost purchase in the ledger with the request id of the adopt annotation."""
     was = purchase_from_status(case.resource, case.run, case.spec)
     run_state = RunState(phase=Phase.PROCESSING, reason=Reason.PROCESSING, message="the named request is verified")
-    plan = new_plan(case, run_state, again=SOON).model_copy(update={"finalizer": True})
+    plan = new_plan(case, run_state, again=SOON)
+    plan = plan.model_copy(update={"finalizer": True, "claims": _claims(case, paid=True)})
     changes = {"request_id": request_id, "submitted_at": was.sent_at, "sent_at": was.sent_at, "step": None}
     if kept is None:
         update = {"state": PurchaseState.SUBMITTED, "changed_at": case.now, "estimated_micros": case.estimated_micros}
@@ -243,7 +245,7 @@ def _restore_purchase(case: DecisionInput, kept: Purchase | None, request_id: st
         target=PurchaseState.SUBMITTED,
         owner=kept.job_id,
         expected={"step": kept.step},
-        changes=changes | {"changed_at": case.now, "marker": was.marker, "loras": was.loras},
+        changes=changes | {"changed_at": case.now, "marker": was.marker, "loras": was.loras} | _budget_fields(case),
         claimed_for=kept,
     )
     return plan.model_copy(update={"moves": (move,)})
@@ -251,8 +253,9 @@ def _restore_purchase(case: DecisionInput, kept: Purchase | None, request_id: st
 
 def _abandon_purchase(case: DecisionInput, plan: Plan, kept: Purchase | None) -> Plan:
     """The plan that marks a lost purchase as abandoned, so that the next attempt follows for any resource with its
-    key.
+    key. It may be paid, so it counts in its budgets.
     """
+    plan = plan.model_copy(update={"claims": _claims(case, paid=True)})
     if kept is not None:
         step = LedgerTransition(
             key=case.key,
@@ -260,7 +263,7 @@ def _abandon_purchase(case: DecisionInput, plan: Plan, kept: Purchase | None) ->
             target=PurchaseState.INTENT,
             owner=kept.job_id,
             expected={"step": kept.step},
-            changes={"step": PurchaseStep.ABANDONED.value, "changed_at": case.now},
+            changes={"step": PurchaseStep.ABANDONED.value, "changed_at": case.now} | _budget_fields(case),
         )
         return plan.model_copy(update={"moves": (step,)})
     lost_one = purchase_from_status(case.resource, case.run, case.spec).model_copy(
@@ -270,6 +273,7 @@ def _abandon_purchase(case: DecisionInput, plan: Plan, kept: Purchase | None) ->
             "sent_at": case.run.sent_at,
             "error": f"the ledger had lost it; its request was {case.run.request_id}",
         }
+        | _budget_fields(case)
     )
     return plan.model_copy(update={"unrecorded": Reservation(key=case.key, purchase=lost_one)})
 

@@ -85,7 +85,8 @@ class Plan(Value):
     adoption: Adoption | None = None
     store: StoredAnswer | None = None
     moves: tuple[LedgerTransition, ...] = ()
-    claims: BudgetClaims | None = None  # made or renewed before the reservation and before the payment
+    # Made or renewed before the reservation and before the payment; of a paid purchase, before the ledger has it.
+    claims: BudgetClaims | None = None
     releases: tuple[BudgetRelease, ...] = ()  # claims of a run that is not paid now
     reservation: Reservation | None = None
     payment: Payment | None = None

@@ -5,8 +5,12 @@
 `open` for `settled`, so the document is as large as the number of purchases under way.
 
 The ledger is the source of truth. A purchase names its windows (`budgets`) from its planning on, and `settled` is the
-sum over the ledger, written by compare-and-set of `revision`: the next `settle` repairs the effects of a crash, a
-repetition or a restored backup.
+sum over all purchases in the ledger that may be paid and have no claim, written by compare-and-set of `revision`: the
+next `settle` repairs the effects of a crash, a repetition or a restored backup. So an abandoned purchase whose request
+is found again stays in the sum.
+
+A purchase that is paid already, such as an adopted one, is claimed whatever the limit, before the ledger has it as
+submitted. `excess` is what such purchases have added above the limit; it is a part of `overrun`.
 
 A new document takes no claim before the ledger was summed (`summed`): the collection is not part of a backup.
 
@@ -49,7 +53,8 @@ _PAYING = timedelta(minutes=15)
 _BATCH = 200  # claims that leave `open` with one update
 _INTENT = PurchaseState.INTENT.value
 _ABANDONED = {"state": _INTENT, "step": PurchaseStep.ABANDONED.value}
-_UNPAID = {PurchaseState.REFUSED.value, None}  # None: the ledger has no such purchase
+_PLANNED = PurchaseStep.PLANNED.value
+_REFUSED = PurchaseState.REFUSED.value
 _ENDED = [
     each.value
     for each in (
@@ -60,6 +65,12 @@ _ENDED = [
         PurchaseState.DISCARDED,
     )
 ]
+_MAY_BE_PAID: Document = {
+    "$or": [
+        {"state": {"$in": [*_ENDED, PurchaseState.SUBMITTED.value]}},
+        {"state": _INTENT, "step": {"$ne": _PLANNED}},
+    ]
+}
 # The best figure that there is; the bound where the charge is unknown.
 _BOUND: Document = {"$ifNull": ["$boundMicros", 0]}
 _COST: Document = {"$ifNull": ["$billedMicros", {"$ifNull": ["$actualMicros", _BOUND]}]}
@@ -120,7 +131,7 @@ class BudgetStore:
         try:
             for each in claims.each:
                 self._check()
-                if (fresh := self._claim(claims.purchase, each, token, now)) is None:
+                if (fresh := self._claim(claims, each, token, now)) is None:
                     self._undo(made)
                     return each.ref
                 if fresh:
@@ -135,41 +146,48 @@ class BudgetStore:
         for each in made:
             self._release(each)
 
-    def _claim(self, purchase: str, claim: BudgetClaim, token: str, now: datetime) -> bool | None:
-        """True: claimed; False: renewed; None: refused."""
-        ref, key = claim.ref, claim_key(purchase)
-        entry = {"purchase": purchase, "micros": claim.micros, "token": token, "at": now}
+    def _claim(self, claims: BudgetClaims, claim: BudgetClaim, token: str, now: datetime) -> bool | None:
+        """True: claimed; False: renewed; None: refused, which paid purchases are not."""
+        ref, key = claim.ref, claim_key(claims.purchase)
+        entry = {"purchase": claims.purchase, "micros": claim.micros, "token": token, "at": now, "paid": claims.paid}
+        fields = dict.fromkeys((f"open.{key}", "summed", "held", "overrun", "revision"), True)
         for _ in range(_TRIES):
-            found = self._collection.find_one({"_id": ref.id}, {f"open.{key}": True, "summed": True})
+            found = self._collection.find_one({"_id": ref.id}, fields)
             if found is None or not found.get("summed"):
                 self._insert(ref)
                 self._settle(ref.id, now, thorough=True)
                 continue
             before = (found.get("open") or {}).get(key)
-            more = claim.micros - (int(before["micros"]) if before else 0)
+            had = int(before["micros"]) if before else 0
+            more, room = claim.micros - had, max(claim.micros, claim.least) - had
             where: Document = {"_id": ref.id, f"open.{key}": {"$exists": False}}
             if before:
-                where = {"_id": ref.id, f"open.{key}.token": before["token"], f"open.{key}.micros": before["micros"]}
-            if more > 0 or not before:  # a renewal of the same amount is always granted
-                where["held"] = {"$lte": ref.limit - more}
-            change = {
+                where = {"_id": ref.id, f"open.{key}.token": before["token"], f"open.{key}.micros": had}
+            change: Document = {
                 "$set": {f"open.{key}": entry, "limit": ref.limit},
                 "$inc": {"held": more},
                 "$addToSet": {"keys": key},
             }
+            if claims.paid:
+                where |= {"held": found["held"], "revision": found["revision"]}
+                excess = min(max(found["held"] + more - ref.limit - found["overrun"], 0), max(more, 0))
+                change["$inc"] |= {"overrun": excess, "excess": excess}
+            elif room > 0 or not before:  # a renewal of the same amount is always granted
+                where["held"] = {"$lte": ref.limit - room}
             if self._collection.update_one(where, change).modified_count == 1:
                 return not before
-            if self._is_full(ref, more):
+            if not claims.paid and self._is_full(ref, room):
                 return None
         raise Conflict(f"the window {ref.id} changes all the time")
 
-    def _is_full(self, ref: WindowRef, more: int) -> bool:
+    def _is_full(self, ref: WindowRef, room: int) -> bool:
         found = self._collection.find_one({"_id": ref.id}, {"held": True}) or {}
-        return int(found.get("held") or 0) + more > ref.limit
+        return int(found.get("held") or 0) + room > ref.limit
 
     def _insert(self, ref: WindowRef) -> None:
         fresh = {"budget": ref.budget, "uid": ref.uid, "window": ref.window.value, "limit": ref.limit}
-        zero = {"held": 0, "settled": 0, "overrun": 0, "revision": 0, "open": {}, "keys": [], "summed": False}
+        zero: Document = dict.fromkeys(("held", "settled", "overrun", "excess", "revision"), 0)
+        zero |= {"open": {}, "keys": [], "summed": False}
         with contextlib.suppress(DuplicateKeyError):
             self._collection.insert_one({"_id": ref.id, **fresh, **zero, "resetsAt": ref.resets_at})
 
@@ -210,11 +228,9 @@ class BudgetStore:
         return await asyncio.to_thread(lambda: self._settle(window, now, thorough=thorough))
 
     def _settle(self, window: str, now: datetime, *, thorough: bool) -> bool:
-        changed = False
+        changed, due = False, thorough
         for _ in range(_TRIES):
             self._check()
-            if thorough:
-                changed |= self._claim_missing(window)
             found = self._collection.find_one({"_id": window})
             if found is None:
                 return changed
@@ -226,10 +242,14 @@ class BudgetStore:
                 changed |= self._release_all(window, gone)
                 continue
             ended = {key: each for key, each in found["open"].items() if _is_ended(kept.get(each["purchase"]))}
-            if not ended and not thorough:
+            if not ended and not due:
                 return changed
             ended = dict(list(ended.items())[:_BATCH])
-            if self._write_totals(window, found, ended):
+            after = self._write_totals(window, found, ended)
+            if after is None:
+                continue
+            changed, due = True, _excess(after) > _excess(found) or self._is_counted_twice(found, after)
+            if not due:
                 return True
         return changed
 
@@ -245,54 +265,51 @@ class BudgetStore:
         fields = {"state": True, "step": True, "budgets": True}
         return {str(each["_id"]): each for each in self._ledger.find({"_id": {"$in": names}}, fields)}
 
-    def _write_totals(self, window: str, found: Document, ended: Document) -> bool:
-        """Compare-and-set of the totals, without the claims that have ended."""
+    def _write_totals(self, window: str, found: Document, ended: Document) -> Document | None:
+        """Compare-and-set of the totals, without the claims that have ended; the document, None if it was changed.
+
+        A sum that grows above the limit is an overrun: a purchase without a claim, or a charge that was known as less.
+        All of the growth counts as excess at first, because a claim may be granted meanwhile; the next call reduces it.
+        """
         stay = [each["purchase"] for key, each in found["open"].items() if key not in ended]
-        settled, overrun = self._sum(window, stay)
+        settled, above = self._sum(window, stay)
         out = sum(int(each["micros"]) for each in ended.values())
+        held, excess = settled - int(found["settled"]) - out, _excess(found)
+        more_above = above - (int(found["overrun"]) - excess)
+        grown = max(held - more_above, 0)
+        needed = max(int(found["held"]) + held - int(found["limit"]) - above, 0)
+        claimable = grown and found.get("summed")
+        more_excess = grown if claimable else min(needed, excess + grown) - excess
         where: Document = {"_id": window, "revision": found["revision"]}
         for key, each in ended.items():
             where |= {f"open.{key}.token": each["token"], f"open.{key}.micros": each["micros"]}
+        overrun = more_above + more_excess
         change: Document = {
-            "$set": {"settled": settled, "overrun": overrun, "summed": True},
-            "$inc": {"held": settled - int(found["settled"]) - out, "revision": 1},
+            "$set": {"settled": settled, "summed": True},
+            "$inc": {"held": held, "overrun": overrun, "excess": more_excess, "revision": 1},
         }
         if ended:
             change["$unset"] = {f"open.{key}": "" for key in ended}
             change["$pullAll"] = {"keys": sorted(ended)}
-        elif found.get("summed") and (settled, overrun) == (found["settled"], found["overrun"]):
-            return True
+        elif found.get("summed") and (held, overrun, more_excess) == (0, 0, 0):
+            return found
         self._check()
-        after = self._collection.find_one_and_update(where, change, return_document=ReturnDocument.AFTER)
-        # A purchase that was claimed and has ended since the first read is in both; the next round takes it out.
-        return after is not None
+        after: Document | None = self._collection.find_one_and_update(
+            where, change, return_document=ReturnDocument.AFTER
+        )
+        return after
+
+    def _is_counted_twice(self, before: Document, after: Document) -> bool:
+        """True if a purchase was claimed after `before` was read, and sent before the sum."""
+        fresh = {key: each for key, each in after["open"].items() if key not in before["open"]}
+        return bool(fresh) and any(_may_be_paid(each) for each in self._purchases(fresh).values())
 
     def _sum(self, window: str, without: list[str]) -> tuple[int, int]:
-        """Charges of ended purchases of a window, and the part of them above the bounds."""
-        match = {"budgets": window, "_id": {"$nin": without}, "$or": [{"state": {"$in": _ENDED}}, _ABANDONED]}
+        """Charges of purchases of a window that may be paid, and the part of them above the bounds."""
+        match = {"budgets": window, "_id": {"$nin": without}} | _MAY_BE_PAID
         group = {"_id": None, "cost": {"$sum": _COST}, "overrun": {"$sum": _OVERRUN}}
         found = list(self._ledger.aggregate([{"$match": match}, {"$group": group}]))
         return (int(found[0]["cost"]), int(found[0]["overrun"])) if found else (0, 0)
-
-    def _claim_missing(self, window: str) -> bool:
-        """Claim for purchases under way that the window lacks, whatever its limit: a backup was restored."""
-        sent = {"state": _INTENT, "step": {"$nin": [PurchaseStep.PLANNED.value, PurchaseStep.ABANDONED.value]}}
-        under_way = {"budgets": window, "$or": [sent, {"state": PurchaseState.SUBMITTED.value}]}
-        purchases = list(self._ledger.find(under_way, {"boundMicros": True}))
-        changed = False
-        for each in purchases:
-            purchase, micros = str(each["_id"]), int(each.get("boundMicros") or 0)
-            key = claim_key(purchase)
-            entry = {"purchase": purchase, "micros": micros, "token": secrets.token_hex(8), "at": None}
-            change = {
-                "$set": {f"open.{key}": entry},
-                "$addToSet": {"keys": key},
-                "$inc": {"held": micros, "revision": 1},
-            }
-            self._check()
-            missing = {"_id": window, f"open.{key}": {"$exists": False}}
-            changed |= self._collection.update_one(missing, change).modified_count == 1
-        return changed
 
     async def totals(self, ids: Sequence[str]) -> dict[str, WindowTotals]:
         """Totals of windows by id; windows without any claim are missing."""
@@ -308,13 +325,18 @@ def _is_unneeded(claim: Document, purchase: Document | None, window: str, now: d
 
     Its purchase is missing, unpaid, planned for long, or was sent under other windows.
     """
+    if purchase is not None and _may_be_paid(purchase):
+        return window not in (purchase.get("budgets") or ())
+    if claim.get("paid"):  # the ledger is about to have it as sent
+        return not _is_newer(claim, now, _PAYING)
     if purchase is None:
         return not _is_newer(claim, now, _PLANNING)
-    if purchase["state"] in _UNPAID:
-        return True
-    if purchase["state"] == _INTENT and purchase.get("step") == PurchaseStep.PLANNED.value:
-        return not _is_newer(claim, now, _PAYING)
-    return window not in (purchase.get("budgets") or ())
+    return purchase["state"] == _REFUSED or not _is_newer(claim, now, _PAYING)
+
+
+def _may_be_paid(purchase: Document) -> bool:
+    planned = purchase["state"] == _INTENT and purchase.get("step") == _PLANNED
+    return not planned and purchase["state"] != _REFUSED
 
 
 def _is_newer(claim: Document, now: datetime, limit: timedelta) -> bool:
@@ -327,6 +349,10 @@ def _is_ended(purchase: Document | None) -> bool:
     if purchase is None:
         return False
     return purchase["state"] in _ENDED or {name: purchase.get(name) for name in _ABANDONED} == _ABANDONED
+
+
+def _excess(window: Document) -> int:
+    return int(window.get("excess") or 0)  # windows of older releases have none
 
 
 def _usage_of(document: Document, key: str) -> WindowUsage:

@@ -26,6 +26,11 @@ def budget_of(name: str = "all", uid: str = "", **spec: Any) -> dict[str, Any]:
     return {"metadata": metadata, "spec": spec}
 
 
+def _charge_of(purchase: dict[str, Any]) -> float:
+    known = (purchase.get(name) for name in ("billedMicros", "actualMicros"))
+    return next((each for each in known if each is not None), float("inf"))
+
+
 class ObservedWrites(Writes):
     """Observed writes. `freeze`: a write, its number, and what happens while the process is frozen after it."""
 
@@ -64,13 +69,21 @@ class BudgetWorld(World):
         return {each["_id"]: each for each in self.database["budgets"].find()}
 
     def check_books(self) -> None:
-        """Reserved and settled money does not exceed a limit, except for the reported overrun."""
+        """Reserved and settled money does not exceed a limit, except for the reported overrun, and includes each
+        purchase that may be paid.
+        """
         self.observed += 1
         for each in self.windows().values():
             reserved = sum(claim["micros"] for claim in each["open"].values())
             assert reserved + each["settled"] <= each["limit"] + each["overrun"], each
             assert each["held"] == reserved + each["settled"], each
             assert sorted(each["keys"]) == sorted(each["open"]), each
+            assert self._least(each["_id"]) <= each["held"], each
+
+    def _least(self, window: str) -> float:
+        """What the purchases of a window that may be paid cost at least: the bound, or the charge if it is less."""
+        paid = [each for each in self.sent() if window in each["budgets"]]
+        return sum((min(_charge_of(each), float(each["boundMicros"] or 0)) for each in paid), 0.0)
 
     def check_payments(self) -> None:
         """The purchases that the ledger has as sent are within each limit; so are the statuses."""

@@ -58,6 +58,7 @@ class BudgetClaim(Value):
 
     ref: WindowRef
     micros: int
+    least: int = 0  # what the window must have left, where that is more
 
 
 class BudgetClaims(Value):
@@ -65,6 +66,7 @@ class BudgetClaims(Value):
 
     purchase: str  # `_id` in the ledger
     each: tuple[BudgetClaim, ...]
+    paid: bool = False  # the money is spent already, so the claims are made whatever the limits
 
 
 class BudgetRelease(Value):

@@ -235,7 +235,7 @@ async def test_a_restored_backup_of_the_budgets_is_rebuilt_from_the_ledger(monke
     world.database["budgets"].replace_one({"_id": window["_id"]}, window | zero)
     await settled(world)
     (window,) = windows(world).values()
-    assert (window["settled"], window["held"]) == (ONE, 2 * ONE)
+    assert (window["settled"], window["held"], window["overrun"]) == (2 * ONE, 2 * ONE, 0)
     check_books(world)
 
 
