@@ -177,9 +177,18 @@ def reasons_md() -> str:
         "## Reasons\n",
         "The REASON column, `status.reason`, and the reasons of conditions.\n",
         "What was paid, what outlives the end or the wait, what helps, and what that pays. What is free comes first.\n",
+        _LATER_ATTEMPTS,
         f"<!-- reasons: all -->\n{_reasons_table(list(REASONS))}<!-- end of reasons -->\n",
     ]
     return "\n".join(parts)
+
+
+_LATER_ATTEMPTS = (
+    "The costs before a payment are those of a run's first paid attempt. In a later one (`status.run.paidAttempt` "
+    "above 1, by `spec.paidAttempts` or `contentgen.dev/resubmit`), an earlier attempt was paid or may have been, "
+    "unless `status.run.billed` is false: then *nothing* and *pays for the run, once* do not apply. Each payment "
+    "is one more, and while `status.run.requestOpen` is true, check the provider's dashboard before it.\n"
+)
 
 
 def _reasons_table(reasons: Sequence[Reason]) -> str:

@@ -71,6 +71,7 @@ _ATTACKS = "operator/policies/test_attack_policies.py::test"
 _QUEUE = "operator/policies/test_queue.py::test"
 _TURNS = "operator/process/test_fair_turns.py::test"
 _EXPIRY = "operator/policies/test_expiry.py::test"
+_ADVICE = "tests/unit/contract/test_advice.py::test"
 _GIVEN_UP = "operator/policies/test_given_up.py::test"
 _TEMPORARY = "operator/process/test_temporary_files.py::test"
 _EVENTS = "operator/notifications/test_events.py::test"
@@ -680,6 +681,34 @@ MUTANTS: tuple[Mutant, ...] = (
             "        if False:\n",
             "operator/policies/test_given_up.py::test_a_label_that_a_tool_removes_is_not_written_again",
         ),
+    ),
+    Mutant(
+        "advice: a paid earlier attempt of a run counts as nothing",
+        "operator/contentgen_contract/advice/remedies.py",
+        "    return earlier_payment_state(facts) if said is Paid.NOTHING else said\n",
+        "    return said\n",
+        f"{_ADVICE}_no_reason_says_after_a_paid_attempt_that_nothing_was_paid",
+    ),
+    Mutant(
+        "advice: after a paid attempt another one costs as if it were the first",
+        "operator/contentgen_contract/advice/remedies.py",
+        "    earlier = earlier_payment_state(facts)\n    if earlier is Paid.NOTHING:\n",
+        "    earlier = earlier_payment_state(facts)\n    if True:\n",
+        f"{_ADVICE}_no_reason_says_after_a_paid_attempt_that_nothing_was_paid",
+    ),
+    Mutant(
+        "advice: an attempt of a deleted resource counts as not billed",
+        "operator/contentgen_operator/decide/status.py",
+        "    return False if len(known) >= run.paid_attempt - 1 else None\n",
+        "    return False\n",
+        f"{_ADVICE}_an_attempt_of_a_deleted_resource_is_not_known_to_be_unpaid",
+    ),
+    Mutant(
+        "advice: retry pays again without a question after a paid earlier attempt",
+        "cli/contentgen_cli/commands/retrying.py",
+        "    return was_sent(item) or remedies.payment_state(item.facts) is not Paid.NOTHING\n",
+        "    return was_sent(item)\n",
+        "tests/unit/cli/test_cli.py::test_a_run_whose_earlier_attempt_was_paid_is_not_retried_unasked",
     ),
     Mutant(
         "rollback: a resource is resumed without the approval that its spec had",

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-from contentgen_cli.commands.retrying import was_paid
+from contentgen_cli.commands.retrying import was_sent
 from contentgen_cli.errors import CliError
 from contentgen_cli.item import Item
+from contentgen_contract.advice import remedies
 from contentgen_contract.annotations.cancel_run import CannotCancel, run_to_cancel
 from contentgen_contract.names import CANCEL_ANNOTATION, Phase
 
@@ -34,11 +35,11 @@ def cancel(item: Item) -> Cancel:
 
 
 def _payment_state(item: Item) -> str:
-    if was_paid(item):
+    if was_sent(item):
         return "The provider has the request and is asked to cancel it. It may still bill it: see status.run.billed."
     if item.status.phase in (Phase.SUBMITTING, Phase.SUBMISSION_UNKNOWN):
         return "The provider may have the request: the operator searches for it to cancel it. See status.run.billed."
-    return _UNPAID
+    return remedies.earlier_attempts_text(item.facts) or _UNPAID
 
 
 _UNPAID = "Nothing was paid for this run."

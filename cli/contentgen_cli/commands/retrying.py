@@ -9,7 +9,7 @@ from typing import Any
 from contentgen_cli.errors import CliError
 from contentgen_cli.item import Item
 from contentgen_contract.advice import remedies
-from contentgen_contract.advice.reasons import Paid
+from contentgen_contract.advice.reasons import Action, Costs, Paid
 from contentgen_contract.names import RERUN_ANNOTATION, RESUBMIT_ANNOTATION, Phase, Reason
 
 
@@ -37,15 +37,20 @@ def retry(item: Item, now: datetime) -> Retry:
 def _payment_state(item: Item) -> str:
     """Text before another run: the payment of the last one, and free remedies."""
     facts = item.facts
-    free = [_WRAPPED.fill(each) for each in remedies.free_advice_lines(facts, item.reference)]
-    match remedies.payment_state(facts):
-        case Paid.UNKNOWN:
-            payment = "It may have been paid before it failed: the reply to its request was lost."
-        case _ if was_paid(item):
-            payment = "It was paid before it failed."
-        case _:
-            payment = "Nothing was paid for the run that failed."
-    return "\n".join([payment, *free])
+    again = remedies.find_remedy(facts, Action.RERUN)
+    advice = [*remedies.free_advice_lines(facts, item.reference)]
+    if again is not None and again.text and was_paid(item):  # such as a check before the payment
+        advice.append(f"{again.text.replace('NAME', item.reference)} ({again.costs.value}).")
+    return "\n".join([_payment_text(item), *map(_WRAPPED.fill, advice)])
+
+
+def _payment_text(item: Item) -> str:
+    facts = item.facts
+    if earlier := remedies.earlier_attempts_text(facts):
+        return _WRAPPED.fill(earlier)
+    if remedies.payment_state(facts) is Paid.UNKNOWN:
+        return "It may have been paid before it failed: the reply to its request was lost."
+    return "It was paid before it failed." if was_paid(item) else "Nothing was paid for the run that failed."
 
 
 def _resubmit_advice(item: Item) -> str:
@@ -77,14 +82,21 @@ def _refuse(item: Item) -> None:
         raise CliError(f"{item.reference} is SubmissionUnknown, but its message names no {RESUBMIT_ANNOTATION} token")
     if item.status.reason == Reason.INVALID_SPEC:
         free = "".join(f" {each}" for each in remedies.free_advice_lines(item.facts, item.reference))
+        edit = remedies.find_remedy(item.facts, Action.EDIT)
+        pays = f", {remedies.cost_clause(edit.costs)}" if edit is not None and edit.costs is not Costs.ONCE else ""
         raise CliError(
             f"{item.reference} would fail again: {item.status.message}.{free} "
-            f"Correct it{', which pays once more' if free else ''}: kubectl edit {item.kind.value.lower()} {item.name}"
+            f"Correct it{pays}: kubectl edit {item.kind.value.lower()} {item.name}"
         )
 
 
 def was_paid(item: Item) -> bool:
-    """True if the provider accepted, or may have accepted, a request of the last run."""
+    """True if the provider accepted, or may have accepted, a request of any attempt of the last run."""
+    return was_sent(item) or remedies.payment_state(item.facts) is not Paid.NOTHING
+
+
+def was_sent(item: Item) -> bool:
+    """True if a request of the current attempt was, or may have been, sent, or the run has a cost."""
     cost = item.status.cost
     return item.facts.sent or (cost is not None and bool(cost.actual) and Decimal(cost.actual) > 0)
 

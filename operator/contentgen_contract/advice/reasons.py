@@ -46,6 +46,8 @@ class Costs(StrEnum):
     ONCE = "pays for the run, once"
     PAYS = "pays once more"
     MAY_PAY_TWICE = "pays once more; if the first request was taken, it is paid twice"
+    AFTER_EARLIER = "pays once more; an earlier attempt of the run may have been paid"
+    """Never in the table: replaces ONCE in a later attempt of a run, see `remedies.applicable_remedies`."""
 
 
 class Action(StrEnum):
@@ -75,6 +77,7 @@ class When(StrEnum):
     LOST = "a request was sent, and its id is not known"
     KNOWN = "the request's id is known"
     RESULT = "the provider's answer is stored"
+    NO_RESULT = "the provider's answer is not stored"
     OPEN = "the request may still finish"
     WAITS = "the run has not ended"
     FAILED = "the run has failed"
@@ -260,8 +263,8 @@ REASONS: dict[Reason, Explanation] = {
             Remedy(
                 Action.DELETE_OTHER,
                 Costs.ONCE,
-                "Delete the older one, which deletes its files if its spec.deletionPolicy is Delete; this one then "
-                "continues by itself",
+                "Wait until the older one has ended, then delete it; this one continues by itself. A deletion before "
+                "that cancels its request, which was paid. It deletes its files if its spec.deletionPolicy is Delete",
             ),
         ),
         "The message names the older LoraTraining. Without the wait both would be paid.",
@@ -297,10 +300,13 @@ REASONS: dict[Reason, Explanation] = {
         Kept.RUN,
         _resumes_itself(
             Action.REPAIR,
-            "Put a valid key into the Secret that the chart's providers.existingSecret names; work continues by itself",
+            "Put a valid key of the same account at the provider into the Secret of the chart's "
+            "providers.existingSecret, or of providers.accounts if the message names an account; work continues by "
+            "itself",
         ),
         "The keys of the Secret are fal-key and assemblyai-key; the message states whether the provider rejects them, "
-        "and names the namespace's provider account if it is not the default one.",
+        "and names the namespace's provider account if it is not the default one. Another account at the provider does "
+        "not know the requests that were sent: with its key their paid results are lost.",
     ),
     Reason.BUDGET_EXCEEDED: Explanation(
         "A ContentBudget of the platform refuses the run: it may cost more than the budget has left, or allows a run.",
@@ -666,10 +672,27 @@ REASONS: dict[Reason, Explanation] = {
         "Ask the provider's support.",
     ),
     Reason.RESULT_INVALID: Explanation(
-        "The provider has finished and was paid, but its result is invalid.",
+        "The provider has finished and was paid, but its result is invalid, or was not found at the provider.",
         Paid.PAID,
         Kept.ANSWER,
-        (*_collect(), Remedy(Action.RERUN, Costs.PAYS)),
-        "Ask the provider. The message states whether its response is kept.",
+        (
+            *_collect(),
+            Remedy(
+                Action.RERUN,
+                Costs.PAYS,
+                f"If the response is kept, and fetching it once more does not help, start another run: {_AGAIN_BY}",
+                When.RESULT,
+            ),
+            Remedy(
+                Action.RERUN,
+                Costs.PAYS,
+                "If the response is not kept: check first that the operator's key is of the account that the request "
+                "was sent with, and look there for the request by its id, since its result was paid; only then start "
+                f"another run: {_AGAIN_BY}",
+                When.NO_RESULT,
+            ),
+        ),
+        "Ask the provider. The message states whether its response is kept. status.run.providerAccount names the "
+        "account of the request; absent: the default one.",
     ),
 }

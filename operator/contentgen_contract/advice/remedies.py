@@ -6,7 +6,7 @@ the message contains.
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from contentgen_contract.advice.reasons import REASONS, Action, Costs, Explanation, Paid, Remedy, When, sentences
@@ -33,6 +33,7 @@ class Facts:
     reason: Reason | None = None
     phase: str | None = None
     number: int = 0  # of the run; 0 before the first
+    attempt: int = 1  # paid attempt of the run; a later one has the fields of its own request only
     request_id: str | None = None
     sent: bool = False  # a request was, or may have been, sent
     open: bool = False  # the request may still finish after the end of the run
@@ -54,6 +55,7 @@ class Facts:
             reason=known,
             phase=phase,
             number=run.get("number") or 0,
+            attempt=run.get("paidAttempt") or 1,
             request_id=run.get("requestId"),
             sent=bool(run.get("requestId") or run.get("sentAt")),
             open=run.get("requestOpen") is True,
@@ -87,10 +89,27 @@ def has_result(facts: Facts) -> bool:
 
 
 def payment_state(facts: Facts) -> Paid:
-    """Payment state of the last run."""
-    said = REASONS[facts.reason].paid if facts.reason is not None else Paid.BY_STAGE
+    """Payment state of the last run, with its earlier attempts."""
     if facts.edit_refused:
         return Paid.NOTHING
+    said = _attempt_payment_state(facts)
+    return earlier_payment_state(facts) if said is Paid.NOTHING else said
+
+
+def earlier_payment_state(facts: Facts) -> Paid:
+    """Payment state of a run whose current attempt has sent nothing: PAID or UNKNOWN by its earlier attempts.
+
+    status.run names no request of them. They have failed at the provider, or their replies were lost.
+    """
+    if facts.billed is True:
+        return Paid.PAID
+    later = facts.attempt > 1 and facts.billed is None
+    return Paid.UNKNOWN if facts.open or later else Paid.NOTHING
+
+
+def _attempt_payment_state(facts: Facts) -> Paid:
+    """Payment state of the current attempt."""
+    said = REASONS[facts.reason].paid if facts.reason is not None else Paid.BY_STAGE
     if said is Paid.BY_STAGE or (said is Paid.BILLED and not facts.request_id):
         return Paid.PAID if facts.request_id else Paid.UNKNOWN if facts.sent else Paid.NOTHING
     return Paid.PAID if said is Paid.NOTHING and facts.request_id and facts.reason not in _PAID_ELSEWHERE else said
@@ -105,10 +124,21 @@ def explanation(facts: Facts) -> Explanation | None:
 
 
 def applicable_remedies(facts: Facts) -> tuple[Remedy, ...]:
-    """Remedies that apply, free ones first."""
+    """Remedies that apply, free ones first, with their costs after earlier attempts of the run."""
     if facts.reason is None:
         return ()
-    return tuple(each for each in REASONS[facts.reason].remedies if _applies(each, facts))
+    return tuple(_with_earlier(each, facts) for each in REASONS[facts.reason].remedies if _applies(each, facts))
+
+
+def _with_earlier(remedy: Remedy, facts: Facts) -> Remedy:
+    if remedy.costs is not Costs.ONCE or facts.edit_refused:
+        return remedy
+    earlier = earlier_payment_state(facts)
+    if earlier is Paid.NOTHING:
+        return remedy
+    if facts.open:
+        return replace(remedy, costs=Costs.MAY_PAY_TWICE)
+    return replace(remedy, costs=Costs.PAYS if earlier is Paid.PAID else Costs.AFTER_EARLIER)
 
 
 def _applies(remedy: Remedy, facts: Facts) -> bool:
@@ -121,6 +151,7 @@ def _applies(remedy: Remedy, facts: Facts) -> bool:
         When.LOST: sent and not known,
         When.KNOWN: sent and known,
         When.RESULT: has_result(facts),
+        When.NO_RESULT: not has_result(facts),
         When.OPEN: facts.open and known,
         When.WAITS: facts.phase != Phase.FAILED,
         When.FAILED: facts.phase == Phase.FAILED,
@@ -142,9 +173,23 @@ def advice_lines(facts: Facts, name: str = "NAME") -> tuple[str, ...]:
     row = explanation(facts)
     if row is None:
         return ()
-    return tuple(
-        each.replace("NAME", name) for each in sentences(row.where_to_look, _with_costs(applicable_remedies(facts)))
-    )
+    look = " ".join(filter(None, (row.where_to_look, earlier_attempts_text(facts))))
+    return tuple(each.replace("NAME", name) for each in sentences(look, _with_costs(applicable_remedies(facts))))
+
+
+def earlier_attempts_text(facts: Facts) -> str:
+    """Sentences about earlier attempts of a run whose current attempt has sent nothing; empty if none was paid."""
+    earlier = earlier_payment_state(facts)
+    if facts.sent or facts.edit_refused or earlier is Paid.NOTHING:
+        return ""
+    if facts.open:
+        return (
+            "An earlier attempt of this run may have been paid, and its request may still finish: check the provider's "
+            "dashboard before another payment."
+        )
+    if earlier is Paid.PAID:
+        return "An earlier attempt of this run was paid."
+    return "An earlier attempt of this run may have been paid: see the provider's dashboard."
 
 
 def free_advice_lines(facts: Facts, name: str = "NAME") -> tuple[str, ...]:
@@ -167,6 +212,10 @@ def collect_obstacle(facts: Facts) -> str:
         return ""
     if facts.sent:
         return "the reply to the paid request was lost, and no request is known yet: there is no result to fetch"
+    if earlier_payment_state(facts) is not Paid.NOTHING:
+        return (
+            "the last attempt of the run that has failed sent nothing, and it has no result of an earlier one to fetch"
+        )
     return "nothing was paid for the run that has failed: there is no result to fetch"
 
 

@@ -16,7 +16,7 @@ from contentgen_operator.decide.payment import (
     processing,
     search_lost_request,
 )
-from contentgen_operator.decide.planning import fail, new_plan
+from contentgen_operator.decide.planning import fail, new_plan, unpaid_text
 from contentgen_operator.decide.request_endings import is_gone
 from contentgen_operator.state.decision_input import DecisionInput
 from contentgen_operator.state.plan import Plan
@@ -46,8 +46,7 @@ def stop_before_payment(case: DecisionInput, reason: Reason, message: str) -> Pl
 
 
 def _nothing_sent(case: DecisionInput, _: Purchase | None = None) -> Plan:
-    paid = "no other attempt is made" if case.observed.earlier else "nothing was paid"
-    return stop_before_payment(case, Reason.CANCELLED, f"{_CANCELLED}; {paid}")
+    return stop_before_payment(case, Reason.CANCELLED, f"{_CANCELLED}; {unpaid_text(case)}")
 
 
 def _lost(case: DecisionInput, purchase: Purchase) -> Plan:

@@ -121,7 +121,7 @@ def missing_result(case: DecisionInput) -> str:
 def refused_retry(case: DecisionInput, why: str) -> Plan:
     """The plan for a retry that is impossible: the end stays as it is, with the cause in its message."""
     last, value = case.resource.status, case.resource.collect
-    suffix = f"{_DID_NOTHING}{value} did nothing: {why}; nothing was paid)"
+    suffix = f"{_DID_NOTHING}{value} did nothing and paid nothing: {why})"
     before = _with_next_value(last.message or "", case.run, value).partition(_DID_NOTHING)[0][
         : MAX_MESSAGE - len(suffix)
     ]

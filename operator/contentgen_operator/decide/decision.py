@@ -45,6 +45,7 @@ from contentgen_operator.decide.planning import (
     purchase_transition,
     recheck_seconds,
     submitting,
+    unpaid_text,
     withdraw_planned,
 )
 from contentgen_operator.decide.policies import approval, budget, cleanup, estimate, gate, queue
@@ -188,8 +189,7 @@ def _suspended(case: DecisionInput, plan: Plan) -> Plan:
 def _before_payment(case: DecisionInput) -> Plan:
     if deadline_passed(case):
         seconds, last = case.resource.deadline_seconds, case.resource.status
-        paid = "no other attempt is made" if case.observed.earlier else "nothing was paid"
-        message = f"the run is not finished after spec.deadlineSeconds ({seconds}); {paid}"
+        message = f"the run is not finished after spec.deadlineSeconds ({seconds}); {unpaid_text(case)}"
         if last.run is not None and last.run.number == case.run.number and last.message:
             message += f"; it waited ({last.reason}): {last.message}"
         return stop_before_payment(case, Reason.DEADLINE_EXCEEDED, message)
@@ -261,7 +261,7 @@ def _language_refused(case: DecisionInput) -> str | None:
     if not isinstance(case.spec, TranscriptionSpec):
         return None
     why = languages.unknown_code_error(case.spec.options.language)
-    return f"spec.options.language: {why}; nothing was paid" if why else None
+    return f"spec.options.language: {why}; {unpaid_text(case)}" if why else None
 
 
 def _lora_refused(case: DecisionInput) -> str | None:
@@ -274,7 +274,7 @@ def _lora_refused(case: DecisionInput) -> str | None:
             address = strip_credentials(lora.path or "")
             return (
                 f"spec.loras[{index}].path: {address}: {why}; fal fetches it from the internet: expected a public "
-                "address; nothing was paid"
+                f"address; {unpaid_text(case)}"
             )
     return None
 
@@ -315,9 +315,10 @@ def _wait_for_lora(case: DecisionInput) -> Plan | None:
 def _missing_lora_state(case: DecisionInput, lora: LoraView) -> RunState:
     """State of an ImageGeneration whose LoRA is not ready: it continues once the LoraTraining has a version."""
     if lora.phase is Phase.FAILED:
+        paid = "nothing more is paid" if case.run.paid_attempt > 1 else "nothing was paid"
         message = (
-            f"LoraTraining {lora.name} has failed: {lora.message or 'no message'}; nothing was paid here, and "
-            "it goes on by itself once that LoraTraining has a version, or with another LoRA in spec.loras"
+            f"LoraTraining {lora.name} has failed: {lora.message or 'no message'}; {paid} here, and it goes on by "
+            "itself once that LoraTraining has a version, or with another LoRA in spec.loras"
         )
         return RunState(phase=before_submission(case), reason=Reason.LORA_FAILED, message=message)
     state = lora.phase.value if lora.phase else "missing"

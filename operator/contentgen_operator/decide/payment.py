@@ -20,7 +20,14 @@ from contentgen_operator.state.decision_input import DecisionInput, RunState
 from contentgen_operator.state.observed import LoraView, Observation, Resource
 from contentgen_operator.state.plan import Adoption, Cancellation, Payment, Plan, Reservation, StoredAnswer
 from contentgen_operator.state.policies.budgets import BudgetClaim, BudgetClaims
-from contentgen_operator.state.provider_requests import Call, RequestState, RequestView, arguments_json, is_request_id
+from contentgen_operator.state.provider_requests import (
+    GONE,
+    Call,
+    RequestState,
+    RequestView,
+    arguments_json,
+    is_request_id,
+)
 from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseKey, PurchaseState, PurchaseStep
 from contentgen_operator.state.runs import asset_user, purchase_key
 
@@ -472,9 +479,16 @@ def processing(case: DecisionInput, purchase: Purchase, reason: Reason, message:
 
 def result_not_stored(case: DecisionInput, purchase: Purchase) -> Plan:
     """Failure of a run whose paid result could not be stored."""
+    look = "look for it there by this id"
+    if purchase.error == GONE.message:  # the answer is the same with the key of another account
+        account = purchase.account or "the default one"
+        look += (
+            f", in the account that it was sent with ({account}), before another payment, since a key of another "
+            "account does not find it"
+        )
     message = (
         f"request {purchase.request_id} of {purchase.provider} was paid, but {purchase.error}, so nothing is "
-        f"stored: look for it there by this id; {remedies.rerun_advice()}"
+        f"stored: {look}; {remedies.rerun_advice()}"
     )
     return fail(case, Reason.RESULT_INVALID, message)
 

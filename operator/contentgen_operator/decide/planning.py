@@ -56,6 +56,12 @@ def recheck_seconds(case: DecisionInput, longest: float) -> float:
     return min(max(age / 10, _RECHECK_SECONDS), longest)
 
 
+def unpaid_text(case: DecisionInput) -> str:
+    """Clause about the payment of a run whose current attempt has sent nothing. Earlier attempts may have been paid."""
+    later = case.run.paid_attempt > 1 or bool(case.observed.earlier)
+    return "no other attempt is made" if later else "nothing was paid"
+
+
 def fail(case: DecisionInput, reason: Reason, message: str) -> Plan:
     """The plan that ends the run without outputs and withdraws its planned purchase."""
     return new_plan(case, RunState(phase=Phase.FAILED, reason=reason, message=message), moves=withdraw_planned(case))

@@ -8,7 +8,7 @@ from contentgen_contract.resources.prices import PRICES, is_trainer
 from contentgen_contract.resources.spec import TranscriptionSpec
 from contentgen_contract.resources.spec_checks import first_problem, makes_other_output
 from contentgen_operator.decide.cancellation import stop_before_payment
-from contentgen_operator.decide.planning import new_plan
+from contentgen_operator.decide.planning import new_plan, unpaid_text
 from contentgen_operator.state.decision_input import DecisionInput, RunState
 from contentgen_operator.state.plan import Plan
 
@@ -21,9 +21,9 @@ def refused(case: DecisionInput) -> Plan | None:
     """Failure of a run whose spec must not be bought; None: it may."""
     if (found := first_problem(case.spec)) is not None:
         reason = Reason.MODEL_NOT_ALLOWED if found.field[-1] == "model" else Reason.INVALID_SPEC
-        return stop_before_payment(case, reason, f"{found}; nothing was paid")
+        return stop_before_payment(case, reason, f"{found}; {unpaid_text(case)}")
     if (message := _model_refused(case)) and not case.observed.price.problem:
-        return stop_before_payment(case, Reason.MODEL_NOT_ALLOWED, f"{message}; nothing was paid")
+        return stop_before_payment(case, Reason.MODEL_NOT_ALLOWED, f"{message}; {unpaid_text(case)}")
     return None
 
 
@@ -43,8 +43,9 @@ def _waits_for_name(case: DecisionInput) -> Plan | None:
     if other is None:
         return None
     message = (
-        f"the older LoraTraining {other} has the same spec.loraName: both would be paid; nothing is paid here "
-        "until that one is deleted or has another loraName"
+        f"the older LoraTraining {other} has the same spec.loraName: both would be paid; nothing is paid here until "
+        "that one is deleted, which cancels its request if that has not ended, or until one of them has another "
+        "loraName"
     )
     run_state = RunState(phase=before_submission(case), reason=Reason.WAITING_FOR_LORA_NAME, message=message)
     return new_plan(case, run_state, again=_NAME_WAIT_SECONDS)

@@ -102,7 +102,7 @@ def refused_text(stage: Stage, run: RunStatus, provider: str, what: str) -> str:
     """Message about a refused Job or pod, with what was paid."""
     text = f"the {stage} stage is refused {what}; it is tried again by itself"
     if stage is Stage.PREPARE:
-        return f"{text}, and nothing was paid"
+        return f"{text}, and {'nothing more is' if run.paid_attempt > 1 else 'nothing was'} paid"
     since = run.submitted_at.strftime(" at %Y-%m-%d %H:%M UTC") if run.submitted_at else ""
     return (
         f"{text}. Request {run.request_id} of {provider} was paid{since}; its answer is kept in the bucket and nothing "

@@ -42,7 +42,8 @@ def build_status(case: DecisionInput, run_state: RunState, run: RunStatus) -> Re
     if purchase is not None and run.paid_attempt == case.run.paid_attempt:  # the next one has no request yet
         run = run.model_copy(update=_purchase_fields(purchase))
     costs = _costs(case, run_state, run)
-    run = run.model_copy(update={"billed": _billed(run_state, run, costs), "request_open": _is_open(case, run_state)})
+    billed = _billed(case.observed, run_state, run, costs)
+    run = run.model_copy(update={"billed": billed, "request_open": _is_open(case, run_state)})
     state = ConditionInput(
         kind=case.kind,
         phase=run_state.phase,
@@ -176,11 +177,25 @@ def _amounts(costs: tuple[PurchaseCost, ...], other_runs: tuple[Purchase, ...], 
     }
 
 
-def _billed(run_state: RunState, run: RunStatus, costs: tuple[PurchaseCost, ...]) -> bool | None:
+def _billed(observed: Observation, run_state: RunState, run: RunStatus, costs: tuple[PurchaseCost, ...]) -> bool | None:
     """True if the provider bills an ended run; `run.billed` is already True for a request that could not be ended."""
     if run_state.reason is Reason.ESTIMATED and run.paid_attempt == 1:
         return False
-    return (True if run.billed else total(costs).billed) if run_state.phase.terminal else run.billed
+    if not run_state.phase.terminal or run.billed:
+        return run.billed
+    if run_state.reason is Reason.ESTIMATED:  # its own price is not billed
+        costs = tuple(each for each in costs if each.source is not CostSource.ESTIMATE or each.billed)
+    return _with_earlier(observed, run, total(costs).billed)
+
+
+def _with_earlier(observed: Observation, run: RunStatus, billed: bool | None) -> bool | None:
+    """None instead of False if an earlier attempt of the run may be billed: one of a deleted resource, whose cost is
+    not this resource's, or one that the ledger has lost.
+    """
+    if billed is not False or run.paid_attempt == 1:
+        return billed
+    known = [each for each in observed.earlier if final_cost(each).billed is False]
+    return False if len(known) >= run.paid_attempt - 1 else None
 
 
 def transition_events(resource: Resource, status: ResourceStatus) -> tuple[Event, ...]:
@@ -203,7 +218,7 @@ def status_after_end(case: DecisionInput, *, request_open: bool) -> ResourceStat
     purchase = case.observed.purchase
     # An open request had set `billed`; it is decided again once that request has ended.
     run = case.run if purchase is None or purchase.state in _OPEN else case.run.model_copy(update={"billed": None})
-    changes = {"billed": _billed(run_state, run, costs), "request_open": True if request_open else None}
+    changes = {"billed": _billed(case.observed, run_state, run, costs), "request_open": True if request_open else None}
     request_id = purchase.request_id if purchase is not None else None
     run = last.run.model_copy(update={**changes, "request_id": request_id or last.run.request_id})
     return last.model_copy(update={"run": run, "cost": _cost(case, run_state, costs)})
@@ -241,7 +256,7 @@ def with_settled_cost(resource: Resource, observed: Observation) -> ResourceStat
         return status
     mine = [each for each in (*observed.earlier, purchase) if each.job_id == uid]
     costs = tuple(map(final_cost, mine))
-    billed = total(costs).billed
+    billed = _with_earlier(observed, run, total(costs).billed)
     changes = {
         "cost": cost.model_copy(update=_amounts(costs, observed.other_runs, over=True)),
         "run": run.model_copy(update={"billed": run.billed if billed is None else billed}),

@@ -43,7 +43,9 @@ class KeyRefused(NotAccepted):
     """The provider accepts no requests with this key; the message says what to do."""
 
     def __init__(self, provider: str, text: str, account: str | None = None) -> None:
-        super().__init__(f"{text}; {_advice(provider, account)}; nothing was paid, and this goes on by itself")
+        super().__init__(
+            f"{text}; {_advice(provider, account)}; nothing was paid for this request, and it goes on by itself"
+        )
         self._about = provider, text
 
     def of_account(self, account: str) -> "KeyRefused":
@@ -80,13 +82,13 @@ class AccessRefused(Unavailable):
 def _advice(provider: str, account: str | None) -> str:
     if account is None:
         return (
-            f"it refuses the operator's key or its account: put a valid {provider}-key into the providers' Secret, or "
-            "settle the account"
+            f"it refuses the operator's key or its account: put a valid {provider}-key of the same account there into "
+            "the providers' Secret, or settle the account"
         )
     return (
         f"the request belongs to the provider account {account}, and no other account is used for it: a platform "
-        f"administrator puts a valid {provider}-key into the Secret of providers.accounts.{account} in the chart's "
-        "values, or settles the account at the provider"
+        f"administrator puts a valid {provider}-key of the same account there into the Secret of "
+        f"providers.accounts.{account} in the chart's values, or settles the account at the provider"
     )
 
 

@@ -14,6 +14,7 @@ from contentgen_contract.advice.reasons import Action, Costs
 from contentgen_contract.names import (
     APPROVED_BY_ANNOTATION,
     REJECT_ANNOTATION,
+    RESUBMIT_ANNOTATION,
     STAGE_LABEL,
     Kind,
     Phase,
@@ -21,18 +22,20 @@ from contentgen_contract.names import (
     Stage,
 )
 from contentgen_contract.records import keys
+from contentgen_contract.resources.spec_checks import SpecProblem
 from contentgen_gateway.migration.namespaces import TenantAdministration
+from contentgen_operator.decide import decision, purchasable
 from contentgen_operator.providers.base import AccessRefused, Busy, Refused, Unavailable
 from contentgen_operator.queues.fair_turns import Endpoint, Place, PlaceLimits
 from contentgen_operator.state.observed import BucketFile, JobView
-from contentgen_operator.state.provider_requests import TOO_LARGE, Found, RequestState, RequestView, Search
+from contentgen_operator.state.provider_requests import GONE, TOO_LARGE, Found, RequestState, RequestView, Search
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_operator.watch.event_handlers import owner_of
 from contentgen_runtime.tenancy import FIRST, SYSTEM
 from contentgen_simulation.world import SPECS, UID, World, Writes, outcome_of
 
 LORA, IMAGES, TRANSCRIPT = Kind.LORA_TRAINING, Kind.IMAGE_GENERATION, Kind.TRANSCRIPTION
-FREE, ONCE, PAYS, TWICE = Costs
+FREE, ONCE, PAYS, TWICE, AFTER_EARLIER = Costs
 _DONE = (Phase.COMPLETED, Phase.FAILED)
 _STEPS = 600
 
@@ -200,6 +203,7 @@ class Scenario:
     skipped: frozenset[Action]
     arrive: Arrive
     paid: int  # requests that the run has paid for, or may have paid for
+    earlier: str = ""  # end of the run's first paid attempt; empty: the scenario is in that attempt
 
 
 SCENARIOS: list[Scenario] = []
@@ -213,11 +217,12 @@ def scenario(
     *,
     paid: int = 0,
     skipped: tuple[Action, ...] = (),
+    earlier: str = "",
 ) -> Callable[[Arrive], Arrive]:
     """Decorator that registers a scenario."""
 
     def add(arrive: Arrive) -> Arrive:
-        SCENARIOS.append(Scenario(reason, name, kind, helps, frozenset(skipped), arrive, paid))
+        SCENARIOS.append(Scenario(reason, name, kind, helps, frozenset(skipped), arrive, paid, earlier))
         return arrive
 
     return add
@@ -337,8 +342,8 @@ async def _(place: ScenarioPlace) -> None:
     await place.until_reason(Reason.LORA_FAILED)
 
 
-@scenario(Reason.WAITING_FOR_LORA_NAME, "an older one", LORA, {EDIT: ONCE, Action.DELETE_OTHER: ONCE})
-async def _(place: ScenarioPlace) -> None:
+def _older_of_name(place: ScenarioPlace) -> None:
+    """An older LoraTraining with the same loraName; the edit and the deletion release the name."""
     meta = {"name": "first", "namespace": "ns", "uid": "u1", "creationTimestamp": "2026-11-20T00:00:00Z"}
     place.world.names.note({"metadata": meta, "spec": {"loraName": "jesse"}, "status": {}})
     place.edit = place.spec | {"loraName": "another"}
@@ -346,6 +351,45 @@ async def _(place: ScenarioPlace) -> None:
     async def deleted() -> None:
         place.world.names.forget("u1")
 
+    place.delete_other = deleted
+
+
+@scenario(Reason.WAITING_FOR_LORA_NAME, "an older one", LORA, {EDIT: ONCE, Action.DELETE_OTHER: ONCE})
+async def _(place: ScenarioPlace) -> None:
+    _older_of_name(place)
+    place.apply()
+    await place.until_reason(Reason.WAITING_FOR_LORA_NAME)
+
+
+@scenario(Reason.WAITING_FOR_LORA_NAME, "an older one is paid", LORA, {EDIT: ONCE, Action.DELETE_OTHER: ONCE})
+async def _(place: ScenarioPlace) -> None:
+    """The deletion follows the end of the older one, so that its paid request is not cancelled."""
+    world = place.world
+    world.kube.apply(LORA, SPECS[LORA], UID[:-1] + "5", "older")
+    older = world.kube.resources[LORA, "older"]
+    older["metadata"]["creationTimestamp"] = "2026-11-20T00:00:00Z"
+
+    async def older_until(*phases: Phase) -> None:
+        for _ in range(_STEPS):
+            if world.status(LORA, "older").phase in phases:
+                return
+            await world.step(LORA, "older")
+        raise AssertionError(world.status(LORA, "older"))
+
+    await world.step(LORA, "older")
+    await older_until(Phase.PROCESSING)
+    world.names.note(older)
+
+    async def deleted() -> None:
+        await older_until(*_DONE)
+        world.kube.delete(LORA, world.now, "older")
+        for _ in range(20):
+            await world.step(LORA, "older")
+        assert not world.there(LORA, "older")
+        assert world.provider.cancelled == []
+        world.names.forget(UID[:-1] + "5")
+
+    place.edit = place.spec | {"loraName": "another"}
     place.delete_other = deleted
     place.apply()
     await place.until_reason(Reason.WAITING_FOR_LORA_NAME)
@@ -522,8 +566,8 @@ _before_and_after(Reason.QUEUED, WAIT, _job_suspended, TRANSCRIPT)
 _before_and_after(Reason.RETRYING, WAIT, _attempt_dies, TRANSCRIPT)
 
 
-@scenario(Reason.QUEUED, "all places are in use", IMAGES, {WAIT: ONCE})
-async def _(place: ScenarioPlace) -> None:
+def _no_place(place: ScenarioPlace) -> None:
+    """Another run has the only place of the operator."""
     place.world.limits = PlaceLimits(overall=1)
     place.world.restart()
     place.world.payment_queue._turns.occupy("another", Place("elsewhere", "fal", "m"))
@@ -532,6 +576,11 @@ async def _(place: ScenarioPlace) -> None:
         place.world.payment_queue._turns.free("another")
 
     place.repair = free
+
+
+@scenario(Reason.QUEUED, "all places are in use", IMAGES, {WAIT: ONCE})
+async def _(place: ScenarioPlace) -> None:
+    _no_place(place)
     place.apply()
     await place.until_reason(Reason.QUEUED)
 
@@ -620,8 +669,8 @@ async def _(place: ScenarioPlace) -> None:
     await place.until_over()
 
 
-@scenario(Reason.PROVIDER_REFUSED, "an option", IMAGES, {EDIT: ONCE})
-async def _(place: ScenarioPlace) -> None:
+def _refuses_prompt(place: ScenarioPlace) -> None:
+    """The provider refuses the prompt of the spec."""
     submit = place.world.provider.submit
 
     async def picky(call: Any, before_send: Any) -> str:
@@ -631,6 +680,11 @@ async def _(place: ScenarioPlace) -> None:
 
     place.patch.setattr(place.world.provider, "submit", picky)
     place.edit = place.spec | {"prompt": "a dog"}
+
+
+@scenario(Reason.PROVIDER_REFUSED, "an option", IMAGES, {EDIT: ONCE})
+async def _(place: ScenarioPlace) -> None:
+    _refuses_prompt(place)
     place.apply()
     await place.until_over()
 
@@ -719,6 +773,24 @@ async def _(place: ScenarioPlace) -> None:
     place.patch.setattr(place.world.provider, "poll", large)
     place.repair = smaller
     place.apply()
+    await place.until_over()
+
+
+@scenario(Reason.RESULT_INVALID, "the key of another account", IMAGES, {RERUN: PAYS}, paid=1)
+async def _(place: ScenarioPlace) -> None:
+    """The key that replaces a revoked one is of another account, which does not know the request."""
+    poll = place.world.provider.poll
+
+    async def unknown(*_: Any) -> RequestView:
+        return GONE
+
+    async def right_key() -> None:
+        place.patch.setattr(place.world.provider, "poll", poll)
+
+    place.apply()
+    await place.until_reason(Reason.PROCESSING)
+    place.patch.setattr(place.world.provider, "poll", unknown)
+    place.repair = right_key
     await place.until_over()
 
 
@@ -930,6 +1002,243 @@ async def _(place: ScenarioPlace) -> None:
     place.uid = "second"
     place.apply()
     await place.until_over()
+
+
+# Later attempts of a run: the first one was paid, or may have been
+
+BILLED, UNBILLED, FAILED, LOST = "billed", "not billed", "failed", "lost"
+_COSTS_AFTER = {BILLED: PAYS, UNBILLED: ONCE, FAILED: AFTER_EARLIER, LOST: TWICE}
+
+
+async def reach_second_attempt(place: ScenarioPlace, earlier: str) -> None:
+    """Reconcile to the second paid attempt, of which nothing is sent yet.
+
+    LOST: the first request may still finish; a user has allowed another payment. Else the provider has reported a
+    failure, FAILED: without its billing.
+    """
+    poll = place.world.provider.poll
+
+    async def failed(model: str, request_id: str) -> RequestView:
+        if request_id != "request-1":
+            return await poll(model, request_id)
+        units = {BILLED: 2, UNBILLED: 0}.get(earlier)
+        return RequestView(state=RequestState.FAILED, message="out of memory", billable_units=units)
+
+    if earlier == LOST:
+        _lost(place)
+        place.repair = nothing
+        await place.until_reason(Reason.SUBMISSION_UNKNOWN)
+        place.apply(None, **{RESUBMIT_ANNOTATION: place.item().facts.token or ""})
+    else:
+        place.patch.setattr(place.world.provider, "poll", failed)
+        place.apply(place.spec | {"paidAttempts": 2})
+    await place.until(lambda: (run := place.world.status(place.kind).run) is not None and run.paid_attempt == 2)
+    assert place.posts == 1
+
+
+def _later(
+    reason: Reason,
+    name: str,
+    *actions: Action,
+    kind: Kind = IMAGES,
+    ends: bool = False,
+    skipped: tuple[Action, ...] = (),
+) -> Callable[[Arrive], Arrive]:
+    """Decorator that registers what ends or holds the second attempt. While a run waits, its status does not tell
+    whether the first attempt is billed.
+    """
+
+    def add(hold: Arrive) -> Arrive:
+        for earlier in _COSTS_AFTER if ends else (BILLED, LOST):
+            costs = _COSTS_AFTER[earlier] if ends else AFTER_EARLIER
+
+            async def arrive(place: ScenarioPlace, earlier: str = earlier) -> None:
+                await reach_second_attempt(place, earlier)
+                await hold(place)
+                await place.until_reason(reason)
+
+            helps = dict.fromkeys(actions, costs)
+            paid = 0 if earlier == UNBILLED else 1
+            text = f"{name}, after an attempt that was {earlier}"
+            scenario(reason, text, kind, helps, paid=paid, skipped=skipped, earlier=earlier)(arrive)
+        return hold
+
+    return add
+
+
+def _too_dear(place: ScenarioPlace, on_exceeded: str) -> None:
+    """The budget allows one picture, and not two."""
+    metadata = {"name": "all", "uid": "a-budget", "generation": 1, "resourceVersion": "1"}
+    spec = {"limits": {"day": "100"}, "maxPerRun": "0.05", "onExceeded": on_exceeded}
+    place.world.kube.budgets = [{"metadata": metadata, "spec": spec}]
+
+    async def removed() -> None:
+        place.world.kube.budgets = []
+
+    place.repair = removed
+    place.edit = place.spec | {"image": {"count": 1}}
+
+
+@_later(Reason.BUDGET_EXCEEDED, "the run ends", EDIT, RERUN, ends=True)
+async def _(place: ScenarioPlace) -> None:
+    _too_dear(place, "Fail")
+
+
+@_later(Reason.BUDGET_EXCEEDED, "the run waits", WAIT, EDIT)
+async def _(place: ScenarioPlace) -> None:
+    _too_dear(place, "Wait")
+
+
+async def _requires_approval(place: ScenarioPlace) -> None:
+    place.edit = place.spec | {"prompt": "another", "approval": "Automatic"}
+    place.apply(place.spec | {"approval": "Manual"})
+    await place.until_reason(Reason.AWAITING_APPROVAL)
+
+
+@_later(Reason.AWAITING_APPROVAL, "required since", Action.APPROVE, EDIT)
+async def _(place: ScenarioPlace) -> None:
+    await _requires_approval(place)
+
+
+@_later(Reason.REJECTED, "by a user", EDIT, RERUN, ends=True)
+async def _(place: ScenarioPlace) -> None:
+    await _requires_approval(place)
+    place.apply(place.spec | {"approval": "Automatic"}, **{REJECT_ANNOTATION: "1", APPROVED_BY_ANNOTATION: "alice"})
+
+
+@_later(Reason.SUSPENDED, "suspended since", Action.RESUME)
+async def _(place: ScenarioPlace) -> None:
+    place.apply(place.spec | {"suspend": True})
+
+
+@_later(Reason.ESTIMATED, "a dry run", EDIT, ends=True)
+async def _(place: ScenarioPlace) -> None:
+    place.edit = place.spec
+    place.apply(place.spec | {"dryRun": "Estimate"})
+
+
+@_later(Reason.SUBMITTING, "goes on", WAIT)
+async def _(_: ScenarioPlace) -> None:
+    """Nothing holds it."""
+
+
+@_later(Reason.PROVIDER_REFUSED, "an option", EDIT, ends=True)
+async def _(place: ScenarioPlace) -> None:
+    _refuses_prompt(place)
+
+
+@_later(Reason.MODEL_NOT_ALLOWED, "removed from the list", EDIT, RERUN, ends=True)
+async def _(place: ScenarioPlace) -> None:
+    policy = place.world.policy
+    place.world.policy = policy.model_copy(update={"models_allowed": ("flux-dev",)})
+    place.world.restart()
+
+    async def listed() -> None:
+        place.world.policy = policy
+        place.world.restart()
+
+    place.repair = listed
+    place.edit = place.spec | {"model": "flux-dev"}
+
+
+@_later(Reason.INVALID_SPEC, "refused since an upgrade", EDIT, RERUN, ends=True)
+async def _(place: ScenarioPlace) -> None:
+    def problem(spec: Any) -> SpecProblem | None:
+        wrong = spec.prompt == SPECS[IMAGES]["prompt"] and refuses
+        return SpecProblem(field=("prompt",), value="", expected="is not supported") if wrong else None
+
+    async def upgraded() -> None:
+        refuses.clear()
+
+    refuses = ["the prompt"]
+    place.patch.setattr(purchasable, "first_problem", problem)
+    place.repair = upgraded
+    place.edit = place.spec | {"prompt": "a dog"}
+
+
+@_later(Reason.SOURCE_NOT_ALLOWED, "a LoRA's address", EDIT, RERUN, ends=True)
+async def _(place: ScenarioPlace) -> None:
+    def refusal(case: Any) -> str | None:
+        wrong = case.spec.prompt == SPECS[IMAGES]["prompt"] and refuses
+        return "spec.loras[0].path: is not allowed" if wrong else None
+
+    async def allowed() -> None:
+        refuses.clear()
+
+    refuses = ["the address"]
+    place.patch.setattr(decision, "_lora_refused", refusal)
+    place.repair = allowed
+    place.edit = place.spec | {"prompt": "a dog"}
+
+
+@_later(Reason.DEADLINE_EXCEEDED, "before the payment", RERUN, EDIT, ends=True, skipped=(EDIT,))
+async def _(place: ScenarioPlace) -> None:
+    place.world.now += timedelta(hours=1)
+    spec = place.spec
+    place.apply(spec | {"deadlineSeconds": 600})
+
+    async def longer() -> None:
+        place.spec = spec
+
+    place.repair = longer
+
+
+@_later(Reason.CANCELLED, "before the payment", RERUN, ends=True)
+async def _(place: ScenarioPlace) -> None:
+    place.apply(None, **{"contentgen.dev/cancel": "1"})
+
+
+@_later(Reason.PROVIDER_NOT_CONFIGURED, "the key is refused", REPAIR)
+async def _(place: ScenarioPlace) -> None:
+    place.repair = _no_key(place)
+
+
+@_later(Reason.PROVIDER_UNAVAILABLE, "it takes no requests", WAIT)
+async def _(place: ScenarioPlace) -> None:
+    place.repair = _provider_unavailable(lambda: Unavailable("503"), lambda: Busy("429"))(place)
+
+
+@_later(Reason.STORE_UNAVAILABLE, "it does not answer", REPAIR)
+async def _(place: ScenarioPlace) -> None:
+    place.repair = _store_unavailable(place)
+
+
+@_later(Reason.CLUSTER_NOT_CONFIRMED, "another cluster took over", REPAIR)
+async def _(place: ScenarioPlace) -> None:
+    place.repair = _taken_over(place)
+
+
+@_later(Reason.JOB_REFUSED, "that of the collect stage", REPAIR)
+async def _(place: ScenarioPlace) -> None:
+    place.repair = _job_refused(place)
+
+
+@_later(Reason.QUEUED, "all places are in use", WAIT)
+async def _(place: ScenarioPlace) -> None:
+    _no_place(place)
+
+
+@_later(Reason.CIRCUIT_OPEN, "the provider asks to wait", WAIT)
+async def _(place: ScenarioPlace) -> None:
+    place.world.payment_queue.note_failure(Endpoint("fal", "fal-ai/flux-lora"), "it was busy", 600)
+
+
+@_later(Reason.WAITING_FOR_LORA_NAME, "an older one", EDIT, Action.DELETE_OTHER, kind=LORA)
+async def _(place: ScenarioPlace) -> None:
+    _older_of_name(place)
+
+
+NOT_IN_A_LATER_ATTEMPT = frozenset(
+    {
+        # The prepare stage is over, except for a purchase that another resource has begun.
+        *(Reason.PREPARING, Reason.POD_NOT_STARTED, Reason.RETRYING, Reason.JOB_FAILED),
+        *(Reason.OUTPUT_MISSING, Reason.OUTPUT_CHANGED, Reason.OUTCOME_INVALID),
+        *(Reason.SOURCE_UNREACHABLE, Reason.SOURCE_TOO_LARGE, Reason.SOURCE_CHECKSUM_MISMATCH, Reason.SOURCE_EMPTY),
+        *(Reason.UNSUPPORTED_MEDIA, Reason.NO_VIDEO, Reason.NO_AUDIO, Reason.INSUFFICIENT_FRAMES),
+        # It uses the LoRA's files of the first attempt.
+        *(Reason.WAITING_FOR_LORA, Reason.LORA_FAILED),
+    }
+)
 
 
 def place_of(each: Scenario, patch: pytest.MonkeyPatch) -> ScenarioPlace:

@@ -684,6 +684,36 @@ def test_what_was_paid_is_not_retried_unasked(api: Api, cli: Callable[..., Said]
 
 
 @pytest.mark.parametrize(
+    ("earlier", "text"),
+    [
+        ({"billed": True}, "An earlier attempt of this run was paid."),
+        ({}, "An earlier attempt of this run may have been paid"),
+        ({"requestOpen": True}, "An earlier attempt of this run may have been paid, and its request may still finish"),
+    ],
+)
+def test_a_run_whose_earlier_attempt_was_paid_is_not_retried_unasked(
+    api: Api, cli: Callable[..., Said], earlier: Body, text: str
+) -> None:
+    api.has(Kind.LORA_TRAINING, "a", status("Failed", "BudgetExceeded", run={"paidAttempt": 2} | earlier, cost=COST))
+    said = cli("retry", "a")
+    assert (said.code, api.patches) == (1, [])
+    assert text in said.out
+    assert "Nothing was paid" not in said.out
+    assert "nothing was paid" not in cli("collect", "a").err
+    assert "pays for the run, once" not in cli("why", "a").out
+
+
+def test_a_run_whose_earlier_attempt_was_not_billed_is_retried_without_a_question(
+    api: Api, cli: Callable[..., Said]
+) -> None:
+    run = {"paidAttempt": 2, "billed": False}
+    api.has(Kind.LORA_TRAINING, "a", status("Failed", "BudgetExceeded", run=run, cost=COST))
+    said = cli("retry", "a")
+    assert (said.code, len(api.patches)) == (0, 1), said.err
+    assert "Nothing was paid for the run that failed." in said.out
+
+
+@pytest.mark.parametrize(
     ("state", "more", "text"),
     [
         (status("Processing"), {}, "is under way (Processing, 40 %)"),
@@ -795,6 +825,7 @@ def test_an_annotation_that_names_nothing_is_told_with_what_it_should_name(  # n
         ({}, "1", "Nothing was paid for this run."),
         (status("Preparing", run={"number": 3}), "3", "Nothing was paid for this run."),
         (status("Suspended", run={"number": 3}), "3", "Nothing was paid for this run."),
+        (status("Suspended", run={"number": 3, "paidAttempt": 2}), "3", "An earlier attempt of this run may have"),
         (status("Submitting", run={"number": 1}), "1", "The provider may have the request"),
         (status("SubmissionUnknown", run={"number": 1}), "1", "The provider may have the request"),
         (status("Processing", run={"number": 2, "requestId": "r"}), "2", "It may still bill it"),

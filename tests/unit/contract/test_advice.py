@@ -2,28 +2,38 @@
 
 import re
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 import stamina
 
-from contentgen_cli.commands import adopting, approving, collecting, retrying
+from contentgen_cli.commands import adopting, approving, cancelling, collecting, retrying
 from contentgen_cli.commands.why import ResourceContext, explain
 from contentgen_cli.errors import CliError
 from contentgen_cli.item import Item
 from contentgen_contract.advice import remedies as advice
 from contentgen_contract.advice.reasons import REASONS, Action, Costs, Kept, Paid, Remedy
-from contentgen_contract.names import APPROVE_ANNOTATION, Kind, Phase, Reason, Verdict
+from contentgen_contract.names import ACCOUNT_LABEL, APPROVE_ANNOTATION, Kind, Phase, Reason, Verdict
 from contentgen_gateway.problems import Problem
 from contentgen_gateway.services.orphans import orphan
 from contentgen_gateway.services.run_state import JobRunState, collect_annotation, require_retryable, resubmit_token
 from contentgen_operator.providers.base import Unavailable
 from contentgen_operator.state.provider_requests import Found, RequestState, RequestView, Verified
-from contentgen_simulation.advice_scenarios import SCENARIOS, Scenario, ScenarioPlace, place_of
+from contentgen_simulation.advice_scenarios import (
+    LOST,
+    NOT_IN_A_LATER_ATTEMPT,
+    ONCE,
+    SCENARIOS,
+    Scenario,
+    ScenarioPlace,
+    place_of,
+    reach_second_attempt,
+)
 from contentgen_simulation.world import SPECS
 
-_EXPECTED_POSTS = {Costs.FREE: 0, Costs.ONCE: 1, Costs.PAYS: 1, Costs.MAY_PAY_TWICE: 1}
+_EXPECTED_POSTS = {Costs.FREE: 0, Costs.ONCE: 1, Costs.PAYS: 1, Costs.MAY_PAY_TWICE: 1, Costs.AFTER_EARLIER: 1}
 _NAMED = re.compile(r"contentgen\.dev/(collect|adopt|resubmit)=")
 _STEPS = 400
 
@@ -73,7 +83,7 @@ async def run_again(place: ScenarioPlace, remedy: Remedy) -> None:
     try:
         asked = retrying.retry(place.item(), place.world.now)
     except CliError:
-        assert remedy.costs is Costs.ONCE
+        assert remedy.costs is Costs.ONCE or place.item().facts.attempt > 1
         assert "kubectl" not in remedy.sentence, "the plugin refuses what it advises"
         return place.apply(**{"contentgen.dev/rerun": "again"})
     assert asked.ask or remedy.costs is Costs.ONCE, "a payment without a question"
@@ -180,6 +190,8 @@ def assert_says_what_is_kept(place: ScenarioPlace, said: Kept) -> None:
     """`purchases` counts the ones that were sent; the response belongs to the last one."""
     status, objects = place.world.status(place.kind), place.world.storage.objects
     sent = [every for every in place.purchases if every["state"] != "refused"]
+    if place.item().facts.attempt > 1:  # the table is about the current attempt
+        sent = [every for every in sent if not every["_id"].endswith("/1")]
     purchases = [every for every in sent if every["state"] != "intent" or every["sentAt"]]
     response = bool(purchases) and purchases[-1].get("resultKey") in objects
     files = [file.key in objects for every in status.versions for file in every.files]
@@ -266,8 +278,26 @@ async def test_following_advice_pays_what_it_announces_and_loses_nothing(
 
 def test_every_remedy_of_the_table_is_followed() -> None:
     table = {(reason, each.action, each.costs) for reason, row in REASONS.items() for each in row.remedies}
-    followed = {(each.reason, action, each.helps[action]) for each, action in FOLLOWED}
+    followed = {(each.reason, action, each.helps[action]) for each, action in FOLLOWED if not each.earlier}
     assert followed == table
+
+
+def test_every_remedy_that_pays_for_the_run_is_followed_in_a_later_attempt() -> None:
+    """After each end of the first attempt: the costs of the table are of a run whose first attempt was not sent."""
+    once = {(reason, each.action) for reason, row in REASONS.items() for each in row.remedies if each.costs is ONCE}
+    tested = {(each.reason, action) for each in SCENARIOS if each.earlier for action in each.helps}
+    assert tested == {(reason, action) for reason, action in once if reason not in NOT_IN_A_LATER_ATTEMPT}
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_no_reason_says_after_a_paid_attempt_that_nothing_was_paid(reason: Reason) -> None:
+    later = advice.Facts(reason=reason, phase=Phase.FAILED, number=1, attempt=2)
+    for facts in (later, replace(later, billed=True), replace(later, open=True)):
+        assert advice.payment_state(facts) is not Paid.NOTHING
+        assert not [each for each in advice.applicable_remedies(facts) if each.costs is ONCE]
+        if not facts.sent:
+            assert "attempt of this run" in advice.advice_lines(facts)[0]
+    assert advice.payment_state(replace(later, billed=True)) in (Paid.PAID, REASONS[reason].paid)
 
 
 def test_what_is_free_comes_first() -> None:
@@ -346,6 +376,100 @@ async def test_a_cancelled_run_whose_reply_was_lost_has_no_result_yet(monkeypatc
     asked = retrying.retry(place.item(), place.world.now)
     assert asked.ask
     assert asked.text.startswith("It may have been paid")
+
+
+@pytest.mark.parametrize("each", [each for each in SCENARIOS if each.earlier and each.paid], ids=name_of)
+async def test_no_message_after_a_paid_attempt_says_that_nothing_was_paid(
+    each: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: `retry` asked for no confirmation, also while the first request was still searched."""
+    place = place_of(each, monkeypatch)
+    await each.arrive(place)
+    item = place.item()
+    assert "nothing was paid" not in (item.status.message or "").replace("nothing was paid for this request", "")
+    if item.status.phase is Phase.FAILED:
+        told = [*refusals(place, item)]
+        if item.status.reason != Reason.INVALID_SPEC:
+            asked = retrying.retry(item, place.world.now)
+            assert asked.ask
+            told.append(asked.text)
+        assert not [text for text in told if "othing was paid" in text]
+    elif item.status.phase is not Phase.COMPLETED:
+        assert "Nothing was paid" not in cancelling.cancel(item).text
+
+
+async def test_an_attempt_of_a_deleted_resource_is_not_known_to_be_unpaid(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resource that is applied again continues with the second attempt. The first one is not its cost."""
+    (each, *_) = [every for every in SCENARIOS if every.reason is Reason.BUDGET_EXCEEDED and every.earlier == LOST]
+    place = place_of(each, monkeypatch)
+    await reach_second_attempt(place, LOST)
+    place.apply(place.spec | {"deletionPolicy": "Retain"})
+    place.world.kube.budgets = [
+        {
+            "metadata": {"name": "all", "uid": "a-budget", "generation": 1, "resourceVersion": "1"},
+            "spec": {"limits": {"day": "0.01"}, "onExceeded": "Fail"},
+        }
+    ]
+    del place.world.kube.resources[place.kind, "it"]
+    place.uid, place.annotations = "second", {}
+    place.apply()
+    await place.until_over()
+    facts = place.item().facts
+    assert (facts.reason, facts.attempt, facts.billed, place.posts) == (Reason.BUDGET_EXCEEDED, 2, None, 1)
+    assert advice.payment_state(facts) is Paid.UNKNOWN
+    assert retrying.retry(place.item(), place.world.now).ask
+
+
+@pytest.mark.parametrize("account", [None, "marketing"])
+async def test_a_result_that_is_not_found_is_looked_for_in_its_account_first(
+    account: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key of another account answers as if the result had expired: another run would pay twice."""
+    name = "the key of another account"
+    (each,) = [every for every in SCENARIOS if (every.reason, every.name) == (Reason.RESULT_INVALID, name)]
+    place = place_of(each, monkeypatch)
+    if account is not None:
+        place.world.kube.server.namespace_labels["ns"] = {ACCOUNT_LABEL: account}
+        provider = place.world.add_account(account)
+        place.patch.setattr(place.world, "provider", provider)
+    await each.arrive(place)
+    item = place.item()
+    message, told = item.status.message or "", " ".join(advice.advice_lines(item.facts))
+    assert f"in the account that it was sent with ({account or 'the default one'}), before another payment" in message
+    assert "check first that the operator's key is of the account that the request was sent with" in told
+    asked = retrying.retry(item, place.world.now)
+    assert asked.ask
+    assert "check first that the operator's key" in asked.text.replace("\n", " ")
+
+
+async def test_an_older_training_is_not_deleted_while_its_request_is_paid(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deletion cancels the request: the older one would be paid for nothing, and this one too."""
+    name = "an older one is paid"
+    (each,) = [every for every in SCENARIOS if (every.reason, every.name) == (Reason.WAITING_FOR_LORA_NAME, name)]
+    place = place_of(each, monkeypatch)
+    await each.arrive(place)
+    item = place.item()
+    assert "deleted, which cancels its request if that has not ended" in (item.status.message or "")
+    remedy = advice.find_remedy(item.facts, Action.DELETE_OTHER)
+    assert remedy is not None
+    assert remedy.sentence.startswith("Wait until the older one has ended, then delete it")
+    assert "cancels its request, which was paid" in remedy.sentence
+
+
+async def test_the_refusal_of_a_key_asks_for_one_of_the_same_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    (each,) = [
+        every
+        for every in SCENARIOS
+        if (every.reason, every.name) == (Reason.PROVIDER_NOT_CONFIGURED, "after the payment")
+    ]
+    place = place_of(each, monkeypatch)
+    await each.arrive(place)
+    item = place.item()
+    assert "a valid fal-key of the same account" in (item.status.message or "")
+    (remedy,) = advice.applicable_remedies(item.facts)
+    assert "of the same account at the provider" in remedy.sentence
+    assert "providers.existingSecret" in remedy.sentence
+    assert "providers.accounts" in remedy.sentence
 
 
 async def follow_after_refusal(place: ScenarioPlace) -> None:

@@ -10,7 +10,14 @@ from contentgen_contract.names import APPROVE_ANNOTATION, APPROVED_BY_ANNOTATION
 from contentgen_contract.resources.prices import format_dollars
 from contentgen_contract.resources.spec import Approval
 from contentgen_contract.resources.status import ApprovalStatus, RunStatus
-from contentgen_operator.decide.planning import fail, new_plan, recheck_seconds, replace_run, withdraw_planned
+from contentgen_operator.decide.planning import (
+    fail,
+    new_plan,
+    recheck_seconds,
+    replace_run,
+    unpaid_text,
+    withdraw_planned,
+)
 from contentgen_operator.state.decision_input import DecisionInput, RunState
 from contentgen_operator.state.plan import Plan
 from contentgen_operator.state.runs import replacing_run
@@ -42,8 +49,7 @@ def hold(case: DecisionInput) -> Plan | None:
     verdict = decided.verdict if decided is not None else None
     if verdict is Verdict.REJECTED:
         by = decided.by if decided is not None else None
-        paid = "no other attempt is made" if case.observed.earlier else "nothing was paid"
-        return fail(case, Reason.REJECTED, f"rejected by {by}; {paid}")
+        return fail(case, Reason.REJECTED, f"rejected by {by}; {unpaid_text(case)}")
     if verdict is Verdict.APPROVED or (decided is None and not is_required(case)):
         return None
     # An edit replaces a run that waits also where it removes the requirement: nobody wants the earlier inputs.
@@ -81,7 +87,7 @@ def _waiting(case: DecisionInput, waits: ApprovalStatus | None) -> Plan:
         lapsed = tuple(each.digest for each in _given(case))
         case = _with_approval(case, ApprovalStatus(run=case.run.number, since=case.now, lapsed=lapsed))
     number = case.run.number
-    paid = "no other attempt" if case.observed.earlier else "nothing"
+    paid = "no other attempt" if case.run.paid_attempt > 1 or case.observed.earlier else "nothing"
     message = (
         f"run {number} waits for an approval{_price_text(case)}{_prepared_text(case)}; {paid} is paid before. To "
         f"approve it: kubectl contentgen approve {case.resource.ref.name}, or the annotations "

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from contentgen_contract.names import Reason
 from contentgen_contract.resources.content_budget import LimitWindow, OnExceeded, UnknownPrice, dollars_of
-from contentgen_operator.decide.planning import fail, new_plan, recheck_seconds, replace_run
+from contentgen_operator.decide.planning import fail, new_plan, recheck_seconds, replace_run, unpaid_text
 from contentgen_operator.decide.purchasable import before_submission
 from contentgen_operator.state.decision_input import DecisionInput, RunState
 from contentgen_operator.state.plan import Plan
@@ -76,8 +76,7 @@ def _until(full: BudgetWindow, least: int) -> datetime | None:
 def _held(case: DecisionInput, refusal: _BudgetRefusal) -> Plan:
     released = {"releases": claims_of(case)}
     if refusal.budget.on_exceeded is OnExceeded.FAIL:
-        paid = "no other attempt is made" if case.observed.earlier else "nothing was paid"
-        return fail(case, Reason.BUDGET_EXCEEDED, f"{refusal.why}; {paid}").model_copy(update=released)
+        return fail(case, Reason.BUDGET_EXCEEDED, f"{refusal.why}; {unpaid_text(case)}").model_copy(update=released)
     # An edit, such as fewer pictures, replaces this run at once, also a prepared one: it may never fit the budget.
     if (replaced := replace_run(case, Reason.BUDGET_EXCEEDED)) is not None:
         return replaced.model_copy(update=released)

@@ -2,7 +2,7 @@
 
 from contentgen_contract.names import Phase, Reason, Step
 from contentgen_contract.resources.prices import format_dollars
-from contentgen_operator.decide.planning import new_plan, withdraw_planned
+from contentgen_operator.decide.planning import new_plan, unpaid_text, withdraw_planned
 from contentgen_operator.state.decision_input import DecisionInput, RunState
 from contentgen_operator.state.plan import Plan
 
@@ -15,7 +15,6 @@ def end(case: DecisionInput) -> Plan | None:
     price = (
         "is unknown before the provider has finished" if micros is None else f"is about {format_dollars(micros)} USD"
     )
-    paid = "no other attempt is made" if case.observed.earlier else "nothing was paid"
-    message = f"the price of the run {price}; {paid}. Remove spec.dryRun to start a run that is paid"
+    message = f"the price of the run {price}; {unpaid_text(case)}. Remove spec.dryRun to start a run that is paid"
     run_state = RunState(phase=Phase.COMPLETED, reason=Reason.ESTIMATED, message=message, step=Step.DONE)
     return new_plan(case, run_state, moves=withdraw_planned(case))

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from contentgen_contract.names import Reason
 from contentgen_contract.resources.models import model_of
 from contentgen_operator.decide.cancellation import stop_before_payment
-from contentgen_operator.decide.planning import new_plan, replace_run
+from contentgen_operator.decide.planning import new_plan, replace_run, unpaid_text
 from contentgen_operator.decide.purchasable import before_submission
 from contentgen_operator.queues.fair_turns import Claimant
 from contentgen_operator.state import kinds
@@ -47,10 +47,9 @@ def hold(case: DecisionInput) -> Plan | None:
     since = _queued_at(case)
     left = _seconds_left(case, since)
     if left is not None and left <= 0:
-        paid = "no other attempt is made" if case.observed.earlier else "nothing was paid"
         message = (
-            f"the run had no place after spec.queueDeadlineSeconds ({case.resource.queue_deadline_seconds}); {paid}; "
-            f"it waited: {_text(case)}"
+            f"the run had no place after spec.queueDeadlineSeconds ({case.resource.queue_deadline_seconds}); "
+            f"{unpaid_text(case)}; it waited: {_text(case)}"
         )
         return stop_before_payment(case, Reason.DEADLINE_EXCEEDED, message)
     reason = Reason.CIRCUIT_OPEN if turn.limit is Limit.CIRCUIT else Reason.QUEUED

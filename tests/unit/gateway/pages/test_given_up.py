@@ -71,6 +71,26 @@ async def test_a_run_that_paid_nothing_can_be_retried_too(world: World) -> None:
     assert [each["action"] for each in told["remedies"]] == ["rerun"]
 
 
+@pytest.mark.parametrize(
+    ("earlier", "paid", "costs"),
+    [
+        ({"billed": True}, "the request", "pays once more"),
+        ({}, "nobody knows; the request may have been paid", "an earlier attempt of the run may have been paid"),
+        ({"requestOpen": True}, "nobody knows; the request may have been paid", "it is paid twice"),
+        ({"billed": False}, "nothing", "pays for the run, once"),
+    ],
+)
+async def test_an_earlier_attempt_of_the_run_counts_as_paid(world: World, earlier: Body, paid: str, costs: str) -> None:
+    world.failed(1, RUN | {"paidAttempt": 2} | earlier, reason="BudgetExceeded", stage="Transcribing")
+    (told,) = (await listed(world))["givenUp"]
+    assert told["paid"] == paid
+    assert all(each["costs"].endswith(costs) for each in told["remedies"])
+    async with world.client("ann") as client:
+        page = html.unescape((await client.get("/given-up", params={"namespace": "red"})).text)
+    assert paid in page
+    assert costs in page
+
+
 @pytest.mark.parametrize("change", ["gone", "another", "goes on", "completed", "asked again", "forged", "cancelled"])
 async def test_the_present_status_decides_and_not_record_or_label(world: World, change: str) -> None:
     world.failed(1)
