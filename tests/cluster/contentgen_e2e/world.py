@@ -125,19 +125,26 @@ class ClusterWorld:
             "--grace-period=0", "--force", "--wait=false",
         )  # fmt: skip
 
-    def run_plugin(self, *words: str, seconds: int = 60, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run `kubectl contentgen …` in the test's namespace, with kubectl and the plugin on the PATH."""
+    def run_plugin(
+        self, *words: str, seconds: int = 60, namespaced: bool = True, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `kubectl contentgen …` in the test's namespace, with kubectl and the plugin on the PATH.
+
+        `namespaced`: false for a command without the option --namespace.
+        """
         path = os.pathsep.join([str(Path(sys.executable).parent), str(self.root / ".cluster/bin"), os.environ["PATH"]])
         mine = {"PATH": path, "KUBECONFIG": str(self.root / ".cluster/kubeconfig")}
         return subprocess.run(
-            ["kubectl", "contentgen", *words, "--namespace", self.namespace],
+            ["kubectl", "contentgen", *words, *(("--namespace", self.namespace) if namespaced else ())],
             env=os.environ | mine | environment, capture_output=True, text=True, stdin=subprocess.DEVNULL,
             timeout=seconds, check=False,
         )  # fmt: skip
 
-    def plugin(self, *words: str, code: int = 0, seconds: int = 60, **environment: str) -> str:
+    def plugin(
+        self, *words: str, code: int = 0, seconds: int = 60, namespaced: bool = True, **environment: str
+    ) -> str:
         """Output of `kubectl contentgen …`, which ends with this code and without a traceback."""
-        done = self.run_plugin(*words, seconds=seconds, **environment)
+        done = self.run_plugin(*words, seconds=seconds, namespaced=namespaced, **environment)
         assert done.returncode == code, done.stdout + done.stderr
         assert "Traceback" not in done.stderr
         return done.stdout + done.stderr
