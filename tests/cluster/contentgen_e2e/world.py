@@ -140,9 +140,7 @@ class ClusterWorld:
             timeout=seconds, check=False,
         )  # fmt: skip
 
-    def plugin(
-        self, *words: str, code: int = 0, seconds: int = 60, namespaced: bool = True, **environment: str
-    ) -> str:
+    def plugin(self, *words: str, code: int = 0, seconds: int = 60, namespaced: bool = True, **environment: str) -> str:
         """Output of `kubectl contentgen …`, which ends with this code and without a traceback."""
         done = self.run_plugin(*words, seconds=seconds, namespaced=namespaced, **environment)
         assert done.returncode == code, done.stdout + done.stderr

@@ -1,5 +1,5 @@
-"""Audit on the real cluster: an auditor requests it with the plugin, it finds a request that nobody asked for, it has no
-effect, and a tenant is refused.
+"""Audit on the real cluster: an auditor requests it with the plugin, it finds a request that nobody asked for, it has
+no effect, and a tenant is refused.
 """
 
 import json
