@@ -15,6 +15,7 @@ from typing import Any
 import boto3
 import httpx
 from botocore.config import Config
+from prometheus_client.parser import text_string_to_metric_families
 from pymongo import MongoClient
 from pymongo.collection import Collection
 
@@ -152,6 +153,13 @@ class ClusterWorld:
         selector = "app.kubernetes.io/component=operator"
         where = ("--namespace", release.NAMESPACE, "logs", "--selector", selector, "--tail=-1")
         return release.kubectl(self.root, *where)
+
+    def metric(self, name: str, **labels: str) -> float:
+        """Sum of a metric's series of the leader with these labels."""
+        path = f"/api/v1/namespaces/{release.NAMESPACE}/pods/{self.operator_pod()}:8080/proxy/metrics"
+        families = text_string_to_metric_families(release.kubectl(self.root, "get", "--raw", path))
+        samples = (each for family in families for each in family.samples)
+        return sum(each.value for each in samples if each.name == name and labels.items() <= each.labels.items())
 
     def worker_pods(self, uid: str) -> list[Body]:
         """Worker pods of a resource."""
