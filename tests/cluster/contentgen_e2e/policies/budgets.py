@@ -143,7 +143,7 @@ def watched_budgets(world: ClusterWorld) -> Iterator[ClusterBudgets]:
         observer.join()
         observed_seconds = time.monotonic() - began
         for name in budgets.names:
-            world.kubectl("delete", "contentbudget", name)
+            world.kubectl("delete", "contentbudget", name, "--ignore-not-found")
         world.kubectl("label", "namespace", world.namespace, f"{_LABEL}-")
     assert budgets.violations == []
     assert budgets.most > 0, "it has seen reserved money"
