@@ -80,6 +80,11 @@ LANES_DOWN = SuiteStep(
 TRY_FILES = SuiteStep(
     "try files", "jars and video of `contentgen try`", 60, ("-m", "contentgen_demo.wheel", "--data"),
 )  # fmt: skip
+KUBERNETES = SuiteStep(
+    "kubernetes", "the chart, and CRDs under upgrade and rollback, on an API server alone", 120,
+    ("-m", "contentgen_cluster", "api-server", "1.35", *PYTEST, "tests/kubernetes"),
+    needs=("cluster", "chart tools"), reports=True,
+)  # fmt: skip
 
 LOCAL = SuiteLane(
     "local",
@@ -101,13 +106,9 @@ LOCAL = SuiteLane(
             "chart/test_gitops_examples.py",
             "monitoring",
         ),
+        KUBERNETES,
         SuiteStep(
-            "kubernetes",
-            "the chart, and CRDs under upgrade and rollback, on an API server alone",
-            120,
-            ("-m", "contentgen_cluster", "api-server", "1.35", *PYTEST, "tests/kubernetes"),
-            needs=("cluster", "chart tools"),
-            reports=True,
+            "sample of mutants", "a test fails without a defence of each policy", 60, ("tools/mutants.py", "--sample")
         ),
     ),
     nice=10,
@@ -126,7 +127,7 @@ WIDE = SuiteLane(
         on_cluster("documents", "commands and manifests of README, docs and samples", 120, "documents/test_docs.py"),
         on_cluster("kubectl", "the plugin", 60, "documents/test_cli.py"),
         on_cluster("approval", "admitted, refused, lapsed, rejected, and dry runs", 120, "policies/test_approval.py"),
-        on_cluster("budgets", "forty pictures under a budget for ten", 120, "policies/test_budgets.py"),
+        on_cluster("budgets", "forty pictures under a budget for ten", 240, "policies/test_budgets.py"),
         on_cluster("tenants", "two hundred attempts to leave a namespace", 90, "tenancy/test_tenants.py"),
         on_cluster(
             "namespaces", "deleted with resources in them, and created again", 120, "tenancy/test_namespaces.py"
@@ -141,7 +142,9 @@ WIDE = SuiteLane(
         on_cluster(
             "provider accounts", "labels of namespaces, and separate bills", 180, "policies/test_provider_accounts.py"
         ),
-        on_cluster("audit", "requested through the gateway, and refused to a tenant", 90, "policies/test_audit.py"),
+        on_cluster(
+            "audit", "a request that nobody asked for is found, and a tenant is refused", 240, "policies/test_audit.py"
+        ),
         on_cluster("metrics", "a scrape through the Service", 60, "chart/test_metrics.py"),
         on_cluster("chart installs", "helm 3 and 4", 240, "chart/test_chart_install.py"),
         # Here, because CRDs belong to the cluster: for the time of this suite they are those of a5a1c84.
@@ -154,7 +157,7 @@ OWN = (
         on_cluster("outages", "S3 and MongoDB away at every stage", 360, "operator/test_outages.py"),
         on_cluster("lifecycle", "versions, deletion, deadlines", 120, "operator/test_lifecycle.py"),
         on_cluster("cleanup", "expiry, given-up work, temporary files", 180, "policies/test_cleanup.py"),
-        on_cluster("notifications", "webhooks, and receivers that fail", 180, "policies/test_notifications.py"),
+        on_cluster("notifications", "webhooks, and receivers that fail", 240, "policies/test_notifications.py"),
     ),
     own_release(
         "b",
@@ -189,7 +192,7 @@ OWN = (
     ),
 )
 LANES = (LOCAL, WIDE, *OWN)
-POLICIES = "tests/cluster/policies"
+POLICIES = ("tests/cluster/policies", "tests/cluster/documents/test_docs.py")
 ON_POLICIES = SuiteLane(
     "policies",
     (
@@ -200,8 +203,17 @@ ON_POLICIES = SuiteLane(
             "policies alone", "decision tables, crashes, freezes and attacks; budgets at full size", 1200,
             "unit/operator/policies", "unit/operator/notifications", "unit/operator/audit",
             "unit/operator/process/test_circuit_breaker.py", "unit/operator/process/test_fair_turns.py",
-            "unit/operator/process/test_temporary_files.py",
+            "unit/operator/process/test_temporary_files.py", "unit/operator/process/test_usage_metrics.py",
+            "unit/gateway/policies", "unit/gateway/auth/test_approve.py", "unit/gateway/auth/test_audit.py",
+            "unit/gateway/pages/test_given_up.py", "unit/cli",
         ),
+        suite(
+            "policies with stores", "budgets, notifications, accounts and temporary files on real store servers", 120,
+            "integration/operator/test_budgets.py", "integration/operator/test_outbox.py",
+            "integration/operator/test_provider_accounts.py", "integration/operator/test_temporary_files.py",
+            needs=("cluster",),
+        ),
+        KUBERNETES,  # who may read budgets
         SuiteStep("rehearsal", "randomized plans: replies lost, crashes, edits of waiting runs", 1200, make="rehearse"),
         SuiteStep("mutants", "a test fails without each defence of a policy", 600, ("tools/mutants.py", "--policies")),
     ),

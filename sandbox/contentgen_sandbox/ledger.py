@@ -9,7 +9,7 @@ import math
 import os
 import threading
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,12 @@ class SandboxLedger:
         entry = self._entries.get(entry_id)
         if entry is not None:
             self.write(entry.model_copy(update={"amount_usd": amount_usd, "what": what}))
+
+    def backdate(self, entry_id: str, earlier: timedelta) -> None:
+        """Move an entry into the past; deleted entries stay deleted."""
+        entry = self._entries.get(entry_id)
+        if entry is not None:
+            self.write(entry.model_copy(update={"created_at": entry.created_at - earlier}))
 
     def entries(self) -> list[LedgerEntry]:
         with self._lock:

@@ -117,3 +117,59 @@ def test_the_policies_refuse(editor: str) -> None:
     job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": meta, "spec": {"template": template}}
     with pytest.raises(CommandFailed, match=r"ValidatingAdmissionPolicy 'contentgen[-a-z]*jobs"):
         kubectl("create", *as_editor, given=job)
+
+
+@pytest.fixture
+def tenant() -> Iterator[str]:
+    """User who may do everything with our resources in one namespace, and a ContentBudget in the cluster."""
+    user = "tenant@example.com"
+    common = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": "tenant", "namespace": "marketing"}}
+    rules = [{"apiGroups": ["contentgen.dev"], "resources": ["*"], "verbs": ["*"]}]
+    kubectl("apply", "--filename", "-", given=common | {"kind": "Role", "rules": rules})
+    kubectl("--namespace", "marketing", "create", "rolebinding", "tenant", "--role=tenant", f"--user={user}")
+    budget = {"apiVersion": "contentgen.dev/v1alpha1", "kind": "ContentBudget", "metadata": {"name": "company"}}
+    kubectl("apply", "--filename", "-", given=budget | {"spec": {"limits": {"month": "100"}}})
+    yield user
+    kubectl("delete", "contentbudget", "company")
+    kubectl("--namespace", "marketing", "delete", "rolebinding,role", "tenant")
+
+
+def as_tenant(user: str, *arguments: str, given: Body | None = None) -> str:
+    """kubectl as a user with the group of all signed-in users."""
+    return kubectl(f"--as={user}", "--as-group=system:authenticated", *arguments, given=given)
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_tenant_reads_no_budget_unless_the_chart_names_its_group(tenant: str) -> None:
+    for words in (("get", "contentbudget", "company"), ("get", "contentbudgets")):
+        with pytest.raises(CommandFailed, match=r"cannot (get|list) resource .*contentbudgets"):
+            as_tenant(tenant, *words)
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_budget_is_readable_only_for_the_groups_that_the_chart_names(tenant: str) -> None:
+    """Each write is refused by the API server for the missing verb."""
+    readers = (*STORES, "roles.budgetReaders={system:authenticated}")
+    where = ("--namespace", NAMESPACE, "--no-hooks")
+    run("helm", "upgrade", "contentgen", str(CHART), *where, *sets(readers))
+    try:
+        seen = json.loads(as_tenant(tenant, "get", "contentbudget", "company", "--output", "json"))
+        assert seen["spec"]["limits"] == {"month": "100"}
+        assert "company" in as_tenant(tenant, "get", "contentbudgets", "--output", "name")
+        other = {"apiVersion": "contentgen.dev/v1alpha1", "kind": "ContentBudget", "metadata": {"name": "mine"}}
+        raised = ("--type=merge", "--patch", '{"spec": {"limits": {"month": "100000"}}}')
+        status = "/apis/contentgen.dev/v1alpha1/contentbudgets/company/status"
+        for refused, words, given in (
+            ('create resource "contentbudgets"', ("create", "--filename", "-"), other | {"spec": seen["spec"]}),
+            ('patch resource "contentbudgets"', ("patch", "contentbudget", "company", *raised), None),
+            ('update resource "contentbudgets"', ("replace", "--filename", "-"), seen | {"spec": {"limits": {}}}),
+            ('update resource "contentbudgets/status"', ("replace", "--raw", status, "--filename", "-"), seen),
+            ('delete resource "contentbudgets"', ("delete", "contentbudget", "company"), None),
+        ):
+            with pytest.raises(CommandFailed, match=f'User "{tenant}" cannot {refused} in API group "contentgen.dev"'):
+                as_tenant(tenant, *words, given=given)
+        left = json.loads(kubectl("get", "contentbudget", "company", "--output", "json"))
+        assert left["spec"] == seen["spec"]
+        assert left["metadata"]["resourceVersion"] == seen["metadata"]["resourceVersion"]
+    finally:
+        run("helm", "upgrade", "contentgen", str(CHART), *where, "--reset-values", *sets(STORES))

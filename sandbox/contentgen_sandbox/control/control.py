@@ -1,10 +1,11 @@
 """Control endpoints of the sandbox: ledger, faults, store switches and status page."""
 
+from datetime import timedelta
 from typing import Literal
 
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from contentgen_sandbox.control.page import page
 from contentgen_sandbox.control.switches import State, Switches
@@ -69,6 +70,28 @@ async def heal(job_id: str, request: Request) -> Response:
     job = sandbox.jobs.change(job_id, faults=())
     if "stuck" in before.faults and job.phase != "done":
         sandbox.runner.start(job)
+    return Response(status_code=204)
+
+
+class Age(BaseModel):
+    seconds: float = Field(ge=0, le=100 * 86_400)
+
+
+@router.put("/sandbox/jobs/{job_id}/age")
+def backdate(job_id: str, age: Age, request: Request) -> Response:
+    """Move a finished request and its charge into the past by so many seconds.
+
+    404 if it does not exist, 409 while it is under way.
+    """
+    sandbox, earlier = of(request), timedelta(seconds=age.seconds)
+    job = sandbox.jobs.get(job_id)
+    if job is None:
+        raise HTTPException(404, "no such request")
+    if job.ended_at is None:
+        raise HTTPException(409, "the request is under way")
+    times = {"created_at": job.created_at, "started_at": job.started_at, "ended_at": job.ended_at}
+    sandbox.jobs.change(job_id, **{name: each - earlier for name, each in times.items() if each is not None})
+    sandbox.ledger.backdate(job_id, earlier)
     return Response(status_code=204)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import boto3
 import httpx
 from botocore.config import Config
+from prometheus_client.parser import text_string_to_metric_families
 from pymongo import MongoClient
 from pymongo.collection import Collection
 
@@ -125,19 +126,24 @@ class ClusterWorld:
             "--grace-period=0", "--force", "--wait=false",
         )  # fmt: skip
 
-    def run_plugin(self, *words: str, seconds: int = 60, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run `kubectl contentgen …` in the test's namespace, with kubectl and the plugin on the PATH."""
+    def run_plugin(
+        self, *words: str, seconds: int = 60, namespaced: bool = True, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `kubectl contentgen …` in the test's namespace, with kubectl and the plugin on the PATH.
+
+        `namespaced`: false for a command without the option --namespace.
+        """
         path = os.pathsep.join([str(Path(sys.executable).parent), str(self.root / ".cluster/bin"), os.environ["PATH"]])
         mine = {"PATH": path, "KUBECONFIG": str(self.root / ".cluster/kubeconfig")}
         return subprocess.run(
-            ["kubectl", "contentgen", *words, "--namespace", self.namespace],
+            ["kubectl", "contentgen", *words, *(("--namespace", self.namespace) if namespaced else ())],
             env=os.environ | mine | environment, capture_output=True, text=True, stdin=subprocess.DEVNULL,
             timeout=seconds, check=False,
         )  # fmt: skip
 
-    def plugin(self, *words: str, code: int = 0, seconds: int = 60, **environment: str) -> str:
+    def plugin(self, *words: str, code: int = 0, seconds: int = 60, namespaced: bool = True, **environment: str) -> str:
         """Output of `kubectl contentgen …`, which ends with this code and without a traceback."""
-        done = self.run_plugin(*words, seconds=seconds, **environment)
+        done = self.run_plugin(*words, seconds=seconds, namespaced=namespaced, **environment)
         assert done.returncode == code, done.stdout + done.stderr
         assert "Traceback" not in done.stderr
         return done.stdout + done.stderr
@@ -147,6 +153,13 @@ class ClusterWorld:
         selector = "app.kubernetes.io/component=operator"
         where = ("--namespace", release.NAMESPACE, "logs", "--selector", selector, "--tail=-1")
         return release.kubectl(self.root, *where)
+
+    def metric(self, name: str, **labels: str) -> float:
+        """Sum of a metric's series of the leader with these labels."""
+        path = f"/api/v1/namespaces/{release.NAMESPACE}/pods/{self.operator_pod()}:8080/proxy/metrics"
+        families = text_string_to_metric_families(release.kubectl(self.root, "get", "--raw", path))
+        samples = (each for family in families for each in family.samples)
+        return sum(each.value for each in samples if each.name == name and labels.items() <= each.labels.items())
 
     def worker_pods(self, uid: str) -> list[Body]:
         """Worker pods of a resource."""

@@ -167,7 +167,13 @@ def test_a_training_waits_with_its_contact_sheet_and_a_rejection_ends_it_unpaid(
 ) -> None:
     """Last: its pictures are made while the other tests run."""
     status = waiting(world, "training", kind=LORA)
-    assert "pictures of" in status["message"]
+    facts = status["run"]["facts"]
+    counted = f"; {facts['images']} pictures of {facts['scenes']} scenes, frames rejected: "
+    assert counted in status["message"]
+    listed = status["message"].partition(counted)[2].partition("; ")[0].split(", ")
+    counts = sorted(facts["rejected"].items(), key=lambda each: (-each[1], each[0]))
+    assert listed == [f"{count} {cause}" for cause, count in counts[:5]]
+    assert all(count > 0 for _, count in counts), "the film has frames that are rejected"
     assert any(key.endswith("preview.jpg") for key in world.objects(uids["training"]))
     assert "is rejected; nothing is paid" in world.plugin("reject", "training")
     status = world.wait_for_end(LORA, "training")["status"]

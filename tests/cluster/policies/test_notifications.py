@@ -3,6 +3,7 @@
 import base64
 import json
 import time
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from contentgen_cluster import release
 from contentgen_contract.names import API_VERSION
 from contentgen_e2e.gateway import Gateway, GatewayTenant, eventually
+from contentgen_e2e.settings import ROOT
 from contentgen_e2e.world import ClusterWorld
 
 Body = dict[str, Any]
@@ -86,33 +88,60 @@ def test_an_unquoted_on_is_the_key_true_for_kubectl(world: ClusterWorld) -> None
 
 
 def test_receivers_that_fail_delay_no_job_and_lose_nothing(world: ClusterWorld) -> None:
-    urls = (hook("slow", "seconds=60"), hook("down", "fails=2"), hook("gone", "status=410"))
+    """The slow one has the request for longer than an attempt lasts."""
+    slow, down, gone = urls = (hook("slow", "seconds=60"), hook("down", "fails=2"), hook("gone", "status=410"))
     uid = world.apply(KIND, "failing", pictures(*urls))
-    world.wait_for_end(KIND, "failing")
+    ended = datetime.fromisoformat(world.wait_for_end(KIND, "failing")["status"]["completionTime"])
+    world.apply(KIND, "beside", pictures())
+    assert world.wait_for_end(KIND, "beside")["status"]["phase"] == "Completed"
     assert eventually(lambda: len(received(world, "down")) == 3, 90)
     assert len({each["headers"]["webhook-id"] for each in received(world, "down")}) == 1
-    states = {each["url"]: each["state"] for each in stored(world, uid)}
-    assert states[urls[1]] == "delivered"
-    assert states[urls[2]] == "gone"
-    assert eventually(lambda: stored(world, uid)[0]["deliveries"] != [], 60)
+
+    def by_url() -> dict[str, Body]:
+        return {each["url"]: each for each in stored(world, uid)}
+
+    states = {slow: "pending", down: "delivered", gone: "gone"}
+    assert eventually(lambda: {url: each["state"] for url, each in by_url().items()} == states), by_url()
+    assert eventually(lambda: bool(by_url()[slow]["deliveries"]), 90)
+    found = by_url()
+    assert found[slow]["state"] == "pending"
+    first = found[slow]["deliveries"][0]
+    assert (first["result"], first["status"]) == ("failed", None)
+    assert received(world, "slow")[0]["headers"]["webhook-id"] == found[slow]["_id"]
+    assert [each["result"] for each in found[down]["deliveries"]] == ["failed", "failed", "delivered"]
+    for url in urls:
+        assert ended <= found[url]["deliveries"][0]["at"], "the job had ended before the first attempt"
 
 
 @pytest.mark.parametrize(
     ("name", "url"),
     [
-        ("redirect", hook("redirect", "status=307&to=http://kubernetes.default.svc/")),
+        ("redirect", hook("redirect", "status=307&to=http://{ip}/hooks/forbidden-redirect")),
+        ("private-ip", "http://{ip}/hooks/forbidden-private-ip"),
+        (
+            "private-name",
+            f"http://contentgen-sandbox.{release.NAMESPACE}.svc.cluster.local/hooks/forbidden-private-name",
+        ),
         ("api-server", "http://kubernetes.default.svc/hook"),
         ("metadata", "http://169.254.169.254/latest"),
         ("loopback", "http://0x7f.1:8080/healthz"),
     ],
 )
 def test_a_forbidden_address_is_not_reached(world: ClusterWorld, name: str, url: str) -> None:
+    """The receiver of the other tests listens at the private address too, and counts the requests there.
+
+    The operator may send to its name, and to no other name or address of it.
+    """
+    where = ("--namespace", release.NAMESPACE, "get", "service", "contentgen-sandbox", "--output")
+    url = url.format(ip=release.kubectl(ROOT, *where, "jsonpath={.spec.clusterIP}"))
     uid = world.apply(KIND, name, pictures(url))
     world.wait_for_end(KIND, name)
     assert eventually(lambda: any(each["deliveries"] for each in stored(world, uid)))
     (found,) = stored(world, uid)
     assert found["state"] == "pending"
     assert found["deliveries"][0]["result"] == ("failed" if name == "redirect" else "refused")
+    assert received(world, f"forbidden-{name}") == []
+    assert bool(received(world, name)) is (name == "redirect"), "the receiver that redirects was reached"
 
 
 def test_a_killed_operator_loses_no_notification(world: ClusterWorld) -> None:

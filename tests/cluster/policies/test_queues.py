@@ -10,6 +10,7 @@ import pytest
 
 from contentgen_cluster import release
 from contentgen_contract.names import API_VERSION, QUEUE_LABEL, QUEUE_PRIORITY_LABEL
+from contentgen_e2e.gateway import eventually
 from contentgen_e2e.settings import ROOT
 from contentgen_e2e.world import ClusterWorld, installed
 
@@ -61,12 +62,27 @@ def test_a_wait_ends_unpaid_at_the_queue_deadline(world: ClusterWorld) -> None:
 
 
 def test_an_endpoint_that_fails_is_left_alone_for_a_while_and_tried_again(world: ClusterWorld) -> None:
+    """Its circuit opens after five refusals in a row, for 15 s, and after the sixth one for 30 s."""
     faults(world, {"provider": "fal", "model": "fal-ai/flux/dev", "fault": "refuse_429", "count": 6})
-    for number in range(3):
-        world.apply(KIND, f"busy-{number}", pictures(f"picture {number} of a busy endpoint"))
-    world.wait(KIND, "busy-0", lambda s: s.get("reason") in ("CircuitOpen", "ProviderUnavailable"))
-    ends = [world.wait_for_end(KIND, f"busy-{number}", seconds=400)["status"] for number in range(3)]
+    paid = len(world.billed())
+    names = [f"busy-{number}" for number in range(3)]
+    for name in names:
+        world.apply(KIND, name, pictures(f"a picture of a busy endpoint: {name}"))
+
+    def circuit() -> float:
+        return world.metric("contentgen_circuit_open", provider="fal", model="fal-ai/flux/dev")
+
+    assert eventually(lambda: circuit() == 1, 240), "the circuit opens"
+    assert len(world.billed()) == paid
+    world.apply(KIND, "later-busy", pictures("one that is applied while the circuit is open"))
+    status = world.wait(KIND, "later-busy", lambda s: s.get("reason") == "CircuitOpen")["status"]
+    assert status["message"].startswith("no request is sent to fal-ai/flux/dev of fal for a while, because ")
+    submitted = next(each for each in status["conditions"] if each["type"] == "Submitted")
+    assert (submitted["status"], submitted["reason"]) == ("False", "CircuitOpen")
+    ends = [world.wait_for_end(KIND, name, seconds=400)["status"] for name in (*names, "later-busy")]
     assert {each["phase"] for each in ends} == {"Completed"}
+    assert len(world.billed()) - paid == 4
+    assert circuit() == 0
 
 
 def test_a_job_with_kueues_label_is_suspended_until_it_is_resumed(world: ClusterWorld, film: str) -> None:

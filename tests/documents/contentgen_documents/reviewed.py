@@ -102,9 +102,13 @@ NOT_RUN = (
         ),
     ),
     NotRun(
-        "it asks the gateway, at a port of this machine that may be taken; test_cli.py and test_audit.py have it",
+        "it asks the gateway, at a port of this machine that may be taken; tests/unit/cli/test_orphans.py has it",
+        ("kubectl contentgen orphans",),
+    ),
+    NotRun(
+        "it asks the gateway, at a port of this machine that may be taken; test_audit.py and test_notifications.py of "
+        "tests/cluster/policies have it",
         (
-            "kubectl contentgen orphans",
             "kubectl contentgen audit",
             "kubectl contentgen notifications avatar",
             "kubectl contentgen notifications NAME",

@@ -4,6 +4,7 @@ import io
 import time
 import zipfile
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +208,32 @@ def test_history_is_paged_newest_first(server: SandboxServer, client: fal_client
     assert [item["json_input"]["seed"] for item in first["items"] + second["items"]] == [2, 1, 0]
     assert first["has_more"] is True
     assert httpx.get(f"{server.fal_api_url}/v1/models/requests/by-endpoint?endpoint_id=x").status_code == 401
+
+
+def test_a_finished_request_is_moved_into_the_past_with_its_charge(
+    server: SandboxServer, client: fal_client.SyncClient
+) -> None:
+    model = "fal-ai/flux/schnell"
+    request_id = client.submit(model, {"prompt": "x", "image_size": "square"}).request_id
+    url = f"{server.url}/sandbox/jobs/{request_id}/age"
+    finished(f"{server.fal_queue_url}{model.rsplit('/', 1)[0]}/requests/{request_id}/status")
+    (before,), (charge,) = history(server, model, request_id=request_id)["items"], server.ledger()["entries"]
+    httpx.put(url, json={"seconds": 7200}).raise_for_status()
+    (item,), (entry,) = history(server, model, request_id=request_id)["items"], server.ledger()["entries"]
+    moved = [
+        (datetime.fromisoformat(old[name]), datetime.fromisoformat(new[name]))
+        for old, new, names in ((before, item, ("sent_at", "started_at", "ended_at")), (charge, entry, ("created_at",)))
+        for name in names
+    ]
+    assert {old - new for old, new in moved} == {timedelta(hours=2)}
+    assert entry["amount_usd"] == charge["amount_usd"]
+    since = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
+    assert request_id not in {each["request_id"] for each in history(server, model, start=since)["items"]}
+    assert httpx.put(f"{server.url}/sandbox/jobs/none/age", json={"seconds": 1}).status_code == 404
+    server.arm({"fault": "stuck", "provider": "fal"})
+    stuck = client.submit(model, {"prompt": "x", "image_size": "square"}).request_id
+    assert httpx.put(f"{server.url}/sandbox/jobs/{stuck}/age", json={"seconds": 1}).status_code == 409
+    server.heal(stuck)
 
 
 def test_history_has_a_window_whose_end_is_exclusive(server: SandboxServer, client: fal_client.SyncClient) -> None:

@@ -850,6 +850,7 @@ def outcome_of(kind: Kind, stage: Stage, uid: str) -> Outcome:
                 "type": "dataset",
                 "images": 12,
                 "scenes": 4,
+                "rejected": {"Blurred": 7, "Dark": 1},
                 "durationSeconds": 60,
                 "width": 1,
                 "height": 1,

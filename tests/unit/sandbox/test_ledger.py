@@ -47,6 +47,19 @@ def test_cleared(tmp_path: Path) -> None:
     assert ledger.report() == SandboxLedger(tmp_path / "ledger.jsonl").report() == {"total_usd": "0", "entries": []}
 
 
+def test_a_backdated_entry_is_kept_and_a_cleared_one_stays_away(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    ledger = SandboxLedger(path)
+    ledger.write(entry("a"))
+    ledger.backdate("a", timedelta(hours=2))
+    assert [(each.created_at, each.amount_usd) for each in SandboxLedger(path).entries()] == [
+        (NOW - timedelta(hours=2), Decimal("0.035"))
+    ]
+    ledger.clear()
+    ledger.backdate("a", timedelta(hours=2))
+    assert SandboxLedger(path).entries() == []
+
+
 def test_prices_are_those_of_the_operators_table() -> None:
     """Money 29: a picture of schnell was charged at another model's price, and a training by the run."""
     assert usd("fal-ai/flux-lora", megapixels(1024, 1024, 2)) == Decimal("0.07")

@@ -5,6 +5,8 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 from pymongo.errors import PyMongoError
 
@@ -17,6 +19,8 @@ KIND = "ImageGeneration"
 ONE = 25_000  # micro-dollars of one megapixel by flux-dev
 _LABEL = "budget"
 _PAUSE_SECONDS = 0.1
+_OBSERVED_PER_SECOND = 0.5  # at least, on a machine with other suites
+_SETTLED_SECONDS = 120.0  # after the end of the last run; the operator settles every five seconds
 
 
 def room(runs: int) -> str:
@@ -24,12 +28,18 @@ def room(runs: int) -> str:
     return dollars_of(runs * ONE)
 
 
+def charged(bills: Sequence[Body]) -> int:
+    """Sum of charges of the sandbox, in micro-dollars."""
+    return int(sum((Decimal(each["amount_usd"]) for each in bills), Decimal()) * 1_000_000)
+
+
 class ClusterBudgets:
-    """Budgets that count the pictures of the test's namespace, and what an observer saw of them."""
+    """Budgets of a month that count the pictures of the test's namespace, and what an observer saw of them."""
 
     def __init__(self, world: ClusterWorld) -> None:
         self._world = world
-        self.names: list[str] = []
+        self._month = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+        self._limits: dict[str, int] = {}  # of the specs, in micro-dollars
         self.observed = 0
         self.most = 0  # reserved money, in micro-dollars
         self.violations: list[Body] = []
@@ -38,7 +48,7 @@ class ClusterBudgets:
         """Create a budget with room for some pictures; returns its name."""
         name = f"{self._world.namespace}-{letter}"
         spec = {
-            "limits": {"total": room(runs)},
+            "limits": {"month": room(runs)},
             "scope": {"namespaceSelector": {"matchLabels": {_LABEL: self._world.namespace}}, "kinds": [KIND]},
         }
         body = {
@@ -47,18 +57,57 @@ class ClusterBudgets:
             "metadata": {"name": name},
             "spec": release.of_class(spec),
         }
+        self._limits[name] = runs * ONE
         self._world.kubectl("apply", "--filename", "-", stdin=json.dumps(body))
-        self.names.append(name)
         return name
 
-    def change(self, name: str, runs: int) -> None:
-        """Change a budget's limit."""
-        limits = {"spec": {"limits": {"total": room(runs)}}}
+    def raise_to(self, name: str, runs: int) -> None:
+        """Raise a budget's limit."""
+        limits = {"spec": {"limits": {"month": room(runs)}}}
+        self._limits[name] = runs * ONE
         self._world.kubectl("patch", "contentbudget", name, "--type=merge", "--patch", json.dumps(limits))
+
+    def message(self, name: str, runs: int) -> str:
+        """Message of a run that waits for a budget whose room for these runs is used."""
+        resets = (self._month + timedelta(days=32)).replace(day=1)
+        return (
+            f"the run may cost ${dollars_of(ONE)}, and ContentBudget {name} has $0.00 of ${room(runs)} left this "
+            f"month; it waits until {resets:%Y-%m-%d} 00:00 UTC, or until runs cost less than they have reserved, and "
+            "nothing is paid until then"
+        )
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._limits)
 
     def windows(self) -> list[Body]:
         """Reservations of the budgets, from MongoDB."""
         return list(self._world.jobs.database["budgets"].find({"budget": {"$in": self.names}}))
+
+    def settled(self) -> list[Body]:
+        """The windows once no reservation is open. Raises TookTooLong."""
+        deadline = time.monotonic() + _SETTLED_SECONDS
+        while self.reserved():
+            if time.monotonic() > deadline:
+                raise TookTooLong(f"open reservations after {_SETTLED_SECONDS:.0f} s: {self.windows()}")
+            time.sleep(1)
+        return self.windows()
+
+    def end_month(self, name: str) -> None:
+        """Make a budget's settled window, and its purchases, those of the last month.
+
+        The operator's clock cannot be moved on a cluster. The purchases are renamed first: a window without a document
+        is summed from the ledger. A reservation that is made meanwhile stays.
+        """
+        windows, ledger = self._world.jobs.database["budgets"], self._world.ledger_collection
+        now = f"month-{self._month:%Y-%m}"
+        (window,) = (each for each in windows.find({"budget": name}) if each["_id"].endswith(now))
+        earlier = window["_id"].removesuffix(now) + f"month-{self._month - timedelta(days=1):%Y-%m}"
+        windows.insert_one(window | {"_id": earlier, "resetsAt": self._month})
+        for each in ledger.find({"budgets": window["_id"]}, {"budgets": True}):
+            named = [earlier if id_ == window["_id"] else id_ for id_ in each["budgets"]]
+            ledger.update_one({"_id": each["_id"]}, {"$set": {"budgets": named}})
+        windows.delete_one({"_id": window["_id"], "open": {}})
 
     def reserved(self) -> int:
         """Number of purchases under way that have reserved money."""
@@ -75,27 +124,30 @@ class ClusterBudgets:
             for each in found:
                 reserved = sum(claim["micros"] for claim in each["open"].values())
                 self.most = max(self.most, reserved)
-                if reserved + each["settled"] > each["limit"] + each["overrun"]:
+                if reserved + each["settled"] > self._limits[each["budget"]] + each["overrun"]:
                     self.violations.append(each)
 
 
 @contextmanager
 def watched_budgets(world: ClusterWorld) -> Iterator[ClusterBudgets]:
-    """Budgets, which are deleted at the end, and the observer, which has to have seen no violation."""
+    """Budgets, which are deleted at the end, and the observer, which has to have seen reservations and no violation."""
     budgets, ended = ClusterBudgets(world), threading.Event()
     world.kubectl("label", "namespace", world.namespace, f"{_LABEL}={world.namespace}", "--overwrite")
     observer = threading.Thread(target=budgets.watch, args=(ended,))
     observer.start()
+    began = time.monotonic()
     try:
         yield budgets
     finally:
         ended.set()
         observer.join()
+        observed_seconds = time.monotonic() - began
         for name in budgets.names:
-            world.kubectl("delete", "contentbudget", name)
+            world.kubectl("delete", "contentbudget", name, "--ignore-not-found")
         world.kubectl("label", "namespace", world.namespace, f"{_LABEL}-")
-    assert budgets.observed > 0
     assert budgets.violations == []
+    assert budgets.most > 0, "it has seen reserved money"
+    assert budgets.observed >= observed_seconds * _OBSERVED_PER_SECOND
 
 
 def pictures(prompt: str) -> Body:

@@ -10,7 +10,14 @@ import pytest
 
 from contentgen_cluster import release
 from contentgen_cluster.paths import STATE
-from contentgen_e2e.policies.budgets import ONE, apply_at_once, ended_or_held, wait_for_completed, watched_budgets
+from contentgen_e2e.policies.budgets import (
+    ONE,
+    apply_at_once,
+    charged,
+    ended_or_held,
+    wait_for_completed,
+    watched_budgets,
+)
 from contentgen_e2e.settings import KEYS, ROOT
 from contentgen_e2e.takeovers import LEAD_SECONDS, Operators, direct_world, frozen
 
@@ -38,13 +45,17 @@ def test_a_leader_that_is_frozen_between_reserve_and_settle_exceeds_nothing() ->
                 assert world.wait_for_leader(other_than=leader, seconds=LEAD_SECONDS) != leader
                 time.sleep(max(began + FROZEN_SECONDS - time.monotonic(), 0))  # only the next leader works
             seen = ended_or_held(world, names, SECONDS)
-            assert sum(each["reason"] == "BudgetExceeded" for each in seen) == COUNT - PAID
+            waiting = [each["message"] for each in seen if each["reason"] == "BudgetExceeded"]
+            assert waiting == [budgets.message(budget, PAID)] * (COUNT - PAID)
+            (window,) = budgets.settled()
+            assert (window["settled"], window["held"], window["overrun"]) == (PAID * ONE, PAID * ONE, 0)
             assert len(world.billed()) - before == PAID
-            (window,) = budgets.windows()
-            assert window["held"] == PAID * ONE
-            budgets.change(budget, PAID + MORE)
+            assert charged(world.billed()[before:]) == PAID * ONE
+            budgets.raise_to(budget, PAID + MORE)
             wait_for_completed(world, names, PAID + MORE, SECONDS)
-            assert len(world.billed()) - before == PAID + MORE
+            (window,) = budgets.settled()
+            assert window["settled"] == (PAID + MORE) * ONE
+            assert charged(world.billed()[before:]) == (PAID + MORE) * ONE
             assert len({each["request_id"] for each in world.billed()}) == len(world.billed())
     finally:
         release.install(ROOT, *KEYS)

@@ -1,5 +1,11 @@
 """Approval and rejection over HTTP and by a page: the verb `approve`, the user, and the run that was shown."""
 
+import html
+import json
+import re
+from typing import Any
+
+import httpx
 import pytest
 
 from contentgen_contract.names import (
@@ -25,7 +31,8 @@ COST = {"estimated": "2.00", "currency": "USD", "source": "prices of 2026-11", "
 class World(WritableWorld):
     def __init__(self, *rights: tuple[str, str, str, str]) -> None:
         super().__init__(*rights)
-        RecordingBucket().behind(self.dependencies.files)
+        self.bucket = RecordingBucket()
+        self.bucket.behind(self.dependencies.files)
 
 
 @pytest.fixture
@@ -35,8 +42,14 @@ def world() -> World:
     return World(("ann", "*", "*", "red"), *eve, *(("pat", verb, "*", "red") for verb in ("get", "list", "approve")))
 
 
-def there(world: World, phase: str = "AwaitingApproval", number: int = 3) -> str:
-    run = {
+FACTS = {
+    "type": "dataset", "images": 2, "scenes": 1, "rejected": {"Blurred": 2, "TooDark": 1}, "durationSeconds": 60,
+    "width": 1, "height": 1, "sourceBytes": 1,
+}  # fmt: skip
+
+
+def there(world: World, phase: str = "AwaitingApproval", number: int = 3, **more: Any) -> str:
+    run = more | {
         "number": number,
         "version": 2,
         "runHash": "x",
@@ -44,7 +57,7 @@ def there(world: World, phase: str = "AwaitingApproval", number: int = 3) -> str
         "spec": {"paidAttempts": 2},
         "startedAt": "2026-11-21T00:00:00Z",
     }
-    job = world.job(1)
+    job = world.job(1, runVersion=2)
     status = {"phase": phase, "reason": phase, "run": run, "cost": COST}
     world.resource(LORA, "job-1", job, ResourceStatus.model_validate(status))
     return job
@@ -109,15 +122,81 @@ async def test_an_approval_that_lapsed_is_given_again_with_another_value(world: 
     assert given.get(REJECT_ANNOTATION) is None
 
 
-async def test_the_page_shows_run_and_price_and_approves_what_it_shows(world: World) -> None:
-    job = there(world)
+def leave_dataset(world: World, job: str) -> str:
+    """Store the report and the contact sheet of the run that waits; returns the folder."""
+    folder = f"datasets/ann/{job}/v2/"
+    shape = {"width": 1024, "height": 576, "seconds": 1.5, "shot": 1}
+    rejected = [{"reason": reason, **shape} for reason in ("Blurred", "TooDark", "Blurred")]
+    images = [{"file": f"images/000{number}.jpg", "caption": "a photo", **shape} for number in (1, 2)]
+    index = {"images": images, "rejected": rejected, "shots": []}
+    world.bucket.objects[f"{folder}dataset.json"] = json.dumps(index).encode()
+    world.bucket.objects[f"{folder}preview.jpg"] = b"sheet"
+    return folder
+
+
+def page_client(world: World) -> httpx.AsyncClient:
+    """Client of a browser in which ann is signed in."""
     client = world.client(None)
     client.headers.update({"Accept": "text/html"})
     client.cookies.set(csrf.SESSION, "ann")
-    async with client as browser:
+    return client
+
+
+async def test_the_page_shows_run_and_price_contact_sheet_and_rejected_frames(world: World) -> None:
+    job = there(world, facts=FACTS)
+    folder = leave_dataset(world, job)
+    async with page_client(world) as browser:
         page = await browser.get(f"/jobs/{job}/approve")
-        assert page.status_code == 200
-        assert "Approve run 3" in page.text
-        assert "$2.00" in page.text
-        assert "each of up to 2 attempts" in page.text
-        assert page.text.count('<input type="hidden" name="run" value="3">') == 2
+    assert page.status_code == 200
+    assert "Approve run 3" in page.text
+    assert "$2.00" in page.text
+    assert "each of up to 2 attempts" in page.text
+    assert page.text.count('<input type="hidden" name="run" value="3">') == 2
+    assert "has 2 pictures; 3 frames were rejected: 2 Blurred, 1 TooDark." in page.text
+    sheet = re.search(r'<img src="([^"]+)" alt="Contact sheet', page.text)
+    assert sheet, page.text
+    assert html.unescape(sheet[1]).startswith(f"http://s3.test/assets/{folder}preview.jpg?")
+
+
+async def test_a_dataset_that_cannot_be_read_leaves_the_price_and_the_forms(world: World) -> None:
+    job = there(world, facts=FACTS)
+    world.bucket.objects[f"{leave_dataset(world, job)}dataset.json"] = b"{"
+    async with page_client(world) as browser:
+        page = await browser.get(f"/jobs/{job}/approve")
+    assert (page.status_code, "$2.00" in page.text, "Contact sheet" in page.text) == (200, True, False)
+    assert page.text.count('<input type="hidden" name="run" value="3">') == 2
+
+
+@pytest.mark.parametrize(
+    ("verdict", "name", "said"),
+    [("approve", APPROVE_ANNOTATION, "approved"), ("reject", REJECT_ANNOTATION, "rejected")],
+)
+async def test_a_form_of_the_page_decides_on_the_run_that_it_shows(
+    world: World, verdict: str, name: str, said: str
+) -> None:
+    job = there(world)
+    async with page_client(world) as browser:
+        page = await browser.get(f"/jobs/{job}/approve")
+        forms = re.findall(r'<form method="post" action="([^"]+)">(.*?)</form>', page.text, re.DOTALL)
+        (form,) = [inputs for action, inputs in forms if action == f"/jobs/{job}/{verdict}"]
+        fields = dict(re.findall(r'name="(\w+)" value="(\w+)"', form))
+        assert set(fields) == {"csrf", "run"}
+        answer = await browser.post(f"/jobs/{job}/{verdict}", data=fields)
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/jobs/{job}?said={said}")
+    given = annotations(world)
+    assert {key: given.get(key) for key in (APPROVE_ANNOTATION, REJECT_ANNOTATION, APPROVED_BY_ANNOTATION)} == {
+        APPROVE_ANNOTATION: None,
+        REJECT_ANNOTATION: None,
+        name: "3",
+        APPROVED_BY_ANNOTATION: "ann",
+    }
+
+
+async def test_a_form_of_a_run_that_was_replaced_since_changes_nothing(world: World) -> None:
+    job = there(world)
+    async with page_client(world) as browser:
+        page = await browser.get(f"/jobs/{job}/approve")
+        token = re.search(r'name="csrf" value="(\w+)"', page.text)
+        assert token
+        answer = await browser.post(f"/jobs/{job}/approve", data={"csrf": token[1], "run": "2"})
+    assert (answer.status_code, world.api.written) == (409, [])

@@ -366,3 +366,24 @@ def test_what_is_vendored_is_what_was_vendored_and_has_its_licence() -> None:
     for digest, name in lines:
         assert hashlib.sha256((VENDORED / name).read_bytes()).hexdigest() == digest, name
     assert {"htmx.LICENSE", "inter.LICENSE", "icons/LICENSE"} <= present
+
+
+@pytest.mark.parametrize(("number", "text"), [(1, "position 1 of 2"), (2, "position 2 of 2"), (3, None)])
+async def test_a_queued_jobs_page_shows_its_position(world: GatewayWorld, number: int, text: str | None) -> None:
+    """The third one is not in the queue any more."""
+    for each in (1, 2, 3):
+        job = world.job(each, Kind.IMAGE_GENERATION, status="processing", phase="Submitting", reason="Queued")
+        status = {"phase": "Submitting", "reason": "Queued" if each < 3 else "Submitted"}
+        run = {"startedAt": f"2026-11-01T12:0{each}:00Z", "spec": {}}
+        metadata = {
+            "name": f"job-{each}", "namespace": "red", "uid": job, "resourceVersion": "1", "generation": 1,
+            "creationTimestamp": f"2026-11-01T12:0{each}:00Z",
+        }  # fmt: skip
+        body = {"metadata": metadata, "spec": {}, "status": status | {"run": run}}
+        world.api.resources["red", Kind.IMAGE_GENERATION.plural, f"job-{each}"] = body
+        world.dependencies.live.add(Kind.IMAGE_GENERATION, body)
+    async with browser(world) as ann:
+        page = await ann.get(f"/jobs/00000000-0000-4000-8000-{number:012}")
+    assert page.status_code == 200
+    shown = re.findall("Waiting for a place: ([^<]+)", page.text)
+    assert shown == ([] if text is None else [f"{text} in this namespace&#39;s queue for fal."])

@@ -74,7 +74,7 @@ async def test_the_message_has_price_pictures_and_rejected_frames(monkeypatch: p
     world = await waiting(monkeypatch)
     message = world.status(LORA).message or ""
     assert "about 2.00 USD" in message
-    assert "12 pictures of 4 scenes" in message
+    assert "12 pictures of 4 scenes, frames rejected: 7 Blurred, 1 Dark; nothing is paid before" in message
     assert "kubectl contentgen approve it" in message
 
 

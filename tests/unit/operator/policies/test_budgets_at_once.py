@@ -146,11 +146,13 @@ async def test_three_budgets_and_a_leader_frozen_between_two_of_their_claims(mon
     world = BudgetWorld(monkeypatch, *budgets, count=COUNT)
     claim: Callable[..., Any] = BudgetStore._claim
     calls: list[str] = []
+    before: list[int] = []
 
     def frozen(self: BudgetStore, purchase: str, each: Any, token: str, now: datetime) -> bool | None:
         calls.append(each.ref.budget)
         if calls.count("a") == PAID // 2 and calls[-1] == "b":
             monkeypatch.setattr(BudgetStore, "_claim", claim)
+            before.append(len(world.provider.posts))
             next_leader()
             assert len(world.provider.posts) == PAID
             world.check_books()
@@ -165,10 +167,17 @@ async def test_three_budgets_and_a_leader_frozen_between_two_of_their_claims(mon
     monkeypatch.setattr(BudgetStore, "_claim", frozen)
     await world.rounds(6)
     await world.settled()
-    assert calls
+    assert len(before) == 1, "the next leader ran once"
+    assert before[0] < PAID, "it had something to pay"
     assert len(world.provider.posts) == PAID
     assert world.charged == PAID * ONE
     assert {each["held"] for each in world.windows().values()} == {PAID * ONE}
+    assert all(f"ContentBudget b has $0.00 of ${limit_for(PAID)} left today" in each for each in world.waiting())
+    assert [UNTIL in message for message in world.waiting()] == [True] * (COUNT - PAID)
+    world.now = TOMORROW
+    await world.rounds(3)
+    await world.settled()
+    assert len(world.provider.posts) == 2 * PAID
 
 
 def run_to_end(world: BudgetWorld) -> None:
