@@ -450,7 +450,7 @@ def points(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
 
 @often(7, exact=True)
 def lines(_: Random, plan: RehearsalPlan) -> RehearsalPlan:
-    """A crash, or an exception, at each line from the planned purchase to its stored request id; a third with a budget."""
+    """A crash, or an exception, at each line from the planned purchase to its request id; a third has a budget."""
     number, kinds = _number(plan), tuple(Kind)
     kind, action = kinds[number % len(kinds)], ("crash", "error")[number // len(kinds) % 2]
     first = number // (2 * len(kinds)) % LINES
@@ -734,7 +734,10 @@ def expired(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
         on = "phase:Failed"
         plan = replace(plan, results={"1": random.choice(("fails", "files-gone", "404", "expired"))})
     again = PlannedEvent("apply", max(at, 0) + random.choice((0.1, 5.0, HOUR)), on)
-    match EXPIRIES[number // 2 % len(EXPIRIES)]:
+    what = EXPIRIES[number // 2 % len(EXPIRIES)]
+    if what in EXPIRIES[-3:]:
+        return _with(_finished(random, plan, what, PlannedEvent("cancel", max(at, 0), on)), again)
+    match what:
         case "edit":
             made = PlannedEvent("edit", max(at, 0), on, args={"variant": 1})
         case "rerun":
@@ -750,19 +753,24 @@ def expired(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
             return _with(
                 replace(plan, takes=1800.0, cancels=False), PlannedEvent("cancel", 1.0, "state:submitted"), again
             )
-        case "cancel later":
-            made = PlannedEvent("cancel", max(at, 0), on)
-        case "suspend":
-            made = PlannedEvent("suspend", max(at, 0), on)
-            plan = _with(plan, PlannedEvent("unsuspend", max(at, 0) + random.choice((0.1, HOUR)), on))
-        case "lost":
-            plan, made = _lost(random, plan, 2), PlannedEvent("apply", max(at, 0), on)
         case "refuse":
             args = {"what": random.choice(("status", "all")), "code": 403, "seconds": random.choice((5.0, 600.0))}
             made = PlannedEvent("refuse", max(at, 0), on, args=args)
         case person:
             made = PlannedEvent(person, max(at, 0), on)
     return _with(plan, made, again)
+
+
+def _finished(random: Random, plan: RehearsalPlan, what: str, cancel: PlannedEvent) -> RehearsalPlan:
+    """Plan with one of the last turns of EXPIRIES at the time of `cancel`."""
+    match what:
+        case "suspend":
+            later = cancel.at + random.choice((0.1, HOUR))
+            return _with(plan, replace(cancel, do="suspend"), replace(cancel, do="unsuspend", at=later))
+        case "lost":
+            return _with(_lost(random, plan, 2), replace(cancel, do="apply"))
+        case _:
+            return _with(plan, cancel)
 
 
 @of_policy(1)
@@ -795,7 +803,8 @@ def held_jobs(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
 
 
 WAITS = (
-    "suspend", "cancel", "edit", "delete", "lost", "point", "apply", "leaving", "restart", "point", "second", "lost point",
+    "suspend", "cancel", "edit", "delete", "lost", "point", "apply", "leaving", "restart", "point", "second",
+    "lost point",
 )  # fmt: skip
 """Turns of the groups below: what happens while a run waits, or when its wait ends."""
 
@@ -804,7 +813,7 @@ def _turn(plan: RehearsalPlan) -> str:
     return WAITS[_number(plan) % len(WAITS)]
 
 
-def _fault(random: Random, anchor: str, nth: int, at: float = 0.0, on: str = "", who: int = 0) -> PlannedEvent:
+def _fault(random: Random, anchor: str, nth: int, *, at: float = 0.0, on: str = "", who: int = 0) -> PlannedEvent:
     """A crash or an error at a point of I/O."""
     fault = {"side": random.choice(("before", "after")), "action": random.choice(("crash", "crash", "error"))}
     return PlannedEvent("io", at, on, who, fault | {"anchor": anchor, "nth": nth})
@@ -849,7 +858,7 @@ def over_budget(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
     plan = _during(random, plan, on, on)
     at = random.choice((0.06, 30.0, 600.0, HOUR))
     if _turn(plan) == "leaving":
-        plan = _with(plan, _fault(random, on, random.randrange(WAITING_POINTS), at, on))
+        plan = _with(plan, _fault(random, on, random.randrange(WAITING_POINTS), at=at, on=on))
     return _with(plan, PlannedEvent("raise_budget", at, on, args={"dollars": "1000"}))
 
 
@@ -864,7 +873,7 @@ def in_queue(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
     # The first in the queue is not known: each may wait.
     plan = _during(random, plan, on, on, who=_number(plan) // len(WAITS) % 2)
     if _turn(plan) == "leaving":
-        faults = [_fault(random, on, random.randrange(WAITING_POINTS), takes, on, who) for who in (0, 1)]
+        faults = [_fault(random, on, random.randrange(WAITING_POINTS), at=takes, on=on, who=who) for who in (0, 1)]
         plan = _with(plan, *faults)
     return plan
 
@@ -913,7 +922,7 @@ def without_account(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
         plan = _with(plan, PlannedEvent("remove_account", 0.0, args=args))
     plan = _during(random, plan, on, on)
     if _turn(plan) == "leaving":
-        plan = _with(plan, _fault(random, on, random.randrange(WAITING_POINTS), back, on))
+        plan = _with(plan, _fault(random, on, random.randrange(WAITING_POINTS), at=back, on=on))
     return plan
 
 

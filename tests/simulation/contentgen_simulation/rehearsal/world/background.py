@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -11,7 +12,7 @@ from contentgen_contract.records.audits import AuditReport
 from contentgen_operator.background.audits import AccountAudit, AuditedAccount, AuditPlan
 from contentgen_operator.background.notifier import Notifier
 from contentgen_operator.providers.audited import AssemblyAIAccount, FalAccount
-from contentgen_operator.stores.audits import AuditedLedger, Audits
+from contentgen_operator.stores.audits import AuditedLedger, Audits, ReadPurchases
 from contentgen_operator.stores.notifications import NotificationOutbox
 from contentgen_operator.webhooks.granted_headers import GrantedHeaders
 from contentgen_operator.webhooks.signing import SigningKey
@@ -43,7 +44,7 @@ def readers(account: str) -> AuditedAccount:
 
 
 class _ReportedAudits(Audits):
-    """Collection of reports that shows each to the oracles."""
+    """Collection of reports, which shows each to the oracles."""
 
     def __init__(self, process: "RehearsalProcess", database: Any) -> None:
         super().__init__(database, process.leadership.check)
@@ -52,6 +53,18 @@ class _ReportedAudits(Audits):
     async def store(self, report: AuditReport) -> None:
         await super().store(report)
         self._process.world.oracles.audited(report)
+
+
+class _ReportedLedger(AuditedLedger):
+    """Ledger that says when an audit begins to read it; most rounds have none that is due."""
+
+    def __init__(self, database: Any, begins: Callable[[], None]) -> None:
+        super().__init__(database)
+        self._begins = begins
+
+    async def since(self, moment: datetime) -> ReadPurchases:
+        self._begins()
+        return await super().since(moment)
 
 
 class BackgroundTasks:
@@ -70,11 +83,12 @@ class BackgroundTasks:
             clock=process.now,
             jitter=lambda: 0.5,
         )
+        self._before: dict[str, Any] = {}  # contents at the begin of an audit
         database: Any = DatabaseProxy(world.database, world.ledger_changed)
         accounts = {name: readers(name) for name in world.account_adapters if name not in world.removed}
         self._audit = AccountAudit(
             _ReportedAudits(process, database),
-            AuditedLedger(database),
+            _ReportedLedger(database, self._note_contents),
             {None: readers("")} | accounts,
             AuditPlan(),
             clock=process.now,
@@ -98,10 +112,10 @@ class BackgroundTasks:
 
     async def audit(self) -> None:
         """One audit if it is due, which must change nothing. Raises Crash."""
-        world, process = self._process.world, self._process
-        ACTING.set(Acting(world, process, None, "audit"))
-        before, holds = contents(world), process.holds
-        posts, cancelled = len(world.provider.posts), world.provider.cancellations()
+        process = self._process
+        self._before.clear()
+        ACTING.set(Acting(process.world, process, None, "audit"))
+        holds = process.holds
         try:
             await self._audit.round()
         except BaseExceptionGroup as group:
@@ -109,11 +123,17 @@ class BackgroundTasks:
                 raise
             raise Crash from None  # of one of the accounts, which are read together
         finally:
-            if holds == process.holds:  # else other processes have worked meanwhile
-                changed = {each for each in effects(before, contents(world)) if not each.startswith("audits ")}
-                changed |= {"posts"} if len(world.provider.posts) != posts else set()
-                changed |= {"cancellations"} if world.provider.cancellations() != cancelled else set()
-                world.oracles.audit_changed(changed)
+            if self._before and holds == process.holds:  # else other processes have worked meanwhile
+                changed = effects(self._before, self._contents())
+                process.world.oracles.audit_changed({each for each in changed if not each.startswith("audits ")})
+
+    def _note_contents(self) -> None:
+        self._before = self._contents()
+
+    def _contents(self) -> dict[str, Any]:
+        """Contents of the stores, and what was sent to the providers."""
+        provider = self._process.world.provider
+        return contents(self._process.world) | {"posts": len(provider.posts), "cancelled": provider.cancellations()}
 
     async def end(self) -> None:
         """Cancel the attempts in progress."""
