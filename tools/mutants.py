@@ -456,6 +456,12 @@ MUTANTS: tuple[Mutant, ...] = (
             f"{_EVENTS}_a_crash_after_the_status_is_made_up_for_by_the_notifier",
         ),
         (
+            "notifications: one is marked before it is sent",
+            '                    "next_at": now + _CLAIMED,\n',
+            '                    "next_at": now + _CLAIMED,\n                    "state": NotificationState.DELIVERED,\n',
+            "simulation/test_rehearsal.py::test_a_notification_reaches_its_receiver_whatever_fails[before]",
+        ),
+        (
             "notifications: a receiver may take all places",
             "            and self.hosts[host_of(notification.url)] < _AT_ONCE_OF_A_HOST\n",
             "",
@@ -598,6 +604,15 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     *_of(
         "background/audits",
+        (
+            "audit: it adopts what it finds",
+            "        findings = _with_first_seen(found, last, now)\n",
+            "        findings = _with_first_seen(found, last, now)\n"
+            "        for each in findings:\n"
+            '            lost, adopted = {"state": "intent"}, {"$set": {"requestId": each.request_id}}\n'
+            "            self._ledger._ledger.update_one(lost, adopted)\n",
+            "simulation/test_rehearsal.py::test_an_audit_that_finds_an_unknown_request_changes_nothing",
+        ),
         (
             "audit: listed requests are not looked up in the ledger",
             "        older = await self._ledger.of_requests({request_id for _, request_id in named} - known)\n",

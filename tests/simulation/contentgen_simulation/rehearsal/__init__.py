@@ -33,12 +33,12 @@ Plan classes (functions of `generate.py`), with the plans of each in a run of 3,
                               manifest, with an edit; suspended, cancelled, deleted, applied again; crashes
     expired 100               ttlSecondsAfterFinished ends while a request is open, at an edit, a rerun or a fault
     held_jobs 100             Jobs created suspended, suspended again while they run, and resumed, as Kueue does
-    over_budget 100           a run waits with BudgetExceeded: suspended, resumed, cancelled, edited, deleted, applied again,
-                              lost replies, crashes in the wait and at its end
+    over_budget 100           a run waits with BudgetExceeded: suspended, resumed, cancelled, edited, deleted, applied
+                              again, lost replies, crashes in the wait and at its end
     in_queue 100              the same with Queued
     without_account 100       the same with ProviderNotConfigured: an unknown account, or one without keys
-    delivered 100             the same around a notification; the receiver's replies are lost, it fails or wants no more;
-                              its address is private, or becomes it; crashes at each point of a delivery
+    delivered 100             the same around a notification; the receiver's replies are lost, it fails or wants no
+                              more; its address is private, or becomes it; crashes at each point of a delivery
     audited 100               the same around an audit of the providers' accounts; crashes at each point of an audit
 
 A third of the plans has a ContentBudget, which is raised later. A third has a webhook, a sixth an audit of the

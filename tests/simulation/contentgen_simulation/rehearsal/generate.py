@@ -809,14 +809,29 @@ WAITS = (
 """Turns of the groups below: what happens while a run waits, or when its wait ends."""
 
 
+FAULTS = ("point", "leaving", "lost point")
+
+
 def _turn(plan: RehearsalPlan) -> str:
     return WAITS[_number(plan) % len(WAITS)]
+
+
+def _point(plan: RehearsalPlan) -> int:
+    """Number of this group's plans with smaller seeds and a fault at a point."""
+    number = _number(plan)
+    return sum(WAITS[each % len(WAITS)] in FAULTS for each in range(number))
 
 
 def _fault(random: Random, anchor: str, nth: int, *, at: float = 0.0, on: str = "", who: int = 0) -> PlannedEvent:
     """A crash or an error at a point of I/O."""
     fault = {"side": random.choice(("before", "after")), "action": random.choice(("crash", "crash", "error"))}
     return PlannedEvent("io", at, on, who, fault | {"anchor": anchor, "nth": nth})
+
+
+def _each_fault(random: Random, anchor: str, number: int, points: int) -> PlannedEvent:
+    """The first ones crash at each point."""
+    fault = _fault(random, anchor, number % points)
+    return replace(fault, args=fault.args | {"action": "crash"}) if number < points else fault
 
 
 def _during(random: Random, plan: RehearsalPlan, on: str, anchor: str, who: int = 0) -> RehearsalPlan:
@@ -903,9 +918,9 @@ def delivered(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
         case _:
             pass
     plan = _during(random, plan, on, "delivering")
-    if _turn(plan) in ("point", "lost point", "leaving"):
+    if _turn(plan) in FAULTS:
         plan = replace(plan, events=tuple(each for each in plan.events if each.do != "io"))
-        plan = _with(plan, _fault(random, "delivering", number // 3 % DELIVERING))
+        plan = _with(plan, _each_fault(random, "delivering", _point(plan), DELIVERING))
     return plan
 
 
@@ -954,8 +969,8 @@ def audited(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
     plan = _during(random, plan, on, "auditing")
     for at in (random.choice((0.01, 30.0)), random.choice((500.0, 2 * HOUR)), random.choice((5 * HOUR, 26 * HOUR))):
         plan = _with(plan, PlannedEvent("audit", at, on))
-    if _turn(plan) in ("point", "lost point", "leaving"):
+    if _turn(plan) in FAULTS:
         plan = replace(plan, events=tuple(each for each in plan.events if each.do != "io"))
         paying = _fault(random, "paying", random.randrange(16))
-        plan = _with(plan, _fault(random, "auditing", number * 3 % AUDITING), *([paying] * (number % 2)))
+        plan = _with(plan, _each_fault(random, "auditing", _point(plan), AUDITING), *([paying] * (number % 2)))
     return plan
