@@ -76,6 +76,11 @@ _EVENTS = "operator/notifications/test_events.py::test"
 _DELIVERY = "operator/notifications/test_delivery.py::test"
 _RECEIVERS = "operator/notifications/test_attack_receivers.py::test"
 _PLAN = "            await self._notifications.plan(notifications, now)\n"
+_ADOPTED = """\
+        findings = _with_first_seen(found, last, now)
+        for each in findings:
+            self._ledger._ledger.update_one({"state": "intent"}, {"$set": {"requestId": each.request_id}})
+"""
 _AUDIT = "operator/audit/test_audit_rounds.py::test"
 _COMPARED = "operator/audit/test_audit_comparison.py::test"
 _ACCOUNTS = "operator/policies/test_provider_accounts.py::test"
@@ -457,8 +462,8 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         (
             "notifications: one is marked before it is sent",
-            '                    "next_at": now + _CLAIMED,\n',
-            '                    "next_at": now + _CLAIMED,\n                    "state": NotificationState.DELIVERED,\n',
+            '"next_at": now + _CLAIMED,\n',
+            '"next_at": now + _CLAIMED, "state": NotificationState.DELIVERED,\n',
             "simulation/test_rehearsal.py::test_a_notification_reaches_its_receiver_whatever_fails[before]",
         ),
         (
@@ -607,10 +612,7 @@ MUTANTS: tuple[Mutant, ...] = (
         (
             "audit: it adopts what it finds",
             "        findings = _with_first_seen(found, last, now)\n",
-            "        findings = _with_first_seen(found, last, now)\n"
-            "        for each in findings:\n"
-            '            lost, adopted = {"state": "intent"}, {"$set": {"requestId": each.request_id}}\n'
-            "            self._ledger._ledger.update_one(lost, adopted)\n",
+            _ADOPTED,
             "simulation/test_rehearsal.py::test_an_audit_that_finds_an_unknown_request_changes_nothing",
         ),
         (

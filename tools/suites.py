@@ -197,7 +197,7 @@ ON_POLICIES = SuiteLane(
               "unit/contract", "unit/demo/test_samples.py", "unit/docs"),
         SuiteStep("reference", "generated files are those of the models", 60, ("tools/generate.py", "--check")),
         suite(
-            "policies alone", "decision tables, crashes, freezes and attacks; budgets, points of I/O at full size", 2400,
+            "policies alone", "decision tables, crashes, freezes, attacks; budgets and rehearsal at full size", 2400,
             "unit/operator/policies", "unit/operator/notifications", "unit/operator/audit",
             "unit/operator/process/test_circuit_breaker.py", "unit/operator/process/test_fair_turns.py",
             "unit/operator/process/test_temporary_files.py", "unit/simulation/test_rehearsal.py",

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 import pytest
@@ -48,6 +49,7 @@ from contentgen_simulation.rehearsal.generate import (
     REWOUND,
     TURNS,
     UIDS,
+    WAITING_POINTS,
     generate,
 )
 from contentgen_simulation.rehearsal.known import KNOWN, reason_of
@@ -126,8 +128,15 @@ def test_a_seed_always_tells_the_same_story() -> None:
         assert first.plan.digest == second.plan.digest
 
 
+@cache
+def all_plans() -> tuple[RehearsalPlan, ...]:
+    """The plans of `make rehearse`."""
+    seeds = (*range(3000), *range(POLICY_SEED, POLICY_SEED + POLICY_PLANS))
+    return tuple(generate(seed) for seed in seeds)
+
+
 def test_plans_cover_what_they_should() -> None:
-    plans = [generate(seed) for seed in (*range(3000), *range(POLICY_SEED, POLICY_SEED + POLICY_PLANS))]
+    plans = all_plans()
     assert len({each.digest for each in plans}) > 3900
     actions = Counter(event.do for each in plans for event in each.events)
     assert actions.keys() == {name for name in vars(Actions) if not name.startswith("_")}
@@ -146,7 +155,7 @@ class RehearsedPolicy:
     has: Callable[[RehearsalPlan], Any]
     waits: tuple[str, ...]
     anchor: str
-    points: int = 0  # each of which is struck; 0: they are taken at random
+    points: int = 8  # that crashes strike
 
 
 def _any_with(option: str) -> Callable[[RehearsalPlan], bool]:
@@ -180,14 +189,13 @@ REHEARSED = {
 
 @pytest.mark.parametrize("policy", REHEARSED.values(), ids=REHEARSED)
 def test_each_policy_meets_each_failure_and_each_person_while_it_waits(policy: RehearsedPolicy) -> None:
-    seeds = (*range(3000), *range(POLICY_SEED, POLICY_SEED + POLICY_PLANS))
-    plans = [plan for seed in seeds if policy.has(plan := generate(seed))]
+    plans = [each for each in all_plans() if policy.has(each)]
     assert any({"lost", "dropped"} & set(each.replies.values()) for each in plans), "a lost reply"
     done = {event.do for each in plans for event in each.events if event.on in policy.waits}
     assert done >= {"suspend", "unsuspend", "cancel", "edit", "delete", "apply"}, "while it waits"
     faults = [event.args for each in plans for event in each.events if event.do == "io"]
     struck = [each["nth"] for each in faults if (each["anchor"], each["action"]) == (policy.anchor, "crash")]
-    assert len(set(struck)) >= (policy.points or 10), "crashes at different points"
+    assert len(set(struck)) >= policy.points, "crashes at different points"
 
 
 def test_every_combination_has_its_turn() -> None:
@@ -958,6 +966,35 @@ def test_a_notification_reaches_its_receiver_whatever_fails(side: str) -> None:
         assert sum(": Completed of run 1 of " in line for line in verdict.story) >= 2, _report(verdict)
         struck += verdict.fired
     assert struck == len(points)
+
+
+@pytest.mark.parametrize("reason", ["BudgetExceeded", "Queued", "ProviderNotConfigured"])
+def test_a_run_that_waits_is_paid_once_whatever_fails(reason: str) -> None:
+    """A crash before an I/O operation of its wait, or from the wait's end to the stored request id. One immediately
+    before the POST leaves a request that may have been sent, which a person decides.
+    """
+    on, points, struck = f"reason:{reason}", range(0, WAITING_POINTS, 1 if ALL else 18), 0
+    plan = {
+        "BudgetExceeded": plan_of(
+            IMAGES, PlannedEvent("raise_budget", 60.0, on, args={"dollars": "9"}), budget="0.001"
+        ),
+        "Queued": replace(plan_of(places=1), subjects=TWO[::-1], takes=60.0),
+        "ProviderNotConfigured": plan_of(
+            IMAGES,
+            PlannedEvent("grant", args={"account": "unknown", "only": True}),
+            PlannedEvent("grant", 60.0, on, args={"account": "team-a"}),
+        ),
+    }[reason]
+    who = len(plan.subjects) - 1  # the first one takes the place
+    for nth in points:
+        for at in (0.0, 60.0):
+            args = {"anchor": on, "nth": nth, "side": "before", "action": "crash"}
+            verdict = rehearse(replace(plan, events=(*plan.events, PlannedEvent("io", at, on, who, args))))
+            asked = any("-> SubmissionUnknown" in line for line in verdict.story)
+            assert (verdict.violations, verdict.posts + asked) == ((), len(plan.subjects)), _report(verdict)
+            assert any(f"/{reason}" in line for line in verdict.story)
+            struck += verdict.fired
+    assert struck > len(points)
 
 
 # Audits

@@ -719,7 +719,7 @@ def _failing(random: Random, plan: RehearsalPlan, what: str, at: float) -> Rehea
 
 EXPIRIES = (
     "edit", "rerun", "point", "collect", "delete", "point", "restart", "unavailable", "point", "cancel", "refuse",
-    "suspend", "lost", "cancel later",
+    "point", "suspend", "lost", "cancel later",
 )  # fmt: skip
 
 
