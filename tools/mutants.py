@@ -464,7 +464,7 @@ MUTANTS: tuple[Mutant, ...] = (
             "notifications: one is marked before it is sent",
             '"next_at": now + _CLAIMED,\n',
             '"next_at": now + _CLAIMED, "state": NotificationState.DELIVERED,\n',
-            "simulation/test_rehearsal.py::test_a_notification_reaches_its_receiver_whatever_fails[before]",
+            "simulation/test_rehearsal.py::test_a_notification_reaches_its_receiver_whatever_fails",
         ),
         (
             "notifications: a receiver may take all places",

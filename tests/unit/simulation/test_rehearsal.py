@@ -32,6 +32,7 @@ from contentgen_operator.stores.audits import AuditedLedger, ReadPurchases
 from contentgen_operator.stores.budgets import BudgetStore
 from contentgen_operator.stores.notifications import NotificationOutbox
 from contentgen_operator.webhooks import guarded_post
+from contentgen_operator.webhooks.signing import signed_headers
 from contentgen_simulation.rehearsal.campaign import Report, campaign, shrink
 from contentgen_simulation.rehearsal.generate import (
     AUDITING,
@@ -657,7 +658,7 @@ def _sent_before_its_status(patch: pytest.MonkeyPatch) -> RehearsalPlan:
 
 
 def _another_id(patch: pytest.MonkeyPatch) -> RehearsalPlan:
-    signed, numbers = notifier.signed_headers, itertools.count()
+    signed, numbers = signed_headers, itertools.count()
     patch.setattr(notifier, "signed_headers", lambda identity, *given: signed(f"{identity}-{next(numbers)}", *given))
     return replace(notified(), hooks={"1": "lost"})
 
