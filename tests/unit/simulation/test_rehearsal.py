@@ -59,10 +59,9 @@ from contentgen_simulation.rehearsal.world import background, provider
 from contentgen_simulation.rehearsal.world.actions import Actions
 from contentgen_simulation.rehearsal.world.cluster import RehearsalCluster, ref_of
 from contentgen_simulation.rehearsal.world.faults import FaultInjector
-from contentgen_simulation.rehearsal.world.plan import PlannedEvent, RehearsalPlan, Subject
+from contentgen_simulation.rehearsal.world.plan import HOOK, PRIVATE, PlannedEvent, RehearsalPlan, Subject
 from contentgen_simulation.rehearsal.world.process import RehearsalProcess
 from contentgen_simulation.rehearsal.world.provider import Adapters, ProviderWorld
-from contentgen_simulation.rehearsal.world.receiver import HOOK, PRIVATE
 from contentgen_simulation.rehearsal.world.world import RehearsalWorld
 
 # The SDK uses pydantic's older names.

@@ -10,8 +10,7 @@ from random import Random
 from typing import Any
 
 from contentgen_contract.names import Kind
-from contentgen_simulation.rehearsal.world.plan import PlannedEvent, RehearsalPlan, Subject
-from contentgen_simulation.rehearsal.world.receiver import HOOK, PRIVATE, REBOUND
+from contentgen_simulation.rehearsal.world.plan import HOOK, PRIVATE, REBOUND, PlannedEvent, RehearsalPlan, Subject
 
 HOUR, DAY = 3600.0, 86400.0
 STATES = ("intent", "submitted", "succeeded", "collected", "failed", "refused", "cancelled")

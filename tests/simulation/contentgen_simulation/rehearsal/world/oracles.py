@@ -35,7 +35,7 @@ from contentgen_operator.state.observed import BucketFile, Resource, ResourceRef
 from contentgen_operator.state.runs import purchase_key
 from contentgen_operator.watch.event_handlers import owner_of
 from contentgen_simulation.frozen import effects
-from contentgen_simulation.rehearsal.world.receiver import PRIVATE, REBOUND
+from contentgen_simulation.rehearsal.world.plan import PRIVATE, REBOUND
 
 if TYPE_CHECKING:
     from contentgen_simulation.rehearsal.world.provider import Post, Request

@@ -8,6 +8,11 @@ from typing import Any
 from contentgen_contract.names import Kind
 
 Args = dict[str, Any]
+HOOK = "https://hooks.example.com/hook"
+PRIVATE = "https://private.example.com/hook"
+"""Its name has a private address: nothing may be sent there."""
+REBOUND = "https://rebound.example.com/hook"
+"""The first lookup of its name gives a public address, the later ones a private one."""
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,6 @@ from contentgen_simulation.rehearsal.world import io_points
 if TYPE_CHECKING:
     from contentgen_simulation.rehearsal.world.world import RehearsalWorld
 
-HOOK = "https://hooks.example.com/hook"
-PRIVATE = "https://private.example.com/hook"
-"""Its name has a private address: nothing may be sent there."""
-REBOUND = "https://rebound.example.com/hook"
-"""The first lookup of its name gives a public address, the later ones a private one."""
 _POINT = "http.hooks.POST"
 _PUBLIC, _INTERNAL = "93.184.216.34", "10.0.0.7"
 _EVENTS = {text: event for event, text in TYPES.items()}
