@@ -78,6 +78,11 @@ _EVENTS = "operator/notifications/test_events.py::test"
 _DELIVERY = "operator/notifications/test_delivery.py::test"
 _RECEIVERS = "operator/notifications/test_attack_receivers.py::test"
 _PLAN = "            await self._notifications.plan(notifications, now)\n"
+_ADOPTED = """\
+        findings = _with_first_seen(found, last, now)
+        for each in findings:
+            self._ledger._ledger.update_one({"state": "intent"}, {"$set": {"requestId": each.request_id}})
+"""
 _AUDIT = "operator/audit/test_audit_rounds.py::test"
 _COMPARED = "operator/audit/test_audit_comparison.py::test"
 _ACCOUNTS = "operator/policies/test_provider_accounts.py::test"
@@ -516,6 +521,12 @@ OF_POLICIES: tuple[Mutant, ...] = (
             f"{_EVENTS}_a_crash_after_the_status_is_made_up_for_by_the_notifier",
         ),
         (
+            "notifications: one is marked before it is sent",
+            '"next_at": now + _CLAIMED,\n',
+            '"next_at": now + _CLAIMED, "state": NotificationState.DELIVERED,\n',
+            "simulation/test_rehearsal.py::test_a_notification_reaches_its_receiver_whatever_fails",
+        ),
+        (
             "notifications: a receiver may take all places",
             "            and self.hosts[host_of(notification.url)] < _AT_ONCE_OF_A_HOST\n",
             "",
@@ -658,6 +669,12 @@ OF_POLICIES: tuple[Mutant, ...] = (
     ),
     *_of(
         "background/audits",
+        (
+            "audit: it adopts what it finds",
+            "        findings = _with_first_seen(found, last, now)\n",
+            _ADOPTED,
+            "simulation/test_rehearsal.py::test_an_audit_that_finds_an_unknown_request_changes_nothing",
+        ),
         (
             "audit: listed requests are not looked up in the ledger",
             "        older = await self._ledger.of_requests({request_id for _, request_id in named} - known)\n",

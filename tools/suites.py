@@ -200,12 +200,12 @@ ON_POLICIES = SuiteLane(
               "unit/contract", "unit/demo/test_samples.py", "unit/docs"),
         SuiteStep("reference", "generated files are those of the models", 60, ("tools/generate.py", "--check")),
         suite(
-            "policies alone", "decision tables, crashes, freezes and attacks; budgets at full size", 1200,
+            "policies alone", "decision tables, crashes, freezes, attacks; budgets and rehearsal at full size", 2400,
             "unit/operator/policies", "unit/operator/notifications", "unit/operator/audit",
             "unit/operator/process/test_circuit_breaker.py", "unit/operator/process/test_fair_turns.py",
             "unit/operator/process/test_temporary_files.py", "unit/operator/process/test_usage_metrics.py",
             "unit/gateway/policies", "unit/gateway/auth/test_approve.py", "unit/gateway/auth/test_audit.py",
-            "unit/gateway/pages/test_given_up.py", "unit/cli",
+            "unit/gateway/pages/test_given_up.py", "unit/cli", "unit/simulation/test_rehearsal.py",
         ),
         suite(
             "policies with stores", "budgets, notifications, accounts and temporary files on real store servers", 120,

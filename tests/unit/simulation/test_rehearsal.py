@@ -2,29 +2,43 @@
 
 import copy
 import itertools
+import json
 import logging
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import cache
 from typing import Any
 
 import pytest
 
 import contentgen_simulation.rehearsal
 from contentgen_contract.names import ADOPT_ANNOTATION, COLLECT_ANNOTATION, RESUBMIT_ANNOTATION, Kind, Phase
+from contentgen_contract.records.notifications import NotificationState
 from contentgen_contract.resources.spec import NotificationEvent
+from contentgen_operator.audit import comparison
+from contentgen_operator.audit.facts import AuditLimits
+from contentgen_operator.background import notifier
+from contentgen_operator.background.audits import AccountAudit, AuditPlan
 from contentgen_operator.background.orphans import Orphans
 from contentgen_operator.decide import decision, payment, stages
 from contentgen_operator.decide.policies import approval, cleanup, estimate, gate
 from contentgen_operator.state.decision_input import DecisionInput
 from contentgen_operator.state.plan import Plan
 from contentgen_operator.state.policies.budgets import BudgetWindow
+from contentgen_operator.stores.audits import AuditedLedger, ReadPurchases
 from contentgen_operator.stores.budgets import BudgetStore
 from contentgen_operator.stores.notifications import NotificationOutbox
+from contentgen_operator.webhooks import guarded_post
+from contentgen_operator.webhooks.signing import signed_headers
 from contentgen_simulation.rehearsal.campaign import Report, campaign, shrink
 from contentgen_simulation.rehearsal.generate import (
+    AUDITING,
     DAY,
     DECIDING,
+    DELIVERING,
     EXPIRING_POINTS,
     FATES,
     GROUPS,
@@ -36,15 +50,16 @@ from contentgen_simulation.rehearsal.generate import (
     REWOUND,
     TURNS,
     UIDS,
+    WAITING_POINTS,
     generate,
 )
 from contentgen_simulation.rehearsal.known import KNOWN, reason_of
 from contentgen_simulation.rehearsal.run import RehearsalVerdict, quiet, rehearse
-from contentgen_simulation.rehearsal.world import provider
+from contentgen_simulation.rehearsal.world import background, provider
 from contentgen_simulation.rehearsal.world.actions import Actions
 from contentgen_simulation.rehearsal.world.cluster import RehearsalCluster, ref_of
 from contentgen_simulation.rehearsal.world.faults import FaultInjector
-from contentgen_simulation.rehearsal.world.plan import PlannedEvent, RehearsalPlan, Subject
+from contentgen_simulation.rehearsal.world.plan import HOOK, PRIVATE, PlannedEvent, RehearsalPlan, Subject
 from contentgen_simulation.rehearsal.world.process import RehearsalProcess
 from contentgen_simulation.rehearsal.world.provider import Adapters, ProviderWorld
 from contentgen_simulation.rehearsal.world.world import RehearsalWorld
@@ -52,7 +67,9 @@ from contentgen_simulation.rehearsal.world.world import RehearsalWorld
 # The SDK uses pydantic's older names.
 pytestmark = pytest.mark.filterwarnings("ignore::pydantic.PydanticDeprecatedSince20")
 
-SAMPLE, POLICY_SAMPLE = 190, 20
+SAMPLE, POLICY_SAMPLE = 190, 40
+POLICY_PLANS = 1000  # of `make rehearse`
+ALL = os.environ.get("CONTENTGEN_ACCEPTANCE") == "all"
 IMAGES, LORA = Kind.IMAGE_GENERATION, Kind.LORA_TRAINING
 TWO = (Subject("ns", IMAGES, "one"), Subject("other", IMAGES, "two", 1))
 
@@ -111,9 +128,16 @@ def test_a_seed_always_tells_the_same_story() -> None:
         assert first.plan.digest == second.plan.digest
 
 
+@cache
+def all_plans() -> tuple[RehearsalPlan, ...]:
+    """The plans of `make rehearse`."""
+    seeds = (*range(3000), *range(POLICY_SEED, POLICY_SEED + POLICY_PLANS))
+    return tuple(generate(seed) for seed in seeds)
+
+
 def test_plans_cover_what_they_should() -> None:
-    plans = [generate(seed) for seed in (*range(3000), *range(POLICY_SEED, POLICY_SEED + 500))]
-    assert len({each.digest for each in plans}) > 3400
+    plans = all_plans()
+    assert len({each.digest for each in plans}) > 3900
     actions = Counter(event.do for each in plans for event in each.events)
     assert actions.keys() == {name for name in vars(Actions) if not name.startswith("_")}
     events = [event for each in plans for event in each.events]
@@ -122,6 +146,56 @@ def test_plans_cover_what_they_should() -> None:
     assert fates == set(FATES)
     assert {event.args["code"] for event in events if event.do == "refuse"} >= {403, 422, 429}
     assert {event.args["action"] for event in events if event.do == "io"} == {"crash", "error", "freeze", "sigterm"}
+
+
+@dataclass(frozen=True)
+class RehearsedPolicy:
+    """Plans of a policy: its waits, and the anchors of the crashes in them."""
+
+    has: Callable[[RehearsalPlan], Any]
+    waits: tuple[str, ...]
+    anchor: str
+    points: int = 8  # that crashes strike
+
+
+def _any_with(option: str) -> Callable[[RehearsalPlan], bool]:
+    return lambda plan: any(option in each.options for each in plan.subjects)
+
+
+def _any_event(name: str) -> Callable[[RehearsalPlan], bool]:
+    return lambda plan: any(each.do == name for each in plan.events)
+
+
+NOTIFIED = ("phase:Completed", "phase:Failed", "phase:AwaitingApproval", "reason:BudgetExceeded")
+REHEARSED = {
+    "approval": RehearsedPolicy(
+        lambda plan: _any_with("approval")(plan) or _any_event("require")(plan), ("phase:AwaitingApproval",), "deciding"
+    ),
+    "budgets": RehearsedPolicy(lambda plan: plan.budget, ("reason:BudgetExceeded",), "reason:BudgetExceeded"),
+    "queues": RehearsedPolicy(lambda plan: plan.places, ("reason:Queued",), "reason:Queued"),
+    "cleanup": RehearsedPolicy(_any_with("ttlSecondsAfterFinished"), ("phase:Completed", "phase:Failed"), "expiring"),
+    "notifications": RehearsedPolicy(lambda plan: plan.hooks, NOTIFIED, "delivering", DELIVERING),
+    "provider accounts": RehearsedPolicy(
+        _any_event("grant"), ("reason:ProviderNotConfigured",), "reason:ProviderNotConfigured"
+    ),
+    "audit": RehearsedPolicy(
+        _any_event("audit"),
+        ("state:sending", "phase:SubmissionUnknown", *NOTIFIED, "reason:Queued"),
+        "auditing",
+        AUDITING,
+    ),
+}
+
+
+@pytest.mark.parametrize("policy", REHEARSED.values(), ids=REHEARSED)
+def test_each_policy_meets_each_failure_and_each_person_while_it_waits(policy: RehearsedPolicy) -> None:
+    plans = [each for each in all_plans() if policy.has(each)]
+    assert any({"lost", "dropped"} & set(each.replies.values()) for each in plans), "a lost reply"
+    done = {event.do for each in plans for event in each.events if event.on in policy.waits}
+    assert done >= {"suspend", "unsuspend", "cancel", "edit", "delete", "apply"}, "while it waits"
+    faults = [event.args for each in plans for event in each.events if event.do == "io"]
+    struck = [each["nth"] for each in faults if (each["anchor"], each["action"]) == (policy.anchor, "crash")]
+    assert len(set(struck)) >= policy.points, "crashes at different points"
 
 
 def test_every_combination_has_its_turn() -> None:
@@ -149,7 +223,7 @@ def test_every_combination_has_its_turn() -> None:
 def test_the_table_of_plan_classes_is_that_of_the_code() -> None:
     table = contentgen_simulation.rehearsal.__doc__ or ""
     assert set(GROUPS) == {*TURNS, *POLICY_TURNS}
-    for turns, plans in ((TURNS, 3000), (POLICY_TURNS, 500)):
+    for turns, plans in ((TURNS, 3000), (POLICY_TURNS, POLICY_PLANS)):
         for name in turns:
             assert f"    {name} {plans * turns.count(name) // len(turns)} " in table
     for planted, (signature, _) in PLANTED.items():
@@ -518,7 +592,105 @@ def _add_to_budget(world: RehearsalWorld) -> None:
     world.database["budgets"].update_many({}, {"$inc": {"held": 1}})
 
 
+def _audit_adopts(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    audit = AccountAudit.audit
+
+    async def adopts(self: AccountAudit, *given: Any) -> Any:
+        report = await audit(self, *given)
+        self._ledger._ledger.update_many({"state": "intent"}, {"$set": {"requestId": "request-1"}})
+        return report
+
+    patch.setattr(AccountAudit, "audit", adopts)
+    return plan_of(IMAGES, PlannedEvent("audit", 60.0), replies={"1": "lost"}, history={"lag": DAY})
+
+
+def _audit_without_ledger(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    async def nothing(*_: Any) -> Any:
+        return ReadPurchases(entries=(), complete=True)
+
+    async def none(*_: Any) -> Any:
+        return frozenset()
+
+    patch.setattr(AuditedLedger, "since", nothing)
+    for each in ("of_requests", "of_markers", "claims"):
+        patch.setattr(AuditedLedger, each, none)
+    return plan_of(IMAGES, PlannedEvent("audit", 7200.0))
+
+
+def _audit_without_grace(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    limits = AuditLimits(grace=timedelta())
+    patch.setattr(background, "AuditPlan", lambda: AuditPlan(limits=limits))
+    return plan_of(IMAGES, PlannedEvent("audit", 600.0), replies={"1": "lost"}, history={"without_payload": [1]})
+
+
+def _audit_of_lost_requests(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    """Nothing of Kubernetes can be read, so nobody searches for the request meanwhile."""
+    patch.setattr(comparison, "_is_lost", lambda _: False)
+    away = PlannedEvent("unavailable", 0.02, "state:sending", args={"store": "kube", "seconds": 4 * 3600.0})
+    return plan_of(IMAGES, away, PlannedEvent("audit", 7200.0), replies={"1": "lost"})
+
+
+def _marked_before_it_is_sent(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    put = NotificationOutbox.put
+
+    async def marks(self: NotificationOutbox, entry: Any) -> Any:
+        return await put(self, entry.model_copy(update={"state": NotificationState.DELIVERED}))
+
+    patch.setattr(NotificationOutbox, "put", marks)
+    args = {"anchor": "delivering", "nth": 2, "side": "before", "action": "crash"}
+    return notified(PlannedEvent("io", args=args))
+
+
+def _sent_before_its_status(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    plan = NotificationOutbox.plan
+    data = {"uid": "00000003-0000-4000-8000-000000000000", "run": 1}
+    payload = json.dumps({"type": "job.failed", "data": data})
+
+    async def invent(self: NotificationOutbox, notifications: Any, now: Any) -> None:
+        failed = {"id": "msg_f", "event": NotificationEvent.FAILED, "payload": payload}
+        wrong = [each.model_copy(update=failed) for each in notifications]
+        await plan(self, (*notifications, *wrong), now)
+        await self.confirm(["msg_f"], now)
+
+    patch.setattr(NotificationOutbox, "plan", invent)
+    return notified()
+
+
+def _another_id(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    signed, numbers = signed_headers, itertools.count()
+    patch.setattr(notifier, "signed_headers", lambda identity, *given: signed(f"{identity}-{next(numbers)}", *given))
+    return replace(notified(), hooks={"1": "lost"})
+
+
+def _address_not_checked(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    patch.setattr(guarded_post, "refusal", lambda _: "")
+    return notified(url=PRIVATE)
+
+
 PLANTED: dict[str, tuple[str, Plant]] = {
+    "an audit that adopts what it finds": ("an audit changes nothing: ledger", _audit_adopts),
+    "an audit that does not read the ledger": (
+        "an audit knows the ledger's requests: UnknownRequest, the ledger has it",
+        _audit_without_ledger,
+    ),
+    "one without grace for young requests": (
+        "an audit knows the ledger's requests: UnknownRequest, it is younger than an hour",
+        _audit_without_grace,
+    ),
+    "one that does not know lost requests": (
+        "an audit knows the ledger's requests: UnknownRequest, its purchase waits for it",
+        _audit_of_lost_requests,
+    ),
+    "a notification that is marked before it is sent": (
+        "no notification is lost: Completed is not delivered",
+        _marked_before_it_is_sent,
+    ),
+    "a notification that is sent before its status": (
+        "no notification is invented: Failed",
+        _sent_before_its_status,
+    ),
+    "an id that changes with each attempt": ("a webhook keeps its id", _another_id),
+    "an address that is not checked": ("a webhook goes to public addresses only", _address_not_checked),
     "a purchase that fails after it was collected": (
         "purchases change as documented: collected to failed",
         _fails_when_collected,
@@ -616,15 +788,15 @@ def test_a_run_that_waits_is_paid_once_it_is_approved(events: tuple[PlannedEvent
 @pytest.mark.parametrize("action", ["crash", "error"])
 @pytest.mark.parametrize("side", ["before", "after"])
 def test_an_approved_run_is_paid_once_whatever_fails_after_the_approval(side: str, action: str) -> None:
-    """A call that fails before or after each seventh I/O operation; a POST whose reply is lost is in the history."""
-    approve, struck = PlannedEvent("approve", 1.0, WAITS), 0
-    for nth in range(0, DECIDING, 7):
+    """A call that fails before or after an I/O operation; a POST whose reply is lost is in the history."""
+    approve, struck, points = PlannedEvent("approve", 1.0, WAITS), 0, range(0, DECIDING, 1 if ALL else 7)
+    for nth in points:
         fault = {"anchor": "deciding", "nth": nth, "side": side, "action": action}
         verdict = rehearse(manual(approve, PlannedEvent("io", args=fault)))
         assert verdict.violations == (), _report(verdict)
         assert verdict.posts <= 1, _report(verdict)
         struck += verdict.fired
-    assert struck >= DECIDING // 7
+    assert struck >= len(points) - 1
 
 
 def test_a_run_that_is_edited_while_it_waits_needs_an_approval_of_its_new_number() -> None:
@@ -645,14 +817,15 @@ def test_a_run_that_is_edited_while_it_waits_needs_an_approval_of_its_new_number
 @pytest.mark.parametrize("kind", Kind)
 def test_a_finished_run_is_adopted_after_it_expired_whatever_fails(kind: Kind) -> None:
     again, struck = PlannedEvent("apply", 60.0, "phase:Completed"), 0
-    for nth in range(0, EXPIRING_POINTS, 11):
+    points = range(0, EXPIRING_POINTS, 1 if ALL else 11)
+    for nth in points:
         fault = PlannedEvent("io", args={"anchor": "expiring", "nth": nth, "side": "before", "action": "crash"})
         plan = expiring(again, fault)
         verdict = rehearse(replace(plan, subjects=(replace(plan.subjects[0], kind=kind),)))
         assert (verdict.violations, verdict.posts) == ((), 1), _report(verdict)
         assert any("-> Completed/AdoptedFinishedRun" in line for line in verdict.story), _report(verdict)
         struck += verdict.fired
-    assert struck >= EXPIRING_POINTS // 11
+    assert struck >= len(points) * 9 // 10
 
 
 @pytest.mark.parametrize("kind", Kind)
@@ -761,9 +934,9 @@ def test_a_plan_is_shrunk_to_what_matters(monkeypatch: pytest.MonkeyPatch) -> No
 # Notifications
 
 
-def notified(*events: PlannedEvent, **changes: Any) -> RehearsalPlan:
+def notified(*events: PlannedEvent, url: str = HOOK, **changes: Any) -> RehearsalPlan:
     plan = plan_of(IMAGES, *events, **changes)
-    options = {"notify": [{"url": "https://hooks.example.com/hook"}]}
+    options = {"notify": [{"url": url}]}
     return replace(plan, subjects=(replace(plan.subjects[0], options=options),))
 
 
@@ -778,12 +951,70 @@ def test_a_lost_notification_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_an_invented_notification_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The run is completed, and its failure is told too."""
-    plan = NotificationOutbox.plan
+    verdict = rehearse(_sent_before_its_status(monkeypatch))
+    assert {each.signature for each in verdict.violations} == {"no notification is invented: Failed"}
 
-    async def invent(self: NotificationOutbox, notifications: Any, now: Any) -> None:
-        wrong = [each.model_copy(update={"id": "msg_f", "event": NotificationEvent.FAILED}) for each in notifications]
-        await plan(self, (*notifications, *wrong), now)
-        await self.confirm(["msg_f"], now)
 
-    monkeypatch.setattr(NotificationOutbox, "plan", invent)
-    assert {each.signature for each in rehearse(notified()).violations} == {"no notification is invented: Failed"}
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_a_notification_reaches_its_receiver_whatever_fails(side: str) -> None:
+    """A crash before or after an I/O operation of the delivery; the first reply is lost."""
+    struck, points = 0, range(0, DELIVERING, 1 if ALL else 2)
+    for nth in points:
+        fault = PlannedEvent("io", args={"anchor": "delivering", "nth": nth, "side": side, "action": "crash"})
+        verdict = rehearse(replace(notified(fault), hooks={"1": "lost"}))
+        assert verdict.violations == (), _report(verdict)
+        assert sum(": Completed of run 1 of " in line for line in verdict.story) >= 2, _report(verdict)
+        struck += verdict.fired
+    assert struck == len(points)
+
+
+@pytest.mark.parametrize("reason", ["BudgetExceeded", "Queued", "ProviderNotConfigured"])
+def test_a_run_that_waits_is_paid_once_whatever_fails(reason: str) -> None:
+    """A crash before an I/O operation of its wait, or from the wait's end to the stored request id. One immediately
+    before the POST leaves a request that may have been sent, which a person decides.
+    """
+    on, points, struck = f"reason:{reason}", range(0, WAITING_POINTS, 1 if ALL else 18), 0
+    plan = {
+        "BudgetExceeded": plan_of(
+            IMAGES, PlannedEvent("raise_budget", 60.0, on, args={"dollars": "9"}), budget="0.001"
+        ),
+        "Queued": replace(plan_of(places=1), subjects=TWO[::-1], takes=60.0),
+        "ProviderNotConfigured": plan_of(
+            IMAGES,
+            PlannedEvent("grant", args={"account": "unknown", "only": True}),
+            PlannedEvent("grant", 60.0, on, args={"account": "team-a"}),
+        ),
+    }[reason]
+    who = len(plan.subjects) - 1  # the first one takes the place
+    for nth in points:
+        for at in (0.0, 60.0):
+            args = {"anchor": on, "nth": nth, "side": "before", "action": "crash"}
+            verdict = rehearse(replace(plan, events=(*plan.events, PlannedEvent("io", at, on, who, args))))
+            asked = any("-> SubmissionUnknown" in line for line in verdict.story)
+            assert (verdict.violations, verdict.posts + asked) == ((), len(plan.subjects)), _report(verdict)
+            assert any(f"/{reason}" in line for line in verdict.story)
+            struck += verdict.fired
+    assert struck > len(points)
+
+
+# Audits
+
+
+def test_an_audit_that_finds_an_unknown_request_changes_nothing() -> None:
+    """The reply is lost, and the history does not show the request's input."""
+    away = {"replies": {"1": "lost"}, "history": {"without_payload": [1]}}
+    verdict = rehearse(plan_of(IMAGES, PlannedEvent("audit", 7200.0), **away))
+    assert any("audit: {'UnknownRequest': 1}" in line for line in verdict.story), _report(verdict)
+    assert (verdict.violations, verdict.posts) == ((), 1), _report(verdict)
+
+
+@pytest.mark.parametrize("action", ["crash", "error"])
+def test_an_audit_that_fails_is_repeated(action: str) -> None:
+    struck, points = 0, range(0, AUDITING, 1 if ALL else 4)
+    for nth in points:
+        fault = {"anchor": "auditing", "nth": nth, "side": "before", "action": action}
+        verdict = rehearse(plan_of(IMAGES, PlannedEvent("audit", 7200.0), PlannedEvent("io", args=fault)))
+        assert (verdict.violations, verdict.posts) == ((), 1), _report(verdict)
+        assert any("audit: no findings" in line for line in verdict.story), _report(verdict)
+        struck += verdict.fired
+    assert struck == len(points)

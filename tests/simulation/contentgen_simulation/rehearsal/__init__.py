@@ -27,14 +27,22 @@ Plan classes (functions of `generate.py`), with the plans of each in a run of 3,
     people 111                many edits, deletions, reruns and cancellations; two operators at once; restarts
     queued 111                one place for several resources; user actions on one that waits, restarts
 
-500 more, from seed 1,000,000 on, are of the policies' groups:
+1,000 more, from seed 1,000,000 on, are of the policies' groups:
 
     awaiting 300              an approval by the field or the label: given, rejected, of another run, too early, in the
                               manifest, with an edit; suspended, cancelled, deleted, applied again; crashes
     expired 100               ttlSecondsAfterFinished ends while a request is open, at an edit, a rerun or a fault
     held_jobs 100             Jobs created suspended, suspended again while they run, and resumed, as Kueue does
+    over_budget 100           a run waits with BudgetExceeded: suspended, resumed, cancelled, edited, deleted, applied
+                              again, lost replies, crashes in the wait and at its end
+    in_queue 100              the same with Queued
+    without_account 100       the same with ProviderNotConfigured: an unknown account, or one without keys
+    delivered 100             the same around a notification; the receiver's replies are lost, it fails or wants no
+                              more; its address is private, or becomes it; crashes at each point of a delivery
+    audited 100               the same around an audit of the providers' accounts; crashes at each point of an audit
 
-A third of the plans has a ContentBudget, which is raised later.
+A third of the plans has a ContentBudget, which is raised later. A third has a webhook, a sixth an audit of the
+providers' accounts.
 
 Oracles (`oracles.py`), each proven by planted violations (`PLANTED` in tests/unit/simulation/test_rehearsal.py):
 
@@ -50,6 +58,15 @@ Oracles (`oracles.py`), each proven by planted violations (`PLANTED` in tests/un
                                         a resource that expires with a paid result;
                                         a resource that expires before its request ends
     an expired resource is deleted      a resource that never expires
+    an audit changes nothing            an audit that adopts what it finds
+    an audit knows the ledger's requests
+                                        an audit that does not read the ledger; one without grace for young requests;
+                                        one that does not know lost requests
+    no notification is lost             a notification that is marked before it is sent
+    no notification is invented         a notification that is sent before its status
+    a webhook keeps its id              an id that changes with each attempt
+    a webhook goes to public addresses only
+                                        an address that is not checked
     one POST per purchase               two POSTs; a POST in a cluster that nobody confirmed
     one owner per request               one request id for two purchases
     the response matches the request    the answer of another request; files of another input

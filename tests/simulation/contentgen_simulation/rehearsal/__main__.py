@@ -46,8 +46,8 @@ def _campaign(plans: int, seed: int, processes: int) -> int:
 
 
 def _series(plans: int, seed: int) -> list[tuple[int, int]]:
-    """First seed and number of the plans: a sixth more are of the policies' groups."""
-    return [(seed, plans)] + ([(POLICY_SEED + seed, plans // 6)] if seed < POLICY_SEED else [])
+    """First seed and number of the plans: a third more are of the policies' groups."""
+    return [(seed, plans)] + ([(POLICY_SEED + seed, plans // 3)] if seed < POLICY_SEED else [])
 
 
 def _tell(report: Report) -> None:

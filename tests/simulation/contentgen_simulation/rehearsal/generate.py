@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 from contentgen_contract.names import Kind
-from contentgen_simulation.rehearsal.world.plan import PlannedEvent, RehearsalPlan, Subject
+from contentgen_simulation.rehearsal.world.plan import HOOK, PRIVATE, REBOUND, PlannedEvent, RehearsalPlan, Subject
 
 HOUR, DAY = 3600.0, 86400.0
 STATES = ("intent", "submitted", "succeeded", "collected", "failed", "refused", "cancelled")
@@ -23,10 +23,15 @@ FATES = (
     "301", "302", "303", "307", "308", "404", "410", "403", "503", "expired", "partial", "oversized", "fewer", "fails",
     "files-gone", "files-expire",
 )  # fmt: skip
+AUDITED = 1 / 6  # share of the plans with an audit of the accounts
+MOST_NOISE = 150  # requests of other people in the history of such a plan: an audit reads all
 EXPIRING = 0.15  # share of the plans with `ttlSecondsAfterFinished`
 LINES = 125  # between two faults of one plan; a plan has LINE_FAULTS of them
 LINE_FAULTS = 10
 DECIDING = 76  # I/O operations from an approval to the stored request id
+WAITING_POINTS = 90  # I/O operations from the begin of a wait, or its end, to the stored request id
+DELIVERING = 10  # I/O operations of a delivery, from its claim on
+AUDITING = 20  # I/O operations of an audit
 EXPIRING_POINTS = 110  # I/O operations from the end of `ttlSecondsAfterFinished` to the adoption by the next resource
 Draft = Callable[[Random, RehearsalPlan], RehearsalPlan]
 GROUPS: dict[str, Draft] = {}
@@ -97,18 +102,19 @@ def generate(seed: int) -> RehearsalPlan:
         return plan
     if random.random() < 0.35:
         plan = _with(plan, *_people(random, random.randint(1, 3)))
-    return _expiring(_budgeted(_with(plan, *_advice(random, plan), *_repairs(plan), *_election(plan))))
+    return _audited(_expiring(_budgeted(_with(plan, *_advice(random, plan), *_repairs(plan), *_election(plan)))))
 
 
 def _notified(plan: RehearsalPlan) -> RehearsalPlan:
     """A webhook in one of three plans. Separate random numbers keep the rest of each seed's plan stable."""
     random = Random(f"notify of {plan.seed}")  # noqa: S311 - a plan is no secret
-    if random.random() < 2 / 3:
+    if random.random() < 2 / 3 or plan.hooks:
         return plan
-    notify = [{"url": "https://hooks.example.com/hook"}]
-    return replace(
-        plan, subjects=tuple(replace(each, options=each.options | {"notify": notify}) for each in plan.subjects)
-    )
+    return _with_options(plan, notify=[{"url": HOOK}])
+
+
+def _with_options(plan: RehearsalPlan, **options: Any) -> RehearsalPlan:
+    return replace(plan, subjects=tuple(replace(each, options=each.options | options) for each in plan.subjects))
 
 
 def _with(plan: RehearsalPlan, *events: PlannedEvent) -> RehearsalPlan:
@@ -214,6 +220,17 @@ def _budgeted(plan: RehearsalPlan) -> RehearsalPlan:
         return plan
     raised = PlannedEvent("raise_budget", random.choice((60.0, HOUR, DAY)), args={"dollars": "1000"})
     return replace(plan, budget=random.choice(("0.05", "2.05", "2.10")), events=(raised, *plan.events))
+
+
+def _audited(plan: RehearsalPlan) -> RehearsalPlan:
+    """Audits in some plans: one that a person asks for, and the daily ones.
+
+    Separate random numbers, as for the repairs.
+    """
+    random = Random(f"audit of {plan.seed}")  # noqa: S311 - a plan is no secret
+    if random.random() >= AUDITED or plan.history.get("noise", 0) > MOST_NOISE:
+        return plan
+    return replace(plan, events=(PlannedEvent("audit", random.choice((30.0, 2 * HOUR, 5 * HOUR))), *plan.events))
 
 
 def _lost(random: Random, plan: RehearsalPlan, count: int = 1) -> RehearsalPlan:
@@ -432,12 +449,12 @@ def points(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
 
 @often(7, exact=True)
 def lines(_: Random, plan: RehearsalPlan) -> RehearsalPlan:
-    """A crash, or an exception, at each line from the planned purchase to its stored request id."""
+    """A crash, or an exception, at each line from the planned purchase to its request id; a third has a budget."""
     number, kinds = _number(plan), tuple(Kind)
     kind, action = kinds[number % len(kinds)], ("crash", "error")[number // len(kinds) % 2]
     first = number // (2 * len(kinds)) % LINES
     nths = [first + LINES * each for each in range(LINE_FAULTS)]
-    plan = replace(plan, subjects=(Subject("ns", kind, "it"),), takes=6.0)
+    plan = replace(plan, subjects=(Subject("ns", kind, "it"),), takes=6.0, budget="1000" if first % 3 == 0 else "")
     return _with(plan, *(PlannedEvent("line", args={"nth": nth, "action": action}) for nth in nths))
 
 
@@ -606,6 +623,8 @@ def queued(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
             plan = _with(plan, PlannedEvent("restart", at))
         case _:
             plan = _with(plan, PlannedEvent("second", at, args={"seconds": 600.0}))
+    if _number(plan) % 3 == 0:
+        plan = _with(plan, _fault(random, "reason:Queued", random.randrange(WAITING_POINTS), who=1))
     return _lost(random, plan) if random.random() < 0.4 else plan
 
 
@@ -699,6 +718,7 @@ def _failing(random: Random, plan: RehearsalPlan, what: str, at: float) -> Rehea
 
 EXPIRIES = (
     "edit", "rerun", "point", "collect", "delete", "point", "restart", "unavailable", "point", "cancel", "refuse",
+    "point", "suspend", "lost", "cancel later",
 )  # fmt: skip
 
 
@@ -713,7 +733,10 @@ def expired(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
         on = "phase:Failed"
         plan = replace(plan, results={"1": random.choice(("fails", "files-gone", "404", "expired"))})
     again = PlannedEvent("apply", max(at, 0) + random.choice((0.1, 5.0, HOUR)), on)
-    match EXPIRIES[number // 2 % len(EXPIRIES)]:
+    what = EXPIRIES[number // 2 % len(EXPIRIES)]
+    if what in EXPIRIES[-3:]:
+        return _with(_finished(random, plan, what, PlannedEvent("cancel", max(at, 0), on)), again)
+    match what:
         case "edit":
             made = PlannedEvent("edit", max(at, 0), on, args={"variant": 1})
         case "rerun":
@@ -735,6 +758,18 @@ def expired(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
         case person:
             made = PlannedEvent(person, max(at, 0), on)
     return _with(plan, made, again)
+
+
+def _finished(random: Random, plan: RehearsalPlan, what: str, cancel: PlannedEvent) -> RehearsalPlan:
+    """Plan with one of the last turns of EXPIRIES at the time of `cancel`."""
+    match what:
+        case "suspend":
+            later = cancel.at + random.choice((0.1, HOUR))
+            return _with(plan, replace(cancel, do="suspend"), replace(cancel, do="unsuspend", at=later))
+        case "lost":
+            return _with(_lost(random, plan, 2), replace(cancel, do="apply"))
+        case _:
+            return _with(plan, cancel)
 
 
 @of_policy(1)
@@ -764,3 +799,177 @@ def held_jobs(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
             return replace(plan, subjects=(replace(plan.subjects[0], options=options),))
         case _:
             return plan
+
+
+WAITS = (
+    "suspend", "cancel", "edit", "delete", "lost", "point", "apply", "leaving", "restart", "point", "second",
+    "lost point",
+)  # fmt: skip
+"""Turns of the groups below: what happens while a run waits, or when its wait ends."""
+
+
+FAULTS = ("point", "leaving", "lost point")
+
+
+def _turn(plan: RehearsalPlan) -> str:
+    return WAITS[_number(plan) % len(WAITS)]
+
+
+def _point(plan: RehearsalPlan) -> int:
+    """Number of this group's plans with smaller seeds and a fault at a point."""
+    number = _number(plan)
+    return sum(WAITS[each % len(WAITS)] in FAULTS for each in range(number))
+
+
+def _fault(random: Random, anchor: str, nth: int, *, at: float = 0.0, on: str = "", who: int = 0) -> PlannedEvent:
+    """A crash or an error at a point of I/O."""
+    fault = {"side": random.choice(("before", "after")), "action": random.choice(("crash", "crash", "error"))}
+    return PlannedEvent("io", at, on, who, fault | {"anchor": anchor, "nth": nth})
+
+
+def _each_fault(random: Random, anchor: str, number: int, points: int) -> PlannedEvent:
+    """The first ones crash at each point."""
+    fault = _fault(random, anchor, number % points)
+    return replace(fault, args=fault.args | {"action": "crash"}) if number < points else fault
+
+
+def _during(random: Random, plan: RehearsalPlan, on: str, anchor: str, who: int = 0) -> RehearsalPlan:
+    """Plan with the turn of its number in a wait that begins `on`; `anchor` is that of its faults."""
+    at, number = random.choice((0.0, 0.02, 0.06, 1.0, 30.0, 400.0)), _number(plan)
+    soon = at + random.choice((0.02, 1.0, 20.0, 300.0))
+    nth = number // len(WAITS) * 7 + random.randrange(7)
+    match _turn(plan):
+        case "suspend":
+            return _with(plan, PlannedEvent("suspend", at, on, who), PlannedEvent("unsuspend", soon, on, who))
+        case "edit":
+            edit = PlannedEvent("edit", at, on, who, {"variant": 2})
+            back = PlannedEvent("edit", soon, on, who, {"variant": plan.subjects[who].variant})
+            return _with(plan, edit, *([back] if random.random() < 0.4 else ()))
+        case "delete":
+            return _with(plan, PlannedEvent("delete", at, on, who), PlannedEvent("apply", soon + 1, on, who))
+        case "lost":
+            return _lost(random, plan, 2)
+        case "point":
+            return _with(plan, _fault(random, anchor, nth % WAITING_POINTS, who=who))
+        case "lost point":
+            return _with(_lost(random, plan), _fault(random, anchor, nth % WAITING_POINTS, who=who))
+        case "restart":
+            return _with(plan, PlannedEvent("restart", at, on, who))
+        case "second":
+            return _with(plan, PlannedEvent("second", at, on, who, {"seconds": 600.0}))
+        case "cancel" | "apply" as person:
+            return _with(plan, PlannedEvent(person, at, on, who))
+        case _:
+            return plan  # the group has a fault when the wait ends
+
+
+@of_policy(1)
+def over_budget(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
+    """A run waits with BudgetExceeded, whatever people do and whatever fails; the budget is raised, or its day ends."""
+    on = "reason:BudgetExceeded"
+    kind = random.choice((Kind.IMAGE_GENERATION, Kind.LORA_TRAINING))
+    plan = replace(plan, subjects=(replace(plan.subjects[0], kind=kind),), budget="0.001", takes=6.0)
+    plan = _during(random, plan, on, on)
+    at = random.choice((0.06, 30.0, 600.0, HOUR))
+    if _turn(plan) == "leaving":
+        plan = _with(plan, _fault(random, on, random.randrange(WAITING_POINTS), at=at, on=on))
+    return _with(plan, PlannedEvent("raise_budget", at, on, args={"dollars": "1000"}))
+
+
+@of_policy(1)
+def in_queue(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
+    """A run waits with Queued behind another one, whatever people do and whatever fails."""
+    on, kind = "reason:Queued", random.choice((Kind.IMAGE_GENERATION, Kind.LORA_TRAINING))
+    options = {"queueDeadlineSeconds": 900} if random.random() < 0.1 else {}
+    waits = Subject(random.choice(("ns", "other")), kind, "waits", 1, options)
+    takes = random.choice((60.0, 600.0, 1800.0))
+    plan = replace(plan, subjects=(replace(plan.subjects[0], kind=kind), waits), places=1, takes=takes)
+    # The first in the queue is not known: each may wait.
+    plan = _during(random, plan, on, on, who=_number(plan) // len(WAITS) % 2)
+    if _turn(plan) == "leaving":
+        faults = [_fault(random, on, random.randrange(WAITING_POINTS), at=takes, on=on, who=who) for who in (0, 1)]
+        plan = _with(plan, *faults)
+    return plan
+
+
+@of_policy(1)
+def delivered(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
+    """Webhooks whose replies are lost, refused or late, and a process that crashes around a delivery."""
+    number = _number(plan)
+    on = ("phase:Completed", "phase:Failed", "phase:AwaitingApproval", "reason:BudgetExceeded")[number % 4]
+    hooks = {
+        str(each): random.choice(("lost", "lost", "dropped", "500", "429", "301"))
+        for each in range(1, random.choice((2, 3, 5)))
+    }
+    if random.random() < 0.1:
+        hooks[str(random.choice((1, 2)))] = "410"
+    urls = random.choice(((HOOK,), (HOOK,), (HOOK, HOOK + "/2"), (HOOK, PRIVATE), (REBOUND, HOOK)))
+    events = ["Completed", "Failed", "AwaitingApproval", "BudgetExceeded"]
+    plan = _with_options(plan, notify=[{"url": each, "on": events} for each in urls])
+    plan = replace(plan, hooks=hooks, takes=6.0)
+    match on:
+        case "phase:Failed":
+            plan = replace(plan, results={"1": "fails"})
+        case "phase:AwaitingApproval":
+            plan = _with(_with_options(plan, approval="Manual"), PlannedEvent("approve", HOUR, on))
+        case "reason:BudgetExceeded":
+            plan = _with(replace(plan, budget="0.001"), PlannedEvent("raise_budget", HOUR, on, args={"dollars": "9"}))
+        case _:
+            pass
+    plan = _during(random, plan, on, "delivering")
+    if _turn(plan) in FAULTS:
+        plan = replace(plan, events=tuple(each for each in plan.events if each.do != "io"))
+        plan = _with(plan, _each_fault(random, "delivering", _point(plan), DELIVERING))
+    return plan
+
+
+@of_policy(1)
+def without_account(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
+    """A run waits because its namespace's provider account is not configured, whatever people do and whatever fails."""
+    on, back = "reason:ProviderNotConfigured", random.choice((0.06, 30.0, 600.0, HOUR))
+    label = random.random() < 0.5
+    plan = _with(plan, PlannedEvent("grant", 0.0, args={"account": "unknown" if label else "team-a", "only": True}))
+    if label:
+        plan = _with(plan, PlannedEvent("grant", back, on, args={"account": "team-b"}))
+    else:
+        args = {"account": "team-a", "seconds": random.choice((60.0, HOUR))}
+        plan = _with(plan, PlannedEvent("remove_account", 0.0, args=args))
+    plan = _during(random, plan, on, on)
+    if _turn(plan) == "leaving":
+        plan = _with(plan, _fault(random, on, random.randrange(WAITING_POINTS), at=back, on=on))
+    return plan
+
+
+AUDITED_MOMENTS = (
+    "state:sending", "phase:SubmissionUnknown", "state:submitted", "phase:Completed", "reason:Queued",
+    "reason:BudgetExceeded", "phase:AwaitingApproval",
+)  # fmt: skip
+
+
+@of_policy(1)
+def audited(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
+    """Audits around a moment, whatever people do meanwhile and whatever fails in them or in the purchase."""
+    number = _number(plan)
+    on = AUDITED_MOMENTS[number % len(AUDITED_MOMENTS)]
+    match on:
+        case "state:sending" | "phase:SubmissionUnknown":
+            history = {"lag": 9 * DAY} if on == "phase:SubmissionUnknown" else {"lag": random.choice((0.0, HOUR))}
+            plan = replace(_lost(random, plan), history=history)
+        case "reason:Queued":
+            other = Subject("other", plan.subjects[0].kind, "first", 1)
+            plan = replace(plan, subjects=(plan.subjects[0], other), places=1, takes=1800.0)
+        case "reason:BudgetExceeded":
+            raised = PlannedEvent("raise_budget", 2 * HOUR, on, args={"dollars": "1000"})
+            plan = _with(replace(plan, budget="0.001"), raised)
+        case "phase:AwaitingApproval":
+            plan = _with(_with_options(plan, approval="Manual"), PlannedEvent("approve", 2 * HOUR, on))
+        case _:
+            plan = replace(plan, takes=random.choice((60.0, 1800.0, 9000.0)))
+    plan = _during(random, plan, on, "auditing")
+    for at in (random.choice((0.01, 30.0)), random.choice((500.0, 2 * HOUR)), random.choice((5 * HOUR, 26 * HOUR))):
+        plan = _with(plan, PlannedEvent("audit", at, on))
+    if _turn(plan) in FAULTS:
+        plan = replace(plan, events=tuple(each for each in plan.events if each.do != "io"))
+        paying = _fault(random, "paying", random.randrange(16))
+        plan = _with(plan, _each_fault(random, "auditing", _point(plan), AUDITING), *([paying] * (number % 2)))
+    return plan

@@ -203,6 +203,10 @@ class Actions:
         """An administrator confirms all namespaces of the cluster, if it was rebuilt."""
         self._world.confirm_cluster()
 
+    def audit(self, who: int) -> None:
+        """Ask for an audit of the providers' accounts."""
+        self._world.request_audit()
+
     def _annotate(self, who: int, name: str, value: str) -> None:
         if self._exists(who):
             self._annotations[who][name] = value

@@ -25,11 +25,12 @@ T = TypeVar("T")
 
 
 class Acting(NamedTuple):
-    """Operator process that performs I/O, and the resource that it reconciles."""
+    """Operator process that performs I/O, and the resource that it reconciles, or the background task."""
 
     world: "RehearsalWorld"
     process: "RehearsalProcess"
     ref: ResourceRef | None
+    task: str = ""  # notifier, audit
 
 
 ACTING: ContextVar[Acting] = ContextVar("ACTING")

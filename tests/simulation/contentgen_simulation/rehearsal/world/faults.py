@@ -23,8 +23,9 @@ _PAYMENT_OVER = ("submitted", "succeeded", "collected", "failed", "refused", "ca
 @dataclass
 class IoFault:
     """One strike at the `nth` point (from 0): of the whole plan (`any`), of the subject's POSTs (`POST`), after the
-    ledger's first insert for a subject (`paying`) or the first verdict on it (`deciding`) until its purchase has a
-    request id, or after the time of a finished resource is over (`expiring`).
+    ledger's first insert for a subject (`paying`), the first verdict on it (`deciding`) or its first status with a
+    reason (`reason:<reason>`) until its purchase has a request id, after the time of a finished resource is over
+    (`expiring`), of the notifier from its first claim on (`delivering`), or of the audits (`auditing`).
     """
 
     who: int
@@ -52,7 +53,8 @@ class FaultInjector:
         return self.unavailable_until.get(store, -1.0) > self.world.seconds
 
     async def strike(self, acting: Acting, name: str, side: str) -> None:
-        """Raise, or freeze the process, if a fault is due at this point."""
+        """Raise, or freeze the process, if a fault is due at this point. Tasks of a frozen process wait here."""
+        await acting.process.until_resumed()
         if (due := self._strike(acting, name, side)) is not None:
             await acting.process.hold(due)
 
@@ -79,6 +81,11 @@ class FaultInjector:
     def _counts(self, fault: IoFault, acting: Acting, name: str) -> bool:
         if fault.anchor == "any":
             return True
+        if fault.anchor == "auditing":
+            return acting.task == "audit"
+        if fault.anchor == "delivering":
+            is_claim = name.startswith("mongo.notifications.update_one")
+            return acting.task == "notifier" and (fault.seen >= 0 or is_claim)
         if acting.ref is None or self.world.subject_of(acting.ref) != fault.who:
             return False
         if fault.anchor == "POST":
@@ -87,6 +94,8 @@ class FaultInjector:
             return fault.seen >= 0 or self.world.is_expired(fault.who)
         if fault.seen < 0 and fault.anchor == "deciding":
             return self.world.has_verdict(fault.who)
+        if fault.seen < 0 and fault.anchor.startswith("reason:"):
+            return self.world.reason_of(fault.who) == fault.anchor.removeprefix("reason:")
         if fault.seen < 0:
             return name.startswith("mongo.ledger.insert")
         return self.world.state_of(fault.who) not in _PAYMENT_OVER

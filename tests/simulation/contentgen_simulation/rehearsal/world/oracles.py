@@ -1,8 +1,8 @@
 """Invariants of the simulation. Each oracle reports violations with a detail that distinguishes defects."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from contentgen_contract.names import (
@@ -16,11 +16,13 @@ from contentgen_contract.names import (
     Phase,
     Reason,
 )
+from contentgen_contract.records.audits import AuditReport, FindingKind
 from contentgen_contract.records.notifications import NotificationState
 from contentgen_contract.resources.content_budget import micros_of
 from contentgen_contract.resources.prices import format_dollars
 from contentgen_contract.resources.spec import NotifyTarget
 from contentgen_contract.resources.status import ResourceStatus, RunStatus
+from contentgen_operator.audit.comparison import possible_markers
 from contentgen_operator.decide.policies.notifications import events_of_change
 from contentgen_operator.state.lifecycle import (
     NONE,
@@ -33,9 +35,11 @@ from contentgen_operator.state.observed import BucketFile, Resource, ResourceRef
 from contentgen_operator.state.runs import purchase_key
 from contentgen_operator.watch.event_handlers import owner_of
 from contentgen_simulation.frozen import effects
+from contentgen_simulation.rehearsal.world.plan import PRIVATE, REBOUND
 
 if TYPE_CHECKING:
     from contentgen_simulation.rehearsal.world.provider import Post, Request
+    from contentgen_simulation.rehearsal.world.receiver import WebhookDelivery
     from contentgen_simulation.rehearsal.world.world import RehearsalWorld
 
 Body = dict[str, Any]
@@ -45,6 +49,8 @@ _HISTORY_BURST, _HISTORY_SECONDS = 30, 5.0
 _QUIET = (Phase.COMPLETED, Phase.FAILED, Phase.SUBMISSION_UNKNOWN, Phase.SUSPENDED, Phase.AWAITING_APPROVAL)
 _SEARCH_SECONDS = 7200.0
 _KEPT_SECONDS = 2 * 86400.0  # two checks of a finished resource that may be deleted
+_UNKNOWN = (FindingKind.UNKNOWN_REQUEST, FindingKind.BILLED_TWICE)
+_GRACE = timedelta(hours=1)  # of an audit: the ledger may not have the id of a younger request
 _SHOWN_SECONDS = 400.0  # a store's failure may delay a status for so long
 _ANSWERS = {Phase.SUBMISSION_UNKNOWN: (RESUBMIT_ANNOTATION, ADOPT_ANNOTATION), Phase.FAILED: (COLLECT_ANNOTATION,)}
 
@@ -82,6 +88,7 @@ class Oracles:
     _nodes: dict[str, str] = field(default_factory=dict)  # of purchases, by key
     _restores: int = 0  # of MongoDB, at the last write
     _events: set[tuple[str, int, str]] = field(default_factory=set)  # uid, run and event of notifications to expect
+    _wanted: Counter[tuple[str, int, str, str]] = field(default_factory=Counter)  # the same with URLs
     _approved: set[tuple[str, int, tuple[str, ...]]] = field(default_factory=set)  # uid, run and input
     _rejected: set[tuple[str, int]] = field(default_factory=set)  # uid and run
     _expired: dict[str, tuple[ResourceRef, set[str], set[str]]] = field(default_factory=dict)  # files and purchases
@@ -542,18 +549,99 @@ class Oracles:
             event for each in body["spec"].get("notify") or () for event in NotifyTarget.model_validate(each).events
         }
         run = new.run.number if new.run else 0
-        self._events |= {(ref.uid, run, each.value) for each in events_of_change(old, new) & wanted}
+        begun = events_of_change(old, new)
+        self._events |= {(ref.uid, run, each.value) for each in begun & wanted}
+        for target in (NotifyTarget.model_validate(each) for each in body["spec"].get("notify") or ()):
+            self._wanted.update((ref.uid, run, each.value, target.url) for each in begun & target.events)
+
+    def sent_to_refused(self, url: str, address: str) -> None:
+        """Report a webhook that goes to an address that is not public."""
+        self.report("a webhook goes to public addresses only", "a private address", f"{url} at {address}")
+
+    def notified(self, delivery: "WebhookDelivery") -> None:
+        """Check the id of a webhook, and that its status was written. A resource that is gone had one, or may have."""
+        text = f"{delivery.event} of run {delivery.run} of {delivery.uid}"
+        if delivery.key not in self._wanted:
+            if self._lives(delivery.uid):
+                self.report("no notification is invented", delivery.event, f"{text} is sent, and was in no status")
+            return
+        ids = {each.id for each in self.world.receiver.deliveries if each.key == delivery.key}
+        if len(ids) > self._wanted[delivery.key]:
+            self.report("a webhook keeps its id", f"another id of {delivery.event}", f"{text}: {sorted(ids)}")
+
+    def _lives(self, uid: str) -> bool:
+        return any(body["metadata"]["uid"] == uid for *_, body in self.world.living())
+
+    def _deliveries(self) -> None:
+        """Check that each event has reached its receiver. Attempts of a wrong clock may have ended after a day."""
+        receiver = self.world.receiver
+        if "mongo" in self.world.rewound or any(each.do == "clock" for each in self.world.plan.events):
+            return
+        done = {each.key for each in receiver.deliveries if each.accepted}
+        for uid, run, event, url in sorted(self._wanted.keys() - done):
+            if url not in (PRIVATE, REBOUND) and (uid, url) not in receiver.gone:
+                self.report("no notification is lost", f"{event} is not delivered", f"{event} of run {run} of {uid}")
 
     def _notifications(self) -> None:
         """Compare the outbox with the statuses that were written. A restored MongoDB has lost some."""
         stored = {
             (each["jobId"], each["run"], each["event"]): each for each in self.world.database["notifications"].find()
         }
-        for uid, run, event in sorted(self._events - set(stored)) if "mongo" not in self.world.rewound else ():
+        sent = {each.key[:3] for each in self.world.receiver.deliveries}  # those of a deleted job leave the outbox
+        lost = self._events - set(stored) - sent
+        for uid, run, event in sorted(lost) if "mongo" not in self.world.rewound else ():
             self.report("no notification is lost", event, f"{event} of run {run} of {uid} is not in the outbox")
         for uid, run, event in sorted(set(stored) - self._events):
-            if stored[uid, run, event]["state"] != NotificationState.PLANNED:
+            if stored[uid, run, event]["state"] != NotificationState.PLANNED and self._lives(uid):
                 self.report("no notification is invented", event, f"{event} of run {run} of {uid} was in no status")
+
+    # An audit changes nothing, and knows the requests of the ledger
+
+    def audit_changed(self, changed: set[str]) -> None:
+        """Check what differs after an audit."""
+        for each in sorted(changed):
+            self.report("an audit changes nothing", each.partition(" ")[0], f"{each} differs after an audit")
+
+    def audited(self, report: AuditReport) -> None:
+        """Check the findings about the plan's own requests. Those of other people may be unknown."""
+        self.world.tell(f"audit: {report.counts or 'no findings'}")
+        for each in report.findings:
+            request = self.world.provider.requests.get(each.request_id or "")
+            if each.kind in _UNKNOWN and request is not None and (why := self._is_known(request, report)):
+                self.report("an audit knows the ledger's requests", f"{each.kind}, {why}", f"{request.id}: {each.text}")
+
+    def _is_known(self, request: "Request", report: AuditReport) -> str:
+        """Why the finding about a request is wrong; empty if it is right, or may be."""
+        if self.world.is_recorded(request.id):
+            return "the ledger has it"
+        if self.world.skew or any(each.do == "clock" for each in self.world.plan.events):
+            return ""
+        sent = self.world.start + timedelta(seconds=request.sent_at)
+        if sent > report.started_at - _GRACE:
+            return "it is younger than an hour"
+        return "its purchase waits for it" if self._is_searched_for(request, sent) else ""
+
+    def _is_searched_for(self, request: "Request", sent: datetime) -> bool:
+        """Whether there is a purchase for each unrecorded request with the same input, which could be read."""
+        history, markers = self.world.plan.history, possible_markers(request.input)
+        same = [
+            each
+            for each in self.world.provider.requests.values()
+            if not self.world.is_recorded(each.id) and possible_markers(each.input) & markers
+        ]
+        if history.get("lag") or history.get("missing") or history.get("without_payload"):
+            return False
+        lost = self.world.database["ledger"].find(
+            {
+                "marker": {"$in": sorted(markers)},
+                "model": request.model,
+                "account": request.post.account or None,
+                "state": "intent",
+                "step": {"$nin": ["planned", "abandoned"]},
+                "createdAt": {"$lte": sent},
+            }
+        )
+        return len(same) <= len([each for each in lost if not each.get("requestId")])
 
     # Every stopped resource has a reason
 
@@ -604,6 +692,7 @@ class Oracles:
         self.ledger_changed(list(self.world.database["ledger"].find()))
         self._books()
         self._notifications()
+        self._deliveries()
         self._left()
         for request in self.world.provider.requests.values():
             over = request.succeeds and request.ended_at < self.world.seconds

@@ -8,6 +8,11 @@ from typing import Any
 from contentgen_contract.names import Kind
 
 Args = dict[str, Any]
+HOOK = "https://hooks.example.com/hook"
+PRIVATE = "https://private.example.com/hook"
+"""Its name has a private address: nothing may be sent there."""
+REBOUND = "https://rebound.example.com/hook"
+"""The first lookup of its name gives a public address, the later ones a private one."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +28,8 @@ class Subject:
 
 @dataclass(frozen=True)
 class PlannedEvent:
-    """Event `at` seconds after `on`: the start (""), `state:<purchase state, or step of an intent>` or `phase:<phase>`.
+    """Event `at` seconds after `on`: the start (""), `state:<purchase state, or step of an intent>`, `phase:<phase>` or
+    `reason:<reason>`.
 
     `who` is the index of a subject. `do` names a method of `world.Actions`, `args` its arguments.
     """
@@ -51,6 +57,7 @@ class RehearsalPlan:
     replies: Args = field(default_factory=dict)  # lost, dropped, unreachable, or an HTTP status
     results: Args = field(default_factory=dict)  # an entry of generate.FATES
     history: Args = field(default_factory=dict)  # noise, lag, missing, without_payload
+    hooks: Args = field(default_factory=dict)  # lost, dropped or an HTTP status, by the ordinal of a webhook's POST
     takes: float = 20.0  # seconds that the provider works on a request
     places: int = 0  # paid requests under way at a time; 0: no limit
     cancels: bool = True  # whether the provider ends a running request on demand
@@ -72,9 +79,11 @@ class RehearsalPlan:
         given = {"replies": self.replies, "results": self.results, "history": self.history}
         lines += [f"  provider: takes {self.takes:g} s, {'cancels' if self.cancels else 'does not cancel'}"]
         lines += [f"  places: {self.places}"] * bool(self.places)
+        lines += [f"  budget: {self.budget} dollars a day"] * bool(self.budget)
         if self.queue_seconds is not None:
             lines += [f"  queue: holds each Job for {self.queue_seconds:g} s"]
         lines += [f"  provider: {name} {value}" for name, value in given.items() if value]
+        lines += [f"  webhooks: {self.hooks}"] * bool(self.hooks)
         return "\n".join([*lines, *(f"  {each}" for each in self.events)])
 
 

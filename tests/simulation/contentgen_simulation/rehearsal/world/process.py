@@ -16,6 +16,7 @@ from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.state.observed import ResourceRef
 from contentgen_operator.watch.lora_names import LoraNames
 from contentgen_simulation.frozen import contents
+from contentgen_simulation.rehearsal.world.background import BackgroundTasks
 from contentgen_simulation.rehearsal.world.context import ACTING, Acting
 from contentgen_simulation.rehearsal.world.io_points import DatabaseProxy, FaultPoints, Proxy
 from contentgen_simulation.world import Crash, World
@@ -66,6 +67,7 @@ class RehearsalProcess:
     frozen: bool = False
     draining: bool = False
     gone: bool = False
+    holds: int = 0  # times that it was frozen
     task: "asyncio.Task[Any] | None" = None
     _resumed: "asyncio.Event | None" = None
 
@@ -76,6 +78,7 @@ class RehearsalProcess:
         self.reconciler: Reconciler = wiring.operator()
         self._keep_budgets = wiring.keep_budgets
         (self.cache,), (self.orphans,), self.names = wiring.caches, wiring.orphans, wiring.names
+        self.background = BackgroundTasks(self, self.reconciler._actor._notifications, wiring.kube)
 
     def now(self) -> datetime:
         """Current time by this process's clock."""
@@ -94,8 +97,14 @@ class RehearsalProcess:
         """Freeze until resumed; the world continues."""
         self._resumed = asyncio.Event()
         self.frozen = True
+        self.holds += 1
         self.world.freeze(self, fault)
         await self._resumed.wait()
+
+    async def until_resumed(self) -> None:
+        """Wait while the process is frozen by another of its tasks."""
+        if self.frozen and self._resumed is not None:
+            await self._resumed.wait()
 
     async def resume(self) -> None:
         """Resume a frozen process. The effects of a former leader are compared with the state that it found."""
@@ -123,13 +132,20 @@ class RehearsalProcess:
         if again is not None and again >= 0:
             self.wake(ref, again)
         await self.reconciler._payment_queue.wake_started(self._wake)
+        if self.background.has_news():
+            self.world.deliver_soon(self)
 
     async def _wake(self, ref: ResourceRef) -> None:
         self.wake(ref)
 
     async def sweep(self) -> None:
-        """Run the garbage collector and the orphan search once."""
+        """Run the garbage collector, the orphan search, and the other background tasks that the plan needs once."""
         self.task = asyncio.create_task(self._sweep())
+        await self._until_done_or_held()
+
+    async def deliver(self) -> None:
+        """Deliver the notifications that are due."""
+        self.task = asyncio.create_task(self.background.deliver())
         await self._until_done_or_held()
 
     async def _sweep(self) -> None:
@@ -145,6 +161,10 @@ class RehearsalProcess:
         except Exception as error:  # noqa: BLE001 - as the loop of the orphans does
             self.world.tell(f"the round of the orphans failed: {type(error).__name__}: {error}")
         await self._keep_budgets()
+        if self.world.has_notifications:
+            await self.background.deliver()
+        if self.world.has_audits:
+            await self.background.audit()
 
     async def _until_done_or_held(self) -> None:
         task = self.task
@@ -163,3 +183,4 @@ class RehearsalProcess:
         if self.task is not None and not self.task.done():
             self.task.cancel()
             await asyncio.wait({self.task})
+        await self.background.end()

@@ -36,7 +36,7 @@ ACCOUNTS = ("team-a", "team-b")
 """Named provider accounts of the installation."""
 
 
-class _Key:
+class ProviderKey:
     """Provider key that is present, of an account."""
 
     def __init__(self, account: str) -> None:
@@ -49,7 +49,7 @@ class _Key:
 @cache
 def adapters(account: str) -> dict[str, Any]:
     """Shared adapters of the operator: stateless, and loading CA certificates takes 100 ms."""
-    key: Any = _Key(account)
+    key: Any = ProviderKey(account)
     return {"fal": Fal(key, FAL_QUEUE, FAL_API), "assemblyai": AssemblyAI(key, ASSEMBLYAI)}
 
 
@@ -253,12 +253,28 @@ class ProviderWorld:
             return self._listed_transcripts(dict(query), account)
         if parts.path.startswith("/v2/transcript/"):
             return self._transcript(parts.path.rpartition("/")[2], account)
+        if parts.path == "/v1/models/billing-events":
+            return 200, {"billing_events": list(self._bills(account)), "next_cursor": None, "has_more": False}
         if parts.path == "/v1/models/requests/by-endpoint":
             return self._listed_requests(query, account)
         if "/requests/" in parts.path:
             request_id, _, action = parts.path.partition("/requests/")[2].partition("/")
             return self._of_queue(self._request(request_id, account), action)
         return 404, {"detail": "not found"}
+
+    def cancellations(self) -> list[str]:
+        """Ids of the requests that were ended on demand."""
+        return [each.id for each in self.requests.values() if each.cancelled_at is not None]
+
+    def _bills(self, account: str) -> Iterator[Json]:
+        """fal's bills: one for each request that has ended with a result."""
+        for each in self.requests.values():
+            is_over = self.world.seconds >= each.ended_at and each.micros > 0
+            if is_over and (each.provider, each.post.account) == ("fal", account):
+                yield {
+                    "request_id": each.id, "endpoint_id": each.model, "timestamp": self._stamp(each.ended_at),
+                    "cost_total": each.micros / 1e6, "output_units": each.units,
+                }  # fmt: skip
 
     # POST
 

@@ -14,7 +14,10 @@ from typing import Any
 import mongomock
 
 from contentgen_contract.names import APPROVE_ANNOTATION, REJECT_ANNOTATION, Kind
+from contentgen_contract.records.audits import AuditRequest, request_id
+from contentgen_contract.records.notifications import NotificationState
 from contentgen_contract.records.tenancy import unscoped
+from contentgen_contract.resources.operator_class import DEFAULT_CLASS
 from contentgen_gateway.migration.namespaces import CommandRefused, TenantAdministration
 from contentgen_operator.decide.policies import cleanup
 from contentgen_operator.state.decision_input import Policy
@@ -31,6 +34,7 @@ from contentgen_simulation.rehearsal.world.oracles import Oracles, RehearsalViol
 from contentgen_simulation.rehearsal.world.plan import PlannedEvent, RehearsalPlan
 from contentgen_simulation.rehearsal.world.process import RehearsalProcess
 from contentgen_simulation.rehearsal.world.provider import ACCOUNTS, Adapters, ProviderWorld
+from contentgen_simulation.rehearsal.world.receiver import WebhookReceiver
 from contentgen_simulation.rehearsal.world.worker import Workers, is_over
 
 Body = dict[str, Any]
@@ -42,6 +46,7 @@ _DRAIN_SECONDS = 20.0
 _SECOND_PROCESS_SECONDS = 3.0
 _RENEW_DEADLINE_SECONDS, _TAKEOVER_SECONDS = 10.0, 17.0
 _SWEEP_SECONDS = 900.0
+_DELIVERY_SECONDS = 0.05  # between a change of the outbox and the notifier's round
 _SETTLE_SECONDS = 4 * 86400.0  # simulated time after the last event
 _MOST_RECONCILES = 9000  # six days with a reconcile per minute
 _NO_API_SECONDS = 600.0  # delay before a person retries
@@ -91,6 +96,9 @@ class RehearsalWorld:
         self.adapters = Adapters()
         self.account_adapters = {name: Adapters(name) for name in ACCOUNTS}
         self.workers = Workers(self)
+        self.receiver = WebhookReceiver(self)
+        self.has_notifications = any("notify" in each.options for each in plan.subjects)
+        self.has_audits = any(each.do == "audit" for each in plan.events)
         self.database: Any = mongomock.MongoClient(tz_aware=True)["db"]
         self.bucket = RehearsalBucket(self.oracles.object_lost)
         self.cluster = RehearsalCluster(
@@ -122,6 +130,8 @@ class RehearsalWorld:
         self._snapshots: list[tuple[Snapshot, dict[str, list[Body]], Body]] = []
         self._resume: list[tuple[RehearsalProcess, bool]] = []
         self._sweep = False
+        self._sweeps_go_on = False
+        self._delivering: list[RehearsalProcess] = []
         self._stopped = False
         self._states: dict[str, str] = {}  # state of the newest purchase, by namespace/kind/name
         self._steps: dict[str, str] = {}  # step of an intent, by namespace/kind/name
@@ -173,7 +183,7 @@ class RehearsalWorld:
             self.later(0, lambda who=index: self._actions.apply(who))  # type: ignore[misc]  # a default binds the index
         for event in self.plan.events:
             self._schedule(event) if not event.on else self._pending.append(event)
-        self.later(_SWEEP_SECONDS, self._sweep_soon)
+        self._keep_sweeping()
         while not self._stopped and await self._next():
             pass
 
@@ -219,15 +229,50 @@ class RehearsalWorld:
             if kill or process.draining or process.leadership.over:
                 await process.end()
                 self._remove(process)
+        while self._delivering:
+            process = self._delivering.pop(0)
+            if process in self._processes and not process.frozen and process.leadership.is_leader:
+                await process.deliver()
+                if self._undelivered():
+                    self._keep_sweeping()
         if self._sweep:
             self._sweep = False
             for process in [each for each in self._processes if not each.frozen and each.leadership.is_leader]:
                 await process.sweep()
 
-    def _sweep_soon(self) -> None:
-        self._sweep = True
-        if any(each.due for each in self._processes) or self._queue or self._marks() or self._unfinished():
+    def _keep_sweeping(self) -> None:
+        if not self._sweeps_go_on:
+            self._sweeps_go_on = True
             self.later(_SWEEP_SECONDS, self._sweep_soon)
+
+    def _sweep_soon(self) -> None:
+        self._sweep, self._sweeps_go_on = True, False
+        left = self._marks() or self._unfinished() or self._undelivered() or self._unaudited()
+        if any(each.due for each in self._processes) or self._queue or left:
+            self._keep_sweeping()
+
+    def deliver_soon(self, process: RehearsalProcess) -> None:
+        """Let a process deliver notifications."""
+        if self.has_notifications:
+            self.later(_DELIVERY_SECONDS, lambda: self._delivering.append(process))
+
+    def _undelivered(self) -> bool:
+        wanted = {"state": {"$in": [NotificationState.PLANNED.value, NotificationState.PENDING.value]}}
+        return self.has_notifications and self.database["notifications"].find_one(wanted) is not None
+
+    def _unaudited(self) -> bool:
+        return self.has_audits and self.database["audits"].find_one({"_id": request_id(DEFAULT_CLASS)}) is not None
+
+    def request_audit(self) -> None:
+        """Ask for an audit, as an administrator does through the gateway."""
+        if self.faults.is_unavailable("mongo"):
+            self.later(_NO_API_SECONDS, self.request_audit)
+            return
+        made = AuditRequest(token=f"audit at {self.seconds}", requested_at=self.now(), requested_by="alice")
+        identity = {"_id": request_id(DEFAULT_CLASS)}
+        self.database["audits"].replace_one(identity, made.model_dump(mode="python", by_alias=True), upsert=True)
+        self._sweep = True
+        self._keep_sweeping()
 
     def _marks(self) -> bool:
         return self.database["jobs"].find_one({"discard.uid": {"$gt": ""}}) is not None and self.seconds < 86400
@@ -248,6 +293,7 @@ class RehearsalWorld:
         self._list(process)
 
     def _list(self, process: RehearsalProcess) -> None:
+        self.deliver_soon(process)
         for (kind, _), body in self.cluster.resources.items():
             self._deliver(process, ref_of(kind, body), body)
 
@@ -391,7 +437,7 @@ class RehearsalWorld:
         if what == "state":
             return value in (self.state_of(event.who), self.step_of(event.who))
         body = self.body_of(event.who)
-        return body is not None and body["status"].get("phase") == value
+        return body is not None and body["status"].get(what) == value
 
     # Queries
 
@@ -414,6 +460,10 @@ class RehearsalWorld:
         """Index of a resource's subject."""
         keys = [(each.kind, each.namespace, each.name) for each in self.plan.subjects]
         return keys.index((ref.kind, ref.namespace, ref.name))
+
+    def reason_of(self, who: int) -> str:
+        """Reason in a subject's status; empty without one."""
+        return str((self.body_of(who) or {"status": {}})["status"].get("reason", ""))
 
     def state_of(self, who: int) -> str:
         """State of a subject's newest purchase; empty without one."""
