@@ -73,9 +73,7 @@ class RunDocument(Value):
     versions: tuple[VersionStatus, ...] = Field((), max_length=MAX_VERSIONS)
     claim: UnrecordedRun | None = None  # blocks payments until a person allows them
     expired_at: Instant | None = None  # when the operator deleted the resource after its ttlSecondsAfterFinished
-    predecessor: FrozenRun | None = Field(
-        None, exclude=True
-    )  # of the expired resource of this name; not stored
+    predecessor: FrozenRun | None = Field(None, exclude=True)  # of the expired resource of this name; not stored
 
     @property
     def token(self) -> str | None:

@@ -355,7 +355,8 @@ def test_before_it_is_paid_a_person_reads_what_the_sound_is() -> None:
 def is_prepared(plan: Plan) -> bool:
     """Whether the prepare stage has ended well, and what follows is decided at once."""
     run = plan.status.run
-    return plan.status.phase is Phase.PREPARING and run is not None and run.facts is not None and plan.again_seconds == 0
+    has_facts = run is not None and run.facts is not None
+    return plan.status.phase is Phase.PREPARING and has_facts and plan.again_seconds == 0
 
 
 @pytest.mark.parametrize(("kind", "stage"), STAGES)
