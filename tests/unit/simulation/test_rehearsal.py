@@ -624,10 +624,11 @@ def _audit_without_grace(patch: pytest.MonkeyPatch) -> RehearsalPlan:
 
 
 def _audit_of_lost_requests(patch: pytest.MonkeyPatch) -> RehearsalPlan:
-    """Nothing of Kubernetes can be read, so nobody searches for the request meanwhile."""
+    """Nobody else searches for the request: its resource is deleted before it ends."""
+    _nobody_searches(patch)
     patch.setattr(comparison, "_is_lost", lambda _: False)
-    away = PlannedEvent("unavailable", 0.02, "state:sending", args={"store": "kube", "seconds": 4 * 3600.0})
-    return plan_of(IMAGES, away, PlannedEvent("audit", 7200.0), replies={"1": "lost"})
+    gone = PlannedEvent("delete", 5.0, "state:sending")
+    return replace(plan_of(IMAGES, gone, PlannedEvent("audit", 9000.0), replies={"1": "lost"}), takes=1800.0)
 
 
 def _marked_before_it_is_sent(patch: pytest.MonkeyPatch) -> RehearsalPlan:
