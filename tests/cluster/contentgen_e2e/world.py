@@ -141,9 +141,9 @@ class ClusterWorld:
             timeout=seconds, check=False,
         )  # fmt: skip
 
-    def plugin(self, *words: str, code: int = 0, seconds: int = 60, namespaced: bool = True, **environment: str) -> str:
+    def plugin(self, *words: str, code: int = 0, seconds: int = 60, **environment: str) -> str:
         """Output of `kubectl contentgen …`, which ends with this code and without a traceback."""
-        done = self.run_plugin(*words, seconds=seconds, namespaced=namespaced, **environment)
+        done = self.run_plugin(*words, seconds=seconds, namespaced=True, **environment)
         assert done.returncode == code, done.stdout + done.stderr
         assert "Traceback" not in done.stderr
         return done.stdout + done.stderr

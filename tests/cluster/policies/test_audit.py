@@ -3,6 +3,7 @@ no effect, and a tenant is refused.
 """
 
 import json
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -33,15 +34,21 @@ def auditor(world: ClusterWorld, gateway: Gateway) -> Iterator[GatewayTenant]:
     release.kubectl(ROOT, "delete", "namespace", namespace, "--wait=false")
 
 
+def run_audit(
+    world: ClusterWorld, gateway: Gateway, auditor: GatewayTenant, *options: str
+) -> subprocess.CompletedProcess[str]:
+    """`kubectl contentgen audit` with the auditor's token."""
+    access = {"CONTENTGEN_GATEWAY": gateway.url, "CONTENTGEN_TOKEN": auditor.token}
+    return world.run_plugin("audit", *options, seconds=300, namespaced=False, **access)
+
+
 def audited(world: ClusterWorld, gateway: Gateway, auditor: GatewayTenant) -> Body:
     """Report of an audit that `kubectl contentgen audit` requests now; it ends with 2 if there are findings.
 
     The operator audits once a minute at most.
     """
     assert eventually(lambda: auditor.api.get(PATH).status_code == 200), "the gateway remembers rights for 15 s"
-    access = {"CONTENTGEN_GATEWAY": gateway.url, "CONTENTGEN_TOKEN": auditor.token}
-    words = ("audit", "--output", "json", "--timeout", "240")
-    done = world.run_plugin(*words, seconds=300, namespaced=False, **access)
+    done = run_audit(world, gateway, auditor, "--output", "json", "--timeout", "240")
     report: Body = json.loads(done.stdout)
     assert done.returncode == (2 if report["findings"] else 0), done.stdout + done.stderr
     assert report == auditor.get(PATH)["report"]
@@ -90,8 +97,8 @@ def test_an_audit_changes_nothing_and_finds_a_request_that_nobody_asked_for(
     assert (found["namespace"], found["name"], found["purchaseId"]) == ("", "", "")
     assert found["text"].startswith("in the provider's history, and no purchase of this installation")
     assert [each for each in later["findings"] if each["namespace"] == world.namespace] == []
-    access = {"CONTENTGEN_GATEWAY": gateway.url, "CONTENTGEN_TOKEN": auditor.token}
-    assert foreign in world.plugin("audit", "--last", code=2, namespaced=False, **access)
+    last = run_audit(world, gateway, auditor, "--last", "--output", "json")
+    assert (last.returncode, json.loads(last.stdout)) == (2, later)
 
 
 def test_a_tenant_may_neither_see_nor_request_an_audit(ann: GatewayTenant) -> None:
