@@ -258,7 +258,7 @@ class Gauges(Collector):
         dollars = GaugeMetricFamily(
             "contentgen_budget_dollars",
             "Current window of each ContentBudget. `amount` is limit, reserved (upper bounds of runs under way), "
-            "settled (charges of ended runs) or overrun (charges above the upper bounds, lost requests beyond the limit).",
+            "settled (charges of ended runs) or overrun (above the upper bounds, or lost requests beyond the limit).",
             labels=("budget", "window", "amount"),
         )
         warning = GaugeMetricFamily(

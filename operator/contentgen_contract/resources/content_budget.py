@@ -186,8 +186,8 @@ class WindowStatus(Value):
     settled: str = Field(description="Charges of ended runs in US dollars; upper bounds where no charge is known yet.")
     remaining: str = Field(description="Money that new runs may reserve, in US dollars.")
     overrun: str = Field(
-        description="Charges above the upper bounds of their runs, and lost requests that were found or adopted beyond the "
-        "limit, in US dollars."
+        description="Charges above the upper bounds of their runs, and lost requests that were found or adopted beyond "
+        "the limit, in US dollars."
     )
     warning: bool = Field(description="True from spec.warnAtPercent on.")
     resets_at: datetime | None = Field(None, description="End of the window; absent for total.")
