@@ -888,6 +888,12 @@ MUTANTS: tuple[Mutant, ...] = (
             f"{_FENCING}_what_another_process_has_planned_is_not_taken_over",
         ),
         (
+            "intend: a former leader deletes the plan that the next one uses",
+            '({} if purchase.planned else {"jobId": {"$ne": job_id}})',
+            '{"jobId": {"$ne": job_id}}',
+            f"{_FENCING}_a_purchase_that_the_next_leader_plans_too_is_not_taken_back",
+        ),
+        (
             "take_over: without the question who leads",
             '        seen = list(self._collection.find(others, {"jobId": 1, "state": 1}))\n        self._check()\n',
             '        seen = list(self._collection.find(others, {"jobId": 1, "state": 1}))\n',
@@ -1006,8 +1012,8 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         (
             "intend: what may have been sent is planned again",
-            'planned = {"state": _INTENT, "step": _PLANNED, "jobId": {"$ne": job_id}}',
-            'planned = {"state": _INTENT, "jobId": {"$ne": job_id}}',
+            'planned = {"state": _INTENT, "step": _PLANNED} | (',
+            'planned = {"state": _INTENT} | (',
             f"{_LEDGER}_only_what_is_planned_is_sent",
         ),
         (

@@ -96,7 +96,7 @@ class Ledger:
         try:
             self._collection.insert_one({"_id": str(key), **fresh})
         except DuplicateKeyError:
-            return self._planned_again(key, purchase.job_id, fresh)
+            return self._planned_again(key, purchase, fresh)
         try:
             self._check()  # there was nothing to compare with
         except Conflict:
@@ -106,10 +106,14 @@ class Ledger:
             raise
         return True
 
-    def _planned_again(self, key: PurchaseKey, job_id: str, fresh: Document) -> bool:
-        """Replan a purchase that was refused, or planned for another resource: nothing was paid."""
+    def _planned_again(self, key: PurchaseKey, purchase: Purchase, fresh: Document) -> bool:
+        """Replan a purchase that was refused or planned: nothing was paid.
+
+        Also one that is planned as given: a former leader may have inserted it, and deletes what nobody has changed.
+        """
+        job_id = purchase.job_id
         refused = {"state": PurchaseState.REFUSED.value, "$or": [{"permanent": False}, {"jobId": {"$ne": job_id}}]}
-        planned = {"state": _INTENT, "step": _PLANNED, "jobId": {"$ne": job_id}}
+        planned = {"state": _INTENT, "step": _PLANNED} | ({} if purchase.planned else {"jobId": {"$ne": job_id}})
         before = self._collection.find_one({"_id": str(key), "$or": [refused, planned]})
         if before is None:
             return False

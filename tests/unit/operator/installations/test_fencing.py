@@ -480,6 +480,21 @@ async def test_a_purchase_that_a_former_leader_plans_is_taken_back() -> None:
     assert store.find_one() is None
 
 
+async def test_a_purchase_that_the_next_leader_plans_too_is_not_taken_back() -> None:
+    """Its id may be in a status, and a purchase that a status names and the ledger lacks may have been paid."""
+    store = database()["ledger"]
+
+    def next_leader_plans() -> None:
+        later = purchase("it", changed_at=NOW + timedelta(seconds=20), purchase_id="p-later")
+        assert Ledger(store)._intend(KEY, later)
+        raise NotLeading("the Lease is another's")
+
+    with pytest.raises(NotLeading):
+        await Ledger(store, next_leader_plans).intend(KEY, purchase("it"))
+    kept = store.find_one()
+    assert (kept["purchaseId"], kept["step"]) == ("p-it", "planned"), "the id that the bucket may have"
+
+
 async def test_finished_purchases_are_not_taken_over_late() -> None:
     """Our finalizer reserved the name at the decision; another resource may use it now."""
     store = database()["ledger"]

@@ -165,7 +165,7 @@ async def test_a_change_names_where_it_comes_from(ledger: Ledger) -> None:
     assert found is not None
     assert (found.state, found.request_id, found.submitted_at) == (PurchaseState.SUBMITTED, "r1", NOW)
     for state in set(PurchaseState) - {PurchaseState.REFUSED}:
-        await ledger.move(move(found.state, state))
+        await ledger.move(move(found.state, state, step="sending" if state is PurchaseState.INTENT else None))
         assert not await ledger.intend(KEY, purchase()), f"{state} is paid, or may be"
         await ledger.move(move(state, found.state))
 
