@@ -275,6 +275,12 @@ OF_POLICIES: tuple[Mutant, ...] = (
             f"{_TURNS}_the_rule_holds_for_random_work",
         ),
         (
+            "queue: the places of one provider account are those of all",
+            "        return Account(self.provider, self.account)",
+            "        return Account(self.provider)",
+            f"{_TURNS}_each_account_at_a_provider_has_the_providers_places",
+        ),
+        (
             "circuit: that of one provider account holds the others",
             "        return Endpoint(self.provider, self.model, self.account)",
             "        return Endpoint(self.provider, self.model)",

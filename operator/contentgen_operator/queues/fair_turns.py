@@ -9,11 +9,19 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from contentgen_operator.state.policies.turns import Limit
 
 Rank = tuple[int, datetime, str]
+T = TypeVar("T")
+
+
+class Account(NamedTuple):
+    """Account at a provider, which has concurrency limits of its own there."""
+
+    provider: str
+    name: str = ""  # empty: the default account
 
 
 class Endpoint(NamedTuple):
@@ -35,7 +43,7 @@ class PlaceLimits:
 
     overall: int = 0
     per_namespace: int = 0
-    providers: Mapping[str, int] = field(default_factory=dict)
+    providers: Mapping[str, int] = field(default_factory=dict)  # of each account at the provider
 
     @property
     def any(self) -> bool:
@@ -61,6 +69,11 @@ class Claimant:
         return -self.priority, self.since, self.uid
 
     @property
+    def pays_with(self) -> Account:
+        """Account of the paid request."""
+        return Account(self.provider, self.account)
+
+    @property
     def endpoint(self) -> Endpoint:
         """Endpoint of the paid request."""
         return Endpoint(self.provider, self.model, self.account)
@@ -71,31 +84,31 @@ class Place:
     """Place of a paid request that is under way or allowed."""
 
     namespace: str
-    provider: str
-    model: str
+    account: Account
 
 
 _Rotation = OrderedDict[str, None]  # namespaces with waiting runs, next turn first
-_Head = Callable[[str, Iterable[str]], Claimant | None]
+_Head = Callable[[str, Iterable[Account]], Claimant | None]
 
 
 class FairTurns:
     """Waiting runs and the places in use.
 
     A namespace that starts a run moves to the end of the rotation, and one that has no waiting run leaves it. A
-    namespace that may not start, because of its own limit, keeps its turn. Each provider has its own rotation, so that
-    starts at one provider cost no turn at another one; the common rotation decides on places of the overall limit.
+    namespace that may not start, because of its own limit, keeps its turn. Each account at a provider has its own
+    rotation, so that starts with one account cost no turn with another one; the common rotation decides on places of
+    the overall limit.
     """
 
     def __init__(self, limits: PlaceLimits) -> None:
         self.limits = limits
         self._waiting: dict[str, Claimant] = {}
         self._lines: dict[tuple[str, Endpoint], list[Rank]] = {}  # by namespace and endpoint
-        self._endpoints: dict[tuple[str, str], set[Endpoint]] = {}  # by namespace and provider
-        self._rotations: dict[str, _Rotation] = {}  # by provider
+        self._endpoints: dict[tuple[str, Account], set[Endpoint]] = {}  # by namespace and account
+        self._rotations: dict[Account, _Rotation] = {}
         self._common: _Rotation = OrderedDict()
         self._places: dict[str, Place] = {}
-        self._taken: Counter[str] = Counter()  # by provider
+        self._taken: Counter[Account] = Counter()
         self._taken_of: Counter[str] = Counter()  # by namespace
 
     def __len__(self) -> int:
@@ -112,7 +125,10 @@ class FairTurns:
     @property
     def taken(self) -> Mapping[str, int]:
         """Numbers of places in use by provider."""
-        return self._taken
+        found = Counter[str]()
+        for account, count in self._taken.items():
+            found[account.provider] += count
+        return found
 
     def put(self, claimant: Claimant) -> None:
         """Let a run wait, or change its priority or endpoint."""
@@ -123,11 +139,11 @@ class FairTurns:
             self._remove(known, changed=known.namespace == claimant.namespace)
         self._waiting[claimant.uid] = claimant
         insort(self._lines.setdefault((claimant.namespace, claimant.endpoint), []), claimant.rank)
-        self._endpoints.setdefault((claimant.namespace, claimant.provider), set()).add(claimant.endpoint)
-        self._rotations.setdefault(claimant.provider, OrderedDict()).setdefault(claimant.namespace)
+        self._endpoints.setdefault((claimant.namespace, claimant.pays_with), set()).add(claimant.endpoint)
+        self._rotations.setdefault(claimant.pays_with, OrderedDict()).setdefault(claimant.namespace)
         self._common.setdefault(claimant.namespace)
         if known is not None:
-            self._tidy(known.namespace, known.provider)
+            self._tidy(known.namespace, known.pays_with)
 
     def drop(self, uid: str) -> bool:
         """Remove a waiting run; False if it does not wait."""
@@ -144,15 +160,15 @@ class FairTurns:
         del line[bisect_left(line, claimant.rank)]
         if not line:
             del self._lines[claimant.namespace, claimant.endpoint]
-            self._endpoints[claimant.namespace, claimant.provider].discard(claimant.endpoint)
+            self._endpoints[claimant.namespace, claimant.pays_with].discard(claimant.endpoint)
         if not changed:
-            self._tidy(claimant.namespace, claimant.provider)
+            self._tidy(claimant.namespace, claimant.pays_with)
 
-    def _tidy(self, namespace: str, provider: str) -> None:
+    def _tidy(self, namespace: str, account: Account) -> None:
         """Remove a namespace without waiting runs from the rotations."""
-        if not self._endpoints.get((namespace, provider), True):
-            del self._endpoints[namespace, provider]
-            self._rotations[provider].pop(namespace, None)
+        if not self._endpoints.get((namespace, account), True):
+            del self._endpoints[namespace, account]
+            self._rotations[account].pop(namespace, None)
         if not any((namespace, each) in self._endpoints for each in self._rotations):
             self._common.pop(namespace, None)
 
@@ -163,7 +179,7 @@ class FairTurns:
         if known is not None:
             self.free(name)
         self._places[name] = place
-        self._taken[place.provider] += 1
+        self._taken[place.account] += 1
         self._taken_of[place.namespace] += 1
 
     def free(self, name: str) -> bool:
@@ -171,10 +187,8 @@ class FairTurns:
         place = self._places.pop(name, None)
         if place is None:
             return False
-        for counts, what in ((self._taken, place.provider), (self._taken_of, place.namespace)):
-            counts[what] -= 1
-            if not counts[what]:
-                del counts[what]
+        _decrement(self._taken, place.account)
+        _decrement(self._taken_of, place.namespace)
         return True
 
     def start(self, name_of: Callable[[str], str], is_open: Callable[[Endpoint], bool]) -> Claimant | None:
@@ -182,45 +196,47 @@ class FairTurns:
         if self._is_full(self.limits.overall, len(self._places)):
             return None
 
-        def head(namespace: str, providers: Iterable[str]) -> Claimant | None:
-            return self._head(namespace, providers, is_open)
+        def head(namespace: str, accounts: Iterable[Account]) -> Claimant | None:
+            return self._head(namespace, accounts, is_open)
 
         claimant = self._next(head)
         if claimant is None:
             return None
-        for rotation in (self._common, self._rotations[claimant.provider]):
+        for rotation in (self._common, self._rotations[claimant.pays_with]):
             rotation.move_to_end(claimant.namespace)
         self._remove(claimant)
-        self.occupy(name_of(claimant.uid), Place(claimant.namespace, claimant.provider, claimant.model))
+        self.occupy(name_of(claimant.uid), Place(claimant.namespace, claimant.pays_with))
         return claimant
 
     def _next(self, head: _Head) -> Claimant | None:
-        firsts = dict[str, Claimant]()
-        for provider, rotation in self._rotations.items():
-            if self._is_full(self.limits.providers.get(provider, 0), self._taken[provider]):
+        firsts = dict[Account, Claimant]()
+        for account, rotation in self._rotations.items():
+            if self._is_used_up(account):
                 continue
-            first = next((found for each in rotation if (found := head(each, (provider,))) is not None), None)
+            first = next((found for each in rotation if (found := head(each, (account,))) is not None), None)
             if first is not None:
-                firsts[provider] = first
+                firsts[account] = first
         if len(firsts) <= 1 or not self.limits.overall:
             return next(iter(firsts.values()), None)
         return next((found for each in self._common if (found := head(each, firsts)) is not None), None)
 
-    def _head(self, namespace: str, providers: Iterable[str], is_open: Callable[[Endpoint], bool]) -> Claimant | None:
-        """First run of a namespace that may start at one of the providers."""
+    def _head(
+        self, namespace: str, accounts: Iterable[Account], is_open: Callable[[Endpoint], bool]
+    ) -> Claimant | None:
+        """First run of a namespace that may start with one of the accounts."""
         if self._is_full(self.limits.per_namespace, self._taken_of[namespace]):
             return None
         ranks = [
             self._lines[namespace, endpoint][0]
-            for provider in providers
-            for endpoint in self._endpoints.get((namespace, provider), ())
+            for account in accounts
+            for endpoint in self._endpoints.get((namespace, account), ())
             if is_open(endpoint)
         ]
         return self._waiting[min(ranks)[-1]] if ranks else None
 
     def limit_of(self, claimant: Claimant) -> Limit:
         """Limit that the run waits for."""
-        if self._is_full(self.limits.providers.get(claimant.provider, 0), self._taken[claimant.provider]):
+        if self._is_used_up(claimant.pays_with):
             return Limit.PROVIDER
         if self._is_full(self.limits.per_namespace, self._taken_of[claimant.namespace]):
             return Limit.PER_NAMESPACE
@@ -228,6 +244,15 @@ class FairTurns:
             return Limit.OVERALL
         return Limit.OTHERS
 
+    def _is_used_up(self, account: Account) -> bool:
+        return self._is_full(self.limits.providers.get(account.provider, 0), self._taken[account])
+
     @staticmethod
     def _is_full(limit: int, taken: int) -> bool:
         return bool(limit) and taken >= limit
+
+
+def _decrement(counts: Counter[T], what: T) -> None:
+    counts[what] -= 1
+    if not counts[what]:
+        del counts[what]

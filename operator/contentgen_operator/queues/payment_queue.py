@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from contentgen_operator.queues.circuit_breaker import Breaker, CircuitState
-from contentgen_operator.queues.fair_turns import Claimant, Endpoint, FairTurns, Place, PlaceLimits
+from contentgen_operator.queues.fair_turns import Account, Claimant, Endpoint, FairTurns, Place, PlaceLimits
 from contentgen_operator.state.observed import ResourceRef
 from contentgen_operator.state.policies.turns import Limit, Turn
 from contentgen_operator.state.purchases import Purchase
@@ -116,7 +116,7 @@ class PaymentQueue:
 
     def _occupy(self, purchase: Purchase) -> None:
         self._purchases.add(purchase.purchase_id)
-        place = Place(purchase.namespace, purchase.provider, purchase.model)
+        place = Place(purchase.namespace, Account(purchase.provider, purchase.account or ""))
         self._turns.occupy(_purchase_name(purchase.purchase_id), place)
 
     def _free(self, purchase_id: str) -> bool:

@@ -26,7 +26,7 @@ from contentgen_contract.resources.spec_checks import SpecProblem
 from contentgen_gateway.migration.namespaces import TenantAdministration
 from contentgen_operator.decide import decision, purchasable
 from contentgen_operator.providers.base import AccessRefused, Busy, Refused, Unavailable
-from contentgen_operator.queues.fair_turns import Endpoint, Place, PlaceLimits
+from contentgen_operator.queues.fair_turns import Account, Endpoint, Place, PlaceLimits
 from contentgen_operator.state.observed import BucketFile, JobView
 from contentgen_operator.state.provider_requests import GONE, TOO_LARGE, Found, RequestState, RequestView, Search
 from contentgen_operator.stores.ledger import Ledger
@@ -570,7 +570,7 @@ def _no_place(place: ScenarioPlace) -> None:
     """Another run has the only place of the operator."""
     place.world.limits = PlaceLimits(overall=1)
     place.world.restart()
-    place.world.payment_queue._turns.occupy("another", Place("elsewhere", "fal", "m"))
+    place.world.payment_queue._turns.occupy("another", Place("elsewhere", Account("fal")))
 
     async def free() -> None:
         place.world.payment_queue._turns.free("another")

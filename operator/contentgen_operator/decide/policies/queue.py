@@ -89,7 +89,8 @@ def _text(case: DecisionInput) -> str:
                 "tried after each pause, and this continues by itself"
             )
         case Limit.PROVIDER:
-            what = f"all {turn.most} places of {provider} are in use (queues.maxConcurrent.{provider})"
+            account = f" with the account {case.observed.account.name}" if case.observed.account.name else ""
+            what = f"all {turn.most} places of {provider}{account} are in use (queues.maxConcurrent.{provider})"
         case Limit.PER_NAMESPACE:
             what = f"all {turn.most} places of this namespace are in use (queues.maxConcurrent.perNamespace)"
         case Limit.OVERALL:

@@ -16,7 +16,7 @@ from contentgen_contract.names import (
     Reason,
 )
 from contentgen_operator.queues.circuit_breaker import FAILURES
-from contentgen_operator.queues.fair_turns import Endpoint, Place, PlaceLimits
+from contentgen_operator.queues.fair_turns import Account, Endpoint, Place, PlaceLimits
 from contentgen_operator.state.provider_requests import Found, Search
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
@@ -65,7 +65,7 @@ async def planned(world: World) -> None:
 
 
 def take_the_only_place(world: World) -> None:
-    world.payment_queue._turns.occupy("another", Place("other", "fal", "a-model"))
+    world.payment_queue._turns.occupy("another", Place("other", Account("fal")))
 
 
 # Budgets

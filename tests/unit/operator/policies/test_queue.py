@@ -9,7 +9,7 @@ from pymongo.errors import PyMongoError
 from contentgen_contract.names import ACCOUNT_LABEL, CANCEL_ANNOTATION, Kind, Phase, Reason
 from contentgen_operator.providers.base import Busy, KeyRefused, MaybeAccepted, Refused
 from contentgen_operator.queues.circuit_breaker import FAILURES
-from contentgen_operator.queues.fair_turns import Endpoint, Place, PlaceLimits
+from contentgen_operator.queues.fair_turns import Account, Endpoint, Place, PlaceLimits
 from contentgen_operator.state.observed import ResourceRef
 from contentgen_simulation.queue_driver import QueueDriver, fairness_holds, limited_driver
 from contentgen_simulation.world import World
@@ -360,7 +360,7 @@ async def test_each_paid_attempt_has_the_whole_queue_deadline(monkeypatch: pytes
     await world.finish(IMAGES, Phase.PROCESSING)
     world.now += timedelta(hours=1)
     for _ in range(4):
-        world.payment_queue._turns.occupy("another", Place("elsewhere", "fal", "m"))
+        world.payment_queue._turns.occupy("another", Place("elsewhere", Account("fal")))
         await world.step(IMAGES)
     assert (world.status(IMAGES).reason, len(world.provider.posts)) == (Reason.QUEUED, 2)
     world.payment_queue._turns.free("another")

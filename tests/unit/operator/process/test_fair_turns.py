@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contentgen_operator.queues.fair_turns import Claimant, FairTurns, Place, PlaceLimits
+from contentgen_operator.queues.fair_turns import Account, Claimant, FairTurns, Place, PlaceLimits
 from contentgen_operator.state.policies.turns import Limit
 from contentgen_simulation.queue_driver import fairness_holds
 
@@ -41,6 +41,20 @@ def test_nothing_is_limited_by_default() -> None:
     assert len(turns) == 0
 
 
+def test_each_account_at_a_provider_has_the_providers_places() -> None:
+    turns = FairTurns(PlaceLimits(overall=5, providers={"fal": 2}))
+    for number in range(4):
+        turns.put(claimant(f"default-{number}", "a"))
+        turns.put(claimant(f"team-{number}", "b", account="team"))
+    started = Counter(each.account for each in starts(turns))
+    assert started == {"": 2, "team": 2}
+    assert turns.taken == {"fal": 4}
+    assert turns.limit_of(claimant("default-3")) is Limit.PROVIDER
+    turns.free("team-0")
+    assert turns.limit_of(claimant("default-3")) is Limit.PROVIDER, "a free place with another account is none"
+    assert [each.account for each in starts(turns)] == ["team"]
+
+
 @pytest.mark.parametrize(
     ("limits", "expected", "limit"),
     [
@@ -72,7 +86,7 @@ def test_one_provider_that_is_full_does_not_delay_the_other() -> None:
 def test_requests_under_way_count_even_above_the_limit() -> None:
     turns = FairTurns(PlaceLimits(overall=2))
     for number in range(3):
-        turns.occupy(f"p{number}", Place("b", "fal", "m"))
+        turns.occupy(f"p{number}", Place("b", Account("fal")))
     turns.put(claimant("a"))
     assert start(turns) is None
     turns.free("p0")
@@ -83,8 +97,8 @@ def test_requests_under_way_count_even_above_the_limit() -> None:
 
 def test_a_place_is_counted_and_given_back_once() -> None:
     turns = FairTurns(PlaceLimits(overall=1))
-    turns.occupy("p", Place("a", "fal", "m"))
-    turns.occupy("p", Place("a", "fal", "m"))
+    turns.occupy("p", Place("a", Account("fal")))
+    turns.occupy("p", Place("a", Account("fal")))
     assert turns.taken == {"fal": 1}
     assert turns.free("p")
     assert not turns.free("p")
@@ -135,7 +149,7 @@ def test_a_namespace_that_comes_and_goes_gets_no_extra_turns() -> None:
 
 def test_a_namespace_at_its_limit_keeps_its_turn() -> None:
     turns = FairTurns(PlaceLimits(per_namespace=1))
-    turns.occupy("p", Place("a", "fal", "m"))
+    turns.occupy("p", Place("a", Account("fal")))
     turns.put(claimant("a1", "a"))
     turns.put(claimant("b1", "b"))
     turns.put(claimant("b2", "b"))
