@@ -48,7 +48,7 @@ def uids(world: ClusterWorld, film: str, bob: GatewayTenant) -> Iterator[dict[st
     listed = {"apiVersion": "v1", "kind": "List", "items": roles}
     world.kubectl("apply", "--filename", "-", stdin=json.dumps(listed))
     training = {
-        "loraName": "approved", "triggerWord": "ap", "source": {"url": film}, "dataset": {"minImages": 8},
+        "loraName": "approved", "triggerWord": "ap", "source": {"url": film}, "dataset": {"minImages": 8, "maxImages": 10},
         "training": {"steps": 500}, "approval": "Manual",
     }  # fmt: skip
     early = {APPROVE: "1", BY: APPROVER}
@@ -173,7 +173,7 @@ def test_a_training_waits_with_its_contact_sheet_and_a_rejection_ends_it_unpaid(
     listed = status["message"].partition(counted)[2].partition("; ")[0].split(", ")
     counts = sorted(facts["rejected"].items(), key=lambda each: (-each[1], each[0]))
     assert listed == [f"{count} {cause}" for cause, count in counts[:5]]
-    assert all(count > 0 for _, count in counts), "the film has frames that are rejected"
+    assert all(count > 0 for _, count in counts), "the film has more scenes than maxImages"
     assert any(key.endswith("preview.jpg") for key in world.objects(uids["training"]))
     assert "is rejected; nothing is paid" in world.plugin("reject", "training")
     status = world.wait_for_end(LORA, "training")["status"]

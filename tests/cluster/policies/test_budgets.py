@@ -68,7 +68,8 @@ def test_three_budgets_on_each_run(world: ClusterWorld, budgets: ClusterBudgets)
     before = len(world.billed())
     rooms = {"first": PAID_OF_THREE + 2, "second": PAID_OF_THREE, "third": PAID_OF_THREE + 1}
     texts = {letter: budgets.message(budgets.add(letter, runs), runs) for letter, runs in rooms.items()}
-    seen = ended_or_held(world, apply_at_once(world, "three", THREE), SECONDS)
+    names = apply_at_once(world, "three", THREE)
+    seen = ended_or_held(world, names, SECONDS)
     waiting = [each["message"] for each in seen if each["reason"] == "BudgetExceeded"]
     assert len(waiting) == THREE - PAID_OF_THREE
     assert texts["second"] in waiting
@@ -77,3 +78,5 @@ def test_three_budgets_on_each_run(world: ClusterWorld, budgets: ClusterBudgets)
     assert [(each["settled"], each["held"]) for each in windows] == [(PAID_OF_THREE * ONE, PAID_OF_THREE * ONE)] * 3
     assert len(world.billed()) - before == PAID_OF_THREE
     assert charged(world.billed()[before:]) == PAID_OF_THREE * ONE
+    # Those that still wait would be paid once the budgets are deleted.
+    world.kubectl("delete", KIND.lower(), *names, "--timeout=600s")
