@@ -132,7 +132,7 @@ def lifecycle_md() -> str:
         f"{_LIFECYCLE}\n",
         "## Run\n",
         f"{_RUN}\n",
-        _diagram(lifecycle.PHASE_TRANSITIONS, lifecycle.PHASE_RETURNS),
+        _diagram(lifecycle.PHASE_TRANSITIONS, (*lifecycle.PHASE_PAUSES, *lifecycle.PHASE_RETURNS)),
         "## Purchase\n",
         f"{_PURCHASE}\n",
         _diagram(lifecycle.PURCHASE_TRANSITIONS),
@@ -145,8 +145,8 @@ def lifecycle_md() -> str:
 _LIFECYCLE = """The tables are in `operator/contentgen_operator/state/lifecycle.py`. The rehearsal (`make rehearse`)
 fails if the operator makes a transition that is not in them."""
 _RUN = """`status.phase`. A phase may be left out: a run that adopts a finished purchase goes to Collecting or
-Completed. Dotted transitions are caused by a person, or begin another paid attempt or run; a new run begins as the
-first one does. No other transition goes back."""
+Completed. Dotted transitions are pauses before the payment, answers of a person, or begin another paid attempt or
+run, which begins as the first one does. No other transition goes back."""
 _PURCHASE = """`state` in the ledger; `planned`, `sending` and `abandoned` are the steps of the state `intent`.
 [Paying once](architecture.md#paying-once) describes what the operator does in each."""
 

@@ -113,26 +113,32 @@ PHASE_TRANSITIONS = _edges(
 )
 """Usual transitions of a run within one paid attempt."""
 
+PHASE_PAUSES = _edges(
+    (Phase.SUBMITTING, Phase.AWAITING_APPROVAL, "it waited, such as for a key; now an approval is needed"),
+    *((phase, Phase.SUSPENDED, "spec.suspend") for phase in BEFORE_PAYMENT),
+    *((Phase.SUSPENDED, phase, "resumed") for phase in BEFORE_PAYMENT),
+)
+"""Transitions before the payment by which a run may return to an earlier phase, any number of times."""
+
 PHASE_RETURNS = _edges(
     (Phase.SUBMISSION_UNKNOWN, Phase.SUBMITTING, "resubmit: the next paid attempt"),
     (Phase.PROCESSING, Phase.SUBMITTING, "the provider has failed: the next paid attempt"),
-    (Phase.SUBMITTING, Phase.AWAITING_APPROVAL, "it waited, such as for a key; now an approval is needed"),
     (Phase.FAILED, Phase.COLLECTING, "contentgen.dev/collect"),
     (Phase.COMPLETED, Phase.PREPARING, "a new run: the spec was changed, or a rerun"),
     (Phase.FAILED, Phase.PREPARING, "a new run: the spec was changed, or a rerun"),
     (Phase.AWAITING_APPROVAL, Phase.PREPARING, "a new run: the spec was changed"),
-    *((phase, Phase.SUSPENDED, "spec.suspend") for phase in BEFORE_PAYMENT),
-    *((Phase.SUSPENDED, phase, "resumed") for phase in BEFORE_PAYMENT),
 )
-"""Transitions that a person causes, or that begin another paid attempt or run, which begins as the first one does."""
+"""Transitions that a person's answer causes once, or that begin another paid attempt or run."""
 
 
 @cache
 def can_follow(before: str, after: str) -> bool:
-    """Whether a phase can follow another one within a paid attempt: by one transition, or by several usual ones whose
-    phases between were left out, as by a run that adopts a finished purchase."""
-    single = {(each.source, each.target) for each in PHASE_RETURNS}
-    return before == after or (before, after) in single or after in _reachable(before, PHASE_TRANSITIONS)
+    """Whether a phase can follow another one within a paid attempt, without a person's answer: by a pause, or by usual
+    transitions, of which phases may be left out, as by a run that adopts a finished purchase."""
+    pauses = {(each.source, each.target) for each in PHASE_PAUSES}
+    resumed = BEFORE_PAYMENT if before == Phase.SUSPENDED else (before,)
+    usual = (_reachable(each, PHASE_TRANSITIONS) for each in resumed)
+    return before == after or (before, after) in pauses or any(after in each for each in usual)
 
 
 def _reachable(node: str, transitions: Iterable[LifecycleTransition]) -> set[str]:

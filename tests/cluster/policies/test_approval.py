@@ -48,8 +48,8 @@ def uids(world: ClusterWorld, film: str, bob: GatewayTenant) -> Iterator[dict[st
     listed = {"apiVersion": "v1", "kind": "List", "items": roles}
     world.kubectl("apply", "--filename", "-", stdin=json.dumps(listed))
     training = {
-        "loraName": "approved", "triggerWord": "ap", "source": {"url": film}, "dataset": {"minImages": 8, "maxImages": 10},
-        "training": {"steps": 500}, "approval": "Manual",
+        "loraName": "approved", "triggerWord": "ap", "source": {"url": film}, "training": {"steps": 500},
+        "dataset": {"minImages": 8, "maxImages": 10}, "approval": "Manual",
     }  # fmt: skip
     early = {APPROVE: "1", BY: APPROVER}
     yield {

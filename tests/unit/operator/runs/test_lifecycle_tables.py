@@ -7,11 +7,13 @@ from contentgen_contract.records.ledger import PurchaseState, PurchaseStep
 from contentgen_operator.state.lifecycle import (
     NONE,
     PHASE_ORDER,
+    PHASE_PAUSES,
     PHASE_RETURNS,
     PHASE_TRANSITIONS,
     PURCHASE_TRANSITIONS,
     RESTORED_TRANSITIONS,
     LifecycleTransition,
+    can_follow,
     purchase_node,
 )
 
@@ -23,10 +25,14 @@ def edges(*tables: tuple[LifecycleTransition, ...]) -> list[tuple[str, str]]:
 def test_every_state_and_step_is_reached() -> None:
     known = {str(each) for each in (*PurchaseState, *PurchaseStep)} - {str(PurchaseState.INTENT)}
     assert {target for _, target in edges(PURCHASE_TRANSITIONS)} == known | {NONE}
-    assert {target for _, target in edges(PHASE_TRANSITIONS, PHASE_RETURNS)} == {str(each) for each in Phase}
+    assert {target for _, target in edges(PHASE_TRANSITIONS, PHASE_PAUSES, PHASE_RETURNS)} == {
+        str(each) for each in Phase
+    }
 
 
-@pytest.mark.parametrize("tables", [(PURCHASE_TRANSITIONS, RESTORED_TRANSITIONS), (PHASE_TRANSITIONS, PHASE_RETURNS)])
+@pytest.mark.parametrize(
+    "tables", [(PURCHASE_TRANSITIONS, RESTORED_TRANSITIONS), (PHASE_TRANSITIONS, PHASE_PAUSES, PHASE_RETURNS)]
+)
 def test_no_transition_is_listed_twice(tables: tuple[tuple[LifecycleTransition, ...], ...]) -> None:
     assert len(set(edges(*tables))) == len(edges(*tables))
 
@@ -34,9 +40,27 @@ def test_no_transition_is_listed_twice(tables: tuple[tuple[LifecycleTransition, 
 def test_usual_phases_go_forward_and_the_others_do_not() -> None:
     order = [NONE, *map(str, PHASE_ORDER)]
     assert all(order.index(source) < order.index(target) for source, target in edges(PHASE_TRANSITIONS))
-    back = [edge for edge in edges(PHASE_RETURNS) if str(Phase.SUSPENDED) not in edge]
+    back = [edge for edge in edges(PHASE_PAUSES, PHASE_RETURNS) if str(Phase.SUSPENDED) not in edge]
     assert all(order.index(source) > order.index(target) for source, target in back)
     assert set(PHASE_ORDER) == set(Phase) - {Phase.SUSPENDED}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "allowed"),
+    [
+        (Phase.PREPARING, Phase.COLLECTING, True),  # the run adopts a purchase
+        (Phase.SUBMITTING, Phase.AWAITING_APPROVAL, True),
+        (Phase.SUSPENDED, Phase.SUBMITTING, True),
+        (Phase.SUSPENDED, Phase.FAILED, True),  # resumed and cancelled
+        (Phase.PROCESSING, Phase.SUSPENDED, False),  # paid
+        (Phase.PROCESSING, Phase.SUBMITTING, False),  # another paid attempt
+        (Phase.SUBMISSION_UNKNOWN, Phase.SUBMITTING, False),  # a person's answer
+        (Phase.FAILED, Phase.COLLECTING, False),
+        (Phase.COLLECTING, Phase.PROCESSING, False),
+    ],
+)
+def test_phases_that_can_follow_within_a_paid_attempt(before: Phase, after: Phase, allowed: bool) -> None:
+    assert can_follow(before, after) is allowed
 
 
 def test_only_a_planned_purchase_is_sent_and_no_sent_one_disappears() -> None:
