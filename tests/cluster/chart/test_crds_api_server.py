@@ -95,6 +95,7 @@ def objects(api: client.ApiClient) -> Iterator[client.CustomObjectsApi]:
     finally:
         for name in made:  # otherwise a later helm install would find CRDs without its ownership labels
             extensions.delete_custom_resource_definition(name)
+        wait_until_deleted(api, made)
         if len(made) == len(crds):
             wait_until_gone(api)
 
@@ -129,6 +130,16 @@ def wait_until_served(api: client.ApiClient, names: list[str]) -> None:
             return
         time.sleep(0.3)
     pytest.fail(f"the API server does not serve {names}")
+
+
+def wait_until_deleted(api: client.ApiClient, names: list[str]) -> None:
+    """Poll until the CRDs are gone: they stay, without the ownership labels of Helm, while their instances are counted."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if not {crd["metadata"]["name"] for crd in raw(api, "GET", CRDS)["items"]} & set(names):
+            return
+        time.sleep(0.3)
+    pytest.fail(f"the API server still has {names}")
 
 
 def wait_until_gone(api: client.ApiClient) -> None:
