@@ -133,7 +133,7 @@ def wait_until_served(api: client.ApiClient, names: list[str]) -> None:
 
 
 def wait_until_deleted(api: client.ApiClient, names: list[str]) -> None:
-    """Poll until the CRDs are gone: they stay, without the ownership labels of Helm, while their instances are counted."""
+    """Poll until the CRDs are gone: they stay, without Helm's ownership labels, while their instances are counted."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         if not {crd["metadata"]["name"] for crd in raw(api, "GET", CRDS)["items"]} & set(names):
