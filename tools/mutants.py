@@ -112,7 +112,7 @@ OF_POLICIES: tuple[Mutant, ...] = (
             "an edit that removes the approval pays for the earlier inputs",
             "(decided is None and not is_required(case))",
             "not is_required(case)",
-            f"{_APPROVAL}_an_edit_that_also_removes_the_requirement_pays_for_the_edited_inputs_only",
+            "operator/policies/test_decision_tables.py::test_the_table_of_approvals",
         ),
     ),
     Mutant(
