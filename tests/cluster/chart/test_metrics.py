@@ -22,9 +22,9 @@ def asked(pod: str, path: str) -> str:
 
 
 def operators() -> list[str]:
-    """Operator pods; the Service alternates between them."""
+    """Ready operator pods; the Service alternates between them."""
     where = ("--namespace", release.NAMESPACE, "get", "endpointslices", "--output")
-    shown = "jsonpath={.items[*].endpoints[*].targetRef.name}"
+    shown = "jsonpath={.items[*].endpoints[?(@.conditions.ready==true)].targetRef.name}"
     return release.kubectl(ROOT, *where, shown, "--selector=kubernetes.io/service-name=contentgen-metrics").split()
 
 
@@ -116,8 +116,8 @@ def test_resources_are_counted_right_after_a_restart_and_a_deletion(world: Clust
 
 def test_the_kubelets_questions_are_answered(world: ClusterWorld) -> None:
     world.wait_for_leader()
+    assert eventually(lambda: len(operators()) == 2)
     pods = operators()
-    assert len(pods) == 2
     assert [asked(pod, "healthz") for pod in pods] == ["ok", "ok"]
     assert sorted(asked(pod, "readyz") for pod in pods) == ["ok; leader: false", "ok; leader: true"]
     leads = [total(asked(pod, "metrics"), "contentgen_leader") for pod in pods]
@@ -125,6 +125,7 @@ def test_the_kubelets_questions_are_answered(world: ClusterWorld) -> None:
 
 
 def test_a_standby_shows_all_resources_and_has_no_work(world: ClusterWorld) -> None:
+    assert eventually(lambda: len(operators()) == 2)
     (standby,) = (pod for pod in operators() if pod != leader())
     text = asked(standby, "metrics")
     assert total(text, "contentgen_resources", kind=KIND) == total(scraped(), "contentgen_resources", kind=KIND) > 0
