@@ -27,7 +27,7 @@ from contentgen_worker.media.shots.adaptive import (
     SampledSecond,
     interpolate,
     is_decided,
-    sharpest_inspected,
+    sharp_inspected,
 )
 from contentgen_worker.media.shots.groups import PacketGroup, anchors, timestamp
 from contentgen_worker.media.shots.segments import plan_segments
@@ -144,10 +144,13 @@ def test_anchors_are_shown_after_all_that_come_before_them(talk: Path) -> None:
 
 def test_a_picture_is_had_of_what_was_looked_at_where_it_is_much_clearer(talk: Path) -> None:
     group = packets(talk)[0]
-    soft, sharp = (InspectedFrame(0, timestamp(group.packets[0]), sharpness, group) for sharpness in (5, 10))
-    assert sharpest_inspected([soft, sharp], kept=4) is sharp
-    assert sharpest_inspected([soft, sharp], kept=5) is None
-    assert sharpest_inspected([], kept=0) is None
+    soft, late, sharp = (
+        InspectedFrame(0, timestamp(group.packets[index]), sharpness, group)
+        for sharpness, index in ((5, 0), (10.1, 7), (10, 4))
+    )
+    assert sharp_inspected([soft, late, sharp], kept=4) is sharp
+    assert sharp_inspected([soft, sharp], kept=5) is None
+    assert sharp_inspected([], kept=0) is None
 
 
 # --- what is decoded -----------------------------------------------------------------------------------------------

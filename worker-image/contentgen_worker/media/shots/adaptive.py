@@ -48,6 +48,7 @@ _FEW = 4  # packets of a group; shorter groups save nothing
 _FIRST = 3  # groups checked at the beginning
 _SPARSE = 3  # packets between interpolated thumbnails
 _CLEARER = 2.0  # times the sharpest keyframe of the shot
+_NEARLY_SHARPEST = 0.8  # share of the sharpness of the sharpest frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +140,20 @@ class InspectedFrame:
     sharpness: float
     group: PacketGroup
 
+    @property
+    def packets_before(self) -> int:
+        """Packets of its group that are decoded before it."""
+        return sum(timestamp(packet) < self.timestamp for packet in self.group.packets)
 
-def sharpest_inspected(inspected_frames: Sequence[InspectedFrame], kept: float) -> InspectedFrame | None:
-    """Sharpest inspected frame, if it is much sharper than the frames kept; else None."""
-    best = max(inspected_frames, key=lambda each: each.sharpness, default=None)
-    return best if best and best.sharpness > _CLEARER * kept else None
+
+def sharp_inspected(inspected_frames: Sequence[InspectedFrame], kept: float) -> InspectedFrame | None:
+    """Inspected frame much sharper than the frames kept; None without one.
+
+    Its group has to be decoded up to it, so of nearly equal frames the earliest in its group is taken.
+    """
+    sharpest = max((each.sharpness for each in inspected_frames), default=0.0)
+    sharp = [each for each in inspected_frames if each.sharpness > max(_CLEARER * kept, _NEARLY_SHARPEST * sharpest)]
+    return min(sharp, key=lambda each: each.packets_before, default=None)
 
 
 class _GroupProgress:
@@ -222,7 +232,7 @@ class Adaptive:
         found = [
             each for each in self._inspected if start + EDGE <= each.seconds <= end - EDGE and in_ranges(each.seconds)
         ]
-        inspected = sharpest_inspected(found, max((each.sharpness for each in kept), default=0.0))
+        inspected = sharp_inspected(found, max((each.sharpness for each in kept), default=0.0))
         image = self._picture_decoder.picture(inspected.group.packets, inspected.timestamp) if inspected else None
         if not inspected or not image:
             return list(candidates)
