@@ -4,6 +4,7 @@ Timestamps of containers may be missing, jump back or begin below zero. Here, se
 never decrease.
 """
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -150,8 +151,9 @@ def _in_batches(images: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
     for first in images:
         yield first
         frame_bytes = first.width * first.height * 3 // 2
-        while batch := list(islice(images, max(1, min(_BATCH_FRAMES, _BATCH_BYTES // frame_bytes)))):
-            yield from batch
+        while batch := deque(islice(images, max(1, min(_BATCH_FRAMES, _BATCH_BYTES // frame_bytes)))):
+            while batch:
+                yield batch.popleft()  # freed before the next batch is decoded
 
 
 def _trim_to_segment(images: Iterator[tuple[av.VideoFrame, bool]], segment: Segment) -> Iterator[av.VideoFrame]:
