@@ -182,6 +182,10 @@ bench-media: .venv/.ready ## figures of the media engine: build/bench/media.json
 	@$(PY) -m contentgen_cluster stores
 	@$(PY) -m contentgen_bench media $(if $(SMALL),--small)
 
+.PHONY: bench-scaling
+bench-scaling: .venv/.ready ## the media engine on four hours of 1080p and with 1 to 8 workers: build/bench/scaling.json and docs/benchmarks.md
+	-@$(PY) -m contentgen_bench scaling $(if $(SMALL),--small)
+
 .PHONY: bench-gateway
 bench-gateway: .venv/.ready ## figures of the HTTP API: build/bench/gateway.json and docs/benchmarks.md (SMALL=1: half a minute)
 	@$(PY) -m contentgen_cluster stores

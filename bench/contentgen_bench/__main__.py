@@ -14,7 +14,7 @@ from contentgen_bench.gateway import load_test
 from contentgen_bench.latency import e2e, one_job
 from contentgen_bench.latency.soak import Soak, install
 from contentgen_bench.latency.soak import rows as soak_rows
-from contentgen_bench.media import comparison, golden, videos
+from contentgen_bench.media import comparison, golden, scaling, videos
 from contentgen_e2e.world import open_world
 
 _DOCUMENTED_MINUTES = 20
@@ -99,6 +99,17 @@ def media_engine(
     print(report.write("media-small" if small else "media", rows))
     if not small:
         report.document("media", rows)
+        raise typer.Exit(report.verdict(rows))
+
+
+@app.command("scaling")
+def media_scaling(*, small: Annotated[bool, typer.Option(help="Small videos, as a smoke test.")] = False) -> None:
+    """Measure the media engine on four hours of 1080p, and with more workers than cores; needs root and 10 GB."""
+    rows = scaling.run(scaling.SMALL if small else scaling.FULL)
+    print(report.table(rows))
+    print(report.write("scaling-small" if small else "scaling", rows))
+    if not small:
+        report.document("scaling", rows)
         raise typer.Exit(report.verdict(rows))
 
 

@@ -4,9 +4,12 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+
+from contentgen_bench.cpu_quota import CpuQuota
 
 _SAMPLES_A_SECOND = 10
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -40,16 +43,24 @@ class MeasuredProcess:
 
     def tree_mb(self) -> float:
         """Current memory of the process tree in MB; shared memory counts once (PSS)."""
-        total, waiting = 0, [self]
-        while waiting:
-            each = waiting.pop()
+        total = 0
+        for each in self.tree():
             try:
                 lines = Path(f"/proc/{each.pid}/smaps_rollup").read_text().splitlines()
-                total += next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
-                waiting += each.children()
             except (FileNotFoundError, ProcessLookupError):
                 continue  # the process has exited
+            total += next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
         return total / 1024
+
+    def tree(self) -> Iterator["MeasuredProcess"]:
+        """This process and all processes below it."""
+        yield self
+        try:
+            children = self.children()
+        except (FileNotFoundError, ProcessLookupError):
+            return  # the process has exited
+        for child in children:
+            yield from child.tree()
 
 
 class ProcessFailed(Exception):
@@ -67,9 +78,13 @@ class Ran:
 
 
 def measured(
-    command: Sequence[str], environment: Mapping[str, str] | None = None, cores: set[int] | None = None
+    command: Sequence[str],
+    environment: Mapping[str, str] | None = None,
+    cores: set[int] | None = None,
+    share: float = 1.0,
 ) -> Ran:
-    """Run a program to its end on these `cores`. Raises ProcessFailed."""
+    """Run a program to its end on these `cores`; each of its processes gets at most this share of one. Raises
+    ProcessFailed."""
     begun = time.monotonic()
     taskset = ["taskset", "--cpu-list", ",".join(map(str, sorted(cores)))] if cores else []
     process = subprocess.Popen(
@@ -77,8 +92,9 @@ def measured(
     )
     output: list[str] = []
     reader = threading.Thread(target=lambda: output.append(process.stdout.read() if process.stdout else ""))
-    watched = _Watched(MeasuredProcess(process.pid))
-    with watched:
+    with ExitStack() as stack:
+        quota = stack.enter_context(CpuQuota(share)) if share < 1 else None
+        watched = stack.enter_context(_Watched(MeasuredProcess(process.pid), quota))
         reader.start()
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.monotonic() - begun
@@ -92,21 +108,26 @@ def measured(
 
 
 class _Watched:
-    """Context manager that samples the memory of a running program."""
+    """Context manager that samples the memory of a running program, and applies a quota to its processes."""
 
-    def __init__(self, process: MeasuredProcess) -> None:
+    def __init__(self, process: MeasuredProcess, quota: CpuQuota | None) -> None:
         self.peak = 0.0
-        self._process = process
+        self._process, self._quota = process, quota
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch)
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> "_Watched":
         self._thread.start()
+        return self
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._ended.wait(1 / _SAMPLES_A_SECOND):
+        while True:
+            if self._quota:
+                self._quota.limit(each.pid for each in self._process.tree())
+            if self._ended.wait(1 / _SAMPLES_A_SECOND):
+                return
             self.peak = max(self.peak, self._process.tree_mb())

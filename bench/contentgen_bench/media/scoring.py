@@ -9,6 +9,7 @@ import numpy.typing as npt
 from contentgen_bench.media.videos import Gap, Join, Truth
 
 CUT_FRAMES, GRADUAL_FRAMES = 2, 3  # tolerance of a boundary's position, in frames
+_FAR = 8.0  # frames; a boundary farther from a cut is another one
 _BLURRED = 0.5  # share of the sharpness of the shot's sharpest frame
 _SAME = 4  # differing bits of 64, at most
 Span = tuple[float, float]  # seconds: last frame of the old shot, first frame of the new one
@@ -63,6 +64,18 @@ def score(truth: Truth, found: Sequence[Span]) -> Score:
         all_gradual=len(truth.gaps) - len(cuts),
         wrong=len(points) - len(hits),
     )
+
+
+def cut_errors(truth: Truth, found: Sequence[Span]) -> list[float]:
+    """Error of each detected cut, in frames: that of its end or its start, whichever is larger."""
+    clock = np.array(truth.seconds)
+    errors = []
+    for gap in truth.gaps:
+        last, first = _frame(clock, gap.start), _frame(clock, gap.end)
+        near = [max(abs(_frame(clock, span[0]) - last), abs(_frame(clock, span[1]) - first)) for span in found]
+        if gap.kind is Join.CUT and min(near, default=_FAR) < _FAR:
+            errors.append(min(near))
+    return errors
 
 
 def pairs(truth: Truth, points: Sequence[float]) -> list[tuple[Gap, float]]:

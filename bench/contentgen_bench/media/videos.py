@@ -27,6 +27,7 @@ T = TypeVar("T")
 _EDITION = 1  # part of the cache key; to be increased when the same parameters give another video
 _TICKS = 90_000
 _BLACK, _WHITE = 16, 235
+FRAME_RATES = (24, 25, 30, 60)
 
 
 class Keyframes(StrEnum):
@@ -215,7 +216,7 @@ _SIZES = {
 
 
 def recipes() -> dict[str, VideoRecipe]:
-    """Recipes of all videos, by name: SET-SIZE[-fixed|-vfr]."""
+    """Recipes of all videos, by name: SET-SIZE[-fixed|-vfr], and SET-small-fixed-RATE."""
     found: dict[str, VideoRecipe] = {}
     for name, content in (("tune", TUNE), ("report", REPORT)):
         second = replace(content, seed=content.seed + 1)
@@ -226,6 +227,8 @@ def recipes() -> dict[str, VideoRecipe]:
             recipe = VideoRecipe(about[size], width, height, content.fps, seconds, bits)
             found[f"{name}-{size}"] = recipe
             found[f"{name}-{size}-fixed"] = replace(recipe, keyframes=Keyframes.FIXED, seconds=min(seconds, 180))
+        for fps in FRAME_RATES:
+            found[f"{name}-small-fixed-{fps}"] = replace(found[f"{name}-small-fixed"], fps=fps)
         varied = replace(dense, seed=content.seed + 2)
         for size in ("small", "main"):
             recipe = replace(found[f"{name}-{size}"], content=varied, seconds=120, fps=30, variable=True)

@@ -27,7 +27,7 @@ from contentgen_try import command as try_command
 CHART = ROOT / "charts/contentgen"
 _PROGRAMS = {
     "contentgen": "contentgen_gateway.migration.commands",
-    "contentgen-worker": "contentgen_worker.__main__",
+    "contentgen-worker": "contentgen_worker.command_line",
     "kubectl contentgen": "contentgen_cli.app",
     "contentgen_cluster": "contentgen_cluster.__main__",
     "contentgen_bench": "contentgen_bench.__main__",

@@ -70,6 +70,7 @@ NOT_RUN = (
             "make bench-gateway",
             "make bench-media",
             "make bench-media SMALL=1",
+            "make bench-scaling",
             "make docs-pictures",
             "make generate",
             "make lock",

@@ -8,7 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
+from contentgen_bench.cpu_quota import CpuQuota
 from contentgen_bench.media import checks, scoring, usual_way, videos
+from contentgen_bench.media.scaling import ScalingLaw
 from contentgen_bench.media.scenery import CameraLook, Canvas, Cast, Light, Motion, Setup, Take
 from contentgen_bench.media.scoring import Chosen
 from contentgen_bench.media.videos import REPORT, TUNE, Filmed, Gap, Join, Keyframes, Truth, VideoRecipe
@@ -54,6 +56,12 @@ def test_boundaries_are_matched_one_to_one(found: list[tuple[float, float]], f1:
     score = scoring.score(truth((99, 100), (200, 220)), found)
     assert score.f1 == pytest.approx(f1)
     assert score.wrong == wrong
+
+
+def test_the_error_of_a_cut_is_that_of_its_worse_end() -> None:
+    true = truth((99, 100), (149, 150), (200, 220), (299, 300))
+    found = [(97 / FPS, 100 / FPS), (150 / FPS, 151 / FPS), (200 / FPS, 230 / FPS)]
+    assert scoring.cut_errors(true, found) == [2, 1]
 
 
 def test_a_transition_leaves_the_cut_after_it_its_own() -> None:
@@ -141,3 +149,25 @@ def test_a_measured_program_counts_what_it_started(tmp_path: Path) -> None:
     assert 110 < ran.peak_mb < 250
     with pytest.raises(ProcessFailed, match="ended with 3: why"):
         measured(["sh", "-c", "echo why; exit 3"])
+
+
+def test_the_scaling_law_is_a_serial_and_a_parallel_part() -> None:
+    law = ScalingLaw.fitted((1, 2, 4, 8), [2 + 40 / workers for workers in (1, 2, 4, 8)])
+    assert (law.serial, law.parallel) == (pytest.approx(2), pytest.approx(40))
+    assert law.seconds(16) == pytest.approx(4.5)
+
+
+@pytest.mark.parametrize("second_version", [False, True])
+def test_a_process_is_limited_once_in_a_group_of_its_own(tmp_path: Path, *, second_version: bool) -> None:
+    if second_version:
+        (tmp_path / "cgroup.controllers").write_text("cpu")
+    else:
+        (tmp_path / "cpu").mkdir()
+    quota = CpuQuota(0.25, tmp_path)
+    quota.__enter__()
+    for _ in range(2):
+        quota.limit([7])
+    (group,) = [path.parent for path in tmp_path.rglob("cgroup.procs")]
+    values = {path.name: path.read_text() for path in group.iterdir()}
+    limits = {"cpu.max": "5000 20000"} if second_version else {"cpu.cfs_period_us": "20000", "cpu.cfs_quota_us": "5000"}
+    assert values == {"cgroup.procs": "7", **limits}

@@ -13,7 +13,7 @@ from contentgen_contract.worker.orders import ImageFact, ImageFacts
 from contentgen_worker.errors import BadMedia, StageFailed, redacted
 from contentgen_worker.files import JPEG, PNG, Output
 from contentgen_worker.media.decode.stills import Conversion, convert
-from contentgen_worker.media.sandbox.isolation import preload
+from contentgen_worker.media.sandbox.server_process import fork_server
 from contentgen_worker.progress import Fraction
 from contentgen_worker.stage_context import StageContext, StageResult
 
@@ -62,7 +62,7 @@ class _ConvertedPicture:
 def collect(context: StageContext) -> StageResult:
     """Download, check and store the pictures. Raises StageFailed or Retryable."""
     spec = ImageGenerationSpec.model_validate(context.order.spec)
-    preload()  # the decoders are imported while the pictures are fetched
+    fork_server()  # the decoders are imported while the pictures are fetched
     with context.steps(Step.STORING) as fraction:
         response = _parse(context.provider_response())
         made = _convert_all(context, spec.image.format, response, fraction)

@@ -19,7 +19,7 @@ from contentgen_worker.files import JSON, PNG, Output
 from contentgen_worker.log import event
 from contentgen_worker.media.dataset.contact_sheet import Cell, contact_sheet
 from contentgen_worker.media.decode.stills import decode_pictures
-from contentgen_worker.media.sandbox.isolation import preload
+from contentgen_worker.media.sandbox.server_process import fork_server
 from contentgen_worker.stage_context import StageContext, StageResult
 
 _CONFIG_BYTES = 4 << 20
@@ -38,7 +38,7 @@ class _TrainingResponse(Value):
 def collect(context: StageContext) -> StageResult:
     """Download, check and store the weights with config.json and preview.png. Raises StageFailed or Retryable."""
     spec = LoraTrainingSpec.model_validate(context.order.spec)
-    preload()  # the decoders are imported while the weights are fetched
+    fork_server()  # the decoders are imported while the weights are fetched
     with context.steps(Step.STORING) as fraction:
         response = _parse(context.provider_response())
         weights = context.fetch_result(

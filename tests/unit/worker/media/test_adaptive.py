@@ -18,6 +18,7 @@ from contentgen_contract.resources.spec import Dataset, Speed
 from contentgen_worker.media import engine
 from contentgen_worker.media.decode.bounds import MediaLimits
 from contentgen_worker.media.decode.decode import WHOLE, Segment
+from contentgen_worker.media.decode.planes import Plane, Planes
 from contentgen_worker.media.decode.probe import open_media
 from contentgen_worker.media.shots import adaptive, groups
 from contentgen_worker.media.shots.adaptive import (
@@ -27,8 +28,9 @@ from contentgen_worker.media.shots.adaptive import (
     SampledSecond,
     interpolate,
     is_decided,
-    sharpest_inspected,
+    sharp_inspected,
 )
+from contentgen_worker.media.shots.boundaries import Boundary, BoundaryKind, SparseDetector
 from contentgen_worker.media.shots.groups import PacketGroup, anchors, timestamp
 from contentgen_worker.media.shots.segments import plan_segments
 
@@ -144,10 +146,13 @@ def test_anchors_are_shown_after_all_that_come_before_them(talk: Path) -> None:
 
 def test_a_picture_is_had_of_what_was_looked_at_where_it_is_much_clearer(talk: Path) -> None:
     group = packets(talk)[0]
-    soft, sharp = (InspectedFrame(0, timestamp(group.packets[0]), sharpness, group) for sharpness in (5, 10))
-    assert sharpest_inspected([soft, sharp], kept=4) is sharp
-    assert sharpest_inspected([soft, sharp], kept=5) is None
-    assert sharpest_inspected([], kept=0) is None
+    soft, late, sharp = (
+        InspectedFrame(0, timestamp(group.packets[index]), sharpness, group)
+        for sharpness, index in ((5, 0), (10.1, 7), (10, 4))
+    )
+    assert sharp_inspected([soft, late, sharp], kept=4) is sharp
+    assert sharp_inspected([soft, sharp], kept=5) is None
+    assert sharp_inspected([], kept=0) is None
 
 
 # --- what is decoded -----------------------------------------------------------------------------------------------
@@ -190,14 +195,65 @@ def test_a_cut_that_the_encoder_saw_need_not_be_looked_at(tmp_path: Path) -> Non
     assert starts == pytest.approx([0, *np.cumsum(lengths[:-1]) / FPS], abs=2.1 / FPS)
 
 
+@pytest.mark.parametrize("between", [3, 8])  # B-frames between two anchors
+def test_cuts_within_a_group_are_at_most_two_frames_off(tmp_path: Path, between: int) -> None:
+    lengths = [51, 50, 45, 52, 49, 53, 48, 47, 52, 50]  # a cut at each distance from the anchor before it
+    shown = [scene(number) for number, length in enumerate(lengths) for _ in range(length)]
+    x264 = f"keyint=500:scenecut=0:bframes={between}:b-adapt=0:b-pyramid=normal"
+    path = film(tmp_path / "long.mp4", shown, x264, preset="veryfast")
+    seconds = len(shown) / FPS
+    task = replace(engine.make_task(path, BOUNDS, Dataset(speed=Speed.FAST), seconds), fps=FPS)
+    found = engine.analyse_recording(task, tmp_path / "out", 2, lambda _: None).shots
+    cuts = np.cumsum(lengths[:-1]) / FPS
+    assert [each.start for each in found[1:]] == pytest.approx(cuts, abs=2.1 / FPS)
+    assert [each.end for each in found[:-1]] == pytest.approx(cuts - 1 / FPS, abs=2.1 / FPS)
+
+
+class OneBoundary:
+    """Detector with a given result."""
+
+    def __init__(self, start: float, end: float, kind: BoundaryKind) -> None:
+        self._found = [Boundary(start, end, kind)]
+
+    def thumbnail(self, planes: Planes) -> Plane:
+        return planes.y
+
+    def push(self, _seconds: float, _thumbnail: Plane) -> list[Boundary]:
+        return self._found
+
+    def finish(self) -> list[Boundary]:
+        return self._found
+
+
+@pytest.mark.parametrize(
+    ("kind", "frames", "placed"),
+    [
+        (BoundaryKind.CUT, 1, (0, 1)),
+        (BoundaryKind.CUT, 2, (0, 1)),
+        (BoundaryKind.CUT, 4, (1, 2)),
+        (BoundaryKind.CUT, 5, (2, 3)),
+        (BoundaryKind.CUT, 40, (0, 40)),  # a frame that was shown for long: no frames were skipped
+        (BoundaryKind.DISSOLVE, 4, (0, 4)),
+    ],
+)
+def test_a_cut_is_placed_in_the_middle_of_skipped_frames(
+    kind: BoundaryKind, frames: int, placed: tuple[int, int]
+) -> None:
+    detector = SparseDetector(OneBoundary(10, 10 + frames / FPS, kind), 1 / FPS)
+    for found in (detector.push(0, np.zeros(1, np.uint8)), detector.finish()):
+        assert [(each.start, each.end) for each in found] == [
+            pytest.approx((10 + placed[0] / FPS, 10 + placed[1] / FPS))
+        ]
+
+
 def test_fast_finds_the_same_shots(talk: Path, tmp_path: Path) -> None:
     found = []
     for speed in Speed:
-        task = engine.make_task(talk, BOUNDS, Dataset(speed=speed), 80)
+        task = replace(engine.make_task(talk, BOUNDS, Dataset(speed=speed), 80), fps=FPS)
         found.append(engine.analyse_recording(task, tmp_path / speed.value, 2, lambda _: None))
     exact, fast = found
     assert [each.start for each in exact.shots] == pytest.approx([0, 492 / FPS, 504 / FPS], abs=1.1 / FPS)
-    assert [each.start for each in fast.shots] == pytest.approx([each.start for each in exact.shots], abs=3.1 / FPS)
+    assert [each.start for each in fast.shots] == pytest.approx([each.start for each in exact.shots], abs=2.1 / FPS)
     assert {each.shot for each in fast.candidates} == {1, 2, 3}
 
 

@@ -3,7 +3,7 @@
 import json
 import os
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from fractions import Fraction
@@ -21,6 +21,7 @@ from contentgen_contract.resources.spec import Dataset, Speed
 from contentgen_worker import dataset_command
 from contentgen_worker.errors import BeyondLimits
 from contentgen_worker.media import engine
+from contentgen_worker.media.decode import decode
 from contentgen_worker.media.decode.bounds import MediaLimits
 from contentgen_worker.media.decode.decode import WHOLE, Segment, frames
 from contentgen_worker.media.decode.planes import Shape
@@ -105,6 +106,26 @@ def whole(reel: Path, tmp_path_factory: pytest.TempPathFactory) -> engine.Analys
 
 
 # --- decode --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch_bytes", [0, 3 * 320 * 180 * 3 // 2])  # of one frame, and of three
+def test_batches_hold_no_more_than_their_bytes_and_change_no_frame(
+    reel: Path, monkeypatch: pytest.MonkeyPatch, batch_bytes: int
+) -> None:
+    expected = times(reel)
+    monkeypatch.setattr(decode, "_BATCH_BYTES", batch_bytes)
+    assert times(reel) == expected
+
+    pulled = 0
+
+    def images() -> Iterator[av.VideoFrame]:
+        nonlocal pulled
+        for _ in range(20):
+            pulled += 1
+            yield planar(scene(0))
+
+    ahead = [pulled - read for read, _ in enumerate(decode._in_batches(images()), 1)]
+    assert max(ahead) + 1 == max(batch_bytes // (320 * 180 * 3 // 2), 1)
 
 
 def test_seconds_begin_at_the_first_frame(tmp_path: Path) -> None:

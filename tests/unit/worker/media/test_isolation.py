@@ -26,6 +26,7 @@ from contentgen_worker.media.decode.probe import Recording
 from contentgen_worker.media.sandbox import isolation
 from contentgen_worker.media.sandbox.confinement import ChildLimits, Confinement
 from contentgen_worker.media.sandbox.isolation import ConfinedChild, spawn
+from contentgen_worker.media.sandbox.server_process import ForkServer
 
 ROOT = Path(__file__).resolve().parents[4]
 pytestmark = pytest.mark.usefixtures("bounded")
@@ -289,7 +290,7 @@ def test_a_child_ends_with_its_parent(how: signal.Signals) -> None:
 
 
 def test_a_server_that_is_gone_is_a_reason_to_try_again() -> None:
-    server = isolation._ForkServer()
+    server = ForkServer()
     server._process.kill()
     server._process.wait()
     (connection, theirs), (end, server_end) = multiprocessing.Pipe(duplex=False), multiprocessing.Pipe(duplex=False)

@@ -1222,7 +1222,7 @@ def test_a_verdict_is_work_done(nowhere: Ran) -> None:
 
 def test_a_stage_loads_only_what_it_needs() -> None:
     code = (
-        "import sys; import contentgen_worker.__main__, contentgen_worker.collect.transcription;"
+        "import sys; import contentgen_worker.command_line, contentgen_worker.collect.transcription;"
         "print(sorted({'cv2', 'av', 'scenedetect', 'PIL'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

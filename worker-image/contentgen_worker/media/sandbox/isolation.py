@@ -5,15 +5,10 @@ becomes a reason. Children are forked from a server that was started without our
 plain data with limits (`codec.py`), never pickles; a malformed one fails the file.
 """
 
-import atexit
 import fcntl
-import functools
 import os
 import pickle
 import signal
-import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,6 +21,7 @@ from contentgen_worker.errors import BeyondLimits, DecoderCrashed, Retryable, Wo
 from contentgen_worker.media.codec import Malformed
 from contentgen_worker.media.sandbox.confinement import ChildLimits, Confinement
 from contentgen_worker.media.sandbox.protocol import ENDED, REQUEST_BYTES, STARTED, MessageType, parse
+from contentgen_worker.media.sandbox.server_process import fork_server
 
 _MESSAGE_BYTES = 256 << 20  # per message; a JPEG has less than 1 MiB
 _ANSWER_BYTES = 8 << 30  # all messages of a child
@@ -33,14 +29,6 @@ _TRACEBACK_LENGTH = 8000  # characters in the log
 _EXIT_SECONDS = 5.0  # from the end of its messages to the end of the process
 _PIPE_BYTES = 1 << 20  # unread messages of a child; the default maximum for unprivileged processes
 _REENCODE = "re-encode it, for example: ffmpeg -i FILE -c:v libx264 -c:a aac new.mp4"
-_ENVIRONMENT = (
-    "PATH",
-    "HOME",
-    "LANG",
-    "LC_ALL",
-    "TMPDIR",
-)  # variables that the server inherits; all others may be secrets
-
 _KILLED = ENDED.pack(-signal.SIGKILL, 0, 0)  # result of a child whose server has died
 
 _logged: set[Confinement] = set()
@@ -62,44 +50,6 @@ def usage() -> ChildUsage:
     return _total_usage
 
 
-class _ForkServer:
-    """Process of the fork server, and our end of its socket."""
-
-    def __init__(self) -> None:
-        self._socket, child_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        number = str(child_end.fileno())
-        environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-        environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-        # Threads of the server would not exist in its children.
-        environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-        # -P: no module is imported from the working directory.
-        command = [sys.executable, "-P", "-m", "contentgen_worker.media.sandbox.fork_server", number]
-        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            command, stdin=subprocess.DEVNULL, env=environment, pass_fds=[child_end.fileno()]
-        )
-        child_end.close()
-        atexit.register(self._close)
-
-    def fork(self, request: bytes, messages: int, records: int) -> None:
-        """Request a child that writes its messages to `messages`; its id and exit status go to `records`."""
-        with suppress(BrokenPipeError, ConnectionResetError):  # reading `records` then returns nothing
-            socket.send_fds(self._socket, [request], [messages, records])
-
-    def _close(self) -> None:
-        self._socket.close()
-        self._process.wait()
-
-
-@functools.cache
-def _fork_server() -> _ForkServer:
-    return _ForkServer()
-
-
-def preload() -> None:
-    """Start the fork server; it imports the decoders in the background. Idempotent."""
-    _fork_server()
-
-
 def spawn(work: Callable[..., None], *args: Any, limits: ChildLimits) -> "ConfinedChild":
     """Run `work(send, *args)`, a module-level function, in a confined child.
 
@@ -112,7 +62,7 @@ def spawn(work: Callable[..., None], *args: Any, limits: ChildLimits) -> "Confin
     (connection, child_end), (records, server_end) = Pipe(duplex=False), Pipe(duplex=False)
     with child_end, server_end:
         fcntl.fcntl(connection.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-        _fork_server().fork(request, child_end.fileno(), server_end.fileno())
+        fork_server().fork(request, child_end.fileno(), server_end.fileno())
     return ConfinedChild(connection, records, limits)
 
 

@@ -26,9 +26,17 @@ from contentgen_worker.media.decode.bounds import MediaLimits
 from contentgen_worker.media.decode.decode import Clock, DecodedFrame, Segment, Skip, frames, video_stream
 from contentgen_worker.media.decode.planes import Plane, Planes, Shape
 from contentgen_worker.media.shots.best import EDGE, FrameCandidate, detail
-from contentgen_worker.media.shots.boundaries import LAG
+from contentgen_worker.media.shots.boundaries import LAG, MAX_SKIPPED
 from contentgen_worker.media.shots.boundary_detector import make_thumbnail
-from contentgen_worker.media.shots.groups import Decoder, PacketGroup, anchors, groups, timestamp
+from contentgen_worker.media.shots.groups import (
+    Decoder,
+    PacketGroup,
+    anchors,
+    frames_between,
+    groups,
+    packets_between,
+    timestamp,
+)
 
 if TYPE_CHECKING:
     from contentgen_worker.media.shots.groups import Packet
@@ -47,7 +55,9 @@ _EARLY = 0.9  # share of the longest group's packets; the encoder ended a shorte
 _FEW = 4  # packets of a group; shorter groups save nothing
 _FIRST = 3  # groups checked at the beginning
 _SPARSE = 3  # packets between interpolated thumbnails
+_STANDS_OUT = 2.2  # change between two anchors, as a multiple of the one before, that may be a cut
 _CLEARER = 2.0  # times the sharpest keyframe of the shot
+_NEARLY_SHARPEST = 0.8  # share of the sharpness of the sharpest frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +149,20 @@ class InspectedFrame:
     sharpness: float
     group: PacketGroup
 
+    @property
+    def packets_before(self) -> int:
+        """Packets of its group that are decoded before it."""
+        return sum(timestamp(packet) < self.timestamp for packet in self.group.packets)
 
-def sharpest_inspected(inspected_frames: Sequence[InspectedFrame], kept: float) -> InspectedFrame | None:
-    """Sharpest inspected frame, if it is much sharper than the frames kept; else None."""
-    best = max(inspected_frames, key=lambda each: each.sharpness, default=None)
-    return best if best and best.sharpness > _CLEARER * kept else None
+
+def sharp_inspected(inspected_frames: Sequence[InspectedFrame], kept: float) -> InspectedFrame | None:
+    """Inspected frame much sharper than the frames kept; None without one.
+
+    Its group has to be decoded up to it, so of nearly equal frames the earliest in its group is taken.
+    """
+    sharpest = max((each.sharpness for each in inspected_frames), default=0.0)
+    sharp = [each for each in inspected_frames if each.sharpness > max(_CLEARER * kept, _NEARLY_SHARPEST * sharpest)]
+    return min(sharp, key=lambda each: each.packets_before, default=None)
 
 
 class _GroupProgress:
@@ -196,6 +215,9 @@ class Adaptive:
             Decoder.for_thumbnails(stream, bounds),
             Decoder.for_pictures(stream, bounds),
         )
+        self._gap_decoder = Decoder.for_thumbnails(stream, bounds)
+        self._previous: tuple[int, Plane] | None = None  # timestamp and thumbnail of the previous sample
+        self._change = 0.0  # distance of its thumbnail to the one before
         self._shape: Shape | None = None
         self._longest = 0
         self._inspected: deque[InspectedFrame] = deque()
@@ -222,7 +244,7 @@ class Adaptive:
         found = [
             each for each in self._inspected if start + EDGE <= each.seconds <= end - EDGE and in_ranges(each.seconds)
         ]
-        inspected = sharpest_inspected(found, max((each.sharpness for each in kept), default=0.0))
+        inspected = sharp_inspected(found, max((each.sharpness for each in kept), default=0.0))
         image = self._picture_decoder.picture(inspected.group.packets, inspected.timestamp) if inspected else None
         if not inspected or not image:
             return list(candidates)
@@ -245,8 +267,9 @@ class Adaptive:
         remaining = _GroupProgress(group, following.thumbnail if following else None, early=self._early(group))
         thumbnail = None
         if group.key and keyframe:
-            seconds = self._checked_seconds(keyframe.image)
             thumbnail = keyframe.thumbnail
+            yield from self._decode_gap(group, timestamp(keyframe.image), thumbnail)
+            seconds = self._checked_seconds(keyframe.image)
             yield SampledSecond(
                 seconds,
                 thumbnail,
@@ -255,14 +278,27 @@ class Adaptive:
             )
         if thumbnail is None or not remaining.is_decided(thumbnail):
             for image, planes in self._decode_anchors(group, remaining):
-                thumbnail, seconds = make_thumbnail(planes), self._checked_seconds(image)
+                thumbnail = make_thumbnail(planes)
+                yield from self._decode_gap(group, timestamp(image), thumbnail)
+                seconds = self._checked_seconds(image)
                 self._remember(InspectedFrame(seconds, image.pts or 0, detail(planes.y), group))
                 yield SampledSecond(seconds, thumbnail, planes)
                 if remaining.is_decided(thumbnail):
                     break
         if thumbnail is not None:
             for at, interpolated in remaining.interpolated_thumbnails(thumbnail):
+                self._previous = at, interpolated
                 yield SampledSecond(self._clock.seconds(at), interpolated)
+
+    def _decode_gap(self, group: PacketGroup, at: int, thumbnail: Plane) -> Iterator[SampledSecond]:
+        """Samples of the frames since the previous sample, if there are many and a cut may be among them."""
+        (last, before), self._previous = self._previous or (at, thumbnail), (at, thumbnail)
+        usual, self._change = self._change, distance(before, thumbnail)
+        may_be_cut = self._change >= max(_ALIKE, _STANDS_OUT * usual)
+        if may_be_cut and group.key and frames_between(group, last, at) > MAX_SKIPPED:
+            for image in self._gap_decoder.images(packets_between(group, last, at)):
+                if last < timestamp(image) < at:
+                    yield SampledSecond(self._checked_seconds(image), make_thumbnail(self._shrink(image)))
 
     def _early(self, group: PacketGroup) -> bool:
         early = len(group.packets) < _EARLY * self._longest

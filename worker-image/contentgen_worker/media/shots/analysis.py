@@ -20,7 +20,7 @@ from contentgen_worker.media.select.borders import BorderFinder
 from contentgen_worker.media.select.picture import EncodedPicture, PictureSettings, encode_picture, pixel_aspect
 from contentgen_worker.media.shots.adaptive import Adaptive, SampledSecond
 from contentgen_worker.media.shots.best import BestFrames, FrameCandidate, FrameQuota
-from contentgen_worker.media.shots.boundaries import REACH, Boundary, BoundaryDetector, ThumbnailBuffer
+from contentgen_worker.media.shots.boundaries import REACH, Boundary, BoundaryDetector, SparseDetector, ThumbnailBuffer
 from contentgen_worker.media.shots.boundary_detector import AutoDetector
 from contentgen_worker.media.shots.segments import cores, plan_segments, span
 
@@ -50,7 +50,7 @@ class Task:
     def detector(self) -> BoundaryDetector:
         """New detector in its initial state."""
         if self.detection.detector is Detector.AUTO:
-            return AutoDetector()
+            return SparseDetector(AutoDetector(), 1 / self.fps) if self.speed is Speed.FAST else AutoDetector()
         from contentgen_worker.media.shots.pyscenedetect import make_detector  # noqa: PLC0415 - loading takes a second, and it is rarely used
 
         return make_detector(self.detection, self.fps)

@@ -19,6 +19,10 @@ LAG = 7.0
 """Maximum seconds from the end of a boundary to its report; frames are kept in memory for as long."""
 
 
+MAX_SKIPPED = 4
+"""Frames between two sampled ones, at most, beside a cut: its middle is then no more than two frames off."""
+
+
 class BoundaryKind(StrEnum):
     """Transition between two shots."""
 
@@ -52,6 +56,34 @@ class BoundaryDetector(Protocol):
 
     def finish(self) -> list[Boundary]:
         """End of the frames. Returns the remaining boundaries."""
+
+
+class SparseDetector:
+    """Detector of samples without all frames: a cut is placed in the middle of the frames that were skipped there."""
+
+    def __init__(self, detector: BoundaryDetector, frame_seconds: float) -> None:
+        self._detector, self._frame_seconds = detector, frame_seconds
+
+    def thumbnail(self, planes: Planes) -> Plane:
+        """Thumbnail of the detector."""
+        return self._detector.thumbnail(planes)
+
+    def push(self, seconds: float, thumbnail: Plane) -> list[Boundary]:
+        """Add the next sample. Returns the boundaries that became certain."""
+        return [self._centred(each) for each in self._detector.push(seconds, thumbnail)]
+
+    def finish(self) -> list[Boundary]:
+        """End of the samples. Returns the remaining boundaries."""
+        return [self._centred(each) for each in self._detector.finish()]
+
+    def _centred(self, boundary: Boundary) -> Boundary:
+        skipped = round((boundary.end - boundary.start) / self._frame_seconds) - 1
+        if (
+            boundary.kind is not BoundaryKind.CUT or not 1 <= skipped <= MAX_SKIPPED
+        ):  # more: a frame that was shown long
+            return boundary
+        start = boundary.start + skipped // 2 * self._frame_seconds
+        return Boundary(start, start + self._frame_seconds, BoundaryKind.CUT)
 
 
 @transferable

@@ -73,7 +73,7 @@ def groups(container: InputContainer, segment: Segment) -> Iterator[PacketGroup]
         yield PacketGroup(tuple(pending))
 
 
-def timestamp(packet: "Packet") -> int:
+def timestamp(packet: "Packet | VideoFrame") -> int:
     """Presentation time in the track's units."""
     return int(packet.pts if packet.pts is not None else packet.dts or 0)
 
@@ -87,6 +87,22 @@ def anchors(group: PacketGroup) -> "list[Packet]":
             latest = timestamp(packet)
             found.append(packet)
     return found if group.key else [group.packets[0], *found]
+
+
+def frames_between(group: PacketGroup, first: int, second: int) -> int:
+    """Number of the group's frames between two timestamps."""
+    return sum(first < timestamp(packet) < second for packet in group.packets)
+
+
+def packets_between(group: PacketGroup, first: int, second: int) -> "list[Packet]":
+    """Packets that decode the frames between two consecutive anchors: those frames, and all anchors until the second
+    one."""
+    needed = {timestamp(group.packets[0]), *(timestamp(packet) for packet in anchors(group))}
+    return [
+        packet
+        for packet in group.packets
+        if timestamp(packet) <= second and (timestamp(packet) in needed or timestamp(packet) > first)
+    ]
 
 
 class Decoder:
