@@ -240,8 +240,8 @@ class Duplicates(Manifest):
         8,
         ge=0,
         le=32,
-        description="Maximum number of differing bits between the 64-bit perceptual hashes of near-duplicates, which "
-        "also have the same colours; the best one is kept. 0 removes only almost identical pictures.",
+        description="Largest difference between near-duplicates after camera motion, light and blur are evened out, from "
+        "0 to 64; the best one is kept. A higher value removes more pictures. 0 removes only almost identical pictures.",
     )
 
 
