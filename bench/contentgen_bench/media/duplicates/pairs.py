@@ -55,6 +55,7 @@ class LabelledPair:
     half: Half
     first: Picture
     second: Picture
+    real: bool = False
 
 
 def generated() -> Iterator[LabelledPair]:

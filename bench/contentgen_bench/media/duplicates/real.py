@@ -103,25 +103,29 @@ def real(folder: Path) -> Iterator[LabelledPair]:
         for label, numbers in ((True, same), (False, different)):
             for one, other in numbers:
                 kind = "frames of a clip, same" if label else "frames of a clip, different"
-                yield LabelledPair(name, kind, label, half, _scaled(frames[one]), _scaled(frames[other]))
+                yield _pair(name, kind, label, half, _scaled(frames[one]), _scaled(frames[other]))
         for number in _FRAMES.get(name, ()):
             yield from _derived(name, half, frames[number], number)
     for half, first, second, label in _STILLS:
-        yield LabelledPair(Path(first).stem, "photographs", label, half, _still(folder / first), _still(folder / second))
+        yield _pair(Path(first).stem, "photographs", label, half, _still(folder / first), _still(folder / second))
     for number, path in enumerate(_PHOTOGRAPHS):
         yield from _derived(Path(path).stem, Half.of(number), _read(folder / path), number)
     for number, (path, after) in enumerate(pairwise(_PHOTOGRAPHS)):
         one, other = (_square(_still(folder / each)) for each in (path, after))
-        yield LabelledPair(Path(path).stem, "another place", False, Half.of(number), one, other)
+        yield _pair(Path(path).stem, "another place", False, Half.of(number), one, other)
+
+
+def _pair(source: str, kind: str, same: bool, half: Half, first: Picture, second: Picture) -> LabelledPair:  # noqa: FBT001
+    return LabelledPair(source, kind, same, half, first, second, real=True)
 
 
 def _derived(source: str, half: Half, picture: Picture, seed: int) -> Iterator[LabelledPair]:
     rng = np.random.default_rng([seed, 14])
     large = _scaled(picture, round(_WIDTH * MARGIN))
     for kind, first, second in variants(large, Camera(), rng):
-        yield LabelledPair(source, kind, True, half, first, second)
+        yield _pair(source, kind, True, half, first, second)
     for kind, first, second in reframed(large, rng):
-        yield LabelledPair(source, kind, False, half, first, second)
+        yield _pair(source, kind, False, half, first, second)
 
 
 @cache
