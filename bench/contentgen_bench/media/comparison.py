@@ -172,7 +172,8 @@ class MediaBench:
     ) -> Ran:
         """Run the engine from a file to a folder."""
         command = [sys.executable, "-m", "contentgen_worker", "dataset", str(video.path), str(self._out(name))]
-        options = ["--speed", speed.value, "--trigger", _SPEC["triggerWord"], "--settings", json.dumps(settings or _DATASET)]
+        text = json.dumps(settings or _DATASET)
+        options = ["--speed", speed.value, "--trigger", _SPEC["triggerWord"], "--settings", text]
         return measured([*command, *options], cores=cores)
 
     def _prepare(self, video: Video) -> Ran:
@@ -405,7 +406,10 @@ class MediaBench:
                 goal=2,
             ),
             Row(
-                figure="chosen frames of talkers with closed eyes", value=_round(100 * found.eyes_closed), unit="%", goal=4
+                figure="chosen frames of talkers with closed eyes",
+                value=_round(100 * found.eyes_closed),
+                unit="%",
+                goal=4,
             ),
             Row(
                 figure="shots without a picture",

@@ -12,7 +12,16 @@ from contentgen_bench.media.duplicates import measures, pairs
 from contentgen_bench.media.duplicates.changes import Camera, Change, changed, framed
 from contentgen_bench.media.duplicates.pairs import Half, LabelledPair
 from contentgen_bench.media.duplicates.people import Person, Pose
-from contentgen_bench.media.scenery import CameraLook, CameraPath, Cast, Light, Motion, Setup, eyes_closed, take_generator
+from contentgen_bench.media.scenery import (
+    CameraLook,
+    CameraPath,
+    Cast,
+    Light,
+    Motion,
+    Setup,
+    eyes_closed,
+    take_generator,
+)
 from contentgen_bench.media.videos import TUNE, Filmed, Truth, VideoRecipe, setups
 from contentgen_bench.media.views import View, near_duplicates, views
 
@@ -20,11 +29,11 @@ TALK = Setup(CameraLook.ROOM, Motion.STILL, Light.STEADY, Cast.TALKER, 5, 1)
 
 
 def people(scenes: int) -> list[LabelledPair]:
-    return [pair for scene in range(scenes) for pair in pairs._people(scene)]
+    return [pair for scene in range(scenes) for pair in pairs.people(scene)]
 
 
 def test_the_pairs_are_the_same_each_time() -> None:
-    for one, other in zip(islice(pairs._people(3), 5), pairs._people(3), strict=False):
+    for one, other in zip(islice(pairs.people(3), 5), pairs.people(3), strict=False):
         assert (one.kind, one.same, one.half) == (other.kind, other.same, other.half)
         assert np.array_equal(one.second, other.second)
 
@@ -35,9 +44,12 @@ def test_each_scene_has_pairs_of_both_labels_in_one_half() -> None:
     assert {pair.half for pair in found} == set(Half)
     assert min(Counter(pair.same for pair in found).values()) > 15
     assert {"zoom", "shift", "combined", "blink", "mouth", *Change} <= {pair.kind for pair in found if pair.same}
-    assert {"closer", "another person", "reverse shot", *(measures.POSES - {"frames of a clip, different", "expression"})} <= {
-        pair.kind for pair in found if not pair.same
-    }
+    assert {
+        "closer",
+        "another person",
+        "reverse shot",
+        *(measures.POSES - {"frames of a clip, different", "expression"}),
+    } <= {pair.kind for pair in found if not pair.same}
 
 
 def test_a_change_and_a_camera_change_the_picture() -> None:
@@ -64,7 +76,12 @@ def test_a_threshold_is_chosen_on_its_half_only() -> None:
     def pair(same: bool, half: Half, figure: int) -> LabelledPair:
         return LabelledPair("", "", same, half, np.zeros((1, 1, 3), np.uint8), np.full((1, 1, 3), figure, np.uint8))
 
-    given = [pair(True, Half.TUNE, 3), pair(False, Half.TUNE, 5), pair(True, Half.HELD_OUT, 4), pair(False, Half.HELD_OUT, 2)]
+    given = [
+        pair(True, Half.TUNE, 3),
+        pair(False, Half.TUNE, 5),
+        pair(True, Half.HELD_OUT, 4),
+        pair(False, Half.HELD_OUT, 2),
+    ]
     (found,) = measures.compare(given, {"value": (lambda _, other: float(other[0, 0, 0]), None)})
     assert found.threshold == 3
     assert (found.tune.precision, found.tune.recall, found.tune.f1) == (1, 1, pytest.approx(1))
@@ -126,7 +143,9 @@ def test_the_views_of_a_video_are_those_of_its_recipe() -> None:
 def test_quality_figures() -> None:
     blinking, open_ = view(seconds=3.15), view(seconds=1.0)
     assert eyes_closed(3.15)
-    assert dataset_quality.closed_eyes([blinking, open_, view(setup=replace(TALK, cast=Cast.NOBODY), seconds=3.15)]) == 0.5
+    assert (
+        dataset_quality.closed_eyes([blinking, open_, view(setup=replace(TALK, cast=Cast.NOBODY), seconds=3.15)]) == 0.5
+    )
     places = [view(number, setup=replace(TALK, place=number)) for number in range(4)]
     assert dataset_quality.coverage([places[0], places[0]], places) == 0.5
     assert dataset_quality.coverage(places[:2], places) == 1

@@ -9,7 +9,6 @@ import numpy as np
 
 from contentgen_bench.media.duplicates.people import Picture
 
-
 MARGIN = 1.25
 
 
@@ -78,9 +77,7 @@ def _motion_blur(picture: Picture, rng: np.random.Generator) -> Picture:
     kernel[length // 2] = 1
     turn = cv2.getRotationMatrix2D((length / 2 - 0.5, length / 2 - 0.5), float(rng.uniform(0, 180)), 1)
     kernel = np.asarray(cv2.warpAffine(kernel, turn, (length, length)), np.float32)
-    return np.asarray(
-        cv2.filter2D(picture, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REFLECT_101), np.uint8
-    )
+    return np.asarray(cv2.filter2D(picture, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REFLECT_101), np.uint8)
 
 
 def _defocus(picture: Picture, rng: np.random.Generator) -> Picture:

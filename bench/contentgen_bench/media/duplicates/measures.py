@@ -1,7 +1,7 @@
 """Measures of similarity, compared on the labelled pairs by precision and recall.
 
-`python -m contentgen_bench duplicates` prints the table of docs/media.md. Each threshold is the one with the largest F0.5
-on the half `tune`: a lost pose costs more than a kept duplicate. The figures are those of the half `held-out`.
+`python -m contentgen_bench duplicates` prints the table of docs/media.md. Each threshold is the one with the largest
+F0.5 on the half `tune`: a lost pose costs more than a kept duplicate. The figures are those of the half `held-out`.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -75,9 +75,7 @@ def compare(pairs: Iterable[LabelledPair], measures: dict[str, tuple[Measure, fl
     return results
 
 
-def accuracy(
-    called_same: npt.NDArray[np.bool_], same: npt.NDArray[np.bool_], pose: npt.NDArray[np.bool_]
-) -> Accuracy:
+def accuracy(called_same: npt.NDArray[np.bool_], same: npt.NDArray[np.bool_], pose: npt.NDArray[np.bool_]) -> Accuracy:
     """Figures of the verdicts against the labels."""
     hits = int((called_same & same).sum())
     poses = pose & ~same
@@ -189,7 +187,8 @@ def _embedding(model: Path) -> Measure:
     import onnxruntime  # type: ignore[import-untyped] # noqa: PLC0415
 
     graph = onnx.load(str(model))
-    pool = next(each for each in reversed(graph.graph.node) if "AveragePool" in each.op_type or each.op_type == "ReduceMean")
+    pools = ("AveragePool", "GlobalAveragePool", "ReduceMean")
+    pool = next(each for each in reversed(graph.graph.node) if each.op_type in pools)
     graph.graph.output.append(onnx.helper.make_empty_tensor_value_info(pool.output[0]))
     session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
     wanted = session.get_inputs()[0]

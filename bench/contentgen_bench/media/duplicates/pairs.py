@@ -62,9 +62,9 @@ def generated() -> Iterator[LabelledPair]:
     """All generated pairs."""
     looks = list(_CASTS)
     for scene in range(_SCENERY * len(looks)):
-        yield from _scenery(scene, looks[scene // _SCENERY])
+        yield from scenery(scene, looks[scene // _SCENERY])
     for scene in range(_PEOPLE):
-        yield from _people(scene)
+        yield from people(scene)
     for scene in range(_CARDS):
         yield from _cards(scene)
 
@@ -105,7 +105,8 @@ def reframed(large: Picture, rng: np.random.Generator) -> Iterator[tuple[str, Pi
 # --- scenery ---------------------------------------------------------------------------------------------------------
 
 
-def _scenery(scene: int, look: CameraLook) -> Iterator[LabelledPair]:
+def scenery(scene: int, look: CameraLook) -> Iterator[LabelledPair]:
+    """Pairs of a place."""
     rng = np.random.default_rng([scene, 11])
     half = Half.of(scene)
     casts = _CASTS[look]
@@ -121,7 +122,7 @@ def _scenery(scene: int, look: CameraLook) -> Iterator[LabelledPair]:
     )
     large = painted(setup, 0.5, *_LARGE)
 
-    def pair(kind: str, same: bool, first: Picture, second: Picture) -> LabelledPair:  # noqa: FBT001
+    def pair(kind: str, same: bool, first: Picture, second: Picture) -> LabelledPair:
         return LabelledPair(f"scenery {look}", kind, same, half, first, second)
 
     for kind, first, second in variants(large, Camera(), rng):
@@ -129,7 +130,8 @@ def _scenery(scene: int, look: CameraLook) -> Iterator[LabelledPair]:
     first = framed(large, Camera())
     again = replace(setup, seed=2, grain=4)
     if setup.cast is not Cast.TOONS:
-        yield pair("later in the shot", True, first, framed(painted(setup, float(rng.uniform(1, 4)), *_LARGE), Camera()))
+        later = painted(setup, float(rng.uniform(1, 4)), *_LARGE)
+        yield pair("later in the shot", True, first, framed(later, Camera()))
         yield pair("another shot of it", True, first, framed(painted(again, 2.0, *_LARGE), near_camera(rng)))
     if look is not CameraLook.CARD:  # most of a closer card is the same ground
         for kind, one, other in reframed(large, rng):
@@ -149,7 +151,8 @@ def painted(setup: Setup, seconds: float, width: int, height: int) -> Picture:
 # --- people ----------------------------------------------------------------------------------------------------------
 
 
-def _people(scene: int) -> Iterator[LabelledPair]:
+def people(scene: int) -> Iterator[LabelledPair]:
+    """Pairs of a person."""
     rng = np.random.default_rng([scene, 12])
     half = Half.of(scene)
     cartoon = scene % 4 == 3
@@ -165,7 +168,7 @@ def _people(scene: int) -> Iterator[LabelledPair]:
     large = _with(ground, person, pose)
     source = "cartoon figures" if cartoon else "people"
 
-    def pair(kind: str, same: bool, first: Picture, second: Picture) -> LabelledPair:  # noqa: FBT001
+    def pair(kind: str, same: bool, first: Picture, second: Picture) -> LabelledPair:
         return LabelledPair(source, kind, same, half, first, second)
 
     for kind, first, second in variants(large, Camera(), rng):

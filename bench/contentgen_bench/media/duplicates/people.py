@@ -16,9 +16,9 @@ Picture = npt.NDArray[np.uint8]
 _Colour = tuple[float, float, float]
 _SHIFT = 4  # fractional bits of OpenCV's coordinates
 _WORDS = (
-    "CHAPTER THE NEXT DAY MEANWHILE PART LATER NOBODY A FILM BY THE END WINTER HOUSE RIVER SILENCE NORTH MORNING "
-    "LETTER STATION GARDEN BRIDGE SEVEN YEARS BEFORE"
-).split()
+    *("CHAPTER", "THE", "NEXT", "DAY", "MEANWHILE", "PART", "LATER", "NOBODY", "A", "FILM", "BY", "END", "WINTER"),
+    *("HOUSE", "RIVER", "SILENCE", "NORTH", "MORNING", "LETTER", "STATION", "GARDEN", "BRIDGE", "SEVEN", "YEARS"),
+)
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class Person:
 class _Brush:
     """Ellipses in head sizes from the head's middle: `head` ones tilt with it, `free` ones do not."""
 
-    def __init__(self, picture: Picture, middle: tuple[float, float], pose: Pose, height: int, outlined: bool) -> None:  # noqa: FBT001
+    def __init__(self, picture: Picture, middle: tuple[float, float], pose: Pose, height: int, outlined: bool) -> None:
         self._picture, self._middle, self._size = picture, middle, pose.size * height
         self._tilt, self._outlined = pose.tilt, outlined
 

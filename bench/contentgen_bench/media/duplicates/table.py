@@ -16,11 +16,13 @@ def lines(folder: Path | None, embedding: Path | None, *, fetch_first: bool) -> 
     same = sum(each.same for each in pairs)
     yield f"{same} pairs of the same picture, {len(pairs) - same} of different ones"
     yield ""
-    yield "| measure | threshold | precision | recall | F1 | poses told apart | real: precision, recall | `tune`: F1, poses |"
+    columns = ("measure", "threshold", "precision", "recall", "F1", "poses kept", "of real pictures", "`tune`")
+    yield f"| {' | '.join(columns)} |"
     yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
     for each in compare(pairs, measures(embedding)):
-        held, tune = each.held_out, each.tune
+        held, tune, real_ones = each.held_out, each.tune, each.real
         yield (
             f"| {each.name} | {each.threshold:.3g} | {held.precision:.3f} | {held.recall:.3f} | {held.f1:.3f} "
-            f"| {held.poses:.3f} | {each.real.precision:.3f}, {each.real.recall:.3f} | {tune.f1:.3f}, {tune.poses:.3f} |"
+            f"| {held.poses:.3f} | {real_ones.precision:.3f}, {real_ones.recall:.3f} "
+            f"| {tune.precision:.3f}, {tune.recall:.3f}, {tune.f1:.3f}, {tune.poses:.3f} |"
         )

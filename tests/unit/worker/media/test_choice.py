@@ -204,6 +204,22 @@ def test_of_two_that_are_near_the_worse_goes() -> None:
     assert [verdict.kept for verdict in choose(pictures, replace(RULES, most=3))] == [True, False, True, True]
 
 
+def test_above_the_maximum_a_repeated_set_up_goes_before_a_scene() -> None:
+    """Five poses of a talk, then five scenes within a second."""
+    talk = [candidate(number, thumbnail=scene(0, dots=2 * number), seconds=10.0 * number) for number in range(5)]
+    quick = [candidate(number, seconds=50 + 0.2 * number) for number in range(5, 10)]
+    rules = replace(RULES, most=7)
+    assert [verdict.kept for verdict in choose([*talk, *quick], RULES)] == [True] * 10, "poses are no duplicates"
+    kept = [verdict.kept for verdict in choose([*talk, *quick], rules)]
+    assert kept[5:] == [True] * 5
+    assert sum(kept[:5]) == 2
+    assert [verdict.kept for verdict in choose([*talk, *quick], replace(RULES, most=5))][5:] != [True] * 5, (
+        "then by time"
+    )
+    without = [replace(each, thumbnail=None) for each in (*talk, *quick)]
+    assert not all(verdict.kept for verdict in choose(without, rules)[5:])
+
+
 def test_a_single_picture_may_be_the_maximum() -> None:
     assert sum(verdict.kept for verdict in choose(video(), Rules(least=0, most=1))) == 1
 

@@ -1,9 +1,9 @@
 """Choice of the training pictures from all candidates, with a reason for each rejection. Pure and deterministic.
 
 Limits are relative to the video, since a cartoon is smooth, a whiteboard bright and a night scene dark throughout; only
-empty pictures are always rejected. The best frames of each shot are kept, without near-duplicates in the whole video;
-above the maximum they are thinned out evenly over time. Below the minimum, the best rejected ones are restored as a
-last resort.
+empty pictures are always rejected. The best frames of each shot are kept, without near-duplicates in the whole video.
+Above the maximum, repeated set-ups are dropped first, then the rest is thinned out evenly over time. Below the minimum,
+the best rejected ones are restored as a last resort.
 """
 
 from collections import Counter, defaultdict
@@ -17,7 +17,7 @@ import numpy as np
 
 from contentgen_contract.resources.spec import Dataset, FacesMode
 from contentgen_worker.media.select.quality import Scores
-from contentgen_worker.media.select.similarity import PictureIndex, Thumbnail
+from contentgen_worker.media.select.similarity import SAME_SETUP, PictureIndex, Thumbnail, likeness
 
 T = TypeVar("T")
 
@@ -280,14 +280,41 @@ def _duplicate(candidate: PictureCandidate, taken: PictureIndex, limit: int) -> 
 
 
 def _thin_out(candidates: Sequence[PictureCandidate], rules: Rules, verdicts: list[PictureVerdict]) -> None:
-    """Reject pictures above the maximum: first those without preferred faces, then the worse of the nearest two."""
+    """Reject pictures above the maximum: first those without preferred faces, then repeated set-ups, then by time."""
     kept = [index for index, verdict in enumerate(verdicts) if verdict.kept]
     others = [index for index in kept if not _preferred(candidates[index], rules)]
     preferred = [index for index in kept if _preferred(candidates[index], rules)]
     room = max(0, rules.most - len(preferred))
-    chosen = {*_spread_over_time(candidates, preferred, rules.most), *_spread_over_time(candidates, others, room)}
+    chosen = {*_fewer(candidates, preferred, rules.most), *_fewer(candidates, others, room)}
     for index in set(kept) - chosen:
         verdicts[index] = PictureVerdict(False, Rejection.OVER_MAXIMUM, len(kept), rules.most)
+
+
+def _fewer(candidates: Sequence[PictureCandidate], indices: list[int], most: int) -> list[int]:
+    return _spread_over_time(candidates, _without_repeats(candidates, indices, most), most)
+
+
+def _without_repeats(candidates: Sequence[PictureCandidate], indices: list[int], most: int) -> list[int]:
+    """Indices without the worse of the two most similar pictures, until there are few enough or none of one set-up.
+
+    So each scene stays, and of one scene the poses that differ most.
+    """
+    known = [(index, thumbnail) for index in indices if (thumbnail := candidates[index].thumbnail) is not None]
+    excess = min(len(indices) - most, len(known) - 1)
+    if excess <= 0:
+        return indices
+    alike = likeness([thumbnail for _, thumbnail in known])
+    np.fill_diagonal(alike, -1)
+    dropped: set[int] = set()
+    for _ in range(excess):
+        one, other = sorted(divmod(int(np.argmax(alike)), len(known)))
+        if alike[one, other] < SAME_SETUP:
+            break
+        first, second = (candidates[known[at][0]].scores.sharpness for at in (one, other))
+        worse = other if first >= second else one
+        alike[worse], alike[:, worse] = -1, -1
+        dropped.add(known[worse][0])
+    return [index for index in indices if index not in dropped]
 
 
 def _spread_over_time(candidates: Sequence[PictureCandidate], indices: list[int], most: int) -> list[int]:

@@ -1,11 +1,12 @@
 """Similarity of two pictures: near-duplicates differ only in small camera motion, light, blur and noise.
 
 The pictures are compared as thumbnails: the second is aligned to the first (ECC, Evangelidis and Psarakis 2008, in
-OpenCV), then its tones and colours are fitted, and the remaining difference is measured where it is largest. So a head
+OpenCV), then its tones and colours are fitted, and the rest is measured in the window where it is largest. So a head
 that has turned counts, and a zoom of a few per cent does not. bench/contentgen_bench/media/duplicates compares other
 measures.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -16,11 +17,13 @@ from contentgen_worker.media.codec import transferable
 from contentgen_worker.media.decode.planes import Plane
 
 MAX_DIFFERENCE = 64  # of different pictures
+SAME_SETUP = 0.9  # of nine in ten pairs of different places it is below 0.84
 _SIDE, _HALF = 64, 32  # pixels of the thumbnails of luma and of chroma
 _COARSE = 16
-_WINDOW = 8  # pixels
+_WINDOW = 12  # pixels
 _BLUR = 1.2  # pixels; evens out focus and motion blur
-_SCALE = 30.0  # so that 8, the default threshold of the spec, separates near-duplicates best
+_SCALE = 34.0  # so that 8, the default threshold of the spec, separates near-duplicates best
+_LARGEST = 0.6  # contrasts; a larger difference of a pixel counts as this: a mouth is small, whatever its colour
 _FAINT = 6.0  # luma; contrast below which a difference is noise
 _CHROMA_TOLERANCE = 2.0
 _COMPARED = 8  # pictures, in order of the correlation of coarse thumbnails
@@ -109,16 +112,20 @@ class PictureIndex:
         return None
 
 
+def likeness(thumbnails: Sequence[Thumbnail]) -> Floats:
+    """Correlation of each pair of coarse thumbnails, at most 1; from SAME_SETUP on it is one set-up, in any pose."""
+    coarse = np.array([ComparablePicture(each).coarse for each in thumbnails], np.float32)
+    return np.asarray(coarse @ coarse.T, np.float32)
+
+
 def difference(one: ComparablePicture, other: ComparablePicture) -> int:
     """Difference of two pictures, 0 for identical ones to MAX_DIFFERENCE. Symmetric; 2 ms."""
     if one.contrast < other.contrast:  # a flat picture is a combination of any other, but not the reverse
         one, other = other, one
-    matrix = alignment(one, other)
-    if matrix is None:
+    if float(one.coarse @ other.coarse) < _RESEMBLING or (matrix := alignment(one, other)) is None:
         return MAX_DIFFERENCE
-    local = cv2.boxFilter(
-        squared_differences(one, other, matrix), -1, (_WINDOW, _WINDOW), borderType=cv2.BORDER_CONSTANT
-    )
+    squares = np.minimum(squared_differences(one, other, matrix), _LARGEST**2)
+    local = cv2.boxFilter(squares, -1, (_WINDOW, _WINDOW), borderType=cv2.BORDER_CONSTANT)
     return min(int(_SCALE * float(np.sqrt(local.max()))), MAX_DIFFERENCE)
 
 
@@ -154,8 +161,8 @@ def squared_differences(one: ComparablePicture, other: ComparablePicture, matrix
     half_inside, tones = _known(_HALF, half), _warped(other.small_luma, half)
     first_u, first_v = one.chroma
     u, v = (_warped(plane, half) for plane in other.chroma)
-    colours = np.square(_rest(first_u, u, [v, tones], half_inside)) + np.square(_rest(first_v, v, [u, tones], half_inside))
-    colours = np.square(np.maximum(np.sqrt(colours) - _CHROMA_TOLERANCE, 0)).astype(np.float32)
+    rest_u, rest_v = _rest(first_u, u, [v, tones], half_inside), _rest(first_v, v, [u, tones], half_inside)
+    colours = np.square(np.maximum(np.hypot(rest_u, rest_v) - _CHROMA_TOLERANCE, 0)).astype(np.float32)
     squares = np.square(rest) + cv2.resize(colours, (_SIDE, _SIDE), interpolation=cv2.INTER_LINEAR)
     return np.asarray(squares / (one.contrast + _FAINT) ** 2, np.float32)
 
