@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import cv2
 import numpy as np
@@ -42,9 +43,9 @@ def changed(picture: Picture, change: Change, rng: np.random.Generator) -> Pictu
 def framed(large: Picture, camera: Camera) -> Picture:
     """What a camera shows of a larger picture, whose sides are MARGIN times those of the result."""
     height, width = (round(side / MARGIN / 2) * 2 for side in large.shape[:2])
-    matrix = cv2.getRotationMatrix2D((large.shape[1] / 2, large.shape[0] / 2), camera.angle, camera.zoom)
-    matrix[:, 2] += np.array([width - large.shape[1], height - large.shape[0]]) / 2
-    matrix[:, 2] -= np.array([camera.x, camera.y]) * width
+    matrix: Any = cv2.getRotationMatrix2D((large.shape[1] / 2, large.shape[0] / 2), camera.angle, camera.zoom)
+    matrix[0, 2] += (width - large.shape[1]) / 2 - camera.x * width
+    matrix[1, 2] += (height - large.shape[0]) / 2 - camera.y * width
     return np.asarray(
         cv2.warpAffine(large, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101),
         np.uint8,
@@ -52,7 +53,7 @@ def framed(large: Picture, camera: Camera) -> Picture:
 
 
 def _scaled(picture: Picture, gain: float, offset: float) -> Picture:
-    return np.clip(picture.astype(np.float32) * gain + offset, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(picture.astype(np.float32) * gain + offset, 0, 255).astype(np.uint8), np.uint8)
 
 
 def _brightness(picture: Picture, rng: np.random.Generator) -> Picture:

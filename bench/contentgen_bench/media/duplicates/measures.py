@@ -198,7 +198,7 @@ def _embedding(model: Path) -> Measure:
         small = cv2.resize(picture, (224, 224), interpolation=cv2.INTER_AREA).astype(np.float32) - (104, 117, 123)
         batch = (small if last else small.transpose(2, 0, 1))[None].astype(np.float32)
         found = np.asarray(session.run([pool.output[0]], {wanted.name: batch})[0], float).ravel()
-        return found / np.linalg.norm(found)
+        return np.asarray(found / np.linalg.norm(found), float)
 
     return lambda one, other: 1 - float(features(one) @ features(other))
 

@@ -6,7 +6,7 @@ at least 20 % of the width, another pose, another person, other words. Pairs bet
 not generated. Thresholds are chosen on `tune`; the figures in docs/media.md are those of `held-out`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -228,9 +228,8 @@ def _poses(pose: Pose, rng: np.random.Generator) -> Iterator[tuple[str, Pose]]:
     yield "leaning in", replace(pose, size=pose.size * closer, y=pose.y + 0.02)
     yield "leaning aside", replace(pose, x=pose.x + 0.7 * step, tilt=pose.tilt + sign * 10, turn=pose.turn + 0.3 * away)
     hand = (sign * float(rng.uniform(1.2, 1.7)), float(rng.uniform(0.0, 0.8)))
-    yield "hand raised", replace(pose, **{"right_hand" if sign > 0 else "left_hand": hand})
-    both = {"left_hand": (-1.3, 0.9), "right_hand": (1.35, 0.7)}
-    yield "both hands", replace(pose, turn=pose.turn + 0.2 * away, **both)
+    yield "hand raised", replace(pose, right_hand=hand) if sign > 0 else replace(pose, left_hand=hand)
+    yield "both hands", replace(pose, turn=pose.turn + 0.2 * away, left_hand=(-1.3, 0.9), right_hand=(1.35, 0.7))
     if pose.size > 0.16:
         yield "expression", replace(pose, mouth=1.0, brows=1.0, y=pose.y - 0.01, tilt=pose.tilt + 4 * sign)
 
@@ -244,9 +243,6 @@ def _cards(scene: int) -> Iterator[LabelledPair]:
     first, *others = [card(*_LARGE, ground.tolist(), words) for words in phrases(rng, 4)]
     for kind, one, other in variants(first, Camera(), rng):
         yield LabelledPair("cards", kind, True, Half.of(scene), one, other)
-    for other in others:
-        yield LabelledPair("cards", "other words", False, Half.of(scene), *_both(first, other))
-
-
-def _both(*large: Picture) -> Sequence[Picture]:
-    return [framed(each, Camera()) for each in large]
+    for large in others:
+        one, other = framed(first, Camera()), framed(large, Camera())
+        yield LabelledPair("cards", "other words", False, Half.of(scene), one, other)

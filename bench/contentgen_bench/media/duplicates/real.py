@@ -112,9 +112,10 @@ def real(folder: Path) -> Iterator[LabelledPair]:
     for name, (half, path, same, different) in _CLIPS.items():
         frames = _frames(folder / path)
         for label, numbers in ((True, same), (False, different)):
-            for one, other in (map(int, each.split("-")) for each in numbers.split()):
+            for first_frame, last_frame in (map(int, each.split("-")) for each in numbers.split()):
                 kind = "frames of a clip, same" if label else "frames of a clip, different"
-                yield LabelledPair(name, kind, label, half, _scaled(frames[one]), _scaled(frames[other]), real=True)
+                one, other = _scaled(frames[first_frame]), _scaled(frames[last_frame])
+                yield LabelledPair(name, kind, label, half, one, other, real=True)
         for number in _FRAMES.get(name, ()):
             yield from _derived(name, half, frames[number], number)
     for half, first, second, label in _STILLS:
@@ -140,7 +141,7 @@ def _derived(source: str, half: Half, picture: Picture, seed: int) -> Iterator[L
 @cache
 def _frames(path: Path) -> list[Picture]:
     with av.open(str(path)) as container:
-        return [frame.to_ndarray(format="bgr24") for frame in container.decode(video=0)]
+        return [np.asarray(frame.to_ndarray(format="bgr24"), np.uint8) for frame in container.decode(video=0)]
 
 
 def _read(path: Path) -> Picture:

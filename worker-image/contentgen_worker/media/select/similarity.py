@@ -141,7 +141,8 @@ def alignment(one: ComparablePicture, other: ComparablePicture) -> Floats | None
         before = side
         criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, rounds, _STEP)
         try:
-            _, found = cv2.findTransformECC(first, second, matrix, cv2.MOTION_AFFINE, criteria, None, 5)
+            whole = np.ones_like(second)
+            _, found = cv2.findTransformECC(first, second, matrix, cv2.MOTION_AFFINE, criteria, whole, 5)
         except cv2.error:  # too little detail, as on a text card: compared unaligned
             return np.eye(2, 3, dtype=np.float32)
         matrix = np.asarray(found, np.float32)
