@@ -20,8 +20,9 @@ from contentgen_bench.media import checks, videos
 from contentgen_bench.media.scenery import Cast
 from contentgen_bench.media.views import View, near_duplicates, views
 
-_EXPOSURE = 12.0  # luma that a picture may differ from the usual frame of its shot
-_CLIPPED = 0.05  # share of black and white pixels beyond that of the usual frame
+_EXPOSURE = 4.0  # luma by which a picture may be outside the range of most frames of its shot
+_MOST = (0.1, 0.9)  # quantiles of that range; a light that is switched keeps both of its levels
+_CLIPPED = 0.05  # share of black and white pixels beyond that of most frames
 _WIDTH = 160  # pixels, at which exposure is measured
 _Floats = npt.NDArray[np.float32]
 
@@ -87,9 +88,9 @@ def balance(chosen: Sequence[View], shots: int) -> tuple[float, int]:
 
 
 def _is_exposed(frame: _Floats, shot: _Floats) -> bool:
-    """Whether luma and clipping are those of the shot's usual frames."""
-    usual = np.median(shot, axis=0)
-    return bool(abs(frame[0] - usual[0]) <= _EXPOSURE and frame[1] <= usual[1] + _CLIPPED)
+    """Whether luma and clipping are those of most frames of the shot."""
+    low, high = np.quantile(shot, _MOST, axis=0)
+    return bool(low[0] - _EXPOSURE <= frame[0] <= high[0] + _EXPOSURE and frame[1] <= high[1] + _CLIPPED)
 
 
 def exposure(video: videos.Video) -> _Floats:

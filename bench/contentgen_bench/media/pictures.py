@@ -225,9 +225,8 @@ def _duplicates() -> Image.Image:
     for number, row in enumerate(rows):
         for column, kind in enumerate(row):
             left, top = _MARGIN + column * width, 16 + number * (height + 34)
-            figure = difference(
-                *(ComparablePicture(thumbnail(each)) for each in (found[kind].first, found[kind].second))
-            )
+            first, second = (ComparablePicture(thumbnail(each)) for each in (found[kind].first, found[kind].second))
+            figure = difference(first, second)
             colour = _LEFT_OUT if figure <= Duplicates().threshold else _KEPT
             for at, picture in enumerate((found[kind].first, found[kind].second)):
                 place = left + at * ((width - 12) // 2)

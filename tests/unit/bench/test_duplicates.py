@@ -151,3 +151,16 @@ def test_quality_figures() -> None:
     assert dataset_quality.coverage(places[:2], places) == 1
     assert dataset_quality.balance([places[0], places[0], places[2]], 4) == (0.5, 2)
     assert dataset_quality.balance([], 4) == (1.0, 0)
+
+
+def test_a_picture_is_exposed_like_most_frames_of_its_shot() -> None:
+    steady = np.tile(np.float32([[100, 0.01]]), (100, 1))
+    switched = np.vstack([steady, np.tile(np.float32([[55, 0.01]]), (60, 1))])
+    for frame, shot, exposed in (
+        ((103, 0.01), steady, True),
+        ((150, 0.01), steady, False),  # a flash
+        ((101, 0.10), steady, False),
+        ((55, 0.01), switched, True),
+        ((100, 0.01), switched, True),
+    ):
+        assert dataset_quality._is_exposed(np.float32(frame), shot) is exposed

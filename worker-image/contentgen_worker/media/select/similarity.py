@@ -106,7 +106,7 @@ class PictureIndex:
         for at in np.argsort(-likeness, kind="stable")[:_COMPARED]:
             if likeness[at] < _RESEMBLING:
                 break
-            figure = difference(self._pictures[at], picture)
+            figure = difference(self._pictures[at], picture, limit)
             if figure <= limit:
                 return self._keys[at], figure
         return None
@@ -118,14 +118,23 @@ def likeness(thumbnails: Sequence[Thumbnail]) -> Floats:
     return np.asarray(coarse @ coarse.T, np.float32)
 
 
-def difference(one: ComparablePicture, other: ComparablePicture) -> int:
-    """Difference of two pictures, 0 for identical ones to MAX_DIFFERENCE. Symmetric; 2 ms."""
+def difference(one: ComparablePicture, other: ComparablePicture, limit: int = MAX_DIFFERENCE) -> int:
+    """Difference of two pictures, 0 for identical ones to MAX_DIFFERENCE. Symmetric; 2 ms.
+
+    Colours are not compared if luma alone differs by more than `limit`.
+    """
     if one.contrast < other.contrast:  # a flat picture is a combination of any other, but not the reverse
         one, other = other, one
     if float(one.coarse @ other.coarse) < _RESEMBLING or (matrix := alignment(one, other)) is None:
         return MAX_DIFFERENCE
-    squares = np.minimum(squared_differences(one, other, matrix), _LARGEST**2)
-    local = cv2.boxFilter(squares, -1, (_WINDOW, _WINDOW), borderType=cv2.BORDER_CONSTANT)
+    luma = _luma_squares(one, other, matrix)
+    figure = _largest_local(luma)
+    return figure if figure > limit else _largest_local(luma + _colour_squares(one, other, matrix))
+
+
+def _largest_local(squares: Floats) -> int:
+    window = (_WINDOW, _WINDOW)
+    local = cv2.boxFilter(np.minimum(squares, _LARGEST**2), -1, window, borderType=cv2.BORDER_CONSTANT)
     return min(int(_SCALE * float(np.sqrt(local.max()))), MAX_DIFFERENCE)
 
 
@@ -154,18 +163,25 @@ def alignment(one: ComparablePicture, other: ComparablePicture) -> Floats | None
 
 def squared_differences(one: ComparablePicture, other: ComparablePicture, matrix: Floats) -> Floats:
     """Square of what differs at each pixel, relative to the picture's contrast."""
-    inside = _known(_SIDE, matrix)
+    return _luma_squares(one, other, matrix) + _colour_squares(one, other, matrix)
+
+
+def _luma_squares(one: ComparablePicture, other: ComparablePicture, matrix: Floats) -> Floats:
     second = _warped(other.luma, matrix)
-    rest = _rest(one.luma, second, [np.minimum(np.square(second - 128) / 64, 256)], inside)
+    rest = _rest(one.luma, second, [np.minimum(np.square(second - 128) / 64, 256)], _known(_SIDE, matrix))
+    return np.asarray(np.square(rest / (one.contrast + _FAINT)), np.float32)
+
+
+def _colour_squares(one: ComparablePicture, other: ComparablePicture, matrix: Floats) -> Floats:
     half = matrix.copy()
     half[:, 2] = matrix[:, 2] / 2
-    half_inside, tones = _known(_HALF, half), _warped(other.small_luma, half)
+    inside, tones = _known(_HALF, half), _warped(other.small_luma, half)
     first_u, first_v = one.chroma
     u, v = (_warped(plane, half) for plane in other.chroma)
-    rest_u, rest_v = _rest(first_u, u, [v, tones], half_inside), _rest(first_v, v, [u, tones], half_inside)
-    colours = np.square(np.maximum(np.hypot(rest_u, rest_v) - _CHROMA_TOLERANCE, 0)).astype(np.float32)
-    squares = np.square(rest) + cv2.resize(colours, (_SIDE, _SIDE), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(squares / (one.contrast + _FAINT) ** 2, np.float32)
+    rest_u, rest_v = _rest(first_u, u, [v, tones], inside), _rest(first_v, v, [u, tones], inside)
+    beyond = np.maximum(np.hypot(rest_u, rest_v) - _CHROMA_TOLERANCE, 0) / (one.contrast + _FAINT)
+    squares = np.square(beyond).astype(np.float32)
+    return np.asarray(cv2.resize(squares, (_SIDE, _SIDE), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def _warped(plane: Floats, matrix: Floats) -> Floats:
