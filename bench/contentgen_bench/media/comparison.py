@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from contentgen_bench.media import checks, scoring, videos
+from contentgen_bench.media import checks, dataset_quality, scoring, videos
 from contentgen_bench.media.far_store import FarStore, OneDesk, far_store
 from contentgen_bench.media.scoring import Score
 from contentgen_bench.media.videos import Video
@@ -146,6 +146,7 @@ class MediaBench:
         yield "limit, one core", self._limit(self._main, set(self._cores[:1]))
         yield "clip limit", self._limit(self._clip)
         yield "fixed exact", self._dataset(self._fixed, "fixed-exact")
+        yield "limited", self._dataset(self._main, "limited", settings=self._half_of_the_shots())
         yield "hd limit", self._limit(self._hd)
         yield "hd stored", self._prepare(self._hd)
         for name in self._size.others:
@@ -162,10 +163,22 @@ class MediaBench:
     def _limit(self, video: Video, cores: set[int] | None = None) -> Ran:
         return measured([sys.executable, "-m", "contentgen_bench.media.pure_decode", str(video.path)], cores=cores)
 
-    def _dataset(self, video: Video, name: str, speed: Speed = Speed.EXACT, cores: set[int] | None = None) -> Ran:
+    def _half_of_the_shots(self) -> dict[str, Any]:
+        """Settings of a dataset that cannot contain every shot."""
+        return {**_DATASET, "maxImages": max(_DATASET["minImages"], len(self._main.truth.shots) // 2)}
+
+    def _dataset(
+        self,
+        video: Video,
+        name: str,
+        speed: Speed = Speed.EXACT,
+        cores: set[int] | None = None,
+        settings: dict[str, Any] | None = None,
+    ) -> Ran:
         """Run the engine from a file to a folder."""
         command = [sys.executable, "-m", "contentgen_worker", "dataset", str(video.path), str(self._out(name))]
-        options = ["--speed", speed.value, "--trigger", _SPEC["triggerWord"], "--settings", json.dumps(_DATASET)]
+        text = json.dumps(settings or _DATASET)
+        options = ["--speed", speed.value, "--trigger", _SPEC["triggerWord"], "--settings", text]
         return measured([*command, *options], cores=cores)
 
     def _prepare(self, video: Video) -> Ran:
@@ -385,6 +398,56 @@ class MediaBench:
                 goal=2,
             ),
             Row(figure="chosen frames that are near-duplicates", value=found.duplicates, unit="frames", goal=0),
+            *self._against_truth(),
+        ]
+
+    def _against_truth(self) -> list[Row]:
+        """Rows of the chosen frames against the best of their shots, of coverage and of balance."""
+        found = dataset_quality.measure(self._size.main, self._out("exact"))
+        limited = dataset_quality.measure(self._size.main, self._out("limited"))
+        repeated = ", ".join(f"{one:.1f} s and {other:.1f} s" for one, other in found.near_duplicates[:3])
+        return [
+            Row(
+                figure="pairs of near-duplicates by the labelled definition",
+                value=len(found.near_duplicates),
+                unit="pairs",
+                goal=0,
+                note=repeated or "same place and framing, whatever light and blur",
+            ),
+            Row(
+                figure="sharpness of chosen frames ÷ the shot's sharpest, median",
+                value=_round(found.sharpness),
+                unit="",
+                goal=0.9,
+                bound="at least",
+                note=f"lowest tenth {found.least_sharp:.2f}",
+            ),
+            Row(
+                figure="chosen frames darker, brighter or more clipped than their shot",
+                value=_round(100 * found.badly_exposed),
+                unit="%",
+                goal=2,
+            ),
+            Row(
+                figure="chosen frames of talkers with closed eyes",
+                value=_round(100 * found.eyes_closed),
+                unit="%",
+                goal=4,
+            ),
+            Row(
+                figure="shots without a picture",
+                value=_round(100 * found.empty_shots),
+                unit="%",
+                note=f"at most {found.most_per_shot} of a shot; repeated set-ups have one",
+            ),
+            Row(
+                figure="distinct places ÷ possible, with maxImages of half the shots",
+                value=_round(limited.places),
+                unit="",
+                goal=0.95,
+                bound="at least",
+                note=f"{limited.pictures} pictures, {len(limited.near_duplicates)} pairs of near-duplicates",
+            ),
         ]
 
     def _scored(self, video: Video, name: str) -> Score:

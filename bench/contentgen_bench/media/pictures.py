@@ -1,4 +1,4 @@
-"""Pictures of docs/media.md, from a generated video: detector signals, selected frames and rejected frames.
+"""Pictures of docs/media.md, generated: detector signals, selected and rejected frames, near-duplicates.
 
 `make docs-pictures` writes them. The output is deterministic; review the pictures before a commit.
 """
@@ -16,12 +16,16 @@ import simplejpeg  # type: ignore[import-untyped]
 from PIL import Image, ImageDraw, ImageFont
 
 from contentgen_bench.media import videos
-from contentgen_contract.resources.spec import LoraTrainingSpec
+from contentgen_bench.media.duplicates.measures import thumbnail
+from contentgen_bench.media.duplicates.pairs import people, scenery
+from contentgen_bench.media.scenery import CameraLook
+from contentgen_contract.resources.spec import Duplicates, LoraTrainingSpec
 from contentgen_contract.worker.orders import Limits
 from contentgen_worker.media.decode.bounds import MediaLimits, pod_memory
 from contentgen_worker.media.decode.decode import WHOLE, frames
 from contentgen_worker.media.decode.planes import Shape
 from contentgen_worker.media.decode.probe import open_media
+from contentgen_worker.media.select.similarity import ComparablePicture, difference
 from contentgen_worker.media.shots import boundary_detector
 from contentgen_worker.media.shots.best import detail
 from contentgen_worker.media.shots.boundaries import Boundary, BoundaryKind
@@ -38,6 +42,18 @@ _CHANGE, _DETAIL, _KEPT, _LEFT_OUT = "#6cb6ff", "#b9a2f2", "#57c785", "#e0a458"
 _SHADES = {BoundaryKind.CUT: "#e5534b", BoundaryKind.DISSOLVE: "#c07a3a", BoundaryKind.FADE: "#7d6ab8"}
 _SMEARED, _EXAMPLES = 3, 4
 _SAME = 1e-3  # seconds; dataset.json rounds them
+_PERSON, _PLACE = 4, 17  # scenes of the labelled pairs
+_REJECTED = ("zoom", "shift", "combined", "motion blur", "blink", "mouth, camera", "brightness", "another shot of it")
+_BOTH_KEPT = (
+    "head turned",
+    "head tilted",
+    "hand raised",
+    "leaning in",
+    "moved",
+    "another person",
+    "closer",
+    "another place",
+)
 
 
 @dataclass(frozen=True)
@@ -62,6 +78,7 @@ def main() -> None:
         seen = _seen(video)
         _save(_curves(seen, index), "difference.jpg")
         _save(_examples(video, index, seen), "chosen.jpg")
+    _save(_duplicates(), "duplicates.jpg")
 
 
 def _made(video: Path, scratch: Path) -> dict[str, Any]:
@@ -195,6 +212,30 @@ def _kept_near(entry: dict[str, Any], kept: Sequence[dict[str, Any]]) -> dict[st
     same_shot = [each for each in kept if each["shot"] == entry["shot"]]
     near = kept if "likeSeconds" in entry else same_shot or kept
     return min(near, key=lambda each: abs(each["seconds"] - second))
+
+
+def _duplicates() -> Image.Image:
+    """Chart of labelled pairs: in the upper rows near-duplicates, of which one is rejected; below, both are kept."""
+    found = {pair.kind: pair for pair in (*people(_PERSON), *scenery(_PLACE, CameraLook.STREET))}
+    width = (_WIDTH - 2 * _MARGIN) // _EXAMPLES
+    height = round((width - 12) / 2 * 9 / 16)
+    rows = [_REJECTED[:_EXAMPLES], _REJECTED[_EXAMPLES:], _BOTH_KEPT[:_EXAMPLES], _BOTH_KEPT[_EXAMPLES:]]
+    sheet = Image.new("RGB", (_WIDTH, len(rows) * (height + 34) + 16), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for number, row in enumerate(rows):
+        for column, kind in enumerate(row):
+            left, top = _MARGIN + column * width, 16 + number * (height + 34)
+            first, second = (ComparablePicture(thumbnail(each)) for each in (found[kind].first, found[kind].second))
+            figure = difference(first, second)
+            colour = _LEFT_OUT if figure <= Duplicates().threshold else _KEPT
+            for at, picture in enumerate((found[kind].first, found[kind].second)):
+                place = left + at * ((width - 12) // 2)
+                pixels = Image.fromarray(np.ascontiguousarray(picture[:, :, ::-1]))
+                sheet.paste(pixels.resize(((width - 16) // 2, height), Image.Resampling.LANCZOS), (place, top))
+            draw.rectangle((left, top, left + width - 13, top + height - 1), outline=colour, width=2)
+            verdict = "one is rejected" if colour is _LEFT_OUT else "both are kept"
+            draw.text((left, top + height + 4), f"{kind}: {figure}, {verdict}", fill=colour, font=_font(13))
+    return sheet
 
 
 def _frames(video: Path, seconds: Sequence[float]) -> dict[float, Image.Image]:

@@ -123,44 +123,23 @@ def mixed(old: Canvas, new: Canvas, share: float, out: Canvas) -> None:
     cv2.addWeighted(old.whole, 1 - share, new.whole, share, 0, out.whole)
 
 
-class Take:
-    """Renderer of one shot, for any time within it."""
+class CameraPath:
+    """Framing of a shot at any time. `rng`: the shot's generator, of which it takes the first numbers."""
 
-    def __init__(self, setup: Setup, width: int, height: int) -> None:
+    def __init__(self, setup: Setup, rng: np.random.Generator) -> None:
         self._setup = setup
-        self._size = (width, height)
-        self._canvas = _planes(canvas(setup, round(width * _AROUND / 4) * 4, round(height * _AROUND / 4) * 4))
-        rng = np.random.default_rng([setup.seed, 1])
-        self._phases = rng.uniform(0, 2 * math.pi, 12)
+        self.phases = rng.uniform(0, 2 * math.pi, 12)
         self._direction = rng.uniform(0, 2 * math.pi) if setup.motion is not Motion.WHIP else rng.choice([0, math.pi])
-        self._event = float(rng.uniform(0.9, 2.2))  # time of a flash, a light switch or a whip pan, in seconds
-        self._cast: Callable[[Canvas, float], None] = _cast(setup, rng, width, height)
-        self._grain = _grain(setup.grain, width, height)
-        self._rng = rng
-        self._still: tuple[tuple[float, float, float, float], Plane] | None = None
+        self.event = float(rng.uniform(0.9, 2.2))  # time of a flash, a light switch or a whip pan, in seconds
 
-    def paint(self, seconds: float, out: Canvas) -> None:
-        """Render the frame at a time in seconds since the start of the shot."""
-        setup = self._setup
-        drawn = math.floor(seconds * setup.rate) / setup.rate if setup.rate else seconds
-        x, y, zoom, angle = view = self._camera(drawn)
-        before = self._camera(drawn - 1 / 50)  # shutter time: half a frame at 25 frames per second
-        if self._still and self._still[0] == view:
-            out.whole[:] = self._still[1]
-        else:
-            self._warp(x, y, zoom, angle, out)
-            self._still = (view, out.whole.copy()) if view == before else None
-        self._cast(out, drawn)
-        height = self._size[1]
-        self._blur(out, abs(x - before[0]) * height, abs(y - before[1]) * height, self._defocus(drawn) * height)
-        self._illuminate(out, seconds)
-        if self._grain:
-            brighter, darker = self._grain[int(self._rng.integers(len(self._grain)))]
-            cv2.subtract(cv2.add(out.y, brighter, out.y), darker, out.y)
+    @classmethod
+    def of(cls, setup: Setup) -> "CameraPath":
+        """Path of a shot."""
+        return cls(setup, take_generator(setup))
 
-    def _camera(self, seconds: float) -> tuple[float, float, float, float]:
+    def at(self, seconds: float) -> tuple[float, float, float, float]:
         """Camera position at a time: x and y in frame heights, zoom, angle in degrees."""
-        setup, phases = self._setup, self._phases
+        setup, phases = self._setup, self.phases
         x, y = setup.offset
         zoom, angle = setup.scale, 0.0
         match setup.motion:
@@ -176,11 +155,63 @@ class Take:
                 angle = 2.0 * setup.speed * waves[3]
             case Motion.WHIP:
                 # Smoothstep over 1.6 frame widths (2.8 heights) in a fifth to a third of a second.
-                share = min(1.0, max(0.0, (seconds - self._event) / (0.2 + 0.12 * (phases[0] / 6.3))))
+                share = min(1.0, max(0.0, (seconds - self.event) / (0.2 + 0.12 * (phases[0] / 6.3))))
                 x += math.cos(self._direction) * 2.8 * (share * share * (3 - 2 * share))
             case _:
                 pass
         return x, y, zoom, angle
+
+
+def take_generator(setup: Setup) -> np.random.Generator:
+    """Generator of a shot's motion and actors."""
+    return np.random.default_rng([setup.seed, 1])
+
+
+def drawn(setup: Setup, seconds: float) -> float:
+    """Time of the drawing that is shown at a time: a cartoon holds each for some frames."""
+    return math.floor(seconds * setup.rate) / setup.rate if setup.rate else seconds
+
+
+def eyes_closed(seconds: float) -> bool:
+    """Whether a talker blinks at a time since the start of the shot."""
+    return seconds % 3.1 < 0.12
+
+
+class Take:
+    """Renderer of one shot, for any time within it."""
+
+    def __init__(self, setup: Setup, width: int, height: int) -> None:
+        self._setup = setup
+        self._size = (width, height)
+        self._canvas = _planes(canvas(setup, round(width * _AROUND / 4) * 4, round(height * _AROUND / 4) * 4))
+        rng = take_generator(setup)
+        self._path = CameraPath(setup, rng)
+        self._cast: Callable[[Canvas, float], None] = _cast(setup, rng, width, height)
+        self._grain = _grain(setup.grain, width, height)
+        self._rng = rng
+        self._still: tuple[tuple[float, float, float, float], Plane] | None = None
+
+    def paint(self, seconds: float, out: Canvas) -> None:
+        """Render the frame at a time in seconds since the start of the shot."""
+        setup = self._setup
+        shown = drawn(setup, seconds)
+        x, y, zoom, angle = view = self._camera(shown)
+        before = self._camera(shown - 1 / 50)  # shutter time: half a frame at 25 frames per second
+        if self._still and self._still[0] == view:
+            out.whole[:] = self._still[1]
+        else:
+            self._warp(x, y, zoom, angle, out)
+            self._still = (view, out.whole.copy()) if view == before else None
+        self._cast(out, shown)
+        height = self._size[1]
+        self._blur(out, abs(x - before[0]) * height, abs(y - before[1]) * height, self._defocus(shown) * height)
+        self._illuminate(out, seconds)
+        if self._grain:
+            brighter, darker = self._grain[int(self._rng.integers(len(self._grain)))]
+            cv2.subtract(cv2.add(out.y, brighter, out.y), darker, out.y)
+
+    def _camera(self, seconds: float) -> tuple[float, float, float, float]:
+        return self._path.at(seconds)
 
     def _warp(self, x: float, y: float, zoom: float, angle: float, out: Canvas) -> None:
         width, height = self._size
@@ -212,10 +243,10 @@ class Take:
     def _defocus(self, seconds: float) -> float:
         if self._setup.motion is not Motion.FOCUS:
             return 0.0
-        return 0.02 * max(0.0, math.cos(seconds * 1.3 + self._phases[0]))
+        return 0.02 * max(0.0, math.cos(seconds * 1.3 + self._path.phases[0]))
 
     def _illuminate(self, out: Canvas, seconds: float) -> None:
-        since = seconds - self._event
+        since = seconds - self._path.event
         match self._setup.light:
             case Light.FLASH if 0 <= since < 0.16:
                 out.scale(max(0.12, since / 0.16), 235)
@@ -226,7 +257,7 @@ class Take:
                 dark = min(1.0, max(0.0, since / 0.12))
                 out.scale(1 - 0.45 * dark, 16)
             case Light.FLICKER:
-                out.scale(0.97 + 0.03 * math.sin(seconds * 41 + self._phases[1]), 16)
+                out.scale(0.97 + 0.03 * math.sin(seconds * 41 + self._path.phases[1]), 16)
             case _:
                 pass
 
@@ -475,7 +506,7 @@ def _talker(rng: np.random.Generator, setup: Setup, width: int, height: int) -> 
         picture.ellipse((x, y + 0.9 * size), (0.35 * size, 0.5 * size), skin)
         picture.ellipse((x, y - 0.15 * size), (0.82 * size, 1.02 * size), hair)
         picture.ellipse((x, y), (0.72 * size, 0.95 * size), skin, 3 * sway)
-        blink = 0.02 if seconds % 3.1 < 0.12 else 0.09
+        blink = 0.02 if eyes_closed(seconds) else 0.09
         for side in (-1, 1):
             picture.ellipse((x + side * 0.28 * size, y - 0.15 * size), (0.13 * size, blink * size), (225, 128, 128))
             picture.ellipse(

@@ -503,6 +503,15 @@ def _pictures(recipe: VideoRecipe, parts: list[_FilmPart], seconds: npt.NDArray[
         old, old_from = take, begins
 
 
+def setups(recipe: VideoRecipe) -> list[tuple[Setup, int]]:
+    """Parameters of each shot, and the number of its first frame, from which the shot's time counts."""
+    found, first = [], 0
+    for part in _script(recipe):
+        found.append((part.setup, first))
+        first += part.join_frames + part.frames
+    return found
+
+
 def make(recipe: VideoRecipe, path: Path) -> Truth:
     """Render and encode a video; return its ground truth."""
     parts = _script(recipe)

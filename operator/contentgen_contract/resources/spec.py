@@ -240,8 +240,9 @@ class Duplicates(Manifest):
         8,
         ge=0,
         le=32,
-        description="Maximum number of differing bits between the 64-bit perceptual hashes of near-duplicates, which "
-        "also have the same colours; the best one is kept. 0 removes only almost identical pictures.",
+        description="Largest difference of near-duplicates, of which the best one is kept. The difference is from 0 to "
+        "64; camera motion, light and blur are evened out first. A higher value removes more pictures: 0 only almost "
+        "identical ones, 20 and more all of the same scene and framing.",
     )
 
 

@@ -89,7 +89,7 @@ NOT_RUN = (
     ),
     NotRun(
         "it asks PyPI's vulnerability service, or Debian's archives, which the cluster's machine may not reach",
-        ("make audit", "make audit-base"),
+        ("make audit", "make audit-base", "python -m contentgen_bench duplicates --real FOLDER --fetch"),
     ),
     NotRun(
         "it would replace the other suites' release; tests/cluster/chart/test_manifests.py builds it",

@@ -28,6 +28,7 @@ from contentgen_worker.media.sandbox.protocol import parse
 from contentgen_worker.media.select.faces import FaceBox
 from contentgen_worker.media.select.picture import EncodedPicture, PictureSettings
 from contentgen_worker.media.select.quality import Scores
+from contentgen_worker.media.select.similarity import Thumbnail
 from contentgen_worker.media.shots.analysis import ChosenFrame, SegmentProgress, SegmentResult, Task
 from contentgen_worker.media.shots.best import FrameQuota
 from contentgen_worker.media.shots.boundaries import Boundary, BoundaryKind, ThumbnailBuffer
@@ -37,6 +38,7 @@ CORPUS = Path(__file__).resolve().parents[1] / "corpora/child_protocol"
 _BATCH = 2_000
 _LOOK = np.zeros((8, 8), np.uint8)
 _SCORES = Scores(100.0, 40.0, 200.0, 1 << 63, faces=(FaceBox(0.1, 0.2, 0.3, 0.4),))
+_THUMBNAIL = Thumbnail.from_planes(_LOOK, _LOOK, _LOOK)
 _STRIP = ThumbnailBuffer.from_thumbnails([(9.0, _LOOK), (9.5, _LOOK)])
 _CUT = Boundary(2.0, 2.04, BoundaryKind.CUT)
 
@@ -46,7 +48,7 @@ MESSAGES: tuple[tuple[str, object], ...] = (
     ("Message", Segment(1, 12, 250, None)),
     ("Message", Recording(10.0, 640, 360, "h264", "aac", 25.0)),
     ("Message", SegmentProgress(0, 4.0)),
-    ("Message", ChosenFrame(1.5, EncodedPicture(b"\xff\xd8\xff\xd9", 640, 360, _SCORES), 0.5)),
+    ("Message", ChosenFrame(1.5, EncodedPicture(b"\xff\xd8\xff\xd9", 640, 360, _SCORES, _THUMBNAIL), 0.5)),
     ("Message", SegmentResult(0, 250, 0.0, 10.0, (_CUT,), _STRIP, _STRIP)),
     ("Message", SegmentResult(1, 250, 10.0, 20.0, (_CUT, _CUT), _STRIP, ThumbnailBuffer())),
     (

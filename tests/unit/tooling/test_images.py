@@ -179,7 +179,13 @@ cv2.resize(a, (64, 48), interpolation=cv2.INTER_AREA), cv2.equalizeHist(a), cv2.
 cv2.cvtColor(a, cv2.COLOR_YUV2BGR_I420), cv2.norm(a, b, cv2.NORM_L1), cv2.meanStdDev(a), cv2.Laplacian(a, cv2.CV_16S)
 cv2.absdiff(a, b), cv2.threshold(a, 9, 255, cv2.THRESH_BINARY), cv2.add(a, b), cv2.subtract(a, b)
 cv2.connectedComponentsWithStats(a, connectivity=8), cv2.addWeighted(a, 1, b, 1, 0)
-cv2.transform(c, np.eye(3, dtype=np.float32))
+cv2.transform(c, np.eye(3, dtype=np.float32)), cv2.boxFilter(f, -1, (12, 12)), cv2.GaussianBlur(f, (0, 0), 1.2)
+small = cv2.resize(np.random.default_rng(1).integers(0, 255, (9, 9), np.uint8), (64, 64))
+affine = np.array([[1.02, 0, 1], [0, 1.02, -1]], np.float32)
+moved = cv2.warpAffine(small, affine, (64, 64), borderMode=cv2.BORDER_REPLICATE)
+criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 12, 1e-3)
+found = cv2.findTransformECC(small, moved, np.eye(2, 3, dtype=np.float32), cv2.MOTION_AFFINE, criteria, None, 5)[1]
+assert np.abs(found - affine).max() < 0.2
 """
 
 

@@ -82,8 +82,9 @@ def _candidates(frames: Sequence[StoredFrame], found: Sequence[Shot], quota: Fra
         in_transition = [each for each in by_time if shot.end < each.chosen.seconds < end]
         for stored in (*_sharpest_per_part(inside, shot, quota.frames_for(shot.end - shot.start)), *in_transition):
             chosen, picture = stored.chosen, stored.chosen.picture
-            known = (picture.width, picture.height, picture.scores, chosen.motion, chosen.seconds > shot.end)
-            yield PictureCandidate(shot.number, chosen.seconds, stored.path, *known)
+            known = (picture.width, picture.height, picture.scores, picture.thumbnail)
+            in_gap = chosen.seconds > shot.end
+            yield PictureCandidate(shot.number, chosen.seconds, stored.path, *known, chosen.motion, in_gap)
 
 
 def _sharpest_per_part(frames: Sequence[StoredFrame], shot: Shot, max_frames: int) -> list[StoredFrame]:

@@ -1,8 +1,11 @@
 """Choice of pictures: limits relative to the video, no near-duplicates, spread over time, and the last resort."""
 
 from dataclasses import replace
+from functools import cache
+from itertools import combinations
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -16,28 +19,45 @@ from contentgen_worker.media.select.choose import (
     count_rejections,
 )
 from contentgen_worker.media.select.faces import FaceBox
-from contentgen_worker.media.select.hashes import distances
 from contentgen_worker.media.select.quality import Scores
+from contentgen_worker.media.select.similarity import ComparablePicture, Thumbnail, difference
 
-RANDOM = np.random.default_rng(7)
-HASHES = [int(number) for number in RANDOM.integers(0, 2**63, 6000, dtype=np.uint64)]
 RULES = Rules(least=1, duplicate=6)
 FACE = FaceBox(0.4, 0.2, 0.2, 0.4)
 SMALL_FACE = FaceBox(0.1, 0.1, 0.05, 0.05)
 
 
+@cache
+def scene(number: int, dots: int = 0, extra: int = 0) -> Thumbnail:
+    """Picture of a scene of its own, with bright dots; `extra`: added to its luma."""
+    rng = np.random.default_rng([number, 7])
+    planes = [cv2.resize(rng.uniform(60, 190, (6, 6)).astype(np.float32), (64, 64)) for _ in range(3)]
+    for dot in range(dots):
+        planes[0][6 * dot + 2 : 6 * dot + 6, 30:34] += 55
+    return Thumbnail.from_planes(*((plane + extra).astype(np.uint8) for plane in planes))
+
+
+def unlike(one: Thumbnail, other: Thumbnail) -> int:
+    return difference(ComparablePicture(one), ComparablePicture(other))
+
+
 def scores(number: int, **figures: object) -> Scores:
-    usual = Scores(luma=110.0, contrast=50.0, sharpness=100.0, fingerprint=HASHES[number])
+    usual = Scores(luma=110.0, contrast=50.0, sharpness=100.0, fingerprint=number)
     return replace(usual, **figures)  # type: ignore[arg-type]
 
 
 def candidate(
-    number: int, *, shot: int | None = None, seconds: float | None = None, **figures: object
+    number: int,
+    *,
+    shot: int | None = None,
+    seconds: float | None = None,
+    thumbnail: Thumbnail | None = None,
+    **figures: object,
 ) -> PictureCandidate:
     at = float(number) if seconds is None else seconds
-    return PictureCandidate(
-        number if shot is None else shot, at, Path(f"{number}.jpg"), 320, 180, scores(number, **figures)
-    )
+    home = number if shot is None else shot
+    look = thumbnail or scene(number)
+    return PictureCandidate(home, at, Path(f"{number}.jpg"), 320, 180, scores(number, **figures), look)
 
 
 def video(*last: PictureCandidate, count: int = 10) -> list[PictureCandidate]:
@@ -112,37 +132,39 @@ def test_black_frames_do_not_move_the_limits() -> None:
 
 
 def test_near_duplicates_over_the_whole_video() -> None:
-    again = candidate(900, fingerprint=HASHES[3] ^ 0b111111, sharpness=300.0, seconds=900.0)
-    other = candidate(901, fingerprint=HASHES[4] ^ 0b1111111, seconds=901.0)
+    again = candidate(900, thumbnail=scene(3, extra=20), sharpness=300.0, seconds=900.0)
+    other = candidate(901, thumbnail=scene(4, dots=1), seconds=901.0)
+    figure = unlike(scene(4, dots=1), scene(4))
+    assert 6 < figure < 32
     verdicts = choose(video(again, other), RULES)
     assert verdicts[-2].kept, "the sharper one"
-    assert verdicts[3] == PictureVerdict(False, Rejection.DUPLICATE, 6, 6, like=10)
-    assert verdicts[-1].kept, "7 bits are not 6"
-    assert choose(video(again, other), replace(RULES, duplicate=5))[3].kept
-    assert choose(video(again, other), replace(RULES, duplicate=7))[-1].like == 4
+    assert verdicts[3] == PictureVerdict(False, Rejection.DUPLICATE, unlike(scene(3, extra=20), scene(3)), 6, like=10)
+    assert verdicts[-1].kept
+    assert choose(video(again, other), replace(RULES, duplicate=figure - 1))[-1].kept
+    assert choose(video(again, other), replace(RULES, duplicate=figure))[-1].like == 4
 
 
-@pytest.mark.parametrize("figures", [{"luma": 150.0}, {"chroma": (128.0, 142.0)}, {"chroma": (110.0, 128.0)}], ids=str)
-def test_the_same_shapes_in_other_colours_are_no_duplicate(figures: dict[str, object]) -> None:
-    """Example: two people in the same position before different walls."""
-    other = candidate(10, fingerprint=HASHES[3], **figures)
-    assert choose(video(other), RULES)[-1].kept
-    assert not choose(video(candidate(10, fingerprint=HASHES[3], luma=115.0, chroma=(132.0, 124.0))), RULES)[-1].kept
+def test_a_picture_without_a_thumbnail_is_no_duplicate() -> None:
+    pictures = [replace(candidate(number), thumbnail=None) for number in (1, 1)]
+    assert all(verdict.kept for verdict in choose(pictures, replace(RULES, per_shot=2)))
 
 
 def test_no_two_that_are_kept_are_alike() -> None:
     random = np.random.default_rng(1)
-    base = [int(each) for each in random.integers(0, 2**63, 30, dtype=np.uint64)]
     many = [
         candidate(
-            number, fingerprint=base[number % 30] ^ (1 << int(random.integers(0, 60))), sharpness=50.0 + number % 7
+            number,
+            thumbnail=scene(number % 10, int(random.integers(0, 3)), int(random.integers(0, 30))),
+            sharpness=50.0 + number % 7,
         )
-        for number in range(1000)
+        for number in range(100)
     ]
-    kept = [each.scores.fingerprint for each, verdict in zip(many, choose(many, RULES), strict=True) if verdict.kept]
-    assert len(kept) >= 30
-    for index, one in enumerate(kept[1:], 1):
-        assert distances(one, np.array(kept[:index], np.uint64)).min() > RULES.duplicate
+    kept = [each.thumbnail for each, verdict in zip(many, choose(many, RULES), strict=True) if verdict.kept]
+    assert len(kept) >= 10
+    for one, other in combinations(kept, 2):
+        assert one is not None
+        assert other is not None
+        assert unlike(one, other) > RULES.duplicate
 
 
 def test_the_best_of_each_shot() -> None:
@@ -154,7 +176,7 @@ def test_the_best_of_each_shot() -> None:
 
 
 def test_the_next_best_of_a_shot_where_the_best_is_a_duplicate() -> None:
-    copy = candidate(20, shot=99, fingerprint=HASHES[0], sharpness=90.0)
+    copy = candidate(20, shot=99, thumbnail=scene(0), sharpness=90.0)
     verdicts = choose(video(copy, candidate(21, shot=99, sharpness=80.0)), RULES)
     assert reasons(verdicts)[-2:] == [Rejection.DUPLICATE, None]
 
@@ -180,6 +202,22 @@ def test_of_two_that_are_near_the_worse_goes() -> None:
         candidate(3, seconds=20.0),
     ]
     assert [verdict.kept for verdict in choose(pictures, replace(RULES, most=3))] == [True, False, True, True]
+
+
+def test_above_the_maximum_a_repeated_set_up_goes_before_a_scene() -> None:
+    """Five poses of a talk, then five scenes within a second."""
+    talk = [candidate(number, thumbnail=scene(0, dots=2 * number), seconds=10.0 * number) for number in range(5)]
+    quick = [candidate(number, seconds=50 + 0.2 * number) for number in range(5, 10)]
+    rules = replace(RULES, most=7)
+    assert [verdict.kept for verdict in choose([*talk, *quick], RULES)] == [True] * 10, "poses are no duplicates"
+    kept = [verdict.kept for verdict in choose([*talk, *quick], rules)]
+    assert kept[5:] == [True] * 5
+    assert sum(kept[:5]) == 2
+    assert [verdict.kept for verdict in choose([*talk, *quick], replace(RULES, most=5))][5:] != [True] * 5, (
+        "then by time"
+    )
+    without = [replace(each, thumbnail=None) for each in (*talk, *quick)]
+    assert not all(verdict.kept for verdict in choose(without, rules)[5:])
 
 
 def test_a_single_picture_may_be_the_maximum() -> None:
@@ -248,13 +286,14 @@ def test_a_last_resort_takes_the_best_there_is_and_says_so() -> None:
 
 
 def test_a_last_resort_takes_no_picture_twice() -> None:
-    still = [candidate(number, fingerprint=HASHES[0], shot=1) for number in range(20)]
+    still = [candidate(number, thumbnail=scene(0), shot=1) for number in range(20)]
     verdicts = choose(still, replace(RULES, least=10))
     assert sum(verdict.kept for verdict in verdicts) == 1
-    nearly = [candidate(number, fingerprint=HASHES[0] ^ (1 << number), shot=1) for number in range(2)]
-    assert sum(verdict.kept for verdict in choose([still[0], nearly[0]], replace(RULES, least=10))) == 1
-    talk = [candidate(number, fingerprint=HASHES[0] ^ (0b11 << number), shot=1) for number in range(0, 40, 2)]
-    verdicts = choose(talk, replace(RULES, least=10))
+    brighter = candidate(30, thumbnail=scene(0, extra=15), shot=1)
+    assert sum(verdict.kept for verdict in choose([still[0], brighter], replace(RULES, least=10))) == 1
+    talk = [candidate(number, thumbnail=scene(0, dots=number), shot=1) for number in range(10)]
+    assert count_rejections(choose(talk, replace(RULES, duplicate=32))) == {"Duplicate": 9}
+    verdicts = choose(talk, replace(RULES, duplicate=32, least=10))
     assert sum(verdict.kept for verdict in verdicts) == 10, "a talk before a wall: alike, but not the same"
 
 

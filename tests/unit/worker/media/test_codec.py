@@ -120,6 +120,9 @@ def sequence(count: int, content: bytes = b"") -> bytes:
         (record("SegmentProgress", 1, b"x"), r"SegmentProgress\.seconds is bytes"),
         (record("FaceBox", 1.0, 1.0, 1.0), "fields of FaceBox"),
         (record("Scores", 1.0, 1.0, 1.0, -1, (1.0, 1.0), *[0.0] * 5, ()), "fingerprint"),
+        (record("Thumbnail", bytes(4096), bytes(1024), bytes(1023)), "a thumbnail of"),
+        (record("Thumbnail", bytes(4096), bytes(1024), None), r"Thumbnail\.v is NoneType"),
+        (record("EncodedPicture", b"", 640, 360, 1.0, 1.0), r"EncodedPicture\.scores is float"),
         (record("Scores", 1.0, 1.0, 1.0, 1, (1.0,), *[0.0] * 5, ()), "has 1 values, expected 2"),
     ],
 )
@@ -154,5 +157,5 @@ def test_the_fuzzer_finds_a_reader_that_checks_nothing(monkeypatch: pytest.Monke
     monkeypatch.setattr(ThumbnailBuffer, "__post_init__", lambda _: None)
     monkeypatch.setattr("contentgen_worker.media.codec._checked", lambda value, *_: value)
     with pytest.raises(Exception, match=r".") as found:
-        child_protocol.fuzz(seed=14, count=3000)
+        child_protocol.fuzz(seed=14, count=20_000)
     assert any(note.startswith("answer: ") for note in found.value.__notes__)

@@ -1,9 +1,9 @@
 """Choice of the training pictures from all candidates, with a reason for each rejection. Pure and deterministic.
 
 Limits are relative to the video, since a cartoon is smooth, a whiteboard bright and a night scene dark throughout; only
-empty pictures are always rejected. The best frames of each shot are kept, without near-duplicates in the whole video;
-above the maximum they are thinned out evenly over time. Below the minimum, the best rejected ones are restored as a
-last resort.
+empty pictures are always rejected. The best frames of each shot are kept, without near-duplicates in the whole video.
+Above the maximum, repeated set-ups are dropped first, then the rest is thinned out evenly over time. Below the minimum,
+the best rejected ones are restored as a last resort.
 """
 
 from collections import Counter, defaultdict
@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from contentgen_contract.resources.spec import Dataset, FacesMode
-from contentgen_worker.media.select.hashes import BITS, distances
 from contentgen_worker.media.select.quality import Scores
+from contentgen_worker.media.select.similarity import SAME_SETUP, PictureIndex, Thumbnail, likeness
 
 T = TypeVar("T")
 
@@ -42,7 +41,10 @@ class Rejection(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PictureCandidate:
-    """Finished picture, on disk as JPEG. `motion`: mean change of luma to the frame before."""
+    """Finished picture, on disk as JPEG. `motion`: mean change of luma to the frame before.
+
+    Without a thumbnail it is no duplicate of any other.
+    """
 
     shot: int
     seconds: float
@@ -50,6 +52,7 @@ class PictureCandidate:
     width: int
     height: int
     scores: Scores
+    thumbnail: Thumbnail | None = None
     motion: float = 0.0
     in_transition: bool = False
 
@@ -61,7 +64,7 @@ class Rules:
     per_shot: int = 1
     least: int = 10
     most: int = 150
-    duplicate: int = 8  # bits
+    duplicate: int = 8  # difference, see similarity.py
     faces: FacesMode = FacesMode.IGNORE
     smallest_face: float = 0.15  # of the picture's height
     single: bool = False
@@ -110,8 +113,7 @@ _SOFT = 0.3  # share of its median crispness: a scene of low contrast is not blu
 _BORDER = 0.06  # of a side
 _CARD = 0.6  # share of letters in the foreground
 _USUAL_SHARE = 0.3  # of a video's pictures: a property of so many is the video's style
-_COLOUR_TOLERANCE = (30.0, 10.0, 10.0)  # luma, U and V: larger differences are no duplicates, whatever the shapes
-_IDENTICAL_BITS = 1  # bits; an identical picture is never restored
+_IDENTICAL = 2  # difference; an identical picture is never restored
 _RESTORE_ORDER = (  # reasons in the order of restoring
     Rejection.BETTER_IN_SHOT,
     Rejection.BLURRED,
@@ -251,62 +253,68 @@ def _select(
     candidates: Sequence[PictureCandidate], ranked: Sequence[int], rules: Rules, verdicts: list[PictureVerdict]
 ) -> None:
     """Keep the best of each shot; reject near-duplicates of kept ones."""
-    taken = _TakenPictures(len(candidates))
+    taken = PictureIndex()
     of_shot: dict[int, list[float]] = defaultdict(list)  # sharpness
     for index in ranked:
         candidate = candidates[index]
         if not verdicts[index].kept:
             continue
-        like, bits = taken.nearest(candidate.scores)
-        if like is not None and bits <= rules.duplicate:
-            verdicts[index] = PictureVerdict(False, Rejection.DUPLICATE, bits, rules.duplicate, like)
+        if (found := _duplicate(candidate, taken, rules.duplicate)) is not None:
+            like, figure = found
+            verdicts[index] = PictureVerdict(False, Rejection.DUPLICATE, figure, rules.duplicate, like)
         elif len(better := of_shot[candidate.shot]) >= rules.per_shot:
             verdicts[index] = PictureVerdict(False, Rejection.BETTER_IN_SHOT, candidate.scores.sharpness, better[-1])
         else:
-            taken.add(index, candidate.scores)
+            _add(taken, index, candidate)
             better.append(candidate.scores.sharpness)
 
 
-class _TakenPictures:
-    """Hashes and colours of the kept pictures.
-
-    A hash knows shapes only: different people in the same pose are similar to it, so colours are compared, too.
-    """
-
-    def __init__(self, most: int) -> None:
-        self._hashes: npt.NDArray[np.uint64] = np.zeros(most, np.uint64)
-        self._colours = np.zeros((most, 3))
-        self._indices: list[int] = []
-
-    def add(self, index: int, scores: Scores) -> None:
-        at = len(self._indices)
-        self._hashes[at], self._colours[at] = scores.fingerprint, _colour(scores)
-        self._indices.append(index)
-
-    def nearest(self, scores: Scores) -> tuple[int | None, int]:
-        """Index of the most similar picture of the same colours, and the differing bits."""
-        if not self._indices:
-            return None, BITS
-        count = len(self._indices)
-        same = (np.abs(self._colours[:count] - _colour(scores)) <= _COLOUR_TOLERANCE).all(axis=1)
-        bits = np.where(same, distances(scores.fingerprint, self._hashes[:count]), BITS)
-        at = int(np.argmin(bits))
-        return self._indices[at], int(bits[at])
+def _add(taken: PictureIndex, index: int, candidate: PictureCandidate) -> None:
+    if candidate.thumbnail is not None:
+        taken.add(index, candidate.thumbnail)
 
 
-def _colour(scores: Scores) -> tuple[float, float, float]:
-    return scores.luma, *scores.chroma
+def _duplicate(candidate: PictureCandidate, taken: PictureIndex, limit: int) -> tuple[int, int] | None:
+    """Index of a kept picture that this one duplicates, and the difference."""
+    return None if candidate.thumbnail is None else taken.duplicate(candidate.thumbnail, limit)
 
 
 def _thin_out(candidates: Sequence[PictureCandidate], rules: Rules, verdicts: list[PictureVerdict]) -> None:
-    """Reject pictures above the maximum: first those without preferred faces, then the worse of the nearest two."""
+    """Reject pictures above the maximum: first those without preferred faces, then repeated set-ups, then by time."""
     kept = [index for index, verdict in enumerate(verdicts) if verdict.kept]
     others = [index for index in kept if not _preferred(candidates[index], rules)]
     preferred = [index for index in kept if _preferred(candidates[index], rules)]
     room = max(0, rules.most - len(preferred))
-    chosen = {*_spread_over_time(candidates, preferred, rules.most), *_spread_over_time(candidates, others, room)}
+    chosen = {*_fewer(candidates, preferred, rules.most), *_fewer(candidates, others, room)}
     for index in set(kept) - chosen:
         verdicts[index] = PictureVerdict(False, Rejection.OVER_MAXIMUM, len(kept), rules.most)
+
+
+def _fewer(candidates: Sequence[PictureCandidate], indices: list[int], most: int) -> list[int]:
+    return _spread_over_time(candidates, _without_repeats(candidates, indices, most), most)
+
+
+def _without_repeats(candidates: Sequence[PictureCandidate], indices: list[int], most: int) -> list[int]:
+    """Indices without the worse of the two most similar pictures, until there are few enough or none of one set-up.
+
+    So each scene stays, and of one scene the poses that differ most.
+    """
+    known = [(index, thumbnail) for index in indices if (thumbnail := candidates[index].thumbnail) is not None]
+    excess = min(len(indices) - most, len(known) - 1)
+    if excess <= 0:
+        return indices
+    alike = likeness([thumbnail for _, thumbnail in known])
+    np.fill_diagonal(alike, -1)
+    dropped: set[int] = set()
+    for _ in range(excess):
+        one, other = sorted(divmod(int(np.argmax(alike)), len(known)))
+        if alike[one, other] < SAME_SETUP:
+            break
+        first, second = (candidates[known[at][0]].scores.sharpness for at in (one, other))
+        worse = other if first >= second else one
+        alike[worse], alike[:, worse] = -1, -1
+        dropped.add(known[worse][0])
+    return [index for index in indices if index not in dropped]
 
 
 def _spread_over_time(candidates: Sequence[PictureCandidate], indices: list[int], most: int) -> list[int]:
@@ -330,16 +338,16 @@ def _restore_rejected(
     missing = rules.least - sum(verdict.kept for verdict in verdicts)
     if missing <= 0:
         return
-    taken = _TakenPictures(len(candidates))
+    taken = PictureIndex()
     for index, verdict in enumerate(verdicts):
         if verdict.kept:
-            taken.add(index, candidates[index].scores)
+            _add(taken, index, candidates[index])
     for reason in _RESTORE_ORDER:
         for index in ranked:
             if missing and verdicts[index].reason is reason and _usable(candidates[index], rules):
-                _, bits = taken.nearest(candidates[index].scores)
-                if bits > (_IDENTICAL_BITS if reason is Rejection.DUPLICATE else rules.duplicate):
-                    taken.add(index, candidates[index].scores)
+                limit = min(_IDENTICAL, rules.duplicate) if reason is Rejection.DUPLICATE else rules.duplicate
+                if _duplicate(candidates[index], taken, limit) is None:
+                    _add(taken, index, candidates[index])
                     verdicts[index] = replace(verdicts[index], kept=True)
                     missing -= 1
 

@@ -1,12 +1,9 @@
-"""Perceptual hashes: similar pictures differ in few bits, independent of size and compression."""
+"""Perceptual hash, the `hash` of a picture in dataset.json. `similarity.py` decides which pictures are duplicates."""
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from contentgen_worker.media.decode.planes import Plane
-
-BITS = 64
 
 
 def perceptual_hash(y: Plane) -> int:
@@ -18,8 +15,3 @@ def perceptual_hash(y: Plane) -> int:
     small = cv2.resize(y, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32)
     low = cv2.dct(small)[:8, :8].ravel()
     return int.from_bytes(np.packbits(low > np.median(low)).tobytes(), "big")
-
-
-def distances(one: int, others: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
-    """Number of differing bits to each of the others. 4 us for 1,000 others."""
-    return np.asarray(np.bitwise_count(others ^ np.uint64(one)), np.uint8)

@@ -25,6 +25,7 @@ from contentgen_worker.media.select.borders import Borders, picture_area
 from contentgen_worker.media.select.colour import Colour, scaled
 from contentgen_worker.media.select.faces import FaceBox, FaceDetector, FaceSettings, thread_detector
 from contentgen_worker.media.select.quality import Scores
+from contentgen_worker.media.select.similarity import Thumbnail
 
 cv2.setNumThreads(1)  # OpenCV's threads would compete with the decoder's
 _LARGEST_SIDE = 65_500  # pixels; of a JPEG
@@ -62,6 +63,7 @@ class EncodedPicture:
     width: int
     height: int
     scores: Scores
+    thumbnail: Thumbnail
 
     def __post_init__(self) -> None:
         if not (0 < self.width <= _LARGEST_SIDE and 0 < self.height <= _LARGEST_SIDE):
@@ -133,7 +135,7 @@ def encode_picture(
     jpeg = simplejpeg.encode_jpeg_yuv_planes(y, u, v, quality=settings.quality)
     chroma = (float(cv2.mean(u)[0]), float(cv2.mean(v)[0]))
     scores = quality.measure(y, chroma, faces, combed if frame is not image else 0.0)
-    return EncodedPicture(jpeg, plan.width, plan.height, scores)
+    return EncodedPicture(jpeg, plan.width, plan.height, scores, Thumbnail.from_planes(y, u, v))
 
 
 _thread_local = threading.local()

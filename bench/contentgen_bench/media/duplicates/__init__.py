@@ -1,0 +1,1 @@
+"""Near-duplicates: labelled pairs of pictures, and the measures that were compared on them."""

@@ -1,0 +1,166 @@
+"""Labelled pairs of pictures, the measures on them, and the quality figures of a dataset."""
+
+from collections import Counter
+from dataclasses import replace
+from itertools import islice
+
+import numpy as np
+import pytest
+
+from contentgen_bench.media import dataset_quality
+from contentgen_bench.media.duplicates import measures, pairs
+from contentgen_bench.media.duplicates.changes import Camera, Change, changed, framed
+from contentgen_bench.media.duplicates.pairs import Half, LabelledPair
+from contentgen_bench.media.duplicates.people import Person, Pose
+from contentgen_bench.media.scenery import (
+    CameraLook,
+    CameraPath,
+    Cast,
+    Light,
+    Motion,
+    Setup,
+    eyes_closed,
+    take_generator,
+)
+from contentgen_bench.media.videos import TUNE, Filmed, Truth, VideoRecipe, setups
+from contentgen_bench.media.views import View, near_duplicates, views
+
+TALK = Setup(CameraLook.ROOM, Motion.STILL, Light.STEADY, Cast.TALKER, 5, 1)
+
+
+def people(scenes: int) -> list[LabelledPair]:
+    return [pair for scene in range(scenes) for pair in pairs.people(scene)]
+
+
+def test_the_pairs_are_the_same_each_time() -> None:
+    for one, other in zip(islice(pairs.people(3), 5), pairs.people(3), strict=False):
+        assert (one.kind, one.same, one.half) == (other.kind, other.same, other.half)
+        assert np.array_equal(one.second, other.second)
+
+
+def test_each_scene_has_pairs_of_both_labels_in_one_half() -> None:
+    found = people(2)
+    assert {pair.half for pair in found[: len(found) // 2]} == {Half.TUNE}
+    assert {pair.half for pair in found} == set(Half)
+    assert min(Counter(pair.same for pair in found).values()) > 15
+    assert {"zoom", "shift", "combined", "blink", "mouth", *Change} <= {pair.kind for pair in found if pair.same}
+    assert {
+        "closer",
+        "another person",
+        "reverse shot",
+        *(measures.POSES - {"frames of a clip, different", "expression"}),
+    } <= {pair.kind for pair in found if not pair.same}
+
+
+def test_a_change_and_a_camera_change_the_picture() -> None:
+    rng = np.random.default_rng(1)
+    picture = np.full((200, 300, 3), 128, np.uint8)
+    Person(1).paint(picture, Pose())
+    for change in Change:
+        assert not np.array_equal(changed(picture, change, rng), picture)
+    view = framed(picture, Camera())
+    assert view.shape == (160, 240, 3)
+    assert np.array_equal(view, picture[20:180, 30:270])
+    assert not np.array_equal(framed(picture, Camera(x=0.05)), view)
+
+
+def test_the_engine_tells_poses_apart_and_finds_duplicates() -> None:
+    chosen = {"engine": (measures._engine, 8.0), "before": (measures._hash_and_colours, 8.0)}
+    engine, before = measures.compare(people(4), chosen)
+    assert engine.held_out.precision > 0.9
+    assert engine.held_out.recall > 0.9
+    assert engine.held_out.poses > before.held_out.poses + 0.2
+
+
+def test_a_threshold_is_chosen_on_its_half_only() -> None:
+    def pair(same: bool, half: Half, figure: int) -> LabelledPair:
+        return LabelledPair("", "", same, half, np.zeros((1, 1, 3), np.uint8), np.full((1, 1, 3), figure, np.uint8))
+
+    given = [
+        pair(True, Half.TUNE, 3),
+        pair(False, Half.TUNE, 5),
+        pair(True, Half.HELD_OUT, 4),
+        pair(False, Half.HELD_OUT, 2),
+    ]
+    (found,) = measures.compare(given, {"value": (lambda _, other: float(other[0, 0, 0]), None)})
+    assert found.threshold == 3
+    assert (found.tune.precision, found.tune.recall, found.tune.f1) == (1, 1, pytest.approx(1))
+    assert (found.held_out.precision, found.held_out.recall) == (0, 0)
+
+
+def view(shot: int = 0, *, setup: Setup = TALK, seconds: float = 1.0, x: float = 0.0, zoom: float = 1.0) -> View:
+    return View(shot, setup, seconds, x, 0.0, zoom)
+
+
+@pytest.mark.parametrize(
+    ("other", "same"),
+    [
+        (view(seconds=3.0), True),
+        (view(3), True),
+        (view(x=0.045), True),
+        (view(x=0.06), False),
+        (view(zoom=1.07), True),
+        (view(zoom=1.1), False),
+        (view(zoom=1.07, x=0.049), False),
+        (view(setup=replace(TALK, place=6)), False),
+        (view(setup=replace(TALK, cast=Cast.NOBODY)), False),
+        (view(setup=replace(TALK, look=CameraLook.STREET)), False),
+    ],
+)
+def test_near_duplicates_by_the_labelled_definition(other: View, same: bool) -> None:
+    assert view().is_near_duplicate(other) is same
+    assert other.is_near_duplicate(view()) is same
+    assert near_duplicates([view(), other]) == ([(0, 1)] if same else [])
+
+
+def test_moving_actors_make_another_picture() -> None:
+    toons = replace(TALK, cast=Cast.TOONS)
+    one = view(setup=toons)
+    assert one.is_near_duplicate(view(setup=toons, seconds=1.05))
+    assert not one.is_near_duplicate(view(setup=toons, seconds=2.0))
+    assert not one.is_near_duplicate(view(1, setup=toons))
+
+
+def test_the_views_of_a_video_are_those_of_its_recipe() -> None:
+    recipe = VideoRecipe(TUNE, 320, 180, 24, 30, 100_000)
+    shots = setups(recipe)
+    frames = [first for _, first in shots] + [30 * 24]
+    truth = Truth(
+        gaps=(),
+        shots=tuple(
+            Filmed(start=a / 24, end=(b - 1) / 24, look=s.look, motion=s.motion, light=s.light, cast=s.cast)
+            for (s, a), b in zip(shots, frames[1:], strict=True)
+        ),
+        seconds=tuple(frame / 24 for frame in range(30 * 24)),
+    )
+    found = views(recipe, truth, [first / 24 + 0.5 for _, first in shots])
+    assert [each.setup for each in found] == [setup for setup, _ in shots]
+    assert [each.seconds for each in found] == pytest.approx([0.5] * len(shots))
+    zooming = replace(TALK, motion=Motion.ZOOM)
+    assert CameraPath.of(zooming).at(2.0) == CameraPath(zooming, take_generator(zooming)).at(2.0)
+
+
+def test_quality_figures() -> None:
+    blinking, open_ = view(seconds=3.15), view(seconds=1.0)
+    assert eyes_closed(3.15)
+    assert (
+        dataset_quality.closed_eyes([blinking, open_, view(setup=replace(TALK, cast=Cast.NOBODY), seconds=3.15)]) == 0.5
+    )
+    places = [view(number, setup=replace(TALK, place=number)) for number in range(4)]
+    assert dataset_quality.coverage([places[0], places[0]], places) == 0.5
+    assert dataset_quality.coverage(places[:2], places) == 1
+    assert dataset_quality.balance([places[0], places[0], places[2]], 4) == (0.5, 2)
+    assert dataset_quality.balance([], 4) == (1.0, 0)
+
+
+def test_a_picture_is_exposed_like_most_frames_of_its_shot() -> None:
+    steady = np.tile(np.float32([[100, 0.01]]), (100, 1))
+    switched = np.vstack([steady, np.tile(np.float32([[55, 0.01]]), (60, 1))])
+    for frame, shot, exposed in (
+        ((103, 0.01), steady, True),
+        ((150, 0.01), steady, False),  # a flash
+        ((101, 0.10), steady, False),
+        ((55, 0.01), switched, True),
+        ((100, 0.01), switched, True),
+    ):
+        assert dataset_quality._is_exposed(np.float32(frame), shot) is exposed
