@@ -55,7 +55,7 @@ class _Occurrence:
 _LASTS = {  # seconds, shortest and longest
     HardEvent.WHIPS: (0.12, 0.5),
     HardEvent.SHAKES: (0.3, 0.9),
-    HardEvent.PUNCHES: (0.06, 0.4),
+    HardEvent.PUNCHES: (0.12, 0.4),
     HardEvent.EXPLOSIONS: (0.3, 1.3),
     HardEvent.STROBES: (0.5, 1.5),
     HardEvent.GUNFIRE: (0.2, 0.8),
@@ -154,8 +154,9 @@ def _occurrences(rng: np.random.Generator, event: HardEvent) -> list[_Occurrence
     while at < _LONGEST_SHOT:
         lasts = float(np.exp(rng.uniform(math.log(shortest), math.log(longest))))
         again = int(rng.integers(1, 4)) if event is HardEvent.CROSSINGS else 1
-        for _ in range(again):  # several objects at nearly the same time
-            found.append(_Occurrence(at + float(rng.uniform(0, 0.4)), lasts, tuple(rng.uniform(0, 1, 8))))
+        found += [  # several objects at nearly the same time
+            _Occurrence(at + float(rng.uniform(0, 0.4)), lasts, tuple(rng.uniform(0, 1, 8))) for _ in range(again)
+        ]
         at += lasts + float(rng.uniform(0.6, 2.0))
     return found
 
