@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contentgen_worker.media.shots.frame_run import FrameRun, Span
 from contentgen_worker.media.shots.scene_matcher import SceneMatcher
 
-SAME_SCENE = 0.28
+SAME_SCENE = 0.3
 """Minimum share of a match between frames of one scene."""
 
 _SEEN_AGAIN = 0.35  # likewise; more, because several pairs are compared

@@ -113,7 +113,7 @@ class SceneMatcher:
         if key not in self._shifted:
             first, second = self._of(one, max(zoom, 1.0)), self._of(other, max(1 / zoom, 1.0))
             found = [SceneMatch(_share(first, second, shift), zoom) for shift in _shifts(first, second)]
-            found.append(self.in_place(one, other) if zoom == 1 else SceneMatch(0.0, zoom))
+            found.append(self.in_place(one, other) if zoom == 1 else SceneMatch(_share(first, second, (0, 0)), zoom))
             self._shifted[key] = max(found, key=lambda each: each.share)
         return self._shifted[key]
 
