@@ -28,9 +28,9 @@ _CONTRAST = 4.0  # minimum beside strong motion; frames without contrast match n
 _STEP = 2.0  # times a change beside it; light that changes in steps, not in a ramp
 
 # Shares of a match, see SceneMatch.
-_OTHER_SCENE = 0.15  # maximum across a cut beside strong motion
-_CONTINUES = 0.22  # minimum between frames of that motion
+_CONTINUES = 0.22  # minimum between frames of strong motion beside a cut
 _CONTINUES_CLEARLY = 0.6  # likewise
+_OTHER_SCENE = 1 / 3  # maximum across the cut, as a share of that between frames of the motion
 
 
 def find_breaks(run: FrameRun, scenes: SceneMatcher) -> list[int]:
@@ -107,7 +107,7 @@ def _ends_motion(scenes: SceneMatcher, change: Floats, at: int, before: Floats, 
     continues = min(scenes.match(each, each + 1, ZOOMS).share for each in beside)
     largest = change[at] >= _CLEARLY_LARGEST * max(float(before.max()), float(after.max()))
     enough = continues >= _CONTINUES_CLEARLY or (largest and continues >= _CONTINUES)
-    return enough and scenes.match(at, at + 1, ZOOMS).share < _OTHER_SCENE
+    return enough and scenes.match(at, at + 1, ZOOMS).share < _OTHER_SCENE * continues
 
 
 def _is_reframed(run: FrameRun, scenes: SceneMatcher, at: int) -> bool:

@@ -7,7 +7,7 @@ with a cut, and its frames match each other.
 from collections.abc import Sequence
 
 from contentgen_worker.media.shots.frame_run import FrameRun, Span
-from contentgen_worker.media.shots.scene_matcher import SceneMatcher
+from contentgen_worker.media.shots.scene_matcher import UNSCALED, SceneMatcher
 
 SAME_SCENE = 0.3
 """Minimum share of a match between frames of one scene."""
@@ -20,29 +20,24 @@ _MOVED = 4.0  # distance of frames between which the camera moved
 _SHORTEST = 3  # frames of a shot
 
 
-def is_event(run: FrameRun, scenes: SceneMatcher, span: Span, breaks: Sequence[int]) -> bool:
+def is_event(
+    run: FrameRun, scenes: SceneMatcher, span: Span, breaks: Sequence[int], zooms: Sequence[float] = UNSCALED
+) -> bool:
     """Whether the scene before a possible boundary is seen again within a second, and no shot was inserted."""
     first, last = span
-    return any(
-        _is_seen_again(run, scenes, (run.before(first, before), first, last, run.after(last, after)), breaks)
-        for before, after in _PAIRS
-    )
+    for seconds_before, seconds_after in _PAIRS:
+        one, other = run.before(first, seconds_before), run.after(last, seconds_after)
+        match = scenes.in_place(one, other)
+        if match.share < _SEEN_AGAIN and max(run.distance(one, first), run.distance(last, other)) > _MOVED:
+            match = scenes.match(one, other, zooms)
+        if match.share >= _SEEN_AGAIN and not _is_insert(scenes, (one, other), span, breaks):
+            return True
+    return False
 
 
-def _is_seen_again(
-    run: FrameRun, scenes: SceneMatcher, frames: tuple[int, int, int, int], breaks: Sequence[int]
-) -> bool:
-    one, first, last, other = frames
-    match = scenes.in_place(one, other)
-    if match.share < _SEEN_AGAIN and max(run.distance(one, first), run.distance(last, other)) > _MOVED:
-        match = scenes.match(one, other)
-    return match.share >= _SEEN_AGAIN and not _is_insert(scenes, frames, breaks)
-
-
-def _is_insert(scenes: SceneMatcher, frames: tuple[int, int, int, int], breaks: Sequence[int]) -> bool:
+def _is_insert(scenes: SceneMatcher, outer: Span, span: Span, breaks: Sequence[int]) -> bool:
     """Whether a steady shot lies between a boundary and another one, within the outer frames."""
-    one, first, last, other = frames
-    shots = [(at + 1, first) for at in breaks if one <= at < first] + [
-        (last, at) for at in breaks if last <= at < other
-    ]
+    (one, other), (first, last) = outer, span
+    shots = [(at + 1, first) for at in breaks if one <= at < first]
+    shots += [(last, at) for at in breaks if last <= at < other]
     return any(end - start >= _SHORTEST and scenes.match(start, end).share >= SAME_SCENE for start, end in shots)

@@ -15,7 +15,7 @@ import numpy as np
 
 from contentgen_worker.media.shots.events import SAME_SCENE, is_event
 from contentgen_worker.media.shots.frame_run import Floats, FrameRun, Integers, Span
-from contentgen_worker.media.shots.scene_matcher import ZOOMS, SceneMatcher
+from contentgen_worker.media.shots.scene_matcher import COARSE_ZOOMS, ZOOMS, SceneMatcher
 
 # Distances are root mean squares of differences of 0-255.
 _LENGTHS = (7, 8, 10, 12, 14, 17, 20, 24, 29, 35, 42, 50)  # of windows, in frames at up to 30 a second
@@ -82,7 +82,9 @@ def find_dissolves(run: FrameRun, scenes: SceneMatcher, cuts: Sequence[int]) -> 
     for _, window, span in sorted(windows, reverse=True):
         if not overlaps(window, tried):
             tried.append(window)
-            if scenes.match(*window, ZOOMS).share < SAME_SCENE and not is_event(run, scenes, window, cuts):
+            if scenes.match(*window, ZOOMS).share < SAME_SCENE and not is_event(
+                run, scenes, window, cuts, COARSE_ZOOMS
+            ):
                 found.append(span)
     return found
 
