@@ -28,6 +28,7 @@ _CONTRAST = 4.0  # minimum beside strong motion; frames without contrast match n
 _STEP = 2.0  # times a change beside it; light that changes in steps, not in a ramp
 
 # Shares of a match, see SceneMatch.
+_SCROLLED = 0.7  # minimum of a shift within one frame
 _CONTINUES = 0.22  # minimum between frames of strong motion beside a cut
 _CONTINUES_CLEARLY = 0.6  # likewise
 _OTHER_SCENE = 1 / 3  # maximum across the cut, as a share of that between frames of the motion
@@ -69,9 +70,9 @@ def _is_break(run: FrameRun, scenes: SceneMatcher, change: Floats, at: int) -> b
     if change[at] < _STANDS_OUT * _second(before, after):
         has_contrast = min(run.contrast[at], run.contrast[at + 1]) > _CONTRAST
         return bool(has_contrast) and _ends_motion(scenes, change, at, before, after)
-    if scenes.match(at, at + 1).share < SAME_SCENE:
-        return _is_isolated(change[at], before, after) or scenes.match(at, at + 1, ZOOMS).share < SAME_SCENE
-    return _is_isolated(change[at], before, after) and _is_zoomed(scenes, at)
+    if _is_isolated(change[at], before, after):
+        return not _is_scrolled(scenes, at) or _is_zoomed(scenes, at)
+    return scenes.match(at, at + 1, ZOOMS).share < SAME_SCENE
 
 
 def _around(run: FrameRun, change: Floats, at: int) -> tuple[Floats, Floats]:
@@ -108,6 +109,14 @@ def _ends_motion(scenes: SceneMatcher, change: Floats, at: int, before: Floats, 
     largest = change[at] >= _CLEARLY_LARGEST * max(float(before.max()), float(after.max()))
     enough = continues >= _CONTINUES_CLEARLY or (largest and continues >= _CONTINUES)
     return enough and scenes.match(at, at + 1, ZOOMS).share < _OTHER_SCENE * continues
+
+
+def _is_scrolled(scenes: SceneMatcher, at: int) -> bool:
+    """Whether a change between two pictures at rest keeps the scene in place, or nearly all of it shifted.
+
+    Motion takes several frames, so a shift is likelier that of something similar in another scene.
+    """
+    return scenes.in_place(at, at + 1).share >= SAME_SCENE or scenes.match(at, at + 1).share >= _SCROLLED
 
 
 def _is_reframed(run: FrameRun, scenes: SceneMatcher, at: int) -> bool:
