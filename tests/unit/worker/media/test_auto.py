@@ -167,6 +167,22 @@ def test_a_cut_at_the_end_of_strong_motion(speed: int) -> None:
     assert boundary == Boundary(59 / FPS, 60 / FPS, BoundaryKind.CUT)
 
 
+def test_a_cut_right_after_a_flash() -> None:
+    """The flash changes more than the cut."""
+    flash = 0.15 * scene(1) + 205
+    (boundary,) = found([*still(1, 60), flash, *still(1, 1), *still(2, 60)])
+    assert boundary == Boundary(61 / FPS, 62 / FPS, BoundaryKind.CUT)
+
+
+def test_something_similar_in_another_scene_is_not_the_same_scene() -> None:
+    """A presenter before two backgrounds without details."""
+    before, after = np.full((144, 256), 90.0), np.full((144, 256), 130.0)
+    cv2.circle(before, (90, 70), 35, 200.0, -1)
+    cv2.circle(after, (150, 70), 35, 240.0, -1)
+    (boundary,) = found([*[before] * 60, *[after] * 60])
+    assert boundary == Boundary(59 / FPS, 60 / FPS, BoundaryKind.CUT)
+
+
 def test_a_dissolve_between_two_framings_of_a_scene_is_none() -> None:
     """It could as well be a zoom, and the pictures on both sides are nearly the same."""
     assert found([*still(1, 60), *mixed(scene(1), zoomed(1, 1.25), 14), *[zoomed(1, 1.25)] * 60]) == []

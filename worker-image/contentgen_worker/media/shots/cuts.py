@@ -28,7 +28,7 @@ _CONTRAST = 4.0  # minimum beside strong motion; frames without contrast match n
 _STEP = 2.0  # times a change beside it; light that changes in steps, not in a ramp
 
 # Shares of a match, see SceneMatch.
-_SCROLLED = 0.7  # minimum of a shift within one frame
+_SCROLLED, _SCROLLED_DETAILS = 0.7, 0.6  # minimum of a shift within one frame, and of the picture with details
 _CONTINUES = 0.22  # minimum between frames of strong motion beside a cut
 _CONTINUES_CLEARLY = 0.6  # likewise
 _OTHER_SCENE = 1 / 3  # maximum across the cut, as a share of that between frames of the motion
@@ -116,7 +116,9 @@ def _is_scrolled(scenes: SceneMatcher, at: int) -> bool:
 
     Motion takes several frames, so a shift is likelier that of something similar in another scene.
     """
-    return scenes.in_place(at, at + 1).share >= SAME_SCENE or scenes.match(at, at + 1).share >= _SCROLLED
+    shifted = scenes.match(at, at + 1)
+    all_of_it = shifted.share >= _SCROLLED and shifted.detailed >= _SCROLLED_DETAILS
+    return all_of_it or scenes.in_place(at, at + 1).share >= SAME_SCENE
 
 
 def _is_reframed(run: FrameRun, scenes: SceneMatcher, at: int) -> bool:

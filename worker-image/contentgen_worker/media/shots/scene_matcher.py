@@ -45,10 +45,11 @@ class SceneMatch:
     """`share`: of the details that both frames have, times the root of the frames' overlap, since a small part of a
     picture resembles another by chance.
 
-    `zoom`: factor by which the first frame is enlarged.
+    `detailed`: share of the picture that has details. `zoom`: factor by which the first frame is enlarged.
     """
 
     share: float
+    detailed: float = 0.0
     zoom: float = 1.0
 
 
@@ -104,7 +105,7 @@ class SceneMatcher:
         """Match of two frames without a shift."""
         key = one, other
         if key not in self._in_place:
-            self._in_place[key] = SceneMatch(_share(self._of(one, 1.0), self._of(other, 1.0), (0, 0)))
+            self._in_place[key] = _compared(self._of(one, 1.0), self._of(other, 1.0), (0, 0), 1.0)
         return self._in_place[key]
 
     def match(self, one: int, other: int, zooms: Sequence[float] = UNSCALED) -> SceneMatch:
@@ -121,8 +122,8 @@ class SceneMatcher:
         key = one, other, zoom
         if key not in self._shifted:
             first, second = self._of(one, max(zoom, 1.0)), self._of(other, max(1 / zoom, 1.0))
-            found = [SceneMatch(_share(first, second, shift), zoom) for shift in _shifts(first, second)]
-            found.append(self.in_place(one, other) if zoom == 1 else SceneMatch(_share(first, second, (0, 0)), zoom))
+            found = [_compared(first, second, shift, zoom) for shift in _shifts(first, second)]
+            found.append(self.in_place(one, other) if zoom == 1 else _compared(first, second, (0, 0), zoom))
             self._shifted[key] = max(found, key=lambda each: each.share)
         return self._shifted[key]
 
@@ -148,17 +149,17 @@ def _shifts(one: _Details, other: _Details) -> list[Shift]:
     ]
 
 
-def _share(one: _Details, other: _Details, shift: Shift) -> float:
-    """Share of the details that correlate, within the overlap and after the first frame was shifted back."""
+def _compared(one: _Details, other: _Details, shift: Shift, zoom: float) -> SceneMatch:
+    """Match within the overlap, after the first frame was shifted back."""
     (height, width), (x, y) = one.picture.shape, shift
     here = slice(max(0, y), height + min(0, y)), slice(max(0, x), width + min(0, x))
     there = slice(max(0, -y), height + min(0, -y)), slice(max(0, -x), width + min(0, -x))
     power, other_power = one.power[here], other.power[there]
     larger = np.maximum(power, other_power)
     detailed = larger > 2 * _NOISE
-    count = int(np.count_nonzero(detailed))
-    if count < _DETAILED * height * width:
-        return 0.0
+    count, area = int(np.count_nonzero(detailed)), height * width
+    if count < _DETAILED * area:
+        return SceneMatch(0.0, count / area, zoom)
     common = cv2.blur(one.picture[here] * other.picture[there], _WINDOW)
     same = detailed & (common > _CORRELATED * np.sqrt(power * other_power + _NOISE * larger))
-    return int(np.count_nonzero(same)) / count * math.sqrt(larger.size / (height * width))
+    return SceneMatch(int(np.count_nonzero(same)) / count * math.sqrt(larger.size / area), count / area, zoom)
