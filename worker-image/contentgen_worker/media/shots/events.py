@@ -13,6 +13,7 @@ SAME_SCENE = 0.3
 """Minimum share of a match between frames of one scene."""
 
 _SEEN_AGAIN = 0.35  # likewise; more, because several pairs are compared
+_DETAILS = 0.4  # minimum of a shifted picture; a small figure resembles another one
 _PAIRS = (  # seconds before and after a boundary
     (0.0, 0.25), (0.25, 0.0), (0.05, 0.4), (0.4, 0.05), (0.05, 0.7), (0.7, 0.05), (0.05, 1.1), (1.1, 0.05)
 )  # fmt: skip
@@ -26,13 +27,19 @@ def is_event(
     """Whether the scene before a possible boundary is seen again within a second, and no shot was inserted."""
     first, last = span
     for seconds_before, seconds_after in _PAIRS:
-        one, other = run.before(first, seconds_before), run.after(last, seconds_after)
-        match = scenes.in_place(one, other)
-        if match.share < _SEEN_AGAIN and max(run.distance(one, first), run.distance(last, other)) > _MOVED:
-            match = scenes.match(one, other, zooms)
-        if match.share >= _SEEN_AGAIN and not _is_insert(scenes, (one, other), span, breaks):
+        outer = one, other = run.before(first, seconds_before), run.after(last, seconds_after)
+        moved = max(run.distance(one, first), run.distance(last, other)) > _MOVED
+        if _is_seen_again(scenes, outer, zooms if moved else ()) and not _is_insert(scenes, outer, span, breaks):
             return True
     return False
+
+
+def _is_seen_again(scenes: SceneMatcher, frames: Span, zooms: Sequence[float]) -> bool:
+    """Whether two frames show the same scene: in place, or shifted with these zooms."""
+    if scenes.in_place(*frames).share >= _SEEN_AGAIN:
+        return True
+    moved = scenes.match(*frames, zooms)
+    return moved.share >= _SEEN_AGAIN and moved.detailed >= _DETAILS
 
 
 def _is_insert(scenes: SceneMatcher, outer: Span, span: Span, breaks: Sequence[int]) -> bool:
