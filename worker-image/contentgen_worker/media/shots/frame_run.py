@@ -31,6 +31,8 @@ def make_thumbnail(planes: Planes) -> Plane:
 def coarse(thumbnails: Plane) -> Plane:
     """Thumbnails (frame x height x width) at half the size, as vectors. Luma is the first two thirds of each."""
     count, height, width = thumbnails.shape
+    if not count:
+        return np.empty((0, width // 2 * (height // 2)), np.uint8)
     size = (width // 2, count * height // 2)
     small = cv2.resize(thumbnails.reshape(count * height, width), size, interpolation=cv2.INTER_AREA)
     return np.asarray(small, np.uint8).reshape(count, -1)
