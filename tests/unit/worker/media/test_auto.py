@@ -1,5 +1,6 @@
 """Detector `auto` on synthetic frames: boundaries, and what resembles them."""
 
+import copy
 from collections.abc import Callable, Sequence
 
 import cv2
@@ -131,6 +132,7 @@ EVENTS: dict[str, list[Picture]] = {
     "whip mostly in one frame": [scene(1, shift=shift) for shift in (70, 76, 78)],
     "zoom mostly in one frame": [zoomed(1, factor) for factor in (1.3, 1.38, 1.42)],
     "explosion": exploded(1, 24),
+    "long explosion": [*[exploded(1, 24)[0]] * 14, *exploded(1, 8)],
     "flash": [np.full((144, 256), 250.0)] * 8,
     "strobe": strobed(1, 40),
     "shake": shaken(1, 24),
@@ -167,9 +169,40 @@ def test_a_cut_at_the_end_of_strong_motion(speed: int) -> None:
     assert boundary == Boundary(59 / FPS, 60 / FPS, BoundaryKind.CUT)
 
 
+def test_the_end_right_after_a_detection() -> None:
+    """For any number of frames."""
+    detector, shown = AutoDetector(), np.zeros((54, 64), np.uint8)
+    for index in range(400):
+        assert detector.push(index / FPS, shown) == []
+        assert copy.deepcopy(detector).finish() == []
+
+
+def test_a_jump_cut_and_back() -> None:
+    """The framing is seen again, but not because of an event."""
+    near = [zoomed(1, 1.25)]
+    starts = [each.start for each in found([*still(1, 60), *near * 12, *still(1, 60)])]
+    assert starts == pytest.approx([59 / FPS, 71 / FPS])
+
+
+def test_an_object_passes_before_a_moving_camera() -> None:
+    """The scene is seen again, shifted."""
+    rows = np.random.default_rng(5).uniform(40, 120, (8, 9, 16))  # so near that its details change in each frame
+    hidden = [cv2.resize(each, (256, 144), interpolation=cv2.INTER_CUBIC) for each in rows]
+    passing = [*pan(1, 60, 2), *hidden, *[scene(1, shift=136 + 2 * index) for index in range(60)]]
+    assert found(passing) == []
+
+
+def test_a_flash_that_fades_before_a_moving_camera() -> None:
+    """It ends as a fade, and the picture has changed by then."""
+    white = np.full((144, 256), 250.0)
+    moving = pan(1, 140, 3)
+    fading = [white + (moving[66 + index] - white) * (index + 1) / 12 for index in range(12)]
+    assert found([*moving[:60], *[white] * 6, *fading, *moving[78:]]) == []
+
+
 def test_a_cut_right_after_a_flash() -> None:
     """The flash changes more than the cut."""
-    flash = 0.15 * scene(1) + 205
+    flash = 0.3 * scene(1) + 170
     (boundary,) = found([*still(1, 60), flash, *still(1, 1), *still(2, 60)])
     assert boundary == Boundary(61 / FPS, 62 / FPS, BoundaryKind.CUT)
 

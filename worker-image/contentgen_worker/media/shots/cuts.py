@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from contentgen_worker.media.shots.events import SAME_SCENE, is_event
-from contentgen_worker.media.shots.frame_run import Floats, FrameRun, Integers
+from contentgen_worker.media.shots.frame_run import Floats, FrameRun
 from contentgen_worker.media.shots.scene_matcher import ZOOMS, SceneMatcher
 
 # Distances are root mean squares of differences of 0-255.
@@ -25,7 +25,6 @@ _LEAST = 3  # frames of a shot
 _BEFORE, _AFTER = 5, 6  # frames compared across a cut; a flash is shorter
 _RETURNS = 0.5  # share of the change; a nearer frame after it means that the picture returned
 _CONTRAST = 4.0  # minimum beside strong motion; frames without contrast match nothing, and end a fade
-_STEP = 2.0  # times a change beside it; light that changes in steps, not in a ramp
 
 # Shares of a match, see SceneMatch.
 _SCROLLED, _SCROLLED_DETAILS = 0.7, 0.6  # minimum of a shift within one frame, and of the picture with details
@@ -38,10 +37,8 @@ def find_breaks(run: FrameRun, scenes: SceneMatcher) -> list[int]:
     """Indices of the last frames before changes of scene. Some may be events, see `find_cuts`."""
     change = run.changes()
     at = np.flatnonzero(change > _CHANGE)
-    by_light = run.differs_by_light(at, at + 1)
-    change[_light_steps(change, at[by_light])] = 0
     breaks: list[int] = []
-    for each in at[~by_light]:
+    for each in at[~run.differs_by_light(at, at + 1)]:
         if _is_break(run, scenes, change, int(each)):
             if breaks and each - breaks[-1] < _LEAST:
                 breaks[-1] = max(breaks[-1], int(each), key=change.__getitem__)
@@ -51,14 +48,8 @@ def find_breaks(run: FrameRun, scenes: SceneMatcher) -> list[int]:
 
 
 def find_cuts(run: FrameRun, scenes: SceneMatcher, breaks: Sequence[int]) -> list[int]:
-    """Breaks that no event explains. A scene that is cut to another framing is seen before and after."""
-    return [at for at in breaks if not is_event(run, scenes, (at, at + 1), breaks) or _is_reframed(run, scenes, at)]
-
-
-def _light_steps(change: Floats, by_light: Integers) -> Integers:
-    """Changes by light that are not part of a ramp of light."""
-    padded = np.pad(change, 1)
-    return by_light[change[by_light] >= _STEP * np.minimum(padded[by_light], padded[by_light + 2])]
+    """Breaks that no event explains."""
+    return [at for at in breaks if not is_event(run, scenes, (at, at + 1), breaks)]
 
 
 def _is_break(run: FrameRun, scenes: SceneMatcher, change: Floats, at: int) -> bool:
@@ -121,12 +112,7 @@ def _is_scrolled(scenes: SceneMatcher, at: int) -> bool:
     return all_of_it or scenes.in_place(at, at + 1).share >= SAME_SCENE
 
 
-def _is_reframed(run: FrameRun, scenes: SceneMatcher, at: int) -> bool:
-    """Whether a cut within a scene changes the framing (jump cut). A zoom or a whip pan takes several frames."""
-    change = run.changes()
-    return _is_isolated(change[at], *_around(run, change, at)) and _is_zoomed(scenes, at)
-
-
 def _is_zoomed(scenes: SceneMatcher, at: int) -> bool:
+    """Whether the framing changes within one frame (jump cut). A zoom takes several frames."""
     match = scenes.match(at, at + 1, ZOOMS)
     return match.zoom != 1 and match.share >= SAME_SCENE
