@@ -27,7 +27,7 @@ def wide(seed: int) -> Picture:
 def view(seed: int, *, shift: tuple[float, float] = (0.0, 0.0), zoom: float = 1.0) -> Picture:
     """Middle part of the blobs, 64x36."""
     matrix = cv2.getRotationMatrix2D((96, 54), 0, zoom)
-    matrix[:, 2] -= (64 + shift[0], 36 + shift[1])
+    matrix[:, 2] -= np.array([64 + shift[0], 36 + shift[1]])
     return np.asarray(cv2.warpAffine(wide(seed), matrix, SIZE), np.float32)
 
 
