@@ -26,9 +26,10 @@ from contentgen_worker.media.decode.decode import WHOLE, frames
 from contentgen_worker.media.decode.planes import Shape
 from contentgen_worker.media.decode.probe import open_media
 from contentgen_worker.media.select.similarity import ComparablePicture, difference
-from contentgen_worker.media.shots import boundary_detector
+from contentgen_worker.media.shots.adaptive import distance
 from contentgen_worker.media.shots.best import detail
 from contentgen_worker.media.shots.boundaries import Boundary, BoundaryKind
+from contentgen_worker.media.shots.boundary_detector import AutoDetector
 from contentgen_worker.prepare.lora import training_set
 from contentgen_worker.progress import Steps
 
@@ -100,17 +101,17 @@ def _made(video: Path, scratch: Path) -> dict[str, Any]:
 
 def _seen(video: Path) -> DetectorView:
     """Detector signals of all frames, with thumbnails of the plotted part."""
-    limits, detector = Limits(), boundary_detector.AutoDetector()
+    limits, detector = Limits(), AutoDetector()
     seen = DetectorView([], [], [], [], [])
     last = None
     with open_media(video) as container:
         for frame in frames(container, WHOLE, MediaLimits(limits.pixels, limits.duration_seconds)):
             planes = Shape.for_frame(frame.image.width, frame.image.height).shrink(frame.image)
-            thumbnail = boundary_detector.make_thumbnail(planes).astype(np.float32)
+            thumbnail = detector.thumbnail(planes)
             seen.seconds.append(frame.seconds)
-            seen.change.append(0.0 if last is None else float(np.sqrt(np.square(thumbnail - last).mean())))
+            seen.change.append(0.0 if last is None else distance(last, thumbnail))
             seen.detail.append(detail(planes.y))
-            seen.boundaries.extend(detector.push(frame.seconds, detector.thumbnail(planes)))
+            seen.boundaries.extend(detector.push(frame.seconds, thumbnail))
             if _FROM <= frame.seconds <= _TO:
                 seen.small.append(_image(frame.image).resize((160, 90)))
             last = thumbnail

@@ -91,7 +91,7 @@ CALM = (100, 90, 110) * 5
 def rest(
     thumbnail: float, following: float | None, sizes: Sequence[int] = CALM, seconds: float = 4, early: bool = True
 ) -> RemainingGroup:
-    thumbnails = [None if value is None else np.full(12, value, np.uint8) for value in (thumbnail, following)]
+    thumbnails = [None if value is None else np.full((6, 4), value, np.uint8) for value in (thumbnail, following)]
     assert thumbnails[0] is not None
     return RemainingGroup(thumbnails[0], thumbnails[1], sizes, 1000, seconds, early)
 
@@ -124,9 +124,9 @@ def test_what_is_left_is_known_where_it_is_alike_or_steady_up_to_a_cut(left: Rem
 
 
 def test_what_is_not_looked_at_goes_evenly_or_stays_until_the_cut() -> None:
-    assert [int(thumbnail[0]) for thumbnail in interpolate(rest(50, 54), [0.25, 0.5])] == [51, 52]
-    assert [int(thumbnail[0]) for thumbnail in interpolate(rest(50, 90), [0.25, 0.5])] == [50, 50]
-    assert [int(thumbnail[0]) for thumbnail in interpolate(rest(50, None), [0.5])] == [50]
+    assert [int(thumbnail[0, 0]) for thumbnail in interpolate(rest(50, 54), [0.25, 0.5])] == [51, 52]
+    assert [int(thumbnail[0, 0]) for thumbnail in interpolate(rest(50, 90), [0.25, 0.5])] == [50, 50]
+    assert [int(thumbnail[0, 0]) for thumbnail in interpolate(rest(50, None), [0.5])] == [50]
 
 
 def packets(path: Path) -> list[PacketGroup]:

@@ -1,5 +1,6 @@
 """Detector `auto` on synthetic frames: boundaries, and what resembles them."""
 
+import copy
 from collections.abc import Callable, Sequence
 
 import cv2
@@ -8,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from contentgen_worker.media.decode.planes import Planes
-from contentgen_worker.media.shots.boundaries import Boundary
+from contentgen_worker.media.shots.boundaries import Boundary, BoundaryKind
 from contentgen_worker.media.shots.boundary_detector import AutoDetector
 
 Picture = npt.NDArray[np.float64]
@@ -53,6 +54,39 @@ def found(pictures: Sequence[Picture], noise: float = 2.0) -> list[Boundary]:
     return boundaries + detector.finish()
 
 
+def crossed(seed: int, frames: int, *, objects: int = 1) -> list[Picture]:
+    """Objects that pass before a still scene; together they cover all of it for a moment."""
+    pictures = []
+    for index in range(frames):
+        picture = scene(seed)
+        for number in range(objects):
+            edge = round(-200 + 460 * (index - 2 * number) / frames)
+            left, right = np.clip((edge, edge + 200), 0, 256)
+            picture[:, left:right] = 45 + 60 * number + 40 * ((np.arange(left, right) - edge) // 20 % 2)
+        pictures.append(picture)
+    return pictures
+
+
+def punched(seed: int, frames: int, factor: float) -> list[Picture]:
+    """Zoom within few frames."""
+    return [zoomed(seed, factor ** ((index + 1) / frames)) for index in range(frames)]
+
+
+def exploded(seed: int, frames: int) -> list[Picture]:
+    """A bright picture that hides the scene at once and disappears slowly."""
+    fire = np.full((144, 256), 230.0)
+    cv2.circle(fire, (128, 72), 60, 120.0, -1)
+    return mixed(fire, scene(seed), frames)
+
+
+def strobed(seed: int, frames: int) -> list[Picture]:
+    return [scene(seed) if index // 4 % 2 else 0.25 * scene(seed) + 175 for index in range(frames)]
+
+
+def shaken(seed: int, frames: int) -> list[Picture]:
+    return [scene(seed, shift=40 * np.sin(2.4 * index) * (1 - index / frames)) for index in range(frames)]
+
+
 BLACK = np.full((144, 256), 16.0)
 FADE = [*mixed(scene(1), BLACK, 12), *[BLACK] * 6, *mixed(BLACK, scene(2), 12)]
 
@@ -88,6 +122,103 @@ def test_what_lies_between_two_shots(between: list[Picture], kind: str, seconds:
 )
 def test_what_is_no_boundary(pictures: list[Picture]) -> None:
     assert found(pictures) == []
+
+
+EVENTS: dict[str, list[Picture]] = {
+    "object": crossed(1, 12),
+    "objects": crossed(1, 14, objects=2),
+    "whip": [*pan(1, 8, 70), *[scene(1, shift=490)] * 10],
+    "zoom": [*punched(1, 3, 1.5), *[zoomed(1, 1.5)] * 10],
+    "whip mostly in one frame": [scene(1, shift=shift) for shift in (70, 76, 78)],
+    "zoom mostly in one frame": [zoomed(1, factor) for factor in (1.3, 1.38, 1.42)],
+    "explosion": exploded(1, 24),
+    "long explosion": [*[exploded(1, 24)[0]] * 14, *exploded(1, 8)],
+    "flash": [np.full((144, 256), 250.0)] * 8,
+    "strobe": strobed(1, 40),
+    "shake": shaken(1, 24),
+}
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_an_event_is_no_boundary_but_a_cut_after_it_is(event: str) -> None:
+    pictures = [*still(1, 60), *EVENTS[event]]
+    rest = [pictures[-1]] if event.startswith(("whip", "zoom")) else still(1, 1)
+    assert found([*pictures, *rest * 60]) == []
+    boundaries = found([*pictures, *rest * 15, *still(2, 60)])
+    assert boundaries == [Boundary((len(pictures) + 14) / FPS, (len(pictures) + 15) / FPS, BoundaryKind.CUT)]
+
+
+@pytest.mark.parametrize("seconds", [0.4, 0.7, 1.0])
+def test_a_short_shot_between_two_of_the_same_scene(seconds: float) -> None:
+    """The scene is seen again, but after two cuts."""
+    frames = round(seconds * FPS)
+    starts = [each.start for each in found([*still(1, 60), *still(2, frames), *still(1, 60)])]
+    assert starts == pytest.approx([59 / FPS, (59 + frames) / FPS])
+
+
+def test_a_jump_cut_changes_the_framing_at_once() -> None:
+    (boundary,) = found([*still(1, 60), *[zoomed(1, 1.25)] * 60])
+    assert boundary == Boundary(59 / FPS, 60 / FPS, BoundaryKind.CUT)
+    scrolled = [*still(1, 60), *[scene(1, shift=90)] * 60]
+    assert found(scrolled) == []
+
+
+@pytest.mark.parametrize("speed", [24, 60])
+def test_a_cut_at_the_end_of_strong_motion(speed: int) -> None:
+    (boundary,) = found([*pan(1, 60, speed), *still(2, 60)])
+    assert boundary == Boundary(59 / FPS, 60 / FPS, BoundaryKind.CUT)
+
+
+def test_the_end_right_after_a_detection() -> None:
+    """For any number of frames."""
+    detector, shown = AutoDetector(), np.zeros((54, 64), np.uint8)
+    for index in range(400):
+        assert detector.push(index / FPS, shown) == []
+        assert copy.deepcopy(detector).finish() == []
+
+
+def test_a_jump_cut_and_back() -> None:
+    """The framing is seen again, but not because of an event."""
+    near = [zoomed(1, 1.25)]
+    starts = [each.start for each in found([*still(1, 60), *near * 12, *still(1, 60)])]
+    assert starts == pytest.approx([59 / FPS, 71 / FPS])
+
+
+def test_an_object_passes_before_a_moving_camera() -> None:
+    """The scene is seen again, shifted."""
+    rows = np.random.default_rng(5).uniform(40, 120, (8, 9, 16))  # so near that its details change in each frame
+    hidden = [cv2.resize(each, (256, 144), interpolation=cv2.INTER_CUBIC) for each in rows]
+    passing = [*pan(1, 60, 2), *hidden, *[scene(1, shift=136 + 2 * index) for index in range(60)]]
+    assert found(passing) == []
+
+
+def test_a_flash_that_fades_before_a_moving_camera() -> None:
+    """It ends as a fade, and the picture has changed by then."""
+    white = np.full((144, 256), 250.0)
+    moving = pan(1, 140, 3)
+    fading = [white + (moving[66 + index] - white) * (index + 1) / 12 for index in range(12)]
+    assert found([*moving[:60], *[white] * 6, *fading, *moving[78:]]) == []
+
+
+def test_a_cut_right_after_a_flash() -> None:
+    """The flash changes more than the cut."""
+    flash = 0.3 * scene(1) + 170
+    (boundary,) = found([*still(1, 60), flash, *still(1, 1), *still(2, 60)])
+    assert boundary == Boundary(61 / FPS, 62 / FPS, BoundaryKind.CUT)
+
+
+def test_something_similar_in_another_scene_is_not_the_same_scene() -> None:
+    """A presenter before two backgrounds without details."""
+    before, after = np.full((144, 256), 90.0), np.full((144, 256), 130.0)
+    cv2.circle(before, (90, 70), 35, 200.0, -1)
+    cv2.circle(after, (150, 70), 35, 240.0, -1)
+    (boundary,) = found([*[before] * 60, *[after] * 60])
+    assert boundary == Boundary(59 / FPS, 60 / FPS, BoundaryKind.CUT)
+
+
+def test_a_dissolve_between_two_framings_of_a_scene_is_none() -> None:
+    """It could as well be a zoom, and the pictures on both sides are nearly the same."""
+    assert found([*still(1, 60), *mixed(scene(1), zoomed(1, 1.25), 14), *[zoomed(1, 1.25)] * 60]) == []
 
 
 def test_a_cut_between_two_pans() -> None:

@@ -27,7 +27,7 @@ from contentgen_worker.media.decode.decode import Clock, DecodedFrame, Segment, 
 from contentgen_worker.media.decode.planes import Plane, Planes, Shape
 from contentgen_worker.media.shots.best import EDGE, FrameCandidate, detail
 from contentgen_worker.media.shots.boundaries import LAG, MAX_SKIPPED
-from contentgen_worker.media.shots.boundary_detector import make_thumbnail
+from contentgen_worker.media.shots.frame_run import coarse, make_thumbnail
 from contentgen_worker.media.shots.groups import (
     Decoder,
     PacketGroup,
@@ -112,8 +112,9 @@ def _length(group: PacketGroup) -> int:
 
 
 def distance(first: Plane, second: Plane) -> float:
-    """Root mean square difference of two thumbnails, 0-255."""
-    return float(np.sqrt(np.mean(np.subtract(first, second, dtype=np.float32) ** 2)))
+    """Root mean square difference of two thumbnails at half the size, 0-255."""
+    one, other = coarse(np.stack([first, second]))
+    return float(np.sqrt(np.mean(np.subtract(one, other, dtype=np.float32) ** 2)))
 
 
 def is_similar(first: Plane, second: Plane) -> bool:

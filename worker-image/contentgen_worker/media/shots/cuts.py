@@ -1,0 +1,118 @@
+"""Cuts: the change between two frames stands out against the changes around it, and they show different scenes.
+
+- Motion: frames of a whip pan, a shake or a zoom match, shifted or zoomed, so they are no cut. A change of framing
+  within one frame, with rest before and after, is a jump cut.
+- Beside strong motion, no change stands out. There, the frames of the motion have to match each other, and those of the
+  cut must not.
+- Light that is switched or dimmed changes gain and offset of the picture only.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from contentgen_worker.media.shots.events import SAME_SCENE, is_event
+from contentgen_worker.media.shots.frame_run import Floats, FrameRun
+from contentgen_worker.media.shots.scene_matcher import ZOOMS, SceneMatcher
+
+# Distances are root mean squares of differences of 0-255.
+_CHANGE = 6.0  # minimum of a cut
+_STANDS_OUT = 2.2  # times the second largest change around
+_ISOLATED = 5.0  # times the largest change around
+_CLEARLY_LARGEST = 1.25  # likewise
+_AROUND = 6  # frames on each side
+_LEAST = 3  # frames of a shot
+_BEFORE, _AFTER = 5, 6  # frames compared across a cut; a flash is shorter
+_RETURNS = 0.5  # share of the change; a nearer frame after it means that the picture returned
+_CONTRAST = 4.0  # minimum beside strong motion; frames without contrast match nothing, and end a fade
+
+# Shares of a match, see SceneMatch.
+_SCROLLED, _SCROLLED_DETAILS = 0.7, 0.6  # minimum of a shift within one frame, and of the picture with details
+_CONTINUES = 0.22  # minimum between frames of strong motion beside a cut
+_CONTINUES_CLEARLY = 0.6  # likewise
+_OTHER_SCENE = 1 / 3  # maximum across the cut, as a share of that between frames of the motion
+
+
+def find_breaks(run: FrameRun, scenes: SceneMatcher) -> list[int]:
+    """Indices of the last frames before changes of scene. Some may be events, see `find_cuts`."""
+    change = run.changes()
+    at = np.flatnonzero(change > _CHANGE)
+    breaks: list[int] = []
+    for each in at[~run.differs_by_light(at, at + 1)]:
+        if _is_break(run, scenes, change, int(each)):
+            if breaks and each - breaks[-1] < _LEAST:
+                breaks[-1] = max(breaks[-1], int(each), key=change.__getitem__)
+            else:
+                breaks.append(int(each))
+    return breaks
+
+
+def find_cuts(run: FrameRun, scenes: SceneMatcher, breaks: Sequence[int]) -> list[int]:
+    """Breaks that no event explains."""
+    return [at for at in breaks if not is_event(run, scenes, (at, at + 1), breaks)]
+
+
+def _is_break(run: FrameRun, scenes: SceneMatcher, change: Floats, at: int) -> bool:
+    if not _LEAST <= at < len(change) - _LEAST:
+        return False
+    before, after = _around(run, change, at)
+    if not _stands_out(change[at], before, after) or _picture_returns(run, change[at], at):
+        return False
+    if change[at] < _STANDS_OUT * _second(before, after):
+        has_contrast = min(run.contrast[at], run.contrast[at + 1]) > _CONTRAST
+        return bool(has_contrast) and _ends_motion(scenes, change, at, before, after)
+    if _is_isolated(change[at], before, after):
+        return not _is_scrolled(scenes, at) or _is_zoomed(scenes, at)
+    return scenes.match(at, at + 1, ZOOMS).share < SAME_SCENE
+
+
+def _around(run: FrameRun, change: Floats, at: int) -> tuple[Floats, Floats]:
+    """Changes before and after a change."""
+    reach = _AROUND * run.stride
+    return change[max(0, at - reach) : at], change[at + 1 : at + 1 + reach]
+
+
+def _second(before: Floats, after: Floats) -> float:
+    """Second largest change around: a cut may be beside another one."""
+    return max(float(np.partition(np.concatenate([before, after]), -2)[-2]), 1.0)
+
+
+def _stands_out(change: float, before: Floats, after: Floats) -> bool:
+    """Whether a change is large for its surroundings, or for the quieter side of them."""
+    return change >= _STANDS_OUT * min(
+        _second(before, after), max(float(before.max()), 1.0), max(float(after.max()), 1.0)
+    )
+
+
+def _is_isolated(change: float, before: Floats, after: Floats) -> bool:
+    return change >= _ISOLATED * max(float(before.max()), float(after.max()), 1.0)
+
+
+def _picture_returns(run: FrameRun, change: float, at: int) -> bool:
+    before, after = at + 1 - _BEFORE * run.stride, at + 1 + _AFTER * run.stride
+    return bool(run.square[max(0, before) : at + 1, at + 1 : after].min() < (_RETURNS * change) ** 2)
+
+
+def _ends_motion(scenes: SceneMatcher, change: Floats, at: int, before: Floats, after: Floats) -> bool:
+    """Whether strong motion ends or begins with a cut. Its own frames match each other, at least in part."""
+    beside = (at - 2, at - 1) if before.max() > after.max() else (at + 1, at + 2)
+    continues = min(scenes.match(each, each + 1, ZOOMS).share for each in beside)
+    largest = change[at] >= _CLEARLY_LARGEST * max(float(before.max()), float(after.max()))
+    enough = continues >= _CONTINUES_CLEARLY or (largest and continues >= _CONTINUES)
+    return enough and scenes.match(at, at + 1, ZOOMS).share < _OTHER_SCENE * continues
+
+
+def _is_scrolled(scenes: SceneMatcher, at: int) -> bool:
+    """Whether a change between two pictures at rest keeps the scene in place, or nearly all of it shifted.
+
+    Motion takes several frames, so a shift is likelier that of something similar in another scene.
+    """
+    shifted = scenes.match(at, at + 1)
+    all_of_it = shifted.share >= _SCROLLED and shifted.detailed >= _SCROLLED_DETAILS
+    return all_of_it or scenes.in_place(at, at + 1).share >= SAME_SCENE
+
+
+def _is_zoomed(scenes: SceneMatcher, at: int) -> bool:
+    """Whether the framing changes within one frame (jump cut). A zoom takes several frames."""
+    match = scenes.match(at, at + 1, ZOOMS)
+    return match.zoom != 1 and match.share >= SAME_SCENE

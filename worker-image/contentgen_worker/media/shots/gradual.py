@@ -1,0 +1,144 @@
+"""Dissolves and fades.
+
+- Dissolve: each frame of a window is a mixture of the window's two ends, with a growing share of the second. As points,
+  the frames lie on the line between the ends, within `_RESIDUE`; those of a pan or zoom lie far off it. And the ends
+  differ more than either shot drifts in the same time.
+- Fade: a ramp to a picture without contrast, from it, or both.
+
+In both cases the ends show different scenes, and no event explains the change.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from contentgen_worker.media.shots.events import SAME_SCENE, is_event
+from contentgen_worker.media.shots.frame_run import Floats, FrameRun, Integers, Span
+from contentgen_worker.media.shots.scene_matcher import COARSE_ZOOMS, ZOOMS, SceneMatcher
+
+# Distances are root mean squares of differences of 0-255.
+_LENGTHS = (7, 8, 10, 12, 14, 17, 20, 24, 29, 35, 42, 50)  # of windows, in frames at up to 30 a second
+_SHORTER = (4, 5, 6)  # likewise, if half of the frames are missing
+_APART = 8.0  # the ends of a dissolve
+_DRIFT, _SHORT_DRIFT = 1.35, 1.6  # factor over the drift of a shot in the same time, and in half of it
+_RESIDUE = 0.12  # mean square distance off the line over the line's squared length, for half mixtures
+_BACKWARDS, _AT_ONCE = -0.25, 0.4  # of the mixture: sum of steps back, and the largest step
+_RAMP, _SLOW_RAMP = 5, 3  # minimum number of mixed frames
+_MIXED = 0.06  # smaller shares count as unmixed
+_CLEAR = 8.0  # minimum score of a dissolve
+
+_FLAT = 3.0  # contrast at the end of a fade
+_FADE_FRAMES, _LONGEST_FADE = 3, 60
+_SLOWER = 0.2  # share of a fade's mean step; a slower step ends it
+_OTHER = 0.2  # share of the distance to black; a larger change across the fade is another shot
+
+
+def find_fades(run: FrameRun, scenes: SceneMatcher, breaks: Sequence[int]) -> list[Span]:
+    """Fades, in order. None of them contains a break."""
+    found = []
+    for first, last in _flat(run):
+        start, end = _ramp(run, first, -1, breaks), _ramp(run, last, 1, breaks)
+        out, into = first - start >= _FADE_FRAMES, end - last >= _FADE_FRAMES
+        start, end = start if out else first - 1, end if into else last + 1
+        if (out or into) and start >= 0 and end < len(run):
+            black = max(run.distance(start, first), run.distance(end, last))
+            differs = run.distance(start, end) >= max(_APART, _OTHER * black)
+            if differs and not is_event(run, scenes, (start, end), breaks):
+                found.append((start, end))
+    return found
+
+
+def _flat(run: FrameRun) -> Iterator[Span]:
+    """Runs of frames without contrast: first and last frame of each."""
+    edges = np.diff(np.concatenate([[0], run.contrast < _FLAT, [0]]).astype(np.int8))
+    return zip(
+        (int(each) for each in np.flatnonzero(edges == 1)),
+        (int(each) - 1 for each in np.flatnonzero(edges == -1)),
+        strict=True,
+    )
+
+
+def _ramp(run: FrameRun, flat: int, step: int, breaks: Sequence[int]) -> int:
+    """Frame where the fade from or to a flat frame begins or ends: the last one with a growing distance."""
+    distances = np.sqrt(run.square[:, flat])
+    at, steps = flat, deque[float](maxlen=8)
+    while (
+        0 <= at + step < len(run) and abs(at - flat) < _LONGEST_FADE * run.stride and min(at, at + step) not in breaks
+    ):
+        steps.append(float(distances[at + step] - distances[at]))
+        if steps[-1] < _SLOWER * max(sum(steps) / len(steps), 0.5):
+            break
+        at += step
+    return at
+
+
+def find_dissolves(run: FrameRun, scenes: SceneMatcher, cuts: Sequence[int]) -> list[Span]:
+    """Dissolves of non-overlapping windows, those with the best score first. Both ends show different scenes."""
+    lengths = (*_SHORTER, *_LENGTHS) if run.slow else _LENGTHS
+    windows = [each for length in lengths for each in _windows(run, length * run.stride, cuts)]
+    tried: list[Span] = []
+    found: list[Span] = []
+    for _, window, span in sorted(windows, reverse=True):
+        if not overlaps(window, tried):
+            tried.append(window)
+            if scenes.match(*window, ZOOMS).share < SAME_SCENE and not is_event(
+                run, scenes, window, cuts, COARSE_ZOOMS
+            ):
+                found.append(span)
+    return found
+
+
+def overlaps(span: Span, others: Sequence[Span]) -> bool:
+    """Whether a span has frames in common with one of the others."""
+    return any(span[0] < end and start < span[1] for start, end in others)
+
+
+def _windows(run: FrameRun, length: int, cuts: Sequence[int]) -> Iterator[tuple[float, Span, Span]]:
+    """Windows of this length that hold a dissolve: score, window, and the dissolve within it."""
+    first = np.flatnonzero(run.changes(length) > _APART)
+    first, drift = _distinct_windows(run, first, length, cuts)
+    if not len(first):
+        return
+    last = first + length
+    between = first[:, None] + np.arange(run.stride, length, run.stride)
+    line = run.square[first, last][:, None]
+    to_first, to_last = run.square[between, first[:, None]], run.square[between, last[:, None]]
+    share = (to_first + line - to_last) / (2 * line)  # of the last picture in each frame
+    off = np.maximum(to_first - share**2 * line, 0)
+    residue = off.sum(axis=1) / line[:, 0] / np.maximum(np.clip(4 * share * (1 - share), 0, 1).sum(axis=1), 1)
+    nothing, everything = np.zeros((len(first), 1)), np.ones((len(first), 1))
+    steps = np.diff(np.hstack([nothing, share, everything]), axis=1)
+    mixed = ((share > _MIXED) & (share < 1 - _MIXED)).sum(axis=1)
+    length_of_line = np.sqrt(line[:, 0])
+    score = length_of_line * (1 - 4 * residue) - 0.7 * drift
+    good = (residue < _RESIDUE) & (np.minimum(steps, 0).sum(axis=1) > _BACKWARDS) & (steps.max(axis=1) < _AT_ONCE)
+    for index in np.flatnonzero(good & (mixed >= (_SLOW_RAMP if run.slow else _RAMP)) & (score >= _CLEAR)):
+        start = int(first[index])
+        inside = np.flatnonzero((share[index] > _MIXED) & (share[index] < 1 - _MIXED))
+        span = (start + int(inside[0]) * run.stride, start + (int(inside[-1]) + 2) * run.stride)
+        yield float(score[index]), (start, start + length), span
+
+
+def _distinct_windows(run: FrameRun, first: Integers, length: int, cuts: Sequence[int]) -> tuple[Integers, Floats]:
+    """Windows whose ends differ by more than drift, with the larger drift of the shots on both sides."""
+    for share, factor in ((0.5, _SHORT_DRIFT), (1.0, _DRIFT)):
+        last = first + length
+        drift = _drift(run, first, last, int(share * length), cuts)
+        keep = run.distances(first, last) > factor * drift
+        first, drift = first[keep], drift[keep]
+    last = first + length
+    keep = (np.searchsorted(cuts, first) == np.searchsorted(cuts, last)) & ~run.differs_by_light(first, last)
+    return first[keep], drift[keep]
+
+
+def _drift(run: FrameRun, first: Integers, last: Integers, length: int, cuts: Sequence[int]) -> Floats:
+    """Change of the shots in as many frames before and after a window; extrapolated if a cut leaves fewer frames."""
+    edges = np.array([-1, *cuts, len(run) - 1], dtype=np.intp)
+    begin = edges[np.searchsorted(edges, first) - 1] + 1
+    end = edges[np.searchsorted(edges, last)]
+    found = []
+    for edge, other in ((first, np.maximum(first - length, begin)), (last, np.minimum(last + length, end))):
+        frames = np.maximum(np.abs(edge - other), 1)
+        found.append(run.distances(edge, other) * np.minimum(length / frames, 3))
+    return np.asarray(np.maximum(*found))

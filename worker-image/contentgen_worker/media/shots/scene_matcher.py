@@ -1,0 +1,165 @@
+"""Whether two frames show the same scene, although the camera moved, the light changed or something covers a part.
+
+One frame is shifted, and enlarged if asked, to where it resembles the other one most. Then the share of the picture
+whose details correlate is measured. It is near 1 between neighbouring frames of a shot, a third if an object covers
+most of the picture or motion blurs it, and below 0.2 between frames of two shots.
+
+- The shift is the peak of the phase correlation, so it needs no search and is independent of contrast.
+- Details are compared: luma without its local mean, correlated within a window. Gain and offset of light cancel out.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from contentgen_worker.media.decode.planes import Plane
+
+Picture = npt.NDArray[np.float32]
+Shift = tuple[int, int]
+"""Pixels to the right and down."""
+
+UNSCALED = (1.0,)
+ZOOMS = (1.0, 0.9, 1.12, 0.8, 1.25, 0.7, 1.42)
+"""Factors by which a frame is enlarged. Details still correlate at a zoom between two of them."""
+
+COARSE_ZOOMS = (1.0, 0.8, 1.25)
+"""Likewise, at a third of the cost; fewer details correlate between them."""
+
+_MEAN = (11, 11)  # pixels; larger structures are no detail, because unrelated pictures share them
+_WINDOW = (9, 9)  # pixels within which details are correlated
+_NOISE = 4.0  # variance of noise and of coding errors
+_CORRELATED = 0.7  # minimum correlation of details that are the same
+_OVERLAP = 0.25  # minimum share of the picture that two shifted frames have in common
+_DETAILED = 0.06  # minimum share of the picture that has details; with less, nothing is known
+_CLEAR = 0.6  # share that no other zoom needs to exceed
+_KEPT = 64  # frames' details in memory, 40 kB each
+_FLOOR = 2.0  # added to the length of a spectrum's values, since weak frequencies are noise
+
+
+@dataclass(frozen=True, slots=True)
+class SceneMatch:
+    """`share`: of the details that both frames have, times the root of the frames' overlap, since a small part of a
+    picture resembles another by chance.
+
+    `detailed`: share of the picture that has details. `zoom`: factor by which the first frame is enlarged.
+    """
+
+    share: float
+    detailed: float = 0.0
+    zoom: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Details:
+    """Details of a frame, their local power, and their spectrum with each value divided by the root of its length."""
+
+    picture: Picture
+    power: Picture
+    spectrum: Picture
+
+    @classmethod
+    def from_luma(cls, luma: Plane, zoom: float) -> "_Details":
+        picture = luma.astype(np.float32)
+        if zoom != 1:
+            height, width = luma.shape
+            centred = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), 0, zoom)
+            picture = np.asarray(cv2.warpAffine(picture, centred, (width, height), borderMode=cv2.BORDER_REFLECT_101))
+        picture = picture - np.asarray(cv2.blur(picture, _MEAN), np.float32)
+        spectrum = np.asarray(cv2.dft(picture, flags=cv2.DFT_COMPLEX_OUTPUT), np.float32)
+        length = cv2.magnitude(spectrum[..., 0], spectrum[..., 1])
+        spectrum /= np.sqrt(length + _FLOOR)[..., None]
+        return cls(picture, np.asarray(cv2.blur(picture * picture, _WINDOW), np.float32), spectrum)
+
+
+@dataclass(slots=True)
+class SceneMatcher:
+    """Matches between the frames of a run; each is computed once. `luma`: frame x height x width."""
+
+    luma: Plane
+    _details: dict[tuple[int, float], _Details] = field(default_factory=dict)
+    _shifted: dict[tuple[int, int, float], SceneMatch] = field(default_factory=dict)
+    _in_place: dict[tuple[int, int], SceneMatch] = field(default_factory=dict)
+
+    def following(self, luma: Plane, dropped: int) -> "SceneMatcher":
+        """Matcher for a run that begins this number of frames later. It keeps the known matches."""
+        return SceneMatcher(
+            luma,
+            {},
+            {
+                (one - dropped, other - dropped, zoom): match
+                for (one, other, zoom), match in self._shifted.items()
+                if min(one, other) >= dropped
+            },
+            {
+                (one - dropped, other - dropped): match
+                for (one, other), match in self._in_place.items()
+                if min(one, other) >= dropped
+            },
+        )
+
+    def in_place(self, one: int, other: int) -> SceneMatch:
+        """Match of two frames without a shift."""
+        key = one, other
+        if key not in self._in_place:
+            self._in_place[key] = _compared(self._of(one, 1.0), self._of(other, 1.0), (0, 0), 1.0)
+        return self._in_place[key]
+
+    def match(self, one: int, other: int, zooms: Sequence[float] = UNSCALED) -> SceneMatch:
+        """Best match of two frames for any shift and these zooms. A clear match ends the search."""
+        best = SceneMatch(0.0)
+        for zoom in zooms:
+            best = max(best, self._zoomed(one, other, zoom), key=lambda each: each.share)
+            if best.share >= _CLEAR:
+                break
+        return best
+
+    def _zoomed(self, one: int, other: int, zoom: float) -> SceneMatch:
+        """Best match for a zoom. Reducing a frame would leave a border, so the other one is enlarged instead."""
+        key = one, other, zoom
+        if key not in self._shifted:
+            first, second = self._of(one, max(zoom, 1.0)), self._of(other, max(1 / zoom, 1.0))
+            found = [_compared(first, second, shift, zoom) for shift in _shifts(first, second)]
+            found.append(self.in_place(one, other) if zoom == 1 else _compared(first, second, (0, 0), zoom))
+            self._shifted[key] = max(found, key=lambda each: each.share)
+        return self._shifted[key]
+
+    def _of(self, frame: int, zoom: float) -> _Details:
+        key = frame, zoom
+        if key not in self._details:
+            if len(self._details) >= _KEPT:
+                del self._details[next(iter(self._details))]
+            self._details[key] = _Details.from_luma(self.luma[frame], zoom)
+        return self._details[key]
+
+
+def _shifts(one: _Details, other: _Details) -> list[Shift]:
+    """Likeliest shifts of the first frame against the other. The correlation yields them modulo the size."""
+    correlation = cv2.idft(cv2.mulSpectrums(one.spectrum, other.spectrum, 0, conjB=True), flags=cv2.DFT_REAL_OUTPUT)
+    height, width = correlation.shape
+    y, x = divmod(int(np.argmax(correlation)), width)
+    return [
+        (across, down)
+        for across in (x, x - width)
+        for down in (y, y - height)
+        if (across or down) and (1 - abs(across) / width) * (1 - abs(down) / height) >= _OVERLAP
+    ]
+
+
+def _compared(one: _Details, other: _Details, shift: Shift, zoom: float) -> SceneMatch:
+    """Match within the overlap, after the first frame was shifted back."""
+    (height, width), (x, y) = one.picture.shape, shift
+    here = slice(max(0, y), height + min(0, y)), slice(max(0, x), width + min(0, x))
+    there = slice(max(0, -y), height + min(0, -y)), slice(max(0, -x), width + min(0, -x))
+    power, other_power = one.power[here], other.power[there]
+    larger = np.maximum(power, other_power)
+    detailed = larger > 2 * _NOISE
+    count, area = int(np.count_nonzero(detailed)), height * width
+    if count < _DETAILED * area:
+        return SceneMatch(0.0, count / area, zoom)
+    common = cv2.blur(one.picture[here] * other.picture[there], _WINDOW)
+    same = detailed & (common > _CORRELATED * np.sqrt(power * other_power + _NOISE * larger))
+    return SceneMatch(int(np.count_nonzero(same)) / count * math.sqrt(larger.size / area), count / area, zoom)
