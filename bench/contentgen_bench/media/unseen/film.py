@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from contentgen_bench.media.unseen import cel, crowds, events, places, screens, water
-from contentgen_bench.media.unseen.plan import CameraMove, Draw, Happening, Image, PlannedShot, SceneFamily
+from contentgen_bench.media.unseen.painting import cel, crowds, events, places, screens, water
+from contentgen_bench.media.unseen.painting.plan import CameraMove, Draw, Happening, Image, PlannedShot, SceneFamily
 from contentgen_bench.media.videos import Filmed, Gap, Join, Truth
 
 T = TypeVar("T")
@@ -27,7 +27,7 @@ _LASTING = {
 
 
 @dataclass(frozen=True)
-class Style:
+class ShotStyle:
     """Random distributions of a set's shots. Times are in seconds."""
 
     families: dict[SceneFamily, float]
@@ -42,7 +42,7 @@ class Style:
 
 
 @dataclass(frozen=True)
-class Part:
+class EditPart:
     """Transition, and the shot after it; `frames` are those of the shot alone."""
 
     join: Join
@@ -52,10 +52,10 @@ class Part:
     tone: int = 0  # gray level of a fade
 
 
-def script(style: Style, seed: int, rate: float, frames: int) -> list[Part]:
+def script(style: ShotStyle, seed: int, rate: float, frames: int) -> list[EditPart]:
     """Sequence of shots that has exactly this number of frames."""
     rng = np.random.default_rng([seed, 1])
-    parts: list[Part] = []
+    parts: list[EditPart] = []
     left = frames
     while left > 0:
         part = _part(rng, style, rate, parts[-1] if parts else None)
@@ -69,7 +69,7 @@ def script(style: Style, seed: int, rate: float, frames: int) -> list[Part]:
     return parts
 
 
-def _part(rng: np.random.Generator, style: Style, rate: float, before: Part | None) -> Part:
+def _part(rng: np.random.Generator, style: ShotStyle, rate: float, before: EditPart | None) -> EditPart:
     length = min(9.0, max(1.2, style.median * float(np.exp(rng.normal(0, style.sigma)))))
     join, join_seconds, tone = Join.CUT, 0.0, 0
     if before and rng.random() < style.gradual:
@@ -88,7 +88,7 @@ def _part(rng: np.random.Generator, style: Style, rate: float, before: Part | No
         move = CameraMove.PAN
     shot = PlannedShot(family, move, happening, place, int(rng.integers(1 << 31)), 0.0, 1.0, closer)
     joined = round(join_seconds * rate)
-    return Part(join, joined, round(length * rate), _timed(rng, shot, joined / rate, length), tone)
+    return EditPart(join, joined, round(length * rate), _timed(rng, shot, joined / rate, length), tone)
 
 
 def _timed(rng: np.random.Generator, shot: PlannedShot, join: float, length: float) -> PlannedShot:
@@ -112,7 +112,7 @@ def _pick(rng: np.random.Generator, weights: Mapping[T, float]) -> T:
     return kinds[int(rng.choice(len(kinds), p=share / share.sum()))]
 
 
-def truth(parts: list[Part], seconds: Seconds) -> Truth:
+def truth(parts: list[EditPart], seconds: Seconds) -> Truth:
     """Ground truth of an edit, by the times of its frames."""
     at = [round(float(each), 5) for each in seconds]
     gaps: list[Gap] = []
@@ -141,7 +141,7 @@ def painter(shot: PlannedShot, width: int, height: int) -> Draw:
     return lambda seconds: happening(still(seconds), seconds)
 
 
-def pictures(parts: list[Part], seconds: Seconds, width: int, height: int) -> Iterator[Image]:
+def pictures(parts: list[EditPart], seconds: Seconds, width: int, height: int) -> Iterator[Image]:
     """Frames of an edit at the given times, in order, without black bars."""
     old: Draw | None = None
     old_from, first = 0.0, 0

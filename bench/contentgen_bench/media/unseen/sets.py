@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from contentgen_bench.media import videos
 from contentgen_bench.media.unseen import film
-from contentgen_bench.media.unseen.film import Part, Seconds, Style
-from contentgen_bench.media.unseen.plan import CameraMove, Happening, Image, SceneFamily
+from contentgen_bench.media.unseen.film import EditPart, Seconds, ShotStyle
+from contentgen_bench.media.unseen.painting.plan import CameraMove, Happening, Image, SceneFamily
 from contentgen_bench.media.videos import Encoding, Truth, Video
 
 _EDITION = 1  # part of the cache key; to be increased when the same parameters give another video
@@ -28,7 +28,7 @@ _CALM = {CameraMove.FIXED: 2.0, CameraMove.TRACK: 2.0, CameraMove.PAN: 2.0, Came
 _NOTHING = {Happening.NOTHING: 1.0}
 
 
-class Form(StrEnum):
+class FrameForm(StrEnum):
     """How frames are timed and stored."""
 
     PROGRESSIVE = "progressive"
@@ -40,12 +40,12 @@ class Form(StrEnum):
 class UnseenRecipe:
     """All parameters of a video. `bits` is the bit rate in bits per second; `rate` is frames a second as a fraction."""
 
-    style: Style
+    style: ShotStyle
     seed: int
     rate: tuple[int, int] = (25, 1)
     seconds: float = 68.0
     bits: int = 1_000_000
-    form: Form = Form.PROGRESSIVE
+    form: FrameForm = FrameForm.PROGRESSIVE
     width: int = 640
     height: int = 360
 
@@ -58,7 +58,7 @@ class UnseenRecipe:
 
 def recipes() -> dict[str, UnseenRecipe]:
     """Recipes of all sets, by name."""
-    calm = Style(_WORLDS, _CALM, _NOTHING)
+    calm = ShotStyle(_WORLDS, _CALM, _NOTHING)
     styles = {
         "whips": replace(calm, moves={CameraMove.WHIP: 3.0} | _CALM, median=3.2),
         "shakes": replace(calm, moves={CameraMove.SHAKE: 3.0, CameraMove.HANDHELD: 1.0}, grain=3),
@@ -101,8 +101,8 @@ def recipes() -> dict[str, UnseenRecipe]:
     forms = {
         "hand-held-60": {"rate": (60, 1), "seconds": 44.0, "bits": 1_800_000},
         "film-23976": {"rate": (24_000, 1001)},
-        "variable-rate": {"rate": (30, 1), "form": Form.VARIABLE},
-        "interlaced": {"form": Form.INTERLACED},
+        "variable-rate": {"rate": (30, 1), "form": FrameForm.VARIABLE},
+        "interlaced": {"form": FrameForm.INTERLACED},
         "low-bitrate": {"bits": 80_000},
         "screens": {"rate": (30, 1), "bits": 500_000},
         "animation": {"rate": (24, 1), "bits": 600_000},
@@ -122,11 +122,11 @@ def make(recipe: UnseenRecipe, path: Path) -> Truth:
     parts = film.script(recipe.style, recipe.seed, float(rate), round(recipe.seconds * rate))
     frames = sum(part.join_frames + part.frames for part in parts)
     seconds: Seconds = np.arange(frames) / float(rate)
-    if recipe.form is Form.VARIABLE:
+    if recipe.form is FrameForm.VARIABLE:
         seconds = _varied(recipe.seed, float(rate), frames)
         parts = _sampled(parts, float(rate), seconds)
     options = {"preset": "veryfast"}
-    if recipe.form is Form.INTERLACED:
+    if recipe.form is FrameForm.INTERLACED:
         options |= {"x264-params": "tff=1", "flags": "+ildct+ilme"}
     ticks = recipe.rate[0] if recipe.rate[1] > 1 else 90_000
     videos.encode(path, Encoding(rate, recipe.bits, options, ticks), _planes(recipe, parts, seconds), seconds)
@@ -145,7 +145,7 @@ def _varied(seed: int, rate: float, frames: int) -> Seconds:
     return np.round(at[at < frames / rate] * 90_000) / 90_000
 
 
-def _sampled(parts: list[Part], rate: float, seconds: Seconds) -> list[Part]:
+def _sampled(parts: list[EditPart], rate: float, seconds: Seconds) -> list[EditPart]:
     """Parts with the numbers of the frames whose times are within them."""
     ends = np.cumsum([each for part in parts for each in (part.join_frames, part.frames)]) / rate
     counts = np.diff(np.searchsorted(seconds, [0.0, *ends]))
@@ -156,9 +156,11 @@ def _sampled(parts: list[Part], rate: float, seconds: Seconds) -> list[Part]:
     ]
 
 
-def _planes(recipe: UnseenRecipe, parts: list[Part], seconds: Seconds) -> Iterator[Image]:
+def _planes(recipe: UnseenRecipe, parts: list[EditPart], seconds: Seconds) -> Iterator[Image]:
     """Frames in yuv420p, with bars and grain."""
-    drawn = _woven(recipe, parts, seconds) if recipe.form is Form.INTERLACED else _progressive(recipe, parts, seconds)
+    drawn = (
+        _woven(recipe, parts, seconds) if recipe.form is FrameForm.INTERLACED else _progressive(recipe, parts, seconds)
+    )
     bar = round((recipe.height - recipe.width / recipe.style.bars) / 4) * 2 if recipe.style.bars else 0
     grains = _grains(recipe.seed, recipe.style.grain, recipe.width, recipe.height)
     for number, planes in enumerate(drawn):
@@ -173,12 +175,12 @@ def _planes(recipe: UnseenRecipe, parts: list[Part], seconds: Seconds) -> Iterat
         yield planes
 
 
-def _progressive(recipe: UnseenRecipe, parts: list[Part], seconds: Seconds) -> Iterator[Image]:
+def _progressive(recipe: UnseenRecipe, parts: list[EditPart], seconds: Seconds) -> Iterator[Image]:
     for picture in film.pictures(parts, seconds, recipe.width, recipe.height):
         yield np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2YUV_I420), np.uint8)
 
 
-def _woven(recipe: UnseenRecipe, parts: list[Part], seconds: Seconds) -> Iterator[Image]:
+def _woven(recipe: UnseenRecipe, parts: list[EditPart], seconds: Seconds) -> Iterator[Image]:
     """Frames whose even lines are from their own time and odd lines from half a frame later. Cuts are at frames."""
     width, height = recipe.width, recipe.height
     twice = [replace(part, join_frames=2 * part.join_frames, frames=2 * part.frames) for part in parts]

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from contentgen_bench.media.unseen import textures
-from contentgen_bench.media.unseen.camera import Path, Pose, exposed, flat, path
-from contentgen_bench.media.unseen.plan import Draw, Image, PlannedShot
-from contentgen_bench.media.unseen.textures import Random, Tint, tint
+from contentgen_bench.media.unseen.painting import textures
+from contentgen_bench.media.unseen.painting.camera import Path, Pose, exposed, flat, path
+from contentgen_bench.media.unseen.painting.plan import Draw, Image, PlannedShot
+from contentgen_bench.media.unseen.painting.textures import Random, Tint, tint
 
 _BASE = Pose(0, 0, 0)
 
@@ -27,6 +27,15 @@ class _Person:
     phase: float
 
 
+@dataclass(frozen=True)
+class _Crowd:
+    """People, speed of the wave of raised arms (0 means none), and flashes a second of their cameras."""
+
+    people: list[_Person]
+    wave: float
+    flashes: float
+
+
 def draw(shot: PlannedShot, width: int, height: int) -> Draw:
     """Painter of a shot of a crowd."""
     rng = np.random.default_rng([shot.place, 5])
@@ -34,15 +43,14 @@ def draw(shot: PlannedShot, width: int, height: int) -> Draw:
     ground = textures.ground(rng, tint(rng.random(), rng.uniform(0.05, 0.5), rng.uniform(0.2, 0.7)))
     behind = np.asarray(cv2.resize(ground, (2 * width, 2 * height)), np.uint8)
     if rng.random() < 0.5:
-        people = _spectators(rng, width, height)
-        wave, flashes = rng.uniform(1.5, 3.5), rng.uniform(0, 14)
+        crowd = _Crowd(_spectators(rng, width, height), rng.uniform(1.5, 3.5), rng.uniform(0, 14))
     else:
-        people, wave, flashes = _walkers(rng, width, height), 0.0, 0.0
+        crowd = _Crowd(_walkers(rng, width, height), 0.0, 0.0)
         far = cv2.resize(textures.backdrop(rng, rng.uniform(0.5, 0.65), rng.uniform(0.4, 0.95)), (2 * width, height))
         behind[: int(0.85 * height)] = far[: int(0.85 * height)]
 
     def still(seconds: float) -> Image:
-        return _paint(people, behind, camera, seconds, (width, height), wave, flashes)
+        return _paint(crowd, behind, camera, seconds, (width, height))
 
     return lambda seconds: exposed(still, camera, height, seconds)
 
@@ -70,35 +78,27 @@ def _walkers(rng: Random, width: int, height: int) -> list[_Person]:
     return found
 
 
-def _paint(
-    people: list[_Person],
-    behind: Image,
-    camera: Path,
-    seconds: float,
-    frame: tuple[int, int],
-    wave: float,
-    flashes: float,
-) -> Image:
+def _paint(crowd: _Crowd, behind: Image, camera: Path, seconds: float, frame: tuple[int, int]) -> Image:
     width, height = frame
     matrix = flat(camera(seconds), _BASE, width, height)
     moved = matrix.copy()
     moved[:, 2] -= matrix[:, :2] @ np.array([width / 2, height / 2])
     out = np.asarray(cv2.warpAffine(behind, moved, frame, None, cv2.INTER_LINEAR, cv2.BORDER_REFLECT), np.uint8)
     scale = math.hypot(matrix[0, 0], matrix[0, 1])
-    for each in people:
+    for each in crowd.people:
         walked = each.x + each.speed * seconds
         if each.speed:
             walked = (walked + width) % (3 * width) - width
         rise = 0.12 * abs(math.sin(5 * seconds + each.phase))
-        if wave:
-            rise += 0.5 * max(0.0, math.sin(wave * seconds - walked / 160)) ** 6
+        if crowd.wave:
+            rise += 0.5 * max(0.0, math.sin(crowd.wave * seconds - walked / 160)) ** 6
         x, y = matrix @ np.array([walked, each.y - rise * each.size, 1.0])
         size = each.size * scale
         if -size < x < width + size and -size < y < height + size:
             _person(out, x, y, size, each, raised=rise > 0.3)
     bucket = math.floor(seconds * 12)
     sparks = np.random.default_rng([bucket, 7])
-    for _ in range(sparks.poisson(flashes / 12)):
+    for _ in range(sparks.poisson(crowd.flashes / 12)):
         at = sparks.integers(0, width), sparks.integers(0, height)
         cv2.circle(out, (int(at[0]), int(at[1])), int(sparks.integers(3, 9)), (255, 255, 255), -1)
     return out

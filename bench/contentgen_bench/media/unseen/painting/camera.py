@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from contentgen_bench.media.unseen.plan import CameraMove, Draw, Image, PlannedShot
+from contentgen_bench.media.unseen.painting.plan import CameraMove, Draw, Image, PlannedShot
 
 Matrix = npt.NDArray[np.float64]
 _SHUTTER = 1 / 50  # exposure time of a frame in seconds
@@ -70,15 +70,14 @@ def _moved(shot: PlannedShot, base: Pose, seconds: float, *, side: float, amount
             return replace(base, yaw=base.yaw + 0.16 * side * amount * seconds)
         case CameraMove.SLOW_ZOOM:
             return replace(base, focal=base.focal * math.exp(0.14 * side * amount * min(seconds, 6)))
-        case CameraMove.CRASH_ZOOM:
-            return replace(base, focal=base.focal * (1 + share * (1.3 + 1.7 * amount)))
         case CameraMove.DOLLY_ZOOM:
             advance = min(0.5 * amount * seconds, 1.5)
             return replace(base, z=base.z + advance, focal=base.focal * (1 - advance / _TYPICAL_DISTANCE))
         case CameraMove.WHIP:
             return replace(base, yaw=base.yaw + side * turn * share, pitch=base.pitch + 0.05 * side * share)
         case _:
-            return base
+            crash = share * (1.3 + 1.7 * amount) if shot.move is CameraMove.CRASH_ZOOM else 0.0
+            return replace(base, focal=base.focal * (1 + crash))
 
 
 def _eased(share: float) -> float:

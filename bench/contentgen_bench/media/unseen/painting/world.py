@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from contentgen_bench.media.unseen.camera import Matrix, Pose, rotation
-from contentgen_bench.media.unseen.plan import Image
+from contentgen_bench.media.unseen.painting.camera import Matrix, Pose, rotation
+from contentgen_bench.media.unseen.painting.plan import Image
 
 Vector = npt.NDArray[np.float64]
 _NEAR = 0.15  # metres; what is nearer to the camera is cut off
@@ -45,6 +45,7 @@ def billboard(
     foot: Sequence[float],
     size: tuple[float, float],
     texture: Image,
+    *,
     velocity: tuple[float, float, float] = (0.0, 0.0, 0.0),
     bob: float = 0.0,
     rate: float = 1.0,
@@ -77,7 +78,7 @@ def _halved(texture: Image) -> tuple[Image, ...]:
     return tuple(levels)
 
 
-class Stage:
+class SceneRenderer:
     """World prepared for rendering: the values of its rectangles as arrays."""
 
     def __init__(self, quads: Sequence[Quad]) -> None:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from contentgen_bench.media.unseen.camera import Pose, flat, path
-from contentgen_bench.media.unseen.plan import Draw, Image, PlannedShot
-from contentgen_bench.media.unseen.textures import Random, Tint, tint
+from contentgen_bench.media.unseen.painting.camera import Matrix, Pose, flat, path
+from contentgen_bench.media.unseen.painting.plan import Draw, Image, PlannedShot
+from contentgen_bench.media.unseen.painting.textures import Random, Tint, tint
 
 _BASE = Pose(0, 0, 0)
 _INK = (30, 22, 25)
@@ -43,7 +43,7 @@ def draw(shot: PlannedShot, width: int, height: int) -> Draw:
         out = np.zeros((height, width, 3), np.uint8)
         for depth, layer in zip((0.4, 0.7, 1.0), layers, strict=True):
             moved = matrix.copy()
-            moved[:, 2] = depth * matrix[:, 2] + (1 - depth) * np.array([0.0, 0.0])
+            moved[:, 2] = depth * matrix[:, 2]
             moved[:, 2] -= moved[:, :2] @ np.array([width / 2, height / 2])
             image = cv2.warpAffine(layer, moved, (width, height), None, cv2.INTER_LINEAR, cv2.BORDER_REFLECT)
             cv2.copyTo(image[:, :, :3], cv2.threshold(image[:, :, 3], 127, 255, cv2.THRESH_BINARY)[1], out)
@@ -73,10 +73,13 @@ def _layers(rng: Random, width: int, height: int) -> list[Image]:
         for _ in range(5):
             at = (int(x + rng.normal(0, 40)), int(y + rng.normal(0, 10)))
             cv2.circle(far, at, int(rng.uniform(15, 40)), (*tint(hue, 0.08, min(1, light + 0.2)), 255), -1)
-    return [far, *(_cutout(rng, width, height, hue + 0.3 * n, light * (0.8 - 0.25 * n), n) for n in (1, 2))]
+    return [
+        far,
+        *(_cutout(rng, width, height, hue=hue + 0.3 * n, light=light * (0.8 - 0.25 * n), number=n) for n in (1, 2)),
+    ]
 
 
-def _cutout(rng: Random, width: int, height: int, hue: float, light: float, number: int) -> Image:
+def _cutout(rng: Random, width: int, height: int, *, hue: float, light: float, number: int) -> Image:
     """Row of houses, hills or trunks with flat colours and ink outlines."""
     layer = np.zeros((height, width, 4), np.uint8)
     base = (0.62 + 0.1 * number) * height
@@ -94,7 +97,9 @@ def _cutout(rng: Random, width: int, height: int, hue: float, light: float, numb
             cv2.ellipse(layer, middle, (int(wide * 0.8), int(tall)), 0, 180, 360, colour, -1)
             cv2.ellipse(layer, middle, (int(wide * 0.8), int(tall)), 0, 180, 360, (*_INK, 255), 3)
         else:
-            cv2.rectangle(layer, (low[0], low[1]), (low[0] + int(wide * 0.15), high[1]), (*tint(0.07, 0.5, 0.3), 255), -1)
+            cv2.rectangle(
+                layer, (low[0], low[1]), (low[0] + int(wide * 0.15), high[1]), (*tint(0.07, 0.5, 0.3), 255), -1
+            )
             cv2.circle(layer, (low[0], low[1]), int(wide * 0.35), colour, -1)
             cv2.circle(layer, (low[0], low[1]), int(wide * 0.35), (*_INK, 255), 3)
         x += wide * rng.uniform(0.7, 2.0)
@@ -118,7 +123,7 @@ def _figure(rng: Random) -> _Figure:
     )
 
 
-def _draw_figure(out: Image, figure: _Figure, matrix: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]", at: float) -> None:
+def _draw_figure(out: Image, figure: _Figure, matrix: Matrix, at: float) -> None:
     height, width = out.shape[:2]
     drawing = math.floor(at * figure.rate)
     pose = np.random.default_rng([figure.seed, drawing // 2]).normal(0, 1, 4)  # key drawings; the others are between
@@ -157,4 +162,6 @@ def _speed_lines(out: Image, drawing: int) -> None:
         direction = np.array([math.cos(angle), math.sin(angle)])
         start = np.array([width / 2, height / 2]) + direction * height * rng.uniform(0.45, 0.6)
         end = start + direction * width
-        cv2.line(out, tuple(map(int, start)), tuple(map(int, end)), (245, 245, 245), int(rng.integers(1, 5)), cv2.LINE_AA)
+        cv2.line(
+            out, tuple(map(int, start)), tuple(map(int, end)), (245, 245, 245), int(rng.integers(1, 5)), cv2.LINE_AA
+        )

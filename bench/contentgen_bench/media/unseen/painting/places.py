@@ -5,18 +5,18 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from contentgen_bench.media.unseen import textures
-from contentgen_bench.media.unseen.camera import Pose, exposed, path
-from contentgen_bench.media.unseen.plan import Draw, Image, PlannedShot, SceneFamily
-from contentgen_bench.media.unseen.textures import Random, Tint, tint
-from contentgen_bench.media.unseen.world import Quad, Stage, billboard, box, quad
+from contentgen_bench.media.unseen.painting import textures
+from contentgen_bench.media.unseen.painting.camera import Pose, exposed, path
+from contentgen_bench.media.unseen.painting.plan import Draw, Image, PlannedShot, SceneFamily
+from contentgen_bench.media.unseen.painting.textures import Random, Tint, tint
+from contentgen_bench.media.unseen.painting.world import Quad, SceneRenderer, billboard, box, quad
 
 _FAR = 90.0  # metres to the backdrops
 _EYES = -1.6  # height of the camera; y points down
 
 
 @dataclass(frozen=True, eq=False)
-class World:
+class FilmSet:
     """Rectangles of a place, and a pose from which they are seen."""
 
     quads: tuple[Quad, ...]
@@ -28,7 +28,7 @@ def draw(shot: PlannedShot, width: int, height: int) -> Draw:
     world = _place(shot)
     camera = path(shot, world.pose)
     actors = _actors(np.random.default_rng([shot.seed, 3]), shot.family, world.pose)
-    stage = Stage([*world.quads, *actors])
+    stage = SceneRenderer([*world.quads, *actors])
     blank = 8 if shot.family is SceneFamily.STAGE else 40
 
     def still(seconds: float) -> Image:
@@ -37,7 +37,7 @@ def draw(shot: PlannedShot, width: int, height: int) -> Draw:
     return lambda seconds: np.asarray(cv2.GaussianBlur(exposed(still, camera, height, seconds), (3, 3), 0), np.uint8)
 
 
-def _place(shot: PlannedShot) -> World:
+def _place(shot: PlannedShot) -> FilmSet:
     rng = np.random.default_rng([shot.place, 2])
     match shot.family:
         case SceneFamily.STREET:
@@ -61,7 +61,9 @@ def _surroundings(rng: Random, colour: Tint) -> list[Quad]:
         quad((_FAR, base - tall, -_FAR), (-2 * _FAR, 0, 0), (0, tall, 0), textures.backdrop(rng, hue, light), 0),
     ]
     floor = textures.ground(rng, colour)
-    smooth = np.asarray(np.clip(0.15 * (floor.astype(float) - floor.mean()) + floor.mean(axis=(0, 1)), 0, 255), np.uint8)
+    smooth = np.asarray(
+        np.clip(0.15 * (floor.astype(float) - floor.mean()) + floor.mean(axis=(0, 1)), 0, 255), np.uint8
+    )
     found.append(quad((-_FAR, 0, _FAR), (2 * _FAR, 0, 0), (0, 0, -2 * _FAR), smooth, 0))
     # Tiles around the camera, because one texture for the whole ground would be coarse there.
     return found + [
@@ -69,7 +71,7 @@ def _surroundings(rng: Random, colour: Tint) -> list[Quad]:
     ]
 
 
-def _street(rng: Random) -> World:
+def _street(rng: Random) -> FilmSet:
     quads = _surroundings(rng, tint(rng.random(), rng.uniform(0.02, 0.2), rng.uniform(0.25, 0.6)))
     half = rng.uniform(5, 10)
     for side in (-1, 1):
@@ -92,10 +94,12 @@ def _street(rng: Random) -> World:
     for _ in range(int(rng.integers(0, 4))):
         foot = (rng.choice([-1, 1]) * (half - 0.8), 0, rng.uniform(7, 30))
         quads.append(billboard(foot, (3.5, rng.uniform(4, 7)), textures.tree(rng)))
-    return World(tuple(quads), Pose(rng.uniform(-2.5, 2.5), _EYES, 0, rng.uniform(-0.5, 0.5), rng.uniform(-0.12, 0.05)))
+    return FilmSet(
+        tuple(quads), Pose(rng.uniform(-2.5, 2.5), _EYES, 0, rng.uniform(-0.5, 0.5), rng.uniform(-0.12, 0.05))
+    )
 
 
-def _field(rng: Random) -> World:
+def _field(rng: Random) -> FilmSet:
     quads = _surroundings(rng, tint(rng.uniform(0.08, 0.33), rng.uniform(0.2, 0.7), rng.uniform(0.25, 0.8)))
     for _ in range(int(rng.integers(6, 22))):
         around, away = rng.uniform(-1.6, 1.6), rng.uniform(6, 40)
@@ -106,10 +110,10 @@ def _field(rng: Random) -> World:
         wall = textures.plaster(rng, tint(rng.random(), 0.4, rng.uniform(0.4, 0.95)))
         roof = textures.plaster(rng, tint(0.02, rng.uniform(0.2, 0.8), rng.uniform(0.2, 0.6)))
         quads += box((rng.uniform(-8, 3), -3.5, rng.uniform(9, 16)), (6, 3.5, 5), (wall, roof, wall))
-    return World(tuple(quads), Pose(0, _EYES, -1, rng.uniform(-0.4, 0.4), rng.uniform(-0.1, 0.08)))
+    return FilmSet(tuple(quads), Pose(0, _EYES, -1, rng.uniform(-0.4, 0.4), rng.uniform(-0.1, 0.08)))
 
 
-def _room(rng: Random, light: float) -> World:
+def _room(rng: Random, light: float) -> FilmSet:
     wide, deep, tall = rng.uniform(5, 9), rng.uniform(5, 9), rng.uniform(2.5, 3.6)
     hue, left, back = rng.random(), -rng.uniform(2, 4), -2.0
     right = left + wide
@@ -138,7 +142,7 @@ def _room(rng: Random, light: float) -> World:
         quads += box((rng.uniform(left, right - 2), -size[1], rng.uniform(2, deep - 1)), size, faces)
     centre = (left + right) / 2
     pose = Pose(centre + rng.uniform(-1, 1), _EYES, -0.6, rng.uniform(-0.45, 0.45), rng.uniform(-0.05, 0.15))
-    return World(tuple(quads), pose)
+    return FilmSet(tuple(quads), pose)
 
 
 def _lit(texture: Image, light: float) -> Image:
@@ -161,5 +165,7 @@ def _actors(rng: Random, family: SceneFamily, pose: Pose) -> list[Quad]:
             found.append(billboard(foot, (0.68, 1.75), sprite, bob=0.02, rate=rng.uniform(0.4, 1.2)))
         else:
             walk = rng.choice([-1, 1]) * rng.uniform(0.5, 1.5)
-            found.append(billboard(foot, (0.68, 1.75), sprite, (walk, 0, rng.uniform(-0.4, 0.3)), 0.05, 1.8))
+            found.append(
+                billboard(foot, (0.68, 1.75), sprite, velocity=(walk, 0, rng.uniform(-0.4, 0.3)), bob=0.05, rate=1.8)
+            )
     return found

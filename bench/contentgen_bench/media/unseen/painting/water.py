@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from contentgen_bench.media.unseen import textures
-from contentgen_bench.media.unseen.camera import Path, Pose, path
-from contentgen_bench.media.unseen.plan import Draw, Image, PlannedShot
-from contentgen_bench.media.unseen.textures import Random, tint
+from contentgen_bench.media.unseen.painting import textures
+from contentgen_bench.media.unseen.painting.camera import Path, Pose, path
+from contentgen_bench.media.unseen.painting.plan import Draw, Image, PlannedShot
+from contentgen_bench.media.unseen.painting.textures import Random, tint
 
 _WAVES = 7
 _COARSE = 2  # waves are computed on a grid of every second pixel
@@ -73,12 +73,12 @@ def _sea(rng: Random, camera: Path, width: int, height: int) -> Draw:
         glitter = np.exp(-(((across + np.float32(pose.yaw - sun)) * 3 + 3 * left) ** 2) - 18 * (right - 0.12) ** 2)
         sea = deep + mirror * (sky - deep) + (0.8 * light * glitter)[:, :, None] * (glow - sky)
         picture = np.asarray(cv2.resize(np.clip(sea, 0, 255).astype(np.uint8), (width, height)), np.uint8)
-        return _horizon(picture, panorama, pose, boat, boat_x, dip)
+        return _horizon(picture, panorama, boat, pose, boat_x=boat_x, dip=dip)
 
     return at
 
 
-def _horizon(picture: Image, panorama: Image, pose: Pose, boat: Image, boat_x: float, dip: Grid) -> Image:
+def _horizon(picture: Image, panorama: Image, boat: Image, pose: Pose, *, boat_x: float, dip: Grid) -> Image:
     """Sky above the horizon, and a boat on it."""
     height, width = picture.shape[:2]
     line = height * (0.5 - pose.focal * pose.pitch)
@@ -101,7 +101,9 @@ def _pool(rng: Random, camera: Path, width: int, height: int) -> Draw:
     ripples = _Ripples(rng, rng.uniform(0.6, 1.6), rng.uniform(0.3, 0.8))
     colour = tint(rng.uniform(0.42, 0.6), rng.uniform(0.2, 0.8), rng.uniform(0.4, 0.9))
     kind = rng.random()
-    floor = textures.plaster(rng, colour, 768, 512) if kind < 0.5 else cv2.resize(textures.ground(rng, colour), (768, 512))
+    floor = (
+        textures.plaster(rng, colour, 768, 512) if kind < 0.5 else cv2.resize(textures.ground(rng, colour), (768, 512))
+    )
     for _ in range(int(rng.integers(3, 14))):
         at = rng.integers(0, 768), rng.integers(0, 512)
         cv2.circle(floor, (int(at[0]), int(at[1])), int(rng.integers(8, 60)), tint(rng.random(), 0.5, rng.random()), -1)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from contentgen_bench.media.unseen import textures
-from contentgen_bench.media.unseen.plan import Draw, Image, PlannedShot
-from contentgen_bench.media.unseen.textures import Random, Tint, tint
+from contentgen_bench.media.unseen.painting import textures
+from contentgen_bench.media.unseen.painting.plan import Draw, Image, PlannedShot
+from contentgen_bench.media.unseen.painting.textures import Random, Tint, tint
 
 _BAR = 18  # height of title bars and of the task bar in pixels
 Content = Callable[[Image, float], None]  # draws into a window at a time

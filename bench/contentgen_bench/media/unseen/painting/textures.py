@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from contentgen_bench.media.unseen.plan import Image
+from contentgen_bench.media.unseen.painting.plan import Image
 
 Random = np.random.Generator
 _SIDE = 512  # pixels of a noise texture

@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from contentgen_bench.media.unseen import textures
-from contentgen_bench.media.unseen.plan import Happening, Image, PlannedShot
-from contentgen_bench.media.unseen.textures import Random, tint
+from contentgen_bench.media.unseen.painting import textures
+from contentgen_bench.media.unseen.painting.plan import Happening, Image, PlannedShot
+from contentgen_bench.media.unseen.painting.textures import Random, tint
 
 Effect = Callable[[Image, float], Image]  # a picture and its time in seconds
 _PART = 4  # fire and smoke are computed at a quarter of the size
@@ -123,7 +123,9 @@ def _crossing(rng: Random, shot: PlannedShot, width: int, height: int) -> Effect
             return picture
         seen, share = picture[:, low:high], alpha[:, low - left : high - left, None]
         out = picture.copy()
-        out[:, low:high] = (seen + share * (colour[:, low - left : high - left].astype(np.float32) - seen)).astype(np.uint8)
+        out[:, low:high] = (seen + share * (colour[:, low - left : high - left].astype(np.float32) - seen)).astype(
+            np.uint8
+        )
         return out
 
     return apply
@@ -159,8 +161,8 @@ def _explosion(rng: Random, shot: PlannedShot, width: int, height: int) -> Effec
                 _soft(fire, at, radius, 1.4 * math.exp(-2.6 * age))
                 _soft(smoke, at, 1.25 * radius, 0.9 * min(1.0, 2.5 * age) * math.exp(-1.1 * age))
         out = _burning(picture, fire, smoke, np.roll(rough, -int(14 * since), 0))
-        for angle, speed, size in debris:
-            _debris(out, centre * _PART, angle, speed, size, since)
+        for piece in debris:
+            _debris(out, centre * _PART, piece, since)
         white = 1.6 * math.exp(-since / 0.07)
         return toned(out, 1 - min(1.0, white), 255) if white > 0.02 else out
 
@@ -195,7 +197,10 @@ def _burning(
     return np.asarray(cv2.add(cv2.multiply(picture, cv2.merge([left] * 3), dtype=cv2.CV_8U), added), np.uint8)
 
 
-def _debris(out: Image, centre: npt.NDArray[np.float64], angle: float, speed: float, size: float, since: float) -> None:
+def _debris(out: Image, centre: npt.NDArray[np.float64], piece: tuple[float, float, float], since: float) -> None:
+    """Draw a piece by its angle in radians, its speed in pixels a second and its size in pixels."""
+    angle, speed, size = piece
+
     def at(seconds: float) -> tuple[int, int]:
         fall = 260 * seconds * seconds
         x, y = centre + speed * seconds * np.array([math.cos(angle), math.sin(angle) - 0.5]) + [0, fall]
