@@ -60,11 +60,11 @@ def recipes() -> dict[str, UnseenRecipe]:
     """Recipes of all sets, by name."""
     calm = ShotStyle(_WORLDS, _CALM, _NOTHING)
     styles = {
-        "whips": replace(calm, moves={CameraMove.WHIP: 3.0} | _CALM, median=3.2),
+        "whips": replace(calm, moves={CameraMove.WHIP: 12.0} | _CALM),
         "shakes": replace(calm, moves={CameraMove.SHAKE: 3.0, CameraMove.HANDHELD: 1.0}, grain=3),
         "zooms": replace(
             calm,
-            moves={CameraMove.CRASH_ZOOM: 3.0, CameraMove.SLOW_ZOOM: 2.0, CameraMove.DOLLY_ZOOM: 2.0},
+            moves={CameraMove.CRASH_ZOOM: 6.0, CameraMove.SLOW_ZOOM: 2.0, CameraMove.DOLLY_ZOOM: 2.0},
             families=_MIX,
         ),
         "crossings": replace(calm, happenings={Happening.CROSSING: 3.0, Happening.NOTHING: 1.0}),
@@ -82,7 +82,12 @@ def recipes() -> dict[str, UnseenRecipe]:
             calm, families={SceneFamily.SCREEN: 5.0, SceneFamily.INTERIOR: 1.0}, gradual=0.15, median=4.0
         ),
         "animation": replace(calm, families={SceneFamily.CEL: 1.0}, gradual=0.2),
-        "hand-held-60": replace(calm, moves={CameraMove.HANDHELD: 3.0, CameraMove.SHAKE: 1.0}, grain=2),
+        "hand-held-60": replace(
+            calm,
+            moves={CameraMove.HANDHELD: 3.0, CameraMove.SHAKE: 1.0, CameraMove.WHIP: 1.0},
+            happenings={Happening.CROSSING: 1.0, Happening.NOTHING: 2.0},
+            grain=2,
+        ),
         "letterboxed": replace(
             calm, families=_MIX, happenings={Happening.EXPOSURE: 1.0, Happening.NOTHING: 2.0}, bars=2.39, gradual=0.35
         ),
