@@ -29,8 +29,14 @@ class SetScore:
 
     def __add__(self, other: "SetScore") -> "SetScore":
         """Sum over several sets."""
-        added = (getattr(self, name) + getattr(other, name) for name in ("shots", "exact", "fast"))
-        return SetScore("all", *added, "the best of each set", self.rival + other.rival)
+        return SetScore(
+            name="all",
+            shots=self.shots + other.shots,
+            exact=self.exact + other.exact,
+            fast=self.fast + other.fast,
+            settings="the best of each set",
+            rival=self.rival + other.rival,
+        )
 
     def false_per_100(self, score: Score) -> float:
         """False boundaries per 100 shots."""

@@ -50,9 +50,9 @@ def _by_content() -> Iterator[tuple[str, SceneDetector]]:
     for threshold, shortest in product(_CONTENT, _SHORTEST):
         name = f"content, threshold {threshold}, min_scene_len {shortest}"
         yield name, _sharing(ContentDetector(threshold=threshold, min_scene_len=shortest), score)
-    for threshold, least, shortest in product(_ADAPTIVE, _LEAST_CONTENT, _SHORTEST):
-        name = f"adaptive, threshold {threshold}, min_content_val {least}, min_scene_len {shortest}"
-        made = AdaptiveDetector(adaptive_threshold=threshold, min_content_val=least, min_scene_len=shortest)
+    for ratio, least, shortest in product(_ADAPTIVE, _LEAST_CONTENT, _SHORTEST):
+        name = f"adaptive, threshold {ratio:g}, min_content_val {least}, min_scene_len {shortest}"
+        made = AdaptiveDetector(adaptive_threshold=ratio, min_content_val=least, min_scene_len=shortest)
         yield name, _sharing(made, score)
 
 

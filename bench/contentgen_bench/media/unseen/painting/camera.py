@@ -91,13 +91,14 @@ def rotation(pose: Pose) -> Matrix:
     cr, sr = math.cos(pose.roll), math.sin(pose.roll)
     yaw = np.array([[cy, 0, -sy], [0, 1, 0], [sy, 0, cy]])
     pitch = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
-    return np.array([[cr, sr, 0], [-sr, cr, 0], [0, 0, 1]]) @ pitch @ yaw
+    roll = np.array([[cr, sr, 0], [-sr, cr, 0], [0, 0, 1]])
+    return np.asarray(roll @ pitch @ yaw, np.float64)
 
 
 def flat(pose: Pose, base: Pose, width: int, height: int) -> Matrix:
     """Affine matrix that moves a flat picture as the camera's turns and zooms would."""
     scale = pose.focal / base.focal
-    matrix = np.array(cv2.getRotationMatrix2D((width / 2, height / 2), math.degrees(pose.roll), scale))
+    matrix = np.array(cv2.getRotationMatrix2D((width / 2, height / 2), math.degrees(pose.roll), scale), np.float64)
     matrix[:, 2] -= pose.focal * height * np.array([pose.yaw - base.yaw, -(pose.pitch - base.pitch)])
     return matrix
 
@@ -108,12 +109,9 @@ def exposed(draw: Draw, camera: Path, height: int, seconds: float) -> Image:
     steps = min(_MOST_STEPS, 1 + int(_pixels(before, after, height) / _STEP))
     if steps == 1:
         return draw(seconds)
-    total: npt.NDArray[np.float32] | None = None
-    for index in range(steps):
-        picture = draw(seconds - _SHUTTER * index / steps)
-        if total is None:
-            total = np.zeros(picture.shape, np.float32)
-        cv2.accumulate(picture, total)
+    total = draw(seconds).astype(np.float32)
+    for index in range(1, steps):
+        cv2.accumulate(draw(seconds - _SHUTTER * index / steps), total)
     return np.asarray(cv2.convertScaleAbs(total, alpha=1 / steps), np.uint8)
 
 

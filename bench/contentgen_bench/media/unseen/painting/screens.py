@@ -30,8 +30,8 @@ def draw(shot: PlannedShot, width: int, height: int) -> Draw:
     desk = _wallpaper(rng, width, height)
     cv2.rectangle(desk, (0, height - _BAR), (width, height), theme.bar, -1)
     for index in range(int(rng.integers(3, 9))):
-        at = (8 + 24 * index, height - _BAR + 3)
-        cv2.rectangle(desk, at, (at[0] + 12, at[1] + 12), tint(rng.random(), 0.7, 0.9), -1)
+        x, y = 8 + 24 * index, height - _BAR + 3
+        cv2.rectangle(desk, (x, y), (x + 12, y + 12), tint(rng.random(), 0.7, 0.9), -1)
     areas = [(14, 10, int(width * 0.62), height - _BAR - 22), (int(width * 0.66), 30, width - 10, int(height * 0.62))]
     if rng.random() < 0.3:
         areas = [(6, 6, width - 6, height - _BAR - 6)]

@@ -54,7 +54,7 @@ def _sea(rng: Random, camera: Path, width: int, height: int) -> Draw:
     deep = np.array(tint(hue, rng.uniform(0.5, 0.9), light * 0.35), np.float32)
     sky = np.array(tint(hue, rng.uniform(0.1, 0.45), light), np.float32)
     glow = np.array(tint(rng.uniform(0.03, 0.14), rng.uniform(0.1, 0.6), 1.0), np.float32)
-    panorama = cv2.resize(textures.backdrop(rng, hue, light), (3 * width, height))
+    panorama = np.asarray(cv2.resize(textures.backdrop(rng, hue, light), (3 * width, height)), np.uint8)
     boat, boat_x = textures.boat(rng), rng.uniform(-0.3, 0.3)
 
     def at(seconds: float) -> Image:
@@ -105,8 +105,10 @@ def _pool(rng: Random, camera: Path, width: int, height: int) -> Draw:
         textures.plaster(rng, colour, 768, 512) if kind < 0.5 else cv2.resize(textures.ground(rng, colour), (768, 512))
     )
     for _ in range(int(rng.integers(3, 14))):
-        at = rng.integers(0, 768), rng.integers(0, 512)
-        cv2.circle(floor, (int(at[0]), int(at[1])), int(rng.integers(8, 60)), tint(rng.random(), 0.5, rng.random()), -1)
+        spot = rng.integers(0, 768), rng.integers(0, 512)
+        cv2.circle(
+            floor, (int(spot[0]), int(spot[1])), int(rng.integers(8, 60)), tint(rng.random(), 0.5, rng.random()), -1
+        )
     strength = rng.uniform(20, 45)
 
     def at(seconds: float) -> Image:
