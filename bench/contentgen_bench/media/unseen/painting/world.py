@@ -108,10 +108,11 @@ class SceneRenderer:
             | (seen[:, :, 0] < -side).all(axis=1)
             | (seen[:, :, 0] > side).all(axis=1)
         )
-        for index in np.lexsort([-far, self._layers]):
+        free = np.full((height, width), 255, np.uint8)  # where nothing is drawn yet
+        for index in np.lexsort([far, -self._layers]):
             if not hidden[index]:
                 edges = np.column_stack([right[index], self._down[index], corner[index] - eye])
-                _draw(self._quads[index].textures, list(seen[index]), lens, lens @ turn @ edges, out)
+                _draw(self._quads[index].textures, list(seen[index]), lens, lens @ turn @ edges, out=out, free=free)
         return out
 
     def _placed(self, pose: Pose, seconds: float) -> tuple[Vector, Vector]:
@@ -124,32 +125,44 @@ class SceneRenderer:
         return corner + (self._right - right) / 2, right
 
 
-def _draw(textures: Sequence[Image], corners: Sequence[Vector], lens: Matrix, to_image: Matrix, out: Image) -> None:
-    """Draw a rectangle by its corners in the camera's space and its matrix from texture shares to pixels."""
+def _draw(
+    textures: Sequence[Image], corners: Sequence[Vector], lens: Matrix, to_image: Matrix, *, out: Image, free: Image
+) -> None:
+    """Draw the free part of a rectangle, and take it from `free`: what is nearer was drawn before.
+
+    The rectangle is given by its corners in the camera's space and its matrix from texture shares to pixels.
+    """
     seen = _clipped(corners)
     if len(seen) < 3:
         return
     points = np.array(seen) @ lens.T
     points = points[:, :2] / points[:, 2:]
-    height, width = out.shape[:2]
+    height, width = free.shape
     low = np.floor(np.clip(points.min(axis=0), 0, [width, height])).astype(int)
     high = np.ceil(np.clip(points.max(axis=0), 0, [width, height])).astype(int)
     wide, tall = (int(part) for part in high - low)
     if wide < 2 or tall < 2:
         return
-    texture = _level(textures, points)
-    rows, columns = texture.shape[:2]
-    shift = np.array([[1, 0, -low[0]], [0, 1, -low[1]], [0, 0, 1]])
-    matrix = shift @ to_image @ np.diag([1 / columns, 1 / rows, 1])
-    drawn = cv2.warpPerspective(texture, matrix, (wide, tall), None, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)
     mask = np.zeros((tall, wide), np.uint8)
     outline = np.clip(points - low, -4000, 4000)
     cv2.fillConvexPoly(mask, np.round(outline * 16).astype(np.int32), 255, cv2.LINE_8, 4)
-    part = out[low[1] : high[1], low[0] : high[0]]
+    cv2.bitwise_and(mask, free[low[1] : high[1], low[0] : high[0]], mask)
+    left, top, wide, tall = cv2.boundingRect(mask)
+    if not wide:
+        return
+    mask = mask[top : top + tall, left : left + wide]
+    left, top = left + int(low[0]), top + int(low[1])
+    texture = _level(textures, points)
+    rows, columns = texture.shape[:2]
+    shift = np.array([[1, 0, -left], [0, 1, -top], [0, 0, 1]])
+    matrix = shift @ to_image @ np.diag([1 / columns, 1 / rows, 1])
+    drawn = cv2.warpPerspective(texture, matrix, (wide, tall), None, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)
     if texture.shape[2] == 4:
-        mask &= cv2.threshold(drawn[:, :, 3], _OPAQUE, 255, cv2.THRESH_BINARY)[1].astype(np.uint8)
+        mask = mask & cv2.threshold(drawn[:, :, 3], _OPAQUE, 255, cv2.THRESH_BINARY)[1].astype(np.uint8)
         drawn = cv2.cvtColor(drawn, cv2.COLOR_BGRA2BGR)
-    cv2.copyTo(drawn, mask, part)
+    cv2.copyTo(drawn, mask, out[top : top + tall, left : left + wide])
+    part = free[top : top + tall, left : left + wide]
+    cv2.subtract(part, mask, part)
 
 
 def _level(textures: Sequence[Image], points: Vector) -> Image:
