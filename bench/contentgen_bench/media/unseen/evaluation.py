@@ -14,6 +14,7 @@ from contentgen_contract.resources.spec import Speed
 
 CLIPS = "clips"  # name of the set of all real clips
 F1, LEAD, FALSE = 0.98, 0.04, 1.0  # goals; FALSE is in boundaries per 100 shots
+_SETTINGS = {"minImages": 4}
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def _engine(chosen: Sequence[LabelledClip], speed: Speed, folder: Path) -> Score
     total = Score(0, 0, 0, 0, 0)
     for each in chosen:
         out = folder / f"{each.video.path.stem}-{speed.value}"
-        measured(checks.dataset_command(each.video.path, out, speed, {"minImages": 1}))
+        measured(checks.dataset_command(each.video.path, out, speed, _SETTINGS))
         found = [(end, start) for end, start in checks.boundaries(out) if start > each.start]
         total += scoring.score(each.video.truth, found)
     return total
