@@ -1,6 +1,7 @@
 """Scores of a finished dataset and of PySceneDetect's cuts, by comparison with the video's ground truth."""
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from itertools import pairwise
@@ -15,6 +16,15 @@ import numpy.typing as npt
 from contentgen_bench.media import scoring, usual_way
 from contentgen_bench.media.scoring import Chosen, DetectionErrors, Score
 from contentgen_bench.media.videos import Video
+from contentgen_contract.resources.spec import Speed
+
+TRIGGER = "jf"  # trigger word of the datasets
+
+
+def dataset_command(video: Path, out: Path, speed: Speed, settings: Mapping[str, Any]) -> list[str]:
+    """Command of the engine from a file to a folder."""
+    options = ["--speed", speed.value, "--trigger", TRIGGER, "--settings", json.dumps(settings)]
+    return [sys.executable, "-m", "contentgen_worker", "dataset", str(video), str(out), *options]
 
 
 def boundaries(out: Path) -> list[tuple[float, float]]:

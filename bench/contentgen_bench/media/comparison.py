@@ -4,7 +4,6 @@ The programs take turns within each round. A figure is the median over the round
 program is a process of its own, measured from its start to its exit.
 """
 
-import json
 import os
 import statistics
 import sys
@@ -20,6 +19,7 @@ from typing import Any
 from contentgen_bench.media import checks, dataset_quality, scoring, videos
 from contentgen_bench.media.far_store import FarStore, OneDesk, far_store
 from contentgen_bench.media.scoring import Score
+from contentgen_bench.media.unseen import evaluation
 from contentgen_bench.media.videos import Video
 from contentgen_bench.processes import Ran, measured
 from contentgen_bench.report import Row, load
@@ -32,7 +32,7 @@ _EXACT, _FAST = 1.12, 0.5  # goals, times pure decode
 _DATASET = {"minImages": 4}
 _SPEC: dict[str, Any] = {
     "loraName": "bench",
-    "triggerWord": "jf",
+    "triggerWord": checks.TRIGGER,
     "source": {"url": "https://example.com/video.mp4"},
     "dataset": _DATASET,
 }
@@ -47,14 +47,35 @@ class MediaBenchSize:
     hd: str
     others: tuple[str, ...]  # scored, not timed
     rates: tuple[str, ...]  # likewise, for the positions of Fast's cuts
+    unseen: tuple[str, ...]  # sets of contentgen_bench.media.unseen, likewise
     clip_seconds: float  # length of the clip of the main video, for slow programs
     times: int  # repetitions of the main video in the long one, which shows growth of memory
     rounds: int
 
 
 _RATES = tuple(f"report-small-fixed-{fps}" for fps in videos.FRAME_RATES)
-FULL = MediaBenchSize("report-main", "report-main-fixed", "report-hd", ("report-main-vfr",), _RATES, 240, 6, 3)
-SMALL = MediaBenchSize("report-small", "report-small-fixed", "report-small", (), (), 30, 2, 1)
+FULL = MediaBenchSize(
+    main="report-main",
+    fixed="report-main-fixed",
+    hd="report-hd",
+    others=("report-main-vfr",),
+    rates=_RATES,
+    unseen=tuple(evaluation.names()),
+    clip_seconds=240,
+    times=6,
+    rounds=3,
+)
+SMALL = MediaBenchSize(
+    main="report-small",
+    fixed="report-small-fixed",
+    hd="report-small",
+    others=(),
+    rates=(),
+    unseen=("explosions", "screens"),
+    clip_seconds=30,
+    times=2,
+    rounds=1,
+)
 
 
 @dataclass
@@ -119,7 +140,7 @@ class MediaBench:
             took = time.monotonic() - at
         for name, ran in self._once():
             self._note(name, ran)
-        return [*self._speed(), *self._accuracy(), *self._quality()]
+        return [*self._speed(), *self._accuracy(), *self._unseen(), *self._quality()]
 
     def details(self) -> dict[str, Any]:
         """Every measurement, by program: seconds of wall time and of CPU, peak MB."""
@@ -176,10 +197,7 @@ class MediaBench:
         settings: dict[str, Any] | None = None,
     ) -> Ran:
         """Run the engine from a file to a folder."""
-        command = [sys.executable, "-m", "contentgen_worker", "dataset", str(video.path), str(self._out(name))]
-        text = json.dumps(settings or _DATASET)
-        options = ["--speed", speed.value, "--trigger", _SPEC["triggerWord"], "--settings", text]
-        return measured([*command, *options], cores=cores)
+        return measured(checks.dataset_command(video.path, self._out(name), speed, settings or _DATASET), cores=cores)
 
     def _prepare(self, video: Video) -> Ran:
         """Run the engine as in a pod, from a remote store to the same store.
@@ -380,6 +398,12 @@ class MediaBench:
                 )
             )
         return rows
+
+    def _unseen(self) -> list[Row]:
+        found = [evaluation.evaluate(name, self._out("unseen")) for name in self._size.unseen]
+        for each in found:
+            print(each)
+        return evaluation.rows(found)
 
     def _quality(self) -> list[Row]:
         found = checks.faults(self._main, self._out("exact"))

@@ -9,10 +9,11 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,7 +23,7 @@ import numpy.typing as npt
 from av.container import InputContainer
 
 from contentgen_bench.media.hard_scenes import HardEvent, HardSetup, HardTake
-from contentgen_bench.media.scenery import CameraLook, Canvas, Cast, Light, Motion, Setup, Take, mixed
+from contentgen_bench.media.scenery import CameraLook, Canvas, Cast, Light, Motion, Plane, Setup, Take, mixed
 from contentgen_contract.base import Value
 
 T = TypeVar("T")
@@ -167,14 +168,17 @@ class Gap(Value):
 
 
 class Filmed(Value):
-    """Shot from its first to its last frame without the transitions, in seconds."""
+    """Shot from its first to its last frame without the transitions, in seconds.
+
+    The other fields name its background, camera motion, change of light and actors; a painter has its own names.
+    """
 
     start: float
     end: float
-    look: CameraLook
-    motion: Motion
-    light: Light
-    cast: Cast
+    look: str
+    motion: str
+    light: str
+    cast: str
 
 
 class Truth(Value):
@@ -293,17 +297,25 @@ def folder() -> Path:
 
 
 def ensure(name: str) -> Video:
-    """Cached video and its ground truth; generates them if missing. A file lock makes a second caller wait."""
+    """Cached video and its ground truth; generates them if missing."""
     recipe = recipes()[name]
-    path = folder() / f"{name}-{recipe.key}.mp4"
+    return cached(f"{name}-{recipe.key}.mp4", partial(make, recipe))
+
+
+def cached(file: str, create: Callable[[Path], Truth]) -> Video:
+    """Video of the cache folder by its file name, and its ground truth; `create` writes a missing one.
+
+    A file lock makes a second caller wait.
+    """
+    path = folder() / file
     path.parent.mkdir(parents=True, exist_ok=True)
     truth = path.with_suffix(".json")
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
-            unfinished = path.with_suffix(f".unfinished-{os.getpid()}.mp4")
+            unfinished = path.with_suffix(f".unfinished-{os.getpid()}{path.suffix}")
             try:
-                truth.write_text(make(recipe, unfinished).model_dump_json())
+                truth.write_text(create(unfinished).model_dump_json())
                 unfinished.replace(path)
             finally:
                 unfinished.unlink(missing_ok=True)
@@ -586,17 +598,34 @@ def make(recipe: VideoRecipe, path: Path) -> Truth:
     parts = _script(recipe)
     frames = sum(part.join_frames + part.frames for part in parts)
     seconds = _clock(recipe, frames)
-    with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
-        stream = container.add_stream("libx264", rate=recipe.fps, options=_options(recipe))
-        stream.width, stream.height, stream.pix_fmt = recipe.width, recipe.height, "yuv420p"
-        stream.bit_rate = recipe.bits
-        stream.codec_context.time_base = Fraction(1, _TICKS)
-        for number, picture in enumerate(_pictures(recipe, parts, seconds)):
-            frame = av.VideoFrame.from_ndarray(picture.whole, format="yuv420p")
-            frame.pts, frame.time_base = round(seconds[number] * _TICKS), Fraction(1, _TICKS)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+    encoding = Encoding(recipe.fps, recipe.bits, _options(recipe))
+    encode(path, encoding, (picture.whole for picture in _pictures(recipe, parts, seconds)), seconds)
     return _truth(parts, seconds)
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """Parameters of the x264 encoder. `bits` is in bits per second; `ticks` is the number of time units in a second."""
+
+    fps: int | Fraction
+    bits: int
+    options: Mapping[str, str]
+    ticks: int = _TICKS
+
+
+def encode(path: Path, encoding: Encoding, pictures: Iterable[Plane], seconds: npt.NDArray[np.float64]) -> None:
+    """Encode frames in yuv420p (height*3/2 x width bytes each), at their times in seconds."""
+    base, encoded = Fraction(1, encoding.ticks), None
+    with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
+        stream = container.add_stream("libx264", rate=encoding.fps, options=dict(encoding.options))
+        stream.pix_fmt, stream.bit_rate, stream.codec_context.time_base = "yuv420p", encoding.bits, base
+        for at, picture in zip(seconds, pictures, strict=True):
+            if encoded is None:
+                stream.width, stream.height = picture.shape[1], picture.shape[0] * 2 // 3
+            encoded = av.VideoFrame.from_ndarray(picture, format="yuv420p")
+            encoded.pts, encoded.time_base = round(at * encoding.ticks), base
+            container.mux(stream.encode(encoded))
+        container.mux(stream.encode(None))
 
 
 def _options(recipe: VideoRecipe) -> dict[str, str]:

@@ -1,0 +1,128 @@
+"""Scores of the engine and of PySceneDetect on the unseen sets and on the real clips."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from contentgen_bench.media import checks, scoring
+from contentgen_bench.media.scoring import Score
+from contentgen_bench.media.unseen import clips, rival, sets
+from contentgen_bench.media.unseen.clips import ClipUnavailable, LabelledClip
+from contentgen_bench.processes import measured
+from contentgen_bench.report import Row
+from contentgen_contract.resources.spec import Speed
+
+CLIPS = "clips"  # name of the set of all real clips
+F1, LEAD, FALSE = 0.98, 0.04, 1.0  # goals; FALSE is in boundaries per 100 shots
+_SETTINGS = {"minImages": 4}
+
+
+@dataclass(frozen=True)
+class SetScore:
+    """Scores of one set. `settings` are those of PySceneDetect's best detector on it, and `rival` is its score."""
+
+    name: str
+    shots: int
+    exact: Score
+    fast: Score
+    settings: str
+    rival: Score
+
+    def __add__(self, other: "SetScore") -> "SetScore":
+        """Sum over several sets."""
+        return SetScore(
+            name="all",
+            shots=self.shots + other.shots,
+            exact=self.exact + other.exact,
+            fast=self.fast + other.fast,
+            settings="the best of each set",
+            rival=self.rival + other.rival,
+        )
+
+    def false_per_100(self, score: Score) -> float:
+        """False boundaries per 100 shots."""
+        return 100 * score.wrong / self.shots
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name}, {self.shots} shots\n"
+            f"  exact: {self.exact}, {self.false_per_100(self.exact):.1f} false per 100 shots\n"
+            f"  fast:  {self.fast}, {self.false_per_100(self.fast):.1f} false per 100 shots\n"
+            f"  PySceneDetect ({self.settings}): {self.rival}"
+        )
+
+
+def names() -> list[str]:
+    """Names of all sets."""
+    return [*sets.recipes(), CLIPS]
+
+
+def evaluate(name: str, folder: Path) -> SetScore:
+    """Scores of a set; datasets are written below `folder`. Clips that are not available are printed and left out.
+
+    Raises ClipUnavailable if no clip is available.
+    """
+    chosen = _clips() if name == CLIPS else [LabelledClip(sets.ensure(name), 0.0)]
+    settings, best = rival.best([each.video for each in chosen])
+    return SetScore(
+        name=name,
+        shots=sum(len(each.video.truth.shots) for each in chosen),
+        exact=_engine(chosen, Speed.EXACT, folder / name),
+        fast=_engine(chosen, Speed.FAST, folder / name),
+        settings=settings,
+        rival=best,
+    )
+
+
+def _clips() -> list[LabelledClip]:
+    found, missing = [], []
+    for clip in clips.labels():
+        try:
+            found.append(clips.ensure(clip))
+        except ClipUnavailable as error:
+            missing.append(str(error))
+            print(f"not available: {error}")
+    if not found:
+        raise ClipUnavailable("; ".join(missing))
+    return found
+
+
+def _engine(chosen: Sequence[LabelledClip], speed: Speed, folder: Path) -> Score:
+    total = Score(0, 0, 0, 0, 0)
+    for each in chosen:
+        out = folder / f"{each.video.path.stem}-{speed.value}"
+        measured(checks.dataset_command(each.video.path, out, speed, _SETTINGS))
+        found = [(end, start) for end, start in checks.boundaries(out) if start > each.start]
+        total += scoring.score(each.video.truth, found)
+    return total
+
+
+def rows(found: Sequence[SetScore]) -> list[Row]:
+    """Rows of the benchmark's report."""
+    total = sum(found[1:], found[0])
+    worst = min(found, key=lambda each: each.exact.f1)
+    return [
+        Row(
+            figure="F1 on the unseen sets",
+            value=round(total.exact.f1, 3),
+            unit="",
+            goal=F1,
+            bound="at least",
+            note=f"{total.exact}; lowest: {worst.name} {worst.exact.f1:.3f}; fast: {total.fast}",
+        ),
+        Row(
+            figure="F1 minus PySceneDetect's best at its best settings per set, unseen sets",
+            value=round(total.exact.f1 - total.rival.f1, 3),
+            unit="",
+            goal=LEAD,
+            bound="at least",
+            note=str(total.rival),
+        ),
+        Row(
+            figure="false boundaries per 100 shots, unseen sets",
+            value=round(total.false_per_100(total.exact), 2),
+            unit="",
+            goal=FALSE,
+            note=f"of {total.shots} shots",
+        ),
+    ]
