@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from contentgen_bench.media import checks, videos
-from contentgen_bench.media.scenery import Cast
+from contentgen_bench.media.scenes.scenery import Cast
 from contentgen_bench.media.views import View, near_duplicates, views
 
 _EXPOSURE = 4.0  # luma by which a picture may be outside the range of most frames of its shot

@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from contentgen_bench.media import videos
 from contentgen_bench.media.duplicates.measures import thumbnail
 from contentgen_bench.media.duplicates.pairs import people, scenery
-from contentgen_bench.media.scenery import CameraLook
+from contentgen_bench.media.scenes.scenery import CameraLook
 from contentgen_contract.resources.spec import Duplicates, LoraTrainingSpec
 from contentgen_contract.worker.orders import Limits
 from contentgen_worker.media.decode.bounds import MediaLimits, pod_memory

@@ -22,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 from av.container import InputContainer
 
-from contentgen_bench.media.hard_scenes import HardEvent, HardSetup, HardTake
-from contentgen_bench.media.scenery import CameraLook, Canvas, Cast, Light, Motion, Plane, Setup, Take, mixed
+from contentgen_bench.media.scenes.hard_scenes import HardEvent, HardSetup, HardTake
+from contentgen_bench.media.scenes.scenery import CameraLook, Canvas, Cast, Light, Motion, Plane, Setup, Take, mixed
 from contentgen_contract.base import Value
 
 T = TypeVar("T")

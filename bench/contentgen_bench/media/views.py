@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from math import hypot, log
 
-from contentgen_bench.media import scenery
-from contentgen_bench.media.scenery import CameraPath, Cast, Setup
+from contentgen_bench.media.scenes import scenery
+from contentgen_bench.media.scenes.scenery import CameraPath, Cast, Setup
 from contentgen_bench.media.videos import Truth, VideoRecipe, setups
 
 ZOOM, SHIFT = 1.08, 0.05  # largest zoom, and shift as a share of the width, between near-duplicates

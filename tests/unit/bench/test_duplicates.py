@@ -12,7 +12,7 @@ from contentgen_bench.media.duplicates import measures, pairs
 from contentgen_bench.media.duplicates.changes import Camera, Change, changed, framed
 from contentgen_bench.media.duplicates.pairs import Half, LabelledPair
 from contentgen_bench.media.duplicates.people import Person, Pose
-from contentgen_bench.media.scenery import (
+from contentgen_bench.media.scenes.scenery import (
     CameraLook,
     CameraPath,
     Cast,

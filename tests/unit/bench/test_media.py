@@ -11,7 +11,7 @@ import pytest
 from contentgen_bench.cpu_quota import CpuQuota
 from contentgen_bench.media import checks, scoring, usual_way, videos
 from contentgen_bench.media.scaling import ScalingLaw
-from contentgen_bench.media.scenery import CameraLook, Canvas, Cast, Light, Motion, Setup, Take
+from contentgen_bench.media.scenes.scenery import CameraLook, Canvas, Cast, Light, Motion, Setup, Take
 from contentgen_bench.media.scoring import Chosen
 from contentgen_bench.media.videos import REPORT, TUNE, Filmed, Gap, Join, Keyframes, Truth, VideoRecipe
 from contentgen_bench.processes import ProcessFailed, measured

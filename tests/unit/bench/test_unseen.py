@@ -17,7 +17,7 @@ from contentgen_bench.media.unseen.clips import ClipUnavailable, LabelledClip
 from contentgen_bench.media.unseen.evaluation import SetScore
 from contentgen_bench.media.unseen.film import EditPart, ShotStyle
 from contentgen_bench.media.unseen.painting import events
-from contentgen_bench.media.unseen.painting.camera import Pose, path
+from contentgen_bench.media.unseen.painting.camera import CameraPose, path
 from contentgen_bench.media.unseen.painting.plan import CameraMove, Happening, PlannedShot, SceneFamily
 from contentgen_bench.media.unseen.sets import FrameForm, UnseenRecipe
 from contentgen_bench.media.videos import Join, Truth, Video
@@ -69,7 +69,7 @@ def test_a_happening_changes_the_picture_and_leaves_the_same_scene(happening: Ha
 
 def test_a_whip_pan_is_fast_and_ends_where_it_stays() -> None:
     shot = replace(STILL, move=CameraMove.WHIP)
-    yaw = [path(shot, Pose(0, 0, 0))(1.0 + step / 50).yaw for step in range(-25, 75)]
+    yaw = [path(shot, CameraPose(0, 0, 0))(1.0 + step / 50).yaw for step in range(-25, 75)]
     turned = np.abs(np.diff(yaw))
     assert abs(yaw[-1] - yaw[0]) > 0.8
     assert turned[25:50].max() > 20 * np.median(turned)

@@ -183,6 +183,10 @@ cv2.transform(c, np.eye(3, dtype=np.float32)), cv2.boxFilter(f, -1, (12, 12)), c
 small = cv2.resize(np.random.default_rng(1).integers(0, 255, (9, 9), np.uint8), (64, 64))
 affine = np.array([[1.02, 0, 1], [0, 1.02, -1]], np.float32)
 moved = cv2.warpAffine(small, affine, (64, 64), borderMode=cv2.BORDER_REPLICATE)
+wave = cv2.dft(f, flags=cv2.DFT_COMPLEX_OUTPUT)
+correlation = cv2.idft(cv2.mulSpectrums(wave, wave, 0, conjB=True), flags=cv2.DFT_REAL_OUTPUT)
+assert np.isclose(correlation[0, 0], 1024 * (f * f).sum())
+cv2.magnitude(wave[..., 0], wave[..., 1]), cv2.blur(f, (5, 5)), cv2.getRotationMatrix2D((9.5, 9.5), 0, 1.1)
 criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 12, 1e-3)
 found = cv2.findTransformECC(small, moved, np.eye(2, 3, dtype=np.float32), cv2.MOTION_AFFINE, criteria, None, 5)[1]
 assert np.abs(found - affine).max() < 0.2

@@ -15,7 +15,7 @@ import numpy as np
 
 from contentgen_bench.media.duplicates.changes import MARGIN, Camera, Change, changed, framed
 from contentgen_bench.media.duplicates.people import Person, Picture, Pose, card, phrases
-from contentgen_bench.media.scenery import CameraLook, Canvas, Cast, Light, Motion, Setup, Take
+from contentgen_bench.media.scenes.scenery import CameraLook, Canvas, Cast, Light, Motion, Setup, Take
 
 WIDTH, HEIGHT = 480, 272
 _LARGE = (round(WIDTH * MARGIN / 4) * 4, round(HEIGHT * MARGIN / 4) * 4)

@@ -17,7 +17,7 @@ _TYPICAL_DISTANCE = 6.0  # metres, of what moves through the picture while the c
 
 
 @dataclass(frozen=True)
-class Pose:
+class CameraPose:
     """Position in metres (x right, y down, z forward), angles in radians, focal length in frame heights."""
 
     x: float
@@ -29,10 +29,10 @@ class Pose:
     focal: float = 1.1
 
 
-Path = Callable[[float], Pose]
+Path = Callable[[float], CameraPose]
 
 
-def path(shot: PlannedShot, base: Pose) -> Path:
+def path(shot: PlannedShot, base: CameraPose) -> Path:
     """Camera path of a shot that begins near `base`."""
     rng = np.random.default_rng([shot.seed, 11])
     phases, rates = rng.uniform(0, 2 * math.pi, (6, 3)), rng.uniform(0.5, 1.6, (6, 3)) * np.array([1.0, 2.7, 6.1])
@@ -44,7 +44,7 @@ def path(shot: PlannedShot, base: Pose) -> Path:
         angles = rates[axis] * 2 * math.pi * seconds + phases[axis]
         return float(np.sin(angles) @ np.array([1.0, 0.45, 0.5 if shot.move is CameraMove.SHAKE else 0.12]))
 
-    def pose(seconds: float) -> Pose:
+    def pose(seconds: float) -> CameraPose:
         moved = _moved(shot, base, seconds, side=side, amount=amount, turn=turn)
         if not tremble:
             return moved
@@ -60,7 +60,9 @@ def path(shot: PlannedShot, base: Pose) -> Path:
     return pose
 
 
-def _moved(shot: PlannedShot, base: Pose, seconds: float, *, side: float, amount: float, turn: float) -> Pose:
+def _moved(
+    shot: PlannedShot, base: CameraPose, seconds: float, *, side: float, amount: float, turn: float
+) -> CameraPose:
     share = _eased((seconds - shot.event) / shot.event_seconds)
     match shot.move:
         case CameraMove.TRACK:
@@ -85,7 +87,7 @@ def _eased(share: float) -> float:
     return share * share * (3 - 2 * share)
 
 
-def rotation(pose: Pose) -> Matrix:
+def rotation(pose: CameraPose) -> Matrix:
     """Matrix from the world's directions to the camera's."""
     cy, sy, cp, sp = math.cos(pose.yaw), math.sin(pose.yaw), math.cos(pose.pitch), math.sin(pose.pitch)
     cr, sr = math.cos(pose.roll), math.sin(pose.roll)
@@ -95,7 +97,7 @@ def rotation(pose: Pose) -> Matrix:
     return np.asarray(roll @ pitch @ yaw, np.float64)
 
 
-def flat(pose: Pose, base: Pose, width: int, height: int) -> Matrix:
+def flat(pose: CameraPose, base: CameraPose, width: int, height: int) -> Matrix:
     """Affine matrix that moves a flat picture as the camera's turns and zooms would."""
     scale = pose.focal / base.focal
     matrix = np.array(cv2.getRotationMatrix2D((width / 2, height / 2), math.degrees(pose.roll), scale), np.float64)
@@ -115,7 +117,7 @@ def exposed(draw: Draw, camera: Path, height: int, seconds: float) -> Image:
     return np.asarray(cv2.convertScaleAbs(total, alpha=1 / steps), np.uint8)
 
 
-def _pixels(before: Pose, after: Pose, height: int) -> float:
+def _pixels(before: CameraPose, after: CameraPose, height: int) -> float:
     turned = math.hypot(after.yaw - before.yaw, after.pitch - before.pitch) + 0.5 * abs(after.roll - before.roll)
     moved = math.dist((before.x, before.y, before.z), (after.x, after.y, after.z)) / _TYPICAL_DISTANCE
     zoomed = 0.6 * abs(after.focal - before.focal) / before.focal

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from contentgen_bench.media.unseen.painting.camera import Matrix, Pose, flat, path
+from contentgen_bench.media.unseen.painting.camera import CameraPose, Matrix, flat, path
 from contentgen_bench.media.unseen.painting.plan import Draw, Image, PlannedShot
 from contentgen_bench.media.unseen.painting.textures import Random, Tint, tint
 
-_BASE = Pose(0, 0, 0)
+_BASE = CameraPose(0, 0, 0)
 _INK = (30, 22, 25)
 
 

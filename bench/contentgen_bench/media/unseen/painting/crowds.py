@@ -7,11 +7,11 @@ import cv2
 import numpy as np
 
 from contentgen_bench.media.unseen.painting import textures
-from contentgen_bench.media.unseen.painting.camera import Path, Pose, exposed, flat, path
+from contentgen_bench.media.unseen.painting.camera import CameraPose, Path, exposed, flat, path
 from contentgen_bench.media.unseen.painting.plan import Draw, Image, PlannedShot
 from contentgen_bench.media.unseen.painting.textures import Random, Tint, tint
 
-_BASE = Pose(0, 0, 0)
+_BASE = CameraPose(0, 0, 0)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from contentgen_bench.media.unseen.painting import textures
-from contentgen_bench.media.unseen.painting.camera import Pose, exposed, path
+from contentgen_bench.media.unseen.painting.camera import CameraPose, exposed, path
 from contentgen_bench.media.unseen.painting.plan import Draw, Image, PlannedShot, SceneFamily
 from contentgen_bench.media.unseen.painting.textures import Random, Tint, tint
 from contentgen_bench.media.unseen.painting.world import Quad, SceneRenderer, billboard, box, quad
@@ -20,7 +20,7 @@ class FilmSet:
     """Rectangles of a place, and a pose from which they are seen."""
 
     quads: tuple[Quad, ...]
-    pose: Pose
+    pose: CameraPose
 
 
 def draw(shot: PlannedShot, width: int, height: int) -> Draw:
@@ -95,7 +95,7 @@ def _street(rng: Random) -> FilmSet:
         foot = (rng.choice([-1, 1]) * (half - 0.8), 0, rng.uniform(7, 30))
         quads.append(billboard(foot, (3.5, rng.uniform(4, 7)), textures.tree(rng)))
     return FilmSet(
-        tuple(quads), Pose(rng.uniform(-2.5, 2.5), _EYES, 0, rng.uniform(-0.5, 0.5), rng.uniform(-0.12, 0.05))
+        tuple(quads), CameraPose(rng.uniform(-2.5, 2.5), _EYES, 0, rng.uniform(-0.5, 0.5), rng.uniform(-0.12, 0.05))
     )
 
 
@@ -110,7 +110,7 @@ def _field(rng: Random) -> FilmSet:
         wall = textures.plaster(rng, tint(rng.random(), 0.4, rng.uniform(0.4, 0.95)))
         roof = textures.plaster(rng, tint(0.02, rng.uniform(0.2, 0.8), rng.uniform(0.2, 0.6)))
         quads += box((rng.uniform(-8, 3), -3.5, rng.uniform(9, 16)), (6, 3.5, 5), (wall, roof, wall))
-    return FilmSet(tuple(quads), Pose(0, _EYES, -1, rng.uniform(-0.4, 0.4), rng.uniform(-0.1, 0.08)))
+    return FilmSet(tuple(quads), CameraPose(0, _EYES, -1, rng.uniform(-0.4, 0.4), rng.uniform(-0.1, 0.08)))
 
 
 def _room(rng: Random, light: float) -> FilmSet:
@@ -141,7 +141,7 @@ def _room(rng: Random, light: float) -> FilmSet:
         size = (rng.uniform(0.6, 2), rng.uniform(0.4, 1.3), rng.uniform(0.5, 1))
         quads += box((rng.uniform(left, right - 2), -size[1], rng.uniform(2, deep - 1)), size, faces)
     centre = (left + right) / 2
-    pose = Pose(centre + rng.uniform(-1, 1), _EYES, -0.6, rng.uniform(-0.45, 0.45), rng.uniform(-0.05, 0.15))
+    pose = CameraPose(centre + rng.uniform(-1, 1), _EYES, -0.6, rng.uniform(-0.45, 0.45), rng.uniform(-0.05, 0.15))
     return FilmSet(tuple(quads), pose)
 
 
@@ -149,7 +149,7 @@ def _lit(texture: Image, light: float) -> Image:
     return np.asarray(texture * min(1.0, light + 0.1), np.uint8)
 
 
-def _actors(rng: Random, family: SceneFamily, pose: Pose) -> list[Quad]:
+def _actors(rng: Random, family: SceneFamily, pose: CameraPose) -> list[Quad]:
     """People who talk, dance or walk through the picture."""
     found = []
     count = {SceneFamily.STREET: 5, SceneFamily.STAGE: 7, SceneFamily.FIELD: 3}.get(family, 2)

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from contentgen_bench.media.unseen.painting import textures
-from contentgen_bench.media.unseen.painting.camera import Path, Pose, path
+from contentgen_bench.media.unseen.painting.camera import CameraPose, Path, path
 from contentgen_bench.media.unseen.painting.plan import Draw, Image, PlannedShot
 from contentgen_bench.media.unseen.painting.textures import Random, tint
 
@@ -19,7 +19,7 @@ Grid = npt.NDArray[np.float32]
 def draw(shot: PlannedShot, width: int, height: int) -> Draw:
     """Painter of a shot of water."""
     rng = np.random.default_rng([shot.place, 4])
-    camera = path(shot, Pose(0, -2, 0, 0, rng.uniform(0.02, 0.22)))
+    camera = path(shot, CameraPose(0, -2, 0, 0, rng.uniform(0.02, 0.22)))
     return _sea(rng, camera, width, height) if rng.random() < 0.6 else _pool(rng, camera, width, height)
 
 
@@ -78,7 +78,7 @@ def _sea(rng: Random, camera: Path, width: int, height: int) -> Draw:
     return at
 
 
-def _horizon(picture: Image, panorama: Image, boat: Image, pose: Pose, *, boat_x: float, dip: Grid) -> Image:
+def _horizon(picture: Image, panorama: Image, boat: Image, pose: CameraPose, *, boat_x: float, dip: Grid) -> Image:
     """Sky above the horizon, and a boat on it."""
     height, width = picture.shape[:2]
     line = height * (0.5 - pose.focal * pose.pitch)

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from contentgen_bench.media.unseen.painting.camera import Matrix, Pose, rotation
+from contentgen_bench.media.unseen.painting.camera import CameraPose, Matrix, rotation
 from contentgen_bench.media.unseen.painting.plan import Image
 
 Vector = npt.NDArray[np.float64]
@@ -93,7 +93,7 @@ class SceneRenderer:
         self._rate = np.array([each.rate for each in quads])
         self._layers = np.array([each.layer for each in quads])
 
-    def render(self, pose: Pose, seconds: float, width: int, height: int, blank: int) -> Image:
+    def render(self, pose: CameraPose, seconds: float, width: int, height: int, blank: int) -> Image:
         """Picture at a time. `blank` is the gray level where nothing is."""
         out = np.full((height, width, 3), blank, np.uint8)
         turn, eye = rotation(pose), np.array([pose.x, pose.y, pose.z])
@@ -115,7 +115,7 @@ class SceneRenderer:
                 _draw(self._quads[index].textures, list(seen[index]), lens, lens @ turn @ edges, out=out, free=free)
         return out
 
-    def _placed(self, pose: Pose, seconds: float) -> tuple[Vector, Vector]:
+    def _placed(self, pose: CameraPose, seconds: float) -> tuple[Vector, Vector]:
         """Top left corners and right edges at a time."""
         step = self._bob * np.abs(np.sin(np.pi * self._rate * seconds + self._corner[:, 0]))
         corner = self._corner + self._velocity * seconds

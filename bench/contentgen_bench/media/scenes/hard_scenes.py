@@ -12,7 +12,7 @@ from enum import StrEnum
 import cv2
 import numpy as np
 
-from contentgen_bench.media.scenery import Canvas, Colour, Plane, Setup, Take
+from contentgen_bench.media.scenes.scenery import Canvas, Colour, Plane, Setup, Take
 
 _LONGEST_SHOT = 16.0  # seconds; events are drawn in advance
 
