@@ -1,4 +1,4 @@
-"""Black bars (letterbox, pillarbox) of thumbnails. Their edges are in every frame, so they would match between scenes."""
+"""Black bars (letterbox, pillarbox) of thumbnails: their edges are in every frame, and would match between scenes."""
 
 import numpy as np
 import numpy.typing as npt
