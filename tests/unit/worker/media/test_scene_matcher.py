@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from contentgen_worker.media.shots.bars import without_bars
 from contentgen_worker.media.shots.events import SAME_SCENE
 from contentgen_worker.media.shots.scene_matcher import UNSCALED, ZOOMS, SceneMatcher
 
@@ -84,3 +85,30 @@ def test_known_matches_are_kept_for_the_following_run() -> None:
     expected = matcher.match(1, 2), matcher.in_place(1, 2)
     following = matcher.following(np.zeros_like(frames[1:]), 1)
     assert (following.match(0, 1), following.in_place(0, 1)) == expected
+
+
+def letterboxed(picture: Picture, lines: int = 5, *, subtitle: bool = False) -> Picture:
+    boxed = picture.copy()
+    boxed[:lines] = boxed[-lines:] = 17
+    if subtitle:
+        boxed[-3, 24:40] = 200
+    return boxed
+
+
+@pytest.mark.parametrize("turned", [False, True], ids=["letterbox", "pillarbox"])
+def test_bars_are_no_details_that_two_scenes_share(turned: bool) -> None:
+    scenes = [letterboxed(view(1)), letterboxed(view(2), subtitle=True), letterboxed(view(1, shift=(7, 0)))]
+    if turned:
+        scenes = [np.ascontiguousarray(each.T) for each in scenes]
+    matcher = SceneMatcher(np.clip(np.stack(scenes), 0, 255).astype(np.uint8))
+    assert matcher.match(0, 1).share < SAME_SCENE
+    assert matcher.match(0, 2).share > SAME_SCENE
+
+
+def test_a_dark_border_of_a_picture_is_not_taken_for_a_bar() -> None:
+    night = np.full((36, 64), 20, np.uint8)
+    night[12:20] = 120  # a lit window, with more darkness than bars have
+    plain = np.full((36, 64), 90, np.uint8)
+    assert (without_bars(night) == night).all()
+    assert (without_bars(np.zeros((36, 64), np.uint8)) == 0).all()
+    assert (without_bars(plain) == plain).all()

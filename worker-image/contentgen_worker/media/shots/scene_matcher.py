@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from contentgen_worker.media.decode.planes import Plane
+from contentgen_worker.media.shots.bars import without_bars
 
 Picture = npt.NDArray[np.float32]
 Shift = tuple[int, int]
@@ -63,7 +64,7 @@ class _Details:
 
     @classmethod
     def from_luma(cls, luma: Plane, zoom: float) -> "_Details":
-        picture = luma.astype(np.float32)
+        picture = np.ascontiguousarray(without_bars(luma), np.float32)
         if zoom != 1:
             height, width = luma.shape
             centred = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), 0, zoom)
