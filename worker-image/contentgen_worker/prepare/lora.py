@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from contentgen_contract.names import Step
-from contentgen_contract.resources.spec import Detector, LoraTrainingSpec
+from contentgen_contract.resources.spec import Detector, LoraTrainingSpec, Speed
 from contentgen_contract.worker.orders import DatasetFacts
 from contentgen_worker.error_mapping import SOURCE, stage_failures
 from contentgen_worker.errors import NoDetector, TooFewFrames
@@ -113,9 +113,10 @@ def _choose_pictures(steps: Steps, spec: LoraTrainingSpec, candidates: tuple[Pic
     steps.note(kept=len(judged.kept), left_out=judged.rejected, last_resort=judged.last_resort)
     if len(judged.kept) < spec.dataset.min_images:
         left_out = ", ".join(f"{reason} {count}" for reason, count in sorted(judged.rejected.items())) or "none"
+        exact = "set spec.dataset.speed to Exact, " if spec.dataset.speed is Speed.FAST else ""
         raise TooFewFrames(
             f"{len(judged.kept)} usable pictures of {len(candidates)} taken, spec.dataset.minImages is "
-            f"{spec.dataset.min_images}; left out: {left_out}. Give a longer or more varied video, raise "
+            f"{spec.dataset.min_images}; left out: {left_out}. Give a longer or more varied video, {exact}raise "
             f"spec.dataset.framesPerScene ({spec.dataset.frames_per_scene}) or lower spec.dataset.minImages"
         )
     return judged

@@ -444,22 +444,23 @@ def test_max_images_thins_evenly(world: World, talk: bytes) -> None:
     assert len({image["shot"] for image in index["images"]}) == 4
 
 
-def test_too_few_frames_says_why(world: World, talk: bytes) -> None:
-    prepare_lora(world, world.serve("talk.mp4", talk), minImages=50)
+@pytest.mark.parametrize(("speed", "remedy"), [("Exact", ""), ("Fast", r"set spec\.dataset\.speed to Exact, ")])
+def test_too_few_frames_says_why(world: World, talk: bytes, speed: str, remedy: str) -> None:
+    prepare_lora(world, world.serve("talk.mp4", talk), minImages=50, speed=speed)
     outcome = world.run()
     assert outcome.reason is Reason.INSUFFICIENT_FRAMES
     assert outcome.files == ()
     assert list(world.stored) == ["outcome.json"]
     said = re.fullmatch(
         r"spec\.source\.url: (\d+) usable pictures of (\d+) taken, spec\.dataset\.minImages is 50; "
-        r"left out: (.*)\. Give a longer or more varied video, "
+        rf"left out: (.*)\. Give a longer or more varied video, {remedy}"
         r"raise spec\.dataset\.framesPerScene \(2\) or lower spec\.dataset\.minImages",
         outcome.message,
     )
     assert said, outcome.message
     usable, taken, left_out = int(said[1]), int(said[2]), dict(each.split() for each in said[3].split(", "))
-    assert 11 <= usable < 50
-    assert left_out.keys() >= {"Duplicate", "TooDark"}
+    assert usable < 50
+    assert "Duplicate" in left_out
     assert usable + sum(map(int, left_out.values())) == taken
 
 
