@@ -48,6 +48,7 @@ class MediaBenchSize:
     others: tuple[str, ...]  # scored, not timed
     rates: tuple[str, ...]  # likewise, for the positions of Fast's cuts
     unseen: tuple[str, ...]  # sets of contentgen_bench.media.unseen, likewise
+    hd_times: int  # repetitions of the 1080p video
     clip_seconds: float  # length of the clip of the main video, for slow programs
     times: int  # repetitions of the main video in the long one, which shows growth of memory
     rounds: int
@@ -61,6 +62,7 @@ FULL = MediaBenchSize(
     others=("report-main-vfr",),
     rates=_RATES,
     unseen=tuple(evaluation.names()),
+    hd_times=5,
     clip_seconds=240,
     times=6,
     rounds=3,
@@ -72,6 +74,7 @@ SMALL = MediaBenchSize(
     others=(),
     rates=(),
     unseen=("explosions", "screens"),
+    hd_times=1,
     clip_seconds=30,
     times=2,
     rounds=1,
@@ -119,7 +122,7 @@ class MediaBench:
         self._stored: dict[Path, str] = {}
         self._main = videos.ensure(size.main)
         self._fixed = videos.ensure(size.fixed)
-        self._hd = videos.ensure(size.hd)
+        self._hd = videos.repeated(size.hd, size.hd_times)
         self._clip = videos.beginning(size.main, size.clip_seconds)
         self._long = videos.repeated(size.main, size.times)
         self.rounds = Rounds()
@@ -158,6 +161,8 @@ class MediaBench:
         yield "one core", self._dataset(self._main, "one", cores=set(self._cores[:1]))
         yield "fixed limit", self._limit(self._fixed)
         yield "fixed fast", self._dataset(self._fixed, "fixed-fast", Speed.FAST)
+        yield "hd limit", self._limit(self._hd)
+        yield "hd stored", self._prepare(self._hd)
         yield "clip stored", self._prepare(self._clip)
         yield "clip usual", self._usual(self._clip)
 
@@ -168,8 +173,6 @@ class MediaBench:
         yield "clip limit", self._limit(self._clip)
         yield "fixed exact", self._dataset(self._fixed, "fixed-exact")
         yield "limited", self._dataset(self._main, "limited", settings=self._half_of_the_shots())
-        yield "hd limit", self._limit(self._hd)
-        yield "hd stored", self._prepare(self._hd)
         for name in self._size.others:
             yield name, self._dataset(videos.ensure(name), name)
         for name in self._size.rates:
