@@ -66,6 +66,21 @@ def score(truth: Truth, found: Sequence[Span]) -> Score:
     )
 
 
+def mistakes(truth: Truth, found: Sequence[Span]) -> tuple[list[Gap], list[Span]]:
+    """True boundaries that are not found, and detected ones that match none."""
+    clock = np.array(truth.seconds)
+    spans = sorted(found, key=lambda span: _point(clock, span))
+    matched = pairs(truth, [_point(clock, span) for span in spans])
+    hits, points = {gap for gap, _ in matched}, [point for _, point in matched]
+    false = []
+    for span in spans:
+        if _point(clock, span) in points:
+            points.remove(_point(clock, span))
+        else:
+            false.append(span)
+    return [gap for gap in truth.gaps if gap not in hits], false
+
+
 def cut_errors(truth: Truth, found: Sequence[Span]) -> list[float]:
     """Error of each detected cut, in frames: that of its end or its start, whichever is larger."""
     clock = np.array(truth.seconds)

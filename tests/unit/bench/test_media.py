@@ -64,6 +64,14 @@ def test_the_error_of_a_cut_is_that_of_its_worse_end() -> None:
     assert scoring.cut_errors(true, found) == [2, 1]
 
 
+def test_mistakes_are_boundaries_that_match_none() -> None:
+    true = truth((99, 100), (200, 220), (299, 300))
+    missed, false = scoring.mistakes(true, spans(100, 150, 301))
+    assert [each.start for each in missed] == [200 / FPS]
+    assert [each for each, _ in false] == pytest.approx([spans(150)[0][0]])
+    assert scoring.score(true, spans(100, 150, 301)).wrong == len(false)
+
+
 def test_a_transition_leaves_the_cut_after_it_its_own() -> None:
     assert scoring.score(truth((100, 127), (128, 129)), spans(126, 130)).f1 == 1.0
 

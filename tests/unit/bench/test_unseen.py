@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,11 +11,11 @@ import cv2
 import numpy as np
 import pytest
 
-from contentgen_bench.media import usual_way
+from contentgen_bench.media import usual_way, videos
 from contentgen_bench.media.scoring import Score
-from contentgen_bench.media.unseen import clips, evaluation, film, rival, sets
+from contentgen_bench.media.unseen import clips, evaluation, film, mistakes, rival, sets
 from contentgen_bench.media.unseen.clips import ClipUnavailable, LabelledClip
-from contentgen_bench.media.unseen.evaluation import SetScore
+from contentgen_bench.media.unseen.evaluation import Mistake, SetScore
 from contentgen_bench.media.unseen.film import EditPart, ShotStyle
 from contentgen_bench.media.unseen.painting import events
 from contentgen_bench.media.unseen.painting.camera import CameraPose, path
@@ -247,6 +248,21 @@ def test_rows_sum_over_the_sets() -> None:
 def test_a_boundary_before_a_clips_first_frame_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     truth = Truth(gaps=(), shots=(), seconds=tuple(frame / 10 for frame in range(20)))
     video = LabelledClip(Video(tmp_path / "clip.avi", truth), 0.1)
-    monkeypatch.setattr(evaluation, "measured", lambda _: None)
-    monkeypatch.setattr(evaluation.checks, "boundaries", lambda _: [(0.0, 0.1), (0.9, 1.0)])
-    assert evaluation._engine([video], Speed.EXACT, tmp_path).wrong == 1
+    monkeypatch.setattr(evaluation, "_boundaries", lambda *_: [(0.0, 0.1), (0.9, 1.0)])
+    found = evaluation._engine([video], Speed.EXACT, tmp_path)
+    assert found.score.wrong == 1
+    assert [(each.missed, each.start) for each in found.mistakes] == [(False, 0.9)]
+
+
+def test_the_picture_of_mistakes_shows_the_frames_around_each(tmp_path: Path) -> None:
+    path_ = tmp_path / "unseen-some-0123.mp4"
+    grays = [np.full((24, 16), 128, np.uint8) for _ in range(50)]
+    for frame, gray in enumerate(grays):
+        gray[:16] = 16 + 4 * frame
+    videos.encode(path_, videos.Encoding(Fraction(25), 400_000, {"crf": "1"}, 90_000), grays, np.arange(50) / 25)
+    missed = Mistake(path_, missed=True, kind="Dissolve", start=0.6, end=1.2)
+    sheet = np.asarray(mistakes.picture([missed, missed]).convert("L"), int)
+    row = [int(sheet[70, 60 + column * 228]) for column in range(5)]
+    assert row == sorted(row)
+    assert row[-1] - row[0] > 100
+    assert np.array_equal(sheet[16:150], sheet[16 + 152 : 150 + 152])

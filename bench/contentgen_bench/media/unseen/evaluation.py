@@ -22,8 +22,30 @@ F1, LEAD, FALSE = 0.98, 0.04, 1.0  # goals; FALSE is in boundaries per 100 shots
 
 
 @dataclass(frozen=True)
+class Mistake:
+    """Boundary of a video that is not found (`missed`), or that is none, with its span in seconds."""
+
+    path: Path
+    missed: bool
+    kind: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class EngineScore:
+    """Score of the engine at one speed, and its mistakes."""
+
+    score: Score
+    mistakes: tuple[Mistake, ...]
+
+
+@dataclass(frozen=True)
 class SetScore:
-    """Scores of one set. `settings` are those of PySceneDetect's best detector on it, and `rival` is its score."""
+    """Scores of one set. `settings` are those of PySceneDetect's best detector on it, and `rival` is its score.
+
+    `mistakes` are those of `exact`.
+    """
 
     name: str
     shots: int
@@ -31,6 +53,7 @@ class SetScore:
     fast: Score
     settings: str
     rival: Score
+    mistakes: tuple[Mistake, ...] = ()
 
     def __add__(self, other: "SetScore") -> "SetScore":
         """Sum over several sets."""
@@ -41,6 +64,7 @@ class SetScore:
             fast=self.fast + other.fast,
             settings="the best of each set",
             rival=self.rival + other.rival,
+            mistakes=self.mistakes + other.mistakes,
         )
 
     def false_per_100(self, score: Score) -> float:
@@ -68,13 +92,15 @@ def evaluate(name: str, folder: Path) -> SetScore:
     """
     chosen = _clips() if name == CLIPS else [LabelledClip(sets.ensure(name), 0.0)]
     settings, best = rival.best([each.video for each in chosen])
+    exact, fast = (_engine(chosen, speed, folder / name) for speed in (Speed.EXACT, Speed.FAST))
     return SetScore(
         name=name,
         shots=sum(len(each.video.truth.shots) for each in chosen),
-        exact=_engine(chosen, Speed.EXACT, folder / name),
-        fast=_engine(chosen, Speed.FAST, folder / name),
+        exact=exact.score,
+        fast=fast.score,
         settings=settings,
         rival=best,
+        mistakes=exact.mistakes,
     )
 
 
@@ -91,12 +117,17 @@ def _clips() -> list[LabelledClip]:
     return found
 
 
-def _engine(chosen: Sequence[LabelledClip], speed: Speed, folder: Path) -> Score:
-    total = Score(0, 0, 0, 0, 0)
+def _engine(chosen: Sequence[LabelledClip], speed: Speed, folder: Path) -> EngineScore:
+    total, mistakes = Score(0, 0, 0, 0, 0), []
     for each in chosen:
-        found = _boundaries(each.video.path, speed, folder / f"{each.video.path.stem}-{speed.value}")
-        total += scoring.score(each.video.truth, [(end, start) for end, start in found if start > each.start])
-    return total
+        video = each.video
+        found = _boundaries(video.path, speed, folder / f"{video.path.stem}-{speed.value}")
+        found = [(end, start) for end, start in found if start > each.start]
+        total += scoring.score(video.truth, found)
+        missed, false = scoring.mistakes(video.truth, found)
+        mistakes += [Mistake(video.path, missed=True, kind=gap.kind, start=gap.start, end=gap.end) for gap in missed]
+        mistakes += [Mistake(video.path, missed=False, kind="", start=start, end=end) for start, end in false]
+    return EngineScore(total, tuple(mistakes))
 
 
 def _boundaries(path: Path, speed: Speed, folder: Path) -> list[tuple[float, float]]:
