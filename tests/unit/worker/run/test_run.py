@@ -340,8 +340,8 @@ def shown(index: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def talk(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """Video with audio. With two pictures a shot, ten are of panning shots, two of them nearly the same; two are black, and
-    three of the other four are duplicates."""
+    """Video with audio. With two pictures a shot, ten are of panning shots, two of them nearly the same; two are black,
+    and three of the other four are duplicates."""
     frames = [shown(index) for index in range(8 * 24)]
     return video(tmp_path_factory.mktemp("media") / "talk.mp4", frames, sound=True)
 
