@@ -32,8 +32,8 @@ _ZOOM, _SHIFT = 0.2, 0.15  # largest framing difference that is aligned; a share
 _LEVELS = ((32, 8), (64, 2))  # side in pixels, iterations of the alignment
 _STEP = 2e-3  # of the correlation, at which iterations end
 _UNMOVED = 0.99  # correlation of coarse thumbnails from which they are first compared unaligned: a camera on a tripod
-_ALIGNED = 0.95  # correlation from which an alignment is hardly improved by the next level
-_HOPELESS = 4  # difference above the limit; hardly an aligned one of the labelled pairs comes down by more
+_HOPELESS = 4  # difference above the limit by which the next level hardly brings an aligned one down
+_UNALIGNED = 30  # the same, in addition, per missing correlation: at 0.9 by 7
 _FIT_ROUNDS, _OUTLIER = 3, 2.5
 _FIT_STEP = 2  # pixels between those of the fit; the planes are blurred, so the others add little
 _RIDGE = 1e-3
@@ -150,7 +150,7 @@ def difference(one: ComparablePicture, other: ComparablePicture, limit: int) -> 
         figure = _largest_local(luma)
         if figure <= limit:
             figure = _largest_local(luma + _colour_squares(one, other, matrix))
-        if figure < limit or (correlation >= _ALIGNED and figure > limit + _HOPELESS):
+        if figure < limit or figure > limit + _HOPELESS + _UNALIGNED * (1 - correlation):
             break
     return figure
 
