@@ -182,8 +182,9 @@ def test_alignment_ends_when_the_verdict_is_clear(monkeypatch: pytest.MonkeyPatc
 def test_a_picture_of_an_index_is_small() -> None:
     """Besides its thumbnail: hundreds are kept."""
     picture = ComparablePicture(thumbnail(person()))
-    own = [picture.coarse, *(level for level in picture.levels if level.base is None)]
-    assert sum(each.nbytes for each in own) < 3_000
+    held = [picture.coarse, *picture.levels, picture.contrast, picture.thumbnail]
+    assert len(held) == len(ComparablePicture.__slots__) + 1, "nothing else"
+    assert sum(each.nbytes for each in held if isinstance(each, np.ndarray) and each.base is None) < 3_000
 
 
 def test_any_bytes_of_a_child_can_be_compared() -> None:
