@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from contentgen_bench.media import checks, dataset_quality, scoring, videos
+from contentgen_bench.media import checks, dataset_quality, posed, scoring, videos
 from contentgen_bench.media.far_store import FarStore, OneDesk, far_store
 from contentgen_bench.media.scoring import Score
 from contentgen_bench.media.unseen import evaluation
@@ -173,6 +173,8 @@ class MediaBench:
         yield "clip limit", self._limit(self._clip)
         yield "fixed exact", self._dataset(self._fixed, "fixed-exact")
         yield "limited", self._dataset(self._main, "limited", settings=self._half_of_the_shots())
+        yield "posed", self._dataset(posed.video(), "posed", settings=posed.WHOLE)
+        yield "posed limited", self._dataset(posed.video(), "posed-limited", settings=posed.LIMITED)
         for name in self._size.others:
             yield name, self._dataset(videos.ensure(name), name)
         for name in self._size.rates:
@@ -426,6 +428,7 @@ class MediaBench:
             ),
             Row(figure="chosen frames that are near-duplicates", value=found.duplicates, unit="frames", goal=0),
             *self._against_truth(),
+            *posed.rows(posed.measure(self._out("posed")), posed.measure(self._out("posed-limited"))),
         ]
 
     def _against_truth(self) -> list[Row]:

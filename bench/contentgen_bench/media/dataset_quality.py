@@ -1,7 +1,7 @@
 """Quality of a training set of a generated video: each picture against the best frame of its shot, coverage, balance.
 
 All figures come from the video and its ground truth, none from the engine. The talkers of `scenery.py` keep their size
-and pose within a shot, so face size and poses have no figure here; duplicates/ has pairs of poses.
+and pose within a shot, so the figures of face size and poses are those of `posed.py`.
 """
 
 import json

@@ -227,7 +227,7 @@ def _duplicates() -> Image.Image:
         for column, kind in enumerate(row):
             left, top = _MARGIN + column * width, 16 + number * (height + 34)
             first, second = (ComparablePicture(thumbnail(each)) for each in (found[kind].first, found[kind].second))
-            figure = difference(first, second)
+            figure = difference(first, second, Duplicates().threshold)
             colour = _LEFT_OUT if figure <= Duplicates().threshold else _KEPT
             for at, picture in enumerate((found[kind].first, found[kind].second)):
                 place = left + at * ((width - 12) // 2)

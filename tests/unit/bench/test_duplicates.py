@@ -3,11 +3,13 @@
 from collections import Counter
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
-from contentgen_bench.media import dataset_quality
+from contentgen_bench.media import dataset_quality, posed
 from contentgen_bench.media.duplicates import measures, pairs
 from contentgen_bench.media.duplicates.changes import Camera, Change, changed, framed
 from contentgen_bench.media.duplicates.pairs import Half, LabelledPair
@@ -15,15 +17,20 @@ from contentgen_bench.media.duplicates.people import Person, Pose
 from contentgen_bench.media.scenes.scenery import (
     CameraLook,
     CameraPath,
+    Canvas,
     Cast,
     Light,
     Motion,
     Setup,
+    Take,
     eyes_closed,
     take_generator,
 )
 from contentgen_bench.media.videos import TUNE, Filmed, Truth, VideoRecipe, setups
 from contentgen_bench.media.views import View, near_duplicates, views
+from contentgen_worker.media.select import quality
+from contentgen_worker.media.select.choose import PictureCandidate, Rules, choose
+from contentgen_worker.media.select.similarity import Thumbnail
 
 TALK = Setup(CameraLook.ROOM, Motion.STILL, Light.STEADY, Cast.TALKER, 5, 1)
 
@@ -119,6 +126,70 @@ def test_moving_actors_make_another_picture() -> None:
     assert one.is_near_duplicate(view(setup=toons, seconds=1.05))
     assert not one.is_near_duplicate(view(setup=toons, seconds=2.0))
     assert not one.is_near_duplicate(view(1, setup=toons))
+
+
+def chosen_views(threshold: int) -> list[View]:
+    """Views that the engine's filter keeps of two takes of one place and of one of another place."""
+    found, candidates = [], []
+    for shot, setup in enumerate((TALK, replace(TALK, seed=2, grain=4), replace(TALK, place=6))):
+        take, canvas = Take(setup, 320, 180), Canvas(320, 180)
+        for seconds in (1.0 + 0.35 * shot, 2.0 + 0.35 * shot):
+            take.paint(seconds, canvas)
+            scores, picture = quality.measure(canvas.y), Thumbnail.from_planes(*canvas.planes)
+            candidates.append(PictureCandidate(shot, 10 * shot + seconds, Path("x"), 320, 180, scores, picture))
+            found.append(view(shot, setup=setup, seconds=seconds))
+    verdicts = choose(candidates, Rules(per_shot=2, least=1, duplicate=threshold))
+    return [each for each, verdict in zip(found, verdicts, strict=True) if verdict.kept]
+
+
+def test_a_broken_filter_leaves_near_duplicates_in_the_whole_dataset() -> None:
+    assert near_duplicates(chosen_views(Rules().duplicate)) == []
+    assert len(chosen_views(Rules().duplicate)) == 2
+    broken = chosen_views(0)
+    pairs_found = [(broken[one].shot, broken[other].shot) for one, other in near_duplicates(broken)]
+    assert {(0, 0), (0, 1), (2, 2)} <= set(pairs_found)
+
+
+def test_the_moments_of_the_posed_video() -> None:
+    """A person has each pose twice, and the face is largest while leaning in."""
+    first = [posed.moment(turn * 1.3 + 0.5) for turn in range(2 * posed.POSES)]
+    assert [each.pose for each in first[: posed.POSES]] == list(range(posed.POSES))
+    assert set(Counter(each.pose for each in first).values()) == {2}
+    assert {(each.person, each.held) for each in first} == {(0, True)}
+    assert max(first, key=lambda each: each.face).pose == posed._KINDS.index("leaning in") + 1
+    moving = [posed.moment(1.3 - 0.15 + side) for side in (-0.05, 0.05)]
+    assert [(each.pose, each.held) for each in moving] == [(0, False), (1, False)]
+    assert posed.moment(2 * posed.POSES * 1.3 + 0.5).person == 1
+    assert {posed.moment(frame / posed.FPS).eyes_closed for frame in range(200)} == {False, True}
+
+
+def test_the_frames_of_the_posed_video_show_the_pose() -> None:
+    frames = list(islice(posed._frames(48), 48))
+    assert frames[0].shape == (408, 480)
+    held, moved = (float(cv2.absdiff(frames[0], frames[at]).mean()) for at in (10, 40))
+    assert moved > 2 * held
+
+
+def test_figures_of_poses() -> None:
+    one, other = posed.moment(0.5), posed.moment(1.8)
+    found = posed.quality([one, one, other])
+    assert (found.pictures, found.repeated, found.balance) == (3, 1, 0)
+    assert found.poses == pytest.approx(2 / 3)
+    assert 0.5 < found.face < 1
+    blinking = replace(one, eyes_closed=True)
+    assert posed.quality([one, blinking]).eyes_closed == 0.5
+    whole = [replace(one, person=person, pose=pose) for person in range(6) for pose in range(posed.POSES)]
+    assert posed.quality(whole).poses == posed.quality(whole).balance == 1
+    assert posed.quality(whole[:18]).poses == 1, "as many as there are pictures"
+
+
+def test_rows_of_poses_have_goals_where_the_right_value_is_known() -> None:
+    good = posed.quality([posed.moment(turn * 1.3 + 0.5) for turn in range(posed.POSES)])
+    bad = posed.quality([posed.moment(0.5)] * 4)
+    rows = {row.figure.removeprefix("people in poses: "): row for row in posed.rows(good, bad)}
+    assert [row.goal for row in rows.values()] == [0, 0.95, 4, None, None]
+    assert rows["pairs of pictures of one pose"].value == 6
+    assert rows["distinct poses ÷ possible, with maxImages of half the poses"].value == 0.25
 
 
 def test_the_views_of_a_video_are_those_of_its_recipe() -> None:

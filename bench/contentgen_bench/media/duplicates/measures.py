@@ -164,7 +164,7 @@ def _aligned_mean(one: Picture, other: Picture) -> float:
 
 
 def _engine(one: Picture, other: Picture) -> float:
-    return similarity.difference(*_comparable(one, other))
+    return similarity.difference(*_comparable(one, other), Duplicates().threshold)
 
 
 def _ssim(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> float:

@@ -156,7 +156,7 @@ def people(scene: int) -> Iterator[LabelledPair]:
     rng = np.random.default_rng([scene, 12])
     half = Half.of(scene)
     cartoon = scene % 4 == 3
-    ground = _ground(rng, cartoon=cartoon)
+    ground = backdrop(rng, cartoon=cartoon)
     person = Person(scene, cartoon=cartoon)
     pose = Pose(
         x=float(rng.uniform(-0.2, 0.2)),
@@ -165,7 +165,7 @@ def people(scene: int) -> Iterator[LabelledPair]:
         turn=float(rng.uniform(-0.3, 0.3)),
         tilt=float(rng.uniform(-4, 4)),
     )
-    large = _with(ground, person, pose)
+    large = with_person(ground, person, pose)
     source = "cartoon figures" if cartoon else "people"
 
     def pair(kind: str, same: bool, first: Picture, second: Picture) -> LabelledPair:
@@ -175,28 +175,30 @@ def people(scene: int) -> Iterator[LabelledPair]:
         yield pair(kind, True, first, second)
     first = framed(large, Camera())
     for kind, small in _small_changes(pose, rng):
-        yield pair(kind, True, first, framed(_with(ground, person, small), Camera()))
-        second = framed(_with(ground, person, small), near_camera(rng))
+        yield pair(kind, True, first, framed(with_person(ground, person, small), Camera()))
+        second = framed(with_person(ground, person, small), near_camera(rng))
         yield pair(f"{kind}, camera", True, first, changed(second, Change(rng.choice(list(Change))), rng))
-    for kind, other in _poses(pose, rng):
-        second = framed(_with(ground, person, other), Camera())
+    for kind, other in other_poses(pose, rng):
+        second = framed(with_person(ground, person, other), Camera())
         yield pair(kind, False, first, second)
     for kind, one, other_view in reframed(large, rng):
         yield pair(kind, False, one, other_view)
     other_person = Person(scene + 1000, cartoon=cartoon)
-    yield pair("another person", False, first, framed(_with(ground, other_person, pose), Camera()))
-    reverse = _with(_ground(rng, cartoon=cartoon), other_person, replace(pose, x=-pose.x))
+    yield pair("another person", False, first, framed(with_person(ground, other_person, pose), Camera()))
+    reverse = with_person(backdrop(rng, cartoon=cartoon), other_person, replace(pose, x=-pose.x))
     yield pair("reverse shot", False, first, framed(reverse, Camera()))
 
 
-def _ground(rng: np.random.Generator, *, cartoon: bool) -> Picture:
+def backdrop(rng: np.random.Generator, *, cartoon: bool) -> Picture:
+    """Random place without people, larger than a picture by MARGIN."""
     look = CameraLook.CARTOON if cartoon else _INDOORS[int(rng.integers(len(_INDOORS)))]
     place, saturation = int(rng.integers(1 << 31)), float(rng.uniform(0.2, 0.7))
     setup = Setup(look, Motion.STILL, Light.STEADY, Cast.NOBODY, place, 1, saturation=saturation)
     return painted(setup, 0.0, *_LARGE)
 
 
-def _with(ground: Picture, person: Person, pose: Pose) -> Picture:
+def with_person(ground: Picture, person: Person, pose: Pose) -> Picture:
+    """Copy of a place with a person before it."""
     picture = ground.copy()
     person.paint(picture, replace(pose, x=pose.x / MARGIN, y=pose.y / MARGIN, size=pose.size / MARGIN))
     return picture
@@ -217,7 +219,8 @@ def _small_changes(pose: Pose, rng: np.random.Generator) -> Iterator[tuple[str, 
     )
 
 
-def _poses(pose: Pose, rng: np.random.Generator) -> Iterator[tuple[str, Pose]]:
+def other_poses(pose: Pose, rng: np.random.Generator) -> Iterator[tuple[str, Pose]]:
+    """Poses that a person would not call the same as this one, by kind."""
     sign = 1 if rng.random() < 0.5 else -1
     away = -1 if pose.turn > 0 else 1
     yield "head turned", replace(pose, turn=pose.turn + away * float(rng.uniform(0.6, 0.9)))

@@ -38,7 +38,7 @@ def scene(number: int, dots: int = 0, extra: int = 0) -> Thumbnail:
 
 
 def unlike(one: Thumbnail, other: Thumbnail) -> int:
-    return difference(ComparablePicture(one), ComparablePicture(other))
+    return difference(ComparablePicture(one), ComparablePicture(other), RULES.duplicate)
 
 
 def scores(number: int, **figures: object) -> Scores:

@@ -50,7 +50,7 @@ def thumbnail(picture: Picture) -> Thumbnail:
 
 
 def figure(one: Picture, other: Picture) -> int:
-    return difference(ComparablePicture(thumbnail(one)), ComparablePicture(thumbnail(other)))
+    return difference(ComparablePicture(thumbnail(one)), ComparablePicture(thumbnail(other)), LIMIT)
 
 
 def scaled(picture: Picture, gain: float, offset: float) -> Picture:
@@ -124,10 +124,10 @@ def test_a_moving_mouth_before_an_even_wall() -> None:
     assert figure(first, second) <= LIMIT
 
 
-@pytest.mark.parametrize("rule", ["alignment", "_rest", "_CHROMA_TOLERANCE", "_LARGEST"])
+@pytest.mark.parametrize("rule", ["_LEVELS", "_rest", "_CHROMA_TOLERANCE", "_LARGEST"])
 def test_each_part_of_the_measure_is_needed(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
     without = {
-        "alignment": lambda *_: np.eye(2, 3, dtype=np.float32),
+        "_LEVELS": (),
         "_rest": lambda wanted, like, _others, inside: np.where(inside, wanted - like, 0),
         "_CHROMA_TOLERANCE": 1e3,
         "_LARGEST": 1e3,
@@ -168,10 +168,29 @@ def test_an_index_finds_the_picture_that_is_like_another() -> None:
     assert index.duplicate(thumbnail(person(shift=60)), LIMIT) is None
 
 
+def test_alignment_ends_when_the_verdict_is_clear(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    align = cv2.findTransformECC
+    monkeypatch.setattr(cv2, "findTransformECC", lambda first, *rest: calls.append(len(first)) or align(first, *rest))
+    figure(person(), person(mouth=6))
+    assert calls == [], "a camera on a tripod"
+    one, other = (ComparablePicture(thumbnail(each)) for each in (person(), person(turn=24)))
+    assert difference(one, other, 6) == 12
+    assert calls == [32], "another pose"
+
+
+def test_a_picture_of_an_index_is_small() -> None:
+    """Besides its thumbnail: hundreds are kept."""
+    picture = ComparablePicture(thumbnail(person()))
+    held = [picture.coarse, *picture.levels, picture.contrast, picture.thumbnail]
+    assert len(held) == len(ComparablePicture.__slots__) + 1, "nothing else"
+    assert sum(each.nbytes for each in held if isinstance(each, np.ndarray) and each.base is None) < 3_000
+
+
 def test_any_bytes_of_a_child_can_be_compared() -> None:
     rng = np.random.default_rng(3)
     hostile = [bytes(6144), b"\xff" * 6144, bytes(range(256)) * 24, bytes([0, 255] * 3072)]
     hostile += [rng.integers(0, 256, 6144, np.uint8).tobytes() for _ in range(4)]
     pictures = [ComparablePicture(Thumbnail(each[:4096], each[4096:5120], each[5120:])) for each in hostile]
-    figures = {difference(one, other) for one in pictures for other in pictures}
+    figures = {difference(one, other, LIMIT) for one in pictures for other in pictures}
     assert figures <= set(range(MAX_DIFFERENCE + 1))

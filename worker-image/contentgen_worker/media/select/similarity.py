@@ -6,7 +6,7 @@ that has turned counts, and a zoom of a few per cent does not. bench/contentgen_
 measures.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -29,10 +29,16 @@ _CHROMA_TOLERANCE = 2.0
 _COMPARED = 8  # pictures, in order of the correlation of coarse thumbnails
 _RESEMBLING = 0.75  # that correlation; below it, pictures are different
 _ZOOM, _SHIFT = 0.2, 0.15  # largest framing difference that is aligned; a share of the side
-_LEVELS = ((32, 12), (64, 4))  # side in pixels, iterations of the alignment
-_STEP = 1e-3  # of the correlation, at which iterations end
-_FIT_ROUNDS, _OUTLIER = 4, 2.5
+_LEVELS = ((32, 8), (64, 2))  # side in pixels, iterations of the alignment
+_STEP = 2e-3  # of the correlation, at which iterations end
+_UNMOVED = 0.99  # correlation of coarse thumbnails from which they are first compared unaligned: a camera on a tripod
+_HOPELESS = 4  # difference above the limit by which the next level hardly brings an aligned one down
+_UNALIGNED = 30  # the same, in addition, per missing correlation: at 0.9 by 7
+_FIT_ROUNDS, _OUTLIER = 3, 2.5
+_FIT_STEP = 2  # pixels between those of the fit; the planes are blurred, so the others add little
 _RIDGE = 1e-3
+_UNIT = np.eye(2, 3, dtype=np.float32)
+_WHOLE = {side: np.ones((side, side), np.uint8) for side, _ in _LEVELS}
 Floats = npt.NDArray[np.float32]
 
 
@@ -62,21 +68,34 @@ def _resized(plane: Plane, side: int) -> Plane:
 
 
 class ComparablePicture:
-    """Arrays of a thumbnail, computed once for all comparisons."""
+    """Thumbnail with what all its comparisons need. 3 kB besides: blurred planes are computed for each comparison."""
+
+    __slots__ = ("coarse", "contrast", "levels", "thumbnail")
 
     def __init__(self, thumbnail: Thumbnail) -> None:
-        y, u, v = (
-            np.frombuffer(content, np.uint8).reshape(side, side)
-            for content, side in ((thumbnail.y, _SIDE), (thumbnail.u, _HALF), (thumbnail.v, _HALF))
-        )
+        self.thumbnail = thumbnail
+        y = _plane(thumbnail.y, _SIDE)
         self.levels = [y if side == _SIDE else _resized(y, side) for side, _ in _LEVELS]
-        self.luma = _blurred(y, _BLUR)
         self.contrast = float(self.luma.std())
-        self.chroma = [_blurred(plane, _BLUR / 2) - 128 for plane in (u, v)]
-        self.small_luma: Floats = np.asarray(_resized(y, _HALF), np.float32) - 128
         coarse = _blurred(_resized(y, _COARSE), 1.0).ravel()
         coarse -= coarse.mean()
         self.coarse: Floats = np.asarray(coarse / (np.linalg.norm(coarse) + 1e-6), np.float32)
+
+    @property
+    def luma(self) -> Floats:
+        """Blurred luma, 64 x 64."""
+        return _blurred(_plane(self.thumbnail.y, _SIDE), _BLUR)
+
+    @property
+    def chroma(self) -> tuple[Floats, Floats, Floats]:
+        """Blurred U and V, and luma of the same size, 32 x 32; 0 is gray."""
+        u, v = (_blurred(_plane(each, _HALF), _BLUR / 2) - 128 for each in (self.thumbnail.u, self.thumbnail.v))
+        luma = _resized(_plane(self.thumbnail.y, _SIDE), _HALF)
+        return u, v, np.asarray(luma, np.float32) - 128
+
+
+def _plane(content: bytes, side: int) -> Plane:
+    return np.frombuffer(content, np.uint8).reshape(side, side)
 
 
 class PictureIndex:
@@ -118,18 +137,22 @@ def likeness(thumbnails: Sequence[Thumbnail]) -> Floats:
     return np.asarray(coarse @ coarse.T, np.float32)
 
 
-def difference(one: ComparablePicture, other: ComparablePicture, limit: int = MAX_DIFFERENCE) -> int:
-    """Difference of two pictures, 0 for identical ones to MAX_DIFFERENCE. Symmetric; 2 ms.
+def difference(one: ComparablePicture, other: ComparablePicture, limit: int) -> int:
+    """Difference of two pictures, 0 for identical ones to MAX_DIFFERENCE. Symmetric; 0.3 to 1 ms.
 
-    Colours are not compared if luma alone differs by more than `limit`.
+    It is as exact as the verdict needs: alignment ends as soon as the difference is at most `limit`, or far above it.
     """
     if one.contrast < other.contrast:  # a flat picture is a combination of any other, but not the reverse
         one, other = other, one
-    if float(one.coarse @ other.coarse) < _RESEMBLING or (matrix := alignment(one, other)) is None:
-        return MAX_DIFFERENCE
-    luma = _luma_squares(one, other, matrix)
-    figure = _largest_local(luma)
-    return figure if figure > limit else _largest_local(luma + _colour_squares(one, other, matrix))
+    figure, first, second = MAX_DIFFERENCE, one.luma, other.luma
+    for matrix, correlation in _alignments(one, other):
+        luma = _luma_squares(first, second, one.contrast, matrix)
+        figure = _largest_local(luma)
+        if figure <= limit:
+            figure = _largest_local(luma + _colour_squares(one, other, matrix))
+        if figure < limit or figure > limit + _HOPELESS + _UNALIGNED * (1 - correlation):
+            break
+    return figure
 
 
 def _largest_local(squares: Floats) -> int:
@@ -144,40 +167,68 @@ def _blurred(plane: Plane, sigma: float) -> Floats:
 
 def alignment(one: ComparablePicture, other: ComparablePicture) -> Floats | None:
     """Affine map of the first's pixels to the second's. None for a motion beyond a near-duplicate's."""
-    matrix, before = np.eye(2, 3, dtype=np.float32), _LEVELS[0][0]
+    matrix = None
+    for matrix, _ in _alignments(one, other):  # noqa: B007 - the last one
+        pass
+    return matrix
+
+
+def _alignments(one: ComparablePicture, other: ComparablePicture) -> Iterator[tuple[Floats, float]]:
+    """Better and better maps of the first's pixels to the second's, each with the correlation that it reaches.
+
+    The correlation is 0 where it is unknown. No further maps for a motion beyond a near-duplicate's.
+    """
+    likeness = float(one.coarse @ other.coarse)
+    if likeness < _RESEMBLING:
+        return
+    if likeness >= _UNMOVED:
+        yield _UNIT, 0.0
+    matrix = _UNIT
     for (side, rounds), first, second in zip(_LEVELS, one.levels, other.levels, strict=True):
-        matrix[:, 2] *= side / before
-        before = side
         criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, rounds, _STEP)
+        start = _scaled(matrix, side / _SIDE)
         try:
-            whole = np.ones_like(second)
-            _, found = cv2.findTransformECC(first, second, matrix, cv2.MOTION_AFFINE, criteria, whole, 5)
+            found = cv2.findTransformECC(first, second, start, cv2.MOTION_AFFINE, criteria, _WHOLE[side], 5)
         except cv2.error:  # too little detail, as on a text card: compared unaligned
-            return np.eye(2, 3, dtype=np.float32)
-        matrix = np.asarray(found, np.float32)
-    middle = np.full(2, (_SIDE - 1) / 2, np.float32)
-    shift = matrix[:, :2] @ middle + matrix[:, 2] - middle
-    stretch = matrix[:, :2] - np.eye(2, dtype=np.float32)
-    return matrix if np.abs(shift).max() <= _SHIFT * _SIDE and np.abs(stretch).max() <= _ZOOM else None
+            yield _UNIT, 0.0
+            return
+        matrix = _scaled(np.asarray(found[1], np.float32), _SIDE / side)
+        if not _is_reframed(matrix):
+            yield matrix, float(found[0])
+
+
+def _scaled(matrix: Floats, factor: float) -> Floats:
+    """Map of pictures whose sides are multiplied by a factor."""
+    scaled = matrix.copy()
+    scaled[:, 2] *= factor
+    return scaled
+
+
+def _is_reframed(matrix: Floats) -> bool:
+    """Whether a map moves more than a near-duplicate's."""
+    (a, b, right), (c, d, down) = matrix.tolist()
+    middle = (_SIDE - 1) / 2
+    shift = max(abs((a - 1 + b) * middle + right), abs((c + d - 1) * middle + down))
+    stretch = max(abs(a - 1), abs(b), abs(c), abs(d - 1))
+    return bool(shift > _SHIFT * _SIDE or stretch > _ZOOM)
 
 
 def squared_differences(one: ComparablePicture, other: ComparablePicture, matrix: Floats) -> Floats:
     """Square of what differs at each pixel, relative to the picture's contrast."""
-    return _luma_squares(one, other, matrix) + _colour_squares(one, other, matrix)
+    return _luma_squares(one.luma, other.luma, one.contrast, matrix) + _colour_squares(one, other, matrix)
 
 
-def _luma_squares(one: ComparablePicture, other: ComparablePicture, matrix: Floats) -> Floats:
-    second = _warped(other.luma, matrix)
-    rest = _rest(one.luma, second, [np.minimum(np.square(second - 128) / 64, 256)], _known(_SIDE, matrix))
-    return np.asarray(np.square(rest / (one.contrast + _FAINT)), np.float32)
+def _luma_squares(first: Floats, other: Floats, contrast: float, matrix: Floats) -> Floats:
+    second = _warped(other, matrix)
+    rest = _rest(first, second, [np.minimum(np.square(second - 128) / 64, 256)], _known(_SIDE, matrix))
+    return np.asarray(np.square(rest / (contrast + _FAINT)), np.float32)
 
 
 def _colour_squares(one: ComparablePicture, other: ComparablePicture, matrix: Floats) -> Floats:
-    half = matrix.copy()
-    half[:, 2] = matrix[:, 2] / 2
-    inside, tones = _known(_HALF, half), _warped(other.small_luma, half)
-    first_u, first_v = one.chroma
-    u, v = (_warped(plane, half) for plane in other.chroma)
+    half = _scaled(matrix, _HALF / _SIDE)
+    inside = _known(_HALF, half)
+    first_u, first_v, _ = one.chroma
+    u, v, tones = (_warped(plane, half) for plane in other.chroma)
     rest_u, rest_v = _rest(first_u, u, [v, tones], inside), _rest(first_v, v, [u, tones], inside)
     beyond = np.maximum(np.hypot(rest_u, rest_v) - _CHROMA_TOLERANCE, 0) / (one.contrast + _FAINT)
     squares = np.square(beyond).astype(np.float32)
@@ -203,17 +254,24 @@ def _known(side: int, matrix: Floats) -> npt.NDArray[np.bool_]:
 def _rest(wanted: Floats, like: Floats, others: list[Floats], inside: npt.NDArray[np.bool_]) -> Floats:
     """What remains of `wanted - like` after the best combination of both bases and a constant; 0 outside.
 
-    Weighted least squares: the part that differs has little weight.
+    Weighted least squares on a quarter of the pixels: the part that differs has little weight.
     """
-    target = (wanted - like)[inside]
-    columns = np.stack([np.ones_like(target), *(plane[inside] / 64 for plane in (like, *others))])
-    weighted, rest = columns, target
-    ridge = np.eye(len(columns), dtype=np.float32) * (_RIDGE * len(target))
-    for _ in range(_FIT_ROUNDS):
-        solution = np.linalg.solve(weighted @ columns.T + ridge, weighted @ target)
-        rest = target - solution @ columns
-        scale = _OUTLIER * float(np.median(np.abs(rest))) + 1
-        weighted = columns / (1 + np.square(rest / scale))
-    whole = np.zeros_like(wanted)
-    whole[inside] = rest
-    return whole
+    bases = [plane / 64 for plane in (like, *others)]
+    fitted = inside[::_FIT_STEP, ::_FIT_STEP]
+    target = (wanted - like)[::_FIT_STEP, ::_FIT_STEP][fitted]
+    columns = np.stack([np.ones_like(target), *(plane[::_FIT_STEP, ::_FIT_STEP][fitted] for plane in bases)])
+    weighted, middle, solution = columns, target.size // 2, np.zeros(len(columns), np.float32)
+    ridge = np.eye(len(columns), dtype=np.float32) * (_RIDGE * target.size)
+    for turn in range(_FIT_ROUNDS):
+        if turn:
+            far = np.abs(target - solution @ columns)
+            scale = _OUTLIER * float(np.partition(far, middle)[middle]) + 1
+            weighted = columns / (1 + np.square(far / scale))
+        # einsum, because a product of matrices makes OpenBLAS touch 10 MB of buffers.
+        squares = np.einsum("in,jn->ij", weighted, columns) + ridge
+        solution = cv2.solve(squares, weighted @ target, flags=cv2.DECOMP_CHOLESKY)[1][:, 0]
+    constant, *shares = (float(each) for each in solution)
+    rest = wanted - like - np.float32(constant)
+    for share, plane in zip(shares, bases, strict=True):
+        rest -= np.float32(share) * plane
+    return np.asarray(rest * inside, np.float32)
