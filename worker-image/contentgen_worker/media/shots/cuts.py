@@ -4,6 +4,8 @@
   within one frame, with rest before and after, is a jump cut.
 - Beside strong motion, no change stands out. There, the frames of the motion have to match each other, and those of the
   cut must not.
+- Within a shake, each change is strong. There, the frames of both sides have to match their neighbours, and none may
+  match a frame of the other side.
 - Light that is switched or dimmed changes gain and offset of the picture only.
 """
 
@@ -20,6 +22,7 @@ _CHANGE = 6.0  # minimum of a cut
 _STANDS_OUT = 2.2  # times the second largest change around
 _ISOLATED = 5.0  # times the largest change around
 _CLEARLY_LARGEST = 1.25  # likewise
+_LARGEST = 1.3  # times the second largest change around, within a shake
 _AROUND = 6  # frames on each side
 _LEAST = 3  # frames of a shot
 _BEFORE, _AFTER = 5, 6  # frames compared across a cut; a flash is shorter
@@ -30,6 +33,7 @@ _CONTRAST = 4.0  # minimum beside strong motion; frames without contrast match n
 _SCROLLED, _SCROLLED_DETAILS = 0.7, 0.6  # minimum of a shift within one frame, and of the picture with details
 _CONTINUES = 0.22  # minimum between frames of strong motion beside a cut
 _CONTINUES_CLEARLY = 0.6  # likewise
+_SHAKEN = 0.35  # minimum between neighbouring frames of a shake, which blurs and turns them
 _OTHER_SCENE = 1 / 3  # maximum across the cut, as a share of that between frames of the motion
 
 
@@ -56,11 +60,13 @@ def _is_break(run: FrameRun, scenes: SceneMatcher, change: Floats, at: int) -> b
     if not _LEAST <= at < len(change) - _LEAST:
         return False
     before, after = _around(run, change, at)
-    if not _stands_out(change[at], before, after) or _picture_returns(run, change[at], at):
+    second, stands_out = _second(before, after), _stands_out(change[at], before, after)
+    if not (stands_out or change[at] >= _LARGEST * second) or _picture_returns(run, change[at], at):
         return False
-    if change[at] < _STANDS_OUT * _second(before, after):
-        has_contrast = min(run.contrast[at], run.contrast[at + 1]) > _CONTRAST
-        return bool(has_contrast) and _ends_motion(scenes, change, at, before, after)
+    if change[at] < _STANDS_OUT * second:
+        if min(run.contrast[at], run.contrast[at + 1]) <= _CONTRAST:
+            return False
+        return (stands_out and _ends_motion(scenes, change, at, before, after)) or _separates(scenes, at)
     if _is_isolated(change[at], before, after):
         return not _is_scrolled(scenes, at) or _is_zoomed(scenes, at)
     return scenes.match(at, at + 1, ZOOMS).share < SAME_SCENE
@@ -100,6 +106,18 @@ def _ends_motion(scenes: SceneMatcher, change: Floats, at: int, before: Floats, 
     largest = change[at] >= _CLEARLY_LARGEST * max(float(before.max()), float(after.max()))
     enough = continues >= _CONTINUES_CLEARLY or (largest and continues >= _CONTINUES)
     return enough and scenes.match(at, at + 1, ZOOMS).share < _OTHER_SCENE * continues
+
+
+def _separates(scenes: SceneMatcher, at: int) -> bool:
+    """Whether frames match their neighbours on both sides of a change, and none matches a frame of the other side."""
+    if scenes.match(at, at + 1).share >= _OTHER_SCENE:
+        return False
+    continues = min(scenes.match(each, each + 1, ZOOMS).share for each in (at - 2, at - 1, at + 1, at + 2))
+    return continues >= _SHAKEN and all(
+        scenes.match(one, other, ZOOMS).share < _OTHER_SCENE * continues
+        for one in (at, at - 1)
+        for other in (at + 1, at + 2)
+    )
 
 
 def _is_scrolled(scenes: SceneMatcher, at: int) -> bool:
