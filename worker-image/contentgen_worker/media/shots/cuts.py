@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from contentgen_worker.media.shots.events import SAME_SCENE, is_event
+from contentgen_worker.media.shots.events import AT_REST, SAME_PICTURE, SAME_SCENE, is_event
 from contentgen_worker.media.shots.frame_run import Floats, FrameRun
 from contentgen_worker.media.shots.scene_matcher import ZOOMS, SceneMatcher
 
@@ -31,6 +31,7 @@ _CONTRAST = 4.0  # minimum beside strong motion; frames without contrast match n
 
 # Shares of a match, see SceneMatch.
 _SCROLLED, _SCROLLED_DETAILS = 0.7, 0.6  # minimum of a shift within one frame, and of the picture with details
+_PANE, _PANE_AND_REST = 0.45, 0.7  # minimum of a shifted part of a page, and of it with the part in place
 _CONTINUES = 0.22  # minimum between frames of strong motion beside a cut
 _CONTINUES_CLEARLY = 0.6  # likewise
 _SHAKEN = 0.35  # minimum between neighbouring frames of a shake, which blurs and turns them
@@ -68,7 +69,8 @@ def _is_break(run: FrameRun, scenes: SceneMatcher, change: Floats, at: int) -> b
             return False
         return (stands_out and _ends_motion(scenes, change, at, before, after)) or _separates(scenes, at)
     if _is_isolated(change[at], before, after):
-        return not _is_scrolled(scenes, at) or _is_zoomed(scenes, at)
+        same = SAME_PICTURE if max(before.max(), after.max()) < AT_REST else SAME_SCENE
+        return not _is_scrolled(scenes, at, same) or _is_zoomed(scenes, at)
     return scenes.match(at, at + 1, ZOOMS).share < SAME_SCENE
 
 
@@ -120,14 +122,17 @@ def _separates(scenes: SceneMatcher, at: int) -> bool:
     )
 
 
-def _is_scrolled(scenes: SceneMatcher, at: int) -> bool:
-    """Whether a change between two pictures at rest keeps the scene in place, or nearly all of it shifted.
+def _is_scrolled(scenes: SceneMatcher, at: int, same: float) -> bool:
+    """Whether a change between two pictures at rest keeps this share of the scene in place, or nearly all of it
+    shifted, or most of it shifted and the rest in place.
 
     Motion takes several frames, so a shift is likelier that of something similar in another scene.
     """
     shifted = scenes.match(at, at + 1)
+    in_place = scenes.in_place(at, at + 1).share
     all_of_it = shifted.share >= _SCROLLED and shifted.detailed >= _SCROLLED_DETAILS
-    return all_of_it or scenes.in_place(at, at + 1).share >= SAME_SCENE
+    pane = shifted.share >= max(_PANE, in_place + 1e-3) and shifted.share + in_place >= _PANE_AND_REST
+    return all_of_it or pane or in_place >= same
 
 
 def _is_zoomed(scenes: SceneMatcher, at: int) -> bool:

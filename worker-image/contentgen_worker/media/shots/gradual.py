@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from contentgen_worker.media.shots.events import SAME_SCENE, is_event
+from contentgen_worker.media.shots.events import AT_REST, SAME_PICTURE, SAME_SCENE, is_event
 from contentgen_worker.media.shots.frame_run import Floats, FrameRun, Integers, Span
 from contentgen_worker.media.shots.scene_matcher import COARSE_ZOOMS, ZOOMS, SceneMatcher
 
@@ -33,6 +33,7 @@ _ROUGH_RESIDUE = 0.09  # like `_RESIDUE`, of the means
 _LOST = (0.55, 1.6)  # of a mixture's texture: variance lost, as a share of that of two independent textures
 _OTHER_TEXTURE = 0.2  # maximum share of a match between the ends of a textured dissolve
 _MOVED = 0.45  # likewise between frames half of it apart; those of a whip pan match, shifted
+_RESTING = 0.25  # seconds before and after a dissolve
 _SAMPLES = 8  # mixtures whose texture is measured
 
 _FLAT = 3.0  # contrast at the end of a fade
@@ -105,7 +106,10 @@ def find_dissolves(run: FrameRun, scenes: SceneMatcher, cuts: Sequence[int]) -> 
 
 
 def _joins_scenes(run: FrameRun, scenes: SceneMatcher, window: Span, cuts: Sequence[int], most: float) -> bool:
-    """Whether the ends of a window match less than `most`, and no event explains their difference."""
+    """Whether the ends of a window match less than `most`, or differ at rest, and no event explains that."""
+    (first, last), resting = window, _RESTING
+    change = max(run.distance(run.before(first, resting), first), run.distance(last, run.after(last, resting)))
+    most = SAME_PICTURE if change < AT_REST else most
     return scenes.match(*window, ZOOMS).share < most and not is_event(run, scenes, window, cuts, COARSE_ZOOMS)
 
 
