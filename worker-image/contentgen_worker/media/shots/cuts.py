@@ -67,7 +67,7 @@ def _is_break(run: FrameRun, scenes: SceneMatcher, change: Floats, at: int) -> b
     if change[at] < _STANDS_OUT * second:
         if min(run.contrast[at], run.contrast[at + 1]) <= _CONTRAST:
             return False
-        return (stands_out and _ends_motion(scenes, change, at, before, after)) or _separates(scenes, at)
+        return (stands_out and _ends_motion(scenes, change, at, before, after)) or _separates(run, scenes, at)
     if _is_isolated(change[at], before, after):
         same = SAME_PICTURE if max(before.max(), after.max()) < AT_REST else SAME_SCENE
         return not _is_scrolled(scenes, at, same) or _is_zoomed(scenes, at)
@@ -110,15 +110,23 @@ def _ends_motion(scenes: SceneMatcher, change: Floats, at: int, before: Floats, 
     return enough and scenes.match(at, at + 1, ZOOMS).share < _OTHER_SCENE * continues
 
 
-def _separates(scenes: SceneMatcher, at: int) -> bool:
-    """Whether frames match their neighbours on both sides of a change, and none matches a frame of the other side."""
+def _separates(run: FrameRun, scenes: SceneMatcher, at: int) -> bool:
+    """Whether frames match their neighbours on both sides of a change, and none matches a frame of the other side.
+
+    The neighbours are as far away as the frames of the change, between which some may be missing.
+    """
     if scenes.match(at, at + 1).share >= _OTHER_SCENE:
         return False
-    continues = min(scenes.match(each, each + 1, ZOOMS).share for each in (at - 2, at - 1, at + 1, at + 2))
+    far = float(run.seconds[at + 1] - run.seconds[at])
+    before = max(min(at - 1, run.before(at, far)), 1)
+    after = min(max(at + 2, run.after(at + 1, far)), len(run) - 2)
+    first, last = min(before - 1, run.before(before, far)), max(after + 1, run.after(after, far))
+    beside = (first, before), (before, at), (at + 1, after), (after, last)
+    continues = min(scenes.match(*pair, ZOOMS).share for pair in beside)
     return continues >= _SHAKEN and all(
         scenes.match(one, other, ZOOMS).share < _OTHER_SCENE * continues
-        for one in (at, at - 1)
-        for other in (at + 1, at + 2)
+        for one in (at, before)
+        for other in (at + 1, after)
     )
 
 

@@ -34,6 +34,7 @@ _LOST = (0.55, 1.6)  # of a mixture's texture: variance lost, as a share of that
 _OTHER_TEXTURE = 0.2  # maximum share of a match between the ends of a textured dissolve
 _MOVED = 0.45  # likewise between frames half of it apart; those of a whip pan match, shifted
 _RESTING = 0.25  # seconds before and after a dissolve
+_UNSTEADY = 2.2  # factor over the larger drift of the shots in half of the time, at most
 _SAMPLES = 8  # mixtures whose texture is measured
 
 _FLAT = 3.0  # contrast at the end of a fade
@@ -86,7 +87,7 @@ def find_dissolves(run: FrameRun, scenes: SceneMatcher, cuts: Sequence[int]) -> 
     lengths = (*_SHORTER, *_LENGTHS) if run.slow else _LENGTHS
     rough = run.rough()
     windows = [each for length in lengths for each in _windows(run, length * run.stride, cuts, _RESIDUE)]
-    textured = [each for length in lengths[::2] for each in _windows(rough, length * run.stride, cuts, _ROUGH_RESIDUE)]
+    textured = [each for length in _LENGTHS[::2] for each in _windows(rough, length * run.stride, cuts, _ROUGH_RESIDUE)]
     tried: list[Span] = []
     found: list[Span] = []
     for _, window, span in sorted(windows, reverse=True):
@@ -99,6 +100,7 @@ def find_dissolves(run: FrameRun, scenes: SceneMatcher, cuts: Sequence[int]) -> 
             not overlaps(window, found)
             and _mixes_textures(rough, scenes, window)
             and not _moves(scenes, window)
+            and _drifts(run, window, cuts)
             and _joins_scenes(run, scenes, window, cuts, _OTHER_TEXTURE)
         ):
             found.append(span)
@@ -109,14 +111,23 @@ def _joins_scenes(run: FrameRun, scenes: SceneMatcher, window: Span, cuts: Seque
     """Whether the ends of a window match less than `most`, or differ at rest, and no event explains that."""
     (first, last), resting = window, _RESTING
     change = max(run.distance(run.before(first, resting), first), run.distance(last, run.after(last, resting)))
-    most = SAME_PICTURE if change < AT_REST else most
-    return scenes.match(*window, ZOOMS).share < most and not is_event(run, scenes, window, cuts, COARSE_ZOOMS)
+    share = scenes.match(*window, ZOOMS).share
+    if change < AT_REST and share <= scenes.in_place(*window).share:
+        most = SAME_PICTURE
+    return share < most and not is_event(run, scenes, window, cuts, COARSE_ZOOMS)
 
 
 def _moves(scenes: SceneMatcher, window: Span) -> bool:
     """Whether the frames of a window show one scene in motion."""
     first, last = window
-    return scenes.match(first + (last - first) // 4, last - (last - first) // 4, ZOOMS).share >= _MOVED
+    quarter = (last - first) // 4
+    return scenes.match(first + quarter, last - quarter, ZOOMS).share >= _MOVED
+
+
+def _drifts(run: FrameRun, window: Span, cuts: Sequence[int]) -> bool:
+    """Whether a shot beside a window changes much. Else, texture is no excuse for frames off the line."""
+    first, last = (np.array([each]) for each in window)
+    return bool(run.distance(*window) < _UNSTEADY * _drift(run, first, last, (window[1] - window[0]) // 2, cuts)[0])
 
 
 def _mixes_textures(rough: FrameRun, scenes: SceneMatcher, window: Span) -> bool:
