@@ -1,8 +1,8 @@
 """Generated test videos with known cuts and transitions, cached by a hash of their parameters.
 
 The sets `tune` and `report` differ in seeds and content. Detection may be tuned on `tune`, `hard` and `held`; the
-benchmark uses `report`. `hard` and `held` consist of what detectors mistake for boundaries, or miss; they differ in their seeds.
-The ground truth is stored beside the video as JSON.
+benchmark uses `report`. `hard` and `held` consist of what detectors mistake for boundaries, or miss; they differ in
+their seeds. The ground truth is stored beside the video as JSON.
 """
 
 import fcntl
@@ -273,6 +273,7 @@ def _hard(name: str) -> dict[str, VideoRecipe]:
         return replace(base, content=own, fps=fps, **changes)
 
     everything = _CAMERA | _LIGHT | _OBJECTS
+
     def hidden(number: int, events: dict[HardEvent, float], **changes: Any) -> VideoRecipe:
         """Recipe of short shots in which boundaries are hard to see."""
         short = replace(content, seed=content.seed + number, fps=25, shot_seconds=(2.2, 0.4), dialogue=0.0, jumps=0.0)

@@ -4,8 +4,8 @@ it.
 All keyframes are decoded, and the sizes of all packets are known. If a keyframe looks like the next one and no packet
 between them is large enough for another picture, nothing happens in the group. If it looks different, all packets
 between are small and the encoder began the next group early, there is a cut at the next keyframe. Otherwise the group's
-anchors are decoded one after another until one of these holds for the rest. Thumbnails of frames that are not decoded
-are interpolated.
+anchors are decoded one after another until one of these holds for the rest, or all frames while they differ strongly.
+Thumbnails of frames that are not decoded are interpolated.
 
 Pictures are taken from keyframes, the only frames that are fully decoded. If a shot has none, or a thumbnail is much
 sharper, its group is decoded again with all references of the sharpest frame.

@@ -138,9 +138,9 @@ def _is_scrolled(scenes: SceneMatcher, at: int, same: float) -> bool:
     """
     shifted = scenes.match(at, at + 1)
     in_place = scenes.in_place(at, at + 1).share
-    all_of_it = shifted.share >= _SCROLLED and shifted.detailed >= _SCROLLED_DETAILS
-    pane = shifted.share >= max(_PANE, in_place + 1e-3) and shifted.share + in_place >= _PANE_AND_REST
-    return all_of_it or pane or in_place >= same
+    all_of_it = shifted.share >= _SCROLLED
+    pane = shifted.share > max(_PANE, in_place) and shifted.share + in_place >= _PANE_AND_REST
+    return (shifted.detailed >= _SCROLLED_DETAILS and (all_of_it or pane)) or in_place >= same
 
 
 def _is_zoomed(scenes: SceneMatcher, at: int) -> bool:

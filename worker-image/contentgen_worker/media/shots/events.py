@@ -36,7 +36,9 @@ def is_event(
         outer = one, other = run.before(first, seconds_before), run.after(last, seconds_after)
         change = max(run.distance(one, first), run.distance(last, other))
         least = SAME_PICTURE if change < AT_REST else _SEEN_AGAIN
-        if _is_seen_again(scenes, outer, zooms if change > _MOVED else (), least) and not _is_insert(scenes, outer, span, breaks):
+        if _is_seen_again(scenes, outer, zooms if change > _MOVED else (), least) and not _is_insert(
+            scenes, outer, span, breaks
+        ):
             return True
     return False
 

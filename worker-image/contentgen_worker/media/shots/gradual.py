@@ -98,9 +98,9 @@ def find_dissolves(run: FrameRun, scenes: SceneMatcher, cuts: Sequence[int]) -> 
     for _, window, span in sorted(textured, reverse=True):
         if (
             not overlaps(window, found)
+            and _drifts(run, window, cuts)
             and _mixes_textures(rough, scenes, window)
             and not _moves(scenes, window)
-            and _drifts(run, window, cuts)
             and _joins_scenes(run, scenes, window, cuts, _OTHER_TEXTURE)
         ):
             found.append(span)
@@ -131,7 +131,7 @@ def _drifts(run: FrameRun, window: Span, cuts: Sequence[int]) -> bool:
 
 
 def _mixes_textures(rough: FrameRun, scenes: SceneMatcher, window: Span) -> bool:
-    """Whether frames lose as much texture as mixtures of independent ones lose. Motion blur takes more, a pan nothing."""
+    """Whether frames lose as much texture as mixtures do. Motion blur takes more, a pan nothing."""
     first, last = window
     between = np.unique(np.linspace(first, last, _SAMPLES + 2).astype(np.intp)[1:-1])
     line = rough.square[first, last]
@@ -149,9 +149,7 @@ def overlaps(span: Span, others: Sequence[Span]) -> bool:
     return any(span[0] < end and start < span[1] for start, end in others)
 
 
-def _windows(
-    run: FrameRun, length: int, cuts: Sequence[int], most: float
-) -> Iterator[tuple[float, Span, Span]]:
+def _windows(run: FrameRun, length: int, cuts: Sequence[int], most: float) -> Iterator[tuple[float, Span, Span]]:
     """Windows of this length that hold a dissolve with at most this residue: score, window, and the dissolve in it."""
     first = np.flatnonzero(run.changes(length) > _APART)
     first, drift = _distinct_windows(run, first, length, cuts)
