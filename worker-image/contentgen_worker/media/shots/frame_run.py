@@ -84,7 +84,7 @@ class FrameRun:
         """The same frames without texture: some means of each. Waves, leaves and crowds leave them nearly constant."""
         luma, chroma = self.values[:, : _pixels(self.values)], self.values[:, _pixels(self.values) :]
         values = np.hstack([_means(luma, self.columns, _ROUGH), _means(chroma, self.columns, _ROUGH - 1)])
-        return FrameRun._from_distances(self.seconds, values, self.columns, *_distances(values, values))
+        return FrameRun._from_distances(self.seconds.tolist(), values, self.columns, *_distances(values, values))
 
     @classmethod
     def _from_distances(
