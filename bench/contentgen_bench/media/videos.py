@@ -1,8 +1,8 @@
 """Generated test videos with known cuts and transitions, cached by a hash of their parameters.
 
 The sets `tune` and `report` differ in seeds and content. Detection may be tuned on `tune`, `hard` and `held`; the
-benchmark uses `report`. `hard` and `held` consist of what detectors mistake for boundaries; they differ in their seeds.
-The ground truth is stored beside the video as JSON.
+benchmark uses `report`. `hard` and `held` consist of what detectors mistake for boundaries, or miss; they differ in
+their seeds. The ground truth is stored beside the video as JSON.
 """
 
 import fcntl
@@ -273,6 +273,14 @@ def _hard(name: str) -> dict[str, VideoRecipe]:
         return replace(base, content=own, fps=fps, **changes)
 
     everything = _CAMERA | _LIGHT | _OBJECTS
+
+    def hidden(number: int, events: dict[HardEvent, float], **changes: Any) -> VideoRecipe:
+        """Recipe of short shots in which boundaries are hard to see."""
+        short = replace(content, seed=content.seed + number, fps=25, shot_seconds=(2.2, 0.4), dialogue=0.0, jumps=0.0)
+        own = replace(short, dissolve_frames=(9, 38), fade_frames=(9, 25), events_of_shots=events, **changes)
+        return replace(base, content=own, fps=25, seconds=75, bits=900_000)
+
+    moving = {Motion.PAN: 3.0, Motion.ZOOM: 1.0, Motion.HAND_HELD: 3.0}
     talk = replace(content, seed=content.seed + 20, fps=25, shot_seconds=(1.3, 0.4), dialogue=0.4, jumps=0.4)
     return {
         "camera": recipe(1, _CAMERA, 24),
@@ -285,6 +293,11 @@ def _hard(name: str) -> dict[str, VideoRecipe]:
         "low": recipe(8, everything, 25, bits=180_000),
         "interlaced": recipe(9, everything, 25, interlaced=True, seconds=60),
         "vfr": recipe(10, everything, 30, variable=True),
+        "tremor": hidden(11, {HardEvent.TREMOR: 1.0}),
+        "texture": hidden(12, {HardEvent.RIPPLES: 1.0, HardEvent.THRONG: 1.0}, gradual=0.55),
+        "moving": hidden(13, {HardEvent.NONE: 1.0}, gradual=0.7, motions=moving, speed=(0.1, 0.5)),
+        "slides": hidden(14, {HardEvent.SLIDES: 1.0}, gradual=0.3),
+        "strobed": hidden(15, {HardEvent.STROBES: 1.0}, gradual=0.2),
         "talk": VideoRecipe(talk, 640, 360, 25, 90, 700_000),
     }
 
@@ -484,9 +497,9 @@ def _hardened(rng: np.random.Generator, content: Content, setup: Setup) -> Setup
         return setup
     own = {each.name: getattr(setup, each.name) for each in fields(setup)}
     event = _pick(rng, content.events_of_shots)
-    if event in {*_CAMERA, HardEvent.SCROLLS}:
+    if event in {*_CAMERA, HardEvent.SCROLLS, HardEvent.TREMOR, HardEvent.SLIDES}:
         own |= {"cast": Cast.NOBODY, "light": Light.STEADY}  # actors do not move with the camera
-    if event is HardEvent.SCROLLS:
+    if event in {HardEvent.SCROLLS, HardEvent.SLIDES}:
         own |= {"motion": Motion.STILL, "grain": 0}
     return HardSetup(**own, event=event)
 

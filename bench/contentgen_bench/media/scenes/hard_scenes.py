@@ -1,11 +1,12 @@
 """Shots that detectors mistake for boundaries: whip pans, shakes, zoom punches, explosions, strobes, crossings, water.
 
 They are for tuning only: the benchmark's sets do not contain them. Each shot repeats one kind of event every one to
-two seconds, with new parameters each time.
+two seconds, with new parameters each time. Some shots hide boundaries instead: they move without pause (tremor,
+ripples, throng), or resemble each other (slides).
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -30,6 +31,10 @@ class HardEvent(StrEnum):
     CROSSINGS = "crossings"
     WATER = "water"
     SCROLLS = "scrolls"
+    TREMOR = "tremor"
+    RIPPLES = "ripples"
+    THRONG = "throng"
+    SLIDES = "slides"
 
 
 @dataclass(frozen=True)
@@ -73,20 +78,26 @@ class HardTake(Take):
         rng = np.random.default_rng([setup.seed, 7])
         self._occurrences = _occurrences(rng, setup.event)
         self._waves = rng.uniform(0, 2 * math.pi, 8)
+        size = self._canvas[0].shape[1], self._canvas[0].shape[0]
         if setup.event is HardEvent.SCROLLS:
-            self._canvas = _page(rng, self._canvas[0].shape[1], self._canvas[0].shape[0])
+            self._canvas = _page(rng, *size)
+        if setup.event is HardEvent.SLIDES:
+            self._canvas = _slide(rng, *size)
         actors = self._cast
+        front = _front(setup.event, rng, self._occurrences, (width, height))
 
-        def with_crossings(out: Canvas, seconds: float) -> None:
+        def with_front(out: Canvas, seconds: float) -> None:
             actors(out, seconds)
-            for each in self._occurrences:
-                _cross(out, each, seconds, width, height)
+            front(out, seconds)
 
-        if setup.event is HardEvent.CROSSINGS:
-            self._cast: Callable[[Canvas, float], None] = with_crossings
+        self._cast: Callable[[Canvas, float], None] = with_front
 
     def _camera(self, seconds: float) -> tuple[float, float, float, float]:
         x, y, zoom, angle = super()._camera(seconds)
+        if self._event_kind is HardEvent.TREMOR:
+            shake = [math.sin((9 + 5 * n) * seconds + self._waves[n]) for n in range(6)]
+            force = 0.02 + 0.05 * self._waves[6] / math.tau
+            x, y, angle = x + force * sum(shake[::2]), y + force * sum(shake[1::2]), angle + 40 * force * shake[5]
         for each in self._occurrences:
             share, size, way = each.share(seconds), *each.values[:2]
             smooth = min(1.0, max(0.0, share)) ** 2 * (3 - 2 * min(1.0, max(0.0, share)))
@@ -144,6 +155,95 @@ class HardTake(Take):
                         out.scale(0.3 + 0.4 * way, 220)
                 case _:
                     pass
+
+
+def _front(
+    event: HardEvent, rng: np.random.Generator, occurrences: Sequence[_Occurrence], size: tuple[int, int]
+) -> Callable[[Canvas, float], None]:
+    """Painter of what moves in front of a shot."""
+    match event:
+        case HardEvent.CROSSINGS:
+
+            def cross(out: Canvas, seconds: float) -> None:
+                for each in occurrences:
+                    _cross(out, each, seconds, *size)
+
+            return cross
+        case HardEvent.RIPPLES:
+            return _ripples(rng, *size)
+        case HardEvent.THRONG:
+            return _throng(rng, *size)
+        case HardEvent.SLIDES:
+            return _pointer(rng, *size)
+        case _:
+            return lambda _out, _seconds: None
+
+
+def _ripples(rng: np.random.Generator, width: int, height: int) -> Callable[[Canvas, float], None]:
+    """Surface of water or leaves in the lower part of the picture: two textures that drift apart."""
+    top = round(height * rng.uniform(0.0, 0.45) / 4) * 4
+    rows = int(rng.integers(14, 40))
+    layers = []
+    for _ in range(2):
+        grid = rng.normal(0, 1, (rows, round(rows * width / height / rng.uniform(1, 3)))).astype(np.float32)
+        layers.append(cv2.resize(grid, (width, height - top), interpolation=cv2.INTER_CUBIC))
+    speeds = rng.uniform(-0.5, 0.5, (2, 2)) * height
+    depth, level = rng.uniform(14, 40), rng.uniform(50, 170)
+    covered, colour = rng.uniform(0.5, 1.0), rng.uniform(112, 144, 2)
+
+    def paint(out: Canvas, seconds: float) -> None:
+        one, other = (
+            np.roll(layer, (round(x * seconds), round(y * seconds)), (1, 0))
+            for layer, (x, y) in zip(layers, speeds, strict=True)
+        )
+        surface = np.clip(level + depth * (one + other * np.abs(one)), 16, 235)
+        out.y[top:] = (1 - covered) * out.y[top:] + covered * surface
+        for plane, value in zip((out.u, out.v), colour, strict=True):
+            plane[top // 2 :] = (1 - covered) * plane[top // 2 :] + covered * value
+
+    return paint
+
+
+def _throng(rng: np.random.Generator, width: int, height: int) -> Callable[[Canvas, float], None]:
+    """Many people who walk at different speeds, the nearest ones in front."""
+    people = sorted(tuple(rng.uniform(0, 1, 8)) for _ in range(int(rng.integers(35, 80))))
+
+    def paint(out: Canvas, seconds: float) -> None:
+        for near, place, pace, way, *tones in people:
+            tall = height * (0.05 + 0.16 * near)
+            speed = tall * (0.6 + 1.6 * pace) * (1 if way < 0.5 else -1)
+            x = (place * 1.3 * width + speed * seconds) % (1.3 * width) - 0.15 * width
+            y = height * (0.25 + 0.7 * near) + 0.05 * tall * math.sin(9 * seconds + 6 * place)
+            coat: Colour = (25 + 190 * tones[0], 100 + 56 * tones[1], 100 + 56 * tones[2])
+            out.ellipse((x, y), (0.3 * tall, tall), coat)
+            out.ellipse((x, y - 1.1 * tall), (0.18 * tall, 0.22 * tall), (80 + 110 * tones[3], 118, 142))
+
+    return paint
+
+
+def _pointer(rng: np.random.Generator, width: int, height: int) -> Callable[[Canvas, float], None]:
+    """Mouse pointer that moves and rests."""
+    phases = rng.uniform(0, math.tau, 2)
+
+    def paint(out: Canvas, seconds: float) -> None:
+        x, y = (0.5 + 0.3 * math.sin(max(0.0, math.sin(seconds)) + phase) for phase in phases)
+        out.ellipse((x * width, y * height), (4, 6), (30, 128, 128))
+
+    return paint
+
+
+def _slide(rng: np.random.Generator, width: int, height: int) -> tuple[Plane, Plane, Plane]:
+    """Planes of a page within a window that all pages share: a title bar, and a list at the side."""
+    planes = _page(rng, width, height)
+    y, u, v = planes
+    fixed = np.random.default_rng(5)
+    bar, side = round(height * 0.24), round(width * 0.34)  # a seventh of the height is outside the frame
+    y[:bar], u[: bar // 2], v[: bar // 2] = 60, 150, 118
+    y[bar:, :side], u[bar // 2 :, : side // 2], v[bar // 2 :, : side // 2] = 215, 130, 126
+    for row in range(bar + height // 30, height, height // 16):
+        end = side - int(fixed.uniform(0.02, 0.12) * width)
+        cv2.rectangle(y, (width * 9 // 50, row), (end, row + height // 60), 70, -1)
+    return planes
 
 
 def _occurrences(rng: np.random.Generator, event: HardEvent) -> list[_Occurrence]:

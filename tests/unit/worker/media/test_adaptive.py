@@ -104,7 +104,8 @@ BURST = (*CALM, 900, *CALM)
     [
         (rest(50, 54), True),
         (rest(50, 54, BURST), False),  # another shot may have been between
-        (rest(50, 54, BURST, seconds=2), True),  # it would have been too short
+        (rest(50, 54, BURST, seconds=2), False),
+        (rest(50, 54, BURST, seconds=0.4), True),  # it would have been too short
         (rest(50, 54, (300, *CALM)), True),  # larger than the others, and far too small for another picture
         (rest(50, 60), False),  # it may have got there in any way
         (rest(50, 90), True),  # a cut, at the next keyframe
@@ -193,6 +194,14 @@ def test_a_cut_that_the_encoder_saw_need_not_be_looked_at(tmp_path: Path) -> Non
     found = engine.analyse_recording(task, tmp_path / "out", 1, lambda _: None)
     starts = [each.start for each in found.shots]
     assert starts == pytest.approx([0, *np.cumsum(lengths[:-1]) / FPS], abs=2.1 / FPS)
+
+
+def test_all_frames_are_decoded_while_everything_moves(tmp_path: Path) -> None:
+    """Between two frames far apart, a cut would not stand out."""
+    shown = [np.roll(scene(0), 24 * (index % 5), axis=1) if 60 <= index < 180 else scene(0) for index in range(240)]
+    seen = decoded(watched(film(tmp_path / "moves.mp4", shown, "keyint=240:scenecut=0:bframes=3:b-adapt=0")))
+    assert sum(66 / FPS < each < 174 / FPS for each in seen) > 80
+    assert sum(each > 190 / FPS for each in seen) < 25
 
 
 @pytest.mark.parametrize("between", [3, 8])  # B-frames between two anchors

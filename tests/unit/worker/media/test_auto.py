@@ -226,6 +226,60 @@ def test_a_cut_between_two_pans() -> None:
     assert boundary == Boundary(59 / FPS, 60 / FPS, boundary.kind)
 
 
+def shaking(seed: int, frames: int) -> list[Picture]:
+    return [scene(seed, shift=9 * np.sin(1.1 * index)) for index in range(frames)]
+
+
+def test_a_cut_within_a_shake() -> None:
+    """No change stands out, but no frame matches one of the other side."""
+    (boundary,) = found([*shaking(1, 60), *shaking(2, 60)])
+    assert boundary == Boundary(59 / FPS, 60 / FPS, BoundaryKind.CUT)
+    assert found(shaking(1, 120)) == []
+
+
+def wavy(seed: int, level: float, frames: int) -> list[Picture]:
+    """Fine waves, which differ in each frame, on two grounds: a light one and a dark one."""
+    random = np.random.default_rng(seed)
+    ground = np.where(np.arange(144)[:, None] < 70, level, 200 - level)
+    waves = random.normal(0, 45, (frames, 18, 32))
+    return [np.clip(ground + cv2.resize(each, (256, 144), interpolation=cv2.INTER_CUBIC), 0, 255) for each in waves]
+
+
+@pytest.mark.parametrize("frames", [12, 20, 30])
+def test_a_dissolve_between_waves(frames: int) -> None:
+    """Each frame is far off the line, but not its means."""
+    old, new = wavy(1, 60, 60 + frames), wavy(2, 120, 60 + frames)
+    between = [old[60 + index] + (new[index] - old[60 + index]) * (index + 1) / (frames + 1) for index in range(frames)]
+    (boundary,) = found([*old[:60], *between, *new[frames:]])
+    assert boundary.kind == BoundaryKind.DISSOLVE
+    assert (boundary.start + boundary.end) / 2 == pytest.approx((59.5 + frames / 2) / FPS, abs=5 / FPS)
+
+
+def test_waves_in_changing_light_are_no_dissolve() -> None:
+    """Their means lie on a line, but no texture is lost."""
+    brighter = [60 + 60 * min(1, max(0, (index - 60) / 20)) for index in range(140)]
+    pictures = wavy(1, 0, 140)
+    assert found([np.clip(each * 0.7 + level, 0, 255) for each, level in zip(pictures, brighter, strict=True)]) == []
+
+
+def page(seed: int, *, scrolled: int = 0) -> Picture:
+    """Page of a window: two fifths of it, a list, are the same on each page."""
+    text = np.random.default_rng(seed).choice([40.0, 220.0], (60, 32), p=[0.4, 0.6])[scrolled : scrolled + 18]
+    text[:, :13] = np.random.default_rng(0).choice([40.0, 220.0], (18, 13), p=[0.4, 0.6])
+    return np.asarray(cv2.resize(text, (256, 144), interpolation=cv2.INTER_NEAREST), np.float64)
+
+
+@pytest.mark.parametrize(("frames", "kind"), [(0, "Cut"), (12, "Dissolve")])
+def test_pages_of_one_layout(frames: int, kind: str) -> None:
+    (boundary,) = found([*[page(1)] * 60, *mixed(page(1), page(2), frames), *[page(2)] * 60])
+    assert boundary.kind == kind
+    assert boundary.end - boundary.start == pytest.approx((frames + 1) / FPS, abs=4.1 / FPS)
+
+
+def test_a_part_of_a_page_is_scrolled() -> None:
+    assert found([*[page(1)] * 60, *[page(1, scrolled=2)] * 60]) == []
+
+
 @pytest.mark.parametrize("make", [still, lambda seed, frames: pan(seed, frames, 2)])
 def test_every_cut_is_told_once(make: Callable[[int, int], list[Picture]]) -> None:
     """For any position of cuts relative to the times of detection."""

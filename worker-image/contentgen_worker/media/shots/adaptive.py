@@ -4,8 +4,8 @@ it.
 All keyframes are decoded, and the sizes of all packets are known. If a keyframe looks like the next one and no packet
 between them is large enough for another picture, nothing happens in the group. If it looks different, all packets
 between are small and the encoder began the next group early, there is a cut at the next keyframe. Otherwise the group's
-anchors are decoded one after another until one of these holds for the rest. Thumbnails of frames that are not decoded
-are interpolated.
+anchors are decoded one after another until one of these holds for the rest, or all frames while they differ strongly.
+Thumbnails of frames that are not decoded are interpolated.
 
 Pictures are taken from keyframes, the only frames that are fully decoded. If a shot has none, or a thumbnail is much
 sharper, its group is decoded again with all references of the sharpest frame.
@@ -49,13 +49,14 @@ _CUT = 0.5  # likewise; a packet with a whole other picture is larger
 _STEADY = 2.2  # largest packet, as a multiple of the median
 _TAIL, _TAIL_STEADY = 2, 1.4  # the last packets before a cut; a wipe makes them larger
 _ENOUGH = 12  # packets needed for a reliable median
-_COMES_BACK = 2.05  # seconds; in so short a group, similar ends mean at most a flash
+_COMES_BACK = 0.5  # seconds; in so short a group, similar ends mean at most a flash
 _EARLY = 0.9  # share of the longest group's packets; the encoder ended a shorter group at a change
 
 _FEW = 4  # packets of a group; shorter groups save nothing
 _FIRST = 3  # groups checked at the beginning
 _SPARSE = 3  # packets between interpolated thumbnails
 _STANDS_OUT = 2.2  # change between two anchors, as a multiple of the one before, that may be a cut
+_BUSY, _CALM = 10.0, 5.0  # two changes in a row from which, and below which, skipped frames would hide a cut
 _CLEARER = 2.0  # times the sharpest keyframe of the shot
 _NEARLY_SHARPEST = 0.8  # share of the sharpness of the sharpest frame
 
@@ -219,6 +220,7 @@ class Adaptive:
         self._gap_decoder = Decoder.for_thumbnails(stream, bounds)
         self._previous: tuple[int, Plane] | None = None  # timestamp and thumbnail of the previous sample
         self._change = 0.0  # distance of its thumbnail to the one before
+        self._busy = False  # changes are so strong that all frames are decoded
         self._shape: Shape | None = None
         self._longest = 0
         self._inspected: deque[InspectedFrame] = deque()
@@ -295,6 +297,8 @@ class Adaptive:
         """Samples of the frames since the previous sample, if there are many and a cut may be among them."""
         (last, before), self._previous = self._previous or (at, thumbnail), (at, thumbnail)
         usual, self._change = self._change, distance(before, thumbnail)
+        both = usual, self._change
+        self._busy = max(both) >= _CALM if self._busy else min(both) >= _BUSY
         may_be_cut = self._change >= max(_ALIKE, _STANDS_OUT * usual)
         if may_be_cut and group.key and frames_between(group, last, at) > MAX_SKIPPED:
             for image in self._gap_decoder.images(packets_between(group, last, at)):
@@ -307,8 +311,9 @@ class Adaptive:
         return early
 
     def _decode_anchors(self, group: PacketGroup, remaining: _GroupProgress) -> Iterator[tuple[VideoFrame, Planes]]:
-        """Anchors of a group without its keyframe, with their planes."""
-        sequence = [*group.packets[:1], *remaining.packets] if group.key else remaining.packets
+        """Anchors of a group without its keyframe, or all frames where it is busy, with their planes."""
+        needed = {timestamp(packet) for packet in (group.packets[0], *remaining.packets)}
+        sequence = (packet for packet in group.packets if self._busy or timestamp(packet) in needed)
         for image in self._thumbnail_decoder.images(sequence, starts=group.key is not None, continues=group.continues):
             if image.pts is not None and remaining.advance(image.pts):
                 yield image, self._shrink(image)

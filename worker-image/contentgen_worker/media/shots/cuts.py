@@ -4,6 +4,8 @@
   within one frame, with rest before and after, is a jump cut.
 - Beside strong motion, no change stands out. There, the frames of the motion have to match each other, and those of the
   cut must not.
+- Within a shake, each change is strong. There, the frames of both sides have to match their neighbours, and none may
+  match a frame of the other side.
 - Light that is switched or dimmed changes gain and offset of the picture only.
 """
 
@@ -11,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from contentgen_worker.media.shots.events import SAME_SCENE, is_event
+from contentgen_worker.media.shots.events import AT_REST, SAME_PICTURE, SAME_SCENE, is_event
 from contentgen_worker.media.shots.frame_run import Floats, FrameRun
 from contentgen_worker.media.shots.scene_matcher import ZOOMS, SceneMatcher
 
@@ -20,6 +22,7 @@ _CHANGE = 6.0  # minimum of a cut
 _STANDS_OUT = 2.2  # times the second largest change around
 _ISOLATED = 5.0  # times the largest change around
 _CLEARLY_LARGEST = 1.25  # likewise
+_LARGEST = 1.3  # times the second largest change around, within a shake
 _AROUND = 6  # frames on each side
 _LEAST = 3  # frames of a shot
 _BEFORE, _AFTER = 5, 6  # frames compared across a cut; a flash is shorter
@@ -28,8 +31,10 @@ _CONTRAST = 4.0  # minimum beside strong motion; frames without contrast match n
 
 # Shares of a match, see SceneMatch.
 _SCROLLED, _SCROLLED_DETAILS = 0.7, 0.6  # minimum of a shift within one frame, and of the picture with details
+_PANE, _PANE_AND_REST = 0.45, 0.7  # minimum of a shifted part of a page, and of it with the part in place
 _CONTINUES = 0.22  # minimum between frames of strong motion beside a cut
 _CONTINUES_CLEARLY = 0.6  # likewise
+_SHAKEN = 0.35  # minimum between neighbouring frames of a shake, which blurs and turns them
 _OTHER_SCENE = 1 / 3  # maximum across the cut, as a share of that between frames of the motion
 
 
@@ -56,13 +61,16 @@ def _is_break(run: FrameRun, scenes: SceneMatcher, change: Floats, at: int) -> b
     if not _LEAST <= at < len(change) - _LEAST:
         return False
     before, after = _around(run, change, at)
-    if not _stands_out(change[at], before, after) or _picture_returns(run, change[at], at):
+    second, stands_out = _second(before, after), _stands_out(change[at], before, after)
+    if not (stands_out or change[at] >= _LARGEST * second) or _picture_returns(run, change[at], at):
         return False
-    if change[at] < _STANDS_OUT * _second(before, after):
-        has_contrast = min(run.contrast[at], run.contrast[at + 1]) > _CONTRAST
-        return bool(has_contrast) and _ends_motion(scenes, change, at, before, after)
+    if change[at] < _STANDS_OUT * second:
+        if min(run.contrast[at], run.contrast[at + 1]) <= _CONTRAST:
+            return False
+        return (stands_out and _ends_motion(scenes, change, at, before, after)) or _separates(run, scenes, at)
     if _is_isolated(change[at], before, after):
-        return not _is_scrolled(scenes, at) or _is_zoomed(scenes, at)
+        same = SAME_PICTURE if max(before.max(), after.max()) < AT_REST else SAME_SCENE
+        return not _is_scrolled(scenes, at, same) or _is_zoomed(scenes, at)
     return scenes.match(at, at + 1, ZOOMS).share < SAME_SCENE
 
 
@@ -102,14 +110,37 @@ def _ends_motion(scenes: SceneMatcher, change: Floats, at: int, before: Floats, 
     return enough and scenes.match(at, at + 1, ZOOMS).share < _OTHER_SCENE * continues
 
 
-def _is_scrolled(scenes: SceneMatcher, at: int) -> bool:
-    """Whether a change between two pictures at rest keeps the scene in place, or nearly all of it shifted.
+def _separates(run: FrameRun, scenes: SceneMatcher, at: int) -> bool:
+    """Whether frames match their neighbours on both sides of a change, and none matches a frame of the other side.
+
+    The neighbours are as far away as the frames of the change, between which some may be missing.
+    """
+    if scenes.match(at, at + 1).share >= _OTHER_SCENE:
+        return False
+    far = float(run.seconds[at + 1] - run.seconds[at])
+    before = max(min(at - 1, run.before(at, far)), 1)
+    after = min(max(at + 2, run.after(at + 1, far)), len(run) - 2)
+    first, last = min(before - 1, run.before(before, far)), max(after + 1, run.after(after, far))
+    beside = (first, before), (before, at), (at + 1, after), (after, last)
+    continues = min(scenes.match(*pair, ZOOMS).share for pair in beside)
+    return continues >= _SHAKEN and all(
+        scenes.match(one, other, ZOOMS).share < _OTHER_SCENE * continues
+        for one in (at, before)
+        for other in (at + 1, after)
+    )
+
+
+def _is_scrolled(scenes: SceneMatcher, at: int, same: float) -> bool:
+    """Whether a change between two pictures at rest keeps this share of the scene in place, or nearly all of it
+    shifted, or most of it shifted and the rest in place.
 
     Motion takes several frames, so a shift is likelier that of something similar in another scene.
     """
     shifted = scenes.match(at, at + 1)
-    all_of_it = shifted.share >= _SCROLLED and shifted.detailed >= _SCROLLED_DETAILS
-    return all_of_it or scenes.in_place(at, at + 1).share >= SAME_SCENE
+    in_place = scenes.in_place(at, at + 1).share
+    all_of_it = shifted.share >= _SCROLLED
+    pane = shifted.share > max(_PANE, in_place) and shifted.share + in_place >= _PANE_AND_REST
+    return (shifted.detailed >= _SCROLLED_DETAILS and (all_of_it or pane)) or in_place >= same
 
 
 def _is_zoomed(scenes: SceneMatcher, at: int) -> bool:

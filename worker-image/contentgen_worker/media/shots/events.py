@@ -12,7 +12,13 @@ from contentgen_worker.media.shots.scene_matcher import UNSCALED, SceneMatcher
 SAME_SCENE = 0.3
 """Minimum share of a match between frames of one scene."""
 
-_SEEN_AGAIN = 0.35  # likewise; more, because several pairs are compared
+SAME_PICTURE = 0.6
+"""Likewise, if neither moves. Pages and slides of one layout have less in common."""
+
+AT_REST = 3.0
+"""Distance of frames between which nothing but a pointer moves."""
+
+_SEEN_AGAIN = 0.35  # like `SAME_SCENE`; more, because several pairs are compared
 _DETAILS = 0.4  # minimum of a shifted picture; a small figure resembles another one
 _PAIRS = (  # seconds before and after a boundary
     (0.0, 0.25), (0.25, 0.0), (0.05, 0.4), (0.4, 0.05), (0.05, 0.7), (0.7, 0.05), (0.05, 1.1), (1.1, 0.05)
@@ -28,18 +34,21 @@ def is_event(
     first, last = span
     for seconds_before, seconds_after in _PAIRS:
         outer = one, other = run.before(first, seconds_before), run.after(last, seconds_after)
-        moved = max(run.distance(one, first), run.distance(last, other)) > _MOVED
-        if _is_seen_again(scenes, outer, zooms if moved else ()) and not _is_insert(scenes, outer, span, breaks):
+        change = max(run.distance(one, first), run.distance(last, other))
+        least = SAME_PICTURE if change < AT_REST else _SEEN_AGAIN
+        if _is_seen_again(scenes, outer, zooms if change > _MOVED else (), least) and not _is_insert(
+            scenes, outer, span, breaks
+        ):
             return True
     return False
 
 
-def _is_seen_again(scenes: SceneMatcher, frames: Span, zooms: Sequence[float]) -> bool:
-    """Whether two frames show the same scene: in place, or shifted with these zooms."""
-    if scenes.in_place(*frames).share >= _SEEN_AGAIN:
+def _is_seen_again(scenes: SceneMatcher, frames: Span, zooms: Sequence[float], least: float) -> bool:
+    """Whether two frames match with at least this share: in place, or shifted with these zooms."""
+    if scenes.in_place(*frames).share >= least:
         return True
     moved = scenes.match(*frames, zooms)
-    return moved.share >= _SEEN_AGAIN and moved.detailed >= _DETAILS
+    return moved.share >= least and moved.detailed >= _DETAILS
 
 
 def _is_insert(scenes: SceneMatcher, outer: Span, span: Span, breaks: Sequence[int]) -> bool:

@@ -15,6 +15,7 @@ Integers = npt.NDArray[np.intp]
 Span = tuple[int, int]
 """The last frame of the old shot and the first of the new one."""
 
+_ROUGH = 5  # columns of a picture without texture
 _BLOCK = 4  # side in pixels of the block averaged into one thumbnail pixel
 _SLOW = 18  # frames a second
 _FASTEST = 30  # frames a second; more frames contain no more information on a transition
@@ -58,12 +59,13 @@ class FrameRun:
     contrast: Floats  # standard deviation of luma
     stride: int  # frames per step at no more than 30 a second
     slow: bool  # half of the frames are missing
+    columns: int  # width of the coarse thumbnails
 
     @classmethod
     def from_thumbnails(cls, seconds: Sequence[float], thumbnails: Plane) -> "FrameRun":
         """Run of these frames. Thumbnails: frame x height x width."""
         values = _centred(thumbnails)
-        return cls._from_distances(seconds, values, *_distances(values, values))
+        return cls._from_distances(seconds, values, thumbnails.shape[2] // 2, *_distances(values, values))
 
     def following(self, seconds: Sequence[float], thumbnails: Plane, dropped: int) -> "FrameRun":
         """Run that begins this number of frames later and ends with new frames. Only their distances are computed."""
@@ -73,17 +75,26 @@ class FrameRun:
         return FrameRun._from_distances(
             seconds,
             values,
+            self.columns,
             _extended(self.square[dropped:, dropped:], square),
             _extended(self.product[dropped:, dropped:], product),
         )
 
+    def rough(self) -> "FrameRun":
+        """The same frames without texture: some means of each. Waves, leaves and crowds leave them nearly constant."""
+        luma, chroma = self.values[:, : _pixels(self.values)], self.values[:, _pixels(self.values) :]
+        values = np.hstack([_means(luma, self.columns, _ROUGH), _means(chroma, self.columns, _ROUGH - 1)])
+        return FrameRun._from_distances(self.seconds.tolist(), values, self.columns, *_distances(values, values))
+
     @classmethod
-    def _from_distances(cls, seconds: Sequence[float], values: Floats, square: Floats, product: Floats) -> "FrameRun":
+    def _from_distances(
+        cls, seconds: Sequence[float], values: Floats, columns: int, square: Floats, product: Floats
+    ) -> "FrameRun":
         times, luma = np.array(seconds), values[:, : _pixels(values)].mean(axis=1)
         contrast = np.sqrt(np.maximum(np.diag(product) - luma**2, 0))
         slow = len(times) > 1 and float(np.median(np.diff(times))) > 1 / _SLOW
         rate = (len(times) - 1) / max(float(times[-1] - times[0]), 1e-6)
-        return cls(times, values, square, product, luma, contrast, max(1, round(rate / _FASTEST)), slow)
+        return cls(times, values, square, product, luma, contrast, max(1, round(rate / _FASTEST)), slow, columns)
 
     def __len__(self) -> int:
         return len(self.contrast)
@@ -119,6 +130,13 @@ class FrameRun:
 
 def _centred(thumbnails: Plane) -> Floats:
     return coarse(thumbnails).astype(np.float32) - 128
+
+
+def _means(pictures: Floats, columns: int, wanted: int) -> Floats:
+    """Means of the blocks of pictures (frame x pixel): that many columns, and rows of about two thirds as many."""
+    count, rows = len(pictures), max(1, round(wanted * pictures.shape[1] / columns**2))
+    means = cv2.resize(pictures.reshape(-1, columns), (wanted, count * rows), interpolation=cv2.INTER_AREA)
+    return np.asarray(means, np.float32).reshape(count, -1)
 
 
 def _pixels(values: Floats) -> int:

@@ -3,6 +3,8 @@
 - Dissolve: each frame of a window is a mixture of the window's two ends, with a growing share of the second. As points,
   the frames lie on the line between the ends, within `_RESIDUE`; those of a pan or zoom lie far off it. And the ends
   differ more than either shot drifts in the same time.
+- Textured dissolve: waves, leaves, crowds and shakes move each frame far off the line, but hardly its means over large
+  blocks. The latter move along a line in a pan, too. But a mixture of two textures has less variance than they have.
 - Fade: a ramp to a picture without contrast, from it, or both.
 
 In both cases the ends show different scenes, and no event explains the change.
@@ -13,7 +15,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from contentgen_worker.media.shots.events import SAME_SCENE, is_event
+from contentgen_worker.media.shots.events import AT_REST, SAME_PICTURE, SAME_SCENE, is_event
 from contentgen_worker.media.shots.frame_run import Floats, FrameRun, Integers, Span
 from contentgen_worker.media.shots.scene_matcher import COARSE_ZOOMS, ZOOMS, SceneMatcher
 
@@ -27,6 +29,13 @@ _BACKWARDS, _AT_ONCE = -0.25, 0.4  # of the mixture: sum of steps back, and the 
 _RAMP, _SLOW_RAMP = 5, 3  # minimum number of mixed frames
 _MIXED = 0.06  # smaller shares count as unmixed
 _CLEAR = 8.0  # minimum score of a dissolve
+_ROUGH_RESIDUE = 0.09  # like `_RESIDUE`, of the means
+_LOST = (0.55, 1.6)  # of a mixture's texture: variance lost, as a share of that of two independent textures
+_OTHER_TEXTURE = 0.2  # maximum share of a match between the ends of a textured dissolve
+_MOVED = 0.45  # likewise between frames half of it apart; those of a whip pan match, shifted
+_RESTING = 0.25  # seconds before and after a dissolve
+_UNSTEADY = 2.2  # factor over the larger drift of the shots in half of the time, at most
+_SAMPLES = 8  # mixtures whose texture is measured
 
 _FLAT = 3.0  # contrast at the end of a fade
 _FADE_FRAMES, _LONGEST_FADE = 3, 60
@@ -76,17 +85,63 @@ def _ramp(run: FrameRun, flat: int, step: int, breaks: Sequence[int]) -> int:
 def find_dissolves(run: FrameRun, scenes: SceneMatcher, cuts: Sequence[int]) -> list[Span]:
     """Dissolves of non-overlapping windows, those with the best score first. Both ends show different scenes."""
     lengths = (*_SHORTER, *_LENGTHS) if run.slow else _LENGTHS
-    windows = [each for length in lengths for each in _windows(run, length * run.stride, cuts)]
+    rough = run.rough()
+    windows = [each for length in lengths for each in _windows(run, length * run.stride, cuts, _RESIDUE)]
+    textured = [each for length in _LENGTHS[::2] for each in _windows(rough, length * run.stride, cuts, _ROUGH_RESIDUE)]
     tried: list[Span] = []
     found: list[Span] = []
     for _, window, span in sorted(windows, reverse=True):
         if not overlaps(window, tried):
             tried.append(window)
-            if scenes.match(*window, ZOOMS).share < SAME_SCENE and not is_event(
-                run, scenes, window, cuts, COARSE_ZOOMS
-            ):
+            if _joins_scenes(run, scenes, window, cuts, SAME_SCENE):
                 found.append(span)
+    for _, window, span in sorted(textured, reverse=True):
+        if (
+            not overlaps(window, found)
+            and _drifts(run, window, cuts)
+            and _mixes_textures(rough, scenes, window)
+            and not _moves(scenes, window)
+            and _joins_scenes(run, scenes, window, cuts, _OTHER_TEXTURE)
+        ):
+            found.append(span)
     return found
+
+
+def _joins_scenes(run: FrameRun, scenes: SceneMatcher, window: Span, cuts: Sequence[int], most: float) -> bool:
+    """Whether the ends of a window match less than `most`, or differ at rest, and no event explains that."""
+    (first, last), resting = window, _RESTING
+    change = max(run.distance(run.before(first, resting), first), run.distance(last, run.after(last, resting)))
+    share = scenes.match(*window, ZOOMS).share
+    if change < AT_REST and share <= scenes.in_place(*window).share:
+        most = SAME_PICTURE
+    return share < most and not is_event(run, scenes, window, cuts, COARSE_ZOOMS)
+
+
+def _moves(scenes: SceneMatcher, window: Span) -> bool:
+    """Whether the frames of a window show one scene in motion."""
+    first, last = window
+    quarter = (last - first) // 4
+    return scenes.match(first + quarter, last - quarter, ZOOMS).share >= _MOVED
+
+
+def _drifts(run: FrameRun, window: Span, cuts: Sequence[int]) -> bool:
+    """Whether a shot beside a window changes much. Else, texture is no excuse for frames off the line."""
+    first, last = (np.array([each]) for each in window)
+    return bool(run.distance(*window) < _UNSTEADY * _drift(run, first, last, (window[1] - window[0]) // 2, cuts)[0])
+
+
+def _mixes_textures(rough: FrameRun, scenes: SceneMatcher, window: Span) -> bool:
+    """Whether frames lose as much texture as mixtures do. Motion blur takes more, a pan nothing."""
+    first, last = window
+    between = np.unique(np.linspace(first, last, _SAMPLES + 2).astype(np.intp)[1:-1])
+    line = rough.square[first, last]
+    share = np.clip((rough.square[between, first] + line - rough.square[between, last]) / (2 * line), 0, 1)
+    old, new = scenes.texture(first), scenes.texture(last)
+    unmixed = (1 - share) * old + share * new
+    lost = (unmixed - [scenes.texture(int(each)) for each in between]).sum()
+    expected = (unmixed - (1 - share) ** 2 * old - share**2 * new).sum()
+    least, most = _LOST
+    return bool(least * expected < lost < most * expected)
 
 
 def overlaps(span: Span, others: Sequence[Span]) -> bool:
@@ -94,8 +149,8 @@ def overlaps(span: Span, others: Sequence[Span]) -> bool:
     return any(span[0] < end and start < span[1] for start, end in others)
 
 
-def _windows(run: FrameRun, length: int, cuts: Sequence[int]) -> Iterator[tuple[float, Span, Span]]:
-    """Windows of this length that hold a dissolve: score, window, and the dissolve within it."""
+def _windows(run: FrameRun, length: int, cuts: Sequence[int], most: float) -> Iterator[tuple[float, Span, Span]]:
+    """Windows of this length that hold a dissolve with at most this residue: score, window, and the dissolve in it."""
     first = np.flatnonzero(run.changes(length) > _APART)
     first, drift = _distinct_windows(run, first, length, cuts)
     if not len(first):
@@ -112,7 +167,7 @@ def _windows(run: FrameRun, length: int, cuts: Sequence[int]) -> Iterator[tuple[
     mixed = ((share > _MIXED) & (share < 1 - _MIXED)).sum(axis=1)
     length_of_line = np.sqrt(line[:, 0])
     score = length_of_line * (1 - 4 * residue) - 0.7 * drift
-    good = (residue < _RESIDUE) & (np.minimum(steps, 0).sum(axis=1) > _BACKWARDS) & (steps.max(axis=1) < _AT_ONCE)
+    good = (residue < most) & (np.minimum(steps, 0).sum(axis=1) > _BACKWARDS) & (steps.max(axis=1) < _AT_ONCE)
     for index in np.flatnonzero(good & (mixed >= (_SLOW_RAMP if run.slow else _RAMP)) & (score >= _CLEAR)):
         start = int(first[index])
         inside = np.flatnonzero((share[index] > _MIXED) & (share[index] < 1 - _MIXED))

@@ -38,6 +38,7 @@ _OVERLAP = 0.25  # minimum share of the picture that two shifted frames have in 
 _DETAILED = 0.06  # minimum share of the picture that has details; with less, nothing is known
 _CLEAR = 0.6  # share that no other zoom needs to exceed
 _KEPT = 64  # frames' details in memory, 40 kB each
+_FINE = (5, 5)  # pixels; smaller structures are texture
 _FLOOR = 2.0  # added to the length of a spectrum's values, since weak frequencies are noise
 
 
@@ -84,6 +85,7 @@ class SceneMatcher:
     _details: dict[tuple[int, float], _Details] = field(default_factory=dict)
     _shifted: dict[tuple[int, int, float], SceneMatch] = field(default_factory=dict)
     _in_place: dict[tuple[int, int], SceneMatch] = field(default_factory=dict)
+    _texture: dict[int, float] = field(default_factory=dict)
 
     def following(self, luma: Plane, dropped: int) -> "SceneMatcher":
         """Matcher for a run that begins this number of frames later. It keeps the known matches."""
@@ -108,6 +110,13 @@ class SceneMatcher:
         if key not in self._in_place:
             self._in_place[key] = _compared(self._of(one, 1.0), self._of(other, 1.0), (0, 0), 1.0)
         return self._in_place[key]
+
+    def texture(self, frame: int) -> float:
+        """Variance of a frame's texture."""
+        if frame not in self._texture:
+            picture = self.luma[frame].astype(np.float32)
+            self._texture[frame] = float(np.mean((picture - np.asarray(cv2.blur(picture, _FINE))) ** 2))
+        return self._texture[frame]
 
     def match(self, one: int, other: int, zooms: Sequence[float] = UNSCALED) -> SceneMatch:
         """Best match of two frames for any shift and these zooms. A clear match ends the search."""
