@@ -237,7 +237,11 @@ def test_rows_sum_over_the_sets() -> None:
     none = Score(0, 0, 0, 0, 0)
     first = SetScore("first", 11, Score(10, 10, 0, 0, 0), none, "", Score(5, 10, 0, 0, 5))
     second = SetScore("second", 11, Score(8, 10, 0, 0, 1), none, "", Score(10, 10, 0, 0, 0))
-    f1, lead, false = evaluation.rows([first, second])
+    f1, lead, false, *each = evaluation.rows([first, second])
+    assert [(row.figure, row.value) for row in each] == [
+        ("F1, unseen set first", 1.0),
+        ("F1, unseen set second", 0.842),
+    ]
     assert f1.value == pytest.approx(36 / 39, abs=1e-3)
     assert lead.value == pytest.approx(36 / 39 - 30 / 40, abs=2e-3)
     assert false.value == pytest.approx(100 / 22, abs=0.01)

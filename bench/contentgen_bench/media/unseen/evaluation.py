@@ -169,4 +169,14 @@ def rows(found: Sequence[SetScore]) -> list[Row]:
             goal=FALSE,
             note=f"of {total.shots} shots",
         ),
+        *(
+            Row(
+                figure=f"F1, unseen set {each.name}",
+                value=round(each.exact.f1, 3),
+                unit="",
+                note=f"{each.shots} shots, wrong {each.exact.wrong}; fast {each.fast.f1:.3f}, wrong {each.fast.wrong}; "
+                f"PySceneDetect {each.rival.f1:.3f}, wrong {each.rival.wrong}: {each.settings}",
+            )
+            for each in found
+        ),
     ]
