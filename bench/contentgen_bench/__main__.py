@@ -5,6 +5,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -16,6 +17,7 @@ from contentgen_bench.latency.soak import Soak, install
 from contentgen_bench.latency.soak import rows as soak_rows
 from contentgen_bench.media import comparison, golden, scaling, videos
 from contentgen_bench.media.duplicates import table as duplicate_table
+from contentgen_bench.media.unseen import evaluation, mistakes
 from contentgen_e2e.world import open_world
 
 _DOCUMENTED_MINUTES = 20
@@ -144,6 +146,27 @@ def near_duplicates(
     """Compare measures of similarity on the labelled pairs of pictures."""
     for line in duplicate_table.lines(real, embedding, fetch_first=fetch):
         print(line)
+
+
+@app.command("unseen")
+def unseen_sets(
+    names: Annotated[list[str] | None, typer.Argument(help="Names of sets; without names, all.")] = None,
+    *,
+    picture: Annotated[Path | None, typer.Option(help="JPEG file for the frames around all mistakes.")] = None,
+) -> None:
+    """Score the detector on the sets that it was not tuned on."""
+    found = []
+    for name in names or evaluation.names():
+        with TemporaryDirectory(prefix="contentgen-unseen-") as folder:
+            found.append(evaluation.evaluate(name, Path(folder)))
+        print(found[-1], flush=True)
+    total = sum(found[1:], found[0])
+    print(total)
+    rows = evaluation.rows(found)
+    print(report.table(rows))
+    if picture:
+        mistakes.picture(total.mistakes).save(picture, quality=85)
+    raise typer.Exit(report.verdict(rows))
 
 
 @app.command("videos")

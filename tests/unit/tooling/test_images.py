@@ -187,6 +187,8 @@ wave = cv2.dft(f, flags=cv2.DFT_COMPLEX_OUTPUT)
 correlation = cv2.idft(cv2.mulSpectrums(wave, wave, 0, conjB=True), flags=cv2.DFT_REAL_OUTPUT)
 assert np.isclose(correlation[0, 0], 1024 * (f * f).sum())
 cv2.magnitude(wave[..., 0], wave[..., 1]), cv2.blur(f, (5, 5)), cv2.getRotationMatrix2D((9.5, 9.5), 0, 1.1)
+squares = np.array([[4.0, 1.0], [1.0, 3.0]])
+assert np.allclose(squares @ cv2.solve(squares, np.array([1.0, 2.0]), flags=cv2.DECOMP_CHOLESKY)[1][:, 0], [1, 2])
 criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 12, 1e-3)
 found = cv2.findTransformECC(small, moved, np.eye(2, 3, dtype=np.float32), cv2.MOTION_AFFINE, criteria, None, 5)[1]
 assert np.abs(found - affine).max() < 0.2

@@ -7,9 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from contentgen_worker.media.shots.bars import without_bars
 from contentgen_worker.media.shots.events import SAME_SCENE
-from contentgen_worker.media.shots.scene_matcher import UNSCALED, ZOOMS, SceneMatcher
+from contentgen_worker.media.shots.scene_matcher import UNSCALED, ZOOMS, SceneMatcher, without_bars
 
 Picture = npt.NDArray[np.float32]
 SIZE = (64, 36)

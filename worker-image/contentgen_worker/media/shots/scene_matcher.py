@@ -17,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 
 from contentgen_worker.media.decode.planes import Plane
-from contentgen_worker.media.shots.bars import without_bars
 
 Picture = npt.NDArray[np.float32]
 Shift = tuple[int, int]
@@ -37,6 +36,9 @@ _CORRELATED = 0.7  # minimum correlation of details that are the same
 _OVERLAP = 0.25  # minimum share of the picture that two shifted frames have in common
 _DETAILED = 0.06  # minimum share of the picture that has details; with less, nothing is known
 _CLEAR = 0.6  # share that no other zoom needs to exceed
+_BLACK = 28  # maximum luma of a bar: 16, plus noise of the encoder
+_DARK_SHARE = 0.6  # of a bar's line; the rest may be a subtitle or a logo
+_WIDEST = 0.3  # share of the side; a wider dark border is a night scene
 _KEPT = 64  # frames' details in memory, 40 kB each
 _FINE = (5, 5)  # pixels; smaller structures are texture
 _FLOOR = 2.0  # added to the length of a spectrum's values, since weak frequencies are noise
@@ -173,3 +175,26 @@ def _compared(one: _Details, other: _Details, shift: Shift, zoom: float) -> Scen
     common = cv2.blur(one.picture[here] * other.picture[there], _WINDOW)
     same = detailed & (common > _CORRELATED * np.sqrt(power * other_power + _NOISE * larger))
     return SceneMatch(int(np.count_nonzero(same)) / count * math.sqrt(larger.size / area), count / area, zoom)
+
+
+def without_bars(luma: Plane) -> Plane:
+    """Luma whose black bars (letterbox, pillarbox) show the picture's nearest line.
+
+    The edges of bars are in every frame, so they would match between scenes.
+    """
+    return _bars_filled(_bars_filled(luma).T).T
+
+
+def _bars_filled(lines: Plane) -> Plane:
+    """Likewise, for bars at the first and the last lines only."""
+    dark = (lines <= _BLACK).mean(axis=1) >= _DARK_SHARE
+    first, last = _edge(dark), len(dark) - 1 - _edge(dark[::-1])
+    if not first and last == len(dark) - 1:
+        return lines
+    return lines[np.clip(np.arange(len(dark)), first, last)]
+
+
+def _edge(dark: npt.NDArray[np.bool_]) -> int:
+    """Number of lines before the first one that is all picture; 0 without a bar."""
+    bar = int(np.argmin(dark)) if not dark.all() else len(dark)
+    return bar + 1 if 0 < bar <= _WIDEST * len(dark) else 0
