@@ -287,3 +287,14 @@ def test_every_cut_is_told_once(make: Callable[[int, int], list[Picture]]) -> No
     pictures = [picture for seed, frames in enumerate(lengths) for picture in make(seed, frames)]
     expected = [(sum(lengths[:count]) - 1) / FPS for count in range(1, len(lengths))]
     assert [each.start for each in found(pictures)] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("make", [still, lambda seed, frames: pan(seed, frames, 2)])
+def test_a_cut_under_an_overlay(make: Callable[[int, int], list[Picture]]) -> None:
+    """A panel with text, which stays in place, takes a third of the picture."""
+    text = np.random.default_rng(5).choice([30.0, 230.0], (12, 64), p=[0.4, 0.6])
+    pictures = [*make(1, 60), *make(2, 60)]
+    for number, picture in enumerate(pictures):
+        pictures[number] = picture.copy()
+        pictures[number][-48:] = cv2.resize(text, (256, 48), interpolation=cv2.INTER_NEAREST)
+    assert [each.start for each in found(pictures)] == pytest.approx([59 / FPS])

@@ -34,7 +34,7 @@ def view(seed: int, *, shift: tuple[float, float] = (0.0, 0.0), zoom: float = 1.
 def share(one: Picture, other: Picture, zooms: tuple[float, ...] = UNSCALED) -> float:
     noise = np.random.default_rng(0).normal(0, 1.5, (2, 36, 64))
     luma = np.clip(np.stack([one, other]) + noise, 0, 255).astype(np.uint8)
-    return SceneMatcher(luma).match(0, 1, zooms).share
+    return SceneMatcher.from_luma(luma).match(0, 1, zooms).share
 
 
 def covered(picture: Picture, until: int) -> Picture:
@@ -80,7 +80,7 @@ def test_nothing_is_known_of_a_picture_without_details() -> None:
 
 def test_known_matches_are_kept_for_the_following_run() -> None:
     frames = np.stack([view(seed) for seed in (1, 2, 1)]).astype(np.uint8)
-    matcher = SceneMatcher(frames)
+    matcher = SceneMatcher.from_luma(frames)
     expected = matcher.match(1, 2), matcher.in_place(1, 2)
     following = matcher.following(np.zeros_like(frames[1:]), 1)
     assert (following.match(0, 1), following.in_place(0, 1)) == expected
@@ -99,7 +99,7 @@ def test_bars_are_no_details_that_two_scenes_share(turned: bool) -> None:
     scenes = [letterboxed(view(1)), letterboxed(view(2), subtitle=True), letterboxed(view(1, shift=(7, 0)))]
     if turned:
         scenes = [np.ascontiguousarray(each.T) for each in scenes]
-    matcher = SceneMatcher(np.clip(np.stack(scenes), 0, 255).astype(np.uint8))
+    matcher = SceneMatcher.from_luma(np.clip(np.stack(scenes), 0, 255).astype(np.uint8))
     assert matcher.match(0, 1).share < SAME_SCENE
     assert matcher.match(0, 2).share > SAME_SCENE
 
@@ -111,3 +111,32 @@ def test_a_dark_border_of_a_picture_is_not_taken_for_a_bar() -> None:
     assert (without_bars(night) == night).all()
     assert (without_bars(np.zeros((36, 64), np.uint8)) == 0).all()
     assert (without_bars(plain) == plain).all()
+
+
+def overlaid(picture: Picture) -> Picture:
+    """The picture beside a panel with text, which takes two fifths of it."""
+    panel = np.random.default_rng(7).integers(30, 220, (36, 26)).astype(np.float32)
+    shown = picture.copy()
+    shown[:, 38:] = cv2.blur(panel, (2, 2))
+    return shown
+
+
+def matcher_of(*pictures: Picture) -> SceneMatcher:
+    return SceneMatcher.from_luma(np.clip(np.stack(pictures), 0, 255).astype(np.uint8))
+
+
+def test_an_overlay_that_stays_in_place_is_ignored() -> None:
+    frames = matcher_of(overlaid(view(1)), overlaid(view(2)), overlaid(view(1, shift=(7, 3))))
+    assert frames.in_place(0, 1).share > SAME_SCENE
+    scene = frames.without_overlay(0, 1)
+    assert scene.match(0, 1, ZOOMS).share < SAME_SCENE
+    assert scene.match(0, 2).share > SAME_SCENE
+
+
+def test_a_scene_that_an_explosion_lights_is_no_overlay() -> None:
+    explosion = 0.9 * view(1) + 30
+    explosion[:, :30] = cv2.blur(np.random.default_rng(3).normal(200, 90, (36, 30)).astype(np.float32), (3, 3))
+    frames = matcher_of(view(1), explosion)
+    assert frames.in_place(0, 1).share > SAME_SCENE
+    assert frames.without_overlay(0, 1) is frames
+    assert matcher_of(overlaid(view(1)), overlaid(view(1))).without_overlay(0, 1).in_place(0, 1).share > SAME_SCENE

@@ -67,7 +67,7 @@ class AutoDetector:
         """The kept frames; what was computed before is kept too."""
         thumbnails = np.array(self._thumbnails)
         if not self._known:
-            return FrameRun.from_thumbnails(self._seconds, thumbnails), SceneMatcher(luma_of(thumbnails))
+            return FrameRun.from_thumbnails(self._seconds, thumbnails), SceneMatcher.from_luma(luma_of(thumbnails))
         run, scenes = self._known
         return (
             run.following(self._seconds, thumbnails, self._dropped),

@@ -54,7 +54,7 @@ def find_breaks(run: FrameRun, scenes: SceneMatcher) -> list[int]:
 
 def find_cuts(run: FrameRun, scenes: SceneMatcher, breaks: Sequence[int]) -> list[int]:
     """Breaks that no event explains."""
-    return [at for at in breaks if not is_event(run, scenes, (at, at + 1), breaks)]
+    return [at for at in breaks if not is_event(run, scenes.without_overlay(at, at + 1), (at, at + 1), breaks)]
 
 
 def _is_break(run: FrameRun, scenes: SceneMatcher, change: Floats, at: int) -> bool:
@@ -64,6 +64,7 @@ def _is_break(run: FrameRun, scenes: SceneMatcher, change: Floats, at: int) -> b
     second, stands_out = _second(before, after), _stands_out(change[at], before, after)
     if not (stands_out or change[at] >= _LARGEST * second) or _picture_returns(run, change[at], at):
         return False
+    scenes = scenes.without_overlay(at, at + 1)
     if change[at] < _STANDS_OUT * second:
         if min(run.contrast[at], run.contrast[at + 1]) <= _CONTRAST:
             return False

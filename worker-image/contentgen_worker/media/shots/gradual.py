@@ -53,7 +53,7 @@ def find_fades(run: FrameRun, scenes: SceneMatcher, breaks: Sequence[int]) -> li
         if (out or into) and start >= 0 and end < len(run):
             black = max(run.distance(start, first), run.distance(end, last))
             differs = run.distance(start, end) >= max(_APART, _OTHER * black)
-            if differs and not is_event(run, scenes, (start, end), breaks):
+            if differs and not is_event(run, scenes.without_overlay(start, end), (start, end), breaks):
                 found.append((start, end))
     return found
 
@@ -111,6 +111,7 @@ def _joins_scenes(run: FrameRun, scenes: SceneMatcher, window: Span, cuts: Seque
     """Whether the ends of a window match less than `most`, or differ at rest, and no event explains that."""
     (first, last), resting = window, _RESTING
     change = max(run.distance(run.before(first, resting), first), run.distance(last, run.after(last, resting)))
+    scenes = scenes.without_overlay(*window)
     share = scenes.match(*window, ZOOMS).share
     if change < AT_REST and share <= scenes.in_place(*window).share:
         most = SAME_PICTURE

@@ -6,6 +6,7 @@ most of the picture or motion blurs it, and below 0.2 between frames of two shot
 
 - The shift is the peak of the phase correlation, so it needs no search and is independent of contrast.
 - Details are compared: luma without its local mean, correlated within a window. Gain and offset of light cancel out.
+- An overlay, such as a logo or subtitles, stays in place while the scene changes, and can be ignored.
 """
 
 import math
@@ -19,6 +20,7 @@ import numpy.typing as npt
 from contentgen_worker.media.decode.planes import Plane
 
 Picture = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
 Shift = tuple[int, int]
 """Pixels to the right and down."""
 
@@ -36,6 +38,10 @@ _CORRELATED = 0.7  # minimum correlation of details that are the same
 _OVERLAP = 0.25  # minimum share of the picture that two shifted frames have in common
 _DETAILED = 0.06  # minimum share of the picture that has details; with less, nothing is known
 _CLEAR = 0.6  # share that no other zoom needs to exceed
+_OVERLAY = 0.15  # minimum share of the details that stay in place; fewer do by chance
+_STILL = 4  # largest change of an overlay's luma; explosions and strobes light the scene that they leave visible
+_CHANGED = 0.25  # minimum share of the picture with other details; with less, an object moves before the scene
+_MARGIN = (3, 3)  # pixels around an overlay that are ignored too
 _BLACK = 28  # maximum luma of a bar: 16, plus noise of the encoder
 _DARK_SHARE = 0.6  # of a bar's line; the rest may be a subtitle or a logo
 _WIDEST = 0.3  # share of the side; a wider dark border is a night scene
@@ -64,35 +70,47 @@ class _Details:
     picture: Picture
     power: Picture
     spectrum: Picture
+    visible: Picture  # 1, and 0 where an overlay hides the scene
 
     @classmethod
-    def from_luma(cls, luma: Plane, zoom: float) -> "_Details":
+    def from_luma(cls, luma: Plane, visible: Picture, zoom: float) -> "_Details":
         picture = np.ascontiguousarray(without_bars(luma), np.float32)
         if zoom != 1:
             height, width = luma.shape
             centred = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), 0, zoom)
             picture = np.asarray(cv2.warpAffine(picture, centred, (width, height), borderMode=cv2.BORDER_REFLECT_101))
-        picture = picture - np.asarray(cv2.blur(picture, _MEAN), np.float32)
+            visible = np.asarray(cv2.warpAffine(visible, centred, (width, height), flags=cv2.INTER_NEAREST), np.float32)
+        picture = (picture - np.asarray(cv2.blur(picture, _MEAN), np.float32)) * visible
         spectrum = np.asarray(cv2.dft(picture, flags=cv2.DFT_COMPLEX_OUTPUT), np.float32)
         length = cv2.magnitude(spectrum[..., 0], spectrum[..., 1])
         spectrum /= np.sqrt(length + _FLOOR)[..., None]
-        return cls(picture, np.asarray(cv2.blur(picture * picture, _WINDOW), np.float32), spectrum)
+        return cls(picture, np.asarray(cv2.blur(picture * picture, _WINDOW), np.float32), spectrum, visible)
 
 
 @dataclass(slots=True)
 class SceneMatcher:
-    """Matches between the frames of a run; each is computed once. `luma`: frame x height x width."""
+    """Matches between the frames of a run; each is computed once. `luma`: frame x height x width.
+
+    `visible`: 1, and 0 in the part of all frames that is ignored; height x width.
+    """
 
     luma: Plane
+    visible: Picture
     _details: dict[tuple[int, float], _Details] = field(default_factory=dict)
     _shifted: dict[tuple[int, int, float], SceneMatch] = field(default_factory=dict)
     _in_place: dict[tuple[int, int], SceneMatch] = field(default_factory=dict)
     _texture: dict[int, float] = field(default_factory=dict)
 
+    @classmethod
+    def from_luma(cls, luma: Plane) -> "SceneMatcher":
+        """Matcher of whole frames."""
+        return cls(luma, np.ones(luma.shape[1:], np.float32))
+
     def following(self, luma: Plane, dropped: int) -> "SceneMatcher":
         """Matcher for a run that begins this number of frames later. It keeps the known matches."""
         return SceneMatcher(
             luma,
+            self.visible,
             {},
             {
                 (one - dropped, other - dropped, zoom): match
@@ -105,6 +123,18 @@ class SceneMatcher:
                 if min(one, other) >= dropped
             },
         )
+
+    def without_overlay(self, one: int, other: int) -> "SceneMatcher":
+        """Matcher that ignores what stays in place between two frames, if most of the scene changes: a logo, a ticker,
+        subtitles, the windows around a player."""
+        first, second = self._of(one, 1.0), self._of(other, 1.0)
+        detailed, same = _same_details(first, second, (0, 0))
+        still = same & (cv2.absdiff(self.luma[one], self.luma[other]) <= _STILL)
+        count, same_count = int(np.count_nonzero(detailed)), int(np.count_nonzero(same))
+        if np.count_nonzero(still) < _OVERLAY * count or count - same_count < _CHANGED * detailed.size:
+            return self
+        hidden = np.asarray(cv2.blur(still.astype(np.float32), _MARGIN)) > 0
+        return SceneMatcher(self.luma, self.visible * ~hidden)
 
     def in_place(self, one: int, other: int) -> SceneMatch:
         """Match of two frames without a shift."""
@@ -144,7 +174,7 @@ class SceneMatcher:
         if key not in self._details:
             if len(self._details) >= _KEPT:
                 del self._details[next(iter(self._details))]
-            self._details[key] = _Details.from_luma(self.luma[frame], zoom)
+            self._details[key] = _Details.from_luma(self.luma[frame], self.visible, zoom)
         return self._details[key]
 
 
@@ -163,18 +193,24 @@ def _shifts(one: _Details, other: _Details) -> list[Shift]:
 
 def _compared(one: _Details, other: _Details, shift: Shift, zoom: float) -> SceneMatch:
     """Match within the overlap, after the first frame was shifted back."""
+    detailed, same = _same_details(one, other, shift)
+    count, area = int(np.count_nonzero(detailed)), int(np.count_nonzero(one.visible))
+    if count < _DETAILED * one.visible.size:
+        return SceneMatch(0.0, count / max(area, 1), zoom)
+    overlap = detailed.size / one.visible.size
+    return SceneMatch(int(np.count_nonzero(same)) / count * math.sqrt(overlap), count / area, zoom)
+
+
+def _same_details(one: _Details, other: _Details, shift: Shift) -> tuple[Mask, Mask]:
+    """Where two frames have visible details within their overlap, and where these are the same."""
     (height, width), (x, y) = one.picture.shape, shift
     here = slice(max(0, y), height + min(0, y)), slice(max(0, x), width + min(0, x))
     there = slice(max(0, -y), height + min(0, -y)), slice(max(0, -x), width + min(0, -x))
     power, other_power = one.power[here], other.power[there]
     larger = np.maximum(power, other_power)
-    detailed = larger > 2 * _NOISE
-    count, area = int(np.count_nonzero(detailed)), height * width
-    if count < _DETAILED * area:
-        return SceneMatch(0.0, count / area, zoom)
+    detailed = (larger > 2 * _NOISE) & (one.visible[here] * other.visible[there] > 0)
     common = cv2.blur(one.picture[here] * other.picture[there], _WINDOW)
-    same = detailed & (common > _CORRELATED * np.sqrt(power * other_power + _NOISE * larger))
-    return SceneMatch(int(np.count_nonzero(same)) / count * math.sqrt(larger.size / area), count / area, zoom)
+    return detailed, detailed & (common > _CORRELATED * np.sqrt(power * other_power + _NOISE * larger))
 
 
 def without_bars(luma: Plane) -> Plane:
