@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from contentgen_bench.media import videos
 from contentgen_bench.media.duplicates.measures import thumbnail
-from contentgen_bench.media.duplicates.pairs import people, scenery
+from contentgen_bench.media.duplicates.pairs import Half, LabelledPair, generated, people, scenery
 from contentgen_bench.media.scenes.scenery import CameraLook
 from contentgen_contract.resources.spec import Duplicates, LoraTrainingSpec
 from contentgen_contract.worker.orders import Limits
@@ -40,6 +40,7 @@ _FROM, _TO = 9.0, 19.5  # seconds; the part has a cut, a fade, a cut and a disso
 _WIDTH, _MARGIN = 1200, 24
 _INK, _FAINT, _PAPER, _SURFACE = "#f2f4f7", "#9aa3b2", "#14161a", "#20242b"
 _CHANGE, _DETAIL, _KEPT, _LEFT_OUT = "#6cb6ff", "#b9a2f2", "#57c785", "#e0a458"
+_WRONG = "#e5534b"
 _SHADES = {BoundaryKind.CUT: "#e5534b", BoundaryKind.DISSOLVE: "#c07a3a", BoundaryKind.FADE: "#7d6ab8"}
 _SMEARED, _EXAMPLES = 3, 4
 _SAME = 1e-3  # seconds; dataset.json rounds them
@@ -216,27 +217,47 @@ def _kept_near(entry: dict[str, Any], kept: Sequence[dict[str, Any]]) -> dict[st
 
 
 def _duplicates() -> Image.Image:
-    """Chart of labelled pairs: in the upper rows near-duplicates, of which one is rejected; below, both are kept."""
+    """Chart of labelled pairs: near-duplicates, of which one is rejected; pairs that are both kept; wrong verdicts."""
     found = {pair.kind: pair for pair in (*people(_PERSON), *scenery(_PLACE, CameraLook.STREET))}
+    chosen = [found[kind] for kind in (*_REJECTED, *_BOTH_KEPT)] + _misjudged()
     width = (_WIDTH - 2 * _MARGIN) // _EXAMPLES
     height = round((width - 12) / 2 * 9 / 16)
-    rows = [_REJECTED[:_EXAMPLES], _REJECTED[_EXAMPLES:], _BOTH_KEPT[:_EXAMPLES], _BOTH_KEPT[_EXAMPLES:]]
-    sheet = Image.new("RGB", (_WIDTH, len(rows) * (height + 34) + 16), _PAPER)
+    rows = -(-len(chosen) // _EXAMPLES)
+    sheet = Image.new("RGB", (_WIDTH, rows * (height + 34) + 16), _PAPER)
     draw = ImageDraw.Draw(sheet)
-    for number, row in enumerate(rows):
-        for column, kind in enumerate(row):
-            left, top = _MARGIN + column * width, 16 + number * (height + 34)
-            first, second = (ComparablePicture(thumbnail(each)) for each in (found[kind].first, found[kind].second))
-            figure = difference(first, second, Duplicates().threshold)
-            colour = _LEFT_OUT if figure <= Duplicates().threshold else _KEPT
-            for at, picture in enumerate((found[kind].first, found[kind].second)):
-                place = left + at * ((width - 12) // 2)
-                pixels = Image.fromarray(np.ascontiguousarray(picture[:, :, ::-1]))
-                sheet.paste(pixels.resize(((width - 16) // 2, height), Image.Resampling.LANCZOS), (place, top))
-            draw.rectangle((left, top, left + width - 13, top + height - 1), outline=colour, width=2)
-            verdict = "one is rejected" if colour is _LEFT_OUT else "both are kept"
-            draw.text((left, top + height + 4), f"{kind}: {figure}, {verdict}", fill=colour, font=_font(13))
+    for number, pair in enumerate(chosen):
+        row, column = divmod(number, _EXAMPLES)
+        left, top = _MARGIN + column * width, 16 + row * (height + 34)
+        figure = _difference(pair)
+        rejected = figure <= Duplicates().threshold
+        colour = _WRONG if rejected != pair.same else _LEFT_OUT if rejected else _KEPT
+        for at, picture in enumerate((pair.first, pair.second)):
+            place = left + at * ((width - 12) // 2)
+            pixels = Image.fromarray(np.ascontiguousarray(picture[:, :, ::-1]))
+            sheet.paste(pixels.resize(((width - 16) // 2, height), Image.Resampling.LANCZOS), (place, top))
+        draw.rectangle((left, top, left + width - 13, top + height - 1), outline=colour, width=2)
+        wrong = "wrong: " if colour is _WRONG else ""
+        verdict = "one is rejected" if rejected else "both are kept"
+        draw.text((left, top + height + 4), f"{pair.kind}: {figure}, {wrong}{verdict}", fill=colour, font=_font(13))
     return sheet
+
+
+def _difference(pair: LabelledPair) -> int:
+    first, second = (ComparablePicture(thumbnail(each)) for each in (pair.first, pair.second))
+    return difference(first, second, Duplicates().threshold)
+
+
+def _misjudged() -> list[LabelledPair]:
+    """Pairs of the half without tuning whose verdict is wrong, at most a row each and one of each kind.
+
+    First near-duplicates that are both kept, then other pictures of which one is rejected.
+    """
+    kept: dict[str, LabelledPair] = {}
+    rejected: dict[str, LabelledPair] = {}
+    for pair in generated():
+        if pair.half is Half.HELD_OUT and (_difference(pair) <= Duplicates().threshold) != pair.same:
+            (kept if pair.same else rejected).setdefault(pair.kind, pair)
+    return [*list(kept.values())[:_EXAMPLES], *list(rejected.values())[:_EXAMPLES]]
 
 
 def _frames(video: Path, seconds: Sequence[float]) -> dict[float, Image.Image]:
