@@ -83,6 +83,7 @@ NOT_RUN = (
             "make test-upgrade",
             "make test-upgrade-cluster",
             "make vendor",
+            "python -m contentgen_bench unseen",
             "python -m contentgen_bench videos",
             "python -m contentgen_cluster images --output dist/images --version 0.1.0",
         ),

@@ -133,10 +133,24 @@ def test_an_overlay_that_stays_in_place_is_ignored() -> None:
     assert scene.match(0, 2).share > SAME_SCENE
 
 
-def test_a_scene_that_an_explosion_lights_is_no_overlay() -> None:
-    explosion = 0.9 * view(1) + 30
-    explosion[:, :30] = cv2.blur(np.random.default_rng(3).normal(200, 90, (36, 30)).astype(np.float32), (3, 3))
-    frames = matcher_of(view(1), explosion)
+FIRE = cv2.blur(np.random.default_rng(3).normal(200, 90, (36, 64)).astype(np.float32), (3, 3))
+ROUND = (
+    np.hypot(*(np.indices((36, 64)) - np.array([18, 32]).reshape(2, 1, 1)) / np.array([15, 22]).reshape(2, 1, 1)) < 1
+)
+WIDE = np.indices((36, 64))[1] < 34
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [np.where(ROUND, FIRE, view(1)), np.where(WIDE, FIRE, 0.9 * view(1) + 30)],
+    ids=["its outline is round", "it lights the scene"],
+)
+def test_what_an_explosion_leaves_visible_is_no_overlay(frame: Picture) -> None:
+    frames = matcher_of(view(1), frame)
     assert frames.in_place(0, 1).share > SAME_SCENE
     assert frames.without_overlay(0, 1) is frames
-    assert matcher_of(overlaid(view(1)), overlaid(view(1))).without_overlay(0, 1).in_place(0, 1).share > SAME_SCENE
+
+
+def test_a_still_picture_has_no_overlay() -> None:
+    still = matcher_of(overlaid(view(1)), overlaid(view(1)))
+    assert still.without_overlay(0, 1) is still

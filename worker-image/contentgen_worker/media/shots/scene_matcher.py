@@ -41,6 +41,8 @@ _CLEAR = 0.6  # share that no other zoom needs to exceed
 _OVERLAY = 0.15  # minimum share of the details that stay in place; fewer do by chance
 _STILL = 4  # largest change of an overlay's luma; explosions and strobes light the scene that they leave visible
 _CHANGED = 0.25  # minimum share of the picture with other details; with less, an object moves before the scene
+_CHANGED_LINE = 0.2  # minimum share of a line of that rectangle
+_WITHIN = 0.12  # maximum share of it that stays
 _MARGIN = (3, 3)  # pixels around an overlay that are ignored too
 _BLACK = 28  # maximum luma of a bar: 16, plus noise of the encoder
 _DARK_SHARE = 0.6  # of a bar's line; the rest may be a subtitle or a logo
@@ -130,8 +132,7 @@ class SceneMatcher:
         first, second = self._of(one, 1.0), self._of(other, 1.0)
         detailed, same = _same_details(first, second, (0, 0))
         still = same & (cv2.absdiff(self.luma[one], self.luma[other]) <= _STILL)
-        count, same_count = int(np.count_nonzero(detailed)), int(np.count_nonzero(same))
-        if np.count_nonzero(still) < _OVERLAY * count or count - same_count < _CHANGED * detailed.size:
+        if not _is_overlay(still, detailed & ~same):
             return self
         hidden = np.asarray(cv2.blur(still.astype(np.float32), _MARGIN)) > 0
         return SceneMatcher(self.luma, self.visible * ~hidden)
@@ -211,6 +212,21 @@ def _same_details(one: _Details, other: _Details, shift: Shift) -> tuple[Mask, M
     detailed = (larger > 2 * _NOISE) & (one.visible[here] * other.visible[there] > 0)
     common = cv2.blur(one.picture[here] * other.picture[there], _WINDOW)
     return detailed, detailed & (common > _CORRELATED * np.sqrt(power * other_power + _NOISE * larger))
+
+
+def _is_overlay(still: Mask, changed: Mask) -> bool:
+    """Whether the details that stay are beside the rectangle of those that change, most of the picture.
+
+    An explosion, smoke or an object has a rounder outline, so details of the scene stay within its rectangle.
+    """
+    count, changes = int(np.count_nonzero(still)), int(np.count_nonzero(changed))
+    if count < _OVERLAY * (count + changes) or changes < _CHANGED * changed.size:
+        return False
+    rows, columns = (np.flatnonzero(changed.mean(axis=axis) >= _CHANGED_LINE) for axis in (1, 0))
+    if not (len(rows) and len(columns)):
+        return False
+    within = still[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return float(within.mean()) <= _WITHIN
 
 
 def without_bars(luma: Plane) -> Plane:
