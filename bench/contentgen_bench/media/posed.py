@@ -37,8 +37,7 @@ LIMITED = {**WHOLE, "maxImages": _PEOPLE * POSES // 2}
 
 @dataclass(frozen=True)
 class PosedMoment:
-    """What the video shows at a moment. `held` is False on the way from or to that pose; `face` in heights of the
-    picture."""
+    """Person and pose in a frame. `held`: False between two poses; `face`: height in heights of the picture."""
 
     person: int
     pose: int
@@ -127,7 +126,7 @@ def rows(whole: PoseQuality, limited: PoseQuality) -> list[Row]:
 
 
 def moment(seconds: float) -> PosedMoment:
-    """What the video shows at a time."""
+    """Person and pose in the frame at a time in seconds."""
     person, since = _shot(seconds)
     (near, *others), share = _turn(person, since)
     pose = _pose(person, since)

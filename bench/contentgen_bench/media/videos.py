@@ -9,7 +9,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from fractions import Fraction
@@ -426,11 +426,11 @@ def _scene(rng: np.random.Generator, recipe: VideoRecipe, *, first: bool) -> lis
     kind = rng.random()
     join = _joined(rng, recipe, first=first)
     if kind < content.dialogue:
-        pair = [_setup(rng, content, cast=Cast.TALKER, look=_pick(rng, _INDOORS)) for _ in range(2)]
+        pair = [_setup(rng, content, cast=Cast.TALKER, look=pick(rng, _INDOORS)) for _ in range(2)]
         pair = [replace(each, motion=Motion.STILL, light=Light.STEADY) for each in pair]
         setups = [replace(pair[n % 2], seed=int(rng.integers(1 << 31))) for n in range(int(rng.integers(3, 6)))]
     elif kind < content.dialogue + content.jumps:
-        talk = replace(_setup(rng, content, cast=Cast.TALKER, look=_pick(rng, _INDOORS)), motion=Motion.STILL)
+        talk = replace(_setup(rng, content, cast=Cast.TALKER, look=pick(rng, _INDOORS)), motion=Motion.STILL)
         setups = [
             replace(
                 talk, seed=int(rng.integers(1 << 31)), light=Light.STEADY, offset=(side * 0.13, 0.02 * side), scale=s
@@ -468,12 +468,12 @@ def _frames(rng: np.random.Generator, recipe: VideoRecipe) -> int:
 def _setup(
     rng: np.random.Generator, content: Content, cast: Cast | None = None, look: CameraLook | None = None
 ) -> Setup:
-    look = look or _pick(rng, content.looks)
-    motion = _pick(rng, content.motions)
+    look = look or pick(rng, content.looks)
+    motion = pick(rng, content.motions)
     cast = cast or _cast_for(rng, look)
     light = Light.STEADY
     if rng.random() < content.events:
-        light = _pick(rng, {Light.FLASH: 4, Light.LIGHTNING: 2, Light.SWITCH: 2, Light.FLICKER: 2})
+        light = pick(rng, {Light.FLASH: 4, Light.LIGHTNING: 2, Light.SWITCH: 2, Light.FLICKER: 2})
     toon = look is CameraLook.CARTOON
     if look is CameraLook.CARD:
         motion, light = Motion.STILL, Light.STEADY
@@ -496,7 +496,7 @@ def _hardened(rng: np.random.Generator, content: Content, setup: Setup) -> Setup
     if not isinstance(content, HardContent):
         return setup
     own = {each.name: getattr(setup, each.name) for each in fields(setup)}
-    event = _pick(rng, content.events_of_shots)
+    event = pick(rng, content.events_of_shots)
     if event in {*_CAMERA, HardEvent.SCROLLS, HardEvent.TREMOR, HardEvent.SLIDES}:
         own |= {"cast": Cast.NOBODY, "light": Light.STEADY}  # actors do not move with the camera
     if event in {HardEvent.SCROLLS, HardEvent.SLIDES}:
@@ -513,10 +513,11 @@ def _cast_for(rng: np.random.Generator, look: CameraLook) -> Cast:
         case CameraLook.STUDIO:
             return Cast.TALKER
         case _:
-            return _pick(rng, {Cast.NOBODY: 3, Cast.TALKER: 3, Cast.WALKERS: 3, Cast.CROSSING: 1})
+            return pick(rng, {Cast.NOBODY: 3, Cast.TALKER: 3, Cast.WALKERS: 3, Cast.CROSSING: 1})
 
 
-def _pick(rng: np.random.Generator, weights: Mapping[T, float]) -> T:
+def pick(rng: np.random.Generator, weights: Mapping[T, float]) -> T:
+    """Random key, by the keys' weights."""
     kinds = list(weights)
     share = np.array([weights[kind] for kind in kinds], float)
     return kinds[int(rng.choice(len(kinds), p=share / share.sum()))]
@@ -539,26 +540,27 @@ def _clock(recipe: VideoRecipe, frames: int) -> npt.NDArray[np.float64]:
 
 
 def _truth(parts: list[_FilmPart], seconds: npt.NDArray[np.float64]) -> Truth:
+    looks = ({name: getattr(part.setup, name) for name in ("look", "motion", "light", "cast")} for part in parts)
+    return edit_truth([(part.join, part.join_frames, part.frames) for part in parts], looks, seconds)
+
+
+def edit_truth(
+    parts: Sequence[tuple[Join, int, int]], looks: Iterable[Mapping[str, str]], seconds: npt.NDArray[np.float64]
+) -> Truth:
+    """Ground truth of an edit, by the times of its frames.
+
+    `parts`: transition, its number of frames, and that of the shot after it; `looks`: the other fields of Filmed.
+    """
     at = [round(float(each), 5) for each in seconds]
     gaps: list[Gap] = []
     shots: list[Filmed] = []
     first = 0
-    for index, part in enumerate(parts):
-        begin = first + part.join_frames
+    for index, ((join, join_frames, frames), look) in enumerate(zip(parts, looks, strict=True)):
+        begin = first + join_frames
         if index:
-            gaps.append(Gap(start=at[first - 1], end=at[begin], kind=part.join))
-        first = begin + part.frames
-        setup = part.setup
-        shots.append(
-            Filmed(
-                start=at[begin],
-                end=at[first - 1],
-                look=setup.look,
-                motion=setup.motion,
-                light=setup.light,
-                cast=setup.cast,
-            )
-        )
+            gaps.append(Gap(start=at[first - 1], end=at[begin], kind=join))
+        first = begin + frames
+        shots.append(Filmed(start=at[begin], end=at[first - 1], **look))
     return Truth(gaps=tuple(gaps), shots=tuple(shots), seconds=tuple(at))
 
 

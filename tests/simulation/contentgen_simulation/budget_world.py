@@ -81,7 +81,7 @@ class BudgetWorld(World):
             assert self._least(each["_id"]) <= each["held"], each
 
     def _least(self, window: str) -> float:
-        """What the purchases of a window that may be paid cost at least: the bound, or the charge if it is less."""
+        """Minimum cost of a window's purchases that may be paid: the bound, or the charge if it is less."""
         paid = [each for each in self.sent() if window in each["budgets"]]
         return sum((min(_charge_of(each), float(each["boundMicros"] or 0)) for each in paid), 0.0)
 

@@ -1,6 +1,6 @@
 """Edit of a video: random sequence of shots and transitions, its frames, and its ground truth."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from contentgen_bench.media.unseen.painting import cel, crowds, events, places, screens, water
 from contentgen_bench.media.unseen.painting.plan import CameraMove, Draw, Happening, Image, PlannedShot, SceneFamily
-from contentgen_bench.media.videos import Filmed, Gap, Join, Truth
+from contentgen_bench.media.videos import Join, Truth, edit_truth, pick
 
 T = TypeVar("T")
 Seconds = npt.NDArray[np.float64]
@@ -77,11 +77,11 @@ def _part(rng: np.random.Generator, style: ShotStyle, rate: float, before: EditP
             join, join_seconds = Join.DISSOLVE, rng.uniform(0.35, 1.5)
         else:
             join, join_seconds, tone = Join.FADE, rng.uniform(0.7, 2.0), 255 if rng.random() < 0.15 else 0
-    family, place, closer = _pick(rng, style.families), int(rng.integers(1 << 31)), float(rng.uniform(0.85, 1.25))
+    family, place, closer = pick(rng, style.families), int(rng.integers(1 << 31)), float(rng.uniform(0.85, 1.25))
     if before and before.shot.family in _PLACES and join is Join.CUT and rng.random() < style.again:
         family, place = before.shot.family, before.shot.place
         closer = 2.3 if before.shot.closer < 1.5 else 0.9
-    move, happening = _pick(rng, style.moves), _pick(rng, style.happenings)
+    move, happening = pick(rng, style.moves), pick(rng, style.happenings)
     if family is SceneFamily.SCREEN:
         move, happening = CameraMove.FIXED, Happening.NOTHING
     if family not in _PLACES and move is CameraMove.WHIP:
@@ -106,27 +106,12 @@ def _timed(rng: np.random.Generator, shot: PlannedShot, join: float, length: flo
     return replace(shot, event=join + _QUIET + float(rng.uniform(0, max(free, 0.0))), event_seconds=lasts)
 
 
-def _pick(rng: np.random.Generator, weights: Mapping[T, float]) -> T:
-    kinds = list(weights)
-    share = np.array([weights[kind] for kind in kinds], float)
-    return kinds[int(rng.choice(len(kinds), p=share / share.sum()))]
-
-
 def truth(parts: list[EditPart], seconds: Seconds) -> Truth:
     """Ground truth of an edit, by the times of its frames."""
-    at = [round(float(each), 5) for each in seconds]
-    gaps: list[Gap] = []
-    shots: list[Filmed] = []
-    first = 0
-    for index, part in enumerate(parts):
-        begin = first + part.join_frames
-        if index:
-            gaps.append(Gap(start=at[first - 1], end=at[begin], kind=part.join))
-        first = begin + part.frames
-        shot = part.shot
-        about = {"look": shot.family, "motion": shot.move, "light": shot.happening, "cast": ""}
-        shots.append(Filmed(start=at[begin], end=at[first - 1], **about))
-    return Truth(gaps=tuple(gaps), shots=tuple(shots), seconds=tuple(at))
+    looks = (
+        {"look": part.shot.family, "motion": part.shot.move, "light": part.shot.happening, "cast": ""} for part in parts
+    )
+    return edit_truth([(part.join, part.join_frames, part.frames) for part in parts], looks, seconds)
 
 
 def painter(shot: PlannedShot, width: int, height: int) -> Draw:

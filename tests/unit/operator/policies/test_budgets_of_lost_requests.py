@@ -276,7 +276,7 @@ class _Saved:
 
 
 async def ends(world: BudgetWorld, then: Callable[[BudgetWorld], None]) -> None:
-    """What holds after a crash or a takeover: the purchase counts once in each window, and nothing more is paid.
+    """Invariant after a crash or a takeover: the purchase counts once in each window, and nothing more is paid.
 
     A replaced one that the crash has kept out of the ledger does not count: only the run document has the next attempt.
     """

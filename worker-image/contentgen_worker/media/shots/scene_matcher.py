@@ -203,7 +203,7 @@ def _compared(one: _Details, other: _Details, shift: Shift, zoom: float) -> Scen
 
 
 def _same_details(one: _Details, other: _Details, shift: Shift) -> tuple[Mask, Mask]:
-    """Where two frames have visible details within their overlap, and where these are the same."""
+    """Masks of the overlap of two frames: pixels with visible details, and those of them that are the same."""
     (height, width), (x, y) = one.picture.shape, shift
     here = slice(max(0, y), height + min(0, y)), slice(max(0, x), width + min(0, x))
     there = slice(max(0, -y), height + min(0, -y)), slice(max(0, -x), width + min(0, -x))
