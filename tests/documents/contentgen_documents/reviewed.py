@@ -93,7 +93,7 @@ NOT_RUN = (
         ("make audit", "make audit-base", "python -m contentgen_bench duplicates --real FOLDER --fetch"),
     ),
     NotRun(
-        "it would replace the other suites' release; tests/cluster/chart/test_manifests.py builds it",
+        "it would replace the other suites' release; tests/chart/test_manifests.py builds it",
         ("kubectl apply --server-side --kustomize deploy/kustomize/overlays/example",),
     ),
     NotRun(
@@ -145,7 +145,7 @@ NOT_RUN = (
         "uv tool install '.[cli]'",
         "uv tool install 'contentgen-0.1.0-py3-none-any.whl[cli]'",
     )),
-    NotRun("PromQL, for Prometheus; promtool checks the same metrics in tests/cluster/monitoring", (
+    NotRun("PromQL, for Prometheus; promtool checks the same metrics in tests/chart", (
         "sum by (provider, model) (increase(contentgen_estimated_dollars_total[1h]))",
     )),
     NotRun("it stops the operator, or refuses beside one; make test-upgrade-cluster runs it", (

@@ -1,6 +1,6 @@
 """The OLM bundle: complete, with the chart's rights and images, and only install modes that the operator supports.
 
-The chart's objects are those of deploy/kustomize/base; tests/cluster/chart/test_manifests.py compares both.
+The chart's objects are those of deploy/kustomize/base; tests/chart/test_manifests.py compares both.
 `make olm-validate` runs operator-framework's validators.
 """
 

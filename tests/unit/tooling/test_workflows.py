@@ -106,7 +106,7 @@ def test_what_each_workflow_runs() -> None:
 
 def test_what_ci_calls_is_a_program_that_runs_the_tests() -> None:
     assert os.access(ROOT / ".ci/run", os.X_OK)
-    assert "\nmake test\n" in (ROOT / ".ci/run").read_text()
+    assert "\nmake test || status=1\nmake test-cluster || status=1\n" in (ROOT / ".ci/run").read_text()
 
 
 def test_an_action_has_one_pin() -> None:

@@ -1,6 +1,6 @@
 """Chart tests without a cluster: helm-unittest (charts/contentgen/tests) and further checks of renderings.
 
-Both majors of helm lint and render it. The programs are those of `python -m contentgen_cluster chart-tools`.
+Both majors of helm lint and render it. The programs are those of `python -m contentgen_cluster tools`.
 """
 
 import json
@@ -22,7 +22,7 @@ from contentgen_operator.leader.endpoint import WorkerEndpoint, wanted
 from contentgen_operator.settings import Settings
 from contentgen_operator.state.observed import ResourceRef
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts" / "contentgen"
 TOOLS = ROOT / ".cluster" / "bin"
 MAJORS = {"helm": "v4.", "helm3": "v3."}
@@ -68,7 +68,9 @@ MODES: dict[str, list[str]] = {
 def run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     path = TOOLS / program
     if not path.exists():
-        pytest.fail(f"there is no {path}: run `.venv/bin/python -m contentgen_cluster chart-tools`")
+        pytest.fail(
+            f"there is no {path}: run `.venv/bin/python -m contentgen_cluster tools helm helm3 helm-unittest promtool`"
+        )
     return subprocess.run([path, *arguments], capture_output=True, text=True, timeout=120, check=False)
 
 

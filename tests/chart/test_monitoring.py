@@ -15,7 +15,7 @@ from contentgen_gateway import metrics as gateway
 from contentgen_operator import metrics
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[2]
+ROOT = HERE.parents[1]
 TOOLS = ROOT / ".cluster" / "bin"
 RUNBOOKS = ROOT / "docs" / "runbooks"
 ENABLED = [
@@ -32,7 +32,9 @@ Manifest = dict[str, Any]
 def run(program: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     path = TOOLS / program
     if not path.exists():
-        pytest.fail(f"there is no {path}: run `.venv/bin/python -m contentgen_cluster chart-tools`")
+        pytest.fail(
+            f"there is no {path}: run `.venv/bin/python -m contentgen_cluster tools helm helm3 helm-unittest promtool`"
+        )
     return subprocess.run([path, *arguments], capture_output=True, text=True, timeout=120, check=False)
 
 
