@@ -218,6 +218,7 @@ generate: .venv/.ready ## CRDs and reference pages from the models
 lint-workflows: .venv/.ready ### the GitHub workflows: their schema, and zizmor
 	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/[!c]*.yml
 	@$(BIN)/zizmor --offline --quiet --no-progress .github
 
 .PHONY: manifests

@@ -123,6 +123,12 @@ def _make(arguments: Sequence[str]) -> Problems:
             yield f"make: no {'variable' if assigns else 'target'} {name}"
 
 
+def _pytest(arguments: Sequence[str]) -> Problems:
+    for path in (word for word in arguments if word.startswith("tests/")):
+        if not (ROOT / path).exists():
+            yield f"pytest: there is no {path}"
+
+
 # helm, by the chart's own schema; what it makes of them is tried on the cluster
 
 
@@ -217,6 +223,7 @@ _CHECKS: dict[str, Callable[[Sequence[str]], Problems]] = {
     "docker": _docker,
     "helm": _helm,
     "make": _make,
+    "pytest": _pytest,
     "uv": _uv,
 }
 

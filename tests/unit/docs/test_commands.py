@@ -110,6 +110,7 @@ def test_the_files_that_readers_write_are_in_the_documents() -> None:
     "text",
     [
         "make tset",
+        ".venv/bin/pytest tests/unit/opreator",
         "make demo VIDOE=talk.mp4",
         "kubectl contentgen whyy avatar",
         "kubectl contentgen logs avatar --folow",
