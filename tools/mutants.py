@@ -734,14 +734,6 @@ OF_POLICIES: tuple[Mutant, ...] = (
         "    return was_sent(item)\n",
         "tests/unit/cli/test_cli.py::test_a_run_whose_earlier_attempt_was_paid_is_not_retried_unasked",
     ),
-    Mutant(
-        "rollback: a resource is resumed without the approval that its spec had",
-        "operator/contentgen_gateway/migration/rollback.py",
-        '        spec = {**_saved(kind, body), "suspend": None}\n',
-        '        spec = {"suspend": None}\n',
-        "tests/unit/gateway/migration/test_rollback.py"
-        "::test_fields_that_are_dropped_are_restored_in_the_write_that_resumes",
-    ),
     *_of(
         "decide/payment",
         (
@@ -1700,13 +1692,6 @@ MUTANTS: tuple[Mutant, ...] = (
         'return given if stored is None or given["_id"] == FIRST else None',
         "return given if stored is None else None",
         f"tests/unit/{_TENANCY}_a_backup_restored_into_a_new_cluster_waits_to_be_confirmed",
-    ),
-    Mutant(
-        "tenants: a rollback after a namespace was created again, before it has bought anything",
-        "operator/contentgen_gateway/migration/rollback.py",
-        ' or self._bindings.find_one(bound, {"_id": 1})',
-        "",
-        "tests/unit/gateway/migration/test_rollback.py::test_a_namespace_that_was_created_again_is_suspended",
     ),
     Mutant(
         "tenants: lists hold the earlier namespace's records",

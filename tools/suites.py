@@ -147,8 +147,6 @@ WIDE = SuiteLane(
         ),
         on_cluster("metrics", "a scrape through the Service", 60, "chart/test_metrics.py"),
         on_cluster("chart installs", "helm 3 and 4", 240, "chart/test_chart_install.py"),
-        # Here, because CRDs belong to the cluster: for the time of this suite they are those of a5a1c84.
-        on_cluster("upgrade", "from a5a1c84 with a resource in each stage", 180, "upgrade/test_upgrade.py"),
     ),
 )
 OWN = (
