@@ -697,15 +697,6 @@ OF_POLICIES: tuple[Mutant, ...] = (
             "operator/process/test_usage_metrics.py::test_the_series_are_limited_and_the_rest_is_added_up",
         ),
     ),
-    *_of(
-        "watch/given_up_labels",
-        (
-            "given-up work: a label that a tool removes is written again",
-            "        if ref.uid in self._seen and ref not in self._waiting:\n",
-            "        if False:\n",
-            "operator/policies/test_given_up.py::test_a_label_that_a_tool_removes_is_not_written_again",
-        ),
-    ),
     Mutant(
         "advice: a paid earlier attempt of a run counts as nothing",
         "operator/contentgen_contract/advice/remedies.py",
@@ -1168,7 +1159,7 @@ MUTANTS: tuple[Mutant, ...] = (
             "a status without the purchase's name is paid",
             "        _check_crd(status, written)\n",
             "",
-            f"{_PURCHASES}_a_crd_of_an_older_release_stops_the_payment",
+            f"{_PURCHASES}_a_crd_without_the_purchases_name_stops_the_payment",
         ),
         (
             "a failed compare-and-set is not told",
@@ -1471,7 +1462,7 @@ MUTANTS: tuple[Mutant, ...] = (
             "paid although the API server's status does not name the purchase",
             "named = _named_purchase(resource.status) == _named_purchase(status)",
             "named = True",
-            f"{_PURCHASES}_a_crd_of_an_older_release_stops_the_payment",
+            f"{_PURCHASES}_a_crd_without_the_purchases_name_stops_the_payment",
         ),
     ),
     *_of(
@@ -1536,12 +1527,6 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     *_of(
         "stores/ledger",
-        (
-            "tenants: orphans of a re-created namespace are not followed where one namespace is watched",
-            'return {"$or": [*(_under(f"{each}/") for each in namespaces), *scoped_keys]}',
-            'return {"$or": [_under(f"{each}/") for each in namespaces]}',
-            f"{_CLASS}_a_document_of_an_older_release_has_none_and_is_read",
-        ),
         (
             "tenants: an adopted purchase stays the former cluster's",
             "if tenant is not None and tenant.cluster:",
