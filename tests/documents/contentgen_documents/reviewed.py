@@ -79,8 +79,6 @@ NOT_RUN = (
             "make soak",
             "make test-hostile",
             "make test-kubernetes",
-            "make test-upgrade",
-            "make test-upgrade-cluster",
             "make vendor",
             "python -m contentgen_bench unseen",
             "python -m contentgen_bench videos",
