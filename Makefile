@@ -124,14 +124,6 @@ rehearse: .venv/.ready ### purchases, policies: PLANS=3000 randomized plans from
 mutants: .venv/.ready ### mutation tests of purchases: a test must fail without each defence; ONLY=text for some, about 5 minutes
 	@$(PY) tools/mutants.py $(if $(ONLY),--only "$(ONLY)")
 
-.PHONY: test-upgrade
-test-upgrade: .venv/.ready ### upgrade from a5a1c84 and rollback, every state of a purchase with every kind: minutes (make test takes a sample)
-	@CONTENTGEN_UPGRADE=all $(PYTEST) tests/unit/simulation/test_upgrade.py tests/unit/gateway/migration/test_rollback.py
-
-.PHONY: test-upgrade-cluster
-test-upgrade-cluster: cluster ### the same on the cluster, with charts, images and CRDs of both releases: about 7 minutes
-	@CONTENTGEN_UPGRADE=all $(PYTEST) tests/cluster/upgrade
-
 .PHONY: test-kubernetes
 test-kubernetes: .venv/.ready ### CRDs, policies and chart on API servers of KUBERNETES="1.35 1.36 1.37"; builds them first, 10 minutes each
 	@$(PY) -m contentgen_cluster tools helm helm3

@@ -697,15 +697,6 @@ OF_POLICIES: tuple[Mutant, ...] = (
             "operator/process/test_usage_metrics.py::test_the_series_are_limited_and_the_rest_is_added_up",
         ),
     ),
-    *_of(
-        "watch/given_up_labels",
-        (
-            "given-up work: a label that a tool removes is written again",
-            "        if ref.uid in self._seen and ref not in self._waiting:\n",
-            "        if False:\n",
-            "operator/policies/test_given_up.py::test_a_label_that_a_tool_removes_is_not_written_again",
-        ),
-    ),
     Mutant(
         "advice: a paid earlier attempt of a run counts as nothing",
         "operator/contentgen_contract/advice/remedies.py",
@@ -733,14 +724,6 @@ OF_POLICIES: tuple[Mutant, ...] = (
         "    return was_sent(item) or remedies.payment_state(item.facts) is not Paid.NOTHING\n",
         "    return was_sent(item)\n",
         "tests/unit/cli/test_cli.py::test_a_run_whose_earlier_attempt_was_paid_is_not_retried_unasked",
-    ),
-    Mutant(
-        "rollback: a resource is resumed without the approval that its spec had",
-        "operator/contentgen_gateway/migration/rollback.py",
-        '        spec = {**_saved(kind, body), "suspend": None}\n',
-        '        spec = {"suspend": None}\n',
-        "tests/unit/gateway/migration/test_rollback.py"
-        "::test_fields_that_are_dropped_are_restored_in_the_write_that_resumes",
     ),
     *_of(
         "decide/payment",
@@ -1176,7 +1159,7 @@ MUTANTS: tuple[Mutant, ...] = (
             "a status without the purchase's name is paid",
             "        _check_crd(status, written)\n",
             "",
-            f"{_PURCHASES}_a_crd_of_an_older_release_stops_the_payment",
+            f"{_PURCHASES}_a_crd_without_the_purchases_name_stops_the_payment",
         ),
         (
             "a failed compare-and-set is not told",
@@ -1479,7 +1462,7 @@ MUTANTS: tuple[Mutant, ...] = (
             "paid although the API server's status does not name the purchase",
             "named = _named_purchase(resource.status) == _named_purchase(status)",
             "named = True",
-            f"{_PURCHASES}_a_crd_of_an_older_release_stops_the_payment",
+            f"{_PURCHASES}_a_crd_without_the_purchases_name_stops_the_payment",
         ),
     ),
     *_of(
@@ -1544,12 +1527,6 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     *_of(
         "stores/ledger",
-        (
-            "tenants: orphans of a re-created namespace are not followed where one namespace is watched",
-            'return {"$or": [*(_under(f"{each}/") for each in namespaces), *scoped_keys]}',
-            'return {"$or": [_under(f"{each}/") for each in namespaces]}',
-            f"{_CLASS}_a_document_of_an_older_release_has_none_and_is_read",
-        ),
         (
             "tenants: an adopted purchase stays the former cluster's",
             "if tenant is not None and tenant.cluster:",
@@ -1700,13 +1677,6 @@ MUTANTS: tuple[Mutant, ...] = (
         'return given if stored is None or given["_id"] == FIRST else None',
         "return given if stored is None else None",
         f"tests/unit/{_TENANCY}_a_backup_restored_into_a_new_cluster_waits_to_be_confirmed",
-    ),
-    Mutant(
-        "tenants: a rollback after a namespace was created again, before it has bought anything",
-        "operator/contentgen_gateway/migration/rollback.py",
-        ' or self._bindings.find_one(bound, {"_id": 1})',
-        "",
-        "tests/unit/gateway/migration/test_rollback.py::test_a_namespace_that_was_created_again_is_suspended",
     ),
     Mutant(
         "tenants: lists hold the earlier namespace's records",

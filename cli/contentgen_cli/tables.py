@@ -35,7 +35,7 @@ def versions(item: Item, only: int | None) -> tuple[VersionStatus, ...]:
 
 
 def url(version: VersionStatus, file: OutputFile) -> str | None:
-    """S3 URL of a file; None for a status of an older release, without the bucket."""
+    """S3 URL of a file; None for a version of another operator class, without the bucket."""
     return f"s3://{version.bucket}/{file.key}" if version.bucket else None
 
 

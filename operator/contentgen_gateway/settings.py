@@ -8,7 +8,6 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from contentgen_contract.resources.namespaces import LabelSelector, Namespace
 from contentgen_contract.resources.operator_class import DEFAULT_CLASS
-from contentgen_contract.resources.spec import Approval
 from contentgen_runtime.http_server.servers import ANY_ADDRESS
 
 
@@ -21,9 +20,6 @@ class Settings(BaseSettings):
     watch_namespace_selector: LabelSelector | None = None
     operator_class: str = Field(
         DEFAULT_CLASS, description="Operator class of the resources that the gateway creates, lists and changes."
-    )
-    approval: Approval = Field(
-        Approval.AUTOMATIC, description="The operator's minimum of spec.approval, for the preparation of a rollback."
     )
     log_format: Literal["json", "plain"] = "json"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

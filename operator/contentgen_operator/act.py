@@ -703,7 +703,7 @@ def _check_crd(status: ResourceStatus, written: dict[str, Any]) -> None:
     named, account = (run.purchase_id, run.provider_account) if run else (None, None)
     pruned = (named and kept.get("purchaseId") != named) or (account and kept.get("providerAccount") != account)
     if pruned or (run and run.collect and "collect" not in kept):
-        raise RuntimeError("the CRDs are of an older release than the operator: apply the ones of this release")
+        raise RuntimeError("the CRDs are not those of this operator: apply the ones of its release")
 
 
 def _job_record(owner: ResourceRef, run: int, job: StageJob, body: dict[str, Any]) -> RecordedJob:

@@ -70,7 +70,6 @@ from contentgen_operator.telemetry.health import OperatorHealth
 from contentgen_operator.telemetry.instrumented import InstrumentedLedger, InstrumentedProvider
 from contentgen_operator.watch.event_handlers import EventHandlers
 from contentgen_operator.watch.expiries import Expiries
-from contentgen_operator.watch.given_up_labels import GivenUpLabels
 from contentgen_operator.watch.liveness import WatchLiveness
 from contentgen_operator.watch.lora_names import LoraNames
 from contentgen_operator.watch.settled import SettledCheck
@@ -189,7 +188,6 @@ class BackgroundWork:
     audit: AccountAudit
     settled: SettledCheck
     expiries: Expiries
-    given_up: GivenUpLabels
     temporary_files: TemporaryFiles
     releases: NamespaceReleases
     notifier: Notifier
@@ -455,7 +453,6 @@ def build_background(base: Foundation, core: ReconcileLoop) -> BackgroundWork:
         audit=_audit(base),
         settled=SettledCheck(stores.runs, core.reconciler.wake),
         expiries=Expiries(core.reconciler.wake),
-        given_up=GivenUpLabels(base.kube, base.check),
         temporary_files=TemporaryFiles(
             storage=stores.storage,
             records=stores.records,
@@ -508,7 +505,6 @@ def leader_loops(
         background.budgets.run,
         background.settled.run,
         background.expiries.run,
-        background.given_up.run,
         background.temporary_files.run,
         background.releases.run,
         partial(core.payment_queue.run, core.reconciler.wake),
@@ -656,7 +652,6 @@ def build_event_handlers(base: Foundation, background: BackgroundWork, tasks: Le
         background.settled,
         selection=base.selection,
         expiries=background.expiries,
-        given_up=background.given_up,
         on_deselected=background.releases.note,
         on_deleted=tasks.deleted,
     )

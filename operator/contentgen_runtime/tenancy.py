@@ -45,7 +45,7 @@ class NamespaceGone(Conflict):
 class Followed(Value):
     """Purchases without a resource that a cluster follows, by the cluster and namespace of the purchase."""
 
-    clusters: frozenset[str | None] = frozenset()  # None: purchases of older releases
+    clusters: frozenset[str] = frozenset()
     taken: frozenset[tuple[str | None, str]] = frozenset()  # clusters and namespaces that it has taken over
     lost: frozenset[str] = frozenset()  # its namespaces that another cluster has taken over
     elsewhere: frozenset[tuple[str | None, str]] = frozenset()  # clusters and namespaces of another cluster now
@@ -140,10 +140,10 @@ class Tenancy:
             elsewhere=frozenset(each for each in bound if each[0] != cluster.uid and each not in taken),
         )
 
-    def _own_clusters(self, cluster: NamespaceIdentity, confirmed: Document | None) -> frozenset[str | None]:
+    def _own_clusters(self, cluster: NamespaceIdentity, confirmed: Document | None) -> frozenset[str]:
         if confirmed is None or confirmed.get("confirmed") == CONFIRMED_FRESH:
             return frozenset({cluster.uid})
-        return frozenset({None, cluster.uid, *(confirmed.get("takesOver") or ())})
+        return frozenset({cluster.uid, *(confirmed.get("takesOver") or ())})
 
     def _mark_seen(self, cluster: NamespaceIdentity) -> Document:
         """Document of the cluster, with `seenAt` updated."""

@@ -421,7 +421,6 @@ def test_crds_are_those_of_the_repository() -> None:
         ("storage.endpoint=s3.local", "endpoint"),
         ("mongodb.uri=postgres://db", "uri"),
         ("allowedHosts={media.local}", "allowedHosts"),
-        ("watchNamespace=Marketing", "watchNamespace"),
         ("watchNamespaces={Marketing}", "watchNamespaces"),
         ("watchNamespaceSelector.matchLabel.a=b", "matchLabel"),
         ("image.pullPolicy=Sometimes", "pullPolicy"),

@@ -130,7 +130,7 @@ class Uploader:
 
     def _put_granted(self, output: Output, grant: UploadGrant, requested_at: float) -> _PutResult:
         lifetime = grant.expires_seconds
-        if lifetime is not None and self._clock() >= requested_at + lifetime - min(_MARGIN_SECONDS, lifetime / 2):
+        if self._clock() >= requested_at + lifetime - min(_MARGIN_SECONDS, lifetime / 2):
             return _PutResult.EXPIRED
         try:
             self._put(grant.url, grant.headers, output)

@@ -302,14 +302,8 @@ system:serviceaccount:{{ .Release.Namespace }}:{{ include "contentgen.gatewaySer
 {{/* The namespaces of the list, as JSON; none: all, or those of the selector. */}}
 {{- define "contentgen.watchNamespaces" -}}
 {{- $names := default list .Values.watchNamespaces -}}
-{{- if .Values.watchNamespace -}}
-{{- if and $names (ne ($names | toJson) (list .Values.watchNamespace | toJson)) -}}
-{{- fail (printf "watchNamespace is replaced by watchNamespaces, and both are set: leave watchNamespace out, and add %s to watchNamespaces if its resources are to be worked on" .Values.watchNamespace) -}}
-{{- end -}}
-{{- $names = list .Values.watchNamespace -}}
-{{- end -}}
 {{- if and $names (include "contentgen.watchSelector" .) -}}
-{{- fail "watchNamespaces (or watchNamespace) and watchNamespaceSelector are set: expected one of them" -}}
+{{- fail "watchNamespaces and watchNamespaceSelector are set: expected one of them" -}}
 {{- end -}}
 {{ $names | toJson }}
 {{- end }}
@@ -365,7 +359,6 @@ makes the release's own namespace after it has rendered.
 {{- range (first .spec.template.spec.containers).env }}{{ $_ := set $env .name (default "" .value) }}{{ end -}}
 {{- end -}}
 {{- $before := get $env "CONTENTGEN_WATCH_NAMESPACES" | default "[]" | fromJsonArray -}}
-{{- with get $env "CONTENTGEN_WATCH_NAMESPACE" }}{{ $before = list . }}{{ end -}}
 {{- $gone := list -}}
 {{- range $before }}{{ if not (has . $names) }}{{ $gone = append $gone . }}{{ end }}{{ end -}}
 {{- if or (and $before (not $gone)) (and $labels (eq $labels (get $env "CONTENTGEN_WATCH_NAMESPACE_SELECTOR"))) -}}

@@ -28,7 +28,6 @@ def plan(items: Sequence[Item], to: str) -> MovePlan:
         raise CliError(f"--to {to!r}: expected up to 63 lower-case letters, digits and '-'") from None
     moved = tuple(item for item in items if item.operator_class != to)
     refuse_if_any(tuple((item, why) for item in moved if (why := obstacle(item))))
-    # The default class is an absent field, which older releases accept.
     change = {"spec": {"operatorClass": None if to == DEFAULT_CLASS else to}}
     return MovePlan(moved, tuple(item for item in items if item.operator_class == to), change)
 

@@ -24,7 +24,7 @@ LICENCES = ("LICENSE", "THIRD-PARTY-NOTICES.txt")
 class ImageRecipe:
     """One of our images; all modules come to /opt/contentgen.
 
-    Paths are relative to the repository, those of requirements and packages to `root` where that is set.
+    Paths are relative to the repository.
     """
 
     name: str
@@ -39,8 +39,6 @@ class ImageRecipe:
     """Likewise, but compiled: another architecture's are named FILE-ARCHITECTURE."""
     writable: tuple[str, ...] = ()
     """Folders that the image's user may write to."""
-    root: Path | None = None
-    """Sources of another release."""
 
     @property
     def title(self) -> str:
@@ -60,8 +58,7 @@ class ImageRecipe:
 
     def files(self, repo: Path = REPO) -> tuple[list[Path], list[Path]]:
         """Locks of requirements, and folders of packages."""
-        root = self.root or repo
-        return [root / each for each in self.requirements], [root / each for each in self.packages]
+        return [repo / each for each in self.requirements], [repo / each for each in self.packages]
 
     def repository(self, prefix: str) -> str:
         return f"{prefix.rstrip('/')}/{self.title}"
@@ -119,10 +116,5 @@ def inputs(image: ImageRecipe, repo: Path) -> Iterator[Path]:
 
 def tag(image: ImageRecipe, repo: Path, *others: str) -> str:
     """Hash of the image's files and of its other inputs (programs)."""
-    named = [text for file in inputs(image, repo) for text in (_name(file, image, repo), content_key(file))]
+    named = [text for file in inputs(image, repo) for text in (str(file.relative_to(repo)), content_key(file))]
     return content_key(*named, *others)
-
-
-def _name(file: Path, image: ImageRecipe, repo: Path) -> str:
-    root = image.root if image.root and file.is_relative_to(image.root) else repo
-    return str(file.relative_to(root))

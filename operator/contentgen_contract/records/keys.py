@@ -92,11 +92,11 @@ def run_of(key: str) -> RunKeys | None:
 
 
 OUTCOMES = "runs/"
-"""Prefix of all jobs' outcomes, and of the provider responses of older releases."""
+"""Prefix of all jobs' outcomes."""
 
 
 def internal_prefix(job_id: str) -> str:
-    """Prefix of a job's outcomes and of its provider responses."""
+    """Prefix of a job's outcomes."""
     return f"runs/{_part(job_id)}/"
 
 
@@ -138,11 +138,7 @@ def purchase_prefix(purchase_id: str) -> str:
 
 
 def purchase_response(purchase_id: str) -> str:
-    """Key of the provider's response, written once: providers delete theirs within an hour.
-
-    Releases before 0.3 stored it at `runs/{jobId}/{run}/provider-{attempt}.json`; the ledger's `resultKey` contains
-    either.
-    """
+    """Key of the provider's response, written once: providers delete theirs within an hour."""
     return f"{purchase_prefix(purchase_id)}response.json"
 
 

@@ -4,7 +4,6 @@ A restored ledger must not cause a second payment: it has the state at the time 
 been sent since.
 """
 
-import hashlib
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
@@ -26,16 +25,11 @@ class PurchaseState(StrEnum):
 
 
 class PurchaseStep(StrEnum):
-    """Step of a purchase in the state `intent`. An intent of an older release has none, which means `SENDING`."""
+    """Step of a purchase in the state `intent`, in their order."""
 
     PLANNED = "planned"  # nothing is sent; the process that moves it to SENDING by compare-and-set may send it
     SENDING = "sending"  # it may have been sent
     ABANDONED = "abandoned"  # a person allowed the next attempt: this one is never sent, but still searched for
-
-
-def legacy_id(buying_key: str) -> str:
-    """Purchase id of a document without one, derived from its buying key."""
-    return f"legacy-{hashlib.sha256(buying_key.encode()).hexdigest()[:32]}"
 
 
 _ENDS = {PurchaseState.SUCCEEDED, PurchaseState.FAILED, PurchaseState.CANCELLED, PurchaseState.COLLECTED}
@@ -65,7 +59,7 @@ def merge_restored(stored: Document | None, given: Document) -> Document | None:
     return {**given, "state": PurchaseState.INTENT.value, "step": PurchaseStep.SENDING.value, "error": UNCERTAIN}
 
 
-_STEPS: tuple[str | None, ...] = (PurchaseStep.PLANNED, None, PurchaseStep.SENDING, PurchaseStep.ABANDONED)
+_STEPS: tuple[str | None, ...] = tuple(PurchaseStep)
 
 
 def _is_later_step(stored: Document, given: Document) -> bool:

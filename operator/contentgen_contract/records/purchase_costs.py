@@ -24,22 +24,18 @@ class UsageLabel(StrEnum):
 
 _HAS_STATE: dict[str, Expression] = {each.value: {"$eq": ["$state", each.value]} for each in PurchaseState}
 _BILLED: Expression = {"$or": [{"$eq": [{"$ifNull": ["$costSource", ""]}, each.value]} for each in BILLED]}
-_UNPRICED: Expression = {"$eq": [{"$ifNull": ["$actualMicros", {"$ifNull": ["$estimatedMicros", -1]}]}, -1]}
+_UNPRICED: Expression = {"$eq": [{"$ifNull": ["$estimatedMicros", -1]}, -1]}
 _FINISHED: Expression = {"$or": [_HAS_STATE["succeeded"], _HAS_STATE["collected"], _HAS_STATE["discarded"]]}
 # The cost of a request without a result is unknown unless the provider has billed it.
 _ENDED: Expression = {"$or": [_HAS_STATE["failed"], _HAS_STATE["cancelled"]]}
-_STEP: Expression = {"$ifNull": ["$step", PurchaseStep.SENDING.value]}  # older releases store none; it may be sent
-_SENDING: Expression = {"$and": [_HAS_STATE["intent"], {"$eq": [_STEP, PurchaseStep.SENDING.value]}]}
+_SENDING: Expression = {"$and": [_HAS_STATE["intent"], {"$eq": ["$step", PurchaseStep.SENDING.value]}]}
 # A person allowed another paid attempt; the abandoned one may have been paid too.
-_ABANDONED: Expression = {"$and": [_HAS_STATE["intent"], {"$eq": [_STEP, PurchaseStep.ABANDONED.value]}]}
+_ABANDONED: Expression = {"$and": [_HAS_STATE["intent"], {"$eq": ["$step", PurchaseStep.ABANDONED.value]}]}
 _PENDING: Expression = {"$or": [_SENDING, _HAS_STATE["submitted"]]}
 
 PAID: Expression = {"$cond": [_BILLED, "$actualMicros", 0]}
 """Billed by the provider."""
-# Releases without costSource stored the estimate as actualMicros.
-ESTIMATED: Expression = {
-    "$cond": [_BILLED, 0, {"$cond": [_FINISHED, {"$ifNull": ["$actualMicros", "$estimatedMicros"]}, 0]}]
-}
+ESTIMATED: Expression = {"$cond": [_BILLED, 0, {"$cond": [_FINISHED, "$estimatedMicros", 0]}]}
 """Finished, and not billed yet."""
 EXPECTED: Expression = {"$cond": [_PENDING, "$estimatedMicros", 0]}
 """Estimates of requests in progress."""

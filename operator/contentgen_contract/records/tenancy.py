@@ -1,7 +1,7 @@
 """Tenants: a namespace of a cluster with its UID, and the scope of its purchases and records. Pure.
 
-The scope is part of buying keys and a field of records. It is empty for the first namespace of a name, whose keys equal
-those of older releases, and the UID for a namespace that was deleted and created again.
+The scope is part of buying keys and a field of records. It is empty for the first namespace of a name, and the UID
+for a namespace that was deleted and created again.
 """
 
 from collections.abc import Mapping

@@ -429,7 +429,7 @@ class JobSpec(Manifest):
         "DeadlineExceeded and the request at the provider is cancelled. If omitted, only the operator's own limits "
         "apply.",
     )
-    # No default in the CRD: the API server would write it into each spec, and an older release refuses the field.
+    # No default in the CRD: the API server would write it into each spec.
     collect_deadline_seconds: int | None = Field(
         None,
         ge=60,

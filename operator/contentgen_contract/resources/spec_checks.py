@@ -1,7 +1,7 @@
 """Checks for specs that the provider would accept and bill without a usable result. Pure.
 
-The CRD rules (`crds.py`) refuse the same at admission. `parse_spec` accepts these specs, because runs of older releases
-have them: the check applies before a creation or a payment.
+The CRD rules (`crds.py`) refuse the same at admission. `parse_spec` accepts these specs: the check applies before a
+creation or a payment, and a run that is paid for goes on.
 """
 
 import re

@@ -92,7 +92,7 @@ class UploadGrant(Value):
     url: str
     headers: dict[str, str]
     stored: bool = False  # with the claimed size, checksum and content type
-    expires_seconds: int | None = Field(None, ge=0, description="Lifetime of the URL in seconds, from the request.")
+    expires_seconds: int = Field(ge=0, description="Lifetime of the URL in seconds, from the request.")
 
 
 class UploadGrants(Value):

@@ -99,7 +99,7 @@ class JobResources:
         )
 
     def _with_class(self, spec: dict[str, Any]) -> dict[str, Any]:
-        """The spec with the operator class; without the field for the default class, which older releases refuse."""
+        """The spec with the operator class; without the field for the default class."""
         rest = {name: value for name, value in spec.items() if name != "operatorClass"}
         return rest if self._class == DEFAULT_CLASS else rest | {"operatorClass": self._class}
 

@@ -1,4 +1,4 @@
-"""`contentgen backup | restore | import | namespaces | prepare-rollback`: commands for administrators.
+"""`contentgen backup | restore | import | namespaces`: commands for administrators.
 
 They access the stores directly with the gateway's settings, so they run in its pod:
 
@@ -6,7 +6,6 @@ They access the stores directly with the gateway's settings, so they run in its 
     kubectl --namespace contentgen exec -i deploy/contentgen-gateway -- contentgen restore - < backup.tar
 """
 
-import asyncio
 import json
 import sys
 from collections import Counter
@@ -20,18 +19,16 @@ from bson import json_util
 from bson.errors import BSONError
 from pymongo.database import Database
 
-from contentgen_gateway.migration import asset_listing, rollback_stores
+from contentgen_gateway.migration import asset_listing
 from contentgen_gateway.migration import backup as backups
 from contentgen_gateway.migration.archive import BadArchive, create_archive, open_archive
 from contentgen_gateway.migration.legacy_import import ImportEntry, LegacyImport, Outcome
 from contentgen_gateway.migration.legacy_record import ImportTarget
 from contentgen_gateway.migration.namespaces import CommandRefused, TenantAdministration, scope_of
-from contentgen_gateway.migration.rollback import Finding, FindingAction
 from contentgen_gateway.settings import Settings
 from contentgen_gateway.stores.files import BucketFiles
 from contentgen_runtime import mongo, s3
 from contentgen_runtime.clock import utc_now
-from contentgen_runtime.kube import KubeApi
 from contentgen_runtime.stores import s3_session
 
 if TYPE_CHECKING:
@@ -64,7 +61,7 @@ def main() -> None:
     """The console script `contentgen`."""
     try:
         app(prog_name="contentgen")
-    except (BadArchive, CommandRefused, rollback_stores.OperatorRuns) as error:
+    except (BadArchive, CommandRefused) as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(1)
 
@@ -163,49 +160,6 @@ def import_(
     _report(report, {"outcomes": counts, "jobs": [_entry_json(each) for each in entries]})
     if counts[Outcome.REFUSED] or any(each.missing for each in entries):
         raise typer.Exit(2)
-
-
-@app.command()
-def prepare_rollback(
-    *,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the table and change nothing.")] = False,
-    undo: Annotated[
-        bool, typer.Option("--undo", help="After the next upgrade: resume what the command has suspended.")
-    ] = False,
-) -> None:
-    """Suspend resources that release a5a1c84 would pay for again, and write what it needs into the ledger.
-
-    Stop the operator first (replicas 0); a running one is only detected by statuses of the last minute. Doing it again
-    changes nothing. Status 2: an entry needs a decision.
-    """
-    settings = Settings()
-    with _database(settings) as database:
-        findings = asyncio.run(_find_and_fix(settings, database, dry=dry_run, undo=undo))
-    rows = [("ACTION", "OBJECT", "WHY"), *((each.action.value, each.about, each.why) for each in findings)]
-    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
-    for action, about, why in rows:
-        typer.echo(f"{action:{widths[0]}}  {about:{widths[1]}}  {why}")
-    _print(f"{len(findings)} found{'; nothing was changed' if dry_run else ''}")
-    if any(each.action is FindingAction.WAIT for each in findings):
-        raise typer.Exit(2)
-
-
-async def _find_and_fix(settings: Settings, database: Database[Document], *, dry: bool, undo: bool) -> list[Finding]:
-    marker_of = rollback_stores.marker_reader(_s3(settings), settings.s3_bucket)
-    where = settings.watch_namespaces
-    async with KubeApi() as kube:
-        if undo:
-            return await rollback_stores.undo(kube, where, database, marker_of, dry=dry)
-        return await rollback_stores.prepare(
-            kube,
-            where,
-            database,
-            marker_of,
-            utc_now(),
-            dry=dry,
-            operator_class=settings.operator_class,
-            approval=settings.approval,
-        )
 
 
 Cluster = Annotated[

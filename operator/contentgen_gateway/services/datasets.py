@@ -60,7 +60,7 @@ class DatasetReader:
         """Versions and folders of the prepared files: those of the run under way first, then of the finished ones."""
         made = outputs.versions_of(record)
         numbers = [each.get("version") or 1 for each in made]
-        # Not the next number: a run that failed, or was replaced while it waited, has used it. Older records lack it.
+        # Not the next number: a run that failed, or was replaced while it waited, has used it.
         coming = int(record.get("runVersion") or max(numbers, default=0) + 1)
         if coming not in numbers and wanted in (None, coming):
             owner, job = str(record["userId"]), str(record["jobId"])

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from contentgen_contract.names import Kind
-from contentgen_contract.records.ledger import PurchaseState, legacy_id
+from contentgen_contract.records.ledger import PurchaseState
 from contentgen_contract.records.tenancy import unscoped
 from contentgen_contract.resources.prices import BILLED
 from contentgen_gateway.auth.authentication import Caller
@@ -74,7 +74,7 @@ def _orphan(document: Mapping[str, Any], kept: timedelta) -> Orphan:
     known = document.get("costSource") in {each.value for each in BILLED} and document.get("actualMicros") is not None
     micros = document.get("actualMicros") if known else document.get("estimatedMicros")
     return Orphan(
-        purchase_id=document.get("purchaseId") or legacy_id(str(document["_id"])),
+        purchase_id=document["purchaseId"],
         namespace=namespace,
         type=Kind(kind).record_type,
         kind=Kind(kind),

@@ -1,6 +1,6 @@
 """Verification of records: addresses and keys of files that do not belong to the job are replaced by None. Pure.
 
-Operators before 0.2 copied a status into the record that tenants could write. The gateway signs, reads and shows only
+Besides the operator, which verifies a status before it writes the record, the gateway signs, reads and shows only
 files of verified records.
 """
 

@@ -137,7 +137,9 @@ def may_be_orphan(purchase: Purchase) -> bool:
 
 
 def _is_searched(purchase: Purchase, now: datetime, retention: Retention) -> bool:
-    """True if the input is stored. Older releases did not store it, so only a resource applied again can search."""
+    """True if the input is stored; without it, as in a purchase rebuilt from a status, only a resource applied
+    again can search.
+    """
     sent = purchase.sent_at or purchase.created_at
     longest = timedelta(seconds=retention.provider_seconds) + _SEARCH_TIME
     return purchase.sent_input is not None and _POST_TIME <= now - sent <= longest
@@ -150,11 +152,8 @@ def pause(purchase: Purchase, now: datetime) -> timedelta:
 
 
 def noted(key: StoredKey, purchase: Purchase, at: datetime | None) -> LedgerTransition:
-    """Time since which its resource is gone; None: it has one. A document of an older release gets its namespace and
-    kind.
-    """
-    about = {"namespace": key.namespace, "type": key.kind.record_type}
-    return _move(key, purchase, purchase.state, orphaned_at=at, orphan_seen_at=at, **about)
+    """Time since which its resource is gone; None: it has one."""
+    return _move(key, purchase, purchase.state, orphaned_at=at, orphan_seen_at=at)
 
 
 def found_again(key: StoredKey, purchase: Purchase, request_id: str, now: datetime) -> LedgerTransition:
@@ -263,7 +262,6 @@ def _state_of_own(resource: Resource, key: StoredKey, now: datetime) -> FollowSt
     run, over = resource.status.run, ended(resource)
     if run is None or not over:
         run = current_run(resource, now)
-    # Runs of older releases left requests open without recording it.
     is_followed = _buys(resource, run, key) and (not _waits_for_lora(resource) if not over else run.request_open)
     return FollowState.FOLLOWED if is_followed else FollowState.ENDED
 
@@ -332,7 +330,7 @@ class Orphans:
         """Process the next purchases. Raises STORE_ERRORS, or one of API_ERRORS."""
         self._calls, self._away = 0, set()
         self._followed = await self._tenancy.followed()
-        found = await self._ledger.open_purchases(self._selection.namespaces.names, self._after, _A_ROUND)
+        found = await self._ledger.open_purchases(self._after, _A_ROUND)
         for key, purchase in found:
             if self._calls >= _CALLS:
                 break
@@ -342,7 +340,7 @@ class Orphans:
         if len(found) < _A_ROUND and self._calls < _CALLS:
             self._due = {key: due for key, due in self._due.items() if key in self._seen}
             self._after, self._seen = "", set()
-        for key, purchase in await self._ledger.undeleted(self._selection.namespaces.names, _A_ROUND):
+        for key, purchase in await self._ledger.undeleted(_A_ROUND):
             if self._followed.includes(purchase.cluster_uid, key.namespace):
                 await self._delete(key, purchase)
 
@@ -371,9 +369,8 @@ class Orphans:
     async def _follow_state_if_known(self, key: StoredKey, purchase: Purchase, now: datetime) -> FollowState | None:
         """State; None if it cannot be determined, and the purchase waits. Raises one of API_ERRORS."""
         names = self._selection.namespaces.names
-        is_ours = purchase.operator_class == self._selection.operator_class
         if names and key.namespace not in names:
-            return FollowState.UNSEEN if is_ours else None
+            return FollowState.UNSEEN
         # The ledger was read before: a missing owner was deleted after the purchase.
         try:
             return await self._follow_state(key, purchase, now)
@@ -385,7 +382,7 @@ class Orphans:
                 raise
             # In this namespace only: its Role is missing. Purchases of other namespaces continue.
             _log.info("the resource of purchase %s cannot be read: %s", key, explain(error))
-            return FollowState.UNSEEN if is_ours else None
+            return FollowState.UNSEEN
 
     async def _take(
         self, step: OrphanStep, state: FollowState, key: StoredKey, purchase: Purchase, now: datetime
@@ -431,10 +428,7 @@ class Orphans:
             return state
         # The resource has another class now. Its installation may use another account of the provider, which does not
         # know requests sent here, and may never learn of purchases of an earlier resource of this name.
-        if purchase.operator_class is not None:
-            is_ours = purchase.operator_class == self._selection.operator_class
-            return FollowState.ENDED if is_ours else FollowState.FOLLOWED
-        return FollowState.FOLLOWED if body["metadata"]["uid"] == purchase.job_id else FollowState.ENDED
+        return FollowState.ENDED
 
     async def _confirm_served(self, key: StoredKey) -> None:
         """Raises one of API_ERRORS if the API server does not serve the kind: then no resource is found."""

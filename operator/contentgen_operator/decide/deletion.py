@@ -104,7 +104,8 @@ def _search_lost_request(
 
 
 def _uses_purchase(resource: Resource, run: RunStatus, purchase: Purchase) -> bool:
-    """True if the run uses a purchase of an earlier resource, whose owner an older release did not change.
+    """True if the run uses a purchase that an earlier resource owns: the ledger was restored from a backup
+    of before the adoption.
 
     False if another resource has adopted the purchase since.
     """

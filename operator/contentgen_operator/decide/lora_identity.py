@@ -1,6 +1,6 @@
 """LoRA identity in the purchase key of an image: which purchase fits after a LoRA was trained again. Pure.
 
-The first purchase of a spec has the key of older releases, with LoRA names only; the ledger lists the LoRA files that
+The first purchase of a spec has a key with LoRA names only; the ledger lists the LoRA files that
 it used. A run whose LoRAs are of other trainings buys under a key with the identity of those trainings.
 """
 
@@ -51,7 +51,7 @@ def wanted_purchase(
         return _wanted_variant(newest) if newest is not None else WantedPurchase(identity=run.lora_identity)
     if same := most_advanced([each for each in bought if each.identity == mine]):
         return _wanted_variant(same)
-    if newest is not None and all(each.purchase.cluster_uid not in (None, cluster) for each in bought):
+    if newest is not None and all(each.purchase.cluster_uid != cluster for each in bought):
         return _wanted_variant(newest)
     plain = [each for each in bought if not each.identity]
     if drawn := most_advanced([each for each in plain if may_be_drawn_with(each.purchase, loras)]):

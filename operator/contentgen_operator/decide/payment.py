@@ -1,5 +1,6 @@
 """Paid request of a run: sent once, searched if its reply was lost, polled, cancelled at a limit. Pure."""
 
+import hashlib
 import math
 from datetime import datetime, timedelta
 from typing import Any
@@ -7,7 +8,6 @@ from typing import Any
 from contentgen_contract.advice import remedies
 from contentgen_contract.base import Value
 from contentgen_contract.names import ADOPT_ANNOTATION, MILESTONES, PROVIDER_STEP, Phase, Reason, Stage
-from contentgen_contract.records.ledger import legacy_id
 from contentgen_contract.resources.spec import ImageGenerationSpec, Spec
 from contentgen_contract.resources.status import RunStatus
 from contentgen_operator.decide import history_searches
@@ -171,6 +171,11 @@ def status_names_purchase(resource: Resource, run: RunStatus) -> bool:
     return run.request_id is not None or run.purchase_id is not None or searched
 
 
+def _id_of_lost(key: PurchaseKey) -> str:
+    """Purchase id where the status was cleared of it: always the same for a key."""
+    return f"lost-{hashlib.sha256(str(key).encode()).hexdigest()[:32]}"
+
+
 def purchase_from_status(resource: Resource, run: RunStatus, spec: Spec) -> Purchase:
     """Purchase that the ledger has lost, rebuilt from the status."""
     key, user = purchase_key(resource, run), asset_user(resource, spec)
@@ -183,7 +188,7 @@ def purchase_from_status(resource: Resource, run: RunStatus, spec: Spec) -> Purc
     )
     sent = run.sent_at or run.started_at
     return Purchase(
-        purchase_id=run.purchase_id or legacy_id(str(key)),
+        purchase_id=run.purchase_id or _id_of_lost(key),
         state=PurchaseState.INTENT,
         step=PurchaseStep.SENDING,
         job_id=resource.ref.uid,

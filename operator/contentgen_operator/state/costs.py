@@ -41,8 +41,7 @@ def cost_of(purchase: Purchase) -> PurchaseCost:
     billed = True if purchase.state in _PAID or purchase.billable_units else None
     if (known := _cost_by_units(purchase)) is not None:
         return known
-    # Releases before `cost_source` stored the estimate as the actual cost too.
-    estimated = purchase.actual_micros if purchase.actual_micros is not None else purchase.estimated_micros
+    estimated = purchase.estimated_micros
     if estimated is None or purchase.state not in (*_PAID, *_OPEN):
         return PurchaseCost(source=CostSource.UNKNOWN, billed=billed)
     return PurchaseCost(source=CostSource.ESTIMATE, micros=estimated, billed=billed)

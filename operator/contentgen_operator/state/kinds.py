@@ -187,7 +187,7 @@ def sent_call(spec: Spec, key: PurchaseKey, purchase: Purchase) -> Call:
     if isinstance(spec, ImageGenerationSpec):
         names = [lora.lora_ref.name for lora in spec.loras if lora.lora_ref]
         loras = tuple(LoraView(name=name, model_key=at) for name, at in zip(names, purchase.loras, strict=False))
-        if len(loras) < len(names):  # of an older release
+        if len(loras) < len(names):  # rebuilt from a status, which may not list them
             loras += tuple(LoraView(name=name) for name in names[len(loras) :])
     call = call_of(spec, job, key, loras).model_copy(update={"model": purchase.model})
     if isinstance(spec, ImageGenerationSpec):

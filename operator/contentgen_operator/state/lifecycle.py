@@ -13,12 +13,6 @@ from contentgen_contract.records.ledger import PurchaseState, PurchaseStep
 
 NONE = "none"
 """Node of a purchase or a run that does not exist."""
-_INTENT = {
-    None: PurchaseStep.SENDING,  # of an older release: it may have been sent
-    PurchaseStep.PLANNED: PurchaseStep.PLANNED,
-    PurchaseStep.SENDING: PurchaseStep.SENDING,
-    PurchaseStep.ABANDONED: PurchaseStep.ABANDONED,
-}
 
 
 class LifecycleTransition(Value):
@@ -32,7 +26,7 @@ class LifecycleTransition(Value):
 def purchase_node(state: str, step: str | None = None) -> str:
     """Node of a purchase: its step in the state `intent`, else its state. Raises ValueError."""
     known = PurchaseState(state)
-    return str(_INTENT[PurchaseStep(step) if step is not None else None] if known is PurchaseState.INTENT else known)
+    return str(PurchaseStep(step or "") if known is PurchaseState.INTENT else known)
 
 
 def _edges(*given: tuple[str, str, str]) -> tuple[LifecycleTransition, ...]:

@@ -76,7 +76,7 @@ class Resource(Value):
     spec: dict[str, Any]
     status: ResourceStatus
     tenant: Tenant = Tenant()  # set by the status verifier, as is `scope`
-    scope: str = ""  # of the purchase key: the tenant's, unless the run began under a key of an older release
+    scope: str = ""  # of the purchase key: the tenant's, unless the run began under another one, before a mapping
     purchase_is_named: bool = True  # False: the API server's status lacks the run document's purchase id or account
     document: RunDocument | None = None  # set once the status was compared with it
     repaired: bool = False  # True: `status` differs from the API server's
@@ -181,11 +181,10 @@ class Resource(Value):
 def is_end(status: dict[str, Any]) -> bool:
     """True if a status (JSON) is the end of its run: phase, conditions, completionTime and versions agree.
 
-    They disagree if somebody else wrote the phase, and after an edit with an invalid spec. LoraFailed ended runs in
-    older releases; such a run waits now.
+    They disagree if somebody else wrote the phase, and after an edit with an invalid spec.
     """
     phase = status.get("phase")
-    if phase not in FINAL_PHASES or status.get("reason") == Reason.LORA_FAILED or not status.get("completionTime"):
+    if phase not in FINAL_PHASES or not status.get("completionTime"):
         return False
     true = {each.get("type") for each in status.get("conditions") or () if each.get("status") == "True"}
     stores = phase == Phase.COMPLETED and status.get("reason") != Reason.ESTIMATED
@@ -308,7 +307,7 @@ class OpenRequest(Value):
 class WantedPurchase(Value):
     """Purchase that an image needs, by the trainings of its LoRAs."""
 
-    identity: str | None = None  # in the purchase key; None: the key of older releases, with LoRA names only
+    identity: str | None = None  # in the purchase key; None: with LoRA names only
     scope: str | None = None  # of the existing purchase's key; None: the resource's
     waits: bool = False  # undecided: a LoRA is not ready, and an existing purchase may be of another training
 

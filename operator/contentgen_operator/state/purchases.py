@@ -98,7 +98,7 @@ class Purchase(Value):
 
     purchase_id: str = ""  # never changes; the response is stored under it
     state: PurchaseState
-    step: PurchaseStep | None = None  # of state `intent`; None there: of an older release, so it may have been sent
+    step: PurchaseStep | None = None  # of state `intent`
     job_id: str  # uid of the resource that owns it now
     former_owners: tuple[str, ...] = ()
     sent_by: str | None = None  # process and attempt
@@ -107,7 +107,7 @@ class Purchase(Value):
     tenant: str | None = None  # scope of the namespace
     namespace_uid: str | None = None
     cluster_uid: str | None = None
-    operator_class: str | None = None  # of the installation that plans, sends or adopts it; None: of an older release
+    operator_class: str | None = None  # of the installation that plans, sends or adopts it
     type: str = ""  # `Kind.record_type`
     user_id: str = ""
     provider: str
@@ -132,9 +132,9 @@ class Purchase(Value):
     billing: bool = False  # whether the provider's billable units count this unit
     price_source: str = ""
     billable_units: float | None = None  # the provider's figure, for audio in seconds; 0: not billed
-    cost_source: str | None = None  # of actual_micros; None on a finished purchase: actual_micros is an estimate
+    cost_source: str | None = None  # of the cost; actual_micros is None while that is an estimate
     actual_micros: int | None = None
-    bound_micros: int | None = None  # upper bound of the estimate; None: unknown, or of an older release
+    bound_micros: int | None = None  # upper bound of the estimate; None: unknown
     budgets: tuple[str, ...] = ()  # windows of budgets in which it counts, with `bound_micros` until it is settled
     sent_input: str | None = None  # the call's arguments (JSON), only while the reply is lost
     orphaned_at: datetime | None = None  # when its resource was first found deleted; None: not an orphan

@@ -156,8 +156,8 @@ def projected(document: RunDocument, status: ResourceStatus, more: tuple[Version
 
 
 def unknown_versions(document: RunDocument, status: ResourceStatus) -> tuple[VersionStatus, ...]:
-    """Versions of a status whose numbers the document has in use but not finished: of an older release, or of a
-    MongoDB that was restored since.
+    """Versions of a status whose numbers the document has in use but not finished: MongoDB was restored
+    since.
     """
     known = {each.version for each in document.versions}
     oldest = min(known, default=1) if len(known) >= MAX_VERSIONS else 1  # older versions were dropped

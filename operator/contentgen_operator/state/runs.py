@@ -10,7 +10,7 @@ from contentgen_contract.records.ownership import Owner
 from contentgen_contract.resources.operator_class import class_of
 from contentgen_contract.resources.spec import LoraTrainingSpec, Spec, parse_spec, run_hash
 from contentgen_contract.resources.status import ResourceStatus, RunStatus, dump_status
-from contentgen_operator.state.observed import Resource, asks_to_collect, has_stored_version, is_end
+from contentgen_operator.state.observed import Resource, asks_to_collect, is_end
 from contentgen_operator.state.purchases import PurchaseKey
 from contentgen_operator.state.run_document import RunDocument
 
@@ -35,13 +35,10 @@ def ended(resource: Resource) -> bool:
 
 
 def _edit_was_invalid(status: ResourceStatus) -> bool:
-    """True if InvalidSpec is the result of an edit, which started no run, and not of the run's worker.
-
-    Such a status has no completionTime. Older releases kept the completionTime of the previous run.
+    """True if InvalidSpec is the result of an edit, which started no run and has no completionTime, and not of the
+    run's worker.
     """
-    if (status.phase, status.reason) != (Phase.FAILED, Reason.INVALID_SPEC):
-        return False
-    return status.completion_time is None or has_stored_version(dump_status(status))
+    return (status.phase, status.reason, status.completion_time) == (Phase.FAILED, Reason.INVALID_SPEC, None)
 
 
 def is_of_another_class(resource: Resource, run: RunStatus) -> bool:

@@ -16,7 +16,6 @@ from pymongo.database import Database
 from contentgen_contract.base import Value
 from contentgen_contract.records import indexes
 from contentgen_contract.records.audits import KEPT, AuditReport, AuditRequest, request_id
-from contentgen_contract.records.ledger import legacy_id
 from contentgen_contract.resources.operator_class import DEFAULT_CLASS
 from contentgen_operator.audit.facts import AuditedPurchase
 from contentgen_operator.leader.leadership import Check, unchecked
@@ -133,10 +132,8 @@ def _slices(values: list[str]) -> Iterator[list[str]]:
 
 def _entries(found: Iterable[Document]) -> Iterator[AuditedPurchase]:
     for each in found:
-        key = str(each["_id"])
-        fields = _aware(each) | {"purchaseId": each.get("purchaseId") or legacy_id(key)}
         try:
-            yield AuditedPurchase(key=key, purchase=Purchase.model_validate(fields))
+            yield AuditedPurchase(key=str(each["_id"]), purchase=Purchase.model_validate(_aware(each)))
         except ValidationError:
             continue
 

@@ -248,7 +248,7 @@ class BudgetStore:
             after = self._write_totals(window, found, ended)
             if after is None:
                 continue
-            changed, due = True, _excess(after) > _excess(found) or self._is_counted_twice(found, after)
+            changed, due = True, after["excess"] > found["excess"] or self._is_counted_twice(found, after)
             if not due:
                 return True
         return changed
@@ -274,7 +274,7 @@ class BudgetStore:
         stay = [each["purchase"] for key, each in found["open"].items() if key not in ended]
         settled, above = self._sum(window, stay)
         out = sum(int(each["micros"]) for each in ended.values())
-        held, excess = settled - int(found["settled"]) - out, _excess(found)
+        held, excess = settled - int(found["settled"]) - out, int(found["excess"])
         more_above = above - (int(found["overrun"]) - excess)
         grown = max(held - more_above, 0)
         needed = max(int(found["held"]) + held - int(found["limit"]) - above, 0)
@@ -349,10 +349,6 @@ def _is_ended(purchase: Document | None) -> bool:
     if purchase is None:
         return False
     return purchase["state"] in _ENDED or {name: purchase.get(name) for name in _ABANDONED} == _ABANDONED
-
-
-def _excess(window: Document) -> int:
-    return int(window.get("excess") or 0)  # windows of older releases have none
 
 
 def _usage_of(document: Document, key: str) -> WindowUsage:

@@ -1,8 +1,4 @@
-"""Charges in the ledger: finished purchases without a charge, and the compare-and-set that writes one.
-
-An older release drops `billedMicros` and `billingDueAt` when it writes a document, and shows `actualMicros` as an
-estimate, because it does not know the source.
-"""
+"""Charges in the ledger: finished purchases without a charge, and the compare-and-set that writes one."""
 
 import asyncio
 from collections.abc import Collection as AnyOf
@@ -13,7 +9,6 @@ from pydantic import ValidationError
 from pymongo import DESCENDING
 from pymongo.collection import Collection
 
-from contentgen_contract.records.ledger import legacy_id
 from contentgen_contract.records.purchase_costs import ESTIMATED, EXPECTED, PAID, UsageLabel
 from contentgen_contract.resources.prices import CostSource
 from contentgen_operator.state.purchases import PurchaseState, Unsettled
@@ -81,7 +76,7 @@ class Charges:
 
     def _usage(self, now: datetime, labels: AnyOf[UsageLabel], operator_class: str) -> list[Document]:
         today = now.replace(hour=0, minute=0, second=0, microsecond=0)
-        wanted = {"createdAt": {"$gte": today.replace(day=1)}, "operatorClass": {"$in": [None, operator_class]}}
+        wanted = {"createdAt": {"$gte": today.replace(day=1)}, "operatorClass": operator_class}
         is_of_today = {"$gte": ["$createdAt", today]}
         group: Document = {"_id": {each.value: _KEYS[each] for each in labels} or None}
         for name, micros in (AMOUNTS | {"purchases": 1}).items():
@@ -118,11 +113,10 @@ def _same(asked: Unsettled) -> Document:
 
 def _read(document: Document) -> Unsettled | None:
     times = {name: _aware(document.get(name)) for name in _TIMES}
-    key = str(document["_id"])
     given = {
         **{name: document.get(name) or "" for name in _NAMES},
-        "key": key,
-        "purchase_id": document.get("purchaseId") or legacy_id(key),
+        "key": str(document["_id"]),
+        "purchase_id": document.get("purchaseId"),
         "request_id": document["requestId"],
         "account": document.get("account"),
         "model": document.get("model"),

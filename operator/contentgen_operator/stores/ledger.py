@@ -11,7 +11,7 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from statistics import median
 from typing import Any
@@ -23,7 +23,6 @@ from pymongo.errors import DuplicateKeyError, PyMongoError
 from contentgen_contract.names import Kind
 from contentgen_contract.records import indexes
 from contentgen_contract.records.deletion_tombstone import purchase_id_prefix
-from contentgen_contract.records.ledger import legacy_id
 from contentgen_contract.records.presigned_urls import strip_signatures
 from contentgen_contract.records.tenancy import UNSCOPED, Tenant, unscoped
 from contentgen_contract.resources.operator_class import DEFAULT_CLASS
@@ -297,7 +296,6 @@ class Ledger:
         return await asyncio.to_thread(self._request_ids, purchase)
 
     def _request_ids(self, purchase: Purchase) -> frozenset[str]:
-        # Older releases stored request ids in the ledger only, without claims.
         bought = self._collection.find({"marker": purchase.marker, "requestId": {"$ne": None}}, {"requestId": 1})
         claims = self._claims.find({"marker": purchase.marker, "purchaseId": {"$ne": purchase.purchase_id}}, {"_id": 1})
         claimed = {str(each["_id"]).partition("/")[2] for each in claims}
@@ -312,7 +310,7 @@ class Ledger:
     async def take_over(self, bought_under: str, job_ids: Iterable[str], job_id: str) -> None:
         """Make a resource the owner of finished purchases of its name whose owner or outputs are of these jobs.
 
-        An older release adopted without a change of the owner. Only while no other resource can have the name.
+        A restored ledger may be older than their adoption. Only while no other resource can have the name.
         """
         await asyncio.to_thread(self._take_over, bought_under, list(job_ids), job_id)
 
@@ -326,17 +324,12 @@ class Ledger:
             change = {"$set": {"jobId": job_id} | self._class, "$addToSet": {"formerOwners": each["jobId"]}}
             self._collection.update_one(each, change)
 
-    async def open_purchases(
-        self, namespaces: Sequence[str], after: str, most: int
-    ) -> list[tuple[StoredKey, Purchase]]:
-        """Purchases that may be paid and are not collected: of this installation's class, or without a class and of
-        these namespaces (none: all). Ordered by key, after `after`.
-        """
-        where: Document = {"$or": [self._class, {"operatorClass": None} | orphans_of(namespaces)]}
-        return await asyncio.to_thread(self._open_purchases, where, after, most)
+    async def open_purchases(self, after: str, most: int) -> list[tuple[StoredKey, Purchase]]:
+        """Purchases of this installation's class that may be paid and are not collected, by key after `after`."""
+        return await asyncio.to_thread(self._open_purchases, after, most)
 
-    def _open_purchases(self, where: Document, after: str, most: int) -> list[tuple[StoredKey, Purchase]]:
-        unfinished = where | {"state": {"$in": _OPEN}, "_id": {"$gt": after}}
+    def _open_purchases(self, after: str, most: int) -> list[tuple[StoredKey, Purchase]]:
+        unfinished = self._class | {"state": {"$in": _OPEN}, "_id": {"$gt": after}}
         return _readable(self._collection.find(unfinished).sort("_id", 1).limit(most))
 
     async def under_way(self) -> list[Purchase]:
@@ -344,9 +337,9 @@ class Ledger:
         where = self._class | {"state": {"$in": [_INTENT, PurchaseState.SUBMITTED.value]}}
         return [each for _, each in await asyncio.to_thread(lambda: _readable(self._collection.find(where)))]
 
-    async def undeleted(self, namespaces: Sequence[str], most: int) -> list[tuple[StoredKey, Purchase]]:
-        """Discarded orphans whose response is not deleted yet."""
-        where = orphans_of(namespaces) | {"orphanedAt": {"$gt": _EPOCH}, "state": PurchaseState.DISCARDED.value}
+    async def undeleted(self, most: int) -> list[tuple[StoredKey, Purchase]]:
+        """Discarded orphans of this installation's class whose response is not deleted yet."""
+        where = self._class | {"orphanedAt": {"$gt": _EPOCH}, "state": PurchaseState.DISCARDED.value}
         return await asyncio.to_thread(lambda: _readable(self._collection.find(where).limit(most)))
 
     async def discard(self, job_id: str) -> tuple[str, ...]:
@@ -365,7 +358,7 @@ class Ledger:
         self._collection.update_many({"jobId": job_id, "state": {"$in": finished}}, {"$set": gone})
         ended = [PurchaseState.DISCARDED.value, PurchaseState.CANCELLED.value, PurchaseState.FAILED.value]
         found = self._collection.find({"jobId": job_id, "state": {"$in": ended}}, {"purchaseId": 1})
-        return tuple(sorted(each.get("purchaseId") or legacy_id(each["_id"]) for each in found))
+        return tuple(sorted(str(each["purchaseId"]) for each in found))
 
     async def kept_files(self, bought_under: str, job_id: str) -> frozenset[str]:
         """Keys of outputs, responses and inputs that purchases of the name with another owner list."""
@@ -406,15 +399,6 @@ def _ignore(_: Purchase) -> None:
     """No-op."""
 
 
-def orphans_of(namespaces: Sequence[str]) -> Document:
-    """Filter for possible orphans of the named namespaces; no names is all."""
-    if not namespaces:
-        return {}
-    # "A" follows "@".
-    scoped_keys = ({"_id": {"$gte": f"{each}@", "$lt": f"{each}A"}} for each in namespaces)
-    return {"$or": [*(_under(f"{each}/") for each in namespaces), *scoped_keys]}
-
-
 def _readable(found: Iterable[Document]) -> list[tuple[StoredKey, Purchase]]:
     """Keys and purchases; malformed documents are skipped."""
     read: list[tuple[StoredKey, Purchase]] = []
@@ -435,13 +419,12 @@ def _of_tenant(tenant: Tenant, namespace: str, kind: Kind, name: str) -> Documen
 
 
 def _purchase(document: Document) -> Purchase:
-    _id = str(document["_id"])
     times = {
         name: value.replace(tzinfo=UTC)
         for name, value in document.items()
         if isinstance(value, datetime) and value.tzinfo is None
     }
-    return Purchase.model_validate(document | times | {"purchaseId": document.get("purchaseId") or legacy_id(_id)})
+    return Purchase.model_validate({"purchaseId": None} | document | times)  # None: a stored purchase has an id
 
 
 def _under(prefix: str) -> Document:

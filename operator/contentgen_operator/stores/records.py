@@ -17,7 +17,7 @@ from pymongo.errors import DuplicateKeyError
 from contentgen_contract.base import Value
 from contentgen_contract.names import Kind, Phase
 from contentgen_contract.records import indexes
-from contentgen_contract.records.deletion_tombstone import DeletionTombstone, purchase_id_prefix
+from contentgen_contract.records.deletion_tombstone import DeletionTombstone
 from contentgen_contract.records.record import config_fields, legacy_status, search_terms, source_fields, version_totals
 from contentgen_contract.resources.models import model_of
 from contentgen_contract.resources.spec import ImageGenerationSpec, LoraTrainingSpec, Metadata, Spec, parse_spec
@@ -31,8 +31,8 @@ from contentgen_runtime.mongo import create_indexes
 
 Document = dict[str, Any]
 _DISCARDED = {"discard.uid": {"$gt": ""}}  # this form uses the index
-# Fields that a write is compared with. Each write increments `revision`; an older release, which a rollback may bring
-# back, does not and changes one of the others. Documents of older releases have no `revision`.
+# Fields that a write is compared with. Each write of the operator increments `revision`; one of the gateway changes
+# another field.
 _COMPARED = (
     "revision", "status", "phase", "reason", "progress", "message", "startedAt", "completedAt", "adoptedBy",
     "discard.uid",
@@ -146,14 +146,6 @@ class RecordStore:
         found = await asyncio.to_thread(self._collection.find_one, {"jobId": job_id}, {"userId": True})
         return str(found["userId"]) if found and found.get("userId") else None
 
-    async def started_at(self, job_id: str) -> datetime | None:
-        """Start of the run in a job's record; None if there is no record."""
-        found = await asyncio.to_thread(self._collection.find_one, {"jobId": job_id}, {"startedAt": True})
-        at = found.get("startedAt") if found else None
-        if not isinstance(at, datetime):
-            return None
-        return at if at.tzinfo else at.replace(tzinfo=UTC)
-
     async def ended(self, job_ids: Iterable[str], before: datetime) -> frozenset[str]:
         """Those of these jobs whose last run has ended before a time, or whose resource was deleted before its end."""
         return await asyncio.to_thread(self._ended, sorted(set(job_ids)), before)
@@ -243,8 +235,7 @@ class RecordStore:
         found = found or await asyncio.to_thread(self._collection.find_one, {"discard.uid": mark.uid})
         if found is None:
             return None
-        discard = DeletionTombstone.model_validate(found["discard"])
-        return discard if discard.bought_under else discard.model_copy(update={"bought_under": _bought_under(found)})
+        return DeletionTombstone.model_validate(found["discard"])
 
     async def forget(self, discard: DeletionTombstone) -> None:
         """Delete the records with this tombstone."""
@@ -258,14 +249,6 @@ def _is_before(given: object, limit: datetime) -> bool:
     if not isinstance(given, datetime):
         return True
     return (given if given.tzinfo else given.replace(tzinfo=UTC)) < limit
-
-
-def _bought_under(document: Document) -> str:
-    """Buying key prefix for a tombstone of an older release; empty if its record does not name the resource."""
-    kind = next((kind for kind in Kind if kind.record_type == document.get("type")), None)
-    if kind is None or not document.get("name"):
-        return ""
-    return purchase_id_prefix(document["namespace"], kind, document["name"], document.get("tenant"))
 
 
 def _adopted_from(resource: Resource, status: ResourceStatus) -> list[str]:

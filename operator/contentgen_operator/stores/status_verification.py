@@ -2,8 +2,7 @@
 
 A user with permissions on `*/status` in a namespace can write any number, key, job id, user and hash, and a restored
 etcd has old statuses. Only the operator writes the run document, the ledger and the records, so the run of a status is
-the document's. Without a document, or if the status has a later run, then an older release wrote it (and the record
-agrees), MongoDB was restored, or a user wrote it.
+the document's. Without a document, or if the status has a later run, MongoDB was restored, or a user wrote it.
 """
 
 import logging
@@ -98,7 +97,7 @@ class StatusVerifier:
         return _with_status(resource, resource.status.model_copy(update={"run": run, "versions": versions}))
 
     async def _first(self, resource: Resource) -> RunDocument:
-        """Document of a resource without one: a new one, one of an older release, or one that MongoDB lost."""
+        """Document of a resource without one: a new one, or one that MongoDB lost."""
         ref, run = resource.ref, resource.status.run
         document = RunDocument(
             uid=ref.uid,
@@ -109,9 +108,7 @@ class StatusVerifier:
         )
         if run is None:  # stored with its first run
             return document.model_copy(update={"predecessor": await self._expired_run(resource)})
-        document = await self._of_older_release(resource, document, run) or await self._with_payments_held_back(
-            resource, document, run
-        )
+        document = await self._with_payments_held_back(resource, document, run)
         versions = await self._owned(resource, unknown_versions(document, resource.status))
         return await self._stored(document.model_copy(update={"versions": versions}))
 
@@ -123,9 +120,7 @@ class StatusVerifier:
         if run is None:
             return document
         if with_bounded_numbers(run).number > document.number:
-            return await self._of_older_release(resource, document, run) or await self._with_payments_held_back(
-                resource, document, run
-            )
+            return await self._with_payments_held_back(resource, document, run)
         if (
             kept is not None
             and run.number == kept.number
@@ -133,20 +128,6 @@ class StatusVerifier:
         ):
             return await self._of_later_attempt(resource, document, kept, with_bounded_numbers(run))
         return document
-
-    async def _of_older_release(self, resource: Resource, document: RunDocument, run: RunStatus) -> RunDocument | None:
-        """Document with the run of a status that the operator has recorded; None if it has not.
-
-        An older release writes no document, but each release writes the record before the status.
-        """
-        known = document.run is None or document.run.started_at != run.started_at
-        if (
-            not known
-            or run != with_bounded_numbers(run)
-            or await self._records.started_at(resource.ref.uid) != run.started_at
-        ):
-            return None
-        return document.begun(await self._run(resource, run))
 
     async def _with_payments_held_back(self, resource: Resource, document: RunDocument, run: RunStatus) -> RunDocument:
         """Document with payments held back. A run that has ended stays; any other one is replaced by a new run with
@@ -166,7 +147,7 @@ class StatusVerifier:
     async def _of_later_attempt(
         self, resource: Resource, document: RunDocument, kept: FrozenRun, run: RunStatus
     ) -> RunDocument:
-        """Document with the paid attempt of a status: an older release started it, or MongoDB was restored."""
+        """Document with the paid attempt of a status: MongoDB was restored, or the status is forged."""
         mine = projected_run(kept, None)
         later = mine.model_copy(update={"paid_attempt": run.paid_attempt})
         if await self._ledger.get(await self._key(resource, later)) is not None:
@@ -215,9 +196,7 @@ class StatusVerifier:
         if known is not None and projected_run(known, run) == run:
             return run
         document = await self._runs.get(resource.ref.uid)
-        if document is None:  # of an older release, and not reconciled since
-            return await self._run(resource, run)
-        if document.run is None or document.run.number != run.number:
+        if document is None or document.run is None or document.run.number != run.number:
             raise RunOver(f"run {run.number} is not the current one")
         return projected_run(document.run, run)
 

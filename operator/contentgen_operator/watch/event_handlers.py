@@ -14,7 +14,6 @@ from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.selection import DEFAULT, Selection
 from contentgen_operator.state.observed import JobView, ResourceRef, is_settled
 from contentgen_operator.watch.expiries import Expiries
-from contentgen_operator.watch.given_up_labels import GivenUpLabels
 from contentgen_operator.watch.lora_names import LoraNames
 from contentgen_operator.watch.settled import SettledCheck
 from contentgen_operator.worker_api.reports import Reports
@@ -67,7 +66,6 @@ class EventHandlers:
         *,
         selection: Selection = DEFAULT,
         expiries: Expiries | None = None,
-        given_up: GivenUpLabels | None = None,
         on_deselected: Callable[[ResourceRef, Body], None] = lambda *_: None,
         on_deleted: Wake | None = None,
     ) -> None:
@@ -79,7 +77,6 @@ class EventHandlers:
         self._on_deselected = on_deselected
         self._settled = settled
         self._expiries = expiries
-        self._given_up = given_up
         self._names = names or LoraNames()
         self._cache = cache
         self._wake = wake
@@ -140,11 +137,9 @@ class EventHandlers:
                 await self._on_deleted(ref)
             self._compare_later(ref, status if served and not deleted else None)
             self._expire_later(ref, body if served and not deleted else None)
-            self._label_later(ref, body if served and not deleted else None)
             return
         self._compare_later(ref, None)
         self._expire_later(ref, None)
-        self._label_later(ref, None)
         if kind is Kind.IMAGE_GENERATION:
             self._dependents.note(ref, body.get("spec") or {})
         if self._cache.note(ref, body):
@@ -172,15 +167,6 @@ class EventHandlers:
             self._expiries.forget(ref)
         else:
             self._expiries.note(ref, finished)
-
-    def _label_later(self, ref: ResourceRef, finished: Body | None) -> None:
-        """Note a finished resource, which may need the label of given-up work; None removes it."""
-        if self._given_up is None:
-            return
-        if finished is None:
-            self._given_up.forget(ref)
-        else:
-            self._given_up.note(ref, finished)
 
     async def job(self, body: Body, *, deleted: bool) -> None:
         """Handle a Job that a resource may own. Changes of its pods wake nothing; its end does."""

@@ -18,6 +18,7 @@ from contentgen_operator.stores.run_documents import RunDocuments
 _log = logging.getLogger(__name__)
 _BATCH = 500  # resources in one query
 _BATCH_SECONDS, _PAUSE_SECONDS = 0.2, 30.0
+_NO_RUN = status_digest({})
 
 
 class SettledCheck:
@@ -39,13 +40,13 @@ class SettledCheck:
         self._waiting.pop(ref, None)
 
     async def check(self) -> None:
-        """Compare one batch. A resource without a document was finished by an older release. Raises PyMongoError."""
+        """Compare one batch. A resource without a document has begun no run. Raises PyMongoError."""
         batch = dict(list(self._waiting.items())[:_BATCH])
         documents = await self._runs.digests(ref.uid for ref in batch)
         for ref, digest in batch.items():
             if self._waiting.get(ref) == digest:
                 del self._waiting[ref]
-            if documents.get(ref.uid, digest) != digest:
+            if documents.get(ref.uid, _NO_RUN) != digest:
                 _log.warning("the status of %s differs from its run document", ref.name, extra=ref.about)
                 await self._wake(ref)
 

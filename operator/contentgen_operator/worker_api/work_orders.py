@@ -66,7 +66,7 @@ def work_order(
     result_key = readable_result(assignment, purchase)
     good_for = lifetime(assignment, policy, now)
 
-    # The ledger names the response: only this key is signed. That of an older release lies in a job's folder.
+    # The ledger names the response: only this key is signed.
     readable = assignment.owner | Owner(keys=frozenset({result_key} if result_key else ()))
 
     def signed(key: str) -> Download:

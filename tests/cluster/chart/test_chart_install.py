@@ -188,7 +188,7 @@ def test_one_namespace_and_no_more_rights_than_it_takes(namespaces: Callable[[st
     start = time.time()
     release.install(
         ROOT,
-        f"watchNamespace={ours}",
+        f"watchNamespaces={{{ours}}}",
         "worker.serviceAccount.name=media",
         f"worker.serviceAccount.namespaces={{{ours}}}",
         "worker.podLabels.team=a",

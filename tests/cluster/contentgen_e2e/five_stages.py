@@ -97,14 +97,14 @@ class FiveStages:
             time.sleep(0.5)
         return said
 
-    def finish(self, *unpriced: str) -> None:
-        """Check that all are Completed, valid and paid once. The actual cost of `unpriced` stages may be unknown."""
+    def finish(self) -> None:
+        """Check that all are Completed, valid and paid once."""
         self.release("provider")
         for stage, name in self.names.items():
             body = self.world.wait_for_end(self.kind(stage), name, 240)
             assert body["status"]["phase"] == "Completed", f"{stage}: {body['status']['reason']}"
         for stage, name in self.names.items():
-            body = check_completed(self.world, self.kind(stage), name, priced=stage not in unpriced)
+            body = check_completed(self.world, self.kind(stage), name)
             assert body["status"]["run"]["paidAttempt"] == 1
             if self.kind(stage) is Kind.IMAGE_GENERATION:
                 assert self.billed(stage) == 1

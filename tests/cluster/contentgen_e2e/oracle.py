@@ -31,28 +31,25 @@ def check(holds: bool, what: str) -> None:
         raise OracleViolation(what)
 
 
-def check_completed(world: ClusterWorld, kind: Kind, name: str, *, priced: bool = True) -> Body:
-    """Check everything about one Completed resource; returns the resource.
-
-    `priced`: the actual cost is known. It is not if a5a1c84 read the provider's response: it stores only an estimate.
-    """
+def check_completed(world: ClusterWorld, kind: Kind, name: str) -> Body:
+    """Check everything about one Completed resource; returns the resource."""
     body = world.get(kind, name)
     status: Body = body.get("status") or {}
-    check_status(status, priced=priced)
+    check_status(status)
     check_paid_once(world, body)
     check_stored(world, kind, body)
     check_record(world, kind, body)
     return body
 
 
-def check_status(status: Body, *, priced: bool = True) -> None:
+def check_status(status: Body) -> None:
     """Check that the status is Completed for every tool."""
     conditions = {each["type"]: each["status"] for each in status.get("conditions", ())}
     check(status.get("phase") == "Completed", f"phase is {status.get('phase')}: {status.get('message')}")
     check(status["progress"] == 100, f"progress is {status['progress']}")
     wanted = {"Ready": "True", "Complete": "True", "Reconciling": "False", "Stalled": "False", "Failed": "False"}
     check(wanted.items() <= conditions.items(), f"conditions are {conditions}")
-    check(not priced or status["cost"]["actual"] != "", "no actual cost")
+    check(status["cost"]["actual"] != "", "no actual cost")
     check(len(status["versions"]) == 1, f"{len(status['versions'])} versions")
 
 

@@ -31,7 +31,6 @@ NOT_RUN = (
             "make demo VIDEO=path-or-url",
             "python -m contentgen_cluster up",
             "python -m contentgen_cluster node-up",
-            "python -m contentgen_cluster older-release a5a1c84",
             "python -m contentgen_cluster api-server 1.36 -m pytest tests/kubernetes",
         ),
     ),
@@ -86,8 +85,6 @@ NOT_RUN = (
             "make soak",
             "make test-hostile",
             "make test-kubernetes",
-            "make test-upgrade",
-            "make test-upgrade-cluster",
             "make vendor",
             "python -m contentgen_bench unseen",
             "python -m contentgen_bench videos",
@@ -154,12 +151,10 @@ NOT_RUN = (
     NotRun("PromQL, for Prometheus; promtool checks the same metrics in tests/chart", (
         "sum by (provider, model) (increase(contentgen_estimated_dollars_total[1h]))",
     )),
-    NotRun("it stops the operator, or refuses beside one; make test-upgrade-cluster runs it", (
+    NotRun("it stops the operator; test_backup.py does it", (
         "kubectl --namespace contentgen scale deploy/contentgen --replicas 0",
-        "kubectl --namespace contentgen exec deploy/contentgen-gateway -- contentgen prepare-rollback --dry-run",
-        "kubectl --namespace contentgen exec deploy/contentgen-gateway -- contentgen prepare-rollback",
     )),
-    NotRun("there is no older revision of the release; make test-upgrade-cluster runs it", (
+    NotRun("there is no older revision of the release", (
         "helm rollback contentgen --namespace contentgen",
     )),
     NotRun("it says whose purchases they are; tests/unit/test_operator_tenan*.py do it", (
@@ -179,7 +174,6 @@ NOT_RUN = (
 NAMED_ONLY = (
     "kubectl delete --kustomize",
     "contentgen backup",
-    "contentgen prepare-rollback",
     "contentgen restore",
     "contentgen-worker prepare",
     "curl --location",

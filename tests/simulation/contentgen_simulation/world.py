@@ -189,14 +189,6 @@ class FakeKube:
     def namespaces(self, namespaces: dict[str, tuple[str, str]]) -> None:
         self.server.namespaces = namespaces
 
-    @property
-    def _version(self) -> "itertools.count[int]":  # older releases' name, for the driver
-        return self.server.revisions
-
-    @_version.setter
-    def _version(self, revisions: "itertools.count[int]") -> None:
-        self.server.revisions = revisions
-
     def _resource_deleted(self, _key: tuple[Kind, str], body: dict[str, Any]) -> None:
         self._jobs.delete_owned(body["metadata"]["uid"])
 

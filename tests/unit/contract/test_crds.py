@@ -354,7 +354,7 @@ def test_the_api_server_repeats_no_password_and_no_query(kind: Kind) -> None:
 
 @pytest.mark.parametrize("kind", Kind)
 def test_the_class_is_optional_and_has_a_rule_of_its_own(kind: Kind) -> None:
-    """No default: an older release refuses an unknown field."""
+    """No default: the API server would write it into each spec."""
     schema = resource_schema(kind)
     field = schema["properties"]["spec"]["properties"]["operatorClass"]
     assert "default" not in field

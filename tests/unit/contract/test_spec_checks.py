@@ -61,7 +61,7 @@ def test_others_are_taken(kind: Kind, edits: dict[str, Any]) -> None:
     assert first_problem(parse_spec(kind, BASE[kind] | edits)) is None
 
 
-def test_a_run_of_an_older_release_is_read_and_keeps_its_hash() -> None:
+def test_a_spec_that_is_refused_today_is_read_in_a_run() -> None:
     assert run_hash(IMAGES, parse_spec(IMAGES, {"prompt": "a\0b", "loras": [A | {"scale": "0"}]})) == "57bb74fc07eaccc1"
 
 

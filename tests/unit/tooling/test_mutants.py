@@ -22,7 +22,6 @@ def test_mutants_of_policies_are_those_whose_tests_are_of_policies_and_others_th
         "notifications: a share shows the receivers",
         "notifications: another job's notification is resent",
         "usage metrics: any number of series",
-        "rollback: a resource is resumed without the approval that its spec had",
     }
     assert len(OF_POLICIES) < len(MUTANTS)
 

@@ -226,7 +226,7 @@ def _outcome(job: EditableJob, state: JobRunState) -> Cancelled:
 
 
 def _billed(state: JobRunState) -> bool | None:
-    """None if unknown: older releases record it for cancelled runs only."""
+    """None if unknown: it is recorded for cancelled runs only."""
     if not state.ended:
         return None
     finished = state.phase == Phase.COMPLETED and state.billed is None

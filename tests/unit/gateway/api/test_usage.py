@@ -132,8 +132,6 @@ S = PurchaseState
             {"cost_source": "billing events", "actual_micros": 31_000, "state": S.CANCELLED},
             ("0.0310", "0.0000", "0.0000", 0),
         ),
-        # of an older release: the estimate was stored as the actual cost, and there was no source
-        ({"cost_source": None, "actual_micros": 20_000}, ("0.0000", "0.0200", "0.0000", 0)),
         (
             {"cost_source": "unknown", "actual_micros": None, "estimated_micros": None},
             ("0.0000", "0.0000", "0.0000", 1),
@@ -146,8 +144,6 @@ S = PurchaseState
             ("0.0000", "0.0000", "0.0000", 1),
         ),
         ({"actual_micros": None, "state": S.REFUSED}, ("0.0000", "0.0000", "0.0000", 0)),
-        # an intent without a step is of an older release, and may have been sent
-        ({"actual_micros": None, "state": S.INTENT, "step": None}, ("0.0000", "0.0000", "0.0350", 0)),
         ({"actual_micros": None, "state": S.INTENT, "step": "planned"}, ("0.0000", "0.0000", "0.0000", 0)),
         ({"actual_micros": None, "state": S.INTENT, "step": "sending"}, ("0.0000", "0.0000", "0.0350", 0)),
         ({"actual_micros": None, "state": S.INTENT, "step": "abandoned"}, ("0.0000", "0.0000", "0.0000", 1)),

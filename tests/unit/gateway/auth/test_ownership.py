@@ -164,8 +164,6 @@ REACH = {
     # of `contentgen backup` and `contentgen import`, which run with the administrator's rights and sign nothing
     ("migration/asset_listing.py", "head_object"), ("migration/asset_listing.py", "get_paginator"),
     ("migration/asset_listing.py", "copy"),
-    # of `contentgen prepare-rollback`: the marker of a buying key in the ledger
-    ("migration/rollback_stores.py", "get_object"),
 }  # fmt: skip
 GATEWAY = Path(contentgen_gateway.__file__).parent
 

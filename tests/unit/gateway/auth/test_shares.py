@@ -186,7 +186,7 @@ def test_each_question_is_served_by_an_index() -> None:
 
 
 def plant(world: WritableWorld, owner: str, job: str, grantees: list[str], kind: Kind = Kind.LORA_TRAINING) -> None:
-    """Shares of an earlier release, which had no limits."""
+    """Shares in the database, past the limits."""
     world.database["shares"].insert_many(
         {
             "_id": f"{job}/{to}",

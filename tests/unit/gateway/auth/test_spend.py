@@ -283,7 +283,7 @@ async def test_a_price_that_nobody_knows_is_called_unknown(world: World, cost: d
 
 
 async def test_one_click_on_the_jobs_page_pays_nothing(world: World) -> None:
-    """Also from the form of an older release, which has no run number."""
+    """Also from a form without a run number."""
     job = there(world)
     async with browser(world) as ann:
         page = await ann.get(f"/jobs/{job}")

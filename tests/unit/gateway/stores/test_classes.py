@@ -43,7 +43,7 @@ async def test_a_created_resource_is_of_the_installations_class(given: dict[str,
 
 
 @pytest.mark.parametrize("given", [{}, {"operatorClass": DEFAULT_CLASS}])
-async def test_the_default_class_is_left_out_so_that_an_older_release_reads_it(given: dict[str, Any]) -> None:
+async def test_the_default_class_is_left_out(given: dict[str, Any]) -> None:
     answer, made = await created(DEFAULT_CLASS, **given)
     assert answer.status_code == 202
     assert [each for each in made if "operatorClass" in each] == []

@@ -173,13 +173,6 @@ CASES: dict[str, tuple[dict[str, Any], list[tuple[FindingKind, str]]]] = {
         },
         [],
     ),
-    "an intent of an older release": (
-        {
-            "requests": (listed(), listed(R2)), "purchases": (bought(marker="m"), lost(step=None)),
-            "looked_up": {f"fal/{R2}": listed(R2, input=INPUT)},
-        },
-        [],
-    ),
     "one lost reply accounts for one request only": (
         {
             "requests": (listed(R2), listed(R3, sent_at=NOW - 4 * DAY)), "purchases": (lost(),), "bills": (),

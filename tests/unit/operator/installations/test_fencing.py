@@ -391,7 +391,7 @@ async def completed(monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Resource]:
     "change",
     [
         {"$inc": {"revision": 1}},
-        {"$set": {"status": "cancelled"}},  # by an older release, which counts no revisions
+        {"$set": {"status": "cancelled"}},
         {"$set": {"message": "another"}},
         {"$set": {"discard": {"uid": UID}}},  # by the gateway
     ],
@@ -407,16 +407,6 @@ async def test_a_record_that_another_process_has_written_is_not_overwritten(
     assert jobs.find_one() != left, "the other process has changed it"
     revision = left["revision"] + change.get("$inc", {}).get("revision", 0)
     assert jobs.find_one()["revision"] == revision, "and nobody else"
-
-
-async def test_records_of_older_releases_are_written_and_counted_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Records of older releases have no revision; an older release leaves it unchanged after a rollback."""
-    jobs, resource = await completed(monkeypatch)
-    for before, after in (({"$unset": {"revision": ""}}, 1), ({"$set": {"phase": "Processing"}}, 2)):
-        jobs.update_one({}, before)
-        await records(jobs, unchecked).write(resource, resource.status)
-        (kept,) = jobs.find()
-        assert (kept["revision"], kept["phase"], len(kept["versions"])) == (after, "Completed", 1)
 
 
 async def test_a_record_that_a_former_leader_creates_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:

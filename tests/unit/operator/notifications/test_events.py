@@ -166,7 +166,6 @@ def test_the_payload_has_no_signed_url() -> None:
 
 
 def test_notify_is_no_input_of_a_run() -> None:
-    """Also after an older release, which does not know the field, has begun the run."""
     for kind, spec in SPECS.items():
         assert run_hash(kind, parse_spec(kind, spec)) == run_hash(kind, parse_spec(kind, spec | {"notify": NOTIFY}))
     assert NotifyTarget.model_validate({"url": "HTTPS://h/a"}).url == "https://h/a"

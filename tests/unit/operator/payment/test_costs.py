@@ -46,14 +46,12 @@ def cost(source: CostSource, micros: int | None, billed: bool | None) -> Purchas
             bought(S.COLLECTED, **(PRICED | {"billing": False}), billable_units=1),
             cost(CostSource.ESTIMATE, 50_000, True),
         ),
-        # written by an older version: the estimate was stored as the actual cost
-        (bought(S.COLLECTED, actual_micros=7, estimated_micros=7), cost(CostSource.ESTIMATE, 7, True)),
         (bought(S.COLLECTED), cost(CostSource.UNKNOWN, None, True)),
         # open: an estimate, and nobody knows whether it will be billed
         (bought(S.SUBMITTED, **PRICED), cost(CostSource.ESTIMATE, 50_000, None)),
         (bought(S.INTENT, **PRICED), cost(CostSource.ESTIMATE, 50_000, None)),
         (bought(S.SUBMITTED), cost(CostSource.UNKNOWN, None, None)),
-        # planned: nothing was sent; sending: as an intent of an older release; abandoned: it may have been paid
+        # planned: nothing was sent; sending: it may be billed; abandoned: it may have been paid
         (bought(S.INTENT, step=PurchaseStep.PLANNED, **PRICED), cost(CostSource.NOT_BILLED, 0, False)),
         (bought(S.INTENT, step=PurchaseStep.SENDING, **PRICED), cost(CostSource.ESTIMATE, 50_000, None)),
         (bought(S.INTENT, step=PurchaseStep.ABANDONED, **PRICED), cost(CostSource.UNKNOWN, None, None)),

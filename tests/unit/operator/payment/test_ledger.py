@@ -1,6 +1,5 @@
 """Ledger on mongomock: one payer per purchase, and compare-and-set for every change."""
 
-import hashlib
 import time
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -74,9 +73,8 @@ async def test_what_is_planned_for_another_resource_is_sent_by_nobody_else(ledge
     assert not await ledger.intend(KEY, purchase(job_id="l")), "it may have been sent"
 
 
-@pytest.mark.parametrize("step", [None, PurchaseStep.SENDING, PurchaseStep.ABANDONED])
-async def test_only_what_is_planned_is_sent(step: PurchaseStep | None, ledger: Ledger) -> None:
-    """An intent without a step is from an older release, and may have been sent."""
+@pytest.mark.parametrize("step", [PurchaseStep.SENDING, PurchaseStep.ABANDONED])
+async def test_only_what_is_planned_is_sent(step: PurchaseStep, ledger: Ledger) -> None:
     await ledger.intend(KEY, purchase(step=step))
     assert await ledger.send(KEY, purchase(), NOW) is None
     assert not await ledger.intend(KEY, purchase(job_id="another"))
@@ -93,19 +91,6 @@ async def test_a_purchase_has_one_owner(ledger: Ledger) -> None:
     assert (now.state, now.job_id, now.former_owners) == (PurchaseState.COLLECTED, "k", ("j",))
     assert await ledger.discard("k") == ("p",)
     assert not await ledger.adopt(KEY, now, "l"), "the first compare-and-set wins"
-
-
-async def test_a_document_of_an_older_release_has_an_id_that_never_changes(ledger: Ledger) -> None:
-    old = purchase(state=PurchaseState.SUBMITTED).model_dump(by_alias=True)
-    for name in ("purchaseId", "step", "formerOwners", "sentBy", "sentAt"):
-        del old[name]
-    ledger._collection.insert_one({"_id": str(KEY), **old})
-    found, again = await ledger.get(KEY), await Ledger(ledger._collection).get(KEY)
-    assert found is not None
-    assert found == again
-    assert found.purchase_id == "legacy-" + hashlib.sha256(str(KEY).encode()).hexdigest()[:32]
-    assert await ledger.move(move(PurchaseState.SUBMITTED, PurchaseState.FAILED))
-    assert await ledger.discard("j") == (found.purchase_id,)
 
 
 async def test_a_request_id_is_claimed_once(ledger: Ledger) -> None:
@@ -242,7 +227,7 @@ async def test_the_rate_is_the_median_of_what_ended(ledger: Ledger) -> None:
 
 
 async def test_the_ids_of_a_marker(ledger: Ledger) -> None:
-    """Request ids stored by older releases have no claim."""
+    """Also without claims."""
     for attempt, (marker, request) in enumerate([("a/b", "r1"), ("a/b", None), ("a/b", "r2"), ("c", "r3")]):
         key = KEY.model_copy(update={"attempt": attempt})
         await ledger.intend(key, purchase(marker=marker, request_id=request))

@@ -279,7 +279,7 @@ async def test_a_forged_identity_in_a_status_is_the_documents_again(world: World
 
 
 async def test_a_forged_identity_without_a_document_is_believed_of_no_purchase_of_another(world: World) -> None:
-    """The status is the only source after an upgrade or a restore of MongoDB."""
+    """The status is the only source after a restore of MongoDB."""
     await trained(world, FIRST)
     await drawn(world)
     await trained(world, SECOND)
@@ -433,7 +433,7 @@ def as_variants(found: list[tuple[str, Purchase]]) -> list[Variant]:
         ([("", PLANNED)], None),
         ([("", OLD)], MINE),
         ([("", NEW)], None),
-        ([("", OLD), ("", NEW)], None),  # attempts of an older release, with another training each
+        ([("", OLD), ("", NEW)], None),  # attempts with another training each
         ([("", PLANNED), (MINE, NEW)], MINE),
         ([("", OLD), ("f" * 16, OLD)], MINE),
     ],
@@ -460,7 +460,7 @@ def test_a_lora_without_a_file(lora: LoraView, age: int, expected: WantedPurchas
     assert (found.identity, found.waits) == (expected.identity, expected.waits)
 
 
-def test_the_key_of_older_releases_is_unchanged() -> None:
+def test_the_key_has_the_identity_after_the_hash() -> None:
     run = run_of({"spec": PICTURE}, "0" * 16)
     meta = {
         "name": "it",
@@ -471,5 +471,5 @@ def test_the_key_of_older_releases_is_unchanged() -> None:
     }
     resource = Resource.parse(IMAGES, {"metadata": meta, "spec": PICTURE})
     plain = purchase_key(resource, run.model_copy(update={"lora_identity": None}))
-    assert str(plain) == "ns/ImageGeneration/it/2f9642154c368e50/-/1", "by a5a1c84"
+    assert str(plain) == "ns/ImageGeneration/it/2f9642154c368e50/-/1"
     assert str(purchase_key(resource, run)) == "ns/ImageGeneration/it/2f9642154c368e50.0000000000000000/-/1"

@@ -386,7 +386,6 @@ async def test_only_the_watched_namespace_is_looked_at(monkeypatch: pytest.Monke
     world = World(monkeypatch, Writes())
     await submitted(world, IMAGES)
     vanish(world, IMAGES)
-    world.database["ledger"].update_many({}, {"$unset": {"operatorClass": ""}})  # of an older release
     world.orphans[-1]._selection = Selection(namespaces=Namespaces(("n",)))
     await rounds(world, 3)
     assert the_purchase(world)["orphanedAt"] is None
@@ -395,21 +394,11 @@ async def test_only_the_watched_namespace_is_looked_at(monkeypatch: pytest.Monke
     assert states(world) == ["succeeded"]
 
 
-async def test_one_of_an_older_release_gets_its_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
-    await submitted(world, IMAGES)
-    vanish(world, IMAGES)
-    world.database["ledger"].update_many({}, {"$unset": {"namespace": "", "type": "", "purchaseId": "", "step": ""}})
-    await rounds(world, 3)
-    kept = the_purchase(world)
-    assert (kept["namespace"], kept["type"], kept["state"]) == ("ns", "image-generation", "succeeded")
-
-
 async def test_a_result_that_comes_after_its_deadline_is_kept_for_who_applies_it_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The run is Failed, and the provider did not cancel. An older release did not note the open request in the status,
-    so the reconciler does not ask for it any more.
+    """The run is Failed, and the provider did not cancel. The status does not name the open request, so the reconciler
+    does not ask for it any more.
     """
     world = World(monkeypatch, Writes())
     world.provider.cancels = False

@@ -111,7 +111,7 @@ def assert_forgotten(plan: Plan) -> None:
 
 @pytest.mark.parametrize("reason", [Reason.LOOKING_FOR_REQUEST, Reason.SUBMISSION_UNKNOWN])
 def test_a_status_that_was_searching_is_evidence_of_a_purchase(reason: Reason) -> None:
-    """A status of an older release, which names no purchase, is evidence too."""
+    """A status that names no purchase is evidence too."""
     assert_forgotten(decided(resource(reason=reason), None))
 
 

@@ -628,76 +628,30 @@ async def test_deleted_after_a_restore_of_ledger_and_bucket_it_is_remembered(
     assert len(world.provider.posts) == 1
 
 
-# Upgrades
-
-
-NEW_FIELDS = ("purchaseId", "step", "formerOwners", "sentBy", "sentAt")
-
-
-def as_before(world: World) -> None:
-    """Convert the stored data to the format of the release before purchase ids."""
-    for each in purchases(world):
-        key = each["_id"]
-        world.database["ledger"].update_one({"_id": key}, {"$unset": dict.fromkeys(NEW_FIELDS, 1)})
-        old = f"runs/{UID}/1/provider-1.json"
-        if each.get("resultKey"):
-            world.storage.objects[old] = world.storage.objects.pop(each["resultKey"])
-            world.database["ledger"].update_one({"_id": key}, {"$set": {"resultKey": old}})
-    for key in [each for each in world.storage.objects if each.startswith("purchases/")]:
-        del world.storage.objects[key]
-    for each in ("request_claims", "runs"):
-        world.database[each].delete_many({})
-    for body in world.kube.resources.values():
-        for name in ("purchaseId", "sentAt"):
-            body["status"].get("run", {}).pop(name, None)
-    world.restart()
-
-
-@pytest.mark.parametrize("uid", [UID, SECOND], ids=["goes on", "applied again"])
-@pytest.mark.parametrize("state", STATES[1:])
-@pytest.mark.parametrize("kind", Kind)
-async def test_an_upgrade_buys_nothing(
-    kind: Kind, state: PurchaseState | str, uid: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Refused requests were not paid and are sent once; nothing else is sent."""
-    world = world_of(monkeypatch)
-    world.provider.cancels = False
-    world.kube.apply(kind, SPECS[kind])
-    await reach(world, kind, state)
-    before = len(world.provider.posts)
-    as_before(world)
-    if uid != UID:
-        await world.until_gone(kind)
-        world.kube.apply(kind, SPECS[kind], uid=uid)
-    status = await world.finish(kind)
-    assert len(world.provider.posts) == before + (state is PurchaseState.REFUSED) == 1
-    if state not in (PurchaseState.FAILED, PurchaseState.CANCELLED):
-        assert_complete(world, status)
-        assert (purchase(world)["state"], purchase(world)["jobId"]) == ("collected", uid)
-        assert purchase(world)["resultKey"] in world.storage.objects
-    await world.settle(kind)
-
-
 @pytest.mark.parametrize("reason", ["LookingForRequest", "SubmissionUnknown"])
-async def test_a_ledger_that_is_lost_after_an_upgrade_pays_nothing_again(
+async def test_a_lost_ledger_and_a_status_without_the_purchases_name_pay_nothing_again(
     reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The status of an older release names no purchase, and the bucket has no marker: the reason is the evidence."""
+    """The bucket has no marker either: the reason is the evidence."""
     world = world_of(monkeypatch)
     world.provider.lose_replies = {1}
     monkeypatch.setattr(world.provider, "find", nothing_found)
     world.kube.apply(IMAGES, SPECS[IMAGES])
     while world.status(IMAGES).reason != reason:
         await world.step(IMAGES)
-    as_before(world)
-    world.database["ledger"].delete_many({})
+    for name in ("ledger", "request_claims", "runs"):
+        world.database[name].delete_many({})
+    world.storage.objects.clear()
+    for name in ("purchaseId", "sentAt"):
+        world.kube.resources[IMAGES, "it"]["status"]["run"].pop(name, None)
+    world.restart()
     for _ in range(10):
         await world.step(IMAGES)
-    assert (world.status(IMAGES).reason, len(world.provider.posts)) == ("SubmissionUnknown", 1)
+    assert len(world.provider.posts) == 1
 
 
-async def test_what_an_older_release_adopted_is_deleted_with_its_heir(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The older release left the owner in the ledger unchanged."""
+async def test_what_was_adopted_after_the_backup_is_deleted_with_its_heir(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The restored ledger has the earlier owner."""
     world = world_of(monkeypatch)
     world.kube.apply(IMAGES, SPECS[IMAGES])
     await world.finish(IMAGES)
@@ -722,7 +676,7 @@ async def test_a_planned_purchase_goes_on_without_a_person(monkeypatch: pytest.M
     assert (purchase(world)["purchaseId"], purchase(world)["jobId"]) == (bought, SECOND)
 
 
-async def test_a_crd_of_an_older_release_stops_the_payment(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_crd_without_the_purchases_name_stops_the_payment(monkeypatch: pytest.MonkeyPatch) -> None:
     """The older schema drops `purchaseId` from the status."""
     world = world_of(monkeypatch)
     put = world.kube.put_status
@@ -734,7 +688,7 @@ async def test_a_crd_of_an_older_release_stops_the_payment(monkeypatch: pytest.M
     monkeypatch.setattr(world.kube, "put_status", pruned)
     world.kube.apply(IMAGES, SPECS[IMAGES])
     for _ in range(3):
-        with pytest.raises(RuntimeError, match="CRDs are of an older release"):
+        with pytest.raises(RuntimeError, match="CRDs are not those of this operator"):
             await world.step(IMAGES)
     assert world.provider.posts == []
 

@@ -8,12 +8,6 @@ from contentgen_contract.advice.given_up import is_given_up, retry_command
 from contentgen_contract.advice.reasons import Action
 from contentgen_contract.advice.remedies import Facts
 from contentgen_contract.names import COLLECT_ANNOTATION, GIVEN_UP_LABEL, Kind, Phase, Reason
-from contentgen_operator.kube.cache import Cache
-from contentgen_operator.state.observed import ResourceRef
-from contentgen_operator.watch.event_handlers import EventHandlers
-from contentgen_operator.watch.given_up_labels import GivenUpLabels
-from contentgen_operator.worker_api.reports import Reports
-from contentgen_runtime.kube import Conflict
 from contentgen_simulation.world import SPECS, World, Writes
 
 IMAGES = Kind.IMAGE_GENERATION
@@ -73,110 +67,6 @@ async def test_the_retry_of_a_collect_stage_removes_it(world: World) -> None:
     for _ in range(3):
         await world.step(IMAGES)
     assert label(world) == "true", "there is no result to collect, so it stays given up"
-
-
-# Resources that failed before the upgrade
-
-
-class Labels:
-    """API server for labels: recorded writes, and refusals in turn."""
-
-    def __init__(self, *refusals: Exception) -> None:
-        self.written: list[tuple[str, str, str | None]] = []
-        self.refusals = list(refusals)
-        self.leads = True
-        self.labels = GivenUpLabels(self, self._check)
-        self.handlers = EventHandlers(Cache(), self._wake, Reports(), given_up=self.labels)
-
-    async def put_label(self, ref: ResourceRef, version: str, name: str, value: str | None) -> Any:
-        assert name == GIVEN_UP_LABEL
-        if self.refusals:
-            raise self.refusals.pop(0)
-        self.written.append((ref.uid, version, value))
-
-    def _check(self) -> None:
-        if not self.leads:
-            raise Conflict("it does not lead")
-
-    async def _wake(self, _: ResourceRef) -> None:
-        pass
-
-    async def see(self, uid: str = "u", phase: str = "Failed", version: str = "1", **more: Any) -> None:
-        """An event of the watch."""
-        labels, deleted = more.get("labels"), more.get("deleted", False)
-        about = {"name": uid, "namespace": "ns", "uid": uid, "generation": 1, "resourceVersion": version}
-        run = {
-            "number": 1,
-            "version": 1,
-            "runHash": "ab",
-            "generation": 1,
-            "startedAt": "2026-11-21T00:00:00Z",
-            "spec": {},
-        }
-        ended = {"completionTime": run["startedAt"], "conditions": [{"type": "Failed", "status": "True"}]}
-        status = {
-            "phase": phase,
-            "reason": more.get("reason", "JobFailed"),
-            "run": run,
-            "observedGeneration": 1,
-        } | ended
-        body = {"metadata": about | {"labels": labels}, "spec": {"prompt": "x"}, "status": status}
-        await self.handlers.resource(IMAGES, body, deleted=deleted)
-
-
-async def test_a_resource_that_failed_before_the_upgrade_is_labelled_at_its_first_sight() -> None:
-    stand = Labels()
-    await stand.see("a")
-    await stand.see("b", labels={GIVEN_UP_LABEL: "true"})
-    await stand.see("c", phase="Completed", reason="Completed")
-    await stand.see("d", reason="Cancelled")
-    await stand.labels.write()
-    await stand.labels.write()
-    assert stand.written == [("a", "1", "true")]
-
-
-async def test_a_label_that_a_tool_removes_is_not_written_again() -> None:
-    stand = Labels()
-    await stand.see("a", version="1")
-    await stand.labels.write()
-    await stand.see("a", version="2", labels={GIVEN_UP_LABEL: "true"})
-    await stand.see("a", version="3")
-    await stand.see("b", labels={GIVEN_UP_LABEL: "true"})
-    await stand.see("b", version="2")
-    await stand.labels.write()
-    assert stand.written == [("a", "1", "true")]
-
-
-async def test_a_resource_that_changes_before_the_write_is_labelled_in_its_newest_version() -> None:
-    stand = Labels(Conflict("changed"))
-    await stand.see("a", version="1")
-    await stand.labels.write()
-    await stand.see("a", version="2")
-    await stand.labels.write()
-    assert stand.written == [("a", "2", "true")]
-
-
-@pytest.mark.parametrize(
-    "then",
-    [{"phase": "Preparing", "reason": "Preparing"}, {"deleted": True}, {"phase": "Completed", "reason": "Completed"}],
-)
-async def test_a_run_that_goes_on_before_the_write_is_not_labelled(then: dict[str, Any]) -> None:
-    stand = Labels()
-    await stand.see("a")
-    await stand.see("a", version="2", **then)
-    await stand.labels.write()
-    assert stand.written == []
-
-
-async def test_a_standby_writes_nothing_and_the_next_leader_does() -> None:
-    stand = Labels()
-    stand.leads = False
-    await stand.see("a")
-    with pytest.raises(Conflict):
-        await stand.labels.write()
-    stand.leads = True
-    await stand.labels.write()
-    assert stand.written == [("a", "1", "true")]
 
 
 def facts(**given: Any) -> Facts:

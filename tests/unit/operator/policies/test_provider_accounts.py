@@ -354,7 +354,7 @@ async def test_a_forged_account_in_a_status_is_not_used(world: World) -> None:
 
 
 async def test_an_account_that_only_a_status_names_is_not_used(world: World) -> None:
-    """Without a run document, as after an upgrade or a restored MongoDB, a status may name another team's purchase."""
+    """Without a run document, as after a restored MongoDB, a status may name another team's purchase."""
     team = world.add_account("team-a")
     label(world, "team-a")
     await applied(world, UID)
@@ -387,7 +387,7 @@ async def test_crds_that_drop_the_account_stop_the_payment(world: World, monkeyp
         for _ in range(20):
             await world.step(IMAGES)
 
-    with pytest.raises(RuntimeError, match="CRDs are of an older release"):
+    with pytest.raises(RuntimeError, match="CRDs are not those of this operator"):
         await steps()
     assert team.posts == []
 

@@ -217,9 +217,9 @@ async def test_a_marker_and_a_response_are_written_once(storage: Storage) -> Non
 
 async def test_a_marker_is_of_one_namespace(storage: Storage) -> None:
     await storage.put_marker("k", "one", "a-namespace")
-    await storage.put_marker("of an older release", "two")
+    await storage.put_marker("of no namespace", "two")
     assert [await storage.marker("k", each) for each in (None, "a-namespace", "another")] == ["one", "one", None]
-    assert [await storage.marker("of an older release", each) for each in (None, "a-namespace")] == ["two", None]
+    assert [await storage.marker("of no namespace", each) for each in (None, "a-namespace")] == ["two", None]
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"purchaseId": "../x"}', b'{"purchaseId": 7}'])

@@ -447,5 +447,5 @@ async def test_crds_that_cannot_keep_the_retries_are_told(world: World, monkeypa
     monkeypatch.setattr(world.kube, "put_status", pruned)
     collect_fails(world, _died)
     world.kube.apply(IMAGES, SPECS[IMAGES])
-    with pytest.raises(RuntimeError, match="the CRDs are of an older release"):
+    with pytest.raises(RuntimeError, match="the CRDs are not those of this operator"):
         await world.finish(IMAGES)

@@ -697,22 +697,6 @@ def test_pictures_wait_for_a_failed_lora_and_go_on_when_it_has_a_version() -> No
     assert conditions(again)["Stalled"] == "False"
 
 
-def failed_with_its_lora() -> ResourceStatus:
-    """Status in which an earlier release ended the run."""
-    status = decide(with_lora(), FAILED_LORA, NOW, POLICY).status
-    true = [each.model_copy(update={"status": "True"}) if each.type == "Failed" else each for each in status.conditions]
-    return status.model_copy(update={"phase": Phase.FAILED, "completion_time": NOW, "conditions": tuple(true)})
-
-
-def test_pictures_that_an_older_release_failed_with_their_lora_wait_too() -> None:
-    status = failed_with_its_lora()
-    assert not settled(status)
-    waits = decide(with_lora(status=status), FAILED_LORA, NOW, POLICY)
-    assert reason(waits) == (Phase.PENDING, Reason.LORA_FAILED)
-    assert waits.status.run == status.run
-    assert buys(decide(with_lora(status=status), READY_LORA, NOW, POLICY))
-
-
 @pytest.mark.parametrize("seen", [FAILED_LORA, Observation(loras=(LoraView(name="jesse"),))])
 def test_an_edit_replaces_a_run_that_waits_for_a_lora(seen: Observation) -> None:
     waits = decide(with_lora(), seen, NOW, POLICY).status
@@ -1085,7 +1069,6 @@ def spent(plan: Plan) -> tuple[str, str, str, bool | None]:
         (BILLED, ("2.00", BY_UNITS, "$2.00", True)),
         (BILLED | {"billable_units": 3}, ("6.00", BY_UNITS, "$6.00", True)),
         ({}, ("", "estimate", "~$2.00", True)),
-        ({"actual_micros": 2_000_000}, ("", "estimate", "~$2.00", True)),  # written by an older version
         ({"estimated_micros": None}, ("", "unknown", "unknown", True)),
     ],
 )
@@ -1442,19 +1425,6 @@ def test_a_worker_may_give_verdicts_only(said: str) -> None:
     verdict = outcome(TRANSCRIPT, Stage.PREPARE, reason=said, files=[], facts=None)
     plan = at(TRANSCRIPT, Stage.PREPARE, finished(TRANSCRIPT, Stage.PREPARE, verdict))
     assert reason(plan) == (Phase.FAILED, Reason.OUTCOME_INVALID)
-
-
-def test_an_invalid_edit_that_an_older_release_told_of_is_mended() -> None:
-    status = done(IMAGES)
-    wrong = decide(resource(IMAGES, status, spec={"prompt": ""}, generation=2), Observation(), NOW, POLICY).status
-    older = wrong.model_copy(update={"completion_time": status.completion_time})
-    outputs = status.versions[0].model_dump(mode="json", by_alias=True)
-    seen = Observation(
-        purchase=purchase(IMAGES, PurchaseState.COLLECTED, outputs=outputs, actual_micros=1), outputs_stored=True
-    )
-    back = decide(resource(IMAGES, older, generation=3), seen, NOW, POLICY)
-    assert (back.status.phase, back.payment) == (Phase.COMPLETED, None)
-    assert back.reservation is None
 
 
 def test_a_training_set_below_the_least_size_is_not_paid() -> None:

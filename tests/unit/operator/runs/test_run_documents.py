@@ -399,60 +399,6 @@ async def test_two_operators_begin_one_run(kind: Kind, monkeypatch: pytest.Monke
     assert_numbers_used_once(world)
 
 
-# Other releases
-
-
-@pytest.mark.parametrize("kind", Kind)
-async def test_an_upgrade_takes_the_runs_of_an_older_release_over(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A status of each phase exists without a run document."""
-    for moment in itertools.count(1):
-        world = world_of(monkeypatch)
-        await made(world, kind, SPECS[kind])
-        kept = bytes_of(world, world.status(kind))
-        world.kube.apply(kind, OTHER[kind])
-        await steps(world, kind, moment)
-        ended = world.status(kind).phase is Phase.COMPLETED and posts(world) == 2
-        number = (world.status(kind).run or ResourceStatus.model_validate({})).model_dump().get("number")
-        world.database["runs"].drop()
-        world.restart()
-        await steps(world, kind)
-        status = world.status(kind)
-        assert (status.phase, posts(world)) == (Phase.COMPLETED, 2), (moment, status)
-        assert status.run is not None
-        assert status.run.number == number
-        assert [each.version for each in status.versions] == [1, 2]
-        status = await made(world, kind, THIRD[kind])
-        assert [each.version for each in status.versions] == [1, 2, 3]
-        assert {key: world.storage.objects[key] for key in kept} == kept
-        if ended:
-            break
-
-
-@pytest.mark.parametrize("kind", Kind)
-async def test_runs_that_an_older_release_made_meanwhile_are_taken_over(
-    kind: Kind, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The older release writes the ledger, records and status, but no run document."""
-    for moment in itertools.count(1):
-        world = world_of(monkeypatch)
-        await made(world, kind, SPECS[kind])
-        before = mongo(world)
-        world.kube.apply(kind, OTHER[kind])
-        await steps(world, kind, moment)
-        ended = world.status(kind).phase is Phase.COMPLETED and posts(world) == 2
-        restore_mongo(world, before, "runs")
-        await steps(world, kind)
-        status = world.status(kind)
-        assert (status.phase, posts(world)) == (Phase.COMPLETED, 2), (moment, status)
-        assert [each.version for each in status.versions] == [1, 2]
-        assert document(world)["number"] == 2
-        await made(world, kind, THIRD[kind])
-        assert posts(world) == 3
-        assert_numbers_used_once(world)
-        if ended:
-            break
-
-
 # Numbers
 
 
@@ -554,7 +500,7 @@ class _Counted(RunDocuments):
 
 
 async def test_finished_resources_are_compared_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One of 1,200 resources is from a restored etcd; one more is from an older release and has no document."""
+    """Two of 1,200 resources differ: one is from a restored etcd, and one has no document."""
     world = world_of(monkeypatch)
     await made(world, IMAGES, SPECS[IMAGES])
     documents, woken = _Counted(world.database["runs"]), list[str]()
@@ -577,7 +523,7 @@ async def test_finished_resources_are_compared_in_batches(monkeypatch: pytest.Mo
     documents.away = False
     for _ in range(4):
         await check.check()
-    assert woken == ["uid-700"]
+    assert woken == ["uid-0", "uid-700"]
     assert documents.queries == 5
     assert not check._waiting
 

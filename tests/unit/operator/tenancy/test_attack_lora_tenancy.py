@@ -63,18 +63,16 @@ async def test_an_image_of_a_mapped_namespace_is_drawn_with_a_later_training(wor
 
 
 async def test_an_image_of_a_mixed_namespace_is_drawn_with_a_later_training(world: World) -> None:
-    """An older release bought in a namespace that was created again; after the upgrade the LoRA is trained again."""
+    """A recreated namespace bought without a scope and lost its binding; then the LoRA is trained again."""
     await trained(world, FIRST)
     await recreated(world)
     born = world.kube.namespaces["ns"][1]
-    world.kube.namespaces["ns"] = ("a-namespace", born)  # the older release does not look at the uid
+    world.kube.namespaces["ns"] = ("a-namespace", born)  # as if mapped: the first one's scope
     await trained(world, SECOND, OTHER_LORA_UID)
     await drawn(world, OTHER)
     world.kube.namespaces["ns"] = ("another-namespace", born)
-    for name in ("clusters", "namespaces", "runs"):
+    for name in ("clusters", "namespaces"):
         world.database[name].delete_many({})
-    for name in ("ledger", "jobs"):
-        world.database[name].update_many({}, {"$unset": {"tenant": "", "namespaceUid": "", "clusterUid": ""}})
     world.restart()
     await trained(world, SECOND | {"training": {"steps": 700}}, OTHER_LORA_UID)
     await world.until_gone(IMAGES)

@@ -55,7 +55,7 @@ def ids(world: World) -> list[str]:
     return sorted(each["_id"] for each in world.database["ledger"].find())
 
 
-async def test_the_first_namespace_buys_under_the_keys_of_older_releases(world: World) -> None:
+async def test_the_first_namespace_buys_under_keys_without_a_scope(world: World) -> None:
     await finished(world, UID)
     (key,) = ids(world)
     assert key.startswith("ns/ImageGeneration/it/")
@@ -163,15 +163,13 @@ async def test_a_resource_of_a_namespace_that_is_gone_is_a_conflict(world: World
         await Tenancy(world.kube, world.database).of("ns")
 
 
-# The first start with this release
+# Lost bindings
 
 
 def unbound(world: World) -> None:
-    """Convert the database to an older release's format: no bindings and none of the new fields."""
-    for name in ("clusters", "namespaces", "runs"):
+    """Delete the bindings, as a restore of a part of the database does."""
+    for name in ("clusters", "namespaces"):
         world.database[name].delete_many({})
-    for name in ("ledger", "jobs"):
-        world.database[name].update_many({}, {"$unset": {"tenant": "", "namespaceUid": "", "clusterUid": ""}})
     world.restart()
 
 
@@ -192,10 +190,10 @@ async def test_purchases_that_are_older_than_the_namespace_are_an_earlier_ones(w
 
 
 async def test_of_a_mixed_namespace_each_purchase_is_its_own_or_an_earlier_ones(world: World) -> None:
-    """The namespace was created again and made another purchase before the upgrade to this release."""
+    """The namespace was created again, was mapped to the first one, and made another purchase."""
     cat, dog = SPECS[IMAGE], SPECS[IMAGE] | {"prompt": "a dog"}
     await finished(world, UID)
-    await recreate(world, "a-namespace")  # the older release ignores the uid
+    await recreate(world, "a-namespace")  # as if mapped: the first one's scope
     world.kube.apply(IMAGE, dog, uid=OTHER)
     await world.finish(IMAGE)
     await world.until_gone(IMAGE)
@@ -210,7 +208,7 @@ async def test_of_a_mixed_namespace_each_purchase_is_its_own_or_an_earlier_ones(
     assert len(world.provider.posts) == 3
 
 
-async def test_a_run_under_way_at_the_upgrade_of_a_mixed_namespace_goes_on(world: World) -> None:
+async def test_a_run_under_way_in_a_mixed_namespace_goes_on(world: World) -> None:
     await finished(world, UID)
     await recreate(world, "a-namespace")
     world.kube.apply(IMAGE, SPECS[IMAGE] | {"prompt": "a dog"}, uid=OTHER)
@@ -231,7 +229,7 @@ async def test_a_forged_status_does_not_take_the_scope_off_another_run(world: Wo
     """The forged status names a run that this tenant purchased under a key without a scope, unlike the run document."""
     cat, dog = SPECS[IMAGE], SPECS[IMAGE] | {"prompt": "a dog"}
     await finished(world, UID)
-    await recreate(world, "a-namespace")  # the older release ignores the uid
+    await recreate(world, "a-namespace")  # as if mapped: the first one's scope
     world.kube.apply(IMAGE, dog, uid=OTHER)
     own = (await world.finish(IMAGE)).run
     assert own is not None
@@ -379,7 +377,7 @@ async def test_a_rebuilt_cluster_pays_and_adopts_nothing_until_it_is_confirmed(w
 
 
 async def test_a_cluster_that_is_younger_than_the_purchases_of_an_unnamed_one_is_not_the_first(world: World) -> None:
-    """The upgrade to this release happens together with the move to another cluster."""
+    """The bindings are lost together with the move to another cluster."""
     await finished(world, UID)
     unbound(world)
     rebuild(world)

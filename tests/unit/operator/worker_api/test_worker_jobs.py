@@ -153,7 +153,7 @@ async def test_two_operators_leave_the_job_of_the_other(monkeypatch: pytest.Monk
 
 
 async def test_a_job_that_only_the_status_names_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After an upgrade, after a restore of MongoDB, or if a tenant wrote the status."""
+    """After a restore of MongoDB, or if a tenant wrote the status."""
     world = World(monkeypatch, Writes())
     world.kube.apply(LORA, SPECS[LORA])
     await world.step(LORA)

@@ -212,8 +212,8 @@ def test_nulls_are_absent_fields() -> None:
     assert value == {"filled": "x", "nullable": None}
 
 
-def test_an_update_may_leave_what_an_older_release_allowed() -> None:
-    """Otherwise the operator could not write the status of a resource that was paid for before an upgrade."""
+def test_an_update_may_leave_what_an_earlier_schema_allowed() -> None:
+    """Otherwise the operator could not write the status of a resource that was paid for before the CRDs changed."""
     text = {"type": "string", "maxLength": 1, "x-kubernetes-validations": [{"rule": "self == 'a'"}]}
     schema = Schema({"type": "object", "properties": {"old": text, "new": text, "count": {"type": "integer"}}})
     stored = {"old": "bb", "count": 1}

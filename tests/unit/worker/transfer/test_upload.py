@@ -35,7 +35,7 @@ class Store:
     most_at_once: int = 0
     behave: Callable[["Store", Handler, str], bool] = lambda *_: False
     asked: int = 0
-    expires_seconds: int | None = 600
+    expires_seconds: int = 600
     removes: bool = True  # whether the worker API removes another file of a claimed name
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -256,13 +256,6 @@ def test_a_grant_that_has_expired_by_the_clock_is_not_used(store: Store) -> None
     stored(store, lambda: now[0])
     assert store.asked == 2
     assert len(store.puts) == len(OUTPUTS)
-
-
-def test_grants_without_a_lifetime_are_used(store: Store) -> None:
-    """Grants of an older operator."""
-    store.expires_seconds = None
-    stored(store)
-    assert store.asked == 1
 
 
 def test_grants_that_have_expired_when_they_come_end_the_worker(store: Store) -> None:

@@ -89,8 +89,8 @@ class Schema:
     def problems(self, value: Any, old: Any = UNSET) -> list[FieldProblem]:
         """All problems of a whole object; `old` is the stored object, if it is an update.
 
-        Values that an update leaves as they are count as valid: objects of an older release, whose CRDs allowed more,
-        can still be written (CRD validation ratcheting).
+        Values that an update leaves as they are count as valid: objects that earlier CRDs allowed can
+        still be written (CRD validation ratcheting).
         """
         found = list(self._check(value, "", old))
         if any(each.kind in _BLOCKING for each in found):

@@ -1,1 +1,0 @@
-"""Simulated upgrades and rollbacks: two releases of the operator alternate on the same stores."""
