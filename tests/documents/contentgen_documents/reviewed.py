@@ -246,8 +246,8 @@ STAND_INS = (
     StandIn("--namespace marketing", "--namespace $NAMESPACE", "a team's namespace"),
     StandIn("-n marketing", "-n $NAMESPACE", "a team's namespace"),
     StandIn(
-        "apply -f samples/policies/",
-        "apply --dry-run=server -f samples/policies/",
+        "apply -f examples/policies/",
+        "apply --dry-run=server -f examples/policies/",
         "tests/cluster/policies has the runs",
     ),
     StandIn("--namespace argocd", "--namespace $NAMESPACE", "a ConfigMap like Argo CD's is there"),
