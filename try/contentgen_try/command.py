@@ -56,7 +56,8 @@ def _main(options: Options, console: Console) -> int:
     apply.refuse_unreachable(documents, options)
     with locked(options.folder), tempfile.TemporaryDirectory(prefix="contentgen-try-") as work:
         kept = _kept(options)
-        folders = Folders(Path(work), options.folder / _LOGS, kept.path)
+        # Absolute: the programs run in another folder.
+        folders = Folders(Path(work), (options.folder / _LOGS).resolve(), kept.path.resolve())
         shutil.rmtree(folders.logs, ignore_errors=True)
         with Stack(options, folders) as stack:
             run = Run(stack, console, options)
