@@ -24,6 +24,7 @@ NOT_RUN = (
         "it would run this very test, or rebuild the cluster that this test runs on",
         (
             "make test",
+            "make test-cluster",
             "make cluster",
             "make demo",
             "make demo CONTEXT=name IMAGE_PREFIX=registry/path",
@@ -55,6 +56,7 @@ NOT_RUN = (
             "contentgen try my.yaml --fal-key-file fal.key",
             "contentgen try my.yaml --assemblyai-key-file assemblyai.key --bucket my-bucket",
             "make try",
+            "make try ARGS=my.yaml",
         ),
     ),
     NotRun("it ends the cluster", ("make cluster-down",)),
@@ -352,6 +354,7 @@ FIGURES = (
     KnownFigure("docs/install.md", "proxy:\n  https:", "the chart's values; its tests render them"),
     KnownFigure("docs/lifecycle.md", "flowchart TD", "diagrams; `make verify` compares them"),
     KnownFigure("docs/media.md", "frames ──►", "a diagram"),
+    KnownFigure("docs/try.md", "✗ 3 errors", "tests/unit/try/test_checks.py compares it"),
     KnownFigure("docs/releasing.md", "openssl genpkey", "tests/unit/release makes and reads such keys"),
     KnownFigure("docs/releasing.md", "base64 -d", "tests/unit/release verifies a signature with openssl"),
     KnownFigure("docs/reference/cli.md", "Usage: kubectl contentgen", "the plugin's help; `make verify` compares it"),

@@ -8,7 +8,8 @@ import pytest
 from contentgen_try.apply import BadManifest, read
 from contentgen_try.checks import Checks
 
-CRDS = Path(__file__).resolve().parents[3] / "crds"
+ROOT = Path(__file__).resolve().parents[3]
+CRDS, PAGE = ROOT / "crds", ROOT / "docs/try.md"
 HEAD = "apiVersion: contentgen.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: {name}}}\nspec: {spec}\n"
 GOOD = "{model: flux-dev, prompt: A lighthouse}"
 
@@ -63,6 +64,14 @@ spec:
         "ImageGeneration two: spec.prompt: missing: is required",
         "ImageGeneration two: spec.image.count: 99: must be less than or equal to 4",
     ]
+
+
+def test_the_documents_show_what_is_printed(checks: Checks, tmp_path: Path) -> None:
+    spec = "{model: flux-dev, image: {cuont: 3, size: {width: 99, height: 512}}}"
+    found = errors(checks, tmp_path, picture("poster", spec))
+    assert (
+        "\n".join(["✗ 3 errors in my.yaml, nothing was applied:", *(f"  {each}" for each in found)]) in PAGE.read_text()
+    )
 
 
 @pytest.mark.parametrize(
