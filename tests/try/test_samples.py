@@ -81,7 +81,7 @@ def test_the_readme_shows_what_is_printed(samples: tuple[TryRun, Path]) -> None:
 
 def outline(said: str) -> list[str]:
     """Lines that do not depend on the machine's speed, without times and numbers of files."""
-    lines = [line for line in said.splitlines() if line and not line.startswith("  ")]
+    lines = [line for line in said.splitlines() if line and not line.startswith(" ")]
     return [re.sub(r"\d+\.\ds$|(?<=Completed in )\w+(?: \w+)?(?=,)", "TIME", line) for line in lines]
 
 
