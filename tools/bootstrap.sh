@@ -13,6 +13,7 @@ if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
     apt-get update -qq
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv >/dev/null
 fi
+echo "Installing the locked packages in .venv, about half a minute …" >&2
 [ -x .venv/bin/python ] || "$python" -m venv .venv
 # uv installs the locked set in seconds; it is locked itself.
 .venv/bin/python -m pip install --quiet --require-hashes --requirement requirements/uv.txt

@@ -37,6 +37,8 @@ def main() -> int:
 
 def place(data: Path) -> None:
     """Fill the folder. Raises ClusterError or DemoError."""
+    if not data.exists():
+        print("Preparing the stores' programs and the sample video …", file=sys.stderr)
     jars = sandbox_inputs.jars(ContentCache(cache_root()))
     check_jars(jars, (sandbox_inputs.MONGO / "jars.sha256").read_text())
     film = video.ensure_film()

@@ -1,8 +1,11 @@
 """The three samples without a cluster: results, files, pages, the API server, and the end of all programs."""
 
+import os
+import re
 import signal
 import time
 from pathlib import Path
+from urllib.parse import unquote
 
 import httpx
 import pytest
@@ -10,6 +13,13 @@ import pytest
 from contentgen_simulation.try_runs import Start, TryRun
 from contentgen_try.cluster import Cluster
 
+README = Path(__file__).resolve().parents[2] / "README.md"
+PICTURE = """
+apiVersion: contentgen.dev/v1alpha1
+kind: ImageGeneration
+metadata: {name: lighthouse}
+spec: {model: flux-dev, prompt: A lighthouse at dusk}
+"""
 BAD = """
 apiVersion: contentgen.dev/v1alpha1
 kind: ImageGeneration
@@ -27,6 +37,52 @@ def test_three_samples_are_completed_with_their_files(samples: tuple[TryRun, Pat
     assert [each.stat().st_size > 0 for each in subtitles] == [True]
     pictures = list((folder / "default/imagegeneration-avatar").rglob("*.png"))
     assert len([each for each in pictures if each.read_bytes().startswith(b"\x89PNG")]) >= 2
+
+
+def test_no_line_has_an_unavailable_store(samples: tuple[TryRun, Path]) -> None:
+    """The stores are ready before the manifests are applied."""
+    run, _ = samples
+    assert "StoreUnavailable" not in run.said
+    assert "unavailable" not in (samples[1] / "_logs/operator.log").read_text()
+
+
+def test_the_page_of_the_results_has_all_files_and_is_named_last(samples: tuple[TryRun, Path]) -> None:
+    run, folder = samples
+    assert run.said.splitlines()[-1] == f"Ctrl-C ends it. The results are on the page {folder}/index.html"
+    page = (folder / "index.html").read_text()
+    links = {unquote(each) for each in re.findall(r'(?:src|href)="\./([^"#]+)', page)}
+    assert all((folder / each).is_file() for each in links)
+    shown = {Path(each).name for each in links}
+    assert {"preview.jpg", "0001.jpg", "image_1.png", "audio.flac", "transcript.srt", "model.safetensors"} <= shown
+    assert page.count("<figcaption>") > 10
+    assert page.count("<li data-start=") > 5
+
+
+def test_a_second_run_adopts_the_results(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "picture.yaml").write_text(PICTURE)
+    command = (tmp_path / "picture.yaml", "--folder", os.path.relpath(tmp_path / "results"))
+    first = start(*command)
+    assert first.ended() == 0, first.said
+    assert "ImageGeneration lighthouse: Completed in" in first.said
+    second = start(*command)
+    assert second.ended() == 0, second.said
+    assert "imagegeneration.contentgen.dev/lighthouse unchanged" in second.said
+    assert "ImageGeneration lighthouse: finished earlier, nothing paid: 2 files in" in second.said
+
+
+def test_the_readme_shows_what_is_printed(samples: tuple[TryRun, Path]) -> None:
+    """The lines between depend on the machine's speed; tests/unit/try/test_readme.py has their format."""
+    run, folder = samples
+    printed = run.said.replace(str(folder), "contentgen-try")
+    printed = printed.partition("\n\nThe pages and the HTTP API")[0] + printed.splitlines()[-1]
+    shown = README.read_text().partition("$ make try\n")[2].partition("```")[0]
+    assert outline(shown) == outline(printed.replace("Ctrl-C ends it. ", "\n"))
+
+
+def outline(said: str) -> list[str]:
+    """Lines that do not depend on the machine's speed, without times and numbers of files."""
+    lines = [line for line in said.splitlines() if line and not line.startswith(" ")]
+    return [re.sub(r"\d+\.\ds$|(?<=Completed in )\w+(?: \w+)?(?=,)", "TIME", line) for line in lines]
 
 
 def test_the_pages_and_the_api_answer_to_the_printed_token_only(samples: tuple[TryRun, Path]) -> None:
@@ -48,14 +104,17 @@ def test_the_printed_kubeconfig_is_that_of_the_api_server(samples: tuple[TryRun,
     cluster.close()
 
 
-def test_a_refused_manifest_is_explained_as_by_kubectl(start: Start, tmp_path: Path) -> None:
+def test_a_wrong_manifest_is_explained_before_anything_starts(start: Start, tmp_path: Path) -> None:
     manifest = tmp_path / "bad.yaml"
     manifest.write_text(BAD)
     run = start(manifest, "--folder", tmp_path / "results")
     assert run.ended() == 1
-    assert 'The ImageGeneration "bad" is invalid:' in run.said
-    assert "spec.image.count: Invalid value" in run.said
-    assert "Traceback" not in run.said
+    assert run.said == (
+        f"✗ 2 errors in {manifest}, nothing was applied:\n"
+        '  ImageGeneration bad: spec.prompt: "": must be at least 1 chars long\n'
+        "  ImageGeneration bad: spec.image.count: 99: must be less than or equal to 4\n"
+    )
+    assert not (tmp_path / "results").exists()
 
 
 def test_a_second_run_in_the_same_folder_is_refused(samples: tuple[TryRun, Path], start: Start) -> None:

@@ -1,5 +1,6 @@
 """`kubectl apply` of a user's manifests, with its messages: objects of contentgen, namespaces, Secrets, ConfigMaps."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,13 +8,13 @@ from typing import Any
 
 import yaml
 
-from contentgen_contract.api_paths import InvalidName, checked_name, checked_namespace
 from contentgen_contract.names import API_VERSION, GROUP, Kind
 from contentgen_try.cluster import Body, Cluster, Refused
 from contentgen_try.options import Options
 
 _KEPT = ("labels", "annotations")
-_OURS = frozenset(kind.value for kind in Kind)
+OURS = frozenset(kind.value for kind in Kind)
+"""Kinds of contentgen."""
 _CORE = {"Namespace": "namespaces", "Secret": "secrets", "ConfigMap": "configmaps"}
 _FETCHED: dict[str, str] = {
     Kind.LORA_TRAINING: "the training set",
@@ -25,15 +26,15 @@ DEFAULT_NAMESPACE = "default"
 
 
 class BadManifest(Exception):
-    """A file that cannot be read, or an object that the API server refuses; the text is kubectl's."""
+    """A file that cannot be read, or objects that are refused."""
 
 
 @dataclass(frozen=True)
 class Document:
-    """Object of a file."""
+    """Object of a file; its properties need one that `checks` has found to be valid."""
 
     source: Path
-    body: Body
+    body: Any
 
     @property
     def kind(self) -> str:
@@ -53,7 +54,7 @@ class Document:
     @property
     def ours(self) -> bool:
         """Whether it is a resource of contentgen."""
-        return self.kind in _OURS
+        return self.kind in OURS
 
     @property
     def collection(self) -> str:
@@ -73,17 +74,18 @@ class Document:
 
 
 def read(files: Sequence[Path]) -> tuple[Document, ...]:
-    """Objects of the files, Lists unfolded. Raises BadManifest."""
+    """Objects of the files, Lists unfolded; they are not checked. Raises BadManifest for a file."""
     found: list[Document] = []
     for file in files:
         try:
-            bodies = list(yaml.safe_load_all(file.read_text()))
+            # JSON's types only: YAML's dates become text, as for kubectl.
+            bodies = [json.loads(json.dumps(each, default=str)) for each in yaml.safe_load_all(file.read_text())]
         except FileNotFoundError:
             raise BadManifest(f"error: the path {str(file)!r} does not exist") from None
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
             raise BadManifest(f"error: error parsing {file}: {error}") from None
         for body in bodies:
-            found += [_document(file, each) for each in _unfolded(body)]
+            found += [Document(file, each) for each in _unfolded(body)]
     if not found:
         raise BadManifest("error: no objects passed to apply")
     return tuple(found)
@@ -95,23 +97,6 @@ def _unfolded(body: Any) -> list[Any]:
     if isinstance(body, dict) and body.get("kind") == "List" and isinstance(body.get("items"), list):
         return list(body["items"])
     return [body]
-
-
-def _document(file: Path, body: Any) -> Document:
-    if not isinstance(body, dict) or not isinstance(body.get("metadata"), dict):
-        raise BadManifest(f"error: error validating {str(file)!r}: each document needs apiVersion, kind and metadata")
-    version, kind, meta = body.get("apiVersion"), body.get("kind"), body["metadata"]
-    known = (kind in _OURS and version == API_VERSION) or (kind in _CORE and version == "v1")
-    if not known:
-        where = f'name: "{meta.get("name", "")}" namespace: "{meta.get("namespace", "")}" from "{file}"'
-        group = f'no matches for kind "{kind}" in version "{version}"'
-        raise BadManifest(f"error: resource mapping not found for {where}: {group}")
-    try:
-        checked_name(meta.get("name"))
-        checked_namespace(meta.get("namespace") or DEFAULT_NAMESPACE)
-    except InvalidName as error:
-        raise BadManifest(f"error: error validating {str(file)!r}: metadata: {error}") from None
-    return Document(file, body)
 
 
 def refuse_unreachable(documents: Sequence[Document], options: Options) -> None:

@@ -16,8 +16,9 @@ from rich.markup import escape
 from contentgen_try import apply, assets
 from contentgen_try.apply import BadManifest
 from contentgen_try.assets import MissingFiles
+from contentgen_try.checks import Checks
 from contentgen_try.cluster import Refused
-from contentgen_try.folder import FolderRefused, PaidFolder, locked, refuse_sandbox
+from contentgen_try.folder import PAID, FolderRefused, PaidFolder, SandboxFolder, locked, refuse_sandbox
 from contentgen_try.options import Options, Provider
 from contentgen_try.programs.stack import Folders, NotStarted, Stack
 from contentgen_try.run import Run, wait_for_end
@@ -47,41 +48,53 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _main(options: Options, console: Console) -> int:
     assets.check()
     documents = apply.read(options.manifests or assets.samples())
+    checks = Checks(assets.CRDS)
+    if (options.folder / PAID).exists():
+        checks.require_names(documents)  # the rest needs the stored objects
+    else:
+        checks.require(documents)
     apply.refuse_unreachable(documents, options)
     with locked(options.folder), tempfile.TemporaryDirectory(prefix="contentgen-try-") as work:
-        paid = _paid(options)
-        folders = Folders(Path(work), options.folder / _LOGS, paid.path if paid is not None else None)
+        kept = _kept(options)
+        # Absolute: the programs run in another folder.
+        folders = Folders(Path(work), (options.folder / _LOGS).resolve(), kept.path.resolve())
         shutil.rmtree(folders.logs, ignore_errors=True)
         with Stack(options, folders) as stack:
             run = Run(stack, console, options)
             try:
                 cluster = run.start(documents)
-                if paid is not None:
-                    paid.ready()
+                if isinstance(kept, PaidFolder):
+                    kept.ready()
+                    checks.require(documents, lambda each: cluster.find(each.path))
                 run.apply(cluster)
                 run.report(run.watch(cluster))
                 if options.serve:
                     run.welcome(cluster)
-                    console.print("Ctrl-C ends it.")
+                    run.say_page("Ctrl-C ends it. ")
                     wait_for_end()
                 run.ended()
+                run.say_page()
             except KeyboardInterrupt:
                 console.print()
                 if not run.completed:
                     run.interrupted()
                 if run.completed is None:
                     return _INTERRUPTED
+            if isinstance(kept, SandboxFolder) and run.completed and run.all_completed(cluster):
+                kept.finish()
         return 0 if run.completed else _FAILED
 
 
-def _paid(options: Options) -> PaidFolder | None:
-    """Durable folder of a run that may pay; None with the sandbox. Raises FolderRefused."""
-    if not options.pays:
-        refuse_sandbox(options.folder)
-        return None
-    paid = PaidFolder(options.folder, options.bucket, options.endpoint, options.real_providers)
-    paid.open()
-    return paid
+def _kept(options: Options) -> PaidFolder | SandboxFolder:
+    """State of the run in its folder. Raises FolderRefused."""
+    if options.pays:
+        paid = PaidFolder(options.folder, options.bucket, options.endpoint, options.real_providers)
+        paid.open()
+        return paid
+    refuse_sandbox(options.folder)
+    sandbox = SandboxFolder(options.folder, f"{assets.version()} {options.bucket} {options.endpoint}")
+    sandbox.open()
+    return sandbox
 
 
 def parser() -> argparse.ArgumentParser:

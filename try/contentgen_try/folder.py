@@ -1,17 +1,20 @@
-"""The folder of a run: its lock, and what must last when a provider is paid.
+"""The folder of a run: its lock, and the state that is kept in it.
 
 `FOLDER/.paid` has the ledger (MongoDB), the objects of the API server and, without a bucket of the user's, the files.
 A damaged one is an error and never a fresh start: without the ledger the same manifests would be paid again.
+`FOLDER/.sandbox` has the same of a run with the sandbox, whose requests end with it: the next run goes on with it only
+if all resources were Completed, and starts anew otherwise.
 """
 
 import fcntl
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-PAID = ".paid"
+PAID, SANDBOX = ".paid", ".sandbox"
 _LOCK = ".lock"
 _ABOUT = "about.json"
 _FORMAT = 2
@@ -114,3 +117,24 @@ class PaidFolder:
         about = {"format": _FORMAT, "bucket": self._bucket, "endpoint": self._endpoint, "providers": self._providers}
         unfinished.write_text(json.dumps(about | {"ready": ready}))
         unfinished.replace(self._about)
+
+
+class SandboxFolder:
+    """`FOLDER/.sandbox`. `version`: of the code and of all options on which the state depends."""
+
+    def __init__(self, folder: Path, version: str) -> None:
+        self.path = folder / SANDBOX
+        self._finished = self.path / "finished"
+        self._version = version
+
+    def open(self) -> None:
+        """Keep the state of an earlier run if it has finished and is of this version, else remove it."""
+        finished = self._finished.exists() and self._finished.read_text() == self._version
+        self._finished.unlink(missing_ok=True)  # what this run begins may not end
+        if not finished:
+            shutil.rmtree(self.path, ignore_errors=True)
+            (self.path / "mongodb").mkdir(parents=True)
+
+    def finish(self) -> None:
+        """Note that all resources are Completed."""
+        self._finished.write_text(self._version)

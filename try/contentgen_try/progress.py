@@ -141,14 +141,16 @@ def printed_views(before: Sequence[View], after: Sequence[View]) -> tuple[View, 
 
 
 def _differs(old: View | None, new: View) -> bool:
-    if old is None or (old.phase, old.stage, old.reason) != (new.phase, new.stage, new.reason):
+    if old is None:
+        return bool(new.phase)  # without a status nothing is known yet
+    if (old.phase, old.stage, old.reason) != (new.phase, new.stage, new.reason):
         return True
     return new.progress - old.progress >= 10
 
 
 def _line(each: View, elapsed: timedelta) -> str:
     words = [
-        f"{each.phase or '—':<10} {each.progress:>3}%",
+        f"{each.phase:<10} {each.progress:>3}%",
         "" if each.completed else each.stage,
         each.cost,
         each.reason,

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,11 +12,12 @@ from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
 
-from contentgen_contract.names import GATEWAY_AUDIENCE, Phase, Reason
-from contentgen_try import apply, outputs, progress
+from contentgen_contract.names import API_VERSION, GATEWAY_AUDIENCE, Kind, Phase, Reason
+from contentgen_try import apply, outputs, page, progress
 from contentgen_try.apply import Document
 from contentgen_try.cluster import Cluster, Refused
 from contentgen_try.options import Options
+from contentgen_try.page import Result
 from contentgen_try.programs.stack import SYSTEM, Stack
 from contentgen_try.progress import View
 
@@ -40,6 +42,8 @@ class Run:
         self.documents: tuple[Document, ...] = ()
         self.completed: bool | None = None  # None until all have ended
         self._cluster: Cluster | None = None
+        self._page = options.folder / page.NAME
+        self._earlier: set[str] = set()  # paths of resources that were Completed before, and are unchanged
 
     def start(self, documents: tuple[Document, ...]) -> Cluster:
         """Start the programs. Raises NotStarted."""
@@ -55,7 +59,10 @@ class Run:
         for name in apply.ensure_namespaces(cluster, [each for each in self.documents if each.ours]):
             self._say(f"namespace/{name} created", style="dim")
         for document in self.documents:
-            self._say(f"{document} {apply.apply(cluster, document)}", style="dim")
+            done = apply.apply(cluster, document)
+            self._say(f"{document} {done}", style="dim")
+            if document.ours and done == "unchanged" and progress.view(cluster.find(document.path) or {}).completed:
+                self._earlier.add(document.path)
         self._console.print()
 
     def watch(self, cluster: Cluster) -> tuple[Body, ...]:
@@ -109,24 +116,42 @@ class Run:
             time.sleep(_PERIOD_SECONDS)
 
     def report(self, resources: Sequence[Body]) -> None:
-        """Copy the files, and print where they are, or why there are none."""
+        """Copy the files, print where they are, or why there are none, and write the page of the results."""
         files = outputs.client(self._stack.s3_endpoint, own=bool(self._options.bucket))
         views = [progress.view(each) for each in resources]
         if self._console.is_terminal:
             self._console.print(progress.table(views, datetime.now(UTC), timedelta(), self._console.width))
+        results = []
         for resource, view in zip(resources, views, strict=True):
             meta = resource["metadata"]
             folder = self._options.folder / meta["namespace"] / f"{view.kind.lower()}-{view.name}"
+            result = Result(resource, folder, earlier=_path(resource) in self._earlier)
+            results.append(result)
             if view.completed:
                 count = outputs.copy(files, self._stack.bucket, resource, folder)
-                took = f"{progress.duration(view.took)}, {view.cost}"
-                self._say(f"[green]✓[/] {view.kind} {view.name}: Completed in {took}: {count} files in {folder}")
+                took = f"Completed in {progress.duration(view.took)}, {view.cost}"
+                said = "finished earlier, nothing paid" if result.earlier else took
+                self._say(f"[green]✓[/] {view.kind} {view.name}: {said}: {count} files in {folder}")
             else:
                 self._say(f"[bold red]✗[/] {view.kind} {view.name}: {view.phase or 'no status'}  {view.reason}")
                 self._say(f"  {escape(view.message)}")
                 self._say(f"  the worker's log: {self._stack.folders.pod_logs / meta['namespace']}", style="dim")
         missing = len([each for each in self.documents if each.ours]) - len(resources)
         self.completed = missing == 0 and all(each.completed for each in views)
+        self._page = page.write(self._options.folder, results, simulated=not self._options.pays)
+        if not self._options.pays:
+            self._say("The sandbox replaced the providers: the costs are simulated, nothing was paid.", style="dim")
+            if len(self._earlier) == len(resources):
+                self._say(f"To run them again, remove {self._options.folder}.", style="dim")
+
+    def all_completed(self, cluster: Cluster) -> bool:
+        """Whether every resource is Completed, also those that the pages have created."""
+        paths = [f"/apis/{API_VERSION}/{kind.plural}" for kind in Kind]
+        return all(progress.view(each).completed for path in paths for each in cluster.items(path))
+
+    def say_page(self, before: str = "") -> None:
+        """Print where the page of the results is: the last line."""
+        self._say(f"{before}The results are on the page {self._page}")
 
     def interrupted(self) -> None:
         """Print which paid requests are under way."""
@@ -182,6 +207,10 @@ class Run:
 def _over(view: View) -> bool:
     """Whether it has ended, or waits for a person: also pictures whose LoRA has failed."""
     return view.completed or view.stuck or view.reason == Reason.LORA_FAILED
+
+
+def _path(resource: Body) -> str:
+    return Document(Path(), resource).path
 
 
 def wait_for_end() -> None:

@@ -127,9 +127,8 @@ class Desk:
             if path.name not in ("samples", ".git"):
                 (self.folder / path.name).symlink_to(path)
         (self.folder / "samples").mkdir()
-        for path in (pages.ROOT / "samples").rglob("*.yaml"):
+        for path in (pages.ROOT / "samples").glob("*.yaml"):
             copy = self.folder / path.relative_to(pages.ROOT)
-            copy.parent.mkdir(exist_ok=True)
             copy.write_text(self.for_this_release(path.read_text()))
         for file in reviewed.FILES:
             documents = [m.document for m in pages.manifests() if m.file == file.page and m.kind in file.kinds]

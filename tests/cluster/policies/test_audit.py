@@ -17,7 +17,7 @@ from contentgen_e2e.world import Body, ClusterWorld
 
 PATH = "/api/admin/audit"
 FOREIGN_MODEL = "fal-ai/flux/schnell"
-SAMPLE = ROOT / "samples" / "policies" / "audit.yaml"
+SAMPLE = ROOT / "examples" / "policies" / "audit.yaml"
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from contentgen_documents.extract import Command, DocumentedManifest, Figure, Pa
 
 ROOT = Path(__file__).resolve().parents[3]
 _MARKDOWN = ("README.md", "CONTRIBUTING.md", "docs/**/*.md", "charts/contentgen/README.md", "tests/cluster/README.md")
-_SAMPLES = "samples/**/*.yaml"
+_SAMPLES = ("samples/*.yaml", "examples/**/*.yaml")
 
 
 @cache
@@ -16,7 +16,8 @@ def parts() -> tuple[Part, ...]:
     """Parts of every document, the README first, then by name."""
     pages = [path for pattern in _MARKDOWN for path in sorted(ROOT.glob(pattern))]
     found = [part for path in pages for part in extract.markdown(_name(path), path.read_text())]
-    found += [part for path in sorted(ROOT.glob(_SAMPLES)) for part in extract.sample(_name(path), path.read_text())]
+    samples = [path for pattern in _SAMPLES for path in sorted(ROOT.glob(pattern))]
+    found += [part for path in samples for part in extract.sample(_name(path), path.read_text())]
     return tuple(found)
 
 

@@ -20,7 +20,7 @@ from contentgen_contract.resources.content_budget import (
 from contentgen_contract.resources.prices import PRICES, Price, Unit, estimate, upper_bound
 from contentgen_contract.resources.spec import parse_spec
 
-SAMPLE = Path(__file__).parents[3] / "samples/policies/budget.yaml"
+SAMPLE = Path(__file__).parents[3] / "examples/policies/budget.yaml"
 
 
 @pytest.mark.parametrize(

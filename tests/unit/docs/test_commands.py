@@ -318,5 +318,6 @@ def test_stand_ins_take_whole_words() -> None:
 def test_the_samples_and_the_api_are_where_the_checks_look() -> None:
     """Control: an empty schema would accept everything."""
     assert len(list(samples())) == 3
+    assert len([path for path in (pages.ROOT / "samples").rglob("*") if path.is_file()]) == 3  # kubectl wait recurses
     assert len(json.loads(Path("docs/reference/openapi.json").read_text())["paths"]) > 30
     assert len(yaml.safe_load(Path("crds/contentgen.dev_loratrainings.yaml").read_text())["spec"]["versions"]) == 1

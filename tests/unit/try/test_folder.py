@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from contentgen_try import command
-from contentgen_try.folder import FolderRefused, PaidFolder, locked, refuse_sandbox
+from contentgen_try.folder import FolderRefused, PaidFolder, SandboxFolder, locked, refuse_sandbox
 from contentgen_try.programs.stack import NotStarted
 
 
@@ -104,3 +104,19 @@ def test_the_logs_of_a_run_replace_no_folder_of_the_user(tmp_path: Path, monkeyp
     monkeypatch.setattr(command, "Stack", stopped)
     assert command.main(["--folder", str(tmp_path)]) == 1
     assert (tmp_path / "logs/mine").read_text() == "kept"
+
+
+@pytest.mark.parametrize(("finished", "version", "kept"), [(True, "1", True), (False, "1", False), (True, "2", False)])
+def test_the_sandboxes_state_is_kept_of_a_finished_run_of_the_same_version(
+    finished: bool, version: str, kept: bool, tmp_path: Path
+) -> None:
+    first = SandboxFolder(tmp_path, "1")
+    first.open()
+    (first.path / "mongodb/store").write_text("ledger")
+    if finished:
+        first.finish()
+    SandboxFolder(tmp_path, version).open()
+    assert (first.path / "mongodb/store").exists() is kept
+    SandboxFolder(tmp_path, version).open()  # the second run was killed
+    assert not (first.path / "mongodb/store").exists()
+    assert (first.path / "mongodb").is_dir()

@@ -35,7 +35,7 @@ def test_only_a_run_that_cannot_pay_says_that_nothing_was_paid(
     arguments: tuple[str, ...], nothing: bool, tmp_path: Path
 ) -> None:
     options, output = command.parse(arguments), io.StringIO()
-    stack = Stack(options, Folders(tmp_path, tmp_path / "logs", None))
+    stack = Stack(options, Folders(tmp_path, tmp_path / "logs", tmp_path / "kept"))
     Run(stack, Console(file=output), options).interrupted()
     assert ("Nothing was paid" in output.getvalue()) is nothing
     assert ("Requests of earlier runs" in output.getvalue()) is not nothing
@@ -69,7 +69,11 @@ def test_a_command_that_ends_by_itself_names_open_requests(
     arguments: tuple[str, ...], phase: str, warns: bool, tmp_path: Path
 ) -> None:
     options, output = command.parse(arguments), io.StringIO()
-    run = Run(Stack(options, Folders(tmp_path, tmp_path / "logs", None)), Console(file=output, width=300), options)
+    run = Run(
+        Stack(options, Folders(tmp_path, tmp_path / "logs", tmp_path / "kept")),
+        Console(file=output, width=300),
+        options,
+    )
     body = {"apiVersion": "contentgen.dev/v1alpha1", "kind": "ImageGeneration", "metadata": {"name": "it"}}
     run.documents = (Document(Path("it.yaml"), body),)
     cluster: Any = Found({"phase": phase, "run": {"requestId": "r-1"}})

@@ -28,6 +28,13 @@ def test_a_resource_without_a_status_is_shown() -> None:
     assert "—" in shown([view(bare)])[1]
 
 
+def test_a_resource_without_a_status_has_no_line() -> None:
+    bare, known = [view(resource())], [view(resource(phase="Pending"))]
+    second = timedelta(seconds=1)
+    assert lines([], bare, second) == []
+    assert len(lines(printed_views([], bare), known, second)) == 1
+
+
 def test_a_reason_that_only_repeats_the_phase_is_left_out() -> None:
     assert view(resource(phase="Preparing", reason="Preparing")).reason == ""
     assert view(resource(phase="Pending", reason="WaitingForLora")).reason == "WaitingForLora"

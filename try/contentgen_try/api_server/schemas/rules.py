@@ -108,8 +108,11 @@ class Rule:
         """True if the rule compares with the previous value."""
         return self._expression.transition
 
-    def check(self, path: str, value: Any, old: Any = UNSET) -> FieldProblem | None:
-        """The problem of a value; None if the rule holds, or does not apply."""
+    def check(self, path: str, value: Any, old: Any = UNSET, *, complete: bool = True) -> FieldProblem | None:
+        """The problem of a value; None if the rule holds, or does not apply.
+
+        `complete`: no field of the value is missing or has the wrong type; otherwise a rule that fails is no problem.
+        """
         if self.transition and isinstance(old, Unset):
             return None
         values = {"self": value} | ({"oldSelf": old} if self.transition else {})
@@ -118,10 +121,12 @@ class Rule:
             if self._expression(values) is True:
                 return None
         except ValueError as error:
+            if not complete:
+                return None
             return invalid_value(at, self._shown(value), f"{self._message} (the rule failed: {error})")
         message = self._message_for(values)
         if self._forbidden:
-            return FieldProblem(at, "FieldValueForbidden", f"Forbidden: {message}")
+            return FieldProblem(at, "FieldValueForbidden", f"Forbidden: {message}", message)
         return invalid_value(at, self._shown(value), message)
 
     def _shown(self, value: Any) -> str:

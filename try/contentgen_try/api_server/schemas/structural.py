@@ -15,10 +15,6 @@ _NAMES = {str: "string", bool: "boolean", int: "integer", float: "number", dict:
 _BLOCKING = frozenset(
     {"FieldValueRequired", "FieldValueNotSupported", "FieldValueTooLong", "FieldValueTooMany", "FieldValueTypeInvalid"}
 )
-_UNCHECKED = (
-    "some validation rules were not checked because the object was invalid; correct the existing errors to "
-    "complete validation"
-)
 
 
 class Schema:
@@ -89,21 +85,14 @@ class Schema:
     def problems(self, value: Any, old: Any = UNSET) -> list[FieldProblem]:
         """All problems of a whole object; `old` is the stored object, if it is an update.
 
-        Values that an update leaves as they are count as valid: objects that earlier CRDs allowed can
-        still be written (CRD validation ratcheting).
+        The rules are checked besides invalid fields too, so that one answer has all errors; the API server of a
+        cluster checks them once the fields are valid.
+        Values that an update leaves as they are count as valid: objects that earlier CRDs allowed can still be written
+        (CRD validation ratcheting).
         """
         found = list(self._check(value, "", old))
-        if any(each.kind in _BLOCKING for each in found):
-            if self.has_rules:
-                found.append(FieldProblem("", "FieldValueInvalid", f"Invalid value: null: {_UNCHECKED}"))
-            return found
-        return found + list(self._broken_rules(value, old, ""))
-
-    @property
-    def has_rules(self) -> bool:
-        """True if the schema, or one below it, has rules."""
-        inner = (*self.properties.values(), *(each for each in (self.values, self.items) if each is not None))
-        return bool(self.rules) or any(each.has_rules for each in inner)
+        blocking = tuple(each.path for each in found if each.kind in _BLOCKING)
+        return found + list(self._broken_rules(value, old, "", blocking))
 
     def _check(self, value: Any, path: str, old: Any) -> Iterator[FieldProblem]:
         if (value is None and self.nullable) or same(value, old):
@@ -112,7 +101,8 @@ class Schema:
             kind = "null" if value is None else _NAMES.get(type(value), "unknown")
             wanted = "integer,string" if self.int_or_string else self.type
             detail = f'{path} in body must be of type {wanted}: "{kind}"'
-            yield FieldProblem(path, "FieldValueTypeInvalid", f'Invalid value: "{kind}": {detail}')
+            message = f'Invalid value: "{kind}": {detail}'
+            yield FieldProblem(path, "FieldValueTypeInvalid", message, f"must be of type {wanted}")
             return
         yield from self._check_limits(value, path)
         if isinstance(value, dict):
@@ -185,7 +175,8 @@ class Schema:
             yield FieldProblem(path, "FieldValueTooMany", f"Too many: {len(value)}: must have at most {most} items")
         if (allowed := limit("enum")) is not None and value not in allowed:
             names = ", ".join(json.dumps(each, ensure_ascii=False) for each in allowed)
-            yield FieldProblem(path, "FieldValueNotSupported", f"Unsupported value: {text}: supported values: {names}")
+            message = f"Unsupported value: {text}: supported values: {names}"
+            yield FieldProblem(path, "FieldValueNotSupported", message, f"must be one of {names}")
 
     def _check_text(self, value: str, path: str, text: str) -> Iterator[FieldProblem]:
         limit = self._schema.get
@@ -210,14 +201,16 @@ class Schema:
         if self.type == "integer" and not -(2 ** (bits - 1)) <= value < 2 ** (bits - 1):
             yield invalid_value(path, text, f"{path} in body must be of type int{bits}: {text}")
 
-    def _broken_rules(self, value: Any, old: Any, path: str) -> Iterator[FieldProblem]:
-        if value is None or not (self.rules or self.properties or self.values or self.items):
+    def _broken_rules(self, value: Any, old: Any, path: str, blocking: tuple[str, ...]) -> Iterator[FieldProblem]:
+        """Rules that do not hold. `blocking`: paths of values for which no rule can be evaluated."""
+        if value is None or path in blocking or not (self.rules or self.properties or self.values or self.items):
             return
         unchanged = same(value, old)
+        complete = not any(each.startswith((f"{path}.", f"{path}[") if path else "") for each in blocking)
         for rule in self.rules:
             if unchanged and not rule.transition:
                 continue
-            problem = rule.check(path, value, old)
+            problem = rule.check(path, value, old, complete=complete)
             if problem is not None:
                 yield problem
         if isinstance(value, dict):
@@ -226,10 +219,10 @@ class Schema:
                 inner = self.properties.get(name) or self.values
                 if inner is not None:
                     at = f"{path}.{name}".lstrip(".") if name in self.properties else f"{path}[{name}]"
-                    yield from inner._broken_rules(each, before.get(name, UNSET), at)
+                    yield from inner._broken_rules(each, before.get(name, UNSET), at, blocking)
         elif isinstance(value, list) and self.items is not None:
             for i, each in enumerate(value):  # items of an atomic list have no previous value
-                yield from self.items._broken_rules(each, UNSET, f"{path}[{i}]")
+                yield from self.items._broken_rules(each, UNSET, f"{path}[{i}]", blocking)
 
 
 def same(value: Any, other: Any) -> bool:

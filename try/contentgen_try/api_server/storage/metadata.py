@@ -114,8 +114,10 @@ def problems(kind: ResourceType, metadata: Body) -> list[FieldProblem]:
             FieldProblem("metadata.name", "FieldValueRequired", "Required value: name or generateName is required")
         )
     elif not is_name(name) or (kind is NAMESPACES and not _LABEL.fullmatch(name)):
-        found.append(invalid_value("metadata.name", repr(name).replace("'", '"'), "a lowercase RFC 1123 subdomain must "
-                                   "consist of lower case alphanumeric characters, '-' or '.'"))  # fmt: skip
+        shown = repr(name).replace("'", '"')
+        detail = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.'"
+        expected = "must be lower case letters, digits, '-' or '.', and begin and end with a letter or digit"
+        found.append(FieldProblem("metadata.name", "FieldValueInvalid", f"Invalid value: {shown}: {detail}", expected))
     for key, value in (metadata.get("labels") or {}).items():
         if not _QUALIFIED.fullmatch(key) or not _VALUE.fullmatch(value):
             found.append(invalid_value("metadata.labels", f'"{key}={value}"', "is no valid label"))
