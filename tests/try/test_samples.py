@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from contentgen_simulation.try_runs import Start, TryRun
+from contentgen_simulation.try_runs import SECONDS, Start, TryRun
 from contentgen_try.cluster import Cluster
 
 BAD = """
@@ -73,7 +73,7 @@ def test_no_program_is_left(number: int, start: Start, tmp_path: Path) -> None:
     assert len(left) >= 6
     run.process.send_signal(number)
     run.ended()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + SECONDS
     while left := {pid for pid in left if _lives(pid)}:
         assert time.monotonic() < deadline, left
         time.sleep(0.1)
