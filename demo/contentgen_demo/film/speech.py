@@ -39,7 +39,8 @@ def speak(text: str) -> Sound:
         raise OSError(f"espeak-ng cannot speak: status {status}")
     samples = np.frombuffer(b"".join(pieces), dtype="<i2").astype(np.float32) / 32768
     places = np.arange(0, len(samples), rate / RATE)
-    return np.interp(places, np.arange(len(samples)), samples).astype(np.float32)
+    sound: Sound = np.interp(places, np.arange(len(samples)), samples).astype(np.float32)
+    return sound
 
 
 @cache
