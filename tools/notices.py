@@ -189,9 +189,7 @@ def _pages(root: Path) -> Iterator[str]:
 
 
 def _sandbox(root: Path) -> Sequence[str]:
-    jars = [
-        line.split()[1].removesuffix(".jar") for line in (root / "sandbox/mongo/jars.sha256").read_text().splitlines()
-    ]
+    jars = [Path(line.split()[1]).stem for line in (root / "sandbox/mongo/jars.sha256").read_text().splitlines()]
     return [
         *(_jar(jar, root) for jar in jars),
         _section("versitygw", VERSITYGW, "Apache-2.0", "In: sandbox\n", _VERSITYGW),

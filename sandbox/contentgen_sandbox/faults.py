@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from asyncio import sleep
 from typing import Literal
 
 from fastapi import Request
@@ -111,7 +112,7 @@ class Faults:
 
 async def refusal(fault: Fault) -> Response:
     """Error response instead of acceptance, with the error keys of both providers."""
-    await asyncio.sleep(fault.delay)
+    await sleep(fault.delay)
     if fault.fault == "refuse_503":
         # fal-client retries a 503 only if the ingress sent it, which it recognizes by "nginx" in the body.
         return PlainTextResponse("<html><center>nginx</center></html>", 503, media_type="text/html")
@@ -121,7 +122,7 @@ async def refusal(fault: Fault) -> Response:
 
 async def spoil_reply(fault: Fault, request: Request) -> None:
     """Delay the response, and drop it if the fault requires that."""
-    await asyncio.sleep(fault.delay)
+    await sleep(fault.delay)
     if fault.fault != "slow_accept":
         await drop(request)
 
@@ -144,7 +145,7 @@ async def status_fault(faults: Faults, provider: str, model: str) -> Response | 
     fault = faults.take("status", provider, model)
     if fault is None:
         return None
-    await asyncio.sleep(fault.delay)
+    await sleep(fault.delay)
     if fault.fault == "locked_account":
         return JSONResponse({"detail": LOCKED, "error": LOCKED}, 403)
     return PlainTextResponse("<html>oops", 200) if fault.fault == "malformed_status" else None

@@ -22,9 +22,14 @@ from contentgen_sandbox.app import create_app
 from contentgen_sandbox.settings import SandboxSettings, SandboxStoreSettings
 from contentgen_sandbox.stores import SMALL_JVM, StoreProcess, mongo, s3, start, stop
 
-START_S = 30
+PATIENCE_S = 120
+"""Seconds within which a server has started, answers and ends, however busy the machine is."""
 BUILT = Path(__file__).parents[2] / "build" / "sandbox"
 """Folder in which `make` stores versitygw and the jars."""
+
+
+# Each call has a connection of its own: the server may close an idle one just when it is used again.
+_http = httpx.Client(timeout=PATIENCE_S, limits=httpx.Limits(max_keepalive_connections=0), verify=False)  # noqa: S501 - this machine's servers, without TLS
 
 
 @dataclass(frozen=True)
@@ -46,25 +51,25 @@ class SandboxServer:
         return f"{self.url}/assemblyai"
 
     def ledger(self) -> dict[str, Any]:
-        report: dict[str, Any] = httpx.get(f"{self.url}/sandbox/ledger").raise_for_status().json()
+        report: dict[str, Any] = _http.get(f"{self.url}/sandbox/ledger").raise_for_status().json()
         return report
 
     def arm(self, *faults: dict[str, Any]) -> None:
         """Arm faults, such as `{"fault": "reply_lost", "provider": "fal"}`; faults.py lists them."""
-        httpx.put(f"{self.url}/sandbox/faults", json=list(faults)).raise_for_status()
+        _http.put(f"{self.url}/sandbox/faults", json=list(faults)).raise_for_status()
 
     def reset(self) -> None:
         """Empty the ledger and clear all faults."""
-        httpx.delete(f"{self.url}/sandbox/ledger").raise_for_status()
+        _http.delete(f"{self.url}/sandbox/ledger").raise_for_status()
         self.arm()
 
     def heal(self, request_id: str) -> None:
         """Clear the faults of one request."""
-        httpx.delete(f"{self.url}/sandbox/jobs/{request_id}/faults").raise_for_status()
+        _http.delete(f"{self.url}/sandbox/jobs/{request_id}/faults").raise_for_status()
 
     def put_media(self, name: str, content: bytes) -> str:
         """Upload a file; returns its URL."""
-        httpx.put(f"{self.url}/media/{name}", content=content).raise_for_status()
+        _http.put(f"{self.url}/media/{name}", content=content).raise_for_status()
         return f"{self.url}/media/{name}"
 
 
@@ -100,7 +105,7 @@ def sandbox_server(data: Path | None = None, **settings: Any) -> Iterator[Sandbo
             yield SandboxServer(f"http://127.0.0.1:{chosen.port}")
         finally:
             server.should_exit = True
-            thread.join(START_S)
+            thread.join(PATIENCE_S)
 
 
 @contextmanager
@@ -158,8 +163,8 @@ def _listens(port: int) -> bool:
 
 
 def _wait(ready: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + START_S
+    deadline = time.monotonic() + PATIENCE_S
     while not ready():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"not ready after {START_S} s")
+            raise TimeoutError(f"not ready after {PATIENCE_S} s")
         time.sleep(0.02)

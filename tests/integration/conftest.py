@@ -13,13 +13,15 @@ from typing import Any
 
 import botocore.session
 import pytest
+from httpx._config import DEFAULT_TIMEOUT_CONFIG
 from pymongo import MongoClient, ReadPreference, WriteConcern
 from pymongo.database import Database
 from pymongo.read_concern import ReadConcern
 
 from contentgen_cluster.node.certificates import ClusterAuthority
 from contentgen_operator.stores.s3 import Storage
-from contentgen_sandbox.testing import S3Server, SandboxServer, mongo_server, s3_server, sandbox_server
+from contentgen_sandbox import faults
+from contentgen_sandbox.testing import PATIENCE_S, S3Server, SandboxServer, mongo_server, s3_server, sandbox_server
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -33,6 +35,15 @@ def _quick_clients(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         if not {"MONGODB_URI", "S3_ENDPOINT"} & os.environ.keys():
             authority = ClusterAuthority(tmp_path_factory.mktemp("authority"), datetime.now(UTC)).certificate
             patch.setenv("SSL_CERT_FILE", str(authority))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _patient_clients() -> Iterator[None]:
+    """httpx waits two minutes instead of 5 s where a test gives no timeout: the servers may be busy."""
+    with pytest.MonkeyPatch.context() as patch:
+        for phase in ("connect", "read", "write", "pool"):
+            patch.setattr(DEFAULT_TIMEOUT_CONFIG, phase, PATIENCE_S)
         yield
 
 
@@ -83,6 +94,18 @@ def storage(s3: S3Server) -> Storage:
     storage = Storage(bucket="assets", region="us-east-1", endpoint=s3.endpoint, public_endpoint=None)
     storage.ensure_bucket()
     return storage
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Seconds by which faults delay replies of the sandbox; they pass at once."""
+    asked: list[float] = []
+
+    async def at_once(seconds: float) -> None:
+        asked.append(seconds)
+
+    monkeypatch.setattr(faults, "sleep", at_once)
+    return asked
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ def charges(provider: SandboxServer) -> int:
 def test_a_run_killed_between_the_request_and_its_reply_pays_once(
     start: Start, provider: SandboxServer, command: tuple[str | Path, ...], tmp_path: Path
 ) -> None:
-    provider.arm({"fault": "slow_accept", "provider": "fal", "delay_s": 20})
+    provider.arm({"fault": "slow_accept", "provider": "fal", "delay_s": 600})
     first = start(*command, providers=provider.url)
     first.until(lambda _: charges(provider))
     first.kill()
@@ -47,7 +47,7 @@ def test_a_run_killed_between_the_request_and_its_reply_pays_once(
 def test_ctrl_c_names_the_request_that_is_under_way(
     start: Start, provider: SandboxServer, command: tuple[str | Path, ...]
 ) -> None:
-    provider.arm({"fault": "slow_model", "provider": "fal", "delay_s": 25})
+    provider.arm({"fault": "slow_model", "provider": "fal", "delay_s": 600})
     run = start(*command, providers=provider.url)
     run.until(lambda said: "Processing" in said)
     run.process.send_signal(2)

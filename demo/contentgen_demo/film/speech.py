@@ -1,58 +1,58 @@
 """Soundtrack of the video: speech by espeak-ng over quiet chords. Audio is mono floats from -1 to 1."""
 
-import os
-import shutil
-import subprocess
-import tempfile
-import wave
+import ctypes
+import threading
 from collections.abc import Sequence
-from pathlib import Path
+from functools import cache
+from typing import Any
 
+import espeakng_loader
 import numpy as np
 import numpy.typing as npt
 
-from contentgen_demo.errors import DemoError
-
 RATE = 44100
 Sound = npt.NDArray[np.float32]
-_PROGRAM = "espeak-ng"
+# espeak-ng's speak_lib.h
+_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
+_SYNCHRONOUS, _WORDS_A_MINUTE, _WORD_GAP = 2, 1, 7
+_FLAGS = 0x1 | 0x1000  # UTF-8, and a pause at the end
+_one_at_a_time = threading.Lock()  # it has one voice and one callback
 _CHORDS = ((220.0, 277.18, 329.63), (174.61, 220.0, 261.63), (261.63, 329.63, 392.0), (196.0, 246.94, 293.66))
 _CHORD_SECONDS = 6.0
 
 
-def ensure_espeak() -> None:
-    """Install espeak-ng if it is missing and the process is root. Raises DemoError."""
-    if shutil.which(_PROGRAM):
-        return
-    if os.geteuid() == 0 and shutil.which("apt-get"):
-        install = ("install", "-y", "-qq", "--no-install-recommends", _PROGRAM)
-        if not _apt(*install):
-            _apt("update", "-qq")
-            _apt(*install)
-    if not shutil.which(_PROGRAM):
-        raise DemoError(
-            "espeak-ng, which speaks the demo's film, is missing: install it (apt-get install espeak-ng),"
-            " or give a video of your own: make demo VIDEO=path-or-url"
-        )
-
-
-def _apt(*arguments: str) -> bool:
-    """Whether apt-get succeeded; its output is dropped, because DemoError names what is missing."""
-    nothing = subprocess.DEVNULL
-    done = subprocess.run(["apt-get", *arguments], check=False, stdin=nothing, stdout=nothing, stderr=nothing)
-    return done.returncode == 0
-
-
 def speak(text: str) -> Sound:
-    """Synthesized sentence, at RATE samples per second."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "speech.wav"
-        subprocess.run([_PROGRAM, "-v", "en-us", "-s", "170", "-g", "2", "-w", str(file), text], check=True)
-        with wave.open(str(file)) as sound:
-            rate, frames = sound.getframerate(), sound.readframes(sound.getnframes())
-    samples = np.frombuffer(frames, dtype="<i2").astype(np.float32) / 32768
+    """Synthesized sentence, at RATE samples per second. Raises OSError."""
+    with _one_at_a_time:
+        library, rate = _espeak()
+        pieces: list[bytes] = []
+
+        def keep(samples: Any, count: int, _: Any) -> int:
+            pieces.append(ctypes.string_at(samples, 2 * count) if samples else b"")
+            return 0
+
+        callback = _CALLBACK(keep)
+        library.espeak_SetSynthCallback(callback)
+        written = text.encode() + b"\0"
+        status = library.espeak_Synth(written, ctypes.c_size_t(len(written)), 0, 1, 0, _FLAGS, None, None)
+    if status:
+        raise OSError(f"espeak-ng cannot speak: status {status}")
+    samples = np.frombuffer(b"".join(pieces), dtype="<i2").astype(np.float32) / 32768
     places = np.arange(0, len(samples), rate / RATE)
-    return np.interp(places, np.arange(len(samples)), samples).astype(np.float32)
+    sound: Sound = np.interp(places, np.arange(len(samples)), samples).astype(np.float32)
+    return sound
+
+
+@cache
+def _espeak() -> tuple[ctypes.CDLL, int]:
+    """The library, which speaks American English, and its samples per second. Raises OSError."""
+    library = ctypes.CDLL(espeakng_loader.get_library_path())
+    rate = library.espeak_Initialize(_SYNCHRONOUS, 0, espeakng_loader.get_data_path().encode(), 0)
+    if rate <= 0 or library.espeak_SetVoiceByName(b"en-us"):
+        raise OSError("espeak-ng has no American English")
+    library.espeak_SetParameter(_WORDS_A_MINUTE, 170, 0)
+    library.espeak_SetParameter(_WORD_GAP, 2, 0)
+    return library, rate
 
 
 def mix(sentences: Sequence[tuple[float, Sound]], seconds: float) -> Sound:

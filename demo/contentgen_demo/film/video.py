@@ -49,7 +49,6 @@ def ensure_film() -> Film:
     path = cache_folder() / f"talk-{digest[:12]}.mp4"
     was_cached = path.exists()
     if not was_cached:
-        speech.ensure_espeak()
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(f".unfinished-{os.getpid()}.mp4")
         try:

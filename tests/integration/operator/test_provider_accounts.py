@@ -64,7 +64,7 @@ def search_for(call: Call, sent_after: datetime) -> Search:
 
 
 async def ended(provider: Provider, model: str, request_id: str) -> RequestView:
-    for _ in range(400):
+    for _ in range(6000):  # two minutes or more
         view = await provider.poll(model, request_id)
         if view.state in (RequestState.SUCCEEDED, RequestState.FAILED, RequestState.GONE):
             return view
@@ -74,7 +74,7 @@ async def ended(provider: Provider, model: str, request_id: str) -> RequestView:
 
 async def found(provider: Provider, search: Search) -> str:
     """Request id in a history, which at fal lists only what has ended."""
-    for _ in range(400):
+    for _ in range(6000):  # two minutes or more
         request_id = (await provider.find(search)).request_id
         if request_id is not None:
             return request_id

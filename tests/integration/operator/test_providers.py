@@ -158,7 +158,7 @@ def paid(server: SandboxServer) -> int:
 
 
 async def ended(provider: Provider, model: str, request_id: str) -> RequestView:
-    for _ in range(400):
+    for _ in range(6000):  # two minutes or more
         view = await provider.poll(model, request_id)
         if view.state in (RequestState.SUCCEEDED, RequestState.FAILED, RequestState.GONE):
             return view
@@ -187,7 +187,7 @@ def search_for(call: Call, sent_after: datetime, *claimed: str) -> Search:
 
 async def found(provider: Provider, search: Search) -> str:
     """fal's history lists what has ended."""
-    for _ in range(400):
+    for _ in range(6000):  # two minutes or more
         request_id = (await provider.find(search)).request_id
         if request_id is not None:
             return request_id

@@ -5,7 +5,6 @@ import asyncio
 import base64
 import hashlib
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -232,12 +231,10 @@ async def test_a_whole_dataset_is_looked_at_in_one_request_a_file(
     with httpx.Client() as client, ThreadPoolExecutor(8) as pool:
         assert set(pool.map(store, names)) == {200}
     calls = Calls(storage)
-    started = time.monotonic()
     found = await storage.stored(OWNER, "dataset/", names)
     assert set(found) == set(names)
     assert {each.sha256 for each in found.values()} == {CLAIM.sha256}
     assert (calls.made, 1 < calls.most_at_once <= 16) == ({"HeadObject": 300}, True)
-    assert time.monotonic() - started < 20
 
 
 class Calls:

@@ -14,7 +14,7 @@ from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from contentgen_sandbox.settings import SandboxStoreSettings
 from contentgen_sandbox.stores import mongo, start
-from contentgen_sandbox.testing import BUILT, free_port, mongo_server
+from contentgen_sandbox.testing import BUILT, PATIENCE_S, free_port, mongo_server
 
 THREADS = 16
 
@@ -104,9 +104,9 @@ def _write_and_kill(data: Path, number: int, acknowledged: list[str]) -> None:
     try:
         for thread in threads:
             thread.start()
-        assert enough.wait(30)
+        assert enough.wait(PATIENCE_S)
     finally:
         process.kill()
         process.wait()
         for thread in threads:
-            thread.join(60)
+            thread.join(PATIENCE_S)

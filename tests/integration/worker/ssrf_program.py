@@ -3,11 +3,14 @@
 Nothing in here reaches another network: the namespace has a loopback device and no other. Prints one line of JSON.
 """
 
+import fcntl
 import json
+import os
 import socket
-import subprocess
+import struct
 import sys
 import threading
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
 from contentgen_contract.worker.orders import Download
@@ -19,9 +22,12 @@ from contentgen_worker.retry import SOURCE, STORE
 
 CODES = (301, 302, 303, 307, 308)
 PORTS = (80, 8080)
-BOUNDS = DownloadLimits(max_bytes=1000, seconds=10)
+BOUNDS = DownloadLimits(max_bytes=1000, seconds=600)
 NAME = "http://files.example/"
 DOOR = "93.184.216.34"  # a public address, where an honest host redirects to forbidden ones
+_SET_FLAGS, _UP = 0x8914, 0x1
+_NEW_ADDRESS, _REQUEST, _ACK, _CREATE = 20, 0x1, 0x4, 0x400
+_ADDRESS, _LOCAL, _NO_DETECTION = 1, 2, 0x2  # of duplicates
 V4 = (
     "0.1.2.3", "10.0.0.1", "10.96.0.1", "100.64.0.1", "100.100.100.200", "127.0.0.1", "127.1.2.3", "127.255.255.254",
     "168.63.129.16", "169.254.0.1", "169.254.169.123", "169.254.169.253", "169.254.169.254", "169.254.170.2",
@@ -159,11 +165,26 @@ def all_tried(folder: Path) -> dict[str, str]:
 
 
 def _raise_addresses() -> None:
-    run = ["ip", "-batch", "-"]
-    lines = ["link set lo up", f"addr add {DOOR}/32 dev lo"]
-    lines += [f"addr add {address}/32 dev lo" for address in V4 if not address.startswith("127.")]
-    lines += [f"addr add {address}/128 dev lo nodad" for address in V6 if address != "::1"]
-    subprocess.run(run, input="\n".join(lines), text=True, check=True)
+    """Bring the loopback device up and add all addresses to it, by ioctl and rtnetlink(7): `ip` may be missing."""
+    with socket.socket() as any_socket:
+        fcntl.ioctl(any_socket, _SET_FLAGS, struct.pack("16sH22x", b"lo", _UP))
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as kernel:
+        for each in (ip_address(written) for written in (DOOR, *V4, *V6)):
+            if not each.is_loopback:
+                kernel.send(_new_address(each))
+                error = struct.unpack_from("i", kernel.recv(1 << 16), 16)[0]
+                if error:
+                    raise OSError(-error, os.strerror(-error), str(each))
+
+
+def _new_address(address: IPv4Address | IPv6Address) -> bytes:
+    """RTM_NEWADDR, to be acknowledged."""
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    size = 4 + len(address.packed)
+    attributes = b"".join(struct.pack("HH", size, kind) + address.packed for kind in (_ADDRESS, _LOCAL))
+    loopback = socket.if_nametoindex("lo")
+    body = struct.pack("BBBBI", family, address.max_prefixlen, _NO_DETECTION, 0, loopback) + attributes
+    return struct.pack("IHHII", 16 + len(body), _NEW_ADDRESS, _REQUEST | _ACK | _CREATE, 0, 0) + body
 
 
 if __name__ == "__main__":

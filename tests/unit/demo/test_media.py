@@ -92,10 +92,10 @@ def test_another_film_takes_the_place_of_the_one_before(server: SandboxServer, t
 
 def test_without_a_film_a_video_of_ones_own_goes_on_and_says_so(server: SandboxServer) -> None:
     missing: Future[Film] = Future()
-    missing.set_exception(DemoError("espeak-ng is missing"))
+    missing.set_exception(DemoError("espeak-ng cannot speak"))
     console = Console(record=True, quiet=False, width=200)
     with console.capture() as said:
         assert source(server, "https://example.com/own.mp4", missing, console) == "https://example.com/own.mp4"
-    assert "the video that samples/ refer to is missing: espeak-ng is missing" in said.get()
+    assert "the video that samples/ refer to is missing: espeak-ng cannot speak" in said.get()
     with pytest.raises(DemoError):
         source(server, None, missing)

@@ -14,7 +14,8 @@ import sys
 import tarfile
 import threading
 import tomllib
-from collections.abc import Callable
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -450,69 +451,47 @@ class TestTools:
 
 
 class TestMaven:
-    """Errors of Maven 3.8 on Java 17 with another CA in the keystore, and with none."""
+    """Jars of a local repository."""
 
-    COULD_NOT = (
-        "[ERROR] Plugin org.apache.maven.plugins:maven-resources-plugin:3.3.1 or one of its dependencies could not be "
-        "resolved: Failed to read artifact descriptor for org.apache.maven.plugins:maven-resources-plugin:jar:3.3.1: "
-        "Could not transfer artifact org.apache.maven.plugins:maven-resources-plugin:pom:3.3.1 from/to central "
-        "(https://repo.example/maven2): transfer failed for https://repo.example/maven2/org/apache/maven/plugins/"
-        "maven-resources-plugin/3.3.1/maven-resources-plugin-3.3.1.pom: "
-    )
-    ANOTHER = COULD_NOT + (
-        "PKIX path building failed: sun.security.provider.certpath.SunCertPathBuilderException: unable to find valid "
-        "certification path to requested target -> [Help 1]"
-    )
-    NONE = COULD_NOT + (
-        "Unexpected error: java.security.InvalidAlgorithmParameterException: the trustAnchors parameter must be "
-        "non-empty -> [Help 1]"
-    )
-    ABSENT = COULD_NOT + "repo.example: Name or service not known: Unknown host repo.example -> [Help 1]"
+    CONTENT = b"a jar"
+    DIGEST = hashlib.sha256(CONTENT).hexdigest()
 
     @pytest.fixture
-    def fails(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-        """Run a Maven that fails with an output; returns our error message."""
-        pems = [
-            ClusterAuthority(tmp_path / n, datetime.datetime.now(datetime.UTC)).certificate.read_text() for n in "ab"
-        ]
-        bundle, keystore = tmp_path / "certs.crt", tmp_path / "cacerts"
-        bundle.write_text("# a\n" + "\n".join(pems))
-        monkeypatch.setattr(maven, "BUNDLE", bundle)
-        monkeypatch.setattr(maven, "KEYSTORE", keystore)
-        monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    def listed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+        """List of one jar in a repository; its path has folders."""
+        (tmp_path / "repository/org/one").mkdir(parents=True)
+        (tmp_path / "repository/org/one/one-1.jar").write_bytes(self.CONTENT)
+        monkeypatch.setenv(maven.REPOSITORY, (tmp_path / "repository").as_uri())
+        return f"{self.DIGEST}  org/one/one-1.jar\n"
 
-        def said(output: str, known: int) -> str:
-            keystore.write_bytes(b"|".join(ssl.PEM_cert_to_DER_cert(pem) for pem in pems[:known]))
-            (tmp_path / "said").write_text(output + "\n[ERROR] \n" * 30)
-            (tmp_path / "mvn").write_text(f"#!/bin/sh\ncat '{tmp_path}/said'\nexit 1\n")
-            (tmp_path / "mvn").chmod(0o755)
-            with pytest.raises(ClusterError) as raised:
-                maven.package(tmp_path, tmp_path / "logs/maven.log")
-            assert output in (tmp_path / "logs/maven.log").read_text()
-            return str(raised.value)
+    def test_jars_are_fetched_by_path_and_named_by_their_file(self, listed: str, tmp_path: Path) -> None:
+        (jar,) = maven.fetch(listed, tmp_path)
+        assert (jar, jar.read_bytes()) == (tmp_path / "one-1.jar", self.CONTENT)
 
-        return said
-
-    @pytest.mark.parametrize("output", [ANOTHER, NONE], ids=["another", "none"])
-    def test_an_old_keystore_is_told_in_one_line_with_what_to_run(
-        self, fails: Callable[..., str], tmp_path: Path, output: str
+    @pytest.mark.parametrize(
+        ("old", "new", "told"),
+        [
+            (DIGEST, "0" * 64, "one-1.jar is not the expected file"),
+            ("one-1.jar", "two-1.jar", f"two-1.jar: .*Set {maven.REPOSITORY} to the URL of a mirror"),
+        ],
+        ids=["another file", "absent"],
+    )
+    def test_another_and_an_absent_file_are_told(
+        self, listed: str, tmp_path: Path, old: str, new: str, told: str
     ) -> None:
-        told = fails(output, known=1)
-        assert f"{tmp_path}/cacerts lacks 1 of the 2 authorities" in told
-        assert "Run `update-ca-certificates --fresh` as root" in told
-        assert f"{tmp_path}/logs/maven.log" in told
-        assert "\n" not in told
-        assert "[ERROR]" not in told
+        with pytest.raises(ClusterError, match=told):
+            maven.fetch(listed.replace(old, new), tmp_path)
+        assert not list(tmp_path.glob("*.jar"))
 
-    def test_an_authority_that_the_machine_does_not_know_either_is_to_be_added(self, fails: Callable[..., str]) -> None:
-        told = fails(self.ANOTHER, known=2)
-        assert "lacks" not in told
-        assert "/usr/local/share/ca-certificates" in told
+    def test_an_unknown_authority_is_told_with_what_to_do(
+        self, listed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def untrusted(*_: object, **__: object) -> None:
+            raise urllib.error.URLError(ssl.SSLCertVerificationError(1, "unable to get local issuer certificate"))
 
-    def test_another_failure_is_told_as_maven_has_it(self, fails: Callable[..., str]) -> None:
-        told = fails(self.ABSENT, known=1)
-        assert "failed (1): mvn" in told
-        assert "update-ca-certificates" not in told
+        monkeypatch.setattr(urllib.request, "urlopen", untrusted)
+        with pytest.raises(ClusterError, match=r"local issuer certificate.*/usr/local/share/ca-certificates"):
+            maven.fetch(listed, tmp_path)
 
 
 @pytest.mark.parametrize(

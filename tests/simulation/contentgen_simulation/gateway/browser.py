@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Error, Page, Response, expect, sync_pla
 
 SCREENSHOTS = Path(__file__).resolve().parents[4] / "build/pages"
 """Folder of the screenshots, kept for review."""
-_PATIENCE_MS = 60_000  # playwright's default of 5 s is too short beside other suites
+_PATIENCE_MS = 60_000  # playwright's defaults of 5 and 30 s are too short beside other suites
 _TRIES = 10
 _GOTO = Page.goto
 
@@ -30,7 +30,11 @@ def chromium(*arguments: str) -> Iterator[Browser]:
 
 
 def goto(page: Page, url: str, **how: Any) -> Response | None:
-    """`Page.goto` with retries after a network change: another suite's cluster creates network interfaces."""
+    """`Page.goto` with retries after a network change: another suite's cluster creates network interfaces.
+
+    Later waits of the page have the same patience.
+    """
+    page.set_default_timeout(_PATIENCE_MS)
     for _ in range(_TRIES - 1):
         try:
             return _GOTO(page, url, **how)
