@@ -38,7 +38,7 @@ class LoadSize:
 
 
 FULL = LoadSize(job_records.RECORDS, 60)
-SMALL = LoadSize(2_000, 5)
+SMALL = LoadSize(2_000, 3)
 
 
 def run(size: LoadSize) -> list[Row]:

@@ -39,7 +39,7 @@ class OperatorBenchSize:
 
 
 FULL = OperatorBenchSize(jobs=500, finished=2000, running=200, starts=3, minute=60)
-SMALL = OperatorBenchSize(jobs=50, finished=100, running=10, starts=1, minute=5)
+SMALL = OperatorBenchSize(jobs=12, finished=40, running=6, starts=1, minute=2)
 
 
 class OperatorBench:
