@@ -157,8 +157,8 @@ test-explain: .venv/.ready ### query plans on your MongoDB (MONGODB_URI=): every
 	@$(PYTEST) tests/explain
 
 .PHONY: bench-e2e
-bench-e2e: cluster ### figures of the operator: build/bench/e2e.json and docs/benchmarks.md
-	@$(PY) -m contentgen_bench e2e
+bench-e2e: cluster ### figures of the operator: build/bench/e2e.json and docs/benchmarks.md (SMALL=1: two minutes)
+	@$(PY) -m contentgen_bench e2e $(if $(SMALL),--small)
 
 .PHONY: docs-pictures
 docs-pictures: .venv/.ready ### the pictures of docs/media.md, from a generated video
@@ -181,13 +181,13 @@ installations: cluster ### two operator classes side by side, EACH=50 resources;
 	@CONTENTGEN_EACH=$(EACH) $(PYTEST) -q tests/cluster/installations/test_classes.py
 
 .PHONY: bench-media
-bench-media: .venv/.ready ### figures of the media engine: build/bench/media.json and docs/benchmarks.md (SMALL=1: 3 minutes)
+bench-media: .venv/.ready ### figures of the media engine: build/bench/media.json and docs/benchmarks.md (SMALL=1: a minute)
 	@$(PY) -m contentgen_cluster stores
 	@$(PY) -m contentgen_bench media $(if $(SMALL),--small)
 
 .PHONY: bench-scaling
-bench-scaling: .venv/.ready ### the media engine on four hours of 1080p and with 1 to 8 workers: build/bench/scaling.json and docs/benchmarks.md
-	-@$(PY) -m contentgen_bench scaling $(if $(SMALL),--small)
+bench-scaling: .venv/.ready ### the media engine on four hours of 1080p and with 1 to 8 workers: build/bench/scaling.json and docs/benchmarks.md (SMALL=1: half a minute)
+	@$(PY) -m contentgen_bench scaling $(if $(SMALL),--small)
 
 .PHONY: bench-gateway
 bench-gateway: .venv/.ready ### figures of the HTTP API: build/bench/gateway.json and docs/benchmarks.md (SMALL=1: half a minute)

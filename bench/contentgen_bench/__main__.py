@@ -50,12 +50,14 @@ def end_to_end(
         with e2e.temporary() as folder:
             rows, details = e2e.run(size, Path(folder), wrapper, standing=standing)
     if pods:
-        with_pods, more = one_job.run(report.ROOT, pods)
+        with_pods, more = one_job.run(report.ROOT, 1 if small else pods)
         rows, details = [*with_pods, *rows], {"pods": more, **details}
     print(json.dumps(details, indent=1))
     print(report.table(rows))
-    print(report.write("e2e", rows))
-    if not small and pods and standing:
+    print(report.write("e2e-small" if small else "e2e", rows))
+    if small:
+        return
+    if pods and standing:
         report.document("e2e", rows)
     raise typer.Exit(report.verdict(rows))
 

@@ -21,6 +21,13 @@ class MeasuredProcess:
 
     pid: int
 
+    def runs(self) -> bool:
+        """False once it has exited, also before its parent has waited for it."""
+        try:
+            return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        except FileNotFoundError:
+            return False
+
     def resident_mb(self) -> float:
         """Current resident memory in MB."""
         lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()

@@ -128,6 +128,16 @@ def lanes_down(namespaces: list[str] = _LANES) -> None:
         _console.print(f"{lane}: uninstalled")
 
 
+@app.command("wait-namespaces")
+def wait_namespaces() -> None:
+    """Wait until no namespace is Terminating; fail with what remains in those that stay."""
+    try:
+        release.wait_until_namespaces_end(paths.REPO)
+    except TimeoutError as error:
+        _console.print(escape(str(error)))
+        raise typer.Exit(1) from None
+
+
 @app.command("node-up")
 def node_up() -> None:
     """Add a second node to the bare cluster, for node failure tests. Its pods need a toleration."""

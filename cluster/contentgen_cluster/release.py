@@ -103,6 +103,8 @@ def lanes_down(root: Path, names: Sequence[str] = ()) -> list[str]:
     releases = [each["namespace"] for each in installed if each["name"] == RELEASE and each["namespace"] in found]
     for lane in releases:
         helm(root, "uninstall", RELEASE, "--namespace", lane, "--no-hooks", "--wait", "--timeout", "60s")
+        # The operator's pod may outlive its Deployment, and would add the finalizers again.
+        kubectl(root, "--namespace", lane, "wait", "--for=delete", "pods", "--all", "--timeout=90s")
         _release_class(root, lane)
     for namespace in found:
         drop_finalizers(root, namespace)
@@ -124,6 +126,28 @@ def drop_finalizers(root: Path, namespace: str) -> None:
     for each in json.loads(kubectl(root, *where, "get", "contentgen", "--output", "json"))["items"]:
         if each["metadata"].get("finalizers"):
             kubectl(root, *where, "patch", each["kind"].lower(), each["metadata"]["name"], *none)
+
+
+def wait_until_namespaces_end(root: Path, seconds: float = 300) -> None:
+    """Wait until no namespace is Terminating. Raises TimeoutError with what remains in each."""
+    deadline = time.monotonic() + seconds
+    while remaining := terminating(json.loads(kubectl(root, "get", "namespaces", "--output", "json"))["items"]):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"Terminating after {seconds:.0f} s: {'; '.join(remaining)}")
+        time.sleep(2)
+
+
+def terminating(namespaces: Sequence[dict[str, Any]]) -> list[str]:
+    """Names of the namespaces that are being deleted, each with what the API server says remains in it."""
+    return [
+        " ".join([each["metadata"]["name"], *_remains(each["status"])])
+        for each in namespaces
+        if each["metadata"].get("deletionTimestamp")
+    ]
+
+
+def _remains(status: dict[str, Any]) -> list[str]:
+    return [f"({each['message']})" for each in status.get("conditions", ()) if each["status"] == "True"]
 
 
 def work_namespace(suite: str) -> str:

@@ -6,6 +6,7 @@ import random
 import re
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import httpx
@@ -70,32 +71,38 @@ async def _ask(client: httpx.AsyncClient, what: str, user: int, number: int, due
 
 
 async def streams(url: str, seconds: float, opened: asyncio.Event) -> list[float]:
-    """Follow every changing job; returns the delays of its events in milliseconds."""
+    """Follow every changing job; returns the delays of its events in milliseconds. Raises an ExceptionGroup: of
+    RuntimeError for a response other than 200, of TimeoutError if not all streams open within 300 s.
+    """
     host, _, port = url.removeprefix("http://").partition(":")
     late: list[float] = []
     ready: set[str] = set()
 
     async def follow(uid: str) -> None:
         reader, writer = await asyncio.open_connection(host, int(port))
-        head = f"GET /api/stream/job/{uid} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {user_of(0)}\r\n\r\n"
-        writer.write(head.encode())
-        while line := await reader.readline():
-            if line.startswith(b"data:") and b'"message":"1' in line:
-                sent_at = float(line.partition(b'"message":"')[2].partition(b'"')[0])
-                if opened.is_set():
-                    late.append((time.time() - sent_at) * 1000)
-            if line.startswith((b"data:", b"event:", b"retry:")) and uid not in ready:
-                ready.add(uid)
-                if len(ready) == len(STREAMED):
-                    opened.set()
+        with closing(writer):
+            head = f"GET /api/stream/job/{uid} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {user_of(0)}\r\n\r\n"
+            writer.write(head.encode())
+            status = await reader.readline()
+            if status.split()[1:2] != [b"200"]:
+                raise RuntimeError(f"the stream of {uid}: {status.decode()}")
+            while line := await reader.readline():
+                if line.startswith(b"data:") and b'"message":"1' in line:
+                    sent_at = float(line.partition(b'"message":"')[2].partition(b'"')[0])
+                    if opened.is_set():
+                        late.append((time.time() - sent_at) * 1000)
+                if line.startswith((b"data:", b"event:", b"retry:")) and uid not in ready:
+                    ready.add(uid)
+                    if len(ready) == len(STREAMED):
+                        opened.set()
 
     tasks = []
-    for uid in STREAMED:
-        tasks.append(asyncio.create_task(follow(uid)))
-        await asyncio.sleep(0.005)
-    await asyncio.wait_for(opened.wait(), 60)
-    await asyncio.sleep(seconds)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    async with asyncio.TaskGroup() as group:
+        for uid in STREAMED:
+            tasks.append(group.create_task(follow(uid)))
+            await asyncio.sleep(0.005)
+        await asyncio.wait_for(opened.wait(), 300)
+        await asyncio.sleep(seconds)
+        for task in tasks:
+            task.cancel()
     return late

@@ -38,7 +38,7 @@ class LoadSize:
 
 
 FULL = LoadSize(job_records.RECORDS, 60)
-SMALL = LoadSize(2_000, 5)
+SMALL = LoadSize(2_000, 3)
 
 
 def run(size: LoadSize) -> list[Row]:
@@ -92,6 +92,8 @@ async def _streams(url: str, process: MeasuredProcess, seconds: float) -> list[R
     opened = asyncio.Event()
     following = asyncio.create_task(load.streams(url, seconds, opened))
     await asyncio.wait({following, asyncio.create_task(opened.wait())}, return_when=asyncio.FIRST_COMPLETED)
+    if following.done():
+        following.result()
     await asyncio.sleep(seconds / 2)
     kilobytes = (process.resident_mb() - before) * 1024 / len(load.STREAMED)
     late = await following

@@ -73,7 +73,7 @@ async def serve(uri: str, port: int) -> None:
     world.api.put(*jobs)
     server = gateway_server(TimedApp(world.app), port, trusted=(), request_seconds=30)
     async with asyncio.TaskGroup() as tasks:
-        beside = [tasks.create_task(world.dependencies.live.run(world.api, "")), tasks.create_task(move(world))]
+        beside = [tasks.create_task(world.dependencies.live.run(world.api, [""])), tasks.create_task(move(world))]
         await server.serve()
         for each in beside:
             each.cancel()

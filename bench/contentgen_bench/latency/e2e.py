@@ -6,7 +6,7 @@ Operator, stores, sandbox providers, etcd, API server and controller manager are
 import os
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import cycle, islice
@@ -39,7 +39,7 @@ class OperatorBenchSize:
 
 
 FULL = OperatorBenchSize(jobs=500, finished=2000, running=200, starts=3, minute=60)
-SMALL = OperatorBenchSize(jobs=50, finished=100, running=10, starts=1, minute=5)
+SMALL = OperatorBenchSize(jobs=12, finished=40, running=6, starts=1, minute=2)
 
 
 class OperatorBench:
@@ -69,13 +69,14 @@ class OperatorBench:
             process = stack.enter_context(
                 environment.operator(self._plane, self._at, log=f"operator-{name}", wrapper=self._profile)
             )
-            self._complete(watcher, _named(kinds, f"{name}-warm", _WARM))
+            processes = {"operator": process, "stand-in": node}
+            self._complete(watcher, _named(kinds, f"{name}-warm", _WARM), processes)
             asked = self._plane.operator_requests()
-            processes = {"operator": process, "stand-in": node, "this": MeasuredProcess(os.getpid())}
+            processes |= {"this": MeasuredProcess(os.getpid())}
             processes |= self._plane.processes | {each.name(): each for each in self._at.process.children()}
             cpu, begun = _cpu(processes), time.time()
             wanted = _named(kinds, name, jobs)
-            self._complete(watcher, wanted)
+            self._complete(watcher, wanted, processes)
             seconds = max(watcher.at(each, "Completed") or 0 for _, each in wanted) - begun
             time.sleep(2)  # writes after the last status: events, records
             requests = self._plane.operator_requests() - asked
@@ -129,12 +130,20 @@ class OperatorBench:
             ),
         ]
 
-    def _complete(self, watcher: Watcher, wanted: Sequence[tuple[Kind, str]]) -> None:
+    def _complete(
+        self, watcher: Watcher, wanted: Sequence[tuple[Kind, str]], processes: Mapping[str, MeasuredProcess]
+    ) -> None:
+        """Apply resources and wait until all are Completed. Raises TimeoutError, or RuntimeError if a process ends."""
         names = [name for _, name in wanted]
         self._resources.apply(wanted)
-        patience = 30 + len(names)
+
+        def completed(seen: Watcher) -> bool:
+            if ended := [name for name, process in processes.items() if not process.runs()]:
+                raise RuntimeError(f"ended early: {ended}; {watcher.counts(names)}; logs are in {self._at.folder}")
+            return seen.counts(names).get("Completed", 0) == len(names)
+
         try:
-            watcher.wait(lambda w: w.counts(names).get("Completed", 0) == len(names), patience, "all Completed")
+            watcher.wait(completed, 60 + 2 * len(names), "all Completed")
         except TimeoutError as error:
             raise TimeoutError(f"{error}: {watcher.counts(names)}; logs are in {self._at.folder}") from None
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import ssl
 import sys
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,10 +31,10 @@ from contentgen_contract.worker.orders import (
     UploadRequest,
     WorkOrder,
 )
+from contentgen_worker.retry import REFUSAL_SECONDS, WORKER_API
 
 Body = dict[str, Any]
 _AT_ONCE = 16  # Jobs that run at the same time, as many as a node or two would have
-_PATIENCE = 60.0
 
 
 def main() -> None:
@@ -156,7 +157,9 @@ class SimulatedNode:
 
 
 class SimulatedWorkerApi:
-    """Client of the operator's worker API that retries while it is unavailable or answers 425, like a worker."""
+    """Client of the operator's worker API that retries as a worker does: while the API is unavailable or limits the
+    rate, and for a short time while it refuses the token, because the operator records a Job after its creation.
+    """
 
     def __init__(self, session: aiohttp.ClientSession, url: str, tls: ssl.SSLContext, token: str) -> None:
         self._session = session
@@ -165,22 +168,32 @@ class SimulatedWorkerApi:
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
 
     async def ask(self, method: str, path: str, body: Any = None) -> bytes:
-        """Send a request; returns the response body."""
+        """Send a request; returns the response body. Raises ClientResponseError, or TimeoutError."""
         data = body.model_dump_json(by_alias=True) if body is not None else None
-        async with asyncio.timeout(_PATIENCE):
-            pause = 0.25
+        async with asyncio.timeout(WORKER_API.seconds):
+            began, pause = time.monotonic(), 0.25
             while True:
+                wait = pause
                 try:
                     async with self._session.request(
                         method, self._url + path, data=data, headers=self._headers, ssl=self._tls
                     ) as answer:
-                        if answer.status != 425 and answer.status < 500:
+                        if not _is_retried(answer.status, time.monotonic() - began):
                             answer.raise_for_status()
                             return await answer.read()
-                except aiohttp.ClientConnectionError:
-                    pass  # the operator is unavailable
-                await asyncio.sleep(pause)
+                        cause = str(answer.status)
+                        if answer.status == 429:
+                            wait = float(answer.headers["Retry-After"])
+                except aiohttp.ClientConnectionError as error:
+                    cause = type(error).__name__
+                print(f"{method} {path}: {cause}, sent again in {wait:g} s", flush=True)
+                await asyncio.sleep(wait)
                 pause = min(2 * pause, 2)
+
+
+def _is_retried(status: int, seconds: float) -> bool:
+    """Whether a worker repeats a request with this response, `seconds` after the first one."""
+    return status in (425, 429) or status >= 500 or (status in (401, 403) and seconds < REFUSAL_SECONDS)
 
 
 def _outcome(order: WorkOrder, kind: Kind, stage: Stage, files: tuple[SimulatedFile, ...]) -> Outcome:

@@ -32,7 +32,7 @@ class ScalingSize:
 
 
 FULL = ScalingSize("report-hd", 5, 120, "report-main", (1, 2, 4, 8))
-SMALL = ScalingSize("report-small", 1, 2, "report-small", (1, 4))
+SMALL = ScalingSize("report-tiny", 1, 2, "report-tiny", (1, 2))
 
 
 @dataclass(frozen=True)

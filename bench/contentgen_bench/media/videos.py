@@ -226,6 +226,7 @@ class Video:
 
 
 _SIZES = {
+    "tiny": (320, 180, 24, 300_000),
     "small": (640, 360, 120, 700_000),
     "main": (1280, 720, 600, 2_000_000),
     "hd": (1920, 1080, 120, 4_800_000),
@@ -239,7 +240,7 @@ def recipes() -> dict[str, VideoRecipe]:
         second = replace(content, seed=content.seed + 1)
         # Short shots, so that two minutes contain each type of transition.
         dense = replace(second, gradual=0.4, shot_seconds=(2.4, 0.5))
-        about = {"small": dense, "main": content, "hd": second}
+        about = {"tiny": dense, "small": dense, "main": content, "hd": second}
         for size, (width, height, seconds, bits) in _SIZES.items():
             recipe = VideoRecipe(about[size], width, height, content.fps, seconds, bits)
             found[f"{name}-{size}"] = recipe

@@ -17,6 +17,7 @@ import tomllib
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -511,3 +512,51 @@ def test_a_lanes_release_and_its_resources_are_of_a_class_of_their_own(
     assert lane.of_class({"prompt": "x"}) == spec
     if watched:
         assert "operatorClass=lane-a" in lane._limited(Path(), watched)
+
+
+def namespace(name: str, *, deleted: bool, **conditions: str) -> dict[str, Any]:
+    """Namespace as the API server returns it; `conditions` are those that are true, with their messages."""
+    meta = {"name": name} | ({"deletionTimestamp": "2026-01-01T00:00:00Z"} if deleted else {})
+    found = [{"type": each, "status": "True", "message": message} for each, message in conditions.items()]
+    fine = {"type": "NamespaceDeletionDiscoveryFailure", "status": "False", "message": "All resources discovered"}
+    return {"metadata": meta, "status": {"conditions": [fine, *found]} if deleted else {}}
+
+
+STUCK = namespace("lane-a-1", deleted=True, NamespaceFinalizersRemaining="contentgen.dev/operator in 2 instances")
+
+
+def test_namespaces_that_stay_terminating_are_named_with_what_remains(monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = json.dumps({"items": [namespace("default", deleted=False), STUCK]})
+    monkeypatch.setattr(release, "kubectl", lambda *_: listed)
+    with pytest.raises(TimeoutError, match=r"lane-a-1 \(contentgen.dev/operator in 2 instances\)$"):
+        release.wait_until_namespaces_end(Path(), seconds=0)
+
+
+def test_the_end_of_all_namespaces_is_awaited(monkeypatch: pytest.MonkeyPatch) -> None:
+    lists = [[namespace("default", deleted=False), STUCK], [namespace("default", deleted=False)]]
+    monkeypatch.setattr(release, "kubectl", lambda *_: json.dumps({"items": lists.pop(0)}))
+    monkeypatch.setattr(release.time, "sleep", lambda _: None)
+    release.wait_until_namespaces_end(Path())
+    assert not lists
+
+
+def test_the_finalizers_of_a_lane_are_removed_once_its_operator_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+
+    def record(_: Path, *args: str, **__: object) -> str:
+        said.append(" ".join(args))
+        if args[0] == "list":
+            return json.dumps([{"name": release.RELEASE, "namespace": "lane-a"}])
+        if args[:2] == ("get", "namespaces"):
+            return "namespace/lane-a namespace/lane-a-1"
+        held = {"kind": "Transcription", "metadata": {"name": "one", "finalizers": ["contentgen.dev/operator"]}}
+        return json.dumps({"items": [held]})
+
+    monkeypatch.setattr(release, "kubectl", record)
+    monkeypatch.setattr(release, "helm", record)
+    assert release.lanes_down(Path(), ["lane-a"]) == ["lane-a"]
+    first = {
+        step: next(at for at, line in enumerate(said) if step in line)
+        for step in ("uninstall", "wait --for=delete pods", "patch transcription", "delete namespaces")
+    }
+    assert sorted(first, key=first.__getitem__) == list(first)
