@@ -38,13 +38,13 @@ class Process:
     def client(self) -> httpx.Client:
         """A client; without verification, which other tests do."""
         headers = {"Authorization": f"Bearer {self.token}"}
-        return httpx.Client(base_url=self.url, verify=False, headers=headers, timeout=30)  # noqa: S501 - see above
+        return httpx.Client(base_url=self.url, verify=False, headers=headers, timeout=60)  # noqa: S501 - see above
 
     def end(self) -> None:
         """End the process."""
         assert self.process.stdin is not None
         self.process.stdin.close()
-        self.process.wait(20)
+        self.process.wait(60)
 
 
 @pytest.fixture
