@@ -1,5 +1,6 @@
 """Scores of the media benchmark, and the ground truth of its videos."""
 
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from contentgen_bench.media.scaling import ScalingLaw
 from contentgen_bench.media.scenes.scenery import CameraLook, Canvas, Cast, Light, Motion, Setup, Take
 from contentgen_bench.media.scoring import Chosen
 from contentgen_bench.media.videos import REPORT, TUNE, Filmed, Gap, Join, Keyframes, Truth, VideoRecipe
-from contentgen_bench.processes import ProcessFailed, measured
+from contentgen_bench.processes import MeasuredProcess, ProcessFailed, measured
 
 FPS = 25
 
@@ -149,11 +150,28 @@ def test_a_fingerprint_knows_the_picture_again(tmp_path: Path) -> None:
     assert (a ^ c).bit_count() > 12
 
 
-def test_a_measured_program_counts_what_it_started(tmp_path: Path) -> None:
-    script = "python3 -c 'x = bytearray(60 << 20); import time; time.sleep(0.5)'"
-    ran = measured(["sh", "-c", f"{script} & {script}; wait; echo done"])
+HOLDS_60_MB = """
+import pathlib, sys, time
+held = bytearray(60 << 20)
+while not pathlib.Path(sys.argv[1]).exists():
+    time.sleep(0.05)
+"""
+
+
+def test_a_measured_program_counts_what_it_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sample, seen = MeasuredProcess.tree_mb, tmp_path / "seen"
+
+    def sampled(process: MeasuredProcess) -> float:
+        size = sample(process)
+        if size > 110:  # both programs have begun; they end when they were seen
+            seen.touch()
+        return size
+
+    monkeypatch.setattr(MeasuredProcess, "tree_mb", sampled)
+    holds = f"{sys.executable} -c '{HOLDS_60_MB}' {seen}"
+    ran = measured(["sh", "-c", f"{holds} & {holds}; wait; echo done"])
     assert ran.output == "done\n"
-    assert ran.seconds >= 0.5
+    assert ran.seconds > 0
     assert 110 < ran.peak_mb < 250
     with pytest.raises(ProcessFailed, match="ended with 3: why"):
         measured(["sh", "-c", "echo why; exit 3"])

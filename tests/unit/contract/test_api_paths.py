@@ -112,11 +112,11 @@ PATHS = re.compile(r"(^|/)api/(v\d|\{)|(^|/)apis(/|$)|(^|/)(namespaces|pods)/")
 GENERATED = re.compile(r"(CustomObjects|CoreV\d|BatchV\d|AppsV\d|Authentication|Authorization)\w*Api")
 
 
-def _texts(tree: ast.Module) -> Iterator[tuple[int, str]]:
+def _texts(nodes: list[ast.AST]) -> Iterator[tuple[int, str]]:
     """Strings of a module except docstrings; f-strings with `{` for each value."""
-    statements = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-    parts = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
-    for node in ast.walk(tree):
+    statements = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+    parts = {id(part) for node in nodes if isinstance(node, ast.JoinedStr) for part in node.values}
+    for node in nodes:
         if isinstance(node, ast.JoinedStr):
             yield node.lineno, "".join(each.value if isinstance(each, ast.Constant) else "{" for each in node.values)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in statements | parts:
@@ -125,11 +125,11 @@ def _texts(tree: ast.Module) -> Iterator[tuple[int, str]]:
 
 def _by_hand(source: str) -> list[str]:
     """Places in a module that build a path, or let the generated client build one."""
-    tree = ast.parse(source)
-    found = [f"{line}: {text}" for line, text in _texts(tree) if PATHS.search(text)]
-    names = {id_: node.lineno for node in ast.walk(tree) if (id_ := getattr(node, "id", getattr(node, "attr", None)))}
+    nodes = list(ast.walk(ast.parse(source)))
+    found = [f"{line}: {text}" for line, text in _texts(nodes) if PATHS.search(text)]
+    names = {id_: node.lineno for node in nodes if (id_ := getattr(node, "id", getattr(node, "attr", None)))}
     found += [f"{line}: {name}" for name, line in names.items() if GENERATED.search(str(name))]
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    calls = [node for node in nodes if isinstance(node, ast.Call)]
     found += [f"{call.lineno}: ApiPath(" for call in calls if getattr(call.func, "id", "") == "ApiPath"]
     return found
 

@@ -111,11 +111,11 @@ WITHOUT_A_KEY = {
 """
 
 
-@pytest.fixture
-def storage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Storage]:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    with mock_aws():
+@pytest.fixture(scope="module")
+def storage() -> Iterator[Storage]:
+    with pytest.MonkeyPatch.context() as patch, mock_aws():
+        patch.setenv("AWS_ACCESS_KEY_ID", "id")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
         made = Storage(bucket="assets", region="us-east-1", endpoint=None, public_endpoint=None)
         made.ensure_bucket()
         yield made
@@ -132,10 +132,13 @@ def test_all_of_them_are_here() -> None:
 )
 async def test_no_signer_reader_or_deleter_takes_a_foreign_key(method: str, folder: str, storage: Storage) -> None:
     asked: list[str] = []
-    for event in ("before-call.s3", "before-sign.s3"):
-        storage._client.meta.events.register(event, lambda **details: asked.append(str(details)))
+    events, note = ("before-call.s3", "before-sign.s3"), lambda **details: asked.append(str(details))
+    for event in events:
+        storage._client.meta.events.register(event, note)
     with pytest.raises(NotOwned):
         await _result(REACHES[method](storage, folder))
+    for event in events:
+        storage._client.meta.events.unregister(event, note)
     assert asked == [], "nothing was asked of the store"
 
 

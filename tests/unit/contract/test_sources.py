@@ -1,5 +1,6 @@
 """Sources in S3: grants by namespace and prefix; the operator's own bucket is refused."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -79,11 +80,12 @@ def test_a_grant_names_its_namespaces() -> None:
         SourceGrant(bucket="recordings")  # type: ignore[call-arg]  # that it is missing is the test
 
 
-@pytest.fixture
-def storage(monkeypatch: pytest.MonkeyPatch) -> Storage:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    return Storage(bucket=OWN, region="us-east-1", endpoint="http://s3:9000", public_endpoint=None)
+@pytest.fixture(scope="module")
+def storage() -> Iterator[Storage]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", "id")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        yield Storage(bucket=OWN, region="us-east-1", endpoint="http://s3:9000", public_endpoint=None)
 
 
 @pytest.mark.parametrize("key", ["a.mp3", "2026/My talk (1).mp3", "50%25.mp3", "ä+b&c=d.mp3", "a~!*'().mp3"])

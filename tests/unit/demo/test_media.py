@@ -53,7 +53,7 @@ def source(server: SandboxServer, chosen: str | None, film: "Future[Film]", cons
 
 
 def served(server: SandboxServer, url: str) -> bytes:
-    return httpx.get(url.replace(f"http://{SANDBOX_ADDRESS}", server.url)).raise_for_status().content
+    return httpx.get(url.replace(f"http://{SANDBOX_ADDRESS}", server.url), timeout=60).raise_for_status().content
 
 
 def test_samples_name_what_the_demo_serves() -> None:

@@ -1,6 +1,5 @@
 """Functions, tests and policies named in docs/threat-model.md exist: a row about a renamed one proves nothing."""
 
-import ast
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -13,6 +12,7 @@ PAGE = (ROOT / "docs/threat-model.md").read_text()
 CODE = [path for folder in ("operator", "worker-image", "cli", "cluster") for path in (ROOT / folder).rglob("*.py")]
 TESTS = list((ROOT / "tests").rglob("test_*.py"))
 TEMPLATES = ROOT / "charts/contentgen/templates"
+_NAME = re.compile(r"^ *(?:(?:async def|def|class) (\w+)|(\w+) = )", re.MULTILINE)
 _FUNCTION = re.compile(r"([\w/]+\.py)(?::([\w.]+))?")
 _TEST = re.compile(r"(?:(?:tests/[\w/]+/)?(test_\w+\.py)(?:::(test_\w+)(?:\[([\w-]+)\])?)?|(test_[\w…]*))")
 
@@ -20,12 +20,7 @@ _TEST = re.compile(r"(?:(?:tests/[\w/]+/)?(test_\w+\.py)(?:::(test_\w+)(?:\[([\w
 @cache
 def names_in(path: Path) -> frozenset[str]:
     """Names of functions, classes, methods and variables of a module."""
-    nodes = list(ast.walk(ast.parse(path.read_text())))
-    assigned = [target for node in nodes if isinstance(node, ast.Assign) for target in node.targets]
-    return frozenset(
-        {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)}
-        | {target.id for target in assigned if isinstance(target, ast.Name)}
-    )
+    return frozenset(name for names in _NAME.findall(path.read_text()) for name in names if name)
 
 
 def has_code(file: str, name: str | None) -> bool:

@@ -220,7 +220,7 @@ class TestProcesses:
 
     @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the machine has no /proc")
     def test_only_the_process_of_the_record_is_stopped(self, tmp_path: Path) -> None:
-        sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+        sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
         record = processes.spawn(sleep, tmp_path / "pid", tmp_path / "log")
         assert processes.read_record(tmp_path / "pid") == record
         processes.stop([processes.Started(record.pid, record.start_time - 1, record.boot)])

@@ -15,10 +15,15 @@ import olm_bundle
 ROOT = Path(__file__).parents[3]
 BUNDLE = ROOT / "deploy/olm/bundle"
 Manifest = dict[str, Any]
-FILES: dict[str, Manifest] = {path.name: yaml.safe_load(path.read_text()) for path in (BUNDLE / "manifests").glob("*")}
-CHART: list[Manifest] = [
-    each for path in (ROOT / "deploy/kustomize/base").glob("*.yaml") for each in yaml.safe_load_all(path.read_text())
-]
+
+
+def documents(folder: Path) -> dict[str, list[Manifest]]:
+    """Documents of the YAML files by file name; libyaml reads them ten times as fast as Python."""
+    return {path.name: list(yaml.load_all(path.read_text(), yaml.CSafeLoader)) for path in folder.glob("*.yaml")}
+
+
+FILES: dict[str, Manifest] = {name: found for name, (found,) in documents(BUNDLE / "manifests").items()}
+CHART: list[Manifest] = [each for found in documents(ROOT / "deploy/kustomize/base").values() for each in found]
 CHART_YAML = yaml.safe_load((ROOT / "charts/contentgen/Chart.yaml").read_text())
 CSV = FILES["contentgen.clusterserviceversion.yaml"]
 SPEC = CSV["spec"]

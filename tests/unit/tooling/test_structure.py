@@ -40,15 +40,14 @@ def modules() -> dict[str, Path]:
     return found
 
 
-def trees() -> Iterator[tuple[str, ast.Module]]:
-    for name, path in modules().items():
-        yield name, ast.parse(path.read_text())
-
-
-def imports() -> dict[str, set[str]]:
-    """Modules of ours that each module imports, also inside functions and for type checkers alone."""
-    known, found = modules(), defaultdict(set)
-    for name, tree in trees():
+@cache
+def imports_and_classes() -> tuple[dict[str, set[str]], dict[str, set[str]]]:
+    """Modules of ours that each module imports, also inside functions and for type checkers alone; and the modules that
+    have a class of each name.
+    """
+    known, found, classes = modules(), defaultdict(set), defaultdict(set)
+    for name, path in known.items():
+        tree = ast.parse(path.read_text())
         for node in run(tree) if name.startswith(REHEARSAL) else ast.walk(tree):
             if isinstance(node, ast.Import):
                 found[name] |= {alias.name for alias in node.names} & known.keys()
@@ -56,8 +55,10 @@ def imports() -> dict[str, set[str]]:
                 for alias in node.names:
                     inner = f"{node.module}.{alias.name}"
                     found[name] |= {inner if inner in known else node.module} & known.keys()
+            elif isinstance(node, ast.ClassDef):
+                classes[node.name].add(name)
         found[name].discard(name)
-    return found
+    return found, classes
 
 
 def run(tree: ast.AST) -> Iterator[ast.AST]:
@@ -104,7 +105,7 @@ def test_a_package_folder_has_at_most_16_modules() -> None:
 
 
 def test_no_module_imports_itself_through_others() -> None:
-    graph = imports()
+    graph, _ = imports_and_classes()
     assert sum(map(len, graph.values())) > 2000
     assert cycles(graph) == []
 
@@ -114,11 +115,7 @@ def test_a_cycle_is_found() -> None:
 
 
 def test_a_class_name_belongs_to_one_module() -> None:
-    where = defaultdict(set)
-    for name, tree in trees():
-        for node in ast.walk(tree):
-            if isinstance(node, ast.ClassDef):
-                where[node.name].add(name)
+    _, where = imports_and_classes()
     several = {name: sorted(found) for name, found in where.items() if len(found) > 1}
     assert {name: found for name, found in several.items() if name not in SAME_NAME} == {}
     assert SAME_NAME.keys() - several.keys() == set(), "reasons that are not needed any more"

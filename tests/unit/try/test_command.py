@@ -92,8 +92,8 @@ def test_the_samples_host_is_the_local_sandbox(monkeypatch: pytest.MonkeyPatch) 
     with socket.create_server(("127.0.0.1", 0)) as server:
         worker.redirect(server.getsockname()[1])
         [*_, (*_, address)] = socket.getaddrinfo(worker.HOST, 80, type=socket.SOCK_STREAM)
-        socket.create_connection((address[0], 80), timeout=5).close()
-        server.settimeout(5)
+        socket.create_connection((address[0], 80), timeout=60).close()
+        server.settimeout(60)
         server.accept()[0].close()
         with pytest.raises(OSError, match="refused"):
-            socket.create_connection((address[0], 81), timeout=5)
+            socket.create_connection((address[0], 81), timeout=60)

@@ -3,9 +3,10 @@
 import json
 import os
 import signal
+import subprocess
 import sys
-import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from contentgen_try.processes import Program
 from contentgen_try.programs import stack
 from contentgen_try.programs.stack import Folders, Stack
 
-DEAF = "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
+DEAF = "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
 
 
 def made(folder: Path, *arguments: str) -> Stack:
@@ -29,14 +30,20 @@ def program(folder: Path, code: str, *arguments: str, descriptors: tuple[int, ..
 
 
 def test_a_second_ctrl_c_does_not_interrupt_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stack, "_STOP_SECONDS", 1.0)
+    monkeypatch.setattr(stack, "_STOP_SECONDS", 0.1)
+    stop = processes.stop
+
+    def interrupted(running: Sequence[subprocess.Popen[bytes]], seconds: float) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        stop(running, seconds)
+
+    monkeypatch.setattr(processes, "stop", interrupted)
     with made(tmp_path, "--fal-key", "secret") as running:
         operator = program(tmp_path, DEAF)
         process = processes.start(operator)
         running._running["operator"] = (operator, process)
         while "deaf" not in operator.log.read_text():
             time.sleep(0.05)
-        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
     assert process.returncode == -signal.SIGKILL
 
 
@@ -47,7 +54,7 @@ def test_keys_are_not_on_the_disk_and_readable_more_than_once(tmp_path: Path) ->
         assert [KeyFile(path).read() for _ in range(2)] == ["secret", "secret"]
         code = "import pathlib, sys; [print(pathlib.Path(sys.argv[1]).read_text()) for _ in range(2)]"
         reading = program(tmp_path, code, path, descriptors=tuple(keys.values()))
-        assert processes.start(reading).wait(30) == 0
+        assert processes.start(reading).wait(60) == 0
         assert reading.log.read_text() == "secret\nsecret\n"
         assert [each for each in tmp_path.rglob("*") if each.is_file()] == [reading.log]
 

@@ -63,11 +63,10 @@ class Both:
     async def cancel(self, kind: Kind) -> Any:
         """Response to a request that is sent while the operator reconciles."""
         asked = asyncio.create_task(self.ask("POST", f"/api/jobs/{UID}/cancel?wait=25"))
-        for _ in range(200):
-            await asyncio.sleep(0.005)
-            if asked.done():
-                break
-            await self.operator.step(kind)
+        async with asyncio.timeout(60):
+            while not asked.done():
+                await asyncio.sleep(0.005)
+                await self.operator.step(kind)
         return await asked
 
 

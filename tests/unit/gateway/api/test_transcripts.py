@@ -332,7 +332,7 @@ async def test_a_transcript_that_cannot_be_indexed_does_not_end_the_process(
         world.indexer._queue.put_nowait(each)
     running = asyncio.create_task(world.indexer.run())
     seen = asyncio.create_task(looked.wait())
-    await asyncio.wait({running, seen}, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({running, seen}, timeout=60, return_when=asyncio.FIRST_COMPLETED)
     assert not running.done()
     assert looked.is_set()
     running.cancel()
@@ -342,8 +342,14 @@ async def test_a_transcript_that_cannot_be_indexed_does_not_end_the_process(
 async def test_an_end_and_a_deletion_are_looked_at_soon(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("contentgen_gateway.transcripts.indexer._UPDATE_DELAYS", (0.0,))
     monkeypatch.setattr("contentgen_gateway.transcripts.indexer._FULL_UPDATE_SECONDS", 3600)
-    index = world.dependencies.transcripts
+    index, walked, walk = world.dependencies.transcripts, asyncio.Event(), Indexer.update_all
     world.dependencies.live._on_end = world.indexer.schedule
+
+    async def walks(indexer: Indexer) -> None:
+        await walk(indexer)
+        walked.set()
+
+    monkeypatch.setattr(Indexer, "update_all", walks)
 
     async def until(*, there: bool) -> None:
         async with asyncio.timeout(60):
@@ -351,7 +357,7 @@ async def test_an_end_and_a_deletion_are_looked_at_soon(world: World, monkeypatc
                 await asyncio.sleep(0.01)
 
     running = asyncio.create_task(world.indexer.run())
-    await asyncio.sleep(0.05)
+    await asyncio.wait_for(walked.wait(), 60)  # the next walk is an hour away
     job = world.said(1, "Soon.")
     world.dependencies.live.apply(SOUND, ObjectChanged(resource(SOUND, job, phase="Completed")))
     await until(there=True)

@@ -24,7 +24,7 @@ from contentgen_simulation.gateway.endpoints import GatewayEndpoint, case_of, en
 from contentgen_simulation.gateway.tenants import TenantWorld
 from contentgen_simulation.hostile_input import MARK, OperatorReached, look, watched
 
-SENT = 100_000 if os.environ.get("CONTENTGEN_API") == "all" else 2_000
+SENT = 100_000 if os.environ.get("CONTENTGEN_API") == "all" else 1_000
 REPORT = Path(__file__).resolve().parents[4] / "build/test/hostile-requests.json"
 A_WORLD = 1_000  # requests until everything is as it was: some of them delete
 HEADERS = ("Idempotency-Key", "Last-Event-ID", "If-Match", "X-Request-Id")

@@ -255,6 +255,7 @@ def with_endpoints(world: GatewayWorld) -> GatewayWorld:
     async def stream() -> StreamingResponse:
         async def events() -> AsyncIterator[str]:
             for number in range(1000):
+                app.state.sent = number
                 yield f"data: {number}\n\n"
                 await asyncio.sleep(0.02)
 
@@ -526,10 +527,11 @@ class Running:
         self.world = world
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port = self._listening.getsockname()[1]
-        self.server = servers.gateway_server(world.app, 0, trusted=("127.0.0.1",), request_seconds=5)
+        self.server = servers.gateway_server(world.app, 0, trusted=("127.0.0.1",), request_seconds=60)
         self.places: ConnectionSlots = cast("Any", self.server.config.http).places
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve)
+        self.begun, self.may_end = threading.Event(), threading.Event()  # of /test/work
 
     def _serve(self) -> None:
         with contextlib.closing(self.loop):
@@ -541,7 +543,7 @@ class Running:
 
     def __exit__(self, *_: object) -> None:
         self.server.should_exit = True
-        self._thread.join(20)
+        self._thread.join(60)
         assert not self._thread.is_alive()
 
     def drain(self) -> None:
@@ -551,7 +553,7 @@ class Running:
 
 @pytest.fixture
 def running() -> Iterator[Running]:
-    world = GatewayWorld(ANN, gateway_request_seconds=1, gateway_requests_per_second=0.1, gateway_burst=3)
+    world = GatewayWorld(ANN, gateway_requests_per_second=0.001, gateway_burst=3)
 
     @world.app.get("/test/stream")
     async def stream() -> StreamingResponse:
@@ -561,34 +563,40 @@ def running() -> Iterator[Running]:
 
         return StreamingResponse(events(), media_type="text/event-stream")
 
+    running = Running(world)
+
     @world.app.get("/test/work")
     async def work() -> str:
-        await asyncio.sleep(0.5)
+        running.begun.set()
+        while not running.may_end.is_set():  # noqa: ASYNC110 - set by another thread
+            await asyncio.sleep(0.01)
         return "done"
 
-    with Running(world) as running:
+    with running:
         yield running
 
 
 async def test_at_the_end_streams_end_whole_and_what_was_begun_is_finished(running: Running) -> None:
     before = value("contentgen_gateway_streams_open")
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{running.port}", trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{running.port}", trust_env=False, timeout=60) as client:
         async with client.stream("GET", "/test/stream") as stream:
             lines = stream.aiter_lines()
             assert await anext(lines) == "data: first"
             assert value("contentgen_gateway_streams_open") == before + 1
             work = asyncio.create_task(client.get("/test/work"))
-            await asyncio.sleep(0.1)
+            assert await asyncio.to_thread(running.begun.wait, 60)
             running.drain()
             rest = [line async for line in lines]  # raises where the stream is torn off
         assert not [line for line in rest if line]
+        assert not work.done()
+        running.may_end.set()
         assert (await work).json() == "done"
     assert value("contentgen_gateway_streams_open") == before
 
 
 def test_a_connection_is_closed_after_the_answer_while_the_replica_drains(running: Running) -> None:
     request = b"GET /health HTTP/1.1\r\nHost: gateway\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", running.port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", running.port), timeout=60) as connection:
         connection.sendall(request)
         first = b""
         while not first.endswith(b'{"status":"ok"}'):  # the body may arrive in a separate segment
@@ -601,12 +609,19 @@ def test_a_connection_is_closed_after_the_answer_while_the_replica_drains(runnin
     assert b"connection: close" in answer.lower()
 
 
-async def test_a_stream_outlasts_the_time_of_a_request(hasty: GatewayWorld) -> None:
-    async with asyncio.timeout(60), hasty.client("ann") as ann:
+async def test_a_stream_outlasts_the_time_of_a_request(world: GatewayWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = asyncio.get_running_loop()
+    clock = loop.time
+    async with world.client("ann") as ann:
         send = asyncio.create_task(ann.get("/test/stream"))
-        await asyncio.sleep(0.2)  # four times the limit of a request
+        while not send.done() and getattr(world.app.state, "sent", 0) < 1:  # noqa: ASYNC110 - the client gets the events at the end
+            await asyncio.sleep(0)
+        monkeypatch.setattr(loop, "time", lambda: clock() + 4 * world.settings.gateway_request_seconds)
+        sent = world.app.state.sent
+        while not send.done() and world.app.state.sent < sent + 2:  # noqa: ASYNC110
+            await asyncio.sleep(0)
         assert not send.done()
-        await hasty.dependencies.lifecycle.drain(0, lambda: None)
+        await world.dependencies.lifecycle.drain(0, lambda: None)
         answer = await send
     assert answer.status_code == 200
     assert answer.text.startswith("data: 0")
@@ -617,14 +632,14 @@ async def test_a_trusted_proxy_says_whose_request_it_is(running: Running) -> Non
         headers = {"X-Forwarded-For": address}
         return [(await client.get("/nothing", headers=headers)).status_code for _ in range(4)]
 
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{running.port}", trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{running.port}", trust_env=False, timeout=60) as client:
         assert await codes(client, "198.51.100.1") == [404, 404, 404, 429]
         assert await codes(client, "198.51.100.2") == [404, 404, 404, 429]
 
 
 def test_a_head_that_never_ends_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(servers.StreamingProtocol, "exchange_seconds", 0.2)
-    with Running(GatewayWorld(ANN)) as running, socket.create_connection(("127.0.0.1", running.port), 10) as slow:
+    with Running(GatewayWorld(ANN)) as running, socket.create_connection(("127.0.0.1", running.port), 60) as slow:
         slow.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n")
         assert slow.recv(100) == b"", "the connection is closed"
 
@@ -648,7 +663,7 @@ class Crowd:
 
 async def asked_from(address: str, port: int, path: str = "/health") -> int:
     transport = httpx.AsyncHTTPTransport(local_address=address)
-    async with httpx.AsyncClient(transport=transport, base_url=f"http://127.0.0.1:{port}") as client:
+    async with httpx.AsyncClient(transport=transport, base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
         return (await client.get(path)).status_code
 
 

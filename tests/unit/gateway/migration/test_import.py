@@ -310,7 +310,7 @@ async def test_several_documents_wait_for_the_bucket_at_a_time(
     together, sizes = threading.Barrier(2), world.dependencies.files.sizes_now
 
     def slow(prefixes: Iterable[str]) -> dict[str, int]:
-        together.wait(timeout=30)
+        together.wait(timeout=60)
         return sizes(prefixes)
 
     monkeypatch.setattr(world.dependencies.files, "sizes_now", slow)

@@ -178,7 +178,7 @@ async def test_a_stream_ends_without_an_end_event_when_its_job_leaves_the_class(
         while not world.dependencies.live._followers:  # noqa: ASYNC110 - the stream has no event for its start
             await asyncio.sleep(0)
         world.dependencies.live.apply(TRANSCRIPT, ObjectChanged(of_class("night", version=2)))
-        told = (await asyncio.wait_for(following, 10)).text
+        told = (await asyncio.wait_for(following, 60)).text
     assert "event: end" not in told, "the job goes on, in another class"
 
 

@@ -86,7 +86,7 @@ async def at_once(_: float) -> None:
 
 async def first(api: Api, count: int, sleep: Callable[[float], Awaitable[None]] = at_once, **how: Any) -> list[Seen]:
     found: list[Seen] = []
-    async with asyncio.timeout(20), aclosing(follow(api.kube, TRANSCRIPTIONS, sleep=sleep, **how)) as seen:
+    async with asyncio.timeout(60), aclosing(follow(api.kube, TRANSCRIPTIONS, sleep=sleep, **how)) as seen:
         async for each in seen:
             found.append(each)
             if len(found) == count:

@@ -1,15 +1,19 @@
 """Servers for the tests: one in this process, and processes of their own."""
 
+import copy
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import httpx
 import pytest
 import yaml
 
+from contentgen_try.api_server.refusals import Body
+from contentgen_try.api_server.schemas.resource_types import ResourceType, load_crds
 from contentgen_try.api_server.server import ApiServer
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -38,13 +42,13 @@ class Process:
     def client(self) -> httpx.Client:
         """A client; without verification, which other tests do."""
         headers = {"Authorization": f"Bearer {self.token}"}
-        return httpx.Client(base_url=self.url, verify=False, headers=headers, timeout=30)  # noqa: S501 - see above
+        return httpx.Client(base_url=self.url, verify=False, headers=headers, timeout=60)  # noqa: S501 - see above
 
     def end(self) -> None:
         """End the process."""
         assert self.process.stdin is not None
         self.process.stdin.close()
-        self.process.wait(20)
+        self.process.wait(60)
 
 
 @pytest.fixture
@@ -60,6 +64,23 @@ def start(tmp_path: Path) -> Iterator[Start]:
     for each in processes:
         each.process.kill()
         each.process.communicate()
+
+
+@cache
+def crds() -> tuple[list[Body], list[ResourceType]]:
+    """CRDs of the repository; to read them takes longer than most tests."""
+    return load_crds(CRDS)
+
+
+@pytest.fixture(autouse=True)
+def _crds_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def loaded(folder: Path) -> tuple[list[Body], list[ResourceType]]:
+        if folder != CRDS:
+            return load_crds(folder)
+        bodies, types = crds()
+        return copy.deepcopy(bodies), types
+
+    monkeypatch.setattr("contentgen_try.api_server.server.load_crds", loaded)
 
 
 @pytest.fixture

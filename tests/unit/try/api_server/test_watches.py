@@ -311,7 +311,7 @@ def test_the_process_ends_with_its_watches_and_verifies(process: Any, client: ht
     with client.stream("GET", GENERATIONS, params={"watch": "1"}) as answer:
         assert next(answer.iter_lines())
         process.process.terminate()
-        assert process.process.wait(20) == 0
+        assert process.process.wait(60) == 0
 
 
 def test_bad_options_are_messages(tmp_path: Path) -> None:

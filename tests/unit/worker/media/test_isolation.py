@@ -47,7 +47,7 @@ def dies(work: Callable[..., None], *args: object, limits: ChildLimits = LIMITS)
 
 
 def gone(pid: int) -> bool:
-    for _ in range(500):
+    for _ in range(3000):  # a minute
         try:
             state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
         except FileNotFoundError:
@@ -100,7 +100,7 @@ def test_a_child_starts_no_program(work: Callable[..., None]) -> None:
 
 
 def test_a_child_reaches_no_other_process() -> None:
-    with subprocess.Popen(["sleep", "60"]) as other:
+    with subprocess.Popen(["sleep", "600"]) as other:
         assert said(works.kill, other.pid) == [("refused", "PermissionError")]
         assert said(works.peek, os.getpid()) == [("refused", "PermissionError")]
         assert other.poll() is None
@@ -170,7 +170,7 @@ def test_a_child_makes_no_link(tmp_path: Path) -> None:
 @pytest.fixture
 def victim() -> Iterator[int]:
     """Another process of the same user."""
-    with subprocess.Popen(["sleep", "60"]) as other:
+    with subprocess.Popen(["sleep", "600"]) as other:
         yield other.pid
         other.kill()
 
@@ -405,7 +405,5 @@ def test_modules_in_the_working_folder_are_not_imported(tmp_path: Path) -> None:
     ended = "print(list(spawn(works.listing, '/', limits=ChildLimits(1 << 28, 9)).messages()))"
     for what in ([str(tmp_path / "image/usr/local/bin/contentgen-worker"), "--help"], ["-c", preloaded + ended]):
         command = [sys.executable, flags, *what]
-        run = subprocess.run(
-            command, cwd=folder, env=with_works(), capture_output=True, text=True, timeout=60, check=False
-        )
+        run = subprocess.run(command, cwd=folder, env=with_works(), capture_output=True, text=True, check=False)
         assert (run.returncode, [each.name for each in folder.glob("shadowed-*")]) == (0, []), run.stderr

