@@ -375,17 +375,20 @@ class ProviderWorld:
         wanted = given.get("request_id")
         if wanted:
             start, end = _LONG_AGO, now + timedelta(days=1)
-        items = [
-            item for model in sorted(models) for item in self._items(model, account, with_payloads)
-            if wanted in (None, item["request_id"]) and start <= (_instant(item["sent_at"]) or now) < end
-        ]  # fmt: skip
+        listed = [
+            (sent, ended, request_id, model, given_input)
+            for model in sorted(models)
+            for sent, ended, request_id, given_input in self._in_history(model, account)
+            if wanted in (None, request_id) and start <= self._at(sent) < end
+        ]
         first, limit = int(given.get("cursor") or 0), min(int(given.get("limit") or 50), _PAGE)
-        items.sort(key=lambda item: item["ended_at"], reverse=True)
-        more = first + limit < len(items)
-        cursor = str(first + limit) if more else None
-        return 200, {"items": items[first : first + limit], "next_cursor": cursor, "has_more": more}
+        listed.sort(key=lambda each: each[1], reverse=True)
+        more = first + limit < len(listed)
+        items = [self._item(*each, with_payloads) for each in listed[first : first + limit]]
+        return 200, {"items": items, "next_cursor": str(first + limit) if more else None, "has_more": more}
 
-    def _items(self, model: str, account: str, with_payloads: bool) -> Iterator[Json]:
+    def _in_history(self, model: str, account: str) -> Iterator[tuple[float, float, str, Json | None]]:
+        """Seconds at which a request was sent and ended, its id, and its input; None if the history hides it."""
         history, seconds = self.world.plan.history, self.world.seconds
         for each in self.requests.values():
             known = seconds >= each.ended_at + float(history.get("lag", 0))
@@ -395,20 +398,22 @@ class ProviderWorld:
                 or each.post.number in history.get("missing", ())
             ):
                 continue
-            hidden = not with_payloads or each.post.number in history.get("without_payload", ())
-            yield self._item(each.id, model, each.sent_at, each.ended_at, None if hidden else each.input)
+            hidden = each.post.number in history.get("without_payload", ())
+            yield each.sent_at, each.ended_at, each.id, None if hidden else each.input
         for number in range(int(history.get("noise", 0))):
             at = seconds - number * 5.0
-            noise = {"prompt": f"somebody else's {number}", "seed": number}
-            yield self._item(f"other-{number}", model, at - 10, at - 1, noise if with_payloads else None)
+            yield at - 10, at - 1, f"other-{number}", {"prompt": f"somebody else's {number}", "seed": number}
 
-    def _item(self, request_id: str, model: str, sent: float, ended: float, given: Json | None) -> Json:
+    def _item(
+        self, sent: float, ended: float, request_id: str, model: str, given: Json | None, with_payloads: bool
+    ) -> Json:
         found = self.requests.get(request_id)
+        shown = given if with_payloads else None
         return {
             "request_id": request_id, "endpoint_id": model, "sent_at": self._stamp(sent),
             "started_at": self._stamp(sent), "ended_at": self._stamp(ended), "duration": ended - sent,
-            "status_code": 200 if found is None or found.succeeds else 500, "json_input": given,
-            "json_output": found.result() if found and found.succeeds and given is not None else None,
+            "status_code": 200 if found is None or found.succeeds else 500, "json_input": shown,
+            "json_output": found.result() if found and found.succeeds and shown is not None else None,
         }  # fmt: skip
 
     def _listed_transcripts(self, given: Json, account: str) -> tuple[int, Json]:
@@ -457,8 +462,11 @@ class ProviderWorld:
             return 200, _Huge(b"{}")
         return 200, found.result()
 
+    def _at(self, seconds: float) -> datetime:
+        return self.world.start + timedelta(seconds=seconds)
+
     def _stamp(self, seconds: float) -> str:
-        return (self.world.start + timedelta(seconds=seconds)).isoformat()
+        return self._at(seconds).isoformat()
 
 
 class _Stream(httpx.AsyncByteStream, httpx.SyncByteStream):
