@@ -98,16 +98,20 @@ STORES = command("stores", "jars, versitygw", "-m", "contentgen_cluster", "store
 CHART_TOOLS = command(
     "chart tools", "helm 3 and 4, helm-unittest", "-m", "contentgen_cluster", "tools", "helm", "helm3", "helm-unittest"
 )
-EXPLAIN = suite("explain", "your MongoDB (MONGODB_URI): how it would answer", "explain")
-"""Runs in `make test` where MONGODB_URI names a server."""
-
 ALONE = (
     SuiteLane("in memory", (suite("unit", "in memory: stores, providers, API server", "unit", processes="auto"),)),
     SuiteLane(
         "programs",
         (
             STORES,
-            suite("integration", "real store servers and the sandbox over HTTP", "integration", needs=("stores",)),
+            suite(
+                "integration",
+                "real store servers and the sandbox over HTTP",
+                "integration",
+                "explain",
+                needs=("stores",),
+                processes="2",
+            ),
             command("try files", "jars and video of `contentgen try`", "-m", "contentgen_demo.wheel", "--data"),
             suite("try", "`contentgen try`: samples, a refused manifest, one payment", "try", needs=("try files",)),
             SuiteStep("verify", "ruff, mypy, import contracts, generated files", make="verify"),
@@ -222,7 +226,11 @@ OWN = (
         ),
     ),
 )
-ON_CLUSTER = (SuiteLane("API server alone", (KUBERNETES,)), WIDE, *OWN)
+NAMESPACES_END = command(
+    "namespaces end", "none stays Terminating", "-m", "contentgen_cluster", "wait-namespaces",
+    needs=tuple(lane.steps[-1].name for lane in OWN),
+)  # fmt: skip
+ON_CLUSTER = (SuiteLane("API server alone", (KUBERNETES, NAMESPACES_END)), WIDE, *OWN)
 """`make test-cluster`: lanes that need the real cluster."""
 
 POLICIES = ("tests/cluster/policies", "tests/cluster/documents/test_docs.py")
@@ -272,7 +280,5 @@ def of_policies(lane: SuiteLane) -> SuiteLane | None:
 ACCEPTANCE = (ON_POLICIES, *(each for lane in ON_CLUSTER if (each := of_policies(lane)) is not None))
 
 
-def runs(environment: dict[str, str]) -> dict[str, tuple[SuiteLane, ...]]:
-    """Lanes of each run by its name; `test` has the suite `explain` where the environment names a MongoDB."""
-    explain = (SuiteLane("your MongoDB", (EXPLAIN,)),) if environment.get("MONGODB_URI") else ()
-    return {"test": (*ALONE, *explain), "cluster": ON_CLUSTER, "acceptance": ACCEPTANCE}
+RUNS = {"test": ALONE, "cluster": ON_CLUSTER, "acceptance": ACCEPTANCE}
+"""Lanes of each run by its name."""

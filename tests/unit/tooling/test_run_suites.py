@@ -8,11 +8,10 @@ import pytest
 
 import run_suites
 from run_suites import StepResult, SuiteRun, read_result, report
-from suites import ACCEPTANCE, ALONE, ON_CLUSTER, Program, SuiteLane, SuiteStep, runs
+from suites import ACCEPTANCE, ALONE, ON_CLUSTER, RUNS, Program, SuiteLane, SuiteStep
 
 ROOT = Path(__file__).parents[3]
-LANES = runs({"MONGODB_URI": "mongodb://localhost"})
-STEPS = [step for name in ("test", "cluster") for lane in LANES[name] for step in lane.steps]
+STEPS = [step for name in ("test", "cluster") for lane in RUNS[name] for step in lane.steps]
 NOWHERE = Program("contentgen-no-such-program", "no-such-package")
 BY_HAND = {"tests/real"}
 """Tests that cost money: `make test-real` alone runs them."""
@@ -50,7 +49,7 @@ def test_the_acceptance_has_all_suites_of_policies_and_those_of_full_size() -> N
     assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
-@pytest.mark.parametrize("lanes", LANES.values(), ids=LANES.keys())
+@pytest.mark.parametrize("lanes", RUNS.values(), ids=RUNS.keys())
 def test_names_are_unique_and_known(lanes: tuple[SuiteLane, ...]) -> None:
     steps = [step for lane in lanes for step in lane.steps]
     names = Counter([*(step.name for step in steps), *(lane.name for lane in lanes)])
