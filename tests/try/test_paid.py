@@ -41,6 +41,7 @@ def test_a_run_killed_between_the_request_and_its_reply_pays_once(
     assert list((tmp_path / "results/mine/imagegeneration-lighthouse").rglob("*.png"))
     third = start(*command, providers=provider.url)
     assert third.ended() == 0, third.said
+    assert "ImageGeneration lighthouse: finished earlier, nothing paid" in third.said
     assert charges(provider) == 1
 
 

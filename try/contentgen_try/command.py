@@ -13,7 +13,7 @@ import httpx
 from rich.console import Console
 from rich.markup import escape
 
-from contentgen_try import apply, assets
+from contentgen_try import apply, assets, processes
 from contentgen_try.apply import BadManifest
 from contentgen_try.assets import MissingFiles
 from contentgen_try.checks import Checks
@@ -80,8 +80,9 @@ def _main(options: Options, console: Console) -> int:
                     run.interrupted()
                 if run.completed is None:
                     return _INTERRUPTED
-            if isinstance(kept, SandboxFolder) and run.completed and run.all_completed(cluster):
-                kept.finish()
+            with processes.undisturbed():
+                if isinstance(kept, SandboxFolder) and run.completed and run.all_completed(cluster):
+                    kept.finish()
         return 0 if run.completed else _FAILED
 
 

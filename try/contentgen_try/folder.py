@@ -134,6 +134,7 @@ class SandboxFolder:
         if not finished:
             shutil.rmtree(self.path, ignore_errors=True)
             (self.path / "mongodb").mkdir(parents=True)
+            self.path.chmod(0o700)
 
     def finish(self) -> None:
         """Note that all resources are Completed."""
