@@ -268,7 +268,8 @@ async def test_two_lost_requests_with_the_same_input_are_taken_one_each(server: 
 async def test_a_request_is_found_in_a_long_history(fal: Fal, server: SandboxServer) -> None:
     call, sent_after = generation(), datetime.now(UTC)
     mine = await fal.submit(call, nothing)
-    others = [call.model_copy(update={"arguments": {"prompt": "x", "seed": n}}) for n in range(120)]
+    small = {"prompt": "x", "image_size": {"width": 64, "height": 64}}
+    others = [call.model_copy(update={"arguments": small | {"seed": n}}) for n in range(120)]
     ids = [await fal.submit(other, nothing) for other in others]
     for request_id in (mine, *ids):
         await ended(fal, call.model, request_id)
