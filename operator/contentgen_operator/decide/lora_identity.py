@@ -51,7 +51,7 @@ def wanted_purchase(
         return _wanted_variant(newest) if newest is not None else WantedPurchase(identity=run.lora_identity)
     if same := most_advanced([each for each in bought if each.identity == mine]):
         return _wanted_variant(same)
-    if newest is not None and all(each.purchase.cluster_uid != cluster for each in bought):
+    if newest is not None and all(each.purchase.cluster_uid not in (None, cluster) for each in bought):
         return _wanted_variant(newest)
     plain = [each for each in bought if not each.identity]
     if drawn := most_advanced([each for each in plain if may_be_drawn_with(each.purchase, loras)]):

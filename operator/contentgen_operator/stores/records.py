@@ -146,6 +146,14 @@ class RecordStore:
         found = await asyncio.to_thread(self._collection.find_one, {"jobId": job_id}, {"userId": True})
         return str(found["userId"]) if found and found.get("userId") else None
 
+    async def started_at(self, job_id: str) -> datetime | None:
+        """Start of the run in a job's record; None if there is no record."""
+        found = await asyncio.to_thread(self._collection.find_one, {"jobId": job_id}, {"startedAt": True})
+        at = found.get("startedAt") if found else None
+        if not isinstance(at, datetime):
+            return None
+        return at if at.tzinfo else at.replace(tzinfo=UTC)
+
     async def ended(self, job_ids: Iterable[str], before: datetime) -> frozenset[str]:
         """Those of these jobs whose last run has ended before a time, or whose resource was deleted before its end."""
         return await asyncio.to_thread(self._ended, sorted(set(job_ids)), before)

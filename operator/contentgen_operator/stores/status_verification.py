@@ -2,7 +2,8 @@
 
 A user with permissions on `*/status` in a namespace can write any number, key, job id, user and hash, and a restored
 etcd has old statuses. Only the operator writes the run document, the ledger and the records, so the run of a status is
-the document's. Without a document, or if the status has a later run, MongoDB was restored, or a user wrote it.
+the document's. Without a document, or if the status has a later run, MongoDB lost the document alone (and the record
+agrees), it was restored, or a user wrote the status.
 """
 
 import logging
@@ -108,7 +109,9 @@ class StatusVerifier:
         )
         if run is None:  # stored with its first run
             return document.model_copy(update={"predecessor": await self._expired_run(resource)})
-        document = await self._with_payments_held_back(resource, document, run)
+        document = await self._of_record(resource, document, run) or await self._with_payments_held_back(
+            resource, document, run
+        )
         versions = await self._owned(resource, unknown_versions(document, resource.status))
         return await self._stored(document.model_copy(update={"versions": versions}))
 
@@ -120,7 +123,9 @@ class StatusVerifier:
         if run is None:
             return document
         if with_bounded_numbers(run).number > document.number:
-            return await self._with_payments_held_back(resource, document, run)
+            return await self._of_record(resource, document, run) or await self._with_payments_held_back(
+                resource, document, run
+            )
         if (
             kept is not None
             and run.number == kept.number
@@ -128,6 +133,20 @@ class StatusVerifier:
         ):
             return await self._of_later_attempt(resource, document, kept, with_bounded_numbers(run))
         return document
+
+    async def _of_record(self, resource: Resource, document: RunDocument, run: RunStatus) -> RunDocument | None:
+        """Document with the run of a status that the operator has recorded; None if it has not.
+
+        MongoDB lost the document alone: the record is written before the status.
+        """
+        known = document.run is None or document.run.started_at != run.started_at
+        if (
+            not known
+            or run != with_bounded_numbers(run)
+            or await self._records.started_at(resource.ref.uid) != run.started_at
+        ):
+            return None
+        return document.begun(await self._run(resource, run))
 
     async def _with_payments_held_back(self, resource: Resource, document: RunDocument, run: RunStatus) -> RunDocument:
         """Document with payments held back. A run that has ended stays; any other one is replaced by a new run with
@@ -196,7 +215,9 @@ class StatusVerifier:
         if known is not None and projected_run(known, run) == run:
             return run
         document = await self._runs.get(resource.ref.uid)
-        if document is None or document.run is None or document.run.number != run.number:
+        if document is None:  # MongoDB lost it, and there was no reconcile since
+            return await self._run(resource, run)
+        if document.run is None or document.run.number != run.number:
             raise RunOver(f"run {run.number} is not the current one")
         return projected_run(document.run, run)
 

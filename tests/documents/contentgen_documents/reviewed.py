@@ -130,7 +130,6 @@ NOT_RUN = (
         "kubectl contentgen move avatar --to batch",
         "kubectl contentgen move avatar transcript/talk --to batch",
         "kubectl contentgen move --all --to batch -n media",
-        "kubectl contentgen move --all --to marketing -n marketing",
     )),
     NotRun("the later jobs of the namespace would wait; tests/unit/operator/policies/test_approval.py has the label", (
         "kubectl label namespace marketing contentgen.dev/approval=Manual",
@@ -154,9 +153,6 @@ NOT_RUN = (
     )),
     NotRun("it stops the operator; test_backup.py does it", (
         "kubectl --namespace contentgen scale deploy/contentgen --replicas 0",
-    )),
-    NotRun("there is no older revision of the release", (
-        "helm rollback contentgen --namespace contentgen",
     )),
     NotRun("it says whose purchases they are; tests/unit/test_operator_tenan*.py do it", (
         "kubectl --namespace contentgen exec deploy/contentgen-gateway -- contentgen namespaces confirm",

@@ -345,7 +345,7 @@ def rewind(world: World, before: Any, *stores: str) -> None:
         world.kube.resources = copy.deepcopy(resources)
         world.kube.jobs.clear()
         for body in world.kube.resources.values():
-            body["metadata"]["resourceVersion"] = str(next(world.kube._version))
+            body["metadata"]["resourceVersion"] = str(next(world.kube.server.revisions))
     if "bucket" in stores:
         world.storage.objects = dict(objects)
     world.restart()

@@ -269,7 +269,7 @@ class _Saved:
                 world.database[name].insert_many(self.database[name])
         world.kube.resources = copy.deepcopy(self.resources)
         for body in world.kube.resources.values():
-            body["metadata"]["resourceVersion"] = str(next(world.kube._version))
+            body["metadata"]["resourceVersion"] = str(next(world.kube.server.revisions))
         world.storage.objects = dict(self.objects)
         world.now = self.now
         world.restart()

@@ -124,7 +124,7 @@ def collect_fails(world: World, fail: Fail, times: int = 1_000_000) -> list[str]
 def annotate(world: World, kind: Kind, value: str) -> None:
     meta = world.kube.resources[kind, "it"]["metadata"]
     meta["annotations"] = (meta.get("annotations") or {}) | {COLLECT: value}
-    meta["resourceVersion"] = str(next(world.kube._version))
+    meta["resourceVersion"] = str(next(world.kube.server.revisions))
 
 
 def is_done(world: World, kind: Kind) -> bool:

@@ -78,7 +78,7 @@ def restore_etcd(world: World, resources: dict[Any, Any]) -> None:
     world.kube.resources = copy.deepcopy(resources)
     world.kube.jobs.clear()
     for body in world.kube.resources.values():
-        body["metadata"]["resourceVersion"] = str(next(world.kube._version))
+        body["metadata"]["resourceVersion"] = str(next(world.kube.server.revisions))
     world.restart()
 
 
@@ -99,7 +99,7 @@ def forge(world: World, kind: Kind, change: Callable[[dict[str, Any]], Any]) -> 
     """Write the status, as a user with permission for `*/status` may."""
     body = world.kube.resources[kind, "it"]
     change(body["status"])
-    body["metadata"]["resourceVersion"] = str(next(world.kube._version))
+    body["metadata"]["resourceVersion"] = str(next(world.kube.server.revisions))
     world.restart()
 
 
@@ -397,6 +397,58 @@ async def test_two_operators_begin_one_run(kind: Kind, monkeypatch: pytest.Monke
     await world.finish(kind)
     assert (document(world)["number"], document(world)["version"], posts(world)) == (2, 2, 2)
     assert_numbers_used_once(world)
+
+
+# Documents that MongoDB alone has lost
+
+
+@pytest.mark.parametrize("kind", Kind)
+async def test_runs_without_a_document_are_taken_over(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A status of each phase exists without a run document."""
+    for moment in itertools.count(1):
+        world = world_of(monkeypatch)
+        await made(world, kind, SPECS[kind])
+        kept = bytes_of(world, world.status(kind))
+        world.kube.apply(kind, OTHER[kind])
+        await steps(world, kind, moment)
+        ended = world.status(kind).phase is Phase.COMPLETED and posts(world) == 2
+        number = (world.status(kind).run or ResourceStatus.model_validate({})).model_dump().get("number")
+        world.database["runs"].drop()
+        world.restart()
+        await steps(world, kind)
+        status = world.status(kind)
+        assert (status.phase, posts(world)) == (Phase.COMPLETED, 2), (moment, status)
+        assert status.run is not None
+        assert status.run.number == number
+        assert [each.version for each in status.versions] == [1, 2]
+        status = await made(world, kind, THIRD[kind])
+        assert [each.version for each in status.versions] == [1, 2, 3]
+        assert {key: world.storage.objects[key] for key in kept} == kept
+        if ended:
+            break
+
+
+@pytest.mark.parametrize("kind", Kind)
+async def test_runs_after_the_restored_documents_are_taken_over(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ledger, records and status are newer."""
+    for moment in itertools.count(1):
+        world = world_of(monkeypatch)
+        await made(world, kind, SPECS[kind])
+        before = mongo(world)
+        world.kube.apply(kind, OTHER[kind])
+        await steps(world, kind, moment)
+        ended = world.status(kind).phase is Phase.COMPLETED and posts(world) == 2
+        restore_mongo(world, before, "runs")
+        await steps(world, kind)
+        status = world.status(kind)
+        assert (status.phase, posts(world)) == (Phase.COMPLETED, 2), (moment, status)
+        assert [each.version for each in status.versions] == [1, 2]
+        assert document(world)["number"] == 2
+        await made(world, kind, THIRD[kind])
+        assert posts(world) == 3
+        assert_numbers_used_once(world)
+        if ended:
+            break
 
 
 # Numbers

@@ -65,12 +65,22 @@ def with_foreign_files(kind: Kind) -> Any:
     return change
 
 
+def with_or_without(world: World, documents: str) -> None:
+    """`documents` "none": MongoDB has lost the run documents."""
+    if documents == "none":
+        world.database["runs"].delete_many({})
+        world.restart()
+
+
+DOCUMENTS = pytest.mark.parametrize("documents", ["run documents", "none"])
+
+
 def unsettled(status: dict[str, Any]) -> None:
     """A status that needs reconciling."""
     status["observedGeneration"] = 0
 
 
-@pytest.mark.parametrize("documents", ["run documents", "none"])
+@DOCUMENTS
 @pytest.mark.parametrize("kind", Kind)
 async def test_a_deletion_leaves_what_a_forged_status_names(
     kind: Kind, documents: str, monkeypatch: pytest.MonkeyPatch
@@ -80,9 +90,7 @@ async def test_a_deletion_leaves_what_a_forged_status_names(
     world.kube.apply(kind, SPECS[kind] | DELETE)
     await world.finish(kind)
     forge(world, kind, with_foreign_files(kind))
-    if documents == "none":  # MongoDB lost them
-        world.database["runs"].delete_many({})
-        world.restart()
+    with_or_without(world, documents)
     await world.until_gone(kind)
     assert what_is_the_victims(world) == before
     assert [key for key in world.storage.objects if UID in key] == [], "its own files are deleted all the same"
@@ -175,8 +183,11 @@ async def test_the_loras_of_a_record_are_those_that_were_paid_with(monkeypatch: 
     assert MODEL not in str(record), "a LoRA that looks used cannot be deleted by its owner"
 
 
+@DOCUMENTS
 @pytest.mark.parametrize("phase", [Phase.PREPARING, Phase.PROCESSING, Phase.COMPLETED])
-async def test_a_forged_user_in_the_frozen_spec_is_not_acted_for(phase: Phase, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_forged_user_in_the_frozen_spec_is_not_acted_for(
+    phase: Phase, documents: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world = World(monkeypatch, Writes())
     world.kube.apply(TRANSCRIPT, SPECS[TRANSCRIPT] | {"userId": "ann"})
     _leave_files_as(world, "ann")
@@ -187,6 +198,7 @@ async def test_a_forged_user_in_the_frozen_spec_is_not_acted_for(phase: Phase, m
         unsettled(status)
 
     forge(world, TRANSCRIPT, change)
+    with_or_without(world, documents)
     world.restart()
     status = await world.finish(TRANSCRIPT)
     await world.settle(TRANSCRIPT)
@@ -216,13 +228,15 @@ async def test_a_user_that_is_edited_while_the_run_goes_on_stays_that_of_the_run
     assert record["userId"] == "ann"
 
 
-async def test_a_forged_hash_buys_nothing_under_another_key(monkeypatch: pytest.MonkeyPatch) -> None:
+@DOCUMENTS
+async def test_a_forged_hash_buys_nothing_under_another_key(documents: str, monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, Writes())
     world.kube.apply(TRANSCRIPT, SPECS[TRANSCRIPT])
     await world.finish(TRANSCRIPT, Phase.PREPARING)
     made = world.status(TRANSCRIPT).run
     assert made is not None
     forge(world, TRANSCRIPT, lambda status: status["run"].update(runHash="f" * 16))
+    with_or_without(world, documents)
     await world.finish(TRANSCRIPT)
     (purchase,) = world.database["ledger"].find()
     assert purchase["_id"] == f"ns/Transcription/it/{made.run_hash}/-/1"
