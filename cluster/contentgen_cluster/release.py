@@ -90,27 +90,36 @@ def uninstall(root: Path, seconds: int = 150, program: str = "helm") -> str:
     return helm(root, "uninstall", RELEASE, *how, program=program, with_errors=True)
 
 
-def lanes_down(root: Path, names: Sequence[str] = ()) -> list[str]:
-    """Uninstall the releases of test lanes (of these namespaces, or all) and delete their namespaces.
+def lanes_down(root: Path, names: Sequence[str] = (), seconds: float = 300) -> list[str]:
+    """Uninstall the releases of test lanes (of these namespaces, or all) and delete their namespaces. Raises
+    TimeoutError if a namespace stays Terminating.
 
     Only namespaces with our label are touched: on a cluster of the user's, others may have any name. Without the hook
     that releases finalizers: it needs the watched namespace, which a suite deletes at its end.
     """
     chosen = f"{LANE_LABEL} in ({', '.join(names)})" if names else LANE_LABEL
-    listed = kubectl(root, "get", "namespaces", "--selector", chosen, "--output", "name").split()
-    found = [name.removeprefix("namespace/") for name in listed]
+    found = _names(root, chosen)
     installed = json.loads(helm(root, "list", "--all-namespaces", "--output", "json"))
     releases = [each["namespace"] for each in installed if each["name"] == RELEASE and each["namespace"] in found]
     for lane in releases:
         helm(root, "uninstall", RELEASE, "--namespace", lane, "--no-hooks", "--wait", "--timeout", "60s")
-        # The operator's pod may outlive its Deployment, and would add the finalizers again.
-        kubectl(root, "--namespace", lane, "wait", "--for=delete", "pods", "--all", "--timeout=90s")
         _release_class(root, lane)
-    for namespace in found:
-        drop_finalizers(root, namespace)
     if found:
-        kubectl(root, "delete", "namespaces", *found, "--ignore-not-found", "--timeout=90s")
+        kubectl(root, "delete", "namespaces", *found, "--ignore-not-found", "--wait=false")
+    deadline = time.monotonic() + seconds
+    # An operator whose pod still runs adds finalizers again, but not to a resource that is being deleted.
+    while left := _names(root, chosen):
+        for namespace in left:
+            drop_finalizers(root, namespace)
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"Terminating after {seconds:.0f} s: {'; '.join(terminating(_namespaces(root)))}")
+        time.sleep(1)
     return releases
+
+
+def _names(root: Path, selector: str) -> list[str]:
+    listed = kubectl(root, "get", "namespaces", "--selector", selector, "--output", "name").split()
+    return [name.removeprefix("namespace/") for name in listed]
 
 
 def _release_class(root: Path, lane: str) -> None:
@@ -125,16 +134,22 @@ def drop_finalizers(root: Path, namespace: str) -> None:
     none = ("--type=merge", "--patch", '{"metadata": {"finalizers": null}}')
     for each in json.loads(kubectl(root, *where, "get", "contentgen", "--output", "json"))["items"]:
         if each["metadata"].get("finalizers"):
-            kubectl(root, *where, "patch", each["kind"].lower(), each["metadata"]["name"], *none)
+            with contextlib.suppress(CommandFailed):  # it is gone since
+                kubectl(root, *where, "patch", each["kind"].lower(), each["metadata"]["name"], *none)
 
 
 def wait_until_namespaces_end(root: Path, seconds: float = 300) -> None:
     """Wait until no namespace is Terminating. Raises TimeoutError with what remains in each."""
     deadline = time.monotonic() + seconds
-    while remaining := terminating(json.loads(kubectl(root, "get", "namespaces", "--output", "json"))["items"]):
+    while remaining := terminating(_namespaces(root)):
         if time.monotonic() > deadline:
             raise TimeoutError(f"Terminating after {seconds:.0f} s: {'; '.join(remaining)}")
         time.sleep(2)
+
+
+def _namespaces(root: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(kubectl(root, "get", "namespaces", "--output", "json"))["items"]
+    return found
 
 
 def terminating(namespaces: Sequence[dict[str, Any]]) -> list[str]:

@@ -68,7 +68,9 @@ async def serve(uri: str, port: int) -> None:
     """Serve until the process is terminated."""
     rights = {(user_of(n), "*", "*", namespace_of(n)) for n in range(USERS)}
     client: MongoClient[dict[str, Any]] = MongoClient(uri, tz_aware=True, event_listeners=[Store()])
-    world = GatewayWorld(*rights, database=client[DATABASE], gateway_streams_per_caller=len(STREAMED))
+    world = GatewayWorld(
+        *rights, database=client[DATABASE], tenants_clock=time.monotonic, gateway_streams_per_caller=len(STREAMED)
+    )
     jobs = [resource(Kind.TRANSCRIPTION, uid, namespace=namespace_of(0), progress=0) for uid in STREAMED]
     world.api.put(*jobs)
     server = gateway_server(TimedApp(world.app), port, trusted=(), request_seconds=30)

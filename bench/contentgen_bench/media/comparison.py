@@ -71,7 +71,7 @@ FULL = MediaBenchSize(
 )
 SMALL = MediaBenchSize(
     main="report-tiny",
-    fixed="report-tiny-fixed",
+    fixed="report-tiny",
     hd="report-tiny",
     others=(),
     rates=(),

@@ -210,7 +210,8 @@ def _routes() -> tuple[BaseRoute, ...]:
 class GatewayWorld:
     """The gateway's app and its dependencies; `database` and `files` replace the in-memory ones.
 
-    `beside` is another replica, whose API server, database and bucket this one shares. `clock` times cached rights.
+    `beside` is another replica, whose API server, database and bucket this one shares. `clock` times cached rights, and
+    `tenants_clock` cached tenants; without it each request reads them again.
     """
 
     api_class = FakeApi
@@ -225,6 +226,7 @@ class GatewayWorld:
         files: BucketFiles | None = None,
         beside: "GatewayWorld | None" = None,
         clock: Callable[[], float] = monotonic,
+        tenants_clock: Callable[[], float] | None = None,
         **settings: Any,
     ) -> None:
         if beside is not None:
@@ -241,7 +243,8 @@ class GatewayWorld:
         indexer = Indexer(records, files, transcripts)
         resources = JobResources(self.api, self.settings.operator_class)
         live = LiveJobs(on_end=indexer.schedule, serves=resources.serves)
-        tenants = Tenants(Tenancy(self.api, self.database), clock=itertools.count(step=REMEMBERED_SECONDS).__next__)
+        expired = itertools.count(step=REMEMBERED_SECONDS).__next__
+        tenants = Tenants(Tenancy(self.api, self.database), clock=tenants_clock or expired)
         creations = RecentCreations(self.database["recent-creations"], live, resources)
         self.dependencies = Dependencies(
             settings=self.settings,
