@@ -13,6 +13,8 @@ from botocore.awsrequest import AWSPreparedRequest, AWSResponse, HeadersDict
 from botocore.credentials import Credentials
 
 from contentgen_gateway.stores.files import BucketFiles
+from contentgen_runtime.s3 import connect
+from contentgen_simulation.gateway.server import session
 
 _LISTING = "<ListBucketResult><IsTruncated>false</IsTruncated>{}</ListBucketResult>"
 _LISTED = (
@@ -38,7 +40,8 @@ class RecordingBucket:
         """Replace the client's transport, and record its signatures."""
         credentials = Credentials("nobody", "nothing")  # there are none in a test's environment
         files._credentials = credentials
-        client: Any = files._client
+        client: Any = connect(session(), "us-east-1", files._client.meta.endpoint_url)  # the worlds share the other one
+        files._client = client
         client._request_signer._credentials = credentials
         client.meta.events.register("before-parameter-build.s3", self._note)
         client.meta.events.register("before-send.s3", self._answer)

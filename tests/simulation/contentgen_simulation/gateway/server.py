@@ -189,13 +189,36 @@ def resource(kind: Kind, uid: str, *, namespace: str = "red", version: int = 1, 
 
 def files_at(endpoint: str, bucket: str) -> BucketFiles:
     """Client of a bucket that does not exist, with invalid credentials."""
-    return BucketFiles(bucket=bucket, region="us-east-1", endpoint=endpoint, public_endpoint=None, session=session())
+    return BucketFiles(
+        bucket=bucket, region="us-east-1", endpoint=endpoint, public_endpoint=None, session=shared_session()
+    )
+
+
+class SharedSession(boto3.session.Session):
+    """Session that makes one client per endpoint; each takes as long as many tests."""
+
+    def __init__(self) -> None:
+        super().__init__("nobody", "nothing")
+        self._made: dict[str | None, Any] = {}
+
+    def client(self, service_name: Any, *args: Any, **options: Any) -> Any:
+        """The client of an endpoint."""
+        endpoint = options["endpoint_url"]
+        if endpoint not in self._made:
+            self._made[endpoint] = super().client(service_name, *args, **options)
+        return self._made[endpoint]
 
 
 @cache
 def session() -> boto3.session.Session:
     """Shared session: it reads botocore's description of S3, which takes longer than most tests."""
     return boto3.session.Session("nobody", "nothing")
+
+
+@cache
+def shared_session() -> SharedSession:
+    """Session of all worlds whose bucket answers nothing."""
+    return SharedSession()
 
 
 @cache

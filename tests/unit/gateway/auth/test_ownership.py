@@ -257,11 +257,10 @@ def test_nothing_is_decided_by_annotations_that_anyone_may_edit() -> None:
     """The gateway writes `contentgen.dev/caller` and `contentgen.dev/changed-by`, and nothing reads them."""
     names = {"CALLER_ANNOTATION", "CHANGED_BY_ANNOTATION"}
     root = GATEWAY.parent
-    naming = {
-        path: text for path in sorted(root.rglob("*.py")) if any(name in (text := path.read_text()) for name in names)
-    }
-    assert len(naming) > 1
-    for path, text in naming.items():
+    texts = {path: path.read_text() for path in sorted(root.rglob("*.py"))}
+    using = {path: text for path, text in texts.items() if any(name in text for name in names)}
+    assert len(using) > 1
+    for path, text in using.items():
         tree = ast.parse(text)
         uses = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id in names]
         written = [

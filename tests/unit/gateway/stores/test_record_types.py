@@ -158,17 +158,22 @@ async def nothing(*_: object) -> None:
 @pytest.mark.parametrize("value", WRONG, ids=str)
 async def test_sums_and_pages_over_all_jobs_stand_a_wrong_value(value: object) -> None:
     paths = ["/api/usage?by=model", "/api/usage?by=kind", "/api/usage?by=day", "/api/assets/stats", "/usage", "/"]
-    paths += ["/jobs", "/loras", "/api/assets/search?q=face", "/api/collections", f"/api/assets/{JOB}/stats"]
-    paths += [f"/api/assets/{JOB}/download", f"/api/lora/status/{JOB}", "/api/lora/list"]
-    world = GatewayWorld(ANN)
+    paths += ["/jobs", "/loras", "/api/assets/search?q=face", "/api/collections", "/api/lora/list"]
+    of_one = ("/api/assets/{}/stats", "/api/assets/{}/download", "/api/lora/status/{}")
+    world, jobs = GatewayWorld(ANN), []
     world.dependencies.files.size = nothing  # type: ignore[method-assign]
     record = good(Kind.LORA_TRAINING)
-    for name in ("config", "metadata", "bytes", "pictures", "downloads", "lastAccessed", "versions"):
-        world.database["jobs"].delete_many({})
-        world.database["jobs"].insert_one(record | {name: value})
-        async with world.client("ann") as ann:
-            codes = {path: (await ann.get(path)).status_code for path in paths}
-        assert [path for path, code in codes.items() if code >= 500] == [], name
+    for number, name in enumerate(
+        ("config", "metadata", "bytes", "pictures", "downloads", "lastAccessed", "versions"), 1
+    ):
+        jobs.append(f"{JOB[:-1]}{number}")
+        world.database["jobs"].insert_one(record | {"jobId": jobs[-1], name: value})
+    async with world.client("ann") as ann:
+        codes = {path: (await ann.get(path)).status_code for path in paths}
+        codes |= {
+            path: (await ann.get(path)).status_code for path in (each.format(job) for each in of_one for job in jobs)
+        }
+    assert [path for path, code in codes.items() if code >= 500] == []
 
 
 async def test_a_record_whose_values_are_right_is_shown_as_it_is() -> None:

@@ -153,10 +153,11 @@ async def test_a_watch_that_died_silently_is_noticed(api: Api, monkeypatch: pyte
     assert runtime.WATCH_SECONDS < runtime._SILENT_SECONDS < 90
     monkeypatch.setattr(runtime, "_SILENT_SECONDS", 0.2)
     api.lists = [listed(5)]
-    api.watches = [None, [event("ADDED", thing("a", 6))]]
+    api.watches = [None, *[[event("ADDED", thing("a", 6))]] * 300]  # a busy machine may be late for some of them
     assert (await first(api, 2))[1] == ObjectChanged(thing("a", 6))
     assert api.asked[1]["timeoutSeconds"] == str(runtime.WATCH_SECONDS)
-    assert [each["resourceVersion"] for each in api.asked[1:]] == ["5", "5"]
+    _, silent, again, *late = [each.get("resourceVersion") for each in api.asked]
+    assert {silent, again, *late} == {"5"}
 
 
 async def test_pauses_grow_while_nothing_works_and_begin_anew(api: Api) -> None:
