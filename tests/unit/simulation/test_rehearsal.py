@@ -67,7 +67,7 @@ from contentgen_simulation.rehearsal.world.world import RehearsalWorld
 # The SDK uses pydantic's older names.
 pytestmark = pytest.mark.filterwarnings("ignore::pydantic.PydanticDeprecatedSince20")
 
-SAMPLE, POLICY_SAMPLE = 190, 40
+SAMPLE, POLICY_SAMPLE = 81, 24
 POLICY_PLANS = 1000  # of `make rehearse`
 ALL = os.environ.get("CONTENTGEN_ACCEPTANCE") == "all"
 IMAGES, LORA = Kind.IMAGE_GENERATION, Kind.LORA_TRAINING
@@ -199,7 +199,7 @@ def test_each_policy_meets_each_failure_and_each_person_while_it_waits(policy: R
 
 
 def test_every_combination_has_its_turn() -> None:
-    plans = [generate(seed) for seed in range(3000)]
+    plans = all_plans()[:3000]
 
     def of(group: str) -> list[RehearsalPlan]:
         return [each for each in plans if each.group == group]
@@ -233,7 +233,7 @@ def test_the_table_of_plan_classes_is_that_of_the_code() -> None:
 
 def test_most_faults_strike() -> None:
     groups = ("points", "frozen", "terminated", "lines")
-    plans = [plan for seed in range(400) if (plan := generate(seed)).group in groups][:30]
+    plans = [plan for seed in range(400) if (plan := generate(seed)).group in groups][:16]
     struck = sum(rehearse(plan).fired > 0 for plan in plans)
     assert struck > len(plans) / 2
 

@@ -125,7 +125,7 @@ class Labels:
         running = asyncio.create_task(self.namespaces.run(cast("KubeApi", None), changed))
         for each in seen:
             self.told.put_nowait(each)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await self.told.join()
             await asyncio.sleep(0)
         running.cancel()

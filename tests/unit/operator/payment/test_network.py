@@ -169,7 +169,7 @@ async def test_every_call_goes_through_the_proxy(company: Company) -> None:
 
 
 async def test_prices_are_asked_through_the_proxy(company: Company) -> None:
-    prices = FalPrices(company.key, f"https://{HOST}", timeout=30, tls=trusted_cas(company.ca))
+    prices = FalPrices(company.key, f"https://{HOST}", timeout=60, tls=trusted_cas(company.ca))
     found = await prices.price(MODEL)
     await prices.close()
     assert (found.problem, found.price and found.price.micros) == ("", 500_000)

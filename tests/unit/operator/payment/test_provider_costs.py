@@ -76,7 +76,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 async def fal(server: Server, key: KeyFile) -> AsyncIterator[Fal]:
-    made = Fal(key, server.url, server.url, timeout=httpx.Timeout(5))
+    made = Fal(key, server.url, server.url, timeout=httpx.Timeout(60))
     yield made
     await made.close()
 
@@ -123,7 +123,7 @@ async def test_assemblyai_tells_the_seconds_and_the_model(
     server: Server, key: KeyFile, document: Any, units: float | None, used: str
 ) -> None:
     server.replies["/v2/transcript/t1"] = (200, document, {})
-    view = await AssemblyAI(key, server.url, timeout=5).poll("", "t1")
+    view = await AssemblyAI(key, server.url, timeout=60).poll("", "t1")
     assert (view.billable_units, view.model_used) == (units, used)
 
 
@@ -149,7 +149,7 @@ def priced(usd: Any, unit: Any = "megapixels", currency: Any = "USD", model: str
 @pytest.fixture
 async def prices(server: Server, key: KeyFile) -> AsyncIterator[tuple[FalPrices, Clock]]:
     clock = Clock()
-    made = FalPrices(key, server.url, clock=clock, timeout=5)
+    made = FalPrices(key, server.url, clock=clock, timeout=60)
     yield made, clock
     await made.close()
 

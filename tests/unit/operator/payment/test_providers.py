@@ -71,7 +71,7 @@ class Server:
                 reply = outer.replies.get(self.path.split("?")[0], (404, {"detail": "not here"}))
                 reply = reply(self.path) if callable(reply) else reply
                 if reply == HANG:
-                    outer.closing.wait(30)
+                    outer.closing.wait(600)
                 if reply in (DROP, HANG):
                     self.close_connection = True
                     return
@@ -115,12 +115,12 @@ def server() -> Iterator[Server]:
 def patience(request: pytest.FixtureRequest) -> float:
     """Seconds until a read times out; short in tests that wait for the timeout."""
     given = request.node.callspec.params.values() if hasattr(request.node, "callspec") else ()
-    return 0.5 if HANG in given else 30
+    return 0.5 if HANG in given else 60
 
 
 @pytest.fixture
 async def fal(server: Server, key: KeyFile, patience: float) -> Any:
-    made = Fal(key, server.url, server.url, timeout=httpx.Timeout(30, read=patience))
+    made = Fal(key, server.url, server.url, timeout=httpx.Timeout(60, read=patience))
     yield made
     await made.close()
 
@@ -833,13 +833,13 @@ async def test_what_is_raised_before_the_request_stops_it(payers: Payers, payer:
         provider, call = payers(server.url)[payer]
 
         async def stop() -> None:
-            assert server.accepted.is_set() or await asyncio.wait_for(server.accepted.wait(), 30), "it is connected"
+            assert server.accepted.is_set() or await asyncio.wait_for(server.accepted.wait(), 60), "it is connected"
             raise error
 
         with pytest.raises(type(error)) as caught:
             await provider.submit(call, stop)
         assert caught.value is error
-        await asyncio.wait_for(server.closed.wait(), 30)
+        await asyncio.wait_for(server.closed.wait(), 60)
         assert server.arrived == []
 
 
@@ -868,11 +868,11 @@ async def test_a_payment_that_is_cancelled_before_the_request_sends_nothing(paye
             await asyncio.Event().wait()
 
         paying = asyncio.create_task(provider.submit(call, wait))
-        await asyncio.wait_for(reached.wait(), 30)
+        await asyncio.wait_for(reached.wait(), 60)
         paying.cancel()
         with pytest.raises(asyncio.CancelledError):
             await paying
-        await asyncio.wait_for(server.closed.wait(), 30)
+        await asyncio.wait_for(server.closed.wait(), 60)
         assert server.arrived == []
 
 

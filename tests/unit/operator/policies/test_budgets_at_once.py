@@ -1,6 +1,6 @@
 """Budgets under many runs at once, observed from outside the operator at each write.
 
-200 runs for 50; a frozen leader and three budgets on one run with 40 for 10, or with 200 for 50 too if
+200 runs for 50; a frozen leader and three budgets on one run with 16 for 4, or with 200 for 50 too if
 CONTENTGEN_ACCEPTANCE=all (`make acceptance`).
 """
 
@@ -22,7 +22,7 @@ from contentgen_simulation.budget_world import ONE, BudgetWorld, budget_of
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
 ALL = os.environ.get("CONTENTGEN_ACCEPTANCE") == "all"
-COUNT, PAID = (200, 50) if ALL else (40, 10)
+COUNT, PAID = (200, 50) if ALL else (16, 4)
 TOMORROW = datetime(2026, 11, 22, tzinfo=UTC)
 UNTIL = "it waits until 2026-11-22 00:00 UTC"
 

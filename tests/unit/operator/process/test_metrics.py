@@ -230,7 +230,7 @@ def test_series_of_money_and_stores_are_there_before_their_first_event() -> None
     """Prometheus' increase() misses the event that creates a series; a limit of dollars per hour would not hold."""
     program = "from contentgen_operator import metrics; print(metrics.exposition().decode())"
     text = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=300
     ).stdout
     samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
     begun = {(s.name, s.labels.get("model") or s.labels.get("store")) for s in samples if s.value == 0}

@@ -86,7 +86,7 @@ def ingest() -> Iterator[Ingest]:
 def python(program: str, **env: str) -> subprocess.CompletedProcess[str]:
     inherited = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     command = [sys.executable, "-c", program]
-    return subprocess.run(command, env=inherited | env, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, env=inherited | env, capture_output=True, text=True, timeout=300, check=False)
 
 
 def test_an_exception_is_one_event_with_its_job_and_nothing_of_the_user(ingest: Ingest) -> None:

@@ -1,6 +1,5 @@
 """S3 storage on moto: signing, reads, errors."""
 
-import functools
 import hashlib
 import json
 from collections.abc import Iterator
@@ -8,7 +7,6 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
@@ -22,6 +20,7 @@ from contentgen_operator.state.observed import BucketFile
 from contentgen_operator.state.plan import StoredAnswer
 from contentgen_operator.stores.s3 import InvalidOutcome, Leftovers, Storage
 from contentgen_runtime.store_errors import NotDeleted
+from contentgen_simulation.object_storage import client, empty_bucket, storage_of
 
 GOOD = b'{"jobId":"j","stage":"prepare","attempt":1,"reason":"Completed","newer":1}'
 MINUTE = timedelta(minutes=1)
@@ -29,24 +28,19 @@ OWNER = Owner(folders=frozenset({"p/", "q/", "a/", "runs/"}))
 CLAIM = FileClaim(name="a.png", size_bytes=7, sha256="00" * 32, content_type="image/png")
 
 
-@pytest.fixture
-def storage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Storage]:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+@pytest.fixture(scope="module", autouse=True)
+def _moto() -> Iterator[None]:
     with mock_aws():
-        made = Storage(bucket="assets", region="eu-central-1", endpoint=None, public_endpoint=None)
-        made.ensure_bucket()
-        yield made
+        yield
 
 
-@functools.cache
-def s3() -> Any:
-    """Client of moto; creating one takes longer than a request."""
-    return boto3.client("s3", region_name="eu-central-1", aws_access_key_id="id", aws_secret_access_key="secret")
+@pytest.fixture
+def storage() -> Storage:
+    return empty_bucket()
 
 
 def put(key: str, body: bytes) -> None:
-    s3().put_object(Bucket="assets", Key=key, Body=body)
+    client().put_object(Bucket="assets", Key=key, Body=body)
 
 
 def signed(url: str) -> set[str]:
@@ -69,20 +63,18 @@ async def test_a_file_is_missing_only_if_the_key_may_read(storage: Storage, monk
 
 def test_the_bucket_is_versioned_and_made_once(storage: Storage) -> None:
     storage.ensure_bucket()
-    client = s3()
-    assert client.get_bucket_versioning(Bucket="assets")["Status"] == "Enabled"
-    assert client.get_bucket_location(Bucket="assets")["LocationConstraint"] == "eu-central-1"
+    assert client().get_bucket_versioning(Bucket="assets")["Status"] == "Enabled"
+    assert client().get_bucket_location(Bucket="assets")["LocationConstraint"] == "eu-central-1"
 
 
 def test_a_bucket_made_without_versions_gets_them_and_a_decision_against_them_is_kept(storage: Storage) -> None:
-    client = s3()
-    client.create_bucket(Bucket="bare", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
-    bare = Storage(bucket="bare", region="eu-central-1", endpoint=None, public_endpoint=None)
+    client().create_bucket(Bucket="bare", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+    bare = storage_of("bare")
     bare.ensure_bucket()
-    assert client.get_bucket_versioning(Bucket="bare")["Status"] == "Enabled"
-    client.put_bucket_versioning(Bucket="bare", VersioningConfiguration={"Status": "Suspended"})
+    assert client().get_bucket_versioning(Bucket="bare")["Status"] == "Enabled"
+    client().put_bucket_versioning(Bucket="bare", VersioningConfiguration={"Status": "Suspended"})
     bare.ensure_bucket()
-    assert client.get_bucket_versioning(Bucket="bare")["Status"] == "Suspended"
+    assert client().get_bucket_versioning(Bucket="bare")["Status"] == "Suspended"
 
 
 def test_a_grant_signs_length_type_and_checksum(storage: Storage) -> None:
@@ -96,12 +88,8 @@ def test_a_grant_signs_length_type_and_checksum(storage: Storage) -> None:
         assert "crc32" not in url.lower(), "the sender could not know it"
 
 
-def test_urls_are_signed_for_who_uses_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    storage = Storage(
-        bucket="assets", region="us-east-1", endpoint="http://s3.svc:9000", public_endpoint="https://s3.example/"
-    )
+def test_urls_are_signed_for_who_uses_them() -> None:
+    storage = storage_of(endpoint="http://s3.svc:9000", public_endpoint="https://s3.example/")
     assert storage.worker_get(OWNER, "a/b", MINUTE).startswith("http://s3.svc:9000/assets/a/b?")
     assert storage.worker_put(OWNER, "a/b", MINUTE).startswith("http://s3.svc:9000/assets/a/b?")
     assert storage.source_get(Address("recordings", "x/y.mp3"), MINUTE).startswith(
@@ -109,7 +97,7 @@ def test_urls_are_signed_for_who_uses_them(monkeypatch: pytest.MonkeyPatch) -> N
     )
     assert storage.provider_get(OWNER, "a/b").startswith("https://s3.example/assets/a/b?")
     assert storage.plain_url("a/b") == "https://s3.example/assets/a/b"
-    aws = Storage(bucket="assets", region="us-east-1", endpoint=None, public_endpoint=None)
+    aws = storage_of(region="us-east-1")
     assert aws.plain_url("a/b") == "https://assets.s3.amazonaws.com/a/b", "as the seeds have it"
 
 
@@ -140,7 +128,7 @@ async def test_what_is_stored_is_looked_at(storage: Storage) -> None:
 
 
 def put_as_a_worker_does(claim: FileClaim, content: bytes) -> None:
-    s3().put_object(
+    client().put_object(
         Bucket="assets", Key=f"p/{claim.name}", Body=content, ContentType=claim.content_type, ChecksumAlgorithm="SHA256"
     )
 
@@ -175,7 +163,7 @@ async def test_a_first_attempt_asks_once_for_what_is_kept(storage: Storage, monk
 
 async def test_a_store_that_is_away_keeps_nothing(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     put_as_a_worker_does(CLAIM, b"1234567")
-    none = Storage(bucket="none", region="eu-central-1", endpoint=None, public_endpoint=None)
+    none = storage_of("none")
     assert await none.leftovers(OWNER, "p/", [CLAIM]) == Leftovers()
 
 
@@ -185,7 +173,7 @@ async def test_removing_takes_the_named_versions_only(storage: Storage) -> None:
     (first,) = (key for key in (await storage.leftovers(OWNER, "p/", [CLAIM])).stale[-1:])
     put("p/a.png", b"put since")
     await storage.remove(OWNER, [first])
-    assert s3().get_object(Bucket="assets", Key="p/a.png")["Body"].read() == b"put since"
+    assert client().get_object(Bucket="assets", Key="p/a.png")["Body"].read() == b"put since"
     assert len((await storage.leftovers(OWNER, "p/", [CLAIM])).stale) == 2
     await storage.remove(OWNER, [])
 
@@ -248,7 +236,7 @@ async def test_keys_to_keep_hide_no_other_however_many_they_are(storage: Storage
 async def test_one_call_deletes_a_bounded_number_of_versions(storage: Storage) -> None:
     for number in range(7):
         put(f"p/{number}", b"x")
-    s3().delete_object(Bucket="assets", Key="p/0")  # a delete marker
+    client().delete_object(Bucket="assets", Key="p/0")  # a delete marker
     asked: list[str] = []
     storage._client.meta.events.register("before-call.s3", lambda model, **_: asked.append(model.name))
     pages = [await storage.delete_prefix(OWNER, "p/", 5) for _ in range(3)]

@@ -1,12 +1,10 @@
 """Temporary files: lifecycle rules on moto, beside the rules of others, and the collector's rounds."""
 
-import functools
 import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import boto3
 import mongomock
 import pytest
 from botocore.exceptions import ClientError
@@ -20,6 +18,7 @@ from contentgen_operator.stores.records import RecordStore
 from contentgen_operator.stores.run_documents import RunDocuments
 from contentgen_operator.stores.s3 import OldVersions, Storage
 from contentgen_operator.stores.temporary_files import TemporaryFileDeletion, TemporaryFiles
+from contentgen_simulation.object_storage import client, empty_bucket
 
 BUCKET = "assets"
 UID = "0c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a01"
@@ -30,35 +29,31 @@ FOREIGN: list[dict[str, Any]] = [
 ]
 
 
-@pytest.fixture
-def storage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Storage]:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+@pytest.fixture(scope="module", autouse=True)
+def _moto() -> Iterator[None]:
     with mock_aws():
-        made = Storage(bucket=BUCKET, region="eu-central-1", endpoint=None, public_endpoint=None)
-        made.ensure_bucket()
-        yield made
+        yield
 
 
-@functools.cache
-def s3() -> Any:
-    return boto3.client("s3", region_name="eu-central-1", aws_access_key_id="id", aws_secret_access_key="secret")
+@pytest.fixture
+def storage() -> Storage:
+    return empty_bucket()
 
 
 def rules() -> dict[str, Any]:
     try:
-        found = s3().get_bucket_lifecycle_configuration(Bucket=BUCKET)["Rules"]
+        found = client().get_bucket_lifecycle_configuration(Bucket=BUCKET)["Rules"]
     except ClientError:
         return {}
     return {each["ID"]: each for each in found}
 
 
 def put_rules(*given: dict[str, Any]) -> None:
-    s3().put_bucket_lifecycle_configuration(Bucket=BUCKET, LifecycleConfiguration={"Rules": list(given)})
+    client().put_bucket_lifecycle_configuration(Bucket=BUCKET, LifecycleConfiguration={"Rules": list(given)})
 
 
 def keys_left() -> set[str]:
-    listed = s3().list_object_versions(Bucket=BUCKET)
+    listed = client().list_object_versions(Bucket=BUCKET)
     return {each["Key"] for each in (*listed.get("Versions", ()), *listed.get("DeleteMarkers", ()))}
 
 
@@ -211,12 +206,12 @@ def rounds(storage: Storage) -> Rounds:
 
 def put(*names: str) -> None:
     for name in names:
-        s3().put_object(Bucket=BUCKET, Key=name, Body=b"1")
+        client().put_object(Bucket=BUCKET, Key=name, Body=b"1")
 
 
 async def test_files_are_deleted_after_a_day_with_their_versions_and_markers(rounds: Rounds) -> None:
     put("temp/j/a", "temp/j/a", "temp/j/b", "datasets/u/j/dataset.zip")
-    s3().delete_object(Bucket=BUCKET, Key="temp/j/b")
+    client().delete_object(Bucket=BUCKET, Key="temp/j/b")
     assert "temp/j/a" in await rounds.after(timedelta(hours=23))
     assert await rounds.after(timedelta(hours=2)) == {"datasets/u/j/dataset.zip"}
 

@@ -23,6 +23,7 @@ from contentgen_operator.worker_api.reports import Reports
 from contentgen_operator.worker_api.server import WorkerApi, create_app
 from contentgen_operator.worker_api.work_orders import OrderPolicy
 from contentgen_runtime.tenancy import Tenancy
+from contentgen_simulation.object_storage import unreached_storage
 from contentgen_simulation.world import SPECS, World
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
@@ -305,10 +306,8 @@ async def test_a_count_that_somebody_else_wrote_is_bounded(world: World) -> None
 
 @pytest.fixture
 def storage(monkeypatch: pytest.MonkeyPatch) -> Storage:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setattr(Storage, "_exists", lambda *_: False)
-    return Storage(bucket="assets", region="us-east-1", endpoint="http://s3:9000", public_endpoint=None)
+    return unreached_storage()
 
 
 class CutOff:

@@ -13,6 +13,7 @@ from contentgen_contract.worker.orders import FileClaim
 from contentgen_operator.queues.fair_pool import FairPool
 from contentgen_operator.state.observed import BucketFile
 from contentgen_operator.stores.s3 import Storage, _Versions
+from contentgen_simulation.object_storage import unreached_storage
 
 OWNER = Owner(folders=frozenset({"crowd/", "single/"}))
 STORED = BucketFile(size_bytes=7, sha256="ab" * 32)
@@ -50,7 +51,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
 
 
 def bucket() -> Storage:
-    return Storage(bucket="assets", region="us-east-1", endpoint="http://s3:9000", public_endpoint=None)
+    return unreached_storage()
 
 
 async def looks(storage: Storage, namespace: str, count: int = 1) -> dict[str, BucketFile]:

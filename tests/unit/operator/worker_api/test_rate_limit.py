@@ -27,6 +27,7 @@ from contentgen_operator.worker_api.reports import Reports
 from contentgen_operator.worker_api.server import WorkerApi, _Rates, create_app
 from contentgen_operator.worker_api.work_orders import OrderPolicy
 from contentgen_runtime.tenancy import Tenancy
+from contentgen_simulation.object_storage import unreached_storage
 from contentgen_simulation.world import CREATED, SPECS, UID, World, Writes
 
 KIND = Kind.LORA_TRAINING
@@ -95,8 +96,6 @@ class Setting:
 
 @pytest.fixture
 async def setting(monkeypatch: pytest.MonkeyPatch) -> Setting:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
 
     async def nothing(*_: Any) -> Leftovers:
         return Leftovers()
@@ -119,7 +118,7 @@ async def setting(monkeypatch: pytest.MonkeyPatch) -> Setting:
     async def wake(*_: Any) -> None:
         return
 
-    storage = Storage(bucket="assets", region="us-east-1", endpoint="http://s3:9000", public_endpoint=None)
+    storage = unreached_storage()
     desk = WorkerApi(
         authenticator=door,
         storage=storage,

@@ -8,7 +8,6 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import boto3
 import httpx
 import pytest
 from moto import mock_aws
@@ -28,6 +27,7 @@ from contentgen_operator.worker_api.reports import Reports
 from contentgen_operator.worker_api.server import WorkerApi, create_app
 from contentgen_operator.worker_api.work_orders import OrderPolicy
 from contentgen_runtime.tenancy import Tenancy
+from contentgen_simulation.object_storage import client, empty_bucket
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
 KIND = Kind.TRANSCRIPTION
@@ -57,7 +57,7 @@ class Setting:
     def __init__(self, world: World, storage: Storage) -> None:
         self.world = world
         self.storage = storage
-        self.s3 = boto3.client("s3", region_name="eu-central-1")
+        self.s3 = client()
         self.reports = Reports()
         world.process._observer._reports = self.reports
         door: Any = Door(world)
@@ -113,14 +113,15 @@ def claim(content: bytes = SOUND, name: str = "audio.flac", **changes: Any) -> d
     return {"name": name, "sizeBytes": len(content), "sha256": sha256, "contentType": "audio/flac"} | changes
 
 
-@pytest.fixture
-def storage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Storage]:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+@pytest.fixture(scope="module", autouse=True)
+def _moto() -> Iterator[None]:
     with mock_aws():
-        made = Storage(bucket="assets", region="eu-central-1", endpoint=None, public_endpoint=None)
-        made.ensure_bucket()
-        yield made
+        yield
+
+
+@pytest.fixture
+def storage() -> Storage:
+    return empty_bucket()
 
 
 @pytest.fixture

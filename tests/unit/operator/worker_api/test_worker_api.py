@@ -32,6 +32,7 @@ from contentgen_operator.worker_api.server import WorkerApi, create_app
 from contentgen_operator.worker_api.work_orders import OrderPolicy
 from contentgen_runtime.tenancy import Tenancy
 from contentgen_simulation.api_server import ApiServer
+from contentgen_simulation.object_storage import unreached_storage
 from contentgen_simulation.world import CREATED, outcome_of
 
 SPECS: dict[Kind, dict[str, Any]] = {
@@ -197,10 +198,8 @@ class Setting:
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[Storage]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ACCESS_KEY_ID", "id")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
         patch.setattr(Storage, "_exists", lambda *_: False)  # no outcome yet
-        yield Storage(bucket="assets", region="us-east-1", endpoint="http://s3:9000", public_endpoint=None)
+        yield unreached_storage()
 
 
 @pytest.fixture

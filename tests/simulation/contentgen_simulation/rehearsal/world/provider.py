@@ -376,15 +376,15 @@ class ProviderWorld:
         if wanted:
             start, end = _LONG_AGO, now + timedelta(days=1)
         listed = [
-            (sent, ended, request_id, model, given_input)
+            (sent, ended, request_id, model, known if with_payloads else None)
             for model in sorted(models)
-            for sent, ended, request_id, given_input in self._in_history(model, account)
+            for sent, ended, request_id, known in self._in_history(model, account)
             if wanted in (None, request_id) and start <= self._at(sent) < end
         ]
         first, limit = int(given.get("cursor") or 0), min(int(given.get("limit") or 50), _PAGE)
         listed.sort(key=lambda each: each[1], reverse=True)
         more = first + limit < len(listed)
-        items = [self._item(*each, with_payloads) for each in listed[first : first + limit]]
+        items = [self._item(*each) for each in listed[first : first + limit]]
         return 200, {"items": items, "next_cursor": str(first + limit) if more else None, "has_more": more}
 
     def _in_history(self, model: str, account: str) -> Iterator[tuple[float, float, str, Json | None]]:
@@ -404,16 +404,13 @@ class ProviderWorld:
             at = seconds - number * 5.0
             yield at - 10, at - 1, f"other-{number}", {"prompt": f"somebody else's {number}", "seed": number}
 
-    def _item(
-        self, sent: float, ended: float, request_id: str, model: str, given: Json | None, with_payloads: bool
-    ) -> Json:
+    def _item(self, sent: float, ended: float, request_id: str, model: str, given: Json | None) -> Json:
         found = self.requests.get(request_id)
-        shown = given if with_payloads else None
         return {
             "request_id": request_id, "endpoint_id": model, "sent_at": self._stamp(sent),
             "started_at": self._stamp(sent), "ended_at": self._stamp(ended), "duration": ended - sent,
-            "status_code": 200 if found is None or found.succeeds else 500, "json_input": shown,
-            "json_output": found.result() if found and found.succeeds and shown is not None else None,
+            "status_code": 200 if found is None or found.succeeds else 500, "json_input": given,
+            "json_output": found.result() if found and found.succeeds and given is not None else None,
         }  # fmt: skip
 
     def _listed_transcripts(self, given: Json, account: str) -> tuple[int, Json]:

@@ -49,6 +49,7 @@ _SWEEP_SECONDS = 900.0
 _DELIVERY_SECONDS = 0.05  # between a change of the outbox and the notifier's round
 _SETTLE_SECONDS = 4 * 86400.0  # simulated time after the last event
 _MOST_RECONCILES = 9000  # six days with a reconcile per minute
+_UNCONFIRMED_SECONDS = 3600.0
 _NO_API_SECONDS = 600.0  # delay before a person retries
 _PERSONAL = (
     "apply", "edit", "suspend", "unsuspend", "rerun", "cancel", "resubmit", "adopt", "collect", "delete", "approve",
@@ -115,6 +116,7 @@ class RehearsalWorld:
         self.namespace_uid = dict[str, str]()  # by name: the tenant, whose purchases a namespace of this name may use
         self.clusters: list[str] = []  # uids of kube-system, the newest last
         self.confirmed = True  # whether the ledger's owner knows the newest cluster
+        self._confirmations = sum(each.do == "confirm" for each in plan.events)  # to come
         self._create_cluster()
         for each in namespaces:
             self.create_namespace(each)
@@ -151,6 +153,12 @@ class RehearsalWorld:
     def later(self, seconds: float, call: Callable[[], None]) -> None:
         """Schedule a callback."""
         heapq.heappush(self._queue, (self.seconds + seconds, next(self._numbers), call))
+
+    def paced(self, again: float) -> float:
+        """Seconds until a reconcile. In a cluster that nobody will confirm the operator reads the same each minute, for
+        days: once an hour.
+        """
+        return max(again, _UNCONFIRMED_SECONDS) if not self.confirmed and self._confirmations <= 0 else again
 
     def tell(self, what: str) -> None:
         """Add a line to the story."""
@@ -563,6 +571,7 @@ class RehearsalWorld:
 
     def confirm_cluster(self) -> None:
         """Run `contentgen namespaces confirm` if the cluster was rebuilt."""
+        self._confirmations -= 1
         known = TenantAdministration(self.database, "an administrator", clock=self.now)
         with contextlib.suppress(CommandRefused):  # the operator has not seen the cluster yet
             known.confirm(known.cluster(self.clusters[-1]), force=True)  # the earlier one is gone
