@@ -59,11 +59,15 @@ def merge_restored(stored: Document | None, given: Document) -> Document | None:
     return {**given, "state": PurchaseState.INTENT.value, "step": PurchaseStep.SENDING.value, "error": UNCERTAIN}
 
 
-_STEPS: tuple[str | None, ...] = tuple(PurchaseStep)
-
-
 def _is_later_step(stored: Document, given: Document) -> bool:
     """True if both are intents and the given one has a later step."""
     if not stored["state"] == given["state"] == PurchaseState.INTENT:
         return False
-    return _STEPS.index(given.get("step")) > _STEPS.index(stored.get("step"))
+    return _step_position(given) > _step_position(stored)
+
+
+def _step_position(document: Document) -> int:
+    """Position among the steps; a document without a step may have been sent."""
+    steps = [str(step) for step in PurchaseStep]
+    step = document.get("step")
+    return steps.index(step if step in steps else PurchaseStep.SENDING)
