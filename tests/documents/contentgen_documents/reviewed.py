@@ -75,7 +75,6 @@ NOT_RUN = (
             "make bench-e2e",
             "make bench-gateway",
             "make bench-media",
-            "make bench-media SMALL=1",
             "make bench-scaling",
             "make docs-pictures",
             "make format",
