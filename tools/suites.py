@@ -230,7 +230,11 @@ NAMESPACES_END = command(
     "namespaces end", "none stays Terminating", "-m", "contentgen_cluster", "wait-namespaces",
     needs=tuple(lane.steps[-1].name for lane in OWN),
 )  # fmt: skip
-ON_CLUSTER = (SuiteLane("API server alone", (KUBERNETES, NAMESPACES_END)), WIDE, *OWN)
+BENCHMARK = command(
+    "benchmark e2e", "its small size ends", "-m", "contentgen_bench", "e2e", "--small", "--pods", "0",
+    needs=("cluster",),
+)  # fmt: skip
+ON_CLUSTER = (SuiteLane("API server alone", (KUBERNETES, BENCHMARK, NAMESPACES_END)), WIDE, *OWN)
 """`make test-cluster`: lanes that need the real cluster."""
 
 POLICIES = ("tests/cluster/policies", "tests/cluster/documents/test_docs.py")
