@@ -911,8 +911,8 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         (
             "open purchases: also those of other classes",
-            '{"$or": [self._class, {"operatorClass": None} | orphans_of(namespaces)]}',
-            '{"$or": [self._class, orphans_of(namespaces)]}',
+            'self._class | {"state": {"$in": _OPEN}',
+            '{"state": {"$in": _OPEN}',
             f"{_CLASS}_the_ledger_gives_a_class_its_own_in_all_namespaces_and_never_anothers",
         ),
     ),
@@ -932,8 +932,8 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         (
             "unseen: a 403 is read as gone",
-            "return FollowState.UNSEEN if is_ours else None\n\n    async def _take",
-            "return FollowState.GONE if is_ours else None\n\n    async def _take",
+            "return FollowState.UNSEEN\n\n    async def _take",
+            "return FollowState.GONE\n\n    async def _take",
             f"{_CLASS}_the_result_is_stored_where_the_resource_cannot_be_read",
         ),
     ),

@@ -75,7 +75,6 @@ def test_only_a_planned_purchase_is_sent_and_no_sent_one_disappears() -> None:
 @pytest.mark.parametrize(
     ("state", "step", "expected"),
     [
-        ("intent", None, "sending"),
         ("intent", "planned", "planned"),
         ("intent", "abandoned", "abandoned"),
         ("collected", None, "collected"),
@@ -86,7 +85,7 @@ def test_the_node_of_a_purchase(state: str, step: str | None, expected: str) -> 
     assert purchase_node(state, step) == expected
 
 
-@pytest.mark.parametrize(("state", "step"), [("paid", None), ("intent", "sent")])
+@pytest.mark.parametrize(("state", "step"), [("paid", None), ("intent", "sent"), ("intent", None)])
 def test_unknown_states_are_refused(state: str, step: str | None) -> None:
     with pytest.raises(ValueError, match="is not a valid"):
         purchase_node(state, step)

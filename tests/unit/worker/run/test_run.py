@@ -217,6 +217,7 @@ class World:
                     "x-amz-checksum-sha256": base64.b64encode(bytes.fromhex(claim.sha256)).decode(),
                     "content-length": str(claim.size_bytes),
                 },
+                "expiresSeconds": 600,
             }
             for claim in request.files
         ]
