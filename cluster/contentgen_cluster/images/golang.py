@@ -15,8 +15,9 @@ CRANE = "github.com/google/go-containerregistry/cmd/crane@v0.20.6"
 KIND = "sigs.k8s.io/kind@v0.31.0"
 NEEDED = (1, 26)  # by Kubernetes 1.36
 
-# A static binary is reproducible and needs no C compiler. Go must not download another toolchain.
-_ENV = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "-buildvcs=false -trimpath"}
+# A static binary is reproducible and needs no C compiler. Go must not download another toolchain. `rm -r` can remove
+# the module cache only if it is writable.
+_ENV = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "-buildvcs=false -trimpath -modcacherw"}
 _toolchain_guard = threading.Lock()
 
 
