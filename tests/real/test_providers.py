@@ -7,6 +7,7 @@ import asyncio
 import io
 import json
 import secrets
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -39,8 +40,16 @@ HISTORY_SECONDS = 600
 
 
 @pytest.fixture
-def ledger() -> Ledger:
+def ledger(monkeypatch: pytest.MonkeyPatch) -> Ledger:
+    """Ledger on mongomock, whose insert looks and writes in two steps: without a lock two threads insert one id."""
     collection: Any = mongomock.MongoClient(tz_aware=True)["real"]["ledger"]
+    lock, insert = threading.Lock(), collection.insert_one
+
+    def one_at_a_time(document: dict[str, Any]) -> None:
+        with lock:
+            insert(document)
+
+    monkeypatch.setattr(collection, "insert_one", one_at_a_time)
     return Ledger(collection)
 
 

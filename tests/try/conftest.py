@@ -1,6 +1,7 @@
 """Runs of `contentgen try` as child processes: with the sandbox, and with a sandbox in place of the real providers."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from contentgen_simulation.try_runs import Start, TryRun
 def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     """Start the command; all are killed at the end."""
     started: list[TryRun] = []
+    # A shell's background jobs ignore Ctrl-C, and so would their children: `make test &`.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def begin(*arguments: str | Path, providers: str = "") -> TryRun:
         output = tmp_path_factory.mktemp("output") / "output.txt"
@@ -29,6 +32,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     yield begin
     for each in started:
         each.kill()
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")
