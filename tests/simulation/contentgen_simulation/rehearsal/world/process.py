@@ -130,7 +130,7 @@ class RehearsalProcess:
         if result == "error":
             self.world.oracles.unexpected(ref)
         if again is not None and again >= 0:
-            self.wake(ref, self.world.paced(again))
+            self.wake(ref, self.world.paced(ref, again))
         await self.reconciler._payment_queue.wake_started(self._wake)
         if self.background.has_news():
             self.world.deliver_soon(self)

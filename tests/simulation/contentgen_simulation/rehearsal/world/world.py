@@ -13,7 +13,7 @@ from typing import Any
 
 import mongomock
 
-from contentgen_contract.names import APPROVE_ANNOTATION, REJECT_ANNOTATION, Kind
+from contentgen_contract.names import APPROVE_ANNOTATION, REJECT_ANNOTATION, Kind, Phase
 from contentgen_contract.records.audits import AuditRequest, request_id
 from contentgen_contract.records.notifications import NotificationState
 from contentgen_contract.records.tenancy import unscoped
@@ -49,7 +49,7 @@ _SWEEP_SECONDS = 900.0
 _DELIVERY_SECONDS = 0.05  # between a change of the outbox and the notifier's round
 _SETTLE_SECONDS = 4 * 86400.0  # simulated time after the last event
 _MOST_RECONCILES = 9000  # six days with a reconcile per minute
-_UNCONFIRMED_SECONDS = 3600.0
+_SHORTEST_POLL_SECONDS, _PERSON_SECONDS = 30.0, 3600.0
 _NO_API_SECONDS = 600.0  # delay before a person retries
 _PERSONAL = (
     "apply", "edit", "suspend", "unsuspend", "rerun", "cancel", "resubmit", "adopt", "collect", "delete", "approve",
@@ -154,11 +154,16 @@ class RehearsalWorld:
         """Schedule a callback."""
         heapq.heappush(self._queue, (self.seconds + seconds, next(self._numbers), call))
 
-    def paced(self, again: float) -> float:
-        """Seconds until a reconcile. In a cluster that nobody will confirm the operator reads the same each minute, for
-        days: once an hour.
+    def paced(self, ref: ResourceRef, again: float) -> float:
+        """Seconds until a reconcile. Hourly where only a person can go on: for days, each poll of the operator reads
+        the same. What a person changes wakes it at once.
         """
-        return max(again, _UNCONFIRMED_SECONDS) if not self.confirmed and self._confirmations <= 0 else again
+        if again < _SHORTEST_POLL_SECONDS:  # a retry
+            return again
+        body = self.cluster.find(ref.kind, ref.namespace, ref.name) or {}
+        waits = (body.get("status") or {}).get("phase") == Phase.AWAITING_APPROVAL
+        unconfirmed = not self.confirmed and self._confirmations <= 0
+        return max(again, _PERSON_SECONDS) if waits or unconfirmed else again
 
     def tell(self, what: str) -> None:
         """Add a line to the story."""
