@@ -166,7 +166,7 @@ async def test_what_a_worker_said_is_forgotten_with_its_job(end: dict[str, bool]
     assert len(woken.reports) == 1
 
 
-@pytest.mark.parametrize("status", [{}, FAILED | {"reason": "LoraFailed"}])
+@pytest.mark.parametrize("status", [{}, {"phase": "Pending", "reason": "LoraFailed"}])
 async def test_a_lora_wakes_those_that_draw_with_it_when_it_is_finished(status: dict[str, Any]) -> None:
     woken = Woken()
     loras = [{"loraRef": {"name": "face"}}, {"path": "https://x"}]
