@@ -3,7 +3,6 @@
 import json
 import os
 import platform
-import tarfile
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import yaml
 
 from contentgen_cluster import release as cluster
+from contentgen_cluster.cache import unpack
 from contentgen_cluster.commands import run
 from contentgen_release import integrity, registry
 from contentgen_release.artifacts.chart import NAMESPACE
@@ -109,8 +109,7 @@ def _plugin(root: Path, release: Release, folder: Path, report: Report) -> None:
     archive = release.folder / about["uri"].rpartition("/")[2]
     if integrity.sha256(archive) != about["sha256"]:
         raise ReleaseError(f"{archive.name} differs from its checksum in {KREW}")
-    with tarfile.open(archive) as packed:
-        packed.extractall(folder / "plugin", filter="data")
+    unpack(archive, folder / "plugin")
     path = os.pathsep.join((str(folder / "plugin"), str(root / ".cluster/bin"), os.environ["PATH"]))
     where = {"PATH": path, "KUBECONFIG": str(root / ".cluster/kubeconfig"), "PYTHONPATH": ""}
     run("kubectl", "contentgen", "--help", env=where)

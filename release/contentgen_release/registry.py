@@ -9,9 +9,9 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from contentgen_cluster.cache import unpack
 from contentgen_cluster.commands import CommandError, run
 from contentgen_release import signing
-from contentgen_release.artifacts import oci
 from contentgen_release.build import repository
 from contentgen_release.errors import ReleaseError
 from contentgen_release.verification import Release
@@ -52,7 +52,7 @@ def digest(crane: Path, reference: str) -> str | None:
 
 def _push(crane: Path, archive: Path, reference: str) -> None:
     with tempfile.TemporaryDirectory() as scratch:
-        oci.extract(archive, Path(scratch))
+        unpack(archive, Path(scratch))
         run(crane, "push", scratch, reference)
 
 

@@ -6,14 +6,13 @@ layer's loader. Nothing of another architecture runs.
 
 import json
 import platform
-import tarfile
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from contentgen_cluster.cache import ContentCache, content_key
+from contentgen_cluster.cache import ContentCache, content_key, unpack
 from contentgen_cluster.commands import ClusterError, run
 from contentgen_cluster.images import references, rootfs
 from contentgen_cluster.images.debian import read_lock
@@ -127,8 +126,7 @@ def extract(layers: tuple[Layer, ...], root: Path) -> None:
     """Unpack layers into one folder, for the Dockerfiles and for tests."""
     root.mkdir(parents=True, exist_ok=True)
     for layer in layers:
-        with tarfile.open(layer.path) as archive:
-            archive.extractall(root, filter="fully_trusted")  # noqa: S202 - made by us a moment ago
+        unpack(layer.path, root)
 
 
 def _base_key() -> str:

@@ -113,12 +113,6 @@ def json_blob(blobs: Mapping[str, Blob], digest: str) -> Any:
         return json.load(content)
 
 
-def extract(path: Path, folder: Path) -> None:
-    """Unpack an archive of a layout into a folder."""
-    with tarfile.open(path) as archive:
-        archive.extractall(folder, filter="data")
-
-
 def _write(path: Path, entry: Descriptor, tag: str, blobs: Mapping[str, Blob]) -> None:
     index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry | {"annotations": {_REFERENCE: tag}}]}
     files = {"oci-layout": _memory(_LAYOUT), "index.json": _memory(encoded(index))}
