@@ -90,7 +90,7 @@ def test_an_address_belongs_to_somebody(address: str, network: str) -> None:
 
 
 async def test_a_caller_who_asks_too_often_is_told_when_to_come_again() -> None:
-    world = GatewayWorld(ANN, BOB, gateway_requests_per_second=0.1, gateway_burst=3)
+    world = GatewayWorld(ANN, BOB, gateway_requests_per_second=0.0001, gateway_burst=3)
     before = value("contentgen_gateway_rate_limited_total", counted_by="caller")
     async with world.client("ann") as ann, world.client("bob") as bob:
         answers = [await ann.get("/api/jobs") for _ in range(5)]
@@ -98,7 +98,7 @@ async def test_a_caller_who_asks_too_often_is_told_when_to_come_again() -> None:
     # The first request counts against the client address, because its token was not verified yet.
     assert [each.status_code for each in answers] == [200] * 4 + [429]
     refused = answers[-1]
-    assert 1 <= int(refused.headers["retry-after"]) <= 10
+    assert 1 <= int(refused.headers["retry-after"]) <= 10_000
     assert refused.headers["content-type"] == "application/problem+json"
     assert refused.headers["x-content-type-options"] == "nosniff"
     assert other.status_code == 200
@@ -107,7 +107,7 @@ async def test_a_caller_who_asks_too_often_is_told_when_to_come_again() -> None:
 
 async def test_tokens_are_not_tried_out_endlessly() -> None:
     """Each token review is a request to the API server."""
-    world = GatewayWorld(ANN, gateway_requests_per_second=0.1, gateway_burst=3)
+    world = GatewayWorld(ANN, gateway_requests_per_second=0.0001, gateway_burst=3)
     before = value("contentgen_gateway_sign_ins_refused_total")
     codes = []
     for number in range(5):
@@ -124,7 +124,7 @@ async def tried(world: GatewayWorld, token: str, headers: dict[str, str]) -> int
 
 async def test_one_client_behind_an_ingress_does_not_lock_out_the_others() -> None:
     """An ingress appends its client as the last hop; earlier hops are not trusted."""
-    world = GatewayWorld(ANN, BOB, gateway_requests_per_second=0.1, gateway_burst=3)
+    world = GatewayWorld(ANN, BOB, gateway_requests_per_second=0.0001, gateway_burst=3)
     bad = [await tried(world, f"unknown-{n}", {"X-Forwarded-For": f"192.0.2.{n}, 198.51.100.1"}) for n in range(20)]
     assert bad == [401] * 3 + [429] * 17
     assert await tried(world, "ann", {"X-Forwarded-For": "198.51.100.2"}) == 200
@@ -133,7 +133,7 @@ async def test_one_client_behind_an_ingress_does_not_lock_out_the_others() -> No
 
 async def test_who_makes_up_hops_has_an_end() -> None:
     """A peer can invent clients, so all clients of one peer share the rate of a few."""
-    world = GatewayWorld(ANN, gateway_requests_per_second=0.0001, gateway_burst=3)  # nothing is refilled meanwhile
+    world = GatewayWorld(ANN, gateway_requests_per_second=0.0001, gateway_burst=3)
     codes = [await tried(world, f"unknown-{n}", {"X-Forwarded-For": f"198.51.100.{n}"}) for n in range(100)]
     assert codes.count(401) == 3 * CLIENTS_OF_A_PEER
     assert set(codes) == {401, 429}
@@ -141,7 +141,7 @@ async def test_who_makes_up_hops_has_an_end() -> None:
 
 async def test_with_trusted_proxies_nobody_else_is_believed() -> None:
     world = GatewayWorld(
-        ANN, gateway_requests_per_second=0.1, gateway_burst=3, gateway_trusted_proxies=("203.0.113.1",)
+        ANN, gateway_requests_per_second=0.0001, gateway_burst=3, gateway_trusted_proxies=("203.0.113.1",)
     )
     codes = [await tried(world, f"unknown-{n}", {"X-Forwarded-For": f"198.51.100.{n}"}) for n in range(5)]
     assert codes == [401] * 3 + [429] * 2
@@ -149,7 +149,7 @@ async def test_with_trusted_proxies_nobody_else_is_believed() -> None:
 
 async def test_who_is_signed_in_stays_so_while_the_kubernetes_api_is_away() -> None:
     """The limit is by name, not by address, when the cached review expires and the API server does not respond."""
-    world = GatewayWorld(ANN, gateway_requests_per_second=0.1, gateway_burst=30)
+    world = GatewayWorld(ANN, gateway_requests_per_second=0.0001, gateway_burst=30)
     clock = Clock()
     callers = Authenticator(world.api, SignOuts(world.database["signed-out"]), clock=clock)
     await callers.authenticate("ann")
@@ -181,7 +181,7 @@ async def test_of_too_many_tokens_those_used_longest_ago_are_forgotten(monkeypat
 async def test_all_service_accounts_of_a_namespace_are_one_caller() -> None:
     """A tenant can create any number of service accounts."""
     robots = [f"system:serviceaccount:blue:robot-{number}" for number in range(40)]
-    world = GatewayWorld(BOB, gateway_requests_per_second=0.1, gateway_burst=30)
+    world = GatewayWorld(BOB, gateway_requests_per_second=0.0001, gateway_burst=30)
     for each in robots:
         await world.dependencies.authenticator.authenticate(each.replace(":", "~"))
         await world.dependencies.authenticator.authenticate(each.replace(":", "~").replace("blue", "red"))
@@ -192,14 +192,14 @@ async def test_all_service_accounts_of_a_namespace_are_one_caller() -> None:
 
 
 async def test_without_sign_in_addresses_have_the_rate() -> None:
-    world = GatewayWorld(gateway_sign_in="None", gateway_requests_per_second=0.1, gateway_burst=2)
+    world = GatewayWorld(gateway_sign_in="None", gateway_requests_per_second=0.0001, gateway_burst=2)
     async with world.client(None) as anybody:
         codes = [(await anybody.get("/openapi.json")).status_code for _ in range(3)]
     assert codes == [200, 200, 429]
 
 
 async def test_the_kubelet_is_never_told_to_wait() -> None:
-    world = GatewayWorld(gateway_requests_per_second=0.1, gateway_burst=1)
+    world = GatewayWorld(gateway_requests_per_second=0.0001, gateway_burst=1)
     async with world.client(None) as kubelet:
         codes = {(await kubelet.get(path)).status_code for path in ("/health", "/ready") for _ in range(5)}
     assert codes == {200}
@@ -330,7 +330,7 @@ async def test_a_body_that_never_comes_is_given_up(hasty: GatewayWorld) -> None:
 
 async def test_a_person_is_told_with_a_page(world: GatewayWorld, hasty: GatewayWorld) -> None:
     """Requests that reach no endpoint get a page too."""
-    strict = GatewayWorld(ANN, gateway_requests_per_second=0.1, gateway_burst=1)
+    strict = GatewayWorld(ANN, gateway_requests_per_second=0.0001, gateway_burst=1)
     browser = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
     async with strict.client("ann") as ann:
         often = [await ann.get("/nothing", headers=browser) for _ in range(3)][-1]
@@ -553,7 +553,7 @@ class Running:
 
 @pytest.fixture
 def running() -> Iterator[Running]:
-    world = GatewayWorld(ANN, gateway_requests_per_second=0.001, gateway_burst=3)
+    world = GatewayWorld(ANN, gateway_requests_per_second=0.0001, gateway_burst=3)
 
     @world.app.get("/test/stream")
     async def stream() -> StreamingResponse:
