@@ -76,7 +76,7 @@ def _field_terms(kind: ResourceType, text: str) -> list[Selector]:
 def _equals(path: str, value: str, *, negated: bool) -> Selector:
     def matches(body: Body) -> bool:
         there = field(body, path)
-        text = "" if there is None else str(there).lower() if isinstance(there, bool) else str(there)
+        text = "" if there is None else str(there)  # no selectable field is a boolean
         return (text == value) != negated
 
     return matches
