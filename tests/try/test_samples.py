@@ -68,6 +68,7 @@ def test_a_second_run_adopts_the_results(start: Start, tmp_path: Path) -> None:
     assert second.ended() == 0, second.said
     assert "imagegeneration.contentgen.dev/lighthouse unchanged" in second.said
     assert "ImageGeneration lighthouse: finished earlier, nothing paid: 2 files in" in second.said
+    assert "/.sandbox." in second.said  # a paid run in the same folder keeps its state
 
 
 def test_the_readme_shows_what_is_printed(samples: tuple[TryRun, Path]) -> None:

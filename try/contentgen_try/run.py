@@ -16,6 +16,7 @@ from contentgen_contract.names import API_VERSION, GATEWAY_AUDIENCE, Kind, Phase
 from contentgen_try import apply, outputs, page, progress
 from contentgen_try.apply import Document
 from contentgen_try.cluster import Cluster, Refused
+from contentgen_try.folder import SANDBOX
 from contentgen_try.options import Options
 from contentgen_try.page import Result
 from contentgen_try.programs.stack import SYSTEM, Stack
@@ -142,7 +143,7 @@ class Run:
         if not self._options.pays:
             self._say("The sandbox replaced the providers: the costs are simulated, nothing was paid.", style="dim")
             if len(self._earlier) == len(resources):
-                self._say(f"To run them again, remove {self._options.folder}.", style="dim")
+                self._say(f"To run them again, remove {self._options.folder / SANDBOX}.", style="dim")
 
     def all_completed(self, cluster: Cluster) -> bool:
         """Whether every resource is Completed, also those that the pages have created."""

@@ -42,7 +42,7 @@ def _by_name(texts: Iterator[str]) -> dict[str, Body]:
 
 
 def broken_crds(old: dict[str, Body], new: dict[str, Body]) -> Iterator[str]:
-    """What clients of the old CRDs lose: a line for each version and field."""
+    """Removed and narrowed versions and fields, a line for each."""
     for name, crd in old.items():
         versions = new[name]["spec"]["versions"] if name in new else ()
         served = {each["name"]: each["schema"]["openAPIV3Schema"] for each in versions}
