@@ -131,11 +131,12 @@ def tenant(gateway: Gateway, namespace: str, user: str) -> Iterator[GatewayTenan
     named = {"apiGroups": ["contentgen.dev"], "resources": ["userids"], "resourceNames": [user], "verbs": ["use"]}
     role = {"apiGroup": _RBAC, "kind": "Role", "name": "person"}
     things: list[Body] = [
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}},
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta},
         {"apiVersion": f"{_RBAC}/v1", "kind": "Role", "metadata": meta, "rules": [jobs, named]},
         {"apiVersion": f"{_RBAC}/v1", "kind": "RoleBinding", "metadata": meta, "roleRef": role, "subjects": [account]},
     ]
+    # Not in the list: applied without its labels, an existing namespace would lose the label of its lane.
+    release.make_namespace(gateway.root, namespace)
     listed = {"apiVersion": "v1", "kind": "List", "items": things}
     release.kubectl(gateway.root, "apply", "--server-side", "--filename", "-", stdin=json.dumps(listed))
     token = new_token(gateway.root, namespace)

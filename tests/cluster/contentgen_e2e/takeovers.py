@@ -525,7 +525,7 @@ class Takeovers:
         while time.monotonic() < deadline:
             status = self._world.get(kind, name).get("status") or {}
             if status.get("phase") in ("Completed", "Failed"):
-                time.sleep(2)  # the record is written after the status
+                self._recorded(name, kind)
                 return
             time.sleep(0.3)
 
@@ -550,9 +550,9 @@ class Takeovers:
                     body["metadata"]["resourceVersion"],
                     json.dumps(body["status"], sort_keys=True),
                 )
-                found[f"record of {name}"] = str(
-                    self._world.jobs.find_one({"_id": uid}) or self._world.jobs.find_one({"jobId": uid})
-                )
+                # The record is written after the status: one that has no end yet, the successor may still write.
+                if record := self._world.jobs.find_one({"jobId": uid, "status": "completed"}):
+                    found[f"record of {name}"] = str(record)
         for purchase in self._world.ledger_collection.find({"_id": {"$regex": f"^{self._world.namespace}/"}}):
             if purchase["state"] == "collected":
                 found[f"purchase {purchase['_id']}"] = str(purchase)
@@ -609,9 +609,14 @@ class Takeovers:
             max(deadline - time.monotonic(), 1),
             0.5,
         )
-        time.sleep(1.5)  # the record is written after the status
+        self._recorded(name, kind)
         body = check_completed(self._world, kind, name)
         self._once_each(body["metadata"]["uid"])
+
+    def _recorded(self, name: str, kind: Kind) -> None:
+        """Wait for the end of the run in the record, which is written after the status."""
+        ended = {"jobId": self._world.get(kind, name)["metadata"]["uid"], "status": {"$in": ["completed", "failed"]}}
+        until(f"{name} has its record", lambda: self._world.jobs.find_one(ended), 60)
 
     def _answered(self, name: str, kind: Kind) -> bool:
         """Resolve SubmissionUnknown like a user, by the provider's bills."""
