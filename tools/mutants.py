@@ -765,7 +765,7 @@ OF_POLICIES: tuple[Mutant, ...] = (
         ),
     ),
     *_of(
-        "kube/account_grants",
+        "kube/namespace_policies",
         (
             "accounts: the label of a namespace that was created again is a grant",
             'body is None or (tenant.uid and body["metadata"]["uid"] != tenant.uid)',

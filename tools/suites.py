@@ -199,7 +199,6 @@ OWN = (
         on_cluster("outages", "S3 and MongoDB away at every stage", "operator/test_outages.py"),
         on_cluster("lifecycle", "versions, deletion, deadlines", "operator/test_lifecycle.py"),
         on_cluster("cleanup", "expiry, given-up work, temporary files", "policies/test_cleanup.py"),
-        on_cluster("notifications", "webhooks, and receivers that fail", "policies/test_notifications.py"),
     ),
     own_release(
         "b",
@@ -209,6 +208,7 @@ OWN = (
             "rotation", "Secrets of the stores change under a running release", "installations/test_rotation.py"
         ),
         on_cluster("bad input", "sources, results, providers, keys", "operator/test_bad_input.py"),
+        on_cluster("notifications", "webhooks, and receivers that fail", "policies/test_notifications.py"),
         on_cluster("gitops", "kstatus and Argo CD's Lua, over real watches", "chart/test_gitops.py"),
     ),
     own_release(
@@ -216,14 +216,14 @@ OWN = (
         on_cluster("end to end", "three kinds, killed operators, mutants", "operator/test_end_to_end.py"),
         on_cluster("worker API", "tokens, certificates, an operator that is away", "operator/test_desk.py"),
         on_cluster("queues", "limits, turns, circuits, Kueue's labels", "policies/test_queues.py"),
-        on_cluster("soak", "a minute of jobs and killed operators", "operator/test_soak.py"),
-        on_cluster("takeovers", "the leader frozen, cut off and rolled out", "installations/test_takeovers.py"),
     ),
     own_release(
         "d",
         on_cluster(
             "dead node", "a second node is cut off or dies, leader and workers on it", "installations/test_dead_node.py"
         ),
+        on_cluster("soak", "a minute of jobs and killed operators", "operator/test_soak.py"),
+        on_cluster("takeovers", "the leader frozen, cut off and rolled out", "installations/test_takeovers.py"),
     ),
 )
 NAMESPACES_END = command(

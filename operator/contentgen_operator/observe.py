@@ -2,6 +2,7 @@
 
 import logging
 from collections import OrderedDict
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,7 +14,6 @@ from contentgen_contract.records import keys, ownership
 from contentgen_contract.records.ownership import Owner
 from contentgen_contract.records.tenancy import Tenant
 from contentgen_contract.resources.models import model_of
-from contentgen_contract.resources.namespaces import requires_approval
 from contentgen_contract.resources.prices import PriceLookup
 from contentgen_contract.resources.spec import ImageGenerationSpec, Spec
 from contentgen_contract.resources.status import MAX_LOG, ResourceStatus, VersionStatus
@@ -23,10 +23,10 @@ from contentgen_operator.decide.deletion import is_searched_at_deletion
 from contentgen_operator.decide.payment import purchase_from_status, status_names_purchase, was_rewound
 from contentgen_operator.decide.policies import cleanup
 from contentgen_operator.kube import pods
-from contentgen_operator.kube.account_grants import AccountGrants
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.budgets import Budgets
 from contentgen_operator.kube.cache import Cache
+from contentgen_operator.kube.namespace_policies import NamespacePolicies, NamespacePolicy
 from contentgen_operator.providers.accounts import ProviderAccounts
 from contentgen_operator.providers.base import AccessRefused, Provider, Unavailable
 from contentgen_operator.providers.pricing import NoPrices, PriceSource
@@ -64,7 +64,7 @@ from contentgen_operator.stores.status_verification import StatusVerifier
 from contentgen_operator.stores.worker_jobs import RecordedJob, WorkerJobs
 from contentgen_operator.watch.lora_names import LoraNames
 from contentgen_operator.worker_api.reports import Reports
-from contentgen_runtime.kube import Conflict, explain
+from contentgen_runtime.kube import explain
 
 _log = logging.getLogger(__name__)
 _CLOCK_ERROR = timedelta(hours=25)  # of our own clock, for a request that a person names
@@ -98,7 +98,7 @@ class Observer:
         self._budgets = budgets
         self._usage = usage
         self._names = names or LoraNames()
-        self._grants = AccountGrants(kube, providers.names)
+        self._policies = NamespacePolicies(kube, providers.names)
         self._prices = prices
         self._cache = cache
         self._kube = kube
@@ -151,14 +151,15 @@ class Observer:
     async def _observe_lora_image(self, case: DecisionInput, purchase: Purchase | None) -> dict[str, Any]:
         """Fields of an image whose purchase depends on the trainings of its LoRAs."""
         resource, run = case.resource, case.run
-        fields = await self._observe_unpaid(case, purchase)
+        policy = await self._policies.current(resource.ref.namespace, resource.tenant)
+        fields = await self._observe_gate(resource, case.spec, policy)
         variants = await self._verifier.variants(resource, run)
         wanted = lora_identity.wanted_purchase(run, fields["loras"], variants, case.now, resource.tenant.cluster)
         fields["wanted"] = wanted
         if wanted.scope is not None and wanted.scope != resource.scope:
             case = case.model_copy(update={"resource": resource.model_copy(update={"scope": wanted.scope})})
             fields["purchase"] = purchase = await self._ledger.get(case.key)
-            fields["budgets"] = await self._matching_budgets(case, purchase)
+        fields["budgets"] = await self._matching_budgets(case, purchase, policy.labels)
         if purchase is None or purchase.unpaid or wanted.identity != run.lora_identity:
             return fields
         return fields | ({"purchase": None} if wanted.waits else await self._observe_sent(case, purchase))
@@ -231,10 +232,11 @@ class Observer:
 
     async def _observe_unpaid(self, case: DecisionInput, purchase: Purchase | None) -> dict[str, Any]:
         if not kinds.has_prepare(case.kind) or case.run.facts is not None:
-            gate = await self._observe_gate(case.resource, case.spec)
-            return gate | {"budgets": await self._matching_budgets(case, purchase)}
+            policy = await self._policies.current(case.resource.ref.namespace, case.resource.tenant)
+            gate = await self._observe_gate(case.resource, case.spec, policy)
+            return gate | {"budgets": await self._matching_budgets(case, purchase, policy.labels)}
         fields = await self._observe_stage(case, Stage.PREPARE)
-        account = await self._grants.last(case.resource.ref.namespace, case.resource.tenant)
+        account = await self._policies.last_account(case.resource.ref.namespace, case.resource.tenant)
         return fields | {
             "account": account,
             "seconds_per_unit": await self._ledger.seconds_per_unit(model_of(case.spec)),
@@ -404,8 +406,8 @@ class Observer:
         prefix = keys.prefix(ref.kind, stage, user, ref.uid, case.run.version)
         return await self._storage.stored(own_files(case.resource, user), prefix, names, ref.namespace)
 
-    async def _observe_gate(self, resource: Resource, spec: Spec) -> dict[str, Any]:
-        account = await self._grants.current(resource.ref.namespace, resource.tenant)
+    async def _observe_gate(self, resource: Resource, spec: Spec, policy: NamespacePolicy) -> dict[str, Any]:
+        account = policy.account
         provider = self._providers.provider(kinds.provider_of(resource.ref.kind), account.name)
         await self._storage.require_bucket()  # without it a paid result could not be stored
         loras: tuple[LoraView, ...] = ()
@@ -414,18 +416,12 @@ class Observer:
             loras = tuple([await self._observe_lora(resource.tenant, resource.ref.namespace, name) for name in names])
         price = await self._price(resource, spec, account)
         name = await self._older_same_name(resource)
-        gate = {"provider_configured": provider.configured, "approval_required": await self._must_approve(resource)}
+        gate = {"provider_configured": provider.configured, "approval_required": policy.approval_required}
         return gate | {"account": account, "loras": loras, "price": price, "same_lora_name": name}
 
-    async def _must_approve(self, resource: Resource) -> bool:
-        """Whether the label of the namespace requires an approval. Raises Conflict if the namespace is gone."""
-        namespace = resource.ref.namespace
-        body = await self._kube.get_namespace(namespace)
-        if body is None:
-            raise Conflict(f"namespace {namespace} is gone")
-        return requires_approval(body["metadata"].get("labels") or {})
-
-    async def _matching_budgets(self, case: DecisionInput, purchase: Purchase | None) -> tuple[MatchingBudget, ...]:
+    async def _matching_budgets(
+        self, case: DecisionInput, purchase: Purchase | None, labels: Mapping[str, str]
+    ) -> tuple[MatchingBudget, ...]:
         """Budgets that count the run, with the usage of their windows and the run's claims.
 
         The windows are the current ones, or those of the POST of a purchase that the ledger has lost.
@@ -433,7 +429,7 @@ class Observer:
         seen = case.model_copy(update={"observed": Observation(purchase=purchase)})
         at = (case.run.sent_at if was_rewound(seen) else None) or case.now
         provider, user = kinds.provider_of(case.kind), asset_user(case.resource, case.spec)
-        found = await self._budgets.matching(case.resource.ref.namespace, provider, case.kind, user)
+        found = await self._budgets.matching(labels, provider, case.kind, user)
         windows = {each.uid: windows_of(each, at) for each in found}
         ids = [window.id for each in windows.values() for window in each]
         usage = await self._usage.usage(ids, str(case.key)) if ids else {}

@@ -77,7 +77,7 @@ class LabelTerm(Manifest):
             raise ValueError(VALUES_OF_TERMS)
         return self
 
-    def matches(self, labels: dict[str, str]) -> bool:
+    def matches(self, labels: Mapping[str, str]) -> bool:
         """True if the labels meet the term, as in Kubernetes: NotIn also matches objects without the label."""
         match self.operator:
             case "In":
@@ -98,7 +98,7 @@ class NamespaceSelector(Manifest):
         (), max_length=32, description="Terms that a namespace must meet, too."
     )
 
-    def matches(self, labels: dict[str, str]) -> bool:
+    def matches(self, labels: Mapping[str, str]) -> bool:
         """True if a namespace with these labels is selected."""
         equal = all(labels.get(key) == value for key, value in self.match_labels.items())
         return equal and all(term.matches(labels) for term in self.match_expressions)
@@ -116,7 +116,7 @@ class BudgetScope(Manifest):
         (), max_length=256, description="Users, by the run's userId; the namespace is the user of a run without one."
     )
 
-    def includes(self, *, labels: dict[str, str], provider: str, kind: Kind, user: str) -> bool:
+    def includes(self, *, labels: Mapping[str, str], provider: str, kind: Kind, user: str) -> bool:
         """True if a run counts."""
         return (
             (self.namespace_selector is None or self.namespace_selector.matches(labels))

@@ -5,7 +5,7 @@ A watch could be silent for minutes while a limit is lowered; a list is never ol
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from kubernetes.aio.client.exceptions import ApiException
@@ -13,21 +13,16 @@ from kubernetes.aio.client.exceptions import ApiException
 from contentgen_contract.names import Kind
 from contentgen_contract.resources.content_budget import ContentBudget
 from contentgen_contract.resources.operator_class import DEFAULT_CLASS, class_of
-from contentgen_runtime.kube import Conflict
 
 _FRESH_SECONDS = 1.0
 _NOT_FOUND = 404
 
 
 class BudgetReader(Protocol):
-    """Access to ContentBudgets and namespaces of the API server."""
+    """Access to ContentBudgets of the API server."""
 
     async def content_budgets(self) -> list[dict[str, Any]]:
         """All ContentBudgets."""
-        ...
-
-    async def get_namespace(self, name: str) -> dict[str, Any] | None:
-        """Get a namespace; None if it does not exist."""
         ...
 
 
@@ -61,22 +56,14 @@ class Budgets:
         mine = (each for each in bodies if class_of(each) == self._class)
         return tuple(sorted(map(ContentBudget.parse, mine), key=lambda each: each.uid))
 
-    async def matching(self, namespace: str, provider: str, kind: Kind, user: str) -> tuple[ContentBudget, ...]:
-        """Budgets that count a run; unreadable ones count every run. Raises one of API_ERRORS, and Conflict if
-        the namespace is gone.
+    async def matching(
+        self, labels: Mapping[str, str], provider: str, kind: Kind, user: str
+    ) -> tuple[ContentBudget, ...]:
+        """Budgets that count a run in a namespace with these labels; unreadable ones count every run. Raises one of
+        API_ERRORS.
         """
-        budgets = await self.all()
-        labels: dict[str, str] = {}
-        if any(each.spec is not None and each.spec.scope.namespace_selector is not None for each in budgets):
-            labels = await self._labels(namespace)
         return tuple(
             each
-            for each in budgets
+            for each in await self.all()
             if each.spec is None or each.spec.scope.includes(labels=labels, provider=provider, kind=kind, user=user)
         )
-
-    async def _labels(self, namespace: str) -> dict[str, str]:
-        body = await self._kube.get_namespace(namespace)
-        if body is None:  # without labels, a budget that selects by them would not count the run
-            raise Conflict(f"namespace {namespace} is gone")
-        return dict(body["metadata"].get("labels") or {})

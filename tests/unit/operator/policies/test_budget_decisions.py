@@ -15,7 +15,6 @@ from contentgen_operator.state.decision_input import DecisionInput, Policy, deci
 from contentgen_operator.state.observed import Observation, Resource
 from contentgen_operator.state.plan import Plan
 from contentgen_operator.state.policies.budgets import MatchingBudget, WindowUsage, matching_budget, windows_of
-from contentgen_runtime.kube import Conflict
 from contentgen_simulation.budget_world import ONE, budget_of
 
 NOW = datetime(2026, 11, 23, 23, 58, tzinfo=UTC)
@@ -26,18 +25,14 @@ KNOWN, UNKNOWN = Policy(), Policy(prices=NO_PRICES)
 
 
 class Reader:
-    """API server with these ContentBudgets and a namespace with labels; None: it is gone."""
+    """API server with these ContentBudgets."""
 
-    def __init__(self, bodies: list[dict[str, Any]], labels: dict[str, str] | None) -> None:
-        self._bodies, self._labels = bodies, labels
+    def __init__(self, bodies: list[dict[str, Any]]) -> None:
+        self._bodies = bodies
 
     async def content_budgets(self) -> list[dict[str, Any]]:
         """The budgets."""
         return self._bodies
-
-    async def get_namespace(self, name: str) -> dict[str, Any] | None:
-        """The namespace."""
-        return {"metadata": {"name": name, "labels": self._labels}} if self._labels is not None else None
 
 
 def image(policy: Policy = KNOWN) -> DecisionInput:
@@ -49,7 +44,7 @@ def image(policy: Policy = KNOWN) -> DecisionInput:
 
 async def matching(bodies: list[dict[str, Any]], held: int, claimed: int | None) -> tuple[MatchingBudget, ...]:
     """The budgets that count the run, as observed; each window has the same usage."""
-    found = await Budgets(Reader(bodies, {"team": "a"})).matching("ns", "fal", Kind.IMAGE_GENERATION, "ns")
+    found = await Budgets(Reader(bodies)).matching({"team": "a"}, "fal", Kind.IMAGE_GENERATION, "ns")
     usage = WindowUsage(held=held, claimed=claimed, token="token" if claimed is not None else "")
     refs = {each.uid: windows_of(each, NOW) for each in found}
     return tuple(matching_budget(each, refs[each.uid], {ref.id: usage for ref in refs[each.uid]}) for each in found)
@@ -181,10 +176,3 @@ async def test_a_run_that_a_budget_refuses_releases_its_claims_in_all() -> None:
         "uid-of-b/total",
     ]
     assert {each.token for each in plan.releases} == {"token"}
-
-
-async def test_without_its_namespace_a_run_is_not_paid() -> None:
-    """Without labels, a budget that selects by them would not count it."""
-    selecting = budget_of(limits={"day": "1"}, scope={"namespaceSelector": {"matchLabels": {"team": "a"}}})
-    with pytest.raises(Conflict):
-        await Budgets(Reader([selecting], None)).matching("ns", "fal", Kind.IMAGE_GENERATION, "ns")

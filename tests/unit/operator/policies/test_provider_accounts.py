@@ -10,7 +10,7 @@ import pytest
 from contentgen_contract.names import ACCOUNT_LABEL, ADOPT_ANNOTATION, CANCEL_ANNOTATION, Kind, Phase, Reason
 from contentgen_contract.records.tenancy import Tenant
 from contentgen_operator.background.settlement import ChargeSettlement
-from contentgen_operator.kube.account_grants import AccountGrants
+from contentgen_operator.kube.namespace_policies import NamespacePolicies
 from contentgen_operator.providers.accounts import ProviderAccounts
 from contentgen_operator.providers.base import AccessRefused, KeyRefused
 from contentgen_operator.state.policies.provider_accounts import granted
@@ -85,12 +85,13 @@ class Namespaces:
 @pytest.mark.parametrize("body", [None, {"metadata": {"uid": "new", "labels": {ACCOUNT_LABEL: "team-a"}}}])
 async def test_the_label_of_a_namespace_that_was_created_again_is_no_grant(body: Any) -> None:
     with pytest.raises(Conflict):
-        await AccountGrants(Namespaces(body), ("team-a",)).current("ns", Tenant(uid="old"))
+        await NamespacePolicies(Namespaces(body), ("team-a",)).current("ns", Tenant(uid="old"))
 
 
 async def test_an_unreadable_namespace_is_a_problem_and_not_the_default_account() -> None:
-    grant = await AccountGrants(Namespaces(rejection(403, "no")), ()).current("ns", Tenant(uid="old"))
-    assert "cannot be read" in grant.problem
+    policy = await NamespacePolicies(Namespaces(rejection(403, "no")), ()).current("ns", Tenant(uid="old"))
+    assert "cannot be read" in policy.account.problem
+    assert policy.approval_required
 
 
 # Which account pays
