@@ -55,8 +55,14 @@ test: .venv/.ready ## every test that needs neither root nor a cluster; lists wh
 	@$(PY) tools/run_suites.py test
 
 .PHONY: check
-check: .venv/.ready ## before each commit: lint, types and unit tests, 2 to 3 minutes; no cluster
-	@$(MAKE) -j2 --output-sync=target lint test-unit
+check: .venv/.ready ## before each commit: lint, types, unit tests but for the campaigns, 3 minutes; no cluster
+	@$(MAKE) -j2 --output-sync=target lint test-unit UNIT="$(CAMPAIGNS:%=--ignore=tests/unit/%)"
+
+# Suites that go through many plans, crash points or generated inputs: a third of the unit tests' time. `make test` has them.
+CAMPAIGNS = bench/test_unseen.py contract/test_advice.py gateway/auth/test_hostile.py gateway/auth/test_tenants.py \
+	operator/installations/test_fencing.py operator/payment/test_lost_replies.py \
+	operator/policies/test_budgets_at_once.py operator/policies/test_budgets_of_lost_requests.py \
+	operator/runs/test_crashes.py operator/runs/test_run_documents.py simulation
 
 .PHONY: format
 format: .venv/.ready ## sort imports, format, and fix what ruff can fix
@@ -105,7 +111,7 @@ lint: .venv/.ready ### ruff, mypy --strict and the import contracts
 
 .PHONY: test-unit
 test-unit: .venv/.ready ### unit tests alone
-	@$(PYTEST) -n auto --dist loadfile tests/unit
+	@$(PYTEST) -n auto --dist loadfile $(UNIT) tests/unit
 
 .PHONY: test-hostile
 test-hostile: .venv/.ready ### every hostile and broken file, both ways: about 10 minutes, build/test/hostile.json (make test takes a sample)
