@@ -99,6 +99,9 @@ REACHES: dict[str, Callable[[Storage, str], Any]] = {
     "put_answer": lambda storage, folder: storage.put_answer(
         StoredAnswer(owner=MINE, key=f"{folder}a.json", answer=AnswerFile.of({}))
     ),
+    "put_evidence": lambda storage, folder: storage.put_evidence(f"{folder}a.json", b"{}"),
+    "evidence": lambda storage, folder: storage.evidence(f"{folder}a.json"),
+    "evidence_keys": lambda storage, folder: storage.evidence_keys(folder, folder),
 }
 """Public methods of Storage with a key of the bucket; `test_all_of_them_are_here` checks completeness."""
 

@@ -1,0 +1,116 @@
+"""Restored stores: nothing is paid again (`make rehearse` runs all combinations, this is a sample)."""
+
+import logging
+from collections.abc import Iterator
+from itertools import product
+
+import pytest
+
+from contentgen_contract.names import Kind
+from contentgen_operator.state.sends import LastSend
+from contentgen_operator.stores import sends
+from contentgen_simulation.rehearsal.campaign import Report, campaign
+from contentgen_simulation.rehearsal.generate import (
+    HOUR,
+    LOST,
+    RESTORE_SEED,
+    RESTORE_TURNS,
+    RESTORED_AT,
+    RESTORES,
+    generate,
+)
+from contentgen_simulation.rehearsal.run import RehearsalVerdict, quiet, rehearse
+from contentgen_simulation.rehearsal.world.plan import PlannedEvent, RehearsalPlan, Subject
+
+# The SDK uses pydantic's older names.
+pytestmark = pytest.mark.filterwarnings("ignore::pydantic.PydanticDeprecatedSince20")
+SAMPLE = 48
+PLANS = 600  # of `make rehearse`
+UNSENT = {"planned": {}, "refused": {"1": "429"}}
+AFTER = {
+    "nothing": (),
+    "re-apply": (PlannedEvent("delete", RESTORED_AT + 60), PlannedEvent("apply", RESTORED_AT + 120)),
+    "gone": (PlannedEvent("delete", RESTORED_AT - 60), PlannedEvent("apply", RESTORED_AT + 60)),
+    "edit": (
+        PlannedEvent("edit", RESTORED_AT + 60, args={"variant": 1}),
+        PlannedEvent("edit", RESTORED_AT + HOUR, args={"variant": 0}),
+    ),
+}
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """Restore the loggers for tests of other files in this process."""
+    loggers = [logging.getLogger(name) for name in ("contentgen_operator", "contentgen_runtime", "stamina")]
+    before = [(each, each.propagate, each.level) for each in loggers]
+    quiet()
+    yield
+    for log, propagate, level in before:
+        log.propagate = propagate
+        log.setLevel(level)
+
+
+def restored(kind: Kind, state: str, stores: tuple[str, ...], after: str, *more: PlannedEvent) -> RehearsalPlan:
+    """A purchase that is completed, after which the stores are restored to an earlier state of it."""
+    taken = PlannedEvent("snapshot", 0.0, f"state:{state}")
+    rewind = PlannedEvent("rewind", RESTORED_AT, args={"stores": list(stores)})
+    events = (taken, rewind, *more, *AFTER[after])
+    return RehearsalPlan(0, "test", (Subject("ns", kind, "it"),), events, replies=UNSENT.get(state, {}), takes=2.0)
+
+
+def report(verdict: RehearsalVerdict) -> str:
+    return "\n".join([*verdict.story, *(each.signature for each in verdict.violations)])
+
+
+@pytest.mark.parametrize("after", AFTER)
+@pytest.mark.parametrize("stores", [("mongo",), ("mongo", "etcd")], ids="+".join)
+@pytest.mark.parametrize(("kind", "state"), product(Kind, UNSENT))
+def test_a_ledger_restored_to_an_unsent_purchase_sends_nothing(
+    kind: Kind, state: str, stores: tuple[str, ...], after: str
+) -> None:
+    verdict = rehearse(restored(kind, state, stores, after))
+    bought = 2 if after == "edit" and "mongo" not in stores else None
+    assert verdict.violations == (), report(verdict)
+    assert bought is None or verdict.posts == bought
+
+
+@pytest.mark.parametrize("state", UNSENT)
+def test_a_restored_backup_with_a_lost_request_sends_nothing(state: str) -> None:
+    """MongoDB from its snapshot, then `contentgen restore` of a backup that has the same purchase as `sending`."""
+    plan = restored(
+        Kind.IMAGE_GENERATION, state, ("mongo",), "gone",
+        PlannedEvent("back_up", 0.0, "state:sending"), PlannedEvent("restore", RESTORED_AT + 1),
+    )  # fmt: skip
+    verdict = rehearse(plan)
+    assert verdict.violations == (), report(verdict)
+
+
+def test_a_sample_of_restores_finds_nothing_unknown() -> None:
+    report = Report()
+    for finding in campaign(range(RESTORE_SEED, RESTORE_SEED + SAMPLE)):
+        report.add(finding)
+    unknown = {signature: [each.seed for each in found] for signature, found in report.unknown.items()}
+    assert not unknown, "python -m contentgen_simulation.rehearsal --replay SEED --shrink"
+    assert set(report.groups) == set(RESTORE_TURNS)
+
+
+def test_each_combination_has_its_turn() -> None:
+    plans = [generate(seed) for seed in range(RESTORE_SEED, RESTORE_SEED + PLANS)]
+    seen = {
+        (each.events[-1].on, *[str(event.args) for event in each.events if event.do in ("rewind", "lose")])
+        for each in plans
+    }
+    assert len([each for each in plans if each.group == "restored"]) >= len(RESTORES)
+    assert len([each for each in plans if each.group == "lost_object"]) >= len(LOST)
+    assert seen
+
+
+def test_a_try_that_is_not_looked_for_in_the_bucket_is_paid_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: the object of an earlier try is not read."""
+
+    async def nothing(*_: object) -> LastSend:
+        return LastSend(number=99)
+
+    monkeypatch.setattr(sends.SendObjects, "last", nothing)
+    verdict = rehearse(restored(Kind.IMAGE_GENERATION, "planned", ("mongo",), "gone"))
+    assert {each.oracle for each in verdict.violations} >= {"one POST per purchase"}, report(verdict)
