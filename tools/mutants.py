@@ -1664,8 +1664,8 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         (
             "sends: another process's try is ended",
-            "if await self.close(key, send) or await self.read(key, send.number) != send:",
-            "if await self.close(key, send):",
+            "if not await self.close(key, send) and await self.read(key, send.number) == send:",
+            "if not await self.close(key, send):",
             f"{_SENDS}_the_object_of_another_process_is_neither_used_nor_ended",
         ),
     ),

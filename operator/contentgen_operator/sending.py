@@ -73,7 +73,7 @@ class Sending:
         try:
             await self._ledger.withdraw(self._payment.key, send.sent_by)
         finally:
-            await self._sends.end(self._payment.key, send, SendEnding.UNSENT)
+            await self._sends.take_back(self._payment.key, send)
 
     def _require(self, seconds: float) -> None:
         """Raises Conflict if another process may lead within `seconds`."""

@@ -55,16 +55,19 @@ class SendObjects:
             raise Conflict(f"try {send.number} of purchase {key} is another process's, or is closed")
 
     async def end(self, key: Key, send: Send, ending: SendEnding) -> None:
-        """Create the end of a try that was not accepted, or close it if it has no object. An error is only logged: the
-        ledger knows the end too.
-        """
+        """Create the end of a try whose object exists. An error is only logged: the ledger knows the end too."""
         try:
-            if await self.close(key, send) or await self.read(key, send.number) != send:
-                return  # nobody sends it, or it is another process's
-            end = SendEnd(sent_by=send.sent_by, ending=ending)
-            await self._put(keys.send_end(str(key), send.number), end)
+            await self._put(keys.send_end(str(key), send.number), SendEnd(sent_by=send.sent_by, ending=ending))
         except STORE_ERRORS as error:
             _log.warning("the end of try %s (%s) is not in the bucket: %s", send.number, ending, error)
+
+    async def take_back(self, key: Key, send: Send) -> None:
+        """End an unsent try, whose object may not exist: then it is closed. Errors as in `end`."""
+        try:
+            if not await self.close(key, send) and await self.read(key, send.number) == send:
+                await self.end(key, send, SendEnding.UNSENT)
+        except STORE_ERRORS as error:
+            _log.warning("try %s, which was not sent, is not closed in the bucket: %s", send.number, error)
 
     async def close(self, key: Key, send: Send) -> bool:
         """Create a try's object in the place of its sender, which never sends it then. False if it exists."""

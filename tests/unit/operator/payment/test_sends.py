@@ -299,7 +299,6 @@ async def test_the_object_of_another_process_is_neither_used_nor_ended(monkeypat
     await sends.create(key, send)
     with pytest.raises(Conflict):
         await sends.create(key, other)
-    for ending in SendEnding:
-        await sends.end(key, other, ending)
+    await sends.take_back(key, other)
     assert not await sends.close(key, other)
     assert list(tries(world)) == ["1"]

@@ -16,7 +16,7 @@ from typing import Any
 
 import mongomock
 
-from contentgen_contract.names import APPROVE_ANNOTATION, REJECT_ANNOTATION, Kind, Phase
+from contentgen_contract.names import APPROVE_ANNOTATION, REJECT_ANNOTATION, Kind, Phase, Reason
 from contentgen_contract.records.audits import AuditRequest, request_id
 from contentgen_contract.records.notifications import NotificationState
 from contentgen_contract.records.tenancy import unscoped
@@ -178,7 +178,8 @@ class RehearsalWorld:
         if again < _SHORTEST_POLL_SECONDS:  # a retry
             return again
         body = self.cluster.find(ref.kind, ref.namespace, ref.name) or {}
-        waits = (body.get("status") or {}).get("phase") == Phase.AWAITING_APPROVAL
+        status = body.get("status") or {}
+        waits = status.get("phase") == Phase.AWAITING_APPROVAL or status.get("reason") == Reason.STORES_DISAGREE
         unconfirmed = not self.confirmed and self._confirmations <= 0
         return max(again, _PERSON_SECONDS) if waits or unconfirmed else again
 
