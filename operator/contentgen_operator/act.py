@@ -466,7 +466,8 @@ class Actor:
             return
         send = send or Send.of(bought, last.number, "unknown", now)
         sent_input = bought.sent_input if send.input_sha256 == input_hash(bought.sent_input) else None
-        facts = {"account": send.account, "model": send.model, "marker": send.marker, "sent_input": sent_input}
+        marker = send.marker or bought.marker
+        facts = {"account": send.account, "model": send.model, "marker": marker, "sent_input": sent_input}
         sent = bought.model_copy(update=facts | {"send_number": last.number})
         await self._ledger.note_sent(key, sent, send.sent_by, send.sent_at, now)
         text = f"try {last.number} of purchase {key} was made at {send.sent_at}, and the ledger lacks it"

@@ -37,8 +37,8 @@ _BEFORE, _SENDING, _NOT_ACCEPTED, _ABANDONED = range(4)
 _ACCEPTED: Mapping[PurchaseState, int] = {
     PurchaseState.SUBMITTED: 4,
     PurchaseState.SUCCEEDED: 5,
-    PurchaseState.FAILED: 6,
-    PurchaseState.CANCELLED: 6,
+    PurchaseState.FAILED: 5,
+    PurchaseState.CANCELLED: 5,
     PurchaseState.COLLECTED: 6,
     PurchaseState.DISCARDED: 6,
 }
@@ -72,7 +72,7 @@ def merge_restored(stored: Document | None, given: Document) -> Document | None:
 def _is_later(stored: Document, given: Document) -> bool:
     """True if the given document is evidence of more than the stored one."""
     before, state = PurchaseState(stored["state"]), PurchaseState(given["state"])
-    if state in _NEVER_RESTORED or before in _FINAL:
+    if state in _NEVER_RESTORED or before in _FINAL or (before in _ACCEPTED and state not in _ACCEPTED):
         return False
     if _is_unsent(stored) and not _is_unsent(given) and not (_position(given)[1] == _SENDING and _number(given)):
         return True  # it has no further try, or nobody knows which one it is
@@ -85,7 +85,7 @@ def _position(document: Document) -> tuple[int, int]:
     if state is PurchaseState.REFUSED:
         return number, _NOT_ACCEPTED
     if state is not PurchaseState.INTENT:
-        return number, _ACCEPTED[state]
+        return max(number, 1), _ACCEPTED[state]
     if _is_unsent(document):
         return number + 1, _BEFORE
     return max(number, 1), _ABANDONED if document.get("step") == PurchaseStep.ABANDONED else _SENDING

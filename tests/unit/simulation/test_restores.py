@@ -71,7 +71,7 @@ def report(verdict: RehearsalVerdict) -> str:
 
 @pytest.mark.parametrize("after", AFTER)
 @pytest.mark.parametrize("stores", [("mongo",), ("mongo", "etcd")], ids="+".join)
-@pytest.mark.parametrize(("kind", "state"), product(Kind, UNSENT))
+@pytest.mark.parametrize(("kind", "state"), list(product(Kind, UNSENT)))
 def test_a_ledger_restored_to_an_unsent_purchase_sends_nothing(
     kind: Kind, state: str, stores: tuple[str, ...], after: str
 ) -> None:

@@ -74,7 +74,7 @@ def test_what_was_deleted_comes_back_as_it_was(tmp_path: Path, name: str) -> Non
     done = put_back(after, source)
     expected, found = content(before), content(after)
     refused = next(each for each in expected["ledger"] if each["state"] == "refused")
-    refused |= {"state": "intent", "step": "sending", "error": UNCERTAIN}
+    refused |= {"state": "intent", "step": "sending", "sendNumber": 1, "error": UNCERTAIN}
     under_way = [each for each in expected["jobs"] if each["status"] == "processing"]
     assert under_way
     for each in under_way:
@@ -229,7 +229,7 @@ ORDER = (
 """Evidence of one purchase, the later ones after the earlier."""
 
 
-@pytest.mark.parametrize(("stored", "given"), itertools.product(ORDER, ORDER))
+@pytest.mark.parametrize(("stored", "given"), list(itertools.product(ORDER, ORDER)))
 async def test_the_later_evidence_of_a_purchase_counts(stored: str, given: str) -> None:
     """By the number of the try, then by its position; what the backup has as unsent may have been sent since."""
     made = merge_restored(evidence(stored), evidence(given) | {"changedAt": NOW - timedelta(days=1)})

@@ -37,8 +37,8 @@ def purchase(world: World) -> dict[str, Any]:
 
 def tries(world: World) -> dict[str, Any]:
     """Contents of the objects, by number of the try, with `-end` for an end."""
-    found = {key: keys.send_of(key) for key in sorted(world.storage.objects)}
-    named = {key: f"{of.number}{'-end' if of.is_end else ''}" for key, of in found.items() if of is not None}
+    found = sorted((of, key) for key in world.storage.objects if (of := keys.send_of(key)) is not None)
+    named = {key: f"{of.number}{'-end' if of.is_end else ''}" for of, key in found}
     models: dict[bool, Any] = {True: SendEnd, False: Send}
     return {n: models["end" in n].model_validate_json(world.storage.objects[key]) for key, n in named.items()}
 
@@ -76,10 +76,19 @@ async def test_a_try_has_its_object_before_the_post(monkeypatch: pytest.MonkeyPa
     (send,) = tries(world).values()
     bought = purchase(world)
     assert (send.sent_by, send.number, send.purchase_id) == (bought["sentBy"], 1, bought["purchaseId"])
-    assert (send.model, send.marker) == (bought["model"], bought["marker"])
+    assert send.model == bought["model"]
     (text,) = [each for key, each in world.storage.objects.items() if keys.send_of(key)]
-    assert b"a cat" not in text
+    assert b"a cat" not in text, "an image's correlation key has the prompt"
     assert b"http" not in text
+
+
+@pytest.mark.parametrize("kind", [Kind.LORA_TRAINING, Kind.TRANSCRIPTION])
+async def test_a_try_names_the_file_by_which_it_is_found(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, Writes())
+    world.kube.apply(kind, SPECS[kind])
+    await world.finish(kind)
+    (send,) = tries(world).values()
+    assert send.marker == purchase(world)["marker"]
 
 
 async def test_each_refusal_ends_its_try(monkeypatch: pytest.MonkeyPatch) -> None:
