@@ -26,7 +26,7 @@ def wait_for_stores(case: DecisionInput) -> Plan | None:
 
 
 def _named_text(claim: UnrecordedRun) -> str:
-    if claim.purchases:
+    if claim.purchases_only:
         return f"purchase {', '.join(claim.purchases)}"
     named = [f"run {claim.number}", f"paid attempt {claim.paid_attempt}", f"version {claim.version}"]
     named += [f"purchase {claim.purchase_id}"] if claim.purchase_id else []

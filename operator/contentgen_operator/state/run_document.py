@@ -57,7 +57,8 @@ class UnrecordedRun(Value):
     purchase_id: str | None = None
     request_id: str | None = None
     over: bool = False  # whether the run had ended by the status
-    purchases: tuple[str, ...] = ()  # ids of paid purchases that the ledger lacks; then the run itself is in MongoDB
+    purchases: tuple[str, ...] = ()  # ids of named purchases that the ledger lacks
+    purchases_only: bool = False  # MongoDB has the run
 
 
 class RunDocument(Value):
@@ -116,12 +117,14 @@ class RunDocument(Value):
         return self.model_copy(update={"claim": claim, "number": number, "version": version})
 
     def claimed_purchases(self, lost: Iterable[str]) -> "RunDocument":
-        """The document with payments blocked while the ledger lacks paid purchases; unchanged if a run is claimed."""
-        if self.claim is not None and not self.claim.purchases:
-            return self
-        purchases = tuple(sorted(lost))
-        claim = UnrecordedRun(number=self.number, version=self.version, purchases=purchases) if purchases else None
-        return self.model_copy(update={"claim": claim})
+        """The document with payments blocked while the ledger lacks purchases: by a claim of their own, or with that of
+        a run.
+        """
+        purchases, claim = tuple(sorted(lost)), self.claim
+        if claim is not None and not claim.purchases_only:
+            return self.model_copy(update={"claim": claim.model_copy(update={"purchases": purchases})})
+        own = UnrecordedRun(number=self.number, version=self.version, purchases=purchases, purchases_only=True)
+        return self.model_copy(update={"claim": own if purchases else None})
 
 
 def next_document(document: RunDocument, status: ResourceStatus, *, allowed: bool) -> RunDocument:
@@ -179,6 +182,7 @@ def named_purchases(document: RunDocument, status: ResourceStatus, *, over: bool
     versions = {each.purchase_id for each in (*document.versions, *status.versions)}
     last = {run.purchase_id} if run is not None else set()
     paid = versions | (last if run is not None and run.request_id else set())
+    paid |= {*(document.claim.purchases if document.claim is not None else ())}  # the status may name them no more
     given_up = {None, *document.given_up}
     return NamedPurchases(
         known=frozenset(each for each in (paid | last) - given_up if each),

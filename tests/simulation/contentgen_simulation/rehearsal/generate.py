@@ -419,6 +419,8 @@ def restored(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
     """Stores restored to each state of a purchase; the resource untouched, applied again, or edited and reverted."""
     state, stores, after, merged = RESTORES[_number(plan) * 13 % len(RESTORES)]  # 13: a sample has all states
     plan = _towards(random, replace(plan, takes=random.choice((2.0, 60.0))), state)
+    # A person's deletion of the files is not undone with the ledger.
+    plan = _with_options(plan, deletionPolicy="Delete" if state == "discarded" else "Retain")
     plan = _with(plan, PlannedEvent("snapshot", 0.0, f"state:{state}"))
     plan = _with(plan, *_rewound_at(RESTORED_AT, stores, merged=merged))
     return _with(plan, *_afterwards(random, RESTORED_AT, after))
@@ -453,7 +455,8 @@ LOST = tuple(product(("marker", "send", "end"), (*STEPS, "refused", "submitted",
 def lost_object(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
     """A single object of a purchase lost in the bucket; MongoDB restored where that object is not the only proof."""
     what, state, rewinds = LOST[_number(plan) * 7 % len(LOST)]
-    plan = _towards(random, replace(plan, takes=random.choice((2.0, 60.0))), state)
+    plan = _with_options(replace(plan, takes=random.choice((2.0, 60.0))), deletionPolicy="Retain")
+    plan = _towards(random, plan, state)
     plan = _with(plan, PlannedEvent("lose", random.choice((0.0, 60.0)), f"state:{state}", args={"what": what}))
     if rewinds and what != "send":
         plan = _with(plan, PlannedEvent("snapshot", 0.0, f"state:{state}"))

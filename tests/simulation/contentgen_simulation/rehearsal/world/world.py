@@ -651,4 +651,6 @@ class RehearsalWorld:
             self.bucket.restore(objects)
         if "etcd" in stores:
             self.cluster.restore(etcd)
+            for job in [each for each in self.cluster.jobs.values() if not is_over(each)]:
+                self.workers.started(job)  # the Job controller creates its pod again
         self.restart()
