@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 from collections import Counter
 from collections.abc import Iterator
 from itertools import product
@@ -17,7 +18,6 @@ from contentgen_operator.stores.sends import SendObjects
 from contentgen_simulation.rehearsal.campaign import Report, campaign
 from contentgen_simulation.rehearsal.generate import (
     HOUR,
-    LEDGER_POINTS,
     LOST,
     RESTORE_SEED,
     RESTORE_TURNS,
@@ -31,7 +31,8 @@ from contentgen_simulation.rehearsal.world.plan import PlannedEvent, RehearsalPl
 # The SDK uses pydantic's older names.
 pytestmark = pytest.mark.filterwarnings("ignore::pydantic.PydanticDeprecatedSince20")
 IMAGES = Kind.IMAGE_GENERATION
-SAMPLE = 48
+SAMPLE = 21
+ALL = os.environ.get("CONTENTGEN_ACCEPTANCE") == "all"
 PLANS = 750  # of `make rehearse`
 UNSENT = {"planned": {}, "refused": {"1": "429"}}
 AFTER = {
@@ -123,17 +124,18 @@ def meanwhile(nth: int) -> RehearsalPlan:
     return RehearsalPlan(0, "test", (Subject("ns", IMAGES, "it"),), (struck,), replies={"1": "429"}, takes=2.0)
 
 
-def test_a_write_of_another_process_between_two_operations_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Planted: a purchase that is planned again is not compared. Without the bucket it is paid again."""
+STRUCK = (9, 15, 21, 28, 35)  # before writes of the ledger; the one in `_planned_again` is among them
 
-    async def known(_: SendObjects, __: object, number: int) -> LastSend:
-        return LastSend(number=number)
 
-    monkeypatch.setattr(SendObjects, "last", known)
-    points = range(LEDGER_POINTS)
-    verdicts = [rehearse(meanwhile(nth)) for nth in points]
-    assert [each.violations for each in verdicts] == [()] * len(points)
-    assert sum(each.fired for each in verdicts) > len(points) / 2
+@pytest.mark.parametrize("nth", STRUCK)
+def test_another_process_between_two_operations_of_the_ledger_changes_nothing(nth: int) -> None:
+    verdict = rehearse(meanwhile(nth))
+    assert (verdict.violations, verdict.fired) == ((), 1), report(verdict)
+
+
+@pytest.mark.skipif(not ALL, reason="28 s: a request that is forgotten is searched for during four days")
+def test_a_replanned_purchase_that_is_not_compared_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: `_planned_again` without its compare-and-set."""
 
     def not_compared(self: Ledger, key: PurchaseKey, _: Purchase, fresh: dict[str, Any]) -> bool:
         before = self._collection.find_one({"_id": str(key)})
@@ -143,5 +145,5 @@ def test_a_write_of_another_process_between_two_operations_is_kept(monkeypatch: 
         return True
 
     monkeypatch.setattr(Ledger, "_planned_again", not_compared)
-    found = {each.oracle for nth in points for each in rehearse(meanwhile(nth)).violations}
-    assert "one POST per purchase" in found
+    found = {each.signature for nth in STRUCK for each in rehearse(meanwhile(nth)).violations}
+    assert "purchases change as documented: submitted to planned" in found
