@@ -54,6 +54,9 @@ def _of(file: str, *mutants: tuple[str, str, str, str]) -> tuple[Mutant, ...]:
 
 _LEDGER = "operator/payment/test_ledger.py::test"
 _PURCHASES = "operator/payment/test_purchases.py::test"
+_SENDS = "operator/payment/test_sends.py::test"
+_LOST = "operator/runs/test_lost_purchases.py::test"
+_BACKUP = "tests/unit/gateway/migration/test_backup.py::test"
 _DECIDE = "operator/runs/test_decide.py::test"
 _PROVIDERS = "operator/payment/test_providers.py::test"
 _DEFENCES = "operator/payment/test_purchase_defences.py::test"
@@ -1013,8 +1016,8 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         (
             "intend: a purchase that is planned anew gets another id",
-            '_KEPT = {"tries", "purchaseId", "formerOwners"}',
-            '_KEPT = {"tries", "formerOwners"}',
+            '_KEPT = {"tries", "purchaseId", "formerOwners", "sendNumber", "endedBy"}',
+            '_KEPT = {"tries", "formerOwners", "sendNumber", "endedBy"}',
             f"{_LEDGER}_what_is_planned_for_another_resource_is_sent_by_nobody_else",
         ),
         (
@@ -1138,10 +1141,34 @@ MUTANTS: tuple[Mutant, ...] = (
             f"{_DEFENCES}_a_request_of_another_purchase_is_not_written_down",
         ),
         (
-            "sent without the compare-and-set",
-            '        if self._sent_by is None:\n            raise Conflict(f"purchase {key} is sent by',
-            '        if False:\n            raise Conflict(f"purchase {key} is sent by',
-            f"{_PURCHASES}_a_frozen_process_sends_nothing_after_a_resubmission",
+            "sends: a try of which the ledger knows nothing is not looked for",
+            "        if not last.ended:\n",
+            "        if False:\n",
+            f"{_SENDS}_a_restored_ledger_is_searched_and_not_sent",
+        ),
+        (
+            "sends: a try that may have been sent is ended",
+            "if send is not None and send.sent_by == bought.ended_by:",
+            "if send is not None:",
+            f"{_SENDS}_a_restored_ledger_is_searched_and_not_sent",
+        ),
+        (
+            "sends: an end that only the ledger knows stops the purchase",
+            "if send is not None and send.sent_by == bought.ended_by:",
+            "if False:",
+            f"{_SENDS}_an_end_that_was_not_written_is_known_to_the_ledger",
+        ),
+        (
+            "sends: a refused try has no end",
+            "                await sending.end_refused()\n",
+            "                pass\n",
+            f"{_SENDS}_an_old_number_stops_nothing_that_was_refused_since",
+        ),
+        (
+            "sends: an abandoned try is not closed",
+            "            await self._close(move.key)\n",
+            "            pass\n",
+            f"{_SENDS}_a_try_that_another_process_has_closed_is_not_sent",
         ),
         (
             "an adoption that failed is gone on with",
@@ -1593,6 +1620,114 @@ MUTANTS: tuple[Mutant, ...] = (
             "if False:  # another cluster",
             f"{_TAKEOVER}_a_status_of_a_backup_writes_no_purchase_for_a_cluster_that_is_not_confirmed",
         ),
+    ),
+    *_of(
+        "sending",
+        (
+            "sent without the compare-and-set",
+            '            raise Conflict(f"purchase {key} is sent by somebody else, or is not to be sent")',
+            '            sent_by = "anybody"',
+            f"{_PURCHASES}_a_frozen_process_sends_nothing_after_a_resubmission",
+        ),
+        (
+            "sends: a request is sent without its object",
+            "            await self._sends.create(key, send)\n            self._require(",
+            "            self._require(",
+            f"{_SENDS}_a_try_has_its_object_before_the_post",
+        ),
+        (
+            "sends: what fails before the first byte is searched for",
+            "            await self._withdraw(send)\n",
+            "",
+            f"{_SENDS}_what_fails_before_the_first_byte_leaves_it_planned",
+        ),
+        (
+            "sends: a request whose hook was not called is unsent",
+            "        finally:\n            await self._sends.create(key, send)\n",
+            "        finally:\n            pass\n",
+            f"{_SENDS}_a_post_whose_hook_was_not_called_is_not_sent_again",
+        ),
+    ),
+    *_of(
+        "stores/sends",
+        (
+            "sends: the object of another process is taken for the own one",
+            "        if not created and await self.read(key, send.number) != send:\n",
+            "        if False:\n",
+            f"{_SENDS}_the_object_of_another_process_is_neither_used_nor_ended",
+        ),
+        (
+            "sends: an object whose reply was lost is not read",
+            "            if await self.read(key, send.number) != send:\n                raise\n            return\n",
+            "            raise\n",
+            f"{_SENDS}_an_object_whose_reply_was_lost_is_written",
+        ),
+        (
+            "sends: another process's try is ended",
+            "if not await self.close(key, send) and await self.read(key, send.number) == send:",
+            "if not await self.close(key, send):",
+            f"{_SENDS}_the_object_of_another_process_is_neither_used_nor_ended",
+        ),
+    ),
+    *_of(
+        "stores/ledger",
+        (
+            "intend: a replanned purchase is not compared",
+            "        return self._collection.update_one(same, change).modified_count == 1\n",
+            '        return self._collection.update_one({"_id": same["_id"]}, change).modified_count == 1\n',
+            f"{_LEDGER}_what_another_process_sends_in_between_stays_sent",
+        ),
+        (
+            "note_sent: the step is not compared",
+            '        where |= {"$or": [{"step": _PLANNED}, repeated]}\n',
+            "",
+            f"{_LEDGER}_what_another_process_sends_in_between_stays_sent",
+        ),
+        (
+            "lost: an unpaid purchase is a version's",
+            "if not (each.unpaid and each.purchase_id in paid)}",
+            "}",
+            f"{_LOST}_a_restored_ledger_that_lacks_a_version_pays_nothing",
+        ),
+    ),
+    *_of(
+        "stores/status_verification",
+        (
+            "lost purchases are not looked for",
+            "lost = await self._ledger.lost(named.known, named.paid) if named.known else ()",
+            "lost = ()",
+            f"{_LOST}_a_restored_ledger_that_lacks_a_version_pays_nothing",
+        ),
+    ),
+    *_of(
+        "stores/s3",
+        (
+            "a store that overwrites is paid with",
+            "        if created[-1]:\n",
+            "        if False:\n",
+            "operator/process/test_storage.py::test_nothing_is_paid_where_an_object_can_be_created_twice",
+        ),
+    ),
+    Mutant(
+        "restore: the later try does not count",
+        "operator/contentgen_contract/records/ledger.py",
+        "    return _position(given) > _position(stored)\n",
+        '    return given["changedAt"] > stored["changedAt"]\n',
+        f"{_BACKUP}_the_later_evidence_of_a_purchase_counts",
+    ),
+    Mutant(
+        "restore: another purchase under the key is dropped",
+        "operator/contentgen_contract/records/ledger.py",
+        "    if _id(stored) != _id(given):\n",
+        "    if False:\n",
+        f"{_BACKUP}_two_purchases_of_the_same_are_kept_and_nothing_is_paid",
+    ),
+    Mutant(
+        "restore: the step is not compared",
+        "operator/contentgen_gateway/migration/backup.py",
+        '"_id", "state", "step", "changedAt",',
+        '"_id", "state", "changedAt",',
+        f"{_BACKUP}_a_restore_replaces_only_what_it_has_read",
     ),
     Mutant(
         "tenants: a deletion takes files that a purchase under another scope lists",

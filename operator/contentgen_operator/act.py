@@ -31,7 +31,7 @@ from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.job_manifests import JobTemplate, job_manifest, job_name
 from contentgen_operator.kube.pods import JobRefused, no_dry_run, no_room, refusal_of
-from contentgen_operator.leader.leadership import Leadership, NotLeading
+from contentgen_operator.leader.leadership import Leadership
 from contentgen_operator.providers.accounts import ProviderAccounts
 from contentgen_operator.providers.base import (
     KeyRefused,
@@ -44,6 +44,7 @@ from contentgen_operator.providers.base import (
 )
 from contentgen_operator.queues.fair_turns import Endpoint
 from contentgen_operator.queues.payment_queue import PaymentQueue
+from contentgen_operator.sending import Sending
 from contentgen_operator.state.notifications import Notification
 from contentgen_operator.state.observed import JobView, Resource, ResourceRef, is_end, is_settled
 from contentgen_operator.state.plan import Adoption, Cancellation, Event, Payment, Plan, Reservation, StageJob
@@ -54,9 +55,11 @@ from contentgen_operator.state.purchases import (
     PurchaseKey,
     PurchaseState,
     PurchaseStep,
+    StoredKey,
     new_purchase_id,
 )
 from contentgen_operator.state.run_document import next_document
+from contentgen_operator.state.sends import LastSend, Send, SendEnding, input_hash
 from contentgen_operator.stores.budgets import BudgetStore
 from contentgen_operator.stores.garbage_collector import GarbageCollector
 from contentgen_operator.stores.ledger import Ledger
@@ -64,13 +67,12 @@ from contentgen_operator.stores.notifications import NotificationOutbox
 from contentgen_operator.stores.records import RecordStore
 from contentgen_operator.stores.run_documents import RunDocuments
 from contentgen_operator.stores.s3 import Storage
+from contentgen_operator.stores.sends import SendObjects
 from contentgen_operator.stores.worker_jobs import RecordedJob, WorkerJobs
 from contentgen_runtime.kube import Conflict, explain
 from contentgen_runtime.store_errors import STORE_ERRORS
 
 _log = logging.getLogger(__name__)
-_LEASE_TO_WRITE_SECONDS = 2.0  # remaining time of the Lease, for the compare-and-set before a POST
-_LEASE_TO_SEND_SECONDS = 1.0  # likewise, for the bytes of the request
 _JOB_CHECK_SECONDS = 60.0  # validity of the API server's dry run of the collect Job
 
 
@@ -102,6 +104,7 @@ class Actor:
         self._garbage_collector = garbage_collector
         self._kube = kube
         self._storage = storage
+        self._sends = SendObjects(storage)
         self._ledger = ledger
         self._records = records
         self._jobs = jobs
@@ -329,10 +332,19 @@ class Actor:
         self._leadership.check()
         if claim is not None and request_id and not await self._ledger.claim(claim, request_id, now):
             raise Conflict(f"request {request_id} is another purchase's")
+        if move.changes.get("step") == PurchaseStep.ABANDONED:
+            await self._close(move.key)
         self._leadership.check()  # the claims of budgets of a frozen process may be released
         if await self._ledger.move(move) is None:
             _log_conflict(move, await self._ledger.get(move.key))
             raise Conflict(f"purchase {move.key} was changed")
+
+    async def _close(self, key: PurchaseKey | StoredKey) -> None:
+        """Close the try that is abandoned, so that a frozen process which has not created its object never sends it."""
+        kept = await self._ledger.get(key)
+        if kept is not None and kept.step is PurchaseStep.SENDING and kept.send_number:
+            sent_at = kept.sent_at or kept.changed_at
+            await self._sends.close(key, Send.of(kept, kept.send_number, kept.sent_by or "", sent_at))
 
     async def _restore(self, restored: Reservation, now: datetime) -> None:
         """Raises Conflict if the request is another purchase's, or the ledger has the purchase again."""
@@ -414,7 +426,14 @@ class Actor:
         # Signed before `sending`, so that a failure leaves the purchase unsent.
         arguments = self._presigned(inputs, payment.call.arguments)
         call = payment.call.model_copy(update={"arguments": arguments, "purchase_id": bought.purchase_id})
-        sending = _Sending(self._ledger, payment, self._leadership, lambda: self._stopping)
+        sending = Sending(
+            payment,
+            await self._next_number(payment),
+            ledger=self._ledger,
+            sends=self._sends,
+            leadership=self._leadership,
+            stopping=lambda: self._stopping,
+        )
         move = await self._send(payment, call, sending)
         try:
             await self._write_result(move)
@@ -422,8 +441,40 @@ class Actor:
             # The purchase stays in `sending`, and its request is found by its input.
             _log.error("not written: %s", _transition_text(move), extra={"purchase": str(move.key)})
             raise
+        finally:
+            if move.target is PurchaseState.REFUSED:
+                await sending.end_refused()
 
-    async def _send(self, payment: Payment, call: Call, sending: "_Sending") -> LedgerTransition:
+    async def _next_number(self, payment: Payment) -> int:
+        """Number of the next try, by the bucket. Raises Conflict if the bucket has a try without an end, of which the
+        ledger knows nothing: the ledger was restored, so the purchase is searched and not sent.
+        """
+        key, bought = payment.key, payment.purchase
+        last = await self._sends.last(key, bought.send_number)
+        if not last.ended:
+            await self._end_or_search(payment, last)
+        return max(last.number, bought.send_number) + 1
+
+    async def _end_or_search(self, payment: Payment, last: LastSend) -> None:
+        """End the last try if the ledger knows that it was not accepted, else raise Conflict; see `_next_number`."""
+        key, bought, now = payment.key, payment.purchase, utc_now()
+        send = await self._sends.read(key, last.number)
+        if send is not None and send.closed:
+            return
+        if send is not None and send.sent_by == bought.ended_by:
+            await self._sends.end(key, send, SendEnding.REFUSED)
+            return
+        send = send or Send.of(bought, last.number, "unknown", now)
+        sent_input = bought.sent_input if send.input_sha256 == input_hash(bought.sent_input) else None
+        marker = send.marker or bought.marker
+        facts = {"account": send.account, "model": send.model, "marker": marker, "sent_input": sent_input}
+        sent = bought.model_copy(update=facts | {"send_number": last.number})
+        await self._ledger.note_sent(key, sent, send.sent_by, send.sent_at, now)
+        text = f"try {last.number} of purchase {key} was made at {send.sent_at}, and the ledger lacks it"
+        _log.error("%s: was it restored from a backup? The request is searched, not sent", text)
+        raise Conflict(text)
+
+    async def _send(self, payment: Payment, call: Call, sending: Sending) -> LedgerTransition:
         key, intent = payment.key, PurchaseState.INTENT
         provider = self._providers.provider(call.provider, payment.purchase.account)
         try:
@@ -437,6 +488,7 @@ class Actor:
                 "changed_at": utc_now(),
                 "step": None,
             }
+            changes |= {"ended_by": sending.sent_by} if sending.sent_by else {}
             return LedgerTransition(
                 key=key, source=intent, target=PurchaseState.REFUSED, changes=changes, **sending.mine
             )
@@ -607,62 +659,6 @@ class Actor:
             self._written_records.pop(resource.ref.uid, None)
         else:
             self._written_records[resource.ref.uid] = status
-
-
-class _Sending:
-    """Compare-and-set of one payment, which its provider awaits once the connection is open."""
-
-    def __init__(self, ledger: Ledger, payment: Payment, leadership: Leadership, ending: Callable[[], bool]) -> None:
-        self._stopping = ending
-        self._leadership = leadership
-        self._ledger = ledger
-        self._payment = payment
-        self._sent_by: str | None = None
-
-    async def begin(self) -> None:
-        """Move the purchase to `sending`. Raises Conflict if it is no longer planned for this resource, the process
-        ends, or it does not lead for long enough.
-        """
-        key = self._payment.key
-        if self._stopping():
-            raise Conflict(f"the operator ends: purchase {key} stays planned")
-        self._require(_LEASE_TO_WRITE_SECONDS)
-        sent_by = await self._compare_and_set()
-        try:
-            self._require(_LEASE_TO_SEND_SECONDS)
-        except Conflict:
-            self._sent_by = None
-            await self._ledger.withdraw(key, sent_by)
-            raise
-
-    def _require(self, seconds: float) -> None:
-        """Raises Conflict if another process may lead within `seconds`."""
-        try:
-            self._leadership.require(seconds)
-        except NotLeading as error:
-            raise Conflict(f"purchase {self._payment.key} stays planned: {error}") from error
-
-    async def _compare_and_set(self) -> str:
-        key = self._payment.key
-        payment = self._payment
-        self._sent_by = await self._ledger.send(key, payment.purchase, utc_now(), payment.planned_at)
-        if self._sent_by is None:
-            raise Conflict(f"purchase {key} is sent by somebody else, or is not to be sent")
-        return self._sent_by
-
-    async def ensure_begun(self) -> None:
-        """Move the purchase to `sending`, if the provider did not await `begin` although it may have sent."""
-        if self._sent_by is None:
-            await self._compare_and_set()
-
-    @property
-    def mine(self) -> dict[str, Any]:
-        """Owner and fields that the ledger has unless another process has changed the purchase."""
-        step = {"step": (PurchaseStep.SENDING if self._sent_by else PurchaseStep.PLANNED).value}
-        return {
-            "owner": self._payment.purchase.job_id,
-            "expected": step | ({"sent_by": self._sent_by} if self._sent_by else {}),
-        }
 
 
 def _may_be_uncollectable(plan: Plan, now: datetime) -> bool:

@@ -22,15 +22,17 @@ _FILES = ("access-key-id", "secret-access-key")
 _METHOD = "mounted-secret"
 
 
-def connect(session: boto3.session.Session, region: str, endpoint: str | None) -> "S3Client":
-    """Client of one endpoint; takes 12 MB of memory, most of it the API description."""
+def connect(session: boto3.session.Session, region: str, endpoint: str | None, *, hurried: bool = False) -> "S3Client":
+    """Client of one endpoint; takes 12 MB of memory, most of it the API description. `hurried`: one attempt of about
+    2 s, since a repeated creation after a lost reply would find its own object.
+    """
     config = Config(
         signature_version="s3v4",
         s3={"addressing_style": "path" if endpoint else "virtual"},
-        connect_timeout=5,
-        read_timeout=10,
+        connect_timeout=1 if hurried else 5,
+        read_timeout=2 if hurried else 10,
         max_pool_connections=2 * PARALLEL,
-        retries={"mode": "standard", "total_max_attempts": 2},
+        retries={"mode": "standard", "total_max_attempts": 1 if hurried else 2},
         # The default adds a CRC32 to every presigned PUT, which the sender would have to know.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",

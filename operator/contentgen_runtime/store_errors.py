@@ -4,6 +4,7 @@ STORE_ERRORS
 ├── PyMongoError                  MongoDB
 ├── BotoCoreError, ClientError    S3: connection, response
 ├── BucketMissing                 S3: the bucket does not exist
+├── CreateOnlyIgnored             S3: an object can be created twice
 └── NotDeleted                    S3: an object could not be deleted
 """
 
@@ -22,11 +23,21 @@ class BucketMissing(Exception):
         super().__init__(f"bucket {bucket!r} does not exist: create it")
 
 
+class CreateOnlyIgnored(Exception):
+    """The store ignores `If-None-Match: *`, so it cannot prove that a purchase is sent once."""
+
+    def __init__(self, bucket: str) -> None:
+        super().__init__(
+            f"the store of bucket {bucket!r} overwrites an object in spite of If-None-Match: *, so nothing is paid: "
+            "use a store with conditional writes"
+        )
+
+
 class NotDeleted(Exception):
     """The store did not delete an object."""
 
 
-STORE_ERRORS = (PyMongoError, BotoCoreError, ClientError, BucketMissing, NotDeleted)
+STORE_ERRORS = (PyMongoError, BotoCoreError, ClientError, BucketMissing, CreateOnlyIgnored, NotDeleted)
 
 
 def store_of(error: Exception) -> Literal["MongoDB", "S3"]:

@@ -30,6 +30,7 @@ LEDGER: dict[str, Keys] = {
     "model_finished": (("model", 1), ("finishedAt", -1)),
     "marker": (("marker", 1),),
     "request_id": (("requestId", 1),),
+    "purchase_id": (("purchaseId", 1),),
     "job_id": (("jobId", 1),),
     "former_owners": (("formerOwners", 1),),
     "state": (("state", 1), ("_id", 1)),
@@ -41,8 +42,8 @@ LEDGER: dict[str, Keys] = {
     "namespace_user_created": (("namespace", 1), ("userId", 1), ("createdAt", -1)),
     "budgets": (("budgets", 1), ("state", 1)),
 }
-"""The operator uses the first seven (durations of a model, lost requests, audited requests, owners, orphans) and the
-last one (the charges of a budget). `formerOwners` and `budgets` are arrays.
+"""The operator uses the first eight (durations of a model, lost requests, audited requests, purchases that a status
+names, owners, orphans) and the last one (the charges of a budget). `formerOwners` and `budgets` are arrays.
 """
 
 BUDGETS: dict[str, Keys] = {"keys": (("keys", 1),), "resets": (("resetsAt", 1),)}

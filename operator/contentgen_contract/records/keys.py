@@ -43,6 +43,7 @@ _STORED = re.compile(
 TEMPORARY = "temp/"
 """Prefix of temporary files, which the legacy service deleted after 24 hours. Nothing that a job waits for is there."""
 
+_SEND = re.compile(r"purchases/by-key/[0-9a-f]{64}/(?P<number>[0-9]{9})(?P<end>-end)?\.json")
 _OUTCOME = re.compile(
     r"runs/(?P<job>[A-Za-z0-9][A-Za-z0-9._-]{0,127})/(?P<run>[1-9]\d{0,6})/(prepare|collect)-[1-9]\d{0,8}\.json"
 )
@@ -142,6 +143,45 @@ def purchase_response(purchase_id: str) -> str:
     return f"{purchase_prefix(purchase_id)}response.json"
 
 
+EVIDENCE = "purchases/by-key/"
+"""Prefix of the create-only objects that prove purchases after a restore of the ledger. None is ever deleted."""
+
+CREATE_ONLY_CHECK = f"{EVIDENCE}create-only"
+"""Key of the object with which the operator checks that the store refuses a second creation."""
+
+
 def purchase_marker(buying_key: str) -> str:
     """Key of the create-only marker of a purchase, which is not deleted with its outputs."""
-    return f"purchases/by-key/{hashlib.sha256(buying_key.encode()).hexdigest()}.json"
+    return f"{EVIDENCE}{_digest(buying_key)}.json"
+
+
+def sends_prefix(buying_key: str, number: int | None = None) -> str:
+    """Prefix of the objects of all tries to send a purchase, or of one. Keys sort by the number of the try."""
+    return f"{EVIDENCE}{_digest(buying_key)}/" + ("" if number is None else f"{number:09}")
+
+
+def send_object(buying_key: str, number: int) -> str:
+    """Key of the create-only object without which the try is not sent."""
+    return f"{sends_prefix(buying_key, number)}.json"
+
+
+def send_end(buying_key: str, number: int) -> str:
+    """Key of the create-only object that says that the try was not accepted."""
+    return f"{sends_prefix(buying_key, number)}-end.json"
+
+
+class SendKey(NamedTuple):
+    """Number of a try, and whether the object is its end."""
+
+    number: int
+    is_end: bool
+
+
+def send_of(key: str) -> SendKey | None:
+    """The try of an object under `sends_prefix`; None for any other key."""
+    found = _SEND.fullmatch(key)
+    return SendKey(int(found["number"]), found["end"] is not None) if found else None
+
+
+def _digest(buying_key: str) -> str:
+    return hashlib.sha256(buying_key.encode()).hexdigest()

@@ -217,6 +217,12 @@ class VersionStatus(Value):
         pattern=patterns.UID,
         description="The jobId in the keys of the files; of another resource for an adopted run.",
     )
+    purchase_id: str | None = Field(
+        None,
+        max_length=64,
+        pattern=patterns.UID,
+        description="ID of the purchase, which the ledger must know before anything else is paid.",
+    )
     completed_at: Instant | None = Field(None, description="End of the run.")
     bucket: str | None = Field(None, max_length=255, description="Bucket of the files.")
     files: tuple[OutputFile, ...] = Field(

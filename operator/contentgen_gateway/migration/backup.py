@@ -181,7 +181,10 @@ def _insert(collection: Collection[Document], documents: list[Document]) -> int:
 _DUPLICATE = 11000
 
 
-_COMPARED_FIELDS = ("_id", "state", "changedAt", "status", "progress", "completedAt", "revision")
+_COMPARED_FIELDS = (
+    "_id", "state", "step", "changedAt", "sentBy", "sendNumber", "jobId", "requestId", "orphanedAt", "discardAsked",
+    "others", "status", "progress", "completedAt", "revision",
+)  # fmt: skip
 
 
 def _replace(collection: Collection[Document], stored: Document, merged: Mapping[str, Any] | None) -> bool:

@@ -360,6 +360,7 @@ def _collect(case: DecisionInput, purchase: Purchase) -> Plan:
         run_hash=case.run.run_hash,
         rerun=case.run.rerun,
         job_id=case.resource.ref.uid,
+        purchase_id=purchase.purchase_id,
         completed_at=case.now,
         bucket=case.policy.bucket,
         files=tuple(
@@ -381,7 +382,7 @@ def _adopt_outputs(case: DecisionInput, purchase: Purchase) -> Plan:
     """Complete with an already collected purchase: of a reconcile that crashed, or of a deleted resource."""
     if not case.observed.outputs_stored:
         return _outputs_missing(case, purchase)
-    stored = VersionStatus.model_validate(purchase.outputs or {"version": 0})
+    stored = VersionStatus.model_validate((purchase.outputs or {"version": 0}) | {"purchaseId": purchase.purchase_id})
     if (stored.job_id, stored.version) == (case.resource.ref.uid, case.run.version):
         return _complete(case, stored, Reason.COMPLETED, _stored_text(case, stored), ())
     version = stored.model_copy(update={"version": case.run.version})

@@ -93,7 +93,8 @@ def pay(case: DecisionInput) -> Plan:
         return plan.model_copy(update={"moves": (_account_transition(case, planned, purchase.account),)})
     if case.run.provider_account != purchase.account:
         return plan
-    purchase = purchase.model_copy(update={"purchase_id": planned.purchase_id})
+    tries = {"send_number": planned.send_number, "ended_by": planned.ended_by}
+    purchase = purchase.model_copy(update={"purchase_id": planned.purchase_id, **tries})
     return plan.model_copy(update={"payment": _payment(case, planned, purchase, call)})
 
 

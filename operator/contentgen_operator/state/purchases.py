@@ -121,6 +121,8 @@ class Purchase(Value):
     cancel_asked_at: datetime | None = None  # last cancellation that did not end the request
     finished_at: datetime | None = None
     tries: int = 1  # POSTs sent, including this one; earlier ones were not accepted
+    send_number: int = 0  # of the last try, by which its object in the bucket is named (`state/sends.py`)
+    ended_by: str | None = None  # `sent_by` of the last try that is known not to be accepted
     permanent: bool = False  # refused for good
     key_refused: bool = False  # the operator needs another key
     error: str = ""

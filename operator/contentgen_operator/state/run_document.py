@@ -6,8 +6,8 @@ projection. Numbers in the document only grow.
 
 import hashlib
 import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 from pydantic import Field
 
@@ -57,6 +57,8 @@ class UnrecordedRun(Value):
     purchase_id: str | None = None
     request_id: str | None = None
     over: bool = False  # whether the run had ended by the status
+    purchases: tuple[str, ...] = ()  # ids of named purchases that the ledger lacks
+    purchases_only: bool = False  # MongoDB has the run
 
 
 class RunDocument(Value):
@@ -72,6 +74,7 @@ class RunDocument(Value):
     run: FrozenRun | None = None  # the run in progress, or the last one
     versions: tuple[VersionStatus, ...] = Field((), max_length=MAX_VERSIONS)
     claim: UnrecordedRun | None = None  # blocks payments until a person allows them
+    given_up: tuple[str, ...] = ()  # ids of lost purchases in spite of which a person has allowed payments
     expired_at: Instant | None = None  # when the operator deleted the resource after its ttlSecondsAfterFinished
     predecessor: FrozenRun | None = Field(None, exclude=True)  # of the expired resource of this name; not stored
 
@@ -113,12 +116,23 @@ class RunDocument(Value):
         number, version = max(self.number, run.number), max(self.version, run.version)
         return self.model_copy(update={"claim": claim, "number": number, "version": version})
 
+    def claimed_purchases(self, lost: Iterable[str]) -> "RunDocument":
+        """The document with payments blocked while the ledger lacks purchases: by a claim of their own, or with that of
+        a run.
+        """
+        purchases, claim = tuple(sorted(lost)), self.claim
+        if claim is not None and not claim.purchases_only:
+            return self.model_copy(update={"claim": claim.model_copy(update={"purchases": purchases})})
+        own = UnrecordedRun(number=self.number, version=self.version, purchases=purchases, purchases_only=True)
+        return self.model_copy(update={"claim": own if purchases else None})
+
 
 def next_document(document: RunDocument, status: ResourceStatus, *, allowed: bool) -> RunDocument:
     """The document of which a planned status is the projection. `allowed`: a person has allowed payments."""
     changes: dict[str, object] = {"versions": status.versions, "expired_at": None}  # it was not deleted after all
-    if allowed:
-        changes["claim"] = None
+    if allowed and document.claim is not None:
+        lost = {*document.given_up, *document.claim.purchases}
+        changes |= {"claim": None, "given_up": tuple(sorted(lost))}
     return document.begun(status.run).model_copy(update=changes)
 
 
@@ -153,6 +167,27 @@ def projected(document: RunDocument, status: ResourceStatus, more: tuple[Version
     same = (status.run and status.run.number) == (run and run.number)
     kept = status if same else ResourceStatus(job_id=status.job_id, conditions=status.conditions)
     return kept.model_copy(update={"run": run, "versions": versions})
+
+
+class NamedPurchases(NamedTuple):
+    """Ids of purchases that the ledger must know; it must have the `paid` ones as more than planned or refused."""
+
+    known: frozenset[str]
+    paid: frozenset[str]
+
+
+def named_purchases(document: RunDocument, status: ResourceStatus, *, over: bool) -> NamedPurchases:
+    """Purchases of the finished versions, and of the run if it is over: one that goes on is compared by itself."""
+    run = status.run if over else None
+    versions = {each.purchase_id for each in (*document.versions, *status.versions)}
+    last = {run.purchase_id} if run is not None else set()
+    paid = versions | (last if run is not None and run.request_id else set())
+    paid |= {*(document.claim.purchases if document.claim is not None else ())}  # the status may name them no more
+    given_up = {None, *document.given_up}
+    return NamedPurchases(
+        known=frozenset(each for each in (paid | last) - given_up if each),
+        paid=frozenset(each for each in paid - given_up if each),
+    )
 
 
 def unknown_versions(document: RunDocument, status: ResourceStatus) -> tuple[VersionStatus, ...]:

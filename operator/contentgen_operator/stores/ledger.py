@@ -47,9 +47,9 @@ _RATE_SECONDS = 60.0
 _INTENT, _PLANNED = PurchaseState.INTENT.value, PurchaseStep.PLANNED.value
 _PROCESS = f"{socket.gethostname()}/{secrets.token_hex(4)}"
 # Fields of an unpaid purchase that a new owner replaces; those of an earlier owner's attempt stay, and its id.
-_KEPT = {"tries", "purchaseId", "formerOwners"}
+_KEPT = {"tries", "purchaseId", "formerOwners", "sendNumber", "endedBy"}
 # Fields by which a request is searched for, as of its sending.
-_SENT_AS = ("user_id", "provider", "account", "model", "marker", "loras", "units", "sent_input")
+_SENT_AS = ("user_id", "provider", "account", "model", "marker", "loras", "units", "sent_input", "send_number")
 # Cost, as prices may have changed since it was planned.
 _PRICED_AS = ("bound_micros", "budgets", "estimated_micros", "unit_micros", "unit", "billing", "price_source")
 
@@ -145,17 +145,38 @@ class Ledger:
         return sent_by
 
     def _send(self, key: PurchaseKey, purchase: Purchase, now: datetime, planned_at: datetime | None) -> str | None:
-        sent_by = f"{_PROCESS}/{secrets.token_hex(8)}"
+        sent_by = new_sent_by()
         where: Document = {"_id": str(key), "state": _INTENT, "step": _PLANNED, "jobId": purchase.job_id}
         where |= {"changedAt": planned_at} if planned_at is not None else {}
-        change = {"step": PurchaseStep.SENDING.value, "sentBy": sent_by, "sentAt": now, "changedAt": now}
-        change |= purchase.model_dump(mode="python", by_alias=True, include={*_SENT_AS, *_PRICED_AS}) | self._class
+        change = self._sending(purchase, sent_by, now, now)
         try:
             sent = self._collection.update_one(where, {"$set": change}).modified_count == 1
         except PyMongoError:
             self._unsent.add(sent_by)
             raise
         return sent_by if sent else None
+
+    def _sending(self, purchase: Purchase, sent_by: str, sent_at: datetime, now: datetime) -> Document:
+        """Fields of a purchase that is being sent."""
+        change = {"step": PurchaseStep.SENDING.value, "sentBy": sent_by, "sentAt": sent_at, "changedAt": now}
+        given = purchase.model_dump(mode="python", by_alias=True, include={*_SENT_AS, *_PRICED_AS})
+        return change | given | self._class
+
+    async def note_sent(self, key: PurchaseKey, purchase: Purchase, sent_by: str, at: datetime, now: datetime) -> bool:
+        """Compare-and-set from `planned` to `sending` for a try that was made already; True if the ledger has it.
+
+        Unlike after `send`, a reply that was lost does not make it planned again.
+        """
+        noted = await asyncio.to_thread(self._note_sent, key, purchase, self._sending(purchase, sent_by, at, now))
+        if noted:
+            self.on_change(purchase.model_copy(update={"step": PurchaseStep.SENDING, "sent_at": at}))
+        return noted
+
+    def _note_sent(self, key: PurchaseKey, purchase: Purchase, change: Document) -> bool:
+        where = {"_id": str(key), "state": _INTENT, "jobId": purchase.job_id}
+        repeated = {"step": PurchaseStep.SENDING.value, "sentBy": change["sentBy"]}
+        where |= {"$or": [{"step": _PLANNED}, repeated]}
+        return self._collection.update_one(where, {"$set": change}).matched_count == 1
 
     async def withdraw(self, key: PurchaseKey, sent_by: str) -> None:
         """Compare-and-set from `sending` back to `planned`, if no byte of the attempt was sent.
@@ -167,7 +188,7 @@ class Ledger:
 
     def _unsend(self, key: PurchaseKey | StoredKey, sent_by: str) -> None:
         where = {"_id": str(key), "state": _INTENT, "step": PurchaseStep.SENDING.value, "sentBy": sent_by}
-        self._collection.update_one(where, {"$set": {"step": _PLANNED, "sentBy": None}})
+        self._collection.update_one(where, {"$set": {"step": _PLANNED, "sentBy": None, "endedBy": sent_by}})
         self._unsent.discard(sent_by)
 
     async def move(self, move: LedgerTransition) -> Purchase | None:
@@ -188,6 +209,14 @@ class Ledger:
         changed = _purchase(moved)
         self.on_change(changed)
         return changed
+
+    async def lost(self, known: frozenset[str], paid: frozenset[str]) -> frozenset[str]:
+        """The ids among `known` that the ledger lacks, and those among `paid` that it has as unpaid."""
+        return await asyncio.to_thread(self._lost, known, paid)
+
+    def _lost(self, known: frozenset[str], paid: frozenset[str]) -> frozenset[str]:
+        found = [_purchase(each) for each in self._collection.find({"purchaseId": {"$in": sorted(known)}})]
+        return known - {each.purchase_id for each in found if not (each.unpaid and each.purchase_id in paid)}
 
     async def collected(self, tenant: Tenant, namespace: str, kind: Kind, name: str) -> list[Purchase]:
         """Collected purchases of the resources of this name, ordered by key."""
@@ -393,6 +422,11 @@ class Ledger:
             if each.get("submittedAt") and each.get("units")
         ]
         return median(rates) if rates else None
+
+
+def new_sent_by() -> str:
+    """Name of a try to send a purchase: this process, and a random number."""
+    return f"{_PROCESS}/{secrets.token_hex(8)}"
 
 
 def _ignore(_: Purchase) -> None:

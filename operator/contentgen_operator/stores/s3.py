@@ -34,7 +34,7 @@ from contentgen_operator.state.plan import StoredAnswer
 from contentgen_operator.state.provider_requests import Answer
 from contentgen_operator.stores import bucket_lifecycle
 from contentgen_runtime import s3
-from contentgen_runtime.store_errors import BucketMissing, NotDeleted
+from contentgen_runtime.store_errors import BucketMissing, CreateOnlyIgnored, NotDeleted
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -103,6 +103,8 @@ class Storage:
         self._client = s3.connect(session, region, endpoint)
         same = self._public_endpoint == endpoint
         self._public = self._client if same else s3.connect(session, region, self._public_endpoint)
+        self._hurried = s3.connect(session, region, endpoint, hurried=True)
+        self._creates_only = False  # not known yet
         self._heads = FairPool(s3.PARALLEL, _NAMESPACE_HEADS, "head")
 
     def ensure_bucket(self) -> None:
@@ -117,6 +119,19 @@ class Storage:
                 raise
             self._create_bucket()
         self._ensure_versioning()
+        try:
+            self._require_create_only()
+        except (CreateOnlyIgnored, ClientError) as error:  # said at each payment again, by `require_bucket`
+            _log.error("nothing is paid: %s", error)
+
+    def _require_create_only(self) -> None:
+        """Raises CreateOnlyIgnored if the second creation of an object succeeds."""
+        if self._creates_only:
+            return
+        created = [self._create(keys.CREATE_ONLY_CHECK, b"{}") for _ in range(2)]
+        if created[-1]:
+            raise CreateOnlyIgnored(self.bucket)
+        self._creates_only = True
 
     def _ensure_versioning(self) -> None:
         try:
@@ -188,7 +203,7 @@ class Storage:
         return f"{s3.bucket_url(self._public_endpoint, self.bucket)}/{key}"
 
     async def require_bucket(self) -> None:
-        """Raises BucketMissing, or boto3's errors for an unavailable store."""
+        """Raises BucketMissing, CreateOnlyIgnored, or boto3's errors for an unavailable store."""
         await asyncio.to_thread(self._require_bucket)
 
     def _require_bucket(self) -> None:
@@ -198,6 +213,7 @@ class Storage:
             if s3.code(error) in _NO_BUCKET:
                 raise BucketMissing(self.bucket) from None
             raise
+        self._require_create_only()
 
     async def outcome(self, owner: Owner, key: str) -> Outcome | None:
         """Outcome that a worker stored; None if there is none. Raises InvalidOutcome or NotOwned."""
@@ -379,11 +395,29 @@ class Storage:
             return None
         return named if isinstance(named, str) and re.fullmatch(patterns.UID, named) else _UNREADABLE
 
-    def _create(self, key: str, body: bytes | IO[bytes]) -> bool:
+    async def put_evidence(self, key: str, body: bytes) -> bool:
+        """Create an object under keys.EVIDENCE by one attempt of about 2 s; False if it exists. Raises NotOwned."""
+        return await asyncio.to_thread(self._create, _evidence(key), body, self._hurried)
+
+    async def evidence(self, key: str) -> bytes | None:
+        """Content of an object under keys.EVIDENCE; None if it is missing. Raises NotOwned."""
+        return await asyncio.to_thread(self._read, _evidence(key), _MAX_OUTCOME_BYTES)
+
+    async def evidence_keys(self, prefix: str, after: str) -> list[str]:
+        """Keys under a prefix in keys.EVIDENCE that follow `after`; one request for each 1000. Raises NotOwned."""
+        return await asyncio.to_thread(self._evidence_keys, _evidence(prefix), after)
+
+    def _evidence_keys(self, prefix: str, after: str) -> list[str]:
+        pages = self._client.get_paginator("list_objects_v2").paginate(
+            Bucket=self.bucket, Prefix=prefix, StartAfter=after
+        )
+        return [each["Key"] for page in pages for each in page.get("Contents", ())]
+
+    def _create(self, key: str, body: bytes | IO[bytes], client: "S3Client | None" = None) -> bool:
         """Create a JSON object; False if it exists, and then it is not changed."""
         try:
             with self._bucket_expected():
-                self._client.put_object(
+                (client or self._client).put_object(
                     Bucket=self.bucket, Key=key, Body=body, ContentType="application/json", IfNoneMatch="*"
                 )
         except ClientError as error:
@@ -436,6 +470,12 @@ class _Versions:
 
     all: list[tuple[str, str]] = field(default_factory=list)
     sizes: dict[str, int] = field(default_factory=dict)
+
+
+def _evidence(key: str) -> str:
+    if not key.startswith(keys.EVIDENCE):
+        raise NotOwned(key)
+    return key
 
 
 def _checksum(claim: FileClaim) -> str:

@@ -25,6 +25,7 @@ from contentgen_operator.state.purchases import Purchase, PurchaseKey, PurchaseS
 from contentgen_operator.state.run_document import (
     FrozenRun,
     RunDocument,
+    named_purchases,
     projected,
     projected_run,
     unknown_versions,
@@ -71,6 +72,7 @@ class StatusVerifier:
             document = await self._first(resource)
         elif (raised := await self._with_later_runs(resource, document)) != document:
             document = await self._stored(raised)
+        document = await self._with_lost_purchases(resource, document)
         return await self._with_scope(await self._projection(resource, document))
 
     async def _projection(self, resource: Resource, document: RunDocument) -> Resource:
@@ -176,6 +178,22 @@ class StatusVerifier:
             return document
         _warn(resource, f"paid attempt {run.paid_attempt} is not in MongoDB, so nothing is paid")
         return document.claimed(run, over=False)
+
+    async def _with_lost_purchases(self, resource: Resource, document: RunDocument) -> RunDocument:
+        """Document with payments blocked while the ledger lacks a purchase that the status or the document names, or
+        has it as unpaid: MongoDB was restored, and after an edit the same could be bought again.
+        """
+        run, over = resource.status.run, ended(resource)
+        if run is not None and over and is_of_another_class(resource, run):
+            return document
+        named = named_purchases(document, resource.status, over=over)
+        lost = await self._ledger.lost(named.known, named.paid) if named.known else ()
+        claimed = document.claimed_purchases(lost)
+        if claimed == document:
+            return document
+        if claimed.claim is not None:
+            _warn(resource, f"purchase {', '.join(claimed.claim.purchases)} is not in the ledger, so nothing is paid")
+        return await self._stored(claimed)
 
     async def _stored(self, document: RunDocument) -> RunDocument:
         stored = await self._runs.put(document)
@@ -367,7 +385,7 @@ def _owned(resource: Resource, version: VersionStatus, jobs: Iterable[str]) -> V
 
 
 def _without_outputs(version: VersionStatus) -> VersionStatus:
-    return version.model_copy(update={"job_id": None, "bucket": None, "files": (), "facts": {}})
+    return version.model_copy(update={"job_id": None, "purchase_id": None, "bucket": None, "files": (), "facts": {}})
 
 
 def files_of(resource: Resource, version: VersionStatus, jobs: Iterable[str]) -> Owner:

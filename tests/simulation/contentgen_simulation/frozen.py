@@ -90,13 +90,13 @@ class _Calls:
 
 
 class _Collection:
-    def __init__(self, collection: Any, freezer: Freezer) -> None:
+    def __init__(self, collection: Any, point: Callable[[str], None]) -> None:
         self._collection = collection
-        self._freezer = freezer
+        self._point = point
 
     @property
     def database(self) -> "_Database":
-        return _Database(self._collection.database, self._freezer)
+        return _Database(self._collection.database, self._point)
 
     def __getattr__(self, name: str) -> Any:
         value, label = getattr(self._collection, name), f"mongo.{self._collection.name}.{name}"
@@ -104,19 +104,24 @@ class _Collection:
             return value
 
         def call(*args: Any, **named: Any) -> Any:
-            self._freezer.point(label)
+            self._point(label)
             return value(*args, **named)
 
         return call
 
 
 class _Database:
-    def __init__(self, database: Any, freezer: Freezer) -> None:
+    def __init__(self, database: Any, point: Callable[[str], None]) -> None:
         self._database = database
-        self._freezer = freezer
+        self._point = point
 
     def __getitem__(self, name: str) -> Any:
-        return _Collection(self._database[name], self._freezer)
+        return _Collection(self._database[name], self._point)
+
+
+def traced_collection(collection: Any, point: Callable[[str], None]) -> Any:
+    """A collection that calls `point` with the name of each command before it."""
+    return _Collection(collection, point)
 
 
 class FormerLeader(World):
@@ -128,7 +133,7 @@ class FormerLeader(World):
         self.kube: Any = _Calls(world.kube, "kube", freezer)
         self.storage: Any = _Calls(world.storage, "storage", freezer)
         self.provider: Any = _Calls(world.provider, "provider", freezer)
-        self.database = _Database(world.database, freezer)
+        self.database = _Database(world.database, freezer.point)
         self.leadership = freezer.leadership
         self.restart()
 

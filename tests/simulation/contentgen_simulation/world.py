@@ -25,7 +25,7 @@ from contentgen_contract.records.tenancy import Tenant
 from contentgen_contract.resources.operator_class import DEFAULT_CLASS
 from contentgen_contract.resources.status import ResourceStatus
 from contentgen_contract.worker.orders import Limits, Outcome
-from contentgen_operator import act, reconcile
+from contentgen_operator import act, reconcile, sending
 from contentgen_operator.act import Actor
 from contentgen_operator.background.budgets import BudgetKeeper
 from contentgen_operator.background.orphans import Orphans, Retention
@@ -368,6 +368,19 @@ class MemoryStorage:
             return None
         return str(found["purchaseId"])
 
+    async def put_evidence(self, key: str, body: bytes) -> bool:
+        async def write() -> bool:
+            return self.objects.setdefault(key, body) is body
+
+        return bool(await self._writes("evidence", write))
+
+    async def evidence(self, key: str) -> bytes | None:
+        found: bytes | None = self.objects.get(key)
+        return found
+
+    async def evidence_keys(self, prefix: str, after: str) -> list[str]:
+        return sorted(each for each in self.objects if each.startswith(prefix) and each > after)
+
     def provider_get(self, owner: Owner, key: str) -> str:
         return f"http://s3.example/bucket/{require_owned(owner, key)}?X-Amz-Signature=secret"
 
@@ -583,7 +596,7 @@ class World:
         self.caches: list[Cache] = []
         self.orphans: list[Orphans] = []
         self.delivers = True  # whether the watch delivers changes
-        for module in (reconcile, act):
+        for module in (reconcile, act, sending):
             monkeypatch.setattr(module, "utc_now", lambda: self.now)
         self.restart()
 

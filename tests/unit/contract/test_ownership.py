@@ -99,8 +99,14 @@ REACHES: dict[str, Callable[[Storage, str], Any]] = {
     "put_answer": lambda storage, folder: storage.put_answer(
         StoredAnswer(owner=MINE, key=f"{folder}a.json", answer=AnswerFile.of({}))
     ),
+    "put_evidence": lambda storage, folder: storage.put_evidence(f"{folder}a.json", b"{}"),
+    "evidence": lambda storage, folder: storage.evidence(f"{folder}a.json"),
+    "evidence_keys": lambda storage, folder: storage.evidence_keys(folder, folder),
 }
 """Public methods of Storage with a key of the bucket; `test_all_of_them_are_here` checks completeness."""
+
+OF_NO_OWNER = {"remove_temporary", "put_evidence", "evidence", "evidence_keys"}
+"""Their keys have a prefix of the operator."""
 
 WITHOUT_A_KEY = {
     "ensure_bucket", "require_bucket", "plain_url", "put_marker", "marker", "source_get", "old_versions",
@@ -142,7 +148,7 @@ async def test_no_signer_reader_or_deleter_takes_a_foreign_key(method: str, fold
     assert asked == [], "nothing was asked of the store"
 
 
-@pytest.mark.parametrize("method", sorted(REACHES.keys() - {"remove_temporary"}))  # of no owner
+@pytest.mark.parametrize("method", sorted(REACHES.keys() - OF_NO_OWNER))
 async def test_each_takes_its_owners_keys(method: str, storage: Storage) -> None:
     await _result(REACHES[method](storage, f"transcripts/ann/{UID}/"))
 

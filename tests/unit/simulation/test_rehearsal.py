@@ -47,6 +47,8 @@ from contentgen_simulation.rehearsal.generate import (
     PHASES,
     POLICY_SEED,
     POLICY_TURNS,
+    RESTORE_SEED,
+    RESTORE_TURNS,
     REWOUND,
     TURNS,
     UIDS,
@@ -68,7 +70,7 @@ from contentgen_simulation.rehearsal.world.world import RehearsalWorld
 pytestmark = pytest.mark.filterwarnings("ignore::pydantic.PydanticDeprecatedSince20")
 
 SAMPLE, POLICY_SAMPLE = 81, 24
-POLICY_PLANS = 1000  # of `make rehearse`
+POLICY_PLANS, RESTORE_PLANS = 1000, 750  # of `make rehearse`
 ALL = os.environ.get("CONTENTGEN_ACCEPTANCE") == "all"
 IMAGES, LORA = Kind.IMAGE_GENERATION, Kind.LORA_TRAINING
 TWO = (Subject("ns", IMAGES, "one"), Subject("other", IMAGES, "two", 1))
@@ -131,7 +133,8 @@ def test_a_seed_always_tells_the_same_story() -> None:
 @cache
 def all_plans() -> tuple[RehearsalPlan, ...]:
     """The plans of `make rehearse`."""
-    seeds = (*range(3000), *range(POLICY_SEED, POLICY_SEED + POLICY_PLANS))
+    restores = range(RESTORE_SEED, RESTORE_SEED + RESTORE_PLANS)
+    seeds = (*range(3000), *range(POLICY_SEED, POLICY_SEED + POLICY_PLANS), *restores)
     return tuple(generate(seed) for seed in seeds)
 
 
@@ -145,7 +148,9 @@ def test_plans_cover_what_they_should() -> None:
     fates = {each.results["1"] for each in plans if each.group == "results"}
     assert fates == set(FATES)
     assert {event.args["code"] for event in events if event.do == "refuse"} >= {403, 422, 429}
-    assert {event.args["action"] for event in events if event.do == "io"} == {"crash", "error", "freeze", "sigterm"}
+    assert {event.args["action"] for event in events if event.do == "io"} == {
+        "crash", "error", "freeze", "sigterm", "meanwhile",
+    }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -222,8 +227,8 @@ def test_every_combination_has_its_turn() -> None:
 
 def test_the_table_of_plan_classes_is_that_of_the_code() -> None:
     table = contentgen_simulation.rehearsal.__doc__ or ""
-    assert set(GROUPS) == {*TURNS, *POLICY_TURNS}
-    for turns, plans in ((TURNS, 3000), (POLICY_TURNS, POLICY_PLANS)):
+    assert set(GROUPS) == {*TURNS, *POLICY_TURNS, *RESTORE_TURNS}
+    for turns, plans in ((TURNS, 3000), (POLICY_TURNS, POLICY_PLANS), (RESTORE_TURNS, RESTORE_PLANS)):
         for name in turns:
             assert f"    {name} {plans * turns.count(name) // len(turns)} " in table
     for planted, (signature, _) in PLANTED.items():

@@ -41,6 +41,13 @@ Plan classes (functions of `generate.py`), with the plans of each in a run of 3,
                               more; its address is private, or becomes it; crashes at each point of a delivery
     audited 100               the same around an audit of the providers' accounts; crashes at each point of an audit
 
+750 more, from seed 2,000,000 on, are of restored stores and of ledgers that others change:
+
+    restored 535              each store combination restored to each state of a purchase, with `contentgen restore` in
+                              between or not; the resource untouched, applied again, gone, edited and reverted
+    lost_object 107           the marker of a purchase, or the object of a try or its end, is lost in the bucket
+    interleaved 107           another process works on the resource between two operations of a ledger method
+
 A third of the plans has a ContentBudget, which is raised later. A third has a webhook, a sixth an audit of the
 providers' accounts.
 

@@ -5,7 +5,7 @@ import sys
 import time
 
 from contentgen_simulation.rehearsal.campaign import COMMAND, Report, campaign, shrink
-from contentgen_simulation.rehearsal.generate import POLICY_SEED, generate
+from contentgen_simulation.rehearsal.generate import POLICY_SEED, RESTORE_SEED, generate
 from contentgen_simulation.rehearsal.known import KNOWN, reason_of
 from contentgen_simulation.rehearsal.run import quiet, rehearse
 
@@ -46,8 +46,10 @@ def _campaign(plans: int, seed: int, processes: int) -> int:
 
 
 def _series(plans: int, seed: int) -> list[tuple[int, int]]:
-    """First seed and number of the plans: a third more are of the policies' groups."""
-    return [(seed, plans)] + ([(POLICY_SEED + seed, plans // 3)] if seed < POLICY_SEED else [])
+    """First seed and number of the plans: a third more are of the policies' groups, a quarter of restored stores."""
+    if seed >= POLICY_SEED:
+        return [(seed, plans)]
+    return [(seed, plans), (POLICY_SEED + seed, plans // 3), (RESTORE_SEED + seed, plans // 4)]
 
 
 def _tell(report: Report) -> None:

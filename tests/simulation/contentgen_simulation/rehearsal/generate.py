@@ -38,6 +38,8 @@ GROUPS: dict[str, Draft] = {}
 TURNS: list[str] = []  # names of groups, in the order in which the seeds take them
 POLICY_SEED = 1_000_000  # first seed of the groups of policies, whose number moves no other group's seeds
 POLICY_TURNS: list[str] = []  # their names, in the order in which the seeds from POLICY_SEED on take them
+RESTORE_SEED = 2_000_000  # first seed of the groups of restored stores
+RESTORE_TURNS: list[str] = []  # their names, likewise
 _EXACT: set[str] = set()  # groups without people and their moments: each plan has its place among the combinations
 
 
@@ -62,8 +64,22 @@ def of_policy(turns: int) -> Callable[[Draft], Draft]:
     return entered
 
 
+def of_restores(turns: int) -> Callable[[Draft], Draft]:
+    """Decorator that registers a group of plans with restored stores. Each has its place among the combinations."""
+
+    def entered(draft: Draft) -> Draft:
+        GROUPS[draft.__name__] = draft
+        RESTORE_TURNS.extend([draft.__name__] * turns)
+        _EXACT.add(draft.__name__)
+        return draft
+
+    return entered
+
+
 def turn_of(seed: int) -> tuple[list[str], int]:
     """Groups that take the seed in turn, and the seed's number among theirs."""
+    if seed >= RESTORE_SEED:
+        return RESTORE_TURNS, seed - RESTORE_SEED
     return (POLICY_TURNS, seed - POLICY_SEED) if seed >= POLICY_SEED else (TURNS, seed)
 
 
@@ -382,6 +398,82 @@ def _in_phase(random: Random, plan: RehearsalPlan, phase: str) -> RehearsalPlan:
             return replace(plan, replies={"1": random.choice(("lost", "dropped"))}, history={"lag": 9 * DAY})
         case _:
             return plan
+
+
+RESTORED = (*REWOUND, ("mongo", "etcd", "bucket"))
+AFTERWARDS = ("nothing", "re-apply", "gone", "edit")
+RESTORES = tuple(
+    (state, stores, after, merged)
+    for state, stores, after in product((*STATES[1:], *STEPS, "discarded"), RESTORED, AFTERWARDS)
+    for merged in ((False, True) if "mongo" in stores else (False,))
+)
+"""State of the purchase in the backup, restored stores, what follows, and whether `contentgen restore` of a later
+backup is run before the operator starts.
+"""
+LEDGER_POINTS = 40  # operations of the ledger until a purchase is collected
+RESTORED_AT = 3 * HOUR  # when each purchase has reached its last state
+
+
+@of_restores(5)
+def restored(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
+    """Stores restored to each state of a purchase; the resource untouched, applied again, or edited and reverted."""
+    state, stores, after, merged = RESTORES[_number(plan) * 13 % len(RESTORES)]  # 13: a sample has all states
+    plan = _towards(random, replace(plan, takes=random.choice((2.0, 60.0))), state)
+    # A person's deletion of the files is not undone with the ledger.
+    plan = _with_options(plan, deletionPolicy="Delete" if state == "discarded" else "Retain")
+    plan = _with(plan, PlannedEvent("snapshot", 0.0, f"state:{state}"))
+    plan = _with(plan, *_rewound_at(RESTORED_AT, stores, merged=merged))
+    return _with(plan, *_afterwards(random, RESTORED_AT, after))
+
+
+def _rewound_at(at: float, stores: tuple[str, ...], *, merged: bool) -> list[PlannedEvent]:
+    made = [PlannedEvent("rewind", at, args={"stores": list(stores)})]
+    if merged:
+        made += [PlannedEvent("back_up", at - 100.0), PlannedEvent("restore", at + 1.0)]
+    return made
+
+
+def _afterwards(random: Random, at: float, what: str) -> list[PlannedEvent]:
+    later = at + random.choice((30.0, 60.0, HOUR))
+    match what:
+        case "re-apply":
+            return [PlannedEvent("delete", later), PlannedEvent("apply", later + 60.0)]
+        case "gone":
+            return [PlannedEvent("delete", at - 30.0), PlannedEvent("apply", later)]
+        case "edit":
+            edits = ((later, 1), (later + random.choice((0.5, 60.0, 600.0)), 0))
+            return [PlannedEvent("edit", when, args={"variant": variant}) for when, variant in edits]
+        case _:
+            return []
+
+
+LOST = tuple(product(("marker", "send", "end"), (*STEPS, "refused", "submitted", "collected"), (False, True)))
+"""Lost object, state of the purchase at that moment, and whether MongoDB is restored to that moment later."""
+
+
+@of_restores(1)
+def lost_object(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
+    """A single object of a purchase lost in the bucket; MongoDB restored where that object is not the only proof."""
+    what, state, rewinds = LOST[_number(plan) * 7 % len(LOST)]
+    plan = _with_options(replace(plan, takes=random.choice((2.0, 60.0))), deletionPolicy="Retain")
+    plan = _towards(random, plan, state)
+    plan = _with(plan, PlannedEvent("lose", random.choice((0.0, 60.0)), f"state:{state}", args={"what": what}))
+    if rewinds and what != "send":
+        plan = _with(plan, PlannedEvent("snapshot", 0.0, f"state:{state}"))
+        plan = _with(plan, *_rewound_at(RESTORED_AT, ("mongo",), merged=False))
+    return _with(plan, *_afterwards(random, RESTORED_AT, random.choice(AFTERWARDS)))
+
+
+@of_restores(1)
+def interleaved(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
+    """Another process that works on the resource between two operations of a ledger method."""
+    state = random.choice((*STEPS, "refused", "refused", "submitted", "collected", "failed"))
+    plan = _towards(random, replace(plan, takes=random.choice((2.0, 60.0))), state)
+    if random.random() < 0.3:
+        later = RESTORED_AT + random.choice((0.0, 60.0))
+        plan = _with(plan, *_afterwards(random, later, random.choice(AFTERWARDS[1:])))
+    struck = {"anchor": "ledger", "nth": _number(plan) * 7 % LEDGER_POINTS, "action": "meanwhile"}
+    return _with(plan, PlannedEvent("io", args=struck | {"side": random.choice(("before", "after"))}))
 
 
 @group

@@ -289,8 +289,12 @@ def allowed(operation: str, what: str, before: Any, after: Any) -> bool:
     # A provider checks no precondition. The cancellation was decided before, and a second one changes nothing.
     if operation == "provider.cancel":
         return what == "cancelled" and before == after[:1]
+    # A try that the former leader has begun is taken back by its name, and its object is its own.
+    if operation == "storage.put_evidence" and what.startswith("ledger "):
+        return (before["step"], after["step"], after["endedBy"]) == ("sending", "planned", before["sentBy"])
     # Created only, under the id of a purchase or of its key, with the same content from every writer.
-    return operation in ("storage.put_answer", "storage.put_marker") and _is_new_object(what, before)
+    created = ("storage.put_answer", "storage.put_marker", "storage.put_evidence")
+    return operation in created and _is_new_object(what, before)
 
 
 def _is_new_object(what: str, before: Any) -> bool:

@@ -1,7 +1,9 @@
 """Ledger on mongomock: one payer per purchase, and compare-and-set for every change."""
 
+import asyncio
 import time
 import uuid
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,6 +21,8 @@ from contentgen_operator.state.purchases import (
     new_purchase_id,
 )
 from contentgen_operator.stores.ledger import Ledger
+from contentgen_simulation.interleaved import Interleaving
+from contentgen_simulation.world import INLINE
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 KEY = PurchaseKey(namespace="ns", kind=Kind.TRANSCRIPTION, name="it", run_hash="ab", rerun=None, attempt=1)
@@ -59,6 +63,62 @@ async def test_one_of_many_pays(ledger: Ledger) -> None:
     found = await ledger.get(KEY)
     assert found is not None
     assert (found.step, found.sent_by, found.sent_at) == (PurchaseStep.SENDING, sent[0], NOW)
+
+
+PLANNED = purchase()
+REFUSED = purchase(state=PurchaseState.REFUSED, step=None)
+MINE = purchase(changed_at=NOW + timedelta(minutes=1))
+WITHDRAWN = LedgerTransition(
+    key=KEY, source=PurchaseState.INTENT, target=PurchaseState.REFUSED, owner="j", expected={"step": "planned"}
+)
+
+
+async def _unacknowledged(ledger: Ledger) -> None:
+    ledger._unsent.add("of a backup")
+    await ledger.get(KEY)
+
+
+METHODS: dict[str, Callable[[Ledger], Awaitable[Any]]] = {
+    "plan again": lambda ledger: ledger.intend(KEY, MINE),
+    "plan for another resource": lambda ledger: ledger.intend(KEY, purchase(job_id="k")),
+    "send": lambda ledger: ledger.send(KEY, MINE, NOW),
+    "send what was seen": lambda ledger: ledger.send(KEY, MINE, NOW, NOW),
+    "note a try": lambda ledger: ledger.note_sent(KEY, MINE, "of a backup", NOW, NOW),
+    "withdraw the plan": lambda ledger: ledger.move(WITHDRAWN),
+    "withdraw a try": lambda ledger: ledger.withdraw(KEY, "of a backup"),
+    "drop the plan": lambda ledger: ledger.drop_planned(KEY, "p"),
+    "take back what was not acknowledged": _unacknowledged,
+}
+
+
+@pytest.mark.parametrize("before", [PLANNED, REFUSED], ids=["planned", "refused"])
+@pytest.mark.parametrize("method", METHODS)
+def test_what_another_process_sends_in_between_stays_sent(method: str, before: Purchase) -> None:
+    """Between any two operations of a method another process plans the purchase, and sends it."""
+    for at in range(9):
+        collection: Any = mongomock.MongoClient(tz_aware=True)["db"]["ledger"]
+        collection.insert_one({"_id": str(KEY), **before.model_dump(mode="python", by_alias=True)})
+        other, sent = Ledger(collection), list[str | None]()
+
+        def meanwhile(other: Ledger = other, sent: list[str | None] = sent) -> None:
+            other._intend(KEY, purchase(job_id="j"))
+            sent.append(other._send(KEY, purchase(), NOW, None))
+
+        interleaving = Interleaving(at, meanwhile)
+        asyncio.run(_inline(METHODS[method], Ledger(interleaving.collection(collection))))
+        if not interleaving.struck:
+            return
+        if sent == [None]:  # the method was first
+            continue
+        found = other._get(KEY)
+        assert found is not None
+        assert (found.step, found.sent_by) == (PurchaseStep.SENDING, sent[0]), interleaving.done
+    pytest.fail("more operations than expected")
+
+
+async def _inline(method: Callable[[Ledger], Awaitable[Any]], ledger: Ledger) -> None:
+    asyncio.get_running_loop().set_default_executor(INLINE)
+    await method(ledger)
 
 
 async def test_what_is_planned_for_another_resource_is_sent_by_nobody_else(ledger: Ledger) -> None:

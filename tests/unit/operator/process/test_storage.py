@@ -19,7 +19,7 @@ from contentgen_operator.providers.answers import AnswerFile
 from contentgen_operator.state.observed import BucketFile
 from contentgen_operator.state.plan import StoredAnswer
 from contentgen_operator.stores.s3 import InvalidOutcome, Leftovers, Storage
-from contentgen_runtime.store_errors import NotDeleted
+from contentgen_runtime.store_errors import CreateOnlyIgnored, NotDeleted
 from contentgen_simulation.object_storage import client, empty_bucket, storage_of
 
 GOOD = b'{"jobId":"j","stage":"prepare","attempt":1,"reason":"Completed","newer":1}'
@@ -214,6 +214,40 @@ async def test_a_marker_is_of_one_namespace(storage: Storage) -> None:
 async def test_a_marker_that_cannot_be_read_is_that_of_another_purchase(storage: Storage, body: bytes) -> None:
     storage._client.put_object(Bucket="assets", Key=keys.purchase_marker("k"), Body=body)
     assert await storage.put_marker("k", "one") == "unreadable"
+
+
+async def test_evidence_is_created_once_and_listed_in_order(storage: Storage) -> None:
+    at = [keys.send_object("k", 10), keys.send_object("k", 9), keys.send_end("k", 9), keys.send_object("k", 2)]
+    assert [await storage.put_evidence(each, b"{}") for each in (*at, at[0])] == [True] * 4 + [False]
+    await storage.put_marker("k", "one")
+    assert await storage.evidence(at[0]) == b"{}"
+    assert await storage.evidence(keys.send_object("k", 7)) is None
+    for known, found in ((0, [at[3], at[2], at[1], at[0]]), (9, [at[2], at[1], at[0]]), (10, at[:1]), (11, [])):
+        assert await storage.evidence_keys(keys.sends_prefix("k"), keys.sends_prefix("k", known)) == found
+
+
+def test_an_object_that_proves_a_try_is_created_by_one_attempt(storage: Storage) -> None:
+    """A repetition after a lost reply would find its own object."""
+    for each, attempts, seconds in ((storage._client, 2, 10), (storage._hurried, 1, 2)):
+        config: Any = each.meta.config
+        assert (config.retries["total_max_attempts"], config.read_timeout) == (attempts, seconds)
+
+
+async def test_nothing_is_paid_where_an_object_can_be_created_twice(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    await storage.require_bucket()
+    put = storage._client.put_object
+
+    def ignoring(**given: Any) -> Any:
+        return put(**{name: value for name, value in given.items() if name != "IfNoneMatch"})
+
+    careless = storage_of()
+    monkeypatch.setattr(careless._client, "put_object", ignoring)
+    careless.ensure_bucket()
+    assert "nothing is paid" in caplog.text
+    with pytest.raises(CreateOnlyIgnored, match="If-None-Match"):
+        await careless.require_bucket()
 
 
 async def test_files_to_keep_stay_where_a_prefix_is_deleted(storage: Storage) -> None:

@@ -273,6 +273,18 @@ class Actions:
         """Restore the backup."""
         self._world.rewind(stores)
 
+    def back_up(self, who: int) -> None:
+        """Run `contentgen backup`."""
+        self._world.back_up()
+
+    def restore(self, who: int) -> None:
+        """Run `contentgen restore` of the newest backup."""
+        self._world.restore_backup()
+
+    def lose(self, who: int, what: str) -> None:
+        """Lose a marker, the object of the last try (`send`) or its end (`end`) in the bucket."""
+        self._world.bucket.lose(what)
+
     # Processes
 
     def election(self, who: int) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from contentgen_contract.records import keys
 from contentgen_simulation.world import MemoryStorage
 
 
@@ -41,6 +42,14 @@ class RehearsalBucket(MemoryStorage):
         super().__init__(writes)
         self._lost = lost
         self.objects = Objects(lost)
+
+    def lose(self, what: str) -> None:
+        """Lose the newest object of a kind: `marker`, `send` or `end` of a try."""
+        kinds = {key: keys.send_of(key) for key in self.objects if key.startswith(keys.EVIDENCE)}
+        named = {key: "marker" if of is None else "end" if of.is_end else "send" for key, of in kinds.items()}
+        found = [key for key, kind in named.items() if kind == what]
+        if found:
+            dict.pop(self.objects, max(found, key=lambda key: kinds[key] or (0,)))  # unseen by the oracles
 
     def restore(self, objects: dict[str, Any]) -> None:
         """Restore an older state."""

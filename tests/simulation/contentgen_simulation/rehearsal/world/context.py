@@ -34,6 +34,7 @@ class Acting(NamedTuple):
 
 
 ACTING: ContextVar[Acting] = ContextVar("ACTING")
+IN_GATE: ContextVar[bool] = ContextVar("IN_GATE", default=False)  # within `_started`, where nothing may wait
 
 
 async def _inline(call: Callable[..., T], *args: Any, **named: Any) -> T:
@@ -55,6 +56,7 @@ def _send(_: httpx.HTTPTransport, request: httpx.Request) -> httpx.Response:
 def _started(gate: ThreadGate) -> "Future[None]":
     """Replacement of ThreadGate._start: with one thread, the coroutine runs here and must not wait."""
     done, waiting = Future[None](), gate._awaited()
+    inside = IN_GATE.set(True)
     try:
         waiting.send(None)
     except StopIteration:
@@ -64,6 +66,8 @@ def _started(gate: ThreadGate) -> "Future[None]":
     else:
         waiting.close()
         raise AssertionError("the code before a POST must not wait")
+    finally:
+        IN_GATE.reset(inside)
     return done
 
 

@@ -1,6 +1,7 @@
 """Fault schedule: unavailable stores, refusals, and single I/O operations."""
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from contentgen_simulation.world import Crash
 if TYPE_CHECKING:
     from contentgen_simulation.rehearsal.world.world import RehearsalWorld
 
+_NAMES = {"POST": re.compile(r".*\.POST$"), "ledger": re.compile(r"mongo\.ledger\.")}  # of operations, by anchor
 _REFUSED = {"jobs": ("create_job", "check_job"), "status": ("put_status",), "all": ("",)}
 _PAYMENT_OVER = ("submitted", "succeeded", "collected", "failed", "refused", "cancelled", "discarded")
 
@@ -25,14 +27,15 @@ class IoFault:
     """One strike at the `nth` point (from 0): of the whole plan (`any`), of the subject's POSTs (`POST`), after the
     ledger's first insert for a subject (`paying`), the first verdict on it (`deciding`) or its first status with a
     reason (`reason:<reason>`) until its purchase has a request id, after the time of a finished resource is over
-    (`expiring`), of the notifier from its first claim on (`delivering`), or of the audits (`auditing`).
+    (`expiring`), of the notifier from its first claim on (`delivering`), of the audits (`auditing`), or of the ledger
+    for a subject (`ledger`).
     """
 
     who: int
     anchor: str
     nth: int
     side: str
-    action: str  # crash, error, freeze, sigterm
+    action: str  # crash, error, freeze, sigterm, or meanwhile: another process works on the resource
     seconds: float = 30.0
     seen: int = -1
     fired: str = ""
@@ -88,8 +91,8 @@ class FaultInjector:
             return acting.task == "notifier" and (fault.seen >= 0 or is_claim)
         if acting.ref is None or self.world.subject_of(acting.ref) != fault.who:
             return False
-        if fault.anchor == "POST":
-            return name.endswith(".POST")
+        if fault.anchor in _NAMES:
+            return _NAMES[fault.anchor].match(name) is not None
         if fault.anchor == "expiring":
             return fault.seen >= 0 or self.world.is_expired(fault.who)
         if fault.seen < 0 and fault.anchor == "deciding":
@@ -107,6 +110,9 @@ class FaultInjector:
             raise Crash
         if fault.action == "error":
             raise error_of(name.partition(".")[0])
+        if fault.action == "meanwhile":
+            self.world.meanwhile(self.world.plan.subjects[fault.who])
+            return None
         return fault
 
     def _refuse(self, name: str) -> None:

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from contentgen_simulation.rehearsal.world.context import ACTING
+from contentgen_simulation.rehearsal.world.context import ACTING, IN_GATE
 
 _READ_ONLY = ("get", "find", "count", "aggregate", "outcome", "stored", "exists", "require", "job_", "quotas")
 
@@ -22,7 +22,9 @@ class FaultPoints:
 
 async def point(name: str, side: str) -> None:
     """Fault point in asynchronous code, where a process may be frozen. No-op outside a reconcile."""
-    if (acting := ACTING.get(None)) is not None:
+    if IN_GATE.get():
+        point_now(name, side)
+    elif (acting := ACTING.get(None)) is not None:
         await acting.world.faults.strike(acting, name, side)
 
 

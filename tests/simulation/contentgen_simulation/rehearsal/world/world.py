@@ -1,5 +1,6 @@
 """Discrete-event simulation of one rehearsal: time, events and operator processes."""
 
+import asyncio
 import contextlib
 import copy
 import heapq
@@ -8,16 +9,19 @@ import json
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import mongomock
 
-from contentgen_contract.names import APPROVE_ANNOTATION, REJECT_ANNOTATION, Kind, Phase
+from contentgen_contract.names import APPROVE_ANNOTATION, REJECT_ANNOTATION, Kind, Phase, Reason
 from contentgen_contract.records.audits import AuditRequest, request_id
 from contentgen_contract.records.notifications import NotificationState
 from contentgen_contract.records.tenancy import unscoped
 from contentgen_contract.resources.operator_class import DEFAULT_CLASS
+from contentgen_gateway.migration import backup
 from contentgen_gateway.migration.namespaces import CommandRefused, TenantAdministration
 from contentgen_operator.decide.policies import cleanup
 from contentgen_operator.state.decision_input import Policy
@@ -31,7 +35,7 @@ from contentgen_simulation.rehearsal.world.cluster import RehearsalCluster, Snap
 from contentgen_simulation.rehearsal.world.faults import FaultInjector, IoFault
 from contentgen_simulation.rehearsal.world.line_faults import LineTracer
 from contentgen_simulation.rehearsal.world.oracles import Oracles, RehearsalViolation
-from contentgen_simulation.rehearsal.world.plan import PlannedEvent, RehearsalPlan
+from contentgen_simulation.rehearsal.world.plan import PlannedEvent, RehearsalPlan, Subject
 from contentgen_simulation.rehearsal.world.process import RehearsalProcess
 from contentgen_simulation.rehearsal.world.provider import ACCOUNTS, Adapters, ProviderWorld
 from contentgen_simulation.rehearsal.world.receiver import WebhookReceiver
@@ -50,6 +54,7 @@ _DELIVERY_SECONDS = 0.05  # between a change of the outbox and the notifier's ro
 _SETTLE_SECONDS = 4 * 86400.0  # simulated time after the last event
 _MOST_RECONCILES = 9000  # six days with a reconcile per minute
 _SHORTEST_POLL_SECONDS, _PERSON_SECONDS = 30.0, 3600.0
+_MEANWHILE = 3  # reconciles of another process between two operations: enough to plan and to send
 _NO_API_SECONDS = 600.0  # delay before a person retries
 _PERSONAL = (
     "apply", "edit", "suspend", "unsuspend", "rerun", "cancel", "resubmit", "adopt", "collect", "delete", "approve",
@@ -61,6 +66,17 @@ def _named(purchase: Body) -> str:
     """Namespace, kind and name of a purchase's resource."""
     place, kind, name, *_ = purchase["_id"].split("/")
     return f"{unscoped(place)[0]}/{kind}/{name}"
+
+
+@dataclass
+class _BackupReader:
+    """Backup in memory, read like an archive."""
+
+    parts: dict[str, list[Body]]
+
+    def read(self, name: str) -> Iterator[Body]:
+        """Documents of a part."""
+        return iter(self.parts.get(name, []))
 
 
 class _LastError(logging.Handler):
@@ -130,6 +146,7 @@ class RehearsalWorld:
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._pending: list[PlannedEvent] = []
         self._snapshots: list[tuple[Snapshot, dict[str, list[Body]], Body]] = []
+        self._backup: dict[str, list[Body]] = {}
         self._resume: list[tuple[RehearsalProcess, bool]] = []
         self._sweep = False
         self._sweeps_go_on = False
@@ -161,7 +178,8 @@ class RehearsalWorld:
         if again < _SHORTEST_POLL_SECONDS:  # a retry
             return again
         body = self.cluster.find(ref.kind, ref.namespace, ref.name) or {}
-        waits = (body.get("status") or {}).get("phase") == Phase.AWAITING_APPROVAL
+        status = body.get("status") or {}
+        waits = status.get("phase") == Phase.AWAITING_APPROVAL or status.get("reason") == Reason.STORES_DISAGREE
         unconfirmed = not self.confirmed and self._confirmations <= 0
         return max(again, _PERSON_SECONDS) if waits or unconfirmed else again
 
@@ -332,6 +350,23 @@ class RehearsalWorld:
         self._elect()
         for each in [each for each in self._processes if each.leadership.is_leader and each.number not in led]:
             self._list(each)
+
+    def meanwhile(self, subject: Subject) -> None:
+        """Let another process reconcile a resource while this one stands between two operations of a method."""
+        body = self.cluster.find(subject.kind, subject.namespace, subject.name)
+        if body is None:
+            return
+        other, ref = RehearsalProcess(self, next(self._numbers)), ref_of(subject.kind, body)
+        other.lead()
+        self._list(other)
+
+        async def work() -> None:
+            for _ in range(_MEANWHILE):
+                await other.reconcile(ref)
+            await other.end()
+
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(asyncio.run, work()).result()
 
     def crashed(self, process: RehearsalProcess) -> None:
         """Handle a crash: schedule the start of another process."""
@@ -587,6 +622,18 @@ class RehearsalWorld:
         mongo = {name: list(self.database[name].find()) for name in self.database.list_collection_names()}
         self._snapshots.append((self.cluster.snapshot(), mongo, dict(self.bucket.objects)))
 
+    def back_up(self) -> None:
+        """Back up MongoDB as `contentgen backup` does."""
+        self._backup = {each.name: copy.deepcopy(list(self.database[each.name].find())) for each in backup.BACKED_UP}
+
+    def restore_backup(self) -> None:
+        """Run `contentgen restore` of the newest backup."""
+        reader: Any = _BackupReader(copy.deepcopy(self._backup))
+        self.mongo_restores += 1
+        done = backup.restore(self.database, reader)
+        self.tell(f"restored: {done['ledger']}")
+        self.ledger_changed()
+
     def rewind(self, stores: list[str]) -> None:
         """Restore the newest backup of some stores and restart the operator, as the runbook says."""
         if not self._snapshots:
@@ -604,4 +651,6 @@ class RehearsalWorld:
             self.bucket.restore(objects)
         if "etcd" in stores:
             self.cluster.restore(etcd)
+            for job in [each for each in self.cluster.jobs.values() if not is_over(each)]:
+                self.workers.started(job)  # the Job controller creates its pod again
         self.restart()
