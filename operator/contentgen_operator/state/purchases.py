@@ -121,8 +121,9 @@ class Purchase(Value):
     cancel_asked_at: datetime | None = None  # last cancellation that did not end the request
     finished_at: datetime | None = None
     tries: int = 1  # POSTs sent, including this one; earlier ones were not accepted
-    permanent: bool = False  # refused for good
+    permanent: bool = False  # refused for good, or failed because its input was refused
     key_refused: bool = False  # the operator needs another key
+    blocked: bool = False  # refused for a cause outside of the request: the pauses before the next try grow to an hour
     error: str = ""
     loras: tuple[str, ...] = ()  # keys of the LoRA files of the installation that it uses
     units: float = 0  # of work: steps, pictures, seconds of audio
