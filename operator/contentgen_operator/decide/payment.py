@@ -500,8 +500,8 @@ def result_not_stored(case: DecisionInput, purchase: Purchase) -> Plan:
 
 
 def provider_failed(case: DecisionInput, purchase: Purchase) -> Plan:
-    """The plan after a failure at the provider: another attempt if spec.paidAttempts allows it, and the provider has not
-    refused the input.
+    """The plan after a failure at the provider: another attempt if spec.paidAttempts allows it and the input was not
+    refused.
     """
     another = case.run.paid_attempt < case.spec.paid_attempts
     if another and not purchase.permanent:

@@ -4,8 +4,8 @@ from datetime import datetime, timedelta
 
 from contentgen_contract.names import VERDICTS, Reason, Stage
 from contentgen_contract.records import keys
-from contentgen_contract.texts import bare_urls
 from contentgen_contract.resources.status import MAX_LOGS, MAX_MESSAGE, JobRef, ResourceStatus, RunStatus, StageLog
+from contentgen_contract.texts import bare_urls
 from contentgen_contract.worker.orders import Outcome, StoredFile
 from contentgen_operator.decide import collect_retries
 from contentgen_operator.decide.planning import SOON, fail, new_plan

@@ -151,7 +151,7 @@ class PaymentQueue:
         self._changed.set()
 
     def note_block(self, endpoint: Endpoint, namespace: str, uid: str) -> None:
-        """Note that a run's request was blocked for a cause that may be its own; several namespaces open the circuit."""
+        """Note that a run's request was blocked, maybe for a cause of its own; several namespaces open the circuit."""
         blocked = self._blocked.setdefault(endpoint, set())
         if len(blocked) < _MOST_BLOCKED:
             blocked.add(namespace)
