@@ -1385,7 +1385,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         (
             "a result that is gone is a failure",
-            "if error is None and _is_gone(reply):",
+            "if not error and _is_gone(reply):",
             "if False:",
             f"{_PROVIDERS}_a_result_that_is_gone_is_taken_from_the_history",
         ),

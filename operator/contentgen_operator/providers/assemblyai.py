@@ -72,11 +72,20 @@ class AssemblyAI:
 
     name = "assemblyai"
 
-    def __init__(self, key: KeyFile, url: str, timeout: float = 30, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        key: KeyFile,
+        url: str,
+        timeout: float = 30,
+        tls: ssl.SSLContext | None = None,
+        *,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
         self._key = key
         self._url = url.rstrip("/")
         self._timeout = timeout
         self._tls = tls or trusted_cas()
+        self._transport = transport
         self._client: tuple[str, httpx.Client] | None = None
 
     @property
@@ -156,6 +165,7 @@ class AssemblyAI:
                 timeout=self._timeout,
                 verify=self._tls,
                 limits=httpx.Limits(max_keepalive_connections=0),
+                transport=self._transport,
             )
         )
 

@@ -77,15 +77,19 @@ class Fal:
         api_url: str,
         timeout: httpx.Timeout = _TIMEOUT,
         tls: ssl.SSLContext | None = None,
+        *,
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._key = key
         self._queue_url = queue_url.rstrip("/")
         self._api_url = api_url.rstrip("/")
         tls = tls or trusted_cas()
-        self._client = limit_replies_async(httpx.AsyncClient(timeout=timeout, verify=tls))
+        client = httpx.AsyncClient(timeout=timeout, verify=tls, transport=transport)
+        self._client = limit_replies_async(client)
         # A reused connection that fal closes during the paid POST would lose the reply, so each POST has a new one.
         fresh = httpx.Limits(max_keepalive_connections=0)
-        self._paying = limit_replies_async(httpx.AsyncClient(timeout=timeout, verify=tls, limits=fresh))
+        paying = httpx.AsyncClient(timeout=timeout, verify=tls, limits=fresh, transport=transport)
+        self._paying = limit_replies_async(paying)
         self._history = FalHistory(self._client, f"{self._api_url}/v1/models/requests/by-endpoint", self._headers)
         # The handle builds its URLs from this module constant; there is no other setting with a scheme in it.
         fal_client.client.QUEUE_URL_FORMAT = self._queue_url + "/"
