@@ -19,7 +19,7 @@ from contentgen_simulation.world import SPECS, World, Writes
 
 NOT_MET = ("fal pricing", "fal bills", "fal cancel", "fal unknown")
 """Answers that no run asks for."""
-_STEPS = 60
+_STEPS = 100
 _ENDS = (Phase.COMPLETED, Phase.FAILED, Phase.SUBMISSION_UNKNOWN)
 _REFUSALS = ("fal submit ", "assemblyai submit ")
 _PARTS = {
