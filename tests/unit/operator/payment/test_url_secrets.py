@@ -11,7 +11,9 @@ from contentgen_contract.resources.spec import parse_spec
 from contentgen_contract.texts import bare_urls, foreign_text
 from contentgen_gateway.live.job_snapshot import JobSnapshot, document
 from contentgen_operator.providers.base import Refused
+from contentgen_operator.state.observed import Resource
 from contentgen_operator.state.provider_requests import arguments_json, arguments_of, same_input
+from contentgen_operator.state.runs import frozen_spec
 from contentgen_simulation.gateway.server import resource
 from contentgen_simulation.world import SPECS, World
 
@@ -72,6 +74,27 @@ async def test_a_status_a_ledger_and_a_record_have_no_secret_of_a_url(world: Wor
     assert f"cannot load {BARE}, sorry" in (status.message or "")
     for name in ("jobs", "ledger", "notifications"):
         assert S3CRET not in json.dumps(list(world.database[name].find()), default=str), name
+
+
+@URLS
+@pytest.mark.parametrize("kind", list(Kind))
+async def test_a_finished_run_keeps_no_secret_of_a_url(world: World, kind: Kind, url: str) -> None:
+    world.kube.apply(kind, spec_with(kind, url))
+    while not world.provider.posts:
+        await world.step(kind)
+    assert S3CRET in json.dumps(world.kube.resources[kind, "it"]["status"]["run"]["spec"]), "it is still needed"
+    status = await world.finish(kind)
+    assert status.phase is Phase.COMPLETED
+    for name in world.database.list_collection_names():
+        assert S3CRET not in json.dumps(list(world.database[name].find()), default=str), name
+    assert status.run is not None
+    assert BARE in json.dumps(status.run.spec)
+    assert S3CRET not in json.dumps(status.run.spec)
+    posts = len(world.provider.posts)
+    await world.settle(kind)
+    assert len(world.provider.posts) == posts, "the same spec starts no run"
+    resource_now = Resource.parse(kind, world.kube.resources[kind, "it"])
+    assert S3CRET in frozen_spec(resource_now, status.run).model_dump_json(), "a search of its request finds it"
 
 
 @URLS
