@@ -143,7 +143,7 @@ def _continued(run: RunStatus, document: RunDocument | None) -> RunStatus:
 
 
 def frozen_spec(resource: Resource, run: RunStatus) -> Spec:
-    """Typed spec of a run. An ended run has bare URLs (`bare_spec`): the rest is taken from the resource's spec, if that
+    """Typed spec of a run. An ended run has bare URLs (`bare_spec`); the rest is taken from the resource's spec if that
     gives the run's hash. Raises pydantic.ValidationError.
     """
     kind = resource.ref.kind

@@ -120,6 +120,7 @@ _PAGE = {"next_cursor": None, "has_more": False}
 RECORDED: Mapping[str, Recorded] = {
     "fal submit": _fal(200, _SUBMITTED, "request_id"),
     "fal training submit": _fal(200, _SUBMITTED, "request_id", model=TRAINER),
+    "fal submit 307": _fal(307, {"detail": "moved"}, location="https://queue.fal.run/elsewhere"),
     "fal submit 400": _fal(400, {"detail": "bad request", "error_type": "bad_request"}),
     "fal submit 401": _fal(401, {"detail": "Authentication is required to access this application."}),
     "fal submit 403": _fal(403, {"detail": "User is locked. Reason: Exhausted balance."}),

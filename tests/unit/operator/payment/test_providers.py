@@ -406,9 +406,11 @@ LOCKED = (
 )
 
 
+@pytest.mark.parametrize("error", [None, "boom"])
 @pytest.mark.parametrize("path", [f"{ROOT}/status", ROOT], ids=["status", "result"])
-async def test_a_locked_account_fails_no_request(fal: Fal, server: Server, path: str) -> None:
-    server.replies |= {f"{ROOT}/status": (200, {"status": "COMPLETED", "logs": None}), ROOT: (200, {})} | {path: LOCKED}
+async def test_a_locked_account_fails_no_request(fal: Fal, server: Server, path: str, error: str | None) -> None:
+    completed = (200, {"status": "COMPLETED", "logs": None, "error": error})
+    server.replies |= {f"{ROOT}/status": completed, ROOT: (200, {})} | {path: LOCKED}
     with pytest.raises(AccessRefused):
         await fal.poll(TRAINER, "r1")
 
