@@ -27,6 +27,7 @@ from contentgen_operator.providers.base import (
     MaybeAccepted,
     Refused,
     checked_request_id,
+    is_cursor,
     read_error,
     required_key,
     short_text,
@@ -234,6 +235,8 @@ def _page(http: httpx.Client, before: str | None) -> tuple[list[dict[str, Any]],
     try:
         older = parse_qs(urlsplit(details["prev_url"] or "").query).get("before_id")
     except (LookupError, TypeError, ValueError, AttributeError):
+        return page, None, False
+    if older and not is_cursor(older[0]):
         return page, None, False
     return page, older[0] if older else None, True
 

@@ -25,6 +25,7 @@ from contentgen_operator.providers.base import (
     AccessRefused,
     Unavailable,
     checked_request_id,
+    is_cursor,
     read_error,
     required_key,
     short_text,
@@ -188,7 +189,7 @@ class FalAccount:
             cursor = page.get("next_cursor")
             if cursor is None and not page.get("has_more"):
                 return
-            if not isinstance(cursor, str) or cursor in read:
+            if not is_cursor(cursor) or cursor in read:
                 break
             read.add(cursor)
             asked = asked | {"cursor": cursor}

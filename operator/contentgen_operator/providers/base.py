@@ -12,12 +12,14 @@ ProviderError
     └── AccessRefused  because of the key or its account (401, 402, 403): somebody has to act
 """
 
-from typing import Protocol, Self
+from typing import Protocol, Self, TypeGuard
 
 from contentgen_contract.texts import foreign_text
 from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_operator.providers.sending import BeforeSend
 from contentgen_operator.state.provider_requests import Call, Found, RequestView, Search, Verified, is_request_id
+
+_LONGEST_CURSOR = 4096
 
 
 class ProviderError(Exception):
@@ -131,6 +133,11 @@ def read_error(provider: str, text: str, code: int | None = None) -> Unavailable
 def short_text(error: Exception) -> str:
     """An error's text of at most 300 characters, or its type's name, plain and with bare URLs."""
     return foreign_text(str(error) or type(error).__name__, 300)
+
+
+def is_cursor(given: object) -> TypeGuard[str]:
+    """True if a list's cursor can be sent back."""
+    return isinstance(given, str) and given.isascii() and given.isprintable() and 0 < len(given) <= _LONGEST_CURSOR
 
 
 def endpoint_failure(error: ProviderError) -> str:

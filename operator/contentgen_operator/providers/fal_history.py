@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 
 from contentgen_operator.clock import parse_time, utc_now
-from contentgen_operator.providers.base import read_error, short_text
+from contentgen_operator.providers.base import is_cursor, read_error, short_text
 from contentgen_operator.providers.limits import HISTORY_BYTES, ReplyTooLarge, reply_limit
 from contentgen_operator.state.provider_requests import (
     Found,
@@ -126,7 +126,7 @@ class FalHistory:
             cursor = page.get("next_cursor")
             if cursor is None and not page.get("has_more"):
                 return
-            if not isinstance(cursor, str) or cursor in read:
+            if not is_cursor(cursor) or cursor in read:
                 break
             read.add(cursor)
         span.complete = False

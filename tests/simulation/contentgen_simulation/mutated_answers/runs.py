@@ -142,7 +142,7 @@ async def run(mutant: Mutant) -> list[str]:
 
 def _judged(mutant: Mutant, world: WireWorld) -> list[str]:
     wrong, status, wire = list[str](), world.status(world.wire.kind), world.wire
-    failed = mutant.name in ("fal failed", "fal result 500", "fal result 499") and wire.taken == 2
+    failed = mutant.name in ("fal failed", "fal result 500", "fal result 499", "assemblyai error") and wire.taken == 2
     if wire.taken > 1 and not failed:
         wrong.append(f"{wire.taken} requests may have been paid")
     message = status.message or ""

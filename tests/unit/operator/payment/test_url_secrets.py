@@ -33,7 +33,7 @@ SIGNED = {
     "upper case": f"HTTPS://{BARE.partition('://')[2]}?TOKEN={S3CRET}",
 }
 URLS = pytest.mark.parametrize("url", SIGNED.values(), ids=SIGNED)
-PRODUCED = {IMAGES: {"loras": [{"path": "URL", "scale": 1}]}} | {
+PRODUCED = {IMAGES: {"loras": [{"path": "URL", "scale": "1"}]}} | {
     kind: {"source": {"url": "URL"}} for kind in (Kind.LORA_TRAINING, Kind.TRANSCRIPTION)
 }
 
@@ -80,8 +80,7 @@ async def test_a_status_a_ledger_and_a_record_have_no_secret_of_a_url(world: Wor
 @pytest.mark.parametrize("kind", list(Kind))
 async def test_a_finished_run_keeps_no_secret_of_a_url(world: World, kind: Kind, url: str) -> None:
     world.kube.apply(kind, spec_with(kind, url))
-    while not world.provider.posts:
-        await world.step(kind)
+    await world.finish(kind, Phase.PROCESSING)
     assert S3CRET in json.dumps(world.kube.resources[kind, "it"]["status"]["run"]["spec"]), "it is still needed"
     status = await world.finish(kind)
     assert status.phase is Phase.COMPLETED
