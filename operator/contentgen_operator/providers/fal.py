@@ -61,6 +61,7 @@ _CLIENT_CLOSED = 499  # of a request that was cancelled
 _MODEL = re.compile(patterns.MODEL_NAME)
 # RecursionError: JSON that is nested too deeply.
 _READ_ERRORS = (httpx.HTTPError, httpx.InvalidURL, ValueError, RecursionError)
+_STATES = ("IN_QUEUE", "IN_PROGRESS", "COMPLETED")
 _MOST_POSITION = 1_000_000_000
 _OK = (200, 201, 203)  # HTTP statuses of a result
 
@@ -248,11 +249,14 @@ def _status(reply: httpx.Response) -> dict[str, Any]:
 
 
 def _state(status: dict[str, Any]) -> str:
-    """State in a status, in upper case; any other value as text, for people."""
+    """State in a status, one of `_STATES`; any other value as text, for people."""
     given = status.get("status")
     if given is None:
         return "missing"
-    return given.strip().upper() if isinstance(given, str) and given.strip() else foreign_text(ascii(given), 60)
+    if not isinstance(given, str) or not given.strip():
+        return foreign_text(ascii(given), 60)
+    known = given.strip().upper()
+    return known if known in _STATES else foreign_text(given, 60)
 
 
 def _position(status: dict[str, Any]) -> str:

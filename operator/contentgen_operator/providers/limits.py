@@ -84,8 +84,8 @@ class _Body:
 
     def __init__(self, response: httpx.Response) -> None:
         codings = _codings(response)
-        unreadable = [each for each in codings if each in _UNREADABLE]
-        self.unreadable = ", ".join(unreadable or (codings if len(codings) > _MOST_CODINGS else []))[:60]
+        undecodable = len(codings) > _MOST_CODINGS or any(each in _UNREADABLE for each in codings)
+        self.unreadable = ", ".join(codings)[:60] if undecodable else ""
         self.is_error = response.is_error
         self._request = response.request
         asked = int(response.request.extensions.get(_LIMIT, REPLY_BYTES))

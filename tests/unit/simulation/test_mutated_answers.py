@@ -14,10 +14,8 @@ from contentgen_simulation.mutated_answers.mutants import Mutant, mutants, singl
 from contentgen_simulation.mutated_answers.recorded import RECORDED
 from contentgen_simulation.mutated_answers.runs import run
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::pydantic.PydanticDeprecatedSince20"),  # the SDK uses pydantic's older names
-    pytest.mark.usefixtures("no_waiting"),
-]
+# The SDK uses pydantic's older names.
+pytestmark = pytest.mark.filterwarnings("ignore::pydantic.PydanticDeprecatedSince20")
 SAMPLE = 400
 EACH_RUN = 40
 

@@ -8,6 +8,7 @@ import json
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from contentgen_simulation.mutated_answers.recorded import RECORDED, Recorded
@@ -160,20 +161,21 @@ def _header_mutants(name: str, recorded: Recorded) -> Iterator[Mutant]:
         yield Mutant(name, f"{header} twice", content, (*given, (header.encode(), b"x"), (header.encode(), b"y")))
 
 
-def singles() -> list[Mutant]:
+@cache
+def singles() -> tuple[Mutant, ...]:
     """Mutants with one change each."""
-    return [
+    return tuple(
         mutant
         for name, recorded in RECORDED.items()
         for made in (_field_mutants, _body_mutants, _header_mutants)
         for mutant in made(name, recorded)
-    ]
+    )
 
 
 def mutants(count: int, seed: int = 0) -> list[Mutant]:
     """So many distinct mutants: those with one change in an order by the seed, then pairs of changed fields."""
     chance = random.Random(seed)  # noqa: S311 - reproducible, no secret
-    every = singles()
+    every = list(singles())
     chance.shuffle(every)
     seen = {(each.name, each.label) for each in every}
     names = [name for name, recorded in RECORDED.items() if len(list(_paths(recorded.body))) > 1]
