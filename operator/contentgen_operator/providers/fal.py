@@ -273,8 +273,9 @@ def _claimed_error(status: dict[str, Any]) -> str:
 
 def _http_status(given: object) -> int | None:
     """An HTTP status in a history; None if it is not one."""
-    known = isinstance(given, int | float) and not isinstance(given, bool) and 100 <= given < 600
-    return int(given) if known else None
+    if not isinstance(given, int | float) or isinstance(given, bool):
+        return None
+    return int(given) if 100 <= given < 600 else None
 
 
 async def _succeeded(reply: httpx.Response, error: str) -> RequestView:
