@@ -72,6 +72,7 @@ _BUDGET_ATTACKS = "operator/policies/test_budget_attacks.py::test"
 _LOST_REQUESTS = "operator/policies/test_budgets_of_lost_requests.py::test"
 _ATTACKS = "operator/policies/test_attack_policies.py::test"
 _QUEUE = "operator/policies/test_queue.py::test"
+_REFUSALS = "operator/payment/test_refusals.py::test"
 _TURNS = "operator/process/test_fair_turns.py::test"
 _EXPIRY = "operator/policies/test_expiry.py::test"
 _ADVICE = "tests/unit/contract/test_advice.py::test"
@@ -292,6 +293,12 @@ OF_POLICIES: tuple[Mutant, ...] = (
     ),
     *_of(
         "queues/payment_queue",
+        (
+            "circuit: a 403 of one namespace opens it",
+            "_BLOCKED_NAMESPACES = 3",
+            "_BLOCKED_NAMESPACES = 1",
+            f"{_REFUSALS}_only_blocks_of_several_namespaces_open_the_circuit",
+        ),
         (
             "queue: a purchase that ends keeps its place",
             "        elif self._free(purchase.purchase_id):",
@@ -1268,9 +1275,15 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         (
             "one paid attempt too many",
-            "if case.run.paid_attempt < case.spec.paid_attempts:",
-            "if case.run.paid_attempt <= case.spec.paid_attempts:",
+            "another = case.run.paid_attempt < case.spec.paid_attempts",
+            "another = case.run.paid_attempt <= case.spec.paid_attempts",
             f"{_DECIDE}_paid_attempts",
+        ),
+        (
+            "an input that was refused is bought again",
+            "if another and not purchase.permanent:",
+            "if another:",
+            f"{_REFUSALS}_a_refused_input_is_not_bought_again",
         ),
         (
             "the next attempt has the name of the last",
@@ -1411,8 +1424,14 @@ MUTANTS: tuple[Mutant, ...] = (
             f"{_PROVIDERS}_a_paid_post_is_sent_on_a_connection_of_its_own",
         ),
         (
+            "an odd error in a status makes a delivered result a failure",
+            "            if reply.status_code in _OK:\n",
+            "            if reply.status_code in _OK and not error:\n",
+            f"{_PROVIDERS}_fal_polls",
+        ),
+        (
             "a result that is gone is a failure",
-            "if error is None and _is_gone(reply):",
+            "if not error and _is_gone(reply):",
             "if False:",
             f"{_PROVIDERS}_a_result_that_is_gone_is_taken_from_the_history",
         ),

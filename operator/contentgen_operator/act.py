@@ -34,6 +34,8 @@ from contentgen_operator.kube.pods import JobRefused, no_dry_run, no_room, refus
 from contentgen_operator.leader.leadership import Leadership
 from contentgen_operator.providers.accounts import ProviderAccounts
 from contentgen_operator.providers.base import (
+    Blocked,
+    InputUnread,
     KeyRefused,
     MaybeAccepted,
     NotAccepted,
@@ -485,6 +487,7 @@ class Actor:
                 "error": str(error),
                 "permanent": isinstance(error, Refused),
                 "key_refused": isinstance(error, KeyRefused),
+                "blocked": isinstance(error, Blocked),
                 "changed_at": utc_now(),
                 "step": None,
             }
@@ -510,7 +513,9 @@ class Actor:
     def _note_answer(self, purchase: Purchase, error: ProviderError | None) -> None:
         """Note the answer of an endpoint to a paid request for its circuit breaker; None: accepted."""
         endpoint = Endpoint(purchase.provider, purchase.model, purchase.account or "")
-        if error is not None and (cause := endpoint_failure(error)):
+        if isinstance(error, Blocked) and not isinstance(error, InputUnread):
+            self._payment_queue.note_block(endpoint, purchase.namespace, purchase.job_id)
+        elif error is not None and (cause := endpoint_failure(error)):
             self._payment_queue.note_failure(endpoint, cause, error.retry_after)
         else:
             self._payment_queue.note_success(endpoint)

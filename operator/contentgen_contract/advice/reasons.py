@@ -292,7 +292,8 @@ REASONS: dict[Reason, Explanation] = {
         Paid.BY_STAGE,
         Kept.RUN,
         _resumes_itself(text="Wait; the operator retries at growing intervals"),
-        "Check the provider's status page, DNS, the proxy, and the limits of the account.",
+        "Check the provider's status page, DNS, the proxy, and the limits of the account. A 403 that names neither the "
+        "input nor the account comes from a proxy, a firewall or a block of the operator's address.",
     ),
     Reason.PROVIDER_NOT_CONFIGURED: Explanation(
         "The operator has no key for the required provider, or the provider rejects the key.",
@@ -510,7 +511,8 @@ REASONS: dict[Reason, Explanation] = {
             Remedy(Action.RERUN, Costs.PAYS),
             Remedy(Action.EDIT, Costs.PAYS, "Correct the cause in the message; the edit starts the next run"),
         ),
-        "The message is the provider's. spec.paidAttempts makes later runs retry by themselves, with a payment each.",
+        "The message is the provider's. spec.paidAttempts makes later runs retry by themselves, with a payment each, "
+        "unless the provider refused the input.",
     ),
     Reason.JOB_FAILED: Explanation(
         "A Job of the run failed in every attempt without reporting a cause.",

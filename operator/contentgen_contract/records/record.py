@@ -8,13 +8,13 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from contentgen_contract.names import Phase, Reason
 from contentgen_contract.records import keys
-from contentgen_contract.records.presigned_urls import strip_signatures
+from contentgen_contract.resources.addresses import strip_credentials
 from contentgen_contract.resources.models import model_of
-from contentgen_contract.resources.spec import ImageGenerationSpec, LoraTrainingSpec, Spec, TranscriptionSpec
+from contentgen_contract.resources.spec import ImageGenerationSpec, Lora, LoraTrainingSpec, Spec, TranscriptionSpec
 
 Document = dict[str, Any]
 MAX_TERMS = 256  # of one record
@@ -37,13 +37,11 @@ def legacy_status(phase: str | None, reason: str | None = None) -> str:
 
 
 def source_fields(spec: Spec, facts: Mapping[str, Any]) -> Document:
-    """`sourceVideo`: URL without its query, file name and size in bytes; empty for an ImageGeneration."""
+    """`sourceVideo`: scheme, host and path of the URL, file name and size in bytes; empty for an ImageGeneration."""
     if isinstance(spec, ImageGenerationSpec):
         return {}
-    path = unquote(urlsplit(spec.source.url).path)
-    # The query may contain a signature.
-    address = spec.source.url.split("?", 1)[0]
-    name = PurePosixPath(path).name
+    address = strip_credentials(spec.source.url)
+    name = PurePosixPath(unquote(address.partition("://")[2].partition("/")[2])).name
     return {"sourceVideo": {"url": address, "filename": name, "sizeBytes": facts.get("sourceBytes")}}
 
 
@@ -63,10 +61,16 @@ def config_fields(spec: Spec) -> Document:
             return {
                 "model": model_of(spec),
                 "prompt": spec.prompt,
-                "loras": [strip_signatures(each.model_dump(mode="json", by_alias=True)) for each in spec.loras],
+                "loras": [_lora_fields(each) for each in spec.loras],
             } | spec.image.model_dump(mode="json", by_alias=True)
         case TranscriptionSpec():
             return {"model": model_of(spec)} | spec.options.model_dump(mode="json", by_alias=True)
+
+
+def _lora_fields(lora: Lora) -> Document:
+    """A LoRA with scheme, host and path of its address: the rest may be a user's key."""
+    fields = lora.model_dump(mode="json", by_alias=True)
+    return fields | ({"path": strip_credentials(lora.path)} if lora.path is not None else {})
 
 
 def search_terms(document: Mapping[str, Any]) -> list[str]:

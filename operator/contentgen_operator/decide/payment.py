@@ -33,6 +33,7 @@ from contentgen_operator.state.runs import asset_user, purchase_key
 
 COLLECT_SECONDS = 15.0  # expected duration of a collect stage, for the ETA
 _GONE_PAUSE_SECONDS = 60.0
+_REFUSED_PAUSE_SECONDS, _BLOCKED_PAUSE_SECONDS = 60.0, 3600.0
 _LEDGER_WAIT_SECONDS = 60.0
 CANCEL_GRACE_SECONDS = 15.0  # in which a request may end after its cancellation was asked for
 CANCEL_POLL_SECONDS = 1.0
@@ -500,10 +501,19 @@ def result_not_stored(case: DecisionInput, purchase: Purchase) -> Plan:
 
 
 def provider_failed(case: DecisionInput, purchase: Purchase) -> Plan:
-    """The plan after a failure at the provider: another attempt if spec.paidAttempts allows it."""
-    if case.run.paid_attempt < case.spec.paid_attempts:
+    """The plan after a failure at the provider: another attempt if spec.paidAttempts allows it and the input was not
+    refused.
+    """
+    another = case.run.paid_attempt < case.spec.paid_attempts
+    if another and not purchase.permanent:
         return next_attempt(case, purchase.error)
-    return fail(case, Reason.PROVIDER_FAILED, f"{purchase.provider} failed: {purchase.error}")
+    message = f"{purchase.provider} failed: {purchase.error}"
+    if another:
+        message += (
+            "; it refused the input, and would again, so nothing more is bought although spec.paidAttempts is "
+            f"{case.spec.paid_attempts}"
+        )
+    return fail(case, Reason.PROVIDER_FAILED, message)
 
 
 def next_attempt(case: DecisionInput, why: str, *, resubmitted: bool = False) -> Plan:
@@ -532,6 +542,9 @@ def next_attempt(case: DecisionInput, why: str, *, resubmitted: bool = False) ->
 
 
 def pause_after_refusal(case: DecisionInput, purchase: Purchase, now: datetime) -> float:
-    """Seconds until the next POST after a refusal, with exponential backoff up to a minute; negative: it is due."""
-    pause = min(60.0, case.policy.poll_seconds * 2.0 ** min(purchase.tries, 10))
+    """Seconds until the next POST after a refusal, with exponential backoff up to a minute, or up to an hour if the
+    request is blocked; negative: it is due.
+    """
+    longest = _BLOCKED_PAUSE_SECONDS if purchase.blocked else _REFUSED_PAUSE_SECONDS
+    pause = min(longest, case.policy.poll_seconds * 2.0 ** min(purchase.tries, 10))
     return pause - (now - purchase.changed_at).total_seconds()

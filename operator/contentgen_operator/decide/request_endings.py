@@ -35,7 +35,7 @@ def request_ending(
         asked = purchase.cancel_asked_at is not None
         target = PurchaseState.CANCELLED if asked and view.cancelled else PurchaseState.FAILED
         billing = costs.ending_fields(purchase, target, billable_units=view.billable_units)
-        return Ending(target=target, changes={"error": view.message} | billing)
+        return Ending(target=target, changes={"error": view.message, "permanent": not view.repeatable} | billing)
     target = PurchaseState.SUCCEEDED
     changes = {"finished_at": now} | costs.ending_fields(purchase, target, billable_units=view.billable_units, **rate)
     if view.state is RequestState.SUCCEEDED and view.result is not None:

@@ -1,6 +1,5 @@
 """Status builder: progress, ETA, cost, conditions and events from a run state. Pure."""
 
-import re
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -9,6 +8,7 @@ from pydantic import ValidationError
 from contentgen_contract.names import RERUN_ANNOTATION, Kind, Phase, Reason, Step, progress_at
 from contentgen_contract.resources.prices import format_dollars
 from contentgen_contract.resources.status import CollectStatus, Cost, ResourceStatus, RunStatus
+from contentgen_contract.texts import bare_urls, plain_text
 from contentgen_operator.decide import history_searches
 from contentgen_operator.decide.conditions import ConditionInput, conditions
 from contentgen_operator.state import kinds
@@ -17,7 +17,7 @@ from contentgen_operator.state.decision_input import DecisionInput, RunState
 from contentgen_operator.state.observed import Observation, Resource
 from contentgen_operator.state.plan import Event
 from contentgen_operator.state.purchases import Purchase, PurchaseState
-from contentgen_operator.state.runs import generation_of_status
+from contentgen_operator.state.runs import bare_spec, generation_of_status
 
 _WARNINGS = (
     Reason.JOB_REFUSED,
@@ -31,11 +31,10 @@ _OPEN = (PurchaseState.INTENT, PurchaseState.SUBMITTED)
 _EACH_ATTEMPT = (Reason.RETRYING, Reason.COLLECTING, Reason.POD_NOT_STARTED)
 _AT_WORK = (Phase.PREPARING, Phase.SUBMITTING, Phase.PROCESSING, Phase.COLLECTING)
 _WITHOUT_RESULT = (PurchaseState.FAILED, PurchaseState.CANCELLED)  # never adopted
-_URL_QUERY = re.compile(r"(https?://[^\s?]+)\?\S+")  # a URL's query may hold a signature, so it is cut
 
 
 def build_status(case: DecisionInput, run_state: RunState, run: RunStatus) -> ResourceStatus:
-    run_state = run_state.model_copy(update={"message": _URL_QUERY.sub(r"\1", run_state.message)})
+    run_state = run_state.model_copy(update={"message": bare_urls(plain_text(run_state.message))})
     last = case.resource.status
     fresh = last.run is None or last.run.number != run.number
     purchase = case.observed.purchase
@@ -43,7 +42,10 @@ def build_status(case: DecisionInput, run_state: RunState, run: RunStatus) -> Re
         run = run.model_copy(update=_purchase_fields(purchase))
     costs = _costs(case, run_state, run)
     billed = _billed(case.observed, run_state, run, costs)
-    run = run.model_copy(update={"billed": billed, "request_open": _is_open(case, run_state)})
+    request_open = _is_open(case, run_state)
+    run = run.model_copy(update={"billed": billed, "request_open": request_open})
+    if run_state.phase.terminal and not request_open:  # nothing is sent or searched with this spec any more
+        run = run.model_copy(update={"spec": bare_spec(run.spec)})
     state = ConditionInput(
         kind=case.kind,
         phase=run_state.phase,

@@ -2,6 +2,7 @@
 character, and finds single fields; the worker parses it in a pod.
 """
 
+import codecs
 import json
 import mmap
 import re
@@ -57,7 +58,7 @@ class AnswerFile:
 
     def checked(self) -> "AnswerFile":
         """The same answer. Raises ValueError if it does not start and end as a JSON object."""
-        start = self._at(0).lstrip()[:1]
+        start = self._at(0).removeprefix(codecs.BOM_UTF8).lstrip()[:1]
         end = self._at(max(self.size - _BLOCK, 0)).rstrip()[-1:]
         if (start, end) != (b"{", b"}"):
             raise ValueError("the answer is not a JSON object")
@@ -66,22 +67,25 @@ class AnswerFile:
     def status(self) -> str:
         """Status of a transcript; empty: none."""
         if self.size <= REPLY_BYTES:
-            document = json.loads(self.read())
-            return str(document.get("status"))
+            given = json.loads(self.read()).get("status")
+            return given if isinstance(given, str) else "" if given is None else ascii(given)
         with mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             found = _STATUS.search(content)
             return found[1].decode() if found else ""
 
     def field(self, name: str) -> Any:
-        """String, number, boolean or list of strings by its name; None: missing or null.
+        """String, number, boolean or list of strings by its name; None: missing, null or not JSON.
 
         A large document is searched without parsing, so the first field of this name at any depth is taken.
         """
-        if self.size <= REPLY_BYTES:
-            return json.loads(self.read()).get(name)
-        with mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            found = re.search(rb'"' + re.escape(name.encode()) + rb'"\s*:\s*(' + _VALUE + rb")", content)
-            return json.loads(found[1]) if found else None
+        try:
+            if self.size <= REPLY_BYTES:
+                return json.loads(self.read()).get(name)
+            with mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                found = re.search(rb'"' + re.escape(name.encode()) + rb'"\s*:\s*(' + _VALUE + rb")", content)
+                return json.loads(found[1]) if found else None
+        except (ValueError, RecursionError):
+            return None
 
     def cut_signatures(self, needed: frozenset[str]) -> None:
         """Remove the query of presigned URLs, except of fields named in `needed`. The size stays."""

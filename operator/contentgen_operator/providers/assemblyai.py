@@ -1,8 +1,11 @@
-"""AssemblyAI's transcription API: one HTTP request per call, without retries. Its SDK makes the POST."""
+"""AssemblyAI's transcription API: one HTTP request per call, without retries.
+
+Its SDK checks the request and writes it as JSON. Its parser of a reply needs more fields than the id, without which a
+paid request would be lost, so the replies are read here.
+"""
 
 import asyncio
 import contextlib
-import json
 import re
 import ssl
 from collections.abc import Callable
@@ -12,20 +15,19 @@ from urllib.parse import parse_qs, urlsplit
 
 import assemblyai as aai
 import httpx
-from assemblyai.prerecorded.v2 import api
 
 from contentgen_contract import patterns
+from contentgen_contract.texts import foreign_text
 from contentgen_operator.clock import parse_time
-from contentgen_operator.providers.answers import REPLY_BYTES, AnswerFile
+from contentgen_operator.providers.answers import AnswerFile
 from contentgen_operator.providers.base import (
-    REFUSES_KEY,
     AccessRefused,
     Busy,
     KeyRefused,
     MaybeAccepted,
-    ProviderError,
     Refused,
     checked_request_id,
+    is_cursor,
     read_error,
     required_key,
     short_text,
@@ -39,7 +41,7 @@ from contentgen_operator.providers.limits import (
     reply_limit,
 )
 from contentgen_operator.providers.network import trusted_cas
-from contentgen_operator.providers.retry_after import retry_after
+from contentgen_operator.providers.refusals import error_text, json_of, refusal, said
 from contentgen_operator.providers.sending import BeforeSend, SendStopped, ThreadGate
 from contentgen_operator.state.provider_requests import (
     ANSWER_BYTES,
@@ -61,6 +63,7 @@ _MAX_PAGES = 100  # pages of 200 transcripts per search
 _MAX_READS = 20  # reads of single transcripts per search
 T = TypeVar("T")
 _LONGEST_NAME = 64  # of a model
+_NEGATIVE_BALANCE = 400  # documented for it, with a text and no code
 _STATES = {"queued": RequestState.QUEUED, "processing": RequestState.RUNNING}
 _NO_TRANSCRIPT = (ValueError, RecursionError)  # an answer that is not JSON, not a transcript, or nested too deeply
 
@@ -70,11 +73,20 @@ class AssemblyAI:
 
     name = "assemblyai"
 
-    def __init__(self, key: KeyFile, url: str, timeout: float = 30, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        key: KeyFile,
+        url: str,
+        timeout: float = 30,
+        tls: ssl.SSLContext | None = None,
+        *,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
         self._key = key
         self._url = url.rstrip("/")
         self._timeout = timeout
         self._tls = tls or trusted_cas()
+        self._transport = transport
         self._client: tuple[str, httpx.Client] | None = None
 
     @property
@@ -89,36 +101,28 @@ class AssemblyAI:
         except ValueError as error:
             raise Refused(f"AssemblyAI does not accept the request: {short_text(error)}") from error
         key, gate = required_key(self._key, self.name, KeyRefused), ThreadGate(before_send)
-        asked = _RetryAfter()
         try:
-            answer = await asyncio.to_thread(self._post, key, gate, request, asked)
+            reply = await asyncio.to_thread(self._post, key, gate, request)
         except SendStopped as stopped:
             raise stopped.cause from None
         except httpx.HTTPError as error:
-            text = str(error) or type(error).__name__
+            text = short_text(error)
             if gate.opened:
                 raise MaybeAccepted(f"AssemblyAI's reply was lost: {text}") from error
             raise Busy(f"AssemblyAI could not be reached: {text}") from error
-        except aai.types.AssemblyAIError as error:
-            raise _post_error(error).after(asked.seconds) from error
-        except _NO_TRANSCRIPT as error:  # before the POST the arguments are invalid, after it the reply
+        except _NO_TRANSCRIPT as error:  # before the POST the arguments are invalid
             if gate.opened:
                 raise MaybeAccepted("AssemblyAI's reply could not be read") from error
             raise Refused(f"AssemblyAI does not accept the request: {type(error).__name__}") from error
         finally:
             gate.close()
-        if not is_request_id(answer.id):
-            raise MaybeAccepted("AssemblyAI's reply holds no id")
-        return answer.id
+        return _request_id(reply)
 
-    def _post(
-        self, key: str, gate: ThreadGate, request: aai.types.TranscriptRequest, asked: "_RetryAfter"
-    ) -> aai.types.TranscriptResponse:
+    def _post(self, key: str, gate: ThreadGate, request: aai.types.TranscriptRequest) -> httpx.Response:
         """One POST by a new client: a reused connection may be about to close."""
         with self._new_client(key) as paying:
-            paying.event_hooks["response"].append(asked.note)  # the SDK's errors have no headers
-            paying.event_hooks["request"].append(lambda sent: sent.extensions.update(trace=gate.trace))
-            return api.create_transcript(paying, request)
+            body = request.dict(exclude_none=True, by_alias=True)
+            return paying.post("/v2/transcript", json=body, extensions={"trace": gate.trace})
 
     async def poll(self, model: str, request_id: str) -> RequestView:  # noqa: ARG002 - one model
         """One GET of the transcript; the result is the whole JSON document."""
@@ -140,7 +144,7 @@ class AssemblyAI:
     async def _read(self, call: Callable[[httpx.Client], T]) -> T:
         try:
             return await self._in_thread(AccessRefused, call)
-        except (httpx.HTTPError, aai.types.AssemblyAIError, *_NO_TRANSCRIPT) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, *_NO_TRANSCRIPT) as error:
             text = f"AssemblyAI could not be read: {short_text(error)}"
             raise read_error("assemblyai", text, _code(error)) from error
 
@@ -162,19 +166,9 @@ class AssemblyAI:
                 timeout=self._timeout,
                 verify=self._tls,
                 limits=httpx.Limits(max_keepalive_connections=0),
+                transport=self._transport,
             )
         )
-
-
-class _RetryAfter:
-    """Retry-After of the reply to one POST, noted in the thread that sends it."""
-
-    def __init__(self) -> None:
-        self.seconds: float | None = None
-
-    def note(self, reply: httpx.Response) -> None:
-        """Hook of the client for its responses."""
-        self.seconds = retry_after(reply.headers)
 
 
 def _find(http: httpx.Client, search: Search) -> Found:
@@ -205,36 +199,46 @@ def _created_in_time(http: httpx.Client, search: Search) -> tuple[dict[str, date
     start, made, complete = search.sent_after - MARGIN, dict[str, datetime](), True
     before: str | None = None
     for _ in range(_MAX_PAGES):
-        page, older = _page(http, before)
+        page, older, has_next = _page(http, before)
         moments = [parse_time(item.get("created")) for item in page]
         for item, at in zip(page, moments, strict=True):
-            if (at is not None and not start <= at <= search.sent_before) or item.get("id") in search.claimed:
+            named, sound = item.get("id"), item.get("audio_url")
+            if at is not None and not start <= at <= search.sent_before:
                 continue
-            sound = item.get("audio_url")
-            if at is None or sound in (None, _DELETED):
+            if isinstance(named, str) and named in search.claimed:
+                continue
+            if at is None or not isinstance(sound, str) or sound == _DELETED or not isinstance(named, str):
                 complete = False
-            elif is_request_id(item.get("id")) and same_input(search.call.arguments.get("audio_url"), sound):
-                made[item["id"]] = at
+            elif is_request_id(named) and same_input(search.call.arguments.get("audio_url"), sound):
+                made[named] = at
         if older is None or (page and all(at is not None and at < start for at in moments)):
-            return made, complete
+            return made, complete and has_next
         if older == before:
             break
         before = older
     return made, False
 
 
-def _page(http: httpx.Client, before: str | None) -> tuple[list[dict[str, Any]], str | None]:
-    """Page of the list, and the `before_id` of the next page; None at the end."""
+def _page(http: httpx.Client, before: str | None) -> tuple[list[dict[str, Any]], str | None, bool]:
+    """Page of the list (an item that is no object is an empty one), and the `before_id` of the next page, None at the
+    end; False: the reply does not tell where the next page is.
+    """
     asked = {"limit": "200"} | ({"before_id": before} if before else {})
     reply = http.get("/v2/transcript", params=asked, extensions=reply_limit(HISTORY_BYTES))
     reply.raise_for_status()
+    listed = json_of(reply.content)
+    items = listed.get("transcripts") if isinstance(listed, dict) else None
+    if not isinstance(items, list):
+        raise ValueError("AssemblyAI's list could not be read")
+    page = [item if isinstance(item, dict) else {} for item in items]
+    details = listed.get("page_details")
     try:
-        listed = reply.json()
-        page = [dict(item) for item in listed["transcripts"]]
-        older = parse_qs(urlsplit(listed["page_details"]["prev_url"] or "").query).get("before_id")
-    except (KeyError, TypeError, RecursionError) as error:
-        raise ValueError("AssemblyAI's list could not be read") from error
-    return page, older[0] if older else None
+        older = parse_qs(urlsplit(details["prev_url"] or "").query).get("before_id")
+    except (LookupError, TypeError, ValueError, AttributeError):
+        return page, None, False
+    if older and not is_cursor(older[0]):
+        return page, None, False
+    return page, older[0] if older else None, True
 
 
 def _is_same(http: httpx.Client, request_id: str, asked: dict[str, Any]) -> bool | None:
@@ -270,7 +274,11 @@ def _view(http: httpx.Client, path: str) -> RequestView:
         )
     if status == "error":  # which AssemblyAI does not bill
         return RequestView(state=RequestState.FAILED, message=_error(answer), billable_units=0)
-    return RequestView(state=_STATES.get(status, RequestState.RUNNING), message=f"{status} at AssemblyAI")
+    if status in _STATES:
+        return RequestView(state=_STATES[status], message=f"{status} at AssemblyAI")
+    return RequestView(
+        state=RequestState.RUNNING, message=f"its status at AssemblyAI is {foreign_text(status, 60) or 'missing'}"
+    )
 
 
 def _is_name(given: object) -> TypeGuard[str]:
@@ -280,22 +288,21 @@ def _is_name(given: object) -> TypeGuard[str]:
 
 
 def _error(answer: AnswerFile) -> str:
-    return str(json.loads(answer.read()).get("error", ""))[:600] if answer.size <= REPLY_BYTES else "no reason is given"
+    return foreign_text(said(answer.field("error"))) or "no reason is given"
 
 
 def _code(error: Exception) -> int | None:
-    if isinstance(error, httpx.HTTPStatusError):
-        return error.response.status_code
-    return getattr(error, "status_code", None)
+    return error.response.status_code if isinstance(error, httpx.HTTPStatusError) else None
 
 
-def _post_error(error: aai.types.AssemblyAIError) -> ProviderError:
-    code = _code(error)
-    text = f"AssemblyAI answered {code}: {short_text(error)}"
-    if code == 429:
-        return Busy(text)
-    if code in REFUSES_KEY:
-        return KeyRefused("assemblyai", text)
-    if code is not None and 400 <= code < 500 and code != 408:
-        return Refused(text)
-    return MaybeAccepted(text)
+def _request_id(reply: httpx.Response) -> str:
+    """Id of an accepted transcript. Raises NotAccepted or MaybeAccepted."""
+    if reply.is_success:
+        document = json_of(reply.content)
+        given = document.get("id") if isinstance(document, dict) else None
+        if not is_request_id(given):
+            raise MaybeAccepted(f"AssemblyAI's reply ({reply.status_code}) holds no id")
+        return given
+    if reply.status_code == _NEGATIVE_BALANCE and "account balance" in error_text(reply):
+        raise KeyRefused("assemblyai", f"AssemblyAI answered {reply.status_code}: {error_text(reply)}")
+    raise refusal("assemblyai", "AssemblyAI", reply)

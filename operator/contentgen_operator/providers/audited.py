@@ -8,9 +8,9 @@ import json
 import math
 import re
 import ssl
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -25,6 +25,7 @@ from contentgen_operator.providers.base import (
     AccessRefused,
     Unavailable,
     checked_request_id,
+    is_cursor,
     read_error,
     required_key,
     short_text,
@@ -47,6 +48,7 @@ _READABLE = re.compile(
     r"/v1/models/(requests/by-endpoint|billing-events|pricing)|/v2/transcript(/[A-Za-z0-9][A-Za-z0-9._-]{0,127})?"
 )
 Row = dict[str, Any]
+T = TypeVar("T")
 UNREAD = (
     Coverage(provider="fal", subject=AuditSubject.REQUESTS, complete=False),
     Coverage(provider="fal", subject=AuditSubject.BILLS, complete=False),
@@ -133,35 +135,36 @@ class FalAccount:
 
     async def requests(self, models: Iterable[str], since: datetime) -> tuple[list[ProviderRequest], Coverage]:
         """Ended requests of these models. fal lists none without the name of its model."""
-        found, names = list[ProviderRequest](), sorted(set(models))
+        found, names, odd = list[ProviderRequest](), sorted(set(models)), list[Exception]()
         try:
             for start in range(0, len(names), _ENDPOINTS):
                 asked = {"endpoint_id": names[start : start + _ENDPOINTS], "start": _time(since - _EARLIER)}
                 async for page in self._pages("requests/by-endpoint", asked | {"limit": 100}, self._keys):
-                    found += [_request(each) for each in page["items"]]
+                    found += _parsed(_request, page["items"], odd)
         except (Unavailable, *_ERRORS) as error:
-            return found, _coverage("fal", AuditSubject.REQUESTS, len(found), error)
-        return found, _coverage("fal", AuditSubject.REQUESTS, len(found))
+            odd.append(error)
+        return found, _coverage("fal", AuditSubject.REQUESTS, len(found), *odd)
 
     async def request(self, model: str, request_id: str) -> ProviderRequest | None:
         """One request with its input; None if fal does not list it. Raises Unavailable."""
         asked = {"endpoint_id": model, "request_id": request_id, "expand": "payloads", "limit": 1}
         page = await self._http.get("/v1/models/requests/by-endpoint", asked, self._keys, "Key ")
         try:
-            items = [] if page is None else page["items"]
-            return next((_request(each) for each in items if each["request_id"] == request_id), None)
+            items = [each for each in ([] if page is None else page["items"]) if isinstance(each, dict)]
+            return next((_request(each) for each in items if each.get("request_id") == request_id), None)
         except _ERRORS as error:
             raise Unavailable("fal's history is malformed") from error
 
     async def bills(self, since: datetime) -> tuple[list[ProviderBill], Coverage]:
         """Bills of all models of the account. Rows without a request are left out."""
-        found, asked = list[ProviderBill](), {"start": _time(since - _EARLIER), "limit": _BILLS_A_PAGE}
+        found, odd = list[ProviderBill](), list[Exception]()
+        asked = {"start": _time(since - _EARLIER), "limit": _BILLS_A_PAGE}
         try:
             async for page in self._pages("billing-events", asked, self._billing_keys):
-                found += [_bill(each) for each in page["billing_events"] if each.get("request_id") is not None]
+                found += [each for each in _parsed(_bill, page["billing_events"], odd) if each is not None]
         except (Unavailable, *_ERRORS) as error:
-            return found, _coverage("fal", AuditSubject.BILLS, len(found), error)
-        return found, _coverage("fal", AuditSubject.BILLS, len(found))
+            odd.append(error)
+        return found, _coverage("fal", AuditSubject.BILLS, len(found), *odd)
 
     async def prices(self, models: Iterable[str], now: datetime) -> tuple[dict[str, Price], Coverage]:
         """Current unit prices, of the models that fal lists."""
@@ -186,7 +189,7 @@ class FalAccount:
             cursor = page.get("next_cursor")
             if cursor is None and not page.get("has_more"):
                 return
-            if not isinstance(cursor, str) or cursor in read:
+            if not is_cursor(cursor) or cursor in read:
                 break
             read.add(cursor)
             asked = asked | {"cursor": cursor}
@@ -213,16 +216,16 @@ class AssemblyAIAccount:
 
     async def requests(self, since: datetime) -> tuple[list[ProviderRequest], Coverage]:
         """Transcripts, newest first, in any state; the input has the audio's URL only."""
-        found, before, read = list[ProviderRequest](), "", set[str]()
+        found, before, read, odd = list[ProviderRequest](), "", set[str](), list[Exception]()
         try:
             for _ in range(_PAGES):
                 asked = {"limit": "200"} | ({"before_id": before} if before else {})
                 page = await self._http.get("/v2/transcript", asked, self._keys)
-                items = [_transcript(each) for each in page["transcripts"]]
+                items = _parsed(_transcript, page["transcripts"], odd)
                 found += [each for each in items if each.sent_at is None or each.sent_at >= since]
                 older = parse_qs(urlsplit(page["page_details"]["prev_url"] or "").query).get("before_id", [""])[0]
                 if not older or not items or any(each.sent_at is not None and each.sent_at < since for each in items):
-                    return found, _coverage("assemblyai", AuditSubject.REQUESTS, len(found))
+                    return found, _coverage("assemblyai", AuditSubject.REQUESTS, len(found), *odd)
                 if older in read:
                     break
                 read.add(older)
@@ -242,6 +245,17 @@ class AssemblyAIAccount:
         return (
             None if found is None else ProviderRequest(provider="assemblyai", model=TRANSCRIBER, request_id=request_id)
         )
+
+
+def _parsed(parse: Callable[[Row], T], items: Sequence[Row], odd: list[Exception]) -> list[T]:
+    """The items that can be read; the errors of the others are added to `odd`, and the list is incomplete."""
+    found = list[T]()
+    for item in items:
+        try:
+            found.append(parse(item))
+        except _ERRORS as error:
+            odd.append(error)
+    return found
 
 
 def _request(item: Row) -> ProviderRequest:
@@ -267,7 +281,10 @@ def _transcript(item: Row) -> ProviderRequest:
     )
 
 
-def _bill(row: Row) -> ProviderBill:
+def _bill(row: Row) -> ProviderBill | None:
+    """A bill; None: of no request. Raises an error of `_ERRORS`."""
+    if row.get("request_id") is None:
+        return None
     total = _usd(row.get("cost_total"))
     if total is None and (nano := _number(row.get("cost_estimate_nano_usd"))) is not None:
         total = nano / 1e9
@@ -313,6 +330,7 @@ def _time(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def _coverage(provider: str, subject: AuditSubject, count: int, error: Exception | None = None) -> Coverage:
-    problem = "" if error is None else short_text(error)
-    return Coverage(provider=provider, subject=subject, complete=error is None, count=count, problem=problem)
+def _coverage(provider: str, subject: AuditSubject, count: int, *odd: Exception) -> Coverage:
+    """Coverage by what could not be read; the first error is shown."""
+    problem = short_text(odd[0]) if odd else ""
+    return Coverage(provider=provider, subject=subject, complete=not odd, count=count, problem=problem)

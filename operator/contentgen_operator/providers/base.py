@@ -3,21 +3,23 @@
 ProviderError
 ├── NotAccepted        the provider did not accept the request: nothing is paid
 │   ├── Refused        and never will as it is (bad input)
-│   ├── KeyRefused     and will with another key, or an account in order (401, 402, 403)
-│   └── Busy           but may later (429, never connected)
+│   ├── KeyRefused     and will with another key, or an account in order (401, 402, a 403 about them)
+│   ├── Busy           but may later (425, 429, never connected)
+│   └── Blocked        but may later, for a cause that is neither in the request nor in the account (other 403)
+│       └── InputUnread  the provider could not fetch a file of ours
 ├── MaybeAccepted      the reply was lost: it may be paid, so it must never be sent again
 └── Unavailable        a read failed; try again
     └── AccessRefused  because of the key or its account (401, 402, 403): somebody has to act
 """
 
-import re
-from typing import Protocol, Self
+from typing import Protocol, Self, TypeGuard
 
+from contentgen_contract.texts import foreign_text
 from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_operator.providers.sending import BeforeSend
 from contentgen_operator.state.provider_requests import Call, Found, RequestView, Search, Verified, is_request_id
 
-_QUERY = re.compile(r"(?<=[^\s?])\?(?=[^\s'\"<>]*=)[^\s'\"<>]*")  # of a URL, also of one without its scheme
+_LONGEST_CURSOR = 4096
 
 
 class ProviderError(Exception):
@@ -55,6 +57,25 @@ class KeyRefused(NotAccepted):
 
 class Busy(NotAccepted):
     """The provider may accept the same request later."""
+
+
+class Blocked(NotAccepted):
+    """The provider does not accept the request, for a cause that is neither in the request nor in the account: it is
+    tried again, with pauses of up to an hour.
+    """
+
+    advice = (
+        "the answer names neither the input nor the account: a proxy, a firewall or the provider may block the operator"
+    )
+
+    def __init__(self, text: str) -> None:
+        super().__init__(f"{text}; {self.advice}; nothing was paid for this request, and it is tried again by itself")
+
+
+class InputUnread(Blocked):
+    """The provider could not fetch a file of the request that the operator has signed for it."""
+
+    advice = "it could not fetch a file from the operator's bucket"
 
 
 class MaybeAccepted(ProviderError):
@@ -110,17 +131,24 @@ def read_error(provider: str, text: str, code: int | None = None) -> Unavailable
 
 
 def short_text(error: Exception) -> str:
-    """An error's text of at most 300 characters, or its type's name, without the queries of URLs."""
-    return _QUERY.sub("", str(error) or type(error).__name__)[:300]
+    """An error's text of at most 300 characters, or its type's name, plain and with bare URLs."""
+    return foreign_text(str(error) or type(error).__name__, 300)
+
+
+def is_cursor(given: object) -> TypeGuard[str]:
+    """True if a list's cursor can be sent back."""
+    return isinstance(given, str) and given.isascii() and given.isprintable() and 0 < len(given) <= _LONGEST_CURSOR
 
 
 def endpoint_failure(error: ProviderError) -> str:
-    """Failure of the endpoint that an error of a paid request means; empty: the request itself was refused.
+    """Failure of the endpoint that an error of a paid request means; empty: only this request is refused or waits.
 
     It repeats no text of the provider, because runs of other tenants show it.
     """
     match error:
         case Refused():
+            return ""
+        case Blocked():  # counted by namespace (`PaymentQueue.note_block`)
             return ""
         case KeyRefused():
             return "the provider refuses the operator's key or account"

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import httpx
 
 from contentgen_contract.resources.prices import USD, amount
-from contentgen_operator.providers.base import Unavailable, read_error, short_text
+from contentgen_operator.providers.base import Unavailable, is_cursor, read_error, short_text
 from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_operator.providers.limits import HISTORY_BYTES, limit_replies_async, reply_limit
 from contentgen_operator.providers.network import trusted_cas
@@ -90,7 +90,7 @@ class FalBilling:
             cursor = page.get("next_cursor")
             if cursor is None and not page.get("has_more"):
                 return rows
-            if not isinstance(cursor, str) or cursor in read:
+            if not is_cursor(cursor) or cursor in read:
                 break
             read.add(cursor)
             params["cursor"] = cursor

@@ -2,7 +2,8 @@
 
 fal-client's own `submit` retries the paid POST up to ten times on timeouts, 429 and 5xx (fal-client 1.0.3,
 `_async_maybe_retry_request`), and fal supports no idempotency key: one lost reply could be paid ten times. So a plain
-httpx client sends one POST, and fal-client's request handle makes the other calls, which are free.
+httpx client sends one POST and makes the other calls; fal-client's request handle has their URLs. Its parser of a
+status needs side fields such as `logs`; here a status needs only `status`.
 """
 
 import asyncio
@@ -12,14 +13,14 @@ from typing import Any
 
 import fal_client.client
 import httpx
-from fal_client import AsyncRequestHandle, Completed, InProgress, Queued
-from fal_client.client import AppId, FalClientError, FalClientHTTPError
+from fal_client import AsyncRequestHandle
+from fal_client.client import AppId
 
 from contentgen_contract import patterns
 from contentgen_contract.resources.models import not_found_message
+from contentgen_contract.texts import foreign_text
 from contentgen_operator.providers.answers import AnswerFile, TooManyAnswers
 from contentgen_operator.providers.base import (
-    REFUSES_KEY,
     AccessRefused,
     Busy,
     KeyRefused,
@@ -35,7 +36,7 @@ from contentgen_operator.providers.fal_history import FalHistory
 from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_operator.providers.limits import ReplyTooLarge, limit_replies_async, read_answer, reply_limit
 from contentgen_operator.providers.network import trusted_cas
-from contentgen_operator.providers.retry_after import retry_after
+from contentgen_operator.providers.refusals import error_text, is_repeatable, json_of, refusal, said
 from contentgen_operator.providers.sending import POST_SECONDS, BeforeSend, Gate, SendStopped
 from contentgen_operator.state.provider_requests import (
     ANSWER_BYTES,
@@ -51,9 +52,6 @@ from contentgen_operator.state.provider_requests import (
     is_request_id,
 )
 
-# The next reconcile retries a read; ten attempts with pauses would only delay this one.
-fal_client.client.MAX_ATTEMPTS = 1
-
 _TIMEOUT = httpx.Timeout(60, connect=10)
 # Answers about the caller; treating one as a failure of the model would pay for another attempt.
 _NOT_ABOUT_THE_RESULT = (401, 402, 403, 408, 409, 425, 429)
@@ -62,7 +60,10 @@ _UNITS_HEADER = "x-fal-billable-units"  # on a result
 _CLIENT_CLOSED = 499  # of a request that was cancelled
 _MODEL = re.compile(patterns.MODEL_NAME)
 # RecursionError: JSON that is nested too deeply.
-_READ_ERRORS = (httpx.HTTPError, FalClientError, ValueError, KeyError, TypeError, RecursionError)
+_READ_ERRORS = (httpx.HTTPError, httpx.InvalidURL, ValueError, RecursionError)
+_STATES = ("IN_QUEUE", "IN_PROGRESS", "COMPLETED")
+_MOST_POSITION = 1_000_000_000
+_OK = (200, 201, 203)  # HTTP statuses of a result
 
 
 class Fal:
@@ -77,20 +78,22 @@ class Fal:
         api_url: str,
         timeout: httpx.Timeout = _TIMEOUT,
         tls: ssl.SSLContext | None = None,
+        *,
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._key = key
         self._queue_url = queue_url.rstrip("/")
         self._api_url = api_url.rstrip("/")
         tls = tls or trusted_cas()
-        self._client = limit_replies_async(httpx.AsyncClient(timeout=timeout, verify=tls))
+        client = httpx.AsyncClient(timeout=timeout, verify=tls, transport=transport)
+        self._client = limit_replies_async(client)
         # A reused connection that fal closes during the paid POST would lose the reply, so each POST has a new one.
         fresh = httpx.Limits(max_keepalive_connections=0)
-        self._paying = limit_replies_async(httpx.AsyncClient(timeout=timeout, verify=tls, limits=fresh))
+        paying = httpx.AsyncClient(timeout=timeout, verify=tls, limits=fresh, transport=transport)
+        self._paying = limit_replies_async(paying)
         self._history = FalHistory(self._client, f"{self._api_url}/v1/models/requests/by-endpoint", self._headers)
         # The handle builds its URLs from this module constant; there is no other setting with a scheme in it.
         fal_client.client.QUEUE_URL_FORMAT = self._queue_url + "/"
-        # Likewise; its 120 s would block one of the reconcilers.
-        fal_client.client.QUEUE_POLL_TIMEOUT = timeout
 
     @property
     def configured(self) -> bool:
@@ -117,7 +120,7 @@ class Fal:
         except TimeoutError as error:
             raise MaybeAccepted(f"fal's reply was lost: there was no reply within {POST_SECONDS:.0f} s") from error
         except httpx.HTTPError as error:
-            text = str(error) or type(error).__name__
+            text = short_text(error)
             if gate.opened:
                 raise MaybeAccepted(f"fal's reply was lost: {text}") from error
             raise Busy(f"fal could not be reached: {text}") from error
@@ -139,41 +142,46 @@ class Fal:
         try:
             self._client.headers.update(self._headers())
             handle = self._handle(model, request_id)
-            status = await handle.status(with_logs=True)
-            match status:
-                case Queued(position=position):
-                    return RequestView(state=RequestState.QUEUED, message=f"in fal's queue, position {position}")
-                case InProgress():
-                    return RequestView(state=RequestState.RUNNING, message="running at fal")
-                case Completed(error=str(error)):
-                    return await self._result(model, handle, error)
-                case _:
-                    return await self._result(model, handle, None)
-        except _READ_ERRORS as error:
-            if _is_unknown(error):
+            reply = await self._client.get(handle.status_url, params={"logs": False})
+            if _is_unknown(reply):
                 return await self._kept(model, request_id)
+            reply.raise_for_status()
+            status = _status(reply)
+            match _state(status):
+                case "IN_QUEUE":
+                    return RequestView(state=RequestState.QUEUED, message=f"in fal's queue{_position(status)}")
+                case "IN_PROGRESS":
+                    return RequestView(state=RequestState.RUNNING, message="running at fal")
+                case "COMPLETED":
+                    return await self._result(model, handle, _claimed_error(status))
+                case other:
+                    raise ValueError(f"its status is {other}")
+        except _READ_ERRORS as error:
             raise read_error("fal", f"fal could not be read: {short_text(error)}", _code(error)) from error
 
-    async def _result(self, model: str, handle: AsyncRequestHandle, error: str | None) -> RequestView:
+    async def _result(self, model: str, handle: AsyncRequestHandle, error: str) -> RequestView:
+        """View of an ended request, by its result; `error` is that of its status, empty: it has none."""
         async with self._client.stream("GET", handle.response_url, extensions=reply_limit(ANSWER_BYTES)) as reply:
-            if reply.status_code == 200 and error is None:
-                return await _succeeded(reply)
+            if reply.status_code in _OK:
+                return await _succeeded(reply, error)
             await reply.aread()
-        if error is None and _is_gone(reply):
+        code = reply.status_code
+        if not error and _is_gone(reply):
             return await self._kept(model, handle.request_id)
-        if error is None and (reply.status_code >= 500 or reply.status_code in _NOT_ABOUT_THE_RESULT):
-            raise read_error("fal", f"fal's result answered {reply.status_code}", reply.status_code)
-        return _failed(reply, error_text(reply) or error or "")
+        if code in _NOT_ABOUT_THE_RESULT or reply.is_success or (code >= 500 and not error):
+            raise read_error("fal", f"fal's result answered {code}", code)
+        return _failed(reply, error_text(reply) or error)
 
     async def _kept(self, model: str, request_id: str) -> RequestView:
         """Result from fal's history: the queue keeps it for minutes, the history for 30 days."""
-        entry = await self._history.entry(model, request_id)
-        output, code = (entry.get("json_output"), entry.get("status_code")) if entry else (None, None)
-        if isinstance(output, dict) and output and code == 200:
+        entry = await self._history.entry(model, request_id) or {}
+        output, code = entry.get("json_output"), _http_status(entry.get("status_code"))
+        if isinstance(output, dict) and output and (code == 200 or (code is None and "detail" not in output)):
             return RequestView(state=RequestState.SUCCEEDED, result=_answer(output))
-        if isinstance(code, int) and code >= 400:
-            message = detail_text(output.get("detail", "")) if isinstance(output, dict) else ""
-            return _failed_view(code, None, message or f"it ended with {code}", reported=False)
+        if code is not None and code >= 400:
+            again = is_repeatable(code, output)
+            message = foreign_text(said(output)) or f"it ended with {code}"
+            return _failed_view(code, None, message, reported=False, repeatable=again)
         return GONE
 
     async def cancel(self, model: str, request_id: str) -> bool:
@@ -232,26 +240,78 @@ def _no_model_text(model: str) -> str:
     return f"{not_found_message(model[:140])}; a full name is written as fal-ai/flux/dev"
 
 
-async def _succeeded(reply: httpx.Response) -> RequestView:
+def _status(reply: httpx.Response) -> dict[str, Any]:
+    """The JSON object of a status. Raises ValueError."""
+    document = json_of(reply.content)
+    if not isinstance(document, dict):
+        raise ValueError("its status is not a JSON object")
+    return document
+
+
+def _state(status: dict[str, Any]) -> str:
+    """State in a status, one of `_STATES`; any other value as text, for people."""
+    given = status.get("status")
+    if given is None:
+        return "missing"
+    if not isinstance(given, str) or not given.strip():
+        return foreign_text(ascii(given), 60)
+    known = given.strip().upper()
+    return known if known in _STATES else foreign_text(given, 60)
+
+
+def _position(status: dict[str, Any]) -> str:
+    position = status.get("queue_position")
+    known = isinstance(position, int) and not isinstance(position, bool) and 0 <= position < _MOST_POSITION
+    return f", position {position}" if known else ""
+
+
+def _claimed_error(status: dict[str, Any]) -> str:
+    """Text of the `error` of a status; empty: none. Only the result tells whether the request has failed."""
+    error = status.get("error")
+    return foreign_text(said(error)) if isinstance(error, str | dict | list) else ""
+
+
+def _http_status(given: object) -> int | None:
+    """An HTTP status in a history; None if it is not one."""
+    if not isinstance(given, int | float) or isinstance(given, bool):
+        return None
+    return int(given) if 100 <= given < 600 else None
+
+
+async def _succeeded(reply: httpx.Response, error: str) -> RequestView:
+    """View of a result that was read; also where the status has an `error`, since fal gives that as the result."""
     units = billable_units(reply.headers.get(_UNITS_HEADER, ""))
     try:
         return RequestView(state=RequestState.SUCCEEDED, result=await read_answer(reply), billable_units=units)
     except ReplyTooLarge:
         return TOO_LARGE.model_copy(update={"billable_units": units})
+    except TooManyAnswers:
+        raise
+    except ValueError:
+        if not error:
+            raise
+        return _failed_view(reply.status_code, units, error, reported=False, repeatable=True)
 
 
 def _failed(reply: httpx.Response, message: str) -> RequestView:
     """Failed request from its result's reply; fal bills no server error, but may bill a 422 that used GPU time."""
     units = billable_units(reply.headers.get(_UNITS_HEADER, ""))
     reported = reply.headers.get("x-fal-error-type") == "client_cancelled"
-    return _failed_view(reply.status_code, units, message, reported=reported)
+    again = is_repeatable(reply.status_code, json_of(reply.content), reply.headers)
+    return _failed_view(reply.status_code, units, message, reported=reported, repeatable=again)
 
 
-def _failed_view(code: int, units: float | None, message: str, *, reported: bool) -> RequestView:
+def _failed_view(code: int, units: float | None, message: str, *, reported: bool, repeatable: bool) -> RequestView:
     """Failed request with these billable units; `reported`: fal reports it as cancelled."""
     cancelled = reported or code == _CLIENT_CLOSED or "cancelled" in message[:200].lower()
     free = 0.0 if units is None and code >= 500 else units
-    return RequestView(state=RequestState.FAILED, message=message, billable_units=free, cancelled=cancelled)
+    return RequestView(
+        state=RequestState.FAILED,
+        message=message,
+        billable_units=free,
+        cancelled=cancelled,
+        repeatable=repeatable or cancelled,
+    )
 
 
 def _answer(output: dict[str, Any]) -> AnswerFile:
@@ -262,42 +322,17 @@ def _answer(output: dict[str, Any]) -> AnswerFile:
 
 
 def _request_id(reply: httpx.Response, model: str) -> str:
-    """Id of an accepted request. Raises NotAccepted for a 4xx, and MaybeAccepted for any other failure."""
+    """Id of an accepted request. Raises NotAccepted or MaybeAccepted."""
     if reply.is_success:
-        try:
-            given = reply.json()["request_id"]
-        except (ValueError, KeyError, TypeError, RecursionError):
-            given = None
+        document = json_of(reply.content)
+        given = document.get("request_id") if isinstance(document, dict) else None
         if not is_request_id(given):
             raise MaybeAccepted(f"fal's reply ({reply.status_code}) holds no request_id")
         return given
-    text = f"fal answered {reply.status_code}: {error_text(reply)}"
+    error = refusal("fal", "fal", reply)
     if reply.status_code == 404:
-        text = f"{text}; {not_found_message(model)}"
-    asked = retry_after(reply.headers)
-    if reply.status_code == 429:
-        raise Busy(text).after(asked)
-    if reply.status_code in REFUSES_KEY:
-        raise KeyRefused("fal", text)
-    if 400 <= reply.status_code < 500 and reply.status_code != 408:
-        raise Refused(text)
-    raise MaybeAccepted(text).after(asked)
-
-
-def error_text(reply: httpx.Response) -> str:
-    """Text of fal's error `detail`, which is a string or a list of {loc, msg}."""
-    try:
-        detail: Any = reply.json().get("detail", "")
-    except (ValueError, AttributeError, RecursionError):
-        return reply.text[:300]
-    return detail_text(detail)
-
-
-def detail_text(detail: Any) -> str:
-    """Text of a `detail`, at most 600 characters."""
-    if isinstance(detail, list) and all(isinstance(each, dict) for each in detail):
-        return "; ".join(f"{'.'.join(map(str, d.get('loc', [])))}: {d.get('msg', '')}" for d in detail)[:600]
-    return str(detail)[:600]
+        raise Refused(f"{error}; {not_found_message(model)}")
+    raise error
 
 
 def _is_gone(reply: httpx.Response) -> bool:
@@ -305,21 +340,13 @@ def _is_gone(reply: httpx.Response) -> bool:
     return reply.is_redirect or reply.status_code in (404, 410)
 
 
-def _is_unknown(error: Exception) -> bool:
+def _is_unknown(reply: httpx.Response) -> bool:
     """True if fal's queue itself, and not a proxy or a wrong address, answers that it does not know a request."""
-    if not isinstance(error, FalClientHTTPError) or error.status_code not in (404, 410):
+    if reply.status_code not in (404, 410):
         return False
-    try:
-        return bool(error.response.json().get("status") == "NOT_FOUND")
-    except (ValueError, AttributeError):
-        return False
+    document = json_of(reply.content)
+    return isinstance(document, dict) and document.get("status") == "NOT_FOUND"
 
 
 def _code(error: Exception) -> int | None:
-    match error:
-        case FalClientHTTPError(status_code=code):
-            return code
-        case httpx.HTTPStatusError(response=reply):
-            return reply.status_code
-        case _:
-            return None
+    return error.response.status_code if isinstance(error, httpx.HTTPStatusError) else None

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 
 from contentgen_operator.clock import parse_time, utc_now
-from contentgen_operator.providers.base import read_error, short_text
+from contentgen_operator.providers.base import is_cursor, read_error, short_text
 from contentgen_operator.providers.limits import HISTORY_BYTES, ReplyTooLarge, reply_limit
 from contentgen_operator.state.provider_requests import (
     Found,
@@ -29,7 +29,7 @@ _FIRST_SPAN = timedelta(hours=1)  # after the last possible time of the POST: mo
 _MAX_PAGES = 60  # pages of 100 entries, in each of the two spans of a search
 _MAX_READS = 60  # reads of single requests, per span
 _MAX_BYTES = 64 << 20  # per span
-_ERRORS = (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError)
+_ERRORS = (httpx.HTTPError, httpx.InvalidURL, ValueError)
 Item = dict[str, Any]
 
 
@@ -54,10 +54,14 @@ class _Span:
     def nearest_first(self) -> list[str]:
         return sorted(self.sent_at, key=lambda each: abs(self.sent_at[each] - self.search.sent_after))
 
-    def add(self, items: list[Item]) -> None:
+    def add(self, items: list[Any]) -> None:
         for item in items:
-            request_id, sent_at = item["request_id"], parse_time(item.get("sent_at"))
+            if not isinstance(item, dict):
+                self.complete = False
+                continue
+            request_id, sent_at = item.get("request_id"), parse_time(item.get("sent_at"))
             if not is_request_id(request_id) or request_id in self.search.claimed:
+                self.complete = self.complete and isinstance(request_id, str)
                 continue
             if sent_at is None:
                 self.complete = False
@@ -108,7 +112,8 @@ class FalHistory:
         asked = {"endpoint_id": model, "request_id": request_id, "expand": "payloads", "limit": 1}
         try:
             page, _ = await self._page(asked)
-            return next((item for item in page["items"] if item["request_id"] == request_id), None)
+            listed = (item for item in page["items"] if isinstance(item, dict))
+            return next((item for item in listed if item.get("request_id") == request_id), None)
         except _TooLarge:
             return None
         except _ERRORS as error:
@@ -121,7 +126,7 @@ class FalHistory:
             cursor = page.get("next_cursor")
             if cursor is None and not page.get("has_more"):
                 return
-            if not isinstance(cursor, str) or cursor in read:
+            if not is_cursor(cursor) or cursor in read:
                 break
             read.add(cursor)
         span.complete = False
@@ -156,8 +161,8 @@ class FalHistory:
             span.complete = span.complete and request_id in span.same
         return None
 
-    async def _page(self, asked: Mapping[str, Any]) -> tuple[Any, int]:
-        """Page and its size in bytes. Raises _TooLarge."""
+    async def _page(self, asked: Mapping[str, Any]) -> tuple[Item, int]:
+        """Page with a list of `items`, and its size in bytes. Raises _TooLarge, ValueError, httpx's errors."""
         try:
             reply = await self._client.get(
                 self._url, params=asked, headers=self._headers(), extensions=reply_limit(HISTORY_BYTES)
@@ -166,9 +171,12 @@ class FalHistory:
             raise _TooLarge(str(error)) from error
         reply.raise_for_status()
         try:
-            return json.loads(reply.content), len(reply.content)
+            page = json.loads(reply.content)
         except RecursionError as error:
             raise _TooLarge("the JSON is nested too deep") from error
+        if not isinstance(page, dict) or not isinstance(page.get("items"), list):
+            raise ValueError("the answer has no list of items")
+        return page, len(reply.content)
 
 
 def _times(search: Search, now: datetime) -> Iterator[dict[str, str]]:

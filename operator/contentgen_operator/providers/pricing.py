@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import httpx
 
 from contentgen_contract.resources.prices import PRICES, USD, Price, PriceLookup, Unit
+from contentgen_operator.providers.base import short_text
 from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_operator.providers.limits import limit_replies_async
 from contentgen_operator.providers.network import trusted_cas
@@ -109,8 +110,8 @@ class FalPrices:
                 return PriceLookup()
             reply.raise_for_status()
             return PriceLookup(price=parse_price(reply.json(), model, self._wall()))
-        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError) as error:
-            problem = f"fal's prices could not be read: {(str(error) or type(error).__name__).split('?')[0][:200]}"
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError, RecursionError) as error:
+            problem = f"fal's prices could not be read: {short_text(error)}"
             _log.info("%s", problem, extra={"model": model})
             return PriceLookup(problem=problem)
 

@@ -13,7 +13,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     given = headers.get("retry-after", "").strip()[:64]
     try:
         seconds = float(given) if given.isascii() and given.isdigit() else _seconds_until(given)
-    except (ValueError, OverflowError, TypeError):
+    except (ValueError, OverflowError, TypeError, IndexError, AttributeError, OSError):  # of email.utils
         return None
     if seconds is None or not math.isfinite(seconds) or seconds <= 0:
         return None

@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-from contentgen_operator.queues.circuit_breaker import Breaker, CircuitState
+from contentgen_operator.queues.circuit_breaker import FIRST_PAUSE_SECONDS, Breaker, CircuitState
 from contentgen_operator.queues.fair_turns import Account, Claimant, Endpoint, FairTurns, Place, PlaceLimits
 from contentgen_operator.state.observed import ResourceRef
 from contentgen_operator.state.policies.turns import Limit, Turn
@@ -22,6 +22,8 @@ _GRANT_SECONDS = 120.0
 _RELOAD_SECONDS = 300.0
 _RETRY_SECONDS = 10.0
 _LONGEST_PAUSE_SECONDS = 15.0
+_BLOCKED_NAMESPACES = 3  # whose requests were blocked since the last answer: then it is no longer about one of them
+_MOST_BLOCKED = 100  # namespaces that are remembered per endpoint
 _GRANTED = Turn(granted=True)
 _NO_LIMITS = PlaceLimits()
 
@@ -55,6 +57,7 @@ class PaymentQueue:
         self._refs: dict[str, ResourceRef] = {}  # of waiting runs, by uid
         self._grants: dict[str, tuple[Claimant, float]] = {}  # permissions and their ends, by uid
         self._breakers: dict[Endpoint, Breaker] = {}
+        self._blocked: dict[Endpoint, set[str]] = {}  # namespaces whose requests were blocked
         self._to_wake: list[ResourceRef] = []
         self._changed = asyncio.Event()
 
@@ -125,6 +128,7 @@ class PaymentQueue:
 
     def note_success(self, endpoint: Endpoint) -> None:
         """Note that an endpoint has answered a paid request, or refused its input."""
+        self._blocked.pop(endpoint, None)
         breaker = self._breakers.get(endpoint)
         if breaker is None:
             return
@@ -145,6 +149,18 @@ class PaymentQueue:
             pause = after.until - self._clock()
             _log.warning("the circuit of %s is open for %.0f s: %s", endpoint.text, pause, cause)
         self._changed.set()
+
+    def note_block(self, endpoint: Endpoint, namespace: str, uid: str) -> None:
+        """Note that a run's request was blocked, maybe for a cause of its own; several namespaces open the circuit."""
+        blocked = self._blocked.setdefault(endpoint, set())
+        if len(blocked) < _MOST_BLOCKED:
+            blocked.add(namespace)
+        if len(blocked) >= _BLOCKED_NAMESPACES:
+            cause = "the provider, or something before it, blocks the requests of several namespaces (403)"
+            self.note_failure(endpoint, cause, FIRST_PAUSE_SECONDS)
+        elif (breaker := self._breakers.get(endpoint)) is not None:
+            self._breakers[endpoint] = breaker.given_back(uid)
+            self._changed.set()
 
     @property
     def waiting(self) -> Mapping[str, int]:

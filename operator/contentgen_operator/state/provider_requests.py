@@ -15,6 +15,7 @@ from contentgen_contract.base import Value
 _STORED_OBJECT = "storedObject"
 _MAX_UNITS = 1e9  # of one request
 _REQUEST_ID = re.compile(patterns.REQUEST_ID)
+_SECRET_PARTS = re.compile(r"[?#]|://[^/]*@")  # of a URL: query, fragment, user and password
 
 
 ANSWER_BYTES = 64 << 20
@@ -28,7 +29,9 @@ class StoredObject(Value):
 
 
 def arguments_json(arguments: dict[str, Any]) -> str:
-    """A call's arguments as JSON for the ledger; of a URL with a query, which may be a secret, only the path."""
+    """A call's arguments as JSON for the ledger; of a URL with more than scheme, host and path, which may be a secret,
+    only the path.
+    """
     return json.dumps(_storable(arguments), sort_keys=True)
 
 
@@ -40,8 +43,8 @@ def _storable(value: Any, name: str = "") -> Any:
             return {name: _storable(each, name) for name, each in value.items()}
         case list() | tuple():
             return [_storable(each) for each in value]
-        case str() if name == "path" and "?" in value:
-            return {_STORED_OBJECT: unquote(value.split("?", 1)[0].split("://", 1)[-1].partition("/")[2])}
+        case str() if name == "path" and _SECRET_PARTS.search(value):
+            return {_STORED_OBJECT: unquote(_path_of(value)[1:])}
         case _:
             return value
 
@@ -144,6 +147,7 @@ class RequestView(Value):
     billable_units: float | None = None  # units that the provider bills, of audio in seconds; None: unknown
     model_used: str = ""  # model that the provider used; empty: unknown
     cancelled: bool = False  # FAILED because its cancellation was asked for
+    repeatable: bool = True  # False: FAILED because its input was refused, which would be refused again
 
 
 TOO_LARGE = RequestView(
@@ -164,8 +168,11 @@ def is_request_id(given: object) -> TypeGuard[str]:
 
 def names_key(url: str, key: str) -> bool:
     """True if a URL is of this object, however it is signed: its path ends with the key."""
-    path = f"/{url.split('?', 1)[0].split('://', 1)[-1].partition('/')[2]}"
-    return unquote(path).endswith(f"/{key}")
+    return unquote(_path_of(url)).endswith(f"/{key}")
+
+
+def _path_of(url: str) -> str:
+    return f"/{re.split('[?#]', url, maxsplit=1)[0].split('://', 1)[-1].partition('/')[2]}"
 
 
 def same_input(expected: Any, listed: Any) -> bool:
@@ -212,6 +219,6 @@ def billable_units(given: object) -> float | None:
     """Billed units from a provider's answer; None if it is not a number from 0 to 1e9."""
     try:
         units = float(given) if isinstance(given, str | int | float) and not isinstance(given, bool) else -1.0
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return units if 0 <= units <= _MAX_UNITS else None  # NaN is not

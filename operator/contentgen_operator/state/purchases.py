@@ -123,8 +123,9 @@ class Purchase(Value):
     tries: int = 1  # POSTs sent, including this one; earlier ones were not accepted
     send_number: int = 0  # of the last try, by which its object in the bucket is named (`state/sends.py`)
     ended_by: str | None = None  # `sent_by` of the last try that is known not to be accepted
-    permanent: bool = False  # refused for good
+    permanent: bool = False  # refused for good, or failed because its input was refused
     key_refused: bool = False  # the operator needs another key
+    blocked: bool = False  # refused for a cause outside of the request: the pauses before the next try grow to an hour
     error: str = ""
     loras: tuple[str, ...] = ()  # keys of the LoRA files of the installation that it uses
     units: float = 0  # of work: steps, pictures, seconds of audio

@@ -1,12 +1,14 @@
 """Current run of a resource. A run's spec is frozen: changed inputs start the next run after it has ended. Pure."""
 
 from datetime import datetime
+from typing import Any
 
 from pydantic import ValidationError
 
 from contentgen_contract.names import Phase, Reason
 from contentgen_contract.records import ownership
 from contentgen_contract.records.ownership import Owner
+from contentgen_contract.resources.addresses import NOT_A_URL, strip_credentials
 from contentgen_contract.resources.operator_class import class_of
 from contentgen_contract.resources.spec import LoraTrainingSpec, Spec, parse_spec, run_hash
 from contentgen_contract.resources.status import ResourceStatus, RunStatus, dump_status
@@ -141,8 +143,50 @@ def _continued(run: RunStatus, document: RunDocument | None) -> RunStatus:
 
 
 def frozen_spec(resource: Resource, run: RunStatus) -> Spec:
-    """Typed spec of a run. Raises pydantic.ValidationError."""
-    return parse_spec(resource.ref.kind, run.spec)
+    """Typed spec of a run. An ended run has bare URLs (`bare_spec`); the rest is taken from the resource's spec if that
+    gives the run's hash. Raises pydantic.ValidationError.
+    """
+    kind = resource.ref.kind
+    spec = parse_spec(kind, run.spec)
+    left_out = {bare: url for url in _urls(resource.spec) if (bare := strip_credentials(url)) != url}
+    if not left_out or run_hash(kind, spec) == run.run_hash:
+        return spec
+    try:
+        whole = parse_spec(kind, _with_urls(run.spec, left_out))
+    except ValidationError:  # the resource was edited
+        return spec
+    return whole if run_hash(kind, whole) == run.run_hash else spec
+
+
+def bare_spec(spec: dict[str, Any]) -> dict[str, Any]:
+    """Spec of an ended run: its URLs keep scheme, host and path, since the rest may be a secret and is not needed."""
+    bare = {url: strip_credentials(url) for url in _urls(spec)}
+    return _with_urls(spec, {url: each for url, each in bare.items() if each not in (url, NOT_A_URL)})
+
+
+def _urls(spec: dict[str, Any]) -> list[str]:
+    """URLs of files in a spec that may have any content."""
+    source, loras = spec.get("source"), spec.get("loras")
+    given = [source.get("url")] if isinstance(source, dict) else []
+    given += [each.get("path") for each in loras if isinstance(each, dict)] if isinstance(loras, list) else []
+    return [each for each in given if isinstance(each, str) and not each.lower().startswith("s3://")]
+
+
+def _with_urls(spec: dict[str, Any], others: dict[str, str]) -> dict[str, Any]:
+    """The spec with other URLs in place of some."""
+    if not any(url in others for url in _urls(spec)):
+        return spec
+
+    def other(part: Any, name: str) -> Any:
+        url = part.get(name) if isinstance(part, dict) else None
+        return part | {name: others[url]} if isinstance(url, str) and url in others else part
+
+    changed = dict(spec)
+    if "source" in spec:
+        changed["source"] = other(spec["source"], "url")
+    if isinstance(spec.get("loras"), list):
+        changed["loras"] = [other(each, "path") for each in spec["loras"]]
+    return changed
 
 
 def asset_user(resource: Resource, spec: Spec) -> str:

@@ -1,12 +1,14 @@
 """Limits of providers' replies: size, and memory in the operator."""
 
+import codecs
 import contextlib
 import gzip
 import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Coroutine, Iterator
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,7 +19,7 @@ import pytest
 from contentgen_operator.providers import answers
 from contentgen_operator.providers.answers import AnswerFile, TooManyAnswers
 from contentgen_operator.providers.assemblyai import AssemblyAI
-from contentgen_operator.providers.base import MaybeAccepted, Refused, Unavailable
+from contentgen_operator.providers.base import Blocked, MaybeAccepted, Refused, Unavailable
 from contentgen_operator.providers.fal import Fal
 from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_operator.state.provider_requests import TOO_LARGE, Call, RequestState, Search
@@ -172,6 +174,17 @@ async def at_once() -> None:
     """Before the request."""
 
 
+CALLS = {
+    "fal": Call(provider="fal", model=MODEL, arguments={"prompt": "x"}, correlation_key="m"),
+    "assemblyai": Call(provider="assemblyai", model="m", arguments={"audio_url": "http://a"}, correlation_key="m"),
+}
+
+
+def submissions(fal: Fal, assemblyai: AssemblyAI) -> list[Coroutine[Any, Any, str]]:
+    """A paid request to each provider."""
+    return [fal.submit(CALLS["fal"], at_once), assemblyai.submit(CALLS["assemblyai"], at_once)]
+
+
 async def test_other_replies_are_small(server: Server, fal: Fal, key: KeyFile) -> None:
     assemblyai = AssemblyAI(key, server.url)
     server.replies |= {STATUS: COMPLETED + b" " * MIB, f"/{MODEL}": b" " * 2 * MIB, "/v2/transcript": b" " * 5 * MIB}
@@ -192,13 +205,109 @@ async def test_other_replies_are_small(server: Server, fal: Fal, key: KeyFile) -
         await assemblyai.submit(call, at_once)
 
 
-async def test_a_compressed_reply_is_not_unpacked(server: Server, fal: Fal, key: KeyFile) -> None:
-    server.replies |= {path: gzip.compress(b" " * MIB) for path in (STATUS, TRANSCRIPT)}
-    server.headers["Content-Encoding"] = "gzip"
-    with pytest.raises(Unavailable, match="compressed"):
+def deflated(content: bytes, bits: int = zlib.MAX_WBITS) -> bytes:
+    """Compressed; negative `bits`: without zlib's header, 31: gzip."""
+    made = zlib.compressobj(wbits=bits)
+    return made.compress(content) + made.flush()
+
+
+PLAIN = ("", " ", "identity", "Identity", "aws-chunked", "AWS-Chunked,", "UTF-8", "utf8, identity", "iso-8859-1", "foo")
+CODED = [
+    *((name, lambda content: content) for name in PLAIN),
+    ("gzip", gzip.compress),
+    ("x-gzip", gzip.compress),
+    ("GZIP, aws-chunked", gzip.compress),
+    ("gzip", lambda content: gzip.compress(content[:9]) + gzip.compress(content[9:]) + b"trailing"),
+    ("deflate", deflated),
+    ("deflate", lambda content: deflated(content, -zlib.MAX_WBITS)),
+    ("deflate, gzip", lambda content: gzip.compress(deflated(content))),
+]
+READ = pytest.mark.parametrize(("coding", "encoded"), CODED, ids=[f"{n}-{each[0]}" for n, each in enumerate(CODED)])
+
+
+@READ
+@pytest.mark.parametrize("bom", [b"", codecs.BOM_UTF8], ids=["", "bom"])
+async def test_replies_are_read_in_each_encoding(
+    server: Server, fal: Fal, key: KeyFile, *, coding: str, encoded: Callable[[bytes], bytes], bom: bytes
+) -> None:
+    assemblyai = AssemblyAI(key, server.url)
+    result, words = b'{"images": [' + b"{}," * 90_000 + b"{}]}", transcript(300_000)
+    replies = {f"/{MODEL}": b'{"request_id": "r1"}', STATUS: COMPLETED, RESULT: result, TRANSCRIPT: words}
+    replies["/v2/transcript"] = b'{"id": "t1"}'
+    server.replies |= {path: encoded(bom + content) for path, content in replies.items()}
+    server.headers["Content-Encoding"] = coding
+    assert await fal.submit(CALLS["fal"], at_once) == "r1"
+    assert await assemblyai.submit(CALLS["assemblyai"], at_once) == "t1"
+    for view, content in ((await fal.poll(MODEL, "r1"), result), (await assemblyai.poll("", "t1"), words)):
+        assert isinstance(view.result, AnswerFile)
+        assert view.result.read() == bom + content, "it is kept as received"
+        view.result.close()
+
+
+@READ
+async def test_the_text_of_a_refusal_is_read_in_each_encoding(
+    server: Server, fal: Fal, key: KeyFile, coding: str, encoded: Callable[[bytes], bytes]
+) -> None:
+    server.code, server.headers["Content-Encoding"] = 422, coding
+    server.reply = encoded(b'{"detail": "too many", "error": "too many"}')
+    for submission in submissions(fal, AssemblyAI(key, server.url)):
+        with pytest.raises(Refused, match=r"answered 422: too many$"):
+            await submission
+
+
+BROKEN = [
+    ("br", b"\x8b\x03\x80{}\x03"),
+    ("zstd", b"{}"),
+    ("gzip, br", b"{}"),
+    ("gzip", b"{}"),
+    ("deflate", b"\xff\xff"),
+]
+BROKEN += [("gzip", gzip.compress(b"{}")[:-9]), ("gzip, gzip, gzip", b"{}"), ("gzip", b"\x1f"), ("deflate", b"x")]
+
+
+@pytest.mark.parametrize(("coding", "content"), BROKEN, ids=ascii)
+async def test_what_cannot_be_decoded_is_named_and_asked_for_again(
+    server: Server, fal: Fal, key: KeyFile, coding: str, content: bytes
+) -> None:
+    assemblyai = AssemblyAI(key, server.url)
+    server.reply, server.headers["Content-Encoding"] = content, coding
+    for read in (fal.poll(MODEL, "r1"), assemblyai.poll("", "t1")):
+        with pytest.raises(Unavailable, match=f"compressed as {coding}|decompressed|cut off"):
+            await read
+    for submission in submissions(fal, assemblyai):
+        with pytest.raises(MaybeAccepted, match=f"compressed as {coding}|decompressed|cut off"):
+            await submission
+    server.code = 422
+    for submission in submissions(fal, assemblyai):
+        with pytest.raises(Refused):  # the status alone tells it
+            await submission
+
+
+@pytest.mark.parametrize(("coding", "bits"), [("gzip", 31), ("deflate", 15), ("deflate", -15)])
+async def test_a_small_reply_does_not_become_a_large_one(
+    server: Server, fal: Fal, key: KeyFile, monkeypatch: pytest.MonkeyPatch, *, coding: str, bits: int
+) -> None:
+    monkeypatch.setattr("contentgen_operator.providers.assemblyai.ANSWER_BYTES", MIB)
+    server.reply, server.headers["Content-Encoding"] = deflated(b" " * 8 * MIB, bits), coding
+    assert len(server.reply) < MIB
+    with pytest.raises(Unavailable, match="more than 1048576 bytes"):
         await fal.poll(MODEL, "r1")
-    with pytest.raises(Unavailable, match="compressed"):
-        await AssemblyAI(key, server.url).poll("", "t1")
+    assert await AssemblyAI(key, server.url).poll("", "t1") == TOO_LARGE
+    server.code = 422
+    for submission in submissions(fal, AssemblyAI(key, server.url)):
+        with pytest.raises(Refused):
+            await submission
+
+
+@pytest.mark.parametrize("code", [403, 409, 422, 500])
+async def test_an_error_whose_body_is_cut_off_is_judged_by_its_status(
+    server: Server, fal: Fal, key: KeyFile, code: int
+) -> None:
+    server.code, server.reply, server.headers["Content-Length"] = code, b'{"detail": "to', "1000"
+    kinds = {403: Blocked, 422: Refused}
+    for submission in submissions(fal, AssemblyAI(key, server.url)):
+        with pytest.raises(kinds.get(code, MaybeAccepted), match=f"answered {code}"):
+            await submission
 
 
 NESTED = b'{"status": "completed", "items": ' + b"[" * 200_000 + b"]" * 200_000 + b"}"

@@ -14,9 +14,11 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
+from contentgen_contract.texts import foreign_text, plain_text
 from contentgen_operator.providers.assemblyai import AssemblyAI
 from contentgen_operator.providers.base import (
     AccessRefused,
+    Blocked,
     Busy,
     KeyRefused,
     MaybeAccepted,
@@ -25,8 +27,9 @@ from contentgen_operator.providers.base import (
     Refused,
     Unavailable,
 )
-from contentgen_operator.providers.fal import Fal, error_text
+from contentgen_operator.providers.fal import Fal
 from contentgen_operator.providers.keyfile import KeyFile
+from contentgen_operator.providers.refusals import error_text
 from contentgen_operator.providers.retry_after import retry_after
 from contentgen_operator.state.provider_requests import (
     Call,
@@ -161,6 +164,14 @@ LOST_TRANSCRIPT = search_for(TRANSCRIPT, "audio_url", "a.flac")
 
 VERDICTS: list[tuple[str, Any, type[ProviderError]]] = [
     ("reply dropped", DROP, MaybeAccepted),
+    ("409", (409, {"detail": "conflict", "error": "conflict"}), MaybeAccepted),
+    ("425", (425, {"detail": "too early", "error": "too early"}), Busy),
+    ("499", (499, "nginx"), MaybeAccepted),
+    ("403 of a firewall", (403, "<html>Access denied to your account</html>"), Blocked),
+    ("403 of a gateway", (403, {"message": "Forbidden"}), Blocked),
+    ("403 of the account", (403, {"detail": "User is locked. Reason: Exhausted balance."}), KeyRefused),
+    ("403 of a prompt", (403, {"detail": [{"loc": ["body", "prompt"], "type": "x"}]}), Refused),
+    ("200 with an empty id", (200, {"id": "", "request_id": ""}), MaybeAccepted),
     ("429", (429, {"detail": "slow down", "error": "slow down"}), Busy),
     ("408", (408, {"detail": "", "error": ""}), MaybeAccepted),
     ("500", (500, {"detail": "oops", "error": "oops"}), MaybeAccepted),
@@ -303,6 +314,22 @@ ROOT = f"/{TRAINER}/requests/r1"
         ((200, {"status": "COMPLETED", "logs": None}), (200, {"images": []}), RequestState.SUCCEEDED),
         ((200, {"status": "COMPLETED", "logs": None}), (422, {"detail": "bad zip"}), RequestState.FAILED),
         ((200, {"status": "COMPLETED", "logs": None, "error": "boom"}), (500, {"detail": "boom"}), RequestState.FAILED),
+        ((200, {"status": "COMPLETED", "error": {"message": "boom"}}), (500, "boom"), RequestState.FAILED),
+        # The result tells whether the request has failed.
+        *(
+            ((200, {"status": "COMPLETED", "error": each}), (200, {"images": []}), RequestState.SUCCEEDED)
+            for each in ("", " ", None, False, 0, [], {}, "odd", ["odd"])
+        ),
+        # A status needs only `status`.
+        *(
+            ((202, {"status": "IN_QUEUE", "queue_position": each}), None, RequestState.QUEUED)
+            for each in (None, "3", -1, 10**30, 1.5, [3], True)
+        ),
+        ((202, {"status": "IN_QUEUE"}), None, RequestState.QUEUED),
+        ((202, {"status": "IN_PROGRESS"}), None, RequestState.RUNNING),
+        ((202, {"status": "in_progress ", "logs": "\ud800"}), None, RequestState.RUNNING),
+        ((200, {"status": "COMPLETED"}), (200, {"images": []}), RequestState.SUCCEEDED),
+        ((200, {"status": "COMPLETED", "metrics": 7, "logs": 7}), (203, {"images": []}), RequestState.SUCCEEDED),
     ],
 )
 async def test_fal_polls(fal: Fal, server: Server, status: Any, result: Any, state: RequestState) -> None:
@@ -379,9 +406,11 @@ LOCKED = (
 )
 
 
+@pytest.mark.parametrize("error", [None, "boom"])
 @pytest.mark.parametrize("path", [f"{ROOT}/status", ROOT], ids=["status", "result"])
-async def test_a_locked_account_fails_no_request(fal: Fal, server: Server, path: str) -> None:
-    server.replies |= {f"{ROOT}/status": (200, {"status": "COMPLETED", "logs": None}), ROOT: (200, {})} | {path: LOCKED}
+async def test_a_locked_account_fails_no_request(fal: Fal, server: Server, path: str, error: str | None) -> None:
+    completed = (200, {"status": "COMPLETED", "logs": None, "error": error})
+    server.replies |= {f"{ROOT}/status": completed, ROOT: (200, {})} | {path: LOCKED}
     with pytest.raises(AccessRefused):
         await fal.poll(TRAINER, "r1")
 
@@ -517,6 +546,75 @@ def test_a_key_may_be_missing_and_may_change(tmp_path: Path) -> None:
     assert KeyFile(str(path / "below-a-file")).read() is None
     assert not AssemblyAI(KeyFile(str(tmp_path / "no")), "http://127.0.0.1").configured
     assert AssemblyAI(key, "http://127.0.0.1").configured
+
+
+@pytest.mark.parametrize("status", [None, 7, ["COMPLETED"], {}, "", "FAILED", "\ud800\x1b[31m"], ids=ascii)
+async def test_an_unknown_status_is_named_and_asked_for_again(
+    fal: Fal, assemblyai: AssemblyAI, server: Server, status: Any
+) -> None:
+    server.replies |= {f"{ROOT}/status": (200, {"status": status}), "/v2/transcript/t1": (200, {"status": status})}
+    named = (
+        "missing" if status is None else foreign_text(status) if isinstance(status, str) and status else ascii(status)
+    )
+    with pytest.raises(Unavailable) as caught:
+        await fal.poll(TRAINER, "r1")
+    view = await assemblyai.poll("", "t1")
+    assert view.state is RequestState.RUNNING
+    assert named in str(caught.value)
+    assert named in view.message or not status
+    for text in (str(caught.value), view.message):
+        assert text == plain_text(text)
+        text.encode()
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        [None],
+        [[]],
+        ["r0"],
+        [{}],
+        [{"request_id": ["r0"], "sent_at": 7}],
+        [{"request_id": None, "id": {}, "created": []}],
+    ],
+    ids=str,
+)
+async def test_one_bad_item_of_a_history_hides_no_other(
+    fal: Fal, assemblyai: AssemblyAI, server: Server, items: list[Any]
+) -> None:
+    server.replies[HISTORY] = (200, {"items": [*items, entry("mine")]})
+    server.replies["/v2/transcript"] = (200, transcripts([*items, made("mine")]))
+    server.replies["/v2/transcript/mine"] = (200, {"audio_url": "https://s3/a.flac"})
+    for found in (await fal.find(LOST_TRAINING), await assemblyai.find(LOST_TRANSCRIPT)):
+        assert found.request_id == "mine"
+    server.replies[HISTORY] = (200, {"items": items})
+    server.replies["/v2/transcript"] = (200, transcripts(items))
+    for found in (await fal.find(LOST_TRAINING), await assemblyai.find(LOST_TRANSCRIPT)):
+        assert (found.request_id, found.complete) == (None, False), "it may be the one"
+
+
+@pytest.mark.parametrize("details", [None, [], 7, {}, {"prev_url": 7}, {"prev_url": "https://[x"}], ids=str)
+async def test_a_list_whose_next_page_is_not_told_is_read_in_part(
+    assemblyai: AssemblyAI, server: Server, details: Any
+) -> None:
+    server.replies["/v2/transcript"] = (200, transcripts([made("mine")]) | {"page_details": details})
+    server.replies["/v2/transcript/mine"] = (200, {"audio_url": "https://s3/a.flac"})
+    assert (await assemblyai.find(LOST_TRANSCRIPT)).request_id == "mine"
+    claimed = LOST_TRANSCRIPT.model_copy(update={"claimed": frozenset({"mine"})})
+    assert await assemblyai.find(claimed) == Found(request_id=None, complete=False)
+
+
+@pytest.mark.parametrize("reply", [{"id": "t1"}, {"id": "t1", "status": 7, "audio_url": None}], ids=str)
+async def test_an_accepted_transcript_needs_only_its_id(assemblyai: AssemblyAI, server: Server, reply: Any) -> None:
+    server.replies["/v2/transcript"] = (200, reply)
+    assert await assemblyai.submit(TRANSCRIPT, nothing) == "t1"
+
+
+async def test_a_negative_balance_waits_for_the_account(assemblyai: AssemblyAI, server: Server) -> None:
+    said = "Your current account balance is negative. Please top up to continue using the API."
+    server.replies["/v2/transcript"] = (400, {"error": said})
+    with pytest.raises(KeyRefused, match="balance is negative"):
+        await assemblyai.submit(TRANSCRIPT, nothing)
 
 
 def test_error_texts_are_bounded() -> None:

@@ -1,0 +1,1 @@
+"""Mutation campaign over recorded answers of the providers, read by the real clients."""
