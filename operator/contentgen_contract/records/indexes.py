@@ -40,9 +40,12 @@ LEDGER: dict[str, Keys] = {
     "namespace_created": (("namespace", 1), ("createdAt", -1)),
     "namespace_user_created": (("namespace", 1), ("userId", 1), ("createdAt", -1)),
     "budgets": (("budgets", 1), ("state", 1)),
+    "content": (("content", 1),),
+    "also_under": (("alsoUnder", 1),),
 }
 """The operator uses the first seven (durations of a model, lost requests, audited requests, owners, orphans) and the
-last one (the charges of a budget). `formerOwners` and `budgets` are arrays.
+last three (the charges of a budget, purchases of the same request). `formerOwners`, `budgets`, `content` and
+`alsoUnder` are arrays.
 """
 
 BUDGETS: dict[str, Keys] = {"keys": (("keys", 1),), "resets": (("resetsAt", 1),)}

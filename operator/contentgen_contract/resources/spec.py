@@ -331,7 +331,8 @@ class Training(Manifest):
     steps: int = Field(1000, ge=1, le=10000, description="Number of training steps.")
     learning_rate: Decimal | None = Field(
         None,
-        description="Learning rate, a decimal in quotes; stored in config.json, and sent to trainers that accept one.",
+        description="Learning rate, a decimal in quotes. Only for trainers that take one "
+        "(fal-ai/flux-lora-portrait-trainer, fal-ai/flux-krea-trainer); a run with another trainer is refused.",
     )
     style: Style = Field(Style.SUBJECT, description="Subject: a person or an object. Style: a visual style.")
 
