@@ -609,6 +609,14 @@ async def _(place: ScenarioPlace) -> None:
     await place.completed()
 
 
+@scenario(Reason.ADOPTED_SAME_REQUEST, "an alias of the model", IMAGES, {Action.NONE: FREE, RERUN: PAYS}, paid=1)
+async def _(place: ScenarioPlace) -> None:
+    await place.completed()
+    place.spec |= {"model": "fal-ai/flux-lora"}
+    place.apply()
+    await place.until_reason(Reason.ADOPTED_SAME_REQUEST)
+
+
 # Before the payment
 
 
