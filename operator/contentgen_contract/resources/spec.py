@@ -621,8 +621,8 @@ class TranscriptionOptions(Manifest):
         default_factory=lambda: list(TranscriptFormat),
         min_length=1,
         max_length=4,
-        description="Files to write; json and txt are always written. They are made from the provider's response: an edit "
-        "pays nothing.",
+        description="Files to write; json and txt are always written. They are made from the provider's response: an "
+        "edit pays nothing.",
     )
 
 

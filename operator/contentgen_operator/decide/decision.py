@@ -390,12 +390,12 @@ def _adopt_outputs(case: DecisionInput, purchase: Purchase) -> Plan:
     if missing and case.observed.response_kept:
         return _collect_again(case, purchase, f"{missing} is made from the provider's response")
     version = stored.model_copy(update={"version": case.run.version})
-    text = f"the outputs of job {stored.job_id} are used"
-    text = "; ".join([text, *kinds.shortfalls(case.spec, stored.facts)])
-    text += f"; {missing} cannot be made, because the provider's response is gone from the bucket" if missing else ""
-    bought = f"the same inputs were bought before: {text}, and nothing is paid"
-    reason, message = same_request.ending(case, purchase, Reason.ADOPTED_FINISHED_RUN, text)
-    return _complete(case, version, reason, message if reason is not Reason.ADOPTED_FINISHED_RUN else bought, ())
+    used = f"the outputs of job {stored.job_id} are used"
+    message = f"the same inputs were bought before, for job {stored.job_id}; its outputs are used and nothing is paid"
+    reason, message = same_request.ending(case, purchase, Reason.ADOPTED_FINISHED_RUN, message, used)
+    gone = f"{missing} cannot be made, because the provider's response is gone from the bucket"
+    message = "; ".join([message, *kinds.shortfalls(case.spec, stored.facts), *([gone] if missing else [])])
+    return _complete(case, version, reason, message, ())
 
 
 def _name_of(file: OutputFile) -> str:

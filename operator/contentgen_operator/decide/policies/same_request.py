@@ -72,15 +72,15 @@ def pointer(case: DecisionInput, purchase: Purchase | None) -> Pointer | None:
     return Pointer(key=case.key, purchase_id=purchase.purchase_id, also=also, namespace_uid=uid)
 
 
-def ending(case: DecisionInput, purchase: Purchase, reason: Reason, message: str) -> tuple[Reason, str]:
-    """Reason and message of a completed run."""
+def ending(case: DecisionInput, purchase: Purchase, reason: Reason, message: str, used: str = "") -> tuple[Reason, str]:
+    """Reason and message of a completed run; `used` says what is used if the same request was bought before."""
     if not is_bought_before(case.run, purchase):
         return reason, message
-    return Reason.ADOPTED_SAME_REQUEST, f"{_what(purchase)}; {message}, and nothing is paid{_unread(case)}"
+    return Reason.ADOPTED_SAME_REQUEST, f"{_what(purchase)}; {used or message}, and nothing is paid{_unread(case)}"
 
 
 def _what(purchase: Purchase) -> str:
-    return f"the same request to {purchase.model} was bought before ({purchase.purchase_id})"
+    return f"the same request to {purchase.model} was bought before (purchase {purchase.purchase_id})"
 
 
 def _unread(case: DecisionInput) -> str:
