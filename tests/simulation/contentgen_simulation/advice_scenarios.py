@@ -612,8 +612,7 @@ async def _(place: ScenarioPlace) -> None:
 @scenario(Reason.ADOPTED_SAME_REQUEST, "an alias of the model", IMAGES, {Action.NONE: FREE, RERUN: PAYS}, paid=1)
 async def _(place: ScenarioPlace) -> None:
     await place.completed()
-    place.spec |= {"model": "fal-ai/flux-lora"}
-    place.apply()
+    place.apply(place.spec | {"model": "fal-ai/flux-lora"})
     await place.until_reason(Reason.ADOPTED_SAME_REQUEST)
 
 
