@@ -90,8 +90,48 @@ _ADOPTED = """\
 _AUDIT = "operator/audit/test_audit_rounds.py::test"
 _COMPARED = "operator/audit/test_audit_comparison.py::test"
 _ACCOUNTS = "operator/policies/test_provider_accounts.py::test"
+_SAME = "operator/policies/test_same_request.py::test"
 
 OF_POLICIES: tuple[Mutant, ...] = (
+    *_of(
+        "stores/ledger",
+        (
+            "same request: a new rerun value finds the earlier purchase",
+            'if str(each["_id"]).split("/")[4] == rerun)',
+            "if rerun)",
+            f"{_SAME}_rerun_buys_and_finds_its_own",
+        ),
+        (
+            "same request: a refused purchase counts as bought",
+            "_readable(found) if not each.unpaid]",
+            "_readable(found)]",
+            f"{_SAME}_a_refused_one_counts_as_nothing",
+        ),
+    ),
+    *_of(
+        "decide/policies/same_request",
+        (
+            "same request: it is bought again",
+            "    if same is None or first_problem",
+            "    if True or first_problem",
+            f"{_SAME}_same_request_is_paid_once",
+        ),
+        (
+            "same request: the new key does not point to the purchase",
+            "    if str(also) in purchase.also_under or",
+            "    if True or",
+            f"{_SAME}_the_new_key_is_found_before_the_free_stage",
+        ),
+    ),
+    *_of(
+        "state/canonical_request",
+        (
+            "same request: a site's speech models make a new request",
+            'frozenset({"speech_models", ',
+            "frozenset({",
+            "operator/runs/test_canonical_request.py::test_settings_of_the_site_and_callbacks_are_no_content",
+        ),
+    ),
     *_of(
         "decide/policies/approval",
         (

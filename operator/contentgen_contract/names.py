@@ -202,6 +202,7 @@ class Reason(StrEnum):
     # the end
     COMPLETED = "Completed"
     ADOPTED_FINISHED_RUN = "AdoptedFinishedRun"
+    ADOPTED_SAME_REQUEST = "AdoptedSameRequest"
     ESTIMATED = "Estimated"
     REJECTED = "Rejected"
     INVALID_SPEC = "InvalidSpec"

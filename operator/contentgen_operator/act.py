@@ -1,6 +1,6 @@
 """Writes of one reconcile, in the only order that survives a crash after each of them:
 
-check of the collect Job → add finalizer → run document (new run, facts, attempt) → adoption → response →
+check of the collect Job → add finalizer → run document (new run, facts, attempt) → adoption → pointer → response →
 cancellation → claims of budgets for a paid purchase → ledger transitions → other claims of budgets → purchase planned
 and marked → payment of one that was planned before → files deleted → run document (purchase, finished version) → Job →
 remove finalizer → label → record → notifications planned → status → notifications released → events → lost Job deleted.
@@ -49,7 +49,7 @@ from contentgen_operator.queues.payment_queue import PaymentQueue
 from contentgen_operator.sending import Sending
 from contentgen_operator.state.notifications import Notification
 from contentgen_operator.state.observed import JobView, Resource, ResourceRef, is_end, is_settled
-from contentgen_operator.state.plan import Adoption, Cancellation, Event, Payment, Plan, Reservation, StageJob
+from contentgen_operator.state.plan import Adoption, Cancellation, Event, Payment, Plan, Pointer, Reservation, StageJob
 from contentgen_operator.state.provider_requests import Call, StoredObject
 from contentgen_operator.state.purchases import (
     LedgerTransition,
@@ -204,8 +204,7 @@ class Actor:
 
     async def _act_on_purchase(self, plan: Plan, now: datetime) -> Plan:
         """Write all changes of the purchase; the plan, whose status names a reserved purchase."""
-        if plan.adoption is not None:
-            await self._adopt(plan.adoption)
+        await self._adopt_and_point(plan)
         if plan.store is not None:
             await self._storage.put_answer(plan.store)
         if plan.cancel is not None:
@@ -313,6 +312,12 @@ class Actor:
             move = LedgerTransition(key=cancel.key, source=source, target=source, expected=mine, changes=changes)
         await self._move(move, now)
 
+    async def _adopt_and_point(self, plan: Plan) -> None:
+        if plan.adoption is not None:
+            await self._adopt(plan.adoption)
+        if plan.pointer is not None:
+            await self._point(plan.pointer)
+
     async def _adopt(self, adoption: Adoption) -> None:
         """Raises Conflict if the purchase was adopted or discarded since it was observed."""
         purchase = adoption.purchase
@@ -326,6 +331,13 @@ class Actor:
             "purchase %s of %s is adopted by %s", purchase.purchase_id, purchase.job_id, adoption.job_id,
             extra={"purchase": str(adoption.key)},
         )  # fmt: skip
+
+    async def _point(self, pointer: Pointer) -> None:
+        """Mark the key of an equal request in the bucket first: a restored MongoDB may lack the purchase."""
+        self._leadership.check()
+        await self._storage.put_marker(str(pointer.also), pointer.purchase_id, pointer.namespace_uid)
+        self._leadership.check()
+        await self._ledger.point(pointer.key, pointer.purchase_id, pointer.also)
 
     async def _move(self, move: LedgerTransition, now: datetime) -> None:
         """Raises Conflict if the purchase was changed since it was observed."""

@@ -20,8 +20,8 @@ from contentgen_contract.resources.status import MAX_LOG, ResourceStatus, Versio
 from contentgen_contract.worker.orders import Limits
 from contentgen_operator.decide import history_searches, lora_identity
 from contentgen_operator.decide.deletion import is_searched_at_deletion
-from contentgen_operator.decide.payment import purchase_from_status, status_names_purchase, was_rewound
-from contentgen_operator.decide.policies import cleanup
+from contentgen_operator.decide.payment import call_of, purchase_from_status, status_names_purchase, was_rewound
+from contentgen_operator.decide.policies import cleanup, same_request
 from contentgen_operator.kube import pods
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.budgets import Budgets
@@ -31,6 +31,7 @@ from contentgen_operator.providers.accounts import ProviderAccounts
 from contentgen_operator.providers.base import AccessRefused, Provider, Unavailable
 from contentgen_operator.providers.pricing import NoPrices, PriceSource
 from contentgen_operator.state import kinds
+from contentgen_operator.state.canonical_request import content_of
 from contentgen_operator.state.decision_input import DecisionInput
 from contentgen_operator.state.observed import (
     BucketFile,
@@ -54,7 +55,7 @@ from contentgen_operator.state.provider_requests import (
     Verified,
     is_request_id,
 )
-from contentgen_operator.state.purchases import Purchase, PurchaseKey, PurchaseState
+from contentgen_operator.state.purchases import Purchase, PurchaseKey, PurchaseState, SamePurchase
 from contentgen_operator.state.runs import asset_user, frozen_spec, own_files, purchase_key
 from contentgen_operator.state.upload_limits import file_limits, files_problem
 from contentgen_operator.stores.budgets import BudgetStore
@@ -130,8 +131,8 @@ class Observer:
             fields["earlier"], fields["other_runs"] = await self._ledger.others(case.key, case.resource.ref.uid)
             fields["open_requests"] = await self._open_requests(case, purchase)
         if case.over:
-            fields |= await self._find_result(purchase)
-        elif lora_identity.decides_purchase(case.resource, case.run, case.spec, purchase):
+            fields |= await self._find_result(purchase, case.spec)
+        elif case.run.same_as is None and lora_identity.decides_purchase(case.resource, case.run, case.spec, purchase):
             fields |= await self._observe_lora_image(case, purchase)
         elif purchase is None or purchase.unpaid:
             fields |= await self._observe_unpaid(case, purchase)
@@ -151,14 +152,17 @@ class Observer:
     async def _observe_lora_image(self, case: DecisionInput, purchase: Purchase | None) -> dict[str, Any]:
         """Fields of an image whose purchase depends on the trainings of its LoRAs."""
         resource, run = case.resource, case.run
-        policy = await self._policies.current(resource.ref.namespace, resource.tenant)
-        fields = await self._observe_gate(resource, case.spec, policy)
+        loras = await self._observe_loras(case)
         variants = await self._verifier.variants(resource, run)
-        wanted = lora_identity.wanted_purchase(run, fields["loras"], variants, case.now, resource.tenant.cluster)
-        fields["wanted"] = wanted
+        wanted = lora_identity.wanted_purchase(run, loras, variants, case.now, resource.tenant.cluster)
+        fields: dict[str, Any] = {"loras": loras, "wanted": wanted}
         if wanted.scope is not None and wanted.scope != resource.scope:
             case = case.model_copy(update={"resource": resource.model_copy(update={"scope": wanted.scope})})
             fields["purchase"] = purchase = await self._ledger.get(case.key)
+        if wanted.identity == run.lora_identity and (same := await self._same_request(case, purchase, loras)):
+            return fields | {"same": same}
+        policy = await self._policies.current(resource.ref.namespace, resource.tenant)
+        fields |= await self._observe_gate(resource, case.spec, policy)
         fields["budgets"] = await self._matching_budgets(case, purchase, policy.labels)
         if purchase is None or purchase.unpaid or wanted.identity != run.lora_identity:
             return fields
@@ -172,7 +176,7 @@ class Observer:
         following = await self._ledger.get(case.key.model_copy(update={"attempt": case.key.attempt + 1}))
         if following is None or following.state is not PurchaseState.COLLECTED:
             return False
-        return bool((await self._find_outputs(following)).get("outputs_stored"))
+        return bool((await self._find_outputs(following, case.spec)).get("outputs_stored"))
 
     async def _observe_settled(self, case: DecisionInput) -> Observation:
         uid = case.resource.ref.uid
@@ -231,10 +235,14 @@ class Observer:
             self._polled_at.popitem(last=False)
 
     async def _observe_unpaid(self, case: DecisionInput, purchase: Purchase | None) -> dict[str, Any]:
+        loras = await self._observe_loras(case)
+        if same := await self._same_request(case, purchase, loras):
+            return {"loras": loras, "same": same}
         if not kinds.has_prepare(case.kind) or case.run.facts is not None:
             policy = await self._policies.current(case.resource.ref.namespace, case.resource.tenant)
             gate = await self._observe_gate(case.resource, case.spec, policy)
-            return gate | {"budgets": await self._matching_budgets(case, purchase, policy.labels)}
+            budgets = await self._matching_budgets(case, purchase, policy.labels)
+            return gate | {"loras": loras, "budgets": budgets}
         fields = await self._observe_stage(case, Stage.PREPARE)
         account = await self._policies.last_account(case.resource.ref.namespace, case.resource.tenant)
         return fields | {
@@ -243,6 +251,23 @@ class Observer:
             "price": await self._price(case.resource, case.spec, account),
             "same_lora_name": await self._older_same_name(case.resource),
         }
+
+    async def _same_request(
+        self, case: DecisionInput, purchase: Purchase | None, loras: tuple[LoraView, ...]
+    ) -> SamePurchase | None:
+        """Purchase of the same provider request where the run's own key has none: by the key of a run that has used it,
+        else by content once the inputs are known.
+        """
+        if not same_request.is_searched(case, purchase):
+            return None
+        if kinds.has_prepare(case.kind) and (found := await self._ledger.pointed(case.key)):
+            return same_request.chosen(case, found)
+        if kinds.has_prepare(case.kind) and case.run.facts is None:
+            return None
+        asked = content_of(case.spec, call_of(case, loras), case.run.facts or {}, loras).asked
+        if not asked:
+            return None
+        return same_request.chosen(case, await self._ledger.same_requests(case.resource.tenant, case.key, asked))
 
     async def _observe_purchase(self, case: DecisionInput, purchase: Purchase) -> dict[str, Any]:
         match purchase.state:
@@ -253,25 +278,28 @@ class Observer:
             case PurchaseState.SUCCEEDED:
                 return await self._observe_stage(case, Stage.COLLECT)
             case PurchaseState.COLLECTED:
-                return await self._find_outputs(purchase)
+                return await self._find_outputs(purchase, case.spec)
             case _:
                 return {}
 
-    async def _find_outputs(self, purchase: Purchase) -> dict[str, Any]:
-        """`outputs_stored`: the files that the ledger lists are in the bucket; else `response_kept`."""
+    async def _find_outputs(self, purchase: Purchase, spec: Spec) -> dict[str, Any]:
+        """`outputs_stored`: the files that the ledger lists are in the bucket; `response_kept` if any is missing that
+        the spec asks for.
+        """
         outputs = VersionStatus.model_validate(purchase.outputs or {"version": 0})
         listed = [each.key for each in outputs.files]
         stored = await self._storage.stored(Owner(keys=frozenset(listed)), "", listed)
-        if is_stored(outputs, stored):
+        there = is_stored(outputs, stored)
+        if there and not kinds.missing_formats(spec, (each.rpartition("/")[2] for each in listed)):
             return {"outputs_stored": True}
-        return {"response_kept": await self._response_kept(purchase)}
+        return {"outputs_stored": there, "response_kept": await self._response_kept(purchase)}
 
-    async def _find_result(self, purchase: Purchase | None) -> dict[str, Any]:
+    async def _find_result(self, purchase: Purchase | None, spec: Spec) -> dict[str, Any]:
         """Fields that say whether a failed run's result can be collected."""
         if purchase is None:
             return {}
         if purchase.state is PurchaseState.COLLECTED:
-            return await self._find_outputs(purchase)
+            return await self._find_outputs(purchase, spec)
         return {"response_kept": await self._response_kept(purchase)}
 
     async def _response_kept(self, purchase: Purchase) -> bool:
@@ -410,14 +438,18 @@ class Observer:
         account = policy.account
         provider = self._providers.provider(kinds.provider_of(resource.ref.kind), account.name)
         await self._storage.require_bucket()  # without it a paid result could not be stored
-        loras: tuple[LoraView, ...] = ()
-        if isinstance(spec, ImageGenerationSpec):
-            names = [lora.lora_ref.name for lora in spec.loras if lora.lora_ref]
-            loras = tuple([await self._observe_lora(resource.tenant, resource.ref.namespace, name) for name in names])
         price = await self._price(resource, spec, account)
         name = await self._older_same_name(resource)
         gate = {"provider_configured": provider.configured, "approval_required": policy.approval_required}
-        return gate | {"account": account, "loras": loras, "price": price, "same_lora_name": name}
+        return gate | {"account": account, "price": price, "same_lora_name": name}
+
+    async def _observe_loras(self, case: DecisionInput) -> tuple[LoraView, ...]:
+        """Trained LoRAs of an image, in the spec's order."""
+        if not isinstance(case.spec, ImageGenerationSpec):
+            return ()
+        tenant, namespace = case.resource.tenant, case.resource.ref.namespace
+        names = [lora.lora_ref.name for lora in case.spec.loras if lora.lora_ref]
+        return tuple([await self._observe_lora(tenant, namespace, name) for name in names])
 
     async def _matching_budgets(
         self, case: DecisionInput, purchase: Purchase | None, labels: Mapping[str, str]

@@ -63,7 +63,7 @@ def records(count: int) -> Iterator[Document]:
 def _config(kind: Kind, words: list[str]) -> Document:
     match kind:
         case Kind.LORA_TRAINING:
-            return {"loraName": words[0], "trigger": "jf", "training": {"steps": 1000, "learningRate": 0.0004}}
+            return {"loraName": words[0], "trigger": "jf", "training": {"steps": 1000}}
         case Kind.IMAGE_GENERATION:
             return {"model": "flux-pro", "prompt": " ".join(words), "imageSize": "square_hd", "numImages": PICTURES}
         case Kind.TRANSCRIPTION:

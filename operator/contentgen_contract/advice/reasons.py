@@ -408,6 +408,20 @@ REASONS: dict[Reason, Explanation] = {
             ),
         ),
     ),
+    Reason.ADOPTED_SAME_REQUEST: Explanation(
+        "The spec differs, but its request to the provider was bought before under this name: that result is used, and "
+        "nothing was paid. A file behind spec.loras[].path is not read: if it changed, a new result must be bought.",
+        Paid.NOTHING,
+        Kept.OUTPUTS,
+        (
+            Remedy(Action.NONE, Costs.FREE),
+            Remedy(
+                Action.RERUN,
+                Costs.PAYS,
+                f"To buy the same request again: {_AGAIN_BY}",
+            ),
+        ),
+    ),
     Reason.ESTIMATED: Explanation(
         "spec.dryRun is Estimate: the run executed its free stages and ended; status.cost.estimated has the price.",
         Paid.NOTHING,

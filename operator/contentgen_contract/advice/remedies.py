@@ -115,7 +115,8 @@ def _attempt_payment_state(facts: Facts) -> Paid:
     return Paid.PAID if said is Paid.NOTHING and facts.request_id and facts.reason not in _PAID_ELSEWHERE else said
 
 
-_PAID_ELSEWHERE = (Reason.ADOPTED_FINISHED_RUN,)  # the request was paid by another resource
+# The request was paid by another resource, or by an earlier run.
+_PAID_ELSEWHERE = (Reason.ADOPTED_FINISHED_RUN, Reason.ADOPTED_SAME_REQUEST)
 
 
 def explanation(facts: Facts) -> Explanation | None:

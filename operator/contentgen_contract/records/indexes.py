@@ -41,9 +41,12 @@ LEDGER: dict[str, Keys] = {
     "namespace_created": (("namespace", 1), ("createdAt", -1)),
     "namespace_user_created": (("namespace", 1), ("userId", 1), ("createdAt", -1)),
     "budgets": (("budgets", 1), ("state", 1)),
+    "content": (("content", 1),),
+    "also_under": (("alsoUnder", 1),),
 }
 """The operator uses the first eight (durations of a model, lost requests, audited requests, purchases that a status
-names, owners, orphans) and the last one (the charges of a budget). `formerOwners` and `budgets` are arrays.
+names, owners, orphans) and the last three (the charges of a budget, purchases of the same request). `formerOwners`,
+`budgets`, `content` and `alsoUnder` are arrays.
 """
 
 BUDGETS: dict[str, Keys] = {"keys": (("keys", 1),), "resets": (("resetsAt", 1),)}

@@ -1,7 +1,9 @@
-"""Removal of presigned URLs from stored data, because every reader could fetch the file with one. Pure."""
+"""Presigned URLs. They are removed from stored data, because every reader could fetch the file with one. Pure."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
+from urllib.parse import unquote_plus
 
 # A URL with a query that has an AWS signature, version 4 or 2; S3 ignores the case.
 _PRESIGNED = re.compile(
@@ -33,3 +35,40 @@ def strip_signatures(value: Any, needed: frozenset[str] = frozenset()) -> Any:
             }
         case _:
             return value
+
+
+_SIGNATURE_PREFIXES = ("x-amz-", "x-goog-")
+# Of AWS and GCS version 2 and CloudFront: the parameter that names the key, and those that belong to it.
+_SIGNED_BY = {"awsaccesskeyid", "googleaccessid", "key-pair-id"}
+_SIGNED_WITH = {"signature", "expires", "policy", "hash-algorithm"}
+# Of an Azure SAS, which has `sig` and `sv`.
+_AZURE = frozenset(
+    {"sig", "sv", "ss", "srt", "sp", "st", "se", "sr", "spr", "sip", "si", "sdd", "ses", "saoid", "suoid", "scid"}
+    | {"skoid", "sktid", "skt", "ske", "sks", "skv"}
+)
+_SECRETS = {"civitai.com": frozenset({"token"})}  # by host, its subdomains included
+
+
+def without_signature(url: str) -> str:
+    """The URL without the parameters of a signature and the fragment, with scheme and host in lower case: equal for all
+    signatures of one file. Other parameters, such as `versionId`, stay as they are.
+    """
+    base, _, query = url.partition("#")[0].partition("?")
+    scheme, _, rest = base.partition("://")
+    host, slash, path = rest.partition("/")
+    given = [each for each in query.split("&") if each]
+    names = [unquote_plus(each.partition("=")[0]).lower() for each in given]
+    signing = _signing_names(host.lower(), names)
+    kept = [each for each, name in zip(given, names, strict=True) if not _is_of_signature(name, signing)]
+    return f"{scheme.lower()}://{host.lower()}{slash}{path}" + (f"?{'&'.join(kept)}" if kept else "")
+
+
+def _signing_names(host: str, names: Sequence[str]) -> frozenset[str]:
+    """Names, in lower case, that belong to the URL's signature or are a secret of its host."""
+    found = frozenset(_SIGNED_BY | _SIGNED_WITH) if _SIGNED_BY & set(names) else frozenset()
+    found |= _AZURE if {"sig", "sv"} <= set(names) else frozenset()
+    return found.union(*(secret for site, secret in _SECRETS.items() if f".{host}".endswith(f".{site}")))
+
+
+def _is_of_signature(name: str, signing: frozenset[str]) -> bool:
+    return name.startswith(_SIGNATURE_PREFIXES) or name in signing

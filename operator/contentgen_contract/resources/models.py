@@ -18,6 +18,8 @@ SHORT_NAMES: dict[Kind, tuple[str, ...]] = {
 }
 """Short names by kind."""
 TRANSCRIBER = "assemblyai/universal"
+TAKES_LEARNING_RATE = ("fal-ai/flux-krea-trainer", "fal-ai/flux-lora-portrait-trainer")
+"""Trainers with an input for the learning rate; flux-lora-fast-training has none."""
 
 
 def full_name(model: str) -> str:

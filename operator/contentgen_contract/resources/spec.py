@@ -67,9 +67,14 @@ ModelName = Annotated[str, StringConstraints(pattern=patterns.MODEL_NAME, max_le
 class Source(Manifest):
     """The input recording."""
 
-    url: SourceUrl = Field(description="URL of the file: https, http or s3, without credentials.")
+    url: SourceUrl = Field(
+        description="URL of the file: https, http or s3, without credentials. The same file under another URL or "
+        "signature is prepared again, and not paid again."
+    )
     sha256: Sha256 | None = Field(
-        None, description="SHA-256 of the file in hexadecimal; a file with another checksum is refused."
+        None,
+        description="SHA-256 of the file in hexadecimal; a file with another checksum is refused. Adding it pays "
+        "nothing.",
     )
 
 
@@ -331,7 +336,8 @@ class Training(Manifest):
     steps: int = Field(1000, ge=1, le=10000, description="Number of training steps.")
     learning_rate: Decimal | None = Field(
         None,
-        description="Learning rate, a decimal in quotes; stored in config.json, and sent to trainers that accept one.",
+        description="Learning rate, a decimal in quotes. Only for trainers that take one "
+        "(fal-ai/flux-lora-portrait-trainer, fal-ai/flux-krea-trainer); a run with another trainer is refused.",
     )
     style: Style = Field(Style.SUBJECT, description="Subject: a person or an object. Style: a visual style.")
 
@@ -529,7 +535,11 @@ class Lora(Manifest):
     lora_ref: LoraRef | None = Field(
         None, description="LoraTraining of this namespace; the generation waits until it is finished."
     )
-    path: WebUrl | None = Field(None, description="https or http URL of a .safetensors file.")
+    path: WebUrl | None = Field(
+        None,
+        description="https or http URL of a .safetensors file, which only the provider reads. The URL without its "
+        "signature counts as input: for a file that changed under the same URL, set contentgen.dev/rerun.",
+    )
     scale: Decimal = Field("1.0", description="Weight of the LoRA, a decimal in quotes.")
 
     @model_validator(mode="after")
@@ -611,7 +621,8 @@ class TranscriptionOptions(Manifest):
         default_factory=lambda: list(TranscriptFormat),
         min_length=1,
         max_length=4,
-        description="Files to write; json and txt are always written.",
+        description="Files to write; json and txt are always written. They are made from the provider's response: an "
+        "edit pays nothing.",
     )
 
 

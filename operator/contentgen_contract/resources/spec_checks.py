@@ -1,7 +1,8 @@
 """Checks for specs that the provider would accept and bill without a usable result. Pure.
 
-The CRD rules (`crds.py`) refuse the same at admission. `parse_spec` accepts these specs: the check applies before a
-creation or a payment, and a run that is paid for goes on.
+The CRD rules (`crds.py`) refuse the same at admission, except a learning rate that the trainer does not take: the spec
+of a finished resource may have one, and must stay editable. `parse_spec` accepts these specs: the check applies before
+a creation or a payment, and a run that is paid for goes on.
 """
 
 import re
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 
 from contentgen_contract.base import Value
 from contentgen_contract.names import Kind
+from contentgen_contract.resources.models import TAKES_LEARNING_RATE, model_of
 from contentgen_contract.resources.prices import is_trainer
 from contentgen_contract.resources.spec import ImageGenerationSpec, Lora, LoraTrainingSpec, Spec
 
@@ -28,6 +30,7 @@ BLANK = "must contain a character other than spaces"
 NO_CONTROL_CHARACTERS = "must contain no control characters except tabs and line ends, and no bidirectional marks"
 SCALE = "must be greater than 0, such as 0.8: with 0 the LoRA has no effect"
 LEARNING_RATE = "must be greater than 0 and at most 1, such as 0.0004"
+NO_LEARNING_RATE = f"must be omitted: only {' and '.join(TAKES_LEARNING_RATE)} take a learning rate"
 DISTINCT = "must contain each LoRA only once"
 NOT_A_TRAINER = "must be a model that generates pictures, such as flux-dev; this one trains a LoRA"
 NOT_AN_IMAGE_MODEL = "must be a trainer, such as flux-lora-fast-training; this model generates pictures"
@@ -70,6 +73,8 @@ def _training_problems(spec: LoraTrainingSpec) -> Iterator[SpecProblem]:
     given = spec.training.learning_rate
     if given is not None and not 0 < float(given) <= 1:
         yield SpecProblem(field=("training", "learningRate"), value=given, expected=LEARNING_RATE)
+    if given is not None and model_of(spec) not in TAKES_LEARNING_RATE:
+        yield SpecProblem(field=("training", "learningRate"), value=given, expected=NO_LEARNING_RATE)
 
 
 def _image_problems(spec: ImageGenerationSpec) -> Iterator[SpecProblem]:

@@ -131,6 +131,16 @@ class ApprovalStatus(Value):
     at: Instant | None = Field(None, description="Time when the operator accepted the approval or rejection.")
 
 
+class SameRequest(Value):
+    """A purchase of the same provider request under another key, with which a run goes on."""
+
+    run_hash: str = Field(max_length=64, pattern=patterns.LORA_IDENTITY, description="Run hash in the purchase's key.")
+    lora_identity: str | None = Field(
+        None, max_length=16, pattern=patterns.LORA_IDENTITY, description="LoRA identity in the purchase's key."
+    )
+    purchase_id: str = Field(max_length=64, pattern=patterns.UID, description="ID of the purchase.")
+
+
 class RunStatus(Value):
     """The current run, or the last one. Its spec is frozen: an edit starts the next run."""
 
@@ -149,6 +159,9 @@ class RunStatus(Value):
         pattern=patterns.LORA_IDENTITY,
         description="Hash of the purchases of the trained LoRAs, where the buying key includes it: the same spec was "
         "bought before with LoRAs of other trainings.",
+    )
+    same_as: SameRequest | None = Field(
+        None, description="The purchase of the same provider request, which an earlier run or resource has made."
     )
     approval: ApprovalStatus | None = Field(None, description="Approval of the run, where one is required.")
     paid_attempt: int = Field(1, description="Current paid attempt, from 1.")

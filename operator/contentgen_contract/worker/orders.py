@@ -121,6 +121,7 @@ class DatasetFacts(Value):
     width: Count
     height: Count
     source_bytes: Count
+    source_sha256: Sha256 | None = None
 
 
 class AudioFacts(Value):
@@ -129,6 +130,7 @@ class AudioFacts(Value):
     type: Literal["audio"] = "audio"
     duration_seconds: Seconds  # billed, including silence
     source_bytes: Count
+    source_sha256: Sha256 | None = None
     audible_seconds: Seconds | None = None  # louder than the background
     level: Finite | None = None  # dB below full scale of the loud parts
     track: Count = 1

@@ -48,7 +48,7 @@ from contentgen_operator.decide.planning import (
     unpaid_text,
     withdraw_planned,
 )
-from contentgen_operator.decide.policies import approval, budget, cleanup, estimate, gate, queue
+from contentgen_operator.decide.policies import approval, budget, cleanup, estimate, gate, queue, same_request
 from contentgen_operator.decide.purchasable import before_submission
 from contentgen_operator.decide.stages import lost_job, run_stage, with_log
 from contentgen_operator.decide.status import invalid_spec_status, transition_events, with_settled_cost
@@ -99,6 +99,7 @@ def _plan_with_purchase(case: DecisionInput) -> Plan:
     used = None if case.observed.superseded else case.observed.purchase
     changes = {
         "adoption": adoption(case.resource, case.key, used),
+        "pointer": same_request.pointer(case, used),
         "lost_job": lost_job(case, plan.status),
         "releases": plan.releases or _unused_claims(case, plan),
     }
@@ -193,7 +194,7 @@ def _before_payment(case: DecisionInput) -> Plan:
         if last.run is not None and last.run.number == case.run.number and last.message:
             message += f"; it waited ({last.reason}): {last.message}"
         return stop_before_payment(case, Reason.DEADLINE_EXCEEDED, message)
-    if (plan := _not_purchasable(case)) is not None:
+    if (plan := same_request.adopt(case) or _not_purchasable(case)) is not None:
         return plan
     if kinds.has_prepare(case.kind) and case.run.facts is None:
         return _prepare(case)
@@ -239,8 +240,7 @@ def _prepare(case: DecisionInput) -> Plan:
     ended = run_stage(case, Stage.PREPARE, run_state)
     if isinstance(ended, Plan):
         return ended
-    facts = ended.facts.model_dump(mode="json", by_alias=True) if ended.facts else {}
-    facts["storedBytes"] = sum(each.size_bytes for each in ended.files)
+    facts = kinds.prepared_facts(case.kind, ended.facts, ended.files)
     run = case.run.model_copy(update={"facts": facts, "job": None, "stage_attempt": 1, "lost_attempts": 0})
     # Still Preparing: whether the payment follows, or a wait such as that for an approval, is decided next.
     prepared = RunState(phase=Phase.PREPARING, reason=Reason.PREPARING, message=_prepared_text(ended))
@@ -371,7 +371,8 @@ def _collect(case: DecisionInput, purchase: Purchase) -> Plan:
     )
     outputs = version.model_dump(mode="json", by_alias=True)
     moves = (purchase_transition(case, purchase, PurchaseState.COLLECTED, outputs=outputs),)
-    return _complete(case, version, Reason.COMPLETED, _stored_text(case, version), moves)
+    reason, message = same_request.ending(case, purchase, Reason.COMPLETED, _stored_text(case, version))
+    return _complete(case, version, reason, message, moves)
 
 
 def _stored_text(case: DecisionInput, version: VersionStatus) -> str:
@@ -384,11 +385,22 @@ def _adopt_outputs(case: DecisionInput, purchase: Purchase) -> Plan:
         return _outputs_missing(case, purchase)
     stored = VersionStatus.model_validate((purchase.outputs or {"version": 0}) | {"purchaseId": purchase.purchase_id})
     if (stored.job_id, stored.version) == (case.resource.ref.uid, case.run.version):
-        return _complete(case, stored, Reason.COMPLETED, _stored_text(case, stored), ())
+        reason, message = same_request.ending(case, purchase, Reason.COMPLETED, _stored_text(case, stored))
+        return _complete(case, stored, reason, message, ())
+    missing = ", ".join(kinds.missing_formats(case.spec, map(_name_of, stored.files)))
+    if missing and case.observed.response_kept:
+        return _collect_again(case, purchase, f"{missing} is made from the provider's response")
     version = stored.model_copy(update={"version": case.run.version})
+    used = f"the outputs of job {stored.job_id} are used"
     message = f"the same inputs were bought before, for job {stored.job_id}; its outputs are used and nothing is paid"
-    message = "; ".join([message, *kinds.shortfalls(case.spec, stored.facts)])
-    return _complete(case, version, Reason.ADOPTED_FINISHED_RUN, message, ())
+    reason, message = same_request.ending(case, purchase, Reason.ADOPTED_FINISHED_RUN, message, used)
+    gone = f"{missing} cannot be made, because the provider's response is gone from the bucket"
+    message = "; ".join([message, *kinds.shortfalls(case.spec, stored.facts), *([gone] if missing else [])])
+    return _complete(case, version, reason, message, ())
+
+
+def _name_of(file: OutputFile) -> str:
+    return file.key.rpartition("/")[2]
 
 
 def _outputs_missing(case: DecisionInput, purchase: Purchase) -> Plan:
@@ -396,18 +408,20 @@ def _outputs_missing(case: DecisionInput, purchase: Purchase) -> Plan:
     response is missing too.
     """
     if case.observed.response_kept:
-        run = collect_retries.restarted(case, case.run, collect_retries.state_of(case.run).asked)
-        run_state = collecting(
-            "the stored files are missing or changed; they are collected again from the provider's response"
-        )
-        moves = (purchase_transition(case, purchase, PurchaseState.SUCCEEDED, outputs=None),)
-        return new_plan(case, run_state, run=run, moves=moves, again=SOON)
+        why = "the stored files are missing or changed; they are collected again from the provider's response"
+        return _collect_again(case, purchase, why)
     message = (
         f"request {purchase.request_id} of {purchase.provider} was paid, and its files were stored, but they are gone "
         "from the bucket, and so is the provider's response; once a backup of the bucket is restored, "
         f"{collect_retries.retry_advice(case.run, 'them')}"
     )
     return fail(case, Reason.OUTPUTS_DELETED, message)
+
+
+def _collect_again(case: DecisionInput, purchase: Purchase, why: str) -> Plan:
+    run = collect_retries.restarted(case, case.run, collect_retries.state_of(case.run).asked)
+    moves = (purchase_transition(case, purchase, PurchaseState.SUCCEEDED, outputs=None),)
+    return new_plan(case, collecting(why), run=run, moves=moves, again=SOON)
 
 
 def _complete(

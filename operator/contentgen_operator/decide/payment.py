@@ -16,6 +16,7 @@ from contentgen_operator.decide.planning import SOON, collecting, fail, new_plan
 from contentgen_operator.decide.request_endings import Ending, request_ending
 from contentgen_operator.decide.stages import start_job
 from contentgen_operator.state import costs, kinds
+from contentgen_operator.state.canonical_request import content_of
 from contentgen_operator.state.decision_input import DecisionInput, RunState
 from contentgen_operator.state.observed import LoraView, Observation, Resource
 from contentgen_operator.state.plan import Adoption, Cancellation, Payment, Plan, Reservation, StoredAnswer
@@ -59,22 +60,21 @@ def adoption(resource: Resource, key: PurchaseKey, purchase: Purchase | None) ->
 
 def pay(case: DecisionInput) -> Plan:
     """The plan that reserves the purchase; in the next reconcile, the plan that sends the reserved purchase."""
-    job = kinds.CallContext(
-        user_id=asset_user(case.resource, case.spec), job_id=case.resource.ref.uid, version=case.run.version
-    )
-    call = kinds.call_of(case.spec, job, case.key, case.observed.loras)
+    user, loras = asset_user(case.resource, case.spec), case.observed.loras
+    call = call_of(case, loras)
     purchase = Purchase(
         state=PurchaseState.INTENT,
         step=PurchaseStep.PLANNED,
         job_id=case.resource.ref.uid,
         **_tenant_fields(case.resource),
         type=case.kind.record_type,
-        user_id=job.user_id,
-        loras=tuple(each.model_key for each in case.observed.loras if each.model_key),
+        user_id=user,
+        loras=tuple(each.model_key for each in loras if each.model_key),
         provider=call.provider,
         account=case.observed.account.name,
         model=call.model,
         marker=call.correlation_key,
+        content=content_of(case.spec, call, case.run.facts or {}, loras).kept,
         sent_input=arguments_json(call.arguments),
         created_at=case.now,
         changed_at=case.now,
@@ -97,6 +97,13 @@ def pay(case: DecisionInput) -> Plan:
     tries = {"send_number": planned.send_number, "ended_by": planned.ended_by}
     purchase = purchase.model_copy(update={"purchase_id": planned.purchase_id, **tries})
     return plan.model_copy(update={"payment": _payment(case, planned, purchase, call)})
+
+
+def call_of(case: DecisionInput, loras: tuple[LoraView, ...]) -> Call:
+    """The paid call of a run with these trained LoRAs."""
+    user = asset_user(case.resource, case.spec)
+    job = kinds.CallContext(user_id=user, job_id=case.resource.ref.uid, version=case.run.version)
+    return kinds.call_of(case.spec, job, case.key, loras)
 
 
 def _account_transition(case: DecisionInput, planned: Purchase, account: str | None) -> LedgerTransition:
@@ -202,6 +209,7 @@ def purchase_from_status(resource: Resource, run: RunStatus, spec: Spec) -> Purc
         account=run.provider_account,
         model=call.model,
         marker=call.correlation_key,
+        content=content_of(spec, call, run.facts or {}, loras).kept,
         created_at=sent,
         changed_at=sent,
         sent_at=sent,

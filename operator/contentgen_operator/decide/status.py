@@ -17,7 +17,7 @@ from contentgen_operator.state.decision_input import DecisionInput, RunState
 from contentgen_operator.state.observed import Observation, Resource
 from contentgen_operator.state.plan import Event
 from contentgen_operator.state.purchases import Purchase, PurchaseState
-from contentgen_operator.state.runs import bare_spec, generation_of_status
+from contentgen_operator.state.runs import bare_spec, generation_of_status, is_bought_before
 
 _WARNINGS = (
     Reason.JOB_REFUSED,
@@ -68,7 +68,7 @@ def build_status(case: DecisionInput, run_state: RunState, run: RunStatus) -> Re
         estimated_completion_time=_eta(case, run_state, last, progress),
         start_time=run.started_at,
         completion_time=case.now if run_state.phase.terminal else None,
-        cost=_cost(case, run_state, costs),
+        cost=_cost(case, run_state, run, costs),
         conditions=conditions(state, last, case.now),
         run=run,
         versions=last.versions,
@@ -122,7 +122,7 @@ def _eta(case: DecisionInput, run_state: RunState, last: ResourceStatus, progres
 
 def _costs(case: DecisionInput, run_state: RunState, run: RunStatus) -> tuple[PurchaseCost, ...]:
     """Cost of each paid attempt of the run; of an attempt that is not bought yet, the estimate."""
-    if run_state.reason is Reason.ADOPTED_FINISHED_RUN:  # another job paid for it
+    if _adopts(run_state.reason, run, case.observed.purchase):
         return (PurchaseCost(source=CostSource.NOT_BILLED, micros=0, billed=False),)
     earlier, purchase = case.observed.earlier, case.observed.purchase
     if purchase is not None and run.paid_attempt != case.run.paid_attempt:
@@ -152,17 +152,32 @@ def _is_over(run_state: RunState) -> bool:
     return ended or run_state.phase is Phase.SUBMISSION_UNKNOWN
 
 
-def _cost(case: DecisionInput, run_state: RunState, costs: tuple[PurchaseCost, ...]) -> Cost | None:
+def _cost(case: DecisionInput, run_state: RunState, run: RunStatus, costs: tuple[PurchaseCost, ...]) -> Cost | None:
     if not costs:
         return None
     purchase, price = case.observed.purchase, case.price
     estimated = purchase.estimated_micros if purchase else case.estimated_micros
+    others = _paid_by_other_runs(case.observed, case.resource.ref.uid, adopted=_adopts(run_state.reason, run, purchase))
     return Cost(
         estimated="" if estimated is None else format_dollars(estimated),
         currency="USD",
         source=((purchase.price_source if purchase else "") or (price.source if price else ""))[:64],
-        **_amounts(costs, case.observed.other_runs, over=_is_over(run_state)),
+        **_amounts(costs, others, over=_is_over(run_state)),
     )
+
+
+def _adopts(reason: Reason | str | None, run: RunStatus, purchase: Purchase | None) -> bool:
+    """True if another resource or an earlier run has paid for the run's purchase."""
+    return reason == Reason.ADOPTED_FINISHED_RUN or is_bought_before(run, purchase)
+
+
+def _paid_by_other_runs(observed: Observation, uid: str, *, adopted: bool) -> tuple[Purchase, ...]:
+    """Purchases of the resource's other runs; with those of this run that an earlier run of the resource has paid."""
+    purchase = observed.purchase
+    if not adopted or purchase is None or (purchase.outputs or {}).get("jobId") not in (None, uid):
+        return observed.other_runs
+    mine = tuple(each for each in (*observed.earlier, purchase) if each.job_id == uid)
+    return (*observed.other_runs, *mine)
 
 
 def _amounts(costs: tuple[PurchaseCost, ...], other_runs: tuple[Purchase, ...], *, over: bool) -> dict[str, Any]:
@@ -223,7 +238,7 @@ def status_after_end(case: DecisionInput, *, request_open: bool) -> ResourceStat
     changes = {"billed": _billed(case.observed, run_state, run, costs), "request_open": True if request_open else None}
     request_id = purchase.request_id if purchase is not None else None
     run = last.run.model_copy(update={**changes, "request_id": request_id or last.run.request_id})
-    return last.model_copy(update={"run": run, "cost": _cost(case, run_state, costs)})
+    return last.model_copy(update={"run": run, "cost": _cost(case, run_state, case.run, costs)})
 
 
 def _is_worth_event(status: ResourceStatus) -> bool:
@@ -254,13 +269,14 @@ def with_settled_cost(resource: Resource, observed: Observation) -> ResourceStat
     purchase, cost, run = observed.purchase, status.cost, status.run
     if purchase is None or purchase.job_id != uid or cost is None or run is None:
         return status
-    if status.reason == Reason.ADOPTED_FINISHED_RUN:  # another job paid for it
-        return status
-    mine = [each for each in (*observed.earlier, purchase) if each.job_id == uid]
-    costs = tuple(map(final_cost, mine))
+    if adopted := _adopts(status.reason, run, purchase):
+        costs: tuple[PurchaseCost, ...] = (PurchaseCost(source=CostSource.NOT_BILLED, micros=0, billed=False),)
+    else:
+        costs = tuple(final_cost(each) for each in (*observed.earlier, purchase) if each.job_id == uid)
     billed = _with_earlier(observed, run, total(costs).billed)
+    others = _paid_by_other_runs(observed, uid, adopted=adopted)
     changes = {
-        "cost": cost.model_copy(update=_amounts(costs, observed.other_runs, over=True)),
+        "cost": cost.model_copy(update=_amounts(costs, others, over=True)),
         "run": run.model_copy(update={"billed": run.billed if billed is None else billed}),
     }
     return status.model_copy(update=changes)

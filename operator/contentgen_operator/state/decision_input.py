@@ -92,6 +92,8 @@ class DecisionInput(Value):
     @property
     def estimated_micros(self) -> int | None:
         """Estimated cost in micro-dollars; None if unknown, or unknown before the provider has finished."""
+        if self.observed.same is not None:  # an earlier run or resource has paid for the request
+            return 0
         seconds = kinds.sound_seconds(self.run)
         # The provider's price may be per a unit, such as GPU seconds, that is only known afterwards.
         for price in (self.price, self.policy.prices.get(model_of(self.spec))):

@@ -4,14 +4,22 @@ A new kind needs an entry here, and a prepare and a collect pipeline in the work
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from contentgen_contract.base import Value
 from contentgen_contract.names import Kind, Stage
 from contentgen_contract.records import keys
-from contentgen_contract.resources.models import TRANSCRIBER, model_of
-from contentgen_contract.resources.spec import ImageGenerationSpec, LoraTrainingSpec, Spec, Style, TranscriptionSpec
+from contentgen_contract.resources.models import TAKES_LEARNING_RATE, TRANSCRIBER, model_of
+from contentgen_contract.resources.spec import (
+    ImageGenerationSpec,
+    LoraTrainingSpec,
+    Spec,
+    Style,
+    TranscriptFormat,
+    TranscriptionSpec,
+    run_hash,
+)
 from contentgen_contract.resources.status import RunStatus
 from contentgen_contract.worker.orders import (
     MAX_SECONDS,
@@ -23,13 +31,10 @@ from contentgen_contract.worker.orders import (
     StoredFile,
     TranscriptFacts,
 )
+from contentgen_operator.state.canonical_request import SENT_SHA256
 from contentgen_operator.state.observed import LoraView
-from contentgen_operator.state.provider_requests import Call, StoredObject, seed_correlation_key
+from contentgen_operator.state.provider_requests import Call, StoredObject, arguments_of, seed_correlation_key
 from contentgen_operator.state.purchases import Purchase, PurchaseKey
-
-# Trainers that take a learning rate; flux-lora-fast-training has no such input.
-_TAKES_LEARNING_RATE = {"fal-ai/flux-lora-portrait-trainer", "fal-ai/flux-krea-trainer"}
-
 
 _SOUND = "audio.flac"
 _SOUND_BYTES = 16_000 * 2 * 1.05  # per second, uncompressed, with frame headers
@@ -60,6 +65,26 @@ _EXPECTED = {
     (Kind.TRANSCRIPTION, Stage.PREPARE): {"audio.flac"},
     (Kind.TRANSCRIPTION, Stage.COLLECT): {"transcript.json", "transcript.txt"},
 }
+
+
+# The prepared file that is sent.
+_SENT = {Kind.LORA_TRAINING: "dataset.zip", Kind.TRANSCRIPTION: _SOUND}
+
+
+def prepared_facts(kind: Kind, facts: Facts | None, files: Sequence[StoredFile]) -> dict[str, Any]:
+    """Facts of a run after its prepare stage: the worker's, and the size and SHA-256 of what was stored."""
+    sent = next((each.sha256 for each in files if each.name == _SENT.get(kind)), None)
+    size = sum(each.size_bytes for each in files)
+    return (facts.model_dump(mode="json", by_alias=True) if facts else {}) | {"storedBytes": size, SENT_SHA256: sent}
+
+
+def missing_formats(spec: Spec, names: Iterable[str]) -> tuple[str, ...]:
+    """Names of files of a transcript that the spec asks for and that are not among `names`."""
+    if not isinstance(spec, TranscriptionSpec):
+        return ()
+    asked = [f"transcript.{each.value}" for each in TranscriptFormat if each in spec.options.formats]
+    there = set(names)
+    return tuple(each for each in asked if each not in there)
 
 
 def expected_files(kind: Kind, stage: Stage, facts: Facts | None) -> set[str]:
@@ -182,6 +207,12 @@ def call_of(spec: Spec, job: CallContext, key: PurchaseKey, loras: tuple[LoraVie
 
 def sent_call(spec: Spec, key: PurchaseKey, purchase: Purchase) -> Call:
     """The call of a purchase as it was sent, perhaps for another resource: the ledger has its inputs."""
+    if purchase.sent_input and key.run_hash.partition(".")[0] != run_hash(key.kind, spec):
+        # An equal request, whose spec may have other signatures, or another seed or none.
+        arguments = arguments_of(purchase.sent_input)
+        return Call(
+            provider=purchase.provider, model=purchase.model, arguments=arguments, correlation_key=purchase.marker
+        )
     job = CallContext(user_id=purchase.user_id or key.namespace, job_id=purchase.job_id, version=1)
     loras: tuple[LoraView, ...] = ()
     if isinstance(spec, ImageGenerationSpec):
@@ -207,7 +238,7 @@ def _training(spec: LoraTrainingSpec, job: CallContext) -> Call:
         "is_style": spec.training.style is Style.STYLE,
         "create_masks": spec.training.style is Style.SUBJECT,
     }
-    if spec.training.learning_rate is not None and model in _TAKES_LEARNING_RATE:
+    if spec.training.learning_rate is not None and model in TAKES_LEARNING_RATE:
         arguments["learning_rate"] = float(spec.training.learning_rate)
     return Call(provider="fal", model=model, arguments=arguments, correlation_key=archive)
 

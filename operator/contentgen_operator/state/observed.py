@@ -34,7 +34,7 @@ from contentgen_operator.state.policies.budgets import MatchingBudget
 from contentgen_operator.state.policies.provider_accounts import AccountGrant
 from contentgen_operator.state.policies.turns import Turn
 from contentgen_operator.state.provider_requests import RequestView, Verified
-from contentgen_operator.state.purchases import Purchase, PurchaseKey
+from contentgen_operator.state.purchases import Purchase, PurchaseKey, SamePurchase
 from contentgen_operator.state.run_document import RunDocument
 
 _END_CONDITIONS = dict(zip(FINAL_PHASES, (Condition.COMPLETE, Condition.FAILED), strict=True))
@@ -323,6 +323,7 @@ class Observation(Value):
     outputs_stored: bool = False  # all files of a collected purchase are in the bucket, unchanged
     purchase: Purchase | None = None
     superseded: bool = False  # `purchase` is of a deleted resource, and the next attempt's files are stored
+    same: SamePurchase | None = None  # of an unpaid run: the same request was bought under another key
     earlier: tuple[Purchase, ...] = ()  # earlier paid attempts of this run
     other_runs: tuple[Purchase, ...] = ()  # purchases of the resource's other runs
     open_requests: tuple[OpenRequest, ...] = ()  # earlier attempts, and the last one of a run that has ended

@@ -42,6 +42,15 @@ class Adoption(Value):
     tenant: Tenant = Tenant()  # the new owner's
 
 
+class Pointer(Value):
+    """Key of an equal request, to add to the purchase that it uses and to mark in the bucket."""
+
+    key: PurchaseKey  # of the purchase
+    purchase_id: str
+    also: PurchaseKey
+    namespace_uid: str | None = None
+
+
 class StoredAnswer(Value):
     """Provider's response to store in the bucket, under a key that `owner` may write."""
 
@@ -83,6 +92,7 @@ class Plan(Value):
 
     status: ResourceStatus
     adoption: Adoption | None = None
+    pointer: Pointer | None = None
     store: StoredAnswer | None = None
     moves: tuple[LedgerTransition, ...] = ()
     # Made or renewed before the reservation and before the payment; of a paid purchase, before the ledger has it.

@@ -13,6 +13,7 @@ import hashlib
 import secrets
 import time
 import uuid
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -30,6 +31,7 @@ __all__ = [
     "PurchaseKey",
     "PurchaseState",
     "PurchaseStep",
+    "SamePurchase",
     "StoredKey",
     "Unsettled",
     "new_purchase_id",
@@ -139,6 +141,8 @@ class Purchase(Value):
     actual_micros: int | None = None
     bound_micros: int | None = None  # upper bound of the estimate; None: unknown
     budgets: tuple[str, ...] = ()  # windows of budgets in which it counts, with `bound_micros` until it is settled
+    content: tuple[str, ...] = ()  # hashes of the canonical request, by any of which an equal request finds it
+    also_under: tuple[str, ...] = ()  # keys of equal requests that used it (`SamePurchase`)
     sent_input: str | None = None  # the call's arguments (JSON), only while the reply is lost
     orphaned_at: datetime | None = None  # when its resource was first found deleted; None: not an orphan
     orphan_seen_at: datetime | None = None  # when its resource was last found deleted, to the day
@@ -181,6 +185,32 @@ class Variant(Value):
     scope: str
     identity: str
     purchase: Purchase
+
+
+class SamePurchase(Value):
+    """Purchase of the same provider request under another key of the resource's name."""
+
+    run_hash: str
+    lora_identity: str | None
+    attempt: int
+    purchase: Purchase
+
+    @classmethod
+    def parse(cls, key: str, purchase: Purchase) -> "SamePurchase":
+        """From the `_id` of a purchase. Raises ValueError."""
+        _, _, _, inputs, _, attempt = key.split("/")
+        run_hash, _, identity = inputs.partition(".")
+        return cls(run_hash=run_hash, lora_identity=identity or None, attempt=int(attempt), purchase=purchase)
+
+    def pays_again(self, paid_attempts: int) -> bool:
+        """True if a run of so many paid attempts pays for another one after it."""
+        failed = self.purchase.state is PurchaseState.FAILED and self.attempt < paid_attempts
+        return failed or self.purchase.abandoned
+
+
+def most_useful(found: Iterable[SamePurchase]) -> SamePurchase | None:
+    """The purchase closest to a result (`worth`), the newest of several; None: there is none."""
+    return max(found, key=lambda each: (worth(each.purchase), each.purchase.created_at), default=None)
 
 
 class Unsettled(Value):

@@ -19,6 +19,7 @@ from contentgen_contract.resources.status import (
     Instant,
     ResourceStatus,
     RunStatus,
+    SameRequest,
     VersionStatus,
 )
 
@@ -36,6 +37,7 @@ class FrozenRun(Value):
     spec: dict[str, Any]
     started_at: Instant
     lora_identity: str | None = None
+    same_as: SameRequest | None = None
     facts: dict[str, Any] | None = None
     approval: ApprovalStatus | None = None
     paid_attempt: int = 1

@@ -13,7 +13,7 @@ from contentgen_contract.resources.operator_class import class_of
 from contentgen_contract.resources.spec import LoraTrainingSpec, Spec, parse_spec, run_hash
 from contentgen_contract.resources.status import ResourceStatus, RunStatus, dump_status
 from contentgen_operator.state.observed import Resource, asks_to_collect, is_end
-from contentgen_operator.state.purchases import PurchaseKey
+from contentgen_operator.state.purchases import Purchase, PurchaseKey
 from contentgen_operator.state.run_document import RunDocument
 
 
@@ -128,7 +128,7 @@ def _new_run(resource: Resource, last: RunStatus | None, now: datetime) -> RunSt
     return _continued(run, document) if last is None else run
 
 
-_OF_PURCHASE = ("rerun", "lora_identity", "paid_attempt", "purchase_id", "provider_account")
+_OF_PURCHASE = ("rerun", "lora_identity", "same_as", "paid_attempt", "purchase_id", "provider_account")
 
 
 def _continued(run: RunStatus, document: RunDocument | None) -> RunStatus:
@@ -207,12 +207,23 @@ def own_files(resource: Resource, *users: str) -> Owner:
 
 def purchase_key(resource: Resource, run: RunStatus) -> PurchaseKey:
     """Key of the run's purchase in the ledger."""
+    inputs = run if run.same_as is None else run.same_as
     return PurchaseKey(
         namespace=resource.ref.namespace,
         kind=resource.ref.kind,
         name=resource.ref.name,
-        run_hash=run.run_hash if run.lora_identity is None else f"{run.run_hash}.{run.lora_identity}",
+        run_hash=inputs.run_hash if inputs.lora_identity is None else f"{inputs.run_hash}.{inputs.lora_identity}",
         rerun=run.rerun,
         attempt=run.paid_attempt,
         scope=resource.scope,
     )
+
+
+def own_key(resource: Resource, run: RunStatus) -> PurchaseKey:
+    """Key of a run's first attempt by its own spec, also if it goes on with the purchase of the same request."""
+    return purchase_key(resource, run.model_copy(update={"same_as": None, "paid_attempt": 1}))
+
+
+def is_bought_before(run: RunStatus, purchase: Purchase | None) -> bool:
+    """True if a run uses the purchase of the same request, for which an earlier run or resource has paid."""
+    return run.same_as is not None and purchase is not None and purchase.purchase_id == run.same_as.purchase_id

@@ -11,7 +11,7 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from statistics import median
 from typing import Any
@@ -33,6 +33,7 @@ from contentgen_operator.state.purchases import (
     PurchaseKey,
     PurchaseState,
     PurchaseStep,
+    SamePurchase,
     StoredKey,
     Variant,
 )
@@ -49,7 +50,9 @@ _PROCESS = f"{socket.gethostname()}/{secrets.token_hex(4)}"
 # Fields of an unpaid purchase that a new owner replaces; those of an earlier owner's attempt stay, and its id.
 _KEPT = {"tries", "purchaseId", "formerOwners", "sendNumber", "endedBy"}
 # Fields by which a request is searched for, as of its sending.
-_SENT_AS = ("user_id", "provider", "account", "model", "marker", "loras", "units", "sent_input", "send_number")
+_SENT_AS = (
+    "user_id", "provider", "account", "model", "marker", "loras", "units", "sent_input", "send_number", "content",
+)  # fmt: skip
 # Cost, as prices may have changed since it was planned.
 _PRICED_AS = ("bound_micros", "budgets", "estimated_micros", "unit_micros", "unit", "billing", "price_source")
 
@@ -263,6 +266,25 @@ class Ledger:
         kept = await asyncio.to_thread(lambda: {each["_id"]: _purchase(each) for each in self._collection.find(names)})
         return tuple((each, kept[str(each)]) for each in earlier if str(each) in kept)
 
+    async def same_requests(self, tenant: Tenant, key: PurchaseKey, content: Sequence[str]) -> list[SamePurchase]:
+        """Purchases of the tenant and class that may be paid, with one of these hashes and the key's name and rerun."""
+        return await asyncio.to_thread(self._same_requests, tenant, key, content)
+
+    def _same_requests(self, tenant: Tenant, key: PurchaseKey, content: Sequence[str]) -> list[SamePurchase]:
+        where = _of_tenant(tenant, key.namespace, key.kind, key.name) | self._class
+        found = self._collection.find(where | {"content": {"$in": list(content)}})
+        rerun = str(key).split("/")[4]
+        return _same(each for each in found if str(each["_id"]).split("/")[4] == rerun)
+
+    async def pointed(self, key: PurchaseKey) -> list[SamePurchase]:
+        """Purchases that an equal request of this key has used."""
+        return await asyncio.to_thread(lambda: _same(self._collection.find({"alsoUnder": str(key)})))
+
+    async def point(self, key: PurchaseKey, purchase_id: str, also: PurchaseKey) -> None:
+        """Note a further key of a purchase, so that it is found under that key."""
+        where = {"_id": str(key), "purchaseId": purchase_id}
+        await asyncio.to_thread(self._collection.update_one, where, {"$addToSet": {"alsoUnder": str(also)}})
+
     async def variants(self, key: PurchaseKey) -> tuple[Variant, ...]:
         """Purchases, of any attempt, of the same image with any LoRAs."""
         return await asyncio.to_thread(self._variants, key)
@@ -442,6 +464,12 @@ def _readable(found: Iterable[Document]) -> list[tuple[StoredKey, Purchase]]:
         except ValueError as error:
             _log.warning("purchase %r cannot be read: %s", each["_id"], str(error)[:200])
     return read
+
+
+def _same(found: Iterable[Document]) -> list[SamePurchase]:
+    """The purchases that may be paid; malformed documents are skipped."""
+    read = [(str(key), each) for key, each in _readable(found) if not each.unpaid]
+    return [SamePurchase.parse(key, each) for key, each in read if key.count("/") == 5]
 
 
 def _of_tenant(tenant: Tenant, namespace: str, kind: Kind, name: str) -> Document:

@@ -260,7 +260,7 @@ class StatusVerifier:
         key = purchase_key(resource, run).model_copy(update={"scope": resource.tenant.scope})
         if not _other_scopes(resource.tenant):
             return key
-        identity = run.lora_identity or ""
+        identity = key.run_hash.partition(".")[2]
         bought = [each for each in await self.variants(resource, run) if each.identity == identity]
         uid, here = resource.ref.uid, key.scope
         own = [each for each in bought if uid in (each.purchase.job_id, *each.purchase.former_owners)]
@@ -315,14 +315,16 @@ class StatusVerifier:
         return run.model_copy(update={"provider_account": account})
 
     async def _with_known_identity(self, resource: Resource, run: RunStatus) -> RunStatus:
-        """Run with the LoRA identity of a status, only if the resource has bought under such a key."""
-        if run.lora_identity is None:
+        """Run with the LoRA identity and the same request of a status, only if the resource has bought under such a
+        key.
+        """
+        if run.lora_identity is None and run.same_as is None:
             return run
         purchase = await self._ledger.get(await self._key(resource, run))
         if purchase is not None and purchase.job_id == resource.ref.uid:
             return run
-        _warn(resource, "run.loraIdentity is of no purchase of the resource")
-        return run.model_copy(update={"lora_identity": None})
+        _warn(resource, "run.loraIdentity or run.sameAs is of no purchase of the resource")
+        return run.model_copy(update={"lora_identity": None, "same_as": None})
 
     async def _checked(self, resource: Resource, run: RunStatus) -> RunStatus:
         try:

@@ -609,6 +609,13 @@ async def _(place: ScenarioPlace) -> None:
     await place.completed()
 
 
+@scenario(Reason.ADOPTED_SAME_REQUEST, "an alias of the model", IMAGES, {Action.NONE: FREE, RERUN: PAYS}, paid=1)
+async def _(place: ScenarioPlace) -> None:
+    await place.completed()
+    place.apply(place.spec | {"model": "fal-ai/flux-lora"})
+    await place.until_reason(Reason.ADOPTED_SAME_REQUEST)
+
+
 # Before the payment
 
 

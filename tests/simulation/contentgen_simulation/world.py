@@ -7,6 +7,7 @@ operator never catches, and the process's memory is lost.
 
 # ruff: noqa: ARG002 - the fakes have the signatures of the real methods
 import asyncio
+import hashlib
 import itertools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -502,6 +503,9 @@ class TracedLedger(Ledger):
     async def adopt(self, key: Any, purchase: Any, job_id: str, tenant: Tenant | None = None) -> bool:
         return bool(await self._writes("adopt", lambda: Ledger.adopt(self, key, purchase, job_id, tenant)))
 
+    async def point(self, key: Any, purchase_id: str, also: Any) -> None:
+        await self._writes("pointer", lambda: Ledger.point(self, key, purchase_id, also))
+
     async def drop_planned(self, key: Any, purchase_id: str) -> None:
         await self._writes("drop", lambda: Ledger.drop_planned(self, key, purchase_id))
 
@@ -726,7 +730,12 @@ class World:
     def _leave_outcome(self, kind: Kind, stage: Stage, status: ResourceStatus) -> None:
         assert status.run is not None
         assert status.job_id is not None
-        outcome = outcome_of(kind, stage, status.job_id)
+        outcome = outcome_of(kind, stage, status.job_id, status.run.spec)
+        if kind is Kind.LORA_TRAINING and stage is Stage.COLLECT:  # each training makes another LoRA
+            sha = hashlib.sha256(str(status.run.request_id).encode()).hexdigest()
+            outcome = outcome.model_copy(
+                update={"files": tuple(each.model_copy(update={"sha256": sha}) for each in outcome.files)}
+            )
         prefix = keys.prefix(kind, stage, "ns", status.job_id, status.run.version)
         for file in outcome.files:
             self.storage.objects[prefix + file.name] = BucketFile(size_bytes=file.size_bytes, sha256=file.sha256)
@@ -847,7 +856,25 @@ class World:
         assert self.writes.done[before:] == []
 
 
-def outcome_of(kind: Kind, stage: Stage, uid: str) -> Outcome:
+def source_sha(spec: dict[str, Any]) -> str:
+    """Checksum of the recording of a spec: each path has other bytes, whatever the query."""
+    return hashlib.sha256(str(spec.get("source", {}).get("url")).partition("?")[0].encode()).hexdigest()
+
+
+def _prepared_sha(spec: dict[str, Any]) -> str:
+    """Checksum of the prepared file of a spec, which differs for each spelling of the settings."""
+    settings = [spec.get("dataset"), spec.get("triggerWord"), spec.get("options", {}).get("audioTrack")]
+    return hashlib.sha256(json.dumps([source_sha(spec), settings], sort_keys=True).encode()).hexdigest()
+
+
+def _transcripts(spec: dict[str, Any]) -> list[str]:
+    formats = spec.get("options", {}).get("formats", ["srt", "vtt"])
+    return ["transcript.json", "transcript.txt", *(f"transcript.{each}" for each in ("srt", "vtt") if each in formats)]
+
+
+def outcome_of(kind: Kind, stage: Stage, uid: str, spec: dict[str, Any] | None = None) -> Outcome:
+    """A worker's outcome for a run of this spec, or of the kind's usual one."""
+    spec = SPECS[kind] if spec is None else spec
     names, facts = {
         (Kind.LORA_TRAINING, Stage.PREPARE): (
             ["dataset.zip", "dataset.json"],
@@ -860,6 +887,7 @@ def outcome_of(kind: Kind, stage: Stage, uid: str) -> Outcome:
                 "width": 1,
                 "height": 1,
                 "sourceBytes": 1,
+                "sourceSha256": source_sha(spec),
             },
         ),
         (Kind.LORA_TRAINING, Stage.COLLECT): (["model.safetensors", "config.json"], {"type": "lora", "sizeBytes": 7}),
@@ -881,14 +909,15 @@ def outcome_of(kind: Kind, stage: Stage, uid: str) -> Outcome:
         ),
         (Kind.TRANSCRIPTION, Stage.PREPARE): (
             ["audio.flac"],
-            {"type": "audio", "durationSeconds": 60.5, "sourceBytes": 1},
+            {"type": "audio", "durationSeconds": 60.5, "sourceBytes": 1, "sourceSha256": source_sha(spec)},
         ),
         (Kind.TRANSCRIPTION, Stage.COLLECT): (
-            ["transcript.json", "transcript.txt"],
+            _transcripts(spec),
             {"type": "transcript", "wordCount": 3, "durationSeconds": 60, "speakers": 1},
         ),
     }[kind, stage]
-    files = [{"name": each, "sizeBytes": 7, "sha256": SHA, "contentType": "a/b"} for each in names]
+    sha = _prepared_sha(spec) if stage is Stage.PREPARE else SHA
+    files = [{"name": each, "sizeBytes": 7, "sha256": sha, "contentType": "a/b"} for each in names]
     return Outcome.model_validate(
         {"jobId": uid, "stage": stage, "attempt": 1, "reason": "Completed", "files": files, "facts": facts}
     )

@@ -177,7 +177,7 @@ def assert_kept(place: ScenarioPlace, before: tuple[dict[str, Any], dict[str, An
 def assert_says_what_was_paid(place: ScenarioPlace, each: Scenario) -> None:
     facts = place.item().facts
     said = advice.payment_state(facts)
-    if each.reason is Reason.ADOPTED_FINISHED_RUN or each.paid == 0:
+    if each.reason in (Reason.ADOPTED_FINISHED_RUN, Reason.ADOPTED_SAME_REQUEST) or each.paid == 0:
         assert said is Paid.NOTHING
     else:
         assert said in (Paid.PAID, Paid.UNKNOWN, Paid.BILLED)

@@ -7,7 +7,11 @@ from typing import Any
 import pytest
 
 from contentgen_contract.names import Kind, Phase
-from contentgen_contract.records.presigned_urls import strip_signatures, strip_signatures_from_text
+from contentgen_contract.records.presigned_urls import (
+    strip_signatures,
+    strip_signatures_from_text,
+    without_signature,
+)
 from contentgen_operator.providers.answers import AnswerFile
 from contentgen_operator.providers.base import Refused, Unavailable
 from contentgen_operator.state.provider_requests import RequestState, RequestView
@@ -155,3 +159,34 @@ async def test_the_last_words_of_a_pod_are_kept_without_a_signature(
     left = everything(world, caplog)
     assert "GET https://s3.example/bucket/a/audio.flac failed" in left
     assert [mark for mark in MARKS if mark in left] == []
+
+
+@pytest.mark.parametrize(
+    ("url", "rest"),
+    [
+        ("https://h/a", ""),
+        ("HTTPS://H/a#part", ""),
+        ("https://h/a?X-Amz-Date=1&x-amz-signature=2&X-Amz-Security-Token=3", ""),
+        ("https://h/a?versionId=2&X-Amz-Signature=1", "?versionId=2"),
+        ("https://h/a?X-Goog-Date=1&generation=7&X-Goog-Signature=2", "?generation=7"),
+        ("https://h/a?AWSAccessKeyId=1&Signature=2&Expires=3", ""),
+        ("https://h/a?GoogleAccessId=1&Signature=2&Expires=3&v=1", "?v=1"),
+        ("https://h/a?Policy=1&Signature=2&Key-Pair-Id=3&Hash-Algorithm=SHA256", ""),
+        ("https://h/a?sv=1&se=2&sp=r&sr=b&skoid=4&sig=5&snapshot=6", "?snapshot=6"),
+        ("https://h/a?expires=1&signature=2", "?expires=1&signature=2"),  # no key: unknown parameters are content
+        ("https://h/a?sp=1&st=2", "?sp=1&st=2"),
+        ("https://h/a?token=1", "?token=1"),
+        ("https://h/a?", ""),
+    ],
+)
+def test_equal_urls_without_their_signature(url: str, rest: str) -> None:
+    assert without_signature(url) == f"https://h/a{rest}"
+
+
+@pytest.mark.parametrize("host", ["civitai.com", "www.civitai.com", "CivitAI.com"])
+def test_the_token_of_civitai_is_a_secret(host: str) -> None:
+    assert without_signature(f"https://{host}/m/1?type=Model&token=x") == f"https://{host.lower()}/m/1?type=Model"
+
+
+def test_only_of_civitai() -> None:
+    assert without_signature("https://notcivitai.com/m?token=x").endswith("?token=x")

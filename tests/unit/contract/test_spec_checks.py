@@ -36,6 +36,8 @@ WRONG: list[tuple[Kind, dict[str, Any], str]] = [
     (LORA, {"training": {"learningRate": "0"}}, "spec.training.learningRate: '0' must be greater than 0 and at most 1"),
     (LORA, {"training": {"learningRate": "999999"}}, "spec.training.learningRate: '999999' must be"),
     (LORA, {"training": {"learningRate": "1.00000001"}}, "spec.training.learningRate: "),
+    (LORA, {"training": {"learningRate": "0.0004"}}, "spec.training.learningRate: '0.0004' must be omitted: only"),
+    (LORA, {"training": {"learningRate": "1", "model": "somebody/new"}}, "spec.training.learningRate: '1' must be"),
 ]
 RIGHT: list[tuple[Kind, dict[str, Any]]] = [
     (IMAGES, {"prompt": "many\nlines\tand\r\nmore"}),
@@ -43,8 +45,8 @@ RIGHT: list[tuple[Kind, dict[str, Any]]] = [
     (IMAGES, {"loras": [A, {"path": "https://h/a"}, {"path": "https://h/b"}, {"loraRef": {"name": "b"}}]}),
     (IMAGES, {"loras": [A | {"scale": "0.00000001"}]}),
     (IMAGES, {"model": "somebody/new-model"}),
-    (LORA, {"training": {"learningRate": "1", "model": "somebody/new-model"}}),
-    (LORA, {"training": {"learningRate": "0.0004"}}),
+    (LORA, {"training": {"learningRate": "1", "model": "fal-ai/flux-krea-trainer"}}),
+    (LORA, {"training": {"learningRate": "0.0004", "model": "fal-ai/flux-lora-portrait-trainer"}}),
 ]
 
 

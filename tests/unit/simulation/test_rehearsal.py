@@ -61,7 +61,7 @@ from contentgen_simulation.rehearsal.world import background, provider
 from contentgen_simulation.rehearsal.world.actions import Actions
 from contentgen_simulation.rehearsal.world.cluster import RehearsalCluster, ref_of
 from contentgen_simulation.rehearsal.world.faults import FaultInjector
-from contentgen_simulation.rehearsal.world.plan import HOOK, PRIVATE, PlannedEvent, RehearsalPlan, Subject
+from contentgen_simulation.rehearsal.world.plan import HOOK, PRIVATE, RESPELLED, PlannedEvent, RehearsalPlan, Subject
 from contentgen_simulation.rehearsal.world.process import RehearsalProcess
 from contentgen_simulation.rehearsal.world.provider import Adapters, ProviderWorld
 from contentgen_simulation.rehearsal.world.world import RehearsalWorld
@@ -832,6 +832,21 @@ def test_a_finished_run_is_adopted_after_it_expired_whatever_fails(kind: Kind) -
         assert any("-> Completed/AdoptedFinishedRun" in line for line in verdict.story), _report(verdict)
         struck += verdict.fired
     assert struck >= len(points) * 9 // 10
+
+
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("on", ["state:submitted", "state:collected", "phase:Completed"])
+def test_another_spelling_is_not_bought_again(kind: Kind, on: str) -> None:
+    """An edit and its revert, and the spelling applied after a deletion, whatever was reached."""
+    edit = PlannedEvent("edit", 1.0, on, args={"variant": RESPELLED})
+    back = PlannedEvent("edit", 400.0, on, args={"variant": 0})
+    again = (
+        PlannedEvent("delete", 800.0, on),
+        PlannedEvent("apply", 900.0, on, args={"variant": RESPELLED}),
+    )
+    verdict = rehearse(plan_of(kind, edit, back, *again))
+    assert (verdict.violations, verdict.posts) == ((), 1), _report(verdict)
+    assert any("-> Completed/AdoptedSameRequest" in line for line in verdict.story), _report(verdict)
 
 
 @pytest.mark.parametrize("kind", Kind)

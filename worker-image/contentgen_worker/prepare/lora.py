@@ -61,10 +61,10 @@ def prepare(context: StageContext) -> StageResult:
         training = training_set(
             spec, incoming.source, context.media_bounds, context.steps, context.scratch, describer=describer
         )
-        incoming.finish()
+        source = incoming.finish()
     with context.steps(Step.UPLOADING_DATASET) as fraction:
         files = context.store(training.outputs, fraction, partial(_make_bundle, training))
-    return StageResult(files, training.facts)
+    return StageResult(files, training.facts.model_copy(update={"source_sha256": source.sha256}))
 
 
 def _make_bundle(training: TrainingSet) -> tuple[Output, ...]:

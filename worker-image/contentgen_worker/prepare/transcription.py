@@ -58,6 +58,7 @@ def _facts(sound: ExtractedAudio, source: Fetched) -> AudioFacts:
     return AudioFacts(
         duration_seconds=round(sound.seconds, 3),
         source_bytes=source.size_bytes,
+        source_sha256=source.sha256,
         audible_seconds=round(sound.loudness.audible, 1),
         level=sound.loudness.level,
         track=sound.track.number,

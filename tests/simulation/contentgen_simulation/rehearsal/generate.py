@@ -10,7 +10,15 @@ from random import Random
 from typing import Any
 
 from contentgen_contract.names import Kind
-from contentgen_simulation.rehearsal.world.plan import HOOK, PRIVATE, REBOUND, PlannedEvent, RehearsalPlan, Subject
+from contentgen_simulation.rehearsal.world.plan import (
+    HOOK,
+    PRIVATE,
+    REBOUND,
+    RESPELLED,
+    PlannedEvent,
+    RehearsalPlan,
+    Subject,
+)
 
 HOUR, DAY = 3600.0, 86400.0
 STATES = ("intent", "submitted", "succeeded", "collected", "failed", "refused", "cancelled")
@@ -154,7 +162,8 @@ def _people(random: Random, count: int) -> list[PlannedEvent]:
         on, at = random.choice(("", _moment(random))), random.choice((0.0, 3.0, 15.0, 60.0, HOUR, DAY))
         match random.choice(("edit", "edit", "delete", "suspend", "cancel", "rerun", "back")):
             case "edit":
-                made.append(PlannedEvent("edit", at, on, args={"variant": random.choice((1, 2))}))
+                variant = random.choice((1, 2))
+                made.append(PlannedEvent("edit", at, on, args={"variant": RESPELLED if number == 1 else variant}))
             case "back":
                 made.append(PlannedEvent("edit", at, on, args={"variant": 1}))
                 made.append(PlannedEvent("edit", at + random.choice((1.0, 20.0, 200.0)), on, args={"variant": 0}))

@@ -85,14 +85,15 @@ async def test_the_seeds_bodies_make_resources(world: WritableWorld, path: str) 
 
 
 async def test_a_training_says_all_that_was_asked_for_and_no_more(world: WritableWorld) -> None:
-    more = {"steps": 900, "learningRate": 0.0004, "dataset": {"minImages": 12}, "training": {"style": "Style"}}
+    training = {"style": "Style", "model": "fal-ai/flux-lora-portrait-trainer"}
+    more = {"steps": 900, "learningRate": 0.0004, "dataset": {"minImages": 12}, "training": training}
     assert (await sent(world, TRAIN | more)).status_code == 202
     assert only(world)["spec"] == {
         "loraName": "jesse_avatar",
         "triggerWord": "jf",
         "source": {"url": "https://example.com/talk.mp4"},
         "dataset": {"minImages": 12},
-        "training": {"style": "Style", "steps": 900, "learningRate": "0.0004"},
+        "training": training | {"steps": 900, "learningRate": "0.0004"},
         "metadata": TRAIN["metadata"],
     }
     assert only(world)["metadata"]["name"].startswith("jesse-avatar-")

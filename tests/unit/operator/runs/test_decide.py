@@ -368,7 +368,7 @@ def test_a_finished_stage_leads_on(kind: Kind, stage: Stage) -> None:
         assert reason(plan) == (Phase.PREPARING, Reason.PREPARING), "Submitting would deny that it may wait now"
         told = outcome(kind, stage)
         assert told.facts is not None
-        stored = {"storedBytes": sum(file.size_bytes for file in told.files)}
+        stored = {"storedBytes": sum(file.size_bytes for file in told.files), "sentSha256": SHA}
         assert plan.status.run.facts == told.facts.model_dump(mode="json", by_alias=True) | stored
         assert (plan.again_seconds, plan.payment) == (0, None)
         assert plan.reservation is None

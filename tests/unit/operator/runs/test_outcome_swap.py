@@ -63,7 +63,7 @@ def stages(kind: Kind) -> list[Stage]:
 
 
 def without_sums(facts: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in facts.items() if name != "storedBytes"}
+    return {name: value for name, value in facts.items() if name not in ("storedBytes", "sentSha256")}
 
 
 @pytest.mark.parametrize("kind", Kind)

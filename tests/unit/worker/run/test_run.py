@@ -376,6 +376,7 @@ def test_prepare_makes_a_training_set(world: World, talk: bytes) -> None:
     assert isinstance(facts, DatasetFacts)
     assert facts.scenes == 8
     assert (facts.width, facts.height, facts.source_bytes) == (320, 180, len(talk))
+    assert facts.source_sha256 == hashlib.sha256(talk).hexdigest()
     assert facts.duration_seconds == pytest.approx(16, abs=0.2)
     assert (facts.images, facts.rejected) == (10, {"TooDark": 2, "Duplicate": 4})
     names = {file.name for file in outcome.files}
@@ -500,6 +501,7 @@ def test_prepare_takes_the_sound_only(world: World, talk: bytes) -> None:
     assert outcome.reason is Reason.COMPLETED, outcome.message
     assert isinstance(outcome.facts, AudioFacts)
     assert outcome.facts.duration_seconds == pytest.approx(16, abs=0.1)
+    assert outcome.facts.source_sha256 == hashlib.sha256(talk).hexdigest()
     flac = world.stored["audio.flac"][0]
     samples = int.from_bytes(flac[18:26], "big") & (1 << 36) - 1  # STREAMINFO's length
     assert samples / 16000 == pytest.approx(outcome.facts.duration_seconds, abs=0.001)

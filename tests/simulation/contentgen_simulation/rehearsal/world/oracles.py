@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 Body = dict[str, Any]
 _TRANSITIONS = {(each.source, each.target) for each in (*PURCHASE_TRANSITIONS, *RESTORED_TRANSITIONS)}
+_ADOPTED = (Reason.ADOPTED_FINISHED_RUN, Reason.ADOPTED_SAME_REQUEST)  # another run has paid
 _BURST = 60  # reconciles at any rate
 _HISTORY_BURST, _HISTORY_SECONDS = 30, 5.0
 _QUIET = (Phase.COMPLETED, Phase.FAILED, Phase.SUBMISSION_UNKNOWN, Phase.SUSPENDED, Phase.AWAITING_APPROVAL)
@@ -435,7 +436,7 @@ class Oracles:
         requests = [provider.requests[each.request_id or ""] for each in mine]
         requests += [each for each in self._adopted_attempts(ref, run) if each not in requests]
         own = {found.id: found for found in requests}
-        if run.request_id in provider.requests and status.reason != Reason.ADOPTED_FINISHED_RUN:
+        if run.request_id in provider.requests and status.reason not in _ADOPTED:
             own[run.request_id or ""] = provider.requests[run.request_id or ""]
         bills = {format_dollars(sum(each.micros for each in found)) for found in (requests, own.values())}
         if cost is not None and cost.actual and cost.actual not in bills:
@@ -467,7 +468,7 @@ class Oracles:
         fates = {each.fate for each in requests}
         if "fewer" in fates:
             return "fewer pictures than asked for"
-        if status.reason == Reason.ADOPTED_FINISHED_RUN:
+        if status.reason in _ADOPTED:
             return "an adopted run"
         if kind is Kind.LORA_TRAINING and requests:
             return "a training's steps"

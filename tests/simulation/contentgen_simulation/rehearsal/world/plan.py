@@ -87,8 +87,13 @@ class RehearsalPlan:
         return "\n".join([*lines, *(f"  {each}" for each in self.events)])
 
 
+RESPELLED = 10
+"""Added to a variant: the same purchase, in another spelling."""
+
+
 def spec_of(kind: Kind, variant: int, options: Args) -> dict[str, Any]:
-    """Spec of a variant; each variant is another purchase."""
+    """Spec of a variant; each variant is another purchase, but for its other spelling."""
+    respelled, variant = divmod(variant, RESPELLED)
     talk = f"https://example.com/talk-{variant % 2}.mp4"
     bodies: dict[Kind, dict[str, Any]] = {
         Kind.LORA_TRAINING: {
@@ -101,6 +106,14 @@ def spec_of(kind: Kind, variant: int, options: Args) -> dict[str, Any]:
         Kind.TRANSCRIPTION: {"source": {"url": talk}, "options": {"language": ("en", "de", "fr")[variant % 3]}},
     }
     body = bodies[kind]
+    if respelled:
+        spelling: dict[Kind, tuple[str, dict[str, Any]]] = {
+            Kind.LORA_TRAINING: ("training", {"model": "fal-ai/flux-lora-fast-training"}),
+            Kind.IMAGE_GENERATION: ("", {"model": "fal-ai/flux-lora"}),
+            Kind.TRANSCRIPTION: ("options", {"formats": ["txt"]}),
+        }
+        field, change = spelling[kind]
+        body = body | ({field: body[field] | change} if field else change)
     given = {name: value for name, value in options.items() if name not in ("seed", "count")}
     if kind is Kind.IMAGE_GENERATION:
         image = {name: options[name] for name in ("seed", "count") if name in options}

@@ -12,7 +12,7 @@ from contentgen_contract.worker.orders import Outcome
 from contentgen_operator.state.observed import BucketFile, JobView, Resource
 from contentgen_operator.state.runs import purchase_key
 from contentgen_operator.watch.event_handlers import owner_of
-from contentgen_simulation.world import outcome_of
+from contentgen_simulation.world import outcome_of, source_sha
 
 if TYPE_CHECKING:
     from contentgen_simulation.rehearsal.world.world import RehearsalWorld
@@ -134,20 +134,20 @@ class Workers:
         prefix = keys.prefix(kind, stage, owner.namespace, owner.uid, run.version)
         key = keys.outcome(owner.uid, run.number, stage, recorded["attempt"])
         if stage is Stage.PREPARE:
-            made_of = f"source of {run.run_hash}"
-            return key, prefix, self._stored(kind, stage, owner.uid, made_of, 1)
+            made_of = f"source {source_sha(run.spec)}"
+            return key, prefix, self._stored(kind, stage, owner.uid, made_of, run.spec)
         asked = [
             purchase_key(resource, run).model_copy(update={"scope": each}) for each in self._scopes(owner.namespace)
         ]
         purchase = self._world.database["ledger"].find_one({"_id": {"$in": list(map(str, asked))}, "jobId": owner.uid})
-        return key, prefix, self._collected(kind, owner.uid, purchase or {})
+        return key, prefix, self._collected(kind, owner.uid, purchase or {}, run.spec)
 
     def _scopes(self, namespace: str) -> set[str]:
         """Scopes of a namespace's keys."""
         bound = self._world.database["namespaces"].find_one({"_id": binding_id(self._world.clusters[-1], namespace)})
         return {UNSCOPED, str((bound or {}).get("scope") or UNSCOPED)}
 
-    def _collected(self, kind: Kind, uid: str, purchase: Body) -> Outcome:
+    def _collected(self, kind: Kind, uid: str, purchase: Body, spec: Body) -> Outcome:
         answer = self._world.bucket.objects.get(purchase.get("resultKey") or "")
         request_id = answer.get("made_by") if isinstance(answer, dict) else None
         request = self._world.provider.requests.get(request_id or "")
@@ -160,13 +160,13 @@ class Workers:
         )
         if gone:
             return self._failed(uid, Reason.RESULT_UNREACHABLE, "the file answered 404")
-        return self._stored(kind, Stage.COLLECT, uid, request.id, request.pictures)
+        return self._stored(kind, Stage.COLLECT, uid, request.id, spec, pictures=request.pictures)
 
     def _failed(self, uid: str, reason: Reason, message: str) -> Outcome:
         return Outcome(job_id=uid, stage=Stage.COLLECT, attempt=1, reason=reason, message=message, passing=False)
 
-    def _stored(self, kind: Kind, stage: Stage, uid: str, made_of: str, pictures: int) -> Outcome:
-        outcome = outcome_of(kind, stage, uid)
+    def _stored(self, kind: Kind, stage: Stage, uid: str, made_of: str, spec: Body, *, pictures: int = 1) -> Outcome:
+        outcome = outcome_of(kind, stage, uid, spec)
         body = outcome.model_dump(mode="json", by_alias=True)
         if body["facts"]["type"] == "images":
             names = [(f"image_{n}.png", f"image_{n}_thumb.png") for n in range(1, pictures + 1)]

@@ -1,0 +1,129 @@
+"""Canonical provider request: what decides the result, whatever its spelling. Pure.
+
+Requests with a common hash are equal: the same model, the same arguments as sent (numbers by value), the same bytes of
+inputs and LoRAs. A URL is taken without its signature, and a seed that the operator chose is left out.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
+from typing import Any
+
+from contentgen_contract.base import Value
+from contentgen_contract.records.presigned_urls import without_signature
+from contentgen_contract.resources.spec import (
+    Dataset,
+    ImageGenerationSpec,
+    LoraTrainingSpec,
+    Spec,
+    TranscriptionSpec,
+)
+from contentgen_operator.state.observed import LoraView
+from contentgen_operator.state.provider_requests import Call, StoredObject
+
+SENT_SHA256 = "sentSha256"
+"""Name of the fact with the SHA-256 of the prepared file that is sent."""
+_SOURCE_SHA256 = "sourceSha256"  # fact of the prepare stage
+# Arguments that do not decide the result, or that only an installation's settings decide.
+_NOT_CONTENT = frozenset({"speech_models", "webhook_url", "webhook_auth_header_name", "webhook_auth_header_value"})
+_DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?")
+Digest = Callable[[str], Any]  # of a stored object, by its key; None: unknown
+
+
+class Content(Value):
+    """Hashes (64 hex digits) of a request. Empty: an input's bytes are unknown."""
+
+    kept: tuple[str, ...] = ()  # under which its purchase is found
+    asked: tuple[str, ...] = ()  # by which an equal purchase is searched
+
+
+class _Unknown(Exception):
+    """The bytes of an input are unknown."""
+
+
+def content_of(spec: Spec, call: Call, facts: Mapping[str, Any], loras: Iterable[LoraView]) -> Content:
+    """Content of a call. `facts` are those of the prepare stage, `loras` the trained LoRAs of the call."""
+    try:
+        match spec:
+            case ImageGenerationSpec():
+                return _image(spec, call, _files(loras).get)
+            case LoraTrainingSpec() | TranscriptionSpec():
+                return _prepared(spec, call, facts)
+    except _Unknown:
+        return Content()
+
+
+def _image(spec: ImageGenerationSpec, call: Call, digest: Digest) -> Content:
+    """A request without a seed is equal to one with any; a purchase is found by the seed that was sent too."""
+    seeded = _hash(call, _canonical(call.arguments, digest))
+    any_seed = _hash(call, _canonical({k: v for k, v in call.arguments.items() if k != "seed"}, digest))
+    return Content(kept=(any_seed, seeded), asked=(any_seed if spec.image.seed is None else seeded,))
+
+
+def _prepared(spec: LoraTrainingSpec | TranscriptionSpec, call: Call, facts: Mapping[str, Any]) -> Content:
+    """A prepared input is equal by its bytes, or by the source's bytes and the settings of the preparation: the next
+    version of an encoder writes other bytes.
+    """
+    inputs: list[Any] = [facts.get(SENT_SHA256)]
+    if (source := facts.get(_SOURCE_SHA256)) is not None:
+        inputs.append({"source": source, "settings": preparation(spec)})
+    hashes = tuple(_hash(call, _canonical(call.arguments, _same(each))) for each in inputs if each)
+    return Content(kept=hashes, asked=hashes)
+
+
+def _same(digest: Any) -> Digest:
+    """The digest for each key: a call has one prepared input."""
+    return lambda _: digest
+
+
+def preparation(spec: LoraTrainingSpec | TranscriptionSpec) -> dict[str, Any]:
+    """Settings of the prepare stage that are not arguments of the call, without defaults, numbers by value."""
+    if isinstance(spec, TranscriptionSpec):
+        return {} if spec.options.audio_track is None else {"audioTrack": spec.options.audio_track}
+    given, default = (_numbers(each.model_dump(mode="json", by_alias=True)) for each in (spec.dataset, Dataset()))
+    return {name: value for name, value in given.items() if value != default[name]}
+
+
+def _files(loras: Iterable[LoraView]) -> dict[str, str]:
+    """SHA-256 of the LoRAs' files, by key."""
+    listed = [file for lora in loras for each in lora.trainings for file in (each.outputs or {}).get("files") or ()]
+    return {str(each.get("key")): str(each["sha256"]) for each in listed if each.get("sha256")}
+
+
+def _canonical(value: Any, digest: Digest, name: str = "") -> Any:
+    """The value with digests of stored objects, URLs under `path` without signature, and whole floats as integers."""
+    match value:
+        case StoredObject(key=key):
+            if (found := digest(key)) is None:
+                raise _Unknown(key)
+            return {"sha256": found}
+        case dict():
+            return {at: _canonical(each, digest, at) for at, each in value.items() if at not in _NOT_CONTENT}
+        case list() | tuple():
+            return [_canonical(each, digest) for each in value]
+        case str() if name == "path":
+            return without_signature(value)
+        case float() if value.is_integer():
+            return int(value)
+        case _:
+            return value
+
+
+def _numbers(value: Any) -> Any:
+    """The JSON value with each decimal in its shortest form: `0.80` is `0.8`."""
+    match value:
+        case dict():
+            return {name: _numbers(each) for name, each in value.items()}
+        case list():
+            return [_numbers(each) for each in value]
+        case str() if _DECIMAL.fullmatch(value):
+            return format(Decimal(value).normalize() + 0, "f")
+        case _:
+            return value
+
+
+def _hash(call: Call, arguments: Any) -> str:
+    text = json.dumps([call.provider, call.model, arguments], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
