@@ -3,6 +3,7 @@
 A ContentBudget is cluster-scoped. Its usage is kept in MongoDB; the status repeats it for people.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
