@@ -26,6 +26,7 @@ from contentgen_operator.providers.base import (
     ProviderError,
     Refused,
     checked_request_id,
+    key_id,
     read_error,
     required_key,
     short_text,
@@ -44,6 +45,7 @@ from contentgen_operator.providers.sending import BeforeSend, SendStopped, Threa
 from contentgen_operator.state.provider_requests import (
     ANSWER_BYTES,
     TOO_LARGE,
+    UNKNOWN,
     Call,
     Found,
     RequestState,
@@ -61,6 +63,7 @@ _MAX_PAGES = 100  # pages of 200 transcripts per search
 _MAX_READS = 20  # reads of single transcripts per search
 T = TypeVar("T")
 _LONGEST_NAME = 64  # of a model
+_UNKNOWN_ID = 400  # to a GET by id, which has nothing else that could be wrong
 _STATES = {"queued": RequestState.QUEUED, "processing": RequestState.RUNNING}
 _NO_TRANSCRIPT = (ValueError, RecursionError)  # an answer that is not JSON, not a transcript, or nested too deeply
 
@@ -81,6 +84,11 @@ class AssemblyAI:
     def configured(self) -> bool:
         """True if there is a key."""
         return self._key.read() is not None
+
+    @property
+    def key_id(self) -> str | None:
+        """See Provider."""
+        return key_id(self._key, self.name)
 
     async def submit(self, call: Call, before_send: BeforeSend) -> str:
         """One POST of /v2/transcript."""
@@ -255,6 +263,8 @@ def _view(http: httpx.Client, path: str) -> RequestView:
     # The SDK drops fields that it does not know, but transcript.json is documented as the full answer.
     try:
         with http.stream("GET", path, extensions=reply_limit(ANSWER_BYTES)) as reply:
+            if reply.status_code == _UNKNOWN_ID:
+                return UNKNOWN
             reply.raise_for_status()
             answer = read_answer_sync(reply)
     except ReplyTooLarge:

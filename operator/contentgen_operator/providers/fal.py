@@ -27,6 +27,7 @@ from contentgen_operator.providers.base import (
     Refused,
     Unavailable,
     checked_request_id,
+    key_id,
     read_error,
     required_key,
     short_text,
@@ -41,6 +42,7 @@ from contentgen_operator.state.provider_requests import (
     ANSWER_BYTES,
     GONE,
     TOO_LARGE,
+    UNKNOWN,
     Call,
     Found,
     RequestState,
@@ -97,6 +99,11 @@ class Fal:
         """True if there is a key."""
         return self._key.read() is not None
 
+    @property
+    def key_id(self) -> str | None:
+        """See Provider."""
+        return key_id(self._key, self.name)
+
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
@@ -151,7 +158,7 @@ class Fal:
                     return await self._result(model, handle, None)
         except _READ_ERRORS as error:
             if _is_unknown(error):
-                return await self._kept(model, request_id)
+                return await self._kept(model, request_id, UNKNOWN)
             raise read_error("fal", f"fal could not be read: {short_text(error)}", _code(error)) from error
 
     async def _result(self, model: str, handle: AsyncRequestHandle, error: str | None) -> RequestView:
@@ -160,12 +167,12 @@ class Fal:
                 return await _succeeded(reply)
             await reply.aread()
         if error is None and _is_gone(reply):
-            return await self._kept(model, handle.request_id)
+            return await self._kept(model, handle.request_id, GONE)
         if error is None and (reply.status_code >= 500 or reply.status_code in _NOT_ABOUT_THE_RESULT):
             raise read_error("fal", f"fal's result answered {reply.status_code}", reply.status_code)
         return _failed(reply, error_text(reply) or error or "")
 
-    async def _kept(self, model: str, request_id: str) -> RequestView:
+    async def _kept(self, model: str, request_id: str, otherwise: RequestView) -> RequestView:
         """Result from fal's history: the queue keeps it for minutes, the history for 30 days."""
         entry = await self._history.entry(model, request_id)
         output, code = (entry.get("json_output"), entry.get("status_code")) if entry else (None, None)
@@ -174,7 +181,7 @@ class Fal:
         if isinstance(code, int) and code >= 400:
             message = detail_text(output.get("detail", "")) if isinstance(output, dict) else ""
             return _failed_view(code, None, message or f"it ended with {code}", reported=False)
-        return GONE
+        return otherwise
 
     async def cancel(self, model: str, request_id: str) -> bool:
         """One PUT; fal answers 202 at once, so the status is polled for the end of the request."""

@@ -23,6 +23,7 @@ FATES = (
     "301", "302", "303", "307", "308", "404", "410", "403", "503", "expired", "partial", "oversized", "fewer", "fails",
     "files-gone", "files-expire",
 )  # fmt: skip
+FORGOTTEN = 1 / 8  # share of the plans in which fal does not know a request for a while
 AUDITED = 1 / 6  # share of the plans with an audit of the accounts
 MOST_NOISE = 150  # requests of other people in the history of such a plan: an audit reads all
 EXPIRING = 0.15  # share of the plans with `ttlSecondsAfterFinished`
@@ -102,7 +103,8 @@ def generate(seed: int) -> RehearsalPlan:
         return plan
     if random.random() < 0.35:
         plan = _with(plan, *_people(random, random.randint(1, 3)))
-    return _audited(_expiring(_budgeted(_with(plan, *_advice(random, plan), *_repairs(plan), *_election(plan)))))
+    plan = _with(plan, *_advice(random, plan), *_repairs(plan), *_election(plan))
+    return _forgotten(_audited(_expiring(_budgeted(plan))))
 
 
 def _notified(plan: RehearsalPlan) -> RehearsalPlan:
@@ -231,6 +233,20 @@ def _audited(plan: RehearsalPlan) -> RehearsalPlan:
     if random.random() >= AUDITED or plan.history.get("noise", 0) > MOST_NOISE:
         return plan
     return replace(plan, events=(PlannedEvent("audit", random.choice((30.0, 2 * HOUR, 5 * HOUR))), *plan.events))
+
+
+def _forgotten(plan: RehearsalPlan) -> RehearsalPlan:
+    """A request that fal does not know for a while, or not by a foreign key, in some plans.
+
+    Separate random numbers, as for the repairs.
+    """
+    random = Random(f"unknown of {plan.seed}")  # noqa: S311 - a plan is no secret
+    if random.random() >= FORGOTTEN:
+        return plan
+    at = random.choice((0.0, 30.0, 2 * HOUR, 2 * HOUR))
+    args = {"seconds": random.choice((60.0, HOUR, 7 * HOUR, 30 * HOUR))}
+    unknown = PlannedEvent(random.choice(("forget", "swap_key")), at, "state:submitted", args=args)
+    return replace(_with(plan, unknown), takes=9000.0)
 
 
 def _lost(random: Random, plan: RehearsalPlan, count: int = 1) -> RehearsalPlan:
