@@ -837,7 +837,7 @@ async def _(place: ScenarioPlace) -> None:
 async def _(place: ScenarioPlace) -> None:
     place.apply()
     await place.until_reason(Reason.PROCESSING)
-    place.repair = _answers(place, UNKNOWN)
+    place.repair = _answers(place, UNKNOWN, cancels=False)
     await place.until_over()
 
 

@@ -25,6 +25,7 @@ from contentgen_operator.background.audits import AccountAudit, AuditPlan
 from contentgen_operator.background.orphans import Orphans
 from contentgen_operator.decide import decision, payment, planning, request_endings, stages
 from contentgen_operator.decide.policies import approval, cleanup, estimate, gate
+from contentgen_operator.observe import Observer
 from contentgen_operator.state.decision_input import DecisionInput
 from contentgen_operator.state.plan import Plan
 from contentgen_operator.state.policies.budgets import BudgetWindow
@@ -388,6 +389,14 @@ def _foreign_key_ends_it(patch: pytest.MonkeyPatch) -> RehearsalPlan:
 
     patch.setattr(request_endings, "is_given_up", ends)
     return forgotten("swap_key")
+
+
+def _lost_response_is_not_read(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    async def nothing(*_: Any) -> dict[str, Any]:
+        return {}
+
+    patch.setattr(Observer, "_read_again", nothing)
+    return plan_of(IMAGES, PlannedEvent("lose_response", 1.0, "state:succeeded"))
 
 
 def _edit_is_lost(patch: pytest.MonkeyPatch) -> RehearsalPlan:
@@ -784,6 +793,10 @@ PLANTED: dict[str, tuple[str, Plant]] = {
     "a queue that is not told": ("a stopped resource has a reason: its Job is queued", _queue_not_told),
     "a request that one answer ends": ("a paid result is kept: succeeded in the ledger", _one_answer_ends_it),
     "a foreign key that ends a request": ("a paid result is kept: succeeded in the ledger", _foreign_key_ends_it),
+    "a lost response that nobody reads again": (
+        "a paid result is kept: succeeded in the ledger, OutputsDeleted",
+        _lost_response_is_not_read,
+    ),
     "an edit that nobody looks at": ("an edit starts the next run: Completed, Estimated", _edit_is_lost),
     "another bill": ("cost equals the bill", _other_bill),
     "another bill for an adopted attempt": ("cost equals the bill", _other_bill_of_the_adopted),

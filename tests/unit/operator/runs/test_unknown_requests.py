@@ -114,6 +114,7 @@ class Says:
         self._world = world
         self._poll = world.provider.poll
         monkeypatch.setattr(world.provider, "poll", self.poll)
+        world.provider.cancels = False  # an unknown request cannot be cancelled
 
     async def poll(self, model: str, request_id: str) -> RequestView:
         self.polls.append((self._world.now, request_id))
@@ -140,6 +141,7 @@ async def running(world: World, says: Says, hours: float = 2, **spec: Any) -> No
     while world.now < until:
         await world.step(IMAGES)
     assert world.status(IMAGES).phase is Phase.PROCESSING
+    world.provider._polls["request-1"] = 1  # so that its own next answer is the result
 
 
 async def goes_on(world: World, span: timedelta) -> ResourceStatus:
@@ -190,7 +192,7 @@ async def test_the_key_of_another_account_ends_nothing(world: World, says: Says)
     status = await world.finish(IMAGES)
     assert (status.phase, status.reason) == (Phase.FAILED, Reason.DEADLINE_EXCEEDED)
     assert "it may still finish" in (status.message or "")
-    await goes_on(world, 5 * DAY)
+    await goes_on(world, 2 * DAY)
     kept = the_purchase(world)
     assert (kept["state"], kept["missed"], world.status(IMAGES).run.request_open) == ("submitted", 0, True)  # type: ignore[union-attr]
     world.provider.key_id, says.view = "key of ", None
@@ -266,11 +268,16 @@ async def test_a_collect_annotation_never_pays_for_a_request_that_failed(
 async def test_an_unknown_request_is_polled_for_thirty_days(world: World, says: Says) -> None:
     await running(world, says)
     says.view = UNKNOWN
-    await goes_on(world, 29 * DAY)
+    await goes_on(world, 3 * DAY)
     asked = [at for at, _ in says.polls]
     gaps = [later - earlier for earlier, later in pairwise(asked)]
     assert max(gaps) <= 1.1 * HOUR
-    await goes_on(world, 5 * DAY)
+    world.now += 26 * DAY
+    await goes_on(world, 3 * HOUR)
+    assert asked[-1] + 26 * DAY < says.polls[-1][0]
+    world.now += DAY
+    await world.step(IMAGES)
+    await world.step(IMAGES)
     assert world.status(IMAGES).run.request_open is None  # type: ignore[union-attr]
     assert the_purchase(world)["state"] == "submitted", "nothing proves that it was lost"
 

@@ -325,6 +325,12 @@ class Actions:
         for each in self._world.plan.subjects:
             self._world.granted[each.namespace].add(FOREIGN)
 
+    def lose_response(self, who: int) -> None:
+        """Delete the providers' responses from the bucket, as a lifecycle rule of somebody else does."""
+        objects = self._world.bucket.objects
+        for key in [each for each in objects if each.endswith("/response.json")]:
+            dict.pop(objects, key)
+
     def evict(self, who: int) -> None:
         """Kill the running workers."""
         self._world.workers.evict()
