@@ -48,9 +48,11 @@ def request_ending(
         target = PurchaseState.CANCELLED if asked and view.cancelled else PurchaseState.FAILED
         billing = costs.ending_fields(purchase, target, billable_units=view.billable_units)
         return Ending(target=target, changes={"error": view.message} | billing)
-    target, changes = PurchaseState.SUCCEEDED, {"finished_at": now}
+    target = PurchaseState.SUCCEEDED
+    changes: dict[str, Any] = {"finished_at": now}
     if view.state is not RequestState.UNKNOWN and purchase.missing_since is not None:
-        purchase, changes = purchase.model_copy(update={"missing_since": None}), changes | {"missing_since": None}
+        purchase = purchase.model_copy(update={"missing_since": None})
+        changes["missing_since"] = None
     changes |= costs.ending_fields(purchase, target, billable_units=view.billable_units, **rate)
     if view.state is RequestState.SUCCEEDED and view.result is not None:
         answer = stored_answer(kind, purchase, view.result)

@@ -776,6 +776,7 @@ async def _(place: ScenarioPlace) -> None:
         return TOO_LARGE
 
     async def smaller() -> None:
+        place.world.provider._polls["request-1"] = 1  # it has ended
         place.patch.setattr(place.world.provider, "poll", poll)
 
     place.patch.setattr(place.world.provider, "poll", large)

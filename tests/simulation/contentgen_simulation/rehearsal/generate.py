@@ -249,7 +249,8 @@ def _forgotten(plan: RehearsalPlan) -> RehearsalPlan:
     at = random.choice((0.0, 30.0, 2 * HOUR, 2 * HOUR))
     args = {"seconds": random.choice((60.0, HOUR, 7 * HOUR, 30 * HOUR))}
     unknown = PlannedEvent(random.choice(("forget", "swap_key")), at, "state:submitted", args=args)
-    return replace(_with(plan, unknown), takes=9000.0)
+    later = PlannedEvent("restart", at + args["seconds"] + 9000.0, "state:submitted")  # the request has ended
+    return replace(_with(plan, unknown, later), takes=9000.0)
 
 
 def _lost(random: Random, plan: RehearsalPlan, count: int = 1) -> RehearsalPlan:
