@@ -91,6 +91,7 @@ _AUDIT = "operator/audit/test_audit_rounds.py::test"
 _COMPARED = "operator/audit/test_audit_comparison.py::test"
 _ACCOUNTS = "operator/policies/test_provider_accounts.py::test"
 _SAME = "operator/policies/test_same_request.py::test"
+_UNKNOWN = "operator/runs/test_unknown_requests.py::test"
 
 OF_POLICIES: tuple[Mutant, ...] = (
     *_of(
@@ -266,15 +267,6 @@ OF_POLICIES: tuple[Mutant, ...] = (
             "bound if bound is not None else 1",
             "bound if bound is not None else 0",
             "operator/policies/test_budget_decisions.py::test_the_decision_table",
-        ),
-    ),
-    *_of(
-        "kube/budgets",
-        (
-            "budget: a namespace that is gone has no labels",
-            "        if body is None:",
-            '        body = body or {"metadata": {}}\n        if body is None:',
-            "operator/policies/test_budget_decisions.py::test_without_its_namespace_a_run_is_not_paid",
         ),
     ),
     *_of(
@@ -970,14 +962,14 @@ MUTANTS: tuple[Mutant, ...] = (
         "background/orphans",
         (
             "unseen: gone at the provider is the end of what nobody may read",
-            "if view.state is RequestState.GONE and not seen:",
+            "if view.state in MISSING and not seen:",
             "if False:",
             f"{_CLASS}_a_provider_that_does_not_know_a_request_ends_nothing_that_cannot_be_seen",
         ),
         (
             "unseen: cancelled although nobody may read its resource",
-            "if move is None and seen and is_to_be_cancelled(",
-            "if move is None and is_to_be_cancelled(",
+            "if is_open and seen and is_to_be_cancelled(",
+            "if is_open and is_to_be_cancelled(",
             f"{_CLASS}_what_cannot_be_seen_is_neither_cancelled_nor_discarded_nor_called_gone",
         ),
         (
@@ -988,12 +980,39 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     *_of(
-        "observe",
+        "polling",
         (
             "poll: a stored response does not outlive the provider's",
-            "return STORED if has_none and await _is_stored(storage, purchase) else view",
-            "return view",
+            "if has_none and await _is_stored(storage, purchase):",
+            "if False:",
             f"{_CLASS}_a_stored_response_that_the_ledger_does_not_name_is_used_by_its_resource",
+        ),
+        (
+            "poll: the ignorance of another key is evidence",
+            "same = asked_by is not None and asked_by == purchase.key_id",
+            "same = True",
+            f"{_UNKNOWN}_what_counts_as_evidence",
+        ),
+        (
+            "poll: the ignorance of a provider that knows nothing is evidence",
+            "asked and await _knows_another(ledger, provider, purchase)",
+            "asked",
+            f"{_UNKNOWN}_what_counts_as_evidence",
+        ),
+    ),
+    *_of(
+        "observe",
+        (
+            "a lost response is not read again",
+            '{"response_missing": True} | await self._read_again(purchase, now)',
+            "{}",
+            f"{_UNKNOWN}_a_response_that_is_lost_before_it_is_collected_is_read_again",
+        ),
+        (
+            "a result that is to be deleted is read again",
+            "if purchase.request_id is None or purchase.discard_asked or purchase.expired_at is not None:",
+            "if purchase.request_id is None:",
+            f"{_UNKNOWN}_a_result_that_is_to_be_deleted_is_not_read_again",
         ),
         (
             "poll: another account's ignorance ends a request",
@@ -1339,6 +1358,51 @@ MUTANTS: tuple[Mutant, ...] = (
             "target = PurchaseState.CANCELLED if asked and view.cancelled else PurchaseState.FAILED",
             "target = PurchaseState.CANCELLED if asked else PurchaseState.FAILED",
             "operator/runs/test_cancelling.py::test_a_request_that_is_taken_over_and_fails_by_itself_is_no_cancellation",
+        ),
+        (
+            "one answer gives a paid result up",
+            "proven = purchase.missed >= _MISSED - 1 and _is_spaced(purchase, now)",
+            "proven = True",
+            f"{_UNKNOWN}_when_a_paid_request_is_given_up",
+        ),
+        (
+            "an unknown request is given up while the provider keeps results",
+            "return proven and (view.state is RequestState.GONE or not history_searches.is_open(purchase, now))",
+            "return proven",
+            f"{_UNKNOWN}_when_a_paid_request_is_given_up",
+        ),
+        (
+            "an answer that proves nothing gives a paid request up",
+            "return view.state is RequestState.GONE or view.conclusive",
+            "return True",
+            f"{_UNKNOWN}_when_a_paid_request_is_given_up",
+        ),
+    ),
+    *_of(
+        "decide/planning",
+        (
+            "an edit before the early end of a run is not looked at",
+            "return SOON if edited else again",
+            "return again",
+            f"{_DECIDE}_a_run_that_ends_after_an_edit_is_reconciled_again",
+        ),
+    ),
+    *_of(
+        "decide/collect_retries",
+        (
+            "contentgen.dev/collect goes on with a failed request, and pays for another attempt",
+            "if observed.response_kept or observed.outputs_stored or has_result(observed.request):",
+            "if True:",
+            f"{_UNKNOWN}_a_collect_annotation_never_pays_for_a_request_that_failed",
+        ),
+    ),
+    *_of(
+        "state/open_places",
+        (
+            "an unknown request keeps its place",
+            "now - purchase.missing_since >= _MISSING:",
+            "False:",
+            f"{_UNKNOWN}_an_unknown_request_gives_its_place_back_and_keeps_its_budget",
         ),
     ),
     *_of(

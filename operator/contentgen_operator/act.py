@@ -491,6 +491,7 @@ class Actor:
     async def _send(self, payment: Payment, call: Call, sending: Sending) -> LedgerTransition:
         key, intent = payment.key, PurchaseState.INTENT
         provider = self._providers.provider(call.provider, payment.purchase.account)
+        key_id = provider.key_id
         try:
             request_id = await provider.submit(call, sending.begin)
         except NotAccepted as error:
@@ -518,7 +519,7 @@ class Actor:
         self._note_answer(payment.purchase, None)
         await sending.ensure_begun()
         now = utc_now()
-        changes = {"request_id": request_id, "submitted_at": now, "changed_at": now, "step": None}
+        changes = {"request_id": request_id, "key_id": key_id, "submitted_at": now, "changed_at": now, "step": None}
         move = LedgerTransition(key=key, source=intent, target=PurchaseState.SUBMITTED, changes=changes, **sending.mine)
         return move.model_copy(update={"claimed_for": payment.purchase})
 

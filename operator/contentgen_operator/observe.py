@@ -10,7 +10,7 @@ from kubernetes.aio.client.exceptions import ApiException
 from pydantic import ValidationError
 
 from contentgen_contract.names import Kind, Phase, Reason, Stage
-from contentgen_contract.records import keys, ownership
+from contentgen_contract.records import keys
 from contentgen_contract.records.ownership import Owner
 from contentgen_contract.records.tenancy import Tenant
 from contentgen_contract.resources.models import model_of
@@ -22,11 +22,13 @@ from contentgen_operator.decide import history_searches, lora_identity
 from contentgen_operator.decide.deletion import is_searched_at_deletion
 from contentgen_operator.decide.payment import call_of, purchase_from_status, status_names_purchase, was_rewound
 from contentgen_operator.decide.policies import cleanup, same_request
+from contentgen_operator.decide.request_endings import MISSING
 from contentgen_operator.kube import pods
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.budgets import Budgets
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.namespace_policies import NamespacePolicies, NamespacePolicy
+from contentgen_operator.polling import poll_or_stored
 from contentgen_operator.providers.accounts import ProviderAccounts
 from contentgen_operator.providers.base import AccessRefused, Provider, Unavailable
 from contentgen_operator.providers.pricing import NoPrices, PriceSource
@@ -46,11 +48,8 @@ from contentgen_operator.state.observed import (
 from contentgen_operator.state.policies.budgets import MatchingBudget, matching_budget, windows_of
 from contentgen_operator.state.policies.provider_accounts import AccountGrant
 from contentgen_operator.state.provider_requests import (
-    STORED,
     Call,
     Found,
-    RequestState,
-    RequestView,
     Search,
     Verified,
     is_request_id,
@@ -131,7 +130,7 @@ class Observer:
             fields["earlier"], fields["other_runs"] = await self._ledger.others(case.key, case.resource.ref.uid)
             fields["open_requests"] = await self._open_requests(case, purchase)
         if case.over:
-            fields |= await self._find_result(purchase, case.spec)
+            fields |= await self._find_result(case, purchase)
         elif case.run.same_as is None and lora_identity.decides_purchase(case.resource, case.run, case.spec, purchase):
             fields |= await self._observe_lora_image(case, purchase)
         elif purchase is None or purchase.unpaid:
@@ -222,7 +221,7 @@ class Observer:
             return each
         self._note_poll(purchase.purchase_id, purchase.state, now)
         if purchase.state is PurchaseState.SUBMITTED:
-            view = (await self._poll(purchase)).get("request")
+            view = (await self._poll(purchase, now)).get("request")
             return each.model_copy(update={"view": view})
         before = following.sent_at if following is not None else None
         found = (await self._search(each.key, case.spec, purchase, before)).get("found_request")
@@ -274,11 +273,13 @@ class Observer:
             case PurchaseState.INTENT:
                 return await self._find_lost_request(case.resource, case.key, case.spec, purchase)
             case PurchaseState.SUBMITTED:
-                return await self._poll(purchase)
+                return await self._poll(purchase, case.now)
+            case PurchaseState.SUCCEEDED if case.run.job is None:  # before each attempt to collect it
+                return await self._find_response(purchase, case.now)
             case PurchaseState.SUCCEEDED:
                 return await self._observe_stage(case, Stage.COLLECT)
             case PurchaseState.COLLECTED:
-                return await self._find_outputs(purchase, case.spec)
+                return await self._find_collected(purchase, case.spec, case.now)
             case _:
                 return {}
 
@@ -294,13 +295,37 @@ class Observer:
             return {"outputs_stored": True}
         return {"outputs_stored": there, "response_kept": await self._response_kept(purchase)}
 
-    async def _find_result(self, purchase: Purchase | None, spec: Spec) -> dict[str, Any]:
+    async def _find_collected(self, purchase: Purchase, spec: Spec, now: datetime) -> dict[str, Any]:
+        """Fields of a collected purchase: its files, else its response, else the provider's answer."""
+        found = await self._find_outputs(purchase, spec)
+        return found if found.get("outputs_stored") or found["response_kept"] else await self._read_again(purchase, now)
+
+    async def _find_response(self, purchase: Purchase, now: datetime) -> dict[str, Any]:
+        """`response_kept`, else the provider's answer."""
+        kept = await self._response_kept(purchase)
+        return {"response_kept": True} if kept else {"response_missing": True} | await self._read_again(purchase, now)
+
+    async def _read_again(self, purchase: Purchase, now: datetime) -> dict[str, Any]:
+        """The provider's answer about a finished request whose response is not in the bucket; nothing is asked about
+        one whose result was, or is to be, deleted.
+        """
+        if purchase.request_id is None or purchase.discard_asked or purchase.expired_at is not None:
+            return {}
+        return await self._poll(purchase, now)
+
+    async def _find_result(self, case: DecisionInput, purchase: Purchase | None) -> dict[str, Any]:
         """Fields that say whether a failed run's result can be collected."""
         if purchase is None:
             return {}
-        if purchase.state is PurchaseState.COLLECTED:
-            return await self._find_outputs(purchase, spec)
-        return {"response_kept": await self._response_kept(purchase)}
+        match purchase.state:
+            case PurchaseState.SUBMITTED:
+                return await self._poll(purchase, case.now)
+            case PurchaseState.SUCCEEDED:
+                return await self._find_response(purchase, case.now)
+            case PurchaseState.COLLECTED:
+                return await self._find_collected(purchase, case.spec, case.now)
+            case _:
+                return {}
 
     async def _response_kept(self, purchase: Purchase) -> bool:
         key = purchase.result_key
@@ -570,11 +595,11 @@ class Observer:
         """Client of the account that the request was sent with, whatever its namespace is granted now."""
         return self._providers.provider(purchase.provider, purchase.account)
 
-    async def _poll(self, purchase: Purchase) -> dict[str, Any]:
+    async def _poll(self, purchase: Purchase, now: datetime) -> dict[str, Any]:
         rate = await self._ledger.seconds_per_unit(purchase.model)
         try:
-            view = await poll_or_stored(self._storage, self._provider_of(purchase), purchase)
-            if view.state is RequestState.GONE:
+            view = await poll_or_stored(self._storage, self._ledger, self._provider_of(purchase), purchase, now)
+            if view.state in MISSING:
                 self._confirm_bought_here(purchase)
         except Unavailable as error:
             return _read_problem(error) | {"seconds_per_unit": rate}
@@ -588,25 +613,6 @@ class Observer:
                 f"{purchase.provider} does not know the request by the key of the operator class "
                 f"{self._ledger.operator_class}; the class {bought_by} has bought it, and asks for it"
             )
-
-
-async def poll_or_stored(storage: Storage, provider: Provider, purchase: Purchase) -> RequestView:
-    """Answer to a poll; STORED if the provider has no result, but the bucket has: an earlier reconcile crashed between
-    bucket and ledger. Raises Unavailable.
-    """
-    try:
-        view = await provider.poll(purchase.model, purchase.request_id or "")
-    except Unavailable:
-        if await _is_stored(storage, purchase):
-            return STORED
-        raise
-    has_none = view.state in (RequestState.GONE, RequestState.FAILED)
-    return STORED if has_none and await _is_stored(storage, purchase) else view
-
-
-async def _is_stored(storage: Storage, purchase: Purchase) -> bool:
-    key = keys.purchase_response(purchase.purchase_id)
-    return await storage.exists(ownership.purchase_owner(purchase.purchase_id), key)
 
 
 async def find_lost(

@@ -288,15 +288,18 @@ REASONS: dict[Reason, Explanation] = {
         "network policies.",
     ),
     Reason.PROVIDER_UNAVAILABLE: Explanation(
-        "The provider does not respond, or limits the request rate.",
+        "The provider does not respond, limits the request rate, or for a while does not know a request that it has "
+        "accepted, or has no result of it.",
         Paid.BY_STAGE,
         Kept.RUN,
         _resumes_itself(text="Wait; the operator retries at growing intervals"),
         "Check the provider's status page, DNS, the proxy, and the limits of the account. A 403 that names neither the "
-        "input nor the account comes from a proxy, a firewall or a block of the operator's address.",
+        "input nor the account comes from a proxy, a firewall or a block of the operator's address. A request that the "
+        "provider does not know is asked for during 30 days: nothing is given up after single answers.",
     ),
     Reason.PROVIDER_NOT_CONFIGURED: Explanation(
-        "The operator has no key for the required provider, or the provider rejects the key.",
+        "The operator has no key for the required provider, the provider rejects the key, or the key does not know a "
+        "request that was sent with another one.",
         Paid.BY_STAGE,
         Kept.RUN,
         _resumes_itself(
@@ -307,7 +310,7 @@ REASONS: dict[Reason, Explanation] = {
         ),
         "The keys of the Secret are fal-key and assemblyai-key; the message states whether the provider rejects them, "
         "and names the namespace's provider account if it is not the default one. Another account at the provider does "
-        "not know the requests that were sent: with its key their paid results are lost.",
+        "not know the requests that were sent: their paid results are fetched once a key of their account is back.",
     ),
     Reason.BUDGET_EXCEEDED: Explanation(
         "A ContentBudget of the platform refuses the run: it may cost more than the budget has left, or allows a run.",
@@ -580,7 +583,8 @@ REASONS: dict[Reason, Explanation] = {
     ),
     Reason.OUTPUTS_DELETED: Explanation(
         "The same inputs were bought before under this name, and their files are gone: deleted with deletionPolicy "
-        "Delete, or missing from the bucket together with the provider's response.",
+        "Delete, or missing from the bucket together with the provider's response, which the provider does not have "
+        "any more.",
         Paid.PAID,
         Kept.RECORD,
         (
@@ -688,11 +692,18 @@ REASONS: dict[Reason, Explanation] = {
         "Ask the provider's support.",
     ),
     Reason.RESULT_INVALID: Explanation(
-        "The provider has finished and was paid, but its result is invalid, or was not found at the provider.",
+        "The provider has finished and was paid, but its result is invalid, or was given up: the provider had none in "
+        "several answers over a day.",
         Paid.PAID,
         Kept.ANSWER,
         (
             *_collect(),
+            Remedy(
+                Action.COLLECT,
+                Costs.FREE,
+                f"Ask the provider once more, and fetch the result if it has one: {_FETCH_BY}",
+                When.NO_RESULT,
+            ),
             Remedy(
                 Action.RERUN,
                 Costs.PAYS,

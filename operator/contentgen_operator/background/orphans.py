@@ -31,17 +31,18 @@ from contentgen_contract.resources.prices import PRICES, Price
 from contentgen_contract.resources.status import RunStatus
 from contentgen_operator.clock import utc_now
 from contentgen_operator.decide import history_searches
-from contentgen_operator.decide.request_endings import request_ending
+from contentgen_operator.decide.request_endings import MISSING, observed_fields, request_ending
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.selection import DEFAULT, Selection
 from contentgen_operator.leader.leadership import Check, NotLeading, unchecked
-from contentgen_operator.observe import find_lost, poll_or_stored
+from contentgen_operator.observe import find_lost
+from contentgen_operator.polling import poll_or_stored
 from contentgen_operator.providers.accounts import ProviderAccounts
 from contentgen_operator.providers.base import Provider, Unavailable
 from contentgen_operator.state.observed import Resource, ResourceRef
 from contentgen_operator.state.plan import StoredAnswer
-from contentgen_operator.state.provider_requests import Call, RequestState, RequestView, arguments_of
+from contentgen_operator.state.provider_requests import Call, RequestView, arguments_of
 from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseState, PurchaseStep, StoredKey
 from contentgen_operator.state.runs import current_run, ended, purchase_key
 from contentgen_operator.stores.ledger import Ledger
@@ -166,9 +167,14 @@ def found_again(key: StoredKey, purchase: Purchase, request_id: str, now: dateti
 def after_poll(
     key: StoredKey, purchase: Purchase, view: RequestView, now: datetime, retention: Retention
 ) -> tuple[StoredAnswer | None, LedgerTransition | None]:
-    """Response to store and the transition after it; None while the request is in progress."""
+    """Response to store and the transition after it; None while the request is in progress, unless the answer is to be
+    recorded.
+    """
     end = request_ending(key.kind, purchase, view, now, _rate(purchase, view, retention))
-    return (end.answer, _move(key, purchase, end.target, changed_at=now, **end.changes)) if end else (None, None)
+    if end is not None:
+        return end.answer, _move(key, purchase, end.target, changed_at=now, **end.changes)
+    changes = observed_fields(purchase, view, now)
+    return None, _move(key, purchase, purchase.state, **changes) if changes else None
 
 
 def _rate(purchase: Purchase, view: RequestView, retention: Retention) -> dict[str, Any]:
@@ -471,18 +477,19 @@ class Orphans:
 
     async def _poll(self, key: StoredKey, purchase: Purchase, provider: Provider, now: datetime, *, seen: bool) -> None:
         """`seen`: the state of its resource is known; else nothing is cancelled or given up as lost."""
-        view = await poll_or_stored(self._storage, provider, purchase)
-        if view.state is RequestState.GONE and not seen:
+        view = await poll_or_stored(self._storage, self._ledger, provider, purchase, now)
+        if view.state in MISSING and not seen:
             return
         store, move = after_poll(key, purchase, view, now, self._retention)
         if store is not None:
             self._check()
             await self._storage.put_answer(store)
-        if move is None and seen and is_to_be_cancelled(purchase, now, self._retention):
+        is_open = move is None or move.target is PurchaseState.SUBMITTED
+        if is_open and seen and is_to_be_cancelled(purchase, now, self._retention):
             self._check()
             ended = await provider.cancel(purchase.model, purchase.request_id or "")
             move = after_cancel(key, purchase, ended, now)
-        if move is not None and await self._moved(move, now):
+        if move is not None and await self._moved(move, now) and move.target is not purchase.state:
             message = "request %s of orphan %s: %s is %s now"
             _log.info(message, purchase.request_id, key, purchase.state, move.target, extra=_about(purchase))
 

@@ -17,7 +17,7 @@ from contentgen_operator.decide.payment import (
     search_lost_request,
 )
 from contentgen_operator.decide.planning import fail, new_plan, unpaid_text
-from contentgen_operator.decide.request_endings import is_gone
+from contentgen_operator.decide.request_endings import MISSING, is_given_up, missing_text
 from contentgen_operator.state.decision_input import DecisionInput
 from contentgen_operator.state.plan import Plan
 from contentgen_operator.state.provider_requests import RequestState
@@ -71,7 +71,7 @@ def _abandoned(case: DecisionInput, purchase: Purchase) -> Plan:
 
 def _submitted(case: DecisionInput, purchase: Purchase) -> Plan:
     view = case.observed.request
-    if view is not None and (view.state in _ENDS or is_gone(purchase, view, case.now)):
+    if view is not None and (view.state in _ENDS or is_given_up(purchase, view, case.now)):
         return poll(case, purchase)
     name = f"request {purchase.request_id} of {purchase.provider}"
     if purchase.cancel_asked_at is None:
@@ -83,8 +83,9 @@ def _submitted(case: DecisionInput, purchase: Purchase) -> Plan:
     if (case.now - purchase.cancel_asked_at).total_seconds() < CANCEL_GRACE_SECONDS:
         run_state = processing(case, purchase, Reason.PROCESSING, f"the cancellation of {name} was requested")
         return new_plan(case, run_state, again=CANCEL_POLL_SECONDS)
-    if view is None or view.state is RequestState.GONE:  # a request cancelled in the queue may be unknown afterwards
-        why = (view.message if view is not None else case.observed.provider_problem)[:_MAX_PROBLEM]
+    if view is None or view.state in MISSING:  # a request cancelled in the queue may be unknown afterwards
+        why = case.observed.provider_problem if view is None else missing_text(purchase, view, case.now)
+        why = why[:_MAX_PROBLEM]
         unknown = f"{_CANCELLED}; it is unknown whether {name} ends and is billed: {why}"
         message = f"{unknown}; {open_advice(case.run)}"
         return fail(case, Reason.CANCELLED, message)

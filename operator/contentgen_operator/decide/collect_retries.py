@@ -11,6 +11,7 @@ from contentgen_contract.annotations import collect_again
 from contentgen_contract.names import COLLECT_ANNOTATION, Reason
 from contentgen_contract.resources.status import MAX_MESSAGE, CollectStatus, RunStatus
 from contentgen_contract.worker.orders import Outcome
+from contentgen_operator.decide.request_endings import MISSING, has_result, missing_text
 from contentgen_operator.state.decision_input import DecisionInput
 from contentgen_operator.state.plan import Plan
 from contentgen_operator.state.purchases import Purchase, PurchaseState
@@ -19,6 +20,7 @@ MAX_PAUSE_SECONDS = 900.0
 _FIRST_PAUSE_SECONDS = 10.0
 _MAX_DOUBLINGS = 16
 _SOON_SECONDS = 1.0
+_MAX_PROBLEM = 300  # characters of a provider's message
 _DID_NOTHING = f" ({COLLECT_ANNOTATION}="
 _KEPT = (PurchaseState.SUCCEEDED, PurchaseState.COLLECTED)
 # Failures that a store, a node or the provider's server may have caused.
@@ -111,11 +113,16 @@ def missing_result(case: DecisionInput) -> str:
     purchase, observed = case.observed.purchase, case.observed
     if purchase is None:
         return "the ledger has no purchase of this run"
-    if purchase.state not in _KEPT:
+    if purchase.state not in (*_KEPT, PurchaseState.SUBMITTED):
         return f"the purchase of this run is {purchase.state}, so that no result of it is kept"
-    if not (observed.response_kept or observed.outputs_stored):
-        return "the provider's answer is not in the bucket"
-    return ""
+    if observed.response_kept or observed.outputs_stored or has_result(observed.request):
+        return ""
+    where = "" if purchase.state is PurchaseState.SUBMITTED else "the provider's answer is not in the bucket; "
+    if observed.request is None:
+        return f"{where}{purchase.provider} cannot be read: {observed.provider_problem[:_MAX_PROBLEM] or 'not asked'}"
+    if observed.request.state in MISSING:
+        return where + missing_text(purchase, observed.request, case.now)
+    return f"{where}{purchase.provider} says: {observed.request.message[:_MAX_PROBLEM]}"
 
 
 def refused_retry(case: DecisionInput, why: str) -> Plan:

@@ -12,6 +12,7 @@ from datetime import datetime
 from pydantic import ValidationError
 
 from contentgen_contract.names import MILESTONES, RERUN_ADVICE, Phase, Reason, Stage, Step
+from contentgen_contract.records import keys
 from contentgen_contract.resources import languages, sources
 from contentgen_contract.resources.addresses import literal_refusal, strip_credentials
 from contentgen_contract.resources.spec import ImageGenerationSpec, TranscriptionSpec
@@ -34,7 +35,9 @@ from contentgen_operator.decide.payment import (
     provider_failed,
     purchase_missing,
     result_not_stored,
+    run_request_ending,
     search_lost_request,
+    unread_reason,
     was_rewound,
 )
 from contentgen_operator.decide.planning import (
@@ -50,6 +53,7 @@ from contentgen_operator.decide.planning import (
 )
 from contentgen_operator.decide.policies import approval, budget, cleanup, estimate, gate, queue, same_request
 from contentgen_operator.decide.purchasable import before_submission
+from contentgen_operator.decide.request_endings import MISSING, has_result, missing_text, stored_answer
 from contentgen_operator.decide.stages import lost_job, run_stage, with_log
 from contentgen_operator.decide.status import invalid_spec_status, transition_events, with_settled_cost
 from contentgen_operator.state import kinds
@@ -61,6 +65,7 @@ from contentgen_operator.state.purchases import LedgerTransition, Purchase, Purc
 from contentgen_operator.state.runs import replacing_run
 
 _WAIT_SECONDS = 30.0
+_MAX_PROBLEM = 400  # characters of a provider's message; advice follows it
 _MAX_LORA_WAIT_SECONDS = 900.0  # fallback for a missed event of the LoRA, which wakes the resources that use it
 
 
@@ -350,8 +355,9 @@ def _refused(case: DecisionInput, purchase: Purchase) -> Plan:
 
 
 def _collect(case: DecisionInput, purchase: Purchase) -> Plan:
-    if purchase.result_key is None and purchase.error:
-        return result_not_stored(case, purchase)
+    if (purchase.result_key is None and purchase.error) or case.observed.response_missing:
+        why = "the provider's response was not stored"
+        return _read_again(case, purchase, why) or _without_response(case, purchase)
     ended = run_stage(case, Stage.COLLECT, collecting("the outputs are being stored"))
     if isinstance(ended, Plan):
         return ended
@@ -410,10 +416,22 @@ def _outputs_missing(case: DecisionInput, purchase: Purchase) -> Plan:
     if case.observed.response_kept:
         why = "the stored files are missing or changed; they are collected again from the provider's response"
         return _collect_again(case, purchase, why)
+    why = "the stored files and the provider's response are gone from the bucket"
+    return _read_again(case, purchase, why) or _outputs_deleted(case, purchase, "its files were stored, but they are")
+
+
+def _without_response(case: DecisionInput, purchase: Purchase) -> Plan:
+    if purchase.result_key is None:
+        return result_not_stored(case, purchase)
+    return _outputs_deleted(case, purchase, "its response was stored, but it is")
+
+
+def _outputs_deleted(case: DecisionInput, purchase: Purchase, what: str) -> Plan:
+    view, problem = case.observed.request, case.observed.provider_problem
+    asked = "" if view is None and not problem else f"; {_answer_text(case)}"
     message = (
-        f"request {purchase.request_id} of {purchase.provider} was paid, and its files were stored, but they are gone "
-        "from the bucket, and so is the provider's response; once a backup of the bucket is restored, "
-        f"{collect_retries.retry_advice(case.run, 'them')}"
+        f"request {purchase.request_id} of {purchase.provider} was paid, and {what} gone from the bucket{asked}; once "
+        f"a backup of the bucket is restored, or the provider has it, {collect_retries.retry_advice(case.run, 'it')}"
     )
     return fail(case, Reason.OUTPUTS_DELETED, message)
 
@@ -422,6 +440,41 @@ def _collect_again(case: DecisionInput, purchase: Purchase, why: str) -> Plan:
     run = collect_retries.restarted(case, case.run, collect_retries.state_of(case.run).asked)
     moves = (purchase_transition(case, purchase, PurchaseState.SUCCEEDED, outputs=None),)
     return new_plan(case, collecting(why), run=run, moves=moves, again=SOON)
+
+
+def _answer_text(case: DecisionInput) -> str:
+    """What the provider says about a finished request whose response is not in the bucket."""
+    purchase, view = case.observed.purchase, case.observed.request
+    assert purchase is not None  # noqa: S101 - the caller has it
+    if view is None:
+        return f"{purchase.provider} cannot be read: {case.observed.provider_problem[:_MAX_PROBLEM]}"
+    if view.state in MISSING:
+        return missing_text(purchase, view, case.now)
+    return f"{purchase.provider} says: {view.message[:_MAX_PROBLEM]}"
+
+
+def _read_again(case: DecisionInput, purchase: Purchase, why: str) -> Plan | None:
+    """The plan that stores the provider's response, which the provider still has, and collects it for free, or waits
+    while the provider cannot be read; None: it has none.
+    """
+    view = case.observed.request
+    if view is None:
+        if not case.observed.provider_problem or collect_retries.seconds_left(case) <= 0:
+            return None
+        waiting = collecting(f"{why}; it is asked for again; {_answer_text(case)}")
+        reason = unread_reason(case.observed)
+        return new_plan(case, waiting.model_copy(update={"reason": reason}), again=_WAIT_SECONDS)
+    if not has_result(view):
+        return None
+    answer = stored_answer(case.kind, purchase, view.result) if view.result is not None else None
+    changes: dict[str, object] = {"outputs": None, "result_key": keys.purchase_response(purchase.purchase_id)}
+    if purchase.result_key is None and (end := run_request_ending(case, purchase, view)) is not None:
+        changes |= {"error": ""} | end.changes  # its cost was not known
+    run = collect_retries.restarted(case, case.run, collect_retries.state_of(case.run).asked)
+    moves = (purchase_transition(case, purchase, PurchaseState.SUCCEEDED, **changes),)
+    run_state = collecting(f"{why}; the provider has it, and its files are collected")
+    plan = new_plan(case, run_state, run=run, moves=moves, again=SOON)
+    return plan.model_copy(update={"store": answer})
 
 
 def _complete(

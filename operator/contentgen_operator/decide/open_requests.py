@@ -6,7 +6,7 @@ earlier attempt that is found before the next one is sent replaces that one.
 
 from contentgen_contract.names import Reason
 from contentgen_operator.decide import history_searches
-from contentgen_operator.decide.payment import cancel_request, run_request_ending
+from contentgen_operator.decide.payment import cancel_request, noted_answer, run_request_ending
 from contentgen_operator.decide.planning import SOON, new_plan, submitting, withdraw_planned
 from contentgen_operator.decide.status import status_after_end
 from contentgen_operator.state.decision_input import DecisionInput
@@ -28,6 +28,8 @@ def with_open_requests(case: DecisionInput, plan: Plan) -> Plan:
         move, store = _transition_and_answer(case, each)
         if move is not None and (store is None or plan.store is None):
             plan = plan.model_copy(update={"moves": (*plan.moves, move), "store": store or plan.store})
+        elif move is None:
+            plan = plan.model_copy(update={"moves": (*plan.moves, *_noted(case, each))})
         again = SOON if move is not None else history_searches.recheck_seconds(each.purchase, case.now)
         soonest = again if plan.again_seconds is None else min(again, plan.again_seconds)
         plan = plan.model_copy(update={"again_seconds": soonest})
@@ -74,6 +76,7 @@ def plan_after_end(case: DecisionInput) -> Plan:
     mine = [each for each in case.observed.open_requests if _is_mine(case, each)]
     opened = [each for each in mine if history_searches.is_open(each.purchase, case.now)]
     status = status_after_end(case, request_open=bool(opened))
+    noted = tuple(move for each in opened for move in _noted(case, each))
     plan = Plan(status=status, finalizer=case.resource.deletes_files)
     for each in opened:
         move, store = _transition_and_answer(case, each)
@@ -84,7 +87,14 @@ def plan_after_end(case: DecisionInput) -> Plan:
             cancel = cancel_request(each.key, each.purchase)
             return plan.model_copy(update={"cancel": cancel, "last_chance": True, "again_seconds": _SOON_SECONDS})
     pauses = [history_searches.recheck_seconds(each.purchase, case.now) for each in opened]
-    return plan.model_copy(update={"again_seconds": min(pauses, default=None)})
+    return plan.model_copy(update={"moves": noted, "again_seconds": min(pauses, default=None)})
+
+
+def _noted(case: DecisionInput, each: OpenRequest) -> tuple[LedgerTransition, ...]:
+    """Record of an answer that does not end the request; empty: there is no answer, or nothing new."""
+    if each.view is None or each.purchase.state is not PurchaseState.SUBMITTED:
+        return ()
+    return noted_answer(each.key, each.purchase, each.view, case.now, each.purchase.job_id)
 
 
 def _is_mine(case: DecisionInput, each: OpenRequest) -> bool:

@@ -11,9 +11,16 @@ from contentgen_contract.names import ADOPT_ANNOTATION, MILESTONES, PROVIDER_STE
 from contentgen_contract.resources.spec import ImageGenerationSpec, Spec
 from contentgen_contract.resources.status import RunStatus
 from contentgen_operator.decide import history_searches
-from contentgen_operator.decide.collect_retries import open_advice
+from contentgen_operator.decide.collect_retries import open_advice, retry_advice
 from contentgen_operator.decide.planning import SOON, collecting, fail, new_plan, purchase_transition, submitting
-from contentgen_operator.decide.request_endings import Ending, request_ending
+from contentgen_operator.decide.request_endings import (
+    MISSING,
+    Ending,
+    missing_pause_seconds,
+    missing_text,
+    observed_fields,
+    request_ending,
+)
 from contentgen_operator.decide.stages import start_job
 from contentgen_operator.state import costs, kinds
 from contentgen_operator.state.canonical_request import content_of
@@ -22,7 +29,6 @@ from contentgen_operator.state.observed import LoraView, Observation, Resource
 from contentgen_operator.state.plan import Adoption, Cancellation, Payment, Plan, Reservation, StoredAnswer
 from contentgen_operator.state.policies.budgets import BudgetClaim, BudgetClaims
 from contentgen_operator.state.provider_requests import (
-    GONE,
     Call,
     RequestState,
     RequestView,
@@ -33,7 +39,6 @@ from contentgen_operator.state.purchases import LedgerTransition, Purchase, Purc
 from contentgen_operator.state.runs import asset_user, purchase_key
 
 COLLECT_SECONDS = 15.0  # expected duration of a collect stage, for the ETA
-_GONE_PAUSE_SECONDS = 60.0
 _REFUSED_PAUSE_SECONDS, _BLOCKED_PAUSE_SECONDS = 60.0, 3600.0
 _LEDGER_WAIT_SECONDS = 60.0
 CANCEL_GRACE_SECONDS = 15.0  # in which a request may end after its cancellation was asked for
@@ -347,14 +352,41 @@ def _search_result_text(observed: Observation) -> str:
 
 
 def poll(case: DecisionInput, purchase: Purchase) -> Plan:
-    """The plan while the provider has the request."""
+    """The plan while the provider has the request, or does not know it for a while."""
     view = case.observed.request
-    if view is not None and (end := run_request_ending(case, purchase, view)) is not None:
+    if view is None:
+        return _wait_for_request(case, purchase)
+    if (end := run_request_ending(case, purchase, view)) is not None:
         return _end_request(case, purchase, view, end)
-    if (late := passed_limit(case, purchase)) is not None:
+    plan = _wait_for_request(case, purchase)
+    if plan.cancel is not None:  # it changes the purchase too
+        return plan
+    return plan.model_copy(update={"moves": noted_answer(case.key, purchase, view, case.now, case.resource.ref.uid)})
+
+
+def noted_answer(
+    key: PurchaseKey, purchase: Purchase, view: RequestView, now: datetime, owner: str
+) -> tuple[LedgerTransition, ...]:
+    """Transition that records an answer which does not end a request; empty: nothing new."""
+    changes = observed_fields(purchase, view, now)
+    if not changes:
+        return ()
+    state, expected = purchase.state, {"step": purchase.step}
+    return (LedgerTransition(key=key, source=state, target=state, owner=owner, expected=expected, changes=changes),)
+
+
+def _wait_for_request(case: DecisionInput, purchase: Purchase) -> Plan:
+    view = case.observed.request
+    finished = view is not None and view.state is RequestState.GONE  # only its result is missing
+    if not finished and (late := passed_limit(case, purchase)) is not None:
         return _cancel_at_limit(case, purchase, late)
     if view is None:
-        run_state = processing(case, purchase, _unread_reason(case.observed), case.observed.provider_problem)
+        run_state = processing(case, purchase, unread_reason(case.observed), case.observed.provider_problem)
+    elif view.state in MISSING:
+        other_key = not view.same_key and purchase.key_id is not None
+        reason = Reason.PROVIDER_NOT_CONFIGURED if other_key else Reason.PROVIDER_UNAVAILABLE
+        text = f"{missing_text(purchase, view, case.now)}; request {purchase.request_id} is asked for again by itself"
+        run_state = processing(case, purchase, reason, text)
     else:
         run_state = processing(case, purchase, Reason.PROCESSING, view.message)
     return new_plan(case, run_state, again=_poll_seconds(case, purchase))
@@ -372,7 +404,7 @@ def _end_request(case: DecisionInput, purchase: Purchase, view: RequestView, end
     moves = (purchase_transition(case, purchase, end.target, **end.changes),)
     if "result_key" in end.changes:
         return _start_collect(case, end.answer).model_copy(update={"moves": moves})
-    if end.target is PurchaseState.SUCCEEDED:  # too large or expired: not polled again
+    if end.target is PurchaseState.SUCCEEDED:  # too large or given up: polled again at a person's request only
         bought = purchase.model_copy(update=end.changes | {"state": end.target})
         observed = case.observed.model_copy(update={"purchase": bought})
         return result_not_stored(case.model_copy(update={"observed": observed}), bought).model_copy(
@@ -391,7 +423,8 @@ def _start_collect(case: DecisionInput, answer: StoredAnswer | None) -> Plan:
     return plan.model_copy(update={"store": answer, "finalizer": case.resource.deletes_files})
 
 
-def _unread_reason(observed: Observation) -> Reason:
+def unread_reason(observed: Observation) -> Reason:
+    """Reason of a wait for a provider that cannot be read."""
     return Reason.PROVIDER_NOT_CONFIGURED if observed.access_refused else Reason.PROVIDER_UNAVAILABLE
 
 
@@ -455,7 +488,9 @@ def _open_text(case: DecisionInput) -> str:
 
 
 def _last_answer_text(case: DecisionInput) -> str:
-    view = case.observed.request
+    view, purchase = case.observed.request, case.observed.purchase
+    if view is not None and view.state in MISSING and purchase is not None:
+        return f"; {missing_text(purchase, view, case.now)}"
     answer = view.message if view is not None else case.observed.provider_problem
     return f"; its last answer: {answer[:_MAX_PROBLEM]}" if answer else ""
 
@@ -469,8 +504,8 @@ def deadline_passed(case: DecisionInput) -> bool:
 def _poll_seconds(case: DecisionInput, purchase: Purchase) -> float:
     """Seconds until the next poll: a tenth of the request's age, from 0.5 to `poll_seconds`."""
     view = case.observed.request
-    if view is not None and view.state is RequestState.GONE:
-        return _GONE_PAUSE_SECONDS
+    if view is not None and view.state in MISSING:
+        return missing_pause_seconds(purchase, case.now)
     since = abs((case.now - (purchase.submitted_at or case.now)).total_seconds())  # the clock may be set back
     return min(max(since / 10, min(0.5, case.policy.poll_seconds)), case.policy.poll_seconds)
 
@@ -493,17 +528,13 @@ def processing(case: DecisionInput, purchase: Purchase, reason: Reason, message:
 
 
 def result_not_stored(case: DecisionInput, purchase: Purchase) -> Plan:
-    """Failure of a run whose paid result could not be stored."""
-    look = "look for it there by this id"
-    if purchase.error == GONE.message:  # the answer is the same with the key of another account
-        account = purchase.account or "the default one"
-        look += (
-            f", in the account that it was sent with ({account}), before another payment, since a key of another "
-            "account does not find it"
-        )
+    """Failure of a run whose paid result could not be stored. The provider may have it again, or for another key."""
+    paid = "may have been paid" if purchase.unresolved else "was paid"
+    account = purchase.account or "the default one"
     message = (
-        f"request {purchase.request_id} of {purchase.provider} was paid, but {purchase.error}, so nothing is "
-        f"stored: {look}; {remedies.rerun_advice()}"
+        f"request {purchase.request_id} of {purchase.provider} {paid}, but {purchase.error}, so nothing is stored: "
+        f"look for it there by this id, in the account that it was sent with ({account}), before another payment; if "
+        f"it is there, {retry_advice(case.run, 'it')}"
     )
     return fail(case, Reason.RESULT_INVALID, message)
 

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 from contentgen_contract.names import PROVIDER_STEP, Phase, Reason, Step
-from contentgen_contract.resources.status import RunStatus
+from contentgen_contract.resources.status import ResourceStatus, RunStatus
 from contentgen_operator.decide.status import build_status, transition_events
 from contentgen_operator.state.decision_input import DecisionInput, RunState
 from contentgen_operator.state.plan import Plan
@@ -28,7 +28,7 @@ def new_plan(
         status=status,
         moves=moves,
         notices=transition_events(case.resource, status),
-        again_seconds=_until_deadline(case, again) if not run_state.phase.terminal else again,
+        again_seconds=_until_deadline(case, again) if not run_state.phase.terminal else _after_end(case, status, again),
         finalizer=(needs_finalizer(case, moves) and not run_state.phase.terminal) or case.resource.deletes_files,
     )
 
@@ -37,6 +37,12 @@ def needs_finalizer(case: DecisionInput, moves: tuple[LedgerTransition, ...] = (
     """True while a paid request is in flight: a deletion has to wait until it is cancelled."""
     state = moves[-1].target if moves else case.observed.purchase and case.observed.purchase.state
     return state in (PurchaseState.INTENT, PurchaseState.SUBMITTED)
+
+
+def _after_end(case: DecisionInput, status: ResourceStatus, again: float | None) -> float | None:
+    """Seconds until the next reconcile of a run that ends: at once after an edit during it, since no event follows."""
+    edited = (status.observed_generation or 0) < case.resource.generation
+    return SOON if edited else again
 
 
 def _until_deadline(case: DecisionInput, again: float | None) -> float | None:

@@ -24,7 +24,7 @@ class NamespacePolicy(Value):
     labels: Mapping[str, str] = {}
 
 
-class NamespaceReader(Protocol):
+class LabelReader(Protocol):
     """Access to namespaces of the API server."""
 
     async def get_namespace(self, name: str) -> Body | None:
@@ -34,7 +34,7 @@ class NamespaceReader(Protocol):
 class NamespacePolicies:
     """Reader of the labels of Namespaces; `accounts` are the names of the installation's accounts."""
 
-    def __init__(self, kube: NamespaceReader, accounts: Collection[str]) -> None:
+    def __init__(self, kube: LabelReader, accounts: Collection[str]) -> None:
         self._kube = kube
         self._accounts = accounts
         self._last: OrderedDict[str, AccountGrant] = OrderedDict()  # by namespace

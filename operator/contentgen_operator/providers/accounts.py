@@ -60,6 +60,11 @@ class _OfAccount:
         """True if the account has a key."""
         return self._client.configured
 
+    @property
+    def key_id(self) -> str | None:
+        """See Provider."""
+        return self._client.key_id
+
     async def submit(self, call: Call, before_send: BeforeSend) -> str:
         """See Provider."""
         return await self._named(lambda: self._client.submit(call, before_send))
@@ -91,6 +96,7 @@ class _Missing:
     """Client of an account that is not configured: nothing is sent or read."""
 
     configured = False
+    key_id = None
 
     def __init__(self, provider: str, account: str) -> None:
         self._provider = provider

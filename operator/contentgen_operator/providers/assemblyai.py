@@ -28,6 +28,7 @@ from contentgen_operator.providers.base import (
     Refused,
     checked_request_id,
     is_cursor,
+    key_id,
     read_error,
     required_key,
     short_text,
@@ -46,6 +47,7 @@ from contentgen_operator.providers.sending import BeforeSend, SendStopped, Threa
 from contentgen_operator.state.provider_requests import (
     ANSWER_BYTES,
     TOO_LARGE,
+    UNKNOWN,
     Call,
     Found,
     RequestState,
@@ -64,6 +66,7 @@ _MAX_READS = 20  # reads of single transcripts per search
 T = TypeVar("T")
 _LONGEST_NAME = 64  # of a model
 _NEGATIVE_BALANCE = 400  # documented for it, with a text and no code
+_UNKNOWN_ID = 400  # to a GET by id, which has nothing else that could be wrong
 _STATES = {"queued": RequestState.QUEUED, "processing": RequestState.RUNNING}
 _NO_TRANSCRIPT = (ValueError, RecursionError)  # an answer that is not JSON, not a transcript, or nested too deeply
 
@@ -93,6 +96,11 @@ class AssemblyAI:
     def configured(self) -> bool:
         """True if there is a key."""
         return self._key.read() is not None
+
+    @property
+    def key_id(self) -> str | None:
+        """See Provider."""
+        return key_id(self._key, self.name)
 
     async def submit(self, call: Call, before_send: BeforeSend) -> str:
         """One POST of /v2/transcript."""
@@ -259,6 +267,8 @@ def _view(http: httpx.Client, path: str) -> RequestView:
     # The SDK drops fields that it does not know, but transcript.json is documented as the full answer.
     try:
         with http.stream("GET", path, extensions=reply_limit(ANSWER_BYTES)) as reply:
+            if reply.status_code == _UNKNOWN_ID:
+                return UNKNOWN
             reply.raise_for_status()
             answer = read_answer_sync(reply)
     except ReplyTooLarge:

@@ -12,6 +12,7 @@ ProviderError
     └── AccessRefused  because of the key or its account (401, 402, 403): somebody has to act
 """
 
+import hmac
 from typing import Protocol, Self, TypeGuard
 
 from contentgen_contract.texts import foreign_text
@@ -116,6 +117,13 @@ def _advice(provider: str, account: str | None) -> str:
 REFUSES_KEY = (401, 402, 403)
 
 
+def key_id(key: KeyFile, provider: str) -> str | None:
+    """Short fingerprint of a provider's current key, by which two keys are told apart; None: there is no key."""
+    if (found := key.read()) is None:
+        return None
+    return hmac.digest(b"contentgen key id", f"{provider} {found}".encode(errors="replace"), "sha256").hex()[:16]
+
+
 def required_key(key: KeyFile, provider: str, refused: type[KeyRefused | AccessRefused]) -> str:
     """Current key of a provider. Raises `refused` if it is missing or invalid in a header; nothing is sent then."""
     if (found := key.read()) is None:
@@ -166,6 +174,11 @@ class Provider(Protocol):
     @property
     def configured(self) -> bool:
         """True if there is a key."""
+        ...
+
+    @property
+    def key_id(self) -> str | None:
+        """Fingerprint of the current key; None: there is no key."""
         ...
 
     async def submit(self, call: Call, before_send: BeforeSend) -> str:

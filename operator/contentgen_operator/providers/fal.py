@@ -28,6 +28,7 @@ from contentgen_operator.providers.base import (
     Refused,
     Unavailable,
     checked_request_id,
+    key_id,
     read_error,
     required_key,
     short_text,
@@ -42,6 +43,7 @@ from contentgen_operator.state.provider_requests import (
     ANSWER_BYTES,
     GONE,
     TOO_LARGE,
+    UNKNOWN,
     Call,
     Found,
     RequestState,
@@ -100,6 +102,11 @@ class Fal:
         """True if there is a key."""
         return self._key.read() is not None
 
+    @property
+    def key_id(self) -> str | None:
+        """See Provider."""
+        return key_id(self._key, self.name)
+
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
@@ -144,7 +151,7 @@ class Fal:
             handle = self._handle(model, request_id)
             reply = await self._client.get(handle.status_url, params={"logs": False})
             if _is_unknown(reply):
-                return await self._kept(model, request_id)
+                return await self._kept(model, request_id, UNKNOWN)
             reply.raise_for_status()
             status = _status(reply)
             match _state(status):
@@ -167,12 +174,12 @@ class Fal:
             await reply.aread()
         code = reply.status_code
         if not error and _is_gone(reply):
-            return await self._kept(model, handle.request_id)
+            return await self._kept(model, handle.request_id, GONE)
         if code in _NOT_ABOUT_THE_RESULT or reply.is_success or (code >= 500 and not error):
             raise read_error("fal", f"fal's result answered {code}", code)
         return _failed(reply, error_text(reply) or error)
 
-    async def _kept(self, model: str, request_id: str) -> RequestView:
+    async def _kept(self, model: str, request_id: str, otherwise: RequestView) -> RequestView:
         """Result from fal's history: the queue keeps it for minutes, the history for 30 days."""
         entry = await self._history.entry(model, request_id) or {}
         output, code = entry.get("json_output"), _http_status(entry.get("status_code"))
@@ -182,7 +189,7 @@ class Fal:
             again = is_repeatable(code, output)
             message = foreign_text(said(output)) or f"it ended with {code}"
             return _failed_view(code, None, message, reported=False, repeatable=again)
-        return GONE
+        return otherwise
 
     async def cancel(self, model: str, request_id: str) -> bool:
         """One PUT; fal answers 202 at once, so the status is polled for the end of the request."""

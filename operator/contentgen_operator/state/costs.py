@@ -36,7 +36,7 @@ def cost_of(purchase: Purchase) -> PurchaseCost:
         return PurchaseCost(source=CostSource.BILLING_EVENTS, micros=charge, billed=charge > 0)
     if purchase.unpaid or purchase.billable_units == 0:
         return PurchaseCost(source=CostSource.NOT_BILLED, micros=0, billed=False)
-    if purchase.abandoned:  # it may have been paid, and is no longer searched
+    if purchase.abandoned or purchase.unresolved:  # it may have been paid, and is no longer searched
         return PurchaseCost(source=CostSource.UNKNOWN)
     billed = True if purchase.state in _PAID or purchase.billable_units else None
     if (known := _cost_by_units(purchase)) is not None:

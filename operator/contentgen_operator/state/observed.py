@@ -331,6 +331,7 @@ class Observation(Value):
     price: PriceLookup = PriceLookup()  # the provider's
     budgets: tuple[MatchingBudget, ...] = ()  # that count the run
     response_kept: bool = False  # the provider's response is in the bucket
+    response_missing: bool = False  # it is not, and is to be collected
     found_request: str | None = None  # request id that a search for a lost reply found
     named: Verified | None = None  # verdict on the request of the adopt annotation
     history_complete: bool = True  # False: the search could not read all of the provider's history

@@ -112,7 +112,8 @@ class RequestState(StrEnum):
     RUNNING = "running"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
-    GONE = "gone"  # finished and paid, or unknown: the provider has no result of it
+    GONE = "gone"  # finished: the provider has no result of it
+    UNKNOWN = "unknown"  # the provider does not know it, now or with this key
 
 
 @runtime_checkable
@@ -148,6 +149,9 @@ class RequestView(Value):
     model_used: str = ""  # model that the provider used; empty: unknown
     cancelled: bool = False  # FAILED because its cancellation was asked for
     repeatable: bool = True  # False: FAILED because its input was refused, which would be refused again
+    key_id: str | None = None  # fingerprint of the key that asked; None: it was replaced meanwhile
+    same_key: bool = True  # False: UNKNOWN to a key that is not known to know the request
+    conclusive: bool = False  # UNKNOWN to the same key, which knows another request of ours
 
 
 TOO_LARGE = RequestView(
@@ -159,6 +163,9 @@ STORED = RequestView(state=RequestState.SUCCEEDED, message="its result is stored
 
 
 GONE = RequestView(state=RequestState.GONE, message="its result is no longer kept there")
+
+
+UNKNOWN = RequestView(state=RequestState.UNKNOWN, message="it does not know the request")
 
 
 def is_request_id(given: object) -> TypeGuard[str]:

@@ -119,6 +119,11 @@ class Purchase(Value):
     created_at: datetime
     changed_at: datetime
     request_id: str | None = None
+    key_id: str | None = None  # fingerprint of the key that it was sent with, or that has seen it since; None: unknown
+    last_seen_at: datetime | None = None  # last answer that it is under way, to the hour; None: none since its sending
+    missing_since: datetime | None = None  # first answer without it or its result, since it was last seen
+    missed: int = 0  # such answers that count as evidence, hours apart
+    missed_at: datetime | None = None  # time of the last of them
     submitted_at: datetime | None = None
     cancel_asked_at: datetime | None = None  # last cancellation that did not end the request
     finished_at: datetime | None = None
@@ -162,6 +167,11 @@ class Purchase(Value):
     def unpaid(self) -> bool:
         """True if nothing was sent, or the provider did not accept it: any resource with its key may send it."""
         return self.planned or self.state is PurchaseState.REFUSED
+
+    @property
+    def unresolved(self) -> bool:
+        """True if it was given up without a word of the provider about its end: it may have been paid."""
+        return self.state is PurchaseState.SUCCEEDED and self.result_key is None and self.missing_since is not None
 
     @property
     def abandoned(self) -> bool:

@@ -352,6 +352,14 @@ class Ledger:
         claimed = {str(each["_id"]).partition("/")[2] for each in claims}
         return frozenset(claimed | {each["requestId"] for each in bought})
 
+    async def newest_requests(self, purchase: Purchase, most: int) -> list[Purchase]:
+        """The newest other purchases with a request of the same account, sent with or seen by the same key."""
+        same = {"provider": purchase.provider, "account": purchase.account, "keyId": purchase.key_id}
+        where = same | {"requestId": {"$gt": "", "$ne": purchase.request_id}, "createdAt": {"$gt": _EPOCH}}
+        return await asyncio.to_thread(
+            lambda: [_purchase(each) for each in self._collection.find(where).sort("createdAt", DESCENDING).limit(most)]
+        )
+
     async def next_sent_at(self, purchase: Purchase) -> datetime | None:
         """Time of the owner's next request with the same marker; None if there is none, or if this one was not sent."""
         where = {"jobId": purchase.job_id, "marker": purchase.marker, "sentAt": {"$gt": purchase.sent_at}}

@@ -37,6 +37,11 @@ class InstrumentedProvider:
         """True if there is a key."""
         return self._provider.configured
 
+    @property
+    def key_id(self) -> str | None:
+        """See Provider."""
+        return self._provider.key_id
+
     async def submit(self, call: Call, before_send: BeforeSend) -> str:
         """See Provider."""
         return await self._counted("submit", lambda: self._provider.submit(call, before_send))

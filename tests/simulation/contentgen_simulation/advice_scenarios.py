@@ -28,7 +28,15 @@ from contentgen_operator.decide import decision, purchasable
 from contentgen_operator.providers.base import AccessRefused, Busy, Refused, Unavailable
 from contentgen_operator.queues.fair_turns import Account, Endpoint, Place, PlaceLimits
 from contentgen_operator.state.observed import BucketFile, JobView
-from contentgen_operator.state.provider_requests import GONE, TOO_LARGE, Found, RequestState, RequestView, Search
+from contentgen_operator.state.provider_requests import (
+    GONE,
+    TOO_LARGE,
+    UNKNOWN,
+    Found,
+    RequestState,
+    RequestView,
+    Search,
+)
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_operator.watch.event_handlers import owner_of
 from contentgen_runtime.tenancy import FIRST, SYSTEM
@@ -767,7 +775,7 @@ _result(Reason.RESULT_UNREACHABLE, passing=False)
 _result(Reason.RESULT_INVALID)
 
 
-@scenario(Reason.RESULT_INVALID, "too large to be stored", IMAGES, {RERUN: PAYS}, paid=1)
+@scenario(Reason.RESULT_INVALID, "too large to be stored", IMAGES, _PAID_END, paid=1)
 async def _(place: ScenarioPlace) -> None:
     poll = place.world.provider.poll
 
@@ -775,6 +783,7 @@ async def _(place: ScenarioPlace) -> None:
         return TOO_LARGE
 
     async def smaller() -> None:
+        place.world.provider._polls["request-1"] = 1  # it has ended
         place.patch.setattr(place.world.provider, "poll", poll)
 
     place.patch.setattr(place.world.provider, "poll", large)
@@ -783,21 +792,60 @@ async def _(place: ScenarioPlace) -> None:
     await place.until_over()
 
 
-@scenario(Reason.RESULT_INVALID, "the key of another account", IMAGES, {RERUN: PAYS}, paid=1)
+def _answers(place: ScenarioPlace, view: RequestView, **changes: Any) -> Repair:
+    """A provider with one answer to all polls, and with other attributes, until the returned function is called."""
+    provider = place.world.provider
+    before = {name: getattr(provider, name) for name in (*changes, "poll")}
+
+    async def poll(*_: Any) -> RequestView:
+        return view
+
+    def put(attributes: dict[str, Any]) -> None:
+        for name, value in attributes.items():
+            place.patch.setattr(provider, name, value)
+
+    async def as_before() -> None:
+        put(before)
+
+    put(changes | {"poll": poll})
+    return as_before
+
+
+@scenario(Reason.RESULT_INVALID, "its result is gone", IMAGES, _PAID_END, paid=1)
 async def _(place: ScenarioPlace) -> None:
-    """The key that replaces a revoked one is of another account, which does not know the request."""
-    poll = place.world.provider.poll
-
-    async def unknown(*_: Any) -> RequestView:
-        return GONE
-
-    async def right_key() -> None:
-        place.patch.setattr(place.world.provider, "poll", poll)
-
+    """The provider has finished, and has no result for a day."""
     place.apply()
     await place.until_reason(Reason.PROCESSING)
-    place.patch.setattr(place.world.provider, "poll", unknown)
-    place.repair = right_key
+    place.repair = _answers(place, GONE)
+    await place.until_over()
+
+
+@scenario(Reason.PROVIDER_NOT_CONFIGURED, "the key of another account", IMAGES, {REPAIR: FREE}, paid=1)
+async def _(place: ScenarioPlace) -> None:
+    """The key that replaces a revoked one is of another account, which does not know the request."""
+    place.apply()
+    await place.until_reason(Reason.PROCESSING)
+    place.repair = _answers(place, UNKNOWN, key_id="another")
+    await place.until_reason(Reason.PROVIDER_NOT_CONFIGURED)
+    place.world.now += timedelta(hours=2)
+    await place.world.step(place.kind)
+
+
+@scenario(Reason.PROVIDER_UNAVAILABLE, "it does not know the request", IMAGES, {WAIT: FREE}, paid=1)
+async def _(place: ScenarioPlace) -> None:
+    place.apply()
+    await place.until_reason(Reason.PROCESSING)
+    place.repair = _answers(place, UNKNOWN)
+    await place.until_reason(Reason.PROVIDER_UNAVAILABLE)
+    place.world.now += timedelta(hours=2)
+    await place.world.step(place.kind)
+
+
+@scenario(Reason.DEADLINE_EXCEEDED, "the provider does not know the request", IMAGES, _PAID_END, paid=1)
+async def _(place: ScenarioPlace) -> None:
+    place.apply()
+    await place.until_reason(Reason.PROCESSING)
+    place.repair = _answers(place, UNKNOWN, cancels=False)
     await place.until_over()
 
 
@@ -991,6 +1039,7 @@ async def _(place: ScenarioPlace) -> None:
     await place.world.until_gone(place.kind)
     backup = dict(place.world.storage.objects)
     place.world.storage.objects = {}
+    place.repair = _answers(place, UNKNOWN)
 
     async def restored() -> None:
         place.world.storage.objects |= backup

@@ -51,7 +51,7 @@ from contentgen_operator.state.open_places import takes_place
 from contentgen_operator.state.plan import StoredAnswer
 from contentgen_operator.state.policies.budgets import WindowRef
 from contentgen_operator.state.provider_requests import (
-    GONE,
+    UNKNOWN,
     Call,
     Found,
     RequestState,
@@ -397,6 +397,7 @@ class FakeProvider:
 
     def __init__(self, writes: Writes, clock: Callable[[], datetime], account: str = "") -> None:
         self.configured = True
+        self.key_id = f"key of {account}"
         self.asked: list[str] = []  # request ids that were polled, cancelled or verified
         self.searches = 0
         self._prefix = f"{account}-request-" if account else "request-"
@@ -434,7 +435,7 @@ class FakeProvider:
     async def poll(self, model: str, request_id: str) -> RequestView:
         self.asked.append(request_id)
         if not request_id.startswith(self._prefix):
-            return GONE
+            return UNKNOWN
         self._polls[request_id] = self._polls.get(request_id, 0) + 1
         if self._polls[request_id] == 1 or int(request_id.removeprefix(self._prefix)) in self.running:
             return RequestView(state=RequestState.RUNNING, message="running")

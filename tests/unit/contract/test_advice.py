@@ -426,8 +426,8 @@ async def test_an_attempt_of_a_deleted_resource_is_not_known_to_be_unpaid(monkey
 async def test_a_result_that_is_not_found_is_looked_for_in_its_account_first(
     account: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A key of another account answers as if the result had expired: another run would pay twice."""
-    name = "the key of another account"
+    """Another run would pay twice for a result that the provider may have again."""
+    name = "its result is gone"
     (each,) = [every for every in SCENARIOS if (every.reason, every.name) == (Reason.RESULT_INVALID, name)]
     place = place_of(each, monkeypatch)
     if account is not None:

@@ -23,11 +23,14 @@ from contentgen_operator.audit.facts import AuditLimits
 from contentgen_operator.background import notifier
 from contentgen_operator.background.audits import AccountAudit, AuditPlan
 from contentgen_operator.background.orphans import Orphans
-from contentgen_operator.decide import decision, payment, stages
+from contentgen_operator.decide import decision, payment, planning, request_endings, stages
 from contentgen_operator.decide.policies import approval, cleanup, estimate, gate
+from contentgen_operator.observe import Observer
 from contentgen_operator.state.decision_input import DecisionInput
 from contentgen_operator.state.plan import Plan
 from contentgen_operator.state.policies.budgets import BudgetWindow
+from contentgen_operator.state.provider_requests import RequestState, RequestView
+from contentgen_operator.state.purchases import Purchase
 from contentgen_operator.stores.audits import AuditedLedger, ReadPurchases
 from contentgen_operator.stores.budgets import BudgetStore
 from contentgen_operator.stores.notifications import NotificationOutbox
@@ -369,6 +372,44 @@ def _file_deleted(patch: pytest.MonkeyPatch) -> RehearsalPlan:
         del world.bucket.objects[next(key for key in world.bucket.objects if key.endswith(".png"))]
 
     return _planted(patch, "phase:Completed", loses)
+
+
+def forgotten(how: str) -> RehearsalPlan:
+    """Training whose request is unknown for ten minutes, two hours after its sending; `unsuspend` changes nothing."""
+    args = {} if how == "unsuspend" else {"seconds": 600.0}
+    unknown = PlannedEvent(how, 7200.0, "state:submitted", args=args)
+    later = PlannedEvent("restart", 20000.0, "state:submitted")  # the request has ended
+    return replace(plan_of(LORA, unknown, later), takes=9000.0)
+
+
+def _one_answer_ends_it(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    def ends(_purchase: Purchase, view: RequestView, _now: Any) -> bool:
+        return view.state is RequestState.UNKNOWN and view.same_key
+
+    patch.setattr(request_endings, "is_given_up", ends)
+    return forgotten("forget")
+
+
+def _foreign_key_ends_it(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    def ends(_purchase: Purchase, view: RequestView, _now: Any) -> bool:
+        return view.state is RequestState.UNKNOWN and not view.same_key
+
+    patch.setattr(request_endings, "is_given_up", ends)
+    return forgotten("swap_key")
+
+
+def _lost_response_is_not_read(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    async def nothing(*_: Any) -> dict[str, Any]:
+        return {}
+
+    patch.setattr(Observer, "_read_again", nothing)
+    return plan_of(IMAGES, PlannedEvent("lose_response", 1.0, "state:succeeded"))
+
+
+def _edit_is_lost(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    patch.setattr(planning, "_after_end", lambda _case, _status, again: again)
+    plan = plan_of(LORA, PlannedEvent("edit", 1.0, "phase:Preparing", args={"variant": 1}))
+    return replace(plan, subjects=(replace(plan.subjects[0], options={"dryRun": "Estimate"}),))
 
 
 def _answer_deleted(patch: pytest.MonkeyPatch) -> RehearsalPlan:
@@ -757,6 +798,13 @@ PLANTED: dict[str, tuple[str, Plant]] = {
     ),
     "a resource that never expires": ("an expired resource is deleted: it stays", _never_expired),
     "a queue that is not told": ("a stopped resource has a reason: its Job is queued", _queue_not_told),
+    "a request that one answer ends": ("a paid result is kept: succeeded in the ledger", _one_answer_ends_it),
+    "a foreign key that ends a request": ("a paid result is kept: succeeded in the ledger", _foreign_key_ends_it),
+    "a lost response that nobody reads again": (
+        "a paid result is kept: succeeded in the ledger, OutputsDeleted",
+        _lost_response_is_not_read,
+    ),
+    "an edit that nobody looks at": ("an edit starts the next run: Completed, Estimated", _edit_is_lost),
     "another bill": ("cost equals the bill", _other_bill),
     "another bill for an adopted attempt": ("cost equals the bill", _other_bill_of_the_adopted),
     "no pause": ("reconciled once a second at most", _no_pause),
@@ -770,6 +818,16 @@ PLANTED: dict[str, tuple[str, Plant]] = {
 def test_an_oracle_sees_a_planted_violation(signature: str, plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     verdict = rehearse(plant(monkeypatch))
     assert [each for each in verdict.violations if each.signature.startswith(signature)], _report(verdict)
+
+
+@pytest.mark.parametrize(("fault", "plant"), [("forget", _one_answer_ends_it), ("swap_key", _foreign_key_ends_it)])
+def test_only_its_fault_shows_that_an_unknown_request_is_given_up(
+    fault: str, plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plans = {each: forgotten(each) for each in ("forget", "swap_key", "unsuspend")}
+    assert [each for each, plan in plans.items() if rehearse(plan).violations] == []
+    plant(monkeypatch)
+    assert [each for each, plan in plans.items() if rehearse(plan).violations] == [fault]
 
 
 WAITS = "phase:AwaitingApproval"

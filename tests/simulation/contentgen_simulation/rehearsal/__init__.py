@@ -49,7 +49,8 @@ Plan classes (functions of `generate.py`), with the plans of each in a run of 3,
     interleaved 107           another process works on the resource between two operations of a ledger method
 
 A third of the plans has a ContentBudget, which is raised later. A third has a webhook, a sixth an audit of the
-providers' accounts.
+providers' accounts. In a sixth, fal does not know a request for a while, the key is of a foreign account, or a response
+is lost in the bucket.
 
 Oracles (`oracles.py`), each proven by planted violations (`PLANTED` in tests/unit/simulation/test_rehearsal.py):
 
@@ -79,10 +80,13 @@ Oracles (`oracles.py`), each proven by planted violations (`PLANTED` in tests/un
     the response matches the request    the answer of another request; files of another input
     files of a Completed resource       a file that was never there; a file that is deleted later
     a paid result is kept               an answer that is deleted; a result that nobody fetches;
-                                        a lost request that nobody searches for
+                                        a lost request that nobody searches for;
+                                        a request that one answer ends; a foreign key that ends a request;
+                                        a lost response that nobody reads again
     cost equals the bill                another bill; another bill for an adopted attempt
     reconciled once a second at most    no pause
     purchases change as documented      a purchase that fails after it was collected
     phases move forward                 a phase that goes back; two steps back for one answer or restore
+    an edit starts the next run         an edit that nobody looks at
     a stopped resource has a reason     no message; timers that are lost; a queue that is not told
 """

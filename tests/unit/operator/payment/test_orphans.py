@@ -162,10 +162,14 @@ def test_a_failed_request_costs_what_the_provider_says() -> None:
     assert after_poll(KEY, asked, view, NOW, Retention())[1].target is PurchaseState.CANCELLED  # type: ignore[union-attr]
 
 
-def test_a_result_that_is_gone_is_said_after_an_hour_only() -> None:
+def test_a_result_that_is_gone_is_said_after_several_answers_over_a_day_only() -> None:
     gone = RequestView(state=RequestState.GONE, message="its result is no longer kept there")
-    assert after_poll(KEY, purchase(), gone, NOW + timedelta(minutes=59), Retention()) == (None, None)
-    store, move = after_poll(KEY, purchase(), gone, NOW + timedelta(hours=1), Retention())
+    store, move = after_poll(KEY, purchase(), gone, NOW + 9 * DAY, Retention())
+    assert store is None
+    assert move is not None
+    assert (move.target, move.changes["missed"]) == (PurchaseState.SUBMITTED, 1)
+    missing = purchase(missing_since=NOW, missed=3, missed_at=NOW + timedelta(hours=16))
+    store, move = after_poll(KEY, missing, gone, NOW + DAY, Retention())
     assert store is None
     assert move is not None
     assert (move.target, move.changes["error"]) == (PurchaseState.SUCCEEDED, gone.message)

@@ -32,6 +32,7 @@ from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_operator.providers.refusals import error_text
 from contentgen_operator.providers.retry_after import retry_after
 from contentgen_operator.state.provider_requests import (
+    UNKNOWN,
     Call,
     Found,
     RequestState,
@@ -383,7 +384,8 @@ async def test_a_result_that_the_history_lacks_is_gone_and_not_failed(
     server.replies |= {f"{ROOT}/status": completed if known else unknown, ROOT: (404, {"detail": "expired"})}
     server.replies[HISTORY] = (200, {"items": [entry("r1") | item for item in items]})
     view = await fal.poll(TRAINER, "r1")
-    assert (view.state, view.result, view.billable_units) == (state, None, units)
+    expected = RequestState.UNKNOWN if state is RequestState.GONE and not known else state
+    assert (view.state, view.result, view.billable_units) == (expected, None, units)
 
 
 async def test_while_the_history_cannot_be_read_a_result_is_not_gone(fal: Fal, server: Server) -> None:
@@ -491,7 +493,12 @@ async def test_assemblyai_polls(assemblyai: AssemblyAI, server: Server, document
     assert len(server.seen) == 1
 
 
-@pytest.mark.parametrize("reply", [DROP, (500, "oops"), (401, "{}"), (200, "not JSON"), (200, "[]")])
+async def test_a_transcript_of_another_account_is_unknown(assemblyai: AssemblyAI, server: Server) -> None:
+    server.replies["/v2/transcript/t1"] = (400, {"error": "Transcript lookup error, transcript id not found"})
+    assert await assemblyai.poll("", "t1") == UNKNOWN
+
+
+@pytest.mark.parametrize("reply", [DROP, (500, "oops"), (404, "oops"), (401, "{}"), (200, "not JSON"), (200, "[]")])
 async def test_a_transcript_that_cannot_be_read_is_unavailable(
     assemblyai: AssemblyAI, server: Server, reply: Any
 ) -> None:

@@ -15,7 +15,7 @@ from contentgen_contract.resources.status import ResourceStatus
 from contentgen_operator.providers.answers import AnswerFile
 from contentgen_operator.providers.base import Busy
 from contentgen_operator.state.observed import ResourceRef
-from contentgen_operator.state.provider_requests import Found, RequestState, RequestView, Search
+from contentgen_operator.state.provider_requests import UNKNOWN, Found, RequestState, RequestView, Search
 from contentgen_operator.state.purchases import PurchaseState
 from contentgen_runtime.kube import Conflict
 from contentgen_runtime.store_errors import NotDeleted
@@ -34,6 +34,10 @@ def world_of(monkeypatch: pytest.MonkeyPatch, writes: Writes | None = None) -> W
 
 async def running_for_ever(model: str, request_id: str) -> RequestView:
     return RequestView(state=RequestState.RUNNING, message="running")
+
+
+async def not_known(model: str, request_id: str) -> RequestView:
+    return UNKNOWN
 
 
 async def nothing_found(_: Search) -> Found:
@@ -314,10 +318,12 @@ async def test_files_and_response_that_are_gone_are_said_with_what_was_paid(
     await world.finish(kind)
     await world.until_gone(kind)
     world.storage.objects = {}
+    known, world.provider.poll = world.provider.poll, not_known  # type: ignore[method-assign]
     world.kube.apply(kind, SPECS[kind], uid=SECOND)
     status = await world.finish(kind)
+    world.provider.poll = known  # type: ignore[method-assign]
     assert (status.phase, status.reason, status.versions) == (Phase.FAILED, "OutputsDeleted", ())
-    for part in ("request-1", "was paid", RERUN_ANNOTATION, "pays once more", "contentgen.dev/collect=1 fetches them"):
+    for part in ("request-1", "was paid", RERUN_ANNOTATION, "pays once more", "contentgen.dev/collect=1 fetches it"):
         assert part in (status.message or ""), part
     assert len(world.provider.posts) == 1
     world.kube.apply(kind, SPECS[kind], uid=SECOND, **{RERUN_ANNOTATION: "again"})

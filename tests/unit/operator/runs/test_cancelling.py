@@ -5,7 +5,7 @@ import pytest
 from contentgen_contract.names import CANCEL_ANNOTATION, FINALIZER, RERUN_ANNOTATION, Kind, Phase
 from contentgen_contract.resources.status import ResourceStatus
 from contentgen_operator.providers.base import Unavailable
-from contentgen_operator.state.provider_requests import GONE, Found, RequestState, RequestView, Search
+from contentgen_operator.state.provider_requests import UNKNOWN, Found, RequestState, RequestView, Search
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
@@ -101,7 +101,7 @@ async def test_whether_a_cancelled_request_that_is_gone_is_billed_is_not_known(m
     """fal removes a queued request that is cancelled, and does not know it any more."""
 
     async def poll(model: str, request_id: str) -> RequestView:
-        return GONE if world.provider.cancelled else await running_for_ever(model, request_id)
+        return UNKNOWN if world.provider.cancelled else await running_for_ever(model, request_id)
 
     world = World(monkeypatch, Writes())
     world.provider.cancels = False

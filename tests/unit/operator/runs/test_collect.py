@@ -12,6 +12,7 @@ from contentgen_contract.records import keys
 from contentgen_contract.resources.spec import parse_spec, run_hash
 from contentgen_contract.resources.status import ResourceStatus
 from contentgen_operator.state.observed import BucketFile, JobView, is_settled
+from contentgen_operator.state.provider_requests import UNKNOWN, RequestView
 from contentgen_operator.watch.event_handlers import owner_of
 from contentgen_simulation.world import SPECS, World, Writes, outcome_of
 
@@ -381,6 +382,10 @@ async def test_nothing_is_paid_for_the_annotation_where_nothing_is_kept(world: W
     assert len(world.provider.posts) == 1
 
 
+async def unknown(model: str, request_id: str) -> RequestView:
+    return UNKNOWN
+
+
 @pytest.mark.parametrize("lost", ["response", "ledger"])
 async def test_nothing_is_paid_for_the_annotation_where_the_result_is_lost(world: World, lost: str) -> None:
     collect_fails(world, PERMANENT["the file answers 404"], 1)
@@ -391,6 +396,7 @@ async def test_nothing_is_paid_for_the_annotation_where_the_result_is_lost(world
     else:
         for key in [each for each in world.storage.objects if each.endswith("response.json")]:
             del world.storage.objects[key]
+        world.provider.poll = unknown  # type: ignore[method-assign]
     for value in ("1", "1-again"):
         annotate(world, IMAGES, value)
         for _ in range(5):

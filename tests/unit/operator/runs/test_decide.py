@@ -977,15 +977,41 @@ def test_a_result_that_is_too_large_ends_the_run_and_is_neither_lost_nor_paid_ag
     assert again.reservation is None
 
 
+EARLY_ENDS: dict[str, Any] = {
+    "refused": (TRANSCRIPT, SPECS[TRANSCRIPT] | {"source": {"url": "s3://elsewhere/talk.mp3"}}),
+    "estimated": (IMAGES, SPECS[IMAGES] | {"dryRun": "Estimate"}),
+    "cancelled": (IMAGES, SPECS[IMAGES]),
+}
+
+
+@pytest.mark.parametrize("end", EARLY_ENDS)
+def test_a_run_that_ends_after_an_edit_is_reconciled_again(end: str) -> None:
+    """The edit's event came during the run, and the operator's own write wakes nobody."""
+    kind, spec = EARLY_ENDS[end]
+    status = running(kind, prepared=False, phase=Phase.PENDING, reason=Reason.WAITING_FOR_LORA, spec=spec)
+    annotations = {"contentgen.dev/cancel": "1"} if end == "cancelled" else {}
+    for edited in (True, False):
+        given = ANOTHER[kind] | ({"dryRun": "Estimate"} if end == "estimated" else {}) if edited else spec
+        subject = resource(kind, status, spec=given, generation=1 + edited, annotations=annotations)
+        plan = decide(subject, Observation(), NOW, POLICY)
+        assert plan.status.phase in (Phase.FAILED, Phase.COMPLETED)
+        assert (plan.status.observed_generation, plan.again_seconds) == (1, 0 if edited else None)
+
+
 @pytest.mark.parametrize("kind", Kind)
 def test_a_result_that_is_gone_is_never_paid_again(kind: Kind) -> None:
-    """fal keeps a delivered result for an hour; an unknown request younger than that is polled again."""
-    spec = SPECS[kind] | {"paidAttempts": 3}
-    early = purchase(kind, PurchaseState.SUBMITTED, submitted_at=NOW - timedelta(minutes=59))
+    """It is given up after several answers over a day; the limits of a request do not end the wait before."""
+    spec = SPECS[kind] | {"paidAttempts": 3, "deadlineSeconds": 60}
+    long_ago = NOW - timedelta(days=3)
+    early = purchase(kind, PurchaseState.SUBMITTED, submitted_at=long_ago)
     plan = bought(kind, early, request=GONE, spec=spec)
-    assert (reason(plan), plan.moves) == ((Phase.PROCESSING, Reason.PROCESSING), ())
-    assert plan.again_seconds == 60
-    before = purchase(kind, PurchaseState.SUBMITTED, submitted_at=NOW - timedelta(minutes=60))
+    assert reason(plan) == (Phase.PROCESSING, Reason.PROVIDER_UNAVAILABLE)
+    assert [(each.target, each.changes) for each in plan.moves] == [
+        (PurchaseState.SUBMITTED, {"missing_since": NOW, "missed": 1, "missed_at": NOW})
+    ]
+    assert (plan.again_seconds, plan.cancel) == (60, None)
+    missing = {"missing_since": long_ago, "missed": 3, "missed_at": NOW - timedelta(hours=8)}
+    before = early.model_copy(update=missing)
     plan = bought(kind, before, request=GONE, spec=spec)
     assert reason(plan) == (Phase.FAILED, Reason.RESULT_INVALID)
     assert "was paid, but its result is no longer kept there" in (plan.status.message or "")

@@ -25,6 +25,7 @@ from contentgen_simulation.rehearsal.world.cluster import ref_of
 from contentgen_simulation.rehearsal.world.faults import IoFault
 from contentgen_simulation.rehearsal.world.line_faults import LineFault
 from contentgen_simulation.rehearsal.world.plan import spec_of
+from contentgen_simulation.rehearsal.world.provider import FOREIGN
 
 if TYPE_CHECKING:
     from contentgen_simulation.rehearsal.world.world import RehearsalWorld
@@ -325,6 +326,22 @@ class Actions:
     def provider_down(self, who: int, how: str, seconds: float) -> None:
         """Make the provider unavailable or let it refuse everything."""
         self._world.provider.down, self._world.provider.down_until = how, self._world.seconds + seconds
+
+    def forget(self, who: int, seconds: float) -> None:
+        """Let fal's queue answer for some time that it knows no request."""
+        self._world.provider.forgets_until = self._world.seconds + seconds
+
+    def swap_key(self, who: int, seconds: float) -> None:
+        """Put the key of a foreign account into the place of all keys for some time."""
+        self._world.provider.foreign_until = self._world.seconds + seconds
+        for each in self._world.plan.subjects:
+            self._world.granted[each.namespace].add(FOREIGN)
+
+    def lose_response(self, who: int) -> None:
+        """Delete the providers' responses from the bucket, as a lifecycle rule of somebody else does."""
+        objects = self._world.bucket.objects
+        for key in [each for each in objects if each.endswith("/response.json")]:
+            dict.pop(objects, key)
 
     def evict(self, who: int) -> None:
         """Kill the running workers."""

@@ -36,6 +36,7 @@ from contentgen_operator.state.runs import purchase_key
 from contentgen_operator.watch.event_handlers import owner_of
 from contentgen_simulation.frozen import effects
 from contentgen_simulation.rehearsal.world.plan import PRIVATE, REBOUND
+from contentgen_simulation.rehearsal.world.provider import FOREIGN
 
 if TYPE_CHECKING:
     from contentgen_simulation.rehearsal.world.provider import Post, Request
@@ -705,7 +706,11 @@ class Oracles:
             self._expires(namespace, body)
 
     def _kept(self, request: "Request") -> None:
-        """Whether a paid result is stored, was given up by a user, or is still requested."""
+        """Whether a paid result is stored, was given up by a user, or is still requested. One that a foreign account
+        has paid is not found any more.
+        """
+        if request.post.account == FOREIGN:
+            return
         objects = self.world.bucket.objects.values()
         made = self.world.workers.made
         if any(each.get("made_by") == request.id for each in objects if isinstance(each, dict)):
@@ -757,6 +762,14 @@ class Oracles:
         elif phase not in _QUIET and not self.world.will_be_reconciled(meta["uid"]):
             text = f"{name}: {status['reason']}, {status['message']}"
             self.report("a stopped resource has a reason", f"{phase} and never looked at again", text)
+        elif self._is_edited(body) and not self.world.will_be_reconciled(meta["uid"]):
+            text = f"{name}: generation {meta['generation']}, observed {status.get('observedGeneration')}"
+            self.report("an edit starts the next run", f"{phase}, {status['reason']}", text)
+
+    def _is_edited(self, body: Body) -> bool:
+        """Whether a finished resource was edited since the generation that its status shows."""
+        observed = body["status"].get("observedGeneration") or 0
+        return body["status"].get("phase") in ("Completed", "Failed") and observed < body["metadata"]["generation"]
 
 
 def _difference(kind: Kind, spec: Body, given: Body) -> str:

@@ -36,14 +36,19 @@ ACCOUNTS = ("team-a", "team-b")
 """Named provider accounts of the installation."""
 
 
+FOREIGN = "foreign"
+"""Account that is none of the installation's; for a while, its key is in their place."""
+
+
 class ProviderKey:
-    """Provider key that is present, of an account."""
+    """Provider key that is present, of an account, or for a while of a foreign one."""
 
     def __init__(self, account: str) -> None:
         self._account = account
 
     def read(self) -> str:
-        return f"key:{self._account}"
+        foreign = ACTING.get().world.provider.has_foreign_key
+        return f"key:{FOREIGN if foreign else self._account}"
 
 
 @cache
@@ -65,6 +70,12 @@ class Adapters:
 
     def __init__(self, account: str = "") -> None:
         self._account = account
+
+    @property
+    def key_id(self) -> str | None:
+        """Fingerprint of the account's key."""
+        found: str | None = adapters(self._account)["fal"].key_id
+        return found
 
     def __getattr__(self, name: str) -> Any:
         async def call(*args: Any, **named: Any) -> Any:
@@ -176,7 +187,10 @@ class _Huge(bytes):
 
 @dataclass
 class ProviderWorld:
-    """Both providers. `down` is `unreachable`, `locked` (403 to everything) or an HTTP status, until `down_until`."""
+    """Both providers. `down` is `unreachable`, `locked` (403 to everything) or an HTTP status, until `down_until`.
+
+    Until `forgets_until`, fal's queue knows no request; until `foreign_until`, the keys are of a foreign account.
+    """
 
     world: "RehearsalWorld"
     posts: list[Post] = field(default_factory=list)
@@ -184,6 +198,13 @@ class ProviderWorld:
     history_calls: list[tuple[float, ResourceRef | None]] = field(default_factory=list)
     down: str = ""
     down_until: float = -1.0
+    forgets_until: float = -1.0
+    foreign_until: float = -1.0
+
+    @property
+    def has_foreign_key(self) -> bool:
+        """Whether the installation's keys are those of a foreign account."""
+        return self.world.seconds < self.foreign_until
 
     async def answer(self, request: httpx.Request) -> httpx.Response:
         """HTTP exchange over a new connection, with httpcore's trace callbacks."""
@@ -237,7 +258,8 @@ class ProviderWorld:
         """Request of an account by its id."""
         found = self.requests.get(request_id)
         if found is not None and found.post.account != account:
-            self.world.oracles.asked_with(found, account)
+            if FOREIGN not in (found.post.account, account):
+                self.world.oracles.asked_with(found, account)
             return None
         return found
 
@@ -327,7 +349,7 @@ class ProviderWorld:
     # fal's queue
 
     def _of_queue(self, found: Request | None, action: str) -> tuple[int, Json | bytes]:
-        if found is None:
+        if found is None or self.world.seconds < self.forgets_until:
             return 404, {"status": "NOT_FOUND", "detail": "Request not found"}
         ended = self.world.seconds >= found.ended_at
         match action:

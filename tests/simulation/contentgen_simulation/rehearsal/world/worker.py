@@ -34,6 +34,10 @@ def is_over(job: Body) -> bool:
     return bool((job.get("status") or {}).get("conditions"))
 
 
+class _ResponseMissingError(Exception):
+    """The bucket has no response of the purchase."""
+
+
 class Workers:
     """Runs Jobs. `failing_until`: until then every worker is killed before it stores an outcome."""
 
@@ -94,7 +98,17 @@ class Workers:
             self._end(job, "Failed", "DeadlineExceeded")
         elif self._world.seconds < self.failing_until:
             self._end(job, "Failed", "BackoffLimitExceeded")
-        elif self._world.faults.is_unavailable("storage") or (outcome := self._outcome(job)) is None:
+        else:
+            self._finish(job, start)
+
+    def _finish(self, job: Body, start: int) -> None:
+        name, uid = job["metadata"]["name"], job["metadata"]["uid"]
+        try:
+            outcome = None if self._world.faults.is_unavailable("storage") else self._outcome(job)
+        except _ResponseMissingError:  # as the worker's OwnFileMissing
+            self._end(job, "Failed", "BackoffLimitExceeded")
+            return
+        if outcome is None:
             self._world.later(_AGAIN_SECONDS, lambda: self._work(name, uid, start))
         elif self.zombie_seconds is not None:
             write, self.zombie_seconds = self.zombie_seconds, None
@@ -152,7 +166,7 @@ class Workers:
         request_id = answer.get("made_by") if isinstance(answer, dict) else None
         request = self._world.provider.requests.get(request_id or "")
         if request is None:
-            return self._failed(uid, Reason.RESULT_UNREACHABLE, "the provider's answer is not in the bucket")
+            raise _ResponseMissingError
         self._world.oracles.collecting(purchase, request)
         gone = request.provider == "fal" and (
             request.fate == "files-gone"
