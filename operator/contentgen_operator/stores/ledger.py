@@ -176,7 +176,7 @@ class Ledger:
         return noted
 
     def _note_sent(self, key: PurchaseKey, purchase: Purchase, change: Document) -> bool:
-        where = {"_id": str(key), "state": _INTENT, "jobId": purchase.job_id}
+        where: Document = {"_id": str(key), "state": _INTENT, "jobId": purchase.job_id}
         repeated = {"step": PurchaseStep.SENDING.value, "sentBy": change["sentBy"]}
         where |= {"$or": [{"step": _PLANNED}, repeated]}
         return self._collection.update_one(where, {"$set": change}).matched_count == 1
