@@ -61,7 +61,7 @@ def pay(case: DecisionInput) -> Plan:
     job = kinds.CallContext(
         user_id=asset_user(case.resource, case.spec), job_id=case.resource.ref.uid, version=case.run.version
     )
-    call = kinds.call_of(case.spec, job, case.key, case.observed.loras)
+    call = kinds.call_of(case.spec, job, case.key, case.observed.loras, case.policy.speech_models)
     purchase = Purchase(
         state=PurchaseState.INTENT,
         step=PurchaseStep.PLANNED,

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from contentgen_contract.names import RERUN_ANNOTATION, Kind, Phase, Reason, Step, progress_at
 from contentgen_contract.resources.prices import format_dollars
-from contentgen_contract.resources.status import CollectStatus, Cost, ResourceStatus, RunStatus
+from contentgen_contract.resources.status import CollectStatus, Cost, ResourceStatus, RunStatus, clean_message
 from contentgen_operator.decide import history_searches
 from contentgen_operator.decide.conditions import ConditionInput, conditions
 from contentgen_operator.state import kinds
@@ -35,7 +35,8 @@ _URL_QUERY = re.compile(r"(https?://[^\s?]+)\?\S+")  # a URL's query may hold a 
 
 
 def build_status(case: DecisionInput, run_state: RunState, run: RunStatus) -> ResourceStatus:
-    run_state = run_state.model_copy(update={"message": _URL_QUERY.sub(r"\1", run_state.message)})
+    message = clean_message(_URL_QUERY.sub(r"\1", run_state.message))
+    run_state = run_state.model_copy(update={"message": message})
     last = case.resource.status
     fresh = last.run is None or last.run.number != run.number
     purchase = case.observed.purchase
@@ -62,7 +63,7 @@ def build_status(case: DecisionInput, run_state: RunState, run: RunStatus) -> Re
         progress=progress,
         stage=stage,
         reason=run_state.reason,
-        message=run_state.message[:1024],
+        message=run_state.message,
         estimated_completion_time=_eta(case, run_state, last, progress),
         start_time=run.started_at,
         completion_time=case.now if run_state.phase.terminal else None,
@@ -267,7 +268,7 @@ def with_settled_cost(resource: Resource, observed: Observation) -> ResourceStat
 def invalid_spec_status(resource: Resource, error: ValidationError, now: datetime) -> ResourceStatus:
     """Status of a resource with an invalid spec: one that the CRD's schema cannot refuse, or an older schema let in."""
     first = error.errors()[0]
-    message = f"{_manifest_field(first['loc'])}: {first['msg']}"
+    message = clean_message(f"{_manifest_field(first['loc'])}: {first['msg']}")
     state = ConditionInput(
         kind=resource.ref.kind,
         phase=Phase.FAILED,
@@ -300,7 +301,7 @@ def job_refused_status(resource: Resource, planned: ResourceStatus, message: str
         kind=resource.ref.kind,
         phase=phase or Phase.PENDING,
         reason=Reason.JOB_REFUSED,
-        message=message[:1024],
+        message=clean_message(message),
         prepared=run is not None and run.facts is not None,
         submitted=run is not None and run.request_id is not None,
         generation=planned.observed_generation,
@@ -329,6 +330,7 @@ def store_unavailable_status(resource: Resource, message: str, now: datetime) ->
     if last.phase is not None and last.phase.terminal:
         return last
     phase = last.phase or Phase.PENDING
+    message = clean_message(message)
     state = ConditionInput(
         kind=resource.ref.kind,
         phase=phase,
@@ -344,7 +346,7 @@ def store_unavailable_status(resource: Resource, message: str, now: datetime) ->
             "job_id": resource.ref.uid,
             "phase": phase,
             "reason": Reason.STORE_UNAVAILABLE,
-            "message": message[:1024],
+            "message": message,
             "conditions": conditions(state, last, now),
         }
     )
