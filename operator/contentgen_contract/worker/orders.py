@@ -14,7 +14,7 @@ _MAX_COUNT = 2**53 - 1  # largest integer that all JSON readers represent exactl
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, le=_MAX_COUNT)]
-Word = Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+/-]*$")]  # such as a step
+Word = Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+/;=-]*$")]  # such as a step
 REJECTIONS = (
     "TooDark", "TooBright", "LowContrast", "Blurred", "BlackBorders", "TextCard", "InTransition", "NoFace",
     "SeveralFaces", "BetterInShot", "Duplicate", "OverMaximum",
