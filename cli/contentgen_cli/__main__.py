@@ -2,6 +2,7 @@
 
 import sys
 
+from contentgen_cli import printing
 from contentgen_cli.app import app
 from contentgen_cli.errors import CliError
 
@@ -13,7 +14,7 @@ def main() -> None:
     try:
         app(prog_name="kubectl contentgen")
     except CliError as error:
-        sys.stderr.write(f"error: {error}\n")
+        printing.say(*f"error: {error}".split("\n"), err=True)
         sys.exit(1)
     except BrokenPipeError:  # such as of `| head`
         sys.stderr.close()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from contentgen_cli import printing
 from contentgen_cli.errors import ApiUnreachable, CliError, NotPermitted
 from contentgen_contract.names import Kind, Stage, Verdict
 
@@ -93,7 +94,7 @@ def why(
         item = _find(cluster, names)
         report = explain(item, _context(cluster, item), utc_now())
         commands = [cluster.command(words, item.namespace) for words in report.commands]
-        show.print_report(show.console(), report, commands)
+        show.print_report(printing.console(), report, commands)
 
 
 @app.command()
@@ -113,7 +114,7 @@ def logs(
     For a deleted pod, the last lines from the status are printed.
     """
     from contentgen_cli.commands import logs as reading
-    from contentgen_contract.worker.log import collapse_retries, printable
+    from contentgen_contract.worker.log import collapse_retries
 
     with _cluster(namespace, context, kubeconfig, user) as cluster:
         item = _find(cluster, names)
@@ -122,10 +123,10 @@ def logs(
         )  # fmt: skip
         printed = False
         for part in parts:
-            print(f"── {part.title}", file=sys.stderr, flush=True)
+            printing.say(f"── {part.title}", err=True)
             lines = reading.log_lines(cluster, part, follow=follow, raw=raw)
             for line in lines if follow else collapse_retries(tuple(lines)):
-                print(printable(line), flush=True)
+                printing.say(*line.split("\n"))
             printed = True
         if not printed:
             phase = item.status.phase or "not started"
@@ -164,7 +165,7 @@ def get_files(
             except CliError as error:
                 if len(targets) == 1:
                     raise
-                print(f"error: {error}", file=sys.stderr)
+                printing.say(f"error: {error}", err=True)
     _print_files(listed, output, several=len(targets) > 1)
     if len(listed) < len(targets):
         raise typer.Exit(1)
@@ -176,15 +177,15 @@ def _print_files(listed: Sequence["VersionFiles"], output: FilesOutput, *, sever
 
     match output:
         case FilesOutput.JSON:
-            print(tables.files_json(listed, several=several))
+            printing.say(*tables.files_json(listed, several=several).split("\n"))
         case FilesOutput.URLS:
             for url in [url for each in listed for url in each.urls]:
-                print(url)
+                printing.say(url)
         case FilesOutput.TABLE if listed:
             # As in kubectl, the table has names for several resources.
             rows = [((each.item.reference,) if several else ()) + row for each in listed for row in each.rows]
             heads = (("NAME",) if several else ()) + ("VERSION", "SIZE", "SHA256", "URL")
-            show.print_plain(show.console(), show.table(heads, rows, right=("SIZE",)))
+            show.print_plain(printing.console(), show.table(heads, rows, right=("SIZE",)))
 
 
 @app.command()
@@ -202,7 +203,7 @@ def watch(
 
     The exit status is 0 if all are Completed, else 1.
     """
-    from contentgen_cli.commands import show, watching
+    from contentgen_cli.commands import watching
 
     with _cluster(namespace, context, kubeconfig, user) as cluster:
         if names:
@@ -218,7 +219,7 @@ def watch(
             if not read():
                 place = "in any namespace" if everywhere else f"in namespace {cluster.namespace!r}"
                 raise CliError(f"there is no content {place}")
-        code = watching.watch(show.console(), read, namespaces=everywhere, timeout=timeout)
+        code = watching.watch(printing.console(), read, namespaces=everywhere, timeout=timeout)
     raise typer.Exit(code)
 
 
@@ -242,11 +243,11 @@ def retry(
     with _cluster(namespace, context, kubeconfig, user) as cluster:
         item = _find(cluster, names)
         plan = retrying.retry(item, utc_now())
-        print(plan.text)
+        printing.say(*plan.text.split("\n"))
         if plan.ask and not yes:
             _confirm("Pay and run it again?")
         cluster.patch(item, plan.change)
-        print(f"{item.reference} runs again. Follow it: "
+        printing.say(f"{item.reference} runs again. Follow it: "
               f"{cluster.command(f'contentgen watch {item.reference}', item.namespace)}")  # fmt: skip
 
 
@@ -269,7 +270,7 @@ def collect(
         change = collecting.collect(item)
         if change is not None:
             cluster.patch(item, change)
-        print(f"The result of {item.reference} is fetched once more, which pays nothing. Follow it: "
+        printing.say(f"The result of {item.reference} is fetched once more, which pays nothing. Follow it: "
               f"{cluster.command(f'contentgen watch {item.reference}', item.namespace)}")  # fmt: skip
 
 
@@ -291,8 +292,8 @@ def cancel(
         item = _find(cluster, names)
         plan = cancelling.cancel(item)
         cluster.patch(item, plan.change)
-        print(plan.text)
-        print(f"{item.reference} is being cancelled. See the result: "
+        printing.say(*plan.text.split("\n"))
+        printing.say(f"{item.reference} is being cancelled. See the result: "
               f"{cluster.command(f'contentgen why {item.reference}', item.namespace)}")  # fmt: skip
 
 
@@ -313,11 +314,11 @@ def approve(
     with _cluster(namespace, context, kubeconfig, user) as cluster:
         item = _find(cluster, names)
         plan = _decision(cluster, item, Verdict.APPROVED)
-        print(plan.text)
+        printing.say(*plan.lines)
         if not yes:
             _confirm("Pay for this run?")
         cluster.patch(item, plan.change)
-        print(f"{item.reference} is approved. Follow it: "
+        printing.say(f"{item.reference} is approved. Follow it: "
               f"{cluster.command(f'contentgen watch {item.reference}', item.namespace)}")  # fmt: skip
 
 
@@ -333,7 +334,7 @@ def reject(
     with _cluster(namespace, context, kubeconfig, user) as cluster:
         item = _find(cluster, names)
         cluster.patch(item, _decision(cluster, item, Verdict.REJECTED).change)
-        print(f"{item.reference} is rejected; nothing is paid. See the result: "
+        printing.say(f"{item.reference} is rejected; nothing is paid. See the result: "
               f"{cluster.command(f'contentgen why {item.reference}', item.namespace)}")  # fmt: skip
 
 
@@ -365,8 +366,8 @@ def adopt(
         item = _find(cluster, names)
         plan = adopting.adopt(item, request_id)
         cluster.patch(item, plan.change)
-        print(plan.text)
-        print(f"See the result: {cluster.command(f'contentgen why {item.reference}', item.namespace)}")
+        printing.say(*plan.text.split("\n"))
+        printing.say(f"See the result: {cluster.command(f'contentgen why {item.reference}', item.namespace)}")
 
 
 @app.command()
@@ -398,7 +399,7 @@ def cost(
     begun = ((item, item.status.start_time or item.created_at) for item in items)
     costs = tables.costs(item for item, at in begun if start is None or at >= start)
     if output is TableOutput.JSON:
-        print(tables.costs_json(costs))
+        printing.say(*tables.costs_json(costs).split("\n"))
         return
     rows = [
         (row.namespace, row.kind.value if row.kind else "SUM", str(row.runs),
@@ -407,7 +408,7 @@ def cost(
         for row in costs
     ]  # fmt: skip
     heads = ("NAMESPACE", "KIND", "RUNS", "ESTIMATED", "ACTUAL")
-    show.print_plain(show.console(), show.table(heads, rows, right=heads[2:]))
+    show.print_plain(printing.console(), show.table(heads, rows, right=heads[2:]))
 
 
 @app.command()
@@ -429,8 +430,6 @@ def orphans(
     The same resource applied again adopts the result and pays nothing. The list is read from the gateway with a token
     for its audience, because Kubernetes has no data about deleted resources.
     """
-    import json
-
     from contentgen_cli.commands import orphans as listing
     from contentgen_cli.commands import show
 
@@ -438,12 +437,12 @@ def orphans(
         place = None if everywhere else cluster.namespace
     found = listing.list_orphans(gateway, token, place)
     if output is TableOutput.JSON:
-        print(json.dumps({"orphans": found}, indent=2))
+        printing.say_json({"orphans": found})
     elif found:
-        show.print_plain(show.console(), show.table(listing.HEADS, listing.rows(found), right=("COST",)))
+        show.print_plain(printing.console(), show.table(listing.HEADS, listing.rows(found), right=("COST",)))
     else:
         where = f"in namespace {place!r}" if place else "in any namespace that the token may list"
-        print(f"there are no orphans {where}", file=sys.stderr)
+        printing.say(f"there are no orphans {where}", err=True)
 
 
 @app.command()
@@ -462,17 +461,15 @@ def audit(
     For administrators: needs the verb audit on the OperatorClass. The operator reads the providers, and nothing is
     paid or changed. The exit status is 2 if there are findings.
     """
-    import json
-
     from contentgen_cli.commands import auditing, show
 
     report = auditing.last_report(gateway, token) if last else auditing.new_report(gateway, token, timeout)
     if output is TableOutput.JSON:
-        print(json.dumps(report, indent=2))
+        printing.say_json(report)
     else:
         if rows := auditing.rows(report):
-            show.print_plain(show.console(), show.table(auditing.HEADS, rows, right=("BILLED", "EXPECTED")))
-        print(auditing.summary(report), file=sys.stderr)
+            show.print_plain(printing.console(), show.table(auditing.HEADS, rows, right=("BILLED", "EXPECTED")))
+        printing.say(*auditing.summary(report), err=True)
     if auditing.has_findings(report):
         raise typer.Exit(2)
 
@@ -499,22 +496,21 @@ def notifications(
     They are read from the gateway with a token for its audience. Reading needs the right to read the resource; another
     delivery needs the right to change it.
     """
-    import json
-
     from contentgen_cli.commands import notifying, show
 
     with _cluster(namespace, context, kubeconfig, user) as cluster:
         item = _find(cluster, names)
     if again is not None:
         notifying.resend(gateway, token, item.namespace, item.uid, again)
-        print(f"notification {again} of {item.reference} is delivered again", file=sys.stderr)
+        printing.say(f"notification {again} of {item.reference} is delivered again", err=True)
     found = notifying.of_job(gateway, token, item.namespace, item.uid)
     if output is TableOutput.JSON:
-        print(json.dumps({"notifications": found}, indent=2))
+        printing.say_json({"notifications": found})
     elif found:
-        show.print_plain(show.console(), show.table(notifying.HEADS, notifying.rows(found), right=("RUN", "ATTEMPTS")))
+        table = show.table(notifying.HEADS, notifying.rows(found), right=("RUN", "ATTEMPTS"))
+        show.print_plain(printing.console(), table)
     else:
-        print(f"{item.reference} has no notifications of the last 30 days", file=sys.stderr)
+        printing.say(f"{item.reference} has no notifications of the last 30 days", err=True)
 
 
 @app.command()
@@ -576,9 +572,9 @@ def move(
         chosen = moving.plan(items, to)
         moving.refuse_if_any([(item, why) for item in chosen.moved if (why := cluster.refusal(item, chosen.change))])
         for line in moving.consequences(chosen, to, served=cluster.is_served(to)) if chosen.moved else ():
-            print(line)
+            printing.say(line)
         for item in chosen.there:
-            print(f"{item.reference} is already of the class {to!r}")
+            printing.say(f"{item.reference} is already of the class {to!r}")
         _move(cluster, chosen, to)
 
 
@@ -588,12 +584,12 @@ def _move(cluster: "ClusterClient", chosen: "MovePlan", to: str) -> None:
     for item in chosen.moved:
         try:
             cluster.patch(item, chosen.change)
-            print(f"{item.reference} moved from the class {item.operator_class!r} to {to!r}")
+            printing.say(f"{item.reference} moved from the class {item.operator_class!r} to {to!r}")
         except ApiUnreachable:
             raise
         except CliError as error:
             left += 1
-            print(f"error: {item.reference} was not moved: {error}", file=sys.stderr)
+            printing.say(f"error: {item.reference} was not moved: {error}", err=True)
     if left:
         raise typer.Exit(1)
 
@@ -605,7 +601,7 @@ def version() -> None:
 
     from contentgen_contract.names import API_VERSION
 
-    print(f"kubectl-contentgen {installed('contentgen')} ({API_VERSION})")
+    printing.say(f"kubectl-contentgen {installed('contentgen')} ({API_VERSION})")
 
 
 def _cluster(namespace: str | None, context: str | None, kubeconfig: str | None, user: str | None) -> "ClusterClient":
@@ -672,7 +668,7 @@ def _set_suspend(names: Sequence[str], wanted: bool, cluster: "ClusterClient") -
     with cluster:
         item = _find(cluster, names)
         if bool(item.spec.get("suspend")) is wanted:
-            print(f"{item.reference} is {'already' if wanted else 'not'} suspended")
+            printing.say(f"{item.reference} is {'already' if wanted else 'not'} suspended")
             return
         cluster.patch(item, {"spec": {"suspend": wanted}})
-        print(f"{item.reference} is {'suspended' if wanted else 'resumed'}")
+        printing.say(f"{item.reference} is {'suspended' if wanted else 'resumed'}")

@@ -7,6 +7,7 @@ directive.
 import sys
 from collections.abc import Sequence
 
+from contentgen_cli import printing
 from contentgen_cli.errors import CliError
 
 _COMMANDS = (
@@ -58,7 +59,7 @@ def _resources(words: Sequence[str]) -> list[str]:
 
 def main() -> None:
     """The console script `kubectl_complete-contentgen`."""
-    sys.stdout.write("".join(f"{each}\n" for each in candidates(sys.argv[1:])) + f":{_NO_FILES}\n")
+    printing.say(*candidates(sys.argv[1:]), f":{_NO_FILES}")
 
 
 if __name__ == "__main__":

@@ -3,15 +3,20 @@
 USER_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 DECIMAL = r"^[0-9]{1,6}(\.[0-9]{1,8})?$"
 DOLLARS = r"^[0-9]{1,9}(\.[0-9]{1,6})?$"
+AMOUNT = r"^([0-9]{1,15}(\.[0-9]{1,6})?|unknown)$"  # US dollars that an approval covers
 SHARE = r"^(0(\.[0-9]{1,8})?|1(\.0{1,8})?)$"
 SIGNED_SHARE = r"^-?(0(\.[0-9]{1,8})?|1(\.0{1,8})?)$"
 TAG = r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}$"
+_UNSEEN = r"\s\x00-\x20\x7f-\xa0"  # spaces and controls, also where \s are those of ASCII (RE2)
 # No @ before the path, and brackets only around an IPv6 address: parsers disagree about the host otherwise.
 # The case of a scheme is insignificant (RFC 3986); the models normalize it to lower case.
-SOURCE_URL = r"^([Hh][Tt][Tt][Pp][Ss]?|[Ss]3)://(\[[0-9A-Fa-f:.]+\](:[0-9]+)?|[^\s/@?#\[\]\\]+)([/?#]\S*)?$"
+SOURCE_URL = (
+    rf"^([Hh][Tt][Tt][Pp][Ss]?|[Ss]3)://(\[[0-9A-Fa-f:.]+\](:[0-9]+)?|[^{_UNSEEN}/@?#\[\]\\]+)([/?#][^{_UNSEEN}]*)?$"
+)
 WEB_URL = r"^[Hh][Tt][Tt][Pp][Ss]?://[!-.0-?A-~]+(/[!-~]*)?$"  # ASCII, and no @ before the path
 OBJECT_NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 MODEL_NAME = r"^[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)*$"
+SPEECH_MODEL = r"^[a-z0-9][a-z0-9._-]{0,63}$"  # of AssemblyAI
 LORA_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
 TRIGGER_WORD = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$"
 LANGUAGE = r"^([Aa][Uu][Tt][Oo]|[A-Za-z]{2,3}([_-][A-Za-z]{2})?)$"
@@ -39,8 +44,8 @@ EXPECTATIONS = {
     SIGNED_SHARE: "must be a decimal in quotes from -1 to 1, such as -0.5",
     TAG: "must be up to 63 letters, digits, spaces, dots, dashes or underscores, beginning with a letter or "
     "digit, such as avatar",
-    SOURCE_URL: "must start with https://, http:// or s3://, name a host or bucket and have no spaces, "
-    "such as https://example.com/talk.mp4",
+    SOURCE_URL: "must start with https://, http:// or s3://, name a host or bucket and have no spaces or "
+    "control characters, such as https://example.com/talk.mp4",
     WEB_URL: "must start with https:// or http://, name a host and be ASCII without spaces, "
     "such as https://example.com/a.safetensors",
     OBJECT_NAME: "must be the name of a resource: lower-case letters, digits, dots and dashes, such as avatar",

@@ -12,7 +12,7 @@ from functools import partial
 
 from contentgen_contract.resources.models import full_name
 from contentgen_contract.resources.operator_class import ClassOwner
-from contentgen_contract.resources.prices import PRICES
+from contentgen_contract.resources.prices import site_prices
 from contentgen_contract.resources.spec import Approval
 from contentgen_operator import metrics
 from contentgen_operator.act import Actor
@@ -411,9 +411,10 @@ def _policy(settings: Settings) -> Policy:
         sources=settings.sources,
         allowed_hosts=settings.allowed_hosts,
         recording_seconds=settings.limits.duration_seconds,
-        prices=PRICES | settings.prices,
+        prices=site_prices(settings.prices, settings.speech_models),
         own_prices=frozenset(settings.prices),
         models_allowed=settings.models_allowed,
+        speech_models=settings.speech_models,
         approval_required=settings.approval is Approval.MANUAL,
     )
 
@@ -522,7 +523,7 @@ def _retention(settings: Settings) -> Retention:
     return Retention(
         kept=timedelta(days=settings.orphan_retention_days),
         provider_seconds=settings.provider_deadline_seconds,
-        prices=PRICES | settings.prices,
+        prices=site_prices(settings.prices, settings.speech_models),
         own_prices=frozenset(settings.prices),
     )
 
@@ -565,7 +566,7 @@ def _audit(base: Foundation) -> AccountAudit:
                 shared_account=settings.audit_shared_account,
                 operator_class=settings.operator_class,
             ),
-            table=PRICES | settings.prices,
+            table=site_prices(settings.prices, settings.speech_models),
             models=frozenset(map(full_name, settings.models_allowed)),
             daily=settings.audit_daily,
         ),

@@ -6,11 +6,11 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from contentgen_contract.patterns import ACCOUNT, OPERATOR_CLASS
+from contentgen_contract.patterns import ACCOUNT, OPERATOR_CLASS, SPEECH_MODEL
 from contentgen_contract.records.purchase_costs import UsageLabel
 from contentgen_contract.resources.namespaces import LabelSelector, Namespace
 from contentgen_contract.resources.operator_class import DEFAULT_CLASS
-from contentgen_contract.resources.prices import Price
+from contentgen_contract.resources.prices import SPEECH_MODELS, Price
 from contentgen_contract.resources.sources import SourceGrant
 from contentgen_contract.resources.spec import Approval
 from contentgen_contract.worker.orders import Limits
@@ -142,7 +142,10 @@ class Settings(BaseSettings):
     max_concurrent_fal: int = Field(0, ge=0)
     max_concurrent_assemblyai: int = Field(0, ge=0)
     prices: dict[str, Price] = Field(default_factory=dict)
-    models_allowed: tuple[str, ...] = Field((), description="fal models that may be used; empty: those with a price.")
+    speech_models: tuple[Annotated[str, Field(pattern=SPEECH_MODEL)], ...] = Field(
+        SPEECH_MODELS, min_length=1, max_length=8, description="Models of AssemblyAI, the preferred one first."
+    )
+    models_allowed: tuple[str, ...] = Field((), description="fal models that may be bought; empty: the built-in ones.")
 
     approval: Approval = Field(
         Approval.AUTOMATIC, description="Minimum of spec.approval in all namespaces; a namespace may require more."

@@ -19,7 +19,6 @@ from pydantic import BaseModel, ConfigDict
 from contentgen_contract.resources.prices import PRICES, USD, amount
 
 MEGAPIXEL = 1024 * 1024
-SPEECH_MODEL = "universal-3-5-pro"
 _SMALLEST_USD = Decimal("0.000001")
 
 
@@ -33,8 +32,11 @@ def usd(model: str, units: float) -> Decimal:
     return (Decimal(amount(PRICES[model].micros, units)) / USD).quantize(_SMALLEST_USD)
 
 
-def transcription_usd(seconds: float, *, speaker_labels: bool) -> Decimal:
-    price = PRICES[f"assemblyai/{SPEECH_MODEL}"]
+def transcription_usd(seconds: float, model: str, *, speaker_labels: bool) -> Decimal:
+    """Price in USD of a transcript by a speech model; one without a price is billed as the dearest."""
+    price = PRICES.get(f"assemblyai/{model}") or max(
+        (each for name, each in PRICES.items() if name.startswith("assemblyai/")), key=lambda each: each.micros
+    )
     micros = price.micros + (price.speaker_labels_micros if speaker_labels else 0)
     return (Decimal(amount(micros, seconds / 3600)) / USD).quantize(_SMALLEST_USD)
 

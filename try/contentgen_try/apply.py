@@ -1,6 +1,8 @@
 """`kubectl apply` of a user's manifests, with its messages: objects of contentgen, namespaces, Secrets, ConfigMaps."""
 
 import json
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,8 +80,7 @@ def read(files: Sequence[Path]) -> tuple[Document, ...]:
     found: list[Document] = []
     for file in files:
         try:
-            # JSON's types only: YAML's dates become text, as for kubectl.
-            bodies = [json.loads(json.dumps(each, default=str)) for each in yaml.safe_load_all(file.read_text())]
+            bodies = _parsed(file.read_text())
         except FileNotFoundError:
             raise BadManifest(f"error: the path {str(file)!r} does not exist") from None
         except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
@@ -89,6 +90,85 @@ def read(files: Sequence[Path]) -> tuple[Document, ...]:
     if not found:
         raise BadManifest("error: no objects passed to apply")
     return tuple(found)
+
+
+_TEXT = "tag:yaml.org,2002:str"
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as kubectl reads it: dates and 1:30 are text, 1e3 is a number, a key is set once."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - as in its base
+        first: [each for each in listed if each[0].rpartition(":")[2] not in ("int", "float", "timestamp")]
+        for first, listed in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self.problems: list[str] = []
+
+    def note(self, node: yaml.Node, problem: str) -> None:
+        """Note an error, to be raised with the others of the file."""
+        self.problems.append(f"line {node.start_mark.line + 1}: {problem}")
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set[str]()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.value == "<<":
+                continue
+            if key.value in seen:
+                self.note(key, f"key {key.value!r} is already set")
+            seen.add(key.value)
+            key.tag = _TEXT  # as in JSON
+        return node
+
+    def integer(self, node: yaml.ScalarNode) -> int:
+        text = node.value.replace("_", "").lower()
+        octal = re.fullmatch(r"([-+]?)0o?([0-7]+)", text)
+        return int(octal[1] + octal[2], 8) if octal else int(text, 0)
+
+    def number(self, node: yaml.ScalarNode) -> float | int:
+        number = float(re.sub(r"\.(?=inf|nan)", "", node.value.replace("_", "").lower()))
+        if not math.isfinite(number):
+            self.note(node, f"{node.value} is no number of JSON")
+            return 0
+        return int(number) if number.is_integer() else number  # as JSON has it
+
+    def text(self, node: yaml.ScalarNode) -> str:
+        return str(node.value)
+
+    def binary(self, node: yaml.ScalarNode) -> str:
+        return bytes(self.construct_yaml_binary(node)).decode(errors="replace")
+
+
+_INTEGER = re.compile(r"[-+]?(0b[01_]+|0o?[0-7_]+|0x[0-9a-fA-F_]+|0|[1-9][0-9_]*)", re.ASCII)
+_NUMBER = re.compile(
+    r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", re.ASCII
+)
+for _tag, _pattern, _read in (("int", _INTEGER, _Loader.integer), ("float", _NUMBER, _Loader.number)):
+    _whole = re.compile(f"^(?:{_pattern.pattern})$", re.ASCII)
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _whole, list("-+0123456789."))
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _read)
+_Loader.add_constructor("tag:yaml.org,2002:binary", _Loader.binary)
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", _Loader.text)
+
+
+def _parsed(text: str) -> list[Any]:
+    """JSON of the documents. Raises ValueError, TypeError or YAMLError, with all errors of the values."""
+    loader = _Loader(text)
+    try:
+        bodies = []
+        while loader.check_data():  # type: ignore[no-untyped-call]
+            bodies.append(loader.get_data())
+    finally:
+        loader.dispose()
+    if loader.problems:
+        raise ValueError("; ".join(loader.problems))
+    listed = json.dumps(bodies, ensure_ascii=False, allow_nan=False)  # a set is no JSON
+    listed.encode()  # nor is half of a pair of surrogates
+    found: list[Any] = json.loads(listed)
+    return found
 
 
 def _unfolded(body: Any) -> list[Any]:

@@ -8,7 +8,6 @@ from contentgen_cli.errors import CliError
 from contentgen_cli.gateway import checked_access, request
 from contentgen_contract.names import DEFAULT_ACCOUNT
 from contentgen_contract.records.audits import FindingKind
-from contentgen_contract.worker.log import printable
 
 HEADS = ("FINDING", "PROVIDER", "ACCOUNT", "REQUEST", "NAMESPACE", "NAME", "BILLED", "EXPECTED", "SINCE", "DETAILS")
 _PATH = "/api/admin/audit"
@@ -55,7 +54,7 @@ def has_findings(report: Report) -> bool:
 
 def rows(report: Report) -> list[tuple[str, ...]]:
     """Rows of the table."""
-    return [tuple(printable(each) for each in _row(finding)) for finding in report.get("findings") or ()]
+    return [_row(finding) for finding in report.get("findings") or ()]
 
 
 def _row(finding: dict[str, Any]) -> tuple[str, ...]:
@@ -68,8 +67,8 @@ def _dollars(micros: object) -> str:
     return f"{micros / _MICROS:.4f}" if isinstance(micros, int | float) else ""
 
 
-def summary(report: Report) -> str:
-    """Numbers, and what could not be read."""
+def summary(report: Report) -> list[str]:
+    """Lines with the numbers, and what could not be read."""
     counts = report.get("counts") or {}
     numbers = f"{sum(counts.values())} findings, {report.get('new')} of them new"
     since, ended = str(report.get("since"))[:10], str(report.get("finishedAt"))[:16]
@@ -80,4 +79,4 @@ def summary(report: Report) -> str:
         f"{each.get('account') or DEFAULT_ACCOUNT}: {each.get('problem')}"
         for each in unread
     ]
-    return "\n".join(printable(each) for each in lines)
+    return lines

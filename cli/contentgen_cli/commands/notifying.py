@@ -5,7 +5,6 @@ from urllib.parse import quote
 
 from contentgen_cli.errors import CliError
 from contentgen_cli.gateway import checked_access, request
-from contentgen_contract.worker.log import printable
 
 HEADS = ("ID", "EVENT", "RUN", "TARGET", "STATE", "ATTEMPTS", "LAST", "NEXT", "DETAILS")
 Notification = dict[str, Any]
@@ -32,7 +31,7 @@ def _url(gateway: str, uid: str) -> str:
 
 def rows(found: list[Notification]) -> list[tuple[str, ...]]:
     """Rows of the table."""
-    return [tuple(printable(each) for each in _row(notification)) for notification in found]
+    return [_row(notification) for notification in found]
 
 
 def _row(notification: Notification) -> tuple[str, ...]:

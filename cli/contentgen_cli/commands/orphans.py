@@ -5,7 +5,6 @@ from typing import Any
 from urllib.parse import urlencode
 
 from contentgen_cli.gateway import checked_access, request
-from contentgen_contract.worker.log import printable
 
 HEADS = ("NAMESPACE", "KIND", "NAME", "PROVIDER", "REQUEST", "STATE", "COST", "KEPT UNTIL", "TO DO")
 _MOST_PAGES = 1000
@@ -31,7 +30,7 @@ def _pages(gateway: str, token: str, namespace: str | None) -> Iterator[list[Orp
 
 def rows(orphans: Sequence[Orphan]) -> list[tuple[str, ...]]:
     """Rows of the table."""
-    return [tuple(printable(each) for each in _row(orphan)) for orphan in orphans]
+    return [_row(orphan) for orphan in orphans]
 
 
 def _row(orphan: Orphan) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from contentgen_cli import printing
 from contentgen_cli.commands import show
 from contentgen_cli.errors import ApiUnreachable, CliError
 from contentgen_cli.item import Item, age, utc_now
@@ -36,7 +37,7 @@ def watch(out: Console, read: Read, *, namespaces: bool, timeout: float | None, 
                 line = _line(item, namespaces=namespaces)
                 if printed.get(item.uid) != line:
                     printed[item.uid] = line
-                    out.print(f"{utc_now():%H:%M:%S} {line}")
+                    printing.say(f"{utc_now():%H:%M:%S} {line}")
     return int(not all(item.succeeded for item in last))
 
 
@@ -76,7 +77,7 @@ def _table(items: Sequence[Item], now: datetime, *, namespaces: bool, wide: bool
         )
         paid = status.cost.display if status.cost else ""
         named = ([item.namespace] if namespaces else []) + [item.reference] + ([item.operator_class] if classes else [])
-        table.add_row(*named, *row, *([paid] if wide else []))
+        table.add_row(*show.cells((*named, *row, *([paid] if wide else []))))
     return table
 
 

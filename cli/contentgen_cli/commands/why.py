@@ -8,6 +8,7 @@ from typing import Any
 from contentgen_cli.item import Item, age
 from contentgen_contract.advice import remedies as advice
 from contentgen_contract.advice.reasons import PHASES, REASONS, Action, Costs, Remedy
+from contentgen_contract.annotations.approve_run import describe_ignored_verdict
 from contentgen_contract.annotations.cancel_run import describe_ignored
 from contentgen_contract.names import Kind, Phase, Reason
 from contentgen_contract.resources.operator_class import DEFAULT_CLASS
@@ -90,8 +91,10 @@ _NEXT_RUN = "This is the message of the last run; the change since then has not 
 
 
 def _ignored(item: Item) -> tuple[str, ...]:
-    number = item.status.run.number if item.status.run else 0
-    return describe_ignored(item.annotations, item.status.phase, number, item.facts.token)
+    run, phase = item.status.run, item.status.phase
+    number, amount = run.number if run else 0, run.approval.amount if run and run.approval else None
+    ignored = describe_ignored(item.annotations, phase, number, item.facts.token)
+    return (*ignored, *describe_ignored_verdict(item.annotations, phase, number, amount))
 
 
 def _meaning(item: Item, now: datetime) -> tuple[str, ...]:

@@ -498,8 +498,8 @@ REASONS: dict[Reason, Explanation] = {
         "another MongoDB served it before, return the class to that one: it continues the requests that it has sent.",
     ),
     Reason.MODEL_NOT_ALLOWED: Explanation(
-        "The model is not allowed: the operator's models.allowed does not list it, its price is unknown, or it does "
-        "not generate the outputs of this kind.",
+        "The model is not allowed: the operator's models.allowed does not list it, or is empty and it is not a "
+        "built-in model, or it does not generate the outputs of this kind.",
         Paid.NOTHING,
         Kept.VERSIONS,
         (

@@ -1,12 +1,14 @@
 """The annotations contentgen.dev/approve and contentgen.dev/reject, which name the run that waits
 (docs/decisions/0031). Pure.
 
-A value is `<run>` or `<run>-<anything>`: a value that was set before the run waited does not count, and another one is
-needed to approve it.
+A rejection's value is `<run>` or `<run>-<anything>`. An approval's is `<run>-<amount>` or `<run>-<amount>-<anything>`,
+with the amount that its user was shown (`status.run.approval.amount`). A value that was set before the run waited does
+not count, and another one is needed to approve it.
 """
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 
 from contentgen_contract.annotations.collect_again import run_number_of
@@ -20,7 +22,9 @@ from contentgen_contract.names import (
 )
 
 MAX_USER = 256  # characters
+UNKNOWN_AMOUNT = "unknown"  # of a run whose price has no known upper bound
 _MAX_VALUE = 64
+_AMOUNT = re.compile(r"[1-9][0-9]{0,8}-([0-9]{1,15}(?:\.[0-9]{1,6})?|unknown)(?:-.*)?", re.ASCII)
 ANNOTATION_OF = {Verdict.REJECTED: REJECT_ANNOTATION, Verdict.APPROVED: APPROVE_ANNOTATION}
 """The annotation of each verdict. A rejection is read first, so that it wins over an approval."""
 
@@ -40,6 +44,12 @@ class GivenVerdict(Value):
     def run(self) -> int:
         """Number of the run that it names."""
         return run_number_of(self.value) or 0
+
+    @property
+    def amount(self) -> str | None:
+        """US dollars that the user was shown, or `unknown`; None: it names none, and approves nothing."""
+        found = _AMOUNT.fullmatch(self.value)
+        return found[1] if found else None
 
     @property
     def digest(self) -> str:
@@ -72,32 +82,47 @@ def waiting_run(phase: str | None, reason: str | None, number: int) -> int:
     raise CannotDecide(f"no run waits for an approval: it is {phase or 'not started'} ({reason or 'no reason'})")
 
 
-def annotations_for(
-    verdict: Verdict, number: int, by: str, present: Mapping[str, str], token: str
-) -> dict[str, str | None]:
-    """Annotations that give a verdict on a run; the other verdict's annotation is removed.
+def approval_of(number: int, amount: str, by: str, present: Mapping[str, str], token: str) -> dict[str, str | None]:
+    """Annotations that approve a run; a rejection is removed.
 
-    `token` makes the value another one where the present one has lapsed.
+    `amount` is the one that the user was shown. `token` makes the value another one where the present one has lapsed.
     """
+    return _annotations(Verdict.APPROVED, f"{number}-{amount}", by, present, token)
+
+
+def rejection_of(number: int, by: str, present: Mapping[str, str], token: str) -> dict[str, str | None]:
+    """Annotations that reject a run; an approval is removed. `token`: as for an approval."""
+    return _annotations(Verdict.REJECTED, str(number), by, present, token)
+
+
+def _annotations(
+    verdict: Verdict, value: str, by: str, present: Mapping[str, str], token: str
+) -> dict[str, str | None]:
     name, other = ANNOTATION_OF[verdict], ANNOTATION_OF[_OTHER[verdict]]
-    value = str(number) if present.get(name) is None else f"{number}-{token}"
-    return {name: value, other: None, APPROVED_BY_ANNOTATION: by}
+    return {name: value if present.get(name) is None else f"{value}-{token}", other: None, APPROVED_BY_ANNOTATION: by}
 
 
 _OTHER = {Verdict.APPROVED: Verdict.REJECTED, Verdict.REJECTED: Verdict.APPROVED}
 
 
-def describe_ignored_verdict(annotations: Mapping[str, str], phase: str | None, number: int) -> tuple[str, ...]:
-    """A sentence for each approval or rejection that has no effect on a run that waits."""
+def describe_ignored_verdict(
+    annotations: Mapping[str, str], phase: str | None, number: int, amount: str | None
+) -> tuple[str, ...]:
+    """A sentence for each approval or rejection that has no effect on a run that waits.
+
+    `amount`: the one that an approval of it names (`status.run.approval.amount`).
+    """
     if phase != Phase.AWAITING_APPROVAL:
         return ()
     found = []
-    for name in ANNOTATION_OF.values():
-        value = annotations.get(name)
+    for verdict, name in ANNOTATION_OF.items():
+        value, by = annotations.get(name), annotations.get(APPROVED_BY_ANNOTATION, "")
         if value is None:
             continue
         if run_number_of(value) != number:
             found.append(f"{name}={value[:_MAX_VALUE]!r} is ignored: the run that waits is {number}")
-        elif not is_user(annotations.get(APPROVED_BY_ANNOTATION, "")):
+        elif not is_user(by):
             found.append(f"{name}={value!r} is ignored: {APPROVED_BY_ANNOTATION} must name the user beside it")
+        elif verdict is Verdict.APPROVED and GivenVerdict(verdict=verdict, value=value, by=by).amount != amount:
+            found.append(f"{name}={value!r} is ignored: an approval of this run names the amount, {number}-{amount}")
     return tuple(found)

@@ -55,6 +55,7 @@ class ResourceRun:
     billed: bool | None  # None: unknown
     spec: dict[str, Any]  # frozen at the start of the run
     facts: dict[str, Any]
+    approval_amount: str | None  # that an approval of the run names; None: the run has not waited
 
     @classmethod
     def parse(cls, given: Mapping[str, Any]) -> Self:
@@ -66,6 +67,7 @@ class ResourceRun:
             billed=billed if isinstance(billed, bool) else None,
             spec=_object(given.get("spec")),
             facts=_object(given.get("facts")),
+            approval_amount=_text(_object(given.get("approval")).get("amount")),
         )
 
 

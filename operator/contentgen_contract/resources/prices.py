@@ -5,6 +5,7 @@ The price of a model without an entry is unknown, which never counts as 0.
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 from pydantic import Field
@@ -64,7 +65,9 @@ class Price(Value):
 
 
 class PriceLookup(Value):
-    """Result of a price request. `problem`: no response. Without both, the provider states no price."""
+    """Result of a price request. `problem`: no response, and the price is the last known one, if any. Without both, the
+    provider states no price.
+    """
 
     price: Price | None = None
     problem: str = ""
@@ -113,15 +116,39 @@ _IMAGE_PRICES: dict[str, Price] = (
 PRICES: dict[str, Price] = (
     _TRAINER_PRICES
     | _IMAGE_PRICES
-    # Requests name no model: the estimate is for the first of AssemblyAI's list, which it uses.
-    | _assemblyai(TRANSCRIBER, 0.21)
+    | _assemblyai(TRANSCRIBER, 0.21)  # the first of SPEECH_MODELS
     | _assemblyai("assemblyai/universal-3-5-pro", 0.21)
     | _assemblyai("assemblyai/universal-2", 0.15)
 )
+SPEECH_MODELS = ("universal-3-5-pro", "universal-2")
+"""Models of AssemblyAI that each request names: without them it takes a model by the age of the account. The first has
+a published price, which its successor assemblyai-stt-3-7 has not yet, and works unchanged until a retirement that is
+announced 90 days before; the second has the languages that the first lacks.
+"""
 TRAINERS = frozenset(_TRAINER_PRICES)
 """Models in the table that train a LoRA."""
 IMAGE_MODELS = frozenset(_IMAGE_PRICES)
 """Models in the table that generate pictures."""
+BUILT_IN_MODELS = (TRAINERS | IMAGE_MODELS) - {"fal-ai/flux-lora-portrait-trainer"}
+"""fal models whose inputs the operator sends by their names, and whose output it collects: those that may be bought by
+default. fal prices every endpoint, so a price says nothing about that. The portrait trainer has other names of inputs.
+"""
+
+
+def speech_prices(prices: Mapping[str, Price], models: Sequence[str]) -> tuple[Price | None, ...]:
+    """Price of each speech model; None: unknown."""
+    return tuple(prices.get(f"assemblyai/{name}") for name in models)
+
+
+def site_prices(own: Mapping[str, Price], speech_models: Sequence[str]) -> dict[str, Price]:
+    """The built-in table, overridden by an administrator's prices. A transcript has that of the first speech model."""
+    prices = PRICES | dict(own)
+    first = speech_prices(prices, speech_models)[0]
+    if first is None:
+        del prices[TRANSCRIBER]
+    else:
+        prices[TRANSCRIBER] = first
+    return prices | dict(own)
 
 
 def is_trainer(model: str) -> bool | None:

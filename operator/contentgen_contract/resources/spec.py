@@ -17,6 +17,7 @@ from contentgen_contract.base import Manifest, Sha256
 from contentgen_contract.names import Kind
 from contentgen_contract.resources import languages
 from contentgen_contract.resources.addresses import split_url
+from contentgen_contract.texts import escape_controls
 
 OperatorClass = Annotated[str, StringConstraints(pattern=patterns.OPERATOR_CLASS, max_length=63)]
 UserId = Annotated[str, StringConstraints(pattern=patterns.USER_ID, max_length=63)]
@@ -26,6 +27,13 @@ COLLECT_DEADLINE_SECONDS = 86400
 Share = Annotated[str, StringConstraints(pattern=patterns.SHARE, max_length=10)]
 SignedShare = Annotated[str, StringConstraints(pattern=patterns.SIGNED_SHARE, max_length=11)]
 Tag = Annotated[str, StringConstraints(pattern=patterns.TAG, max_length=63)]
+
+
+def _without_unseen(url: str) -> str:
+    """Raises ValueError for characters that the pattern can't name in all dialects, such as marks of the direction."""
+    if escape_controls(url) != url:
+        raise ValueError("expected a URL without control characters and bidirectional marks")
+    return url
 
 
 def _with_readable_host(url: str) -> str:
@@ -53,6 +61,7 @@ def _canonical_language(code: str) -> str:
 SourceUrl = Annotated[
     str,
     StringConstraints(pattern=patterns.SOURCE_URL, max_length=2048),
+    AfterValidator(_without_unseen),
     AfterValidator(_with_readable_host),
     AfterValidator(_with_lower_scheme),
 ]

@@ -21,12 +21,19 @@ _REFUSED = (
 )  # fmt: skip
 REFUSED_CHARACTERS = "[" + "".join(rf"\x{{{first:X}}}-\x{{{last:X}}}" for first, last in _REFUSED) + "]"
 """RE2 pattern for CEL."""
-NOT_BLANK = r"[^\s\p{Z}]"
+# Code points without a shape besides spaces: controls, format characters, fillers, variation selectors and tags.
+_SHAPELESS = (
+    (0x00, 0x1F), (0x7F, 0x9F), (0xAD, 0xAD), (0x34F, 0x34F), (0x61C, 0x61C), (0x115F, 0x1160), (0x17B4, 0x17B5),
+    (0x180B, 0x180F), (0x200B, 0x200F), (0x202A, 0x202E), (0x2060, 0x206F), (0x2800, 0x2800), (0x3164, 0x3164),
+    (0xFE00, 0xFE0F), (0xFEFF, 0xFEFF), (0xFFA0, 0xFFA0), (0xFFF9, 0xFFFB), (0x1D173, 0x1D17A), (0xE0000, 0xE0FFF),
+)  # fmt: skip
+NOT_BLANK = r"[^\s\p{Z}" + "".join(rf"\x{{{first:X}}}-\x{{{last:X}}}" for first, last in _SHAPELESS) + "]"
 """RE2 pattern for CEL."""
+_VISIBLE = re.compile(r"[^\s" + "".join(f"{chr(first)}-{chr(last)}" for first, last in _SHAPELESS) + "]")
 _REFUSED_PATTERN = re.compile("[" + "".join(f"{chr(first)}-{chr(last)}" for first, last in _REFUSED) + "]")
 _LONGEST_VALUE = 80
 
-BLANK = "must contain a character other than spaces"
+BLANK = "must contain a character other than spaces and invisible ones"
 NO_CONTROL_CHARACTERS = "must contain no control characters except tabs and line ends, and no bidirectional marks"
 SCALE = "must be greater than 0, such as 0.8: with 0 the LoRA has no effect"
 LEARNING_RATE = "must be greater than 0 and at most 1, such as 0.0004"
@@ -80,7 +87,7 @@ def _training_problems(spec: LoraTrainingSpec) -> Iterator[SpecProblem]:
 def _image_problems(spec: ImageGenerationSpec) -> Iterator[SpecProblem]:
     if makes_other_output(Kind.IMAGE_GENERATION, spec.model):
         yield SpecProblem(field=("model",), value=spec.model, expected=NOT_A_TRAINER)
-    if not spec.prompt.strip():
+    if not _VISIBLE.search(spec.prompt):
         yield SpecProblem(field=("prompt",), value=spec.prompt[:_LONGEST_VALUE], expected=BLANK)
     if found := _REFUSED_PATTERN.search(spec.prompt):
         yield SpecProblem(

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, Plai
 from contentgen_contract import patterns
 from contentgen_contract.base import Sha256, Value
 from contentgen_contract.names import Phase, Stage, Step, Verdict
+from contentgen_contract.texts import escape_controls
 
 
 def _whole_seconds(instant: datetime) -> datetime:
@@ -33,12 +34,17 @@ MAX_LOG = 4096  # characters
 MAX_LOGS = 4  # attempts
 
 
-def _truncate(text: object) -> object:
-    return text[:MAX_MESSAGE] if isinstance(text, str) else text
+def clean_message(text: str) -> str:
+    """A sentence that may repeat the words of others: without control characters, truncated to `MAX_MESSAGE`."""
+    return escape_controls(text)[:MAX_MESSAGE]
 
 
-Message = Annotated[str, BeforeValidator(_truncate), Field(max_length=MAX_MESSAGE)]
-"""A sentence, truncated to `MAX_MESSAGE`: the API server would refuse the whole status for a longer one."""
+def _clean(text: object) -> object:
+    return clean_message(text) if isinstance(text, str) else text
+
+
+Message = Annotated[str, BeforeValidator(_clean), Field(max_length=MAX_MESSAGE)]
+"""A sentence of at most `MAX_MESSAGE` characters: the API server would refuse the whole status for a longer one."""
 
 
 class Cost(Value):
@@ -123,6 +129,26 @@ class ApprovalStatus(Value):
         (),
         max_length=2,
         description="Digests of the approval and the rejection that were set before the run waited; they do not count.",
+    )
+    bound: str | None = Field(
+        None,
+        max_length=32,
+        pattern=patterns.AMOUNT,
+        description="Lowest upper bound of one paid attempt that the status has shown during this wait, in US dollars, "
+        "or unknown. Of an approved run: the bound that the approval covers.",
+    )
+    amount: str | None = Field(
+        None,
+        max_length=32,
+        pattern=patterns.AMOUNT,
+        description="Amount that an approval of the run names: the bound of all attempts left, in US dollars, or "
+        "unknown.",
+    )
+    earlier_bound: str | None = Field(
+        None,
+        max_length=32,
+        pattern=patterns.AMOUNT,
+        description="Bound of an earlier wait or approval of the run, which the price has exceeded since.",
     )
     verdict: Verdict | None = Field(None, description="Approved or Rejected; absent while the run waits.")
     by: str | None = Field(

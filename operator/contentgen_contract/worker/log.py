@@ -21,7 +21,6 @@ _SECRETS = (
     (re.compile(r"\beyJ[\w-]{1,1024}+\.[\w-]++\.[\w-]*"), "***"),
 )
 _RETRY_LINE = re.compile(r"^\S+ (again: .*), pause [0-9.]+, attempt \d+$")  # a line of the worker's retry hook
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _UNIT_STEP = 1000
 
 
@@ -69,11 +68,6 @@ def redact_secrets(text: str) -> str:
     for pattern, instead in _SECRETS:
         text = pattern.sub(instead, text)
     return text
-
-
-def printable(text: str) -> str:
-    """The text without control characters (C0 and C1 except newline and tab), which a terminal would interpret."""
-    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def human_bytes(size: float) -> str:

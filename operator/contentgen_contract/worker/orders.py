@@ -2,18 +2,27 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from contentgen_contract.base import Sha256, Value
 from contentgen_contract.names import Kind, Reason, Stage, Step
-from contentgen_contract.resources.status import MAX_LOG
+from contentgen_contract.resources.status import MAX_LOG, MAX_MESSAGE, clean_message
+from contentgen_contract.texts import escape_controls
 
 MAX_SECONDS = 10_000_000  # of a recording, and of a step of a worker
 _MAX_COUNT = 2**53 - 1  # largest integer that all JSON readers represent exactly
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, le=_MAX_COUNT)]
-Word = Annotated[str, Field(max_length=64)]  # such as a step or a rejection reason
+Word = Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+/;=-]*$")]  # such as a step
+REJECTIONS = (
+    "TooDark", "TooBright", "LowContrast", "Blurred", "BlackBorders", "TextCard", "InTransition", "NoFace",
+    "SeveralFaces", "BetterInShot", "Duplicate", "OverMaximum",
+)  # fmt: skip
+"""Reasons why a worker rejects a frame: the person who approves a price reads them."""
+_Rejection = Annotated[str, Field(pattern=f"^({'|'.join(REJECTIONS)})$")]
+_Sentence = Annotated[str, AfterValidator(clean_message)]
+_Note = Annotated[str, Field(max_length=200), AfterValidator(lambda text: escape_controls(text)[:200])]
 
 
 class Limits(Value):
@@ -60,7 +69,7 @@ class Progress(Value):
 
     step: Step
     fraction: float = Field(ge=0, le=1, allow_inf_nan=False)
-    message: str = Field("", max_length=256)
+    message: _Sentence = Field("", max_length=256)
     remaining_seconds: int | None = Field(None, ge=0, le=7 * 86400)
 
 
@@ -116,7 +125,7 @@ class DatasetFacts(Value):
     type: Literal["dataset"] = "dataset"
     images: int = Field(ge=0, le=100_000)
     scenes: Count
-    rejected: dict[Word, Count] = Field(default_factory=dict, max_length=32)  # rejection reason -> frames
+    rejected: dict[_Rejection, Count] = Field(default_factory=dict, max_length=32)  # rejection reason -> frames
     duration_seconds: Seconds
     width: Count
     height: Count
@@ -135,7 +144,7 @@ class AudioFacts(Value):
     level: Finite | None = None  # dB below full scale of the loud parts
     track: Count = 1
     tracks: Count = 1
-    notes: tuple[Annotated[str, Field(max_length=200)], ...] = Field((), max_length=8)  # remarks for the user
+    notes: tuple[_Note, ...] = Field((), max_length=8)  # remarks for the user
 
 
 class LoraFacts(Value):
@@ -189,7 +198,7 @@ class Outcome(Value):
     stage: Stage
     attempt: int = Field(ge=1)
     reason: Reason
-    message: str = Field("", max_length=1024)
+    message: _Sentence = Field("", max_length=MAX_MESSAGE)
     passing: bool | None = None  # whether a later attempt may succeed after this failure; None: from an older worker
     files: tuple[StoredFile, ...] = Field((), max_length=4096)
     facts: Facts | None = None

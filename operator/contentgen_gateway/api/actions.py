@@ -71,12 +71,20 @@ async def approve(
     actions: ActionsDep,
     job_id: Name,
     run: Annotated[int | None, Query(ge=1, description="Number of the run; 409 if another one waits.")] = None,
+    amount: Annotated[
+        str | None,
+        Query(
+            max_length=32,
+            description="Upper bound of the price that you were shown, in US dollars, or `unknown`: the job's message "
+            "has it. 422 without it, 409 if the price is another one.",
+        ),
+    ] = None,
 ) -> Decided:
-    """Approve the payment of the run that waits for it. 409 if none does.
+    """Approve the payment of the run that waits for it, up to an amount. 409 if none does.
 
     Needs the verb `approve` on the resource.
     """
-    return await actions.decide(caller, job_id, Verdict.APPROVED, run)
+    return await actions.decide(caller, job_id, Verdict.APPROVED, run, amount)
 
 
 @router.post("/{job_id}/reject", status_code=202)

@@ -90,12 +90,16 @@ async def show_waiting_run(  # noqa: PLR0917 - dependencies
 
 @router.post("/jobs/{job_id}/approve")
 async def approve(
-    caller: CallerDep, actions: ActionsDep, job_id: Name, run: Annotated[int | None, Form(ge=1)] = None
+    caller: CallerDep,
+    actions: ActionsDep,
+    job_id: Name,
+    run: Annotated[int | None, Form(ge=1)] = None,
+    amount: Annotated[str | None, Form(max_length=32)] = None,
 ) -> Response:
-    """Approve the run that was shown; without a run number, redirect to the page that shows it."""
-    if run is None:
+    """Approve the run and the price that were shown; without them, redirect to the page that shows them."""
+    if run is None or amount is None:
         return redirect(f"/jobs/{job_id}/approve")
-    await actions.decide(caller, job_id, Verdict.APPROVED, run)
+    await actions.decide(caller, job_id, Verdict.APPROVED, run, amount)
     return redirect(f"/jobs/{job_id}?said=approved")
 
 

@@ -3,6 +3,7 @@
 Each body accepts the fields of its kind's spec and those of the legacy API. Unknown fields are refused by name.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints, ValidationError, model_validator
@@ -49,6 +50,7 @@ _SIZES = {  # fal's names
     "landscape_16_9": (1024, 576),
 }
 SizeName = Literal["square_hd", "square", "portrait_4_3", "portrait_16_9", "landscape_4_3", "landscape_16_9"]
+Path = tuple[str | int, ...]
 Prompt = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 
 
@@ -93,6 +95,11 @@ class JobOrder(JobSpec):
         """Spec with the given fields only, so that the API server sets defaults."""
         raise NotImplementedError
 
+    @property
+    def sent_as(self) -> dict[Path, Path]:
+        """Fields of the body by the fields of the spec that they became; the others have the same path."""
+        return {("notify", 0, "url"): ("webhookUrl",)} if self.webhook_url is not None else {}
+
     def _common(self) -> dict[str, Any]:
         names = {*JobSpec.model_fields, "metadata"}
         webhook = {"notify": [{"url": self.webhook_url}]} if self.webhook_url is not None else {}
@@ -128,6 +135,17 @@ class TrainOrder(JobOrder):
     def kind(self) -> Kind:
         """LoraTraining."""
         return Kind.LORA_TRAINING
+
+    @property
+    def sent_as(self) -> dict[Path, Path]:
+        """As for every body."""
+        names: dict[str, Path] = {
+            "video_url": ("source", "url"),
+            "steps": ("training", "steps"),
+            "learning_rate": ("training", "learningRate"),
+            "trigger": ("triggerWord",),
+        }
+        return super().sent_as | _sent(self, names)
 
     def spec(self) -> dict[str, Any]:
         """Spec of a LoraTraining."""
@@ -170,6 +188,19 @@ class Inputs(Manifest):
     output_format: ImageFormat | None = Field(None, alias="output_format", description="Same as `image.format`.")
     seed: int | None = Field(None, ge=0, le=2147483647, description="Same as `image.seed`.")
 
+    @property
+    def sent_as(self) -> dict[Path, Path]:
+        """As for every body, below `inputs`."""
+        names: dict[str, Path] = {
+            "prompt": ("prompt",),
+            "loras": ("loras",),
+            "image_size": ("image", "size"),
+            "num_images": ("image", "count"),
+            "output_format": ("image", "format"),
+            "seed": ("image", "seed"),
+        }
+        return {at: ("inputs", *path) for at, path in _sent(self, names).items()}
+
     def image(self) -> dict[str, Any]:
         """Fields of `spec.image`."""
         size = self.image_size
@@ -209,6 +240,11 @@ class GenerateOrder(JobOrder):
     def kind(self) -> Kind:
         """ImageGeneration."""
         return Kind.IMAGE_GENERATION
+
+    @property
+    def sent_as(self) -> dict[Path, Path]:
+        """As for every body."""
+        return super().sent_as | (self.inputs.sent_as if self.inputs is not None else {})
 
     @property
     def drawn_with(self) -> list[LoraOrder]:
@@ -251,6 +287,11 @@ class TranscribeOrder(JobOrder):
         """Transcription."""
         return Kind.TRANSCRIPTION
 
+    @property
+    def sent_as(self) -> dict[Path, Path]:
+        """As for every body."""
+        return super().sent_as | _sent(self, dict.fromkeys(("url", "video_url", "audio_url"), ("source", "url")))
+
     def spec(self) -> dict[str, Any]:
         """Spec of a Transcription."""
         spec = self._common() | self._given("source", "options")
@@ -258,8 +299,50 @@ class TranscribeOrder(JobOrder):
         return spec | ({"source": {"url": url}} if url else {})
 
 
-def checked(kind: Kind, spec: dict[str, Any]) -> dict[str, Any]:
-    """Valid spec. Raises Problem 422 for inconsistent fields, before the API server is asked."""
+def _sent(order: Manifest, names: dict[str, Path]) -> dict[Path, Path]:
+    """Fields that a body has, by the paths in the spec that they became; `names`: these paths by field."""
+    fields = type(order).model_fields
+    return {at: (fields[name].alias or name,) for name, at in names.items() if getattr(order, name) is not None}
+
+
+def checked(order: JobOrder, spec: dict[str, Any]) -> dict[str, Any]:
+    """Valid spec of an order. Raises Problem 422 for inconsistent fields, before the API server is asked; it names the
+    fields as the client sent them.
+    """
+    try:
+        return _checked(order.kind, spec)
+    except Problem as problem:
+        errors, sent = problem.more["errors"], order.sent_as
+        found = [each | {"loc": [each["loc"][0], *_as_sent(each["loc"][1:], sent)]} for each in errors]
+        detail = _renamed(problem.detail, errors[0]["loc"][1:], found[0]["loc"][1:])
+        raise Problem(problem.status, detail, errors=found) from None
+
+
+def _as_sent(path: Sequence[str | int], sent: dict[Path, Path]) -> Path:
+    """A path in the spec as one in the body."""
+    for end in range(len(path), 0, -1):
+        if (at := sent.get(tuple(path[:end]))) is not None:
+            return (*at, *path[end:])
+    return tuple(path)
+
+
+def _renamed(detail: str, old: Sequence[str | int], new: Sequence[str | int]) -> str:
+    """The text of an error with another path at its beginning."""
+    for written in (_dotted, _with_indexes):
+        if old and detail.startswith(written(old)):
+            return written(new) + detail.removeprefix(written(old))
+    return detail
+
+
+def _dotted(path: Sequence[str | int]) -> str:
+    return ".".join(map(str, path))
+
+
+def _with_indexes(path: Sequence[str | int]) -> str:
+    return "".join(f"[{each}]" if isinstance(each, int) else f".{each}" for each in path).removeprefix(".")
+
+
+def _checked(kind: Kind, spec: dict[str, Any]) -> dict[str, Any]:
     try:
         parsed = SPECS[kind].model_validate(spec)
     except ValidationError as error:

@@ -21,7 +21,10 @@ _ACTIONS = (
     (re.compile(re.escape(RERUN_ADVICE)), "retry"),
     (re.compile(rf"the annotation {re.escape(RERUN_ANNOTATION)}(?: with a new value)?"), "retry"),
     (re.compile(rf"the annotation {re.escape(COLLECT_ANNOTATION)}=[0-9-]+"), "collect"),
-    (re.compile(r"kubectl contentgen approve \S+, or the annotations .* and \S+=<your user name>"), "approve"),
+    (
+        re.compile(r"kubectl contentgen approve \S+, or the annotations \S+=([0-9]+)-(\S+) and \S+=<your user name>"),
+        r"approve?run=\1&amount=\2",
+    ),
 )
 
 
@@ -36,6 +39,7 @@ class JobRunState:
     billed: bool | None  # of a cancelled run; None: unknown
     asked_again: bool  # another run is requested and has not begun
     rerun: str | None
+    amount: str | None  # that an approval of the run names
 
     @classmethod
     def parse(cls, body: Body) -> Self:
@@ -49,6 +53,7 @@ class JobRunState:
             billed=given.run.billed if given.run else None,
             asked_again=given.rerun_requested,
             rerun=given.rerun,
+            amount=given.run.approval_amount if given.run else None,
         )
 
     @property
@@ -92,6 +97,19 @@ def estimate_of(body: Body) -> Estimate | None:
     except InvalidOperation:
         known = False
     return Estimate(amount, str(cost.get("currency") or ""), str(cost.get("source") or "")) if known else None
+
+
+def require_amount(state: JobRunState, amount: str | None) -> str:
+    """Amount that an approval of the run that waits names. Raises Problem 422 without one, 409 for another one."""
+    if state.amount is None:
+        raise Problem(409, "the operator has not shown the price of the run yet")
+    expected = f"run {state.number} costs at most {state.amount} USD; an approval names that: amount={state.amount}"
+    if amount is None:
+        errors = [{"loc": ["query", "amount"], "msg": expected}]
+        raise Problem(422, f"amount: {expected}", errors=errors, amount=state.amount)
+    if amount != state.amount:
+        raise Problem(409, f"the price is another than {amount[:32]!r}: {expected}", amount=state.amount)
+    return amount
 
 
 def require_waiting(state: JobRunState, run: int | None) -> int:
@@ -168,7 +186,7 @@ def ignored_annotations(body: Body) -> tuple[str, ...]:
     """Sentences about annotations that name no run or purchase, each with the expected value."""
     state = JobRunState.parse(body)
     given = body["metadata"].get("annotations") or {}
-    verdicts = describe_ignored_verdict(given, state.phase, state.number)
+    verdicts = describe_ignored_verdict(given, state.phase, state.number, state.amount)
     return (*describe_ignored(given, state.phase, state.number, resubmit_token(state)), *verdicts)
 
 

@@ -108,7 +108,7 @@ def call_of(case: DecisionInput, loras: tuple[LoraView, ...]) -> Call:
     """The paid call of a run with these trained LoRAs."""
     user = asset_user(case.resource, case.spec)
     job = kinds.CallContext(user_id=user, job_id=case.resource.ref.uid, version=case.run.version)
-    return kinds.call_of(case.spec, job, case.key, loras)
+    return kinds.call_of(case.spec, job, case.key, loras, case.policy.speech_models)
 
 
 def _account_transition(case: DecisionInput, planned: Purchase, account: str | None) -> LedgerTransition:

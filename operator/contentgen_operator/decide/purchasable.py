@@ -4,7 +4,7 @@ from difflib import SequenceMatcher
 
 from contentgen_contract.names import Kind, Phase, Reason
 from contentgen_contract.resources.models import full_name, model_of, names_of
-from contentgen_contract.resources.prices import PRICES, is_trainer
+from contentgen_contract.resources.prices import BUILT_IN_MODELS, PRICES, is_trainer
 from contentgen_contract.resources.spec import TranscriptionSpec
 from contentgen_contract.resources.spec_checks import first_problem, makes_other_output
 from contentgen_operator.decide.cancellation import stop_before_payment
@@ -13,7 +13,6 @@ from contentgen_operator.state.decision_input import DecisionInput, RunState
 from contentgen_operator.state.plan import Plan
 
 _MAX_ALTERNATIVES = 5
-_PRICE_WAIT_SECONDS = 60.0
 _NAME_WAIT_SECONDS = 30.0  # fallback for a missed event of the other resource
 
 
@@ -22,23 +21,13 @@ def refused(case: DecisionInput) -> Plan | None:
     if (found := first_problem(case.spec)) is not None:
         reason = Reason.MODEL_NOT_ALLOWED if found.field[-1] == "model" else Reason.INVALID_SPEC
         return stop_before_payment(case, reason, f"{found}; {unpaid_text(case)}")
-    if (message := _model_refused(case)) and not case.observed.price.problem:
+    if message := _model_refused(case):
         return stop_before_payment(case, Reason.MODEL_NOT_ALLOWED, f"{message}; {unpaid_text(case)}")
     return None
 
 
 def waits(case: DecisionInput) -> Plan | None:
     """The plan of a run that may not buy yet; None: it may."""
-    if message := _model_refused(case):
-        text = (
-            f"{message}, because {case.observed.price.problem}; the price is read again, and nothing is paid until then"
-        )
-        run_state = RunState(phase=before_submission(case), reason=Reason.PROVIDER_UNAVAILABLE, message=text)
-        return new_plan(case, run_state, again=_PRICE_WAIT_SECONDS)
-    return _waits_for_name(case)
-
-
-def _waits_for_name(case: DecisionInput) -> Plan | None:
     other = case.observed.same_lora_name
     if other is None:
         return None
@@ -65,15 +54,16 @@ def _model_refused(case: DecisionInput) -> str:
     if isinstance(case.spec, TranscriptionSpec):  # it has no model field
         return ""
     model, listed = model_of(case.spec), case.policy.models_allowed
-    if model in map(full_name, listed) if listed else case.price is not None:
+    if model in (map(full_name, listed) if listed else BUILT_IN_MODELS):
         return ""
-    why = "the operator's models.allowed does not list it" if listed else "it has no known price"
-    return f"{_MODEL_FIELDS[case.kind]}: {model[:128]!r} may not be bought: {why}; {alternatives(case)}"
+    why = "does not list it" if listed else "is empty, which allows the built-in ones"
+    field = _MODEL_FIELDS[case.kind]
+    return f"{field}: {model[:128]!r} may not be bought: the operator's models.allowed {why}; {alternatives(case)}"
 
 
 def alternatives(case: DecisionInput) -> str:
     """Text that lists models of this kind that may be bought, the most similar name first."""
-    listed = case.policy.models_allowed or tuple(case.policy.prices)
+    listed = case.policy.models_allowed or BUILT_IN_MODELS
     fitting = {full_name(each) for each in listed if _fits(case.kind, each)}
     model = model_of(case.spec)
     near = sorted(fitting, key=lambda name: (-SequenceMatcher(None, model, name).ratio(), name))

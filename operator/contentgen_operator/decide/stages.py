@@ -4,8 +4,16 @@ from datetime import datetime, timedelta
 
 from contentgen_contract.names import VERDICTS, Reason, Stage
 from contentgen_contract.records import keys
-from contentgen_contract.resources.status import MAX_LOGS, MAX_MESSAGE, JobRef, ResourceStatus, RunStatus, StageLog
-from contentgen_contract.texts import bare_urls
+from contentgen_contract.resources.status import (
+    MAX_LOG,
+    MAX_LOGS,
+    MAX_MESSAGE,
+    JobRef,
+    ResourceStatus,
+    RunStatus,
+    StageLog,
+)
+from contentgen_contract.texts import bare_urls, escape_controls
 from contentgen_contract.worker.orders import Outcome, StoredFile
 from contentgen_operator.decide import collect_retries
 from contentgen_operator.decide.planning import SOON, fail, new_plan
@@ -58,9 +66,14 @@ def with_log(run: RunStatus, stage: Stage, text: str) -> RunStatus:
     """The run with the last log lines of a stage's current attempt."""
     if not text:
         return run
-    log = StageLog(stage=stage, attempt=run.stage_attempt, text=bare_urls(text))
+    log = StageLog(stage=stage, attempt=run.stage_attempt, text=_log_text(text))
     others = [each for each in run.logs if (each.stage, each.attempt) != (log.stage, log.attempt)]
     return run.model_copy(update={"logs": tuple([*others, log][-MAX_LOGS:])})
+
+
+def _log_text(text: str) -> str:
+    """A log without queries of URLs and control characters: anybody with exec rights writes into it."""
+    return escape_controls(bare_urls(text), "\n\t")[-MAX_LOG:]
 
 
 def lost_job(case: DecisionInput, planned: ResourceStatus) -> JobView | None:

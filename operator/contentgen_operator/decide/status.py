@@ -7,8 +7,8 @@ from pydantic import ValidationError
 
 from contentgen_contract.names import RERUN_ANNOTATION, Kind, Phase, Reason, Step, progress_at
 from contentgen_contract.resources.prices import format_dollars
-from contentgen_contract.resources.status import CollectStatus, Cost, ResourceStatus, RunStatus
-from contentgen_contract.texts import bare_urls, plain_text
+from contentgen_contract.resources.status import CollectStatus, Cost, ResourceStatus, RunStatus, clean_message
+from contentgen_contract.texts import bare_urls
 from contentgen_operator.decide import history_searches
 from contentgen_operator.decide.conditions import ConditionInput, conditions
 from contentgen_operator.state import kinds
@@ -34,7 +34,7 @@ _WITHOUT_RESULT = (PurchaseState.FAILED, PurchaseState.CANCELLED)  # never adopt
 
 
 def build_status(case: DecisionInput, run_state: RunState, run: RunStatus) -> ResourceStatus:
-    run_state = run_state.model_copy(update={"message": bare_urls(plain_text(run_state.message))})
+    run_state = run_state.model_copy(update={"message": clean_message(bare_urls(run_state.message))})
     last = case.resource.status
     fresh = last.run is None or last.run.number != run.number
     purchase = case.observed.purchase
@@ -64,7 +64,7 @@ def build_status(case: DecisionInput, run_state: RunState, run: RunStatus) -> Re
         progress=progress,
         stage=stage,
         reason=run_state.reason,
-        message=run_state.message[:1024],
+        message=run_state.message,
         estimated_completion_time=_eta(case, run_state, last, progress),
         start_time=run.started_at,
         completion_time=case.now if run_state.phase.terminal else None,
@@ -285,7 +285,7 @@ def with_settled_cost(resource: Resource, observed: Observation) -> ResourceStat
 def invalid_spec_status(resource: Resource, error: ValidationError, now: datetime) -> ResourceStatus:
     """Status of a resource with an invalid spec: one that the CRD's schema cannot refuse, or an older schema let in."""
     first = error.errors()[0]
-    message = f"{_manifest_field(first['loc'])}: {first['msg']}"
+    message = clean_message(f"{_manifest_field(first['loc'])}: {first['msg']}")
     state = ConditionInput(
         kind=resource.ref.kind,
         phase=Phase.FAILED,
@@ -318,7 +318,7 @@ def job_refused_status(resource: Resource, planned: ResourceStatus, message: str
         kind=resource.ref.kind,
         phase=phase or Phase.PENDING,
         reason=Reason.JOB_REFUSED,
-        message=message[:1024],
+        message=clean_message(message),
         prepared=run is not None and run.facts is not None,
         submitted=run is not None and run.request_id is not None,
         generation=planned.observed_generation,
@@ -347,6 +347,7 @@ def store_unavailable_status(resource: Resource, message: str, now: datetime) ->
     if last.phase is not None and last.phase.terminal:
         return last
     phase = last.phase or Phase.PENDING
+    message = clean_message(message)
     state = ConditionInput(
         kind=resource.ref.kind,
         phase=phase,
@@ -362,7 +363,7 @@ def store_unavailable_status(resource: Resource, message: str, now: datetime) ->
             "job_id": resource.ref.uid,
             "phase": phase,
             "reason": Reason.STORE_UNAVAILABLE,
-            "message": message[:1024],
+            "message": message,
             "conditions": conditions(state, last, now),
         }
     )

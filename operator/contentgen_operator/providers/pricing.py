@@ -1,6 +1,7 @@
 """Unit prices from fal's platform API, `GET /v1/models/pricing`, cached for an hour.
 
-No payment depends on the answer: without one, the built-in table and `models.allowed` decide.
+A model may be bought by its name alone (`models.allowed`). Without an answer the built-in table has the price, except
+for a run with an approval, which waits for the answer.
 """
 
 import asyncio
@@ -49,7 +50,7 @@ class NoPrices:
 
 class FalPrices:
     """Unit prices from fal's pricing endpoint; `tls` has the CAs. A failed request is repeated after a minute; until
-    then the last known price is used.
+    then the last known price is returned beside the problem.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class FalPrices:
             return known
         found = await self._looked_up(model, account)
         if found.problem and known.price is not None:
-            found = known
+            found = PriceLookup(price=known.price, problem=found.problem)
             until = self._clock() + _RETRY_SECONDS
         else:
             until = self._clock() + (_RETRY_SECONDS if found.problem else _FRESH_SECONDS)

@@ -5,10 +5,10 @@ from datetime import datetime
 from contentgen_contract.base import Value
 from contentgen_contract.names import Kind, Phase, Reason, Stage, Step
 from contentgen_contract.records import keys
-from contentgen_contract.resources.models import model_of
-from contentgen_contract.resources.prices import PRICES, Price, estimate, upper_bound
+from contentgen_contract.resources.models import TRANSCRIBER, model_of
+from contentgen_contract.resources.prices import PRICES, SPEECH_MODELS, Price, estimate, speech_prices, upper_bound
 from contentgen_contract.resources.sources import SourceGrant
-from contentgen_contract.resources.spec import Spec
+from contentgen_contract.resources.spec import Spec, TranscriptionSpec
 from contentgen_contract.resources.status import RunStatus
 from contentgen_contract.worker.orders import Limits
 from contentgen_operator.state import kinds
@@ -32,8 +32,9 @@ class Policy(Value):
     prices: dict[str, Price] = PRICES  # the built-in table, overridden by the administrator's prices
     own_prices: frozenset[str] = frozenset()  # models with an administrator's price
     unreachable_for: frozenset[str] = frozenset()  # providers that cannot fetch files from the bucket
+    speech_models: tuple[str, ...] = SPEECH_MODELS  # of AssemblyAI, the preferred one first
     approval_required: bool = False  # of every run
-    models_allowed: tuple[str, ...] = ()  # empty: models with a known price
+    models_allowed: tuple[str, ...] = ()  # empty: the built-in ones
 
 
 class DecisionInput(Value):
@@ -104,7 +105,19 @@ class DecisionInput(Value):
     @property
     def bound_micros(self) -> int | None:
         """Upper bound of the cost of one paid attempt in micro-dollars, by the current price; None: unknown."""
-        price, listed = self.price, self.policy.prices.get(model_of(self.spec))
+        listed = self.policy.prices.get(model_of(self.spec))
+        bounds = [self._bound_at(price, listed) for price in self._possible_prices]
+        known = [each for each in bounds if each is not None]
+        return max(known) if len(known) == len(bounds) else None
+
+    @property
+    def _possible_prices(self) -> tuple[Price | None, ...]:
+        """Prices of the models that the provider may use: AssemblyAI chooses one of the speech models."""
+        if isinstance(self.spec, TranscriptionSpec) and TRANSCRIBER not in self.policy.own_prices:
+            return speech_prices(self.policy.prices, self.policy.speech_models)
+        return (self.price,)
+
+    def _bound_at(self, price: Price | None, listed: Price | None) -> int | None:
         if price is None:
             return None
         same_unit = listed is not None and listed.unit is price.unit

@@ -194,15 +194,20 @@ def _sound_problem(seconds: float, size: int) -> str:
     return f"{_SOUND} has {size} bytes, which are {max(least, 0):.0f} to {most:.0f} s of audio, and not {seconds:.0f} s"
 
 
-def call_of(spec: Spec, job: CallContext, key: PurchaseKey, loras: tuple[LoraView, ...]) -> Call:
-    """The paid call. Inputs are `StoredObject`s; `act` signs their URLs when it sends."""
+def call_of(
+    spec: Spec, job: CallContext, key: PurchaseKey, loras: tuple[LoraView, ...], speech_models: Sequence[str] = ()
+) -> Call:
+    """The paid call. Inputs are `StoredObject`s; `act` signs their URLs when it sends.
+
+    `speech_models`: those of a transcript. Without them the call is for a search, which does not compare them.
+    """
     match spec:
         case LoraTrainingSpec():
             return _training(spec, job)
         case ImageGenerationSpec():
             return _generation(spec, key, loras)
         case TranscriptionSpec():
-            return _transcription(spec, job)
+            return _transcription(spec, job, speech_models)
 
 
 def sent_call(spec: Spec, key: PurchaseKey, purchase: Purchase) -> Call:
@@ -267,13 +272,15 @@ def _generation(spec: ImageGenerationSpec, key: PurchaseKey, loras: tuple[LoraVi
     )
 
 
-def _transcription(spec: TranscriptionSpec, job: CallContext) -> Call:
+def _transcription(spec: TranscriptionSpec, job: CallContext, speech_models: Sequence[str]) -> Call:
     sound = _prepared(Kind.TRANSCRIPTION, job) + "audio.flac"
     language = spec.options.language
     arguments: dict[str, Any] = {
         "audio_url": StoredObject(key=sound),
         "speaker_labels": spec.options.speaker_labels,
     } | ({"language_detection": True} if language == "auto" else {"language_code": language})
+    if speech_models:
+        arguments["speech_models"] = list(speech_models)
     return Call(provider="assemblyai", model=TRANSCRIBER, arguments=arguments, correlation_key=sound)
 
 

@@ -13,7 +13,7 @@ from contentgen_sandbox.assemblyai import transcript
 from contentgen_sandbox.faults import status_fault
 from contentgen_sandbox.fetch import SandboxFetchError, fetch
 from contentgen_sandbox.jobs import JobProgress, ModelError, SandboxJob
-from contentgen_sandbox.ledger import SPEECH_MODEL, SandboxLedger, transcription_usd
+from contentgen_sandbox.ledger import SandboxLedger, transcription_usd
 from contentgen_sandbox.media import receive_file, uploads_folder
 from contentgen_sandbox.sandbox import SandboxPurchase, account_of, new_id, of, read_object, secret_of, url_marker
 from contentgen_sandbox.settings import SandboxSettings
@@ -21,7 +21,12 @@ from contentgen_sandbox.settings import SandboxSettings
 router = APIRouter(prefix="/assemblyai/v2")
 MODEL = "best"
 STATUS = {"queued": "queued", "running": "processing"}
-ECHOED = ("speaker_labels", "punctuate", "format_text", "language_detection", "webhook_url", "speech_model")
+# Languages of each speech model; None: all. A request falls back to the next model of its list.
+_MANY = ("en", "es", "pt", "fr", "de", "it", "tr", "nl", "sv", "no", "da", "fi", "hi", "vi", "ar", "he", "ja", "zh")
+SPEECH_MODELS: dict[str, tuple[str, ...] | None] = {
+    "assemblyai-stt-3-7": _MANY, "universal-3-5-pro": _MANY, "universal-2": None,
+}  # fmt: skip
+ECHOED = ("speaker_labels", "punctuate", "format_text", "language_detection", "webhook_url", "speech_models")
 DELETED = "Deleted by user."
 
 
@@ -55,9 +60,34 @@ async def create(request: Request) -> Response:
     audio_url = (arguments or {}).get("audio_url")
     if arguments is None or not isinstance(audio_url, str) or not 0 < len(audio_url) <= 8192:
         raise RequestRefused(400, "'audio_url' is a required field.")
+    _require_speech_models(arguments)
     amount = Decimal(0)  # settled when the length is known
     purchase = SandboxPurchase("assemblyai", MODEL, arguments, "transcription", amount, url_marker(audio_url), account)
     return JSONResponse(_shape(await sandbox.accept(purchase, request)))
+
+
+def _require_speech_models(arguments: dict[str, Any]) -> None:
+    """AssemblyAI once refused a request without `speech_models`, and now takes a model by the age of the account.
+
+    Raises RequestRefused for a missing, unknown or singular model.
+    """
+    models = arguments.get("speech_models")
+    if "speech_model" in arguments:
+        raise RequestRefused(400, "'speech_model' is no longer supported. Use 'speech_models'.")
+    if not isinstance(models, list) or not models:
+        raise RequestRefused(400, '"speech_models" must be a non-empty list')
+    if unknown := [each for each in models if each not in SPEECH_MODELS]:
+        raise RequestRefused(400, f"'speech_models' has {unknown[0]!r}; accepted are {', '.join(SPEECH_MODELS)}")
+
+
+def speech_model(wanted: dict[str, Any]) -> str:
+    """Model of the request's list that has its language. Raises ModelError if none has."""
+    language = str(wanted.get("language_code") or "en").partition("_")[0].lower()
+    for each in wanted["speech_models"]:
+        known = SPEECH_MODELS[each]
+        if known is None or language in known:
+            return str(each)
+    raise ModelError(f"the language {language!r} is supported by no model in 'speech_models'", kind="language")
 
 
 @router.get("/transcript")
@@ -214,11 +244,12 @@ def transcribe(
             raise ModelError(message, kind="download_error") from error
         except transcript.NoSpeechError as error:
             raise ModelError(str(error), kind="no_audio") from error
+    model = speech_model(job.input)
     progress.wait(settings.transcript_seconds)
     seconds = whole_seconds(milliseconds)
     labels = job.input.get("speaker_labels") is True
-    ledger.settle(job.id, transcription_usd(seconds, speaker_labels=labels), f"transcription of {seconds} s")
-    return _output(transcript.speak(milliseconds, str(url_marker(url))), milliseconds, job.input)
+    ledger.settle(job.id, transcription_usd(seconds, model, speaker_labels=labels), f"transcription of {seconds} s")
+    return _output(transcript.speak(milliseconds, str(url_marker(url))), milliseconds, model, job.input)
 
 
 def whole_seconds(milliseconds: int) -> int:
@@ -226,7 +257,9 @@ def whole_seconds(milliseconds: int) -> int:
     return max(1, round(milliseconds / 1000))
 
 
-def _output(words: tuple[transcript.ScriptWord, ...], milliseconds: int, wanted: dict[str, Any]) -> dict[str, Any]:
+def _output(
+    words: tuple[transcript.ScriptWord, ...], milliseconds: int, model: str, wanted: dict[str, Any]
+) -> dict[str, Any]:
     speakers = wanted.get("speaker_labels") is True
 
     def passages(by: str) -> list[dict[str, Any]]:
@@ -240,7 +273,7 @@ def _output(words: tuple[transcript.ScriptWord, ...], milliseconds: int, wanted:
         "paragraphs": passages("paragraph"),
         "confidence": transcript.confidence(words),
         "audio_duration": whole_seconds(milliseconds),
-        "speech_model_used": SPEECH_MODEL,
+        "speech_model_used": model,
     }
     if wanted.get("language_detection") is True:
         output |= {"language_code": "en", "language_confidence": 0.98}

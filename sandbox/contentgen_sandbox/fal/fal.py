@@ -19,6 +19,18 @@ HISTORY_WINDOW = timedelta(hours=24)
 HISTORY_OF_ONE = timedelta(days=90)  # for a query by request id
 BILLING_WINDOW, BILLING_SPAN = timedelta(hours=24), timedelta(days=90)  # without a start; between start and end
 BILLING_KEY = "billing"  # prefix of keys with the billing permission
+# fal prices every public endpoint: US dollars and unit of some that the sandbox does not run.
+OTHER_PRICES = {
+    "fal-ai/veo3.1": (0.20, "seconds"),
+    "fal-ai/veo3.1/fast": (0.10, "seconds"),
+    "fal-ai/kling-video/v3/pro/text-to-video": (0.112, "seconds"),
+    "bytedance/seedance-2.0/text-to-video": (0.014, "1000 tokens"),
+    "fal-ai/ltx-2.3/text-to-video": (0.06, "seconds"),
+    "fal-ai/krea-2-trainer": (0.003, "steps"),
+    "fal-ai/flux-lora-portrait-trainer": (0.0024, "steps"),
+    "fal-ai/flux-2-trainer": (0.008, "steps"),
+    "fal-ai/florence-2-large/caption": (0.001, "compute seconds"),
+}
 
 
 def authorise(request: Request) -> str:
@@ -139,22 +151,18 @@ async def cancel(request: Request, owner: str, alias: str, request_id: str) -> R
 
 @history.get("/v1/models/pricing")
 async def pricing(request: Request, endpoint_id: Annotated[list[str], Query(max_length=50)]) -> Response:
-    """Unit prices of the known models; 404 if none of the requested ones is known, as at fal."""
+    """Unit prices of the sandbox's models and of some others; 404 if none of the requested ones is known, as at fal."""
     authorise(request)
     names = [name for item in endpoint_id for name in item.split(",")]
-    if not any(name in MODELS for name in names):
+    known = OTHER_PRICES | {name: (PRICES[name].micros / USD, f"{PRICES[name].unit}s") for name in MODELS}
+    prices = [
+        {"endpoint_id": name, "unit_price": known[name][0], "unit": known[name][1], "currency": "USD"}
+        for name in names
+        if name in known
+    ]
+    if not prices:
         error = {"type": "not_found", "message": "No pricing information found"}
         return JSONResponse({"error": error}, 404)
-    prices = [
-        {
-            "endpoint_id": name,
-            "unit_price": PRICES[name].micros / USD,
-            "unit": f"{PRICES[name].unit}s",
-            "currency": "USD",
-        }
-        for name in names
-        if name in MODELS
-    ]
     return JSONResponse({"prices": prices, "has_more": False, "next_cursor": None})
 
 

@@ -428,9 +428,19 @@ def approvals_without_the_verb(place: AttemptPlace) -> Iterator[Asked]:
             yield "approvals", who, patch(f"approve {each.plural} by {who.name}", held, body, says_too)
 
 
+def lowered_approvals(place: AttemptPlace) -> Iterator[Asked]:
+    """`spec.approval` set to Automatic, or removed, by users with all rights but `approve`."""
+    path = ours(Kind.IMAGE_GENERATION, place.namespace, "waiting")
+    for who in (place.owner, place.editor, place.maker):
+        for value in ("Automatic", None):
+            says = 'spec.approval: "Manual" asks for an approval of each payment'
+            yield "approvals", who, patch(f"approval={value} by {who.name}", path, {"spec": {"approval": value}}, says)
+
+
 def approval_attempts(place: AttemptPlace) -> Iterator[Asked]:
     """Approvals and rejections without the verb, in another's name, of another run, and by a forged status."""
     yield from approvals_without_the_verb(place)
+    yield from lowered_approvals(place)
     kind, others = Kind.IMAGE_GENERATION, "alice@example.com"
     path, alice = ours(kind, place.namespace, "waiting"), place.as_user(others)
     for by in (GATEWAY, place.operator.name, "", "Alice@example.com", f"{others} "):

@@ -51,7 +51,7 @@ def uids(world: ClusterWorld, film: str, bob: GatewayTenant) -> Iterator[dict[st
         "loraName": "approved", "triggerWord": "ap", "source": {"url": film}, "training": {"steps": 500},
         "dataset": {"minImages": 8, "maxImages": 10}, "approval": "Manual",
     }  # fmt: skip
-    early = {APPROVE: "1", BY: APPROVER}
+    early = {APPROVE: "1-0.025", BY: APPROVER}
     yield {
         "training": world.apply(LORA, "training", training),
         "early": world.apply(PICTURE, "early", picture("an approval in the manifest"), early),
@@ -84,7 +84,8 @@ def annotate(world: ClusterWorld, user: str, name: str, *annotations: str) -> st
 
 def test_a_run_waits_with_its_price_unpaid(world: ClusterWorld, uids: dict[str, str]) -> None:
     status = waiting(world, "edited")
-    assert status["message"].startswith("run 1 waits for an approval: about 0.0250 USD; nothing is paid before")
+    price = "about 0.0250 USD, at most 0.025 USD"
+    assert status["message"].startswith(f"run 1 waits for an approval: {price}; nothing is paid before")
     assert status["cost"]["estimated"] == "0.0250"
     assert paid(world, uids["edited"]) == []
 
@@ -114,7 +115,7 @@ def test_an_edit_lapses_the_approval_in_the_same_request_and_the_plugin_approves
 ) -> None:
     waiting(world, "edited")
     change = {
-        "metadata": {"annotations": {APPROVE: "1", BY: APPROVER}},
+        "metadata": {"annotations": {APPROVE: "1-0.025", BY: APPROVER}},
         "spec": {"prompt": "the inputs after the edit"},
     }
     patch = ("--type=merge", "--patch", json.dumps(change))
@@ -138,7 +139,8 @@ def test_an_approval_in_the_manifest_lapses_and_the_gateway_approves_for_a_calle
     assert "with the verb approve" in refused.text
     assert waiting(world, "early")["run"]["approval"].get("verdict") is None
     assert paid(world, uids["early"]) == []
-    bob.ask(path)
+    amount = waiting(world, "early")["run"]["approval"]["amount"]
+    bob.ask(f"{path}?run=1&amount={amount}")
     run = world.wait_for_end(PICTURE, "early")["status"]["run"]
     assert run["approval"]["by"] == f"system:serviceaccount:{bob.namespace}:person"
     assert paid(world, uids["early"]) == [run["requestId"]]

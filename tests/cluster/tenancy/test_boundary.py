@@ -326,6 +326,13 @@ def test_an_approval_needs_the_verb_and_names_its_user(place: AttemptPlace) -> N
                 assert answer.allowed, answer
 
 
+def test_the_field_of_the_spec_is_lowered_with_the_verb(place: AttemptPlace) -> None:
+    path = ours(Kind.IMAGE_GENERATION, place.namespace, "waiting")
+    for value in ("Automatic", None):
+        answer = place.as_user("alice@example.com")(patch("lowered", path, {"spec": {"approval": value}}))
+        assert answer.allowed, answer
+
+
 def test_an_approval_cannot_be_prepared_in_a_class_without_a_policy(place: AttemptPlace) -> None:
     """No policy looks at the annotations of a resource in such a class, and a waiting one would bring them back."""
     path = ours(Kind.IMAGE_GENERATION, place.namespace, "waiting")

@@ -12,6 +12,7 @@ from typing import Any
 import mongomock
 import pytest
 
+from contentgen_contract.resources.prices import SPEECH_MODELS
 from contentgen_operator.background.settlement import ChargeSettlement
 from contentgen_operator.components import build_providers, fal_billing
 from contentgen_operator.providers.accounts import ProviderAccounts
@@ -52,7 +53,8 @@ def transcription(server: SandboxServer) -> Call:
         sound.setframerate(8000)
         sound.writeframes(b"\0\1" * 8000)
     name = f"audio-{secrets.token_hex(4)}.wav"
-    arguments = {"audio_url": f"{server.put_media(name, buffer.getvalue())}?signature=secret"}
+    url = server.put_media(name, buffer.getvalue())
+    arguments = {"audio_url": f"{url}?signature=secret", "speech_models": list(SPEECH_MODELS)}
     return Call(provider="assemblyai", model="assemblyai/universal", arguments=arguments, correlation_key=name)
 
 

@@ -14,7 +14,7 @@ import mongomock
 import pytest
 from PIL import Image
 
-from contentgen_contract.resources.prices import PRICES, USD, amount
+from contentgen_contract.resources.prices import PRICES, SPEECH_MODELS, USD, amount
 from contentgen_operator.background.settlement import ChargeSettlement
 from contentgen_operator.providers.assemblyai import AssemblyAI
 from contentgen_operator.providers.base import AccessRefused, Busy, KeyRefused, MaybeAccepted, Provider, Refused
@@ -100,6 +100,7 @@ def transcription(server: SandboxServer) -> Call:
     name = f"audio-{secrets.token_hex(4)}.wav"
     url = server.put_media(name, buffer.getvalue())
     arguments = {"audio_url": f"{url}?signature=secret", "speaker_labels": True, "language_detection": True}
+    arguments["speech_models"] = list(SPEECH_MODELS)
     return Call(provider="assemblyai", model="assemblyai/universal", arguments=arguments, correlation_key=name)
 
 

@@ -5,6 +5,7 @@ import math
 import struct
 import wave
 from collections.abc import Iterator
+from typing import Any
 
 import assemblyai
 import httpx
@@ -15,6 +16,7 @@ from assemblyai.types import TranscriptRequest
 from contentgen_sandbox.testing import SandboxServer
 
 SECONDS = 30
+MODELS = ["universal-3-5-pro", "universal-2"]
 # The SDK itself calls pydantic 1 methods.
 pytestmark = pytest.mark.filterwarnings("ignore::pydantic.PydanticDeprecatedSince20")
 
@@ -45,8 +47,8 @@ def client(server: SandboxServer) -> Iterator[assemblyai.Client]:
     made.http_client.close()
 
 
-def transcribe(client: assemblyai.Client, source: str, **options: bool) -> assemblyai.Transcript:
-    config = assemblyai.TranscriptionConfig(**options)
+def transcribe(client: assemblyai.Client, source: str, **options: Any) -> assemblyai.Transcript:
+    config = assemblyai.TranscriptionConfig(**({"speech_models": MODELS} | options))
     return assemblyai.Transcriber(client=client, config=config).transcribe(source)
 
 
@@ -111,12 +113,47 @@ def test_a_wrong_key_and_an_unknown_id(server: SandboxServer, client: assemblyai
     with pytest.raises(assemblyai.TranscriptError, match="not found"):
         api.get_transcript(client.http_client, "unknown")
     with pytest.raises(assemblyai.TranscriptError, match="audio_url"):
-        api.create_transcript(client.http_client, TranscriptRequest(audio_url=""))
+        api.create_transcript(client.http_client, TranscriptRequest(audio_url="", speech_models=MODELS))
     assert server.ledger()["entries"] == []
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"speech_models": []},
+        {"speech_models": "universal-2"},
+        {"speech_models": ["universal-9"]},
+        {"speech_models": MODELS, "speech_model": "best"},
+    ],
+)
+def test_a_request_names_known_speech_models(server: SandboxServer, given: dict[str, Any]) -> None:
+    url, headers = f"{server.assemblyai_url}/v2/transcript", {"authorization": "key"}
+    answer = httpx.post(url, json={"audio_url": f"{server.url}/media/talk.wav"} | given, headers=headers)
+    assert answer.status_code == 400
+    assert "speech_model" in answer.json()["error"]
+    assert server.ledger()["entries"] == []
+
+
+@pytest.mark.parametrize(
+    ("models", "language", "used"),
+    [
+        (MODELS, "en", "universal-3-5-pro"),
+        (MODELS, "hu", "universal-2"),
+        (["assemblyai-stt-3-7", "universal-2"], "en", "assemblyai-stt-3-7"),
+        (["universal-3-5-pro"], "hu", None),
+    ],
+)
+def test_the_first_model_that_has_the_language(
+    server: SandboxServer, client: assemblyai.Client, models: list[str], language: str, used: str | None
+) -> None:
+    done = transcribe(client, f"{server.url}/media/talk.wav", speech_models=models, language_code=language)
+    assert (done.json_response or {}).get("speech_model_used") == used
+    assert (done.status == assemblyai.TranscriptStatus.completed) == (used is not None)
+
+
 def test_faults(server: SandboxServer, client: assemblyai.Client) -> None:
-    request = TranscriptRequest(audio_url=f"{server.url}/media/talk.wav")
+    request = TranscriptRequest(audio_url=f"{server.url}/media/talk.wav", speech_models=MODELS)
     server.arm({"fault": "reply_lost", "provider": "assemblyai"})
     with pytest.raises(httpx.RemoteProtocolError):
         api.create_transcript(client.http_client, request)

@@ -368,6 +368,8 @@ def test_prices_and_billable_units(server: SandboxServer, client: fal_client.Syn
         (TRAINER, 0.002, "steps"),
     ]
     assert asked("some/model").status_code == 404
+    (other,) = asked("fal-ai/veo3.1").json()["prices"]  # as fal, which prices what nobody here can use
+    assert (other["unit_price"], other["unit"]) == (0.2, "seconds")
     handle = client.submit("fal-ai/flux/schnell", {"prompt": "a cat", "num_images": 2, "image_size": "square"})
     handle.get(interval=0.02)
     assert httpx.get(handle.response_url, headers=AUTH).headers["x-fal-billable-units"] == "2"

@@ -17,8 +17,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 
-from contentgen_cli import __main__, completion, tables, target
+from contentgen_cli import __main__, completion, printing, tables, target
 from contentgen_cli.commands import retrying, watching
 from contentgen_cli.commands.why import describe_pod
 from contentgen_cli.errors import CliError
@@ -428,7 +429,7 @@ def test_a_log_does_not_control_the_terminal(api: Api, cli: Callable[..., Said],
     api.extra["/api/v1/namespaces/demo/pods"] = (200, {"items": [pod({"phase": "Failed"})]})
     hostile = "a\x1b]0;title\x07b\x9b2Jc\x7f\td\u00e9"
     api.extra["/api/v1/namespaces/demo/pods/j-r1-prepare-1-x/log"] = (200, f"{hostile}\n")
-    shown = "a\ufffd]0;title\ufffdb\ufffd2Jc\ufffd\td\u00e9"
+    shown = r"a\x1b]0;title\x07b\x9b2Jc\x7f" + "\td\u00e9"
     assert cli("logs", "a", "--stage", "prepare", *raw).out == f"{shown}\n"
 
 
@@ -873,7 +874,9 @@ def test_what_is_not_to_be_cancelled(api: Api, cli: Callable[..., Said], state: 
 def waiting(**more: Any) -> Body:
     cost = {"estimated": "2.00", "currency": "USD", "source": "built-in prices"}
     facts = {"type": "dataset", "images": 12, "scenes": 4, "rejected": {"Blurred": 7, "Dark": 1}}
-    return status("AwaitingApproval", "AwaitingApproval", run={"number": 3, "facts": facts}, cost=cost) | more
+    approval = {"run": 3, "since": "2026-11-21T07:00:00Z", "bound": "2.10", "amount": "4.20"}
+    run = {"number": 3, "facts": facts, "approval": approval}
+    return status("AwaitingApproval", "AwaitingApproval", run=run, cost=cost) | more
 
 
 @pytest.mark.parametrize(("command", "other"), [("approve", "reject"), ("reject", "approve")])
@@ -884,11 +887,13 @@ def test_a_run_that_waits_is_approved_or_rejected_by_its_number_and_user(
     said = cli(command, "a", *(["--yes"] if command == "approve" else []))
     assert said.code == 0, said.err
     by = "contentgen.dev/approved-by"
-    change = {f"contentgen.dev/{command}": "3", f"contentgen.dev/{other}": None, by: "jane@example.com"}
+    value = "3-4.20" if command == "approve" else "3"
+    change = {f"contentgen.dev/{command}": value, f"contentgen.dev/{other}": None, by: "jane@example.com"}
     assert [each["metadata"]["annotations"] for each in api.patches] == [change]
     if command == "approve":
         assert "Run 3 of lora/a waits for an approval." in said.out
         assert "The estimated cost is 2.00 USD" in said.out
+        assert "You approve at most 4.20 USD, for all attempts that the run has left." in said.out
         assert "12 pictures of 4 scenes" in said.out
         assert "Rejected frames: 7 Blurred, 1 Dark." in said.out
 
@@ -909,10 +914,75 @@ def test_only_a_run_that_waits_is_approved(api: Api, cli: Callable[..., Said], s
 
 
 def test_a_value_that_is_there_already_is_not_written_again(api: Api, cli: Callable[..., Said]) -> None:
-    api.has(Kind.LORA_TRAINING, "a", waiting(), annotations={"contentgen.dev/approve": "3"})
+    api.has(Kind.LORA_TRAINING, "a", waiting(), annotations={"contentgen.dev/approve": "3-4.20"})
     assert cli("approve", "a", "--yes").code == 0
     (given,) = [each["metadata"]["annotations"] for each in api.patches]
-    assert given["contentgen.dev/approve"].startswith("3-")
+    assert given["contentgen.dev/approve"].startswith("3-4.20-")
+
+
+# --- words of others
+
+HOSTILE = "\x1b[1A\x1b[2K\r\x07\x9b\n\u202e"  # moves the cursor, clears the line, turns the text
+ESCAPED = r"\x1b[1A\x1b[2K\r\x07\x9b\n\u202e"
+
+
+def hostile_resource(api: Api) -> None:
+    """A run whose status, events, logs and annotations hold terminal sequences."""
+    cost = {"estimated": "2.00", "currency": HOSTILE[:8], "source": HOSTILE, "display": HOSTILE}
+    log = {"stage": "prepare", "attempt": 1, "text": f"a {HOSTILE.replace(chr(10), '')} line"}
+    facts = {"type": "dataset", "images": 12, "scenes": 4, "rejected": {HOSTILE: 1}}
+    approval = {"run": 3, "since": "2026-11-21T07:00:00Z", "bound": "2.10", "amount": "4.20"}
+    run = {"number": 3, "facts": facts, "approval": approval, "logs": [log]}
+    state = status("AwaitingApproval", HOSTILE, run=run, cost=cost, message=HOSTILE, versions=[VERSION])
+    annotations = {"contentgen.dev/approve": HOSTILE, "contentgen.dev/cancel": HOSTILE}
+    body = api.has(Kind.LORA_TRAINING, "a", state, annotations=annotations)
+    event = {"type": "Warning", "reason": HOSTILE, "message": HOSTILE, "lastTimestamp": "2026-11-21T07:00:00Z"}
+    path = f"/api/v1/namespaces/demo/events?involvedObject.uid={body['metadata']['uid']}"
+    api.extra[path] = (200, {"items": [event]})
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("why", "a"),
+        ("approve", "a", "--yes"),
+        ("reject", "a"),
+        ("watch", "a"),
+        ("logs", "a"),
+        ("cancel", "a"),
+        ("retry", "a"),
+        ("collect", "a"),
+        ("get", "files", "a"),
+        ("get", "files", "a", "-o", "json"),
+        ("cost",),
+        ("cost", "-o", "json"),
+        ("suspend", "a"),
+    ],
+)
+def test_no_command_prints_a_control_character(api: Api, cli: Callable[..., Said], words: tuple[str, ...]) -> None:
+    hostile_resource(api)
+    said = cli(*words)
+    printed = said.out + said.err
+    assert printed.strip()
+    assert not [each for each in printed if each != "\n" and not each.isprintable()], ascii(printed)
+    if words[0] == "approve":
+        assert f"Rejected frames: 1 {ESCAPED}. The gateway" in said.out
+        assert said.out.splitlines()[1].startswith("The estimated cost is 2.00 ")
+
+
+def test_a_live_table_has_no_control_characters_of_others() -> None:
+    written = io.StringIO()
+    out = printing.console(file=written, force_terminal=True, no_color=True, width=100, legacy_windows=False)
+    out.print(Text(HOSTILE))
+    assert written.getvalue().strip() == r"\x1b[1A\x1b[2K\x9b" + "\n" + r"\u202e"  # rich has removed some
+
+
+def test_one_module_prints() -> None:
+    """Ruff's T20 forbids `print`; the other ways are looked for here."""
+    folder = Path(printing.__file__).parent
+    ways = re.compile(r"(?<![.\w])print\(|\bConsole\(|typer\.(echo|secho)|\.write\(|writelines")
+    found = {path.name for path in folder.rglob("*.py") if ways.search(path.read_text())}
+    assert found == {"printing.py"}
 
 
 # --- adopt

@@ -97,7 +97,9 @@ def test_the_sample_is_a_budget() -> None:
     ("kind", "spec", "model", "seconds", "micros"),
     [
         (Kind.IMAGE_GENERATION, {"prompt": "a", "image": {"count": 2}}, "fal-ai/flux-lora", 0, 70_000),
-        (Kind.TRANSCRIPTION, {"source": {"url": "https://h/a"}}, "assemblyai/universal-2", 59.5, 2881),
+        (Kind.TRANSCRIPTION, {"source": {"url": "https://h/a"}}, "assemblyai/universal-2", 59.5, 2881),  # 61 s
+        (Kind.TRANSCRIPTION, {"source": {"url": "https://h/a"}}, "assemblyai/universal-2", 60, 2881),
+        (Kind.TRANSCRIPTION, {"source": {"url": "https://h/a"}}, "assemblyai/universal-2", 0.2, 95),  # 2 s
         (Kind.TRANSCRIPTION, {"source": {"url": "https://h/a"}}, "assemblyai/universal-2", 0, None),
     ],
 )

@@ -6,7 +6,7 @@ import pytest
 
 from contentgen_contract.names import Kind
 from contentgen_contract.resources.models import ALIASES, TRANSCRIBER
-from contentgen_contract.resources.prices import PRICES, Price, Unit, estimate, format_dollars, is_trainer
+from contentgen_contract.resources.prices import PRICES, Price, Unit, estimate, format_dollars, is_trainer, upper_bound
 from contentgen_contract.resources.spec import parse_spec
 
 SOURCE = {"url": "https://h/x"}
@@ -62,6 +62,25 @@ def test_units_that_cannot_be_counted_are_unknown_and_not_one(kind: Kind, spec: 
 def test_an_estimate_is_whole_and_never_too_low() -> None:
     spec = parse_spec(Kind.TRANSCRIPTION, {"source": SOURCE})
     assert estimate(spec, Price(micros=7, unit=Unit.MINUTE, source="t"), 1) == 1
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "count", "megapixels"),
+    [
+        (1024, 1024, 1, 1),
+        (1032, 1024, 1, 2),
+        (512, 512, 1, 1),
+        (512, 512, 4, 4),
+        (1280, 1024, 3, 6),  # 1.25 each: 3.75 together
+        (1536, 1024, 1, 2),
+        (2048, 1088, 1, 3),  # 2.125
+        (2048, 2048, 2, 8),
+    ],
+)
+def test_megapixels_are_rounded_up_for_each_picture(width: int, height: int, count: int, megapixels: int) -> None:
+    image = {"count": count, "size": {"width": width, "height": height}}
+    spec, price = parse_spec(Kind.IMAGE_GENERATION, {"prompt": "p", "image": image}), PRICES["fal-ai/flux/dev"]
+    assert estimate(spec, price, 0) == upper_bound(spec, price, 0, 0) == 25_000 * megapixels
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@ import re
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
+from contentgen_contract import patterns
 from contentgen_contract.names import Kind
 from contentgen_contract.resources.crds import crd
 from contentgen_contract.resources.spec import parse_spec, run_hash
@@ -20,6 +22,9 @@ A = {"loraRef": {"name": "a"}}
 WRONG: list[tuple[Kind, dict[str, Any], str]] = [
     (IMAGES, {"prompt": " \n\t"}, "spec.prompt: ' \\n\\t' must contain a character other than spaces"),
     (IMAGES, {"prompt": "\u3000\u00a0"}, "spec.prompt: "),
+    (IMAGES, {"prompt": "\u200b\u2060 \u200d"}, "spec.prompt: "),
+    (IMAGES, {"prompt": "\u2800\u3164\uffa0\u115f"}, "spec.prompt: "),
+    (IMAGES, {"prompt": "\ufe0f\U000e0041\u034f\u00ad"}, "spec.prompt: "),
     (IMAGES, {"prompt": "a\0b"}, "spec.prompt: contains U+0000; it must contain no control"),
     (IMAGES, {"prompt": "a\u202eb"}, "spec.prompt: contains U+202E"),
     (IMAGES, {"prompt": "\u200ea"}, "spec.prompt: contains U+200E"),
@@ -95,3 +100,24 @@ def test_the_api_server_has_a_rule_for_each_of_the_others() -> None:
     assert sum("exists_one" in rule for rule in rules(IMAGES, "loras")) == 2
     assert any("trainer" in rule for rule in rules(IMAGES, "model"))
     assert any("fal-ai/flux/dev" in rule and "flux-dev" in rule for rule in rules(LORA, "training", "model"))
+
+
+@pytest.mark.parametrize(
+    "mark", ["\x00", "\x07", "\x1b[2K", "\n", " ", "\x7f", "\x85", "\x9b", "\u00a0", "\u202e", "\u200f"]
+)
+@pytest.mark.parametrize("url", ["https://h/a{}b.mp3", "https://h{}/a.mp3", "s3://bucket/a{}b", "https://h/a?x={}"])
+def test_a_url_has_no_control_characters(url: str, mark: str) -> None:
+    """They would reach the terminal of whoever looks at the resource. The models refuse more than RE2 can name."""
+    given = url.format(mark)
+    with pytest.raises(ValidationError):
+        parse_spec(Kind.TRANSCRIPTION, {"source": {"url": given}})
+    assert ord(mark[0]) > 0xFF or not re.search(
+        patterns.SOURCE_URL.replace(r"\s", "").replace("$", r"\Z"), given, re.ASCII
+    )
+
+
+@pytest.mark.parametrize(
+    "url", ["https://h/\u00fc%20b.mp3?a=b&c=d#e", "HTTPS://[2001:db8::1]:8443/a", "s3://bucket/a+b=c"]
+)
+def test_other_urls_are_taken(url: str) -> None:
+    parse_spec(Kind.TRANSCRIPTION, {"source": {"url": url}})

@@ -65,8 +65,9 @@ def test_prices_are_those_of_the_operators_table() -> None:
     assert usd("fal-ai/flux-lora", megapixels(1024, 1024, 2)) == Decimal("0.07")
     assert usd("fal-ai/flux/schnell", megapixels(1024, 1025, 1)) == Decimal("0.006")
     assert usd("fal-ai/flux-lora-fast-training", 10_000) == Decimal(20)
-    assert transcription_usd(3600, speaker_labels=True) == Decimal("0.23")
-    assert transcription_usd(3600, speaker_labels=False) == Decimal("0.21")
+    assert transcription_usd(3600, "universal-3-5-pro", speaker_labels=True) == Decimal("0.23")
+    assert transcription_usd(3600, "universal-3-5-pro", speaker_labels=False) == Decimal("0.21")
+    assert transcription_usd(3600, "universal-2", speaker_labels=False) == Decimal("0.15")
 
 
 def test_a_training_is_billed_by_its_steps() -> None:

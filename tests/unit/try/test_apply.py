@@ -51,9 +51,53 @@ def test_bad_files_are_refused_before_anything_starts(text: str, said: str, tmp_
     assert said in str(caught.value)
 
 
-def test_dates_are_text(tmp_path: Path) -> None:
-    [document] = read([file(tmp_path, manifest(spec="{prompt: 2026-01-02}"))])
-    assert document.body["spec"] == {"prompt": "2026-01-02"}
+@pytest.mark.parametrize(
+    ("given", "value"),
+    [
+        ("2026-01-02", "2026-01-02"),
+        ("2026-01-02T03:04:05Z", "2026-01-02T03:04:05Z"),
+        ("!!binary aGk=", "hi"),
+        ("1:30", "1:30"),
+        ("1e3", 1000),
+        ("1E-2", 0.01),
+        ("1.0", 1),
+        (".5", 0.5),
+        ("-3", -3),
+        ("0x1F", 31),
+        ("0o17", 15),
+        ("017", 15),
+        ("08", 8),
+        ("1_000", 1000),
+        ("'1e3'", "1e3"),
+        ("1.2.3", "1.2.3"),
+        ("yes", True),
+        ("~", None),
+        ("{1: a, true: b, 2026-01-02: c}", {"1": "a", "true": "b", "2026-01-02": "c"}),
+        ("{<<: {a: 1}, a: 2}", {"a": 2}),
+    ],
+)
+def test_values_are_read_as_by_kubectl(given: str, value: object, tmp_path: Path) -> None:
+    [document] = read([file(tmp_path, manifest(spec=f"{{prompt: {given}}}"))])
+    assert document.body["spec"] == {"prompt": value}
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("{prompt: .nan}", "line 4: .nan is no number of JSON"),
+        ("{prompt: -.inf}", "line 4: -.inf is no number of JSON"),
+        ("{prompt: a, prompt: b, model: 1, model: 2}", "line 4: key 'prompt' is already set; line 4: key 'model'"),
+        ("{prompt: !!set {a, b}}", "error parsing"),
+        ("{prompt: !!binary a}", "error parsing"),
+        ("{prompt: !!int x}", "error parsing"),
+        ('{prompt: "\\ud800"}', "error parsing"),
+        ("{? [a] : b}", "error parsing"),
+    ],
+)
+def test_values_that_are_no_json_are_refused(spec: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(BadManifest, match="error parsing") as caught:
+        read([file(tmp_path, manifest(spec=spec))])
+    assert said in str(caught.value)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

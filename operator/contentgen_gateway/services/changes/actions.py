@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from contentgen_contract.advice import remedies
-from contentgen_contract.annotations.approve_run import annotations_for
+from contentgen_contract.annotations.approve_run import approval_of, rejection_of
 from contentgen_contract.names import (
     CANCEL_ANNOTATION,
     CHANGED_BY_ANNOTATION,
@@ -34,6 +34,7 @@ from contentgen_gateway.services.run_state import (
     collect_annotation,
     estimate_of,
     is_suspended,
+    require_amount,
     require_cancellable,
     require_resubmit_token,
     require_retryable,
@@ -65,6 +66,7 @@ class WaitingRun:
     version: int  # of its prepared files
     estimate: Estimate | None  # None: unknown
     attempts: int  # payments that the approval allows
+    amount: str  # upper bound of them all, which the approval names
     facts: dict[str, Any]  # of the free stages
 
 
@@ -146,19 +148,25 @@ class JobActions:
         body = await self._patched(job, make_patch)
         return Asked(job_id=job_id, status="processing", run=JobRunState.parse(body).number)
 
-    async def decide(self, caller: Caller, job_id: str, verdict: Verdict, run: int | None = None) -> Decided:
+    async def decide(
+        self, caller: Caller, job_id: str, verdict: Verdict, run: int | None = None, amount: str | None = None
+    ) -> Decided:
         """Approve or reject the run that waits. Refused if `run` is given and another run waits.
 
-        Raises Problem.
+        `amount`: the one that the caller was shown, without which nothing is approved. Raises Problem.
         """
         job = await self._load_approvable(caller, job_id)
         number = 0
 
         def make_patch(body: Body) -> Body | None:
             nonlocal number
-            number = require_waiting(JobRunState.parse(body), run)
-            given = body["metadata"].get("annotations") or {}
-            verdicts = annotations_for(verdict, number, caller.name, given, secrets.token_hex(4))
+            state = JobRunState.parse(body)
+            number = require_waiting(state, run)
+            given, token = body["metadata"].get("annotations") or {}, secrets.token_hex(4)
+            if verdict is Verdict.APPROVED:
+                verdicts = approval_of(number, require_amount(state, amount), caller.name, given, token)
+            else:
+                verdicts = rejection_of(number, caller.name, given, token)
             return annotated(body, verdicts | {CHANGED_BY_ANNOTATION: caller.name})
 
         body = await self._patched(job, make_patch)
@@ -168,13 +176,14 @@ class JobActions:
         """The run that `decide` would approve or reject; writes nothing. Raises Problem as `decide` does."""
         job = await self._load_approvable(caller, job_id)
         body = _require_resource(job, await self.jobs.resource(job))
-        number = require_waiting(JobRunState.parse(body), None)
+        state = JobRunState.parse(body)
+        number = require_waiting(state, None)
         run = ResourceStatus.model_validate(body["status"]).run
-        if run is None:
+        if run is None or state.amount is None:
             raise Problem(409, f"the run {number} of the job {job_id!r} cannot be read")
         attempts = run.spec.get("paidAttempts")
         allowed = max((attempts if isinstance(attempts, int) else 1) - run.paid_attempt + 1, 1)
-        return WaitingRun(number, run.version, estimate_of(body), allowed, run.facts or {})
+        return WaitingRun(number, run.version, estimate_of(body), allowed, state.amount, run.facts or {})
 
     async def _load_approvable(self, caller: Caller, job_id: str) -> EditableJob:
         """Raises Problem 403, with the missing rule of a Role, if the caller lacks the verb `approve`."""

@@ -59,7 +59,7 @@ class JobCreation:
         if isinstance(order, GenerateOrder):
             spec |= await self.loras.resolve(caller, order, namespace)
         await require_may_name(self.authorizer, caller, spec.get("userId"), namespace)
-        return checked(order.kind, spec)
+        return checked(order, spec)
 
     async def _create_once(self, caller: Caller, order: JobOrder, namespace: str, key: str) -> Body:
         """Resource named after the key: the API server admits one, however many requests arrive at a time."""

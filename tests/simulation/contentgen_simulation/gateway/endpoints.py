@@ -117,7 +117,7 @@ CASES: dict[str, EndpointCase] = {
     "POST /jobs/{job_id}/fetch": EndpointCase(success=range(409, 410)),
     "POST /jobs/{job_id}/retry": EndpointCase(form=lambda _: {"run": "1"}, success=_ON),
     "GET /jobs/{job_id}/approve": EndpointCase(success=range(409, 410)),
-    "POST /jobs/{job_id}/approve": EndpointCase(form=lambda _: {"run": "1"}, success=range(409, 410)),
+    "POST /jobs/{job_id}/approve": EndpointCase(form=lambda _: {"run": "1", "amount": "2.00"}, success=range(409, 410)),
     "POST /jobs/{job_id}/reject": EndpointCase(form=lambda _: {"run": "1"}, success=range(409, 410)),
     "POST /jobs/{job_id}/resume": EndpointCase(success=_ON),
     "POST /jobs/{job_id}/notifications/{notification_id}/resend": EndpointCase(success=range(404, 405)),

@@ -10,6 +10,7 @@ import pytest
 from contentgen_contract import patterns
 from contentgen_contract.names import Kind
 from contentgen_contract.resources.models import SHORT_NAMES, short_name_error
+from contentgen_contract.resources.spec_checks import BLANK, NO_CONTROL_CHARACTERS
 from contentgen_gateway.app import document
 from contentgen_simulation.gateway.cluster import WritableWorld
 from contentgen_simulation.gateway.server import GatewayWorld
@@ -118,6 +119,32 @@ async def refused(world: GatewayWorld, path: str, **request: Any) -> Any:
         ),
         # rules over several fields
         ("/api/lora/train", {"source": {"url": "https://h/x"}}, "body: exactly one of videoUrl, source must be given"),
+        # fields of the spec, by the names that were sent
+        (
+            "/api/images/generate",
+            {"prompt": None, "inputs": {"prompt": " "}},
+            "inputs.prompt: ' ' must contain a character other than spaces and invisible ones",
+        ),
+        (
+            "/api/images/generate",
+            {"prompt": None, "inputs": {"prompt": "a\u0000b"}},
+            f"inputs.prompt: contains U+0000; it {NO_CONTROL_CHARACTERS}",
+        ),
+        (
+            "/api/images/generate",
+            {"prompt": None, "inputs": {"prompt": "a", "loras": [{"path": "https://h/a", "scale": 0}]}},
+            "inputs.loras[0].scale: '0' must be greater than 0, such as 0.8: with 0 the LoRA has no effect",
+        ),
+        ("/api/images/generate", {"prompt": " "}, f"prompt: ' ' {BLANK}"),
+        # booleans
+        ("/api/lora/train", {"steps": True}, "steps: true must be a whole number"),
+        ("/api/images/generate", {"image": {"count": True}}, "image.count: true must be a whole number"),
+        ("/api/images/generate", {"image": {"seed": False}}, "image.seed: false must be a whole number"),
+        (
+            "/api/images/generate",
+            {"prompt": None, "inputs": {"prompt": "a", "num_images": True}},
+            "inputs.num_images: true must be a whole number",
+        ),
         # unknown model
         (
             "/api/images/generate",

@@ -25,6 +25,7 @@ from contentgen_simulation.gateway.server import Place
 LORA = Kind.LORA_TRAINING
 AT: Place = ("red", LORA.plural, "job-1")
 WITHOUT_APPROVE = ("get", "list", "create", "patch", "delete", "spend")
+AMOUNT = "4.00"
 COST = {"estimated": "2.00", "currency": "USD", "source": "prices of 2026-11", "display": "~$2.00"}
 
 
@@ -56,6 +57,7 @@ def there(world: World, phase: str = "AwaitingApproval", number: int = 3, **more
         "generation": 1,
         "spec": {"paidAttempts": 2},
         "startedAt": "2026-11-21T00:00:00Z",
+        "approval": {"run": number, "since": "2026-11-21T00:00:00Z", "bound": "2.00", "amount": AMOUNT},
     }
     job = world.job(1, runVersion=2)
     status = {"phase": phase, "reason": phase, "run": run, "cost": COST}
@@ -67,15 +69,17 @@ def annotations(world: World) -> dict[str, str]:
     return dict(world.api.resources[AT]["metadata"].get("annotations") or {})
 
 
-@pytest.mark.parametrize(("action", "name"), [("approve", APPROVE_ANNOTATION), ("reject", REJECT_ANNOTATION)])
-async def test_the_caller_is_named_beside_the_run(world: World, action: str, name: str) -> None:
+@pytest.mark.parametrize(
+    ("action", "name", "value"), [("approve", APPROVE_ANNOTATION, "3-4.00"), ("reject", REJECT_ANNOTATION, "3")]
+)
+async def test_the_caller_is_named_beside_the_run(world: World, action: str, name: str, value: str) -> None:
     job = there(world)
     async with world.client("ann") as ann:
-        answer = await ann.post(f"/api/jobs/{job}/{action}")
+        answer = await ann.post(f"/api/jobs/{job}/{action}", params={"amount": AMOUNT} if action == "approve" else {})
     assert (answer.status_code, answer.json()["run"]) == (202, 3)
     given = annotations(world)
     assert {key: given.get(key) for key in (name, APPROVED_BY_ANNOTATION, CHANGED_BY_ANNOTATION)} == {
-        name: "3",
+        name: value,
         APPROVED_BY_ANNOTATION: "ann",
         CHANGED_BY_ANNOTATION: "ann",
     }
@@ -107,18 +111,28 @@ async def test_only_a_run_that_waits_is_approved(world: World, phase: str) -> No
 async def test_a_run_that_was_replaced_since_it_was_shown_is_not_approved(world: World) -> None:
     job = there(world)
     async with world.client("ann") as ann:
-        answer = await ann.post(f"/api/jobs/{job}/approve", params={"run": 2})
+        answer = await ann.post(f"/api/jobs/{job}/approve", params={"run": 2, "amount": AMOUNT})
     assert (answer.status_code, world.api.written) == (409, [])
     assert "run 3 waits for an approval, and not run 2" in answer.json()["detail"]
 
 
+@pytest.mark.parametrize(("given", "code"), [({}, 422), ({"amount": "2.00"}, 409), ({"amount": "unknown"}, 409)])
+async def test_a_price_that_the_caller_was_not_shown_is_not_approved(
+    world: World, given: dict[str, str], code: int
+) -> None:
+    job = there(world)
+    async with world.client("ann") as ann:
+        answer = await ann.post(f"/api/jobs/{job}/approve", params=given)
+    assert (answer.status_code, answer.json()["amount"], world.api.written) == (code, AMOUNT, [])
+
+
 async def test_an_approval_that_lapsed_is_given_again_with_another_value(world: World) -> None:
     job = there(world)
-    world.api.resources[AT]["metadata"]["annotations"] = {APPROVE_ANNOTATION: "3", REJECT_ANNOTATION: "3"}
+    world.api.resources[AT]["metadata"]["annotations"] = {APPROVE_ANNOTATION: "3-4.00", REJECT_ANNOTATION: "3"}
     async with world.client("ann") as ann:
-        assert (await ann.post(f"/api/jobs/{job}/approve")).status_code == 202
+        assert (await ann.post(f"/api/jobs/{job}/approve", params={"amount": AMOUNT})).status_code == 202
     given = annotations(world)
-    assert given[APPROVE_ANNOTATION].startswith("3-")
+    assert given[APPROVE_ANNOTATION].startswith("3-4.00-")
     assert given.get(REJECT_ANNOTATION) is None
 
 
@@ -151,6 +165,8 @@ async def test_the_page_shows_run_and_price_contact_sheet_and_rejected_frames(wo
     assert "Approve run 3" in page.text
     assert "$2.00" in page.text
     assert "each of up to 2 attempts" in page.text
+    assert "at most <strong>4.00 USD</strong> in all" in page.text
+    assert page.text.count('<input type="hidden" name="amount" value="4.00">') == 1
     assert page.text.count('<input type="hidden" name="run" value="3">') == 2
     assert "has 2 pictures; 3 frames were rejected: 2 Blurred, 1 TooDark." in page.text
     sheet = re.search(r'<img src="([^"]+)" alt="Contact sheet', page.text)
@@ -168,26 +184,29 @@ async def test_a_dataset_that_cannot_be_read_leaves_the_price_and_the_forms(worl
 
 
 @pytest.mark.parametrize(
-    ("verdict", "name", "said"),
-    [("approve", APPROVE_ANNOTATION, "approved"), ("reject", REJECT_ANNOTATION, "rejected")],
+    ("verdict", "name", "value", "said"),
+    [
+        ("approve", APPROVE_ANNOTATION, "3-4.00", "approved"),
+        ("reject", REJECT_ANNOTATION, "3", "rejected"),
+    ],
 )
 async def test_a_form_of_the_page_decides_on_the_run_that_it_shows(
-    world: World, verdict: str, name: str, said: str
+    world: World, verdict: str, name: str, value: str, said: str
 ) -> None:
     job = there(world)
     async with page_client(world) as browser:
         page = await browser.get(f"/jobs/{job}/approve")
         forms = re.findall(r'<form method="post" action="([^"]+)">(.*?)</form>', page.text, re.DOTALL)
         (form,) = [inputs for action, inputs in forms if action == f"/jobs/{job}/{verdict}"]
-        fields = dict(re.findall(r'name="(\w+)" value="(\w+)"', form))
-        assert set(fields) == {"csrf", "run"}
+        fields = dict(re.findall(r'name="(\w+)" value="([\w.]+)"', form))
+        assert set(fields) == {"csrf", "run"} | ({"amount"} if verdict == "approve" else set())
         answer = await browser.post(f"/jobs/{job}/{verdict}", data=fields)
     assert (answer.status_code, answer.headers["location"]) == (303, f"/jobs/{job}?said={said}")
     given = annotations(world)
     assert {key: given.get(key) for key in (APPROVE_ANNOTATION, REJECT_ANNOTATION, APPROVED_BY_ANNOTATION)} == {
         APPROVE_ANNOTATION: None,
         REJECT_ANNOTATION: None,
-        name: "3",
+        name: value,
         APPROVED_BY_ANNOTATION: "ann",
     }
 
@@ -198,5 +217,13 @@ async def test_a_form_of_a_run_that_was_replaced_since_changes_nothing(world: Wo
         page = await browser.get(f"/jobs/{job}/approve")
         token = re.search(r'name="csrf" value="(\w+)"', page.text)
         assert token
-        answer = await browser.post(f"/jobs/{job}/approve", data={"csrf": token[1], "run": "2"})
+        answer = await browser.post(f"/jobs/{job}/approve", data={"csrf": token[1], "run": "2", "amount": AMOUNT})
     assert (answer.status_code, world.api.written) == (409, [])
+
+
+async def test_no_request_lowers_the_approval_of_a_spec(world: World) -> None:
+    """The admission policy sees the gateway's account, which may approve: only bodies that create have the field."""
+    async with world.client("ann") as ann:
+        schemas = (await ann.get("/openapi.json")).json()["components"]["schemas"]
+    having = {name for name, each in schemas.items() if "approval" in each.get("properties", {})}
+    assert having == {"GenerateOrder", "TrainOrder", "TranscribeOrder"}

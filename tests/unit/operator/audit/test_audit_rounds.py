@@ -162,7 +162,7 @@ async def test_bought_requests_are_no_findings(account: SandboxAccount, keys: Pa
     assert report is not None
     assert all(each.complete for each in report.coverage), report.coverage
     assert {each.subject: each.count for each in report.coverage if each.provider == "fal"} == {
-        AuditSubject.REQUESTS: 1, AuditSubject.BILLS: 1, AuditSubject.PRICES: 5,
+        AuditSubject.REQUESTS: 1, AuditSubject.BILLS: 1, AuditSubject.PRICES: 6,
     }  # fmt: skip
     assert report.purchases == 1
 

@@ -1,4 +1,4 @@
-"""Checks before the payment: models with a price or in the administrator's list, and unique LoRA names."""
+"""Checks before the payment: built-in models or those of the administrator's list, and unique LoRA names."""
 
 from datetime import timedelta
 from typing import Any
@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from contentgen_contract.names import Kind, Phase, Reason
-from contentgen_contract.resources.prices import Price, PriceLookup, Unit
+from contentgen_contract.resources.models import ALIASES
+from contentgen_contract.resources.prices import BUILT_IN_MODELS, PRICES, Price, PriceLookup, Unit
 from contentgen_operator.state.decision_input import Policy
 from contentgen_operator.state.observed import Resource, ResourceRef
 from contentgen_operator.watch.lora_names import LoraNames
@@ -38,7 +39,7 @@ def pictures(model: str) -> dict[str, Any]:
     return SPECS[IMAGES] | {"model": model}
 
 
-async def test_a_model_without_a_price_is_not_bought_and_the_nearest_that_may_be_are_named(
+async def test_another_model_is_not_bought_and_the_nearest_that_may_be_are_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Money 30: any fal endpoint at all, by any tenant."""
@@ -47,7 +48,7 @@ async def test_a_model_without_a_price_is_not_bought_and_the_nearest_that_may_be
     status = await world.finish(IMAGES)
     assert (status.phase, status.reason) == (Phase.FAILED, Reason.MODEL_NOT_ALLOWED)
     message = status.message or ""
-    assert message.startswith("spec.model: 'fal-ai/flux/dew' may not be bought: it has no known price; ")
+    assert message.startswith("spec.model: 'fal-ai/flux/dew' may not be bought: the operator's models.allowed is ")
     assert "allowed are flux-dev, " in message
     assert "nothing was paid" in message
     assert "training" not in message
@@ -119,29 +120,51 @@ async def test_what_an_older_crd_let_in_is_not_bought(
     assert world.provider.posts == []
 
 
-async def test_a_price_of_the_provider_is_a_known_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = world_of(monkeypatch, Prices(new=PriceLookup(price=PRICE)))
+FAL_PRICE = Price(micros=200_000, unit=Unit.OTHER, source="fal's pricing endpoint", billing=True)
+OWN_PRICE = Price(micros=10_000, unit=Unit.IMAGE, source="values")
+
+
+@pytest.mark.parametrize(
+    ("kind", "model"),
+    [
+        (IMAGES, "fal-ai/veo3.1"),
+        (IMAGES, "fal-ai/kling-video/v3/pro/text-to-video"),
+        (IMAGES, "bytedance/seedance-2.0/text-to-video"),
+        (IMAGES, "some/new"),
+        (LORA, "fal-ai/krea-2-trainer"),
+        (LORA, "fal-ai/flux-lora-portrait-trainer"),  # priced in the table; its inputs have other names
+    ],
+)
+async def test_a_price_alone_permits_no_model(monkeypatch: pytest.MonkeyPatch, kind: Kind, model: str) -> None:
+    """fal prices all of its endpoints: a video costs much, and its answer has no pictures."""
+    prices = Prices(**{model.rpartition("/")[2]: PriceLookup(price=FAL_PRICE)})
+    world = world_of(monkeypatch, prices, own_prices=frozenset({model}))
+    world.policy = world.policy.model_copy(update={"prices": PRICES | {model: OWN_PRICE}})
+    world.restart()
+    spec = {"model": model} if kind is IMAGES else {"training": {"model": model}}
+    world.kube.apply(kind, SPECS[kind] | spec)
+    status = await world.finish(kind)
+    assert (status.phase, status.reason) == (Phase.FAILED, Reason.MODEL_NOT_ALLOWED)
+    assert "models.allowed is empty, which allows the built-in ones; allowed are flux-" in (status.message or "")
+    assert (world.provider.posts, world.kube.jobs) == ([], {})
+
+
+def test_each_model_with_a_short_name_may_be_bought() -> None:
+    """Those of the chart's README."""
+    assert set(ALIASES.values()) == BUILT_IN_MODELS
+
+
+async def test_the_price_of_the_provider_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = world_of(monkeypatch, Prices(new=PriceLookup(price=PRICE)), models_allowed=("some/new",))
     world.kube.apply(IMAGES, pictures("some/new"))
     assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
     found = world.database["ledger"].find_one()
     assert (found["unitMicros"], found["billing"], found["estimatedMicros"]) == (10_000, True, 20_000)
 
 
-async def test_a_price_that_cannot_be_asked_for_holds_up_only_what_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    down = PriceLookup(problem="fal's prices could not be read: 500")
-    prices = Prices(new=down, dev=down)
-    world = world_of(monkeypatch, prices)
+async def test_a_price_that_cannot_be_asked_for_holds_up_no_built_in_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = world_of(monkeypatch, Prices(dev=PriceLookup(problem="fal's prices could not be read: 500")))
     world.kube.apply(IMAGES, pictures("flux-dev"))
-    assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
-    world = world_of(monkeypatch, prices)
-    world.kube.apply(IMAGES, pictures("some/new"))
-    for _ in range(5):
-        await world.step(IMAGES)
-    status = world.status(IMAGES)
-    assert (status.phase, status.reason) == (Phase.PENDING, Reason.PROVIDER_UNAVAILABLE)
-    assert "could not be read" in (status.message or "")
-    assert world.provider.posts == []
-    prices.found["new"] = PriceLookup(price=PRICE)
     assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
 
 

@@ -15,6 +15,7 @@ from contentgen_contract.names import (
     Kind,
     Phase,
 )
+from contentgen_contract.resources.prices import USD, Price, PriceLookup, Unit
 from contentgen_contract.resources.status import ResourceStatus
 from contentgen_operator.state.decision_input import Policy
 from contentgen_operator.state.provider_requests import Found
@@ -27,8 +28,11 @@ MANUAL = {"approval": "Manual"}
 WAITING = (Phase.AWAITING_APPROVAL, "AwaitingApproval")
 
 
-def approved(number: int, by: str = "alice", verb: str = APPROVE_ANNOTATION) -> dict[str, str]:
-    return {verb: str(number), APPROVED_BY_ANNOTATION: by}
+ENOUGH = "999"  # US dollars
+
+
+def approved(number: int, by: str = "alice", verb: str = APPROVE_ANNOTATION, amount: str = ENOUGH) -> dict[str, str]:
+    return {verb: f"{number}-{amount}" if verb == APPROVE_ANNOTATION else str(number), APPROVED_BY_ANNOTATION: by}
 
 
 def said(status: ResourceStatus) -> tuple[Phase | None, str | None]:
@@ -73,8 +77,9 @@ async def test_a_run_waits_after_its_free_stages_and_is_paid_once_it_is_approved
 async def test_the_message_has_price_pictures_and_rejected_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     world = await waiting(monkeypatch)
     message = world.status(LORA).message or ""
-    assert "about 2.00 USD" in message
-    assert "12 pictures of 4 scenes, frames rejected: 7 Blurred, 1 Dark; nothing is paid before" in message
+    assert "about 2.00 USD, at most 2.00 USD" in message
+    assert f"{APPROVE_ANNOTATION}=1-2.00 and " in message
+    assert "12 pictures of 4 scenes, frames rejected: 7 Blurred, 1 TooDark; nothing is paid before" in message
     assert "kubectl contentgen approve it" in message
 
 
@@ -103,7 +108,7 @@ async def test_an_approval_that_was_set_at_the_creation_lapses(kind: Kind, monke
     """And also after it was removed from the manifest and set again before the operator looked."""
     world = await waiting(monkeypatch, kind, **approved(1))
     assert said(await remains(world, kind)) == WAITING
-    world.kube.apply(kind, SPECS[kind] | MANUAL, **(approved(1) | {APPROVE_ANNOTATION: "1-2"}))
+    world.kube.apply(kind, SPECS[kind] | MANUAL, **(approved(1) | {APPROVE_ANNOTATION: "1-999-2"}))
     assert said(await world.finish(kind)) == (Phase.COMPLETED, "Completed")
 
 
@@ -142,12 +147,14 @@ async def test_an_approval_counts_only_if_the_status_showed_the_wait_before(
 @pytest.mark.parametrize(
     "annotations",
     [
-        {APPROVE_ANNOTATION: "1"},
-        {APPROVE_ANNOTATION: "1", APPROVED_BY_ANNOTATION: ""},
-        {APPROVE_ANNOTATION: "1", APPROVED_BY_ANNOTATION: "x" * 257},
-        {APPROVE_ANNOTATION: "1", APPROVED_BY_ANNOTATION: "al\x1bice"},
+        {APPROVE_ANNOTATION: "1-999"},
+        {APPROVE_ANNOTATION: "1-999", APPROVED_BY_ANNOTATION: ""},
+        {APPROVE_ANNOTATION: "1-999", APPROVED_BY_ANNOTATION: "x" * 257},
+        {APPROVE_ANNOTATION: "1-999", APPROVED_BY_ANNOTATION: "al\x1bice"},
         approved(2),
-        {APPROVE_ANNOTATION: "01", APPROVED_BY_ANNOTATION: "alice"},
+        {APPROVE_ANNOTATION: "1", APPROVED_BY_ANNOTATION: "alice"},
+        {APPROVE_ANNOTATION: "1-again", APPROVED_BY_ANNOTATION: "alice"},
+        {APPROVE_ANNOTATION: "01-999", APPROVED_BY_ANNOTATION: "alice"},
         {APPROVE_ANNOTATION: "true", APPROVED_BY_ANNOTATION: "alice"},
         {APPROVE_ANNOTATION: "", APPROVED_BY_ANNOTATION: "alice"},
     ],
@@ -318,7 +325,7 @@ async def test_a_request_that_is_sent_again_needs_an_approval_of_its_own(monkeyp
     for _ in range(6):
         await world.step(IMAGES)
     assert len(world.provider.posts) == 1
-    again = {APPROVE_ANNOTATION: "1-again", APPROVED_BY_ANNOTATION: "alice"}
+    again = {APPROVE_ANNOTATION: "1-999-again", APPROVED_BY_ANNOTATION: "alice"}
     world.kube.apply(IMAGES, SPECS[IMAGES] | MANUAL, **again, **{RESUBMIT_ANNOTATION: token})
     assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
     assert len(world.provider.posts) == 2
@@ -364,3 +371,187 @@ async def test_a_dry_run_that_is_set_while_a_run_waits_withdraws_it(monkeypatch:
     world.kube.apply(IMAGES, SPECS[IMAGES] | MANUAL, **approved(1))
     assert said(await world.finish(IMAGES, Phase.AWAITING_APPROVAL)) == WAITING
     assert said(await remains(world, IMAGES)) == WAITING
+
+
+# The price that is approved
+
+
+class Prices:
+    """fal's prices of an image in US dollars; None: the model is priced in a unit that is known afterwards."""
+
+    def __init__(self, usd: float | None = 0.035) -> None:
+        self.usd = usd
+        self.problem = ""
+
+    async def price(self, _model: str, _account: str | None = None) -> PriceLookup:
+        if self.problem:
+            return PriceLookup(problem=self.problem)
+        unit = Unit.OTHER if self.usd is None else Unit.IMAGE
+        return PriceLookup(price=Price(micros=round((self.usd or 1) * USD, 3), unit=unit, source="test"))
+
+
+async def priced(monkeypatch: pytest.MonkeyPatch, usd: float | None = 0.035, **spec: Any) -> tuple[World, Prices]:
+    """A run of two pictures that waits for an approval at this price."""
+    world, prices = World(monkeypatch, Writes()), Prices(usd)
+    world.prices = prices
+    world.restart()
+    world.kube.apply(IMAGES, SPECS[IMAGES] | MANUAL | spec)
+    assert said(await world.finish(IMAGES, Phase.AWAITING_APPROVAL)) == WAITING
+    return world, prices
+
+
+def amount(world: World) -> str | None:
+    run = world.status(IMAGES).run
+    assert run is not None
+    assert run.approval is not None
+    return run.approval.amount
+
+
+def message(world: World) -> str:
+    return world.status(IMAGES).message or ""
+
+
+async def approve_while_suspended(world: World, given: str = "0.07") -> None:
+    """The approval is accepted, and the run waits for another cause."""
+    world.kube.apply(IMAGES, SPECS[IMAGES] | MANUAL | {"suspend": True}, **approved(1, amount=given))
+    await world.step(IMAGES)
+    assert world.status(IMAGES).phase is Phase.SUSPENDED
+
+
+@pytest.mark.parametrize(
+    ("before", "given", "after", "shows"),
+    [
+        (0.035, "0.07", 3.5, "at most 7.00 USD; the price was at most 0.07 USD for an attempt before"),
+        (0.035, "999", 3.5, "at most 7.00 USD; the price was at most 0.07 USD for an attempt before"),
+        (0.035, "0.07", 0.0350005, "at most 0.070001 USD; the price was at most 0.07 USD"),
+        (0.035, "0.07", None, "without a limit; the price was at most 0.07 USD"),
+        (None, "unknown", 0.035, "at most 0.07 USD; the price was unknown before"),
+    ],
+)
+async def test_a_price_that_rises_after_the_approval_waits_again_with_both(
+    monkeypatch: pytest.MonkeyPatch, before: float | None, given: str, after: float | None, shows: str
+) -> None:
+    world, prices = await priced(monkeypatch, before)
+    await approve_while_suspended(world, given)
+    prices.usd = after
+    world.kube.apply(IMAGES, SPECS[IMAGES] | MANUAL, **approved(1, amount=given))
+    assert said(await world.finish(IMAGES, Phase.AWAITING_APPROVAL)) == WAITING
+    assert said(await remains(world, IMAGES)) == WAITING
+    assert shows in message(world)
+    assert "an approval of that has lapsed" in message(world)
+    world.kube.apply(IMAGES, SPECS[IMAGES] | MANUAL, **approved(1, amount=f"{amount(world)}-again"))
+    assert said(await world.finish(IMAGES)) == (Phase.COMPLETED, "Completed")
+
+
+@pytest.mark.parametrize(
+    ("before", "given", "after"), [(0.035, "0.07", 0.01), (0.035, "0.07", 0.035), (None, "unknown", None)]
+)
+async def test_a_price_that_does_not_rise_is_paid(
+    monkeypatch: pytest.MonkeyPatch, before: float | None, given: str, after: float | None
+) -> None:
+    world, prices = await priced(monkeypatch, before)
+    await approve_while_suspended(world, given)
+    prices.usd = after
+    world.kube.apply(IMAGES, SPECS[IMAGES] | MANUAL, **approved(1, amount=given))
+    assert said(await world.finish(IMAGES)) == (Phase.COMPLETED, "Completed")
+
+
+@pytest.mark.parametrize("given", ["0.069999", "0", "unknown", "0.0.7", "-1"])
+async def test_an_approval_below_the_price_lapses(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    """Also if the price falls to its amount later."""
+    world, prices = await priced(monkeypatch)
+    world.kube.apply(IMAGES, SPECS[IMAGES] | MANUAL, **approved(1, amount=given))
+    assert said(await remains(world, IMAGES)) == WAITING
+    prices.usd = 0.000001
+    assert said(await remains(world, IMAGES)) == WAITING
+    assert amount(world) == "0.000002"
+
+
+async def test_an_unknown_price_is_not_approved_by_an_amount(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, _ = await priced(monkeypatch, None)
+    world.kube.apply(IMAGES, SPECS[IMAGES] | MANUAL, **approved(1))
+    assert said(await remains(world, IMAGES)) == WAITING
+
+
+async def test_an_approval_covers_the_lowest_price_that_was_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page that shows an earlier, higher price stays open."""
+    world, prices = await priced(monkeypatch)
+    prices.usd = 0.01
+    await remains(world, IMAGES)
+    assert amount(world) == "0.02"
+    await approve_while_suspended(world, "0.07")
+    prices.usd = 0.03
+    world.kube.apply(IMAGES, SPECS[IMAGES] | MANUAL, **approved(1, amount="0.07"))
+    assert said(await remains(world, IMAGES)) == WAITING
+    assert "at most 0.06 USD; the price was at most 0.02 USD" in message(world)
+
+
+async def test_a_price_that_rises_during_the_wait_is_not_approved_by_the_earlier_amount(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The approval reaches the operator together with the new price, or after it."""
+    for shown in (False, True):
+        world, prices = await priced(monkeypatch)
+        prices.usd = 3.5
+        if shown:
+            await remains(world, IMAGES)
+        world.kube.apply(IMAGES, SPECS[IMAGES] | MANUAL, **approved(1, amount="0.07"))
+        assert said(await remains(world, IMAGES)) == WAITING
+        assert "at most 7.00 USD; the price was at most 0.07 USD" in message(world)
+
+
+async def test_the_bound_of_several_attempts_is_shown_in_all_and_compared_for_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world, prices = await priced(monkeypatch, paidAttempts=3)
+    assert "for each of up to 3 attempts, at most 0.21 USD in all" in message(world)
+    assert amount(world) == "0.21"
+    world.provider.fails = {1}
+    world.kube.apply(IMAGES, SPECS[IMAGES] | MANUAL | {"paidAttempts": 3}, **approved(1, amount="0.21"))
+    await world.finish(IMAGES, Phase.PROCESSING)
+    prices.usd = 0.05  # two attempts cost less than the three that were approved
+    status = await world.finish(IMAGES, Phase.AWAITING_APPROVAL)
+    assert said(status) == WAITING
+    assert (
+        "about 0.10 USD for each of up to 2 attempts, at most 0.20 USD in all; the price was at most 0.07"
+        in message(world)
+    )
+    assert "no other attempt is paid before" in message(world)
+    assert len(world.provider.posts) == 1
+
+
+async def test_a_price_that_cannot_be_read_is_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The built-in price, which may be lower, is no substitute; the approval stays."""
+    world, prices = await priced(monkeypatch)
+    prices.problem = "fal's prices could not be read: 503"
+    await remains(world, IMAGES)
+    assert (amount(world), said(world.status(IMAGES))) == ("0.07", WAITING)
+    assert "the price can't be read now" in message(world)
+    world.kube.apply(IMAGES, SPECS[IMAGES] | MANUAL, **approved(1, amount="0.07"))
+    status = await remains(world, IMAGES)
+    assert said(status) == (Phase.SUBMITTING, "ProviderUnavailable")
+    assert "503; it is read again, and nothing is paid until then" in message(world)
+    prices.problem = ""
+    assert said(await world.finish(IMAGES)) == (Phase.COMPLETED, "Completed")
+
+
+async def test_a_price_that_was_never_read_is_not_shown_and_not_approved(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, prices = World(monkeypatch, Writes()), Prices()
+    world.prices, prices.problem = prices, "fal's prices could not be read: 503"
+    world.restart()
+    world.kube.apply(IMAGES, SPECS[IMAGES] | MANUAL, **approved(1))
+    assert said(await remains(world, IMAGES)) == (Phase.PENDING, "ProviderUnavailable")
+    prices.problem = ""
+    assert said(await world.finish(IMAGES, Phase.AWAITING_APPROVAL)) == WAITING
+    assert said(await remains(world, IMAGES)) == WAITING
+
+
+async def test_a_price_of_the_installation_needs_no_answer_of_the_provider(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, prices = World(monkeypatch, Writes()), Prices()
+    prices.problem = "fal's prices could not be read: 503"
+    world.prices, world.policy = prices, world.policy.model_copy(update={"own_prices": frozenset({"fal-ai/flux-lora"})})
+    world.restart()
+    world.kube.apply(IMAGES, SPECS[IMAGES] | MANUAL)
+    assert said(await world.finish(IMAGES, Phase.AWAITING_APPROVAL)) == WAITING
+    world.kube.apply(IMAGES, SPECS[IMAGES] | MANUAL, **approved(1, amount=str(amount(world))))
+    assert said(await world.finish(IMAGES)) == (Phase.COMPLETED, "Completed")

@@ -23,7 +23,7 @@ from contentgen_simulation.world import SPECS, UID, World, Writes
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
 IMAGES, LORA, TRANSCRIPT = Kind.IMAGE_GENERATION, Kind.LORA_TRAINING, Kind.TRANSCRIPTION
-APPROVED = {APPROVE_ANNOTATION: "1", APPROVED_BY_ANNOTATION: "alice"}
+APPROVED = {APPROVE_ANNOTATION: "1-999", APPROVED_BY_ANNOTATION: "alice"}
 ONE = 70_000  # micro-dollars of SPECS[IMAGES]
 TOO_DEAR = "0.000001"
 EDITS: dict[Kind, dict[str, Any]] = {

@@ -68,12 +68,14 @@ class ApprovalRow(NamedTuple):
 
 ANNOTATIONS: dict[str, dict[str, str]] = {
     "none": {},
-    "approve": {APPROVE_ANNOTATION: "1", APPROVED_BY_ANNOTATION: "ann"},
-    "approve, another value": {APPROVE_ANNOTATION: "1-again", APPROVED_BY_ANNOTATION: "ann"},
+    "approve": {APPROVE_ANNOTATION: "1-999", APPROVED_BY_ANNOTATION: "ann"},
+    "approve, another value": {APPROVE_ANNOTATION: "1-999-again", APPROVED_BY_ANNOTATION: "ann"},
     "reject": {REJECT_ANNOTATION: "1", APPROVED_BY_ANNOTATION: "ann"},
-    "both": {APPROVE_ANNOTATION: "1", REJECT_ANNOTATION: "1", APPROVED_BY_ANNOTATION: "ann"},
-    "the next run": {APPROVE_ANNOTATION: "2", APPROVED_BY_ANNOTATION: "ann"},
-    "without a user": {APPROVE_ANNOTATION: "1"},
+    "both": {APPROVE_ANNOTATION: "1-999", REJECT_ANNOTATION: "1", APPROVED_BY_ANNOTATION: "ann"},
+    "the next run": {APPROVE_ANNOTATION: "2-999", APPROVED_BY_ANNOTATION: "ann"},
+    "without a user": {APPROVE_ANNOTATION: "1-999"},
+    "without an amount": {APPROVE_ANNOTATION: "1", APPROVED_BY_ANNOTATION: "ann"},
+    "below the price": {APPROVE_ANNOTATION: "1-0.000001", APPROVED_BY_ANNOTATION: "ann"},
 }
 
 
@@ -87,7 +89,9 @@ def approval_case(row: ApprovalRow) -> DecisionInput:
     annotations, run = ANNOTATIONS[row.annotations], first_run()
     if row.begun:
         lapsed = tuple(each.digest for each in given_verdicts(annotations) if each.run == 1) if row.lapsed else ()
-        run = run.model_copy(update={"approval": ApprovalStatus(run=1, since=NOW, lapsed=lapsed)})
+        run = run.model_copy(
+            update={"approval": ApprovalStatus(run=1, since=NOW, lapsed=lapsed, bound="999", amount="999")}
+        )
     phase, reason = (
         (Phase.AWAITING_APPROVAL, Reason.AWAITING_APPROVAL) if row.shown else (Phase.SUBMITTING, Reason.SUBMITTING)
     )
@@ -138,7 +142,7 @@ def test_the_table_of_approvals() -> None:
 
 
 def test_an_accepted_approval_goes_on_whatever_the_annotations_are_then() -> None:
-    given = ApprovalStatus(run=1, since=NOW, verdict=Verdict.APPROVED, by="ann", at=NOW)
+    given = ApprovalStatus(run=1, since=NOW, bound="999", verdict=Verdict.APPROVED, by="ann", at=NOW)
     run = first_run().model_copy(update={"approval": given})
     for annotations, spec in itertools.product(ANNOTATIONS.values(), (PRICED, EDITED)):
         body = resource(spec | {"approval": "Manual"}, status_of(run, Phase.SUBMITTING, Reason.SUBMITTING), annotations)

@@ -728,13 +728,11 @@ def test_a_clock_that_was_set_back_does_not_have_the_provider_polled_twice_a_sec
 
 def test_a_run_that_an_edit_replaces_takes_its_planned_purchase_back() -> None:
     """Another process may be about to send it."""
-    spec = SPECS[IMAGES] | {"model": "some/new"}
-    waits = running(
-        IMAGES, spec=spec, prepared=False, phase=Phase.PENDING, reason=Reason.PROVIDER_UNAVAILABLE, purchase_id="p1"
-    )
-    planned = purchase(IMAGES, PurchaseState.INTENT, step=PurchaseStep.PLANNED)
-    seen = Observation(purchase=planned, price=PriceLookup(problem="fal's prices could not be read: 500"))
-    plan = decide(resource(IMAGES, waits, spec={"prompt": "jf"}, generation=2), seen, NOW, POLICY)
+    waits = running(LORA, prepared=False, phase=Phase.PENDING, reason=Reason.WAITING_FOR_LORA_NAME, purchase_id="p1")
+    planned = purchase(LORA, PurchaseState.INTENT, step=PurchaseStep.PLANNED)
+    seen = Observation(purchase=planned, same_lora_name="first")
+    edited = SPECS[LORA] | {"triggerWord": "another"}
+    plan = decide(resource(LORA, waits, spec=edited, generation=2), seen, NOW, POLICY)
     assert plan.status.run is not None
     assert (plan.status.run.number, plan.status.run.purchase_id) == (2, None)
     (move,) = plan.moves

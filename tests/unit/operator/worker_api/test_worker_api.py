@@ -12,11 +12,11 @@ import mongomock
 import pytest
 from pydantic import ValidationError
 
-from contentgen_contract.names import KIND_LABEL, STAGE_LABEL, UID_LABEL, Kind, Stage
+from contentgen_contract.names import KIND_LABEL, STAGE_LABEL, UID_LABEL, Kind, Stage, Step
 from contentgen_contract.records import keys
 from contentgen_contract.resources.sources import SourceGrant
 from contentgen_contract.resources.spec import parse_spec, run_hash
-from contentgen_contract.worker.orders import FileClaim, Outcome, WorkOrder
+from contentgen_contract.worker.orders import AudioFacts, FileClaim, Outcome, Progress, WorkOrder
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.state.observed import JobView, ResourceRef
 from contentgen_operator.state.purchases import Purchase, PurchaseKey, PurchaseState
@@ -663,6 +663,19 @@ async def test_a_worker_is_told_the_user_that_was_admitted(setting: Setting) -> 
     assert "victim" not in grants.text
 
 
+def test_words_of_a_worker_are_a_list_or_without_controls() -> None:
+    """A message has what a person may read; log lines keep their ends."""
+    body = outcome_of(Kind.TRANSCRIPTION, Stage.PREPARE, "uid").model_dump(mode="json", by_alias=True)
+    body |= {"message": "a\x1b[1A\r\nb\u202e"}
+    body["facts"] |= {"notes": ["a\x9bb"]}
+    outcome = Outcome.model_validate(body)
+    assert outcome.message == r"a\x1b[1A\r\nb\u202e"
+    assert isinstance(outcome.facts, AudioFacts)
+    assert outcome.facts.notes == (r"a\x9bb",)
+    assert len(Outcome.model_validate(body | {"message": "\x1b" * 1000}).message) == 1024
+    assert Progress(step=Step.WAITING, fraction=0, message="\x07").message == r"\x07"
+
+
 LONG = "x" * 5000
 
 
@@ -670,7 +683,10 @@ LONG = "x" * 5000
     "hostile",
     [
         {"facts": {"rejected": {LONG: 1}}},
+        {"facts": {"rejected": {"The estimated cost is 0.02 USD": 1}}},
+        {"facts": {"rejected": {"\x1b[2A\rBlurred": 1}}},
         {"seconds": {LONG: 1}},
+        {"seconds": {"\x1b[2A": 1}},
         {"files": [{"name": LONG, "sizeBytes": 1, "sha256": "ab" * 32, "contentType": "image/jpeg"}]},
         {"files": [{"name": "dataset.zip", "sizeBytes": 1, "sha256": "ab" * 32, "contentType": LONG}]},
         {"files": [{"name": "dataset.zip", "sizeBytes": -1, "sha256": "ab" * 32, "contentType": "a/b"}]},

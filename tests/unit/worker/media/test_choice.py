@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from contentgen_contract.resources.spec import Dataset, FacesMode
+from contentgen_contract.worker.orders import REJECTIONS
 from contentgen_worker.media.select.choose import (
     PictureCandidate,
     PictureVerdict,
@@ -316,3 +317,7 @@ def test_the_rules_of_a_spec() -> None:
     expected = Rules(3, 5, 40, 9, FacesMode.REQUIRE, 0.25, single=True)
     assert Rules.from_dataset(Dataset.model_validate(spec)) == expected
     assert Rules.from_dataset(Dataset()) == Rules()
+
+
+def test_the_operator_takes_each_reason() -> None:
+    assert tuple(each.value for each in Rejection) == REJECTIONS

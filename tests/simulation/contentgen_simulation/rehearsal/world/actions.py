@@ -57,7 +57,7 @@ class Actions:
         if policy is not None:
             self._policy[who] = policy
         if self._world.body_of(who) is None:
-            self._annotations[who] = {APPROVE_ANNOTATION: "1", APPROVED_BY_ANNOTATION: "alice"} if approved else {}
+            self._annotations[who] = {APPROVE_ANNOTATION: "1-999", APPROVED_BY_ANNOTATION: "alice"} if approved else {}
         self._put(who)
 
     def edit(self, who: int, variant: int) -> None:
@@ -138,8 +138,10 @@ class Actions:
         self._verdicts += 1
         given = self._annotations[who]
         given.pop(other, None)
-        number = str(run.get("number", 1) + offset)
-        given[name] = f"{number}-{self._verdicts}" if name in given else number
+        value = str(run.get("number", 1) + offset)
+        if name == APPROVE_ANNOTATION:  # any amount: prices are constant
+            value += "-999"
+        given[name] = f"{value}-{self._verdicts}" if name in given else value
         given[APPROVED_BY_ANNOTATION] = "alice"
         self._variant[who] = self._variant[who] if variant is None else variant
         self._put(who)
