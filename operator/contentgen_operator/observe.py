@@ -305,7 +305,7 @@ class Observer:
     async def _observe_stage(self, case: DecisionInput, stage: Stage) -> dict[str, Any]:
         resource, run, now = case.resource, case.run, case.now
         if run.job is None or run.job.stage is not stage:
-            return {}  # not started; a Job that a crash has left behind is found by its name
+            return await self._earlier_part(case, stage)  # not started; a Job left by a crash is found by its name
         attempt = run.stage_attempt
         recorded = await self._jobs.newest(resource.ref.uid, run.job.uid)
         if recorded is not None and (recorded.run, recorded.stage, recorded.attempt) != (run.number, stage, attempt):
@@ -333,7 +333,8 @@ class Observer:
             outcome = await self._storage.outcome(own_files(resource, asset_user(resource, spec)), key)
         except InvalidOutcome as error:
             return {"job": job, "outcome_problem": str(error)}
-        files = outcome.files if outcome is not None and outcome.succeeded else ()
+        taken = outcome is not None and (outcome.succeeded or stage is Stage.COLLECT)
+        files = outcome.files if outcome is not None and taken else ()
         if problem := files_problem(resource.ref.kind, stage, files, file_limits(spec, stage, self._limits)):
             return {"job": job, "outcome": outcome, "outcome_problem": problem}
         log, cause, gone = "", "", False
@@ -342,9 +343,26 @@ class Observer:
             ended = await self._pods(resource.ref.namespace, job)
             cause, gone = pods.end_cause(ended), pods.node_is_gone(ended)
         stored = await self._stored(case, stage, [file.name for file in files])
+        part = {} if files else await self._earlier_part(case, stage)
         progress = self._reports.progress(job.uid) if job else None
         fields = {"log": log, "cause": cause, "node_gone": gone, "progress": progress}
-        return {"job": job, "outcome": outcome, "stored": stored} | fields
+        return {"job": job, "outcome": outcome, "stored": stored} | fields | part
+
+    async def _earlier_part(self, case: DecisionInput, stage: Stage) -> dict[str, Any]:
+        """Fields of the outcome of an earlier collect attempt that stored a part of the outputs, and of its files."""
+        resource, run = case.resource, case.run
+        attempt = run.collect.partial if run.collect and stage is Stage.COLLECT else None
+        if attempt is None:
+            return {}
+        key = keys.outcome(resource.ref.uid, run.number, stage, attempt)
+        try:
+            part = await self._storage.outcome(own_files(resource, asset_user(resource, case.spec)), key)
+        except InvalidOutcome:
+            return {}
+        files = part.files if part else ()
+        if not files or files_problem(resource.ref.kind, stage, files, file_limits(case.spec, stage, self._limits)):
+            return {}
+        return {"part": part, "stored": await self._stored(case, stage, [file.name for file in files])}
 
     async def _observe_termination(self, namespace: str, job: JobView | None, now: datetime) -> dict[str, Any]:
         """Fields of a Job whose deleted pod has not ended, because its node does not answer."""

@@ -22,6 +22,7 @@ _SOON_SECONDS = 1.0
 _DID_NOTHING = f" ({COLLECT_ANNOTATION}="
 _KEPT = (PurchaseState.SUCCEEDED, PurchaseState.COLLECTED)
 # Failures that a store, a node or the provider's server may have caused.
+_OF_FILES = (Reason.OUTPUT_MISSING, Reason.OUTPUT_CHANGED, Reason.OUTCOME_INVALID)  # what is stored is not trusted
 _RETRYABLE = (Reason.JOB_FAILED, Reason.DEADLINE_EXCEEDED, Reason.OUTPUT_MISSING, Reason.OUTPUT_CHANGED)
 
 
@@ -71,15 +72,28 @@ def next_run(case: DecisionInput, reason: Reason, pause: float) -> RunStatus:
             "job": None,
             "stage_attempt": case.run.stage_attempt + 1,
             "retry_at": case.now + timedelta(seconds=pause),
-            "collect": state_of(case.run).model_copy(update={"failure": reason.value}),
+            "collect": state_of(case.run).model_copy(
+                update={"failure": reason.value} | ({"partial": None} if reason in _OF_FILES else {})
+            ),
         }
     )
+
+
+def with_part(plan: Plan, attempt: int) -> Plan:
+    """The plan whose next attempts add to what this attempt has stored."""
+    run = plan.status.run
+    if run is None:
+        return plan
+    collect = state_of(run).model_copy(update={"partial": attempt})
+    status = plan.status.model_copy(update={"run": run.model_copy(update={"collect": collect})})
+    return plan.model_copy(update={"status": status})
 
 
 def restarted(case: DecisionInput, run: RunStatus, asked: str | None) -> RunStatus:
     """The run with the next collect attempt due now, and a new deadline."""
     attempt = run.stage_attempt + 1  # so that an earlier attempt's outcome is not taken for the next one's
-    collect = CollectStatus(asked=asked, asked_at=case.now, first_attempt=attempt)
+    partial = state_of(run).partial
+    collect = CollectStatus(asked=asked, asked_at=case.now, first_attempt=attempt, partial=partial)
     return run.model_copy(update={"job": None, "stage_attempt": attempt, "retry_at": None, "collect": collect})
 
 

@@ -11,6 +11,7 @@ from datetime import datetime
 
 from pydantic import ValidationError
 
+from contentgen_contract.advice import lora_links
 from contentgen_contract.names import MILESTONES, RERUN_ADVICE, Phase, Reason, Stage, Step
 from contentgen_contract.resources import languages, sources
 from contentgen_contract.resources.addresses import literal_refusal, strip_credentials
@@ -269,13 +270,13 @@ def _lora_refused(case: DecisionInput) -> str | None:
     if not isinstance(case.spec, ImageGenerationSpec):
         return None
     for index, lora in enumerate(case.spec.loras):
-        why = literal_refusal(lora.path, case.policy.allowed_hosts) if lora.path else ""
-        if why:
-            address = strip_credentials(lora.path or "")
-            return (
-                f"spec.loras[{index}].path: {address}: {why}; fal fetches it from the internet: expected a public "
-                f"address; {unpaid_text(case)}"
-            )
+        if lora.path is None:
+            continue
+        where = f"spec.loras[{index}].path: {strip_credentials(lora.path)}"
+        if why := literal_refusal(lora.path, case.policy.allowed_hosts):
+            return f"{where}: {why}; fal fetches it from the internet: expected a public address; {unpaid_text(case)}"
+        if why := lora_links.refusal(lora.path):
+            return f"{where}: {why}; {unpaid_text(case)}"
     return None
 
 

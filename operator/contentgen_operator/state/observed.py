@@ -320,6 +320,7 @@ class Observation(Value):
     outcome: Outcome | None = None
     outcome_problem: str = ""
     stored: dict[str, BucketFile] = Field(default_factory=dict)  # files of the outcome in the bucket, by name
+    part: Outcome | None = None  # of an earlier attempt that stored a part of the outputs; read if there is no outcome
     outputs_stored: bool = False  # all files of a collected purchase are in the bucket, unchanged
     purchase: Purchase | None = None
     superseded: bool = False  # `purchase` is of a deleted resource, and the next attempt's files are stored
