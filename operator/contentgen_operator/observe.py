@@ -258,12 +258,15 @@ class Observer:
                 return {}
 
     async def _find_outputs(self, purchase: Purchase) -> dict[str, Any]:
-        """`outputs_stored`: the files that the ledger lists are in the bucket; else `response_kept`."""
+        """`outputs_stored`: the files that the ledger lists are in the bucket. If any output is missing there, or was
+        in the answer: `response_kept`.
+        """
         outputs = VersionStatus.model_validate(purchase.outputs or {"version": 0})
         listed = [each.key for each in outputs.files]
         stored = await self._storage.stored(Owner(keys=frozenset(listed)), "", listed)
         if is_stored(outputs, stored):
-            return {"outputs_stored": True}
+            rest = {"response_kept": await self._response_kept(purchase)} if outputs.facts.get("missing") else {}
+            return {"outputs_stored": True} | rest
         return {"response_kept": await self._response_kept(purchase)}
 
     async def _find_result(self, purchase: Purchase | None) -> dict[str, Any]:

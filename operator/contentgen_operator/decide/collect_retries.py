@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from contentgen_contract.advice import remedies as words
 from contentgen_contract.annotations import collect_again
-from contentgen_contract.names import COLLECT_ANNOTATION, Reason
+from contentgen_contract.names import COLLECT_ANNOTATION, Phase, Reason
 from contentgen_contract.resources.status import MAX_MESSAGE, CollectStatus, RunStatus
 from contentgen_contract.worker.orders import Outcome
 from contentgen_operator.state.decision_input import DecisionInput
@@ -79,20 +79,18 @@ def next_run(case: DecisionInput, reason: Reason, pause: float) -> RunStatus:
     )
 
 
-def with_part(plan: Plan, attempt: int) -> Plan:
-    """The plan whose next attempts add to what this attempt has stored."""
-    run = plan.status.run
-    if run is None:
-        return plan
-    collect = state_of(run).model_copy(update={"partial": attempt})
-    status = plan.status.model_copy(update={"run": run.model_copy(update={"collect": collect})})
-    return plan.model_copy(update={"status": status})
+def with_part(run: RunStatus, attempt: int) -> RunStatus:
+    """The run whose next collect attempts add to what this attempt has stored."""
+    return run.model_copy(update={"collect": state_of(run).model_copy(update={"partial": attempt})})
 
 
-def restarted(case: DecisionInput, run: RunStatus, asked: str | None) -> RunStatus:
-    """The run with the next collect attempt due now, and a new deadline."""
+def restarted(case: DecisionInput, run: RunStatus, asked: str | None, *, whole: bool = False) -> RunStatus:
+    """The run with the next collect attempt due now, and a new deadline.
+
+    `whole`: the attempt stores all outputs again, and does not add to what an earlier one has stored.
+    """
     attempt = run.stage_attempt + 1  # so that an earlier attempt's outcome is not taken for the next one's
-    partial = state_of(run).partial
+    partial = None if whole else state_of(run).partial
     collect = CollectStatus(asked=asked, asked_at=case.now, first_attempt=attempt, partial=partial)
     return run.model_copy(update={"job": None, "stage_attempt": attempt, "retry_at": None, "collect": collect})
 
@@ -127,7 +125,8 @@ def missing_result(case: DecisionInput) -> str:
         return "the ledger has no purchase of this run"
     if purchase.state not in _KEPT:
         return f"the purchase of this run is {purchase.state}, so that no result of it is kept"
-    if not (observed.response_kept or observed.outputs_stored):
+    incomplete = case.resource.status.phase is Phase.COMPLETED
+    if not observed.response_kept and (incomplete or not observed.outputs_stored):
         return "the provider's answer is not in the bucket"
     return ""
 

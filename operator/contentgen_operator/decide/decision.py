@@ -16,7 +16,7 @@ from contentgen_contract.names import MILESTONES, RERUN_ADVICE, Phase, Reason, S
 from contentgen_contract.resources import languages, sources
 from contentgen_contract.resources.addresses import literal_refusal, strip_credentials
 from contentgen_contract.resources.spec import ImageGenerationSpec, TranscriptionSpec
-from contentgen_contract.resources.status import MAX_FILES, MAX_VERSIONS, OutputFile, VersionStatus
+from contentgen_contract.resources.status import MAX_FILES, MAX_VERSIONS, OutputFile, RunStatus, VersionStatus
 from contentgen_contract.worker.orders import AudioFacts, DatasetFacts, Outcome
 from contentgen_operator.decide import collect_retries, purchasable
 from contentgen_operator.decide.cancellation import cancel_run, stop_before_payment
@@ -369,6 +369,8 @@ def _collect(case: DecisionInput, purchase: Purchase) -> Plan:
         ),
         facts=ended.facts.model_dump(mode="json", by_alias=True) if ended.facts else {},
     )
+    if version.facts.get("missing") and ended is not case.observed.part:
+        case = case.model_copy(update={"run": collect_retries.with_part(case.run, case.run.stage_attempt)})
     outputs = version.model_dump(mode="json", by_alias=True)
     moves = (purchase_transition(case, purchase, PurchaseState.COLLECTED, outputs=outputs),)
     return _complete(case, version, Reason.COMPLETED, _stored_text(case, version), moves)
@@ -382,6 +384,10 @@ def _adopt_outputs(case: DecisionInput, purchase: Purchase) -> Plan:
     """Complete with an already collected purchase: of a reconcile that crashed, or of a deleted resource."""
     if not case.observed.outputs_stored:
         return _outputs_missing(case, purchase)
+    if case.collects_again and case.resource.status.phase is Phase.COMPLETED:
+        return _collect_again(
+            case, purchase, case.run, "the missing outputs are collected from the provider's response"
+        )
     stored = VersionStatus.model_validate(purchase.outputs or {"version": 0})
     if (stored.job_id, stored.version) == (case.resource.ref.uid, case.run.version):
         return _complete(case, stored, Reason.COMPLETED, _stored_text(case, stored), ())
@@ -396,18 +402,20 @@ def _outputs_missing(case: DecisionInput, purchase: Purchase) -> Plan:
     response is missing too.
     """
     if case.observed.response_kept:
-        run = collect_retries.restarted(case, case.run, collect_retries.state_of(case.run).asked)
-        run_state = collecting(
-            "the stored files are missing or changed; they are collected again from the provider's response"
-        )
-        moves = (purchase_transition(case, purchase, PurchaseState.SUCCEEDED, outputs=None),)
-        return new_plan(case, run_state, run=run, moves=moves, again=SOON)
+        run = collect_retries.restarted(case, case.run, collect_retries.state_of(case.run).asked, whole=True)
+        words = "the stored files are missing or changed; they are collected again from the provider's response"
+        return _collect_again(case, purchase, run, words)
     message = (
         f"request {purchase.request_id} of {purchase.provider} was paid, and its files were stored, but they are gone "
         "from the bucket, and so is the provider's response; once a backup of the bucket is restored, "
         f"{collect_retries.retry_advice(case.run, 'them')}"
     )
     return fail(case, Reason.OUTPUTS_DELETED, message)
+
+
+def _collect_again(case: DecisionInput, purchase: Purchase, run: RunStatus, message: str) -> Plan:
+    moves = (purchase_transition(case, purchase, PurchaseState.SUCCEEDED, outputs=None),)
+    return new_plan(case, collecting(message), run=run, moves=moves, again=SOON)
 
 
 def _complete(

@@ -211,8 +211,8 @@ def _partial(case: DecisionInput, run_state: RunState, outcome: Outcome) -> Plan
     may_add = collect_retries.is_retryable(case, outcome.reason, outcome) and collect_retries.seconds_left(case) > 0
     if not may_add:
         return outcome
-    plan = _retry_collect(case, run_state, outcome.reason, outcome.message)
-    return collect_retries.with_part(plan, case.run.stage_attempt)
+    case = case.model_copy(update={"run": collect_retries.with_part(case.run, case.run.stage_attempt)})
+    return _retry_collect(case, run_state, outcome.reason, outcome.message)
 
 
 def _stored_part(case: DecisionInput) -> Outcome | None:

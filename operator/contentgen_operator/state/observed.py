@@ -198,9 +198,9 @@ def has_stored_version(status: dict[str, Any]) -> bool:
 
 
 def asks_to_collect(given: str | None, status: dict[str, Any]) -> bool:
-    """True if the collect annotation asks for a retry of the failed run of a status (JSON)."""
-    failed = status.get("phase") == Phase.FAILED and is_end(status)
-    return failed and collect_again.requests_collect(given, status.get("run") or {})
+    """True if the collect annotation asks for a retry of the run of a status (JSON) that failed, or misses outputs."""
+    lacks = (status.get("phase") == Phase.FAILED or collect_again.misses_outputs(status)) and is_end(status)
+    return lacks and collect_again.requests_collect(given, status.get("run") or {})
 
 
 def is_settled(body: dict[str, Any]) -> bool:

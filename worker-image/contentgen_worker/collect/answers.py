@@ -108,12 +108,12 @@ def language(value: object) -> str:
 
 
 def label(value: object) -> str:
-    """A speaker's label, on one line. Raises ValueError."""
+    """A speaker's label, on one line and without what has a meaning in subtitles. Raises ValueError."""
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str):
         raise ValueError
-    return " ".join(re.sub(r"[<>&]", " ", value).split())[:_LABEL]
+    return " ".join(re.sub(r"[<>&]|--+", " ", value).split())[:_LABEL]
 
 
 def _whole(value: object) -> int:

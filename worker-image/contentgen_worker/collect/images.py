@@ -104,11 +104,10 @@ def _flags(given: object, count: int, side: answers.SideFacts) -> list[bool | No
         return [False] * count  # a model without a checker
     flags = given if isinstance(given, list) else [given] * count
     found = [_flag(flags[index]) if index < len(flags) else None for index in range(count)]
-    if unread := [f"picture {number}" for number, flag in enumerate(found, 1) if flag is None]:
-        side.notes.append(
-            f"the safety checker's verdict on {', '.join(unread)} can't be read (has_nsfw_concepts: "
-            f"{answers.shown(given if not isinstance(given, list) else flags[:count])})"
-        )
+    for number, flag in enumerate(found, 1):
+        if flag is None:
+            value = answers.shown(flags[number - 1]) if number <= len(flags) else "missing"
+            side.notes.append(f"the safety checker's verdict on picture {number} can't be read: {value}")
     return found
 
 

@@ -70,7 +70,8 @@ def _read(response: dict[str, Any]) -> _Transcript:
         )
     words = _words(items, side)
     utterances = _utterances(_items(response, "utterances", side), side)
-    whole = len(utterances) == len(response.get("utterances") or ())
+    given = response.get("utterances")
+    whole = isinstance(given, list) and len(given) == len(utterances)
     return _Transcript(
         text=text,
         words=words,
