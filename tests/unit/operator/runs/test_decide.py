@@ -65,7 +65,9 @@ COLLECTED: dict[Kind, dict[str, Any]] = {
     LORA: {"type": "lora", "sizeBytes": 7},
     IMAGES: {
         "type": "images",
-        "images": [{"name": "image_1.png", "thumbnail": "image_1_thumb.png", "width": 1, "height": 1, "sizeBytes": 7}],
+        "images": [
+            {"name": "image_1.png", "thumbnail": "image_1_thumb.png", "width": 1024, "height": 1024, "sizeBytes": 7}
+        ],
     },
     TRANSCRIPT: {"type": "transcript", "wordCount": 1, "durationSeconds": 1, "speakers": 1},
 }
@@ -1013,8 +1015,9 @@ def test_paid_attempts(allowed: int, end: Phase) -> None:
 # Warnings about finished pictures
 
 
-def a_picture(name: str = "image_1.png", **marks: bool) -> dict[str, Any]:
-    return {"name": name, "thumbnail": name.replace(".", "_thumb."), "width": 8, "height": 8, "sizeBytes": 7} | marks
+def a_picture(name: str = "image_1.png", **marks: Any) -> dict[str, Any]:
+    thumbnail = name.replace(".", "_thumb.")
+    return {"name": name, "thumbnail": thumbnail, "width": 1024, "height": 1024, "sizeBytes": 7} | marks
 
 
 @pytest.mark.parametrize(
@@ -1031,6 +1034,8 @@ def a_picture(name: str = "image_1.png", **marks: bool) -> dict[str, Any]:
                 "image_1.png, image_2.png: all black, as a safety checker leaves a picture"
             ),
         ),
+        (1, [a_picture(width=512)], "version 1 is stored; image_1.png: of another size than 1024x1024"),
+        (1, [a_picture(unsafe=None)], "version 1 is stored"),
     ],
 )
 def test_fewer_unsafe_and_black_pictures_are_told(count: int, images: list[dict[str, Any]], told: str) -> None:
