@@ -234,8 +234,13 @@ def cost_clause(costs: Costs) -> str:
 
 def collect_advice(number: int, asked: str | None, what: str) -> str:
     """The free retry of a run's collect stage, and the cost of another run."""
+    return f"{collect_clause(number, asked, what)}; {rerun_advice()}"
+
+
+def collect_clause(number: int, asked: str | None, what: str) -> str:
+    """The free retry of a run's collect stage."""
     value = collect_again.next_value(number, asked)
-    return f"the annotation {COLLECT_ANNOTATION}={value} fetches {what}, {cost_clause(Costs.FREE)}; {rerun_advice()}"
+    return f"the annotation {COLLECT_ANNOTATION}={value} fetches {what}, {cost_clause(Costs.FREE)}"
 
 
 def rerun_advice() -> str:

@@ -118,6 +118,11 @@ def retry_advice(run: RunStatus, what: str) -> str:
     return words.collect_advice(run.number, state_of(run).asked, what)
 
 
+def rest_advice(run: RunStatus) -> str:
+    """Advice on a completed run that misses outputs."""
+    return words.collect_clause(run.number, state_of(run).asked, "what is missing")
+
+
 def missing_result(case: DecisionInput) -> str:
     """Reason for which a failed run has no result to collect; empty if its paid result is kept."""
     purchase, observed = case.observed.purchase, case.observed

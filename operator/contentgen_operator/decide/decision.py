@@ -16,7 +16,14 @@ from contentgen_contract.names import MILESTONES, RERUN_ADVICE, Phase, Reason, S
 from contentgen_contract.resources import languages, sources
 from contentgen_contract.resources.addresses import literal_refusal, strip_credentials
 from contentgen_contract.resources.spec import ImageGenerationSpec, TranscriptionSpec
-from contentgen_contract.resources.status import MAX_FILES, MAX_VERSIONS, OutputFile, RunStatus, VersionStatus
+from contentgen_contract.resources.status import (
+    MAX_FILES,
+    MAX_MESSAGE,
+    MAX_VERSIONS,
+    OutputFile,
+    RunStatus,
+    VersionStatus,
+)
 from contentgen_contract.worker.orders import AudioFacts, DatasetFacts, Outcome
 from contentgen_operator.decide import collect_retries, purchasable
 from contentgen_operator.decide.cancellation import cancel_run, stop_before_payment
@@ -377,7 +384,9 @@ def _collect(case: DecisionInput, purchase: Purchase) -> Plan:
 
 
 def _stored_text(case: DecisionInput, version: VersionStatus) -> str:
-    return "; ".join([f"version {version.version} is stored", *kinds.shortfalls(case.spec, version.facts)])
+    text = "; ".join([f"version {version.version} is stored", *kinds.shortfalls(case.spec, version.facts)])
+    advice = f"; {collect_retries.rest_advice(case.run)}" if version.facts.get("missing") else ""
+    return text[: MAX_MESSAGE - len(advice)] + advice
 
 
 def _adopt_outputs(case: DecisionInput, purchase: Purchase) -> Plan:

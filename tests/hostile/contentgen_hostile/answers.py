@@ -124,7 +124,7 @@ class Mutant:
         try:
             text = gzip.decompress(self.answer) if self.answer.startswith(b"\x1f\x8b") else self.answer
             given = json.loads(text.decode("utf-8-sig", "replace"), parse_constant=lambda _: None)
-        except ValueError:
+        except (ValueError, EOFError, RecursionError):
             return {}
         return given if isinstance(given, dict) else {}
 

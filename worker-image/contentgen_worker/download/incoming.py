@@ -272,7 +272,7 @@ class InProgressDownload(Incoming):
                 advice="try again when it no longer changes",
             )
         if encodings(response):
-            raise Unreachable(f"{redacted(url)}: sent compressed for a range request", transient=True)
+            raise Unreachable(f"{redacted(url)}: sent compressed for a range request")
         if response.status_code == 200 and self._ranged:
             raise Unreachable(f"{redacted(url)}: sent the whole file for a range request", transient=True)
         if not received.start <= offset < received.end:

@@ -511,7 +511,10 @@ async def test_what_is_good_is_kept(world: World, fail: Fail) -> None:
     status = await world.finish(IMAGES)
     assert_complete(world, status)
     assert status.reason == Reason.COMPLETED
-    assert status.message == "version 1 is stored; 2 asked, 1 stored: picture 2: HTTP 503"
+    told = (
+        "version 1 is stored; 2 asked, 1 stored: picture 2: HTTP 503; the annotation contentgen.dev/collect=1 fetches"
+    )
+    assert (status.message or "").startswith(told)
     (record,) = world.database["jobs"].find()
     assert record["versions"][0]["warnings"] == ["2 asked, 1 stored: picture 2: HTTP 503"]
     await world.settle(IMAGES)
@@ -547,7 +550,7 @@ async def test_the_annotation_adds_to_a_completed_run(world: World, again: Fail)
     world.kube.apply(IMAGES, SPECS[IMAGES])
     await world.finish(IMAGES)
     assert is_done(world, IMAGES)
-    annotate(world, IMAGES, "1")
+    annotate(world, IMAGES, advised(world.status(IMAGES)))
     assert not is_done(world, IMAGES)
     await world.step(IMAGES)
     status = world.status(IMAGES)
