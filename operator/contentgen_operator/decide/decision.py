@@ -205,9 +205,8 @@ def _before_payment(case: DecisionInput) -> Plan:
         return plan
     if kinds.has_prepare(case.kind) and case.run.facts is None:
         return _prepare(case)
-    refusal = _lora_refused(case)
-    if refusal is not None:
-        return fail(case, Reason.SOURCE_NOT_ALLOWED, refusal)
+    if (refusal := _lora_refused(case)) is not None:
+        return fail(case, *refusal)
     return estimate.end(case) or _wait_for_lora(case) or _gate(case)
 
 
@@ -272,8 +271,11 @@ def _language_refused(case: DecisionInput) -> str | None:
     return f"spec.options.language: {why}; {unpaid_text(case)}" if why else None
 
 
-def _lora_refused(case: DecisionInput) -> str | None:
-    """Reason to refuse an address of spec.loras, or None; the provider fetches it, so only its text is checked here."""
+def _lora_refused(case: DecisionInput) -> tuple[Reason, str] | None:
+    """Reason and message to refuse an address of spec.loras, or None.
+
+    The provider fetches it, so only its text is checked here.
+    """
     if not isinstance(case.spec, ImageGenerationSpec):
         return None
     for index, lora in enumerate(case.spec.loras):
@@ -281,9 +283,10 @@ def _lora_refused(case: DecisionInput) -> str | None:
             continue
         where = f"spec.loras[{index}].path: {strip_credentials(lora.path)}"
         if why := literal_refusal(lora.path, case.policy.allowed_hosts):
-            return f"{where}: {why}; fal fetches it from the internet: expected a public address; {unpaid_text(case)}"
+            text = f"{where}: {why}; fal fetches it from the internet: expected a public address; {unpaid_text(case)}"
+            return Reason.SOURCE_NOT_ALLOWED, text
         if why := lora_links.refusal(lora.path):
-            return f"{where}: {why}; {unpaid_text(case)}"
+            return Reason.INVALID_SPEC, f"{where}: {why}; {unpaid_text(case)}"
     return None
 
 

@@ -123,7 +123,7 @@ class Mutant:
         """The answer as its JSON says, for the judge; empty for a text that is not JSON."""
         try:
             text = gzip.decompress(self.answer) if self.answer.startswith(b"\x1f\x8b") else self.answer
-            given = json.loads(text.decode("utf-8-sig", "replace"), parse_constant=lambda _: None)
+            given = json.loads(text.decode("utf-8-sig", "replace"), parse_int=_integer, parse_constant=lambda _: None)
         except (ValueError, EOFError, RecursionError):
             return {}
         return given if isinstance(given, dict) else {}
@@ -220,8 +220,8 @@ _JUDGES: dict[Kind, Callable[[dict[str, Any], Collected], None]] = {
 }
 
 
-def campaign(count: int, seed: int, kinds: tuple[Kind, ...] = tuple(Kind)) -> list[str]:
-    """Findings of `count` mutants: the single ones, in a random order, and then mixed ones."""
+def campaign(count: int, seed: int, kinds: tuple[Kind, ...] = tuple(Kind), *, stop: bool = False) -> list[str]:
+    """Findings of `count` mutants: the single ones, in a random order, and then mixed ones. `stop`: at the first."""
     dice, findings = random.Random(seed), []
     single = [each for kind in kinds for each in single_mutants(kind)]
     dice.shuffle(single)
@@ -232,6 +232,8 @@ def campaign(count: int, seed: int, kinds: tuple[Kind, ...] = tuple(Kind)) -> li
             judge(mutant)
         except Exception as error:  # noqa: BLE001 - any error is a finding
             findings.append(f"{mutant.kind} {mutant.name}: {type(error).__name__}: {str(error)[:300]}")
+        if findings and stop:
+            break
     return findings
 
 
@@ -242,6 +244,10 @@ def _is_picture(item: object) -> bool:
 
 def _notes(left: Collected) -> str:
     return " ".join(left.facts["notes"]) + (" more" if len(left.facts["notes"]) == 8 else "")
+
+
+def _integer(digits: str) -> int | str:
+    return int(digits) if len(digits) < 4_000 else digits
 
 
 def _refuse(name: str) -> None:

@@ -1578,6 +1578,16 @@ def test_a_lora_that_nobody_may_fetch_is_refused_before_it_is_paid(path: str) ->
     assert buys(decide(resource(IMAGES, spec=spec), Observation(), NOW, allowed))
 
 
+@pytest.mark.parametrize("path", ["https://huggingface.co/me/lora", "https://h.example/a.ckpt"])
+def test_a_page_or_a_pickle_as_a_lora_is_refused_before_it_is_paid(path: str) -> None:
+    spec = {"prompt": "a cat", "loras": [{"path": path + "?token=secret"}]}
+    plan = decide(resource(IMAGES, spec=spec), Observation(), NOW, POLICY)
+    assert reason(plan) == (Phase.FAILED, Reason.INVALID_SPEC)
+    assert not buys(plan)
+    assert (plan.status.message or "").startswith(f"spec.loras[0].path: {path}: a p")
+    assert "secret" not in (plan.status.message or "")
+
+
 @pytest.mark.parametrize("kind", list(Kind))
 def test_a_result_that_cannot_be_had_says_that_it_was_paid(kind: Kind) -> None:
     lost = outcome(

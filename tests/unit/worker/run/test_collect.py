@@ -150,7 +150,7 @@ BAD: dict[str, Reply] = {
     "410": (410, {}, b""),
     "html": (200, {"Content-Type": "image/png"}, b"<html>expired</html>"),
     "empty": (200, {}, b""),
-    "cut off": (200, {}, GOOD[:-20]),
+    "cut off": (200, {}, GOOD[:60]),
 }
 
 
@@ -334,8 +334,10 @@ FILES: dict[str, tuple[bytes, Any]] = {  # file, colour of its first pixel as JP
 }  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 @pytest.mark.parametrize("form", ["png", "jpeg"])
-def test_what_a_viewer_opens_is_taken(host: Host, form: str) -> None:
+def test_what_a_viewer_opens_is_taken(host: Host, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PngImagePlugin, "MAX_TEXT_CHUNK", 1 << 24)  # for the test's own reading
     left = collect(host, [content for content, _ in FILES.values()], form)
     assert left.outcome.succeeded, left.outcome.message
     assert left.facts["missing"] == []
@@ -491,7 +493,7 @@ def test_a_configuration_with_odd_characters(host: Host, name: str) -> None:
 
 # --- mutants -------------------------------------------------------------------------------------------------------
 
-MUTANTS = int(os.environ.get("CONTENTGEN_MUTANTS", "400"))
+MUTANTS = int(os.environ.get("CONTENTGEN_MUTANTS", "150"))
 
 
 @pytest.mark.parametrize("kind", Kind)
@@ -516,4 +518,4 @@ PLANTED: dict[str, tuple[Kind, Any, str, Any]] = {
 def test_mutants_find_planted_faults(planted: tuple[Kind, Any, str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     kind, place, name, fault = planted
     monkeypatch.setattr(place, name, fault)
-    assert hostile.campaign(1_500, 7, (kind,))
+    assert hostile.campaign(1_500, 7, (kind,), stop=True)

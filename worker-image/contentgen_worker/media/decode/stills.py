@@ -1,5 +1,6 @@
 """Untrusted pictures, decoded in a confined child: the provider's, and JPEG files of an earlier child."""
 
+import importlib
 import io
 import math
 import mmap
@@ -10,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +46,9 @@ _FORMATS: dict[str, ImageFormat | None] = {
     "TIFF": None,
 } | ({"AVIF": None} if features.check("avif") else {})
 _DECODERS = tuple(_FORMATS)
+Image.preinit()  # the decoders are imported before a child is confined
+for _name in ("Png", "Jpeg", "Mpo", "WebP", "Gif", "Bmp", "Tiff", *(("Avif",) if "AVIF" in _DECODERS else ())):
+    importlib.import_module(f"PIL.{_name}ImagePlugin")
 _FORMATS["MPO"] = ImageFormat.JPEG  # a JPEG that is followed by others, read by its decoder
 
 
@@ -118,7 +122,8 @@ def convert(conversion: Conversion, memory_bytes: int, cpu_seconds: int) -> Stil
 
 def send_still(send: Callable[[object], None], conversion: Conversion) -> None:
     """Child process: write the target and send the Still; then write the thumbnail and send True."""
-    with _open_picture(conversion.source, conversion.pixels) as image:
+    with conversion.source.open("rb") as file:
+        image = _open_picture(file, conversion.pixels)
         upright = _upright(image)
         kept = _FORMATS[str(image.format)] is conversion.target_format
         still = Still(kept, upright.width, upright.height, _is_black(_on_white(upright)))
@@ -130,13 +135,13 @@ def send_still(send: Callable[[object], None], conversion: Conversion) -> None:
         send(True)
 
 
-def _open_picture(path: Path, max_pixels: int) -> Image.Image:
+def _open_picture(file: BinaryIO, max_pixels: int) -> Image.Image:
     """Decoded picture. The size is checked before decoding."""
     PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = _TEXT_BYTES, 2 * _TEXT_BYTES
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd metadata, and of large pictures: our own limit is below
-            image = Image.open(path, formats=_DECODERS)
+            image = Image.open(file, formats=_DECODERS)
             size = image.size
             if math.prod(size) > max_pixels:
                 raise Unsupported(f"{size[0]}x{size[1]}, at most {max_pixels} pixels are allowed")
