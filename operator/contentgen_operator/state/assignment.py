@@ -45,7 +45,9 @@ class Assignment(Value):
     def partial_outcome_key(self) -> str | None:
         """Key of the outcome of an earlier attempt that stored a part of the outputs; None if there is none."""
         attempt = self.run.collect.partial if self.run.collect and self.job.stage is Stage.COLLECT else None
-        return attempt and keys.outcome(self.resource.ref.uid, self.run.number, self.job.stage, attempt)
+        if attempt is None:
+            return None
+        return keys.outcome(self.resource.ref.uid, self.run.number, self.job.stage, attempt)
 
     @property
     def spec(self) -> Spec:

@@ -379,7 +379,7 @@ def _drawn(spec: Spec) -> Document:
 
 
 def _image(fact: Document, by_name: Document, url: Any) -> Document:
-    file, thumbnail = by_name[fact["name"]], by_name.get(fact.get("thumbnail"))
+    file, thumbnail = by_name[fact["name"]], by_name.get(fact.get("thumbnail") or "")
     return {
         "url": url(file.key),
         "s3Key": file.key,

@@ -77,7 +77,7 @@ def _read(response: dict[str, Any]) -> _Transcript:
         words=words,
         count=len(items) or len(text.split()),
         spoken=utterances if whole else (),
-        speakers=len({each.speaker for each in (*utterances, *words) if each.speaker}),
+        speakers=len({*(each.speaker for each in utterances), *(word.speaker for word in words)} - {""}),
         seconds=side.read("audio_duration", response.get("audio_duration"), answers.seconds),
         language=side.read("language_code", response.get("language_code"), answers.language),
         notes=answers.bounded_notes(side.notes),

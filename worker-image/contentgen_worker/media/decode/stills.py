@@ -219,8 +219,9 @@ def _is_black(image: Image.Image) -> bool:
 def _profile(image: Image.Image) -> bytes | None:
     """ICC profile of the picture's colours; None if it is for others, such as those before a conversion."""
     profile = image.info.get("icc_profile")
-    fits = isinstance(profile, bytes) and profile[16:20] == _COLOUR_SPACES.get(image.mode)
-    return profile if fits and len(profile) <= _PROFILE_BYTES else None
+    if not isinstance(profile, bytes) or len(profile) > _PROFILE_BYTES:
+        return None
+    return profile if profile[16:20] == _COLOUR_SPACES.get(image.mode) else None
 
 
 def _marks(image: Image.Image, upright: Image.Image, path: Path) -> dict[Mark, bytes]:
