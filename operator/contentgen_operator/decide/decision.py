@@ -6,7 +6,7 @@ Level-triggered: it depends on the present state (purchase, Job, outcome) and no
 or late wake-up changes nothing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 
 from pydantic import ValidationError
@@ -206,7 +206,9 @@ def _before_payment(case: DecisionInput) -> Plan:
     if kinds.has_prepare(case.kind) and case.run.facts is None:
         return _prepare(case)
     if (refusal := _lora_refused(case)) is not None:
-        return fail(case, *refusal)
+        return fail(case, Reason.SOURCE_NOT_ALLOWED, refusal)
+    if (refusal := _lora_unusable(case)) is not None:
+        return fail(case, Reason.INVALID_SPEC, refusal)
     return estimate.end(case) or _wait_for_lora(case) or _gate(case)
 
 
@@ -271,23 +273,26 @@ def _language_refused(case: DecisionInput) -> str | None:
     return f"spec.options.language: {why}; {unpaid_text(case)}" if why else None
 
 
-def _lora_refused(case: DecisionInput) -> tuple[Reason, str] | None:
-    """Reason and message to refuse an address of spec.loras, or None.
-
-    The provider fetches it, so only its text is checked here.
-    """
-    if not isinstance(case.spec, ImageGenerationSpec):
-        return None
-    for index, lora in enumerate(case.spec.loras):
-        if lora.path is None:
-            continue
-        where = f"spec.loras[{index}].path: {strip_credentials(lora.path)}"
-        if why := literal_refusal(lora.path, case.policy.allowed_hosts):
-            text = f"{where}: {why}; fal fetches it from the internet: expected a public address; {unpaid_text(case)}"
-            return Reason.SOURCE_NOT_ALLOWED, text
-        if why := lora_links.refusal(lora.path):
-            return Reason.INVALID_SPEC, f"{where}: {why}; {unpaid_text(case)}"
+def _lora_refused(case: DecisionInput) -> str | None:
+    """Reason to refuse an address of spec.loras, or None; the provider fetches it, so only its text is checked here."""
+    for where, path in _lora_paths(case):
+        if why := literal_refusal(path, case.policy.allowed_hosts):
+            return f"{where}: {why}; fal fetches it from the internet: expected a public address; {unpaid_text(case)}"
     return None
+
+
+def _lora_unusable(case: DecisionInput) -> str | None:
+    """Reason to refuse an address of spec.loras that names no weights which the provider could load, or None."""
+    found = ((where, lora_links.refusal(path)) for where, path in _lora_paths(case))
+    return next((f"{where}: {why}; {unpaid_text(case)}" for where, why in found if why), None)
+
+
+def _lora_paths(case: DecisionInput) -> Iterator[tuple[str, str]]:
+    """Addresses in spec.loras, each with its field and address for a message."""
+    loras = case.spec.loras if isinstance(case.spec, ImageGenerationSpec) else ()
+    for index, lora in enumerate(loras):
+        if lora.path is not None:
+            yield f"spec.loras[{index}].path: {strip_credentials(lora.path)}", lora.path
 
 
 def _prepared_text(outcome: Outcome) -> str:
