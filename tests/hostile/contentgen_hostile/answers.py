@@ -111,7 +111,7 @@ VALUES: tuple[Any, ...] = (
 
 
 @dataclass(frozen=True)
-class Mutant:
+class BrokenAnswer:
     """A broken answer and what was broken."""
 
     kind: Kind
@@ -129,19 +129,19 @@ class Mutant:
         return given if isinstance(given, dict) else {}
 
 
-def single_mutants(kind: Kind) -> Iterator[Mutant]:
+def single_mutants(kind: Kind) -> Iterator[BrokenAnswer]:
     """Each field and each item of a list: dropped, repeated, wrapped in a list, and with each of `VALUES`."""
     base = ANSWERS[kind]
     for path in _paths(base):
         given = _at(base, path)
         for number, value in enumerate((*VALUES, [given], {"value": given}, str(given))):
-            yield Mutant(kind, f"{_shown(path)} value {number}", encoded(_with(base, path, value)))
+            yield BrokenAnswer(kind, f"{_shown(path)} value {number}", encoded(_with(base, path, value)))
         if isinstance(given, list):
-            yield Mutant(kind, f"{_shown(path)} twenty times", encoded(_with(base, path, given * 20)))
+            yield BrokenAnswer(kind, f"{_shown(path)} twenty times", encoded(_with(base, path, given * 20)))
     yield from _texts(kind)
 
 
-def mutants(kind: Kind, seed: int) -> Iterator[Mutant]:
+def mutants(kind: Kind, seed: int) -> Iterator[BrokenAnswer]:
     """Endless mutants with two to five broken fields."""
     dice = random.Random(f"{kind} {seed}")
     while True:
@@ -153,10 +153,10 @@ def mutants(kind: Kind, seed: int) -> Iterator[Mutant]:
             value = dice.choice(VALUES)
             answer = _with(answer, path, value)
             names.append(f"{_shown(path)} value {VALUES.index(value)}")
-        yield Mutant(kind, ", ".join(names), encoded(answer))
+        yield BrokenAnswer(kind, ", ".join(names), encoded(answer))
 
 
-def judge(mutant: Mutant) -> Collected:
+def judge(mutant: BrokenAnswer) -> Collected:
     """Run the stage and check its result. Raises AssertionError, or what the stage raises."""
     left = run_fast(mutant.kind, mutant.answer, FILES)
     text = left.outcome.model_dump_json()
@@ -254,18 +254,18 @@ def _refuse(name: str) -> None:
     raise AssertionError(f"{name} in a JSON file")
 
 
-def _texts(kind: Kind) -> Iterator[Mutant]:
+def _texts(kind: Kind) -> Iterator[BrokenAnswer]:
     """The whole answer as another text."""
     text = encoded(ANSWERS[kind])
-    yield Mutant(kind, "byte order mark", b"\xef\xbb\xbf" + text)
-    yield Mutant(kind, "gzip", gzip.compress(text))
-    yield Mutant(kind, "gzip, cut off", gzip.compress(text)[:-20])
-    yield Mutant(kind, "cut off", text[:-2])
-    yield Mutant(kind, "empty", b" ")
-    yield Mutant(kind, "a list", b"[" + text + b"]")
-    yield Mutant(kind, "invalid UTF-8", text.replace(b"x", b"\xff"))
-    yield Mutant(kind, "a number of 6,000 digits", text[:-1] + b', "more": ' + b"9" * 6_000 + b"}")
-    yield Mutant(kind, "nested 100,000 times", text[:-1] + b', "more": ' + b"[" * 100_000 + b"]" * 100_000 + b"}")
+    yield BrokenAnswer(kind, "byte order mark", b"\xef\xbb\xbf" + text)
+    yield BrokenAnswer(kind, "gzip", gzip.compress(text))
+    yield BrokenAnswer(kind, "gzip, cut off", gzip.compress(text)[:-20])
+    yield BrokenAnswer(kind, "cut off", text[:-2])
+    yield BrokenAnswer(kind, "empty", b" ")
+    yield BrokenAnswer(kind, "a list", b"[" + text + b"]")
+    yield BrokenAnswer(kind, "invalid UTF-8", text.replace(b"x", b"\xff"))
+    yield BrokenAnswer(kind, "a number of 6,000 digits", text[:-1] + b', "more": ' + b"9" * 6_000 + b"}")
+    yield BrokenAnswer(kind, "nested 100,000 times", text[:-1] + b', "more": ' + b"[" * 100_000 + b"]" * 100_000 + b"}")
 
 
 def _paths(value: object, path: Path = ()) -> Iterator[Path]:

@@ -40,7 +40,7 @@ _ANSWER, _EARLIER = "answer.json", "earlier.json"
 
 
 @dataclass
-class Store:
+class MemoryStore:
     """Stands for the presigned uploads: takes every output."""
 
     kept: dict[str, bytes] = field(default_factory=dict)
@@ -62,7 +62,7 @@ class Host:
         self.ranges: list[str] = []  # of the requests
         outer = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class FileHandler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             disable_nagle_algorithm = True
 
@@ -82,7 +82,7 @@ class Host:
                 except (BrokenPipeError, ConnectionResetError):
                     self.close_connection = True
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), FileHandler)
         self._server.daemon_threads = True
         self.address = f"127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
@@ -201,7 +201,7 @@ def _order(kind: Kind, answer: str, spec: Mapping[str, Any] | None = None, **mor
 
 
 def _collected(order: WorkOrder, fetcher: Fetcher) -> Collected:
-    store: Any = Store()
+    store: Any = MemoryStore()
     with tempfile.TemporaryDirectory() as scratch:
         context = StageContext(order, Path(scratch), fetcher, store, Steps(lambda _: None), Path("/none"))
         outcome = _run_stage(context, _stage_function(Stage.COLLECT, order.kind))

@@ -37,7 +37,7 @@ class _Picture:
 
 
 @dataclass(frozen=True)
-class _Answer:
+class _PicturesAnswer:
     pictures: tuple[_Picture, ...]
     seed: int | str | None
     notes: list[str]
@@ -73,7 +73,7 @@ def collect(context: StageContext) -> StageResult:
     return StageResult((*made.stored, *files), facts, _unfinished(made, len(answer.pictures)))
 
 
-def _read(response: dict[str, Any]) -> _Answer:
+def _read(response: dict[str, Any]) -> _PicturesAnswer:
     """Pictures and side facts. Raises StageFailed if the answer names no pictures."""
     given = response.get("images")
     items = [given] if isinstance(given, dict) else given
@@ -90,7 +90,7 @@ def _read(response: dict[str, Any]) -> _Answer:
     pictures = tuple(
         _Picture(number, _url(item), unsafe) for number, (item, unsafe) in enumerate(zip(items, flags, strict=True), 1)
     )
-    return _Answer(pictures, side.read("the seed", response.get("seed"), answers.seed), side.notes)
+    return _PicturesAnswer(pictures, side.read("the seed", response.get("seed"), answers.seed), side.notes)
 
 
 def _url(item: object) -> str | None:
@@ -118,7 +118,7 @@ def _flag(value: object) -> bool | None:
     return True if known in _UNSAFE else False if known in _SAFE else None
 
 
-def _make_all(context: StageContext, wanted: ImageFormat, answer: _Answer, fraction: Fraction) -> _Made:
+def _make_all(context: StageContext, wanted: ImageFormat, answer: _PicturesAnswer, fraction: Fraction) -> _Made:
     made = _Made()
     earlier, files = _earlier(context, answer.notes)
     for picture in answer.pictures:
@@ -199,7 +199,7 @@ def _fact(picture: _Picture, outputs: Sequence[Output], width: int, height: int,
     )
 
 
-def _facts(answer: _Answer, made: _Made) -> ImageFacts:
+def _facts(answer: _PicturesAnswer, made: _Made) -> ImageFacts:
     return ImageFacts(
         images=tuple(fact for _, fact in sorted(made.facts.items())),
         missing=tuple(

@@ -27,7 +27,7 @@ _PREVIEW_WIDTH = 480  # pixels, approximately
 
 
 @dataclass(frozen=True)
-class _Answer:
+class _WeightsAnswer:
     """URLs of the weights and of their configuration, which is None if the answer names none that can be read."""
 
     weights: str
@@ -53,7 +53,7 @@ def collect(context: StageContext) -> StageResult:
     return StageResult(files, facts)
 
 
-def _read(response: dict[str, Any]) -> _Answer:
+def _read(response: dict[str, Any]) -> _WeightsAnswer:
     """Raises StageFailed if the answer names no weights."""
     given = response.get("diffusers_lora_file", response.get("lora_file"))
     weights = _url(given)
@@ -64,7 +64,7 @@ def _read(response: dict[str, Any]) -> _Answer:
             "with its url)",
         )
     config = response.get("config_file")
-    answer = _Answer(weights, _url(config))
+    answer = _WeightsAnswer(weights, _url(config))
     if answer.config is None:
         answer.notes.append(f"the answer names no configuration of the LoRA (config_file: {answers.shown(config)})")
     return answer
@@ -83,7 +83,7 @@ def _check_weights(context: StageContext, weights: Fetched, url: str) -> None:
     event("weights", tensors=tensors, bytes=weights.size_bytes)
 
 
-def _config(context: StageContext, spec: LoraTrainingSpec, answer: _Answer) -> str:
+def _config(context: StageContext, spec: LoraTrainingSpec, answer: _WeightsAnswer) -> str:
     order = context.order
     training = spec.training
     config = {
@@ -124,7 +124,7 @@ def _fetch_optional(context: StageContext, download: Download, name: str) -> Fet
         return None
 
 
-def _provider_config(context: StageContext, answer: _Answer) -> object:
+def _provider_config(context: StageContext, answer: _WeightsAnswer) -> object:
     """The provider's training configuration; None if missing or invalid: the paid weights are stored all the same."""
     if answer.config is None:
         return None

@@ -24,7 +24,7 @@ class _Utterance:
 
 
 @dataclass(frozen=True)
-class _Transcript:
+class _ParsedTranscript:
     """Text, and what of its details can be read. `words` is empty if none has a time; `count` is of all.
 
     `spoken`: the utterances if they hold the whole text.
@@ -52,7 +52,7 @@ def collect(context: StageContext) -> StageResult:
     return StageResult(files, facts)
 
 
-def _read(response: dict[str, Any]) -> _Transcript:
+def _read(response: dict[str, Any]) -> _ParsedTranscript:
     """Raises StageFailed without the status `completed` and a text."""
     status, text = response.get("status"), response.get("text")
     side = answers.SideFacts()
@@ -72,7 +72,7 @@ def _read(response: dict[str, Any]) -> _Transcript:
     utterances = _utterances(_items(response, "utterances", side), side)
     given = response.get("utterances")
     whole = isinstance(given, list) and len(given) == len(utterances)
-    return _Transcript(
+    return _ParsedTranscript(
         text=text,
         words=words,
         count=len(items) or len(text.split()),
@@ -134,7 +134,7 @@ def _note_left_out(count: int, words: str, side: answers.SideFacts) -> None:
         side.notes.append(f"{count} {words}")
 
 
-def _outputs(response: dict[str, Any], transcript: _Transcript, formats: set[TranscriptFormat]) -> list[Output]:
+def _outputs(response: dict[str, Any], transcript: _ParsedTranscript, formats: set[TranscriptFormat]) -> list[Output]:
     lines = make_cues(transcript.words)
     texts = {
         TranscriptFormat.SRT: ("transcript.srt", "application/x-subrip", srt(lines)),
@@ -153,7 +153,7 @@ def _outputs(response: dict[str, Any], transcript: _Transcript, formats: set[Tra
     ]
 
 
-def _plain_text(transcript: _Transcript) -> str:
+def _plain_text(transcript: _ParsedTranscript) -> str:
     """Text; one paragraph per utterance if there are several speakers."""
     if len({each.speaker for each in transcript.spoken}) > 1:
         return "\n\n".join(_paragraph(each) for each in transcript.spoken) + "\n"
@@ -164,7 +164,7 @@ def _paragraph(utterance: _Utterance) -> str:
     return f"Speaker {utterance.speaker}: {utterance.text}" if utterance.speaker else utterance.text
 
 
-def _facts(transcript: _Transcript) -> TranscriptFacts:
+def _facts(transcript: _ParsedTranscript) -> TranscriptFacts:
     last = max((word.end for word in transcript.words), default=0) / 1000
     return TranscriptFacts(
         word_count=transcript.count,

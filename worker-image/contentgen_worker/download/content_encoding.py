@@ -32,16 +32,16 @@ def codings(header: str) -> tuple[str, ...]:
     return tuple(each for each in names if each in _GZIP or each == _DEFLATE or each in _UNSUPPORTED)
 
 
-def decoder(names: tuple[str, ...]) -> "Decoder":
-    """Decoder of these codings. Raises Undecodable for a coding that is not supported."""
+def decoder(names: tuple[str, ...]) -> "BodyDecoder":
+    """BodyDecoder of these codings. Raises Undecodable for a coding that is not supported."""
     if unsupported := next((each for each in names if each in _UNSUPPORTED), None):
         raise Undecodable(f"content encoding {unsupported} is not supported")
     if len(names) > _MAX_CODINGS:
         raise Undecodable(f"{len(names)} content encodings, at most {_MAX_CODINGS}")
-    return Decoder([_Inflate(each) for each in reversed(names)])
+    return BodyDecoder([_Inflate(each) for each in reversed(names)])
 
 
-class Decoder:
+class BodyDecoder:
     """Decodes a body chunk by chunk."""
 
     def __init__(self, layers: "list[_Inflate]") -> None:

@@ -52,7 +52,7 @@ for _name in ("Png", "Jpeg", "Mpo", "WebP", "Gif", "Bmp", "Tiff", *(("Avif",) if
 _FORMATS["MPO"] = ImageFormat.JPEG  # a JPEG that is followed by others, read by its decoder
 
 
-class Mark(StrEnum):
+class PictureMark(StrEnum):
     """Metadata that a picture loses when it is converted."""
 
     CREDENTIALS = "Content Credentials (C2PA)"
@@ -73,7 +73,7 @@ class Still:
     width: int
     height: int
     black: bool
-    lost: tuple[Mark, ...] = ()
+    lost: tuple[PictureMark, ...] = ()
 
     def __post_init__(self) -> None:
         if not (0 < self.width <= _LARGEST_SIDE and 0 < self.height <= _LARGEST_SIDE):
@@ -224,42 +224,44 @@ def _profile(image: Image.Image) -> bytes | None:
     return profile if profile[16:20] == _COLOUR_SPACES.get(image.mode) else None
 
 
-def _marks(image: Image.Image, upright: Image.Image, path: Path) -> dict[Mark, bytes]:
+def _marks(image: Image.Image, upright: Image.Image, path: Path) -> dict[PictureMark, bytes]:
     """Metadata that may say where the picture comes from: EXIF without orientation, XMP; of others only the names."""
-    found: dict[Mark, bytes] = {}
+    found: dict[PictureMark, bytes] = {}
     with suppress(Exception):  # of invalid metadata
         exif = upright.getexif()
         exif.pop(ExifTags.Base.Orientation, None)
         if len(exif) and image.format != "TIFF":  # where the tags describe the file itself
-            found[Mark.EXIF] = exif.tobytes()
+            found[PictureMark.EXIF] = exif.tobytes()
     xmp = upright.info.get("xmp") or upright.info.get("XML:com.adobe.xmp")
     if xmp:
-        found[Mark.XMP] = xmp.encode(errors="replace") if isinstance(xmp, str) else bytes(xmp)
+        found[PictureMark.XMP] = xmp.encode(errors="replace") if isinstance(xmp, str) else bytes(xmp)
     texts = getattr(image, "text", None)
     if isinstance(texts, dict) and set(texts) - {"XML:com.adobe.xmp"}:
-        found[Mark.TEXT] = b""
+        found[PictureMark.TEXT] = b""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         if content.find(_C2PA) >= 0:
-            found[Mark.CREDENTIALS] = b""
+            found[PictureMark.CREDENTIALS] = b""
     return found
 
 
-def _save(image: Image.Image, path: Path, target_format: ImageFormat, marks: dict[Mark, bytes]) -> tuple[Mark, ...]:
+def _save(
+    image: Image.Image, path: Path, target_format: ImageFormat, marks: dict[PictureMark, bytes]
+) -> tuple[PictureMark, ...]:
     """Write the picture with its colour profile, EXIF and XMP. Returns the metadata that is not kept."""
     options: dict[str, Any] = {"icc_profile": _profile(image)}
-    kept = {each for each in (Mark.EXIF, Mark.XMP) if each in marks}
+    kept = {each for each in (PictureMark.EXIF, PictureMark.XMP) if each in marks}
     if target_format is ImageFormat.JPEG:
         kept = {each for each in kept if len(marks[each]) <= _JPEG_SEGMENT}
         options |= {"quality": 95, "subsampling": 0}
-        options |= {"xmp": marks[Mark.XMP]} if Mark.XMP in kept else {}
+        options |= {"xmp": marks[PictureMark.XMP]} if PictureMark.XMP in kept else {}
         image = _on_white(image)
-    elif Mark.XMP in kept:
+    elif PictureMark.XMP in kept:
         info = PngImagePlugin.PngInfo()
-        info.add_itxt("XML:com.adobe.xmp", marks[Mark.XMP].decode(errors="replace"))
+        info.add_itxt("XML:com.adobe.xmp", marks[PictureMark.XMP].decode(errors="replace"))
         options["pnginfo"] = info
-    options |= {"exif": marks[Mark.EXIF]} if Mark.EXIF in kept else {}
+    options |= {"exif": marks[PictureMark.EXIF]} if PictureMark.EXIF in kept else {}
     image.save(path, target_format.value.upper(), **options)
-    return tuple(each for each in Mark if each in marks and each not in kept)
+    return tuple(each for each in PictureMark if each in marks and each not in kept)
 
 
 def _save_thumbnail(image: Image.Image, path: Path) -> None:
