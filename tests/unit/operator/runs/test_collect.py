@@ -544,6 +544,24 @@ async def test_a_part_whose_files_are_gone_is_collected_again(world: World) -> N
     assert_complete(world, await world.finish(IMAGES))
 
 
+async def test_a_later_attempt_does_not_add_to_files_that_are_gone(world: World) -> None:
+    def lose(world: World, kind: Kind, job: dict[str, Any]) -> None:
+        _partial((1, 2), (), passing=False)(world, kind, job)
+        for key in [each for each in world.storage.objects if each.endswith("image_1.png")]:
+            del world.storage.objects[key]
+
+    collect_fails(world, first_then(_partial((1,), (2,)), lose, _died))
+    world.kube.apply(IMAGES, SPECS[IMAGES])
+    seen = list[int | None]()
+    while len(seen) < 4:
+        await world.step(IMAGES)
+        run = world.status(IMAGES).run
+        partial = run.collect.partial if run and run.collect else None
+        seen += [partial] if [partial] != seen[-1:] else []
+        seen += [0] if run is not None and run.stage_attempt > 3 else []
+    assert seen == [None, 1, None, 0]
+
+
 @pytest.mark.parametrize("again", [_partial((1, 2), (), passing=False), PERMANENT["the file answers 404"], _died])
 async def test_the_annotation_adds_to_a_completed_run(world: World, again: Fail) -> None:
     collect_fails(world, first_then(_partial((1,), (2,), passing=False), again))
