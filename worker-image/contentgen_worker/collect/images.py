@@ -13,7 +13,7 @@ from contentgen_contract.resources.spec import ImageFormat, ImageGenerationSpec
 from contentgen_contract.worker.orders import MAX_CAUSE, MAX_PICTURES, ImageFact, ImageFacts, MissingImage, StoredFile
 from contentgen_worker.collect import answers
 from contentgen_worker.collect.response import provider_response
-from contentgen_worker.errors import BadMedia, StageFailed, redacted
+from contentgen_worker.errors import BadMedia, Retryable, StageFailed, redacted
 from contentgen_worker.files import JPEG, PNG, Output
 from contentgen_worker.media.decode.stills import Conversion, convert
 from contentgen_worker.media.sandbox.server_process import fork_server
@@ -51,6 +51,7 @@ class _Made:
     outputs: list[Output] = field(default_factory=list)
     stored: list[StoredFile] = field(default_factory=list)
     failed: dict[int, StageFailed] = field(default_factory=dict)
+    cause: Retryable | None = None  # the last fault of this worker
 
     @property
     def passing(self) -> bool:
@@ -66,7 +67,7 @@ def collect(context: StageContext) -> StageResult:
         answer = _read(provider_response(context))
         made = _make_all(context, spec.image.format, answer, fraction)
         if not made.facts:
-            raise _none(made.failed, len(answer.pictures))
+            raise made.cause or _none(made.failed, len(answer.pictures))
         facts = _facts(answer, made)
         context.steps.note(pictures=[f"{each.width}x{each.height}" for each in facts.images])
         files = context.store(made.outputs, lambda done: fraction(0.5 + done / 2))
@@ -131,6 +132,10 @@ def _make_all(context: StageContext, wanted: ImageFormat, answer: _PicturesAnswe
             fact, outputs = _make(context, picture, wanted, answer.notes)
         except StageFailed as error:
             made.failed[number] = error
+            continue
+        except Retryable as error:  # such as a full disk
+            made.failed[number] = StageFailed(Reason.RESULT_UNREACHABLE, str(error), transient=True)
+            made.cause = error
             continue
         made.facts[number] = fact
         made.outputs += outputs

@@ -21,6 +21,7 @@ from contentgen_hostile import answers as hostile
 from contentgen_hostile.collecting import Collected, Host, Reply, file_of, picture, run, weights_of
 from contentgen_worker.collect import answers, images
 from contentgen_worker.collect.safetensors import NotSafetensors, check
+from contentgen_worker.errors import Retryable
 from contentgen_worker.media.decode import stills
 
 IMAGES, LORA, SPEECH = Kind.IMAGE_GENERATION, Kind.LORA_TRAINING, Kind.TRANSCRIPTION
@@ -200,6 +201,20 @@ def test_no_good_picture(host: Host) -> None:
     assert left.outcome.message.startswith("none of 2 pictures is stored: picture 1: ")
     left = collect(host, [BAD["404"], (503, {}, b"")])
     assert (left.outcome.reason, left.outcome.passing) == (Reason.RESULT_UNREACHABLE, True)
+
+
+def test_a_fault_of_the_worker_costs_one_picture_for_now(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    def convert(conversion: stills.Conversion, *_: int) -> stills.Still:
+        if "image_1" in conversion.target.name or host.replies["2"] == BAD["404"]:
+            raise Retryable("no space left")
+        return stills.Still(kept=True, width=64, height=48, black=False)
+
+    monkeypatch.setattr(images, "convert", convert)
+    left = collect(host, [GOOD, GOOD])
+    assert (left.outcome.passing, set(left.stored)) == (True, {"image_2.png"})
+    assert "picture 1: no space left" in left.outcome.message
+    with pytest.raises(Retryable, match="no space left"):
+        collect(host, [GOOD, BAD["404"]])
 
 
 def test_a_thumbnail_that_fails_costs_the_thumbnail(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
