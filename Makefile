@@ -127,6 +127,7 @@ fuzz: .venv/.ready ### paths, keys, filters, URLs, owner references, cursors, re
 rehearse: .venv/.ready ### purchases, policies: PLANS=3000 randomized plans from SEED=0 in the simulation, and MUTANTS=6000 odd answers of providers, minutes; REPLAY=seed prints one plan
 	@PYTHONPATH=tests/simulation $(PY) -m contentgen_simulation.rehearsal $(if $(REPLAY),--replay $(REPLAY) --shrink,--plans $(PLANS) --seed $(SEED))
 	@$(if $(REPLAY),,PYTHONPATH=tests/simulation $(PY) -m contentgen_simulation.mutated_answers --mutants $(MUTANTS) --seed $(SEED))
+	@$(if $(REPLAY),,PYTHONPATH=tests/hostile $(PY) -m contentgen_hostile.answers --mutants $(MUTANTS) --seed $(SEED))
 
 .PHONY: mutants
 mutants: .venv/.ready ### mutation tests of purchases: a test must fail without each defence; ONLY=text for some, about 5 minutes

@@ -284,14 +284,17 @@ class Observer:
                 return {}
 
     async def _find_outputs(self, purchase: Purchase, spec: Spec) -> dict[str, Any]:
-        """`outputs_stored`: the files that the ledger lists are in the bucket; `response_kept` if any is missing that
-        the spec asks for.
+        """`outputs_stored`: the files that the ledger lists are in the bucket. If one is missing there that was in the
+        answer, or that the spec asks for: `response_kept`.
         """
         outputs = VersionStatus.model_validate(purchase.outputs or {"version": 0})
         listed = [each.key for each in outputs.files]
         stored = await self._storage.stored(Owner(keys=frozenset(listed)), "", listed)
         there = is_stored(outputs, stored)
-        if there and not kinds.missing_formats(spec, (each.rpartition("/")[2] for each in listed)):
+        missing = outputs.facts.get("missing") or kinds.missing_formats(
+            spec, (each.rpartition("/")[2] for each in listed)
+        )
+        if there and not missing:
             return {"outputs_stored": True}
         return {"outputs_stored": there, "response_kept": await self._response_kept(purchase)}
 
@@ -358,7 +361,7 @@ class Observer:
     async def _observe_stage(self, case: DecisionInput, stage: Stage) -> dict[str, Any]:
         resource, run, now = case.resource, case.run, case.now
         if run.job is None or run.job.stage is not stage:
-            return {}  # not started; a Job that a crash has left behind is found by its name
+            return await self._earlier_part(case, stage)  # not started; a Job left by a crash is found by its name
         attempt = run.stage_attempt
         recorded = await self._jobs.newest(resource.ref.uid, run.job.uid)
         if recorded is not None and (recorded.run, recorded.stage, recorded.attempt) != (run.number, stage, attempt):
@@ -386,7 +389,8 @@ class Observer:
             outcome = await self._storage.outcome(own_files(resource, asset_user(resource, spec)), key)
         except InvalidOutcome as error:
             return {"job": job, "outcome_problem": str(error)}
-        files = outcome.files if outcome is not None and outcome.succeeded else ()
+        taken = outcome is not None and (outcome.succeeded or stage is Stage.COLLECT)
+        files = outcome.files if outcome is not None and taken else ()
         if problem := files_problem(resource.ref.kind, stage, files, file_limits(spec, stage, self._limits)):
             return {"job": job, "outcome": outcome, "outcome_problem": problem}
         log, cause, gone = "", "", False
@@ -395,9 +399,26 @@ class Observer:
             ended = await self._pods(resource.ref.namespace, job)
             cause, gone = pods.end_cause(ended), pods.node_is_gone(ended)
         stored = await self._stored(case, stage, [file.name for file in files])
+        part = {} if files else await self._earlier_part(case, stage)
         progress = self._reports.progress(job.uid) if job else None
         fields = {"log": log, "cause": cause, "node_gone": gone, "progress": progress}
-        return {"job": job, "outcome": outcome, "stored": stored} | fields
+        return {"job": job, "outcome": outcome, "stored": stored} | fields | part
+
+    async def _earlier_part(self, case: DecisionInput, stage: Stage) -> dict[str, Any]:
+        """Fields of the outcome of an earlier collect attempt that stored a part of the outputs, and of its files."""
+        resource, run = case.resource, case.run
+        attempt = run.collect.partial if run.collect and stage is Stage.COLLECT else None
+        if attempt is None:
+            return {}
+        key = keys.outcome(resource.ref.uid, run.number, stage, attempt)
+        try:
+            part = await self._storage.outcome(own_files(resource, asset_user(resource, case.spec)), key)
+        except InvalidOutcome:
+            return {}
+        files = part.files if part else ()
+        if not files or files_problem(resource.ref.kind, stage, files, file_limits(case.spec, stage, self._limits)):
+            return {}
+        return {"part": part, "stored": await self._stored(case, stage, [file.name for file in files])}
 
     async def _observe_termination(self, namespace: str, job: JobView | None, now: datetime) -> dict[str, Any]:
         """Fields of a Job whose deleted pod has not ended, because its node does not answer."""

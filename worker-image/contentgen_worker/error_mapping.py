@@ -25,7 +25,7 @@ SOURCE: ReasonMap = {
     Empty: Reason.SOURCE_EMPTY,
     ChecksumMismatch: Reason.SOURCE_CHECKSUM_MISMATCH,
 }
-RESULT: ReasonMap = {
+RESULT: ReasonMap = {  # its messages have no advice: the file is the provider's
     NotAllowed: Reason.RESULT_UNREACHABLE,
     Unreachable: Reason.RESULT_UNREACHABLE,
     TooLarge: Reason.RESULT_INVALID,
@@ -40,6 +40,7 @@ def stage_failures(reasons: ReasonMap, what: str) -> Iterator[None]:
     try:
         yield
     except FetchError as error:
-        raise StageFailed(reasons[type(error)], f"{what}: {error}", transient=not error.permanent) from None
+        text = error.finding if reasons is RESULT else str(error)
+        raise StageFailed(reasons[type(error)], f"{what}: {text}", transient=not error.permanent) from None
     except BadMedia as error:
         raise StageFailed(error.reason, f"{what}: {error}") from None

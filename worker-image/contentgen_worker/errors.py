@@ -1,19 +1,20 @@
 """Worker errors, named by their consequence.
 
     WorkerError
-    ├── FetchError            a download failed; `error_mapping` turns it into a StageFailed
-    │   ├── NotAllowed
-    │   ├── Unreachable
-    │   ├── TooLarge
-    │   ├── Empty
-    │   └── ChecksumMismatch
-    ├── BadMedia              the file can't be used as audio, video or picture
-    │   ├── Unsupported
-    │   ├── BeyondLimits
-    │   ├── DecoderCrashed
-    │   ├── NoVideoTrack
-    │   ├── NoAudioTrack
-    │   └── TooFewFrames
+    ├── FileError
+    │   ├── FetchError            a download failed; `error_mapping` turns it into a StageFailed
+    │   │   ├── NotAllowed
+    │   │   ├── Unreachable
+    │   │   ├── TooLarge
+    │   │   ├── Empty
+    │   │   └── ChecksumMismatch
+    │   └── BadMedia              the file can't be used as audio, video or picture
+    │       ├── Unsupported
+    │       ├── BeyondLimits
+    │       ├── DecoderCrashed
+    │       ├── NoVideoTrack
+    │       ├── NoAudioTrack
+    │       └── TooFewFrames
     ├── StageFailed           permanent: the outcome reports it, exit 0
     │   └── NoVisionModel     captions by a model were requested, and none is installed
     └── Retryable             may succeed later: no outcome, exit 1
@@ -34,13 +35,22 @@ class WorkerError(Exception):
     """Base class of expected errors."""
 
 
-class FetchError(WorkerError):
+class FileError(WorkerError):
+    """A file can't be fetched or used. `advice`: for the person who chose the file; a provider's file has none."""
+
+    def __init__(self, message: str, *, advice: str = "") -> None:
+        super().__init__(f"{message}; {advice}" if advice else message)
+        self.finding = message  # without the advice
+        self.advice = advice
+
+
+class FetchError(FileError):
     """A download failed. `transient`: an immediate retry may succeed; `permanent`: no later attempt can."""
 
     permanent = True
 
-    def __init__(self, message: str, *, transient: bool = False) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, transient: bool = False, advice: str = "") -> None:
+        super().__init__(message, advice=advice)
         self.transient = transient
 
 
@@ -51,8 +61,8 @@ class NotAllowed(FetchError):
 class Unreachable(FetchError):
     """The URL gave no usable response. `permanent`: the server answered HTTP 4xx."""
 
-    def __init__(self, message: str, *, transient: bool = False, permanent: bool = False) -> None:
-        super().__init__(message, transient=transient)
+    def __init__(self, message: str, *, transient: bool = False, permanent: bool = False, advice: str = "") -> None:
+        super().__init__(message, transient=transient, advice=advice)
         self.permanent = permanent
 
 
@@ -68,7 +78,7 @@ class ChecksumMismatch(FetchError):
     """The file has another sha256 than expected."""
 
 
-class BadMedia(WorkerError):
+class BadMedia(FileError):
     """The file can't be used; `reason` is the outcome's reason."""
 
     reason = Reason.UNSUPPORTED_MEDIA
@@ -150,5 +160,7 @@ class WorkerApiRefused(Retryable):
 
 
 def redacted(url: object) -> str:
-    """URL for a message: without user, query and fragment, which may hold signatures."""
+    """URL for a message: without user, query and fragment, which may hold signatures; of a data URL the scheme."""
+    if str(url)[:5].lower() == "data:":
+        return "data:"
     return strip_credentials(str(url))[:_SHOWN]

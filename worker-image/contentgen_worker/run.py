@@ -7,8 +7,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from time import monotonic
 
-from pydantic import ValidationError
-
 from contentgen_contract.names import Kind, Reason, Stage
 from contentgen_contract.records.presigned_urls import strip_signatures_from_text
 from contentgen_contract.worker.orders import Outcome, WorkOrder
@@ -111,8 +109,12 @@ def _run_stage(context: StageContext, stage_function: Callable[[StageContext], S
     try:
         result = stage_function(context)
     except StageFailed as error:
-        failure = {"reason": error.reason, "message": str(error)[:MESSAGE_LIMIT], "passing": error.transient}
-        return Outcome.model_validate({**common, **failure})
-    except ValidationError as error:
-        raise Retryable(f"the work order's spec can't be read ({error.title}); versions may differ") from None
-    return Outcome(**common, reason=Reason.COMPLETED, files=result.files, facts=result.facts)
+        return Outcome.model_validate({**common, **_failure(error)})
+    stored = {"files": result.files, "facts": result.facts}
+    if result.unfinished:
+        return Outcome.model_validate({**common, **stored, **_failure(result.unfinished)})
+    return Outcome.model_validate({**common, **stored, "reason": Reason.COMPLETED})
+
+
+def _failure(error: StageFailed) -> dict[str, object]:
+    return {"reason": error.reason, "message": str(error)[:MESSAGE_LIMIT], "passing": error.transient}

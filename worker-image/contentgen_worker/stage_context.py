@@ -1,30 +1,34 @@
 """Inputs and services of a stage, and its result."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
-from contentgen_contract.names import Reason
-from contentgen_contract.worker.orders import Download, Facts, StoredFile, WorkOrder
+from pydantic import ValidationError
+
+from contentgen_contract.base import Manifest
+from contentgen_contract.worker.orders import Download, Facts, Outcome, StoredFile, WorkOrder
+from contentgen_worker.download import data_url
 from contentgen_worker.download.fetch import DownloadLimits, Fetched, Fetcher, Incoming, OnProgress, ignore_progress
 from contentgen_worker.error_mapping import RESULT, SOURCE, stage_failures
 from contentgen_worker.errors import FetchError, OwnFileMissing, Retryable, StageFailed
 from contentgen_worker.files import Output
+from contentgen_worker.log import event
 from contentgen_worker.media.decode.bounds import MediaLimits, pod_memory
 from contentgen_worker.progress import Fraction, Steps
 from contentgen_worker.upload import Uploader
 
-_RESPONSE_BYTES = 256 << 20  # of a provider's JSON; 12 hours of speech are about 30 MB
+S = TypeVar("S", bound=Manifest)
 
 
 @dataclass(frozen=True)
 class StageResult:
-    """Stored files and facts of a completed stage."""
+    """Stored files and facts of a stage. `unfinished`: failure of the rest, which a later attempt may store."""
 
     files: tuple[StoredFile, ...]
     facts: Facts
+    unfinished: StageFailed | None = None
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,13 @@ class StageContext:
         limits = self.order.limits
         return MediaLimits(limits.pixels, limits.duration_seconds, limits.frames, limits.cpu_seconds, pod_memory())
 
+    def spec(self, kind: type[S]) -> S:
+        """The resource's spec. Raises Retryable if it can't be read."""
+        try:
+            return kind.model_validate(self.order.spec)
+        except ValidationError as error:
+            raise Retryable(f"the work order's spec can't be read ({error.title}); versions may differ") from None
+
     def start_source_download(self, on_progress: OnProgress) -> Incoming:
         """Start downloading the user's source; returns a context manager that can be read at once.
 
@@ -60,12 +71,14 @@ class StageContext:
     def fetch_result(
         self, url: str, name: str, max_bytes: int | None = None, on_progress: OnProgress = ignore_progress
     ) -> Fetched:
-        """Download a file named in the provider's response, which is untrusted like a user's URL.
+        """Download a file named in the provider's response, which is untrusted like a user's URL, or contained in it.
 
         `max_bytes`: default is the order's limit for results. Raises StageFailed.
         """
         bounds = DownloadLimits(max_bytes or self.order.limits.result_bytes, self.order.limits.download_seconds)
         with stage_failures(RESULT, f"the provider's {name}"):
+            if data_url.is_one(url):
+                return data_url.save(url, self.scratch / name, bounds.max_bytes)
             return self.fetcher.fetch(Download(url=url), self.scratch / name, bounds, on_progress)
 
     def fetch_stored(self, download: Download, name: str) -> Fetched:
@@ -76,20 +89,15 @@ class StageContext:
         except FetchError as error:
             raise OwnFileMissing(f"our own {name}: {error}; are the bucket and its files as they were?") from None
 
-    def provider_response(self) -> dict[str, Any]:
-        """The provider's JSON response as the operator stored it. Raises StageFailed, or Retryable if there is none."""
-        if self.order.result is None:
-            raise Retryable("the work order names no result; operator and worker may differ in version")
-        file = self.fetch_stored(self.order.result, "answer.json")
-        if file.size_bytes > _RESPONSE_BYTES:
-            raise StageFailed(Reason.RESULT_INVALID, f"the provider's answer has more than {_RESPONSE_BYTES} bytes")
-        try:
-            response = json.loads(file.path.read_bytes())
-        except (ValueError, RecursionError) as error:
-            raise StageFailed(Reason.RESULT_INVALID, f"the provider's answer is not JSON ({error})") from None
-        if not isinstance(response, dict):
-            raise StageFailed(Reason.RESULT_INVALID, "the provider's answer is not a JSON object")
-        return response
+    def earlier_outcome(self) -> Outcome | None:
+        """Outcome of an earlier attempt that stored a part of the outputs; None if there is none."""
+        if self.order.earlier is None:
+            return None
+        try:  # untrusted: a pod of the user's namespace may have stored it; the operator checks the files it lists
+            return Outcome.model_validate_json(self.fetch_stored(self.order.earlier, "earlier.json").path.read_bytes())
+        except (OwnFileMissing, ValidationError) as error:
+            event("left out", error=f"earlier outcome: {type(error).__name__}")
+            return None
 
     def store(
         self, outputs: Sequence[Output], fraction: Fraction, make_rest: Callable[[], Sequence[Output]] = tuple

@@ -40,6 +40,7 @@ class Facts:
     billed: bool | None = None
     storing: bool = False  # the run reached its collect stage
     edit_refused: bool = False  # the reason is about an edit that started no run
+    incomplete: bool = False  # a completed run misses outputs of the provider's answer
     asked: str | None = None  # value of contentgen.dev/collect that was executed last
     token: str | None = None  # value of contentgen.dev/resubmit that allows another payment
 
@@ -63,6 +64,7 @@ class Facts:
             storing=status.get("stage") == Step.STORING,
             edit_refused=known is Reason.INVALID_SPEC and phase == Phase.FAILED
             and (made or not status.get("completionTime")),
+            incomplete=collect_again.misses_outputs(status),
             asked=(run.get("collect") or {}).get("asked"),
             token=resubmit_token(phase, status.get("message")),
         )  # fmt: skip
@@ -205,8 +207,11 @@ def _with_costs(remedies: Iterable[Remedy]) -> Iterable[tuple[str, str]]:
 
 def collect_obstacle(facts: Facts) -> str:
     """Error text if the last run has no paid result to fetch; empty if it may have one."""
-    if facts.phase != Phase.FAILED:
-        return f"it is {facts.phase or 'not started'}: only the result of a failed run is fetched again"
+    if facts.phase != Phase.FAILED and not facts.incomplete:
+        return (
+            f"it is {facts.phase or 'not started'}: only the result of a failed run is fetched again, and what a "
+            "completed one misses"
+        )
     if facts.edit_refused:
         return "its spec was refused, which started no run: there is no result to fetch; correct the spec"
     if facts.request_id is not None:
@@ -230,8 +235,13 @@ def cost_clause(costs: Costs) -> str:
 
 def collect_advice(number: int, asked: str | None, what: str) -> str:
     """The free retry of a run's collect stage, and the cost of another run."""
+    return f"{collect_clause(number, asked, what)}; {rerun_advice()}"
+
+
+def collect_clause(number: int, asked: str | None, what: str) -> str:
+    """The free retry of a run's collect stage."""
     value = collect_again.next_value(number, asked)
-    return f"the annotation {COLLECT_ANNOTATION}={value} fetches {what}, {cost_clause(Costs.FREE)}; {rerun_advice()}"
+    return f"the annotation {COLLECT_ANNOTATION}={value} fetches {what}, {cost_clause(Costs.FREE)}"
 
 
 def rerun_advice() -> str:

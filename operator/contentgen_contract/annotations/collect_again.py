@@ -1,7 +1,10 @@
 """The annotation contentgen.dev/collect, whose values request a repetition of a run's collect stage. Pure."""
 
 import re
+from collections.abc import Mapping
 from typing import Any
+
+from contentgen_contract.names import Phase
 
 _VALUE = re.compile(r"([1-9][0-9]{0,8})(?:-[A-Za-z0-9._-]{1,48})?", re.ASCII)
 
@@ -23,7 +26,15 @@ def next_value(number: int, asked: str | None) -> str:
 def requests_collect(value: str | None, run: dict[str, Any]) -> bool:
     """True if a value names a run (`status.run`, JSON) and was not used before.
 
-    The caller checks that the run has failed.
+    The caller checks that the run has failed, or misses outputs.
     """
     asked = (run.get("collect") or {}).get("asked")
     return value is not None and value != asked and run_number_of(value) == run.get("number")
+
+
+def misses_outputs(status: Mapping[str, Any]) -> bool:
+    """True if the run of a status (JSON) is completed without some outputs of the provider's answer."""
+    number, job = (status.get("run") or {}).get("version"), status.get("jobId")
+    made: Mapping[str, Any] = next((each for each in status.get("versions") or () if each.get("version") == number), {})
+    own = made.get("jobId") in (None, job)  # an adopted version is another resource's
+    return status.get("phase") == Phase.COMPLETED and own and bool((made.get("facts") or {}).get("missing"))

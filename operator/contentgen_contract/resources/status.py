@@ -118,6 +118,9 @@ class CollectStatus(Value):
         None, description="Time when the retry was requested; spec.collectDeadlineSeconds counts from it."
     )
     first_attempt: int = Field(1, description="First attempt of the retry, from 1.")
+    partial: int | None = Field(
+        None, ge=1, description="Attempt that stored a part of the outputs; the next attempts add the rest."
+    )
 
 
 class ApprovalStatus(Value):

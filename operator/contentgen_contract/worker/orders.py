@@ -10,6 +10,11 @@ from contentgen_contract.resources.status import MAX_LOG, MAX_MESSAGE, clean_mes
 from contentgen_contract.texts import escape_controls
 
 MAX_SECONDS = 10_000_000  # of a recording, and of a step of a worker
+MAX_PICTURES = 32  # of one answer; each has a thumbnail, and a status lists 64 files
+MAX_NOTES = 8
+MAX_CAUSE = 400  # characters; with the address of a file
+_PIXEL_BYTES = 8  # of a PNG: noise with 16 bits and transparency
+_METADATA_BYTES = 16 << 20  # of a picture, such as its provenance
 _MAX_COUNT = 2**53 - 1  # largest integer that all JSON readers represent exactly
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)]
@@ -22,7 +27,22 @@ REJECTIONS = (
 """Reasons why a worker rejects a frame: the person who approves a price reads them."""
 _Rejection = Annotated[str, Field(pattern=f"^({'|'.join(REJECTIONS)})$")]
 _Sentence = Annotated[str, AfterValidator(clean_message)]
-_Note = Annotated[str, Field(max_length=200), AfterValidator(lambda text: escape_controls(text)[:200])]
+Note = Annotated[
+    str, Field(max_length=200), AfterValidator(lambda text: escape_controls(text)[:200])
+]  # a remark for the user
+Notes = Annotated[tuple[Note, ...], Field(max_length=MAX_NOTES)]
+# An integer of 64 bits, signed or not; beyond 2**53 as decimal text, which JSON readers do not round.
+Seed = (
+    Annotated[int, Field(strict=True, ge=-_MAX_COUNT, le=_MAX_COUNT)]
+    | Annotated[str, Field(pattern=r"^-?[0-9]{16,20}$")]
+)
+
+
+def exact_seed(value: int) -> int | str:
+    """A seed as `Seed` holds it. Raises ValueError beyond 64 bits."""
+    if not -(2**63) <= value < 2**64:
+        raise ValueError("a seed has at most 64 bits")
+    return value if -_MAX_COUNT <= value <= _MAX_COUNT else str(value)
 
 
 class Limits(Value):
@@ -32,9 +52,17 @@ class Limits(Value):
     download_seconds: int = Field(3600, gt=0, description="Maximum duration of one download in seconds.")
     result_bytes: int = Field(4 * 2**30, gt=0, description="Maximum size in bytes of a file from a provider's URL.")
     pixels: int = Field(8192 * 4320, gt=0, description="Maximum size of a video frame, width times height.")
+    picture_pixels: int = Field(
+        8192 * 8192, gt=0, description="Maximum size of a provider's picture, width times height."
+    )
     duration_seconds: int = Field(12 * 3600, gt=0, description="Maximum duration of a recording in seconds.")
     frames: int = Field(12 * 3600 * 120, gt=0, description="Maximum number of frames of a video.")
     cpu_seconds: int = Field(6 * 3600, gt=0, description="Maximum CPU time in seconds of one decoding process.")
+
+    @property
+    def picture_bytes(self) -> int:
+        """Maximum size in bytes of a provider's picture, and of the stored one."""
+        return min(_PIXEL_BYTES * self.picture_pixels + _METADATA_BYTES, self.result_bytes)
 
 
 class Download(Value):
@@ -57,6 +85,7 @@ class WorkOrder(Value):
     spec: dict[str, Any]
     source: Download | None = None  # prepare: the user's recording
     result: Download | None = None  # collect: the provider's response, a JSON document in S3
+    earlier: Download | None = None  # collect: the outcome of an attempt that stored a part of the outputs
     dataset: Download | None = None  # collect of a LoraTraining: dataset.json of its prepare stage
     dataset_previews: tuple[Download, ...] = ()  # some training pictures, for the contact sheet
     allowed_hosts: tuple[str, ...] = ()  # exact host:port pairs that the address guard allows
@@ -144,7 +173,7 @@ class AudioFacts(Value):
     level: Finite | None = None  # dB below full scale of the loud parts
     track: Count = 1
     tracks: Count = 1
-    notes: tuple[_Note, ...] = Field((), max_length=8)  # remarks for the user
+    notes: Notes = ()
 
 
 class LoraFacts(Value):
@@ -152,26 +181,36 @@ class LoraFacts(Value):
 
     type: Literal["lora"] = "lora"
     size_bytes: Count
+    notes: Notes = ()
 
 
 class ImageFact(Value):
-    """One generated picture with its actual size."""
+    """One generated picture with its actual size. The number in its name is its position in the answer."""
 
     name: str = Field(max_length=128)
-    thumbnail: str = Field(max_length=128)
+    thumbnail: str | None = Field(None, max_length=128)
     width: Count
     height: Count
     size_bytes: Count
-    unsafe: bool = False  # by the provider's safety checker
+    unsafe: bool | None = False  # by the provider's safety checker; None: its verdict can't be read
     black: bool = False  # entirely black, as the provider's safety checker returns pictures
+
+
+class MissingImage(Value):
+    """A picture of the answer that is not stored. `number`: its position in the answer, from 1."""
+
+    number: int = Field(ge=1, le=MAX_PICTURES)
+    cause: str = Field(max_length=MAX_CAUSE)
 
 
 class ImageFacts(Value):
     """Facts about generated pictures, from collect."""
 
     type: Literal["images"] = "images"
-    images: tuple[ImageFact, ...] = Field(max_length=16)
-    seed: Annotated[int, Field(ge=-_MAX_COUNT, le=_MAX_COUNT)] | None = None
+    images: tuple[ImageFact, ...] = Field(max_length=MAX_PICTURES)
+    missing: tuple[MissingImage, ...] = Field((), max_length=MAX_PICTURES)
+    seed: Seed | None = None
+    notes: Notes = ()
 
 
 class TranscriptFacts(Value):
@@ -179,9 +218,10 @@ class TranscriptFacts(Value):
 
     type: Literal["transcript"] = "transcript"
     word_count: Count
-    duration_seconds: Seconds
+    duration_seconds: Seconds | None = None
     speakers: Count
-    language: str = Field("", max_length=16)
+    language: str | None = Field(None, max_length=35)  # a language tag at most, by RFC 5646
+    notes: Notes = ()
 
 
 Facts = Annotated[DatasetFacts | AudioFacts | LoraFacts | ImageFacts | TranscriptFacts, Field(discriminator="type")]
@@ -190,8 +230,9 @@ Facts = Annotated[DatasetFacts | AudioFacts | LoraFacts | ImageFacts | Transcrip
 class Outcome(Value):
     """Outcome of a stage: uploaded to `WorkOrder.outcome_url`; POST /v1/outcome notifies the operator.
 
-    `reason`: Completed, or the cause of a permanent failure. After a transient failure a worker writes no outcome and
-    exits with a nonzero code.
+    `reason`: Completed, or the cause of a failure of the file or its server. After another transient failure a worker
+    writes no outcome and exits with a nonzero code. A failure with files and facts is partial: they are stored, and a
+    later attempt may store the rest.
     """
 
     job_id: str = Field(max_length=64)

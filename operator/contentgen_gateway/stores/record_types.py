@@ -57,6 +57,7 @@ def _is_number(given: object) -> bool:
 TEXT = Scalar("a text", lambda given: isinstance(given, str))
 WHOLE = Scalar("a whole number", _is_whole)
 NUMBER = Scalar("a number", _is_number)
+SEED = Scalar("a whole number, or one of 64 bits as text", lambda given: _is_whole(given) or isinstance(given, str))
 FLAG = Scalar("true or false", lambda given: isinstance(given, bool))
 TIME = Scalar("a time", lambda given: isinstance(given, datetime))
 
@@ -81,9 +82,11 @@ _VERSION = Object(
         ),
         TEXT,
     )
-    | dict.fromkeys(("version", "sizeBytes", "bytes", "seed", "wordCount", "speakers"), WHOLE)
+    | dict.fromkeys(("version", "sizeBytes", "bytes", "wordCount", "speakers"), WHOLE)
     | {
+        "seed": SEED,
         "duration": NUMBER,
+        "warnings": Many(TEXT),
         "createdAt": TIME,
         "loras": Many(TEXT),
         "images": Many(_IMAGE),

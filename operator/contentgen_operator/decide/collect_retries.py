@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from contentgen_contract.advice import remedies as words
 from contentgen_contract.annotations import collect_again
-from contentgen_contract.names import COLLECT_ANNOTATION, Reason
+from contentgen_contract.names import COLLECT_ANNOTATION, Phase, Reason
 from contentgen_contract.resources.status import MAX_MESSAGE, CollectStatus, RunStatus
 from contentgen_contract.worker.orders import Outcome
 from contentgen_operator.decide.request_endings import MISSING, has_result, missing_text
@@ -24,6 +24,7 @@ _MAX_PROBLEM = 300  # characters of a provider's message
 _DID_NOTHING = f" ({COLLECT_ANNOTATION}="
 _KEPT = (PurchaseState.SUCCEEDED, PurchaseState.COLLECTED)
 # Failures that a store, a node or the provider's server may have caused.
+_OF_FILES = (Reason.OUTPUT_MISSING, Reason.OUTPUT_CHANGED, Reason.OUTCOME_INVALID)  # what is stored is not trusted
 _RETRYABLE = (Reason.JOB_FAILED, Reason.DEADLINE_EXCEEDED, Reason.OUTPUT_MISSING, Reason.OUTPUT_CHANGED)
 
 
@@ -73,15 +74,26 @@ def next_run(case: DecisionInput, reason: Reason, pause: float) -> RunStatus:
             "job": None,
             "stage_attempt": case.run.stage_attempt + 1,
             "retry_at": case.now + timedelta(seconds=pause),
-            "collect": state_of(case.run).model_copy(update={"failure": reason.value}),
+            "collect": state_of(case.run).model_copy(
+                update={"failure": reason.value} | ({"partial": None} if reason in _OF_FILES else {})
+            ),
         }
     )
 
 
-def restarted(case: DecisionInput, run: RunStatus, asked: str | None) -> RunStatus:
-    """The run with the next collect attempt due now, and a new deadline."""
+def with_part(run: RunStatus, attempt: int) -> RunStatus:
+    """The run whose next collect attempts add to what this attempt has stored."""
+    return run.model_copy(update={"collect": state_of(run).model_copy(update={"partial": attempt})})
+
+
+def restarted(case: DecisionInput, run: RunStatus, asked: str | None, *, whole: bool = False) -> RunStatus:
+    """The run with the next collect attempt due now, and a new deadline.
+
+    `whole`: the attempt stores all outputs again, and does not add to what an earlier one has stored.
+    """
     attempt = run.stage_attempt + 1  # so that an earlier attempt's outcome is not taken for the next one's
-    collect = CollectStatus(asked=asked, asked_at=case.now, first_attempt=attempt)
+    partial = None if whole else state_of(run).partial
+    collect = CollectStatus(asked=asked, asked_at=case.now, first_attempt=attempt, partial=partial)
     return run.model_copy(update={"job": None, "stage_attempt": attempt, "retry_at": None, "collect": collect})
 
 
@@ -108,6 +120,11 @@ def retry_advice(run: RunStatus, what: str) -> str:
     return words.collect_advice(run.number, state_of(run).asked, what)
 
 
+def rest_advice(run: RunStatus) -> str:
+    """Advice on a completed run that misses outputs."""
+    return words.collect_clause(run.number, state_of(run).asked, "what is missing")
+
+
 def missing_result(case: DecisionInput) -> str:
     """Reason for which a failed run has no result to collect; empty if its paid result is kept."""
     purchase, observed = case.observed.purchase, case.observed
@@ -115,14 +132,21 @@ def missing_result(case: DecisionInput) -> str:
         return "the ledger has no purchase of this run"
     if purchase.state not in (*_KEPT, PurchaseState.SUBMITTED):
         return f"the purchase of this run is {purchase.state}, so that no result of it is kept"
-    if observed.response_kept or observed.outputs_stored or has_result(observed.request):
+    incomplete = case.resource.status.phase is Phase.COMPLETED
+    if observed.response_kept or has_result(observed.request) or (observed.outputs_stored and not incomplete):
         return ""
-    where = "" if purchase.state is PurchaseState.SUBMITTED else "the provider's answer is not in the bucket; "
-    if observed.request is None:
-        return f"{where}{purchase.provider} cannot be read: {observed.provider_problem[:_MAX_PROBLEM] or 'not asked'}"
-    if observed.request.state in MISSING:
-        return where + missing_text(purchase, observed.request, case.now)
-    return f"{where}{purchase.provider} says: {observed.request.message[:_MAX_PROBLEM]}"
+    where = "" if purchase.state is PurchaseState.SUBMITTED else "the provider's answer is not in the bucket"
+    return "; ".join(each for each in (where, _provider_text(case, purchase)) if each)
+
+
+def _provider_text(case: DecisionInput, purchase: Purchase) -> str:
+    """What the provider says about the request; empty: it was not asked."""
+    view, problem = case.observed.request, case.observed.provider_problem
+    if view is None:
+        return f"{purchase.provider} cannot be read: {problem[:_MAX_PROBLEM]}" if problem else ""
+    if view.state in MISSING:
+        return missing_text(purchase, view, case.now)
+    return f"{purchase.provider} says: {view.message[:_MAX_PROBLEM]}"
 
 
 def refused_retry(case: DecisionInput, why: str) -> Plan:

@@ -6,17 +6,25 @@ Level-triggered: it depends on the present state (purchase, Job, outcome) and no
 or late wake-up changes nothing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 
 from pydantic import ValidationError
 
+from contentgen_contract.advice import lora_links
 from contentgen_contract.names import MILESTONES, RERUN_ADVICE, Phase, Reason, Stage, Step
 from contentgen_contract.records import keys
 from contentgen_contract.resources import languages, sources
 from contentgen_contract.resources.addresses import literal_refusal, strip_credentials
 from contentgen_contract.resources.spec import ImageGenerationSpec, TranscriptionSpec
-from contentgen_contract.resources.status import MAX_FILES, MAX_VERSIONS, OutputFile, VersionStatus
+from contentgen_contract.resources.status import (
+    MAX_FILES,
+    MAX_MESSAGE,
+    MAX_VERSIONS,
+    OutputFile,
+    RunStatus,
+    VersionStatus,
+)
 from contentgen_contract.worker.orders import AudioFacts, DatasetFacts, Outcome
 from contentgen_operator.decide import collect_retries, purchasable
 from contentgen_operator.decide.cancellation import cancel_run, stop_before_payment
@@ -203,9 +211,10 @@ def _before_payment(case: DecisionInput) -> Plan:
         return plan
     if kinds.has_prepare(case.kind) and case.run.facts is None:
         return _prepare(case)
-    refusal = _lora_refused(case)
-    if refusal is not None:
+    if (refusal := _lora_refused(case)) is not None:
         return fail(case, Reason.SOURCE_NOT_ALLOWED, refusal)
+    if (refusal := _lora_unusable(case)) is not None:
+        return fail(case, Reason.INVALID_SPEC, refusal)
     return estimate.end(case) or _wait_for_lora(case) or _gate(case)
 
 
@@ -271,17 +280,24 @@ def _language_refused(case: DecisionInput) -> str | None:
 
 def _lora_refused(case: DecisionInput) -> str | None:
     """Reason to refuse an address of spec.loras, or None; the provider fetches it, so only its text is checked here."""
-    if not isinstance(case.spec, ImageGenerationSpec):
-        return None
-    for index, lora in enumerate(case.spec.loras):
-        why = literal_refusal(lora.path, case.policy.allowed_hosts) if lora.path else ""
-        if why:
-            address = strip_credentials(lora.path or "")
-            return (
-                f"spec.loras[{index}].path: {address}: {why}; fal fetches it from the internet: expected a public "
-                f"address; {unpaid_text(case)}"
-            )
+    for where, path in _lora_paths(case):
+        if why := literal_refusal(path, case.policy.allowed_hosts):
+            return f"{where}: {why}; fal fetches it from the internet: expected a public address; {unpaid_text(case)}"
     return None
+
+
+def _lora_unusable(case: DecisionInput) -> str | None:
+    """Reason to refuse an address of spec.loras that names no weights which the provider could load, or None."""
+    found = ((where, lora_links.refusal(path)) for where, path in _lora_paths(case))
+    return next((f"{where}: {why}; {unpaid_text(case)}" for where, why in found if why), None)
+
+
+def _lora_paths(case: DecisionInput) -> Iterator[tuple[str, str]]:
+    """Addresses in spec.loras, each with its field and address for a message."""
+    loras = case.spec.loras if isinstance(case.spec, ImageGenerationSpec) else ()
+    for index, lora in enumerate(loras):
+        if lora.path is not None:
+            yield f"spec.loras[{index}].path: {strip_credentials(lora.path)}", lora.path
 
 
 def _prepared_text(outcome: Outcome) -> str:
@@ -375,6 +391,8 @@ def _collect(case: DecisionInput, purchase: Purchase) -> Plan:
         ),
         facts=ended.facts.model_dump(mode="json", by_alias=True) if ended.facts else {},
     )
+    if version.facts.get("missing") and ended is not case.observed.part:
+        case = case.model_copy(update={"run": collect_retries.with_part(case.run, case.run.stage_attempt)})
     outputs = version.model_dump(mode="json", by_alias=True)
     moves = (purchase_transition(case, purchase, PurchaseState.COLLECTED, outputs=outputs),)
     reason, message = same_request.ending(case, purchase, Reason.COMPLETED, _stored_text(case, version))
@@ -382,20 +400,27 @@ def _collect(case: DecisionInput, purchase: Purchase) -> Plan:
 
 
 def _stored_text(case: DecisionInput, version: VersionStatus) -> str:
-    return "; ".join([f"version {version.version} is stored", *kinds.shortfalls(case.spec, version.facts)])
+    text = "; ".join([f"version {version.version} is stored", *kinds.shortfalls(case.spec, version.facts)])
+    advice = f"; {collect_retries.rest_advice(case.run)}" if version.facts.get("missing") else ""
+    return text[: MAX_MESSAGE - len(advice)] + advice
 
 
 def _adopt_outputs(case: DecisionInput, purchase: Purchase) -> Plan:
     """Complete with an already collected purchase: of a reconcile that crashed, or of a deleted resource."""
     if not case.observed.outputs_stored:
         return _outputs_missing(case, purchase)
+    if case.collects_again and case.resource.status.phase is Phase.COMPLETED:
+        return _collect_again(
+            case, purchase, case.run, "the missing outputs are collected from the provider's response"
+        )
     stored = VersionStatus.model_validate((purchase.outputs or {"version": 0}) | {"purchaseId": purchase.purchase_id})
     if (stored.job_id, stored.version) == (case.resource.ref.uid, case.run.version):
         reason, message = same_request.ending(case, purchase, Reason.COMPLETED, _stored_text(case, stored))
         return _complete(case, stored, reason, message, ())
     missing = ", ".join(kinds.missing_formats(case.spec, map(_name_of, stored.files)))
     if missing and case.observed.response_kept:
-        return _collect_again(case, purchase, f"{missing} is made from the provider's response")
+        run = collect_retries.restarted(case, case.run, collect_retries.state_of(case.run).asked, whole=True)
+        return _collect_again(case, purchase, run, f"{missing} is made from the provider's response")
     version = stored.model_copy(update={"version": case.run.version})
     used = f"the outputs of job {stored.job_id} are used"
     message = f"the same inputs were bought before, for job {stored.job_id}; its outputs are used and nothing is paid"
@@ -414,8 +439,9 @@ def _outputs_missing(case: DecisionInput, purchase: Purchase) -> Plan:
     response is missing too.
     """
     if case.observed.response_kept:
-        why = "the stored files are missing or changed; they are collected again from the provider's response"
-        return _collect_again(case, purchase, why)
+        run = collect_retries.restarted(case, case.run, collect_retries.state_of(case.run).asked, whole=True)
+        words = "the stored files are missing or changed; they are collected again from the provider's response"
+        return _collect_again(case, purchase, run, words)
     why = "the stored files and the provider's response are gone from the bucket"
     return _read_again(case, purchase, why) or _outputs_deleted(case, purchase, "its files were stored, but they are")
 
@@ -436,10 +462,9 @@ def _outputs_deleted(case: DecisionInput, purchase: Purchase, what: str) -> Plan
     return fail(case, Reason.OUTPUTS_DELETED, message)
 
 
-def _collect_again(case: DecisionInput, purchase: Purchase, why: str) -> Plan:
-    run = collect_retries.restarted(case, case.run, collect_retries.state_of(case.run).asked)
+def _collect_again(case: DecisionInput, purchase: Purchase, run: RunStatus, message: str) -> Plan:
     moves = (purchase_transition(case, purchase, PurchaseState.SUCCEEDED, outputs=None),)
-    return new_plan(case, collecting(why), run=run, moves=moves, again=SOON)
+    return new_plan(case, collecting(message), run=run, moves=moves, again=SOON)
 
 
 def _answer_text(case: DecisionInput) -> str:
@@ -470,7 +495,7 @@ def _read_again(case: DecisionInput, purchase: Purchase, why: str) -> Plan | Non
     changes: dict[str, object] = {"outputs": None, "result_key": keys.purchase_response(purchase.purchase_id)}
     if purchase.result_key is None and (end := run_request_ending(case, purchase, view)) is not None:
         changes |= {"error": ""} | end.changes  # its cost was not known
-    run = collect_retries.restarted(case, case.run, collect_retries.state_of(case.run).asked)
+    run = collect_retries.restarted(case, case.run, collect_retries.state_of(case.run).asked, whole=True)
     moves = (purchase_transition(case, purchase, PurchaseState.SUCCEEDED, **changes),)
     run_state = collecting(f"{why}; the provider has it, and its files are collected")
     plan = new_plan(case, run_state, run=run, moves=moves, again=SOON)

@@ -153,7 +153,7 @@ def _wait_for_retry(case: DecisionInput, stage: Stage, run_state: RunState) -> P
     return new_plan(case, run_state.model_copy(update={"reason": Reason.RETRYING, "message": message}), again=left)
 
 
-def _refused_for_long(case: DecisionInput, stage: Stage) -> Plan | None:
+def _refused_for_long(case: DecisionInput, stage: Stage) -> Plan | Outcome | None:
     """Failure of a collect stage whose Job is still refused at the deadline of its retries; None: go on."""
     last = case.resource.status
     if stage is not Stage.COLLECT or last.reason != Reason.JOB_REFUSED or collect_retries.seconds_left(case) > 0:
@@ -161,7 +161,7 @@ def _refused_for_long(case: DecisionInput, stage: Stage) -> Plan | None:
     return _retries_over(case, Reason.DEADLINE_EXCEEDED, last.message or "its Job is refused")
 
 
-def _ended_without_outcome(case: DecisionInput, stage: Stage, run_state: RunState) -> Plan:
+def _ended_without_outcome(case: DecisionInput, stage: Stage, run_state: RunState) -> Plan | Outcome:
     """The plan after a Job without an outcome: it was deleted, evicted, out of memory, on a lost node, or without
     stores for long.
     """
@@ -186,7 +186,7 @@ def _ended_without_outcome(case: DecisionInput, stage: Stage, run_state: RunStat
     return new_plan(case, again, run=case.run.model_copy(update=pause), again=seconds)
 
 
-def _deadline_exceeded(case: DecisionInput, stage: Stage, run_state: RunState, job: JobView) -> Plan:
+def _deadline_exceeded(case: DecisionInput, stage: Stage, run_state: RunState, job: JobView) -> Plan | Outcome:
     """The plan after a Job's deadline. A Job whose pod was refused until then does not count and is created again."""
     last = case.resource.status
     in_time = stage is Stage.PREPARE or collect_retries.seconds_left(case) > 0
@@ -207,14 +207,32 @@ def _checked_outcome(case: DecisionInput, stage: Stage, run_state: RunState, out
     if not outcome.succeeded and outcome.reason not in VERDICTS:
         message = f"a worker may not give the reason {outcome.reason}"
         return _failed(case, stage, run_state, Reason.OUTCOME_INVALID, message)
-    if not outcome.succeeded:
+    if not outcome.succeeded and (stage is Stage.PREPARE or not outcome.files):
         return _failed(case, stage, run_state, outcome.reason, outcome.message)
     if (wrong := _files_problem(case, stage, outcome)) is not None:
         return _failed(case, stage, run_state, *wrong)
     if not isinstance(outcome.facts, kinds.FACTS[case.kind, stage]):
         return _failed(case, stage, run_state, Reason.OUTCOME_INVALID, f"the {stage} stage reports no facts")
     problem = kinds.facts_problem(case.spec, outcome.facts, outcome.files, case.policy.recording_seconds)
-    return _failed(case, stage, run_state, Reason.OUTCOME_INVALID, problem) if problem else outcome
+    if problem:
+        return _failed(case, stage, run_state, Reason.OUTCOME_INVALID, problem)
+    return outcome if outcome.succeeded else _partial(case, run_state, outcome)
+
+
+def _partial(case: DecisionInput, run_state: RunState, outcome: Outcome) -> Plan | Outcome:
+    """The plan for another attempt that adds the rest of the outputs; the outcome as it is once none may."""
+    may_add = collect_retries.is_retryable(case, outcome.reason, outcome) and collect_retries.seconds_left(case) > 0
+    if not may_add:
+        return outcome
+    case = case.model_copy(update={"run": collect_retries.with_part(case.run, case.run.stage_attempt)})
+    return _retry_collect(case, run_state, outcome.reason, outcome.message)
+
+
+def _stored_part(case: DecisionInput) -> Outcome | None:
+    """Outcome of an earlier attempt whose files are all in the bucket; None if there is none."""
+    part = case.observed.part
+    sound = part is not None and isinstance(part.facts, kinds.FACTS[case.kind, Stage.COLLECT])
+    return part if part is not None and sound and _files_problem(case, Stage.COLLECT, part) is None else None
 
 
 def _files_problem(case: DecisionInput, stage: Stage, outcome: Outcome) -> tuple[Reason, str] | None:
@@ -241,7 +259,7 @@ def _file_problem(case: DecisionInput, stage: Stage, file: StoredFile) -> tuple[
     return None
 
 
-def _failed(case: DecisionInput, stage: Stage, run_state: RunState, reason: Reason, message: str) -> Plan:
+def _failed(case: DecisionInput, stage: Stage, run_state: RunState, reason: Reason, message: str) -> Plan | Outcome:
     """The plan after a failed attempt: failure of the run, or after a payment another attempt."""
     if stage is Stage.PREPARE:
         return fail(case, reason, message)
@@ -263,14 +281,18 @@ def _retry_collect(case: DecisionInput, run_state: RunState, reason: Reason, mes
     return new_plan(case, retrying, run=collect_retries.next_run(case, reason, seconds), again=seconds)
 
 
-def _retries_over(case: DecisionInput, reason: Reason, message: str) -> Plan:
+def _retries_over(case: DecisionInput, reason: Reason, message: str) -> Plan | Outcome:
     seconds = case.resource.collect_deadline_seconds
     text = f"spec.collectDeadlineSeconds ({seconds}) is over, and the last attempt failed: {message}"
     return _fail_after_payment(case, reason, text)
 
 
-def _fail_after_payment(case: DecisionInput, reason: Reason, message: str) -> Plan:
-    """Failure of a run after its payment; the message says how to get the result for free."""
+def _fail_after_payment(case: DecisionInput, reason: Reason, message: str) -> Plan | Outcome:
+    """What an earlier attempt has stored, else failure of a run after its payment: the message says how to get the
+    result for free.
+    """
+    if (part := _stored_part(case)) is not None:
+        return part
     advice = collect_retries.advice(case)
     return fail(case, reason, message[: MAX_MESSAGE - len(advice)] + advice)
 

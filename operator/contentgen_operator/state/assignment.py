@@ -42,6 +42,14 @@ class Assignment(Value):
         return keys.outcome(self.resource.ref.uid, self.run.number, self.job.stage, self.job.attempt)
 
     @property
+    def partial_outcome_key(self) -> str | None:
+        """Key of the outcome of an earlier attempt that stored a part of the outputs; None if there is none."""
+        attempt = self.run.collect.partial if self.run.collect and self.job.stage is Stage.COLLECT else None
+        if attempt is None:
+            return None
+        return keys.outcome(self.resource.ref.uid, self.run.number, self.job.stage, attempt)
+
+    @property
     def spec(self) -> Spec:
         """Frozen spec of the run."""
         return frozen_spec(self.resource, self.run)

@@ -90,7 +90,7 @@ def missing_formats(spec: Spec, names: Iterable[str]) -> tuple[str, ...]:
 def expected_files(kind: Kind, stage: Stage, facts: Facts | None) -> set[str]:
     """Names of files that a stage must have stored."""
     if isinstance(facts, ImageFacts):
-        return {name for image in facts.images for name in (image.name, image.thumbnail)}
+        return {name for image in facts.images for name in (image.name, image.thumbnail) if name is not None}
     return _EXPECTED.get((kind, stage), set())
 
 
@@ -168,21 +168,39 @@ def facts_problem(spec: Spec, facts: Facts | None, files: Sequence[StoredFile], 
 
 
 def shortfalls(spec: Spec, facts: dict[str, Any]) -> tuple[str, ...]:
-    """Warnings about finished pictures: fewer than requested, unsafe, or black."""
+    """Warnings about finished outputs: fewer pictures than requested, of another size, unsafe, or black; and the
+    worker's remarks."""
+    notes = _texts(facts.get("notes"))
     if not isinstance(spec, ImageGenerationSpec):
-        return ()
+        return notes
     images = [each for each in facts.get("images") or () if isinstance(each, dict)]
-    count, wanted = len(images), spec.image.count
+    size = spec.image.size
+    other = [each for each in images if (each.get("width"), each.get("height")) != (size.width, size.height)]
     warnings = [
-        (f"{wanted} asked, {count} stored" if count != wanted else ""),
-        _marked_images(images, "unsafe", "unsafe by the provider's safety checker"),
-        _marked_images(images, "black", "all black, as a safety checker leaves a picture"),
+        _missing_images(spec.image.count, len(images), facts),
+        _named(other, f"of another size than {size.width}x{size.height}"),
+        _named([each for each in images if each.get("unsafe") is True], "unsafe by the provider's safety checker"),
+        _named(
+            [each for each in images if each.get("black") is True], "all black, as a safety checker leaves a picture"
+        ),
     ]
-    return tuple(each for each in warnings if each)
+    return (*(each for each in warnings if each), *notes)
 
 
-def _marked_images(images: list[dict[str, Any]], mark: str, words: str) -> str:
-    names = [str(each.get("name"))[:64] for each in images if each.get(mark) is True]
+def _missing_images(wanted: int, count: int, facts: dict[str, Any]) -> str:
+    missing = [each for each in facts.get("missing") or () if isinstance(each, dict)]
+    causes = "; ".join(f"picture {each.get('number')}: {each.get('cause')}" for each in missing)
+    if count == wanted and not causes:
+        return ""
+    return f"{wanted} asked, {count} stored" + (f": {causes}" if causes else "")
+
+
+def _texts(given: Any) -> tuple[str, ...]:
+    return tuple(each for each in given if isinstance(each, str)) if isinstance(given, list | tuple) else ()
+
+
+def _named(images: list[dict[str, Any]], words: str) -> str:
+    names = [str(each.get("name"))[:64] for each in images]
     return f"{', '.join(names)}: {words}" if names else ""
 
 

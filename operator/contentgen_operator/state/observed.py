@@ -198,9 +198,9 @@ def has_stored_version(status: dict[str, Any]) -> bool:
 
 
 def asks_to_collect(given: str | None, status: dict[str, Any]) -> bool:
-    """True if the collect annotation asks for a retry of the failed run of a status (JSON)."""
-    failed = status.get("phase") == Phase.FAILED and is_end(status)
-    return failed and collect_again.requests_collect(given, status.get("run") or {})
+    """True if the collect annotation asks for a retry of the run of a status (JSON) that failed, or misses outputs."""
+    lacks = (status.get("phase") == Phase.FAILED or collect_again.misses_outputs(status)) and is_end(status)
+    return lacks and collect_again.requests_collect(given, status.get("run") or {})
 
 
 def is_settled(body: dict[str, Any]) -> bool:
@@ -320,6 +320,7 @@ class Observation(Value):
     outcome: Outcome | None = None
     outcome_problem: str = ""
     stored: dict[str, BucketFile] = Field(default_factory=dict)  # files of the outcome in the bucket, by name
+    part: Outcome | None = None  # of an earlier attempt that stored a part of the outputs; read if there is no outcome
     outputs_stored: bool = False  # all files of a collected purchase are in the bucket, unchanged
     purchase: Purchase | None = None
     superseded: bool = False  # `purchase` is of a deleted resource, and the next attempt's files are stored

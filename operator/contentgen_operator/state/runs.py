@@ -49,7 +49,7 @@ def is_of_another_class(resource: Resource, run: RunStatus) -> bool:
 
 
 def collects_again(resource: Resource) -> bool:
-    """True if a person asks to retry the collect stage of the last, failed run."""
+    """True if a person asks to retry the collect stage of the last run, which failed or misses outputs."""
     return asks_to_collect(resource.collect, dump_status(resource.status))
 
 

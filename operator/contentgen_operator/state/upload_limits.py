@@ -12,20 +12,18 @@ from contentgen_contract.base import Value
 from contentgen_contract.names import Kind, Stage
 from contentgen_contract.records import keys
 from contentgen_contract.resources.spec import ImageGenerationSpec, LoraTrainingSpec, Spec, TranscriptionSpec
-from contentgen_contract.worker.orders import Limits, StoredFile
+from contentgen_contract.worker.orders import MAX_PICTURES, Limits, StoredFile
 from contentgen_operator.state.provider_requests import ANSWER_BYTES
 
 _PUT_BYTES = 5 * 2**30  # maximum of a single PUT in S3
 _MIB = 1 << 20
-_JPEG_BYTES, _PNG_BYTES = 4, 8  # per pixel: noise in full colour, 16 bits with transparency
+_JPEG_BYTES = 4  # per pixel: noise in full colour
 _HEADERS = 64 << 10  # metadata of a picture, or entries of a zip
 _CAPTION = 16 << 10  # a template of 512 characters, facts, and a vision model's text
 _INDEX = 256 * _MIB  # dataset.json: 1 kB per candidate picture, of some 100,000 in a long video
 _SHEET = 64 * _MIB  # a contact sheet of 1,000 pictures
 _CONFIG = 64 * _MIB  # a provider's config of 4 MiB, indented
 _THUMBNAIL = _MIB  # 256 by 256 pixels
-_MAX_PICTURES = 16  # ImageFacts.images
-_METADATA = 16 * _MIB  # of a provider's picture, such as its provenance
 _SOUND_SECOND = 16_000 * 2 * 1.05  # bytes: samples of 16 bits at 16 kHz, uncompressed in frames
 _INDENTED = 8  # times the provider's answer: indented, or as cues with times
 
@@ -74,8 +72,8 @@ def file_limits(spec: Spec, stage: Stage, limits: Limits) -> tuple[FileLimit, ..
             )
         case ImageGenerationSpec(), Stage.COLLECT:
             found = (
-                FileLimit(name="image_*_thumb.*", size_bytes=_THUMBNAIL, count=_MAX_PICTURES),
-                FileLimit(name="image_*", size_bytes=_PNG_BYTES * limits.pixels + _METADATA, count=_MAX_PICTURES),
+                FileLimit(name="image_*_thumb.*", size_bytes=_THUMBNAIL, count=MAX_PICTURES),
+                FileLimit(name="image_*", size_bytes=limits.picture_bytes, count=MAX_PICTURES),
             )
         case TranscriptionSpec(), Stage.PREPARE:
             found = (FileLimit(name="audio.flac", size_bytes=int(limits.duration_seconds * _SOUND_SECOND) + _MIB),)

@@ -23,6 +23,7 @@ from contentgen_contract.resources.models import model_of
 from contentgen_contract.resources.spec import ImageGenerationSpec, LoraTrainingSpec, Metadata, Spec, parse_spec
 from contentgen_contract.resources.status import ResourceStatus, VersionStatus
 from contentgen_operator.leader.leadership import Check, unchecked
+from contentgen_operator.state import kinds
 from contentgen_operator.state.observed import Resource
 from contentgen_operator.state.runs import asset_user, frozen_spec
 from contentgen_operator.stores.s3 import Storage
@@ -327,7 +328,7 @@ def _newest_version(resource: Resource, status: ResourceStatus, url: Any) -> Doc
 
 def _version(kind: Kind, spec: Spec, status: ResourceStatus, version: VersionStatus, url: Any) -> Document:
     by_name = {PurePosixPath(file.key).name: file for file in version.files}
-    common = _of_every_version(status, version)
+    common = _of_every_version(status, version) | {"warnings": list(kinds.shortfalls(spec, version.facts))}
     match kind:
         case Kind.LORA_TRAINING:
             model = by_name["model.safetensors"]
@@ -378,11 +379,11 @@ def _drawn(spec: Spec) -> Document:
 
 
 def _image(fact: Document, by_name: Document, url: Any) -> Document:
-    file, thumbnail = by_name[fact["name"]], by_name[fact["thumbnail"]]
+    file, thumbnail = by_name[fact["name"]], by_name.get(fact.get("thumbnail") or "")
     return {
         "url": url(file.key),
         "s3Key": file.key,
-        "thumbnailUrl": url(thumbnail.key),
+        "thumbnailUrl": url(thumbnail.key) if thumbnail else None,
         "width": fact["width"],
         "height": fact["height"],
         "sizeBytes": file.size_bytes,

@@ -68,6 +68,7 @@ def work_order(
 
     # The ledger names the response: only this key is signed.
     readable = assignment.owner | Owner(keys=frozenset({result_key} if result_key else ()))
+    earlier = assignment.partial_outcome_key
 
     def signed(key: str) -> Download:
         return Download(url=storage.worker_get(readable, key, good_for), trusted=True)
@@ -83,6 +84,7 @@ def work_order(
         spec=assignment.spec.model_dump(mode="json", by_alias=True),
         source=_source(assignment, storage, policy, good_for) if job.stage is Stage.PREPARE else None,
         result=signed(result_key) if result_key else None,
+        earlier=signed(earlier) if earlier else None,
         dataset=signed(assignment.dataset_prefix + "dataset.json") if collecting_lora else None,
         dataset_previews=tuple(map(signed, _previews(assignment))) if collecting_lora else (),
         allowed_hosts=policy.allowed_hosts,

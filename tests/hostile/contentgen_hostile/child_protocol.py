@@ -59,7 +59,7 @@ MESSAGES: tuple[tuple[str, object], ...] = (
     ),
     ("Message", 0.5),
     ("Message", (np.zeros((2, 3, 3), np.uint8), "text", b"bytes", None, -1)),
-    ("Refused", ("NoVideoTrack", "nothing to see")),
+    ("Refused", ("NoVideoTrack", "nothing to see", "look elsewhere")),
     ("Failed", "Traceback\nValueError: no"),
     ("Finished", None),
 )

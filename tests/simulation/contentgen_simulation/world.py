@@ -905,8 +905,8 @@ def outcome_of(kind: Kind, stage: Stage, uid: str, spec: dict[str, Any] | None =
                     {
                         "name": "image_1.png",
                         "thumbnail": "image_1_thumb.png",
-                        "width": 8,
-                        "height": 8,
+                        "width": 1024,
+                        "height": 1024,
                         "sizeBytes": 7,
                     }
                 ],

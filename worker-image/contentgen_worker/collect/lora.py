@@ -1,18 +1,18 @@
 """Collect stage of a LoRA training: weights, their configuration and a contact sheet of the training set."""
 
 import json
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from PIL import Image
-from pydantic import ValidationError
 
-from contentgen_contract.base import Value
 from contentgen_contract.names import Reason, Step
 from contentgen_contract.resources.spec import LoraTrainingSpec
 from contentgen_contract.worker.orders import Download, LoraFacts
-from contentgen_worker.collect import safetensors
+from contentgen_worker.collect import answers, safetensors
+from contentgen_worker.collect.response import provider_response
 from contentgen_worker.download.fetch import Fetched
 from contentgen_worker.errors import BadMedia, OwnFileMissing, StageFailed, redacted
 from contentgen_worker.files import JSON, PNG, Output
@@ -26,54 +26,64 @@ _CONFIG_BYTES = 4 << 20
 _PREVIEW_WIDTH = 480  # pixels, approximately
 
 
-class _ProviderFile(Value):
-    url: str
+@dataclass(frozen=True)
+class _WeightsAnswer:
+    """URLs of the weights and of their configuration, which is None if the answer names none that can be read."""
 
-
-class _TrainingResponse(Value):
-    diffusers_lora_file: _ProviderFile
-    config_file: _ProviderFile | None = None
+    weights: str
+    config: str | None
+    notes: list[str] = field(default_factory=list)
 
 
 def collect(context: StageContext) -> StageResult:
     """Download, check and store the weights with config.json and preview.png. Raises StageFailed or Retryable."""
-    spec = LoraTrainingSpec.model_validate(context.order.spec)
+    spec = context.spec(LoraTrainingSpec)
     fork_server()  # the decoders are imported while the weights are fetched
     with context.steps(Step.STORING) as fraction:
-        response = _parse(context.provider_response())
-        weights = context.fetch_result(
-            response.diffusers_lora_file.url, "model.safetensors", on_progress=lambda done: fraction(done / 2)
-        )
-        _check_weights(context, weights, response.diffusers_lora_file.url)
+        answer = _read(provider_response(context))
+        weights = context.fetch_result(answer.weights, "model.safetensors", on_progress=lambda done: fraction(done / 2))
+        _check_weights(context, weights, answer.weights)
         outputs = (
             Output.from_path("model.safetensors", "application/octet-stream", weights.path),
-            Output.from_bytes("config.json", JSON, _config(context, spec, response).encode()),
+            Output.from_bytes("config.json", JSON, _config(context, spec, answer).encode()),
             _preview(context, spec),
         )
+        facts = LoraFacts(size_bytes=weights.size_bytes, notes=answers.bounded_notes(answer.notes))
         files = context.store(outputs, lambda done: fraction(0.5 + done / 2))
-    return StageResult(files, LoraFacts(size_bytes=weights.size_bytes))
+    return StageResult(files, facts)
 
 
-def _parse(response: dict[str, Any]) -> _TrainingResponse:
-    try:
-        # The provider uses snake_case, our aliases are camelCase: match by field name.
-        return _TrainingResponse.model_validate(response, by_name=True)
-    except ValidationError as error:
-        fields = ", ".join(".".join(map(str, item["loc"])) for item in error.errors()[:5])
+def _read(response: dict[str, Any]) -> _WeightsAnswer:
+    """Raises StageFailed if the answer names no weights."""
+    given = response.get("diffusers_lora_file", response.get("lora_file"))
+    weights = _url(given)
+    if weights is None:
         raise StageFailed(
-            Reason.RESULT_INVALID, f"the provider's answer names no LoRA file (missing or wrong: {fields})"
-        ) from None
+            Reason.RESULT_INVALID,
+            f"the provider's answer names no LoRA file (diffusers_lora_file: {answers.shown(given)}, expected a file "
+            "with its url)",
+        )
+    config = response.get("config_file")
+    answer = _WeightsAnswer(weights, _url(config))
+    if answer.config is None:
+        answer.notes.append(f"the answer names no configuration of the LoRA (config_file: {answers.shown(config)})")
+    return answer
+
+
+def _url(given: object) -> str | None:
+    url = given.get("url") if isinstance(given, dict) else given
+    return url.strip() if isinstance(url, str) and url.strip() else None
 
 
 def _check_weights(context: StageContext, weights: Fetched, url: str) -> None:
     try:
         tensors = safetensors.count_tensors(weights.path, context.media_bounds)
     except BadMedia as error:
-        raise StageFailed(Reason.RESULT_INVALID, f"{redacted(url)}: not a safetensors file: {error}") from None
+        raise StageFailed(Reason.RESULT_INVALID, f"{redacted(url)}: not a safetensors file: {error.finding}") from None
     event("weights", tensors=tensors, bytes=weights.size_bytes)
 
 
-def _config(context: StageContext, spec: LoraTrainingSpec, response: _TrainingResponse) -> str:
+def _config(context: StageContext, spec: LoraTrainingSpec, answer: _WeightsAnswer) -> str:
     order = context.order
     training = spec.training
     config = {
@@ -86,7 +96,7 @@ def _config(context: StageContext, spec: LoraTrainingSpec, response: _TrainingRe
         "version": order.version,
         "jobId": order.job_id,
         "frame_count": _frame_count(context),
-        "provider": _provider_config(context, response),
+        "provider": _provider_config(context, answer),
     }
     return json.dumps(config, indent=2, ensure_ascii=False)
 
@@ -114,14 +124,15 @@ def _fetch_optional(context: StageContext, download: Download, name: str) -> Fet
         return None
 
 
-def _provider_config(context: StageContext, response: _TrainingResponse) -> object:
+def _provider_config(context: StageContext, answer: _WeightsAnswer) -> object:
     """The provider's training configuration; None if missing or invalid: the paid weights are stored all the same."""
-    if response.config_file is None:
+    if answer.config is None:
         return None
     try:
-        fetched = context.fetch_result(response.config_file.url, "provider-config.json", _CONFIG_BYTES)
-        config: object = json.loads(fetched.path.read_bytes())
-    except (StageFailed, ValueError, RecursionError) as error:
+        fetched = context.fetch_result(answer.config, "provider-config.json", _CONFIG_BYTES)
+        config: object = answers.read_json(fetched.path.read_bytes(), _CONFIG_BYTES)
+    except (StageFailed, ValueError) as error:
+        answer.notes.append(f"stored without the provider's configuration: {error}")
         event("provider config left out", error=str(error))
         return None
     return config

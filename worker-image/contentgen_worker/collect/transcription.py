@@ -1,75 +1,141 @@
 """Collect stage of a transcription: from the provider's transcript to text and subtitle files."""
 
 import json
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
-
-from contentgen_contract.base import Value
 from contentgen_contract.names import Reason, Step
 from contentgen_contract.records.presigned_urls import strip_signatures
 from contentgen_contract.resources.spec import TranscriptFormat, TranscriptionSpec
 from contentgen_contract.worker.orders import TranscriptFacts
+from contentgen_worker.collect import answers
+from contentgen_worker.collect.response import provider_response
 from contentgen_worker.collect.subtitles import TimedWord, make_cues, srt, vtt
 from contentgen_worker.errors import StageFailed
 from contentgen_worker.files import JSON, TEXT, Output
 from contentgen_worker.stage_context import StageContext, StageResult
 
 
-class _TranscriptWord(Value):
-    text: str
-    start: int
-    end: int
-    speaker: str | None = None
-
-    @property
-    def timed(self) -> TimedWord:
-        return TimedWord(self.text, self.start, self.end, self.speaker or "")
-
-
-class _Utterance(Value):
+@dataclass(frozen=True)
+class _Utterance:
     speaker: str
     text: str
 
 
-class _ProviderTranscript(Value):
-    status: str
-    text: str | None = None
-    words: list[_TranscriptWord] | None = None
-    utterances: list[_Utterance] | None = None
-    audio_duration: float | None = None
-    language_code: str | None = None
+@dataclass(frozen=True)
+class _ParsedTranscript:
+    """Text, and what of its details can be read. `words` is empty if none has a time; `count` is of all.
+
+    `spoken`: the utterances if they hold the whole text.
+    """
+
+    text: str
+    words: tuple[TimedWord, ...]
+    count: int
+    spoken: tuple[_Utterance, ...]
+    speakers: int
+    seconds: float | None
+    language: str | None
+    notes: tuple[str, ...]
 
 
 def collect(context: StageContext) -> StageResult:
     """Parse the transcript and store its files. Raises StageFailed or Retryable."""
-    spec = TranscriptionSpec.model_validate(context.order.spec)
+    spec = context.spec(TranscriptionSpec)
     with context.steps(Step.STORING) as fraction:
-        response = context.provider_response()
-        transcript = _parse(response)
-        context.steps.note(words=len(transcript.words or []))
+        response = provider_response(context)
+        transcript = _read(response)
+        facts = _facts(transcript)
+        context.steps.note(words=transcript.count)
         files = context.store(_outputs(response, transcript, set(spec.options.formats)), fraction)
-    return StageResult(files, _facts(transcript))
+    return StageResult(files, facts)
 
 
-def _parse(response: dict[str, Any]) -> _ProviderTranscript:
-    try:
-        transcript = _ProviderTranscript.model_validate(response, by_name=True)
-    except ValidationError as error:
-        fields = ", ".join(".".join(map(str, item["loc"])) for item in error.errors()[:5])
-        raise StageFailed(
-            Reason.RESULT_INVALID, f"the provider's answer is no transcript (missing or wrong: {fields})"
-        ) from None
-    if transcript.status != "completed" or transcript.text is None:
+def _read(response: dict[str, Any]) -> _ParsedTranscript:
+    """Raises StageFailed without the status `completed` and a text."""
+    status, text = response.get("status"), response.get("text")
+    side = answers.SideFacts()
+    items = _items(response, "words", side)
+    if not isinstance(text, str):
+        spoken = [each["text"] for each in items if isinstance(each.get("text"), str)]
+        if spoken:
+            side.notes.append(f"the text of the answer is {answers.shown(text)}; it is made of the words")
+            text = " ".join(spoken)
+    if status != "completed" or not isinstance(text, str):
         raise StageFailed(
             Reason.RESULT_INVALID,
-            f"the provider's transcript has status {transcript.status[:40]!r}, expected 'completed' and a text",
+            f"the provider's answer is no transcript: status {answers.shown(status)}, expected 'completed', and text "
+            f"{answers.shown(text)}",
         )
-    return transcript
+    words = _words(items, side)
+    utterances = _utterances(_items(response, "utterances", side), side)
+    given = response.get("utterances")
+    whole = isinstance(given, list) and len(given) == len(utterances)
+    return _ParsedTranscript(
+        text=text,
+        words=words,
+        count=len(items) or len(text.split()),
+        spoken=utterances if whole else (),
+        speakers=len({*(each.speaker for each in utterances), *(word.speaker for word in words)} - {""}),
+        seconds=side.read("audio_duration", response.get("audio_duration"), answers.seconds),
+        language=side.read("language_code", response.get("language_code"), answers.language),
+        notes=answers.bounded_notes(side.notes),
+    )
 
 
-def _outputs(response: dict[str, Any], transcript: _ProviderTranscript, formats: set[TranscriptFormat]) -> list[Output]:
-    lines = make_cues(word.timed for word in transcript.words or [])
+def _items(response: dict[str, Any], name: str, side: answers.SideFacts) -> list[dict[str, Any]]:
+    """Objects of a list of the answer; the others are left out with a note."""
+    given = response.get(name)
+    if given is None:
+        return []
+    if not isinstance(given, list):
+        side.notes.append(f"{name} of the provider is {answers.shown(given)}, which is left out")
+        return []
+    items = [each for each in given if isinstance(each, dict) and isinstance(each.get("text"), str)]
+    _note_left_out(len(given) - len(items), f"of {len(given)} {name} can't be read", side)
+    return items
+
+
+def _words(items: Iterable[dict[str, Any]], side: answers.SideFacts) -> tuple[TimedWord, ...]:
+    """Words with times and speakers; a word without a time is shown at the end of the word before."""
+    words: list[TimedWord] = []
+    untimed = unnamed = known = 0
+    last = 0
+    for item in items:
+        start, end = _or_none(answers.milliseconds, item.get("start")), _or_none(answers.milliseconds, item.get("end"))
+        timed = start is not None and end is not None and start <= end
+        untimed += not timed
+        known += timed
+        speaker = _or_none(answers.label, item.get("speaker"))
+        unnamed += speaker is None and item.get("speaker") is not None
+        first, last = (start, end) if timed and start is not None and end is not None else (last, last)
+        words.append(TimedWord(item["text"], first, last, speaker or ""))
+    _note_left_out(untimed, "words have no times", side)
+    _note_left_out(unnamed, "words have no speaker that can be read", side)
+    return tuple(words) if known else ()
+
+
+def _utterances(items: Iterable[dict[str, Any]], side: answers.SideFacts) -> tuple[_Utterance, ...]:
+    found = [_Utterance(_or_none(answers.label, each.get("speaker")) or "", each["text"]) for each in items]
+    _note_left_out(sum(not each.speaker for each in found), "utterances have no speaker that can be read", side)
+    return tuple(found)
+
+
+def _or_none(parse: Any, value: object) -> Any:
+    try:
+        return parse(value)
+    except ValueError:
+        return None
+
+
+def _note_left_out(count: int, words: str, side: answers.SideFacts) -> None:
+    if count:
+        side.notes.append(f"{count} {words}")
+
+
+def _outputs(response: dict[str, Any], transcript: _ParsedTranscript, formats: set[TranscriptFormat]) -> list[Output]:
+    lines = make_cues(transcript.words)
     texts = {
         TranscriptFormat.SRT: ("transcript.srt", "application/x-subrip", srt(lines)),
         TranscriptFormat.VTT: ("transcript.vtt", "text/vtt", vtt(lines)),
@@ -87,20 +153,23 @@ def _outputs(response: dict[str, Any], transcript: _ProviderTranscript, formats:
     ]
 
 
-def _plain_text(transcript: _ProviderTranscript) -> str:
+def _plain_text(transcript: _ParsedTranscript) -> str:
     """Text; one paragraph per utterance if there are several speakers."""
-    utterances = transcript.utterances or []
-    if len({each.speaker for each in utterances}) > 1:
-        return "\n\n".join(f"Speaker {each.speaker}: {each.text}" for each in utterances) + "\n"
-    return (transcript.text or "") + "\n"
+    if len({each.speaker for each in transcript.spoken}) > 1:
+        return "\n\n".join(_paragraph(each) for each in transcript.spoken) + "\n"
+    return transcript.text + "\n"
 
 
-def _facts(transcript: _ProviderTranscript) -> TranscriptFacts:
-    words = transcript.words or []
-    speakers = {each.speaker for each in transcript.utterances or []} | {word.speaker for word in words if word.speaker}
+def _paragraph(utterance: _Utterance) -> str:
+    return f"Speaker {utterance.speaker}: {utterance.text}" if utterance.speaker else utterance.text
+
+
+def _facts(transcript: _ParsedTranscript) -> TranscriptFacts:
+    last = max((word.end for word in transcript.words), default=0) / 1000
     return TranscriptFacts(
-        word_count=len(words) or len((transcript.text or "").split()),
-        duration_seconds=transcript.audio_duration or (words[-1].end / 1000 if words else 0.0),
-        speakers=len(speakers),
-        language=transcript.language_code or "",
+        word_count=transcript.count,
+        duration_seconds=transcript.seconds or last or transcript.seconds,
+        speakers=transcript.speakers,
+        language=transcript.language,
+        notes=transcript.notes,
     )

@@ -56,10 +56,10 @@ class AddressGuard:
             addresses = tuple(ipaddress.ip_address(text) for text in answers)
         except (OSError, UnicodeError, ValueError) as error:
             raise Unreachable(
-                f"{redacted(url)}: no address found for {host} ({error}); check the name", transient=True
+                f"{redacted(url)}: no address found for {host} ({error})", transient=True, advice="check the name"
             ) from None
         if not addresses:
-            raise Unreachable(f"{redacted(url)}: no address found for {host}; check the name", transient=True)
+            raise Unreachable(f"{redacted(url)}: no address found for {host}", transient=True, advice="check the name")
         return addresses
 
 
@@ -72,7 +72,7 @@ def _parse(address: str | httpx.URL) -> httpx.URL:
     if url.scheme not in _PORTS:
         raise NotAllowed(f"{redacted(url)}: scheme {url.scheme or '(none)'!r}; only http and https are supported")
     if url.userinfo or "@" in url.netloc.decode("ascii", "replace"):
-        raise NotAllowed(f"{redacted(url)}: contains a user or password; use a URL without them")
+        raise NotAllowed(f"{redacted(url)}: contains a user or password", advice="use a URL without them")
     if not url.host or "%" in url.host or (url.port is not None and not 0 < url.port < 65536):
         raise NotAllowed(f"{redacted(url)}: has no valid host and port")
     return url

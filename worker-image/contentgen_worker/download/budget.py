@@ -45,12 +45,12 @@ class DownloadBudget:
         if size > self.bounds.max_bytes:
             max_bytes = self.bounds.max_bytes
             size_text = f"more than {max_bytes} bytes" if at_least else f"{size} bytes, at most {max_bytes}"
-            raise TooLarge(f"{self._url}: {size_text}; use a smaller file")
+            raise TooLarge(f"{self._url}: {size_text}", advice="use a smaller file")
 
     def count(self, size: int) -> None:
         """Count received bytes. Raises Unreachable past the deadline or below the minimum rate."""
         if self.seconds_left < 0:
-            raise Unreachable(f"{self._url}: not finished within {self.bounds.seconds:g} s; use a faster host")
+            raise Unreachable(f"{self._url}: not finished within {self.bounds.seconds:g} s", advice="use a faster host")
         with self._lock:
             self._window_bytes += size
             now = self._clock()
@@ -61,5 +61,5 @@ class DownloadBudget:
         rate = self._window_bytes / (now - self._window_start)
         if rate < self.bounds.bytes_per_second:
             minimum = self.bounds.bytes_per_second
-            raise Unreachable(f"{self._url}: {rate:.0f} bytes/s, at least {minimum:.0f}; use a faster host")
+            raise Unreachable(f"{self._url}: {rate:.0f} bytes/s, at least {minimum:.0f}", advice="use a faster host")
         self._window_start, self._window_bytes = now, 0

@@ -78,7 +78,7 @@ class Connection:
             address = _redirect_target(target.url, response)
             response.close()
             self.close()  # one client per hop: a kept connection was verified for another name
-        raise Unreachable(f"{redacted(self._url)}: more than {REDIRECTS} redirects; use the file's own URL")
+        raise Unreachable(f"{redacted(self._url)}: more than {REDIRECTS} redirects", advice="use the file's own URL")
 
     def _send(self, target: CheckedUrl, headers: Mapping[str, str]) -> httpx.Response:
         """Response of the first address that answers; the next request uses that address."""
@@ -94,8 +94,8 @@ class Connection:
                     return self._client.send(self._request(self._client, self._target, headers), stream=True)
                 except httpx.TransportError as caught:
                     if timeout.expired:
-                        text = f"{redacted(target.url)}: no response began in time; use a faster host"
-                        raise Unreachable(text, transient=self._guard is None) from None
+                        text = f"{redacted(target.url)}: no response began in time"
+                        raise Unreachable(text, transient=self._guard is None, advice="use a faster host") from None
                     error = caught
         raise unreachable(target.url, error)
 
@@ -152,5 +152,5 @@ def unreachable(url: object, error: Exception | None) -> Unreachable:
     """Error of a failed connection."""
     detail = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     return Unreachable(
-        f"{redacted(url)}: {detail}; check that the file can be fetched from the internet", transient=True
+        f"{redacted(url)}: {detail}", transient=True, advice="check that the file can be fetched from the internet"
     )

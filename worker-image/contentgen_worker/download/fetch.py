@@ -15,6 +15,7 @@ from contentgen_contract.worker.orders import Download
 from contentgen_worker.download.address_guard import AddressGuard
 from contentgen_worker.download.budget import DownloadBudget, DownloadLimits
 from contentgen_worker.download.connection import Connection
+from contentgen_worker.download.content_encoding import Undecodable, decoder
 from contentgen_worker.download.incoming import (
     CHUNKS_PER_RANGE,
     CompletedDownload,
@@ -26,13 +27,14 @@ from contentgen_worker.download.incoming import (
     check_response,
     check_sha256,
     disk_error,
+    encodings,
     ignore_progress,
     interrupted,
     is_transient,
     retryable_if_own_store,
 )
 from contentgen_worker.download.ranges import ByteRange, parse_range
-from contentgen_worker.errors import Empty, FetchError, redacted
+from contentgen_worker.errors import Empty, FetchError, Unreachable, redacted
 from contentgen_worker.media.decode.source import CHUNK_BYTES
 from contentgen_worker.retry import SOURCE, STORE, RetryPolicy
 
@@ -110,6 +112,8 @@ class _FirstRequest:
         received = parse_range(response.status_code, response.headers)
         if received is None or received.start or not received.end or not received.identity.validator:
             return None
+        if encodings(response):
+            return None  # ranges are of the encoded bytes
         check_response(response, self.download, (200, 206))
         self.budget.check_size(received.identity.size)
         return received
@@ -131,19 +135,25 @@ class _FirstRequest:
     def _save(self, response: httpx.Response) -> Fetched:
         expected = int(response.headers.get("content-length") or 0)
         self.budget.check_size(expected)
-        digest, total = hashlib.sha256(), 0
+        digest, received, total, body = hashlib.sha256(), 0, 0, decoder(encodings(response))
         try:
             with self.to.open("wb") as file:
                 for data in response.iter_raw():
-                    total += len(data)
-                    self.budget.check_size(total, at_least=True)
+                    received += len(data)
+                    self.budget.check_size(received, at_least=True)
                     self.budget.count(len(data))
-                    digest.update(data)
-                    file.write(data)
+                    for decoded in body.decode(data):
+                        total += len(decoded)
+                        self.budget.check_size(total, at_least=True)
+                        digest.update(decoded)
+                        file.write(decoded)
                     if expected:
-                        self.on_progress(total / expected)
+                        self.on_progress(received / expected)
+            body.finish()
         except httpx.TransportError as error:
-            raise interrupted(self.download.url, total, error) from None
+            raise interrupted(self.download.url, received, error) from None
+        except Undecodable as error:
+            raise Unreachable(f"{redacted(self.download.url)}: {error}", transient=True) from None
         except OSError as error:
             raise disk_error(error, self.to) from None
         if not total:
@@ -152,4 +162,4 @@ class _FirstRequest:
 
 
 def _empty_error(download: Download) -> Empty:
-    return Empty(f"{redacted(download.url)}: 0 bytes; check that the upload of the file was finished")
+    return Empty(f"{redacted(download.url)}: 0 bytes", advice="check that the upload of the file was finished")

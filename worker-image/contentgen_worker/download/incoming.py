@@ -20,6 +20,7 @@ import httpx
 from contentgen_contract.worker.orders import Download
 from contentgen_worker.download.budget import DownloadBudget
 from contentgen_worker.download.connection import Connection
+from contentgen_worker.download.content_encoding import Undecodable, codings, decoder
 from contentgen_worker.download.ranges import ByteRange, next_range, parse_range
 from contentgen_worker.errors import (
     BadMedia,
@@ -264,11 +265,14 @@ class InProgressDownload(Incoming):
         check_response(response, self._download, (200, 206))
         received = parse_range(response.status_code, response.headers)
         if received is None:
-            raise Unreachable(f"{redacted(url)}: invalid response to a range request; try again later")
+            raise Unreachable(f"{redacted(url)}: invalid response to a range request", advice="try again later")
         if not received.identity.is_of(self._identity):
             raise Unreachable(
-                f"{redacted(url)}: the file was changed during the download; try again when it no longer changes"
+                f"{redacted(url)}: the file was changed during the download",
+                advice="try again when it no longer changes",
             )
+        if encodings(response):
+            raise Unreachable(f"{redacted(url)}: sent compressed for a range request")
         if response.status_code == 200 and self._ranged:
             raise Unreachable(f"{redacted(url)}: sent the whole file for a range request", transient=True)
         if not received.start <= offset < received.end:
@@ -365,17 +369,29 @@ def retryable_if_own_store(error: Exception, download: Download) -> Exception:
 
 
 def check_response(response: httpx.Response, download: Download, wanted: tuple[int, ...] = (200,)) -> None:
-    """Raises Unreachable unless the response has a wanted status and is not compressed; Retryable if our signed URL
+    """Raises Unreachable unless the response has a wanted status and can be decoded; Retryable if our signed URL
     expired."""
     code, url = response.status_code, redacted(download.url)
     if download.trusted and code == 403 and b"xpired" in _first_bytes(response):  # S3's "Request has expired"
         raise Retryable(f"{url}: the signed URL has expired; a new attempt gets a new one")
     if code not in wanted:
-        text = f"{url}: HTTP {code}, expected {wanted[0]}; check the URL and its permissions"
         transient = code >= 500 or code in _TRANSIENT_CODES
-        raise Unreachable(text, transient=transient, permanent=code >= 400 and not transient)
-    if response.headers.get("content-encoding", "identity") != "identity":
-        raise Unreachable(f"{url}: sent compressed although not requested; serve the file uncompressed")
+        raise Unreachable(
+            f"{url}: HTTP {code}, expected {wanted[0]}",
+            transient=transient,
+            permanent=code >= 400 and not transient,
+            advice="check the URL and its permissions",
+        )
+    try:
+        decoder(encodings(response))
+    except Undecodable as error:
+        advice = "serve the file uncompressed"
+        raise Unreachable(f"{url}: {error}, and none was requested", transient=True, advice=advice) from None
+
+
+def encodings(response: httpx.Response) -> tuple[str, ...]:
+    """Codings of the body, in the order in which they were applied; empty if it is the file itself."""
+    return codings(response.headers.get("content-encoding", ""))
 
 
 def _first_bytes(response: httpx.Response) -> bytes:

@@ -17,8 +17,9 @@ class FileIdentity:
 
     @property
     def validator(self) -> str:
-        """Value for If-Range: a strong ETag, else Last-Modified; empty if there is neither."""
-        return self.etag if self.etag.startswith('"') else self.modified
+        """Value for If-Range: a strong ETag, else Last-Modified; empty if there is neither that a header can hold."""
+        value = self.etag if self.etag.startswith('"') else self.modified
+        return value if value.isascii() and value.isprintable() else ""
 
     def is_of(self, other: "FileIdentity") -> bool:
         """Whether both are the same version. A missing value matches any."""

@@ -49,7 +49,7 @@ def check_detector(detector: Detector) -> None:
 
 def prepare(context: StageContext) -> StageResult:
     """Download the video, choose pictures and store the training set. Raises StageFailed or Retryable."""
-    spec = LoraTrainingSpec.model_validate(context.order.spec)
+    spec = context.spec(LoraTrainingSpec)
     check_detector(spec.dataset.scene_detection.detector)
     describer = describer_for(
         spec.dataset.captions.engine, context.vision_model

@@ -23,7 +23,7 @@ _MAX_HEADER_BYTES = 1 << 20  # bytes of a FLAC file besides audio, at most
 
 def prepare(context: StageContext) -> StageResult:
     """Download the recording, extract its audio and store it. Raises StageFailed or Retryable."""
-    options = TranscriptionSpec.model_validate(context.order.spec).options
+    options = context.spec(TranscriptionSpec).options
     with context.steps(Step.DOWNLOADING) as fraction:
         incoming = context.start_source_download(fraction)
         context.steps.note(bytes=incoming.size)

@@ -14,7 +14,7 @@ from contentgen_contract.resources.status import ResourceStatus
 from contentgen_operator.state.observed import BucketFile, JobView, is_settled
 from contentgen_operator.state.provider_requests import UNKNOWN, RequestView
 from contentgen_operator.watch.event_handlers import owner_of
-from contentgen_simulation.world import SPECS, World, Writes, outcome_of
+from contentgen_simulation.world import SHA, SPECS, World, Writes, outcome_of
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
@@ -455,3 +455,148 @@ async def test_crds_that_cannot_keep_the_retries_are_told(world: World, monkeypa
     world.kube.apply(IMAGES, SPECS[IMAGES])
     with pytest.raises(RuntimeError, match="the CRDs are not those of this operator"):
         await world.finish(IMAGES)
+
+
+# Partial results
+
+
+def _picture(number: int) -> dict[str, Any]:
+    name = f"image_{number}"
+    return {"name": f"{name}.png", "thumbnail": f"{name}_thumb.png", "width": 1024, "height": 1024, "sizeBytes": 7}
+
+
+def _partial(stored: tuple[int, ...], missing: tuple[int, ...], *, passing: bool = True, there: bool = True) -> Fail:
+    """An attempt that stored some pictures; `there`: its files are in the bucket."""
+
+    def fail(world: World, kind: Kind, job: dict[str, Any]) -> None:
+        status = world.status(kind)
+        assert status.run is not None
+        facts = {
+            "type": "images",
+            "images": [_picture(number) for number in stored],
+            "missing": [{"number": number, "cause": "HTTP 503"} for number in missing],
+        }
+        names = [f"image_{number}{end}" for number in stored for end in (".png", "_thumb.png")]
+        files = [{"name": each, "sizeBytes": 7, "sha256": SHA, "contentType": "image/png"} for each in names]
+        end = UNREACHABLE | {"passing": True} if passing else {"reason": "Completed"}
+        prefix = keys.prefix(kind, Stage.COLLECT, "ns", status.job_id or "", status.run.version)
+        for name in names if there else []:
+            world.storage.objects[prefix + name] = BucketFile(size_bytes=7, sha256=SHA)
+        _verdict(**end, facts=facts, files=files)(world, kind, job)
+
+    return fail
+
+
+def first_then(*fails: Fail) -> Fail:
+    """The first failure once, then the next one, and the last one from then on."""
+    left = list(fails)
+
+    def fail(world: World, kind: Kind, job: dict[str, Any]) -> None:
+        (left.pop(0) if len(left) > 1 else left[0])(world, kind, job)
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    "fail",
+    [
+        _partial((1,), (2,)),
+        first_then(_partial((1,), (2,)), _died),
+        first_then(_partial((1,), (2,)), _deleted),
+        first_then(_partial((1,), (2,)), _too_slow),
+        first_then(_partial((1,), (2,)), PERMANENT["the file answers 404"]),
+        first_then(_partial((1,), (2,)), PERMANENT["the result is no picture"]),
+        first_then(_died, _partial((1,), (2,)), TRANSIENT["the file answers 503"]),
+        _partial((1,), (2,), passing=False),
+    ],
+    ids=["503", "died", "deleted", "slow", "404 later", "no picture later", "503 for all later", "404"],
+)
+async def test_what_is_good_is_kept(world: World, fail: Fail) -> None:
+    collect_fails(world, fail)
+    world.kube.apply(IMAGES, SPECS[IMAGES] | {"paidAttempts": 3})
+    status = await world.finish(IMAGES)
+    assert_complete(world, status)
+    assert status.reason == Reason.COMPLETED
+    told = (
+        "version 1 is stored; 2 asked, 1 stored: picture 2: HTTP 503; the annotation contentgen.dev/collect=1 fetches"
+    )
+    assert (status.message or "").startswith(told)
+    (record,) = world.database["jobs"].find()
+    assert record["versions"][0]["warnings"] == ["2 asked, 1 stored: picture 2: HTTP 503"]
+    await world.settle(IMAGES)
+
+
+async def test_passing_faults_are_retried_until_the_deadline(world: World) -> None:
+    failed = collect_fails(world, _partial((1,), (2,)))
+    world.kube.apply(IMAGES, SPECS[IMAGES])
+    assert_complete(world, await world.finish(IMAGES))
+    assert 90 < len(failed) < 130
+    assert 0 <= (world.now - finished_at(world)).total_seconds() - DAY < 60
+
+
+async def test_a_later_attempt_completes_a_part(world: World) -> None:
+    collect_fails(world, first_then(_partial((1,), (2,)), _partial((1, 2), (), passing=False)))
+    world.kube.apply(IMAGES, SPECS[IMAGES])
+    status = await world.finish(IMAGES)
+    assert_complete(world, status)
+    assert status.message == "version 1 is stored"
+    assert len(status.versions[0].files) == 4
+
+
+async def test_a_part_whose_files_are_gone_is_collected_again(world: World) -> None:
+    lost, whole = _partial((1,), (2,), there=False), _partial((1, 2), (), passing=False)
+    collect_fails(world, first_then(lost, whole))
+    world.kube.apply(IMAGES, SPECS[IMAGES])
+    assert_complete(world, await world.finish(IMAGES))
+
+
+async def test_a_later_attempt_does_not_add_to_files_that_are_gone(world: World) -> None:
+    def lose(world: World, kind: Kind, job: dict[str, Any]) -> None:
+        _partial((1, 2), (), passing=False)(world, kind, job)
+        for key in [each for each in world.storage.objects if each.endswith("image_1.png")]:
+            del world.storage.objects[key]
+
+    collect_fails(world, first_then(_partial((1,), (2,)), lose, _died))
+    world.kube.apply(IMAGES, SPECS[IMAGES])
+    seen = list[int | None]()
+    while len(seen) < 4:
+        await world.step(IMAGES)
+        run = world.status(IMAGES).run
+        partial = run.collect.partial if run and run.collect else None
+        seen += [partial] if [partial] != seen[-1:] else []
+        seen += [0] if run is not None and run.stage_attempt > 3 else []
+    assert seen == [None, 1, None, 0]
+
+
+@pytest.mark.parametrize("again", [_partial((1, 2), (), passing=False), PERMANENT["the file answers 404"], _died])
+async def test_the_annotation_adds_to_a_completed_run(world: World, again: Fail) -> None:
+    collect_fails(world, first_then(_partial((1,), (2,), passing=False), again))
+    world.kube.apply(IMAGES, SPECS[IMAGES])
+    await world.finish(IMAGES)
+    assert is_done(world, IMAGES)
+    annotate(world, IMAGES, advised(world.status(IMAGES)))
+    assert not is_done(world, IMAGES)
+    await world.step(IMAGES)
+    status = world.status(IMAGES)
+    assert status.phase is Phase.COLLECTING
+    assert status.run is not None
+    assert status.run.collect is not None
+    assert (status.run.collect.partial, status.run.stage_attempt) == (1, 2)
+    status = await world.finish(IMAGES)
+    assert_complete(world, status)
+    assert len(status.versions) == 1
+    assert len(status.versions[0].files) == (2 if "HTTP" in (status.message or "") else 4)
+    assert is_done(world, IMAGES)
+
+
+async def test_the_annotation_on_a_part_needs_the_response(world: World) -> None:
+    collect_fails(world, _partial((1,), (2,), passing=False))
+    world.kube.apply(IMAGES, SPECS[IMAGES])
+    await world.finish(IMAGES)
+    (only,) = world.database["ledger"].find()
+    del world.storage.objects[only["resultKey"]]
+    annotate(world, IMAGES, "1")
+    await world.step(IMAGES)
+    status = world.status(IMAGES)
+    assert_complete(world, status)
+    assert "did nothing and paid nothing: the provider's answer is not in the bucket" in (status.message or "")

@@ -65,7 +65,9 @@ COLLECTED: dict[Kind, dict[str, Any]] = {
     LORA: {"type": "lora", "sizeBytes": 7},
     IMAGES: {
         "type": "images",
-        "images": [{"name": "image_1.png", "thumbnail": "image_1_thumb.png", "width": 1, "height": 1, "sizeBytes": 7}],
+        "images": [
+            {"name": "image_1.png", "thumbnail": "image_1_thumb.png", "width": 1024, "height": 1024, "sizeBytes": 7}
+        ],
     },
     TRANSCRIPT: {"type": "transcript", "wordCount": 1, "durationSeconds": 1, "speakers": 1},
 }
@@ -1037,8 +1039,9 @@ def test_paid_attempts(allowed: int, end: Phase) -> None:
 # Warnings about finished pictures
 
 
-def a_picture(name: str = "image_1.png", **marks: bool) -> dict[str, Any]:
-    return {"name": name, "thumbnail": name.replace(".", "_thumb."), "width": 8, "height": 8, "sizeBytes": 7} | marks
+def a_picture(name: str = "image_1.png", **marks: Any) -> dict[str, Any]:
+    thumbnail = name.replace(".", "_thumb.")
+    return {"name": name, "thumbnail": thumbnail, "width": 1024, "height": 1024, "sizeBytes": 7} | marks
 
 
 @pytest.mark.parametrize(
@@ -1055,6 +1058,8 @@ def a_picture(name: str = "image_1.png", **marks: bool) -> dict[str, Any]:
                 "image_1.png, image_2.png: all black, as a safety checker leaves a picture"
             ),
         ),
+        (1, [a_picture(width=512)], "version 1 is stored; image_1.png: of another size than 1024x1024"),
+        (1, [a_picture(unsafe=None)], "version 1 is stored"),
     ],
 )
 def test_fewer_unsafe_and_black_pictures_are_told(count: int, images: list[dict[str, Any]], told: str) -> None:
@@ -1595,6 +1600,16 @@ def test_a_lora_that_nobody_may_fetch_is_refused_before_it_is_paid(path: str) ->
     host = path.split("/")[2]
     allowed = Policy(allowed_hosts=(f"{host}:80",))
     assert buys(decide(resource(IMAGES, spec=spec), Observation(), NOW, allowed))
+
+
+@pytest.mark.parametrize("path", ["https://huggingface.co/me/lora", "https://h.example/a.ckpt"])
+def test_a_page_or_a_pickle_as_a_lora_is_refused_before_it_is_paid(path: str) -> None:
+    spec = {"prompt": "a cat", "loras": [{"path": path + "?token=secret"}]}
+    plan = decide(resource(IMAGES, spec=spec), Observation(), NOW, POLICY)
+    assert reason(plan) == (Phase.FAILED, Reason.INVALID_SPEC)
+    assert not buys(plan)
+    assert (plan.status.message or "").startswith(f"spec.loras[0].path: {path}: a p")
+    assert "secret" not in (plan.status.message or "")
 
 
 @pytest.mark.parametrize("kind", list(Kind))

@@ -141,6 +141,20 @@ async def test_the_version_of_a_lora() -> None:
     assert version["config"] == {"trigger": "jf", "steps": 1000, "learning_rate": "0.0004", "frame_count": 28}
 
 
+async def test_a_picture_without_a_thumbnail_and_what_is_odd() -> None:
+    collection, records = collection_and_records()
+    resource, status = case(Kind.IMAGE_GENERATION)
+    (version,) = status.versions
+    odd = {**version.facts["images"][0], "thumbnail": None}
+    seed = str(2**64 - 1)
+    facts = {"images": [odd], "seed": seed, "notes": ["image_1.png has no thumbnail"]}
+    version = version.model_copy(update={"facts": facts, "files": version.files[:1]})
+    await records.write(resource, status.model_copy(update={"versions": (version,)}))
+    (made,) = collection.find_one()["versions"]
+    assert (made["images"][0]["thumbnailUrl"], made["seed"]) == (None, seed)
+    assert made["warnings"] == ["image_1.png: of another size than 1024x1024", "image_1.png has no thumbnail"]
+
+
 async def test_the_version_of_pictures() -> None:
     (version,) = (await made(Kind.IMAGE_GENERATION))["versions"]
     (image,) = version["images"]

@@ -28,10 +28,10 @@ OUTPUTS: dict[tuple[Kind, Stage], dict[str, int]] = {
         "preview.png": 20 * MIB,
     },
     (Kind.IMAGE_GENERATION, Stage.COLLECT): {
-        "image_1.png": 8 * 8192 * 4320,
-        "image_16.jpg": 4 * 8192 * 4320,
+        "image_1.png": 8 * 8192 * 8192,
+        "image_32.jpg": 4 * 8192 * 8192,
         "image_1_thumb.png": 256 * 256 * 8,
-        "image_16_thumb.png": 256 * 256 * 8,
+        "image_32_thumb.png": 256 * 256 * 8,
     },
     (Kind.TRANSCRIPTION, Stage.PREPARE): {"audio.flac": 12 * 3600 * 16_000 * 2},
     (Kind.TRANSCRIPTION, Stage.COLLECT): {
@@ -79,12 +79,12 @@ def test_generated_pictures_are_as_many_as_an_outcome_may_list() -> None:
     found = limits(Kind.IMAGE_GENERATION, Stage.COLLECT)
     (most,) = {each.count for each in found}
     assert ImageFacts.model_fields["images"].metadata[0].max_length == most
-    for name in ("image_17.png", "image_99_thumb.png", "image_0.png"):
+    for name in ("image_33.png", "image_99_thumb.png", "image_0.png"):
         assert limit_of(name, found) is None
 
 
 def test_sizes_follow_the_settings() -> None:
-    given = Limits(result_bytes=10 * MIB, pixels=MIB, duration_seconds=60)
+    given = Limits(result_bytes=10 * MIB, picture_pixels=MIB, duration_seconds=60)
     assert limits(Kind.LORA_TRAINING, Stage.COLLECT, given)[0].size_bytes == 10 * MIB
     assert limits(Kind.TRANSCRIPTION, Stage.PREPARE, given)[0].size_bytes < 4 * MIB
     assert limit_of("image_1.png", limits(Kind.IMAGE_GENERATION, Stage.COLLECT, given)).size_bytes < 32 * MIB  # type: ignore[union-attr]  # there is one

@@ -304,6 +304,17 @@ async def test_an_order_of_a_collect_stage(setting: Setting) -> None:
     assert shown[-1] <= "0030.jpg"
 
 
+async def test_an_order_names_the_outcome_of_a_stored_part(setting: Setting) -> None:
+    token = setting.cluster.worker(Kind.LORA_TRAINING, "it", Stage.COLLECT)
+    await bought(setting, "uid-ns-it", "purchases/p/response.json")
+    assert WorkOrder.model_validate_json((await setting.get(token)).content).earlier is None
+    run = setting.cluster.resources[Kind.LORA_TRAINING, "ns", "it"]["status"]["run"]
+    run["collect"] = {"partial": 1}
+    order = WorkOrder.model_validate_json((await setting.get(token)).content)
+    assert order.earlier is not None
+    assert urlsplit(order.earlier.url).path == "/assets/runs/uid-ns-it/1/collect-1.json"
+
+
 async def test_the_response_of_a_purchase_with_another_owner_is_not_signed(setting: Setting) -> None:
     token = setting.cluster.worker(Kind.LORA_TRAINING, "it", Stage.COLLECT)
     await bought(setting, "another", "purchases/p/response.json")

@@ -334,8 +334,8 @@ def test_answers_of_a_child_are_never_unpickled(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "why"),
     [
-        (("Refused", ("DeskRefused", "no token")), "error 'DeskRefused'"),
-        (("Refused", ("Verdict", "no")), "error 'Verdict'"),
+        (("Refused", ("DeskRefused", "no token", "")), "error 'DeskRefused'"),
+        (("Refused", ("Verdict", "no", "")), "error 'Verdict'"),
         (("Message",), "no message type and value"),
         ("Message", "no message type and value"),
         (("Confined", 1), "no message type and value"),

@@ -5,7 +5,7 @@ import traceback
 from multiprocessing.connection import Connection
 from typing import Any
 
-from contentgen_worker.errors import BeyondLimits, WorkerError
+from contentgen_worker.errors import BeyondLimits, FileError
 from contentgen_worker.media.sandbox.confinement import ChildLimits, confine
 from contentgen_worker.media.sandbox.protocol import MessageType, send
 
@@ -18,10 +18,10 @@ def run_child(connection: "Connection[Any, Any]", request: bytes) -> None:
         work, args = pickle.loads(pickled_call)  # noqa: S301
         send(connection, MessageType.CONFINED, confine(limits))
         work(lambda message: send(connection, MessageType.MESSAGE, message), *args)
-    except WorkerError as error:
-        send(connection, MessageType.REFUSED, (type(error).__name__, str(error)))
+    except FileError as error:
+        send(connection, MessageType.REFUSED, (type(error).__name__, error.finding, error.advice))
     except MemoryError:
-        send(connection, MessageType.REFUSED, (BeyondLimits.__name__, _out_of_memory(limits)))
+        send(connection, MessageType.REFUSED, (BeyondLimits.__name__, _out_of_memory(limits), "scale it down"))
     except BrokenPipeError:
         return  # the worker has stopped reading
     except Exception:  # noqa: BLE001 - any error of a library on a broken file is reported
@@ -31,4 +31,4 @@ def run_child(connection: "Connection[Any, Any]", request: bytes) -> None:
 
 
 def _out_of_memory(limits: ChildLimits) -> str:
-    return f"decoding it needs more than {limits.memory_bytes >> 20} MiB of memory; scale it down"
+    return f"decoding it needs more than {limits.memory_bytes >> 20} MiB of memory"

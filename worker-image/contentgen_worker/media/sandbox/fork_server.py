@@ -20,6 +20,7 @@ from contentgen_worker.media.sandbox.protocol import ENDED, REQUEST_BYTES, START
 PRELOADED = (
     *("av", "cv2", "numpy"),
     *("contentgen_worker.media.shots.analysis", "contentgen_worker.media.audio.extract"),
+    *("contentgen_worker.media.decode.stills", "contentgen_worker.collect.safetensors"),
 )
 _PR_SET_PDEATHSIG = 1
 

@@ -150,22 +150,24 @@ class ConfinedChild:
         if kind is MessageType.FAILED:
             log.failure("decoder failed", traceback=value[-_TRACEBACK_LENGTH:])
             last = value.strip().rpartition("\n")[2]
-            raise DecoderCrashed(f"decoding failed ({last[:200]}); {_REENCODE}")
+            raise DecoderCrashed(f"decoding failed ({last[:200]})", advice=_REENCODE)
 
 
 def malformed_answer(reason: str) -> DecoderCrashed:
     """Error for an answer that our own code never sends: the decoder is compromised or its memory is corrupt."""
-    return DecoderCrashed(f"the decoder sent a malformed answer ({reason[:200]}); {_REENCODE}")
+    return DecoderCrashed(f"the decoder sent a malformed answer ({reason[:200]})", advice=_REENCODE)
 
 
 def _exit_error(code: int, limits: ChildLimits) -> WorkerError:
     """Error for a process that died."""
     name = signal.Signals(-code).name if -code in set(signal.Signals) else f"exit code {code}"
     if code == -signal.SIGXCPU:
-        return BeyondLimits(f"decoding it took more than {limits.cpu_seconds} s of CPU; cut it, or scale it down")
+        return BeyondLimits(
+            f"decoding it took more than {limits.cpu_seconds} s of CPU", advice="cut it, or scale it down"
+        )
     if code == -signal.SIGKILL:
-        return BeyondLimits("its decoder was ended by SIGKILL, most likely for lack of memory; scale it down")
-    return DecoderCrashed(f"the decoder crashed on it ({name}): it is damaged or malicious; {_REENCODE}")
+        return BeyondLimits("its decoder was ended by SIGKILL, most likely for lack of memory", advice="scale it down")
+    return DecoderCrashed(f"the decoder crashed on it ({name}): it is damaged or malicious", advice=_REENCODE)
 
 
 def _add_usage(peak: int, seconds: float) -> None:

@@ -41,8 +41,8 @@ def parse(content: bytes) -> tuple[MessageType, Any]:
             return MessageType.CONFINED, value
         case (str(MessageType.MESSAGE.value), value):
             return MessageType.MESSAGE, value
-        case (str(MessageType.REFUSED.value), (str(name), str(text))):
-            return MessageType.REFUSED, _error(name, text)
+        case (str(MessageType.REFUSED.value), (str(name), str(finding), str(advice))):
+            return MessageType.REFUSED, _error(name, finding, advice)
         case (str(MessageType.FAILED.value), str(value)):
             return MessageType.FAILED, value
         case (str(MessageType.FINISHED.value), None):
@@ -50,9 +50,9 @@ def parse(content: bytes) -> tuple[MessageType, Any]:
     raise Malformed("no message type and value")
 
 
-def _error(name: str, text: str) -> WorkerError:
+def _error(name: str, finding: str, advice: str) -> WorkerError:
     """Named error. Only errors about the file are accepted: a child has no access to worker API or store."""
     kind = getattr(errors, name, None)
     if not (isinstance(kind, type) and issubclass(kind, (BadMedia, FetchError))):
         raise Malformed(f"error {name[:80]!r}")
-    return kind(text[: errors.MESSAGE_LIMIT])
+    return kind(finding[: errors.MESSAGE_LIMIT], advice=advice[: errors.MESSAGE_LIMIT])
