@@ -1053,12 +1053,6 @@ MUTANTS: tuple[Mutant, ...] = (
             "if purchase.request_id is None:",
             f"{_UNKNOWN}_a_result_that_is_to_be_deleted_is_not_read_again",
         ),
-        (
-            "poll: another account's ignorance ends a request",
-            "                self._confirm_bought_here(purchase)\n",
-            "                pass\n",
-            f"{_CLASS}_moved_with_its_request_open_the_other_account_does_not_end_it",
-        ),
     ),
     *_of(
         "act",

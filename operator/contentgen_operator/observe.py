@@ -22,7 +22,6 @@ from contentgen_operator.decide import history_searches, lora_identity
 from contentgen_operator.decide.deletion import is_searched_at_deletion
 from contentgen_operator.decide.payment import call_of, purchase_from_status, status_names_purchase, was_rewound
 from contentgen_operator.decide.policies import cleanup, same_request
-from contentgen_operator.decide.request_endings import MISSING
 from contentgen_operator.kube import pods
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.budgets import Budgets
@@ -620,20 +619,9 @@ class Observer:
         rate = await self._ledger.seconds_per_unit(purchase.model)
         try:
             view = await poll_or_stored(self._storage, self._ledger, self._provider_of(purchase), purchase, now)
-            if view.state in MISSING:
-                self._confirm_bought_here(purchase)
         except Unavailable as error:
             return _read_problem(error) | {"seconds_per_unit": rate}
         return {"request": view, "seconds_per_unit": rate}
-
-    def _confirm_bought_here(self, purchase: Purchase) -> None:
-        """Raises Unavailable if another class bought it: only that class's account at the provider has the request."""
-        bought_by = purchase.operator_class
-        if bought_by not in (None, self._ledger.operator_class):
-            raise Unavailable(
-                f"{purchase.provider} does not know the request by the key of the operator class "
-                f"{self._ledger.operator_class}; the class {bought_by} has bought it, and asks for it"
-            )
 
 
 async def find_lost(

@@ -270,12 +270,13 @@ def _forgotten(plan: RehearsalPlan) -> RehearsalPlan:
         return plan
     if random.random() < 1 / 3:
         on = random.choice(("state:succeeded", "state:succeeded", "state:collected"))
-        return _with(plan, PlannedEvent("lose_response", random.choice((0.0, 0.02, 1.0)), on))
+        lost = PlannedEvent("lose_response", random.choice((0.0, 0.02, 1.0)), on)
+        return replace(plan, events=(lost, *plan.events))
     at = random.choice((0.0, 30.0, 2 * HOUR, 2 * HOUR))
     args = {"seconds": random.choice((60.0, HOUR, 7 * HOUR, 30 * HOUR))}
     unknown = PlannedEvent(random.choice(("forget", "swap_key")), at, "state:submitted", args=args)
     later = PlannedEvent("restart", at + args["seconds"] + 9000.0, "state:submitted")  # the request has ended
-    return replace(_with(plan, unknown, later), takes=9000.0)
+    return replace(plan, events=(unknown, later, *plan.events), takes=9000.0)
 
 
 def _lost(random: Random, plan: RehearsalPlan, count: int = 1) -> RehearsalPlan:

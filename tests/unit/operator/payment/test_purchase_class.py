@@ -12,7 +12,7 @@ from contentgen_operator.background.orphans import FollowState, OrphanStep, Rete
 from contentgen_operator.kube.selection import Selection
 from contentgen_operator.providers.answers import AnswerFile
 from contentgen_operator.providers.base import AccessRefused, Unavailable
-from contentgen_operator.state.provider_requests import GONE, RequestState, RequestView
+from contentgen_operator.state.provider_requests import GONE, UNKNOWN, RequestState, RequestView
 from contentgen_operator.state.purchases import Purchase, PurchaseKey, PurchaseState, PurchaseStep
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_runtime.namespaces import Namespaces
@@ -381,10 +381,12 @@ async def test_moved_with_its_request_open_the_other_account_does_not_end_it(
     world.kube.apply(IMAGES, body["spec"] | {"operatorClass": BATCH})
     world.selection = Selection(BATCH)
     world.restart()
-    account.says = GONE
-    world.now += HOUR
+    ours, world.provider.key_id, account.says = world.provider.key_id, "the other class's", UNKNOWN
+    world.now += 2 * DAY
     for _ in range(20):
         await world.step(IMAGES)
+    assert the_purchase(world)["missed"] == 0
+    world.provider.key_id = ours
     assert (the_purchase(world)["state"], len(world.provider.posts)) == ("submitted", 1)
     world.selection = Selection()
     world.restart()
