@@ -17,7 +17,7 @@ MINUTES ?= 20
 SMALL ?=
 PORT ?=
 PLANS ?= 3000
-MUTANTS ?= 6000
+MUTANTS ?= 16000
 SEED ?= 0
 COUNT ?= 50
 EACH ?= 50
@@ -124,7 +124,7 @@ fuzz: .venv/.ready ### paths, keys, filters, URLs, owner references, cursors, re
 	@PYTHONPATH=tests/hostile $(PY) -m contentgen_hostile.child_protocol --minutes $(if $(filter file,$(origin MINUTES)),10,$(MINUTES))
 
 .PHONY: rehearse
-rehearse: .venv/.ready ### purchases, policies: PLANS=3000 randomized plans from SEED=0 in the simulation, and MUTANTS=6000 odd answers of providers, minutes; REPLAY=seed prints one plan
+rehearse: .venv/.ready ### purchases, policies: PLANS=3000 randomized plans from SEED=0 in the simulation, and MUTANTS=16000 odd answers of providers, minutes; REPLAY=seed prints one plan
 	@PYTHONPATH=tests/simulation $(PY) -m contentgen_simulation.rehearsal $(if $(REPLAY),--replay $(REPLAY) --shrink,--plans $(PLANS) --seed $(SEED))
 	@$(if $(REPLAY),,PYTHONPATH=tests/simulation $(PY) -m contentgen_simulation.mutated_answers --mutants $(MUTANTS) --seed $(SEED))
 	@$(if $(REPLAY),,PYTHONPATH=tests/hostile $(PY) -m contentgen_hostile.answers --mutants $(MUTANTS) --seed $(SEED))

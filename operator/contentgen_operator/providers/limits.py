@@ -7,6 +7,7 @@ because the status alone decides whether a request was accepted.
 
 import zlib
 from collections.abc import AsyncIterator, Iterator
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
 import httpx
@@ -21,6 +22,8 @@ _GZIP, _DEFLATE = ("gzip", "x-gzip"), ("deflate",)
 # Registered content codings (IANA) that are not decoded here. A name that is none means nothing.
 _UNREADABLE = ("aes128gcm", "br", "compress", "dcb", "dcz", "exi", "pack200-gzip", "x-compress", "zstd")
 _MOST_CODINGS = 2
+# One with other characters than ASCII could not be sent back, and would stop every later request of the client.
+_NO_COOKIES = DefaultCookiePolicy(allowed_domains=[])
 
 
 class ReplyTooLarge(httpx.RequestError):
@@ -37,7 +40,8 @@ def reply_limit(limit: int) -> dict[str, Any]:
 
 
 def limit_replies(client: httpx.Client) -> httpx.Client:
-    """The client, which now requests uncompressed replies and enforces their limits."""
+    """The client, which now requests uncompressed replies, enforces their limits and keeps no cookies."""
+    client.cookies.jar.set_policy(_NO_COOKIES)
     client.event_hooks = {"request": [_ask_uncompressed], "response": [_limit_body]}
     return client
 
@@ -51,6 +55,7 @@ def limit_replies_async(client: httpx.AsyncClient) -> httpx.AsyncClient:
     async def limit(response: httpx.Response) -> None:
         _limit_body(response)
 
+    client.cookies.jar.set_policy(_NO_COOKIES)
     client.event_hooks = {"request": [plain], "response": [limit]}
     return client
 

@@ -1,4 +1,4 @@
-"""Run the campaign; exit code 1 after a finding: `python -m contentgen_simulation.mutated_answers --mutants 6000`."""
+"""Run the campaign; exit code 1 after a finding: `python -m contentgen_simulation.mutated_answers --mutants 16000`."""
 
 import argparse
 import asyncio
@@ -29,7 +29,7 @@ async def campaign(count: int, seed: int, each_run: int) -> list[tuple[Mutant, s
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--mutants", type=int, default=6000)
+    parser.add_argument("--mutants", type=int, default=16000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--each-run", type=int, default=20, help="each n-th mutant is met by a whole run as well")
     asked = parser.parse_args()

@@ -291,6 +291,20 @@ async def test_fal_accepts(fal: Fal, server: Server) -> None:
     assert body == TRAINING.arguments
 
 
+@pytest.mark.parametrize("cookie", ["\xff\xfe", "a=\xff", "session=1"], ids=ascii)
+async def test_no_cookie_is_kept(fal: Fal, assemblyai: AssemblyAI, server: Server, cookie: str) -> None:
+    """One that cannot be sent back stopped every later request."""
+    odd = {"Set-Cookie": cookie}
+    server.replies |= {f"/{TRAINER}": (200, {"request_id": "r1"}, odd), "/v2/transcript": (200, {"id": "t1"}, odd)}
+    server.replies |= {f"{ROOT}/status": (202, {"status": "IN_QUEUE"}, odd)}
+    server.replies |= {"/v2/transcript/t1": (200, {"status": "queued"}, odd)}
+    for _ in range(2):
+        assert await fal.submit(TRAINING, nothing) == "r1"
+        assert await assemblyai.submit(TRANSCRIPT, nothing) == "t1"
+        assert (await fal.poll(TRAINER, "r1")).state is (await assemblyai.poll("", "t1")).state is RequestState.QUEUED
+    assert not any("cookie" in headers for _, _, headers, _ in server.seen)
+
+
 async def test_assemblyai_accepts(assemblyai: AssemblyAI, server: Server) -> None:
     server.replies["/v2/transcript"] = (200, {"id": "t1", "status": "queued", "audio_url": "https://s3/a.flac"})
     assert await assemblyai.submit(TRANSCRIPT, nothing) == "t1"
