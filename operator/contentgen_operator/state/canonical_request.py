@@ -32,8 +32,8 @@ _DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 Digest = Callable[[str], Any]  # of a stored object, by its key; None: unknown
 
 
-class Content(Value):
-    """Hashes (64 hex digits) of a request. Empty: an input's bytes are unknown."""
+class RequestContent(Value):
+    """Hashes (64 hex digits) of a canonical request. Empty: an input's bytes are unknown."""
 
     kept: tuple[str, ...] = ()  # under which its purchase is found
     asked: tuple[str, ...] = ()  # by which an equal purchase is searched
@@ -43,7 +43,7 @@ class _Unknown(Exception):
     """The bytes of an input are unknown."""
 
 
-def content_of(spec: Spec, call: Call, facts: Mapping[str, Any], loras: Iterable[LoraView]) -> Content:
+def content_of(spec: Spec, call: Call, facts: Mapping[str, Any], loras: Iterable[LoraView]) -> RequestContent:
     """Content of a call. `facts` are those of the prepare stage, `loras` the trained LoRAs of the call."""
     try:
         match spec:
@@ -52,17 +52,17 @@ def content_of(spec: Spec, call: Call, facts: Mapping[str, Any], loras: Iterable
             case LoraTrainingSpec() | TranscriptionSpec():
                 return _prepared(spec, call, facts)
     except _Unknown:
-        return Content()
+        return RequestContent()
 
 
-def _image(spec: ImageGenerationSpec, call: Call, digest: Digest) -> Content:
+def _image(spec: ImageGenerationSpec, call: Call, digest: Digest) -> RequestContent:
     """A request without a seed is equal to one with any; a purchase is found by the seed that was sent too."""
     seeded = _hash(call, _canonical(call.arguments, digest))
     any_seed = _hash(call, _canonical({k: v for k, v in call.arguments.items() if k != "seed"}, digest))
-    return Content(kept=(any_seed, seeded), asked=(any_seed if spec.image.seed is None else seeded,))
+    return RequestContent(kept=(any_seed, seeded), asked=(any_seed if spec.image.seed is None else seeded,))
 
 
-def _prepared(spec: LoraTrainingSpec | TranscriptionSpec, call: Call, facts: Mapping[str, Any]) -> Content:
+def _prepared(spec: LoraTrainingSpec | TranscriptionSpec, call: Call, facts: Mapping[str, Any]) -> RequestContent:
     """A prepared input is equal by its bytes, or by the source's bytes and the settings of the preparation: the next
     version of an encoder writes other bytes.
     """
@@ -70,7 +70,7 @@ def _prepared(spec: LoraTrainingSpec | TranscriptionSpec, call: Call, facts: Map
     if (source := facts.get(_SOURCE_SHA256)) is not None:
         inputs.append({"source": source, "settings": preparation(spec)})
     hashes = tuple(_hash(call, _canonical(call.arguments, _same(each))) for each in inputs if each)
-    return Content(kept=hashes, asked=hashes)
+    return RequestContent(kept=hashes, asked=hashes)
 
 
 def _same(digest: Any) -> Digest:

@@ -7,7 +7,7 @@ import pytest
 from contentgen_contract.names import Kind
 from contentgen_contract.resources.spec import parse_spec
 from contentgen_operator.state import kinds
-from contentgen_operator.state.canonical_request import SENT_SHA256, Content, content_of
+from contentgen_operator.state.canonical_request import SENT_SHA256, RequestContent, content_of
 from contentgen_operator.state.observed import LoraView
 from contentgen_operator.state.purchases import PurchaseKey
 
@@ -23,7 +23,7 @@ JOB = kinds.CallContext(user_id="ns", job_id="uid", version=1)
 
 def content(
     kind: Kind, spec: dict[str, Any] | None = None, facts: dict[str, Any] | None = None, **arguments: Any
-) -> Content:
+) -> RequestContent:
     parsed = parse_spec(kind, SPECS[kind] | (spec or {}))
     key = PurchaseKey(namespace="ns", kind=kind, name="it", run_hash="0", rerun=None, attempt=1)
     call = kinds.call_of(parsed, JOB, key, (LoraView(name="l", model_key="k"),))
@@ -31,7 +31,7 @@ def content(
     return content_of(parsed, call, FACTS if facts is None else facts, ())
 
 
-def equal(a: Content, b: Content) -> bool:
+def equal(a: RequestContent, b: RequestContent) -> bool:
     return bool({*a.kept} & {*b.asked})
 
 
@@ -77,7 +77,7 @@ def test_settings_of_the_site_and_callbacks_are_no_content(name: str) -> None:
 
 
 def test_a_lora_without_a_checksum_is_unknown() -> None:
-    assert content(IMAGES, {"loras": [{"loraRef": {"name": "l"}}]}) == Content()
+    assert content(IMAGES, {"loras": [{"loraRef": {"name": "l"}}]}) == RequestContent()
 
 
 def test_a_whole_number_is_equal_to_its_decimal() -> None:
