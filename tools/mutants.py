@@ -54,7 +54,7 @@ def _of(file: str, *mutants: tuple[str, str, str, str]) -> tuple[Mutant, ...]:
 
 _LEDGER = "operator/payment/test_ledger.py::test"
 _PURCHASES = "operator/payment/test_purchases.py::test"
-_SENDS = "operator/payment/test_sends.py::test"
+_SENDS = "operator/installations/test_sends.py::test"
 _LOST = "operator/runs/test_lost_purchases.py::test"
 _BACKUP = "tests/unit/gateway/migration/test_backup.py::test"
 _DECIDE = "operator/runs/test_decide.py::test"
