@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from contentgen_contract.texts import escape_controls
+from contentgen_contract.characters import escape_controls
 
 if TYPE_CHECKING:
     from rich.console import Console

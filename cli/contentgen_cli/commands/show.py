@@ -8,8 +8,8 @@ from rich.text import Text
 
 from contentgen_cli import printing
 from contentgen_cli.commands.why import ResourceReport
+from contentgen_contract.characters import escape_controls
 from contentgen_contract.names import Phase
-from contentgen_contract.texts import escape_controls
 
 _STYLES = {Phase.COMPLETED: "green", Phase.FAILED: "red", Phase.SUBMISSION_UNKNOWN: "red", Phase.SUSPENDED: "yellow",
            Phase.AWAITING_APPROVAL: "yellow"}  # fmt: skip

@@ -14,10 +14,10 @@ from pydantic.alias_generators import to_camel
 
 from contentgen_contract import patterns
 from contentgen_contract.base import Manifest, Sha256
+from contentgen_contract.characters import escape_controls
 from contentgen_contract.names import Kind
 from contentgen_contract.resources import languages
 from contentgen_contract.resources.addresses import split_url
-from contentgen_contract.texts import escape_controls
 
 OperatorClass = Annotated[str, StringConstraints(pattern=patterns.OPERATOR_CLASS, max_length=63)]
 UserId = Annotated[str, StringConstraints(pattern=patterns.USER_ID, max_length=63)]

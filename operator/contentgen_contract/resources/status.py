@@ -12,8 +12,8 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, Plai
 
 from contentgen_contract import patterns
 from contentgen_contract.base import Sha256, Value
+from contentgen_contract.characters import escape_controls
 from contentgen_contract.names import Phase, Stage, Step, Verdict
-from contentgen_contract.texts import escape_controls
 
 
 def _whole_seconds(instant: datetime) -> datetime:

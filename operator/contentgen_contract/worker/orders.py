@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from contentgen_contract.base import Sha256, Value
+from contentgen_contract.characters import escape_controls
 from contentgen_contract.names import Kind, Reason, Stage, Step
 from contentgen_contract.resources.status import MAX_LOG, MAX_MESSAGE, clean_message
-from contentgen_contract.texts import escape_controls
 
 MAX_SECONDS = 10_000_000  # of a recording, and of a step of a worker
 MAX_PICTURES = 32  # of one answer; each has a thumbnail, and a status lists 64 files

@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 
+from contentgen_contract.characters import escape_controls
 from contentgen_contract.names import VERDICTS, Reason, Stage
 from contentgen_contract.records import keys
 from contentgen_contract.resources.status import (
@@ -13,7 +14,7 @@ from contentgen_contract.resources.status import (
     RunStatus,
     StageLog,
 )
-from contentgen_contract.texts import bare_urls, escape_controls
+from contentgen_contract.texts import bare_urls
 from contentgen_contract.worker.orders import Outcome, StoredFile
 from contentgen_operator.decide import collect_retries
 from contentgen_operator.decide.planning import SOON, fail, new_plan

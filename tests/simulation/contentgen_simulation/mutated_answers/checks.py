@@ -7,7 +7,8 @@ from typing import Any
 
 import httpx
 
-from contentgen_contract.texts import bare_urls, plain_text
+from contentgen_contract.characters import plain_text
+from contentgen_contract.texts import bare_urls
 from contentgen_operator.providers.answers import AnswerFile
 from contentgen_operator.providers.audited import AssemblyAIAccount, FalAccount
 from contentgen_operator.providers.base import (

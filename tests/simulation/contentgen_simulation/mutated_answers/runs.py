@@ -7,9 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
+from contentgen_contract.characters import plain_text
 from contentgen_contract.names import Kind, Phase
 from contentgen_contract.resources.status import dump_status
-from contentgen_contract.texts import plain_text
 from contentgen_operator.providers.accounts import ProviderAccounts
 from contentgen_operator.providers.refusals import MAYBE_TAKEN
 from contentgen_simulation.mutated_answers.mutants import Mutant, replaced, unchanged

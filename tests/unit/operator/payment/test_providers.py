@@ -14,7 +14,8 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
-from contentgen_contract.texts import foreign_text, plain_text
+from contentgen_contract.characters import plain_text
+from contentgen_contract.texts import foreign_text
 from contentgen_operator.providers.assemblyai import AssemblyAI
 from contentgen_operator.providers.base import (
     AccessRefused,

@@ -8,8 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
+from contentgen_contract.characters import plain_text
 from contentgen_contract.names import Kind, Phase, Reason
-from contentgen_contract.texts import foreign_text, plain_text
+from contentgen_contract.texts import foreign_text
 from contentgen_operator.providers.base import (
     Blocked,
     Busy,
