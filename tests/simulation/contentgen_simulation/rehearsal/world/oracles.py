@@ -437,7 +437,8 @@ class Oracles:
         requests = [provider.requests[each.request_id or ""] for each in mine]
         requests += [each for each in self._adopted_attempts(ref, run) if each not in requests]
         own = {found.id: found for found in requests}
-        if run.request_id in provider.requests and status.reason not in _ADOPTED:
+        before = run.same_as is not None and run.same_as.purchase_id == run.purchase_id  # another run has paid
+        if run.request_id in provider.requests and status.reason not in _ADOPTED and not before:
             own[run.request_id or ""] = provider.requests[run.request_id or ""]
         bills = {format_dollars(sum(each.micros for each in found)) for found in (requests, own.values())}
         if cost is not None and cost.actual and cost.actual not in bills:
