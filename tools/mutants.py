@@ -1783,7 +1783,7 @@ MUTANTS: tuple[Mutant, ...] = (
             "sent without the compare-and-set",
             '            raise Conflict(f"purchase {key} is sent by somebody else, or is not to be sent")',
             '            sent_by = "anybody"',
-            f"{_PURCHASES}_a_frozen_process_sends_nothing_after_a_resubmission",
+            f"{_SENDS}_nothing_is_sent_that_the_ledger_does_not_have_as_sending",
         ),
         (
             "sends: a request is sent without its object",

@@ -290,6 +290,14 @@ async def test_a_post_whose_hook_was_not_called_is_not_sent_again(
     assert purchase(world)["step"] != "planned"
 
 
+async def test_nothing_is_sent_that_the_ledger_does_not_have_as_sending(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = world_of(monkeypatch)
+    monkeypatch.setattr(Ledger, "_send", lambda *_: None)
+    for _ in range(6):
+        await world.step(IMAGES)
+    assert (world.provider.posts, tries(world)) == ([], {})
+
+
 async def test_a_malformed_object_stops_the_payment(monkeypatch: pytest.MonkeyPatch) -> None:
     world = world_of(monkeypatch)
     await until(world, "intent", "planned")

@@ -129,7 +129,7 @@ async def test_a_crash_at_any_write_pays_once_and_converges(kind: Kind, monkeypa
         record, right = (cost_aside(each.database["jobs"].find_one({}, {"_id": 0})) for each in (world, reference))
         assert timeless(record) == timeless(right), where
     # A person is asked only where no record shows whether the POST was sent.
-    assert unknown == ["after sending", "before POST"]
+    assert unknown == ["after sending", "before evidence", "after evidence", "before POST"]
 
 
 @pytest.mark.parametrize("kind", Kind)
