@@ -43,7 +43,7 @@ def world_of(monkeypatch: pytest.MonkeyPatch, writes: Writes | None = None) -> W
     def leave(kind: Kind, stage: Stage, status: ResourceStatus) -> None:
         assert status.run is not None
         assert status.job_id is not None
-        made = outcome_of(kind, stage, status.job_id)
+        made = outcome_of(kind, stage, status.job_id, status.run.spec)
         files = tuple(each.model_copy(update={"sha256": f"{next(numbers):064x}"}) for each in made.files)
         prefix = keys.prefix(kind, stage, "ns", status.job_id, status.run.version)
         for file in files:
@@ -139,6 +139,7 @@ async def test_a_restored_etcd_pays_nothing_again_and_overwrites_nothing(
     for number, spec in ((1, SPECS[kind]), (2, OTHER[kind])):
         world.kube.apply(kind, spec)
         while not (posts(world) == number and world.status(kind).phase is Phase.COMPLETED):
+            assert len(moments) < 100, world.status(kind)
             await world.step(kind)
             moments.append(etcd(world))
             if number == 2 and posts(world) == 2 and len(moments) % 2:
