@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "operator"), str(ROOT / "cli")]
+sys.path[:0] = [str(ROOT / "operator"), str(ROOT / "cli"), str(ROOT / "tests/simulation")]
 
 from contentgen_contract.advice.reasons import CONDITIONS, PHASES, REASONS, Explanation, sentences  # noqa: E402
 from contentgen_contract.names import API_VERSION, GROUP, Kind, Reason  # noqa: E402
@@ -25,8 +25,8 @@ from contentgen_contract.resources.operator_class import CLASS_KIND, CLASS_PLURA
 from contentgen_gateway import metrics as gateway_metrics  # noqa: E402
 from contentgen_gateway.app import document  # noqa: E402
 from contentgen_operator.metrics import described  # noqa: E402
-from contentgen_operator.state import lifecycle  # noqa: E402
-from contentgen_operator.state.lifecycle import LifecycleTransition  # noqa: E402
+from contentgen_simulation.rehearsal import lifecycle  # noqa: E402
+from contentgen_simulation.rehearsal.lifecycle import LifecycleTransition  # noqa: E402
 from notices import FILE as NOTICES  # noqa: E402
 from notices import notices  # noqa: E402
 
@@ -142,8 +142,8 @@ def lifecycle_md() -> str:
     return "\n".join(parts)
 
 
-_LIFECYCLE = """The tables are in `operator/contentgen_operator/state/lifecycle.py`. The rehearsal (`make rehearse`)
-fails if the operator makes a transition that is not in them."""
+_LIFECYCLE = """The tables are in `tests/simulation/contentgen_simulation/rehearsal/lifecycle.py`. The rehearsal
+(`make rehearse`) fails if the operator makes a transition that is not in them."""
 _RUN = """`status.phase`. A phase may be left out: a run that adopts a finished purchase goes to Collecting or
 Completed. Dotted transitions are pauses before the payment, answers of a person, or begin another paid attempt or
 run, which begins as the first one does. No other transition goes back."""

@@ -55,10 +55,10 @@ def _of(file: str, *mutants: tuple[str, str, str, str]) -> tuple[Mutant, ...]:
 _LEDGER = "operator/payment/test_ledger.py::test"
 _PURCHASES = "operator/payment/test_purchases.py::test"
 _SENDS = "operator/installations/test_sends.py::test"
-_LOST = "operator/runs/test_lost_purchases.py::test"
+_LOST = "operator/payment/test_lost_purchases.py::test"
 _BACKUP = "tests/unit/gateway/migration/test_backup.py::test"
 _DECIDE = "operator/runs/test_decide.py::test"
-_PROVIDERS = "operator/payment/test_providers.py::test"
+_PROVIDERS = "operator/providers/test_providers.py::test"
 _DEFENCES = "operator/payment/test_purchase_defences.py::test"
 _TENANCY = "operator/tenancy/test_tenancy.py::test"
 _TAKEOVER = "operator/tenancy/test_tenant_takeover.py::test"
@@ -72,7 +72,7 @@ _BUDGET_ATTACKS = "operator/policies/test_budget_attacks.py::test"
 _LOST_REQUESTS = "operator/policies/test_budgets_of_lost_requests.py::test"
 _ATTACKS = "operator/policies/test_attack_policies.py::test"
 _QUEUE = "operator/policies/test_queue.py::test"
-_REFUSALS = "operator/payment/test_refusals.py::test"
+_REFUSALS = "operator/providers/test_refusals.py::test"
 _TURNS = "operator/process/test_fair_turns.py::test"
 _EXPIRY = "operator/policies/test_expiry.py::test"
 _ADVICE = "tests/unit/contract/test_advice.py::test"
@@ -91,7 +91,7 @@ _AUDIT = "operator/audit/test_audit_rounds.py::test"
 _COMPARED = "operator/audit/test_audit_comparison.py::test"
 _ACCOUNTS = "operator/policies/test_provider_accounts.py::test"
 _SAME = "operator/policies/test_same_request.py::test"
-_UNKNOWN = "operator/runs/test_unknown_requests.py::test"
+_UNKNOWN = "operator/payment/test_unknown_requests.py::test"
 
 OF_POLICIES: tuple[Mutant, ...] = (
     *_of(
@@ -130,7 +130,7 @@ OF_POLICIES: tuple[Mutant, ...] = (
             "same request: a site's speech models make a new request",
             'frozenset({"speech_models", ',
             "frozenset({",
-            "operator/runs/test_canonical_request.py::test_settings_of_the_site_and_callbacks_are_no_content",
+            "operator/payment/test_canonical_request.py::test_settings_of_the_site_and_callbacks_are_no_content",
         ),
     ),
     *_of(
@@ -1424,7 +1424,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "decide/collect_retries",
         (
             "contentgen.dev/collect goes on with a failed request, and pays for another attempt",
-            "if observed.response_kept or observed.outputs_stored or has_result(observed.request):",
+            "if whole or observed.response_kept or has_result(observed.request):",
             "if True:",
             f"{_UNKNOWN}_a_collect_annotation_never_pays_for_a_request_that_failed",
         ),

@@ -265,6 +265,9 @@ class VersionStatus(Value):
         pattern=patterns.UID,
         description="ID of the purchase, which the ledger must know before anything else is paid.",
     )
+    operator_class: str | None = Field(
+        None, max_length=63, description="Operator class whose ledger has the purchase; another one may lack it."
+    )
     completed_at: Instant | None = Field(None, description="End of the run.")
     bucket: str | None = Field(None, max_length=255, description="Bucket of the files.")
     files: tuple[OutputFile, ...] = Field(

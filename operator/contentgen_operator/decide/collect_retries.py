@@ -132,8 +132,8 @@ def missing_result(case: DecisionInput) -> str:
         return "the ledger has no purchase of this run"
     if purchase.state not in (*_KEPT, PurchaseState.SUBMITTED):
         return f"the purchase of this run is {purchase.state}, so that no result of it is kept"
-    incomplete = case.resource.status.phase is Phase.COMPLETED
-    if observed.response_kept or has_result(observed.request) or (observed.outputs_stored and not incomplete):
+    whole = observed.outputs_stored and case.resource.status.phase is not Phase.COMPLETED
+    if whole or observed.response_kept or has_result(observed.request):
         return ""
     where = "" if purchase.state is PurchaseState.SUBMITTED else "the provider's answer is not in the bucket"
     return "; ".join(each for each in (where, _provider_text(case, purchase)) if each)

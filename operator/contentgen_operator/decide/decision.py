@@ -16,6 +16,7 @@ from contentgen_contract.names import MILESTONES, RERUN_ADVICE, Phase, Reason, S
 from contentgen_contract.records import keys
 from contentgen_contract.resources import languages, sources
 from contentgen_contract.resources.addresses import literal_refusal, strip_credentials
+from contentgen_contract.resources.operator_class import class_of
 from contentgen_contract.resources.spec import ImageGenerationSpec, TranscriptionSpec
 from contentgen_contract.resources.status import (
     MAX_FILES,
@@ -383,6 +384,7 @@ def _collect(case: DecisionInput, purchase: Purchase) -> Plan:
         rerun=case.run.rerun,
         job_id=case.resource.ref.uid,
         purchase_id=purchase.purchase_id,
+        operator_class=class_of({"spec": case.resource.spec}),
         completed_at=case.now,
         bucket=case.policy.bucket,
         files=tuple(
@@ -413,7 +415,8 @@ def _adopt_outputs(case: DecisionInput, purchase: Purchase) -> Plan:
         return _collect_again(
             case, purchase, case.run, "the missing outputs are collected from the provider's response"
         )
-    stored = VersionStatus.model_validate((purchase.outputs or {"version": 0}) | {"purchaseId": purchase.purchase_id})
+    owned = {"purchaseId": purchase.purchase_id, "operatorClass": class_of({"spec": case.resource.spec})}
+    stored = VersionStatus.model_validate((purchase.outputs or {"version": 0}) | owned)
     if (stored.job_id, stored.version) == (case.resource.ref.uid, case.run.version):
         reason, message = same_request.ending(case, purchase, Reason.COMPLETED, _stored_text(case, stored))
         return _complete(case, stored, reason, message, ())

@@ -178,10 +178,16 @@ class NamedPurchases(NamedTuple):
     paid: frozenset[str]
 
 
-def named_purchases(document: RunDocument, status: ResourceStatus, *, over: bool) -> NamedPurchases:
-    """Purchases of the finished versions, and of the run if it is over: one that goes on is compared by itself."""
+def named_purchases(
+    document: RunDocument, status: ResourceStatus, operator_class: str, *, over: bool
+) -> NamedPurchases:
+    """Purchases of the class's finished versions, and of the run if it is over: one that goes on is compared by itself.
+
+    Another class may have another ledger, also after the resource has moved to this one.
+    """
     run = status.run if over else None
-    versions = {each.purchase_id for each in (*document.versions, *status.versions)}
+    finished = (*document.versions, *status.versions)
+    versions = {each.purchase_id for each in finished if each.operator_class == operator_class}
     last = {run.purchase_id} if run is not None else set()
     paid = versions | (last if run is not None and run.request_id else set())
     paid |= {*(document.claim.purchases if document.claim is not None else ())}  # the status may name them no more

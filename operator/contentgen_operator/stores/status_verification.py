@@ -15,6 +15,7 @@ from contentgen_contract.names import Kind
 from contentgen_contract.records import keys, ownership
 from contentgen_contract.records.ownership import Owner, owns
 from contentgen_contract.records.tenancy import UNSCOPED, Tenant
+from contentgen_contract.resources.operator_class import class_of
 from contentgen_contract.resources.spec import run_hash
 from contentgen_contract.resources.status import ResourceStatus, RunStatus, VersionStatus
 from contentgen_operator.clock import utc_now
@@ -186,7 +187,7 @@ class StatusVerifier:
         run, over = resource.status.run, ended(resource)
         if run is not None and over and is_of_another_class(resource, run):
             return document
-        named = named_purchases(document, resource.status, over=over)
+        named = named_purchases(document, resource.status, class_of({"spec": resource.spec}), over=over)
         lost = await self._ledger.lost(named.known, named.paid) if named.known else ()
         claimed = document.claimed_purchases(lost)
         if claimed == document:

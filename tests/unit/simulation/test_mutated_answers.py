@@ -10,7 +10,7 @@ from contentgen_contract import texts
 from contentgen_operator.providers import assemblyai, fal, refusals
 from contentgen_simulation.mutated_answers.__main__ import campaign
 from contentgen_simulation.mutated_answers.checks import check
-from contentgen_simulation.mutated_answers.mutants import Mutant, mutants, singles
+from contentgen_simulation.mutated_answers.mutants import MutatedAnswer, mutants, singles
 from contentgen_simulation.mutated_answers.recorded import RECORDED
 from contentgen_simulation.mutated_answers.runs import run
 
@@ -34,7 +34,7 @@ def test_the_campaign_has_thousands_of_distinct_mutants_of_each_answer() -> None
     assert mutants(20) == mutants(20)
 
 
-def named(name: str, label: str) -> Mutant:
+def named(name: str, label: str) -> MutatedAnswer:
     """The mutant with this label."""
     return next(each for each in singles() if (each.name, each.label) == (name, label))
 

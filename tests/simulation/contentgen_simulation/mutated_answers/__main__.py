@@ -9,15 +9,15 @@ import warnings
 from collections import Counter
 
 from contentgen_simulation.mutated_answers.checks import check
-from contentgen_simulation.mutated_answers.mutants import Mutant, mutants
+from contentgen_simulation.mutated_answers.mutants import MutatedAnswer, mutants
 from contentgen_simulation.mutated_answers.runs import NOT_MET, run
 
 _SHOWN = 3  # findings of one kind
 
 
-async def campaign(count: int, seed: int, each_run: int) -> list[tuple[Mutant, str]]:
+async def campaign(count: int, seed: int, each_run: int) -> list[tuple[MutatedAnswer, str]]:
     """Findings among so many mutants; each `each_run`-th one is met by a whole run as well."""
-    expected, found = dict[str, list[object]](), list[tuple[Mutant, str]]()
+    expected, found = dict[str, list[object]](), list[tuple[MutatedAnswer, str]]()
     for number, mutant in enumerate(mutants(count, seed)):
         wrong = await check(mutant, expected)
         if number % each_run == 0 and mutant.name not in NOT_MET:

@@ -26,7 +26,7 @@ from contentgen_operator.providers.limits import limit_replies_async
 from contentgen_operator.providers.pricing import FalPrices
 from contentgen_operator.state.provider_requests import Call, Found, RequestState, RequestView, Search, StoredObject
 from contentgen_operator.state.purchases import Unsettled
-from contentgen_simulation.mutated_answers.mutants import Mutant, unchanged
+from contentgen_simulation.mutated_answers.mutants import MutatedAnswer, unchanged
 from contentgen_simulation.mutated_answers.recorded import (
     ARGUMENTS,
     REQUEST,
@@ -89,7 +89,7 @@ class _Clients:
         self.prices = FalPrices(Key(), URL, tls=TLS)
         self.prices._client = limit_replies_async(httpx.AsyncClient(verify=TLS, transport=async_transport(wire)))
 
-    async def calls(self, mutant: Mutant) -> list[Awaitable[Any]]:
+    async def calls(self, mutant: MutatedAnswer) -> list[Awaitable[Any]]:
         """Reads and requests that meet this answer."""
         model, kind = mutant.recorded.model, mutant.name.removeprefix(mutant.recorded.provider).strip()
         client: Any = self.fal if mutant.recorded.provider == "fal" else self.assemblyai
@@ -108,7 +108,7 @@ class _Clients:
         return [client.poll(model, REQUEST)]
 
 
-def _wire(mutant: Mutant) -> Wire:
+def _wire(mutant: MutatedAnswer) -> Wire:
     """Wire on which the mutant is met, beside recorded answers that lead to it."""
     kind = mutant.name.removeprefix(mutant.recorded.provider).strip()
     training = mutant.recorded.model == TRAINER
@@ -164,18 +164,18 @@ def _meaning(outcome: Any, *contents: bytes) -> Any:
             return None
 
 
-async def _outcomes(mutant: Mutant, wire: Wire) -> list[Any]:
+async def _outcomes(mutant: MutatedAnswer, wire: Wire) -> list[Any]:
     clients = _Clients(wire)
     return await asyncio.gather(*await clients.calls(mutant), return_exceptions=True)
 
 
-def _documented(mutant: Mutant, outcome: Any) -> bool:
+def _documented(mutant: MutatedAnswer, outcome: Any) -> bool:
     if not isinstance(outcome, BaseException):
         return True
     return isinstance(outcome, NotAccepted | MaybeAccepted if "submit" in mutant.name else Unavailable)
 
 
-def _judged(mutant: Mutant, outcomes: list[Any], expected: list[Any], posts: int) -> list[str]:
+def _judged(mutant: MutatedAnswer, outcomes: list[Any], expected: list[Any], posts: int) -> list[str]:
     wrong = list[str]()
     if posts != ("submit" in mutant.name):
         wrong.append(f"{posts} POSTs")
@@ -195,7 +195,7 @@ def _judged(mutant: Mutant, outcomes: list[Any], expected: list[Any], posts: int
     return wrong
 
 
-def _may_differ(mutant: Mutant, outcome: Any) -> bool:
+def _may_differ(mutant: MutatedAnswer, outcome: Any) -> bool:
     """True if the change may change what the answer means."""
     status = mutant.recorded.status
     if "submit" in mutant.name and status >= 300:
@@ -208,7 +208,7 @@ def _may_differ(mutant: Mutant, outcome: Any) -> bool:
     return mutant.touches_needed
 
 
-async def check(mutant: Mutant, expected: dict[str, list[Any]]) -> list[str]:
+async def check(mutant: MutatedAnswer, expected: dict[str, list[Any]]) -> list[str]:
     """What is wrong with the client's handling; empty: nothing. `expected` keeps outcomes of unchanged answers."""
     if mutant.name not in expected:
         plain = unchanged(mutant.name)

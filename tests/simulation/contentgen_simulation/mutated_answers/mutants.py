@@ -35,7 +35,7 @@ _DEEP = b"[" * 3000 + b"]" * 3000
 
 
 @dataclass(frozen=True)
-class Mutant:
+class MutatedAnswer:
     """A changed answer. `paths` are the changed fields; empty: the body or a header was changed."""
 
     name: str  # of the recorded answer
@@ -65,15 +65,15 @@ def _overlap(one: str, other: str) -> bool:
     return f"{one}.".startswith(f"{other}.") or f"{other}.".startswith(f"{one}.")
 
 
-def unchanged(name: str) -> Mutant:
+def unchanged(name: str) -> MutatedAnswer:
     """The recorded answer as it is."""
     recorded = RECORDED[name]
-    return Mutant(name, "unchanged", _json(recorded.body), _headers(recorded.headers))
+    return MutatedAnswer(name, "unchanged", _json(recorded.body), _headers(recorded.headers))
 
 
-def replaced(name: str, body: Any) -> Mutant:
+def replaced(name: str, body: Any) -> MutatedAnswer:
     """The recorded answer with another body, as part of a run."""
-    return Mutant(name, "of a run", _json(body), _headers(RECORDED[name].headers))
+    return MutatedAnswer(name, "of a run", _json(body), _headers(RECORDED[name].headers))
 
 
 def _headers(headers: Mapping[str, str]) -> tuple[tuple[bytes, bytes], ...]:
@@ -117,12 +117,12 @@ def _at(body: Any, path: Path) -> Any:
     return body
 
 
-def _field_mutants(name: str, recorded: Recorded) -> Iterator[Mutant]:
+def _field_mutants(name: str, recorded: Recorded) -> Iterator[MutatedAnswer]:
     headers = _headers(recorded.headers)
     for path in _paths(recorded.body):
         for value in _values(_at(recorded.body, path)):
             label = f"{dotted(path)} = {'dropped' if value is _DROP else ascii(value)[:40]}"
-            yield Mutant(name, label, _json(_changed(recorded.body, path, value)), headers, (path,))
+            yield MutatedAnswer(name, label, _json(_changed(recorded.body, path, value)), headers, (path,))
 
 
 def _bodies(content: bytes) -> Iterator[tuple[str, bytes, bytes]]:
@@ -144,25 +144,27 @@ def _bodies(content: bytes) -> Iterator[tuple[str, bytes, bytes]]:
         yield f"{part}/8 of it", content[: len(content) * part // 8], b""
 
 
-def _body_mutants(name: str, recorded: Recorded) -> Iterator[Mutant]:
+def _body_mutants(name: str, recorded: Recorded) -> Iterator[MutatedAnswer]:
     headers = _headers(recorded.headers)
     for label, content, coding in _bodies(_json(recorded.body)):
         more = ((b"content-encoding", coding),) if coding else ()
-        yield Mutant(name, f"body: {label}", content, headers + more, is_whole=True)
+        yield MutatedAnswer(name, f"body: {label}", content, headers + more, is_whole=True)
 
 
-def _header_mutants(name: str, recorded: Recorded) -> Iterator[Mutant]:
+def _header_mutants(name: str, recorded: Recorded) -> Iterator[MutatedAnswer]:
     content, given = _json(recorded.body), _headers(recorded.headers)
     for header in dict.fromkeys((*recorded.headers, *_MORE_HEADERS)):
         others = tuple(each for each in given if each[0] != header.encode())
-        yield Mutant(name, f"without {header}", content, others)
+        yield MutatedAnswer(name, f"without {header}", content, others)
         for value in _HEADER_VALUES:
-            yield Mutant(name, f"{header}: {ascii(value)[:30]}", content, (*others, (header.encode(), value)))
-        yield Mutant(name, f"{header} twice", content, (*given, (header.encode(), b"x"), (header.encode(), b"y")))
+            yield MutatedAnswer(name, f"{header}: {ascii(value)[:30]}", content, (*others, (header.encode(), value)))
+        yield MutatedAnswer(
+            name, f"{header} twice", content, (*given, (header.encode(), b"x"), (header.encode(), b"y"))
+        )
 
 
 @cache
-def singles() -> tuple[Mutant, ...]:
+def singles() -> tuple[MutatedAnswer, ...]:
     """Mutants with one change each."""
     return tuple(
         mutant
@@ -172,7 +174,7 @@ def singles() -> tuple[Mutant, ...]:
     )
 
 
-def mutants(count: int, seed: int = 0) -> list[Mutant]:
+def mutants(count: int, seed: int = 0) -> list[MutatedAnswer]:
     """So many distinct mutants: those with one change in an order by the seed, then pairs of changed fields."""
     chance = random.Random(seed)  # noqa: S311 - reproducible, no secret
     every = list(singles())
@@ -187,7 +189,7 @@ def mutants(count: int, seed: int = 0) -> list[Mutant]:
     return every[:count]
 
 
-def _pair(name: str, chance: random.Random) -> Mutant:
+def _pair(name: str, chance: random.Random) -> MutatedAnswer:
     recorded = RECORDED[name]
     body, paths, labels = recorded.body, list[Path](), list[str]()
     for _ in range(2):
@@ -199,4 +201,4 @@ def _pair(name: str, chance: random.Random) -> Mutant:
         body = _changed(body, path, value)
         paths.append(path)
         labels.append(f"{dotted(path)} = {'dropped' if value is _DROP else ascii(value)[:40]}")
-    return Mutant(name, " and ".join(labels), _json(body), _headers(recorded.headers), tuple(paths))
+    return MutatedAnswer(name, " and ".join(labels), _json(body), _headers(recorded.headers), tuple(paths))

@@ -12,7 +12,7 @@ from contentgen_contract.names import Kind, Phase
 from contentgen_contract.resources.status import dump_status
 from contentgen_operator.providers.accounts import ProviderAccounts
 from contentgen_operator.providers.refusals import MAYBE_TAKEN
-from contentgen_simulation.mutated_answers.mutants import Mutant, replaced, unchanged
+from contentgen_simulation.mutated_answers.mutants import MutatedAnswer, replaced, unchanged
 from contentgen_simulation.mutated_answers.recorded import RECORDED, SECRET, TRAINER, TRANSCRIBER
 from contentgen_simulation.mutated_answers.wire import ThreadedAssemblyAI, Wire, body_of, fal_over
 from contentgen_simulation.world import SPECS, World, Writes
@@ -28,7 +28,7 @@ _PARTS = {
 }
 
 
-def kind_of(mutant: Mutant) -> Kind:
+def kind_of(mutant: MutatedAnswer) -> Kind:
     """Kind of the run that meets this answer."""
     kinds = {TRAINER: Kind.LORA_TRAINING, TRANSCRIBER: Kind.TRANSCRIPTION}
     return kinds.get(mutant.recorded.model, Kind.IMAGE_GENERATION)
@@ -37,7 +37,7 @@ def kind_of(mutant: Mutant) -> Kind:
 class RunWire(Wire):
     """Provider that takes a request, works on it and lists it in its history, with one mutant among its answers."""
 
-    def __init__(self, mutant: Mutant) -> None:
+    def __init__(self, mutant: MutatedAnswer) -> None:
         super().__init__(mutant, {})
         self.kind = kind_of(mutant)
         self.taken = 0  # POSTs that may have been accepted
@@ -51,7 +51,7 @@ class RunWire(Wire):
             self._sent = body_of(request), (self.world.now + timedelta(seconds=1)).isoformat()
         return super().asked(request)
 
-    def answer(self, asked: str) -> Mutant:
+    def answer(self, asked: str) -> MutatedAnswer:
         """See Wire."""
         chosen = self._chosen(asked)
         if asked == "submit":
@@ -59,7 +59,7 @@ class RunWire(Wire):
             self.taken += code < 400 or code >= 500 or code in MAYBE_TAKEN
         return chosen
 
-    def _chosen(self, asked: str) -> Mutant:
+    def _chosen(self, asked: str) -> MutatedAnswer:
         provider, mutant = self.mutant.recorded.provider, self.mutant
         training = self.kind is Kind.LORA_TRAINING
         match asked:
@@ -91,13 +91,13 @@ class RunWire(Wire):
         names = [each for each in _PARTS[provider] if each]
         return names[self._polls - 1] if self._polls < len(names) else ended or names[-1]
 
-    def _history(self, name: str) -> Mutant:
+    def _history(self, name: str) -> MutatedAnswer:
         if self.mutant.name == name or self._sent is None:
             return self.mutant if self.mutant.name == name else replaced(name, RECORDED[name].body | {"items": []})
         item = RECORDED[name].body["items"][0] | {"json_input": self._sent[0], "sent_at": self._sent[1]}
         return replaced(name, RECORDED[name].body | {"items": [item]})
 
-    def _list(self) -> Mutant:
+    def _list(self) -> MutatedAnswer:
         name, body = "assemblyai list", RECORDED["assemblyai list"].body
         if self.mutant.name == name or self._sent is None:
             return self.mutant if self.mutant.name == name else replaced(name, body | {"transcripts": []})
@@ -124,7 +124,7 @@ class WireWorld(World):
         return ProviderAccounts({"fal": fal_over(self.wire), "assemblyai": ThreadedAssemblyAI(self.wire)})
 
 
-async def run(mutant: Mutant) -> list[str]:
+async def run(mutant: MutatedAnswer) -> list[str]:
     """What is wrong with a run that meets this answer; empty: nothing."""
     wire = RunWire(mutant)
     with pytest.MonkeyPatch.context() as patch:
@@ -140,7 +140,7 @@ async def run(mutant: Mutant) -> list[str]:
             return [f"a run: {type(error).__name__}: {ascii(str(error))[:200]}"]
 
 
-def _judged(mutant: Mutant, world: WireWorld) -> list[str]:
+def _judged(mutant: MutatedAnswer, world: WireWorld) -> list[str]:
     wrong, status, wire = list[str](), world.status(world.wire.kind), world.wire
     failed = mutant.name in ("fal failed", "fal result 500", "fal result 499", "assemblyai error") and wire.taken == 2
     if wire.taken > 1 and not failed:

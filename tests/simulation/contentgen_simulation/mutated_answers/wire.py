@@ -15,7 +15,7 @@ from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_operator.providers.network import trusted_cas
 from contentgen_operator.providers.sending import BeforeSend
 from contentgen_operator.state.provider_requests import Call
-from contentgen_simulation.mutated_answers.mutants import Mutant, unchanged
+from contentgen_simulation.mutated_answers.mutants import MutatedAnswer, unchanged
 
 URL = "https://provider.example"
 _HEADERS_SENT = "http11.send_request_headers.started"
@@ -49,13 +49,13 @@ class _Chunks(httpx.SyncByteStream, httpx.AsyncByteStream):
 class Wire:
     """Answers of one provider account. `names` are the recorded answers by what is asked for."""
 
-    def __init__(self, mutant: Mutant, names: dict[str, str]) -> None:
+    def __init__(self, mutant: MutatedAnswer, names: dict[str, str]) -> None:
         self.mutant = mutant
         self.names = names
         self.posts = 0
         self.requests = 0
 
-    def answer(self, asked: str) -> Mutant:
+    def answer(self, asked: str) -> MutatedAnswer:
         """The answer to a request: the mutant, where it is of that one."""
         name = self.names.get(asked, "fal unknown")
         return self.mutant if self.mutant.name == name else unchanged(name)

@@ -10,6 +10,7 @@ from contentgen_contract.resources.status import ResourceStatus
 from contentgen_operator.providers.base import Refused
 from contentgen_operator.state.decision_input import Policy
 from contentgen_operator.state.observed import is_settled
+from contentgen_operator.state.provider_requests import GONE, RequestView
 from contentgen_simulation.world import UID, World
 
 LORA, IMAGES, TRANSCRIPT = Kind.LORA_TRAINING, Kind.IMAGE_GENERATION, Kind.TRANSCRIPTION
@@ -168,8 +169,12 @@ async def test_formats_without_a_response_are_named(world: World) -> None:
     assert "transcript.srt cannot be made" in (status.message or "")
 
 
-async def test_files_and_response_gone(world: World) -> None:
+async def test_files_and_response_gone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def gone(model: str, request_id: str) -> RequestView:
+        return GONE
+
     await bought(world, TRANSCRIPT, SOUND)
+    monkeypatch.setattr(world.provider, "poll", gone)
     world.storage.objects = {key: value for key, value in world.storage.files.items() if "/prepared/" in key}
     status = await bought(world, TRANSCRIPT, heard(sha256=SHA))
     assert (status.reason, len(world.provider.posts)) == (Reason.OUTPUTS_DELETED, 1)

@@ -4,7 +4,7 @@ import pytest
 
 from contentgen_contract.names import Phase
 from contentgen_contract.records.ledger import PurchaseState, PurchaseStep
-from contentgen_operator.state.lifecycle import (
+from contentgen_simulation.rehearsal.lifecycle import (
     NONE,
     PHASE_ORDER,
     PHASE_PAUSES,

@@ -170,15 +170,15 @@ async def test_a_mongodb_of_before_a_training_draws_with_the_training_that_it_kn
 # LoRAs
 
 
-async def test_a_lora_renamed_and_edited_back_is_trained_again(world: World) -> None:
-    """concepts.md, Versions: a new loraName alone is a rename, but the name is still a part of what is bought."""
+async def test_a_lora_renamed_and_edited_back_is_not_paid_again(world: World) -> None:
+    """concepts.md, Versions: a new loraName alone is a rename, and no part of the provider's request."""
     await applied(world, LORA_UID, FIRST, LORA)
     renamed = {"loraName": "bob"}
     await applied(world, LORA_UID, FIRST | renamed, LORA)
     await applied(world, LORA_UID, SECOND | renamed, LORA)
     assert len(world.provider.posts) == 2
-    await applied(world, LORA_UID, FIRST | renamed, LORA)
-    assert len(world.provider.posts) == 3
+    again = await applied(world, LORA_UID, FIRST | renamed, LORA)
+    assert (again.reason, len(world.provider.posts)) == (Reason.ADOPTED_SAME_REQUEST, 2)
 
 
 async def test_all_pictures_of_all_trainings_go_with_a_deletion(world: World) -> None:

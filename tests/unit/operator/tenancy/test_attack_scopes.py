@@ -8,6 +8,7 @@ import pytest
 from contentgen_contract.names import COLLECT_ANNOTATION, RERUN_ANNOTATION, Phase, Reason
 from contentgen_gateway.services.orphans import orphan
 from contentgen_operator.providers.base import Busy
+from contentgen_operator.state.provider_requests import GONE, RequestView
 from contentgen_simulation.tenancy import (
     CAT,
     FIRST,
@@ -207,7 +208,7 @@ async def test_an_orphan_that_is_applied_again_pays_only_what_its_advice_says(wo
     assert len(world.provider.posts) == posts + retrained
 
 
-async def test_a_collect_pays_nothing_whatever_was_trained_since(world: World) -> None:
+async def test_a_collect_pays_nothing_whatever_was_trained_since(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """concepts.md: collect never pays."""
     await applied(world, LORA_UID, FIRST, LORA)
     await applied(world, UID, PICTURE)
@@ -215,7 +216,13 @@ async def test_a_collect_pays_nothing_whatever_was_trained_since(world: World) -
     saved = dict(world.storage.objects)
     for key in [each for each in saved if each.startswith(("generated", "purchases/")) and "by-key" not in each]:
         del world.storage.objects[key]
-    failed = await applied(world, OTHER, PICTURE)
+
+    async def gone(model: str, request_id: str) -> RequestView:
+        return GONE
+
+    with monkeypatch.context() as patched:
+        patched.setattr(world.provider, "poll", gone)
+        failed = await applied(world, OTHER, PICTURE)
     assert failed.reason == Reason.OUTPUTS_DELETED
     await applied(world, LORA_UID, SECOND, LORA)
     posts = len(world.provider.posts)

@@ -24,17 +24,17 @@ from contentgen_contract.resources.spec import NotifyTarget
 from contentgen_contract.resources.status import ResourceStatus, RunStatus
 from contentgen_operator.audit.comparison import possible_markers
 from contentgen_operator.decide.policies.notifications import events_of_change
-from contentgen_operator.state.lifecycle import (
+from contentgen_operator.state.observed import BucketFile, Resource, ResourceRef
+from contentgen_operator.state.runs import purchase_key
+from contentgen_operator.watch.event_handlers import owner_of
+from contentgen_simulation.frozen import effects
+from contentgen_simulation.rehearsal.lifecycle import (
     NONE,
     PURCHASE_TRANSITIONS,
     RESTORED_TRANSITIONS,
     can_follow,
     purchase_node,
 )
-from contentgen_operator.state.observed import BucketFile, Resource, ResourceRef
-from contentgen_operator.state.runs import purchase_key
-from contentgen_operator.watch.event_handlers import owner_of
-from contentgen_simulation.frozen import effects
 from contentgen_simulation.rehearsal.world.plan import PRIVATE, REBOUND
 from contentgen_simulation.rehearsal.world.provider import FOREIGN
 
