@@ -1,12 +1,13 @@
 """Sample of the campaign over mutated answers (`make rehearse` runs thousands), and planted faults that it finds."""
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from contentgen_contract import texts
+from contentgen_contract import characters
 from contentgen_operator.providers import assemblyai, fal, refusals
 from contentgen_simulation.mutated_answers.__main__ import campaign
 from contentgen_simulation.mutated_answers.checks import check
@@ -90,5 +91,5 @@ async def test_an_odd_error_of_a_status_buys_nothing_again(monkeypatch: pytest.M
 async def test_half_a_surrogate_pair_reaches_no_store(monkeypatch: pytest.MonkeyPatch) -> None:
     mutant = named("fal submit 422", r"detail.0.msg = '\ud800'")
     assert await run(mutant) == []
-    monkeypatch.setattr(texts, "_UNFIT", texts._URL)
+    monkeypatch.setattr(characters, "_UNFIT", re.compile(r"(?!)"))
     assert await run(mutant) != []
