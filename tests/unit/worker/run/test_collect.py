@@ -273,7 +273,7 @@ def test_encodings_of_a_result(host: Host, header: str, body: bytes, validator: 
         ("br", b"x", "content encoding br is not supported"),
         ("aws-chunked, zstd", b"x", "content encoding zstd is not supported"),
         ("gzip", gzip.compress(GOOD)[:-10], "gzip stream ended early"),
-        ("gzip", b"\x1f\x8b" + os.urandom(50), "gzip stream is invalid"),
+        ("gzip", b"\x1f\x8b" + bytes(range(200, 250)), "gzip stream is invalid"),
         ("gzip,gzip,gzip,gzip,gzip", b"x", "5 content encodings, at most 4"),
     ],
 )
