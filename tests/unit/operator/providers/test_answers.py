@@ -262,7 +262,7 @@ BROKEN = [
     ("gzip", b"{}"),
     ("deflate", b"\xff\xff"),
 ]
-BROKEN += [("gzip", gzip.compress(b"{}")[:-9]), ("gzip, gzip, gzip", b"{}"), ("gzip", b"\x1f"), ("deflate", b"x")]
+BROKEN += [("gzip", gzip.compress(b"{}", mtime=0)[:-9]), ("gzip, gzip, gzip", b"{}"), ("gzip", b"\x1f"), ("deflate", b"x")]
 
 
 @pytest.mark.parametrize(("coding", "content"), BROKEN, ids=ascii)
