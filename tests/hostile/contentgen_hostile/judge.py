@@ -91,7 +91,7 @@ class _Incoming:
 
     def finish(self) -> Fetched:
         self._sparse_file.complete()
-        return Fetched(self.source.path, self.size, "")
+        return Fetched(self.source.path, self.size, "0" * 64)
 
 
 class _Uploader:

@@ -6,6 +6,7 @@ from typing import Any
 from pymongo.database import Database
 
 from contentgen_contract.names import Kind
+from contentgen_contract.records import keys
 from contentgen_operator.state.run_document import FrozenRun, RunDocument
 from contentgen_operator.stores.records import RecordStore
 from contentgen_operator.stores.run_documents import RunDocuments
@@ -24,6 +25,7 @@ KEPT = {
     f"purchases/{ENDED}/response.json",
     "datasets/ann/j/dataset.zip",
     "temporary",
+    keys.CREATE_ONLY_CHECK,
 }
 
 
