@@ -365,6 +365,13 @@ class _Handler(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         self.do_GET()
 
+    def do_PUT(self) -> None:
+        """Refuse a conditional write: the object exists."""
+        self.rfile.read(int(self.headers.get("content-length", 0)))
+        self.send_response(412)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
     def log_message(self, *_: Any) -> None:
         """Do nothing."""
 

@@ -133,17 +133,20 @@ def test_another_process_between_two_operations_of_the_ledger_changes_nothing(nt
     assert (verdict.violations, verdict.fired) == ((), 1), report(verdict)
 
 
-@pytest.mark.skipif(not ALL, reason="28 s: a request that is forgotten is searched for during four days")
-def test_a_replanned_purchase_that_is_not_compared_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Planted: `_planned_again` without its compare-and-set."""
+if ALL:  # 28 s: a request that is forgotten is searched for during four days
 
-    def not_compared(self: Ledger, key: PurchaseKey, _: Purchase, fresh: dict[str, Any]) -> bool:
-        before = self._collection.find_one({"_id": str(key)})
-        if before is None or before["state"] != "refused":
-            return False
-        self._collection.update_one({"_id": str(key)}, {"$set": {n: fresh[n] for n in ("state", "step", "changedAt")}})
-        return True
+    def test_a_replanned_purchase_that_is_not_compared_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+        """Planted: `_planned_again` without its compare-and-set."""
 
-    monkeypatch.setattr(Ledger, "_planned_again", not_compared)
-    found = {each.signature for nth in STRUCK for each in rehearse(meanwhile(nth)).violations}
-    assert "purchases change as documented: submitted to planned" in found
+        def not_compared(self: Ledger, key: PurchaseKey, _: Purchase, fresh: dict[str, Any]) -> bool:
+            before = self._collection.find_one({"_id": str(key)})
+            if before is None or before["state"] != "refused":
+                return False
+            self._collection.update_one(
+                {"_id": str(key)}, {"$set": {n: fresh[n] for n in ("state", "step", "changedAt")}}
+            )
+            return True
+
+        monkeypatch.setattr(Ledger, "_planned_again", not_compared)
+        found = {each.signature for nth in STRUCK for each in rehearse(meanwhile(nth)).violations}
+        assert "purchases change as documented: submitted to planned" in found
