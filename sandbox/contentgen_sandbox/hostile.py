@@ -79,7 +79,7 @@ async def empty() -> Response:
 
 @router.get("/compressed")
 async def compressed() -> Response:
-    """Compressed body without Accept-Encoding."""
+    """Body that is declared as gzip, and is none."""
     return Response(_CHUNK, media_type="video/mp4", headers={"Content-Encoding": "gzip"})
 
 

@@ -82,7 +82,7 @@ HOSTILE = {
     "html": hostile("html", "UnsupportedMedia", "it is a web page (HTML)"),
     "text": hostile("text", "UnsupportedMedia", "it is text"),
     "empty": hostile("empty", "SourceEmpty", "0 bytes"),
-    "compressed": hostile("compressed", "SourceUnreachable", "compressed"),
+    "compressed": hostile("compressed", "UnsupportedMedia", "damaged or cut off"),
     "no-host": Case(
         Kind.TRANSCRIPTION, transcription("http://nobody.invalid/a.mp3"), "SourceUnreachable", "no address"
     ),
@@ -324,9 +324,9 @@ def test_results_that_are_dead_wrong_or_lead_inside_say_that_they_were_paid(
         flux_lora={"fault": "result_huge"},
     )
     expected = {
-        "dead": ("flux-dev", "ResultUnreachable", "HTTP 404"),
-        "page": ("flux-schnell", "ResultInvalid", "not a PNG or JPEG"),
-        "inside": ("flux-pro", "ResultUnreachable", "169.254.169.254"),
+        "dead": ("flux-dev", "ResultInvalid", "HTTP 404"),
+        "page": ("flux-schnell", "ResultInvalid", "no picture that can be read"),
+        "inside": ("flux-pro", "ResultInvalid", "169.254.169.254"),
         "terabyte": ("flux-lora", "ResultInvalid", "1099511627776 bytes"),
     }
     markers = {name: asked(small, name, model) for name, (model, _, _) in expected.items()}
