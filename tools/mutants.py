@@ -103,6 +103,12 @@ OF_POLICIES: tuple[Mutant, ...] = (
             f"{_SAME}_rerun_buys_and_finds_its_own",
         ),
         (
+            "same request: the run's own purchase, bought meanwhile, is an earlier one",
+            'if str(each["_id"]).rpartition("/")[0] != own)',
+            "if own)",
+            "simulation/test_restores.py::test_another_process_between_two_operations_of_the_ledger_changes_nothing",
+        ),
+        (
             "same request: a refused purchase counts as bought",
             "_readable(found) if not each.unpaid]",
             "_readable(found)]",

@@ -267,14 +267,18 @@ class Ledger:
         return tuple((each, kept[str(each)]) for each in earlier if str(each) in kept)
 
     async def same_requests(self, tenant: Tenant, key: PurchaseKey, content: Sequence[str]) -> list[SamePurchase]:
-        """Purchases of the tenant and class that may be paid, with one of these hashes and the key's name and rerun."""
+        """Purchases of the tenant and class that may be paid, with one of these hashes and the key's name and rerun;
+        none of the key itself, which another process may have bought since it was read.
+        """
         return await asyncio.to_thread(self._same_requests, tenant, key, content)
 
     def _same_requests(self, tenant: Tenant, key: PurchaseKey, content: Sequence[str]) -> list[SamePurchase]:
         where = _of_tenant(tenant, key.namespace, key.kind, key.name) | self._class
         found = self._collection.find(where | {"content": {"$in": list(content)}})
+        own = str(key).rpartition("/")[0]  # of each attempt
         rerun = str(key).split("/")[4]
-        return _same(each for each in found if str(each["_id"]).split("/")[4] == rerun)
+        others = (each for each in found if str(each["_id"]).rpartition("/")[0] != own)
+        return _same(each for each in others if str(each["_id"]).split("/")[4] == rerun)
 
     async def pointed(self, key: PurchaseKey) -> list[SamePurchase]:
         """Purchases that an equal request of this key has used."""
