@@ -23,8 +23,8 @@ _SOON_SECONDS = 1.0
 _MAX_PROBLEM = 300  # characters of a provider's message
 _DID_NOTHING = f" ({COLLECT_ANNOTATION}="
 _KEPT = (PurchaseState.SUCCEEDED, PurchaseState.COLLECTED)
-# Failures that a store, a node or the provider's server may have caused.
 _OF_FILES = (Reason.OUTPUT_MISSING, Reason.OUTPUT_CHANGED, Reason.OUTCOME_INVALID)  # what is stored is not trusted
+# Failures that a store, a node or the provider's server may have caused.
 _RETRYABLE = (Reason.JOB_FAILED, Reason.DEADLINE_EXCEEDED, Reason.OUTPUT_MISSING, Reason.OUTPUT_CHANGED)
 
 
@@ -136,11 +136,11 @@ def missing_result(case: DecisionInput) -> str:
     if whole or observed.response_kept or has_result(observed.request):
         return ""
     where = "" if purchase.state is PurchaseState.SUBMITTED else "the provider's answer is not in the bucket"
-    return "; ".join(each for each in (where, _provider_text(case, purchase)) if each)
+    return "; ".join(each for each in (where, provider_text(case, purchase)) if each)
 
 
-def _provider_text(case: DecisionInput, purchase: Purchase) -> str:
-    """What the provider says about the request; empty: it was not asked."""
+def provider_text(case: DecisionInput, purchase: Purchase) -> str:
+    """Message with the provider's last answer about a request that has no stored response; empty: it was not asked."""
     view, problem = case.observed.request, case.observed.provider_problem
     if view is None:
         return f"{purchase.provider} cannot be read: {problem[:_MAX_PROBLEM]}" if problem else ""

@@ -62,7 +62,7 @@ from contentgen_operator.decide.planning import (
 )
 from contentgen_operator.decide.policies import approval, budget, cleanup, estimate, gate, queue, same_request
 from contentgen_operator.decide.purchasable import before_submission
-from contentgen_operator.decide.request_endings import MISSING, has_result, missing_text, stored_answer
+from contentgen_operator.decide.request_endings import has_result, stored_answer
 from contentgen_operator.decide.stages import lost_job, run_stage, with_log
 from contentgen_operator.decide.status import invalid_spec_status, transition_events, with_settled_cost
 from contentgen_operator.state import kinds
@@ -74,7 +74,6 @@ from contentgen_operator.state.purchases import LedgerTransition, Purchase, Purc
 from contentgen_operator.state.runs import replacing_run
 
 _WAIT_SECONDS = 30.0
-_MAX_PROBLEM = 400  # characters of a provider's message; advice follows it
 _MAX_LORA_WAIT_SECONDS = 900.0  # fallback for a missed event of the LoRA, which wakes the resources that use it
 
 
@@ -456,10 +455,10 @@ def _without_response(case: DecisionInput, purchase: Purchase) -> Plan:
 
 
 def _outputs_deleted(case: DecisionInput, purchase: Purchase, what: str) -> Plan:
-    view, problem = case.observed.request, case.observed.provider_problem
-    asked = "" if view is None and not problem else f"; {_answer_text(case)}"
+    answer = collect_retries.provider_text(case, purchase)
+    gone = f"{what} gone from the bucket" + (f"; {answer}" if answer else "")
     message = (
-        f"request {purchase.request_id} of {purchase.provider} was paid, and {what} gone from the bucket{asked}; once "
+        f"request {purchase.request_id} of {purchase.provider} was paid, and {gone}; once "
         f"a backup of the bucket is restored, or the provider has it, {collect_retries.retry_advice(case.run, 'it')}"
     )
     return fail(case, Reason.OUTPUTS_DELETED, message)
@@ -470,17 +469,6 @@ def _collect_again(case: DecisionInput, purchase: Purchase, run: RunStatus, mess
     return new_plan(case, collecting(message), run=run, moves=moves, again=SOON)
 
 
-def _answer_text(case: DecisionInput) -> str:
-    """What the provider says about a finished request whose response is not in the bucket."""
-    purchase, view = case.observed.purchase, case.observed.request
-    assert purchase is not None  # noqa: S101 - the caller has it
-    if view is None:
-        return f"{purchase.provider} cannot be read: {case.observed.provider_problem[:_MAX_PROBLEM]}"
-    if view.state in MISSING:
-        return missing_text(purchase, view, case.now)
-    return f"{purchase.provider} says: {view.message[:_MAX_PROBLEM]}"
-
-
 def _read_again(case: DecisionInput, purchase: Purchase, why: str) -> Plan | None:
     """The plan that stores the provider's response, which the provider still has, and collects it for free, or waits
     while the provider cannot be read; None: it has none.
@@ -489,7 +477,7 @@ def _read_again(case: DecisionInput, purchase: Purchase, why: str) -> Plan | Non
     if view is None:
         if not case.observed.provider_problem or collect_retries.seconds_left(case) <= 0:
             return None
-        waiting = collecting(f"{why}; it is asked for again; {_answer_text(case)}")
+        waiting = collecting(f"{why}; it is asked for again; {collect_retries.provider_text(case, purchase)}")
         reason = unread_reason(case.observed)
         return new_plan(case, waiting.model_copy(update={"reason": reason}), again=_WAIT_SECONDS)
     if not has_result(view):

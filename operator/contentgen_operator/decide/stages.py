@@ -289,8 +289,8 @@ def _retries_over(case: DecisionInput, reason: Reason, message: str) -> Plan | O
 
 
 def _fail_after_payment(case: DecisionInput, reason: Reason, message: str) -> Plan | Outcome:
-    """What an earlier attempt has stored, else failure of a run after its payment: the message says how to get the
-    result for free.
+    """Outcome of an earlier attempt that stored a part; else the failure of a run after its payment, whose message says
+    how to get the result for free.
     """
     if (part := _stored_part(case)) is not None:
         return part

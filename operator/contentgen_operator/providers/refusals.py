@@ -97,7 +97,7 @@ def _text(document: Any, content: bytes) -> str:
 
 
 def refusal(provider: str, title: str, reply: httpx.Response) -> ProviderError:
-    """What the reply to a paid POST means if it is no acceptance. `title` is the provider's name for people."""
+    """Error for a reply to a paid POST that is no acceptance. `title`: the provider's name in messages."""
     code, document = reply.status_code, json_of(reply.content)
     text = ": ".join(filter(None, (f"{title} answered {code}", _text(document, reply.content))))
     asked = retry_after(reply.headers)

@@ -123,7 +123,7 @@ class MemoryFetcher:
 
 @dataclass(frozen=True)
 class Collected:
-    """What the stage left."""
+    """Outcome of a collect stage, and its stored files by name."""
 
     outcome: Outcome
     stored: dict[str, bytes]

@@ -148,7 +148,7 @@ def _told(outcome: Any) -> str:
 
 
 def _meaning(outcome: Any, *contents: bytes) -> Any:
-    """What a side field must not change."""
+    """Part of an outcome that is the same whatever a side field is."""
     match outcome:
         case ProviderError():
             return type(outcome)
