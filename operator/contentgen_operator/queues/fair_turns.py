@@ -132,8 +132,10 @@ class FairTurns:
 
     def put(self, claimant: Claimant) -> None:
         """Let a run wait, or change its priority or endpoint."""
+        # `_head` needs that each rank is of a run that waits. The opposite, which an error in between leaves, is mended
+        # by the next call.
         known = self._waiting.get(claimant.uid)
-        if known == claimant:
+        if known == claimant and self._is_in_line(claimant):
             return
         if known is not None:
             self._remove(known, changed=known.namespace == claimant.namespace)
@@ -155,14 +157,20 @@ class FairTurns:
 
     def _remove(self, claimant: Claimant, *, changed: bool = False) -> None:
         """Remove a run. `changed`: it waits again at once, so that its namespace keeps its turn."""
-        del self._waiting[claimant.uid]
-        line = self._lines[claimant.namespace, claimant.endpoint]
-        del line[bisect_left(line, claimant.rank)]
+        line = self._lines.get((claimant.namespace, claimant.endpoint), [])
+        if self._is_in_line(claimant):
+            del line[bisect_left(line, claimant.rank)]
         if not line:
-            del self._lines[claimant.namespace, claimant.endpoint]
-            self._endpoints[claimant.namespace, claimant.pays_with].discard(claimant.endpoint)
+            self._lines.pop((claimant.namespace, claimant.endpoint), None)
+            self._endpoints.get((claimant.namespace, claimant.pays_with), set()).discard(claimant.endpoint)
+        del self._waiting[claimant.uid]
         if not changed:
             self._tidy(claimant.namespace, claimant.pays_with)
+
+    def _is_in_line(self, claimant: Claimant) -> bool:
+        line = self._lines.get((claimant.namespace, claimant.endpoint), [])
+        at = bisect_left(line, claimant.rank)
+        return at < len(line) and line[at] == claimant.rank
 
     def _tidy(self, namespace: str, account: Account) -> None:
         """Remove a namespace without waiting runs from the rotations."""
@@ -226,12 +234,13 @@ class FairTurns:
         """First run of a namespace that may start with one of the accounts."""
         if self._is_full(self.limits.per_namespace, self._taken_of[namespace]):
             return None
-        ranks = [
-            self._lines[namespace, endpoint][0]
+        lines = (
+            self._lines.get((namespace, endpoint))
             for account in accounts
             for endpoint in self._endpoints.get((namespace, account), ())
             if is_open(endpoint)
-        ]
+        )
+        ranks = [line[0] for line in lines if line]
         return self._waiting[min(ranks)[-1]] if ranks else None
 
     def limit_of(self, claimant: Claimant) -> Limit:
