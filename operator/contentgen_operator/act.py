@@ -20,7 +20,7 @@ from pymongo.errors import PyMongoError
 from contentgen_contract.advice import given_up
 from contentgen_contract.advice.remedies import Facts
 from contentgen_contract.names import API_VERSION, FINALIZER, GIVEN_UP_LABEL, Stage
-from contentgen_contract.records import ownership
+from contentgen_contract.records import keys, ownership
 from contentgen_contract.records.ownership import Owner
 from contentgen_contract.records.tenancy import UNSCOPED
 from contentgen_contract.resources.status import JobRef, ResourceStatus, dump_status
@@ -406,14 +406,29 @@ class Actor:
         kept = await self._ledger.get(key)
         if kept is None or not kept.planned or kept.job_id != wanted.job_id:
             raise Conflict(f"purchase {key} was changed before it was planned")
-        named = await self._marker_id(key, kept)
+        named = await self._lost_equal(reservation, kept) or await self._marker_id(key, kept)
         if named != kept.purchase_id:
             # The ledger was restored from a backup; the next decision stops at this id in the status.
             _log.error("the bucket knows purchase %s as %s, the ledger as %s: not paid", key, named, kept.purchase_id)
             await self._ledger.drop_planned(key, kept.purchase_id)
+        else:
+            for each in kept.content:
+                self._leadership.check()
+                await self._storage.put_evidence(keys.content_object(key.request(each, kept), named), b"{}")
         assert plan.status.run is not None  # noqa: S101 - a plan with a purchase has a run
         run = plan.status.run.model_copy(update={"purchase_id": named})
         return plan.model_copy(update={"status": plan.status.model_copy(update={"run": run})})
+
+    async def _lost_equal(self, reservation: Reservation, planned: Purchase) -> str | None:
+        """Id of a purchase of an equal request, of any spelling, that the bucket has and the ledger lacks; None: none.
+
+        A further attempt was allowed by the end of the one before it, or by a person, so the bucket is not asked.
+        """
+        found = set[str]()
+        for each in reservation.asked if reservation.key.attempt == 1 else ():
+            prefix = keys.content_prefix(reservation.key.request(each, planned))
+            found.update(map(keys.purchase_of_content, await self._storage.evidence_keys(prefix, "")))
+        return min(await self._ledger.lost(frozenset(found), frozenset()), default=None) if found else None
 
     async def _marker_id(self, key: PurchaseKey, planned: Purchase) -> str:
         """Purchase id of the bucket's marker. Markers under other scopes count too, because a restored database may

@@ -56,17 +56,20 @@ def merge_restored(stored: Document | None, given: Document) -> Document | None:
 
     The later of both by the number of the try, then by the position within it; times decide nothing. A purchase that is
     unsent by the backup may have been sent since, so it is restored as `sending`: the operator searches for it at the
-    provider and does not send it. Of two purchases under one key both are kept, and nothing is paid until a person
-    decides. Raises ValueError for an unknown state.
+    provider and does not send it. Keys of equal requests (`alsoUnder`) are taken from both. Of two purchases
+    under one key both are kept, and nothing is paid until a person decides. Raises ValueError for an unknown state.
     """
     if stored is None:
         return _possibly_sent(given, UNCERTAIN) if _is_unsent(given) else given
     if _id(stored) != _id(given):
         return _disputed(stored, given)
+    known = list(stored.get("alsoUnder") or ())
+    also = [*known, *(each for each in given.get("alsoUnder") or () if each not in known)]
     if not _is_later(stored, given):
-        return None
+        return {**stored, "alsoUnder": also} if also != known else None
     number = max(_number(stored), _number(given))
-    return _possibly_sent(given, UNCERTAIN) if _is_unsent(given) else {**given, "sendNumber": number}
+    merged = _possibly_sent(given, UNCERTAIN) if _is_unsent(given) else {**given, "sendNumber": number}
+    return {**merged, "alsoUnder": also} if also else merged
 
 
 def _is_later(stored: Document, given: Document) -> bool:

@@ -163,7 +163,7 @@ def _with_retrained_loras(case: DecisionInput) -> Plan | None:
 def _plan_for_run(case: DecisionInput) -> Plan:
     purchase = case.observed.purchase
     if was_rewound(case):
-        return purchase_missing(case)
+        return same_request.adopt_restored(case) or purchase_missing(case)
     if case.cancelled and (plan := cancel_run(case, purchase)) is not None:
         return plan
     if (purchase is None or purchase.unpaid) and (plan := resume_earlier_attempt(case)) is not None:

@@ -67,6 +67,7 @@ def pay(case: DecisionInput) -> Plan:
     """The plan that reserves the purchase; in the next reconcile, the plan that sends the reserved purchase."""
     user, loras = asset_user(case.resource, case.spec), case.observed.loras
     call = call_of(case, loras)
+    content = content_of(case.spec, call, case.run.facts or {}, loras)
     purchase = Purchase(
         state=PurchaseState.INTENT,
         step=PurchaseStep.PLANNED,
@@ -79,7 +80,7 @@ def pay(case: DecisionInput) -> Plan:
         account=case.observed.account.name,
         model=call.model,
         marker=call.correlation_key,
-        content=content_of(case.spec, call, case.run.facts or {}, loras).kept,
+        content=content.kept,
         sent_input=arguments_json(call.arguments),
         created_at=case.now,
         changed_at=case.now,
@@ -94,7 +95,8 @@ def pay(case: DecisionInput) -> Plan:
     plan = plan.model_copy(update={"finalizer": True, "claims": _claims(case)})
     planned = case.observed.purchase
     if planned is None or not _is_reserved(case, planned):
-        return plan.model_copy(update={"reservation": Reservation(key=case.key, purchase=purchase)})
+        reservation = Reservation(key=case.key, purchase=purchase, asked=content.asked)
+        return plan.model_copy(update={"reservation": reservation})
     if planned.account != purchase.account:  # the namespace was granted another account before anything was sent
         return plan.model_copy(update={"moves": (_account_transition(case, planned, purchase.account),)})
     if case.run.provider_account != purchase.account:

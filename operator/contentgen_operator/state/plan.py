@@ -22,6 +22,7 @@ class Reservation(Value):
 
     key: PurchaseKey
     purchase: Purchase
+    asked: tuple[str, ...] = ()  # hashes of the content by which an equal purchase is searched in the bucket
 
 
 class Payment(Value):

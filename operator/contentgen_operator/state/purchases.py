@@ -61,6 +61,14 @@ class PurchaseKey(Value):
         rerun = hashlib.sha256(self.rerun.encode()).hexdigest()[:16] if self.rerun is not None else "-"
         return f"{scoped(self.namespace, self.scope)}/{self.kind}/{self.name}/{self.run_hash}/{rerun}/{self.attempt}"
 
+    def request(self, content: str, purchase: "Purchase") -> str:
+        """Name of a request by a hash of its content, without spelling and attempt: equal requests of the tenant and
+        class share it.
+        """
+        place = scoped(self.namespace, purchase.namespace_uid or self.scope)
+        rerun = str(self).split("/")[4]
+        return f"{purchase.operator_class}/{place}/{self.kind}/{self.name}/{rerun}/{content}"
+
     @property
     def token(self) -> str:
         """Short hash of the key, which a person repeats in an annotation."""

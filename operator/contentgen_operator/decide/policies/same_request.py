@@ -56,6 +56,12 @@ def adopt(case: DecisionInput) -> Plan | None:
     return new_plan(case, submitting(case, Reason.SUBMITTING, what), run=run, moves=moves, again=SOON)
 
 
+def adopt_restored(case: DecisionInput) -> Plan | None:
+    """The plan of a run that waited for a lost purchase of an equal request, once the ledger has it again."""
+    same = case.observed.same
+    return adopt(case) if same is not None and same.purchase.purchase_id == case.run.purchase_id else None
+
+
 def pointer(case: DecisionInput, purchase: Purchase | None) -> Pointer | None:
     """The run's own key, to add to the purchase of the same request; None: it is there, or there is none.
 

@@ -245,6 +245,15 @@ async def test_the_later_evidence_of_a_purchase_counts(stored: str, given: str) 
     assert merge_restored(made, evidence(given)) is None, "a repeated restore changes nothing"
 
 
+@pytest.mark.parametrize(("given", "later"), [("sending 1", "submitted"), ("collected 1", "collected")])
+def test_a_restore_keeps_the_keys_of_equal_requests(given: str, later: str) -> None:
+    stored = evidence("submitted 1") | {"alsoUnder": ["a", "b"]}
+    made = merge_restored(stored, evidence(given) | {"alsoUnder": ["b", "c"]})
+    assert made is not None
+    assert (made["state"], made["alsoUnder"]) == (later, ["a", "b", "c"])
+    assert merge_restored(made, evidence(given) | {"alsoUnder": ["c"]}) is None
+
+
 @pytest.mark.parametrize(
     ("stored", "given", "kept"),
     [

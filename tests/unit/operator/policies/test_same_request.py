@@ -252,6 +252,38 @@ async def test_a_lost_ledger_pays_under_none_of_its_keys(world: World) -> None:
     assert (world.status(TRANSCRIPT).phase, len(world.provider.posts)) == (Phase.SUBMISSION_UNKNOWN, 1)
 
 
+RESPELLED: dict[str, tuple[Kind, dict[str, Any], dict[str, Any]]] = {
+    "transcript": (TRANSCRIPT, SOUND, heard(sha256=SHA)),
+    "picture": (IMAGES, CAT, CAT | {"model": "fal-ai/flux-lora"}),
+}
+
+
+@pytest.mark.parametrize(("kind", "before", "after"), RESPELLED.values(), ids=RESPELLED)
+async def test_a_lost_ledger_pays_for_no_new_spelling(
+    world: World, kind: Kind, before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    """The bucket has the content of the purchase; once the ledger is restored, the run goes on with it."""
+    await bought(world, kind, before)
+    await world.until_gone(kind)
+    lost = world.database["ledger"].find_one()
+    world.database["ledger"].delete_many({})
+    world.kube.apply(kind, after, OTHER)
+    for _ in range(20):
+        await world.step(kind)
+    assert (world.status(kind).phase, len(world.provider.posts)) == (Phase.SUBMISSION_UNKNOWN, 1)
+    world.database["ledger"].insert_one(lost)
+    status = await world.finish(kind)
+    assert (status.reason, len(world.provider.posts)) == (Reason.ADOPTED_SAME_REQUEST, 1)
+
+
+async def test_another_seed_is_bought_with_a_lost_ledger(world: World) -> None:
+    await bought(world, IMAGES, CAT | {"image": {"seed": 1}})
+    await world.until_gone(IMAGES)
+    world.database["ledger"].delete_many({})
+    await bought(world, IMAGES, CAT | {"image": {"seed": 2}}, OTHER)
+    assert len(world.provider.posts) == 2
+
+
 async def test_an_open_request_is_waited_for(world: World) -> None:
     world.provider.running, world.provider.cancels = {1}, False
     first = await bought(world, IMAGES, CAT | {"deadlineSeconds": 600})
