@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, StringConstraints, ValidationError, model_validator
 
 from contentgen_contract import patterns
+from contentgen_contract.advice import lora_links
 from contentgen_contract.base import Manifest
 from contentgen_contract.names import Kind
 from contentgen_contract.resources import languages
@@ -349,6 +350,7 @@ def _checked(kind: Kind, spec: dict[str, Any]) -> dict[str, Any]:
         raise refusal(error.errors(), "body", SPECS[kind]) from None
     _require_known_model(kind, parsed)
     _require_known_language(parsed)
+    _require_weights(parsed)
     if (found := first_problem(parsed)) is not None:
         raise Problem(
             422, str(found).removeprefix("spec."), errors=[{"loc": ["body", *found.field], "msg": found.expected}]
@@ -384,3 +386,12 @@ def _require_known_language(spec: Spec) -> None:
     if why:
         errors = [{"loc": ["body", "options", "language"], "msg": why}]
         raise Problem(422, f"options.language: {why}", errors=errors)
+
+
+def _require_weights(spec: Spec) -> None:
+    """Raises Problem 422 for the address of a LoRA that is a page or a pickle, which the provider would bill."""
+    for index, lora in enumerate(spec.loras if isinstance(spec, ImageGenerationSpec) else ()):
+        if lora.path is not None and (why := lora_links.refusal(lora.path)):
+            raise Problem(
+                422, f"loras[{index}].path: {why}", errors=[{"loc": ["body", "loras", index, "path"], "msg": why}]
+            )
