@@ -551,6 +551,9 @@ def _wrong_totals(patch: pytest.MonkeyPatch) -> RehearsalPlan:
     return plan_of(IMAGES, PlannedEvent("plant", 0.5, "phase:Completed"), budget="10")
 
 
+WAITS = "phase:AwaitingApproval"
+
+
 def manual(*events: PlannedEvent, **options: Any) -> RehearsalPlan:
     """Plan of pictures that need an approval."""
     plan = plan_of(IMAGES, *events)
@@ -567,6 +570,19 @@ def _another_run_is_approved(patch: pytest.MonkeyPatch) -> RehearsalPlan:
     given = approval.given_verdicts
     patch.setattr(approval, "_given", lambda case: given(case.resource.verdict_annotations))
     return manual(PlannedEvent("approve", 1.0, "phase:AwaitingApproval", args={"offset": 1}))
+
+
+def repriced(*events: PlannedEvent) -> RehearsalPlan:
+    """Plan whose price rises in the second in which a run is approved."""
+    return manual(PlannedEvent("approve", 1.0, WAITS), *events, PlannedEvent("approve", DAY, WAITS))
+
+
+RISE = PlannedEvent("reprice", 1.0, WAITS, args={"factor": 3.0, "seconds": 0.0})
+
+
+def _any_price_is_approved(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    patch.setattr(approval, "_covers", lambda *_: True)
+    return repriced(RISE)
 
 
 def _paid_dry_run(patch: pytest.MonkeyPatch) -> RehearsalPlan:
@@ -770,6 +786,7 @@ PLANTED: dict[str, tuple[str, Plant]] = {
         "no payment without an approval: none is approved",
         _another_run_is_approved,
     ),
+    "an approval of any price": ("no payment without an approval: more than was approved", _any_price_is_approved),
     "a wait that is left out": ("no payment without an approval: none is approved", _no_hold),
     "a dry run that is paid": ("no payment without an approval: a dry run", _paid_dry_run),
     "an approved run that is sent twice": (
@@ -820,6 +837,13 @@ def test_an_oracle_sees_a_planted_violation(signature: str, plant: Plant, monkey
     assert [each for each in verdict.violations if each.signature.startswith(signature)], _report(verdict)
 
 
+def test_only_a_price_that_rises_shows_that_any_is_approved(monkeypatch: pytest.MonkeyPatch) -> None:
+    verdict = rehearse(repriced(RISE))
+    assert (verdict.violations, verdict.posts) == ((), 1), _report(verdict)
+    plan = _any_price_is_approved(monkeypatch)
+    assert [len(rehearse(each).violations) for each in (plan, repriced())] == [1, 0]
+
+
 @pytest.mark.parametrize(("fault", "plant"), [("forget", _one_answer_ends_it), ("swap_key", _foreign_key_ends_it)])
 def test_only_its_fault_shows_that_an_unknown_request_is_given_up(
     fault: str, plant: Plant, monkeypatch: pytest.MonkeyPatch
@@ -828,9 +852,6 @@ def test_only_its_fault_shows_that_an_unknown_request_is_given_up(
     assert [each for each, plan in plans.items() if rehearse(plan).violations] == []
     plant(monkeypatch)
     assert [each for each, plan in plans.items() if rehearse(plan).violations] == [fault]
-
-
-WAITS = "phase:AwaitingApproval"
 
 
 @pytest.mark.parametrize(

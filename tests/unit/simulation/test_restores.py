@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from contentgen_contract.names import Kind
+from contentgen_operator.observe import Observer
 from contentgen_operator.state.purchases import Purchase, PurchaseKey
 from contentgen_operator.state.sends import LastSend
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_operator.stores.sends import SendObjects
+from contentgen_runtime.kube import Conflict
 from contentgen_simulation.rehearsal.campaign import Report, campaign
 from contentgen_simulation.rehearsal.generate import (
     HOUR,
@@ -145,3 +147,30 @@ def test_a_replanned_purchase_that_is_not_compared_is_seen(monkeypatch: pytest.M
     monkeypatch.setattr(Ledger, "_planned_again", not_compared)
     found = {each.signature for each in rehearse(meanwhile(REPLANS)).violations}
     assert "purchases change as documented: submitted to planned" in found
+
+
+def lost_reply(*events: PlannedEvent) -> RehearsalPlan:
+    """A purchase whose reply is lost, and whose request the history shows later."""
+    subject = (Subject("ns", IMAGES, "it"),)
+    return RehearsalPlan(0, "test", subject, events, replies={"1": "lost"}, history={"lag": HOUR}, takes=2.0)
+
+
+LOSE = PlannedEvent("lose", 1.0, "state:sending", args={"what": "send"})
+
+
+def test_a_purchase_whose_object_is_lost_is_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: a try without its object in the bucket is taken for unsent; only a lost object shows that."""
+    found = Observer._find_lost_request
+
+    async def trusting(self: Any, resource: Any, key: PurchaseKey, spec: Any, purchase: Purchase) -> dict[str, Any]:
+        if await SendObjects(self._storage).read(key, purchase.send_number) is None:
+            await self._ledger.withdraw(key, purchase.sent_by)
+            raise Conflict("sent again")
+        return await found(self, resource, key, spec, purchase)
+
+    verdict = rehearse(lost_reply(LOSE))
+    assert (verdict.violations, verdict.posts) == ((), 1), report(verdict)
+    monkeypatch.setattr(Observer, "_find_lost_request", trusting)
+    signatures = [{each.oracle for each in rehearse(lost_reply(*events)).violations} for events in ((LOSE,), ())]
+    assert "one POST per purchase" in signatures[0]
+    assert not signatures[1]

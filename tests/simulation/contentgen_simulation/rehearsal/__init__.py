@@ -30,7 +30,8 @@ Plan classes (functions of `generate.py`), with the plans of each in a run of 3,
 1,000 more, from seed 1,000,000 on, are of the policies' groups:
 
     awaiting 300              an approval by the field or the label: given, rejected, of another run, too early, in the
-                              manifest, with an edit; suspended, cancelled, deleted, applied again; crashes
+                              manifest, with an edit; suspended, cancelled, deleted, applied again; crashes; a price that
+                              changes, or can't be read
     expired 100               ttlSecondsAfterFinished ends while a request is open, at an edit, a rerun or a fault
     held_jobs 100             Jobs created suspended, suspended again while they run, and resumed, as Kueue does
     over_budget 100           a run waits with BudgetExceeded: suspended, resumed, cancelled, edited, deleted, applied
@@ -58,7 +59,7 @@ Oracles (`oracles.py`), each proven by planted violations (`PLANTED` in tests/un
     a budget is not exceeded            a purchase without a claim; a claim that is not compared with the limit;
                                         totals that are changed
     no payment without an approval      a requirement that is not read; an approval of another run that counts;
-                                        a wait that is left out; a dry run that is paid;
+                                        an approval of any price; a wait that is left out; a dry run that is paid;
                                         an approved run that is sent twice
     an expired resource leaves everything
                                         files that are deleted with it; a record that is deleted with it;

@@ -753,6 +753,7 @@ def queued(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
 VERDICTS = (
     "approve", "edit", "edit and approve", "wrong run", "early", "manifest", "suspend", "cancel", "delete", "reject",
     "reject later", "point", "deciding", "deciding", "paying", "line", "lost", "restart", "second", "deadline",
+    "price",
 )  # fmt: skip
 
 
@@ -817,6 +818,9 @@ def _failing(random: Random, plan: RehearsalPlan, what: str, at: float) -> Rehea
     """Plan in which something fails while a run waits, or after it was approved."""
     fault: dict[str, Any] = {"side": random.choice(("before", "after")), "action": random.choice(("crash", "error"))}
     match what:
+        case "price":
+            args = {"factor": random.choice((0.5, 1.5, 3.0)), "seconds": random.choice((0.0, 0.0, 900.0))}
+            return _with(plan, PlannedEvent("reprice", at, "phase:AwaitingApproval", args=args))
         case "point":
             return _with(plan, PlannedEvent("io", args=fault | {"anchor": "any", "nth": random.randrange(160)}))
         case "deciding":

@@ -139,8 +139,8 @@ class Actions:
         given = self._annotations[who]
         given.pop(other, None)
         value = str(run.get("number", 1) + offset)
-        if name == APPROVE_ANNOTATION:  # any amount: prices are constant
-            value += "-999"
+        if name == APPROVE_ANNOTATION:  # the amount that is shown, or any
+            value += f"-{(run.get('approval') or {}).get('amount') or 999}"
         given[name] = f"{value}-{self._verdicts}" if name in given else value
         given[APPROVED_BY_ANNOTATION] = "alice"
         self._variant[who] = self._variant[who] if variant is None else variant
@@ -328,6 +328,11 @@ class Actions:
     def provider_down(self, who: int, how: str, seconds: float) -> None:
         """Make the provider unavailable or let it refuse everything."""
         self._world.provider.down, self._world.provider.down_until = how, self._world.seconds + seconds
+
+    def reprice(self, who: int, factor: float, seconds: float) -> None:
+        """Multiply fal's prices, which can't be read for some time."""
+        provider = self._world.provider
+        provider.factor, provider.unpriced_until = factor, self._world.seconds + seconds
 
     def forget(self, who: int, seconds: float) -> None:
         """Let fal's queue answer for some time that it knows no request."""

@@ -91,7 +91,9 @@ class Oracles:
     _restores: int = 0  # of MongoDB, at the last write
     _events: set[tuple[str, int, str]] = field(default_factory=set)  # uid, run and event of notifications to expect
     _wanted: Counter[tuple[str, int, str, str]] = field(default_factory=Counter)  # the same with URLs
-    _approved: set[tuple[str, int, tuple[str, ...]]] = field(default_factory=set)  # uid, run and input
+    _approved: dict[tuple[str, int, tuple[str, ...]], int] = field(
+        default_factory=dict
+    )  # micro-dollars by uid, run, input
     _rejected: set[tuple[str, int]] = field(default_factory=set)  # uid and run
     _expired: dict[str, tuple[ResourceRef, set[str], set[str]]] = field(default_factory=dict)  # files and purchases
     _went_back: dict[str, int] = field(default_factory=dict)  # restores that set a phase back, by uid
@@ -161,7 +163,9 @@ class Oracles:
             value is not None and value.partition("-")[0] == str(number) and APPROVED_BY_ANNOTATION in annotations
         )
         if is_new and names_it and before["spec"] == spec and status.get("phase") == Phase.AWAITING_APPROVAL:
-            self._approved.add((before["metadata"]["uid"], number, group))
+            amount = micros_of(str(value).split("-")[1])  # no price of the plans is unknown
+            at = (before["metadata"]["uid"], number, group)
+            self._approved[at] = max(amount, self._approved.get(at, 0))
 
     def _is_approved(self, last: "Post") -> None:
         """Check a POST by what people did, and not by what the operator stored."""
@@ -179,6 +183,11 @@ class Oracles:
             others = sorted(run for uid, run, _ in self._approved if uid == last.ref.uid)
             detail = "another run or input is approved" if others else "none is approved"
             self.report("no payment without an approval", detail, f"{about}; approved: {others or 'none'}")
+        request = self.world.provider.requests.get(last.request_id or "")
+        mine = (last.ref.uid, last.group)
+        covered = [amount for (uid, _, group), amount in self._approved.items() if (uid, group) == mine]
+        if request is not None and covered and request.micros > max(covered):
+            self.report("no payment without an approval", "more than was approved", f"{about}: {request.micros}")
         if is_there and (last.ref.uid, last.run) in self._rejected:
             self.report("no payment without an approval", "it is rejected", about)
         paid = sum((each.ref.uid, each.run) == (last.ref.uid, last.run) for each in self.world.provider.posts)

@@ -10,7 +10,6 @@ from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.selection import DEFAULT
 from contentgen_operator.leader.election import LeaderTerm
 from contentgen_operator.leader.leadership import Leadership
-from contentgen_operator.providers.pricing import NoPrices
 from contentgen_operator.queues.fair_turns import PlaceLimits
 from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.state.observed import ResourceRef
@@ -45,7 +44,8 @@ class _Wiring(World):
         self.limits = PlaceLimits(overall=world.plan.places)
         self.caches: list[Cache] = []
         self.orphans: list[Orphans] = []
-        self.prices, self.names, self.selection = NoPrices(), LoraNames(), DEFAULT
+        prices: Any = world.provider
+        self.prices, self.names, self.selection = prices, LoraNames(), DEFAULT
         self.leadership = leadership
         self._world = world
 

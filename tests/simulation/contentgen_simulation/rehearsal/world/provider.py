@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 
-from contentgen_contract.resources.prices import PRICES, SECONDS, amount
+from contentgen_contract.resources.prices import PRICES, SECONDS, PriceLookup, amount
 from contentgen_operator.providers.assemblyai import AssemblyAI
 from contentgen_operator.providers.fal import Fal
 from contentgen_operator.state.observed import ResourceRef
@@ -103,6 +103,7 @@ class Post:
     input: Json
     at: float
     skew: float = 0.0  # seconds by which the operator's clock was off
+    factor: float = 1.0  # of fal's prices
     maybe_paid: bool = True
     request_id: str | None = None
 
@@ -169,7 +170,8 @@ def _micros(request: Request) -> int:
     price = PRICES[request.model]
     units = max(request.units, price.minimum)
     labels = price.speaker_labels_micros if request.input.get("speaker_labels") else 0
-    return amount(price.micros + labels, units / SECONDS.get(price.unit, 1))
+    factor = request.post.factor if request.provider == "fal" else 1.0
+    return amount(price.micros * factor + labels, units / SECONDS.get(price.unit, 1))
 
 
 class _Sent(NamedTuple):
@@ -190,6 +192,7 @@ class ProviderWorld:
     """Both providers. `down` is `unreachable`, `locked` (403 to everything) or an HTTP status, until `down_until`.
 
     Until `forgets_until`, fal's queue knows no request; until `foreign_until`, the keys are of a foreign account.
+    fal's prices are those of the built-in table times `factor`; until `unpriced_until`, they can't be read.
     """
 
     world: "RehearsalWorld"
@@ -200,6 +203,16 @@ class ProviderWorld:
     down_until: float = -1.0
     forgets_until: float = -1.0
     foreign_until: float = -1.0
+    factor: float = 1.0
+    unpriced_until: float = -1.0
+
+    async def price(self, model: str, account: str | None = None) -> PriceLookup:  # noqa: ARG002 - the protocol's signature
+        """fal's price of a model; none where it is the built-in one."""
+        listed, scaled = PRICES[model], self.factor != 1
+        price = listed.model_copy(update={"micros": listed.micros * self.factor}) if scaled else None
+        if self.world.seconds < self.unpriced_until:
+            return PriceLookup(problem="fal's prices can't be read")
+        return PriceLookup(price=price)
 
     @property
     def has_foreign_key(self) -> bool:
@@ -331,7 +344,7 @@ class ProviderWorld:
         assert ref is not None, "nothing is paid outside of a reconcile"
         run, group = self.world.run_of(ref), self.world.group_of(ref, given)
         now, skew = self.world.seconds, self.world.skew
-        post = Post(len(self.posts) + 1, ref, run, group, provider, account, given, now, skew)
+        post = Post(len(self.posts) + 1, ref, run, group, provider, account, given, now, skew, self.factor)
         self.posts.append(post)
         self.world.tell(f"POST {post.number} of {ref.namespace}/{ref.name}, run {run}: {group[-1]}")
         return post
