@@ -140,6 +140,36 @@ OF_POLICIES: tuple[Mutant, ...] = (
         ),
     ),
     *_of(
+        "act",
+        (
+            "same request: the bucket is not asked for lost purchases",
+            "await self._lost_equal(reservation, kept) or await self._marker_id(key, kept)",
+            "await self._marker_id(key, kept)",
+            f"{_SAME}_a_lost_ledger_pays_for_no_new_spelling",
+        ),
+        (
+            "same request: the bucket does not learn its content",
+            "for each in kept.content:",
+            "for each in ():",
+            f"{_SAME}_a_lost_ledger_pays_for_no_new_spelling",
+        ),
+        (
+            "same request: the bucket is asked for any seed",
+            "for each in reservation.asked if reservation.key.attempt == 1 else ():",
+            "for each in planned.content if reservation.key.attempt == 1 else ():",
+            f"{_SAME}_another_seed_is_bought_with_a_lost_ledger",
+        ),
+    ),
+    *_of(
+        "decide/decision",
+        (
+            "same request: a restored purchase is not used",
+            "same_request.adopt_restored(case) or purchase_missing(case)",
+            "purchase_missing(case)",
+            f"{_SAME}_a_lost_ledger_pays_for_no_new_spelling",
+        ),
+    ),
+    *_of(
         "decide/policies/approval",
         (
             "an approval counts before the status shows the wait",
