@@ -15,7 +15,7 @@ import yaml
 
 from contentgen_cluster.paths import REPO
 from contentgen_cluster.release import CommandFailed
-from contentgen_e2e.api_server import NAMESPACE, STORES, kubectl, run, sets
+from contentgen_e2e.api_server import NAMESPACE, STORES, kubectl, run, sets, until_crds_end
 
 TODAY = REPO / "charts/contentgen"
 Body = dict[str, Any]
@@ -90,7 +90,8 @@ def helm(request: pytest.FixtureRequest) -> Iterator[str]:
         run(program, "uninstall", "contentgen", "--namespace", NAMESPACE, "--no-hooks")
     names = crds()
     if names:
-        kubectl("delete", "crd", *names, PATIENCE)
+        kubectl("delete", "crd", *names, "--wait=false")
+        until_crds_end(names)
     wait_for_discovery()
 
 
@@ -210,7 +211,7 @@ def test_without_keep_the_crds_end_with_the_release(helm: str) -> None:
     store("lost")
     names = crds()
     run(helm, "uninstall", "contentgen", "--namespace", NAMESPACE, "--no-hooks")
-    kubectl("wait", "crd", *names, "--for=delete", PATIENCE)
+    until_crds_end(names)
     assert crds() == []
     wait_for_discovery()
     # The first where kubectl remembers that the group was served.

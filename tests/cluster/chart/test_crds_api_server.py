@@ -9,6 +9,7 @@ import os
 import secrets
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -133,12 +134,20 @@ def wait_until_served(api: client.ApiClient, names: list[str]) -> None:
 
 
 def wait_until_deleted(api: client.ApiClient, names: list[str]) -> None:
-    """Poll until the CRDs are gone: they stay, without Helm's ownership labels, while their instances are counted."""
+    """Poll until the CRDs are gone: they stay, without Helm's ownership labels, while their instances are counted.
+
+    A change wakes a cleanup that the API server has forgotten, as in `until_crds_end`.
+    """
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
-        if not {crd["metadata"]["name"] for crd in raw(api, "GET", CRDS)["items"]} & set(names):
+        left = {crd["metadata"]["name"] for crd in raw(api, "GET", CRDS)["items"]} & set(names)
+        if not left:
             return
         time.sleep(0.3)
+        for name in left:
+            change = {"metadata": {"annotations": {"contentgen.dev/retry": str(time.monotonic())}}}
+            with suppress(ApiException):  # it is gone meanwhile
+                raw(api, "PATCH", f"{CRDS}/{name}", change, **MERGE)
     pytest.fail(f"the API server still has {names}")
 
 

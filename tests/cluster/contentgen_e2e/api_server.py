@@ -2,6 +2,8 @@
 
 import json
 import subprocess
+import time
+from collections.abc import Collection
 from typing import Any
 
 from contentgen_cluster.paths import BIN
@@ -29,3 +31,26 @@ def kubectl(*arguments: str, given: dict[str, Any] | None = None) -> str:
 def sets(values: tuple[str, ...]) -> list[str]:
     """helm's options for these values."""
     return [part for value in values for part in ("--set", value)]
+
+
+def until_crds_end(names: Collection[str], seconds: float = 240) -> None:
+    """Wait until the CRDs are deleted. Raises TimeoutError.
+
+    Each is changed meanwhile: since Kubernetes 1.34 the API server may forget one whose cleanup it could not begin
+    ("storage is (re)initializing") until it looks at all CRDs again, every 5 minutes.
+    """
+    deadline = time.monotonic() + seconds
+    while left := set(names) & set(kubectl("get", "crd", "--output", "jsonpath={.items[*].metadata.name}").split()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"CRDs that stay: {', '.join(sorted(left))}")
+        time.sleep(0.5)
+        run_if_there("annotate", "crd", *sorted(left), "--overwrite", f"contentgen.dev/retry={time.monotonic()}")
+
+
+def run_if_there(*arguments: str) -> None:
+    """Run kubectl for objects that may be gone meanwhile. Raises CommandFailed for another cause."""
+    try:
+        kubectl(*arguments)
+    except CommandFailed as error:
+        if "NotFound" not in str(error):
+            raise
