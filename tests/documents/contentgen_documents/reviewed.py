@@ -246,6 +246,12 @@ STAND_INS = (
         "apply --dry-run=server -f examples/policies/",
         "tests/cluster/policies has the runs",
     ),
+    StandIn(
+        "apply --filename examples/policies/",
+        "apply --dry-run=server --filename examples/policies/",
+        "it would hold the payments of all tests",
+    ),
+    StandIn("contentbudget hold-payments", "contentbudget hold-payments --ignore-not-found", "it is not applied"),
     StandIn("--namespace argocd", "--namespace $NAMESPACE", "a ConfigMap like Argo CD's is there"),
     StandIn("http://localhost:5000", "$GATEWAY", _PORTS),
     StandIn("http://localhost:8000", "$SANDBOX", _PORTS),

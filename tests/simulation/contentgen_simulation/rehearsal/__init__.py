@@ -30,8 +30,8 @@ Plan classes (functions of `generate.py`), with the plans of each in a run of 3,
 1,000 more, from seed 1,000,000 on, are of the policies' groups:
 
     awaiting 300              an approval by the field or the label: given, rejected, of another run, too early, in the
-                              manifest, with an edit; suspended, cancelled, deleted, applied again; crashes; a price that
-                              changes, or can't be read
+                              manifest, with an edit; suspended, cancelled, deleted, applied again; crashes; a price
+                              that changes, or can't be read
     expired 100               ttlSecondsAfterFinished ends while a request is open, at an edit, a rerun or a fault
     held_jobs 100             Jobs created suspended, suspended again while they run, and resumed, as Kueue does
     over_budget 100           a run waits with BudgetExceeded: suspended, resumed, cancelled, edited, deleted, applied
