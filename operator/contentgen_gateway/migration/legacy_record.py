@@ -21,6 +21,7 @@ from contentgen_gateway.stores.record_types import wrong_values
 
 Document = dict[str, Any]
 _KINDS = {kind.record_type: kind for kind in Kind}
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +147,22 @@ def _model(version: LegacyVersion, at: str, files: _Files) -> Document:
         "s3Key": key,
         "sizeBytes": version.size_bytes,
         "previewUrl": files.address(f"{at}.previewUrl", version.preview_url, version.version),
-        "config": version.config or {},
+        "config": _without_queries(version.config or {}),
         "bytes": version.size_bytes or 0,
     }
+
+
+def _without_queries(value: Any) -> Any:
+    """The JSON value with scheme, host and path of each URL in it, such as `loras[].path`: a query may hold a token."""
+    match value:
+        case str() if _URL.fullmatch(value):
+            return strip_credentials(value)
+        case list():
+            return [_without_queries(each) for each in value]
+        case dict():
+            return {name: _without_queries(each) for name, each in value.items()}
+        case _:
+            return value
 
 
 def _pictures(old: LegacyDocument, version: LegacyVersion, at: str, files: _Files) -> Document:
@@ -202,7 +216,7 @@ def _record(old: LegacyDocument, versions: list[Document], target: ImportTarget)
         "namespace": target.namespace,
         "tenant": target.tenant,
         "name": None,
-        "config": old.config,
+        "config": _without_queries(old.config),
         "metadata": old.metadata.model_dump(mode="json", by_alias=True),
         "versions": versions,
         "status": status,

@@ -122,10 +122,17 @@ async def test_the_seeds_documents_are_found_as_if_they_were_made_here(world: Te
 
 
 async def test_nothing_signed_is_taken_over(world: TenantWorld) -> None:
-    await send(world, SEEDS)
-    kept = repr(list(world.database["jobs"].find({"imported": True})))
-    assert "X-Amz" not in kept
-    assert "token=" not in kept
+    signed = "https://civitai.com/api/download/models/7?token=secret"
+    config = {"prompt": "what? https://h/a", "loras": [{"path": signed}], "url": f"{signed}&X-Amz-Signature=a"}
+    picture = next(each for each in SEEDS if each["jobId"] == PICTURE)
+    await send(world, [*(each for each in SEEDS if each is not picture), copy(picture, config=config)])
+    kept = list(world.database["jobs"].find({"imported": True}))
+    assert "X-Amz" not in repr(kept)
+    assert "token=" not in repr(kept)
+    (made,) = [each["config"] for each in kept if each["jobId"] == PICTURE]
+    assert made == {"prompt": config["prompt"], "loras": [{"path": signed.partition("?")[0]}]} | {
+        "url": signed.partition("?")[0]
+    }
 
 
 async def test_twice_changes_nothing(world: TenantWorld) -> None:
