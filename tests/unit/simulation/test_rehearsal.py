@@ -406,6 +406,15 @@ def _lost_response_is_not_read(patch: pytest.MonkeyPatch) -> RehearsalPlan:
     return plan_of(IMAGES, PlannedEvent("lose_response", 1.0, "state:succeeded"))
 
 
+def test_a_lost_response_of_an_ended_run_is_fetched_by_its_advice() -> None:
+    lost = PlannedEvent("lose_response", 0.0, "state:succeeded")
+    collect = PlannedEvent("collect", 600.0, "state:succeeded")
+    plan = replace(plan_of(Kind.TRANSCRIPTION, lost, collect), takes=400.0)
+    verdict = rehearse(replace(plan, subjects=(replace(plan.subjects[0], options={"deadlineSeconds": 60}),)))
+    assert (verdict.violations, verdict.posts) == ((), 1), _report(verdict)
+    assert any("-> Completed" in line for line in verdict.story), _report(verdict)
+
+
 def _edit_is_lost(patch: pytest.MonkeyPatch) -> RehearsalPlan:
     patch.setattr(planning, "_after_end", lambda _case, _status, again: again)
     plan = plan_of(LORA, PlannedEvent("edit", 1.0, "phase:Preparing", args={"variant": 1}))

@@ -19,6 +19,7 @@ from contentgen_contract.names import (
     RESUBMIT_ANNOTATION,
     Kind,
     Phase,
+    Reason,
 )
 from contentgen_operator.state.observed import ResourceRef
 from contentgen_simulation.rehearsal.world.cluster import ref_of
@@ -90,12 +91,16 @@ class Actions:
 
     def resubmit(self, who: int) -> None:
         """Allow another payment, as the message of SubmissionUnknown says."""
-        body = self._world.body_of(who)
-        found = _TOKEN.search(str((body or {}).get("status", {}).get("message")))
+        body = self._world.body_of(who) or {}
+        found = _TOKEN.search(str(body.get("status", {}).get("message")))
         if found is None:
             return
         if self._annotations[who].get(RESUBMIT_ANNOTATION) != found[1]:
-            self._world.resubmitted[self._group_of(who, (body or {})["status"]["run"]["spec"])] += 1
+            status = body["status"]
+            groups = {self._group_of(who, status["run"]["spec"])}
+            if status["reason"] == Reason.STORES_DISAGREE:  # nothing was paid since, says the person: in no spelling
+                groups |= {each.group for each in self._world.provider.posts if each.ref.uid == body["metadata"]["uid"]}
+            self._world.resubmitted.update(groups)
         self._annotate(who, RESUBMIT_ANNOTATION, found[1])
 
     def adopt(self, who: int) -> None:
@@ -347,6 +352,7 @@ class Actions:
     def lose_response(self, who: int) -> None:
         """Delete the providers' responses from the bucket, as a lifecycle rule of somebody else does."""
         objects = self._world.bucket.objects
+        self._world.lost_responses = True
         for key in [each for each in objects if each.endswith("/response.json")]:
             dict.pop(objects, key)
 

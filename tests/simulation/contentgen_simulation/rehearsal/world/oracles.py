@@ -444,9 +444,10 @@ class Oracles:
             each for each in provider.posts if each.ref.uid == ref.uid and each.run == run.number and each.request_id
         ]
         requests = [provider.requests[each.request_id or ""] for each in mine]
-        requests += [each for each in self._adopted_attempts(ref, run) if each not in requests]
-        own = {found.id: found for found in requests}
         before = run.same_as is not None and run.same_as.purchase_id == run.purchase_id  # another run has paid
+        if not before:
+            requests += [each for each in self._adopted_attempts(ref, run) if each not in requests]
+        own = {found.id: found for found in requests}
         if run.request_id in provider.requests and status.reason not in _ADOPTED and not before:
             own[run.request_id or ""] = provider.requests[run.request_id or ""]
         bills = {format_dollars(sum(each.micros for each in found)) for found in (requests, own.values())}
@@ -737,6 +738,8 @@ class Oracles:
             return
         if body and status.get("phase") not in ("Completed", "Failed"):
             return
+        if self.world.lost_responses and status.get("reason") == Reason.DEADLINE_EXCEEDED:
+            return  # the provider keeps it, and `collect` reads it again
         text = (
             f"{request.id} of {request.post.ref.name} succeeded and is billed; {status.get('message') or 'no resource'}"
         )

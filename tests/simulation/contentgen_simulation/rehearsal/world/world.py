@@ -123,6 +123,7 @@ class RehearsalWorld:
         )
         self.asked: defaultdict[Group, set[str | None]] = defaultdict(set)
         self.resubmitted: Counter[Group] = Counter()
+        self.lost_responses = False
         self.rewound: set[str] = set()
         self.granted: defaultdict[str, set[str]] = defaultdict(lambda: {""})  # provider accounts, by namespace
         self.removed: set[str] = set()  # provider accounts that the installation lacks for a while
