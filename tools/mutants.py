@@ -155,8 +155,8 @@ OF_POLICIES: tuple[Mutant, ...] = (
         ),
         (
             "same request: the bucket is asked for any seed",
-            "for each in reservation.asked if reservation.key.attempt == 1 else ():",
-            "for each in planned.content if reservation.key.attempt == 1 else ():",
+            "for each in reservation.asked if key.attempt == 1 else ():",
+            "for each in planned.content if key.attempt == 1 else ():",
             f"{_SAME}_another_seed_is_bought_with_a_lost_ledger",
         ),
     ),

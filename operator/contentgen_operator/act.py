@@ -20,7 +20,7 @@ from pymongo.errors import PyMongoError
 from contentgen_contract.advice import given_up
 from contentgen_contract.advice.remedies import Facts
 from contentgen_contract.names import API_VERSION, FINALIZER, GIVEN_UP_LABEL, Stage
-from contentgen_contract.records import keys, ownership
+from contentgen_contract.records import ownership
 from contentgen_contract.records.ownership import Owner
 from contentgen_contract.records.tenancy import UNSCOPED
 from contentgen_contract.resources.status import JobRef, ResourceStatus, dump_status
@@ -414,7 +414,7 @@ class Actor:
         else:
             for each in kept.content:
                 self._leadership.check()
-                await self._storage.put_evidence(keys.content_object(key.request(each, kept), named), b"{}")
+                await self._storage.mark_content(key.request(each, kept), named)
         assert plan.status.run is not None  # noqa: S101 - a plan with a purchase has a run
         run = plan.status.run.model_copy(update={"purchase_id": named})
         return plan.model_copy(update={"status": plan.status.model_copy(update={"run": run})})
@@ -424,11 +424,10 @@ class Actor:
 
         A further attempt was allowed by the end of the one before it, or by a person, so the bucket is not asked.
         """
-        found = set[str]()
-        for each in reservation.asked if reservation.key.attempt == 1 else ():
-            prefix = keys.content_prefix(reservation.key.request(each, planned))
-            found.update(map(keys.purchase_of_content, await self._storage.evidence_keys(prefix, "")))
-        return min(await self._ledger.lost(frozenset(found), frozenset()), default=None) if found else None
+        key, found = reservation.key, frozenset[str]()
+        for each in reservation.asked if key.attempt == 1 else ():
+            found |= await self._storage.purchases_of_content(key.request(each, planned))
+        return min(await self._ledger.lost(found, frozenset()), default=None) if found else None
 
     async def _marker_id(self, key: PurchaseKey, planned: Purchase) -> str:
         """Purchase id of the bucket's marker. Markers under other scopes count too, because a restored database may

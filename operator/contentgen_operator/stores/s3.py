@@ -395,6 +395,15 @@ class Storage:
             return None
         return named if isinstance(named, str) and re.fullmatch(patterns.UID, named) else _UNREADABLE
 
+    async def mark_content(self, request: str, purchase_id: str) -> None:
+        """Create the object by which the purchase of a request is found by its content; nothing if it exists."""
+        await asyncio.to_thread(self._create, keys.content_object(request, purchase_id), b"{}")
+
+    async def purchases_of_content(self, request: str) -> frozenset[str]:
+        """Ids of the purchases of equal requests."""
+        found = await asyncio.to_thread(self._evidence_keys, keys.content_prefix(request), "")
+        return frozenset(map(keys.purchase_of_content, found))
+
     async def put_evidence(self, key: str, body: bytes) -> bool:
         """Create an object under keys.EVIDENCE by one attempt of about 2 s; False if it exists. Raises NotOwned."""
         return await asyncio.to_thread(self._create, _evidence(key), body, self._hurried)

@@ -109,8 +109,8 @@ OF_NO_OWNER = {"remove_temporary", "put_evidence", "evidence", "evidence_keys"}
 """Their keys have a prefix of the operator."""
 
 WITHOUT_A_KEY = {
-    "ensure_bucket", "require_bucket", "plain_url", "put_marker", "marker", "source_get", "old_versions",
-    "set_temporary_rules",
+    "ensure_bucket", "require_bucket", "plain_url", "put_marker", "marker", "mark_content", "purchases_of_content",
+    "source_get", "old_versions", "set_temporary_rules",
 }  # fmt: skip
 """`plain_url` signs nothing; markers hash their keys; `source_get` is of other buckets (test_sources.py);
 `old_versions` reads names only.

@@ -177,7 +177,7 @@ async def test_a_lease_lost_after_any_write_is_followed_by_compared_writes_only(
         if world.leadership.over:
             break
         await world.step(IMAGES)
-    compared = {"marker", "evidence", "run document", "finalizers", "status", "event"}  # or created only
+    compared = {"marker", "content", "evidence", "run document", "finalizers", "status", "event"}  # or created only
     noted = {"POST": {"claim"}, "job": {"job record"}}
     last, *others = world.writes.done[after - 1 :] or ["none"]
     assert {each for each in others if not each.startswith("move to ")} <= compared | noted.get(last, set())
