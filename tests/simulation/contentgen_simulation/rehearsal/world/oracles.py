@@ -261,7 +261,9 @@ class Oracles:
     # A budget is not exceeded
 
     def _within_budget(self) -> None:
-        """Check the bounds of all purchases that may be paid against the limit, by the ledger."""
+        """Check the bounds of all purchases that may be paid, and the bills of those that are settled, against the limit,
+        by the ledger.
+        """
         if not self.world.cluster.budgets or "mongo" in self.world.rewound:
             return
         limit = micros_of(self.world.cluster.budgets[0]["spec"]["limits"]["day"])
@@ -269,7 +271,8 @@ class Oracles:
         for each in self.world.database["ledger"].find({"state": {"$ne": "refused"}}):
             if (each["state"], each.get("step")) != ("intent", "planned"):
                 for window in each["budgets"] or ("none",):
-                    bounds[window] += each["boundMicros"] or 0
+                    bill = each.get("actualMicros")
+                    bounds[window] += bill if bill is not None else each["boundMicros"] or 0
         for window, micros in bounds.items():
             if micros > limit or window == "none":
                 detail = "a purchase without a claim" if window == "none" else "more than the limit"
