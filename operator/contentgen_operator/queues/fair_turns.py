@@ -135,12 +135,11 @@ class FairTurns:
         # `_head` needs that each rank is of a run that waits. The opposite, which an error in between leaves, is mended
         # by the next call.
         known = self._waiting.get(claimant.uid)
-        if known == claimant and self._is_in_line(claimant):
-            return
-        if known is not None:
+        if known is not None and known != claimant:
             self._remove(known, changed=known.namespace == claimant.namespace)
         self._waiting[claimant.uid] = claimant
-        insort(self._lines.setdefault((claimant.namespace, claimant.endpoint), []), claimant.rank)
+        if not self._is_in_line(claimant):
+            insort(self._lines.setdefault((claimant.namespace, claimant.endpoint), []), claimant.rank)
         self._endpoints.setdefault((claimant.namespace, claimant.pays_with), set()).add(claimant.endpoint)
         self._rotations.setdefault(claimant.pays_with, OrderedDict()).setdefault(claimant.namespace)
         self._common.setdefault(claimant.namespace)
@@ -211,7 +210,8 @@ class FairTurns:
         if claimant is None:
             return None
         for rotation in (self._common, self._rotations[claimant.pays_with]):
-            rotation.move_to_end(claimant.namespace)
+            if claimant.namespace in rotation:
+                rotation.move_to_end(claimant.namespace)
         self._remove(claimant)
         self.occupy(name_of(claimant.uid), Place(claimant.namespace, claimant.pays_with))
         return claimant

@@ -261,9 +261,7 @@ class Oracles:
     # A budget is not exceeded
 
     def _within_budget(self) -> None:
-        """Check the bounds of all purchases that may be paid, and the bills of those that are settled, against the limit,
-        by the ledger.
-        """
+        """Check the bounds of all purchases that may be paid, and the bills of settled ones, by the ledger."""
         if not self.world.cluster.budgets or "mongo" in self.world.rewound:
             return
         limit = micros_of(self.world.cluster.budgets[0]["spec"]["limits"]["day"])
@@ -443,10 +441,8 @@ class Oracles:
         if run is None:
             return
         provider = self.world.provider
-        mine = [
-            each for each in provider.posts if each.ref.uid == ref.uid and each.run == run.number and each.request_id
-        ]
-        requests = [provider.requests[each.request_id or ""] for each in mine]
+        mine = [each for each in provider.posts if each.ref.uid == ref.uid and each.run == run.number]
+        requests = [provider.requests[each.request_id or ""] for each in mine if self._is_owned(each)]
         before = run.same_as is not None and run.same_as.purchase_id == run.purchase_id  # another run has paid
         if not before:
             requests += [each for each in self._adopted_attempts(ref, run) if each not in requests]
@@ -465,6 +461,11 @@ class Oracles:
             if run.billed != billed and not unfinished:
                 text = f"{ref.name} run {run.number} says billed={run.billed}: {status.message}"
                 self.report("cost equals the bill", f"billed is {run.billed}, {status.reason}", text)
+
+    def _is_owned(self, post: "Post") -> bool:
+        """Whether a POST was accepted, and no other resource with the same input has its request."""
+        found = self.world.database["ledger"].find_one({"requestId": post.request_id})
+        return post.request_id is not None and (found is None or found["jobId"] == post.ref.uid)
 
     def _adopted_attempts(self, ref: ResourceRef, run: RunStatus) -> list["Request"]:
         """Requests of a run's earlier attempts that another resource sent and this one adopted."""
