@@ -23,7 +23,19 @@ _URL_END = re.compile(rb'["\s<>]')  # ends a URL in JSON
 _NAME = re.compile(rb'"([^"]*)"\s*:\s*$')
 _LONGEST_URL = 8192
 _LONGEST_NAME = 200
+_MOST_DIGITS = 64  # of an integer; Python refuses to read very long ones
 _buffered = 0
+
+
+def read_json(content: bytes) -> Any:
+    """JSON value, in which invalid UTF-8 is replaced and a very long integer stays a text. Raises ValueError,
+    RecursionError.
+    """
+    return json.loads(content.decode(json.detect_encoding(content), "replace"), parse_int=_integer)
+
+
+def _integer(digits: str) -> int | str:
+    return int(digits) if len(digits) <= _MOST_DIGITS else digits
 
 
 class TooManyAnswers(ValueError):
@@ -67,7 +79,7 @@ class AnswerFile:
     def status(self) -> str:
         """Status of a transcript; empty: none."""
         if self.size <= REPLY_BYTES:
-            given = json.loads(self.read()).get("status")
+            given = read_json(self.read()).get("status")
             return given if isinstance(given, str) else "" if given is None else ascii(given)
         with mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             found = _STATUS.search(content)
@@ -80,10 +92,10 @@ class AnswerFile:
         """
         try:
             if self.size <= REPLY_BYTES:
-                return json.loads(self.read()).get(name)
+                return read_json(self.read()).get(name)
             with mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 found = re.search(rb'"' + re.escape(name.encode()) + rb'"\s*:\s*(' + _VALUE + rb")", content)
-                return json.loads(found[1]) if found else None
+                return read_json(found[1]) if found else None
         except (ValueError, RecursionError):
             return None
 

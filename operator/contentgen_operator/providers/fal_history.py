@@ -4,7 +4,6 @@ The list is of one model, sorted by end, newest first, and shared by all users o
 the time by which `start` and `end` filter, so the time of the POST is compared here.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -13,6 +12,7 @@ from typing import Any
 import httpx
 
 from contentgen_operator.clock import parse_time, utc_now
+from contentgen_operator.providers.answers import read_json
 from contentgen_operator.providers.base import is_cursor, read_error, short_text
 from contentgen_operator.providers.limits import HISTORY_BYTES, ReplyTooLarge, reply_limit
 from contentgen_operator.state.provider_requests import (
@@ -171,7 +171,7 @@ class FalHistory:
             raise _TooLarge(str(error)) from error
         reply.raise_for_status()
         try:
-            page = json.loads(reply.content)
+            page = read_json(reply.content)
         except RecursionError as error:
             raise _TooLarge("the JSON is nested too deep") from error
         if not isinstance(page, dict) or not isinstance(page.get("items"), list):

@@ -5,7 +5,6 @@ Decisions use HTTP status, `type`, `code` and `loc` of the JSON, and fal's heade
 its words, because fal has no code for a locked account or a model without access. Neither side of that pays anything.
 """
 
-import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import httpx
 
 from contentgen_contract.texts import foreign_text
+from contentgen_operator.providers.answers import read_json
 from contentgen_operator.providers.base import (
     Blocked,
     Busy,
@@ -48,7 +48,7 @@ _INPUT = re.compile(
 def json_of(content: bytes) -> Any:
     """The JSON value; None if it is none, or nested too deeply."""
     try:
-        return json.loads(content)
+        return read_json(content)
     except (ValueError, RecursionError):
         return None
 

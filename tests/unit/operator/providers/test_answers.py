@@ -32,6 +32,7 @@ MIB = 1 << 20
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 MODEL = "fal-ai/flux-lora"
 STATUS, RESULT, TRANSCRIPT = f"/{MODEL}/requests/r1/status", f"/{MODEL}/requests/r1", "/v2/transcript/t1"
+HISTORY = "/v1/models/requests/by-endpoint"
 COMPLETED = b'{"status": "COMPLETED", "logs": null}'
 WORD = {"text": "word", "start": 1, "end": 2, "confidence": 0.9, "speaker": "A"}
 
@@ -50,6 +51,7 @@ class Server:
         self.replies: dict[str, bytes] = {}
         self.reply = b"{}"  # to all other paths
         self.code = 200
+        self.codes: dict[str, int] = {}  # by path
         self.headers: dict[str, str] = {}
         self.stored: list[int] = []
         outer = self
@@ -58,7 +60,7 @@ class Server:
             def do_GET(self) -> None:
                 self.rfile.read(int(self.headers.get("Content-Length") or 0))  # unread, it would reset the connection
                 content = outer.replies.get(self.path.split("?")[0], outer.reply)
-                self.send_response(outer.code)
+                self.send_response(outer.codes.get(self.path.split("?")[0], outer.code))
                 for name, value in ({"Content-Length": str(len(content))} | outer.headers).items():
                     self.send_header(name, value)
                 self.end_headers()
@@ -188,7 +190,7 @@ def submissions(fal: Fal, assemblyai: AssemblyAI) -> list[Coroutine[Any, Any, st
 async def test_other_replies_are_small(server: Server, fal: Fal, key: KeyFile) -> None:
     assemblyai = AssemblyAI(key, server.url)
     server.replies |= {STATUS: COMPLETED + b" " * MIB, f"/{MODEL}": b" " * 2 * MIB, "/v2/transcript": b" " * 5 * MIB}
-    server.replies["/v1/models/requests/by-endpoint"] = b" " * (5 * MIB)
+    server.replies[HISTORY] = b" " * (5 * MIB)
     with pytest.raises(Unavailable, match="more than 1048576 bytes"):
         await fal.poll(MODEL, "r1")
     search = Search(
@@ -253,6 +255,26 @@ async def test_the_text_of_a_refusal_is_read_in_each_encoding(
     for submission in submissions(fal, AssemblyAI(key, server.url)):
         with pytest.raises(Refused, match=r"answered 422: too many$"):
             await submission
+
+
+@pytest.mark.parametrize("odd", [b'"caf\xe9"', b'"\xed\xa0\x80"', b"9" * 5000, b"NaN"], ids=lambda odd: ascii(odd[:8]))
+async def test_a_side_field_that_python_cannot_read_costs_nothing(
+    server: Server, fal: Fal, key: KeyFile, odd: bytes
+) -> None:
+    """Invalid UTF-8, and an integer of more digits than Python reads."""
+    assemblyai, found = AssemblyAI(key, server.url), b'{"request_id": "r1", "status_code": 200, "json_output": {"a": 1}'
+    server.replies |= {f"/{MODEL}": b'{"request_id": "r1", "odd": ' + odd + b"}"}
+    server.replies |= {"/v2/transcript": b'{"id": "t1", "odd": ' + odd + b"}"}
+    assert await fal.submit(CALLS["fal"], at_once) == "r1"
+    assert await assemblyai.submit(CALLS["assemblyai"], at_once) == "t1"
+    server.replies |= {STATUS: b'{"status": "COMPLETED", "logs": ' + odd + b"}", RESULT: b'{"odd": ' + odd + b"}"}
+    server.replies |= {TRANSCRIPT: b'{"status": "completed", "text": "", "audio_duration": 9, "odd": ' + odd + b"}"}
+    views = [await fal.poll(MODEL, "r1"), await assemblyai.poll("", "t1")]
+    server.replies |= {STATUS: b'{"status": "NOT_FOUND"}', HISTORY: b'{"items": [%s, "odd": %s}]}' % (found, odd)}
+    server.codes[STATUS] = 404
+    views.append(await fal.poll(MODEL, "r1"))
+    assert [view.state for view in views] == [RequestState.SUCCEEDED] * 3
+    assert views[1].billable_units == 9
 
 
 BROKEN = [
