@@ -173,10 +173,10 @@ class Fal:
                 return await _succeeded(reply, error)
             await reply.aread()
         code = reply.status_code
-        if not error and _is_gone(reply):
-            return await self._kept(model, handle.request_id, GONE)
         if code in _NOT_ABOUT_THE_RESULT or reply.is_success or (code >= 500 and not error):
             raise read_error("fal", f"fal's result answered {code}", code)
+        if not error and _is_gone(reply):
+            return await self._kept(model, handle.request_id, GONE)
         return _failed(reply, error_text(reply) or error)
 
     async def _kept(self, model: str, request_id: str, otherwise: RequestView) -> RequestView:
@@ -343,8 +343,8 @@ def _request_id(reply: httpx.Response, model: str) -> str:
 
 
 def _is_gone(reply: httpx.Response) -> bool:
-    """True if fal has no result of a completed request: expired, deleted, or moved."""
-    return reply.is_redirect or reply.status_code in (404, 410)
+    """True if fal has no result of a completed request: expired, deleted or moved; or if a proxy's page refuses it."""
+    return reply.is_redirect or reply.status_code in (404, 410) or json_of(reply.content) is None
 
 
 def _is_unknown(reply: httpx.Response) -> bool:

@@ -364,7 +364,8 @@ async def test_fal_polls(fal: Fal, server: Server, status: Any, result: Any, sta
     assert len(server.seen) == 1 + (result is not None)
 
 
-GONE = [(code, {"detail": "expired"}) for code in (302, 307, 404, 410)]
+GONE: list[tuple[int, Any]] = [(code, {"detail": "expired"}) for code in (302, 307, 404, 410)]
+GONE += [(code, "<html>blocked by a proxy</html>") for code in (400, 404, 405, 407, 421, 451)]
 
 
 @pytest.mark.parametrize("result", GONE, ids=str)
