@@ -1,6 +1,7 @@
 """Users' URLs in records, API, ledger, status and logs: scheme, host and path, nothing else."""
 
 import json
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -118,3 +119,9 @@ def test_a_text_has_no_secret_of_a_url(url: str) -> None:
 )
 def test_only_scheme_host_and_path_of_a_url_are_kept(text: str, cut: str) -> None:
     assert bare_urls(text) == cut
+
+
+def test_a_text_of_question_marks_is_read_at_once() -> None:
+    start = monotonic()
+    assert foreign_text("a?" * 32_000) == "a?" * 300
+    assert monotonic() - start < 1, "the operator's only thread waits for it"
