@@ -55,8 +55,8 @@ def collect(context: StageContext) -> StageResult:
 
 def _read(response: dict[str, Any]) -> _WeightsAnswer:
     """Raises StageFailed if the answer names no weights."""
-    given = response.get("diffusers_lora_file", response.get("lora_file"))
-    weights = _url(given)
+    given = response.get("diffusers_lora_file")
+    weights = _url(given) or _url(response.get("lora_file"))
     if weights is None:
         raise StageFailed(
             Reason.RESULT_INVALID,

@@ -56,12 +56,11 @@ def _read(response: dict[str, Any]) -> _ParsedTranscript:
     """Raises StageFailed without the status `completed` and a text."""
     status, text = response.get("status"), response.get("text")
     side = answers.SideFacts()
-    items = _items(response, "words", side)
-    if not isinstance(text, str):
-        spoken = [each["text"] for each in items if isinstance(each.get("text"), str)]
-        if spoken:
-            side.notes.append(f"the text of the answer is {answers.shown(text)}; it is made of the words")
-            text = " ".join(spoken)
+    items, said = _items(response, "words", side), _items(response, "utterances", side)
+    if not isinstance(text, str) and (parts := items or said):
+        made_of = "words" if items else "utterances"
+        side.notes.append(f"the text of the answer is {answers.shown(text)}; it is made of the {made_of}")
+        text = " ".join(each["text"] for each in parts)
     if status != "completed" or not isinstance(text, str):
         raise StageFailed(
             Reason.RESULT_INVALID,
@@ -69,7 +68,7 @@ def _read(response: dict[str, Any]) -> _ParsedTranscript:
             f"{answers.shown(text)}",
         )
     words = _words(items, side)
-    utterances = _utterances(_items(response, "utterances", side), side)
+    utterances = _utterances(said, side)
     given = response.get("utterances")
     whole = isinstance(given, list) and len(given) == len(utterances)
     return _ParsedTranscript(

@@ -110,6 +110,7 @@ TALK = hostile.ANSWERS[SPEECH]
         ({"words": [None, *TALK["words"]]}, {"wordCount": 8}, "1 of 9 words can't be read"),
         ({"utterances": 5}, {"speakers": 2}, "utterances of the provider is 5"),
         ({"text": None}, {"wordCount": 8}, "it is made of the words"),
+        ({"text": None, "words": None}, {"wordCount": 8}, "it is made of the utterances"),
         ({"words": [{"text": "Hi", "start": -1, "end": "x"}]}, {"durationSeconds": 12.0}, "1 words have no times"),
     ],
 )
@@ -475,6 +476,13 @@ def test_weights_are_checked_as_by_the_library(tmp_path: Any, header: dict[str, 
     except NotSafetensors:
         found = None
     assert found == expected
+
+
+@pytest.mark.parametrize("odd", [None, {}, {"url": None}, 5])
+def test_weights_under_another_name(host: Host, odd: object) -> None:
+    host.replies["lora"] = (200, {}, WEIGHTS)
+    left = run(host, LORA, {"diffusers_lora_file": odd, "lora_file": {"url": "http://HOST/lora"}})
+    assert left.stored["model.safetensors"] == WEIGHTS
 
 
 @pytest.mark.parametrize(
