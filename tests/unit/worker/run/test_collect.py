@@ -321,6 +321,13 @@ def with_text(size: int) -> bytes:
     return picture(pnginfo=info)
 
 
+def with_chunk(name: bytes, content: bytes, checksum: int | None = None) -> bytes:
+    """GOOD with an optional chunk before its pixels."""
+    crc = zlib.crc32(name + content) if checksum is None else checksum
+    at = GOOD.index(b"IDAT") - 4
+    return GOOD[:at] + len(content).to_bytes(4) + name + content + crc.to_bytes(4) + GOOD[at:]
+
+
 C2PA = b"\x00\x00\x00\x28jumb\x00\x00\x00\x20jumdc2pa\x00\x11\x00\x10\x80\x00\x00\xaa\x008\x9bq\x03c2pa\x00"
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 DEEP = Image.fromarray(np.full((48, 64), 30_000, np.uint16))
@@ -346,6 +353,7 @@ FILES: dict[str, tuple[bytes, Any]] = {  # file, colour of its first pixel as JP
     "large text": (with_text(8_000_000), RED),
     "profile": (picture(icc_profile=PROFILE), RED),
     "broken profile": (picture(icc_profile=b"no profile"), RED),
+    "tiff with xmp as text": (picture(form="TIFF", tiffinfo={700: b"<x/>"}).replace(b"\xbc\2\1\0", b"\xbc\2\2\0"), RED),
     "broken exif": (picture(form="JPEG", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\xff"), RED),
 }  # fmt: skip
 
@@ -365,6 +373,20 @@ def test_what_a_viewer_opens_is_taken(host: Host, form: str, monkeypatch: pytest
             assert made.getpixel((0, 0)) == colour, name
         assert Image.open(io.BytesIO(left.stored[f"image_{number}_thumb.png"])).size == (64, 48), name
         assert left.facts["images"][number - 1]["black"] is False, name
+
+
+@pytest.mark.parametrize("form", ["png", "jpeg"])
+def test_broken_optional_chunks_of_a_png_cost_nothing(host: Host, form: str) -> None:
+    """Viewers ignore them, unlike Pillow."""
+    short = [with_chunk(name, b"") for name in (b"gAMA", b"pHYs", b"cHRM", b"sRGB", b"acTL")]
+    broken = [*short, with_chunk(b"tEXt", b"a\0b", checksum=0), with_chunk(b"zTXt", b"a\0\7b")]
+    left = collect(host, [*broken], form)
+    assert left.facts["missing"] == []
+    for number, content in enumerate(broken, 1):
+        if form == "png":
+            assert left.stored[f"image_{number}.png"] == content
+        else:
+            assert Image.open(io.BytesIO(left.stored[f"image_{number}.jpg"])).getpixel((0, 0)) == RED
 
 
 def test_marks_are_kept_or_named(host: Host) -> None:

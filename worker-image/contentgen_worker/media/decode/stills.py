@@ -34,6 +34,7 @@ _MEMORY_BYTES, _CPU_SECONDS = 1 << 30, 600
 _TEXT_BYTES = 128 << 20  # of a PNG's text entries, such as a workflow
 _PROFILE_BYTES = 4 << 20
 _JPEG_SEGMENT = 65_000
+_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _COLOUR_SPACES = {"RGB": b"RGB ", "RGBA": b"RGB ", "L": b"GRAY", "LA": b"GRAY"}  # in an ICC profile's header
 _C2PA = b"c2pa\x00\x11\x00\x10\x80\x00\x00\xaa\x008\x9bq"  # type of the box of Content Credentials
 # Pillow's names of the decoders of what viewers open, with the format that a file of it is.
@@ -136,6 +137,31 @@ def send_still(send: Callable[[object], None], conversion: Conversion) -> None:
 
 
 def _open_picture(file: BinaryIO, max_pixels: int) -> Image.Image:
+    """Decoded picture; of a PNG also if only optional chunks are broken, which viewers ignore. Raises Unsupported."""
+    try:
+        return _decoded(file, max_pixels)
+    except Unsupported:
+        if (needed := _needed_chunks(file)) is None:
+            raise
+        return _decoded(needed, max_pixels)
+
+
+def _needed_chunks(file: BinaryIO) -> BinaryIO | None:
+    """A PNG without its optional chunks except transparency; None: it is no PNG."""
+    file.seek(0)
+    if file.read(len(_PNG_MAGIC)) != _PNG_MAGIC:
+        return None
+    kept = io.BytesIO()
+    kept.write(_PNG_MAGIC)
+    while len(head := file.read(8)) == 8:
+        body = file.read(int.from_bytes(head[:4]) + 4)  # and a checksum
+        if head[4:5].isupper() or head[4:] == b"tRNS":
+            kept.write(head + body)
+    kept.seek(0)
+    return kept
+
+
+def _decoded(file: BinaryIO, max_pixels: int) -> Image.Image:
     """Decoded picture. The size is checked before decoding."""
     PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = _TEXT_BYTES, 2 * _TEXT_BYTES
     try:
@@ -147,6 +173,8 @@ def _open_picture(file: BinaryIO, max_pixels: int) -> Image.Image:
                 raise Unsupported(f"{size[0]}x{size[1]}, at most {max_pixels} pixels are allowed")
             if max(size) > _LARGEST_SIDE:
                 raise Unsupported(f"{size[0]}x{size[1]}, at most {_LARGEST_SIDE} pixels a side are allowed")
+            if not isinstance(image.info.get("xmp", b""), bytes):  # of a TIFF, where it may have any type
+                del image.info["xmp"]
             image.load()
             return image
     except MemoryError:
