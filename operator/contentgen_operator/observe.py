@@ -256,7 +256,7 @@ class Observer:
         """Purchase of the same provider request where the run's own key has none: by the key of a run that has used it,
         else by content once the inputs are known.
         """
-        if not same_request.is_searched(case, purchase):
+        if not same_request.is_searched(case, purchase) or await self._is_lost(case.run.purchase_id, purchase):
             return None
         if kinds.has_prepare(case.kind) and (found := await self._ledger.pointed(case.key)):
             return same_request.chosen(case, found)
@@ -266,6 +266,12 @@ class Observer:
         if not asked:
             return None
         return same_request.chosen(case, await self._ledger.same_requests(case.resource.tenant, case.key, asked))
+
+    async def _is_lost(self, named: str | None, purchase: Purchase | None) -> bool:
+        """True if the ledger lacks the purchase that a run names, which is not its own: see `Actor._lost_equal`."""
+        if named is None or (purchase is not None and purchase.purchase_id == named):
+            return False
+        return bool(await self._ledger.lost(frozenset({named}), frozenset()))
 
     async def _observe_purchase(self, case: DecisionInput, purchase: Purchase) -> dict[str, Any]:
         match purchase.state:

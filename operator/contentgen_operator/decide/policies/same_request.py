@@ -57,9 +57,12 @@ def adopt(case: DecisionInput) -> Plan | None:
 
 
 def adopt_restored(case: DecisionInput) -> Plan | None:
-    """The plan of a run that waited for a lost purchase of an equal request, once the ledger has it again."""
-    same = case.observed.same
-    return adopt(case) if same is not None and same.purchase.purchase_id == case.run.purchase_id else None
+    """The plan of a run that waited for a lost purchase of an equal request, once the ledger has it again. The run goes
+    on with the best purchase of the same, which may be a later one.
+    """
+    named, own = case.run.purchase_id, case.observed.purchase
+    anothers = named is not None and (own is None or own.purchase_id != named)
+    return adopt(case) if anothers else None
 
 
 def pointer(case: DecisionInput, purchase: Purchase | None) -> Pointer | None:

@@ -276,6 +276,36 @@ async def test_a_lost_ledger_pays_for_no_new_spelling(
     assert (status.reason, len(world.provider.posts)) == (Reason.ADOPTED_SAME_REQUEST, 1)
 
 
+SEVERAL: dict[str, tuple[Kind, dict[str, Any], list[dict[str, Any]], dict[str, Any]]] = {
+    "failed": (TRANSCRIPT, {"fails": {1}}, [SOUND | {"paidAttempts": 2}], heard(sha256=SHA)),
+    "refused": (TRANSCRIPT, {"refuses": Refused("no")}, [SOUND, heard(sha256=SHA)], heard(formats=["txt"])),
+    "seeds": (IMAGES, {}, [CAT, CAT | {"image": {"seed": 7}}], CAT | {"model": "fal-ai/flux-lora"}),
+}
+
+
+@pytest.mark.parametrize(("kind", "answers", "before", "after"), SEVERAL.values(), ids=SEVERAL)
+async def test_a_restored_ledger_has_several_purchases_of_the_same(
+    world: World, kind: Kind, answers: dict[str, Any], before: list[dict[str, Any]], after: dict[str, Any]
+) -> None:
+    """The run goes on with the best of them, whichever it waited for."""
+    for name, answer in answers.items():
+        setattr(world.provider, name, answer)
+    for spec in before:
+        await bought(world, kind, spec)
+        world.provider.refuses = None
+    await world.until_gone(kind)
+    posts, lost = len(world.provider.posts), list(world.database["ledger"].find())
+    assert len(lost) == 2
+    world.database["ledger"].delete_many({})
+    world.kube.apply(kind, after, OTHER)
+    for _ in range(20):
+        await world.step(kind)
+    assert world.status(kind).phase is Phase.SUBMISSION_UNKNOWN
+    world.database["ledger"].insert_many(lost)
+    status = await world.finish(kind)
+    assert (status.reason, len(world.provider.posts)) == (Reason.ADOPTED_SAME_REQUEST, posts)
+
+
 async def test_another_seed_is_bought_with_a_lost_ledger(world: World) -> None:
     await bought(world, IMAGES, CAT | {"image": {"seed": 1}})
     await world.until_gone(IMAGES)
