@@ -149,14 +149,14 @@ OF_POLICIES: tuple[Mutant, ...] = (
         ),
         (
             "same request: the bucket does not learn its content",
-            "for each in kept.content:",
+            "for each in key.requests(kept.content, kept):",
             "for each in ():",
             f"{_SAME}_a_lost_ledger_pays_for_no_new_spelling",
         ),
         (
             "same request: the bucket is asked for any seed",
-            "for each in reservation.asked if key.attempt == 1 else ():",
-            "for each in planned.content if key.attempt == 1 else ():",
+            "for each in key.requests(reservation.asked, planned) if key.attempt == 1 else ():",
+            "for each in key.requests(planned.content, planned) if key.attempt == 1 else ():",
             f"{_SAME}_another_seed_is_bought_with_a_lost_ledger",
         ),
     ),

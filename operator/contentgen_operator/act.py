@@ -412,9 +412,9 @@ class Actor:
             _log.error("the bucket knows purchase %s as %s, the ledger as %s: not paid", key, named, kept.purchase_id)
             await self._ledger.drop_planned(key, kept.purchase_id)
         else:
-            for each in kept.content:
+            for each in key.requests(kept.content, kept):
                 self._leadership.check()
-                await self._storage.mark_content(key.request(each, kept), named)
+                await self._storage.mark_content(each, named)
         assert plan.status.run is not None  # noqa: S101 - a plan with a purchase has a run
         run = plan.status.run.model_copy(update={"purchase_id": named})
         return plan.model_copy(update={"status": plan.status.model_copy(update={"run": run})})
@@ -425,8 +425,8 @@ class Actor:
         A further attempt was allowed by the end of the one before it, or by a person, so the bucket is not asked.
         """
         key, found = reservation.key, frozenset[str]()
-        for each in reservation.asked if key.attempt == 1 else ():
-            found |= await self._storage.purchases_of_content(key.request(each, planned))
+        for each in key.requests(reservation.asked, planned) if key.attempt == 1 else ():
+            found |= await self._storage.purchases_of_content(each)
         return min(await self._ledger.lost(found, frozenset()), default=None) if found else None
 
     async def _marker_id(self, key: PurchaseKey, planned: Purchase) -> str:

@@ -15,6 +15,7 @@ import time
 import uuid
 from collections.abc import Iterable
 from datetime import datetime
+from itertools import product
 from typing import Any
 
 from pydantic import Field
@@ -61,13 +62,15 @@ class PurchaseKey(Value):
         rerun = hashlib.sha256(self.rerun.encode()).hexdigest()[:16] if self.rerun is not None else "-"
         return f"{scoped(self.namespace, self.scope)}/{self.kind}/{self.name}/{self.run_hash}/{rerun}/{self.attempt}"
 
-    def request(self, content: str, purchase: "Purchase") -> str:
-        """Name of a request by a hash of its content, without spelling and attempt: equal requests of the tenant and
-        class share it.
+    def requests(self, contents: Iterable[str], purchase: "Purchase") -> tuple[str, ...]:
+        """Names of a request by hashes of its content, without spelling and attempt: equal requests of the tenant and
+        class share one. By the namespace's uid, as a restored ledger may lack its binding, and by the scope, which
+        another namespace or cluster may take over.
         """
-        place = scoped(self.namespace, purchase.namespace_uid or self.scope)
+        places = sorted({scoped(self.namespace, each) for each in (self.scope, purchase.namespace_uid)})
         rerun = str(self).split("/")[4]
-        return f"{purchase.operator_class}/{place}/{self.kind}/{self.name}/{rerun}/{content}"
+        place_names = (f"{purchase.operator_class}/{each}/{self.kind}/{self.name}/{rerun}" for each in places)
+        return tuple(f"{place}/{content}" for place, content in product(place_names, contents))
 
     @property
     def token(self) -> str:

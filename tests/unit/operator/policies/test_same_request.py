@@ -11,6 +11,7 @@ from contentgen_operator.providers.base import Refused
 from contentgen_operator.state.decision_input import Policy
 from contentgen_operator.state.observed import is_settled
 from contentgen_operator.state.provider_requests import GONE, RequestView
+from contentgen_simulation.tenancy import admin, mapped, rebuilt, recreated
 from contentgen_simulation.world import UID, World
 
 LORA, IMAGES, TRANSCRIPT = Kind.LORA_TRAINING, Kind.IMAGE_GENERATION, Kind.TRANSCRIPTION
@@ -304,6 +305,29 @@ async def test_a_restored_ledger_has_several_purchases_of_the_same(
     world.database["ledger"].insert_many(lost)
     status = await world.finish(kind)
     assert (status.reason, len(world.provider.posts)) == (Reason.ADOPTED_SAME_REQUEST, posts)
+
+
+@pytest.mark.parametrize("of", ["namespace", "cluster"])
+async def test_a_lost_ledger_pays_for_no_new_spelling_after_a_takeover(world: World, of: str) -> None:
+    """The purchase is of a namespace with another uid, which an administrator has mapped."""
+    await bought(world, IMAGES, CAT)
+    if of == "namespace":
+        await recreated(world)
+        await bought(world, IMAGES, CAT | {"prompt": "a dog"}, OTHER)  # binds the namespace
+        mapped(world)
+    else:
+        rebuilt(world)
+        world.kube.apply(IMAGES, CAT | {"prompt": "a dog"}, OTHER)
+        await world.step(IMAGES)
+        assert admin(world).confirm("another-cluster")
+        await world.finish(IMAGES)
+    await world.until_gone(IMAGES)
+    posts = len(world.provider.posts)
+    world.database["ledger"].delete_many({})
+    world.kube.apply(IMAGES, CAT | {"model": "fal-ai/flux-lora"}, UID.replace("a01", "a03"))
+    for _ in range(20):
+        await world.step(IMAGES)
+    assert (world.status(IMAGES).phase, len(world.provider.posts)) == (Phase.SUBMISSION_UNKNOWN, posts)
 
 
 async def test_another_seed_is_bought_with_a_lost_ledger(world: World) -> None:
