@@ -145,6 +145,10 @@ class Observer:
         """Fields of a purchase that was sent, or may have been."""
         if await self._is_superseded(case, purchase):
             return {"superseded": True}
+        if same_request.may_be_anothers(case, purchase) and (
+            found := await self._ledger.elsewhere(case.resource.tenant, case.key, purchase.purchase_id)
+        ):
+            return {"same": same_request.chosen(case, found)}
         return {} if purchase.abandoned else await self._observe_purchase(case, purchase)
 
     async def _observe_lora_image(self, case: DecisionInput, purchase: Purchase | None) -> dict[str, Any]:

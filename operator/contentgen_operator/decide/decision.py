@@ -173,7 +173,7 @@ def _plan_for_run(case: DecisionInput) -> Plan:
     if purchase.abandoned or case.observed.superseded:
         why = RESUBMITTED if purchase.abandoned else "its files are stored"
         return next_attempt(case, why, resubmitted=purchase.abandoned)
-    return _BY_STATE[purchase.state](case, purchase)
+    return same_request.adopt(case) or _BY_STATE[purchase.state](case, purchase)
 
 
 def _tenant_unconfirmed(case: DecisionInput) -> Plan:

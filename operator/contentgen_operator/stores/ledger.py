@@ -280,6 +280,12 @@ class Ledger:
         others = (each for each in found if str(each["_id"]).rpartition("/")[0] != own)
         return _same(each for each in others if str(each["_id"]).split("/")[4] == rerun)
 
+    async def elsewhere(self, tenant: Tenant, key: PurchaseKey, purchase_id: str) -> list[SamePurchase]:
+        """The purchase of this id under other keys of the tenant, class and name, if it may be paid."""
+        where = _of_tenant(tenant, key.namespace, key.kind, key.name) | self._class | {"purchaseId": purchase_id}
+        found = await asyncio.to_thread(lambda: list(self._collection.find(where)))
+        return _same(each for each in found if each["_id"] != str(key))
+
     async def pointed(self, key: PurchaseKey) -> list[SamePurchase]:
         """Purchases that an equal request of this key has used."""
         return await asyncio.to_thread(lambda: _same(self._collection.find({"alsoUnder": str(key)})))

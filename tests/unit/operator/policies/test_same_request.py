@@ -307,6 +307,24 @@ async def test_a_restored_ledger_has_several_purchases_of_the_same(
     assert (status.reason, len(world.provider.posts)) == (Reason.ADOPTED_SAME_REQUEST, posts)
 
 
+@pytest.mark.parametrize(("kind", "before", "after"), RESPELLED.values(), ids=RESPELLED)
+async def test_a_resource_that_waits_is_deleted_before_the_restore(
+    world: World, kind: Kind, before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    """Its deletion notes the lost purchase in the ledger, under a key of its own."""
+    await bought(world, kind, before)
+    await world.until_gone(kind)
+    lost = world.database["ledger"].find_one()
+    world.database["ledger"].delete_many({})
+    world.kube.apply(kind, after, OTHER)
+    for _ in range(20):
+        await world.step(kind)
+    await world.until_gone(kind)
+    world.database["ledger"].insert_one(lost)
+    status = await bought(world, kind, after, UID.replace("a01", "a03"))
+    assert (status.reason, len(world.provider.posts)) == (Reason.ADOPTED_SAME_REQUEST, 1)
+
+
 @pytest.mark.parametrize("of", ["namespace", "cluster"])
 async def test_a_lost_ledger_pays_for_no_new_spelling_after_a_takeover(world: World, of: str) -> None:
     """The purchase is of a namespace with another uid, which an administrator has mapped."""
