@@ -149,7 +149,7 @@ OF_POLICIES: tuple[Mutant, ...] = (
         ),
         (
             "same request: the bucket does not learn its content",
-            "for each in key.requests(kept.content, kept):",
+            "for each in key.requests(purchase.content, purchase):",
             "for each in ():",
             f"{_SAME}_a_lost_ledger_pays_for_no_new_spelling",
         ),

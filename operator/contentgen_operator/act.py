@@ -319,8 +319,14 @@ class Actor:
             await self._point(plan.pointer)
 
     async def _adopt(self, adoption: Adoption) -> None:
-        """Raises Conflict if the purchase was adopted or discarded since it was observed."""
+        """Mark the content of a purchase of another class for this one first: a restored MongoDB may lack it.
+
+        Raises Conflict if the purchase was adopted or discarded since it was observed.
+        """
         purchase = adoption.purchase
+        if purchase.operator_class != self._ledger.operator_class:
+            taken = purchase.model_copy(update={"operator_class": self._ledger.operator_class})
+            await self._mark_content(adoption.key, taken)
         if not await self._ledger.adopt(adoption.key, purchase, adoption.job_id, adoption.tenant):
             kept = await self._ledger.get(adoption.key)
             _log.warning(
@@ -412,12 +418,15 @@ class Actor:
             _log.error("the bucket knows purchase %s as %s, the ledger as %s: not paid", key, named, kept.purchase_id)
             await self._ledger.drop_planned(key, kept.purchase_id)
         else:
-            for each in key.requests(kept.content, kept):
-                self._leadership.check()
-                await self._storage.mark_content(each, named)
+            await self._mark_content(key, kept)
         assert plan.status.run is not None  # noqa: S101 - a plan with a purchase has a run
         run = plan.status.run.model_copy(update={"purchase_id": named})
         return plan.model_copy(update={"status": plan.status.model_copy(update={"run": run})})
+
+    async def _mark_content(self, key: PurchaseKey, purchase: Purchase) -> None:
+        for each in key.requests(purchase.content, purchase):
+            self._leadership.check()
+            await self._storage.mark_content(each, purchase.purchase_id)
 
     async def _lost_equal(self, reservation: Reservation, planned: Purchase) -> str | None:
         """Id of a purchase of an equal request, of any spelling, that the bucket has and the ledger lacks; None: none.

@@ -1,5 +1,6 @@
 """Edits that leave the provider's request unchanged pay nothing (decision 0039)."""
 
+import dataclasses
 import random
 from typing import Any
 
@@ -325,11 +326,17 @@ async def test_a_resource_that_waits_is_deleted_before_the_restore(
     assert (status.reason, len(world.provider.posts)) == (Reason.ADOPTED_SAME_REQUEST, 1)
 
 
-@pytest.mark.parametrize("of", ["namespace", "cluster"])
+@pytest.mark.parametrize("of", ["namespace", "cluster", "class"])
 async def test_a_lost_ledger_pays_for_no_new_spelling_after_a_takeover(world: World, of: str) -> None:
-    """The purchase is of a namespace with another uid, which an administrator has mapped."""
+    """The purchase is of a namespace with another uid, which an administrator has mapped, or of another class."""
     await bought(world, IMAGES, CAT)
-    if of == "namespace":
+    mine = {"operatorClass": "b"} if of == "class" else {}
+    if of == "class":
+        await world.until_gone(IMAGES)
+        world.selection = dataclasses.replace(world.selection, operator_class="b")
+        world.restart()
+        assert (await bought(world, IMAGES, CAT | mine, OTHER)).reason == Reason.ADOPTED_FINISHED_RUN
+    elif of == "namespace":
         await recreated(world)
         await bought(world, IMAGES, CAT | {"prompt": "a dog"}, OTHER)  # binds the namespace
         mapped(world)
@@ -342,7 +349,7 @@ async def test_a_lost_ledger_pays_for_no_new_spelling_after_a_takeover(world: Wo
     await world.until_gone(IMAGES)
     posts = len(world.provider.posts)
     world.database["ledger"].delete_many({})
-    world.kube.apply(IMAGES, CAT | {"model": "fal-ai/flux-lora"}, UID.replace("a01", "a03"))
+    world.kube.apply(IMAGES, CAT | {"model": "fal-ai/flux-lora"} | mine, UID.replace("a01", "a03"))
     for _ in range(20):
         await world.step(IMAGES)
     assert (world.status(IMAGES).phase, len(world.provider.posts)) == (Phase.SUBMISSION_UNKNOWN, posts)
