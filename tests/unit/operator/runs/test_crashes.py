@@ -86,7 +86,7 @@ async def story(monkeypatch: pytest.MonkeyPatch, kind: Kind, writes: Writes) -> 
     return world, world.kube.resources[kind, "it"]["status"]
 
 
-WRITES: dict[Kind, int] = {Kind.LORA_TRAINING: 40, Kind.IMAGE_GENERATION: 31, Kind.TRANSCRIPTION: 40}
+WRITES: dict[Kind, int] = {Kind.LORA_TRAINING: 41, Kind.IMAGE_GENERATION: 33, Kind.TRANSCRIPTION: 41}
 
 
 @pytest.mark.parametrize("kind", Kind)
