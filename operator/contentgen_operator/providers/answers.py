@@ -20,9 +20,8 @@ _STATUS = re.compile(rb'"status"\s*:\s*"(queued|processing|completed|error)"')
 _VALUE = rb'true|false|null|-?[0-9][0-9.eE+-]{0,30}|"(?:[^"\\]|\\.){0,8192}"|\[[^\[\]{}]{0,8192}\]'
 _SIGNATURE = re.compile(rb"(?:X-Amz-(?:Signature|Credential)|AWSAccessKeyId)=", re.IGNORECASE)  # of AWS, version 4 or 2
 _URL_END = re.compile(rb'["\s<>]')  # ends a URL in JSON
-_NAME = re.compile(rb'"([^"]*)"\s*:\s*$')
+_NAME = re.compile(rb'"([^"]*)"\s*:\s*(?:\[[^\[\]{}]*)?$')  # of a string, or of the list of strings that it is in
 _LONGEST_URL = 8192
-_LONGEST_NAME = 200
 _MOST_DIGITS = 64  # of an integer; Python refuses to read very long ones
 _buffered = 0
 
@@ -150,9 +149,9 @@ def _cut_queries(content: bytearray | mmap.mmap, needed: frozenset[str]) -> None
 
 
 def _json_name_at(content: bytearray | mmap.mmap, inside: int) -> str:
-    """Name of the JSON field whose string contains a position; empty: none."""
+    """Name of the JSON field whose string, or list of strings, contains a position; empty: none."""
     start = content.rfind(b'"', max(inside - _LONGEST_URL, 0), inside)
-    name = _NAME.search(bytes(content[max(start - _LONGEST_NAME, 0) : start])) if start > 0 else None
+    name = _NAME.search(bytes(content[max(start - _LONGEST_URL, 0) : start])) if start > 0 else None
     return name[1].decode(errors="replace") if name else ""
 
 

@@ -68,6 +68,8 @@ _EXPECTED = {
 
 
 # The prepared file that is sent.
+# Fields of a provider's answer with a URL that is fetched; a file may also be given as its URL alone.
+_FETCHED = frozenset({"url", "images", "diffusers_lora_file", "lora_file", "config_file"})
 _SENT = {Kind.LORA_TRAINING: "dataset.zip", Kind.TRANSCRIPTION: _SOUND}
 
 
@@ -101,7 +103,7 @@ def has_prepare(kind: Kind) -> bool:
 
 def fetched_url_names(kind: Kind) -> frozenset[str]:
     """Names of JSON fields with URLs that the collect stage fetches from the provider's answer."""
-    return frozenset() if kind is Kind.TRANSCRIPTION else frozenset({"url"})
+    return frozenset() if kind is Kind.TRANSCRIPTION else _FETCHED
 
 
 def provider_of(kind: Kind) -> str:

@@ -398,12 +398,14 @@ def test_signatures_are_cut_and_nothing_else_is_changed(padding: str) -> None:
         "text": f'it said "{SIGNED}" and {SIGNED} then',
         "slash": SIGNED + "\\",
         "nested": [{"url": SIGNED, "other": SIGNED}],
+        "images": [SIGNED, "x", SIGNED],
+        "others": [SIGNED, "x"],
         "plain": plain,
         "words": "X-Amz-Signature= is no URL",
     }
     answer = AnswerFile.of(document)
     size = answer.size
-    answer.cut_signatures(frozenset({"url"}))
+    answer.cut_signatures(frozenset({"url", "images"}))
     assert len(answer.read()) == size
     cut = json.loads(answer.read())
     bare = SIGNED.partition("?")[0]
@@ -412,4 +414,5 @@ def test_signatures_are_cut_and_nothing_else_is_changed(padding: str) -> None:
     assert cut["old"] == "https://s3.example/b/k"
     assert cut["text"].split() == ["it", "said", f'"{bare}', '"', "and", bare, "then"]
     assert cut["nested"][0]["url"] == SIGNED
+    assert (cut["images"], cut["others"]) == ([SIGNED, "x", SIGNED], [bare, "x"])
     assert (cut["plain"], cut["words"], cut["padding"]) == (plain, document["words"], padding)
