@@ -6,7 +6,7 @@ its words, because fal has no code for a locked account or a model without acces
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import httpx
@@ -33,6 +33,7 @@ _ECHOES = ("input", "ctx", "url", "docs_url", "request_id", "loc")  # neither a 
 _CODES = ("type", "code", "error_type", "error_code")
 _UNREAD = "file_download_error"  # fal could not fetch a file of the input
 _INPUT_CODE = re.compile(r"policy|moderat|safety|nsfw|content|model|input|prompt|value|param", re.IGNORECASE)
+_CODE_BREAK = re.compile(r"_|(?<=[a-z])(?=[A-Z])")  # between the words of a code
 _ACCOUNT = re.compile(
     r"\b(api[ _-]?keys?|keys?|credentials?|(un)?authori[sz]\w*|authentic\w*|accounts?|balance|billing|"
     r"payments?|credits?|locked|suspended|quota|subscription|top[ -]?up)\b|authorization|authentication",
@@ -120,18 +121,28 @@ def _forbidden(provider: str, text: str, document: Any, headers: httpx.Headers) 
     if not isinstance(document, dict | list):  # a page of a proxy or a firewall
         return Blocked(text)
     entries = list(_entries(document))
-    codes = [*_codes(entries), headers.get("x-fal-error-type", "")]
-    if any(map(_INPUT_CODE.search, codes)) or any(_is_of_input(each.get("loc")) for each in entries):
+    if any(_is_of_input(each.get("loc")) for each in entries):
         return Refused(text)
+    codes = [*_codes(each for each in entries if not _is_of_header(each.get("loc")))]
+    codes.append(headers.get("x-fal-error-type", ""))
     words = foreign_text(said(document))
-    if _ACCOUNT.search(words) or any(map(_ACCOUNT.search, codes)):
+    if any(_ACCOUNT.search(_CODE_BREAK.sub(" ", each)) for each in codes):
+        return KeyRefused(provider, text)
+    if any(map(_INPUT_CODE.search, codes)):
+        return Refused(text)
+    if _ACCOUNT.search(words):
         return KeyRefused(provider, text)
     return Refused(text) if _INPUT.search(words) else Blocked(text)
 
 
 def _is_of_input(loc: Any) -> bool:
     parts = loc if isinstance(loc, list) else [loc] if isinstance(loc, str) else []
-    return bool(parts) and parts not in (["body"], [""]) and parts[0] not in ("header", "headers")
+    return bool(parts) and parts not in (["body"], [""]) and not _is_of_header(loc)
+
+
+def _is_of_header(loc: Any) -> bool:
+    first = loc[0] if isinstance(loc, list) and loc else loc
+    return first in ("header", "headers")
 
 
 def may_pass(document: Any, headers: httpx.Headers | None = None) -> bool:
@@ -152,7 +163,7 @@ def is_repeatable(code: int, document: Any, headers: httpx.Headers | None = None
     return not 400 <= code < 500 or code in MAYBE_TAKEN or may_pass(document, headers)
 
 
-def _codes(entries: list[dict[str, Any]]) -> list[str]:
+def _codes(entries: Iterable[dict[str, Any]]) -> list[str]:
     given = (each.get(name) for each in entries for name in _CODES)
     return [each for each in given if isinstance(each, str)]
 
