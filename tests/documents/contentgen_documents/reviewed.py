@@ -306,6 +306,7 @@ STAND_INS = (
     StandIn("patch secret", "patch --dry-run=server secret", _UNCHANGED),
     StandIn("kubectl patch --namespace", "kubectl patch --dry-run=server --namespace", _UNCHANGED),
     StandIn("kubectl delete", "kubectl delete --dry-run=server", _UNCHANGED),
+    StandIn("kubectl annotate crd", "kubectl annotate --dry-run=server crd", _UNCHANGED),
     StandIn("scale deploy/contentgen", "scale --dry-run=server deploy/contentgen", _UNCHANGED),
 )
 """Substitutes in the order of their application; each applies to the result of the earlier ones."""
