@@ -138,6 +138,8 @@ def test_everything_of_our_specs_can_be_said(kind: Kind) -> None:
         ("/api/images/generate", {"inputs": {"prompt": "x", "loras": [{"path": "s3://b/k"}]}}, "loras.0.path"),
         ("/api/images/generate", {"inputs": {"prompt": "x", "loras": [{"path": "https://h/a.ckpt"}]}}, "a pickle"),
         ("/api/images/generate", {"inputs": {"prompt": "x", "loras": [{"path": "https://hf.co/a/b"}]}}, "resolve/main"),
+        ("/api/images/generate", {"inputs": {"prompt": "x", "loras": [{"path": "https://h", "scale": True}]}}, "scale"),
+        ("/api/lora/train", {"learningRate": True}, "learningRate"),
         ("/api/transcribe", {"url": "https://h/x"}, "exactly one of audioUrl"),
         ("/api/transcribe", {"options": {"formats": []}}, "options.formats"),
     ],
