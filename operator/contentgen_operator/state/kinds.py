@@ -67,9 +67,9 @@ _EXPECTED = {
 }
 
 
-# The prepared file that is sent.
 # Fields of a provider's answer with a URL that is fetched; a file may also be given as its URL alone.
 _FETCHED = frozenset({"url", "images", "diffusers_lora_file", "lora_file", "config_file"})
+# The prepared file that is sent.
 _SENT = {Kind.LORA_TRAINING: "dataset.zip", Kind.TRANSCRIPTION: _SOUND}
 
 

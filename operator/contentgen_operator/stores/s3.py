@@ -400,9 +400,12 @@ class Storage:
         await asyncio.to_thread(self._create, keys.content_object(request, purchase_id), b"{}")
 
     async def purchases_of_content(self, request: str) -> frozenset[str]:
-        """Ids of the purchases of equal requests."""
+        """Ids of the purchases of equal requests; `_UNREADABLE` for a malformed one, as of a marker."""
         found = await asyncio.to_thread(self._evidence_keys, keys.content_prefix(request), "")
-        return frozenset(map(keys.purchase_of_content, found))
+        return frozenset(
+            named if re.fullmatch(patterns.UID, named) else _UNREADABLE
+            for named in map(keys.purchase_of_content, found)
+        )
 
     async def put_evidence(self, key: str, body: bytes) -> bool:
         """Create an object under keys.EVIDENCE by one attempt of about 2 s; False if it exists. Raises NotOwned."""

@@ -260,18 +260,24 @@ RESPELLED: dict[str, tuple[Kind, dict[str, Any], dict[str, Any]]] = {
 }
 
 
+async def lose_ledger(world: World, kind: Kind, after: dict[str, Any]) -> list[dict[str, Any]]:
+    """Delete the resource and the ledger, and apply another one; returns the lost documents."""
+    await world.until_gone(kind)
+    lost = list(world.database["ledger"].find())
+    world.database["ledger"].delete_many({})
+    world.kube.apply(kind, after, OTHER)
+    for _ in range(20):
+        await world.step(kind)
+    return lost
+
+
 @pytest.mark.parametrize(("kind", "before", "after"), RESPELLED.values(), ids=RESPELLED)
 async def test_a_lost_ledger_pays_for_no_new_spelling(
     world: World, kind: Kind, before: dict[str, Any], after: dict[str, Any]
 ) -> None:
     """The bucket has the content of the purchase; once the ledger is restored, the run goes on with it."""
     await bought(world, kind, before)
-    await world.until_gone(kind)
-    lost = world.database["ledger"].find_one()
-    world.database["ledger"].delete_many({})
-    world.kube.apply(kind, after, OTHER)
-    for _ in range(20):
-        await world.step(kind)
+    (lost,) = await lose_ledger(world, kind, after)
     assert (world.status(kind).phase, len(world.provider.posts)) == (Phase.SUBMISSION_UNKNOWN, 1)
     world.database["ledger"].insert_one(lost)
     status = await world.finish(kind)
@@ -295,13 +301,8 @@ async def test_a_restored_ledger_has_several_purchases_of_the_same(
     for spec in before:
         await bought(world, kind, spec)
         world.provider.refuses = None
-    await world.until_gone(kind)
-    posts, lost = len(world.provider.posts), list(world.database["ledger"].find())
+    posts, lost = len(world.provider.posts), await lose_ledger(world, kind, after)
     assert len(lost) == 2
-    world.database["ledger"].delete_many({})
-    world.kube.apply(kind, after, OTHER)
-    for _ in range(20):
-        await world.step(kind)
     assert world.status(kind).phase is Phase.SUBMISSION_UNKNOWN
     world.database["ledger"].insert_many(lost)
     status = await world.finish(kind)
@@ -314,12 +315,7 @@ async def test_a_resource_that_waits_is_deleted_before_the_restore(
 ) -> None:
     """Its deletion notes the lost purchase in the ledger, under a key of its own."""
     await bought(world, kind, before)
-    await world.until_gone(kind)
-    lost = world.database["ledger"].find_one()
-    world.database["ledger"].delete_many({})
-    world.kube.apply(kind, after, OTHER)
-    for _ in range(20):
-        await world.step(kind)
+    (lost,) = await lose_ledger(world, kind, after)
     await world.until_gone(kind)
     world.database["ledger"].insert_one(lost)
     status = await bought(world, kind, after, UID.replace("a01", "a03"))

@@ -221,6 +221,8 @@ async def test_purchases_are_found_by_their_content(storage: Storage) -> None:
         await storage.mark_content(request, purchase_id)
     found = [await storage.purchases_of_content(each) for each in ("one", "two", "three")]
     assert found == [{"a", "b"}, {"c"}, set()]
+    await storage.put_evidence(f"{keys.content_prefix('three')}{{odd}}.json", b"{}")
+    assert await storage.purchases_of_content("three") == {"unreadable"}
 
 
 async def test_evidence_is_created_once_and_listed_in_order(storage: Storage) -> None:

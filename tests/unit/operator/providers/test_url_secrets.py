@@ -1,11 +1,11 @@
 """Users' URLs in records, API, ledger, status and logs: scheme, host and path, nothing else."""
 
 import json
-from time import monotonic
 from typing import Any
 
 import pytest
 
+from contentgen_contract import texts
 from contentgen_contract.names import Kind, Phase
 from contentgen_contract.records.record import config_fields, source_fields
 from contentgen_contract.resources.spec import parse_spec
@@ -121,7 +121,7 @@ def test_only_scheme_host_and_path_of_a_url_are_kept(text: str, cut: str) -> Non
     assert bare_urls(text) == cut
 
 
-def test_a_text_of_question_marks_is_read_at_once() -> None:
-    start = monotonic()
-    assert foreign_text("a?" * 32_000) == "a?" * 300
-    assert monotonic() - start < 1, "the operator's only thread waits for it"
+def test_a_text_of_question_marks_is_read_once() -> None:
+    """One match for the whole text: a pattern that starts anew at each mark takes quadratic time."""
+    assert len(texts._QUERY.findall("a?" * 100)) == 1
+    assert foreign_text("a?" * 1000) == "a?" * 300

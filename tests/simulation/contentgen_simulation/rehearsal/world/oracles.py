@@ -91,9 +91,8 @@ class Oracles:
     _restores: int = 0  # of MongoDB, at the last write
     _events: set[tuple[str, int, str]] = field(default_factory=set)  # uid, run and event of notifications to expect
     _wanted: Counter[tuple[str, int, str, str]] = field(default_factory=Counter)  # the same with URLs
-    _approved: dict[tuple[str, int, tuple[str, ...]], int] = field(
-        default_factory=dict
-    )  # micro-dollars by uid, run, input
+    # Micro-dollars by uid, run and input.
+    _approved: dict[tuple[str, int, tuple[str, ...]], int] = field(default_factory=dict)
     _rejected: set[tuple[str, int]] = field(default_factory=set)  # uid and run
     _expired: dict[str, tuple[ResourceRef, set[str], set[str]]] = field(default_factory=dict)  # files and purchases
     _went_back: dict[str, int] = field(default_factory=dict)  # restores that set a phase back, by uid
