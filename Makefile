@@ -59,11 +59,15 @@ test: .venv/.ready ## every test that needs neither root nor a cluster; lists wh
 check: .venv/.ready ## before each commit: lint, types, unit tests but for the campaigns, 3 minutes; no cluster
 	@$(MAKE) -j2 --output-sync=target lint test-unit UNIT="$(CAMPAIGNS:%=--ignore=tests/unit/%)"
 
-# Suites that go through many plans, crash points or generated inputs: a third of the unit tests' time. `make test` has them.
+# Suites of many plans, crash points, generated inputs, videos or connections: half of the unit tests' time. `make test` has them.
 CAMPAIGNS = bench/test_unseen.py contract/test_advice.py gateway/auth/test_hostile.py gateway/auth/test_tenants.py \
 	operator/installations/test_fencing.py operator/payment/test_lost_replies.py \
+	operator/payment/test_purchases.py operator/payment/test_unknown_requests.py \
 	operator/policies/test_budgets_at_once.py operator/policies/test_budgets_of_lost_requests.py \
-	operator/runs/test_crashes.py operator/runs/test_run_documents.py simulation
+	operator/runs/test_crashes.py operator/runs/test_outcome_swap.py operator/runs/test_run_documents.py \
+	operator/worker_api/test_worker_api_http.py operator/worker_api/test_worker_api_tls.py simulation \
+	tooling/test_images.py try/api_server/test_watches.py worker/media/test_adaptive.py worker/media/test_engine.py \
+	worker/media/test_isolation.py worker/media/test_pyscenedetect.py
 
 .PHONY: format
 format: .venv/.ready ## sort imports, format, and fix what ruff can fix
