@@ -30,7 +30,7 @@ from contentgen_worker.media.select.picture import EncodedPicture, PictureSettin
 from contentgen_worker.media.select.quality import Scores
 from contentgen_worker.media.select.similarity import Thumbnail
 from contentgen_worker.media.shots.analysis import ChosenFrame, SegmentProgress, SegmentResult, Task
-from contentgen_worker.media.shots.best import FrameQuota
+from contentgen_worker.media.shots.best import FramePlan
 from contentgen_worker.media.shots.boundaries import Boundary, BoundaryKind, ThumbnailBuffer
 from contentgen_worker.media.worker_pool import WorkerPool
 
@@ -49,8 +49,8 @@ MESSAGES: tuple[tuple[str, object], ...] = (
     ("Message", Recording(10.0, 640, 360, "h264", "aac", 25.0)),
     ("Message", SegmentProgress(0, 4.0)),
     ("Message", ChosenFrame(1.5, EncodedPicture(b"\xff\xd8\xff\xd9", 640, 360, _SCORES, _THUMBNAIL), 0.5)),
-    ("Message", SegmentResult(0, 250, 0.0, 10.0, (_CUT,), _STRIP, _STRIP)),
-    ("Message", SegmentResult(1, 250, 10.0, 20.0, (_CUT, _CUT), _STRIP, ThumbnailBuffer())),
+    ("Message", SegmentResult(0, 250, 0.0, 10.0, 10.0, (_CUT,), _STRIP, _STRIP)),
+    ("Message", SegmentResult(1, 250, 10.0, 20.0, 10.0, (_CUT, _CUT), _STRIP, ThumbnailBuffer())),
     (
         "Message",
         ExtractedAudio(
@@ -104,14 +104,14 @@ def attempt(content: bytes, folder: Path) -> bool:
 
 def _handle(value: Any, folder: Path) -> None:
     """Handle the value in a worker pool, between two known segments."""
-    task = Task(Path("none"), MediaLimits(10**7, 60), SceneDetection(), FrameQuota(1), PictureSettings())
+    task = Task(Path("none"), MediaLimits(10**7, 60), SceneDetection(), FramePlan(1, 1, 1), PictureSettings())
     pool = WorkerPool(task, folder, lambda _: None)
     for number in (0, 1, 2):
         pool._register(Segment(number))
     if isinstance(value, Segment):
         pool._register(value)
         return
-    pool._handle(SegmentResult(1, 1, 0.0, 1.0, (), _STRIP, _STRIP))
+    pool._handle(SegmentResult(1, 1, 0.0, 1.0, 1.0, (), _STRIP, _STRIP))
     pool._handle(value)
     pool.results()
 

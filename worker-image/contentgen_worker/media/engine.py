@@ -15,12 +15,13 @@ from contentgen_worker.media.decode.source import MediaSource
 from contentgen_worker.media.select.choose import PictureCandidate
 from contentgen_worker.media.select.picture import PictureSettings
 from contentgen_worker.media.shots.analysis import Task
-from contentgen_worker.media.shots.best import SLOT, FrameQuota, part_index
+from contentgen_worker.media.shots.best import FramePlan, FrameQuota, part_index
 from contentgen_worker.media.shots.boundaries import Boundary
 from contentgen_worker.media.shots.seams import merge_boundaries
 from contentgen_worker.media.shots.shots import Shot, drop_close_boundaries, shots
 from contentgen_worker.media.worker_pool import OnProgress, StoredFrame, WorkerPool
 
+USUAL_FPS = 25.0  # if the file states none
 _FRAMES_PER_MAXIMUM = 4  # frames encoded per picture of spec.dataset.maxImages
 _FRAMES_PER_MINIMUM = 2  # frames per picture of spec.dataset.minImages, if there are few shots
 
@@ -35,20 +36,22 @@ class Analysis:
     seconds: float
 
 
-def make_task(source: Path | MediaSource, bounds: MediaLimits, dataset: Dataset, seconds: float) -> Task:
-    """Task for a recording of this length in seconds. With few shots, more frames are taken of each."""
-    ranges = tuple((float(each.start), float(each.end or "inf")) for each in dataset.time_ranges)
-    seconds = sum(max(min(end, seconds) - start, 0.0) for start, end in ranges) or seconds
+def make_task(source: Path | MediaSource, bounds: MediaLimits, dataset: Dataset, fps: float = USUAL_FPS) -> Task:
+    """Task for a recording of this many frames a second. With few shots, more frames are taken of each."""
     return Task(
         source,
         bounds,
         dataset.scene_detection,
-        FrameQuota(dataset.frames_per_scene, every=max(seconds / (_FRAMES_PER_MINIMUM * dataset.min_images), SLOT)),
+        FramePlan(
+            dataset.frames_per_scene,
+            least=_FRAMES_PER_MINIMUM * dataset.min_images,
+            most=_FRAMES_PER_MAXIMUM * dataset.max_images,
+        ),
         PictureSettings.from_dataset(dataset),
+        fps,
         min_shot_seconds=float(dataset.scene_detection.min_scene_length or 0),
         speed=dataset.speed,
-        ranges=ranges,
-        min_gap=seconds / (_FRAMES_PER_MAXIMUM * dataset.max_images),
+        ranges=tuple((float(each.start), float(each.end or "inf")) for each in dataset.time_ranges),
     )
 
 
@@ -67,7 +70,9 @@ def analyse_recording(task: Task, folder: Path, workers: int, on_progress: OnPro
     boundaries = drop_close_boundaries(merge_boundaries(parts, seams), start, end, task.min_shot_seconds)
     selected = [each for each in shots(boundaries, start, end) if task.in_ranges(each.start, each.end)]
     found = tuple(replace(shot, number=number) for number, shot in enumerate(selected, 1))
-    return Analysis(found, boundaries, tuple(_candidates(pool.frames, found, task.quota)), end)
+    shown = sum(part.shown for part in parts)
+    quota = replace(task.plan, length=task.wanted_seconds(shown)).quota
+    return Analysis(found, boundaries, tuple(_candidates(pool.frames, found, quota)), end)
 
 
 def _candidates(frames: Sequence[StoredFrame], found: Sequence[Shot], quota: FrameQuota) -> Iterator[PictureCandidate]:

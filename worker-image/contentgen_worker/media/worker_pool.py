@@ -17,7 +17,15 @@ import cv2
 
 from contentgen_worker.media.decode.decode import Segment
 from contentgen_worker.media.sandbox.isolation import ConfinedChild, malformed_answer, spawn
-from contentgen_worker.media.shots.analysis import ChosenFrame, SegmentProgress, SegmentResult, Task, analyse, send_plan
+from contentgen_worker.media.shots.analysis import (
+    ChosenFrame,
+    PictureLength,
+    SegmentProgress,
+    SegmentResult,
+    Task,
+    analyse,
+    send_plan,
+)
 from contentgen_worker.media.shots.boundaries import Boundary, ThumbnailBuffer
 from contentgen_worker.media.shots.seams import seam_boundaries
 
@@ -85,6 +93,10 @@ class WorkerPool:
     def _handle(self, message: object) -> None:
         if isinstance(message, SegmentProgress):
             self._advance(message.segment, message.seconds)
+        elif isinstance(message, PictureLength):
+            self._task = replace(
+                self._task, plan=replace(self._task.plan, length=self._task.wanted_seconds(message.seconds))
+            )
         elif isinstance(message, ChosenFrame):
             self.frames.append(self._store(message))
         elif isinstance(message, SegmentResult):

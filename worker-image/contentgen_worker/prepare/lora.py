@@ -1,7 +1,7 @@
 """Prepare stage of a LoRA training: from a video to a training set."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,8 +25,6 @@ from contentgen_worker.media.shots.segments import cores
 from contentgen_worker.media.shots.shots import Shot
 from contentgen_worker.progress import Steps
 from contentgen_worker.stage_context import StageContext, StageResult
-
-_USUAL_FPS = 25.0  # if the file states none
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,7 @@ def training_set(
         steps.note(video=_describe_video(recording), length=f"{recording.seconds:.1f} s")
     with steps(Step.EXTRACTING_FRAMES) as fraction:
         length = recording.seconds or bounds.seconds
-        task = replace(engine.make_task(video, bounds, spec.dataset, length), fps=recording.fps or _USUAL_FPS)
+        task = engine.make_task(video, bounds, spec.dataset, recording.fps or engine.USUAL_FPS)
         analysis = engine.analyse_recording(task, scratch / "frames", cores(), lambda at: fraction(at / length))
         steps.note(shots=len(analysis.shots), pictures=len(analysis.candidates))
     with steps(Step.BUILDING_DATASET) as fraction:

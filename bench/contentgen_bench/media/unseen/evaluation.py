@@ -1,7 +1,7 @@
 """Scores of the engine and of PySceneDetect on the unseen sets and on the real clips."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -135,7 +135,7 @@ def _boundaries(path: Path, speed: Speed, folder: Path) -> list[tuple[float, flo
     limits = Limits()
     bounds = MediaLimits(limits.pixels, limits.duration_seconds)
     recording = probe(path, bounds)
-    task = replace(make_task(path, bounds, Dataset(speed=speed), recording.seconds), fps=recording.fps)
+    task = make_task(path, bounds, Dataset(speed=speed), recording.fps)
     folder.mkdir(parents=True)
     shots = analyse_recording(task, folder / "frames", cores(), lambda _: None).shots
     return [(before.end, after.start) for before, after in pairwise(shots)]

@@ -190,7 +190,7 @@ def test_a_cut_that_the_encoder_saw_need_not_be_looked_at(tmp_path: Path) -> Non
     path = film(tmp_path / "cuts.mp4", shown, "keyint=96:min-keyint=12:bframes=2", preset="veryfast")
     seen = watched(path)
     assert len(decoded(seen)) < len(shown) // 4
-    task = engine.make_task(path, BOUNDS, Dataset(speed=Speed.FAST), 30)
+    task = engine.make_task(path, BOUNDS, Dataset(speed=Speed.FAST))
     found = engine.analyse_recording(task, tmp_path / "out", 1, lambda _: None)
     starts = [each.start for each in found.shots]
     assert starts == pytest.approx([0, *np.cumsum(lengths[:-1]) / FPS], abs=2.1 / FPS)
@@ -210,8 +210,7 @@ def test_cuts_within_a_group_are_at_most_two_frames_off(tmp_path: Path, between:
     shown = [scene(number) for number, length in enumerate(lengths) for _ in range(length)]
     x264 = f"keyint=500:scenecut=0:bframes={between}:b-adapt=0:b-pyramid=normal"
     path = film(tmp_path / "long.mp4", shown, x264, preset="veryfast")
-    seconds = len(shown) / FPS
-    task = replace(engine.make_task(path, BOUNDS, Dataset(speed=Speed.FAST), seconds), fps=FPS)
+    task = engine.make_task(path, BOUNDS, Dataset(speed=Speed.FAST), FPS)
     found = engine.analyse_recording(task, tmp_path / "out", 2, lambda _: None).shots
     cuts = np.cumsum(lengths[:-1]) / FPS
     assert [each.start for each in found[1:]] == pytest.approx(cuts, abs=2.1 / FPS)
@@ -258,7 +257,7 @@ def test_a_cut_is_placed_in_the_middle_of_skipped_frames(
 def test_fast_finds_the_same_shots(talk: Path, tmp_path: Path) -> None:
     found = []
     for speed in Speed:
-        task = replace(engine.make_task(talk, BOUNDS, Dataset(speed=speed), 80), fps=FPS)
+        task = engine.make_task(talk, BOUNDS, Dataset(speed=speed), FPS)
         found.append(engine.analyse_recording(task, tmp_path / speed.value, 2, lambda _: None))
     exact, fast = found
     assert [each.start for each in exact.shots] == pytest.approx([0, 492 / FPS, 504 / FPS], abs=1.1 / FPS)
@@ -332,7 +331,7 @@ def test_a_recording_of_one_keyframe_is_looked_at_in_parts(tmp_path: Path, monke
     shown = [scene(index // 60) for index in range(180)]
     path = film(tmp_path / "one.mp4", shown, "keyint=1000:scenecut=0:bframes=2")
     assert [len(each.packets) for each in packets(path)] == [20] * 9
-    task = engine.make_task(path, BOUNDS, Dataset(speed=Speed.FAST), 15)
+    task = engine.make_task(path, BOUNDS, Dataset(speed=Speed.FAST))
     found = engine.analyse_recording(task, tmp_path / "out", 2, lambda _: None)
     assert [each.start for each in found.shots] == pytest.approx([0, 5, 10], abs=3.1 / FPS)
 

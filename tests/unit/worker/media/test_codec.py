@@ -137,7 +137,7 @@ def test_an_integer_stands_for_a_float() -> None:
 
 def test_an_end_without_frames_is_malformed() -> None:
     with pytest.raises(ValueError, match="0 frames"):
-        SegmentResult(0, 0, 0.0, 1.0, (), ThumbnailBuffer(), ThumbnailBuffer())
+        SegmentResult(0, 0, 0.0, 1.0, 1.0, (), ThumbnailBuffer(), ThumbnailBuffer())
 
 
 def test_damaged_answers_end_in_a_message_or_in_malformed() -> None:

@@ -101,7 +101,7 @@ def reel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def whole(reel: Path, tmp_path_factory: pytest.TempPathFactory) -> engine.Analysis:
     """Analysis of the reel by one worker."""
-    task = engine.make_task(reel, BOUNDS, Dataset(), 60)
+    task = engine.make_task(reel, BOUNDS, Dataset())
     return engine.analyse_recording(task, tmp_path_factory.mktemp("whole"), 1, lambda _: None)
 
 
@@ -266,7 +266,7 @@ def judged(
 ) -> tuple[tuple[PictureCandidate, ...], list[PictureVerdict]]:
     path = film(folder / "a.mp4", pictures)
     spec = Dataset.model_validate({"minImages": 4, **dataset})
-    task = engine.make_task(path, BOUNDS, spec, len(pictures) / FPS)
+    task = engine.make_task(path, BOUNDS, spec)
     found = engine.analyse_recording(task, folder / "frames", 2, lambda _: None).candidates
     return found, list(choose(found, Rules.from_dataset(spec)))
 
@@ -340,7 +340,7 @@ def test_a_frame_in_a_dissolve_that_only_the_joint_shows_is_left_out_as_such(tmp
 
 
 def test_the_shots_are_the_same_whatever_the_split(reel: Path, whole: engine.Analysis, tmp_path: Path) -> None:
-    split = engine.analyse_recording(engine.make_task(reel, BOUNDS, Dataset(), 60), tmp_path / "out", 3, lambda _: None)
+    split = engine.analyse_recording(engine.make_task(reel, BOUNDS, Dataset()), tmp_path / "out", 3, lambda _: None)
     assert len(whole.shots) == 17
     assert whole.shots == split.shots
     assert [each.shot for each in split.candidates] == list(range(1, 18))
@@ -348,7 +348,7 @@ def test_the_shots_are_the_same_whatever_the_split(reel: Path, whole: engine.Ana
 
 def test_how_far_it_is_is_told_of_parts_that_are_decoded_in_no_time_too(reel: Path, tmp_path: Path) -> None:
     told: list[float] = []
-    engine.analyse_recording(engine.make_task(reel, BOUNDS, Dataset(), 60), tmp_path, 3, told.append)
+    engine.analyse_recording(engine.make_task(reel, BOUNDS, Dataset()), tmp_path, 3, told.append)
     with open_media(reel) as container:
         parts = len(list(segments.plan_segments(container, 3)))
     assert parts > 3
@@ -364,7 +364,7 @@ def test_frames_are_limited_in_all_segments_together(tmp_path: Path, workers: in
         assert len(list(segments.plan_segments(container, workers))) == workers
     count = len(times(path))
     for most, expected in ((count, nullcontext()), (count - 1, pytest.raises(BeyondLimits, match="more than"))):
-        task = engine.make_task(path, replace(BOUNDS, frames=most), Dataset(), 25)
+        task = engine.make_task(path, replace(BOUNDS, frames=most), Dataset())
         with expected:
             engine.analyse_recording(task, tmp_path / str(most), workers, lambda _: None)
 
@@ -384,7 +384,7 @@ def test_what_lies_at_a_joint_is_seen_as_if_there_were_none(tmp_path: Path) -> N
     for index in white:
         pictures[index] = np.full_like(pictures[index], 250)
     path = film(tmp_path / "a.mp4", pictures)
-    task = engine.make_task(path, BOUNDS, Dataset(), 70)
+    task = engine.make_task(path, BOUNDS, Dataset())
     whole, split = (engine.analyse_recording(task, tmp_path / str(n), n, lambda _: None) for n in (1, 3))
     assert whole.boundaries == split.boundaries
     assert [each.kind for each in split.boundaries] == ["Dissolve", "Cut"]
@@ -392,9 +392,9 @@ def test_what_lies_at_a_joint_is_seen_as_if_there_were_none(tmp_path: Path) -> N
 
 
 def test_what_was_not_decoded_divides_shots(reel: Path) -> None:
-    task = engine.make_task(reel, BOUNDS, Dataset(), 60)
-    one = SegmentResult(0, 100, 0.0, 10.0, (cut(1), cut(9)), ThumbnailBuffer(), ThumbnailBuffer())
-    other = SegmentResult(3, 100, 30.0, 40.0, (cut(31), cut(39)), ThumbnailBuffer(), ThumbnailBuffer())
+    task = engine.make_task(reel, BOUNDS, Dataset())
+    one = SegmentResult(0, 100, 0.0, 10.0, 10.0, (cut(1), cut(9)), ThumbnailBuffer(), ThumbnailBuffer())
+    other = SegmentResult(3, 100, 30.0, 40.0, 10.0, (cut(31), cut(39)), ThumbnailBuffer(), ThumbnailBuffer())
     gap = Boundary(10.0, 30.0, BoundaryKind.CUT)
     assert merge_boundaries([one, other], [seam_boundaries(one, other, task)]) == [
         cut(1),
@@ -411,14 +411,14 @@ def test_memory_does_not_grow_with_a_segment(tmp_path: Path) -> None:
     for seconds in (5, 15, 60):  # the first time, what is made once is made
         path = film(tmp_path / f"{seconds}.mp4", [scene(1)] * (seconds * FPS))
         tracemalloc.start()
-        analyse(lambda _: None, engine.make_task(path, BOUNDS, Dataset(), seconds), WHOLE)
+        analyse(lambda _: None, engine.make_task(path, BOUNDS, Dataset()), WHOLE)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[2] < 1.1 * peaks[1]
 
 
 def test_pictures_are_kept_on_disk_and_not_in_memory(reel: Path, tmp_path: Path) -> None:
-    pool = WorkerPool(engine.make_task(reel, BOUNDS, Dataset(), 60), tmp_path / "frames", lambda _: None)
+    pool = WorkerPool(engine.make_task(reel, BOUNDS, Dataset()), tmp_path / "frames", lambda _: None)
     (tmp_path / "frames").mkdir()
     pool.run(2)
     assert len(pool.frames) >= 17
@@ -431,7 +431,7 @@ def test_pictures_are_kept_on_disk_and_not_in_memory(reel: Path, tmp_path: Path)
 
 def test_frames_are_taken_from_the_time_ranges_alone(reel: Path, tmp_path: Path) -> None:
     ranges = {"timeRanges": [{"start": "5", "end": "9.5"}, {"start": "50"}]}
-    task = engine.make_task(reel, BOUNDS, Dataset.model_validate(ranges), 60)
+    task = engine.make_task(reel, BOUNDS, Dataset.model_validate(ranges))
     seconds = [each.seconds for each in engine.analyse_recording(task, tmp_path / "a", 2, lambda _: None).candidates]
     assert len(seconds) > 3
     assert all(5 <= second <= 9.5 or second >= 50 for second in seconds)
@@ -444,9 +444,10 @@ def test_what_lies_outside_the_time_ranges_is_not_decoded(
 ) -> None:
     """Except up to the next keyframes; the shots of the ranges are those of the whole, renumbered."""
     ranges = {"timeRanges": [{"start": "1", "end": "5"}, {"start": "45", "end": "49"}]}
-    task = engine.make_task(reel, BOUNDS, Dataset.model_validate(ranges), 60)
-    parts: list[Segment] = []
-    send_plan(parts.append, task, workers)  # type: ignore[arg-type]
+    task = engine.make_task(reel, BOUNDS, Dataset.model_validate(ranges))
+    sent: list[object] = []
+    send_plan(sent.append, task, workers)
+    parts = [each for each in sent if isinstance(each, Segment)]
     decoded = [second for part in parts for second in times(reel, part)]
     assert {second for second in times(reel) if task.in_ranges(second, second)} <= set(decoded)
     assert len(decoded) < 0.6 * len(times(reel)) or workers == 1

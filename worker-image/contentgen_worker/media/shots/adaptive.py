@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
+from operator import sub
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,7 @@ _ENOUGH = 12  # packets needed for a reliable median
 _COMES_BACK = 0.5  # seconds; in so short a group, similar ends mean at most a flash
 _EARLY = 0.9  # share of the longest group's packets; the encoder ended a shorter group at a change
 
+_SLOW = 0.2  # seconds of a frame; so few frames cost little
 _FEW = 4  # packets of a group; shorter groups save nothing
 _FIRST = 3  # groups checked at the beginning
 _SPARSE = 3  # packets between interpolated thumbnails
@@ -105,7 +107,14 @@ def interpolate(remaining: RemainingGroup, shares: Sequence[float]) -> list[Plan
 def can_skip(first: Sequence[PacketGroup]) -> bool:
     """Whether these first groups have timestamps and enough packets for decoding to be skipped."""
     known = all(packet.pts is not None for group in first for packet in group.packets)
-    return bool(first) and first[0].key is not None and known and sum(map(_length, first)) >= _FEW * len(first)
+    few = sum(map(_length, first)) < _FEW * len(first)
+    return bool(first) and first[0].key is not None and known and not few and not is_slow(first)
+
+
+def is_slow(first: Sequence[PacketGroup]) -> bool:
+    """Whether each of these frames may be a shot: slides, time lapses, screen recorders."""
+    stamps = sorted(timestamp(packet) for group in first for packet in group.packets)
+    return len(stamps) > 1 and median(map(sub, stamps[1:], stamps)) * first[0].packets[0].time_base >= _SLOW
 
 
 def _length(group: PacketGroup) -> int:
@@ -230,7 +239,7 @@ class Adaptive:
         found = groups(self._container, self._segment)
         first = list(islice(found, _FIRST))
         if not can_skip(first):
-            yield from self._decode_all()
+            yield from self._decode_all(Skip.NOTHING if is_slow(first) else Skip.UNUSED)
             return
         keyframe: _Keyframe | None = None
         for index, group in enumerate(chain(first, found)):
@@ -257,9 +266,9 @@ class Adaptive:
         best = sorted(kept, key=lambda each: -each.sharpness)[:-1]
         return sorted([*best, taken], key=lambda each: each.frame.seconds)
 
-    def _decode_all(self) -> Iterator[SampledSecond]:
+    def _decode_all(self, skip: Skip) -> Iterator[SampledSecond]:
         self._container.seek(0)
-        for frame in frames(self._container, self._segment, self._bounds, skip=Skip.UNUSED):
+        for frame in frames(self._container, self._segment, self._bounds, skip=skip):
             planes = self._shrink(frame.image)
             yield SampledSecond(frame.seconds, make_thumbnail(planes), planes, frame)
 

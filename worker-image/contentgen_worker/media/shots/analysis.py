@@ -19,10 +19,10 @@ from contentgen_worker.media.decode.source import MediaSource
 from contentgen_worker.media.select.borders import BorderFinder
 from contentgen_worker.media.select.picture import EncodedPicture, PictureSettings, encode_picture, pixel_aspect
 from contentgen_worker.media.shots.adaptive import Adaptive, SampledSecond
-from contentgen_worker.media.shots.best import BestFrames, FrameCandidate, FrameQuota
+from contentgen_worker.media.shots.best import BestFrames, FrameCandidate, FramePlan
 from contentgen_worker.media.shots.boundaries import REACH, Boundary, BoundaryDetector, SparseDetector, ThumbnailBuffer
 from contentgen_worker.media.shots.boundary_detector import AutoDetector
-from contentgen_worker.media.shots.segments import cores, plan_segments, span
+from contentgen_worker.media.shots.segments import LONGEST_FRAME, cores, indexed_seconds, plan_segments, span
 
 _REPORT_INTERVAL = 0.25  # seconds of wall-clock time
 _FIRST_BORDER_INTERVAL, _LAST_BORDER_INTERVAL = 0.3, 2.0  # seconds between border checks; the interval grows
@@ -35,17 +35,20 @@ class Task:
     source: Path | MediaSource
     bounds: MediaLimits
     detection: SceneDetection
-    quota: FrameQuota
+    plan: FramePlan
     picture: PictureSettings
     fps: float = 25.0
     min_shot_seconds: float = 0.0  # seconds
     speed: Speed = Speed.EXACT
     ranges: tuple[tuple[float, float], ...] = ()  # seconds from which frames are taken; empty: all
-    min_gap: float = 0.0  # seconds; of frames closer than this, only the first is encoded
 
     def in_ranges(self, start: float, end: float) -> bool:
         """Whether the interval of seconds overlaps the requested time ranges."""
         return not self.ranges or any(first <= end and start <= last for first, last in self.ranges)
+
+    def wanted_seconds(self, length: float) -> float:
+        """Seconds within the requested time ranges, of a recording of this length."""
+        return sum(max(min(end, length) - start, 0.0) for start, end in self.ranges) or length
 
     def detector(self) -> BoundaryDetector:
         """New detector in its initial state."""
@@ -54,6 +57,18 @@ class Task:
         from contentgen_worker.media.shots.pyscenedetect import make_detector  # noqa: PLC0415 - loading takes a second, and it is rarely used
 
         return make_detector(self.detection, self.fps)
+
+
+@transferable
+@dataclass(frozen=True, slots=True)
+class PictureLength:
+    """Seconds of the recording's pictures by its index; sent before the segments, if there is an index of all of it."""
+
+    seconds: float
+
+    def __post_init__(self) -> None:
+        if not self.seconds > 0:
+            raise ValueError(f"pictures of {self.seconds} s")
 
 
 @transferable
@@ -78,24 +93,28 @@ class ChosenFrame:
 @transferable
 @dataclass(frozen=True, slots=True)
 class SegmentResult:
-    """Result of a segment. `head`, `tail`: thumbnails with which the parent decides the seams."""
+    """Result of a segment. `shown`: seconds without jumps of the timestamps. `head`, `tail`: thumbnails with which the
+    parent decides the seams."""
 
     segment: int
     frames: int
     start: float
     end: float
+    shown: float
     boundaries: tuple[Boundary, ...]
     head: ThumbnailBuffer
     tail: ThumbnailBuffer
 
     def __post_init__(self) -> None:
-        if self.frames < 1 or self.end < self.start:
-            raise ValueError(f"{self.frames} frames from {self.start} s to {self.end} s")
+        if self.frames < 1 or not 0 <= self.shown <= self.end - self.start + 1e-6:
+            raise ValueError(f"{self.frames} frames of {self.shown} s from {self.start} s to {self.end} s")
 
 
 def send_plan(send: Callable[[object], None], task: Task, workers: int) -> None:
     """Child process: send the segments that overlap the requested ranges, in order."""
     with open_media(task.source) as container:
+        if seconds := indexed_seconds(container):
+            send(PictureLength(seconds))
         for segment in plan_segments(container, max(workers, 2) if task.ranges else workers):
             if task.in_ranges(*span(container, segment)):
                 send(segment)
@@ -125,24 +144,27 @@ class _Analysis:
     def __init__(self, send: Callable[[object], None], task: Task, segment: Segment) -> None:
         self._send, self._task, self._segment = send, task, segment
         self._detector = task.detector()
-        self._best = BestFrames(task.quota)
+        self._best = BestFrames(task.plan.quota)
         self._edges = _Edges()
         self._boundaries: list[Boundary] = []
         self._reported_at = 0.0
-        self._last_sent = -1e9
+        self._sent, self._last_sent = 0, -1e9
+        self._shown = 0.0  # seconds
         self._borders, self._next_border_check, self._border_interval = BorderFinder(), -1e9, _FIRST_BORDER_INTERVAL
         self._aspect = 1.0
         self._adaptive: Adaptive | None = None
         self._shot_start = 0.0  # start of the current shot in seconds
 
     def run(self) -> None:
-        start, seconds, count = None, 0.0, 0
+        start, before, seconds, count = None, 0.0, 0.0, 0
         with open_media(self._task.source) as container:
             self._aspect = pixel_aspect(container.streams.video[0])
             for count, sample in enumerate(self._sampled_seconds(container), 1):  # noqa: B007 - sent at the end
                 seconds = sample.seconds
                 if start is None:
-                    start = self._shot_start = seconds
+                    start = self._shot_start = before = seconds
+                self._shown += min(seconds - before, LONGEST_FRAME)
+                before = seconds
                 self._edges.add(seconds, sample.thumbnail)
                 if sample.planes and seconds >= self._next_border_check:
                     self._borders.push(sample.planes.y)
@@ -159,7 +181,9 @@ class _Analysis:
             self._add_boundaries(self._detector.finish())
             self._send_frames(self._refine(self._best.finish(seconds), seconds))
         edges = ThumbnailBuffer.from_thumbnails(self._edges.head), ThumbnailBuffer.from_thumbnails(self._edges.tail)
-        self._send(SegmentResult(self._segment.number, count, start, seconds, tuple(self._boundaries), *edges))
+        self._send(
+            SegmentResult(self._segment.number, count, start, seconds, self._shown, tuple(self._boundaries), *edges)
+        )
 
     def _sampled_seconds(self, container: InputContainer) -> Iterator[SampledSecond]:
         if self._task.speed is Speed.FAST and self._task.detection.detector is Detector.AUTO:
@@ -188,8 +212,8 @@ class _Analysis:
 
     def _send_frames(self, chosen: list[FrameCandidate]) -> None:
         for candidate in chosen:
-            if candidate.frame.seconds >= self._last_sent + self._task.min_gap:
-                self._last_sent = candidate.frame.seconds
+            if self._task.plan.is_needed(candidate.frame.seconds, self._last_sent, self._sent):
+                self._sent, self._last_sent = self._sent + 1, candidate.frame.seconds
                 borders = self._borders.found()
                 picture = encode_picture(candidate.frame.image, borders, self._task.picture, aspect=self._aspect)
                 self._send(ChosenFrame(candidate.frame.seconds, picture, candidate.motion))

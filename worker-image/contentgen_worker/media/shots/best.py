@@ -47,6 +47,32 @@ class FrameQuota:
         return min(max(self.per_shot, int(seconds / self.every)), max(self.per_shot, self.max_per_shot))
 
 
+@dataclass(frozen=True, slots=True)
+class FramePlan:
+    """Numbers of frames: `per_shot`, and `least` and `most` of a whole recording.
+
+    `length`: seconds of the recording's pictures; None as long as they are not known. What a file states is no such
+    length: the sound may be longer, and timestamps may jump.
+    """
+
+    per_shot: int
+    least: int
+    most: int
+    length: float | None = None
+
+    @property
+    def quota(self) -> FrameQuota:
+        """Number per shot. Of an unknown length more than enough, of which `engine.py` takes the number needed."""
+        every = SLOT if self.length is None else max(self.length / self.least, SLOT)
+        return FrameQuota(self.per_shot, every)
+
+    def is_needed(self, seconds: float, last: float, sent: int) -> bool:
+        """Whether the frame at `seconds` is encoded, after the one at `last` and `sent` others. Close ones are left out
+        where there are more than enough."""
+        reached = self.length if self.length is not None else seconds if sent >= self.most else 0.0
+        return seconds >= last + reached / self.most
+
+
 class BestFrames:
     """Takes frames in order of time and returns the best of each ended shot."""
 

@@ -57,7 +57,7 @@ class AutoDetector:
                 self._last_end = each.end
         self._decided_until = until
         self._dropped = 0
-        while self._seconds and self._seconds[0] < until - REACH:
+        while len(self._seconds) > 1 and self._seconds[1] < until - REACH:  # one frame before, however long it is shown
             self._seconds.popleft()
             self._thumbnails.popleft()
             self._dropped += 1

@@ -7,6 +7,8 @@
 - Within a shake, each change is strong. There, the frames of both sides have to match their neighbours, and none may
   match a frame of the other side.
 - Light that is switched or dimmed changes gain and offset of the picture only.
+- A frame that is shown long (slides, time lapses, screen recorders) has no surroundings. It is a shot of its own unless
+  the next one matches it.
 """
 
 from collections.abc import Sequence
@@ -27,6 +29,7 @@ _AROUND = 6  # frames on each side
 _LEAST = 3  # frames of a shot
 _BEFORE, _AFTER = 5, 6  # frames compared across a cut; a flash is shorter
 _RETURNS = 0.5  # share of the change; a nearer frame after it means that the picture returned
+_SHOWN_LONG = 0.39  # seconds
 _CONTRAST = 4.0  # minimum beside strong motion; frames without contrast match nothing, and end a fade
 
 # Shares of a match, see SceneMatch.
@@ -44,7 +47,10 @@ def find_breaks(run: FrameRun, scenes: SceneMatcher) -> list[int]:
     at = np.flatnonzero(change > _CHANGE)
     breaks: list[int] = []
     for each in at[~run.differs_by_light(at, at + 1)]:
-        if _is_break(run, scenes, change, int(each)):
+        if _is_shown_long(run, int(each)):
+            if scenes.match(int(each), int(each) + 1, ZOOMS).share < SAME_SCENE:
+                breaks.append(int(each))
+        elif _is_break(run, scenes, change, int(each)):
             if breaks and each - breaks[-1] < _LEAST:
                 breaks[-1] = max(breaks[-1], int(each), key=change.__getitem__)
             else:
@@ -54,7 +60,15 @@ def find_breaks(run: FrameRun, scenes: SceneMatcher) -> list[int]:
 
 def find_cuts(run: FrameRun, scenes: SceneMatcher, breaks: Sequence[int]) -> list[int]:
     """Breaks that no event explains."""
-    return [at for at in breaks if not is_event(run, scenes.without_overlay(at, at + 1), (at, at + 1), breaks)]
+    return [
+        at
+        for at in breaks
+        if _is_shown_long(run, at) or not is_event(run, scenes.without_overlay(at, at + 1), (at, at + 1), breaks)
+    ]
+
+
+def _is_shown_long(run: FrameRun, at: int) -> bool:
+    return float(run.seconds[at + 1] - run.seconds[at]) >= _SHOWN_LONG
 
 
 def _is_break(run: FrameRun, scenes: SceneMatcher, change: Floats, at: int) -> bool:

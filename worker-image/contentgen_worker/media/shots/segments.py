@@ -7,14 +7,18 @@ Nothing is decoded twice: both sides of a seam send their thumbnails, and the pa
 import os
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from av.container import InputContainer
 
 from contentgen_worker.media.decode.decode import Segment, video_stream
+from contentgen_worker.media.decode.probe import stated_duration
 
 SHORTEST = 8.0  # seconds; must contain both edges of a segment
 LONGEST = 120.0
+LONGEST_FRAME = 20.0  # seconds; a longer distance of frames or keyframes is taken for a jump of the timestamps
+_COMPLETE = 0.9  # share of the stated length up to which an index goes if it has all keyframes
 _CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -65,6 +69,20 @@ def plan_segments(container: InputContainer, workers: int) -> Iterator[Segment]:
         yield Segment(number, seek, start, pts)
         number, seek, start = number + 1, seam, pts
     yield Segment(number, seek, start)
+
+
+def indexed_seconds(container: InputContainer) -> float | None:
+    """Seconds of the pictures by the index of keyframes, without jumps; None if the index may not have all of them."""
+    keys, unit = _keyframes(container), float(video_stream(container).time_base or 0)
+    if not keys:
+        return None
+    times = [(key - keys[0]) * unit for key in keys]
+    stated = stated_duration(container)
+    if times[-1] < _COMPLETE * stated - LONGEST_FRAME:
+        return None
+    return (
+        sum(min(after - before, LONGEST_FRAME) for before, after in pairwise([*times, max(stated, times[-1])])) or None
+    )
 
 
 def span(container: InputContainer, segment: Segment) -> tuple[float, float]:

@@ -1,0 +1,1 @@
+"""Corpus of real conditions: small recordings with stated truth, made with PyAV."""

@@ -1,0 +1,34 @@
+"""One case of the corpus: how its file is made, and its numbers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from contentgen_contract.resources.spec import Speed
+from contentgen_footage.films import Film
+
+
+@dataclass(frozen=True)
+class Case:
+    """A recording and what the engine makes of it.
+
+    `shots`: number, ± 1; None: not stated. `pictures`: least number of shots with a picture of their colour. `colour`:
+    largest error of a channel of the patches, 0-255. `seconds`: largest error of a cut; None: not stated. `refused`:
+    words of the refusal; empty: accepted. `note`: words of a note; empty: none. `known`: why it is known to be wrong.
+    """
+
+    name: str
+    make: Callable[[Path], Path]
+    family: str
+    film: Film = field(default_factory=Film)
+    speeds: tuple[Speed, ...] = (Speed.EXACT, Speed.FAST)
+    shots: int | None = 14
+    pictures: int = 13
+    colour: float = 4.0
+    seconds: float | None = 0.04
+    size: tuple[int, int] | None = None  # width and height of the pictures
+    refused: str = ""
+    note: str = ""
+    known: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
