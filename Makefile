@@ -112,7 +112,7 @@ lint: .venv/.ready ### ruff, mypy --strict and the import contracts
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/mypy tools/*.py
-	@PYTHONPATH=tests/documents:tests/simulation:tests/hostile $(BIN)/lint-imports --no-logo
+	@PYTHONPATH=tests/documents:tests/simulation:tests/hostile:tests/media $(BIN)/lint-imports --no-logo
 
 .PHONY: test-unit
 test-unit: .venv/.ready ### unit tests alone
@@ -121,6 +121,10 @@ test-unit: .venv/.ready ### unit tests alone
 .PHONY: test-hostile
 test-hostile: .venv/.ready ### every hostile and broken file, both ways: about 10 minutes, build/test/hostile.json (make test takes a sample)
 	@CONTENTGEN_HOSTILE=all $(PYTEST) tests/hostile
+
+.PHONY: test-media
+test-media: .venv/.ready ### the whole corpus of real footage, both speeds: three minutes (make test takes a sample)
+	@CONTENTGEN_MEDIA=all $(PYTEST) -n auto tests/media
 
 .PHONY: fuzz
 fuzz: .venv/.ready ### paths, keys, filters, URLs, owner references, cursors, responses of decoders: each for MINUTES=10, with new inputs

@@ -22,7 +22,7 @@ Count = Annotated[int, Field(ge=0, le=_MAX_COUNT)]
 Word = Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+/;=-]*$")]  # such as a step
 REJECTIONS = (
     "TooDark", "TooBright", "LowContrast", "Blurred", "BlackBorders", "TextCard", "InTransition", "NoFace",
-    "SeveralFaces", "BetterInShot", "Duplicate", "OverMaximum",
+    "SeveralFaces", "BetterInShot", "Duplicate", "OverMaximum", "Damaged",
 )  # fmt: skip
 """Reasons why a worker rejects a frame: the person who approves a price reads them."""
 _Rejection = Annotated[str, Field(pattern=f"^({'|'.join(REJECTIONS)})$")]
@@ -160,6 +160,7 @@ class DatasetFacts(Value):
     height: Count
     source_bytes: Count
     source_sha256: Sha256 | None = None
+    notes: Notes = ()
 
 
 class AudioFacts(Value):

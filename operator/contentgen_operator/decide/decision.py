@@ -303,7 +303,7 @@ def _lora_paths(case: DecisionInput) -> Iterator[tuple[str, str]]:
 def _prepared_text(outcome: Outcome) -> str:
     match outcome.facts:
         case DatasetFacts() as facts:
-            return f"{facts.images} pictures of {facts.scenes} scenes are ready"
+            return "; ".join([f"{facts.images} pictures of {facts.scenes} scenes are ready", *facts.notes])
         case AudioFacts() as facts:
             return _audio_text(facts)
         case _:

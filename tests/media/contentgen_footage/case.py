@@ -6,29 +6,32 @@ from pathlib import Path
 from typing import Any
 
 from contentgen_contract.resources.spec import Speed
-from contentgen_footage.films import Film
+from contentgen_footage.films import KnownFilm
 
 
 @dataclass(frozen=True)
-class Case:
+class FootageCase:
     """A recording and what the engine makes of it.
 
     `shots`: number, ± 1; None: not stated. `pictures`: least number of shots with a picture of their colour. `colour`:
     largest error of a channel of the patches, 0-255. `seconds`: largest error of a cut; None: not stated. `refused`:
-    words of the refusal; empty: accepted. `note`: words of a note; empty: none. `known`: why it is known to be wrong.
+    words of the refusal; empty: accepted. `note`: words of a note; empty: none. `known`: why it is known to be wrong,
+    at `known_speeds`.
     """
 
     name: str
     make: Callable[[Path], Path]
     family: str
-    film: Film = field(default_factory=Film)
+    film: KnownFilm = field(default_factory=KnownFilm)
     speeds: tuple[Speed, ...] = (Speed.EXACT, Speed.FAST)
     shots: int | None = 14
     pictures: int = 13
     colour: float = 4.0
     seconds: float | None = 0.04
-    size: tuple[int, int] | None = None  # width and height of the pictures
+    aspect: float | None = None  # width over height of the pictures, within 3 %
+    clean: float | None = None  # largest mean difference of a picture to its frame, 0-255
     refused: str = ""
     note: str = ""
     known: str = ""
+    known_speeds: tuple[Speed, ...] = (Speed.EXACT, Speed.FAST)
     settings: dict[str, Any] = field(default_factory=dict)

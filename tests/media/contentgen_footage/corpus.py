@@ -1,6 +1,25 @@
 """All cases."""
 
 from contentgen_footage.codecs import codecs
+from contentgen_footage.colours import colours
+from contentgen_footage.geometry import damage, geometry, tracks
 from contentgen_footage.lengths import lengths, rates, timestamps
 
-CASES = (*lengths(), *timestamps(), *rates(), *codecs())
+CASES = (
+    *lengths(),
+    *timestamps(),
+    *rates(),
+    *codecs(),
+    *colours(),
+    *geometry(),
+    *tracks(),
+    *damage(),
+)
+
+_SAMPLED = {
+    "browser-recording", "fragmented-mp4", "jump-of-20-minutes.mkv", "slides-0.5-fps", "slides-variable",
+    "hevc-b-pyramid", "hlg", "pq-without-primaries", "dolby-vision-5", "vertical-between-black-bars",
+    "anamorphic", "preview-first", "motion-photo", "lost-packets-of-a-stream", "half-a-matroska",
+}  # fmt: skip
+SAMPLE = tuple(case for case in CASES if case.name in _SAMPLED)
+"""One or two cases of each family."""

@@ -24,7 +24,7 @@ _MARGIN = 64  # pixels that the texture may move
 
 
 @dataclass(frozen=True)
-class Film:
+class KnownFilm:
     """Shots of equal length. `still`: nothing moves within a shot."""
 
     shots: int = 14
@@ -71,7 +71,7 @@ def _texture(seed: int, width: int, height: int) -> Picture:
 
 
 @dataclass(frozen=True)
-class Encoding:
+class FilmEncoding:
     """How pictures become a video track. `matrix`, `full`: of the conversion from RGB. `tags`: what the track states.
 
     `converted`: makes the encoder's frame from an RGB picture, instead of the conversion.
@@ -96,54 +96,81 @@ class Encoding:
             format=self.pixels, dst_colorspace=self.matrix, src_color_range=ColorRange.JPEG, dst_color_range=target
         )
 
+    def add_track(self, output: Any, frame: av.VideoFrame, fps: Fraction) -> Any:
+        """New track of an output, for frames like this one."""
+        track = output.add_stream(self.codec, rate=fps, options=dict(self.options))
+        track.width, track.height, track.pix_fmt = frame.width, frame.height, frame.format.name
+        track.codec_context.time_base = 1 / fps
+        track.codec_context.thread_count = self.thread_count
+        for name, value in self.tags.items():
+            setattr(track.codec_context, name, value)
+        return track
+
 
 X264 = {"preset": "ultrafast", "crf": "10", "g": "50"}
-H264 = Encoding(options=X264)
+H264 = FilmEncoding(options=X264)
 
 
 def encode(
     path: Path,
     pictures: Iterable[Picture],
-    encoding: Encoding = H264,
+    encoding: FilmEncoding = H264,
     *,
     fps: Fraction = Fraction(25),
     stamps: Callable[[int], int] = lambda index: index,
     container: str | None = None,
     muxing: Mapping[str, str] | None = None,
     sound_seconds: float = 0.0,
-    each_packet: Callable[[Any], Iterable[Any]] = lambda packet: (packet,),
-    first: Callable[[Any], None] = lambda _output: None,
+    first: Callable[["FilmOutput"], None] = lambda _output: None,
+    configure: Callable[[Any], None] = lambda _track: None,
 ) -> Path:
     """Write a file with one video track, and a sound of that many seconds. `stamps`: presentation time of a frame in
     units of 1/fps.
 
-    `each_packet`: packets that are written for one of the video; `first`: adds tracks before the video's.
+    `first`: adds tracks before the video's; `configure`: sets properties of the video's.
     """
-    with av.open(str(path), "w", format=container, options=dict(muxing or {})) as output:
+    with av.open(str(path), "w", format=container, options=dict(muxing or {})) as opened:
+        output: Any = FilmOutput(opened)
         first(output)
         track: Any = None
         for index, pixels in enumerate(pictures):
             frame = encoding.frame(pixels)
             if track is None:
-                track = output.add_stream(encoding.codec, rate=fps, options=dict(encoding.options))
-                track.width, track.height, track.pix_fmt = frame.width, frame.height, frame.format.name
-                track.codec_context.time_base = 1 / fps
-                track.codec_context.thread_count = encoding.thread_count
-                for name, value in encoding.tags.items():
-                    setattr(track.codec_context, name, value)
+                track = encoding.add_track(output, frame, fps)
+                configure(track)
                 sound = _sound_track(output) if sound_seconds else None
+                output.write_before()
             frame.pts, frame.time_base = stamps(index), 1 / fps
             for name, value in encoding.tags.items():
-                setattr(frame, name, value)
-            for packet in track.encode(frame):
-                for each in each_packet(packet):
-                    output.mux(each)
-        for packet in track.encode():
-            for each in each_packet(packet):
-                output.mux(each)
+                if name != "sample_aspect_ratio":
+                    setattr(frame, name, value)
+            output.mux(track.encode(frame))
+        output.mux(track.encode())
         if sound is not None:
             _write_silence(output, sound, sound_seconds)
     return path
+
+
+class FilmOutput:
+    """An output container, and the pictures of the tracks that are before the film's."""
+
+    def __init__(self, container: Any) -> None:
+        self._container = container
+        self.before: list[tuple[Any, list[Picture]]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._container, name)
+
+    def write_before(self) -> None:
+        """Encode the tracks before the film's; all tracks are known now."""
+        for track, pictures in self.before:
+            for index, pixels in enumerate(pictures):
+                shown = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+                shown.pts, shown.time_base = index, Fraction(1, 25)
+                for packet in track.encode(shown):
+                    self._container.mux(packet)
+            for packet in track.encode():
+                self._container.mux(packet)
 
 
 def _sound_track(output: Any) -> Any:

@@ -6,32 +6,35 @@ from io import BytesIO
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 
 from contentgen_contract.resources.spec import LoraTrainingSpec, Speed
-from contentgen_footage.case import Case
-from contentgen_footage.films import COLOURS
+from contentgen_footage.case import FootageCase
+from contentgen_footage.films import COLOURS, KnownFilm, picture
 from contentgen_worker.errors import BadMedia
 from contentgen_worker.media.decode.bounds import MediaLimits
 from contentgen_worker.prepare.lora import training_set
 from contentgen_worker.progress import Steps
 
+_ASPECT = 0.03
 _BOUNDS = MediaLimits(pixels=3840 * 2160, seconds=12 * 3600)
 
 
 @dataclass(frozen=True)
-class Found:
+class FootageResult:
     """Result of a case: shots, seconds of the cuts, and the mean colour of each picture's patch; or the refusal."""
 
     shots: int = 0
     cuts: tuple[float, ...] = ()
     patches: tuple[tuple[float, float, float], ...] = ()
-    sizes: frozenset[tuple[int, int]] = frozenset()
+    aspects: frozenset[float] = frozenset()
+    differences: tuple[float, ...] = ()
     notes: tuple[str, ...] = ()
     refused: str = ""
 
 
-def analyse(case: Case, speed: Speed, folder: Path) -> Found:
+def analyse(case: FootageCase, speed: Speed, folder: Path) -> FootageResult:
     """Make the file of a case and a training set of it."""
     path = case.make(folder / f"{case.name}")
     spec = LoraTrainingSpec.model_validate(
@@ -48,21 +51,32 @@ def analyse(case: Case, speed: Speed, folder: Path) -> Found:
     try:
         made = training_set(spec, path, _BOUNDS, Steps(lambda _: None), scratch)
     except BadMedia as error:
-        return Found(refused=f"{error.reason}: {error}")
-    index = next(json.loads(each.content) for each in made.outputs if isinstance(each.content, bytes) and each.name == "dataset.json")
+        return FootageResult(refused=f"{error.reason}: {error}")
+    index = next(
+        json.loads(each.content)
+        for each in made.outputs
+        if isinstance(each.content, bytes) and each.name == "dataset.json"
+    )
     pictures = [each.content for each in made.outputs if each.name.endswith(".jpg") and isinstance(each.content, Path)]
     shown = [_read(each) for each in pictures]
-    return Found(
+    return FootageResult(
         shots=made.facts.scenes,
         cuts=tuple(each["start"] for each in index["shots"][1:]),
         patches=tuple(_patch(each) for each in shown),
-        sizes=frozenset((each.shape[1], each.shape[0]) for each in shown),
-        notes=getattr(made.facts, 'notes', ()),
+        aspects=frozenset(each.shape[1] / each.shape[0] for each in shown),
+        differences=tuple(
+            _difference(each, case.film, entry["seconds"])
+            for each, entry in zip(shown, sorted(index["images"], key=lambda entry: entry["file"]), strict=True)
+        )
+        if case.clean is not None
+        else (),
+        notes=made.facts.notes,
     )
 
 
-def faults(case: Case, found: Found) -> list[str]:
+def faults(case: FootageCase, speed: Speed, found: FootageResult) -> list[str]:
     """Where a result differs from the numbers of its case; empty: it is right."""
+    frames = 0 if speed is Speed.EXACT else 2 / float(case.film.fps)  # of Fast, which does not decode all
     if case.refused or found.refused:
         right = bool(case.refused) and case.refused in found.refused
         return [] if right else [f"refused as {found.refused!r}, expected {case.refused!r}"]
@@ -74,9 +88,11 @@ def faults(case: Case, found: Found) -> list[str]:
         wrong.append(f"pictures of {len({shot for shot, _ in near})} shots, expected {case.pictures}")
     if (off := max((error for _, error in near), default=0.0)) > case.colour:
         wrong.append(f"a colour {off:.1f} of 255 off")
-    if case.size and found.sizes != {case.size}:
-        wrong.append(f"pictures of {sorted(found.sizes)}, expected {case.size}")
-    if case.seconds is not None and (late := _late(case.film.cuts, found.cuts)) > case.seconds + 1e-6:
+    if case.aspect and any(abs(each / case.aspect - 1) > _ASPECT for each in found.aspects):
+        wrong.append(f"pictures of aspects {sorted(found.aspects)}, expected {case.aspect}")
+    if case.clean is not None and (off := max(found.differences, default=0.0)) > case.clean:
+        wrong.append(f"a picture differs from its frame by {off:.1f}")
+    if case.seconds is not None and (late := _late(case.film.cuts, found.cuts)) > case.seconds + frames + 1e-3:
         wrong.append(f"a cut {1000 * late:.0f} ms off")
     if case.note and not any(case.note in each for each in found.notes):
         wrong.append(f"notes {found.notes}, expected {case.note!r}")
@@ -90,9 +106,23 @@ def _read(path: Path) -> "np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]":
 
 def _patch(shown: "np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]") -> tuple[float, float, float]:
     height, width = shown.shape[:2]
-    middle = shown[int(height * 0.44) : int(height * 0.56), int(width * 0.44) : int(width * 0.56)]
+    reach = max(int(0.06 * min(height, width)), 1)
+    middle = shown[height // 2 - reach : height // 2 + reach, width // 2 - reach : width // 2 + reach]
     red, green, blue = middle.reshape(-1, 3).mean(axis=0)
     return float(red), float(green), float(blue)
+
+
+def _difference(
+    shown: "np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]", film: KnownFilm, seconds: float
+) -> float:
+    """Mean difference of a picture to the frame at that second, or the one beside it, 0-255."""
+    at = round(seconds * float(film.fps))
+    near = (min(max(each, 0), film.shots * film.frames_per_shot - 1) for each in (at - 1, at, at + 1))
+    frames = (
+        picture(each // film.frames_per_shot, film.width, film.height, each % film.frames_per_shot) for each in near
+    )
+    size = shown.shape[1], shown.shape[0]
+    return min(float(np.abs(np.asarray(cv2.resize(each, size), np.int16) - shown).mean()) for each in frames)
 
 
 def _nearest(patch: tuple[float, float, float]) -> tuple[int, float]:

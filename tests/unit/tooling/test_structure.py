@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[3]
 SOURCES = (
     "operator", "worker-image", "cli", "sandbox", "demo", "bench", "cluster", "release", "tools",
-    "tests/cluster", "tests/documents", "tests/hostile", "tests/real", "tests/simulation",
+    "tests/cluster", "tests/documents", "tests/hostile", "tests/media", "tests/real", "tests/simulation",
 )  # fmt: skip
 MOST_MODULES = 16
 OPENAPI = "a schema of the gateway's OpenAPI document, whose names are public"

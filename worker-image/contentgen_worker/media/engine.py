@@ -28,12 +28,14 @@ _FRAMES_PER_MINIMUM = 2  # frames per picture of spec.dataset.minImages, if ther
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """Shots, boundaries and chosen frames of a recording, in order of time. `seconds`: end of its last frame."""
+    """Shots, boundaries and chosen frames of a recording, in order of time. `seconds`: end of its last frame;
+    `damaged`: share of its frames that lack data, 0 to 1."""
 
     shots: tuple[Shot, ...]
     boundaries: tuple[Boundary, ...]
     candidates: tuple[PictureCandidate, ...]
     seconds: float
+    damaged: float = 0.0
 
 
 def make_task(source: Path | MediaSource, bounds: MediaLimits, dataset: Dataset, fps: float = USUAL_FPS) -> Task:
@@ -72,7 +74,8 @@ def analyse_recording(task: Task, folder: Path, workers: int, on_progress: OnPro
     found = tuple(replace(shot, number=number) for number, shot in enumerate(selected, 1))
     shown = sum(part.shown for part in parts)
     quota = replace(task.plan, length=task.wanted_seconds(shown)).quota
-    return Analysis(found, boundaries, tuple(_candidates(pool.frames, found, quota)), end)
+    damaged = sum(part.damaged for part in parts) / sum(part.frames for part in parts)
+    return Analysis(found, boundaries, tuple(_candidates(pool.frames, found, quota)), end, damaged)
 
 
 def _candidates(frames: Sequence[StoredFrame], found: Sequence[Shot], quota: FrameQuota) -> Iterator[PictureCandidate]:
@@ -89,7 +92,9 @@ def _candidates(frames: Sequence[StoredFrame], found: Sequence[Shot], quota: Fra
             chosen, picture = stored.chosen, stored.chosen.picture
             known = (picture.width, picture.height, picture.scores, picture.thumbnail)
             in_gap = chosen.seconds > shot.end
-            yield PictureCandidate(shot.number, chosen.seconds, stored.path, *known, chosen.motion, in_gap)
+            yield PictureCandidate(
+                shot.number, chosen.seconds, stored.path, *known, chosen.motion, in_gap, chosen.damaged
+            )
 
 
 def _sharpest_per_part(frames: Sequence[StoredFrame], shot: Shot, max_frames: int) -> list[StoredFrame]:
@@ -99,6 +104,10 @@ def _sharpest_per_part(frames: Sequence[StoredFrame], shot: Shot, max_frames: in
     parts: dict[int, StoredFrame] = {}
     for each in frames:
         part = part_index(each.chosen.seconds, shot.start, shot.end, max_frames)
-        if part not in parts or each.sharpness > parts[part].sharpness:
+        if part not in parts or _rank(each) > _rank(parts[part]):
             parts[part] = each
     return [parts[part] for part in sorted(parts)]
+
+
+def _rank(frame: StoredFrame) -> tuple[bool, float]:
+    return not frame.chosen.damaged, frame.sharpness

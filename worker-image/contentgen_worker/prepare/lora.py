@@ -1,6 +1,6 @@
 """Prepare stage of a LoRA training: from a video to a training set."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -25,6 +25,8 @@ from contentgen_worker.media.shots.segments import cores
 from contentgen_worker.media.shots.shots import Shot
 from contentgen_worker.progress import Steps
 from contentgen_worker.stage_context import StageContext, StageResult
+
+_LATE_SECONDS, _LATE_SHARE = 2.0, 0.05  # of the stated length, after the last picture, that a note tells
 
 
 @dataclass(frozen=True)
@@ -141,4 +143,17 @@ def _facts(judged: dataset.Judged, analysis: Analysis, recording: Recording, siz
         width=recording.width,
         height=recording.height,
         source_bytes=size,
+        notes=tuple(_notes(analysis, recording)),
     )
+
+
+def _notes(analysis: Analysis, recording: Recording) -> Iterator[str]:
+    """What was left out of the recording, and why."""
+    if recording.tracks > 1:
+        size = f"{recording.width}x{recording.height}"
+        yield f"the pictures are of video track {recording.track} of {recording.tracks} ({size})"
+    if analysis.damaged:
+        share = max(analysis.damaged, 0.01)
+        yield f"data is missing for {share:.0%} of the frames, which are used as a last resort only"
+    if recording.seconds - analysis.seconds > max(_LATE_SECONDS, _LATE_SHARE * recording.seconds):
+        yield f"the pictures end at {analysis.seconds:.0f} s of {recording.seconds:.0f} s that the file states"

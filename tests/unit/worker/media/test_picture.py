@@ -24,7 +24,7 @@ from contentgen_worker.media.select import quality
 from contentgen_worker.media.select.borders import BorderFinder, Borders
 from contentgen_worker.media.select.faces import FaceBox, FaceSettings, HaarFaces
 from contentgen_worker.media.select.hashes import perceptual_hash
-from contentgen_worker.media.select.picture import Orientation, PictureSettings, encode_picture, pixel_aspect
+from contentgen_worker.media.select.picture import Orientation, PictureSettings, encode_picture
 
 WEIGHTS = {1: (0.2126, 0.0722), 5: (0.299, 0.114), 6: (0.299, 0.114), 9: (0.2627, 0.0593)}
 LIMITED, FULL = int(ColorRange.MPEG), int(ColorRange.JPEG)
@@ -223,11 +223,9 @@ def turned(path: Path, rgb: np.ndarray, numbers: tuple[int, int, int, int] = (0,
 def test_a_turned_and_squeezed_video_gives_upright_pictures(tmp_path: Path) -> None:
     path = turned(tmp_path / "a.mp4", marked())
     with open_media(path) as container:
-        aspect = pixel_aspect(container.streams.video[0])
-        result = encode_picture(
-            next(frames(container, WHOLE, MediaLimits(10**7, 60))).image, None, PictureSettings(), aspect=aspect
-        )
-    assert aspect == 0.5
+        frame = next(frames(container, WHOLE, MediaLimits(10**7, 60)))
+        result = encode_picture(frame.image, None, PictureSettings(), aspect=frame.aspect)
+    assert frame.aspect == 0.5
     assert (result.width, result.height) == (120, 100)
     pixels = shown(result.jpeg)
     assert [int(np.argmax(pixels[row, column])) for row, column in ((20, 20), (20, 100), (80, 100))] == [2, 0, 1]

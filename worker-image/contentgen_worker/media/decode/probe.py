@@ -8,11 +8,13 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from io import BufferedReader, FileIO
 from pathlib import Path
 
 import av
 from av.container import InputContainer
 from av.stream import Disposition, Stream
+from av.video.stream import VideoStream
 
 from contentgen_worker.errors import DecoderCrashed, NoVideoTrack, Unsupported
 from contentgen_worker.media.codec import transferable
@@ -28,6 +30,15 @@ AUDIO_CODECS = frozenset(
     {"aac", "mp3", "mp3float", "mp2", "mp2float", "opus", "libopus", "vorbis", "flac", "alac", "ac3", "eac3"}
     | {"pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_f32le", "pcm_u8", "pcm_mulaw", "pcm_alaw"}
 )
+DOLBY_VISION = (
+    "its colour encoding is Dolby Vision without a compatible base layer (profile 5, or 10.0), which is not supported; "
+    "convert it to BT.709 (SDR)"
+)
+_IPT_PROFILES = (5, 10)
+# DOVIDecoderConfigurationRecord; in Matroska the id and size of an element are before it.
+_DOLBY_RECORD = re.compile(rb"dv[cv]C(?:\x41\xed.)?[\x01-\x03].(?P<profile>.).(?P<compatible>.)", re.DOTALL)
+_HEADER_BYTES = 1 << 20  # of Matroska, and of MP4's moov box, in which a record of Dolby Vision is searched for
+_MAX_BOXES = 1000  # of an MP4 file before its moov box
 _MAX_STREAMS = 64
 _PROBE_CPU_SECONDS = 60  # of CPU; a film of 12 hours takes one
 _ACCEPTED = "MP4/MOV, Matroska/WebM, MPEG-TS, Ogg, WAV, MP3, FLAC or AAC"
@@ -44,6 +55,9 @@ class Recording:
     video_codec: str
     audio_codec: str
     fps: float = 0.0  # frames a second as stated, 0 if unknown
+    track: int = 1  # number of the video track, of `tracks`
+    tracks: int = 1
+    ipt: bool = False  # colours that only a decoder for Dolby Vision can read
 
     def __post_init__(self) -> None:
         if min(self.seconds, self.width, self.height, self.fps) < 0:
@@ -57,6 +71,8 @@ class Recording:
             raise Unsupported(f"video codec {self.video_codec!r}; expected one of {', '.join(sorted(VIDEO_CODECS))}")
         if not self.width:
             raise Unsupported("no frame of its video track can be decoded; it may be damaged or cut off")
+        if self.ipt:
+            raise Unsupported(DOLBY_VISION)
 
 
 @contextmanager
@@ -104,7 +120,7 @@ _HINTS = tuple(
 
 def _hint(source: Path | MediaSource) -> str:
     """Guess at the type of a file that can't be opened; reveals none of its content."""
-    with source.open() if isinstance(source, MediaSource) else source.open("rb") as file:
+    with _opened(source) as file:
         start = file.read(512)
     for pattern, hint in _HINTS:
         if pattern.match(start):
@@ -131,7 +147,8 @@ def probe(source: Path | MediaSource, bounds: MediaLimits) -> Recording:
 def send_recording(send: Callable[[object], None], source: Path | MediaSource, bounds: MediaLimits) -> None:
     """Child process: send the Recording."""
     with open_media(source) as container:
-        video = next((stream for stream in container.streams.video if not is_cover(stream.disposition)), None)
+        video = video_track(container)
+        tracks = [each.index for each in _video_tracks(container)]
         audio = next(iter(container.streams.audio), None)
         recording = Recording(
             seconds=stated_duration(container),
@@ -140,6 +157,9 @@ def send_recording(send: Callable[[object], None], source: Path | MediaSource, b
             video_codec=codec_name(video) if video else "",
             audio_codec=codec_name(audio) if audio else "",
             fps=float(video.guessed_rate or 0) if video else 0.0,
+            track=tracks.index(video.index) + 1 if video else 1,
+            tracks=len(tracks),
+            ipt=has_ipt_colours(source),
         )
     send(_check_limits(recording, bounds))
 
@@ -160,6 +180,55 @@ def stated_duration(container: InputContainer) -> float:
 def codec_name(stream: Stream) -> str:
     """Codec of a track; `unknown` if FFmpeg has no decoder."""
     return stream.codec_context.name if stream.codec_context else "unknown"
+
+
+def has_ipt_colours(source: Path | MediaSource) -> bool:
+    """Whether the record of Dolby Vision in a header of MP4 or Matroska states that the colours are IPT, which
+    other decoders take for Y'CbCr. PyAV does not tell it.
+    """
+    with _opened(source) as file:
+        header = _header(file)
+    return any(
+        record["profile"][0] >> 1 in _IPT_PROFILES and not record["compatible"][0] >> 4
+        for record in _DOLBY_RECORD.finditer(header)
+    )
+
+
+def _opened(source: Path | MediaSource) -> BufferedReader:
+    return BufferedReader(source.open() if isinstance(source, MediaSource) else FileIO(source))
+
+
+def _header(file: BufferedReader) -> bytes:
+    """MP4's moov box up to `_HEADER_BYTES`, or the begin of any other file."""
+    for _ in range(_MAX_BOXES):
+        start = file.tell()
+        size, name = int.from_bytes(file.read(4), "big"), file.read(4)
+        if size == 1:
+            size = int.from_bytes(file.read(8), "big")
+        if name == b"moov":
+            return file.read(min(size, _HEADER_BYTES))
+        if size < 8 or not name.isalnum():
+            break
+        file.seek(start + size)
+    file.seek(0)
+    return file.read(_HEADER_BYTES)
+
+
+def video_track(container: InputContainer) -> VideoStream | None:
+    """The video track that is analysed: the default one, or else that of most pixels. Of a motion photo not the still.
+    None without video.
+    """
+    return max(_video_tracks(container), key=_rank, default=None)
+
+
+def _video_tracks(container: InputContainer) -> list[VideoStream]:
+    return [each for each in container.streams.video if not is_cover(each.disposition)]
+
+
+def _rank(track: VideoStream) -> tuple[bool, bool, int, int]:
+    context = track.codec_context
+    pixels = context.width * context.height if context else 0
+    return track.frames != 1, bool(track.disposition & Disposition.default), pixels, -track.index
 
 
 def is_cover(disposition: Disposition) -> bool:

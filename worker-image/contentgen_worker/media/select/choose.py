@@ -32,6 +32,7 @@ class Rejection(StrEnum):
     BLACK_BORDERS = "BlackBorders"
     TEXT_CARD = "TextCard"
     IN_TRANSITION = "InTransition"
+    DAMAGED = "Damaged"
     NO_FACE = "NoFace"
     SEVERAL_FACES = "SeveralFaces"
     BETTER_IN_SHOT = "BetterInShot"
@@ -41,7 +42,7 @@ class Rejection(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PictureCandidate:
-    """Finished picture, on disk as JPEG. `motion`: mean change of luma to the frame before.
+    """Finished picture, on disk as JPEG. `motion`: mean change of luma to the frame before. `damaged`: it lacks data.
 
     Without a thumbnail it is no duplicate of any other.
     """
@@ -55,6 +56,7 @@ class PictureCandidate:
     thumbnail: Thumbnail | None = None
     motion: float = 0.0
     in_transition: bool = False
+    damaged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,7 @@ _RESTORE_ORDER = (  # reasons in the order of restoring
     Rejection.TEXT_CARD,
     Rejection.DUPLICATE,
     Rejection.IN_TRANSITION,
+    Rejection.DAMAGED,
 )
 
 
@@ -193,6 +196,8 @@ def _crispness(scores: Scores) -> float:
 def _check_alone(candidate: PictureCandidate, rules: Rules, limits: _Limits) -> PictureVerdict:
     """Verdict of a picture without regard to others."""
     scores = candidate.scores
+    if candidate.damaged:
+        return PictureVerdict(False, Rejection.DAMAGED)
     if candidate.in_transition:
         return PictureVerdict(False, Rejection.IN_TRANSITION)
     below = (

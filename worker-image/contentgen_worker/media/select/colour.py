@@ -38,6 +38,10 @@ _SWSCALE = {
 }
 _NAMES = {3: "reserved", 8: "YCgCo", 11: "Y'D'zD'x", 12: "primaries-derived", 13: "primaries-derived", 14: "ICtCp"}
 _DOLBY = 15
+_PQ, _HLG = int(ColorTrc.SMPTE2084), int(ColorTrc.ARIB_STD_B67)
+_HDR = {_PQ, _HLG}
+_WIDE_MATRICES = {9, 10}  # of BT.2020; players assume its primaries for them, and for HDR, where none are stated
+_UNSTATED = {0, 2}  # H.273: reserved, unspecified
 # Linear RGB of these primaries -> linear RGB of BT.709.
 _TO_709 = {
     int(ColorPrimaries.BT2020): ((1.6605, -0.5876, -0.0728), (-0.1246, 1.1329, -0.0083), (-0.0182, -0.1006, 1.1187)),
@@ -45,6 +49,7 @@ _TO_709 = {
     int(ColorPrimaries.SMPTE432): ((1.2249, -0.2247, 0.0), (-0.0420, 1.0419, 0.0), (-0.0197, -0.0786, 1.0979)),
 }
 _WHITE = 203.0  # cd/m2
+_HLG_PEAK, _HLG_GAMMA = 1000.0, 1.2  # BT.2100: nominal display, and the exponent of its luminance
 _KNEE = 0.6  # share of SDR white above which highlights are compressed
 _STEPS = 4096
 
@@ -65,16 +70,21 @@ class Colour:
         matrix = _RGB if rgb else int(image.colorspace)
         if not rgb and matrix in (_UNSPECIFIED, _RGB):
             matrix = 1 if max(image.height, image.width * 9 // 16) >= _HD else 5
+        if int(image.colorspace) == _UNSPECIFIED and image.side_data.get("DOVI_METADATA") is not None:
+            matrix = _DOLBY
         if matrix and matrix not in _WEIGHTS:
             name = "Dolby Vision profile 5" if matrix == _DOLBY else _NAMES.get(matrix, f"matrix {matrix}")
             raise Unsupported(f"its colour encoding is {name}, which is not supported; convert it to BT.709 (SDR)")
         full = rgb or int(image.color_range) == _FULL or image.format.name.startswith("yuvj")
-        return cls(matrix, full, int(image.color_trc), int(image.color_primaries))
+        transfer, primaries = int(image.color_trc), int(image.color_primaries)
+        if primaries in _UNSTATED and (transfer in _HDR or matrix in _WIDE_MATRICES):
+            primaries = int(ColorPrimaries.BT2020)
+        return cls(matrix, full, transfer, primaries)
 
     @property
     def wide(self) -> bool:
         """Whether tone mapping is needed: HDR, or primaries wider than sRGB."""
-        return self.transfer in (int(ColorTrc.SMPTE2084), int(ColorTrc.ARIB_STD_B67)) or self.primaries in _TO_709
+        return self.transfer in _HDR or self.primaries in _TO_709
 
     @property
     def swscale(self) -> Colorspace:
@@ -140,6 +150,8 @@ def _tone_mapped(
         src_color_range=_FULL if colour.full else _LIMITED, dst_color_range=_FULL, threads=1,
     ).to_ndarray()  # fmt: skip
     light = np.take(_linear_light(colour.transfer), np.asarray(rgb, np.uint16))
+    if colour.transfer == _HLG:
+        light *= (_HLG_PEAK / _WHITE) * (light @ _luminance(colour.primaries))[..., None] ** (_HLG_GAMMA - 1)
     matrix = _TO_709.get(colour.primaries)
     if matrix is not None:
         light = np.maximum(np.asarray(cv2.transform(light, np.array(matrix, np.float32)), np.float32), 0)
@@ -151,19 +163,24 @@ def _tone_mapped(
 
 @cache
 def _linear_light(transfer: int) -> Floats:
-    """65,536 values: channel value -> linear light, 1.0 at SDR white."""
+    """65,536 values: channel value -> linear light, 1.0 at SDR white; of HLG that of the scene, 1.0 at its peak."""
     signal = np.linspace(0, 1, 65536)
-    if transfer == int(ColorTrc.SMPTE2084):
+    if transfer == _PQ:
         m1, m2, c1, c2, c3 = 2610 / 16384, 2523 / 32, 3424 / 4096, 2413 / 128, 2392 / 128
         root = signal ** (1 / m2)
         nits = 10000 * (np.maximum(root - c1, 0) / (c2 - c3 * root)) ** (1 / m1)
-    elif transfer == int(ColorTrc.ARIB_STD_B67):
+    elif transfer == _HLG:
         a, b, c = 0.17883277, 0.28466892, 0.55991073
-        scene = np.where(signal <= 0.5, signal**2 / 3, (np.exp((signal - c) / a) + b) / 12)
-        nits = 1000 * scene**1.2  # system gamma, per channel instead of on luminance
+        nits = _WHITE * np.where(signal <= 0.5, signal**2 / 3, (np.exp((signal - c) / a) + b) / 12)
     else:
         nits = _WHITE * np.where(signal <= 0.04045, signal / 12.92, ((signal + 0.055) / 1.055) ** 2.4)
     return np.asarray(nits / _WHITE, np.float32)
+
+
+def _luminance(primaries: int) -> Floats:
+    """Weights of linear R, G and B in luminance."""
+    red, blue = _WEIGHTS[1] if primaries not in _TO_709 else _WEIGHTS[9]
+    return np.array([red, 1 - red - blue, blue], np.float32)
 
 
 def _roll_off(light: Floats) -> Floats:

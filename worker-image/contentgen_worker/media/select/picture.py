@@ -100,12 +100,6 @@ class Orientation:
         return (height, width) if self.transposed else (width, height)
 
 
-def pixel_aspect(stream: Any) -> float:
-    """Pixel aspect ratio (width over height); 1 if not stated or implausible."""
-    aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
-    return float(aspect) if aspect and 0.1 < aspect < 10 else 1.0
-
-
 def encode_picture(
     image: av.VideoFrame,
     borders: Borders | None,
@@ -116,7 +110,7 @@ def encode_picture(
 ) -> EncodedPicture:
     """Picture of a frame. Raises Unsupported for an unsupported colour encoding or a frame that is too small.
 
-    `aspect`: see `pixel_aspect`. `detector`: default is OpenCV's Haar cascade.
+    `aspect`: width over height of a pixel. `detector`: default is OpenCV's Haar cascade.
     """
     colour = Colour.from_frame(image)
     raw = luma(image)

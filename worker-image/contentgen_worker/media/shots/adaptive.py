@@ -13,7 +13,7 @@ sharper, its group is decoded again with all references of the sharpest frame.
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from operator import sub
 from statistics import median
@@ -24,7 +24,7 @@ from av import VideoFrame
 from av.container import InputContainer
 
 from contentgen_worker.media.decode.bounds import MediaLimits
-from contentgen_worker.media.decode.decode import Clock, DecodedFrame, Segment, Skip, frames, video_stream
+from contentgen_worker.media.decode.decode import Clock, DecodedFrame, Segment, Skip, frames, pixel_aspect, video_stream
 from contentgen_worker.media.decode.planes import Plane, Planes, Shape
 from contentgen_worker.media.shots.best import EDGE, FrameCandidate, detail
 from contentgen_worker.media.shots.boundaries import LAG, MAX_SKIPPED
@@ -134,12 +134,14 @@ def is_similar(first: Plane, second: Plane) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class SampledSecond:
-    """Thumbnail at a second. `planes`: if the frame was decoded; `frame`: if it may become a picture."""
+    """Thumbnail at a second. `planes`: if the frame was decoded; `frame`: if it may become a picture. `damaged`: its
+    group lacks data."""
 
     seconds: float
     thumbnail: Plane
     planes: Planes | None = None
     frame: DecodedFrame | None = None
+    damaged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,16 +151,25 @@ class _Keyframe:
     image: VideoFrame
     planes: Planes
     thumbnail: Plane
+    aspect: float
+    damaged: bool
 
 
 @dataclass(frozen=True, slots=True)
 class InspectedFrame:
-    """Frame decoded for its thumbnail only, and the group from which its picture can be decoded."""
+    """Frame decoded for its thumbnail only, and the group from which its picture can be decoded. `torn`: the group's
+    keyframe lacks data."""
 
     seconds: float
     timestamp: int
     sharpness: float
     group: PacketGroup
+    torn: bool = False
+
+    @property
+    def damaged(self) -> bool:
+        """Whether it may lack data."""
+        return self.torn or any(packet.is_corrupt for packet in self.group.packets)
 
     @property
     def packets_before(self) -> int:
@@ -220,7 +231,7 @@ class Adaptive:
 
     def __init__(self, container: InputContainer, segment: Segment, bounds: MediaLimits) -> None:
         self._container, self._segment, self._bounds = container, segment, bounds
-        stream = video_stream(container)
+        self._stream = stream = video_stream(container)
         self._clock = Clock(stream, (container.duration or 0) / 1e6)
         self._thumbnail_decoder, self._picture_decoder = (
             Decoder.for_thumbnails(stream, bounds),
@@ -244,8 +255,11 @@ class Adaptive:
         keyframe: _Keyframe | None = None
         for index, group in enumerate(chain(first, found)):
             keyframe = self._decode_keyframe(group.key) if group.key and not index else keyframe
-            following = self._decode_keyframe(group.following) if group.following else None
-            yield from self._sample_group(group, keyframe, following)
+            torn = bool(group.packets[-1].is_corrupt)  # a parser may flag the packet before the damaged one
+            following = self._decode_keyframe(group.following, torn=torn) if group.following else None
+            damaged = any(packet.is_corrupt for packet in group.packets) or (keyframe is not None and keyframe.damaged)
+            for sample in self._sample_group(group, keyframe, following):
+                yield replace(sample, damaged=True) if damaged else sample
             keyframe = following
 
     def choose_frames(
@@ -256,12 +270,22 @@ class Adaptive:
         found = [
             each for each in self._inspected if start + EDGE <= each.seconds <= end - EDGE and in_ranges(each.seconds)
         ]
+        found = [each for each in found if not each.damaged] or ([] if kept else found)
         inspected = sharp_inspected(found, max((each.sharpness for each in kept), default=0.0))
         image = self._picture_decoder.picture(inspected.group.packets, inspected.timestamp) if inspected else None
         if not inspected or not image:
             return list(candidates)
         taken = FrameCandidate(
-            DecodedFrame(inspected.seconds, image.key_frame, reference=True, image=image), inspected.sharpness, 0.0
+            DecodedFrame(
+                inspected.seconds,
+                image.key_frame,
+                reference=True,
+                image=image,
+                aspect=pixel_aspect(self._stream),
+                damaged=bool(image.is_corrupt) or inspected.damaged,
+            ),
+            inspected.sharpness,
+            0.0,
         )
         best = sorted(kept, key=lambda each: -each.sharpness)[:-1]
         return sorted([*best, taken], key=lambda each: each.frame.seconds)
@@ -270,7 +294,7 @@ class Adaptive:
         self._container.seek(0)
         for frame in frames(self._container, self._segment, self._bounds, skip=skip):
             planes = self._shrink(frame.image)
-            yield SampledSecond(frame.seconds, make_thumbnail(planes), planes, frame)
+            yield SampledSecond(frame.seconds, make_thumbnail(planes), planes, frame, frame.damaged)
 
     def _sample_group(
         self, group: PacketGroup, keyframe: _Keyframe | None, following: _Keyframe | None
@@ -286,14 +310,22 @@ class Adaptive:
                 seconds,
                 thumbnail,
                 keyframe.planes,
-                DecodedFrame(seconds, key=True, reference=True, image=keyframe.image),
+                DecodedFrame(
+                    seconds,
+                    key=True,
+                    reference=True,
+                    image=keyframe.image,
+                    aspect=keyframe.aspect,
+                    damaged=keyframe.damaged,
+                ),
             )
         if thumbnail is None or not remaining.is_decided(thumbnail):
             for image, planes in self._decode_anchors(group, remaining):
                 thumbnail = make_thumbnail(planes)
                 yield from self._decode_gap(group, timestamp(image), thumbnail)
                 seconds = self._checked_seconds(image)
-                self._remember(InspectedFrame(seconds, image.pts or 0, detail(planes.y), group))
+                torn = keyframe is not None and keyframe.damaged
+                self._remember(InspectedFrame(seconds, image.pts or 0, detail(planes.y), group, torn))
                 yield SampledSecond(seconds, thumbnail, planes)
                 if remaining.is_decided(thumbnail):
                     break
@@ -327,12 +359,13 @@ class Adaptive:
             if image.pts is not None and remaining.advance(image.pts):
                 yield image, self._shrink(image)
 
-    def _decode_keyframe(self, key: "Packet") -> _Keyframe | None:
+    def _decode_keyframe(self, key: "Packet", *, torn: bool = False) -> _Keyframe | None:
         image = self._picture_decoder.picture([key], timestamp(key))
         if not image:
             return None
         planes = self._shrink(image)
-        return _Keyframe(image, planes, make_thumbnail(planes))
+        damaged = bool(torn or key.is_corrupt or image.is_corrupt)
+        return _Keyframe(image, planes, make_thumbnail(planes), pixel_aspect(self._stream), damaged)
 
     def _shrink(self, image: VideoFrame) -> Planes:
         self._shape = self._shape or Shape.for_frame(image.width, image.height)
@@ -346,5 +379,6 @@ class Adaptive:
     def _remember(self, inspected: InspectedFrame) -> None:
         if inspected.group.key:
             self._inspected.append(inspected)
-        while self._inspected and self._inspected[0].seconds < inspected.seconds - 2 * LAG:
+        # By the frame before: after a jump of the timestamps, the shots before it are still to be reported.
+        while len(self._inspected) > 1 and self._inspected[0].seconds < self._inspected[-2].seconds - 2 * LAG:
             self._inspected.popleft()

@@ -17,7 +17,7 @@ from contentgen_worker.media.decode.planes import Plane, Shape
 from contentgen_worker.media.decode.probe import open_media
 from contentgen_worker.media.decode.source import MediaSource
 from contentgen_worker.media.select.borders import BorderFinder
-from contentgen_worker.media.select.picture import EncodedPicture, PictureSettings, encode_picture, pixel_aspect
+from contentgen_worker.media.select.picture import EncodedPicture, PictureSettings, encode_picture
 from contentgen_worker.media.shots.adaptive import Adaptive, SampledSecond
 from contentgen_worker.media.shots.best import BestFrames, FrameCandidate, FramePlan
 from contentgen_worker.media.shots.boundaries import REACH, Boundary, BoundaryDetector, SparseDetector, ThumbnailBuffer
@@ -83,18 +83,20 @@ class SegmentProgress:
 @transferable
 @dataclass(frozen=True, slots=True)
 class ChosenFrame:
-    """Chosen frame with its encoded picture. `motion`: mean change of luma to the frame before."""
+    """Chosen frame with its encoded picture. `motion`: mean change of luma to the frame before. `damaged`: it lacks
+    data."""
 
     seconds: float
     picture: EncodedPicture
     motion: float
+    damaged: bool = False
 
 
 @transferable
 @dataclass(frozen=True, slots=True)
 class SegmentResult:
     """Result of a segment. `shown`: seconds without jumps of the timestamps. `head`, `tail`: thumbnails with which the
-    parent decides the seams."""
+    parent decides the seams. `damaged`: number of the frames that lack data."""
 
     segment: int
     frames: int
@@ -104,8 +106,11 @@ class SegmentResult:
     boundaries: tuple[Boundary, ...]
     head: ThumbnailBuffer
     tail: ThumbnailBuffer
+    damaged: int = 0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.damaged <= self.frames:
+            raise ValueError(f"{self.damaged} damaged frames of {self.frames}")
         if self.frames < 1 or not 0 <= self.shown <= self.end - self.start + 1e-6:
             raise ValueError(f"{self.frames} frames of {self.shown} s from {self.start} s to {self.end} s")
 
@@ -150,21 +155,21 @@ class _Analysis:
         self._reported_at = 0.0
         self._sent, self._last_sent = 0, -1e9
         self._shown = 0.0  # seconds
+        self._damaged = 0  # frames
         self._borders, self._next_border_check, self._border_interval = BorderFinder(), -1e9, _FIRST_BORDER_INTERVAL
-        self._aspect = 1.0
         self._adaptive: Adaptive | None = None
         self._shot_start = 0.0  # start of the current shot in seconds
 
     def run(self) -> None:
         start, before, seconds, count = None, 0.0, 0.0, 0
         with open_media(self._task.source) as container:
-            self._aspect = pixel_aspect(container.streams.video[0])
             for count, sample in enumerate(self._sampled_seconds(container), 1):  # noqa: B007 - sent at the end
                 seconds = sample.seconds
                 if start is None:
                     start = self._shot_start = before = seconds
                 self._shown += min(seconds - before, LONGEST_FRAME)
                 before = seconds
+                self._damaged += sample.damaged
                 self._edges.add(seconds, sample.thumbnail)
                 if sample.planes and seconds >= self._next_border_check:
                     self._borders.push(sample.planes.y)
@@ -182,7 +187,9 @@ class _Analysis:
             self._send_frames(self._refine(self._best.finish(seconds), seconds))
         edges = ThumbnailBuffer.from_thumbnails(self._edges.head), ThumbnailBuffer.from_thumbnails(self._edges.tail)
         self._send(
-            SegmentResult(self._segment.number, count, start, seconds, self._shown, tuple(self._boundaries), *edges)
+            SegmentResult(
+                self._segment.number, count, start, seconds, self._shown, tuple(self._boundaries), *edges, self._damaged
+            )
         )
 
     def _sampled_seconds(self, container: InputContainer) -> Iterator[SampledSecond]:
@@ -195,7 +202,7 @@ class _Analysis:
         for frame in frames(container, self._segment, self._task.bounds, threads):
             shape = shape or Shape.for_frame(frame.image.width, frame.image.height)
             planes = shape.shrink(frame.image)
-            yield SampledSecond(frame.seconds, self._detector.thumbnail(planes), planes, frame)
+            yield SampledSecond(frame.seconds, self._detector.thumbnail(planes), planes, frame, frame.damaged)
 
     def _add_boundaries(self, boundaries: list[Boundary]) -> None:
         for boundary in boundaries:
@@ -215,8 +222,9 @@ class _Analysis:
             if self._task.plan.is_needed(candidate.frame.seconds, self._last_sent, self._sent):
                 self._sent, self._last_sent = self._sent + 1, candidate.frame.seconds
                 borders = self._borders.found()
-                picture = encode_picture(candidate.frame.image, borders, self._task.picture, aspect=self._aspect)
-                self._send(ChosenFrame(candidate.frame.seconds, picture, candidate.motion))
+                frame = candidate.frame
+                picture = encode_picture(frame.image, borders, self._task.picture, aspect=frame.aspect)
+                self._send(ChosenFrame(frame.seconds, picture, candidate.motion, frame.damaged))
 
     def _report_progress(self, seconds: float) -> None:
         if (now := time.monotonic()) >= self._reported_at + _REPORT_INTERVAL:

@@ -93,7 +93,7 @@ class BestFrames:
         before, self._change = self._change, self._luma_change(planes.y)
         if frame.seconds >= self._opened + self._length or self._change > _SUDDEN + 2 * before:
             self._close_slot(frame.seconds)
-        if self._best is None or frame.reference >= self._best.frame.reference:
+        if self._best is None or _rank(frame) >= _rank(self._best.frame):
             self._keep_better(FrameCandidate(frame, detail(planes.y), self._change))
 
     def boundary(self, boundary: Boundary) -> list[FrameCandidate]:
@@ -125,7 +125,7 @@ class BestFrames:
 
     def _keep_better(self, candidate: FrameCandidate) -> None:
         best = self._best
-        if best is None or (candidate.frame.reference, candidate.sharpness) > (best.frame.reference, best.sharpness):
+        if best is None or (*_rank(candidate.frame), candidate.sharpness) > (*_rank(best.frame), best.sharpness):
             self._best = candidate
 
     def _close_slot(self, seconds: float) -> None:
@@ -141,6 +141,11 @@ class BestFrames:
             self._slots = merge_nearest(self._slots)
 
 
+def _rank(frame: DecodedFrame) -> tuple[bool, bool]:
+    """Data that is missing is concealed by smear, whose edges are sharp."""
+    return not frame.damaged, frame.reference
+
+
 def detail(luma: Plane) -> float:
     """Variance of the Laplacian; blur lowers it."""
     return float(cv2.meanStdDev(cv2.Laplacian(luma, cv2.CV_16S))[1][0, 0]) ** 2
@@ -149,7 +154,11 @@ def detail(luma: Plane) -> float:
 def merge_nearest(slots: Sequence[FrameCandidate]) -> list[FrameCandidate]:
     """Slots with the two nearest in time replaced by the sharper of them."""
     at = min(range(len(slots) - 1), key=lambda index: slots[index + 1].frame.seconds - slots[index].frame.seconds)
-    return [*slots[:at], max(slots[at : at + 2], key=lambda candidate: candidate.sharpness), *slots[at + 2 :]]
+    return [
+        *slots[:at],
+        max(slots[at : at + 2], key=lambda each: (not each.frame.damaged, each.sharpness)),
+        *slots[at + 2 :],
+    ]
 
 
 def best_frames(slots: Sequence[FrameCandidate], start: float, end: float, quota: FrameQuota) -> list[FrameCandidate]:
@@ -167,5 +176,6 @@ def part_index(second: float, start: float, end: float, parts: int) -> int:
 
 
 def _sharpest(slots: Sequence[FrameCandidate]) -> FrameCandidate:
-    clearest = sorted(slots, key=lambda candidate: -candidate.sharpness)[:_MEASURED_PER_FRAME]
+    clean = [each for each in slots if not each.frame.damaged] or slots
+    clearest = sorted(clean, key=lambda candidate: -candidate.sharpness)[:_MEASURED_PER_FRAME]
     return max(clearest, key=lambda candidate: detail(luma(candidate.frame.image)))

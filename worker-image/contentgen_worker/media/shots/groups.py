@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 import av
 from av import VideoFrame
-from av.codec.context import CodecContext
+from av.codec.context import CodecContext, Flags
 from av.container import InputContainer
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
@@ -119,6 +119,8 @@ class Decoder:
         context = cast("VideoCodecContext", CodecContext.create(stream.codec_context.name, "r"))
         context.extradata = stream.codec_context.extradata
         context.thread_count, context.options = 1, _THUMBNAIL_OPTIONS
+        # HEVC's B-frames may be references. Without them FFmpeg withholds the frames that follow.
+        context.flags |= Flags.output_corrupt
         return cls(context, bounds)
 
     @classmethod
