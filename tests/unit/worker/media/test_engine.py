@@ -118,11 +118,11 @@ def test_batches_hold_no_more_than_their_bytes_and_change_no_frame(
 
     pulled = 0
 
-    def images() -> Iterator[av.VideoFrame]:
+    def images() -> Iterator[tuple[av.VideoFrame, float, bool]]:
         nonlocal pulled
         for _ in range(20):
             pulled += 1
-            yield planar(scene(0))
+            yield planar(scene(0)), 1.0, False
 
     ahead = [pulled - read for read, _ in enumerate(decode._in_batches(images()), 1)]
     assert max(ahead) + 1 == max(batch_bytes // (320 * 180 * 3 // 2), 1)

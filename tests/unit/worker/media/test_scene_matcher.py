@@ -106,7 +106,7 @@ def test_bars_are_no_details_that_two_scenes_share(turned: bool) -> None:
 
 def test_a_dark_border_of_a_picture_is_not_taken_for_a_bar() -> None:
     night = np.full((36, 64), 20, np.uint8)
-    night[12:20] = 120  # a lit window, with more darkness than bars have
+    night[15:21] = 120  # a lit window, with more darkness than bars have
     plain = np.full((36, 64), 90, np.uint8)
     assert (without_bars(night) == night).all()
     assert (without_bars(np.zeros((36, 64), np.uint8)) == 0).all()

@@ -32,12 +32,12 @@ class Rejection(StrEnum):
     BLACK_BORDERS = "BlackBorders"
     TEXT_CARD = "TextCard"
     IN_TRANSITION = "InTransition"
-    DAMAGED = "Damaged"
     NO_FACE = "NoFace"
     SEVERAL_FACES = "SeveralFaces"
     BETTER_IN_SHOT = "BetterInShot"
     DUPLICATE = "Duplicate"
     OVER_MAXIMUM = "OverMaximum"
+    DAMAGED = "Damaged"
 
 
 @dataclass(frozen=True, slots=True)
