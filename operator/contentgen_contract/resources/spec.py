@@ -611,6 +611,22 @@ class TranscriptFormat(StrEnum):
     VTT = "vtt"
 
 
+class Subtitles(Manifest):
+    """Limits of subtitles, kept where the speech leaves room."""
+
+    line_length: int = Field(
+        42, ge=20, le=100, description="Maximum length of a line in columns; a Chinese or Japanese character takes 2."
+    )
+    lines: int = Field(2, ge=1, le=4, description="Maximum number of lines of a subtitle.")
+    max_seconds: int = Field(7, ge=2, le=30, description="Maximum time in seconds that a subtitle is shown.")
+    characters_per_second: int = Field(
+        20, ge=5, le=60, description="Maximum reading speed: a subtitle is shown longer if the next leaves time."
+    )
+    gap_milliseconds: int = Field(
+        84, ge=0, le=1000, description="Minimum time in milliseconds between two subtitles; 84 are two frames of 24/s."
+    )
+
+
 class TranscriptionOptions(Manifest):
     """Options of the transcription."""
 
@@ -632,6 +648,9 @@ class TranscriptionOptions(Manifest):
         max_length=4,
         description="Files to write; json and txt are always written. They are made from the provider's response: an "
         "edit pays nothing.",
+    )
+    subtitles: Subtitles = Field(
+        default_factory=Subtitles, description="Limits of the subtitles in srt and vtt; an edit pays nothing."
     )
 
 

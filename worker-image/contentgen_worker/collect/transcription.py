@@ -1,17 +1,19 @@
 """Collect stage of a transcription: from the provider's transcript to text and subtitle files."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from contentgen_contract.names import Reason, Step
 from contentgen_contract.records.presigned_urls import strip_signatures
-from contentgen_contract.resources.spec import TranscriptFormat, TranscriptionSpec
+from contentgen_contract.resources.spec import TranscriptFormat, TranscriptionOptions, TranscriptionSpec
+from contentgen_contract.word_joining import joined, separators
 from contentgen_contract.worker.orders import TranscriptFacts
 from contentgen_worker.collect import answers
 from contentgen_worker.collect.response import provider_response
-from contentgen_worker.collect.subtitles import TimedWord, make_cues, srt, vtt
+from contentgen_worker.collect.spoken_words import HeardWord, TimedWord, timed
+from contentgen_worker.collect.subtitles import make_cues, srt, vtt
 from contentgen_worker.errors import StageFailed
 from contentgen_worker.files import JSON, TEXT, Output
 from contentgen_worker.stage_context import StageContext, StageResult
@@ -48,7 +50,7 @@ def collect(context: StageContext) -> StageResult:
         transcript = _read(response)
         facts = _facts(transcript)
         context.steps.note(words=transcript.count)
-        files = context.store(_outputs(response, transcript, set(spec.options.formats)), fraction)
+        files = context.store(_outputs(response, transcript, spec.options), fraction)
     return StageResult(files, facts)
 
 
@@ -60,14 +62,15 @@ def _read(response: dict[str, Any]) -> _ParsedTranscript:
     if not isinstance(text, str) and (parts := items or said):
         made_of = "words" if items else "utterances"
         side.notes.append(f"the text of the answer is {answers.shown(text)}; it is made of the {made_of}")
-        text = " ".join(each["text"] for each in parts)
+        text = joined([each["text"] for each in parts])
     if status != "completed" or not isinstance(text, str):
         raise StageFailed(
             Reason.RESULT_INVALID,
             f"the provider's answer is no transcript: status {answers.shown(status)}, expected 'completed', and text "
             f"{answers.shown(text)}",
         )
-    words = _words(items, side)
+    seconds = side.read("audio_duration", response.get("audio_duration"), answers.seconds)
+    words = _words(items or said, text, seconds, side)
     utterances = _utterances(said, side)
     given = response.get("utterances")
     whole = isinstance(given, list) and len(given) == len(utterances)
@@ -77,7 +80,7 @@ def _read(response: dict[str, Any]) -> _ParsedTranscript:
         count=len(items) or len(text.split()),
         spoken=utterances if whole else (),
         speakers=len({*(each.speaker for each in utterances), *(word.speaker for word in words)} - {""}),
-        seconds=side.read("audio_duration", response.get("audio_duration"), answers.seconds),
+        seconds=seconds,
         language=side.read("language_code", response.get("language_code"), answers.language),
         notes=answers.bounded_notes(side.notes),
     )
@@ -96,23 +99,24 @@ def _items(response: dict[str, Any], name: str, side: answers.SideFacts) -> list
     return items
 
 
-def _words(items: Iterable[dict[str, Any]], side: answers.SideFacts) -> tuple[TimedWord, ...]:
-    """Words with times and speakers; a word without a time is shown at the end of the word before."""
-    words: list[TimedWord] = []
-    untimed = unnamed = known = 0
-    last = 0
-    for item in items:
+def _words(
+    items: Sequence[dict[str, Any]], text: str, seconds: float | None, side: answers.SideFacts
+) -> tuple[TimedWord, ...]:
+    """Words, or utterances in their place, with times and speakers; the separators are those of the text."""
+    heard: list[HeardWord] = []
+    untimed = unnamed = 0
+    for item, separator in zip(items, separators([item["text"] for item in items], text), strict=True):
         start, end = _or_none(answers.milliseconds, item.get("start")), _or_none(answers.milliseconds, item.get("end"))
-        timed = start is not None and end is not None and start <= end
-        untimed += not timed
-        known += timed
+        known = start is not None and end is not None and start <= end
+        untimed += not known
         speaker = _or_none(answers.label, item.get("speaker"))
         unnamed += speaker is None and item.get("speaker") is not None
-        first, last = (start, end) if timed and start is not None and end is not None else (last, last)
-        words.append(TimedWord(item["text"], first, last, speaker or ""))
+        if not known:
+            start = end = None
+        heard.append(HeardWord(item["text"], start, end, speaker or None, bool(separator)))
     _note_left_out(untimed, "words have no times", side)
     _note_left_out(unnamed, "words have no speaker that can be read", side)
-    return tuple(words) if known else ()
+    return timed(heard, None if seconds is None else round(seconds * 1000)) if untimed < len(heard) else ()
 
 
 def _utterances(items: Iterable[dict[str, Any]], side: answers.SideFacts) -> tuple[_Utterance, ...]:
@@ -133,11 +137,12 @@ def _note_left_out(count: int, words: str, side: answers.SideFacts) -> None:
         side.notes.append(f"{count} {words}")
 
 
-def _outputs(response: dict[str, Any], transcript: _ParsedTranscript, formats: set[TranscriptFormat]) -> list[Output]:
-    lines = make_cues(transcript.words)
+def _outputs(response: dict[str, Any], transcript: _ParsedTranscript, options: TranscriptionOptions) -> list[Output]:
+    limits = options.subtitles
+    cues = make_cues(transcript.words, limits)
     texts = {
-        TranscriptFormat.SRT: ("transcript.srt", "application/x-subrip", srt(lines)),
-        TranscriptFormat.VTT: ("transcript.vtt", "text/vtt", vtt(lines)),
+        TranscriptFormat.SRT: ("transcript.srt", "application/x-subrip", srt(cues, limits)),
+        TranscriptFormat.VTT: ("transcript.vtt", "text/vtt", vtt(cues, limits)),
     }
     return [
         Output.from_bytes(
@@ -147,7 +152,7 @@ def _outputs(response: dict[str, Any], transcript: _ParsedTranscript, formats: s
         *(
             Output.from_bytes(name, content_type, text.encode())
             for each, (name, content_type, text) in texts.items()
-            if each in formats
+            if each in options.formats
         ),
     ]
 

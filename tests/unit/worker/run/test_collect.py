@@ -105,7 +105,7 @@ TALK = hostile.ANSWERS[SPEECH]
         ({"audio_duration": -1}, {"durationSeconds": 3.15}, "audio_duration"),
         ({"audio_duration": 1e300}, {"durationSeconds": 3.15}, "audio_duration"),
         ({"audio_duration": "12"}, {"durationSeconds": 3.15}, "audio_duration"),
-        ({"audio_duration": None, "words": None}, {"durationSeconds": None, "wordCount": 8}, ""),
+        ({"audio_duration": None, "words": None}, {"durationSeconds": 2.75, "wordCount": 8}, ""),
         ({"words": "x"}, {"wordCount": 8}, "words of the provider is 'x'"),
         ({"words": [None, *TALK["words"]]}, {"wordCount": 8}, "1 of 9 words can't be read"),
         ({"utterances": 5}, {"speakers": 2}, "utterances of the provider is 5"),
