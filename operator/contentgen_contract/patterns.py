@@ -30,6 +30,7 @@ UID = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 KEY = r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$"  # no empty segment, no `.` or `..`
 REQUEST_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"  # of a provider; one path segment
 SHA256 = r"^[0-9a-f]{64}$"
+NO_SPEECH = r"(?i)\bno spoken audio\b"  # in AssemblyAI's error, if it should detect the language of such a recording
 LORA_IDENTITY = r"^[0-9a-f]{16}$"
 
 _NAME = "letters, digits, dots, dashes or underscores, beginning with a letter or digit"

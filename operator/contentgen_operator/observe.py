@@ -301,7 +301,7 @@ class Observer:
         stored = await self._storage.stored(Owner(keys=frozenset(listed)), "", listed)
         there = is_stored(outputs, stored)
         missing = outputs.facts.get("missing") or kinds.missing_formats(
-            spec, (each.rpartition("/")[2] for each in listed)
+            spec, (each.rpartition("/")[2] for each in listed), outputs.facts
         )
         if there and not missing:
             return {"outputs_stored": True}

@@ -626,6 +626,11 @@ class Subtitles(Manifest):
         84, ge=0, le=1000, description="Minimum time in milliseconds between two subtitles; 84 are two frames of 24/s."
     )
 
+    @property
+    def changed(self) -> dict[str, int] | None:
+        """The limits that are not the defaults, by their names in a manifest; None if there are none."""
+        return self.model_dump(by_alias=True, exclude_defaults=True) or None
+
 
 class TranscriptionOptions(Manifest):
     """Options of the transcription."""

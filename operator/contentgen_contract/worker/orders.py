@@ -222,6 +222,7 @@ class TranscriptFacts(Value):
     duration_seconds: Seconds | None = None
     speakers: Count
     language: str | None = Field(None, max_length=35)  # a language tag at most, by RFC 5646
+    subtitles: Annotated[dict[str, Count], Field(max_length=16)] | None = None  # limits that are not the defaults
     notes: Notes = ()
 
 

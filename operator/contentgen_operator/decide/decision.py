@@ -419,7 +419,7 @@ def _adopt_outputs(case: DecisionInput, purchase: Purchase) -> Plan:
     if (stored.job_id, stored.version) == (case.resource.ref.uid, case.run.version):
         reason, message = same_request.ending(case, purchase, Reason.COMPLETED, _stored_text(case, stored))
         return _complete(case, stored, reason, message, ())
-    missing = ", ".join(kinds.missing_formats(case.spec, map(_name_of, stored.files)))
+    missing = ", ".join(kinds.missing_formats(case.spec, map(_name_of, stored.files), stored.facts))
     if missing and case.observed.response_kept:
         run = collect_retries.restarted(case, case.run, collect_retries.state_of(case.run).asked, whole=True)
         return _collect_again(case, purchase, run, f"{missing} is made from the provider's response")

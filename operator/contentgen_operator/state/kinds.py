@@ -4,7 +4,7 @@ A new kind needs an entry here, and a prepare and a collect pipeline in the work
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from contentgen_contract.base import Value
@@ -58,6 +58,7 @@ FACTS: dict[tuple[Kind, Stage], type[Value]] = {
     (Kind.TRANSCRIPTION, Stage.PREPARE): AudioFacts,
     (Kind.TRANSCRIPTION, Stage.COLLECT): TranscriptFacts,
 }
+_SUBTITLES = (".srt", ".vtt")
 # Files that the next step or the record requires; a stage may store more.
 _EXPECTED = {
     (Kind.LORA_TRAINING, Stage.PREPARE): {"dataset.zip", "dataset.json"},
@@ -80,12 +81,15 @@ def prepared_facts(kind: Kind, facts: Facts | None, files: Sequence[StoredFile])
     return (facts.model_dump(mode="json", by_alias=True) if facts else {}) | {"storedBytes": size, SENT_SHA256: sent}
 
 
-def missing_formats(spec: Spec, names: Iterable[str]) -> tuple[str, ...]:
-    """Names of files of a transcript that the spec asks for and that are not among `names`."""
+def missing_formats(spec: Spec, names: Iterable[str], facts: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of files of a transcript that the spec asks for and that are not among `names`, or, by the facts of the
+    outputs, have other limits of subtitles.
+    """
     if not isinstance(spec, TranscriptionSpec):
         return ()
+    fit = facts.get("subtitles") == spec.options.subtitles.changed
+    there = {each for each in names if fit or not each.endswith(_SUBTITLES)}
     asked = [f"transcript.{each.value}" for each in TranscriptFormat if each in spec.options.formats]
-    there = set(names)
     return tuple(each for each in asked if each not in there)
 
 

@@ -158,6 +158,8 @@ WRONG: list[tuple[Kind, Edits, str]] = [
     (TRANSCRIPT, {"source.url": "FTP://example.com/a.mp3"}, "must start with https://, http:// or s3://"),
     (TRANSCRIPT, {"options": {"formats": []}}, "spec.options.formats"),
     (TRANSCRIPT, {"options": {"formats": ["pdf"]}}, "spec.options.formats[0]"),
+    (TRANSCRIPT, {"options": {"subtitles": {"lineLength": 10}}}, "spec.options.subtitles.lineLength"),
+    (TRANSCRIPT, {"options": {"subtitles": {"maxSeconds": 1.5}}}, "spec.options.subtitles.maxSeconds"),
     (TRANSCRIPT, {"options": {"speakerLabels": 1}}, "spec.options.speakerLabels"),
     (TRANSCRIPT, {"dataset": {}}, "spec.dataset"),
     (TRANSCRIPT, {"suspend": "yes"}, "spec.suspend"),
@@ -208,6 +210,7 @@ RIGHT: list[tuple[Kind, Edits]] = [
     (TRANSCRIPT, {"source.url": "https://example.com/[a].mp3"}),
     (TRANSCRIPT, {"options": {"language": "en_us", "formats": ["srt"], "speakerLabels": False}}),
     (TRANSCRIPT, {"options": {"language": "auto"}}),
+    (TRANSCRIPT, {"options": {"subtitles": {"lineLength": 32, "gapMilliseconds": 0}}}),
     (TRANSCRIPT, {"options": {"language": "haw"}}),
     (TRANSCRIPT, {"options": {"language": "pt_br"}}),  # admitted for compatibility; the operator rejects it
     (TRANSCRIPT, {"source.url": "https://[2001:db8::1]:8443/a.mp3"}),

@@ -928,7 +928,13 @@ def outcome_of(kind: Kind, stage: Stage, uid: str, spec: dict[str, Any] | None =
         ),
         (Kind.TRANSCRIPTION, Stage.COLLECT): (
             _transcripts(spec),
-            {"type": "transcript", "wordCount": 3, "durationSeconds": 60, "speakers": 1},
+            {
+                "type": "transcript",
+                "wordCount": 3,
+                "durationSeconds": 60,
+                "speakers": 1,
+                "subtitles": spec.get("options", {}).get("subtitles"),
+            },
         ),
     }[kind, stage]
     sha = _prepared_sha(spec) if stage is Stage.PREPARE else SHA

@@ -13,6 +13,7 @@ from contentgen_worker.collect.typesetting import columns, ends_clause, ends_sen
 
 _PAUSE_MS = 1200  # a longer pause begins a new subtitle
 _SHORTEST_MS = 833  # 20 frames of 24/s
+_FLASH_MS = 600  # too short to be read; such a one delays the next, or shares a subtitle with another speaker's
 _LATEST_MS = 500  # after the speech
 _OVERLAP_MS = 200  # two speakers at once; less is a quick answer
 _SENTENCE_MIN = 28  # columns; shorter sentences share a subtitle
@@ -27,7 +28,7 @@ _LONE_WORD, _SENTENCE_WITHIN, _NEXT_BEGUN, _CHANGE_WITHIN = 8.0, 4.0, 2.0, 3.0
 
 
 @dataclass(frozen=True)
-class Said:
+class Voice:
     """What one speaker says in a subtitle: parts, each with the space before it."""
 
     speaker: str
@@ -43,7 +44,7 @@ class Cue:
 
     start: int
     end: int
-    said: tuple[Said, ...]
+    said: tuple[Voice, ...]
     turn: bool
 
 
@@ -65,8 +66,8 @@ def make_cues(words: Iterable[TimedWord], limits: Subtitles | None = None) -> tu
 
 
 def _starts(spoken: Sequence[int], limits: Subtitles) -> list[int]:
-    """Starts of cues: later than spoken if the cue before would be too short, and this one has time to spare."""
-    least, starts = _SHORTEST_MS + limits.gap_milliseconds, list(spoken)
+    """Starts of cues: later than spoken if the cue before would be a flash, and this one has time to spare."""
+    least, starts = _FLASH_MS + limits.gap_milliseconds, list(spoken)
     for number in range(1, len(starts)):
         missing = least - (starts[number] - starts[number - 1])
         spare = spoken[number + 1] - starts[number] - least if number + 1 < len(starts) else missing
@@ -96,11 +97,11 @@ def _reading_ms(text: str, limits: Subtitles) -> int:
     return -(-max(len(text), columns(text)) * 1000 // limits.characters_per_second)
 
 
-def _said(group: Sequence[TimedWord]) -> tuple[Said, ...]:
+def _said(group: Sequence[TimedWord]) -> tuple[Voice, ...]:
     by_speaker: dict[str, list[str]] = {}
     for word in group:
         by_speaker.setdefault(word.speaker, []).append(word.shown)
-    return tuple(Said(speaker, tuple(parts)) for speaker, parts in by_speaker.items())
+    return tuple(Voice(speaker, tuple(parts)) for speaker, parts in by_speaker.items())
 
 
 class _Layout:
@@ -118,7 +119,7 @@ class _Layout:
         """Words between long pauses, of one speaker or of several who talk at once or quickly in turn."""
         runs, begin, ended, was_short = self._runs(), 0, 0, False
         for run, following in zip_longest(runs, runs[1:]):
-            short = self._available(run, following) < _SHORTEST_MS
+            short = self._available(run, following) < _FLASH_MS
             at_once = short or was_short or self._words[run.start].start < ended - _OVERLAP_MS
             for place in run:
                 word = self._words[place]
@@ -141,7 +142,7 @@ class _Layout:
 
     def _available(self, run: range, following: range | None) -> int:
         if following is None:
-            return _SHORTEST_MS
+            return _FLASH_MS
         return self._words[following.start].start - self._words[run.start].start - self._limits.gap_milliseconds
 
     def best_division(self, passage: range) -> list[Sequence[TimedWord]]:
@@ -260,12 +261,12 @@ def vtt(cues: Sequence[Cue], limits: Subtitles | None = None) -> str:
     document = webvtt.WebVTT()
     for cue in cues:
         end = "</v>" if len(cue.said) > 1 else ""  # one that spans the cue needs none
-        texts = (_voice(each, length, end) for each in cue.said)
+        texts = (_voice_span(each, length, end) for each in cue.said)
         document.captions.append(webvtt.Caption(_time(cue.start, "."), _time(cue.end, "."), "\n".join(texts)))
     return str(document.content).rstrip("\n") + "\n"
 
 
-def _voice(said: Said, length: int, end: str) -> str:
+def _voice_span(said: Voice, length: int, end: str) -> str:
     text = "\n".join(html.escape(line, quote=False) for line in lines(said.parts, length))
     return f"<v Speaker {said.speaker}>{text}{end}" if said.speaker else text
 

@@ -1,10 +1,12 @@
 """Collect stage of a transcription: from the provider's transcript to text and subtitle files."""
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from contentgen_contract import patterns
 from contentgen_contract.names import Reason, Step
 from contentgen_contract.records.presigned_urls import strip_signatures
 from contentgen_contract.resources.spec import TranscriptFormat, TranscriptionOptions, TranscriptionSpec
@@ -48,7 +50,7 @@ def collect(context: StageContext) -> StageResult:
     with context.steps(Step.STORING) as fraction:
         response = provider_response(context)
         transcript = _read(response)
-        facts = _facts(transcript)
+        facts = _facts(transcript, spec.options.subtitles.changed)
         context.steps.note(words=transcript.count)
         files = context.store(_outputs(response, transcript, spec.options), fraction)
     return StageResult(files, facts)
@@ -63,6 +65,9 @@ def _read(response: dict[str, Any]) -> _ParsedTranscript:
         made_of = "words" if items else "utterances"
         side.notes.append(f"the text of the answer is {answers.shown(text)}; it is made of the {made_of}")
         text = joined([each["text"] for each in parts])
+    if status == "error" and re.search(patterns.NO_SPEECH, str(response.get("error"))):
+        status, text = "completed", ""
+        side.notes.append("the provider found no speech")
     if status != "completed" or not isinstance(text, str):
         raise StageFailed(
             Reason.RESULT_INVALID,
@@ -168,12 +173,13 @@ def _paragraph(utterance: _Utterance) -> str:
     return f"Speaker {utterance.speaker}: {utterance.text}" if utterance.speaker else utterance.text
 
 
-def _facts(transcript: _ParsedTranscript) -> TranscriptFacts:
+def _facts(transcript: _ParsedTranscript, subtitles: dict[str, int] | None) -> TranscriptFacts:
     last = max((word.end for word in transcript.words), default=0) / 1000
     return TranscriptFacts(
         word_count=transcript.count,
         duration_seconds=transcript.seconds or last or transcript.seconds,
         speakers=transcript.speakers,
         language=transcript.language,
+        subtitles=subtitles,
         notes=transcript.notes,
     )

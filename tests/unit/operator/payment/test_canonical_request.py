@@ -60,6 +60,7 @@ OTHER_ENCODER = FACTS | {SENT_SHA256: "c" * 64}
     [
         (TRANSCRIPT, {"options": {"audioTrack": 2}}, False),
         (TRANSCRIPT, {"options": {"formats": ["txt"]}}, True),
+        (TRANSCRIPT, {"options": {"subtitles": {"lines": 1}}}, True),
         (TRANSCRIPT, {"options": {"language": "de"}}, False),
         (LORA, {"dataset": {"resolution": 512}}, False),
         (LORA, {"dataset": {"resolution": 1024, "faces": {"minSize": "0.150"}}}, True),

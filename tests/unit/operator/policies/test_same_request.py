@@ -84,6 +84,7 @@ SAME: dict[str, tuple[Kind, dict[str, Any], dict[str, Any]]] = {
         drawn("https://civitai.com/api/download/models/7?type=Model&token=two"),
     ),
     "fewer formats": (TRANSCRIPT, SOUND, heard(formats=["json", "txt"])),
+    "other subtitles": (TRANSCRIPT, SOUND, heard(subtitles={"lineLength": 32})),
     "checksum": (TRANSCRIPT, SOUND, heard(sha256=SHA)),
     "recording signed again": (TRANSCRIPT, SOUND, heard("https://example.com/talk.mp3" + SIGNED.format(1))),
     "decimal of the dataset": (
@@ -160,6 +161,18 @@ async def test_missing_formats_are_made_from_the_response(world: World) -> None:
     assert "/v2/" in status.versions[-1].files[0].key
     assert status.cost is not None
     assert (status.cost.actual, status.run and status.run.billed) == ("0.00", False)
+
+
+async def test_subtitles_with_other_limits_are_made_from_the_response(world: World) -> None:
+    short = heard(formats=["srt"], subtitles={"lineLength": 32})
+    await bought(world, TRANSCRIPT, heard(formats=["srt"]))
+    status = await bought(world, TRANSCRIPT, short)
+    assert (status.reason, len(world.provider.posts)) == (Reason.ADOPTED_SAME_REQUEST, 1)
+    assert "/v2/" in status.versions[-1].files[0].key
+    status = await bought(world, TRANSCRIPT, short | {"source": {"url": "https://example.com/talk.mp3?again"}})
+    assert all("/v2/" in each.key for each in status.versions[-1].files), "nothing is made again for equal limits"
+    status = await bought(world, TRANSCRIPT, heard(formats=["json"]))
+    assert (len(world.provider.posts), status.cost and status.cost.actual) == (1, "0.00")
 
 
 async def test_formats_without_a_response_are_named(world: World) -> None:

@@ -944,9 +944,9 @@ def test_collect_stores_a_transcript(world: World) -> None:
     assert json.loads(world.stored["transcript.json"][0]) == TRANSCRIPT
     assert world.stored["transcript.txt"][0].startswith(b"Speaker A: Hello there.\n\nSpeaker B: Hi")
     srt = world.stored["transcript.srt"][0].decode()
-    assert srt.startswith("1\n00:00:00,000 --> 00:00:00,750\nSpeaker A: Hello there.\n\n2\n00:00:00,800 --> ")
+    assert srt.startswith("1\n00:00:00,000 --> 00:00:00,716\nSpeaker A: Hello there.\n\n2\n00:00:00,800 --> ")
     vtt = world.stored["transcript.vtt"][0].decode()
-    assert vtt.startswith("WEBVTT\n\n00:00:00.000 --> 00:00:00.750\n<v Speaker A>Hello there.")
+    assert vtt.startswith("WEBVTT\n\n00:00:00.000 --> 00:00:00.716\n<v Speaker A>Hello there.")
     assert "Hi &amp; &lt;welcome&gt;" in vtt
 
 
