@@ -22,6 +22,7 @@ STAGES: dict[str, Stage] = {
     "timeout": "reply",  # hangs `delay_s`, then drops
     "slow_accept": "reply",  # answers after `delay_s`
     "model_error": "job",  # ends with the model's own error
+    "no_speech": "job",  # AssemblyAI finds no speech, of which it should detect the language
     "stuck": "job",  # never ends
     "slow_model": "job",  # takes `delay_s` longer
     "result_url_dead": "job",  # its result files answer 404
@@ -56,6 +57,7 @@ class Fault(BaseModel):
         "timeout",
         "slow_accept",
         "model_error",
+        "no_speech",
         "stuck",
         "slow_model",
         "result_url_dead",

@@ -283,13 +283,20 @@ def _view(http: httpx.Client, path: str) -> RequestView:
             billable_units=seconds,
             model_used=used if _is_name(used) else "",
         )
-    if status == "error":  # which AssemblyAI does not bill
-        return RequestView(state=RequestState.FAILED, message=_error(answer), billable_units=0)
+    if status == "error":
+        return _failed(answer)
     if status in _STATES:
         return RequestView(state=_STATES[status], message=f"{status} at AssemblyAI")
     return RequestView(
         state=RequestState.RUNNING, message=f"its status at AssemblyAI is {foreign_text(status, 60) or 'missing'}"
     )
+
+
+def _failed(answer: AnswerFile) -> RequestView:
+    """An error, which AssemblyAI does not bill; that of a recording without speech is an empty transcript."""
+    if re.search(patterns.NO_SPEECH, said(answer.field("error"))):
+        return RequestView(state=RequestState.SUCCEEDED, result=answer, billable_units=0)
+    return RequestView(state=RequestState.FAILED, message=_error(answer), billable_units=0)
 
 
 def _is_name(given: object) -> TypeGuard[str]:

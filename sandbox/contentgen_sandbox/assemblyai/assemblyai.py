@@ -244,6 +244,8 @@ def transcribe(
             raise ModelError(message, kind="download_error") from error
         except transcript.NoSpeechError as error:
             raise ModelError(str(error), kind="no_audio") from error
+    if "no_speech" in job.faults and job.input.get("language_detection") is True:
+        raise ModelError("language_detection cannot be performed on files with no spoken audio.", kind="no_audio")
     model = speech_model(job.input)
     progress.wait(settings.transcript_seconds)
     seconds = whole_seconds(milliseconds)

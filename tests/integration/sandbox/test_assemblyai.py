@@ -168,6 +168,13 @@ def test_faults(server: SandboxServer, client: assemblyai.Client) -> None:
     now = api.get_transcript(client.http_client, stuck.id or "")
     assert now.status == assemblyai.TranscriptStatus.processing
 
+    server.arm({"fault": "no_speech"})
+    silent = transcribe(client, request.audio_url, language_detection=True)
+    assert (silent.status, silent.error) == (
+        assemblyai.TranscriptStatus.error,
+        "language_detection cannot be performed on files with no spoken audio.",
+    )
+
     server.arm({"fault": "model_error"})
     assert transcribe(client, request.audio_url).status == assemblyai.TranscriptStatus.error
 

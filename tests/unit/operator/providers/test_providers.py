@@ -504,6 +504,10 @@ async def test_a_refused_key_is_told_with_what_to_do(
         ({"status": "processing"}, RequestState.RUNNING),
         ({"status": "completed", "text": "hi", "new_field": 1}, RequestState.SUCCEEDED),
         ({"status": "error", "error": "no speech"}, RequestState.FAILED),
+        (
+            {"status": "error", "error": "language_detection cannot be performed on files with no spoken audio."},
+            RequestState.SUCCEEDED,
+        ),
     ],
 )
 async def test_assemblyai_polls(assemblyai: AssemblyAI, server: Server, document: Any, state: RequestState) -> None:

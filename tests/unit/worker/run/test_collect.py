@@ -124,6 +124,15 @@ def test_transcripts_with_odd_details(host: Host, change: dict[str, Any], facts:
     assert len(left.stored) == 4
 
 
+def test_no_speech_is_an_empty_transcript(host: Host) -> None:
+    said = "language_detection cannot be performed on files with no spoken audio."
+    left = run(host, SPEECH, {"status": "error", "error": said, "text": None, "audio_duration": None})
+    assert left.outcome.succeeded, left.outcome.message
+    assert (left.facts["wordCount"], left.facts["notes"]) == (0, ["the provider found no speech"])
+    assert left.stored["transcript.txt"].strip() == b""
+    assert not run(host, SPEECH, {"status": "error", "error": "Download error", "text": None}).outcome.succeeded
+
+
 def test_a_word_without_times_stays_in_its_subtitle(host: Host) -> None:
     words = [dict(each) for each in TALK["words"]]
     words[3] |= {"start": None, "end": None, "speaker": {}}
