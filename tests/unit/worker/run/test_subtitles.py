@@ -91,6 +91,7 @@ def bare(text: str) -> str:
 def check(shown: Sequence[Shown], limits: Subtitles = DEFAULT, *, in_order: bool = True) -> None:
     for cue in shown:
         assert cue.text.strip()
+        assert not set(cue.text) & set("<>{}\\"), "players take it for markup"
         assert 0 < cue.end - cue.start <= limits.max_seconds * 1000
         lines = cue.text.split("\n")
         assert len(lines) <= limits.lines
