@@ -10,7 +10,9 @@ from contentgen_worker.download.fetch import Fetched
 from contentgen_worker.error_mapping import SOURCE, stage_failures
 from contentgen_worker.errors import DecoderCrashed
 from contentgen_worker.files import Output
-from contentgen_worker.media.audio.extract import RATE, ExtractedAudio, send_sound
+from contentgen_worker.media.audio.extract import ExtractedAudio, send_sound
+from contentgen_worker.media.audio.mono import RATE
+from contentgen_worker.media.audio.tracks import CONVERT
 from contentgen_worker.media.decode.bounds import MediaLimits
 from contentgen_worker.media.decode.source import MediaSource
 from contentgen_worker.media.sandbox.isolation import spawn
@@ -44,13 +46,16 @@ def _extract(
 ) -> ExtractedAudio:
     max_bytes = int(bounds.seconds) * RATE * 2 + _MAX_HEADER_BYTES
     limits = replace(bounds.child_limits(source), folder=target.parent, file_bytes=max_bytes)
-    with spawn(send_sound, source, target, options, bounds, limits=limits) as child:
-        for message in child.messages():
-            if isinstance(message, ExtractedAudio):
-                bounds.check_duration(message.seconds)  # checked again: the child is untrusted
-                return message
-            if isinstance(message, float):
-                fraction(message)
+    try:
+        with spawn(send_sound, source, target, options, bounds, limits=limits) as child:
+            for message in child.messages():
+                if isinstance(message, ExtractedAudio):
+                    bounds.check_duration(message.seconds)  # checked again: the child is untrusted
+                    return message
+                if isinstance(message, float):
+                    fraction(message)
+    except DecoderCrashed as error:
+        raise DecoderCrashed(f"its sound: {error.finding}", advice=CONVERT) from None
     raise DecoderCrashed("the decoder ended without a result")
 
 

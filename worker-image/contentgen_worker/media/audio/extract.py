@@ -4,33 +4,36 @@ FLAC takes a third of the CPU time of Opus (17 s against 57 s per hour of record
 that outweighs its size (68 MB against 15 MB per hour).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-import av
-import numpy as np
-from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
-from av.container import InputContainer
-from av.stream import Discard, Disposition
+from av.stream import Disposition
 
 from contentgen_contract.resources.spec import TranscriptionOptions
 from contentgen_worker.errors import NoAudioTrack, Unsupported
-from contentgen_worker.media.audio.loudness import LevelMeter, Loudness
-from contentgen_worker.media.audio.timeline import Timeline
-from contentgen_worker.media.audio.tracks import AudioTrack, choose
+from contentgen_worker.media.audio.loudness import Loudness
+from contentgen_worker.media.audio.one_pass import Pass, run
+from contentgen_worker.media.audio.tracks import AudioTrack, alike, rank
 from contentgen_worker.media.codec import transferable
 from contentgen_worker.media.decode.bounds import MediaLimits
-from contentgen_worker.media.decode.probe import AUDIO_CODECS, codec_name, open_media, stated_duration
+from contentgen_worker.media.decode.chunks import correction
+from contentgen_worker.media.decode.probe import (
+    AUDIO_CODECS,
+    codec_name,
+    expected_duration,
+    open_bytes,
+    open_media,
+    stated_duration,
+)
 from contentgen_worker.media.decode.source import MediaSource
 
-RATE = 16_000  # samples a second
-_BLOCK = RATE  # samples per block
-_WITHOUT_CLOCK = {"aac", "flac", "mp3", "wav"}  # FFmpeg derives their timestamps from sizes and rates
 _MAX_NOTES, _MAX_NOTE_LENGTH = 8, 200  # notes, characters; limits of AudioFacts
+_MAX_NUMBERS = 8  # of tracks in a note
 _MISSING_AT_END = 5.0  # seconds without audio at the end that need no note
+_NOTED = 0.5  # seconds
 _SECONDARY = (
     Disposition.comment | Disposition.lyrics | Disposition.karaoke | Disposition.hearing_impaired
     | Disposition.visual_impaired | Disposition.clean_effects | Disposition.descriptions | Disposition.non_diegetic
@@ -63,19 +66,12 @@ def send_sound(
     bounds: MediaLimits,
 ) -> None:
     """Child process: write the audio to `target`; send the share done, then the ExtractedAudio."""
-    with open_media(source) as container, target.open("wb") as file:
-        stated = stated_duration(container)
-        bounds.check_duration(stated)
-        length = stated or bounds.seconds
-
-        def on_progress(at: float) -> None:
-            send(min(at / length, 1.0))
-
-        send(extract(container, file, bounds, on_progress, wanted=options.audio_track, language=options.language))
+    with target.open("wb") as file:
+        send(extract(source, file, bounds, send, wanted=options.audio_track, language=options.language))
 
 
 def extract(
-    container: InputContainer,
+    source: Path | MediaSource,
     target: IO[bytes],
     bounds: MediaLimits,
     on_progress: Callable[[float], None],
@@ -83,48 +79,101 @@ def extract(
     wanted: int | None = None,
     language: str = "auto",
 ) -> ExtractedAudio:
-    """Write the audio of an opened recording; other tracks are neither read nor decoded. `on_progress` gets seconds.
+    """Write the audio of the best track in which something is heard. `on_progress` gets the share done.
 
     Memory does not grow with the length. Raises NoAudioTrack, Unsupported or BeyondLimits.
     """
-    tracks = tuple(_track(number, stream) for number, stream in enumerate(container.streams.audio, 1))
-    track = choose(tracks, wanted, language)
-    timeline, meter = Timeline((container.duration or 0) / av.time_base), LevelMeter()
-    with av.open(target, "w", format="flac") as flac:
-        stream = flac.add_stream("flac", rate=RATE, layout="mono", options={"compression_level": "5"})
-        stream.format = "s16"
-        samples = 0
-        for block in _blocks(container, container.streams.audio[track.number - 1], timeline):
-            meter.add(block.to_ndarray()[0], RATE)
-            samples += block.samples
-            bounds.check_duration(samples / RATE)
-            on_progress(samples / RATE)
-            flac.mux(stream.encode(block))
-        flac.mux(stream.encode(None))
-    if not samples:
-        raise Unsupported("its sound track has no sound that can be decoded; it may be damaged or cut off")
-    seconds = samples / RATE
-    loudness = meter.loudness(seconds)
-    if loudness.silent:
-        raise NoAudioTrack(
-            f"sound track {track} of {len(tracks)} is silent from beginning to end{_other_track_hint(tracks)}"
+    with open_bytes(source) as file:
+        wrong = correction(file)
+    with open_media(source, wrong) as container:
+        stated, length = stated_duration(container), expected_duration(container) or bounds.seconds
+        bounds.check_duration(stated)
+        tracks = tuple(_track(number, stream) for number, stream in enumerate(container.streams.audio, 1))
+    ranked = rank(tracks, wanted, language)
+
+    def on_seconds(at: float) -> None:
+        on_progress(min(at / length, 1.0))
+
+    def take(track: AudioTrack) -> Pass:
+        target.seek(0)
+        target.truncate()
+        compared = () if wanted else alike(track, tracks)
+        with open_media(source, wrong) as container:
+            return run(container, target, bounds, on_seconds, track=track, compared=compared)
+
+    taken = _first_heard(ranked, take, len(tracks))
+    notes = [
+        *_track_notes(taken, ranked, len(tracks)),
+        *_notes(taken, stated, wrong.share if wrong else 0.0),
+    ]
+    return ExtractedAudio(taken.seconds, taken.track, len(tracks), taken.loudness, tuple(notes[:_MAX_NOTES]))
+
+
+def _first_heard(ranked: Sequence[AudioTrack], take: Callable[[AudioTrack], Pass], count: int) -> Pass:
+    """The first track in which something is heard, else the first that is not silent. `count`: of the file's tracks.
+
+    Raises NoAudioTrack, or Unsupported.
+    """
+    passes: list[Pass] = []
+    silent: set[AudioTrack] = set()
+    for track in ranked:
+        if track in silent:
+            continue
+        taken = take(track)
+        if taken.loudness.audible:
+            return taken
+        passes.append(taken)
+        silent |= {each for each, loudness in taken.compared.items() if loudness.silent}
+    faint = next((taken for taken in passes if not taken.loudness.silent), None)
+    if faint is None:
+        raise _nothing_heard(ranked, passes, count)
+    return faint if faint is passes[-1] else take(faint.track)
+
+
+def _nothing_heard(tracks: Sequence[AudioTrack], passes: Sequence[Pass], count: int) -> NoAudioTrack | Unsupported:
+    """Error for a recording whose tracks are silent, or without any sound."""
+    if not any(taken.seconds for taken in passes):
+        packets = sum(taken.damaged for taken in passes)
+        cause = f"{packets} packets of it are damaged" if packets else "it is empty; the file may be cut off"
+        return Unsupported(f"its sound track has no sound that can be decoded: {cause}")
+    hint = "; name another one in spec.options.audioTrack" if len(tracks) < count else ""
+    return NoAudioTrack(f"sound track {_numbers(tracks)} of {count} is silent from beginning to end{hint}")
+
+
+def _track_notes(taken: Pass, ranked: Sequence[AudioTrack], tracks: int) -> Iterator[str]:
+    if passed_over := ranked[: ranked.index(taken.track)]:
+        yield f"nothing is heard in sound track {_numbers(passed_over)}: {taken.track.number} is taken"
+    if others := [track for track, loudness in taken.compared.items() if loudness.audible]:
+        yield (
+            f"sound track {taken.track.number} of {tracks} is taken, others have sound too: {_numbers(others)}; "
+            "name one in spec.options.audioTrack"
         )
-    return ExtractedAudio(seconds, track, len(tracks), loudness, tuple(_notes(seconds, loudness, timeline)))
 
 
-def _other_track_hint(tracks: tuple[AudioTrack, ...]) -> str:
-    return "; name another one in spec.options.audioTrack" if len(tracks) > 1 else ""
+def _numbers(tracks: Iterable[AudioTrack]) -> str:
+    numbers = [str(track.number) for track in tracks]
+    more = f" and {len(numbers) - _MAX_NUMBERS} more" if len(numbers) > _MAX_NUMBERS else ""
+    return ", ".join(numbers[:_MAX_NUMBERS]) + more
 
 
-def _notes(seconds: float, loudness: Loudness, timeline: Timeline) -> Iterator[str]:
-    if loudness.faint:
-        yield f"it is almost silent ({loudness.level:.0f} dBFS where it is loud): little may be understood"
+def _notes(taken: Pass, stated: float, left_out: float) -> Iterator[str]:
+    seconds, timeline = taken.seconds, taken.timeline
+    if taken.unstated:
+        yield f"its {taken.unstated} channels have no stated layout: all are mixed with equal weight"
+    if taken.cancelled >= _NOTED:
+        yield f"its channels cancel each other for {taken.cancelled:.0f} s: some are mixed with opposite polarity there"
+    if left_out * seconds >= _NOTED:
+        yield f"the length in its header is too small: {left_out * seconds:.0f} s of sound after it are taken too"
+    if taken.damaged:
+        yield f"{taken.damaged} damaged packets of its sound are left out"
+    if taken.loudness.faint:
+        yield f"it is almost silent ({taken.loudness.level:.0f} dBFS where it is loud): little may be understood"
     if timeline.filled >= 1:
         yield f"{timeline.filled:.0f} s without sound in it are kept as silence, so that times match the recording"
     if timeline.jumps:
         yield f"its clock jumps {timeline.jumps} times: after that, times may not match the recording"
-    if timeline.length - seconds > max(_MISSING_AT_END, timeline.length / 10):
-        yield f"the sound ends at {seconds:.0f} s of {timeline.length:.0f} s"
+    if stated - seconds > max(_MISSING_AT_END, stated / 10):
+        yield f"the sound ends at {seconds:.0f} s of {stated:.0f} s"
 
 
 def _track(number: int, stream: AudioStream) -> AudioTrack:
@@ -137,62 +186,3 @@ def _track(number: int, stream: AudioStream) -> AudioTrack:
         secondary=bool(stream.disposition & _SECONDARY),
         readable=codec in AUDIO_CODECS,
     )
-
-
-def _blocks(container: InputContainer, stream: AudioStream, timeline: Timeline) -> Iterator[AudioFrame]:
-    """Resampled audio in order of time, with silence in its gaps."""
-    resampler = _Resampler()
-    clock = container.format.name not in _WITHOUT_CLOCK
-    start = None if container.start_time is None else container.start_time / av.time_base
-    for frame in _decode(container, stream):
-        time = frame.time if clock else None
-        start = time if start is None else start
-        gap = timeline.place(None if time is None or start is None else time - start, frame.samples / frame.sample_rate)
-        if gap is None:
-            continue
-        if gap:
-            yield from resampler.flush()
-            yield from _silence(round(gap * RATE))
-        yield from resampler.resample(frame)
-    yield from resampler.flush()
-
-
-def _decode(container: InputContainer, stream: AudioStream) -> Iterator[AudioFrame]:
-    for other in container.streams:
-        if other.index != stream.index:
-            other.discard = Discard.all
-    for packet in container.demux(stream):
-        try:
-            yield from packet.decode()
-        except av.error.InvalidDataError:
-            continue  # a damaged packet leaves a gap
-
-
-class _Resampler:
-    """Resampler that handles changes of rate or layout within a file."""
-
-    def __init__(self) -> None:
-        self._shape: tuple[Any, ...] = ()
-        self._resampler: av.AudioResampler | None = None
-
-    def resample(self, frame: AudioFrame) -> Iterator[AudioFrame]:
-        shape = (frame.format.name, frame.layout.name, frame.sample_rate)
-        if self._resampler is None or shape != self._shape:
-            yield from self.flush()
-            self._resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE, frame_size=_BLOCK)
-            self._shape = shape
-        frame.pts = None
-        yield from self._resampler.resample(frame)
-
-    def flush(self) -> Iterator[AudioFrame]:
-        if self._resampler is not None:
-            yield from self._resampler.resample(None)
-        self._resampler = None
-
-
-def _silence(samples: int) -> Iterator[AudioFrame]:
-    for start in range(0, samples, _BLOCK):
-        length = min(_BLOCK, samples - start)
-        frame = AudioFrame.from_ndarray(np.zeros((1, length), np.int16), format="s16", layout="mono")
-        frame.sample_rate = RATE
-        yield frame

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from io import BufferedReader, FileIO
+from io import BufferedReader, RawIOBase
 from pathlib import Path
 
 import av
@@ -19,16 +19,23 @@ from av.video.stream import VideoStream
 from contentgen_worker.errors import DecoderCrashed, NoVideoTrack, Unsupported
 from contentgen_worker.media.codec import transferable
 from contentgen_worker.media.decode.bounds import MediaLimits
-from contentgen_worker.media.decode.source import MediaSource, SourceFile
+from contentgen_worker.media.decode.chunks import CorrectedFile, Correction
+from contentgen_worker.media.decode.source import MediaSource
 from contentgen_worker.media.sandbox.isolation import spawn
 
-FORMATS = ("mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "mpegts", "ogg", "wav", "mp3", "flac", "aac")
+FORMATS = (
+    *("mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "mpegts", "ogg", "wav", "mp3", "flac", "aac"),
+    *("w64", "aiff", "caf", "amr", "au", "gsm"),
+)
 VIDEO_CODECS = frozenset(
     {"h264", "hevc", "vp8", "vp9", "av1", "libdav1d", "mpeg4", "mpeg2video", "mjpeg", "prores", "theora"}
 )
 AUDIO_CODECS = frozenset(
     {"aac", "mp3", "mp3float", "mp2", "mp2float", "opus", "libopus", "vorbis", "flac", "alac", "ac3", "eac3"}
     | {"pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_f32le", "pcm_u8", "pcm_mulaw", "pcm_alaw"}
+    | {"pcm_s8", "pcm_s32be", "pcm_f32be", "pcm_f64le", "pcm_f64be"}
+    | {"amrnb", "amrwb", "speex", "gsm", "gsm_ms", "ilbc", "qcelp", "evrc", "g722", "g726", "truespeech"}
+    | {"adpcm_ms", "adpcm_ima_wav", "adpcm_ima_qt", "adpcm_yamaha"}
 )
 DOLBY_VISION = (
     "its colour encoding is Dolby Vision without a compatible base layer (profile 5, or 10.0), which is not supported; "
@@ -39,15 +46,16 @@ _IPT_PROFILES = (5, 10)
 _DOLBY_RECORD = re.compile(rb"dv[cv]C(?:\x41\xed.)?[\x01-\x03].(?P<profile>.).(?P<compatible>.)", re.DOTALL)
 _HEADER_BYTES = 1 << 20  # of Matroska, and of MP4's moov box, in which a record of Dolby Vision is searched for
 _MAX_BOXES = 1000  # of an MP4 file before its moov box
+_CONSTANT_RATE = ("pcm_", "adpcm_", "gsm")  # codecs whose length follows from their size
 _MAX_STREAMS = 64
 _PROBE_CPU_SECONDS = 60  # of CPU; a film of 12 hours takes one
-_ACCEPTED = "MP4/MOV, Matroska/WebM, MPEG-TS, Ogg, WAV, MP3, FLAC or AAC"
+_ACCEPTED = "MP4/MOV/3GP, Matroska/WebM, MPEG-TS, Ogg, WAV/W64, MP3, FLAC, AAC, AIFF, CAF, AMR, AU or GSM"
 
 
 @transferable
 @dataclass(frozen=True)
 class Recording:
-    """Properties of a probed file. `seconds`: stated duration, 0 if unknown; `width` 0 without video."""
+    """Properties of a probed file. `seconds`: duration, 0 if unknown; `width` 0 without video."""
 
     seconds: float
     width: int
@@ -58,6 +66,7 @@ class Recording:
     track: int = 1  # number of the video track, of `tracks`
     tracks: int = 1
     ipt: bool = False  # colours that only a decoder for Dolby Vision can read
+    estimated: bool = False  # whether `seconds` is FFmpeg's estimate
 
     def __post_init__(self) -> None:
         if min(self.seconds, self.width, self.height, self.fps) < 0:
@@ -76,8 +85,9 @@ class Recording:
 
 
 @contextmanager
-def open_media(source: Path | MediaSource) -> Iterator[InputContainer]:
-    """Open a file, which may still be downloading. Raises Unsupported if it is not on the allow-list or damaged."""
+def open_media(source: Path | MediaSource, wrong: Correction | None = None) -> Iterator[InputContainer]:
+    """Open a file, which may still be downloading, with its header corrected. Raises Unsupported if it is not on the
+    allow-list or damaged."""
     options = {
         "protocol_whitelist": "file",
         "format_whitelist": ",".join(FORMATS),
@@ -85,19 +95,27 @@ def open_media(source: Path | MediaSource) -> Iterator[InputContainer]:
         "max_streams": str(_MAX_STREAMS),
     }
     try:
-        with _open_source(source) as file, av.open(file, "r", container_options=options) as container:
+        with _open_source(source, wrong) as file, av.open(file, "r", container_options=options) as container:
             yield container
     except (av.error.FFmpegError, UnicodeDecodeError) as error:
         raise Unsupported(f"not readable as {_ACCEPTED} ({_error_text(error)}): {_hint(source)}") from None
 
 
 @contextmanager
-def _open_source(source: Path | MediaSource) -> Iterator[str | SourceFile]:
-    if isinstance(source, MediaSource) and not source.complete:
+def _open_source(source: Path | MediaSource, wrong: Correction | None) -> Iterator[str | RawIOBase]:
+    if wrong:
+        with CorrectedFile(open_bytes(source), wrong) as corrected:
+            yield corrected
+    elif isinstance(source, MediaSource) and not source.complete:
         with source.open() as file:
             yield file
     else:
         yield str(source.path if isinstance(source, MediaSource) else source)
+
+
+def open_bytes(source: Path | MediaSource) -> RawIOBase:
+    """File for reading, which may still be downloading."""
+    return source.open() if isinstance(source, MediaSource) else source.open("rb", buffering=0)
 
 
 _HINTS = tuple(
@@ -113,6 +131,7 @@ _HINTS = tuple(
         ),
         (rb"PK\x03\x04|7z\xbc\xaf|Rar!|\x1f\x8b|BZh|.{257}ustar", "it is an archive; provide the recording in it"),
         (rb"\xff\xd8\xff|\x89PNG|GIF8|BM|II\*\x00|MM\x00\*|RIFF....WEBP", "it is a picture; provide a recording"),
+        (rb"wvpk|MAC |TTA1|DSD |FRM8|\x0bw|\x02dss|Creative Voice", "convert it, for example: ffmpeg -i FILE new.flac"),
         (rb"RIFF....AVI |0&\xb2u|FLV\x01", "convert it, for example: ffmpeg -i FILE -c:v libx264 -c:a aac new.mp4"),
     )
 )
@@ -151,7 +170,7 @@ def send_recording(send: Callable[[object], None], source: Path | MediaSource, b
         tracks = [each.index for each in _video_tracks(container)]
         audio = next(iter(container.streams.audio), None)
         recording = Recording(
-            seconds=stated_duration(container),
+            seconds=expected_duration(container),
             width=video.codec_context.width if video and video.codec_context else 0,
             height=video.codec_context.height if video and video.codec_context else 0,
             video_codec=codec_name(video) if video else "",
@@ -160,21 +179,43 @@ def send_recording(send: Callable[[object], None], source: Path | MediaSource, b
             track=tracks.index(video.index) + 1 if video else 1,
             tracks=len(tracks),
             ipt=has_ipt_colours(source),
+            estimated=not stated_duration(container),
         )
     send(_check_limits(recording, bounds))
 
 
 def _check_limits(recording: Recording, bounds: MediaLimits) -> Recording:
     """The same recording. Raises BeyondLimits. Both child and parent check, since the child is untrusted."""
-    bounds.check_duration(recording.seconds)
+    if not recording.estimated:
+        bounds.check_duration(recording.seconds)
     bounds.check_pixels(recording.width, recording.height)
     return recording
 
 
-def stated_duration(container: InputContainer) -> float:
-    """Duration in seconds that an opened file states, 0 if unknown. Matroska states its end, not its length."""
+def expected_duration(container: InputContainer) -> float:
+    """Duration in seconds of an opened file, stated or estimated by FFmpeg; 0 if unknown."""
+    # Matroska states its end, not its length.
     start = container.start_time or 0 if "matroska" in container.format.name else 0
     return max((container.duration or 0) - max(start, 0), 0) / av.time_base
+
+
+def stated_duration(container: InputContainer) -> float:
+    """Duration in seconds that an opened file states, else 0."""
+    return expected_duration(container) if _states_duration(container) else 0.0
+
+
+def _states_duration(container: InputContainer) -> bool:
+    """Whether FFmpeg found a duration in the file. It hides that it estimates one, from sizes or from timestamps."""
+    name, streams = container.format.name, container.streams
+    if "matroska" in name:
+        return any(stream.duration is None for stream in streams)  # an estimate is set for all
+    if "mov" in name or name in {"aiff", "caf"}:
+        return any(stream.frames for stream in streams)  # of its index, or header
+    if name == "mp3":
+        return bool(container.start_time)  # of the header that has the length, too
+    if name == "wav":
+        return all(codec_name(stream).startswith(_CONSTANT_RATE) for stream in streams)
+    return name in {"flac", "au", "w64"}
 
 
 def codec_name(stream: Stream) -> str:
@@ -195,7 +236,7 @@ def has_ipt_colours(source: Path | MediaSource) -> bool:
 
 
 def _opened(source: Path | MediaSource) -> BufferedReader:
-    return BufferedReader(source.open() if isinstance(source, MediaSource) else FileIO(source))
+    return BufferedReader(open_bytes(source))
 
 
 def _header(file: BufferedReader) -> bytes:

@@ -167,7 +167,7 @@ def _exit_error(code: int, limits: ChildLimits) -> WorkerError:
         )
     if code == -signal.SIGKILL:
         return BeyondLimits("its decoder was ended by SIGKILL, most likely for lack of memory", advice="scale it down")
-    return DecoderCrashed(f"the decoder crashed on it ({name}): it is damaged or malicious", advice=_REENCODE)
+    return DecoderCrashed(f"the decoder crashed on it ({name}), at something that it does not handle", advice=_REENCODE)
 
 
 def _add_usage(peak: int, seconds: float) -> None:

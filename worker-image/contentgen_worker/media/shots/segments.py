@@ -13,7 +13,7 @@ from pathlib import Path
 from av.container import InputContainer
 
 from contentgen_worker.media.decode.decode import Segment, video_stream
-from contentgen_worker.media.decode.probe import stated_duration
+from contentgen_worker.media.decode.probe import expected_duration
 
 SHORTEST = 8.0  # seconds; must contain both edges of a segment
 LONGEST = 120.0
@@ -77,7 +77,7 @@ def indexed_seconds(container: InputContainer) -> float | None:
     if not keys:
         return None
     times = [(key - keys[0]) * unit for key in keys]
-    stated = stated_duration(container)
+    stated = expected_duration(container)
     if times[-1] < _COMPLETE * stated - LONGEST_FRAME:
         return None
     return (
