@@ -95,17 +95,6 @@ def damage() -> list[FootageCase]:
             clean=14.0,
             note="data is missing",
         ),
-        FootageCase(
-            "lost-packets-often",
-            _lossy(film, 120),
-            "damage",
-            film=film,
-            shots=None,  # smear ends at the next keyframe, by a cut
-            seconds=None,
-            pictures=6,
-            clean=14.0,
-            note="data is missing",
-        ),
         FootageCase("half-a-matroska", _cut(".mkv", None), "damage", shots=7, pictures=6, note="that the file states"),
         FootageCase(
             "half-an-mp4",
