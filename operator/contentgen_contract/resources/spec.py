@@ -645,7 +645,8 @@ class TranscriptionOptions(Manifest):
         None,
         ge=1,
         le=64,
-        description="Number of the sound track, from 1. If omitted: the track in `language`, else the default track.",
+        description="Number of the sound track, from 1. If omitted: the track in `language`, else the default track, "
+        "else another in which something is heard.",
     )
     formats: list[TranscriptFormat] = Field(
         default_factory=lambda: list(TranscriptFormat),
