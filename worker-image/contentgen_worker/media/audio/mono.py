@@ -75,7 +75,7 @@ class MonoMixer:
 def _take_layout(context: AudioCodecContext) -> list[str]:
     """Names of the channels that the container states, for a codec that has no layout of its own; else none.
 
-    PyAV 18.1.0 frees a layout with an own order of channels (MOV and CAF: 6.1, 7.1) twice, once for each copy of it.
+    PyAV 18.1.0 frees a layout with an own order of channels (in MOV, CAF) twice, once for each copy of it.
     The decoder is given their number alone, so its frames have no such layout.
     """
     if not context.name.startswith(("pcm_", "adpcm_")):
