@@ -59,7 +59,7 @@ test: .venv/.ready ## every test that needs neither root nor a cluster; lists wh
 check: .venv/.ready ## before each commit: lint, types, unit tests but for the campaigns, 3 minutes; no cluster
 	@$(MAKE) -j2 --output-sync=target lint test-unit UNIT="$(CAMPAIGNS:%=--ignore=tests/unit/%)"
 
-# Suites of many plans, crash points, generated inputs, videos or connections: half of the unit tests' time. `make test` has them.
+# Suites of many plans, crash points, generated inputs, videos, sounds or connections: half of the unit tests' time. `make test` has them.
 CAMPAIGNS = bench/test_unseen.py contract/test_advice.py gateway/auth/test_hostile.py gateway/auth/test_tenants.py \
 	operator/installations/test_fencing.py operator/payment/test_lost_replies.py \
 	operator/payment/test_purchases.py operator/payment/test_unknown_requests.py \
@@ -67,7 +67,7 @@ CAMPAIGNS = bench/test_unseen.py contract/test_advice.py gateway/auth/test_hosti
 	operator/runs/test_crashes.py operator/runs/test_outcome_swap.py operator/runs/test_run_documents.py \
 	operator/worker_api/test_worker_api_http.py operator/worker_api/test_worker_api_tls.py simulation \
 	tooling/test_images.py try/api_server/test_watches.py worker/media/test_adaptive.py worker/media/test_engine.py \
-	worker/media/test_isolation.py worker/media/test_pyscenedetect.py
+	worker/media/test_isolation.py worker/media/test_pyscenedetect.py worker/sound
 
 .PHONY: format
 format: .venv/.ready ## sort imports, format, and fix what ruff can fix
