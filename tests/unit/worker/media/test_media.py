@@ -1,16 +1,13 @@
-"""Subtitles, probing, and timing of steps."""
+"""Probing, and timing of steps."""
 
-import io
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
-import webvtt
 
 from contentgen_contract.names import Step
 from contentgen_contract.worker.orders import Progress
-from contentgen_worker.collect.subtitles import LINE_LENGTH, MAX_LINES, TimedWord, make_cues, srt, vtt
 from contentgen_worker.errors import BeyondLimits, Unsupported
 from contentgen_worker.media.decode.bounds import MediaLimits
 from contentgen_worker.media.decode.probe import probe
@@ -78,50 +75,6 @@ def test_a_playlist_opens_no_other_file(tmp_path: Path) -> None:
         assert open_media.format.name == "hls"  # the control: FFmpeg itself would take it
     with pytest.raises(Unsupported, match="not readable"):
         probe(playlist, BOUNDS)
-
-
-def spoken(text: str, speaker: str = "", start: int = 0) -> list[TimedWord]:
-    return [TimedWord(word, start + i * 300, start + i * 300 + 250, speaker) for i, word in enumerate(text.split())]
-
-
-def test_subtitles_fit_their_lines() -> None:
-    words = [*spoken("every good boy deserves fruit and " * 60, "A"), TimedWord("x" * 130, 10**6, 10**6 + 100, "B")]
-    text = srt(make_cues(words))
-    blocks = [block.split("\n")[2:] for block in text.strip().split("\n\n")]
-    assert all(len(line) <= LINE_LENGTH for block in blocks for line in block)
-    assert all(len(block) <= MAX_LINES for block in blocks[:-1])  # but for a word longer than two lines
-    assert " ".join(" ".join(block) for block in blocks[:-1]) == "Speaker A: " + " ".join(w.text for w in words[:-1])
-
-
-def test_cues_do_not_overlap_and_end_after_they_start() -> None:
-    made = make_cues(
-        [
-            TimedWord("a", 0, 5000, "A"),
-            TimedWord("b", 4000, 4500, "B"),
-            TimedWord(" ", 5000, 5000),
-            TimedWord("c", 9000, 9000),
-        ]
-    )
-    assert [(cue.start, cue.end, cue.text) for cue in made] == [(0, 5000, "a"), (5000, 5001, "b"), (9000, 9001, "c")]
-
-
-def test_a_silence_of_more_than_its_limit_ends_a_cue() -> None:
-    made = make_cues([TimedWord("a", 0, 300), TimedWord("b", 1500, 1800), TimedWord("c", 3001, 3300)])
-    assert [cue.text for cue in made] == ["a b", "c"]
-
-
-def test_a_sentence_or_a_silence_ends_a_cue() -> None:
-    words = spoken("This is a sentence of some length. And another one.") + spoken("After a pause.", start=9000)
-    assert [cue.text for cue in make_cues(words)] == [
-        "This is a sentence of some length.", "And another one.", "After a pause."
-    ]  # fmt: skip
-
-
-def test_vtt_is_what_a_player_reads() -> None:
-    parsed = webvtt.from_buffer(io.StringIO(vtt(make_cues(spoken("a < b & c -->", "A")))))
-    assert [(c.start, c.end, c.voice) for c in parsed] == [("00:00:00.000", "00:00:01.750", "Speaker A")]
-    assert vtt(()) == "WEBVTT\n"
-    assert srt(()) == "\n"
 
 
 def test_steps_are_timed_and_told() -> None:

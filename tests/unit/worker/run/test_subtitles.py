@@ -1,5 +1,6 @@
 """Subtitles of generated words in many scripts, read back by FFmpeg: within the limits, and without a loss."""
 
+import html
 import io
 import random
 import unicodedata
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 
 import av
 import pytest
+import webvtt
 
 from contentgen_contract.resources.spec import Subtitles, TranscriptionOptions
 from contentgen_contract.word_joining import joined
@@ -246,3 +248,9 @@ def test_joined_words(words: str, text: str, expected: str) -> None:
 def test_a_text_is_made_of_words_by_their_script() -> None:
     made = files(talk(SCRIPTS["Japanese"].split()), None)["transcript.txt"].decode()
     assert made.startswith("今日は、AI の話をします。「東京」の天気は")
+
+
+def test_webvtt_is_what_a_player_reads() -> None:
+    made = files(talk(["a", "<", "b", "&", "c", "-->"], at=0, speaker="A"))["transcript.vtt"].decode()
+    (cue,) = webvtt.from_buffer(io.StringIO(made))
+    assert (cue.start, cue.voice, html.unescape(cue.text)) == ("00:00:00.000", "Speaker A", "a < b & c -->")
