@@ -3,8 +3,6 @@
 The operator and the gateway write records; the gateway also derives one for a job that has no record yet.
 """
 
-import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
@@ -12,14 +10,13 @@ from urllib.parse import unquote
 
 from contentgen_contract.names import Phase, Reason
 from contentgen_contract.records import keys
+from contentgen_contract.records.searching import terms
 from contentgen_contract.resources.addresses import strip_credentials
 from contentgen_contract.resources.models import model_of
 from contentgen_contract.resources.spec import ImageGenerationSpec, Lora, LoraTrainingSpec, Spec, TranscriptionSpec
 
 Document = dict[str, Any]
 MAX_TERMS = 256  # of one record
-_WORD = re.compile(r"\w+")
-_LONGEST_WORD = 40  # characters
 _SEARCHED_CONFIG = ("loraName", "trigger", "prompt", "model")
 
 
@@ -99,13 +96,7 @@ def version_totals(versions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def normalized_words(text: str) -> list[str]:
-    """Words of a text without case and accents, in order, with repetitions."""
-    plain = "".join(each for each in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(each))
-    return [word[:_LONGEST_WORD] for word in _WORD.findall(plain.replace("_", " "))]
-
-
 def distinct_words(texts: Iterable[str]) -> list[str]:
-    """Distinct normalized words of some texts, in order of first occurrence; at most `MAX_TERMS`."""
-    found = dict.fromkeys(word for text in texts for word in normalized_words(text))
+    """Distinct search terms of some texts, in order of first occurrence; at most `MAX_TERMS`."""
+    found = dict.fromkeys(term.text for text in texts for term in terms(text))
     return list(found)[:MAX_TERMS]

@@ -7,13 +7,14 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from contentgen_contract import patterns
-from contentgen_contract.records.record import normalized_words
+from contentgen_contract.records.searching import Condition, conditions
 from contentgen_gateway.problems import BadRequest
 from contentgen_gateway.schemas.bodies import Body, Listing, Paging
 from contentgen_gateway.stores.queries import JobFilter, JobStatus
 
 Model = Annotated[str, StringConstraints(pattern=patterns.MODEL_NAME, max_length=128)]
-_WORDS = 16
+_WORDS = 16  # of a query
+_CONDITIONS = 64  # of a query: parts of its words, and pairs of characters of scripts without spaces
 
 
 class LoraListing(Paging):
@@ -57,16 +58,14 @@ class SearchListing(Listing):
         return replace(super().job_filter(), terms=query_terms(self.q), tags=_tags(self.tags))
 
 
-def query_terms(given: str | None) -> tuple[str, ...]:
-    """Distinct words of a search, in order, with the last word at the end. Raises BadRequest."""
+def query_terms(given: str | None) -> tuple[Condition, ...]:
+    """Conditions of a search; empty without one. Raises BadRequest."""
     if not given or not given.strip():
         return ()
-    found = tuple(dict.fromkeys(normalized_words(given)))
-    if not 1 <= len(found) <= _WORDS:
-        raise BadRequest("q", given, f"1 to {_WORDS} words of letters or digits")
-    # The last word may be incomplete, so it stays last even if it also occurs before.
-    last = normalized_words(given)[-1]
-    return (*(each for each in found if each != last), last)
+    found = conditions(given)
+    if len(set(given.split())) > _WORDS or not 1 <= len(found) <= _CONDITIONS:
+        raise BadRequest("q", given, f"1 to {_WORDS} words, with {_CONDITIONS} parts or pairs of characters at most")
+    return found
 
 
 def _tags(given: str | None) -> tuple[str, ...]:

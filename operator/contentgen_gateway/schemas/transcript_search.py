@@ -10,7 +10,9 @@ from contentgen_gateway.stores.queries import JobFilter, with_cursor
 
 
 class TranscriptSearch(Parameters):
-    """Search query. One passage must contain all words; the last one may be a prefix."""
+    """Search query. One passage must contain all words, or the end of one and the beginning of the next; the last word
+    may be a prefix.
+    """
 
     q: str = Field(min_length=1, max_length=256, description="Spoken words.", examples=["wildfires"])
     namespace: Name | None = Field(None, description="Only jobs of this namespace.")

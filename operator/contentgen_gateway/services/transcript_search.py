@@ -1,12 +1,11 @@
 """Search in transcripts: hits by job, the newest job first, each with its time and a snippet."""
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
-from contentgen_contract.records.record import normalized_words
+from contentgen_contract.records.searching import Condition, Term, terms
 from contentgen_gateway.auth.authentication import Caller
 from contentgen_gateway.auth.visibility import Visibility
 from contentgen_gateway.schemas import assets
@@ -15,11 +14,10 @@ from contentgen_gateway.stores import queries
 from contentgen_gateway.stores.files import BucketFiles
 from contentgen_gateway.stores.queries import NOT_DISCARDED, JobFilter, Scope, cursor_after, page_query, with_cursor
 from contentgen_gateway.stores.records import Record, Records
-from contentgen_gateway.transcripts.index import TranscriptIndex
+from contentgen_gateway.transcripts.index import TranscriptIndex, across_end
 
 _READ = 2000  # passages of one read, and about as many of one page
 _ROUNDS = 10  # reads of one page; several if passages are of jobs that the caller may no longer see
-_WORD = re.compile(r"\w+")
 _AROUND = 160  # characters of a snippet before and after its first hit
 
 
@@ -35,7 +33,8 @@ class TranscriptSearcher:
     async def search(self, caller: Caller, query: TranscriptSearch) -> FoundTranscripts:
         """Page of transcripts with hits. Raises BadRequest."""
         scope = await self.visibility.scope(caller, query.namespace, query.user_id, public=query.public)
-        return await self._page(scope, query.job_filter(), query.hits)
+        wanted = query.job_filter()
+        return await self._page(scope, replace(wanted, across=across_end(wanted.terms)), query.hits)
 
     async def _page(self, scope: Scope, wanted: JobFilter, hits: int) -> FoundTranscripts:
         if scope.nothing:
@@ -87,7 +86,7 @@ def grouped(passages: Sequence[dict[str, Any]]) -> tuple[list[PassageGroup], boo
 
 
 def _transcript(
-    record: Record, group: PassageGroup, sought: tuple[Sequence[str], int], show: assets.SignAddress
+    record: Record, group: PassageGroup, sought: tuple[Sequence[Condition], int], show: assets.SignAddress
 ) -> FoundTranscript:
     terms, hits = sought
     return FoundTranscript(
@@ -101,23 +100,43 @@ def _transcript(
     )
 
 
-def _hit(passage: dict[str, Any], terms: Sequence[str]) -> Hit:
-    snippet, marks = marked(passage["text"], terms)
+def _hit(passage: dict[str, Any], sought: Sequence[Condition]) -> Hit:
+    snippet, marks = marked(passage["text"], passage.get("following", ""), sought)
     return Hit(start=passage["start"], end=passage["end"], speaker=passage["speaker"], snippet=snippet, marks=marks)
 
 
-def marked(text: str, terms: Sequence[str]) -> tuple[str, list[Mark]]:
-    """Snippet of a text, and the positions of the terms in it; the last term may be a prefix."""
-    *whole, last = terms
-    places = [
-        (each.start(), each.end())
-        for each in _WORD.finditer(text)
-        if any(word in whole or word.startswith(last) for word in normalized_words(each.group()))
-    ]
+def marked(text: str, following: str, sought: Sequence[Condition]) -> tuple[str, list[Mark]]:
+    """Snippet of a passage, and the positions of the terms in it. The snippet goes on into the following text if a
+    condition is only met there.
+    """
+    found = [(term, [each for each in sought if _meets(term, each)]) for term in terms(text + following)]
+    places = [(term.start, term.end) for term, met in found if met and term.start < len(text)]
+    beyond = [(term.start, term.end) for term, met in found if met and term.start >= len(text)]
+    own = {each for term, met in found for each in met if term.start < len(text)}
+    if any(each not in own for _, met in found for each in met):
+        text, places = text + following, places + beyond
+    elif places and max(end for _, end in places) > len(text):
+        text += following
+    places = _merged(places)
     first = places[0][0] if places else 0
     begin, end = _bounds(text, first)
     inside = [(start - begin, stop - start) for start, stop in places if begin <= start and stop <= end]
     return text[begin:end], [Mark(offset=offset, length=length) for offset, length in inside]
+
+
+def _meets(term: Term, alternatives: Condition) -> bool:
+    return any(each.matches(term.text) for each in alternatives)
+
+
+def _merged(places: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Places in order, those that overlap as one."""
+    found: list[tuple[int, int]] = []
+    for start, end in sorted(places):
+        if found and start < found[-1][1]:
+            found[-1] = (found[-1][0], max(end, found[-1][1]))
+        else:
+            found.append((start, end))
+    return found
 
 
 def _bounds(text: str, first: int) -> tuple[int, int]:

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from contentgen_contract.names import Kind
+from contentgen_contract.records.searching import Condition
 from contentgen_contract.records.tenancy import Tenant
 from contentgen_contract.resources.models import names_of
 from contentgen_gateway.problems import BadRequest
@@ -121,7 +122,8 @@ class JobFilter:
     since: datetime | None = None
     until: datetime | None = None
     tags: tuple[str, ...] = ()
-    terms: tuple[str, ...] = ()  # all must match; the last one matches as a prefix
+    terms: tuple[Condition, ...] = ()  # all must be met
+    across: tuple[Condition, ...] = ()  # or all of these
     sort: Sorted = Sorted.CREATED
     order: Order = Order.NEWEST
     limit: int = MOST
@@ -185,12 +187,20 @@ def _conditions(wanted: JobFilter) -> list[Filter]:
     if period := {key: value for key, value in period.items() if value is not None}:
         found.append({"createdAt": period})
     found += [{"metadata.tags": {"$eq": tag}} for tag in wanted.tags]
-    if wanted.terms:
-        *whole, last = wanted.terms
-        found += [{"terms": {"$eq": term}} for term in whole]
-        # $elemMatch: one term must be within both bounds, not two terms within one bound each.
-        found.append({"terms": {"$elemMatch": {"$gte": last, "$lt": last + "\U0010ffff"}}})
-    return found
+    met = [[_condition(each) for each in conditions] for conditions in (wanted.terms, wanted.across) if conditions]
+    return found + (met[0] if len(met) == 1 else [{"$or": [{"$and": each} for each in met]}] if met else [])
+
+
+def _condition(alternatives: Condition) -> Filter:
+    # $elemMatch: one term must be within both bounds, not two terms within one bound each.
+    either: list[Filter] = [
+        {"terms": {"$elemMatch": {"$gte": each.text, "$lt": each.text + "\U0010ffff"}}}
+        for each in alternatives
+        if each.prefix
+    ]
+    if whole := [each.text for each in alternatives if not each.prefix]:
+        either.append({"terms": {"$eq": whole[0]} if len(whole) == 1 else {"$in": whole}})
+    return either[0] if len(either) == 1 else {"$or": either}
 
 
 def _index(scope: Scope, wanted: JobFilter) -> str:

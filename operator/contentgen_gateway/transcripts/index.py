@@ -7,6 +7,7 @@ bucket, so it may be dropped.
 import asyncio
 import dataclasses
 from collections.abc import Mapping, Sequence
+from itertools import chain, islice
 from typing import Any
 
 from pymongo.collection import Collection
@@ -14,14 +15,16 @@ from pymongo.database import Database
 from pymongo.errors import BulkWriteError
 
 from contentgen_contract.records.indexes import NEWEST_FIRST, Keys
-from contentgen_contract.records.record import distinct_words
+from contentgen_contract.records.searching import Condition, Sought, terms
 from contentgen_gateway.stores.queries import Query
-from contentgen_gateway.transcripts.passages import Passage
+from contentgen_gateway.transcripts.passages import AROUND_END, Passage
 from contentgen_runtime.mongo import create_indexes
 
 Document = dict[str, Any]
 IN_ORDER: Keys = (*NEWEST_FIRST, ("number", 1))
 INDEXES: dict[str, Keys] = {"terms_created": (("terms", 1), *IN_ORDER), "job_id": (("jobId", 1),)}
+MAX_TERMS = 1000  # of a passage
+_BEFORE, _AFTER = "<", ">"  # of terms near the end of a passage; terms have only letters, digits and marks
 _BATCH = 500
 _DUPLICATE = 11000
 _FIELDS = {"_id": False, "terms": False}
@@ -118,7 +121,38 @@ def _document(job_id: str, number: int, passage: Passage, about: Mapping[str, An
         "_id": f"{job_id}/{about['version']}/{number:05}",
         "jobId": job_id,
         "number": number,
-        "terms": distinct_words([passage.text]),
+        "terms": _terms(passage),
         **dataclasses.asdict(passage),
         **about,
     }
+
+
+def _terms(passage: Passage) -> list[str]:
+    """Terms of a passage, and marked ones on both sides of its end."""
+    end = len(passage.text)
+    found = dict.fromkeys(
+        mark + term.text for term in terms(passage.text + passage.following) for mark in _marks(term.start, end)
+    )
+    return list(islice(found, MAX_TERMS))
+
+
+def _marks(start: int, end: int) -> tuple[str, ...]:
+    if start >= end:
+        return (_AFTER,)
+    return ("", _BEFORE) if start >= end - AROUND_END else ("",)
+
+
+def across_end(given: tuple[Condition, ...]) -> tuple[Condition, ...]:
+    """Conditions of a phrase across the end of a passage: each is met near that end, one of them before it.
+
+    Empty for a single condition, which either passage meets by itself.
+    """
+    if len(given) < 2:
+        return ()
+    before, after = ([_marked(each, mark) for each in given] for mark in (_BEFORE, _AFTER))
+    met = (one + other for one, other in zip(before, after, strict=True))
+    return (*met, tuple(dict.fromkeys(chain.from_iterable(before))))
+
+
+def _marked(alternatives: Condition, mark: str) -> Condition:
+    return tuple(Sought(mark + each.text, each.prefix) for each in alternatives)

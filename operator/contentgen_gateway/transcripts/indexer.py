@@ -27,6 +27,7 @@ _MAX_BYTES = 40_000_000  # bytes of a transcript.json; ten hours are 27 MB
 _UPDATE_DELAYS = (1.0, 5.0, 30.0)  # seconds after the end of a run, whose record is written a little later
 _FULL_UPDATE_SECONDS = 600.0
 _PAGE = 200
+_FORMAT = 2  # of passages and terms; transcripts that were indexed with another one are indexed again
 _log = logging.getLogger(__name__)
 
 
@@ -41,7 +42,7 @@ class IndexSource:
     @property
     def mark(self) -> dict[str, Any]:
         """Mark to be stored; the job is indexed again if the stored one differs."""
-        return {"key": self.key, "version": self.version, "about": dict(self.about)}
+        return {"key": self.key, "version": self.version, "about": dict(self.about), "format": _FORMAT}
 
 
 def source_of(record: Record, key_of: KeyOf) -> IndexSource | None:
@@ -136,7 +137,7 @@ class Indexer:
         if source is None:
             if mark is not None:
                 await self._index.delete(job_id)
-        elif mark is None or (mark["key"], mark["version"]) != (source.key, source.version):
+        elif mark is None or any(mark.get(name) != source.mark[name] for name in ("key", "version", "format")):
             passages = await self._read_passages(job_id, source.key)
             await self._index.replace(job_id, source.about, source.mark, passages)
         elif mark != source.mark:

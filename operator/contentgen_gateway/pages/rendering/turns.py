@@ -1,11 +1,11 @@
-"""Speaker turns of a transcript, with the time of each word. Pure; validates the provider's document."""
+"""Speaker turns of a transcript, with the time of each word, and its passages as the search has them. Pure."""
 
-import json
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import groupby
-from typing import Any
+from itertools import chain, groupby, islice, pairwise
+
+from contentgen_contract.records.joined_words import has_space_between
+from contentgen_gateway.transcripts.passages import seconds, spoken_groups
 
 _SENTENCES = 60  # words of a turn without a known speaker
 MOST = 200_000  # words of a page: about twenty hours
@@ -13,11 +13,12 @@ MOST = 200_000  # words of a page: about twenty hours
 
 @dataclass(frozen=True, slots=True)
 class SpokenWord:
-    """Word with its times, in seconds from the start."""
+    """Word with its start, in seconds; None if unknown. `first`: of a passage. `spaced`: a space follows it."""
 
     text: str
-    start: float
-    end: float
+    start: float | None
+    first: bool
+    spaced: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,26 +29,33 @@ class SpeakerTurn:
     words: tuple[SpokenWord, ...]
 
     @property
-    def start(self) -> float:
-        """Start, in seconds."""
+    def start(self) -> float | None:
+        """Start, in seconds; None if unknown."""
         return self.words[0].start
 
 
 def turns(document: bytes) -> tuple[SpeakerTurn, ...] | None:
-    """Turns of a transcript.json; None if it is invalid or has no times."""
+    """Turns of a transcript.json; None if it is invalid or says nothing."""
     try:
-        words = json.loads(document)["words"]
-        words_by_speaker = [(str(each.get("speaker") or ""), _word(each)) for each in words[:MOST]]
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        return tuple(_turns(islice(_words(document), MOST))) or None
+    except ValueError:
         return None
-    return tuple(_turns(words_by_speaker)) or None
 
 
-def _word(given: dict[str, Any]) -> SpokenWord:
-    start, end = float(given["start"]), float(given["end"])
-    if not (math.isfinite(start) and math.isfinite(end)):  # not valid JSON, but Python's parser accepts both
-        raise ValueError("not a finite time")
-    return SpokenWord(str(given["text"]), start / 1000, end / 1000)
+def _words(document: bytes) -> Iterator[tuple[str, SpokenWord]]:
+    """Words with their speakers. Raises ValueError."""
+    said = ((each, each is group[0]) for group in spoken_groups(document) for each in group)
+    for now, following in pairwise(chain(said, [None])):
+        if now is None:
+            return
+        spoken, first = now
+        *texts, last = spoken.text.split(" ")
+        start = seconds(spoken.start)
+        for text in texts:
+            yield spoken.speaker or "", SpokenWord(text, start, first, spaced=True)
+            start, first = None, False  # only the first word of an utterance has a time
+        spaced = following is not None and has_space_between(last, following[0].text)
+        yield spoken.speaker or "", SpokenWord(last, start, first, spaced)
 
 
 def _turns(words_by_speaker: Iterable[tuple[str, SpokenWord]]) -> Iterator[SpeakerTurn]:

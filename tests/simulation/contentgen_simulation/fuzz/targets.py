@@ -19,6 +19,7 @@ from yarl import URL
 from contentgen_contract.api_paths import KNOWN, InvalidName, api_path
 from contentgen_contract.names import API_VERSION, Kind, Stage
 from contentgen_contract.records import keys
+from contentgen_contract.records.searching import Sought
 from contentgen_gateway.problems import BadRequest
 from contentgen_gateway.stores.aggregations import By, job_totals, purchase_totals
 from contentgen_gateway.stores.collections import CollectionFilter
@@ -185,8 +186,9 @@ def _records() -> Any:
 def _filters(value: list[Any]) -> None:
     user, kind, model, tags, terms, sort, last, job = value
     after = (last, job) if job is not None else None
+    sought = tuple((Sought(each), Sought(each, prefix=True)) for each in terms)
     wanted = JobFilter(
-        user_id=user, type=kind, model=model, tags=tuple(tags), terms=tuple(terms), sort=Sorted(sort), after=after
+        user_id=user, type=kind, model=model, tags=tuple(tags), terms=sought, sort=Sorted(sort), after=after
     )
     query: Query = page_query(_SCOPE, wanted)
     tallies = [job_totals(_SCOPE, wanted, By.MODEL), purchase_totals(_SCOPE, wanted, By.USER)]

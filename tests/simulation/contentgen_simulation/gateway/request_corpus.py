@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from contentgen_contract.names import Kind
+from contentgen_contract.records.searching import conditions
 from contentgen_gateway.stores.queries import JobFilter, JobStatus, Scope
 
 ALL = frozenset(Kind)
@@ -27,7 +28,7 @@ WANTED = [
     for type_ in (None, "lora-training")
     for status in (None, JobStatus.FAILED)
     for tags in ((), ("a", "b"))
-    for terms in ((), ("a", "b"))
+    for terms in ((), conditions("a b"))
     for since in (None, NOW)
     for model, made in ((None, False), ("flux-pro", True))
 ]

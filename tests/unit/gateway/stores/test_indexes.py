@@ -14,10 +14,11 @@ from mongomock.collection import Collection
 
 from contentgen_contract.names import Kind
 from contentgen_contract.records import indexes
+from contentgen_contract.records.searching import conditions
 from contentgen_gateway.live import recent_creations
 from contentgen_gateway.stores import aggregations, collections, shares
 from contentgen_gateway.stores.aggregations import By
-from contentgen_gateway.stores.queries import Scope, count_filter, page_query
+from contentgen_gateway.stores.queries import JobFilter, Scope, count_filter, page_query
 from contentgen_gateway.transcripts import index
 from contentgen_operator.stores.records import DeletionMark, RecordStore
 from contentgen_simulation.gateway.bucket import RecordingBucket
@@ -65,6 +66,16 @@ def test_lists_and_their_counts(scope: Scope) -> None:
         for fields in alternatives(query.filter):
             if not fields & {"jobId", "metadata.isPublic"}:  # these have their own
                 assert {name for name, _ in keys[:-2]} <= fields, (query.index, wanted)
+
+
+@pytest.mark.parametrize("scope", SCOPES.values(), ids=SCOPES)
+@pytest.mark.parametrize("q", ["a", "a b", "e-mail", "预算表"])
+def test_a_search_in_transcripts(scope: Scope, q: str) -> None:
+    terms = conditions(q)
+    query = page_query(scope, JobFilter(type="transcription", terms=terms, across=index.across_end(terms)))
+    keys = index.INDEXES[query.index]
+    assert keys[-len(index.IN_ORDER) :] == index.IN_ORDER
+    assert all({name for name, _ in keys[: -len(index.IN_ORDER)]} <= each for each in alternatives(query.filter))
 
 
 @pytest.mark.parametrize("scope", SCOPES.values(), ids=SCOPES)

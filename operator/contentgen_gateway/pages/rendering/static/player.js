@@ -4,7 +4,8 @@
 
 const audio = document.querySelector("audio");
 const text = document.getElementById("transcript");
-const words = text ? [...text.querySelectorAll(".w")] : [];
+const said = text ? [...text.querySelectorAll(".w")] : [];
+const words = said.filter((word) => word.dataset.start !== undefined);
 const starts = words.map((word) => Number(word.dataset.start));
 let current = -1;
 
@@ -84,19 +85,21 @@ const told = document.getElementById("found");
 let hits = [];
 let chosen = -1;
 
-const plain = (given) => given.toLowerCase().normalize("NFKD").replace(/[^\p{L}\p{N}]+/gu, "");
+let passages = null;
+let indexed = null;
 
 function find() {
   for (const word of text.querySelectorAll(".hit, .chosen")) word.classList.remove("hit", "chosen");
-  const sought = field.value.split(/\s+/).map(plain).filter(Boolean);
-  hits = [];
-  chosen = -1;
-  if (sought.length) {
-    const said = words.map((word) => plain(word.textContent));
-    hits = words.filter((_, number) =>
-      sought.every((each, next) => next === sought.length - 1 ? (said[number + next] || "").startsWith(each) : said[number + next] === each));
-    for (const hit of hits) hit.classList.add("hit");
+  if (!passages) {
+    passages = finding.passages(said.map((span) => ({ span, text: span.textContent, first: "first" in span.dataset, spaced: span.nextSibling?.nodeType === Node.TEXT_NODE })));
+    indexed = finding.indexed(passages);
   }
+  chosen = -1;
+  hits = finding.hits(indexed, field.value).map((hit) => {
+    const found = finding.words(passages, hit).map((word) => word.span);
+    for (const span of found) span.classList.add("hit");
+    return found[0];
+  });
   tell();
 }
 
@@ -112,7 +115,7 @@ function go(by) {
   chosen = (chosen + by + hits.length + (chosen < 0 && by < 0 ? 1 : 0)) % hits.length;
   hits[chosen].classList.add("chosen");
   hits[chosen].scrollIntoView({ block: "center", behavior: calm() ? "auto" : "smooth" });
-  seek(Number(hits[chosen].dataset.start), false);
+  if (hits[chosen].dataset.start !== undefined) seek(Number(hits[chosen].dataset.start), false);
   tell();
 }
 
