@@ -20,7 +20,9 @@ def joined(words: Sequence[str], text: str = "") -> str:
 
 
 def separators(words: Sequence[str], text: str = "") -> tuple[str, ...]:
-    """What stands before each word: a space or nothing. By `text` where it has both words in order, else by script."""
+    """Separator before each word: a space, or the empty string. It is read from `text` where `text` has the word after
+    the one before it; otherwise it follows from the words' script.
+    """
     return tuple(" " if spaced else "" for spaced in _spaced([_plain(word) for word in words], _plain(text)))
 
 
@@ -32,6 +34,18 @@ def is_unspaced(character: str) -> bool:
     if unicodedata.east_asian_width(character) in "WF":
         return script != "HANGUL"
     return script in _UNSPACED
+
+
+def has_space_between(before: str, word: str) -> bool:
+    """True if a space belongs between two words, by their script and punctuation; False if one is empty."""
+    if not before or not word:
+        return False
+    if _has_space(before, word):
+        return True
+    last, first = before[-1], word[0]
+    if is_opening(last) or is_closing(first):
+        return False
+    return not (is_unspaced(last) and is_unspaced(first)) and not (_is_wide_mark(last) or _is_wide_mark(first))
 
 
 def is_closing(character: str) -> bool:
@@ -63,7 +77,7 @@ def _spaced(words: Sequence[str], text: str) -> Iterator[bool]:
         elif at is not None and found is not None:
             yield any(map(str.isspace, text[at:found])) or _has_space(words[number - 1], word)
         else:
-            yield _by_script(words[number - 1], word)
+            yield has_space_between(words[number - 1], word)
         if found is None:
             found = _search(words[number : number + 2], text, place)
         at = None if found is None else found + len(word.strip())
@@ -71,7 +85,7 @@ def _spaced(words: Sequence[str], text: str) -> Iterator[bool]:
 
 
 def _at(word: str, text: str, at: int) -> int | None:
-    """Where the word begins, after spaces, or after punctuation that the words do not have."""
+    """Index of the word in the text at `at`, after spaces or punctuation; None if another word is there."""
     begin = at
     while begin < len(text) and text[begin].isspace():
         begin += 1
@@ -83,21 +97,12 @@ def _at(word: str, text: str, at: int) -> int | None:
 
 
 def _search(pair: Sequence[str], text: str, at: int) -> int | None:
-    """Where two words follow each other in the next characters of the text."""
+    """Index of the next place in the text with both words in sequence, within `_WINDOW` characters; None if missing."""
     if not text or len(pair) < 2:
         return None
     first, second = (re.escape(word.strip()) for word in pair)
     found = re.compile(rf"{first}\s*{second}").search(text, at, at + _WINDOW + len(first) + len(second))
     return found.start() if found else None
-
-
-def _by_script(before: str, word: str) -> bool:
-    if _has_space(before, word) or not before or not word:
-        return True
-    last, first = before[-1], word[0]
-    if is_opening(last) or is_closing(first):
-        return False
-    return not (is_unspaced(last) and is_unspaced(first)) and not (_is_wide_mark(last) or _is_wide_mark(first))
 
 
 def _has_space(before: str, word: str) -> bool:

@@ -110,16 +110,6 @@ def conditions(query: str) -> tuple[Condition, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def begins_unspaced(word: str) -> bool:
-    """True if the first letter is of a script without spaces between words."""
-    return next(filter(None, map(_kind, word)), None) == _UNSPACED
-
-
-def ends_unspaced(word: str) -> bool:
-    """True if the last letter, before its marks, is of a script without spaces between words."""
-    return begins_unspaced(word[::-1])
-
-
 def _conditions(piece: _Piece, *, last: bool) -> Iterator[Condition]:
     if piece.unspaced:
         if len(piece.parts) == 1:

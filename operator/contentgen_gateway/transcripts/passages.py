@@ -9,7 +9,7 @@ from typing import Annotated, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, Field, FiniteFloat, ValidationError
 
-from contentgen_contract.records.joined_words import has_space_between, join_words
+from contentgen_contract.word_joining import has_space_between, joined
 
 AROUND_END = 60  # characters before and after the end of a passage, in which a phrase across it is found
 MOST = 20_000  # passages of one transcript; ten hours of speech have a few thousand
@@ -71,7 +71,7 @@ class Passage:
 def passages(content: bytes) -> list[Passage]:
     """The passages of a transcript.json, up to `MOST`. Raises ValueError if it is not a transcript."""
     groups = list(islice(spoken_groups(content), MOST))
-    texts = [join_words([each.text for each in group]) for group in groups]
+    texts = [joined([each.text for each in group]) for group in groups]
     return [
         Passage(
             text,

@@ -20,7 +20,7 @@ _TALL = replace(_FILM, width=180, height=320)
 
 
 def geometry() -> list[FootageCase]:
-    """What players show: bars cropped, pixels square, pictures upright."""
+    """Cases of rotation, pixel aspect ratio and bars."""
     bars = [
         FootageCase(
             f"{name}-between-{colour}-bars",

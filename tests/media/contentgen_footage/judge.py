@@ -1,4 +1,4 @@
-"""What the engine makes of a case, compared with its numbers."""
+"""Analysis of a case by the engine, and its differences from the expected numbers."""
 
 import json
 from dataclasses import dataclass
@@ -75,7 +75,7 @@ def analyse(case: FootageCase, speed: Speed, folder: Path) -> FootageResult:
 
 
 def faults(case: FootageCase, speed: Speed, found: FootageResult) -> list[str]:
-    """Where a result differs from the numbers of its case; empty: it is right."""
+    """Differences between a result and the numbers of its case; empty if there are none."""
     frames = 0 if speed is Speed.EXACT else 2 / float(case.film.fps)  # of Fast, which does not decode all
     if case.refused or found.refused:
         right = bool(case.refused) and case.refused in found.refused

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, groupby, islice, pairwise
 
-from contentgen_contract.records.joined_words import has_space_between
+from contentgen_contract.word_joining import has_space_between
 from contentgen_gateway.transcripts.passages import seconds, spoken_groups
 
 _SENTENCES = 60  # words of a turn without a known speaker

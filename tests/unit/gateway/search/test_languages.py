@@ -18,8 +18,8 @@ from playwright._impl._driver import compute_driver_executable
 
 import contentgen_gateway
 from contentgen_contract.names import Kind
-from contentgen_contract.records.joined_words import join_words
 from contentgen_contract.records.searching import MAX_CHARACTERS, _kind, conditions, fold, terms
+from contentgen_contract.word_joining import joined
 from contentgen_gateway.pages.rendering.turns import turns
 from contentgen_gateway.problems import BadRequest
 from contentgen_gateway.schemas.listings import query_terms
@@ -269,7 +269,7 @@ def test_a_fold_is_final() -> None:
     ],
 )
 def test_words_are_joined_by_their_scripts(words: list[str], text: str) -> None:
-    assert join_words(words) == text
+    assert joined(words) == text
 
 
 @pytest.mark.parametrize("text", ["预" * 300, "a-" * 150, "ﷺ" * 300, "ก\u0e33" * 150, "x" * 300, "é-算" * 100])

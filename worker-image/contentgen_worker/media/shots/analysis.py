@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 
 from av.container import InputContainer
@@ -67,7 +68,7 @@ class PictureLength:
     seconds: float
 
     def __post_init__(self) -> None:
-        if not self.seconds > 0:
+        if not 0 < self.seconds < inf:
             raise ValueError(f"pictures of {self.seconds} s")
 
 
