@@ -25,7 +25,7 @@ class FootageCase:
     film: KnownFilm = field(default_factory=KnownFilm)
     speeds: tuple[Speed, ...] = (Speed.EXACT, Speed.FAST)
     shots: int | None = 14
-    pictures: int = 13
+    pictures: int = 14
     colour: float = 4.0
     seconds: float | None = 0.04
     aspect: float | None = None  # width over height of the pictures, within 3 %

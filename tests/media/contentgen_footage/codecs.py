@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from contentgen_contract.resources.spec import Speed
 from contentgen_footage.case import FootageCase
 from contentgen_footage.films import H264, X264, FilmEncoding, KnownFilm, encode
 
@@ -54,11 +53,6 @@ def codecs() -> list[FootageCase]:
 
 _NUMBERS: dict[str, dict[str, Any]] = {
     "mpeg4": {"colour": 9.0},  # of its encoder at this quality
-    "h264-intra-refresh": {"known": "refresh points are no keyframes: a seam may lie in a group that is not whole"},
-    "av1": {
-        "known": "its encoder writes few keyframes: shots without one have no picture",
-        "known_speeds": (Speed.FAST,),
-    },
 }
 
 

@@ -52,7 +52,6 @@ def timestamps() -> list[FootageCase]:
                 f"jump-of-{minutes}-minutes{extension}",
                 _written(extension, stamps=jump(60 * minutes)),
                 "timestamps",
-                pictures=12,
                 seconds=None,
             )
             for minutes in (1, 20, 60)

@@ -162,7 +162,7 @@ def test_a_picture_is_had_of_what_was_looked_at_where_it_is_much_clearer(talk: P
 @pytest.mark.parametrize("workers", [1, 3])
 def test_where_nothing_happens_only_keyframes_are_decoded(talk: Path, workers: int) -> None:
     with open_media(talk) as container:
-        parts = list(plan_segments(container, workers))
+        parts = list(plan_segments(container, workers, BOUNDS))
     seen = [each for part in parts for each in watched(talk, part)]
     assert [each.seconds for each in seen] == sorted({each.seconds for each in seen})
     keys = {round(4 * index, 3) for index in range(20)}

@@ -156,7 +156,7 @@ def test_seconds_never_go_back(tmp_path: Path) -> None:
 
 def test_segments_hold_each_frame_once(reel: Path) -> None:
     with open_media(reel) as container:
-        parts = list(segments.plan_segments(container, 3))
+        parts = list(segments.plan_segments(container, 3, BOUNDS))
     assert len(parts) > 3
     seconds = [second for part in parts for second in times(reel, part)]
     assert seconds == pytest.approx(times(reel))
@@ -325,7 +325,7 @@ def test_a_frame_in_a_dissolve_that_only_the_joint_shows_is_left_out_as_such(tmp
     """Each side decodes half of the shot, in which sharpness only grows."""
     still = film(tmp_path / "still.mp4", [scene(0, SMALL)] * 600)
     with open_media(still) as container:
-        parts = list(segments.plan_segments(container, 2))
+        parts = list(segments.plan_segments(container, 2, BOUNDS))
     joint = len(times(still, parts[0]))
     pictures = [*[soft(0)] * (joint - 9), *mixed(soft(0), scene(1), 19)]
     pictures += [scene(1)] * (600 - len(pictures))
@@ -350,7 +350,7 @@ def test_how_far_it_is_is_told_of_parts_that_are_decoded_in_no_time_too(reel: Pa
     told: list[float] = []
     engine.analyse_recording(engine.make_task(reel, BOUNDS, Dataset()), tmp_path, 3, told.append)
     with open_media(reel) as container:
-        parts = len(list(segments.plan_segments(container, 3)))
+        parts = len(list(segments.plan_segments(container, 3, BOUNDS)))
     assert parts > 3
     assert told == sorted(told)
     assert told[-1] == pytest.approx(len(times(reel)) / FPS, abs=2 * parts / FPS)
@@ -361,7 +361,7 @@ def test_how_far_it_is_is_told_of_parts_that_are_decoded_in_no_time_too(reel: Pa
 def test_frames_are_limited_in_all_segments_together(tmp_path: Path, workers: int) -> None:
     path = film(tmp_path / "a.mp4", [scene(0)] * (25 * FPS))
     with open_media(path) as container:
-        assert len(list(segments.plan_segments(container, workers))) == workers
+        assert len(list(segments.plan_segments(container, workers, BOUNDS))) == workers
     count = len(times(path))
     for most, expected in ((count, nullcontext()), (count - 1, pytest.raises(BeyondLimits, match="more than"))):
         task = engine.make_task(path, replace(BOUNDS, frames=most), Dataset())
@@ -373,7 +373,9 @@ def test_what_lies_at_a_joint_is_seen_as_if_there_were_none(tmp_path: Path) -> N
     """Flashes of which one side of a seam, or its thumbnails, contain only the end; a dissolve; a cut."""
     still = film(tmp_path / "still.mp4", [scene(0, SMALL)] * 840)
     with open_media(still) as container:
-        joints = list(accumulate(len(times(still, part)) for part in list(segments.plan_segments(container, 3))[:-1]))
+        joints = list(
+            accumulate(len(times(still, part)) for part in list(segments.plan_segments(container, 3, BOUNDS))[:-1])
+        )
     before, after, head, tail, dissolve, cut, *_ = joints
     handed_over = round(REACH * FPS)
     white = {

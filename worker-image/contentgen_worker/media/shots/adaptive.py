@@ -59,6 +59,7 @@ _FIRST = 3  # groups checked at the beginning
 _SPARSE = 3  # packets between interpolated thumbnails
 _STANDS_OUT = 2.2  # change between two anchors, as a multiple of the one before, that may be a cut
 _BUSY, _CALM = 10.0, 5.0  # two changes in a row from which, and below which, skipped frames would hide a cut
+_PAUSE = 1.0  # seconds; after a jump of the timestamps, the shots before it are still to be reported
 _CLEARER = 2.0  # times the sharpest keyframe of the shot
 _NEARLY_SHARPEST = 0.8  # share of the sharpness of the sharpest frame
 
@@ -171,6 +172,14 @@ class InspectedFrame:
         """Whether it may lack data."""
         return self.torn or any(packet.is_corrupt for packet in self.group.packets)
 
+    def later(self, start: float, end: float) -> "InspectedFrame":
+        """First frame of its group in that interval of seconds, which was not decoded because nothing changes until
+        then; the same frame if there is none."""
+        unit = float(self.group.packets[0].time_base)
+        at = ((timestamp(each) - self.timestamp) * unit for each in anchors(self.group))
+        seconds = min((self.seconds + each for each in at if start <= self.seconds + each <= end), default=self.seconds)
+        return replace(self, seconds=seconds, timestamp=self.timestamp + round((seconds - self.seconds) / unit))
+
     @property
     def packets_before(self) -> int:
         """Packets of its group that are decoded before it."""
@@ -244,12 +253,14 @@ class Adaptive:
         self._shape: Shape | None = None
         self._longest = 0
         self._inspected: deque[InspectedFrame] = deque()
+        self._played_at: deque[float] = deque()  # seconds played until each of them
+        self._played = 0.0
 
     def samples(self) -> Iterator[SampledSecond]:
         """Samples of the segment in order of time. Raises BeyondLimits, Unsupported."""
         found = groups(self._container, self._segment)
         first = list(islice(found, _FIRST))
-        if not can_skip(first):
+        if not (can_skip(first) and self._has_whole_keyframes(first)):
             yield from self._decode_all(Skip.NOTHING if is_slow(first) else Skip.UNUSED)
             return
         keyframe: _Keyframe | None = None
@@ -267,9 +278,9 @@ class Adaptive:
     ) -> list[FrameCandidate]:
         """Frames of a shot: the candidates, with the least sharp replaced if an inspected frame is much sharper."""
         kept = [each for each in candidates if start <= each.frame.seconds <= end]
-        found = [
-            each for each in self._inspected if start + EDGE <= each.seconds <= end - EDGE and in_ranges(each.seconds)
-        ]
+        near = [each for each in self._inspected if start <= each.seconds <= end and in_ranges(each.seconds)]
+        found = [each for each in near if start + EDGE <= each.seconds <= end - EDGE]
+        found = found or ([] if kept else [each.later(start + EDGE, end - EDGE) for each in near])
         found = [each for each in found if not each.damaged] or ([] if kept else found)
         inspected = sharp_inspected(found, max((each.sharpness for each in kept), default=0.0))
         image = self._picture_decoder.picture(inspected.group.packets, inspected.timestamp) if inspected else None
@@ -289,6 +300,10 @@ class Adaptive:
         )
         best = sorted(kept, key=lambda each: -each.sharpness)[:-1]
         return sorted([*best, taken], key=lambda each: each.frame.seconds)
+
+    def _has_whole_keyframes(self, first: Sequence[PacketGroup]) -> bool:
+        later = [group.following for group in first if group.following]
+        return not later or any(map(self._thumbnail_decoder.whole, later))
 
     def _decode_all(self, skip: Skip) -> Iterator[SampledSecond]:
         self._container.seek(0)
@@ -329,7 +344,7 @@ class Adaptive:
                 yield SampledSecond(seconds, thumbnail, planes)
                 if remaining.is_decided(thumbnail):
                     break
-        if thumbnail is not None:
+        if thumbnail is not None and remaining.is_decided(thumbnail):  # else the rest can't be decoded
             for at, interpolated in remaining.interpolated_thumbnails(thumbnail):
                 self._previous = at, interpolated
                 yield SampledSecond(self._clock.seconds(at), interpolated)
@@ -377,8 +392,12 @@ class Adaptive:
         return seconds
 
     def _remember(self, inspected: InspectedFrame) -> None:
-        if inspected.group.key:
-            self._inspected.append(inspected)
-        # By the frame before: after a jump of the timestamps, the shots before it are still to be reported.
-        while len(self._inspected) > 1 and self._inspected[0].seconds < self._inspected[-2].seconds - 2 * LAG:
+        if not inspected.group.key:
+            return
+        step = inspected.seconds - (self._inspected[-1].seconds if self._inspected else 0.0)
+        self._played += min(step, _PAUSE)
+        self._inspected.append(inspected)
+        self._played_at.append(self._played)
+        while self._played_at[0] < self._played - 2 * LAG:
             self._inspected.popleft()
+            self._played_at.popleft()

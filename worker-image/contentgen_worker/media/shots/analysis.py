@@ -121,7 +121,7 @@ def send_plan(send: Callable[[object], None], task: Task, workers: int) -> None:
     with open_media(task.source) as container:
         if seconds := indexed_seconds(container):
             send(PictureLength(seconds))
-        for segment in plan_segments(container, max(workers, 2) if task.ranges else workers):
+        for segment in plan_segments(container, max(workers, 2) if task.ranges else workers, task.bounds):
             if task.in_ranges(*span(container, segment)):
                 send(segment)
 
@@ -133,7 +133,8 @@ def analyse(send: Callable[[object], None], task: Task, segment: Segment) -> Non
 
 @dataclass(slots=True)
 class _Edges:
-    """Thumbnails of the first and the last `2 * REACH` seconds."""
+    """Thumbnails of the first and the last `2 * REACH` seconds, and of the frame before these, however long it is
+    shown."""
 
     head: list[tuple[float, Plane]] = field(default_factory=list)
     tail: deque[tuple[float, Plane]] = field(default_factory=deque)
@@ -142,7 +143,7 @@ class _Edges:
         if not self.head or seconds <= self.head[0][0] + 2 * REACH:
             self.head.append((seconds, thumbnail))
         self.tail.append((seconds, thumbnail))
-        while self.tail[0][0] < seconds - 2 * REACH:
+        while len(self.tail) > 1 and self.tail[1][0] < seconds - 2 * REACH:
             self.tail.popleft()
 
 

@@ -31,6 +31,8 @@ from contentgen_worker.media.decode.decode import (
 if TYPE_CHECKING:
     Packet = av.Packet[VideoStream]
 _MAX_PACKETS, _MAX_BYTES = 1000, 32 << 20  # of a group in memory
+_INTRA = 1  # AV_PICTURE_TYPE_I
+_READS_ONCE = "libdav1d"  # it reads skip_frame when it is opened
 _THUMBNAIL_OPTIONS = {"skip_loop_filter": "all"}  # deblocking is invisible on thumbnails
 
 
@@ -106,10 +108,15 @@ def packets_between(group: PacketGroup, first: int, second: int) -> "list[Packet
 
 
 class Decoder:
-    """Decodes packets in order; broken ones are skipped, as in players."""
+    """Decodes packets in order; broken ones are skipped, as in players.
 
-    def __init__(self, context: VideoCodecContext, bounds: MediaLimits) -> None:
-        self._context, self._bounds = context, bounds
+    `skips`: for a picture, one after the other until it is found, since it may be a frame that no other one uses.
+    """
+
+    def __init__(
+        self, context: VideoCodecContext, bounds: MediaLimits, skips: Sequence[Skip] = (Skip.NOTHING,)
+    ) -> None:
+        self._context, self._bounds, self._skips = context, bounds, skips
         self._broken = self._frames = 0
         self._used = False
 
@@ -127,8 +134,8 @@ class Decoder:
     def for_pictures(cls, stream: VideoStream, bounds: MediaLimits) -> "Decoder":
         """The stream's own decoder, for pictures."""
         stream.thread_count, stream.codec_context.options = 1, FAST_DECODE_OPTIONS
-        stream.codec_context.skip_frame = Skip.UNUSED.value
-        return cls(stream.codec_context, bounds)
+        once = stream.codec_context.name == _READS_ONCE
+        return cls(stream.codec_context, bounds, (Skip.NOTHING,) if once else (Skip.UNUSED, Skip.NOTHING))
 
     def images(
         self, sequence: "Iterable[Packet]", *, starts: bool = True, continues: bool = False
@@ -146,10 +153,16 @@ class Decoder:
     def picture(self, sequence: "Sequence[Packet]", pts: int) -> VideoFrame | None:
         """Frame with this timestamp, None if not decodable; `sequence` begins with a keyframe."""
         last = next((index for index, packet in enumerate(sequence) if timestamp(packet) == pts), len(sequence) - 1)
-        found = None
-        for image in self.images(sequence[: last + 1]):
-            found = image if image.pts == pts else found
-        return found
+        for skip in self._skips:
+            self._context.skip_frame = skip.value
+            if found := [image for image in self.images(sequence[: last + 1]) if image.pts == pts]:
+                return found[-1]
+        return None
+
+    def whole(self, key: "Packet") -> bool:
+        """Whether a keyframe is a picture without others. One of an intra refresh lacks what its predecessors hold."""
+        image = self.picture([key], timestamp(key))
+        return image is not None and image.pict_type == _INTRA
 
     def _decode(self, packet: "Packet | None") -> Iterator[VideoFrame]:
         try:

@@ -9,11 +9,17 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from av.container import InputContainer
 
+from contentgen_worker.media.decode.bounds import MediaLimits
 from contentgen_worker.media.decode.decode import Segment, video_stream
 from contentgen_worker.media.decode.probe import expected_duration
+from contentgen_worker.media.shots.groups import Decoder
+
+if TYPE_CHECKING:
+    from contentgen_worker.media.shots.groups import Packet
 
 SHORTEST = 8.0  # seconds; must contain both edges of a segment
 LONGEST = 120.0
@@ -51,8 +57,9 @@ def lengths(seconds: float, workers: int) -> list[float]:
     return found
 
 
-def plan_segments(container: InputContainer, workers: int) -> Iterator[Segment]:
-    """Segments of an opened recording; one if there is no index of keyframes or only one worker."""
+def plan_segments(container: InputContainer, workers: int, bounds: MediaLimits) -> Iterator[Segment]:
+    """Segments of an opened recording; one if there is no index of keyframes or only one worker. Raises BeyondLimits,
+    Unsupported."""
     keys = _keyframes(container)
     if not keys or workers < 2:
         yield Segment(0)
@@ -60,11 +67,13 @@ def plan_segments(container: InputContainer, workers: int) -> Iterator[Segment]:
     stream = video_stream(container)
     unit = float(stream.time_base or 0)
     seams = _seams(keys, unit, lengths((container.duration or 0) / 1e6, workers))
+    decoder = Decoder.for_pictures(stream, bounds)
     seek, start = None, None
     number = 0
     for seam in seams:
-        pts = _seek_pts(container, seam)
-        if pts is None or (start is not None and pts <= start):
+        key = _seek_key(container, seam)
+        pts = key and key.pts
+        if key is None or pts is None or (start is not None and pts <= start) or not decoder.whole(key):
             continue
         yield Segment(number, seek, start, pts)
         number, seek, start = number + 1, seam, pts
@@ -109,8 +118,8 @@ def _seams(keys: Sequence[int], unit: float, lengths: Sequence[float]) -> Iterat
             yield last
 
 
-def _seek_pts(container: InputContainer, seek: int) -> int | None:
-    """Presentation time of the keyframe that a seek finds; the index holds decoding times. None if there is none."""
+def _seek_key(container: InputContainer, seek: int) -> "Packet | None":
+    """Keyframe that a seek finds; the index holds decoding times. None if there is none."""
     stream = video_stream(container)
     container.seek(seek, stream=stream)
-    return next((packet.pts for packet in container.demux(stream) if packet.is_keyframe), None)
+    return next((packet for packet in container.demux(stream) if packet.is_keyframe), None)
