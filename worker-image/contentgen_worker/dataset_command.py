@@ -17,6 +17,7 @@ from contentgen_worker.media.decode.bounds import MediaLimits, pod_memory
 from contentgen_worker.prepare.lora import training_set
 from contentgen_worker.progress import Steps
 
+_NUMBER = "[0-9]" * 4
 _EXIT_BAD_MEDIA, _EXIT_BAD_SETTINGS = 1, 2
 
 
@@ -35,6 +36,7 @@ def make_dataset(video: Path, out: Path, trigger: str, speed: Speed, settings: s
             dataset = training_set(
                 spec, video.resolve(), _bounds(), Steps(_print_progress), Path(scratch), describer=describer
             )
+            _remove_earlier(out)
             for output in (*dataset.bundle(), *dataset.outputs):  # moved, so `outputs` are read last
                 _move_output(output, out / output.name)
     except NoVisionModel as error:
@@ -43,7 +45,8 @@ def make_dataset(video: Path, out: Path, trigger: str, speed: Speed, settings: s
     except BadMedia as error:
         _print_line(f"{video}: {error.reason}: {error}")
         return _EXIT_BAD_MEDIA
-    _print_line(_summary(dataset.facts, out))
+    for line in (_summary(dataset.facts, out), *dataset.facts.notes):
+        _print_line(line)
     return 0
 
 
@@ -62,6 +65,13 @@ def _spec(trigger: str, speed: Speed, settings: str) -> LoraTrainingSpec:
 def _bounds() -> MediaLimits:
     limits = Limits()
     return MediaLimits(limits.pixels, limits.duration_seconds, memory_bytes=pod_memory())
+
+
+def _remove_earlier(out: Path) -> None:
+    """Remove the pictures and captions of an earlier run, which may have had more of them."""
+    if (out / "dataset.json").exists():
+        for each in (*out.glob(f"images/{_NUMBER}.jpg"), *out.glob(f"captions/{_NUMBER}.txt")):
+            each.unlink()
 
 
 def _move_output(output: Output, target: Path) -> None:

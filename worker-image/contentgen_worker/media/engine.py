@@ -67,7 +67,7 @@ def analyse_recording(task: Task, folder: Path, workers: int, on_progress: OnPro
     pool.run(workers)
     parts, seams = pool.results()
     if not parts:
-        raise Unsupported("none of its pictures can be decoded; it may be damaged")
+        raise Unsupported("no packet of its video track can be decoded to a picture")
     start, end = parts[0].start, parts[-1].end
     boundaries = drop_close_boundaries(merge_boundaries(parts, seams), start, end, task.min_shot_seconds)
     selected = [each for each in shots(boundaries, start, end) if task.in_ranges(each.start, each.end)]

@@ -473,12 +473,17 @@ def test_a_strip_is_what_was_put_in() -> None:
 
 def test_a_dataset_from_a_local_file(reel: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
+    (out / "images").mkdir(parents=True)
+    for earlier in ("dataset.json", "images/0999.jpg", "images/mine.jpg"):
+        (out / earlier).touch()
     assert dataset_command.make_dataset(reel, out, "jf", Speed.EXACT, '{"minImages": 4}', vision_model=tmp_path) == 0
     index = json.loads((out / "dataset.json").read_text())
     assert len(index["shots"]) == 17
     assert {path.name for path in out.iterdir()} == {
         "dataset.json", "dataset.zip", "preview.jpg", "images", "captions"
     }  # fmt: skip
+    images = {f"images/{path.name}" for path in out.glob("images/*")}
+    assert images == {"images/mine.jpg", *(each["file"] for each in index["images"])}
     assert (out / index["images"][0]["file"]).read_bytes()[:2] == b"\xff\xd8"
     assert (out / "captions/0001.txt").read_text() == "a photo of jf"
     assert "pictures from 17 shots" in capsys.readouterr().err

@@ -14,6 +14,7 @@ from contentgen_worker.media.decode.probe import open_media, probe
 
 BOUNDS = MediaLimits(pixels=10**7, seconds=3600)
 GIB = 1 << 30
+_CONVERT = "convert it, for example: ffmpeg -i FILE -c:v libx264"
 
 
 @pytest.mark.parametrize(
@@ -26,10 +27,30 @@ GIB = 1 << 30
         (b"PK\x03\x04" + bytes(60), "an archive"),
         (bytes(257) + b"ustar" + bytes(300), "an archive"),
         (b"\x89PNG\r\n\x1a\n" + bytes(60), "a picture"),
-        (b"RIFF\x00\x00\x00\x00AVI LIST", "convert it, for example: ffmpeg"),
+        (b"\xef\xbb\xbf<!-- cached -->\n<html><body>", "a web page"),
+        (b'<?xml version="1.0"?>\n<rss version="2.0">', "a feed; use the URL of one recording"),
+        (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code>', "an error message of an object store"),
+        (b'{"error": "not found"}', "JSON"),
+        (b"", "it is empty"),
+        (b"GIF89a" + bytes(13) + b"\x21\xff\x0bNETSCAPE2.0", "animated; convert it"),
+        (b"RIFF\x00\x00\x00\x00WEBPVP8X" + bytes(14) + b"ANIM", "animated; convert it"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(25) + b"acTL", "animated; convert it"),
+        (b"\x00\x00\x01\xba\x44" + bytes(60), _CONVERT),  # MPEG-PS, VOB
+        (b"\x06\x0e\x2b\x34" + bytes(60), _CONVERT),  # MXF
+        (b"\x1f\x07\x00\x3f" + bytes(60), _CONVERT),  # DV
+        (b"DKIF" + bytes(60), _CONVERT),  # IVF
+        (b"YUV4MPEG2 W4 H4 F25:1", _CONVERT),
+        (b"RIFF\x00\x00\x00\x00AVI LIST", _CONVERT),
+        (b"\x00\x00\x00\x01\x67\x42" + bytes(60), "without times; wrap it, for example: ffmpeg"),  # H.264
+        (b"\x00\x00\x00\x01\x40\x01" + bytes(60), "without times; wrap it, for example: ffmpeg"),  # HEVC
         (b"no more than words\n", "it is text"),
-        (bytes(99), "damaged or cut off"),
-        (b"\x00\x00\x00\x18ftypisom", "damaged or cut off"),
+        (bytes(99), "its first bytes are those of no recording"),
+        (b"OggS" + bytes(60), "begins as such a file, but"),
+        (b"\x00\x00\x00\x18ftypisom" + bytes(12), "index .moov. is missing"),
+        (
+            b"\x00\x00\x00\x18ftypisom" + bytes(12) + b"\x00\x00\x00\x14moov\x00\x00\x00\x0ccmov\x00\x00\x00\x01",
+            "index .moov. is there, but",
+        ),
     ],
 )
 def test_what_can_not_be_opened_is_guessed_at(tmp_path: Path, content: bytes, guess: str) -> None:

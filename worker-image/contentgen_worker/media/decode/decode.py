@@ -228,7 +228,7 @@ def _decode(container: InputContainer, stream: VideoStream, segment: Segment) ->
         except av.error.InvalidDataError:
             broken += 1
             if broken > BROKEN_PACKETS:
-                raise Unsupported("its pictures can't be decoded; it may be damaged") from None
+                raise Unsupported(f"more than {BROKEN_PACKETS} packets of its video track can't be decoded") from None
 
 
 def starts_next_segment(packet: "Packet", segment: Segment) -> bool:

@@ -20,6 +20,7 @@ from contentgen_worker.errors import DecoderCrashed, NoVideoTrack, Unsupported
 from contentgen_worker.media.codec import transferable
 from contentgen_worker.media.decode.bounds import MediaLimits
 from contentgen_worker.media.decode.chunks import CorrectedFile, Correction
+from contentgen_worker.media.decode.hints import CONVERT, hint
 from contentgen_worker.media.decode.source import MediaSource
 from contentgen_worker.media.sandbox.isolation import spawn
 
@@ -27,8 +28,9 @@ FORMATS = (
     *("mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "mpegts", "ogg", "wav", "mp3", "flac", "aac"),
     *("w64", "aiff", "caf", "amr", "au", "gsm"),
 )
+_DAV1D = "libdav1d"  # a decoder of AV1
 VIDEO_CODECS = frozenset(
-    {"h264", "hevc", "vp8", "vp9", "av1", "libdav1d", "mpeg4", "mpeg2video", "mjpeg", "prores", "theora"}
+    {"h264", "hevc", "vp8", "vp9", "av1", _DAV1D, "mpeg4", "mpeg2video", "mjpeg", "prores", "theora"}
 )
 AUDIO_CODECS = frozenset(
     {"aac", "mp3", "mp3float", "mp2", "mp2float", "opus", "libopus", "vorbis", "flac", "alac", "ac3", "eac3"}
@@ -77,9 +79,13 @@ class Recording:
         if not self.video_codec:
             raise NoVideoTrack("there is no video track in the file; provide a recording with video")
         if self.video_codec not in VIDEO_CODECS:
-            raise Unsupported(f"video codec {self.video_codec!r}; expected one of {', '.join(sorted(VIDEO_CODECS))}")
+            accepted = ", ".join(sorted(VIDEO_CODECS - {_DAV1D}))
+            raise Unsupported(f"video codec {self.video_codec!r} is not one of {accepted}; {CONVERT}")
         if not self.width:
-            raise Unsupported("no frame of its video track can be decoded; it may be damaged or cut off")
+            raise Unsupported(
+                f"the size of its pictures is neither in the header of its video track ({self.video_codec}) nor in its "
+                "first packets"
+            )
         if self.ipt:
             raise Unsupported(DOLBY_VISION)
 
@@ -118,35 +124,9 @@ def open_bytes(source: Path | MediaSource) -> RawIOBase:
     return source.open() if isinstance(source, MediaSource) else source.open("rb", buffering=0)
 
 
-_HINTS = tuple(
-    (re.compile(pattern, re.IGNORECASE | re.DOTALL), hint)
-    for pattern, hint in (
-        (
-            rb"\s*<(!doctype\s+html|html|head|body)\b",
-            "it is a web page (HTML); use the URL of the file itself, one that needs no log-in",
-        ),
-        (
-            rb"(\xef\xbb\xbf)?\s*(#EXTM3U|\[playlist\]|ffconcat|<(\?xml[^>]*>\s*<)?(MPD|smil))",
-            "it is a playlist; use the URL of the recording itself, in one file",
-        ),
-        (rb"PK\x03\x04|7z\xbc\xaf|Rar!|\x1f\x8b|BZh|.{257}ustar", "it is an archive; provide the recording in it"),
-        (rb"\xff\xd8\xff|\x89PNG|GIF8|BM|II\*\x00|MM\x00\*|RIFF....WEBP", "it is a picture; provide a recording"),
-        (rb"wvpk|MAC |TTA1|DSD |FRM8|\x0bw|\x02dss|Creative Voice", "convert it, for example: ffmpeg -i FILE new.flac"),
-        (rb"RIFF....AVI |0&\xb2u|FLV\x01", "convert it, for example: ffmpeg -i FILE -c:v libx264 -c:a aac new.mp4"),
-    )
-)
-
-
 def _hint(source: Path | MediaSource) -> str:
-    """Guess at the type of a file that can't be opened; reveals none of its content."""
     with _opened(source) as file:
-        start = file.read(512)
-    for pattern, hint in _HINTS:
-        if pattern.match(start):
-            return hint
-    if start.isascii() and not re.search(rb"[\x00-\x08\x0e-\x1f]", start):
-        return "it is text"
-    return "it may be damaged or cut off"
+        return hint(file)
 
 
 def _error_text(error: Exception) -> str:

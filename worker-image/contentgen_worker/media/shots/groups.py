@@ -170,7 +170,7 @@ class Decoder:
         except av.error.InvalidDataError:
             self._broken += 1
             if self._broken > BROKEN_PACKETS:
-                raise Unsupported("its pictures can't be decoded; it may be damaged") from None
+                raise Unsupported(f"more than {BROKEN_PACKETS} packets of its video track can't be decoded") from None
             return
         for image in images:
             self._frames += 1

@@ -72,11 +72,10 @@ def plan_segments(container: InputContainer, workers: int, bounds: MediaLimits) 
     number = 0
     for seam in seams:
         key = _seek_key(container, seam)
-        pts = key and key.pts
-        if key is None or pts is None or (start is not None and pts <= start) or not decoder.whole(key):
+        if key is None or key.pts is None or (start is not None and key.pts <= start) or not decoder.whole(key):
             continue
-        yield Segment(number, seek, start, pts)
-        number, seek, start = number + 1, seam, pts
+        yield Segment(number, seek, start, key.pts)
+        number, seek, start = number + 1, seam, key.pts
     yield Segment(number, seek, start)
 
 
