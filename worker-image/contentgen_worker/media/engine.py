@@ -29,13 +29,14 @@ _FRAMES_PER_MINIMUM = 2  # frames per picture of spec.dataset.minImages, if ther
 @dataclass(frozen=True, slots=True)
 class Analysis:
     """Shots, boundaries and chosen frames of a recording, in order of time. `seconds`: end of its last frame;
-    `damaged`: share of its frames that lack data, 0 to 1."""
+    `damaged`: share of its frames that lack data, 0 to 1. `transparent`: whether a frame has transparent parts."""
 
     shots: tuple[Shot, ...]
     boundaries: tuple[Boundary, ...]
     candidates: tuple[PictureCandidate, ...]
     seconds: float
     damaged: float = 0.0
+    transparent: bool = False
 
 
 def make_task(source: Path | MediaSource, bounds: MediaLimits, dataset: Dataset, fps: float = USUAL_FPS) -> Task:
@@ -75,7 +76,8 @@ def analyse_recording(task: Task, folder: Path, workers: int, on_progress: OnPro
     shown = sum(part.shown for part in parts)
     quota = replace(task.plan, length=task.wanted_seconds(shown)).quota
     damaged = sum(part.damaged for part in parts) / sum(part.frames for part in parts)
-    return Analysis(found, boundaries, tuple(_candidates(pool.frames, found, quota)), end, damaged)
+    transparent = any(each.chosen.picture.transparent for each in pool.frames)
+    return Analysis(found, boundaries, tuple(_candidates(pool.frames, found, quota)), end, damaged, transparent)
 
 
 def _candidates(frames: Sequence[StoredFrame], found: Sequence[Shot], quota: FrameQuota) -> Iterator[PictureCandidate]:

@@ -155,6 +155,10 @@ def _notes(analysis: Analysis, recording: Recording) -> Iterator[str]:
     if analysis.damaged:
         share = max(analysis.damaged, 0.01)
         yield f"data is missing for {share:.0%} of the frames, which are used as a last resort only"
+    if analysis.transparent:
+        yield "transparent parts of the video are black in the pictures"
+    if recording.unread_alpha:
+        yield "the video states transparent parts, which are not read: the pictures show what is stored behind them"
     late = recording.seconds - analysis.seconds - 1 / (recording.fps or engine.USUAL_FPS)
     if late > max(_LATE_SECONDS, _LATE_SHARE * recording.seconds) and not recording.estimated:
         yield f"the last frame is at {analysis.seconds:.0f} s of {recording.seconds:.0f} s that the file states"

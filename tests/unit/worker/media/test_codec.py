@@ -122,7 +122,7 @@ def sequence(count: int, content: bytes = b"") -> bytes:
         (record("Scores", 1.0, 1.0, 1.0, -1, (1.0, 1.0), *[0.0] * 5, ()), "fingerprint"),
         (record("Thumbnail", bytes(4096), bytes(1024), bytes(1023)), "a thumbnail of"),
         (record("Thumbnail", bytes(4096), bytes(1024), None), r"Thumbnail\.v is NoneType"),
-        (record("EncodedPicture", b"", 640, 360, 1.0, 1.0), r"EncodedPicture\.scores is float"),
+        (record("EncodedPicture", b"", 640, 360, 1.0, 1.0, False), r"EncodedPicture\.scores is float"),
         (record("Scores", 1.0, 1.0, 1.0, 1, (1.0,), *[0.0] * 5, ()), "has 1 values, expected 2"),
     ],
 )

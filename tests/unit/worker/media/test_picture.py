@@ -113,12 +113,16 @@ def test_unlabelled_video_is_read_as_players_do() -> None:
         assert np.abs(found - np.array(COLOURS)).max() <= 7
 
 
-def test_colours_that_cannot_be_shown_are_refused() -> None:
-    for matrix, named in ((8, "YCgCo"), (14, "ICtCp"), (15, "Dolby Vision")):
-        made = frame(bars())
-        made.colorspace = matrix
-        with pytest.raises(Unsupported, match=rf"{named}.*convert it to BT\.709"):
-            encode_picture(made, None, PictureSettings())
+@pytest.mark.parametrize("pixels", ["rgba", "yuva420p", "yuva444p10le", "yuva444p12le"])
+@pytest.mark.parametrize("alpha", [255, 128, 0])
+def test_transparent_parts_are_black(pixels: str, alpha: int) -> None:
+    rgba = np.dstack([bars(), np.full(bars().shape[:2], alpha, np.uint8)])
+    made = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgba), format="rgba").reformat(
+        format=pixels, dst_colorspace="ITU601", dst_color_range=LIMITED
+    )
+    result = encode_picture(made, None, PictureSettings())
+    assert result.transparent == (alpha < 255)
+    assert np.abs(middles(shown(result.jpeg)) - np.array(COLOURS) * alpha / 255).max() <= 9
 
 
 def test_hdr_is_toned_down() -> None:

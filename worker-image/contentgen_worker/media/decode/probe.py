@@ -68,6 +68,7 @@ class Recording:
     track: int = 1  # number of the video track, of `tracks`
     tracks: int = 1
     ipt: bool = False  # colours that only a decoder for Dolby Vision can read
+    unread_alpha: bool = False  # transparency in a track of its own, of VP8 and VP9, that FFmpeg's decoders leave out
     estimated: bool = False  # whether `seconds` is FFmpeg's estimate
 
     def __post_init__(self) -> None:
@@ -159,6 +160,7 @@ def send_recording(send: Callable[[object], None], source: Path | MediaSource, b
             track=tracks.index(video.index) + 1 if video else 1,
             tracks=len(tracks),
             ipt=has_ipt_colours(source),
+            unread_alpha=video is not None and video.metadata.get("alpha_mode") == "1",
             estimated=not stated_duration(container),
         )
     send(_check_limits(recording, bounds))

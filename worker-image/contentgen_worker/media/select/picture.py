@@ -22,7 +22,7 @@ from contentgen_worker.media.codec import transferable
 from contentgen_worker.media.decode.planes import Plane, luma, view
 from contentgen_worker.media.select import quality
 from contentgen_worker.media.select.borders import Borders, picture_area
-from contentgen_worker.media.select.colour import Colour, scaled
+from contentgen_worker.media.select.colour import Colour, on_black, scaled, transparency
 from contentgen_worker.media.select.faces import FaceBox, FaceDetector, FaceSettings, thread_detector
 from contentgen_worker.media.select.quality import Scores
 from contentgen_worker.media.select.similarity import Thumbnail
@@ -57,13 +57,14 @@ class PictureSettings:
 @transferable
 @dataclass(frozen=True, slots=True)
 class EncodedPicture:
-    """JPEG file of a picture, with its figures."""
+    """JPEG file of a picture, with its figures. `transparent`: parts of its frame are, which black is shown for."""
 
     jpeg: bytes
     width: int
     height: int
     scores: Scores
     thumbnail: Thumbnail
+    transparent: bool = False
 
     def __post_init__(self) -> None:
         if not (0 < self.width <= _LARGEST_SIDE and 0 < self.height <= _LARGEST_SIDE):
@@ -118,7 +119,8 @@ def encode_picture(
     content = _Content.from_frame(image, picture_area(raw, borders), aspect)
     plan = _Plan.for_content(content, settings)
     frame = _first_field(image) if combed > _COMBED else image
-    planes = _orient(scaled(frame, plan.scaled, colour, _reformatter()), content.turn)
+    alpha = transparency(image, plan.scaled, _reformatter())
+    planes = _orient(on_black(scaled(frame, plan.scaled, colour, _reformatter()), alpha), content.turn)
     content_luma = plan.content(planes[0])
     faces_found = (
         (detector or thread_detector()).find(content_luma, settings.faces.smallest) if settings.faces.find else ()
@@ -129,7 +131,8 @@ def encode_picture(
     jpeg = simplejpeg.encode_jpeg_yuv_planes(y, u, v, quality=settings.quality)
     chroma = (float(cv2.mean(u)[0]), float(cv2.mean(v)[0]))
     scores = quality.measure(y, chroma, faces, combed if frame is not image else 0.0)
-    return EncodedPicture(jpeg, plan.width, plan.height, scores, Thumbnail.from_planes(y, u, v))
+    thumbnail = Thumbnail.from_planes(y, u, v)
+    return EncodedPicture(jpeg, plan.width, plan.height, scores, thumbnail, transparent=alpha is not None)
 
 
 _thread_local = threading.local()
