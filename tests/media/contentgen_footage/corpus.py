@@ -18,8 +18,9 @@ CASES = (
 
 _SAMPLED = {
     "browser-recording", "fragmented-mp4", "jump-of-20-minutes.mkv", "slides-0.5-fps", "slides-variable",
-    "hevc-b-pyramid", "hlg", "pq-without-primaries", "dolby-vision-5", "vertical-between-black-bars",
-    "anamorphic", "preview-first", "motion-photo", "lost-packets-of-a-stream", "half-a-matroska",
+    "hevc-b-pyramid", "hlg", "pq-without-primaries", "smpte-c", "prores-4444", "dolby-vision-5",
+    "vertical-between-black-bars", "anamorphic", "preview-first", "motion-photo",
+    "lost-packets-of-a-stream", "half-a-matroska",
 }  # fmt: skip
 SAMPLE = tuple(case for case in CASES if case.name in _SAMPLED)
 """One or two cases of each family."""
