@@ -21,7 +21,7 @@ from contentgen_worker.media.decode.decode import WHOLE, frames
 from contentgen_worker.media.decode.planes import Plane
 from contentgen_worker.media.decode.probe import open_media
 from contentgen_worker.media.select import quality
-from contentgen_worker.media.select.borders import BorderFinder, Borders
+from contentgen_worker.media.select.borders import Bar, BorderFinder, Borders
 from contentgen_worker.media.select.faces import FaceBox, FaceSettings, HaarFaces
 from contentgen_worker.media.select.hashes import perceptual_hash
 from contentgen_worker.media.select.picture import Orientation, PictureSettings, encode_picture
@@ -278,9 +278,9 @@ def boxed(rgb: np.ndarray, top: int, side: int = 0, noise: int = 3) -> np.ndarra
     return made
 
 
-def small_luma(rgb: np.ndarray) -> Plane:
+def decoded_luma(rgb: np.ndarray) -> Plane:
     y = 16 + to_ycc(rgb.astype(float), WEIGHTS[1])[..., 0] * 219 / 255
-    return np.asarray(cv2.resize(y.astype(np.uint8), (256, 144), interpolation=cv2.INTER_AREA), np.uint8)
+    return y.astype(np.uint8)
 
 
 def borders_of(luma: Iterable[Plane]) -> Borders | None:
@@ -293,10 +293,10 @@ def borders_of(luma: Iterable[Plane]) -> Borders | None:
 def test_letterbox_and_pillarbox_are_found_and_cropped() -> None:
     for top, side in ((92, 0), (0, 160), (60, 120)):
         video = [boxed(photo(seed, (1280, 720)), top, side) for seed in range(6)]
-        found = borders_of(small_luma(each) for each in video)
+        found = borders_of(decoded_luma(each) for each in video)
         assert found is not None
-        assert found.top == pytest.approx(top / 720, abs=0.01)
-        assert found.right == pytest.approx(side / 1280, abs=0.01)
+        assert found.top.share == pytest.approx(top / 720, abs=0.01)
+        assert found.right.share == pytest.approx(side / 1280, abs=0.01)
         result = encode_picture(frame(video[0]), found, PictureSettings(longest_side=2048))
         assert result.width == pytest.approx(1280 - 2 * side, abs=10)
         assert result.height == pytest.approx(720 - 2 * top, abs=6)
@@ -307,35 +307,35 @@ def test_letterbox_and_pillarbox_are_found_and_cropped() -> None:
 def test_dark_scenes_have_no_say_in_borders() -> None:
     bright = [boxed(photo(seed, (1280, 720)), 92) for seed in range(4)]
     night = [(each * 0.06).astype(np.uint8) for each in bright]
-    planes = [small_luma(each) for each in night * 5 + bright]
+    planes = [decoded_luma(each) for each in night * 5 + bright]
     found = borders_of(planes)
     assert found is not None
-    assert found.top == pytest.approx(92 / 720, abs=0.01)
-    assert borders_of(small_luma(each) for each in night) is None
+    assert found.top.share == pytest.approx(92 / 720, abs=0.01)
+    assert borders_of(decoded_luma(each) for each in night) is None
     spot = np.zeros((720, 1280, 3), np.uint8)
     cv2.circle(spot, (640, 360), 60, (40, 40, 40), -1)
-    assert borders_of([small_luma(spot)] * 9) is None, "a spot in the dark"
+    assert borders_of([decoded_luma(spot)] * 9) is None, "a spot in the dark"
 
 
 def test_subtitles_in_a_border_do_not_keep_it() -> None:
     video = [boxed(photo(seed, (1280, 720)), 92) for seed in range(20)]
     cv2.putText(video[3], "I'll be back", (500, 690), cv2.FONT_HERSHEY_SIMPLEX, 1.2, (255, 255, 255), 3)
-    found = borders_of(small_luma(each) for each in video)
+    found = borders_of(decoded_luma(each) for each in video)
     assert found is not None
-    assert found.bottom == pytest.approx(92 / 720, abs=0.01)
+    assert found.bottom.share == pytest.approx(92 / 720, abs=0.01)
     assert encode_picture(frame(video[3]), found, PictureSettings(longest_side=2048)).height <= 536
 
 
 def test_a_frame_with_a_picture_in_the_border_keeps_it() -> None:
     """Film that changes its aspect ratio."""
     result = encode_picture(
-        frame(photo(1, (1280, 720))), Borders(top=0.125, bottom=0.125), PictureSettings(longest_side=2048)
+        frame(photo(1, (1280, 720))), Borders(top=Bar(0.125), bottom=Bar(0.125)), PictureSettings(longest_side=2048)
     )
     assert (result.width, result.height) == (1280, 720)
 
 
 def test_a_video_without_borders() -> None:
-    assert borders_of(small_luma(photo(seed, (1280, 720))) for seed in range(6)) is None
+    assert borders_of(decoded_luma(photo(seed, (1280, 720))) for seed in range(6)) is None
     assert borders_of([]) is None
 
 
@@ -343,7 +343,7 @@ def test_borders_of_a_turned_video(tmp_path: Path) -> None:
     path = turned(tmp_path / "a.mp4", boxed(np.full((120, 200, 3), 200, np.uint8), 20))
     with open_media(path) as container:
         image = next(frames(container, WHOLE, MediaLimits(10**7, 60))).image
-    result = encode_picture(image, Borders(top=1 / 6, bottom=1 / 6), PictureSettings())
+    result = encode_picture(image, Borders(top=Bar(1 / 6), bottom=Bar(1 / 6)), PictureSettings())
     assert result.height == 200
     assert 74 <= result.width <= 80
 
@@ -353,7 +353,7 @@ def test_a_border_on_one_side_of_a_video_upside_down(tmp_path: Path) -> None:
     rgb[:30] = 0
     with open_media(turned(tmp_path / "a.mp4", rgb, (-1, 0, 0, -1))) as container:
         image = next(frames(container, WHOLE, MediaLimits(10**7, 60))).image
-    result = encode_picture(image, Borders(top=1 / 6), PictureSettings())
+    result = encode_picture(image, Borders(top=Bar(1 / 6)), PictureSettings())
     assert 146 <= result.height <= 150
     assert np.abs(shown(result.jpeg)[-5:]).mean() > 20, "what is left is picture"
     assert result.scores.border == 0
@@ -362,7 +362,7 @@ def test_a_border_on_one_side_of_a_video_upside_down(tmp_path: Path) -> None:
 def test_what_fades_into_black_is_no_border() -> None:
     ramp = np.clip(np.abs(np.linspace(-1, 1, 720)) * -1.6 + 1.3, 0, 1)[:, None, None]
     video = [(photo(seed, (1280, 720)) * ramp).astype(np.uint8) for seed in range(6)]
-    assert borders_of(small_luma(each) for each in video) is None
+    assert borders_of(decoded_luma(each) for each in video) is None
     assert encode_picture(frame(video[0]), None, PictureSettings()).scores.border == 0
 
 

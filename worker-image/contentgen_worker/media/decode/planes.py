@@ -48,25 +48,57 @@ class Planes:
 
 
 @dataclass(frozen=True, slots=True)
+class Aperture:
+    """Part of decoded frames of this size that is shown, in pixels; `right` and `bottom` exclusive.
+
+    Frames of another size are shown whole.
+    """
+
+    size: tuple[int, int]  # width and height
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    def area(self, width: int, height: int) -> tuple[int, int, int, int]:
+        """Left, top, right and bottom of what is shown of a frame."""
+        return (self.left, self.top, self.right, self.bottom) if (width, height) == self.size else (0, 0, width, height)
+
+
+@dataclass(frozen=True, slots=True)
 class Shape:
     """Size of a recording's planes; constant, since detectors compare them."""
 
     width: int
     height: int
+    aperture: Aperture | None = None
 
     @classmethod
-    def for_frame(cls, width: int, height: int) -> "Shape":
+    def for_frame(cls, width: int, height: int, aperture: Aperture | None = None) -> "Shape":
         """Shape for frames of this size in pixels."""
+        left, top, right, bottom = aperture.area(width, height) if aperture else (0, 0, width, height)
+        width, height = right - left, bottom - top
         factor = _LONGEST_SIDE / max(width, height)
-        return cls(*(max(1, round(side * factor / _MULTIPLE)) * _MULTIPLE for side in (width, height)))
+        sides = (max(1, round(side * factor / _MULTIPLE)) * _MULTIPLE for side in (width, height))
+        return cls(*sides, aperture)
 
     def shrink(self, image: av.VideoFrame) -> Planes:
-        """Planes of a frame of any size and pixel format."""
+        """Planes of a frame of any size and pixel format. Of an interlaced one, lines of one field are sampled: both
+        would be two moments.
+        """
+        size = image.width, image.height
+        left, top, right, bottom = self.aperture.area(*size) if self.aperture else (0, 0, *size)
+        step = 2 if image.interlaced_frame else 1
         if image.format.name not in _PLANAR:
-            image = image.reformat(self.width, self.height, "yuv420p", interpolation="FAST_BILINEAR", threads=1)
+            height = image.height if step > 1 else self.height  # scaling would mix the fields
+            image = image.reformat(self.width, height, "yuv420p", interpolation="FAST_BILINEAR", threads=1)
         planes = Planes(np.empty((self.height * 3 // 2, self.width), np.uint8))
         for index, small in enumerate((planes.y, planes.u, planes.v)):
-            cv2.resize(view(image, index), small.shape[::-1], small, interpolation=cv2.INTER_NEAREST)
+            plane = view(image, index)
+            height, width = plane.shape
+            rows = slice(top * height // size[1], bottom * height // size[1], step)
+            columns = slice(left * width // size[0], right * width // size[0])
+            cv2.resize(plane[rows, columns], small.shape[::-1], small, interpolation=cv2.INTER_NEAREST)
         return planes
 
 
@@ -81,3 +113,10 @@ def luma(image: av.VideoFrame) -> Plane:
     if image.format.name not in _PLANAR:
         image = image.reformat(format="gray", threads=1)
     return view(image, 0)
+
+
+def shown(y: Plane, aperture: Aperture | None) -> Plane:
+    """What an aperture shows of a plane at full size; not copied."""
+    height, width = y.shape
+    left, top, right, bottom = aperture.area(width, height) if aperture else (0, 0, width, height)
+    return y[top:bottom, left:right]

@@ -1,117 +1,214 @@
-"""Black borders of a video (letterbox, pillarbox): detected over several frames, and cropped per frame.
+"""Borders of a video: uniform bars around the picture, detected over several frames, and cropped per frame.
 
-A dark scene has no visible border and is ignored. A clear frame is black outside with a picture right beside it; the
-border is what nine of ten clear frames agree on. Before cropping a frame, its own border is checked: a picture in it is
-kept.
+A frame is clear if each line outside is a bar's and most of the line beside it is not. A dark scene, or a white one
+between white bars, has no visible edge and is ignored. A border is what nine of ten clear frames agree on.
+
+Walls, skies, pages and flat drawings are uniform too. So bars that are not black count only on two opposite sides, with
+one value in all clear frames, at least half of all, while the picture beside them changes.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from contentgen_worker.media.decode.planes import Plane
 
 _BLACK = 36  # luma as decoded: black is 16 (or 0), plus noise of the encoder
-_FLAT = 3.0  # standard deviation of luma along a black line
-_PICTURE = 12.0  # minimum difference in luma between border and picture
+_NEAR = 8  # difference in luma of a bar's pixels
+_LINE, _OTHER_LINE = 0.7, 0.95  # share of such pixels in a bar's line: subtitles and logos are in black ones
+_OUTSIDE, _BESIDE = 0.9, 0.5  # share right before a visible edge, and largest share right after it
+_PICTURE = 12.0  # minimum difference in luma across the edge; what fades has none
 _MIN_SHARE, _MAX_SHARE = 0.008, 0.4  # share of the side
 _MIN_VOTES = 3
 _DISSENTING_SHARE = 0.1  # of the clear frames; some have subtitles or a logo in the border
-_BLACK_SHARE = 0.8  # of a border's pixels in one frame, for the same reason
+_RECENT = 16  # clear frames that decide on black bars, half a minute: parts of a recording may have other bars
+_CLEAR_SHARE = 0.5  # of all frames, for other bars
+_CHANGES = 3  # of the picture beside other bars
+_BAR_SHARE = 0.8  # of a border's pixels in one frame
+_SAMPLES = 128  # pixels of a line, about
+_PROFILE = 16  # values of the picture along an edge
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """Uniform lines at one side: their share of the width or height, and their luma as decoded."""
+
+    share: float = 0.0
+    level: int = 16
+
+    @property
+    def is_black(self) -> bool:
+        """Whether it is as dark as a letterbox."""
+        return self.level <= _BLACK
+
+
+_NONE = Bar()
 
 
 @dataclass(frozen=True, slots=True)
 class Borders:
-    """Black borders of a decoded frame, as shares of its width and height."""
+    """Bars of a decoded frame."""
 
-    left: float = 0.0
-    top: float = 0.0
-    right: float = 0.0
-    bottom: float = 0.0
+    left: Bar = _NONE
+    top: Bar = _NONE
+    right: Bar = _NONE
+    bottom: Bar = _NONE
+
+    def area(self, width: int, height: int) -> tuple[int, int, int, int]:
+        """Left, top, right and bottom of the picture in a frame of this size; right and bottom exclusive."""
+        left, right = (_lines(bar, width) for bar in (self.left, self.right))
+        top, bottom = (_lines(bar, height) for bar in (self.top, self.bottom))
+        return left, top, width - right, height - bottom
+
+
+def _lines(bar: Bar, length: int) -> int:
+    """Lines to crop; encoders blur the edge."""
+    return round(bar.share * length) + max(1, length // 720) if bar.share else 0
+
+
+@dataclass(slots=True)
+class _Side:
+    """Bars of the clear frames at one side. `changes`: of the picture beside them."""
+
+    bars: list[Bar] = field(default_factory=list)
+    profile: Plane | None = None
+    changes: int = 0
+
+    def add(self, bar: Bar, profile: Plane) -> None:
+        self.bars.append(bar)
+        if self.profile is None or len(profile) != len(self.profile) or _difference(profile, self.profile) > _PICTURE:
+            self.profile, self.changes = profile, self.changes + 1
 
 
 class BorderFinder:
-    """Collects borders from luma planes of one video, about 256 pixels wide; 0.1 ms per plane."""
+    """Collects bars from luma planes of one video, at full size."""
 
     def __init__(self) -> None:
-        self._votes: tuple[list[float], ...] = ([], [], [], [])
+        self._sides = tuple(_Side() for _ in range(4))
+        self._frames = 0
 
     def push(self, y: Plane) -> None:
         """Add a frame."""
-        for votes, lines in zip(self._votes, _sides(y), strict=True):
-            vote = _edge(lines)
-            if vote is not None:
-                votes.append(vote)
+        self._frames += 1
+        for side, seen in zip(self._sides, _seen_bars(y), strict=True):
+            if seen is not None:
+                side.add(*seen)
 
     def found(self) -> Borders | None:
         """Border that the frames so far agree on; None without a border."""
-        sides = [_consensus(votes) for votes in self._votes]
-        return Borders(*sides) if any(sides) else None
+        black = [_consensus([bar if bar.is_black else _NONE for bar in side.bars[-_RECENT:]]) for side in self._sides]
+        other = [self._constant(side) for side in self._sides]
+        for one in range(4):
+            opposite = (one + 2) % 4
+            if other[one].share and other[opposite].share and _alike(other[one], other[opposite]):
+                black[one] = other[one]
+        return Borders(*black) if any(bar.share for bar in black) else None
+
+    def _constant(self, side: _Side) -> Bar:
+        """Bar that is not black, and the same in all of the recording."""
+        if side.changes < _CHANGES or len(side.bars) < _CLEAR_SHARE * self._frames:
+            return _NONE
+        level = int(np.median([bar.level for bar in side.bars]))
+        usual = Bar(0.0, level)
+        return _NONE if usual.is_black else _consensus([bar if _alike(bar, usual) else usual for bar in side.bars])
+
+
+def _alike(one: Bar, other: Bar) -> bool:
+    return abs(one.level - other.level) <= _NEAR
+
+
+def _consensus(bars: Sequence[Bar]) -> Bar:
+    if len(bars) < _MIN_VOTES:
+        return _NONE
+    bar = sorted(bars, key=lambda each: each.share)[int(_DISSENTING_SHARE * len(bars))]
+    return bar if bar.share >= _MIN_SHARE else _NONE
 
 
 def picture_area(y: Plane, borders: Borders | None) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom of the picture in a full frame, in pixels (right and bottom exclusive)."""
+    """Left, top, right and bottom of the picture in a full frame, in pixels (right and bottom exclusive).
+
+    A side of the frame that has a picture in its border is kept.
+    """
     height, width = y.shape
     if borders is None:
         return 0, 0, width, height
-    expected = (borders.left, borders.top, borders.right, borders.bottom)
-    left, top, right, bottom = (_black_lines(lines, share) for lines, share in zip(_sides(y), expected, strict=True))
-    return left, top, width - right, height - bottom
+    left, top, right, bottom = borders.area(width, height)
+    return (
+        left if _is_bar(y[top:bottom, :left], borders.left) else 0,
+        top if _is_bar(y[:top, left:right], borders.top) else 0,
+        right if _is_bar(y[top:bottom, right:], borders.right) else width,
+        bottom if _is_bar(y[bottom:, left:right], borders.bottom) else height,
+    )
+
+
+def _is_bar(outside: Plane, bar: Bar) -> bool:
+    near = outside <= _BLACK if bar.is_black else _near(outside, bar.level)
+    return bool(outside.size) and float(near.mean()) >= _BAR_SHARE
 
 
 def black_share(y: Plane, black: int = 24) -> float:
     """Share of a finished picture's height or width that is black lines at its edges, 0 to 1. A gradual fade to black
     doesn't count."""
-    left, top, right, bottom = (_edge(lines, black) or 0.0 for lines in _sides(y))
+    left, top, right, bottom = (
+        seen[0].share if seen is not None and seen[0].level <= black else 0.0 for seen in _seen_bars(y)
+    )
     return max(left + right, top + bottom)
 
 
-def _sides(y: Plane) -> tuple[Plane, Plane, Plane, Plane]:
-    """Lines from the left, top, right and bottom inwards."""
-    return y.T, y, y.T[::-1], y[::-1]
+_SeenBar = tuple[Bar, Plane]
+"""Bar of a frame, of share 0 without one, and values of the picture along it."""
 
 
-def _black_run(lines: Plane, level: int) -> int:
-    """Number of black lines before the first other one; -1 above the maximum share of a border."""
-    for part in (
-        lines[:1],
-        lines[: int(len(lines) * _MAX_SHARE) + 1],
-    ):  # most pictures have no border: check one line first
-        black = (part.mean(axis=1) <= level) & (part.std(axis=1) <= _FLAT)
-        if not black.all():
-            return int(np.argmin(black))
-    return -1
+def _seen_bars(y: Plane) -> list[_SeenBar | None]:
+    """Bars at the left, top, right and bottom of a frame; None where no edge is visible.
+
+    Lines also cross the bars of the other direction, of which the wider ones are found first.
+    """
+    left, right = _seen_at_both(y.T)
+    top, bottom = _seen_at_both(y[:, _between(left, right, y.shape[1])])
+    if not _has_bar(left, right) and _has_bar(top, bottom):
+        left, right = _seen_at_both(y[_between(top, bottom, y.shape[0])].T)
+    return [left, top, right, bottom]
 
 
-def _edge(lines: Plane, level: int = _BLACK) -> float | None:
-    """Start of the picture as a share of the lines; None if not visible."""
-    black_lines = _black_run(lines, level)
-    if black_lines < 0:
+def _seen_at_both(lines: Plane) -> tuple[_SeenBar | None, _SeenBar | None]:
+    sampled = lines[:, :: max(1, lines.shape[1] // _SAMPLES)]
+    return _seen_bar(sampled), _seen_bar(sampled[::-1])
+
+
+def _has_bar(*sides: _SeenBar | None) -> bool:
+    return any(seen is not None and seen[0].share for seen in sides)
+
+
+def _between(first: _SeenBar | None, last: _SeenBar | None, length: int) -> slice:
+    before, after = (round(seen[0].share * length) if seen else 0 for seen in (first, last))
+    return slice(before, length - after)
+
+
+def _seen_bar(lines: Plane) -> _SeenBar | None:
+    """Bar in the first lines, from the outside inwards."""
+    level = int(np.median(lines[0]))
+    uniform = _LINE if level <= _BLACK else _OTHER_LINE
+    if float(_near(lines[0], level).mean()) < uniform:  # most pictures have no bar: check one line first
+        return Bar(0.0, level), _profile(lines[0])
+    near = _near(lines[: int(len(lines) * _MAX_SHARE) + 3], level).mean(axis=1)
+    end = int(np.argmax(near < uniform))
+    if near[end] >= uniform or end + 1 >= len(near):
         return None
-    outside = (
-        float(lines[max(0, black_lines - 2) : black_lines].mean()) if black_lines else 16.0
-    )  # a gradual fade has no edge
-    beside = lines[black_lines : black_lines + 3].mean(axis=1)  # the line on the edge is partly black
-    return black_lines / len(lines) if float(beside.max()) - outside >= _PICTURE else None
+    outside, beside = lines[max(0, end - 2)], lines[end + 1]  # the line on the edge is partly bar
+    is_edge = near[max(0, end - 2)] >= _OUTSIDE and near[end + 1] <= _BESIDE
+    is_edge = is_edge and _difference(beside, outside) >= _PICTURE
+    return (Bar(end / len(lines), level), _profile(beside)) if is_edge else None
 
 
-def _consensus(votes: list[float]) -> float:
-    if len(votes) < _MIN_VOTES:
-        return 0.0
-    share = sorted(votes)[int(_DISSENTING_SHARE * len(votes))]
-    return share if share >= _MIN_SHARE else 0.0
+def _near(pixels: Plane, level: int) -> "np.ndarray[tuple[int, ...], np.dtype[np.bool_]]":
+    return (pixels >= max(0, level - _NEAR)) & (pixels <= min(255, level + _NEAR))
 
 
-def _black_lines(lines: Plane, share: float) -> int:
-    """Exact number of lines to crop from this frame; 0 if it has a picture there."""
-    if not share:
-        return 0
-    expected = round(share * len(lines))
-    slack = max(2, len(lines) // 70)  # one and a half lines of the small planes
-    border = lines[: max(1, expected - slack)]
-    if float((border <= _BLACK).mean()) < _BLACK_SHARE:
-        return 0
-    near = lines[expected - slack : expected + slack] if expected > slack else lines[: expected + slack]
-    dark = np.flatnonzero(near.mean(axis=1) <= _BLACK)
-    exact = max(0, expected - slack) + (int(dark[-1]) + 1 if len(dark) else 0)
-    return exact + max(1, len(lines) // 360)  # encoders blur the edge
+def _profile(line: Plane) -> Plane:
+    return line[:: max(1, len(line) // _PROFILE)][:_PROFILE].copy()
+
+
+def _difference(one: Plane, other: Plane) -> float:
+    return float(np.abs(np.subtract(one, other, dtype=np.int16)).mean())

@@ -19,7 +19,7 @@ from av.video.reformatter import VideoReformatter
 from contentgen_contract.resources.spec import CaptionFact, Crop, Dataset, FacesMode
 from contentgen_worker.errors import Unsupported
 from contentgen_worker.media.codec import transferable
-from contentgen_worker.media.decode.planes import Plane, luma, view
+from contentgen_worker.media.decode.planes import Aperture, Plane, luma, view
 from contentgen_worker.media.select import quality
 from contentgen_worker.media.select.borders import Borders, picture_area
 from contentgen_worker.media.select.colour import Colour, on_black, scaled, transparency
@@ -107,18 +107,20 @@ def encode_picture(
     settings: PictureSettings,
     *,
     aspect: float = 1.0,
+    aperture: Aperture | None = None,
     detector: FaceDetector | None = None,
 ) -> EncodedPicture:
     """Picture of a frame. Raises Unsupported for an unsupported colour encoding or a frame that is too small.
 
-    `aspect`: width over height of a pixel. `detector`: default is OpenCV's Haar cascade.
+    `borders`: of what the `aperture` shows; None for all of it. `aspect`: width over height of a pixel. `detector`:
+    default is OpenCV's Haar cascade.
     """
     colour = Colour.from_frame(image)
     raw = luma(image)
     combed = quality.combed(raw)
-    content = _Content.from_frame(image, picture_area(raw, borders), aspect)
+    content = _Content.from_frame(image, _picture_within(raw, aperture, borders), aspect)
     plan = _Plan.for_content(content, settings)
-    frame = _first_field(image) if combed > _COMBED else image
+    frame = _without_combs(image) if combed > _COMBED else image
     alpha = transparency(image, plan.scaled, _reformatter())
     planes = _orient(on_black(scaled(frame, plan.scaled, colour, _reformatter()), alpha), content.turn)
     content_luma = plan.content(planes[0])
@@ -145,15 +147,30 @@ def _reformatter() -> VideoReformatter:
     return _thread_local.reformatter  # type: ignore[no-any-return]
 
 
-def _first_field(image: av.VideoFrame) -> av.VideoFrame:
-    """First field of an interlaced frame, at half the height."""
+def _picture_within(y: Plane, aperture: Aperture | None, borders: Borders | None) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of the picture in a full frame, in pixels."""
+    height, width = y.shape
+    left, top, right, bottom = aperture.area(width, height) if aperture else (0, 0, width, height)
+    inner = picture_area(y[top:bottom, left:right], borders)
+    return left + inner[0], top + inner[1], left + inner[2], top + inner[3]
+
+
+def _without_combs(image: av.VideoFrame) -> av.VideoFrame:
+    """Interlaced frame whose second field is replaced by lines between those of the first, where both differ."""
     whole = image if image.format.name == "yuv420p" else image.reformat(format="yuv420p", threads=1)
-    half = av.VideoFrame(whole.width, whole.height // 4 * 2, "yuv420p")
-    for index, plane in enumerate(half.planes):
+    clean = av.VideoFrame(whole.width, whole.height, "yuv420p")
+    moved = quality.combed_pixels(view(whole, 0))
+    for index, plane in enumerate(clean.planes):
         lines = np.zeros((plane.height, plane.line_size), np.uint8)
-        lines[:, : plane.width] = view(whole, index)[::2][: plane.height]
+        lines[:, : plane.width] = shown = view(whole, index)
+        first = shown[::2]
+        below = np.concatenate([first[1:], first[-1:]])[: plane.height // 2]
+        between = cv2.addWeighted(first[: len(below)], 0.5, below, 0.5, 0)
+        mask = cv2.resize(moved, (plane.width, plane.height), interpolation=cv2.INTER_NEAREST)[1::2] > 0
+        second = lines[1::2, : plane.width]
+        second[mask] = between[mask]
         plane.update(lines.tobytes())
-    return half
+    return clean
 
 
 def _orient(planes: Sequence[Plane], turn: Orientation) -> tuple[Plane, ...]:

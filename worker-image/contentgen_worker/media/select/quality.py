@@ -75,19 +75,34 @@ def sharpness(y: Plane) -> float:
 def combed(y: Plane) -> float:
     """Share of a frame (luma as decoded, unscaled) in which its two fields differ, 0 to 1: interlaced motion.
 
-    There, a line resembles the next but one more than the next; with film grain it differs from both alike.
+    Measured in the middle half of the columns.
     """
     height, width = y.shape
     if min(height, width // 2) < 4 * _BLOCK:
         return 0.0
-    across, down = width // 2 // _BLOCK, (height - 2) // _BLOCK
-    lines, columns = down * _BLOCK, slice(width // 4, width // 4 + across * _BLOCK)
+    return float(np.mean(_combed_blocks(y[:, width // 4 : width // 4 + width // 2])))
+
+
+def combed_pixels(y: Plane) -> Plane:
+    """Mask of a frame's pixels, 1 where the two fields differ, or beside: an object's edge may differ by little."""
+    height, width = y.shape
+    blocks = cv2.dilate(_combed_blocks(y).astype(np.uint8), np.ones((3, 3), np.uint8))
+    return np.asarray(cv2.resize(blocks, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
+
+
+def _combed_blocks(y: Plane) -> npt.NDArray[np.bool_]:
+    """Blocks of a frame in which its two fields differ.
+
+    There, a line resembles the next but one more than the next; with film grain it differs from both alike.
+    """
+    across, down = y.shape[1] // _BLOCK, (y.shape[0] - 2) // _BLOCK
+    lines, columns = down * _BLOCK, slice(across * _BLOCK)
     first, second, third = (y[start : start + lines, columns] for start in range(3))
     beside, beyond = (
         cv2.resize(cv2.absdiff(first, other), (across, down), interpolation=cv2.INTER_AREA).astype(np.float32)
         for other in (second, third)
     )
-    return float(np.mean((beside > _VISIBLE) & (beside > _COMBED * (beyond + 1))))
+    return np.asarray((beside > _VISIBLE) & (beside > _COMBED * (beyond + 1)))
 
 
 def _downscale(y: Plane) -> Plane:

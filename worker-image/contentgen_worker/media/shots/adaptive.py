@@ -25,7 +25,7 @@ from av.container import InputContainer
 
 from contentgen_worker.media.decode.bounds import MediaLimits
 from contentgen_worker.media.decode.decode import Clock, DecodedFrame, Segment, Skip, frames, pixel_aspect, video_stream
-from contentgen_worker.media.decode.planes import Plane, Planes, Shape
+from contentgen_worker.media.decode.planes import Aperture, Plane, Planes, Shape
 from contentgen_worker.media.shots.best import EDGE, FrameCandidate, detail
 from contentgen_worker.media.shots.boundaries import LAG, MAX_SKIPPED
 from contentgen_worker.media.shots.frame_run import coarse, make_thumbnail
@@ -135,14 +135,15 @@ def is_similar(first: Plane, second: Plane) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class SampledSecond:
-    """Thumbnail at a second. `planes`: if the frame was decoded; `frame`: if it may become a picture. `damaged`: its
-    group lacks data."""
+    """Thumbnail at a second. `planes`, `image`: if the frame was decoded; `frame`: if it may become a picture.
+    `damaged`: its group lacks data."""
 
     seconds: float
     thumbnail: Plane
     planes: Planes | None = None
     frame: DecodedFrame | None = None
     damaged: bool = False
+    image: VideoFrame | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,8 +239,10 @@ class _GroupProgress:
 class Adaptive:
     """Segment of a recording, decoded adaptively: thumbnails in order of time, and pictures on request."""
 
-    def __init__(self, container: InputContainer, segment: Segment, bounds: MediaLimits) -> None:
-        self._container, self._segment, self._bounds = container, segment, bounds
+    def __init__(
+        self, container: InputContainer, segment: Segment, bounds: MediaLimits, aperture: Aperture | None = None
+    ) -> None:
+        self._container, self._segment, self._bounds, self._aperture = container, segment, bounds, aperture
         self._stream = stream = video_stream(container)
         self._clock = Clock(stream, (container.duration or 0) / 1e6)
         self._thumbnail_decoder, self._picture_decoder = (
@@ -309,7 +312,7 @@ class Adaptive:
         self._container.seek(0)
         for frame in frames(self._container, self._segment, self._bounds, skip=skip):
             planes = self._shrink(frame.image)
-            yield SampledSecond(frame.seconds, make_thumbnail(planes), planes, frame, frame.damaged)
+            yield SampledSecond(frame.seconds, make_thumbnail(planes), planes, frame, frame.damaged, frame.image)
 
     def _sample_group(
         self, group: PacketGroup, keyframe: _Keyframe | None, following: _Keyframe | None
@@ -333,6 +336,7 @@ class Adaptive:
                     aspect=keyframe.aspect,
                     damaged=keyframe.damaged,
                 ),
+                image=keyframe.image,
             )
         if thumbnail is None or not remaining.is_decided(thumbnail):
             for image, planes in self._decode_anchors(group, remaining):
@@ -341,7 +345,7 @@ class Adaptive:
                 seconds = self._checked_seconds(image)
                 torn = keyframe is not None and keyframe.damaged
                 self._remember(InspectedFrame(seconds, image.pts or 0, detail(planes.y), group, torn))
-                yield SampledSecond(seconds, thumbnail, planes)
+                yield SampledSecond(seconds, thumbnail, planes, image=image)
                 if remaining.is_decided(thumbnail):
                     break
         if thumbnail is not None and remaining.is_decided(thumbnail):  # else the rest can't be decoded
@@ -383,7 +387,7 @@ class Adaptive:
         return _Keyframe(image, planes, make_thumbnail(planes), pixel_aspect(self._stream), damaged)
 
     def _shrink(self, image: VideoFrame) -> Planes:
-        self._shape = self._shape or Shape.for_frame(image.width, image.height)
+        self._shape = self._shape or Shape.for_frame(image.width, image.height, self._aperture)
         return self._shape.shrink(image)
 
     def _checked_seconds(self, image: VideoFrame) -> float:

@@ -12,9 +12,10 @@ from av.container import InputContainer
 
 from contentgen_contract.resources.spec import Detector, SceneDetection, Speed
 from contentgen_worker.media.codec import transferable
+from contentgen_worker.media.decode.aperture import clean_aperture
 from contentgen_worker.media.decode.bounds import MediaLimits
-from contentgen_worker.media.decode.decode import Segment, frames
-from contentgen_worker.media.decode.planes import Plane, Shape
+from contentgen_worker.media.decode.decode import Segment, frames, video_stream
+from contentgen_worker.media.decode.planes import Aperture, Plane, Shape, luma, shown
 from contentgen_worker.media.decode.probe import open_media
 from contentgen_worker.media.decode.source import MediaSource
 from contentgen_worker.media.select.borders import BorderFinder
@@ -159,12 +160,14 @@ class _Analysis:
         self._shown = 0.0  # seconds
         self._damaged = 0  # frames
         self._borders, self._next_border_check, self._border_interval = BorderFinder(), -1e9, _FIRST_BORDER_INTERVAL
+        self._aperture: Aperture | None = None
         self._adaptive: Adaptive | None = None
         self._shot_start = 0.0  # start of the current shot in seconds
 
     def run(self) -> None:
         start, before, seconds, count = None, 0.0, 0.0, 0
         with open_media(self._task.source) as container:
+            self._aperture = clean_aperture(self._task.source, container, video_stream(container))
             for count, sample in enumerate(self._sampled_seconds(container), 1):  # noqa: B007 - sent at the end
                 seconds = sample.seconds
                 if start is None:
@@ -173,8 +176,8 @@ class _Analysis:
                 before = seconds
                 self._damaged += sample.damaged
                 self._edges.add(seconds, sample.thumbnail)
-                if sample.planes and seconds >= self._next_border_check:
-                    self._borders.push(sample.planes.y)
+                if sample.image and seconds >= self._next_border_check:
+                    self._borders.push(shown(luma(sample.image), self._aperture))
                     self._next_border_check, self._border_interval = (
                         seconds + self._border_interval,
                         min(1.1 * self._border_interval, _LAST_BORDER_INTERVAL),
@@ -196,15 +199,17 @@ class _Analysis:
 
     def _sampled_seconds(self, container: InputContainer) -> Iterator[SampledSecond]:
         if self._task.speed is Speed.FAST and self._task.detection.detector is Detector.AUTO:
-            self._adaptive = Adaptive(container, self._segment, self._task.bounds)
+            self._adaptive = Adaptive(container, self._segment, self._task.bounds, self._aperture)
             yield from self._adaptive.samples()
             return
         threads = cores() if self._segment.whole else 1
         shape: Shape | None = None
         for frame in frames(container, self._segment, self._task.bounds, threads):
-            shape = shape or Shape.for_frame(frame.image.width, frame.image.height)
+            shape = shape or Shape.for_frame(frame.image.width, frame.image.height, self._aperture)
             planes = shape.shrink(frame.image)
-            yield SampledSecond(frame.seconds, self._detector.thumbnail(planes), planes, frame, frame.damaged)
+            yield SampledSecond(
+                frame.seconds, self._detector.thumbnail(planes), planes, frame, frame.damaged, frame.image
+            )
 
     def _add_boundaries(self, boundaries: list[Boundary]) -> None:
         for boundary in boundaries:
@@ -225,7 +230,9 @@ class _Analysis:
                 self._sent, self._last_sent = self._sent + 1, candidate.frame.seconds
                 borders = self._borders.found()
                 frame = candidate.frame
-                picture = encode_picture(frame.image, borders, self._task.picture, aspect=frame.aspect)
+                picture = encode_picture(
+                    frame.image, borders, self._task.picture, aspect=frame.aspect, aperture=self._aperture
+                )
                 self._send(ChosenFrame(frame.seconds, picture, candidate.motion, frame.damaged))
 
     def _report_progress(self, seconds: float) -> None:
