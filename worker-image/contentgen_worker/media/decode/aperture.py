@@ -1,7 +1,8 @@
 """Clean aperture: the part of a track's frames that is shown, as the container states it. The rest is padding.
 
 FFmpeg reads it as side data of the stream, which PyAV does not expose; the decoder applies only what the codec's own
-headers crop. So the header is read here: `clap` of MP4 and MOV (ISO 14496-12, 12.1.4), PixelCrop of Matroska (RFC 9559).
+headers crop. So the header is read here: `clap` of MP4 and MOV (ISO 14496-12, 12.1.4), PixelCrop of Matroska (RFC
+9559).
 """
 
 import struct

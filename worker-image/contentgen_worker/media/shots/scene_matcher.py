@@ -46,6 +46,8 @@ _WITHIN = 0.12  # maximum share of it that stays
 _MARGIN = (3, 3)  # pixels around an overlay that are ignored too
 _BLACK = 28  # maximum luma of a bar: 16, plus noise of the encoder
 _DARK_SHARE = 0.6  # of a bar's line; the rest may be a subtitle or a logo
+_EVEN, _EVEN_SHARE = 4, 0.95  # difference in luma within a bar of another colour, and share of its line
+_BESIDE = 0.5  # largest share of the line beside it that is like the bar
 _WIDEST = 0.4  # share of the side, as in borders.py; a vertical film in a 16:9 picture has 0.342
 _KEPT = 64  # frames' details in memory, 40 kB each
 _FINE = (5, 5)  # pixels; smaller structures are texture
@@ -230,23 +232,44 @@ def _is_overlay(still: Mask, changed: Mask) -> bool:
 
 
 def without_bars(luma: Plane) -> Plane:
-    """Luma whose black bars (letterbox, pillarbox) show the picture's nearest line.
+    """Luma whose bars (letterbox, pillarbox) show the picture's nearest line.
 
     The edges of bars are in every frame, so they would match between scenes.
     """
-    return _bars_filled(_bars_filled(luma).T).T
+    across = _bars_filled(luma).T
+    filled = _bars_filled(across)
+    if filled is across:
+        return filled.T
+    return _bars_filled(filled.T)  # wide pillars hide bars of the other direction
 
 
 def _bars_filled(lines: Plane) -> Plane:
-    """Likewise, for bars at the first and the last lines only."""
-    dark = (lines <= _BLACK).mean(axis=1) >= _DARK_SHARE
-    first, last = _edge(dark), len(dark) - 1 - _edge(dark[::-1])
-    if not first and last == len(dark) - 1:
-        return lines
-    return lines[np.clip(np.arange(len(dark)), first, last)]
+    """Likewise, for bars at the first and the last lines only. Bars of another colour than black are on both sides;
+    one alone may be a wall or a sky.
+    """
+    first, after = _dark_lines(lines), _dark_lines(lines[::-1])
+    if not first and not after and abs(int(lines[0, 0]) - int(lines[-1, 0])) <= 2 * _EVEN:
+        first, after = _even_lines(lines), _even_lines(lines[::-1])
+        first, after = (first, after) if first and after else (0, 0)
+    return lines[np.clip(np.arange(len(lines)), first, len(lines) - 1 - after)] if first or after else lines
 
 
-def _edge(dark: npt.NDArray[np.bool_]) -> int:
+def _dark_lines(lines: Plane) -> int:
     """Number of lines before the first one that is all picture; 0 without a bar."""
-    bar = int(np.argmin(dark)) if not dark.all() else len(dark)
-    return bar + 1 if 0 < bar <= _WIDEST * len(dark) else 0
+    if np.count_nonzero(lines[0] <= _BLACK) < _DARK_SHARE * lines.shape[1]:  # most pictures have no bar
+        return 0
+    return _edge((lines <= _BLACK).mean(axis=1) >= _DARK_SHARE)
+
+
+def _even_lines(lines: Plane) -> int:
+    """Likewise, of lines of one luma before a straight edge."""
+    if int(lines[0].max()) - int(lines[0].min()) > 2 * _EVEN:
+        return 0
+    near = (cv2.absdiff(lines, np.full_like(lines, lines[0, 0])) <= _EVEN).mean(axis=1)
+    bar = _edge(near >= _EVEN_SHARE)
+    return bar if bar and near[bar] <= _BESIDE else 0
+
+
+def _edge(outside: npt.NDArray[np.bool_]) -> int:
+    bar = int(np.argmin(outside)) if not outside.all() else len(outside)
+    return bar + 1 if 0 < bar <= _WIDEST * len(outside) else 0
